@@ -1,4 +1,4 @@
-import type { Task } from "./task.ts";
+import type { InputDeclaration, Task } from "./task.ts";
 
 /** A stage of a pipeline, expanded from its matrix, with every reference resolved. */
 export interface GraphStage {
@@ -11,7 +11,7 @@ export interface GraphStage {
   readonly task: string;
   /** `file:` URL of the task's module. */
   readonly module: string;
-  readonly declaration: Task;
+  readonly declaration: Declaration;
   /** Parameters, validated, with defaults filled in. */
   readonly params: Readonly<Record<string, unknown>>;
   /** Ids of the stages connected to each input, in the order of the matrix. */
@@ -33,6 +33,24 @@ export interface Resources {
   readonly gpu: number;
   /** Bytes of memory that it is expected to need. */
   readonly memory: number;
+  /** Seconds to reserve with a batch system; `timeout` is what stops a run. */
+  readonly time?: number;
+}
+
+/**
+ * What planning needs of a task, as plain data with everything filled in.
+ *
+ * A graph holds no functions, so it can be kept between two calls. What a
+ * task computes (its `sources`, the folders of its `permissions`, `run`) is
+ * reached through `loadTask()` with the stage's `module`.
+ */
+export interface Declaration {
+  readonly inputs: Readonly<Record<string, InputDeclaration>>;
+  readonly output: Task["output"];
+  readonly needs: readonly string[];
+  readonly timings: boolean;
+  /** True if the task names files outside the pipeline: ask it on every plan. */
+  readonly sources: boolean;
 }
 
 export interface Position {
@@ -48,4 +66,13 @@ export interface Graph {
   readonly pipeline: string;
   readonly file: string;
   readonly stages: ReadonlyMap<string, GraphStage>;
+  /** Files to print at the end of a run, such as a report. */
+  readonly show: readonly Shown[];
+}
+
+/** A file of a stage's artifact that is printed at the end of a run. */
+export interface Shown {
+  readonly stage: string;
+  /** Relative to the artifact's folder, with forward slashes. */
+  readonly file: string;
 }
