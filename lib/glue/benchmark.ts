@@ -1,0 +1,156 @@
+import type { MetricName } from "./metrics.ts";
+
+/** A task of the GLUE benchmark, and how each of its sources spells it. */
+export interface GlueTask {
+  /** As GLUE's own folders and tables write it: `SST-2`. */
+  readonly title: string;
+  /** Class names in the order of their numbers; null if the task is a regression from 0 to 5. */
+  readonly labels: readonly string[] | null;
+  /** What the task is scored by, the figure usually quoted first. */
+  readonly metrics: readonly MetricName[];
+  /** The text columns on the hub. */
+  readonly columns: readonly [string] | readonly [string, string];
+  /** The same columns in the TSV files. */
+  readonly tsvColumns: readonly [string] | readonly [string, string];
+  /** The label's column in the TSV files. */
+  readonly tsvLabel: string;
+  /** How the TSV files write a class: by its number or by its name. */
+  readonly tsvClass: "number" | "name";
+  /** The TSV file of each split. */
+  readonly tsvFiles: Readonly<Record<string, string>>;
+  /** Columns of the labelled TSV files that have no header. */
+  readonly tsvHeader?: readonly string[];
+  /** True if lines of the published files are known to be broken in two. */
+  readonly tsvBroken?: boolean;
+}
+
+const FILES = {
+  train: "train.tsv",
+  validation: "dev.tsv",
+  test: "test.tsv",
+};
+
+const ENTAILMENT = {
+  labels: ["entailment", "not_entailment"],
+  metrics: ["accuracy"],
+  tsvLabel: "label",
+  tsvClass: "name",
+  tsvFiles: FILES,
+} as const;
+
+/**
+ * The tasks of GLUE by their names on the hub.
+ *
+ * Labels, columns and metrics are those of the data set `nyu-mll/glue`; where
+ * GLUE averages two metrics, the one that the LoRA papers quote comes first.
+ */
+export const GLUE_TASKS = {
+  cola: {
+    title: "CoLA",
+    labels: ["unacceptable", "acceptable"],
+    metrics: ["matthews"],
+    columns: ["sentence"],
+    tsvColumns: ["sentence"],
+    tsvLabel: "label",
+    tsvClass: "number",
+    tsvFiles: FILES,
+    tsvHeader: ["source", "label", "star", "sentence"],
+  },
+  sst2: {
+    title: "SST-2",
+    labels: ["negative", "positive"],
+    metrics: ["accuracy"],
+    columns: ["sentence"],
+    tsvColumns: ["sentence"],
+    tsvLabel: "label",
+    tsvClass: "number",
+    tsvFiles: FILES,
+  },
+  mrpc: {
+    title: "MRPC",
+    labels: ["not_equivalent", "equivalent"],
+    metrics: ["accuracy", "f1"],
+    columns: ["sentence1", "sentence2"],
+    tsvColumns: ["#1 String", "#2 String"],
+    tsvLabel: "Quality",
+    tsvClass: "number",
+    tsvFiles: FILES,
+  },
+  qqp: {
+    title: "QQP",
+    labels: ["not_duplicate", "duplicate"],
+    metrics: ["accuracy", "f1"],
+    columns: ["question1", "question2"],
+    tsvColumns: ["question1", "question2"],
+    tsvLabel: "is_duplicate",
+    tsvClass: "number",
+    tsvFiles: FILES,
+    tsvBroken: true,
+  },
+  stsb: {
+    title: "STS-B",
+    labels: null,
+    metrics: ["pearson", "spearman"],
+    columns: ["sentence1", "sentence2"],
+    tsvColumns: ["sentence1", "sentence2"],
+    tsvLabel: "score",
+    tsvClass: "number",
+    tsvFiles: FILES,
+  },
+  mnli: {
+    title: "MNLI",
+    labels: ["entailment", "neutral", "contradiction"],
+    metrics: ["accuracy"],
+    columns: ["premise", "hypothesis"],
+    tsvColumns: ["sentence1", "sentence2"],
+    tsvLabel: "gold_label",
+    tsvClass: "name",
+    tsvFiles: {
+      train: "train.tsv",
+      validation_matched: "dev_matched.tsv",
+      validation_mismatched: "dev_mismatched.tsv",
+      test_matched: "test_matched.tsv",
+      test_mismatched: "test_mismatched.tsv",
+    },
+  },
+  qnli: {
+    ...ENTAILMENT,
+    title: "QNLI",
+    columns: ["question", "sentence"],
+    tsvColumns: ["question", "sentence"],
+  },
+  rte: {
+    ...ENTAILMENT,
+    title: "RTE",
+    columns: ["sentence1", "sentence2"],
+    tsvColumns: ["sentence1", "sentence2"],
+  },
+  wnli: {
+    title: "WNLI",
+    labels: ["not_entailment", "entailment"],
+    metrics: ["accuracy"],
+    columns: ["sentence1", "sentence2"],
+    tsvColumns: ["sentence1", "sentence2"],
+    tsvLabel: "label",
+    tsvClass: "number",
+    tsvFiles: FILES,
+  },
+  ax: {
+    title: "AX",
+    labels: ["entailment", "neutral", "contradiction"],
+    metrics: ["matthews"],
+    columns: ["premise", "hypothesis"],
+    tsvColumns: ["sentence1", "sentence2"],
+    tsvLabel: "label",
+    tsvClass: "name",
+    tsvFiles: { test: "diagnostic.tsv" },
+  },
+} as const satisfies Readonly<Record<string, GlueTask>>;
+
+/** Name of a GLUE task as the hub writes it. */
+export type GlueTaskName = keyof typeof GLUE_TASKS;
+
+/** True for the splits whose labels the benchmark keeps secret. */
+export function isTestSplit(split: string): boolean {
+  return split.startsWith("test");
+}

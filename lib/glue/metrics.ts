@@ -1,0 +1,160 @@
+/** A figure that compares predictions with labels. */
+export type Metric = (
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+) => number;
+
+/**
+ * The metrics of GLUE, with the edge cases of the tools that GLUE is scored
+ * by (scikit-learn and SciPy).
+ *
+ * `accuracy`, `f1` and `matthews` compare class numbers; `pearson` and
+ * `spearman` compare scores. All are higher for better predictions.
+ */
+export const METRICS = {
+  accuracy,
+  f1,
+  matthews,
+  pearson,
+  spearman,
+} as const satisfies Record<string, Metric>;
+
+/** Name of a metric, as result files spell it. */
+export type MetricName = keyof typeof METRICS;
+
+/**
+ * Computes metrics by name.
+ *
+ * @returns Each figure; NaN where it is undefined (JSON writes it as null).
+ * @throws {RangeError} If there is nothing to compare.
+ */
+export function computeMetrics(
+  names: readonly MetricName[],
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): Partial<Record<MetricName, number>> {
+  if (predictions.length !== labels.length || labels.length === 0) {
+    throw new RangeError(
+      `Cannot compare ${predictions.length} predictions with ${labels.length} labels`,
+    );
+  }
+  return Object.fromEntries(
+    names.map((name) => [name, METRICS[name](predictions, labels)]),
+  );
+}
+
+/** Share of predictions that equal their label. */
+function accuracy(
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): number {
+  return count(labels, (label, i) => label === predictions[i]) / labels.length;
+}
+
+/** Harmonic mean of precision and recall of class 1; 0 if class 1 occurs neither as prediction nor as label. */
+function f1(
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): number {
+  const hits = count(labels, (label, i) => label === 1 && predictions[i] === 1);
+  const marked = count(labels, (label) => label === 1) +
+    count(predictions, (prediction) => prediction === 1);
+  return marked === 0 ? 0 : 2 * hits / marked;
+}
+
+/**
+ * Matthews correlation of any number of classes (Gorodkin 2004); 0 if either
+ * side holds one class only.
+ */
+function matthews(
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): number {
+  const examples = labels.length;
+  const predicted = new Map<number, number>();
+  const actual = new Map<number, number>();
+  for (let i = 0; i < examples; i++) {
+    predicted.set(predictions[i]!, (predicted.get(predictions[i]!) ?? 0) + 1);
+    actual.set(labels[i]!, (actual.get(labels[i]!) ?? 0) + 1);
+  }
+  let [both, squaredPredicted, squaredActual] = [0, 0, 0];
+  for (const [label, times] of actual) {
+    both += times * (predicted.get(label) ?? 0);
+    squaredActual += times * times;
+  }
+  for (const times of predicted.values()) squaredPredicted += times * times;
+  const hits = count(labels, (label, i) => label === predictions[i]);
+  const variance = (examples ** 2 - squaredPredicted) *
+    (examples ** 2 - squaredActual);
+  return variance === 0 ? 0 : (hits * examples - both) / Math.sqrt(variance);
+}
+
+/** Linear correlation; NaN if either side is constant or not all of it is finite. */
+function pearson(
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): number {
+  const a = centred(predictions);
+  const b = centred(labels);
+  if (a === undefined || b === undefined) return NaN;
+  let product = 0;
+  for (let i = 0; i < a.length; i++) product += a[i]! * b[i]!;
+  return Math.max(-1, Math.min(1, product));
+}
+
+/** Correlation of ranks, equal values sharing their mean rank; NaN as in {@linkcode pearson}. */
+function spearman(
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): number {
+  return pearson(ranks(predictions), ranks(labels));
+}
+
+/** The values less their mean, scaled to norm 1; nothing if they are constant or not finite. */
+function centred(values: ArrayLike<number>): Float64Array | undefined {
+  const result = Float64Array.from(values);
+  const first = result[0];
+  if (result.every((value) => value === first)) return undefined;
+  const mean = result.reduce((sum, value) => sum + value, 0) / result.length;
+  // Scaled by the largest first, so that the squares can neither vanish nor overflow.
+  const largest = result.reduce(
+    (most, value) => Math.max(most, Math.abs(value - mean)),
+    0,
+  );
+  let squares = 0;
+  for (let i = 0; i < result.length; i++) {
+    result[i] = (result[i]! - mean) / largest;
+    squares += result[i]! ** 2;
+  }
+  const norm = Math.sqrt(squares);
+  return Number.isFinite(norm)
+    ? result.map((value) => value / norm)
+    : undefined;
+}
+
+/** Rank of each value from 1, ties sharing their mean; NaN throughout if any value is NaN. */
+function ranks(values: ArrayLike<number>): Float64Array {
+  const order = Array.from(values, (_, i) => i)
+    .sort((a, b) => values[a]! - values[b]!);
+  const result = new Float64Array(values.length);
+  for (let begin = 0; begin < order.length;) {
+    const value = values[order[begin]!]!;
+    if (Number.isNaN(value)) return result.fill(NaN);
+    let end = begin;
+    while (end < order.length && values[order[end]!] === value) end++;
+    for (let i = begin; i < end; i++) {
+      result[order[i]!] = (begin + 1 + end) / 2;
+    }
+    begin = end;
+  }
+  return result;
+}
+
+function count(
+  values: ArrayLike<number>,
+  test: (value: number, i: number) => boolean,
+): number {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) if (test(values[i]!, i)) total++;
+  return total;
+}

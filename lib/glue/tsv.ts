@@ -1,0 +1,109 @@
+import { type GlueTask, isTestSplit } from "./benchmark.ts";
+import type { Example } from "./example.ts";
+import { readLines } from "./lines.ts";
+
+/** What a TSV file of GLUE holds. */
+export interface TsvSplit {
+  readonly examples: readonly Example[];
+  /** Lines left out because the published file broke them in two. */
+  readonly broken: number;
+}
+
+/**
+ * Reads a TSV file as GLUE publishes it.
+ *
+ * Nothing is quoted in these files: a quote is a plain character, and a field
+ * ends at the next tab. Columns are found by the header's names.
+ *
+ * @param path The file, such as `MRPC/dev.tsv`.
+ * @throws {SyntaxError} Naming file and line, if the file is not of this task.
+ */
+export async function readTsv(
+  path: string,
+  task: GlueTask,
+  split: string,
+): Promise<TsvSplit> {
+  const test = isTestSplit(split);
+  let row = test || !task.tsvHeader ? undefined : rowReader(task.tsvHeader);
+  const examples: Example[] = [];
+  let broken = 0;
+  let line = 0;
+  let index = 0;
+  for await (const text of readLines(path)) {
+    line++;
+    const fields = text.split("\t");
+    try {
+      if (row === undefined) row = rowReader(fields);
+      else {
+        const example = row(fields, index++);
+        if (example) examples.push(example);
+        else broken++;
+      }
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      throw new SyntaxError(`${path}:${line}: ${error.message}`);
+    }
+  }
+  if (examples.length === 0) {
+    throw new SyntaxError(`"${path}" holds no example of ${task.title}`);
+  }
+  return { examples, broken };
+
+  /** Returns a function that turns a row into an example, or into nothing if it is broken. */
+  function rowReader(header: readonly string[]) {
+    const [textColumn, pairColumn] = task.tsvColumns;
+    const textAt = find(textColumn);
+    const pairAt = pairColumn === undefined ? undefined : find(pairColumn);
+    const labelAt = test ? undefined : find(task.tsvLabel);
+    // Predictions for a test set are handed in under the numbers of its first column.
+    const numbered = test && ["index", "id"].includes(header[0]!);
+
+    return (row: readonly string[], place: number): Example | undefined => {
+      if (row.length !== header.length) {
+        if (task.tsvBroken) return undefined;
+        throw new SyntaxError(
+          `Expected ${header.length} columns divided by tabs, found ${row.length}`,
+        );
+      }
+      return {
+        index: numbered ? readIndex(row[0]!) : place,
+        text: row[textAt]!,
+        ...(pairAt !== undefined && { pair: row[pairAt]! }),
+        ...(labelAt !== undefined && { label: readLabel(row[labelAt]!, task) }),
+      };
+    };
+
+    function find(column: string): number {
+      const at = header.indexOf(column);
+      if (at >= 0) return at;
+      throw new SyntaxError(
+        `No column "${column}" in the header "${
+          header.join(" ")
+        }"; expected a ${task.title} file as GLUE publishes it`,
+      );
+    }
+  }
+}
+
+function readIndex(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new SyntaxError(`Index "${text}" is not a whole number`);
+}
+
+function readLabel(text: string, task: GlueTask): number {
+  if (task.labels === null) {
+    const score = Number(text);
+    if (text.trim() !== "" && score >= 0 && score <= 5) return score;
+    throw new SyntaxError(`Score "${text}" is not a number from 0 to 5`);
+  }
+  const names = task.tsvClass === "name"
+    ? task.labels
+    : task.labels.map((_, number) => String(number));
+  const label = names.indexOf(text);
+  if (label >= 0) return label;
+  throw new SyntaxError(
+    `Label "${text}" is not one of ${
+      names.map((name) => `"${name}"`).join(", ")
+    }`,
+  );
+}

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { computeMetrics, type MetricName } from "../../lib/glue/metrics.ts";
+import reference from "../../fixtures/metrics.json" with { type: "json" };
+
+for (const { name, predictions, labels, metrics } of reference) {
+  Deno.test(`computeMetrics() equals scikit-learn and SciPy to 1e-12: ${name}`, () => {
+    const names = Object.keys(metrics) as MetricName[];
+    const numbers = predictions.map((value) => value ?? NaN);
+    const computed = computeMetrics(names, numbers, labels);
+    for (const [metric, expected] of Object.entries(metrics)) {
+      const actual = computed[metric as MetricName]!;
+      if (expected === null) assert(Number.isNaN(actual), metric);
+      else assert(Math.abs(actual - expected) < 1e-12, `${metric} ${actual}`);
+    }
+  });
+}
+
+Deno.test("computeMetrics() refuses to compare nothing or unequal numbers", () => {
+  assert.throws(() => computeMetrics(["accuracy"], [], []), RangeError);
+  assert.throws(
+    () => computeMetrics(["accuracy"], [1, 0], [1]),
+    /2 predictions with 1 labels/,
+  );
+});
+
+Deno.test("computeMetrics() does not depend on the order of the examples", () => {
+  const pair = fc.tuple(fc.integer({ min: 0, max: 3 }), fc.nat(3));
+  const names: MetricName[] = ["accuracy", "f1", "matthews", "spearman"];
+  fc.assert(
+    fc.property(fc.array(pair, { minLength: 1, maxLength: 30 }), (pairs) => {
+      const compute = (pairs: [number, number][]) =>
+        computeMetrics(names, pairs.map(([p]) => p), pairs.map(([, l]) => l));
+      const there = compute(pairs);
+      const back = compute(pairs.toReversed());
+      for (const name of names) {
+        const difference = Math.abs(there[name]! - back[name]!);
+        assert(
+          difference < 1e-12 ||
+            Number.isNaN(there[name]) && Number.isNaN(back[name]),
+        );
+      }
+    }),
+  );
+});
