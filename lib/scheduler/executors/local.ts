@@ -1,0 +1,128 @@
+import { join } from "node:path";
+import type { Ended, Execution, Executor, Job } from "./executor.ts";
+
+/**
+ * Stands between the scheduler and a stage's process, in a process group of
+ * their own. Its standard input is a pipe that only the scheduler holds, so it
+ * reaches its end when the scheduler dies, however it dies: then the whole
+ * group is killed.
+ */
+const SUPERVISOR = `
+exec 3<&0 </dev/null
+trap : TERM INT HUP
+echo $$ > "$RUN_FOLDER/group.new" && mv "$RUN_FOLDER/group.new" "$RUN_FOLDER/group"
+read -r go <&3 || exit 1
+"$@" < "$RUN_INPUT" 3<&- &
+child=$!
+(trap '' TERM INT HUP; cat <&3; kill -KILL 0) >/dev/null 2>&1 &
+exec 3<&-
+while wait $child; code=$?; kill -0 $child 2>/dev/null; do :; done
+exit $code
+`;
+
+const SIGNALS: Readonly<Record<number, string>> = {
+  129: "SIGHUP",
+  130: "SIGINT",
+  134: "SIGABRT",
+  135: "SIGBUS",
+  136: "SIGFPE",
+  137: "SIGKILL",
+  139: "SIGSEGV",
+  143: "SIGTERM",
+};
+
+/** Runs stages as processes of this machine. */
+export const local: Executor = { start, reap };
+
+function start(job: Job): Execution {
+  const process = new Deno.Command("sh", {
+    args: ["-c", SUPERVISOR, "stage", Deno.execPath(), ...job.args],
+    env: { ...job.env, RUN_FOLDER: job.folder, RUN_INPUT: job.input },
+    clearEnv: true,
+    detached: true,
+    cwd: job.folder,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const lifeline = process.stdin.getWriter();
+  // The supervisor may have been killed already; then `status` tells.
+  lifeline.write(new TextEncoder().encode("go\n")).catch(() => {});
+  const ended = process.status.then(async ({ code, signal }) => {
+    await killGroup(process.pid);
+    lifeline.close().catch(() => {});
+    return describe(code, signal);
+  });
+  return {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    ended,
+    async stop(grace) {
+      signalGroup(process.pid, "SIGTERM");
+      const timer = setTimeout(
+        () => signalGroup(process.pid, "SIGKILL"),
+        grace * 1000,
+      );
+      await ended;
+      clearTimeout(timer);
+    },
+  };
+}
+
+async function reap(folder: string): Promise<void> {
+  let group: number;
+  try {
+    group = Number(Deno.readTextFileSync(join(folder, "group")));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
+  // The number may belong to others by now: only a group that names the folder is ours.
+  if (Number.isInteger(group) && group > 1 && await isOurs(group, folder)) {
+    await killGroup(group);
+  }
+}
+
+/** True if a living process of the group names the folder in its arguments. */
+async function isOurs(group: number, folder: string): Promise<boolean> {
+  return (await members(group)).some((args) => args.includes(folder));
+}
+
+async function killGroup(group: number): Promise<void> {
+  for (let pause = 2; signalGroup(group, "SIGKILL"); pause *= 2) {
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    if (pause > 100 && (await members(group)).length === 0) return;
+  }
+}
+
+/** The arguments of the group's living processes; the dead that nobody asked after do not count. */
+async function members(group: number): Promise<string[]> {
+  const { stdout } = await new Deno.Command("ps", {
+    args: ["-A", "-o", "pgid=", "-o", "stat=", "-o", "args="],
+    stderr: "null",
+  }).output();
+  return new TextDecoder().decode(stdout).split("\n")
+    .map((line) => /^ *(\d+) +(\S+) +(.*)$/.exec(line))
+    .filter((found) => Number(found?.[1]) === group && !found![2]!.startsWith("Z"))
+    .map((found) => found![3]!);
+}
+
+/** False if the group has no member left. */
+function signalGroup(group: number, signal: Deno.Signal): boolean {
+  try {
+    Deno.kill(-group, signal);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    // ESRCH has no class of its own in every version of the runtime.
+    if (error instanceof Error && /ESRCH|No such process/.test(error.message)) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+function describe(code: number, signal: Deno.Signal | null): Ended {
+  const name = signal ?? SIGNALS[code];
+  return name === undefined ? { code } : { code, signal: name };
+}

@@ -1,0 +1,48 @@
+import { join } from "node:path";
+import { type Lock, tryLockFile } from "../store/locks.ts";
+
+/** Milliseconds between two looks for a free GPU. */
+const PAUSE = 100;
+
+/** GPUs that no other stage on this machine uses until they are given back. */
+export interface HeldGpus extends Disposable {
+  readonly ids: readonly string[];
+}
+
+/**
+ * Takes GPUs for one stage, waiting until so many are free. Each is a lock
+ * that all pipelines of this machine share.
+ *
+ * @param ids All that may be taken.
+ */
+export async function takeGpus(
+  count: number,
+  ids: readonly string[],
+  signal: AbortSignal,
+): Promise<HeldGpus> {
+  const folder = lockFolder();
+  for (;;) {
+    signal.throwIfAborted();
+    const held: { id: string; lock: Lock }[] = [];
+    for (const id of ids) {
+      if (held.length === count) break;
+      const lock = tryLockFile(join(folder, `gpu-${encodeURIComponent(id)}`));
+      if (lock !== undefined) held.push({ id, lock });
+    }
+    const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
+    if (held.length === count) {
+      return { ids: held.map(({ id }) => id), [Symbol.dispose]: release };
+    }
+    // All or none, so that two stages cannot each hold half of what both need.
+    release();
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
+}
+
+/** A folder that all users of the machine share. */
+function lockFolder(): string {
+  const folder = join(Deno.env.get("DYLORA_LOCKS") ?? "/tmp", "dylora-gpus");
+  Deno.mkdirSync(folder, { recursive: true });
+  if (Deno.statSync(folder).uid === Deno.uid()) Deno.chmodSync(folder, 0o1777);
+  return folder;
+}

@@ -1,0 +1,103 @@
+import { relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ModuleGraph } from "./modules.ts";
+import type { ProjectSettings } from "./project.ts";
+import type { Reduced } from "./reduce.ts";
+
+/** The module of this program that runs within a stage's process. */
+export const CHILD = new URL("./child.ts", import.meta.url).href;
+
+/** All code that a task's process runs, as it counts for the key. */
+export interface CodeListing {
+  /** Modules by path below the project: the blob of the reduced text, and where each import leads. */
+  readonly modules: Readonly<Record<string, ListedModule>>;
+  /** Packages by `name@version`, with the integrity that the lock file gives them. */
+  readonly packages: Readonly<Record<string, string>>;
+  /** Settings of `deno.json` that change what code does. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+interface ListedModule {
+  readonly text: string;
+  readonly imports: Readonly<Record<string, string>>;
+}
+
+/** Code whose imports cannot be told by reading it: any package may be meant. */
+const COMPUTED_IMPORT = /\bimport\s*\((?!\s*["'])|\bcreateRequire\b/;
+
+/**
+ * Specifiers of the modules that entries import when they run: those imported
+ * for their types only are left out.
+ *
+ * @throws {Error} If an import cannot be followed.
+ */
+export function reachable(
+  entries: readonly string[],
+  graph: ModuleGraph,
+  reduced: ReadonlyMap<string, Reduced>,
+): Set<string> {
+  const found = new Set(entries);
+  for (const specifier of found) {
+    const module = graph.modules.get(specifier);
+    if (module === undefined) continue;
+    for (const name of reduced.get(specifier)?.imports ?? []) {
+      const target = module.imports.get(name);
+      if (target === undefined) {
+        throw new Error(
+          `"${name}" in "${module.path}" is not an import that can be followed; write \`import\` with a literal name`,
+        );
+      }
+      if (graph.modules.has(target)) found.add(target);
+    }
+  }
+  return found;
+}
+
+/** Lists what modules are made of. `texts` has the blob of each module's text. */
+export function listCode(
+  members: ReadonlySet<string>,
+  graph: ModuleGraph,
+  reduced: ReadonlyMap<string, Reduced>,
+  texts: ReadonlyMap<string, string>,
+  project: string,
+  settings: ProjectSettings,
+): CodeListing {
+  const modules: Record<string, ListedModule> = {};
+  const packages = new Set<string>();
+  for (const specifier of members) {
+    const { imports } = graph.modules.get(specifier)!;
+    const { text, imports: names } = reduced.get(specifier) ??
+      { text: "", imports: [] };
+    const targets = names.map((name) => [name, imports.get(name)!] as const);
+    modules[moduleName(specifier, project)] = {
+      text: texts.get(specifier)!,
+      imports: Object.fromEntries(
+        targets.map(([name, target]) => [name, moduleName(target, project)]),
+      ),
+    };
+    for (const [, target] of targets) {
+      if (target.startsWith("npm:")) packages.add(target.slice("npm:".length));
+    }
+    if (COMPUTED_IMPORT.test(text)) {
+      for (const name of settings.integrity.keys()) packages.add(name);
+    }
+  }
+  for (const name of packages) {
+    for (const needed of graph.packages.get(name) ?? []) packages.add(needed);
+  }
+  return {
+    modules,
+    packages: Object.fromEntries(
+      [...packages].map((name) => [name, settings.integrity.get(name) ?? ""]),
+    ),
+    options: { ...settings.emit, unstable: settings.unstable },
+  };
+}
+
+/** Name of a module in a listing: its path below the project, or its specifier. */
+export function moduleName(specifier: string, project: string): string {
+  if (specifier === CHILD) return "scheduler/child.ts";
+  return specifier.startsWith("file:")
+    ? relative(project, fileURLToPath(specifier)).replaceAll("\\", "/")
+    : specifier;
+}

@@ -1,0 +1,183 @@
+import { dirname, join } from "node:path";
+import { digest, digestFile } from "./digest.ts";
+import { besides, syncFolder } from "./durable.ts";
+import type { Stats } from "./stats.ts";
+
+/** Contents by their SHA-256: `blobs/ab/cdef...`, read-only, never changed once written. */
+export class Blobs {
+  readonly folder: string;
+  readonly #stats: Stats;
+
+  constructor(folder: string, stats: Stats) {
+    this.folder = folder;
+    this.#stats = stats;
+  }
+
+  /** Where the blob lies, or would lie. */
+  path(blob: string): string {
+    return join(this.folder, blob.slice(0, 2), blob.slice(2));
+  }
+
+  /** True if the blob is there with this size and its content is still its own. */
+  async holds(blob: string, size: number): Promise<boolean> {
+    const path = this.path(blob);
+    return sizeOf(path) === size && await this.#stats.digest(path, true) === blob;
+  }
+
+  /** Takes in a copy of the file: the digest is that of the bytes stored. */
+  async put(path: string): Promise<{ blob: string; size: number }> {
+    Deno.mkdirSync(this.folder, { recursive: true });
+    const temporary = besides(join(this.folder, "new"));
+    try {
+      let stored;
+      {
+        using copy = await Deno.open(temporary, {
+          write: true,
+          createNew: true,
+        });
+        stored = await digestFile(path, copy);
+        await copy.sync();
+      }
+      await this.#settle(temporary, stored.blob, stored.size);
+      return stored;
+    } catch (error) {
+      removeIfThere(temporary);
+      throw error;
+    }
+  }
+
+  /** Takes in bytes, or text as UTF-8. */
+  async putBytes(
+    content: string | Uint8Array,
+  ): Promise<{ blob: string; size: number }> {
+    const bytes = typeof content === "string"
+      ? new TextEncoder().encode(content)
+      : content;
+    const stored = { blob: digest(bytes), size: bytes.length };
+    if (await this.holds(stored.blob, stored.size)) return stored;
+    Deno.mkdirSync(this.folder, { recursive: true });
+    const temporary = besides(join(this.folder, "new"));
+    try {
+      {
+        using copy = await Deno.open(temporary, {
+          write: true,
+          createNew: true,
+        });
+        for (let done = 0; done < bytes.length;) {
+          done += await copy.write(bytes.subarray(done));
+        }
+        await copy.sync();
+      }
+      await this.#settle(temporary, stored.blob, stored.size);
+      return stored;
+    } catch (error) {
+      removeIfThere(temporary);
+      throw error;
+    }
+  }
+
+  /** The text of a blob; undefined if it is missing or damaged. */
+  text(blob: string): string | undefined {
+    let bytes: Uint8Array;
+    try {
+      bytes = Deno.readFileSync(this.path(blob));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+    return digest(bytes) === blob ? new TextDecoder().decode(bytes) : undefined;
+  }
+
+  /**
+   * Copies a blob to a new file and makes sure that the copy is right.
+   *
+   * @throws {DamagedBlobError} If the blob's content is not its own; the blob is then removed.
+   */
+  async copyTo(blob: string, path: string): Promise<void> {
+    await this.#verified(blob, async () => {
+      Deno.mkdirSync(dirname(path), { recursive: true });
+      await Deno.copyFile(this.path(blob), path);
+      await Deno.chmod(path, 0o644);
+      return (await digestFile(path)).blob;
+    });
+  }
+
+  /**
+   * Shows a blob at another path without copying it, where the file system
+   * can, after reading it in full to make sure that its content is right.
+   *
+   * @throws {DamagedBlobError} If it is not; the blob is then removed.
+   */
+  async linkTo(blob: string, path: string): Promise<void> {
+    await this.#verified(blob, async () => {
+      Deno.mkdirSync(dirname(path), { recursive: true });
+      try {
+        await Deno.link(this.path(blob), path);
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) throw error;
+        await Deno.copyFile(this.path(blob), path);
+      }
+      return (await digestFile(path)).blob;
+    });
+  }
+
+  /** Removes a blob. */
+  remove(blob: string): void {
+    removeIfThere(this.path(blob));
+  }
+
+  async #verified(
+    blob: string,
+    found: () => Promise<string | undefined>,
+  ): Promise<void> {
+    let actual: string | undefined;
+    try {
+      actual = await found();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    if (actual === blob) return;
+    this.remove(blob);
+    throw new DamagedBlobError(blob);
+  }
+
+  async #settle(temporary: string, blob: string, size: number): Promise<void> {
+    if (await this.holds(blob, size)) {
+      Deno.removeSync(temporary);
+      return;
+    }
+    const path = this.path(blob);
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.chmodSync(temporary, 0o444);
+    Deno.renameSync(temporary, path);
+    syncFolder(dirname(path));
+  }
+}
+
+/** The cache's copy of a content was missing or no longer the content. */
+export class DamagedBlobError extends Error {
+  override readonly name = "DamagedBlobError";
+  readonly blob: string;
+
+  constructor(blob: string) {
+    super(`Cached content "${blob.slice(0, 12)}" was missing or damaged`);
+    this.blob = blob;
+  }
+}
+
+function sizeOf(path: string): number | undefined {
+  try {
+    return Deno.statSync(path).size;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

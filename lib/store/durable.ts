@@ -1,0 +1,36 @@
+import { dirname } from "node:path";
+
+let serial = 0;
+
+/**
+ * Replaces a file in one step: a reader, or a machine that lost power, finds
+ * the old content or the new one, never a part.
+ */
+export function writeDurably(path: string, text: string): void {
+  const temporary = besides(path);
+  const file = Deno.openSync(temporary, { write: true, createNew: true });
+  try {
+    const bytes = new TextEncoder().encode(text);
+    for (let done = 0; done < bytes.length;) {
+      done += file.writeSync(bytes.subarray(done));
+    }
+    file.syncSync();
+    file.close();
+    Deno.renameSync(temporary, path);
+  } catch (error) {
+    Deno.removeSync(temporary);
+    throw error;
+  }
+  syncFolder(dirname(path));
+}
+
+/** Makes renames within a folder survive a loss of power. */
+export function syncFolder(path: string): void {
+  using folder = Deno.openSync(path);
+  folder.syncSync();
+}
+
+/** A name in the same folder that no other process uses. */
+export function besides(path: string): string {
+  return `${path}.${Deno.pid}-${serial++}.tmp`;
+}

@@ -1,0 +1,84 @@
+import { join } from "node:path";
+import { canonicalJson } from "./canonical.ts";
+import { digest, isDigest } from "./digest.ts";
+import { type KeyParts, type Manifest, parseManifest } from "./manifest.ts";
+import { readSealed, writeSealed } from "./sealed.ts";
+
+/** What looking for a manifest gives. */
+export type Lookup =
+  | { readonly state: "found"; readonly manifest: Manifest }
+  | { readonly state: "none" }
+  /** There is one, but it cannot be used: `is damaged`. */
+  | { readonly state: "unusable"; readonly fault: string };
+
+/** The key that parts make. */
+export function keyOf(parts: KeyParts): string {
+  return digest(canonicalJson(parts));
+}
+
+/** One manifest for each key: `manifests/ab/cdef....json`. */
+export class Manifests {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  path(key: string): string {
+    return join(this.folder, key.slice(0, 2), `${key.slice(2)}.json`);
+  }
+
+  read(key: string): Lookup {
+    const sealed = readSealed(this.path(key));
+    if (sealed.state === "missing") return { state: "none" };
+    if (sealed.state === "damaged") {
+      return { state: "unusable", fault: "is damaged" };
+    }
+    const manifest = parseManifest(sealed.value);
+    if ("fault" in manifest) {
+      return { state: "unusable", fault: manifest.fault };
+    }
+    return manifest.key === key && keyOf(manifest.parts) === key
+      ? { state: "found", manifest }
+      : { state: "unusable", fault: "belongs to another key" };
+  }
+
+  /** Records a result; its blobs must already be there. */
+  write(manifest: Manifest): void {
+    const path = this.path(manifest.key);
+    Deno.mkdirSync(join(path, ".."), { recursive: true });
+    writeSealed(path, manifest);
+  }
+
+  remove(key: string): void {
+    try {
+      Deno.removeSync(this.path(key));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  /** All keys that have a manifest, usable or not. */
+  keys(): string[] {
+    const keys: string[] = [];
+    for (const folder of list(this.folder)) {
+      for (const file of list(join(this.folder, folder))) {
+        const key = folder + file.replace(/\.json$/, "");
+        if (isDigest(key)) keys.push(key);
+      }
+    }
+    return keys.sort();
+  }
+}
+
+function list(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
+  } catch (error) {
+    if (
+      error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory
+    ) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,108 @@
+import { digestFile } from "./digest.ts";
+import { type Fingerprint, fingerprint, same, settled } from "./fingerprint.ts";
+import { lockFile } from "./locks.ts";
+import { readSealed, writeSealed } from "./sealed.ts";
+
+const VERSION = 1;
+
+/** A file's content as it was at a time. */
+interface Entry extends Fingerprint {
+  readonly blob: string;
+  /** When it was read, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+/**
+ * Remembers the digests of files by path, size, times and inode, so that
+ * unchanged files are not read again. An entry whose file was touched within
+ * two seconds of being read is not trusted: a second write in the same tick of
+ * the clock would leave no trace.
+ */
+export class Stats {
+  readonly #path: string;
+  readonly #entries: Map<string, Entry>;
+  readonly #fresh = new Map<string, Entry>();
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#entries = read(path);
+  }
+
+  /**
+   * Digest of the file at the absolute path, read only if need be; undefined
+   * if there is no such file.
+   *
+   * @param own True for a file of the cache itself: making hard links to it
+   * changes the inode's time, which therefore does not count.
+   */
+  async digest(path: string, own = false): Promise<string | undefined> {
+    const before = fingerprint(path);
+    if (before === undefined) return undefined;
+    const known = this.#entries.get(path);
+    if (known !== undefined && trusted(known, before, own)) return known.blob;
+    const at = Date.now();
+    const { blob, size } = await digestFile(path);
+    const after = fingerprint(path);
+    const entry = { ...before, blob, at };
+    if (after !== undefined && same(before, after) && size === before.size) {
+      this.#entries.set(path, entry);
+      this.#fresh.set(path, entry);
+    }
+    return blob;
+  }
+
+  /** Writes what was learnt, keeping what other processes learnt meanwhile. */
+  async save(): Promise<void> {
+    if (this.#fresh.size === 0) return;
+    using _lock = await lockFile(`${this.#path}.lock`);
+    const entries = read(this.#path);
+    for (const [path, entry] of this.#fresh) entries.set(path, entry);
+    this.#fresh.clear();
+    writeSealed(this.#path, {
+      version: VERSION,
+      entries: [...entries].map((
+        [path, e],
+      ) => [path, e.size, e.modified, e.changed, e.inode, e.blob, e.at]),
+    });
+  }
+
+  /** Forgets files that are gone. */
+  async prune(): Promise<void> {
+    using _lock = await lockFile(`${this.#path}.lock`);
+    const entries = [...read(this.#path)].filter(([path]) =>
+      fingerprint(path) !== undefined
+    );
+    writeSealed(this.#path, {
+      version: VERSION,
+      entries: entries.map((
+        [path, e],
+      ) => [path, e.size, e.modified, e.changed, e.inode, e.blob, e.at]),
+    });
+  }
+}
+
+function trusted(known: Entry, now: Fingerprint, own: boolean): boolean {
+  if (!own) return same(known, now) && settled(known, known.at);
+  const changed = known.changed;
+  return same(known, { ...now, changed }) &&
+    settled({ ...known, changed: known.modified }, known.at);
+}
+
+function read(path: string): Map<string, Entry> {
+  const sealed = readSealed(path);
+  if (sealed.state !== "whole" || sealed.value.version !== VERSION) {
+    return new Map();
+  }
+  const rows = sealed.value.entries as [
+    string,
+    number,
+    number,
+    number,
+    number,
+    string,
+    number,
+  ][];
+  return new Map(rows.map((
+    [path, size, modified, changed, inode, blob, at],
+  ) => [path, { size, modified, changed, inode, blob, at }]));
+}

@@ -1,0 +1,52 @@
+import { join, resolve } from "node:path";
+import { Blobs } from "./blobs.ts";
+import { Histories } from "./histories.ts";
+import { type Lookup, Manifests } from "./manifests.ts";
+import { Stats } from "./stats.ts";
+
+/** Everything that the cache keeps, below one folder. */
+export class Store {
+  readonly folder: string;
+  readonly stats: Stats;
+  readonly blobs: Blobs;
+  readonly manifests: Manifests;
+  readonly histories: Histories;
+
+  constructor(folder: string) {
+    this.folder = resolve(folder);
+    this.stats = new Stats(this.path("stats.json"));
+    this.blobs = new Blobs(this.path("blobs"), this.stats);
+    this.manifests = new Manifests(this.path("manifests"));
+    this.histories = new Histories(this.path("stages"));
+  }
+
+  /** A path below the cache's folder. */
+  path(...parts: string[]): string {
+    return join(this.folder, ...parts);
+  }
+
+  /** The path of a folder of the cache, made if need be. */
+  makeFolder(...parts: string[]): string {
+    const folder = this.path(...parts);
+    Deno.mkdirSync(folder, { recursive: true });
+    return folder;
+  }
+
+  /**
+   * Looks up the result of a key. It counts only if each of its files is there
+   * and whole.
+   */
+  async lookup(key: string): Promise<Lookup> {
+    const found = this.manifests.read(key);
+    if (found.state !== "found") return found;
+    const { files, log } = found.manifest;
+    for (const { path, blob, size } of files) {
+      if (!await this.blobs.holds(blob, size)) {
+        return { state: "unusable", fault: `has lost "${path}"` };
+      }
+    }
+    return await this.blobs.holds(log.blob, log.size)
+      ? found
+      : { state: "unusable", fault: "has lost its log" };
+  }
+}
