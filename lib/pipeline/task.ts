@@ -59,9 +59,13 @@ export interface Permissions {
 
 /** An artifact handed to a stage. */
 export interface InputArtifact {
-  /** Id of the stage that made it: `train-dylora@mrpc,seed=0`. */
+  /**
+   * Of an input that takes `many`, the id of the stage that made it:
+   * `train-dylora@mrpc,seed=0`. Of others, the input's own name: which stage is
+   * connected to it can make no difference, so renaming that is no reason to run.
+   */
   readonly stage: string;
-  /** That stage's place in its matrix: `{ glue: "mrpc", seed: 0 }`. */
+  /** Of an input that takes `many`, that stage's place in its matrix: `{ glue: "mrpc", seed: 0 }`. Of others, empty. */
   readonly matrix: Readonly<Record<string, string | number>>;
   /** Folder that holds it; read only. */
   readonly path: string;

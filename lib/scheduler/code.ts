@@ -3,8 +3,7 @@ import { readSealed, writeSealed } from "../store/sealed.ts";
 import type { Store } from "../store/store.ts";
 import { CHILD, listCode, reachable } from "./listing.ts";
 import { moduleGraph } from "./modules.ts";
-import { configFile, projectSettings } from "./project.ts";
-import { isCode, reduceModules, stopReducing } from "./reduce.ts";
+import { projectSettings } from "./project.ts";
 
 const VERSION = 1;
 
@@ -66,6 +65,8 @@ async function readCode(
   project: string,
   store: Store,
 ): Promise<Map<string, TaskCode>> {
+  // Loading esbuild takes longer than a run that has nothing to do.
+  const { isCode, reduceModules, stopReducing } = await import("./reduce.ts");
   const settings = projectSettings(project);
   const graph = await graphOf([...tasks, CHILD], project);
   const reduced = await reduceModules(
@@ -107,7 +108,7 @@ async function graphOf(modules: readonly string[], project: string) {
       modules.map((module) => `import ${JSON.stringify(module)};\n`).join(""),
     );
     Deno.utimeSync(entry, 0, 0);
-    return await moduleGraph(entry, configFile(project));
+    return await moduleGraph(entry, project);
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

@@ -39,13 +39,13 @@ export function keyParts(stage: GraphStage, from: KeySources): KeyParts {
           inputPart(
             result,
             declaration.inputs[name]?.many === true,
-            declaration.timings === true,
+            declaration.timings,
           )
         ),
       ]),
     ),
     facilities: Object.fromEntries(
-      (declaration.needs ?? []).map((name) => {
+      declaration.needs.map((name) => {
         const facility = from.facilities.get(name);
         if (facility === undefined) {
           throw new Error(

@@ -1,6 +1,7 @@
 import { digest } from "../store/digest.ts";
 import { fingerprint } from "../store/fingerprint.ts";
 import { fileURLToPath } from "node:url";
+import { projectFlags } from "./project.ts";
 
 /** A module as the runtime resolves it. */
 export interface Module {
@@ -55,11 +56,11 @@ const TRIES = 20;
  */
 export async function moduleGraph(
   entry: string,
-  config: string,
+  project: string,
 ): Promise<ModuleGraph> {
   for (let tries = 0; tries < TRIES; tries++) {
     const start = Date.now();
-    const info = await denoInfo(entry, config);
+    const info = await denoInfo(entry, project);
     const graph = read(info);
     const quiet = [...graph.modules.values()].every(({ path }) =>
       (fingerprint(path)?.modified ?? Infinity) < start - TICK
@@ -72,9 +73,9 @@ export async function moduleGraph(
   );
 }
 
-async function denoInfo(entry: string, config: string): Promise<Info> {
+async function denoInfo(entry: string, project: string): Promise<Info> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", "--config", config, entry],
+    args: ["info", "--json", ...projectFlags(project), entry],
     env: { NO_COLOR: "1" },
     stdin: "null",
   }).output();

@@ -1,4 +1,4 @@
-import type { GraphStage } from "../pipeline/graph.ts";
+import type { Permissions } from "../pipeline/task.ts";
 import type { Facility } from "./events.ts";
 
 /** Folders and files that a stage's process may touch because of its place in a run. */
@@ -15,12 +15,11 @@ const RUNTIME_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
  * what its facilities need, and nothing else.
  */
 export function permissionFlags(
-  stage: GraphStage,
+  permissions: Permissions,
   access: Access,
   facilities: readonly Facility[],
 ): string[] {
-  const { net, env = [], run = [], read, write } =
-    stage.declaration.permissions ?? {};
+  const { net, env = [], run = [], read, write } = permissions;
   const writable = [...access.write, ...write?.() ?? []];
   const readable = [
     ...access.read,
@@ -45,11 +44,11 @@ export function permissionFlags(
 
 /** The environment of a stage's process: what the runtime needs, what the task declares, and nothing that differs by place or language. */
 export function stageEnvironment(
-  stage: GraphStage,
+  permissions: Permissions,
   facilities: readonly Facility[],
   temporary: string,
 ): Record<string, string> {
-  const names = [...RUNTIME_ENV, ...stage.declaration.permissions?.env ?? []];
+  const names = [...RUNTIME_ENV, ...permissions.env ?? []];
   const own = names.map((name) => [name, Deno.env.get(name)])
     .filter(([, value]) => value !== undefined);
   return {

@@ -1,6 +1,20 @@
 import { join } from "node:path";
 import { digest } from "../store/digest.ts";
-import { EMIT_OPTIONS, type EmitOptions } from "./reduce.ts";
+import { fingerprint } from "../store/fingerprint.ts";
+
+/** Compiler options that change what a module does, not just how it is checked. */
+export type EmitOptions = Readonly<Record<string, unknown>>;
+
+const EMIT_OPTIONS = [
+  "emitDecoratorMetadata",
+  "experimentalDecorators",
+  "jsx",
+  "jsxFactory",
+  "jsxFragmentFactory",
+  "jsxImportSource",
+  "useDefineForClassFields",
+  "verbatimModuleSyntax",
+];
 
 /** What a project's settings say about its code. */
 export interface ProjectSettings {
@@ -16,6 +30,18 @@ export interface ProjectSettings {
 /** The settings file of a project. */
 export function configFile(project: string): string {
   return join(project, "deno.json");
+}
+
+/** Flags of the runtime that make it resolve imports as the project does, and leave the lock file alone. */
+export function projectFlags(project: string): string[] {
+  const lock = join(project, "deno.lock");
+  return [
+    "--config",
+    configFile(project),
+    ...(fingerprint(lock) === undefined
+      ? ["--no-lock"]
+      : ["--lock", lock, "--frozen"]),
+  ];
 }
 
 /**

@@ -1,5 +1,6 @@
 import * as esbuild from "esbuild";
 import type { Module } from "./modules.ts";
+import type { EmitOptions } from "./project.ts";
 
 const LOADERS: Readonly<Record<string, esbuild.Loader>> = {
   TypeScript: "ts",
@@ -11,21 +12,6 @@ const LOADERS: Readonly<Record<string, esbuild.Loader>> = {
   Cjs: "js",
   JSX: "jsx",
 };
-
-/** Compiler options that change what a module does, not just how it is checked. */
-export type EmitOptions = Readonly<Record<string, unknown>>;
-
-/** Names of `EmitOptions`. */
-export const EMIT_OPTIONS = [
-  "emitDecoratorMetadata",
-  "experimentalDecorators",
-  "jsx",
-  "jsxFactory",
-  "jsxFragmentFactory",
-  "jsxImportSource",
-  "useDefineForClassFields",
-  "verbatimModuleSyntax",
-] as const;
 
 /** What a module is reduced to: what it does, without comments, types and formatting. */
 export interface Reduced {

@@ -1,15 +1,16 @@
 import { basename, join, resolve } from "node:path";
-import type { GraphStage } from "../pipeline/graph.ts";
+import type { Task } from "../pipeline/task.ts";
 import { type Fingerprint, fingerprint } from "../store/fingerprint.ts";
 import type { Stats } from "../store/stats.ts";
 import { listFiles, treeDigest } from "../store/tree.ts";
 
 /** The files and folders that a stage's parameters name, by the dot path of the parameter; absolute paths. */
 export function sourcesOf(
-  stage: GraphStage,
+  task: Task,
+  params: Readonly<Record<string, unknown>>,
   project: string,
 ): Map<string, string> {
-  const sources = stage.declaration.sources?.(stage.params) ?? {};
+  const sources = task.sources?.(params) ?? {};
   return new Map(
     Object.entries(sources).map(([name, path]) => [
       name,
@@ -24,7 +25,10 @@ export function sourcesOf(
  *
  * @throws {Error} If it does not exist.
  */
-export async function sourceDigest(path: string, stats: Stats): Promise<string> {
+export async function sourceDigest(
+  path: string,
+  stats: Stats,
+): Promise<string> {
   const files = [];
   for (const [name, file] of filesOf(path)) {
     const blob = await stats.digest(file);

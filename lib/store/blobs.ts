@@ -21,7 +21,8 @@ export class Blobs {
   /** True if the blob is there with this size and its content is still its own. */
   async holds(blob: string, size: number): Promise<boolean> {
     const path = this.path(blob);
-    return sizeOf(path) === size && await this.#stats.digest(path, true) === blob;
+    return sizeOf(path) === size &&
+      await this.#stats.digest(path, true) === blob;
   }
 
   /** Takes in a copy of the file: the digest is that of the bytes stored. */

@@ -28,7 +28,9 @@ function write(value: unknown, path: string): string {
   }
   throw new TypeError(
     `"${path}" is ${
-      typeof value === "object" ? Object.prototype.toString.call(value) : String(value)
+      typeof value === "object"
+        ? Object.prototype.toString.call(value)
+        : String(value)
     }, which JSON cannot hold`,
   );
 }

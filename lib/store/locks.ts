@@ -33,13 +33,21 @@ export async function lockFile(
   }
 }
 
-/** Takes a lock if nobody holds it. */
+/**
+ * Takes a lock if nobody holds it.
+ *
+ * @throws {Deno.errors.NotFound} If there is no such file, and `create` is false.
+ */
 export function tryLockFile(
   path: string,
-  options: Pick<LockOptions, "shared"> = {},
+  options: Pick<LockOptions, "shared"> & { readonly create?: boolean } = {},
 ): Lock | undefined {
   for (;;) {
-    const file = Deno.openSync(path, { read: true, write: true, create: true });
+    const file = Deno.openSync(path, {
+      read: true,
+      write: true,
+      create: options.create !== false,
+    });
     if (!file.tryLockSync(options.shared !== true)) {
       file.close();
       return undefined;

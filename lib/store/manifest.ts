@@ -1,74 +1,60 @@
-import { z } from "zod";
+import { isDigest } from "./digest.ts";
+import type { TreeFile } from "./tree.ts";
 
 /** Version of the manifests that this program writes. */
 export const MANIFEST_VERSION = 1;
 
-const Digest = z.string().regex(/^[0-9a-f]{64}$/);
-const Matrix = z.record(z.string(), z.union([z.string(), z.number()]));
-
 /** What a key holds of one artifact that a stage reads. */
-const InputPart = z.strictObject({
+export interface InputPart {
   /** Digest of the artifact's tree. */
-  content: Digest,
+  readonly content: string;
   /** Only of inputs that take many: what tells them apart. */
-  stage: z.string().optional(),
-  matrix: Matrix.optional(),
+  readonly stage?: string;
+  readonly matrix?: Readonly<Record<string, string | number>>;
   /** Only for tasks with `timings`. */
-  seconds: z.number().optional(),
-  metrics: z.record(z.string(), z.number()).optional(),
-});
+  readonly seconds?: number;
+  readonly metrics?: Readonly<Record<string, number>>;
+}
 
 /** All that a stage's result depends on; the digest of its canonical JSON is the stage's key. */
-const KeyParts = z.strictObject({
+export interface KeyParts {
   /** Digest of the listing of the task's code. */
-  code: Digest,
+  readonly code: string;
   /** Parameters, less those that name sources. */
-  params: z.record(z.string(), z.json()),
+  readonly params: Readonly<Record<string, unknown>>;
   /** Digest of the content that each source parameter names. */
-  sources: z.record(z.string(), Digest),
-  inputs: z.record(z.string(), z.array(InputPart)),
+  readonly sources: Readonly<Record<string, string>>;
+  readonly inputs: Readonly<Record<string, readonly InputPart[]>>;
   /** Identity of each facility that the task needs. */
-  facilities: z.record(z.string(), z.string()),
-});
-
-const File = z.strictObject({
-  path: z.string().refine(
-    (path) =>
-      path !== "" && !path.startsWith("/") &&
-      path.split("/").every((part) => part !== "" && part !== "." && part !== ".."),
-    "a path below the artifact's folder",
-  ),
-  size: z.int().nonnegative(),
-  blob: Digest,
-});
+  readonly facilities: Readonly<Record<string, string>>;
+}
 
 /** What is recorded of a stage's run that succeeded. */
-const Manifest = z.strictObject({
-  version: z.literal(MANIFEST_VERSION),
-  key: Digest,
-  parts: KeyParts,
-  /** For people: what ran, when and on what; no part of the key. */
-  task: z.string(),
-  pipeline: z.string(),
-  stage: z.string(),
-  started: z.iso.datetime(),
-  runtime: z.string(),
+export interface Manifest {
+  readonly version: typeof MANIFEST_VERSION;
+  readonly key: string;
+  readonly parts: KeyParts;
+  /** For people: what ran, when (ISO 8601) and on what; no part of the key. */
+  readonly task: string;
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly started: string;
+  readonly runtime: string;
   /** Wall-clock seconds of the run. */
-  seconds: z.number().nonnegative(),
+  readonly seconds: number;
   /** Last value of each metric. */
-  metrics: z.record(z.string(), z.number()),
+  readonly metrics: Readonly<Record<string, number>>;
   /** Digest of the artifact's tree. */
-  content: Digest,
-  files: z.array(File),
+  readonly content: string;
+  readonly files: readonly TreeFile[];
   /** The log, as JSON lines of events. */
-  log: z.strictObject({ blob: Digest, size: z.int().nonnegative() }),
-});
+  readonly log: { readonly blob: string; readonly size: number };
+}
 
-export type InputPart = z.infer<typeof InputPart>;
-export type KeyParts = z.infer<typeof KeyParts>;
-export type Manifest = z.infer<typeof Manifest>;
-
-/** Checks what a manifest file holds. */
+/**
+ * Checks what a manifest file holds. Its parts are not looked into: they are
+ * right if and only if the key is their digest.
+ */
 export function parseManifest(
   value: Record<string, unknown>,
 ): Manifest | { readonly fault: string } {
@@ -78,6 +64,45 @@ export function parseManifest(
       fault: `was written by a newer version of this program (${version})`,
     };
   }
-  const parsed = Manifest.safeParse(value);
-  return parsed.success ? parsed.data : { fault: "is not a manifest" };
+  return isManifest(value) ? value : { fault: "is not a manifest" };
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (!isRecord(value) || value.version !== MANIFEST_VERSION) return false;
+  const { key, parts, task, pipeline, stage, started, runtime } = value;
+  const { seconds, metrics, content, files, log } = value;
+  return areDigests([key, content]) && isRecord(parts) &&
+    [task, pipeline, stage, started, runtime].every(isText) &&
+    isAmount(seconds) && isRecord(metrics) &&
+    Object.values(metrics).every((metric) => typeof metric === "number") &&
+    Array.isArray(files) && files.every(isFile) &&
+    isRecord(log) && areDigests([log.blob]) && isAmount(log.size);
+}
+
+function isFile(value: unknown): value is TreeFile {
+  return isRecord(value) && isText(value.path) && isBelow(value.path) &&
+    isAmount(value.size) && areDigests([value.blob]);
+}
+
+/** True if the path cannot lead out of the folder that it is joined to. */
+function isBelow(path: string): boolean {
+  return path.split("/").every((part) =>
+    part !== "" && part !== "." && part !== ".." && !part.includes("\\")
+  );
+}
+
+function areDigests(values: readonly unknown[]): boolean {
+  return values.every((value) => isText(value) && isDigest(value));
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === "number" && value >= 0;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

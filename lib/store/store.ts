@@ -32,6 +32,17 @@ export class Store {
     return folder;
   }
 
+  /** Keeps what was learnt of files, where the cache can be written. */
+  async saveStats(): Promise<void> {
+    try {
+      this.makeFolder();
+      await this.stats.save();
+    } catch (error) {
+      // Without it, files are read again: slower, but as right.
+      if (!isReadOnly(error)) throw error;
+    }
+  }
+
   /**
    * Looks up the result of a key. It counts only if each of its files is there
    * and whole.
@@ -49,4 +60,10 @@ export class Store {
       ? found
       : { state: "unusable", fault: "has lost its log" };
   }
+}
+
+/** True if the error says that a file system or folder cannot be written. */
+export function isReadOnly(error: unknown): boolean {
+  return error instanceof Deno.errors.PermissionDenied ||
+    (error instanceof Error && "code" in error && error.code === "EROFS");
 }

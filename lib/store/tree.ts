@@ -12,6 +12,11 @@ export interface TreeFile {
   readonly blob: string;
 }
 
+/** A folder that is to be an artifact holds something other than files. */
+export class NotAFileError extends Error {
+  override readonly name = "NotAFileError";
+}
+
 /** Digest of an artifact: of the paths and contents of its files, in whatever order they are given. */
 export function treeDigest(files: readonly TreeFile[]): string {
   return digest(canonicalJson(
@@ -24,7 +29,7 @@ export function treeDigest(files: readonly TreeFile[]): string {
  * Paths of all files below a folder, sorted, with forward slashes.
  *
  * @param links `refuse` throws at a symbolic link (artifacts hold none), `follow` takes what it points to.
- * @throws {Error} If there is something that is neither a file nor a folder.
+ * @throws {NotAFileError} If there is something that is neither a file nor a folder.
  */
 export function listFiles(
   folder: string,
@@ -45,19 +50,21 @@ function walk(
   const folder = join(root, below);
   const trail = links === "follow" ? [...above, Deno.realPathSync(folder)] : [];
   if (new Set(trail).size < trail.length) {
-    throw new Error(`Folder "${folder}" links to a folder that contains it`);
+    throw new NotAFileError(
+      `Folder "${folder}" links to a folder that contains it`,
+    );
   }
   for (const entry of Deno.readDirSync(folder)) {
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
     const whole = join(root, path);
     if (entry.isSymlink && links === "refuse") {
-      throw new Error(
+      throw new NotAFileError(
         `"${whole}" is a symbolic link; an artifact holds files only`,
       );
     }
     const info = entry.isSymlink ? Deno.statSync(whole) : entry;
     if (info.isDirectory) walk(root, path, links, trail, found);
     else if (info.isFile) found.push(path);
-    else throw new Error(`"${whole}" is neither a file nor a folder`);
+    else throw new NotAFileError(`"${whole}" is neither a file nor a folder`);
   }
 }

@@ -103,7 +103,9 @@ async function members(group: number): Promise<string[]> {
   }).output();
   return new TextDecoder().decode(stdout).split("\n")
     .map((line) => /^ *(\d+) +(\S+) +(.*)$/.exec(line))
-    .filter((found) => Number(found?.[1]) === group && !found![2]!.startsWith("Z"))
+    .filter((found) =>
+      Number(found?.[1]) === group && !found![2]!.startsWith("Z")
+    )
     .map((found) => found![3]!);
 }
 

@@ -1,0 +1,136 @@
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { GraphStage } from "../pipeline/graph.ts";
+import { digest } from "../store/digest.ts";
+import { writeDurably } from "../store/durable.ts";
+import type { Manifest } from "../store/manifest.ts";
+import type { Store } from "../store/store.ts";
+import { newMark } from "./channel.ts";
+import { takeCheckpoint } from "./checkpoints.ts";
+import type { Spec } from "./child.ts";
+import { type Context, taskOf } from "./context.ts";
+import type { Decided } from "./decide.ts";
+import type { Event, Facility } from "./events.ts";
+import type { Executor } from "./executors/executor.ts";
+import { freeze } from "./frozen.ts";
+import type { HeldGpus } from "./gpus.ts";
+import { CHILD } from "./listing.ts";
+import { permissionFlags, stageEnvironment } from "./permissions.ts";
+import { follow } from "./process.ts";
+import { projectFlags } from "./project.ts";
+import type { RunFolder } from "./run_folder.ts";
+import { withAbsoluteSources } from "./source.ts";
+
+/** What an attempt at a stage needs. */
+export interface AttemptOptions {
+  readonly results: ReadonlyMap<string, Manifest>;
+  readonly executor: Executor;
+  readonly gpus: HeldGpus;
+  readonly emit: (event: Event) => void;
+  readonly signal: AbortSignal;
+}
+
+/** What an attempt that succeeded measured. */
+export interface Measured {
+  readonly started: string;
+  readonly seconds: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/**
+ * Runs a stage's process once. Its artifact is in the folder's `output` then.
+ *
+ * @throws {StageFailure} If it failed.
+ * @throws {MovedError} If code or sources are no longer those of the key.
+ * @throws {DamagedBlobError} If the cache has lost an input.
+ */
+export async function attempt(
+  context: Context,
+  stage: GraphStage,
+  decided: Decided,
+  folder: RunFolder,
+  options: AttemptOptions,
+): Promise<Measured> {
+  const { results, executor, gpus, emit, signal } = options;
+  const { settings, store } = context;
+  const frozen = await freeze(context, stage, decided, results, folder.inputs);
+  const checkpoint = takeCheckpoint(decided.key, store);
+  const facilities = stage.declaration.needs
+    .map((name) => [name, context.facilities.get(name)!] as const);
+  const mark = newMark();
+  const spec: Spec = {
+    mark,
+    params: withAbsoluteSources(stage.params, frozen.sources),
+    inputs: frozen.inputs,
+    output: folder.output,
+    checkpoint,
+    cpus: Math.min(stage.resources.cpus, settings.limits.cpus),
+    facilities: Object.fromEntries(
+      facilities.map(([name, { settings }]) => [name, settings]),
+    ),
+  };
+  Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
+  const { permissions = {} } = await taskOf(stage);
+  const needed: Facility[] = facilities.map(([, facility]) => facility);
+  const started = new Date();
+  const clock = performance.now();
+  const execution = executor.start({
+    args: [
+      "run",
+      "--quiet",
+      "--no-check",
+      "--no-remote",
+      "--cached-only",
+      ...projectFlags(settings.project),
+      ...permissionFlags(permissions, {
+        read: [folder.inputs, ...frozen.sources.values()],
+        write: [folder.output, checkpoint, folder.temporary],
+      }, needed),
+      entryOf(stage, store),
+    ],
+    input: folder.spec,
+    env: {
+      ...stageEnvironment(permissions, needed, folder.temporary),
+      CUDA_VISIBLE_DEVICES: gpus.ids.join(),
+    },
+    folder: folder.path,
+  });
+  const metrics = await follow(execution, {
+    stage: stage.id,
+    mark,
+    emit,
+    onReady: () => frozen.checkCode(),
+    timeout: stage.timeout,
+    grace: settings.grace,
+    signal,
+  });
+  const seconds = (performance.now() - clock) / 1000;
+  frozen.check();
+  return {
+    started: started.toISOString(),
+    seconds: Math.round(seconds * 1000) / 1000,
+    metrics,
+  };
+}
+
+/**
+ * The module that a stage's process starts from. It imports the task by a
+ * literal name, which needs no permission to read the project.
+ */
+function entryOf(stage: GraphStage, store: Store): string {
+  const text = `import task from ${JSON.stringify(stage.module)};
+import { perform } from ${JSON.stringify(CHILD)};
+await perform(task);
+`;
+  const name = `${stage.task.replaceAll(/\W+/g, "-")}-${
+    digest(text).slice(0, 8)
+  }.js`;
+  const path = join(store.makeFolder("entries"), name);
+  try {
+    if (Deno.readTextFileSync(path) === text) return pathToFileURL(path).href;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  writeDurably(path, text);
+  return pathToFileURL(path).href;
+}

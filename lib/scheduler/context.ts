@@ -1,0 +1,66 @@
+import { join } from "node:path";
+import type { Graph, GraphStage } from "../pipeline/graph.ts";
+import type { Task } from "../pipeline/task.ts";
+import { Store } from "../store/store.ts";
+import { type TaskCode, taskCode } from "./code.ts";
+import type { Facility } from "./events.ts";
+import { selectStages } from "./select.ts";
+import type { Settings } from "./settings.ts";
+
+/** What planning and running share: a graph, and where and how it is worked on. */
+export interface Context {
+  readonly graph: Graph;
+  readonly settings: Settings;
+  readonly store: Store;
+  /** Stages asked for and those that they need, in topological order. */
+  readonly selected: ReadonlySet<string>;
+  /** The code of each task, by the URL of its module. */
+  readonly code: Map<string, TaskCode>;
+  readonly facilities: ReadonlyMap<string, Facility>;
+}
+
+/**
+ * Opens the cache and finds the code and the facilities of all stages asked for.
+ *
+ * @throws {Error} If a task's code cannot be read, or a facility does not exist.
+ */
+export async function openContext(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+): Promise<Context> {
+  const selected = selectStages(graph, targets);
+  const stages = [...selected].map((id) => graph.stages.get(id)!);
+  const store = new Store(join(settings.out, "cache"));
+  const modules = new Set(stages.map(({ module }) => module));
+  const needs = new Set(
+    stages.flatMap(({ declaration }) => declaration.needs),
+  );
+  const facilities = new Map<string, Facility>();
+  for (const name of needs) {
+    const find = settings.facilities[name];
+    if (find === undefined) {
+      throw new Error(`A task needs "${name}", which this program lacks`);
+    }
+    facilities.set(name, await find());
+  }
+  return {
+    graph,
+    settings,
+    store,
+    selected,
+    code: await taskCode([...modules], settings.project, store),
+    facilities,
+  };
+}
+
+/** The stage of this id. */
+export function stageOf(context: Context, id: string): GraphStage {
+  return context.graph.stages.get(id)!;
+}
+
+/** The task of a stage, imported. */
+export async function taskOf(stage: GraphStage): Promise<Task> {
+  const { loadTask } = await import("../pipeline/load_task.ts");
+  return await loadTask(stage.module);
+}

@@ -1,0 +1,70 @@
+import { join } from "node:path";
+import { tryLockFile } from "../store/locks.ts";
+import type { Store } from "../store/store.ts";
+import type { Executor } from "./executors/executor.ts";
+import { removeFolder } from "./visible.ts";
+
+/** The private folder of one attempt at a stage: `runs/...`, removed when it ends. */
+export interface RunFolder extends Disposable {
+  readonly path: string;
+  readonly output: string;
+  readonly inputs: string;
+  readonly temporary: string;
+  readonly spec: string;
+  readonly log: string;
+}
+
+let serial = 0;
+
+/** Makes a run folder. Its lock is held as long as this process lives. */
+export function makeRunFolder(store: Store, stage: string): RunFolder {
+  const runs = store.makeFolder("runs");
+  const name = `${Deno.pid}-${serial++}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
+  const path = join(runs, name);
+  // It gets its name when it is locked, so that nobody takes it for a dead one.
+  const unready = join(runs, `.${name}`);
+  removeFolder(unready);
+  removeFolder(path);
+  Deno.mkdirSync(unready);
+  const lock = tryLockFile(join(unready, "lock"))!;
+  Deno.renameSync(unready, path);
+  const folder = {
+    path,
+    output: join(path, "output"),
+    inputs: join(path, "inputs"),
+    temporary: join(path, "tmp"),
+    spec: join(path, "spec.json"),
+    log: join(path, "log.jsonl"),
+    [Symbol.dispose]() {
+      removeFolder(path);
+      lock[Symbol.dispose]();
+    },
+  };
+  Deno.mkdirSync(folder.output);
+  Deno.mkdirSync(folder.inputs);
+  Deno.mkdirSync(folder.temporary);
+  return folder;
+}
+
+/** Removes the folders of runs whose scheduler died, and ends what is left of them. */
+export async function sweepRuns(
+  store: Store,
+  executor: Executor,
+): Promise<void> {
+  const runs = store.makeFolder("runs");
+  for (const { name } of [...Deno.readDirSync(runs)]) {
+    if (name.startsWith(".")) continue;
+    const path = join(runs, name);
+    let lock;
+    try {
+      lock = tryLockFile(join(path, "lock"), { create: false });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) continue;
+      throw error;
+    }
+    if (lock === undefined) continue;
+    await executor.reap(path);
+    removeFolder(path);
+    lock[Symbol.dispose]();
+  }
+}

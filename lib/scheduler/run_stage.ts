@@ -1,0 +1,180 @@
+import { join } from "node:path";
+import type { GraphStage } from "../pipeline/graph.ts";
+import { digest } from "../store/digest.ts";
+import {
+  type Lock,
+  lockFile,
+  lockHolder,
+  tryLockFile,
+} from "../store/locks.ts";
+import type { Manifest } from "../store/manifest.ts";
+import { attempt, type Measured } from "./attempt.ts";
+import { commit } from "./commit.ts";
+import type { Context } from "./context.ts";
+import { decide, type Decided } from "./decide.ts";
+import type { Event } from "./events.ts";
+import type { Executor } from "./executors/executor.ts";
+import { BusyError, StageFailure } from "./failure.ts";
+import { takeGpus } from "./gpus.ts";
+import type { Slots } from "./limits.ts";
+import { openLog } from "./log.ts";
+import { makeRunFolder } from "./run_folder.ts";
+
+/** What running a stage needs besides the stage. */
+export interface StageOptions {
+  readonly results: ReadonlyMap<string, Manifest>;
+  readonly slots: Slots;
+  readonly executor: Executor;
+  readonly emit: (event: Event) => void;
+  readonly signal: AbortSignal;
+}
+
+export type StageOutcome =
+  | { readonly state: "ran"; readonly manifest: Manifest }
+  /** Another process made the result meanwhile. */
+  | {
+    readonly state: "reused";
+    readonly decided: Extract<Decided, { manifest: Manifest }>;
+  }
+  | { readonly state: "failed" };
+
+/**
+ * Runs a stage that the cache has no result of, and commits what it makes. A
+ * lock for its key is held around looking it up again, running and committing,
+ * so that of many processes only one does the work.
+ *
+ * @throws {BusyError} If another process runs it, and waiting is not wanted.
+ */
+export async function runStage(
+  context: Context,
+  stage: GraphStage,
+  decided: Decided,
+  options: StageOptions,
+): Promise<StageOutcome> {
+  const { results, slots, emit, signal } = options;
+  using _slot = await slots.take(
+    { ...stage.resources, ...(stage.mutex && { mutex: stage.mutex }) },
+    signal,
+  );
+  using _key = await lockKey(context, stage, decided.key, options);
+  const again = await decide(context, stage, results);
+  if ("manifest" in again) return { state: "reused", decided: again };
+  using _mutex = await lockMutex(context, stage, signal);
+  emit({ type: "decided", stage: stage.id, decision: again.decision });
+  for (let number = 1;; number++) {
+    const retry = number <= stage.retries;
+    const manifest = await runOnce(
+      context,
+      stage,
+      again,
+      number,
+      retry,
+      options,
+    );
+    if (manifest !== undefined) return { state: "ran", manifest };
+    if (!retry || signal.aborted) return { state: "failed" };
+  }
+}
+
+/** One attempt and its commit; undefined, and said so, if it failed. */
+async function runOnce(
+  context: Context,
+  stage: GraphStage,
+  decided: Decided,
+  number: number,
+  retry: boolean,
+  options: StageOptions,
+): Promise<Manifest | undefined> {
+  const { settings, store, graph: { pipeline } } = context;
+  const { emit, signal } = options;
+  using gpus = await takeGpus(
+    stage.resources.gpu,
+    settings.limits.gpus,
+    signal,
+  );
+  using folder = makeRunFolder(store, stage.id);
+  using log = openLog(folder.log);
+  const say = (event: Event) => {
+    log.write(event);
+    emit(event);
+  };
+  const { decision } = decided;
+  say({
+    type: "started",
+    stage: stage.id,
+    attempt: number,
+    reason: number > 1
+      ? "the last attempt failed"
+      : "reason" in decision
+      ? decision.reason
+      : "",
+  });
+  try {
+    const measured: Measured = await attempt(context, stage, decided, folder, {
+      ...options,
+      gpus,
+      emit: say,
+    });
+    return await commit(context, stage, decided, folder, measured);
+  } catch (error) {
+    if (!(error instanceof StageFailure)) throw error;
+    const kept = join(
+      store.makeFolder("failures", pipeline),
+      `${stage.id}.jsonl`,
+    );
+    const { message } = error;
+    say({
+      type: "failed",
+      stage: stage.id,
+      attempt: number,
+      message,
+      log: kept,
+      retry: retry && !signal.aborted,
+    });
+    Deno.renameSync(folder.log, kept);
+    store.histories.failed(pipeline, stage.id, {
+      key: decided.key,
+      message,
+      ended: new Date().toISOString(),
+      log: kept,
+    });
+    return undefined;
+  }
+}
+
+async function lockKey(
+  context: Context,
+  stage: GraphStage,
+  key: string,
+  { emit, signal }: StageOptions,
+): Promise<Lock> {
+  const path = join(context.store.makeFolder("locks"), key);
+  if (!context.settings.wait) {
+    const lock = tryLockFile(path);
+    if (lock !== undefined) return lock;
+    throw new BusyError(`"${stage.id}" is being run by ${lockHolder(path)}`);
+  }
+  return await lockFile(path, {
+    signal,
+    onWait: (holder) =>
+      emit({
+        type: "log",
+        stage: stage.id,
+        line: `Waiting for ${holder}, which runs the same stage`,
+        stream: "log",
+      }),
+  });
+}
+
+/** The stage's mutex, which holds in all processes that share the cache. */
+async function lockMutex(
+  context: Context,
+  stage: GraphStage,
+  signal: AbortSignal,
+): Promise<Lock | undefined> {
+  if (stage.mutex === undefined) return undefined;
+  const name = `mutex-${digest(stage.mutex).slice(0, 16)}`;
+  return await lockFile(join(context.store.makeFolder("locks"), name), {
+    signal,
+  });
+}

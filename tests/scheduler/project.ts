@@ -1,0 +1,181 @@
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Graph, GraphStage } from "../../lib/pipeline/graph.ts";
+import { loadTask } from "../../lib/pipeline/load_task.ts";
+import type { Event, Summary } from "../../lib/scheduler/events.ts";
+import { plan } from "../../lib/scheduler/plan.ts";
+import { run } from "../../lib/scheduler/run.ts";
+import type { Settings } from "../../lib/scheduler/settings.ts";
+
+/** A stage as tests write it; what is left out has the usual value. */
+export interface StageOptions {
+  readonly task: string;
+  readonly params?: Record<string, unknown>;
+  readonly inputs?: Record<string, string[]>;
+  readonly matrix?: Record<string, string | number>;
+  readonly resources?: Partial<GraphStage["resources"]>;
+  readonly mutex?: string;
+  readonly retries?: number;
+  readonly timeout?: number;
+}
+
+/** What a run of a test project said. */
+export interface Ran {
+  readonly summary: Summary;
+  readonly events: readonly Event[];
+  /** Ids of the stages that ran. */
+  readonly ran: readonly string[];
+}
+
+/** A project in a temporary folder: task modules, a `deno.json`, pipelines made by the test. */
+export class TestProject implements Disposable {
+  readonly folder = Deno.makeTempDirSync({ prefix: "project-" });
+
+  constructor() {
+    Deno.mkdirSync(join(this.folder, "tasks"));
+    this.write(
+      "deno.json",
+      JSON.stringify({ imports: { zod: "npm:zod@4.6.7" } }),
+    );
+  }
+
+  path(...parts: string[]): string {
+    return join(this.folder, ...parts);
+  }
+
+  write(path: string, text: string): void {
+    Deno.mkdirSync(join(this.path(path), ".."), { recursive: true });
+    Deno.writeTextFileSync(this.path(path), text);
+  }
+
+  read(...parts: string[]): string {
+    return Deno.readTextFileSync(this.path(...parts));
+  }
+
+  /**
+   * Writes a task that makes `out.txt` of what the body returns. In it,
+   * `stage`, `params`, and `read(input)` (the `out.txt` of an input's first
+   * artifact) can be used.
+   */
+  task(name: string, body: string, more: TaskOptions = {}): void {
+    const { inputs = {}, params = "{}", head = "", rest = "" } = more;
+    this.write(
+      `tasks/${name}.ts`,
+      `import { z } from "zod";
+${head}
+export default {
+  description: ${JSON.stringify(name)},
+  params: z.looseObject(${params}),
+  inputs: ${JSON.stringify(inputs)},
+  output: { kind: "text", files: ["out.txt"] },
+  ${rest}
+  // deno-lint-ignore no-explicit-any
+  async run(stage: any) {
+    const params = stage.params;
+    // deno-lint-ignore no-explicit-any
+    const readAll = (input: string) => stage.inputs[input].map((a: any) => Deno.readTextFileSync(a.path + "/out.txt"));
+    const read = (input: string) => readAll(input)[0];
+    const text = await (async () => { ${body} })();
+    Deno.writeTextFileSync(stage.output + "/out.txt", String(text));
+  },
+};
+`,
+    );
+  }
+
+  async graph(stages: Record<string, StageOptions>): Promise<Graph> {
+    const expanded = new Map<string, GraphStage>();
+    for (const [id, options] of Object.entries(stages)) {
+      const module =
+        pathToFileURL(this.path("tasks", `${options.task}.ts`)).href;
+      // A module is imported once under one name; tests change them.
+      const text = Deno.readTextFileSync(new URL(module));
+      const declared = await loadTask(`${module}#${text.length}`);
+      expanded.set(id, {
+        id,
+        name: id.split("@")[0]!,
+        matrix: options.matrix ?? {},
+        task: options.task,
+        module,
+        declaration: {
+          inputs: declared.inputs,
+          output: declared.output,
+          needs: declared.needs ?? [],
+          timings: declared.timings ?? false,
+          sources: declared.sources !== undefined,
+        },
+        params: options.params ?? {},
+        inputs: options.inputs ?? {},
+        resources: { cpus: 1, gpu: 0, memory: 0, ...options.resources },
+        ...(options.mutex && { mutex: options.mutex }),
+        ...(options.timeout && { timeout: options.timeout }),
+        retries: options.retries ?? 0,
+        position: { file: "test.yaml", line: 1, column: 1 },
+      });
+    }
+    return { pipeline: "test", file: "test.yaml", stages: expanded, show: [] };
+  }
+
+  settings(more: Partial<Settings> = {}): Settings {
+    return {
+      project: this.folder,
+      out: this.path("out"),
+      facilities: {},
+      limits: { jobs: 2, cpus: 2, memory: 1e9, gpus: [] },
+      force: new Set(),
+      wait: true,
+      keepGoing: true,
+      grace: 2,
+      cacheLimit: 1e9,
+      ...more,
+    };
+  }
+
+  async plan(
+    stages: Record<string, StageOptions>,
+    more: Partial<Settings> = {},
+    targets: string[] = [],
+  ) {
+    return await plan(await this.graph(stages), targets, this.settings(more));
+  }
+
+  async run(
+    stages: Record<string, StageOptions>,
+    more: Partial<Settings> & { signal?: AbortSignal; targets?: string[] } = {},
+  ): Promise<Ran> {
+    const { signal = new AbortController().signal, targets = [], ...settings } =
+      more;
+    const events: Event[] = [];
+    const summary = await run(
+      await this.graph(stages),
+      targets,
+      this.settings(settings),
+      (event) => events.push(event),
+      signal,
+    );
+    return {
+      summary,
+      events,
+      ran: events.flatMap((event) =>
+        event.type === "finished" && event.outcome === "ran"
+          ? [event.stage]
+          : []
+      ),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.folder, { recursive: true });
+  }
+}
+
+/** What differs between the tasks of tests. */
+export interface TaskOptions {
+  readonly inputs?: Record<string, { kind: string; many?: boolean }>;
+  /** Source of the zod shape of its parameters. */
+  readonly params?: string;
+  /** Source before the task: imports, helpers. */
+  readonly head?: string;
+  /** Source of more members of the task. */
+  readonly rest?: string;
+}

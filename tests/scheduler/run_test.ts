@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { type StageOptions, TestProject } from "./project.ts";
+
+/** Two stages that make text, one that joins it, one that reads the joint. */
+function diamond(project: TestProject): Record<string, StageOptions> {
+  project.task("make", "return params.text;");
+  project.task("upper", "return read('from').toUpperCase();", {
+    inputs: { from: { kind: "text" } },
+  });
+  project.task("join", "return readAll('parts').join('+');", {
+    inputs: { parts: { kind: "text", many: true } },
+  });
+  return {
+    a: { task: "make", params: { text: "a" } },
+    b: { task: "make", params: { text: "b" } },
+    up: { task: "upper", inputs: { from: ["a"] } },
+    all: { task: "join", inputs: { parts: ["up", "b"] } },
+  };
+}
+
+Deno.test("run() runs everything once and then nothing", async () => {
+  using project = new TestProject();
+  const stages = diamond(project);
+  const first = await project.run(stages);
+  assert.equal(first.summary.ran, 4);
+  assert.equal(project.read("out/test/all/out.txt"), "A+b");
+  const second = await project.run(stages);
+  assert.equal(second.summary.ran, 0);
+  assert.equal(second.summary.unchanged, 4);
+});
+
+Deno.test("run() runs what depends on a changed parameter, and says why", async () => {
+  using project = new TestProject();
+  const stages = diamond(project);
+  await project.run(stages);
+  const changed = { ...stages, b: { task: "make", params: { text: "c" } } };
+  const { ran, events } = await project.run(changed);
+  assert.deepEqual(ran, ["b", "all"]);
+  assert.equal(project.read("out/test/all/out.txt"), "A+c");
+  const started = events.find((event) =>
+    event.type === "started" && event.stage === "b"
+  );
+  assert.equal(
+    started?.type === "started" && started.reason,
+    'param text "b" -> "c"',
+  );
+});
+
+Deno.test("run() stops at a stage whose output comes out as before", async () => {
+  using project = new TestProject();
+  const stages = diamond(project);
+  await project.run(stages);
+  const changed = { ...stages, a: { task: "make", params: { text: "A" } } };
+  const { ran } = await project.run(changed);
+  assert.deepEqual(ran, ["a", "up"]);
+});
+
+Deno.test("run() restores an earlier result and a deleted or edited output", async () => {
+  using project = new TestProject();
+  const stages = diamond(project);
+  await project.run(stages);
+  const changed = { ...stages, b: { task: "make", params: { text: "c" } } };
+  await project.run(changed);
+  const back = await project.run(stages);
+  assert.equal(back.summary.ran, 0);
+  assert.equal(back.summary.restored, 2);
+  assert.equal(project.read("out/test/all/out.txt"), "A+b");
+  Deno.removeSync(project.path("out/test/all"), { recursive: true });
+  project.write("out/test/b/out.txt", "B");
+  project.write("out/test/a/notes.txt", "mine");
+  const again = await project.run(stages);
+  assert.equal(again.summary.restored, 3);
+  assert.equal(project.read("out/test/b/out.txt"), "b");
+  assert.equal(project.read("out/test/all/out.txt"), "A+b");
+});
+
+Deno.test("run() holds up what needs a failed stage, and runs the rest", async () => {
+  using project = new TestProject();
+  const stages = diamond(project);
+  project.task("upper", "throw new Error('No upper case');", {
+    inputs: { from: { kind: "text" } },
+  });
+  const { summary, events } = await project.run(stages);
+  assert.equal(summary.ran, 2);
+  assert.equal(summary.failed, 1);
+  assert.equal(summary.skipped, 1);
+  const failed = events.find((event) => event.type === "failed");
+  assert.equal(failed?.type === "failed" && failed.message, "No upper case");
+  const again = await project.run(stages);
+  assert.equal(again.summary.failed, 1, "a failure is never cached");
+});
+
+Deno.test("plan() says what run() would do", async () => {
+  using project = new TestProject();
+  const stages = diamond(project);
+  const states = async () =>
+    [...await project.plan(stages)].map(([id, { state }]) => `${id} ${state}`);
+  assert.deepEqual(await states(), [
+    "a run",
+    "b run",
+    "up unknown",
+    "all unknown",
+  ]);
+  await project.run(stages);
+  Deno.removeSync(project.path("out/test/up"), { recursive: true });
+  assert.deepEqual(await states(), [
+    "a unchanged",
+    "b unchanged",
+    "up restore",
+    "all unchanged",
+  ]);
+});
