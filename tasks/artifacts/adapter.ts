@@ -1,0 +1,109 @@
+import { join } from "node:path";
+import { z } from "zod";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import {
+  type TensorValues,
+  writeSafetensors,
+} from "../../lib/engine/safetensors_writer.ts";
+import { findAdapterFault } from "./adapter_tensors.ts";
+import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { readTraining, Training } from "./training.ts";
+
+/** Files of an artifact of kind `adapter`; the first two are a LoRA adapter as PEFT writes it. */
+export const ADAPTER_FILES = [
+  "adapter_config.json",
+  "adapter_model.safetensors",
+  "training.json",
+] as const;
+
+/** The fields of PEFT's configuration that matter here; PEFT itself writes more. */
+const AdapterConfig = z.looseObject({
+  peft_type: z.literal("LORA"),
+  r: z.int().positive(),
+  lora_alpha: z.number().positive(),
+});
+
+/** A trained adapter with its classification head. */
+export interface Adapter {
+  /** Name of the model that it was trained on, for PEFT. */
+  readonly baseModel: string;
+  readonly training: Training;
+  /** By PEFT's names: `lora_A` is `[rank, hidden]`, `lora_B` `[hidden, rank]`. */
+  readonly tensors: Readonly<Record<string, TensorValues>>;
+}
+
+/**
+ * Writes an artifact of kind `adapter`.
+ *
+ * @throws {TypeError} If a tensor is missing, of a wrong shape or unknown.
+ */
+export async function writeAdapter(
+  folder: string,
+  { baseModel, training, tensors }: Adapter,
+): Promise<void> {
+  const names = Object.keys(tensors);
+  const fault = adapterFault(
+    new Map(names.map((name) => [name, tensors[name]!.shape])),
+    training,
+  );
+  if (fault !== undefined) throw new TypeError(`Cannot save adapter: ${fault}`);
+  const pooler = names.some((name) => name.includes(".pooler."));
+  await writeJsonFile(join(folder, "adapter_config.json"), {
+    base_model_name_or_path: baseModel,
+    bias: "none",
+    inference_mode: true,
+    lora_alpha: training.alpha,
+    lora_dropout: 0,
+    modules_to_save: pooler ? ["classifier", "pooler"] : ["classifier"],
+    peft_type: "LORA",
+    r: training.rank,
+    target_modules: ["query", "value"],
+    task_type: "SEQ_CLS",
+  });
+  writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, {
+    format: "pt",
+  });
+  await writeJsonFile(
+    join(folder, "training.json"),
+    Training.parse(training),
+  );
+}
+
+/**
+ * Reads an artifact of kind `adapter`.
+ *
+ * @throws {SyntaxError} If a file is not what it should be, or they contradict each other.
+ */
+export async function readAdapter(
+  folder: string,
+): Promise<Omit<Adapter, "baseModel">> {
+  const training = await readTraining(folder);
+  const configPath = join(folder, "adapter_config.json");
+  const config = await readJsonFile(configPath, AdapterConfig);
+  if (config.r !== training.rank || config.lora_alpha !== training.alpha) {
+    throw new SyntaxError(
+      `"${configPath}" says rank ${config.r} and alpha ${config.lora_alpha}, but "training.json" rank ${training.rank} and alpha ${training.alpha}`,
+    );
+  }
+  const path = join(folder, "adapter_model.safetensors");
+  using file = SafetensorsFile.open(path);
+  const shapes = new Map(
+    [...file.tensors].map(([name, { shape }]) => [name, shape]),
+  );
+  const fault = adapterFault(shapes, training);
+  if (fault !== undefined) {
+    throw new SyntaxError(`"${path}" is not a complete adapter: ${fault}`);
+  }
+  const tensors: Record<string, TensorValues> = {};
+  for (const [name, shape] of shapes) {
+    tensors[name] = { shape, values: file.floats(name) };
+  }
+  return { training, tensors };
+}
+
+function adapterFault(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  { rank, labels }: Training,
+): string | undefined {
+  return findAdapterFault(shapes, rank, labels?.length ?? 1);
+}

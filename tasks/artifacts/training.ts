@@ -1,0 +1,79 @@
+import { join } from "node:path";
+import { z } from "zod";
+import { readJsonFile } from "./json_file.ts";
+
+const count = z.int().positive();
+
+/** How DyLoRA drew the rank of a step. */
+const Sampler = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("uniform") }),
+  z.strictObject({
+    kind: z.literal("geometric"),
+    p: z.number().gt(0).lt(1),
+  }),
+  z.strictObject({ kind: z.literal("list"), ranks: z.array(count).min(1) }),
+]);
+
+/** What only DyLoRA has; null where another method trained. */
+const DYLORA_FIELDS = ["mode", "sampler"] as const;
+
+/** `training.json`: how an adapter was trained. */
+export const Training = z.strictObject({
+  method: z.enum(["dylora", "lora"]),
+  /** Name of the GLUE task, or the user's own name for the data. */
+  task: z.string().min(1),
+  /** Class names in the order of their numbers; null if the task is a regression. */
+  labels: z.array(z.string()).min(2).nullable(),
+  /** The adapter's rank; for DyLoRA the largest of its ranks. */
+  rank: count,
+  alpha: z.number().positive(),
+  /** Which rows and columns a step trained. */
+  mode: z.enum(["all", "frozen", "frozen-strict"]).nullable(),
+  sampler: Sampler.nullable(),
+  seed: z.int().nonnegative(),
+  epochs: z.number().positive(),
+  /** Optimizer steps. */
+  steps: count,
+  /** Examples of a step. */
+  batchSize: count,
+  learningRate: z.number().positive(),
+  weightDecay: z.number().nonnegative(),
+  warmupRatio: z.number().min(0).max(1),
+  precision: z.enum(["f32", "bf16"]),
+  /** The engine that trained it: `tensorflow`. */
+  engine: z.string().min(1),
+  /** Examples seen in all epochs together. */
+  examples: count,
+  /** Tokens seen in all epochs together, padding not counted. */
+  tokens: count,
+  /** Mean training loss since the entry before, every so many steps. */
+  losses: z.array(
+    z.strictObject({ step: count, loss: z.number().nonnegative() }),
+  ),
+}).superRefine((training, context) => {
+  for (const field of DYLORA_FIELDS) {
+    const expected = training.method === "dylora";
+    if ((training[field] !== null) !== expected) {
+      context.addIssue({
+        code: "custom",
+        path: [field],
+        message: `Expected ${
+          expected ? "a value" : "null"
+        } for method "${training.method}"`,
+      });
+    }
+  }
+});
+
+export type Training = z.output<typeof Training>;
+
+/**
+ * Name of the metric by which training stages report the median seconds of an
+ * optimizer step. Artifacts hold no times, since equal runs give equal bytes.
+ */
+export const STEP_SECONDS = "step_seconds";
+
+/** Reads how an artifact of kind `adapter` was trained. */
+export function readTraining(folder: string): Promise<Training> {
+  return readJsonFile(join(folder, "training.json"), Training);
+}

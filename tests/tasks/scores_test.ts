@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { writeSafetensors } from "../../lib/engine/safetensors_writer.ts";
+import {
+  type Outputs,
+  readOutputs,
+  readScores,
+  type ScoresInfo,
+  writeScores,
+} from "../../tasks/artifacts/scores.ts";
+
+const INFO: ScoresInfo = {
+  task: "mrpc",
+  labels: ["not_equivalent", "equivalent"],
+  method: "dylora",
+  seed: 3,
+  split: "validation",
+  examples: 3,
+  ranks: [
+    { rank: 1, metrics: { accuracy: 2 / 3, f1: 0.8 } },
+    { rank: 8, metrics: { accuracy: 1, f1: 1 } },
+  ],
+};
+
+const OUTPUTS: Outputs = {
+  logits: Float32Array.of(0, 1, 1, 0, 0, 1, 0, 2, 0, 3, 4, 0),
+  labels: Float32Array.of(1, 1, 0),
+};
+
+Deno.test("readScores() and readOutputs() read back what writeScores() wrote", async () => {
+  await inFolder(async (folder) => {
+    await writeScores(folder, INFO, OUTPUTS);
+    const info = await readScores(folder);
+    assert.deepEqual(info, INFO);
+    assert.deepEqual(readOutputs(folder, info), OUTPUTS);
+  });
+});
+
+Deno.test("readScores() reads a metric that is undefined as NaN", async () => {
+  await inFolder(async (folder) => {
+    const info: ScoresInfo = {
+      ...INFO,
+      task: "stsb",
+      labels: null,
+      ranks: [{ rank: 1, metrics: { pearson: NaN } }],
+    };
+    await writeScores(folder, info, {
+      logits: Float32Array.of(1, 1, 1),
+      labels: Float32Array.of(0.5, 5, 2.25),
+    });
+    assert.deepEqual(await readScores(folder), info);
+  });
+});
+
+Deno.test("writeScores() refuses outputs that do not fit", async () => {
+  const cases: [Partial<Outputs>, RegExp][] = [
+    [{ logits: OUTPUTS.logits.slice(1) }, /11 logits, expected \[2,3,2\]/],
+    [{ logits: OUTPUTS.logits.with(4, NaN) }, /a logit is NaN/],
+    [{ labels: Float32Array.of(1, 0) }, /2 labels, expected 3/],
+    [{ labels: Float32Array.of(1, 0, 2) }, /label 2 is not allowed/],
+    [{ labels: Float32Array.of(1, 0, 0.5) }, /label 0.5 is not allowed/],
+  ];
+  for (const [change, message] of cases) {
+    await inFolder((folder) =>
+      assert.rejects(
+        writeScores(folder, INFO, { ...OUTPUTS, ...change }),
+        message,
+      )
+    );
+  }
+});
+
+Deno.test("readOutputs() refuses logits of another shape than the scores tell", async () => {
+  await inFolder(async (folder) => {
+    await writeScores(folder, INFO, OUTPUTS);
+    writeSafetensors(join(folder, "logits.safetensors"), {
+      logits: { shape: [3, 2, 2], values: OUTPUTS.logits },
+      labels: { shape: [3], values: OUTPUTS.labels },
+    });
+    const info = await readScores(folder);
+    assert.throws(
+      () => readOutputs(folder, info),
+      /does not fit "scores.json": logits have shape \[3,2,2\], expected \[2,3,2\]/,
+    );
+  });
+});
+
+Deno.test("readScores() refuses ranks out of order and unknown fields", async () => {
+  await inFolder(async (folder) => {
+    const write = (info: unknown) =>
+      Deno.writeTextFileSync(
+        join(folder, "scores.json"),
+        JSON.stringify(info),
+      );
+    write({ ...INFO, ranks: INFO.ranks.toReversed() });
+    await assert.rejects(readScores(folder), /Expected ascending ranks/);
+    write({ ...INFO, rank: 8 });
+    await assert.rejects(readScores(folder), /scores.json.*\n.*"rank"/);
+  });
+});
+
+async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = Deno.makeTempDirSync();
+  try {
+    await use(folder);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
