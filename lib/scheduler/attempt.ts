@@ -6,7 +6,6 @@ import { writeDurably } from "../store/durable.ts";
 import type { Manifest } from "../store/manifest.ts";
 import type { Store } from "../store/store.ts";
 import { newMark } from "./channel.ts";
-import { takeCheckpoint } from "./checkpoints.ts";
 import type { Spec } from "./child.ts";
 import { type Context, taskOf } from "./context.ts";
 import type { Decided } from "./decide.ts";
@@ -26,6 +25,8 @@ export interface AttemptOptions {
   readonly results: ReadonlyMap<string, Manifest>;
   readonly executor: Executor;
   readonly gpus: HeldGpus;
+  /** Folder that the stage may go on from and leave checkpoints in. */
+  readonly checkpoint: string;
   readonly emit: (event: Event) => void;
   readonly signal: AbortSignal;
 }
@@ -51,10 +52,9 @@ export async function attempt(
   folder: RunFolder,
   options: AttemptOptions,
 ): Promise<Measured> {
-  const { results, executor, gpus, emit, signal } = options;
+  const { results, executor, gpus, checkpoint, emit, signal } = options;
   const { settings, store } = context;
   const frozen = await freeze(context, stage, decided, results, folder.inputs);
-  const checkpoint = takeCheckpoint(decided.key, store);
   const facilities = stage.declaration.needs
     .map((name) => [name, context.facilities.get(name)!] as const);
   const mark = newMark();

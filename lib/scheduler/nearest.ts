@@ -8,15 +8,22 @@ export interface Nearest {
   readonly changes: readonly Change[];
 }
 
-/** The earlier result of a stage that differs least from the parts; the last of equals. */
+/**
+ * The earlier result of a stage that differs least from the parts; the last of
+ * equals.
+ *
+ * @param except The key of a result that is not wanted.
+ */
 export function nearest(
   pipeline: string,
   stage: string,
   parts: KeyParts,
   store: Store,
+  except?: string,
 ): Nearest | undefined {
   let best: Nearest | undefined;
   for (const key of store.histories.read(pipeline, stage).keys) {
+    if (key === except) continue;
     const found = store.manifests.read(key);
     if (found.state !== "found") continue;
     const { manifest } = found;

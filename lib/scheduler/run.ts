@@ -1,6 +1,7 @@
 import type { Graph } from "../pipeline/graph.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
+import { cleanUp, holdOff } from "../store/cleanup.ts";
 import { taskCode } from "./code.ts";
 import { makeVisible } from "./commit.ts";
 import { type Context, openContext, stageOf } from "./context.ts";
@@ -41,8 +42,13 @@ export async function run(
     pipeline: graph.pipeline,
     stages: [...context.selected],
   });
-  await scheduler.run();
-  await context.store.saveStats();
+  {
+    using _live = await holdOff(context.store);
+    await scheduler.run();
+    await context.store.saveStats();
+    context.store.usage.record(graph.pipeline, scheduler.keys);
+  }
+  if (scheduler.counts.ran > 0) cleanUp(context.store, settings.cacheLimit);
   const summary: Summary = {
     type: "summary",
     ...scheduler.counts,
@@ -61,6 +67,8 @@ class Scheduler {
     failed: 0,
     skipped: 0,
   };
+  /** Keys of the results that it came to. */
+  readonly keys: string[] = [];
   /** The first stage that another process was found to run. */
   busy: BusyError | undefined;
   readonly #context: Context;
@@ -150,6 +158,7 @@ class Scheduler {
     switch (outcome.state) {
       case "ran":
         this.counts.ran++;
+        this.keys.push(outcome.manifest.key);
         this.#finish(id, "ran", outcome.manifest.seconds);
         return outcome;
       case "reused":
@@ -168,6 +177,7 @@ class Scheduler {
     const { graph: { pipeline }, store } = this.#context;
     const { decision, manifest } = decided;
     this.#emit({ type: "decided", stage: id, decision });
+    this.keys.push(decided.key);
     const start = performance.now();
     if (decision.state === "restore") {
       await makeVisible(this.#context, stageOf(this.#context, id), manifest);

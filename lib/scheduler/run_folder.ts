@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { tryLockFile } from "../store/locks.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
+import { announce } from "./live.ts";
 import { removeFolder } from "./visible.ts";
 
 /** The private folder of one attempt at a stage: `runs/...`, removed when it ends. */
@@ -17,7 +18,11 @@ export interface RunFolder extends Disposable {
 let serial = 0;
 
 /** Makes a run folder. Its lock is held as long as this process lives. */
-export function makeRunFolder(store: Store, stage: string): RunFolder {
+export function makeRunFolder(
+  store: Store,
+  pipeline: string,
+  stage: string,
+): RunFolder {
   const runs = store.makeFolder("runs");
   const name = `${Deno.pid}-${serial++}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
   const path = join(runs, name);
@@ -27,6 +32,7 @@ export function makeRunFolder(store: Store, stage: string): RunFolder {
   removeFolder(path);
   Deno.mkdirSync(unready);
   const lock = tryLockFile(join(unready, "lock"))!;
+  announce(unready, pipeline, stage);
   Deno.renameSync(unready, path);
   const folder = {
     path,

@@ -9,6 +9,7 @@ import {
 } from "../store/locks.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { attempt, type Measured } from "./attempt.ts";
+import { takeCheckpoint } from "./checkpoints.ts";
 import { commit } from "./commit.ts";
 import type { Context } from "./context.ts";
 import { decide, type Decided } from "./decide.ts";
@@ -92,7 +93,7 @@ async function runOnce(
     settings.limits.gpus,
     signal,
   );
-  using folder = makeRunFolder(store, stage.id);
+  using folder = makeRunFolder(store, pipeline, stage.id);
   using log = openLog(folder.log);
   const say = (event: Event) => {
     log.write(event);
@@ -113,6 +114,7 @@ async function runOnce(
     const measured: Measured = await attempt(context, stage, decided, folder, {
       ...options,
       gpus,
+      checkpoint: takeCheckpoint(decided.key, store),
       emit: say,
     });
     return await commit(context, stage, decided, folder, measured);

@@ -2,7 +2,9 @@ import { join, resolve } from "node:path";
 import { Blobs } from "./blobs.ts";
 import { Histories } from "./histories.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
+import { Pins } from "./pins.ts";
 import { Stats } from "./stats.ts";
+import { Usage } from "./usage.ts";
 
 /** Everything that the cache keeps, below one folder. */
 export class Store {
@@ -11,6 +13,8 @@ export class Store {
   readonly blobs: Blobs;
   readonly manifests: Manifests;
   readonly histories: Histories;
+  readonly pins: Pins;
+  readonly usage: Usage;
 
   constructor(folder: string) {
     this.folder = resolve(folder);
@@ -18,6 +22,8 @@ export class Store {
     this.blobs = new Blobs(this.path("blobs"), this.stats);
     this.manifests = new Manifests(this.path("manifests"));
     this.histories = new Histories(this.path("stages"));
+    this.pins = new Pins(this.path("pins.json"));
+    this.usage = new Usage(this.path("used"));
   }
 
   /** A path below the cache's folder. */

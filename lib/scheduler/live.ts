@@ -1,0 +1,53 @@
+import { join } from "node:path";
+import { entriesOf } from "../store/inventory.ts";
+import { lockHolder, tryLockFile } from "../store/locks.ts";
+import { readSealed, writeSealed } from "../store/sealed.ts";
+import type { Store } from "../store/store.ts";
+
+/** A stage that is running now, in this or another process. */
+export interface LiveRun {
+  readonly pipeline: string;
+  readonly stage: string;
+  /** When it began: ISO 8601. */
+  readonly started: string;
+  /** Who runs it: `process 1234`. */
+  readonly holder: string;
+  /** File that its log is written to. */
+  readonly log: string;
+}
+
+/** Says in a run folder what runs there. */
+export function announce(
+  folder: string,
+  pipeline: string,
+  stage: string,
+): void {
+  const started = new Date().toISOString();
+  writeSealed(join(folder, "run.json"), { pipeline, stage, started });
+}
+
+/** All stages that are running now. */
+export function liveRuns(store: Store): LiveRun[] {
+  return entriesOf(store.path("runs")).flatMap(({ name }) => {
+    const folder = store.path("runs", name);
+    const run = readSealed(join(folder, "run.json"));
+    if (run.state !== "whole" || !isLocked(join(folder, "lock"))) return [];
+    return [{
+      pipeline: String(run.value.pipeline),
+      stage: String(run.value.stage),
+      started: String(run.value.started),
+      holder: lockHolder(join(folder, "lock")),
+      log: join(folder, "log.jsonl"),
+    }];
+  });
+}
+
+function isLocked(path: string): boolean {
+  try {
+    using lock = tryLockFile(path, { shared: true, create: false });
+    return lock === undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
