@@ -18,11 +18,11 @@ export interface GraphStage {
   readonly inputs: Readonly<Record<string, readonly string[]>>;
   readonly resources: Resources;
   /** Stages with the same mutex never run at the same time. */
-  readonly mutex?: string;
+  readonly mutex?: string | undefined;
   /** How often a failed run is tried again. */
   readonly retries: number;
   /** Seconds after which a run is stopped. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
   /** Where the stage stands in its file. */
   readonly position: Position;
 }
@@ -34,7 +34,7 @@ export interface Resources {
   /** Bytes of memory that it is expected to need. */
   readonly memory: number;
   /** Seconds to reserve with a batch system; `timeout` is what stops a run. */
-  readonly time?: number;
+  readonly time?: number | undefined;
 }
 
 /**

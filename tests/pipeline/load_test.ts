@@ -1,0 +1,196 @@
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { loadPipeline } from "../../lib/pipeline/load.ts";
+import { load, withTasks } from "./fake_tasks.ts";
+
+const PIPELINE = `
+name: test
+params:
+  tasks: [mrpc, cola]
+  seeds: [0, 1]
+  train: { lr: 1e-3 }
+  tuned: { mrpc: { lr: 4e-4 }, cola: { lr: 5e-4 } }
+profiles:
+  quick: { seeds: [7], train.lr: 0.5 }
+  nested: { tuned: { mrpc: { lr: 1 } } }
+show: report/report.md
+stages:
+  report: { task: report, inputs: { models: [train[*], plain] } }
+  train:
+    task: train
+    matrix: { glue: \${params.tasks}, seed: \${params.seeds} }
+    with: { lr: \${params.tuned[matrix.glue].lr}, seed: \${matrix.seed} }
+    inputs: { data: data[glue] }
+    resources: { cpus: 2, gpu: 1, memory: 4GB, time: 1h30m }
+    mutex: disk-\${matrix.glue}
+    retries: 2
+    timeout: 90s
+  plain:
+    task: train
+    with: { lr: \${params.train.lr} }
+    inputs: { data: other }
+  data:
+    task: fetch
+    matrix: { glue: \${params.tasks} }
+    with: { source: "hub/\${matrix.glue}" }
+  other: { task: fetch, with: { source: x, options: { mode: all } } }
+`;
+
+Deno.test("loadPipeline() expands stages in topological order", () =>
+  withTasks(async (tasks) => {
+    const { pipeline, stages, show } = await load(tasks, PIPELINE);
+    strictEqual(pipeline, "test");
+    deepStrictEqual([...stages.keys()], [
+      "data@mrpc",
+      "data@cola",
+      "other",
+      "train@mrpc,seed=0",
+      "train@mrpc,seed=1",
+      "train@cola,seed=0",
+      "train@cola,seed=1",
+      "plain",
+      "report",
+    ]);
+    deepStrictEqual(show, [{ stage: "report", file: "report.md" }]);
+  }));
+
+Deno.test("loadPipeline() resolves everything that a stage has", () =>
+  withTasks(async (tasks) => {
+    const { stages } = await load(tasks, PIPELINE);
+    const { declaration, module, ...stage } = stages.get("train@cola,seed=1")!;
+    deepStrictEqual(stage, {
+      id: "train@cola,seed=1",
+      name: "train",
+      matrix: { glue: "cola", seed: 1 },
+      task: "train",
+      params: { lr: 5e-4, seed: 1 },
+      inputs: { data: ["data@cola"] },
+      resources: { cpus: 2, gpu: 1, memory: 4e9, time: 5400 },
+      mutex: "disk-cola",
+      retries: 2,
+      timeout: 90,
+      position: { file: "test.yaml", line: 14, column: 3 },
+    });
+    deepStrictEqual(declaration, {
+      inputs: {
+        data: { kind: "dataset" },
+        start: { kind: "model", optional: true },
+      },
+      output: { kind: "model", files: ["model.txt"] },
+      needs: ["engine"],
+      timings: false,
+      sources: false,
+    });
+    strictEqual(module, new URL(`file://${tasks}/train.ts`).href);
+    deepStrictEqual(stages.get("report")!.inputs, {
+      models: [
+        "train@mrpc,seed=0",
+        "train@mrpc,seed=1",
+        "train@cola,seed=0",
+        "train@cola,seed=1",
+        "plain",
+      ],
+    });
+    deepStrictEqual(stages.get("other")!.params, {
+      source: "x",
+      rows: 10,
+      options: { mode: "all" },
+    });
+    strictEqual(stages.get("data@mrpc")!.declaration.sources, true);
+  }));
+
+Deno.test("loadPipeline() applies a profile, then settings", () =>
+  withTasks(async (tasks) => {
+    const lr = async (id: string, options: Parameters<typeof load>[2]) => {
+      const { stages } = await load(tasks, PIPELINE, options);
+      return stages.get(id)?.params.lr;
+    };
+    strictEqual(await lr("plain", {}), 1e-3);
+    strictEqual(await lr("plain", { profile: "quick" }), 0.5);
+    strictEqual(await lr("train@mrpc,seed=7", { profile: "quick" }), 4e-4);
+    strictEqual(await lr("train@mrpc,seed=0", { profile: "nested" }), 1);
+    strictEqual(await lr("train@cola,seed=0", { profile: "nested" }), 5e-4);
+    strictEqual(
+      await lr("plain", {
+        profile: "quick",
+        settings: [{ key: "train.lr", value: 2 }],
+      }),
+      2,
+    );
+  }));
+
+Deno.test("loadPipeline() takes references unquoted in flow and in block style", () =>
+  withTasks(async (tasks) => {
+    const { stages } = await load(
+      tasks,
+      `
+name: test
+params: { glue: [mrpc, cola], text: "a # b" }
+stages:
+  data: { task: fetch, matrix: { glue: \${params.glue} }, with: { source: \${params.text}-\${matrix.glue} } } # \${params.x}
+  block:
+    task: train
+    matrix:
+      glue: \${params.glue}
+      seed: [1]
+    with:
+      note: "data[glue, *] \${matrix.glue}"
+    inputs:
+      data: data[glue]
+  report: { task: report, inputs: { models: block[*] } }
+  some: { task: report, matrix: { glue: [cola] }, inputs: { models: block[glue, *] } }
+`,
+    );
+    strictEqual(stages.get("data@cola")!.params.source, "a # b-cola");
+    strictEqual(
+      stages.get("block@mrpc,seed=1")!.params.note,
+      "data[glue, *] mrpc",
+    );
+    deepStrictEqual(stages.get("some@cola")!.inputs.models, [
+      "block@cola,seed=1",
+    ]);
+  }));
+
+Deno.test("loadPipeline() lets 'include' give settings to combinations", () =>
+  withTasks(async (tasks) => {
+    const { stages } = await load(
+      tasks,
+      `
+name: test
+stages:
+  data: { task: fetch, with: { source: x } }
+  train:
+    task: train
+    matrix:
+      glue: [mrpc, cola, rte]
+      include:
+        - { lr: 1 }
+        - { glue: mrpc, lr: 2 }
+      exclude:
+        - { glue: rte }
+    with: { lr: "\${matrix.lr}" }
+    inputs: { data: data }
+`,
+    );
+    strictEqual(stages.get("train@mrpc")!.params.lr, 2);
+    strictEqual(stages.get("train@cola")!.params.lr, 1);
+    strictEqual(stages.has("train@rte"), false);
+  }));
+
+Deno.test("loadPipeline() reads files only, of a sane size and encoding", () =>
+  withTasks(async (tasks) => {
+    const refuses = (name: string, message: RegExp) =>
+      rejects(loadPipeline(join(tasks, name), { tasks }), message);
+    await refuses("none.yaml", /none\.yaml: Cannot be opened: .*ENOENT/);
+    await mkdir(join(tasks, "folder.yaml"));
+    await refuses("folder.yaml", /folder\.yaml: Is no regular file/);
+    await symlink("/dev/zero", join(tasks, "endless.yaml"));
+    await refuses("endless.yaml", /Is no regular file/);
+    await writeFile(join(tasks, "large.yaml"), "#".repeat(300_000));
+    await refuses("large.yaml", /Has 300000 bytes; a pipeline file has 262144/);
+    await writeFile(join(tasks, "latin.yaml"), new Uint8Array([0x6e, 0xe4]));
+    await refuses("latin.yaml", /Is not encoded in UTF-8/);
+    await writeFile(join(tasks, "void.yaml"), "# nothing\n");
+    await refuses("void.yaml", /The file is empty/);
+  }));
