@@ -123,9 +123,5 @@ function describe(source: SourceText, { message, span }: Fault): string {
 
 /** The text with control characters made visible, so that a hostile file cannot drive the terminal. */
 export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(
-    /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g,
-    "\ufffd",
-  );
+  return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 }

@@ -1,13 +1,7 @@
 import type { FaultList } from "./fault.ts";
 import { hasReference } from "./reference.ts";
 import { didYouMean } from "./suggest.ts";
-import {
-  isMapping,
-  keySpanAt,
-  type Mapping,
-  spanAt,
-  type Tree,
-} from "./tree.ts";
+import { isMapping, keySpanAt, type Mapping, type Tree } from "./tree.ts";
 
 /** A change of a parameter by dot path: `-S train.lr=5e-4`. */
 export interface Setting {

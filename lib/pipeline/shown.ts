@@ -18,12 +18,10 @@ export function readShown(
 ): Shown[] {
   const shown: Shown[] = [];
   const show = tree.children?.get("show");
-  for (
-    const { value, span } of show?.children?.values() ?? (show ? [show] : [])
-  ) {
-    const text = String(value);
+  const items = show?.children?.values() ?? (show ? [show] : []);
+  for (const { value: text, span } of items) {
+    if (typeof text !== "string" || !text.includes("/")) continue;
     const slash = text.indexOf("/");
-    if (slash < 0) continue;
     const wanted = text.slice(0, slash);
     const file = text.slice(slash + 1);
     if (file.split("/").some((it) => ["", ".", ".."].includes(it))) {
