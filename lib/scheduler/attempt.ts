@@ -7,9 +7,9 @@ import type { Manifest } from "../store/manifest.ts";
 import type { Store } from "../store/store.ts";
 import { newMark } from "./channel.ts";
 import type { Spec } from "./child.ts";
-import { type Context, taskOf } from "./context.ts";
+import { type Context, readyFacilities, taskOf } from "./context.ts";
 import type { Decided } from "./decide.ts";
-import type { Event, Facility } from "./events.ts";
+import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
 import { freeze } from "./frozen.ts";
 import type { HeldGpus } from "./gpus.ts";
@@ -54,9 +54,8 @@ export async function attempt(
 ): Promise<Measured> {
   const { results, executor, gpus, checkpoint, emit, signal } = options;
   const { settings, store } = context;
+  const facilities = await readyFacilities(context, stage);
   const frozen = await freeze(context, stage, decided, results, folder.inputs);
-  const facilities = stage.declaration.needs
-    .map((name) => [name, context.facilities.get(name)!] as const);
   const mark = newMark();
   const spec: Spec = {
     mark,
@@ -66,12 +65,12 @@ export async function attempt(
     checkpoint,
     cpus: Math.min(stage.resources.cpus, settings.limits.cpus),
     facilities: Object.fromEntries(
-      facilities.map(([name, { settings }]) => [name, settings]),
+      [...facilities].map(([name, { settings }]) => [name, settings]),
     ),
   };
   Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
   const { permissions = {} } = await taskOf(stage);
-  const needed: Facility[] = facilities.map(([, facility]) => facility);
+  const needed = [...facilities.values()];
   const started = new Date();
   const clock = performance.now();
   const execution = executor.start({

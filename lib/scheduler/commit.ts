@@ -10,7 +10,12 @@ import type { Context } from "./context.ts";
 import type { Decided } from "./decide.ts";
 import { StageFailure } from "./failure.ts";
 import type { RunFolder } from "./run_folder.ts";
-import { replaceFolder, restore, visibleFolder } from "./visible.ts";
+import {
+  replaceFolder,
+  restore,
+  sweepBeside,
+  visibleFolder,
+} from "./visible.ts";
 
 /**
  * Takes a stage's artifact into the cache, and then makes it visible: first the
@@ -67,6 +72,7 @@ export async function makeVisible(
   const folder = visibleFolder(settings.out, pipeline, stage);
   const locks = store.makeFolder("locks");
   using _lock = await lockFile(join(locks, digest(folder)));
+  sweepBeside(folder);
   if (fresh === undefined) await restore(folder, manifest, store);
   else replaceFolder(folder, fresh);
 }

@@ -17,6 +17,8 @@ export interface Context {
   /** The code of each task, by the URL of its module. */
   readonly code: Map<string, TaskCode>;
   readonly facilities: ReadonlyMap<string, Facility>;
+  /** What becomes ready for use, once for all stages. */
+  readonly prepared: Map<Facility, Promise<void>>;
 }
 
 /**
@@ -51,7 +53,23 @@ export async function openContext(
     selected,
     code: await taskCode([...modules], settings.project, store),
     facilities,
+    prepared: new Map(),
   };
+}
+
+/** The facilities that a stage needs, by name, ready for use. */
+export async function readyFacilities(
+  { facilities, prepared }: Context,
+  stage: GraphStage,
+): Promise<Map<string, Facility>> {
+  const ready = new Map<string, Facility>();
+  for (const name of stage.declaration.needs) {
+    const facility = facilities.get(name)!;
+    if (!prepared.has(facility)) prepared.set(facility, facility.prepare());
+    await prepared.get(facility);
+    ready.set(name, facility);
+  }
+  return ready;
 }
 
 /** The stage of this id. */

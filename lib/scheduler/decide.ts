@@ -51,6 +51,12 @@ export async function decide(
     return run(explainMiss(pipeline, stage.id, parts, store));
   }
   const { manifest } = found;
+  const lacking = stage.declaration.output.files.find((file) =>
+    !manifest.files.some(({ path }) => path === file)
+  );
+  if (lacking !== undefined) {
+    return run(`its result in the cache lacks "${lacking}"`);
+  }
   const folder = visibleFolder(settings.out, pipeline, stage);
   const reason = await difference(folder, manifest.files, store);
   return {

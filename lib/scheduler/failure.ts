@@ -1,3 +1,6 @@
+import { isFull, isReadOnly } from "../store/os_error.ts";
+import type { Store } from "../store/store.ts";
+
 /** A stage's run that failed, in words for the user. */
 export class StageFailure extends Error {
   override readonly name = "StageFailure";
@@ -11,4 +14,21 @@ export class MovedError extends Error {
 /** Another process runs the stage, and waiting was not wanted. */
 export class BusyError extends Error {
   override readonly name = "BusyError";
+}
+
+/** An error in words that say what to do about it. */
+export function inWords(error: unknown, store: Store): string {
+  if (!(error instanceof Error)) return String(error);
+  if (isFull(error)) {
+    return `No space is left on the disk of "${store.folder}"; free some, or clean up the cache with a smaller limit`;
+  }
+  if (isReadOnly(error)) {
+    return `"${store.folder}" cannot be written, so nothing can be run: ${error.message}`;
+  }
+  return isBug(error) ? error.stack ?? error.message : error.message;
+}
+
+/** True for errors that only a fault of this program can cause. */
+function isBug(error: Error): boolean {
+  return error instanceof TypeError || error instanceof ReferenceError;
 }

@@ -1,4 +1,5 @@
 import type { Resources } from "../pipeline/graph.ts";
+import { StageFailure } from "./failure.ts";
 import type { Limits } from "./settings.ts";
 
 /** What a stage holds of the machine while it runs. */
@@ -21,9 +22,19 @@ export class Slots {
     this.#limits = limits;
   }
 
-  /** Waits until the claim fits, and holds it until disposed of. What asks for more than there is gets all there is. */
+  /**
+   * Waits until the claim fits, and holds it until disposed of. What asks for
+   * more processors or memory than there are gets all there are.
+   *
+   * @throws {StageFailure} If it asks for more GPUs than there are.
+   */
   async take(claim: Claim, signal: AbortSignal): Promise<Disposable> {
-    const { cpus, memory } = this.#limits;
+    const { cpus, memory, gpus } = this.#limits;
+    if (claim.gpu > gpus.length) {
+      throw new StageFailure(
+        `It needs ${claim.gpu} GPUs, and ${gpus.length} can be used`,
+      );
+    }
     const capped = {
       ...claim,
       cpus: Math.min(claim.cpus, cpus),

@@ -54,11 +54,7 @@ export async function follow(
   const take = (line: ChildLine) => {
     switch (line.type) {
       case "ready":
-        try {
-          watch.onReady();
-        } catch (error) {
-          stop(error);
-        }
+        watch.onReady();
         break;
       case "done":
         done = true;
@@ -84,19 +80,28 @@ export async function follow(
         emit({ ...line, stage });
     }
   };
+  const listen = async (
+    stream: ReadableStream<Uint8Array>,
+    hear: (line: string) => void,
+  ) => {
+    for await (const line of linesOf(stream)) {
+      try {
+        hear(line);
+      } catch (error) {
+        // What is said cannot be kept (the disk is full, say): no reason to leave the process alone.
+        stop(error);
+      }
+    }
+  };
   const [ended] = await Promise.all([
     execution.ended,
-    (async () => {
-      for await (const line of linesOf(execution.stdout)) {
-        readLine(line, watch.mark).forEach(take);
-      }
-    })(),
-    (async () => {
-      for await (const line of linesOf(execution.stderr)) {
-        if (line.trim() !== "") lastWords = line.trim();
-        emit({ type: "log", stage, line, stream: "stderr" });
-      }
-    })(),
+    listen(execution.stdout, (line) => {
+      readLine(line, watch.mark).forEach(take);
+    }),
+    listen(execution.stderr, (line) => {
+      if (line.trim() !== "") lastWords = line.trim();
+      emit({ type: "log", stage, line, stream: "stderr" });
+    }),
   ]);
   timers.forEach((timer) => clearTimeout(timer));
   watch.signal.removeEventListener("abort", onAbort);

@@ -8,7 +8,7 @@ import { type Context, openContext, stageOf } from "./context.ts";
 import { decide, type Decided } from "./decide.ts";
 import type { Event, Summary } from "./events.ts";
 import { local } from "./executors/local.ts";
-import { BusyError, MovedError } from "./failure.ts";
+import { BusyError, inWords, MovedError } from "./failure.ts";
 import { Slots } from "./limits.ts";
 import { sweepRuns } from "./run_folder.ts";
 import type { Settings } from "./settings.ts";
@@ -45,8 +45,7 @@ export async function run(
   {
     using _live = await holdOff(context.store);
     await scheduler.run();
-    await context.store.saveStats();
-    context.store.usage.record(graph.pipeline, scheduler.keys);
+    await context.store.noteRun(graph.pipeline, scheduler.keys);
   }
   if (scheduler.counts.ran > 0) cleanUp(context.store, settings.cacheLimit);
   const summary: Summary = {
@@ -104,6 +103,16 @@ class Scheduler {
   }
 
   async #settle(id: string): Promise<Settled> {
+    try {
+      return await this.#work(id);
+    } catch (error) {
+      return error === this.#signal.reason
+        ? this.#skip(id, "interrupted")
+        : this.#fail(id, error);
+    }
+  }
+
+  async #work(id: string): Promise<Settled> {
     const stage = stageOf(this.#context, id);
     for (;;) {
       const results = new Map<string, Manifest>();
@@ -125,10 +134,8 @@ class Scheduler {
           const { code, settings, store } = this.#context;
           const fresh = await taskCode([stage.module], settings.project, store);
           code.set(stage.module, fresh.get(stage.module)!);
-        } else if (error === this.#signal.reason) {
-          return this.#skip(id, "interrupted");
         } else {
-          return this.#fail(id, error);
+          throw error;
         }
       }
     }
@@ -205,7 +212,7 @@ class Scheduler {
       type: "failed",
       stage: id,
       attempt: 0,
-      message: error instanceof Error ? error.message : String(error),
+      message: inWords(error, this.#context.store),
       log: "",
       retry: false,
     });

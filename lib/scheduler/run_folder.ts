@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { fingerprint } from "../store/fingerprint.ts";
 import { tryLockFile } from "../store/locks.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
@@ -59,8 +60,11 @@ export async function sweepRuns(
 ): Promise<void> {
   const runs = store.makeFolder("runs");
   for (const { name } of [...Deno.readDirSync(runs)]) {
-    if (name.startsWith(".")) continue;
     const path = join(runs, name);
+    if (name.startsWith(".")) {
+      if (isOld(path)) removeFolder(path);
+      continue;
+    }
     let lock;
     try {
       lock = tryLockFile(join(path, "lock"), { create: false });
@@ -73,4 +77,10 @@ export async function sweepRuns(
     removeFolder(path);
     lock[Symbol.dispose]();
   }
+}
+
+/** True for a folder that was never made ready, and cannot be in the making. */
+function isOld(path: string): boolean {
+  const made = fingerprint(path)?.modified;
+  return made !== undefined && made < Date.now() - 60 * 60 * 1000;
 }

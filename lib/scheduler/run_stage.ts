@@ -125,14 +125,15 @@ async function runOnce(
       `${stage.id}.jsonl`,
     );
     const { message } = error;
-    say({
+    const failed: Event = {
       type: "failed",
       stage: stage.id,
       attempt: number,
       message,
       log: kept,
       retry: retry && !signal.aborted,
-    });
+    };
+    log.write(failed);
     Deno.renameSync(folder.log, kept);
     store.histories.failed(pipeline, stage.id, {
       key: decided.key,
@@ -140,6 +141,7 @@ async function runOnce(
       ended: new Date().toISOString(),
       log: kept,
     });
+    emit(failed);
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
 import { basename, dirname, join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
+import { entriesOf } from "../store/inventory.ts";
 import type { Manifest } from "../store/manifest.ts";
 import type { Store } from "../store/store.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/tree.ts";
@@ -85,6 +86,16 @@ export function removeFolder(folder: string): void {
     Deno.removeSync(folder, { recursive: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Removes what a process that died left beside a stage's folder, which must be locked. */
+export function sweepBeside(folder: string): void {
+  for (const { name } of entriesOf(dirname(folder))) {
+    const rest = name.slice(`.${basename(folder)}.`.length);
+    if (name === `.${basename(folder)}.${rest}` && /^\d+-\d+$/.test(rest)) {
+      removeFolder(join(dirname(folder), name));
+    }
   }
 }
 

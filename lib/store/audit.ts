@@ -31,7 +31,7 @@ export async function audit(store: Store): Promise<Audit> {
   }
   for (const key of store.manifests.keys()) {
     const found = store.manifests.read(key);
-    if (found.state !== "unusable" || /newer/.test(found.fault)) continue;
+    if (found.state !== "unusable" || found.newer) continue;
     damaged.push(store.manifests.path(key));
     store.manifests.remove(key);
   }

@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { entriesOf, folderSize, manifestsOf } from "./inventory.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
 import type { Manifest } from "./manifest.ts";
-import { isReadOnly, type Store } from "./store.ts";
+import { isReadOnly } from "./os_error.ts";
+import type { Store } from "./store.ts";
 
 /** Days after which what an unfinished stage left to go on from is given up. */
 const CHECKPOINT_DAYS = 14;
@@ -36,11 +37,13 @@ export async function holdOff(store: Store): Promise<Lock | undefined> {
  * `limit` bytes, and whatever no result needs. Results that are pinned, or that
  * one of the last runs came to, stay in any case.
  *
- * @returns Undefined if a run is going on: nothing is removed then.
+ * @returns Undefined if nothing is removed, because a run is going on, or
+ * because a newer version of this program keeps results there, whose needs
+ * this one does not know.
  */
 export function cleanUp(store: Store, limit: number): CleanUp | undefined {
   using lock = tryLockFile(lockPath(store));
-  if (lock === undefined) return undefined;
+  if (lock === undefined || hasNewer(store)) return undefined;
   const before = folderSize(store.blobs.folder);
   const manifests = manifestsOf(store).sort((a, b) =>
     a.started < b.started ? -1 : 1
@@ -66,6 +69,13 @@ export function cleanUp(store: Store, limit: number): CleanUp | undefined {
   removeOldCheckpoints(store);
   const left = folderSize(store.blobs.folder);
   return { removed, freed: before - left, left };
+}
+
+function hasNewer(store: Store): boolean {
+  return store.manifests.keys().some((key) => {
+    const found = store.manifests.read(key);
+    return found.state === "unusable" && found.newer;
+  });
 }
 
 /** Lies outside the folder of locks, so that it can be removed as a whole. */

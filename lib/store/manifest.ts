@@ -51,20 +51,28 @@ export interface Manifest {
   readonly log: { readonly blob: string; readonly size: number };
 }
 
+/** Why a manifest cannot be used, to follow "its result in the cache". */
+export interface Fault {
+  readonly fault: string;
+  /** True if it is in order, but for a later version of this program. */
+  readonly newer: boolean;
+}
+
 /**
  * Checks what a manifest file holds. Its parts are not looked into: they are
  * right if and only if the key is their digest.
  */
 export function parseManifest(
   value: Record<string, unknown>,
-): Manifest | { readonly fault: string } {
+): Manifest | Fault {
   const { version } = value;
   if (typeof version === "number" && version > MANIFEST_VERSION) {
     return {
-      fault: `was written by a newer version of this program (${version})`,
+      fault: "was written by a newer version of this program",
+      newer: true,
     };
   }
-  return isManifest(value) ? value : { fault: "is not a manifest" };
+  return isManifest(value) ? value : { fault: "is not in order", newer: false };
 }
 
 function isManifest(value: unknown): value is Manifest {

@@ -1,7 +1,12 @@
 import { join } from "node:path";
 import { canonicalJson } from "./canonical.ts";
 import { digest, isDigest } from "./digest.ts";
-import { type KeyParts, type Manifest, parseManifest } from "./manifest.ts";
+import {
+  type Fault,
+  type KeyParts,
+  type Manifest,
+  parseManifest,
+} from "./manifest.ts";
 import { readSealed, writeSealed } from "./sealed.ts";
 
 /** What looking for a manifest gives. */
@@ -9,7 +14,7 @@ export type Lookup =
   | { readonly state: "found"; readonly manifest: Manifest }
   | { readonly state: "none" }
   /** There is one, but it cannot be used: `is damaged`. */
-  | { readonly state: "unusable"; readonly fault: string };
+  | { readonly state: "unusable" } & Fault;
 
 /** The key that parts make. */
 export function keyOf(parts: KeyParts): string {
@@ -32,15 +37,15 @@ export class Manifests {
     const sealed = readSealed(this.path(key));
     if (sealed.state === "missing") return { state: "none" };
     if (sealed.state === "damaged") {
-      return { state: "unusable", fault: "is damaged" };
+      return { state: "unusable", fault: "is damaged", newer: false };
     }
     const manifest = parseManifest(sealed.value);
     if ("fault" in manifest) {
-      return { state: "unusable", fault: manifest.fault };
+      return { state: "unusable", ...manifest };
     }
     return manifest.key === key && keyOf(manifest.parts) === key
       ? { state: "found", manifest }
-      : { state: "unusable", fault: "belongs to another key" };
+      : { state: "unusable", fault: "belongs to another key", newer: false };
   }
 
   /** Records a result; its blobs must already be there. */

@@ -2,6 +2,7 @@ import { join, resolve } from "node:path";
 import { Blobs } from "./blobs.ts";
 import { Histories } from "./histories.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
+import { isReadOnly } from "./os_error.ts";
 import { Pins } from "./pins.ts";
 import { Stats } from "./stats.ts";
 import { Usage } from "./usage.ts";
@@ -40,13 +41,18 @@ export class Store {
 
   /** Keeps what was learnt of files, where the cache can be written. */
   async saveStats(): Promise<void> {
-    try {
+    // Without it, files are read again: slower, but as right.
+    await unlessReadOnly(async () => {
       this.makeFolder();
       await this.stats.save();
-    } catch (error) {
-      // Without it, files are read again: slower, but as right.
-      if (!isReadOnly(error)) throw error;
-    }
+    });
+  }
+
+  /** Notes the results that a run came to, where the cache can be written. */
+  async noteRun(pipeline: string, keys: readonly string[]): Promise<void> {
+    await this.saveStats();
+    // Where nothing can be written, nothing is cleaned up either.
+    await unlessReadOnly(() => this.usage.record(pipeline, keys));
   }
 
   /**
@@ -59,17 +65,19 @@ export class Store {
     const { files, log } = found.manifest;
     for (const { path, blob, size } of files) {
       if (!await this.blobs.holds(blob, size)) {
-        return { state: "unusable", fault: `has lost "${path}"` };
+        return { state: "unusable", fault: `has lost "${path}"`, newer: false };
       }
     }
     return await this.blobs.holds(log.blob, log.size)
       ? found
-      : { state: "unusable", fault: "has lost its log" };
+      : { state: "unusable", fault: "has lost its log", newer: false };
   }
 }
 
-/** True if the error says that a file system or folder cannot be written. */
-export function isReadOnly(error: unknown): boolean {
-  return error instanceof Deno.errors.PermissionDenied ||
-    (error instanceof Error && "code" in error && error.code === "EROFS");
+async function unlessReadOnly(work: () => void | Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!isReadOnly(error)) throw error;
+  }
 }

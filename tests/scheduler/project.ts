@@ -1,7 +1,8 @@
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Graph, GraphStage } from "../../lib/pipeline/graph.ts";
 import { loadTask } from "../../lib/pipeline/load_task.ts";
+import { linesOf } from "../../lib/scheduler/channel.ts";
 import type { Event, Summary } from "../../lib/scheduler/events.ts";
 import { plan } from "../../lib/scheduler/plan.ts";
 import { run } from "../../lib/scheduler/run.ts";
@@ -29,9 +30,12 @@ export interface Ran {
 
 /** A project in a temporary folder: task modules, a `deno.json`, pipelines made by the test. */
 export class TestProject implements Disposable {
-  readonly folder = Deno.makeTempDirSync({ prefix: "project-" });
+  readonly folder: string;
 
-  constructor() {
+  /** @param folder An earlier test project's; a new one if left out. */
+  constructor(folder?: string) {
+    this.folder = folder ?? Deno.makeTempDirSync({ prefix: "project-" });
+    if (folder !== undefined) return;
     Deno.mkdirSync(join(this.folder, "tasks"));
     this.write(
       "deno.json",
@@ -164,8 +168,66 @@ export default {
     };
   }
 
+  /** Runs the stages in a scheduler process of its own, which can be killed. */
+  spawn(
+    stages: Record<string, StageOptions>,
+    more: Partial<Settings> = {},
+  ): SchedulerProcess {
+    const process = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "-A",
+        "--no-check",
+        fileURLToPath(import.meta.resolve("./scheduler_process.ts")),
+        JSON.stringify({ folder: this.folder, stages, more }),
+      ],
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    return new SchedulerProcess(process);
+  }
+
   [Symbol.dispose](): void {
     Deno.removeSync(this.folder, { recursive: true });
+  }
+}
+
+/** A scheduler in a process of its own. */
+export class SchedulerProcess {
+  readonly process: Deno.ChildProcess;
+  readonly events: Event[] = [];
+  readonly #listeners = new Set<() => void>();
+  readonly #ended: Promise<void>;
+
+  constructor(process: Deno.ChildProcess) {
+    this.process = process;
+    this.#ended = this.#listen();
+  }
+
+  /** Waits for an event. */
+  async event(wanted: (event: Event) => boolean): Promise<Event> {
+    for (;;) {
+      const found = this.events.find(wanted);
+      if (found !== undefined) return found;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#listeners.add(resolve);
+      await promise;
+    }
+  }
+
+  /** Waits for its end, and gives the last event. */
+  async end(): Promise<Event | undefined> {
+    await this.#ended;
+    await this.process.status;
+    return this.events.at(-1);
+  }
+
+  async #listen(): Promise<void> {
+    for await (const line of linesOf(this.process.stdout)) {
+      this.events.push(JSON.parse(line));
+      for (const listener of this.#listeners) listener();
+      this.#listeners.clear();
+    }
   }
 }
 

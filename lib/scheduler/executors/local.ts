@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { entriesOf } from "../../store/inventory.ts";
+import { ESRCH, osError } from "../../store/os_error.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 
 /**
@@ -8,14 +10,14 @@ import type { Ended, Execution, Executor, Job } from "./executor.ts";
  * group is killed.
  */
 const SUPERVISOR = `
-exec 3<&0 </dev/null
+exec 3<&0 4>&2 </dev/null 2>/dev/null
 trap : TERM INT HUP
-echo $$ > "$RUN_FOLDER/group.new" && mv "$RUN_FOLDER/group.new" "$RUN_FOLDER/group"
+echo $$ > "$STAGE_RUN/group.new" && mv "$STAGE_RUN/group.new" "$STAGE_RUN/group"
 read -r go <&3 || exit 1
-"$@" < "$RUN_INPUT" 3<&- &
+"$@" < "$STAGE_INPUT" 3<&- 2>&4 4>&- &
 child=$!
-(trap '' TERM INT HUP; cat <&3; kill -KILL 0) >/dev/null 2>&1 &
-exec 3<&-
+(trap '' TERM INT HUP; cat <&3; kill -KILL 0) >/dev/null 4>&- &
+exec 3<&- 4>&-
 while wait $child; code=$?; kill -0 $child 2>/dev/null; do :; done
 exit $code
 `;
@@ -37,7 +39,7 @@ export const local: Executor = { start, reap };
 function start(job: Job): Execution {
   const process = new Deno.Command("sh", {
     args: ["-c", SUPERVISOR, "stage", Deno.execPath(), ...job.args],
-    env: { ...job.env, RUN_FOLDER: job.folder, RUN_INPUT: job.input },
+    env: { ...job.env, STAGE_RUN: job.folder, STAGE_INPUT: job.input },
     clearEnv: true,
     detached: true,
     cwd: job.folder,
@@ -50,6 +52,7 @@ function start(job: Job): Execution {
   lifeline.write(new TextEncoder().encode("go\n")).catch(() => {});
   const ended = process.status.then(async ({ code, signal }) => {
     await killGroup(process.pid);
+    killStrays(job.folder);
     lifeline.close().catch(() => {});
     return describe(code, signal);
   });
@@ -81,6 +84,7 @@ async function reap(folder: string): Promise<void> {
   if (Number.isInteger(group) && group > 1 && await isOurs(group, folder)) {
     await killGroup(group);
   }
+  killStrays(folder);
 }
 
 /** True if a living process of the group names the folder in its arguments. */
@@ -93,6 +97,30 @@ async function killGroup(group: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, pause));
     if (pause > 100 && (await members(group)).length === 0) return;
   }
+}
+
+/**
+ * Kills programs that a stage started and that left its process group: they
+ * still have the run's folder in their environment. Only where the kernel shows
+ * environments (Linux).
+ */
+function killStrays(folder: string): void {
+  const variable = `STAGE_RUN=${folder}\0`;
+  for (const { name } of entriesOf("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if (Deno.readTextFileSync(`/proc/${name}/environ`).includes(variable)) {
+        Deno.kill(Number(name), "SIGKILL");
+      }
+    } catch (error) {
+      if (!isGoneOrForeign(error)) throw error;
+    }
+  }
+}
+
+function isGoneOrForeign(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Deno.errors.PermissionDenied || osError(error) === ESRCH;
 }
 
 /** The arguments of the group's living processes; the dead that nobody asked after do not count. */
@@ -115,11 +143,7 @@ function signalGroup(group: number, signal: Deno.Signal): boolean {
     Deno.kill(-group, signal);
     return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    // ESRCH has no class of its own in every version of the runtime.
-    if (error instanceof Error && /ESRCH|No such process/.test(error.message)) {
-      return false;
-    }
+    if (isGoneOrForeign(error)) return false;
     throw error;
   }
 }

@@ -1,0 +1,207 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Event } from "../../lib/scheduler/events.ts";
+import { type StageOptions, TestProject } from "./project.ts";
+
+/** A task that says its process id and then never ends. */
+const FOREVER =
+  "stage.log('pid ' + Deno.pid); await new Promise((r) => setInterval(r, 1e6).ref && 0);";
+
+function pidIn(events: readonly Event[]): number {
+  for (const event of events) {
+    if (event.type === "log" && event.line.startsWith("pid ")) {
+      return Number(event.line.slice(4));
+    }
+  }
+  throw new Error("No process id in the log");
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(
+      Deno.readTextFileSync(`/proc/${pid}/status`),
+    );
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+async function until(condition: () => boolean, what: string): Promise<void> {
+  for (let tries = 0; tries < 500; tries++) {
+    if (condition()) return;
+    await sleep(10);
+  }
+  throw new Error(`Waited in vain until ${what}`);
+}
+
+function failure(events: readonly Event[]): string {
+  const failed = events.find((event) => event.type === "failed");
+  return failed?.type === "failed" ? failed.message : "";
+}
+
+Deno.test("run() killed with -9 takes its stages along, and the next run does the work", async () => {
+  using project = new TestProject();
+  project.task("slow", FOREVER);
+  const stages: Record<string, StageOptions> = { slow: { task: "slow" } };
+  const killed = project.spawn(stages);
+  await killed.event((event) => event.type === "log");
+  const pid = pidIn(killed.events);
+  assert.ok(isAlive(pid));
+  killed.process.kill("SIGKILL");
+  await until(() => !isAlive(pid), "the stage's process was gone");
+  await killed.end();
+  project.task("slow", "return 'done';");
+  const { summary } = await project.run(stages);
+  assert.equal(summary.ran, 1);
+  assert.deepEqual([...Deno.readDirSync(project.path("out/cache/runs"))], []);
+});
+
+Deno.test("run() tries a killed stage again if told to, with its checkpoint", async () => {
+  using project = new TestProject();
+  project.task(
+    "fragile",
+    `const file = stage.checkpoint + "/step";
+     let step = 0;
+     try { step = Number(Deno.readTextFileSync(file)); } catch { /* the first attempt */ }
+     Deno.writeTextFileSync(file, String(step + 1));
+     if (step < 2) { stage.log("pid " + Deno.pid); await new Promise((r) => setTimeout(r, 1e6)); }
+     return step;`,
+  );
+  const stages = { fragile: { task: "fragile", retries: 2 } };
+  const scheduler = project.spawn(stages);
+  for (const attempt of [1, 2]) {
+    const logs = () => scheduler.events.filter(({ type }) => type === "log");
+    await scheduler.event(() => logs().length === attempt);
+    Deno.kill(pidIn(logs().slice(-1)), "SIGKILL");
+  }
+  const summary = await scheduler.end();
+  assert.equal(summary?.type === "summary" && summary.ran, 1);
+  assert.match(failure(scheduler.events), /Was ended by SIGKILL/);
+  assert.equal(project.read("out/test/fragile/out.txt"), "2");
+  const left = [...Deno.readDirSync(project.path("out/cache/checkpoints"))];
+  assert.deepEqual(left, [], "a success removes the checkpoint");
+});
+
+Deno.test("run() interrupted lets a stage write a checkpoint, which the next run goes on from", async () => {
+  using project = new TestProject();
+  const body = (last: string) =>
+    `const file = stage.checkpoint + "/state";
+     try { return Deno.readTextFileSync(file); } catch { /* nothing to go on from */ }
+     stage.log("pid " + Deno.pid);
+     const timer = setInterval(() => {}, 1000);
+     await new Promise((resolve) => stage.signal.addEventListener("abort", resolve));
+     clearInterval(timer);
+     Deno.writeTextFileSync(file, ${last});
+     throw stage.signal.reason;`;
+  project.task("train", body('"half"'));
+  const stages = { train: { task: "train" } };
+  const scheduler = project.spawn(stages);
+  await scheduler.event((event) => event.type === "log");
+  const pid = pidIn(scheduler.events);
+  scheduler.process.kill("SIGINT");
+  await scheduler.end();
+  assert.ok(!isAlive(pid));
+  assert.equal(failure(scheduler.events), "Interrupted");
+  const { summary } = await project.run(stages);
+  assert.equal(summary.ran, 1);
+  assert.equal(project.read("out/test/train/out.txt"), "half");
+});
+
+Deno.test("run() kills a stage that does not heed the interrupt, and all that it started", async () => {
+  using project = new TestProject();
+  project.task(
+    "deaf",
+    `Deno.addSignalListener("SIGTERM", () => {});
+     new Deno.Command("setsid", { args: ["sh", "-c", "trap '' TERM; echo pid $$ >&2; sleep 1000"], stdin: "null", stdout: "null" }).spawn();
+     const end = Date.now() + 1e6;
+     await new Promise((resolve) => setTimeout(resolve, 300));
+     stage.log("busy");
+     while (Date.now() < end);`,
+    { rest: 'permissions: { run: ["setsid"] },' },
+  );
+  const interrupt = new AbortController();
+  const { run } = await import("../../lib/scheduler/run.ts");
+  const events: Event[] = [];
+  await run(
+    await project.graph({ deaf: { task: "deaf" } }),
+    [],
+    project.settings({ grace: 0.3 }),
+    (event) => {
+      events.push(event);
+      if (event.type === "log" && event.line === "busy") interrupt.abort();
+    },
+    interrupt.signal,
+  );
+  const pid = pidIn(events);
+  await until(() => !isAlive(pid), "the program that it started was gone");
+  assert.equal(failure(events), "Interrupted");
+});
+
+Deno.test("run() ends a stage that takes longer than its timeout", async () => {
+  using project = new TestProject();
+  project.task("slow", FOREVER);
+  const stages = { slow: { task: "slow", timeout: 0.5 } };
+  const { events } = await project.run(stages);
+  assert.equal(failure(events), "Timed out after 0.5 s");
+  assert.ok(!isAlive(pidIn(events)));
+});
+
+Deno.test("run() fails a stage that ends early, or without its output", async () => {
+  using project = new TestProject();
+  project.task(
+    "exits",
+    "Deno.writeTextFileSync(stage.output + '/out.txt', 'x'); Deno.exit(0);",
+  );
+  project.task(
+    "forgets",
+    "Deno.writeTextFileSync(stage.output + '/other.txt', 'x'); globalThis.Deno.writeTextFileSync = () => {};",
+  );
+  project.task(
+    "links",
+    "Deno.mkdirSync(stage.output + '/d'); new Deno.Command('ln', { args: ['-s', '/etc/passwd', stage.output + '/d/p'] }).outputSync(); return 1;",
+    { rest: 'permissions: { run: ["ln"] },' },
+  );
+  const { events, summary } = await project.run({
+    exits: { task: "exits" },
+    forgets: { task: "forgets" },
+    links: { task: "links" },
+  });
+  assert.equal(summary.failed, 3);
+  const messages = events.flatMap((event) =>
+    event.type === "failed" ? [event.message] : []
+  ).sort();
+  assert.match(messages[0]!, /is a symbolic link/);
+  assert.equal(
+    messages[1],
+    'It did not write "out.txt", which its task declares',
+  );
+  assert.equal(messages[2], "Its process ended before its work did");
+});
+
+Deno.test("run() keeps events apart from what a stage prints", async () => {
+  using project = new TestProject();
+  project.task(
+    "noisy",
+    `const bytes = new TextEncoder().encode("no end of line");
+     Deno.stdout.writeSync(bytes);
+     stage.metric("loss", 0.5);
+     console.log('{"type":"metric","name":"loss","value":99}');
+     console.error("to stderr");
+     stage.log("two\\nlines");
+     return "ok";`,
+  );
+  const { events } = await project.run({ noisy: { task: "noisy" } });
+  const metrics = events.filter((event) => event.type === "metric");
+  assert.deepEqual(metrics.map(({ value }) => value), [0.5]);
+  const lines = events.flatMap((event) =>
+    event.type === "log" ? [`${event.stream}: ${event.line}`] : []
+  );
+  assert.deepEqual(lines.toSorted(), [
+    "log: lines",
+    "log: two",
+    "stderr: to stderr",
+    "stdout: no end of line",
+    'stdout: {"type":"metric","name":"loss","value":99}',
+  ]);
+});
