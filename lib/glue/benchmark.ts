@@ -8,6 +8,8 @@ export interface GlueTask {
   readonly labels: readonly string[] | null;
   /** What the task is scored by, the figure usually quoted first. */
   readonly metrics: readonly MetricName[];
+  /** Folder of its TSV files, if that is not named by the title. */
+  readonly tsvFolder?: string;
   /** The text columns on the hub. */
   readonly columns: readonly [string] | readonly [string, string];
   /** The same columns in the TSV files. */
@@ -137,6 +139,7 @@ export const GLUE_TASKS = {
   },
   ax: {
     title: "AX",
+    tsvFolder: "diagnostic",
     labels: ["entailment", "neutral", "contradiction"],
     metrics: ["matthews"],
     columns: ["premise", "hypothesis"],
@@ -149,6 +152,21 @@ export const GLUE_TASKS = {
 
 /** Name of a GLUE task as the hub writes it. */
 export type GlueTaskName = keyof typeof GLUE_TASKS;
+
+/**
+ * The metrics of a data set: those of GLUE for its tasks, and for a user's own
+ * data those that fit its labels (null for a regression).
+ */
+export function metricsOf(
+  task: string,
+  labels: readonly string[] | null,
+): readonly MetricName[] {
+  if (Object.hasOwn(GLUE_TASKS, task)) {
+    return GLUE_TASKS[task as GlueTaskName].metrics;
+  }
+  if (labels === null) return ["pearson", "spearman"];
+  return labels.length === 2 ? ["accuracy", "f1"] : ["accuracy"];
+}
 
 /** True for the splits whose labels the benchmark keeps secret. */
 export function isTestSplit(split: string): boolean {

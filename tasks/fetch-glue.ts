@@ -1,0 +1,169 @@
+import { basename, join } from "node:path";
+import { z } from "zod";
+import {
+  GLUE_TASKS,
+  type GlueTask,
+  type GlueTaskName,
+} from "../lib/glue/benchmark.ts";
+import type { Example } from "../lib/glue/example.ts";
+import { SPLITS, splitsNamed } from "../lib/glue/splits.ts";
+import { expandHome } from "../lib/hub/model_source.ts";
+import { NETWORK_ENV } from "../lib/hub/network_env.ts";
+import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
+import { defineTask, type Stage } from "../lib/pipeline/task.ts";
+
+const Split = z.enum(SPLITS);
+
+const Params = z.strictObject({
+  task: z.enum(Object.keys(GLUE_TASKS) as [GlueTaskName]).describe(
+    "The task of GLUE, as the hub names it",
+  ),
+  source: z.string().min(1).default("hub").describe(
+    '"hub", or a folder of GLUE\'s TSV files with MRPC/train.tsv and so on inside',
+  ),
+  revision: z.string().regex(/^[\w-][\w.-]*$/).default("main").describe(
+    "Branch, tag or commit of the hub's data set",
+  ),
+  splits: z.array(Split).min(1).optional().describe(
+    'Splits that must be there ("validation" means both of MNLI\'s); by default those that the source has',
+  ),
+  limit: z.partialRecord(Split, z.int().positive()).default({}).describe(
+    "Greatest number of examples of a split; they are drawn at random",
+  ),
+  seed: z.int().nonnegative().default(0).describe(
+    "Seed of the draw that a limit makes",
+  ),
+});
+
+type FetchStage = Stage<z.output<typeof Params>>;
+
+export default defineTask({
+  description: "Fetches a task of GLUE from the hub or a folder of TSV files",
+  params: Params,
+  inputs: {},
+  output: { kind: "dataset", files: ["dataset.json"] },
+  permissions: {
+    net: true,
+    env: [...HUB_ENV, ...NETWORK_ENV],
+    write: () => [hubCache()],
+  },
+  sources({ source, task }): Record<string, string> {
+    return source === "hub" ? {} : { source: taskFolder(source, task) };
+  },
+  async run(stage) {
+    const { drawSubset } = await import("../lib/glue/subset.ts");
+    const { writeDataset } = await import("./artifacts/dataset.ts");
+    const { params, log, output } = stage;
+    const task: GlueTask = GLUE_TASKS[params.task];
+    const files = params.source === "hub"
+      ? await hubFiles(stage)
+      : await folderFiles(stage);
+    const limits = new Map(
+      Object.entries(params.limit).flatMap(([name, limit]) =>
+        splitsNamed(task, Split.parse(name)).map((split) => [split, limit])
+      ),
+    );
+    const splits: Record<string, readonly Example[]> = {};
+    for (const [split, file] of files) {
+      const all = await readSplit(file, task, split, log);
+      const limit = limits.get(split) ?? all.length;
+      splits[split] = drawSubset(all, limit, params.seed);
+      log(`${split}: ${splits[split].length} of ${all.length} examples`);
+    }
+    await writeDataset(output, {
+      task: params.task,
+      labels: task.labels && [...task.labels],
+      columns: [...task.columns],
+    }, splits);
+  },
+});
+
+async function readSplit(
+  file: string,
+  task: GlueTask,
+  split: string,
+  log: (line: string) => void,
+): Promise<readonly Example[]> {
+  if (file.endsWith(".parquet")) {
+    const { readParquet } = await import("../lib/glue/parquet.ts");
+    return await readParquet(file, task, split);
+  }
+  const { readTsv } = await import("../lib/glue/tsv.ts");
+  const { examples, broken } = await readTsv(file, task, split);
+  if (broken > 0) {
+    log(`${split}: ${broken} lines left out that are broken in the original`);
+  }
+  return examples;
+}
+
+/** Splits to be had: those asked for, or all of the task. */
+function wantedSplits({ task, splits }: FetchStage["params"]): string[] {
+  const all = Object.keys(GLUE_TASKS[task].tsvFiles);
+  const asked = splits?.flatMap((name) => {
+    const named = splitsNamed(GLUE_TASKS[task], name);
+    if (named.length > 0) return named;
+    throw new TypeError(
+      `${GLUE_TASKS[task].title} has no split "${name}"; it has ${
+        all.map((split) => `"${split}"`).join(", ")
+      }`,
+    );
+  });
+  return [...new Set(asked ?? all)];
+}
+
+/** Folder of the task's files, given GLUE's folder or that folder itself. */
+function taskFolder(source: string, name: GlueTaskName): string {
+  const task: GlueTask = GLUE_TASKS[name];
+  const own = task.tsvFolder ?? task.title;
+  const folder = expandHome(source);
+  return basename(folder) === own ? folder : join(folder, own);
+}
+
+/** The TSV files by split. */
+async function folderFiles(
+  { params, log }: FetchStage,
+): Promise<ReadonlyMap<string, string>> {
+  const { existsSync } = await import("node:fs");
+  const { tsvFiles }: GlueTask = GLUE_TASKS[params.task];
+  const folder = taskFolder(params.source, params.task);
+  const files = new Map<string, string>();
+  for (const split of wantedSplits(params)) {
+    const file = join(folder, tsvFiles[split]!);
+    if (existsSync(file)) files.set(split, file);
+    else if (params.splits) {
+      throw new Error(
+        `"${file}" does not exist; it would hold the split "${split}", which "splits" asks for`,
+      );
+    } else log(`${split}: "${file}" does not exist`);
+  }
+  if (files.size > 0) return files;
+  throw new Error(
+    `"${folder}" has none of the files ${
+      Object.values(tsvFiles).map((file) => `"${file}"`).join(", ")
+    }; name the folder that GLUE's own archive unpacks to`,
+  );
+}
+
+/** The hub's parquet files by split. */
+async function hubFiles(
+  { params, progress, log, signal }: FetchStage,
+): Promise<ReadonlyMap<string, string>> {
+  const { fetchFiles } = await import("../lib/hub/fetch_files.ts");
+  const { hubSettings } = await import("../lib/hub/settings.ts");
+  const splits = wantedSplits(params);
+  const paths = splits.map((split) =>
+    `${params.task}/${split}-00000-of-00001.parquet`
+  );
+  const { files, commit } = await fetchFiles({
+    repository: { type: "dataset", name: "nyu-mll/glue" },
+    revision: params.revision,
+    required: paths,
+  }, {
+    settings: hubSettings(),
+    onProgress: (bytes, total) =>
+      progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
+    signal,
+  });
+  log(`nyu-mll/glue at commit ${commit}`);
+  return new Map(splits.map((split, i) => [split, files.get(paths[i]!)!]));
+}

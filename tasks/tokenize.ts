@@ -1,0 +1,120 @@
+import { z } from "zod";
+import type { Example } from "../lib/glue/example.ts";
+import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
+import { defineTask } from "../lib/pipeline/task.ts";
+import type { TokenizedSplit } from "./artifacts/tokens.ts";
+
+/** Longest sequence by default: the limit of the published models. */
+const DEFAULT_LENGTH = 512;
+
+export default defineTask({
+  description: "Turns a data set into the token sequences that a model reads",
+  params: z.strictObject({
+    maxLength: z.int().min(8).optional().describe(
+      `Longest sequence in tokens, special ones included; by default ${DEFAULT_LENGTH}, or as many as the model has positions`,
+    ),
+    splits: z.array(z.string()).min(1).optional().describe(
+      "Splits to tokenize; by default all of the data set",
+    ),
+  }),
+  inputs: { data: { kind: "dataset" }, model: { kind: "model" } },
+  output: { kind: "tokens", files: ["tokens.json"] },
+  async run({ params, inputs, output, progress, log }) {
+    const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
+    const { readDatasetInfo, readExamples } = await import(
+      "./artifacts/dataset.ts"
+    );
+    const { readSequenceLimits } = await import("./artifacts/model.ts");
+    const { writeTokens } = await import("./artifacts/tokens.ts");
+    const data = inputs.data![0]!.path;
+    const model = inputs.model![0]!.path;
+
+    const limits = await readSequenceLimits(model);
+    const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
+    if (maxLength > limits.maxLength) {
+      throw new RangeError(
+        `maxLength is ${maxLength}, but the model has positions for ${limits.maxLength} tokens; choose at most that`,
+      );
+    }
+    const tokenizer = await ModelTokenizer.load(
+      model,
+      limits.family,
+      maxLength,
+    );
+    const info = await readDatasetInfo(data);
+    const names = params.splits ?? Object.keys(info.splits);
+    const unknown = names.find((name) => !Object.hasOwn(info.splits, name));
+    if (unknown !== undefined) {
+      throw new TypeError(
+        `The data set "${info.task}" has no split "${unknown}"; it has ${
+          Object.keys(info.splits).map((name) => `"${name}"`).join(", ")
+        }`,
+      );
+    }
+    const splits: Record<string, TokenizedSplit> = {};
+    const total = names.reduce((sum, name) => sum + info.splits[name]!, 0);
+    let done = 0;
+    for (const name of names) {
+      const examples = await readExamples(data, info, name);
+      splits[name] = tokenize(examples, tokenizer, limits.vocabSize, () => {
+        if (++done % 256 === 0) progress(done, total, "examples", name);
+      });
+      log(
+        `${name}: ${examples.length} examples, ${
+          splits[name].ids.length
+        } tokens`,
+      );
+    }
+    await writeTokens(output, {
+      task: info.task,
+      labels: info.labels,
+      maxLength,
+      padId: limits.padId,
+      vocabSize: limits.vocabSize,
+    }, splits);
+  },
+});
+
+function tokenize(
+  examples: readonly Example[],
+  tokenizer: ModelTokenizer,
+  vocabSize: number,
+  onExample: () => void,
+): TokenizedSplit {
+  const encodings = examples.map(({ text, pair, index }) => {
+    const encoding = tokenizer.encode(text, pair);
+    const foreign = encoding.ids.find((id) => id >= vocabSize);
+    if (foreign !== undefined) {
+      throw new RangeError(
+        `The tokenizer makes token ${foreign} of example ${index}, but the model knows ${vocabSize} tokens only: its files do not belong together`,
+      );
+    }
+    onExample();
+    return encoding;
+  });
+  const offsets = new Int32Array(examples.length + 1);
+  for (const [i, { ids }] of encodings.entries()) {
+    offsets[i + 1] = offsets[i]! + ids.length;
+  }
+  const ids = new Int32Array(offsets.at(-1)!);
+  const types = new Uint8Array(ids.length);
+  for (const [i, encoding] of encodings.entries()) {
+    ids.set(encoding.ids, offsets[i]);
+    types.set(encoding.types, offsets[i]);
+  }
+  const index = Int32Array.from(examples, ({ index }) => index);
+  const labels = examples.map(({ label }) => label)
+    .filter((label) => label !== undefined);
+  if (labels.length !== 0 && labels.length !== examples.length) {
+    throw new TypeError(
+      `Only ${labels.length} of ${examples.length} examples have a label`,
+    );
+  }
+  return {
+    ids,
+    types,
+    offsets,
+    index,
+    ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
+  };
+}

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import fc from "fast-check";
+import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
+import {
+  ModelTokenizer,
+  truncatedLengths,
+} from "../../lib/glue/model_tokenizer.ts";
+import { readTsv } from "../../lib/glue/tsv.ts";
+import reference from "../../fixtures/tokenization.json" with { type: "json" };
+
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+
+for (const family of ["bert", "roberta"] as const) {
+  Deno.test(`ModelTokenizer.encode() equals transformers for a tiny ${family}, pairs and truncation included`, async () => {
+    const cases = reference.tiny.filter(({ model }) =>
+      model === `tiny-${family}`
+    );
+    assert(cases.length > 50);
+    for (const { model, text, pair, maxLength, ids, types } of cases) {
+      const tokenizer = await ModelTokenizer.load(
+        join(fixtures, model),
+        family,
+        maxLength,
+      );
+      const encoding = tokenizer.encode(text, pair ?? undefined);
+      const input = JSON.stringify({ text, pair, maxLength });
+      assert.equal(encoding.ids.join(" "), ids, input);
+      assert.equal(encoding.types.join(" "), types, input);
+    }
+  });
+}
+
+const glue = Deno.env.get("DYLORA_GLUE");
+const minilm = Deno.env.get("DYLORA_MINILM");
+for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
+  Deno.test({
+    name:
+      `ModelTokenizer.encode() equals transformers for MiniLM on every line of ${file}, cut to ${maxLength}`,
+    ignore: glue === undefined || minilm === undefined,
+    async fn() {
+      const task = Object.values<GlueTask>(GLUE_TASKS).find(({ title }) =>
+        file.startsWith(title)
+      );
+      const { examples } = await readTsv(join(glue!, file), task!, "train");
+      const tokenizer = await ModelTokenizer.load(minilm!, "bert", maxLength);
+      const hash = createHash("sha256");
+      let count = 0;
+      for (const { text, pair } of examples) {
+        const { ids, types } = tokenizer.encode(text, pair);
+        hash.update(new Int32Array([ids.length, ...ids, ...types]));
+        count += ids.length;
+      }
+      assert.equal(count, tokens);
+      assert.equal(hash.digest("hex"), sha256);
+    },
+  });
+}
+
+Deno.test("ModelTokenizer.load() refuses a tokenizer of another family", async () => {
+  await assert.rejects(
+    ModelTokenizer.load(join(fixtures, "tiny-roberta"), "bert", 64),
+    /does not put its special tokens where a BERT model expects them/,
+  );
+});
+
+Deno.test("ModelTokenizer.load() names the file that is no tokenizer", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = join(folder, "tokenizer.json");
+  for (const text of ["{", "{}", '{"model": {"type": "BPE"}}', "[]"]) {
+    await Deno.writeTextFile(path, text);
+    await assert.rejects(
+      ModelTokenizer.load(folder, "bert", 64),
+      (error) => error instanceof SyntaxError && error.message.includes(path),
+      text,
+    );
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("truncatedLengths() fills the room and never lengthens a text", () => {
+  const length = fc.nat(40);
+  fc.assert(
+    fc.property(length, length, length, (first, second, room) => {
+      const [a, b] = truncatedLengths(first, second, room);
+      assert(a <= first && b <= second);
+      assert.equal(a + b, Math.min(room, first + second));
+    }),
+  );
+});

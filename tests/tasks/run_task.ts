@@ -1,0 +1,59 @@
+import { join } from "node:path";
+import type { z } from "zod";
+import type { Task } from "../../lib/pipeline/task.ts";
+
+/** What a task left behind. */
+export interface TaskResult {
+  /** Folder of the artifact. */
+  readonly output: string;
+  readonly log: readonly string[];
+  readonly metrics: ReadonlyMap<string, number>;
+}
+
+/**
+ * Runs a task in this process, in a folder of its own.
+ *
+ * @param folder Where to make that folder.
+ * @param inputs Folder of the artifact for each input.
+ */
+export async function runTask<Params extends z.ZodObject>(
+  task: Task<Params>,
+  folder: string,
+  params: z.input<Params>,
+  inputs: Readonly<Record<string, string>> = {},
+): Promise<TaskResult> {
+  const output = await Deno.makeTempDir({ dir: folder, prefix: "output-" });
+  const checkpoint = await Deno.makeTempDir({ dir: folder, prefix: "check-" });
+  const log: string[] = [];
+  const metrics = new Map<string, number>();
+  await task.run({
+    params: task.params.parse(params),
+    inputs: Object.fromEntries(
+      Object.entries(inputs).map((
+        [name, path],
+      ) => [name, [{ stage: name, matrix: {}, path }]]),
+    ),
+    output,
+    checkpoint,
+    cpus: 1,
+    facilities: {},
+    signal: new AbortController().signal,
+    progress() {},
+    log: (line) => log.push(line),
+    metric: (name, value) => metrics.set(name, value),
+  });
+  for (const file of task.output.files) await Deno.stat(join(output, file));
+  return { output, log, metrics };
+}
+
+/** Calls a function with a folder that is removed afterwards. */
+export async function withFolder(
+  body: (folder: string) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
