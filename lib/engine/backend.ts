@@ -1,0 +1,50 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { Tensorflow } from "./tensorflow/start.ts";
+import type { Attribute } from "./tensorflow/attributes.ts";
+import type { TensorMetadata } from "./tensorflow/binding.ts";
+
+/** tfjs-node's backend, as far as the engine reaches into it. */
+interface NodeBackend {
+  getInputTensorIds(tensors: readonly tf.Tensor[]): number[];
+  createOutputTensor(metadata: TensorMetadata): tf.Tensor;
+}
+
+let tensorflow: Tensorflow | undefined;
+
+/** Notes that the library runs in this process. */
+export function useTensorflow(started: Tensorflow): void {
+  tensorflow = started;
+}
+
+/** The library's binding, or undefined when another engine runs. */
+export function libraryBinding(): Tensorflow["binding"] | undefined {
+  return tensorflow?.binding;
+}
+
+/** Ids under which the library knows these tensors. */
+export function tensorIds(tensors: readonly tf.Tensor[]): number[] {
+  return nodeBackend().getInputTensorIds(tensors);
+}
+
+/** A tfjs tensor for one of the library's. */
+export function tensorOf<T extends tf.Tensor = tf.Tensor>(metadata: TensorMetadata): T {
+  return nodeBackend().createOutputTensor(metadata) as T;
+}
+
+/** Executes one of the library's own operations, which tfjs has no name for. */
+export function libraryOp(
+  opName: string,
+  attributes: readonly Attribute[],
+  inputs: readonly tf.Tensor[],
+  outputs = 1,
+): tf.Tensor[] {
+  const binding = libraryBinding();
+  if (binding === undefined) {
+    throw new Error(`Operation "${opName}" exists in the tensorflow engine only`);
+  }
+  return binding.executeOp(opName, attributes, tensorIds(inputs), outputs).map((m) => tensorOf(m));
+}
+
+function nodeBackend(): NodeBackend {
+  return tf.backend() as unknown as NodeBackend;
+}

@@ -1,0 +1,22 @@
+import * as tf from "@tensorflow/tfjs-core";
+
+/** A frozen affine map, as PyTorch stores it. */
+export interface Linear {
+  /** `[out, in]` */
+  readonly weight: tf.Tensor2D;
+  /** `[out]` */
+  readonly bias: tf.Tensor1D;
+}
+
+/**
+ * `x W^T + b` with W and b frozen: its gradient is that of `x` alone.
+ *
+ * @param x `[rows, in]`
+ * @returns `[rows, out]`
+ */
+export function linear(x: tf.Tensor2D, { weight, bias }: Linear): tf.Tensor2D {
+  return tf.customGrad((input) => ({
+    value: tf.add(tf.matMul(input as tf.Tensor2D, weight, false, true), bias),
+    gradFunc: (dy: tf.Tensor) => tf.matMul(dy as tf.Tensor2D, weight),
+  }))(x) as tf.Tensor2D;
+}

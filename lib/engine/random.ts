@@ -1,0 +1,74 @@
+/** A private, seeded generator whose state can be saved: training resumes with the draws it would have made. */
+export interface Random {
+  /** Uniform in [0, 1), with 32 random bits. */
+  next(): number;
+  /** State to be handed to {@linkcode restoreRandom}. */
+  readonly state: readonly number[];
+}
+
+/**
+ * A generator for one purpose of one run: streams of the same seed are
+ * independent, so drawing more ranks changes no shuffle.
+ */
+export function seededRandom(seed: number, stream: string): Random {
+  let hash = 0x811c9dc5 ^ seed;
+  for (const char of `${seed}/${stream}`) {
+    hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193);
+  }
+  const mix = splitMix32(hash);
+  const random = sfc32([mix(), mix(), mix(), 1]);
+  for (let i = 0; i < 12; i++) random.next();
+  return random;
+}
+
+/** Continues a generator from its saved state. */
+export function restoreRandom(state: readonly number[]): Random {
+  if (state.length !== 4 || !state.every(Number.isInteger)) {
+    throw new RangeError("The state of a generator is four whole numbers");
+  }
+  return sfc32([...state] as [number, number, number, number]);
+}
+
+/** Standard normal value (Box and Muller 1958). */
+export function normal(random: Random): number {
+  const radius = Math.sqrt(-2 * Math.log(1 - random.next()));
+  return radius * Math.cos(2 * Math.PI * random.next());
+}
+
+/** Shuffles in place (Fisher and Yates). */
+export function shuffle<T>(items: T[], random: Random): void {
+  for (let i = items.length - 1; i > 0; i--) {
+    const j = Math.floor(random.next() * (i + 1));
+    [items[i], items[j]] = [items[j]!, items[i]!];
+  }
+}
+
+/** Doty-Humphrey's Small Fast Counting generator with 32-bit words, as in PractRand. */
+function sfc32(words: [number, number, number, number]): Random {
+  let [a, b, c, counter] = words;
+  return {
+    next() {
+      const sum = (((a + b) | 0) + counter) | 0;
+      counter = (counter + 1) | 0;
+      a = b ^ (b >>> 9);
+      b = (c + (c << 3)) | 0;
+      c = (((c << 21) | (c >>> 11)) + sum) | 0;
+      return (sum >>> 0) / 2 ** 32;
+    },
+    get state() {
+      return [a, b, c, counter];
+    },
+  };
+}
+
+function splitMix32(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x9e3779b9) | 0;
+    let t = state ^ (state >>> 16);
+    t = Math.imul(t, 0x21f0aaad);
+    t ^= t >>> 15;
+    t = Math.imul(t, 0x735a2d97);
+    return t ^ (t >>> 15);
+  };
+}

@@ -1,0 +1,81 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { batchesByLength, batchTensors, exampleCount, type Examples, padBatch } from "./batches.ts";
+import { type Classifier, logitsAt } from "./classifier.ts";
+import { rankScale } from "./rank_vectors.ts";
+import { trace } from "./trace.ts";
+
+/** Options of {@linkcode evaluateRanks}. */
+export interface RankEvaluationOptions {
+  readonly alpha: number;
+  /** Ranks to evaluate, 1-based. */
+  readonly ranks: readonly number[];
+  readonly batchSize: number;
+  /** Called after each batch with the number of examples done. */
+  readonly progress?: (examples: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Logits of every example at every rank, in one pass over the data: what does
+ * not depend on the rank is computed once.
+ *
+ * @param values Flat parameters, `[size]`
+ * @returns `[ranks, examples, labels]`, flat, examples in their own order
+ */
+export function evaluateRanks(
+  classifier: Classifier,
+  values: Float32Array,
+  examples: Examples,
+  options: RankEvaluationOptions,
+): Float32Array<ArrayBuffer> {
+  const { layout, config } = classifier;
+  const { ranks, alpha } = options;
+  const count = exampleCount(examples);
+  const logits = new Float32Array(ranks.length * count * layout.labels);
+  const flat = tf.tensor1d(values);
+  const scale = tf.tensor2d(
+    ranks.flatMap((rank) => [...rankScale(rank, alpha, layout.rank)]),
+    [ranks.length, layout.rank],
+  );
+  const trained = tf.zeros([layout.rank]) as tf.Tensor1D;
+  const run = trace(([values, scale, ids, positions, types, mask]) => [
+    logitsAt(
+      classifier,
+      values as tf.Tensor1D,
+      {
+        ids: ids as tf.Tensor2D,
+        positions: positions as tf.Tensor2D,
+        types: types as tf.Tensor2D,
+        mask: mask as tf.Tensor2D | undefined,
+      },
+      { scale: scale as tf.Tensor2D, trained },
+    ),
+  ]);
+  try {
+    let done = 0;
+    const order = Array.from({ length: count }, (_, i) => i);
+    for (const indices of batchesByLength(examples, order, options.batchSize)) {
+      options.signal?.throwIfAborted();
+      const { ids, positions, types, mask } = batchTensors(padBatch(examples, indices, config));
+      const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
+      const [result] = run([flat, scale, ...inputs]);
+      const batchLogits = result!.dataSync();
+      tf.dispose([...inputs, result!]);
+      ranks.forEach((_, r) =>
+        indices.forEach((example, row) => {
+          const from = (r * indices.length + row) * layout.labels;
+          logits.set(
+            batchLogits.subarray(from, from + layout.labels),
+            (r * count + example) * layout.labels,
+          );
+        })
+      );
+      done += indices.length;
+      options.progress?.(done);
+    }
+    return logits;
+  } finally {
+    tf.dispose([flat, scale, trained]);
+    run.dispose();
+  }
+}

@@ -1,0 +1,128 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { AdamWOptions, AdamWStep } from "./adamw.ts";
+import { batchTensors, type PaddedBatch } from "./batches.ts";
+import type { EncoderInput } from "./encoder.ts";
+import type { RankVectors } from "./ops/adapted_linear.ts";
+import type { ParameterLayout } from "./parameters.ts";
+import { rankScale, trainedRows, type UpdateMode } from "./rank_vectors.ts";
+
+/** What one optimizer step draws. */
+export interface StepDraw {
+  /** Number of the step, from 0. */
+  readonly step: number;
+  /** Rank of all its batches. */
+  readonly rank: number;
+  readonly learningRate: number;
+  /** Seed of the run's dropout masks. */
+  readonly seed: number;
+  /** Steps that have trained each row so far, this one included: `[rank]`. Used by `frozen-strict`. */
+  readonly rowSteps: readonly number[];
+}
+
+/** The part of a step's inputs that belongs to one batch. */
+export interface BatchInputs {
+  readonly labels: tf.Tensor1D;
+  readonly ranks: RankVectors;
+  readonly seed: tf.Tensor1D;
+  readonly input: EncoderInput;
+}
+
+/** The batch's tensors, in the order in which a traced function takes them. */
+export function packBatch(
+  batch: PaddedBatch,
+  part: number,
+  parts: number,
+  draw: StepDraw,
+  alpha: number,
+  mode: UpdateMode,
+  maxRank: number,
+): tf.Tensor[] {
+  const { ids, positions, types, mask } = batchTensors(batch);
+  return [
+    tf.tensor1d(batch.labels),
+    tf.tensor2d(rankScale(draw.rank, alpha, maxRank), [1, maxRank]),
+    tf.tensor1d(trainedRows(draw.rank, mode, maxRank)),
+    tf.tensor1d([(draw.seed + draw.step * parts + part) | 0, 0], "int32"),
+    ids,
+    positions,
+    types,
+    ...(mask === undefined ? [] : [mask]),
+  ];
+}
+
+/** Names what {@linkcode packBatch} packed. */
+export function unpackBatch(tensors: readonly tf.Tensor[]): BatchInputs {
+  const [labels, scale, trained, seed, ids, positions, types, mask] = tensors;
+  return {
+    labels: labels as tf.Tensor1D,
+    ranks: { scale: scale as tf.Tensor2D, trained: trained as tf.Tensor1D },
+    seed: seed as tf.Tensor1D,
+    input: {
+      ids: ids as tf.Tensor2D,
+      positions: positions as tf.Tensor2D,
+      types: types as tf.Tensor2D,
+      mask: mask as tf.Tensor2D | undefined,
+    },
+  };
+}
+
+/**
+ * The optimizer's tensors: learning rate and bias corrections `[3]`, and for
+ * each row whether it is updated and its own bias corrections `[3, rank]`.
+ */
+export function packOptimizer(
+  draw: StepDraw,
+  mode: UpdateMode,
+  maxRank: number,
+  { beta1, beta2 }: AdamWOptions,
+): tf.Tensor[] {
+  const steps = draw.step + 1;
+  const rowSteps = draw.rowSteps.map((count) => Math.max(1, count));
+  return [
+    tf.tensor1d([draw.learningRate, 1 - beta1 ** steps, 1 - beta2 ** steps]),
+    tf.tensor2d(
+      [
+        [...trainedRows(draw.rank, mode, maxRank)],
+        rowSteps.map((count) => 1 - beta1 ** count),
+        rowSteps.map((count) => 1 - beta2 ** count),
+      ],
+      [3, maxRank],
+    ),
+  ];
+}
+
+/**
+ * Names what {@linkcode packOptimizer} packed, for every value of the flat
+ * vector: in `frozen-strict` a row counts its own steps and rests in those
+ * that do not train it; else all values share one count.
+ */
+export function unpackOptimizer(
+  [hyper, rows]: readonly tf.Tensor[],
+  layout: ParameterLayout,
+  strict: boolean,
+): AdamWStep {
+  const [learningRate, correction1, correction2] = tf.unstack(hyper!) as tf.Tensor[];
+  if (!strict) {
+    return {
+      learningRate: learningRate!,
+      correction1: correction1!,
+      correction2: correction2!,
+      updated: undefined,
+    };
+  }
+  const [updated, row1, row2] = tf.unstack(rows!) as tf.Tensor1D[];
+  const spread = (row: tf.Tensor1D, head: tf.Tensor): tf.Tensor1D =>
+    tf.concat([
+      tf.reshape(
+        tf.tile(tf.reshape(row, [1, layout.rank, 1]), [layout.layers * 4, 1, layout.hidden]),
+        [layout.adapterSize],
+      ) as tf.Tensor1D,
+      tf.tile(tf.reshape(head, [1]) as tf.Tensor1D, [layout.size - layout.adapterSize]),
+    ]);
+  return {
+    learningRate: learningRate!,
+    correction1: spread(row1!, correction1!),
+    correction2: spread(row2!, correction2!),
+    updated: spread(updated!, tf.scalar(1)),
+  };
+}

@@ -1,0 +1,167 @@
+import { type Attribute, graphSetters, int64Bytes, setAttributes } from "./attributes.ts";
+import { cString } from "./c_string.ts";
+import type { Status } from "./status.ts";
+import type { LibTensorflow } from "./symbols.ts";
+import { allocateTensor } from "./tensor_memory.ts";
+
+/** A tensor of a graph under construction: `TF_Output`, its shape and its element type. */
+export interface GraphTensor {
+  /** The bytes of a `TF_Output`: pointer to the operation, index of its output. */
+  readonly output: Uint8Array<ArrayBuffer>;
+  readonly shape: number[];
+  readonly dtype: number;
+}
+
+/**
+ * Operations that take a list as one of their inputs: how many inputs stand
+ * before the list, and how many after it. Their attribute `N` is implied.
+ */
+const listInputs: Readonly<Record<string, { before: number; after: number }>> = {
+  AddN: { before: 0, after: 0 },
+  ConcatV2: { before: 0, after: 1 },
+  Pack: { before: 0, after: 0 },
+  _FusedMatMul: { before: 2, after: 0 },
+};
+
+/** A graph under construction that becomes a function of the library. */
+export class Graph {
+  readonly #library: LibTensorflow;
+  readonly #status: Status;
+  readonly #graph: Deno.PointerValue;
+  #nodes = 0;
+
+  constructor(library: LibTensorflow, status: Status) {
+    this.#library = library;
+    this.#status = status;
+    this.#graph = library.TF_NewGraph();
+  }
+
+  /** Adds an input of the function. */
+  placeholder(dtype: number, shape: readonly number[]): GraphTensor {
+    const node = this.#newNode("Placeholder");
+    this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
+    this.#library.TF_SetAttrShape(node, cString("shape"), int64Bytes(shape), shape.length);
+    return this.#finish(node, "Placeholder", 1)[0]!;
+  }
+
+  /** Adds a constant. */
+  constant(dtype: number, shape: readonly number[], values: ArrayLike<number>): GraphTensor {
+    const tensor = allocateTensor(this.#library, shape, dtype, values);
+    try {
+      const node = this.#newNode("Const");
+      this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
+      this.#library.TF_SetAttrTensor(node, cString("value"), tensor, this.#status.pointer);
+      this.#status.check("Add a constant to a graph");
+      return this.#finish(node, "Const", 1)[0]!;
+    } finally {
+      this.#library.TF_DeleteTensor(tensor);
+    }
+  }
+
+  /** Adds an operation. */
+  operation(
+    opName: string,
+    attributes: readonly Attribute[],
+    inputs: readonly GraphTensor[],
+    outputs: number,
+  ): GraphTensor[] {
+    const node = this.#newNode(opName);
+    const list = listInputs[opName];
+    if (list === undefined) {
+      for (const input of inputs) this.#library.TF_AddInput(node, input.output);
+    } else {
+      const end = inputs.length - list.after;
+      for (const input of inputs.slice(0, list.before)) {
+        this.#library.TF_AddInput(node, input.output);
+      }
+      const listed = inputs.slice(list.before, end);
+      this.#library.TF_AddInputList(node, joinOutputs(listed), listed.length);
+      for (const input of inputs.slice(end)) this.#library.TF_AddInput(node, input.output);
+    }
+    setAttributes(
+      graphSetters(this.#library),
+      node,
+      opName,
+      list === undefined
+        ? attributes
+        : attributes.filter(({ name }) => name !== "N" && name !== "num_args"),
+    );
+    return this.#finish(node, opName, outputs);
+  }
+
+  /** Turns the graph into a function that is called like an operation; returns the `TF_Function`. */
+  toFunction(
+    name: string,
+    inputs: readonly GraphTensor[],
+    outputs: readonly GraphTensor[],
+  ): Deno.PointerValue {
+    const made = this.#library.TF_GraphToFunction(
+      this.#graph,
+      cString(name),
+      0,
+      -1,
+      null,
+      inputs.length,
+      joinOutputs(inputs),
+      outputs.length,
+      joinOutputs(outputs),
+      null,
+      null,
+      null,
+      this.#status.pointer,
+    );
+    this.#status.check(`Make the function "${name}"`);
+    return made;
+  }
+
+  close(): void {
+    this.#library.TF_DeleteGraph(this.#graph);
+  }
+
+  #newNode(opName: string): Deno.PointerValue {
+    return this.#library.TF_NewOperation(
+      this.#graph,
+      cString(opName),
+      new TextEncoder().encode(`n${this.#nodes++}\0`),
+    );
+  }
+
+  #finish(node: Deno.PointerValue, opName: string, outputs: number): GraphTensor[] {
+    const operation = this.#library.TF_FinishOperation(node, this.#status.pointer);
+    this.#status.check(`Trace operation "${opName}"`);
+    return Array.from({ length: outputs }, (_, index) => this.#describe(operation, opName, index));
+  }
+
+  #describe(operation: Deno.PointerValue, opName: string, index: number): GraphTensor {
+    const output = new Uint8Array(16);
+    const view = new DataView(output.buffer);
+    view.setBigUint64(0, Deno.UnsafePointer.value(operation), true);
+    view.setInt32(8, index, true);
+    const rank = this.#library.TF_GraphGetTensorNumDims(this.#graph, output, this.#status.pointer);
+    this.#status.check(`Shape of operation "${opName}"`);
+    const dims = new BigInt64Array(Math.max(rank, 0));
+    if (rank > 0) {
+      this.#library.TF_GraphGetTensorShape(
+        this.#graph,
+        output,
+        new Uint8Array(dims.buffer),
+        rank,
+        this.#status.pointer,
+      );
+      this.#status.check(`Shape of operation "${opName}"`);
+    }
+    const shape = Array.from(dims, Number);
+    if (rank < 0 || shape.some((dim) => dim < 0)) {
+      throw new Error(
+        `Operation "${opName}" cannot be traced: the shape of its output depends on values`,
+      );
+    }
+    return { output, shape, dtype: this.#library.TF_OperationOutputType(output) };
+  }
+}
+
+function joinOutputs(tensors: readonly GraphTensor[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(tensors.length * 16);
+  tensors.forEach(({ output }, i) => bytes.set(output, i * 16));
+  return bytes;
+}

@@ -1,0 +1,41 @@
+import { join } from "node:path";
+import { type LibTensorflow, symbols } from "./symbols.ts";
+import { cString } from "./c_string.ts";
+
+const libraryNames = Deno.build.os === "darwin"
+  ? ["libtensorflow_framework.2.dylib", "libtensorflow_cc.2.dylib"]
+  : ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"];
+
+const RTLD_NOW = 0x2;
+const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
+
+/**
+ * Opens libtensorflow from the folder that holds its two files.
+ *
+ * Deno unloads libraries when it exits and libtensorflow crashes when it is
+ * unloaded, so it is opened through libc once before, with `RTLD_NODELETE`:
+ * it then stays mapped and the exit code is the program's own.
+ *
+ * @throws {Error} With the loader's own message when a file cannot be loaded.
+ */
+export function openLibtensorflow(folder: string): LibTensorflow {
+  const libc = Deno.dlopen(Deno.build.os === "darwin" ? "libSystem.dylib" : "libc.so.6", {
+    dlopen: { parameters: ["buffer", "i32"], result: "pointer" },
+    dlerror: { parameters: [], result: "pointer" },
+    setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
+  });
+  // Only warnings and errors; the user's own setting wins.
+  libc.symbols.setenv(cString("TF_CPP_MIN_LOG_LEVEL"), cString("1"), 0);
+  for (const name of libraryNames) {
+    const path = join(folder, name);
+    if (libc.symbols.dlopen(cString(path), RTLD_NOW | RTLD_NODELETE) === null) {
+      const message = libc.symbols.dlerror();
+      throw new Error(
+        `Cannot load "${path}": ${
+          message ? Deno.UnsafePointerView.getCString(message) : "unknown reason"
+        }`,
+      );
+    }
+  }
+  return Deno.dlopen(join(folder, libraryNames[1]!), symbols).symbols;
+}

@@ -1,0 +1,72 @@
+import { createRequire } from "node:module";
+import util from "node:util";
+import { TensorflowBinding } from "./binding.ts";
+import { type ContextOptions, type Device, listDevices, openContext } from "./context.ts";
+import { openLibtensorflow } from "./open.ts";
+import { Status } from "./status.ts";
+
+const require = createRequire(import.meta.url);
+
+/** The running engine: tfjs's backend "tensorflow" and the binding under it. */
+export interface Tensorflow {
+  readonly binding: TensorflowBinding;
+  readonly devices: readonly Device[];
+}
+
+/**
+ * Loads libtensorflow from `folder` and makes it the backend of tfjs.
+ *
+ * @throws {Error} If the library cannot be loaded or tfjs refuses the backend.
+ */
+export async function startTensorflow(
+  folder: string,
+  options: ContextOptions,
+): Promise<Tensorflow> {
+  const library = openLibtensorflow(folder);
+  const status = new Status(library);
+  const context = openContext(library, status, options);
+  const devices = listDevices(library, status, context);
+  const binding = new TensorflowBinding(
+    library,
+    status,
+    context,
+    devices.some(({ type }) => type === "GPU"),
+  );
+  // tfjs-node calls a function that Node has removed.
+  const nodeUtil = util as unknown as Record<string, unknown>;
+  nodeUtil.isNullOrUndefined ??= (value: unknown) => value === null || value === undefined;
+  nodeUtil.isArray ??= Array.isArray;
+  const tf = await import("@tensorflow/tfjs-core");
+  const { NodeJSKernelBackend } = require(
+    "@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js",
+  );
+  require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
+  tf.registerBackend("tensorflow", () => {
+    const backend = new NodeJSKernelBackend(binding, "@tensorflow/tfjs-node-gpu");
+    backend.write = uploadAtOnce(backend, binding);
+    return backend;
+  });
+  if (!await tf.setBackend("tensorflow")) throw new Error("tfjs refused the backend");
+  await tf.ready();
+  return { binding, devices };
+}
+
+/**
+ * tfjs-node keeps values aside until a tensor is first used; if that is inside
+ * a trace, a tensor of the outside would become a constant of the trace.
+ */
+function uploadAtOnce(
+  backend: {
+    tensorMap: { set(dataId: object, data: object): void };
+    getDTypeInteger(dtype: string): number;
+  },
+  binding: TensorflowBinding,
+): (values: ArrayLike<number>, shape: number[], dtype: string) => object {
+  return (values, shape, dtypeName) => {
+    const dataId = {};
+    const dtype = backend.getDTypeInteger(dtypeName);
+    const id = binding.createTensor(shape, dtype, values);
+    backend.tensorMap.set(dataId, { shape, dtype, values: null, id, refCount: 1 });
+    return dataId;
+  };
+}
