@@ -1,0 +1,84 @@
+import { z } from "zod";
+import { SafetensorsFile } from "./safetensors.ts";
+import { writeSafetensors } from "./safetensors_writer.ts";
+
+/** Where training stands, apart from its tensors. */
+export interface TrainingProgress {
+  /** Optimizer steps taken. */
+  step: number;
+  /** Tokens seen, padding not counted. */
+  tokens: number;
+  /** Mean loss of each finished epoch. */
+  epochLosses: number[];
+  /** Sum of the losses of the epoch at hand. */
+  epochLoss: number;
+  /** Steps that have trained each row of the adapters. */
+  rowSteps: number[];
+  /** State of the generator of shuffles at the start of the epoch at hand. */
+  shuffles: readonly number[];
+  /** State of the generator of ranks. */
+  ranks: readonly number[];
+}
+
+/** All that training needs to go on as if it had not been interrupted. */
+export interface Checkpoint {
+  /** Flat parameters and moments of the optimizer, each `[size]`. */
+  readonly values: Float32Array;
+  readonly moment1: Float32Array;
+  readonly moment2: Float32Array;
+  readonly progress: TrainingProgress;
+}
+
+const count = z.int().min(0);
+const generator = z.array(z.int()).length(4);
+const progressSchema = z.strictObject({
+  step: count,
+  tokens: count,
+  epochLosses: z.array(z.number()),
+  epochLoss: z.number(),
+  rowSteps: z.array(count),
+  shuffles: generator,
+  ranks: generator,
+});
+
+/** Writes a checkpoint, replacing the one before whole or not at all. */
+export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
+  const { values, moment1, moment2, progress } = checkpoint;
+  const shape = [values.length];
+  writeSafetensors(path, {
+    values: { shape, values },
+    moment1: { shape, values: moment1 },
+    moment2: { shape, values: moment2 },
+  }, { progress: JSON.stringify(progress) });
+}
+
+/**
+ * Reads a checkpoint; undefined if there is none.
+ *
+ * @throws {SyntaxError} If the file is damaged, or of a model of another size.
+ */
+export function loadCheckpoint(path: string, size: number): Checkpoint | undefined {
+  let opened: SafetensorsFile;
+  try {
+    opened = SafetensorsFile.open(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  using file = opened;
+  const read = (name: string): Float32Array => {
+    const shape = file.tensors.get(name)?.shape;
+    if (shape?.length !== 1 || shape[0] !== size) {
+      throw new SyntaxError(
+        `Checkpoint "${path}" does not hold ${size} values of "${name}": remove it to start anew`,
+      );
+    }
+    return file.floats(name);
+  };
+  return {
+    values: read("values"),
+    moment1: read("moment1"),
+    moment2: read("moment2"),
+    progress: progressSchema.parse(JSON.parse(file.metadata.get("progress") ?? "null")),
+  };
+}

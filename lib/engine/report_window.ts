@@ -1,0 +1,53 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { median } from "./median.ts";
+
+/** A step as it is taken: its loss stays a tensor, since reading it would wait for the step. */
+export interface TakenStep {
+  /** Number of the step, from 0. */
+  readonly step: number;
+  readonly loss: tf.Scalar;
+  readonly tokens: number;
+  readonly milliseconds: number;
+}
+
+/** The steps since the last report. */
+export class ReportWindow {
+  #pending: TakenStep[] = [];
+  #losses: number[] = [];
+  #tokens = 0;
+  #milliseconds: number[] = [];
+
+  add(taken: TakenStep): void {
+    this.#pending.push(taken);
+    this.#tokens += taken.tokens;
+    this.#milliseconds.push(taken.milliseconds);
+  }
+
+  /** Reads the losses not read before, in order, and frees them. */
+  losses(): { step: number; loss: number }[] {
+    const read = this.#pending.map(({ step, loss }) => ({ step, loss: loss.dataSync()[0]! }));
+    this.dispose();
+    this.#losses.push(...read.map(({ loss }) => loss));
+    return read;
+  }
+
+  /** Sums up the window and starts the next one. */
+  report(): { loss: number; msPerStep: number; tokensPerSecond: number } {
+    const total = this.#milliseconds.reduce((sum, ms) => sum + ms, 0);
+    const summary = {
+      loss: this.#losses.reduce((sum, loss) => sum + loss, 0) / this.#losses.length,
+      msPerStep: median(this.#milliseconds),
+      tokensPerSecond: this.#tokens / total * 1000,
+    };
+    this.#losses = [];
+    this.#tokens = 0;
+    this.#milliseconds = [];
+    return summary;
+  }
+
+  /** Frees the losses that were not read. */
+  dispose(): void {
+    for (const { loss } of this.#pending) loss.dispose();
+    this.#pending = [];
+  }
+}

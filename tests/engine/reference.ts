@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import * as tf from "@tensorflow/tfjs-core";
+import { positionIds } from "../../lib/engine/batches.ts";
+import { type EncoderConfig, parseEncoderConfig } from "../../lib/engine/config.ts";
+import type { EncoderInput } from "../../lib/engine/encoder.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+
+/** A path in fixtures/. */
+export function fixture(path: string): string {
+  return fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url));
+}
+
+/** A tiny model of the fixtures and what transformers and PEFT compute with it (fixtures/references.py). */
+export interface Reference {
+  readonly config: EncoderConfig;
+  readonly model: SafetensorsFile;
+  readonly figures: SafetensorsFile;
+}
+
+export function openReference(architecture: "bert" | "roberta"): Reference {
+  return {
+    config: parseEncoderConfig(Deno.readTextFileSync(fixture(`tiny-${architecture}/config.json`))),
+    model: SafetensorsFile.open(fixture(`tiny-${architecture}/model.safetensors`)),
+    figures: SafetensorsFile.open(fixture(`references/${architecture}.safetensors`)),
+  };
+}
+
+/** The reference's batch in memory. */
+export function referenceBatch({ config, figures }: Reference, name: "padded" | "unpadded") {
+  const [batch, seq] = figures.tensors.get(`${name}.ids`)!.shape as [number, number];
+  const ids = figures.ints(`${name}.ids`);
+  return {
+    shape: [batch, seq] as [number, number],
+    ids,
+    positions: positionIds(ids, batch, seq, config),
+    types: figures.ints(`${name}.types`),
+    mask: name === "padded" ? Float32Array.from(figures.ints("padded.mask")) : undefined,
+  };
+}
+
+/** The reference's batch as tensors. */
+export function referenceInput(reference: Reference, name: "padded" | "unpadded"): EncoderInput {
+  const { shape, ids, positions, types, mask } = referenceBatch(reference, name);
+  return {
+    ids: tf.tensor2d(ids, shape, "int32"),
+    positions: tf.tensor2d(positions, shape, "int32"),
+    types: tf.tensor2d(types, shape, "int32"),
+    mask: mask && tf.tensor2d(mask, shape),
+  };
+}
+
+/** Asserts that values agree: no difference above `tolerance`. */
+export function assertClose(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: number,
+  what: string,
+): void {
+  assert.equal(actual.length, expected.length, `${what}: number of values`);
+  let worst = 0;
+  for (let i = 0; i < actual.length; i++) {
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    if (!(difference <= worst)) worst = difference;
+  }
+  assert.ok(worst <= tolerance, `${what}: differs by ${worst}, allowed is ${tolerance}`);
+}
