@@ -8,10 +8,10 @@ export interface TrainingProgress {
   step: number;
   /** Tokens seen, padding not counted. */
   tokens: number;
-  /** Mean loss of each finished epoch. */
-  epochLosses: number[];
-  /** Sum of the losses of the epoch at hand. */
-  epochLoss: number;
+  /** Mean loss of every so many steps, with the last of them. */
+  losses: LossEntry[];
+  /** Sum of the losses since the last entry. */
+  pendingLoss: number;
   /** Steps that have trained each row of the adapters. */
   rowSteps: number[];
   /** State of the generator of shuffles at the start of the epoch at hand. */
@@ -29,13 +29,20 @@ export interface Checkpoint {
   readonly progress: TrainingProgress;
 }
 
+/** Mean training loss since the entry before. */
+export interface LossEntry {
+  /** Optimizer steps taken. */
+  readonly step: number;
+  readonly loss: number;
+}
+
 const count = z.int().min(0);
 const generator = z.array(z.int()).length(4);
 const progressSchema = z.strictObject({
   step: count,
   tokens: count,
-  epochLosses: z.array(z.number()),
-  epochLoss: z.number(),
+  losses: z.array(z.strictObject({ step: count, loss: z.number() })),
+  pendingLoss: z.number(),
   rowSteps: z.array(count),
   shuffles: generator,
   ranks: generator,

@@ -13,7 +13,6 @@ export interface TakenStep {
 /** The steps since the last report. */
 export class ReportWindow {
   #pending: TakenStep[] = [];
-  #losses: number[] = [];
   #tokens = 0;
   #milliseconds: number[] = [];
 
@@ -27,22 +26,19 @@ export class ReportWindow {
   losses(): { step: number; loss: number }[] {
     const read = this.#pending.map(({ step, loss }) => ({ step, loss: loss.dataSync()[0]! }));
     this.dispose();
-    this.#losses.push(...read.map(({ loss }) => loss));
     return read;
   }
 
-  /** Sums up the window and starts the next one. */
-  report(): { loss: number; msPerStep: number; tokensPerSecond: number } {
+  /** Speed of the steps of the window, which starts anew. */
+  rates(): { msPerStep: number; tokensPerSecond: number } {
     const total = this.#milliseconds.reduce((sum, ms) => sum + ms, 0);
-    const summary = {
-      loss: this.#losses.reduce((sum, loss) => sum + loss, 0) / this.#losses.length,
+    const rates = {
       msPerStep: median(this.#milliseconds),
       tokensPerSecond: this.#tokens / total * 1000,
     };
-    this.#losses = [];
     this.#tokens = 0;
     this.#milliseconds = [];
-    return summary;
+    return rates;
   }
 
   /** Frees the losses that were not read. */

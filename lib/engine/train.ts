@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { AdamWOptions, AdamWState } from "./adamw.ts";
 import { epochBatches, exampleCount, type Examples, padBatch } from "./batches.ts";
-import type { Checkpoint, TrainingProgress } from "./checkpoint.ts";
+import type { Checkpoint, LossEntry, TrainingProgress } from "./checkpoint.ts";
 import type { Classifier } from "./classifier.ts";
 import { median } from "./median.ts";
 import { restoreRandom, seededRandom } from "./random.ts";
@@ -64,8 +64,8 @@ export interface TrainingResult {
   readonly steps: number;
   /** Tokens of all steps, padding not counted. */
   readonly tokens: number;
-  /** Mean loss of each epoch. */
-  readonly epochLosses: readonly number[];
+  /** Mean loss of every so many steps. */
+  readonly losses: readonly LossEntry[];
   /** Median milliseconds of a step in this process; undefined if it took none. */
   readonly msPerStep: number | undefined;
 }
@@ -75,7 +75,10 @@ export class DivergedError extends Error {
   override readonly name = "DivergedError";
 }
 
-const reportEvery = 10;
+/** Steps between two reports: at least 10, and at most 200 reports in all. */
+function reportInterval(steps: number): number {
+  return Math.max(10, Math.ceil(steps / 200));
+}
 
 /**
  * Trains a classifier's adapters and head.
@@ -103,6 +106,7 @@ export async function train(
     steps: stepsPerEpoch * options.epochs,
     warmupRatio: options.warmupRatio,
   };
+  const reportEvery = reportInterval(schedule.steps);
   const progress = structuredClone(
     hooks.resume?.progress ?? startOfTraining(options.seed, layout.rank),
   );
@@ -119,7 +123,7 @@ export async function train(
       if (!Number.isFinite(loss)) {
         throw new DivergedError(divergence(step, loss, options));
       }
-      progress.epochLoss += loss;
+      progress.pendingLoss += loss;
     }
   };
   const save = () => {
@@ -159,12 +163,16 @@ export async function train(
         window.add({ step: progress.step++, loss: result.loss, tokens, milliseconds });
         if (progress.step % reportEvery === 0 || progress.step === schedule.steps) {
           settleLosses();
+          const loss = progress.pendingLoss / ((progress.step - 1) % reportEvery + 1);
+          progress.losses.push({ step: progress.step, loss });
+          progress.pendingLoss = 0;
           hooks.report({
             step: progress.step,
             steps: schedule.steps,
+            loss,
             learningRate,
             rank,
-            ...window.report(),
+            ...window.rates(),
           });
         }
         await breathe();
@@ -172,16 +180,13 @@ export async function train(
         const midEpoch = next + options.accumulation < batches.length;
         if (midEpoch && (due || hooks.signal?.aborted)) save();
       }
-      settleLosses();
-      progress.epochLosses.push(progress.epochLoss / stepsPerEpoch);
-      progress.epochLoss = 0;
       progress.shuffles = shuffles.state;
     }
     return {
       values: stateValues(state).values,
       steps: progress.step,
       tokens: progress.tokens,
-      epochLosses: progress.epochLosses,
+      losses: progress.losses,
       msPerStep: stepTimes.length > 0 ? median(stepTimes) : undefined,
     };
   } finally {
@@ -195,8 +200,8 @@ function startOfTraining(seed: number, rank: number): TrainingProgress {
   return {
     step: 0,
     tokens: 0,
-    epochLosses: [],
-    epochLoss: 0,
+    losses: [],
+    pendingLoss: 0,
     rowSteps: Array<number>(rank).fill(0),
     shuffles: seededRandom(seed, "shuffle").state,
     ranks: seededRandom(seed, "rank").state,

@@ -1,0 +1,29 @@
+import { z } from "zod";
+import { defineTask } from "../lib/pipeline/task.ts";
+import { ADAPTER_FILES } from "./artifacts/adapter.ts";
+import { trainingSettings } from "./training/settings.ts";
+
+const sampler = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("uniform") }),
+  z.strictObject({ kind: z.literal("geometric"), p: z.number().gt(0).lt(1).default(0.15) }),
+  z.strictObject({ kind: z.literal("list"), ranks: z.array(z.int().min(1)).min(1) }),
+]);
+
+export default defineTask({
+  description: "Train DyLoRA: one adapter that serves every rank up to its own",
+  params: z.strictObject({
+    ...trainingSettings,
+    mode: z.enum(["all", "frozen", "frozen-strict"]).default("all").describe(
+      "Rows that a step at rank b trains: 1..b; b alone, momentum and decay moving the others; or strictly b alone",
+    ),
+    sampler: sampler.default({ kind: "uniform" }).describe("How a step draws its rank"),
+  }),
+  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  output: { kind: "adapter", files: ADAPTER_FILES },
+  needs: ["engine"],
+  async run(stage) {
+    const { mode, sampler, ...settings } = stage.params;
+    const { trainAdapter } = await import("./training/train_adapter.ts");
+    await trainAdapter({ ...stage, params: settings }, { method: "dylora", mode, sampler });
+  },
+});

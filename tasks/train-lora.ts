@@ -1,0 +1,21 @@
+import { z } from "zod";
+import { defineTask } from "../lib/pipeline/task.ts";
+import { ADAPTER_FILES } from "./artifacts/adapter.ts";
+import { trainingSettings } from "./training/settings.ts";
+
+export default defineTask({
+  description: "Train LoRA at one rank: the baseline that DyLoRA is compared with",
+  params: z.strictObject(trainingSettings),
+  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  output: { kind: "adapter", files: ADAPTER_FILES },
+  needs: ["engine"],
+  async run(stage) {
+    const { trainAdapter } = await import("./training/train_adapter.ts");
+    // LoRA of rank r is DyLoRA of maximum rank r that always draws r.
+    await trainAdapter(stage, {
+      method: "lora",
+      mode: "all",
+      sampler: { kind: "list", ranks: [stage.params.rank] },
+    });
+  },
+});

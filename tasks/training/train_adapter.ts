@@ -1,0 +1,91 @@
+import { join } from "node:path";
+import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
+import { initialParameters } from "../../lib/engine/parameters.ts";
+import { toPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { seededRandom } from "../../lib/engine/random.ts";
+import type { UpdateMode } from "../../lib/engine/rank_vectors.ts";
+import type { Sampler } from "../../lib/engine/sampler.ts";
+import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
+import { train } from "../../lib/engine/train.ts";
+import type { Stage } from "../../lib/pipeline/task.ts";
+import { writeAdapter } from "../artifacts/adapter.ts";
+import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
+import { STEP_SECONDS } from "../artifacts/training.ts";
+import { loadClassifier } from "./load_classifier.ts";
+import { trainingOptions, type TrainingSettings } from "./settings.ts";
+
+/** What DyLoRA adds to LoRA: which rank a step draws, and what it trains. */
+export interface RankTraining {
+  readonly method: "dylora" | "lora";
+  readonly mode: UpdateMode;
+  readonly sampler: Sampler;
+}
+
+/** Trains an adapter on a stage's tokens and writes it as the stage's artifact. */
+export async function trainAdapter(
+  stage: Stage<TrainingSettings>,
+  { method, mode, sampler }: RankTraining,
+): Promise<void> {
+  const { params } = stage;
+  const tokensFolder = stage.inputs.tokens![0]!.path;
+  const info = await readTokensInfo(tokensFolder);
+  const { labels, ...tokens } = readTokens(tokensFolder, info, "train");
+  if (labels === undefined) throw new Error(`The training split of "${info.task}" has no labels`);
+  const engine = stage.facilities.engine as unknown as EngineSettings;
+  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  const classifier = loadClassifier(
+    stage.inputs.model![0]!.path,
+    params.rank,
+    info.labels?.length ?? 1,
+  );
+  const { config, layout, pooler } = classifier;
+  const checkpoint = join(stage.checkpoint, "training.safetensors");
+  const resume = loadCheckpoint(checkpoint, layout.size);
+  if (resume !== undefined) stage.log(`Resumes after step ${resume.progress.step}`);
+
+  const result = await train(
+    classifier,
+    initialParameters(layout, pooler, seededRandom(params.seed, "init")),
+    { ...tokens, labels },
+    { ...trainingOptions(params), mode, sampler },
+    {
+      resume,
+      signal: stage.signal,
+      save: (state) => saveCheckpoint(checkpoint, state),
+      report: ({ step, steps, loss, learningRate, rank, msPerStep, tokensPerSecond }) => {
+        const line = `loss ${loss.toFixed(4)}  lr ${learningRate.toExponential(2)}  rank ${rank}  ` +
+          `${msPerStep.toFixed(0)} ms/step  ${tokensPerSecond.toFixed(0)} tokens/s`;
+        stage.progress(step, steps, "steps", line);
+        stage.log(`step ${step}/${steps}  ${line}`);
+        stage.metric("loss", loss, step);
+      },
+    },
+  );
+  if (result.msPerStep !== undefined) stage.metric(STEP_SECONDS, result.msPerStep / 1000);
+  const dylora = method === "dylora";
+  await writeAdapter(stage.output, {
+    baseModel: config.architecture,
+    training: {
+      method,
+      task: info.task,
+      labels: info.labels,
+      rank: params.rank,
+      alpha: params.alpha,
+      mode: dylora ? mode : null,
+      sampler: dylora ? sampler as never : null,
+      seed: params.seed,
+      epochs: params.epochs,
+      steps: result.steps,
+      batchSize: params.batchSize * params.accumulation,
+      learningRate: params.learningRate,
+      weightDecay: params.weightDecay,
+      warmupRatio: params.warmupRatio,
+      precision: params.precision,
+      engine: engine.engine,
+      examples: labels.length * params.epochs,
+      tokens: result.tokens,
+      losses: [...result.losses],
+    },
+    tensors: toPeftTensors(result.values, layout, config.architecture, layout.rank),
+  });
+}
