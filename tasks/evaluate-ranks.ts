@@ -4,16 +4,25 @@ import { SCORES_FILES } from "./artifacts/scores.ts";
 import { precision } from "./training/settings.ts";
 
 export default defineTask({
-  description: "Evaluate an adapter at every rank that it serves, in one pass over the data",
+  description:
+    "Evaluate an adapter at every rank that it serves, in one pass over the data",
   params: z.strictObject({
-    split: z.string().regex(/^[a-z_]+$/).default("validation").describe("Split to evaluate on"),
+    split: z.string().regex(/^[a-z_]+$/).default("validation").describe(
+      "Split to evaluate on",
+    ),
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
       "Ranks to evaluate; by default every rank of DyLoRA, the adapter's own of LoRA",
     ),
-    batchSize: z.int().min(1).default(32).describe("Examples of one forward pass"),
+    batchSize: z.int().min(1).default(32).describe(
+      "Examples of one forward pass",
+    ),
     precision,
   }),
-  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" }, adapter: { kind: "adapter" } },
+  inputs: {
+    model: { kind: "model" },
+    tokens: { kind: "tokens" },
+    adapter: { kind: "adapter" },
+  },
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
   async run(stage) {

@@ -5,8 +5,14 @@ import { trainingSettings } from "./training/settings.ts";
 
 const sampler = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("uniform") }),
-  z.strictObject({ kind: z.literal("geometric"), p: z.number().gt(0).lt(1).default(0.15) }),
-  z.strictObject({ kind: z.literal("list"), ranks: z.array(z.int().min(1)).min(1) }),
+  z.strictObject({
+    kind: z.literal("geometric"),
+    p: z.number().gt(0).lt(1).default(0.15),
+  }),
+  z.strictObject({
+    kind: z.literal("list"),
+    ranks: z.array(z.int().min(1)).min(1),
+  }),
 ]);
 
 export default defineTask({
@@ -16,7 +22,9 @@ export default defineTask({
     mode: z.enum(["all", "frozen", "frozen-strict"]).default("all").describe(
       "Rows that a step at rank b trains: 1..b; b alone, momentum and decay moving the others; or strictly b alone",
     ),
-    sampler: sampler.default({ kind: "uniform" }).describe("How a step draws its rank"),
+    sampler: sampler.default({ kind: "uniform" }).describe(
+      "How a step draws its rank",
+    ),
   }),
   inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
   output: { kind: "adapter", files: ADAPTER_FILES },
@@ -24,6 +32,10 @@ export default defineTask({
   async run(stage) {
     const { mode, sampler, ...settings } = stage.params;
     const { trainAdapter } = await import("./training/train_adapter.ts");
-    await trainAdapter({ ...stage, params: settings }, { method: "dylora", mode, sampler });
+    await trainAdapter({ ...stage, params: settings }, {
+      method: "dylora",
+      mode,
+      sampler,
+    });
   },
 });

@@ -4,7 +4,8 @@ import { ADAPTER_FILES } from "./artifacts/adapter.ts";
 import { trainingSettings } from "./training/settings.ts";
 
 export default defineTask({
-  description: "Train LoRA at one rank: the baseline that DyLoRA is compared with",
+  description:
+    "Train LoRA at one rank: the baseline that DyLoRA is compared with",
   params: z.strictObject(trainingSettings),
   inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
   output: { kind: "adapter", files: ADAPTER_FILES },

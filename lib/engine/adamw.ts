@@ -54,9 +54,15 @@ export function adamW(
   ) as tf.Tensor1D;
   const kept = tf.sub(
     state.values,
-    tf.mul(tf.mul(state.values, decayed), tf.mul(step.learningRate, weightDecay)),
+    tf.mul(
+      tf.mul(state.values, decayed),
+      tf.mul(step.learningRate, weightDecay),
+    ),
   );
-  const denominator = tf.add(tf.sqrt(tf.div(moment2, step.correction2)), epsilon);
+  const denominator = tf.add(
+    tf.sqrt(tf.div(moment2, step.correction2)),
+    epsilon,
+  );
   const change = tf.mul(
     tf.div(tf.div(moment1, step.correction1), denominator),
     step.learningRate,

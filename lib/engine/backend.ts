@@ -27,7 +27,9 @@ export function tensorIds(tensors: readonly tf.Tensor[]): number[] {
 }
 
 /** A tfjs tensor for one of the library's. */
-export function tensorOf<T extends tf.Tensor = tf.Tensor>(metadata: TensorMetadata): T {
+export function tensorOf<T extends tf.Tensor = tf.Tensor>(
+  metadata: TensorMetadata,
+): T {
   return nodeBackend().createOutputTensor(metadata) as T;
 }
 
@@ -40,9 +42,13 @@ export function libraryOp(
 ): tf.Tensor[] {
   const binding = libraryBinding();
   if (binding === undefined) {
-    throw new Error(`Operation "${opName}" exists in the tensorflow engine only`);
+    throw new Error(
+      `Operation "${opName}" exists in the tensorflow engine only`,
+    );
   }
-  return binding.executeOp(opName, attributes, tensorIds(inputs), outputs).map((m) => tensorOf(m));
+  return binding.executeOp(opName, attributes, tensorIds(inputs), outputs).map((
+    m,
+  ) => tensorOf(m));
 }
 
 function nodeBackend(): NodeBackend {

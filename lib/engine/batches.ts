@@ -30,11 +30,19 @@ const groupedBatches = 50;
  * The batches of one epoch, as lists of example numbers: shuffled, and
  * grouped by similar length so that little is padded.
  */
-export function epochBatches(examples: Examples, batchSize: number, random: Random): number[][] {
+export function epochBatches(
+  examples: Examples,
+  batchSize: number,
+  random: Random,
+): number[][] {
   const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
   shuffle(order, random);
   const batches: number[][] = [];
-  for (let start = 0; start < order.length; start += batchSize * groupedBatches) {
+  for (
+    let start = 0;
+    start < order.length;
+    start += batchSize * groupedBatches
+  ) {
     const group = order.slice(start, start + batchSize * groupedBatches);
     batches.push(...batchesByLength(examples, group, batchSize));
   }
@@ -48,7 +56,9 @@ export function batchesByLength(
   order: readonly number[],
   batchSize: number,
 ): number[][] {
-  const sorted = [...order].sort((a, b) => lengthOf(examples, b) - lengthOf(examples, a));
+  const sorted = [...order].sort((a, b) =>
+    lengthOf(examples, b) - lengthOf(examples, a)
+  );
   const batches: number[][] = [];
   for (let start = 0; start < sorted.length; start += batchSize) {
     batches.push(sorted.slice(start, start + batchSize));

@@ -64,7 +64,10 @@ export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
  *
  * @throws {SyntaxError} If the file is damaged, or of a model of another size.
  */
-export function loadCheckpoint(path: string, size: number): Checkpoint | undefined {
+export function loadCheckpoint(
+  path: string,
+  size: number,
+): Checkpoint | undefined {
   let opened: SafetensorsFile;
   try {
     opened = SafetensorsFile.open(path);
@@ -86,6 +89,8 @@ export function loadCheckpoint(path: string, size: number): Checkpoint | undefin
     values: read("values"),
     moment1: read("moment1"),
     moment2: read("moment2"),
-    progress: progressSchema.parse(JSON.parse(file.metadata.get("progress") ?? "null")),
+    progress: progressSchema.parse(
+      JSON.parse(file.metadata.get("progress") ?? "null"),
+    ),
   };
 }

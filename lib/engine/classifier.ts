@@ -42,7 +42,12 @@ export function logitsOf(
     adapters: { layers: adapters.map(layerAdapters), ranks },
     ...(hidden && attention ? { dropout: { hidden, attention } } : {}),
   });
-  return classify(pooled, head, config, source(config.classifierDropout, 1 << 17));
+  return classify(
+    pooled,
+    head,
+    config,
+    source(config.classifierDropout, 1 << 17),
+  );
 }
 
 /** Logits from the flat vector itself. */

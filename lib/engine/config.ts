@@ -51,7 +51,9 @@ export function parseEncoderConfig(text: string): EncoderConfig {
       `"${path.join(".")}": ${message}`
     );
     throw new SyntaxError(
-      `config.json does not describe a BERT or RoBERTa encoder: ${faults.join("; ")}`,
+      `config.json does not describe a BERT or RoBERTa encoder: ${
+        faults.join("; ")
+      }`,
     );
   }
   const config = parsed.data;
@@ -78,6 +80,8 @@ export function parseEncoderConfig(text: string): EncoderConfig {
 }
 
 /** Longest input that the position table allows, in tokens. */
-export function maxTokens({ architecture, positions, padId }: EncoderConfig): number {
+export function maxTokens(
+  { architecture, positions, padId }: EncoderConfig,
+): number {
   return architecture === "roberta" ? positions - padId - 1 : positions;
 }

@@ -1,6 +1,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncoderConfig } from "./config.ts";
-import { type AdapterBlock, adaptedLinear, type RankVectors } from "./ops/adapted_linear.ts";
+import {
+  adaptedLinear,
+  type AdapterBlock,
+  type RankVectors,
+} from "./ops/adapted_linear.ts";
 import { attention, joinHeads, splitHeads } from "./ops/attention.ts";
 import { dropout, type DropoutSource } from "./ops/dropout.ts";
 import { gelu } from "./ops/gelu.ts";
@@ -66,12 +70,10 @@ export function encode(
 ): tf.Tensor2D {
   const [batch, seq] = input.ids.shape;
   const groups = options.adapters?.ranks.scale.shape[0] ?? 1;
-  const mask = input.mask === undefined
-    ? undefined
-    : tf.tile(
-      tf.reshape(tf.mul(tf.sub(input.mask, 1), 1e9), [batch, 1, 1, seq]),
-      [groups, 1, 1, 1],
-    ) as tf.Tensor4D;
+  const mask = input.mask === undefined ? undefined : tf.tile(
+    tf.reshape(tf.mul(tf.sub(input.mask, 1), 1e9), [batch, 1, 1, seq]),
+    [groups, 1, 1, 1],
+  ) as tf.Tensor4D;
 
   let x = embed(weights, input, options.dropout?.hidden);
   options.observe?.(x);
@@ -117,16 +119,26 @@ interface LayerContext {
   readonly dropout: EncoderDropout | undefined;
 }
 
-function encodeLayer(x: tf.Tensor2D, layer: LayerWeights, context: LayerContext): tf.Tensor2D {
+function encodeLayer(
+  x: tf.Tensor2D,
+  layer: LayerWeights,
+  context: LayerContext,
+): tf.Tensor2D {
   const { dropout: drop } = context;
   const { attended, residual } = attend(x, layer, context);
   const afterAttention = layerNorm(
-    tf.add(dropout(linear(attended, layer.attentionOutput), drop?.hidden), residual),
+    tf.add(
+      dropout(linear(attended, layer.attentionOutput), drop?.hidden),
+      residual,
+    ),
     layer.attentionNorm,
   );
   const expanded = gelu(linear(afterAttention, layer.intermediate));
   return layerNorm(
-    tf.add(dropout(linear(expanded, layer.output), drop?.hidden), afterAttention),
+    tf.add(
+      dropout(linear(expanded, layer.output), drop?.hidden),
+      afterAttention,
+    ),
     layer.outputNorm,
   );
 }
@@ -148,11 +160,17 @@ function attend(
   ): tf.Tensor2D =>
     ranks === undefined
       ? linear(source, weights)
-      : adaptedLinear(source, weights, blocks, ranks, groupRows, { inputGradient: !first });
+      : adaptedLinear(source, weights, blocks, ranks, groupRows, {
+        inputGradient: !first,
+      });
   const query = (offset: number): AdapterBlock[] =>
-    adapters === undefined ? [] : [{ a: adapters.queryA, b: adapters.queryB, offset }];
+    adapters === undefined
+      ? []
+      : [{ a: adapters.queryA, b: adapters.queryB, offset }];
   const value = (offset: number): AdapterBlock[] =>
-    adapters === undefined ? [] : [{ a: adapters.valueA, b: adapters.valueB, offset }];
+    adapters === undefined
+      ? []
+      : [{ a: adapters.valueA, b: adapters.valueB, offset }];
 
   if ("queryKeyValue" in layer.attention) {
     const [q, k, v] = splitHeads(

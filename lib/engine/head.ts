@@ -19,7 +19,9 @@ export function classify(
   source: DropoutSource | undefined,
 ): tf.Tensor2D {
   const input = architecture === "roberta" ? dropout(pooled, source) : pooled;
-  const dense = tf.tanh(tf.add(tf.matMul(input, denseWeight, false, true), denseBias));
+  const dense = tf.tanh(
+    tf.add(tf.matMul(input, denseWeight, false, true), denseBias),
+  );
   return tf.add(
     tf.matMul(dropout(dense as tf.Tensor2D, source), outWeight, false, true),
     outBias,

@@ -47,7 +47,14 @@ export function parameterLayout(
   const { layers, hidden } = config;
   const adapterSize = layers * 4 * rank * hidden;
   const head = hidden * hidden + hidden + labels * hidden + labels;
-  return { layers, rank, hidden, labels, adapterSize, size: adapterSize + head };
+  return {
+    layers,
+    rank,
+    hidden,
+    labels,
+    adapterSize,
+    size: adapterSize + head,
+  };
 }
 
 /**
@@ -70,7 +77,9 @@ export function initialParameters(
   for (let layer = 0; layer < layers; layer++) {
     for (const part of [0, 2]) {
       const start = (layer * 4 + part) * matrix;
-      for (let i = 0; i < matrix; i++) flat[start + i] = (2 * random.next() - 1) * bound;
+      for (let i = 0; i < matrix; i++) {
+        flat[start + i] = (2 * random.next() - 1) * bound;
+      }
     }
   }
   const { dense, denseBias, out } = headOffsets(layout);
@@ -80,12 +89,16 @@ export function initialParameters(
     flat.set(pooler.weight, dense);
     flat.set(pooler.bias, denseBias);
   }
-  for (let i = out; i < out + labels * hidden; i++) flat[i] = 0.02 * normal(random);
+  for (let i = out; i < out + labels * hidden; i++) {
+    flat[i] = 0.02 * normal(random);
+  }
   return flat;
 }
 
 /** 1 for each value that weight decay shrinks: all but the biases. `[size]` */
-export function decayedValues(layout: ParameterLayout): Float32Array<ArrayBuffer> {
+export function decayedValues(
+  layout: ParameterLayout,
+): Float32Array<ArrayBuffer> {
   const decayed = new Float32Array(layout.size).fill(1);
   const { denseBias, out, outBias } = headOffsets(layout);
   decayed.fill(0, denseBias, out);
@@ -103,7 +116,10 @@ export function headOffsets({ adapterSize, hidden, labels }: ParameterLayout) {
 }
 
 /** Parts of the flat vector, in the order of {@linkcode parametersOf}. */
-export function splitParameters(flat: tf.Tensor1D, layout: ParameterLayout): tf.Tensor[] {
+export function splitParameters(
+  flat: tf.Tensor1D,
+  layout: ParameterLayout,
+): tf.Tensor[] {
   const { layers, rank, hidden, labels } = layout;
   const adapter = 4 * rank * hidden;
   const sizes = [
@@ -124,8 +140,13 @@ export function splitParameters(flat: tf.Tensor1D, layout: ParameterLayout): tf.
 }
 
 /** Names the parts that {@linkcode splitParameters} gives. */
-export function parametersOf(parts: readonly tf.Tensor[], layout: ParameterLayout): Parameters {
-  const [denseWeight, denseBias, outWeight, outBias] = parts.slice(layout.layers);
+export function parametersOf(
+  parts: readonly tf.Tensor[],
+  layout: ParameterLayout,
+): Parameters {
+  const [denseWeight, denseBias, outWeight, outBias] = parts.slice(
+    layout.layers,
+  );
   return {
     adapters: parts.slice(0, layout.layers) as tf.Tensor3D[],
     head: {
@@ -144,6 +165,8 @@ export function joinParameters(parts: readonly tf.Tensor[]): tf.Tensor1D {
 
 /** The four matrices of a layer's adapters. */
 export function layerAdapters(adapters: tf.Tensor3D): LayerAdapters {
-  const [queryA, queryB, valueA, valueB] = tf.unstack(adapters) as tf.Tensor2D[];
+  const [queryA, queryB, valueA, valueB] = tf.unstack(
+    adapters,
+  ) as tf.Tensor2D[];
   return { queryA: queryA!, queryB: queryB!, valueA: valueA!, valueB: valueB! };
 }

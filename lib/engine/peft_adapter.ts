@@ -24,7 +24,9 @@ export function toPeftTensors(
   rank: number,
 ): Record<string, TensorValues> {
   const tensors: Record<string, TensorValues> = {};
-  for (const { name, shape, offset, transposed } of places(layout, architecture)) {
+  for (
+    const { name, shape, offset, transposed } of places(layout, architecture)
+  ) {
     if (name.endsWith(".lora_A.weight")) {
       tensors[name] = {
         shape: [rank, layout.hidden],
@@ -34,7 +36,8 @@ export function toPeftTensors(
       const columns = new Float32Array(layout.hidden * rank);
       for (let row = 0; row < rank; row++) {
         for (let out = 0; out < layout.hidden; out++) {
-          columns[out * rank + row] = values[offset + row * layout.hidden + out]!;
+          columns[out * rank + row] =
+            values[offset + row * layout.hidden + out]!;
         }
       }
       tensors[name] = { shape: [layout.hidden, rank], values: columns };
@@ -57,7 +60,9 @@ export function fromPeftTensors(
   architecture: EncoderConfig["architecture"],
 ): Float32Array<ArrayBuffer> {
   const values = new Float32Array(layout.size);
-  for (const { name, shape, offset, transposed } of places(layout, architecture)) {
+  for (
+    const { name, shape, offset, transposed } of places(layout, architecture)
+  ) {
     const tensor = read(name, transposed ? [...shape].reverse() : shape);
     if (!transposed) {
       values.set(tensor, offset);
@@ -65,7 +70,8 @@ export function fromPeftTensors(
     }
     for (let row = 0; row < layout.rank; row++) {
       for (let out = 0; out < layout.hidden; out++) {
-        values[offset + row * layout.hidden + out] = tensor[out * layout.rank + row]!;
+        values[offset + row * layout.hidden + out] =
+          tensor[out * layout.rank + row]!;
       }
     }
   }
@@ -88,9 +94,13 @@ function places(
   const matrix = rank * hidden;
   const result: Place[] = [];
   for (let layer = 0; layer < layers; layer++) {
-    ["query.lora_A", "query.lora_B", "value.lora_A", "value.lora_B"].forEach((part, i) =>
+    ["query.lora_A", "query.lora_B", "value.lora_A", "value.lora_B"].forEach((
+      part,
+      i,
+    ) =>
       result.push({
-        name: `base_model.model.${architecture}.encoder.layer.${layer}.attention.self.${part}.weight`,
+        name:
+          `base_model.model.${architecture}.encoder.layer.${layer}.attention.self.${part}.weight`,
         shape: [rank, hidden],
         offset: (layer * 4 + i) * matrix,
         transposed: part.endsWith("B"),
@@ -102,7 +112,12 @@ function places(
     ? ["classifier.dense", "classifier.out_proj"]
     : ["bert.pooler.dense", "classifier"];
   const head = (name: string, shape: Place["shape"], offset: number) =>
-    result.push({ name: `base_model.model.${name}`, shape, offset, transposed: false });
+    result.push({
+      name: `base_model.model.${name}`,
+      shape,
+      offset,
+      transposed: false,
+    });
   head(`${denseName}.weight`, [hidden, hidden], dense);
   head(`${denseName}.bias`, [hidden], denseBias);
   head(`${outName}.weight`, [labels, hidden], out);

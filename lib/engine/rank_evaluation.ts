@@ -1,5 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { batchesByLength, batchTensors, exampleCount, type Examples, padBatch } from "./batches.ts";
+import {
+  batchesByLength,
+  batchTensors,
+  exampleCount,
+  type Examples,
+  padBatch,
+} from "./batches.ts";
 import { type Classifier, logitsAt } from "./classifier.ts";
 import { rankScale } from "./rank_vectors.ts";
 import { trace } from "./trace.ts";
@@ -56,7 +62,9 @@ export function evaluateRanks(
     const order = Array.from({ length: count }, (_, i) => i);
     for (const indices of batchesByLength(examples, order, options.batchSize)) {
       options.signal?.throwIfAborted();
-      const { ids, positions, types, mask } = batchTensors(padBatch(examples, indices, config));
+      const { ids, positions, types, mask } = batchTensors(
+        padBatch(examples, indices, config),
+      );
       const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
       const [result] = run([flat, scale, ...inputs]);
       const batchLogits = result!.dataSync();

@@ -8,9 +8,16 @@ export type UpdateMode =
   | "frozen-strict";
 
 /** Scale of each row at rank b: alpha / b for the first b rows, 0 beyond. `[maxRank]` */
-export function rankScale(b: number, alpha: number, maxRank: number): Float32Array<ArrayBuffer> {
+export function rankScale(
+  b: number,
+  alpha: number,
+  maxRank: number,
+): Float32Array<ArrayBuffer> {
   checkRank(b, maxRank);
-  return Float32Array.from({ length: maxRank }, (_, row) => row < b ? alpha / b : 0);
+  return Float32Array.from(
+    { length: maxRank },
+    (_, row) => row < b ? alpha / b : 0,
+  );
 }
 
 /** 1 for each row that gets a gradient when rank b is drawn. `[maxRank]` */
@@ -28,6 +35,8 @@ export function trainedRows(
 
 function checkRank(b: number, maxRank: number): void {
   if (!Number.isInteger(b) || b < 1 || b > maxRank) {
-    throw new RangeError(`Rank ${b} is not between 1 and the maximum rank ${maxRank}`);
+    throw new RangeError(
+      `Rank ${b} is not between 1 and the maximum rank ${maxRank}`,
+    );
   }
 }

@@ -24,7 +24,10 @@ export class ReportWindow {
 
   /** Reads the losses not read before, in order, and frees them. */
   losses(): { step: number; loss: number }[] {
-    const read = this.#pending.map(({ step, loss }) => ({ step, loss: loss.dataSync()[0]! }));
+    const read = this.#pending.map(({ step, loss }) => ({
+      step,
+      loss: loss.dataSync()[0]!,
+    }));
     this.dispose();
     return read;
   }

@@ -16,7 +16,11 @@ export type Sampler =
  *
  * @throws {RangeError} If a listed rank is not one of the model's, or p not a probability.
  */
-export function rankSampler(sampler: Sampler, maxRank: number, random: Random): () => number {
+export function rankSampler(
+  sampler: Sampler,
+  maxRank: number,
+  random: Random,
+): () => number {
   switch (sampler.kind) {
     case "uniform":
       return () => 1 + Math.floor(random.next() * maxRank);
@@ -24,19 +28,28 @@ export function rankSampler(sampler: Sampler, maxRank: number, random: Random): 
       const { ranks } = sampler;
       for (const rank of ranks) {
         if (!Number.isInteger(rank) || rank < 1 || rank > maxRank) {
-          throw new RangeError(`Rank ${rank} is not between 1 and the maximum rank ${maxRank}`);
+          throw new RangeError(
+            `Rank ${rank} is not between 1 and the maximum rank ${maxRank}`,
+          );
         }
       }
-      if (ranks.length === 0) throw new RangeError("The list of ranks to draw from is empty");
+      if (ranks.length === 0) {
+        throw new RangeError("The list of ranks to draw from is empty");
+      }
       return () => ranks[Math.floor(random.next() * ranks.length)]!;
     }
     case "geometric": {
       const { p } = sampler;
-      if (!(p > 0 && p < 1)) throw new RangeError(`p must be between 0 and 1, not ${p}`);
+      if (!(p > 0 && p < 1)) {
+        throw new RangeError(`p must be between 0 and 1, not ${p}`);
+      }
       const total = 1 - (1 - p) ** maxRank;
       // Inverse of the truncated distribution function.
       return () =>
-        Math.min(maxRank, 1 + Math.floor(Math.log1p(-random.next() * total) / Math.log1p(-p)));
+        Math.min(
+          maxRank,
+          1 + Math.floor(Math.log1p(-random.next() * total) / Math.log1p(-p)),
+        );
     }
   }
 }

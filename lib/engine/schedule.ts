@@ -12,8 +12,9 @@ export interface Schedule {
  */
 export function learningRateAt(step: number, schedule: Schedule): number {
   const warmup = Math.ceil(schedule.warmupRatio * schedule.steps);
-  const factor = step < warmup
-    ? step / Math.max(1, warmup)
-    : Math.max(0, (schedule.steps - step) / Math.max(1, schedule.steps - warmup));
+  const factor = step < warmup ? step / Math.max(1, warmup) : Math.max(
+    0,
+    (schedule.steps - step) / Math.max(1, schedule.steps - warmup),
+  );
   return schedule.learningRate * factor;
 }

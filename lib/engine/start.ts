@@ -22,7 +22,10 @@ export interface EngineUse {
  *
  * @throws {Error} If it cannot run, has no GPU where one was chosen, or lacks the precision.
  */
-export async function startEngine(settings: EngineSettings, use: EngineUse): Promise<void> {
+export async function startEngine(
+  settings: EngineSettings,
+  use: EngineUse,
+): Promise<void> {
   const { engine, device, library } = settings;
   if (engine !== "tensorflow") {
     if (use.precision !== "f32") {
@@ -30,12 +33,18 @@ export async function startEngine(settings: EngineSettings, use: EngineUse): Pro
         `Precision "${use.precision}" needs the engine "tensorflow": give "precision: f32" to use "${engine}"`,
       );
     }
-    const { startBackend } = await import(`./backends/start.ts`);
-    await startBackend(engine);
+    if (engine === "webgpu") {
+      await (await import("./backends/webgpu.ts")).startWebgpu();
+    } else await (await import("./backends/wasm.ts")).startWasm();
     return;
   }
-  if (library === undefined) throw new Error('The engine "tensorflow" needs the folder of its library');
-  const started = await startTensorflow(library, { intraOpThreads: use.cpus, interOpThreads: 1 });
+  if (library === undefined) {
+    throw new Error('The engine "tensorflow" needs the folder of its library');
+  }
+  const started = await startTensorflow(library, {
+    intraOpThreads: use.cpus,
+    interOpThreads: 1,
+  });
   if (device === "gpu" && !started.binding.isUsingGpuDevice()) {
     throw new Error(
       `The GPU was chosen but libtensorflow finds none (its devices: ${

@@ -101,7 +101,9 @@ export function unpackOptimizer(
   layout: ParameterLayout,
   strict: boolean,
 ): AdamWStep {
-  const [learningRate, correction1, correction2] = tf.unstack(hyper!) as tf.Tensor[];
+  const [learningRate, correction1, correction2] = tf.unstack(
+    hyper!,
+  ) as tf.Tensor[];
   if (!strict) {
     return {
       learningRate: learningRate!,
@@ -114,10 +116,16 @@ export function unpackOptimizer(
   const spread = (row: tf.Tensor1D, head: tf.Tensor): tf.Tensor1D =>
     tf.concat([
       tf.reshape(
-        tf.tile(tf.reshape(row, [1, layout.rank, 1]), [layout.layers * 4, 1, layout.hidden]),
+        tf.tile(tf.reshape(row, [1, layout.rank, 1]), [
+          layout.layers * 4,
+          1,
+          layout.hidden,
+        ]),
         [layout.adapterSize],
       ) as tf.Tensor1D,
-      tf.tile(tf.reshape(head, [1]) as tf.Tensor1D, [layout.size - layout.adapterSize]),
+      tf.tile(tf.reshape(head, [1]) as tf.Tensor1D, [
+        layout.size - layout.adapterSize,
+      ]),
     ]);
   return {
     learningRate: learningRate!,

@@ -21,19 +21,24 @@ export interface Traced {
  *
  * @throws {Error} From the first call, when `f` does what cannot be traced.
  */
-export function trace(f: (inputs: readonly tf.Tensor[]) => tf.Tensor[]): Traced {
+export function trace(
+  f: (inputs: readonly tf.Tensor[]) => tf.Tensor[],
+): Traced {
   const binding = libraryBinding();
   const functions = new Map<string, TracedFunction>();
 
   function traced(inputs: readonly tf.Tensor[]): tf.Tensor[] {
     if (binding === undefined || binding.tracing) return eager(f, inputs);
-    const signature = inputs.map(({ dtype, shape }) => `${dtype}[${shape}]`).join(" ");
+    const signature = inputs.map(({ dtype, shape }) => `${dtype}[${shape}]`)
+      .join(" ");
     let made = functions.get(signature);
     if (made === undefined) {
       made = record(binding, f, inputs);
       functions.set(signature, made);
     }
-    return binding.call(made, tensorIds(inputs)).map((metadata) => tensorOf(metadata));
+    return binding.call(made, tensorIds(inputs)).map((metadata) =>
+      tensorOf(metadata)
+    );
   }
 
   return Object.defineProperties(traced, {

@@ -1,6 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { AdamWOptions, AdamWState } from "./adamw.ts";
-import { epochBatches, exampleCount, type Examples, padBatch } from "./batches.ts";
+import {
+  epochBatches,
+  exampleCount,
+  type Examples,
+  padBatch,
+} from "./batches.ts";
 import type { Checkpoint, LossEntry, TrainingProgress } from "./checkpoint.ts";
 import type { Classifier } from "./classifier.ts";
 import { median } from "./median.ts";
@@ -138,13 +143,20 @@ export async function train(
       const shuffles = restoreRandom(progress.shuffles);
       const batches = epochBatches(examples, options.batchSize, shuffles);
       const done = (progress.step % stepsPerEpoch) * options.accumulation;
-      for (let next = done; next < batches.length; next += options.accumulation) {
+      for (
+        let next = done;
+        next < batches.length;
+        next += options.accumulation
+      ) {
         hooks.signal?.throwIfAborted();
         const started = performance.now();
         const padded = batches.slice(next, next + options.accumulation)
           .map((indices) => padBatch(examples, indices, config));
         const rank = drawRank();
-        countRows(progress.rowSteps, trainedRows(rank, options.mode, layout.rank));
+        countRows(
+          progress.rowSteps,
+          trainedRows(rank, options.mode, layout.rank),
+        );
         const learningRate = learningRateAt(progress.step, schedule);
         const result = takeStep(state, padded, {
           step: progress.step,
@@ -160,10 +172,18 @@ export async function train(
         const milliseconds = performance.now() - started;
         progress.tokens += tokens;
         stepTimes.push(milliseconds);
-        window.add({ step: progress.step++, loss: result.loss, tokens, milliseconds });
-        if (progress.step % reportEvery === 0 || progress.step === schedule.steps) {
+        window.add({
+          step: progress.step++,
+          loss: result.loss,
+          tokens,
+          milliseconds,
+        });
+        if (
+          progress.step % reportEvery === 0 || progress.step === schedule.steps
+        ) {
           settleLosses();
-          const loss = progress.pendingLoss / ((progress.step - 1) % reportEvery + 1);
+          const loss = progress.pendingLoss /
+            ((progress.step - 1) % reportEvery + 1);
           progress.losses.push({ step: progress.step, loss });
           progress.pendingLoss = 0;
           hooks.report({
@@ -176,7 +196,8 @@ export async function train(
           });
         }
         await breathe();
-        const due = performance.now() - lastSave > (hooks.checkpointSeconds ?? 60) * 1000;
+        const due =
+          performance.now() - lastSave > (hooks.checkpointSeconds ?? 60) * 1000;
         const midEpoch = next + options.accumulation < batches.length;
         if (midEpoch && (due || hooks.signal?.aborted)) save();
       }
@@ -228,7 +249,8 @@ function stateTensors(
 }
 
 function stateValues(state: AdamWState) {
-  const read = (tensor: tf.Tensor1D) => tensor.dataSync().slice() as Float32Array<ArrayBuffer>;
+  const read = (tensor: tf.Tensor1D) =>
+    tensor.dataSync().slice() as Float32Array<ArrayBuffer>;
   return {
     values: read(state.values),
     moment1: read(state.moment1),
@@ -236,7 +258,11 @@ function stateValues(state: AdamWState) {
   };
 }
 
-function divergence(step: number, loss: number, { learningRate }: TrainingOptions): string {
+function divergence(
+  step: number,
+  loss: number,
+  { learningRate }: TrainingOptions,
+): string {
   return `The loss of step ${step + 1} is ${loss}: training has diverged. ` +
     `Try a lower learning rate than ${learningRate}, a longer warm-up, or precision "f32"`;
 }

@@ -3,7 +3,11 @@ import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
 import type { PaddedBatch } from "./batches.ts";
 import { type Classifier, logitsOf } from "./classifier.ts";
 import { crossEntropy, squaredError } from "./ops/loss.ts";
-import { decayedValues, joinParameters, splitParameters } from "./parameters.ts";
+import {
+  decayedValues,
+  joinParameters,
+  splitParameters,
+} from "./parameters.ts";
 import type { UpdateMode } from "./rank_vectors.ts";
 import {
   packBatch,
@@ -33,7 +37,11 @@ export interface TrainingStep {
    *
    * @returns The new state and the loss, a scalar; the caller disposes both.
    */
-  (state: AdamWState, batches: readonly PaddedBatch[], draw: StepDraw): StepResult;
+  (
+    state: AdamWState,
+    batches: readonly PaddedBatch[],
+    draw: StepDraw,
+  ): StepResult;
   /** Frees what the step holds. */
   dispose(): void;
 }
@@ -45,24 +53,41 @@ export interface StepResult {
 }
 
 /** Makes the training step of a classifier. */
-export function trainingStep(classifier: Classifier, options: StepOptions): TrainingStep {
+export function trainingStep(
+  classifier: Classifier,
+  options: StepOptions,
+): TrainingStep {
   const { layout } = classifier;
   const { mode, alpha, optimizer } = options;
   const decayed = tf.tensor1d(decayedValues(layout));
   const run = (f: (inputs: readonly tf.Tensor[]) => tf.Tensor[]) =>
     options.eager
-      ? Object.assign((inputs: readonly tf.Tensor[]) => eager(f, inputs), { dispose() {} })
+      ? Object.assign((inputs: readonly tf.Tensor[]) => eager(f, inputs), {
+        dispose() {},
+      })
       : trace(f);
 
   const gradientOf = (values: tf.Tensor1D, packed: readonly tf.Tensor[]) => {
     const { input, ranks, labels, seed } = unpackBatch(packed);
     const { value, grads } = tf.valueAndGrads((...parts: tf.Tensor[]) => {
-      const logits = logitsOf(classifier, parts, input, ranks, options.dropout ? seed : undefined);
-      return layout.labels === 1 ? squaredError(logits, labels) : crossEntropy(logits, labels);
+      const logits = logitsOf(
+        classifier,
+        parts,
+        input,
+        ranks,
+        options.dropout ? seed : undefined,
+      );
+      return layout.labels === 1
+        ? squaredError(logits, labels)
+        : crossEntropy(logits, labels);
     })(splitParameters(values, layout));
     return { loss: value, gradient: joinParameters(grads) };
   };
-  const update = (state: AdamWState, gradient: tf.Tensor1D, packed: readonly tf.Tensor[]) =>
+  const update = (
+    state: AdamWState,
+    gradient: tf.Tensor1D,
+    packed: readonly tf.Tensor[],
+  ) =>
     adamW(
       state,
       gradient,
@@ -84,14 +109,22 @@ export function trainingStep(classifier: Classifier, options: StepOptions): Trai
     ];
   });
   const finish = run((inputs) =>
-    tensorsOf(update(stateOf(inputs), inputs[5] as tf.Tensor1D, inputs.slice(3, 5)))
+    tensorsOf(
+      update(stateOf(inputs), inputs[5] as tf.Tensor1D, inputs.slice(3, 5)),
+    )
   );
 
-  function step(state: AdamWState, batches: readonly PaddedBatch[], draw: StepDraw): StepResult {
+  function step(
+    state: AdamWState,
+    batches: readonly PaddedBatch[],
+    draw: StepDraw,
+  ): StepResult {
     const owned: tf.Tensor[] = [];
     const own = (tensors: tf.Tensor[]) => (owned.push(...tensors), tensors);
     const pack = (batch: PaddedBatch, part: number) =>
-      own(packBatch(batch, part, batches.length, draw, alpha, mode, layout.rank));
+      own(
+        packBatch(batch, part, batches.length, draw, alpha, mode, layout.rank),
+      );
     try {
       const before = [
         ...tensorsOf(state),
@@ -105,13 +138,21 @@ export function trainingStep(classifier: Classifier, options: StepOptions): Trai
       let sums: tf.Tensor[] = [tf.zeros([layout.size]), tf.scalar(0)];
       batches.forEach((batch, part) => {
         const [weight] = own([tf.scalar(batch.shape[0] / examples)]);
-        const next = accumulate([state.values, ...sums, weight!, ...pack(batch, part)]);
+        const next = accumulate([
+          state.values,
+          ...sums,
+          weight!,
+          ...pack(batch, part),
+        ]);
         tf.dispose(sums);
         sums = next;
       });
       const [gradient, loss] = sums;
       own([gradient!]);
-      return { state: stateOf(finish([...before, gradient!])), loss: loss as tf.Scalar };
+      return {
+        state: stateOf(finish([...before, gradient!])),
+        loss: loss as tf.Scalar,
+      };
     } finally {
       tf.dispose(owned);
     }

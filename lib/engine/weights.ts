@@ -57,11 +57,18 @@ export function loadEncoder(
   const { hidden, intermediate } = config;
   const read = reader(file, config);
 
-  function linear(names: readonly string[], inputs: number, outputs: number): Linear {
+  function linear(
+    names: readonly string[],
+    inputs: number,
+    outputs: number,
+  ): Linear {
     const weight = new Float32Array(names.length * outputs * inputs);
     const bias = new Float32Array(names.length * outputs);
     names.forEach((name, i) => {
-      weight.set(read(`${name}.weight`, [outputs, inputs]), i * outputs * inputs);
+      weight.set(
+        read(`${name}.weight`, [outputs, inputs]),
+        i * outputs * inputs,
+      );
       bias.set(read(`${name}.bias`, [outputs]), i * outputs);
     });
     return {
@@ -77,7 +84,10 @@ export function loadEncoder(
     };
   }
   function table(name: string, rows: number): tf.Tensor2D {
-    return tf.tensor2d(read(`embeddings.${name}_embeddings.weight`, [rows, hidden]), [rows, hidden]);
+    return tf.tensor2d(
+      read(`embeddings.${name}_embeddings.weight`, [rows, hidden]),
+      [rows, hidden],
+    );
   }
   function layer(i: number): LayerWeights {
     const name = `encoder.layer.${i}`;
@@ -91,9 +101,17 @@ export function loadEncoder(
           keyValue: linear([key, value], hidden, hidden),
         }
         : { queryKeyValue: linear([query, key, value], hidden, hidden) },
-      attentionOutput: linear([`${name}.attention.output.dense`], hidden, hidden),
+      attentionOutput: linear(
+        [`${name}.attention.output.dense`],
+        hidden,
+        hidden,
+      ),
       attentionNorm: norm(`${name}.attention.output.LayerNorm`),
-      intermediate: linear([`${name}.intermediate.dense`], hidden, intermediate),
+      intermediate: linear(
+        [`${name}.intermediate.dense`],
+        hidden,
+        intermediate,
+      ),
       output: linear([`${name}.output.dense`], intermediate, hidden),
       outputNorm: norm(`${name}.output.LayerNorm`),
     };
@@ -109,7 +127,10 @@ export function loadEncoder(
 }
 
 /** Loads the pooler of a BERT model. */
-export function loadPooler(file: SafetensorsFile, config: EncoderConfig): Pooler {
+export function loadPooler(
+  file: SafetensorsFile,
+  config: EncoderConfig,
+): Pooler {
   const read = reader(file, config);
   return {
     weight: read("pooler.dense.weight", [config.hidden, config.hidden]),
@@ -122,7 +143,9 @@ function reader(
   file: SafetensorsFile,
   { architecture }: EncoderConfig,
 ): (name: string, shape: readonly number[]) => Float32Array {
-  const prefix = file.tensors.has("embeddings.word_embeddings.weight") ? "" : `${architecture}.`;
+  const prefix = file.tensors.has("embeddings.word_embeddings.weight")
+    ? ""
+    : `${architecture}.`;
   return (name, shape) => {
     const entry = file.tensors.get(prefix + name);
     if (entry === undefined) {
@@ -138,7 +161,10 @@ function reader(
 }
 
 /** A matrix that takes part in products only: kept in the type in which products take it. */
-function frozenMatrix(values: Float32Array, shape: [number, number]): tf.Tensor2D {
+function frozenMatrix(
+  values: Float32Array,
+  shape: [number, number],
+): tf.Tensor2D {
   const matrix = tf.tensor2d(values, shape);
   const binding = libraryBinding();
   if (binding?.precision === "bf16") binding.narrow(tensorIds([matrix])[0]!);

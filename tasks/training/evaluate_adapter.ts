@@ -6,7 +6,11 @@ import { computeMetrics, type MetricName } from "../../lib/glue/metrics.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter } from "../artifacts/adapter.ts";
 import { writeScores } from "../artifacts/scores.ts";
-import { readTokens, readTokensInfo, type TokensInfo } from "../artifacts/tokens.ts";
+import {
+  readTokens,
+  readTokensInfo,
+  type TokensInfo,
+} from "../artifacts/tokens.ts";
 import type { Training } from "../artifacts/training.ts";
 import { loadClassifier } from "./load_classifier.ts";
 
@@ -19,20 +23,30 @@ export interface EvaluationSettings {
 }
 
 /** Evaluates a stage's adapter and writes its scores as the stage's artifact. */
-export async function evaluateAdapter(stage: Stage<EvaluationSettings>): Promise<void> {
+export async function evaluateAdapter(
+  stage: Stage<EvaluationSettings>,
+): Promise<void> {
   const { params } = stage;
-  const { training, tensors } = await readAdapter(stage.inputs.adapter![0]!.path);
+  const { training, tensors } = await readAdapter(
+    stage.inputs.adapter![0]!.path,
+  );
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
   const { labels, ...tokens } = readTokens(tokensFolder, info, params.split);
   if (labels === undefined) {
-    throw new Error(`Split "${params.split}" of "${info.task}" has no labels to evaluate against`);
+    throw new Error(
+      `Split "${params.split}" of "${info.task}" has no labels to evaluate against`,
+    );
   }
   const ranks = ranksToEvaluate(training, params.ranks);
   const engine = stage.facilities.engine as unknown as EngineSettings;
   await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
   const classes = info.labels?.length ?? 1;
-  const classifier = loadClassifier(stage.inputs.model![0]!.path, training.rank, classes);
+  const classifier = loadClassifier(
+    stage.inputs.model![0]!.path,
+    training.rank,
+    classes,
+  );
   const values = fromPeftTensors(
     (name, shape) => {
       const tensor = tensors[name];
@@ -64,16 +78,25 @@ export async function evaluateAdapter(stage: Stage<EvaluationSettings>): Promise
     examples: labels.length,
     ranks: ranks.map((rank, i) => ({
       rank,
-      metrics: scoresOf(info, predictions(logits.subarray(i * size, (i + 1) * size), classes), labels),
+      metrics: scoresOf(
+        info,
+        predictions(logits.subarray(i * size, (i + 1) * size), classes),
+        labels,
+      ),
     })),
   }, { logits, labels });
 }
 
-function ranksToEvaluate(training: Training, asked: readonly number[] | undefined): number[] {
+function ranksToEvaluate(
+  training: Training,
+  asked: readonly number[] | undefined,
+): number[] {
   if (asked !== undefined) {
     const beyond = asked.find((rank) => rank > training.rank);
     if (beyond !== undefined) {
-      throw new RangeError(`Rank ${beyond} is beyond the adapter's rank ${training.rank}`);
+      throw new RangeError(
+        `Rank ${beyond} is beyond the adapter's rank ${training.rank}`,
+      );
     }
     return [...new Set(asked)].sort((a, b) => a - b);
   }
@@ -84,10 +107,13 @@ function ranksToEvaluate(training: Training, asked: readonly number[] | undefine
 /** Class numbers, or scores of a regression: `[examples, classes]` -> `[examples]`. */
 function predictions(logits: Float32Array, classes: number): Float32Array {
   if (classes === 1) return logits;
-  return Float32Array.from({ length: logits.length / classes }, (_, example) => {
-    const row = logits.subarray(example * classes, (example + 1) * classes);
-    return row.indexOf(Math.max(...row));
-  });
+  return Float32Array.from(
+    { length: logits.length / classes },
+    (_, example) => {
+      const row = logits.subarray(example * classes, (example + 1) * classes);
+      return row.indexOf(Math.max(...row));
+    },
+  );
 }
 
 function scoresOf(
@@ -95,11 +121,19 @@ function scoresOf(
   predicted: Float32Array,
   expected: Float32Array,
 ): Record<string, number> {
-  return computeMetrics(metricsOf(task, labels), predicted, expected) as Record<string, number>;
+  return computeMetrics(metricsOf(task, labels), predicted, expected) as Record<
+    string,
+    number
+  >;
 }
 
 /** GLUE's metrics for its tasks; for other data accuracy, or correlation of a regression. */
-function metricsOf(task: string, labels: readonly string[] | null): readonly MetricName[] {
-  if (Object.hasOwn(GLUE_TASKS, task)) return GLUE_TASKS[task as GlueTaskName].metrics;
+function metricsOf(
+  task: string,
+  labels: readonly string[] | null,
+): readonly MetricName[] {
+  if (Object.hasOwn(GLUE_TASKS, task)) {
+    return GLUE_TASKS[task as GlueTaskName].metrics;
+  }
   return labels === null ? ["pearson", "spearman"] : ["accuracy"];
 }

@@ -12,18 +12,36 @@ export const precision = z.enum(["f32", "bf16"]).default("f32")
  * paper's appendix (arXiv 2210.07558).
  */
 export const trainingSettings = {
-  rank: count.max(1024).default(8).describe("Rank of the adapters; the largest one for DyLoRA"),
-  alpha: z.number().positive().default(16).describe("LoRA alpha: the scale is alpha / rank"),
+  rank: count.max(1024).default(8).describe(
+    "Rank of the adapters; the largest one for DyLoRA",
+  ),
+  alpha: z.number().positive().default(16).describe(
+    "LoRA alpha: the scale is alpha / rank",
+  ),
   epochs: count.default(30).describe("Passes over the training set"),
-  batchSize: count.default(32).describe("Examples of one forward and backward pass"),
-  accumulation: count.default(1).describe("Passes whose gradients make one optimizer step"),
-  learningRate: z.number().positive().max(1).default(4e-4).describe("Highest learning rate"),
+  batchSize: count.default(32).describe(
+    "Examples of one forward and backward pass",
+  ),
+  accumulation: count.default(1).describe(
+    "Passes whose gradients make one optimizer step",
+  ),
+  learningRate: z.number().positive().max(1).default(4e-4).describe(
+    "Highest learning rate",
+  ),
   warmupRatio: z.number().min(0).max(1).default(0.06)
     .describe("Share of the steps in which the learning rate rises"),
-  weightDecay: z.number().min(0).max(1).default(0.1).describe("Decoupled weight decay of AdamW"),
-  clipNorm: z.number().positive().default(1).describe("Bound on the gradient's global norm"),
-  dropout: z.boolean().default(true).describe("Whether the model's dropout is on"),
-  seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe("Seed of start, shuffles, ranks, dropout"),
+  weightDecay: z.number().min(0).max(1).default(0.1).describe(
+    "Decoupled weight decay of AdamW",
+  ),
+  clipNorm: z.number().positive().default(1).describe(
+    "Bound on the gradient's global norm",
+  ),
+  dropout: z.boolean().default(true).describe(
+    "Whether the model's dropout is on",
+  ),
+  seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
+    "Seed of start, shuffles, ranks, dropout",
+  ),
   precision,
 };
 
@@ -37,6 +55,12 @@ export function trainingOptions(
   const { weightDecay, clipNorm, ...rest } = settings;
   return {
     ...rest,
-    optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay, clipNorm },
+    optimizer: {
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      weightDecay,
+      clipNorm,
+    },
   };
 }

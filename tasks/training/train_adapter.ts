@@ -30,7 +30,9 @@ export async function trainAdapter(
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
   const { labels, ...tokens } = readTokens(tokensFolder, info, "train");
-  if (labels === undefined) throw new Error(`The training split of "${info.task}" has no labels`);
+  if (labels === undefined) {
+    throw new Error(`The training split of "${info.task}" has no labels`);
+  }
   const engine = stage.facilities.engine as unknown as EngineSettings;
   await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
   const classifier = loadClassifier(
@@ -41,7 +43,9 @@ export async function trainAdapter(
   const { config, layout, pooler } = classifier;
   const checkpoint = join(stage.checkpoint, "training.safetensors");
   const resume = loadCheckpoint(checkpoint, layout.size);
-  if (resume !== undefined) stage.log(`Resumes after step ${resume.progress.step}`);
+  if (resume !== undefined) {
+    stage.log(`Resumes after step ${resume.progress.step}`);
+  }
 
   const result = await train(
     classifier,
@@ -52,16 +56,25 @@ export async function trainAdapter(
       resume,
       signal: stage.signal,
       save: (state) => saveCheckpoint(checkpoint, state),
-      report: ({ step, steps, loss, learningRate, rank, msPerStep, tokensPerSecond }) => {
-        const line = `loss ${loss.toFixed(4)}  lr ${learningRate.toExponential(2)}  rank ${rank}  ` +
-          `${msPerStep.toFixed(0)} ms/step  ${tokensPerSecond.toFixed(0)} tokens/s`;
+      report: (
+        { step, steps, loss, learningRate, rank, msPerStep, tokensPerSecond },
+      ) => {
+        const line =
+          `loss ${loss.toFixed(4)}  lr ${
+            learningRate.toExponential(2)
+          }  rank ${rank}  ` +
+          `${msPerStep.toFixed(0)} ms/step  ${
+            tokensPerSecond.toFixed(0)
+          } tokens/s`;
         stage.progress(step, steps, "steps", line);
         stage.log(`step ${step}/${steps}  ${line}`);
         stage.metric("loss", loss, step);
       },
     },
   );
-  if (result.msPerStep !== undefined) stage.metric(STEP_SECONDS, result.msPerStep / 1000);
+  if (result.msPerStep !== undefined) {
+    stage.metric(STEP_SECONDS, result.msPerStep / 1000);
+  }
   const dylora = method === "dylora";
   await writeAdapter(stage.output, {
     baseModel: config.architecture,
@@ -86,6 +99,11 @@ export async function trainAdapter(
       tokens: result.tokens,
       losses: [...result.losses],
     },
-    tensors: toPeftTensors(result.values, layout, config.architecture, layout.rank),
+    tensors: toPeftTensors(
+      result.values,
+      layout,
+      config.architecture,
+      layout.rank,
+    ),
   });
 }

@@ -5,7 +5,12 @@ import { classify } from "../../lib/engine/head.ts";
 import { firstPositions } from "../../lib/engine/encoder.ts";
 import type { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import { loadEncoder, loadPooler } from "../../lib/engine/weights.ts";
-import { assertClose, openReference, type Reference, referenceInput } from "./reference.ts";
+import {
+  assertClose,
+  openReference,
+  type Reference,
+  referenceInput,
+} from "./reference.ts";
 
 const tolerance = 1e-4;
 
@@ -24,7 +29,11 @@ for (const architecture of ["roberta", "bert"] as const) {
       );
       for (const [layer, states] of hidden.entries()) {
         const name = `${batch}.hidden.${layer}`;
-        assertClose(...unpadded(reference, batch, states, figures.floats(name)), tolerance, name);
+        assertClose(
+          ...unpadded(reference, batch, states, figures.floats(name)),
+          tolerance,
+          name,
+        );
       }
     });
 
@@ -37,10 +46,22 @@ for (const architecture of ["roberta", "bert"] as const) {
           const weights = loadEncoder(model, config, { pooledLast });
           const logits = tf.tidy(() => {
             const x = encode(weights, config, input);
-            const pooled = pooledLast ? x : firstPositions(x, input.ids.shape[1]);
-            return classify(pooled, referenceHead(reference, labels), config, undefined).dataSync();
+            const pooled = pooledLast
+              ? x
+              : firstPositions(x, input.ids.shape[1]);
+            return classify(
+              pooled,
+              referenceHead(reference, labels),
+              config,
+              undefined,
+            ).dataSync();
           });
-          assertClose(logits, figures.floats(`${batch}.logits${labels}`), tolerance, "logits");
+          assertClose(
+            logits,
+            figures.floats(`${batch}.logits${labels}`),
+            tolerance,
+            "logits",
+          );
         }
       });
     }
@@ -62,14 +83,19 @@ function unpadded(
 
 function referenceHead({ config, model, figures }: Reference, labels: number) {
   const { hidden } = config;
-  const out = config.architecture === "roberta" ? "classifier.out_proj" : "classifier";
+  const out = config.architecture === "roberta"
+    ? "classifier.out_proj"
+    : "classifier";
   const dense = config.architecture === "roberta"
     ? denseOf(figures)
     : loadPooler(model, config);
   return {
     denseWeight: tf.tensor2d(dense.weight, [hidden, hidden]),
     denseBias: tf.tensor1d(dense.bias),
-    outWeight: tf.tensor2d(figures.floats(`head${labels}.${out}.weight`), [labels, hidden]),
+    outWeight: tf.tensor2d(figures.floats(`head${labels}.${out}.weight`), [
+      labels,
+      hidden,
+    ]),
     outBias: tf.tensor1d(figures.floats(`head${labels}.${out}.bias`)),
   };
 }

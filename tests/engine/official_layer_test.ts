@@ -10,14 +10,34 @@ const official = JSON.parse(
   Deno.readTextFileSync(fixture("references/official-dylora-layer.json")),
 );
 const tolerance = 1e-5;
-const { r: maxRank, lora_alpha: alpha, in_features: inputs, out_features: outputs } = official;
+const {
+  r: maxRank,
+  lora_alpha: alpha,
+  in_features: inputs,
+  out_features: outputs,
+} = official;
 
-for (const { b, frozen, input, y, grad_lora_A, grad_lora_B, grad_x } of official.cases) {
+for (
+  const { b, frozen, input, y, grad_lora_A, grad_lora_B, grad_x } of official
+    .cases
+) {
   Deno.test(`adaptedLinear() is the official layer at rank ${b}, ${frozen ? "frozen" : "all"}, on ${input}`, () => {
-    const result = tf.tidy(() => computeLayer(official[input], official[`G${input.slice(1)}`], b, frozen));
+    const result = tf.tidy(() =>
+      computeLayer(official[input], official[`G${input.slice(1)}`], b, frozen)
+    );
     assertClose(result.y, flat(y), tolerance, "y");
-    assertClose(result.gradients.a, flat(grad_lora_A), tolerance, "gradient of lora_A");
-    assertClose(result.gradients.b, flat(grad_lora_B), tolerance, "gradient of lora_B");
+    assertClose(
+      result.gradients.a,
+      flat(grad_lora_A),
+      tolerance,
+      "gradient of lora_A",
+    );
+    assertClose(
+      result.gradients.b,
+      flat(grad_lora_B),
+      tolerance,
+      "gradient of lora_B",
+    );
     assertClose(result.gradients.x, flat(grad_x), tolerance, "gradient of x");
   });
 }
@@ -25,42 +45,83 @@ for (const { b, frozen, input, y, grad_lora_A, grad_lora_B, grad_x } of official
 for (const { frozen, lr, betas, eps, weight_decay, steps } of official.adamw) {
   Deno.test(`adamW() takes the official layer's steps, ${frozen ? "frozen" : "all"}`, () => {
     const size = maxRank * (inputs + outputs);
-    let values = Float32Array.of(...flat(official.lora_A), ...flat(transposed(official.lora_B)));
+    let values = Float32Array.of(
+      ...flat(official.lora_A),
+      ...flat(transposed(official.lora_B)),
+    );
     let moment1 = new Float32Array(size);
     let moment2 = new Float32Array(size);
-    steps.forEach((expected: { b: number; loss: number; lora_A: number[][]; lora_B: number[][] }, i: number) => {
-      tf.tidy(() => {
-        const a = values.slice(0, maxRank * inputs);
-        const b = values.slice(maxRank * inputs);
-        const { gradients, loss } = computeLayer(official.x2, official.G2, expected.b, frozen, a, b);
-        assertClose([loss], [expected.loss], 1e-4, `loss of step ${i}`);
-        const gradient = tf.tensor1d(
-          Float32Array.of(...gradients.a, ...transposeFlat(gradients.b, outputs, maxRank)),
+    steps.forEach(
+      (
+        expected: {
+          b: number;
+          loss: number;
+          lora_A: number[][];
+          lora_B: number[][];
+        },
+        i: number,
+      ) => {
+        tf.tidy(() => {
+          const a = values.slice(0, maxRank * inputs);
+          const b = values.slice(maxRank * inputs);
+          const { gradients, loss } = computeLayer(
+            official.x2,
+            official.G2,
+            expected.b,
+            frozen,
+            a,
+            b,
+          );
+          assertClose([loss], [expected.loss], 1e-4, `loss of step ${i}`);
+          const gradient = tf.tensor1d(
+            Float32Array.of(
+              ...gradients.a,
+              ...transposeFlat(gradients.b, outputs, maxRank),
+            ),
+          );
+          const next = adamW(
+            {
+              values: tf.tensor1d(values),
+              moment1: tf.tensor1d(moment1),
+              moment2: tf.tensor1d(moment2),
+            },
+            gradient,
+            tf.ones([size]) as tf.Tensor1D,
+            {
+              learningRate: tf.scalar(lr),
+              correction1: tf.scalar(1 - betas[0] ** (i + 1)),
+              correction2: tf.scalar(1 - betas[1] ** (i + 1)),
+              updated: undefined,
+            },
+            {
+              beta1: betas[0],
+              beta2: betas[1],
+              epsilon: eps,
+              weightDecay: weight_decay,
+              clipNorm: Infinity,
+            },
+          );
+          [values, moment1, moment2] = [next.values, next.moment1, next.moment2]
+            .map((t) => t.dataSync().slice() as Float32Array<ArrayBuffer>) as [
+              typeof values,
+              typeof values,
+              typeof values,
+            ];
+        });
+        assertClose(
+          values.slice(0, maxRank * inputs),
+          flat(expected.lora_A),
+          tolerance,
+          `lora_A after step ${i}`,
         );
-        const next = adamW(
-          { values: tf.tensor1d(values), moment1: tf.tensor1d(moment1), moment2: tf.tensor1d(moment2) },
-          gradient,
-          tf.ones([size]) as tf.Tensor1D,
-          {
-            learningRate: tf.scalar(lr),
-            correction1: tf.scalar(1 - betas[0] ** (i + 1)),
-            correction2: tf.scalar(1 - betas[1] ** (i + 1)),
-            updated: undefined,
-          },
-          { beta1: betas[0], beta2: betas[1], epsilon: eps, weightDecay: weight_decay, clipNorm: Infinity },
+        assertClose(
+          values.slice(maxRank * inputs),
+          flat(transposed(expected.lora_B)),
+          tolerance,
+          `lora_B after step ${i}`,
         );
-        [values, moment1, moment2] = [next.values, next.moment1, next.moment2].map((t) =>
-          t.dataSync().slice() as Float32Array<ArrayBuffer>
-        ) as [typeof values, typeof values, typeof values];
-      });
-      assertClose(values.slice(0, maxRank * inputs), flat(expected.lora_A), tolerance, `lora_A after step ${i}`);
-      assertClose(
-        values.slice(maxRank * inputs),
-        flat(transposed(expected.lora_B)),
-        tolerance,
-        `lora_B after step ${i}`,
-      );
-    });
+      },
+    );
   });
 }
 
@@ -118,10 +179,16 @@ function transposed(matrix: number[][]): number[][] {
   return matrix[0]!.map((_, column) => matrix.map((row) => row[column]!));
 }
 
-function transposeFlat(values: ArrayLike<number>, rows: number, columns: number): number[] {
+function transposeFlat(
+  values: ArrayLike<number>,
+  rows: number,
+  columns: number,
+): number[] {
   const result: number[] = [];
   for (let column = 0; column < columns; column++) {
-    for (let row = 0; row < rows; row++) result.push(values[row * columns + column]!);
+    for (let row = 0; row < rows; row++) {
+      result.push(values[row * columns + column]!);
+    }
   }
   return result;
 }

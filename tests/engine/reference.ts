@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import { positionIds } from "../../lib/engine/batches.ts";
-import { type EncoderConfig, parseEncoderConfig } from "../../lib/engine/config.ts";
+import {
+  type EncoderConfig,
+  parseEncoderConfig,
+} from "../../lib/engine/config.ts";
 import type { EncoderInput } from "../../lib/engine/encoder.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 
@@ -20,28 +23,48 @@ export interface Reference {
 
 export function openReference(architecture: "bert" | "roberta"): Reference {
   return {
-    config: parseEncoderConfig(Deno.readTextFileSync(fixture(`tiny-${architecture}/config.json`))),
-    model: SafetensorsFile.open(fixture(`tiny-${architecture}/model.safetensors`)),
-    figures: SafetensorsFile.open(fixture(`references/${architecture}.safetensors`)),
+    config: parseEncoderConfig(
+      Deno.readTextFileSync(fixture(`tiny-${architecture}/config.json`)),
+    ),
+    model: SafetensorsFile.open(
+      fixture(`tiny-${architecture}/model.safetensors`),
+    ),
+    figures: SafetensorsFile.open(
+      fixture(`references/${architecture}.safetensors`),
+    ),
   };
 }
 
 /** The reference's batch in memory. */
-export function referenceBatch({ config, figures }: Reference, name: "padded" | "unpadded") {
-  const [batch, seq] = figures.tensors.get(`${name}.ids`)!.shape as [number, number];
+export function referenceBatch(
+  { config, figures }: Reference,
+  name: "padded" | "unpadded",
+) {
+  const [batch, seq] = figures.tensors.get(`${name}.ids`)!.shape as [
+    number,
+    number,
+  ];
   const ids = figures.ints(`${name}.ids`);
   return {
     shape: [batch, seq] as [number, number],
     ids,
     positions: positionIds(ids, batch, seq, config),
     types: figures.ints(`${name}.types`),
-    mask: name === "padded" ? Float32Array.from(figures.ints("padded.mask")) : undefined,
+    mask: name === "padded"
+      ? Float32Array.from(figures.ints("padded.mask"))
+      : undefined,
   };
 }
 
 /** The reference's batch as tensors. */
-export function referenceInput(reference: Reference, name: "padded" | "unpadded"): EncoderInput {
-  const { shape, ids, positions, types, mask } = referenceBatch(reference, name);
+export function referenceInput(
+  reference: Reference,
+  name: "padded" | "unpadded",
+): EncoderInput {
+  const { shape, ids, positions, types, mask } = referenceBatch(
+    reference,
+    name,
+  );
   return {
     ids: tf.tensor2d(ids, shape, "int32"),
     positions: tf.tensor2d(positions, shape, "int32"),
@@ -63,5 +86,8 @@ export function assertClose(
     const difference = Math.abs(actual[i]! - expected[i]!);
     if (!(difference <= worst)) worst = difference;
   }
-  assert.ok(worst <= tolerance, `${what}: differs by ${worst}, allowed is ${tolerance}`);
+  assert.ok(
+    worst <= tolerance,
+    `${what}: differs by ${worst}, allowed is ${tolerance}`,
+  );
 }

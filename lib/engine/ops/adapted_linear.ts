@@ -63,7 +63,9 @@ export function adaptedLinear(
 
   const scaled = (rows: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
     tf.reshape(
-      groups === 1 ? tf.mul(rows, by) : tf.mul(tf.reshape(rows, [-1, groupRows, width]), by),
+      groups === 1
+        ? tf.mul(rows, by)
+        : tf.mul(tf.reshape(rows, [-1, groupRows, width]), by),
       [-1, width],
     );
 
@@ -75,7 +77,10 @@ export function adaptedLinear(
     const down = tf.concat(parts.slice(0, blocks.length), 0);
     const up = tf.concat(
       blocks.map(({ offset, b }, i) =>
-        tf.pad(parts[blocks.length + i]!, [[0, 0], [offset, outputs - offset - b.shape[1]]])
+        tf.pad(parts[blocks.length + i]!, [[0, 0], [
+          offset,
+          outputs - offset - b.shape[1],
+        ]])
       ),
       0,
     );
@@ -95,21 +100,37 @@ export function adaptedLinear(
         const grad = dy as tf.Tensor2D;
         const dUsed = scaled(tf.matMul(grad, up!, false, true), scale!);
         const dDown = tf.matMul(
-          shared ? tf.sum(tf.reshape(dUsed, [groups, groupRows, width]), 0) as tf.Tensor2D : dUsed,
+          shared
+            ? tf.sum(
+              tf.reshape(dUsed, [groups, groupRows, width]),
+              0,
+            ) as tf.Tensor2D
+            : dUsed,
           input!,
           true,
           false,
         );
         const dUp = tf.matMul(used!, grad, true, false);
-        const dA = tf.split(dDown, blocks.length, 0).map((rows) => tf.mul(rows, trained!));
+        const dA = tf.split(dDown, blocks.length, 0).map((rows) =>
+          tf.mul(rows, trained!)
+        );
         const dB = blocks.map(({ offset, b }, i) =>
-          tf.mul(tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]), trained!)
+          tf.mul(
+            tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]),
+            trained!,
+          )
         );
         if (!inputGradient) return [...dA, ...dB];
-        return [tf.add(tf.matMul(grad, weight), tf.matMul(dUsed, down!)), ...dA, ...dB];
+        return [
+          tf.add(tf.matMul(grad, weight), tf.matMul(dUsed, down!)),
+          ...dA,
+          ...dB,
+        ];
       },
     };
   });
   const trainable = [...blocks.map(({ a }) => a), ...blocks.map(({ b }) => b)];
-  return project(...(inputGradient ? [x, ...trainable] : trainable)) as tf.Tensor2D;
+  return project(
+    ...(inputGradient ? [x, ...trainable] : trainable),
+  ) as tf.Tensor2D;
 }

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type DropoutSource, keepMask } from "./dropout.ts";
+import { softmax } from "./softmax.ts";
 
 /**
  * Scaled dot-product attention with dropout on the probabilities
@@ -27,9 +28,20 @@ export function attention(
     const save = args.pop() as tf.GradSaveFunc;
     const [q, k, v] = args as tf.Tensor4D[];
     const scores = tf.mul(tf.matMul(q!, k!, false, true), scale);
-    const probabilities = tf.softmax(mask === undefined ? scores : tf.add(scores, mask));
-    const kept = keep === undefined ? probabilities : tf.mul(probabilities, keep);
-    save([q!, k!, v!, probabilities, kept, ...(keep === undefined ? [] : [keep])]);
+    const probabilities = softmax(
+      mask === undefined ? scores : tf.add(scores, mask),
+    );
+    const kept = keep === undefined
+      ? probabilities
+      : tf.mul(probabilities, keep);
+    save([
+      q!,
+      k!,
+      v!,
+      probabilities,
+      kept,
+      ...(keep === undefined ? [] : [keep]),
+    ]);
     return {
       value: tf.matMul(kept, v!),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
@@ -68,11 +80,16 @@ export function splitHeads(
     [2, 0, 3, 1, 4],
   );
   // The gradient of tf.unstack fails for a single part.
-  return parts === 1 ? [tf.squeeze(split, [0])] : tf.unstack(split) as tf.Tensor4D[];
+  return parts === 1
+    ? [tf.squeeze(split, [0])]
+    : tf.unstack(split) as tf.Tensor4D[];
 }
 
 /** Joins heads again: `[batch, heads, seq, depth]` -> `[batch * seq, hidden]`. */
 export function joinHeads(context: tf.Tensor4D): tf.Tensor2D {
   const [batch, heads, seq, depth] = context.shape;
-  return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch * seq, heads * depth]);
+  return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [
+    batch * seq,
+    heads * depth,
+  ]);
 }

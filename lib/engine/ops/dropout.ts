@@ -19,7 +19,10 @@ export interface DropoutSource {
  * Dropout: values are zeroed with probability `rate` and the others scaled by
  * `1 / (1 - rate)`. Does nothing without a source or at rate 0.
  */
-export function dropout<T extends tf.Tensor>(x: T, source: DropoutSource | undefined): T {
+export function dropout<T extends tf.Tensor>(
+  x: T,
+  source: DropoutSource | undefined,
+): T {
   if (source === undefined || source.rate === 0) return x;
   const mask = keepMask(x.shape, source);
   return tf.customGrad((input, save) => {
@@ -32,34 +35,60 @@ export function dropout<T extends tf.Tensor>(x: T, source: DropoutSource | undef
 }
 
 /** `1 / (1 - rate)` where a value is kept, 0 where it is dropped. */
-export function keepMask(shape: readonly number[], source: DropoutSource): tf.Tensor {
+export function keepMask(
+  shape: readonly number[],
+  source: DropoutSource,
+): tf.Tensor {
   const { rate } = source;
   const site = source.site++;
   const uniform = libraryBinding() === undefined
     ? hashedUniform(shape, source.seed, site)
     : statelessUniform(shape, source.seed, site);
-  return tf.mul(tf.cast(tf.greaterEqual(uniform, rate), "float32"), 1 / (1 - rate));
+  return tf.mul(
+    tf.cast(tf.greaterEqual(uniform, rate), "float32"),
+    1 / (1 - rate),
+  );
 }
 
 /** Uniform values from the library's counter-based generator (Philox). */
-function statelessUniform(shape: readonly number[], seed: tf.Tensor1D, site: number): tf.Tensor {
+function statelessUniform(
+  shape: readonly number[],
+  seed: tf.Tensor1D,
+  site: number,
+): tf.Tensor {
   return libraryOp("StatelessRandomUniform", [
     { name: "T", type: AttributeType.type, value: DataType.int32 },
     { name: "Tseed", type: AttributeType.type, value: DataType.int32 },
     { name: "dtype", type: AttributeType.type, value: DataType.float32 },
-  ], [tf.tensor1d([...shape], "int32"), tf.add(seed, tf.tensor1d([0, site], "int32"))])[0]!;
+  ], [
+    tf.tensor1d([...shape], "int32"),
+    tf.add(seed, tf.tensor1d([0, site], "int32")),
+  ])[0]!;
 }
 
 /**
  * Uniform values for engines without a generator of their own: a hash of the
  * position, `fract(sin(x) c)`, shifted by the seed. Good enough for masks.
  */
-function hashedUniform(shape: readonly number[], seed: tf.Tensor1D, site: number): tf.Tensor {
+function hashedUniform(
+  shape: readonly number[],
+  seed: tf.Tensor1D,
+  site: number,
+): tf.Tensor {
   const size = shape.reduce((product, dim) => product * dim, 1);
   const position = tf.range(0, size, 1, "float32");
-  const [low, high] = tf.split(tf.cast(seed, "float32"), 2) as [tf.Tensor, tf.Tensor];
-  const offset = tf.add(tf.mod(tf.mul(low, 0.7548776662), 997), tf.mul(tf.mod(high, 997), 0.5698402910));
-  const phase = tf.add(tf.mul(position, 12.9898), tf.add(tf.mul(offset, 78.233), site * 37.719));
+  const [low, high] = tf.split(tf.cast(seed, "float32"), 2) as [
+    tf.Tensor,
+    tf.Tensor,
+  ];
+  const offset = tf.add(
+    tf.mod(tf.mul(low, 0.7548776662), 997),
+    tf.mul(tf.mod(high, 997), 0.5698402910),
+  );
+  const phase = tf.add(
+    tf.mul(position, 12.9898),
+    tf.add(tf.mul(offset, 78.233), site * 37.719),
+  );
   const hashed = tf.mul(tf.sin(phase), 43758.5453);
   return tf.reshape(tf.sub(hashed, tf.floor(hashed)), [...shape]);
 }

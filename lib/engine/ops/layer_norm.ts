@@ -17,10 +17,18 @@ export interface LayerNorm {
  *
  * @param x `[rows, hidden]`
  */
-export function layerNorm(x: tf.Tensor2D, { gamma, beta, epsilon }: LayerNorm): tf.Tensor2D {
+export function layerNorm(
+  x: tf.Tensor2D,
+  { gamma, beta, epsilon }: LayerNorm,
+): tf.Tensor2D {
   return tf.customGrad((input, save) => {
-    const centered = tf.sub(input as tf.Tensor2D, tf.mean(input as tf.Tensor2D, -1, true));
-    const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centered), -1, true), epsilon));
+    const centered = tf.sub(
+      input as tf.Tensor2D,
+      tf.mean(input as tf.Tensor2D, -1, true),
+    );
+    const scale = tf.rsqrt(
+      tf.add(tf.mean(tf.square(centered), -1, true), epsilon),
+    );
     const normalized = tf.mul(centered, scale);
     (save as tf.GradSaveFunc)([normalized, scale]);
     return {

@@ -12,7 +12,9 @@ import { AttributeType, DataType } from "../tensorflow/data_type.ts";
  */
 export function lookUp(table: tf.Tensor2D, ids: tf.Tensor2D): tf.Tensor2D {
   const flat = tf.reshape(ids, [-1]);
-  if (libraryBinding() === undefined) return tf.gather(table, flat) as tf.Tensor2D;
+  if (libraryBinding() === undefined) {
+    return tf.gather(table, flat) as tf.Tensor2D;
+  }
   return libraryOp("GatherV2", [
     { name: "Tparams", type: AttributeType.type, value: DataType.float32 },
     { name: "Tindices", type: AttributeType.type, value: DataType.int32 },

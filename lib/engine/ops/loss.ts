@@ -8,11 +8,17 @@ import * as tf from "@tensorflow/tfjs-core";
  * @param labels Class numbers, float32 `[batch]`
  * @returns Scalar, in nats
  */
-export function crossEntropy(logits: tf.Tensor2D, labels: tf.Tensor1D): tf.Scalar {
+export function crossEntropy(
+  logits: tf.Tensor2D,
+  labels: tf.Tensor1D,
+): tf.Scalar {
   const [batch, classes] = logits.shape;
   const target = tf.oneHot(tf.cast(labels, "int32"), classes);
   return tf.customGrad((input, save) => {
-    const shifted = tf.sub(input as tf.Tensor, tf.max(input as tf.Tensor, -1, true));
+    const shifted = tf.sub(
+      input as tf.Tensor,
+      tf.max(input as tf.Tensor, -1, true),
+    );
     const logSum = tf.log(tf.sum(tf.exp(shifted), -1, true));
     const logProbability = tf.sub(shifted, logSum);
     (save as tf.GradSaveFunc)([logProbability, target]);
@@ -30,7 +36,10 @@ export function crossEntropy(logits: tf.Tensor2D, labels: tf.Tensor1D): tf.Scala
  * @param logits `[batch, 1]`
  * @param labels Scores, float32 `[batch]`
  */
-export function squaredError(logits: tf.Tensor2D, labels: tf.Tensor1D): tf.Scalar {
+export function squaredError(
+  logits: tf.Tensor2D,
+  labels: tf.Tensor1D,
+): tf.Scalar {
   const batch = logits.shape[0];
   const target = tf.reshape(labels, [batch, 1]);
   return tf.customGrad((input, save) => {
@@ -38,7 +47,8 @@ export function squaredError(logits: tf.Tensor2D, labels: tf.Tensor1D): tf.Scala
     (save as tf.GradSaveFunc)([difference]);
     return {
       value: tf.mul(tf.sum(tf.square(difference)), 1 / batch),
-      gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) => tf.mul(tf.mul(saved!, 2 / batch), dy),
+      gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) =>
+        tf.mul(tf.mul(saved!, 2 / batch), dy),
     };
   })(logits) as tf.Scalar;
 }

@@ -15,9 +15,19 @@ const encoder = new TextEncoder();
 
 /** The setters of an eager operation, or those of a node of a graph: same order, same meaning. */
 interface Setters {
-  string(op: Deno.PointerValue, name: Bytes, value: Bytes, length: bigint): void;
+  string(
+    op: Deno.PointerValue,
+    name: Bytes,
+    value: Bytes,
+    length: bigint,
+  ): void;
   int(op: Deno.PointerValue, name: Bytes, value: bigint): void;
-  intList(op: Deno.PointerValue, name: Bytes, values: Bytes, count: number): void;
+  intList(
+    op: Deno.PointerValue,
+    name: Bytes,
+    values: Bytes,
+    count: number,
+  ): void;
   float(op: Deno.PointerValue, name: Bytes, value: number): void;
   bool(op: Deno.PointerValue, name: Bytes, value: number): void;
   type(op: Deno.PointerValue, name: Bytes, value: number): void;
@@ -65,13 +75,17 @@ export function setAttributes(
 ): void {
   for (const { name, type, value } of attributes) {
     const key = cString(name);
-    if (type === AttributeType.type && typeof value === "number") setters.type(op, key, value);
-    else if (type === AttributeType.bool) setters.bool(op, key, value ? 1 : 0);
-    else if (type === AttributeType.int && Array.isArray(value)) {
+    if (type === AttributeType.type && typeof value === "number") {
+      setters.type(op, key, value);
+    } else if (type === AttributeType.bool) {
+      setters.bool(op, key, value ? 1 : 0);
+    } else if (type === AttributeType.int && Array.isArray(value)) {
       setters.intList(op, key, int64Bytes(value), value.length);
-    } else if (type === AttributeType.int) setters.int(op, key, BigInt(value as number));
-    else if (type === AttributeType.float) setters.float(op, key, value as number);
-    else if (type === AttributeType.string) {
+    } else if (type === AttributeType.int) {
+      setters.int(op, key, BigInt(value as number));
+    } else if (type === AttributeType.float) {
+      setters.float(op, key, value as number);
+    } else if (type === AttributeType.string) {
       const bytes = encoder.encode(value as string);
       setters.string(op, key, bytes, BigInt(bytes.length));
     } else if (type === AttributeType.shape && Array.isArray(value)) {

@@ -96,19 +96,32 @@ export class TensorflowBinding {
   /** Tensors that the library holds: flat over a training run. */
   getNumOfTensors(): number {
     let held = 0;
-    for (const { handle } of this.#tensors.values()) if (handle !== undefined) held++;
+    for (const { handle } of this.#tensors.values()) {
+      if (handle !== undefined) held++;
+    }
     return held;
   }
 
   /** Makes a tensor from values; a constant while tracing. */
-  createTensor(shape: number[], dtype: number, values: ArrayLike<number>): number {
+  createTensor(
+    shape: number[],
+    dtype: number,
+    values: ArrayLike<number>,
+  ): number {
     if (this.#trace !== undefined) {
       const { graph } = this.#trace;
-      return this.#add({ shape, dtype, symbol: { graph, tensor: graph.constant(dtype, shape, values) } });
+      return this.#add({
+        shape,
+        dtype,
+        symbol: { graph, tensor: graph.constant(dtype, shape, values) },
+      });
     }
     const tensor = allocateTensor(this.#library, shape, dtype, values);
     try {
-      const handle = this.#library.TFE_NewTensorHandle(tensor, this.#status.pointer);
+      const handle = this.#library.TFE_NewTensorHandle(
+        tensor,
+        this.#status.pointer,
+      );
       this.#status.check(`Make a tensor of shape [${shape}]`);
       return this.#add({ shape, dtype, handle });
     } finally {
@@ -140,10 +153,16 @@ export class TensorflowBinding {
         this.deleteTensor(wide);
       }
     }
-    const tensor = this.#library.TFE_TensorHandleResolve(record.handle, this.#status.pointer);
+    const tensor = this.#library.TFE_TensorHandleResolve(
+      record.handle,
+      this.#status.pointer,
+    );
     this.#status.check("Read a tensor");
     try {
-      return viewOf(record.dtype, tensorBytes(this.#library, tensor).slice().buffer as ArrayBuffer);
+      return viewOf(
+        record.dtype,
+        tensorBytes(this.#library, tensor).slice().buffer as ArrayBuffer,
+      );
     } finally {
       this.#library.TF_DeleteTensor(tensor);
     }
@@ -178,7 +197,12 @@ export class TensorflowBinding {
 
   /** Calls a traced function. */
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
-    return this.#execute(traced.name, [], [...inputIds, ...traced.captures], traced.outputs)
+    return this.#execute(
+      traced.name,
+      [],
+      [...inputIds, ...traced.captures],
+      traced.outputs,
+    )
       .map((record) => this.#metadata(this.#add(record)));
   }
 
@@ -188,7 +212,9 @@ export class TensorflowBinding {
    */
   narrow(id: number): void {
     const record = this.#record(id);
-    if (record.handle === undefined || record.dtype !== DataType.float32) return;
+    if (record.handle === undefined || record.dtype !== DataType.float32) {
+      return;
+    }
     const narrowed = this.#cast(id, DataType.bfloat16);
     this.#tensors.set(id, this.#record(narrowed));
     this.#tensors.delete(narrowed);
@@ -197,14 +223,23 @@ export class TensorflowBinding {
 
   /** Starts a trace: until {@linkcode endTrace}, operations are recorded instead of executed. */
   beginTrace(inputIds: readonly number[]): TensorMetadata[] {
-    if (this.#trace !== undefined) throw new Error("A trace is already being made");
+    if (this.#trace !== undefined) {
+      throw new Error("A trace is already being made");
+    }
     const graph = new Graph(this.#library, this.#status);
-    const trace: Trace = { graph, inputs: [], captures: new Map(), casts: new Map() };
+    const trace: Trace = {
+      graph,
+      inputs: [],
+      captures: new Map(),
+      casts: new Map(),
+    };
     const inputs = inputIds.map((id) => {
       const { dtype, shape } = this.#record(id);
       const tensor = graph.placeholder(dtype, shape);
       trace.inputs.push(tensor);
-      return this.#metadata(this.#add({ shape, dtype, symbol: { graph, tensor } }));
+      return this.#metadata(
+        this.#add({ shape, dtype, symbol: { graph, tensor } }),
+      );
     });
     this.#trace = trace;
     return inputs;
@@ -214,17 +249,30 @@ export class TensorflowBinding {
   endTrace(outputIds: readonly number[]): TracedFunction {
     const trace = this.#trace;
     if (trace === undefined) throw new Error("No trace is being made");
-    const outputs = outputIds.map((id) => this.#symbol(trace, this.#traceFloat(id)));
+    const outputs = outputIds.map((id) =>
+      this.#symbol(trace, this.#traceFloat(id))
+    );
     const name = `traced_${this.#nextFunction++}`;
-    const made = trace.graph.toFunction(name, [...trace.inputs, ...trace.captures.values()], outputs);
+    const made = trace.graph.toFunction(name, [
+      ...trace.inputs,
+      ...trace.captures.values(),
+    ], outputs);
     try {
-      this.#library.TFE_ContextAddFunction(this.#context, made, this.#status.pointer);
+      this.#library.TFE_ContextAddFunction(
+        this.#context,
+        made,
+        this.#status.pointer,
+      );
       this.#status.check(`Add the function "${name}"`);
     } finally {
       this.#library.TF_DeleteFunction(made);
       this.abandonTrace();
     }
-    return { name, captures: [...trace.captures.keys()], outputs: outputs.length };
+    return {
+      name,
+      captures: [...trace.captures.keys()],
+      outputs: outputs.length,
+    };
   }
 
   /** Ends the trace without a function, after a failure. */
@@ -274,7 +322,11 @@ export class TensorflowBinding {
 
   #metadata(id: number): TensorMetadata {
     const { shape, dtype } = this.#record(id);
-    return { id, shape, dtype: dtype === DataType.bfloat16 ? DataType.float32 : dtype };
+    return {
+      id,
+      shape,
+      dtype: dtype === DataType.bfloat16 ? DataType.float32 : dtype,
+    };
   }
 
   #execute(
@@ -285,14 +337,20 @@ export class TensorflowBinding {
   ): TensorRecord[] {
     const library = this.#library;
     const status = this.#status;
-    const op = library.TFE_NewOp(this.#context, cString(opName), status.pointer);
+    const op = library.TFE_NewOp(
+      this.#context,
+      cString(opName),
+      status.pointer,
+    );
     status.check(`Operation "${opName}"`);
     try {
       setAttributes(eagerSetters(library, status), op, opName, attributes);
       for (const id of inputIds) {
         const { handle } = this.#record(id);
         if (handle === undefined) {
-          throw new Error(`Operation "${opName}" is given a tensor of a trace that has ended`);
+          throw new Error(
+            `Operation "${opName}" is given a tensor of a trace that has ended`,
+          );
         }
         library.TFE_OpAddInput(op, handle, status.pointer);
         status.check(`Input of operation "${opName}"`);
@@ -306,7 +364,10 @@ export class TensorflowBinding {
         status.pointer,
       );
       status.check(`Operation "${opName}"`);
-      return Array.from(handles.subarray(0, count[0]), (address) => this.#describe(address));
+      return Array.from(
+        handles.subarray(0, count[0]),
+        (address) => this.#describe(address),
+      );
     } finally {
       library.TFE_DeleteOp(op);
     }
@@ -314,13 +375,24 @@ export class TensorflowBinding {
 
   #describe(address: bigint): TensorRecord {
     const handle = Deno.UnsafePointer.create(address);
-    const rank = this.#library.TFE_TensorHandleNumDims(handle, this.#status.pointer);
+    const rank = this.#library.TFE_TensorHandleNumDims(
+      handle,
+      this.#status.pointer,
+    );
     const shape: number[] = [];
     for (let i = 0; i < rank; i++) {
-      shape.push(Number(this.#library.TFE_TensorHandleDim(handle, i, this.#status.pointer)));
+      shape.push(
+        Number(
+          this.#library.TFE_TensorHandleDim(handle, i, this.#status.pointer),
+        ),
+      );
     }
     this.#status.check("Shape of a tensor");
-    return { shape, dtype: this.#library.TFE_TensorHandleDataType(handle), handle };
+    return {
+      shape,
+      dtype: this.#library.TFE_TensorHandleDataType(handle),
+      handle,
+    };
   }
 
   /** The graph's tensor for an id; an eager tensor becomes an input of the function. */
@@ -342,18 +414,25 @@ export class TensorflowBinding {
     temporary: number[],
   ): [readonly Attribute[], readonly number[]] {
     const types = inputIds.map((id) => this.#record(id).dtype);
-    const floats = types.filter((t) => t === DataType.float32 || t === DataType.bfloat16);
+    const floats = types.filter((t) =>
+      t === DataType.float32 || t === DataType.bfloat16
+    );
     if (floats.length === 0) return [attributes, inputIds];
     const wanted = inputType(opName, floats);
     const ids = inputIds.map((id, i) => {
       const type = types[i]!;
-      if (type === wanted || !(type === DataType.float32 || type === DataType.bfloat16)) return id;
+      if (
+        type === wanted ||
+        !(type === DataType.float32 || type === DataType.bfloat16)
+      ) return id;
       const cast = this.#cast(id, wanted);
       if (this.#trace === undefined) temporary.push(cast);
       return cast;
     });
     return [
-      wanted === DataType.float32 ? attributes : withType(attributes, DataType.float32, wanted),
+      wanted === DataType.float32
+        ? attributes
+        : withType(attributes, DataType.float32, wanted),
       ids,
     ];
   }
@@ -373,15 +452,23 @@ export class TensorflowBinding {
       cast = this.#add(this.#execute("Cast", attributes, [id], 1)[0]!);
     } else {
       const { graph } = this.#trace;
-      const tensor = graph.operation("Cast", attributes, [this.#symbol(this.#trace, id)], 1)[0]!;
-      cast = this.#add({ shape: tensor.shape, dtype: tensor.dtype, symbol: { graph, tensor } });
+      const tensor = graph.operation("Cast", attributes, [
+        this.#symbol(this.#trace, id),
+      ], 1)[0]!;
+      cast = this.#add({
+        shape: tensor.shape,
+        dtype: tensor.dtype,
+        symbol: { graph, tensor },
+      });
       this.#trace.casts.set(memo, cast);
     }
     return cast;
   }
 
   #traceFloat(id: number): number {
-    return this.#record(id).dtype === DataType.bfloat16 ? this.#cast(id, DataType.float32) : id;
+    return this.#record(id).dtype === DataType.bfloat16
+      ? this.#cast(id, DataType.float32)
+      : id;
   }
 }
 

@@ -31,10 +31,21 @@ export function openContext(
   const { intraOpThreads, interOpThreads } = options;
   for (const [name, value] of Object.entries(options)) {
     if (!Number.isInteger(value) || value < 1 || value > 127) {
-      throw new RangeError(`"${name}" must be a whole number from 1 to 127, not ${value}`);
+      throw new RangeError(
+        `"${name}" must be a whole number from 1 to 127, not ${value}`,
+      );
     }
   }
-  const config = new Uint8Array([0x10, intraOpThreads, 0x28, interOpThreads, 0x32, 2, 0x20, 1]);
+  const config = new Uint8Array([
+    0x10,
+    intraOpThreads,
+    0x28,
+    interOpThreads,
+    0x32,
+    2,
+    0x20,
+    1,
+  ]);
   const contextOptions = library.TFE_NewContextOptions();
   try {
     library.TFE_ContextOptionsSetConfig(

@@ -46,7 +46,9 @@ export function elementSize(dtype: number): number {
     case DataType.complex64:
       return 8;
     default:
-      throw new Error(`Tensors of data type ${dtype} are not supported by the engine`);
+      throw new Error(
+        `Tensors of data type ${dtype} are not supported by the engine`,
+      );
   }
 }
 

@@ -1,4 +1,9 @@
-import { type Attribute, graphSetters, int64Bytes, setAttributes } from "./attributes.ts";
+import {
+  type Attribute,
+  graphSetters,
+  int64Bytes,
+  setAttributes,
+} from "./attributes.ts";
 import { cString } from "./c_string.ts";
 import type { Status } from "./status.ts";
 import type { LibTensorflow } from "./symbols.ts";
@@ -16,12 +21,13 @@ export interface GraphTensor {
  * Operations that take a list as one of their inputs: how many inputs stand
  * before the list, and how many after it. Their attribute `N` is implied.
  */
-const listInputs: Readonly<Record<string, { before: number; after: number }>> = {
-  AddN: { before: 0, after: 0 },
-  ConcatV2: { before: 0, after: 1 },
-  Pack: { before: 0, after: 0 },
-  _FusedMatMul: { before: 2, after: 0 },
-};
+const listInputs: Readonly<Record<string, { before: number; after: number }>> =
+  {
+    AddN: { before: 0, after: 0 },
+    ConcatV2: { before: 0, after: 1 },
+    Pack: { before: 0, after: 0 },
+    _FusedMatMul: { before: 2, after: 0 },
+  };
 
 /** A graph under construction that becomes a function of the library. */
 export class Graph {
@@ -40,17 +46,31 @@ export class Graph {
   placeholder(dtype: number, shape: readonly number[]): GraphTensor {
     const node = this.#newNode("Placeholder");
     this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
-    this.#library.TF_SetAttrShape(node, cString("shape"), int64Bytes(shape), shape.length);
+    this.#library.TF_SetAttrShape(
+      node,
+      cString("shape"),
+      int64Bytes(shape),
+      shape.length,
+    );
     return this.#finish(node, "Placeholder", 1)[0]!;
   }
 
   /** Adds a constant. */
-  constant(dtype: number, shape: readonly number[], values: ArrayLike<number>): GraphTensor {
+  constant(
+    dtype: number,
+    shape: readonly number[],
+    values: ArrayLike<number>,
+  ): GraphTensor {
     const tensor = allocateTensor(this.#library, shape, dtype, values);
     try {
       const node = this.#newNode("Const");
       this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
-      this.#library.TF_SetAttrTensor(node, cString("value"), tensor, this.#status.pointer);
+      this.#library.TF_SetAttrTensor(
+        node,
+        cString("value"),
+        tensor,
+        this.#status.pointer,
+      );
       this.#status.check("Add a constant to a graph");
       return this.#finish(node, "Const", 1)[0]!;
     } finally {
@@ -76,7 +96,9 @@ export class Graph {
       }
       const listed = inputs.slice(list.before, end);
       this.#library.TF_AddInputList(node, joinOutputs(listed), listed.length);
-      for (const input of inputs.slice(end)) this.#library.TF_AddInput(node, input.output);
+      for (const input of inputs.slice(end)) {
+        this.#library.TF_AddInput(node, input.output);
+      }
     }
     setAttributes(
       graphSetters(this.#library),
@@ -126,18 +148,36 @@ export class Graph {
     );
   }
 
-  #finish(node: Deno.PointerValue, opName: string, outputs: number): GraphTensor[] {
-    const operation = this.#library.TF_FinishOperation(node, this.#status.pointer);
+  #finish(
+    node: Deno.PointerValue,
+    opName: string,
+    outputs: number,
+  ): GraphTensor[] {
+    const operation = this.#library.TF_FinishOperation(
+      node,
+      this.#status.pointer,
+    );
     this.#status.check(`Trace operation "${opName}"`);
-    return Array.from({ length: outputs }, (_, index) => this.#describe(operation, opName, index));
+    return Array.from(
+      { length: outputs },
+      (_, index) => this.#describe(operation, opName, index),
+    );
   }
 
-  #describe(operation: Deno.PointerValue, opName: string, index: number): GraphTensor {
+  #describe(
+    operation: Deno.PointerValue,
+    opName: string,
+    index: number,
+  ): GraphTensor {
     const output = new Uint8Array(16);
     const view = new DataView(output.buffer);
     view.setBigUint64(0, Deno.UnsafePointer.value(operation), true);
     view.setInt32(8, index, true);
-    const rank = this.#library.TF_GraphGetTensorNumDims(this.#graph, output, this.#status.pointer);
+    const rank = this.#library.TF_GraphGetTensorNumDims(
+      this.#graph,
+      output,
+      this.#status.pointer,
+    );
     this.#status.check(`Shape of operation "${opName}"`);
     const dims = new BigInt64Array(Math.max(rank, 0));
     if (rank > 0) {
@@ -156,7 +196,11 @@ export class Graph {
         `Operation "${opName}" cannot be traced: the shape of its output depends on values`,
       );
     }
-    return { output, shape, dtype: this.#library.TF_OperationOutputType(output) };
+    return {
+      output,
+      shape,
+      dtype: this.#library.TF_OperationOutputType(output),
+    };
   }
 }
 

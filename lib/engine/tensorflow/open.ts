@@ -19,11 +19,14 @@ const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
  * @throws {Error} With the loader's own message when a file cannot be loaded.
  */
 export function openLibtensorflow(folder: string): LibTensorflow {
-  const libc = Deno.dlopen(Deno.build.os === "darwin" ? "libSystem.dylib" : "libc.so.6", {
-    dlopen: { parameters: ["buffer", "i32"], result: "pointer" },
-    dlerror: { parameters: [], result: "pointer" },
-    setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
-  });
+  const libc = Deno.dlopen(
+    Deno.build.os === "darwin" ? "libSystem.dylib" : "libc.so.6",
+    {
+      dlopen: { parameters: ["buffer", "i32"], result: "pointer" },
+      dlerror: { parameters: [], result: "pointer" },
+      setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
+    },
+  );
   // Only warnings and errors; the user's own setting wins.
   libc.symbols.setenv(cString("TF_CPP_MIN_LOG_LEVEL"), cString("1"), 0);
   for (const name of libraryNames) {
@@ -32,7 +35,9 @@ export function openLibtensorflow(folder: string): LibTensorflow {
       const message = libc.symbols.dlerror();
       throw new Error(
         `Cannot load "${path}": ${
-          message ? Deno.UnsafePointerView.getCString(message) : "unknown reason"
+          message
+            ? Deno.UnsafePointerView.getCString(message)
+            : "unknown reason"
         }`,
       );
     }

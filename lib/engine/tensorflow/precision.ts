@@ -28,18 +28,29 @@ const movers = new Set([
  * under mixed precision: the idea of `torch.autocast`, at the binding. Sums,
  * softmax, statistics, loss and optimizer stay in float32.
  */
-export function inputType(opName: string, floatInputs: readonly number[]): DataType {
+export function inputType(
+  opName: string,
+  floatInputs: readonly number[],
+): DataType {
   if (products.has(opName)) return DataType.bfloat16;
-  if (movers.has(opName) && floatInputs.every((dtype) => dtype === DataType.bfloat16)) {
+  if (
+    movers.has(opName) &&
+    floatInputs.every((dtype) => dtype === DataType.bfloat16)
+  ) {
     return DataType.bfloat16;
   }
   return DataType.float32;
 }
 
 /** The attributes of an operation with its element type `from` replaced. */
-export function withType(attributes: readonly Attribute[], from: number, to: number): Attribute[] {
+export function withType(
+  attributes: readonly Attribute[],
+  from: number,
+  to: number,
+): Attribute[] {
   return attributes.map((attribute) =>
-    attribute.type === AttributeType.type && attribute.name === "T" && attribute.value === from
+    attribute.type === AttributeType.type && attribute.name === "T" &&
+      attribute.value === from
       ? { ...attribute, value: to }
       : attribute
   );

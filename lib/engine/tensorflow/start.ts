@@ -1,7 +1,12 @@
 import { createRequire } from "node:module";
 import util from "node:util";
 import { TensorflowBinding } from "./binding.ts";
-import { type ContextOptions, type Device, listDevices, openContext } from "./context.ts";
+import {
+  type ContextOptions,
+  type Device,
+  listDevices,
+  openContext,
+} from "./context.ts";
 import { openLibtensorflow } from "./open.ts";
 import { Status } from "./status.ts";
 
@@ -34,7 +39,8 @@ export async function startTensorflow(
   );
   // tfjs-node calls a function that Node has removed.
   const nodeUtil = util as unknown as Record<string, unknown>;
-  nodeUtil.isNullOrUndefined ??= (value: unknown) => value === null || value === undefined;
+  nodeUtil.isNullOrUndefined ??= (value: unknown) =>
+    value === null || value === undefined;
   nodeUtil.isArray ??= Array.isArray;
   const tf = await import("@tensorflow/tfjs-core");
   const { NodeJSKernelBackend } = require(
@@ -42,11 +48,16 @@ export async function startTensorflow(
   );
   require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
   tf.registerBackend("tensorflow", () => {
-    const backend = new NodeJSKernelBackend(binding, "@tensorflow/tfjs-node-gpu");
+    const backend = new NodeJSKernelBackend(
+      binding,
+      "@tensorflow/tfjs-node-gpu",
+    );
     backend.write = uploadAtOnce(backend, binding);
     return backend;
   });
-  if (!await tf.setBackend("tensorflow")) throw new Error("tfjs refused the backend");
+  if (!await tf.setBackend("tensorflow")) {
+    throw new Error("tfjs refused the backend");
+  }
   await tf.ready();
   return { binding, devices };
 }
@@ -66,7 +77,13 @@ function uploadAtOnce(
     const dataId = {};
     const dtype = backend.getDTypeInteger(dtypeName);
     const id = binding.createTensor(shape, dtype, values);
-    backend.tensorMap.set(dataId, { shape, dtype, values: null, id, refCount: 1 });
+    backend.tensorMap.set(dataId, {
+      shape,
+      dtype,
+      values: null,
+      id,
+      refCount: 1,
+    });
     return dataId;
   };
 }

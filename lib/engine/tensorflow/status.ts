@@ -24,7 +24,9 @@ export class Status {
     if (code === 0) return;
     const message = this.#library.TF_Message(this.pointer);
     throw new TensorflowError(
-      `${doing}: ${message ? Deno.UnsafePointerView.getCString(message) : "unknown failure"}`,
+      `${doing}: ${
+        message ? Deno.UnsafePointerView.getCString(message) : "unknown failure"
+      }`,
       code,
     );
   }

@@ -12,7 +12,10 @@ export const symbols = {
   TF_GetCode: { parameters: ["pointer"], result: "i32" },
   TF_Message: { parameters: ["pointer"], result: "pointer" },
 
-  TF_AllocateTensor: { parameters: ["i32", "buffer", "i32", "usize"], result: "pointer" },
+  TF_AllocateTensor: {
+    parameters: ["i32", "buffer", "i32", "usize"],
+    result: "pointer",
+  },
   TF_DeleteTensor: { parameters: ["pointer"], result: "void" },
   TF_TensorData: { parameters: ["pointer"], result: "pointer" },
   TF_TensorByteSize: { parameters: ["pointer"], result: "usize" },
@@ -25,56 +28,134 @@ export const symbols = {
   },
   TFE_DeleteContextOptions: { parameters: ["pointer"], result: "void" },
   TFE_NewContext: { parameters: ["pointer", "pointer"], result: "pointer" },
-  TFE_ContextListDevices: { parameters: ["pointer", "pointer"], result: "pointer" },
+  TFE_ContextListDevices: {
+    parameters: ["pointer", "pointer"],
+    result: "pointer",
+  },
   TF_DeviceListCount: { parameters: ["pointer"], result: "i32" },
-  TF_DeviceListName: { parameters: ["pointer", "i32", "pointer"], result: "pointer" },
-  TF_DeviceListType: { parameters: ["pointer", "i32", "pointer"], result: "pointer" },
+  TF_DeviceListName: {
+    parameters: ["pointer", "i32", "pointer"],
+    result: "pointer",
+  },
+  TF_DeviceListType: {
+    parameters: ["pointer", "i32", "pointer"],
+    result: "pointer",
+  },
   TF_DeleteDeviceList: { parameters: ["pointer"], result: "void" },
 
-  TFE_NewTensorHandle: { parameters: ["pointer", "pointer"], result: "pointer" },
+  TFE_NewTensorHandle: {
+    parameters: ["pointer", "pointer"],
+    result: "pointer",
+  },
   TFE_DeleteTensorHandle: { parameters: ["pointer"], result: "void" },
   TFE_TensorHandleDataType: { parameters: ["pointer"], result: "i32" },
-  TFE_TensorHandleNumDims: { parameters: ["pointer", "pointer"], result: "i32" },
-  TFE_TensorHandleDim: { parameters: ["pointer", "i32", "pointer"], result: "i64" },
-  TFE_TensorHandleResolve: { parameters: ["pointer", "pointer"], result: "pointer" },
+  TFE_TensorHandleNumDims: {
+    parameters: ["pointer", "pointer"],
+    result: "i32",
+  },
+  TFE_TensorHandleDim: {
+    parameters: ["pointer", "i32", "pointer"],
+    result: "i64",
+  },
+  TFE_TensorHandleResolve: {
+    parameters: ["pointer", "pointer"],
+    result: "pointer",
+  },
 
-  TFE_NewOp: { parameters: ["pointer", "buffer", "pointer"], result: "pointer" },
+  TFE_NewOp: {
+    parameters: ["pointer", "buffer", "pointer"],
+    result: "pointer",
+  },
   TFE_DeleteOp: { parameters: ["pointer"], result: "void" },
-  TFE_OpAddInput: { parameters: ["pointer", "pointer", "pointer"], result: "void" },
-  TFE_OpAddInputList: { parameters: ["pointer", "buffer", "i32", "pointer"], result: "void" },
-  TFE_OpSetAttrString: { parameters: ["pointer", "buffer", "buffer", "usize"], result: "void" },
-  TFE_OpSetAttrInt: { parameters: ["pointer", "buffer", "i64"], result: "void" },
-  TFE_OpSetAttrFloat: { parameters: ["pointer", "buffer", "f32"], result: "void" },
-  TFE_OpSetAttrBool: { parameters: ["pointer", "buffer", "u8"], result: "void" },
-  TFE_OpSetAttrType: { parameters: ["pointer", "buffer", "i32"], result: "void" },
+  TFE_OpAddInput: {
+    parameters: ["pointer", "pointer", "pointer"],
+    result: "void",
+  },
+  TFE_OpAddInputList: {
+    parameters: ["pointer", "buffer", "i32", "pointer"],
+    result: "void",
+  },
+  TFE_OpSetAttrString: {
+    parameters: ["pointer", "buffer", "buffer", "usize"],
+    result: "void",
+  },
+  TFE_OpSetAttrInt: {
+    parameters: ["pointer", "buffer", "i64"],
+    result: "void",
+  },
+  TFE_OpSetAttrFloat: {
+    parameters: ["pointer", "buffer", "f32"],
+    result: "void",
+  },
+  TFE_OpSetAttrBool: {
+    parameters: ["pointer", "buffer", "u8"],
+    result: "void",
+  },
+  TFE_OpSetAttrType: {
+    parameters: ["pointer", "buffer", "i32"],
+    result: "void",
+  },
   TFE_OpSetAttrShape: {
     parameters: ["pointer", "buffer", "buffer", "i32", "pointer"],
     result: "void",
   },
-  TFE_OpSetAttrIntList: { parameters: ["pointer", "buffer", "buffer", "i32"], result: "void" },
-  TFE_Execute: { parameters: ["pointer", "buffer", "buffer", "pointer"], result: "void" },
+  TFE_OpSetAttrIntList: {
+    parameters: ["pointer", "buffer", "buffer", "i32"],
+    result: "void",
+  },
+  TFE_Execute: {
+    parameters: ["pointer", "buffer", "buffer", "pointer"],
+    result: "void",
+  },
 
   TF_NewGraph: { parameters: [], result: "pointer" },
   TF_DeleteGraph: { parameters: ["pointer"], result: "void" },
-  TF_NewOperation: { parameters: ["pointer", "buffer", "buffer"], result: "pointer" },
-  TF_AddInput: { parameters: ["pointer", { struct: ["pointer", "i32"] }], result: "void" },
+  TF_NewOperation: {
+    parameters: ["pointer", "buffer", "buffer"],
+    result: "pointer",
+  },
+  TF_AddInput: {
+    parameters: ["pointer", { struct: ["pointer", "i32"] }],
+    result: "void",
+  },
   TF_AddInputList: { parameters: ["pointer", "buffer", "i32"], result: "void" },
-  TF_SetAttrString: { parameters: ["pointer", "buffer", "buffer", "usize"], result: "void" },
+  TF_SetAttrString: {
+    parameters: ["pointer", "buffer", "buffer", "usize"],
+    result: "void",
+  },
   TF_SetAttrInt: { parameters: ["pointer", "buffer", "i64"], result: "void" },
   TF_SetAttrFloat: { parameters: ["pointer", "buffer", "f32"], result: "void" },
   TF_SetAttrBool: { parameters: ["pointer", "buffer", "u8"], result: "void" },
   TF_SetAttrType: { parameters: ["pointer", "buffer", "i32"], result: "void" },
-  TF_SetAttrShape: { parameters: ["pointer", "buffer", "buffer", "i32"], result: "void" },
-  TF_SetAttrIntList: { parameters: ["pointer", "buffer", "buffer", "i32"], result: "void" },
-  TF_SetAttrTensor: { parameters: ["pointer", "buffer", "pointer", "pointer"], result: "void" },
+  TF_SetAttrShape: {
+    parameters: ["pointer", "buffer", "buffer", "i32"],
+    result: "void",
+  },
+  TF_SetAttrIntList: {
+    parameters: ["pointer", "buffer", "buffer", "i32"],
+    result: "void",
+  },
+  TF_SetAttrTensor: {
+    parameters: ["pointer", "buffer", "pointer", "pointer"],
+    result: "void",
+  },
   TF_FinishOperation: { parameters: ["pointer", "pointer"], result: "pointer" },
-  TF_OperationOutputType: { parameters: [{ struct: ["pointer", "i32"] }], result: "i32" },
+  TF_OperationOutputType: {
+    parameters: [{ struct: ["pointer", "i32"] }],
+    result: "i32",
+  },
   TF_GraphGetTensorNumDims: {
     parameters: ["pointer", { struct: ["pointer", "i32"] }, "pointer"],
     result: "i32",
   },
   TF_GraphGetTensorShape: {
-    parameters: ["pointer", { struct: ["pointer", "i32"] }, "buffer", "i32", "pointer"],
+    parameters: [
+      "pointer",
+      { struct: ["pointer", "i32"] },
+      "buffer",
+      "i32",
+      "pointer",
+    ],
     result: "void",
   },
   TF_GraphToFunction: {
@@ -100,8 +181,14 @@ export const symbols = {
     parameters: ["pointer", "buffer", "buffer", "usize", "pointer"],
     result: "void",
   },
-  TFE_ContextAddFunction: { parameters: ["pointer", "pointer", "pointer"], result: "void" },
-  TFE_ContextRemoveFunction: { parameters: ["pointer", "buffer", "pointer"], result: "void" },
+  TFE_ContextAddFunction: {
+    parameters: ["pointer", "pointer", "pointer"],
+    result: "void",
+  },
+  TFE_ContextRemoveFunction: {
+    parameters: ["pointer", "buffer", "pointer"],
+    result: "void",
+  },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** libtensorflow's functions, opened. */

@@ -25,16 +25,26 @@ export function allocateTensor(
       `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, not ${bytes.byteLength}`,
     );
   }
-  const tensor = library.TF_AllocateTensor(dtype, int64Bytes(shape), shape.length, BigInt(size));
+  const tensor = library.TF_AllocateTensor(
+    dtype,
+    int64Bytes(shape),
+    shape.length,
+    BigInt(size),
+  );
   if (tensor === null) {
-    throw new Error(`Out of memory: no ${size} bytes for a tensor of shape [${shape}]`);
+    throw new Error(
+      `Out of memory: no ${size} bytes for a tensor of shape [${shape}]`,
+    );
   }
   if (size > 0) tensorBytes(library, tensor).set(bytes);
   return tensor;
 }
 
 /** The bytes of a `TF_Tensor`, in place: valid until the tensor is deleted. */
-export function tensorBytes(library: LibTensorflow, tensor: Deno.PointerValue): Uint8Array {
+export function tensorBytes(
+  library: LibTensorflow,
+  tensor: Deno.PointerValue,
+): Uint8Array {
   const size = Number(library.TF_TensorByteSize(tensor));
   const data = library.TF_TensorData(tensor);
   if (size === 0 || data === null) return new Uint8Array(0);
@@ -44,7 +54,8 @@ export function tensorBytes(library: LibTensorflow, tensor: Deno.PointerValue): 
 function bytesOf(dtype: number, values: ArrayLike<number>): Uint8Array {
   const typed = dtype === DataType.float32 && !(values instanceof Float32Array)
     ? Float32Array.from(values)
-    : (dtype === DataType.bool || dtype === DataType.uint8) && !(values instanceof Uint8Array)
+    : (dtype === DataType.bool || dtype === DataType.uint8) &&
+        !(values instanceof Uint8Array)
     ? Uint8Array.from(values)
     : ArrayBuffer.isView(values)
     ? values

@@ -1,0 +1,338 @@
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import { tensorflow } from "./engine.ts";
+import type { AdamWState } from "../../lib/engine/adamw.ts";
+import type { PaddedBatch } from "../../lib/engine/batches.ts";
+import {
+  type Classifier,
+  logitsAt,
+  logitsOf,
+} from "../../lib/engine/classifier.ts";
+import { crossEntropy } from "../../lib/engine/ops/loss.ts";
+import {
+  initialParameters,
+  joinParameters,
+  parameterLayout,
+  splitParameters,
+} from "../../lib/engine/parameters.ts";
+import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { seededRandom } from "../../lib/engine/random.ts";
+import {
+  rankScale,
+  trainedRows,
+  type UpdateMode,
+} from "../../lib/engine/rank_vectors.ts";
+import { learningRateAt } from "../../lib/engine/schedule.ts";
+import type { StepDraw } from "../../lib/engine/step_inputs.ts";
+import {
+  type StepOptions,
+  trainingStep,
+} from "../../lib/engine/training_step.ts";
+import { loadEncoder } from "../../lib/engine/weights.ts";
+import {
+  assertClose,
+  fixture,
+  openReference,
+  type Reference,
+  referenceBatch,
+  referenceInput,
+} from "./reference.ts";
+
+/** Settings of fixtures/references.py. */
+const settings = JSON.parse(
+  Deno.readTextFileSync(fixture("references/training.json")),
+);
+const optimizer = {
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: settings.weight_decay,
+  clipNorm: settings.clip,
+};
+
+for (const architecture of ["roberta", "bert"] as const) {
+  Deno.test(`logitsAt() gives PEFT's logits at every rank in one pass, ${architecture}`, () => {
+    const reference = openReference(architecture);
+    const { classifier, values } = referenceClassifier(reference, "adapter");
+    const ranks = [1, 2, 3, 4];
+    const scale = tf.tensor2d(
+      ranks.flatMap((b) => [...rankScale(b, settings.alpha, 4)]),
+      [4, 4],
+    );
+    const logits = tf.tidy(() =>
+      logitsAt(
+        classifier,
+        tf.tensor1d(values),
+        referenceInput(reference, "padded"),
+        {
+          scale,
+          trained: tf.zeros([4]) as tf.Tensor1D,
+        },
+      ).dataSync()
+    );
+    const expected = ranks.flatMap((
+      b,
+    ) => [...reference.figures.floats(`lora.logits.rank${b}`)]);
+    assertClose(logits, expected, 1e-4, "logits");
+  });
+
+  Deno.test(`logitsOf() has PEFT's gradients, ${architecture}`, () => {
+    const reference = openReference(architecture);
+    const { classifier, values } = referenceClassifier(reference, "adapter");
+    const input = referenceInput(reference, "padded");
+    const labels = tf.tensor1d(
+      Float32Array.from(reference.figures.ints("labels2")),
+    );
+    tf.tidy(() => {
+      const { value, grads } = tf.valueAndGrads((...parts: tf.Tensor[]) =>
+        crossEntropy(
+          logitsOf(classifier, parts, input, ranksAt(4, "all", 4), undefined),
+          labels,
+        )
+      )(splitParameters(tf.tensor1d(values), classifier.layout));
+      assertClose(
+        value.dataSync(),
+        reference.figures.floats("lora.loss"),
+        1e-5,
+        "loss",
+      );
+      const expected = fromPeftTensors(
+        (name) => reference.figures.floats(`lora.gradient.${name}`),
+        classifier.layout,
+        architecture,
+      );
+      assertClose(joinParameters(grads).dataSync(), expected, 1e-5, "gradient");
+    });
+  });
+
+  for (const eager of [true, false]) {
+    Deno.test(`trainingStep() takes PyTorch's AdamW steps with accumulation, clip and schedule, ${architecture}, ${eager ? "eager" : "traced"}`, () => {
+      const reference = openReference(architecture);
+      const { classifier, values } = referenceClassifier(reference, "adapter");
+      const batches = [batchRows(reference, 0, 2), batchRows(reference, 2, 4)];
+      const step = trainingStep(classifier, {
+        alpha: settings.alpha,
+        mode: "all",
+        optimizer,
+        dropout: false,
+        eager,
+      });
+      const schedule = {
+        learningRate: settings.learning_rate,
+        steps: settings.total_steps,
+        warmupRatio: settings.warmup_steps / settings.total_steps,
+      };
+      const losses: number[] = [];
+      let state = startState(values);
+      for (let i = 0; i < 5; i++) {
+        const learningRate = learningRateAt(i, schedule);
+        assertClose(
+          [learningRate],
+          [reference.figures.floats("steps.lr")[i]!],
+          1e-8,
+          "lr",
+        );
+        const result = step(
+          state,
+          batches,
+          draw(i, settings.rank, learningRate, settings.rank),
+        );
+        losses.push(result.loss.dataSync()[0]!);
+        tf.dispose([...Object.values(state), result.loss]);
+        state = result.state;
+      }
+      assertClose(
+        losses,
+        reference.figures.floats("steps.loss"),
+        1e-4,
+        "losses",
+      );
+      const expected = referenceClassifier(reference, "steps.adapter").values;
+      // AdamW divides by the root of tiny squares, which magnifies rounding.
+      assertClose(
+        state.values.dataSync(),
+        expected,
+        2e-4,
+        "values after 5 steps",
+      );
+      tf.dispose(Object.values(state));
+      step.dispose();
+    });
+  }
+}
+
+Deno.test("trainingStep() traced equals eager bit for bit, with dropout, at changing ranks", () => {
+  const [eager, traced] = [true, false].map((eager) =>
+    trainTiny({ mode: "all", dropout: true, eager }, [3, 1, 8, 5])
+  ) as [Float32Array, Float32Array];
+  assert.deepEqual(eager, traced);
+});
+
+Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", () => {
+  const dylora = trainTiny({ mode: "all" }, [1, 1, 1], 1);
+  for (const mode of ["frozen", "frozen-strict"] as const) {
+    assertClose(trainTiny({ mode }, [1, 1, 1], 1), dylora, 1e-6, mode);
+  }
+});
+
+Deno.test("trainingStep() in mode frozen-strict leaves every row but the drawn one bit-identical", () => {
+  const before = trainTiny({ mode: "frozen-strict" }, [2, 6]);
+  const after = trainTiny({ mode: "frozen-strict" }, [2, 6, 3]);
+  assert.deepEqual(changedRows(before, after), [2]);
+});
+
+Deno.test("trainingStep() in mode frozen moves rows that momentum and decay move", () => {
+  const before = trainTiny({ mode: "frozen" }, [2, 6]);
+  const after = trainTiny({ mode: "frozen" }, [2, 6, 3]);
+  // All rows of A decay; rows 2 and 6 have momentum as well.
+  assert.deepEqual(changedRows(before, after), [0, 1, 2, 3, 4, 5, 6, 7]);
+});
+
+Deno.test("trainingStep() keeps the number of tensors flat over 1,000 steps", () => {
+  const { classifier, start, batch } = tinyTraining(8);
+  const step = trainingStep(classifier, stepOptions({ dropout: true }));
+  let state = startState(start);
+  const counts: string[] = [];
+  const memory: number[] = [];
+  for (let i = 0; i < 1000; i++) {
+    const result = step(state, [batch], draw(i, 1 + i % 8, 1e-3));
+    tf.dispose([...Object.values(state), result.loss]);
+    state = result.state;
+    if (i % 100 === 99) {
+      counts.push(
+        `${tensorflow.binding.getNumOfTensors()} ${tf.memory().numTensors}`,
+      );
+      memory.push(Deno.memoryUsage().rss / 2 ** 20);
+    }
+  }
+  tf.dispose(Object.values(state));
+  step.dispose();
+  assert.equal(new Set(counts).size, 1, `tensor counts ${counts}`);
+  const growth = memory.at(-1)! - memory[4]!;
+  assert.ok(
+    growth < 32,
+    `resident memory grew by ${growth} MiB over 500 steps`,
+  );
+});
+
+function stepOptions(options: Partial<StepOptions>): StepOptions {
+  return { alpha: 16, mode: "all", optimizer, dropout: false, ...options };
+}
+
+function trainTiny(
+  options: Partial<StepOptions>,
+  ranks: readonly number[],
+  maxRank = 8,
+) {
+  const { classifier, start, batch } = tinyTraining(maxRank);
+  const step = trainingStep(classifier, stepOptions(options));
+  const rowSteps = Array<number>(maxRank).fill(0);
+  let state = startState(start);
+  ranks.forEach((rank, i) => {
+    rowSteps[rank - 1]!++;
+    const result = step(state, [batch], { ...draw(i, rank, 1e-2), rowSteps });
+    tf.dispose([...Object.values(state), result.loss]);
+    state = result.state;
+  });
+  const values = state.values.dataSync().slice() as Float32Array;
+  tf.dispose(Object.values(state));
+  step.dispose();
+  return values;
+}
+
+/** Rows of layer 0's query A that differ. */
+function changedRows(before: Float32Array, after: Float32Array): number[] {
+  const { hidden } = openReference("roberta").config;
+  return Array.from({ length: 8 }, (_, row) => row).filter((row) => {
+    const range = [row * hidden, (row + 1) * hidden] as const;
+    return before.slice(...range).some((value, i) =>
+      value !== after.slice(...range)[i]
+    );
+  });
+}
+
+function tinyTraining(maxRank: number) {
+  const reference = openReference("roberta");
+  const { config, model } = reference;
+  const layout = parameterLayout(config, maxRank, 2);
+  return {
+    classifier: {
+      config,
+      weights: loadEncoder(model, config, { pooledLast: true }),
+      layout,
+    },
+    start: initialParameters(layout, undefined, seededRandom(0, "init")),
+    batch: batchRows(reference, 0, 4),
+  };
+}
+
+function referenceClassifier(
+  { config, model, figures }: Reference,
+  prefix: string,
+): { classifier: Classifier; values: Float32Array } {
+  const layout = parameterLayout(config, settings.rank, 2);
+  return {
+    classifier: {
+      config,
+      weights: loadEncoder(model, config, { pooledLast: true }),
+      layout,
+    },
+    values: fromPeftTensors(
+      (name) => figures.floats(`${prefix}.${name}`),
+      layout,
+      config.architecture,
+    ),
+  };
+}
+
+function batchRows(
+  reference: Reference,
+  from: number,
+  to: number,
+): PaddedBatch {
+  const { shape: [, seq], ids, positions, types, mask } = referenceBatch(
+    reference,
+    "padded",
+  );
+  const rows = <T extends Int32Array | Float32Array>(values: T) =>
+    values.slice(from * seq, to * seq) as T;
+  return {
+    shape: [to - from, seq],
+    ids: rows(ids),
+    positions: rows(positions),
+    types: rows(types),
+    mask: rows(mask!),
+    labels: Float32Array.from(reference.figures.ints("labels2")).slice(
+      from,
+      to,
+    ),
+    tokens: (to - from) * seq,
+  };
+}
+
+function startState(values: Float32Array): AdamWState {
+  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
+  return { values: tf.tensor1d(values), moment1: zeros(), moment2: zeros() };
+}
+
+function ranksAt(rank: number, mode: UpdateMode, maxRank: number) {
+  return {
+    scale: tf.tensor2d(rankScale(rank, settings.alpha, maxRank), [1, maxRank]),
+    trained: tf.tensor1d(trainedRows(rank, mode, maxRank)),
+  };
+}
+
+function draw(
+  step: number,
+  rank: number,
+  learningRate: number,
+  maxRank = 8,
+): StepDraw {
+  return {
+    step,
+    rank,
+    learningRate,
+    seed: 7,
+    rowSteps: Array<number>(maxRank).fill(step + 1),
+  };
+}
