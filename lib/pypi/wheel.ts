@@ -88,18 +88,27 @@ async function unpackEntry(
   });
   const hash = createHash("sha256");
   let bytes = 0;
-  await entry.getData(
-    new WritableStream<Uint8Array>({
-      async write(chunk) {
+  let failure: unknown;
+  const output = new WritableStream<Uint8Array>({
+    async write(chunk) {
+      try {
         hash.update(chunk);
         for (let done = 0; done < chunk.length;) {
           done += await file.write(chunk.subarray(done));
         }
         onBytes(bytes += chunk.length);
-      },
-    }),
-    { checkSignature: true },
-  );
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
+    },
+  });
+  try {
+    await entry.getData(output, { checkSignature: true });
+  } catch (error) {
+    // The last chunk's failure reaches zip.js as a closed stream only.
+    throw failure ?? error;
+  }
   await file.sync();
   return { path: entry.filename, bytes, sha256: hash.digest("hex") };
 }

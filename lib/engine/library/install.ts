@@ -1,11 +1,11 @@
-import { statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { downloadWheel } from "../../pypi/download.ts";
 import { explainFileError, InstallError } from "../../pypi/install_error.ts";
-import { findPip } from "../../pypi/pip.ts";
+import { findPip, type Pip } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { parseWheelName } from "../../pypi/wheel_name.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./build.ts";
+import { checkSpace } from "./disk_space.ts";
 import { takeLock } from "./lock.ts";
 import { machineOf } from "./machine_of.ts";
 import { isInstalled, writeMarker } from "./marker.ts";
@@ -13,7 +13,7 @@ import { isInstalled, writeMarker } from "./marker.ts";
 /** What an installation is at. `total` is in bytes; a step without one is only named. */
 export interface InstallProgress {
   readonly step: "wait" | "download" | "unpack" | "check";
-  /** What the step is about: `tensorflow-cpu 2.21.0`. */
+  /** What the step is about: `tensorflow-cpu 2.21.0`; for `wait`, whom it waits for. */
   readonly subject: string;
   readonly done: number;
   readonly total: number;
@@ -22,6 +22,8 @@ export interface InstallProgress {
 export interface InstallOptions {
   readonly onProgress?: ((progress: InstallProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Found on PATH if left out. */
+  readonly pip?: Pip;
   /** Loads the library once before it is kept; throws if it cannot be used. */
   readonly verify?: ((folder: string) => Promise<void>) | undefined;
 }
@@ -39,32 +41,29 @@ export interface InstallOptions {
 export async function installLibrary(
   build: LibraryBuild,
   cache: string,
-  { onProgress, signal, verify }: InstallOptions = {},
+  options: InstallOptions = {},
 ): Promise<string> {
   const folder = join(cache, folderName(build));
   if (isInstalled(folder, build)) return folder;
-  const report = onProgress ?? (() => {});
+  const report = options.onProgress ?? (() => {});
   try {
     await Deno.mkdir(cache, { recursive: true });
-    using _lock = await takeLock(`${folder}.lock`, () =>
-      report({
-        step: "wait",
-        subject: "another process that installs the library",
-        done: 0,
-        total: 0,
-      }), signal);
+    using _lock = await takeLock(
+      `${folder}.lock`,
+      () =>
+        report({ step: "wait", subject: "another process", done: 0, total: 0 }),
+      options.signal,
+    );
     await removeLeftovers(folder);
     if (isInstalled(folder, build)) return folder;
     await checkSpace(build, cache);
-    const staging = await Deno.makeTempDir({
-      dir: cache,
-      prefix: `${folderName(build)}.part-`,
-    });
+    const staging = `${folder}.part-${Deno.pid}`;
+    await Deno.mkdir(staging);
     try {
-      const files = await fetchFiles(build, staging, report, signal);
+      const files = await fetchFiles(build, staging, report, options);
       await checkMachine(build, staging);
       report({ step: "check", subject: "the library", done: 0, total: 0 });
-      await verify?.(staging);
+      await options.verify?.(staging);
       await writeMarker(staging, {
         version: build.version,
         wheels: build.wheels.map(({ file, sha256 }) => ({ file, sha256 })),
@@ -84,9 +83,9 @@ async function fetchFiles(
   build: LibraryBuild,
   staging: string,
   report: (progress: InstallProgress) => void,
-  signal: AbortSignal | undefined,
+  { signal, pip }: InstallOptions,
 ): Promise<UnpackedFile[]> {
-  const pip = await findPip();
+  const found = pip ?? await findPip();
   const files: UnpackedFile[] = [];
   for (const [i, wheel] of build.wheels.entries()) {
     const { name, version } = parseWheelName(wheel.file);
@@ -98,7 +97,7 @@ async function fetchFiles(
       { name, version, sha256: wheel.sha256, file: wheel.file },
       downloads,
       {
-        pip,
+        pip: found,
         signal,
         onBytes: (bytes) =>
           report({
@@ -120,34 +119,6 @@ async function fetchFiles(
     await Deno.remove(downloads, { recursive: true });
   }
   return files;
-}
-
-/** Refuses an installation that would fill the disk. */
-async function checkSpace(build: LibraryBuild, cache: string): Promise<void> {
-  let needed = 0;
-  let unpacked = 0;
-  for (const { bytes, unpacked: size } of build.wheels) {
-    // pip copies a finished download once more.
-    needed = Math.max(needed, unpacked + 2 * bytes, unpacked + bytes + size);
-    unpacked += size;
-  }
-  const { bavail, bsize } = await statfs(cache);
-  const free = bavail * bsize;
-  if (free < needed) {
-    throw new InstallError(
-      "disk-full",
-      `The library needs ${
-        megabytes(needed)
-      } MB of disk while it is installed, and the disk that holds "${cache}" has ${
-        megabytes(free)
-      } MB free`,
-      "Free some space, or name a folder on another disk in DYLORA_CACHE",
-    );
-  }
-}
-
-function megabytes(bytes: number): number {
-  return Math.ceil(bytes / 1e6);
 }
 
 async function checkMachine(

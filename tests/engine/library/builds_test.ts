@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import {
+  folderName,
+  isNeeded,
+  TENSORFLOW_VERSION,
+} from "../../../lib/engine/library/build.ts";
+import { builds } from "../../../lib/engine/library/builds.ts";
+import { TFJS_VERSION } from "../../../lib/engine/library/choose_tfjs.ts";
+import { buildFor } from "../../../lib/engine/library/platform.ts";
+import { parseWheelName } from "../../../lib/pypi/wheel_name.ts";
+
+Deno.test("builds are pinned: every wheel has a name, a hash and sizes", () => {
+  for (const build of builds) {
+    const [library, ...cuda] = build.wheels.map(({ file }) =>
+      parseWheelName(file)
+    );
+    assert.match(library!.name, /^tensorflow(-cpu)?$/);
+    assert.equal(library!.version, TENSORFLOW_VERSION);
+    assert.equal(cuda.length, build.device === "cuda" ? 12 : 0);
+    for (const { name } of cuda) assert.match(name, /^nvidia-[a-z-]+-cu12$/);
+    for (const wheel of build.wheels) {
+      assert.match(wheel.sha256, /^[0-9a-f]{64}$/);
+      assert.ok(wheel.bytes > 1e6 && wheel.unpacked > 5e5, wheel.file);
+    }
+  }
+  const names = builds.map(folderName);
+  assert.equal(new Set(names).size, names.length);
+  assert.ok(names.includes("libtensorflow-2.21.0-linux-x86_64-cpu"));
+});
+
+Deno.test("isNeeded() takes libraries, CUDA's compiler and licences, and nothing else", () => {
+  const build = buildFor("x86_64-unknown-linux-gnu", "cuda");
+  const needed = [
+    "tensorflow/libtensorflow_cc.so.2",
+    "tensorflow/THIRD_PARTY_NOTICES.txt",
+    "nvidia/cublas/lib/libcublasLt.so.12",
+    "nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.9",
+    "nvidia/cuda_nvcc/bin/ptxas",
+    "nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc",
+    "nvidia_nccl_cu12-2.32.3.dist-info/licenses/License.txt",
+  ];
+  const others = [
+    "tensorflow/python/_pywrap_tensorflow_internal.so",
+    "tensorflow/libtensorflow_cc.2.dylib",
+    "nvidia/cublas/include/cublas.h",
+    "nvidia/cuda_runtime/lib/libcudart_static.a",
+    "nvidia/cublas/__init__.py",
+    "nvidia_nccl_cu12-2.32.3.dist-info/RECORD",
+  ];
+  assert.deepEqual(needed.filter((path) => !isNeeded(build, path)), []);
+  assert.deepEqual(others.filter((path) => isNeeded(build, path)), []);
+});
+
+Deno.test("TFJS_VERSION is the release that the project imports", async () => {
+  const { imports } = JSON.parse(
+    await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)),
+  );
+  for (
+    const name of [
+      "tfjs",
+      "tfjs-core",
+      "tfjs-backend-wasm",
+      "tfjs-backend-webgpu",
+    ]
+  ) {
+    assert.equal(
+      imports[`@tensorflow/${name}`],
+      `npm:@tensorflow/${name}@${TFJS_VERSION}`,
+    );
+  }
+});

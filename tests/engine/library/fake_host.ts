@@ -1,0 +1,27 @@
+import type { Host } from "../../../lib/engine/library/host.ts";
+import type { WebgpuAdapter } from "../../../lib/engine/backends/webgpu_adapter.ts";
+
+/** A machine that is described instead of looked at: Linux x86-64, nothing else. */
+export function fakeHost(
+  { target = "x86_64-unknown-linux-gnu", env = {}, files = {}, adapter }: {
+    target?: string;
+    env?: Record<string, string>;
+    files?: Record<string, string>;
+    adapter?: WebgpuAdapter;
+  } = {},
+): Host {
+  return {
+    target,
+    env: (name) => ({ HOME: "/home/u", ...env })[name],
+    exists: (path) => path in files,
+    read: (path) => files[path],
+    webgpuAdapter: () => Promise.resolve(adapter),
+  };
+}
+
+/** Files of an NVIDIA driver, kernel's side and user's side. */
+export const DRIVER = {
+  "/proc/driver/nvidia/version":
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version:  gcc version 12.2.0\n",
+};
+export const LIBCUDA = { "/usr/lib/x86_64-linux-gnu/libcuda.so.1": "" };

@@ -1,0 +1,10 @@
+import { installLibrary } from "../../../lib/engine/library/install.ts";
+
+/** Installs in a process of its own: `install_process.ts BUILD CACHE PYTHON`. */
+const [build, cache, python] = Deno.args as [string, string, string];
+const steps: string[] = [];
+await installLibrary(JSON.parse(build), cache, {
+  pip: { python, version: "real" },
+  onProgress: ({ step }) => steps.push(step),
+});
+console.log(JSON.stringify(steps));

@@ -1,0 +1,309 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { LibraryBuild } from "../../../lib/engine/library/build.ts";
+import {
+  installLibrary,
+  type InstallOptions,
+} from "../../../lib/engine/library/install.ts";
+import {
+  InstallError,
+  type InstallErrorCode,
+} from "../../../lib/pypi/install_error.ts";
+import { fakePython } from "../../pypi/fake_python.ts";
+import { ELF_S390X, smallBuild } from "./small_build.ts";
+
+const FOLDER = "libtensorflow-2.21.0-linux-x86_64-cpu";
+/** All that a failed installation may leave. */
+const CLEAN = [`${FOLDER}.lock`];
+
+/** Names in a folder; below it with `deep`. */
+function list(folder: string, deep = false): string[] {
+  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) =>
+    deep && isDirectory
+      ? list(join(folder, name), true).map((path) => `${name}/${path}`)
+      : [name]
+  ).sort();
+}
+
+function test(name: string, fn: (folder: string) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: Deno.build.os === "windows",
+    fn: async () => {
+      const folder = await Deno.makeTempDir();
+      try {
+        await fn(folder);
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    },
+  });
+}
+
+async function failure(
+  build: LibraryBuild,
+  cache: string,
+  code: InstallErrorCode,
+  options: InstallOptions,
+): Promise<InstallError> {
+  try {
+    await installLibrary(build, cache, options);
+  } catch (error) {
+    assert.ok(error instanceof InstallError, String(error));
+    assert.equal(error.code, code);
+    return error;
+  }
+  assert.fail("The installation should have failed");
+}
+
+test("installLibrary() lays out the library once, with its licences and a record", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "deep/cache");
+  const steps = new Set<string>();
+  const installed = await installLibrary(build, cache, {
+    pip,
+    onProgress: ({ step, subject }) => steps.add(`${step} ${subject}`),
+    verify: async (staging) => {
+      assert.deepEqual(list(cache), [
+        `${FOLDER}.lock`,
+        `${FOLDER}.part-${Deno.pid}`,
+      ]);
+      await Deno.stat(join(staging, "tensorflow/libtensorflow_cc.so.2"));
+    },
+  });
+  assert.equal(installed, join(cache, FOLDER));
+  assert.deepEqual(list(cache, true), [
+    `${FOLDER}.lock`,
+    `${FOLDER}/installed.json`,
+    `${FOLDER}/tensorflow/THIRD_PARTY_NOTICES.txt`,
+    `${FOLDER}/tensorflow/libtensorflow_cc.so.2`,
+    `${FOLDER}/tensorflow/libtensorflow_framework.so.2`,
+  ]);
+  assert.ok(steps.has("unpack tensorflow 2.21.0"), [...steps].join());
+  assert.ok(steps.has("check the library"));
+  // Nothing is asked of pip again.
+  const broken = { python: "/nonexistent", version: "24.0" };
+  assert.equal(await installLibrary(build, cache, { pip: broken }), installed);
+});
+
+test("installLibrary() puts CUDA's libraries where libtensorflow looks for them", async (folder) => {
+  const { build, pip } = await smallBuild(folder, { device: "cuda" });
+  const installed = await installLibrary(build, folder, { pip });
+  assert.equal(
+    installed,
+    join(folder, "libtensorflow-2.21.0-linux-x86_64-cuda"),
+  );
+  assert.deepEqual(list(installed, true), [
+    "installed.json",
+    "nvidia/cublas/lib/libcublas.so.12",
+    "nvidia/cublas/lib/libcublasLt.so.12",
+    "nvidia/cuda_nvcc/bin/ptxas",
+    "nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc",
+    "tensorflow/THIRD_PARTY_NOTICES.txt",
+    "tensorflow/libtensorflow_cc.so.2",
+    "tensorflow/libtensorflow_framework.so.2",
+  ]);
+  const { mode } = await Deno.stat(
+    join(installed, "nvidia/cuda_nvcc/bin/ptxas"),
+  );
+  assert.notEqual(mode! & 0o100, 0);
+});
+
+test("installLibrary() makes a damaged installation anew", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const library = join(
+    await installLibrary(build, cache, { pip }),
+    "tensorflow/libtensorflow_cc.so.2",
+  );
+  const { size } = await Deno.stat(library);
+  await Deno.truncate(library, 10);
+  await installLibrary(build, cache, { pip });
+  assert.equal((await Deno.stat(library)).size, size);
+  await Deno.writeTextFile(join(cache, FOLDER, "installed.json"), "{");
+  await installLibrary(build, cache, { pip });
+  assert.deepEqual(list(cache), [FOLDER, `${FOLDER}.lock`]);
+});
+
+test("installLibrary() leaves nothing behind when a step fails", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const [wheel] = build.wheels;
+  const wrong = { ...build, wheels: [{ ...wheel!, sha256: "0".repeat(64) }] };
+  await failure(wrong, cache, "wrong-hash", { pip });
+  assert.deepEqual(list(cache), CLEAN);
+
+  const other = await smallBuild(join(folder, "other"), { header: ELF_S390X });
+  const machine = await failure(other.build, cache, "not-loadable", {
+    pip: other.pip,
+  });
+  assert.match(
+    machine.message,
+    /"libtensorflow_framework.so.2" is made for .*, not for x86_64/,
+  );
+  assert.deepEqual(list(cache), CLEAN);
+
+  const cannotLoad = new InstallError(
+    "not-loadable",
+    "It cannot be loaded",
+    "Remedy",
+  );
+  await failure(build, cache, "not-loadable", {
+    pip,
+    verify: () => Promise.reject(cannotLoad),
+  });
+  assert.deepEqual(list(cache), CLEAN);
+});
+
+test("installLibrary() stops a download that is interrupted and cleans up", async (folder) => {
+  const { build } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const python = await fakePython(
+    `${folder}/slow`,
+    'echo x > "$TMPDIR/part"; exec sleep 60',
+  );
+  const controller = new AbortController();
+  await failure(build, cache, "interrupted", {
+    pip: { python, version: "24.0" },
+    signal: controller.signal,
+    onProgress: ({ done }) => done > 0 && controller.abort(),
+  });
+  assert.deepEqual(list(cache), CLEAN);
+});
+
+test("installLibrary() installs once when two processes ask at the same time", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const counted = await fakePython(
+    `${folder}/counted`,
+    `echo run >> ${folder}/runs; sleep 1; exec ${pip.python} "$@"`,
+  );
+  const results = await Promise.all(
+    [1, 2].map(() => installProcess(build, cache, counted).output()),
+  );
+  for (const { success, stderr } of results) {
+    assert.ok(success, new TextDecoder().decode(stderr));
+  }
+  assert.equal(await Deno.readTextFile(`${folder}/runs`), "run\n");
+  const steps = results.map(({ stdout }) =>
+    JSON.parse(new TextDecoder().decode(stdout))[0]
+  ).sort();
+  assert.deepEqual(steps, ["download", "wait"]);
+});
+
+test("installLibrary() clears away what a killed installation left", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const hanging = await fakePython(
+    `${folder}/hanging`,
+    `echo $$ > ${folder}/pid; exec sleep 60`,
+  );
+  const child = installProcess(build, cache, hanging).spawn();
+  while (!list(folder).includes("pid")) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  child.kill("SIGKILL");
+  await child.output();
+  assert.match(list(cache).join(), /\.part-/);
+  Deno.kill(Number(await Deno.readTextFile(`${folder}/pid`)), "SIGKILL");
+
+  await installLibrary(build, cache, { pip });
+  assert.deepEqual(list(cache), [FOLDER, `${FOLDER}.lock`]);
+});
+
+test("installLibrary() refuses a cache that cannot be written", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  await Deno.writeTextFile(join(folder, "file"), "");
+  const error = await failure(
+    build,
+    join(folder, "file/cache"),
+    "not-writable",
+    { pip },
+  );
+  assert.match(error.remedy, /DYLORA_CACHE/);
+});
+
+test("installLibrary() refuses beforehand to fill the disk", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const [wheel] = build.wheels;
+  const huge = { ...build, wheels: [{ ...wheel!, bytes: 1e15 }] };
+  const error = await failure(huge, join(folder, "cache"), "disk-full", {
+    pip,
+  });
+  assert.match(
+    error.problem,
+    /^The library needs 2000000000 MB of disk while it is installed, and/,
+  );
+  assert.deepEqual(list(join(folder, "cache")), CLEAN);
+});
+
+/** Runs `use` with a disk of 16 kB; gives false where the user may not mount one. */
+async function withSmallDisk(
+  use: (path: string) => Promise<void>,
+): Promise<boolean> {
+  if (Deno.build.os !== "linux" || Deno.uid() !== 0) return false;
+  const path = await Deno.makeTempDir();
+  const run = (command: string, ...args: string[]) =>
+    new Deno.Command(command, { args }).output();
+  try {
+    const mount = await run(
+      "mount",
+      "-t",
+      "tmpfs",
+      "-o",
+      "size=16k",
+      "tmpfs",
+      path,
+    );
+    if (!mount.success) return false;
+    try {
+      await use(path);
+    } finally {
+      await run("umount", path);
+    }
+    return true;
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+Deno.test({
+  name: "installLibrary() explains a disk that fills up on the way",
+  ignore: !await withSmallDisk(() => Promise.resolve()),
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    const { build, pip } = await smallBuild(folder);
+    const wheels = build.wheels.map((wheel) => ({
+      ...wheel,
+      bytes: 1,
+      unpacked: 1,
+    }));
+    await withSmallDisk(async (path) => {
+      await failure({ ...build, wheels }, path, "disk-full", { pip });
+      assert.deepEqual(list(path), CLEAN);
+    });
+    await Deno.remove(folder, { recursive: true });
+  },
+});
+
+function installProcess(
+  build: LibraryBuild,
+  cache: string,
+  python: string,
+): Deno.Command {
+  const script = new URL("install_process.ts", import.meta.url).href;
+  return new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--quiet",
+      script,
+      JSON.stringify(build),
+      cache,
+      python,
+    ],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}

@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { InstallError } from "../../../lib/pypi/install_error.ts";
+import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
+
+const GPU = { name: "A GPU", software: false };
+const LAVAPIPE = { name: "llvmpipe", software: true };
+const WINDOWS = "x86_64-pc-windows-msvc";
+
+Deno.test("selectEngine() takes tensorflow for auto where it is made for the platform", async () => {
+  const { prepare: _, ...choice } = await selectEngine("auto", fakeHost());
+  assert.deepEqual(choice, {
+    engine: "tensorflow",
+    device: "cpu",
+    reason: "libtensorflow on the CPU: no NVIDIA driver is found",
+    identity: "tensorflow 2.21.0 linux-x86_64 cpu",
+    library:
+      "/home/u/.cache/dylora/libtensorflow-2.21.0-linux-x86_64-cpu/tensorflow",
+    flags: ["--allow-ffi"],
+    read: ["/home/u/.cache/dylora/libtensorflow-2.21.0-linux-x86_64-cpu"],
+    env: {},
+  });
+  const identities = await Promise.all(
+    ["aarch64-unknown-linux-gnu", "aarch64-apple-darwin"].map(async (target) =>
+      (await selectEngine("auto", fakeHost({ target }))).identity
+    ),
+  );
+  assert.deepEqual(identities, [
+    "tensorflow 2.21.0 linux-aarch64 cpu",
+    "tensorflow 2.21.0 macos-arm64 cpu",
+  ]);
+});
+
+Deno.test("selectEngine() takes the CUDA build where there is an NVIDIA driver", async () => {
+  const env = { CUDA_VISIBLE_DEVICES: "1", XLA_FLAGS: "not handed on" };
+  const files = { ...DRIVER, ...LIBCUDA };
+  const choice = await selectEngine("auto", fakeHost({ files, env }));
+  assert.equal(choice.device, "gpu");
+  assert.equal(choice.identity, "tensorflow 2.21.0 linux-x86_64 cuda");
+  assert.equal(
+    choice.reason,
+    "libtensorflow on the GPU: NVIDIA driver 550 is found",
+  );
+  assert.deepEqual(Object.keys(choice.env), [
+    "CUDA_CACHE_PATH",
+    "CUDA_CACHE_MAXSIZE",
+    "CUDA_VISIBLE_DEVICES",
+  ]);
+  const hidden = await selectEngine(
+    "auto",
+    fakeHost({ files, env: { CUDA_VISIBLE_DEVICES: "-1" } }),
+  );
+  assert.equal(hidden.identity, "tensorflow 2.21.0 linux-x86_64 cpu");
+  const arm = await selectEngine(
+    "auto",
+    fakeHost({ target: "aarch64-unknown-linux-gnu", files }),
+  );
+  assert.match(arm.reason, /on the CPU: CUDA is used on Linux x86-64 only/);
+});
+
+Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", async () => {
+  const gpu = await selectEngine(
+    "auto",
+    fakeHost({ target: WINDOWS, adapter: GPU }),
+  );
+  assert.equal(gpu.engine, "webgpu");
+  assert.match(
+    gpu.reason,
+    /^WebGPU on A GPU; not tensorflow: Windows has no libtensorflow/,
+  );
+  const software = await selectEngine(
+    "auto",
+    fakeHost({ target: WINDOWS, adapter: LAVAPIPE }),
+  );
+  assert.equal(software.engine, "wasm");
+  assert.match(
+    software.reason,
+    /not webgpu: The only WebGPU adapter, llvmpipe, is software/,
+  );
+  const none = await selectEngine(
+    "auto",
+    fakeHost({ target: "x86_64-apple-darwin" }),
+  );
+  assert.equal(none.identity, "wasm tfjs 4.22.0");
+  assert.match(
+    none.reason,
+    /Macs with Intel processors; not webgpu: No WebGPU adapter is found$/,
+  );
+});
+
+Deno.test("selectEngine() refuses a requested engine that cannot run here", async () => {
+  const unsupported = (remedy: RegExp) => (error: unknown) =>
+    error instanceof InstallError && error.code === "unsupported" &&
+    remedy.test(error.remedy);
+  for (
+    const target of [
+      WINDOWS,
+      "x86_64-apple-darwin",
+      "x86_64-unknown-linux-musl",
+      "riscv64-unknown-linux-gnu",
+    ]
+  ) {
+    await assert.rejects(
+      selectEngine("tensorflow", fakeHost({ target })),
+      unsupported(/--engine wasm/),
+    );
+  }
+  await assert.rejects(
+    selectEngine("webgpu", fakeHost()),
+    unsupported(/Vulkan driver/),
+  );
+});
+
+Deno.test("selectEngine() takes a software adapter only if webgpu is asked for by name", async () => {
+  const { identity, device } = await selectEngine(
+    "webgpu",
+    fakeHost({ adapter: LAVAPIPE }),
+  );
+  assert.equal(identity, "webgpu tfjs 4.22.0 llvmpipe");
+  assert.equal(device, "cpu");
+});
+
+Deno.test("prepare() gives auto the next engine when the library cannot be installed, and fails otherwise", async () => {
+  // The cache would lie below a file.
+  const file = await Deno.makeTempFile();
+  const host = fakeHost({ env: { DYLORA_CACHE: `${file}/cache` } });
+  const next = await (await selectEngine("auto", host)).prepare();
+  assert.equal(next.engine, "wasm");
+  assert.match(next.reason, /not tensorflow: Cannot write to ".*cache"/);
+  const asked = await selectEngine("tensorflow", host);
+  await assert.rejects(
+    asked.prepare(),
+    (error) => error instanceof InstallError && error.code === "not-writable",
+  );
+  await Deno.remove(file);
+});
+
+Deno.test("prepare() does not go on to another engine when it is interrupted", async () => {
+  const folder = await Deno.makeTempDir();
+  const choice = await selectEngine(
+    "auto",
+    fakeHost({ env: { DYLORA_CACHE: folder } }),
+  );
+  await assert.rejects(
+    choice.prepare({ signal: AbortSignal.abort() }),
+    (error) => error instanceof InstallError && error.code === "interrupted",
+  );
+  await Deno.remove(folder, { recursive: true });
+});

@@ -1,0 +1,28 @@
+import { join } from "node:path";
+import { findPip, type Pip } from "../../lib/pypi/pip.ts";
+
+/** A program named `python3` in a folder of its own, made of lines of shell. */
+export async function fakePython(
+  folder: string,
+  script: string,
+): Promise<string> {
+  await Deno.mkdir(folder, { recursive: true });
+  const path = join(folder, "python3");
+  await Deno.writeTextFile(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  return path;
+}
+
+let real: Promise<Pip> | undefined;
+
+/** The real pip, with other settings: `{ PIP_NO_INDEX: "1" }`. */
+export async function pipWith(
+  folder: string,
+  settings: Readonly<Record<string, string>>,
+): Promise<Pip> {
+  const { python, version } = await (real ??= findPip());
+  const lines = Object.entries(settings).map(([name, value]) =>
+    `export ${name}='${value}'`
+  );
+  const script = [...lines, `exec ${python} "$@"`].join("\n");
+  return { python: await fakePython(folder, script), version };
+}

@@ -1,0 +1,40 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
+import { parseWheelName } from "../../lib/pypi/wheel_name.ts";
+
+/** Writes a wheel that pip accepts, holding these texts. */
+export async function makeWheel(
+  folder: string,
+  file: string,
+  members: Readonly<Record<string, string>>,
+  executable: readonly string[] = [],
+): Promise<{ path: string; sha256: string; bytes: number }> {
+  const { name, version, python, abi, platforms } = parseWheelName(file);
+  const info = `${name.replaceAll("-", "_")}-${version}.dist-info`;
+  const zip = new ZipWriter(new Uint8ArrayWriter(), { useWebWorkers: false });
+  const all = {
+    ...members,
+    [`${info}/METADATA`]:
+      `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`,
+    [`${info}/WHEEL`]: `Wheel-Version: 1.0\nRoot-Is-Purelib: false\n${
+      platforms.map((platform) => `Tag: ${python}-${abi}-${platform}\n`).join(
+        "",
+      )
+    }`,
+    [`${info}/RECORD`]: "",
+  };
+  for (const [path, text] of Object.entries(all)) {
+    await zip.add(path, new TextReader(text), {
+      unixMode: executable.includes(path) ? 0o100755 : 0o100644,
+    });
+  }
+  const bytes = await zip.close();
+  const path = join(folder, file);
+  await Deno.writeFile(path, bytes);
+  return {
+    path,
+    sha256: createHash("sha256").update(bytes).digest("hex"),
+    bytes: bytes.length,
+  };
+}
