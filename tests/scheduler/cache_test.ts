@@ -1,0 +1,265 @@
+import assert from "node:assert/strict";
+import type { Manifest } from "../../lib/store/manifest.ts";
+import { writeSealed } from "../../lib/store/sealed.ts";
+import { Store } from "../../lib/store/store.ts";
+import { type Ran, type StageOptions, TestProject } from "./project.ts";
+
+/** A project of two stages that has run, and the manifest of the first. */
+async function ranProject(): Promise<
+  {
+    project: TestProject;
+    stages: Record<string, StageOptions>;
+    manifest: Manifest;
+    store: Store;
+  }
+> {
+  const project = new TestProject();
+  project.task("make", "return params.text;");
+  project.task("upper", "return read('from').toUpperCase();", {
+    inputs: { from: { kind: "text" } },
+  });
+  const stages = {
+    a: { task: "make", params: { text: "some text" } },
+    up: { task: "upper", inputs: { from: ["a"] } },
+  };
+  await project.run(stages);
+  const store = new Store(project.path("out/cache"));
+  const [key] = store.histories.read("test", "a").keys;
+  const found = store.manifests.read(key!);
+  assert.ok(found.state === "found");
+  return { project, stages, manifest: found.manifest, store };
+}
+
+function reason({ events }: Ran, stage: string): string | undefined {
+  const started = events.find((event) =>
+    event.type === "started" && event.stage === stage
+  );
+  return started?.type === "started" ? started.reason : undefined;
+}
+
+function damage(path: string, text: string): void {
+  Deno.chmodSync(path, 0o644);
+  Deno.writeTextFileSync(path, text);
+}
+
+Deno.test("run() makes again a result with a truncated, flipped or lost blob, and says why", async () => {
+  const damages: ((path: string) => void)[] = [
+    (path) => damage(path, "some"),
+    (path) => damage(path, "Some text"),
+    (path) => Deno.removeSync(path),
+  ];
+  for (const act of damages) {
+    const { project, stages, manifest, store } = await ranProject();
+    using _project = project;
+    act(store.blobs.path(manifest.files[0]!.blob));
+    const ran = await project.run(stages);
+    assert.deepEqual(ran.ran, ["a"]);
+    assert.equal(
+      reason(ran, "a"),
+      'its result in the cache has lost "out.txt"',
+    );
+    assert.equal(project.read("out/test/up/out.txt"), "SOME TEXT");
+  }
+});
+
+Deno.test("run() never hands on a blob whose damage left no trace", async () => {
+  const { project, stages, manifest, store } = await ranProject();
+  using _project = project;
+  const path = store.blobs.path(manifest.files[0]!.blob);
+  // Make the stat cache trust the blob, as it would after some seconds.
+  const past = new Date(Date.now() - 60_000);
+  Deno.utimeSync(path, past, past);
+  await project.run(stages);
+  damage(path, "evil text");
+  Deno.utimeSync(path, past, past);
+  project.task("upper", "return read('from').toUpperCase() + '!';", {
+    inputs: { from: { kind: "text" } },
+  });
+  const { ran } = await project.run(stages);
+  assert.deepEqual(ran, ["a", "up"]);
+  assert.equal(project.read("out/test/up/out.txt"), "SOME TEXT!");
+});
+
+Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss, and says so", async () => {
+  const cases: [string, (store: Store, manifest: Manifest) => void][] = [
+    [
+      "was written by a newer version of this program",
+      (store, manifest) =>
+        writeSealed(store.manifests.path(manifest.key), {
+          ...manifest,
+          version: 2,
+          more: [],
+        }),
+    ],
+    ["is damaged", (store, manifest) => {
+      const path = store.manifests.path(manifest.key);
+      const text = Deno.readTextFileSync(path);
+      Deno.writeTextFileSync(path, text.replace('"size":9', '"size":8'));
+    }],
+    [
+      "is damaged",
+      (store, manifest) =>
+        Deno.truncateSync(store.manifests.path(manifest.key), 100),
+    ],
+    [
+      "is not in order",
+      (store, manifest) =>
+        writeSealed(store.manifests.path(manifest.key), {
+          ...manifest,
+          files: [{ ...manifest.files[0]!, path: "../../../escaped.txt" }],
+        }),
+    ],
+    [
+      "belongs to another key",
+      (store, manifest) =>
+        writeSealed(store.manifests.path(manifest.key), {
+          ...manifest,
+          parts: { ...manifest.parts, params: { text: "other" } },
+        }),
+    ],
+  ];
+  for (const [fault, act] of cases) {
+    const { project, stages, manifest, store } = await ranProject();
+    using _project = project;
+    act(store, manifest);
+    const ran = await project.run(stages);
+    assert.deepEqual(ran.ran, ["a"]);
+    assert.equal(reason(ran, "a"), `its result in the cache ${fault}`);
+  }
+});
+
+Deno.test("two schedulers run a stage once: the second waits and takes the result", async () => {
+  using project = new TestProject();
+  project.task(
+    "slow",
+    "await new Promise((r) => setTimeout(r, 700)); return crypto.randomUUID();",
+  );
+  const stages = { slow: { task: "slow" } };
+  const first = project.spawn(stages);
+  await first.event((event) => event.type === "started");
+  const second = await project.run(stages);
+  await first.end();
+  assert.equal(second.summary.ran, 0);
+  assert.equal(second.summary.failed, 0);
+  assert.ok(
+    second.events.some((event) =>
+      event.type === "log" && /Waiting for process \d+/.test(event.line)
+    ),
+  );
+});
+
+Deno.test("run() throws BusyError instead of waiting if told so", async () => {
+  using project = new TestProject();
+  project.task("slow", "await new Promise((r) => setTimeout(r, 700));");
+  const stages = { slow: { task: "slow" } };
+  const first = project.spawn(stages);
+  await first.event((event) => event.type === "started");
+  await assert.rejects(
+    project.run(stages, { wait: false }),
+    { name: "BusyError", message: /"slow" is being run by process \d+/ },
+  );
+  await first.end();
+});
+
+Deno.test("run() does not keep what came of a source that changed meanwhile", async () => {
+  using project = new TestProject();
+  project.write("data.txt", "old");
+  project.task(
+    "reader",
+    `const text = Deno.readTextFileSync(params.data);
+     await new Promise((r) => setTimeout(r, 600));
+     return text;`,
+    { rest: "sources: (params: any) => ({ data: params.data })," },
+  );
+  const stages = { reader: { task: "reader", params: { data: "data.txt" } } };
+  const scheduler = project.spawn(stages);
+  await scheduler.event((event) => event.type === "started");
+  await new Promise((resolve) => setTimeout(resolve, 450));
+  project.write("data.txt", "new");
+  const summary = await scheduler.end();
+  assert.equal(summary?.type === "summary" && summary.failed, 1);
+  const failed = scheduler.events.find((event) => event.type === "failed");
+  assert.match(
+    failed?.type === "failed" ? failed.message : "",
+    /data\.txt" was changed while the stage ran, so its result is not kept/,
+  );
+  assert.equal((await project.run(stages)).summary.ran, 1);
+  assert.equal(project.read("out/test/reader/out.txt"), "new");
+  Deno.renameSync(project.path("data.txt"), project.path("moved.txt"));
+  Deno.mkdirSync(project.path("elsewhere"));
+  Deno.renameSync(
+    project.path("moved.txt"),
+    project.path("elsewhere/data.txt"),
+  );
+  const moved = {
+    reader: { task: "reader", params: { data: "elsewhere/data.txt" } },
+  };
+  assert.equal(
+    (await project.run(moved)).summary.ran,
+    0,
+    "a source counts by what it holds, not by where it lies",
+  );
+});
+
+Deno.test("run() goes by the new code if it changes before the stage has read it", async () => {
+  using project = new TestProject();
+  project.write("lib/value.ts", "export const value = 1;");
+  project.task("late", "return value;", {
+    head:
+      'import { value } from "../lib/value.ts";\nawait new Promise((r) => setTimeout(r, 1000));',
+  });
+  const stages = { late: { task: "late" } };
+  const scheduler = project.spawn(stages);
+  await scheduler.event((event) => event.type === "started");
+  project.write("lib/value.ts", "export const value = 2;");
+  const summary = await scheduler.end();
+  assert.equal(summary?.type === "summary" && summary.ran, 1);
+  assert.equal(project.read("out/test/late/out.txt"), "2");
+  assert.equal((await project.run(stages)).summary.ran, 0);
+});
+
+Deno.test("run() runs forced stages, and what depends on them only if they come out otherwise", async () => {
+  const { project, stages } = await ranProject();
+  using _project = project;
+  const { ran } = await project.run(stages, { force: new Set(["a"]) });
+  assert.deepEqual(ran, ["a"]);
+});
+
+Deno.test("run() does not run a stage again because one before it has another name", async () => {
+  const { project, stages } = await ranProject();
+  using _project = project;
+  const renamed = {
+    b: stages.a!,
+    up: { task: "upper", inputs: { from: ["b"] } },
+  };
+  const { summary } = await project.run(renamed);
+  assert.equal(summary.ran, 0);
+  assert.equal(project.read("out/test/b/out.txt"), "some text");
+});
+
+Deno.test("run() hands recorded seconds and metrics to tasks with timings, and no others", async () => {
+  using project = new TestProject();
+  project.task("make", "stage.metric('loss', params.loss); return 'same';");
+  const source =
+    "return JSON.stringify(stage.inputs.of.map((a: any) => [a.stage, a.matrix, a.seconds, a.metrics]));";
+  const inputs = { of: { kind: "text", many: true } };
+  project.task("blind", source, { inputs });
+  project.task("timed", source, { inputs, rest: "timings: true," });
+  const stages = (loss: number) => ({
+    "make@x": { task: "make", params: { loss }, matrix: { m: "x" } },
+    blind: { task: "blind", inputs: { of: ["make@x"] } },
+    timed: { task: "timed", inputs: { of: ["make@x"] } },
+  });
+  await project.run(stages(1));
+  assert.equal(
+    project.read("out/test/blind/out.txt"),
+    '[["make@x",{"m":"x"},null,null]]',
+  );
+  const [[, , seconds, metrics]] = JSON.parse(
+    project.read("out/test/timed/out.txt"),
+  );
+  assert.ok(seconds > 0 && seconds < 30);
+  assert.deepEqual(metrics, { loss: 1 });
+  const { ran } = await project.run(stages(2));
+  assert.deepEqual(ran, ["make@x", "timed"]);
+});

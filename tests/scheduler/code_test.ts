@@ -1,0 +1,249 @@
+import assert from "node:assert/strict";
+import { pathToFileURL } from "node:url";
+import { taskCode } from "../../lib/scheduler/code.ts";
+import type { CodeListing } from "../../lib/scheduler/listing.ts";
+import { Store } from "../../lib/store/store.ts";
+import { TestProject } from "./project.ts";
+
+/** Writes modules and gives the digest of the code of `tasks/t.ts`. */
+async function codeOf(
+  project: TestProject,
+  modules: Record<string, string> = {},
+): Promise<string> {
+  for (const [path, text] of Object.entries(modules)) project.write(path, text);
+  const task = pathToFileURL(project.path("tasks/t.ts")).href;
+  const store = new Store(project.path("out/cache"));
+  const code = await taskCode([task], project.folder, store);
+  await store.saveStats();
+  return code.get(task)!.listing;
+}
+
+async function listingOf(
+  project: TestProject,
+  modules: Record<string, string>,
+): Promise<CodeListing> {
+  const listing = await codeOf(project, modules);
+  return JSON.parse(new Store(project.path("out/cache")).blobs.text(listing)!);
+}
+
+const TASK = `import { double } from "../lib/double.ts";
+import type { Shape } from "../lib/shape.ts";
+import { type Only } from "../lib/only.ts";
+import { Elided } from "../lib/elided.ts";
+export default async (shape: Shape, only: Only, elided: Elided) => {
+  const { late } = await import("../lib/late.ts");
+  return double(late) + \`  kept  \${shape}\` + only + elided;
+};
+`;
+
+const PROJECT = {
+  "tasks/t.ts": TASK,
+  "lib/double.ts":
+    "export function double(x: number): number {\n  return 2 * x;\n}\n",
+  "lib/late.ts":
+    "import table from './table.json' with { type: 'json' };\nexport const late = table.value;\n",
+  "lib/table.json": '{ "value": 1 }',
+  "lib/shape.ts": "export type Shape = string; export const unused = 1;",
+  "lib/only.ts": "export type Only = string; export const unused = 1;",
+  "lib/elided.ts": "export interface Elided { x: 1 }; export const unused = 1;",
+};
+
+Deno.test("taskCode() lists what a task's process loads, and no modules of types", async () => {
+  using project = new TestProject();
+  const { modules } = await listingOf(project, PROJECT);
+  assert.deepEqual(Object.keys(modules).sort(), [
+    "lib/double.ts",
+    "lib/late.ts",
+    "lib/table.json",
+    "scheduler/child.ts",
+    "tasks/t.ts",
+  ]);
+});
+
+Deno.test("taskCode() ignores comments, formatting and types", async () => {
+  const edits: Record<string, Record<string, string>> = {
+    comment: {
+      "lib/double.ts": `// new\n${PROJECT["lib/double.ts"]}/* end */`,
+    },
+    "comment in an expression": {
+      "lib/double.ts":
+        "export function double(x: number): number {\n  return 2 * /* twice */ x;\n}\n",
+    },
+    formatting: {
+      "lib/double.ts":
+        "export function double(x: number): number { return (2 *\n x) }",
+    },
+    type: {
+      "lib/double.ts": "export function double(x: any) {\n  return 2 * x;\n}\n",
+    },
+    "a new type": {
+      "lib/double.ts": `interface New { a: 1 }\n${PROJECT["lib/double.ts"]}`,
+    },
+    "a module of types": {
+      "lib/shape.ts": "export type Shape = number; export const unused = 2;",
+    },
+    "a module imported for a type": {
+      "lib/elided.ts":
+        "export interface Elided { y: 1 }; export const unused = 2;",
+    },
+    quotes: {
+      "lib/late.ts":
+        'import table from "./table.json" with { type: "json" }\nexport const late = table.value',
+    },
+    "a module that is not imported": {
+      "lib/other.ts": "export const other = 1;",
+    },
+    "a setting of the checker": {
+      "deno.json": '{"compilerOptions":{"strict":true}}',
+    },
+  };
+  for (const [name, edit] of Object.entries(edits)) {
+    using project = new TestProject();
+    const before = await codeOf(project, PROJECT);
+    assert.equal(await codeOf(project, edit), before, name);
+  }
+});
+
+Deno.test("taskCode() notices whatever changes behaviour", async () => {
+  const double = PROJECT["lib/double.ts"];
+  const edits: Record<string, Record<string, string>> = {
+    constant: { "lib/double.ts": double.replace("2", "3") },
+    operator: { "lib/double.ts": double.replace("*", "+") },
+    "a statement that has an effect": {
+      "lib/double.ts": double + "globalThis.x = 1;",
+    },
+    "white space in a template": {
+      "tasks/t.ts": TASK.replace("  kept  ", " kept "),
+    },
+    "a comment sign in a string": {
+      "lib/late.ts": PROJECT["lib/late.ts"] + "export const s = '// a';",
+    },
+    "a module loaded late": {
+      "lib/late.ts": PROJECT["lib/late.ts"].replace(
+        "table.value",
+        "table.value + 1",
+      ),
+    },
+    data: { "lib/table.json": '{ "value": 2 }' },
+    "a new import for its effects": {
+      "lib/shape.ts": "globalThis.y = 1;",
+      "lib/double.ts": `import "./shape.ts";\n${double}`,
+    },
+    "a type import that becomes a value": {
+      "tasks/t.ts": TASK.replace(
+        "import { Elided }",
+        "import { unused, Elided }",
+      ).replace("+ elided", "+ unused"),
+    },
+    "a value reached by another path": {
+      "deno.json": '{"imports":{"./lib/double.ts":"./lib/twice.ts"}}',
+      "lib/twice.ts": double + "globalThis.z = 1;",
+    },
+    "a setting that changes emitted code": {
+      "deno.json": '{"compilerOptions":{"experimentalDecorators":true}}',
+    },
+    "order of statements": {
+      "lib/table.json": '{ "value": 1 }',
+      "lib/double.ts": "let n = 0; n++; n *= 2;\n" + double,
+    },
+  };
+  for (const [name, edit] of Object.entries(edits)) {
+    using project = new TestProject();
+    const before = await codeOf(project, PROJECT);
+    assert.notEqual(await codeOf(project, edit), before, name);
+  }
+});
+
+Deno.test("taskCode() notices a change in the same second that keeps size and time", async () => {
+  using project = new TestProject();
+  const before = await codeOf(project, PROJECT);
+  const path = project.path("lib/double.ts");
+  const { mtime, atime } = Deno.statSync(path);
+  project.write("lib/double.ts", PROJECT["lib/double.ts"].replace("2", "3"));
+  Deno.utimeSync(path, atime!, mtime!);
+  assert.notEqual(await codeOf(project), before);
+});
+
+Deno.test("taskCode() does not depend on where the project lies", async () => {
+  using one = new TestProject();
+  using other = new TestProject();
+  assert.equal(await codeOf(one, PROJECT), await codeOf(other, PROJECT));
+});
+
+Deno.test("taskCode() names packages by version and integrity", async () => {
+  using project = new TestProject();
+  project.write("deno.json", '{"imports":{"yaml":"npm:yaml@2.9.1"}}');
+  const lock = (integrity: string) =>
+    JSON.stringify({
+      version: "5",
+      specifiers: { "npm:yaml@2.9.1": "2.9.1" },
+      npm: { "yaml@2.9.1": { integrity, bin: true } },
+      workspace: { dependencies: ["npm:yaml@2.9.1"] },
+    });
+  const task = {
+    "tasks/t.ts": 'import { parse } from "yaml";\nexport default parse;',
+  };
+  const real =
+    JSON.parse(Deno.readTextFileSync("deno.lock")).npm["yaml@2.9.1"].integrity;
+  const { packages } = await listingOf(project, {
+    ...task,
+    "deno.lock": lock(real),
+  });
+  assert.deepEqual(packages, { "yaml@2.9.1": real });
+});
+
+Deno.test("taskCode() refuses an import that cannot be followed", async () => {
+  using project = new TestProject();
+  await assert.rejects(
+    codeOf(project, { "tasks/t.ts": 'import "../lib/none.ts";' }),
+    /none\.ts/,
+  );
+  await assert.rejects(
+    codeOf(project, { "tasks/t.ts": "export default 1 +;" }),
+    /t\.ts/,
+  );
+});
+
+/** Forms of import, each of a module that says when it is evaluated. */
+const FORMS = [
+  (m: string) => `import "${m}";`,
+  (m: string) => `import { T } from "${m}"; const x: T = 1; x;`,
+  (m: string) => `import { v } from "${m}"; v;`,
+  (m: string) => `import { v } from "${m}";`,
+  (m: string) => `import { type T, v } from "${m}"; const x: T = v; x;`,
+  (m: string) => `import { type T } from "${m}"; const x: T = 1; x;`,
+  (m: string) => `import type { T } from "${m}"; const x: T = 1; x;`,
+  (m: string) => `import v from "${m}"; type X = typeof v; const x: X = 1; x;`,
+  (m: string) => `import * as ns from "${m}"; const x: ns.T = 1; x;`,
+  (m: string) => `import * as ns from "${m}"; ns.v;`,
+  (m: string) => `export { v } from "${m}";`,
+  (m: string) => `export type { T } from "${m}";`,
+  (m: string) => `export * from "${m}";`,
+  (m: string) => `export * as ns from "${m}";`,
+  (m: string) => `import { v } from "${m}"; export { v };`,
+  (m: string) => `await import("${m}");`,
+  (m: string) => `let x: import("${m}").T = 1; x;`,
+];
+
+Deno.test("taskCode() lists exactly the modules that Deno evaluates, whatever the form of import", async () => {
+  using project = new TestProject();
+  const modules: Record<string, string> = {};
+  FORMS.forEach((form, i) => {
+    modules[`lib/m${i}.ts`] =
+      `export type T = number; export const v = 1; export default v; console.log("m${i}");`;
+    modules[`lib/f${i}.ts`] = form(`./m${i}.ts`);
+  });
+  modules["tasks/t.ts"] = FORMS.map((_, i) => `import "../lib/f${i}.ts";`)
+    .join("\n");
+  const { modules: listed } = await listingOf(project, modules);
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-check", project.path("tasks/t.ts")],
+  }).output();
+  const evaluated = new TextDecoder().decode(stdout).trim().split("\n").sort();
+  assert.deepEqual(
+    Object.keys(listed).flatMap((name) => /lib\/(m\d+)/.exec(name)?.[1] ?? [])
+      .sort(),
+    evaluated,
+  );
+  assert.ok(evaluated.length > 5 && evaluated.length < FORMS.length);
+});

@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { TestProject } from "./project.ts";
+
+/** Ways to reach what a stage did not declare; each gives what it got hold of. */
+const ATTEMPTS: Readonly<Record<string, string>> = {
+  "a file": `Deno.readTextFileSync(SECRET)`,
+  "a file by node:fs": `(await import("node:fs")).readFileSync(SECRET, "utf8")`,
+  "a file by fetch": `await (await fetch("file://" + SECRET)).text()`,
+  "a file by a link":
+    `(Deno.symlinkSync(SECRET, stage.output + "/link"), Deno.readTextFileSync(stage.output + "/link"))`,
+  "a file by a hard link":
+    `(Deno.linkSync(SECRET, stage.output + "/link"), Deno.readTextFileSync(stage.output + "/link"))`,
+  "a file by a computed import": `(await import(SECRET + "")).default`,
+  "a JSON file by an import within text":
+    `(await import("data:application/javascript," + encodeURIComponent('export { default } from "file://' + SECRET + '" with { type: "json" }'))).default`,
+  "a JSON file by require":
+    `(await import("node:module")).createRequire(import.meta.url)(SECRET)`,
+  "a worker's file":
+    `await new Promise((resolve, reject) => { const worker = new Worker("data:application/javascript," + encodeURIComponent('self.postMessage(Deno.readTextFileSync("' + SECRET + '"))'), { type: "module" }); worker.onmessage = (e) => resolve(e.data); worker.onerror = (e) => { e.preventDefault(); reject(new Deno.errors.NotCapable(e.message)); }; })`,
+  "the project's folder": `[...Deno.readDirSync(PROJECT)].length`,
+  "the cache": `[...Deno.readDirSync(PROJECT + "/out/cache/blobs")].length`,
+  "an environment variable": `Deno.env.get("STAGE_SECRET")`,
+  "the environment": `JSON.stringify(Deno.env.toObject())`,
+  "the environment by /proc": `Deno.readTextFileSync("/proc/self/environ")`,
+  "the network": `await (await fetch(SERVER)).text()`,
+  "a connection":
+    `(await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(SERVER).port) })).remoteAddr`,
+  "a child process": `new Deno.Command("cat", { args: [SECRET] }).outputSync()`,
+  "a child process by node":
+    `(await import("node:child_process")).execSync("cat " + SECRET)`,
+  "a library": `Deno.dlopen("libc.so.6", {})`,
+  "the host's name": `Deno.hostname()`,
+  "a file outside": `Deno.writeTextFileSync(PROJECT + "/written", "x")`,
+  "its own inputs":
+    `Deno.writeTextFileSync(stage.inputs.from[0].path + "/out.txt", "x")`,
+  "another's output":
+    `Deno.writeTextFileSync(PROJECT + "/out/test/first/out.txt", "x")`,
+};
+
+Deno.test("run() lets a stage touch nothing that its task does not declare", async () => {
+  using project = new TestProject();
+  let requests = 0;
+  await using server = Deno.serve(
+    { port: 0, hostname: "127.0.0.1", onListen() {} },
+    () => {
+      requests++;
+      return new Response("secret");
+    },
+  );
+  Deno.env.set("STAGE_SECRET", "secret");
+  project.write("secret.json", '"secret"');
+  project.task("first", "return 1;");
+  project.task(
+    "thief",
+    `const got: string[] = [];
+     const attempts: Record<string, () => unknown> = { ${
+      Object.entries(ATTEMPTS).map(([name, source]) =>
+        `${JSON.stringify(name)}: async () => ${source},`
+      ).join("\n")
+    } };
+     for (const [name, attempt] of Object.entries(attempts)) {
+       try { got.push(name + ": " + await attempt()); }
+       catch (error) {
+         const refused = error instanceof Deno.errors.NotCapable || /Requires|ERR_ACCESS_DENIED/.test(error.message);
+         if (!refused) got.push(name + " failed otherwise: " + error);
+       }
+     }
+     return JSON.stringify(got);`,
+    {
+      inputs: { from: { kind: "text" } },
+      head: `const SECRET = ${JSON.stringify(project.path("secret.json"))};
+        const PROJECT = ${JSON.stringify(project.folder)};
+        const SERVER = "http://127.0.0.1:${server.addr.port}";`,
+    },
+  );
+  const { events, summary } = await project.run({
+    first: { task: "first" },
+    thief: { task: "thief", inputs: { from: ["first"] } },
+  });
+  assert.equal(summary.failed, 0, JSON.stringify(events));
+  assert.deepEqual(JSON.parse(project.read("out/test/thief/out.txt")), []);
+  assert.equal(requests, 0);
+});
+
+Deno.test("run() gives a stage what its task declares", async () => {
+  using project = new TestProject();
+  await using server = Deno.serve(
+    { port: 0, hostname: "127.0.0.1", onListen() {} },
+    () => new Response("net"),
+  );
+  Deno.env.set("STAGE_SECRET", "env");
+  project.write("given/file.txt", "read");
+  project.task(
+    "guest",
+    `const dir = ${JSON.stringify(project.path("given"))};
+     Deno.writeTextFileSync(dir + "/new.txt", "written");
+     const program = new Deno.Command("echo", { args: ["run"] }).outputSync();
+     return [
+       Deno.readTextFileSync(dir + "/file.txt"),
+       Deno.env.get("STAGE_SECRET"),
+       await (await fetch("http://127.0.0.1:${server.addr.port}")).text(),
+       new TextDecoder().decode(program.stdout).trim(),
+       Deno.makeTempFileSync().startsWith("/"),
+       stage.facilities.engine.name,
+       Deno.env.get("ENGINE_MODE"),
+     ].join();`,
+    {
+      rest:
+        `needs: ["engine"], permissions: { net: true, env: ["STAGE_SECRET"], run: ["echo"], write: () => [${
+          JSON.stringify(project.path("given"))
+        }] },`,
+    },
+  );
+  let prepared = 0;
+  const { summary } = await project.run({ guest: { task: "guest" } }, {
+    facilities: {
+      engine: () =>
+        Promise.resolve({
+          identity: "engine 1",
+          settings: { name: "engine" },
+          flags: [],
+          read: [],
+          env: { ENGINE_MODE: "fast" },
+          prepare: () => Promise.resolve(void prepared++),
+        }),
+    },
+  });
+  assert.equal(summary.ran, 1);
+  assert.equal(prepared, 1);
+  assert.equal(
+    project.read("out/test/guest/out.txt"),
+    "read,env,net,run,true,engine,fast",
+  );
+});

@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { DamagedBlobError } from "../../lib/store/blobs.ts";
+import { digest } from "../../lib/store/digest.ts";
+import { Store } from "../../lib/store/store.ts";
+import { TemporaryFolder } from "./temporary_folder.ts";
+
+/** A store with one blob. */
+async function storeWith(folder: TemporaryFolder, text: string) {
+  const { blobs } = new Store(folder.join("cache"));
+  return { blobs, ...await blobs.put(folder.write("a.txt", text)) };
+}
+
+Deno.test("Blobs.put() keeps a read-only copy under the digest", async () => {
+  using folder = new TemporaryFolder();
+  const { blobs, blob, size } = await storeWith(folder, "text");
+  assert.equal(blob, digest("text"));
+  assert.equal(size, 4);
+  folder.write("a.txt", "edited");
+  assert.equal(blobs.text(blob), "text");
+  assert.equal(Deno.statSync(blobs.path(blob)).mode! & 0o777, 0o444);
+  assert.deepEqual(
+    [...Deno.readDirSync(blobs.folder)].map(({ name }) => name),
+    [blob.slice(0, 2)],
+    "no temporary file is left",
+  );
+});
+
+Deno.test("Blobs.holds() is false for a blob that is truncated, flipped or gone", async () => {
+  using folder = new TemporaryFolder();
+  const { blobs, blob, size } = await storeWith(folder, "text");
+  assert.equal(await blobs.holds(blob, size), true);
+  assert.equal(await blobs.holds(blob, size + 1), false);
+  Deno.chmodSync(blobs.path(blob), 0o644);
+  for (const damage of ["tex", "Text", ""]) {
+    Deno.writeTextFileSync(blobs.path(blob), damage);
+    assert.equal(await blobs.holds(blob, size), false, damage);
+    assert.equal(blobs.text(blob), undefined);
+  }
+  blobs.remove(blob);
+  assert.equal(await blobs.holds(blob, size), false);
+});
+
+Deno.test("Blobs.put() mends a damaged blob", async () => {
+  using folder = new TemporaryFolder();
+  const { blobs, blob, size } = await storeWith(folder, "text");
+  Deno.chmodSync(blobs.path(blob), 0o644);
+  Deno.writeTextFileSync(blobs.path(blob), "Text");
+  await blobs.put(folder.join("a.txt"));
+  assert.equal(await blobs.holds(blob, size), true);
+});
+
+Deno.test("Blobs.copyTo() and linkTo() refuse a blob whose damage left no trace, and remove it", async () => {
+  for (const method of ["copyTo", "linkTo"] as const) {
+    using folder = new TemporaryFolder();
+    const { blobs, blob } = await storeWith(folder, "text");
+    const { atime, mtime } = Deno.statSync(blobs.path(blob));
+    await blobs[method](blob, folder.join("whole"));
+    assert.equal(Deno.readTextFileSync(folder.join("whole")), "text");
+    Deno.chmodSync(blobs.path(blob), 0o644);
+    Deno.writeTextFileSync(blobs.path(blob), "Text");
+    Deno.utimeSync(blobs.path(blob), atime!, mtime!);
+    await assert.rejects(
+      blobs[method](blob, folder.join("damaged")),
+      DamagedBlobError,
+    );
+    assert.throws(() => Deno.statSync(blobs.path(blob)), Deno.errors.NotFound);
+  }
+});
+
+Deno.test("Blobs.copyTo() gives a file that can be edited without harm", async () => {
+  using folder = new TemporaryFolder();
+  const { blobs, blob, size } = await storeWith(folder, "text");
+  await blobs.copyTo(blob, folder.join("copy"));
+  Deno.writeTextFileSync(folder.join("copy"), "edit");
+  assert.equal(await blobs.holds(blob, size), true);
+});

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { digest } from "../../lib/store/digest.ts";
+import { settled } from "../../lib/store/fingerprint.ts";
+import { Stats } from "../../lib/store/stats.ts";
+import { TemporaryFolder } from "./temporary_folder.ts";
+
+Deno.test("Stats.digest() notices a file replaced in the same second with size and time kept", async () => {
+  using folder = new TemporaryFolder();
+  const file = folder.write("a.txt", "one");
+  const path = folder.join("stats.json");
+  const stats = new Stats(path);
+  const { atime, mtime } = Deno.statSync(file);
+  assert.equal(await stats.digest(file), digest("one"));
+  await stats.save();
+  for (const text of ["two", "six", "ten"]) {
+    Deno.writeTextFileSync(file, text);
+    Deno.utimeSync(file, atime!, mtime!);
+    assert.equal(await stats.digest(file), digest(text));
+    assert.equal(await new Stats(path).digest(file), digest(text));
+  }
+});
+
+Deno.test("Stats.digest() notices an old file replaced by another of its size and time", async () => {
+  using folder = new TemporaryFolder();
+  const old = new Date("2020-01-01T00:00:00Z");
+  const file = folder.write("a.txt", "one");
+  Deno.utimeSync(file, old, old);
+  const stats = new Stats(folder.join("stats.json"));
+  assert.equal(await stats.digest(file), digest("one"));
+  const other = folder.write("b.txt", "two");
+  Deno.utimeSync(other, old, old);
+  Deno.renameSync(other, file);
+  assert.equal(await stats.digest(file), digest("two"));
+});
+
+Deno.test("Stats.digest() does not read again what is long settled", async () => {
+  using folder = new TemporaryFolder();
+  const path = folder.join("stats.json");
+  // A file of the system: changed long ago, so an entry of it can be trusted.
+  const file = Deno.execPath();
+  const first = await new Stats(path).digest(file);
+  const stats = new Stats(path);
+  await stats.digest(file);
+  await stats.save();
+  const start = performance.now();
+  assert.equal(await new Stats(path).digest(file), first);
+  const bytes = Deno.statSync(file).size;
+  assert.ok(performance.now() - start < bytes / 1e7, "faster than 10 GB/s");
+});
+
+Deno.test("Stats treats a damaged file of its own as empty", async () => {
+  using folder = new TemporaryFolder();
+  const file = folder.write("a.txt", "one");
+  const path = folder.join("stats.json");
+  const stats = new Stats(path);
+  await stats.digest(file);
+  await stats.save();
+  const text = Deno.readTextFileSync(path);
+  for (const damage of [text.replace(digest("one"), digest("two")), "{", ""]) {
+    Deno.writeTextFileSync(path, damage);
+    assert.equal(await new Stats(path).digest(file), digest("one"));
+  }
+});
+
+Deno.test("settled() is false if the clock was set back", () => {
+  const print = { size: 1, modified: 10_000, changed: 10_000, inode: 1 };
+  assert.equal(settled(print, 13_000), true);
+  assert.equal(settled(print, 11_000), false);
+  assert.equal(settled(print, 5_000), false);
+});
