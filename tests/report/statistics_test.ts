@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import fc from "fast-check";
+import { METRICS } from "../../lib/glue/metrics.ts";
+import { bootstrap } from "../../lib/report/statistics/bootstrap.ts";
+import { areaUnderCurve, elbow } from "../../lib/report/statistics/curve.ts";
+import { seededDraw } from "../../lib/report/statistics/draw.ts";
+import { recommend } from "../../lib/report/statistics/recommend.ts";
+import {
+  deviation,
+  interval,
+  mean,
+  quantile,
+} from "../../lib/report/statistics/sample.ts";
+
+/** Figures of NumPy, SciPy and scikit-learn, in the order of `fixtures/statistics.py`. */
+const REFERENCES = JSON.parse(Deno.readTextFileSync(
+  join(import.meta.dirname!, "../../fixtures/references/statistics.json"),
+));
+
+Deno.test("quantile(), mean() and deviation() agree with NumPy", () => {
+  for (const reference of REFERENCES.quantiles) {
+    near(quantile(reference.values, reference.share), reference.quantile);
+    near(mean(reference.values), reference.mean);
+    if (reference.deviation === null) {
+      assert(Number.isNaN(deviation(reference.values)));
+    } else {
+      near(deviation(reference.values), reference.deviation);
+    }
+  }
+});
+
+Deno.test("quantile() is NaN where a value is", () => {
+  assert(Number.isNaN(quantile([1, NaN, 3], 0.1)));
+  assert(Number.isNaN(quantile([], 0.5)));
+});
+
+Deno.test("bootstrap() gives NumPy's scores for NumPy's draws", () => {
+  const { labels, trainings, draws, replicates, scores } = REFERENCES.bootstrap;
+  for (const metric of ["accuracy", "matthews"] as const) {
+    const rest = [...draws];
+    const draw = (count: number) => {
+      const drawn = rest.shift();
+      assert.equal(drawn.length, count);
+      return drawn;
+    };
+    const found = bootstrap(
+      trainings,
+      labels,
+      METRICS[metric],
+      replicates,
+      draw,
+    );
+    assert.equal(rest.length, 0);
+    found.forEach((values, t) =>
+      values.forEach((value, r) => near(value, scores[metric][t][r]))
+    );
+  }
+});
+
+Deno.test("bootstrap() and interval() give the percentile interval of SciPy", () => {
+  const { hits, replicates, interval: expected, error } = REFERENCES.accuracy;
+  const labels = hits.map(() => 1);
+  const [scores] = bootstrap(
+    [{ seeds: [0], predictions: [hits] }],
+    labels,
+    METRICS.accuracy,
+    replicates,
+    seededDraw(1),
+  );
+  const found = interval(scores!, 0.95);
+  // Within four Monte-Carlo errors of an interval of as many replicates.
+  found.forEach((end, i) =>
+    assert(Math.abs(end - expected[i]) < 4 * error[i], `${found}`)
+  );
+});
+
+Deno.test("areaUnderCurve() and elbow() agree with NumPy", () => {
+  for (const curve of REFERENCES.curves) {
+    near(areaUnderCurve(curve), curve.area);
+    assert.equal(elbow(curve) ?? null, curve.elbow);
+  }
+});
+
+Deno.test("recommend() agrees with NumPy", () => {
+  const reference = REFERENCES.recommend;
+  const found = recommend(
+    reference.ranks,
+    reference.scores,
+    reference.replicates.map((values: number[]) => Float64Array.from(values)),
+    reference,
+  );
+  assert.equal(found?.rank, reference.rank);
+  assert.equal(found?.best, 4);
+  found!.evidence.forEach(({ bound }, i) => near(bound, reference.bounds[i]));
+});
+
+Deno.test("recommend() gives up where a score is undefined", () => {
+  const replicates = [Float64Array.of(0.5, NaN), Float64Array.of(0.5, 0.6)];
+  const settings = { margin: 0.01, confidence: 0.95 };
+  assert.equal(
+    recommend([1, 2], [NaN, 0.55], replicates, settings),
+    undefined,
+  );
+});
+
+Deno.test("recommend() takes no rank above the best one, and a smaller one for a larger margin", () => {
+  const share = fc.double({ min: 0, max: 1, noNaN: true });
+  fc.assert(fc.property(
+    fc.array(fc.array(share, { minLength: 12, maxLength: 12 }), {
+      minLength: 1,
+      maxLength: 8,
+    }),
+    share,
+    share,
+    (rows, margin, more) => {
+      const replicates = rows.map((row) => Float64Array.from(row));
+      const ranks = rows.map((_, i) => i + 1);
+      const scores = replicates.map(mean);
+      const choose = (margin: number) =>
+        recommend(ranks, scores, replicates, { margin, confidence: 0.9 })!;
+      const { rank, best } = choose(margin);
+      assert(rank <= best);
+      assert(choose(margin + more).rank <= rank);
+    },
+  ));
+});
+
+Deno.test("seededDraw() draws every position about as often", () => {
+  const counts = new Array(10).fill(0);
+  const drawn = seededDraw(0)(10);
+  assert.equal(drawn.length, 10);
+  const draw = seededDraw(0);
+  for (let i = 0; i < 10_000; i++) {
+    for (const position of Array.from(draw(10))) counts[position]++;
+  }
+  // Five standard errors of a count of 100,000 draws.
+  const error = 5 * Math.sqrt(100_000 * 0.1 * 0.9);
+  assert(
+    counts.every((count) => Math.abs(count - 10_000) < error),
+    `${counts}`,
+  );
+});
+
+/** Equal but for rounding. */
+function near(found: number, expected: number): void {
+  assert(Math.abs(found - expected) < 1e-12, `${found}, expected ${expected}`);
+}
