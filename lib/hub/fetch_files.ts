@@ -40,11 +40,11 @@ export async function fetchFiles(
 ): Promise<FetchedFiles> {
   const { settings, patience = PATIENCE, signal } = options;
   const cache = new RepositoryCache(settings.cache, request.repository);
-  const found = await findFiles(cache, request);
-  if (found.complete) return found;
+  const { found, complete, lacking } = await findFiles(cache, request);
+  if (complete) return found;
   if (settings.offline) {
-    if (found.lacking === undefined) return found;
-    throw notCached(request, settings, found.lacking);
+    if (lacking === undefined) return found;
+    throw notCached(request, settings, lacking);
   }
   try {
     const fetch = hubFetch(settings, patience, signal);
@@ -54,24 +54,23 @@ export async function fetchFiles(
   }
 }
 
-/** What the cache has of the files. */
+/** What the cache has of the files, and the first required one that it lacks. */
 async function findFiles(
   cache: RepositoryCache,
   { revision, required, optional = [] }: FilesRequest,
-): Promise<FetchedFiles & { complete: boolean; lacking?: string }> {
+) {
   const commit = await cache.commitOf(revision) ?? "";
   const files = new Map<string, string>();
-  let complete = true;
   let lacking: string | undefined;
+  let unknown = false;
   for (const path of [...required, ...optional]) {
     const file = commit && await cache.find(commit, path);
     if (file) files.set(path, file);
     else if (required.includes(path)) lacking ??= path;
-    else if (file === undefined) complete = false;
+    else if (file === undefined) unknown = true;
   }
-  return lacking === undefined
-    ? { commit, files, complete }
-    : { commit, files, complete: false, lacking };
+  const complete = lacking === undefined && !unknown;
+  return { found: { commit, files }, complete, lacking };
 }
 
 async function fetchMissing(

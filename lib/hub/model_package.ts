@@ -12,8 +12,6 @@ export interface PackageRequest {
 export interface PackageOptions {
   readonly required: readonly string[];
   readonly optional: readonly string[];
-  /** Told the bytes that have arrived. */
-  readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal;
 }
 

@@ -24,7 +24,7 @@ export type ModelSource =
 export function parseModelSource(source: string): ModelSource {
   if (isFolder(source)) return { kind: "folder", path: expandHome(source) };
   const found =
-    /^pypi:(?<name>[\w.-]+)==(?<version>[\w.!+-]+)(#sha256=(?<sha256>[0-9a-f]{64}))?$/i
+    /^pypi:(?<name>\w[\w.-]*)==(?<version>[\w.!+-]+)(#sha256=(?<sha256>[0-9a-f]{64}))?$/i
       .exec(source)?.groups;
   if (found) {
     return {

@@ -1,0 +1,516 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fetchFiles } from "../../lib/hub/fetch_files.ts";
+import { HubError } from "../../lib/hub/hub_error.ts";
+import type { Patience } from "../../lib/hub/hub_fetch.ts";
+import type { HubSettings } from "../../lib/hub/settings.ts";
+import { withFolder } from "../tasks/run_task.ts";
+import {
+  cutOff,
+  gitHash,
+  LocalHub,
+  type ServedRepository,
+  sha256,
+} from "./local_hub.ts";
+
+const COMMIT = "0123456789abcdef0123456789abcdef01234567";
+const weights = Uint8Array.from({ length: 300_000 }, (_, i) => i * 31 >> 3);
+const config = new TextEncoder().encode('{"model_type":"roberta"}');
+
+const model: ServedRepository = {
+  id: "models/org/tiny",
+  commit: COMMIT,
+  files: new Map([["config.json", config], ["model.safetensors", weights]]),
+};
+
+const request = {
+  repository: { type: "model", name: "org/tiny" },
+  revision: "main",
+  required: ["config.json", "model.safetensors"],
+  optional: ["vocab.txt"],
+} as const;
+
+const patience: Patience = { retries: 3, pause: 5, silence: 2000 };
+
+/** Calls a function with a hub and an empty cache. */
+function withHub(
+  repositories: readonly ServedRepository[],
+  body: (hub: LocalHub, settings: HubSettings) => Promise<void>,
+): () => Promise<void> {
+  return () =>
+    withFolder(async (cache) => {
+      await using hub = new LocalHub(repositories);
+      await body(hub, { endpoint: hub.endpoint, cache, offline: false });
+    });
+}
+
+const repositoryIn = (cache: string) => join(cache, "models--org--tiny");
+const weightsIn = (cache: string) =>
+  join(repositoryIn(cache), "blobs", sha256(weights));
+
+async function assertRight(
+  files: ReadonlyMap<string, string>,
+): Promise<void> {
+  assert.deepEqual([...files.keys()], request.required);
+  const read = (name: string) => Deno.readFile(files.get(name)!);
+  assert.deepEqual(await read("config.json"), config);
+  assert.equal(sha256(await read("model.safetensors")), sha256(weights));
+}
+
+function isHubError(code: string, ...messages: RegExp[]) {
+  return (error: unknown) => {
+    assert(error instanceof HubError, String(error));
+    assert.equal(error.code, code, error.message);
+    for (const message of messages) assert.match(error.message, message);
+    return true;
+  };
+}
+
+Deno.test(
+  "fetchFiles() fills the cache in the layout that all of the hub's tools share",
+  withHub([model], async (_hub, settings) => {
+    const { files, commit } = await fetchFiles(request, { settings, patience });
+    await assertRight(files);
+    assert.equal(commit, COMMIT);
+    const own = repositoryIn(settings.cache);
+    assert.equal(await Deno.readTextFile(join(own, "refs/main")), COMMIT);
+    assert.deepEqual(
+      new Set([...Deno.readDirSync(join(own, "blobs"))].map((x) => x.name)),
+      new Set([gitHash(config), sha256(weights)]),
+    );
+    assert.equal(
+      files.get("config.json"),
+      join(own, "snapshots", COMMIT, "config.json"),
+    );
+    await Deno.stat(join(own, ".no_exist", COMMIT, "vocab.txt"));
+  }),
+);
+
+Deno.test(
+  "fetchFiles() leaves the network alone when the cache has all, by branch or by commit",
+  withHub([model], async (hub, settings) => {
+    await fetchFiles(request, { settings, patience });
+    const before = hub.seen.length;
+    for (const revision of ["main", COMMIT]) {
+      const again = { ...request, revision };
+      const { files } = await fetchFiles(again, { settings, patience });
+      await assertRight(files);
+    }
+    assert.equal(hub.seen.length, before);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() takes a file that other tools have cached, and fetches only the rest",
+  withHub([model], async (hub, settings) => {
+    const own = repositoryIn(settings.cache);
+    for (const folder of ["refs", "blobs", `snapshots/${COMMIT}`]) {
+      await Deno.mkdir(join(own, folder), { recursive: true });
+    }
+    await Deno.writeTextFile(join(own, "refs/main"), COMMIT);
+    await Deno.writeFile(weightsIn(settings.cache), weights);
+    await Deno.symlink(
+      `../../blobs/${sha256(weights)}`,
+      join(own, "snapshots", COMMIT, "model.safetensors"),
+    );
+    const { files } = await fetchFiles(request, { settings, patience });
+    await assertRight(files);
+    assert.equal(hub.contents.length, 0);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() reports how much of all files is there, up to the end",
+  withHub([model], async (_hub, settings) => {
+    const reports: [number, number][] = [];
+    await fetchFiles(request, {
+      settings,
+      patience,
+      onProgress: (bytes, total) => reports.push([bytes, total]),
+    });
+    const size = weights.length + config.length;
+    assert(reports.every(([, total]) => total === size));
+    assert.deepEqual(
+      reports.map(([b]) => b),
+      reports.map(([b]) => b).toSorted((a, b) => a - b),
+    );
+    assert.equal(reports.at(-1)![0], size);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() shows its token to the hub, and not to the host that the hub sends it to",
+  withHub([{ ...model, token: "hf_right" }], async (hub, settings) => {
+    const token = "hf_right";
+    const { files } = await fetchFiles(request, {
+      settings: { ...settings, token },
+      patience,
+    });
+    await assertRight(files);
+    const withToken = hub.seen.filter((x) => x.authorization !== null);
+    assert(withToken.length > 0);
+    assert(withToken.every(({ host }) => host === "hub"));
+  }),
+);
+
+Deno.test(
+  "fetchFiles() goes on where a connection broke off",
+  withHub([model], async (hub, settings) => {
+    let broken = 0;
+    hub.breakWith(({ host, range }, answer) =>
+      host === "cdn" && range !== "bytes=0-0" && broken++ < 2
+        ? cutOff(answer(), 100_000)
+        : undefined
+    );
+    const { files } = await fetchFiles(request, { settings, patience });
+    await assertRight(files);
+    assert.deepEqual(
+      hub.contents.map(({ range }) => range).filter((x) => x !== "bytes=0-0"),
+      [null, "bytes=100000-299999", "bytes=200000-299999"],
+    );
+  }),
+);
+
+Deno.test(
+  "fetchFiles() goes on where a process before it broke off",
+  withHub([model], async (hub, settings) => {
+    hub.breakWith(({ host, range }, answer) =>
+      host === "cdn" && range !== "bytes=0-0"
+        ? cutOff(answer(), range ? 0 : 120_000)
+        : undefined
+    );
+    await assert.rejects(
+      fetchFiles(request, { settings, patience: { ...patience, retries: 1 } }),
+      isHubError(
+        "unreachable",
+        /"model.safetensors" of "org\/tiny" broke off after 120000 of 300000/,
+        /goes on from there/,
+      ),
+    );
+    const partial = `${weightsIn(settings.cache)}.incomplete`;
+    assert.equal((await Deno.stat(partial)).size, 120_000);
+    hub.breakWith(() => undefined);
+    const before = hub.contents.length;
+    const { files } = await fetchFiles(request, { settings, patience });
+    await assertRight(files);
+    assert.equal(hub.contents.at(-1)!.range, "bytes=120000-299999");
+    assert(hub.contents.length - before <= 2);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() keeps what has arrived when it is interrupted, and stops at once",
+  withHub([model], async (hub, settings) => {
+    const interrupt = new AbortController();
+    hub.breakWith(({ host, range }, answer) => {
+      if (host === "hub" || range === "bytes=0-0") return undefined;
+      const { headers } = answer();
+      const body = new ReadableStream({
+        start: (controller) => controller.enqueue(weights.slice(0, 50_000)),
+      });
+      return new Response(body, { headers });
+    });
+    const started = performance.now();
+    await assert.rejects(
+      fetchFiles(request, {
+        settings,
+        patience: { ...patience, silence: 60_000 },
+        signal: interrupt.signal,
+        onProgress: (bytes) => {
+          if (bytes > 50_000) interrupt.abort(new Error("stopped by the user"));
+        },
+      }),
+      /stopped by the user/,
+    );
+    assert(performance.now() - started < 5000);
+    const partial = `${weightsIn(settings.cache)}.incomplete`;
+    assert.equal((await Deno.stat(partial)).size, 50_000);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() gives up a connection that falls silent, and tries again",
+  withHub([model], async (hub, settings) => {
+    let silent = 0;
+    hub.breakWith(({ path, range }) => {
+      if (path.includes("paths-info") && silent++ === 0) {
+        return new Promise((resolve) =>
+          setTimeout(() => resolve(new Response()), 500)
+        );
+      }
+      if (path.length === 65 && range === null && silent++ === 1) {
+        return new Response(new ReadableStream({ start() {} }));
+      }
+    });
+    const { files } = await fetchFiles(request, {
+      settings,
+      patience: { ...patience, silence: 200 },
+    });
+    await assertRight(files);
+    assert(silent >= 2);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() refuses content that is not the one announced, and keeps nothing of it",
+  withHub([model], async (hub, settings) => {
+    for (
+      const wrong of [
+        weights.with(7, 1),
+        weights.slice(1),
+        new Uint8Array([...weights, 0]),
+      ]
+    ) {
+      hub.breakWith(({ host, range }) =>
+        host === "cdn" && range === null ? new Response(wrong) : undefined
+      );
+      const short = wrong.length < weights.length;
+      await assert.rejects(
+        fetchFiles(request, {
+          settings,
+          patience: { ...patience, retries: 0 },
+        }),
+        short
+          ? isHubError("unreachable", /broke off after 299999 of 300000/)
+          : isHubError("damaged", /not the file that the hub announced/),
+      );
+      await assert.rejects(Deno.stat(weightsIn(settings.cache)));
+      if (short) await Deno.remove(`${weightsIn(settings.cache)}.incomplete`);
+    }
+    const blobs = Deno.readDirSync(join(repositoryIn(settings.cache), "blobs"));
+    assert.deepEqual([...blobs].map(({ name }) => name), [gitHash(config)]);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() starts over once if what an earlier attempt left is not of this file",
+  withHub([model], async (_hub, settings) => {
+    const blob = weightsIn(settings.cache);
+    await Deno.mkdir(join(blob, ".."), { recursive: true });
+    for (const left of [new Uint8Array(1000), new Uint8Array(400_000)]) {
+      await Deno.writeFile(`${blob}.incomplete`, left);
+      const { files } = await fetchFiles(request, { settings, patience });
+      await assertRight(files);
+      await Deno.remove(repositoryIn(settings.cache), { recursive: true });
+      await Deno.mkdir(join(blob, ".."), { recursive: true });
+    }
+  }),
+);
+
+Deno.test(
+  "fetchFiles() is not misled by a server that ignores ranges",
+  withHub([model], async (hub, settings) => {
+    const blob = weightsIn(settings.cache);
+    await Deno.mkdir(join(blob, ".."), { recursive: true });
+    await Deno.writeFile(`${blob}.incomplete`, weights.slice(0, 1000));
+    hub.breakWith(({ host, range }) =>
+      host === "cdn" && range !== "bytes=0-0"
+        ? new Response(weights)
+        : undefined
+    );
+    const { files } = await fetchFiles(request, { settings, patience });
+    await assertRight(files);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() waits as long as a busy hub asks it to",
+  withHub([model], async (hub, settings) => {
+    let refusals = 0;
+    hub.breakWith(({ path }) =>
+      path.includes("/revision/") && refusals++ < 2
+        ? new Response("slow down", {
+          status: refusals === 1 ? 429 : 503,
+          headers: refusals === 1 ? { "retry-after": "1" } : {},
+        })
+        : undefined
+    );
+    const started = performance.now();
+    await fetchFiles(request, { settings, patience });
+    const waited = performance.now() - started;
+    assert(waited > 1000, `${waited} ms`);
+    assert.equal(refusals, 3);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() gives up on a hub that stays busy, or asks for a very long wait",
+  withHub([model], async (hub, settings) => {
+    for (const headers of [{}, { "retry-after": "86400" }]) {
+      const before = hub.seen.length;
+      hub.breakWith(() => new Response("slow down", { status: 429, headers }));
+      await assert.rejects(
+        fetchFiles(request, { settings, patience }),
+        isHubError("busy", /answers 429/, /Try again later/),
+      );
+      const asked = hub.seen.length - before;
+      assert.equal(asked, "retry-after" in headers ? 1 : 1 + patience.retries);
+    }
+  }),
+);
+
+Deno.test(
+  "fetchFiles() says what to do about a repository that is refused, gated or not there",
+  withHub([
+    { ...model, token: "hf_right" },
+    { ...model, id: "models/org/gated", gated: true },
+  ], async (_hub, settings) => {
+    const fetch = (name: string, token?: string) =>
+      fetchFiles({ ...request, repository: { type: "model", name } }, {
+        settings: { ...settings, ...(token && { token }) },
+        patience,
+      });
+    await assert.rejects(
+      fetch("org/tiny"),
+      isHubError("refused", /401/, /set HF_TOKEN/),
+    );
+    await assert.rejects(
+      fetch("org/none", "hf_wrong"),
+      isHubError("refused", /Check the name, that HF_TOKEN may read it/),
+    );
+    await assert.rejects(fetch("org/gated"), isHubError("refused", /403/));
+  }),
+);
+
+Deno.test(
+  "fetchFiles() names the revision or the file that a repository lacks",
+  withHub([model], async (_hub, settings) => {
+    await assert.rejects(
+      fetchFiles({ ...request, revision: "v2" }, { settings, patience }),
+      isHubError("not-found", /no model "org\/tiny" with a revision "v2"/),
+    );
+    await assert.rejects(
+      fetchFiles({ ...request, revision: COMMIT.replace("0", "f") }, {
+        settings,
+        patience,
+      }),
+      isHubError("not-found", /no commit f123/),
+    );
+    await assert.rejects(
+      fetchFiles({ ...request, required: ["tokenizer.json"] }, {
+        settings,
+        patience,
+      }),
+      isHubError("not-found", /"org\/tiny" has no "tokenizer.json"/),
+    );
+  }),
+);
+
+Deno.test(
+  "fetchFiles() refuses a commit and hashes that cannot be, before they name a path",
+  withHub([model], async (hub, settings) => {
+    hub.breakWith(({ path }) =>
+      path.includes("/revision/")
+        ? Response.json({ sha: "../../../../etc" })
+        : undefined
+    );
+    await assert.rejects(
+      fetchFiles(request, { settings, patience }),
+      isHubError(
+        "damaged",
+        /names "\.\.\/\.\.\/\.\.\/\.\.\/etc" as the commit/,
+      ),
+    );
+    hub.breakWith(({ path }) =>
+      path.includes("/paths-info/")
+        ? Response.json(request.required.map((path) => ({
+          type: "file",
+          path,
+          size: 1,
+          oid: "../x",
+        })))
+        : undefined
+    );
+    await assert.rejects(
+      fetchFiles(request, { settings, patience }),
+      isHubError("damaged", /gives the hash "\.\.\/x" for "config.json"/),
+    );
+  }),
+);
+
+Deno.test("fetchFiles() says that the hub cannot be reached, and how to do without", () =>
+  withFolder(async (cache) => {
+    const endpoint = "http://127.0.0.1:9";
+    const settings = { endpoint, cache, offline: false };
+    await assert.rejects(
+      fetchFiles(request, { settings, patience: { ...patience, retries: 1 } }),
+      isHubError(
+        "unreachable",
+        /127\.0\.0\.1:9/,
+        /HF_ENDPOINT/,
+        /local folder/,
+      ),
+    );
+  }));
+
+Deno.test(
+  "fetchFiles() works offline from a warm cache, and says what a cold one lacks",
+  withHub([model], async (hub, settings) => {
+    const offline = { settings: { ...settings, offline: true }, patience };
+    await assert.rejects(
+      fetchFiles(request, offline),
+      isHubError(
+        "offline",
+        /"config.json" of "org\/tiny", revision "main", is not in the hub's cache/,
+        /hf download org\/tiny/,
+      ),
+    );
+    assert.equal(hub.seen.length, 0);
+    await fetchFiles(request, { settings, patience });
+    const before = hub.seen.length;
+    await assertRight((await fetchFiles(request, offline)).files);
+    const more = { ...request, optional: ["merges.txt"] };
+    await assertRight((await fetchFiles(more, offline)).files);
+    await assert.rejects(
+      fetchFiles({ ...request, required: ["tokenizer.json"] }, offline),
+      isHubError("offline", /"tokenizer.json"/),
+    );
+    assert.equal(hub.seen.length, before);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() lets one of two processes fetch a file, and the other wait for it",
+  withHub([model], async (hub, settings) => {
+    hub.breakWith(async ({ host, range }, answer) => {
+      if (host === "cdn" && range !== "bytes=0-0") {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+      return answer();
+    });
+    const code = `
+      import { fetchFiles } from ${
+      JSON.stringify(import.meta.resolve("../../lib/hub/fetch_files.ts"))
+    };
+      const { files } = await fetchFiles(${
+      JSON.stringify(request)
+    }, { settings: ${JSON.stringify(settings)} });
+      console.log(JSON.stringify([...files]));`;
+    const script = join(settings.cache, "fetch.ts");
+    await Deno.writeTextFile(script, code);
+    const config = join(import.meta.dirname!, "../../deno.json");
+    const results = await Promise.all(
+      [1, 2].map(() =>
+        new Deno.Command(Deno.execPath(), {
+          args: [
+            "run",
+            "--quiet",
+            "--no-prompt",
+            "--config",
+            config,
+            "--allow-net",
+            `--allow-read=${settings.cache}`,
+            `--allow-write=${settings.cache}`,
+            script,
+          ],
+        }).output()
+      ),
+    );
+    for (const { code, stdout, stderr } of results) {
+      assert.equal(code, 0, new TextDecoder().decode(stderr));
+      await assertRight(new Map(JSON.parse(new TextDecoder().decode(stdout))));
+    }
+    const whole = hub.contents.filter(({ range }) => range !== "bytes=0-0");
+    assert.equal(whole.length, 1);
+  }),
+);

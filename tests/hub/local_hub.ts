@@ -1,0 +1,236 @@
+import { createHash } from "node:crypto";
+
+/** A request as the server saw it. */
+export interface SeenRequest {
+  readonly host: "hub" | "cdn";
+  readonly method: string;
+  readonly path: string;
+  readonly range: string | null;
+  readonly authorization: string | null;
+}
+
+/** A repository of the server. */
+export interface ServedRepository {
+  /** `models/org/name` or `datasets/org/name` */
+  readonly id: string;
+  readonly commit: string;
+  readonly files: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+  /** Token without which it answers 401, as it does for what does not exist. */
+  readonly token?: string;
+  readonly gated?: boolean;
+}
+
+/** Answers a request in the server's place, or leaves it to the server. */
+export type Fault = (
+  request: SeenRequest,
+  answer: () => Response,
+) => Response | Promise<Response> | undefined;
+
+/**
+ * A server on this machine that answers as the hub does: the repository's
+ * commit and files as JSON, small files after a redirect on the same host,
+ * large ones after a redirect to a content network, both with ranges and etags.
+ */
+export class LocalHub implements AsyncDisposable {
+  readonly seen: SeenRequest[] = [];
+  readonly #hub: Deno.HttpServer<Deno.NetAddr>;
+  readonly #cdn: Deno.HttpServer<Deno.NetAddr>;
+  #fault: Fault = () => undefined;
+
+  constructor(readonly repositories: readonly ServedRepository[]) {
+    const listen = (
+      host: "hub" | "cdn",
+      answer: (request: Request) => Promise<Response> | Response,
+    ) =>
+      Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (
+        request,
+      ) => {
+        const { pathname } = new URL(request.url);
+        const seen: SeenRequest = {
+          host,
+          method: request.method,
+          path: decodeURIComponent(pathname),
+          range: request.headers.get("range"),
+          authorization: request.headers.get("authorization"),
+        };
+        this.seen.push(seen);
+        const response = await answer(request);
+        return await this.#fault(seen, () => response) ?? response;
+      });
+    this.#hub = listen("hub", (request) => this.#answer(request));
+    this.#cdn = listen("cdn", (request) => this.#content(request));
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${this.#hub.addr.port}`;
+  }
+
+  /** Lets a function answer in the server's place from now on. */
+  breakWith(fault: Fault): void {
+    this.#fault = fault;
+  }
+
+  /** Requests for the content of large files. */
+  get contents(): readonly SeenRequest[] {
+    return this.seen.filter(({ host }) => host === "cdn");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#hub.shutdown(), this.#cdn.shutdown()]);
+  }
+
+  async #answer(request: Request): Promise<Response> {
+    const path = decodeURIComponent(new URL(request.url).pathname);
+    const [, api, id, action, rest = ""] =
+      /^\/(api\/)?((?:models\/|datasets\/)?[\w.-]+(?:\/[\w.-]+)?)\/(revision|paths-info|resolve|resolve-cache)\/(.+)$/
+        .exec(path) ?? [];
+    const type = id?.startsWith("datasets/") || api ? "" : "models/";
+    const repository = this.repositories.find((known) =>
+      known.id === `${type}${id}`
+    );
+    const authorization = request.headers.get("authorization");
+    if (
+      repository === undefined ||
+      repository.token && authorization !== `Bearer ${repository.token}`
+    ) {
+      return failure(401, "RepoNotFound", "Invalid username or password.");
+    }
+    if (repository.gated) {
+      return failure(403, "GatedRepo", "Access to this model is restricted.");
+    }
+    const [revision = "", ...file] = rest.split("/");
+    if (revision !== "main" && revision !== repository.commit) {
+      return failure(404, "RevisionNotFound", `Invalid rev id: ${revision}`);
+    }
+    const name = file.join("/");
+    switch (action) {
+      case "revision":
+        return Response.json({
+          _id: "621ffdc036468d709f17434d",
+          id: repository.id.replace(/^\w+\//, ""),
+          sha: repository.commit,
+          private: repository.token !== undefined,
+          lastModified: "2024-01-01T00:00:00.000Z",
+        });
+      case "paths-info": {
+        const { paths } = await request.json();
+        return Response.json(paths.flatMap((path: string) => {
+          const bytes = repository.files.get(path);
+          return bytes ? [pathInfo(path, bytes)] : [];
+        }));
+      }
+      default:
+        return action === "resolve-cache"
+          ? withRange(request, repository.files.get(name)!, {
+            "x-repo-commit": repository.commit,
+          })
+          : this.#resolve(repository, name);
+    }
+  }
+
+  #resolve({ id, commit, files }: ServedRepository, name: string): Response {
+    const bytes = files.get(name);
+    if (bytes === undefined) {
+      return failure(404, "EntryNotFound", "Entry not found");
+    }
+    const { lfs, oid } = pathInfo(name, bytes);
+    const headers = {
+      "x-repo-commit": commit,
+      "x-linked-size": String(bytes.length),
+      "x-linked-etag": `"${lfs?.oid ?? oid}"`,
+      "accept-ranges": "bytes",
+    };
+    return lfs
+      ? redirect(
+        302,
+        `http://127.0.0.1:${this.#cdn.addr.port}/${lfs.oid}`,
+        headers,
+      )
+      : redirect(307, `/api/${id}/resolve-cache/${commit}/${name}`, headers);
+  }
+
+  #content(request: Request): Response {
+    const oid = new URL(request.url).pathname.slice(1);
+    for (const { files } of this.repositories) {
+      for (const bytes of files.values()) {
+        if (sha256(bytes) === oid) return withRange(request, bytes);
+      }
+    }
+    return new Response("no such key", { status: 404 });
+  }
+}
+
+/** Files above this size are large: in LFS, and served by the content network. */
+const LARGE = 10_000;
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+export function gitHash(bytes: Uint8Array): string {
+  return createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes)
+    .digest("hex");
+}
+
+/** An answer that announces all of its body and closes the connection after some bytes. */
+export function cutOff(answer: Response, bytes: number): Response {
+  const body = new ReadableStream<Uint8Array>({
+    async start(controller) {
+      const whole = new Uint8Array(await answer.arrayBuffer());
+      controller.enqueue(whole.slice(0, bytes));
+      setTimeout(() => controller.close(), 20);
+    },
+  });
+  const { status, headers } = answer;
+  return new Response(body, { status, headers });
+}
+
+function pathInfo(path: string, bytes: Uint8Array) {
+  const { length: size } = bytes;
+  const lfs = { oid: sha256(bytes), size, pointerSize: 134 };
+  return {
+    type: "file",
+    path,
+    size,
+    oid: gitHash(bytes),
+    ...(size > LARGE && { lfs }),
+  };
+}
+
+function withRange(
+  request: Request,
+  bytes: Uint8Array<ArrayBuffer>,
+  headers: Record<string, string> = {},
+): Response {
+  const etag = `"${bytes.length > LARGE ? sha256(bytes) : gitHash(bytes)}"`;
+  const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.get("range") ?? "");
+  const begin = Number(range?.[1] ?? 0);
+  const end = range?.[2] ? Number(range[2]) + 1 : bytes.length;
+  return new Response(bytes.slice(begin, end), {
+    status: range === null ? 200 : 206,
+    headers: {
+      ...headers,
+      etag,
+      "accept-ranges": "bytes",
+      "content-length": String(end - begin),
+      ...(range && {
+        "content-range": `bytes ${begin}-${end - 1}/${bytes.length}`,
+      }),
+    },
+  });
+}
+
+function redirect(
+  status: number,
+  location: string,
+  headers: Record<string, string>,
+): Response {
+  return new Response(null, { status, headers: { ...headers, location } });
+}
+
+function failure(status: number, code: string, error: string): Response {
+  return Response.json({ error }, {
+    status,
+    headers: { "x-error-code": code, "x-error-message": error },
+  });
+}

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { HUB_ENV, hubSettings } from "../../lib/hub/settings.ts";
+
+type Environment = Partial<Record<typeof HUB_ENV[number], string>>;
+
+const settings = (env: Environment) => hubSettings((name) => env[name]);
+
+Deno.test("hubSettings() looks for the cache where Hugging Face's own tools do", () => {
+  const home = { HOME: "/home/u" };
+  for (
+    const [env, cache] of [
+      [home, "/home/u/.cache/huggingface/hub"],
+      [{ ...home, XDG_CACHE_HOME: "/xdg" }, "/xdg/huggingface/hub"],
+      [{ ...home, XDG_CACHE_HOME: "/xdg", HF_HOME: "/hf" }, "/hf/hub"],
+      [{ ...home, HF_HOME: "/hf", HUGGINGFACE_HUB_CACHE: "/old" }, "/old"],
+      [{ HF_HOME: "/hf", HF_HUB_CACHE: "/new" }, "/new"],
+      [{ USERPROFILE: "/users/u" }, "/users/u/.cache/huggingface/hub"],
+    ] as const
+  ) {
+    assert.equal(settings(env).cache, join(cache));
+  }
+  assert.throws(() => settings({}), /set HF_HOME/);
+});
+
+Deno.test("hubSettings() honours endpoint, token and the values that mean offline", () => {
+  const home = { HOME: "/home/u" };
+  assert.equal(settings(home).endpoint, "https://huggingface.co");
+  assert.equal(
+    settings({ ...home, HF_ENDPOINT: "http://mirror:8080/" }).endpoint,
+    "http://mirror:8080",
+  );
+  assert.equal(settings({ ...home, HF_TOKEN: "hf_x" }).token, "hf_x");
+  for (const value of ["1", "ON", "yes", "True"]) {
+    assert(settings({ ...home, HF_HUB_OFFLINE: value }).offline, value);
+  }
+  for (const value of ["", "0", "no", "false"]) {
+    assert(!settings({ ...home, HF_HUB_OFFLINE: value }).offline, value);
+  }
+});
+
+Deno.test("hubSettings() refuses a value that cannot be right, by the variable's name, and does not show a token", () => {
+  const home = { HOME: "/home/u" };
+  assert.throws(
+    () => settings({ ...home, HF_ENDPOINT: "hf-mirror.com" }),
+    /HF_ENDPOINT is "hf-mirror.com"/,
+  );
+  assert.throws(
+    () => settings({ ...home, HF_TOKEN: "secret" }),
+    (error: Error) =>
+      /HF_TOKEN does not begin with "hf_"/.test(error.message) &&
+      !error.message.includes("secret"),
+  );
+});
