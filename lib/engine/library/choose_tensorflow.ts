@@ -32,7 +32,12 @@ export function chooseTensorflow(host: Host): EngineChoice {
     prepare: async (options) => {
       // Loaded only now: choosing happens on every run, installing once.
       const { installLibrary } = await import("./install.ts");
-      await installLibrary(build, cache, options);
+      const { verifyLibrary } = await import("./inspect.ts");
+      await installLibrary(build, cache, {
+        verify: (folder) =>
+          verifyLibrary(join(folder, "tensorflow"), build.version),
+        ...options,
+      });
       return choice;
     },
   };

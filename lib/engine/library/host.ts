@@ -10,7 +10,10 @@ export interface Host {
   exists(path: string): boolean;
   /** Text of a small file; undefined if it cannot be read. */
   read(path: string): string | undefined;
-  /** The WebGPU adapter, or undefined. Asked only when it matters, since it takes a process. */
+  // These take a process, so they are asked only when it matters.
+  /** What a program prints; undefined if it is missing or fails. */
+  output(program: string, ...args: string[]): Promise<string | undefined>;
+  /** The WebGPU adapter, or undefined. */
   webgpuAdapter(): Promise<WebgpuAdapter | undefined>;
 }
 
@@ -31,6 +34,18 @@ export const thisHost: Host = {
       return Deno.readTextFileSync(path);
     } catch {
       return undefined; // As above.
+    }
+  },
+  async output(program, ...args) {
+    try {
+      const { success, stdout } = await new Deno.Command(program, {
+        args,
+        stdin: "null",
+        stderr: "null",
+      }).output();
+      return success ? new TextDecoder().decode(stdout) : undefined;
+    } catch {
+      return undefined; // Not installed.
     }
   },
   webgpuAdapter,

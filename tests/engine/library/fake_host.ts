@@ -3,11 +3,18 @@ import type { WebgpuAdapter } from "../../../lib/engine/backends/webgpu_adapter.
 
 /** A machine that is described instead of looked at: Linux x86-64, nothing else. */
 export function fakeHost(
-  { target = "x86_64-unknown-linux-gnu", env = {}, files = {}, adapter }: {
+  {
+    target = "x86_64-unknown-linux-gnu",
+    env = {},
+    files = {},
+    adapter,
+    output,
+  }: {
     target?: string;
     env?: Record<string, string>;
     files?: Record<string, string>;
     adapter?: WebgpuAdapter;
+    output?: string;
   } = {},
 ): Host {
   return {
@@ -15,6 +22,7 @@ export function fakeHost(
     env: (name) => ({ HOME: "/home/u", ...env })[name],
     exists: (path) => path in files,
     read: (path) => files[path],
+    output: () => Promise.resolve(output),
     webgpuAdapter: () => Promise.resolve(adapter),
   };
 }
