@@ -1,0 +1,122 @@
+"""The peer of the benchmarks: PyTorch, transformers and PEFT, one JSON request a line.
+
+    {"op": "prepare", "config": {...}, "precision": "f32" | "bf16", "batch": 16, "length": 64,
+     "rank": 8, "alpha": 16, "labels": 2, "threads": 2}
+        -> {"trained": parameters that are trained}
+        A model of that Hugging Face configuration with random weights, LoRA on query and
+        value, and the head (BERT: and the pooler) trained.
+    {"op": "step", "count": 1}
+        -> {"seconds": [of each step], "loss": of the last, "peak_bytes": resident so far}
+        Forward with dropout, backward, clip to norm 1, fused AdamW (the default of
+        transformers' Trainer), schedule.
+    {"op": "evaluate", "ranks": [1, ..., 8], "count": 1}
+        -> {"seconds": [of each pass over all ranks], "peak_bytes": resident so far}
+        One batch through an adapter of each rank; changing adapters is not timed.
+
+A batch is full: random tokens, no padding. Loading and the first calls are the caller's warm-up.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import get_linear_schedule_with_warmup
+
+
+class Work:
+    """A model in training, and a batch."""
+
+    def __init__(self, config, precision, batch, length, rank, alpha, labels, threads):
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self.precision, self.alpha = precision, alpha
+        config = AutoConfig.for_model(**config, num_labels=labels)
+        self.head = ["classifier", "pooler"] if config.model_type == "bert" else ["classifier"]
+        model = AutoModelForSequenceClassification.from_config(config)
+        self.model = get_peft_model(model, self.lora(rank))
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=1e-3, weight_decay=0.1, fused=True)
+        self.schedule = get_linear_schedule_with_warmup(self.optimizer, 60, 1000)
+        # The first ids are special tokens: one of them would count as padding.
+        ids = torch.randint(5, config.vocab_size, (batch, length))
+        self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        self.labels = torch.randint(0, labels, (batch,))
+
+    def lora(self, rank):
+        return LoraConfig(
+            task_type="SEQ_CLS",
+            r=rank,
+            lora_alpha=self.alpha,
+            lora_dropout=0.0,
+            target_modules=["query", "value"],
+            modules_to_save=self.head,
+        )
+
+    def autocast(self):
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16")
+
+    def step(self, count):
+        self.model.train()
+        seconds = []
+        for _ in range(count):
+            begin = time.perf_counter()
+            with self.autocast():
+                loss = self.model(**self.batch, labels=self.labels).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.optimizer.zero_grad()
+            seconds.append(time.perf_counter() - begin)
+        return {"seconds": seconds, "loss": loss.item(), "peak_bytes": peak_bytes()}
+
+    @torch.no_grad()
+    def evaluate(self, ranks, count):
+        self.model.eval()
+        for rank in ranks:
+            if f"rank{rank}" not in self.model.peft_config:
+                self.model.add_adapter(f"rank{rank}", self.lora(rank))
+        seconds = []
+        for _ in range(count):
+            total = 0.0
+            for rank in ranks:
+                self.model.set_adapter(f"rank{rank}")
+                begin = time.perf_counter()
+                with self.autocast():
+                    self.model(**self.batch).logits
+                total += time.perf_counter() - begin
+            seconds.append(total)
+        self.model.set_adapter("default")
+        return {"seconds": seconds, "peak_bytes": peak_bytes()}
+
+
+def peak_bytes():
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main():
+    work = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        op = request.pop("op")
+        if op == "prepare":
+            work = Work(**request)
+            reply = {"trained": sum(p.numel() for p in work.trained)}
+        elif work is None:
+            sys.exit(f"Operation '{op}' needs a 'prepare' before it")
+        elif op == "step":
+            reply = work.step(**request)
+        elif op == "evaluate":
+            reply = work.evaluate(**request)
+        else:
+            sys.exit(f"Operation '{op}' is unknown")
+        print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { Peer, type PeerWork } from "./peer/peer.ts";
+
+const PYTHON = Deno.env.get("PEFT_PYTHON");
+
+const WORK: PeerWork = {
+  config: {
+    model_type: "roberta",
+    vocab_size: 500,
+    hidden_size: 32,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    intermediate_size: 64,
+    max_position_embeddings: 66,
+  },
+  precision: "f32",
+  batch: 4,
+  length: 16,
+  rank: 8,
+  alpha: 16,
+  labels: 2,
+  threads: 1,
+};
+
+Deno.test({
+  name: "Peer times the steps and evaluations of PEFT in turn",
+  ignore: PYTHON === undefined,
+  async fn() {
+    await using peer = Peer.start(PYTHON!);
+    for (const model_type of ["roberta", "bert"]) {
+      const config = { ...WORK.config, model_type };
+      const { trained } = await peer.prepare({ ...WORK, config });
+      // A and B of two projections in two layers; dense and its bias, and the last layer of the head.
+      assert.equal(trained, 2 * 2 * 2 * 8 * 32 + 32 * 32 + 32 + 2 * 32 + 2);
+      const first = await peer.step(2);
+      assert.equal(first.seconds.length, 2);
+      assert(Math.abs(first.loss! - Math.LN2) < 0.2, `${first.loss}`);
+      const { seconds } = await peer.evaluate([1, 2, 8], 3);
+      assert.equal(seconds.length, 3);
+      const last = await peer.step(40);
+      assert(last.loss! < first.loss!, "training goes on after an evaluation");
+    }
+  },
+});
+
+Deno.test({
+  name: "Peer says that its Python ended",
+  ignore: PYTHON === undefined,
+  async fn() {
+    await using peer = Peer.start(PYTHON!);
+    await assert.rejects(
+      peer.step(1),
+      /The peer ".*" ended at "step": exit code 1/,
+    );
+  },
+});
+
+Deno.test("Peer says that a Python cannot be started", async () => {
+  await using peer = Peer.start("no-such-python");
+  await assert.rejects(
+    peer.step(1),
+    /"no-such-python" ended at "step": .*ENOENT/,
+  );
+});
