@@ -1,8 +1,9 @@
 import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
 import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
-import { GLUE_TASKS, type GlueTaskName } from "../../lib/glue/benchmark.ts";
-import { computeMetrics, type MetricName } from "../../lib/glue/metrics.ts";
+import { metricsOf } from "../../lib/glue/benchmark.ts";
+import { computeMetrics } from "../../lib/glue/metrics.ts";
+import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter } from "../artifacts/adapter.ts";
 import { writeScores } from "../artifacts/scores.ts";
@@ -80,7 +81,7 @@ export async function evaluateAdapter(
       rank,
       metrics: scoresOf(
         info,
-        predictions(logits.subarray(i * size, (i + 1) * size), classes),
+        predictionsOf(logits.subarray(i * size, (i + 1) * size), classes),
         labels,
       ),
     })),
@@ -104,18 +105,6 @@ function ranksToEvaluate(
   return Array.from({ length: training.rank }, (_, i) => i + 1);
 }
 
-/** Class numbers, or scores of a regression: `[examples, classes]` -> `[examples]`. */
-function predictions(logits: Float32Array, classes: number): Float32Array {
-  if (classes === 1) return logits;
-  return Float32Array.from(
-    { length: logits.length / classes },
-    (_, example) => {
-      const row = logits.subarray(example * classes, (example + 1) * classes);
-      return row.indexOf(Math.max(...row));
-    },
-  );
-}
-
 function scoresOf(
   { task, labels }: TokensInfo,
   predicted: Float32Array,
@@ -125,15 +114,4 @@ function scoresOf(
     string,
     number
   >;
-}
-
-/** GLUE's metrics for its tasks; for other data accuracy, or correlation of a regression. */
-function metricsOf(
-  task: string,
-  labels: readonly string[] | null,
-): readonly MetricName[] {
-  if (Object.hasOwn(GLUE_TASKS, task)) {
-    return GLUE_TASKS[task as GlueTaskName].metrics;
-  }
-  return labels === null ? ["pearson", "spearman"] : ["accuracy"];
 }

@@ -4,6 +4,7 @@ import {
   permissionFlags,
   stageEnvironment,
 } from "../../lib/scheduler/permissions.ts";
+import { withEnvironment } from "./with_environment.ts";
 
 const PROJECT = join(import.meta.dirname!, "../..");
 const CHILD = import.meta.resolve("../../lib/scheduler/child.ts");
@@ -42,24 +43,29 @@ export async function runSandboxed(
   );
   const { permissions = {} } = task;
   const parsed = task.params.parse(params);
-  const process = withEnvironment(env, () =>
-    new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", "--quiet", "--no-check", "--cached-only"],
-        ...["--config", join(PROJECT, "deno.json")],
-        ...permissionFlags(permissions, {
+  const { flags, environment } = await withEnvironment(
+    env,
+    () =>
+      Promise.resolve({
+        flags: permissionFlags(permissions, {
           read: Object.values(task.sources?.(parsed) ?? {}),
           write: [output, checkpoint, temporary],
         }, []),
-        entry,
-      ],
-      env: stageEnvironment(permissions, [], temporary),
-      clearEnv: true,
-      cwd: own,
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn());
+        environment: stageEnvironment(permissions, [], temporary),
+      }),
+  );
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-check", "--cached-only"],
+      ...["--config", join(PROJECT, "deno.json"), ...flags, entry],
+    ],
+    env: environment,
+    clearEnv: true,
+    cwd: own,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
   const stdin = process.stdin.getWriter();
   await stdin.write(new TextEncoder().encode(JSON.stringify({
     mark: "",
@@ -76,21 +82,4 @@ export async function runSandboxed(
     "",
   );
   return { code, output, text };
-}
-
-/** Calls a function while environment variables have other values. */
-function withEnvironment<T>(
-  env: Readonly<Record<string, string>>,
-  body: () => T,
-): T {
-  const before = Object.keys(env).map((name) => [name, Deno.env.get(name)]);
-  try {
-    for (const [name, value] of Object.entries(env)) Deno.env.set(name, value);
-    return body();
-  } finally {
-    for (const [name, value] of before) {
-      if (value === undefined) Deno.env.delete(name!);
-      else Deno.env.set(name!, value);
-    }
-  }
 }
