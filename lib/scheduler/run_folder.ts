@@ -33,24 +33,30 @@ export function makeRunFolder(
   removeFolder(path);
   Deno.mkdirSync(unready);
   const lock = tryLockFile(join(unready, "lock"))!;
-  announce(unready, pipeline, stage);
-  Deno.renameSync(unready, path);
-  const folder = {
+  const dispose = () => {
+    removeFolder(unready);
+    removeFolder(path);
+    lock[Symbol.dispose]();
+  };
+  try {
+    for (const part of ["output", "inputs", "tmp"]) {
+      Deno.mkdirSync(join(unready, part));
+    }
+    announce(unready, pipeline, stage);
+    Deno.renameSync(unready, path);
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  return {
     path,
     output: join(path, "output"),
     inputs: join(path, "inputs"),
     temporary: join(path, "tmp"),
     spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),
-    [Symbol.dispose]() {
-      removeFolder(path);
-      lock[Symbol.dispose]();
-    },
+    [Symbol.dispose]: dispose,
   };
-  Deno.mkdirSync(folder.output);
-  Deno.mkdirSync(folder.inputs);
-  Deno.mkdirSync(folder.temporary);
-  return folder;
 }
 
 /** Removes the folders of runs whose scheduler died, and ends what is left of them. */

@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
 import { digest, digestFile } from "./digest.ts";
-import { besides, syncFolder } from "./durable.ts";
+import { besides, removeIfThere, syncFolder } from "./durable.ts";
 import type { Stats } from "./stats.ts";
 
 /** Contents by their SHA-256: `blobs/ab/cdef...`, read-only, never changed once written. */
@@ -27,24 +27,7 @@ export class Blobs {
 
   /** Takes in a copy of the file: the digest is that of the bytes stored. */
   async put(path: string): Promise<{ blob: string; size: number }> {
-    Deno.mkdirSync(this.folder, { recursive: true });
-    const temporary = besides(join(this.folder, "new"));
-    try {
-      let stored;
-      {
-        using copy = await Deno.open(temporary, {
-          write: true,
-          createNew: true,
-        });
-        stored = await digestFile(path, copy);
-        await copy.sync();
-      }
-      await this.#settle(temporary, stored.blob, stored.size);
-      return stored;
-    } catch (error) {
-      removeIfThere(temporary);
-      throw error;
-    }
+    return await this.#take((copy) => digestFile(path, copy));
   }
 
   /** Takes in bytes, or text as UTF-8. */
@@ -56,25 +39,12 @@ export class Blobs {
       : content;
     const stored = { blob: digest(bytes), size: bytes.length };
     if (await this.holds(stored.blob, stored.size)) return stored;
-    Deno.mkdirSync(this.folder, { recursive: true });
-    const temporary = besides(join(this.folder, "new"));
-    try {
-      {
-        using copy = await Deno.open(temporary, {
-          write: true,
-          createNew: true,
-        });
-        for (let done = 0; done < bytes.length;) {
-          done += await copy.write(bytes.subarray(done));
-        }
-        await copy.sync();
+    return await this.#take(async (copy) => {
+      for (let done = 0; done < bytes.length;) {
+        done += await copy.write(bytes.subarray(done));
       }
-      await this.#settle(temporary, stored.blob, stored.size);
       return stored;
-    } catch (error) {
-      removeIfThere(temporary);
-      throw error;
-    }
+    });
   }
 
   /** The text of a blob; undefined if it is missing or damaged. */
@@ -142,16 +112,34 @@ export class Blobs {
     throw new DamagedBlobError(blob);
   }
 
-  async #settle(temporary: string, blob: string, size: number): Promise<void> {
-    if (await this.holds(blob, size)) {
-      Deno.removeSync(temporary);
-      return;
+  /** Has a new file written, and gives it its name when it is on the disk. */
+  async #take<Stored extends { readonly blob: string; readonly size: number }>(
+    write: (copy: Deno.FsFile) => Promise<Stored>,
+  ): Promise<Stored> {
+    Deno.mkdirSync(this.folder, { recursive: true });
+    const temporary = besides(join(this.folder, "new"));
+    try {
+      let stored: Stored;
+      {
+        const options = { write: true, createNew: true };
+        using copy = await Deno.open(temporary, options);
+        stored = await write(copy);
+        await copy.sync();
+      }
+      if (await this.holds(stored.blob, stored.size)) {
+        Deno.removeSync(temporary);
+        return stored;
+      }
+      const path = this.path(stored.blob);
+      Deno.mkdirSync(dirname(path), { recursive: true });
+      Deno.chmodSync(temporary, 0o444);
+      Deno.renameSync(temporary, path);
+      syncFolder(dirname(path));
+      return stored;
+    } catch (error) {
+      removeIfThere(temporary);
+      throw error;
     }
-    const path = this.path(blob);
-    Deno.mkdirSync(dirname(path), { recursive: true });
-    Deno.chmodSync(temporary, 0o444);
-    Deno.renameSync(temporary, path);
-    syncFolder(dirname(path));
   }
 }
 
@@ -172,13 +160,5 @@ function sizeOf(path: string): number | undefined {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
-  }
-}
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

@@ -8,17 +8,18 @@ let serial = 0;
  */
 export function writeDurably(path: string, text: string): void {
   const temporary = besides(path);
-  const file = Deno.openSync(temporary, { write: true, createNew: true });
+  const bytes = new TextEncoder().encode(text);
   try {
-    const bytes = new TextEncoder().encode(text);
-    for (let done = 0; done < bytes.length;) {
-      done += file.writeSync(bytes.subarray(done));
+    {
+      using file = Deno.openSync(temporary, { write: true, createNew: true });
+      for (let done = 0; done < bytes.length;) {
+        done += file.writeSync(bytes.subarray(done));
+      }
+      file.syncSync();
     }
-    file.syncSync();
-    file.close();
     Deno.renameSync(temporary, path);
   } catch (error) {
-    Deno.removeSync(temporary);
+    removeIfThere(temporary);
     throw error;
   }
   syncFolder(dirname(path));
@@ -33,4 +34,13 @@ export function syncFolder(path: string): void {
 /** A name in the same folder that no other process uses. */
 export function besides(path: string): string {
   return `${path}.${Deno.pid}-${serial++}.tmp`;
+}
+
+/** Removes a file, if it is there. */
+export function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }

@@ -7,6 +7,7 @@ import {
   type Manifest,
   parseManifest,
 } from "./manifest.ts";
+import { removeIfThere } from "./durable.ts";
 import { readSealed, writeSealed } from "./sealed.ts";
 
 /** What looking for a manifest gives. */
@@ -56,11 +57,7 @@ export class Manifests {
   }
 
   remove(key: string): void {
-    try {
-      Deno.removeSync(this.path(key));
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
+    removeIfThere(this.path(key));
   }
 
   /** All keys that have a manifest, usable or not. */

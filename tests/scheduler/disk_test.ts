@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { type StageOptions, TestProject } from "./project.ts";
+
+/** Only root can mount a small file system. */
+const ignore = Deno.build.os !== "linux" || Deno.uid() !== 0;
+
+/** A file system of its own, of so many bytes. */
+class SmallDisk implements Disposable {
+  readonly path = Deno.makeTempDirSync({ prefix: "disk-" });
+
+  constructor(size: number) {
+    this.#mount("-t", "tmpfs", "-o", `size=${size}`, "tmpfs", this.path);
+  }
+
+  makeReadOnly(): void {
+    this.#mount("-o", "remount,ro", this.path);
+  }
+
+  #mount(...args: string[]): void {
+    const { success, stderr } = new Deno.Command("mount", { args })
+      .outputSync();
+    assert.ok(success, new TextDecoder().decode(stderr));
+  }
+
+  [Symbol.dispose](): void {
+    new Deno.Command("umount", { args: [this.path] }).outputSync();
+    Deno.removeSync(this.path);
+  }
+}
+
+function failures(events: Awaited<ReturnType<TestProject["run"]>>["events"]) {
+  return events.flatMap((event) =>
+    event.type === "failed" ? [event.message] : []
+  );
+}
+
+Deno.test(
+  "run() on a full disk says so, keeps nothing half, and goes on when there is space",
+  { ignore },
+  async () => {
+    using project = new TestProject();
+    using disk = new SmallDisk(1_200_000);
+    project.task("big", "return 'x'.repeat(params.size);");
+    const stages = (size: number): Record<string, StageOptions> => ({
+      big: { task: "big", params: { size } },
+    });
+    // The stage itself finds no space; it finds space but the cache does not; the log finds none.
+    for (const size of [2_000_000, 700_000]) {
+      const { summary, events } = await project.run(stages(size), {
+        out: disk.path,
+      });
+      assert.equal(summary.failed, 1);
+      assert.match(failures(events)[0]!, /space/i);
+      await assert.rejects(Deno.stat(`${disk.path}/test/big`));
+    }
+    const filler = `${disk.path}/filler`;
+    Deno.writeTextFileSync(filler, "x".repeat(400_000));
+    const { summary } = await project.run(stages(500_000), { out: disk.path });
+    assert.equal(summary.failed, 1);
+    Deno.removeSync(filler);
+    const freed = await project.run(stages(500_000), { out: disk.path });
+    assert.equal(freed.summary.ran, 1, failures(freed.events).join());
+    assert.equal(
+      Deno.readTextFileSync(`${disk.path}/test/big/out.txt`).length,
+      500_000,
+    );
+  },
+);
+
+Deno.test(
+  "run() with a cache that cannot be written uses it, and says why nothing more can be run",
+  { ignore },
+  async () => {
+    using project = new TestProject();
+    using disk = new SmallDisk(10_000_000);
+    project.task("make", "return params.text;");
+    const stages = (text: string): Record<string, StageOptions> => ({
+      make: { task: "make", params: { text } },
+    });
+    await project.run(stages("a"), { out: disk.path });
+    disk.makeReadOnly();
+    const again = await project.run(stages("a"), { out: disk.path });
+    assert.equal(again.summary.unchanged, 1);
+    const plan = await project.plan(stages("b"), { out: disk.path });
+    assert.equal(plan.get("make")?.state, "run");
+    const { summary, events } = await project.run(stages("b"), {
+      out: disk.path,
+    });
+    assert.equal(summary.failed, 1);
+    assert.match(
+      failures(events)[0]!,
+      /cannot be written, so nothing can be run/,
+    );
+  },
+);

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { explain } from "../../lib/scheduler/explain.ts";
+import { findLog, readLog } from "../../lib/scheduler/read_log.ts";
+import { status } from "../../lib/scheduler/status.ts";
+import { verify } from "../../lib/scheduler/verify.ts";
+import { Store } from "../../lib/store/store.ts";
+import { type StageOptions, TestProject } from "./project.ts";
+
+const NEVER = new AbortController().signal;
+
+Deno.test("explain() names the parameter, the input and the line of code that changed", async () => {
+  using project = new TestProject();
+  project.write(
+    "lib/text.ts",
+    "// A comment\nexport function twice(text: string) {\n  const one = text;\n  return one + one;\n}\n",
+  );
+  const head = 'import { twice } from "../lib/text.ts";';
+  project.task("make", "return twice(params.text);", { head });
+  project.task("upper", "return read('from').toUpperCase();", {
+    inputs: { from: { kind: "text" } },
+  });
+  const stages = (text: string): Record<string, StageOptions> => ({
+    a: { task: "make", params: { text, deep: { size: 1 } } },
+    up: { task: "upper", inputs: { from: ["a"] } },
+  });
+  await project.run(stages("a"));
+  project.write(
+    "lib/text.ts",
+    "// Another comment\n\nexport function twice(text: string) {\n  const one = text;\n  return one + one + one;\n}\n",
+  );
+  const graph = await project.graph(stages("b"));
+  const explained = await explain(graph, "a", project.settings());
+  assert.equal(explained.decision.state, "run");
+  const { changes, code } = explained.nearest!;
+  assert.deepEqual(
+    changes.map(({ kind, name }) => `${kind} ${name}`),
+    ["code lib/text.ts", "param text"],
+  );
+  assert.deepEqual(code, [{
+    module: "lib/text.ts",
+    from: 5,
+    to: 5,
+    removed: ["  return one + one;"],
+    added: ["  return one + one + one;"],
+  }]);
+  assert.deepEqual(
+    (await explain(graph, "up", project.settings())).decision,
+    { state: "unknown", reason: "needs a first" },
+  );
+  await project.run({ a: stages("b").a! });
+  const downstream = await explain(graph, "up", project.settings());
+  assert.match(
+    "reason" in downstream.decision ? downstream.decision.reason : "",
+    /^input from [0-9a-f]{8} -> [0-9a-f]{8}$/,
+  );
+});
+
+Deno.test("findLog() gives the log of a result, of a failure and of a run that goes on", async () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  const lines = async () => {
+    const lines: string[] = [];
+    for await (const line of readLog(findLog("test", "s", store)!, true)) {
+      if (line.type === "log") lines.push(line.line);
+    }
+    return lines;
+  };
+  assert.equal(findLog("test", "s", store), undefined);
+  project.task("say", "stage.log('fine'); return 1;");
+  await project.run({ s: { task: "say" } });
+  assert.deepEqual(await lines(), ["fine"]);
+  project.task("say", "stage.log('wrong'); throw new Error('x');");
+  await project.run({ s: { task: "say" } });
+  assert.ok((await lines()).includes("wrong"));
+  project.task(
+    "say",
+    "stage.log('first'); await new Promise((r) => setTimeout(r, 500)); stage.log('last'); return 1;",
+  );
+  const scheduler = project.spawn({ s: { task: "say" } });
+  await scheduler.event((event) => event.type === "log");
+  assert.deepEqual(await lines(), ["first", "last"]);
+  await scheduler.end();
+});
+
+Deno.test("status() tells running stages, last results and failures", async () => {
+  using project = new TestProject();
+  project.task("make", "stage.metric('n', 2); return 1;");
+  project.task(
+    "slow",
+    "stage.log('begun'); await new Promise((r) => setTimeout(r, 600));",
+  );
+  project.task("bad", "throw new Error('Not today');");
+  const stages: Record<string, StageOptions> = {
+    make: { task: "make" },
+    bad: { task: "bad" },
+    slow: { task: "slow" },
+  };
+  const scheduler = project.spawn(stages);
+  await scheduler.event((event) =>
+    event.type === "finished" && event.stage === "make"
+  );
+  await scheduler.event((event) => event.type === "failed");
+  await scheduler.event((event) => event.type === "log");
+  const [make, bad, slow] = await status(
+    await project.graph(stages),
+    project.settings(),
+  );
+  await scheduler.end();
+  assert.equal(make?.decision.state, "unchanged");
+  assert.deepEqual(make?.last?.metrics, { n: 2 });
+  assert.equal(bad?.failure?.message, "Not today");
+  assert.match(slow?.live?.holder ?? "", /^process \d+$/);
+});
+
+Deno.test("verify() compares a stage run again with the cache, and touches neither", async () => {
+  using project = new TestProject();
+  project.task("same", "return 1;");
+  project.task("random", "return crypto.randomUUID();");
+  const stages: Record<string, StageOptions> = {
+    same: { task: "same" },
+    random: { task: "random" },
+  };
+  await project.run(stages);
+  const before = project.read("out/test/random/out.txt");
+  const graph = await project.graph(stages);
+  const check = async (id: string) =>
+    (await verify(graph, id, project.settings(), () => {}, NEVER)).differing;
+  assert.deepEqual(await check("same"), []);
+  assert.deepEqual(await check("random"), ["out.txt"]);
+  assert.equal(project.read("out/test/random/out.txt"), before);
+  assert.equal((await project.run(stages)).summary.unchanged, 2);
+});

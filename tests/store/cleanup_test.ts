@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { audit } from "../../lib/store/audit.ts";
+import { canonicalJson } from "../../lib/store/canonical.ts";
+import { cleanUp, holdOff } from "../../lib/store/cleanup.ts";
+import { diskUse, listResults } from "../../lib/store/inventory.ts";
+import type { Manifest } from "../../lib/store/manifest.ts";
+import { keyOf } from "../../lib/store/manifests.ts";
+import { writeSealed } from "../../lib/store/sealed.ts";
+import { Store } from "../../lib/store/store.ts";
+import { treeDigest } from "../../lib/store/tree.ts";
+import { TemporaryFolder } from "./temporary_folder.ts";
+
+/** Puts a result of 10,000 bytes into a store. */
+async function addResult(store: Store, n: number): Promise<Manifest> {
+  const listing = canonicalJson({ modules: {}, packages: {}, options: {} });
+  const { blob: code } = await store.blobs.putBytes(listing);
+  const parts = {
+    code,
+    params: { n },
+    sources: {},
+    inputs: {},
+    facilities: {},
+  };
+  const content = await store.blobs.putBytes(String(n).padEnd(10_000, "."));
+  const files = [{ path: "out.txt", ...content }];
+  const manifest: Manifest = {
+    version: 1,
+    key: keyOf(parts),
+    parts,
+    task: "make",
+    pipeline: "test",
+    stage: `s${n}`,
+    started: new Date(n * 1000).toISOString(),
+    runtime: "deno",
+    seconds: 1,
+    metrics: {},
+    content: treeDigest(files),
+    files,
+    log: await store.blobs.putBytes(`log ${n}`),
+  };
+  store.manifests.write(manifest);
+  return manifest;
+}
+
+async function filled(folder: TemporaryFolder, count: number) {
+  const store = new Store(folder.join("cache"));
+  const results: Manifest[] = [];
+  for (let n = 1; n <= count; n++) results.push(await addResult(store, n));
+  return { store, results };
+}
+
+Deno.test("cleanUp() removes the oldest results until the limit is kept", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 5);
+  const done = cleanUp(store, 25_000)!;
+  assert.deepEqual(
+    done.removed,
+    results.slice(0, 3).map(({ key }) => key),
+  );
+  assert.ok(done.left <= 25_000);
+  assert.equal(diskUse(store).blobs, done.left);
+  for (const [i, { key }] of results.entries()) {
+    assert.equal((await store.lookup(key)).state, i < 3 ? "none" : "found");
+  }
+});
+
+Deno.test("cleanUp() never takes what is pinned or what the last runs came to", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 5);
+  await store.pins.set([results[0]!.key], true);
+  await store.noteRun("test", [results[1]!.key]);
+  cleanUp(store, 0);
+  assert.deepEqual(
+    listResults(store).map(({ stage, pinned, used }) => [stage, pinned, used]),
+    [["s2", false, true], ["s1", true, false]],
+  );
+  for (const { key } of results.slice(0, 2)) {
+    assert.equal((await store.lookup(key)).state, "found");
+  }
+  await store.pins.set([results[0]!.key], false);
+  cleanUp(store, 0);
+  assert.deepEqual(listResults(store).map(({ stage }) => stage), ["s2"]);
+});
+
+Deno.test("cleanUp() keeps what the last ten different runs of a pipeline came to", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 12);
+  for (const { key } of results) {
+    await store.noteRun("test", [key]);
+    await store.noteRun("test", [key]);
+  }
+  const done = cleanUp(store, 0)!;
+  assert.deepEqual(done.removed, results.slice(0, 2).map(({ key }) => key));
+});
+
+Deno.test("cleanUp() does nothing while a run goes on, or if a newer version keeps results there", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 2);
+  {
+    using _live = await holdOff(store);
+    assert.equal(cleanUp(store, 0), undefined);
+  }
+  const { key } = results[0]!;
+  writeSealed(store.manifests.path(key), { ...results[0]!, version: 2 });
+  assert.equal(cleanUp(store, 0), undefined);
+});
+
+Deno.test("cleanUp() removes contents that no result needs", async () => {
+  using folder = new TemporaryFolder();
+  const { store } = await filled(folder, 1);
+  const { blob } = await store.blobs.putBytes("left by a run that was killed");
+  Deno.writeTextFileSync(`${store.blobs.folder}/new.1-1.tmp`, "half");
+  cleanUp(store, 1e9);
+  assert.equal(store.blobs.text(blob), undefined);
+  assert.equal(listResults(store).length, 1);
+  assert.equal((await store.lookup(listResults(store)[0]!.key)).state, "found");
+});
+
+Deno.test("audit() finds damage that left no trace, and removes it", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 3);
+  const whole = await audit(store);
+  assert.deepEqual([whole.damaged, whole.incomplete], [[], []]);
+  const path = store.blobs.path(results[0]!.files[0]!.blob);
+  const past = new Date(0);
+  Deno.chmodSync(path, 0o644);
+  Deno.writeTextFileSync(path, "2".padEnd(10_000, "."));
+  Deno.utimeSync(path, past, past);
+  Deno.truncateSync(store.manifests.path(results[1]!.key), 10);
+  const found = await audit(store);
+  assert.equal(found.blobs, whole.blobs);
+  assert.deepEqual(found.damaged, [
+    path,
+    store.manifests.path(results[1]!.key),
+  ]);
+  assert.deepEqual(found.incomplete, ["test s1"]);
+  assert.deepEqual((await audit(store)).damaged, []);
+});
