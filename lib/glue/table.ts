@@ -1,0 +1,177 @@
+import { extname } from "node:path";
+import { readLines } from "./lines.ts";
+
+/** A row of a user's file. */
+export interface Row {
+  /** For messages: `reviews.csv:12` or `"reviews.parquet", row 11`. */
+  readonly place: string;
+  /** Values of the columns asked for, in their order; undefined where there is none. */
+  readonly values: readonly unknown[];
+}
+
+/** The file formats that {@linkcode readTable} reads, by the end of the file's name. */
+export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
+
+/**
+ * Reads some columns of a table.
+ *
+ * - `.tsv`: a header, then fields divided by tabs; a quote is a plain character
+ * - `.csv`: a header, then fields divided by commas, quoted as RFC 4180 says
+ * - `.jsonl`: an object on each line
+ * - `.parquet`
+ *
+ * @param required Columns that must be there; an object of JSON may lack them all the same.
+ * @param optional Columns that come after them in each row's values.
+ * @throws {SyntaxError} Naming file and line, if the file is damaged or lacks a column.
+ */
+export async function readTable(
+  path: string,
+  required: readonly string[],
+  optional: readonly string[] = [],
+): Promise<Row[]> {
+  const columns: Columns = { required, optional };
+  const format = extname(path).toLowerCase();
+  switch (format) {
+    case ".tsv":
+      return await readDelimited(path, columns, {
+        delimiter: "\t",
+        quote: null,
+      });
+    case ".csv":
+      return await readDelimited(path, columns, { delimiter: ",", quote: '"' });
+    case ".jsonl":
+      return await readJsonLines(path, columns);
+    case ".parquet":
+      return await readParquetTable(path, columns);
+    default:
+      throw new SyntaxError(
+        `"${path}" is not a table that can be read: its name must end in ${
+          TABLE_FORMATS.join(", ")
+        }`,
+      );
+  }
+}
+
+interface Columns {
+  readonly required: readonly string[];
+  readonly optional: readonly string[];
+}
+
+async function readDelimited(
+  path: string,
+  columns: Columns,
+  format: { delimiter: string; quote: string | null },
+): Promise<Row[]> {
+  const { CsvError, parse } = await import("csv-parse/sync");
+  const text = decode(await Deno.readFile(path), path);
+  // What `info` makes of a record, the library's types do not say.
+  let parsed: unknown;
+  try {
+    parsed = parse(text, {
+      ...format,
+      escape: format.quote,
+      info: true,
+      skip_empty_lines: true,
+    });
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    throw new SyntaxError(`${path}:${error.lines}: ${error.message}`);
+  }
+  const [header, ...rows] = parsed as {
+    record: string[];
+    info: { lines: number };
+  }[];
+  const places = findColumns(columns, header?.record ?? [], path);
+  return rows.map(({ record, info }) => ({
+    place: `${path}:${info.lines}`,
+    values: places.map((place) => record[place]),
+  }));
+}
+
+async function readJsonLines(
+  path: string,
+  { required, optional }: Columns,
+): Promise<Row[]> {
+  const columns = [...required, ...optional];
+  const rows: Row[] = [];
+  let line = 0;
+  for await (const text of readLines(path)) {
+    const place = `${path}:${++line}`;
+    if (text.trim() === "") continue;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (error) {
+      throw new SyntaxError(`${place}: ${(error as SyntaxError).message}`);
+    }
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new SyntaxError(`${place}: Expected an object`);
+    }
+    const values = columns.map((column) =>
+      Object.hasOwn(value, column)
+        ? (value as Record<string, unknown>)[column]
+        : undefined
+    );
+    rows.push({ place, values });
+  }
+  return rows;
+}
+
+async function readParquetTable(
+  path: string,
+  columns: Columns,
+): Promise<Row[]> {
+  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import(
+    "hyparquet"
+  );
+  const file = (await Deno.readFile(path)).buffer;
+  try {
+    const { children } = parquetSchema(parquetMetadata(file));
+    const names = children.map(({ element }) => element.name);
+    const places = findColumns(columns, names, path);
+    const objects = await parquetReadObjects({
+      file,
+      columns: names.filter((_, place) => places.includes(place)),
+    });
+    return objects.map((object, i) => ({
+      place: `"${path}", row ${i + 1}`,
+      values: places.map((place) => object[names[place] ?? ""]),
+    }));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw error;
+    throw new SyntaxError(
+      `Cannot read "${path}" as parquet: ${
+        error instanceof Error ? error.message : error
+      }`,
+      { cause: error },
+    );
+  }
+}
+
+/** Places of the columns in a header, -1 for an optional one that is not there. */
+function findColumns(
+  { required, optional }: Columns,
+  header: readonly string[],
+  path: string,
+): number[] {
+  const lacking = required.find((column) => !header.includes(column));
+  if (lacking !== undefined) {
+    throw new SyntaxError(
+      `"${path}" has no column "${lacking}"; it has ${
+        header.map((name) => `"${name}"`).join(", ") || "none"
+      }`,
+    );
+  }
+  return [...required, ...optional].map((column) => header.indexOf(column));
+}
+
+function decode(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new SyntaxError(
+      `"${path}" is not UTF-8; convert it, with "iconv" say`,
+      { cause: error },
+    );
+  }
+}

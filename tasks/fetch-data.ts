@@ -1,0 +1,99 @@
+import { z } from "zod";
+import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
+import type { Example } from "../lib/glue/example.ts";
+import type { Labelling } from "../lib/glue/own_data.ts";
+import { expandHome } from "../lib/hub/model_source.ts";
+import { defineTask } from "../lib/pipeline/task.ts";
+
+const File = z.string().regex(
+  /\.(tsv|csv|jsonl|parquet)$/i,
+  'Expected a file whose name ends in ".tsv", ".csv", ".jsonl" or ".parquet"',
+);
+
+export default defineTask({
+  description: "Reads a user's own data from TSV, CSV, JSON lines or parquet",
+  params: z.strictObject({
+    name: z.string().regex(/^[\w-]+$/).refine(
+      (name) => !Object.hasOwn(GLUE_TASKS, name),
+      "Expected a name other than those of GLUE's tasks",
+    ).default("data").describe("Name of the data in results and reports"),
+    files: z.strictObject({
+      train: File,
+      validation: File.optional(),
+      test: File.optional(),
+    }).describe("The file of each split; the test's needs no labels"),
+    text: z.string().default("text").describe("Column of the text"),
+    pair: z.string().optional().describe(
+      "Column of the second text, if the task is about pairs",
+    ),
+    label: z.string().default("label").describe("Column of the label"),
+    regression: z.boolean().default(false).describe(
+      "True if the label is a number to be predicted, not a class",
+    ),
+    classes: z.array(z.string().min(1)).min(2).optional().describe(
+      "Names of the classes in the order of their numbers; by default those in the training file, sorted",
+    ),
+    holdout: z.number().gt(0).lt(1).optional().describe(
+      "Share of the training file that becomes the validation split, drawn at random",
+    ),
+    seed: z.int().nonnegative().default(0).describe(
+      "Seed of the draw that a holdout makes",
+    ),
+  }).refine(
+    ({ files, holdout }) => !(files.validation && holdout),
+    "Expected a validation file or a holdout, not both",
+  ).refine(
+    ({ regression, classes }) => !(regression && classes),
+    "Expected no classes of a regression",
+  ),
+  inputs: {},
+  output: { kind: "dataset", files: ["dataset.json"] },
+  sources: ({ files }) =>
+    Object.fromEntries(
+      Object.entries(files)
+        .filter(([, path]) => path !== undefined)
+        .map(([split, path]) => [`files.${split}`, expandHome(path!)]),
+    ),
+  async run({ params, output, log }) {
+    const { classesOf, toExamples } = await import("../lib/glue/own_data.ts");
+    const { drawSubset } = await import("../lib/glue/subset.ts");
+    const { readTable } = await import("../lib/glue/table.ts");
+    const { writeDataset } = await import("./artifacts/dataset.ts");
+    const { files, label } = params;
+    const texts = [params.text, ...params.pair ? [params.pair] : []];
+    const rows = await readTable(files.train, [...texts, label]);
+    const labelling: Labelling = params.regression
+      ? { kind: "score" }
+      : { kind: "classes", names: params.classes ?? classesOf(rows) };
+
+    let train: readonly Example[] = toExamples(rows, labelling);
+    let validation: readonly Example[] = [];
+    if (files.validation) {
+      const rows = await readTable(files.validation, [...texts, label]);
+      validation = toExamples(rows, labelling);
+    } else if (params.holdout) {
+      const count = Math.ceil(train.length * params.holdout);
+      validation = drawSubset(train, count, params.seed);
+      const drawn = new Set(validation);
+      train = train.filter((example) => !drawn.has(example));
+    }
+    let test: readonly Example[] = [];
+    if (files.test) {
+      const rows = await readTable(files.test, texts, [label]);
+      const labelled = rows.some(({ values }) => values.at(-1) !== undefined);
+      test = toExamples(rows, labelled ? labelling : undefined);
+    }
+    const splits = Object.fromEntries(
+      Object.entries({ train, validation, test })
+        .filter(([, examples]) => examples.length > 0),
+    );
+    for (const [split, { length }] of Object.entries(splits)) {
+      log(`${split}: ${length} examples`);
+    }
+    await writeDataset(output, {
+      task: params.name,
+      labels: labelling.kind === "classes" ? [...labelling.names] : null,
+      columns: texts,
+    }, splits);
+  },
+});

@@ -1,0 +1,252 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import fc from "fast-check";
+import { readTable } from "../../lib/glue/table.ts";
+import {
+  readDatasetInfo,
+  readExamples,
+} from "../../tasks/artifacts/dataset.ts";
+import fetchData from "../../tasks/fetch-data.ts";
+import { runSandboxed } from "./run_sandboxed.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+
+/** Writes files and hands out their paths. */
+async function write(
+  folder: string,
+  files: Readonly<Record<string, string>>,
+): Promise<Record<string, string>> {
+  const paths: Record<string, string> = {};
+  for (const [name, text] of Object.entries(files)) {
+    paths[name] = join(folder, name);
+    await Deno.writeTextFile(paths[name], text);
+  }
+  return paths;
+}
+
+async function readSplit(folder: string, split: string) {
+  return await readExamples(folder, await readDatasetInfo(folder), split);
+}
+
+const rows = {
+  "a.tsv": 'kind\tbody\nspam\tBuy "now"\nham\tHello, you\n',
+  "a.csv": '\uFEFFbody,kind\r\n"Buy ""now""",spam\r\n"Hello, you",ham\r\n',
+  "a.jsonl":
+    '{"body":"Buy \\"now\\"","kind":"spam","more":[1]}\n\n{"kind":"ham","body":"Hello, you"}',
+};
+
+for (const [name, text] of Object.entries(rows)) {
+  Deno.test(`fetch-data reads named columns of ${name}`, () =>
+    withFolder(async (folder) => {
+      const files = await write(folder, { [name]: text });
+      const { output } = await runTask(fetchData, folder, {
+        files: { train: files[name]! },
+        text: "body",
+        label: "kind",
+      });
+      assert.deepEqual(await readDatasetInfo(output), {
+        task: "data",
+        labels: ["ham", "spam"],
+        columns: ["body"],
+        splits: { train: 2 },
+      });
+      assert.deepEqual(await readSplit(output, "train"), [
+        { index: 0, text: 'Buy "now"', label: 1 },
+        { index: 1, text: "Hello, you", label: 0 },
+      ]);
+    }));
+}
+
+Deno.test("fetch-data reads pairs and scores from parquet", () =>
+  withFolder(async (folder) => {
+    const file = (split: string) =>
+      join(fixtures, `tiny-hub/stsb/${split}-00000-of-00001.parquet`);
+    const { output } = await runTask(fetchData, folder, {
+      name: "similarity",
+      files: { train: file("train"), validation: file("validation") },
+      text: "sentence1",
+      pair: "sentence2",
+      regression: true,
+    });
+    const info = await readDatasetInfo(output);
+    assert.equal(info.labels, null);
+    assert.deepEqual(info.splits, { train: 25, validation: 25 });
+    const [first] = await readSplit(output, "train");
+    assert.equal(first!.text, "the humor is smart .");
+    assert.equal(first!.pair, "the acting is exactly smart .");
+    assert.equal(first!.label, Math.fround(4.7));
+  }));
+
+Deno.test("fetch-data numbers classes by value if they are numbers, else by alphabet, else as told", () =>
+  withFolder(async (folder) => {
+    const labelsOf = async (labels: readonly string[], classes?: string[]) => {
+      const lines = labels.map((label) => JSON.stringify({ text: "x", label }));
+      const files = await write(folder, { "a.jsonl": lines.join("\n") });
+      const { output } = await runTask(fetchData, folder, {
+        files: { train: files["a.jsonl"]! },
+        ...(classes && { classes }),
+      });
+      return (await readDatasetInfo(output)).labels;
+    };
+    assert.deepEqual(await labelsOf(["10", "9", "-1"]), ["-1", "9", "10"]);
+    assert.deepEqual(await labelsOf(["b", "a", "10"]), ["10", "a", "b"]);
+    assert.deepEqual(await labelsOf(["b", "a"], ["b", "a"]), ["b", "a"]);
+  }));
+
+Deno.test("fetch-data draws the holdout once and for all, and from the training split", () =>
+  withFolder(async (folder) => {
+    const text = Array.from(
+      { length: 50 },
+      (_, i) => JSON.stringify({ text: `text ${i}`, label: i % 2 === 0 }),
+    ).join("\n");
+    const files = await write(folder, {
+      "a.jsonl": text,
+      "test.csv": "text\nunknown\n",
+    });
+    const draw = async () => {
+      const { output } = await runTask(fetchData, folder, {
+        files: { train: files["a.jsonl"]!, test: files["test.csv"]! },
+        holdout: 0.2,
+      });
+      return {
+        train: await readSplit(output, "train"),
+        validation: await readSplit(output, "validation"),
+        test: await readSplit(output, "test"),
+      };
+    };
+    const { train, validation, test } = await draw();
+    assert.equal(validation.length, 10);
+    const all = [...train, ...validation].map(({ index }) => index);
+    assert.deepEqual(all.sort((a, b) => a - b), [...Array(50).keys()]);
+    assert.deepEqual(test, [{ index: 0, text: "unknown" }]);
+    assert.deepEqual((await draw()).validation, validation);
+  }));
+
+for (
+  const [fault, name, text, message] of [
+    [
+      "a missing column",
+      "a.csv",
+      "body,label\nx,1\n",
+      /no column "text"; it has "body", "label"/,
+    ],
+    ["an empty file", "a.tsv", "", /no column "text"; it has none/],
+    [
+      "too many fields",
+      "a.csv",
+      "text,label\na,1\nb,2,3\n",
+      /a\.csv:3: .*expect 2, got 3/,
+    ],
+    [
+      "an open quote",
+      "a.csv",
+      'text,label\n"a,1\n',
+      /a\.csv:2: Quote Not Closed/,
+    ],
+    [
+      "a line that is not JSON",
+      "a.jsonl",
+      '{"text":"a","label":1}\n{',
+      /a\.jsonl:2: /,
+    ],
+    [
+      "a line that is no object",
+      "a.jsonl",
+      "[1]",
+      /a\.jsonl:1: Expected an object/,
+    ],
+    [
+      "a text that is none",
+      "a.jsonl",
+      '{"text":5,"label":1}\n{"text":"b","label":2}',
+      /a\.jsonl:1: Expected a text, found 5/,
+    ],
+    [
+      "a missing label",
+      "a.tsv",
+      "text\tlabel\na\t1\nb\t\n",
+      /a\.tsv:3: Expected a label, found nothing/,
+    ],
+    [
+      "one class only",
+      "a.tsv",
+      "text\tlabel\na\t1\nb\t1\n",
+      /1 different values; expected 2/,
+    ],
+    [
+      "a file that is not parquet",
+      "a.parquet",
+      "text",
+      /a\.parquet" as parquet/,
+    ],
+  ] as const
+) {
+  Deno.test(`fetch-data refuses ${fault}, with its place`, () =>
+    withFolder(async (folder) => {
+      const files = await write(folder, { [name]: text });
+      await assert.rejects(
+        runTask(fetchData, folder, { files: { train: files[name]! } }),
+        (error) => error instanceof SyntaxError && message.test(error.message),
+      );
+    }));
+}
+
+Deno.test("fetch-data refuses a validation label that training does not know, and a score that is none", () =>
+  withFolder(async (folder) => {
+    const files = await write(folder, {
+      "a.tsv": "text\tlabel\na\tx\nb\ty\n",
+      "b.tsv": "text\tlabel\na\tz\n",
+    });
+    const given = { train: files["a.tsv"]!, validation: files["b.tsv"]! };
+    await assert.rejects(
+      runTask(fetchData, folder, { files: given }),
+      /b\.tsv:2: Label "z" is not one of the classes \("x", "y"\)/,
+    );
+    await assert.rejects(
+      runTask(fetchData, folder, { files: given, regression: true }),
+      /a\.tsv:2: Expected a number as the label, found "x"/,
+    );
+  }));
+
+Deno.test("fetch-data refuses parameters that contradict each other", () => {
+  const files = { train: "a.csv", validation: "b.csv" };
+  const refused = (params: Record<string, unknown>) =>
+    assert(!fetchData.params.safeParse(params).success);
+  refused({ files, holdout: 0.1 });
+  refused({ files, regression: true, classes: ["a", "b"] });
+  refused({ files, name: "mrpc" });
+  refused({ files: { train: "a.xlsx" } });
+  refused({ files, lable: "x" });
+});
+
+Deno.test("readTable() gives back any texts that a CSV can hold", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a.csv");
+    const field = fc.string({ unit: "grapheme" });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(field, field), { minLength: 1 }),
+        async (rows) => {
+          const quoted = [["a", "b"], ...rows].map((row) =>
+            row.map((text) => `"${text.replaceAll('"', '""')}"`).join(",")
+          );
+          await Deno.writeTextFile(path, quoted.join("\r\n"));
+          const read = await readTable(path, ["b", "a"]);
+          assert.deepEqual(
+            read.map(({ values }) => values.toReversed()),
+            rows,
+          );
+        },
+      ),
+      { numRuns: 40 },
+    );
+  }));
+
+Deno.test("fetch-data reads its files within the permissions that it declares", () =>
+  withFolder(async (folder) => {
+    const files = await write(folder, { "a.csv": "text,label\na,1\nb,2\n" });
+    const params = { files: { train: files["a.csv"]! } };
+    const { code, text } = await runSandboxed("fetch-data", folder, params);
+    assert.equal(code, 0, text);
+  }));
