@@ -4,7 +4,6 @@ export type InstallErrorCode =
   | "old-pip"
   | "network"
   | "certificate"
-  | "proxy"
   | "credentials"
   | "not-found"
   | "wrong-hash"

@@ -5,7 +5,7 @@ import {
 } from "./install_error.ts";
 
 const OFFLINE =
-  "Check the connection. Offline, put the wheel into a folder and name it: PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER";
+  "Check the connection; behind a proxy, name it (HTTPS_PROXY or PIP_PROXY). Offline, put the wheel into a folder and name that: PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER";
 
 /** What pip writes when it fails, and what that means; the first that matches counts. */
 const GLOSSARY: readonly {
@@ -30,15 +30,8 @@ const GLOSSARY: readonly {
     remedy: "Behind a company proxy, name its certificate: PIP_CERT=FILE.pem",
   },
   {
-    pattern: /ProxyError|Tunnel connection failed/,
-    code: "proxy",
-    problem: (wheel) => `pip cannot reach ${wheel} through the proxy`,
-    remedy:
-      "Check HTTPS_PROXY, or name the proxy with PIP_PROXY=http://HOST:PORT",
-  },
-  {
     pattern:
-      /NewConnectionError|NameResolutionError|name resolution|Connect(ion)?TimeoutError|ReadTimeout|ProtocolError|IncompleteRead|Connection (aborted|refused|reset|broken)|Network is unreachable/i,
+      /ProxyError|Tunnel connection failed|NewConnectionError|NameResolutionError|name resolution|Connect(ion)?TimeoutError|ReadTimeout|ProtocolError|IncompleteRead|Connection (aborted|refused|reset|broken)|Network is unreachable/i,
     code: "network",
     problem: (wheel) =>
       `pip cannot download ${wheel}: the package index does not answer`,

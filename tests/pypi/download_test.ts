@@ -66,7 +66,7 @@ Deno.test(
 );
 
 Deno.test(
-  "downloadWheel() tells a network that does not answer from a proxy that does not",
+  "downloadWheel() gives advice when the network or the proxy does not answer",
   posix,
   async () => {
     const folder = await Deno.makeTempDir();
@@ -92,7 +92,8 @@ Deno.test(
         PIP_PROXY: `http://${NOWHERE}`,
       }),
     );
-    assert.equal(proxy.code, "proxy");
+    assert.equal(proxy.code, "network");
+    assert.match(proxy.remedy, /HTTPS_PROXY/);
     await Deno.remove(folder, { recursive: true });
   },
 );

@@ -3,6 +3,7 @@ import { folderName } from "./build.ts";
 import { cacheFolder } from "./cache_folder.ts";
 import type { EngineChoice } from "./choice.ts";
 import type { Host } from "./host.ts";
+import { isInstalled } from "./marker.ts";
 import { findNvidia } from "./nvidia.ts";
 import { buildFor, hasCudaBuild } from "./platform.ts";
 
@@ -30,6 +31,7 @@ export function chooseTensorflow(host: Host): EngineChoice {
     read: [folder],
     env: nvidia.usable ? cudaEnvironment(host, cache) : {},
     prepare: async (options) => {
+      if (isInstalled(folder, build)) return choice;
       // Loaded only now: choosing happens on every run, installing once.
       const { installLibrary } = await import("./install.ts");
       const { verifyLibrary } = await import("./inspect.ts");
