@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import "./engine.ts";
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../../lib/engine/checkpoint.ts";
+import {
+  DivergedError,
+  train,
+  type TrainingHooks,
+} from "../../lib/engine/train.ts";
+import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
+
+const quiet: TrainingHooks = { report: () => {} };
+const examples = tinyExamples(84);
+
+for (
+  const [name, options] of Object.entries({
+    all: tinyOptions,
+    "frozen-strict": { ...tinyOptions, mode: "frozen-strict" as const },
+    "accumulating gradients": { ...tinyOptions, accumulation: 2 },
+  })
+) {
+  Deno.test(`train() gives the same bits twice, and when it was interrupted, ${name}`, async () => {
+    const { classifier, initial } = tinyClassifier();
+    const whole = await train(classifier, initial, examples, options, quiet);
+    const again = await train(classifier, initial, examples, options, quiet);
+    assert.deepEqual(again.values, whole.values);
+
+    const folder = await Deno.makeTempDir();
+    const path = join(folder, "training.safetensors");
+    let resume: Checkpoint | undefined;
+    for (const savesUntilInterrupt of [3, 4]) {
+      const interrupt = new AbortController();
+      let saves = 0;
+      await assert.rejects(
+        train(classifier, initial, examples, options, {
+          ...quiet,
+          resume,
+          signal: interrupt.signal,
+          checkpointSeconds: 0,
+          save: (checkpoint) => {
+            saveCheckpoint(path, checkpoint);
+            if (++saves === savesUntilInterrupt) {
+              interrupt.abort(new Error("Interrupted"));
+            }
+          },
+        }),
+        /Interrupted/,
+      );
+      const before = resume?.progress.step ?? 0;
+      resume = loadCheckpoint(path, classifier.layout.size);
+      assert.ok(resume!.progress.step > before);
+    }
+    const resumed = await train(classifier, initial, examples, options, {
+      ...quiet,
+      resume,
+    });
+    assert.deepEqual(
+      [resumed.values, resumed.losses, resumed.tokens, resumed.steps],
+      [whole.values, whole.losses, whole.tokens, whole.steps],
+    );
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("train() gives other bits for another seed", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const once = await train(classifier, initial, examples, tinyOptions, quiet);
+  const other = await train(classifier, initial, examples, {
+    ...tinyOptions,
+    seed: 1,
+  }, quiet);
+  assert.notDeepEqual(other.values, once.values);
+});
+
+Deno.test("train() stops with advice when the loss is no number", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const options = { ...tinyOptions, learningRate: 1, warmupRatio: 0 };
+  const poisoned = initial.slice();
+  poisoned[0] = Infinity;
+  await assert.rejects(
+    train(classifier, poisoned, examples, options, quiet),
+    (error: unknown) =>
+      error instanceof DivergedError &&
+      /The loss of step 1 is NaN: training has diverged. Try a lower learning rate than 1/
+        .test(error.message),
+  );
+});
+
+Deno.test("train() of DyLoRA with maximum rank 1 is LoRA of rank 1", async () => {
+  const { classifier, initial } = tinyClassifier(1);
+  const dylora = await train(classifier, initial, examples, tinyOptions, quiet);
+  const lora = await train(classifier, initial, examples, {
+    ...tinyOptions,
+    sampler: { kind: "list", ranks: [1] },
+  }, quiet);
+  assert.deepEqual(dylora.values, lora.values);
+});
+
+Deno.test("train() reports loss, learning rate, rank and speed", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const reports: {
+    step: number;
+    loss: number;
+    rank: number;
+    learningRate: number;
+  }[] = [];
+  const { losses, steps } = await train(
+    classifier,
+    initial,
+    examples,
+    tinyOptions,
+    {
+      report: (report) => {
+        assert.ok(report.msPerStep > 0 && report.tokensPerSecond > 0);
+        reports.push(report);
+      },
+    },
+  );
+  assert.equal(steps, Math.ceil(84 / 8) * 3);
+  assert.deepEqual(reports.map(({ step }) => step), [10, 20, 30, 33]);
+  assert.deepEqual(losses, reports.map(({ step, loss }) => ({ step, loss })));
+  assert.ok(reports.every(({ rank }) => rank >= 1 && rank <= 8));
+});
+
+Deno.test("loadCheckpoint() gives nothing where there is none and names what is damaged", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = join(folder, "training.safetensors");
+  assert.equal(loadCheckpoint(path, 4), undefined);
+  await Deno.writeTextFile(path, "not a checkpoint");
+  assert.throws(() => loadCheckpoint(path, 4), SyntaxError);
+  await Deno.remove(folder, { recursive: true });
+});
