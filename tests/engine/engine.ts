@@ -1,13 +1,27 @@
 import { useTensorflow } from "../../lib/engine/backend.ts";
+import { startWasm } from "../../lib/engine/backends/wasm.ts";
+import { startWebgpu } from "../../lib/engine/backends/webgpu.ts";
 import { selectEngine } from "../../lib/engine/library/select.ts";
-import { startTensorflow } from "../../lib/engine/tensorflow/start.ts";
+import {
+  startTensorflow,
+  type Tensorflow,
+} from "../../lib/engine/tensorflow/start.ts";
 
-const choice = await selectEngine("tensorflow");
-await choice.prepare();
+/** Engine under test: DYLORA_TEST_ENGINE, by default tensorflow. */
+export const engineName = Deno.env.get("DYLORA_TEST_ENGINE") ?? "tensorflow";
 
-/** The engine, started once for all tests of a process. */
-export const tensorflow = await startTensorflow(choice.library!, {
-  intraOpThreads: 2,
-  interOpThreads: 1,
-});
-useTensorflow(tensorflow);
+/** The library, started once for all tests of a file; undefined if another engine is under test. */
+export const tensorflow = await start();
+
+async function start(): Promise<Tensorflow | undefined> {
+  if (engineName === "wasm") return void await startWasm();
+  if (engineName === "webgpu") return void await startWebgpu();
+  const choice = await selectEngine("tensorflow");
+  await choice.prepare();
+  const started = await startTensorflow(choice.library!, {
+    intraOpThreads: 2,
+    interOpThreads: 1,
+  });
+  useTensorflow(started);
+  return started;
+}
