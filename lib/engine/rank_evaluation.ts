@@ -28,12 +28,12 @@ export interface RankEvaluationOptions {
  * @param values Flat parameters, `[size]`
  * @returns `[ranks, examples, labels]`, flat, examples in their own order
  */
-export function evaluateRanks(
+export async function evaluateRanks(
   classifier: Classifier,
   values: Float32Array,
   examples: Examples,
   options: RankEvaluationOptions,
-): Float32Array<ArrayBuffer> {
+): Promise<Float32Array<ArrayBuffer>> {
   const { layout, config } = classifier;
   const { ranks, alpha } = options;
   const count = exampleCount(examples);
@@ -67,7 +67,7 @@ export function evaluateRanks(
       );
       const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
       const [result] = run([flat, scale, ...inputs]);
-      const batchLogits = result!.dataSync();
+      const batchLogits = await result!.data();
       tf.dispose([...inputs, result!]);
       ranks.forEach((_, r) =>
         indices.forEach((example, row) => {

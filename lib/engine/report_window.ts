@@ -23,11 +23,11 @@ export class ReportWindow {
   }
 
   /** Reads the losses not read before, in order, and frees them. */
-  losses(): { step: number; loss: number }[] {
-    const read = this.#pending.map(({ step, loss }) => ({
-      step,
-      loss: loss.dataSync()[0]!,
-    }));
+  async losses(): Promise<{ step: number; loss: number }[]> {
+    const read: { step: number; loss: number }[] = [];
+    for (const { step, loss } of this.#pending) {
+      read.push({ step, loss: (await loss.data())[0]! });
+    }
     this.dispose();
     return read;
   }

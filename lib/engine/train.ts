@@ -123,18 +123,18 @@ export async function train(
   let state = stateTensors(hooks.resume ?? { values: initial });
   let lastSave = performance.now();
 
-  const settleLosses = () => {
-    for (const { step, loss } of window.losses()) {
+  const settleLosses = async () => {
+    for (const { step, loss } of await window.losses()) {
       if (!Number.isFinite(loss)) {
         throw new DivergedError(divergence(step, loss, options));
       }
       progress.pendingLoss += loss;
     }
   };
-  const save = () => {
-    settleLosses();
+  const save = async () => {
+    await settleLosses();
     progress.ranks = ranks.state;
-    hooks.save?.({ ...stateValues(state), progress });
+    hooks.save?.({ ...await stateValues(state), progress });
     lastSave = performance.now();
   };
 
@@ -181,7 +181,7 @@ export async function train(
         if (
           progress.step % reportEvery === 0 || progress.step === schedule.steps
         ) {
-          settleLosses();
+          await settleLosses();
           const loss = progress.pendingLoss /
             ((progress.step - 1) % reportEvery + 1);
           progress.losses.push({ step: progress.step, loss });
@@ -199,12 +199,12 @@ export async function train(
         const due =
           performance.now() - lastSave > (hooks.checkpointSeconds ?? 60) * 1000;
         const midEpoch = next + options.accumulation < batches.length;
-        if (midEpoch && (due || hooks.signal?.aborted)) save();
+        if (midEpoch && (due || hooks.signal?.aborted)) await save();
       }
       progress.shuffles = shuffles.state;
     }
     return {
-      values: stateValues(state).values,
+      values: (await stateValues(state)).values,
       steps: progress.step,
       tokens: progress.tokens,
       losses: progress.losses,
@@ -248,13 +248,13 @@ function stateTensors(
   };
 }
 
-function stateValues(state: AdamWState) {
-  const read = (tensor: tf.Tensor1D) =>
-    tensor.dataSync().slice() as Float32Array<ArrayBuffer>;
+async function stateValues(state: AdamWState) {
+  const read = async (tensor: tf.Tensor1D) =>
+    (await tensor.data()).slice() as Float32Array<ArrayBuffer>;
   return {
-    values: read(state.values),
-    moment1: read(state.moment1),
-    moment2: read(state.moment2),
+    values: await read(state.values),
+    moment1: await read(state.moment1),
+    moment2: await read(state.moment2),
   };
 }
 

@@ -62,13 +62,18 @@ export async function evaluateAdapter(
     classifier.layout,
     classifier.config.architecture,
   );
-  const logits = evaluateRanks(classifier, values, { ...tokens, labels }, {
-    alpha: training.alpha,
-    ranks,
-    batchSize: params.batchSize,
-    signal: stage.signal,
-    progress: (done) => stage.progress(done, labels.length, "examples"),
-  });
+  const logits = await evaluateRanks(
+    classifier,
+    values,
+    { ...tokens, labels },
+    {
+      alpha: training.alpha,
+      ranks,
+      batchSize: params.batchSize,
+      signal: stage.signal,
+      progress: (done) => stage.progress(done, labels.length, "examples"),
+    },
+  );
   const size = labels.length * classes;
   await writeScores(stage.output, {
     task: info.task,

@@ -16,18 +16,19 @@ const tolerance = 1e-4;
 
 for (const architecture of ["roberta", "bert"] as const) {
   for (const batch of ["padded", "unpadded"] as const) {
-    Deno.test(`encode() gives the hidden states of transformers for a ${batch} batch of ${architecture}`, () => {
+    Deno.test(`encode() gives the hidden states of transformers for a ${batch} batch of ${architecture}`, async () => {
       const reference = openReference(architecture);
       const { config, model, figures } = reference;
       const weights = loadEncoder(model, config, { pooledLast: false });
       const input = referenceInput(reference, batch);
-      const hidden: Float32Array[] = [];
+      const hidden: tf.Tensor[] = [];
       tf.tidy(() =>
         void encode(weights, config, input, {
-          observe: (x) => hidden.push(x.dataSync() as Float32Array),
+          observe: (x) => hidden.push(tf.keep(x)),
         })
       );
-      for (const [layer, states] of hidden.entries()) {
+      for (const [layer, tensor] of hidden.entries()) {
+        const states = await tensor.data() as Float32Array;
         const name = `${batch}.hidden.${layer}`;
         assertClose(
           ...unpadded(reference, batch, states, figures.floats(name)),
@@ -38,13 +39,13 @@ for (const architecture of ["roberta", "bert"] as const) {
     });
 
     for (const labels of [1, 2, 3]) {
-      Deno.test(`classify() gives the logits of transformers for a ${batch} batch of ${architecture} with ${labels} labels`, () => {
+      Deno.test(`classify() gives the logits of transformers for a ${batch} batch of ${architecture} with ${labels} labels`, async () => {
         const reference = openReference(architecture);
         const { config, model, figures } = reference;
         const input = referenceInput(reference, batch);
         for (const pooledLast of [true, false]) {
           const weights = loadEncoder(model, config, { pooledLast });
-          const logits = tf.tidy(() => {
+          const logits = await tf.tidy(() => {
             const x = encode(weights, config, input);
             const pooled = pooledLast
               ? x
@@ -54,8 +55,8 @@ for (const architecture of ["roberta", "bert"] as const) {
               referenceHead(reference, labels),
               config,
               undefined,
-            ).dataSync();
-          });
+            );
+          }).data();
           assertClose(
             logits,
             figures.floats(`${batch}.logits${labels}`),

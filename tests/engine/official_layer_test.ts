@@ -3,7 +3,7 @@ import "./engine.ts";
 import { adamW } from "../../lib/engine/adamw.ts";
 import { adaptedLinear } from "../../lib/engine/ops/adapted_linear.ts";
 import { rankScale, trainedRows } from "../../lib/engine/rank_vectors.ts";
-import { assertClose, fixture } from "./reference.ts";
+import { assertClose, fixture, read } from "./reference.ts";
 
 /** What the official layer computed in float64; see the file's "origin". */
 const official = JSON.parse(
@@ -21,9 +21,12 @@ for (
   const { b, frozen, input, y, grad_lora_A, grad_lora_B, grad_x } of official
     .cases
 ) {
-  Deno.test(`adaptedLinear() is the official layer at rank ${b}, ${frozen ? "frozen" : "all"}, on ${input}`, () => {
-    const result = tf.tidy(() =>
-      computeLayer(official[input], official[`G${input.slice(1)}`], b, frozen)
+  Deno.test(`adaptedLinear() is the official layer at rank ${b}, ${frozen ? "frozen" : "all"}, on ${input}`, async () => {
+    const result = await computeLayer(
+      official[input],
+      official[`G${input.slice(1)}`],
+      b,
+      frozen,
     );
     assertClose(result.y, flat(y), tolerance, "y");
     assertClose(
@@ -43,7 +46,7 @@ for (
 }
 
 for (const { frozen, lr, betas, eps, weight_decay, steps } of official.adamw) {
-  Deno.test(`adamW() takes the official layer's steps, ${frozen ? "frozen" : "all"}`, () => {
+  Deno.test(`adamW() takes the official layer's steps, ${frozen ? "frozen" : "all"}`, async () => {
     const size = maxRank * (inputs + outputs);
     let values = Float32Array.of(
       ...flat(official.lora_A),
@@ -51,82 +54,67 @@ for (const { frozen, lr, betas, eps, weight_decay, steps } of official.adamw) {
     );
     let moment1 = new Float32Array(size);
     let moment2 = new Float32Array(size);
-    steps.forEach(
-      (
-        expected: {
-          b: number;
-          loss: number;
-          lora_A: number[][];
-          lora_B: number[][];
+    for (const [i, expected] of steps.entries()) {
+      const a = values.slice(0, maxRank * inputs);
+      const b = values.slice(maxRank * inputs);
+      const { gradients, loss } = await computeLayer(
+        official.x2,
+        official.G2,
+        expected.b,
+        frozen,
+        a,
+        b,
+      );
+      assertClose([loss], [expected.loss], 1e-4, `loss of step ${i}`);
+      const gradient = tf.tensor1d(
+        Float32Array.of(
+          ...gradients.a,
+          ...transposeFlat(gradients.b, outputs, maxRank),
+        ),
+      );
+      const next = adamW(
+        {
+          values: tf.tensor1d(values),
+          moment1: tf.tensor1d(moment1),
+          moment2: tf.tensor1d(moment2),
         },
-        i: number,
-      ) => {
-        tf.tidy(() => {
-          const a = values.slice(0, maxRank * inputs);
-          const b = values.slice(maxRank * inputs);
-          const { gradients, loss } = computeLayer(
-            official.x2,
-            official.G2,
-            expected.b,
-            frozen,
-            a,
-            b,
-          );
-          assertClose([loss], [expected.loss], 1e-4, `loss of step ${i}`);
-          const gradient = tf.tensor1d(
-            Float32Array.of(
-              ...gradients.a,
-              ...transposeFlat(gradients.b, outputs, maxRank),
-            ),
-          );
-          const next = adamW(
-            {
-              values: tf.tensor1d(values),
-              moment1: tf.tensor1d(moment1),
-              moment2: tf.tensor1d(moment2),
-            },
-            gradient,
-            tf.ones([size]) as tf.Tensor1D,
-            {
-              learningRate: tf.scalar(lr),
-              correction1: tf.scalar(1 - betas[0] ** (i + 1)),
-              correction2: tf.scalar(1 - betas[1] ** (i + 1)),
-              updated: undefined,
-            },
-            {
-              beta1: betas[0],
-              beta2: betas[1],
-              epsilon: eps,
-              weightDecay: weight_decay,
-              clipNorm: Infinity,
-            },
-          );
-          [values, moment1, moment2] = [next.values, next.moment1, next.moment2]
-            .map((t) => t.dataSync().slice() as Float32Array<ArrayBuffer>) as [
-              typeof values,
-              typeof values,
-              typeof values,
-            ];
-        });
-        assertClose(
-          values.slice(0, maxRank * inputs),
-          flat(expected.lora_A),
-          tolerance,
-          `lora_A after step ${i}`,
-        );
-        assertClose(
-          values.slice(maxRank * inputs),
-          flat(transposed(expected.lora_B)),
-          tolerance,
-          `lora_B after step ${i}`,
-        );
-      },
-    );
+        gradient,
+        tf.ones([size]) as tf.Tensor1D,
+        {
+          learningRate: tf.scalar(lr),
+          correction1: tf.scalar(1 - betas[0] ** (i + 1)),
+          correction2: tf.scalar(1 - betas[1] ** (i + 1)),
+          updated: undefined,
+        },
+        {
+          beta1: betas[0],
+          beta2: betas[1],
+          epsilon: eps,
+          weightDecay: weight_decay,
+          clipNorm: Infinity,
+        },
+      );
+      values = await read(next.values);
+      moment1 = await read(next.moment1);
+      moment2 = await read(next.moment2);
+      assertClose(
+        values.slice(0, maxRank * inputs),
+        flat(expected.lora_A),
+        tolerance,
+        `lora_A after step ${i}`,
+      );
+      assertClose(
+        values.slice(maxRank * inputs),
+        flat(transposed(expected.lora_B)),
+        tolerance,
+        `lora_B after step ${i}`,
+      );
+    }
   });
 }
 
 /** The layer's output and the gradients of `sum(G * y)`; the gradient of B as the official code lays it out. */
-function computeLayer(
+async function computeLayer(
   x: unknown[],
   g: unknown[],
   rank: number,
@@ -142,7 +130,7 @@ function computeLayer(
     trained: tf.tensor1d(trainedRows(rank, frozen ? "frozen" : "all", maxRank)),
   };
   const weights = tf.tensor2d(flat(g), [rows, outputs]);
-  let y: Float32Array = new Float32Array();
+  let y: tf.Tensor | undefined;
   const { value, grads } = tf.valueAndGrads((x, a, b) => {
     const output = adaptedLinear(
       x as tf.Tensor2D,
@@ -152,7 +140,7 @@ function computeLayer(
       rows,
       { inputGradient: true },
     );
-    y = output.dataSync() as Float32Array;
+    y = tf.keep(output);
     return tf.sum(tf.mul(output, weights));
   })([
     tf.tensor2d(flat(x), [rows, inputs]),
@@ -161,12 +149,12 @@ function computeLayer(
   ]);
   const [dx, da, db] = grads as [tf.Tensor, tf.Tensor, tf.Tensor];
   return {
-    y,
-    loss: value.dataSync()[0]!,
+    y: await read(y!),
+    loss: (await read(value))[0]!,
     gradients: {
-      x: dx.dataSync(),
-      a: da.dataSync(),
-      b: tf.transpose(db).dataSync(),
+      x: await read(dx),
+      a: await read(da),
+      b: await read(tf.transpose(db)),
     },
   };
 }

@@ -73,6 +73,13 @@ export function referenceInput(
   };
 }
 
+/** Values of a tensor; asynchronous, since WebGPU reads no other way. */
+export async function read(
+  tensor: tf.Tensor,
+): Promise<Float32Array<ArrayBuffer>> {
+  return (await tensor.data()).slice() as Float32Array<ArrayBuffer>;
+}
+
 /** Asserts that values agree: no difference above `tolerance`. */
 export function assertClose(
   actual: ArrayLike<number>,

@@ -33,6 +33,7 @@ import {
   assertClose,
   fixture,
   openReference,
+  read,
   type Reference,
   referenceBatch,
   referenceInput,
@@ -51,7 +52,7 @@ const optimizer = {
 };
 
 for (const architecture of ["roberta", "bert"] as const) {
-  Deno.test(`logitsAt() gives PEFT's logits at every rank in one pass, ${architecture}`, () => {
+  Deno.test(`logitsAt() gives PEFT's logits at every rank in one pass, ${architecture}`, async () => {
     const reference = openReference(architecture);
     const { classifier, values } = referenceClassifier(reference, "adapter");
     const ranks = [1, 2, 3, 4];
@@ -59,7 +60,7 @@ for (const architecture of ["roberta", "bert"] as const) {
       ranks.flatMap((b) => [...rankScale(b, settings.alpha, 4)]),
       [4, 4],
     );
-    const logits = tf.tidy(() =>
+    const logits = await read(tf.tidy(() =>
       logitsAt(
         classifier,
         tf.tensor1d(values),
@@ -68,45 +69,43 @@ for (const architecture of ["roberta", "bert"] as const) {
           scale,
           trained: tf.zeros([4]) as tf.Tensor1D,
         },
-      ).dataSync()
-    );
+      )
+    ));
     const expected = ranks.flatMap((
       b,
     ) => [...reference.figures.floats(`lora.logits.rank${b}`)]);
     assertClose(logits, expected, 1e-4, "logits");
   });
 
-  Deno.test(`logitsOf() has PEFT's gradients, ${architecture}`, () => {
+  Deno.test(`logitsOf() has PEFT's gradients, ${architecture}`, async () => {
     const reference = openReference(architecture);
     const { classifier, values } = referenceClassifier(reference, "adapter");
     const input = referenceInput(reference, "padded");
     const labels = tf.tensor1d(
       Float32Array.from(reference.figures.ints("labels2")),
     );
-    tf.tidy(() => {
-      const { value, grads } = tf.valueAndGrads((...parts: tf.Tensor[]) =>
-        crossEntropy(
-          logitsOf(classifier, parts, input, ranksAt(4, "all", 4), undefined),
-          labels,
-        )
-      )(splitParameters(tf.tensor1d(values), classifier.layout));
-      assertClose(
-        value.dataSync(),
-        reference.figures.floats("lora.loss"),
-        1e-5,
-        "loss",
-      );
-      const expected = fromPeftTensors(
-        (name) => reference.figures.floats(`lora.gradient.${name}`),
-        classifier.layout,
-        architecture,
-      );
-      assertClose(joinParameters(grads).dataSync(), expected, 1e-5, "gradient");
-    });
+    const { value, grads } = tf.valueAndGrads((...parts: tf.Tensor[]) =>
+      crossEntropy(
+        logitsOf(classifier, parts, input, ranksAt(4, "all", 4), undefined),
+        labels,
+      )
+    )(splitParameters(tf.tensor1d(values), classifier.layout));
+    assertClose(
+      await read(value),
+      reference.figures.floats("lora.loss"),
+      1e-5,
+      "loss",
+    );
+    const expected = fromPeftTensors(
+      (name) => reference.figures.floats(`lora.gradient.${name}`),
+      classifier.layout,
+      architecture,
+    );
+    assertClose(await read(joinParameters(grads)), expected, 1e-5, "gradient");
   });
 
   for (const eager of [true, false]) {
-    Deno.test(`trainingStep() takes PyTorch's AdamW steps with accumulation, clip and schedule, ${architecture}, ${eager ? "eager" : "traced"}`, () => {
+    Deno.test(`trainingStep() takes PyTorch's AdamW steps with accumulation, clip and schedule, ${architecture}, ${eager ? "eager" : "traced"}`, async () => {
       const reference = openReference(architecture);
       const { classifier, values } = referenceClassifier(reference, "adapter");
       const batches = [batchRows(reference, 0, 2), batchRows(reference, 2, 4)];
@@ -137,7 +136,7 @@ for (const architecture of ["roberta", "bert"] as const) {
           batches,
           draw(i, settings.rank, learningRate, settings.rank),
         );
-        losses.push(result.loss.dataSync()[0]!);
+        losses.push((await read(result.loss))[0]!);
         tf.dispose([...Object.values(state), result.loss]);
         state = result.state;
       }
@@ -150,7 +149,7 @@ for (const architecture of ["roberta", "bert"] as const) {
       const expected = referenceClassifier(reference, "steps.adapter").values;
       // AdamW divides by the root of tiny squares, which magnifies rounding.
       assertClose(
-        state.values.dataSync(),
+        await read(state.values),
         expected,
         2e-4,
         "values after 5 steps",
@@ -161,29 +160,29 @@ for (const architecture of ["roberta", "bert"] as const) {
   }
 }
 
-Deno.test("trainingStep() traced equals eager bit for bit, with dropout, at changing ranks", () => {
-  const [eager, traced] = [true, false].map((eager) =>
-    trainTiny({ mode: "all", dropout: true, eager }, [3, 1, 8, 5])
-  ) as [Float32Array, Float32Array];
-  assert.deepEqual(eager, traced);
+Deno.test("trainingStep() traced equals eager bit for bit, with dropout, at changing ranks", async () => {
+  const options = { mode: "all", dropout: true } as const;
+  const ranks = [3, 1, 8, 5];
+  const eager = await trainTiny({ ...options, eager: true }, ranks);
+  assert.deepEqual(await trainTiny(options, ranks), eager);
 });
 
-Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", () => {
-  const dylora = trainTiny({ mode: "all" }, [1, 1, 1], 1);
+Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", async () => {
+  const dylora = await trainTiny({ mode: "all" }, [1, 1, 1], 1);
   for (const mode of ["frozen", "frozen-strict"] as const) {
-    assertClose(trainTiny({ mode }, [1, 1, 1], 1), dylora, 1e-6, mode);
+    assertClose(await trainTiny({ mode }, [1, 1, 1], 1), dylora, 1e-6, mode);
   }
 });
 
-Deno.test("trainingStep() in mode frozen-strict leaves every row but the drawn one bit-identical", () => {
-  const before = trainTiny({ mode: "frozen-strict" }, [2, 6]);
-  const after = trainTiny({ mode: "frozen-strict" }, [2, 6, 3]);
+Deno.test("trainingStep() in mode frozen-strict leaves every row but the drawn one bit-identical", async () => {
+  const before = await trainTiny({ mode: "frozen-strict" }, [2, 6]);
+  const after = await trainTiny({ mode: "frozen-strict" }, [2, 6, 3]);
   assert.deepEqual(changedRows(before, after), [2]);
 });
 
-Deno.test("trainingStep() in mode frozen moves rows that momentum and decay move", () => {
-  const before = trainTiny({ mode: "frozen" }, [2, 6]);
-  const after = trainTiny({ mode: "frozen" }, [2, 6, 3]);
+Deno.test("trainingStep() in mode frozen moves rows that momentum and decay move", async () => {
+  const before = await trainTiny({ mode: "frozen" }, [2, 6]);
+  const after = await trainTiny({ mode: "frozen" }, [2, 6, 3]);
   // All rows of A decay; rows 2 and 6 have momentum as well.
   assert.deepEqual(changedRows(before, after), [0, 1, 2, 3, 4, 5, 6, 7]);
 });
@@ -225,7 +224,7 @@ function stepOptions(options: Partial<StepOptions>): StepOptions {
   return { alpha: 16, mode: "all", optimizer, dropout: false, ...options };
 }
 
-function trainTiny(
+async function trainTiny(
   options: Partial<StepOptions>,
   ranks: readonly number[],
   maxRank = 8,
@@ -240,7 +239,7 @@ function trainTiny(
     tf.dispose([...Object.values(state), result.loss]);
     state = result.state;
   });
-  const values = state.values.dataSync().slice() as Float32Array;
+  const values = await read(state.values);
   tf.dispose(Object.values(state));
   step.dispose();
   return values;
