@@ -1,0 +1,146 @@
+import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
+import { GLUE_TASKS, type GlueTask, type GlueTaskName } from "./benchmark.ts";
+
+/** A model's predictions for a test set. */
+export interface TestPredictions {
+  readonly task: GlueTaskName;
+  /** `test`, or one of MNLI's two. */
+  readonly split: string;
+  /** Number of each example in its source. */
+  readonly index: ArrayLike<number>;
+  /** Class numbers, or scores if the task is a regression. */
+  readonly predictions: ArrayLike<number>;
+}
+
+/** A file of a submission. */
+interface SubmissionFile {
+  readonly name: string;
+  readonly task: GlueTaskName;
+  readonly split: string;
+  /** Examples of the published test set. */
+  readonly examples: number;
+  /** How a class is written. */
+  readonly classes: "number" | "name";
+}
+
+const file = (
+  name: string,
+  task: GlueTaskName,
+  examples: number,
+  classes: "number" | "name",
+  split = "test",
+): SubmissionFile => ({ name, task, split, examples, classes });
+
+/**
+ * What the benchmark's server takes.
+ *
+ * @see https://gluebenchmark.com/faq
+ */
+const FILES: readonly SubmissionFile[] = [
+  file("CoLA.tsv", "cola", 1063, "number"),
+  file("SST-2.tsv", "sst2", 1821, "number"),
+  file("MRPC.tsv", "mrpc", 1725, "number"),
+  file("STS-B.tsv", "stsb", 1379, "number"),
+  file("QQP.tsv", "qqp", 390_965, "number"),
+  file("MNLI-m.tsv", "mnli", 9796, "name", "test_matched"),
+  file("MNLI-mm.tsv", "mnli", 9847, "name", "test_mismatched"),
+  file("QNLI.tsv", "qnli", 5463, "name"),
+  file("RTE.tsv", "rte", 3000, "name"),
+  file("WNLI.tsv", "wnli", 146, "number"),
+  file("AX.tsv", "ax", 1104, "name"),
+];
+
+/**
+ * Packs predictions as the zip file that the benchmark's server takes.
+ *
+ * Equal predictions give equal bytes.
+ *
+ * @param options With `partial`, tasks and examples may be missing: good for
+ * trying out, but the server would refuse it.
+ * @returns The zip file.
+ * @throws {TypeError} Naming every fault, if the server would refuse it.
+ */
+export async function packSubmission(
+  predictions: readonly TestPredictions[],
+  { partial = false }: { readonly partial?: boolean } = {},
+): Promise<Uint8Array> {
+  const faults: string[] = [];
+  const texts = new Map<string, string>();
+  for (const known of FILES) {
+    const [found, ...more] = predictions.filter(({ task, split }) =>
+      task === known.task && split === known.split
+    );
+    const fault = found === undefined
+      ? (partial ? undefined : "is missing")
+      : more.length > 0
+      ? "is given twice"
+      : findFault(found, known, partial);
+    if (fault !== undefined) faults.push(`"${known.name}" ${fault}`);
+    else if (found !== undefined) texts.set(known.name, format(found, known));
+  }
+  for (const { task, split } of predictions) {
+    if (!FILES.some((known) => known.task === task && known.split === split)) {
+      faults.push(`${task} has no test set "${split}"`);
+    }
+  }
+  if (faults.length > 0) {
+    throw new TypeError(
+      `The predictions are no submission to GLUE:\n${faults.join("\n")}`,
+    );
+  }
+  return await zip(texts);
+}
+
+function findFault(
+  { task, index, predictions }: TestPredictions,
+  { examples }: SubmissionFile,
+  partial: boolean,
+): string | undefined {
+  const { labels }: GlueTask = GLUE_TASKS[task];
+  if (index.length !== predictions.length) {
+    return `has ${predictions.length} predictions for ${index.length} examples`;
+  }
+  const seen = new Set(Array.from(index));
+  if (seen.size !== index.length) return "numbers an example twice";
+  if (!partial) {
+    if (index.length !== examples) {
+      return `has ${index.length} examples, expected ${examples}`;
+    }
+    for (let i = 0; i < examples; i++) {
+      if (!seen.has(i)) return `lacks example ${i}`;
+    }
+  }
+  const wrong = Array.from(predictions).find((value) =>
+    labels ? !(value in labels) : !Number.isFinite(value)
+  );
+  return wrong === undefined ? undefined : `predicts ${wrong}`;
+}
+
+/** A header, then the number and the prediction of each example, in the order of the numbers. */
+function format(
+  { task, index, predictions }: TestPredictions,
+  { classes }: SubmissionFile,
+): string {
+  const { labels }: GlueTask = GLUE_TASKS[task];
+  const write = (value: number): string => {
+    if (labels === null) return Math.max(0, Math.min(5, value)).toFixed(3);
+    return classes === "name" ? labels[value]! : String(value);
+  };
+  const order = Array.from(index, (_, i) => i)
+    .sort((a, b) => index[a]! - index[b]!);
+  const lines = order.map((i) => `${index[i]}\t${write(predictions[i]!)}\n`);
+  return `index\tprediction\n${lines.join("")}`;
+}
+
+async function zip(texts: ReadonlyMap<string, string>): Promise<Uint8Array> {
+  const writer = new ZipWriter(new Uint8ArrayWriter(), {
+    useWebWorkers: false,
+    extendedTimestamp: false,
+    // The earliest that the format knows: the same for everybody.
+    lastModDate: new Date(1980, 0, 1),
+  });
+  for (const [name, text] of texts) {
+    await writer.add(name, new TextReader(text));
+  }
+  return await writer.close();
+}
