@@ -1,0 +1,162 @@
+import { type StageOptions, TestProject } from "../scheduler/project.ts";
+import type { Random } from "./random.ts";
+
+/** How many helper modules, source files and tasks there are. */
+const HELPERS = 4;
+const SOURCES = 3;
+const TASKS = 5;
+
+/**
+ * A random pipeline: tasks that read helper modules (at once or late), source
+ * files, parameters and each other's outputs, and its code as it is now.
+ */
+export class SoakPipeline implements Disposable {
+  readonly project = new TestProject();
+  readonly stages: Record<string, StageOptions> = {};
+  readonly #random: Random;
+  /** The constant in each helper, and the text that surrounds it. */
+  readonly #constants: number[] = [];
+  readonly #comments: string[] = [];
+
+  constructor(random: Random) {
+    this.#random = random;
+    for (let i = 0; i < HELPERS; i++) {
+      this.#constants.push(i);
+      this.#comments.push("");
+      this.#writeHelper(i);
+    }
+    for (let i = 0; i < SOURCES; i++) {
+      this.project.write(`data/${i}.txt`, `source ${i}`);
+    }
+    for (let i = 0; i < TASKS; i++) this.#writeTask(i);
+    const count = 6 + random.below(5);
+    for (let i = 0; i < count; i++) this.#addStage(i);
+  }
+
+  get ids(): string[] {
+    return Object.keys(this.stages);
+  }
+
+  /** Changes what a helper does, perhaps back to what it did. */
+  changeHelper(): string {
+    const i = this.#random.below(HELPERS);
+    this.#constants[i] = this.#random.below(3);
+    this.#writeHelper(i);
+    return `helper ${i} = ${this.#constants[i]}`;
+  }
+
+  /** Changes how a helper is written, but not what it does. */
+  rewriteHelper(): string {
+    const i = this.#random.below(HELPERS);
+    this.#comments[i] = this.#random.pick([
+      "",
+      "// a comment\n",
+      "/* another */\n\n",
+      "interface Unused { a: number }\n",
+    ]);
+    this.#writeHelper(i);
+    return `comment in helper ${i}`;
+  }
+
+  changeParam(): string {
+    const id = this.#random.pick(this.ids);
+    const x = this.#random.below(3);
+    this.stages[id] = {
+      ...this.stages[id]!,
+      params: { ...this.stages[id]!.params, x },
+    };
+    return `param of ${id} = ${x}`;
+  }
+
+  /** Replaces a source file, by one of the same size and time at that. */
+  changeSource(): string {
+    const i = this.#random.below(SOURCES);
+    const path = this.project.path("data", `${i}.txt`);
+    const { atime, mtime } = Deno.statSync(path);
+    const text = `source ${this.#random.below(5)}`;
+    const how = this.#random.pick(["write", "keep time", "replace"] as const);
+    if (how === "replace") {
+      Deno.writeTextFileSync(`${path}.new`, text);
+      Deno.renameSync(`${path}.new`, path);
+    } else Deno.writeTextFileSync(path, text);
+    if (how !== "write") Deno.utimeSync(path, atime!, mtime!);
+    return `source ${i} = ${text} (${how})`;
+  }
+
+  touch(): string {
+    const path = this.#random.pick([
+      `data/${this.#random.below(SOURCES)}.txt`,
+      `lib/h${this.#random.below(HELPERS)}.ts`,
+      `tasks/t${this.#random.below(TASKS)}.ts`,
+      "deno.json",
+    ]);
+    const now = new Date();
+    Deno.utimeSync(this.project.path(path), now, now);
+    return `touched ${path}`;
+  }
+
+  /** Connects a stage to other stages before it. */
+  rewire(): string {
+    const ids = this.ids;
+    const i = 1 + this.#random.below(ids.length - 1);
+    this.stages[ids[i]!] = {
+      ...this.stages[ids[i]!]!,
+      inputs: { from: this.#inputs(i) },
+    };
+    return `inputs of ${ids[i]} = ${this.stages[ids[i]!]!.inputs!.from}`;
+  }
+
+  [Symbol.dispose](): void {
+    this.project[Symbol.dispose]();
+  }
+
+  #addStage(i: number): void {
+    this.stages[`s${i}`] = {
+      task: `t${this.#random.below(TASKS)}`,
+      params: {
+        x: this.#random.below(3),
+        source: `data/${this.#random.below(SOURCES)}.txt`,
+      },
+      inputs: { from: i === 0 ? [] : this.#inputs(i) },
+    };
+  }
+
+  #inputs(i: number): string[] {
+    const before = this.ids.slice(0, i);
+    return before.filter(() => this.#random.chance(1.5 / before.length));
+  }
+
+  #writeHelper(i: number): void {
+    this.project.write(
+      `lib/h${i}.ts`,
+      `${this.#comments[i]}export const value: number = ${
+        this.#constants[i]
+      };\n`,
+    );
+  }
+
+  /** Every task reads two helpers, one of them late; some throw away what they read, so that outputs come out as before. */
+  #writeTask(i: number): void {
+    const [now, late] = [
+      this.#random.below(HELPERS),
+      this.#random.below(HELPERS),
+    ];
+    const pause = this.#random.below(60);
+    const result = i % 2 === 0
+      ? "[params.x, source, value, late, ...readAll('from')].join('|')"
+      : "String((params.x + source.length + value + late + readAll('from').length) % 3)";
+    this.project.task(
+      `t${i}`,
+      `const { value: late } = await import("../lib/h${late}.ts");
+       const source = Deno.readTextFileSync(params.source);
+       await new Promise((resolve) => setTimeout(resolve, ${pause}));
+       Deno.writeTextFileSync(stage.output + "/more-" + params.x + ".txt", source);
+       return ${result};`,
+      {
+        head: `import { value } from "../lib/h${now}.ts";`,
+        inputs: { from: { kind: "text", many: true } },
+        rest: "sources: (params: any) => ({ source: params.source }),",
+      },
+    );
+  }
+}

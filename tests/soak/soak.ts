@@ -1,0 +1,159 @@
+/**
+ * Feeds the parsers random inputs; then edits, kills and harms a random
+ * pipeline, round after round, and compares what the scheduler makes of it with
+ * what comes of a run from nothing.
+ *
+ *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
+ *     deno task soak --rounds 20 --seed 7
+ */
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { listFiles } from "../../lib/store/tree.ts";
+import { fuzzParsers } from "./fuzz.ts";
+import { SoakPipeline } from "./pipeline.ts";
+import { orphansOf, processesOf } from "./processes.ts";
+import { Random } from "./random.ts";
+import { Vandal } from "./vandal.ts";
+
+/** Milliseconds within which a killed run is killed. */
+const KILL_WITHIN = 900;
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "300" },
+    seed: { type: "string", default: String(Date.now() % 1e9) },
+  },
+});
+const rounds = Number(values.rounds);
+const seed = Number(values.seed);
+console.log(`Soak: ${rounds} rounds, seed ${seed}`);
+fuzzParsers(rounds < 300 ? 2_000 : 100_000);
+
+const random = new Random(seed);
+const pipeline = new SoakPipeline(random);
+const { project, stages } = pipeline;
+const vandal = new Vandal(project, random);
+const counts = { ran: 0, restored: 0, unchanged: 0, kills: 0, pairs: 0 };
+
+for (let round = 1; round <= rounds; round++) {
+  const acts = [edit()];
+  while (random.chance(0.5)) acts.push(edit());
+  const kind = random.pick(["plain", "kill", "pair"] as const);
+  try {
+    if (kind === "kill") acts.push(...await runAndKill());
+    if (kind === "pair") await runPair();
+    await runOnce(round);
+    await compareWithNothing();
+    assert.deepEqual(await orphansOf(project.folder), [], "orphans");
+  } catch (error) {
+    console.error(
+      `Round ${round} of seed ${seed} (${kind}): ${
+        acts.join("; ")
+      }\nLeft as it was in "${project.folder}"`,
+    );
+    throw error;
+  }
+  if (round % 10 === 0 || round === rounds) {
+    console.log(`${round} rounds: ${JSON.stringify(counts)}`);
+  }
+}
+pipeline[Symbol.dispose]();
+console.log("No wrong result, no orphan, no repair by hand");
+Deno.exit(0);
+
+function edit(): string {
+  return random.pick([
+    () => pipeline.changeHelper(),
+    () => pipeline.rewriteHelper(),
+    () => pipeline.changeParam(),
+    () => pipeline.changeSource(),
+    () => pipeline.touch(),
+    () => pipeline.rewire(),
+    () => vandal.strike(),
+    () => vandal.strike(),
+    () => vandal.strike(),
+  ])();
+}
+
+/** Runs all stages to the end. */
+async function runOnce(round: number): Promise<void> {
+  const scheduler = project.spawn(stages);
+  const summary = await scheduler.end();
+  assert.equal(summary?.type, "summary", `round ${round} ended early`);
+  assert.ok(summary.type === "summary");
+  assert.deepEqual(
+    [summary.failed, summary.skipped],
+    [0, 0],
+    JSON.stringify(
+      scheduler.events.filter(({ type }) => type === "failed"),
+    ),
+  );
+  counts.ran += summary.ran;
+  counts.restored += summary.restored;
+  counts.unchanged += summary.unchanged;
+}
+
+/** Starts a run and kills it, or some of its stages, at random instants. */
+async function runAndKill(): Promise<string[]> {
+  const killed: string[] = [];
+  const scheduler = project.spawn(stages);
+  while (killed.length < 3) {
+    await sleep(random.below(KILL_WITHIN));
+    const own = scheduler.process.pid;
+    const children = processesOf(project.folder).filter((pid) => pid !== own);
+    const target = random.chance(0.5) || children.length === 0
+      ? own
+      : random.pick(children);
+    try {
+      Deno.kill(target, "SIGKILL");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    counts.kills++;
+    killed.push(target === own ? "killed the scheduler" : "killed a stage");
+    if (target === own) break;
+  }
+  await scheduler.end();
+  return killed;
+}
+
+/** Runs all stages in two schedulers at once. */
+async function runPair(): Promise<void> {
+  counts.pairs++;
+  const first = project.spawn(stages);
+  await sleep(random.below(300));
+  const second = project.spawn(stages);
+  for (const scheduler of [first, second]) {
+    const summary = await scheduler.end();
+    assert.ok(summary?.type === "summary", "one of two ended early");
+    assert.equal(
+      summary.failed,
+      0,
+      JSON.stringify(
+        scheduler.events.filter(({ type }) => type === "failed"),
+      ),
+    );
+  }
+}
+
+/** Compares the visible outputs with those of a run without a cache. */
+async function compareWithNothing(): Promise<void> {
+  const out = project.path("nothing");
+  const summary = await project.spawn(stages, { out }).end();
+  assert.ok(summary?.type === "summary" && summary.failed === 0);
+  for (const id of pipeline.ids) {
+    const folder = project.path("out/test", id);
+    const expected = `${out}/test/${id}`;
+    const paths = listFiles(expected, "refuse");
+    assert.deepEqual(listFiles(folder, "refuse"), paths, `files of ${id}`);
+    for (const path of paths) {
+      assert.equal(
+        Deno.readTextFileSync(`${folder}/${path}`),
+        Deno.readTextFileSync(`${expected}/${path}`),
+        `${path} of ${id}`,
+      );
+    }
+  }
+  Deno.removeSync(out, { recursive: true });
+}
