@@ -75,5 +75,9 @@ function refusal(engine: EngineName, error: unknown): string {
   if (!(error instanceof InstallError) || error.code === "interrupted") {
     throw error;
   }
-  return `not ${engine}: ${error.problem}`;
+  const { code, problem, remedy } = error;
+  // Where it could run, the user may want to mend what kept it from running.
+  return `not ${engine}: ${problem}${
+    code === "unsupported" ? "" : `. ${remedy}`
+  }`;
 }

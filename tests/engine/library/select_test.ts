@@ -126,7 +126,10 @@ Deno.test("prepare() gives auto the next engine when the library cannot be insta
   const host = fakeHost({ env: { DYLORA_CACHE: `${file}/cache` } });
   const next = await (await selectEngine("auto", host)).prepare();
   assert.equal(next.engine, "wasm");
-  assert.match(next.reason, /not tensorflow: Cannot write to ".*cache"/);
+  assert.match(
+    next.reason,
+    /not tensorflow: Cannot write to ".*cache" .*\. Make the folder writable/,
+  );
   const asked = await selectEngine("tensorflow", host);
   await assert.rejects(
     asked.prepare(),
