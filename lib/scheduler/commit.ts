@@ -92,6 +92,7 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
       `It did not write ${
         missing.map((path) => `"${path}"`).join(", ")
       }, which its task declares`,
+      { code: "output-missing" },
     );
   }
   return paths;

@@ -69,6 +69,8 @@ export type Event =
     readonly message: string;
     readonly log: string;
     readonly retry: boolean;
+    /** What kind of failure it is, where that is known. */
+    readonly code?: "output-missing";
   }
   | Summary;
 

@@ -4,6 +4,16 @@ import type { Store } from "../store/store.ts";
 /** A stage's run that failed, in words for the user. */
 export class StageFailure extends Error {
   override readonly name = "StageFailure";
+  /** What kind of failure it is, where that matters. */
+  readonly code?: "output-missing";
+
+  constructor(
+    message: string,
+    options: ErrorOptions & { readonly code?: "output-missing" } = {},
+  ) {
+    super(message, options);
+    if (options.code !== undefined) this.code = options.code;
+  }
 }
 
 /** A stage was to run, but what its key was made from has changed meanwhile. */

@@ -132,6 +132,7 @@ async function runOnce(
       message,
       log: kept,
       retry: retry && !signal.aborted,
+      ...(error.code !== undefined && { code: error.code }),
     };
     log.write(failed);
     Deno.renameSync(folder.log, kept);

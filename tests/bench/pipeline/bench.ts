@@ -1,0 +1,136 @@
+/**
+ * Times this project's scheduler against other tools, as whole processes, on
+ * the same pipelines of 8 and 200 stages.
+ *
+ *     sh tests/bench/pipeline/setup.sh
+ *     deno task bench pipeline --json
+ */
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fingerprint } from "../../../lib/store/fingerprint.ts";
+import { ours } from "./ours.ts";
+import { peers } from "./peers.ts";
+import type { Tool } from "./tool.ts";
+
+/** Milliseconds after which no tool has a reason to distrust a file's time. */
+const REST = 2_500;
+
+/** One line of the result. */
+interface Row {
+  /** What is timed: `no-op 200`. */
+  readonly work: string;
+  readonly tool: string;
+  /** Median of the runs, in milliseconds. */
+  readonly ms: number;
+  /** Stages that ran. */
+  readonly ran: number;
+}
+
+/** Runs the benchmark; `deno task bench pipeline` comes here. */
+export async function bench(args: string[]): Promise<void> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      json: { type: "boolean", default: false },
+      runs: { type: "string", default: "5" },
+      only: { type: "string" },
+      stages: { type: "string", default: "8,200" },
+      tools: {
+        type: "string",
+        default: fileURLToPath(
+          import.meta.resolve("../../../out/bench-tools"),
+        ),
+      },
+    },
+  });
+  const runs = Number(values.runs);
+  const tools = [
+    ours,
+    ...fingerprint(values.tools) === undefined ? [] : peers(values.tools),
+  ].filter(({ name }) => values.only === undefined || name === values.only);
+  const rows: Row[] = [];
+  const report = (row: Row) => {
+    rows.push(row);
+    if (values.json) console.log(JSON.stringify(row));
+  };
+  for (const count of values.stages.split(",").map(Number)) {
+    for (const tool of tools) await time(tool, count, runs, report);
+  }
+  if (!values.json) print(rows, tools);
+}
+
+async function time(
+  tool: Tool,
+  count: number,
+  runs: number,
+  report: (row: Row) => void,
+): Promise<void> {
+  const folder = Deno.makeTempDirSync({ prefix: "bench-" });
+  try {
+    tool.prepare(folder, count);
+    const work = async (name: string, times: number, before?: Before) => {
+      const measured: { ms: number; ran: number }[] = [];
+      for (let round = 0; round < times; round++) {
+        before?.(folder, round);
+        await sleep(REST);
+        measured.push(await once(tool, folder));
+        if (before === undefined) break;
+      }
+      const middle = measured.toSorted((a, b) => a.ms - b.ms)
+        .at(measured.length >> 1)!;
+      const ms = Math.round(middle.ms * 10) / 10;
+      report({
+        work: `${name} ${count}`,
+        tool: tool.name,
+        ms,
+        ran: middle.ran,
+      });
+    };
+    await work("cold", 1);
+    await once(tool, folder);
+    await work("no-op", runs, () => {});
+    if (count > 8) return;
+    await work("comment", runs, tool.comment);
+    await work("edit", runs, (folder, round) => tool.edit(folder, round));
+    await work("restore", runs, tool.clean);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+type Before = (folder: string, round: number) => void;
+
+async function once(
+  tool: Tool,
+  folder: string,
+): Promise<{ ms: number; ran: number }> {
+  const [program, ...args] = tool.command;
+  const start = performance.now();
+  const { success, stdout, stderr } = await new Deno.Command(program!, {
+    args,
+    cwd: folder,
+    env: { ...tool.env },
+  }).output();
+  const ms = performance.now() - start;
+  const decoder = new TextDecoder();
+  if (!success) {
+    throw new Error(`${tool.name} failed: ${decoder.decode(stderr)}`);
+  }
+  return { ms, ran: tool.ran(folder, decoder.decode(stdout)) };
+}
+
+function print(rows: readonly Row[], tools: readonly Tool[]): void {
+  const works = [...new Set(rows.map(({ work }) => work))];
+  console.log(`| tool | ${works.join(" | ")} |`);
+  console.log(`|---|${works.map(() => "---|").join("")}`);
+  for (const { name } of tools) {
+    const cells = works.map((work) => {
+      const row = rows.find((row) => row.tool === name && row.work === work);
+      return row === undefined ? "" : `${Math.round(row.ms)} (${row.ran} ran)`;
+    });
+    console.log(`| ${name} | ${cells.join(" | ")} |`);
+  }
+}
+
+if (import.meta.main) await bench(Deno.args);
