@@ -3,7 +3,8 @@ import { GLUE_TASKS, type GlueTask, type GlueTaskName } from "./benchmark.ts";
 
 /** A model's predictions for a test set. */
 export interface TestPredictions {
-  readonly task: GlueTaskName;
+  /** Name of the GLUE task as the hub writes it. */
+  readonly task: string;
   /** `test`, or one of MNLI's two. */
   readonly split: string;
   /** Number of each example in its source. */
@@ -80,7 +81,7 @@ export async function packSubmission(
   }
   for (const { task, split } of predictions) {
     if (!FILES.some((known) => known.task === task && known.split === split)) {
-      faults.push(`${task} has no test set "${split}"`);
+      faults.push(`GLUE has no test set "${split}" of a task "${task}"`);
     }
   }
   if (faults.length > 0) {
@@ -92,8 +93,8 @@ export async function packSubmission(
 }
 
 function findFault(
-  { task, index, predictions }: TestPredictions,
-  { examples }: SubmissionFile,
+  { index, predictions }: TestPredictions,
+  { task, examples }: SubmissionFile,
   partial: boolean,
 ): string | undefined {
   const { labels }: GlueTask = GLUE_TASKS[task];
@@ -118,8 +119,8 @@ function findFault(
 
 /** A header, then the number and the prediction of each example, in the order of the numbers. */
 function format(
-  { task, index, predictions }: TestPredictions,
-  { classes }: SubmissionFile,
+  { index, predictions }: TestPredictions,
+  { task, classes }: SubmissionFile,
 ): string {
   const { labels }: GlueTask = GLUE_TASKS[task];
   const write = (value: number): string => {

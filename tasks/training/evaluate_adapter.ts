@@ -1,4 +1,3 @@
-import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
 import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { metricsOf } from "../../lib/glue/benchmark.ts";
@@ -13,6 +12,7 @@ import {
   type TokensInfo,
 } from "../artifacts/tokens.ts";
 import type { Training } from "../artifacts/training.ts";
+import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
 
 /** Parameters of an evaluation. */
@@ -48,23 +48,9 @@ export async function evaluateAdapter(
     training.rank,
     classes,
   );
-  const values = fromPeftTensors(
-    (name, shape) => {
-      const tensor = tensors[name];
-      if (tensor === undefined || String(tensor.shape) !== String(shape)) {
-        throw new SyntaxError(
-          `The adapter does not fit the model: tensor "${name}" should have shape [${shape}], and ` +
-            (tensor === undefined ? "is missing" : `has [${tensor.shape}]`),
-        );
-      }
-      return tensor.values as Float32Array;
-    },
-    classifier.layout,
-    classifier.config.architecture,
-  );
   const logits = await evaluateRanks(
     classifier,
-    values,
+    adapterValues({ tensors }, classifier),
     { ...tokens, labels },
     {
       alpha: training.alpha,

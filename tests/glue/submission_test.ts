@@ -163,7 +163,7 @@ for (
     [
       "a split that is no test set",
       changed("sst2", () => ({ split: "validation" })),
-      /^sst2 has no test set "validation"$/m,
+      /^GLUE has no test set "validation" of a task "sst2"$/m,
     ],
   ] as const
 ) {

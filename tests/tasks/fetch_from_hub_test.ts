@@ -46,14 +46,14 @@ Deno.test("fetch-model and fetch-glue fetch from the hub within the permissions 
     const model = { source: "org/tiny-bert" };
     const glue = { task: "mnli" };
     const first = [
-      await runSandboxed("fetch-model", folder, model, env),
-      await runSandboxed("fetch-glue", folder, glue, env),
+      await runSandboxed("fetch-model", folder, model, { env }),
+      await runSandboxed("fetch-glue", folder, glue, { env }),
     ];
     await online[Symbol.asyncDispose]();
     const offline = { ...env, HF_HUB_OFFLINE: "1" };
     const again = [
-      await runSandboxed("fetch-model", folder, model, offline),
-      await runSandboxed("fetch-glue", folder, glue, offline),
+      await runSandboxed("fetch-model", folder, model, { env: offline }),
+      await runSandboxed("fetch-glue", folder, glue, { env: offline }),
     ];
     for (const [i, { code, output, text }] of first.entries()) {
       assert.equal(code, 0, text);
@@ -80,9 +80,14 @@ Deno.test("fetch-model and fetch-glue fetch from the hub within the permissions 
 Deno.test("fetch-glue names the file that the hub's data set lacks", () =>
   withFolder(async (folder) => {
     await using hub = new LocalHub(repositories);
-    const { code, text } = await runSandboxed("fetch-glue", folder, {
-      task: "cola",
-    }, { HF_HUB_CACHE: join(folder, "hub"), HF_ENDPOINT: hub.endpoint });
+    const env = {
+      HF_HUB_CACHE: join(folder, "hub"),
+      HF_ENDPOINT: hub.endpoint,
+    };
+    const cola = { task: "cola" };
+    const { code, text } = await runSandboxed("fetch-glue", folder, cola, {
+      env,
+    });
     assert.equal(code, 1);
     assert.match(text, /glue.* has no .*cola\/train-00000-of-00001\.parquet/);
   }));

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Task } from "../../lib/pipeline/task.ts";
+import type { Facility } from "../../lib/scheduler/events.ts";
 import {
   permissionFlags,
   stageEnvironment,
@@ -17,6 +18,15 @@ export interface SandboxedResult {
   readonly text: string;
 }
 
+/** What a task is given besides its parameters. */
+export interface SandboxOptions {
+  /** Environment variables of the scheduler. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Folders of the artifacts for each input. */
+  readonly inputs?: Readonly<Record<string, string | readonly string[]>>;
+  readonly facilities?: Readonly<Record<string, Facility>>;
+}
+
 /**
  * Runs a task as the scheduler does: in a process of its own that may do
  * what the task declares and nothing else.
@@ -25,7 +35,7 @@ export async function runSandboxed(
   name: string,
   folder: string,
   params: Readonly<Record<string, unknown>>,
-  env: Readonly<Record<string, string>> = {},
+  { env = {}, inputs = {}, facilities = {} }: SandboxOptions = {},
 ): Promise<SandboxedResult> {
   const module = import.meta.resolve(`../../tasks/${name}.ts`);
   const { default: task }: { default: Task } = await import(module);
@@ -43,15 +53,18 @@ export async function runSandboxed(
   );
   const { permissions = {} } = task;
   const parsed = task.params.parse(params);
+  const needed = Object.values(facilities);
+  const read = [
+    ...Object.values(inputs).flat(),
+    ...Object.values(task.sources?.(parsed) ?? {}),
+  ];
+  const write = [output, checkpoint, temporary];
   const { flags, environment } = await withEnvironment(
     env,
     () =>
       Promise.resolve({
-        flags: permissionFlags(permissions, {
-          read: Object.values(task.sources?.(parsed) ?? {}),
-          write: [output, checkpoint, temporary],
-        }, []),
-        environment: stageEnvironment(permissions, [], temporary),
+        flags: permissionFlags(permissions, { read, write }, needed),
+        environment: stageEnvironment(permissions, needed, temporary),
       }),
   );
   const process = new Deno.Command(Deno.execPath(), {
@@ -70,11 +83,20 @@ export async function runSandboxed(
   await stdin.write(new TextEncoder().encode(JSON.stringify({
     mark: "",
     params: parsed,
-    inputs: {},
+    inputs: Object.fromEntries(
+      Object.entries(inputs).map(([name, paths]) => [
+        name,
+        [paths].flat().map((path) => ({ stage: name, matrix: {}, path })),
+      ]),
+    ),
     output,
     checkpoint,
     cpus: 1,
-    facilities: {},
+    facilities: Object.fromEntries(
+      Object.entries(facilities).map((
+        [name, { settings }],
+      ) => [name, settings]),
+    ),
   })));
   await stdin.close();
   const { code, stdout, stderr } = await process.output();

@@ -14,13 +14,13 @@ export interface TaskResult {
  * Runs a task in this process, in a folder of its own.
  *
  * @param folder Where to make that folder.
- * @param inputs Folder of the artifact for each input.
+ * @param inputs Folders of the artifacts for each input.
  */
 export async function runTask<Params extends z.ZodObject>(
   task: Task<Params>,
   folder: string,
   params: z.input<Params>,
-  inputs: Readonly<Record<string, string>> = {},
+  inputs: Readonly<Record<string, string | readonly string[]>> = {},
 ): Promise<TaskResult> {
   const output = await Deno.makeTempDir({ dir: folder, prefix: "output-" });
   const checkpoint = await Deno.makeTempDir({ dir: folder, prefix: "check-" });
@@ -29,9 +29,10 @@ export async function runTask<Params extends z.ZodObject>(
   await task.run({
     params: task.params.parse(params),
     inputs: Object.fromEntries(
-      Object.entries(inputs).map((
-        [name, path],
-      ) => [name, [{ stage: name, matrix: {}, path }]]),
+      Object.entries(inputs).map(([name, paths]) => [
+        name,
+        [paths].flat().map((path) => ({ stage: name, matrix: {}, path })),
+      ]),
     ),
     output,
     checkpoint,

@@ -10,7 +10,8 @@ import {
 import { openLibtensorflow } from "./open.ts";
 import { Status } from "./status.ts";
 
-const require = createRequire(import.meta.url);
+// From the project's own folder: a stage's process may not look for packages in those below it.
+const require = createRequire(new URL("../../../", import.meta.url));
 
 /** The running engine: tfjs's backend "tensorflow" and the binding under it. */
 export interface Tensorflow {

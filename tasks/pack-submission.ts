@@ -1,0 +1,26 @@
+import { z } from "zod";
+import { defineTask } from "../lib/pipeline/task.ts";
+
+export default defineTask({
+  description: "Pack predictions for GLUE's test sets as its server takes them",
+  params: z.strictObject({
+    partial: z.boolean().default(false).describe(
+      "True if tasks or examples may be missing; the server would refuse it",
+    ),
+  }),
+  inputs: { predictions: { kind: "predictions", many: true } },
+  output: { kind: "submission", files: ["submission.zip"] },
+  async run({ params, inputs, output, log }) {
+    const { join } = await import("node:path");
+    const { packSubmission } = await import("../lib/glue/submission.ts");
+    const { readPredictions } = await import("./artifacts/predictions.ts");
+    const predictions = await Promise.all(
+      inputs.predictions!.map(({ path }) => readPredictions(path)),
+    );
+    for (const { task, split, rank, examples } of predictions) {
+      log(`${task} ${split}: ${examples} examples at rank ${rank}`);
+    }
+    const zip = await packSubmission(predictions, params);
+    await Deno.writeFile(join(output, "submission.zip"), zip);
+  },
+});

@@ -1,0 +1,58 @@
+import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
+import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
+import { predictionsOf } from "../../lib/glue/predictions.ts";
+import type { Stage } from "../../lib/pipeline/task.ts";
+import { readAdapter } from "../artifacts/adapter.ts";
+import { writePredictions } from "../artifacts/predictions.ts";
+import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
+import { adapterValues } from "./adapter_values.ts";
+import { loadClassifier } from "./load_classifier.ts";
+
+/** Parameters of a prediction. */
+export interface PredictionSettings {
+  readonly split: string;
+  readonly rank?: number | undefined;
+  readonly batchSize: number;
+  readonly precision: "f32" | "bf16";
+}
+
+/** Predicts a split with a stage's adapter and writes the stage's artifact. */
+export async function predictSplit(
+  stage: Stage<PredictionSettings>,
+): Promise<void> {
+  const { params, inputs, signal } = stage;
+  const { split, batchSize } = params;
+  const adapter = await readAdapter(inputs.adapter![0]!.path);
+  const { alpha, rank: largest } = adapter.training;
+  const rank = params.rank ?? largest;
+  if (rank > largest) {
+    throw new RangeError(
+      `Rank ${rank} is beyond the adapter's rank ${largest}`,
+    );
+  }
+  const info = await readTokensInfo(inputs.tokens![0]!.path);
+  const { index, ...tokens } = readTokens(inputs.tokens![0]!.path, info, split);
+  const engine = stage.facilities.engine as unknown as EngineSettings;
+  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  const classes = info.labels?.length ?? 1;
+  const classifier = loadClassifier(inputs.model![0]!.path, largest, classes);
+  const logits = await evaluateRanks(
+    classifier,
+    adapterValues(adapter, classifier),
+    // The forward pass does not look at labels.
+    { ...tokens, labels: new Float32Array(index.length) },
+    {
+      alpha,
+      ranks: [rank],
+      batchSize,
+      signal,
+      progress: (done) => stage.progress(done, index.length, "examples"),
+    },
+  );
+  await writePredictions(stage.output, {
+    task: info.task,
+    labels: info.labels,
+    split,
+    rank,
+  }, { index, predictions: predictionsOf(logits, classes) });
+}
