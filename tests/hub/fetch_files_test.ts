@@ -444,6 +444,18 @@ Deno.test("fetchFiles() says that the hub cannot be reached, and how to do witho
   }));
 
 Deno.test(
+  "fetchFiles() names a cache that it cannot write to",
+  withHub([model], async (_hub, settings) => {
+    const cache = join(settings.cache, "file");
+    await Deno.writeTextFile(cache, "in the way");
+    await assert.rejects(
+      fetchFiles(request, { settings: { ...settings, cache }, patience }),
+      isHubError("not-writable", /Cannot write to .*file"/, /HF_HUB_CACHE/),
+    );
+  }),
+);
+
+Deno.test(
   "fetchFiles() works offline from a warm cache, and says what a cold one lacks",
   withHub([model], async (hub, settings) => {
     const offline = { settings: { ...settings, offline: true }, patience };
@@ -514,3 +526,30 @@ Deno.test(
     assert.equal(whole.length, 1);
   }),
 );
+
+Deno.test({
+  name:
+    "fetchFiles() says that the disk is full, and goes on when there is space",
+  // Only root can mount a small disk.
+  ignore: Deno.build.os !== "linux" || Deno.uid() !== 0,
+  fn: withHub([model], async (_hub, { endpoint, cache }) => {
+    const mount = async (...options: string[]) => {
+      const args = ["-t", "tmpfs", "-o", ...options, "tmpfs", cache];
+      const { success } = await new Deno.Command("mount", { args }).output();
+      assert(success);
+    };
+    await mount("size=128k");
+    try {
+      const settings = { endpoint, cache, offline: false };
+      await assert.rejects(
+        fetchFiles(request, { settings, patience }),
+        isHubError("disk-full", /No space left/, /HF_HUB_CACHE/),
+      );
+      await mount("remount,size=1M");
+      const { files } = await fetchFiles(request, { settings, patience });
+      await assertRight(files);
+    } finally {
+      await new Deno.Command("umount", { args: [cache] }).output();
+    }
+  }),
+});
