@@ -1,0 +1,148 @@
+import { parseArgs } from "node:util";
+import { didYouMean } from "../pipeline/suggest.ts";
+import { UsageError } from "./exit.ts";
+
+/** An option of a command: `--jobs N`, or `--force` without a value. */
+export interface Option {
+  readonly name: string;
+  /** One letter: `-S`. */
+  readonly short?: string;
+  /** What its value is called in the help; absent if it takes none. */
+  readonly value?: string;
+  /** The values that it takes, if these can be listed. */
+  readonly choices?: readonly string[];
+  /** True if it may be given more than once. */
+  readonly many?: boolean;
+  readonly description: string;
+}
+
+/** A command: what it is called with, and what it does. */
+export interface Command {
+  readonly name: string;
+  /** Its arguments: `PIPELINE [STAGE...]`. */
+  readonly usage: string;
+  /** One sentence, then whatever else is to be known. */
+  readonly description: string;
+  readonly options: readonly Option[];
+  /** Arguments, and what they do. */
+  readonly examples: readonly (readonly [args: string, what: string])[];
+  /** How many arguments it takes besides options. */
+  readonly takes: { readonly least: number; readonly most: number };
+  /** Does the work; resolves to the exit code. */
+  readonly run: (given: Given) => Promise<number>;
+}
+
+/** Arguments that a command was given, checked against its options. */
+export class Given {
+  constructor(
+    readonly positionals: readonly string[],
+    readonly options: ReadonlyMap<string, readonly string[]>,
+  ) {}
+
+  has(name: string): boolean {
+    return this.options.has(name);
+  }
+
+  /** The value of an option that is given once at most. */
+  value(name: string): string | undefined {
+    return this.options.get(name)?.at(-1);
+  }
+
+  values(name: string): readonly string[] {
+    return this.options.get(name) ?? [];
+  }
+
+  /**
+   * The value of an option as a whole number.
+   *
+   * @throws {UsageError} If it is none, or less than `least`.
+   */
+  number(name: string, least: number): number | undefined {
+    const text = this.value(name);
+    if (text === undefined) return undefined;
+    const number = Number(text);
+    if (!/^\d+$/.test(text) || number < least) {
+      throw new UsageError(
+        `Option '--${name}' takes a whole number from ${least}, not '${text}'`,
+      );
+    }
+    return number;
+  }
+}
+
+/**
+ * Reads the arguments of a command.
+ *
+ * @throws {UsageError} If they are not what it takes.
+ */
+export function readArguments(
+  command: Command,
+  args: readonly string[],
+): Given {
+  const { tokens, positionals } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries(
+      command.options.map(({ name, short, value }) => [name, {
+        type: value === undefined ? "boolean" : "string",
+        ...(short !== undefined && { short }),
+      }]),
+    ),
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+  });
+  const given = new Map<string, string[]>();
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const { name, rawName, value, inlineValue } = token;
+    const option = command.options.find((it) => it.name === name);
+    if (option === undefined) throw unknownOption(rawName, command);
+    if (option.value === undefined) {
+      if (value !== undefined) {
+        throw new UsageError(`Option '${rawName}' takes no value`);
+      }
+      given.set(name, []);
+      continue;
+    }
+    const missing = value === undefined || value === "" ||
+      (!inlineValue && value.startsWith("-") && value.length > 1);
+    if (missing) {
+      throw new UsageError(
+        `Option '${rawName}' needs a value: ${option.value}`,
+      );
+    }
+    if (option.choices !== undefined && !option.choices.includes(value)) {
+      const hint = didYouMean(value, option.choices) ||
+        `; it takes ${option.choices.map((it) => `'${it}'`).join(", ")}`;
+      throw new UsageError(
+        `Option '${rawName}' does not take '${value}'${hint}`,
+      );
+    }
+    const before = given.get(name) ?? [];
+    if (before.length > 0 && option.many !== true) {
+      throw new UsageError(`Option '${rawName}' is given twice`);
+    }
+    given.set(name, [...before, value]);
+  }
+  const { least, most } = command.takes;
+  if (!given.has("help")) {
+    const count = positionals.length;
+    if (count < least) {
+      throw new UsageError(`'${command.name}' needs ${command.usage}`);
+    }
+    if (count > most) {
+      throw new UsageError(`Unexpected argument '${positionals[most]}'`);
+    }
+  }
+  return new Given(positionals, given);
+}
+
+function unknownOption(rawName: string, { options }: Command): UsageError {
+  const known = options.flatMap(({ name, short }) => [
+    `--${name}`,
+    ...(short === undefined ? [] : [`-${short}`]),
+  ]);
+  return new UsageError(
+    `Unknown option '${rawName}'${didYouMean(rawName, known)}`,
+  );
+}
