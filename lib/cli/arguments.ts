@@ -63,7 +63,7 @@ export class Given {
     const number = Number(text);
     if (!/^\d+$/.test(text) || number < least) {
       throw new UsageError(
-        `Option '--${name}' takes a whole number from ${least}, not '${text}'`,
+        `Option "--${name}" takes a whole number from ${least}, not "${text}"`,
       );
     }
     return number;
@@ -99,7 +99,7 @@ export function readArguments(
     if (option === undefined) throw unknownOption(rawName, command);
     if (option.value === undefined) {
       if (value !== undefined) {
-        throw new UsageError(`Option '${rawName}' takes no value`);
+        throw new UsageError(`Option "${rawName}" takes no value`);
       }
       given.set(name, []);
       continue;
@@ -108,19 +108,19 @@ export function readArguments(
       (!inlineValue && value.startsWith("-") && value.length > 1);
     if (missing) {
       throw new UsageError(
-        `Option '${rawName}' needs a value: ${option.value}`,
+        `Option "${rawName}" needs a value: ${option.value}`,
       );
     }
     if (option.choices !== undefined && !option.choices.includes(value)) {
       const hint = didYouMean(value, option.choices) ||
-        `; it takes ${option.choices.map((it) => `'${it}'`).join(", ")}`;
+        `; it takes ${option.choices.map((it) => `"${it}"`).join(", ")}`;
       throw new UsageError(
-        `Option '${rawName}' does not take '${value}'${hint}`,
+        `Option "${rawName}" does not take "${value}"${hint}`,
       );
     }
     const before = given.get(name) ?? [];
     if (before.length > 0 && option.many !== true) {
-      throw new UsageError(`Option '${rawName}' is given twice`);
+      throw new UsageError(`Option "${rawName}" is given twice`);
     }
     given.set(name, [...before, value]);
   }
@@ -128,10 +128,10 @@ export function readArguments(
   if (!given.has("help")) {
     const count = positionals.length;
     if (count < least) {
-      throw new UsageError(`'${command.name}' needs ${command.usage}`);
+      throw new UsageError(`"${command.name}" needs ${command.usage}`);
     }
     if (count > most) {
-      throw new UsageError(`Unexpected argument '${positionals[most]}'`);
+      throw new UsageError(`Unexpected argument "${positionals[most]}"`);
     }
   }
   return new Given(positionals, given);
@@ -143,6 +143,6 @@ function unknownOption(rawName: string, { options }: Command): UsageError {
     ...(short === undefined ? [] : [`-${short}`]),
   ]);
   return new UsageError(
-    `Unknown option '${rawName}'${didYouMean(rawName, known)}`,
+    `Unknown option "${rawName}"${didYouMean(rawName, known)}`,
   );
 }

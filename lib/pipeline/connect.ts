@@ -44,16 +44,16 @@ export class Connector {
       const found = candidates.find(reference, stage.place);
       if (found.length === 0 && !declaration.optional) {
         this.faults.add(
-          `No stage '${reference.stage}' matches '${stage.id}'`,
+          `No stage "${reference.stage}" matches "${stage.id}"`,
           span,
         );
       }
       if (found.length > 1 && !declaration.many) {
         const [first, second] = found;
         this.faults.add(
-          `Input '${input}' takes one artifact, but '${stage.id}' matches '${
+          `Input "${input}" takes one artifact, but "${stage.id}" matches "${
             first!.id
-          }', '${second!.id}'${found.length > 2 ? " and more" : ""}`,
+          }", "${second!.id}"${found.length > 2 ? " and more" : ""}`,
           span,
         );
       }

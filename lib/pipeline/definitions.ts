@@ -76,7 +76,7 @@ function readStage(
     at: ["stages", name],
     schema: StageDefinition,
     value,
-    owner: `stage '${name}'`,
+    owner: `stage "${name}"`,
   });
   if (!isMapping(value)) return undefined;
   const sound: Mapping = { ...value };

@@ -54,8 +54,8 @@ export function readEdges(
       const hint = didYouMean(input, known) ||
         (known.length === 0
           ? "; it takes none"
-          : `; it takes ${known.map((it) => `'${it}'`).join(", ")}`);
-      faults.add(`Task '${written.task}' has no input '${input}'${hint}`, span);
+          : `; it takes ${known.map((it) => `"${it}"`).join(", ")}`);
+      faults.add(`Task "${written.task}" has no input "${input}"${hint}`, span);
       continue;
     }
     const texts = Array.isArray(given) ? given : [given];
@@ -64,7 +64,7 @@ export function readEdges(
     if (texts.length > 1 && !declaration.many) {
       sound = false;
       faults.add(
-        `Input '${input}' of task '${written.task}' takes one artifact`,
+        `Input "${input}" of task "${written.task}" takes one artifact`,
         span,
       );
     }
@@ -84,9 +84,9 @@ export function readEdges(
     );
     for (const [input, { kind, many }] of missing) {
       faults.add(
-        `Stage '${name}' lacks input '${input}' of task '${written.task}': ${
+        `Stage "${name}" lacks input "${input}" of task "${written.task}": ${
           many ? "artifacts" : "an artifact"
-        } of kind '${kind}'`,
+        } of kind "${kind}"`,
         keySpanAt(tree, path),
       );
     }
@@ -103,13 +103,13 @@ function checkReference(
 ): string[] {
   const { stage } = reference;
   if (!names.has(stage)) {
-    return [`Unknown stage '${stage}'${didYouMean(stage, names)}`];
+    return [`Unknown stage "${stage}"${didYouMean(stage, names)}`];
   }
   const problems: string[] = [];
   const theirKind = tasks.get(stage)?.task.output.kind;
   if (theirKind !== undefined && theirKind !== kind) {
     problems.push(
-      `Stage '${stage}' makes an artifact of kind '${theirKind}', but this input takes '${kind}'`,
+      `Stage "${stage}" makes an artifact of kind "${theirKind}", but this input takes "${kind}"`,
     );
   }
   const own = dimensions.get(name);

@@ -65,7 +65,7 @@ export class Expansion {
     const combinations = expandMatrix(matrix);
     if (combinations.length === 0) {
       this.faults.add(
-        `The matrix of stage '${name}' has no combination`,
+        `The matrix of stage "${name}" has no combination`,
         keySpanAt(this.tree, path),
       );
       return undefined;
@@ -80,10 +80,10 @@ export class Expansion {
     const ids = new Set<string>();
     return combinations.map(({ place, values }) => {
       const id = stageId(name, place);
-      if (ids.has(id)) this.faults.add(`Two stages have the id '${id}'`, span);
+      if (ids.has(id)) this.faults.add(`Two stages have the id "${id}"`, span);
       if (id.length > LONGEST_ID) {
         this.faults.add(
-          `The id '${id}' has more than ${LONGEST_ID} characters`,
+          `The id "${id}" has more than ${LONGEST_ID} characters`,
           span,
         );
       }
@@ -126,7 +126,7 @@ export class Expansion {
       matrix,
       StageSettings,
       ["stages", name],
-      `stage '${name}'`,
+      `stage "${name}"`,
     );
   }
 
@@ -137,7 +137,7 @@ export class Expansion {
     schema: z.ZodType<Mapping>,
   ): Mapping | undefined {
     const path = ["stages", name, "with"];
-    const owner = `task '${written.task}'`;
+    const owner = `task "${written.task}"`;
     const params = this.#resolve(written.with, matrix, schema, path, owner);
     if (params !== undefined && !isData(params)) {
       this.faults.add(

@@ -98,7 +98,7 @@ function report(source: SourceText, faults: readonly Fault[]): string {
 /**
  * A fault as it is shown:
  *
- *     smoke.yaml:7:5: Unknown key 'matrx' of stage 'tokenize'; did you mean 'matrix'?
+ *     smoke.yaml:7:5: Unknown key "matrx" of stage "tokenize"; did you mean "matrix"?
  *       7 |     matrx: { glue: [cola] }
  *         |     ~~~~~
  */

@@ -41,30 +41,30 @@ export function checkDimensions(
 ): string | undefined {
   const { stage, shared, all, bracketed } = reference;
   if (new Set(shared).size < shared.length) {
-    return `'${stage}' is asked for the same dimension twice`;
+    return `"${stage}" is asked for the same dimension twice`;
   }
   for (const dimension of shared) {
     if (!theirs.includes(dimension)) {
-      return `Stage '${stage}' has no dimension '${dimension}'` +
+      return `Stage "${stage}" has no dimension "${dimension}"` +
         didYouMean(dimension, theirs);
     }
     if (!own.includes(dimension)) {
-      return `This stage has no dimension '${dimension}' to share with '${stage}'` +
+      return `This stage has no dimension "${dimension}" to share with "${stage}"` +
         didYouMean(dimension, own);
     }
   }
   const open = theirs.filter((it) => !shared.includes(it));
   if (all && !many) {
-    return `This input takes one artifact, but '*' takes any number of them`;
+    return `This input takes one artifact, but "*" takes any number of them`;
   }
   if (open.length > 0 && !all && !(many && bracketed)) {
     const names = theirs.filter((it) => own.includes(it));
     const remedy = many
-      ? `'${stage}[${[...names, "*"].join(", ")}]'`
+      ? `"${stage}[${[...names, "*"].join(", ")}]"`
       : names.length === theirs.length
-      ? `'${stage}[${names.join(", ")}]'`
+      ? `"${stage}[${names.join(", ")}]"`
       : undefined;
-    return `Stage '${stage}' has a matrix over ${
+    return `Stage "${stage}" has a matrix over ${
       quoted(open)
     }, which this reference leaves open` +
       (remedy ? `; write ${remedy}` : "; this input takes one artifact");
@@ -95,5 +95,5 @@ function valuesOf(place: Placed["place"], dimensions: readonly string[]) {
 }
 
 function quoted(names: readonly string[]): string {
-  return names.map((it) => `'${it}'`).join(", ");
+  return names.map((it) => `"${it}"`).join(", ");
 }

@@ -42,20 +42,20 @@ function faultsOfIssue(issue: Issue, checked: Checked): Fault[] {
   const whole = [...at, ...path];
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => ({
-      message: `Unknown key '${[...path, key].join(".")}' of ${owner}` +
+      message: `Unknown key "${[...path, key].join(".")}" of ${owner}` +
         didYouMean(key, knownKeys(schema, path)),
       span: keySpanAt(tree, [...whole, key]),
     }));
   }
   if (issue.code === "invalid_key") {
     return [{
-      message: `Invalid name '${String(path.at(-1))}' in ${owner}: ${
+      message: `Invalid name "${String(path.at(-1))}" in ${owner}: ${
         issue.issues[0]?.message ?? issue.message
       }`,
       span: keySpanAt(tree, whole),
     }];
   }
-  const subject = path.length === 0 ? owner : `'${path.join(".")}' of ${owner}`;
+  const subject = path.length === 0 ? owner : `"${path.join(".")}" of ${owner}`;
   const found = valueAt(value, path);
   if (found === undefined) {
     return [{
@@ -115,7 +115,7 @@ function expectation(issue: Issue): string {
       return `expected ${typeName(issue.expected)}`;
     case "invalid_value":
       return `expected ${
-        issue.values.map((value) => `'${String(value)}'`).join(" or ")
+        issue.values.map((value) => `"${String(value)}"`).join(" or ")
       }`;
     default:
       return uncapitalized(issue.message);
@@ -141,9 +141,9 @@ export function describe(value: unknown): string {
   if (Array.isArray(value)) return "a list";
   if (isMapping(value)) return "a mapping";
   const text = String(value);
-  return `${typeof value === "string" ? "text " : ""}'${
+  return `${typeof value === "string" ? "text " : ""}"${
     text.length > 80 ? text.slice(0, 80) + "..." : text
-  }'`;
+  }"`;
 }
 
 /** Says which reference a wrong value came from. */
@@ -153,7 +153,7 @@ function origin(tree: Tree, path: Path): string {
     at = at.children?.get(step as string | number);
     if (at === undefined) return "";
     if (typeof at.value === "string" && hasReference(at.value)) {
-      return ` from '${at.value}'`;
+      return ` from "${at.value}"`;
     }
   }
   return "";

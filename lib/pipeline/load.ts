@@ -177,7 +177,7 @@ function order(
   for (const cycle of cycles) {
     faults.add(
       cycle.length === 1
-        ? `Stage '${cycle[0]}' needs itself`
+        ? `Stage "${cycle[0]}" needs itself`
         : `Stages need one another: ${[...cycle, cycle[0]].join(" -> ")}`,
       keySpanAt(tree, ["stages", cycle[0]!]),
     );

@@ -14,10 +14,10 @@ export async function loadTask(module: string): Promise<Task> {
   if (!result.success) {
     const issue = result.error.issues[0];
     const where = issue?.path.length
-      ? `'${issue.path.join(".")}' of its default export`
+      ? `"${issue.path.join(".")}" of its default export`
       : "its default export";
     throw new Error(
-      `Task module '${module}' does not declare a task: ${where}: ${issue?.message}`,
+      `Task module "${module}" does not declare a task: ${where}: ${issue?.message}`,
     );
   }
   return exported.default as Task;
@@ -28,7 +28,7 @@ async function importModule(module: string): Promise<{ default?: unknown }> {
     return await import(module);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw new Error(`Task module '${module}' cannot be imported: ${message}`, {
+    throw new Error(`Task module "${module}" cannot be imported: ${message}`, {
       cause: error,
     });
   }

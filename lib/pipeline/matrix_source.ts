@@ -30,7 +30,7 @@ export function readMatrix(
   for (const [name, values] of Object.entries(rest)) {
     if (!Key.safeParse(name).success) {
       faults.add(
-        `Invalid name '${name}' of a dimension: a name is made of letters, digits, '_' and '-'`,
+        `Invalid name "${name}" of a dimension: a name is made of letters, digits, "_" and "-"`,
         keySpanAt(tree, [...path, name]),
       );
     }
@@ -46,7 +46,7 @@ export function readMatrix(
     for (const key of Object.keys(entry)) {
       if (names.includes(key)) continue;
       faults.add(
-        `'exclude' names no dimension '${key}' of the matrix` +
+        `"exclude" names no dimension "${key}" of the matrix` +
           didYouMean(key, names),
         keySpanAt(tree, [...path, "exclude", index, key]),
       );
@@ -73,17 +73,17 @@ function checkValues(
 ): (string | number)[] {
   if (!Array.isArray(values)) {
     fail(
-      `Dimension '${name}' must be a list of values, got ${describe(values)}`,
+      `Dimension "${name}" must be a list of values, got ${describe(values)}`,
       [name],
     );
     return [];
   }
-  if (values.length === 0) fail(`Dimension '${name}' has no values`, [name]);
+  if (values.length === 0) fail(`Dimension "${name}" has no values`, [name]);
   const seen = new Set<unknown>();
   for (const [index, value] of values.entries()) {
     checkValue(value, (message) => fail(message, [name, index]));
     if (seen.has(value)) {
-      fail(`Dimension '${name}' has ${describe(value)} twice`, [name, index]);
+      fail(`Dimension "${name}" has ${describe(value)} twice`, [name, index]);
     }
     seen.add(value);
   }
@@ -95,7 +95,7 @@ function checkValue(value: unknown, fail: (message: string) => void): void {
   if (result.success) return;
   fail(
     typeof value === "string"
-      ? `Invalid matrix value '${value.slice(0, 80)}': ${MATRIX_TEXT_RULE}`
+      ? `Invalid matrix value "${value.slice(0, 80)}": ${MATRIX_TEXT_RULE}`
       : `A matrix value must be text or a finite number, got ${
         describe(value)
       }`,
@@ -105,7 +105,7 @@ function checkValue(value: unknown, fail: (message: string) => void): void {
 function checkEntries(key: string, entries: unknown, fail: Fail): Mapping[] {
   if (entries === undefined) return [];
   if (!Array.isArray(entries)) {
-    fail(`'${key}' must be a list of mappings, got ${describe(entries)}`, [
+    fail(`"${key}" must be a list of mappings, got ${describe(entries)}`, [
       key,
     ]);
     return [];
@@ -113,7 +113,7 @@ function checkEntries(key: string, entries: unknown, fail: Fail): Mapping[] {
   for (const [index, entry] of entries.entries()) {
     if (!isEntry(entry)) {
       fail(
-        `An entry of '${key}' must be a mapping with keys`,
+        `An entry of "${key}" must be a mapping with keys`,
         [key, index],
       );
     }

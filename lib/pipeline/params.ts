@@ -38,7 +38,7 @@ export function resolveParams(
     for (const [key, value] of Object.entries(changes)) {
       changed = change(changed, key, value, (message, hint = "") =>
         faults.add(
-          `${message} in profile '${name}'${hint}`,
+          `${message} in profile "${name}"${hint}`,
           keySpanAt(tree, ["profiles", name, key]),
         ));
     }
@@ -48,9 +48,9 @@ export function resolveParams(
     const names = Object.keys(profiles);
     const hint = didYouMean(profile, names) ||
       (names.length > 0
-        ? `; there are ${names.map((it) => `'${it}'`).join(", ")}`
+        ? `; there are ${names.map((it) => `"${it}"`).join(", ")}`
         : "; the pipeline has no profiles");
-    faults.add(`Unknown profile '${profile}'${hint}`);
+    faults.add(`Unknown profile "${profile}"${hint}`);
   }
   for (const { key, value } of settings) {
     params = change(
@@ -58,7 +58,7 @@ export function resolveParams(
       key,
       value,
       (message, hint = "") =>
-        faults.add(`${message} in '-S ${key}=...'${hint}`),
+        faults.add(`${message} in "-S ${key}=..."${hint}`),
     );
   }
   return params;
@@ -77,7 +77,7 @@ function change(
   const name = [...walked, key].join(".");
   if (!Object.hasOwn(params, key)) {
     const known = Object.keys(params).map((it) => [...walked, it].join("."));
-    fail(`Unknown parameter '${name}'`, didYouMean(name, known));
+    fail(`Unknown parameter "${name}"`, didYouMean(name, known));
     return params;
   }
   const old = params[key];
@@ -85,7 +85,7 @@ function change(
     return { ...params, [key]: value };
   }
   if (!isMapping(old)) {
-    fail(`Parameter '${name}' is no mapping, so it has no '${path}'`);
+    fail(`Parameter "${name}" is no mapping, so it has no "${path}"`);
     return params;
   }
   const changes: [string, unknown][] = dot < 0
@@ -105,7 +105,7 @@ function checkNames(tree: Tree, faults: FaultList): void {
     for (const [key, child] of at?.children ?? []) {
       if (typeof key === "string" && !/^\w[\w-]*$/.test(key)) {
         faults.add(
-          `Invalid name '${key}' of a parameter: a name is made of letters, digits, '_' and '-'`,
+          `Invalid name "${key}" of a parameter: a name is made of letters, digits, "_" and "-"`,
           at!.keys!.get(key),
         );
       }

@@ -23,7 +23,7 @@ const SECONDS: Readonly<Record<string, number>> = {
 export const Bytes = z.union([
   z.number().int().nonnegative(),
   z.string().regex(/^\d+(\.\d+)? ?([KMGT]i?)?B$/, {
-    error: "Expected a size such as '4GB' or '512MiB'",
+    error: 'Expected a size such as "4GB" or "512MiB"',
   }).transform((text) => {
     const [, amount, unit] = /^([\d.]+) ?(\w+)$/.exec(text)!;
     return Math.round(Number(amount) * BYTES[unit!]!);
@@ -34,7 +34,7 @@ export const Bytes = z.union([
 export const Duration = z.union([
   z.number().positive(),
   z.string().regex(/^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$/, {
-    error: "Expected a duration such as '90s', '30m' or '1h30m'",
+    error: 'Expected a duration such as "90s", "30m" or "1h30m"',
   }).transform((text, context) => {
     let seconds = 0;
     for (const [, amount, unit] of text.matchAll(/(\d+)([dhms])/g)) {

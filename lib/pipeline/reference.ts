@@ -99,7 +99,7 @@ function renderPath(path: Path, scope: Scope): string {
       ? "a list"
       : "a mapping";
     throw new UnresolvedReference(
-      `'\${${written(path)}}' is ${what}, which cannot stand inside a text`,
+      `"\${${written(path)}}" is ${what}, which cannot stand inside a text`,
     );
   }
   return String(value);
@@ -110,17 +110,17 @@ function evaluate(path: Path, scope: Scope): Resolved {
   if (scope.matrix) roots.matrix = scope.matrix;
   if (path.root === "matrix" && !scope.matrix) {
     throw new UnresolvedReference(
-      `'\${${
+      `"\${${
         written(path)
-      }}' has no meaning here: a matrix can refer to 'params' only`,
+      }}" has no meaning here: a matrix can refer to "params" only`,
     );
   }
   if (!Object.hasOwn(roots, path.root)) {
     const hint = didYouMean(path.root, Object.keys(roots)) ||
       `; a reference starts with ${
-        Object.keys(roots).map((root) => `'${root}.'`).join(" or ")
+        Object.keys(roots).map((root) => `"${root}."`).join(" or ")
       }`;
-    throw new UnresolvedReference(`Unknown name '${path.root}'${hint}`);
+    throw new UnresolvedReference(`Unknown name "${path.root}"${hint}`);
   }
   let value = roots[path.root];
   let walked = path.root;
@@ -128,9 +128,9 @@ function evaluate(path: Path, scope: Scope): Resolved {
     const key = typeof step === "string" ? step : evaluate(step, scope);
     if (typeof key !== "string" && typeof key !== "number") {
       throw new UnresolvedReference(
-        `'\${${
+        `"\${${
           written(step as Path)
-        }}' is no text or number, so it cannot be a key`,
+        }}" is no text or number, so it cannot be a key`,
       );
     }
     value = member(value, String(key), walked);
@@ -145,17 +145,17 @@ function member(value: unknown, key: string, walked: string): unknown {
       return value[Number(key)];
     }
     throw new UnresolvedReference(
-      `'${walked}' is a list of ${value.length}; it has no item '${key}'`,
+      `"${walked}" is a list of ${value.length}; it has no item "${key}"`,
     );
   }
   if (!isMapping(value)) {
     throw new UnresolvedReference(
-      `'${walked}' is no mapping, so it has no '${key}'`,
+      `"${walked}" is no mapping, so it has no "${key}"`,
     );
   }
   if (!Object.hasOwn(value, key)) {
     throw new UnresolvedReference(
-      `'${walked}' has no '${key}'${didYouMean(key, Object.keys(value))}`,
+      `"${walked}" has no "${key}"${didYouMean(key, Object.keys(value))}`,
     );
   }
   return value[key];
@@ -178,7 +178,7 @@ function parseTemplate(text: string): Template {
     const end = text.indexOf("}", next);
     if (end < 0) {
       throw new UnresolvedReference(
-        "A reference starts with '${' and has no '}'",
+        `A reference starts with "\${" and has no "}"`,
       );
     }
     literal += text.slice(at, next);
@@ -240,7 +240,7 @@ class PathParser {
 
   #fail(): never {
     throw new UnresolvedReference(
-      `Cannot read '\${${this.text}}'; write it like \${params.train.lr}, \${matrix.glue} or \${params.tuned[matrix.glue].lr}`,
+      `Cannot read "\${${this.text}}"; write it like \${params.train.lr}, \${matrix.glue} or \${params.tuned[matrix.glue].lr}`,
     );
   }
 }

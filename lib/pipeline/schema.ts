@@ -2,7 +2,7 @@ import { z } from "zod";
 import { Bytes, Duration } from "./quantity.ts";
 
 /** What is said of a value that is neither sound nor a reference. */
-export const REFERENCE_EXPECTED = "Expected a reference such as '${params.x}'";
+export const REFERENCE_EXPECTED = 'Expected a reference such as "${params.x}"';
 
 /** A reference to a value that is known only when a stage is expanded. */
 const Reference = z.string({ error: REFERENCE_EXPECTED }).regex(/\$\{.+\}/, {
@@ -17,17 +17,17 @@ function orReference<T extends z.ZodType>(schema: T) {
 const name = (what: string) =>
   z.string().regex(/^[A-Za-z0-9][\w-]{0,99}$/, {
     error:
-      `${what} is made of letters, digits, '_' and '-', 100 of them at most`,
+      `${what} is made of letters, digits, "_" and "-", 100 of them at most`,
   });
 
 /** Name of a parameter or of a dimension: what a reference can hold. */
 export const Key = z.string().regex(/^\w[\w-]{0,99}$/, {
-  error: "A name is made of letters, digits, '_' and '-', 100 of them at most",
+  error: 'A name is made of letters, digits, "_" and "-", 100 of them at most',
 });
 
 /** Why a text cannot be a matrix value. */
 export const MATRIX_TEXT_RULE =
-  "it becomes part of a folder's name, so it is made of letters, digits, '_', '.', '+' and '-', 64 of them at most; for other text give it a short name and add the text with 'include'";
+  `it becomes part of a folder's name, so it is made of letters, digits, "_", ".", "+" and "-", 64 of them at most; for other text give it a short name and add the text with "include"`;
 
 /** A place in a matrix; its text becomes part of stage ids and of folder names. */
 export const MatrixValue = z.union([
@@ -57,7 +57,7 @@ const InputReference = z.string().regex(
   /^[A-Za-z0-9][\w-]*(\[[\w\-*, ]+\])?$/,
   {
     error:
-      "Expected a stage such as 'model', 'tokenize[glue]', 'train[glue, seed]' or 'evaluate[*]'",
+      'Expected a stage such as "model", "tokenize[glue]", "train[glue, seed]" or "evaluate[*]"',
   },
 );
 
@@ -117,13 +117,13 @@ export const StageDefinition = z.strictObject({
 export type StageDefinition = z.output<typeof StageDefinition>;
 
 const shown = z.string().regex(/^[^/]+\/.+$/, {
-  error: "Expected STAGE/FILE, such as 'report/report.md'",
+  error: 'Expected STAGE/FILE, such as "report/report.md"',
 });
 
 /** Everything of a pipeline file but its stages, which are checked one by one. */
 export const PipelineHead = z.strictObject({
   name: name("A pipeline's name").refine((it) => it !== "cache", {
-    error: "A pipeline cannot be named 'cache'",
+    error: 'A pipeline cannot be named "cache"',
   }).describe(
     "Name of the pipeline, and of its folder below the output folder",
   ),

@@ -27,9 +27,9 @@ export function selectStages(
       const names = [...graph.stages.values()].map(({ name }) => name);
       const hint = didYouMean(pattern, new Set(ids.flatMap(prefixes))) ||
         `; there are ${
-          [...new Set(names)].map((name) => `'${name}'`).join(", ")
+          [...new Set(names)].map((name) => `"${name}"`).join(", ")
         }`;
-      problems.push(`No stage matches '${pattern}'${hint}`);
+      problems.push(`No stage matches "${pattern}"${hint}`);
     }
     for (const id of matching) selected.add(id);
   }

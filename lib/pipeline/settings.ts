@@ -12,7 +12,7 @@ export function parseSetting(text: string): Setting {
   const key = text.slice(0, Math.max(equals, 0));
   if (!/^\w[\w-]*(\.\w[\w-]*)*$/.test(key)) {
     throw new Error(
-      `Setting '${text}' must have the form KEY=VALUE, such as 'train.lr=5e-4'`,
+      `Setting "${text}" must have the form KEY=VALUE, such as "train.lr=5e-4"`,
     );
   }
   const value = text.slice(equals + 1);
@@ -20,7 +20,7 @@ export function parseSetting(text: string): Setting {
   const { tree, faults } = parseYaml(value);
   if (tree === undefined) {
     throw new Error(
-      `The value of setting '${text}' is no YAML: ${
+      `The value of setting "${text}" is no YAML: ${
         faults[0]?.message
       }; put quotes around text: -S ${key}='"..."'`,
     );

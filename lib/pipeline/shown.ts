@@ -25,17 +25,17 @@ export function readShown(
     const wanted = text.slice(0, slash);
     const file = text.slice(slash + 1);
     if (file.split("/").some((it) => ["", ".", ".."].includes(it))) {
-      faults.add(`'${file}' must be a path inside the stage's artifact`, span);
+      faults.add(`"${file}" must be a path inside the stage's artifact`, span);
     }
     const name = wanted.replace(/@.*/, "");
     const placed = stages.get(name) ?? [];
     const ids = placed.map(({ id }) => id)
       .filter((id) => wanted === name || wanted === id);
     if (!names.has(name)) {
-      faults.add(`Unknown stage '${name}'${didYouMean(name, names)}`, span);
+      faults.add(`Unknown stage "${name}"${didYouMean(name, names)}`, span);
     } else if (ids.length === 0 && stages.has(name)) {
       const known = placed.map(({ id }) => id);
-      faults.add(`Unknown stage '${wanted}'${didYouMean(wanted, known)}`, span);
+      faults.add(`Unknown stage "${wanted}"${didYouMean(wanted, known)}`, span);
     }
     shown.push(...ids.map((stage) => ({ stage, file })));
   }

@@ -1,10 +1,10 @@
 /** Longest word for which a suggestion is sought; hostile words may be any length. */
 const LONGEST = 64;
 
-/** Words for the end of a message about an unknown word: `; did you mean 'matrix'?`, or nothing. */
+/** Words for the end of a message about an unknown word: `; did you mean "matrix"?`, or nothing. */
 export function didYouMean(word: string, known: Iterable<string>): string {
   const closest = closestWord(word, known);
-  return closest === undefined ? "" : `; did you mean '${closest}'?`;
+  return closest === undefined ? "" : `; did you mean "${closest}"?`;
 }
 
 /**

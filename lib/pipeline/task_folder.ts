@@ -40,8 +40,8 @@ export class TaskFolder {
     const names = await this.names();
     if (!names.includes(name)) {
       const hint = didYouMean(name, names) ||
-        `; there are ${names.map((it) => `'${it}'`).join(", ") || "none"}`;
-      return { problem: `Unknown task '${name}'${hint}` };
+        `; there are ${names.map((it) => `"${it}"`).join(", ") || "none"}`;
+      return { problem: `Unknown task "${name}"${hint}` };
     }
     const module = pathToFileURL(join(resolve(this.folder), `${name}.ts`)).href;
     try {
@@ -57,7 +57,7 @@ async function listModules(folder: string): Promise<readonly string[]> {
   try {
     entries = await readdir(folder, { withFileTypes: true });
   } catch (cause) {
-    throw new Error(`Cannot read the folder of tasks '${folder}'`, { cause });
+    throw new Error(`Cannot read the folder of tasks "${folder}"`, { cause });
   }
   return entries.filter((it) => !it.isDirectory() && it.name.endsWith(".ts"))
     .map((it) => it.name.slice(0, -".ts".length)).sort();

@@ -113,7 +113,7 @@ class TreeBuilder {
     if (depth > DEEPEST) return this.#wrong("Nested too deeply", span);
     const tag = node.tag;
     if (tag !== undefined && !PLAIN_TAGS.has(tag)) {
-      return this.#wrong(`Tag '${tag}' is not allowed`, span);
+      return this.#wrong(`Tag "${tag}" is not allowed`, span);
     }
     if (node.anchor !== undefined) this.#anchors.set(node.anchor, null);
     const built = isMap(node)
@@ -144,7 +144,7 @@ class TreeBuilder {
         continue;
       }
       if (keys.has(name)) {
-        this.#wrong(`Key '${name}' stands twice in this mapping`, keySpan);
+        this.#wrong(`Key "${name}" stands twice in this mapping`, keySpan);
         continue;
       }
       const child = item.value === null
@@ -193,10 +193,10 @@ class TreeBuilder {
   #alias(name: string, span: Span): Built {
     const target = this.#anchors.get(name);
     if (target === undefined) {
-      return this.#wrong(`Alias '*${name}' has no anchor before it`, span);
+      return this.#wrong(`Alias "*${name}" has no anchor before it`, span);
     }
     if (target === null) {
-      return this.#wrong(`Alias '*${name}' stands inside its own anchor`, span);
+      return this.#wrong(`Alias "*${name}" stands inside its own anchor`, span);
     }
     return { tree: { ...target.tree, span }, size: target.size };
   }

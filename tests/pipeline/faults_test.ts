@@ -29,23 +29,23 @@ stages:
 Deno.test("expandPipeline() reports every fault of a file at once", () =>
   withTasks(async (tasks) => {
     deepStrictEqual(await faultsOf(tasks, FAULTY), [
-      "2:1 Unknown key 'descrption' of the pipeline; did you mean 'description'?",
-      "5:12 Unknown parameter 'lrr' in profile 'quick'; did you mean 'lr'?",
-      "9:5 Unknown key 'matrx' of stage 'data'; did you mean 'matrix'?",
-      "11:21 'params' has no 'data'",
-      "11:37 Unknown key 'rwos' of task 'fetch'; did you mean 'rows'?",
-      "11:52 Invalid 'rows' of task 'fetch': too small: expected number to be >0, got '-1'",
-      "11:73 Invalid 'options.mode' of task 'fetch': expected 'all' or 'frozen', got text 'al'; did you mean 'all'?",
-      "15:17 Invalid 'lr' of task 'train': expected a number, got text 'abc' from '${params.lr}'",
-      "16:21 Stage 'data' has no dimension 'gleu'; did you mean 'glue'?",
-      "16:33 Task 'train' has no input 'strat'; did you mean 'start'?",
-      "17:26 Invalid 'resources.memory' of stage 'train': expected a size such as '4GB' or '512MiB', got text '4XB'",
-      "17:37 Invalid 'resources.cpus' of stage 'train': expected an integer, got '0.5'",
-      "18:14 Invalid 'retries' of stage 'train': expected a number, got text 'many'",
-      "20:19 Unknown task 'repot'; did you mean 'report'?",
-      "21:43 Unknown stage 'trian'; did you mean 'train'?",
-      "21:50 Stage 'data' makes an artifact of kind 'dataset', but this input takes 'model'",
-      "22:3 Stage 'lonely' lacks input 'models' of task 'report': artifacts of kind 'model'",
+      '2:1 Unknown key "descrption" of the pipeline; did you mean "description"?',
+      '5:12 Unknown parameter "lrr" in profile "quick"; did you mean "lr"?',
+      '9:5 Unknown key "matrx" of stage "data"; did you mean "matrix"?',
+      '11:21 "params" has no "data"',
+      '11:37 Unknown key "rwos" of task "fetch"; did you mean "rows"?',
+      '11:52 Invalid "rows" of task "fetch": too small: expected number to be >0, got "-1"',
+      '11:73 Invalid "options.mode" of task "fetch": expected "all" or "frozen", got text "al"; did you mean "all"?',
+      '15:17 Invalid "lr" of task "train": expected a number, got text "abc" from "${params.lr}"',
+      '16:21 Stage "data" has no dimension "gleu"; did you mean "glue"?',
+      '16:33 Task "train" has no input "strat"; did you mean "start"?',
+      '17:26 Invalid "resources.memory" of stage "train": expected a size such as "4GB" or "512MiB", got text "4XB"',
+      '17:37 Invalid "resources.cpus" of stage "train": expected an integer, got "0.5"',
+      '18:14 Invalid "retries" of stage "train": expected a number, got text "many"',
+      '20:19 Unknown task "repot"; did you mean "report"?',
+      '21:43 Unknown stage "trian"; did you mean "train"?',
+      '21:50 Stage "data" makes an artifact of kind "dataset", but this input takes "model"',
+      '22:3 Stage "lonely" lacks input "models" of task "report": artifacts of kind "model"',
     ]);
   }));
 
@@ -61,7 +61,7 @@ Deno.test("PipelineError shows the line and marks the place", () =>
     strictEqual(
       await messageOf(yaml),
       [
-        "test.yaml:3:17: Unknown task 'ftch'; did you mean 'fetch'?",
+        'test.yaml:3:17: Unknown task "ftch"; did you mean "fetch"?',
         "   3 |   data: { task: ftch }",
         "     |                 ~~~~",
       ].join("\n"),
@@ -87,25 +87,23 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
   c: { task: train, inputs: { data: c } }`,
     [
       "3:3 Stages need one another: a -> b -> a",
-      "3:37 Stage 'b' makes an artifact of kind 'model', but this input takes 'dataset'",
-      "4:37 Stage 'a' makes an artifact of kind 'model', but this input takes 'dataset'",
-      "5:3 Stage 'c' needs itself",
-      "5:37 Stage 'c' makes an artifact of kind 'model', but this input takes 'dataset'",
+      '3:37 Stage "b" makes an artifact of kind "model", but this input takes "dataset"',
+      '4:37 Stage "a" makes an artifact of kind "model", but this input takes "dataset"',
+      '5:3 Stage "c" needs itself',
+      '5:37 Stage "c" makes an artifact of kind "model", but this input takes "dataset"',
     ],
   ],
   ["a task that cannot be imported", `${head}  a: { task: broken }`, [
-    /3:14 Task module 'file:.*broken.ts' cannot be imported: the module is broken/
-      .source,
+    '3:14 Task module "file://TASKS/broken.ts" cannot be imported: the module is broken',
   ]],
   ["a module that declares no task", `${head}  a: { task: empty }`, [
-    /3:14 Task module 'file:.*empty.ts' does not declare a task: 'params' of its default export: expected a zod object/
-      .source,
+    '3:14 Task module "file://TASKS/empty.ts" does not declare a task: "params" of its default export: expected a zod object',
   ]],
   ["a task outside the folder", `${head}  a: { task: ../x }`, [
-    "3:14 Invalid 'task' of stage 'a': a task is made of letters, digits, '_' and '-', 100 of them at most, got text '../x'",
+    '3:14 Invalid "task" of stage "a": a task is made of letters, digits, "_" and "-", 100 of them at most, got text "../x"',
   ]],
   ["a missing parameter", `${head}  a: { task: fetch }`, [
-    "3:3 'source' of task 'fetch' is missing",
+    '3:3 "source" of task "fetch" is missing',
   ]],
   [
     "a matrix left open",
@@ -115,10 +113,10 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
   c: { task: train, inputs: { data: data, start: train[*] } }
   d: { task: train, matrix: { seed: [1] }, inputs: { data: data, start: train } }`,
     [
-      "5:40 Stage 'train' has a matrix over 'seed', which this reference leaves open; write 'train[*]'",
-      "6:50 Stage 'train' has a matrix over 'seed', which this reference leaves open; this input takes one artifact",
-      "7:50 This input takes one artifact, but '*' takes any number of them",
-      "8:73 Stage 'train' has a matrix over 'seed', which this reference leaves open; write 'train[seed]'",
+      '5:40 Stage "train" has a matrix over "seed", which this reference leaves open; write "train[*]"',
+      '6:50 Stage "train" has a matrix over "seed", which this reference leaves open; this input takes one artifact',
+      '7:50 This input takes one artifact, but "*" takes any number of them',
+      '8:73 Stage "train" has a matrix over "seed", which this reference leaves open; write "train[seed]"',
     ],
   ],
   [
@@ -127,15 +125,15 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
   a: { task: train, inputs: { data: data[glue] } }
   b: { task: train, matrix: { glue: [c] }, inputs: { data: data[glue] } }`,
     [
-      "4:37 This stage has no dimension 'glue' to share with 'data'",
-      "5:54 No stage 'data' matches 'b@c'",
+      '4:37 This stage has no dimension "glue" to share with "data"',
+      '5:54 No stage "data" matches "b@c"',
     ],
   ],
   [
     "two artifacts for one",
     `${head}${data}  a: { task: train, inputs: { data: [data, data] } }`,
     [
-      "4:31 Input 'data' of task 'train' takes one artifact",
+      '4:31 Input "data" of task "train" takes one artifact',
     ],
   ],
   [
@@ -150,12 +148,12 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
       list: [[1]]
       exclude: [{ tiwce: 1 }, {}]`,
     [
-      "7:7 Dimension 'none' has no values",
-      "8:18 Dimension 'twice' has '1' twice",
-      "9:14 Invalid matrix value 'a/b': it becomes part of a folder's name, so it is made of letters, digits, '_', '.', '+' and '-', 64 of them at most; for other text give it a short name and add the text with 'include'",
+      '7:7 Dimension "none" has no values',
+      '8:18 Dimension "twice" has "1" twice',
+      `9:14 Invalid matrix value "a/b": it becomes part of a folder's name, so it is made of letters, digits, "_", ".", "+" and "-", 64 of them at most; for other text give it a short name and add the text with "include"`,
       "10:14 A matrix value must be text or a finite number, got a list",
-      "11:19 'exclude' names no dimension 'tiwce' of the matrix; did you mean 'twice'?",
-      "11:31 An entry of 'exclude' must be a mapping with keys",
+      '11:19 "exclude" names no dimension "tiwce" of the matrix; did you mean "twice"?',
+      '11:31 An entry of "exclude" must be a mapping with keys',
     ],
   ],
   [
@@ -165,7 +163,7 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
     with: { source: x }
     matrix: { a: [x], include: [{ a: y, b: 1 }, { a: y, b: 2 }, { b: 3 }] }`,
     [
-      "3:3 Two stages have the id 'data@y'",
+      '3:3 Two stages have the id "data@y"',
     ],
   ],
   [
@@ -175,10 +173,10 @@ show: [data/../x, dta/x, data@b/x, data]
 stages:
 ${data}`,
     [
-      "2:8 '../x' must be a path inside the stage's artifact",
-      "2:19 Unknown stage 'dta'; did you mean 'data'?",
-      "2:26 Unknown stage 'data@b'; did you mean 'data'?",
-      "2:36 Invalid 'show.3' of the pipeline: expected STAGE/FILE, such as 'report/report.md', got text 'data'",
+      `2:8 "../x" must be a path inside the stage's artifact`,
+      '2:19 Unknown stage "dta"; did you mean "data"?',
+      '2:26 Unknown stage "data@b"; did you mean "data"?',
+      '2:36 Invalid "show.3" of the pipeline: expected STAGE/FILE, such as "report/report.md", got text "data"',
     ],
   ],
   [
@@ -205,13 +203,13 @@ __proto__: { polluted: true }
 params: { a: !!binary aaaa, b: &b [*b], c: 12345678901234567890, d: *none }
 stages: {}`,
     [
-      "2:1 Key 'name' stands twice in this mapping",
+      '2:1 Key "name" stands twice in this mapping',
       "3:3 A key cannot be a list, a mapping or nothing",
       "5:1 A key cannot be __proto__",
-      "6:23 Tag 'tag:yaml.org,2002:binary' is not allowed",
-      "6:36 Alias '*b' stands inside its own anchor",
+      '6:23 Tag "tag:yaml.org,2002:binary" is not allowed',
+      '6:36 Alias "*b" stands inside its own anchor',
       "6:44 Integer 12345678901234567890 is too large to be exact; quote it if it is text",
-      "6:69 Alias '*none' has no anchor before it",
+      '6:69 Alias "*none" has no anchor before it',
     ],
   ],
 ];
@@ -220,8 +218,9 @@ for (const [what, text, expected] of cases) {
   Deno.test(`expandPipeline() refuses ${what}`, () =>
     withTasks(async (tasks) => {
       const faults = await faultsOf(tasks, text);
-      if (expected.length === 1 && expected[0]!.includes(".*")) {
-        match(faults.join("\n"), new RegExp(expected[0]!));
-      } else deepStrictEqual(faults, expected);
+      deepStrictEqual(
+        faults.map((it) => it.replace(tasks, "TASKS")),
+        expected,
+      );
     }));
 }

@@ -78,7 +78,7 @@ stages:
     text: `name: test\nstages: {}\n${
       Array.from({ length: 20_000 }, (_, i) => `k${i}: ${i}\n`).join("")
     }`,
-    fault: /Unknown key 'k0' of the pipeline/,
+    fault: /Unknown key "k0" of the pipeline/,
   },
 };
 

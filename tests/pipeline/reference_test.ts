@@ -61,22 +61,22 @@ Deno.test("substitute() says what is wrong, and where", () => {
       f: "${params.train",
     }),
     [
-      "a: 'params' has no 'modle'; did you mean 'model'?",
-      "b.0: Unknown name 'matrx'; did you mean 'matrix'?",
-      "c: '${params.train}' is a mapping, which cannot stand inside a text",
-      "d: 'params.model' is no mapping, so it has no 'size'",
-      "e: 'params.train.ranks' is a list of 3; it has no item '5'",
-      "f: A reference starts with '${' and has no '}'",
+      'a: "params" has no "modle"; did you mean "model"?',
+      'b.0: Unknown name "matrx"; did you mean "matrix"?',
+      'c: "${params.train}" is a mapping, which cannot stand inside a text',
+      'd: "params.model" is no mapping, so it has no "size"',
+      'e: "params.train.ranks" is a list of 3; it has no item "5"',
+      'f: A reference starts with "${" and has no "}"',
     ],
   );
 });
 
 Deno.test("substitute() reaches nothing but own keys", () => {
   deepStrictEqual(resolve("${params.constructor}"), [
-    ": 'params' has no 'constructor'",
+    ': "params" has no "constructor"',
   ]);
   deepStrictEqual(resolve("${params.train.ranks.length}"), [
-    ": 'params.train.ranks' is a list of 3; it has no item 'length'",
+    ': "params.train.ranks" is a list of 3; it has no item "length"',
   ]);
 });
 

@@ -46,8 +46,8 @@ Deno.test("selectStages() takes no part of a component for the whole", () =>
     deepStrictEqual(selectStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
       stages: [],
       problems: [
-        "No stage matches 'train@mr'; did you mean 'train@mrpc'?",
-        "No stage matches 'train@mrpc,seed=1'; did you mean 'train@mrpc,seed=0'?",
+        'No stage matches "train@mr"; did you mean "train@mrpc"?',
+        'No stage matches "train@mrpc,seed=1"; did you mean "train@mrpc,seed=0"?',
       ],
     });
   }));
