@@ -1,4 +1,3 @@
-import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { didYouMean } from "./suggest.ts";
@@ -17,12 +16,12 @@ type Found = LoadedTask | { readonly problem: string };
 /** A folder of task modules: the task `tokenize` is `tokenize.ts`. */
 export class TaskFolder {
   readonly #found = new Map<string, Promise<Found>>();
-  #names: Promise<readonly string[]> | undefined;
+  #names: readonly string[] | undefined;
 
   constructor(readonly folder: string) {}
 
   /** Names of all tasks, sorted. */
-  names(): Promise<readonly string[]> {
+  names(): readonly string[] {
     return this.#names ??= listModules(this.folder);
   }
 
@@ -37,7 +36,7 @@ export class TaskFolder {
   }
 
   async #find(name: string): Promise<Found> {
-    const names = await this.names();
+    const names = this.names();
     if (!names.includes(name)) {
       const hint = didYouMean(name, names) ||
         `; there are ${names.map((it) => `"${it}"`).join(", ") || "none"}`;
@@ -52,13 +51,15 @@ export class TaskFolder {
   }
 }
 
-async function listModules(folder: string): Promise<readonly string[]> {
-  let entries;
+function listModules(folder: string): readonly string[] {
   try {
-    entries = await readdir(folder, { withFileTypes: true });
-  } catch (cause) {
-    throw new Error(`Cannot read the folder of tasks "${folder}"`, { cause });
+    return [...Deno.readDirSync(folder)]
+      .filter(({ name, isDirectory }) => !isDirectory && name.endsWith(".ts"))
+      .map(({ name }) => name.slice(0, -".ts".length)).sort();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(`The folder of tasks "${folder}" does not exist`, {
+      cause: error,
+    });
   }
-  return entries.filter((it) => !it.isDirectory() && it.name.endsWith(".ts"))
-    .map((it) => it.name.slice(0, -".ts".length)).sort();
 }

@@ -1,0 +1,41 @@
+import type { Command } from "../arguments.ts";
+import { EXIT } from "../exit.ts";
+import { ENGINE, GRAPH_OPTIONS, HELP, JSON_LINES } from "../options.ts";
+import { printPlan } from "../print_plan.ts";
+
+/** `deno task plan`: says what a run would do. */
+export const command: Command = {
+  name: "plan",
+  usage: "PIPELINE [STAGE...]",
+  description:
+    `Say what "deno task pipeline" would do with the same arguments, and do nothing.
+
+Each stage is in one of these states: run, with the reason; restore, if the cache has its result and the output folder does not; unchanged; unknown, if it reads what is still to be made, and may turn out unchanged.`,
+  options: [
+    {
+      name: "force",
+      short: "f",
+      description: "Plan as if with --force",
+    },
+    ...GRAPH_OPTIONS,
+    ENGINE,
+    {
+      name: "exit-code",
+      description: "Exit with 10 if there is work to do",
+    },
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke", "See what a run would do"],
+    ["glue-mini -S train.lr=5e-4", "See what a parameter would change"],
+    ["smoke --exit-code", "Ask in a script whether a run has work to do"],
+  ],
+  takes: { least: 1, most: Infinity },
+  async run(given) {
+    const { run, restore, unknown } = await printPlan(given);
+    return given.has("exit-code") && run + restore + unknown > 0
+      ? EXIT.workToDo
+      : EXIT.fine;
+  },
+};

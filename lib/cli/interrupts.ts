@@ -1,0 +1,41 @@
+import { EXIT } from "./exit.ts";
+
+/** Watches for Ctrl-C and for being ended by another process. */
+export interface Interrupts extends Disposable {
+  /** Aborted by the first of them. */
+  readonly signal: AbortSignal;
+  /** The exit code that says so; undefined if nothing interrupted. */
+  readonly code: number | undefined;
+}
+
+/**
+ * Makes the first Ctrl-C an orderly stop. The second ends the program at once;
+ * the processes of stages end with it.
+ *
+ * @param onFirst Called to tell the user.
+ */
+export function watchInterrupts(onFirst: () => void): Interrupts {
+  const controller = new AbortController();
+  let code: number | undefined;
+  const listen = (signal: Deno.Signal, exitCode: number) => {
+    const listener = () => {
+      if (code !== undefined) Deno.exit(exitCode);
+      code = exitCode;
+      onFirst();
+      controller.abort(new Error("Interrupted"));
+    };
+    Deno.addSignalListener(signal, listener);
+    return () => Deno.removeSignalListener(signal, listener);
+  };
+  const ends = [
+    listen("SIGINT", EXIT.interrupted),
+    listen("SIGTERM", EXIT.terminated),
+  ];
+  return {
+    signal: controller.signal,
+    get code() {
+      return code;
+    },
+    [Symbol.dispose]: () => ends.forEach((end) => end()),
+  };
+}

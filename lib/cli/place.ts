@@ -1,0 +1,39 @@
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { didYouMean } from "../pipeline/suggest.ts";
+import { UsageError } from "./exit.ts";
+
+/** Folder of the project: where `deno.json`, `pipelines/` and `tasks/` are. */
+export const PROJECT = fileURLToPath(new URL("../../", import.meta.url))
+  .replace(/[\\/]$/, "");
+
+/**
+ * The file of a pipeline: a path as it is, or a name looked up in `pipelines/`.
+ *
+ * @throws {UsageError} If there is no pipeline of that name.
+ */
+export function findPipeline(nameOrFile: string): string {
+  if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
+  const names = pipelineNames();
+  if (names.includes(nameOrFile)) {
+    const path = join(PROJECT, "pipelines", `${nameOrFile}.yaml`);
+    const shown = relative(Deno.cwd(), path);
+    return shown.startsWith("..") ? path : shown;
+  }
+  const hint = didYouMean(nameOrFile, names) ||
+    `; there are ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
+  throw new UsageError(
+    `There is no pipeline "${nameOrFile}" in pipelines/${hint}`,
+  );
+}
+
+/** Names of the pipelines in `pipelines/`, sorted. */
+function pipelineNames(): string[] {
+  try {
+    return [...Deno.readDirSync(join(PROJECT, "pipelines"))]
+      .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,101 @@
+import { z } from "zod";
+import { Matrix, PipelineHead, StageDefinition } from "./schema.ts";
+import type { Task } from "./task.ts";
+
+type JsonSchema = Record<string, unknown>;
+
+/**
+ * The JSON Schema (draft 2020-12) of pipeline files, with the parameters and
+ * inputs of each task, for editors to complete and check files by.
+ */
+export function pipelineJsonSchema(
+  tasks: ReadonlyMap<string, Task>,
+): JsonSchema {
+  const schema = toJson(PipelineHead);
+  const stage = toJson(StageDefinition.extend({ matrix: Matrix.optional() }));
+  const properties = stage.properties as JsonSchema;
+  properties.task = {
+    description: "Task that the stage runs",
+    anyOf: [...tasks].map(([name, { description }]) => ({
+      const: name,
+      description,
+    })),
+  };
+  stage.allOf = [...tasks].map(([name, task]) => ({
+    if: { properties: { task: { const: name } }, required: ["task"] },
+    then: taskPart(task),
+  }));
+  const head = schema.properties as JsonSchema;
+  head.stages = { ...head.stages as JsonSchema, additionalProperties: stage };
+  return {
+    ...schema,
+    title: "Pipeline",
+    $defs: {
+      reference: {
+        type: "string",
+        pattern: "\\$\\{.+\\}",
+        description: "A reference: ${params.x.y} or ${matrix.x}",
+      },
+    },
+  };
+}
+
+/** What a stage of this task has besides what every stage has. */
+function taskPart({ params, inputs }: Task): JsonSchema {
+  const declared = toJson(params);
+  const needed = Object.entries(inputs).filter(([, it]) => !it.optional);
+  const withRequired = Array.isArray(declared.required);
+  return {
+    required: [
+      ...(withRequired ? ["with"] : []),
+      ...(needed.length > 0 ? ["inputs"] : []),
+    ],
+    properties: {
+      with: orReference({ ...declared, additionalProperties: false }),
+      inputs: {
+        type: "object",
+        additionalProperties: false,
+        required: needed.map(([name]) => name),
+        properties: Object.fromEntries(
+          Object.entries(inputs).map(([name, { kind, many }]) => [name, {
+            description: many
+              ? `Artifacts of kind "${kind}": evaluate[*]`
+              : `An artifact of kind "${kind}"`,
+            type: many ? ["string", "array"] : "string",
+          }]),
+        ),
+      },
+    },
+  };
+}
+
+/** The schema, with a reference allowed in the place of every value inside. */
+function orReference(schema: JsonSchema): JsonSchema {
+  const inside = (part: unknown) => {
+    const { description, default: usual, ...rest } = orReference(
+      part as JsonSchema,
+    );
+    return {
+      ...(description === undefined ? {} : { description }),
+      ...(usual === undefined ? {} : { default: usual }),
+      anyOf: [rest, { $ref: "#/$defs/reference" }],
+    };
+  };
+  const result: JsonSchema = { ...schema };
+  if (schema.properties !== undefined) {
+    result.properties = Object.fromEntries(
+      Object.entries(schema.properties as JsonSchema)
+        .map(([name, part]) => [name, inside(part)]),
+    );
+  }
+  if (typeof schema.items === "object") result.items = inside(schema.items);
+  return result;
+}
+
+function toJson(schema: z.ZodType): JsonSchema {
+  const { $schema: _, ...json } = z.toJSONSchema(schema, {
+    io: "input",
+    unrepresentable: "any",
+  });
+  return json;
+}
