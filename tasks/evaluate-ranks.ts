@@ -8,7 +8,7 @@ export default defineTask({
     "Evaluate an adapter at every rank that it serves, in one pass over the data",
   params: z.strictObject({
     split: z.string().regex(/^[a-z_]+$/).default("validation").describe(
-      "Split to evaluate on",
+      "Split to evaluate on; of MNLI, validation is validation_matched",
     ),
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
       "Ranks to evaluate; by default every rank of DyLoRA, the adapter's own of LoRA",

@@ -9,6 +9,7 @@ import {
   productSize,
   stageId,
 } from "./matrix.ts";
+import { MERGE_KEY, mergeKey } from "./merge_key.ts";
 import { readMatrix } from "./matrix_source.ts";
 import { substitute } from "./reference.ts";
 import { StageSettings } from "./schema.ts";
@@ -158,10 +159,15 @@ export class Expansion {
   ): T | undefined {
     const unresolved = new Set<string>();
     const scope = { params: this.params, matrix };
-    const value = substitute(written, scope, (message, path) => {
+    const substituted = substitute(written, scope, (message, path) => {
       unresolved.add(path.join("."));
       this.faults.add(message, spanAt(this.tree, [...at, ...path]));
     });
+    const value = unresolved.has(MERGE_KEY)
+      ? substituted
+      : mergeKey(substituted as Mapping, (message) => {
+        this.faults.add(message, spanAt(this.tree, [...at, MERGE_KEY]));
+      });
     this.#content += contentOf(value, MOST_CONTENT - this.#content);
     if (this.#content > MOST_CONTENT) return undefined;
     const result = schema.safeParse(value);

@@ -33,10 +33,11 @@ export async function evaluateAdapter(
   );
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
-  const { labels, ...tokens } = readTokens(tokensFolder, info, params.split);
+  const split = splitOf(info, params.split);
+  const { labels, ...tokens } = readTokens(tokensFolder, info, split);
   if (labels === undefined) {
     throw new Error(
-      `Split "${params.split}" of "${info.task}" has no labels to evaluate against`,
+      `Split "${split}" of "${info.task}" has no labels to evaluate against`,
     );
   }
   const ranks = ranksToEvaluate(training, params.ranks);
@@ -66,7 +67,7 @@ export async function evaluateAdapter(
     labels: info.labels,
     method: training.method,
     seed: training.seed,
-    split: params.split,
+    split,
     examples: labels.length,
     ranks: ranks.map((rank, i) => ({
       rank,
@@ -77,6 +78,14 @@ export async function evaluateAdapter(
       ),
     })),
   }, { logits, labels });
+}
+
+/** MNLI has two validation sets; where just "validation" is asked for, it is the matched one. */
+function splitOf({ splits }: TokensInfo, asked: string): string {
+  const matched = `${asked}_matched`;
+  return !Object.hasOwn(splits, asked) && Object.hasOwn(splits, matched)
+    ? matched
+    : asked;
 }
 
 function ranksToEvaluate(
