@@ -1,34 +1,73 @@
-import type { EngineChoice } from "../engine/library/choice.ts";
-import { ENGINES } from "../engine/library/choice.ts";
+import {
+  type EngineChoice,
+  type EngineName,
+  ENGINES,
+} from "../engine/library/choice.ts";
+import type { InstallOptions } from "../engine/library/install.ts";
 import type { Facility } from "../scheduler/events.ts";
 import type { Given } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 
 /**
  * Finds the engine that `--engine` asks for, as the facility `engine`, and says
- * which it is and why. It is made ready only if a stage runs.
+ * which it is and why. Nothing is installed before a stage runs.
  */
 export function engineFacility(
   given: Given,
   say: (message: Message) => void,
   signal: AbortSignal,
 ): () => Promise<Facility> {
-  let facility: Promise<Facility> | undefined;
-  const find = async () => {
+  return once(async () => {
     const { selectEngine } = await import("../engine/library/select.ts");
-    const asked = ENGINES.find((name) => name === given.value("engine"));
-    const choice = await selectEngine(asked ?? "auto");
+    const choice = await selectEngine(askedEngine(given));
     sayWhich(choice, say);
-    return facilityOf(choice, say, signal);
-  };
-  return () => facility ??= find();
+    return facilityOf(choice, installOptions(say, signal));
+  });
 }
 
-function facilityOf(
-  choice: EngineChoice,
+/**
+ * As {@linkcode engineFacility}, for commands that run stages: `auto` goes on
+ * to another engine if the first cannot be installed. The engine is part of
+ * every key, so that is found out before anything is decided.
+ */
+export function readyEngineFacility(
+  given: Given,
   say: (message: Message) => void,
   signal: AbortSignal,
-): Facility {
+): () => Promise<Facility> {
+  const asked = askedEngine(given);
+  if (asked !== "auto") return engineFacility(given, say, signal);
+  return once(async () => {
+    const { selectEngine } = await import("../engine/library/select.ts");
+    const options = installOptions(say, signal);
+    const choice = await (await selectEngine(asked)).prepare(options);
+    sayWhich(choice, say);
+    return facilityOf(choice, options);
+  });
+}
+
+/** The engine that `--engine` asks for. */
+export function askedEngine(given: Given): EngineName | "auto" {
+  return ENGINES.find((name) => name === given.value("engine")) ?? "auto";
+}
+
+/** How an installation is shown and stopped. */
+export function installOptions(
+  say: (message: Message) => void,
+  signal: AbortSignal,
+): InstallOptions {
+  return {
+    signal,
+    onProgress: (progress) => say({ type: "install", ...progress }),
+  };
+}
+
+function once<T>(find: () => Promise<T>): () => Promise<T> {
+  let found: Promise<T> | undefined;
+  return () => found ??= find();
+}
+
+function facilityOf(choice: EngineChoice, options: InstallOptions): Facility {
   const { engine, device, identity, library, flags, read, env } = choice;
   return {
     identity,
@@ -41,15 +80,13 @@ function facilityOf(
     read,
     env,
     prepare: async () => {
-      await choice.prepare({
-        signal,
-        onProgress: (progress) => say({ type: "install", ...progress }),
-      });
+      await choice.prepare(options);
     },
   };
 }
 
-function sayWhich(
+/** Says which engine it is, and why. */
+export function sayWhich(
   { engine, identity, reason }: EngineChoice,
   say: (message: Message) => void,
 ): void {

@@ -37,6 +37,10 @@ const COMMANDS: Readonly<
     "Run a cached stage again and compare the bytes",
     () => import("./commands/verify.ts"),
   ],
+  setup: [
+    "Install what the engine needs, or check it",
+    () => import("./commands/setup.ts"),
+  ],
   schema: [
     "Print the JSON Schema of pipeline files, for editors",
     () => import("./commands/schema.ts"),

@@ -1,6 +1,6 @@
 import { type Verification, verify } from "../../scheduler/verify.ts";
 import type { Command, Given } from "../arguments.ts";
-import { engineFacility } from "../engine.ts";
+import { readyEngineFacility } from "../engine.ts";
 import { EXIT } from "../exit.ts";
 import { watchInterrupts } from "../interrupts.ts";
 import type { Message } from "../messages.ts";
@@ -39,7 +39,9 @@ async function verifyStages(given: Given): Promise<number> {
   const renderer = await chooseRenderer(json);
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() => {});
-  const facilities = { engine: engineFacility(given, say, interrupts.signal) };
+  const facilities = {
+    engine: readyEngineFacility(given, say, interrupts.signal),
+  };
   let differing = 0;
   try {
     for (const id of stages) {
