@@ -2,12 +2,13 @@ import { z } from "zod";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import type { Labelling } from "../lib/glue/own_data.ts";
+import { TABLE_FORMATS } from "../lib/glue/table.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 
-const File = z.string().regex(
-  /\.(tsv|csv|jsonl|parquet)$/i,
-  'Expected a file whose name ends in ".tsv", ".csv", ".jsonl" or ".parquet"',
+const File = z.string().refine(
+  (path) => TABLE_FORMATS.some((end) => path.toLowerCase().endsWith(end)),
+  `Expected a file whose name ends in ${TABLE_FORMATS.join(", ")}`,
 );
 
 export default defineTask({
