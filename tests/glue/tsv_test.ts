@@ -168,7 +168,7 @@ Deno.test("readTsv() gives back any text without tabs and line ends, across buff
 
 const glue = Deno.env.get("DYLORA_GLUE");
 for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
-  const folder = glue && join(glue, task.title);
+  const folder = glue && join(glue, task.tsvFolder ?? task.title);
   Deno.test({
     name: `readTsv() reads every line of the real ${task.title}`,
     ignore: !folder || !existsSync(folder),
