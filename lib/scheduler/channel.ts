@@ -30,6 +30,9 @@ export function newMark(): string {
   return `\x1e${crypto.randomUUID()} `;
 }
 
+/** Characters after which a line that does not end is taken for one. */
+const LONGEST = 1 << 20;
+
 /** The lines of a stream, the last one whether ended or not. */
 export async function* linesOf(
   stream: ReadableStream<Uint8Array>,
@@ -39,6 +42,10 @@ export async function* linesOf(
     const lines = (rest + text).split("\n");
     rest = lines.pop()!;
     yield* lines;
+    if (rest.length > LONGEST) {
+      yield rest;
+      rest = "";
+    }
   }
   if (rest !== "") yield rest;
 }

@@ -53,7 +53,7 @@ export async function commit(
   store.manifests.write(manifest);
   dropCheckpoint(decided.key, store);
   await makeVisible(context, stage, manifest, folder.output);
-  store.histories.succeeded(pipeline, stage.id, decided.key);
+  await store.noteResult(pipeline, stage.id, decided.key);
   return manifest;
 }
 

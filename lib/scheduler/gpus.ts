@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { fingerprint } from "../store/fingerprint.ts";
 import { type Lock, tryLockFile } from "../store/locks.ts";
 
 /** Milliseconds between two looks for a free GPU. */
@@ -26,7 +27,7 @@ export async function takeGpus(
     const held: { id: string; lock: Lock }[] = [];
     for (const id of ids) {
       if (held.length === count) break;
-      const lock = tryLockFile(join(folder, `gpu-${encodeURIComponent(id)}`));
+      const lock = tryLockFile(lockPath(folder, id), { create: false });
       if (lock !== undefined) held.push({ id, lock });
     }
     const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
@@ -39,10 +40,22 @@ export async function takeGpus(
   }
 }
 
-/** A folder that all users of the machine share. */
+/** The folder of locks, which all users of the machine share. */
 function lockFolder(): string {
-  const folder = join(Deno.env.get("DYLORA_LOCKS") ?? "/tmp", "dylora-gpus");
-  Deno.mkdirSync(folder, { recursive: true });
-  if (Deno.statSync(folder).uid === Deno.uid()) Deno.chmodSync(folder, 0o1777);
+  const folder = "/tmp/dylora-gpus";
+  if (fingerprint(folder) === undefined) {
+    Deno.mkdirSync(folder, { recursive: true });
+    Deno.chmodSync(folder, 0o1777);
+  }
   return folder;
+}
+
+/** The lock file of a GPU, which every user may open once it is made. */
+function lockPath(folder: string, id: string): string {
+  const path = join(folder, `gpu-${encodeURIComponent(id)}`);
+  if (fingerprint(path) === undefined) {
+    Deno.openSync(path, { write: true, create: true }).close();
+    Deno.chmodSync(path, 0o666);
+  }
+  return path;
 }

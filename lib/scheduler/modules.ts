@@ -58,6 +58,7 @@ export async function moduleGraph(
   entry: string,
   project: string,
 ): Promise<ModuleGraph> {
+  await install(entry, project);
   for (let tries = 0; tries < TRIES; tries++) {
     const start = Date.now();
     const info = await denoInfo(entry, project);
@@ -73,20 +74,32 @@ export async function moduleGraph(
   );
 }
 
+/** Fetches the packages that the modules import, if they are not there yet. */
+async function install(entry: string, project: string): Promise<void> {
+  await deno(
+    "install",
+    "--quiet",
+    ...projectFlags(project),
+    "--entrypoint",
+    entry,
+  );
+}
+
 async function denoInfo(entry: string, project: string): Promise<Info> {
+  const json = await deno("info", "--json", ...projectFlags(project), entry);
+  return JSON.parse(json) as Info;
+}
+
+async function deno(...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", ...projectFlags(project), entry],
+    args,
     env: { NO_COLOR: "1" },
     stdin: "null",
   }).output();
-  if (!success) {
-    throw new Error(
-      `The module graph could not be read: ${
-        new TextDecoder().decode(stderr).trim()
-      }`,
-    );
-  }
-  return JSON.parse(new TextDecoder().decode(stdout)) as Info;
+  const decoder = new TextDecoder();
+  if (success) return decoder.decode(stdout);
+  const message = decoder.decode(stderr).trim().replace(/^error: /, "");
+  throw new Error(`The project's modules cannot be read: ${message}`);
 }
 
 function read(info: Info): ModuleGraph {

@@ -47,7 +47,9 @@ export async function run(
     await scheduler.run();
     await context.store.noteRun(graph.pipeline, scheduler.keys);
   }
-  if (scheduler.counts.ran > 0) cleanUp(context.store, settings.cacheLimit);
+  if (scheduler.counts.ran > 0) {
+    await cleanUp(context.store, settings.cacheLimit);
+  }
   const summary: Summary = {
     type: "summary",
     ...scheduler.counts,
@@ -56,6 +58,15 @@ export async function run(
   emit(summary);
   if (scheduler.busy !== undefined) throw scheduler.busy;
   return summary;
+}
+
+/** Nothing more is to be started. */
+class Halt extends Error {
+  override readonly name = "Halt";
+
+  constructor() {
+    super("stopped after a failure");
+  }
 }
 
 class Scheduler {
@@ -73,6 +84,8 @@ class Scheduler {
   readonly #context: Context;
   readonly #emit: (event: Event) => void;
   readonly #signal: AbortSignal;
+  /** Ends the waiting of stages that are not to start any more. */
+  readonly #halt = new AbortController();
   readonly #slots: Slots;
   readonly #settled = new Map<string, Promise<Settled>>();
   #swept: Promise<void> | undefined;
@@ -106,8 +119,11 @@ class Scheduler {
     try {
       return await this.#work(id);
     } catch (error) {
-      return error === this.#signal.reason
-        ? this.#skip(id, "interrupted")
+      if (this.#signal.aborted && error === this.#signal.reason) {
+        return this.#skip(id, "interrupted");
+      }
+      return error instanceof Halt
+        ? this.#skip(id, error.message)
         : this.#fail(id, error);
     }
   }
@@ -121,10 +137,8 @@ class Scheduler {
         if ("lacking" in settled) return this.#skip(id, settled.lacking);
         results.set(input, settled.manifest);
       }
-      if (this.#signal.aborted) return this.#skip(id, "interrupted");
-      if (!this.#context.settings.keepGoing && this.counts.failed > 0) {
-        return this.#skip(id, "stopped after a failure");
-      }
+      this.#signal.throwIfAborted();
+      this.#halt.signal.throwIfAborted();
       try {
         return await this.#bring(id, results);
       } catch (error) {
@@ -157,6 +171,7 @@ class Scheduler {
       executor: local,
       emit: this.#emit,
       signal: this.#signal,
+      waiting: AbortSignal.any([this.#signal, this.#halt.signal]),
     });
     return await this.#conclude(id, outcome);
   }
@@ -171,8 +186,7 @@ class Scheduler {
       case "reused":
         return await this.#reuse(id, outcome.decided);
       case "failed":
-        this.counts.failed++;
-        return { lacking: `${id} failed` };
+        return this.#lack(id);
     }
   }
 
@@ -188,13 +202,13 @@ class Scheduler {
     const start = performance.now();
     if (decision.state === "restore") {
       await makeVisible(this.#context, stageOf(this.#context, id), manifest);
-      store.histories.succeeded(pipeline, id, decided.key);
       this.counts.restored++;
       this.#finish(id, "restored", (performance.now() - start) / 1000);
     } else {
       this.counts.unchanged++;
       this.#finish(id, "unchanged", 0);
     }
+    await store.noteResult(pipeline, id, decided.key);
     return { manifest };
   }
 
@@ -206,7 +220,6 @@ class Scheduler {
   }
 
   #fail(id: string, error: unknown): Settled {
-    this.counts.failed++;
     if (error instanceof BusyError) this.busy ??= error;
     this.#emit({
       type: "failed",
@@ -216,6 +229,12 @@ class Scheduler {
       log: "",
       retry: false,
     });
+    return this.#lack(id);
+  }
+
+  #lack(id: string): Settled {
+    this.counts.failed++;
+    if (!this.#context.settings.keepGoing) this.#halt.abort(new Halt());
     return { lacking: `${id} failed` };
   }
 

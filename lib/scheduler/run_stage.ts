@@ -27,7 +27,10 @@ export interface StageOptions {
   readonly slots: Slots;
   readonly executor: Executor;
   readonly emit: (event: Event) => void;
+  /** Ends the run. */
   readonly signal: AbortSignal;
+  /** Ends the waiting for the run, and nothing that has begun. */
+  readonly waiting: AbortSignal;
 }
 
 export type StageOutcome =
@@ -52,15 +55,15 @@ export async function runStage(
   decided: Decided,
   options: StageOptions,
 ): Promise<StageOutcome> {
-  const { results, slots, emit, signal } = options;
+  const { results, slots, emit, signal, waiting } = options;
   using _slot = await slots.take(
     { ...stage.resources, ...(stage.mutex && { mutex: stage.mutex }) },
-    signal,
+    waiting,
   );
   using _key = await lockKey(context, stage, decided.key, options);
   const again = await decide(context, stage, results);
   if ("manifest" in again) return { state: "reused", decided: again };
-  using _mutex = await lockMutex(context, stage, signal);
+  using _mutex = await lockMutex(context, stage, waiting);
   emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
     const retry = number <= stage.retries;
@@ -91,7 +94,7 @@ async function runOnce(
   using gpus = await takeGpus(
     stage.resources.gpu,
     settings.limits.gpus,
-    signal,
+    options.waiting,
   );
   using folder = makeRunFolder(store, pipeline, stage.id);
   using log = openLog(folder.log);
@@ -151,7 +154,7 @@ async function lockKey(
   context: Context,
   stage: GraphStage,
   key: string,
-  { emit, signal }: StageOptions,
+  { emit, waiting }: StageOptions,
 ): Promise<Lock> {
   const path = join(context.store.makeFolder("locks"), key);
   if (!context.settings.wait) {
@@ -160,7 +163,7 @@ async function lockKey(
     throw new BusyError(`"${stage.id}" is being run by ${lockHolder(path)}`);
   }
   return await lockFile(path, {
-    signal,
+    signal: waiting,
     onWait: (holder) =>
       emit({
         type: "log",

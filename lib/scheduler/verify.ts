@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
+import { holdOff } from "../store/cleanup.ts";
 import { digestFile } from "../store/digest.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { listFiles } from "../store/tree.ts";
@@ -39,6 +40,7 @@ export async function verify(
   signal: AbortSignal,
 ): Promise<Verification> {
   const context = await openContext(graph, [id], settings);
+  using _live = await holdOff(context.store);
   const results = new Map<string, Manifest>();
   for (const selected of context.selected) {
     const stage = stageOf(context, selected);

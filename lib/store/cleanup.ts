@@ -41,7 +41,10 @@ export async function holdOff(store: Store): Promise<Lock | undefined> {
  * because a newer version of this program keeps results there, whose needs
  * this one does not know.
  */
-export function cleanUp(store: Store, limit: number): CleanUp | undefined {
+export async function cleanUp(
+  store: Store,
+  limit: number,
+): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined || hasNewer(store)) return undefined;
   const before = folderSize(store.blobs.folder);
@@ -67,6 +70,7 @@ export function cleanUp(store: Store, limit: number): CleanUp | undefined {
   }
   removeUnused(store, users);
   removeOldCheckpoints(store);
+  await store.stats.prune();
   const left = folderSize(store.blobs.folder);
   return { removed, freed: before - left, left };
 }

@@ -12,6 +12,9 @@ interface Entry extends Fingerprint {
   readonly at: number;
 }
 
+/** An entry as it is written: path, size, modified, changed, inode, blob, at. */
+type Row = [string, number, number, number, number, string, number];
+
 /**
  * Remembers the digests of files by path, size, times and inode, so that
  * unchanged files are not read again. An entry whose file was touched within
@@ -58,27 +61,25 @@ export class Stats {
     const entries = read(this.#path);
     for (const [path, entry] of this.#fresh) entries.set(path, entry);
     this.#fresh.clear();
-    writeSealed(this.#path, {
-      version: VERSION,
-      entries: [...entries].map((
-        [path, e],
-      ) => [path, e.size, e.modified, e.changed, e.inode, e.blob, e.at]),
-    });
+    write(this.#path, entries);
   }
 
   /** Forgets files that are gone. */
   async prune(): Promise<void> {
     using _lock = await lockFile(`${this.#path}.lock`);
-    const entries = [...read(this.#path)].filter(([path]) =>
-      fingerprint(path) !== undefined
-    );
-    writeSealed(this.#path, {
-      version: VERSION,
-      entries: entries.map((
-        [path, e],
-      ) => [path, e.size, e.modified, e.changed, e.inode, e.blob, e.at]),
-    });
+    const entries = read(this.#path);
+    for (const path of entries.keys()) {
+      if (fingerprint(path) === undefined) entries.delete(path);
+    }
+    write(this.#path, entries);
   }
+}
+
+function write(path: string, entries: ReadonlyMap<string, Entry>): void {
+  const rows: Row[] = [...entries].map((
+    [path, { size, modified, changed, inode, blob, at }],
+  ) => [path, size, modified, changed, inode, blob, at]);
+  writeSealed(path, { version: VERSION, entries: rows });
 }
 
 function trusted(known: Entry, now: Fingerprint, own: boolean): boolean {
@@ -93,15 +94,7 @@ function read(path: string): Map<string, Entry> {
   if (sealed.state !== "whole" || sealed.value.version !== VERSION) {
     return new Map();
   }
-  const rows = sealed.value.entries as [
-    string,
-    number,
-    number,
-    number,
-    number,
-    string,
-    number,
-  ][];
+  const rows = sealed.value.entries as Row[];
   return new Map(rows.map((
     [path, size, modified, changed, inode, blob, at],
   ) => [path, { size, modified, changed, inode, blob, at }]));

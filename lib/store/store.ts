@@ -48,6 +48,15 @@ export class Store {
     });
   }
 
+  /** Notes that a stage's result is now the one of this key, where the cache can be written. */
+  async noteResult(
+    pipeline: string,
+    stage: string,
+    key: string,
+  ): Promise<void> {
+    await unlessReadOnly(() => this.histories.succeeded(pipeline, stage, key));
+  }
+
   /** Notes the results that a run came to, where the cache can be written. */
   async noteRun(pipeline: string, keys: readonly string[]): Promise<void> {
     await this.saveStats();

@@ -110,3 +110,18 @@ Deno.test("plan() says what run() would do", async () => {
     "all unchanged",
   ]);
 });
+
+Deno.test("run() starts nothing after a failure unless told to keep going", async () => {
+  using project = new TestProject();
+  project.task("bad", "throw new Error('No');");
+  project.task("good", "return 1;");
+  const stages = { bad: { task: "bad" }, good: { task: "good" } };
+  const limits = { jobs: 1, cpus: 1, memory: 1e9, gpus: [] };
+  const stopped = await project.run(stages, { limits, keepGoing: false });
+  assert.deepEqual(
+    [stopped.summary.failed, stopped.summary.skipped, stopped.summary.ran],
+    [1, 1, 0],
+  );
+  const kept = await project.run(stages, { limits, keepGoing: true });
+  assert.deepEqual([kept.summary.failed, kept.summary.ran], [1, 1]);
+});

@@ -52,7 +52,7 @@ async function filled(folder: TemporaryFolder, count: number) {
 Deno.test("cleanUp() removes the oldest results until the limit is kept", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 5);
-  const done = cleanUp(store, 25_000)!;
+  const done = (await cleanUp(store, 25_000))!;
   assert.deepEqual(
     done.removed,
     results.slice(0, 3).map(({ key }) => key),
@@ -69,7 +69,7 @@ Deno.test("cleanUp() never takes what is pinned or what the last runs came to", 
   const { store, results } = await filled(folder, 5);
   await store.pins.set([results[0]!.key], true);
   await store.noteRun("test", [results[1]!.key]);
-  cleanUp(store, 0);
+  await cleanUp(store, 0);
   assert.deepEqual(
     listResults(store).map(({ stage, pinned, used }) => [stage, pinned, used]),
     [["s2", false, true], ["s1", true, false]],
@@ -78,7 +78,7 @@ Deno.test("cleanUp() never takes what is pinned or what the last runs came to", 
     assert.equal((await store.lookup(key)).state, "found");
   }
   await store.pins.set([results[0]!.key], false);
-  cleanUp(store, 0);
+  await cleanUp(store, 0);
   assert.deepEqual(listResults(store).map(({ stage }) => stage), ["s2"]);
 });
 
@@ -89,7 +89,7 @@ Deno.test("cleanUp() keeps what the last ten different runs of a pipeline came t
     await store.noteRun("test", [key]);
     await store.noteRun("test", [key]);
   }
-  const done = cleanUp(store, 0)!;
+  const done = (await cleanUp(store, 0))!;
   assert.deepEqual(done.removed, results.slice(0, 2).map(({ key }) => key));
 });
 
@@ -98,11 +98,11 @@ Deno.test("cleanUp() does nothing while a run goes on, or if a newer version kee
   const { store, results } = await filled(folder, 2);
   {
     using _live = await holdOff(store);
-    assert.equal(cleanUp(store, 0), undefined);
+    assert.equal(await cleanUp(store, 0), undefined);
   }
   const { key } = results[0]!;
   writeSealed(store.manifests.path(key), { ...results[0]!, version: 2 });
-  assert.equal(cleanUp(store, 0), undefined);
+  assert.equal(await cleanUp(store, 0), undefined);
 });
 
 Deno.test("cleanUp() removes contents that no result needs", async () => {
@@ -110,7 +110,7 @@ Deno.test("cleanUp() removes contents that no result needs", async () => {
   const { store } = await filled(folder, 1);
   const { blob } = await store.blobs.putBytes("left by a run that was killed");
   Deno.writeTextFileSync(`${store.blobs.folder}/new.1-1.tmp`, "half");
-  cleanUp(store, 1e9);
+  await cleanUp(store, 1e9);
   assert.equal(store.blobs.text(blob), undefined);
   assert.equal(listResults(store).length, 1);
   assert.equal((await store.lookup(listResults(store)[0]!.key)).state, "found");
