@@ -113,10 +113,12 @@ async function verify(store: Store, given: Given): Promise<number> {
 async function gc(store: Store, given: Given): Promise<number> {
   const limit = await sizeOf(given, "cache-limit") ??
     defaultSettings(PROJECT).cacheLimit;
-  const done = cleanUp(store, limit);
+  const done = await cleanUp(store, limit);
   if (given.has("json")) writeOut(`${JSON.stringify(done ?? null)}\n`);
   else if (done === undefined) {
-    writeOut("A run is going on; nothing is removed\n");
+    writeOut(
+      "A run is going on, or a newer version of this program keeps results here; nothing is removed\n",
+    );
   } else {
     writeOut(
       `${count(done.removed.length, "result")} removed, ${
