@@ -18,7 +18,10 @@ export default defineTask({
     lora: { kind: "scores", many: true, optional: true },
     loraAdapters: { kind: "adapter", many: true, optional: true },
   },
-  output: { kind: "report", files: ["report.md", "report.json"] },
+  output: {
+    kind: "report",
+    files: ["report.md", "report.html", "report.json"],
+  },
   timings: true,
   async run({ inputs, params, output, log }) {
     const { makeReport } = await import("./report/make_report.ts");

@@ -1,11 +1,12 @@
-import { methodTitle, percent, rankList } from "./words.ts";
+import { figureName, methodTitle, percent, plain, rankList } from "./words.ts";
 import type { Comparison, Contrast, MethodSummary, Report } from "./report.ts";
 
 /** A report as Markdown: for each task its scores by rank, its costs, and the rank to take. */
 export function renderMarkdown(report: Report): string {
   const parts = report.comparisons.flatMap((comparison) => [
-    `## ${comparison.title}`,
-    `${comparison.examples} examples of the split \`${comparison.split}\`.`,
+    `## ${plain(comparison.title)}`,
+    `${comparison.examples} examples of the split ${plain(comparison.split)}.`,
+    `![Scores by rank](${figureName(comparison)})`,
     scoreTable(comparison),
     scoreNotes(comparison),
     costTable(comparison),
@@ -24,7 +25,7 @@ function scoreTable(comparison: Comparison): string {
   ].sort((a, b) => a - b);
   const columns = methods.flatMap((method) =>
     metrics.map((metric, i) => ({
-      title: `${methodTitle(method)}, ${metric}`,
+      title: `${titleOf(method)}, ${metric}`,
       cell: (rank: number) => scoreCell(method, rank, metric, i === 0),
     }))
   );
@@ -81,7 +82,7 @@ function costTable({ methods }: Comparison): string {
     title,
     ...methods.map(cell),
   ];
-  return table(["Cost", ...methods.map(methodTitle)], [
+  return table(["Cost", ...methods.map(titleOf)], [
     row("Ranks", ({ cost }) => rankList(cost.ranks)),
     row("Trainings", ({ cost }) => String(cost.trainings)),
     row("Optimizer steps", ({ cost }) => String(Math.round(cost.steps))),
@@ -105,10 +106,10 @@ function costNotes(comparison: Comparison): string {
       ];
     const times = (ratio: number) => `${ratio.toFixed(2)}x`;
     return `**Speed-up ${times(speedUp.sweep)}**: the sweep of ${
-      methodTitle(theirs)
+      titleOf(theirs)
     } over ${rankList(theirs.cost.ranks)} took ${
       times(speedUp.sweep)
-    } the time of ${methodTitle(ours)} for ${
+    } the time of ${titleOf(ours)} for ${
       rankList(ours.cost.ranks)
     } (training alone ${times(speedUp.training)}, examples trained on ${
       times(speedUp.examples)
@@ -127,7 +128,7 @@ const PAPER_MRPC =
 function recommendationText(method: MethodSummary): string[] {
   const { recommendation, elbow, area, ranks } = method;
   if (method.role !== "candidate" || ranks.length < 2) return [];
-  const title = methodTitle(method);
+  const title = titleOf(method);
   const lines = [
     `Mean over the range of ranks (area under the rank curve), ${title}: ${
       percent(area.value)
@@ -155,13 +156,15 @@ function recommendationText(method: MethodSummary): string[] {
   return lines;
 }
 
+function titleOf(method: MethodSummary): string {
+  return plain(methodTitle(method));
+}
+
 function contrastTitle(
   { methods }: Comparison,
   { candidate, baseline }: Contrast,
 ): string {
-  return `${methodTitle(methods[candidate]!)} less ${
-    methodTitle(methods[baseline]!)
-  }`;
+  return `${titleOf(methods[candidate]!)} less ${titleOf(methods[baseline]!)}`;
 }
 
 function intervalText(
@@ -187,8 +190,7 @@ function table(
   header: readonly string[],
   rows: readonly (readonly string[])[],
 ): string {
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   return [line(header), line(header.map(() => "---")), ...rows.map(line)]
     .join("\n");
 }

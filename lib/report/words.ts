@@ -1,6 +1,19 @@
 /** Names of methods as the papers write them. */
 const METHODS = new Map([["dylora", "DyLoRA"], ["lora", "LoRA"]]);
 
+/** Text that Markdown takes as it is, whatever letters it holds. */
+export function plain(text: string): string {
+  return text.replace(/[\\`*[\]<>|]/g, "\\$&").replace(/\s+/g, " ");
+}
+
+/** Name of the file that a comparison's figure is kept in: `mrpc-validation.svg`. */
+export function figureName(
+  { task, split }: { readonly task: string; readonly split: string },
+): string {
+  const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");
+  return `${safe(task)}-${safe(split)}.svg`;
+}
+
 /** `DyLoRA (mode=frozen)`. */
 export function methodTitle(
   { method, variant }: { readonly method: string; readonly variant: string },

@@ -1,11 +1,14 @@
 import { join } from "node:path";
 import { METRICS } from "../../lib/glue/metrics.ts";
 import { compare } from "../../lib/report/compare.ts";
+import { renderFigure } from "../../lib/report/figure.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { renderPage } from "../../lib/report/page.ts";
 import { Report } from "../../lib/report/report.ts";
 import type { Result } from "../../lib/report/result.ts";
 import type { Metric } from "../../lib/report/statistics/bootstrap.ts";
 import { seededDraw } from "../../lib/report/statistics/draw.ts";
+import { figureName } from "../../lib/report/words.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
 
 /** How intervals and recommendations are made. */
@@ -16,7 +19,8 @@ export interface ReportSettings {
 }
 
 /**
- * Writes `report.json` and `report.md`.
+ * Writes `report.json`, `report.md` with a figure beside it for each
+ * comparison, and all in one as `report.html`.
  *
  * @returns The report as Markdown.
  */
@@ -29,8 +33,19 @@ export async function makeReport(
     compare(results, { ...settings, metric: metricOf, draw: seededDraw(0) }),
   );
   const markdown = renderMarkdown(report);
+  const figures = new Map<string, string>();
+  for (const comparison of report.comparisons) {
+    figures.set(figureName(comparison), await renderFigure(comparison));
+  }
   await writeJsonFile(join(folder, "report.json"), report);
-  await Deno.writeTextFile(join(folder, "report.md"), markdown);
+  const texts = [
+    ["report.md", markdown],
+    ["report.html", renderPage(markdown, figures)],
+    ...figures,
+  ] as const;
+  for (const [name, text] of texts) {
+    await Deno.writeTextFile(join(folder, name), text);
+  }
   return markdown;
 }
 

@@ -6,6 +6,7 @@ import { Report } from "../../lib/report/report.ts";
 import { writeScores } from "../../tasks/artifacts/scores.ts";
 import { STEP_SECONDS } from "../../tasks/artifacts/training.ts";
 import report from "../../tasks/report.ts";
+import { runSandboxed } from "./run_sandboxed.ts";
 
 const EXAMPLES = 60;
 const LABELS = ["not_equivalent", "equivalent"];
@@ -88,6 +89,32 @@ Deno.test("report gives the same bytes each time", async () => {
     const stages = new Stages(folder);
     await stages.train("dylora", [1, 2], 0);
     assert.deepEqual(await stages.report(), await stages.report());
+  });
+});
+
+Deno.test("report writes its page and figures with a stage's permissions", async () => {
+  await inFolder(async (folder) => {
+    const stages = new Stages(folder);
+    await stages.train("dylora", [1, 2, 4], 0);
+    await stages.train("lora", [4], 0);
+    const result = await runSandboxed(
+      "report",
+      folder,
+      { replicates: 100 },
+      { inputs: stages.inputs },
+    );
+    assert.equal(result.code, 0, result.text);
+    assert.deepEqual(
+      [...Deno.readDirSync(result.output)].map(({ name }) => name).sort(),
+      ["mrpc-validation.svg", "report.html", "report.json", "report.md"],
+    );
+    const read = (name: string) =>
+      Deno.readTextFileSync(join(result.output, name));
+    const svg = read("mrpc-validation.svg");
+    assert(read("report.html").includes(svg));
+    assert.match(read("report.md"), /\(mrpc-validation\.svg\)/);
+    // A point for each score: three of DyLoRA, one of LoRA.
+    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 4);
   });
 });
 

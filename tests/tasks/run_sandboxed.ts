@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Task } from "../../lib/pipeline/task.ts";
+import type { InputArtifact, Task } from "../../lib/pipeline/task.ts";
 import type { Facility } from "../../lib/scheduler/events.ts";
 import {
   permissionFlags,
@@ -22,8 +22,10 @@ export interface SandboxedResult {
 export interface SandboxOptions {
   /** Environment variables of the scheduler. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Folders of the artifacts for each input. */
-  readonly inputs?: Readonly<Record<string, string | readonly string[]>>;
+  /** The artifacts for each input, or their folders where a task asks for no more. */
+  readonly inputs?: Readonly<
+    Record<string, string | readonly (string | InputArtifact)[]>
+  >;
   readonly facilities?: Readonly<Record<string, Facility>>;
 }
 
@@ -54,8 +56,18 @@ export async function runSandboxed(
   const { permissions = {} } = task;
   const parsed = task.params.parse(params);
   const needed = Object.values(facilities);
+  const artifacts = Object.entries(inputs).map(([name, given]) =>
+    [
+      name,
+      [given].flat().map((artifact) =>
+        typeof artifact === "string"
+          ? { stage: name, matrix: {}, path: artifact }
+          : artifact
+      ),
+    ] as const
+  );
   const read = [
-    ...Object.values(inputs).flat(),
+    ...artifacts.flatMap(([, given]) => given.map(({ path }) => path)),
     ...Object.values(task.sources?.(parsed) ?? {}),
   ];
   const write = [output, checkpoint, temporary];
@@ -83,12 +95,7 @@ export async function runSandboxed(
   await stdin.write(new TextEncoder().encode(JSON.stringify({
     mark: "",
     params: parsed,
-    inputs: Object.fromEntries(
-      Object.entries(inputs).map(([name, paths]) => [
-        name,
-        [paths].flat().map((path) => ({ stage: name, matrix: {}, path })),
-      ]),
-    ),
+    inputs: Object.fromEntries(artifacts),
     output,
     checkpoint,
     cpus: 1,

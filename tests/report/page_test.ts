@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { renderFigure } from "../../lib/report/figure.ts";
+import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { renderPage } from "../../lib/report/page.ts";
+import type { Comparison } from "../../lib/report/report.ts";
+import { figureName } from "../../lib/report/words.ts";
+
+Deno.test("renderPage() takes names as text, whatever they hold", async () => {
+  const names = fc.oneof(
+    fc.string({ minLength: 1, unit: "grapheme" }),
+    fc.constantFrom(
+      "<script>alert(1)</script>",
+      "[x](javascript:alert(1))",
+      "![x](http://example.org/x.png)",
+      "a | b",
+      "`<b>`",
+      "# &lt;i&gt;",
+    ),
+  );
+  await fc.assert(
+    fc.asyncProperty(names, names, names, async (title, split, variant) => {
+      const comparison = comparisonOf({ task: title, title, split }, variant);
+      const name = figureName(comparison);
+      const svg = await renderFigure(comparison);
+      const page = renderPage(
+        renderMarkdown({ comparisons: [comparison] }),
+        new Map([[name, svg]]),
+      );
+      assert(page.includes(svg));
+      const text = page.replace(svg, "");
+      assert.doesNotMatch(text, /<(script|img|b|i|a)[ >]/);
+      assert.equal(text.match(/<h2>/g)?.length, 1);
+      // Scores, costs and evidence: a row has as many cells as its header.
+      assert.equal(text.match(/<t[hd][ >]/g)!.length, 3 * 2 + 9 * 2 + 3 * 4);
+      assert.match(name, /^[\w.-]+\.svg$/);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("renderPage() refuses an image that is not a figure of the report", () => {
+  assert.throws(
+    () => renderPage("![x](other.svg)", new Map()),
+    /no figure "other.svg"/,
+  );
+});
+
+Deno.test("renderFigure() leaves out a score that is undefined", async () => {
+  const comparison = comparisonOf({}, "");
+  const [first, second] = comparison.methods[0]!.ranks;
+  const undefinedRank = {
+    ...second!,
+    interval: null,
+    metrics: {
+      accuracy: { mean: null, median: null, deviation: null, values: [null] },
+    },
+  };
+  const method = { ...comparison.methods[0]!, ranks: [first!, undefinedRank] };
+  const svg = await renderFigure({ ...comparison, methods: [method] });
+  assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 1);
+  assert.doesNotMatch(svg, /NaN/);
+});
+
+/** A comparison of one method at two ranks. */
+function comparisonOf(
+  names: Partial<Pick<Comparison, "task" | "title" | "split">>,
+  variant: string,
+): Comparison {
+  const rankOf = (rank: number, score: number) => ({
+    rank,
+    seeds: [0],
+    metrics: {
+      accuracy: {
+        mean: score,
+        median: score,
+        deviation: null,
+        values: [score],
+      },
+    },
+    interval: [score - 0.1, score + 0.1] as [number, number],
+  });
+  return {
+    task: "sst2",
+    title: "SST-2",
+    split: "validation",
+    ...names,
+    examples: 100,
+    metrics: ["accuracy"],
+    confidence: 0.95,
+    methods: [{
+      role: "candidate",
+      method: "dylora",
+      variant,
+      ranks: [rankOf(1, 0.7), rankOf(8, 0.8)],
+      area: { value: 0.75, interval: [0.65, 0.85] },
+      elbow: null,
+      recommendation: {
+        rank: 8,
+        best: 8,
+        margin: 0.01,
+        confidence: 0.95,
+        evidence: [
+          { rank: 1, loss: 0.1, bound: 0.15, sufficient: false },
+          { rank: 8, loss: 0, bound: 0, sufficient: true },
+        ],
+      },
+      cost: {
+        ranks: [1, 8],
+        trainings: 1,
+        stepSeconds: 0.1,
+        steps: 10,
+        examples: 320,
+        trainingSeconds: 1,
+        evaluationSeconds: 1,
+        sweepSeconds: 2,
+      },
+    }],
+    contrasts: [],
+  };
+}
