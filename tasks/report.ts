@@ -5,12 +5,15 @@ export default defineTask({
   description:
     "Compares DyLoRA with LoRA: scores by rank, seconds, the rank to take",
   params: z.strictObject({
-    /** Replicates of the bootstrap behind intervals and recommendation. */
-    replicates: z.int().min(100).max(100_000).default(1000),
-    /** Of the intervals and of the recommendation. */
-    confidence: z.number().gt(0).lt(1).default(0.95),
-    /** How much a recommended rank may score below the best one: 0.01 is one point. */
-    margin: z.number().nonnegative().default(0.01),
+    replicates: z.int().min(100).max(100_000).default(1000).describe(
+      "Replicates of the bootstrap behind intervals and recommendation",
+    ),
+    confidence: z.number().gt(0).lt(1).default(0.95).describe(
+      "Confidence of the intervals and of the recommendation",
+    ),
+    margin: z.number().min(0).default(0.01).describe(
+      "How much a recommended rank may score below the best one: 0.01 is one point",
+    ),
   }),
   inputs: {
     dylora: { kind: "scores", many: true },
@@ -23,7 +26,7 @@ export default defineTask({
     files: ["report.md", "report.html", "report.json"],
   },
   timings: true,
-  async run({ inputs, params, output, log }) {
+  async run({ inputs, params, output }) {
     const { makeReport } = await import("./report/make_report.ts");
     const { readResults } = await import("./report/results.ts");
     const given = (name: string): readonly InputArtifact[] =>
@@ -36,7 +39,6 @@ export default defineTask({
       ),
       ...await readResults("baseline", given("lora"), given("loraAdapters")),
     ];
-    const markdown = await makeReport(output, results, params);
-    for (const line of markdown.trimEnd().split("\n")) log(line);
+    await makeReport(output, results, params);
   },
 });

@@ -21,14 +21,12 @@ export interface ReportSettings {
 /**
  * Writes `report.json`, `report.md` with a figure beside it for each
  * comparison, and all in one as `report.html`.
- *
- * @returns The report as Markdown.
  */
 export async function makeReport(
   folder: string,
   results: readonly Result[],
   settings: ReportSettings,
-): Promise<string> {
+): Promise<void> {
   const report = Report.parse(
     compare(results, { ...settings, metric: metricOf, draw: seededDraw(0) }),
   );
@@ -46,7 +44,6 @@ export async function makeReport(
   for (const [name, text] of texts) {
     await Deno.writeTextFile(join(folder, name), text);
   }
-  return markdown;
 }
 
 function metricOf(name: string): Metric {

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { timePeerEpoch } from "./peer/epoch.ts";
 import { Peer, type PeerWork } from "./peer/peer.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
@@ -40,6 +42,36 @@ Deno.test({
       const last = await peer.step(40);
       assert(last.loss! < first.loss!, "training goes on after an evaluation");
     }
+  },
+});
+
+Deno.test({
+  name: "timePeerEpoch() trains PEFT on each example of MRPC once",
+  ignore: PYTHON === undefined,
+  async fn() {
+    const fixtures = join(import.meta.dirname!, "../../fixtures");
+    const epoch = (padding: "longest" | "max_length") =>
+      timePeerEpoch(PYTHON!, {
+        model: join(fixtures, "tiny-bert"),
+        data: join(fixtures, "tiny-glue/MRPC/train.tsv"),
+        padding,
+        maxLength: 40,
+        precision: "f32",
+        batch: 32,
+        learningRate: 5e-3,
+        rank: 8,
+        alpha: 16,
+        threads: 1,
+      });
+    const [longest, whole] = [
+      await epoch("longest"),
+      await epoch("max_length"),
+    ];
+    // 400 examples.
+    assert.equal(longest.steps, 13);
+    assert.equal(whole.tokens, 400 * 40);
+    assert(longest.tokens < whole.tokens);
+    assert(longest.loss < Math.LN2, `${longest.loss}`);
   },
 });
 
