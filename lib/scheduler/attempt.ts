@@ -85,7 +85,7 @@ export async function attempt(
         read: [folder.inputs, ...frozen.sources.values()],
         write: [folder.output, checkpoint, folder.temporary],
       }, needed),
-      entryOf(stage, store),
+      entryOf(stage, context),
     ],
     input: folder.spec,
     env: {
@@ -112,15 +112,28 @@ export async function attempt(
   };
 }
 
+/** Files of a task's code that are modules; the others are settings of the project. */
+const MODULE = /\.[cm]?[jt]sx?$/;
+
 /**
- * The module that a stage's process starts from. It imports the task by a
- * literal name, which needs no permission to read the project.
+ * The module that a stage's process starts from. It names the task's modules
+ * literally, which needs no permission to read the project: also those that
+ * the task imports only when it runs, deferred, so that all code is read
+ * before the process is ready and none is evaluated before its time.
  */
-function entryOf(stage: GraphStage, store: Store): string {
-  const text = `import task from ${JSON.stringify(stage.module)};
-import { perform } from ${JSON.stringify(CHILD)};
-await perform(task);
-`;
+function entryOf(stage: GraphStage, context: Context): string {
+  const { code, store } = context;
+  const modules = code.get(stage.module)!.files
+    .map(([path]) => pathToFileURL(path).href)
+    .filter((url) => MODULE.test(url) && url !== stage.module);
+  const text = [
+    `import task from ${JSON.stringify(stage.module)};`,
+    `import { perform } from ${JSON.stringify(CHILD)};`,
+    ...modules.map((url, i) =>
+      `import defer * as module${i} from ${JSON.stringify(url)};`
+    ),
+    "await perform(task);\n",
+  ].join("\n");
   const name = `${stage.task.replaceAll(/\W+/g, "-")}-${
     digest(text).slice(0, 8)
   }.js`;
