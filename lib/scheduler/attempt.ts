@@ -4,7 +4,6 @@ import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../store/digest.ts";
 import { writeDurably } from "../store/durable.ts";
 import type { Manifest } from "../store/manifest.ts";
-import type { Store } from "../store/store.ts";
 import { newMark } from "./channel.ts";
 import type { Spec } from "./child.ts";
 import { type Context, readyFacilities, taskOf } from "./context.ts";
@@ -53,7 +52,7 @@ export async function attempt(
   options: AttemptOptions,
 ): Promise<Measured> {
   const { results, executor, gpus, checkpoint, emit, signal } = options;
-  const { settings, store } = context;
+  const { settings } = context;
   const facilities = await readyFacilities(context, stage);
   const frozen = await freeze(context, stage, decided, results, folder.inputs);
   const mark = newMark();
