@@ -22,6 +22,8 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
    * Files and folders outside the pipeline that the parameters name
    * (a user's model folder, say), by the dot path of the parameter.
    * Their content takes the place of that parameter in the stage's key.
+   * Computed from nothing but the parameters and the user's home folder, since
+   * the answer is kept.
    */
   readonly sources?: (
     params: z.output<Params>,

@@ -6,6 +6,7 @@ import { type TaskCode, taskCode } from "./code.ts";
 import type { Facility } from "./events.ts";
 import { selectStages } from "./select.ts";
 import type { Settings } from "./settings.ts";
+import { SourcePaths } from "./source_paths.ts";
 
 /** What planning and running share: a graph, and where and how it is worked on. */
 export interface Context {
@@ -17,6 +18,7 @@ export interface Context {
   /** The code of each task, by the URL of its module. */
   readonly code: Map<string, TaskCode>;
   readonly facilities: ReadonlyMap<string, Facility>;
+  readonly sources: SourcePaths;
   /** What becomes ready for use, once for all stages. */
   readonly prepared: Map<Facility, Promise<void>>;
 }
@@ -53,6 +55,7 @@ export async function openContext(
     selected,
     code: await taskCode([...modules], settings.project, store),
     facilities,
+    sources: new SourcePaths(store, settings.project),
     prepared: new Map(),
   };
 }

@@ -1,11 +1,11 @@
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { KeyParts, Manifest } from "../store/manifest.ts";
 import { keyOf } from "../store/manifests.ts";
-import { type Context, stageOf, taskOf } from "./context.ts";
+import { type Context, stageOf } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { keyParts } from "./key.ts";
 import { explainMiss } from "./nearest.ts";
-import { sourceDigest, sourcesOf } from "./source.ts";
+import { sourceDigest } from "./source.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
 /** What is to be done with a stage whose inputs are all there, and on what grounds. */
@@ -74,9 +74,7 @@ export async function sourcePaths(
   context: Context,
   stage: GraphStage,
 ): Promise<Map<string, string>> {
-  return stage.declaration.sources
-    ? sourcesOf(await taskOf(stage), stage.params, context.settings.project)
-    : new Map();
+  return await context.sources.of(stage, context.code.get(stage.module)!);
 }
 
 async function partsOf(

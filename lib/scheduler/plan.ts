@@ -42,6 +42,7 @@ export async function plan(
     decisions.set(id, decided.decision);
     if ("manifest" in decided) results.set(id, decided.manifest);
   }
+  context.sources.save();
   await context.store.saveStats();
   return decisions;
 }

@@ -45,6 +45,7 @@ export async function run(
   {
     using _live = await holdOff(context.store);
     await scheduler.run();
+    context.sources.save();
     await context.store.noteRun(graph.pipeline, scheduler.keys);
   }
   if (scheduler.counts.ran > 0) {

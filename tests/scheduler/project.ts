@@ -77,7 +77,7 @@ export default {
   async run(stage: any) {
     const params = stage.params;
     // deno-lint-ignore no-explicit-any
-    const readAll = (input: string) => stage.inputs[input].map((a: any) => Deno.readTextFileSync(a.path + "/out.txt"));
+    const readAll = (input: string) => (stage.inputs[input] ?? []).map((a: any) => Deno.readTextFileSync(a.path + "/out.txt"));
     const read = (input: string) => readAll(input)[0];
     const text = await (async () => { ${body} })();
     Deno.writeTextFileSync(stage.output + "/out.txt", String(text));
@@ -233,7 +233,10 @@ export class SchedulerProcess {
 
 /** What differs between the tasks of tests. */
 export interface TaskOptions {
-  readonly inputs?: Record<string, { kind: string; many?: boolean }>;
+  readonly inputs?: Record<
+    string,
+    { kind: string; many?: boolean; optional?: boolean }
+  >;
   /** Source of the zod shape of its parameters. */
   readonly params?: string;
   /** Source before the task: imports, helpers. */

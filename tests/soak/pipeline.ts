@@ -1,4 +1,9 @@
-import { type StageOptions, TestProject } from "../scheduler/project.ts";
+import { fileURLToPath } from "node:url";
+import {
+  SchedulerProcess,
+  type StageOptions,
+  TestProject,
+} from "../scheduler/project.ts";
 import type { Random } from "./random.ts";
 
 /** How many helper modules, source files and tasks there are. */
@@ -14,6 +19,7 @@ export class SoakPipeline implements Disposable {
   readonly project = new TestProject();
   readonly stages: Record<string, StageOptions> = {};
   readonly #random: Random;
+  #written = "";
   /** The constant in each helper, and the text that surrounds it. */
   readonly #constants: number[] = [];
   readonly #comments: string[] = [];
@@ -88,7 +94,7 @@ export class SoakPipeline implements Disposable {
       `data/${this.#random.below(SOURCES)}.txt`,
       `lib/h${this.#random.below(HELPERS)}.ts`,
       `tasks/t${this.#random.below(TASKS)}.ts`,
-      "deno.json",
+      "soak.yaml",
     ]);
     const now = new Date();
     Deno.utimeSync(this.project.path(path), now, now);
@@ -106,6 +112,37 @@ export class SoakPipeline implements Disposable {
     return `inputs of ${ids[i]} = ${this.stages[ids[i]!]!.inputs!.from}`;
   }
 
+  /** Writes the pipeline file and has the command line run it. */
+  spawn(out: string): SchedulerProcess {
+    const stages = Object.entries(this.stages).map((
+      [id, { task, params, inputs }],
+    ) => {
+      const from = inputs?.from?.length ? { inputs } : {};
+      return `  ${id}: ${JSON.stringify({ task, with: params, ...from })}\n`;
+    });
+    const text = `name: test\nstages:\n${stages.join("")}`;
+    if (text !== this.#written) this.project.write("soak.yaml", text);
+    this.#written = text;
+    return new SchedulerProcess(
+      new Deno.Command(Deno.execPath(), {
+        args: [
+          "run",
+          "-A",
+          fileURLToPath(import.meta.resolve("../../lib/cli/main.ts")),
+          "pipeline",
+          this.project.path("soak.yaml"),
+          "--json",
+          "--tasks",
+          this.project.path("tasks"),
+          "--out",
+          out,
+        ],
+        stdout: "piped",
+        stderr: "null",
+      }).spawn(),
+    );
+  }
+
   [Symbol.dispose](): void {
     this.project[Symbol.dispose]();
   }
@@ -115,7 +152,10 @@ export class SoakPipeline implements Disposable {
       task: `t${this.#random.below(TASKS)}`,
       params: {
         x: this.#random.below(3),
-        source: `data/${this.#random.below(SOURCES)}.txt`,
+        source: this.project.path(
+          "data",
+          `${this.#random.below(SOURCES)}.txt`,
+        ),
       },
       inputs: { from: i === 0 ? [] : this.#inputs(i) },
     };
@@ -154,7 +194,7 @@ export class SoakPipeline implements Disposable {
        return ${result};`,
       {
         head: `import { value } from "../lib/h${now}.ts";`,
-        inputs: { from: { kind: "text", many: true } },
+        inputs: { from: { kind: "text", many: true, optional: true } },
         rest: "sources: (params: any) => ({ source: params.source }),",
       },
     );

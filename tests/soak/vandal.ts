@@ -64,6 +64,8 @@ export class Vandal {
     const name = this.#random.pick([
       "stats.json",
       "code.json",
+      "sources.json",
+      "graphs",
       "locks",
       "entries",
       "manifests",
