@@ -128,6 +128,7 @@ export class SoakPipeline implements Disposable {
         args: [
           "run",
           "-A",
+          "--unstable-lazy-dynamic-imports",
           fileURLToPath(import.meta.resolve("../../lib/cli/main.ts")),
           "pipeline",
           this.project.path("soak.yaml"),

@@ -13,6 +13,7 @@ export const ours: Tool = {
     Deno.execPath(),
     "run",
     "-A",
+    "--unstable-lazy-dynamic-imports",
     "--config",
     CONFIG,
     MAIN,
