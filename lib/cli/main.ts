@@ -1,3 +1,4 @@
+import type { PipelineError } from "../pipeline/fault.ts";
 import { type Command, readArguments } from "./arguments.ts";
 import { EXIT, UsageError } from "./exit.ts";
 
@@ -87,11 +88,20 @@ function report(error: unknown, args: readonly string[]): number {
     console.error(`See deno task ${args[0] ?? "pipeline"} --help`);
   }
   if (args.includes("--json") && name !== "BusyError") {
-    console.log(JSON.stringify({ type: "error", message }));
+    console.log(JSON.stringify({ type: "error", message, ...faultsOf(error) }));
   }
   if (isUsage) return EXIT.usage;
   if (name === "BusyError") return EXIT.busy;
   return name === "CacheError" ? EXIT.corrupt : EXIT.failed;
+}
+
+/** The faults of a pipeline file, each with its place. */
+function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
+  if (!(error instanceof Error) || !("faults" in error)) return {};
+  const { faults } = error as PipelineError;
+  return {
+    faults: faults.map(({ message, position }) => ({ message, ...position })),
+  };
 }
 
 let code: number;

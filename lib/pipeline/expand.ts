@@ -9,7 +9,7 @@ import {
   productSize,
   stageId,
 } from "./matrix.ts";
-import { MERGE_KEY, mergeKey } from "./merge_key.ts";
+import { MERGE_KEY, mergeKey, withoutMergeKey } from "./merge_key.ts";
 import { readMatrix } from "./matrix_source.ts";
 import { substitute } from "./reference.ts";
 import { StageSettings } from "./schema.ts";
@@ -122,13 +122,10 @@ export class Expansion {
 
   #settings(name: string, written: Definition["written"], matrix: Mapping) {
     const { resources, mutex, retries, timeout } = written;
-    return this.#resolve(
-      { resources, mutex, retries, timeout },
-      matrix,
-      StageSettings,
-      ["stages", name],
-      `stage "${name}"`,
-    );
+    const at = ["stages", name];
+    const settings = { resources, mutex, retries, timeout };
+    const resolved = this.#resolve(settings, matrix, at);
+    return this.#check(resolved, StageSettings, `stage "${name}"`);
   }
 
   #params(
@@ -137,47 +134,66 @@ export class Expansion {
     matrix: Mapping,
     schema: z.ZodType<Mapping>,
   ): Mapping | undefined {
-    const path = ["stages", name, "with"];
+    const at = ["stages", name, "with"];
     const owner = `task "${written.task}"`;
-    const params = this.#resolve(written.with, matrix, schema, path, owner);
+    const resolved = this.#resolve(written.with, matrix, at);
+    const params = this.#check(resolved, schema, owner);
     if (params !== undefined && !isData(params)) {
       this.faults.add(
         `The parameters of ${owner} are no plain data once its schema has read them`,
-        keySpanAt(this.tree, path),
+        keySpanAt(this.tree, at),
       );
     }
     return params;
   }
 
-  /** Resolves references and checks what comes out; one wrong value hides no other. */
-  #resolve<T>(
-    written: Mapping,
-    matrix: Mapping,
-    schema: z.ZodType<T>,
-    at: readonly string[],
-    owner: string,
-  ): T | undefined {
+  /** Resolves references, and then the merge key. */
+  #resolve(written: Mapping, matrix: Mapping, at: readonly string[]): Resolved {
     const unresolved = new Set<string>();
     const scope = { params: this.params, matrix };
-    const substituted = substitute(written, scope, (message, path) => {
+    const fail = (message: string, path: readonly PropertyKey[]) => {
       unresolved.add(path.join("."));
       this.faults.add(message, spanAt(this.tree, [...at, ...path]));
-    });
+    };
+    const substituted = substitute(written, scope, fail) as Mapping;
     const value = unresolved.has(MERGE_KEY)
-      ? substituted
-      : mergeKey(substituted as Mapping, (message) => {
-        this.faults.add(message, spanAt(this.tree, [...at, MERGE_KEY]));
-      });
+      ? withoutMergeKey(substituted)
+      : mergeKey(substituted, (message) => fail(message, [MERGE_KEY]));
     this.#content += contentOf(value, MOST_CONTENT - this.#content);
+    return { value, written, at, unresolved };
+  }
+
+  /** Checks what references stand for; one wrong value hides no other. */
+  #check<T>(
+    { value, written, at, unresolved }: Resolved,
+    schema: z.ZodType<T>,
+    owner: string,
+  ): T | undefined {
     if (this.#content > MOST_CONTENT) return undefined;
     const result = schema.safeParse(value);
     if (result.success) return unresolved.size > 0 ? undefined : result.data;
-    const issues = result.error.issues.filter(({ path }) =>
-      !unresolved.has(path.join("."))
-    );
     const { tree, faults } = this;
-    reportIssues(issues, faults, { tree, at, schema, value, owner });
+    /** Parameters that are not written themselves stand under the merge key. */
+    const inTree = ([key, ...rest]: readonly PropertyKey[]) =>
+      key === undefined || key in written || !(MERGE_KEY in written)
+        ? [key, ...rest].filter((it) => it !== undefined)
+        : [MERGE_KEY];
+    const issues = result.error.issues.filter(({ path }) =>
+      !unresolved.has(path.join(".")) &&
+      !unresolved.has(inTree(path).join("."))
+    );
+    reportIssues(issues, faults, { tree, at, schema, value, owner, inTree });
   }
+}
+
+/** A mapping with its references resolved. */
+interface Resolved {
+  readonly value: Mapping;
+  readonly written: Mapping;
+  /** Where it stands in the tree. */
+  readonly at: readonly string[];
+  /** Paths of the values whose references have faults. */
+  readonly unresolved: ReadonlySet<string>;
 }
 
 const ALONE: Combination = { place: {}, values: {} };

@@ -16,8 +16,10 @@ export interface Checked {
   readonly schema: z.ZodType;
   /** The checked value. */
   readonly value: unknown;
-  /** What the keys belong to: `stage 'tokenize'`. */
+  /** What the keys belong to: `stage "tokenize"`. */
   readonly owner: string;
+  /** Where in the tree, below `at`, a path of the value stands; at the same path if left out. */
+  readonly inTree?: (path: Path) => Path;
 }
 
 /** Reports zod's issues as faults with positions, in the words of a pipeline file. */
@@ -34,18 +36,23 @@ export function reportIssues(
 }
 
 function faultsOfIssue(issue: Issue, checked: Checked): Fault[] {
-  const { tree, at, schema, value, owner } = checked;
+  const { tree, at, schema, value, owner, inTree = (path) => path } = checked;
   if (issue.code === "invalid_union") {
     return faultsOfUnion(issue, checked);
   }
   const path = issue.path;
-  const whole = [...at, ...path];
+  const whole = [...at, ...inTree(path)];
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => ({
-      message: `Unknown key "${[...path, key].join(".")}" of ${owner}` +
-        didYouMean(key, knownKeys(schema, path)),
-      span: keySpanAt(tree, [...whole, key]),
-    }));
+    return issue.keys.map((key) => {
+      const written = [...at, ...inTree([...path, key])];
+      const from = written.at(-1) === key ? "" : origin(tree, written);
+      return {
+        message:
+          `Unknown key "${[...path, key].join(".")}" of ${owner}${from}` +
+          didYouMean(key, knownKeys(schema, path)),
+        span: keySpanAt(tree, written),
+      };
+    });
   }
   if (issue.code === "invalid_key") {
     return [{

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MERGE_KEY } from "./merge_key.ts";
 import { Matrix, PipelineHead, StageDefinition } from "./schema.ts";
 import type { Task } from "./task.ts";
 
@@ -51,7 +52,9 @@ function taskPart({ params, inputs }: Task): JsonSchema {
       ...(needed.length > 0 ? ["inputs"] : []),
     ],
     properties: {
-      with: orReference({ ...declared, additionalProperties: false }),
+      with: withMergeKey(
+        orReference({ ...declared, additionalProperties: false }),
+      ),
       inputs: {
         type: "object",
         additionalProperties: false,
@@ -66,6 +69,25 @@ function taskPart({ params, inputs }: Task): JsonSchema {
         ),
       },
     },
+  };
+}
+
+/** The schema of parameters, any of which may stand under the merge key instead. */
+function withMergeKey(
+  { required, properties, ...rest }: JsonSchema,
+): JsonSchema {
+  return {
+    ...rest,
+    properties: {
+      ...properties as JsonSchema,
+      [MERGE_KEY]: {
+        $ref: "#/$defs/reference",
+        description: "Parameters taken over from a mapping: ${params.train}",
+      },
+    },
+    ...(required === undefined
+      ? {}
+      : { anyOf: [{ required }, { required: [MERGE_KEY] }] }),
   };
 }
 

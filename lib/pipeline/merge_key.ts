@@ -1,27 +1,33 @@
+import { describe } from "./issues.ts";
+import { isMapping, type Mapping } from "./tree.ts";
+
 /** Key under which `with` takes over all parameters of a mapping, as YAML's merge key does. */
 export const MERGE_KEY = "<<";
-
-type Mapping = Record<string, unknown>;
 
 /**
  * Puts the mapping under {@linkcode MERGE_KEY} in its place; what is written
  * beside it wins.
  *
- * @param fault Called if there is no mapping under the key
+ * @param fail Called if there is no mapping under the key.
  */
 export function mergeKey(
   values: Mapping,
-  fault: (message: string) => void,
+  fail: (message: string) => void,
 ): Mapping {
   if (!Object.hasOwn(values, MERGE_KEY)) return values;
-  const { [MERGE_KEY]: merged, ...own } = values;
-  if (typeof merged === "object" && merged !== null && !Array.isArray(merged)) {
-    return { ...merged, ...own };
-  }
-  fault(
-    `Expected a mapping such as \${params.train} under "${MERGE_KEY}", found ${
-      JSON.stringify(merged)
+  const merged = values[MERGE_KEY];
+  const own = withoutMergeKey(values);
+  if (isMapping(merged)) return { ...merged, ...own };
+  fail(
+    `Expected a mapping such as \${params.train} under "${MERGE_KEY}", got ${
+      describe(merged)
     }`,
   );
+  return own;
+}
+
+/** The values without what stands under {@linkcode MERGE_KEY}. */
+export function withoutMergeKey(values: Mapping): Mapping {
+  const { [MERGE_KEY]: _, ...own } = values;
   return own;
 }

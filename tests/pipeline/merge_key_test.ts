@@ -1,4 +1,4 @@
-import { deepStrictEqual, match } from "node:assert/strict";
+import { deepStrictEqual } from "node:assert/strict";
 import { faultsOf, load, withTasks } from "./fake_tasks.ts";
 
 function pipeline(params: string, parameters: string): string {
@@ -26,20 +26,32 @@ Deno.test("loadPipeline() takes over a mapping under the merge key, what stands 
     deepStrictEqual(stages.get("train")!.params, { lr: 0.5, seed: 2 });
   }));
 
-Deno.test("loadPipeline() reports what is no mapping, or no parameter of the task, under the merge key", () =>
+Deno.test("loadPipeline() marks the merge key for what is wrong with what it takes over", () =>
   withTasks(async (tasks) => {
-    match(
-      (await faultsOf(
-        tasks,
-        pipeline("{ train: 3 }", "{ <<: ${params.train} }"),
-      )).join(),
-      /Expected a mapping such as \$\{params.train\} under "<<", found 3/,
+    const faults = (params: string, parameters: string) =>
+      faultsOf(tasks, pipeline(params, parameters));
+    deepStrictEqual(
+      await faults("{ train: 3 }", "{ seed: x, <<: ${params.train} }"),
+      [
+        '8:19 Invalid "seed" of task "train": expected a number, got text "x"',
+        '8:26 Expected a mapping such as ${params.train} under "<<", got "3"',
+      ],
     );
-    match(
-      (await faultsOf(
-        tasks,
-        pipeline("{ train: { lr: fast } }", "{ <<: ${params.train} }"),
-      )).join(),
-      /lr/,
+    deepStrictEqual(
+      await faults(
+        "{ train: { lr: fast, sed: 1 } }",
+        "{ seed: 1, <<: ${params.train} }",
+      ),
+      [
+        '8:22 Unknown key "sed" of task "train" from "${params.train}"; did you mean "seed"?',
+        '8:26 Invalid "lr" of task "train": expected a number, got text "fast" from "${params.train}"',
+      ],
+    );
+    deepStrictEqual(
+      await faults("{ train: {} }", "{ sed: 1, <<: ${params.tran} }"),
+      [
+        '8:13 Unknown key "sed" of task "train"; did you mean "seed"?',
+        '8:25 "params" has no "tran"; did you mean "train"?',
+      ],
     );
   }));

@@ -1,0 +1,179 @@
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { callMain, CliProject } from "./project.ts";
+
+const PIPELINE = `name: test
+params: { word: one }
+stages:
+  start: { task: make, with: { text: "\${params.word}" } }
+  middle:
+    task: make
+    matrix: { glue: [mrpc, cola] }
+    with: { text: "\${matrix.glue}" }
+    inputs: { from: start }
+  end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
+`;
+
+Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz", async () => {
+  using project = new CliProject(PIPELINE);
+  strictEqual(
+    (await project.call("graph")).stdout,
+    "●  start\n●  middle ×2\n●  end\n",
+  );
+  strictEqual(
+    (await project.call("graph", "--expand")).stdout,
+    `●  start
+├──╮
+│  ●  middle@mrpc
+●  │  middle@cola
+├──╯
+●  end
+`,
+  );
+  strictEqual(
+    (await project.call("graph", "--format", "mermaid", "middle")).stdout,
+    `flowchart TD
+  s0["start"]
+  s1["middle ×2"]
+  s0 --> s1
+`,
+  );
+  strictEqual(
+    (await project.call("graph", "--format", "dot", "--expand", "middle@cola"))
+      .stdout,
+    `digraph "test" {
+  node [shape=box, style=rounded];
+  "start" [label="start"];
+  "middle@cola" [label="middle@cola"];
+  "start" -> "middle@cola";
+}
+`,
+  );
+});
+
+Deno.test("explain, status, logs, verify and cache tell what became of stages", async () => {
+  using project = new CliProject(PIPELINE);
+  strictEqual((await project.call("pipeline")).code, 0);
+
+  const explained = await project.call("explain", "start", "-S", "word=two");
+  match(
+    explained.stdout,
+    /^start: run - param text "one" -> "two"\n\n {2}Compared with the result of .*:\n {4}param text: "one" -> "two"\n/,
+  );
+  project.edit("tasks/make.ts", '"\\n"', '"\\n\\n"');
+  const code = await project.call("explain", "start");
+  match(
+    code.stdout,
+    /code .*make\.ts changed\n +.*make\.ts:2\d\n +- .*\n +\+ /,
+  );
+  const parsed = (await project.call("explain", "start", "--json")).json()[0];
+  deepStrictEqual(parsed.decision.state, "run");
+  project.edit("tasks/make.ts", '"\\n\\n"', '"\\n"');
+
+  const status = await project.call("status");
+  strictEqual(status.lines.length, 4);
+  match(
+    status.lines[0]!,
+    /^unchanged {2}start +ran \d{4}-\d\d-\d\d \d\d:\d\d, [\d.]+ s$/,
+  );
+
+  const logs = await project.call("logs", "middle@cola");
+  match(logs.stdout, /^ +[\d.]+ {2}makes cola$/m);
+  match(logs.stdout, /^ +[\d.]+ {2}length = 4$/m);
+  const ambiguous = await project.call("logs", "middle");
+  strictEqual(ambiguous.code, 2);
+  match(ambiguous.stderr, /"middle" selects more than one stage/);
+
+  const verified = await project.call("verify", "middle");
+  strictEqual(verified.code, 0, verified.stderr);
+  match(verified.stdout, /^middle@mrpc: 1 file came out the same, in /m);
+
+  const cache = (...args: string[]) =>
+    callMain("cache", ...args, "--out", project.path("out"));
+  const listed = (await cache("ls", "--json")).json();
+  deepStrictEqual(
+    new Set(listed.map((it) => it.stage)),
+    new Set(["start", "middle@mrpc", "middle@cola", "end"]),
+  );
+  strictEqual((await cache("pin", "test/end")).code, 0);
+  match((await cache("ls")).stdout, /test\/end {2}pinned$/m);
+  const unknown = await cache("pin", "test/ned");
+  strictEqual(unknown.code, 2);
+  match(
+    unknown.stderr,
+    /has no result "test\/ned"; did you mean "test\/end"\?/,
+  );
+  const key = listed.find((it) => it.stage === "end").key;
+  strictEqual((await cache("unpin", key.slice(0, 12))).code, 0);
+  match((await cache("du")).stdout, /contents of 4 results/);
+  match(
+    (await cache("gc", "--cache-limit", "1B")).stdout,
+    /^0 results removed/,
+  );
+  strictEqual((await cache("verify")).code, 0);
+});
+
+Deno.test("cache verify exits with 4 for a damaged cache, which the next run heals", async () => {
+  using project = new CliProject(PIPELINE);
+  await project.call("pipeline");
+  const blobs = project.path("out/cache/blobs");
+  const folder = [...Deno.readDirSync(blobs)][0]!.name;
+  const file = [...Deno.readDirSync(`${blobs}/${folder}`)][0]!.name;
+  const path = `${blobs}/${folder}/${file}`;
+  Deno.chmodSync(path, 0o644);
+  Deno.writeTextFileSync(path, "damaged");
+  const { code, stdout } = await callMain(
+    "cache",
+    "verify",
+    "--out",
+    project.path("out"),
+  );
+  strictEqual(code, 4);
+  match(stdout, /^damaged, removed: .*blobs/m);
+  strictEqual((await project.call("pipeline")).code, 0);
+});
+
+Deno.test("verify exits with 1 if a stage comes out otherwise", async () => {
+  using project = new CliProject(`name: test
+stages:
+  random: { task: random }
+`);
+  project.write(
+    "tasks/random.ts",
+    `import { z } from "zod";
+export default {
+  description: "Never the same twice",
+  params: z.object({}),
+  inputs: {},
+  output: { kind: "text", files: ["out.txt"] },
+  async run(stage) {
+    Deno.writeTextFileSync(stage.output + "/out.txt", crypto.randomUUID());
+  },
+};
+`,
+  );
+  await project.call("pipeline");
+  const { code, stdout } = await project.call("verify", "random");
+  strictEqual(code, 1);
+  match(stdout, /^random: 1 of 1 file came out otherwise, .*: out\.txt$/m);
+});
+
+Deno.test("schema describes pipeline files and the parameters of tasks", async () => {
+  using project = new CliProject(PIPELINE);
+  const { code, stdout } = await callMain(
+    "schema",
+    "--tasks",
+    project.path("tasks"),
+  );
+  strictEqual(code, 0);
+  const schema = JSON.parse(stdout);
+  const stage = schema.properties.stages.additionalProperties;
+  deepStrictEqual(schema.required, ["name", "stages"]);
+  deepStrictEqual(
+    stage.properties.task.anyOf.map((it: { const: string }) => it.const),
+    ["make"],
+  );
+  ok("matrix" in stage.properties);
+  const { then } = stage.allOf[0];
+  deepStrictEqual(Object.keys(then.properties.inputs.properties), ["from"]);
+  ok("text" in then.properties.with.properties);
+});

@@ -1,0 +1,145 @@
+import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+
+const MAIN = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** What a call of the command line came to. */
+export interface Called {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The lines of its standard output. */
+  readonly lines: readonly string[];
+  /** The lines of its standard output, each parsed as JSON. */
+  // deno-lint-ignore no-explicit-any
+  json(): any[];
+}
+
+/** Writes its inputs and its text to `out.txt`; as it is told, it also fails, waits or writes nothing. */
+const MAKE = `
+import { z } from "zod";
+export default {
+  description: "Writes a text below those of its inputs",
+  params: z.strictObject({
+    text: z.string(),
+    size: z.number().int().default(1),
+    fail: z.boolean().default(false),
+    empty: z.boolean().default(false),
+    seconds: z.number().default(0),
+  }),
+  inputs: { from: { kind: "text", many: true, optional: true } },
+  output: { kind: "text", files: ["out.txt"] },
+  async run(stage) {
+    const { text, fail, empty, seconds } = stage.params;
+    stage.log("makes " + text);
+    stage.metric("length", text.length);
+    stage.progress(1, 2, "steps", "half of it");
+    for (let i = 0; i < seconds * 50 && !stage.signal.aborted; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    stage.signal.throwIfAborted();
+    if (fail) throw new Error("Told to fail");
+    if (empty) return;
+    const inputs = (stage.inputs.from ?? []).map(({ path }) =>
+      Deno.readTextFileSync(path + "/out.txt"));
+    Deno.writeTextFileSync(stage.output + "/out.txt", inputs.join("") + text + "\\n");
+  },
+};
+`;
+
+/** A pipeline and its tasks in a temporary folder, worked on by the command line. */
+export class CliProject implements Disposable {
+  readonly folder = Deno.makeTempDirSync({ prefix: "cli-" });
+
+  constructor(pipeline: string) {
+    Deno.mkdirSync(this.path("tasks"));
+    this.write("tasks/make.ts", MAKE);
+    this.write("test.yaml", pipeline);
+  }
+
+  path(...parts: string[]): string {
+    return join(this.folder, ...parts);
+  }
+
+  write(path: string, text: string): void {
+    Deno.writeTextFileSync(this.path(path), text);
+  }
+
+  read(path: string): string {
+    return Deno.readTextFileSync(this.path(path));
+  }
+
+  edit(path: string, from: string | RegExp, to: string): void {
+    const text = this.read(path);
+    const edited = text.replace(from, to);
+    if (edited === text) throw new Error(`"${from}" is not in "${path}"`);
+    this.write(path, edited);
+  }
+
+  exists(path: string): boolean {
+    try {
+      Deno.statSync(this.path(path));
+      return true;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  }
+
+  /** Calls a command on the project's pipeline. */
+  call(command: string, ...args: string[]): Promise<Called> {
+    return callMain(
+      command,
+      this.path("test.yaml"),
+      "--tasks",
+      this.path("tasks"),
+      "--out",
+      this.path("out"),
+      ...args,
+    );
+  }
+
+  /** Starts a command on the project's pipeline. */
+  spawn(command: string, ...args: string[]): Deno.ChildProcess {
+    return commandOf([
+      command,
+      this.path("test.yaml"),
+      "--tasks",
+      this.path("tasks"),
+      "--out",
+      this.path("out"),
+      ...args,
+    ]).spawn();
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.folder, { recursive: true });
+  }
+}
+
+/** Calls the command line. */
+export async function callMain(...args: string[]): Promise<Called> {
+  const { code, stdout, stderr } = await commandOf(args).output();
+  const decoder = new TextDecoder();
+  const text = decoder.decode(stdout);
+  const lines = text.split("\n").slice(0, -1);
+  return {
+    code,
+    stdout: text,
+    stderr: decoder.decode(stderr),
+    lines,
+    json: () => lines.map((line) => JSON.parse(line)),
+  };
+}
+
+function commandOf(args: readonly string[]): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", MAIN, ...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}

@@ -1,0 +1,126 @@
+import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { callMain, CliProject } from "./project.ts";
+
+const PIPELINE = `name: test
+params: { word: one }
+profiles: { quick: { word: two } }
+stages:
+  start: { task: make, with: { text: "\${params.word}" } }
+  end: { task: make, with: { text: end }, inputs: { from: start } }
+`;
+
+/** Wrong arguments, and what is said of them. */
+const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+  [["pipelin"], /^Unknown command "pipelin"; did you mean "pipeline"\?$/m],
+  [["pipeline"], /^"pipeline" needs PIPELINE \[STAGE\.\.\.\]$/m],
+  [["pipeline", "smok"], /^There is no pipeline "smok" in pipelines\//],
+  [["pipeline", "no/such.yaml"], /^no\/such\.yaml: There is no such file$/m],
+  [
+    ["pipeline", "--forse"],
+    /^Unknown option "--forse"; did you mean "--force"\?$/m,
+  ],
+  [["plan", "x", "-Z"], /^Unknown option "-Z"/],
+  [["pipeline", "x", "--profile"], /^Option "--profile" needs a value: NAME$/m],
+  [
+    ["pipeline", "x", "--out", "--json"],
+    /^Option "--out" needs a value: DIR$/m,
+  ],
+  [["pipeline", "x", "--json=1"], /^Option "--json" takes no value$/m],
+  [
+    ["pipeline", "x", "--engine", "tensorflo"],
+    /^Option "--engine" does not take "tensorflo"; did you mean "tensorflow"\?$/m,
+  ],
+  [
+    ["pipeline", "x.yaml", "--jobs", "0"],
+    /^Option "--jobs" takes a whole number from 1, not "0"$/m,
+  ],
+  [
+    ["pipeline", "x.yaml", "--memory", "4 gigs"],
+    /^Option "--memory" takes a size such as 8GB or 512MiB, not "4 gigs"$/m,
+  ],
+  [
+    ["plan", "x", "--profile", "a", "--profile", "b"],
+    /^Option "--profile" is given twice$/m,
+  ],
+  [["status", "x", "y"], /^Unexpected argument "y"$/m],
+  [["cache", "lss"], /^"cache" cannot do "lss"; did you mean "ls"\?$/m],
+  [["cache", "pin"], /^Name the results: PIPELINE\/STAGE, or a key$/m],
+];
+
+for (const [args, message] of wrong) {
+  Deno.test(`the command line refuses "${args.join(" ")}" with 2`, async () => {
+    const { code, stdout, stderr } = await callMain(...args);
+    strictEqual(code, 2, stderr);
+    match(stderr, message);
+    if (args.includes("--json")) strictEqual(JSON.parse(stdout).type, "error");
+    else strictEqual(stdout, "");
+  });
+}
+
+Deno.test("pipeline refuses what its file does not know with 2", async () => {
+  using project = new CliProject(PIPELINE);
+  const refused: readonly (readonly [readonly string[], RegExp])[] = [
+    [["strat"], /^No stage matches "strat"; did you mean "start"\?$/m],
+    [
+      ["-S", "wrd=x"],
+      /test\.yaml: Unknown parameter "wrd" in "-S wrd=\.\.\."; did you mean "word"\?$/m,
+    ],
+    [["-S", "word"], /^Setting "word" must have the form KEY=VALUE/],
+    [
+      ["--profile", "quik"],
+      /test\.yaml: Unknown profile "quik"; did you mean "quick"\?$/m,
+    ],
+    [
+      ["-S", "word=5"],
+      /test\.yaml:5:38: Invalid "text" of task "make": expected text, got "5" from "\$\{params\.word\}"$/m,
+    ],
+  ];
+  for (const [args, message] of refused) {
+    const { code, stderr } = await project.call("pipeline", ...args);
+    strictEqual(code, 2, stderr);
+    match(stderr, message);
+  }
+  strictEqual(project.exists("out/test"), false);
+});
+
+Deno.test("pipeline reports every fault of a file, and with --json as JSON too", async () => {
+  using project = new CliProject(`name: test
+stages:
+  a: { task: mak }
+  b: { task: make, with: { txt: x } }
+`);
+  const { code, stderr, json } = await project.call("pipeline", "--json");
+  strictEqual(code, 2);
+  match(stderr, /^ {5}\| {14}~~~$/m);
+  const [error] = json();
+  deepStrictEqual(
+    error.faults.map((it: Record<string, unknown>) => [it.line, it.column]),
+    [[3, 14], [4, 20], [4, 28]],
+  );
+  strictEqual(error.type, "error");
+});
+
+Deno.test("the command line explains itself", async () => {
+  const all = await callMain("--help");
+  strictEqual(all.code, 0);
+  const commands = [...all.stdout.matchAll(/^ {2}(\w+) {2,}/gm)]
+    .map((it) => it[1]!);
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
+  );
+  for (const command of commands) {
+    const { code, stdout } = await callMain(command, "--help");
+    strictEqual(code, 0);
+    match(stdout, new RegExp(`^Usage: deno task ${command}\\b`));
+    match(stdout, /\nExamples:\n {2}deno task /);
+    for (const line of stdout.split("\n")) {
+      strictEqual(line.length <= 80 || /deno task/.test(line), true, line);
+    }
+    match(tasks[command].command, new RegExp(`lib/cli/main.ts ${command}$`));
+    match(tasks[command].description, /\w+ \w+/);
+  }
+  deepStrictEqual(
+    commands.slice(0, 3),
+    ["pipeline", "plan", "explain"],
+  );
+});
