@@ -110,7 +110,13 @@ function orReference(schema: JsonSchema): JsonSchema {
         .map(([name, part]) => [name, inside(part)]),
     );
   }
-  if (typeof schema.items === "object") result.items = inside(schema.items);
+  for (const key of ["items", "additionalProperties"]) {
+    if (typeof schema[key] === "object") result[key] = inside(schema[key]);
+  }
+  for (const key of ["anyOf", "oneOf", "allOf"]) {
+    const branches = schema[key];
+    if (Array.isArray(branches)) result[key] = branches.map(orReference);
+  }
   return result;
 }
 

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
 import { callMain, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
@@ -155,25 +155,4 @@ export default {
   const { code, stdout } = await project.call("verify", "random");
   strictEqual(code, 1);
   match(stdout, /^random: 1 of 1 file came out otherwise, .*: out\.txt$/m);
-});
-
-Deno.test("schema describes pipeline files and the parameters of tasks", async () => {
-  using project = new CliProject(PIPELINE);
-  const { code, stdout } = await callMain(
-    "schema",
-    "--tasks",
-    project.path("tasks"),
-  );
-  strictEqual(code, 0);
-  const schema = JSON.parse(stdout);
-  const stage = schema.properties.stages.additionalProperties;
-  deepStrictEqual(schema.required, ["name", "stages"]);
-  deepStrictEqual(
-    stage.properties.task.anyOf.map((it: { const: string }) => it.const),
-    ["make"],
-  );
-  ok("matrix" in stage.properties);
-  const { then } = stage.allOf[0];
-  deepStrictEqual(Object.keys(then.properties.inputs.properties), ["from"]);
-  ok("text" in then.properties.with.properties);
 });
