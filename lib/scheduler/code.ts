@@ -66,11 +66,13 @@ async function readCode(
   store: Store,
 ): Promise<Map<string, TaskCode>> {
   // Loading esbuild takes longer than a run that has nothing to do.
-  const { isCode, reduceModules, stopReducing } = await import("./reduce.ts");
+  const { isReducible, reduceModules, stopReducing } = await import(
+    "./reduce.ts"
+  );
   const settings = projectSettings(project);
   const graph = await graphOf([...tasks, CHILD], project);
   const reduced = await reduceModules(
-    [...graph.modules.values()].filter(isCode),
+    [...graph.modules.values()].filter(isReducible),
     settings.emit,
   );
   await stopReducing();

@@ -118,8 +118,6 @@ async function sourceLines(
 const MEDIA_TYPES: Readonly<Record<string, string>> = {
   ".ts": "TypeScript",
   ".mts": "Mts",
-  ".tsx": "TSX",
   ".js": "JavaScript",
   ".mjs": "Mjs",
-  ".jsx": "JSX",
 };

@@ -33,6 +33,7 @@ export async function openContext(
   targets: readonly string[],
   settings: Settings,
 ): Promise<Context> {
+  checkNames(graph);
   const selected = selectStages(graph, targets);
   const stages = [...selected].map((id) => graph.stages.get(id)!);
   const store = new Store(join(settings.out, "cache"));
@@ -58,6 +59,24 @@ export async function openContext(
     sources: new SourcePaths(store, settings.project),
     prepared: new Map(),
   };
+}
+
+/**
+ * Names of pipelines and stages become names of folders below `out`.
+ *
+ * @throws {RangeError} If one cannot.
+ */
+function checkNames({ pipeline, stages }: Graph): void {
+  if (pipeline === "cache") {
+    throw new RangeError(
+      'A pipeline cannot be named "cache": its outputs would lie within the cache',
+    );
+  }
+  for (const name of [pipeline, ...stages.keys()]) {
+    if (!/^[^./\\\0][^/\\\0]*$/.test(name)) {
+      throw new RangeError(`"${name}" cannot be the name of a folder`);
+    }
+  }
 }
 
 /** The facilities that a stage needs, by name, ready for use. */

@@ -1,6 +1,6 @@
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { ModuleGraph } from "./modules.ts";
+import type { Module, ModuleGraph } from "./modules.ts";
 import type { ProjectSettings } from "./project.ts";
 import type { Reduced } from "./reduce.ts";
 
@@ -40,7 +40,7 @@ export function reachable(
   for (const specifier of found) {
     const module = graph.modules.get(specifier);
     if (module === undefined) continue;
-    for (const name of reduced.get(specifier)?.imports ?? []) {
+    for (const name of importsOf(module, reduced)) {
       const target = module.imports.get(name);
       if (target === undefined) {
         throw new Error(
@@ -65,10 +65,9 @@ export function listCode(
   const modules: Record<string, ListedModule> = {};
   const packages = new Set<string>();
   for (const specifier of members) {
-    const { imports } = graph.modules.get(specifier)!;
-    const { text, imports: names } = reduced.get(specifier) ??
-      { text: "", imports: [] };
-    const targets = names.map((name) => [name, imports.get(name)!] as const);
+    const module = graph.modules.get(specifier)!;
+    const targets = importsOf(module, reduced)
+      .map((name) => [name, module.imports.get(name)!] as const);
     modules[moduleName(specifier, project)] = {
       text: texts.get(specifier)!,
       imports: Object.fromEntries(
@@ -78,7 +77,8 @@ export function listCode(
     for (const [, target] of targets) {
       if (target.startsWith("npm:")) packages.add(target.slice("npm:".length));
     }
-    if (COMPUTED_IMPORT.test(text)) {
+    const { text } = reduced.get(specifier) ?? module;
+    if (COMPUTED_IMPORT.test(String(text))) {
       for (const name of settings.integrity.keys()) packages.add(name);
     }
   }
@@ -92,6 +92,14 @@ export function listCode(
     ),
     options: { ...settings.emit, unstable: settings.unstable },
   };
+}
+
+/** The imports that a module makes when it runs; all of them, if it was not reduced. */
+function importsOf(
+  module: Module,
+  reduced: ReadonlyMap<string, Reduced>,
+): readonly string[] {
+  return reduced.get(module.specifier)?.imports ?? [...module.imports.keys()];
 }
 
 /** Name of a module in a listing: its path below the project, or its specifier. */

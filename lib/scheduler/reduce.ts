@@ -6,11 +6,9 @@ const LOADERS: Readonly<Record<string, esbuild.Loader>> = {
   TypeScript: "ts",
   Mts: "ts",
   Cts: "ts",
-  TSX: "tsx",
   JavaScript: "js",
   Mjs: "js",
   Cjs: "js",
-  JSX: "jsx",
 };
 
 /** What a module is reduced to: what it does, without comments, types and formatting. */
@@ -20,8 +18,11 @@ export interface Reduced {
   readonly imports: readonly string[];
 }
 
-/** True if the module is code; others (JSON, text) count as they are. */
-export function isCode(module: Pick<Module, "mediaType">): boolean {
+/**
+ * True if the module can be reduced. Others count as they are: data, and JSX,
+ * whose comments can say what it is compiled to.
+ */
+export function isReducible(module: Pick<Module, "mediaType">): boolean {
   return module.mediaType in LOADERS;
 }
 
@@ -60,7 +61,6 @@ export async function reduceText(
   const common = {
     legalComments: "none",
     target: "esnext",
-    jsx: "preserve",
     charset: "utf8",
     logLevel: "silent",
     sourcesContent: false,
@@ -75,7 +75,7 @@ export async function reduceText(
   });
   return await esbuild.transform(bare.code, {
     ...common,
-    loader: module.mediaType.endsWith("SX") ? "jsx" : "js",
+    loader: "js",
     sourcemap: "external",
     sourcefile: module.path,
   });
@@ -89,11 +89,10 @@ export async function stopReducing(): Promise<void> {
 async function remainingImports(code: string): Promise<string[]> {
   const imports = new Set<string>();
   await esbuild.build({
-    stdin: { contents: code, loader: "jsx" },
+    stdin: { contents: code, loader: "js" },
     bundle: true,
     write: false,
     format: "esm",
-    jsx: "preserve",
     logLevel: "silent",
     plugins: [{
       name: "imports",

@@ -1,7 +1,7 @@
 import type { Graph } from "../pipeline/graph.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
-import { cleanUp, holdOff } from "../store/cleanup.ts";
+import { holdOff, keepWithin } from "../store/cleanup.ts";
 import { taskCode } from "./code.ts";
 import { makeVisible } from "./commit.ts";
 import { type Context, openContext, stageOf } from "./context.ts";
@@ -49,7 +49,7 @@ export async function run(
     await context.store.noteRun(graph.pipeline, scheduler.keys);
   }
   if (scheduler.counts.ran > 0) {
-    await cleanUp(context.store, settings.cacheLimit);
+    await keepWithin(context.store, settings.cacheLimit);
   }
   const summary: Summary = {
     type: "summary",

@@ -82,6 +82,11 @@ function hasNewer(store: Store): boolean {
   });
 }
 
+/** Cleans up if the contents take more than `limit` bytes. */
+export async function keepWithin(store: Store, limit: number): Promise<void> {
+  if (folderSize(store.blobs.folder) > limit) await cleanUp(store, limit);
+}
+
 /** Lies outside the folder of locks, so that it can be removed as a whole. */
 function lockPath(store: Store): string {
   return join(store.makeFolder(), "cleanup.lock");
@@ -127,8 +132,11 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
       }
     }
   }
-  for (const { name } of entriesOf(store.path("locks"))) {
-    Deno.removeSync(store.path("locks", name));
+  // Nobody holds a lock or starts a process while the cache is locked as a whole.
+  for (const folder of ["locks", "entries"]) {
+    for (const { name } of entriesOf(store.path(folder))) {
+      Deno.removeSync(store.path(folder, name));
+    }
   }
 }
 

@@ -263,3 +263,36 @@ Deno.test("run() hands recorded seconds and metrics to tasks with timings, and n
   const { ran } = await project.run(stages(2));
   assert.deepEqual(ran, ["make@x", "timed"]);
 });
+
+Deno.test("run() is not disturbed by an edit of code that a running stage imports later", async () => {
+  using project = new TestProject();
+  project.write("lib/late.ts", "export const late = 1;");
+  project.task(
+    "patient",
+    `stage.log("running");
+     await new Promise((r) => setTimeout(r, 600));
+     const { late } = await import("../lib/late.ts");
+     return late;`,
+  );
+  const stages = { patient: { task: "patient" } };
+  const scheduler = project.spawn(stages);
+  await scheduler.event((event) => event.type === "log");
+  project.write("lib/late.ts", "export const late = 2;");
+  const summary = await scheduler.end();
+  assert.equal(summary?.type === "summary" && summary.ran, 1);
+  assert.equal(project.read("out/test/patient/out.txt"), "1");
+  const again = await project.run(stages);
+  assert.deepEqual(again.ran, ["patient"]);
+  assert.equal(project.read("out/test/patient/out.txt"), "2");
+});
+
+Deno.test("run() refuses names that cannot be folders below the output", async () => {
+  using project = new TestProject();
+  project.task("make", "return 1;");
+  for (const id of ["../up", ".hidden", "a/b", ""]) {
+    await assert.rejects(
+      project.run({ [id]: { task: "make" } }),
+      { message: `"${id}" cannot be the name of a folder` },
+    );
+  }
+});

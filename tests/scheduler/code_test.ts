@@ -37,6 +37,7 @@ export default async (shape: Shape, only: Only, elided: Elided) => {
 `;
 
 const PROJECT = {
+  "deno.json": "{}",
   "tasks/t.ts": TASK,
   "lib/double.ts":
     "export function double(x: number): number {\n  return 2 * x;\n}\n",
@@ -97,10 +98,10 @@ Deno.test("taskCode() ignores comments, formatting and types", async () => {
       "deno.json": '{"compilerOptions":{"strict":true}}',
     },
   };
+  using project = new TestProject();
+  const before = await codeOf(project, PROJECT);
   for (const [name, edit] of Object.entries(edits)) {
-    using project = new TestProject();
-    const before = await codeOf(project, PROJECT);
-    assert.equal(await codeOf(project, edit), before, name);
+    assert.equal(await codeOf(project, { ...PROJECT, ...edit }), before, name);
   }
 });
 
@@ -147,10 +148,11 @@ Deno.test("taskCode() notices whatever changes behaviour", async () => {
       "lib/double.ts": "let n = 0; n++; n *= 2;\n" + double,
     },
   };
+  using project = new TestProject();
+  const before = await codeOf(project, PROJECT);
   for (const [name, edit] of Object.entries(edits)) {
-    using project = new TestProject();
-    const before = await codeOf(project, PROJECT);
-    assert.notEqual(await codeOf(project, edit), before, name);
+    const after = await codeOf(project, { ...PROJECT, ...edit });
+    assert.notEqual(after, before, name);
   }
 });
 
@@ -246,4 +248,29 @@ Deno.test("taskCode() lists exactly the modules that Deno evaluates, whatever th
     evaluated,
   );
   assert.ok(evaluated.length > 5 && evaluated.length < FORMS.length);
+});
+
+Deno.test("taskCode() takes JSX as it is written, for its comments can change what it does", async () => {
+  using project = new TestProject();
+  const text = "export const element = <a b='1' />;";
+  const task = { "tasks/t.ts": 'export { element } from "../lib/jsx.tsx";' };
+  const config = (from: string) =>
+    JSON.stringify({
+      compilerOptions: { jsx: "react-jsx", jsxImportSource: from },
+      imports: {
+        "one/jsx-runtime": "./lib/one.ts",
+        "two/jsx-runtime": "./lib/two.ts",
+      },
+    });
+  const runtime = "export const jsx = () => {}; export const jsxs = jsx;";
+  const { modules } = await listingOf(project, {
+    ...task,
+    "deno.json": config("one"),
+    "lib/jsx.tsx": text,
+    "lib/one.ts": runtime,
+    "lib/two.ts": runtime + "globalThis.two = 2;",
+  });
+  assert.ok("lib/one.ts" in modules);
+  const pragma = { "lib/jsx.tsx": `/** @jsxImportSource two */\n${text}` };
+  assert.ok("lib/two.ts" in (await listingOf(project, pragma)).modules);
 });

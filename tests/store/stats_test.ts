@@ -33,6 +33,18 @@ Deno.test("Stats.digest() notices an old file replaced by another of its size an
   assert.equal(await stats.digest(file), digest("two"));
 });
 
+Deno.test("Stats.digest() notices a replaced file of a time to come, as after setting the clock back", async () => {
+  using folder = new TemporaryFolder();
+  const future = new Date(Date.now() + 3_600_000);
+  const file = folder.write("a.txt", "one");
+  Deno.utimeSync(file, future, future);
+  const stats = new Stats(folder.join("stats.json"));
+  assert.equal(await stats.digest(file), digest("one"));
+  Deno.writeTextFileSync(file, "two");
+  Deno.utimeSync(file, future, future);
+  assert.equal(await stats.digest(file), digest("two"));
+});
+
 Deno.test("Stats.digest() does not read again what is long settled", async () => {
   using folder = new TemporaryFolder();
   const path = folder.join("stats.json");
