@@ -1,19 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { METRICS } from "../../lib/glue/metrics.ts";
-import type { InputArtifact } from "../../lib/pipeline/task.ts";
-import { Report } from "../../lib/report/report.ts";
-import { writeScores } from "../../tasks/artifacts/scores.ts";
-import { STEP_SECONDS } from "../../tasks/artifacts/training.ts";
-import report from "../../tasks/report.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
-
-const EXAMPLES = 60;
-const LABELS = ["not_equivalent", "equivalent"];
+import { EXAMPLES, TrainedStages } from "./trained_stages.ts";
 
 Deno.test("report compares scores and sums the measured times of both sweeps", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     for (const seed of [0, 1]) {
       await stages.train("dylora", [1, 2, 4], seed, {
         training: 40 + 2 * seed,
@@ -86,7 +78,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
 
 Deno.test("report gives the same bytes each time", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     assert.deepEqual(await stages.report(), await stages.report());
   });
@@ -94,7 +86,7 @@ Deno.test("report gives the same bytes each time", async () => {
 
 Deno.test("report writes its page and figures with a stage's permissions", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 4], 0);
     await stages.train("lora", [4], 0);
     const result = await runSandboxed(
@@ -120,7 +112,7 @@ Deno.test("report writes its page and figures with a stage's permissions", async
 
 Deno.test("report does without baselines, and then claims no speed-up", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 3, 4], 0);
     const { json, markdown } = await stages.report();
     assert.deepEqual(json.comparisons[0]!.contrasts, []);
@@ -136,7 +128,7 @@ Deno.test("report does without baselines, and then claims no speed-up", async ()
 
 Deno.test("report tells variants of a method apart by their matrix values", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0, {}, { mode: "all" });
     await stages.train("dylora", [1, 2], 0, {}, { mode: "frozen" });
     const { markdown } = await stages.report();
@@ -147,7 +139,7 @@ Deno.test("report tells variants of a method apart by their matrix values", asyn
 
 Deno.test("report refuses scores without the training behind them", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     await stages.train("dylora", [1, 2], 1);
     stages.inputs.dyloraAdapters!.pop();
@@ -160,7 +152,7 @@ Deno.test("report refuses scores without the training behind them", async () => 
 
 Deno.test("report refuses a training that reported no seconds per step", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     const adapters = stages.inputs.dyloraAdapters!;
     adapters[0] = { ...adapters[0]!, metrics: {} };
@@ -170,7 +162,7 @@ Deno.test("report refuses a training that reported no seconds per step", async (
 
 Deno.test("report refuses scores of different examples", async () => {
   await inFolder(async (folder) => {
-    const stages = new Stages(folder);
+    const stages = new TrainedStages(folder);
     await stages.train("dylora", [1], 0);
     await stages.train("lora", [1], 0);
     const path = stages.inputs.lora![0]!.path;
@@ -178,168 +170,6 @@ Deno.test("report refuses scores of different examples", async () => {
     await assert.rejects(stages.report(), /not of the same examples/);
   });
 });
-
-/** Artifacts as stages would leave them, and the report on them. */
-class Stages {
-  readonly inputs: Record<string, InputArtifact[]> = {
-    dylora: [],
-    dyloraAdapters: [],
-    lora: [],
-    loraAdapters: [],
-  };
-  readonly #folder: string;
-
-  constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  /** Adds a training and its evaluation. */
-  async train(
-    method: "dylora" | "lora",
-    ranks: readonly number[],
-    seed: number,
-    { training = 10, evaluation = 1, step = 0.1 } = {},
-    matrix: Record<string, string> = {},
-  ): Promise<void> {
-    const place = {
-      glue: "mrpc",
-      seed,
-      ...(method === "lora" && { rank: ranks[0]! }),
-      ...matrix,
-    };
-    const suffix = Object.values(place).join("-");
-    const adapter = join(this.#folder, `train-${method}-${suffix}`);
-    const scores = join(this.#folder, `evaluate-${method}-${suffix}`);
-    Deno.mkdirSync(adapter);
-    Deno.mkdirSync(scores);
-    Deno.writeTextFileSync(
-      join(adapter, "training.json"),
-      JSON.stringify({
-        method,
-        task: "mrpc",
-        labels: LABELS,
-        rank: Math.max(...ranks),
-        alpha: 16,
-        mode: method === "dylora" ? "all" : null,
-        sampler: method === "dylora" ? { kind: "uniform" } : null,
-        seed,
-        epochs: 2,
-        steps: 100,
-        batchSize: 32,
-        learningRate: 1e-3,
-        weightDecay: 0.1,
-        warmupRatio: 0.06,
-        precision: "f32",
-        engine: "tensorflow",
-        examples: 3200,
-        tokens: 64_000,
-        losses: [],
-      }),
-    );
-    await this.writeScores(scores, method, ranks, seed, EXAMPLES);
-    this.inputs[`${method}Adapters`]!.push({
-      stage: `train-${method}@mrpc,seed=${seed}`,
-      matrix: place,
-      path: adapter,
-      seconds: training,
-      metrics: { [STEP_SECONDS]: step },
-    });
-    this.inputs[method]!.push({
-      stage: `evaluate@mrpc,seed=${seed}`,
-      matrix: place,
-      path: scores,
-      seconds: evaluation,
-      metrics: {},
-    });
-  }
-
-  async writeScores(
-    folder: string,
-    method: string,
-    ranks: readonly number[],
-    seed: number,
-    examples: number,
-  ): Promise<void> {
-    const labels = labelsOf(examples);
-    await writeScores(
-      folder,
-      {
-        task: "mrpc",
-        labels: LABELS,
-        method,
-        seed,
-        split: "validation",
-        examples,
-        ranks: ranks.map((rank) => {
-          const predictions = predict(method, rank, seed, examples);
-          return {
-            rank,
-            metrics: {
-              accuracy: METRICS.accuracy(predictions, labels),
-              f1: METRICS.f1(predictions, labels),
-            },
-          };
-        }),
-      },
-      {
-        labels,
-        logits: Float32Array.from(
-          ranks.flatMap((rank) =>
-            [...predict(method, rank, seed, examples)].flatMap((label) =>
-              label === 1 ? [-1, 1] : [1, -1]
-            )
-          ),
-        ),
-      },
-    );
-  }
-
-  accuracy(method: string, rank: number, seed: number): number {
-    return METRICS.accuracy(
-      predict(method, rank, seed, EXAMPLES),
-      labelsOf(EXAMPLES),
-    );
-  }
-
-  /** Runs the task as a stage would. */
-  async report(): Promise<{ json: Report; markdown: string }> {
-    const output = Deno.makeTempDirSync({ dir: this.#folder });
-    await report.run({
-      params: report.params.parse({ replicates: 200 }),
-      inputs: this.inputs,
-      output,
-      checkpoint: "",
-      cpus: 1,
-      facilities: {},
-      signal: new AbortController().signal,
-      progress: () => {},
-      log: () => {},
-      metric: () => {},
-    });
-    const json = Deno.readTextFileSync(join(output, "report.json"));
-    return {
-      json: Report.parse(JSON.parse(json)),
-      markdown: Deno.readTextFileSync(join(output, "report.md")),
-    };
-  }
-}
-
-function labelsOf(examples: number): Float32Array {
-  return Float32Array.from({ length: examples }, (_, i) => i % 3 === 0 ? 0 : 1);
-}
-
-/** Errs on some examples, on fewer at a higher rank. */
-function predict(
-  method: string,
-  rank: number,
-  seed: number,
-  examples: number,
-): Float32Array {
-  const every = 3 + rank + seed + (method === "lora" ? 1 : 0);
-  return labelsOf(examples).map((label, i) =>
-    i % every === 1 ? 1 - label : label
-  );
-}
 
 async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
   const folder = Deno.makeTempDirSync();
