@@ -21,7 +21,7 @@ export function engineFacility(
     const { selectEngine } = await import("../engine/library/select.ts");
     const choice = await selectEngine(askedEngine(given));
     sayWhich(choice, say);
-    return facilityOf(choice, installOptions(say, signal));
+    return await facilityOf(choice, installOptions(say, signal));
   });
 }
 
@@ -42,7 +42,7 @@ export function readyEngineFacility(
     const options = installOptions(say, signal);
     const choice = await (await selectEngine(asked)).prepare(options);
     sayWhich(choice, say);
-    return facilityOf(choice, options);
+    return await facilityOf(choice, options);
   });
 }
 
@@ -67,13 +67,21 @@ function once<T>(find: () => Promise<T>): () => Promise<T> {
   return () => found ??= find();
 }
 
-function facilityOf(choice: EngineChoice, options: InstallOptions): Facility {
+async function facilityOf(
+  choice: EngineChoice,
+  options: InstallOptions,
+): Promise<Facility> {
+  const { hasBfloat16 } = await import("../engine/library/bfloat16.ts");
+  const { thisHost } = await import("../engine/library/host.ts");
   const { engine, device, identity, library, flags, read, env } = choice;
+  const bfloat16 = await hasBfloat16(choice, thisHost);
   return {
-    identity,
+    // Decides which precision "auto" is, and so what a stage computes.
+    identity: bfloat16 ? `${identity} bfloat16` : identity,
     settings: {
       engine,
       device,
+      bfloat16,
       ...(library !== undefined && { library }),
     },
     flags,

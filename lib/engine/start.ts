@@ -6,6 +6,8 @@ import { startTensorflow } from "./tensorflow/start.ts";
 export interface EngineSettings {
   readonly engine: "tensorflow" | "webgpu" | "wasm";
   readonly device: "cpu" | "gpu";
+  /** True if it multiplies bfloat16 faster than float32. */
+  readonly bfloat16: boolean;
   /** Folder of libtensorflow's files, for the engine `tensorflow`. */
   readonly library?: string;
 }
@@ -14,29 +16,34 @@ export interface EngineSettings {
 export interface EngineUse {
   /** Threads of one operation. */
   readonly cpus: number;
-  readonly precision: Precision;
+  /** `auto` is bf16 where that is faster, else f32. */
+  readonly precision: Precision | "auto";
 }
 
 /**
  * Starts the engine in this process and makes it the backend of tfjs.
  *
+ * @returns The precision in which products are computed
  * @throws {Error} If it cannot run, has no GPU where one was chosen, or lacks the precision.
  */
 export async function startEngine(
   settings: EngineSettings,
   use: EngineUse,
-): Promise<void> {
-  const { engine, device, library } = settings;
+): Promise<Precision> {
+  const { engine, device, library, bfloat16 } = settings;
+  const precision = use.precision === "auto"
+    ? bfloat16 ? "bf16" : "f32"
+    : use.precision;
   if (engine !== "tensorflow") {
-    if (use.precision !== "f32") {
+    if (precision !== "f32") {
       throw new Error(
-        `Precision "${use.precision}" needs the engine "tensorflow": give "precision: f32" to use "${engine}"`,
+        `Precision "${precision}" needs the engine "tensorflow": give "precision: f32" to use "${engine}"`,
       );
     }
     if (engine === "webgpu") {
       await (await import("./backends/webgpu.ts")).startWebgpu();
     } else await (await import("./backends/wasm.ts")).startWasm();
-    return;
+    return precision;
   }
   if (library === undefined) {
     throw new Error('The engine "tensorflow" needs the folder of its library');
@@ -52,6 +59,7 @@ export async function startEngine(
       }). Check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to compute on the processor`,
     );
   }
-  started.binding.precision = use.precision;
+  started.binding.precision = precision;
   useTensorflow(started);
+  return precision;
 }

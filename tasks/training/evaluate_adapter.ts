@@ -20,7 +20,7 @@ export interface EvaluationSettings {
   readonly split: string;
   readonly ranks?: readonly number[] | undefined;
   readonly batchSize: number;
-  readonly precision: "f32" | "bf16";
+  readonly precision: "auto" | "f32" | "bf16";
 }
 
 /** Evaluates a stage's adapter and writes its scores as the stage's artifact. */

@@ -13,7 +13,7 @@ export interface PredictionSettings {
   readonly split: string;
   readonly rank?: number | undefined;
   readonly batchSize: number;
-  readonly precision: "f32" | "bf16";
+  readonly precision: "auto" | "f32" | "bf16";
 }
 
 /** Predicts a split with a stage's adapter and writes the stage's artifact. */

@@ -4,8 +4,10 @@ import type { TrainingOptions } from "../../lib/engine/train.ts";
 const count = z.int().min(1);
 
 /** Precision of matrix products. */
-export const precision = z.enum(["f32", "bf16"]).default("f32")
-  .describe("Precision of matrix products");
+export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
+  .describe(
+    "Precision of matrix products; auto is bf16 where the processor or GPU has it, else f32",
+  );
 
 /**
  * Parameters that DyLoRA and LoRA share. Defaults are those of the DyLoRA

@@ -34,7 +34,10 @@ export async function trainAdapter(
     throw new Error(`The training split of "${info.task}" has no labels`);
   }
   const engine = stage.facilities.engine as unknown as EngineSettings;
-  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  const precision = await startEngine(engine, {
+    cpus: stage.cpus,
+    precision: params.precision,
+  });
   const classifier = loadClassifier(
     stage.inputs.model![0]!.path,
     params.rank,
@@ -93,7 +96,7 @@ export async function trainAdapter(
       learningRate: params.learningRate,
       weightDecay: params.weightDecay,
       warmupRatio: params.warmupRatio,
-      precision: params.precision,
+      precision,
       engine: engine.engine,
       examples: labels.length * params.epochs,
       tokens: result.tokens,
