@@ -2,6 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { EncoderConfig } from "./config.ts";
 import { encode, type EncoderInput } from "./encoder.ts";
 import { classify } from "./head.ts";
+import { DropoutKeys } from "./ops/dropout.ts";
 import type { RankVectors } from "./ops/adapted_linear.ts";
 import {
   layerAdapters,
@@ -19,12 +20,15 @@ export interface Classifier {
   readonly layout: ParameterLayout;
 }
 
-/** Seed of a step's dropout, int32 `[2]`; undefined switches dropout off. */
-export type DropoutSeed = tf.Tensor1D | undefined;
+/** Places where a classifier drops values: embeddings, three in each layer, two in the head. */
+export function dropoutSites(layers: number): number {
+  return 3 + 3 * layers;
+}
 
 /**
  * Logits at the ranks in use, from the parts of the flat parameter vector.
  *
+ * @param dropout Keys of this step's masks, int32 `[sites, 2]`; undefined switches dropout off
  * @returns `[groups * batch, labels]`
  */
 export function logitsOf(
@@ -32,12 +36,13 @@ export function logitsOf(
   parts: readonly tf.Tensor[],
   input: EncoderInput,
   ranks: RankVectors,
-  seed: DropoutSeed,
+  dropout: tf.Tensor2D | undefined,
 ): tf.Tensor2D {
   const { adapters, head } = parametersOf(parts, layout);
-  const source = (rate: number, site: number) => seed && { rate, seed, site };
-  const hidden = source(config.hiddenDropout, 0);
-  const attention = source(config.attentionDropout, 1 << 16);
+  const keys = dropout && new DropoutKeys(dropout);
+  const source = (rate: number) => keys && { rate, keys };
+  const hidden = source(config.hiddenDropout);
+  const attention = source(config.attentionDropout);
   const pooled = encode(weights, config, input, {
     adapters: { layers: adapters.map(layerAdapters), ranks },
     ...(hidden && attention ? { dropout: { hidden, attention } } : {}),
@@ -46,7 +51,7 @@ export function logitsOf(
     pooled,
     head,
     config,
-    source(config.classifierDropout, 1 << 17),
+    source(config.classifierDropout),
   );
 }
 

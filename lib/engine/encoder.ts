@@ -6,11 +6,11 @@ import {
   type RankVectors,
 } from "./ops/adapted_linear.ts";
 import { attention, joinHeads, splitHeads } from "./ops/attention.ts";
-import { dropout, type DropoutSource } from "./ops/dropout.ts";
-import { gelu } from "./ops/gelu.ts";
-import { layerNorm } from "./ops/layer_norm.ts";
+import type { DropoutSource } from "./ops/dropout.ts";
+import { biasGelu } from "./ops/gelu.ts";
+import { addAndNorm, normFrozen } from "./ops/layer_norm.ts";
 import { lookUp } from "./ops/look_up.ts";
-import { linear } from "./ops/linear.ts";
+import { frozenProduct, linear } from "./ops/linear.ts";
 import type { EncoderWeights, LayerWeights } from "./weights.ts";
 
 /** A padded batch of token sequences. */
@@ -99,11 +99,15 @@ function embed(
   input: EncoderInput,
   source: DropoutSource | undefined,
 ): tf.Tensor2D {
-  const sum: tf.Tensor2D = tf.add(
-    tf.add(lookUp(words, input.ids), lookUp(types, input.types)),
-    lookUp(positions, input.positions),
+  return normFrozen(
+    [
+      lookUp(words, input.ids),
+      lookUp(types, input.types),
+      lookUp(positions, input.positions),
+    ],
+    norm,
+    source,
   );
-  return dropout(layerNorm(sum, norm), source);
 }
 
 interface LayerContext {
@@ -124,22 +128,26 @@ function encodeLayer(
   layer: LayerWeights,
   context: LayerContext,
 ): tf.Tensor2D {
-  const { dropout: drop } = context;
+  const { attentionOutput, intermediate, output } = layer;
+  const hiddenDropout = context.dropout?.hidden;
   const { attended, residual } = attend(x, layer, context);
-  const afterAttention = layerNorm(
-    tf.add(
-      dropout(linear(attended, layer.attentionOutput), drop?.hidden),
-      residual,
-    ),
+  const afterAttention = addAndNorm(
+    frozenProduct(attended, attentionOutput.weight),
+    attentionOutput.bias,
+    residual,
     layer.attentionNorm,
+    hiddenDropout,
   );
-  const expanded = gelu(linear(afterAttention, layer.intermediate));
-  return layerNorm(
-    tf.add(
-      dropout(linear(expanded, layer.output), drop?.hidden),
-      afterAttention,
-    ),
+  const expanded = biasGelu(
+    frozenProduct(afterAttention, intermediate.weight),
+    intermediate.bias,
+  );
+  return addAndNorm(
+    frozenProduct(expanded, output.weight),
+    output.bias,
+    afterAttention,
     layer.outputNorm,
+    hiddenDropout,
   );
 }
 

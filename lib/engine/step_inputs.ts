@@ -1,9 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { AdamWOptions, AdamWStep } from "./adamw.ts";
 import { batchTensors, type PaddedBatch } from "./batches.ts";
+import { dropoutSites } from "./classifier.ts";
 import type { EncoderInput } from "./encoder.ts";
 import type { RankVectors } from "./ops/adapted_linear.ts";
 import type { ParameterLayout } from "./parameters.ts";
+import { seededRandom } from "./random.ts";
 import { rankScale, trainedRows, type UpdateMode } from "./rank_vectors.ts";
 
 /** What one optimizer step draws. */
@@ -23,7 +25,8 @@ export interface StepDraw {
 export interface BatchInputs {
   readonly labels: tf.Tensor1D;
   readonly ranks: RankVectors;
-  readonly seed: tf.Tensor1D;
+  /** Keys of its dropout masks, int32 `[sites, 2]`. */
+  readonly dropout: tf.Tensor2D;
   readonly input: EncoderInput;
 }
 
@@ -35,14 +38,14 @@ export function packBatch(
   draw: StepDraw,
   alpha: number,
   mode: UpdateMode,
-  maxRank: number,
+  { rank: maxRank, layers }: ParameterLayout,
 ): tf.Tensor[] {
   const { ids, positions, types, mask } = batchTensors(batch);
   return [
     tf.tensor1d(batch.labels),
     tf.tensor2d(rankScale(draw.rank, alpha, maxRank), [1, maxRank]),
     tf.tensor1d(trainedRows(draw.rank, mode, maxRank)),
-    tf.tensor1d([(draw.seed + draw.step * parts + part) | 0, 0], "int32"),
+    dropoutKeys(draw.seed, draw.step * parts + part, layers),
     ids,
     positions,
     types,
@@ -50,13 +53,29 @@ export function packBatch(
   ];
 }
 
+/** Keys of the dropout masks of one pass of a run. */
+function dropoutKeys(
+  seed: number,
+  pass: number,
+  layers: number,
+): tf.Tensor2D {
+  const random = seededRandom(seed, `dropout/${pass}`);
+  const sites = dropoutSites(layers);
+  const keys = Int32Array.from(
+    { length: sites * 2 },
+    () => random.next() * 2 ** 32,
+  );
+  return tf.tensor2d(keys, [sites, 2], "int32");
+}
+
 /** Names what {@linkcode packBatch} packed. */
 export function unpackBatch(tensors: readonly tf.Tensor[]): BatchInputs {
-  const [labels, scale, trained, seed, ids, positions, types, mask] = tensors;
+  const [labels, scale, trained, dropout, ids, positions, types, mask] =
+    tensors;
   return {
     labels: labels as tf.Tensor1D,
     ranks: { scale: scale as tf.Tensor2D, trained: trained as tf.Tensor1D },
-    seed: seed as tf.Tensor1D,
+    dropout: dropout as tf.Tensor2D,
     input: {
       ids: ids as tf.Tensor2D,
       positions: positions as tf.Tensor2D,

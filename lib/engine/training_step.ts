@@ -68,14 +68,14 @@ export function trainingStep(
       : trace(f);
 
   const gradientOf = (values: tf.Tensor1D, packed: readonly tf.Tensor[]) => {
-    const { input, ranks, labels, seed } = unpackBatch(packed);
+    const { input, ranks, labels, dropout } = unpackBatch(packed);
     const { value, grads } = tf.valueAndGrads((...parts: tf.Tensor[]) => {
       const logits = logitsOf(
         classifier,
         parts,
         input,
         ranks,
-        options.dropout ? seed : undefined,
+        options.dropout ? dropout : undefined,
       );
       return layout.labels === 1
         ? squaredError(logits, labels)
@@ -123,7 +123,7 @@ export function trainingStep(
     const own = (tensors: tf.Tensor[]) => (owned.push(...tensors), tensors);
     const pack = (batch: PaddedBatch, part: number) =>
       own(
-        packBatch(batch, part, batches.length, draw, alpha, mode, layout.rank),
+        packBatch(batch, part, batches.length, draw, alpha, mode, layout),
       );
     try {
       const before = [

@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { fused } from "../trace.ts";
 import type { Linear } from "./linear.ts";
 
 /** A low-rank adapter on a part of a projection's outputs. */
@@ -85,16 +86,20 @@ export function adaptedLinear(
       0,
     );
     const used = scaled(tf.matMul(source, down, false, true), scale);
-    const frozen = tf.add(tf.matMul(source, weight, false, true), bias);
+    const frozen = tf.matMul(source, weight, false, true);
     const adapted = tf.matMul(used, up);
     save([source, down, up, used, scale, trained]);
     return {
       value: shared
         ? tf.reshape(
-          tf.add(frozen, tf.reshape(adapted, [groups, groupRows, outputs])),
+          addAll([
+            frozen,
+            bias,
+            tf.reshape(adapted, [groups, groupRows, outputs]),
+          ])[0]!,
           [groups * groupRows, outputs],
         )
-        : tf.add(frozen, adapted),
+        : addAll([frozen, bias, adapted])[0]!,
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const [input, down, up, used, scale, trained] = saved as tf.Tensor2D[];
         const grad = dy as tf.Tensor2D;
@@ -122,7 +127,7 @@ export function adaptedLinear(
         );
         if (!inputGradient) return [...dA, ...dB];
         return [
-          tf.add(tf.matMul(grad, weight), tf.matMul(dUsed, down!)),
+          addGradients([tf.matMul(grad, weight), tf.matMul(dUsed, down!)])[0]!,
           ...dA,
           ...dB,
         ];
@@ -134,3 +139,9 @@ export function adaptedLinear(
     ...(inputGradient ? [x, ...trainable] : trainable),
   ) as tf.Tensor2D;
 }
+
+const addAll = fused(([x, bias, y]) => [tf.add(tf.add(x!, bias!), y!)], {
+  products: [0],
+});
+
+const addGradients = fused(([x, y]) => [tf.add(x!, y!)]);

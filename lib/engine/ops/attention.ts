@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { type DropoutSource, keepMask } from "./dropout.ts";
-import { softmax } from "./softmax.ts";
+import { fused } from "../trace.ts";
+import { drawSite, drop, type DropoutSource } from "./dropout.ts";
 
 /**
  * Scaled dot-product attention with dropout on the probabilities
@@ -19,48 +19,67 @@ export function attention(
   mask: tf.Tensor4D | undefined,
   source: DropoutSource | undefined,
 ): tf.Tensor4D {
-  const [batch, heads, queries, depth] = query.shape;
-  const scale = 1 / Math.sqrt(depth);
-  const keep = source === undefined || source.rate === 0
-    ? undefined
-    : keepMask([batch, heads, queries, key.shape[2]], source);
+  const { forward, backward } = mask === undefined ? unmasked : masked;
+  const frozen = [
+    tf.scalar(1 / Math.sqrt(query.shape[3])),
+    ...(mask === undefined ? [] : [mask]),
+    ...drawSite(source),
+  ];
   return tf.customGrad((...args) => {
     const save = args.pop() as tf.GradSaveFunc;
     const [q, k, v] = args as tf.Tensor4D[];
-    const scores = tf.mul(tf.matMul(q!, k!, false, true), scale);
-    const probabilities = softmax(
-      mask === undefined ? scores : tf.add(scores, mask),
-    );
-    const kept = keep === undefined
-      ? probabilities
-      : tf.mul(probabilities, keep);
-    save([
-      q!,
-      k!,
-      v!,
-      probabilities,
-      kept,
-      ...(keep === undefined ? [] : [keep]),
-    ]);
+    const products = tf.matMul(q!, k!, false, true);
+    const [kept, logSum] = forward([products, ...frozen]) as tf.Tensor4D[];
+    save([q!, k!, v!, products, kept!, logSum!, ...frozen]);
     return {
-      value: tf.matMul(kept, v!),
+      value: tf.matMul(kept!, v!),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const [q, k, v, probabilities, kept, keep] = saved as tf.Tensor4D[];
+        const [q, k, v, products, kept, logSum, ...frozen] =
+          saved as tf.Tensor4D[];
         const dKept = tf.matMul(dy as tf.Tensor4D, v!, false, true);
-        const dProbabilities = keep === undefined ? dKept : tf.mul(dKept, keep);
-        const weighted = tf.mul(dProbabilities, probabilities!);
-        const dScores = tf.mul(
-          tf.sub(weighted, tf.mul(probabilities!, tf.sum(weighted, -1, true))),
-          scale,
-        );
+        const [dProducts] = backward([dKept, products!, logSum!, ...frozen]);
         return [
-          tf.matMul(dScores, k!),
-          tf.matMul(dScores, q!, true, false),
+          tf.matMul(dProducts!, k!),
+          tf.matMul(dProducts!, q!, true, false),
           tf.matMul(kept!, dy as tf.Tensor4D, true, false),
         ];
       },
     };
   })(query, key, value) as tf.Tensor4D;
+}
+
+const masked = dropSoftmax(true);
+const unmasked = dropSoftmax(false);
+
+/**
+ * Softmax of the scaled and masked products over the last axis, then dropout;
+ * and its gradient, which finds the probabilities again from the logarithm of
+ * their sums.
+ */
+function dropSoftmax(masked: boolean) {
+  const scores = (products: tf.Tensor, [scale, mask]: tf.Tensor[]) => {
+    const scaled = tf.mul(products, scale!);
+    return masked ? tf.add(scaled, mask!) : scaled;
+  };
+  const drawOf = (frozen: tf.Tensor[]) => frozen.slice(masked ? 2 : 1);
+  return {
+    forward: fused(([products, ...frozen]) => {
+      const x = scores(products!, frozen);
+      const max = tf.max(x, -1, true);
+      const sum = tf.sum(tf.exp(tf.sub(x, max)), -1, true);
+      const logSum = tf.add(max, tf.log(sum));
+      return [drop(tf.exp(tf.sub(x, logSum)), drawOf(frozen)), logSum];
+    }, { products: [0] }),
+    backward: fused(([dKept, products, logSum, ...frozen]) => {
+      const p = tf.exp(tf.sub(scores(products!, frozen), logSum!));
+      const weighted = tf.mul(drop(dKept!, drawOf(frozen)), p);
+      const dScores = tf.sub(
+        weighted,
+        tf.mul(p, tf.sum(weighted, -1, true)),
+      );
+      return [tf.mul(dScores, frozen[0]!)];
+    }, { products: [0] }),
+  };
 }
 
 /**

@@ -1,93 +1,102 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { libraryBinding, libraryOp } from "../backend.ts";
-import { AttributeType, DataType } from "../tensorflow/data_type.ts";
+import { libraryBinding } from "../backend.ts";
+import { fused } from "../trace.ts";
+import { randomBits } from "./random_bits.ts";
 
-/**
- * Source of the dropout masks of one step. Every call of {@linkcode dropout}
- * takes the next site, so that the masks of a step depend on its seed alone.
- */
+/** Random keys of one step's masks: every site takes the next, so that the masks depend on the keys alone. */
+export class DropoutKeys {
+  readonly #keys: readonly tf.Tensor[];
+  #taken = 0;
+
+  /** @param keys int32 `[sites, 2]` */
+  constructor(keys: tf.Tensor2D) {
+    this.#keys = tf.unstack(keys);
+  }
+
+  /** @returns int32 `[2]` */
+  take(): tf.Tensor {
+    const key = this.#keys[this.#taken++];
+    if (key === undefined) {
+      throw new Error(
+        `The model has more sites of dropout than the ${this.#keys.length} keys of its step`,
+      );
+    }
+    return key;
+  }
+}
+
+/** Where values are dropped. */
 export interface DropoutSource {
   /** Probability that a value is dropped. */
   readonly rate: number;
-  /** Seed of this step: int32 `[2]`. */
-  readonly seed: tf.Tensor1D;
-  /** Number of sites taken so far. */
-  site: number;
+  readonly keys: DropoutKeys;
+}
+
+/** A site's key and its rate, a scalar; nothing where nothing is dropped. */
+export type DropoutDraw = readonly tf.Tensor[];
+
+/** Takes the next site. */
+export function drawSite(source: DropoutSource | undefined): DropoutDraw {
+  if (source === undefined || source.rate === 0) return [];
+  return [source.keys.take(), tf.scalar(source.rate)];
 }
 
 /**
- * Dropout: values are zeroed with probability `rate` and the others scaled by
- * `1 / (1 - rate)`. Does nothing without a source or at rate 0.
+ * Dropout: values are zeroed with probability `rate` (to within 2^-25) and the
+ * others scaled by `1 / (1 - rate)`. Without a gradient of its own, which is
+ * the same map applied to the gradient: masks are drawn again, never kept.
  */
+export function drop<T extends tf.Tensor>(
+  x: T,
+  [key, rate]: DropoutDraw,
+): T {
+  if (key === undefined || rate === undefined) return x;
+  const kept = libraryBinding() === undefined
+    ? tf.greaterEqual(hashedUniform(x.shape, key), rate)
+    : tf.greaterEqual(
+      randomBits(x.shape, key),
+      tf.cast(tf.mul(tf.sub(rate, 0.5), 2 ** 32), "int32"),
+    );
+  const scale = tf.div(1, tf.sub(1, rate));
+  return tf.mul(x, tf.mul(tf.cast(kept, "float32"), scale));
+}
+
+/** Dropout with its gradient. Does nothing without a source or at rate 0. */
 export function dropout<T extends tf.Tensor>(
   x: T,
   source: DropoutSource | undefined,
 ): T {
-  if (source === undefined || source.rate === 0) return x;
-  const mask = keepMask(x.shape, source);
+  const draw = drawSite(source);
+  if (draw.length === 0) return x;
   return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([mask]);
+    (save as tf.GradSaveFunc)([...draw]);
     return {
-      value: tf.mul(input as tf.Tensor, mask),
-      gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) => tf.mul(dy, saved!),
+      value: dropFused([input as tf.Tensor, ...draw])[0]!,
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
+        dropFused([dy, ...saved])[0]!,
     };
   })(x) as T;
 }
 
-/** `1 / (1 - rate)` where a value is kept, 0 where it is dropped. */
-export function keepMask(
-  shape: readonly number[],
-  source: DropoutSource,
-): tf.Tensor {
-  const { rate } = source;
-  const site = source.site++;
-  const uniform = libraryBinding() === undefined
-    ? hashedUniform(shape, source.seed, site)
-    : statelessUniform(shape, source.seed, site);
-  return tf.mul(
-    tf.cast(tf.greaterEqual(uniform, rate), "float32"),
-    1 / (1 - rate),
-  );
-}
-
-/** Uniform values from the library's counter-based generator (Philox). */
-function statelessUniform(
-  shape: readonly number[],
-  seed: tf.Tensor1D,
-  site: number,
-): tf.Tensor {
-  return libraryOp("StatelessRandomUniform", [
-    { name: "T", type: AttributeType.type, value: DataType.int32 },
-    { name: "Tseed", type: AttributeType.type, value: DataType.int32 },
-    { name: "dtype", type: AttributeType.type, value: DataType.float32 },
-  ], [
-    tf.tensor1d([...shape], "int32"),
-    tf.add(seed, tf.tensor1d([0, site], "int32")),
-  ])[0]!;
-}
+const dropFused = fused(([x, ...draw]) => [drop(x!, draw)]);
 
 /**
  * Uniform values for engines without a generator of their own: a hash of the
- * position, `fract(sin(x) c)`, shifted by the seed. Good enough for masks.
+ * position, `fract(sin(x) c)`, shifted by the key. Good enough for masks.
  */
 function hashedUniform(
   shape: readonly number[],
-  seed: tf.Tensor1D,
-  site: number,
+  key: tf.Tensor,
 ): tf.Tensor {
   const size = shape.reduce((product, dim) => product * dim, 1);
   const position = tf.range(0, size, 1, "float32");
-  const [low, high] = tf.split(tf.cast(seed, "float32"), 2) as [
-    tf.Tensor,
-    tf.Tensor,
-  ];
-  const offset = tf.add(
-    tf.mod(tf.mul(low, 0.7548776662), 997),
-    tf.mul(tf.mod(high, 997), 0.5698402910),
-  );
+  const [key1, key2] = tf.split(
+    tf.mod(tf.cast(key, "float32"), 997),
+    2,
+  ) as [tf.Tensor, tf.Tensor];
   const phase = tf.add(
     tf.mul(position, 12.9898),
-    tf.add(tf.mul(offset, 78.233), site * 37.719),
+    tf.add(tf.mul(key1, 78.233), tf.mul(key2, 37.719)),
   );
   const hashed = tf.mul(tf.sin(phase), 43758.5453);
   return tf.reshape(tf.sub(hashed, tf.floor(hashed)), [...shape]);

@@ -1,25 +1,38 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { fused } from "../trace.ts";
 
 /**
- * GELU in its exact form, `x Phi(x)` with `Phi(x) = (1 + erf(x / sqrt 2)) / 2`
- * (arXiv 1606.08415), with its own gradient `Phi(x) + x phi(x)`.
+ * GELU of `x + bias` in its exact form, `z Phi(z)` with
+ * `Phi(z) = (1 + erf(z / sqrt 2)) / 2` (arXiv 1606.08415), with its own
+ * gradient `Phi(z) + z phi(z)`. The bias is frozen.
+ *
+ * @param x `[rows, width]`
+ * @param bias `[width]`
  */
-export function gelu<T extends tf.Tensor>(x: T): T {
+export function biasGelu(x: tf.Tensor2D, bias: tf.Tensor1D): tf.Tensor2D {
   return tf.customGrad((input, save) => {
-    const phi = cumulative(input as tf.Tensor);
-    (save as tf.GradSaveFunc)([input as tf.Tensor, phi]);
+    (save as tf.GradSaveFunc)([input as tf.Tensor]);
     return {
-      value: tf.mul(input as tf.Tensor, phi),
-      gradFunc: (dy: tf.Tensor, [saved, Phi]: tf.Tensor[]) => {
-        const density = tf.mul(
-          tf.exp(tf.mul(tf.square(saved!), -0.5)),
-          1 / Math.sqrt(2 * Math.PI),
-        );
-        return tf.mul(dy, tf.add(Phi!, tf.mul(saved!, density)));
-      },
+      value: forward([input as tf.Tensor, bias])[0]!,
+      gradFunc: (dy: tf.Tensor, [input]: tf.Tensor[]) =>
+        backward([dy, input!, bias])[0]!,
     };
-  })(x) as T;
+  })(x) as tf.Tensor2D;
 }
+
+const forward = fused(([x, bias]) => {
+  const z = tf.add(x!, bias!);
+  return [tf.mul(z, cumulative(z))];
+}, { products: [0] });
+
+const backward = fused(([dy, x, bias]) => {
+  const z = tf.add(x!, bias!);
+  const density = tf.mul(
+    tf.exp(tf.mul(tf.square(z), -0.5)),
+    1 / Math.sqrt(2 * Math.PI),
+  );
+  return [tf.mul(dy!, tf.add(cumulative(z), tf.mul(z, density)))];
+}, { products: [0] });
 
 /** Cumulative distribution function of the standard normal distribution. */
 function cumulative(x: tf.Tensor): tf.Tensor {

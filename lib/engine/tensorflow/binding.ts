@@ -27,7 +27,17 @@ export interface TracedFunction {
   readonly name: string;
   /** Ids of the tensors outside the function that it uses. They must outlive it. */
   readonly captures: readonly number[];
-  readonly outputs: number;
+  readonly outputs: readonly { shape: number[]; dtype: number }[];
+  /** The library's `TF_Function`. */
+  readonly made: Deno.PointerValue;
+}
+
+/** How {@linkcode TensorflowBinding.endTrace} makes a function. */
+export interface FunctionOptions {
+  /** Compiles the whole function by XLA, which fuses its loops. */
+  readonly compiled: boolean;
+  /** Results, by number, that are kept in bfloat16 in mixed precision: those that products take. */
+  readonly narrow: readonly number[];
 }
 
 interface Trace {
@@ -36,6 +46,8 @@ interface Trace {
   readonly captures: Map<number, GraphTensor>;
   /** Casts already in the graph, by id and element type. */
   readonly casts: Map<string, number>;
+  /** The trace that calls this function. */
+  readonly outer: Trace | undefined;
 }
 
 /**
@@ -179,31 +191,47 @@ export class TensorflowBinding {
     if (this.precision === "bf16" && opName !== "Cast") {
       [attributes, inputIds] = this.#mix(opName, attributes, inputIds, casts);
     }
-    const records = this.#trace === undefined
+    const trace = this.#trace;
+    const records = trace === undefined
       ? this.#execute(opName, attributes, inputIds, outputs)
-      : this.#trace.graph.operation(
-        opName,
-        attributes,
-        inputIds.map((id) => this.#symbol(this.#trace!, id)),
-        outputs,
-      ).map((tensor): TensorRecord => ({
-        shape: tensor.shape,
-        dtype: tensor.dtype,
-        symbol: { graph: this.#trace!.graph, tensor },
-      }));
+      : this.#symbols(
+        trace,
+        trace.graph.operation(
+          opName,
+          attributes,
+          inputIds.map((id) => this.#symbol(trace, id)),
+          outputs,
+        ),
+      );
     for (const id of casts) this.deleteTensor(id);
     return records.map((record) => this.#metadata(this.#add(record)));
   }
 
   /** Calls a traced function. */
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
-    return this.#execute(
-      traced.name,
-      [],
-      [...inputIds, ...traced.captures],
-      traced.outputs,
-    )
-      .map((record) => this.#metadata(this.#add(record)));
+    const { name, made, outputs } = traced;
+    const ids = [...inputIds, ...traced.captures];
+    const trace = this.#trace;
+    const records = trace === undefined
+      ? this.#execute(name, [], ids, outputs.length)
+      : this.#symbols(
+        trace,
+        trace.graph.call(
+          name,
+          made,
+          ids.map((id) => this.#symbol(trace, id)),
+          outputs,
+        ),
+      );
+    return records.map((record) => this.#metadata(this.#add(record)));
+  }
+
+  /** The element types and shapes of tensors as the library holds them, to tell traced functions apart. */
+  signature(ids: readonly number[]): string {
+    return ids.map((id) => {
+      const { dtype, shape } = this.#record(id);
+      return `${dtype}[${shape}]`;
+    }).join(" ");
   }
 
   /**
@@ -221,17 +249,18 @@ export class TensorflowBinding {
     this.#library.TFE_DeleteTensorHandle(record.handle);
   }
 
-  /** Starts a trace: until {@linkcode endTrace}, operations are recorded instead of executed. */
+  /**
+   * Starts a trace: until {@linkcode endTrace}, operations are recorded instead
+   * of executed. Inside another trace, it makes a function for that one to call.
+   */
   beginTrace(inputIds: readonly number[]): TensorMetadata[] {
-    if (this.#trace !== undefined) {
-      throw new Error("A trace is already being made");
-    }
     const graph = new Graph(this.#library, this.#status);
     const trace: Trace = {
       graph,
       inputs: [],
       captures: new Map(),
       casts: new Map(),
+      outer: this.#trace,
     };
     const inputs = inputIds.map((id) => {
       const { dtype, shape } = this.#record(id);
@@ -246,11 +275,22 @@ export class TensorflowBinding {
   }
 
   /** Ends the trace and makes the function that returns these tensors. */
-  endTrace(outputIds: readonly number[]): TracedFunction {
+  endTrace(
+    outputIds: readonly number[],
+    { compiled, narrow }: FunctionOptions,
+  ): TracedFunction {
     const trace = this.#trace;
     if (trace === undefined) throw new Error("No trace is being made");
-    const outputs = outputIds.map((id) =>
-      this.#symbol(trace, this.#traceFloat(id))
+    const outputs = outputIds.map((id, i) =>
+      this.#symbol(
+        trace,
+        this.#asFloat(
+          id,
+          this.precision === "bf16" && narrow.includes(i)
+            ? DataType.bfloat16
+            : DataType.float32,
+        ),
+      )
     );
     const name = `traced_${this.#nextFunction++}`;
     const made = trace.graph.toFunction(name, [
@@ -258,20 +298,32 @@ export class TensorflowBinding {
       ...trace.captures.values(),
     ], outputs);
     try {
+      if (compiled) {
+        this.#library.TF_FunctionSetAttrValueProto(
+          made,
+          cString("_XlaMustCompile"),
+          attributeTrue,
+          BigInt(attributeTrue.length),
+          this.#status.pointer,
+        );
+        this.#status.check(`Have the function "${name}" compiled`);
+      }
       this.#library.TFE_ContextAddFunction(
         this.#context,
         made,
         this.#status.pointer,
       );
       this.#status.check(`Add the function "${name}"`);
-    } finally {
+    } catch (error) {
       this.#library.TF_DeleteFunction(made);
-      this.abandonTrace();
+      throw error;
     }
+    this.abandonTrace();
     return {
       name,
+      made,
       captures: [...trace.captures.keys()],
-      outputs: outputs.length,
+      outputs: outputs.map(({ shape, dtype }) => ({ shape, dtype })),
     };
   }
 
@@ -279,7 +331,7 @@ export class TensorflowBinding {
   abandonTrace(): void {
     const trace = this.#trace;
     if (trace === undefined) return;
-    this.#trace = undefined;
+    this.#trace = trace.outer;
     for (const [id, { symbol }] of this.#tensors) {
       if (symbol?.graph === trace.graph) this.#tensors.delete(id);
     }
@@ -294,6 +346,7 @@ export class TensorflowBinding {
       this.#status.pointer,
     );
     this.#status.check(`Remove the function "${traced.name}"`);
+    this.#library.TF_DeleteFunction(traced.made);
   }
 
   /** True while a trace is being made. */
@@ -398,13 +451,26 @@ export class TensorflowBinding {
   /** The graph's tensor for an id; an eager tensor becomes an input of the function. */
   #symbol(trace: Trace, id: number): GraphTensor {
     const record = this.#record(id);
-    if (record.symbol !== undefined) return record.symbol.tensor;
+    if (record.symbol !== undefined) {
+      if (record.symbol.graph === trace.graph) return record.symbol.tensor;
+      throw new Error(
+        `A traced function uses a tensor of shape [${record.shape}] of the trace around it: it must be one of its inputs`,
+      );
+    }
     let captured = trace.captures.get(id);
     if (captured === undefined) {
       captured = trace.graph.placeholder(record.dtype, record.shape);
       trace.captures.set(id, captured);
     }
     return captured;
+  }
+
+  #symbols(trace: Trace, tensors: readonly GraphTensor[]): TensorRecord[] {
+    return tensors.map((tensor) => ({
+      shape: tensor.shape,
+      dtype: tensor.dtype,
+      symbol: { graph: trace.graph, tensor },
+    }));
   }
 
   #mix(
@@ -414,17 +480,12 @@ export class TensorflowBinding {
     temporary: number[],
   ): [readonly Attribute[], readonly number[]] {
     const types = inputIds.map((id) => this.#record(id).dtype);
-    const floats = types.filter((t) =>
-      t === DataType.float32 || t === DataType.bfloat16
-    );
+    const floats = types.filter(isFloat);
     if (floats.length === 0) return [attributes, inputIds];
     const wanted = inputType(opName, floats);
     const ids = inputIds.map((id, i) => {
       const type = types[i]!;
-      if (
-        type === wanted ||
-        !(type === DataType.float32 || type === DataType.bfloat16)
-      ) return id;
+      if (type === wanted || !isFloat(type)) return id;
       const cast = this.#cast(id, wanted);
       if (this.#trace === undefined) temporary.push(cast);
       return cast;
@@ -465,12 +526,19 @@ export class TensorflowBinding {
     return cast;
   }
 
-  #traceFloat(id: number): number {
-    return this.#record(id).dtype === DataType.bfloat16
-      ? this.#cast(id, DataType.float32)
-      : id;
+  /** A floating-point tensor as `type`; others as they are. */
+  #asFloat(id: number, type: DataType): number {
+    const { dtype } = this.#record(id);
+    return dtype === type || !isFloat(dtype) ? id : this.#cast(id, type);
   }
 }
+
+function isFloat(dtype: number): boolean {
+  return dtype === DataType.float32 || dtype === DataType.bfloat16;
+}
+
+/** A `tensorflow.AttrValue` of true: field 5, `b`. */
+const attributeTrue = Uint8Array.of(0x28, 1);
 
 function refuseSavedModels(): never {
   throw new Error("Saved models are not supported by the engine");

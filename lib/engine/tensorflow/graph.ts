@@ -34,6 +34,8 @@ export class Graph {
   readonly #library: LibTensorflow;
   readonly #status: Status;
   readonly #graph: Deno.PointerValue;
+  /** Functions that the graph calls. */
+  readonly #functions = new Set<string>();
   #nodes = 0;
 
   constructor(library: LibTensorflow, status: Status) {
@@ -111,6 +113,52 @@ export class Graph {
     return this.#finish(node, opName, outputs);
   }
 
+  /** Adds a call of a function, `made`, that gives tensors of these shapes and element types. */
+  call(
+    name: string,
+    made: Deno.PointerValue,
+    inputs: readonly GraphTensor[],
+    outputs: readonly Pick<GraphTensor, "shape" | "dtype">[],
+  ): GraphTensor[] {
+    if (!this.#functions.has(name)) {
+      this.#library.TF_GraphCopyFunction(
+        this.#graph,
+        made,
+        null,
+        this.#status.pointer,
+      );
+      this.#status.check(`Copy the function "${name}" into a graph`);
+      this.#functions.add(name);
+    }
+    const node = this.#newNode("PartitionedCall");
+    this.#library.TF_AddInputList(node, joinOutputs(inputs), inputs.length);
+    this.#library.TF_SetAttrTypeList(
+      node,
+      cString("Tout"),
+      new Uint8Array(Int32Array.from(outputs, ({ dtype }) => dtype).buffer),
+      outputs.length,
+    );
+    const bytes = new TextEncoder().encode(name);
+    this.#library.TF_SetAttrFuncName(
+      node,
+      cString("f"),
+      bytes,
+      BigInt(bytes.length),
+    );
+    // Without it the call is inlined before it could be compiled.
+    this.#library.TF_SetAttrBool(node, cString("_XlaMustCompile"), 1);
+    const operation = this.#library.TF_FinishOperation(
+      node,
+      this.#status.pointer,
+    );
+    this.#status.check(`Call the function "${name}" in a graph`);
+    return outputs.map(({ shape, dtype }, index) => ({
+      output: outputBytes(operation, index),
+      shape: [...shape],
+      dtype,
+    }));
+  }
+
   /** Turns the graph into a function that is called like an operation; returns the `TF_Function`. */
   toFunction(
     name: string,
@@ -169,10 +217,7 @@ export class Graph {
     opName: string,
     index: number,
   ): GraphTensor {
-    const output = new Uint8Array(16);
-    const view = new DataView(output.buffer);
-    view.setBigUint64(0, Deno.UnsafePointer.value(operation), true);
-    view.setInt32(8, index, true);
+    const output = outputBytes(operation, index);
     const rank = this.#library.TF_GraphGetTensorNumDims(
       this.#graph,
       output,
@@ -202,6 +247,18 @@ export class Graph {
       dtype: this.#library.TF_OperationOutputType(output),
     };
   }
+}
+
+/** A `TF_Output`. */
+function outputBytes(
+  operation: Deno.PointerValue,
+  index: number,
+): Uint8Array<ArrayBuffer> {
+  const output = new Uint8Array(16);
+  const view = new DataView(output.buffer);
+  view.setBigUint64(0, Deno.UnsafePointer.value(operation), true);
+  view.setInt32(8, index, true);
+  return output;
 }
 
 function joinOutputs(tensors: readonly GraphTensor[]): Uint8Array<ArrayBuffer> {

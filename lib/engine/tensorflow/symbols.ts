@@ -127,6 +127,14 @@ export const symbols = {
   TF_SetAttrFloat: { parameters: ["pointer", "buffer", "f32"], result: "void" },
   TF_SetAttrBool: { parameters: ["pointer", "buffer", "u8"], result: "void" },
   TF_SetAttrType: { parameters: ["pointer", "buffer", "i32"], result: "void" },
+  TF_SetAttrTypeList: {
+    parameters: ["pointer", "buffer", "buffer", "i32"],
+    result: "void",
+  },
+  TF_SetAttrFuncName: {
+    parameters: ["pointer", "buffer", "buffer", "usize"],
+    result: "void",
+  },
   TF_SetAttrShape: {
     parameters: ["pointer", "buffer", "buffer", "i32"],
     result: "void",
@@ -177,6 +185,10 @@ export const symbols = {
     result: "pointer",
   },
   TF_DeleteFunction: { parameters: ["pointer"], result: "void" },
+  TF_GraphCopyFunction: {
+    parameters: ["pointer", "pointer", "pointer", "pointer"],
+    result: "void",
+  },
   TF_FunctionSetAttrValueProto: {
     parameters: ["pointer", "buffer", "buffer", "usize", "pointer"],
     result: "void",
