@@ -21,8 +21,6 @@ export type Message =
   }
   /** A line for the reader. */
   | { readonly type: "note"; readonly text: string }
-  /** The command ends without having done its work. */
-  | { readonly type: "error"; readonly message: string }
   /** A file that the pipeline shows at its end, with its text. */
   | {
     readonly type: "shown";

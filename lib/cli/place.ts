@@ -17,14 +17,19 @@ export function findPipeline(nameOrFile: string): string {
   const names = pipelineNames();
   if (names.includes(nameOrFile)) {
     const path = join(PROJECT, "pipelines", `${nameOrFile}.yaml`);
-    const shown = relative(Deno.cwd(), path);
-    return shown.startsWith("..") ? path : shown;
+    return shortPath(path);
   }
   const hint = didYouMean(nameOrFile, names) ||
     `; there are ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
   throw new UsageError(
     `There is no pipeline "${nameOrFile}" in pipelines/${hint}`,
   );
+}
+
+/** A path as it is shown: from the current folder, if it lies below that. */
+export function shortPath(path: string): string {
+  const short = relative(Deno.cwd(), path);
+  return short.startsWith("..") ? path : short;
 }
 
 /** Names of the pipelines in `pipelines/`, sorted. */

@@ -1,8 +1,9 @@
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
 import { withNeeds } from "../pipeline/select.ts";
 import { visibleFolder } from "../scheduler/visible.ts";
 import type { Message } from "./messages.ts";
+import { shortPath } from "./place.ts";
 
 /** Shows the files that a pipeline asks to be shown, of the stages that are up to date now. */
 export function showFiles(
@@ -19,7 +20,7 @@ export function showFiles(
     const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
     try {
       const text = Deno.readTextFileSync(path);
-      say({ type: "shown", stage, path: relative(Deno.cwd(), path), text });
+      say({ type: "shown", stage, path: shortPath(path), text });
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
       say({ type: "note", text: `"${path}", to be shown, does not exist` });

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { faultsOf, withTasks } from "./fake_tasks.ts";
 
 /** How many inputs each property is tried with. */
-const RUNS = Number(Deno.env.get("DYLORA_FUZZ_RUNS") ?? 500);
+const RUNS = Number(Deno.env.get("DYLORA_FUZZ_RUNS") ?? 2000);
 
 const SOUND = `name: test
 params: { tasks: [mrpc, cola], lr: 1e-3, tuned: { mrpc: { lr: 1 } } }

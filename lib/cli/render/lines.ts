@@ -1,18 +1,23 @@
 import { printable } from "../../pipeline/fault.ts";
 import type { Message, Renderer } from "../messages.ts";
 import type { Style } from "./style.ts";
-import { summaryLine } from "./summary.ts";
+import { LastLines, summaryLine } from "./summary.ts";
 import { bytes, count, duration } from "./words.ts";
 
 /** Milliseconds between two lines on the progress of one thing. */
 const PAUSE = 10_000;
 
-/** Shows what happens as plain lines, for logs, pipes and CI. */
+/**
+ * Shows what happens as plain lines, for logs, pipes and CI. What a stage
+ * writes to its standard error is shown only if it fails: libraries say much
+ * there that nobody asked for.
+ */
 export function plainLines(
   write: (text: string) => void,
   style: Style,
 ): Renderer {
   const told = new Map<string, number>();
+  const errors = new LastLines();
   /** True if nothing was said of this for a while; the first time does not count. */
   const isDue = (subject: string): boolean => {
     const now = performance.now();
@@ -24,6 +29,13 @@ export function plainLines(
   const say = (line: string) => write(`${line}\n`);
   return {
     show: (message) => {
+      if (message.type === "log" && message.stream === "stderr") {
+        return errors.add(message);
+      }
+      if (message.type === "failed" || message.type === "finished") {
+        const lines = errors.take(message.stage);
+        if (message.type === "failed") lines.forEach((it) => say(`  | ${it}`));
+      }
       const line = lineOf(message, isDue, style);
       if (line !== undefined) say(line);
     },
@@ -44,8 +56,6 @@ function lineOf(
       return installLine(message, isDue);
     case "note":
       return message.text;
-    case "error":
-      return style.red(message.message);
     case "started":
       return message.attempt > 1
         ? `${message.stage}: attempt ${message.attempt} - ${message.reason}`

@@ -57,8 +57,6 @@ class Table {
         return undefined;
       case "note":
         return message.text;
-      case "error":
-        return this.#style.red(message.message);
       case "start":
         this.#pipeline = message.pipeline;
         this.#total = message.stages.length;

@@ -1,3 +1,4 @@
+import { printable } from "../../pipeline/fault.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import type { Style } from "./style.ts";
 import { count, duration } from "./words.ts";
@@ -32,7 +33,7 @@ export class LastLines {
 
   add({ stage, line }: Event & { type: "log" }): void {
     const lines = this.#lines.get(stage) ?? [];
-    lines.push(line);
+    lines.push(printable(line));
     if (lines.length > this.most) lines.shift();
     this.#lines.set(stage, lines);
   }

@@ -1,0 +1,184 @@
+import { deepStrictEqual } from "node:assert/strict";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** Rooms, and the rooms whose modules theirs may import; type imports count as well. */
+const KNOWS: Readonly<Record<string, readonly string[]>> = {
+  "lib/cli": ["lib/scheduler", "lib/pipeline", "lib/store", "lib/engine"],
+  "lib/scheduler": ["lib/pipeline", "lib/store"],
+  "lib/store": [],
+  "lib/pipeline": [],
+  "lib/engine": ["lib/pypi"],
+  "lib/glue": [],
+  "lib/hub": ["lib/pypi"],
+  "lib/pypi": [],
+  "lib/report": [],
+  "tasks": [
+    "lib/engine",
+    "lib/glue",
+    "lib/hub",
+    "lib/pypi",
+    "lib/report",
+    "lib/pipeline",
+  ],
+};
+
+/** Folders at the top that hold no room. */
+const OTHERS = ["fixtures", "tests"];
+
+/** Most lines of a source file outside of the tests. */
+const MOST_LINES = 350;
+
+/** Longer files, each with the reason why it is one. */
+const LONGER: Readonly<Record<string, string>> = {
+  "lib/engine/tensorflow/binding.ts":
+    "the kernels of tfjs-node ask for one object with all of these methods",
+};
+
+interface Source {
+  /** Below the root, with forward slashes. */
+  readonly path: string;
+  readonly text: string;
+}
+
+function* sources(folder: string): Generator<Source> {
+  for (const { name, isDirectory } of Deno.readDirSync(join(ROOT, folder))) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) yield* sources(path);
+    else if (name.endsWith(".ts")) {
+      yield { path, text: Deno.readTextFileSync(join(ROOT, path)) };
+    }
+  }
+}
+
+const all = [...Object.keys(KNOWS), ...OTHERS].flatMap((it) => [
+  ...sources(it),
+]);
+
+/** Relative specifiers of imports, exports and dynamic imports. */
+function importsOf({ path, text }: Source): string[] {
+  const found = text.matchAll(
+    /\b(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g,
+  );
+  return [...found].map(([, specifier]) =>
+    relative(ROOT, resolve(ROOT, dirname(path), specifier!))
+      .replaceAll("\\", "/")
+  );
+}
+
+function roomOf(path: string): string | undefined {
+  return Object.keys(KNOWS).find((room) => path.startsWith(`${room}/`));
+}
+
+Deno.test("each room knows only the rooms that it may", () => {
+  const wrong = all.flatMap((source) => {
+    const room = roomOf(source.path);
+    if (room === undefined) return [];
+    return importsOf(source)
+      .filter((path) => {
+        const other = roomOf(path);
+        return other !== room && !(other && KNOWS[room]!.includes(other));
+      })
+      .map((path) => `${source.path} imports ${path}`);
+  });
+  deepStrictEqual(wrong, []);
+});
+
+Deno.test("tasks take nothing of lib/pipeline but the form of a task", () => {
+  const wrong = all.filter(({ path }) => path.startsWith("tasks/"))
+    .flatMap((source) =>
+      importsOf(source).filter((path) =>
+        path.startsWith("lib/pipeline/") && path !== "lib/pipeline/task.ts"
+      ).map((path) => `${source.path} imports ${path}`)
+    );
+  deepStrictEqual(wrong, []);
+});
+
+Deno.test("the scheduler and the pipeline name no task", () => {
+  const tasks = [...Deno.readDirSync(join(ROOT, "tasks"))]
+    .flatMap(({ name }) => /^(.+)\.ts$/.exec(name)?.[1] ?? []);
+  const named = all.filter(({ path }) =>
+    /^lib\/(scheduler|store|pipeline)\//.test(path)
+  ).flatMap(({ path, text }) => {
+    const code = text.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, "");
+    return tasks.filter((it) => code.includes(`"${it}"`))
+      .map((it) => `${path} names ${it}`);
+  });
+  deepStrictEqual(named, []);
+});
+
+Deno.test("no module imports itself by way of others", () => {
+  const graph = new Map(all.map((it) => [it.path, importsOf(it)]));
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (path: string, way: readonly string[]) => {
+    if (way.includes(path)) {
+      cycles.push([...way.slice(way.indexOf(path)), path].join(" -> "));
+    } else if (!done.has(path)) {
+      for (const next of graph.get(path) ?? []) visit(next, [...way, path]);
+      done.add(path);
+    }
+  };
+  for (const path of graph.keys()) visit(path, []);
+  deepStrictEqual(cycles, []);
+});
+
+Deno.test(`no source file has more than ${MOST_LINES} lines`, () => {
+  const long = all.map(({ path, text }) => ({
+    path,
+    lines: text.split("\n").length - 1,
+  })).filter(({ path, lines }) =>
+    lines > MOST_LINES && !path.startsWith("tests/") && !(path in LONGER)
+  );
+  deepStrictEqual(long, []);
+});
+
+Deno.test("no module bears a name that says nothing", () => {
+  const vague = all.map(({ path }) => path)
+    .filter((it) =>
+      /(^|\/)(utils?|helpers?|common|misc|index|types|lib)\.ts$/.test(it)
+    );
+  deepStrictEqual(vague, []);
+});
+
+Deno.test("no file holds a path of the machine that it was written on", () => {
+  const pipelines = [...Deno.readDirSync(join(ROOT, "pipelines"))]
+    .map(({ name }) => `pipelines/${name}`);
+  const texts = [
+    ...all,
+    ...["README.md", "deno.json", "deno.lock", ...pipelines].map((path) => ({
+      path,
+      text: Deno.readTextFileSync(join(ROOT, path)),
+    })),
+  ];
+  // Tests make up homes of their own.
+  const home = /["'`\s(]\/(home|root|Users)\/[\w.-]+/;
+  const found = texts.filter(({ path, text }) =>
+    text.includes(ROOT) || !path.startsWith("tests/") && home.test(text)
+  ).map(({ path }) => path);
+  deepStrictEqual(found, []);
+});
+
+Deno.test("the top level holds what the house has rooms for", () => {
+  const allowed = new Set([
+    "deno.json",
+    "deno.lock",
+    "fixtures",
+    "lib",
+    "LICENSE",
+    "node_modules",
+    "out",
+    "pipelines",
+    "README.md",
+    "tasks",
+    "tests",
+  ]);
+  const others = [...Deno.readDirSync(ROOT)].map(({ name }) => name)
+    .filter((it) => !it.startsWith(".") && !allowed.has(it));
+  deepStrictEqual(others, []);
+  const rooms = [...Deno.readDirSync(join(ROOT, "lib"))]
+    .map(({ name }) => `lib/${name}`).filter((it) => !(it in KNOWS));
+  deepStrictEqual(rooms, []);
+});
