@@ -71,8 +71,8 @@ export async function selectedStages(
   patterns: readonly string[],
 ): Promise<readonly string[]> {
   if (patterns.length === 0) return [];
-  const { selectStages } = await import("../pipeline/select.ts");
-  const { stages, problems } = selectStages(graph, patterns);
+  const { matchStages } = await import("../pipeline/match_stages.ts");
+  const { stages, problems } = matchStages(graph, patterns);
   if (problems.length > 0) throw new UsageError(problems.join("\n"));
   return stages;
 }

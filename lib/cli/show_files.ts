@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
-import { withNeeds } from "../pipeline/select.ts";
+import { selectStages } from "../scheduler/select.ts";
 import { visibleFolder } from "../scheduler/visible.ts";
 import type { Message } from "./messages.ts";
 import { shortPath } from "./place.ts";
@@ -12,9 +12,7 @@ export function showFiles(
   out: string,
   say: (message: Message) => void,
 ): void {
-  const current = new Set(
-    targets.length === 0 ? graph.stages.keys() : withNeeds(graph, targets),
-  );
+  const current = selectStages(graph, targets);
   for (const { stage, file } of graph.show) {
     if (!current.has(stage)) continue;
     const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);

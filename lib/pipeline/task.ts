@@ -5,7 +5,9 @@ import type { z } from "zod";
  *
  * A task module (`tasks/NAME.ts`) default-exports one of these. Importing it
  * must be cheap (planning imports every task that a pipeline names), so
- * engines and readers are imported inside `run()`.
+ * engines and readers are imported inside `run()`. What it declares must depend
+ * on the modules that it imports and on nothing else, such as files or the
+ * environment: a graph is used again as long as these modules stay the same.
  */
 export interface Task<Params extends z.ZodObject = z.ZodObject> {
   /** One line for help texts and the JSON Schema of pipeline files. */

@@ -49,6 +49,10 @@ Deno.test("pipeline runs everything, then nothing, then what a parameter changes
     },
   );
   ok(summary.seconds > 0);
+  match(
+    first.lines.at(-1)!,
+    /^\{"type":"summary","ran":7,"restored":0,"unchanged":0,"failed":0,"seconds":[\d.]+[,}]/,
+  );
   deepStrictEqual(first.json()[0].type, "start");
   const text = project.read("out/test/end/out.txt");
   match(text, /^start one\nmrpc 1\nstart one\nmrpc 2\n.*other\nend\n$/s);
@@ -237,3 +241,54 @@ Deno.test("pipeline notices every change that a kept graph depends on", async ()
   const { lines } = await project.call("explain", "other");
   match(lines.join("\n"), /param size: 1 -> 2/);
 });
+
+Deno.test("pipeline ends at once at the second Ctrl-C, and its stages with it", async () => {
+  using project = new CliProject(`name: test
+stages:
+  deaf: { task: deaf }
+`);
+  project.write(
+    "tasks/deaf.ts",
+    `import { z } from "zod";
+export default {
+  description: "Does not heed an interrupt",
+  params: z.object({}),
+  inputs: {},
+  output: { kind: "text", files: ["out.txt"] },
+  async run(stage) {
+    stage.log("process " + Deno.pid);
+    await new Promise((resolve) => setTimeout(resolve, 60_000));
+  },
+};
+`,
+  );
+  const process = project.spawn("pipeline", "--json");
+  let child = 0;
+  let interrupts = 0;
+  for await (
+    const chunk of process.stdout.pipeThrough(new TextDecoderStream())
+  ) {
+    child ||= Number(/"process (\d+)"/.exec(chunk)?.[1] ?? 0);
+    if (child > 0 && interrupts < 2) {
+      interrupts++;
+      process.kill("SIGINT");
+    }
+  }
+  strictEqual((await process.status).code, 130);
+  await process.stderr.cancel();
+  for (let tries = 0; isAlive(child); tries++) {
+    ok(tries < 100, `process ${child} is left`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+});
+
+function isAlive(process: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(
+      Deno.readTextFileSync(`/proc/${process}/status`),
+    );
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

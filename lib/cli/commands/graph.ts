@@ -1,4 +1,4 @@
-import { withNeeds } from "../../pipeline/select.ts";
+import { selectStages } from "../../scheduler/select.ts";
 import type { Command, Given } from "../arguments.ts";
 import { EXIT } from "../exit.ts";
 import { openGraph, selectedStages } from "../open_graph.ts";
@@ -42,10 +42,8 @@ export const command: Command = {
 
 async function printGraph(given: Given): Promise<number> {
   const { graph } = await openGraph(given, outOf(given));
-  const selected = await selectedStages(graph, given.positionals.slice(1));
-  const stages = selected.length > 0
-    ? withNeeds(graph, selected)
-    : [...graph.stages.keys()];
+  const targets = await selectedStages(graph, given.positionals.slice(1));
+  const stages = selectStages(graph, targets);
   const nodes = pictureNodes(graph, stages, given.has("expand"));
   writeOut(picture(graph.pipeline, nodes, given));
   return EXIT.fine;

@@ -16,10 +16,9 @@ export interface PictureNode {
  */
 export function pictureNodes(
   graph: Graph,
-  stages: readonly string[],
+  stages: ReadonlySet<string>,
   expanded: boolean,
 ): PictureNode[] {
-  const shown = new Set(stages);
   const nodeOf = (id: string) => expanded ? id : graph.stages.get(id)!.name;
   const needs = new Map<string, Set<string>>();
   const sizes = new Map<string, number>();
@@ -27,7 +26,7 @@ export function pictureNodes(
     const node = nodeOf(id);
     const needed = needs.get(node) ?? new Set();
     for (const ids of Object.values(graph.stages.get(id)!.inputs)) {
-      for (const it of ids) if (shown.has(it)) needed.add(nodeOf(it));
+      for (const it of ids) if (stages.has(it)) needed.add(nodeOf(it));
     }
     needs.set(node, needed);
     sizes.set(node, (sizes.get(node) ?? 0) + 1);

@@ -1,22 +1,22 @@
 import type { Graph } from "./graph.ts";
 import { didYouMean } from "./suggest.ts";
 
-/** Stages that patterns select, and what is wrong with those that select none. */
-export interface Selection {
+/** Stages that patterns match, and what is wrong with those that match none. */
+export interface Matched {
   /** Ids in the order of the graph. */
   readonly stages: readonly string[];
   readonly problems: readonly string[];
 }
 
 /**
- * Selects stages by id (`train@mrpc,seed=0`), by name (`train`), by the start
+ * Finds stages by id (`train@mrpc,seed=0`), by name (`train`), by the start
  * of an id up to the end of a component (`train@mrpc`), or by a glob in which
  * `*` stands for any text and `?` for one character (`train-*@mrpc*`).
  */
-export function selectStages(
+export function matchStages(
   graph: Graph,
   patterns: readonly string[],
-): Selection {
+): Matched {
   const ids = [...graph.stages.keys()];
   const selected = new Set<string>();
   const problems: string[] = [];
@@ -36,18 +36,7 @@ export function selectStages(
   return { stages: ids.filter((id) => selected.has(id)), problems };
 }
 
-/** The given stages and everything they need, in the order of the graph. */
-export function withNeeds(graph: Graph, stages: readonly string[]): string[] {
-  const needed = new Set(stages);
-  for (const id of needed) {
-    for (const input of Object.values(graph.stages.get(id)?.inputs ?? {})) {
-      for (const it of input) needed.add(it);
-    }
-  }
-  return [...graph.stages.keys()].filter((id) => needed.has(id));
-}
-
-/** Everything that selects a stage by the start of its id: `a`, `a@x`, `a@x,y=1`. */
+/** Everything that matches a stage by the start of its id: `a`, `a@x`, `a@x,y=1`. */
 function prefixes(id: string): string[] {
   const ends = [...id.matchAll(/[@,]|$/g)].map(({ index }) => index);
   return ends.map((end) => id.slice(0, end));

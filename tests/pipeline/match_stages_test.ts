@@ -1,6 +1,6 @@
 import { deepStrictEqual } from "node:assert/strict";
 import type { Graph } from "../../lib/pipeline/graph.ts";
-import { selectStages, withNeeds } from "../../lib/pipeline/select.ts";
+import { matchStages } from "../../lib/pipeline/match_stages.ts";
 import { load, withTasks } from "./fake_tasks.ts";
 
 const PIPELINE = `
@@ -20,44 +20,34 @@ async function withGraph(test: (graph: Graph) => void): Promise<void> {
   await withTasks(async (tasks) => test(await load(tasks, PIPELINE)));
 }
 
-Deno.test("selectStages() takes an id, a name, a prefix and a glob", () =>
+Deno.test("matchStages() takes an id, a name, a prefix and a glob", () =>
   withGraph((graph) => {
-    const select = (...patterns: string[]) =>
-      selectStages(graph, patterns).stages.join(" ");
-    deepStrictEqual(select("train@mrpc,seed=0"), "train@mrpc,seed=0");
+    const match = (...patterns: string[]) =>
+      matchStages(graph, patterns).stages.join(" ");
+    deepStrictEqual(match("train@mrpc,seed=0"), "train@mrpc,seed=0");
     deepStrictEqual(
-      select("train@mrpc"),
+      match("train@mrpc"),
       "train@mrpc,seed=0 train@mrpc,seed=10",
     );
     deepStrictEqual(
-      select("train"),
+      match("train"),
       "train@mrpc,seed=0 train@mrpc,seed=10 train@cola,seed=0 train@cola,seed=10",
     );
     deepStrictEqual(
-      select("*@cola*"),
+      match("*@cola*"),
       "data@cola train@cola,seed=0 train@cola,seed=10",
     );
-    deepStrictEqual(select("train@*seed=?"), select("train@*seed=0"));
-    deepStrictEqual(select("other", "data@mrpc"), "data@mrpc other");
+    deepStrictEqual(match("train@*seed=?"), match("train@*seed=0"));
+    deepStrictEqual(match("other", "data@mrpc"), "data@mrpc other");
   }));
 
-Deno.test("selectStages() takes no part of a component for the whole", () =>
+Deno.test("matchStages() takes no part of a component for the whole", () =>
   withGraph((graph) => {
-    deepStrictEqual(selectStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
+    deepStrictEqual(matchStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
       stages: [],
       problems: [
         'No stage matches "train@mr"; did you mean "train@mrpc"?',
         'No stage matches "train@mrpc,seed=1"; did you mean "train@mrpc,seed=0"?',
       ],
     });
-  }));
-
-Deno.test("withNeeds() adds what stages need, and nothing else", () =>
-  withGraph((graph) => {
-    deepStrictEqual(withNeeds(graph, ["train@cola,seed=0", "train-all"]), [
-      "data@cola",
-      "other",
-      "train@cola,seed=0",
-      "train-all",
-    ]);
   }));
