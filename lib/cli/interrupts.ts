@@ -6,6 +6,8 @@ export interface Interrupts extends Disposable {
   readonly signal: AbortSignal;
   /** The exit code that says so; undefined if nothing interrupted. */
   readonly code: number | undefined;
+  /** True if an error is only how the interrupted work ended. */
+  caused(error: unknown): boolean;
 }
 
 /**
@@ -36,6 +38,10 @@ export function watchInterrupts(onFirst: () => void): Interrupts {
     get code() {
       return code;
     },
+    caused: (error) =>
+      code !== undefined && error instanceof Error &&
+      (error === controller.signal.reason ||
+        ("code" in error && error.code === "interrupted")),
     [Symbol.dispose]: () => ends.forEach((end) => end()),
   };
 }

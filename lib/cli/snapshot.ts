@@ -4,7 +4,7 @@ import { taskCode } from "../scheduler/code.ts";
 import { digest } from "../store/digest.ts";
 import { fingerprint, settled } from "../store/fingerprint.ts";
 import { readSealed, writeSealed } from "../store/sealed.ts";
-import { isReadOnly } from "../store/os_error.ts";
+import { isFull, isReadOnly } from "../store/os_error.ts";
 import type { Store } from "../store/store.ts";
 
 const VERSION = 1;
@@ -96,7 +96,7 @@ export async function writeSnapshot(
     await store.saveStats();
   } catch (error) {
     // Without it, the pipeline is read again: slower, but as right.
-    if (!isReadOnly(error)) throw error;
+    if (!isReadOnly(error) && !isFull(error)) throw error;
   }
 }
 
@@ -118,5 +118,12 @@ function removeOldest(folder: string): void {
     return { path, modified: fingerprint(path)?.modified ?? 0 };
   });
   files.sort((a, b) => b.modified - a.modified);
-  for (const { path } of files.slice(MOST)) Deno.removeSync(path);
+  for (const { path } of files.slice(MOST)) {
+    try {
+      Deno.removeSync(path);
+    } catch (error) {
+      // Another process may have removed it meanwhile.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
 }

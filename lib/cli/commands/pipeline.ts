@@ -109,8 +109,10 @@ async function runPipeline(given: Given): Promise<number> {
       },
       interrupts.signal,
     );
-    await keep();
+    if (failed === 0 && interrupts.code === undefined) await keep();
     if (failed + skipped === 0) showFiles(graph, targets, settings.out, say);
+  } catch (error) {
+    if (!interrupts.caused(error)) throw error;
   } finally {
     if (outcome.summary) say(outcome.summary);
     renderer.end();

@@ -57,6 +57,8 @@ async function verifyStages(given: Given): Promise<number> {
         writeOut(`${JSON.stringify({ type: "verified", ...result })}\n`);
       } else say({ type: "note", text: verificationText(result) });
     }
+  } catch (error) {
+    if (interrupts.code === undefined) throw error;
   } finally {
     renderer.end();
   }

@@ -114,24 +114,23 @@ function nodeLine(
   return `${cells.join("  ").trimEnd()}  ${label}`;
 }
 
+/** Characters by the sides that a rail leaves them on: up, down, left, right. */
+const GLYPHS: Readonly<Record<string, string>> = {
+  "0011": "─",
+  "1100": "│",
+  "1001": "╰",
+  "1010": "╯",
+  "1011": "┴",
+  "0101": "╭",
+  "0110": "╮",
+  "0111": "┬",
+  "1101": "├",
+  "1110": "┤",
+  "1111": "┼",
+};
+
 function glyph({ up, down, left, right }: Cell): string {
-  const glyphs = " ─│╰╯┴││╭╮┬│├┤┼";
-  const lines: Record<string, string> = {
-    "0000": " ",
-    "0011": "─",
-    "1100": "│",
-    "1001": "╰",
-    "1010": "╯",
-    "1011": "┴",
-    "0101": "╭",
-    "0110": "╮",
-    "0111": "┬",
-    "1101": "├",
-    "1110": "┤",
-    "1111": "┼",
-  };
-  const key = [up, down, left, right].map(Number).join("");
-  return lines[key] ?? glyphs[0]!;
+  return GLYPHS[[up, down, left, right].map(Number).join("")] ?? " ";
 }
 
 /** What each node needs, less what another of its needs already needs. */
