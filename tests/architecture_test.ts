@@ -31,12 +31,6 @@ const OTHERS = ["fixtures", "tests"];
 /** Most lines of a source file outside of the tests. */
 const MOST_LINES = 350;
 
-/** Longer files, each with the reason why it is one. */
-const LONGER: Readonly<Record<string, string>> = {
-  "lib/engine/tensorflow/binding.ts":
-    "the kernels of tfjs-node ask for one object with all of these methods",
-};
-
 interface Source {
   /** Below the root, with forward slashes. */
   readonly path: string;
@@ -130,7 +124,7 @@ Deno.test(`no source file has more than ${MOST_LINES} lines`, () => {
     path,
     lines: text.split("\n").length - 1,
   })).filter(({ path, lines }) =>
-    lines > MOST_LINES && !path.startsWith("tests/") && !(path in LONGER)
+    lines > MOST_LINES && !path.startsWith("tests/")
   );
   deepStrictEqual(long, []);
 });

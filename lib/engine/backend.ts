@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensorflow } from "./tensorflow/start.ts";
 import type { Attribute } from "./tensorflow/attributes.ts";
-import type { TensorMetadata } from "./tensorflow/binding.ts";
+import type { TensorMetadata } from "./tensorflow/tensor_table.ts";
 
 /** tfjs-node's backend, as far as the engine reaches into it. */
 interface NodeBackend {

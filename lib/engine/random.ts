@@ -11,7 +11,7 @@ export interface Random {
  * independent, so drawing more ranks changes no shuffle.
  */
 export function seededRandom(seed: number, stream: string): Random {
-  let hash = 0x811c9dc5 ^ seed;
+  let hash = 0x811c9dc5;
   for (const char of `${seed}/${stream}`) {
     hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193);
   }

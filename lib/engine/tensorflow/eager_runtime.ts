@@ -1,0 +1,152 @@
+import { type Attribute, eagerSetters, setAttributes } from "./attributes.ts";
+import { cString } from "./c_string.ts";
+import { viewOf } from "./data_type.ts";
+import type { Status } from "./status.ts";
+import type { LibTensorflow } from "./symbols.ts";
+import { allocateTensor, tensorBytes } from "./tensor_memory.ts";
+
+/** A tensor in the library's memory. */
+export interface EagerTensor {
+  readonly shape: number[];
+  readonly dtype: number;
+  readonly handle: Deno.PointerValue;
+}
+
+/** The library's eager runtime: tensors, and operations executed one by one. */
+export class EagerRuntime {
+  readonly #library: LibTensorflow;
+  readonly #status: Status;
+  readonly #context: Deno.PointerValue;
+
+  constructor(
+    library: LibTensorflow,
+    status: Status,
+    context: Deno.PointerValue,
+  ) {
+    this.#library = library;
+    this.#status = status;
+    this.#context = context;
+  }
+
+  /** Makes a tensor from values. */
+  make(
+    shape: number[],
+    dtype: number,
+    values: ArrayLike<number>,
+  ): EagerTensor {
+    const tensor = allocateTensor(this.#library, shape, dtype, values);
+    try {
+      const handle = this.#library.TFE_NewTensorHandle(
+        tensor,
+        this.#status.pointer,
+      );
+      this.#status.check(`Make a tensor of shape [${shape}]`);
+      return { shape, dtype, handle };
+    } finally {
+      this.#library.TF_DeleteTensor(tensor);
+    }
+  }
+
+  /** Copies a tensor's values out. */
+  read(
+    { dtype, handle }: EagerTensor,
+  ): Float32Array | Int32Array | Uint8Array {
+    const tensor = this.#library.TFE_TensorHandleResolve(
+      handle,
+      this.#status.pointer,
+    );
+    this.#status.check("Read a tensor");
+    try {
+      return viewOf(
+        dtype,
+        tensorBytes(this.#library, tensor).slice().buffer as ArrayBuffer,
+      );
+    } finally {
+      this.#library.TF_DeleteTensor(tensor);
+    }
+  }
+
+  free({ handle }: EagerTensor): void {
+    this.#library.TFE_DeleteTensorHandle(handle);
+  }
+
+  /** Executes an operation or a function of the library. */
+  execute(
+    opName: string,
+    attributes: readonly Attribute[],
+    inputs: readonly EagerTensor[],
+    outputs: number,
+  ): EagerTensor[] {
+    const library = this.#library;
+    const status = this.#status;
+    const op = library.TFE_NewOp(
+      this.#context,
+      cString(opName),
+      status.pointer,
+    );
+    status.check(`Operation "${opName}"`);
+    try {
+      setAttributes(eagerSetters(library, status), op, opName, attributes);
+      for (const { handle } of inputs) {
+        library.TFE_OpAddInput(op, handle, status.pointer);
+        status.check(`Input of operation "${opName}"`);
+      }
+      const handles = new BigUint64Array(outputs);
+      const count = Int32Array.of(outputs);
+      library.TFE_Execute(
+        op,
+        new Uint8Array(handles.buffer),
+        new Uint8Array(count.buffer),
+        status.pointer,
+      );
+      status.check(`Operation "${opName}"`);
+      return Array.from(
+        handles.subarray(0, count[0]),
+        (address) => this.#describe(address),
+      );
+    } finally {
+      library.TFE_DeleteOp(op);
+    }
+  }
+
+  #describe(address: bigint): EagerTensor {
+    const handle = Deno.UnsafePointer.create(address);
+    const rank = this.#library.TFE_TensorHandleNumDims(
+      handle,
+      this.#status.pointer,
+    );
+    const shape: number[] = [];
+    for (let i = 0; i < rank; i++) {
+      shape.push(
+        Number(
+          this.#library.TFE_TensorHandleDim(handle, i, this.#status.pointer),
+        ),
+      );
+    }
+    this.#status.check("Shape of a tensor");
+    return {
+      shape,
+      dtype: this.#library.TFE_TensorHandleDataType(handle),
+      handle,
+    };
+  }
+
+  /** Adds a function, which is then called like an operation. */
+  addFunction(name: string, made: Deno.PointerValue): void {
+    this.#library.TFE_ContextAddFunction(
+      this.#context,
+      made,
+      this.#status.pointer,
+    );
+    this.#status.check(`Add the function "${name}"`);
+  }
+
+  removeFunction(name: string): void {
+    this.#library.TFE_ContextRemoveFunction(
+      this.#context,
+      cString(name),
+      this.#status.pointer,
+    );
+    this.#status.check(`Remove the function "${name}"`);
+  }
+}

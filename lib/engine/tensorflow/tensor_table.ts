@@ -1,0 +1,93 @@
+import { DataType } from "./data_type.ts";
+import type { EagerTensor } from "./eager_runtime.ts";
+import type { Graph, GraphTensor } from "./graph.ts";
+
+/** What tfjs is told of a tensor. */
+export interface TensorMetadata {
+  id: number;
+  shape: number[];
+  dtype: number;
+}
+
+/** A tensor that lives in the library (`eager`), or in a graph being traced (`symbol`). */
+export interface TensorRecord {
+  readonly shape: number[];
+  readonly dtype: number;
+  readonly eager?: EagerTensor;
+  readonly symbol?: { readonly graph: Graph; readonly tensor: GraphTensor };
+}
+
+/** The tensors that tfjs holds, by their ids. */
+export class TensorTable {
+  readonly #records = new Map<number, TensorRecord>();
+  #nextId = 1;
+
+  add(record: TensorRecord): number {
+    const id = this.#nextId++;
+    this.#records.set(id, record);
+    return id;
+  }
+
+  /** @throws {Error} If the tensor has been freed. */
+  get(id: number): TensorRecord {
+    const record = this.#records.get(id);
+    if (record === undefined) throw new Error(`Tensor ${id} has been freed`);
+    return record;
+  }
+
+  /** Has `id` mean another tensor; `from` means none from then on. */
+  move(from: number, id: number): void {
+    this.#records.set(id, this.get(from));
+    this.#records.delete(from);
+  }
+
+  delete(id: number): void {
+    this.#records.delete(id);
+  }
+
+  /** Forgets the tensors of a graph. */
+  deleteSymbols(graph: Graph): void {
+    for (const [id, { symbol }] of this.#records) {
+      if (symbol?.graph === graph) this.#records.delete(id);
+    }
+  }
+
+  /** Tensors that the library holds. */
+  get held(): number {
+    let held = 0;
+    for (const { eager } of this.#records.values()) {
+      if (eager !== undefined) held++;
+    }
+    return held;
+  }
+
+  /** What tfjs is told, which knows no bfloat16. */
+  describe(id: number): TensorMetadata {
+    const { shape, dtype } = this.get(id);
+    return {
+      id,
+      shape,
+      dtype: dtype === DataType.bfloat16 ? DataType.float32 : dtype,
+    };
+  }
+}
+
+export function ofRuntime(eager: EagerTensor): TensorRecord {
+  return { shape: eager.shape, dtype: eager.dtype, eager };
+}
+
+/** Symbols of a graph as records. */
+export function ofGraph(
+  graph: Graph,
+  tensors: readonly GraphTensor[],
+): TensorRecord[] {
+  return tensors.map((tensor) => ({
+    shape: tensor.shape,
+    dtype: tensor.dtype,
+    symbol: { graph, tensor },
+  }));
+}
+
+export function isFloat(dtype: number): boolean {
+  return dtype === DataType.float32 || dtype === DataType.bfloat16;
+}

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import {
+  restoreRandom,
+  seededRandom,
+  shuffle,
+} from "../../lib/engine/random.ts";
+
+Deno.test("seededRandom() gives another stream for every seed and every purpose", () => {
+  const streams = new Set<string>();
+  for (let seed = 0; seed < 1000; seed++) {
+    for (const purpose of ["init", "shuffle", "rank", "dropout"]) {
+      const random = seededRandom(seed, purpose);
+      streams.add([random.next(), random.next()].join());
+    }
+  }
+  assert.equal(streams.size, 4000);
+});
+
+Deno.test("seededRandom() is uniform", () => {
+  const random = seededRandom(0, "uniform");
+  const counts = Array<number>(16).fill(0);
+  const draws = 160_000;
+  for (let i = 0; i < draws; i++) counts[Math.floor(random.next() * 16)]!++;
+  // Chi-squared with 15 degrees of freedom: 37.7 is its 0.999 quantile.
+  const expected = draws / 16;
+  const chi2 = counts.reduce(
+    (sum, it) => sum + (it - expected) ** 2 / expected,
+    0,
+  );
+  assert.ok(chi2 < 37.7, `chi-squared ${chi2}`);
+});
+
+Deno.test("restoreRandom() goes on where the generator stood", () => {
+  const random = seededRandom(3, "shuffle");
+  random.next();
+  const { state } = random;
+  const next = [random.next(), random.next()];
+  const restored = restoreRandom(state);
+  assert.deepEqual([restored.next(), restored.next()], next);
+  assert.throws(() => restoreRandom([1, 2]), RangeError);
+});
+
+Deno.test("shuffle() keeps every item", () => {
+  const items = Array.from({ length: 50 }, (_, i) => i);
+  const shuffled = [...items];
+  shuffle(shuffled, seededRandom(1, "shuffle"));
+  assert.notDeepEqual(shuffled, items);
+  assert.deepEqual(shuffled.toSorted((a, b) => a - b), items);
+});
