@@ -54,7 +54,12 @@ export class Peer implements AsyncDisposable {
   /** @param python Python of an environment that `setup.sh` made. */
   static start(python: string): Peer {
     const script = join(import.meta.dirname!, "step.py");
-    const child = spawn(python, ["-W", "ignore", script], {
+    return Peer.run(python, ["-W", "ignore", script]);
+  }
+
+  /** Starts any program that answers the same requests. */
+  static run(program: string, args: readonly string[]): Peer {
+    const child = spawn(program, args, {
       stdio: ["pipe", "pipe", "inherit"],
     });
     const ended = new Promise<string>((resolve) => {
@@ -71,7 +76,7 @@ export class Peer implements AsyncDisposable {
       const reply = await Promise.race([replies.next(), ended]);
       if (typeof reply === "object" && !reply.done) return reply.value;
       throw new Error(
-        `The peer "${python}" ended at "${request.op}": ${await ended}`,
+        `The peer "${program}" ended at "${request.op}": ${await ended}`,
       );
     }, async () => {
       child.stdin.end();

@@ -1,0 +1,138 @@
+/**
+ * Times a training step, the evaluation of all ranks and the peak memory of
+ * this engine and of PyTorch + transformers + PEFT, in turn, on the same shapes.
+ *
+ *     eval "$(sh tests/bench/peer/setup.sh)"
+ *     deno task bench step --json
+ */
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { median } from "../../../lib/engine/median.ts";
+import { Peer, type PeerWork, type Timed } from "../peer/peer.ts";
+import { writeRandomModel } from "./random_model.ts";
+import { nameOf, type Shape, shapes } from "./work.ts";
+
+/** One line of the result: seconds, or bytes for peak memory. */
+interface Row {
+  readonly work: string;
+  readonly precision: "f32" | "bf16";
+  readonly ours: number;
+  readonly peer: number;
+  /** Ours / peer. */
+  readonly ratio: number;
+}
+
+/** Calls before anything is counted: they trace, compile and fill caches. */
+const WARM_UP = 3;
+const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
+
+/** Runs the benchmark; `deno task bench step` comes here. */
+export async function bench(args: string[]): Promise<void> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      json: { type: "boolean", default: false },
+      steps: { type: "string", default: "8" },
+      only: { type: "string" },
+      precision: { type: "string", default: "bf16,f32" },
+      threads: { type: "string", default: "2" },
+    },
+  });
+  const python = Deno.env.get("PEFT_PYTHON");
+  if (python === undefined) {
+    console.error(
+      'PEFT_PYTHON does not name the Python to compare with: run eval "$(sh tests/bench/peer/setup.sh)"',
+    );
+    Deno.exit(2);
+  }
+  const choice = await selectEngine("tensorflow");
+  await choice.prepare();
+  const report = (row: Row) =>
+    console.log(values.json ? JSON.stringify(row) : lineOf(row));
+  for (const shape of shapes) {
+    const { only } = values;
+    if (only !== undefined && nameOf(shape) !== only) continue;
+    const folder = Deno.makeTempDirSync({ prefix: "bench-" });
+    try {
+      writeRandomModel(folder, shape.model);
+      for (const precision of values.precision.split(",")) {
+        await using peer = Peer.start(python);
+        await using ours = Peer.run(Deno.execPath(), [
+          ...["run", "-A", "--quiet", join(import.meta.dirname!, "ours.ts")],
+          ...[folder, choice.library!],
+        ]);
+        await time(
+          shape,
+          precision as Row["precision"],
+          { ours, peer },
+          { steps: Number(values.steps), threads: Number(values.threads) },
+          report,
+        );
+      }
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  }
+}
+
+/** Takes turns, one step or pass of each side at a time. */
+async function time(
+  shape: Shape,
+  precision: Row["precision"],
+  sides: { readonly ours: Peer; readonly peer: Peer },
+  { steps, threads }: { readonly steps: number; readonly threads: number },
+  report: (row: Row) => void,
+): Promise<void> {
+  const work: PeerWork = {
+    config: shape.model.config,
+    precision,
+    batch: shape.batch,
+    length: shape.length,
+    rank: 8,
+    alpha: 16,
+    labels: 2,
+    threads,
+  };
+  const row = (name: string, ours: number, peer: number) =>
+    report({ work: name, precision, ours, peer, ratio: ours / peer });
+  const name = nameOf(shape);
+  for (const side of [sides.ours, sides.peer]) await side.prepare(work);
+
+  const inTurn = async (take: (side: Peer) => Promise<Timed>) => {
+    const times = { ours: [] as number[], peer: [] as number[] };
+    const peak = { ours: 0, peer: 0 };
+    for (let i = 0; i < steps; i++) {
+      for (const key of ["ours", "peer"] as const) {
+        const { seconds, peak_bytes } = await take(sides[key]);
+        times[key].push(...seconds);
+        peak[key] = peak_bytes;
+      }
+    }
+    return { times, peak };
+  };
+  for (const side of [sides.ours, sides.peer]) await side.step(WARM_UP);
+  const { times, peak } = await inTurn((side) => side.step(1));
+  row(name, median(times.ours), median(times.peer));
+  row(`${name}, peak memory`, peak.ours, peak.peer);
+
+  for (const side of [sides.ours, sides.peer]) await side.evaluate(RANKS, 1);
+  const passes = await inTurn((side) => side.evaluate(RANKS, 1));
+  row(
+    `${name}, 8 ranks evaluated`,
+    median(passes.times.ours),
+    median(passes.times.peer),
+  );
+}
+
+function lineOf({ work, precision, ours, peer, ratio }: Row): string {
+  const figure = (value: number) =>
+    value < 1e4 ? value.toPrecision(3) : `${Math.round(value / 2 ** 20)} MiB`;
+  return [
+    work.padEnd(40),
+    precision.padEnd(5),
+    figure(ours).padStart(9),
+    figure(peer).padStart(9),
+    ratio.toFixed(2).padStart(6),
+  ].join(" ");
+}

@@ -1,0 +1,149 @@
+/**
+ * Our side of the benchmark: answers the requests of `../peer/step.py`, one
+ * JSON line each. Arguments: folder of the model, folder of the library.
+ */
+import process from "node:process";
+import { createInterface } from "node:readline";
+import * as tf from "@tensorflow/tfjs-core";
+import { loadClassifier } from "../../../tasks/training/load_classifier.ts";
+import type { AdamWState } from "../../../lib/engine/adamw.ts";
+import {
+  type Examples,
+  padBatch,
+  type PaddedBatch,
+} from "../../../lib/engine/batches.ts";
+import { initialParameters } from "../../../lib/engine/parameters.ts";
+import { seededRandom } from "../../../lib/engine/random.ts";
+import { evaluateRanks } from "../../../lib/engine/rank_evaluation.ts";
+import { startEngine } from "../../../lib/engine/start.ts";
+import { trainingStep } from "../../../lib/engine/training_step.ts";
+import type { PeerWork } from "../peer/peer.ts";
+
+const [model, library] = Deno.args as [string, string];
+
+/** A model in training, and a batch. */
+class Work {
+  readonly #work: PeerWork;
+  readonly #classifier: ReturnType<typeof loadClassifier>;
+  readonly #examples: Examples;
+  readonly #batch: PaddedBatch;
+  readonly #takeStep: ReturnType<typeof trainingStep>;
+  readonly trained: number;
+  #state: AdamWState;
+  #step = 0;
+
+  constructor(work: PeerWork) {
+    this.#work = work;
+    this.#classifier = loadClassifier(model, work.rank, work.labels);
+    const { layout, pooler, config } = this.#classifier;
+    this.#examples = fullExamples(work, work.batch, config.vocabSize);
+    const rows = Array.from({ length: work.batch }, (_, i) => i);
+    this.#batch = padBatch(this.#examples, rows, config);
+    this.#takeStep = trainingStep(this.#classifier, {
+      alpha: work.alpha,
+      mode: "all",
+      dropout: true,
+      optimizer: {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weightDecay: 0.1,
+        clipNorm: 1,
+      },
+    });
+    this.trained = layout.size;
+    const start = seededRandom(0, "init");
+    this.#state = {
+      values: tf.tensor1d(initialParameters(layout, pooler, start)),
+      moment1: tf.zeros([layout.size]),
+      moment2: tf.zeros([layout.size]),
+    };
+  }
+
+  step(count: number) {
+    const seconds: number[] = [];
+    let loss = NaN;
+    for (let i = 0; i < count; i++) {
+      const begin = performance.now();
+      const result = this.#takeStep(this.#state, [this.#batch], {
+        step: this.#step++,
+        rank: this.#work.rank,
+        learningRate: 1e-3,
+        seed: 0,
+        rowSteps: Array<number>(this.#work.rank).fill(this.#step),
+      });
+      loss = result.loss.dataSync()[0]!;
+      seconds.push((performance.now() - begin) / 1000);
+      tf.dispose([...Object.values(this.#state), result.loss]);
+      this.#state = result.state;
+    }
+    return { seconds, loss, peak_bytes: peakBytes() };
+  }
+
+  /** Whole passes over several equal batches; the first batch, which traces, is not counted. */
+  async evaluate(ranks: readonly number[], count: number) {
+    const { batch } = this.#work;
+    const { config } = this.#classifier;
+    const marks: number[] = [];
+    await evaluateRanks(
+      this.#classifier,
+      this.#state.values.dataSync() as Float32Array,
+      fullExamples(this.#work, batch * (count + 1), config.vocabSize),
+      {
+        alpha: this.#work.alpha,
+        ranks,
+        batchSize: batch,
+        progress: () => marks.push(performance.now()),
+      },
+    );
+    const seconds = marks.slice(1).map((mark, i) => (mark - marks[i]!) / 1000);
+    return { seconds, peak_bytes: peakBytes() };
+  }
+}
+
+/** Examples of full length, of random tokens. */
+function fullExamples(
+  { length, labels }: PeerWork,
+  count: number,
+  vocabSize: number,
+): Examples {
+  const random = seededRandom(0, "tokens");
+  return {
+    // The first ids are special tokens: one of them would count as padding.
+    ids: Int32Array.from(
+      { length: count * length },
+      () => 5 + Math.floor(random.next() * (vocabSize - 5)),
+    ),
+    types: new Uint8Array(count * length),
+    offsets: Int32Array.from({ length: count + 1 }, (_, i) => i * length),
+    labels: Float32Array.from({ length: count }, (_, i) => i % labels),
+  };
+}
+
+/** Largest resident size so far. */
+function peakBytes(): number {
+  const status = Deno.build.os === "linux"
+    ? /^VmHWM:\s+(\d+) kB/m.exec(Deno.readTextFileSync("/proc/self/status"))
+    : null;
+  return status === null ? process.memoryUsage().rss : Number(status[1]) * 1024;
+}
+
+let work: Work | undefined;
+for await (const line of createInterface({ input: process.stdin })) {
+  const { op, ...request } = JSON.parse(line);
+  let reply: unknown;
+  if (op === "prepare") {
+    await startEngine(
+      { engine: "tensorflow", device: "cpu", library, bfloat16: true },
+      { cpus: request.threads, precision: request.precision },
+    );
+    work = new Work(request);
+    reply = { trained: work.trained };
+  } else if (work === undefined) {
+    throw new Error(`Operation "${op}" needs a "prepare" before it`);
+  } else if (op === "step") reply = work.step(request.count);
+  else if (op === "evaluate") {
+    reply = await work.evaluate(request.ranks, request.count);
+  } else throw new Error(`Operation "${op}" is unknown`);
+  console.log(JSON.stringify(reply));
+}
