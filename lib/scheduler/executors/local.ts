@@ -16,9 +16,12 @@ echo $$ > "$STAGE_RUN/group.new" && mv "$STAGE_RUN/group.new" "$STAGE_RUN/group"
 read -r go <&3 || exit 1
 "$@" < "$STAGE_INPUT" 3<&- 2>&4 4>&- &
 child=$!
-(trap '' TERM INT HUP; cat <&3; kill -KILL 0) >/dev/null 4>&- &
+(trap '' TERM INT HUP; while read -r word <&3; do :; done; kill -KILL 0) >/dev/null 4>&- &
+guard=$!
 exec 3<&- 4>&-
-while wait $child; code=$?; kill -0 $child 2>/dev/null; do :; done
+while wait $child; code=$?; kill -0 $child; do :; done
+kill -KILL $guard
+wait $guard
 exit $code
 `;
 
@@ -95,7 +98,7 @@ async function isOurs(group: number, folder: string): Promise<boolean> {
 async function killGroup(group: number): Promise<void> {
   for (let pause = 2; signalGroup(group, "SIGKILL"); pause *= 2) {
     await new Promise((resolve) => setTimeout(resolve, pause));
-    if (pause > 100 && (await members(group)).length === 0) return;
+    if (pause > 10 && (await members(group)).length === 0) return;
   }
 }
 
