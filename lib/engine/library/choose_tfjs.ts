@@ -1,3 +1,5 @@
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import type { Host } from "./host.ts";
@@ -12,7 +14,14 @@ export function chooseWasm(): EngineChoice {
     device: "cpu",
     reason: "WebAssembly on one thread of the processor",
     identity: `wasm tfjs ${TFJS_VERSION}`,
+    read: [moduleFolder()],
   });
+}
+
+/** Folder of the package that reads its WebAssembly module when it starts. */
+function moduleFolder(): string {
+  const entry = import.meta.resolve("@tensorflow/tfjs-backend-wasm");
+  return dirname(fileURLToPath(entry));
 }
 
 /**
@@ -50,12 +59,14 @@ export async function chooseWebgpu(
 
 /** An engine that needs nothing but the packages of the project. */
 function ready(
-  facts: Pick<EngineChoice, "engine" | "device" | "reason" | "identity">,
+  facts:
+    & Pick<EngineChoice, "engine" | "device" | "reason" | "identity">
+    & Partial<Pick<EngineChoice, "read">>,
 ): EngineChoice {
   const choice: EngineChoice = {
+    read: [],
     ...facts,
     flags: [],
-    read: [],
     env: {},
     prepare: () => Promise.resolve(choice),
   };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { startWasm } from "../../../lib/engine/backends/wasm.ts";
+import { selectEngine } from "../../../lib/engine/library/select.ts";
 import { checkProductAndGradient } from "./product_and_gradient.ts";
 
 Deno.test("startWasm() makes WebAssembly the backend, gradients included", async () => {
@@ -8,4 +9,18 @@ Deno.test("startWasm() makes WebAssembly the backend, gradients included", async
   assert.equal(tf.getBackend(), "wasm");
   await checkProductAndGradient();
   assert.equal(tf.memory().numTensors, 0);
+});
+
+Deno.test("startWasm() reads nothing but the folder that the choice names", async () => {
+  const { read } = await selectEngine("wasm");
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-prompt", `--allow-read=${read.join()}`],
+      new URL("start_wasm.ts", import.meta.url).href,
+    ],
+  }).output();
+  const [output, errors] = [stdout, stderr].map((bytes) =>
+    new TextDecoder().decode(bytes)
+  );
+  assert.equal(output, "started\n", errors);
 });

@@ -1,0 +1,4 @@
+import { startWasm } from "../../../lib/engine/backends/wasm.ts";
+
+await startWasm();
+console.log("started");
