@@ -19,8 +19,6 @@ Deno.test("startWasm() reads nothing but the folder that the choice names", asyn
       new URL("start_wasm.ts", import.meta.url).href,
     ],
   }).output();
-  const [output, errors] = [stdout, stderr].map((bytes) =>
-    new TextDecoder().decode(bytes)
-  );
-  assert.equal(output, "started\n", errors);
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  assert.equal(decode(stdout), "started\n", decode(stderr));
 });
