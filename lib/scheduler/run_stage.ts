@@ -5,6 +5,7 @@ import {
   type Lock,
   lockFile,
   lockHolder,
+  OWN_NAME,
   tryLockFile,
 } from "../store/locks.ts";
 import type { Manifest } from "../store/manifest.ts";
@@ -15,7 +16,7 @@ import type { Context } from "./context.ts";
 import { decide, type Decided } from "./decide.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
-import { BusyError, StageFailure } from "./failure.ts";
+import { BusyError, MovedError, StageFailure } from "./failure.ts";
 import { takeGpus } from "./gpus.ts";
 import type { Slots } from "./limits.ts";
 import { openLog } from "./log.ts";
@@ -47,6 +48,7 @@ export type StageOutcome =
  * lock for its key is held around looking it up again, running and committing,
  * so that of many processes only one does the work.
  *
+ * @throws {MovedError} If what its key is made from has changed meanwhile.
  * @throws {BusyError} If another process runs it, and waiting is not wanted.
  */
 export async function runStage(
@@ -62,6 +64,7 @@ export async function runStage(
   );
   using _key = await lockKey(context, stage, decided.key, options);
   const again = await decide(context, stage, results);
+  if (again.key !== decided.key) throw new MovedError("The key changed");
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(context, stage, waiting);
   emit({ type: "decided", stage: stage.id, decision: again.decision });
@@ -160,7 +163,11 @@ async function lockKey(
   if (!context.settings.wait) {
     const lock = tryLockFile(path);
     if (lock !== undefined) return lock;
-    throw new BusyError(`"${stage.id}" is being run by ${lockHolder(path)}`);
+    const holder = lockHolder(path);
+    // Another stage of this run with the same key ends soon enough.
+    if (holder !== OWN_NAME) {
+      throw new BusyError(`"${stage.id}" is being run by ${holder}`);
+    }
   }
   return await lockFile(path, {
     signal: waiting,

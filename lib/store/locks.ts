@@ -13,6 +13,9 @@ export interface LockOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What this process writes into the locks that it holds. */
+export const OWN_NAME = `process ${Deno.pid}`;
+
 /** Milliseconds between two tries. */
 const FIRST_PAUSE = 5;
 const LAST_PAUSE = 100;
@@ -59,7 +62,7 @@ export function tryLockFile(
     }
     if (options.shared !== true) {
       file.truncateSync();
-      file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
+      file.writeSync(new TextEncoder().encode(OWN_NAME));
     }
     return { path, [Symbol.dispose]: () => file.close() };
   }

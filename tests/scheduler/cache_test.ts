@@ -161,6 +161,21 @@ Deno.test("run() throws BusyError instead of waiting if told so", async () => {
   await first.end();
 });
 
+Deno.test("run() does the work of two equal stages once, also if told not to wait", async () => {
+  using project = new TestProject();
+  project.task(
+    "slow",
+    "await new Promise((r) => setTimeout(r, 200)); return crypto.randomUUID();",
+  );
+  const stages = { one: { task: "slow" }, two: { task: "slow" } };
+  const { summary } = await project.run(stages, { wait: false });
+  assert.deepEqual([summary.ran, summary.restored], [1, 1]);
+  const [one, two] = ["one", "two"].map((id) =>
+    project.read("out/test", id, "out.txt")
+  );
+  assert.equal(one, two);
+});
+
 Deno.test("run() does not keep what came of a source that changed meanwhile", async () => {
   using project = new TestProject();
   project.write("data.txt", "old");
