@@ -54,6 +54,7 @@ export async function chooseWebgpu(
     device: adapter.software ? "cpu" : "gpu",
     reason: `WebGPU on ${adapter.name}`,
     identity: `webgpu tfjs ${TFJS_VERSION} ${adapter.name}`,
+    flags: ["--v8-flags=--expose-gc"],
   });
 }
 
@@ -61,12 +62,12 @@ export async function chooseWebgpu(
 function ready(
   facts:
     & Pick<EngineChoice, "engine" | "device" | "reason" | "identity">
-    & Partial<Pick<EngineChoice, "read">>,
+    & Partial<Pick<EngineChoice, "read" | "flags">>,
 ): EngineChoice {
   const choice: EngineChoice = {
+    flags: [],
     read: [],
     ...facts,
-    flags: [],
     env: {},
     prepare: () => Promise.resolve(choice),
   };

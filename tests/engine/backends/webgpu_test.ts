@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { startWebgpu } from "../../../lib/engine/backends/webgpu.ts";
 import { webgpuAdapter } from "../../../lib/engine/backends/webgpu_adapter.ts";
+import { selectEngine } from "../../../lib/engine/library/select.ts";
 import { checkProductAndGradient } from "./product_and_gradient.ts";
 
 const adapter = await webgpuAdapter();
@@ -25,4 +26,26 @@ Deno.test({
       startWebgpu,
       /No WebGPU adapter is found: install a Vulkan driver/,
     ),
+});
+
+Deno.test({
+  name:
+    "startWebgpu() keeps bind groups from using up the mappings of a process",
+  ignore: !adapter?.software || Deno.build.os !== "linux",
+  fn: async () => {
+    const { flags } = await selectEngine("webgpu");
+    const { success, stdout, stderr } = await new Deno.Command(
+      Deno.execPath(),
+      {
+        args: [
+          ...["run", "--quiet", "-A", ...flags],
+          new URL("count_mappings.ts", import.meta.url).href,
+        ],
+      },
+    ).output();
+    const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    assert.ok(success, decode(stderr));
+    // At most the 500 that it lets gather; without collection one for each operation.
+    assert.ok(Number(decode(stdout)) < 1000, decode(stdout));
+  },
 });
