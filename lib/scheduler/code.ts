@@ -5,7 +5,7 @@ import { CHILD, listCode, reachable } from "./listing.ts";
 import { moduleGraph } from "./modules.ts";
 import { projectSettings } from "./project.ts";
 
-const VERSION = 1;
+const VERSION = 2;
 
 /** The code of one task. */
 export interface TaskCode {
@@ -72,7 +72,7 @@ async function readCode(
   const settings = projectSettings(project);
   const graph = await graphOf([...tasks, CHILD], project);
   const reduced = await reduceModules(
-    [...graph.modules.values()].filter(isReducible),
+    settings.asWritten ? [] : [...graph.modules.values()].filter(isReducible),
     settings.emit,
   );
   await stopReducing();
@@ -85,7 +85,15 @@ async function readCode(
         graph.modules.get(specifier)!.text;
       texts.set(specifier, (await store.blobs.putBytes(text)).blob);
     }
-    const listing = listCode(members, graph, reduced, texts, project, settings);
+    const listing = listCode(
+      task,
+      members,
+      graph,
+      reduced,
+      texts,
+      project,
+      settings,
+    );
     found.set(task, {
       listing: (await store.blobs.putBytes(canonicalJson(listing))).blob,
       files: [

@@ -9,11 +9,13 @@ export const CHILD = new URL("./child.ts", import.meta.url).href;
 
 /** All code that a task's process runs, as it counts for the key. */
 export interface CodeListing {
+  /** The task's own module: two tasks may import each other. */
+  readonly entry: string;
   /** Modules by path below the project: the blob of the reduced text, and where each import leads. */
   readonly modules: Readonly<Record<string, ListedModule>>;
   /** Packages by `name@version`, with the integrity that the lock file gives them. */
   readonly packages: Readonly<Record<string, string>>;
-  /** Settings of `deno.json` that change what code does. */
+  /** Settings of the project that change what code does. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 
@@ -23,7 +25,8 @@ interface ListedModule {
 }
 
 /** Code whose imports cannot be told by reading it: any package may be meant. */
-const COMPUTED_IMPORT = /\bimport\s*\((?!\s*["'])|\bcreateRequire\b/;
+const COMPUTED_IMPORT =
+  /\bimport\s*\((?!\s*["'])|\bcreateRequire\b|["'`](?:node:)?module["'`]|\beval\s*\(|\bFunction\s*\(/;
 
 /**
  * Specifiers of the modules that entries import when they run: those imported
@@ -53,8 +56,9 @@ export function reachable(
   return found;
 }
 
-/** Lists what modules are made of. `texts` has the blob of each module's text. */
+/** Lists what the modules of an entry are made of. `texts` has the blob of each module's text. */
 export function listCode(
+  entry: string,
   members: ReadonlySet<string>,
   graph: ModuleGraph,
   reduced: ReadonlyMap<string, Reduced>,
@@ -86,11 +90,16 @@ export function listCode(
     for (const needed of graph.packages.get(name) ?? []) packages.add(needed);
   }
   return {
+    entry: moduleName(entry, project),
     modules,
     packages: Object.fromEntries(
       [...packages].map((name) => [name, settings.integrity.get(name) ?? ""]),
     ),
-    options: { ...settings.emit, unstable: settings.unstable },
+    options: {
+      ...settings.emit,
+      ...settings.beside,
+      unstable: settings.unstable,
+    },
   };
 }
 

@@ -58,6 +58,7 @@ function codeChanges(before: string, after: string, store: Store): Change[] {
   }
   const parts = (listing: CodeListing) =>
     new Map([
+      ["entry", listing.entry] as const,
       ...Object.entries(listing.modules).map((
         [name, { text, imports }],
       ) => [name, `${text} ${canonicalJson(imports)}`] as const),

@@ -12,6 +12,7 @@ const EMIT_OPTIONS = [
   "jsxFactory",
   "jsxFragmentFactory",
   "jsxImportSource",
+  "jsxPrecompileSkipElements",
   "useDefineForClassFields",
   "verbatimModuleSyntax",
 ];
@@ -21,6 +22,13 @@ export interface ProjectSettings {
   /** The files read, with their digests; an empty digest for one that is missing. */
   readonly files: readonly (readonly [path: string, raw: string])[];
   readonly emit: EmitOptions;
+  /**
+   * True if code counts as it is written: types are emitted as metadata, or
+   * compiler options stand where they may or may not be heeded.
+   */
+  readonly asWritten: boolean;
+  /** What settings files beside `deno.json` say that changes what a module does, by the file's name. */
+  readonly beside: Readonly<Record<string, EmitOptions>>;
   /** Unstable features of the runtime that are switched on. */
   readonly unstable: readonly string[];
   /** Integrity of each package in the lock file, by `name@version`. */
@@ -44,10 +52,17 @@ export function projectFlags(project: string): string[] {
   ];
 }
 
+/** Files that the runtime heeds beside `deno.json`: one says whether `.js` is CommonJS, one has compiler options. */
+const BESIDE = ["package.json", "tsconfig.json"];
+
+/** Settings by which other files would have a say, which nothing here follows. */
+const ELSEWHERE = ["workspace", "workspaces", "extends", "references"];
+
 /**
- * Reads `deno.json` and `deno.lock`.
+ * Reads `deno.json` and `deno.lock`, and what else says how code is run.
  *
- * @throws {Error} If there is no `deno.json`, or one of them is not JSON.
+ * @throws {Error} If there is no `deno.json`, one of them is not JSON, or one
+ * leaves settings to further files.
  */
 export function projectSettings(project: string): ProjectSettings {
   const config = readJson(configFile(project));
@@ -55,17 +70,32 @@ export function projectSettings(project: string): ProjectSettings {
     throw new Error(`"${configFile(project)}" is missing`);
   }
   const lock = readJson(join(project, "deno.lock"));
-  const options = record(config.value.compilerOptions);
-  const unstable = config.value.unstable;
+  const files = [[config.path, config.raw] as const];
+  files.push([join(project, "deno.lock"), lock?.raw ?? ""]);
+  const { importMap, unstable } = config.value;
+  if (typeof importMap === "string") {
+    const map = join(project, importMap);
+    files.push([map, readJson(map)?.raw ?? ""]);
+  }
+  refuseElsewhere(config);
+  const emit = emitOptions(config.value);
+  const beside: Record<string, EmitOptions> = {};
+  for (const name of BESIDE) {
+    const read = readJson(join(project, name));
+    files.push([join(project, name), read?.raw ?? ""]);
+    if (read === undefined) continue;
+    refuseElsewhere(read);
+    beside[name] = {
+      ...emitOptions(read.value),
+      ...(name === "package.json" && { type: read.value.type }),
+    };
+  }
   return {
-    files: [
-      [config.path, config.raw],
-      [join(project, "deno.lock"), lock?.raw ?? ""],
-    ],
-    emit: Object.fromEntries(
-      EMIT_OPTIONS.filter((name) => name in options)
-        .map((name) => [name, options[name]]),
-    ),
+    files,
+    emit,
+    asWritten: emit.emitDecoratorMetadata === true ||
+      Object.keys(beside["tsconfig.json"] ?? {}).length > 0,
+    beside,
     unstable: Array.isArray(unstable) ? unstable.map(String).sort() : [],
     integrity: new Map(
       Object.entries(record(lock?.value.npm)).map(([name, entry]) => [
@@ -74,6 +104,24 @@ export function projectSettings(project: string): ProjectSettings {
       ]),
     ),
   };
+}
+
+function emitOptions(settings: Readonly<Record<string, unknown>>): EmitOptions {
+  const options = record(settings.compilerOptions);
+  return Object.fromEntries(
+    EMIT_OPTIONS.filter((name) => name in options)
+      .map((name) => [name, options[name]]),
+  );
+}
+
+function refuseElsewhere(
+  { path, value }: NonNullable<ReturnType<typeof readJson>>,
+): void {
+  const name = ELSEWHERE.find((name) => value[name] !== undefined);
+  if (name === undefined) return;
+  throw new Error(
+    `"${path}" has "${name}": what further files say of the code would be missed, so write it into deno.json itself`,
+  );
 }
 
 function readJson(path: string) {

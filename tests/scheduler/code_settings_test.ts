@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { pathToFileURL } from "node:url";
+import { taskCode } from "../../lib/scheduler/code.ts";
+import { Store } from "../../lib/store/store.ts";
+import { TestProject } from "./project.ts";
+
+/** Writes files (or removes them, where there is no text) and gives the digest of a task's code. */
+async function codeOf(
+  project: TestProject,
+  files: Readonly<Record<string, string | undefined>>,
+  name = "t",
+): Promise<string> {
+  for (const [path, text] of Object.entries(files)) {
+    if (text === undefined) Deno.removeSync(project.path(path));
+    else project.write(path, text);
+  }
+  const task = pathToFileURL(project.path(`tasks/${name}.ts`)).href;
+  const store = new Store(project.path("out/cache"));
+  const code = await taskCode([task], project.folder, store);
+  await store.saveStats();
+  return code.get(task)!.listing;
+}
+
+/** What a module says when the runtime runs it. */
+function said(project: TestProject): string {
+  const { stdout, stderr } = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--no-check",
+      "--no-lock",
+      "--config",
+      project.path("deno.json"),
+      project.path("tasks/t.ts"),
+    ],
+  }).outputSync();
+  return new TextDecoder().decode(stdout) || new TextDecoder().decode(stderr);
+}
+
+const DECORATED = {
+  "deno.json": "{}",
+  "tasks/t.ts": `import "../lib/plain.js";
+function note(...given: any[]) { console.log(given.length); return undefined as any; }
+class Noted { @note method(x: number) { return x; } }
+`,
+  "lib/plain.js": "console.log(this === undefined ? 'module' : 'script');",
+};
+
+Deno.test("taskCode() notices settings beside deno.json that change what code does", async () => {
+  const settings: Record<string, Record<string, string>> = {
+    "the kind of .js files": { "package.json": '{"type":"commonjs"}' },
+    "compiler options": {
+      "tsconfig.json": '{"compilerOptions":{"experimentalDecorators":true}}',
+    },
+  };
+  for (const [name, files] of Object.entries(settings)) {
+    using project = new TestProject();
+    const [before, said1] = [await codeOf(project, DECORATED), said(project)];
+    const [after, said2] = [await codeOf(project, files), said(project)];
+    assert.notEqual(said1, said2, `${name} changes what the code does`);
+    assert.notEqual(before, after, name);
+    const gone = Object.fromEntries(
+      Object.keys(files).map((path) => [path, undefined]),
+    );
+    assert.equal(await codeOf(project, gone), before, `${name} taken back`);
+  }
+});
+
+Deno.test("taskCode() ignores what else stands in package.json and tsconfig.json", async () => {
+  using project = new TestProject();
+  const before = await codeOf(project, {
+    ...DECORATED,
+    "package.json": '{"version":"1.0.0"}',
+    "tsconfig.json": '{"compilerOptions":{"strict":true}}',
+  });
+  const after = await codeOf(project, {
+    "package.json": '{"version":"1.0.1"}',
+    "tsconfig.json": '{"compilerOptions":{"strict":false}}',
+  });
+  assert.equal(after, before);
+});
+
+Deno.test("taskCode() refuses settings that leave it to further files", async () => {
+  const cases: [string, string][] = [
+    ["deno.json", '{"workspace":["lib"]}'],
+    ["package.json", '{"workspaces":["lib"]}'],
+    ["tsconfig.json", '{"extends":"./base.json"}'],
+    ["tsconfig.json", '{"files":[],"references":[{"path":"lib"}]}'],
+  ];
+  for (const [path, text] of cases) {
+    using project = new TestProject();
+    await assert.rejects(
+      codeOf(project, { ...DECORATED, [path]: text }),
+      new RegExp(`${path}" has "(workspaces?|extends|references)"`),
+      text,
+    );
+  }
+});
+
+Deno.test("taskCode() notices an edit of the import map that deno.json names", async () => {
+  using project = new TestProject();
+  const map = (target: string) =>
+    JSON.stringify({ imports: { value: `./lib/${target}.ts` } });
+  const before = await codeOf(project, {
+    "deno.json": '{"importMap":"map.json"}',
+    "map.json": map("one"),
+    "lib/one.ts": "export const value = 1;",
+    "lib/two.ts": "export const value = 2;",
+    "tasks/t.ts": 'export { value } from "value";',
+  });
+  assert.notEqual(await codeOf(project, { "map.json": map("two") }), before);
+});
+
+Deno.test("taskCode() takes types for code where they are emitted as metadata", async () => {
+  const task = (type: string) =>
+    `function note(...given: any[]) { console.log((Reflect as any).getMetadata?.("design:paramtypes", given[0])); }
+export class Noted { @note method(x: ${type}) { return x; } }`;
+  for (const emitDecoratorMetadata of [false, true]) {
+    using project = new TestProject();
+    const compilerOptions = {
+      experimentalDecorators: true,
+      emitDecoratorMetadata,
+    };
+    const before = await codeOf(project, {
+      "deno.json": JSON.stringify({ compilerOptions }),
+      "tasks/t.ts": task("number"),
+    });
+    const after = await codeOf(project, { "tasks/t.ts": task("string") });
+    assert.equal(before !== after, emitDecoratorMetadata);
+  }
+});
+
+Deno.test("taskCode() tells apart two tasks that import each other", async () => {
+  using project = new TestProject();
+  const files = {
+    "deno.json": "{}",
+    "tasks/t.ts": 'import "./u.ts"; export default "t";',
+    "tasks/u.ts": 'import "./t.ts"; export default "u";',
+  };
+  assert.notEqual(await codeOf(project, files), await codeOf(project, {}, "u"));
+});
+
+Deno.test("taskCode() takes every package for needed where an import cannot be told by reading", async () => {
+  const sources: [text: string, all: boolean][] = [
+    ['export default () => import("node:path");', false],
+    ["export default (x: string) => import(x);", true],
+    [
+      'import { createRequire as c } from "node:module"; export default c;',
+      true,
+    ],
+    ['import * as module from "node:module"; export default module;', true],
+    ["export default (x: string) => new Function(x);", true],
+    ["export default (x: string) => eval(x);", true],
+  ];
+  using project = new TestProject();
+  project.write("deno.json", "{}");
+  const tasks = sources.map(([text], i) => {
+    project.write(`tasks/t${i}.ts`, text);
+    return pathToFileURL(project.path(`tasks/t${i}.ts`)).href;
+  });
+  const listings = async (version: string) => {
+    const npm = { [`yaml@${version}`]: { integrity: `sha512-${version}` } };
+    project.write("deno.lock", JSON.stringify({ version: "5", npm }));
+    const store = new Store(project.path("out/cache"));
+    const code = await taskCode(tasks, project.folder, store);
+    return tasks.map((task) => code.get(task)!.listing);
+  };
+  const [before, after] = [await listings("2.9.0"), await listings("2.9.1")];
+  sources.forEach(([text, all], i) =>
+    assert.equal(before[i] !== after[i], all, text)
+  );
+});
