@@ -18,6 +18,8 @@ export interface TrainingProgress {
   shuffles: readonly number[];
   /** State of the generator of ranks. */
   ranks: readonly number[];
+  /** Seconds of training, over all attempts. */
+  seconds: number;
 }
 
 /** All that training needs to go on as if it had not been interrupted. */
@@ -27,6 +29,8 @@ export interface Checkpoint {
   readonly moment1: Float32Array;
   readonly moment2: Float32Array;
   readonly progress: TrainingProgress;
+  /** What each step took, `[steps]` */
+  readonly stepMilliseconds: Float32Array;
 }
 
 /** Mean training loss since the entry before. */
@@ -46,16 +50,21 @@ const progressSchema = z.strictObject({
   rowSteps: z.array(count),
   shuffles: generator,
   ranks: generator,
+  seconds: z.number().nonnegative(),
 });
 
 /** Writes a checkpoint, replacing the one before whole or not at all. */
 export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
-  const { values, moment1, moment2, progress } = checkpoint;
+  const { values, moment1, moment2, progress, stepMilliseconds } = checkpoint;
   const shape = [values.length];
   writeSafetensors(path, {
     values: { shape, values },
     moment1: { shape, values: moment1 },
     moment2: { shape, values: moment2 },
+    stepMilliseconds: {
+      shape: [stepMilliseconds.length],
+      values: stepMilliseconds,
+    },
   }, { progress: JSON.stringify(progress) });
 }
 
@@ -76,21 +85,23 @@ export function loadCheckpoint(
     throw error;
   }
   using file = opened;
-  const read = (name: string): Float32Array => {
+  const progress = progressSchema.parse(
+    JSON.parse(file.metadata.get("progress") ?? "null"),
+  );
+  const read = (name: string, length: number): Float32Array => {
     const shape = file.tensors.get(name)?.shape;
-    if (shape?.length !== 1 || shape[0] !== size) {
+    if (shape?.length !== 1 || shape[0] !== length) {
       throw new SyntaxError(
-        `Checkpoint "${path}" does not hold ${size} values of "${name}": remove it to start anew`,
+        `Checkpoint "${path}" does not hold ${length} values of "${name}": remove it to start anew`,
       );
     }
     return file.floats(name);
   };
   return {
-    values: read("values"),
-    moment1: read("moment1"),
-    moment2: read("moment2"),
-    progress: progressSchema.parse(
-      JSON.parse(file.metadata.get("progress") ?? "null"),
-    ),
+    values: read("values", size),
+    moment1: read("moment1", size),
+    moment2: read("moment2", size),
+    stepMilliseconds: read("stepMilliseconds", progress.step),
+    progress,
   };
 }

@@ -14,6 +14,7 @@ import { trainedRows, type UpdateMode } from "./rank_vectors.ts";
 import { ReportWindow } from "./report_window.ts";
 import { rankSampler, type Sampler } from "./sampler.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import { trainingStep } from "./training_step.ts";
 
 /** How to train. LoRA of rank r is DyLoRA of maximum rank r that always draws r. */
@@ -44,6 +45,8 @@ export interface TrainingHooks {
   /** Keeps a checkpoint; called at most every `checkpointSeconds`. */
   readonly save?: (checkpoint: Checkpoint) => void;
   readonly checkpointSeconds?: number;
+  /** Counts the seconds of training; it may have begun before, with what prepares the training. */
+  readonly stopwatch?: Stopwatch;
 }
 
 /** State of training after a step. */
@@ -71,8 +74,10 @@ export interface TrainingResult {
   readonly tokens: number;
   /** Mean loss of every so many steps. */
   readonly losses: readonly LossEntry[];
-  /** Median milliseconds of a step in this process; undefined if it took none. */
-  readonly msPerStep: number | undefined;
+  /** Median milliseconds of a step, over all attempts. */
+  readonly msPerStep: number;
+  /** Seconds of training, over all attempts. */
+  readonly seconds: number;
 }
 
 /** Training ended because the loss is not a number any more. */
@@ -119,7 +124,10 @@ export async function train(
   const drawRank = rankSampler(options.sampler, layout.rank, ranks);
   const takeStep = trainingStep(classifier, options);
   const window = new ReportWindow();
-  const stepTimes: number[] = [];
+  const stepTimes = [...hooks.resume?.stepMilliseconds ?? []];
+  const stopwatch = hooks.stopwatch ?? new Stopwatch();
+  stopwatch.add(progress.seconds);
+  stopwatch.start();
   let state = stateTensors(hooks.resume ?? { values: initial });
   let lastSave = performance.now();
 
@@ -134,7 +142,13 @@ export async function train(
   const save = async () => {
     await settleLosses();
     progress.ranks = ranks.state;
-    hooks.save?.({ ...await stateValues(state), progress });
+    const values = await stateValues(state);
+    progress.seconds = stopwatch.seconds;
+    hooks.save?.({
+      ...values,
+      progress,
+      stepMilliseconds: Float32Array.from(stepTimes),
+    });
     lastSave = performance.now();
   };
 
@@ -203,12 +217,15 @@ export async function train(
       }
       progress.shuffles = shuffles.state;
     }
+    const { values } = await stateValues(state);
+    stopwatch.stop();
     return {
-      values: (await stateValues(state)).values,
+      values,
       steps: progress.step,
       tokens: progress.tokens,
       losses: progress.losses,
-      msPerStep: stepTimes.length > 0 ? median(stepTimes) : undefined,
+      msPerStep: median(stepTimes),
+      seconds: stopwatch.seconds,
     };
   } finally {
     window.dispose();
@@ -226,6 +243,7 @@ function startOfTraining(seed: number, rank: number): TrainingProgress {
     rowSteps: Array<number>(rank).fill(0),
     shuffles: seededRandom(seed, "shuffle").state,
     ranks: seededRandom(seed, "rank").state,
+    seconds: 0,
   };
 }
 

@@ -31,7 +31,7 @@ export interface RankResult {
 
 /** What a training cost when it ran. */
 export interface TrainingCost {
-  /** Wall-clock seconds of the whole stage. */
+  /** Wall-clock seconds of the training, over all attempts. */
   readonly seconds: number;
   /** Median seconds of an optimizer step. */
   readonly stepSeconds: number;

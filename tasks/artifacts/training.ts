@@ -73,6 +73,13 @@ export type Training = z.output<typeof Training>;
  */
 export const STEP_SECONDS = "step_seconds";
 
+/**
+ * Name of the metric by which training stages report the seconds that they
+ * took, over all attempts where they were interrupted: up to the checkpoint
+ * that the next attempt went on from, and with the start of the last one.
+ */
+export const TRAINING_SECONDS = "training_seconds";
+
 /** Reads how an artifact of kind `adapter` was trained. */
 export function readTraining(folder: string): Promise<Training> {
   return readJsonFile(join(folder, "training.json"), Training);

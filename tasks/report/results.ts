@@ -3,7 +3,11 @@ import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import type { Result } from "../../lib/report/result.ts";
 import { readOutputs, readScores } from "../artifacts/scores.ts";
-import { readTraining, STEP_SECONDS } from "../artifacts/training.ts";
+import {
+  readTraining,
+  STEP_SECONDS,
+  TRAINING_SECONDS,
+} from "../artifacts/training.ts";
 
 /**
  * Reads scores, and with each the costs of the adapter that it belongs to: the
@@ -77,7 +81,7 @@ async function readResult(
       ),
     })),
     training: {
-      seconds: secondsOf(adapter),
+      seconds: metricOf(adapter, TRAINING_SECONDS),
       stepSeconds: metricOf(adapter, STEP_SECONDS),
       steps: training.steps,
       examples: training.examples,

@@ -6,11 +6,12 @@ import { seededRandom } from "../../lib/engine/random.ts";
 import type { UpdateMode } from "../../lib/engine/rank_vectors.ts";
 import type { Sampler } from "../../lib/engine/sampler.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
+import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import { train } from "../../lib/engine/train.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { writeAdapter } from "../artifacts/adapter.ts";
 import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
-import { STEP_SECONDS } from "../artifacts/training.ts";
+import { STEP_SECONDS, TRAINING_SECONDS } from "../artifacts/training.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 
@@ -27,6 +28,8 @@ export async function trainAdapter(
   { method, mode, sampler }: RankTraining,
 ): Promise<void> {
   const { params } = stage;
+  const stopwatch = new Stopwatch();
+  stopwatch.start();
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
   const { labels, ...tokens } = readTokens(tokensFolder, info, "train");
@@ -57,6 +60,7 @@ export async function trainAdapter(
     { ...trainingOptions(params), mode, sampler },
     {
       resume,
+      stopwatch,
       signal: stage.signal,
       save: (state) => saveCheckpoint(checkpoint, state),
       report: (
@@ -75,9 +79,8 @@ export async function trainAdapter(
       },
     },
   );
-  if (result.msPerStep !== undefined) {
-    stage.metric(STEP_SECONDS, result.msPerStep / 1000);
-  }
+  stage.metric(STEP_SECONDS, result.msPerStep / 1000);
+  stage.metric(TRAINING_SECONDS, result.seconds);
   const dylora = method === "dylora";
   await writeAdapter(stage.output, {
     baseModel: config.architecture,

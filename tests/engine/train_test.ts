@@ -11,6 +11,7 @@ import {
   train,
   type TrainingHooks,
 } from "../../lib/engine/train.ts";
+import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
 
 const quiet: TrainingHooks = { report: () => {} };
@@ -65,6 +66,41 @@ for (
     await Deno.remove(folder, { recursive: true });
   });
 }
+
+Deno.test("train() counts seconds and steps of all attempts", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const interrupt = new AbortController();
+  let checkpoint: Checkpoint | undefined;
+  await assert.rejects(
+    train(classifier, initial, examples, tinyOptions, {
+      ...quiet,
+      signal: interrupt.signal,
+      checkpointSeconds: 0,
+      save: (state) => {
+        checkpoint = structuredClone(state);
+        if (state.progress.step === 20) interrupt.abort(new Error("Stop"));
+      },
+    }),
+    /Stop/,
+  );
+  const { progress, stepMilliseconds } = checkpoint!;
+  assert.equal(stepMilliseconds.length, 20);
+  const steps = stepMilliseconds.reduce((sum, it) => sum + it, 0);
+  assert.ok(progress.seconds * 1000 >= steps && steps > 0);
+
+  // As if the first attempt had been slow: 20 of 33 steps took 5 s each.
+  progress.seconds = 100;
+  stepMilliseconds.fill(5000);
+  const stopwatch = new Stopwatch();
+  stopwatch.add(7);
+  const resumed = await train(classifier, initial, examples, tinyOptions, {
+    ...quiet,
+    resume: checkpoint,
+    stopwatch,
+  });
+  assert.equal(resumed.msPerStep, 5000);
+  assert.ok(resumed.seconds > 107, `${resumed.seconds} s`);
+});
 
 Deno.test("train() gives other bits for another seed", async () => {
   const { classifier, initial } = tinyClassifier();

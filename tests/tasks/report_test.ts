@@ -150,13 +150,13 @@ Deno.test("report refuses scores without the training behind them", async () => 
   });
 });
 
-Deno.test("report refuses a training that reported no seconds per step", async () => {
+Deno.test("report refuses a training that reported no seconds", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     const adapters = stages.inputs.dyloraAdapters!;
     adapters[0] = { ...adapters[0]!, metrics: {} };
-    await assert.rejects(stages.report(), /reported no "step_seconds"/);
+    await assert.rejects(stages.report(), /reported no "training_seconds"/);
   });
 });
 
