@@ -7,12 +7,13 @@ import {
   padBatch,
 } from "./batches.ts";
 import { type Classifier, logitsAt } from "./classifier.ts";
-import { rankScale } from "./rank_vectors.ts";
+import { rankScale, type RankScaling } from "./rank_vectors.ts";
 import { trace } from "./trace.ts";
 
 /** Options of {@linkcode evaluateRanks}. */
 export interface RankEvaluationOptions {
   readonly alpha: number;
+  readonly scaling: RankScaling;
   /** Ranks to evaluate, 1-based. */
   readonly ranks: readonly number[];
   readonly batchSize: number;
@@ -35,12 +36,14 @@ export async function evaluateRanks(
   options: RankEvaluationOptions,
 ): Promise<Float32Array<ArrayBuffer>> {
   const { layout, config } = classifier;
-  const { ranks, alpha } = options;
+  const { ranks, alpha, scaling } = options;
   const count = exampleCount(examples);
   const logits = new Float32Array(ranks.length * count * layout.labels);
   const flat = tf.tensor1d(values);
   const scale = tf.tensor2d(
-    ranks.flatMap((rank) => [...rankScale(rank, alpha, layout.rank)]),
+    ranks.flatMap((rank) => [
+      ...rankScale(rank, alpha, layout.rank, scaling),
+    ]),
     [ranks.length, layout.rank],
   );
   const trained = tf.zeros([layout.rank]) as tf.Tensor1D;

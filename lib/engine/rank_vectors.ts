@@ -7,16 +7,25 @@ export type UpdateMode =
   /** Row b alone is updated, the others keep their bits (arXiv 2210.07558, equation 10). */
   | "frozen-strict";
 
-/** Scale of each row at rank b: alpha / b for the first b rows, 0 beyond. `[maxRank]` */
+/** What alpha is divided by to give the scale of an adapter at rank b. */
+export type RankScaling =
+  /** The rank b in use, as DyLoRA is trained. */
+  | "rank"
+  /** The maximum rank R at every b, as a LoRA of rank R is trained. */
+  | "maximum";
+
+/** Scale of each row at rank b: alpha / b or alpha / R for the first b rows, 0 beyond. `[maxRank]` */
 export function rankScale(
   b: number,
   alpha: number,
   maxRank: number,
+  scaling: RankScaling = "rank",
 ): Float32Array<ArrayBuffer> {
   checkRank(b, maxRank);
+  const scale = alpha / (scaling === "rank" ? b : maxRank);
   return Float32Array.from(
     { length: maxRank },
-    (_, row) => row < b ? alpha / b : 0,
+    (_, row) => row < b ? scale : 0,
   );
 }
 

@@ -18,6 +18,7 @@ export const ADAPTER_FILES = [
 
 /** The fields of PEFT's configuration that matter here; PEFT itself writes more. */
 const AdapterConfig = z.looseObject({
+  base_model_name_or_path: z.string(),
   peft_type: z.literal("LORA"),
   r: z.int().positive(),
   lora_alpha: z.number().positive(),
@@ -74,9 +75,7 @@ export async function writeAdapter(
  *
  * @throws {SyntaxError} If a file is not what it should be, or they contradict each other.
  */
-export async function readAdapter(
-  folder: string,
-): Promise<Omit<Adapter, "baseModel">> {
+export async function readAdapter(folder: string): Promise<Adapter> {
   const training = await readTraining(folder);
   const configPath = join(folder, "adapter_config.json");
   const config = await readJsonFile(configPath, AdapterConfig);
@@ -98,7 +97,7 @@ export async function readAdapter(
   for (const [name, shape] of shapes) {
     tensors[name] = { shape, values: file.floats(name) };
   }
-  return { training, tensors };
+  return { baseModel: config.base_model_name_or_path, training, tensors };
 }
 
 function adapterFault(

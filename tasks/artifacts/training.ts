@@ -19,7 +19,7 @@ const DYLORA_FIELDS = ["mode", "sampler"] as const;
 
 /** `training.json`: how an adapter was trained. */
 export const Training = z.strictObject({
-  method: z.enum(["dylora", "lora"]),
+  method: z.enum(["dylora", "lora", "lora-truncated", "lora-svd"]),
   /** Name of the GLUE task, or the user's own name for the data. */
   task: z.string().min(1),
   /** Class names in the order of their numbers; null if the task is a regression. */
@@ -27,6 +27,8 @@ export const Training = z.strictObject({
   /** The adapter's rank; for DyLoRA the largest of its ranks. */
   rank: count,
   alpha: z.number().positive(),
+  /** The scale at rank b is alpha / b (`rank`), or alpha / `rank` at every b (`maximum`). */
+  scaling: z.enum(["rank", "maximum"]),
   /** Which rows and columns a step trained. */
   mode: z.enum(["all", "frozen", "frozen-strict"]).nullable(),
   sampler: Sampler.nullable(),

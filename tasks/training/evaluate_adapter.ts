@@ -55,6 +55,7 @@ export async function evaluateAdapter(
     { ...tokens, labels },
     {
       alpha: training.alpha,
+      scaling: training.scaling,
       ranks,
       batchSize: params.batchSize,
       signal: stage.signal,

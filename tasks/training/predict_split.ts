@@ -23,7 +23,7 @@ export async function predictSplit(
   const { params, inputs, signal } = stage;
   const { split, batchSize } = params;
   const adapter = await readAdapter(inputs.adapter![0]!.path);
-  const { alpha, rank: largest } = adapter.training;
+  const { alpha, scaling, rank: largest } = adapter.training;
   const rank = params.rank ?? largest;
   if (rank > largest) {
     throw new RangeError(
@@ -43,6 +43,7 @@ export async function predictSplit(
     { ...tokens, labels: new Float32Array(index.length) },
     {
       alpha,
+      scaling,
       ranks: [rank],
       batchSize,
       signal,

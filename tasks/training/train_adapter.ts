@@ -90,6 +90,7 @@ export async function trainAdapter(
       labels: info.labels,
       rank: params.rank,
       alpha: params.alpha,
+      scaling: dylora ? "rank" : "maximum",
       mode: dylora ? mode : null,
       sampler: dylora ? sampler as never : null,
       seed: params.seed,

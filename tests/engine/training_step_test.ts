@@ -77,6 +77,35 @@ for (const architecture of ["roberta", "bert"] as const) {
     assertClose(logits, expected, 1e-4, "logits");
   });
 
+  for (const method of ["truncated", "svd"] as const) {
+    Deno.test(`logitsAt() gives PEFT's logits of an adapter reduced to every rank, ${method}, ${architecture}`, async () => {
+      const reference = openReference(architecture);
+      const { figures } = reference;
+      const { classifier, values } = referenceClassifier(
+        reference,
+        method === "svd" ? "svd.adapter" : "adapter",
+      );
+      const scale = tf.tensor2d(
+        [1, 2, 3, 4].flatMap((
+          b,
+        ) => [...rankScale(b, settings.alpha, 4, "maximum")]),
+        [4, 4],
+      );
+      const logits = await read(tf.tidy(() =>
+        logitsAt(
+          classifier,
+          tf.tensor1d(values),
+          referenceInput(reference, "padded"),
+          { scale, trained: tf.zeros([4]) as tf.Tensor1D },
+        )
+      ));
+      const expected = [1, 2, 3, 4].flatMap((
+        b,
+      ) => [...figures.floats(`${method}.logits.rank${b}`)]);
+      assertClose(logits, expected, 1e-4, "logits");
+    });
+  }
+
   Deno.test(`logitsOf() has PEFT's gradients, ${architecture}`, async () => {
     const reference = openReference(architecture);
     const { classifier, values } = referenceClassifier(reference, "adapter");
@@ -297,7 +326,13 @@ function referenceClassifier(
       layout,
     },
     values: fromPeftTensors(
-      (name) => figures.floats(`${prefix}.${name}`),
+      (name) =>
+        figures.floats(
+          // Factors of a product have the head of the adapter that they are of.
+          figures.tensors.has(`${prefix}.${name}`)
+            ? `${prefix}.${name}`
+            : `adapter.${name}`,
+        ),
       layout,
       config.architecture,
     ),

@@ -1,50 +1,21 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import {
-  type TensorValues,
-  writeSafetensors,
-} from "../../lib/engine/safetensors_writer.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors_writer.ts";
 import {
   ADAPTER_FILES,
   readAdapter,
   writeAdapter,
 } from "../../tasks/artifacts/adapter.ts";
 import { findAdapterFault } from "../../tasks/artifacts/adapter_tensors.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
-
-const REFERENCES = join(import.meta.dirname!, "../../fixtures/references");
-
-/** That of the adapters in fixtures/references, which PEFT made. */
-const TRAINING: Training = {
-  method: "dylora",
-  task: "sst2",
-  labels: ["negative", "positive"],
-  rank: 4,
-  alpha: 8,
-  mode: "all",
-  sampler: { kind: "geometric", p: 0.15 },
-  seed: 0,
-  epochs: 1,
-  steps: 5,
-  batchSize: 4,
-  learningRate: 0.01,
-  weightDecay: 0.1,
-  warmupRatio: 0.06,
-  precision: "f32",
-  engine: "tensorflow",
-  examples: 20,
-  tokens: 300,
-  losses: [{ step: 5, loss: 0.5 }],
-};
+import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
 
 Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families", async () => {
   for (const family of ["roberta", "bert"]) {
     await inFolder(async (folder) => {
-      const tensors = adapterOf(family);
+      const tensors = referenceTensors(family);
       await writeAdapter(folder, {
         baseModel: "tiny",
-        training: TRAINING,
+        training: REFERENCE_TRAINING,
         tensors,
       });
       assert.deepEqual(
@@ -52,7 +23,7 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families
         [...ADAPTER_FILES],
       );
       const adapter = await readAdapter(folder);
-      assert.deepEqual(adapter.training, TRAINING);
+      assert.deepEqual(adapter.training, REFERENCE_TRAINING);
       assert.deepEqual(adapter.tensors, tensors);
       const config = JSON.parse(
         Deno.readTextFileSync(join(folder, "adapter_config.json")),
@@ -67,10 +38,14 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families
 
 Deno.test("writeAdapter() refuses an adapter that lacks a tensor", async () => {
   await inFolder(async (folder) => {
-    const tensors = adapterOf("roberta");
+    const tensors = referenceTensors("roberta");
     delete tensors["base_model.model.classifier.out_proj.bias"];
     await assert.rejects(
-      writeAdapter(folder, { baseModel: "tiny", training: TRAINING, tensors }),
+      writeAdapter(folder, {
+        baseModel: "tiny",
+        training: REFERENCE_TRAINING,
+        tensors,
+      }),
       /Cannot save adapter: tensor "base_model.model.classifier.out_proj.bias" is missing/,
     );
     assert.deepEqual([...Deno.readDirSync(folder)], []);
@@ -81,30 +56,30 @@ Deno.test("readAdapter() refuses files that contradict each other", async () => 
   await inFolder(async (folder) => {
     await writeAdapter(folder, {
       baseModel: "tiny",
-      training: TRAINING,
-      tensors: adapterOf("bert"),
+      training: REFERENCE_TRAINING,
+      tensors: referenceTensors("bert"),
     });
     const path = join(folder, "training.json");
     const write = (training: unknown) =>
       Deno.writeTextFileSync(path, JSON.stringify(training));
 
-    write({ ...TRAINING, rank: 3 });
+    write({ ...REFERENCE_TRAINING, rank: 3 });
     await assert.rejects(readAdapter(folder), /says rank 4 .* rank 3/);
-    write({ ...TRAINING, method: "lora" });
+    write({ ...REFERENCE_TRAINING, method: "lora" });
     await assert.rejects(
       readAdapter(folder),
       /Expected null for method "lora"/,
     );
-    write({ ...TRAINING, labels: ["a", "b", "c"] });
+    write({ ...REFERENCE_TRAINING, labels: ["a", "b", "c"] });
     await assert.rejects(
       readAdapter(folder),
       /"base_model.model.classifier.weight" has shape \[2,32\], expected \[3,32\]/,
     );
-    write({ ...TRAINING, learning_rate: 1 });
+    write({ ...REFERENCE_TRAINING, learning_rate: 1 });
     await assert.rejects(readAdapter(folder), /learning_rate/);
 
-    write(TRAINING);
-    const { "base_model.model.classifier.bias": _, ...rest } = adapterOf(
+    write(REFERENCE_TRAINING);
+    const { "base_model.model.classifier.bias": _, ...rest } = referenceTensors(
       "bert",
     );
     writeSafetensors(join(folder, "adapter_model.safetensors"), rest);
@@ -118,7 +93,7 @@ Deno.test("readAdapter() refuses files that contradict each other", async () => 
 Deno.test("findAdapterFault() finds every lost, renamed or reshaped tensor", () => {
   for (const family of ["roberta", "bert"]) {
     const shapes = new Map(
-      Object.entries(adapterOf(family)).map(([name, { shape }]) =>
+      Object.entries(referenceTensors(family)).map(([name, { shape }]) =>
         [name, shape] as const
       ),
     );
@@ -143,18 +118,6 @@ Deno.test("findAdapterFault() does not count out an absurd number of layers", ()
     /1 tensors of LoRA, expected 4000000000000/,
   );
 });
-
-function adapterOf(family: string): Record<string, TensorValues> {
-  using file = SafetensorsFile.open(join(REFERENCES, `${family}.safetensors`));
-  return Object.fromEntries(
-    [...file.tensors]
-      .filter(([name]) => name.startsWith("adapter."))
-      .map(([name, { shape }]) => [
-        name.slice("adapter.".length),
-        { shape, values: file.floats(name) },
-      ]),
-  );
-}
 
 async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
   const folder = Deno.makeTempDirSync();

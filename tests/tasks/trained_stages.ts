@@ -55,6 +55,7 @@ export class TrainedStages {
         labels: LABELS,
         rank: Math.max(...ranks),
         alpha: 16,
+        scaling: method === "dylora" ? "rank" : "maximum",
         mode: method === "dylora" ? "all" : null,
         sampler: method === "dylora" ? { kind: "uniform" } : null,
         seed,

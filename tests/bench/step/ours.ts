@@ -91,6 +91,7 @@ class Work {
       fullExamples(this.#work, batch * (count + 1), config.vocabSize),
       {
         alpha: this.#work.alpha,
+        scaling: "rank",
         ranks,
         batchSize: batch,
         progress: () => marks.push(performance.now()),

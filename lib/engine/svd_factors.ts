@@ -1,0 +1,66 @@
+import { Matrix, QrDecomposition, SingularValueDecomposition } from "ml-matrix";
+
+/** The two matrices of an adapter, as PEFT stores them. */
+export interface AdapterFactors {
+  /** `lora_A`: `[rank, in]` */
+  readonly a: Float32Array;
+  /** `lora_B`: `[out, rank]` */
+  readonly b: Float32Array;
+}
+
+/**
+ * Factors of the same product, ordered so that the first b rows of A and
+ * columns of B are the best approximation of rank b (Eckart and Young 1936):
+ * of `B A = U S V^T`, A is `sqrt(S) V^T` and B is `U sqrt(S)`.
+ *
+ * Computed in float64 from the thin QR factors of B and A^T, so that only a
+ * core of the size of the rank is decomposed. The signs, which the
+ * decomposition leaves open, are those that make the largest value of each row
+ * of A positive. Beyond the product's own rank, rows and columns are zero.
+ */
+export function svdFactors(
+  { a, b }: AdapterFactors,
+  rank: number,
+): { a: Float32Array<ArrayBuffer>; b: Float32Array<ArrayBuffer> } {
+  const left = thinFactors(matrixOf(b, b.length / rank, rank));
+  const right = thinFactors(matrixOf(a, rank, a.length / rank).transpose());
+  const core = new SingularValueDecomposition(
+    left.r.mmul(right.r.transpose()),
+    { autoTranspose: true },
+  );
+  const u = left.q.mmul(core.leftSingularVectors);
+  const v = right.q.mmul(core.rightSingularVectors);
+  const factors = {
+    a: new Float32Array(a.length),
+    b: new Float32Array(b.length),
+  };
+  core.diagonal.forEach((value, row) => {
+    const root = Math.sqrt(value) * signOfLargest(v.getColumn(row));
+    for (let i = 0; i < v.rows; i++) {
+      factors.a[row * v.rows + i] = root * v.get(i, row);
+    }
+    for (let i = 0; i < u.rows; i++) {
+      factors.b[i * rank + row] = root * u.get(i, row);
+    }
+  });
+  return factors;
+}
+
+/** `m = q r` with orthonormal columns in q, which has no more columns than m has rows. */
+function thinFactors(m: Matrix): { q: Matrix; r: Matrix } {
+  if (m.columns >= m.rows) return { q: Matrix.eye(m.rows), r: m };
+  const { orthogonalMatrix, upperTriangularMatrix } = new QrDecomposition(m);
+  return { q: orthogonalMatrix, r: upperTriangularMatrix };
+}
+
+function signOfLargest(values: readonly number[]): 1 | -1 {
+  let largest = 0;
+  for (const value of values) {
+    if (Math.abs(value) > Math.abs(largest)) largest = value;
+  }
+  return largest < 0 ? -1 : 1;
+}
+
+function matrixOf(values: Float32Array, rows: number, columns: number): Matrix {
+  return Matrix.from1DArray(rows, columns, values);
+}

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { selectEngine } from "../../lib/engine/library/select.ts";
+import {
+  runSandboxed,
+  type SandboxedResult,
+  type SandboxOptions,
+} from "./run_sandboxed.ts";
+import { withFolder } from "./run_task.ts";
+
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+
+/** Stages of the tiny RoBERTa on a few examples of the tiny RTE, each in its own process. */
+export interface EngineStages {
+  /** A folder for more artifacts. */
+  readonly folder: string;
+  /** The artifacts that trainings and evaluations need. */
+  readonly given: { readonly model: string; readonly tokens: string };
+  /** Runs a task, which must succeed; gives the folder of its artifact. */
+  run(
+    task: string,
+    params: Readonly<Record<string, unknown>>,
+    inputs?: SandboxOptions["inputs"],
+  ): Promise<string>;
+  /** Runs a task, whether it succeeds or not. */
+  attempt(
+    task: string,
+    params: Readonly<Record<string, unknown>>,
+    inputs?: SandboxOptions["inputs"],
+  ): Promise<SandboxedResult>;
+}
+
+/** Calls a function with stages whose artifacts are removed afterwards. */
+export async function withEngineStages(
+  body: (stages: EngineStages) => Promise<void>,
+): Promise<void> {
+  const { engine, device, library, ...choice } = await selectEngine(
+    "tensorflow",
+  );
+  await choice.prepare();
+  const settings = { engine, device, library: library! };
+  const facilities = {
+    engine: { ...choice, settings, prepare: () => Promise.resolve() },
+  };
+  await withFolder(async (folder) => {
+    const attempt: EngineStages["attempt"] = (task, params, inputs = {}) =>
+      runSandboxed(task, folder, params, { inputs, facilities });
+    const run: EngineStages["run"] = async (...args) => {
+      const result = await attempt(...args);
+      assert.equal(result.code, 0, result.text);
+      return result.output;
+    };
+    const model = join(fixtures, "tiny-roberta");
+    const source = join(fixtures, "tiny-glue");
+    const limit = { train: 64, validation: 32 };
+    const data = await run("fetch-glue", { task: "rte", source, limit });
+    const tokens = await run("tokenize", {}, { model, data });
+    await body({ folder, given: { model, tokens }, run, attempt });
+  });
+}

@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
+import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import type { Training } from "../../tasks/artifacts/training.ts";
+import reduceAdapter from "../../tasks/reduce-adapter.ts";
+import { assertClose } from "../engine/reference.ts";
+import { type EngineStages, withEngineStages } from "./engine_stages.ts";
+import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const LORA: Training = {
+  ...REFERENCE_TRAINING,
+  method: "lora",
+  scaling: "maximum",
+  mode: null,
+  sampler: null,
+};
+
+Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own as the LoRA that it was", () =>
+  withEngineStages(async (stages) => {
+    const lora = await referenceAdapter(stages.folder, LORA);
+    const reduce = async (by: "truncation" | "svd") => {
+      const { output } = await runTask(reduceAdapter, stages.folder, { by }, {
+        adapter: lora,
+      });
+      return output;
+    };
+    const truncated = await reduce("truncation");
+    const factored = await reduce("svd");
+    assert.deepEqual((await readAdapter(truncated)).training, {
+      ...LORA,
+      method: "lora-truncated",
+    });
+    assert.equal((await readAdapter(factored)).training.method, "lora-svd");
+
+    const whole = await logitsOf(stages, lora, {});
+    assert.deepEqual([...whole.keys()], [LORA.rank]);
+    assert.deepEqual(
+      await logitsOf(stages, truncated, { ranks: [LORA.rank] }),
+      whole,
+    );
+    const byTruncation = await logitsOf(stages, truncated, {});
+    const bySvd = await logitsOf(stages, factored, {});
+    for (const logits of [byTruncation, bySvd]) {
+      assert.deepEqual([...logits.keys()], [1, 2, 3, 4]);
+      assertClose(
+        logits.get(LORA.rank)!,
+        whole.get(LORA.rank)!,
+        1e-4,
+        "logits at the adapter's own rank",
+      );
+    }
+    assert.notDeepEqual(byTruncation.get(1), bySvd.get(1));
+  }));
+
+Deno.test("reduce-adapter by truncation keeps every tensor", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, LORA);
+    const { output } = await runTask(reduceAdapter, folder, {
+      by: "truncation",
+    }, { adapter });
+    assert.deepEqual(
+      (await readAdapter(output)).tensors,
+      referenceTensors("roberta"),
+    );
+  }));
+
+Deno.test("reduce-adapter refuses an adapter that serves every rank already", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    await assert.rejects(
+      runTask(reduceAdapter, folder, { by: "svd" }, { adapter }),
+      /method is "dylora", and only "lora" can be reduced.* Connect a stage of train-lora/,
+    );
+  }));
+
+async function referenceAdapter(
+  folder: string,
+  training: Training,
+): Promise<string> {
+  const path = join(folder, training.method);
+  await Deno.mkdir(path);
+  await writeAdapter(path, {
+    baseModel: "roberta",
+    training,
+    tensors: referenceTensors("roberta"),
+  });
+  return path;
+}
+
+/** Logits of the validation split by rank. */
+async function logitsOf(
+  { run, given }: EngineStages,
+  adapter: string,
+  params: Readonly<Record<string, unknown>>,
+): Promise<Map<number, Float32Array>> {
+  const scored = await run("evaluate-ranks", params, { ...given, adapter });
+  const info = await readScores(scored);
+  const { logits } = readOutputs(scored, info);
+  const size = logits.length / info.ranks.length;
+  return new Map(
+    info.ranks.map(({ rank }, i) => [
+      rank,
+      logits.slice(i * size, (i + 1) * size),
+    ]),
+  );
+}

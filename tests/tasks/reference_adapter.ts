@@ -1,0 +1,43 @@
+import { join } from "node:path";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import type { Training } from "../../tasks/artifacts/training.ts";
+
+const REFERENCES = join(import.meta.dirname!, "../../fixtures/references");
+
+/** That of the adapters in fixtures/references, which PEFT made, as a training of DyLoRA. */
+export const REFERENCE_TRAINING: Training = {
+  method: "dylora",
+  task: "sst2",
+  labels: ["negative", "positive"],
+  rank: 4,
+  alpha: 8,
+  scaling: "rank",
+  mode: "all",
+  sampler: { kind: "geometric", p: 0.15 },
+  seed: 0,
+  epochs: 1,
+  steps: 5,
+  batchSize: 4,
+  learningRate: 0.01,
+  weightDecay: 0.1,
+  warmupRatio: 0.06,
+  precision: "f32",
+  engine: "tensorflow",
+  examples: 20,
+  tokens: 300,
+  losses: [{ step: 5, loss: 0.5 }],
+};
+
+/** The adapter that PEFT made on the tiny model of a family, by PEFT's names. */
+export function referenceTensors(family: string): Record<string, TensorValues> {
+  using file = SafetensorsFile.open(join(REFERENCES, `${family}.safetensors`));
+  return Object.fromEntries(
+    [...file.tensors]
+      .filter(([name]) => name.startsWith("adapter."))
+      .map(([name, { shape }]) => [
+        name.slice("adapter.".length),
+        { shape, values: file.floats(name) },
+      ]),
+  );
+}
