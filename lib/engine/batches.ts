@@ -91,8 +91,7 @@ export function padBatch(
   indices: readonly number[],
   config: EncoderConfig,
 ): PaddedBatch {
-  const longest = Math.max(...indices.map((i) => lengthOf(examples, i)));
-  const seq = Math.ceil(longest / lengthStep) * lengthStep;
+  const seq = paddedLength(examples, indices);
   const batch = indices.length;
   const ids = new Int32Array(batch * seq).fill(config.padId);
   const types = new Int32Array(batch * seq);
@@ -117,6 +116,15 @@ export function padBatch(
     labels,
     tokens,
   };
+}
+
+/** Length to which a batch of these examples is padded. */
+export function paddedLength(
+  examples: Examples,
+  indices: readonly number[],
+): number {
+  const longest = Math.max(...indices.map((i) => lengthOf(examples, i)));
+  return Math.ceil(longest / lengthStep) * lengthStep;
 }
 
 /** Rows of the position table for padded token ids, `[batch, seq]`. */

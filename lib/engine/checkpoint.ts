@@ -8,6 +8,10 @@ export interface TrainingProgress {
   step: number;
   /** Tokens seen, padding not counted. */
   tokens: number;
+  /** Tokens computed, padding included. */
+  paddedTokens: number;
+  /** Floating-point operations, as `trainingFlops` counts them. */
+  flops: number;
   /** Mean loss of every so many steps, with the last of them. */
   losses: LossEntry[];
   /** Sum of the losses since the last entry. */
@@ -45,6 +49,8 @@ const generator = z.array(z.int()).length(4);
 const progressSchema = z.strictObject({
   step: count,
   tokens: count,
+  paddedTokens: count,
+  flops: z.number().nonnegative(),
   losses: z.array(z.strictObject({ step: count, loss: z.number() })),
   pendingLoss: z.number(),
   rowSteps: z.array(count),

@@ -5,8 +5,10 @@ import {
   exampleCount,
   type Examples,
   padBatch,
+  paddedLength,
 } from "./batches.ts";
 import { type Classifier, logitsAt } from "./classifier.ts";
+import { type ClassifierShape, forwardFlops } from "./flops.ts";
 import { rankScale, type RankScaling } from "./rank_vectors.ts";
 import { trace } from "./trace.ts";
 
@@ -62,8 +64,7 @@ export async function evaluateRanks(
   ]);
   try {
     let done = 0;
-    const order = Array.from({ length: count }, (_, i) => i);
-    for (const indices of batchesByLength(examples, order, options.batchSize)) {
+    for (const indices of evaluationBatches(examples, options.batchSize)) {
       options.signal?.throwIfAborted();
       const { ids, positions, types, mask } = batchTensors(
         padBatch(examples, indices, config),
@@ -89,4 +90,26 @@ export async function evaluateRanks(
     tf.dispose([flat, scale, trained]);
     run.dispose();
   }
+}
+
+/** Floating-point operations of {@linkcode evaluateRanks}, counted like those of {@linkcode forwardFlops}. */
+export function evaluationFlops(
+  classifier: ClassifierShape,
+  examples: Examples,
+  { ranks, batchSize }: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
+): number {
+  return evaluationBatches(examples, batchSize).reduce(
+    (sum, indices) =>
+      sum + forwardFlops(
+        classifier,
+        [indices.length, paddedLength(examples, indices)],
+        ranks.length,
+      ),
+    0,
+  );
+}
+
+function evaluationBatches(examples: Examples, batchSize: number): number[][] {
+  const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
+  return batchesByLength(examples, order, batchSize);
 }

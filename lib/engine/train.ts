@@ -8,6 +8,7 @@ import {
 } from "./batches.ts";
 import type { Checkpoint, LossEntry, TrainingProgress } from "./checkpoint.ts";
 import type { Classifier } from "./classifier.ts";
+import { trainingFlops } from "./flops.ts";
 import { median } from "./median.ts";
 import { restoreRandom, seededRandom } from "./random.ts";
 import { trainedRows, type UpdateMode } from "./rank_vectors.ts";
@@ -72,6 +73,10 @@ export interface TrainingResult {
   readonly steps: number;
   /** Tokens of all steps, padding not counted. */
   readonly tokens: number;
+  /** Tokens that all steps computed, padding included. */
+  readonly paddedTokens: number;
+  /** Floating-point operations of all steps, as {@linkcode trainingFlops} counts them. */
+  readonly flops: number;
   /** Mean loss of every so many steps. */
   readonly losses: readonly LossEntry[];
   /** Median milliseconds of a step, over all attempts. */
@@ -185,6 +190,10 @@ export async function train(
         const tokens = padded.reduce((sum, batch) => sum + batch.tokens, 0);
         const milliseconds = performance.now() - started;
         progress.tokens += tokens;
+        for (const { shape } of padded) {
+          progress.paddedTokens += shape[0] * shape[1];
+          progress.flops += trainingFlops(classifier, shape);
+        }
         stepTimes.push(milliseconds);
         window.add({
           step: progress.step++,
@@ -223,6 +232,8 @@ export async function train(
       values,
       steps: progress.step,
       tokens: progress.tokens,
+      paddedTokens: progress.paddedTokens,
+      flops: progress.flops,
       losses: progress.losses,
       msPerStep: median(stepTimes),
       seconds: stopwatch.seconds,
@@ -238,6 +249,8 @@ function startOfTraining(seed: number, rank: number): TrainingProgress {
   return {
     step: 0,
     tokens: 0,
+    paddedTokens: 0,
+    flops: 0,
     losses: [],
     pendingLoss: 0,
     rowSteps: Array<number>(rank).fill(0),

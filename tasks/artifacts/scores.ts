@@ -20,6 +20,10 @@ const ScoresInfo = z.strictObject({
   seed: z.int().nonnegative(),
   split: z.string().min(1),
   examples: count,
+  /** Tokens of all examples, padding not counted. */
+  tokens: count,
+  /** Floating-point operations of the pass over all ranks: two for each multiply-add of a matrix product. */
+  flops: z.number().positive(),
   /** In ascending order of rank. */
   ranks: z.array(z.strictObject({
     rank: count,

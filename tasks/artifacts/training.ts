@@ -48,6 +48,10 @@ export const Training = z.strictObject({
   examples: count,
   /** Tokens seen in all epochs together, padding not counted. */
   tokens: count,
+  /** Tokens computed in all epochs together, padding included. */
+  paddedTokens: count,
+  /** Floating-point operations of all steps: two for each multiply-add of a matrix product. */
+  flops: z.number().positive(),
   /** Mean training loss since the entry before, every so many steps. */
   losses: z.array(
     z.strictObject({ step: count, loss: z.number().nonnegative() }),

@@ -1,4 +1,7 @@
-import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
+import {
+  evaluateRanks,
+  evaluationFlops,
+} from "../../lib/engine/rank_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { metricsOf } from "../../lib/glue/benchmark.ts";
 import { computeMetrics } from "../../lib/glue/metrics.ts";
@@ -70,6 +73,11 @@ export async function evaluateAdapter(
     seed: training.seed,
     split,
     examples: labels.length,
+    tokens: tokens.ids.length,
+    flops: evaluationFlops(classifier, { ...tokens, labels }, {
+      ranks,
+      batchSize: params.batchSize,
+    }),
     ranks: ranks.map((rank, i) => ({
       rank,
       metrics: scoresOf(

@@ -104,6 +104,8 @@ export async function trainAdapter(
       engine: engine.engine,
       examples: labels.length * params.epochs,
       tokens: result.tokens,
+      paddedTokens: result.paddedTokens,
+      flops: result.flops,
       losses: [...result.losses],
     },
     tensors: toPeftTensors(

@@ -26,6 +26,8 @@ export const REFERENCE_TRAINING: Training = {
   engine: "tensorflow",
   examples: 20,
   tokens: 300,
+  paddedTokens: 320,
+  flops: 1e7,
   losses: [{ step: 5, loss: 0.5 }],
 };
 

@@ -16,6 +16,8 @@ const INFO: ScoresInfo = {
   seed: 3,
   split: "validation",
   examples: 3,
+  tokens: 30,
+  flops: 1e6,
   ranks: [
     { rank: 1, metrics: { accuracy: 2 / 3, f1: 0.8 } },
     { rank: 8, metrics: { accuracy: 1, f1: 1 } },

@@ -69,6 +69,8 @@ export class TrainedStages {
         engine: "tensorflow",
         examples: 3200,
         tokens: 64_000,
+        paddedTokens: 70_000,
+        flops: 1e12,
         losses: [],
       }),
     );
@@ -107,6 +109,8 @@ export class TrainedStages {
         seed,
         split: "validation",
         examples,
+        tokens: 20 * examples,
+        flops: 1e9 * ranks.length,
         ranks: ranks.map((rank) => {
           const predictions = predict(method, rank, seed, examples);
           return {
