@@ -1,9 +1,7 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { lockFile } from "../store/locks.ts";
 import { type Manifest, MANIFEST_VERSION } from "../store/manifest.ts";
 import { listFiles, NotAFileError, treeDigest } from "../store/tree.ts";
-import { digest } from "../store/digest.ts";
 import type { Measured } from "./attempt.ts";
 import { dropCheckpoint } from "./checkpoints.ts";
 import type { Context } from "./context.ts";
@@ -11,6 +9,7 @@ import type { Decided } from "./decide.ts";
 import { StageFailure } from "./failure.ts";
 import type { RunFolder } from "./run_folder.ts";
 import {
+  lockVisible,
   replaceFolder,
   restore,
   sweepBeside,
@@ -70,8 +69,7 @@ export async function makeVisible(
 ): Promise<void> {
   const { graph: { pipeline }, settings, store } = context;
   const folder = visibleFolder(settings.out, pipeline, stage);
-  const locks = store.makeFolder("locks");
-  using _lock = await lockFile(join(locks, digest(folder)));
+  using _lock = await lockVisible(folder, store);
   sweepBeside(folder);
   if (fresh === undefined) await restore(folder, manifest, store);
   else replaceFolder(folder, fresh);

@@ -4,6 +4,7 @@ import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
 import { type TaskCode, taskCode } from "./code.ts";
 import type { Facility } from "./events.ts";
+import { withCache } from "./failure.ts";
 import { selectStages } from "./select.ts";
 import type { Settings } from "./settings.ts";
 import { SourcePaths } from "./source_paths.ts";
@@ -32,11 +33,11 @@ export async function openContext(
   graph: Graph,
   targets: readonly string[],
   settings: Settings,
+  store = openStore(settings),
 ): Promise<Context> {
   checkNames(graph);
   const selected = selectStages(graph, targets);
   const stages = [...selected].map((id) => graph.stages.get(id)!);
-  const store = new Store(join(settings.out, "cache"));
   const modules = new Set(stages.map(({ module }) => module));
   const needs = new Set(
     stages.flatMap(({ declaration }) => declaration.needs),
@@ -54,11 +55,19 @@ export async function openContext(
     settings,
     store,
     selected,
-    code: await taskCode([...modules], settings.project, store),
+    code: await withCache(
+      store,
+      () => taskCode([...modules], settings.project, store),
+    ),
     facilities,
     sources: new SourcePaths(store, settings.project),
     prepared: new Map(),
   };
+}
+
+/** The cache of an output folder. */
+export function openStore({ out }: Pick<Settings, "out">): Store {
+  return new Store(join(out, "cache"));
 }
 
 /**

@@ -16,7 +16,7 @@ export class StageFailure extends Error {
   }
 }
 
-/** A stage was to run, but what its key was made from has changed meanwhile. */
+/** A stage was to run, but what its key was made from has changed meanwhile: the message says what. */
 export class MovedError extends Error {
   override readonly name = "MovedError";
 }
@@ -36,6 +36,23 @@ export function inWords(error: unknown, store: Store): string {
     return `"${store.folder}" cannot be written, so nothing can be run: ${error.message}`;
   }
   return isBug(error) ? error.stack ?? error.message : error.message;
+}
+
+/**
+ * Does something with the cache; an error of the disk is thrown on in words.
+ *
+ * @throws {Error} Whatever the work throws.
+ */
+export async function withCache<T>(
+  store: Store,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isFull(error) && !isReadOnly(error)) throw error;
+    throw new Error(inWords(error, store), { cause: error });
+  }
 }
 
 /** True for errors that only a fault of this program can cause. */

@@ -2,6 +2,7 @@ import { type ChildLine, linesOf, readLine } from "./channel.ts";
 import type { Event } from "./events.ts";
 import type { Ended, Execution } from "./executors/executor.ts";
 import { StageFailure } from "./failure.ts";
+import { startTimer, type Timer } from "./timer.ts";
 
 /** Seconds that a process may take to end when its work is done. */
 const LAST_SECONDS = 10;
@@ -36,15 +37,13 @@ export async function follow(
   let complaint: unknown;
   let done = false;
   let lastWords = "";
-  const timers: ReturnType<typeof setTimeout>[] = [];
+  const timers: Timer[] = [];
   const stop = (reason: unknown) => {
     complaint ??= reason;
     execution.stop(watch.grace);
   };
   const stopAfter = (seconds: number, message: string) =>
-    timers.push(
-      setTimeout(() => stop(new StageFailure(message)), seconds * 1000),
-    );
+    timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
   const onAbort = () => stop(new StageFailure("Interrupted"));
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
@@ -103,7 +102,7 @@ export async function follow(
       emit({ type: "log", stage, line, stream: "stderr" });
     }),
   ]);
-  timers.forEach((timer) => clearTimeout(timer));
+  timers.forEach((timer) => timer.end());
   watch.signal.removeEventListener("abort", onAbort);
   if (complaint !== undefined) throw complaint;
   if (ended.code !== 0 || ended.signal !== undefined) {

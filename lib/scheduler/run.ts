@@ -1,8 +1,10 @@
 import type { Graph } from "../pipeline/graph.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
-import { openContext } from "./context.ts";
+import type { Store } from "../store/store.ts";
+import { openContext, openStore } from "./context.ts";
 import type { Event, Summary } from "./events.ts";
 import { local } from "./executors/local.ts";
+import { withCache } from "./failure.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Settings } from "./settings.ts";
 
@@ -23,22 +25,41 @@ export async function run(
   signal: AbortSignal,
 ): Promise<Summary> {
   const start = performance.now();
-  const context = await openContext(graph, targets, settings);
-  const { store, selected, sources } = context;
-  const { pipeline } = graph;
-  const scheduler = new Scheduler(context, local, emit, signal);
-  emit({ type: "start", pipeline, stages: [...selected] });
-  {
-    using _live = await holdOff(store);
-    await scheduler.run();
-    sources.save();
-    await store.noteRun(pipeline, scheduler.tally.keys);
-  }
-  const { counts } = scheduler.tally;
+  const store = openStore(settings);
+  const { tally, busy } = await bringAll(
+    graph,
+    targets,
+    settings,
+    store,
+    emit,
+    signal,
+  );
+  const { counts } = tally;
   if (counts.ran > 0) await keepWithin(store, settings.cacheLimit);
   const seconds = (performance.now() - start) / 1000;
   const summary: Summary = { type: "summary", ...counts, seconds };
   emit(summary);
-  if (scheduler.busy !== undefined) throw scheduler.busy;
+  if (busy !== undefined) throw busy;
   return summary;
+}
+
+/** Brings the stages to an end, while no clean-up takes what they need. */
+async function bringAll(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  store: Store,
+  emit: (event: Event) => void,
+  signal: AbortSignal,
+): Promise<Scheduler> {
+  // First of all: the code of the tasks is put into the cache before any result needs it.
+  using _live = await holdOff(store);
+  const context = await openContext(graph, targets, settings, store);
+  const { pipeline } = graph;
+  const scheduler = new Scheduler(context, local, emit, signal);
+  emit({ type: "start", pipeline, stages: [...context.selected] });
+  await scheduler.run();
+  context.sources.save();
+  await withCache(store, () => store.noteRun(pipeline, scheduler.tally.keys));
+  return scheduler;
 }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { fingerprint } from "../store/fingerprint.ts";
 import { tryLockFile } from "../store/locks.ts";
+import { temporarySuffix } from "../store/process_name.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
 import { announce } from "./live.ts";
@@ -16,8 +17,6 @@ export interface RunFolder extends Disposable {
   readonly log: string;
 }
 
-let serial = 0;
-
 /** Makes a run folder. Its lock is held as long as this process lives. */
 export function makeRunFolder(
   store: Store,
@@ -25,12 +24,10 @@ export function makeRunFolder(
   stage: string,
 ): RunFolder {
   const runs = store.makeFolder("runs");
-  const name = `${Deno.pid}-${serial++}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
+  const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
   const path = join(runs, name);
   // It gets its name when it is locked, so that nobody takes it for a dead one.
   const unready = join(runs, `.${name}`);
-  removeFolder(unready);
-  removeFolder(path);
   Deno.mkdirSync(unready);
   const lock = tryLockFile(join(unready, "lock"))!;
   const dispose = () => {

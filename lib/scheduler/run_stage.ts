@@ -1,13 +1,5 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { digest } from "../store/digest.ts";
-import {
-  type Lock,
-  lockFile,
-  lockHolder,
-  OWN_NAME,
-  tryLockFile,
-} from "../store/locks.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { attempt, type Measured } from "./attempt.ts";
 import { takeCheckpoint } from "./checkpoints.ts";
@@ -16,11 +8,13 @@ import type { Context } from "./context.ts";
 import { decide, type Decided } from "./decide.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
-import { BusyError, MovedError, StageFailure } from "./failure.ts";
+import { MovedError, StageFailure } from "./failure.ts";
 import { takeGpus } from "./gpus.ts";
 import type { Slots } from "./limits.ts";
 import { openLog } from "./log.ts";
+import { changes, describeChanges } from "./miss.ts";
 import { makeRunFolder } from "./run_folder.ts";
+import { lockKey, lockMutex } from "./stage_locks.ts";
 
 /** What running a stage needs besides the stage. */
 export interface StageOptions {
@@ -64,7 +58,10 @@ export async function runStage(
   );
   using _key = await lockKey(context, stage, decided.key, options);
   const again = await decide(context, stage, results);
-  if (again.key !== decided.key) throw new MovedError("The key changed");
+  if (again.key !== decided.key) {
+    const moved = changes(decided.parts, again.parts, context.store);
+    throw new MovedError(describeChanges(moved));
+  }
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(context, stage, waiting);
   emit({ type: "decided", stage: stage.id, decision: again.decision });
@@ -151,45 +148,4 @@ async function runOnce(
     emit(failed);
     return undefined;
   }
-}
-
-async function lockKey(
-  context: Context,
-  stage: GraphStage,
-  key: string,
-  { emit, waiting }: StageOptions,
-): Promise<Lock> {
-  const path = join(context.store.makeFolder("locks"), key);
-  if (!context.settings.wait) {
-    const lock = tryLockFile(path);
-    if (lock !== undefined) return lock;
-    const holder = lockHolder(path);
-    // Another stage of this run with the same key ends soon enough.
-    if (holder !== OWN_NAME) {
-      throw new BusyError(`"${stage.id}" is being run by ${holder}`);
-    }
-  }
-  return await lockFile(path, {
-    signal: waiting,
-    onWait: (holder) =>
-      emit({
-        type: "log",
-        stage: stage.id,
-        line: `Waiting for ${holder}, which runs the same stage`,
-        stream: "log",
-      }),
-  });
-}
-
-/** The stage's mutex, which holds in all processes that share the cache. */
-async function lockMutex(
-  context: Context,
-  stage: GraphStage,
-  signal: AbortSignal,
-): Promise<Lock | undefined> {
-  if (stage.mutex === undefined) return undefined;
-  const name = `mutex-${digest(stage.mutex).slice(0, 16)}`;
-  return await lockFile(join(context.store.makeFolder("locks"), name), {
-    signal,
-  });
 }

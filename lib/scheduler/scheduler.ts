@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { DamagedBlobError } from "../store/blobs.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { taskCode } from "./code.ts";
@@ -6,14 +7,18 @@ import { type Context, stageOf } from "./context.ts";
 import { decide, type Decided } from "./decide.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
-import { BusyError, MovedError } from "./failure.ts";
+import { BusyError, MovedError, StageFailure } from "./failure.ts";
 import { Slots } from "./limits.ts";
 import { sweepRuns } from "./run_folder.ts";
 import { runStage } from "./run_stage.ts";
 import { Tally } from "./tally.ts";
+import { sweepVisible } from "./visible.ts";
 
 /** A stage that has come to an end: with a result, or with the reason why there is none. */
 type Settled = { readonly manifest: Manifest } | { readonly lacking: string };
+
+/** How often a stage starts over because what it is made from has changed. */
+const MOST_MOVES = 20;
 
 /** Nothing more is to be started. */
 class Halt extends Error {
@@ -86,7 +91,7 @@ export class Scheduler {
   /** Waits for what the stage needs, and starts over if that proves damaged or its code changes. */
   async #work(id: string): Promise<Settled> {
     const stage = stageOf(this.#context, id);
-    for (;;) {
+    for (let moves = 0;;) {
       const results = new Map<string, Manifest>();
       for (const input of new Set(Object.values(stage.inputs).flat())) {
         const settled = await this.#get(input);
@@ -101,6 +106,11 @@ export class Scheduler {
         if (error instanceof DamagedBlobError) {
           this.#forget(error.blob, results);
         } else if (error instanceof MovedError) {
+          if (++moves === MOST_MOVES) {
+            throw new StageFailure(
+              `What it is made from keeps changing (${error.message}); run it again when nothing writes there`,
+            );
+          }
           const { code, settings, store } = this.#context;
           const fresh = await taskCode([stage.module], settings.project, store);
           code.set(stage.module, fresh.get(stage.module)!);
@@ -119,7 +129,7 @@ export class Scheduler {
     const stage = stageOf(context, id);
     const decided = await decide(context, stage, results);
     if ("manifest" in decided) return await this.#reuse(id, decided);
-    await (this.#swept ??= sweepRuns(context.store, this.#executor));
+    await (this.#swept ??= this.#sweep());
     const outcome = await runStage(context, stage, decided, {
       results,
       slots: this.#slots,
@@ -139,6 +149,13 @@ export class Scheduler {
         return { manifest };
       }
     }
+  }
+
+  /** Removes what processes that died have left. */
+  async #sweep(): Promise<void> {
+    const { graph: { pipeline }, settings, store } = this.#context;
+    await sweepRuns(store, this.#executor);
+    sweepVisible(join(settings.out, pipeline), store);
   }
 
   /** Takes a stage's result from the cache. */

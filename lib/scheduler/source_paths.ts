@@ -2,7 +2,7 @@ import { homedir } from "node:os";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { canonicalJson } from "../store/canonical.ts";
 import { digest } from "../store/digest.ts";
-import { isReadOnly } from "../store/os_error.ts";
+import { isFull, isReadOnly } from "../store/os_error.ts";
 import { readSealed, writeSealed } from "../store/sealed.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
@@ -61,7 +61,7 @@ export class SourcePaths {
         paths: Object.fromEntries([...this.#known].slice(-MOST)),
       });
     } catch (error) {
-      if (!isReadOnly(error)) throw error;
+      if (!isReadOnly(error) && !isFull(error)) throw error;
     }
   }
 }

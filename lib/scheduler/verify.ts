@@ -13,6 +13,7 @@ import { StageFailure } from "./failure.ts";
 import { takeGpus } from "./gpus.ts";
 import { makeRunFolder } from "./run_folder.ts";
 import type { Settings } from "./settings.ts";
+import { lockMutex } from "./stage_locks.ts";
 
 /** How a stage's artifact compares with that of the same stage run again. */
 export interface Verification {
@@ -54,6 +55,7 @@ export async function verify(
   }
   const stage = stageOf(context, id);
   const decided = await decide(context, stage, results);
+  using _mutex = await lockMutex(context, stage, signal);
   using folder = makeRunFolder(context.store, graph.pipeline, id);
   using gpus = await takeGpus(
     stage.resources.gpu,

@@ -1,8 +1,11 @@
 import { basename, dirname, join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
+import { digest } from "../store/digest.ts";
 import { entriesOf } from "../store/inventory.ts";
+import { type Lock, lockFile, tryLockFile } from "../store/locks.ts";
 import type { Manifest } from "../store/manifest.ts";
 import type { Store } from "../store/store.ts";
+import { TEMPORARY, temporarySuffix } from "../store/process_name.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/tree.ts";
 
 /** Folder where the user finds a stage's artifact: `out/PIPELINE/STAGE`. */
@@ -89,22 +92,37 @@ export function removeFolder(folder: string): void {
   }
 }
 
+/** Takes the lock of a stage's visible folder, which whoever replaces it holds. */
+export async function lockVisible(folder: string, store: Store): Promise<Lock> {
+  return await lockFile(join(store.makeFolder("locks"), digest(folder)));
+}
+
+/** Removes what processes that died left beside the folders of a pipeline's stages. */
+export function sweepVisible(pipeline: string, store: Store): void {
+  const locks = store.makeFolder("locks");
+  for (const { name } of entriesOf(pipeline)) {
+    const [, stage, suffix] = /^\.(.+)\.([^.]+)$/.exec(name) ?? [];
+    if (stage === undefined || !TEMPORARY.test(suffix!)) continue;
+    const folder = join(pipeline, stage);
+    using lock = tryLockFile(join(locks, digest(folder)));
+    if (lock !== undefined) sweepBeside(folder);
+  }
+}
+
 /** Removes what a process that died left beside a stage's folder, which must be locked. */
 export function sweepBeside(folder: string): void {
   for (const { name } of entriesOf(dirname(folder))) {
     const rest = name.slice(`.${basename(folder)}.`.length);
-    if (name === `.${basename(folder)}.${rest}` && /^\d+-\d+$/.test(rest)) {
+    if (name === `.${basename(folder)}.${rest}` && TEMPORARY.test(rest)) {
       removeFolder(join(dirname(folder), name));
     }
   }
 }
 
-let serial = 0;
-
 /** A hidden name in the same folder that no other process uses. */
 function beside(folder: string): string {
   return join(
     dirname(folder),
-    `.${basename(folder)}.${Deno.pid}-${serial++}`,
+    `.${basename(folder)}.${temporarySuffix()}`,
   );
 }

@@ -1,6 +1,5 @@
 import { dirname } from "node:path";
-
-let serial = 0;
+import { temporarySuffix } from "./process_name.ts";
 
 /**
  * Replaces a file in one step: a reader, or a machine that lost power, finds
@@ -33,7 +32,7 @@ export function syncFolder(path: string): void {
 
 /** A name in the same folder that no other process uses. */
 export function besides(path: string): string {
-  return `${path}.${Deno.pid}-${serial++}.tmp`;
+  return `${path}.${temporarySuffix()}.tmp`;
 }
 
 /** Removes a file, if it is there. */

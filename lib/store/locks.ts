@@ -13,8 +13,13 @@ export interface LockOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What this process writes into the locks that it holds. */
-export const OWN_NAME = `process ${Deno.pid}`;
+/** Locks that this process holds alone. */
+const held = new Set<string>();
+
+/** True if it is this process itself that holds the lock. */
+export function isHeldHere(path: string): boolean {
+  return held.has(path);
+}
 
 /** Milliseconds between two tries. */
 const FIRST_PAUSE = 5;
@@ -60,11 +65,19 @@ export function tryLockFile(
       file.close();
       continue;
     }
-    if (options.shared !== true) {
-      file.truncateSync();
-      file.writeSync(new TextEncoder().encode(OWN_NAME));
+    if (options.shared === true) {
+      return { path, [Symbol.dispose]: () => file.close() };
     }
-    return { path, [Symbol.dispose]: () => file.close() };
+    file.truncateSync();
+    file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
+    held.add(path);
+    return {
+      path,
+      [Symbol.dispose]: () => {
+        held.delete(path);
+        file.close();
+      },
+    };
   }
 }
 

@@ -44,7 +44,15 @@ export class Stats {
     const known = this.#entries.get(path);
     if (known !== undefined && trusted(known, before, own)) return known.blob;
     const at = Date.now();
-    const { blob, size } = await digestFile(path);
+    let read: Awaited<ReturnType<typeof digestFile>>;
+    try {
+      read = await digestFile(path);
+    } catch (error) {
+      // Removed since it was looked at.
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+    const { blob, size } = read;
     const after = fingerprint(path);
     const entry = { ...before, blob, at };
     if (after !== undefined && same(before, after) && size === before.size) {

@@ -2,7 +2,7 @@ import { join, resolve } from "node:path";
 import { Blobs } from "./blobs.ts";
 import { Histories } from "./histories.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
-import { isReadOnly } from "./os_error.ts";
+import { isFull, isReadOnly } from "./os_error.ts";
 import { Pins } from "./pins.ts";
 import { Stats } from "./stats.ts";
 import { Usage } from "./usage.ts";
@@ -39,13 +39,17 @@ export class Store {
     return folder;
   }
 
-  /** Keeps what was learnt of files, where the cache can be written. */
+  /** Keeps what was learnt of files, where the cache can be written and has space. */
   async saveStats(): Promise<void> {
     // Without it, files are read again: slower, but as right.
-    await unlessReadOnly(async () => {
-      this.makeFolder();
-      await this.stats.save();
-    });
+    try {
+      await unlessReadOnly(async () => {
+        this.makeFolder();
+        await this.stats.save();
+      });
+    } catch (error) {
+      if (!isFull(error)) throw error;
+    }
   }
 
   /** Notes that a stage's result is now the one of this key, where the cache can be written. */

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { lockFile } from "./locks.ts";
 import { readSealed, writeSealed } from "./sealed.ts";
 
 /** How many runs of each pipeline keep their results from being cleaned up. */
@@ -13,8 +14,9 @@ export class Usage {
   }
 
   /** Notes what a run came to; a run that came to what the one before did is the same run. */
-  record(pipeline: string, keys: readonly string[]): void {
+  async record(pipeline: string, keys: readonly string[]): Promise<void> {
     const path = join(this.folder, `${pipeline}.json`);
+    using _lock = await lockFile(`${this.folder}.lock`);
     const runs = read(path);
     const sorted = [...new Set(keys)].sort();
     if (sorted.length === 0 || runs[0]?.join() === sorted.join()) return;

@@ -28,6 +28,18 @@ class SmallDisk implements Disposable {
   }
 }
 
+/** Leaves no space on a disk. */
+function fill(disk: string): void {
+  using file = Deno.openSync(`${disk}/filler`, { write: true, create: true });
+  for (const size of [65_536, 4096]) {
+    try {
+      for (;;) file.writeSync(new Uint8Array(size));
+    } catch (error) {
+      assert.match(String(error), /os error 28/);
+    }
+  }
+}
+
 function failures(events: Awaited<ReturnType<TestProject["run"]>>["events"]) {
   return events.flatMap((event) =>
     event.type === "failed" ? [event.message] : []
@@ -91,5 +103,50 @@ Deno.test(
       failures(events)[0]!,
       /cannot be written, so nothing can be run/,
     );
+  },
+);
+
+Deno.test(
+  "run() and plan() with nothing to do need no space on the disk",
+  { ignore },
+  async () => {
+    using project = new TestProject();
+    using disk = new SmallDisk(1_000_000);
+    project.write("data.txt", "data");
+    project.task("make", "return Deno.readTextFileSync(params.data);", {
+      rest: "sources: (params: any) => ({ data: params.data }),",
+    });
+    const stages = { make: { task: "make", params: { data: "data.txt" } } };
+    await project.run(stages, { out: disk.path });
+    fill(disk.path);
+    // What is known of the file is out of date, and there is no space to note what is found.
+    Deno.utimeSync(project.path("data.txt"), 1, 1);
+    const { summary } = await project.run(stages, { out: disk.path });
+    assert.equal(summary.unchanged, 1);
+    const plan = await project.plan(stages, { out: disk.path });
+    assert.equal(plan.get("make")?.state, "unchanged");
+  },
+);
+
+Deno.test(
+  "run() says what is wrong with the cache if code was changed and cannot be kept",
+  { ignore },
+  async () => {
+    for (const harm of ["full", "read-only"] as const) {
+      using project = new TestProject();
+      using disk = new SmallDisk(1_000_000);
+      project.task("make", "return 1;");
+      const stages = { make: { task: "make" } };
+      await project.run(stages, { out: disk.path });
+      project.task("make", "return 2;");
+      if (harm === "full") fill(disk.path);
+      else disk.makeReadOnly();
+      await assert.rejects(
+        project.run(stages, { out: disk.path }),
+        harm === "full"
+          ? /No space is left on the disk of ".*cache"; free some/
+          : /"\/.*cache" cannot be written, so nothing can be run/,
+      );
+    }
   },
 );

@@ -168,13 +168,20 @@ export default {
     };
   }
 
-  /** Runs the stages in a scheduler process of its own, which can be killed. */
+  /**
+   * Runs the stages in a scheduler process of its own, which can be killed.
+   *
+   * @param within A command that starts the command after it.
+   */
   spawn(
     stages: Record<string, StageOptions>,
     more: Partial<Settings> = {},
+    within: readonly string[] = [],
   ): SchedulerProcess {
-    const process = new Deno.Command(Deno.execPath(), {
+    const [program, ...before] = [...within, Deno.execPath()];
+    const process = new Deno.Command(program!, {
       args: [
+        ...before,
         "run",
         "-A",
         "--no-check",

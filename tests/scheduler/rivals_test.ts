@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { startTimer } from "../../lib/scheduler/timer.ts";
+import { type StageOptions, TestProject } from "./project.ts";
+
+/** A file of the system that says something else whenever it is read. */
+const RESTLESS = "/proc/sys/kernel/random/uuid";
+
+Deno.test(
+  "run() gives up on a source that is another whenever it is read, and says so",
+  { ignore: Deno.build.os !== "linux" },
+  async () => {
+    using project = new TestProject();
+    project.task("reader", "return 1;", {
+      rest: "sources: (params: any) => params,",
+    });
+    // Only its first digit may be read, which can be the same twice; those of four cannot.
+    const params = { a: RESTLESS, b: RESTLESS, c: RESTLESS, d: RESTLESS };
+    const { summary, events } = await project.run({
+      reader: { task: "reader", params },
+    });
+    assert.equal(summary.failed, 1);
+    const failed = events.find((event) => event.type === "failed");
+    assert.match(
+      failed?.type === "failed" ? failed.message : "",
+      /^What it is made from keeps changing \(source \w changed.*\); run it again when nothing writes there$/,
+    );
+  },
+);
+
+Deno.test("run() removes what a killed process left beside the visible outputs", async () => {
+  using project = new TestProject();
+  project.task("make", "return params.text;");
+  const stages = (text: string): Record<string, StageOptions> => ({
+    "kept@m=1.5": { task: "make", params: { text: "same" } },
+    made: { task: "make", params: { text } },
+  });
+  await project.run(stages("a"));
+  // As they are called between the two renames by which an output is replaced.
+  for (const stage of ["kept@m=1.5", "made"]) {
+    project.write(`out/test/.${stage}.12345-0a1b2c3d-7/out.txt`, "old");
+  }
+  await project.run(stages("b"));
+  assert.deepEqual(
+    [...Deno.readDirSync(project.path("out/test"))].map(({ name }) => name)
+      .sort(),
+    ["kept@m=1.5", "made"],
+  );
+});
+
+Deno.test(
+  "two schedulers in containers, where process numbers are the same, leave each other alone",
+  { ignore: Deno.build.os !== "linux" || Deno.uid() !== 0 },
+  async () => {
+    using project = new TestProject();
+    project.task(
+      "slow",
+      "stage.log('begun'); await new Promise((r) => setTimeout(r, 600)); return params.n;",
+    );
+    const stages = (n: number): Record<string, StageOptions> => ({
+      same: { task: "slow", params: { n } },
+    });
+    const contained = ["unshare", "--pid", "--fork", "--kill-child"];
+    const rivals = [1, 2].map((n) => project.spawn(stages(n), {}, contained));
+    for (const rival of rivals) {
+      const summary = await rival.end();
+      assert.equal(
+        summary?.type === "summary" && summary.ran,
+        1,
+        JSON.stringify(rival.events),
+      );
+    }
+  },
+);
+
+Deno.test("startTimer() rings in time, also if that is months away", async () => {
+  const rung: string[] = [];
+  const soon = startTimer(0.01, () => rung.push("soon"));
+  const ended = startTimer(0.01, () => rung.push("ended"));
+  const late = startTimer(90 * 86_400, () => rung.push("late"));
+  ended.end();
+  await sleep(50);
+  late.end();
+  soon.end();
+  assert.deepEqual(rung, ["soon"]);
+});
