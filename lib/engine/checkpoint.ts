@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { EpochScores } from "./epoch_scores.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { writeSafetensors } from "./safetensors_writer.ts";
 
@@ -24,6 +25,10 @@ export interface TrainingProgress {
   ranks: readonly number[];
   /** Seconds of training, over all attempts. */
   seconds: number;
+  /** Scores of the epochs so far, where they are evaluated. */
+  epochs: EpochScores[];
+  /** Seconds of their evaluations, over all attempts. */
+  evaluationSeconds: number;
 }
 
 /** All that training needs to go on as if it had not been interrupted. */
@@ -35,6 +40,8 @@ export interface Checkpoint {
   readonly progress: TrainingProgress;
   /** What each step took, `[steps]` */
   readonly stepMilliseconds: Float32Array;
+  /** Flat parameters of the best epoch so far, `[size]`, where epochs are evaluated. */
+  readonly best: Float32Array | undefined;
 }
 
 /** Mean training loss since the entry before. */
@@ -57,16 +64,20 @@ const progressSchema = z.strictObject({
   shuffles: generator,
   ranks: generator,
   seconds: z.number().nonnegative(),
+  epochs: z.array(EpochScores),
+  evaluationSeconds: z.number().nonnegative(),
 });
 
 /** Writes a checkpoint, replacing the one before whole or not at all. */
 export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
-  const { values, moment1, moment2, progress, stepMilliseconds } = checkpoint;
+  const { values, moment1, moment2, best, progress, stepMilliseconds } =
+    checkpoint;
   const shape = [values.length];
   writeSafetensors(path, {
     values: { shape, values },
     moment1: { shape, values: moment1 },
     moment2: { shape, values: moment2 },
+    ...(best && { best: { shape, values: best } }),
     stepMilliseconds: {
       shape: [stepMilliseconds.length],
       values: stepMilliseconds,
@@ -107,6 +118,7 @@ export function loadCheckpoint(
     values: read("values", size),
     moment1: read("moment1", size),
     moment2: read("moment2", size),
+    best: progress.epochs.length > 0 ? read("best", size) : undefined,
     stepMilliseconds: read("stepMilliseconds", progress.step),
     progress,
   };

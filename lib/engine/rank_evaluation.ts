@@ -12,36 +12,46 @@ import { type ClassifierShape, forwardFlops } from "./flops.ts";
 import { rankScale, type RankScaling } from "./rank_vectors.ts";
 import { trace } from "./trace.ts";
 
-/** Options of {@linkcode evaluateRanks}. */
+/** How adapters are evaluated. */
 export interface RankEvaluationOptions {
   readonly alpha: number;
   readonly scaling: RankScaling;
   /** Ranks to evaluate, 1-based. */
   readonly ranks: readonly number[];
   readonly batchSize: number;
+}
+
+/** What an evaluation says while it goes on. */
+export interface EvaluationHooks {
   /** Called after each batch with the number of examples done. */
   readonly progress?: (examples: number) => void;
   readonly signal?: AbortSignal;
 }
 
-/**
- * Logits of every example at every rank, in one pass over the data: what does
- * not depend on the rank is computed once.
- *
- * @param values Flat parameters, `[size]`
- * @returns `[ranks, examples, labels]`, flat, examples in their own order
- */
-export async function evaluateRanks(
+/** Evaluates parameters of one classifier at the same ranks again and again. */
+export interface RankEvaluator {
+  /**
+   * Logits of every example at every rank, in one pass over the data: what
+   * does not depend on the rank is computed once.
+   *
+   * @param values Flat parameters, `[size]`
+   * @returns `[ranks, examples, labels]`, flat, examples in their own order
+   */
+  (
+    values: Float32Array,
+    examples: Examples,
+    hooks?: EvaluationHooks,
+  ): Promise<Float32Array<ArrayBuffer>>;
+  /** Frees what the evaluator holds. */
+  dispose(): void;
+}
+
+/** Makes an evaluator of a classifier at some ranks. */
+export function rankEvaluator(
   classifier: Classifier,
-  values: Float32Array,
-  examples: Examples,
-  options: RankEvaluationOptions,
-): Promise<Float32Array<ArrayBuffer>> {
+  { alpha, scaling, ranks, batchSize }: RankEvaluationOptions,
+): RankEvaluator {
   const { layout, config } = classifier;
-  const { ranks, alpha, scaling } = options;
-  const count = exampleCount(examples);
-  const logits = new Float32Array(ranks.length * count * layout.labels);
-  const flat = tf.tensor1d(values);
   const scale = tf.tensor2d(
     ranks.flatMap((rank) => [
       ...rankScale(rank, alpha, layout.rank, scaling),
@@ -62,33 +72,63 @@ export async function evaluateRanks(
       { scale: scale as tf.Tensor2D, trained },
     ),
   ]);
-  try {
-    let done = 0;
-    for (const indices of evaluationBatches(examples, options.batchSize)) {
-      options.signal?.throwIfAborted();
-      const { ids, positions, types, mask } = batchTensors(
-        padBatch(examples, indices, config),
-      );
-      const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
-      const [result] = run([flat, scale, ...inputs]);
-      const batchLogits = await result!.data();
-      tf.dispose([...inputs, result!]);
-      ranks.forEach((_, r) =>
-        indices.forEach((example, row) => {
-          const from = (r * indices.length + row) * layout.labels;
-          logits.set(
-            batchLogits.subarray(from, from + layout.labels),
-            (r * count + example) * layout.labels,
-          );
-        })
-      );
-      done += indices.length;
-      options.progress?.(done);
+
+  async function evaluate(
+    values: Float32Array,
+    examples: Examples,
+    { progress, signal }: EvaluationHooks = {},
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const count = exampleCount(examples);
+    const logits = new Float32Array(ranks.length * count * layout.labels);
+    const flat = tf.tensor1d(values);
+    try {
+      let done = 0;
+      for (const indices of evaluationBatches(examples, batchSize)) {
+        signal?.throwIfAborted();
+        const { ids, positions, types, mask } = batchTensors(
+          padBatch(examples, indices, config),
+        );
+        const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
+        const [result] = run([flat, scale, ...inputs]);
+        const batchLogits = await result!.data();
+        tf.dispose([...inputs, result!]);
+        ranks.forEach((_, r) =>
+          indices.forEach((example, row) => {
+            const from = (r * indices.length + row) * layout.labels;
+            logits.set(
+              batchLogits.subarray(from, from + layout.labels),
+              (r * count + example) * layout.labels,
+            );
+          })
+        );
+        done += indices.length;
+        progress?.(done);
+      }
+      return logits;
+    } finally {
+      flat.dispose();
     }
-    return logits;
+  }
+  return Object.assign(evaluate, {
+    dispose() {
+      tf.dispose([scale, trained]);
+      run.dispose();
+    },
+  });
+}
+
+/** Evaluates parameters once, as a {@linkcode RankEvaluator} does. */
+export async function evaluateRanks(
+  classifier: Classifier,
+  values: Float32Array,
+  examples: Examples,
+  options: RankEvaluationOptions & EvaluationHooks,
+): Promise<Float32Array<ArrayBuffer>> {
+  const evaluate = rankEvaluator(classifier, options);
+  try {
+    return await evaluate(values, examples, options);
   } finally {
-    tf.dispose([flat, scale, trained]);
-    run.dispose();
+    evaluate.dispose();
   }
 }
 

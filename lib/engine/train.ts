@@ -1,13 +1,14 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { AdamWOptions, AdamWState } from "./adamw.ts";
+import type { AdamWOptions } from "./adamw.ts";
 import {
   epochBatches,
   exampleCount,
   type Examples,
   padBatch,
 } from "./batches.ts";
-import type { Checkpoint, LossEntry, TrainingProgress } from "./checkpoint.ts";
+import type { LossEntry, TrainingProgress } from "./checkpoint.ts";
 import type { Classifier } from "./classifier.ts";
+import { bestEpoch, type EpochScores } from "./epoch_scores.ts";
 import { trainingFlops } from "./flops.ts";
 import { median } from "./median.ts";
 import { restoreRandom, seededRandom } from "./random.ts";
@@ -16,6 +17,8 @@ import { ReportWindow } from "./report_window.ts";
 import { rankSampler, type Sampler } from "./sampler.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import { Stopwatch } from "./stopwatch.ts";
+import type { TrainingHooks } from "./training_hooks.ts";
+import { readValues, stateTensors, stateValues } from "./training_state.ts";
 import { trainingStep } from "./training_step.ts";
 
 /** How to train. LoRA of rank r is DyLoRA of maximum rank r that always draws r. */
@@ -35,37 +38,6 @@ export interface TrainingOptions {
   readonly seed: number;
 }
 
-/** What training says while it goes on, and where it may resume. */
-export interface TrainingHooks {
-  /** Called every few steps. */
-  readonly report: (report: TrainingReport) => void;
-  /** Aborted to stop training; a checkpoint is written before it ends. */
-  readonly signal?: AbortSignal;
-  /** Where to resume from, if training was interrupted. */
-  readonly resume?: Checkpoint | undefined;
-  /** Keeps a checkpoint; called at most every `checkpointSeconds`. */
-  readonly save?: (checkpoint: Checkpoint) => void;
-  readonly checkpointSeconds?: number;
-  /** Counts the seconds of training; it may have begun before, with what prepares the training. */
-  readonly stopwatch?: Stopwatch;
-}
-
-/** State of training after a step. */
-export interface TrainingReport {
-  /** Optimizer steps taken. */
-  readonly step: number;
-  readonly steps: number;
-  /** Mean loss of the steps since the last report. */
-  readonly loss: number;
-  readonly learningRate: number;
-  /** Rank of the last step. */
-  readonly rank: number;
-  /** Median of the steps since the last report. */
-  readonly msPerStep: number;
-  /** Tokens a second since the last report, padding not counted. */
-  readonly tokensPerSecond: number;
-}
-
 /** What training gives. */
 export interface TrainingResult {
   /** Flat parameters, `[size]` */
@@ -83,6 +55,12 @@ export interface TrainingResult {
   readonly msPerStep: number;
   /** Seconds of training, over all attempts. */
   readonly seconds: number;
+  /** Scores of every epoch, where they were evaluated. */
+  readonly epochs: readonly EpochScores[];
+  /** Flat parameters of the best epoch, `[size]`, where epochs were evaluated. */
+  readonly best: Float32Array | undefined;
+  /** Seconds of these evaluations, over all attempts. */
+  readonly evaluationSeconds: number;
 }
 
 /** Training ended because the loss is not a number any more. */
@@ -133,6 +111,9 @@ export async function train(
   const stopwatch = hooks.stopwatch ?? new Stopwatch();
   stopwatch.add(progress.seconds);
   stopwatch.start();
+  const evaluations = new Stopwatch();
+  evaluations.add(progress.evaluationSeconds);
+  let best = hooks.resume?.best;
   let state = stateTensors(hooks.resume ?? { values: initial });
   let lastSave = performance.now();
 
@@ -149,16 +130,49 @@ export async function train(
     progress.ranks = ranks.state;
     const values = await stateValues(state);
     progress.seconds = stopwatch.seconds;
+    progress.evaluationSeconds = evaluations.seconds;
     hooks.save?.({
       ...values,
+      best,
       progress,
       stepMilliseconds: Float32Array.from(stepTimes),
     });
     lastSave = performance.now();
   };
+  const saveIfDue = async () => {
+    const due =
+      performance.now() - lastSave > (hooks.checkpointSeconds ?? 60) * 1000;
+    if (due || hooks.signal?.aborted) await save();
+  };
+  const evaluateEpoch = async (
+    evaluate: NonNullable<TrainingHooks["evaluate"]>,
+  ) => {
+    const values = await readValues(state.values);
+    stopwatch.stop();
+    evaluations.start();
+    try {
+      const { step, epochs } = progress;
+      epochs.push({
+        epoch: step / stepsPerEpoch,
+        step,
+        ...await evaluate(values),
+      });
+      if (bestEpoch(epochs) === epochs.at(-1)) best = values;
+    } catch (error) {
+      if (hooks.signal?.aborted) await save();
+      throw error;
+    }
+    evaluations.stop();
+    stopwatch.start();
+  };
 
   try {
-    while (progress.step < schedule.steps) {
+    while (true) {
+      const evaluated = progress.epochs.length * stepsPerEpoch;
+      if (hooks.evaluate && progress.step - evaluated >= stepsPerEpoch) {
+        await evaluateEpoch(hooks.evaluate);
+      }
+      if (progress.step === schedule.steps) break;
       const shuffles = restoreRandom(progress.shuffles);
       const batches = epochBatches(examples, options.batchSize, shuffles);
       const done = (progress.step % stepsPerEpoch) * options.accumulation;
@@ -219,14 +233,12 @@ export async function train(
           });
         }
         await breathe();
-        const due =
-          performance.now() - lastSave > (hooks.checkpointSeconds ?? 60) * 1000;
-        const midEpoch = next + options.accumulation < batches.length;
-        if (midEpoch && (due || hooks.signal?.aborted)) await save();
+        if (progress.step % stepsPerEpoch !== 0) await saveIfDue();
       }
       progress.shuffles = shuffles.state;
+      if (progress.step < schedule.steps || hooks.evaluate) await saveIfDue();
     }
-    const { values } = await stateValues(state);
+    const values = await readValues(state.values);
     stopwatch.stop();
     return {
       values,
@@ -237,6 +249,9 @@ export async function train(
       losses: progress.losses,
       msPerStep: median(stepTimes),
       seconds: stopwatch.seconds,
+      epochs: progress.epochs,
+      best,
+      evaluationSeconds: evaluations.seconds,
     };
   } finally {
     window.dispose();
@@ -257,36 +272,13 @@ function startOfTraining(seed: number, rank: number): TrainingProgress {
     shuffles: seededRandom(seed, "shuffle").state,
     ranks: seededRandom(seed, "rank").state,
     seconds: 0,
+    epochs: [],
+    evaluationSeconds: 0,
   };
 }
 
 function countRows(rowSteps: number[], trained: Float32Array): void {
   trained.forEach((counted, row) => rowSteps[row]! += counted);
-}
-
-function stateTensors(
-  { values, moment1, moment2 }: {
-    readonly values: Float32Array;
-    readonly moment1?: Float32Array;
-    readonly moment2?: Float32Array;
-  },
-): AdamWState {
-  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
-  return {
-    values: tf.tensor1d(values),
-    moment1: moment1 === undefined ? zeros() : tf.tensor1d(moment1),
-    moment2: moment2 === undefined ? zeros() : tf.tensor1d(moment2),
-  };
-}
-
-async function stateValues(state: AdamWState) {
-  const read = async (tensor: tf.Tensor1D) =>
-    (await tensor.data()).slice() as Float32Array<ArrayBuffer>;
-  return {
-    values: await read(state.values),
-    moment1: await read(state.moment1),
-    moment2: await read(state.moment2),
-  };
 }
 
 function divergence(

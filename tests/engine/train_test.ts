@@ -7,11 +7,8 @@ import {
   saveCheckpoint,
 } from "../../lib/engine/checkpoint.ts";
 import { trainingFlops } from "../../lib/engine/flops.ts";
-import {
-  DivergedError,
-  train,
-  type TrainingHooks,
-} from "../../lib/engine/train.ts";
+import { DivergedError, train } from "../../lib/engine/train.ts";
+import type { TrainingHooks } from "../../lib/engine/training_hooks.ts";
 import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
 

@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import "./engine.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
+import type { Classifier } from "../../lib/engine/classifier.ts";
+import { bestEpoch } from "../../lib/engine/epoch_scores.ts";
+import { rankEvaluator } from "../../lib/engine/rank_evaluation.ts";
+import { train } from "../../lib/engine/train.ts";
+import type { TrainingHooks } from "../../lib/engine/training_hooks.ts";
+import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
+
+const quiet: TrainingHooks = { report: () => {} };
+const examples = tinyExamples(40);
+const ranks = [1, 4, 8];
+const stepsPerEpoch = 5;
+
+Deno.test("train() keeps the parameters of the best epoch, the earlier one of equals, and of the last", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const seen: Float32Array[] = [];
+  const scores = [0.25, 0.75, 0.5, 0.75];
+  const options = { ...tinyOptions, epochs: 4 };
+  const result = await train(classifier, initial, examples, options, {
+    ...quiet,
+    evaluate: (values) => {
+      const score = scores[seen.length]!;
+      seen.push(values);
+      return Promise.resolve({
+        score,
+        ranks: [{ rank: 8, metrics: { accuracy: score } }],
+      });
+    },
+  });
+  assert.deepEqual(
+    result.epochs.map(({ epoch, step, score }) => [epoch, step, score]),
+    scores.map((score, i) => [i + 1, (i + 1) * stepsPerEpoch, score]),
+  );
+  assert.deepEqual(result.best, seen[1]);
+  assert.deepEqual(result.values, seen[3]);
+  assert.notDeepEqual(result.best, result.values);
+
+  const plain = await train(classifier, initial, examples, options, quiet);
+  assert.deepEqual(plain.values, result.values);
+  assert.deepEqual([plain.best, plain.epochs], [undefined, []]);
+});
+
+Deno.test("train() with evaluated epochs gives the same when an epoch or an evaluation was interrupted", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const whole = await trainEvaluated(classifier, initial, {});
+  assert.equal(whole.epochs.length, tinyOptions.epochs);
+  assert(whole.evaluationSeconds > 0 && whole.seconds > 0);
+
+  const folder = await Deno.makeTempDir();
+  const path = join(folder, "training.safetensors");
+  const load = () => loadCheckpoint(path, classifier.layout.size);
+  for (
+    const [place, step, epochs] of [
+      ["step", 3, 0],
+      ["evaluation", stepsPerEpoch, 0],
+      ["step", 2 * stepsPerEpoch + 1, 2],
+    ] as const
+  ) {
+    const interrupt = new AbortController();
+    const stop = () => interrupt.abort(new Error("Interrupted"));
+    await assert.rejects(
+      trainEvaluated(classifier, initial, {
+        resume: load(),
+        signal: interrupt.signal,
+        ...(place === "step" && { checkpointSeconds: 0 }),
+        save: (state) => {
+          saveCheckpoint(path, state);
+          if (place === "step" && state.progress.step === step) stop();
+        },
+      }, () => place === "evaluation" && stop()),
+      /Interrupted/,
+    );
+    const { progress, best } = load()!;
+    assert.deepEqual([progress.step, progress.epochs.length], [step, epochs]);
+    assert.equal(best !== undefined, epochs > 0);
+  }
+  const resumed = await trainEvaluated(classifier, initial, { resume: load() });
+  assert.deepEqual(
+    [resumed.values, resumed.best, resumed.epochs],
+    [whole.values, whole.best, whole.epochs],
+  );
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("bestEpoch() of no epoch is none", () => {
+  assert.equal(bestEpoch([]), undefined);
+});
+
+Deno.test("loadCheckpoint() reads back metrics that are undefined", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = join(folder, "training.safetensors");
+  const generator = [1, 2, 3, 4];
+  const epoch = {
+    epoch: 1,
+    step: 1,
+    score: 0,
+    ranks: [{ rank: 8, metrics: { pearson: NaN } }],
+  };
+  const values = Float32Array.of(1, 2);
+  const checkpoint = {
+    values,
+    moment1: values,
+    moment2: values,
+    best: values,
+    stepMilliseconds: Float32Array.of(9),
+    progress: {
+      step: 1,
+      tokens: 1,
+      paddedTokens: 8,
+      flops: 100,
+      losses: [],
+      pendingLoss: 0,
+      rowSteps: [1],
+      shuffles: generator,
+      ranks: generator,
+      seconds: 1,
+      epochs: [epoch],
+      evaluationSeconds: 1,
+    },
+  };
+  saveCheckpoint(path, checkpoint);
+  assert.deepEqual(loadCheckpoint(path, 2), checkpoint);
+  await Deno.remove(folder, { recursive: true });
+});
+
+/** Trains with each epoch scored by its accuracy at some ranks on other examples. */
+async function trainEvaluated(
+  classifier: Classifier,
+  initial: Float32Array,
+  hooks: Partial<TrainingHooks>,
+  onEvaluation = () => {},
+) {
+  const held = tinyExamples(24);
+  const evaluate = rankEvaluator(classifier, {
+    alpha: tinyOptions.alpha,
+    scaling: "rank",
+    ranks,
+    batchSize: 8,
+  });
+  try {
+    return await train(classifier, initial, examples, tinyOptions, {
+      ...quiet,
+      ...hooks,
+      evaluate: async (values) => {
+        onEvaluation();
+        const { signal } = hooks;
+        const logits = await evaluate(values, held, signal ? { signal } : {});
+        const accuracies = ranks.map((_, r) =>
+          [...held.labels].filter((label, i) => {
+            const at = (r * held.labels.length + i) * 2;
+            return Number(logits[at + 1]! > logits[at]!) === label;
+          }).length / held.labels.length
+        );
+        return {
+          score: accuracies.reduce((sum, it) => sum + it) / ranks.length,
+          ranks: ranks.map((rank, r) => ({
+            rank,
+            metrics: { accuracy: accuracies[r]! },
+          })),
+        };
+      },
+    });
+  } finally {
+    evaluate.dispose();
+  }
+}
