@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { PREDICTIONS_FILES } from "./artifacts/predictions.ts";
-import { precision } from "./training/settings.ts";
+import { epoch, precision } from "./training/settings.ts";
 
 export default defineTask({
   description: "Predict the labels of a split with an adapter at one rank",
@@ -15,6 +15,7 @@ export default defineTask({
     batchSize: z.int().min(1).default(32).describe(
       "Examples of one forward pass",
     ),
+    epoch,
     precision,
   }),
   inputs: {

@@ -2,7 +2,7 @@ import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
 import { svdFactors } from "../../lib/engine/svd_factors.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
-  type Adapter,
+  type AdapterTensors,
   readAdapter,
   writeAdapter,
 } from "../artifacts/adapter.ts";
@@ -28,6 +28,8 @@ export async function reduceAdapter(stage: Stage<Reduction>): Promise<void> {
       `The adapter's method is "${method}", and only "lora" can be reduced: it is trained for one rank. Connect a stage of train-lora`,
     );
   }
+  const reduced = (tensors: AdapterTensors) =>
+    by === "svd" ? factoredTensors(tensors, rank) : tensors;
   await writeAdapter(stage.output, {
     ...adapter,
     training: {
@@ -35,15 +37,14 @@ export async function reduceAdapter(stage: Stage<Reduction>): Promise<void> {
       method: by === "svd" ? "lora-svd" : "lora-truncated",
       scaling: "maximum",
     },
-    tensors: by === "svd"
-      ? factoredTensors(adapter.tensors, rank)
-      : adapter.tensors,
+    tensors: reduced(adapter.tensors),
+    best: adapter.best && reduced(adapter.best),
   });
 }
 
 /** The tensors with those of each `lora_A` and `lora_B` in the order of their singular values. */
 function factoredTensors(
-  tensors: Adapter["tensors"],
+  tensors: AdapterTensors,
   rank: number,
 ): Record<string, TensorValues> {
   const factored: Record<string, TensorValues> = { ...tensors };

@@ -24,13 +24,37 @@ const AdapterConfig = z.looseObject({
   lora_alpha: z.number().positive(),
 });
 
+/** Tensors by PEFT's names: `lora_A` is `[rank, hidden]`, `lora_B` `[hidden, rank]`. */
+export type AdapterTensors = Readonly<Record<string, TensorValues>>;
+
 /** A trained adapter with its classification head. */
 export interface Adapter {
   /** Name of the model that it was trained on, for PEFT. */
   readonly baseModel: string;
   readonly training: Training;
-  /** By PEFT's names: `lora_A` is `[rank, hidden]`, `lora_B` `[hidden, rank]`. */
-  readonly tensors: Readonly<Record<string, TensorValues>>;
+  /** As they were after the last epoch. */
+  readonly tensors: AdapterTensors;
+  /** As they were after the best epoch, where training chose one; in the folder `best`. */
+  readonly best?: AdapterTensors | undefined;
+}
+
+/** Which epoch's tensors of an adapter are meant. */
+export type AdapterEpoch = "last" | "best";
+
+/**
+ * The adapter's tensors after an epoch.
+ *
+ * @throws {TypeError} If the best is asked for and training did not choose one.
+ */
+export function tensorsOf(
+  { tensors, best }: Pick<Adapter, "tensors" | "best">,
+  epoch: AdapterEpoch,
+): AdapterTensors {
+  if (epoch === "last") return tensors;
+  if (best !== undefined) return best;
+  throw new TypeError(
+    'The adapter keeps no best epoch: train it with "selectOn: validation", or take "epoch: last"',
+  );
 }
 
 /**
@@ -40,7 +64,37 @@ export interface Adapter {
  */
 export async function writeAdapter(
   folder: string,
-  { baseModel, training, tensors }: Adapter,
+  { tensors, best, ...adapter }: Adapter,
+): Promise<void> {
+  await writePeftFiles(folder, adapter, tensors);
+  if (best !== undefined) {
+    const subfolder = join(folder, "best");
+    await Deno.mkdir(subfolder);
+    await writePeftFiles(subfolder, adapter, best);
+  }
+  await writeJsonFile(
+    join(folder, "training.json"),
+    Training.parse(adapter.training),
+  );
+}
+
+/**
+ * Reads an artifact of kind `adapter`.
+ *
+ * @throws {SyntaxError} If a file is not what it should be, or they contradict each other.
+ */
+export async function readAdapter(folder: string): Promise<Adapter> {
+  const training = await readTraining(folder);
+  const last = await readPeftFiles(folder, training);
+  if (training.selection === null) return { training, ...last };
+  const { tensors: best } = await readPeftFiles(join(folder, "best"), training);
+  return { training, ...last, best };
+}
+
+async function writePeftFiles(
+  folder: string,
+  { baseModel, training }: Pick<Adapter, "baseModel" | "training">,
+  tensors: AdapterTensors,
 ): Promise<void> {
   const names = Object.keys(tensors);
   const fault = adapterFault(
@@ -64,19 +118,12 @@ export async function writeAdapter(
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, {
     format: "pt",
   });
-  await writeJsonFile(
-    join(folder, "training.json"),
-    Training.parse(training),
-  );
 }
 
-/**
- * Reads an artifact of kind `adapter`.
- *
- * @throws {SyntaxError} If a file is not what it should be, or they contradict each other.
- */
-export async function readAdapter(folder: string): Promise<Adapter> {
-  const training = await readTraining(folder);
+async function readPeftFiles(
+  folder: string,
+  training: Training,
+): Promise<Pick<Adapter, "baseModel" | "tensors">> {
   const configPath = join(folder, "adapter_config.json");
   const config = await readJsonFile(configPath, AdapterConfig);
   if (config.r !== training.rank || config.lora_alpha !== training.alpha) {
@@ -97,7 +144,7 @@ export async function readAdapter(folder: string): Promise<Adapter> {
   for (const [name, shape] of shapes) {
     tensors[name] = { shape, values: file.floats(name) };
   }
-  return { baseModel: config.base_model_name_or_path, training, tensors };
+  return { baseModel: config.base_model_name_or_path, tensors };
 }
 
 function adapterFault(

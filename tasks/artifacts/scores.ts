@@ -18,6 +18,8 @@ const ScoresInfo = z.strictObject({
   /** How the adapter was made: `dylora`, `lora`. */
   method: z.string().regex(/^[a-z][a-z0-9-]*$/),
   seed: z.int().nonnegative(),
+  /** Whether the adapter is that of the last epoch or of the best one. */
+  epoch: z.enum(["last", "best"]),
   split: z.string().min(1),
   examples: count,
   /** Tokens of all examples, padding not counted. */

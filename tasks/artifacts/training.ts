@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
+import { EpochScores } from "../../lib/engine/epoch_scores.ts";
 import { readJsonFile } from "./json_file.ts";
 
 const count = z.int().positive();
@@ -13,6 +14,20 @@ const Sampler = z.discriminatedUnion("kind", [
   }),
   z.strictObject({ kind: z.literal("list"), ranks: z.array(count).min(1) }),
 ]);
+
+/** How the best epoch was chosen. */
+const Selection = z.strictObject({
+  /** Split that every epoch was scored on. */
+  split: z.string().min(1),
+  examples: count,
+  /** Metric whose mean over the ranks is the score; where it is undefined, it counts as 0. */
+  metric: z.string().min(1),
+  /** Floating-point operations of all these evaluations, which those of training do not hold. */
+  flops: z.number().positive(),
+  /** The epoch of the highest score, the earlier one of equals. */
+  best: count,
+  epochs: z.array(EpochScores).min(1),
+});
 
 /** What only DyLoRA has; null where another method trained. */
 const DYLORA_FIELDS = ["mode", "sampler"] as const;
@@ -56,6 +71,8 @@ export const Training = z.strictObject({
   losses: z.array(
     z.strictObject({ step: count, loss: z.number().nonnegative() }),
   ),
+  /** Null if no epoch was evaluated, and only the last one was kept. */
+  selection: Selection.nullable(),
 }).superRefine((training, context) => {
   for (const field of DYLORA_FIELDS) {
     const expected = training.method === "dylora";
@@ -73,6 +90,14 @@ export const Training = z.strictObject({
 
 export type Training = z.output<typeof Training>;
 
+/** Ranks that an adapter serves: its own of LoRA, else every one up to it. */
+export function servedRanks(
+  { method, rank }: Pick<Training, "method" | "rank">,
+): number[] {
+  if (method === "lora") return [rank];
+  return Array.from({ length: rank }, (_, i) => i + 1);
+}
+
 /**
  * Name of the metric by which training stages report the median seconds of an
  * optimizer step. Artifacts hold no times, since equal runs give equal bytes.
@@ -85,6 +110,12 @@ export const STEP_SECONDS = "step_seconds";
  * that the next attempt went on from, and with the start of the last one.
  */
 export const TRAINING_SECONDS = "training_seconds";
+
+/**
+ * Name of the metric by which training stages report the seconds that they
+ * took to evaluate epochs, over all attempts; those of training do not hold them.
+ */
+export const SELECTION_SECONDS = "selection_seconds";
 
 /** Reads how an artifact of kind `adapter` was trained. */
 export function readTraining(folder: string): Promise<Training> {

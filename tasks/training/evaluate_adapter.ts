@@ -3,26 +3,25 @@ import {
   evaluationFlops,
 } from "../../lib/engine/rank_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
-import { metricsOf } from "../../lib/glue/benchmark.ts";
-import { computeMetrics } from "../../lib/glue/metrics.ts";
-import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import { readAdapter } from "../artifacts/adapter.ts";
-import { writeScores } from "../artifacts/scores.ts";
 import {
-  readTokens,
-  readTokensInfo,
-  type TokensInfo,
-} from "../artifacts/tokens.ts";
-import type { Training } from "../artifacts/training.ts";
+  type AdapterEpoch,
+  readAdapter,
+  tensorsOf,
+} from "../artifacts/adapter.ts";
+import { writeScores } from "../artifacts/scores.ts";
+import { readTokensInfo } from "../artifacts/tokens.ts";
+import { servedRanks, type Training } from "../artifacts/training.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
+import { ScoredSplit } from "./scored_split.ts";
 
 /** Parameters of an evaluation. */
 export interface EvaluationSettings {
   readonly split: string;
   readonly ranks?: readonly number[] | undefined;
   readonly batchSize: number;
+  readonly epoch: AdapterEpoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
 
@@ -31,70 +30,50 @@ export async function evaluateAdapter(
   stage: Stage<EvaluationSettings>,
 ): Promise<void> {
   const { params } = stage;
-  const { training, tensors } = await readAdapter(
-    stage.inputs.adapter![0]!.path,
-  );
+  const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
+  const { training } = adapter;
+  const tensors = tensorsOf(adapter, params.epoch);
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
-  const split = splitOf(info, params.split);
-  const { labels, ...tokens } = readTokens(tokensFolder, info, split);
-  if (labels === undefined) {
-    throw new Error(
-      `Split "${split}" of "${info.task}" has no labels to evaluate against`,
-    );
-  }
+  const split = new ScoredSplit(tokensFolder, info, params.split);
+  const { examples } = split;
   const ranks = ranksToEvaluate(training, params.ranks);
   const engine = stage.facilities.engine as unknown as EngineSettings;
   await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
-  const classes = info.labels?.length ?? 1;
   const classifier = loadClassifier(
     stage.inputs.model![0]!.path,
     training.rank,
-    classes,
+    split.outputs,
   );
+  const options = {
+    alpha: training.alpha,
+    scaling: training.scaling,
+    ranks,
+    batchSize: params.batchSize,
+  };
+  const count = examples.labels.length;
   const logits = await evaluateRanks(
     classifier,
     adapterValues({ tensors }, classifier),
-    { ...tokens, labels },
+    examples,
     {
-      alpha: training.alpha,
-      scaling: training.scaling,
-      ranks,
-      batchSize: params.batchSize,
+      ...options,
       signal: stage.signal,
-      progress: (done) => stage.progress(done, labels.length, "examples"),
+      progress: (done) => stage.progress(done, count, "examples"),
     },
   );
-  const size = labels.length * classes;
   await writeScores(stage.output, {
     task: info.task,
     labels: info.labels,
     method: training.method,
     seed: training.seed,
-    split,
-    examples: labels.length,
-    tokens: tokens.ids.length,
-    flops: evaluationFlops(classifier, { ...tokens, labels }, {
-      ranks,
-      batchSize: params.batchSize,
-    }),
-    ranks: ranks.map((rank, i) => ({
-      rank,
-      metrics: scoresOf(
-        info,
-        predictionsOf(logits.subarray(i * size, (i + 1) * size), classes),
-        labels,
-      ),
-    })),
-  }, { logits, labels });
-}
-
-/** MNLI has two validation sets; where just "validation" is asked for, it is the matched one. */
-function splitOf({ splits }: TokensInfo, asked: string): string {
-  const matched = `${asked}_matched`;
-  return !Object.hasOwn(splits, asked) && Object.hasOwn(splits, matched)
-    ? matched
-    : asked;
+    epoch: params.epoch,
+    split: split.name,
+    examples: count,
+    tokens: examples.ids.length,
+    flops: evaluationFlops(classifier, examples, options),
+    ranks: split.score(ranks, logits),
+  }, { logits, labels: examples.labels });
 }
 
 function ranksToEvaluate(
@@ -110,17 +89,5 @@ function ranksToEvaluate(
     }
     return [...new Set(asked)].sort((a, b) => a - b);
   }
-  if (training.method === "lora") return [training.rank];
-  return Array.from({ length: training.rank }, (_, i) => i + 1);
-}
-
-function scoresOf(
-  { task, labels }: TokensInfo,
-  predicted: Float32Array,
-  expected: Float32Array,
-): Record<string, number> {
-  return computeMetrics(metricsOf(task, labels), predicted, expected) as Record<
-    string,
-    number
-  >;
+  return servedRanks(training);
 }

@@ -2,7 +2,11 @@ import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import { readAdapter } from "../artifacts/adapter.ts";
+import {
+  type AdapterEpoch,
+  readAdapter,
+  tensorsOf,
+} from "../artifacts/adapter.ts";
 import { writePredictions } from "../artifacts/predictions.ts";
 import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
 import { adapterValues } from "./adapter_values.ts";
@@ -13,6 +17,7 @@ export interface PredictionSettings {
   readonly split: string;
   readonly rank?: number | undefined;
   readonly batchSize: number;
+  readonly epoch: AdapterEpoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
 
@@ -24,6 +29,7 @@ export async function predictSplit(
   const { split, batchSize } = params;
   const adapter = await readAdapter(inputs.adapter![0]!.path);
   const { alpha, scaling, rank: largest } = adapter.training;
+  const tensors = tensorsOf(adapter, params.epoch);
   const rank = params.rank ?? largest;
   if (rank > largest) {
     throw new RangeError(
@@ -38,7 +44,7 @@ export async function predictSplit(
   const classifier = loadClassifier(inputs.model![0]!.path, largest, classes);
   const logits = await evaluateRanks(
     classifier,
-    adapterValues(adapter, classifier),
+    adapterValues({ tensors }, classifier),
     // The forward pass does not look at labels.
     { ...tokens, labels: new Float32Array(index.length) },
     {

@@ -44,8 +44,16 @@ export const trainingSettings = {
   seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
     "Seed of start, shuffles, ranks, dropout",
   ),
+  selectOn: z.string().regex(/^[a-z_]+$/).default("none").describe(
+    "Split on which every epoch is scored at all ranks, such as validation, to keep the best epoch beside the last; none does without",
+  ),
   precision,
 };
+
+/** Which epoch's adapter is evaluated. */
+export const epoch = z.enum(["last", "best"]).default("last").describe(
+  "Epoch whose adapter is taken; best needs a training with selectOn",
+);
 
 /** Values of {@linkcode trainingSettings}. */
 export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
@@ -54,7 +62,7 @@ export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
 export function trainingOptions(
   settings: TrainingSettings,
 ): Omit<TrainingOptions, "mode" | "sampler"> {
-  const { weightDecay, clipNorm, ...rest } = settings;
+  const { weightDecay, clipNorm, selectOn: _, ...rest } = settings;
   return {
     ...rest,
     optimizer: {

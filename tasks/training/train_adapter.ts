@@ -11,8 +11,15 @@ import { train } from "../../lib/engine/train.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { writeAdapter } from "../artifacts/adapter.ts";
 import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
-import { STEP_SECONDS, TRAINING_SECONDS } from "../artifacts/training.ts";
+import {
+  SELECTION_SECONDS,
+  servedRanks,
+  STEP_SECONDS,
+  TRAINING_SECONDS,
+} from "../artifacts/training.ts";
+import { EpochSelection } from "./epoch_selection.ts";
 import { loadClassifier } from "./load_classifier.ts";
+import { ScoredSplit } from "./scored_split.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 
 /** What DyLoRA adds to LoRA: which rank a step draws, and what it trains. */
@@ -36,6 +43,9 @@ export async function trainAdapter(
   if (labels === undefined) {
     throw new Error(`The training split of "${info.task}" has no labels`);
   }
+  const held = params.selectOn === "none"
+    ? undefined
+    : new ScoredSplit(tokensFolder, info, params.selectOn);
   const engine = stage.facilities.engine as unknown as EngineSettings;
   const precision = await startEngine(engine, {
     cpus: stage.cpus,
@@ -53,6 +63,17 @@ export async function trainAdapter(
     stage.log(`Resumes after step ${resume.progress.step}`);
   }
 
+  const scaling = method === "dylora" ? "rank" : "maximum";
+  const selection = held && new EpochSelection(
+    held,
+    classifier,
+    {
+      alpha: params.alpha,
+      scaling,
+      ranks: servedRanks({ method, rank: params.rank }),
+    },
+    stage,
+  );
   const result = await train(
     classifier,
     initialParameters(layout, pooler, seededRandom(params.seed, "init")),
@@ -60,6 +81,7 @@ export async function trainAdapter(
     { ...trainingOptions(params), mode, sampler },
     {
       resume,
+      evaluate: selection && ((values) => selection.evaluate(values)),
       stopwatch,
       signal: stage.signal,
       save: (state) => saveCheckpoint(checkpoint, state),
@@ -81,7 +103,12 @@ export async function trainAdapter(
   );
   stage.metric(STEP_SECONDS, result.msPerStep / 1000);
   stage.metric(TRAINING_SECONDS, result.seconds);
+  if (selection !== undefined) {
+    stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
+  }
   const dylora = method === "dylora";
+  const tensors = (values: Float32Array) =>
+    toPeftTensors(values, layout, config.architecture, layout.rank);
   await writeAdapter(stage.output, {
     baseModel: config.architecture,
     training: {
@@ -90,7 +117,7 @@ export async function trainAdapter(
       labels: info.labels,
       rank: params.rank,
       alpha: params.alpha,
-      scaling: dylora ? "rank" : "maximum",
+      scaling,
       mode: dylora ? mode : null,
       sampler: dylora ? sampler as never : null,
       seed: params.seed,
@@ -107,12 +134,10 @@ export async function trainAdapter(
       paddedTokens: result.paddedTokens,
       flops: result.flops,
       losses: [...result.losses],
+      selection: selection?.record(result.epochs) ?? null,
     },
-    tensors: toPeftTensors(
-      result.values,
-      layout,
-      config.architecture,
-      layout.rank,
-    ),
+    tensors: tensors(result.values),
+    best: result.best && tensors(result.best),
   });
+  selection?.dispose();
 }

@@ -29,6 +29,7 @@ export const REFERENCE_TRAINING: Training = {
   paddedTokens: 320,
   flops: 1e7,
   losses: [{ step: 5, loss: 0.5 }],
+  selection: null,
 };
 
 /** The adapter that PEFT made on the tiny model of a family, by PEFT's names. */

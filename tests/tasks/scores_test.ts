@@ -14,6 +14,7 @@ const INFO: ScoresInfo = {
   labels: ["not_equivalent", "equivalent"],
   method: "dylora",
   seed: 3,
+  epoch: "last",
   split: "validation",
   examples: 3,
   tokens: 30,

@@ -72,6 +72,7 @@ export class TrainedStages {
         paddedTokens: 70_000,
         flops: 1e12,
         losses: [],
+        selection: null,
       }),
     );
     await this.writeScores(scores, method, ranks, seed, EXAMPLES);
@@ -107,6 +108,7 @@ export class TrainedStages {
         labels: LABELS,
         method,
         seed,
+        epoch: "last",
         split: "validation",
         examples,
         tokens: 20 * examples,
