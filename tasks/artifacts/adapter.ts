@@ -7,6 +7,7 @@ import {
 } from "../../lib/engine/safetensors_writer.ts";
 import { findAdapterFault } from "./adapter_tensors.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import type { ModelOrigin } from "./model.ts";
 import { readTraining, Training } from "./training.ts";
 
 /** Files of an artifact of kind `adapter`; the first two are a LoRA adapter as PEFT writes it. */
@@ -18,7 +19,8 @@ export const ADAPTER_FILES = [
 
 /** The fields of PEFT's configuration that matter here; PEFT itself writes more. */
 const AdapterConfig = z.looseObject({
-  base_model_name_or_path: z.string(),
+  base_model_name_or_path: z.string().nullish(),
+  revision: z.string().nullish(),
   peft_type: z.literal("LORA"),
   r: z.int().positive(),
   lora_alpha: z.number().positive(),
@@ -29,8 +31,8 @@ export type AdapterTensors = Readonly<Record<string, TensorValues>>;
 
 /** A trained adapter with its classification head. */
 export interface Adapter {
-  /** Name of the model that it was trained on, for PEFT. */
-  readonly baseModel: string;
+  /** The model that it was trained on; undefined if that is not known. */
+  readonly baseModel: ModelOrigin | undefined;
   readonly training: Training;
   /** As they were after the last epoch. */
   readonly tensors: AdapterTensors;
@@ -104,7 +106,7 @@ async function writePeftFiles(
   if (fault !== undefined) throw new TypeError(`Cannot save adapter: ${fault}`);
   const pooler = names.some((name) => name.includes(".pooler."));
   await writeJsonFile(join(folder, "adapter_config.json"), {
-    base_model_name_or_path: baseModel,
+    base_model_name_or_path: baseModel?.name ?? null,
     bias: "none",
     inference_mode: true,
     lora_alpha: training.alpha,
@@ -112,6 +114,7 @@ async function writePeftFiles(
     modules_to_save: pooler ? ["classifier", "pooler"] : ["classifier"],
     peft_type: "LORA",
     r: training.rank,
+    revision: baseModel?.revision ?? null,
     target_modules: ["query", "value"],
     task_type: "SEQ_CLS",
   });
@@ -144,7 +147,13 @@ async function readPeftFiles(
   for (const [name, shape] of shapes) {
     tensors[name] = { shape, values: file.floats(name) };
   }
-  return { baseModel: config.base_model_name_or_path, tensors };
+  return { baseModel: originIn(config), tensors };
+}
+
+function originIn(
+  { base_model_name_or_path: name, revision }: z.output<typeof AdapterConfig>,
+): ModelOrigin | undefined {
+  return name ? { name, revision: revision ?? null } : undefined;
 }
 
 function adapterFault(

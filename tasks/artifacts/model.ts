@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { readJsonFile } from "./json_file.ts";
+import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** Files that every artifact of kind `model` holds: a model folder as transformers writes it. */
 export const MODEL_FILES = [
@@ -17,6 +17,42 @@ export const MODEL_EXTRA_FILES = [
   "vocab.json",
   "merges.txt",
 ] as const;
+
+/** File of a model that tells where it came from; absent from one that was made here. */
+export const MODEL_ORIGIN_FILE = "origin.json";
+
+const ModelOrigin = z.strictObject({
+  /** What the model is called where it came from: `FacebookAI/roberta-base`, `pypi:NAME==VERSION`, a folder's name. */
+  name: z.string().min(1),
+  /** Revision of the hub's repository that was asked for; null for its default, and elsewhere. */
+  revision: z.string().min(1).nullable(),
+});
+
+/** Where a model came from, as an adapter's configuration names it. */
+export type ModelOrigin = z.output<typeof ModelOrigin>;
+
+/** Writes down where the model in a folder came from. */
+export async function writeModelOrigin(
+  folder: string,
+  origin: ModelOrigin,
+): Promise<void> {
+  await writeJsonFile(
+    join(folder, MODEL_ORIGIN_FILE),
+    ModelOrigin.parse(origin),
+  );
+}
+
+/** Reads where a model came from; undefined if that is not written down. */
+export async function readModelOrigin(
+  folder: string,
+): Promise<ModelOrigin | undefined> {
+  try {
+    return await readJsonFile(join(folder, MODEL_ORIGIN_FILE), ModelOrigin);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
 
 const ModelConfig = z.looseObject({
   model_type: z.enum(["bert", "roberta"], {

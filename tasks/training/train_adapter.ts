@@ -10,6 +10,7 @@ import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import { train } from "../../lib/engine/train.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { writeAdapter } from "../artifacts/adapter.ts";
+import { readModelOrigin } from "../artifacts/model.ts";
 import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
 import {
   SELECTION_SECONDS,
@@ -110,7 +111,7 @@ export async function trainAdapter(
   const tensors = (values: Float32Array) =>
     toPeftTensors(values, layout, config.architecture, layout.rank);
   await writeAdapter(stage.output, {
-    baseModel: config.architecture,
+    baseModel: await readModelOrigin(stage.inputs.model![0]!.path),
     training: {
       method,
       task: info.task,

@@ -216,6 +216,26 @@ Deno.test("run() does not keep what came of a source that changed meanwhile", as
   );
 });
 
+Deno.test("run() tells a folder by its name and content, not by where it lies", async () => {
+  using project = new TestProject();
+  project.write("models/base/weights.txt", "7");
+  project.task(
+    "namer",
+    "return params.folder.split(/[\\\\/]/).at(-1)!;",
+    { rest: "sources: (params: any) => ({ folder: params.folder })," },
+  );
+  const run = async (folder: string) => {
+    const stages = { namer: { task: "namer", params: { folder } } };
+    const { ran } = (await project.run(stages)).summary;
+    return [ran, project.read("out/test/namer/out.txt")];
+  };
+  assert.deepEqual(await run("models/base"), [1, "base"]);
+  Deno.renameSync(project.path("models"), project.path("moved"));
+  assert.deepEqual(await run("moved/base"), [0, "base"]);
+  Deno.renameSync(project.path("moved/base"), project.path("moved/large"));
+  assert.deepEqual(await run("moved/large"), [1, "large"]);
+});
+
 Deno.test("run() goes by the new code if it changes before the stage has read it", async () => {
   using project = new TestProject();
   project.write("lib/value.ts", "export const value = 1;");

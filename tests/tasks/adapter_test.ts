@@ -14,7 +14,7 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families
     await inFolder(async (folder) => {
       const tensors = referenceTensors(family);
       await writeAdapter(folder, {
-        baseModel: "tiny",
+        baseModel: { name: "org/tiny", revision: "v1" },
         training: REFERENCE_TRAINING,
         tensors,
       });
@@ -25,6 +25,7 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families
       const adapter = await readAdapter(folder);
       assert.deepEqual(adapter.training, REFERENCE_TRAINING);
       assert.deepEqual(adapter.tensors, tensors);
+      assert.deepEqual(adapter.baseModel, { name: "org/tiny", revision: "v1" });
       const config = JSON.parse(
         Deno.readTextFileSync(join(folder, "adapter_config.json")),
       );
@@ -42,7 +43,7 @@ Deno.test("writeAdapter() refuses an adapter that lacks a tensor", async () => {
     delete tensors["base_model.model.classifier.out_proj.bias"];
     await assert.rejects(
       writeAdapter(folder, {
-        baseModel: "tiny",
+        baseModel: undefined,
         training: REFERENCE_TRAINING,
         tensors,
       }),
@@ -55,7 +56,7 @@ Deno.test("writeAdapter() refuses an adapter that lacks a tensor", async () => {
 Deno.test("readAdapter() refuses files that contradict each other", async () => {
   await inFolder(async (folder) => {
     await writeAdapter(folder, {
-      baseModel: "tiny",
+      baseModel: undefined,
       training: REFERENCE_TRAINING,
       tensors: referenceTensors("bert"),
     });

@@ -127,6 +127,17 @@ Deno.test("fetch-glue puts the files of its own task in the key, not those of ot
   assert.deepEqual(fetchGlue.sources!({ ...params, source: "hub" }), {});
 });
 
+Deno.test("fetch-model writes down what the model is called, but not where it lies", () =>
+  withFolder(async (folder) => {
+    const source = join(fixtures, "tiny-roberta");
+    const { output } = await runTask(fetchModel, folder, { source });
+    const text = await Deno.readTextFile(join(output, "origin.json"));
+    assert.deepEqual(JSON.parse(text), {
+      name: "tiny-roberta",
+      revision: null,
+    });
+  }));
+
 Deno.test("fetch-model says what a folder lacks and how to make it", () =>
   withFolder(async (folder) => {
     const tiny = join(fixtures, "tiny-bert");

@@ -60,10 +60,14 @@ Deno.test("fetch-model and fetch-glue fetch from the hub within the permissions 
       assert.equal(again[i]!.code, 0, again[i]!.text);
       assert.deepEqual(filesOf(again[i]!.output), filesOf(output));
     }
-    assert.deepEqual(
-      filesOf(first[0]!.output),
-      filesOf(join(fixtures, "tiny-bert")),
-    );
+    const fetched = filesOf(first[0]!.output);
+    const origin = fetched.get("origin.json");
+    fetched.delete("origin.json");
+    assert.deepEqual(fetched, filesOf(join(fixtures, "tiny-bert")));
+    assert.deepEqual(JSON.parse(new TextDecoder().decode(origin)), {
+      name: "org/tiny-bert",
+      revision: null,
+    });
     const info = await readDatasetInfo(first[1]!.output);
     assert.deepEqual(info.splits, {
       train: 25,

@@ -82,7 +82,7 @@ async function referenceAdapter(
   const path = join(folder, training.method);
   await Deno.mkdir(path);
   await writeAdapter(path, {
-    baseModel: "roberta",
+    baseModel: { name: "org/tiny", revision: null },
     training,
     tensors: referenceTensors("roberta"),
   });
