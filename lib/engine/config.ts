@@ -45,7 +45,7 @@ const huggingFace = z.looseObject({
  * @throws {SyntaxError} If it is not JSON, or not an encoder that the engine computes; names every fault.
  */
 export function parseEncoderConfig(text: string): EncoderConfig {
-  const parsed = huggingFace.safeParse(JSON.parse(text));
+  const parsed = huggingFace.safeParse(parseJson(text));
   if (!parsed.success) {
     const faults = parsed.error.issues.map(({ path, message }) =>
       `"${path.join(".")}": ${message}`
@@ -77,6 +77,19 @@ export function parseEncoderConfig(text: string): EncoderConfig {
     attentionDropout: config.attention_probs_dropout_prob,
     classifierDropout: config.classifier_dropout ?? config.hidden_dropout_prob,
   };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new SyntaxError(
+      `config.json is not JSON: ${(error as SyntaxError).message}`,
+      {
+        cause: error,
+      },
+    );
+  }
 }
 
 /** Longest input that the position table allows, in tokens. */

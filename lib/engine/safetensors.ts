@@ -41,7 +41,9 @@ export class SafetensorsFile implements Disposable {
       file.close();
       if (!(error instanceof SyntaxError)) throw error;
       throw new SyntaxError(
-        `Cannot read "${path}" as safetensors: ${error.message}`,
+        `Cannot read "${path}" as safetensors: ${
+          error.message.slice(0, LONGEST_MESSAGE)
+        }`,
         { cause: error },
       );
     }
@@ -158,6 +160,9 @@ function readHeader(
   const dataStart = 8 + json.length;
   return { header: parseHeader(json, size - dataStart), dataStart };
 }
+
+/** A hostile header may put anything into a name. */
+const LONGEST_MESSAGE = 500;
 
 /** Some systems move at most 2 GiB in one call. */
 const CHUNK_BYTES = 2 ** 30;

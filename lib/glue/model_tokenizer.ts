@@ -17,11 +17,17 @@ export class ModelTokenizer {
 
   private constructor(
     tokenizer: Tokenizer,
+    readonly path: string,
     readonly family: "bert" | "roberta",
     readonly maxLength: number,
   ) {
     this.#tokenizer = tokenizer;
-    const { ids } = tokenizer.encode("");
+    const ids = this.#ask("");
+    if (ids.length === 0) {
+      throw new SyntaxError(
+        `The tokenizer "${path}" puts no special tokens around a text`,
+      );
+    }
     this.#first = ids[0]!;
     this.#separator = ids.at(-1)!;
   }
@@ -45,21 +51,12 @@ export class ModelTokenizer {
         if (error instanceof Deno.errors.NotFound) return {};
         throw error;
       });
-    let tokenizer: ModelTokenizer;
-    try {
-      tokenizer = new ModelTokenizer(
-        new Tokenizer(settings, config),
-        family,
-        maxLength,
-      );
-    } catch (error) {
-      throw new SyntaxError(
-        `Cannot use the tokenizer "${path}": ${
-          error instanceof Error ? error.message : error
-        }`,
-        { cause: error },
-      );
-    }
+    const tokenizer = new ModelTokenizer(
+      inWords(path, () => new Tokenizer(settings, config)),
+      path,
+      family,
+      maxLength,
+    );
     if (!tokenizer.#wrapsAsExpected()) {
       throw new SyntaxError(
         `The tokenizer "${path}" does not put its special tokens where a ${
@@ -76,6 +73,8 @@ export class ModelTokenizer {
    * BERT reads `[CLS] text [SEP] pair [SEP]`, RoBERTa
    * `<s> text </s></s> pair </s>`. What is too long is cut as transformers
    * cuts it with `truncation="longest_first"`.
+   *
+   * @throws {SyntaxError} If the tokenizer's file is out of order in what this text needs.
    */
   encode(text: string, pair?: string): Encoding {
     const separators = this.family === "roberta" ? 2 : 1;
@@ -100,20 +99,49 @@ export class ModelTokenizer {
   }
 
   #idsOf(text: string): number[] {
-    return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+    return this.#ask(text, { add_special_tokens: false });
+  }
+
+  #ask(text: string, options: EncodeOptions = {}): number[] {
+    const { ids } = inWords(
+      this.path,
+      () => this.#tokenizer.encode(text, options),
+    );
+    if (!ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
+      throw new SyntaxError(
+        `The tokenizer "${this.path}" has tokens without a number; its vocabulary is not whole`,
+      );
+    }
+    return ids;
   }
 
   #wrapsAsExpected(): boolean {
     const unlimited = new ModelTokenizer(
       this.#tokenizer,
+      this.path,
       this.family,
       Infinity,
     );
     return [undefined, "b"].every((pair) => {
       const own = unlimited.encode("a", pair).ids;
-      const { ids } = this.#tokenizer.encode("a", { text_pair: pair ?? null });
+      const ids = this.#ask("a", { text_pair: pair ?? null });
       return own.length === ids.length && own.every((id, i) => id === ids[i]);
     });
+  }
+}
+
+type EncodeOptions = Parameters<Tokenizer["encode"]>[1];
+
+/** Does something with the library, which takes its settings for sound, and names their file if they are not. */
+function inWords<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new SyntaxError(
+      `Cannot use the tokenizer "${path}": ${message.slice(0, 500)}`,
+      { cause: error },
+    );
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Example } from "./example.ts";
+import { quote, quoteAll } from "./quote.ts";
 import type { Row } from "./table.ts";
 
 /** What the rows of a user's table mean. */
@@ -75,8 +76,8 @@ function readLabel(row: Row, labelling: Labelling): number {
   const label = labelling.names.indexOf(name);
   if (label >= 0) return label;
   throw new SyntaxError(
-    `${row.place}: Label "${name}" is not one of the classes (${
-      labelling.names.slice(0, 10).map((name) => `"${name}"`).join(", ")
+    `${row.place}: Label ${quote(name)} is not one of the classes (${
+      quoteAll(labelling.names)
     })`,
   );
 }
@@ -94,8 +95,7 @@ function readClass({ place, values }: Row): string {
 
 function describe(value: unknown): string {
   if (value === undefined || value === null || value === "") return "nothing";
-  return JSON.stringify(
-    value,
-    (_, part) => typeof part === "bigint" ? String(part) : part,
-  ) ?? typeof value;
+  if (typeof value === "string") return quote(value);
+  if (typeof value !== "object") return String(value);
+  return Array.isArray(value) ? "a list" : "an object";
 }

@@ -1,5 +1,6 @@
 import { extname } from "node:path";
 import { readLines } from "./lines.ts";
+import { quoteAll } from "./quote.ts";
 
 /** A row of a user's file. */
 export interface Row {
@@ -22,16 +23,20 @@ export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
  *
  * @param required Columns that must be there; an object of JSON may lack them all the same.
  * @param optional Columns that come after them in each row's values.
- * @throws {SyntaxError} Naming file and line, if the file is damaged or lacks a column.
+ * @throws {SyntaxError} Naming file and line, if the file is damaged, empty, or lacks a column.
  */
 export async function readTable(
   path: string,
   required: readonly string[],
   optional: readonly string[] = [],
 ): Promise<Row[]> {
-  const columns: Columns = { required, optional };
-  const format = extname(path).toLowerCase();
-  switch (format) {
+  const rows = await readRows(path, { required, optional });
+  if (rows.length === 0) throw new SyntaxError(`"${path}" holds no rows`);
+  return rows;
+}
+
+async function readRows(path: string, columns: Columns): Promise<Row[]> {
+  switch (extname(path).toLowerCase()) {
     case ".tsv":
       return await readDelimited(path, columns, {
         delimiter: "\t",
@@ -75,7 +80,9 @@ async function readDelimited(
     });
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    throw new SyntaxError(`${path}:${error.lines}: ${error.message}`);
+    throw new SyntaxError(
+      `${path}:${error.lines}: ${error.message.slice(0, 500)}`,
+    );
   }
   const [header, ...rows] = parsed as {
     record: string[];
@@ -158,7 +165,7 @@ function findColumns(
   if (lacking !== undefined) {
     throw new SyntaxError(
       `"${path}" has no column "${lacking}"; it has ${
-        header.map((name) => `"${name}"`).join(", ") || "none"
+        quoteAll(header) || "none"
       }`,
     );
   }

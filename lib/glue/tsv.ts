@@ -1,6 +1,7 @@
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
 import { readLines } from "./lines.ts";
+import { quote, quoteAll } from "./quote.ts";
 
 /** What a TSV file of GLUE holds. */
 export interface TsvSplit {
@@ -77,9 +78,9 @@ export async function readTsv(
       const at = header.indexOf(column);
       if (at >= 0) return at;
       throw new SyntaxError(
-        `No column "${column}" in the header "${
-          header.join(" ")
-        }"; expected a ${task.title} file as GLUE publishes it`,
+        `No column "${column}" in the header ${
+          quote(header.join(" "))
+        }; expected a ${task.title} file as GLUE publishes it`,
       );
     }
   }
@@ -87,14 +88,14 @@ export async function readTsv(
 
 function readIndex(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new SyntaxError(`Index "${text}" is not a whole number`);
+  throw new SyntaxError(`Index ${quote(text)} is not a whole number`);
 }
 
 function readLabel(text: string, task: GlueTask): number {
   if (task.labels === null) {
     const score = Number(text);
     if (text.trim() !== "" && score >= 0 && score <= 5) return score;
-    throw new SyntaxError(`Score "${text}" is not a number from 0 to 5`);
+    throw new SyntaxError(`Score ${quote(text)} is not a number from 0 to 5`);
   }
   const names = task.tsvClass === "name"
     ? task.labels
@@ -102,8 +103,6 @@ function readLabel(text: string, task: GlueTask): number {
   const label = names.indexOf(text);
   if (label >= 0) return label;
   throw new SyntaxError(
-    `Label "${text}" is not one of ${
-      names.map((name) => `"${name}"`).join(", ")
-    }`,
+    `Label ${quote(text)} is not one of ${quoteAll(names)}`,
   );
 }

@@ -1,9 +1,7 @@
 import { ok } from "node:assert/strict";
 import fc from "fast-check";
+import { FUZZ_RUNS } from "../fuzz.ts";
 import { faultsOf, withTasks } from "./fake_tasks.ts";
-
-/** How many inputs each property is tried with. */
-const RUNS = Number(Deno.env.get("DYLORA_FUZZ_RUNS") ?? 2000);
 
 const SOUND = `name: test
 params: { tasks: [mrpc, cola], lr: 1e-3, tuned: { mrpc: { lr: 1 } } }
@@ -59,7 +57,7 @@ Deno.test("expandPipeline() gives a graph or faults for any text", () =>
         for (const fault of faults) ok(fault.length > 10, fault);
         ok(performance.now() - start < 2000, "took too long");
       }),
-      { numRuns: RUNS },
+      { numRuns: FUZZ_RUNS },
     );
   }));
 
@@ -86,6 +84,6 @@ Deno.test("expandPipeline() gives a graph or faults for any values", () =>
       fc.asyncProperty(file, async (file) => {
         await faultsOf(tasks, JSON.stringify(file));
       }),
-      { numRuns: RUNS },
+      { numRuns: FUZZ_RUNS },
     );
   }));

@@ -2,18 +2,36 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { listFiles } from "../../lib/store/tree.ts";
 
-/** Runs all tests that feed parsers random inputs (`fuzz_test.ts`), with so many each. */
-export function fuzzParsers(inputs: number): void {
+/** Parsers that the tests must be of, each by a word of its file's path. */
+const PARSERS = ["pipeline", "table", "safetensors", "tokenizer", "manifest"];
+
+/** Seconds that all inputs may take, on a machine that has other work. */
+const limit = (inputs: number) => 300 + inputs / 10;
+
+/**
+ * Runs all tests that feed parsers random inputs (`fuzz_test.ts`), with so many
+ * inputs for each of their properties. Ends them if one hangs.
+ */
+export async function fuzzParsers(inputs: number): Promise<void> {
   const tests = fileURLToPath(import.meta.resolve("../"));
   const files = listFiles(tests, "follow")
-    .filter((path) => /(^|[/_])fuzz_test\.ts$/.test(path))
-    .map((path) => tests + path);
-  assert.ok(files.length > 0);
-  const { success } = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", ...files],
+    .filter((path) => /(^|[/_])fuzz_test\.ts$/.test(path));
+  for (const parser of PARSERS) {
+    assert.ok(files.some((path) => path.includes(parser)), parser);
+  }
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", "--parallel", ...files.map((path) => tests + path)],
     env: { DYLORA_FUZZ_RUNS: String(inputs) },
     stdout: "inherit",
     stderr: "inherit",
-  }).outputSync();
+  }).spawn();
+  let hangs = false;
+  const timer = setTimeout(() => {
+    hangs = true;
+    process.kill("SIGKILL");
+  }, limit(inputs) * 1000);
+  const { success } = await process.status;
+  clearTimeout(timer);
+  assert.ok(!hangs, `a parser hangs: not done after ${limit(inputs)} s`);
   assert.ok(success, "a parser failed");
 }

@@ -28,7 +28,7 @@ const { values } = parseArgs({
 const rounds = Number(values.rounds);
 const seed = Number(values.seed);
 console.log(`Soak: ${rounds} rounds, seed ${seed}`);
-fuzzParsers(rounds < 300 ? 2_000 : 100_000);
+await fuzzParsers(rounds < 300 ? 2_000 : 100_000);
 
 const random = new Random(seed);
 const pipeline = new SoakPipeline(random);

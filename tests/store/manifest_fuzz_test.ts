@@ -5,9 +5,8 @@ import { digest } from "../../lib/store/digest.ts";
 import { type Manifest, parseManifest } from "../../lib/store/manifest.ts";
 import { keyOf, Manifests } from "../../lib/store/manifests.ts";
 import { treeDigest } from "../../lib/store/tree.ts";
+import { FUZZ_RUNS } from "../fuzz.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
-
-const RUNS = Number(Deno.env.get("DYLORA_FUZZ_RUNS") ?? 2000);
 
 const PARTS = {
   code: digest("code"),
@@ -85,7 +84,7 @@ Deno.test("Manifests.read() never takes a file with other bytes", () => {
         assert.equal(read(manifests, bytes).state, "unusable");
       },
     ),
-    { numRuns: RUNS },
+    { numRuns: FUZZ_RUNS },
   );
 });
 
@@ -100,7 +99,7 @@ Deno.test("Manifests.read() survives any bytes", () => {
       ),
       (bytes) => assert.equal(read(manifests, bytes).state, "unusable"),
     ),
-    { numRuns: RUNS },
+    { numRuns: FUZZ_RUNS },
   );
 });
 
@@ -119,7 +118,7 @@ Deno.test("parseManifest() takes nothing whose files could lie outside the artif
         assert.equal("fault" in parsed, !harmless, path);
       },
     ),
-    { numRuns: RUNS },
+    { numRuns: FUZZ_RUNS },
   );
 });
 
@@ -144,6 +143,6 @@ Deno.test("parseManifest() takes nothing in which a member is of another type", 
         assert.ok("fault" in parseManifest(changed));
       },
     ),
-    { numRuns: RUNS },
+    { numRuns: FUZZ_RUNS },
   );
 });

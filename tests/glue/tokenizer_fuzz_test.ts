@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
+import { mutatedBytes, mutatedJson, survives } from "../fuzz.ts";
+
+const TEXT = "A film, of 2 ideas; ünlike\tany [MASK] 😀 other!";
+
+async function withFile(test: (path: string) => Promise<void>) {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(join(folder, "tokenizer.json"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function tokenizerOf(name: string): Uint8Array {
+  const fixture = `../../fixtures/${name}/tokenizer.json`;
+  return Deno.readFileSync(fileURLToPath(import.meta.resolve(fixture)));
+}
+
+/** Loads a tokenizer; if that can be done, any text is encoded as numbers, or the file is blamed. */
+async function load(path: string, family: "bert" | "roberta"): Promise<void> {
+  const tokenizer = await ModelTokenizer.load(join(path, ".."), family, 20);
+  for (const [text, pair] of [[TEXT], [TEXT, TEXT], ["", " "]] as const) {
+    const { ids, types } = tokenizer.encode(text, pair);
+    assert.equal(ids.length, types.length);
+    assert.ok(ids.length <= 20);
+    for (const id of ids) {
+      assert.ok(Number.isSafeInteger(id) && id >= 0, `token id ${id}`);
+    }
+  }
+}
+
+for (const family of ["bert", "roberta"] as const) {
+  Deno.test(`ModelTokenizer.load() takes or refuses any settings like those of tiny-${family}`, () =>
+    withFile(async (path) => {
+      const sound = JSON.parse(
+        new TextDecoder().decode(tokenizerOf(`tiny-${family}`)),
+      );
+      await survives(mutatedJson(sound), path, async (settings) => {
+        Deno.writeTextFileSync(path, JSON.stringify(settings) ?? "");
+        await load(path, family);
+      });
+    }));
+}
+
+Deno.test("ModelTokenizer.load() takes or refuses a file with any damage", () =>
+  withFile(async (path) => {
+    const damaged = mutatedBytes(tokenizerOf("tiny-bert"));
+    await survives(damaged, path, async (bytes) => {
+      Deno.writeFileSync(path, bytes);
+      await load(path, "bert");
+    });
+  }));
