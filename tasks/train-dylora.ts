@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { ADAPTER_FILES } from "./artifacts/adapter.ts";
-import { trainingSettings } from "./training/settings.ts";
+import { TRAINING_INPUTS, trainingSettings } from "./training/settings.ts";
 
 const sampler = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("uniform") }),
@@ -26,7 +26,7 @@ export default defineTask({
       "How a step draws its rank",
     ),
   }),
-  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  inputs: TRAINING_INPUTS,
   output: { kind: "adapter", files: ADAPTER_FILES },
   needs: ["engine"],
   async run(stage) {

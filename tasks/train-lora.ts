@@ -1,13 +1,13 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { ADAPTER_FILES } from "./artifacts/adapter.ts";
-import { trainingSettings } from "./training/settings.ts";
+import { TRAINING_INPUTS, trainingSettings } from "./training/settings.ts";
 
 export default defineTask({
   description:
     "Train LoRA at one rank: the baseline that DyLoRA is compared with",
   params: z.strictObject(trainingSettings),
-  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  inputs: TRAINING_INPUTS,
   output: { kind: "adapter", files: ADAPTER_FILES },
   needs: ["engine"],
   async run(stage) {

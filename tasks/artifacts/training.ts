@@ -48,6 +48,12 @@ export const Training = z.strictObject({
   mode: z.enum(["all", "frozen", "frozen-strict"]).nullable(),
   sampler: Sampler.nullable(),
   seed: z.int().nonnegative(),
+  /** The training whose adapters it went on from; null if they started anew. */
+  start: z.strictObject({
+    method: z.string().min(1),
+    task: z.string().min(1),
+    seed: z.int().nonnegative(),
+  }).nullable(),
   epochs: z.number().positive(),
   /** Optimizer steps. */
   steps: count,

@@ -9,7 +9,7 @@ import type { Adapter } from "../artifacts/adapter.ts";
  */
 export function adapterValues(
   { tensors }: Pick<Adapter, "tensors">,
-  { layout, config }: Classifier,
+  { layout, config }: Pick<Classifier, "layout" | "config">,
 ): Float32Array {
   const read = (name: string, shape: readonly number[]) => {
     const tensor = tensors[name];

@@ -55,6 +55,14 @@ export const epoch = z.enum(["last", "best"]).default("last").describe(
   "Epoch whose adapter is taken; best needs a training with selectOn",
 );
 
+/** Inputs that DyLoRA and LoRA share. */
+export const TRAINING_INPUTS = {
+  model: { kind: "model" },
+  tokens: { kind: "tokens" },
+  /** An adapter of the same rank to go on from, with a fresh head. */
+  start: { kind: "adapter", optional: true },
+} as const;
+
 /** Values of {@linkcode trainingSettings}. */
 export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
 

@@ -9,7 +9,7 @@ import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import { train } from "../../lib/engine/train.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import { writeAdapter } from "../artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
 import { readModelOrigin } from "../artifacts/model.ts";
 import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
 import {
@@ -21,6 +21,7 @@ import {
 import { EpochSelection } from "./epoch_selection.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import { startFrom } from "./start_adapter.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 
 /** What DyLoRA adds to LoRA: which rank a step draws, and what it trains. */
@@ -44,6 +45,11 @@ export async function trainAdapter(
   if (labels === undefined) {
     throw new Error(`The training split of "${info.task}" has no labels`);
   }
+  const baseModel = await readModelOrigin(stage.inputs.model![0]!.path);
+  const startFolder = stage.inputs.start?.[0]?.path;
+  const start = startFolder === undefined
+    ? undefined
+    : await readAdapter(startFolder);
   const held = params.selectOn === "none"
     ? undefined
     : new ScoredSplit(tokensFolder, info, params.selectOn);
@@ -58,6 +64,17 @@ export async function trainAdapter(
     info.labels?.length ?? 1,
   );
   const { config, layout, pooler } = classifier;
+  const fresh = initialParameters(
+    layout,
+    pooler,
+    seededRandom(params.seed, "init"),
+  );
+  const initial = start === undefined
+    ? fresh
+    : startFrom(start, fresh, classifier, {
+      alpha: params.alpha,
+      baseModel,
+    });
   const checkpoint = join(stage.checkpoint, "training.safetensors");
   const resume = loadCheckpoint(checkpoint, layout.size);
   if (resume !== undefined) {
@@ -77,7 +94,7 @@ export async function trainAdapter(
   );
   const result = await train(
     classifier,
-    initialParameters(layout, pooler, seededRandom(params.seed, "init")),
+    initial,
     { ...tokens, labels },
     { ...trainingOptions(params), mode, sampler },
     {
@@ -111,7 +128,7 @@ export async function trainAdapter(
   const tensors = (values: Float32Array) =>
     toPeftTensors(values, layout, config.architecture, layout.rank);
   await writeAdapter(stage.output, {
-    baseModel: await readModelOrigin(stage.inputs.model![0]!.path),
+    baseModel,
     training: {
       method,
       task: info.task,
@@ -122,6 +139,11 @@ export async function trainAdapter(
       mode: dylora ? mode : null,
       sampler: dylora ? sampler as never : null,
       seed: params.seed,
+      start: start === undefined ? null : {
+        method: start.training.method,
+        task: start.training.task,
+        seed: start.training.seed,
+      },
       epochs: params.epochs,
       steps: result.steps,
       batchSize: params.batchSize * params.accumulation,

@@ -16,6 +16,7 @@ export const REFERENCE_TRAINING: Training = {
   mode: "all",
   sampler: { kind: "geometric", p: 0.15 },
   seed: 0,
+  start: null,
   epochs: 1,
   steps: 5,
   batchSize: 4,

@@ -59,6 +59,7 @@ export class TrainedStages {
         mode: method === "dylora" ? "all" : null,
         sampler: method === "dylora" ? { kind: "uniform" } : null,
         seed,
+        start: null,
         epochs: 2,
         steps: 100,
         batchSize: 32,
