@@ -29,14 +29,19 @@ const groupedBatches = 50;
 /**
  * The batches of one epoch, as lists of example numbers: shuffled, and
  * grouped by similar length so that little is padded.
+ *
+ * @param padded True if all batches are padded to one length: then they are
+ * formed at random
  */
 export function epochBatches(
   examples: Examples,
   batchSize: number,
   random: Random,
+  padded = false,
 ): number[][] {
   const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
   shuffle(order, random);
+  if (padded) return cutBatches(order, batchSize);
   const batches: number[][] = [];
   for (
     let start = 0;
@@ -59,9 +64,13 @@ export function batchesByLength(
   const sorted = [...order].sort((a, b) =>
     lengthOf(examples, b) - lengthOf(examples, a)
   );
+  return cutBatches(sorted, batchSize);
+}
+
+function cutBatches(order: readonly number[], batchSize: number): number[][] {
   const batches: number[][] = [];
-  for (let start = 0; start < sorted.length; start += batchSize) {
-    batches.push(sorted.slice(start, start + batchSize));
+  for (let start = 0; start < order.length; start += batchSize) {
+    batches.push(order.slice(start, start + batchSize));
   }
   return batches;
 }
@@ -81,7 +90,8 @@ export interface PaddedBatch {
 }
 
 /**
- * Pads a batch to its longest example, rounded up to a multiple of 8.
+ * Pads a batch to a length, by default that of its longest example, rounded up
+ * to a multiple of 8.
  *
  * Positions are counted as transformers counts them: from 0 in BERT; in
  * RoBERTa from `padId + 1`, and `padId` for every padding token.
@@ -90,8 +100,8 @@ export function padBatch(
   examples: Examples,
   indices: readonly number[],
   config: EncoderConfig,
+  seq = paddedLength(examples, indices),
 ): PaddedBatch {
-  const seq = paddedLength(examples, indices);
   const batch = indices.length;
   const ids = new Int32Array(batch * seq).fill(config.padId);
   const types = new Int32Array(batch * seq);

@@ -31,6 +31,11 @@ export interface TrainingOptions {
   readonly batchSize: number;
   /** Passes whose gradients make one optimizer step. */
   readonly accumulation: number;
+  /**
+   * Length to which every example is padded. By default, batches are formed by
+   * length and each is padded to its longest.
+   */
+  readonly padTo?: number | undefined;
   readonly learningRate: number;
   readonly warmupRatio: number;
   readonly optimizer: AdamWOptions;
@@ -174,7 +179,12 @@ export async function train(
       }
       if (progress.step === schedule.steps) break;
       const shuffles = restoreRandom(progress.shuffles);
-      const batches = epochBatches(examples, options.batchSize, shuffles);
+      const batches = epochBatches(
+        examples,
+        options.batchSize,
+        shuffles,
+        options.padTo !== undefined,
+      );
       const done = (progress.step % stepsPerEpoch) * options.accumulation;
       for (
         let next = done;
@@ -184,7 +194,7 @@ export async function train(
         hooks.signal?.throwIfAborted();
         const started = performance.now();
         const padded = batches.slice(next, next + options.accumulation)
-          .map((indices) => padBatch(examples, indices, config));
+          .map((indices) => padBatch(examples, indices, config, options.padTo));
         const rank = drawRank();
         countRows(
           progress.rowSteps,

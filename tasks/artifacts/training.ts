@@ -59,6 +59,8 @@ export const Training = z.strictObject({
   steps: count,
   /** Examples of a step. */
   batchSize: count,
+  /** Length to which batches were padded: that of their longest example, or the longest that the tokens may have. */
+  padding: z.enum(["longest", "maxLength"]),
   learningRate: z.number().positive(),
   weightDecay: z.number().nonnegative(),
   warmupRatio: z.number().min(0).max(1),

@@ -27,6 +27,9 @@ export const trainingSettings = {
   accumulation: count.default(1).describe(
     "Passes whose gradients make one optimizer step",
   ),
+  padding: z.enum(["longest", "maxLength"]).default("longest").describe(
+    "Length of a batch: that of its longest example, batches being formed by length; or the tokens' maxLength for all, batches being formed at random",
+  ),
   learningRate: z.number().positive().max(1).default(4e-4).describe(
     "Highest learning rate",
   ),
@@ -66,13 +69,19 @@ export const TRAINING_INPUTS = {
 /** Values of {@linkcode trainingSettings}. */
 export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
 
-/** The engine's options for these settings. */
+/**
+ * The engine's options for these settings.
+ *
+ * @param maxLength Longest sequence that the tokens may have
+ */
 export function trainingOptions(
   settings: TrainingSettings,
+  maxLength: number,
 ): Omit<TrainingOptions, "mode" | "sampler"> {
-  const { weightDecay, clipNorm, selectOn: _, ...rest } = settings;
+  const { weightDecay, clipNorm, padding, selectOn: _, ...rest } = settings;
   return {
     ...rest,
+    padTo: padding === "maxLength" ? maxLength : undefined,
     optimizer: {
       beta1: 0.9,
       beta2: 0.999,

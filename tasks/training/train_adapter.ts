@@ -96,7 +96,7 @@ export async function trainAdapter(
     classifier,
     initial,
     { ...tokens, labels },
-    { ...trainingOptions(params), mode, sampler },
+    { ...trainingOptions(params, info.maxLength), mode, sampler },
     {
       resume,
       evaluate: selection && ((values) => selection.evaluate(values)),
@@ -147,6 +147,7 @@ export async function trainAdapter(
       epochs: params.epochs,
       steps: result.steps,
       batchSize: params.batchSize * params.accumulation,
+      padding: params.padding,
       learningRate: params.learningRate,
       weightDecay: params.weightDecay,
       warmupRatio: params.warmupRatio,

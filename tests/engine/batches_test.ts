@@ -46,6 +46,28 @@ Deno.test("epochBatches() takes every example once, in full batches but the last
   );
 });
 
+Deno.test("epochBatches() of batches padded to one length takes examples at random, whatever their length", () => {
+  const examples = tinyExamples(400);
+  const lengths = (indices: readonly number[]) =>
+    indices.map((i) => examples.offsets[i + 1]! - examples.offsets[i]!);
+  const spread = (padded: boolean) => {
+    const batches = epochBatches(
+      examples,
+      16,
+      seededRandom(1, "shuffle"),
+      padded,
+    );
+    const taken = batches.flat().sort((a, b) => a - b);
+    assert.deepEqual(taken, Array.from({ length: 400 }, (_, i) => i));
+    return batches.map((batch) =>
+      Math.max(...lengths(batch)) - Math.min(...lengths(batch))
+    );
+  };
+  // Lengths are from 5 to 24: sorted, 25 batches differ by little.
+  assert(spread(false).every((it) => it <= 3));
+  assert(spread(true).every((it) => it >= 10));
+});
+
 Deno.test("epochBatches() repeats itself from the state of its generator", () => {
   const examples = tinyExamples(100);
   const random = seededRandom(1, "shuffle");
@@ -62,6 +84,11 @@ Deno.test("padBatch() pads to the longest example, in steps of eight, and masks 
       const indices = Array.from(examples.labels.slice(0, 16), (_, i) => i);
       const batch = padBatch(examples, indices, config as EncoderConfig);
       const [rows, seq] = batch.shape;
+      const long = padBatch(examples, indices, config, 100);
+      assert.deepEqual(
+        [long.shape, long.tokens, long.mask!.reduce((a, b) => a + b)],
+        [[rows, 100], batch.tokens, batch.tokens],
+      );
       const lengths = indices.map((i) =>
         examples.offsets[i + 1]! - examples.offsets[i]!
       );

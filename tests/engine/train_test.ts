@@ -10,6 +10,7 @@ import { trainingFlops } from "../../lib/engine/flops.ts";
 import { DivergedError, train } from "../../lib/engine/train.ts";
 import type { TrainingHooks } from "../../lib/engine/training_hooks.ts";
 import { Stopwatch } from "../../lib/engine/stopwatch.ts";
+import { assertClose } from "./reference.ts";
 import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
 
 const quiet: TrainingHooks = { report: () => {} };
@@ -114,6 +115,30 @@ Deno.test("train() counts tokens with and without padding, and the operations of
   assert.equal(tokens, 2 * offsets.at(-1)!);
   assert.equal(paddedTokens, 2 * 84 * seq);
   assert.equal(flops, 2 * trainingFlops(classifier, [84, seq]));
+});
+
+Deno.test("train() with every example padded to one length takes the same steps, but computes the padding", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const options = {
+    ...tinyOptions,
+    epochs: 3,
+    batchSize: 84,
+    dropout: false,
+    warmupRatio: 0,
+  };
+  const plain = await train(classifier, initial, examples, options, quiet);
+  const padded = await train(
+    classifier,
+    initial,
+    examples,
+    { ...options, padTo: 30 },
+    quiet,
+  );
+  // The mean of three steps; sums over more positions are rounded otherwise.
+  assertClose([padded.losses[0]!.loss], [plain.losses[0]!.loss], 1e-4, "loss");
+  assert.equal(padded.paddedTokens, 3 * 84 * 30);
+  assert.equal(padded.tokens, plain.tokens);
+  assert.equal(padded.flops, 3 * trainingFlops(classifier, [84, 30]));
 });
 
 Deno.test("train() gives other bits for another seed", async () => {

@@ -20,6 +20,7 @@ export const REFERENCE_TRAINING: Training = {
   epochs: 1,
   steps: 5,
   batchSize: 4,
+  padding: "longest",
   learningRate: 0.01,
   weightDecay: 0.1,
   warmupRatio: 0.06,

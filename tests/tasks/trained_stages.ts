@@ -63,6 +63,7 @@ export class TrainedStages {
         epochs: 2,
         steps: 100,
         batchSize: 32,
+        padding: "longest",
         learningRate: 1e-3,
         weightDecay: 0.1,
         warmupRatio: 0.06,
