@@ -91,6 +91,7 @@ export async function attempt(
       ...stageEnvironment(permissions, needed, folder.temporary),
       CUDA_VISIBLE_DEVICES: gpus.ids.join(),
     },
+    startsPrograms: needed.length > 0 || (permissions.run ?? []).length > 0,
     folder: folder.path,
   });
   const metrics = await follow(execution, {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { entriesOf } from "../store/inventory.ts";
 import { lockHolder, tryLockFile } from "../store/locks.ts";
-import { readSealed, writeSealed } from "../store/sealed.ts";
+import { readSealed, seal } from "../store/sealed.ts";
 import type { Store } from "../store/store.ts";
 
 /** A stage that is running now, in this or another process. */
@@ -23,7 +23,11 @@ export function announce(
   stage: string,
 ): void {
   const started = new Date().toISOString();
-  writeSealed(join(folder, "run.json"), { pipeline, stage, started });
+  // Nobody sees the folder before it is complete, nor after the machine has gone down.
+  Deno.writeTextFileSync(
+    join(folder, "run.json"),
+    seal({ pipeline, stage, started }),
+  );
 }
 
 /** All stages that are running now. */

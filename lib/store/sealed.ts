@@ -3,10 +3,13 @@ import { writeDurably } from "./durable.ts";
 
 /** Writes a value as JSON together with its digest, so that damage is noticed. */
 export function writeSealed(path: string, value: object): void {
-  writeDurably(
-    path,
-    JSON.stringify({ seal: digest(JSON.stringify(value)), ...value }) + "\n",
-  );
+  writeDurably(path, seal(value));
+}
+
+/** The text of a sealed file. */
+export function seal(value: object): string {
+  return JSON.stringify({ seal: digest(JSON.stringify(value)), ...value }) +
+    "\n";
 }
 
 /** What a sealed file holds: its value, or why there is none. */

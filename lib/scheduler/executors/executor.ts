@@ -5,6 +5,8 @@ export interface Job {
   /** File that becomes its standard input. */
   readonly input: string;
   readonly env: Readonly<Record<string, string>>;
+  /** False if it may start no programs, so that there can be none to look for when it ends. */
+  readonly startsPrograms: boolean;
   /** Private folder of the run, where the executor may keep notes of its own. */
   readonly folder: string;
 }

@@ -12,7 +12,6 @@ import type { Ended, Execution, Executor, Job } from "./executor.ts";
 const SUPERVISOR = `
 exec 3<&0 4>&2 </dev/null 2>/dev/null
 trap : TERM INT HUP
-echo $$ > "$STAGE_RUN/group.new" && mv "$STAGE_RUN/group.new" "$STAGE_RUN/group"
 read -r go <&3 || exit 1
 "$@" < "$STAGE_INPUT" 3<&- 2>&4 4>&- &
 child=$!
@@ -50,12 +49,19 @@ function start(job: Job): Execution {
     stdout: "piped",
     stderr: "piped",
   }).spawn();
+  // It waits for the word to go, so no stage runs without this note.
+  try {
+    noteGroup(job.folder, process.pid);
+  } catch (error) {
+    process.kill("SIGKILL");
+    throw error;
+  }
   const lifeline = process.stdin.getWriter();
   // The supervisor may have been killed already; then `status` tells.
   lifeline.write(new TextEncoder().encode("go\n")).catch(() => {});
   const ended = process.status.then(async ({ code, signal }) => {
     await killGroup(process.pid);
-    killStrays(job.folder);
+    if (job.startsPrograms) killStrays(job.folder);
     lifeline.close().catch(() => {});
     return describe(code, signal);
   });
@@ -75,10 +81,21 @@ function start(job: Job): Execution {
   };
 }
 
+/** Where the number of a run's process group is kept. */
+function groupFile(folder: string): string {
+  return join(folder, "group");
+}
+
+function noteGroup(folder: string, group: number): void {
+  const path = groupFile(folder);
+  Deno.writeTextFileSync(`${path}.new`, String(group));
+  Deno.renameSync(`${path}.new`, path);
+}
+
 async function reap(folder: string): Promise<void> {
   let group: number;
   try {
-    group = Number(Deno.readTextFileSync(join(folder, "group")));
+    group = Number(Deno.readTextFileSync(groupFile(folder)));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return;
     throw error;

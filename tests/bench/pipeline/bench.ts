@@ -5,6 +5,7 @@
  *     sh tests/bench/pipeline/setup.sh
  *     deno task bench pipeline --json
  */
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -45,9 +46,15 @@ export async function bench(args: string[]): Promise<void> {
     },
   });
   const runs = Number(values.runs);
+  const installed = resolve(values.tools);
+  if (fingerprint(installed) === undefined) {
+    console.error(
+      `No other tools in "${installed}": install them with "sh tests/bench/pipeline/setup.sh" to compare`,
+    );
+  }
   const tools = [
     ours,
-    ...fingerprint(values.tools) === undefined ? [] : peers(values.tools),
+    ...fingerprint(installed) === undefined ? [] : peers(installed),
   ].filter(({ name }) => values.only === undefined || name === values.only);
   const rows: Row[] = [];
   const report = (row: Row) => {
