@@ -156,3 +156,30 @@ export default {
   strictEqual(code, 1);
   match(stdout, /^random: 1 of 1 file came out otherwise, .*: out\.txt$/m);
 });
+
+Deno.test("every command that tells something tells it as JSON lines with --json", async () => {
+  using project = new CliProject(PIPELINE);
+  strictEqual((await project.call("pipeline")).code, 0);
+  const ofPipeline: [string, ...string[]][] = [
+    ["plan"],
+    ["explain", "start"],
+    ["graph"],
+    ["status"],
+    ["logs", "start"],
+    ["logs", "start", "--follow"],
+    ["verify", "start"],
+  ];
+  for (const [command, ...args] of ofPipeline) {
+    const called = await project.call(command, ...args, "--json");
+    strictEqual(called.code, 0, called.stderr);
+    for (const line of called.json()) strictEqual(typeof line, "object");
+    strictEqual(called.lines.length > 0, true, command);
+  }
+  for (const action of ["ls", "du", "verify", "gc", "pin", "unpin"]) {
+    const named = /pin/.test(action) ? ["test/end"] : [];
+    const out = ["--out", project.path("out")];
+    const called = await callMain("cache", action, ...named, ...out, "--json");
+    strictEqual(called.code, 0, called.stderr);
+    strictEqual(called.json().length > 0, true, action);
+  }
+});

@@ -73,6 +73,10 @@ Deno.test("pipeline runs everything, then nothing, then what a parameter changes
   match(third.lines[2]!, /^end: done in [\d.]+ s$/);
   match(third.stdout, /\nother\nfinish\n/);
   match(third.lines.at(-1)!, /^7 stages: 1 ran, 6 unchanged, in [\d.]+ s$/);
+
+  project.edit("test.yaml", "text: other", "text: other, size: 1");
+  const same = await project.call("plan", "other", "--exit-code");
+  strictEqual(same.code, 0, "a default that is written out changes nothing");
 });
 
 Deno.test("pipeline runs named stages and what they need, and forces only these", async () => {

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { TestProject } from "./project.ts";
+
+const READER = {
+  rest: "sources: (params: any) => ({ data: params.data }),",
+};
+const STAGES = { reader: { task: "reader", params: { data: "data.txt" } } };
+
+/** A project whose stage has read a file of this time, and has nothing to do. */
+async function ranProject(time?: Date): Promise<TestProject> {
+  const project = new TestProject();
+  project.write("data.txt", "one");
+  if (time !== undefined) {
+    Deno.utimeSync(project.path("data.txt"), time, time);
+  }
+  project.task("reader", "return Deno.readTextFileSync(params.data);", READER);
+  await project.run(STAGES);
+  assert.equal((await project.run(STAGES)).summary.unchanged, 1);
+  return project;
+}
+
+Deno.test("run() notices a source that was replaced within the same second, with size and time kept", async () => {
+  using project = await ranProject();
+  const path = project.path("data.txt");
+  for (const [how, text] of [["write", "two"], ["rename", "six"]] as const) {
+    const { atime, mtime } = Deno.statSync(path);
+    if (how === "rename") {
+      project.write("new.txt", text);
+      Deno.renameSync(project.path("new.txt"), path);
+    } else Deno.writeTextFileSync(path, text);
+    Deno.utimeSync(path, atime!, mtime!);
+    assert.deepEqual((await project.run(STAGES)).ran, ["reader"], how);
+    assert.equal(project.read("out/test/reader/out.txt"), text);
+  }
+});
+
+Deno.test("run() notices a changed source whose time is to come, as after the clock was set back", async () => {
+  const future = new Date(Date.now() + 3_600_000);
+  using project = await ranProject(future);
+  project.write("data.txt", "two");
+  Deno.utimeSync(project.path("data.txt"), future, future);
+  assert.deepEqual((await project.run(STAGES)).ran, ["reader"]);
+  assert.equal(project.read("out/test/reader/out.txt"), "two");
+});
+
+Deno.test("run() takes a result that was made at a time to come, and cleans it up like any other", async () => {
+  using project = await ranProject();
+  // The clock has been set back since, so all that the cache holds is of the future.
+  const future = new Date(Date.now() + 3_600_000);
+  const age = (folder: string) => {
+    for (const { name, isDirectory } of Deno.readDirSync(folder)) {
+      const path = `${folder}/${name}`;
+      if (isDirectory) age(path);
+      Deno.utimeSync(path, future, future);
+    }
+  };
+  age(project.path("out"));
+  assert.equal((await project.run(STAGES)).summary.unchanged, 1);
+  project.write("data.txt", "two");
+  assert.deepEqual((await project.run(STAGES, { cacheLimit: 1 })).ran, [
+    "reader",
+  ]);
+  assert.equal(project.read("out/test/reader/out.txt"), "two");
+});

@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import type { Facility } from "../../lib/scheduler/events.ts";
+import { Store } from "../../lib/store/store.ts";
+import { type StageOptions, TestProject } from "./project.ts";
+
+/** A facility of this identity, whose other members are as given. */
+function engine(identity: string, more: Partial<Facility> = {}) {
+  const facility: Facility = {
+    identity,
+    settings: {},
+    flags: [],
+    read: [],
+    env: {},
+    prepare: () => Promise.resolve(),
+    ...more,
+  };
+  return { facilities: { engine: () => Promise.resolve(facility) } };
+}
+
+const TRAIN: StageOptions = {
+  task: "train",
+  params: { data: "data.txt", lr: 1, deep: { list: [1, 2] } },
+};
+const STAGES: Record<string, StageOptions> = {
+  "train@m=a": { ...TRAIN, matrix: { m: "a" } },
+  each: { task: "each", inputs: { from: ["train@m=a"] } },
+  all: { task: "all", inputs: { from: ["train@m=a"] } },
+};
+
+/** A project whose stages have run: one with a source and a facility, one that reads it, one that reads many. */
+async function ranProject(): Promise<TestProject> {
+  const project = new TestProject();
+  project.write("data.txt", "data");
+  project.task(
+    "train",
+    "return Deno.readTextFileSync(params.data) + Deno.env.get('GIVEN');",
+    {
+      rest:
+        `sources: (params: any) => ({ data: params.data }), needs: ["engine"], permissions: { env: ["GIVEN"] },`,
+    },
+  );
+  project.task("each", "return read('from');", {
+    inputs: { from: { kind: "text" } },
+  });
+  project.task("all", "return readAll('from').join();", {
+    inputs: { from: { kind: "text", many: true } },
+  });
+  const { summary } = await project.run(STAGES, engine("one"));
+  assert.equal(summary.ran, 3);
+  return project;
+}
+
+/** Ids of the stages that a plan does not find in the cache. */
+async function toRun(
+  project: TestProject,
+  stages: Record<string, StageOptions>,
+  more = engine("one"),
+): Promise<string[]> {
+  const plan = await project.plan(stages, more);
+  return [...plan].flatMap(([id, { state }]) =>
+    ["run", "unknown"].includes(state) ? [id] : []
+  );
+}
+
+function train(more: Partial<StageOptions>): Record<string, StageOptions> {
+  return { ...STAGES, "train@m=a": { ...STAGES["train@m=a"]!, ...more } };
+}
+
+/** Stages as before, but for the name and matrix of the first. */
+function renamed(id: string, m: string): Record<string, StageOptions> {
+  return {
+    [id]: { ...TRAIN, matrix: { m } },
+    each: { task: "each", inputs: { from: [id] } },
+    all: { task: "all", inputs: { from: [id] } },
+  };
+}
+
+Deno.test("the key holds parameters, sources with their names, inputs and facilities", async () => {
+  using project = await ranProject();
+  const all = Object.keys(STAGES);
+  const params = TRAIN.params!;
+  const cases: [string, Record<string, StageOptions>, string[]][] = [
+    ["nothing", STAGES, []],
+    ["a parameter", train({ params: { ...params, lr: 2 } }), all],
+    [
+      "a part of a parameter",
+      train({ params: { ...params, deep: { list: [1, 3] } } }),
+      all,
+    ],
+    ["a new parameter", train({ params: { ...params, x: null } }), all],
+    ["the id of one of many inputs", renamed("fit@m=a", "a"), ["all"]],
+    ["the matrix of one of many inputs", renamed("train@m=a", "b"), ["all"]],
+    [
+      "one of many inputs more",
+      {
+        ...STAGES,
+        all: { ...STAGES.all!, inputs: { from: ["train@m=a", "each"] } },
+      },
+      ["all"],
+    ],
+  ];
+  for (const [name, stages, expected] of cases) {
+    assert.deepEqual(await toRun(project, stages), expected, name);
+  }
+  assert.deepEqual(await toRun(project, STAGES, engine("two")), all);
+  project.write("elsewhere/data.txt", "data");
+  const elsewhere = { ...params, data: "elsewhere/data.txt" };
+  assert.deepEqual(await toRun(project, train({ params: elsewhere })), []);
+  project.write("other.txt", "data");
+  const other = { ...params, data: "other.txt" };
+  assert.deepEqual(await toRun(project, train({ params: other })), all);
+  project.write("data.txt", "other");
+  assert.deepEqual(await toRun(project, STAGES), all);
+});
+
+Deno.test("the key of a stage leaves out its name, resources, place, and what only gives access", async () => {
+  using project = await ranProject();
+  const cases: [string, Partial<StageOptions>][] = [
+    ["resources", { resources: { cpus: 2, memory: 1e8 } }],
+    ["mutex", { mutex: "m" }],
+    ["retries", { retries: 3 }],
+    ["timeout", { timeout: 60 }],
+  ];
+  for (const [name, more] of cases) {
+    assert.deepEqual(await toRun(project, train(more)), [], name);
+  }
+  const access = engine("one", {
+    settings: { library: "/elsewhere" },
+    env: { ENGINE_HOME: "/elsewhere" },
+    flags: ["--allow-ffi"],
+  });
+  assert.deepEqual(await toRun(project, STAGES, access), []);
+  Deno.env.set("GIVEN", "a token");
+  assert.deepEqual(await toRun(project, STAGES), []);
+  Deno.env.delete("GIVEN");
+  const { each, ...others } = renamed("fit@m=a", "a");
+  assert.deepEqual(await toRun(project, { ...others, every: each! }), ["all"]);
+});
+
+Deno.test("a key is made of nothing else than the README says", async () => {
+  using project = await ranProject();
+  const store = new Store(project.path("out/cache"));
+  const [key] = store.histories.read("test", "all").keys;
+  const found = store.manifests.read(key!);
+  assert.ok(found.state === "found");
+  const { parts } = found.manifest;
+  assert.deepEqual(
+    Object.keys(parts),
+    ["code", "params", "sources", "inputs", "facilities"],
+  );
+  assert.deepEqual(
+    parts.inputs.from!.map((part) => Object.keys(part)),
+    [["content", "stage", "matrix"]],
+  );
+  const listing = JSON.parse(store.blobs.text(parts.code)!);
+  assert.deepEqual(
+    Object.keys(listing).sort(),
+    ["entry", "modules", "options", "packages"],
+  );
+  assert.deepEqual(
+    Object.keys(listing.modules).sort(),
+    ["scheduler/child.ts", "tasks/all.ts"],
+  );
+  assert.ok(!JSON.stringify([parts, listing]).includes(project.folder));
+});
