@@ -1,11 +1,8 @@
 import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
 import { svdFactors } from "../../lib/engine/svd_factors.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import {
-  type AdapterTensors,
-  readAdapter,
-  writeAdapter,
-} from "../artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
+import type { AdapterTensors } from "../artifacts/peft_files.ts";
 
 /** How an adapter is reduced. */
 export interface Reduction {

@@ -1,21 +1,19 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import {
-  type TensorValues,
-  writeSafetensors,
-} from "../../lib/engine/safetensors_writer.ts";
+import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
 import { findAdapterFault } from "./adapter_tensors.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
+import {
+  type AdapterTensors,
+  PEFT_FILES,
+  writePeftFiles,
+} from "./peft_files.ts";
 import { readTraining, Training } from "./training.ts";
 
 /** Files of an artifact of kind `adapter`; the first two are a LoRA adapter as PEFT writes it. */
-export const ADAPTER_FILES = [
-  "adapter_config.json",
-  "adapter_model.safetensors",
-  "training.json",
-] as const;
+export const ADAPTER_FILES = [...PEFT_FILES, "training.json"] as const;
 
 /** The fields of PEFT's configuration that matter here; PEFT itself writes more. */
 const AdapterConfig = z.looseObject({
@@ -25,9 +23,6 @@ const AdapterConfig = z.looseObject({
   r: z.int().positive(),
   lora_alpha: z.number().positive(),
 });
-
-/** Tensors by PEFT's names: `lora_A` is `[rank, hidden]`, `lora_B` `[hidden, rank]`. */
-export type AdapterTensors = Readonly<Record<string, TensorValues>>;
 
 /** A trained adapter with its classification head. */
 export interface Adapter {
@@ -68,11 +63,11 @@ export async function writeAdapter(
   folder: string,
   { tensors, best, ...adapter }: Adapter,
 ): Promise<void> {
-  await writePeftFiles(folder, adapter, tensors);
+  await writeTensors(folder, adapter, tensors);
   if (best !== undefined) {
     const subfolder = join(folder, "best");
     await Deno.mkdir(subfolder);
-    await writePeftFiles(subfolder, adapter, best);
+    await writeTensors(subfolder, adapter, best);
   }
   await writeJsonFile(
     join(folder, "training.json"),
@@ -93,7 +88,7 @@ export async function readAdapter(folder: string): Promise<Adapter> {
   return { training, ...last, best };
 }
 
-async function writePeftFiles(
+async function writeTensors(
   folder: string,
   { baseModel, training }: Pick<Adapter, "baseModel" | "training">,
   tensors: AdapterTensors,
@@ -104,23 +99,8 @@ async function writePeftFiles(
     training,
   );
   if (fault !== undefined) throw new TypeError(`Cannot save adapter: ${fault}`);
-  const pooler = names.some((name) => name.includes(".pooler."));
-  await writeJsonFile(join(folder, "adapter_config.json"), {
-    base_model_name_or_path: baseModel?.name ?? null,
-    bias: "none",
-    inference_mode: true,
-    lora_alpha: training.alpha,
-    lora_dropout: 0,
-    modules_to_save: pooler ? ["classifier", "pooler"] : ["classifier"],
-    peft_type: "LORA",
-    r: training.rank,
-    revision: baseModel?.revision ?? null,
-    target_modules: ["query", "value"],
-    task_type: "SEQ_CLS",
-  });
-  writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, {
-    format: "pt",
-  });
+  const { rank, alpha } = training;
+  await writePeftFiles(folder, { baseModel, rank, alpha }, tensors);
 }
 
 async function readPeftFiles(

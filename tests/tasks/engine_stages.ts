@@ -10,7 +10,7 @@ import { withFolder } from "./run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-/** Stages of the tiny RoBERTa on a few examples of the tiny RTE, each in its own process. */
+/** Stages of a model, by default the tiny RoBERTa, on a few examples of the tiny RTE, each in its own process. */
 export interface EngineStages {
   /** A folder for more artifacts. */
   readonly folder: string;
@@ -33,6 +33,7 @@ export interface EngineStages {
 /** Calls a function with stages whose artifacts are removed afterwards. */
 export async function withEngineStages(
   body: (stages: EngineStages) => Promise<void>,
+  model = join(fixtures, "tiny-roberta"),
 ): Promise<void> {
   const { engine, device, library, ...choice } = await selectEngine(
     "tensorflow",
@@ -50,7 +51,6 @@ export async function withEngineStages(
       assert.equal(result.code, 0, result.text);
       return result.output;
     };
-    const model = join(fixtures, "tiny-roberta");
     const source = join(fixtures, "tiny-glue");
     const limit = { train: 64, validation: 32 };
     const data = await run("fetch-glue", { task: "rte", source, limit });

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { readAdapter } from "../../tasks/artifacts/adapter.ts";
 import type { Training } from "../../tasks/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { assertClose } from "../engine/reference.ts";
-import { type EngineStages, withEngineStages } from "./engine_stages.ts";
-import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
+import { withEngineStages } from "./engine_stages.ts";
+import { logitsByRank } from "./logits_by_rank.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+  referenceTensors,
+} from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
 const LORA: Training = {
@@ -19,6 +22,7 @@ const LORA: Training = {
 
 Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own as the LoRA that it was", () =>
   withEngineStages(async (stages) => {
+    const { given } = stages;
     const lora = await referenceAdapter(stages.folder, LORA);
     const reduce = async (by: "truncation" | "svd") => {
       const { output } = await runTask(reduceAdapter, stages.folder, { by }, {
@@ -34,14 +38,23 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own
     });
     assert.equal((await readAdapter(factored)).training.method, "lora-svd");
 
-    const whole = await logitsOf(stages, lora, {});
+    const whole = await logitsByRank(stages, { ...given, adapter: lora }, {});
     assert.deepEqual([...whole.keys()], [LORA.rank]);
     assert.deepEqual(
-      await logitsOf(stages, truncated, { ranks: [LORA.rank] }),
+      await logitsByRank(stages, { ...given, adapter: truncated }, {
+        ranks: [LORA.rank],
+      }),
       whole,
     );
-    const byTruncation = await logitsOf(stages, truncated, {});
-    const bySvd = await logitsOf(stages, factored, {});
+    const byTruncation = await logitsByRank(stages, {
+      ...given,
+      adapter: truncated,
+    }, {});
+    const bySvd = await logitsByRank(
+      stages,
+      { ...given, adapter: factored },
+      {},
+    );
     for (const logits of [byTruncation, bySvd]) {
       assert.deepEqual([...logits.keys()], [1, 2, 3, 4]);
       assertClose(
@@ -74,35 +87,3 @@ Deno.test("reduce-adapter refuses an adapter that serves every rank already", ()
       /method is "dylora", and only "lora" can be reduced.* Connect a stage of train-lora/,
     );
   }));
-
-async function referenceAdapter(
-  folder: string,
-  training: Training,
-): Promise<string> {
-  const path = join(folder, training.method);
-  await Deno.mkdir(path);
-  await writeAdapter(path, {
-    baseModel: { name: "org/tiny", revision: null },
-    training,
-    tensors: referenceTensors("roberta"),
-  });
-  return path;
-}
-
-/** Logits of the validation split by rank. */
-async function logitsOf(
-  { run, given }: EngineStages,
-  adapter: string,
-  params: Readonly<Record<string, unknown>>,
-): Promise<Map<number, Float32Array>> {
-  const scored = await run("evaluate-ranks", params, { ...given, adapter });
-  const info = await readScores(scored);
-  const { logits } = readOutputs(scored, info);
-  const size = logits.length / info.ranks.length;
-  return new Map(
-    info.ranks.map(({ rank }, i) => [
-      rank,
-      logits.slice(i * size, (i + 1) * size),
-    ]),
-  );
-}

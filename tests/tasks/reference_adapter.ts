@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import { writeAdapter } from "../../tasks/artifacts/adapter.ts";
 import type { Training } from "../../tasks/artifacts/training.ts";
 
 const REFERENCES = join(import.meta.dirname!, "../../fixtures/references");
@@ -45,4 +46,19 @@ export function referenceTensors(family: string): Record<string, TensorValues> {
         { shape, values: file.floats(name) },
       ]),
   );
+}
+
+/** Writes that adapter as an artifact below a folder; gives its path. */
+export async function referenceAdapter(
+  folder: string,
+  training: Training,
+  family = "roberta",
+): Promise<string> {
+  const path = await Deno.makeTempDir({ dir: folder, prefix: "adapter-" });
+  await writeAdapter(path, {
+    baseModel: { name: `org/tiny-${family}`, revision: null },
+    training,
+    tensors: referenceTensors(family),
+  });
+  return path;
 }

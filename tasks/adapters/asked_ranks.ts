@@ -1,0 +1,125 @@
+import { join } from "node:path";
+import { Report } from "../../lib/report/report.ts";
+import type { InputArtifact } from "../../lib/pipeline/task.ts";
+import type { Adapter } from "../artifacts/adapter.ts";
+import { readJsonFile } from "../artifacts/json_file.ts";
+import {
+  type ModuleRanks,
+  modulesOf,
+  readRanks,
+} from "../artifacts/module_ranks.ts";
+
+/** How a stage is told which ranks to take. */
+export interface RankRequest {
+  /** Of every module; by default the adapter's own. */
+  readonly rank?: number | "recommended" | undefined;
+  /** The report that recommends it. */
+  readonly report: InputArtifact | undefined;
+  /** Ranks by module, in place of one for all. */
+  readonly ranks: InputArtifact | undefined;
+  /** Which of several variants of a method is meant by the report: `mode=all`. */
+  readonly variant?: string | undefined;
+}
+
+/**
+ * The rank at which each module of an adapter is to be taken.
+ *
+ * @throws {TypeError} If the request contradicts itself, or its inputs do not belong to the adapter.
+ * @throws {RangeError} If a rank is beyond the adapter's own.
+ */
+export async function askedRanks(
+  { training, tensors }: Pick<Adapter, "training" | "tensors">,
+  { rank, report, ranks, variant }: RankRequest,
+): Promise<ModuleRanks> {
+  const modules = modulesOf(Object.keys(tensors));
+  if ((rank === "recommended") !== (report !== undefined)) {
+    throw new TypeError(
+      rank === "recommended"
+        ? '"rank: recommended" needs the input "report": connect a stage of report'
+        : 'The input "report" is of use with "rank: recommended" only',
+    );
+  }
+  if (ranks !== undefined) {
+    if (rank !== undefined) {
+      throw new TypeError(
+        'Give either the parameter "rank" or the input "ranks", not both',
+      );
+    }
+    return await ranksByModule(ranks, training, modules);
+  }
+  const one = report === undefined
+    ? rank as number | undefined ?? training.rank
+    : await recommendedRank(report, training, variant);
+  if (one > training.rank) {
+    throw new RangeError(
+      `Rank ${one} is beyond the adapter's rank ${training.rank}`,
+    );
+  }
+  return new Map(modules.map((module) => [module, one]));
+}
+
+async function ranksByModule(
+  { path }: InputArtifact,
+  { task, method, rank }: Adapter["training"],
+  modules: readonly string[],
+): Promise<ModuleRanks> {
+  const chosen = await readRanks(path);
+  if (chosen.task !== task || chosen.method !== method) {
+    throw new TypeError(
+      `The ranks were chosen for ${chosen.method} on "${chosen.task}", but the adapter is ${method} on "${task}"`,
+    );
+  }
+  const strangers = new Set(chosen.modules.keys()).symmetricDifference(
+    new Set(modules),
+  );
+  if (strangers.size > 0) {
+    throw new TypeError(
+      `The ranks and the adapter do not name the same modules: "${
+        [...strangers][0]
+      }" is in one of them only`,
+    );
+  }
+  const beyond = [...chosen.modules].find(([, own]) => own > rank);
+  if (beyond !== undefined) {
+    throw new RangeError(
+      `Rank ${beyond[1]} of "${
+        beyond[0]
+      }" is beyond the adapter's rank ${rank}`,
+    );
+  }
+  return chosen.modules;
+}
+
+async function recommendedRank(
+  { path }: InputArtifact,
+  { task, method }: Adapter["training"],
+  variant: string | undefined,
+): Promise<number> {
+  const file = join(path, "report.json");
+  const { comparisons } = await readJsonFile(file, Report);
+  const found = comparisons.filter((comparison) => comparison.task === task)
+    .flatMap(({ split, methods }) =>
+      methods.filter((other) =>
+        other.method === method &&
+        (variant === undefined || other.variant === variant)
+      ).flatMap(({ variant, recommendation }) =>
+        recommendation === null
+          ? []
+          : [{ split, variant, rank: recommendation.rank }]
+      )
+    );
+  const ranks = [...new Set(found.map(({ rank }) => rank))];
+  if (ranks.length === 1) return ranks[0]!;
+  const of = `${method}${variant ? ` (${variant})` : ""} on "${task}"`;
+  if (ranks.length === 0) {
+    throw new TypeError(
+      `"${file}" recommends no rank of ${of}; give "rank" as a number`,
+    );
+  }
+  const list = found.map(({ split, variant, rank }) =>
+    `${rank} on ${split}${variant ? ` for ${variant}` : ""}`
+  ).join(", ");
+  throw new TypeError(
+    `"${file}" recommends several ranks of ${of} (${list}); say which by "variant", or give "rank" as a number`,
+  );
+}

@@ -1,0 +1,154 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import {
+  type EncoderConfig,
+  parseEncoderConfig,
+} from "../../lib/engine/config.ts";
+import { mergeLora } from "../../lib/engine/merge_lora.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import {
+  type TensorValues,
+  writeSafetensors,
+} from "../../lib/engine/safetensors_writer.ts";
+import type { InputArtifact, Stage } from "../../lib/pipeline/task.ts";
+import {
+  type Adapter,
+  type AdapterEpoch,
+  readAdapter,
+  tensorsOf,
+} from "../artifacts/adapter.ts";
+import { readJsonFile, writeJsonFile } from "../artifacts/json_file.ts";
+import { MODEL_EXTRA_FILES } from "../artifacts/model.ts";
+import { moduleOf, type ModuleRanks } from "../artifacts/module_ranks.ts";
+import { askedRanks } from "./asked_ranks.ts";
+import { cutTensors } from "./cut_tensors.ts";
+
+/** Parameters of a merge. */
+export interface MergeSettings {
+  readonly rank?: number | "recommended" | undefined;
+  readonly variant?: string | undefined;
+  readonly epoch: AdapterEpoch;
+}
+
+/** Writes a stage's model with its adapter merged into it, in float32. */
+export async function mergeAdapter(stage: Stage<MergeSettings>): Promise<void> {
+  const { params, inputs, output } = stage;
+  const only = (name: string): InputArtifact | undefined => inputs[name]?.[0];
+  const model = only("model")!.path;
+  const adapter = await readAdapter(only("adapter")!.path);
+  const ranks = await askedRanks(adapter, {
+    ...params,
+    report: only("report"),
+    ranks: only("ranks"),
+  });
+  const { architecture, layers } = parseEncoderConfig(
+    await Deno.readTextFile(join(model, "config.json")),
+  );
+  if (ranks.size !== 2 * layers) {
+    throw new SyntaxError(
+      `The adapter does not fit the model: it has ${
+        ranks.size / 2
+      } layers, and the model ${layers}`,
+    );
+  }
+  writeSafetensors(
+    join(output, "model.safetensors"),
+    mergedTensors(model, architecture, adapter, params.epoch, ranks),
+    { format: "pt" },
+  );
+  await writeConfig(model, output, architecture, adapter.training.labels);
+  for (const file of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
+    if (existsSync(join(model, file))) {
+      await Deno.copyFile(join(model, file), join(output, file));
+    }
+  }
+}
+
+/** The encoder's tensors, merged, and the head's, as transformers' classifier of the family names them. */
+function mergedTensors(
+  model: string,
+  family: EncoderConfig["architecture"],
+  adapter: Adapter,
+  epoch: AdapterEpoch,
+  ranks: ModuleRanks,
+): Record<string, TensorValues> {
+  const { alpha, rank: largest, scaling } = adapter.training;
+  const trained = cutTensors(tensorsOf(adapter, epoch), ranks);
+  const merged: Record<string, TensorValues> = {};
+  using file = SafetensorsFile.open(join(model, "model.safetensors"));
+  for (const [stored, { shape }] of file.tensors) {
+    const name = stored.replace(new RegExp(`^${family}\\.`), "");
+    if (isOfClassifier(name, family)) {
+      merged[`${family}.${name}`] = { shape, values: file.floats(stored) };
+    }
+  }
+  for (const [name, { shape, values }] of Object.entries(trained)) {
+    const plain = name.replace(/^base_model\.model\./, "");
+    const module = moduleOf(name);
+    if (module === undefined) {
+      merged[plain] = { shape, values };
+      continue;
+    }
+    if (!name.endsWith(".lora_A.weight")) continue;
+    const target = plain.replace(/\.lora_A\.weight$/, ".weight");
+    const before = merged[target];
+    const b = trained[name.replace(".lora_A.", ".lora_B.")]!;
+    const expected = [b.shape[0]!, shape[1]!];
+    if (before === undefined || String(before.shape) !== String(expected)) {
+      throw new SyntaxError(
+        `The adapter does not fit the model: "${target}" should be [${expected}], and ` +
+          (before === undefined ? "is missing" : `is [${before.shape}]`),
+      );
+    }
+    const rank = ranks.get(module)!;
+    merged[target] = {
+      shape: before.shape,
+      values: mergeLora(
+        before.values as Float32Array,
+        values as Float32Array,
+        b.values as Float32Array,
+        rank,
+        alpha / (scaling === "rank" ? rank : largest),
+      ),
+    };
+  }
+  return merged;
+}
+
+/** True for what a classifier takes of a model: no head of another task, no buffers. */
+function isOfClassifier(
+  name: string,
+  family: EncoderConfig["architecture"],
+): boolean {
+  return /^(embeddings|encoder)\.(?!.*_ids$)/.test(name) ||
+    family === "bert" && name.startsWith("pooler.");
+}
+
+async function writeConfig(
+  model: string,
+  output: string,
+  family: EncoderConfig["architecture"],
+  labels: readonly string[] | null,
+): Promise<void> {
+  const config = await readJsonFile(
+    join(model, "config.json"),
+    z.looseObject({}),
+  );
+  const { dtype: _, ...rest } = config;
+  const names = labels ?? ["LABEL_0"];
+  await writeJsonFile(join(output, "config.json"), {
+    ...rest,
+    architectures: [
+      family === "bert"
+        ? "BertForSequenceClassification"
+        : "RobertaForSequenceClassification",
+    ],
+    id2label: Object.fromEntries(names.map((name, i) => [i, name])),
+    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
+    problem_type: labels === null
+      ? "regression"
+      : "single_label_classification",
+    torch_dtype: "float32",
+  });
+}

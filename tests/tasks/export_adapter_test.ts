@@ -1,0 +1,202 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import fc from "fast-check";
+import { rankScale } from "../../lib/engine/rank_vectors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { modulesOf, writeRanks } from "../../tasks/artifacts/module_ranks.ts";
+import type { Training } from "../../tasks/artifacts/training.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+  referenceTensors,
+} from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+import { TrainedStages } from "./trained_stages.ts";
+
+const TRUNCATED: Training = {
+  ...REFERENCE_TRAINING,
+  method: "lora-truncated",
+  scaling: "maximum",
+  mode: null,
+  sampler: null,
+};
+const MODULES = modulesOf(Object.keys(referenceTensors("roberta")));
+
+Deno.test("export-adapter at the adapter's own rank keeps every byte that PEFT reads", () =>
+  withFolder(async (folder) => {
+    for (const family of ["roberta", "bert"]) {
+      const adapter = await referenceAdapter(
+        folder,
+        REFERENCE_TRAINING,
+        family,
+      );
+      const { output } = await runTask(exportAdapter, folder, {}, { adapter });
+      for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
+        assert.deepEqual(
+          await Deno.readFile(join(output, file)),
+          await Deno.readFile(join(adapter, file)),
+        );
+      }
+      const card = await Deno.readTextFile(join(output, "README.md"));
+      assert.match(card, new RegExp(`"org/tiny-${family}", num_labels=2`));
+    }
+  }));
+
+Deno.test("export-adapter cuts each module to its rank, with the scale that the engine uses there", () =>
+  withFolder(async (folder) => {
+    const whole = referenceTensors("roberta");
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(REFERENCE_TRAINING, TRUNCATED),
+        fc.array(fc.integer({ min: 1, max: 4 }), {
+          minLength: MODULES.length,
+          maxLength: MODULES.length,
+        }),
+        async (training, chosen) => {
+          const modules = new Map(MODULES.map((name, i) => [name, chosen[i]!]));
+          const ranks = await Deno.makeTempDir({ dir: folder });
+          const { task, method } = training;
+          await writeRanks(ranks, { task, method, modules });
+          const adapter = await referenceAdapter(folder, training);
+          const { output } = await runTask(exportAdapter, folder, {}, {
+            adapter,
+            ranks,
+          });
+          const config = await readConfig(output);
+          using file = SafetensorsFile.open(
+            join(output, "adapter_model.safetensors"),
+          );
+          for (const [module, rank] of modules) {
+            const prefix = `base_model.model.roberta.encoder.${module}`;
+            const nameA = `${prefix}.lora_A.weight`;
+            const nameB = `${prefix}.lora_B.weight`;
+            const [a, b] = [file.floats(nameA), file.floats(nameB)];
+            assert.deepEqual(file.tensors.get(nameA)!.shape, [rank, 64]);
+            assert.deepEqual(file.tensors.get(nameB)!.shape, [64, rank]);
+            for (let k = 0; k < rank; k++) {
+              for (let i = 0; i < 64; i++) {
+                assert.equal(
+                  a[k * 64 + i],
+                  whole[nameA]!.values[k * 64 + i],
+                );
+                assert.equal(
+                  b[i * rank + k],
+                  whole[nameB]!.values[i * 4 + k],
+                );
+              }
+            }
+            const scale = (config.alpha_pattern?.[module] ??
+              config.lora_alpha) / (config.rank_pattern?.[module] ?? config.r);
+            const [expected] = rankScale(rank, 8, 4, training.scaling);
+            assert.equal(Math.fround(scale), expected);
+          }
+        },
+      ),
+      { numRuns: 25, seed: 1 },
+    );
+  }));
+
+Deno.test("export-adapter takes the rank that a report recommends", () =>
+  withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    for (const seed of [0, 1]) {
+      await stages.train("dylora", [1, 2, 4], seed);
+      await stages.train("lora", [4], seed);
+    }
+    const { json } = await stages.report();
+    const recommended = json.comparisons[0]!.methods.find(({ method }) =>
+      method === "dylora"
+    )!.recommendation!.rank;
+    assert.notEqual(recommended, 3);
+    const report = await Deno.makeTempDir({ dir: folder });
+    const write = (json: unknown) =>
+      Deno.writeTextFileSync(
+        join(report, "report.json"),
+        JSON.stringify(json),
+      );
+    write(json);
+    const training: Training = { ...REFERENCE_TRAINING, task: "mrpc" };
+    const adapter = await referenceAdapter(folder, training);
+    const take = async (params: Readonly<Record<string, unknown>> = {}) => {
+      const { output } = await runTask(exportAdapter, folder, {
+        rank: "recommended",
+        ...params,
+      }, { adapter, report });
+      return (await readConfig(output)).r;
+    };
+    assert.equal(await take(), recommended);
+
+    const [comparison] = json.comparisons;
+    const [dylora, ...others] = comparison!.methods;
+    const variants = [["mode=all", 2], ["mode=frozen", 3]].map((
+      [variant, rank],
+    ) => ({
+      ...dylora!,
+      variant,
+      recommendation: { ...dylora!.recommendation!, rank },
+    }));
+    write({
+      comparisons: [{ ...comparison!, methods: [...variants, ...others] }],
+    });
+    await assert.rejects(
+      take(),
+      /several ranks of dylora on "mrpc" \(2 on validation for mode=all, 3 on validation for mode=frozen\); say which by "variant"/,
+    );
+    assert.equal(await take({ variant: "mode=frozen" }), 3);
+    await assert.rejects(
+      take({ variant: "mode=strict" }),
+      /recommends no rank of dylora \(mode=strict\) on "mrpc"; give "rank" as a number/,
+    );
+  }));
+
+Deno.test("export-adapter refuses ranks that the adapter has not", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const take = (
+      params: Parameters<typeof exportAdapter.params.parse>[0] & object,
+      inputs: Record<string, string> = {},
+    ) => runTask(exportAdapter, folder, params, { adapter, ...inputs });
+    await assert.rejects(
+      take({ rank: 5 }),
+      /Rank 5 is beyond the adapter's rank 4/,
+    );
+    await assert.rejects(
+      take({ rank: "recommended" }),
+      /needs the input "report": connect a stage of report/,
+    );
+    await assert.rejects(
+      take({ epoch: "best" }),
+      /keeps no best epoch/,
+    );
+    const ranks = await Deno.makeTempDir({ dir: folder });
+    const write = (modules: [string, number][], task = "sst2") =>
+      writeRanks(ranks, { task, method: "dylora", modules: new Map(modules) });
+    await write(MODULES.map((name) => [name, 2]), "rte");
+    await assert.rejects(
+      take({}, { ranks }),
+      /chosen for dylora on "rte", but the adapter is dylora on "sst2"/,
+    );
+    await write(MODULES.slice(1).map((name) => [name, 2]));
+    await assert.rejects(
+      take({}, { ranks }),
+      /"layer.0.attention.self.query" is in one of them only/,
+    );
+    await write(MODULES.map((name) => [name, 5]));
+    await assert.rejects(take({}, { ranks }), /Rank 5 of .* beyond .* rank 4/);
+    await assert.rejects(
+      take({ rank: 2 }, { ranks }),
+      /either the parameter "rank" or the input "ranks"/,
+    );
+  }));
+
+async function readConfig(folder: string) {
+  return JSON.parse(
+    await Deno.readTextFile(join(folder, "adapter_config.json")),
+  ) as {
+    r: number;
+    lora_alpha: number;
+    rank_pattern?: Record<string, number>;
+    alpha_pattern?: Record<string, number>;
+  };
+}

@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
+import merge from "../../tasks/merge.ts";
+import { assertClose } from "../engine/reference.ts";
+import { withEngineStages } from "./engine_stages.ts";
+import { logitsByRank } from "./logits_by_rank.ts";
+import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+
+Deno.test("merge makes a model that computes without the adapter what evaluate-ranks computed with it", () =>
+  withEngineStages(async (stages) => {
+    const { folder, given } = stages;
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const expected = await logitsByRank(stages, { ...given, adapter });
+    const { training, tensors, baseModel } = await readAdapter(adapter);
+    const headOnly = await Deno.makeTempDir({ dir: folder });
+    await writeAdapter(headOnly, {
+      baseModel,
+      training,
+      tensors: Object.fromEntries(
+        Object.entries(tensors).map(([name, { shape, values }]) => [
+          name,
+          {
+            shape,
+            values: name.includes("lora_B") ? values.map(() => 0) : values,
+          },
+        ]),
+      ),
+    });
+    for (const rank of [1, 3]) {
+      const { output: model } = await runTask(merge, folder, { rank }, {
+        model: given.model,
+        adapter,
+      });
+      const merged = await logitsByRank(stages, {
+        ...given,
+        model,
+        adapter: headOnly,
+      }, { ranks: [1] });
+      assertClose(
+        merged.get(1)!,
+        expected.get(rank)!,
+        1e-5,
+        `logits of the model merged at rank ${rank}`,
+      );
+    }
+  }));
+
+Deno.test("merge writes the tensors and labels of a classifier, and nothing else", () =>
+  withFolder(async (folder) => {
+    for (const family of ["bert", "roberta"]) {
+      const model = join(fixtures, `tiny-${family}`);
+      const adapter = await referenceAdapter(
+        folder,
+        REFERENCE_TRAINING,
+        family,
+      );
+      const { output } = await runTask(merge, folder, {}, { model, adapter });
+      const config = JSON.parse(
+        await Deno.readTextFile(join(output, "config.json")),
+      );
+      assert.deepEqual(config.id2label, { 0: "negative", 1: "positive" });
+      assert.deepEqual(config.label2id, { negative: 0, positive: 1 });
+      using file = SafetensorsFile.open(join(output, "model.safetensors"));
+      using before = SafetensorsFile.open(join(model, "model.safetensors"));
+      const heads = [...file.tensors.keys()].filter((name) =>
+        !/\.(embeddings|encoder)\./.test(name)
+      ).sort();
+      assert.deepEqual(
+        heads,
+        family === "bert"
+          ? [
+            "bert.pooler.dense.bias",
+            "bert.pooler.dense.weight",
+            "classifier.bias",
+            "classifier.weight",
+          ]
+          : [
+            "classifier.dense.bias",
+            "classifier.dense.weight",
+            "classifier.out_proj.bias",
+            "classifier.out_proj.weight",
+          ],
+      );
+      const changed = [...file.tensors.keys()].filter((name) => {
+        const own = family === "bert" ? name.replace(/^bert\./, "") : name;
+        return before.tensors.has(own) &&
+          String(before.floats(own)) !== String(file.floats(name));
+      });
+      assert.deepEqual(
+        changed.sort(),
+        [0, 1].flatMap((layer) =>
+          ["query", "value"].map((module) =>
+            `${family}.encoder.layer.${layer}.attention.self.${module}.weight`
+          )
+        ),
+        "the reference's adapter has the pooler of its model",
+      );
+    }
+  }));
+
+Deno.test("merge refuses an adapter of another model", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING, "bert");
+    const model = join(fixtures, "tiny-roberta");
+    await assert.rejects(
+      runTask(merge, folder, {}, { model, adapter }),
+      /does not fit the model: "bert.encoder.layer.0.attention.self.query.weight" should be \[32,32\], and is missing/,
+    );
+  }));
