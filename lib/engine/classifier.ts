@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncoderConfig } from "./config.ts";
 import { encode, type EncoderInput } from "./encoder.ts";
+import { encodeTrained } from "./fine_tuning/trained_encoder.ts";
 import { classify } from "./head.ts";
 import { DropoutKeys } from "./ops/dropout.ts";
 import type { RankVectors } from "./ops/adapted_linear.ts";
@@ -12,11 +13,11 @@ import {
 } from "./parameters.ts";
 import type { EncoderWeights } from "./weights.ts";
 
-/** A frozen encoder with the layout of what is trained on it. */
+/** An encoder with the layout of what is trained on it. */
 export interface Classifier {
   readonly config: EncoderConfig;
-  /** Loaded with `pooledLast`. */
-  readonly weights: EncoderWeights;
+  /** Loaded with `pooledLast`; undefined where the encoder's weights are among what is trained. */
+  readonly weights: EncoderWeights | undefined;
   readonly layout: ParameterLayout;
 }
 
@@ -38,15 +39,20 @@ export function logitsOf(
   ranks: RankVectors,
   dropout: tf.Tensor2D | undefined,
 ): tf.Tensor2D {
-  const { adapters, head } = parametersOf(parts, layout);
+  const { adapters, encoder, head } = parametersOf(parts, layout);
   const keys = dropout && new DropoutKeys(dropout);
   const source = (rate: number) => keys && { rate, keys };
   const hidden = source(config.hiddenDropout);
   const attention = source(config.attentionDropout);
-  const pooled = encode(weights, config, input, {
-    adapters: { layers: adapters.map(layerAdapters), ranks },
-    ...(hidden && attention ? { dropout: { hidden, attention } } : {}),
-  });
+  const drops = hidden && attention ? { dropout: { hidden, attention } } : {};
+  const pooled = weights === undefined
+    ? encodeTrained(layout.encoder, encoder, config, input, drops)
+    : encode(weights, config, input, {
+      ...drops,
+      ...(adapters.length > 0 && {
+        adapters: { layers: adapters.map(layerAdapters), ranks },
+      }),
+    });
   return classify(
     pooled,
     head,

@@ -33,8 +33,8 @@ export function forwardFlops(
 /**
  * Floating-point operations of a pass of training, forward and backward,
  * counted like those of {@linkcode forwardFlops}: frozen weights have no
- * gradient, and nothing goes back below the lowest adapter. What the optimizer
- * does, value by value, is not counted.
+ * gradient, and nothing goes back below what is trained lowest. What the
+ * optimizer does, value by value, is not counted.
  *
  * @param shape `[batch, seq]`, padding included
  * @param groups Ranks at which each sequence is computed
@@ -51,6 +51,30 @@ export function trainingFlops(
 }
 
 function* products(
+  { config, layout }: ClassifierShape,
+  shape: readonly [number, number],
+  groups: number,
+): Generator<ProductCost> {
+  const { hidden } = config;
+  const sequences = groups * shape[0];
+  const dense = sequences * hidden * hidden;
+  if (layout.encoder.length > 0) {
+    yield* trainedEncoder(config, shape);
+    yield trainedProduct(dense);
+  } else if (layout.rank > 0) {
+    yield* frozenEncoder({ config, layout }, shape, groups);
+    yield trainedProduct(dense);
+  } else {
+    for (const product of frozenEncoder({ config, layout }, shape, groups)) {
+      yield { ...product, backward: 0 };
+    }
+    // Below the head nothing is trained: only its weights have a gradient.
+    yield { forward: dense, backward: dense };
+  }
+  yield trainedProduct(sequences * hidden * layout.labels);
+}
+
+function* frozenEncoder(
   { config, layout }: ClassifierShape,
   [batch, seq]: readonly [number, number],
   groups: number,
@@ -83,8 +107,23 @@ function* products(
     yield frozenProduct(rows * hidden * intermediate);
     yield frozenProduct(rows * intermediate * hidden);
   }
-  yield trainedProduct(sequences * hidden * hidden);
-  yield trainedProduct(sequences * hidden * layout.labels);
+}
+
+/** All weights are trained; looking up embeddings is no product. */
+function* trainedEncoder(
+  { hidden, intermediate, layers }: EncoderConfig,
+  [batch, seq]: readonly [number, number],
+): Generator<ProductCost> {
+  for (let layer = 0; layer < layers; layer++) {
+    const queries = layer < layers - 1 ? seq : 1;
+    const rows = batch * queries;
+    yield trainedProduct(rows * hidden * hidden);
+    yield trainedProduct(batch * seq * hidden * 2 * hidden);
+    yield attentionProducts(rows * seq * hidden);
+    yield trainedProduct(rows * hidden * hidden);
+    yield trainedProduct(rows * hidden * intermediate);
+    yield trainedProduct(rows * intermediate * hidden);
+  }
 }
 
 /** A product with frozen weights: the gradient of its input is one more. */

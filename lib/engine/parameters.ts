@@ -1,21 +1,25 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncoderConfig } from "./config.ts";
 import type { LayerAdapters } from "./encoder.ts";
+import type { EncoderTensor } from "./fine_tuning/encoder_tensors.ts";
 import { normal, type Random } from "./random.ts";
 import type { Pooler } from "./weights.ts";
 
 /**
  * Where everything that is trained stands in one flat vector: the adapters,
  * layer by layer as `[4, rank, hidden]` (query A, query B transposed, value A,
- * value B transposed), then the head.
+ * value B transposed), or the encoder's own weights, or neither; then the head.
  */
 export interface ParameterLayout {
   readonly layers: number;
+  /** 0 where there are no adapters. */
   readonly rank: number;
   readonly hidden: number;
   readonly labels: number;
   /** Values of all adapters. */
   readonly adapterSize: number;
+  /** The encoder's own weights; none where it is frozen. */
+  readonly encoder: readonly EncoderTensor[];
   /** Values in all. */
   readonly size: number;
 }
@@ -24,6 +28,8 @@ export interface ParameterLayout {
 export interface Parameters {
   /** One for each layer: `[4, rank, hidden]` */
   readonly adapters: readonly tf.Tensor3D[];
+  /** In the order of the layout's `encoder` */
+  readonly encoder: readonly tf.Tensor[];
   readonly head: HeadParameters;
 }
 
@@ -39,13 +45,24 @@ export interface HeadParameters {
   readonly outBias: tf.Tensor1D;
 }
 
+/**
+ * The layout of adapters and head on a frozen encoder; or of all weights.
+ *
+ * @param rank 0 for no adapters
+ * @param encoder The encoder's weights, if they are trained; then the rank is 0
+ */
 export function parameterLayout(
   config: EncoderConfig,
   rank: number,
   labels: number,
+  encoder: readonly EncoderTensor[] = [],
 ): ParameterLayout {
   const { layers, hidden } = config;
   const adapterSize = layers * 4 * rank * hidden;
+  const encoderSize = encoder.reduce(
+    (sum, { shape }) => sum + sizeOf(shape),
+    0,
+  );
   const head = hidden * hidden + hidden + labels * hidden + labels;
   return {
     layers,
@@ -53,7 +70,8 @@ export function parameterLayout(
     hidden,
     labels,
     adapterSize,
-    size: adapterSize + head,
+    encoder,
+    size: adapterSize + encoderSize + head,
   };
 }
 
@@ -61,7 +79,8 @@ export function parameterLayout(
  * Values at the start of training: A uniform in ±1/sqrt(in) (Kaiming-uniform
  * with a = sqrt 5, as in microsoft/LoRA), B zero; head weights normal with
  * deviation 0.02 and biases zero, as transformers initializes them; a BERT
- * model's own pooler where there is one.
+ * model's own pooler where there is one. Places of the encoder's weights are
+ * left at zero.
  *
  * @returns `[size]`
  */
@@ -95,23 +114,26 @@ export function initialParameters(
   return flat;
 }
 
-/** 1 for each value that weight decay shrinks: all but the biases. `[size]` */
+/** 1 for each value that weight decay shrinks: all but biases and normalizations, the vectors. `[size]` */
 export function decayedValues(
   layout: ParameterLayout,
 ): Float32Array<ArrayBuffer> {
-  const decayed = new Float32Array(layout.size).fill(1);
-  const { denseBias, out, outBias } = headOffsets(layout);
-  decayed.fill(0, denseBias, out);
-  decayed.fill(0, outBias);
+  const decayed = new Float32Array(layout.size);
+  let offset = 0;
+  for (const shape of partShapes(layout)) {
+    const end = offset + sizeOf(shape);
+    if (shape.length > 1) decayed.fill(1, offset, end);
+    offset = end;
+  }
   return decayed;
 }
 
 /** Starts of the head's parts in the flat vector. */
-export function headOffsets({ adapterSize, hidden, labels }: ParameterLayout) {
-  const dense = adapterSize;
-  const denseBias = dense + hidden * hidden;
-  const out = denseBias + hidden;
-  const outBias = out + labels * hidden;
+export function headOffsets({ size, hidden, labels }: ParameterLayout) {
+  const outBias = size - labels;
+  const out = outBias - labels * hidden;
+  const denseBias = out - hidden;
+  const dense = denseBias - hidden * hidden;
   return { dense, denseBias, out, outBias };
 }
 
@@ -120,23 +142,27 @@ export function splitParameters(
   flat: tf.Tensor1D,
   layout: ParameterLayout,
 ): tf.Tensor[] {
-  const { layers, rank, hidden, labels } = layout;
-  const adapter = 4 * rank * hidden;
-  const sizes = [
-    ...Array.from({ length: layers }, () => adapter),
-    hidden * hidden,
-    hidden,
-    labels * hidden,
-    labels,
-  ];
-  const shapes = [
-    ...Array.from({ length: layers }, () => [4, rank, hidden]),
+  const shapes = partShapes(layout);
+  return tf.split(flat, shapes.map(sizeOf)).map((part, i) =>
+    tf.reshape(part, [...shapes[i]!])
+  );
+}
+
+function partShapes(
+  { layers, rank, hidden, labels, encoder }: ParameterLayout,
+): (readonly number[])[] {
+  return [
+    ...Array.from({ length: rank > 0 ? layers : 0 }, () => [4, rank, hidden]),
+    ...encoder.map(({ shape }) => shape),
     [hidden, hidden],
     [hidden],
     [labels, hidden],
     [labels],
   ];
-  return tf.split(flat, sizes).map((part, i) => tf.reshape(part, shapes[i]!));
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
 }
 
 /** Names the parts that {@linkcode splitParameters} gives. */
@@ -144,11 +170,12 @@ export function parametersOf(
   parts: readonly tf.Tensor[],
   layout: ParameterLayout,
 ): Parameters {
-  const [denseWeight, denseBias, outWeight, outBias] = parts.slice(
-    layout.layers,
-  );
+  const adapted = layout.rank > 0 ? layout.layers : 0;
+  const head = adapted + layout.encoder.length;
+  const [denseWeight, denseBias, outWeight, outBias] = parts.slice(head);
   return {
-    adapters: parts.slice(0, layout.layers) as tf.Tensor3D[],
+    adapters: parts.slice(0, adapted) as tf.Tensor3D[],
+    encoder: parts.slice(adapted, head),
     head: {
       denseWeight: denseWeight as tf.Tensor2D,
       denseBias: denseBias as tf.Tensor1D,

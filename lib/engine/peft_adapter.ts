@@ -1,5 +1,6 @@
 import type { EncoderConfig } from "./config.ts";
-import { headOffsets, type ParameterLayout } from "./parameters.ts";
+import { headTensors } from "./head_tensors.ts";
+import type { ParameterLayout } from "./parameters.ts";
 import type { TensorValues } from "./safetensors_writer.ts";
 
 /** Where a tensor of a PEFT adapter lies in the flat parameter vector. */
@@ -90,7 +91,7 @@ function places(
   layout: ParameterLayout,
   architecture: EncoderConfig["architecture"],
 ): Place[] {
-  const { layers, rank, hidden, labels } = layout;
+  const { layers, rank, hidden } = layout;
   const matrix = rank * hidden;
   const result: Place[] = [];
   for (let layer = 0; layer < layers; layer++) {
@@ -107,20 +108,13 @@ function places(
       })
     );
   }
-  const { dense, denseBias, out, outBias } = headOffsets(layout);
-  const [denseName, outName] = architecture === "roberta"
-    ? ["classifier.dense", "classifier.out_proj"]
-    : ["bert.pooler.dense", "classifier"];
-  const head = (name: string, shape: Place["shape"], offset: number) =>
+  for (const { name, shape, offset } of headTensors(layout, architecture)) {
     result.push({
       name: `base_model.model.${name}`,
       shape,
       offset,
       transposed: false,
     });
-  head(`${denseName}.weight`, [hidden, hidden], dense);
-  head(`${denseName}.bias`, [hidden], denseBias);
-  head(`${outName}.weight`, [labels, hidden], out);
-  head(`${outName}.bias`, [labels], outBias);
+  }
   return result;
 }

@@ -43,6 +43,8 @@ export function trainedRows(
 }
 
 function checkRank(b: number, maxRank: number): void {
+  // Rank 0 is that of a model without adapters.
+  if (b === 0 && maxRank === 0) return;
   if (!Number.isInteger(b) || b < 1 || b > maxRank) {
     throw new RangeError(
       `Rank ${b} is not between 1 and the maximum rank ${maxRank}`,

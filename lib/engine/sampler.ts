@@ -9,7 +9,7 @@ export type Sampler =
   | { readonly kind: "list"; readonly ranks: readonly number[] };
 
 /**
- * Draws ranks, 1-based, from 1 to `maxRank`.
+ * Draws ranks, 1-based, from 1 to `maxRank`; of a model without adapters, 0.
  *
  * The paper's geometric distribution has p = 0.15 and leaves its truncation
  * open; here it is renormalized over 1..R.
@@ -27,7 +27,8 @@ export function rankSampler(
     case "list": {
       const { ranks } = sampler;
       for (const rank of ranks) {
-        if (!Number.isInteger(rank) || rank < 1 || rank > maxRank) {
+        const lowest = Math.min(1, maxRank);
+        if (!Number.isInteger(rank) || rank < lowest || rank > maxRank) {
           throw new RangeError(
             `Rank ${rank} is not between 1 and the maximum rank ${maxRank}`,
           );

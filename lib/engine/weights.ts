@@ -55,7 +55,7 @@ export function loadEncoder(
   { pooledLast }: LoadOptions,
 ): EncoderWeights {
   const { hidden, intermediate } = config;
-  const read = reader(file, config);
+  const read = encoderReader(file, config);
 
   function linear(
     names: readonly string[],
@@ -131,7 +131,7 @@ export function loadPooler(
   file: SafetensorsFile,
   config: EncoderConfig,
 ): Pooler {
-  const read = reader(file, config);
+  const read = encoderReader(file, config);
   return {
     weight: read("pooler.dense.weight", [config.hidden, config.hidden]),
     bias: read("pooler.dense.bias", [config.hidden]),
@@ -139,7 +139,7 @@ export function loadPooler(
 }
 
 /** Reads tensors by their name inside the encoder; classification models carry a prefix. */
-function reader(
+export function encoderReader(
   file: SafetensorsFile,
   { architecture }: EncoderConfig,
 ): (name: string, shape: readonly number[]) => Float32Array {

@@ -15,6 +15,7 @@ import { evaluationFlops } from "../../lib/engine/rank_evaluation.ts";
 import { rankScale } from "../../lib/engine/rank_vectors.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import { openReference, referenceInput } from "./reference.ts";
+import { fullClassifier, headClassifier, noRanks } from "./without_adapters.ts";
 
 Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gives", () => {
   const config = {
@@ -96,6 +97,35 @@ for (const architecture of ["roberta", "bert"] as const) {
       );
     });
   }
+}
+
+for (
+  const [name, make] of Object.entries({
+    "all weights": fullClassifier,
+    "the head alone": headClassifier,
+  })
+) {
+  Deno.test(`forwardFlops() and trainingFlops() count the products of training ${name}`, async () => {
+    const reference = openReference("roberta");
+    const { classifier, values } = make(reference);
+    const parts = splitParameters(tf.tensor1d(values), classifier.layout);
+    const input = referenceInput(reference, "padded");
+    const labels = tf.zeros([input.ids.shape[0]]) as tf.Tensor1D;
+    const logits = (...parts: tf.Tensor[]) =>
+      logitsOf(classifier, parts, input, noRanks(), undefined);
+    assert.equal(
+      await productFlops(() => logits(...parts)),
+      forwardFlops(classifier, input.ids.shape),
+    );
+    assert.equal(
+      await productFlops(() =>
+        tf.valueAndGrads((...parts) => crossEntropy(logits(...parts), labels))(
+          parts,
+        ).value
+      ),
+      trainingFlops(classifier, input.ids.shape),
+    );
+  });
 }
 
 Deno.test("evaluationFlops() sums the batches of all ranks, each padded to its longest example", () => {

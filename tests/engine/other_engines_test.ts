@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { webgpuAdapter } from "../../lib/engine/backends/webgpu_adapter.ts";
 
-const files = ["encoder", "official_layer", "training_step"]
+const files = ["encoder", "fine_tuning", "official_layer", "training_step"]
   .map((name) => fileURLToPath(new URL(`./${name}_test.ts`, import.meta.url)));
 
 for (
@@ -17,7 +17,7 @@ for (
 ) {
   Deno.test({
     name:
-      `engine "${engine}" passes the tests of the encoder, the official layer and the training step`,
+      `engine "${engine}" passes the tests of the encoder, fine-tuning, the official layer and the training step`,
     ignore,
     async fn() {
       const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

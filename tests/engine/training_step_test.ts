@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { tensorflow } from "./engine.ts";
-import type { AdamWState } from "../../lib/engine/adamw.ts";
 import type { PaddedBatch } from "../../lib/engine/batches.ts";
 import {
   type Classifier,
@@ -23,7 +22,6 @@ import {
   type UpdateMode,
 } from "../../lib/engine/rank_vectors.ts";
 import { learningRateAt } from "../../lib/engine/schedule.ts";
-import type { StepDraw } from "../../lib/engine/step_inputs.ts";
 import {
   type StepOptions,
   trainingStep,
@@ -31,25 +29,18 @@ import {
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import {
   assertClose,
-  fixture,
   openReference,
   read,
   type Reference,
-  referenceBatch,
   referenceInput,
 } from "./reference.ts";
-
-/** Settings of fixtures/references.py. */
-const settings = JSON.parse(
-  Deno.readTextFileSync(fixture("references/training.json")),
-);
-const optimizer = {
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: settings.weight_decay,
-  clipNorm: settings.clip,
-};
+import {
+  batchRows,
+  draw,
+  optimizer,
+  settings,
+  startState,
+} from "./reference_step.ts";
 
 for (const architecture of ["roberta", "bert"] as const) {
   Deno.test(`logitsAt() gives PEFT's logits at every rank in one pass, ${architecture}`, async () => {
@@ -355,54 +346,9 @@ function repeated(batch: PaddedBatch, copies: number): PaddedBatch {
   };
 }
 
-function batchRows(
-  reference: Reference,
-  from: number,
-  to: number,
-): PaddedBatch {
-  const { shape: [, seq], ids, positions, types, mask } = referenceBatch(
-    reference,
-    "padded",
-  );
-  const rows = <T extends Int32Array | Float32Array>(values: T) =>
-    values.slice(from * seq, to * seq) as T;
-  return {
-    shape: [to - from, seq],
-    ids: rows(ids),
-    positions: rows(positions),
-    types: rows(types),
-    mask: rows(mask!),
-    labels: Float32Array.from(reference.figures.ints("labels2")).slice(
-      from,
-      to,
-    ),
-    tokens: (to - from) * seq,
-  };
-}
-
-function startState(values: Float32Array): AdamWState {
-  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
-  return { values: tf.tensor1d(values), moment1: zeros(), moment2: zeros() };
-}
-
 function ranksAt(rank: number, mode: UpdateMode, maxRank: number) {
   return {
     scale: tf.tensor2d(rankScale(rank, settings.alpha, maxRank), [1, maxRank]),
     trained: tf.tensor1d(trainedRows(rank, mode, maxRank)),
-  };
-}
-
-function draw(
-  step: number,
-  rank: number,
-  learningRate: number,
-  maxRank = 8,
-): StepDraw {
-  return {
-    step,
-    rank,
-    learningRate,
-    seed: 7,
-    rowSteps: Array<number>(maxRank).fill(step + 1),
   };
 }

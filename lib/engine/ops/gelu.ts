@@ -11,11 +11,11 @@ import { fused } from "../trace.ts";
  */
 export function biasGelu(x: tf.Tensor2D, bias: tf.Tensor1D): tf.Tensor2D {
   return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([input as tf.Tensor]);
+    (save as tf.GradSaveFunc)([input as tf.Tensor, bias]);
     return {
       value: forward([input as tf.Tensor, bias])[0]!,
-      gradFunc: (dy: tf.Tensor, [input]: tf.Tensor[]) =>
-        backward([dy, input!, bias])[0]!,
+      gradFunc: (dy: tf.Tensor, [input, bias]: tf.Tensor[]) =>
+        backward([dy, input!, bias!])[0]!,
     };
   })(x) as tf.Tensor2D;
 }

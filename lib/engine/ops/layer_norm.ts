@@ -39,11 +39,10 @@ export function addAndNorm(
       tf.scalar(epsilon),
       ...draw,
     ]);
-    save([sum!, mean!, scale!, ...draw]);
+    save([gamma, sum!, mean!, scale!, ...draw]);
     return {
       value: value!,
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
-        backward([dy, gamma, ...saved]),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => backward([dy, ...saved]),
     };
   })(x, residual) as tf.Tensor2D;
 }
