@@ -1,9 +1,9 @@
 import { z } from "zod";
-import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
+import { defineTask } from "../lib/pipeline/task.ts";
 
 export default defineTask({
   description:
-    "Compares DyLoRA with LoRA: scores by rank, seconds, the rank to take",
+    "Compares any number of methods: scores by rank, costs, the rank to take",
   params: z.strictObject({
     replicates: z.int().min(100).max(100_000).default(1000).describe(
       "Replicates of the bootstrap behind intervals and recommendation",
@@ -16,10 +16,8 @@ export default defineTask({
     ),
   }),
   inputs: {
-    dylora: { kind: "scores", many: true },
-    dyloraAdapters: { kind: "adapter", many: true },
-    lora: { kind: "scores", many: true, optional: true },
-    loraAdapters: { kind: "adapter", many: true, optional: true },
+    scores: { kind: "scores", many: true },
+    adapters: { kind: "adapter", many: true },
   },
   output: {
     kind: "report",
@@ -29,16 +27,10 @@ export default defineTask({
   async run({ inputs, params, output }) {
     const { makeReport } = await import("./report/make_report.ts");
     const { readResults } = await import("./report/results.ts");
-    const given = (name: string): readonly InputArtifact[] =>
-      inputs[name] ?? [];
-    const results = [
-      ...await readResults(
-        "candidate",
-        given("dylora"),
-        given("dyloraAdapters"),
-      ),
-      ...await readResults("baseline", given("lora"), given("loraAdapters")),
-    ];
-    await makeReport(output, results, params);
+    await makeReport(
+      output,
+      await readResults(inputs.scores!, inputs.adapters!),
+      params,
+    );
   },
 });

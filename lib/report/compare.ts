@@ -1,5 +1,7 @@
-import { contrast, type Side } from "./contrast.ts";
+import { comparable, contrast, type Side } from "./contrast.ts";
+import { defined } from "./defined.ts";
 import { methodsOf } from "./method_results.ts";
+import type { Role } from "./methods.ts";
 import type { Comparison, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import type { Draw, Metric } from "./statistics/bootstrap.ts";
@@ -24,7 +26,7 @@ export function compare(
 ): Report {
   const groups = Map.groupBy(
     results,
-    ({ task, split }) => JSON.stringify([task, split]),
+    ({ task, split, epoch }) => JSON.stringify([task, split, epoch]),
   );
   return {
     comparisons: [...groups.values()].map((group) =>
@@ -51,23 +53,43 @@ function compareOne(
     results,
     summary: summarize(results, metrics, options),
   }));
-  const [candidates, baselines] = ["candidate", "baseline"].map((role) =>
-    sides.filter(({ summary }) => summary.role === role)
-  ) as [Side[], Side[]];
+  const withRole = (role: Role) =>
+    sides.filter(({ summary }) => summary.role === role);
   return {
     task: first!.task,
     title: first!.title,
     split: first!.split,
+    epoch: first!.epoch,
     examples: first!.labels.length,
     metrics,
+    majority: majorityOf(first!, metrics, options),
     confidence: options.confidence,
     methods: sides.map(({ summary }) => summary),
-    contrasts: candidates.flatMap((candidate) =>
-      baselines.map((baseline) =>
-        contrast(candidate, baseline, metrics[0]!, options.confidence)
-      )
+    contrasts: withRole("candidate").flatMap((candidate) =>
+      withRole("baseline")
+        .filter((baseline) => comparable(candidate, baseline))
+        .map((baseline) =>
+          contrast(candidate, baseline, metrics[0]!, options.confidence)
+        )
     ),
   };
+}
+
+/** What always answering with the most frequent class reaches. */
+function majorityOf(
+  { labels, classes }: Result,
+  metrics: readonly string[],
+  { metric }: CompareOptions,
+): Comparison["majority"] {
+  if (!classes) return null;
+  const counts = Map.groupBy(Array.from(labels), (label) => label);
+  const [[label]] = [...counts].sort((a, b) =>
+    b[1].length - a[1].length || a[0] - b[0]
+  ) as [[number, number[]]];
+  const constant = new Float64Array(labels.length).fill(label);
+  return Object.fromEntries(
+    metrics.map((name) => [name, defined(metric(name)(constant, labels))]),
+  );
 }
 
 /** Bootstraps over examples need the same examples everywhere. */

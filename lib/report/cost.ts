@@ -1,36 +1,66 @@
-import type { MethodSummary } from "./report.ts";
-import type { Result } from "./result.ts";
+import { ranksOf } from "./method_results.ts";
+import type { CostSummary, MethodSummary } from "./report.ts";
+import type { Result, TrainingCost } from "./result.ts";
 import { mean } from "./statistics/sample.ts";
 
+/** A result with a training behind it. */
+type Trained = Result & { readonly training: TrainingCost };
+
+function allTrained(results: readonly Result[]): results is readonly Trained[] {
+  return results.every(({ training }) => training !== undefined);
+}
+
 /**
- * What a method's sweep costs, from the measured times of its stages alone.
+ * What a method's sweep costs, from the measured times and counted operations of its stages;
+ * null if an adapter was not trained here.
  *
  * A sweep is one training for each set of ranks that is trained together: one
  * for DyLoRA, one a rank for LoRA. Seeds repeat a sweep, so their mean is taken.
  */
-export function costOf(results: readonly Result[]): MethodSummary["cost"] {
+export function costOf(results: readonly Result[]): CostSummary | null {
+  if (!allTrained(results)) return null;
   const repeats = [
     ...Map.groupBy(
       results,
       ({ ranks }) => ranks.map(({ rank }) => rank).join(),
     ).values(),
   ];
-  const sweep = (cost: (result: Result) => number) =>
+  const sweep = (cost: (result: Trained) => number) =>
     repeats.reduce((sum, group) => sum + mean(group.map(cost)), 0);
   const trainingSeconds = sweep(({ training }) => training.seconds);
+  const reductionSeconds = sweep((result) => result.reductionSeconds);
   const evaluationSeconds = sweep((result) => result.evaluationSeconds);
+  const trainingFlops = sweep(({ training }) => training.flops);
+  const evaluationFlops = sweep((result) => result.evaluationFlops);
   return {
-    ranks: [
-      ...new Set(
-        results.flatMap(({ ranks }) => ranks.map(({ rank }) => rank)),
-      ),
-    ].sort((a, b) => a - b),
+    ranks: ranksOf(results),
     trainings: repeats.length,
     stepSeconds: mean(results.map(({ training }) => training.stepSeconds)),
     steps: sweep(({ training }) => training.steps),
     examples: sweep(({ training }) => training.examples),
     trainingSeconds,
+    reductionSeconds,
     evaluationSeconds,
-    sweepSeconds: trainingSeconds + evaluationSeconds,
+    sweepSeconds: trainingSeconds + reductionSeconds + evaluationSeconds,
+    trainingFlops,
+    evaluationFlops,
+    sweepFlops: trainingFlops + evaluationFlops,
+  };
+}
+
+/** Every value of each setting that the trainings have; null if an adapter was not trained here. */
+export function settingsOf(
+  results: readonly Result[],
+): MethodSummary["settings"] {
+  if (!allTrained(results)) return null;
+  const settings = results.map(({ training }) => training.settings);
+  const distinct = <T>(values: readonly T[]) => [...new Set(values)];
+  return {
+    epochs: distinct(settings.map(({ epochs }) => epochs)),
+    batchSize: distinct(settings.map(({ batchSize }) => batchSize)),
+    learningRate: distinct(settings.map(({ learningRate }) => learningRate)),
+    alpha: distinct(settings.map(({ alpha }) => alpha)),
+    precision: distinct(settings.map(({ precision }) => precision)),
+    engine: distinct(settings.map(({ engine }) => engine)),
   };
 }

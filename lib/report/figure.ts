@@ -1,11 +1,28 @@
 import { parse, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 import type { Comparison } from "./report.ts";
-import { methodTitle } from "./words.ts";
+import { methodTitle } from "./text/words.ts";
+
+/** Most curves whose intervals are drawn; more bands would hide one another. */
+const MOST_BANDS = 4;
+
+/** Told apart by all eyes: colours of Okabe and Ito, then the same with another line. */
+const COLOURS = [
+  "#0072b2",
+  "#d55e00",
+  "#009e73",
+  "#cc79a7",
+  "#e69f00",
+  "#56b4e9",
+  "#000000",
+];
+
+const DASHES = [[1, 0], [6, 3], [2, 2]];
 
 /**
  * Draws the scores of all methods over rank as SVG: the first metric's means
- * as lines, their intervals as bands.
+ * as lines, their intervals as bands where these are few, and bounds as
+ * level lines.
  */
 export function renderFigure(comparison: Comparison): Promise<string> {
   const { spec } = compile(specificationOf(comparison));
@@ -14,65 +31,79 @@ export function renderFigure(comparison: Comparison): Promise<string> {
 
 function specificationOf(comparison: Comparison): TopLevelSpec {
   const metric = comparison.metrics[0]!;
-  const values = comparison.methods.flatMap((method) =>
-    method.ranks.map(({ rank, metrics, interval }) => ({
-      rank,
-      method: methodTitle(method),
-      // JSON's null, not NaN: Vega leaves the point out.
-      score: scaled(metrics[metric]!.mean),
-      low: scaled(interval?.[0] ?? null),
-      high: scaled(interval?.[1] ?? null),
-    }))
-  );
-  const ranks = [...new Set(values.map(({ rank }) => rank))]
+  const points = pointsOf(comparison, metric);
+  const curves = points.filter(({ rank }) => rank > 0);
+  const ranks = [...new Set(curves.map(({ rank }) => rank))]
     .sort((a, b) => a - b);
+  const ends = [ranks[0] ?? 1, ranks.at(-1) ?? 1] as [number, number];
+  const titles = comparison.methods.map(methodTitle);
+  const x = {
+    field: "rank",
+    type: "quantitative",
+    title: "rank",
+    axis: { values: ranks, format: "d", grid: false, labelOverlap: true },
+    scale: {
+      // Ranks up to 64 are doubled rather than counted.
+      type: ends[1] > 16 ? "log" : "linear",
+      domain: ends,
+      nice: false,
+      padding: 12,
+    },
+  } as const;
+  const y = {
+    type: "quantitative",
+    title: `${metric} x 100`,
+    scale: { zero: false },
+  } as const;
+  const bands = comparison.methods.length <= MOST_BANDS
+    ? [{
+      mark: { type: "area" as const, opacity: 0.15 },
+      data: { values: curves },
+      encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } },
+    }]
+    : [];
   return {
-    width: 520,
-    height: 300,
-    data: { values },
+    width: 560,
+    height: 320,
     encoding: {
-      x: {
-        field: "rank",
-        type: "quantitative",
-        title: "rank",
-        axis: { values: ranks, format: "d", grid: false },
-        scale: { domain: [ranks[0]!, ranks.at(-1)!], nice: false, padding: 12 },
-      },
       color: {
         field: "method",
         type: "nominal",
         title: null,
-        // In the order of the tables; colours of Okabe and Ito, told apart by all eyes.
         scale: {
-          domain: comparison.methods.map(methodTitle),
-          range: [
-            "#0072b2",
-            "#d55e00",
-            "#009e73",
-            "#cc79a7",
-            "#e69f00",
-            "#56b4e9",
-          ],
+          domain: titles,
+          range: titles.map((_, i) => COLOURS[i % COLOURS.length]!),
         },
-        legend: { orient: "top", symbolOpacity: 1 },
+        legend: {
+          orient: "top",
+          columns: 3,
+          labelLimit: 0,
+          symbolOpacity: 1,
+        },
+      },
+      strokeDash: {
+        field: "method",
+        type: "nominal",
+        title: null,
+        scale: {
+          domain: titles,
+          range: titles.map((_, i) =>
+            DASHES[Math.floor(i / COLOURS.length) % DASHES.length]!
+          ),
+        },
       },
     },
     layer: [
+      ...bands,
       {
-        mark: { type: "area", opacity: 0.15 },
-        encoding: {
-          y: {
-            field: "low",
-            type: "quantitative",
-            title: `${metric} x 100`,
-            scale: { zero: false },
-          },
-          y2: { field: "high" },
-        },
+        mark: { type: "line", point: { size: 40 } },
+        data: { values: curves },
+        encoding: { x, y: { ...y, field: "score" } },
       },
       {
-        mark: { type: "line", point: { size: 45 } },
-        encoding: { y: { field: "score", type: "quantitative" } },
+        mark: { type: "rule", strokeWidth: 1.5, opacity: 0.8 },
+        data: { values: points.filter(({ rank }) => rank === 0) },
+        encoding: { y: { ...y, field: "score" } },
       },
     ],
     config: {
@@ -83,6 +114,19 @@ function specificationOf(comparison: Comparison): TopLevelSpec {
       view: { stroke: null },
     },
   };
+}
+
+function pointsOf({ methods }: Comparison, metric: string) {
+  return methods.flatMap((method) =>
+    method.ranks.map(({ rank, metrics, intervals }) => ({
+      rank,
+      method: methodTitle(method),
+      // JSON's null, not NaN: Vega leaves the point out.
+      score: scaled(metrics[metric]!.mean),
+      low: scaled(intervals.mean?.[0] ?? null),
+      high: scaled(intervals.mean?.[1] ?? null),
+    }))
+  );
 }
 
 function scaled(share: number | null): number | null {

@@ -3,6 +3,7 @@ import {
   bootstrap,
   type Draw,
   type Metric,
+  type Replicates,
   type Trainings,
 } from "./statistics/bootstrap.ts";
 
@@ -13,7 +14,7 @@ export interface MethodResults {
   /** By rank; the seeds that were trained for it. */
   readonly trainings: readonly Trainings[];
   /** By rank; the scores of the replicates. */
-  readonly replicates: readonly Float64Array[];
+  readonly replicates: readonly Replicates[];
 }
 
 /** Sorts results by method, and bootstraps a metric for all of them at once, so that what it gives is paired. */
@@ -26,15 +27,12 @@ export function methodsOf(
   const groups = [
     ...Map.groupBy(
       results,
-      ({ role, method, variant }) => JSON.stringify([role, method, variant]),
+      ({ method, variant }) =>
+        JSON.stringify([method, Object.entries(variant).sort()]),
     ).values(),
   ].map((group) => group.toSorted((a, b) => a.seed - b.seed));
   const curves = groups.map((group) => {
-    const ranks = [
-      ...new Set(
-        group.flatMap((result) => result.ranks.map(({ rank }) => rank)),
-      ),
-    ].sort((a, b) => a - b);
+    const ranks = ranksOf(group);
     return { ranks, trainings: ranks.map((rank) => trainingsAt(group, rank)) };
   });
   const scores = bootstrap(
@@ -52,6 +50,12 @@ export function methodsOf(
   }));
 }
 
+/** Every rank that results have, ascending. */
+export function ranksOf(results: readonly Result[]): number[] {
+  const ranks = results.flatMap((it) => it.ranks.map(({ rank }) => rank));
+  return [...new Set(ranks)].sort((a, b) => a - b);
+}
+
 function trainingsAt(results: readonly Result[], rank: number): Trainings {
   const found = results.flatMap((result) =>
     result.ranks
@@ -64,7 +68,7 @@ function trainingsAt(results: readonly Result[], rank: number): Trainings {
     throw new TypeError(
       `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${
         seeds.join(", ")
-      })`,
+      }); a dimension of the matrix tells variants apart`,
     );
   }
   return { seeds, predictions: found.map(({ predictions }) => predictions) };

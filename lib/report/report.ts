@@ -14,8 +14,16 @@ const Sample = z.strictObject({
   values: z.array(figure),
 });
 
+/** Scores of the trainings that differ in their seed alone. */
+const Score = z.strictObject({
+  seeds: z.array(z.int()).readonly(),
+  metrics: z.record(z.string(), Sample),
+  /** Of the first metric: bootstrap over examples and seeds. */
+  intervals: z.strictObject({ mean: Interval, median: Interval }),
+});
+
 const Cost = z.strictObject({
-  /** Ranks that the method was trained for, by one training or by one each. */
+  /** Ranks that the method was evaluated at; 0 is no adapter. */
   ranks: z.array(z.int()),
   /** Trainings of a sweep. */
   trainings: z.int(),
@@ -27,22 +35,35 @@ const Cost = z.strictObject({
   examples: z.number(),
   /** Seconds of a sweep's training stages, one after another. */
   trainingSeconds: z.number(),
+  /** Seconds of making the adapters from trained ones. */
+  reductionSeconds: z.number(),
   /** Seconds of a sweep's evaluation stages, one after another. */
   evaluationSeconds: z.number(),
   sweepSeconds: z.number(),
+  /** Floating-point operations of a sweep's trainings. */
+  trainingFlops: z.number(),
+  /** Floating-point operations of a sweep's evaluations. */
+  evaluationFlops: z.number(),
+  sweepFlops: z.number(),
+});
+
+/** Every value that the trainings of a method have. */
+const Settings = z.strictObject({
+  epochs: z.array(z.number()),
+  batchSize: z.array(z.number()),
+  learningRate: z.array(z.number()),
+  alpha: z.array(z.number()),
+  precision: z.array(z.string()),
+  engine: z.array(z.string()),
 });
 
 const Method = z.strictObject({
-  role: z.enum(["candidate", "baseline"]),
+  role: z.enum(["candidate", "baseline", "bound"]),
   method: z.string(),
-  variant: z.string(),
-  ranks: z.array(z.strictObject({
-    rank: z.int(),
-    seeds: z.array(z.int()).readonly(),
-    metrics: z.record(z.string(), Sample),
-    /** Of the first metric's mean: bootstrap over examples and seeds. */
-    interval: Interval,
-  })),
+  /** What tells it from others of the same method: `{ mode: "frozen" }`. */
+  variant: z.record(z.string(), z.union([z.string(), z.number()])),
+  /** Of a bound, the one rank is 0: no adapter. */
+  ranks: z.array(Score.extend({ rank: z.int() })),
   /** Mean of the first metric over the range of ranks, and its interval. */
   area: z.strictObject({ value: figure, interval: Interval }),
   /** Rank from which more rank gives little more. */
@@ -59,8 +80,13 @@ const Method = z.strictObject({
       sufficient: z.boolean(),
     })).readonly(),
   }).nullable(),
-  cost: Cost,
+  /** Null if the adapters were not trained here. */
+  settings: Settings.nullable(),
+  /** Null if the adapters were not trained here. */
+  cost: Cost.nullable(),
 });
+
+const Difference = z.strictObject({ difference: figure, interval: Interval });
 
 const Contrast = z.strictObject({
   /** Position in `methods`. */
@@ -68,17 +94,20 @@ const Contrast = z.strictObject({
   /** Position in `methods`. */
   baseline: z.int(),
   /** Candidate less baseline in the first metric's means, where both have the rank. */
-  ranks: z.array(z.strictObject({
-    rank: z.int(),
-    difference: figure,
-    interval: Interval,
-  })),
-  /** The baseline's sweep over the ranks that it has, as a multiple of the candidate's over all of its own. */
+  ranks: z.array(Difference.extend({ rank: z.int() })),
+  /** The same of the areas; null if their ranges of ranks differ. */
+  area: Difference.nullable(),
+  /**
+   * The baseline's sweep over the ranks that it has, as a multiple of the
+   * candidate's over all of its own; null if one was not trained here.
+   */
   speedUp: z.strictObject({
     training: z.number(),
     sweep: z.number(),
     examples: z.number(),
-  }),
+    trainingFlops: z.number(),
+    sweepFlops: z.number(),
+  }).nullable(),
 });
 
 const Comparison = z.strictObject({
@@ -86,20 +115,26 @@ const Comparison = z.strictObject({
   /** The task's name as GLUE writes it: `SST-2`. */
   title: z.string(),
   split: z.string(),
+  /** The epoch of each training that is evaluated. */
+  epoch: z.enum(["last", "best"]),
   examples: z.int(),
   /** Names of the metrics, the one to judge by first. */
   metrics: z.array(z.string()).min(1),
+  /** What always answering with the most frequent class reaches; null of a regression. */
+  majority: z.record(z.string(), figure).nullable(),
   /** Confidence of all intervals. */
   confidence: z.number(),
   methods: z.array(Method),
-  /** Each candidate against each baseline. */
+  /** Each candidate against each baseline whose variant does not contradict its own. */
   contrasts: z.array(Contrast),
 });
 
-/** `report.json`: what is compared, one entry for each task and split. */
+/** `report.json`: what is compared, one entry for each task, split and choice of epoch. */
 export const Report = z.strictObject({ comparisons: z.array(Comparison) });
 
 export type Report = z.output<typeof Report>;
 export type Comparison = z.output<typeof Comparison>;
 export type MethodSummary = z.output<typeof Method>;
+export type ScoreSummary = z.output<typeof Score>;
+export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;

@@ -1,24 +1,37 @@
-/** An adapter, trained and evaluated at one or more ranks: what reports are made of. */
+/** A training, evaluated at one or more ranks: what reports are made of. */
 export interface Result {
   /** Name of the GLUE task, or the user's own name for the data. */
   readonly task: string;
   /** The task's name as GLUE writes it: `SST-2`. */
   readonly title: string;
   readonly split: string;
-  /** Candidates are compared with each baseline. */
-  readonly role: "candidate" | "baseline";
+  /** The epoch whose adapter is evaluated. */
+  readonly epoch: Epoch;
   /** How the adapter was made: `dylora`, `lora`. */
   readonly method: string;
-  /** What else tells it from others of its method: `mode=frozen`; often nothing. */
-  readonly variant: string;
+  /** What else tells it from others of its method: `{ mode: "frozen" }`; often nothing. */
+  readonly variant: Variant;
   readonly seed: number;
   /** Class numbers or scores, `[examples]`. */
   readonly labels: ArrayLike<number>;
-  /** In ascending order of rank. */
+  /** Whether the labels are classes. */
+  readonly classes: boolean;
+  /** In ascending order of rank; rank 0 is a model without adapters. */
   readonly ranks: readonly RankResult[];
-  readonly training: TrainingCost;
+  /** Undefined if the adapter was not trained here. */
+  readonly training: TrainingCost | undefined;
+  /** Seconds of making the adapter from the trained one; 0 if it is that. */
+  readonly reductionSeconds: number;
   readonly evaluationSeconds: number;
+  /** Floating-point operations of the evaluation at all ranks. */
+  readonly evaluationFlops: number;
 }
+
+/** The last epoch of a training, or the one with the best scores. */
+export type Epoch = "last" | "best";
+
+/** Names and values that tell trainings of a method apart. */
+export type Variant = Readonly<Record<string, string | number>>;
 
 /** How an adapter does at one rank. */
 export interface RankResult {
@@ -29,13 +42,27 @@ export interface RankResult {
   readonly predictions: ArrayLike<number>;
 }
 
-/** What a training cost when it ran. */
+/** How an adapter was trained, and what that cost when it ran. */
 export interface TrainingCost {
-  /** Wall-clock seconds of the training, over all attempts. */
+  readonly settings: TrainingSettings;
+  /** Wall-clock seconds, over all attempts. */
   readonly seconds: number;
   /** Median seconds of an optimizer step. */
   readonly stepSeconds: number;
   readonly steps: number;
   /** Examples seen in all epochs together. */
   readonly examples: number;
+  /** Floating-point operations of all matrix products. */
+  readonly flops: number;
+}
+
+/** Settings of a training that decide what it costs and reaches. */
+export interface TrainingSettings {
+  readonly epochs: number;
+  /** Examples of an optimizer step. */
+  readonly batchSize: number;
+  readonly learningRate: number;
+  readonly alpha: number;
+  readonly precision: string;
+  readonly engine: string;
 }

@@ -1,6 +1,7 @@
-import { costOf } from "./cost.ts";
+import { costOf, settingsOf } from "./cost.ts";
 import { defined, definedInterval } from "./defined.ts";
 import { type MethodResults, samplesAt } from "./method_results.ts";
+import { methodOf } from "./methods.ts";
 import type { MethodSummary } from "./report.ts";
 import type { Result } from "./result.ts";
 import { areaUnderCurve, elbow } from "./statistics/curve.ts";
@@ -9,40 +10,53 @@ import { deviation, mean, quantile } from "./statistics/sample.ts";
 
 /** Puts what a method reached and cost into figures. */
 export function summarize(
-  { results, ranks, trainings, replicates }: MethodResults,
+  method: MethodResults,
   metrics: readonly string[],
   { confidence, margin }: {
     readonly confidence: number;
     readonly margin: number;
   },
 ): MethodSummary {
-  const [{ role, method, variant }] = results as [Result];
+  const { results, ranks, trainings, replicates } = method;
+  const [first] = results as [Result];
   const samples = ranks.map((rank) => samplesAt(results, rank, metrics));
   const scores = samples.map((sample) => mean(sample[metrics[0]!]!));
-  const areas = replicates[0]!.map((_, r) =>
-    areaUnderCurve({ ranks, scores: replicates.map((values) => values[r]!) })
-  );
+  const means = replicates.map(({ means }) => means);
   return {
-    role,
-    method,
-    variant,
+    role: methodOf(first.method).role,
+    method: first.method,
+    variant: { ...first.variant },
     ranks: ranks.map((rank, i) => ({
       rank,
       seeds: trainings[i]!.seeds,
       metrics: Object.fromEntries(
         metrics.map((name) => [name, describe(samples[i]![name]!)]),
       ),
-      interval: definedInterval(replicates[i]!, confidence),
+      intervals: {
+        mean: definedInterval(replicates[i]!.means, confidence),
+        median: definedInterval(replicates[i]!.medians, confidence),
+      },
     })),
     area: {
       value: defined(areaUnderCurve({ ranks, scores })),
-      interval: definedInterval(areas, confidence),
+      interval: definedInterval(areasOf(method), confidence),
     },
     elbow: elbow({ ranks, scores }) ?? null,
-    recommendation:
-      recommend(ranks, scores, replicates, { margin, confidence }) ?? null,
+    recommendation: recommend(ranks, scores, means, { margin, confidence }) ??
+      null,
+    settings: settingsOf(results),
     cost: costOf(results),
   };
+}
+
+/** Area under the rank curve in each replicate. */
+export function areasOf({ ranks, replicates }: MethodResults): Float64Array {
+  return replicates[0]!.means.map((_, r) =>
+    areaUnderCurve({
+      ranks,
+      scores: replicates.map(({ means }) => means[r]!),
+    })
+  );
 }
 
 function describe(values: readonly number[]) {

@@ -2,13 +2,13 @@ import { join } from "node:path";
 import { METRICS } from "../../lib/glue/metrics.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderFigure } from "../../lib/report/figure.ts";
-import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { renderMarkdown } from "../../lib/report/text/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import { Report } from "../../lib/report/report.ts";
 import type { Result } from "../../lib/report/result.ts";
 import type { Metric } from "../../lib/report/statistics/bootstrap.ts";
 import { seededDraw } from "../../lib/report/statistics/draw.ts";
-import { figureName } from "../../lib/report/words.ts";
+import { figureName } from "../../lib/report/text/words.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
 
 /** How intervals and recommendations are made. */

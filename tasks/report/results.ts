@@ -1,104 +1,98 @@
 import { GLUE_TASKS } from "../../lib/glue/benchmark.ts";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
-import type { Result } from "../../lib/report/result.ts";
-import { readOutputs, readScores } from "../artifacts/scores.ts";
+import type {
+  RankResult,
+  Result,
+  TrainingCost,
+  Variant,
+} from "../../lib/report/result.ts";
 import {
-  readTraining,
-  STEP_SECONDS,
-  TRAINING_SECONDS,
-} from "../artifacts/training.ts";
+  readOutputs,
+  readScores,
+  type ScoresInfo,
+} from "../artifacts/scores.ts";
+import { STEP_SECONDS, TRAINING_SECONDS } from "../artifacts/training.ts";
+import {
+  adapterOf,
+  originOf,
+  readTrainings,
+  type TrainedArtifact,
+} from "./trainings.ts";
 
-/**
- * Reads scores, and with each the costs of the adapter that it belongs to: the
- * one whose matrix values the scores share.
- */
+/** Reads scores, and with each how the adapter behind it was made and what that cost. */
 export async function readResults(
-  role: Result["role"],
   scores: readonly InputArtifact[],
   adapters: readonly InputArtifact[],
 ): Promise<Result[]> {
-  const results: Result[] = [];
-  for (const artifact of scores) {
-    results.push(
-      await readResult(role, artifact, adapterOf(artifact, adapters)),
-    );
-  }
-  return results;
-}
-
-function adapterOf(
-  scores: InputArtifact,
-  adapters: readonly InputArtifact[],
-): InputArtifact {
-  const found = adapters.filter(({ matrix }) =>
-    Object.entries(matrix).every(([key, value]) => scores.matrix[key] === value)
-  );
-  if (found.length === 1) return found[0]!;
-  throw new TypeError(
-    `Expected one adapter with the matrix values of "${scores.stage}", found ${
-      found.map(({ stage }) => `"${stage}"`).join(", ") || "none"
-    }; connect the trainings behind all scores, with the same matrix`,
-  );
+  const trainings = await readTrainings(adapters);
+  return Promise.all(scores.map((artifact) => readResult(artifact, trainings)));
 }
 
 async function readResult(
-  role: Result["role"],
   artifact: InputArtifact,
-  adapter: InputArtifact,
+  trainings: readonly TrainedArtifact[],
 ): Promise<Result> {
   const info = await readScores(artifact.path);
-  const training = await readTraining(adapter.path);
-  for (const field of ["task", "seed"] as const) {
-    if (info[field] !== training[field]) {
-      throw new TypeError(
-        `"${artifact.stage}" scores ${field} ${
-          info[field]
-        }, but "${adapter.stage}" trained ${field} ${training[field]}`,
-      );
-    }
-  }
+  const adapter = adapterOf(artifact, info, trainings);
+  const origin = originOf(adapter, trainings);
   const { logits, labels } = readOutputs(artifact.path, info);
-  const outputs = info.labels?.length ?? 1;
-  const size = info.examples * outputs;
   return {
-    role,
     task: info.task,
     title: Object.hasOwn(GLUE_TASKS, info.task)
       ? GLUE_TASKS[info.task as keyof typeof GLUE_TASKS].title
       : info.task,
     split: info.split,
+    epoch: "last",
     method: info.method,
     variant: variantOf(artifact.matrix),
     seed: info.seed,
     labels,
-    ranks: info.ranks.map(({ rank, metrics }, i) => ({
-      rank,
-      metrics,
-      predictions: predictionsOf(
-        logits.subarray(i * size, (i + 1) * size),
-        outputs,
-      ),
-    })),
-    training: {
-      seconds: metricOf(adapter, TRAINING_SECONDS),
-      stepSeconds: metricOf(adapter, STEP_SECONDS),
-      steps: training.steps,
-      examples: training.examples,
-    },
+    classes: info.labels !== null,
+    ranks: rankResults(info, logits),
+    training: costOf(origin),
+    reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),
     evaluationSeconds: secondsOf(artifact),
+    evaluationFlops: info.flops,
   };
 }
 
-/** What the scores' files tell themselves; any other matrix value makes a variant. */
-const COMMON = ["glue", "task", "seed", "rank", "split"];
+function rankResults(
+  { ranks, labels, examples }: ScoresInfo,
+  logits: Float32Array,
+): RankResult[] {
+  const outputs = labels?.length ?? 1;
+  const size = examples * outputs;
+  return ranks.map(({ rank, metrics }, i) => ({
+    rank,
+    metrics,
+    predictions: predictionsOf(
+      logits.subarray(i * size, (i + 1) * size),
+      outputs,
+    ),
+  }));
+}
 
-function variantOf(matrix: InputArtifact["matrix"]): string {
-  return Object.entries(matrix)
-    .filter(([key]) => !COMMON.includes(key))
-    .map(([key, value]) => `${key}=${value}`)
-    .sort()
-    .join(", ");
+function costOf({ artifact, training }: TrainedArtifact): TrainingCost {
+  const { epochs, batchSize, learningRate, alpha, precision, engine } =
+    training;
+  return {
+    settings: { epochs, batchSize, learningRate, alpha, precision, engine },
+    seconds: metricOf(artifact, TRAINING_SECONDS),
+    stepSeconds: metricOf(artifact, STEP_SECONDS),
+    steps: training.steps,
+    examples: training.examples,
+    flops: training.flops,
+  };
+}
+
+/** Dimensions that the scores' files tell themselves; any other makes a variant. */
+const COMMON = ["glue", "task", "seed", "rank", "split", "method", "by"];
+
+function variantOf(matrix: InputArtifact["matrix"]): Variant {
+  return Object.fromEntries(
+    Object.entries(matrix).filter(([key]) => !COMMON.includes(key)).sort(),
+  );
 }
 
 function secondsOf({ stage, seconds }: InputArtifact): number {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { renderFigure } from "../../lib/report/figure.ts";
-import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { renderMarkdown } from "../../lib/report/text/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import type { Comparison } from "../../lib/report/report.ts";
-import { figureName } from "../../lib/report/words.ts";
+import { figureName } from "../../lib/report/text/words.ts";
 
 Deno.test("renderPage() takes names as text, whatever they hold", async () => {
   const names = fc.oneof(
@@ -31,8 +31,11 @@ Deno.test("renderPage() takes names as text, whatever they hold", async () => {
       const text = page.replace(svg, "");
       assert.doesNotMatch(text, /<(script|img|b|i|a)[ >]/);
       assert.equal(text.match(/<h2>/g)?.length, 1);
-      // Scores, costs and evidence: a row has as many cells as its header.
-      assert.equal(text.match(/<t[hd][ >]/g)!.length, 3 * 2 + 9 * 2 + 3 * 4);
+      // Scores, bounds, area, evidence, costs: a row has as many cells as its header.
+      assert.equal(
+        text.match(/<t[hd][ >]/g)!.length,
+        3 * 2 + 2 * 2 + 2 * 4 + 3 * 4 + 12 * 2,
+      );
       assert.match(name, /^[\w.-]+\.svg$/);
     }),
     { numRuns: 60 },
@@ -51,7 +54,7 @@ Deno.test("renderFigure() leaves out a score that is undefined", async () => {
   const [first, second] = comparison.methods[0]!.ranks;
   const undefinedRank = {
     ...second!,
-    interval: null,
+    intervals: { mean: null, median: null },
     metrics: {
       accuracy: { mean: null, median: null, deviation: null, values: [null] },
     },
@@ -67,6 +70,10 @@ function comparisonOf(
   names: Partial<Pick<Comparison, "task" | "title" | "split">>,
   variant: string,
 ): Comparison {
+  const around = (score: number): [number, number] => [
+    score - 0.1,
+    score + 0.1,
+  ];
   const rankOf = (rank: number, score: number) => ({
     rank,
     seeds: [0],
@@ -78,7 +85,7 @@ function comparisonOf(
         values: [score],
       },
     },
-    interval: [score - 0.1, score + 0.1] as [number, number],
+    intervals: { mean: around(score), median: around(score) },
   });
   return {
     task: "sst2",
@@ -86,12 +93,14 @@ function comparisonOf(
     split: "validation",
     ...names,
     examples: 100,
+    epoch: "last",
     metrics: ["accuracy"],
+    majority: { accuracy: 0.5 },
     confidence: 0.95,
     methods: [{
       role: "candidate",
       method: "dylora",
-      variant,
+      variant: { variant },
       ranks: [rankOf(1, 0.7), rankOf(8, 0.8)],
       area: { value: 0.75, interval: [0.65, 0.85] },
       elbow: null,
@@ -105,6 +114,14 @@ function comparisonOf(
           { rank: 8, loss: 0, bound: 0, sufficient: true },
         ],
       },
+      settings: {
+        epochs: [2],
+        batchSize: [32],
+        learningRate: [1e-3],
+        alpha: [16],
+        precision: ["f32"],
+        engine: ["tensorflow"],
+      },
       cost: {
         ranks: [1, 8],
         trainings: 1,
@@ -112,8 +129,12 @@ function comparisonOf(
         steps: 10,
         examples: 320,
         trainingSeconds: 1,
+        reductionSeconds: 0,
         evaluationSeconds: 1,
         sweepSeconds: 2,
+        trainingFlops: 1e12,
+        evaluationFlops: 1e10,
+        sweepFlops: 1.01e12,
       },
     }],
     contrasts: [],

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
+import type { Comparison } from "../../lib/report/report.ts";
 import { EXAMPLES, TrainedStages } from "./trained_stages.ts";
 
 Deno.test("report compares scores and sums the measured times of both sweeps", async () => {
@@ -34,10 +35,15 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
     assert.equal(median, (a! + b!) / 2);
     // Of two values: their distance divided by the square root of two.
     assert(Math.abs(deviation! - Math.abs(a! - b!) / Math.SQRT2) < 1e-12);
-    for (const { metrics, interval } of dylora!.ranks) {
-      assert(interval![0] <= metrics.accuracy!.mean!);
-      assert(interval![1] >= metrics.accuracy!.mean!);
+    for (const { metrics, intervals } of dylora!.ranks) {
+      for (const centre of ["mean", "median"] as const) {
+        const [low, high] = intervals[centre]!;
+        assert(low <= metrics.accuracy![centre]!);
+        assert(high >= metrics.accuracy![centre]!);
+      }
     }
+    // Two of three examples are of the more frequent class.
+    assert.deepEqual(comparison!.majority, { accuracy: 2 / 3, f1: 0.8 });
 
     assert.deepEqual(dylora!.cost, {
       ranks: [1, 2, 4],
@@ -46,8 +52,12 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       steps: 100,
       examples: 3200,
       trainingSeconds: 41,
+      reductionSeconds: 0,
       evaluationSeconds: 6,
       sweepSeconds: 47,
+      trainingFlops: 1e12,
+      evaluationFlops: 3e9,
+      sweepFlops: 1.003e12,
     });
     assert.deepEqual(lora!.cost, {
       ranks: [1, 4],
@@ -56,23 +66,100 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       steps: 200,
       examples: 6400,
       trainingSeconds: 41.5 + 44.5,
+      reductionSeconds: 0,
       evaluationSeconds: 4,
       sweepSeconds: 90,
+      trainingFlops: 2e12,
+      evaluationFlops: 2e9,
+      sweepFlops: 2.002e12,
     });
     const [contrast] = comparison!.contrasts;
     assert.deepEqual(contrast!.speedUp, {
       training: 86 / 41,
       sweep: 90 / 47,
       examples: 2,
+      trainingFlops: 2,
+      sweepFlops: 2.002 / 1.003,
     });
     assert.deepEqual(contrast!.ranks.map(({ rank }) => rank), [1, 4]);
+    assert(contrast!.area !== null);
 
-    assert.match(markdown, /^\| 2 \| .* \| not run \| not run \| {2}\|$/m);
     assert.match(
       markdown,
-      /Speed-up 1\.91x\*\*: the sweep of LoRA over ranks 1, 4 took 1\.91x the time of DyLoRA for ranks 1, 2, 4/,
+      /60 examples of the split validation\. .*its last epoch.*seeds 0, 1\./,
     );
-    assert.match(markdown, /408\.39 s/);
+    assert.match(
+      markdown,
+      /epochs 2; examples a step 32; learning rate 0\.001/,
+    );
+    assert.match(markdown, /^\| 2 \| [^|]* \| not run \|$/m);
+    assert.match(markdown, /^\| mean over ranks \| [-+\d.]+ \[.*\] \|$/m);
+    assert.match(markdown, /\*\*Speed-up 1\.91x\*\*/);
+    assert.match(
+      markdown,
+      /^\| LoRA, ranks 1, 4 \/ DyLoRA, ranks 1, 2, 4 \| 1\.91x \| 2\.10x \| 2\.00x \| 2\.00x \| 2\.00x \|$/m,
+    );
+    assert.match(markdown, /7\.83x[^]*408\.39 s/);
+  });
+});
+
+Deno.test("report counts a reduced LoRA as the one training that it came from, and the reduction", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    for (const rank of [1, 4]) {
+      await stages.train("lora", [rank], 0, { training: 10 * rank });
+    }
+    await stages.reduce("lora-svd", 4, 0, { reduction: 0.5, evaluation: 2 });
+    await stages.reduce("lora-truncated", 4, 0);
+    const { json, markdown } = await stages.report();
+    const [lora, svd] = json.comparisons[0]!.methods;
+    assert.equal(lora!.role, "baseline");
+    assert.deepEqual(svd!.ranks.map(({ rank }) => rank), [1, 2, 3, 4]);
+    const { trainings, trainingSeconds, reductionSeconds, sweepSeconds } = svd!
+      .cost!;
+    assert.deepEqual(
+      { trainings, trainingSeconds, reductionSeconds, sweepSeconds },
+      {
+        trainings: 1,
+        trainingSeconds: 40,
+        reductionSeconds: 0.5,
+        sweepSeconds: 42.5,
+      },
+    );
+    assert.match(
+      markdown,
+      /\| Rank \| LoRA \| LoRA by SVD \| LoRA truncated \|/,
+    );
+    assert.match(markdown, /^\| Reduction, seconds \| 0 \| 0\.5 \| 0\.5 \|$/m);
+  });
+});
+
+Deno.test("report refuses a reduced LoRA without the LoRA that it came from", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.reduce("lora-svd", 4, 0);
+    await assert.rejects(
+      stages.report(),
+      /"reduce@mrpc,seed=0" was made from an adapter of method "lora" that is not among "adapters"/,
+    );
+  });
+});
+
+Deno.test("report compares variants with the baselines that do not contradict them", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    for (const rate of ["low", "high"]) {
+      await stages.train("lora", [2], 0, {}, { rate });
+      await stages.train("dylora", [1, 2], 0, {}, { rate, mode: "all" });
+    }
+    const { json } = await stages.report();
+    const [{ methods, contrasts }] = json.comparisons as [Comparison];
+    assert.deepEqual(
+      contrasts.map(({ candidate, baseline }) =>
+        [candidate, baseline].map((place) => methods[place]!.variant.rate)
+      ),
+      [["low", "low"], ["high", "high"]],
+    );
   });
 });
 
@@ -132,8 +219,8 @@ Deno.test("report tells variants of a method apart by their matrix values", asyn
     await stages.train("dylora", [1, 2], 0, {}, { mode: "all" });
     await stages.train("dylora", [1, 2], 0, {}, { mode: "frozen" });
     const { markdown } = await stages.report();
-    assert.match(markdown, /DyLoRA \(mode=all\), accuracy/);
-    assert.match(markdown, /DyLoRA \(mode=frozen\), accuracy/);
+    assert.match(markdown, /\| DyLoRA \(mode=all\) \|/);
+    assert.match(markdown, /\| DyLoRA \(mode=frozen\) \|/);
   });
 });
 
@@ -142,10 +229,10 @@ Deno.test("report refuses scores without the training behind them", async () => 
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     await stages.train("dylora", [1, 2], 1);
-    stages.inputs.dyloraAdapters!.pop();
+    stages.inputs.adapters!.pop();
     await assert.rejects(
       stages.report(),
-      /one adapter with the matrix values of "evaluate@mrpc,seed=1", found none/,
+      /one adapter of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none/,
     );
   });
 });
@@ -154,7 +241,7 @@ Deno.test("report refuses a training that reported no seconds", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
-    const adapters = stages.inputs.dyloraAdapters!;
+    const adapters = stages.inputs.adapters!;
     adapters[0] = { ...adapters[0]!, metrics: {} };
     await assert.rejects(stages.report(), /reported no "training_seconds"/);
   });
@@ -165,7 +252,7 @@ Deno.test("report refuses scores of different examples", async () => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1], 0);
     await stages.train("lora", [1], 0);
-    const path = stages.inputs.lora![0]!.path;
+    const path = stages.inputs.scores![1]!.path;
     await stages.writeScores(path, "lora", [1], 0, EXAMPLES - 1);
     await assert.rejects(stages.report(), /not of the same examples/);
   });

@@ -14,13 +14,13 @@ export const EXAMPLES = 60;
 
 const LABELS = ["not_equivalent", "equivalent"];
 
+type Place = InputArtifact["matrix"];
+
 /** Artifacts as stages would leave them, and the report on them. */
 export class TrainedStages {
   readonly inputs: Record<string, InputArtifact[]> = {
-    dylora: [],
-    dyloraAdapters: [],
-    lora: [],
-    loraAdapters: [],
+    scores: [],
+    adapters: [],
   };
   readonly #folder: string;
 
@@ -42,23 +42,51 @@ export class TrainedStages {
       ...(method === "lora" && { rank: ranks[0]! }),
       ...matrix,
     };
-    const suffix = Object.values(place).join("-");
-    const adapter = join(this.#folder, `train-${method}-${suffix}`);
-    const scores = join(this.#folder, `evaluate-${method}-${suffix}`);
-    Deno.mkdirSync(adapter);
-    Deno.mkdirSync(scores);
+    this.#addAdapter(`train-${method}`, method, Math.max(...ranks), place, {
+      // That of the last attempt, after an interruption.
+      seconds: training / 4,
+      metrics: { [STEP_SECONDS]: step, [TRAINING_SECONDS]: training },
+    });
+    await this.#addScores(method, ranks, place, evaluation);
+  }
+
+  /** Adds the reduction of a LoRA to all ranks below its own, and its evaluation. */
+  async reduce(
+    method: "lora-svd" | "lora-truncated",
+    rank: number,
+    seed: number,
+    { reduction = 0.5, evaluation = 2 } = {},
+  ): Promise<void> {
+    const place = { glue: "mrpc", seed, by: method.replace("lora-", "") };
+    this.#addAdapter("reduce", method, rank, place, {
+      seconds: reduction,
+      metrics: {},
+    });
+    const ranks = Array.from({ length: rank }, (_, i) => i + 1);
+    await this.#addScores(method, ranks, place, evaluation);
+  }
+
+  #addAdapter(
+    name: string,
+    method: string,
+    rank: number,
+    matrix: Place,
+    measured: Pick<InputArtifact, "seconds" | "metrics">,
+  ): void {
+    const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
+    Deno.mkdirSync(path);
     Deno.writeTextFileSync(
-      join(adapter, "training.json"),
+      join(path, "training.json"),
       JSON.stringify({
         method,
         task: "mrpc",
         labels: LABELS,
-        rank: Math.max(...ranks),
+        rank,
         alpha: 16,
         scaling: method === "dylora" ? "rank" : "maximum",
         mode: method === "dylora" ? "all" : null,
         sampler: method === "dylora" ? { kind: "uniform" } : null,
-        seed,
+        seed: matrix.seed,
         start: null,
         epochs: 2,
         steps: 100,
@@ -77,22 +105,28 @@ export class TrainedStages {
         selection: null,
       }),
     );
-    await this.writeScores(scores, method, ranks, seed, EXAMPLES);
-    this.inputs[`${method}Adapters`]!.push({
-      stage: `train-${method}@mrpc,seed=${seed}`,
-      matrix: place,
-      path: adapter,
-      // That of the last attempt, after an interruption.
-      seconds: training / 4,
-      metrics: { [STEP_SECONDS]: step, [TRAINING_SECONDS]: training },
-    });
-    this.inputs[method]!.push({
-      stage: `evaluate@mrpc,seed=${seed}`,
-      matrix: place,
-      path: scores,
-      seconds: evaluation,
-      metrics: {},
-    });
+    const stage = `${name}@mrpc,seed=${matrix.seed}`;
+    this.inputs.adapters!.push({ stage, matrix, path, ...measured });
+  }
+
+  async #addScores(
+    method: string,
+    ranks: readonly number[],
+    matrix: Place,
+    seconds: number,
+  ): Promise<void> {
+    const name = `evaluate-${method}`;
+    const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
+    Deno.mkdirSync(path);
+    await this.writeScores(
+      path,
+      method,
+      ranks,
+      matrix.seed as number,
+      EXAMPLES,
+    );
+    const stage = `${name}@mrpc,seed=${matrix.seed}`;
+    this.inputs.scores!.push({ stage, matrix, path, seconds, metrics: {} });
   }
 
   async writeScores(
@@ -180,7 +214,7 @@ function predict(
   seed: number,
   examples: number,
 ): Float32Array {
-  const every = 3 + rank + seed + (method === "lora" ? 1 : 0);
+  const every = 3 + rank + seed + (method === "dylora" ? 0 : 1);
   return labelsOf(examples).map((label, i) =>
     i % every === 1 ? 1 - label : label
   );

@@ -1,3 +1,5 @@
+import { mean, quantile } from "./sample.ts";
+
 /** A figure that compares predictions with labels; higher is better. */
 export type Metric = (
   predictions: ArrayLike<number>,
@@ -14,15 +16,23 @@ export interface Trainings {
 /** Draws positions: given n, n of `0..n - 1`, with replacement. */
 export type Draw = (count: number) => ArrayLike<number>;
 
+/** Scores of the replicates of a bootstrap, `[replicates]`. */
+export interface Replicates {
+  /** Mean over the seeds that a replicate drew. */
+  readonly means: Float64Array;
+  /** Median over the same seeds. */
+  readonly medians: Float64Array;
+}
+
 /**
  * Bootstrap of scores over examples and seeds (Efron 1979; both levels are
  * drawn, as both are samples).
  *
  * Each replicate draws examples, which all trainings share, and seeds, which
- * trainings with the same seeds share; the score is the metric's mean over the
- * drawn seeds. So differences between the results are paired.
+ * trainings with the same seeds share; the score is the metric's mean, or
+ * median, over the drawn seeds. So differences between the results are paired.
  *
- * @returns For each of the trainings the score of each replicate.
+ * @returns For each of the trainings the scores of each replicate.
  */
 export function bootstrap(
   trainings: readonly Trainings[],
@@ -30,11 +40,14 @@ export function bootstrap(
   metric: Metric,
   replicates: number,
   draw: Draw,
-): Float64Array[] {
+): Replicates[] {
   const examples = labels.length;
   const drawnLabels = new Float64Array(examples);
   const drawnPredictions = new Float64Array(examples);
-  const scores = trainings.map(() => new Float64Array(replicates));
+  const scores = trainings.map(() => ({
+    means: new Float64Array(replicates),
+    medians: new Float64Array(replicates),
+  }));
   for (let replicate = 0; replicate < replicates; replicate++) {
     const order = draw(examples);
     gather(labels, order, drawnLabels);
@@ -46,12 +59,12 @@ export function bootstrap(
         gather(values, order, drawnPredictions);
         return metric(drawnPredictions, drawnLabels);
       });
-      const drawnSeeds = seedDraws.get(key)!;
-      let sum = 0;
-      for (let i = 0; i < drawnSeeds.length; i++) {
-        sum += values[drawnSeeds[i]!]!;
-      }
-      scores[t]![replicate] = sum / drawnSeeds.length;
+      const drawn = Array.from(
+        seedDraws.get(key)!,
+        (position) => values[position]!,
+      );
+      scores[t]!.means[replicate] = mean(drawn);
+      scores[t]!.medians[replicate] = quantile(drawn, 0.5);
     });
   }
   return scores;

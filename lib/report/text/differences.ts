@@ -1,0 +1,53 @@
+import type { Comparison, Contrast } from "../report.ts";
+import { type Column, table } from "./table.ts";
+import { intervalText, signed, titleOf } from "./words.ts";
+
+/** How much better or worse candidates are than each baseline, rank by rank: one table for each baseline. */
+export function differencesText(
+  { methods, metrics, contrasts }: Comparison,
+): string[] {
+  const parts = [...Map.groupBy(contrasts, ({ baseline }) => baseline)]
+    .flatMap(([place, found]) => {
+      const shared = found.filter(({ ranks }) => ranks.length > 0);
+      if (shared.length === 0) return [];
+      const title = titleOf(methods[place]!);
+      return [
+        `${
+          metrics[0]
+        } less that of ${title} at the same rank, paired by example and seed:`,
+        differenceTable(
+          shared,
+          ({ candidate }) => titleOf(methods[candidate]!),
+        ),
+      ];
+    });
+  return parts.length === 0 ? [] : ["### Differences", ...parts];
+}
+
+function differenceTable(
+  contrasts: readonly Contrast[],
+  title: (contrast: Contrast) => string,
+): string {
+  const ranks = new Set(
+    contrasts.flatMap(({ ranks }) => ranks.map(({ rank }) => rank)),
+  );
+  const rows: (number | "all")[] = [...ranks].sort((a, b) => a - b);
+  if (contrasts.some(({ area }) => area !== null)) rows.push("all");
+  const columns = contrasts.map((contrast): Column<number | "all"> => ({
+    title: title(contrast),
+    cell: (row) => {
+      const found = row === "all"
+        ? contrast.area
+        : contrast.ranks.find(({ rank }) => rank === row);
+      return found
+        ? signed(found.difference) + intervalText(found.interval, signed)
+        : "";
+    },
+  }));
+  return table(
+    "Rank",
+    rows,
+    (row) => row === "all" ? "mean over ranks" : String(row),
+    columns,
+  );
+}

@@ -1,0 +1,66 @@
+import type { Comparison } from "../report.ts";
+import { percent, plain, titleOf } from "./words.ts";
+
+/** Settings of trainings, as a report writes them. */
+const SETTINGS = [
+  ["epochs", "epochs"],
+  ["batchSize", "examples a step"],
+  ["learningRate", "learning rate"],
+  ["alpha", "alpha"],
+  ["precision", "precision"],
+  ["engine", "engine"],
+] as const;
+
+/** What was measured, and how: which examples, epoch and seeds, and the settings of the trainings. */
+export function protocolText(comparison: Comparison): string[] {
+  const { split, examples, epoch, confidence } = comparison;
+  const evaluated = `${examples} examples of the split ${plain(split)}.`;
+  const chosen = epoch === "last"
+    ? "Each training is evaluated as its last epoch left it."
+    : "Each training is evaluated at its best epoch, the one with the highest main metric averaged over its ranks. Where that was chosen on the split that is reported, scores are a little too good.";
+  const intervals = `All scores are times 100; brackets are ${
+    percent(confidence, 0)
+  } % intervals by bootstrap over examples and seeds.`;
+  return [
+    [evaluated, chosen, seedsText(comparison), intervals].join(" "),
+    ...settingsText(comparison),
+  ];
+}
+
+function seedsText({ methods }: Comparison): string {
+  const groups = Map.groupBy(
+    methods,
+    ({ ranks }) =>
+      [...new Set(ranks.map(({ seeds }) => seeds.join(", ")))].join(" or "),
+  );
+  const of = (seeds: string) =>
+    seeds.includes(",") ? `seeds ${seeds}` : `seed ${seeds}`;
+  if (groups.size === 1) {
+    const [seeds] = [...groups.keys()] as [string];
+    return seeds.includes(",")
+      ? `Trained with the ${of(seeds)}.`
+      : `One seed (${seeds}).`;
+  }
+  return `Trained with ${
+    [...groups].map(([seeds, found]) =>
+      `${of(seeds)} (${found.map(titleOf).join(", ")})`
+    ).join("; ")
+  }.`;
+}
+
+/** Settings that all trainings share once, the others with their methods. */
+function settingsText({ methods }: Comparison): string[] {
+  const trained = methods.filter(({ settings }) => settings !== null);
+  if (trained.length === 0) return [];
+  const texts = SETTINGS.map(([key, name]) => {
+    const groups = Map.groupBy(
+      trained,
+      ({ settings }) => settings![key].join(" or "),
+    );
+    const parts = [...groups].map(([value, found]) =>
+      groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
+    );
+    return `${name} ${parts.join(", ")}`;
+  });
+  return [`Trainings: ${texts.join("; ")}.`];
+}

@@ -1,0 +1,71 @@
+import { methodOf } from "../methods.ts";
+import type { Epoch, Variant } from "../result.ts";
+
+/** Text that Markdown takes as it is, whatever letters it holds. */
+export function plain(text: string): string {
+  return text.replace(/[\\`*[\]<>|]/g, "\\$&").replace(/\s+/g, " ");
+}
+
+/** Name of the file that a comparison's figure is kept in: `mrpc-validation.svg`. */
+export function figureName({ task, split, epoch }: {
+  readonly task: string;
+  readonly split: string;
+  readonly epoch: Epoch;
+}): string {
+  const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");
+  const suffix = epoch === "last" ? "" : `-${epoch}-epoch`;
+  return `${safe(task)}-${safe(split)}${suffix}.svg`;
+}
+
+/** `DyLoRA (mode=frozen)`. */
+export function methodTitle(
+  { method, variant }: { readonly method: string; readonly variant: Variant },
+): string {
+  const { title } = methodOf(method);
+  const values = Object.entries(variant).map(([key, value]) =>
+    `${key}=${value}`
+  );
+  return values.length === 0 ? title : `${title} (${values.join(", ")})`;
+}
+
+/** A method's title as Markdown. */
+export function titleOf(method: Parameters<typeof methodTitle>[0]): string {
+  return plain(methodTitle(method));
+}
+
+/** `ranks 1 to 8`, `ranks 1, 4, 8`, `rank 4`, `no adapter`. */
+export function rankList(ranks: readonly number[]): string {
+  const [first] = ranks;
+  if (ranks.length === 1) return first === 0 ? "no adapter" : `rank ${first}`;
+  const consecutive = ranks.length > 2 &&
+    ranks.every((rank, i) => rank === first! + i);
+  return consecutive
+    ? `ranks ${first} to ${ranks.at(-1)}`
+    : `ranks ${ranks.join(", ")}`;
+}
+
+/** A share times 100: `84.2`; `undefined` where there is none. */
+export function percent(share: number | null, digits = 1): string {
+  return share === null ? "undefined" : (100 * share).toFixed(digits);
+}
+
+/** `+1.2`: a share times 100 with its sign. */
+export function signed(share: number | null): string {
+  const text = percent(share);
+  return share !== null && share > 0 ? `+${text}` : text;
+}
+
+/** ` [79.5, 84.3]`; nothing where there is no interval. */
+export function intervalText(
+  interval: readonly [number, number] | null,
+  text: (value: number) => string = percent,
+): string {
+  return interval === null
+    ? ""
+    : ` [${interval.map((end) => text(end)).join(", ")}]`;
+}
+
+/** Three significant digits, without an exponent. */
+export function significant(value: number): string {
+  return value >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
+}
