@@ -28,9 +28,13 @@ export function costOf(results: readonly Result[]): CostSummary | null {
   const sweep = (cost: (result: Trained) => number) =>
     repeats.reduce((sum, group) => sum + mean(group.map(cost)), 0);
   const trainingSeconds = sweep(({ training }) => training.seconds);
+  const selection = ({ epoch, training }: Trained) =>
+    epoch === "best" ? training.selection : undefined;
+  const selectionSeconds = sweep((it) => selection(it)?.seconds ?? 0);
   const reductionSeconds = sweep((result) => result.reductionSeconds);
   const evaluationSeconds = sweep((result) => result.evaluationSeconds);
   const trainingFlops = sweep(({ training }) => training.flops);
+  const selectionFlops = sweep((it) => selection(it)?.flops ?? 0);
   const evaluationFlops = sweep((result) => result.evaluationFlops);
   return {
     ranks: ranksOf(results),
@@ -39,12 +43,15 @@ export function costOf(results: readonly Result[]): CostSummary | null {
     steps: sweep(({ training }) => training.steps),
     examples: sweep(({ training }) => training.examples),
     trainingSeconds,
+    selectionSeconds,
     reductionSeconds,
     evaluationSeconds,
-    sweepSeconds: trainingSeconds + reductionSeconds + evaluationSeconds,
+    sweepSeconds: trainingSeconds + selectionSeconds + reductionSeconds +
+      evaluationSeconds,
     trainingFlops,
+    selectionFlops,
     evaluationFlops,
-    sweepFlops: trainingFlops + evaluationFlops,
+    sweepFlops: trainingFlops + selectionFlops + evaluationFlops,
   };
 }
 
@@ -62,5 +69,10 @@ export function settingsOf(
     alpha: distinct(settings.map(({ alpha }) => alpha)),
     precision: distinct(settings.map(({ precision }) => precision)),
     engine: distinct(settings.map(({ engine }) => engine)),
+    selectedOn: distinct(
+      results.flatMap(({ epoch, training: { selection } }) =>
+        epoch === "best" && selection ? [selection.split] : []
+      ),
+    ),
   };
 }

@@ -35,6 +35,8 @@ const Cost = z.strictObject({
   examples: z.number(),
   /** Seconds of a sweep's training stages, one after another. */
   trainingSeconds: z.number(),
+  /** Seconds of evaluating every epoch to choose the best; 0 where the last one is taken. */
+  selectionSeconds: z.number(),
   /** Seconds of making the adapters from trained ones. */
   reductionSeconds: z.number(),
   /** Seconds of a sweep's evaluation stages, one after another. */
@@ -42,6 +44,8 @@ const Cost = z.strictObject({
   sweepSeconds: z.number(),
   /** Floating-point operations of a sweep's trainings. */
   trainingFlops: z.number(),
+  /** Floating-point operations of choosing the best epoch. */
+  selectionFlops: z.number(),
   /** Floating-point operations of a sweep's evaluations. */
   evaluationFlops: z.number(),
   sweepFlops: z.number(),
@@ -55,6 +59,8 @@ const Settings = z.strictObject({
   alpha: z.array(z.number()),
   precision: z.array(z.string()),
   engine: z.array(z.string()),
+  /** Splits on which the best epoch was chosen. */
+  selectedOn: z.array(z.string()),
 });
 
 const Method = z.strictObject({

@@ -54,6 +54,16 @@ export interface TrainingCost {
   readonly examples: number;
   /** Floating-point operations of all matrix products. */
   readonly flops: number;
+  /** The evaluations that chose the best epoch; undefined if none was chosen. */
+  readonly selection: SelectionCost | undefined;
+}
+
+/** How the best epoch of a training was chosen. */
+export interface SelectionCost {
+  /** Split that every epoch was scored on. */
+  readonly split: string;
+  readonly seconds: number;
+  readonly flops: number;
 }
 
 /** Settings of a training that decide what it costs and reaches. */

@@ -12,7 +12,11 @@ import {
   readScores,
   type ScoresInfo,
 } from "../artifacts/scores.ts";
-import { STEP_SECONDS, TRAINING_SECONDS } from "../artifacts/training.ts";
+import {
+  SELECTION_SECONDS,
+  STEP_SECONDS,
+  TRAINING_SECONDS,
+} from "../artifacts/training.ts";
 import {
   adapterOf,
   originOf,
@@ -43,7 +47,7 @@ async function readResult(
       ? GLUE_TASKS[info.task as keyof typeof GLUE_TASKS].title
       : info.task,
     split: info.split,
-    epoch: "last",
+    epoch: info.epoch,
     method: info.method,
     variant: variantOf(artifact.matrix),
     seed: info.seed,
@@ -83,11 +87,25 @@ function costOf({ artifact, training }: TrainedArtifact): TrainingCost {
     steps: training.steps,
     examples: training.examples,
     flops: training.flops,
+    selection: training.selection === null ? undefined : {
+      split: training.selection.split,
+      seconds: metricOf(artifact, SELECTION_SECONDS),
+      flops: training.selection.flops,
+    },
   };
 }
 
 /** Dimensions that the scores' files tell themselves; any other makes a variant. */
-const COMMON = ["glue", "task", "seed", "rank", "split", "method", "by"];
+const COMMON = [
+  "glue",
+  "task",
+  "seed",
+  "rank",
+  "split",
+  "epoch",
+  "method",
+  "by",
+];
 
 function variantOf(matrix: InputArtifact["matrix"]): Variant {
   return Object.fromEntries(

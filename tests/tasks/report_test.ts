@@ -52,10 +52,12 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       steps: 100,
       examples: 3200,
       trainingSeconds: 41,
+      selectionSeconds: 0,
       reductionSeconds: 0,
       evaluationSeconds: 6,
       sweepSeconds: 47,
       trainingFlops: 1e12,
+      selectionFlops: 0,
       evaluationFlops: 3e9,
       sweepFlops: 1.003e12,
     });
@@ -66,10 +68,12 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       steps: 200,
       examples: 6400,
       trainingSeconds: 41.5 + 44.5,
+      selectionSeconds: 0,
       reductionSeconds: 0,
       evaluationSeconds: 4,
       sweepSeconds: 90,
       trainingFlops: 2e12,
+      selectionFlops: 0,
       evaluationFlops: 2e9,
       sweepFlops: 2.002e12,
     });
@@ -131,6 +135,30 @@ Deno.test("report counts a reduced LoRA as the one training that it came from, a
       /\| Rank \| LoRA \| LoRA by SVD \| LoRA truncated \|/,
     );
     assert.match(markdown, /^\| Reduction, seconds \| 0 \| 0\.5 \| 0\.5 \|$/m);
+  });
+});
+
+Deno.test("report compares last and best epochs apart, and counts the choice of the best", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    const epochs = ["last", "best"] as const;
+    await stages.train("dylora", [1, 2], 0, { epochs });
+    await stages.train("lora", [2], 0, { epochs });
+    const { json, markdown } = await stages.report();
+    assert.deepEqual(
+      json.comparisons.map(({ epoch, methods, contrasts }) => [
+        epoch,
+        methods.map(({ cost }) => cost!.selectionSeconds),
+        methods.map(({ cost }) => cost!.selectionFlops),
+        contrasts.length,
+      ]),
+      [["last", [0, 0], [0, 0], 1], ["best", [3, 3], [5e9, 5e9], 1]],
+    );
+    assert.match(markdown, /^## MRPC, best epoch$/m);
+    assert.match(
+      markdown,
+      /averaged over its ranks, was highest on the split validation\. These are the examples reported here/,
+    );
   });
 });
 

@@ -4,6 +4,7 @@ import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
 import { writeScores } from "../../tasks/artifacts/scores.ts";
 import {
+  SELECTION_SECONDS,
   STEP_SECONDS,
   TRAINING_SECONDS,
 } from "../../tasks/artifacts/training.ts";
@@ -11,6 +12,21 @@ import report from "../../tasks/report.ts";
 
 /** Examples of the split that stages are scored on. */
 export const EXAMPLES = 60;
+
+/** What `training.json` says where a training chose its best epoch. */
+const SELECTION = {
+  split: "validation",
+  examples: EXAMPLES,
+  metric: "accuracy",
+  flops: 5e9,
+  best: 1,
+  epochs: [{
+    epoch: 1,
+    step: 50,
+    score: 0.7,
+    ranks: [{ rank: 1, metrics: { accuracy: 0.7, f1: 0.6 } }],
+  }],
+};
 
 const LABELS = ["not_equivalent", "equivalent"];
 
@@ -33,7 +49,12 @@ export class TrainedStages {
     method: "dylora" | "lora",
     ranks: readonly number[],
     seed: number,
-    { training = 10, evaluation = 1, step = 0.1 } = {},
+    {
+      training = 10,
+      evaluation = 1,
+      step = 0.1,
+      epochs = ["last"] as readonly ("last" | "best")[],
+    } = {},
     matrix: Record<string, string> = {},
   ): Promise<void> {
     const place = {
@@ -45,9 +66,20 @@ export class TrainedStages {
     this.#addAdapter(`train-${method}`, method, Math.max(...ranks), place, {
       // That of the last attempt, after an interruption.
       seconds: training / 4,
-      metrics: { [STEP_SECONDS]: step, [TRAINING_SECONDS]: training },
-    });
-    await this.#addScores(method, ranks, place, evaluation);
+      metrics: {
+        [STEP_SECONDS]: step,
+        [TRAINING_SECONDS]: training,
+        [SELECTION_SECONDS]: 3,
+      },
+    }, epochs.includes("best"));
+    for (const epoch of epochs) {
+      await this.#addScores(
+        method,
+        ranks,
+        epochs.length > 1 ? { ...place, epoch } : place,
+        evaluation,
+      );
+    }
   }
 
   /** Adds the reduction of a LoRA to all ranks below its own, and its evaluation. */
@@ -72,6 +104,7 @@ export class TrainedStages {
     rank: number,
     matrix: Place,
     measured: Pick<InputArtifact, "seconds" | "metrics">,
+    keepsBest = false,
   ): void {
     const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
     Deno.mkdirSync(path);
@@ -102,7 +135,7 @@ export class TrainedStages {
         paddedTokens: 70_000,
         flops: 1e12,
         losses: [],
-        selection: null,
+        selection: keepsBest ? SELECTION : null,
       }),
     );
     const stage = `${name}@mrpc,seed=${matrix.seed}`;
@@ -135,6 +168,7 @@ export class TrainedStages {
     ranks: readonly number[],
     seed: number,
     examples: number,
+    epoch: "last" | "best" = "last",
   ): Promise<void> {
     const labels = labelsOf(examples);
     await writeScores(
@@ -144,7 +178,7 @@ export class TrainedStages {
         labels: LABELS,
         method,
         seed,
-        epoch: "last",
+        epoch,
         split: "validation",
         examples,
         tokens: 20 * examples,

@@ -35,6 +35,10 @@ const ROWS: readonly CostRow[] = [
     text: (it) => significant(it.trainingSeconds),
   },
   {
+    title: "Choice of the epoch, seconds",
+    text: (it) => significant(it.selectionSeconds),
+  },
+  {
     title: "Reduction, seconds",
     text: (it) => significant(it.reductionSeconds),
   },
@@ -44,6 +48,10 @@ const ROWS: readonly CostRow[] = [
   },
   { title: "Whole sweep, seconds", text: (it) => significant(it.sweepSeconds) },
   { title: "Training, TFLOP", text: (it) => tera(it.trainingFlops) },
+  {
+    title: "Choice of the epoch, TFLOP",
+    text: (it) => tera(it.selectionFlops),
+  },
   { title: "Evaluation, TFLOP", text: (it) => tera(it.evaluationFlops) },
   { title: "Whole sweep, TFLOP", text: (it) => tera(it.sweepFlops) },
 ];

@@ -17,7 +17,7 @@ export function protocolText(comparison: Comparison): string[] {
   const evaluated = `${examples} examples of the split ${plain(split)}.`;
   const chosen = epoch === "last"
     ? "Each training is evaluated as its last epoch left it."
-    : "Each training is evaluated at its best epoch, the one with the highest main metric averaged over its ranks. Where that was chosen on the split that is reported, scores are a little too good.";
+    : bestEpochText(comparison);
   const intervals = `All scores are times 100; brackets are ${
     percent(confidence, 0)
   } % intervals by bootstrap over examples and seeds.`;
@@ -25,6 +25,21 @@ export function protocolText(comparison: Comparison): string[] {
     [evaluated, chosen, seedsText(comparison), intervals].join(" "),
     ...settingsText(comparison),
   ];
+}
+
+/** How the best epoch was chosen, and what that does to its scores. */
+function bestEpochText({ methods, split, metrics }: Comparison): string {
+  const splits = [
+    ...new Set(methods.flatMap(({ settings }) => settings?.selectedOn ?? [])),
+  ];
+  const text = `Each training is evaluated at its best epoch: the one whose ${
+    metrics[0]
+  }, averaged over its ranks, was highest on the split ${
+    plain(splits.join(" or "))
+  }.`;
+  return splits.includes(split)
+    ? `${text} These are the examples reported here, so scores are a little too good.`
+    : text;
 }
 
 function seedsText({ methods }: Comparison): string {
