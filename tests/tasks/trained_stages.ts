@@ -157,6 +157,7 @@ export class TrainedStages {
       ranks,
       matrix.seed as number,
       EXAMPLES,
+      matrix.epoch as "last" | "best" | undefined,
     );
     const stage = `${name}@mrpc,seed=${matrix.seed}`;
     this.inputs.scores!.push({ stage, matrix, path, seconds, metrics: {} });
