@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { Report } from "../../lib/report/report.ts";
+import { variantText } from "../../lib/report/text/words.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
-import type { Adapter } from "../artifacts/adapter.ts";
+import type { Adapter, AdapterEpoch } from "../artifacts/adapter.ts";
 import { readJsonFile } from "../artifacts/json_file.ts";
 import {
   type ModuleRanks,
@@ -19,6 +20,8 @@ export interface RankRequest {
   readonly ranks: InputArtifact | undefined;
   /** Which of several variants of a method is meant by the report: `mode=all`. */
   readonly variant?: string | undefined;
+  /** The epoch whose scores recommend it. */
+  readonly epoch: AdapterEpoch;
 }
 
 /**
@@ -29,7 +32,7 @@ export interface RankRequest {
  */
 export async function askedRanks(
   { training, tensors }: Pick<Adapter, "training" | "tensors">,
-  { rank, report, ranks, variant }: RankRequest,
+  { rank, report, ranks, variant, epoch }: RankRequest,
 ): Promise<ModuleRanks> {
   const modules = modulesOf(Object.keys(tensors));
   if ((rank === "recommended") !== (report !== undefined)) {
@@ -49,7 +52,7 @@ export async function askedRanks(
   }
   const one = report === undefined
     ? rank as number | undefined ?? training.rank
-    : await recommendedRank(report, training, variant);
+    : await recommendedRank(report, training, epoch, variant);
   if (one > training.rank) {
     throw new RangeError(
       `Rank ${one} is beyond the adapter's rank ${training.rank}`,
@@ -93,19 +96,24 @@ async function ranksByModule(
 async function recommendedRank(
   { path }: InputArtifact,
   { task, method }: Adapter["training"],
+  epoch: AdapterEpoch,
   variant: string | undefined,
 ): Promise<number> {
   const file = join(path, "report.json");
   const { comparisons } = await readJsonFile(file, Report);
-  const found = comparisons.filter((comparison) => comparison.task === task)
+  const found = comparisons.filter((it) =>
+    it.task === task && it.epoch === epoch
+  )
     .flatMap(({ split, methods }) =>
       methods.filter((other) =>
         other.method === method &&
-        (variant === undefined || other.variant === variant)
+        (variant === undefined || variantText(other.variant) === variant)
       ).flatMap(({ variant, recommendation }) =>
-        recommendation === null
-          ? []
-          : [{ split, variant, rank: recommendation.rank }]
+        recommendation === null ? [] : [{
+          split,
+          variant: variantText(variant),
+          rank: recommendation.rank,
+        }]
       )
     );
   const ranks = [...new Set(found.map(({ rank }) => rank))];

@@ -129,11 +129,9 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
 
     const [comparison] = json.comparisons;
     const [dylora, ...others] = comparison!.methods;
-    const variants = [["mode=all", 2], ["mode=frozen", 3]].map((
-      [variant, rank],
-    ) => ({
+    const variants = [["all", 2], ["frozen", 3]].map(([mode, rank]) => ({
       ...dylora!,
-      variant,
+      variant: { mode },
       recommendation: { ...dylora!.recommendation!, rank },
     }));
     write({

@@ -22,10 +22,14 @@ export function methodTitle(
   { method, variant }: { readonly method: string; readonly variant: Variant },
 ): string {
   const { title } = methodOf(method);
-  const values = Object.entries(variant).map(([key, value]) =>
-    `${key}=${value}`
-  );
-  return values.length === 0 ? title : `${title} (${values.join(", ")})`;
+  const text = variantText(variant);
+  return text === "" ? title : `${title} (${text})`;
+}
+
+/** `mode=frozen, sampler=uniform`; nothing if a method has one variant. */
+export function variantText(variant: Variant): string {
+  return Object.entries(variant).map(([key, value]) => `${key}=${value}`)
+    .join(", ");
 }
 
 /** A method's title as Markdown. */
