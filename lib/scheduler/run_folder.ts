@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { fingerprint } from "../store/fingerprint.ts";
-import { tryLockFile } from "../store/locks.ts";
+import { type Lock, tryLockFile } from "../store/locks.ts";
 import { temporarySuffix } from "../store/process_name.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
@@ -64,21 +64,25 @@ export async function sweepRuns(
   const runs = store.makeFolder("runs");
   for (const { name } of [...Deno.readDirSync(runs)]) {
     const path = join(runs, name);
-    if (name.startsWith(".")) {
-      if (isOld(path)) removeFolder(path);
-      continue;
+    const lock = lockOf(path);
+    if (lock === "missing") {
+      // It is being removed; or, without its name yet, it may be in the making.
+      if (!name.startsWith(".") || isOld(path)) removeFolder(path);
+    } else if (lock !== "held") {
+      await executor.reap(path);
+      removeFolder(path);
+      lock[Symbol.dispose]();
     }
-    let lock;
-    try {
-      lock = tryLockFile(join(path, "lock"), { create: false });
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) continue;
-      throw error;
-    }
-    if (lock === undefined) continue;
-    await executor.reap(path);
-    removeFolder(path);
-    lock[Symbol.dispose]();
+  }
+}
+
+/** The lock of a run folder, taken if nobody holds it. */
+function lockOf(path: string): Lock | "held" | "missing" {
+  try {
+    return tryLockFile(join(path, "lock"), { create: false }) ?? "held";
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "missing";
+    throw error;
   }
 }
 

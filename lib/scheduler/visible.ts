@@ -1,6 +1,7 @@
 import { basename, dirname, join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../store/digest.ts";
+import { exchange } from "../store/exchange.ts";
 import { entriesOf } from "../store/inventory.ts";
 import { type Lock, lockFile, tryLockFile } from "../store/locks.ts";
 import type { Manifest } from "../store/manifest.ts";
@@ -70,10 +71,14 @@ export async function restore(
   }
 }
 
-/** Moves a folder to where another may be, which is removed. */
+/**
+ * Moves a folder to where another may be, which is removed: in one step, so
+ * that there is always one of the two, where the system can do that.
+ */
 export function replaceFolder(folder: string, fresh: string): void {
-  const old = beside(folder);
   Deno.mkdirSync(dirname(folder), { recursive: true });
+  if (exchange(fresh, folder)) return removeFolder(fresh);
+  const old = beside(folder);
   try {
     Deno.renameSync(folder, old);
   } catch (error) {

@@ -1,5 +1,5 @@
 /**
- * Feeds the parsers random inputs; then edits, kills and harms a random
+ * Feeds the parsers random inputs; kills a run wherever the disk changes; then edits, kills and harms a random
  * pipeline, round after round, and compares what the scheduler makes of it with
  * what comes of a run from nothing.
  *
@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { listFiles } from "../../lib/store/tree.ts";
 import { fuzzParsers } from "./fuzz.ts";
+import { killAtEveryPoint } from "./kill_points.ts";
 import { SoakPipeline } from "./pipeline.ts";
 import { orphansOf, processesOf } from "./processes.ts";
 import { Random } from "./random.ts";
@@ -28,7 +29,14 @@ const { values } = parseArgs({
 const rounds = Number(values.rounds);
 const seed = Number(values.seed);
 console.log(`Soak: ${rounds} rounds, seed ${seed}`);
-await fuzzParsers(rounds < 300 ? 2_000 : 100_000);
+const long = rounds >= 300;
+await fuzzParsers(long ? 100_000 : 2_000);
+const kills = await killAtEveryPoint(long);
+console.log(
+  kills === undefined
+    ? "No kills at system calls: strace is not installed"
+    : `Killed at every point: ${JSON.stringify(kills)}`,
+);
 
 const random = new Random(seed);
 const pipeline = new SoakPipeline(random);

@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { type StageOptions, TestProject } from "../scheduler/project.ts";
+import { orphansOf } from "./processes.ts";
+
+/** System calls by which the state of the disk changes; the first two are those that commit. */
+const CALLS = ["rename", "renameat2", "unlinkat", "mkdir", "fsync", "linkat"];
+
+/** The texts that two stages make of a word: the second reads the first. */
+const TEXTS: Readonly<Record<string, (word: string) => string>> = {
+  first: (word) => word,
+  second: (word) => word.toUpperCase(),
+};
+
+function stagesOf(word: string): Record<string, StageOptions> {
+  return {
+    first: { task: "first", params: { word } },
+    second: { task: "second", inputs: { from: ["first"] } },
+  };
+}
+
+/**
+ * Kills a run at its first `rename`, its second, and so on to its last, and the
+ * same for other system calls. After each kill every visible output is the old
+ * one or the new one, whole; the next run ends as if nothing had been; and
+ * neither a process nor a folder is left over.
+ *
+ * @param all False for only those calls that commit.
+ * @returns Kills by system call; undefined if `strace`, which does it, is missing.
+ */
+export async function killAtEveryPoint(
+  all: boolean,
+): Promise<Record<string, number> | undefined> {
+  if (!hasStrace()) return undefined;
+  using project = new TestProject();
+  project.task("first", "return params.word;");
+  project.task("second", "return read('from').toUpperCase();", {
+    inputs: { from: { kind: "text" } },
+  });
+  let word = 0;
+  await project.run(stagesOf("w0"));
+  const kills: Record<string, number> = {};
+  for (const call of all ? CALLS : CALLS.slice(0, 2)) {
+    for (let point = 1;; point++) {
+      const [before, after] = [`w${word}`, `w${++word}`];
+      const killed = await runKilled(project, after, call, point);
+      const where = `${call} ${point}`;
+      assert.deepEqual(await orphansOf(project.path("out")), [], where);
+      for (const [stage, textOf] of Object.entries(TEXTS)) {
+        const text = project.read("out/test", stage, "out.txt");
+        assert.ok([textOf(before), textOf(after)].includes(text), where);
+      }
+      const { summary } = await project.run(stagesOf(after));
+      assert.equal(summary.failed + summary.skipped, 0, where);
+      for (const [stage, textOf] of Object.entries(TEXTS)) {
+        const text = project.read("out/test", stage, "out.txt");
+        assert.equal(text, textOf(after), where);
+      }
+      if (!killed) break;
+      kills[call] = point;
+    }
+    assert.deepEqual(namesIn(project.path("out/test")), Object.keys(TEXTS));
+    assert.deepEqual(namesIn(project.path("out/cache/runs")), []);
+  }
+  return kills;
+}
+
+/** Runs the stages in a process that is killed when it makes a system call for the n-th time; false if it never does. */
+async function runKilled(
+  project: TestProject,
+  word: string,
+  call: string,
+  point: number,
+): Promise<boolean> {
+  const within = ["strace", "-qq", "-o", "/dev/null"];
+  within.push("-e", `inject=${call}:signal=KILL:when=${point}`);
+  const last = await project.spawn(stagesOf(word), {}, within).end();
+  return last?.type !== "summary";
+}
+
+function namesIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+}
+
+function hasStrace(): boolean {
+  try {
+    return new Deno.Command("strace", { args: ["-V"], stdout: "null" })
+      .outputSync().success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
