@@ -25,17 +25,21 @@ export default defineTask({
     sampler: sampler.default({ kind: "uniform" }).describe(
       "How a step draws its rank",
     ),
+    scope: z.enum(["model", "module"]).default("model").describe(
+      "Whether a step draws one rank for the whole model, or one for each adapted query and value projection",
+    ),
   }),
   inputs: TRAINING_INPUTS,
   output: { kind: "adapter", files: ADAPTER_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { mode, sampler, ...settings } = stage.params;
+    const { mode, sampler, scope, ...settings } = stage.params;
     const { trainAdapter } = await import("./training/train_adapter.ts");
     await trainAdapter({ ...stage, params: settings }, {
       method: "dylora",
       mode,
       sampler,
+      scope,
     });
   },
 });

@@ -17,7 +17,7 @@ export interface TrainingProgress {
   losses: LossEntry[];
   /** Sum of the losses since the last entry. */
   pendingLoss: number;
-  /** Steps that have trained each row of the adapters. */
+  /** Steps that have trained each row of the adapters, module by module where each draws its rank. */
   rowSteps: number[];
   /** State of the generator of shuffles at the start of the epoch at hand. */
   shuffles: readonly number[];

@@ -3,8 +3,8 @@ import type { EncoderConfig } from "./config.ts";
 import { encode, type EncoderInput } from "./encoder.ts";
 import { encodeTrained } from "./fine_tuning/trained_encoder.ts";
 import { classify } from "./head.ts";
+import type { ModelRanks } from "./module_ranks.ts";
 import { DropoutKeys } from "./ops/dropout.ts";
-import type { RankVectors } from "./ops/adapted_linear.ts";
 import {
   layerAdapters,
   type ParameterLayout,
@@ -36,7 +36,7 @@ export function logitsOf(
   { config, weights, layout }: Classifier,
   parts: readonly tf.Tensor[],
   input: EncoderInput,
-  ranks: RankVectors,
+  ranks: ModelRanks,
   dropout: tf.Tensor2D | undefined,
 ): tf.Tensor2D {
   const { adapters, encoder, head } = parametersOf(parts, layout);
@@ -66,7 +66,7 @@ export function logitsAt(
   classifier: Classifier,
   values: tf.Tensor1D,
   input: EncoderInput,
-  ranks: RankVectors,
+  ranks: ModelRanks,
 ): tf.Tensor2D {
   const parts = splitParameters(values, classifier.layout);
   return logitsOf(classifier, parts, input, ranks, undefined);

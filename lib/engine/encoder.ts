@@ -1,10 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncoderConfig } from "./config.ts";
 import {
-  adaptedLinear,
-  type AdapterBlock,
-  type RankVectors,
-} from "./ops/adapted_linear.ts";
+  groupsOf,
+  type LayerRanks,
+  layerRanks,
+  type ModelRanks,
+} from "./module_ranks.ts";
+import { adaptedLinear, type AdapterBlock } from "./ops/adapted_linear.ts";
 import { attention, joinHeads, splitHeads } from "./ops/attention.ts";
 import type { DropoutSource } from "./ops/dropout.ts";
 import { biasGelu } from "./ops/gelu.ts";
@@ -36,7 +38,7 @@ export interface LayerAdapters {
 /** Adapters of all layers, and the ranks at which they are used. */
 export interface Adapters {
   readonly layers: readonly LayerAdapters[];
-  readonly ranks: RankVectors;
+  readonly ranks: ModelRanks;
 }
 
 /** Dropout while training: of hidden states, and of attention probabilities. */
@@ -69,7 +71,9 @@ export function encode(
   options: EncodeOptions = {},
 ): tf.Tensor2D {
   const [batch, seq] = input.ids.shape;
-  const groups = options.adapters?.ranks.scale.shape[0] ?? 1;
+  const { adapters } = options;
+  const groups = adapters === undefined ? 1 : groupsOf(adapters.ranks);
+  const ranks = adapters && layerRanks(adapters.ranks, config.layers);
   const mask = input.mask === undefined ? undefined : tf.tile(
     tf.reshape(tf.mul(tf.sub(input.mask, 1), 1e9), [batch, 1, 1, seq]),
     [groups, 1, 1, 1],
@@ -85,8 +89,8 @@ export function encode(
       groups,
       mask,
       first: i === 0,
-      adapters: options.adapters?.layers[i],
-      ranks: options.adapters?.ranks,
+      adapters: adapters?.layers[i],
+      ranks: ranks?.[i],
       dropout: options.dropout,
     });
     options.observe?.(x);
@@ -119,7 +123,7 @@ interface LayerContext {
   /** True for the lowest layer, whose input needs no gradient and is shared by all groups. */
   readonly first: boolean;
   readonly adapters: LayerAdapters | undefined;
-  readonly ranks: RankVectors | undefined;
+  readonly ranks: LayerRanks | undefined;
   readonly dropout: EncoderDropout | undefined;
 }
 
@@ -166,19 +170,25 @@ function attend(
     blocks: readonly AdapterBlock[],
     groupRows: number,
   ): tf.Tensor2D =>
-    ranks === undefined
+    blocks.length === 0
       ? linear(source, weights)
-      : adaptedLinear(source, weights, blocks, ranks, groupRows, {
+      : adaptedLinear(source, weights, blocks, groupRows, {
         inputGradient: !first,
       });
   const query = (offset: number): AdapterBlock[] =>
-    adapters === undefined
-      ? []
-      : [{ a: adapters.queryA, b: adapters.queryB, offset }];
+    adapters === undefined || ranks === undefined ? [] : [{
+      a: adapters.queryA,
+      b: adapters.queryB,
+      offset,
+      ranks: ranks.query,
+    }];
   const value = (offset: number): AdapterBlock[] =>
-    adapters === undefined
-      ? []
-      : [{ a: adapters.valueA, b: adapters.valueB, offset }];
+    adapters === undefined || ranks === undefined ? [] : [{
+      a: adapters.valueA,
+      b: adapters.valueB,
+      offset,
+      ranks: ranks.value,
+    }];
 
   if ("queryKeyValue" in layer.attention) {
     const [q, k, v] = splitHeads(

@@ -3,7 +3,7 @@ import type { AdamWOptions, AdamWStep } from "./adamw.ts";
 import { batchTensors, type PaddedBatch } from "./batches.ts";
 import { dropoutSites } from "./classifier.ts";
 import type { EncoderInput } from "./encoder.ts";
-import type { RankVectors } from "./ops/adapted_linear.ts";
+import type { ModelRanks } from "./module_ranks.ts";
 import type { ParameterLayout } from "./parameters.ts";
 import { seededRandom } from "./random.ts";
 import { rankScale, trainedRows, type UpdateMode } from "./rank_vectors.ts";
@@ -12,19 +12,19 @@ import { rankScale, trainedRows, type UpdateMode } from "./rank_vectors.ts";
 export interface StepDraw {
   /** Number of the step, from 0. */
   readonly step: number;
-  /** Rank of all its batches. */
-  readonly rank: number;
+  /** Rank of all its batches: one for the whole model, or one for each module. */
+  readonly rank: number | readonly number[];
   readonly learningRate: number;
   /** Seed of the run's dropout masks. */
   readonly seed: number;
-  /** Steps that have trained each row so far, this one included: `[rank]`. Used by `frozen-strict`. */
+  /** Steps that have trained each row so far, this one included: `[rank]`, or `[modules, rank]` flat. Used by `frozen-strict`. */
   readonly rowSteps: readonly number[];
 }
 
 /** The part of a step's inputs that belongs to one batch. */
 export interface BatchInputs {
   readonly labels: tf.Tensor1D;
-  readonly ranks: RankVectors;
+  readonly ranks: ModelRanks;
   /** Keys of its dropout masks, int32 `[sites, 2]`. */
   readonly dropout: tf.Tensor2D;
   readonly input: EncoderInput;
@@ -43,14 +43,39 @@ export function packBatch(
   const { ids, positions, types, mask } = batchTensors(batch);
   return [
     tf.tensor1d(batch.labels),
-    tf.tensor2d(rankScale(draw.rank, alpha, maxRank), [1, maxRank]),
-    tf.tensor1d(trainedRows(draw.rank, mode, maxRank)),
+    rankTensor(
+      draw.rank,
+      (rank) => rankScale(rank, alpha, maxRank),
+      [1, maxRank],
+    ),
+    rankTensor(draw.rank, (rank) => trainedRows(rank, mode, maxRank), [
+      maxRank,
+    ]),
     dropoutKeys(draw.seed, draw.step * parts + part, layers),
     ids,
     positions,
     types,
     ...(mask === undefined ? [] : [mask]),
   ];
+}
+
+/** A vector for the rank of the whole model, or one for that of each module. */
+function rankTensor(
+  rank: StepDraw["rank"],
+  vector: (rank: number) => Float32Array,
+  shape: readonly number[],
+): tf.Tensor {
+  return typeof rank === "number"
+    ? tf.tensor(vector(rank), [...shape])
+    : tf.tensor(rowsOfAll(rank, vector), [rank.length, ...shape]);
+}
+
+/** The vectors of all modules, flat. */
+function rowsOfAll(
+  rank: StepDraw["rank"],
+  vector: (rank: number) => Float32Array,
+): number[] {
+  return [rank].flat().flatMap((rank) => [...vector(rank)]);
 }
 
 /** Keys of the dropout masks of one pass of a run. */
@@ -74,7 +99,7 @@ export function unpackBatch(tensors: readonly tf.Tensor[]): BatchInputs {
     tensors;
   return {
     labels: labels as tf.Tensor1D,
-    ranks: { scale: scale as tf.Tensor2D, trained: trained as tf.Tensor1D },
+    ranks: { scale, trained } as ModelRanks,
     dropout: dropout as tf.Tensor2D,
     input: {
       ids: ids as tf.Tensor2D,
@@ -87,7 +112,8 @@ export function unpackBatch(tensors: readonly tf.Tensor[]): BatchInputs {
 
 /**
  * The optimizer's tensors: learning rate and bias corrections `[3]`, and for
- * each row whether it is updated and its own bias corrections `[3, rank]`.
+ * each row whether it is updated and its own bias corrections: `[3, rank]`, or
+ * `[3, modules * rank]`.
  */
 export function packOptimizer(
   draw: StepDraw,
@@ -101,11 +127,11 @@ export function packOptimizer(
     tf.tensor1d([draw.learningRate, 1 - beta1 ** steps, 1 - beta2 ** steps]),
     tf.tensor2d(
       [
-        [...trainedRows(draw.rank, mode, maxRank)],
+        rowsOfAll(draw.rank, (rank) => trainedRows(rank, mode, maxRank)),
         rowSteps.map((count) => 1 - beta1 ** count),
         rowSteps.map((count) => 1 - beta2 ** count),
       ],
-      [3, maxRank],
+      [3, rowSteps.length],
     ),
   ];
 }
@@ -132,11 +158,14 @@ export function unpackOptimizer(
     };
   }
   const [updated, row1, row2] = tf.unstack(rows!) as tf.Tensor1D[];
+  // A module's A and B follow each other, so that each takes the same rows.
+  const sets = rows!.shape[1]! / layout.rank;
   const spread = (row: tf.Tensor1D, head: tf.Tensor): tf.Tensor1D =>
     tf.concat([
       tf.reshape(
-        tf.tile(tf.reshape(row, [1, layout.rank, 1]), [
-          layout.layers * 4,
+        tf.tile(tf.reshape(row, [sets, 1, layout.rank, 1]), [
+          1,
+          layout.layers * 4 / sets,
           1,
           layout.hidden,
         ]),

@@ -8,13 +8,13 @@ import {
 } from "./batches.ts";
 import type { LossEntry, TrainingProgress } from "./checkpoint.ts";
 import type { Classifier } from "./classifier.ts";
+import { DivergedError } from "./divergence.ts";
 import { bestEpoch, type EpochScores } from "./epoch_scores.ts";
 import { trainingFlops } from "./flops.ts";
 import { median } from "./median.ts";
 import { restoreRandom, seededRandom } from "./random.ts";
-import { trainedRows, type UpdateMode } from "./rank_vectors.ts";
+import { type RankDrawOptions, RankDraws } from "./rank_draws.ts";
 import { ReportWindow } from "./report_window.ts";
-import { rankSampler, type Sampler } from "./sampler.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { TrainingHooks } from "./training_hooks.ts";
@@ -22,10 +22,8 @@ import { readValues, stateTensors, stateValues } from "./training_state.ts";
 import { trainingStep } from "./training_step.ts";
 
 /** How to train. LoRA of rank r is DyLoRA of maximum rank r that always draws r. */
-export interface TrainingOptions {
+export interface TrainingOptions extends RankDrawOptions {
   readonly alpha: number;
-  readonly mode: UpdateMode;
-  readonly sampler: Sampler;
   readonly epochs: number;
   /** Examples of one forward and backward pass. */
   readonly batchSize: number;
@@ -40,7 +38,6 @@ export interface TrainingOptions {
   readonly warmupRatio: number;
   readonly optimizer: AdamWOptions;
   readonly dropout: boolean;
-  readonly seed: number;
 }
 
 /** What training gives. */
@@ -66,11 +63,6 @@ export interface TrainingResult {
   readonly best: Float32Array | undefined;
   /** Seconds of these evaluations, over all attempts. */
   readonly evaluationSeconds: number;
-}
-
-/** Training ended because the loss is not a number any more. */
-export class DivergedError extends Error {
-  override readonly name = "DivergedError";
 }
 
 /** Steps between two reports: at least 10, and at most 200 reports in all. */
@@ -105,11 +97,10 @@ export async function train(
     warmupRatio: options.warmupRatio,
   };
   const reportEvery = reportInterval(schedule.steps);
+  const ranks = new RankDraws(options, layout, hooks.resume?.progress);
   const progress = structuredClone(
-    hooks.resume?.progress ?? startOfTraining(options.seed, layout.rank),
+    hooks.resume?.progress ?? startOfTraining(options.seed, ranks),
   );
-  const ranks = restoreRandom(progress.ranks);
-  const drawRank = rankSampler(options.sampler, layout.rank, ranks);
   const takeStep = trainingStep(classifier, options);
   const window = new ReportWindow();
   const stepTimes = [...hooks.resume?.stepMilliseconds ?? []];
@@ -125,14 +116,14 @@ export async function train(
   const settleLosses = async () => {
     for (const { step, loss } of await window.losses()) {
       if (!Number.isFinite(loss)) {
-        throw new DivergedError(divergence(step, loss, options));
+        throw new DivergedError(step, loss, options.learningRate);
       }
       progress.pendingLoss += loss;
     }
   };
   const save = async () => {
     await settleLosses();
-    progress.ranks = ranks.state;
+    Object.assign(progress, ranks.state);
     const values = await stateValues(state);
     progress.seconds = stopwatch.seconds;
     progress.evaluationSeconds = evaluations.seconds;
@@ -195,18 +186,14 @@ export async function train(
         const started = performance.now();
         const padded = batches.slice(next, next + options.accumulation)
           .map((indices) => padBatch(examples, indices, config, options.padTo));
-        const rank = drawRank();
-        countRows(
-          progress.rowSteps,
-          trainedRows(rank, options.mode, layout.rank),
-        );
+        const rank = ranks.next();
         const learningRate = learningRateAt(progress.step, schedule);
         const result = takeStep(state, padded, {
           step: progress.step,
           rank,
           learningRate,
           seed: options.seed,
-          rowSteps: progress.rowSteps,
+          rowSteps: ranks.rowSteps,
         });
         tf.dispose([state.values, state.moment1, state.moment2]);
         state = result.state;
@@ -270,7 +257,7 @@ export async function train(
   }
 }
 
-function startOfTraining(seed: number, rank: number): TrainingProgress {
+function startOfTraining(seed: number, ranks: RankDraws): TrainingProgress {
   return {
     step: 0,
     tokens: 0,
@@ -278,26 +265,12 @@ function startOfTraining(seed: number, rank: number): TrainingProgress {
     flops: 0,
     losses: [],
     pendingLoss: 0,
-    rowSteps: Array<number>(rank).fill(0),
+    ...ranks.state,
     shuffles: seededRandom(seed, "shuffle").state,
-    ranks: seededRandom(seed, "rank").state,
     seconds: 0,
     epochs: [],
     evaluationSeconds: 0,
   };
-}
-
-function countRows(rowSteps: number[], trained: Float32Array): void {
-  trained.forEach((counted, row) => rowSteps[row]! += counted);
-}
-
-function divergence(
-  step: number,
-  loss: number,
-  { learningRate }: TrainingOptions,
-): string {
-  return `The loss of step ${step + 1} is ${loss}: training has diverged. ` +
-    `Try a lower learning rate than ${learningRate}, a longer warm-up, or precision "f32"`;
 }
 
 let lastBreath = performance.now();

@@ -32,8 +32,8 @@ export interface TrainingReport {
   /** Mean loss of the steps since the last report. */
   readonly loss: number;
   readonly learningRate: number;
-  /** Rank of the last step. */
-  readonly rank: number;
+  /** Rank of the last step, or that of each module. */
+  readonly rank: number | readonly number[];
   /** Median of the steps since the last report. */
   readonly msPerStep: number;
   /** Tokens a second since the last report, padding not counted. */

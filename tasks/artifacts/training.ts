@@ -30,7 +30,7 @@ const Selection = z.strictObject({
 });
 
 /** What only DyLoRA has; null where another method trained. */
-const DYLORA_FIELDS = ["mode", "sampler"] as const;
+const DYLORA_FIELDS = ["mode", "sampler", "scope"] as const;
 
 /** `training.json`: how an adapter was trained. */
 export const Training = z.strictObject({
@@ -47,6 +47,8 @@ export const Training = z.strictObject({
   /** Which rows and columns a step trained. */
   mode: z.enum(["all", "frozen", "frozen-strict"]).nullable(),
   sampler: Sampler.nullable(),
+  /** Whether a step drew one rank for the whole model, or one for each adapted projection. */
+  scope: z.enum(["model", "module"]).nullable(),
   seed: z.int().nonnegative(),
   /** The training whose adapters it went on from; null if they started anew. */
   start: z.strictObject({

@@ -3,6 +3,7 @@ import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
 import { initialParameters } from "../../lib/engine/parameters.ts";
 import { toPeftTensors } from "../../lib/engine/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
+import type { RankScope } from "../../lib/engine/rank_draws.ts";
 import type { UpdateMode } from "../../lib/engine/rank_vectors.ts";
 import type { Sampler } from "../../lib/engine/sampler.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
@@ -29,12 +30,13 @@ export interface RankTraining {
   readonly method: "dylora" | "lora";
   readonly mode: UpdateMode;
   readonly sampler: Sampler;
+  readonly scope: RankScope;
 }
 
 /** Trains an adapter on a stage's tokens and writes it as the stage's artifact. */
 export async function trainAdapter(
   stage: Stage<TrainingSettings>,
-  { method, mode, sampler }: RankTraining,
+  { method, mode, sampler, scope }: RankTraining,
 ): Promise<void> {
   const { params } = stage;
   const stopwatch = new Stopwatch();
@@ -96,7 +98,7 @@ export async function trainAdapter(
     classifier,
     initial,
     { ...tokens, labels },
-    { ...trainingOptions(params, info.maxLength), mode, sampler },
+    { ...trainingOptions(params, info.maxLength), mode, sampler, scope },
     {
       resume,
       evaluate: selection && ((values) => selection.evaluate(values)),
@@ -107,9 +109,9 @@ export async function trainAdapter(
         { step, steps, loss, learningRate, rank, msPerStep, tokensPerSecond },
       ) => {
         const line =
-          `loss ${loss.toFixed(4)}  lr ${
-            learningRate.toExponential(2)
-          }  rank ${rank}  ` +
+          `loss ${loss.toFixed(4)}  lr ${learningRate.toExponential(2)}  rank ${
+            [rank].flat().join()
+          }  ` +
           `${msPerStep.toFixed(0)} ms/step  ${
             tokensPerSecond.toFixed(0)
           } tokens/s`;
@@ -138,6 +140,7 @@ export async function trainAdapter(
       scaling,
       mode: dylora ? mode : null,
       sampler: dylora ? sampler as never : null,
+      scope: dylora ? scope : null,
       seed: params.seed,
       start: start === undefined ? null : {
         method: start.training.method,

@@ -135,8 +135,7 @@ async function computeLayer(
     const output = adaptedLinear(
       x as tf.Tensor2D,
       { weight, bias },
-      [{ a: a as tf.Tensor2D, b: b as tf.Tensor2D, offset: 0 }],
-      ranks,
+      [{ a: a as tf.Tensor2D, b: b as tf.Tensor2D, offset: 0, ranks }],
       rows,
       { inputGradient: true },
     );

@@ -20,6 +20,7 @@ const TRUNCATED: Training = {
   scaling: "maximum",
   mode: null,
   sampler: null,
+  scope: null,
 };
 const MODULES = modulesOf(Object.keys(referenceTensors("roberta")));
 

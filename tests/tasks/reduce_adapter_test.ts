@@ -18,6 +18,7 @@ const LORA: Training = {
   scaling: "maximum",
   mode: null,
   sampler: null,
+  scope: null,
 };
 
 Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own as the LoRA that it was", () =>

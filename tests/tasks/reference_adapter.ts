@@ -16,6 +16,7 @@ export const REFERENCE_TRAINING: Training = {
   scaling: "rank",
   mode: "all",
   sampler: { kind: "geometric", p: 0.15 },
+  scope: "model",
   seed: 0,
   start: null,
   epochs: 1,

@@ -119,6 +119,7 @@ export class TrainedStages {
         scaling: method === "dylora" ? "rank" : "maximum",
         mode: method === "dylora" ? "all" : null,
         sampler: method === "dylora" ? { kind: "uniform" } : null,
+        scope: method === "dylora" ? "model" : null,
         seed: matrix.seed,
         start: null,
         epochs: 2,

@@ -10,6 +10,7 @@ export interface AdapterBlock {
   readonly b: tf.Tensor2D;
   /** First output that the block adds to. */
   readonly offset: number;
+  readonly ranks: RankVectors;
 }
 
 /**
@@ -34,6 +35,8 @@ export interface AdaptedLinearOptions {
  * `y = x W^T + c + (s * (x A^T)) B^T`, `s` the scale of the rank in use
  * (arXiv 2210.07558, equation 4).
  *
+ * The blocks have a rank each, of as many groups and rows.
+ *
  * With several groups, group g uses `scale[g]`. `x` then holds the groups one
  * after the other, or one group that all of them share; the result holds all.
  *
@@ -47,20 +50,20 @@ export function adaptedLinear(
   x: tf.Tensor2D,
   { weight, bias }: Linear,
   blocks: readonly AdapterBlock[],
-  ranks: RankVectors,
   groupRows: number,
   { inputGradient }: AdaptedLinearOptions,
 ): tf.Tensor2D {
-  const groups = ranks.scale.shape[0];
-  const rank = ranks.scale.shape[1];
+  const [groups, rank] = blocks[0]!.ranks.scale.shape;
   const outputs = weight.shape[0];
   const width = rank * blocks.length;
   const shared = x.shape[0] === groupRows && groups > 1;
   const scale = tf.reshape(
-    tf.tile(ranks.scale, [1, blocks.length]),
+    tf.concat(blocks.map(({ ranks }) => ranks.scale), 1),
     groups === 1 ? [1, width] : [groups, 1, width],
   );
-  const trained = tf.reshape(ranks.trained, [rank, 1]);
+  const trainedRows = blocks.map(({ ranks }) =>
+    tf.reshape(ranks.trained, [rank, 1])
+  );
 
   const scaled = (rows: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
     tf.reshape(
@@ -88,7 +91,7 @@ export function adaptedLinear(
     const used = scaled(tf.matMul(source, down, false, true), scale);
     const frozen = tf.matMul(source, weight, false, true);
     const adapted = tf.matMul(used, up);
-    save([source, down, up, used, scale, trained]);
+    save([source, down, up, used, scale, ...trainedRows]);
     return {
       value: shared
         ? tf.reshape(
@@ -101,7 +104,8 @@ export function adaptedLinear(
         )
         : addAll([frozen, bias, adapted])[0]!,
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const [input, down, up, used, scale, trained] = saved as tf.Tensor2D[];
+        const [input, down, up, used, scale, ...trained] =
+          saved as tf.Tensor2D[];
         const grad = dy as tf.Tensor2D;
         const dUsed = scaled(tf.matMul(grad, up!, false, true), scale!);
         const dDown = tf.matMul(
@@ -116,13 +120,13 @@ export function adaptedLinear(
           false,
         );
         const dUp = tf.matMul(used!, grad, true, false);
-        const dA = tf.split(dDown, blocks.length, 0).map((rows) =>
-          tf.mul(rows, trained!)
+        const dA = tf.split(dDown, blocks.length, 0).map((rows, i) =>
+          tf.mul(rows, trained[i]!)
         );
         const dB = blocks.map(({ offset, b }, i) =>
           tf.mul(
             tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]),
-            trained!,
+            trained[i]!,
           )
         );
         if (!inputGradient) return [...dA, ...dB];
