@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type LibTensorflow, symbols } from "./symbols.ts";
 import { cString } from "./c_string.ts";
+import { keepFreedMemory } from "./freed_memory.ts";
 
 const libraryNames = Deno.build.os === "darwin"
   ? ["libtensorflow_framework.2.dylib", "libtensorflow_cc.2.dylib"]
@@ -8,6 +9,14 @@ const libraryNames = Deno.build.os === "darwin"
 
 const RTLD_NOW = 0x2;
 const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
+
+/** Settings of the library, by environment variable; the user's own win. */
+const librarySettings = {
+  // Only warnings and errors.
+  TF_CPP_MIN_LOG_LEVEL: "1",
+  // Left to itself the library uses oneDNN's products only on processors with AVX512.
+  TF_ENABLE_ONEDNN_OPTS: "1",
+};
 
 /**
  * Opens libtensorflow from the folder that holds its two files.
@@ -27,8 +36,10 @@ export function openLibtensorflow(folder: string): LibTensorflow {
       setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
     },
   );
-  // Only warnings and errors; the user's own setting wins.
-  libc.symbols.setenv(cString("TF_CPP_MIN_LOG_LEVEL"), cString("1"), 0);
+  for (const [name, value] of Object.entries(librarySettings)) {
+    libc.symbols.setenv(cString(name), cString(value), 0);
+  }
+  keepFreedMemory();
   for (const name of libraryNames) {
     const path = join(folder, name);
     if (libc.symbols.dlopen(cString(path), RTLD_NOW | RTLD_NODELETE) === null) {
