@@ -78,6 +78,7 @@ async function facilityOf(
   return {
     // Decides which precision "auto" is, and so what a stage computes.
     identity: bfloat16 ? `${identity} bfloat16` : identity,
+    threaded: engine === "tensorflow",
     settings: {
       engine,
       device,

@@ -7,18 +7,32 @@ export interface TakenStep {
   readonly step: number;
   readonly loss: tf.Scalar;
   readonly tokens: number;
+  /** Floating-point operations of its products. */
+  readonly flops: number;
   readonly milliseconds: number;
+}
+
+/** Speed of the steps since the last report. */
+export interface Rates {
+  /** Median of the steps. */
+  readonly msPerStep: number;
+  /** Tokens a second, padding not counted. */
+  readonly tokensPerSecond: number;
+  /** Floating-point operations of products a second. */
+  readonly flopsPerSecond: number;
 }
 
 /** The steps since the last report. */
 export class ReportWindow {
   #pending: TakenStep[] = [];
   #tokens = 0;
+  #flops = 0;
   #milliseconds: number[] = [];
 
   add(taken: TakenStep): void {
     this.#pending.push(taken);
     this.#tokens += taken.tokens;
+    this.#flops += taken.flops;
     this.#milliseconds.push(taken.milliseconds);
   }
 
@@ -33,13 +47,15 @@ export class ReportWindow {
   }
 
   /** Speed of the steps of the window, which starts anew. */
-  rates(): { msPerStep: number; tokensPerSecond: number } {
-    const total = this.#milliseconds.reduce((sum, ms) => sum + ms, 0);
+  rates(): Rates {
+    const seconds = this.#milliseconds.reduce((sum, ms) => sum + ms, 0) / 1000;
     const rates = {
       msPerStep: median(this.#milliseconds),
-      tokensPerSecond: this.#tokens / total * 1000,
+      tokensPerSecond: this.#tokens / seconds,
+      flopsPerSecond: this.#flops / seconds,
     };
     this.#tokens = 0;
+    this.#flops = 0;
     this.#milliseconds = [];
     return rates;
   }

@@ -201,15 +201,18 @@ export async function train(
         const tokens = padded.reduce((sum, batch) => sum + batch.tokens, 0);
         const milliseconds = performance.now() - started;
         progress.tokens += tokens;
+        let flops = 0;
         for (const { shape } of padded) {
           progress.paddedTokens += shape[0] * shape[1];
-          progress.flops += trainingFlops(classifier, shape);
+          flops += trainingFlops(classifier, shape);
         }
+        progress.flops += flops;
         stepTimes.push(milliseconds);
         window.add({
           step: progress.step++,
           loss: result.loss,
           tokens,
+          flops,
           milliseconds,
         });
         if (

@@ -1,5 +1,6 @@
 import type { Checkpoint } from "./checkpoint.ts";
 import type { EpochScores } from "./epoch_scores.ts";
+import type { Rates } from "./report_window.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 
 /** What training says while it goes on, and where it may resume. */
@@ -25,7 +26,7 @@ export interface TrainingHooks {
 }
 
 /** State of training after a step. */
-export interface TrainingReport {
+export interface TrainingReport extends Rates {
   /** Optimizer steps taken. */
   readonly step: number;
   readonly steps: number;
@@ -34,8 +35,4 @@ export interface TrainingReport {
   readonly learningRate: number;
   /** Rank of the last step, or that of each module. */
   readonly rank: number | readonly number[];
-  /** Median of the steps since the last report. */
-  readonly msPerStep: number;
-  /** Tokens a second since the last report, padding not counted. */
-  readonly tokensPerSecond: number;
 }

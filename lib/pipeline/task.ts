@@ -93,7 +93,7 @@ export interface Stage<Params> {
   readonly output: string;
   /** Folder that survives a crash and is handed to the next attempt; never part of the artifact. */
   readonly checkpoint: string;
-  /** Number of processors that the stage may use. */
+  /** Processors that the stage asked for; what it computes may depend on it, so fewer are no reason for another number. */
   readonly cpus: number;
   readonly facilities: Readonly<Record<string, FacilitySettings>>;
   /** Aborted on interrupt: write a checkpoint and return soon. */

@@ -62,7 +62,7 @@ export async function attempt(
     inputs: frozen.inputs,
     output: folder.output,
     checkpoint,
-    cpus: Math.min(stage.resources.cpus, settings.limits.cpus),
+    cpus: stage.resources.cpus,
     facilities: Object.fromEntries(
       [...facilities].map(([name, { settings }]) => [name, settings]),
     ),

@@ -92,6 +92,11 @@ export interface Summary {
 export interface Facility {
   /** Part of the key of every stage that needs it: `tensorflow 2.21.0 cpu linux-x86_64`. */
   readonly identity: string;
+  /**
+   * True if what it computes depends in its last bits on the number of threads.
+   * The processors that a stage asks for are then part of its key.
+   */
+  readonly threaded?: boolean;
   /** Handed to the stage's process. */
   readonly settings: Readonly<Record<string, string | number | boolean>>;
   /** Deno flags for the process: `--allow-ffi`, `--unstable-webgpu`. */

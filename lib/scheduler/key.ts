@@ -24,7 +24,8 @@ export interface ConnectedResult {
 
 /**
  * All that the result of a stage depends on. Paths, times, the stage's own name,
- * its resources and flags of the engine are none of it.
+ * flags of the engine and its resources are none of it, but for the processors
+ * where the order of sums depends on them.
  */
 export function keyParts(stage: GraphStage, from: KeySources): KeyParts {
   const { declaration, task, params } = stage;
@@ -52,7 +53,11 @@ export function keyParts(stage: GraphStage, from: KeySources): KeyParts {
             `Task "${task}" needs "${name}", which this program does not have`,
           );
         }
-        return [name, facility.identity];
+        const { identity, threaded } = facility;
+        return [
+          name,
+          threaded ? `${identity}, ${threads(stage)}` : identity,
+        ];
       }),
     ),
   };
@@ -73,4 +78,8 @@ function inputPart(
     ...(many && { stage: stage.id, matrix: stage.matrix }),
     ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
   };
+}
+
+function threads({ resources: { cpus } }: GraphStage): string {
+  return cpus === 1 ? "1 thread" : `${cpus} threads`;
 }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
 import { initialParameters } from "../../lib/engine/parameters.ts";
 import { toPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { measureProductPeak } from "../../lib/engine/product_peak.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import type { RankScope } from "../../lib/engine/rank_draws.ts";
 import type { UpdateMode } from "../../lib/engine/rank_vectors.ts";
@@ -22,6 +23,7 @@ import {
 import { EpochSelection } from "./epoch_selection.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import { progressReporter } from "./report_progress.ts";
 import { startFrom } from "./start_adapter.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 
@@ -94,6 +96,7 @@ export async function trainAdapter(
     },
     stage,
   );
+  const peak = measureProductPeak(classifier.weights.layers[0]!.intermediate);
   const result = await train(
     classifier,
     initial,
@@ -105,20 +108,7 @@ export async function trainAdapter(
       stopwatch,
       signal: stage.signal,
       save: (state) => saveCheckpoint(checkpoint, state),
-      report: (
-        { step, steps, loss, learningRate, rank, msPerStep, tokensPerSecond },
-      ) => {
-        const line =
-          `loss ${loss.toFixed(4)}  lr ${learningRate.toExponential(2)}  rank ${
-            [rank].flat().join()
-          }  ` +
-          `${msPerStep.toFixed(0)} ms/step  ${
-            tokensPerSecond.toFixed(0)
-          } tokens/s`;
-        stage.progress(step, steps, "steps", line);
-        stage.log(`step ${step}/${steps}  ${line}`);
-        stage.metric("loss", loss, step);
-      },
+      report: progressReporter(stage, peak),
     },
   );
   stage.metric(STEP_SECONDS, result.msPerStep / 1000);

@@ -190,6 +190,7 @@ Deno.test("train() reports loss, learning rate, rank and speed", async () => {
     {
       report: (report) => {
         assert.ok(report.msPerStep > 0 && report.tokensPerSecond > 0);
+        assert.ok(report.flopsPerSecond > report.tokensPerSecond);
         reports.push(report);
       },
     },

@@ -103,6 +103,8 @@ Deno.test("the key holds parameters, sources with their names, inputs and facili
     assert.deepEqual(await toRun(project, stages), expected, name);
   }
   assert.deepEqual(await toRun(project, STAGES, engine("two")), all);
+  const threaded = engine("one", { threaded: true });
+  assert.deepEqual(await toRun(project, STAGES, threaded), all);
   project.write("elsewhere/data.txt", "data");
   const elsewhere = { ...params, data: "elsewhere/data.txt" };
   assert.deepEqual(await toRun(project, train({ params: elsewhere })), []);
@@ -135,6 +137,18 @@ Deno.test("the key of a stage leaves out its name, resources, place, and what on
   Deno.env.delete("GIVEN");
   const { each, ...others } = renamed("fit@m=a", "a");
   assert.deepEqual(await toRun(project, { ...others, every: each! }), ["all"]);
+});
+
+Deno.test("the key holds the processors of a stage whose facility computes with threads", async () => {
+  using project = await ranProject();
+  const threaded = engine("one", { threaded: true });
+  const with2 = train({ resources: { cpus: 2 } });
+  const { summary } = await project.run(with2, threaded);
+  assert.equal(summary.ran, 1);
+  assert.deepEqual(await toRun(project, with2, threaded), []);
+  assert.deepEqual(await toRun(project, STAGES, threaded), Object.keys(STAGES));
+  const moreMemory = train({ resources: { cpus: 2, memory: 1e8 } });
+  assert.deepEqual(await toRun(project, moreMemory, threaded), []);
 });
 
 Deno.test("a key is made of nothing else than the README says", async () => {
