@@ -96,7 +96,7 @@ export async function trainAdapter(
     },
     stage,
   );
-  const peak = measureProductPeak(classifier.weights.layers[0]!.intermediate);
+  const peak = measureProductPeak(config);
   const result = await train(
     classifier,
     initial,
