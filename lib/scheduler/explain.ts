@@ -1,7 +1,8 @@
 import type { Graph } from "../pipeline/graph.ts";
+import { holdOff } from "../store/cleanup.ts";
 import type { KeyParts, Manifest } from "../store/manifest.ts";
 import { type CodeHunk, codeHunks } from "./code_change.ts";
-import { openContext, stageOf } from "./context.ts";
+import { openContext, openStore, stageOf } from "./context.ts";
 import { decide } from "./decide.ts";
 import type { Decision } from "./events.ts";
 import type { Change } from "./miss.ts";
@@ -34,8 +35,9 @@ export async function explain(
   id: string,
   settings: Settings,
 ): Promise<Explanation> {
-  const context = await openContext(graph, [id], settings);
-  const { store } = context;
+  const store = openStore(settings);
+  using _live = await holdOff(store);
+  const context = await openContext(graph, [id], settings, store);
   const results = new Map<string, Manifest>();
   for (const selected of context.selected) {
     const stage = stageOf(context, selected);

@@ -44,8 +44,10 @@ export async function takeGpus(
 function lockFolder(): string {
   const folder = "/tmp/dylora-gpus";
   if (fingerprint(folder) === undefined) {
-    Deno.mkdirSync(folder, { recursive: true });
-    Deno.chmodSync(folder, 0o1777);
+    unlessThere(() => {
+      Deno.mkdirSync(folder);
+      Deno.chmodSync(folder, 0o1777);
+    });
   }
   return folder;
 }
@@ -54,8 +56,19 @@ function lockFolder(): string {
 function lockPath(folder: string, id: string): string {
   const path = join(folder, `gpu-${encodeURIComponent(id)}`);
   if (fingerprint(path) === undefined) {
-    Deno.openSync(path, { write: true, create: true }).close();
-    Deno.chmodSync(path, 0o666);
+    unlessThere(() => {
+      Deno.openSync(path, { write: true, createNew: true }).close();
+      Deno.chmodSync(path, 0o666);
+    });
   }
   return path;
+}
+
+/** Makes something, unless another process was faster. */
+function unlessThere(make: () => void): void {
+  try {
+    make();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
 }

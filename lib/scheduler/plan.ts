@@ -1,6 +1,7 @@
 import type { Graph } from "../pipeline/graph.ts";
+import { holdOff } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifest.ts";
-import { openContext, stageOf } from "./context.ts";
+import { openContext, openStore, stageOf } from "./context.ts";
 import { decide } from "./decide.ts";
 import type { Decision } from "./events.ts";
 import type { Settings } from "./settings.ts";
@@ -19,7 +20,9 @@ export async function plan(
   targets: readonly string[],
   settings: Settings,
 ): Promise<Plan> {
-  const context = await openContext(graph, targets, settings);
+  const store = openStore(settings);
+  using _live = await holdOff(store);
+  const context = await openContext(graph, targets, settings, store);
   const results = new Map<string, Manifest>();
   const decisions = new Map<string, Decision>();
   for (const [id, stage] of graph.stages) {
@@ -43,6 +46,6 @@ export async function plan(
     if ("manifest" in decided) results.set(id, decided.manifest);
   }
   context.sources.save();
-  await context.store.saveStats();
+  await store.saveStats();
   return decisions;
 }

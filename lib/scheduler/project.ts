@@ -78,6 +78,7 @@ export function projectSettings(project: string): ProjectSettings {
     files.push([map, readJson(map)?.raw ?? ""]);
   }
   refuseElsewhere(config);
+  refuseSloppy(config);
   const emit = emitOptions(config.value);
   const beside: Record<string, EmitOptions> = {};
   for (const name of BESIDE) {
@@ -111,6 +112,20 @@ function emitOptions(settings: Readonly<Record<string, unknown>>): EmitOptions {
   return Object.fromEntries(
     EMIT_OPTIONS.filter((name) => name in options)
       .map((name) => [name, options[name]]),
+  );
+}
+
+/** Lets imports leave out endings, so that a new file can change what an old import means. */
+const SLOPPY = "sloppy-imports";
+
+function refuseSloppy(
+  { path, value }: NonNullable<ReturnType<typeof readJson>>,
+): void {
+  if (!Array.isArray(value.unstable) || !value.unstable.includes(SLOPPY)) {
+    return;
+  }
+  throw new Error(
+    `"${path}" has "${SLOPPY}": a new file could change what code does unseen, so write the endings of imports and take it out`,
   );
 }
 

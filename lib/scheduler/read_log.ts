@@ -42,13 +42,15 @@ export function findLog(
 /**
  * The lines of a log. With `follow`, lines that are still being written are
  * waited for, until the run ends.
+ *
+ * @throws {Error} If the log is no longer there, or damaged.
  */
 export async function* readLog(
   found: FoundLog,
   follow: boolean,
   signal?: AbortSignal,
 ): AsyncGenerator<LogLine> {
-  using file = await Deno.open(found.path);
+  using file = await openFound(found);
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(1 << 16);
   let rest = "";
@@ -61,10 +63,35 @@ export async function* readLog(
         stream: true,
       })).split("\n");
       rest = lines.pop()!;
-      for (const line of lines) yield JSON.parse(line) as LogLine;
+      for (const line of lines) yield parseLine(line, found);
     }
     if (ended || signal?.aborted) return;
     await sleep(PAUSE);
+  }
+}
+
+async function openFound({ from, path }: FoundLog): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(
+      from === "live"
+        ? "The stage has just ended; ask again for its log"
+        : `The log "${path}" is gone; run the stage again to have one`,
+      { cause: error },
+    );
+  }
+}
+
+function parseLine(line: string, { path }: FoundLog): LogLine {
+  try {
+    return JSON.parse(line) as LogLine;
+  } catch (error) {
+    throw new Error(
+      `The log "${path}" is damaged: run the stage again to have one`,
+      { cause: error },
+    );
   }
 }
 

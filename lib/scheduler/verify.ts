@@ -5,7 +5,7 @@ import { digestFile } from "../store/digest.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { listFiles } from "../store/tree.ts";
 import { attempt } from "./attempt.ts";
-import { openContext, stageOf } from "./context.ts";
+import { openContext, openStore, stageOf } from "./context.ts";
 import { decide } from "./decide.ts";
 import type { Event } from "./events.ts";
 import { local } from "./executors/local.ts";
@@ -40,8 +40,9 @@ export async function verify(
   emit: (event: Event) => void,
   signal: AbortSignal,
 ): Promise<Verification> {
-  const context = await openContext(graph, [id], settings);
-  using _live = await holdOff(context.store);
+  const store = openStore(settings);
+  using _live = await holdOff(store);
+  const context = await openContext(graph, [id], settings, store);
   const results = new Map<string, Manifest>();
   for (const selected of context.selected) {
     const stage = stageOf(context, selected);
@@ -56,7 +57,7 @@ export async function verify(
   const stage = stageOf(context, id);
   const decided = await decide(context, stage, results);
   using _mutex = await lockMutex(context, stage, signal);
-  using folder = makeRunFolder(context.store, graph.pipeline, id);
+  using folder = makeRunFolder(store, graph.pipeline, id);
   using gpus = await takeGpus(
     stage.resources.gpu,
     settings.limits.gpus,

@@ -79,6 +79,15 @@ Deno.test("taskCode() ignores what else stands in package.json and tsconfig.json
   assert.equal(after, before);
 });
 
+Deno.test("taskCode() refuses imports without endings, which a new file could turn elsewhere", async () => {
+  using project = new TestProject();
+  const settings = { "deno.json": '{"unstable":["sloppy-imports"]}' };
+  await assert.rejects(
+    codeOf(project, { ...DECORATED, ...settings }),
+    /deno\.json" has "sloppy-imports": .* take it out$/,
+  );
+});
+
 Deno.test("taskCode() refuses settings that leave it to further files", async () => {
   const cases: [string, string][] = [
     ["deno.json", '{"workspace":["lib"]}'],

@@ -3,6 +3,7 @@ import { explain } from "../../lib/scheduler/explain.ts";
 import { findLog, readLog } from "../../lib/scheduler/read_log.ts";
 import { status } from "../../lib/scheduler/status.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
+import { tryLockFile } from "../../lib/store/locks.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
@@ -80,6 +81,43 @@ Deno.test("findLog() gives the log of a result, of a failure and of a run that g
   await scheduler.event((event) => event.type === "log");
   assert.deepEqual(await lines(), ["first", "last"]);
   await scheduler.end();
+});
+
+Deno.test("readLog() says so if a log is gone or damaged", async () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  project.task("say", "stage.log('fine'); return 1;");
+  await project.run({ s: { task: "say" } });
+  const found = findLog("test", "s", store)!;
+  Deno.chmodSync(found.path, 0o644);
+  Deno.writeTextFileSync(found.path, '{"at":\n');
+  const read = async () => await Array.fromAsync(readLog(found, false));
+  await assert.rejects(read(), /^Error: The log ".*" is damaged: run/);
+  Deno.removeSync(found.path);
+  await assert.rejects(read(), /^Error: The log ".*" is gone; run/);
+});
+
+Deno.test("plan() and explain() wait for a clean-up that goes on", async () => {
+  using project = new TestProject();
+  project.task("make", "return 1;");
+  const stages = { s: { task: "make" } };
+  await project.run(stages);
+  const graph = await project.graph(stages);
+  const store = new Store(project.path("out/cache"));
+  for (
+    const ask of [
+      () => project.plan(stages),
+      () => explain(graph, "s", project.settings()),
+    ]
+  ) {
+    const cleanUp = tryLockFile(store.path("cleanup.lock"))!;
+    let answered = false;
+    const answer = ask().then(() => answered = true);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    assert.equal(answered, false);
+    cleanUp[Symbol.dispose]();
+    assert.equal(await answer, true);
+  }
 });
 
 Deno.test("status() tells running stages, last results and failures", async () => {
