@@ -2,6 +2,11 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import {
+  type AdapterRecord,
+  parseRecord,
+  readRecord,
+} from "./adapter_record.ts";
 import { findAdapterFault } from "./adapter_tensors.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
@@ -10,7 +15,6 @@ import {
   PEFT_FILES,
   writePeftFiles,
 } from "./peft_files.ts";
-import { readTraining, Training } from "./training.ts";
 
 /** Files of an artifact of kind `adapter`; the first two are a LoRA adapter as PEFT writes it. */
 export const ADAPTER_FILES = [...PEFT_FILES, "training.json"] as const;
@@ -28,7 +32,7 @@ const AdapterConfig = z.looseObject({
 export interface Adapter {
   /** The model that it was trained on; undefined if that is not known. */
   readonly baseModel: ModelOrigin | undefined;
-  readonly training: Training;
+  readonly training: AdapterRecord;
   /** As they were after the last epoch. */
   readonly tensors: AdapterTensors;
   /** As they were after the best epoch, where training chose one; in the folder `best`. */
@@ -71,7 +75,7 @@ export async function writeAdapter(
   }
   await writeJsonFile(
     join(folder, "training.json"),
-    Training.parse(adapter.training),
+    parseRecord(adapter.training),
   );
 }
 
@@ -81,7 +85,7 @@ export async function writeAdapter(
  * @throws {SyntaxError} If a file is not what it should be, or they contradict each other.
  */
 export async function readAdapter(folder: string): Promise<Adapter> {
-  const training = await readTraining(folder);
+  const training = await readRecord(folder);
   const last = await readPeftFiles(folder, training);
   if (training.selection === null) return { training, ...last };
   const { tensors: best } = await readPeftFiles(join(folder, "best"), training);
@@ -105,7 +109,7 @@ async function writeTensors(
 
 async function readPeftFiles(
   folder: string,
-  training: Training,
+  training: AdapterRecord,
 ): Promise<Pick<Adapter, "baseModel" | "tensors">> {
   const configPath = join(folder, "adapter_config.json");
   const config = await readJsonFile(configPath, AdapterConfig);
@@ -138,7 +142,7 @@ function originIn(
 
 function adapterFault(
   shapes: ReadonlyMap<string, readonly number[]>,
-  { rank, labels }: Training,
+  { rank, labels }: AdapterRecord,
 ): string | undefined {
   return findAdapterFault(shapes, rank, labels?.length ?? 1);
 }

@@ -102,9 +102,9 @@ export type Training = z.output<typeof Training>;
 
 /** Ranks that an adapter serves: its own of LoRA, else every one up to it. */
 export function servedRanks(
-  { method, rank }: Pick<Training, "method" | "rank">,
+  { method, rank }: { readonly method: string; readonly rank: number },
 ): number[] {
-  if (method === "lora") return [rank];
+  if (method === "lora" || method === "imported-lora") return [rank];
   return Array.from({ length: rank }, (_, i) => i + 1);
 }
 

@@ -11,7 +11,8 @@ import {
 } from "../artifacts/adapter.ts";
 import { writeScores } from "../artifacts/scores.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
-import { servedRanks, type Training } from "../artifacts/training.ts";
+import type { AdapterRecord } from "../artifacts/adapter_record.ts";
+import { servedRanks } from "../artifacts/training.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
@@ -77,7 +78,7 @@ export async function evaluateAdapter(
 }
 
 function ranksToEvaluate(
-  training: Training,
+  training: AdapterRecord,
   asked: readonly number[] | undefined,
 ): number[] {
   if (asked !== undefined) {

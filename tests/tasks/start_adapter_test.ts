@@ -6,6 +6,7 @@ import {
 import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { readAdapter } from "../../tasks/artifacts/adapter.ts";
+import { readTraining } from "../../tasks/artifacts/training.ts";
 import { startFrom } from "../../tasks/training/start_adapter.ts";
 import { assertClose, openReference } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
@@ -79,7 +80,7 @@ Deno.test("train-dylora goes on from the adapters of another task", () =>
     const still = { ...params, learningRate: 1e-8, seed: 1 };
     const second = await run("train-dylora", still, inputs);
     const [from, to] = [await readAdapter(first), await readAdapter(second)];
-    assert.deepEqual(to.training.start, {
+    assert.deepEqual((await readTraining(second)).start, {
       method: "lora",
       task: "rte",
       seed: 0,

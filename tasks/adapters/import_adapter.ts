@@ -1,0 +1,127 @@
+import { join } from "node:path";
+import { parseEncoderConfig } from "../../lib/engine/config.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import type { Stage } from "../../lib/pipeline/task.ts";
+import { writeAdapter } from "../artifacts/adapter.ts";
+import { modulesOf } from "../artifacts/module_ranks.ts";
+import type { AdapterTensors } from "../artifacts/peft_files.ts";
+import { readTokensInfo } from "../artifacts/tokens.ts";
+import { readPeft } from "./read_peft.ts";
+
+/** Parameters of an import. */
+export interface ImportSettings {
+  readonly source: string;
+  readonly method: "lora" | "dylora";
+  readonly task?: string | undefined;
+  readonly labels?: readonly string[] | undefined;
+  readonly seed: number;
+}
+
+/** Takes a PEFT adapter over as a stage's artifact. */
+export async function importAdapter(
+  stage: Stage<ImportSettings>,
+): Promise<void> {
+  const { source, method, seed } = stage.params;
+  const { baseModel, rank, alpha, outputs, tensors } = await readPeft(source);
+  const { task, labels } = await taskOf(stage, outputs);
+  const whole = withPooler(tensors, stage.inputs.model![0]!.path);
+  await writeAdapter(stage.output, {
+    baseModel,
+    training: {
+      method: `imported-${method}`,
+      task,
+      labels,
+      rank,
+      alpha,
+      scaling: method === "dylora" ? "rank" : "maximum",
+      seed,
+      selection: null,
+    },
+    tensors: whole,
+  });
+  stage.log(
+    `LoRA of rank ${rank} and alpha ${alpha} for ${
+      labels === null ? "a regression" : labels.join(", ")
+    }`,
+  );
+}
+
+/** The task and its classes: those of the tokens, or as the parameters say. */
+async function taskOf(
+  { params, inputs }: Stage<ImportSettings>,
+  outputs: number,
+): Promise<{ task: string; labels: string[] | null }> {
+  const tokens = inputs.tokens?.[0];
+  if (tokens !== undefined) {
+    const info = await readTokensInfo(tokens.path);
+    const expected = info.labels?.length ?? 1;
+    if (expected !== outputs) {
+      throw new SyntaxError(
+        `The head of "${params.source}" has ${outputs} outputs, but "${info.task}" needs ${expected}`,
+      );
+    }
+    return { task: info.task, labels: info.labels };
+  }
+  const { task = "imported", labels } = params;
+  if (outputs === 1) {
+    if (labels === undefined) return { task, labels: null };
+    throw new SyntaxError(
+      `The head of "${params.source}" has one output, so it is a regression: leave "labels" out`,
+    );
+  }
+  if (labels === undefined) {
+    return {
+      task,
+      labels: Array.from({ length: outputs }, (_, i) => `LABEL_${i}`),
+    };
+  }
+  if (labels.length === outputs) return { task, labels: [...labels] };
+  throw new SyntaxError(
+    `The head of "${params.source}" has ${outputs} outputs, but "labels" names ${labels.length} classes`,
+  );
+}
+
+/**
+ * The tensors, with the model's own pooler where BERT's was not trained: the
+ * head that is trained here begins with it.
+ *
+ * @throws {SyntaxError} If the adapter does not fit the model.
+ */
+function withPooler(tensors: AdapterTensors, model: string): AdapterTensors {
+  const { architecture, layers, hidden } = parseEncoderConfig(
+    Deno.readTextFileSync(join(model, "config.json")),
+  );
+  const names = Object.keys(tensors);
+  const first = names.find((name) => name.endsWith(".lora_A.weight"))!;
+  const found = {
+    architecture: first.split(".")[2]!,
+    layers: modulesOf(names).length / 2,
+    hidden: tensors[first]!.shape[1]!,
+  };
+  for (
+    const [what, expected] of Object.entries({ architecture, layers, hidden })
+  ) {
+    const own = found[what as keyof typeof found];
+    if (own !== expected) {
+      throw new SyntaxError(
+        `The adapter does not fit the model: it has ${what} ${own}, and the model ${expected}`,
+      );
+    }
+  }
+  if (
+    architecture !== "bert" || names.some((name) => name.includes(".pooler."))
+  ) {
+    return tensors;
+  }
+  using file = SafetensorsFile.open(join(model, "model.safetensors"));
+  const prefix = file.tensors.has("pooler.dense.weight") ? "" : "bert.";
+  return {
+    ...tensors,
+    ...Object.fromEntries(["weight", "bias"].map((part) => {
+      const stored = `${prefix}pooler.dense.${part}`;
+      const values = file.floats(stored);
+      const { shape } = file.tensors.get(stored)!;
+      return [`base_model.model.bert.pooler.dense.${part}`, { shape, values }];
+    })),
+  };
+}

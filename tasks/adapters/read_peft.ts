@@ -1,0 +1,128 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { findAdapterFault } from "../artifacts/adapter_tensors.ts";
+import { readJsonFile } from "../artifacts/json_file.ts";
+import type { ModelOrigin } from "../artifacts/model.ts";
+import { moduleOf } from "../artifacts/module_ranks.ts";
+import type { AdapterTensors } from "../artifacts/peft_files.ts";
+
+/** A LoRA adapter that PEFT wrote. */
+export interface PeftAdapter {
+  readonly baseModel: ModelOrigin | undefined;
+  readonly rank: number;
+  /** The scale is alpha / rank. */
+  readonly alpha: number;
+  /** Outputs of the head. */
+  readonly outputs: number;
+  readonly tensors: AdapterTensors;
+}
+
+const never = (what: string, remedy: string) => ({
+  error: `${what} cannot be taken over; ${remedy}`,
+});
+const off = (what: string, remedy: string) =>
+  z.literal(false, never(what, remedy)).nullish();
+const empty = (what: string, remedy: string) =>
+  z.looseObject({}).refine(
+    (pattern) => Object.keys(pattern).length === 0,
+    never(what, remedy),
+  ).nullish();
+
+/** What of PEFT's configuration can be taken over; the rest has no influence on what is computed. */
+const PeftConfig = z.looseObject({
+  peft_type: z.literal(
+    "LORA",
+    never("An adapter of another type", "only LoRA can"),
+  ),
+  task_type: z.literal(
+    "SEQ_CLS",
+    never("An adapter for another kind of task", "only SEQ_CLS can"),
+  ),
+  base_model_name_or_path: z.string().nullish(),
+  revision: z.string().nullish(),
+  r: z.int().positive(),
+  lora_alpha: z.number().positive(),
+  use_rslora: z.boolean().nullish(),
+  bias: z.literal("none", never("Trained biases", "train with bias: none"))
+    .default("none"),
+  use_dora: off("DoRA", "train with use_dora: false, or merge it in PEFT"),
+  lora_bias: off("A bias in lora_B", "train with lora_bias: false"),
+  rank_pattern: empty(
+    "Modules of different ranks",
+    "train with one rank, or merge it in PEFT",
+  ),
+  alpha_pattern: empty(
+    "Modules of different alphas",
+    "train with one alpha, or merge it in PEFT",
+  ),
+});
+
+/**
+ * Reads a folder that PEFT wrote: LoRA on query and value of every layer, with
+ * a classification head. An alpha for rank-stabilized scaling
+ * (arXiv 2312.03732, scale alpha / sqrt(rank)) becomes the one that gives the
+ * same scale by alpha / rank.
+ *
+ * @throws {SyntaxError} Naming the file and what of it cannot be taken over.
+ */
+export async function readPeft(folder: string): Promise<PeftAdapter> {
+  const configPath = join(folder, "adapter_config.json");
+  if (!existsSync(configPath)) {
+    throw new SyntaxError(
+      `"${folder}" has no "adapter_config.json": name a folder that save_pretrained() of PEFT wrote`,
+    );
+  }
+  const config = await readJsonFile(configPath, PeftConfig);
+  const path = join(folder, "adapter_model.safetensors");
+  if (!existsSync(path)) {
+    throw new SyntaxError(
+      `"${folder}" has no "adapter_model.safetensors"; save the adapter again with save_pretrained(FOLDER), whose default is safetensors`,
+    );
+  }
+  using file = SafetensorsFile.open(path);
+  const shapes = new Map(
+    [...file.tensors].map(([name, { shape }]) => [name, shape]),
+  );
+  const outputs = headOutputs(shapes);
+  if (outputs === undefined) {
+    throw new SyntaxError(
+      `"${path}" has no classification head: train it with modules_to_save=["classifier"], as PEFT does for task_type SEQ_CLS`,
+    );
+  }
+  const foreign = [...shapes.keys()].find((name) =>
+    name.includes(".lora_") && moduleOf(name) === undefined
+  );
+  if (foreign !== undefined) {
+    throw new SyntaxError(
+      `"${path}" adapts more than query and value ("${foreign}"), which cannot be taken over; train with target_modules=["query", "value"], or merge it in PEFT`,
+    );
+  }
+  const fault = findAdapterFault(shapes, config.r, outputs);
+  if (fault !== undefined) {
+    throw new SyntaxError(`"${path}" cannot be taken over: ${fault}`);
+  }
+  const { base_model_name_or_path: name, revision, r, lora_alpha } = config;
+  return {
+    baseModel: name ? { name, revision: revision ?? null } : undefined,
+    rank: r,
+    alpha: config.use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha,
+    outputs,
+    tensors: Object.fromEntries(
+      [...shapes].map(([name, shape]) => [
+        name,
+        { shape, values: file.floats(name) },
+      ]),
+    ),
+  };
+}
+
+/** Rows of the head's last matrix. */
+function headOutputs(
+  shapes: ReadonlyMap<string, readonly number[]>,
+): number | undefined {
+  return ["classifier.out_proj.weight", "classifier.weight"].flatMap((name) =>
+    shapes.get(`base_model.model.${name}`)?.[0] ?? []
+  )[0];
+}

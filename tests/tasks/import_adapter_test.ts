@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import {
+  type TensorValues,
+  writeSafetensors,
+} from "../../lib/engine/safetensors_writer.ts";
+import { readAdapter } from "../../tasks/artifacts/adapter.ts";
+import { servedRanks } from "../../tasks/artifacts/training.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
+import importAdapter from "../../tasks/import-adapter.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+  referenceTensors,
+} from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+
+Deno.test("import-adapter takes over what export-adapter wrote at any rank, to the last byte", () =>
+  withFolder(async (folder) => {
+    for (const family of ["roberta", "bert"]) {
+      const model = join(fixtures, `tiny-${family}`);
+      const adapter = await referenceAdapter(
+        folder,
+        REFERENCE_TRAINING,
+        family,
+      );
+      for (const rank of [1, 2, 3, 4]) {
+        const exported = await runTask(exportAdapter, folder, { rank }, {
+          adapter,
+        });
+        const imported = await runTask(importAdapter, folder, {
+          source: exported.output,
+          method: "dylora",
+          task: "sst2",
+          labels: ["negative", "positive"],
+        }, { model });
+        const { training, baseModel } = await readAdapter(imported.output);
+        assert.deepEqual(training, {
+          method: "imported-dylora",
+          task: "sst2",
+          labels: ["negative", "positive"],
+          rank,
+          alpha: 8,
+          scaling: "rank",
+          seed: 0,
+          selection: null,
+        });
+        assert.equal(baseModel!.name, `org/tiny-${family}`);
+        assert.equal(servedRanks(training).length, rank);
+        const again = await runTask(exportAdapter, folder, {}, {
+          adapter: imported.output,
+        });
+        for (const file of exportAdapter.output.files) {
+          assert.deepEqual(
+            await Deno.readFile(join(again.output, file)),
+            await Deno.readFile(join(exported.output, file)),
+          );
+        }
+      }
+    }
+  }));
+
+Deno.test("import-adapter adds the model's pooler where BERT's was not trained", () =>
+  withFolder(async (folder) => {
+    const own = referenceTensors("bert");
+    const tensors = Object.fromEntries(
+      Object.entries(own).filter(([name]) => !name.includes("pooler")),
+    );
+    const source = await peftFolder(folder, {}, tensors);
+    const { output } = await runTask(importAdapter, folder, { source }, {
+      model: join(fixtures, "tiny-bert"),
+    });
+    const imported = await readAdapter(output);
+    // The reference was made with the pooler of its model.
+    assert.deepEqual(imported.tensors, own);
+    assert.deepEqual(imported.training.labels, ["LABEL_0", "LABEL_1"]);
+    assert.deepEqual(servedRanks(imported.training), [4]);
+  }));
+
+Deno.test("import-adapter turns a rank-stabilized alpha into the one of the same scale", () =>
+  withFolder(async (folder) => {
+    const source = await peftFolder(folder, { use_rslora: true });
+    const { output } = await runTask(importAdapter, folder, { source }, {
+      model: join(fixtures, "tiny-roberta"),
+    });
+    const { alpha, rank } = (await readAdapter(output)).training;
+    assert.equal(alpha / rank, 8 / Math.sqrt(4));
+  }));
+
+Deno.test("import-adapter says what it cannot take over, and why", () =>
+  withFolder(async (folder) => {
+    const whole = referenceTensors("roberta");
+    const name = "base_model.model.roberta.encoder.layer.0.attention.self";
+    const key = whole[`${name}.query.lora_A.weight`]!;
+    const configs: [Record<string, unknown>, RegExp][] = [
+      [
+        { peft_type: "IA3" },
+        /another type cannot be taken over; only LoRA can/,
+      ],
+      [{ task_type: "CAUSAL_LM" }, /another kind of task .* only SEQ_CLS can/],
+      [{ use_dora: true }, /DoRA cannot be taken over.*\n.*use_dora/],
+      [{ lora_bias: true }, /bias in lora_B cannot.*\n.*lora_bias/],
+      [{ bias: "all" }, /Trained biases cannot be taken over/],
+      [{ rank_pattern: { query: 2 } }, /Modules of different ranks cannot/],
+      [{ alpha_pattern: { query: 2 } }, /Modules of different alphas cannot/],
+    ];
+    const tensors: [Record<string, TensorValues>, RegExp][] = [
+      [
+        { ...whole, [`${name}.key.lora_A.weight`]: key },
+        /adapts more than query and value \("base_model.*key.lora_A.weight"\)/,
+      ],
+      [
+        without(whole, /classifier/),
+        /has no classification head: train it with modules_to_save/,
+      ],
+      [
+        without(whole, /layer.1.*value.lora_B/),
+        /cannot be taken over: it has 7 tensors of LoRA, expected 8/,
+      ],
+      [
+        { ...whole, "base_model.model.lm_head.weight": key },
+        /tensor "base_model.model.lm_head.weight" is not part of an adapter/,
+      ],
+    ];
+    const attempt = (
+      source: string,
+      params: Readonly<Record<string, unknown>> = {},
+      model = "tiny-roberta",
+    ) =>
+      runTask(importAdapter, folder, { source, ...params }, {
+        model: join(fixtures, model),
+      });
+    for (const [config, message] of configs) {
+      await assert.rejects(attempt(await peftFolder(folder, config)), message);
+    }
+    for (const [given, message] of tensors) {
+      await assert.rejects(
+        attempt(await peftFolder(folder, {}, given)),
+        message,
+      );
+    }
+    const fine = await peftFolder(folder, {});
+    await assert.rejects(
+      attempt(fine, { labels: ["a", "b", "c"] }),
+      /has 2 outputs, but "labels" names 3 classes/,
+    );
+    await assert.rejects(
+      attempt(fine, {}, "tiny-bert"),
+      /does not fit the model: it has architecture roberta, and the model bert/,
+    );
+    await assert.rejects(
+      attempt(join(fixtures, "tiny-bert")),
+      /has no "adapter_config.json": name a folder that save_pretrained/,
+    );
+    await Deno.remove(join(fine, "adapter_model.safetensors"));
+    await assert.rejects(attempt(fine), /save the adapter again/);
+  }));
+
+function without(
+  tensors: Record<string, TensorValues>,
+  name: RegExp,
+): Record<string, TensorValues> {
+  return Object.fromEntries(
+    Object.entries(tensors).filter(([other]) => !name.test(other)),
+  );
+}
+
+/** A folder as PEFT writes it. */
+async function peftFolder(
+  folder: string,
+  config: Readonly<Record<string, unknown>>,
+  tensors = referenceTensors("roberta"),
+): Promise<string> {
+  const path = await Deno.makeTempDir({ dir: folder });
+  await Deno.writeTextFile(
+    join(path, "adapter_config.json"),
+    JSON.stringify({
+      peft_type: "LORA",
+      task_type: "SEQ_CLS",
+      r: 4,
+      lora_alpha: 8,
+      bias: "none",
+      use_dora: false,
+      rank_pattern: {},
+      target_modules: ["value", "query"],
+      ...config,
+    }),
+  );
+  writeSafetensors(join(path, "adapter_model.safetensors"), tensors);
+  return path;
+}

@@ -1,0 +1,74 @@
+"""Logits of adapters and models through PEFT and transformers, for peft_test.ts.
+
+Usage: python peft_logits.py REQUEST.json
+
+The request names a `model` folder, a safetensors file of `tokens` (ids, types, offsets), the
+number of `labels`, and the folders of exported `adapters` and merged `models`. With `write`, an
+adapter is made by PEFT itself and saved in that folder, with `rslora` scaling if so asked.
+Prints JSON: the logits of each adapter, of each model, and of the adapter that was written, as
+flat lists.
+"""
+
+import json
+import sys
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForSequenceClassification, logging
+
+
+def main() -> None:
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    with open(sys.argv[1]) as file:
+        request = json.load(file)
+    batch = batch_of(request["tokens"], request["model"])
+    labels = request["labels"]
+
+    def base():
+        torch.manual_seed(0)
+        return AutoModelForSequenceClassification.from_pretrained(
+            request["model"], num_labels=labels, dtype=torch.float32, attn_implementation="eager")
+
+    def logits(model) -> list[float]:
+        with torch.no_grad():
+            return model.eval()(**batch).logits.flatten().tolist()
+
+    result = {
+        "adapters": [logits(PeftModel.from_pretrained(base(), folder)) for folder in request["adapters"]],
+        "models": [
+            logits(AutoModelForSequenceClassification.from_pretrained(
+                folder, attn_implementation="eager")) for folder in request["models"]
+        ],
+    }
+    if "write" in request:
+        config = LoraConfig(
+            task_type="SEQ_CLS", r=4, lora_alpha=8, lora_dropout=0.0, use_rslora=request["rslora"],
+            target_modules=["query", "value"])
+        model = get_peft_model(base(), config)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        model.save_pretrained(request["write"])
+        result["written"] = logits(model)
+    print(json.dumps(result))
+
+
+def batch_of(tokens: str, model: str) -> dict[str, torch.Tensor]:
+    split = load_file(tokens)
+    offsets = split["offsets"].tolist()
+    spans = list(zip(offsets, offsets[1:]))
+    shape = (len(spans), max(end - start for start, end in spans))
+    ids = torch.full(shape, AutoConfig.from_pretrained(model).pad_token_id)
+    types, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    for row, (start, end) in enumerate(spans):
+        ids[row, : end - start] = split["ids"][start:end].long()
+        types[row, : end - start] = split["types"][start:end].long()
+        mask[row, : end - start] = 1
+    return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+import { join } from "node:path";
+import { parseEncoderConfig } from "../../lib/engine/config.ts";
+import {
+  initialParameters,
+  parameterLayout,
+} from "../../lib/engine/parameters.ts";
+import { toPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { normal, seededRandom } from "../../lib/engine/random.ts";
+import type { AdapterTensors } from "../../tasks/artifacts/peft_files.ts";
+
+/** Tensors of an adapter of random values, none of them zero, for a model folder and two classes. */
+export function randomAdapter(model: string, rank: number): AdapterTensors {
+  const config = parseEncoderConfig(
+    Deno.readTextFileSync(join(model, "config.json")),
+  );
+  const layout = parameterLayout(config, rank, 2);
+  const random = seededRandom(7, "adapter");
+  const tensors = toPeftTensors(
+    initialParameters(layout, undefined, random),
+    layout,
+    config.architecture,
+    rank,
+  );
+  for (const [name, { values }] of Object.entries(tensors)) {
+    if (!name.includes(".lora_B.")) continue;
+    for (let i = 0; i < values.length; i++) values[i] = 0.1 * normal(random);
+  }
+  return tensors;
+}
