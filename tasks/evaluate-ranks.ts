@@ -13,8 +13,8 @@ export default defineTask({
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
       "Ranks to evaluate; by default every rank of DyLoRA, the adapter's own of LoRA",
     ),
-    batchSize: z.int().min(1).default(32).describe(
-      "Examples of one forward pass",
+    batchSize: z.int().min(1).optional().describe(
+      "Examples of one forward pass; by default 32, or fewer where more than 8 ranks are evaluated at once",
     ),
     epoch,
     precision,

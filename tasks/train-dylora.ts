@@ -1,19 +1,8 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { ADAPTER_FILES } from "./artifacts/adapter.ts";
+import { Sampler } from "./artifacts/sampler.ts";
 import { TRAINING_INPUTS, trainingSettings } from "./training/settings.ts";
-
-const sampler = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("uniform") }),
-  z.strictObject({
-    kind: z.literal("geometric"),
-    p: z.number().gt(0).lt(1).default(0.15),
-  }),
-  z.strictObject({
-    kind: z.literal("list"),
-    ranks: z.array(z.int().min(1)).min(1),
-  }),
-]);
 
 export default defineTask({
   description: "Train DyLoRA: one adapter that serves every rank up to its own",
@@ -22,8 +11,8 @@ export default defineTask({
     mode: z.enum(["all", "frozen", "frozen-strict"]).default("all").describe(
       "Rows that a step at rank b trains: 1..b; b alone, momentum and decay moving the others; or strictly b alone",
     ),
-    sampler: sampler.default({ kind: "uniform" }).describe(
-      "How a step draws its rank",
+    sampler: Sampler.default({ kind: "uniform" }).describe(
+      "How a step draws its rank: from minRank (1 by default) to the adapter's, alike or the lower the likelier, or from a list",
     ),
     scope: z.enum(["model", "module"]).default("model").describe(
       "Whether a step draws one rank for the whole model, or one for each adapted query and value projection",

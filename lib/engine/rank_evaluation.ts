@@ -21,6 +21,11 @@ export interface RankEvaluationOptions {
   readonly batchSize: number;
 }
 
+/** Examples of a forward pass at so many ranks, by default: at most 32, and 256 sequences at all ranks together. */
+export function evaluationBatchSize(ranks: number): number {
+  return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
+}
+
 /** What an evaluation says while it goes on. */
 export interface EvaluationHooks {
   /** Called after each batch with the number of examples done. */

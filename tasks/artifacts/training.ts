@@ -1,19 +1,10 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { EpochScores } from "../../lib/engine/epoch_scores.ts";
+import { Sampler } from "./sampler.ts";
 import { readJsonFile } from "./json_file.ts";
 
 const count = z.int().positive();
-
-/** How DyLoRA drew the rank of a step. */
-const Sampler = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("uniform") }),
-  z.strictObject({
-    kind: z.literal("geometric"),
-    p: z.number().gt(0).lt(1),
-  }),
-  z.strictObject({ kind: z.literal("list"), ranks: z.array(count).min(1) }),
-]);
 
 /** How the best epoch was chosen. */
 const Selection = z.strictObject({
@@ -100,12 +91,19 @@ export const Training = z.strictObject({
 
 export type Training = z.output<typeof Training>;
 
-/** Ranks that an adapter serves: its own of LoRA, else every one up to it. */
+/** Ranks that an adapter serves: its own of LoRA, else every one from the lowest that was drawn. */
 export function servedRanks(
-  { method, rank }: { readonly method: string; readonly rank: number },
+  { method, rank, sampler = null }: {
+    readonly method: string;
+    readonly rank: number;
+    readonly sampler?: Sampler | null;
+  },
 ): number[] {
   if (method === "lora" || method === "imported-lora") return [rank];
-  return Array.from({ length: rank }, (_, i) => i + 1);
+  const lowest = sampler === null || sampler.kind === "list"
+    ? 1
+    : sampler.minRank ?? 1;
+  return Array.from({ length: rank - lowest + 1 }, (_, i) => lowest + i);
 }
 
 /**

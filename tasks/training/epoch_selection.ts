@@ -1,6 +1,7 @@
 import type { Classifier } from "../../lib/engine/classifier.ts";
 import { bestEpoch, type EpochScores } from "../../lib/engine/epoch_scores.ts";
 import {
+  evaluationBatchSize,
   evaluationFlops,
   type RankEvaluationOptions,
   type RankEvaluator,
@@ -9,9 +10,6 @@ import {
 import type { Stage } from "../../lib/pipeline/task.ts";
 import type { Training } from "../artifacts/training.ts";
 import type { ScoredSplit } from "./scored_split.ts";
-
-/** Sequences of one forward pass, all ranks together. */
-const SEQUENCES = 256;
 
 /** Scores each epoch of a training at all of its ranks, never at a random one. */
 export class EpochSelection {
@@ -31,10 +29,7 @@ export class EpochSelection {
     this.#classifier = classifier;
     this.#options = {
       ...options,
-      batchSize: Math.max(
-        1,
-        Math.min(32, Math.floor(SEQUENCES / options.ranks.length)),
-      ),
+      batchSize: evaluationBatchSize(options.ranks.length),
     };
     this.#evaluator = rankEvaluator(classifier, this.#options);
     this.#stage = stage;

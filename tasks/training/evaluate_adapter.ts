@@ -1,5 +1,6 @@
 import {
   evaluateRanks,
+  evaluationBatchSize,
   evaluationFlops,
 } from "../../lib/engine/rank_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
@@ -21,7 +22,7 @@ import { ScoredSplit } from "./scored_split.ts";
 export interface EvaluationSettings {
   readonly split: string;
   readonly ranks?: readonly number[] | undefined;
-  readonly batchSize: number;
+  readonly batchSize?: number | undefined;
   readonly epoch: AdapterEpoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
@@ -50,7 +51,7 @@ export async function evaluateAdapter(
     alpha: training.alpha,
     scaling: training.scaling,
     ranks,
-    batchSize: params.batchSize,
+    batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
   };
   const count = examples.labels.length;
   const logits = await evaluateRanks(

@@ -6,13 +6,13 @@ import { measureProductPeak } from "../../lib/engine/product_peak.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import type { RankScope } from "../../lib/engine/rank_draws.ts";
 import type { UpdateMode } from "../../lib/engine/rank_vectors.ts";
-import type { Sampler } from "../../lib/engine/sampler.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import { train } from "../../lib/engine/train.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
 import { readModelOrigin } from "../artifacts/model.ts";
+import type { Sampler } from "../artifacts/sampler.ts";
 import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
 import {
   SELECTION_SECONDS,
@@ -92,7 +92,7 @@ export async function trainAdapter(
     {
       alpha: params.alpha,
       scaling,
-      ranks: servedRanks({ method, rank: params.rank }),
+      ranks: servedRanks({ method, rank: params.rank, sampler }),
     },
     stage,
   );
@@ -129,7 +129,7 @@ export async function trainAdapter(
       alpha: params.alpha,
       scaling,
       mode: dylora ? mode : null,
-      sampler: dylora ? sampler as never : null,
+      sampler: dylora ? sampler : null,
       scope: dylora ? scope : null,
       seed: params.seed,
       start: start === undefined ? null : {

@@ -15,6 +15,15 @@ Deno.test("rankSampler() draws the geometric distribution, cut off at the maximu
   assertFrequencies({ kind: "geometric", p }, mass.map((it) => it / total));
 });
 
+Deno.test("rankSampler() draws no rank below the lowest", () => {
+  const none = [0, 0, 0, 0, 0];
+  const uniform = [...none, 1 / 3, 1 / 3, 1 / 3];
+  assertFrequencies({ kind: "uniform", minRank: 6 }, uniform);
+  // 1, 1/2 and 1/4 of the mass, renormalized.
+  const geometric = [...none, 4 / 7, 2 / 7, 1 / 7];
+  assertFrequencies({ kind: "geometric", p: 0.5, minRank: 6 }, geometric);
+});
+
 Deno.test("rankSampler() draws listed ranks only", () => {
   assertFrequencies({ kind: "list", ranks: [1, 2, 8] }, [
     1 / 3,
@@ -32,6 +41,10 @@ Deno.test("rankSampler() refuses what cannot be drawn, naming it", () => {
   const random = seededRandom(0, "rank");
   assert.throws(
     () => rankSampler({ kind: "list", ranks: [1, 9] }, 8, random),
+    /Rank 9 is not between 1 and the maximum rank 8/,
+  );
+  assert.throws(
+    () => rankSampler({ kind: "uniform", minRank: 9 }, 8, random),
     /Rank 9 is not between 1 and the maximum rank 8/,
   );
   assert.throws(

@@ -4,9 +4,15 @@ import { readTraining } from "../../tasks/artifacts/training.ts";
 import { readScores } from "../../tasks/artifacts/scores.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
-Deno.test("train-dylora keeps the epoch with the best mean over all ranks, and evaluate-ranks scores it as recorded", () =>
+Deno.test("train-dylora keeps the epoch with the best mean over all ranks from the lowest that it drew, and evaluate-ranks scores it as recorded", () =>
   withEngineStages(async ({ run, attempt, given }) => {
-    const params = { rank: 3, epochs: 3, learningRate: 1e-2, batchSize: 8 };
+    const params = {
+      rank: 4,
+      sampler: { kind: "uniform", minRank: 2 },
+      epochs: 3,
+      learningRate: 1e-2,
+      batchSize: 8,
+    };
     const selected = await run("train-dylora", {
       ...params,
       selectOn: "validation",
@@ -20,7 +26,7 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks, and e
       [3, 24],
     ]);
     for (const { score, ranks } of epochs) {
-      assert.deepEqual(ranks.map(({ rank }) => rank), [1, 2, 3]);
+      assert.deepEqual(ranks.map(({ rank }) => rank), [2, 3, 4]);
       const mean = ranks.reduce((sum, it) => sum + it.metrics.accuracy!, 0) / 3;
       assert(Math.abs(score - mean) < 1e-12);
     }
