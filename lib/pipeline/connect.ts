@@ -42,7 +42,11 @@ export class Connector {
       const candidates = this.#candidates.get(reference.stage);
       if (candidates === undefined) return undefined;
       const found = candidates.find(reference, stage.place);
-      if (found.length === 0 && !declaration.optional) {
+      const excluded = candidates.stages.length === 0;
+      if (
+        found.length === 0 && !declaration.optional &&
+        !(declaration.many && excluded)
+      ) {
         this.faults.add(
           `No stage "${reference.stage}" matches "${stage.id}"`,
           span,
@@ -63,6 +67,17 @@ export class Connector {
         return undefined;
       }
       for (const { id } of found) ids.push(id);
+    }
+    const absent = references.every(({ stage }) =>
+      this.#candidates.get(stage)?.stages.length === 0
+    );
+    if (absent && declaration.many && !declaration.optional) {
+      this.faults.add(
+        `Input "${input}" of "${stage.id}" has no artifact: every place of ${
+          references.map(({ stage }) => `"${stage}"`).join(", ")
+        } is excluded`,
+        span,
+      );
     }
     return [...new Set(ids)];
   }

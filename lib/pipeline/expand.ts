@@ -48,7 +48,7 @@ export class Expansion {
     readonly faults: FaultList,
   ) {}
 
-  /** The places of a stage's matrix; undefined if it has faults. */
+  /** The places of a stage's matrix, none if all are excluded; undefined if it has faults. */
   place({ name, written, damaged }: Definition): PlacedStage[] | undefined {
     if (damaged.has("matrix")) return undefined;
     if (written.matrix === undefined) return this.#placed(name, [ALONE]);
@@ -64,7 +64,7 @@ export class Expansion {
     const size = productSize(matrix) + matrix.include.length;
     if (size > MOST_STAGES) return this.#tooMany(name);
     const combinations = expandMatrix(matrix);
-    if (combinations.length === 0) {
+    if (combinations.length === 0 && matrix.exclude.length === 0) {
       this.faults.add(
         `The matrix of stage "${name}" has no combination`,
         keySpanAt(this.tree, path),

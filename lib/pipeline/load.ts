@@ -147,6 +147,8 @@ function connectNames(
 ): Map<string, readonly Edge[]> {
   const dimensions = new Map<string, readonly string[]>();
   for (const [name, places] of placed) {
+    // Of a stage whose places are all excluded, no reference can go wrong.
+    if (places.length === 0) continue;
     const keys = places.flatMap(({ place }) => Object.keys(place));
     dimensions.set(name, [...new Set(keys)]);
   }

@@ -69,6 +69,7 @@ export function settingsOf(
     alpha: distinct(settings.map(({ alpha }) => alpha)),
     precision: distinct(settings.map(({ precision }) => precision)),
     engine: distinct(settings.map(({ engine }) => engine)),
+    startedFrom: distinct(settings.flatMap(({ start }) => start ?? [])),
     selectedOn: distinct(
       results.flatMap(({ epoch, training: { selection } }) =>
         epoch === "best" && selection ? [selection.split] : []

@@ -59,6 +59,8 @@ const Settings = z.strictObject({
   alpha: z.array(z.number()),
   precision: z.array(z.string()),
   engine: z.array(z.string()),
+  /** Tasks from whose trainings adapters were carried over. */
+  startedFrom: z.array(z.string()),
   /** Splits on which the best epoch was chosen. */
   selectedOn: z.array(z.string()),
 });

@@ -75,4 +75,6 @@ export interface TrainingSettings {
   readonly alpha: number;
   readonly precision: string;
   readonly engine: string;
+  /** The task from whose training adapters were carried over. */
+  readonly start: string | undefined;
 }

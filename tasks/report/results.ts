@@ -81,7 +81,15 @@ function costOf({ artifact, training }: TrainedArtifact): TrainingCost {
   const { epochs, batchSize, learningRate, alpha, precision, engine } =
     training;
   return {
-    settings: { epochs, batchSize, learningRate, alpha, precision, engine },
+    settings: {
+      epochs,
+      batchSize,
+      learningRate,
+      alpha,
+      precision,
+      engine,
+      start: training.start?.task,
+    },
     seconds: metricOf(artifact, TRAINING_SECONDS),
     stepSeconds: metricOf(artifact, STEP_SECONDS),
     steps: training.steps,

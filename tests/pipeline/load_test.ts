@@ -120,6 +120,61 @@ Deno.test("loadPipeline() applies a profile, then settings", () =>
     );
   }));
 
+const CHAIN = (exclude: string) => `
+name: test
+stages:
+  data: { task: fetch, with: { source: x } }
+  first:
+    task: train
+    matrix: { glue: [mrpc, cola], exclude: ${exclude} }
+    inputs: { data: data }
+  second:
+    task: train
+    matrix: { glue: [mrpc, cola] }
+    inputs: { data: data, start: "first[glue]" }
+  report: { task: report, inputs: { models: ["first[*]", "second[*]"] } }
+`;
+
+Deno.test("loadPipeline() makes no stage where all places are excluded, and leaves out the inputs that name it", () =>
+  withTasks(async (tasks) => {
+    const some = await load(tasks, CHAIN("[{ glue: cola }]"));
+    deepStrictEqual(some.stages.get("second@mrpc")!.inputs.start, [
+      "first@mrpc",
+    ]);
+    deepStrictEqual(some.stages.get("second@cola")!.inputs.start, []);
+    const { stages } = await load(
+      tasks,
+      CHAIN("[{ glue: cola }, { glue: mrpc }]"),
+    );
+    strictEqual([...stages.keys()].some((id) => id.startsWith("first")), false);
+    deepStrictEqual(stages.get("second@mrpc")!.inputs.start, []);
+    deepStrictEqual(stages.get("report")!.inputs.models, [
+      "second@mrpc",
+      "second@cola",
+    ]);
+  }));
+
+Deno.test("loadPipeline() refuses an input that needs a stage whose places are all excluded", () =>
+  withTasks(async (tasks) => {
+    const text = `
+name: test
+stages:
+  data: { task: fetch, matrix: { glue: [mrpc], exclude: [{ glue: mrpc }] }, with: { source: x } }
+  one: { task: train, inputs: { data: data } }
+  report: { task: report, inputs: { models: "all[*]" } }
+  all: { task: train, matrix: { glue: [mrpc], exclude: [{ glue: mrpc }] }, inputs: { data: data } }
+`;
+    await rejects(load(tasks, text), (error: Error) => {
+      strictEqual(/No stage "data" matches "one"/.test(error.message), true);
+      strictEqual(
+        /Input "models" of "report" has no artifact: every place of "all" is excluded/
+          .test(error.message),
+        true,
+      );
+      return true;
+    });
+  }));
+
 Deno.test("loadPipeline() takes references unquoted in flow and in block style", () =>
   withTasks(async (tasks) => {
     const { stages } = await load(

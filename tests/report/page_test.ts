@@ -121,6 +121,7 @@ function comparisonOf(
         alpha: [16],
         precision: ["f32"],
         engine: ["tensorflow"],
+        startedFrom: [],
         selectedOn: [],
       },
       cost: {

@@ -1,4 +1,4 @@
-import type { Comparison } from "../report.ts";
+import type { Comparison, MethodSummary } from "../report.ts";
 import { percent, plain, titleOf } from "./words.ts";
 
 /** Settings of trainings, as a report writes them. */
@@ -77,5 +77,19 @@ function settingsText({ methods }: Comparison): string[] {
     );
     return `${name} ${parts.join(", ")}`;
   });
-  return [`Trainings: ${texts.join("; ")}.`];
+  return [`Trainings: ${texts.join("; ")}.${startText(trained)}`];
+}
+
+/** Which adapters did not start anew. */
+function startText(trained: readonly MethodSummary[]): string {
+  const started = trained.filter(({ settings }) =>
+    settings!.startedFrom.length > 0
+  );
+  if (started.length === 0) return "";
+  const tasks = new Set(
+    started.flatMap(({ settings }) => settings!.startedFrom),
+  );
+  return ` Adapters were carried over from trainings on ${
+    plain([...tasks].join(", "))
+  }, whose costs are not counted here (${started.map(titleOf).join(", ")}).`;
 }

@@ -1,0 +1,95 @@
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Graph } from "../../lib/pipeline/graph.ts";
+import { loadPipeline } from "../../lib/pipeline/load.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+const NAMES = [...Deno.readDirSync(join(ROOT, "pipelines"))]
+  .map(({ name }) => name.replace(".yaml", "")).sort();
+
+function load(
+  name: string,
+  values: Readonly<Record<string, unknown>> = {},
+  profile?: string,
+): Promise<Graph> {
+  return loadPipeline(join(ROOT, "pipelines", `${name}.yaml`), {
+    tasks: join(ROOT, "tasks"),
+    profile,
+    settings: Object.entries(values).map(([key, value]) => ({ key, value })),
+  });
+}
+
+for (const name of NAMES) {
+  Deno.test(`pipeline ${name} loads with each of its profiles, and with the tiny model and data`, async () => {
+    const text = Deno.readTextFileSync(join(ROOT, "pipelines", `${name}.yaml`));
+    const profiles = /^profiles:\n((?: {2}.*\n)+)/m.exec(text)?.[1] ?? "";
+    const names = [...profiles.matchAll(/^ {2}([\w-]+):/gm)]
+      .map(([, profile]) => profile!);
+    for (const profile of [undefined, ...names]) {
+      const { pipeline, stages } = await load(name, {
+        model: "./fixtures/tiny-roberta",
+        data: "./fixtures/tiny-glue",
+      }, profile);
+      strictEqual(pipeline, name);
+      ok(stages.has("report"));
+      const { scores, adapters } = stages.get("report")!.inputs;
+      ok(scores!.length > 0 && adapters!.length > 0);
+      // What is evaluated is reported.
+      const evaluated = [...stages.values()].filter(({ declaration }) =>
+        declaration.output.kind === "scores"
+      ).map(({ id }) => id);
+      deepStrictEqual([...scores!].sort(), evaluated.sort());
+    }
+  });
+}
+
+Deno.test("pipeline glue-full has one setting for all tasks by the paper, and starts from the model", async () => {
+  const { stages } = await load("glue-full");
+  for (const task of ["cola", "mnli", "rte"]) {
+    const { params, inputs } = stages.get(`train-dylora@${task},seed=0`)!;
+    strictEqual(params.epochs, 30);
+    strictEqual(params.batchSize, 32);
+    strictEqual(params.accumulation, 1);
+    strictEqual(params.learningRate, 4e-4);
+    strictEqual(params.padding, "longest");
+    deepStrictEqual(inputs.start, []);
+  }
+  ok(![...stages.keys()].some((id) => id.startsWith("mnli-")));
+});
+
+Deno.test("pipeline glue-full has the settings of the official scripts, and the chain from MNLI", async () => {
+  const { stages } = await load("glue-full", { protocol: "scripts" });
+  // Examples of a step, learning rate, epochs, chained: the official scripts.
+  const scripts: Record<string, [number, number, number, boolean]> = {
+    cola: [2 * 32, 4e-4, 80, false],
+    sst2: [8 * 16, 5e-4, 60, false],
+    mrpc: [8 * 16, 4e-4, 30, true],
+    stsb: [8 * 16, 4e-4, 40, true],
+    qqp: [8 * 16, 5e-4, 25, false],
+    mnli: [8 * 16, 5e-4, 30, false],
+    qnli: [8 * 32, 4e-4, 25, false],
+    rte: [8 * 16, 5e-4, 80, true],
+  };
+  for (const [task, [batch, lr, epochs, chained]] of Object.entries(scripts)) {
+    for (
+      const [train, rank] of [["dylora", ""], ["lora", ",rank=1"]] as const
+    ) {
+      const stage = stages.get(`train-${train}@${task},seed=0${rank}`)!;
+      const { batchSize, accumulation, learningRate } = stage.params;
+      strictEqual((batchSize as number) * (accumulation as number), batch);
+      strictEqual(learningRate, lr);
+      strictEqual(stage.params.epochs, epochs);
+      strictEqual(stage.params.padding, "maxLength");
+      deepStrictEqual(
+        stage.inputs.start,
+        chained ? [`mnli-${train}@${task},seed=0${rank}`] : [],
+      );
+    }
+  }
+  strictEqual(stages.get("train-dylora@cola,seed=0")!.params.mode, "frozen");
+  // The start is the training of MNLI itself, so it runs once for all.
+  const mnli = stages.get("train-dylora@mnli,seed=0")!;
+  deepStrictEqual(stages.get("mnli-dylora@rte,seed=0")!.params, mnli.params);
+});
