@@ -38,6 +38,10 @@ const COMMANDS: Readonly<
     "Run a cached stage again and compare the bytes",
     () => import("./commands/verify.ts"),
   ],
+  predict: [
+    "Classify texts with a trained adapter",
+    () => import("./commands/predict.ts"),
+  ],
   setup: [
     "Install what the engine needs, or check it",
     () => import("./commands/setup.ts"),

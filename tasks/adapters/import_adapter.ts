@@ -2,11 +2,11 @@ import { join } from "node:path";
 import { parseEncoderConfig } from "../../lib/engine/config.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import { writeAdapter } from "../artifacts/adapter.ts";
+import { type Adapter, writeAdapter } from "../artifacts/adapter.ts";
 import { modulesOf } from "../artifacts/module_ranks.ts";
 import type { AdapterTensors } from "../artifacts/peft_files.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
-import { readPeft } from "./read_peft.ts";
+import { type PeftAdapter, readPeft } from "./read_peft.ts";
 
 /** Parameters of an import. */
 export interface ImportSettings {
@@ -17,33 +17,63 @@ export interface ImportSettings {
   readonly seed: number;
 }
 
+/** What is known of an adapter besides its files. */
+export interface Provenance {
+  readonly method: "lora" | "dylora";
+  readonly task: string;
+  /** Class names in the order of their numbers; null if the task is a regression. */
+  readonly labels: string[] | null;
+  readonly seed: number;
+}
+
 /** Takes a PEFT adapter over as a stage's artifact. */
 export async function importAdapter(
   stage: Stage<ImportSettings>,
 ): Promise<void> {
   const { source, method, seed } = stage.params;
-  const { baseModel, rank, alpha, outputs, tensors } = await readPeft(source);
-  const { task, labels } = await taskOf(stage, outputs);
-  const whole = withPooler(tensors, stage.inputs.model![0]!.path);
-  await writeAdapter(stage.output, {
-    baseModel,
-    training: {
-      method: `imported-${method}`,
-      task,
-      labels,
-      rank,
-      alpha,
-      scaling: method === "dylora" ? "rank" : "maximum",
-      seed,
-      selection: null,
-    },
-    tensors: whole,
-  });
+  const peft = await readPeft(source);
+  const { task, labels } = await taskOf(stage, peft.outputs);
+  const model = stage.inputs.model![0]!.path;
+  await writeAdapter(
+    stage.output,
+    takeOver(peft, model, { method, task, labels, seed }),
+  );
   stage.log(
-    `LoRA of rank ${rank} and alpha ${alpha} for ${
+    `LoRA of rank ${peft.rank} and alpha ${peft.alpha} for ${
       labels === null ? "a regression" : labels.join(", ")
     }`,
   );
+}
+
+/**
+ * A PEFT adapter on a model folder as an adapter here.
+ *
+ * @throws {SyntaxError} If it does not fit the model.
+ */
+export function takeOver(
+  { baseModel, rank, alpha, tensors }: PeftAdapter,
+  model: string,
+  { method, ...known }: Provenance,
+): Adapter {
+  return {
+    baseModel,
+    training: {
+      ...known,
+      method: `imported-${method}`,
+      rank,
+      alpha,
+      scaling: method === "dylora" ? "rank" : "maximum",
+      selection: null,
+    },
+    tensors: withPooler(tensors, model),
+  };
+}
+
+/** Names that transformers gives to classes without names; null for one output, a regression. */
+export function numberedLabels(outputs: number): string[] | null {
+  return outputs === 1
+    ? null
+    : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
 }
 
 /** The task and its classes: those of the tokens, or as the parameters say. */
@@ -70,10 +100,7 @@ async function taskOf(
     );
   }
   if (labels === undefined) {
-    return {
-      task,
-      labels: Array.from({ length: outputs }, (_, i) => `LABEL_${i}`),
-    };
+    return { task, labels: numberedLabels(outputs) };
   }
   if (labels.length === outputs) return { task, labels: [...labels] };
   throw new SyntaxError(

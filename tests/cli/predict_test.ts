@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { openReference } from "../engine/reference.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../tasks/reference_adapter.ts";
+import { withFolder } from "../tasks/run_task.ts";
+
+const main = new URL("../../lib/cli/main.ts", import.meta.url).href;
+const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
+
+/** Texts of fixtures/references.py, by their row there. */
+const TEXTS = new Map([
+  [0, ["the film is very good .", "i find the film good ."]],
+  [1, ["it is not a bad story ."]],
+  [2, ["great !"]],
+  [3, [
+    'she said " the cast and the plot , never dull .',
+    "perhaps the music is so cold .",
+  ]],
+]);
+
+/** Runs `deno task predict`. */
+async function predict(args: readonly string[], input?: string) {
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", main, "predict", ...args],
+    env: { NO_COLOR: "1" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const stdin = process.stdin.getWriter();
+  await stdin.write(new TextEncoder().encode(input ?? ""));
+  await stdin.close();
+  const { code, stdout, stderr } = await process.output();
+  const [out, errors] = [stdout, stderr].map((bytes) =>
+    new TextDecoder().decode(bytes)
+  );
+  return { code, out: out!, errors: errors! };
+}
+
+/** Probabilities of both classes by row, from the logits that PEFT computed at a rank. */
+function expectedAt(rank: number): [number, number][] {
+  using figures = openReference("roberta").figures;
+  const logits = figures.floats(`lora.logits.rank${rank}`);
+  return Array.from({ length: 4 }, (_, row) => {
+    const second = 1 /
+      (1 + Math.exp(logits[2 * row]! - logits[2 * row + 1]!));
+    return [1 - second, second];
+  });
+}
+
+Deno.test("predict gives the probabilities that follow from PEFT's logits, at any rank, for texts and pairs", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const named = ["--adapter", adapter, "--model", model, "--json"];
+    const single = [1, 2].map((row) => TEXTS.get(row)![0]!);
+    const pairs = [0, 3].map((row) => TEXTS.get(row)!.join("\t"));
+    const runs = [
+      { rank: 2, rows: [1, 2], args: [...single, "--rank", "2"], input: "" },
+      {
+        rank: 4,
+        rows: [0, 3],
+        args: ["--pair", "\\t"],
+        input: `${pairs[0]}\n\n${pairs[1]}\n`,
+      },
+    ];
+    for (const { rank, rows, args, input } of runs) {
+      const { code, out, errors } = await predict([...named, ...args], input);
+      assert.equal(code, 0, errors);
+      const expected = expectedAt(rank);
+      const lines = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+      assert.equal(lines.length, rows.length);
+      rows.forEach((row, i) => {
+        const { label, probabilities, text, pair } = lines[i];
+        assert.deepEqual(
+          [text, pair].filter((part) => part !== undefined),
+          TEXTS.get(row),
+        );
+        const [negative, positive] = expected[row]!;
+        assert.ok(Math.abs(probabilities.negative - negative) < 1e-4);
+        assert.ok(Math.abs(probabilities.positive - positive) < 1e-4);
+        assert.equal(label, positive > negative ? "positive" : "negative");
+      });
+    }
+  }));
+
+Deno.test("predict takes the adapter and the model of a pipeline's stage, once it has run", () =>
+  withFolder(async (folder) => {
+    const source = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const pipeline = join(folder, "own.yaml");
+    await Deno.writeTextFile(
+      pipeline,
+      `name: own
+stages:
+  model:
+    task: fetch-model
+    with:
+      source: ${JSON.stringify(model)}
+  adapter:
+    task: import-adapter
+    with:
+      source: ${JSON.stringify(source)}
+      labels: [bad, good]
+    inputs: { model: model }
+`,
+    );
+    const args = [pipeline, "adapter", "--out", join(folder, "out")];
+    const before = await predict([...args, "great !"]);
+    assert.equal(before.code, 1);
+    assert.match(
+      before.errors,
+      /Stage "adapter" has no result yet: run it with "deno task pipeline .*own.yaml adapter"/,
+    );
+    const run = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", main, "pipeline", pipeline, ...args.slice(2)],
+      stdin: "null",
+    }).output();
+    assert.equal(run.code, 0, new TextDecoder().decode(run.stderr));
+    const { code, out, errors } = await predict([...args, "great !"]);
+    assert.equal(code, 0, errors);
+    const [bad, good] = expectedAt(4)[2]!;
+    const rows = good > bad
+      ? [["good", good], ["bad", bad]] as const
+      : [["bad", bad], ["good", good]] as const;
+    const [first, second] = rows.map(([name, value]) =>
+      `  ${name.padEnd(4)}  ${value.toFixed(4)}\n`
+    );
+    assert.equal(
+      out,
+      `imported, imported-lora at rank 4\n\ngreat !\n${first}${second}`,
+    );
+    const beyond = await predict([...args, "--rank", "5", "great !"]);
+    assert.equal(beyond.code, 1);
+    assert.match(beyond.errors, /^Rank 5 is beyond the adapter's rank 4\n$/);
+  }));
+
+Deno.test("predict says what is wrong with its arguments, with exit code 2", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const named = ["--adapter", adapter, "--model", model];
+    const cases: [string[], RegExp][] = [
+      [["smoke"], /needs PIPELINE and STAGE, or --adapter and --model/],
+      [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
+      [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
+      [["smoke", "train-dylra", "a"], /train-dylora/],
+      [["--adapter", adapter, "a"], /are given together/],
+      [["--adapter", adapter, "--model", "./none", "a"], /no folder ".\/none"/],
+      [[...named, "--rank", "0", "a"], /takes a whole number from 1, not "0"/],
+      [[...named, "--pair", "|", "a"], /"a" is no pair: .* hold "\|"/],
+      [named, /There is no text: give it as an argument/],
+    ];
+    for (const [args, message] of cases) {
+      const { code, errors } = await predict(args);
+      assert.equal(code, 2, `${args}: ${errors}`);
+      assert.match(errors, message);
+    }
+  }));
