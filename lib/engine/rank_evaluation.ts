@@ -1,16 +1,13 @@
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  batchesByLength,
-  batchTensors,
-  exampleCount,
-  type Examples,
-  padBatch,
-  paddedLength,
-} from "./batches.ts";
-import { type Classifier, logitsAt } from "./classifier.ts";
+import { type Examples, paddedLength } from "./batches.ts";
+import type { Classifier } from "./classifier.ts";
 import { type ClassifierShape, forwardFlops } from "./flops.ts";
+import {
+  evaluationBatches,
+  type EvaluationHooks,
+  groupEvaluator,
+} from "./group_evaluation.ts";
 import { rankScale, type RankScaling } from "./rank_vectors.ts";
-import { trace } from "./trace.ts";
 
 /** How adapters are evaluated. */
 export interface RankEvaluationOptions {
@@ -24,13 +21,6 @@ export interface RankEvaluationOptions {
 /** Examples of a forward pass at so many ranks, by default: at most 32, and 256 sequences at all ranks together. */
 export function evaluationBatchSize(ranks: number): number {
   return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
-}
-
-/** What an evaluation says while it goes on. */
-export interface EvaluationHooks {
-  /** Called after each batch with the number of examples done. */
-  readonly progress?: (examples: number) => void;
-  readonly signal?: AbortSignal;
 }
 
 /** Evaluates parameters of one classifier at the same ranks again and again. */
@@ -56,70 +46,24 @@ export function rankEvaluator(
   classifier: Classifier,
   { alpha, scaling, ranks, batchSize }: RankEvaluationOptions,
 ): RankEvaluator {
-  const { layout, config } = classifier;
+  const { layout } = classifier;
   const scale = tf.tensor2d(
     ranks.flatMap((rank) => [
       ...rankScale(rank, alpha, layout.rank, scaling),
     ]),
     [ranks.length, layout.rank],
   );
-  const trained = tf.zeros([layout.rank]) as tf.Tensor1D;
-  const run = trace(([values, scale, ids, positions, types, mask]) => [
-    logitsAt(
-      classifier,
-      values as tf.Tensor1D,
-      {
-        ids: ids as tf.Tensor2D,
-        positions: positions as tf.Tensor2D,
-        types: types as tf.Tensor2D,
-        mask: mask as tf.Tensor2D | undefined,
+  const evaluate = groupEvaluator(classifier, batchSize);
+  return Object.assign(
+    (values: Float32Array, examples: Examples, hooks?: EvaluationHooks) =>
+      evaluate(values, scale, examples, hooks),
+    {
+      dispose() {
+        scale.dispose();
+        evaluate.dispose();
       },
-      { scale: scale as tf.Tensor2D, trained },
-    ),
-  ]);
-
-  async function evaluate(
-    values: Float32Array,
-    examples: Examples,
-    { progress, signal }: EvaluationHooks = {},
-  ): Promise<Float32Array<ArrayBuffer>> {
-    const count = exampleCount(examples);
-    const logits = new Float32Array(ranks.length * count * layout.labels);
-    const flat = tf.tensor1d(values);
-    try {
-      let done = 0;
-      for (const indices of evaluationBatches(examples, batchSize)) {
-        signal?.throwIfAborted();
-        const { ids, positions, types, mask } = batchTensors(
-          padBatch(examples, indices, config),
-        );
-        const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
-        const [result] = run([flat, scale, ...inputs]);
-        const batchLogits = await result!.data();
-        tf.dispose([...inputs, result!]);
-        ranks.forEach((_, r) =>
-          indices.forEach((example, row) => {
-            const from = (r * indices.length + row) * layout.labels;
-            logits.set(
-              batchLogits.subarray(from, from + layout.labels),
-              (r * count + example) * layout.labels,
-            );
-          })
-        );
-        done += indices.length;
-        progress?.(done);
-      }
-      return logits;
-    } finally {
-      flat.dispose();
-    }
-  }
-  return Object.assign(evaluate, {
-    dispose() {
-      tf.dispose([scale, trained]);
-      run.dispose();
     },
-  });
+  );
 }
 
 /** Evaluates parameters once, as a {@linkcode RankEvaluator} does. */
@@ -152,9 +96,4 @@ export function evaluationFlops(
       ),
     0,
   );
-}
-
-function evaluationBatches(examples: Examples, batchSize: number): number[][] {
-  const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
-  return batchesByLength(examples, order, batchSize);
 }

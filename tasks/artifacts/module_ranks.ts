@@ -11,16 +11,53 @@ const MODULE = /layer\.\d+\.attention\.self\.(?:query|value)/;
 /** Rank of each module. */
 export type ModuleRanks = ReadonlyMap<string, number>;
 
+const count = z.int().positive();
+
+/** A module, as it stands in a file. */
+const Module = z.string().regex(new RegExp(`^${MODULE.source}$`));
+
+/** A loss; null in the file where it is no number. */
+const figure = z.number().nullable().transform((value) => value ?? NaN);
+
+/** How a choice of ranks scores. */
+const Scores = {
+  /** Values in all lora_A and lora_B. */
+  parameters: count,
+  loss: figure,
+  metrics: z.record(z.string(), figure),
+};
+
+/** How ranks were chosen, and what the choice came to. */
+const Choice = z.strictObject({
+  /** Most values that lora_A and lora_B might have. */
+  budget: count,
+  selection: z.strictObject({
+    split: z.string().min(1),
+    examples: count,
+    /** Mean loss with rank 1 in every module. */
+    start: figure,
+    /** The modules whose rank was raised by one, in their order, and the loss after it; the ranks of the smallest loss are taken. */
+    moves: z.array(z.strictObject({ module: Module, loss: figure })),
+  }),
+  /** Split that the choice was scored on. */
+  split: z.string().min(1),
+  examples: count,
+  chosen: z.strictObject(Scores),
+  /** One rank for all modules: the largest that has no more parameters, and the adapter's own. */
+  even: z.array(z.strictObject({ rank: count, ...Scores })).min(1),
+});
+
+export type Choice = z.output<typeof Choice>;
+
 /** `ranks.json`: a rank for each module of an adapter. */
 const RanksInfo = z.strictObject({
   /** Name of the task that they were chosen for. */
   task: z.string().min(1),
   /** How the adapter was made that they were chosen for. */
   method: z.string().min(1),
-  modules: z.record(
-    z.string().regex(new RegExp(`^${MODULE.source}$`)),
-    z.int().positive(),
-  ),
+  modules: z.record(Module, count),
+  /** Null for ranks that were set by hand. */
+  choice: Choice.nullable(),
 });
 
 /** What an artifact of kind `ranks` says. */
@@ -28,6 +65,8 @@ export interface ChosenRanks {
   readonly task: string;
   readonly method: string;
   readonly modules: ModuleRanks;
+  /** Null for ranks that were set by hand. */
+  readonly choice: Choice | null;
 }
 
 /** Writes an artifact of kind `ranks`. */
@@ -35,10 +74,10 @@ export async function writeRanks(
   folder: string,
   { modules, ...rest }: ChosenRanks,
 ): Promise<void> {
-  await writeJsonFile(
-    join(folder, "ranks.json"),
-    RanksInfo.parse({ ...rest, modules: Object.fromEntries(modules) }),
-  );
+  const info = { ...rest, modules: Object.fromEntries(modules) };
+  // Checked as the reader will: NaN becomes null in the text.
+  RanksInfo.parse(JSON.parse(JSON.stringify(info)));
+  await writeJsonFile(join(folder, "ranks.json"), info);
 }
 
 /** Reads an artifact of kind `ranks`. */

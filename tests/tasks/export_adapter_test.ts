@@ -58,7 +58,7 @@ Deno.test("export-adapter cuts each module to its rank, with the scale that the 
           const modules = new Map(MODULES.map((name, i) => [name, chosen[i]!]));
           const ranks = await Deno.makeTempDir({ dir: folder });
           const { task, method } = training;
-          await writeRanks(ranks, { task, method, modules });
+          await writeRanks(ranks, { task, method, modules, choice: null });
           const adapter = await referenceAdapter(folder, training);
           const { output } = await runTask(exportAdapter, folder, {}, {
             adapter,
@@ -170,7 +170,12 @@ Deno.test("export-adapter refuses ranks that the adapter has not", () =>
     );
     const ranks = await Deno.makeTempDir({ dir: folder });
     const write = (modules: [string, number][], task = "sst2") =>
-      writeRanks(ranks, { task, method: "dylora", modules: new Map(modules) });
+      writeRanks(ranks, {
+        task,
+        method: "dylora",
+        modules: new Map(modules),
+        choice: null,
+      });
     await write(MODULES.map((name) => [name, 2]), "rte");
     await assert.rejects(
       take({}, { ranks }),

@@ -64,7 +64,7 @@ async function compareExports(stages: EngineStages, model: string) {
   const byModule = new Map(modules.map((name, i) => [name, 1 + i * 3 % 8]));
   const ranks = await Deno.makeTempDir({ dir: folder });
   const { task, method } = TRAINING;
-  await writeRanks(ranks, { task, method, modules: byModule });
+  await writeRanks(ranks, { task, method, modules: byModule, choice: null });
 
   const whole = await logitsByRank(stages, { ...given, adapter });
   const cut = await saved(folder, atOwnRanks(tensors, byModule));

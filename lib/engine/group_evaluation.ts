@@ -1,0 +1,114 @@
+import * as tf from "@tensorflow/tfjs-core";
+import {
+  batchesByLength,
+  batchTensors,
+  exampleCount,
+  type Examples,
+  padBatch,
+} from "./batches.ts";
+import { type Classifier, logitsAt } from "./classifier.ts";
+import { groupsOf, type ModelRanks } from "./module_ranks.ts";
+import { trace } from "./trace.ts";
+
+/** What an evaluation says while it goes on. */
+export interface EvaluationHooks {
+  /** Called after each batch with the number of examples done. */
+  readonly progress?: (examples: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Evaluates parameters of one classifier at any ranks, again and again. */
+export interface GroupEvaluator {
+  /**
+   * Logits of every example for every group, in one pass over the data: what
+   * does not depend on the ranks is computed once.
+   *
+   * @param values Flat parameters, `[size]`
+   * @param scale Scales of the rows in each group, as in {@linkcode ModelRanks}
+   * @returns `[groups, examples, labels]`, flat, examples in their own order
+   */
+  (
+    values: Float32Array,
+    scale: ModelRanks["scale"],
+    examples: Examples,
+    hooks?: EvaluationHooks,
+  ): Promise<Float32Array<ArrayBuffer>>;
+  /** Frees what the evaluator holds. */
+  dispose(): void;
+}
+
+/** Makes an evaluator of a classifier. */
+export function groupEvaluator(
+  classifier: Classifier,
+  batchSize: number,
+): GroupEvaluator {
+  const { layout, config } = classifier;
+  const trained = tf.zeros([layout.rank]) as tf.Tensor1D;
+  const run = trace(([values, scale, ids, positions, types, mask]) => [
+    logitsAt(
+      classifier,
+      values as tf.Tensor1D,
+      {
+        ids: ids as tf.Tensor2D,
+        positions: positions as tf.Tensor2D,
+        types: types as tf.Tensor2D,
+        mask: mask as tf.Tensor2D | undefined,
+      },
+      { scale: scale as ModelRanks["scale"], trained },
+    ),
+  ]);
+
+  async function evaluate(
+    values: Float32Array,
+    scale: ModelRanks["scale"],
+    examples: Examples,
+    { progress, signal }: EvaluationHooks = {},
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const groups = groupsOf({ scale, trained });
+    const count = exampleCount(examples);
+    const logits = new Float32Array(groups * count * layout.labels);
+    const flat = tf.tensor1d(values);
+    try {
+      let done = 0;
+      for (const indices of evaluationBatches(examples, batchSize)) {
+        signal?.throwIfAborted();
+        const { ids, positions, types, mask } = batchTensors(
+          padBatch(examples, indices, config),
+        );
+        const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
+        const [result] = run([flat, scale, ...inputs]);
+        const batchLogits = await result!.data();
+        tf.dispose([...inputs, result!]);
+        for (let group = 0; group < groups; group++) {
+          indices.forEach((example, row) => {
+            const from = (group * indices.length + row) * layout.labels;
+            logits.set(
+              batchLogits.subarray(from, from + layout.labels),
+              (group * count + example) * layout.labels,
+            );
+          });
+        }
+        done += indices.length;
+        progress?.(done);
+      }
+      return logits;
+    } finally {
+      flat.dispose();
+    }
+  }
+  return Object.assign(evaluate, {
+    dispose() {
+      trained.dispose();
+      run.dispose();
+    },
+  });
+}
+
+/** The batches of an evaluation, as lists of example numbers. */
+export function evaluationBatches(
+  examples: Examples,
+  batchSize: number,
+): number[][] {
+  const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
+  return batchesByLength(examples, order, batchSize);
+}

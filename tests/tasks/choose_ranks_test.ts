@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { meanLoss } from "../../lib/glue/loss.ts";
+import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
+import { readRanks } from "../../tasks/artifacts/module_ranks.ts";
+import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import chooseRanks from "../../tasks/choose-ranks.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
+import merge from "../../tasks/merge.ts";
+import { withEngineStages } from "./engine_stages.ts";
+import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
+import { runTask } from "./run_task.ts";
+
+const TOLERANCE = 1e-5;
+
+Deno.test("choose-ranks keeps to its budget, and scores its choice as the model merged at these ranks does", () =>
+  withEngineStages(async ({ folder, given, run }) => {
+    const training = { ...REFERENCE_TRAINING, task: "rte" };
+    const adapter = await referenceAdapter(folder, training);
+    const inputs = { ...given, adapter };
+    const scoresOf = async (
+      params: Readonly<Record<string, unknown>>,
+      from: typeof inputs = inputs,
+    ) => {
+      const output = await run("evaluate-ranks", params, from);
+      const info = await readScores(output);
+      const { logits, labels } = readOutputs(output, info);
+      const size = logits.length / info.ranks.length;
+      return info.ranks.map(({ rank, metrics }, i) => ({
+        rank,
+        metrics,
+        loss: meanLoss(logits.subarray(i * size, (i + 1) * size), labels, 2),
+      }));
+    };
+
+    const params = { averageRank: 2.5, examples: 1000 };
+    const ranks = await run("choose-ranks", params, inputs);
+    const { modules, choice } = await readRanks(ranks);
+    assert.equal(modules.size, 4);
+    const sum = [...modules.values()].reduce((a, b) => a + b, 0);
+    assert(sum <= 10);
+    assert.equal(choice!.budget, 10 * 2 * 64);
+    assert.equal(choice!.chosen.parameters, sum * 2 * 64);
+    assert.equal(choice!.selection.moves.length, 6);
+
+    const near = (found: number, expected: number) =>
+      assert(Math.abs(found - expected) < TOLERANCE, `${found}, ${expected}`);
+    const onValidation = await scoresOf({});
+    for (const { rank, loss, metrics } of choice!.even) {
+      const expected = onValidation.find((other) => other.rank === rank)!;
+      near(loss, expected.loss);
+      assert.deepEqual(metrics, expected.metrics);
+    }
+
+    const model = (await runTask(merge, folder, {}, {
+      model: given.model,
+      adapter,
+      ranks,
+    })).output;
+    const headOnly = await withoutLora(folder, adapter);
+    const from = { ...given, model, adapter: headOnly };
+    const [merged] = await scoresOf({ ranks: [1] }, from);
+    near(choice!.chosen.loss, merged!.loss);
+    assert.deepEqual(choice!.chosen.metrics, merged!.metrics);
+    const [mergedOnTrain] = await scoresOf(
+      { ranks: [1], split: "train" },
+      from,
+    );
+    const taken = Math.min(
+      choice!.selection.start,
+      ...choice!.selection.moves.map(({ loss }) => loss),
+    );
+    near(taken, mergedOnTrain!.loss);
+    await runTask(exportAdapter, folder, {}, { adapter, ranks });
+
+    const refusals: [
+      Parameters<typeof chooseRanks.params.parse>[0] & object,
+      RegExp,
+    ][] = [
+      [{}, /Give either "averageRank" or "parameters"/],
+      [{ averageRank: 2, parameters: 999 }, /Give either/],
+      [{ parameters: 511 }, /511 parameters do not suffice.*takes 512/],
+      [{ averageRank: 2, selectOn: "validation" }, /two different ones/],
+    ];
+    for (const [params, message] of refusals) {
+      await assert.rejects(
+        runTask(chooseRanks, folder, params, inputs),
+        message,
+      );
+    }
+  }));
+
+/** The adapter with zeros for lora_B: its head alone. */
+async function withoutLora(folder: string, adapter: string): Promise<string> {
+  const { tensors, ...rest } = await readAdapter(adapter);
+  const path = await Deno.makeTempDir({ dir: folder });
+  await writeAdapter(path, {
+    ...rest,
+    tensors: Object.fromEntries(
+      Object.entries(tensors).map(([name, { shape, values }]) => [name, {
+        shape,
+        values: name.includes("lora_B") ? values.map(() => 0) : values,
+      }]),
+    ),
+  });
+  return path;
+}
