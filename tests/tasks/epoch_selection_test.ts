@@ -1,18 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readTraining, servedRanks } from "../../tasks/artifacts/training.ts";
+import type { Sampler } from "../../tasks/artifacts/sampler.ts";
 import { readScores } from "../../tasks/artifacts/scores.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
 Deno.test("train-dylora keeps the epoch with the best mean over all ranks from the lowest that it drew, and evaluate-ranks scores it as recorded", () =>
   withEngineStages(async ({ run, attempt, given }) => {
-    const params = {
-      rank: 4,
-      sampler: { kind: "uniform", minRank: 2 },
-      epochs: 3,
-      learningRate: 1e-2,
-      batchSize: 8,
-    };
+    const common = { rank: 4, epochs: 3, learningRate: 1e-2, batchSize: 8 };
+    const params = { ...common, sampler: { kind: "uniform", minRank: 2 } };
     const selected = await run("train-dylora", {
       ...params,
       selectOn: "validation",
@@ -54,6 +50,12 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
       Deno.readFile(join(folder, "adapter_model.safetensors"));
     assert.deepEqual(await weights(plain), await weights(selected));
 
+    const missing = await attempt("train-lora", {
+      ...common,
+      selectOn: "held_out",
+    }, given);
+    assert.equal(missing.code, 1);
+    assert.match(missing.text, /have no split .*held_out/);
     const refused = await attempt("predict", { epoch: "best" }, {
       ...given,
       adapter: plain,
@@ -65,28 +67,13 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
     );
   }));
 
-Deno.test("train-lora selects by its own rank, and names a split that is missing", () =>
-  withEngineStages(async ({ run, attempt, given }) => {
-    const params = { rank: 2, epochs: 1 };
-    const refused = await attempt(
-      "train-lora",
-      { ...params, selectOn: "held_out" },
-      given,
-    );
-    assert.equal(refused.code, 1);
-    assert.match(refused.text, /have no split .*held_out/);
-    const adapter = await run(
-      "train-lora",
-      { ...params, selectOn: "validation" },
-      given,
-    );
-    const { selection } = await readTraining(adapter);
-    assert.deepEqual(selection!.epochs[0]!.ranks.map(({ rank }) => rank), [2]);
-    const reduced = await run("reduce-adapter", { by: "svd" }, { adapter });
-    const scored = await run("evaluate-ranks", { epoch: "best" }, {
-      ...given,
-      adapter: reduced,
-    });
-    const { ranks } = await readScores(scored);
-    assert.deepEqual(ranks.map(({ rank }) => rank), [1, 2]);
-  }));
+Deno.test("servedRanks() of LoRA is its own rank, of others all from the lowest that was drawn", () => {
+  const rank = 3;
+  assert.deepEqual(servedRanks({ method: "lora", rank }), [3]);
+  assert.deepEqual(servedRanks({ method: "lora-svd", rank }), [1, 2, 3]);
+  const ranksOf = (sampler: Sampler) =>
+    servedRanks({ method: "dylora", rank, sampler });
+  assert.deepEqual(ranksOf({ kind: "uniform" }), [1, 2, 3]);
+  assert.deepEqual(ranksOf({ kind: "geometric", p: 0.5, minRank: 2 }), [2, 3]);
+  assert.deepEqual(ranksOf({ kind: "list", ranks: [3] }), [1, 2, 3]);
+});

@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
-import { readAdapter } from "../../tasks/artifacts/adapter.ts";
+import { join } from "node:path";
+import {
+  readAdapter,
+  tensorsOf,
+  writeAdapter,
+} from "../../tasks/artifacts/adapter.ts";
 import type { Training } from "../../tasks/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { assertClose } from "../engine/reference.ts";
@@ -78,6 +83,44 @@ Deno.test("reduce-adapter by truncation keeps every tensor", () =>
       (await readAdapter(output)).tensors,
       referenceTensors("roberta"),
     );
+  }));
+
+Deno.test("reduce-adapter reduces the best epoch with the last", () =>
+  withFolder(async (folder) => {
+    const scores = { rank: LORA.rank, metrics: { accuracy: 0.5 } };
+    const last = referenceTensors("roberta");
+    const best = Object.fromEntries(
+      Object.entries(last).map((
+        [name, { shape, values }],
+      ) => [name, {
+        shape,
+        values: Float32Array.from(values, (it) => it / 2),
+      }]),
+    );
+    const adapter = join(folder, "selected");
+    await Deno.mkdir(adapter);
+    await writeAdapter(adapter, {
+      baseModel: undefined,
+      training: {
+        ...LORA,
+        selection: {
+          split: "validation",
+          examples: 8,
+          metric: "accuracy",
+          flops: 1e6,
+          best: 1,
+          epochs: [{ epoch: 1, step: 5, score: 0.5, ranks: [scores] }],
+        },
+      },
+      tensors: last,
+      best,
+    });
+    const { output } = await runTask(reduceAdapter, folder, {
+      by: "truncation",
+    }, { adapter });
+    const reduced = await readAdapter(output);
+    assert.deepEqual(tensorsOf(reduced, "last"), last);
+    assert.deepEqual(tensorsOf(reduced, "best"), best);
   }));
 
 Deno.test("reduce-adapter refuses an adapter that serves every rank already", () =>
