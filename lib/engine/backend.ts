@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { DataType } from "./tensorflow/data_type.ts";
 import type { Tensorflow } from "./tensorflow/start.ts";
 import type { Attribute } from "./tensorflow/attributes.ts";
 import type { TensorMetadata } from "./tensorflow/tensor_table.ts";
@@ -31,6 +32,32 @@ export function tensorOf<T extends tf.Tensor = tf.Tensor>(
   metadata: TensorMetadata,
 ): T {
   return nodeBackend().createOutputTensor(metadata) as T;
+}
+
+/**
+ * A float32 tensor whose values are written where they will stay: what is read
+ * from a file needs no memory beside that of the tensor.
+ *
+ * @param write Fills all of it
+ */
+export function writtenTensor(
+  shape: number[],
+  write: (values: Float32Array<ArrayBuffer>) => void,
+): tf.Tensor {
+  const binding = libraryBinding();
+  const dtype = DataType.float32;
+  if (binding === undefined) {
+    const values = new Float32Array(tf.util.sizeFromShape(shape));
+    write(values);
+    return tf.tensor(values, shape, "float32");
+  }
+  const id = binding.createTensor(
+    shape,
+    dtype,
+    ({ buffer, byteOffset, byteLength }) =>
+      write(new Float32Array(buffer, byteOffset, byteLength / 4)),
+  );
+  return tensorOf({ id, shape, dtype });
 }
 
 /** Executes one of the library's own operations, which tfjs has no name for. */

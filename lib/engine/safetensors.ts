@@ -58,10 +58,24 @@ export class SafetensorsFile implements Disposable {
     return this.#header.metadata;
   }
 
-  /** Reads a tensor of type F32, F16 or BF16; the narrow types widen without loss. */
-  floats(name: string): Float32Array<ArrayBuffer> {
+  /**
+   * Reads a tensor of type F32, F16 or BF16; the narrow types widen without loss.
+   *
+   * @param into Where to put the values; by default, into new memory
+   * @throws {RangeError} If there is not exactly room for the tensor
+   */
+  floats(
+    name: string,
+    into?: Float32Array<ArrayBuffer>,
+  ): Float32Array<ArrayBuffer> {
     const entry = this.#entry(name, ["F32", "F16", "BF16"]);
-    const values = new Float32Array(elementCount(entry.shape));
+    const count = elementCount(entry.shape);
+    const values = into ?? new Float32Array(count);
+    if (values.length !== count) {
+      throw new RangeError(
+        `Tensor "${name}" of "${this.path}" has ${count} values, and there is room for ${values.length}`,
+      );
+    }
     if (entry.dtype === "F32") {
       this.#read(entry, values);
     } else if (entry.dtype === "F16") {
@@ -71,7 +85,7 @@ export class SafetensorsFile implements Disposable {
     } else {
       const high = new Uint16Array(values.length);
       this.#read(entry, high);
-      const bits = new Uint32Array(values.buffer);
+      const bits = new Uint32Array(values.buffer, values.byteOffset, count);
       for (let i = 0; i < high.length; i++) bits[i] = high[i]! << 16;
     }
     return values;

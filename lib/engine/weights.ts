@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncoderConfig } from "./config.ts";
-import { libraryBinding, tensorIds } from "./backend.ts";
+import { libraryBinding, tensorIds, writtenTensor } from "./backend.ts";
 import type { LayerNorm } from "./ops/layer_norm.ts";
 import type { Linear } from "./ops/linear.ts";
 import type { SafetensorsFile } from "./safetensors.ts";
@@ -62,18 +62,20 @@ export function loadEncoder(
     inputs: number,
     outputs: number,
   ): Linear {
-    const weight = new Float32Array(names.length * outputs * inputs);
-    const bias = new Float32Array(names.length * outputs);
-    names.forEach((name, i) => {
-      weight.set(
-        read(`${name}.weight`, [outputs, inputs]),
-        i * outputs * inputs,
-      );
-      bias.set(read(`${name}.bias`, [outputs]), i * outputs);
-    });
+    const join = (kind: string, shape: readonly number[]) =>
+      writtenTensor([names.length * outputs, ...shape.slice(1)], (values) => {
+        const size = values.length / names.length;
+        names.forEach((name, i) =>
+          read(
+            `${name}.${kind}`,
+            shape,
+            values.subarray(i * size, (i + 1) * size),
+          )
+        );
+      });
     return {
-      weight: frozenMatrix(weight, [names.length * outputs, inputs]),
-      bias: tf.tensor1d(bias),
+      weight: forProducts(join("weight", [outputs, inputs]) as tf.Tensor2D),
+      bias: join("bias", [outputs]) as tf.Tensor1D,
     };
   }
   function norm(name: string): LayerNorm {
@@ -84,10 +86,9 @@ export function loadEncoder(
     };
   }
   function table(name: string, rows: number): tf.Tensor2D {
-    return tf.tensor2d(
-      read(`embeddings.${name}_embeddings.weight`, [rows, hidden]),
-      [rows, hidden],
-    );
+    return writtenTensor([rows, hidden], (values) => {
+      read(`embeddings.${name}_embeddings.weight`, [rows, hidden], values);
+    }) as tf.Tensor2D;
   }
   function layer(i: number): LayerWeights {
     const name = `encoder.layer.${i}`;
@@ -138,15 +139,22 @@ export function loadPooler(
   };
 }
 
+/** Reads a tensor, into memory given or new; it must have the shape. */
+export type EncoderReader = (
+  name: string,
+  shape: readonly number[],
+  into?: Float32Array<ArrayBuffer>,
+) => Float32Array;
+
 /** Reads tensors by their name inside the encoder; classification models carry a prefix. */
 export function encoderReader(
   file: SafetensorsFile,
   { architecture }: EncoderConfig,
-): (name: string, shape: readonly number[]) => Float32Array {
+): EncoderReader {
   const prefix = file.tensors.has("embeddings.word_embeddings.weight")
     ? ""
     : `${architecture}.`;
-  return (name, shape) => {
+  return (name, shape, into) => {
     const entry = file.tensors.get(prefix + name);
     if (entry === undefined) {
       throw new SyntaxError(`"${file.path}" has no tensor "${prefix}${name}"`);
@@ -156,16 +164,12 @@ export function encoderReader(
         `"${file.path}": tensor "${prefix}${name}" has shape [${entry.shape}], config.json wants [${shape}]`,
       );
     }
-    return file.floats(prefix + name);
+    return file.floats(prefix + name, into);
   };
 }
 
-/** A matrix that takes part in products only: kept in the type in which products take it. */
-function frozenMatrix(
-  values: Float32Array,
-  shape: [number, number],
-): tf.Tensor2D {
-  const matrix = tf.tensor2d(values, shape);
+/** A matrix that takes part in products only is kept in the type in which products take it. */
+function forProducts(matrix: tf.Tensor2D): tf.Tensor2D {
   const binding = libraryBinding();
   if (binding?.precision === "bf16") binding.narrow(tensorIds([matrix])[0]!);
   return matrix;

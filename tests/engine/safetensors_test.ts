@@ -241,3 +241,19 @@ for (
     assertRefused(bytes, message);
   });
 }
+
+Deno.test("SafetensorsFile.floats() reads into a part of what it is given, and refuses another size", () => {
+  const path = Deno.makeTempFileSync();
+  try {
+    writeSafetensors(path, {
+      x: { shape: [2, 2], values: Float32Array.of(1, 2, 3, 4) },
+    });
+    using file = SafetensorsFile.open(path);
+    const into = new Float32Array(6);
+    file.floats("x", into.subarray(1, 5));
+    assert.deepEqual(into, Float32Array.of(0, 1, 2, 3, 4, 0));
+    assert.throws(() => file.floats("x", into), /4 values.*room for 6/);
+  } finally {
+    Deno.removeSync(path);
+  }
+});

@@ -7,6 +7,7 @@ import { type OpenTrace, symbolOf } from "./open_trace.ts";
 import { inputType, type Precision, withType } from "./precision.ts";
 import type { Status } from "./status.ts";
 import type { LibTensorflow } from "./symbols.ts";
+import type { TensorSource } from "./tensor_memory.ts";
 import {
   isFloat,
   ofGraph,
@@ -66,11 +67,11 @@ export class TensorflowBinding extends BindingConstants {
     return this.#tensors.held;
   }
 
-  /** Makes a tensor from values; a constant while tracing. */
+  /** Makes a tensor from values, or from what writes them; a constant while tracing. */
   createTensor(
     shape: number[],
     dtype: number,
-    values: ArrayLike<number>,
+    values: TensorSource,
   ): number {
     if (this.#trace !== undefined) {
       const { graph } = this.#trace;
@@ -175,13 +176,11 @@ export class TensorflowBinding extends BindingConstants {
    * weight is kept once, in the type in which products take it.
    */
   narrow(id: number): void {
-    const record = this.#tensors.get(id);
-    if (record.eager === undefined || record.dtype !== DataType.float32) {
-      return;
-    }
+    const { eager, dtype } = this.#tensors.get(id);
+    if (eager === undefined || dtype !== DataType.float32) return;
     const narrowed = this.#cast(id, DataType.bfloat16);
     this.#tensors.move(narrowed, id);
-    this.#runtime.free(record.eager);
+    this.#runtime.free(eager);
   }
 
   /**

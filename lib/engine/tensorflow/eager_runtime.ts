@@ -3,7 +3,11 @@ import { cString } from "./c_string.ts";
 import { viewOf } from "./data_type.ts";
 import type { Status } from "./status.ts";
 import type { LibTensorflow } from "./symbols.ts";
-import { allocateTensor, tensorBytes } from "./tensor_memory.ts";
+import {
+  allocateTensor,
+  tensorBytes,
+  type TensorSource,
+} from "./tensor_memory.ts";
 
 /** A tensor in the library's memory. */
 export interface EagerTensor {
@@ -28,11 +32,11 @@ export class EagerRuntime {
     this.#context = context;
   }
 
-  /** Makes a tensor from values. */
+  /** Makes a tensor from values, or from what writes them. */
   make(
     shape: number[],
     dtype: number,
-    values: ArrayLike<number>,
+    values: TensorSource,
   ): EagerTensor {
     const tensor = allocateTensor(this.#library, shape, dtype, values);
     try {

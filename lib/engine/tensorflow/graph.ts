@@ -7,7 +7,7 @@ import {
 import { cString } from "./c_string.ts";
 import type { Status } from "./status.ts";
 import type { LibTensorflow } from "./symbols.ts";
-import { allocateTensor } from "./tensor_memory.ts";
+import { allocateTensor, type TensorSource } from "./tensor_memory.ts";
 
 /** A tensor of a graph under construction: `TF_Output`, its shape and its element type. */
 export interface GraphTensor {
@@ -61,7 +61,7 @@ export class Graph {
   constant(
     dtype: number,
     shape: readonly number[],
-    values: ArrayLike<number>,
+    values: TensorSource,
   ): GraphTensor {
     const tensor = allocateTensor(this.#library, shape, dtype, values);
     try {

@@ -7,8 +7,13 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 
+/** Values of a tensor, or what writes them where they will stay. */
+export type TensorSource =
+  | ArrayLike<number>
+  | ((memory: Uint8Array<ArrayBuffer>) => void);
+
 /**
- * Makes a `TF_Tensor` and copies values into it.
+ * Makes a `TF_Tensor` and copies values into it, or has them written there.
  *
  * @throws {Error} If the values do not fill the shape.
  */
@@ -16,15 +21,12 @@ export function allocateTensor(
   library: LibTensorflow,
   shape: readonly number[],
   dtype: number,
-  values: ArrayLike<number>,
+  values: TensorSource,
 ): Deno.PointerValue {
   const size = elementCount(shape) * elementSize(dtype);
-  const bytes = bytesOf(dtype, values);
-  if (bytes.byteLength !== size) {
-    throw new Error(
-      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, not ${bytes.byteLength}`,
-    );
-  }
+  const write = typeof values === "function"
+    ? values
+    : copierOf(shape, dtype, size, values);
   const tensor = library.TF_AllocateTensor(
     dtype,
     int64Bytes(shape),
@@ -36,15 +38,35 @@ export function allocateTensor(
       `Out of memory: no ${size} bytes for a tensor of shape [${shape}]`,
     );
   }
-  if (size > 0) tensorBytes(library, tensor).set(bytes);
+  try {
+    if (size > 0) write(tensorBytes(library, tensor));
+  } catch (error) {
+    library.TF_DeleteTensor(tensor);
+    throw error;
+  }
   return tensor;
+}
+
+function copierOf(
+  shape: readonly number[],
+  dtype: number,
+  size: number,
+  values: ArrayLike<number>,
+): (memory: Uint8Array) => void {
+  const bytes = bytesOf(dtype, values);
+  if (bytes.byteLength !== size) {
+    throw new Error(
+      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, not ${bytes.byteLength}`,
+    );
+  }
+  return (memory) => memory.set(bytes);
 }
 
 /** The bytes of a `TF_Tensor`, in place: valid until the tensor is deleted. */
 export function tensorBytes(
   library: LibTensorflow,
   tensor: Deno.PointerValue,
-): Uint8Array {
+): Uint8Array<ArrayBuffer> {
   const size = Number(library.TF_TensorByteSize(tensor));
   const data = library.TF_TensorData(tensor);
   if (size === 0 || data === null) return new Uint8Array(0);
