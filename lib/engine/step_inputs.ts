@@ -3,6 +3,11 @@ import type { AdamWOptions, AdamWStep } from "./adamw.ts";
 import { batchTensors, type PaddedBatch } from "./batches.ts";
 import { dropoutSites } from "./classifier.ts";
 import type { EncoderInput } from "./encoder.ts";
+import {
+  type Matryoshka,
+  matryoshkaGroups,
+  matryoshkaScale,
+} from "./matryoshka.ts";
 import type { ModelRanks } from "./module_ranks.ts";
 import type { ParameterLayout } from "./parameters.ts";
 import { seededRandom } from "./random.ts";
@@ -30,24 +35,36 @@ export interface BatchInputs {
   readonly input: EncoderInput;
 }
 
+/** What the ranks of a step mean for its adapters. */
+export interface RankOptions {
+  readonly alpha: number;
+  readonly mode: UpdateMode;
+  /** The ranks that every step trains, where it is not the one drawn. */
+  readonly matryoshka?: Matryoshka | undefined;
+}
+
 /** The batch's tensors, in the order in which a traced function takes them. */
 export function packBatch(
   batch: PaddedBatch,
   part: number,
   parts: number,
   draw: StepDraw,
-  alpha: number,
-  mode: UpdateMode,
+  { alpha, mode, matryoshka }: RankOptions,
   { rank: maxRank, layers }: ParameterLayout,
 ): tf.Tensor[] {
   const { ids, positions, types, mask } = batchTensors(batch);
   return [
     tf.tensor1d(batch.labels),
-    rankTensor(
-      draw.rank,
-      (rank) => rankScale(rank, alpha, maxRank),
-      [1, maxRank],
-    ),
+    matryoshka === undefined
+      ? rankTensor(
+        draw.rank,
+        (rank) => rankScale(rank, alpha, maxRank),
+        [1, maxRank],
+      )
+      : tf.tensor2d(matryoshkaScale(matryoshka, alpha, maxRank), [
+        matryoshkaGroups(matryoshka),
+        maxRank,
+      ]),
     rankTensor(draw.rank, (rank) => trainedRows(rank, mode, maxRank), [
       maxRank,
     ]),

@@ -11,6 +11,7 @@ import type { Classifier } from "./classifier.ts";
 import { DivergedError } from "./divergence.ts";
 import { bestEpoch, type EpochScores } from "./epoch_scores.ts";
 import { trainingFlops } from "./flops.ts";
+import { type Matryoshka, matryoshkaGroups } from "./matryoshka.ts";
 import { median } from "./median.ts";
 import { restoreRandom, seededRandom } from "./random.ts";
 import { type RankDrawOptions, RankDraws } from "./rank_draws.ts";
@@ -24,6 +25,8 @@ import { trainingStep } from "./training_step.ts";
 /** How to train. LoRA of rank r is DyLoRA of maximum rank r that always draws r. */
 export interface TrainingOptions extends RankDrawOptions {
   readonly alpha: number;
+  /** Trains several ranks in each step; the sampler then draws the maximum rank only. */
+  readonly matryoshka?: Matryoshka | undefined;
   readonly epochs: number;
   /** Examples of one forward and backward pass. */
   readonly batchSize: number;
@@ -101,6 +104,7 @@ export async function train(
   const progress = structuredClone(
     hooks.resume?.progress ?? startOfTraining(options.seed, ranks),
   );
+  const groups = options.matryoshka ? matryoshkaGroups(options.matryoshka) : 1;
   const takeStep = trainingStep(classifier, options);
   const window = new ReportWindow();
   const stepTimes = [...hooks.resume?.stepMilliseconds ?? []];
@@ -204,7 +208,7 @@ export async function train(
         let flops = 0;
         for (const { shape } of padded) {
           progress.paddedTokens += shape[0] * shape[1];
-          flops += trainingFlops(classifier, shape);
+          flops += trainingFlops(classifier, shape, groups);
         }
         progress.flops += flops;
         stepTimes.push(milliseconds);

@@ -1,8 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
+import { batchLoss } from "./batch_loss.ts";
 import type { PaddedBatch } from "./batches.ts";
 import { type Classifier, logitsOf } from "./classifier.ts";
-import { crossEntropy, squaredError } from "./ops/loss.ts";
+import { lossShares, type Matryoshka } from "./matryoshka.ts";
 import {
   decayedValues,
   joinParameters,
@@ -22,6 +23,8 @@ import { eager, trace } from "./trace.ts";
 export interface StepOptions {
   readonly alpha: number;
   readonly mode: UpdateMode;
+  /** Trains several ranks in each step, instead of the one that it draws. */
+  readonly matryoshka?: Matryoshka | undefined;
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
@@ -58,7 +61,8 @@ export function trainingStep(
   options: StepOptions,
 ): TrainingStep {
   const { layout } = classifier;
-  const { mode, alpha, optimizer } = options;
+  const { mode, matryoshka, optimizer } = options;
+  const shares = matryoshka && lossShares(matryoshka);
   const decayed = tf.tensor1d(decayedValues(layout));
   const run = (f: (inputs: readonly tf.Tensor[]) => tf.Tensor[]) =>
     options.eager
@@ -77,9 +81,7 @@ export function trainingStep(
         ranks,
         options.dropout ? dropout : undefined,
       );
-      return layout.labels === 1
-        ? squaredError(logits, labels)
-        : crossEntropy(logits, labels);
+      return batchLoss(logits, labels, shares);
     })(splitParameters(values, layout));
     return { loss: value, gradient: joinParameters(grads) };
   };
@@ -123,7 +125,7 @@ export function trainingStep(
     const own = (tensors: tf.Tensor[]) => (owned.push(...tensors), tensors);
     const pack = (batch: PaddedBatch, part: number) =>
       own(
-        packBatch(batch, part, batches.length, draw, alpha, mode, layout),
+        packBatch(batch, part, batches.length, draw, options, layout),
       );
     try {
       const before = [

@@ -1,16 +1,11 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
 import {
   type EncoderConfig,
   parseEncoderConfig,
 } from "../../lib/engine/config.ts";
 import { mergeLora } from "../../lib/engine/merge_lora.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import {
-  type TensorValues,
-  writeSafetensors,
-} from "../../lib/engine/safetensors_writer.ts";
+import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
 import type { InputArtifact, Stage } from "../../lib/pipeline/task.ts";
 import {
   type Adapter,
@@ -18,8 +13,7 @@ import {
   readAdapter,
   tensorsOf,
 } from "../artifacts/adapter.ts";
-import { readJsonFile, writeJsonFile } from "../artifacts/json_file.ts";
-import { MODEL_EXTRA_FILES } from "../artifacts/model.ts";
+import { writeClassifierModel } from "../artifacts/classifier_files.ts";
 import { moduleOf, type ModuleRanks } from "../artifacts/module_ranks.ts";
 import { askedRanks } from "./asked_ranks.ts";
 import { cutTensors } from "./cut_tensors.ts";
@@ -52,17 +46,11 @@ export async function mergeAdapter(stage: Stage<MergeSettings>): Promise<void> {
       } layers, and the model ${layers}`,
     );
   }
-  writeSafetensors(
-    join(output, "model.safetensors"),
-    mergedTensors(model, architecture, adapter, params.epoch, ranks),
-    { format: "pt" },
-  );
-  await writeConfig(model, output, architecture, adapter.training.labels);
-  for (const file of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
-    if (existsSync(join(model, file))) {
-      await Deno.copyFile(join(model, file), join(output, file));
-    }
-  }
+  await writeClassifierModel(output, model, {
+    architecture,
+    labels: adapter.training.labels,
+    tensors: mergedTensors(model, architecture, adapter, params.epoch, ranks),
+  });
 }
 
 /** The encoder's tensors, merged, and the head's, as transformers' classifier of the family names them. */
@@ -123,32 +111,4 @@ function isOfClassifier(
 ): boolean {
   return /^(embeddings|encoder)\.(?!.*_ids$)/.test(name) ||
     family === "bert" && name.startsWith("pooler.");
-}
-
-async function writeConfig(
-  model: string,
-  output: string,
-  family: EncoderConfig["architecture"],
-  labels: readonly string[] | null,
-): Promise<void> {
-  const config = await readJsonFile(
-    join(model, "config.json"),
-    z.looseObject({}),
-  );
-  const { dtype: _, ...rest } = config;
-  const names = labels ?? ["LABEL_0"];
-  await writeJsonFile(join(output, "config.json"), {
-    ...rest,
-    architectures: [
-      family === "bert"
-        ? "BertForSequenceClassification"
-        : "RobertaForSequenceClassification",
-    ],
-    id2label: Object.fromEntries(names.map((name, i) => [i, name])),
-    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
-    problem_type: labels === null
-      ? "regression"
-      : "single_label_classification",
-    torch_dtype: "float32",
-  });
 }

@@ -15,7 +15,7 @@ const ScoresInfo = z.strictObject({
   task: z.string().min(1),
   /** Class names in the order of their numbers; null if the task is a regression. */
   labels: z.array(z.string()).min(2).nullable(),
-  /** How the adapter was made: `dylora`, `lora`. */
+  /** How it was made: `dylora`, `lora`, `lora-svd`, `head`, `full`. */
   method: z.string().regex(/^[a-z][a-z0-9-]*$/),
   seed: z.int().nonnegative(),
   /** Whether the adapter is that of the last epoch or of the best one. */
@@ -28,7 +28,8 @@ const ScoresInfo = z.strictObject({
   flops: z.number().positive(),
   /** In ascending order of rank. */
   ranks: z.array(z.strictObject({
-    rank: count,
+    /** 0 for a model without adapters. */
+    rank: z.int().nonnegative(),
     /** By name; NaN, which JSON writes as null, where a metric is undefined. */
     metrics: z.record(
       z.string().regex(/^[a-z][a-z0-9_]*$/),

@@ -20,12 +20,23 @@ const Selection = z.strictObject({
   epochs: z.array(EpochScores).min(1),
 });
 
-/** What only DyLoRA has; null where another method trained. */
-const DYLORA_FIELDS = ["mode", "sampler", "scope"] as const;
+/** What only one method has; null where another one trained. */
+const OWN_FIELDS = {
+  mode: "dylora",
+  sampler: "dylora",
+  scope: "dylora",
+  matryoshka: "matryoshka",
+} as const;
 
 /** `training.json`: how an adapter was trained. */
 export const Training = z.strictObject({
-  method: z.enum(["dylora", "lora", "lora-truncated", "lora-svd"]),
+  method: z.enum([
+    "dylora",
+    "lora",
+    "lora-truncated",
+    "lora-svd",
+    "matryoshka",
+  ]),
   /** Name of the GLUE task, or the user's own name for the data. */
   task: z.string().min(1),
   /** Class names in the order of their numbers; null if the task is a regression. */
@@ -40,6 +51,12 @@ export const Training = z.strictObject({
   sampler: Sampler.nullable(),
   /** Whether a step drew one rank for the whole model, or one for each adapted projection. */
   scope: z.enum(["model", "module"]).nullable(),
+  /** What was weighted over which ranks, and how; null where another method trained. */
+  matryoshka: z.strictObject({
+    objective: z.enum(["losses", "outputs"]),
+    ranks: z.array(count).min(1),
+    weights: z.array(z.number().positive()).min(1),
+  }).nullable().default(null),
   seed: z.int().nonnegative(),
   /** The training whose adapters it went on from; null if they started anew. */
   start: z.strictObject({
@@ -75,9 +92,10 @@ export const Training = z.strictObject({
   /** Null if no epoch was evaluated, and only the last one was kept. */
   selection: Selection.nullable(),
 }).superRefine((training, context) => {
-  for (const field of DYLORA_FIELDS) {
-    const expected = training.method === "dylora";
-    if ((training[field] !== null) !== expected) {
+  for (const [field, method] of Object.entries(OWN_FIELDS)) {
+    const expected = training.method === method;
+    const value = training[field as keyof typeof OWN_FIELDS];
+    if ((value !== null) !== expected) {
       context.addIssue({
         code: "custom",
         path: [field],

@@ -91,3 +91,33 @@ export function trainingOptions(
     },
   };
 }
+
+const { rank: _rank, alpha: _alpha, selectOn: _selectOn, ...withoutAdapters } =
+  trainingSettings;
+
+/** Parameters of a training without adapters. */
+export const classifierSettings = withoutAdapters;
+
+/** Values of {@linkcode classifierSettings}. */
+export type ClassifierSettings = z.output<
+  z.ZodObject<typeof classifierSettings>
+>;
+
+/**
+ * The engine's options for a training without adapters, which has rank 0.
+ *
+ * @param maxLength Longest sequence that the tokens may have
+ */
+export function classifierOptions(
+  settings: ClassifierSettings,
+  maxLength: number,
+): TrainingOptions {
+  return {
+    ...trainingOptions(
+      { ...settings, rank: 0, alpha: 1, selectOn: "none" },
+      maxLength,
+    ),
+    mode: "all",
+    sampler: { kind: "list", ranks: [0] },
+  };
+}

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
 import { initialParameters } from "../../lib/engine/parameters.ts";
+import type { Matryoshka } from "../../lib/engine/matryoshka.ts";
 import { toPeftTensors } from "../../lib/engine/peft_adapter.ts";
 import { measureProductPeak } from "../../lib/engine/product_peak.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
@@ -29,16 +30,17 @@ import { trainingOptions, type TrainingSettings } from "./settings.ts";
 
 /** What DyLoRA adds to LoRA: which rank a step draws, and what it trains. */
 export interface RankTraining {
-  readonly method: "dylora" | "lora";
+  readonly method: "dylora" | "lora" | "matryoshka";
   readonly mode: UpdateMode;
   readonly sampler: Sampler;
   readonly scope: RankScope;
+  readonly matryoshka?: Matryoshka;
 }
 
 /** Trains an adapter on a stage's tokens and writes it as the stage's artifact. */
 export async function trainAdapter(
   stage: Stage<TrainingSettings>,
-  { method, mode, sampler, scope }: RankTraining,
+  { method, mode, sampler, scope, matryoshka }: RankTraining,
 ): Promise<void> {
   const { params } = stage;
   const stopwatch = new Stopwatch();
@@ -85,7 +87,7 @@ export async function trainAdapter(
     stage.log(`Resumes after step ${resume.progress.step}`);
   }
 
-  const scaling = method === "dylora" ? "rank" : "maximum";
+  const scaling = method === "lora" ? "maximum" : "rank";
   const selection = held && new EpochSelection(
     held,
     classifier,
@@ -101,7 +103,13 @@ export async function trainAdapter(
     classifier,
     initial,
     { ...tokens, labels },
-    { ...trainingOptions(params, info.maxLength), mode, sampler, scope },
+    {
+      ...trainingOptions(params, info.maxLength),
+      mode,
+      sampler,
+      scope,
+      matryoshka,
+    },
     {
       resume,
       evaluate: selection && ((values) => selection.evaluate(values)),
@@ -131,6 +139,11 @@ export async function trainAdapter(
       mode: dylora ? mode : null,
       sampler: dylora ? sampler : null,
       scope: dylora ? scope : null,
+      matryoshka: matryoshka === undefined ? null : {
+        objective: matryoshka.objective,
+        ranks: [...matryoshka.ranks],
+        weights: [...matryoshka.weights],
+      },
       seed: params.seed,
       start: start === undefined ? null : {
         method: start.training.method,

@@ -17,6 +17,7 @@ export const REFERENCE_TRAINING: Training = {
   mode: "all",
   sampler: { kind: "geometric", p: 0.15 },
   scope: "model",
+  matryoshka: null,
   seed: 0,
   start: null,
   epochs: 1,

@@ -1,0 +1,27 @@
+import { z } from "zod";
+import { defineTask } from "../lib/pipeline/task.ts";
+import { SCORES_FILES } from "./artifacts/scores.ts";
+import { precision } from "./training/settings.ts";
+
+export default defineTask({
+  description:
+    "Evaluate a model that was trained without adapters; its scores stand at rank 0",
+  params: z.strictObject({
+    split: z.string().regex(/^[a-z_]+$/).default("validation").describe(
+      "Split to evaluate on; of MNLI, validation is validation_matched",
+    ),
+    batchSize: z.int().min(1).default(32).describe(
+      "Examples of one forward pass",
+    ),
+    precision,
+  }),
+  inputs: { model: { kind: "classifier" }, tokens: { kind: "tokens" } },
+  output: { kind: "scores", files: SCORES_FILES },
+  needs: ["engine"],
+  async run(stage) {
+    const { evaluateClassifier } = await import(
+      "./training/evaluate_classifier.ts"
+    );
+    await evaluateClassifier(stage);
+  },
+});

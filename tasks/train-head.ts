@@ -1,0 +1,17 @@
+import { z } from "zod";
+import { defineTask } from "../lib/pipeline/task.ts";
+import { CLASSIFIER_FILES } from "./artifacts/classifier.ts";
+import { classifierSettings } from "./training/settings.ts";
+
+export default defineTask({
+  description:
+    "Train the classification head alone, without adapters: the lower bound",
+  params: z.strictObject(classifierSettings),
+  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  output: { kind: "classifier", files: CLASSIFIER_FILES },
+  needs: ["engine"],
+  async run(stage) {
+    const { trainClassifier } = await import("./training/train_classifier.ts");
+    await trainClassifier(stage, "head");
+  },
+});

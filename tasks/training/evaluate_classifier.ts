@@ -1,0 +1,87 @@
+import { join } from "node:path";
+import { fromClassifierTensors } from "../../lib/engine/fine_tuning/classifier_tensors.ts";
+import {
+  evaluateRanks,
+  evaluationFlops,
+} from "../../lib/engine/rank_evaluation.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
+import type { Stage } from "../../lib/pipeline/task.ts";
+import { readClassifierTraining } from "../artifacts/classifier.ts";
+import { writeScores } from "../artifacts/scores.ts";
+import { readTokensInfo } from "../artifacts/tokens.ts";
+import type { EvaluationSettings } from "./evaluate_adapter.ts";
+import { loadClassifier } from "./load_classifier.ts";
+import { ScoredSplit } from "./scored_split.ts";
+
+/** Parameters of the evaluation of a model without adapters. */
+export interface ClassifierEvaluationSettings
+  extends Pick<EvaluationSettings, "split" | "precision"> {
+  readonly batchSize: number;
+}
+
+/** Evaluates a stage's model, which has no adapters, and writes its scores as the stage's artifact. */
+export async function evaluateClassifier(
+  stage: Stage<ClassifierEvaluationSettings>,
+): Promise<void> {
+  const { params } = stage;
+  const folder = stage.inputs.model![0]!.path;
+  const training = await readClassifierTraining(folder);
+  const tokensFolder = stage.inputs.tokens![0]!.path;
+  const info = await readTokensInfo(tokensFolder);
+  const split = new ScoredSplit(tokensFolder, info, params.split);
+  const { examples } = split;
+  const engine = stage.facilities.engine as unknown as EngineSettings;
+  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  const classifier = loadClassifier(folder, 0, split.outputs);
+  const options = {
+    alpha: 1,
+    scaling: "rank",
+    ranks: [0],
+    batchSize: params.batchSize,
+  } as const;
+  const count = examples.labels.length;
+  const logits = await evaluateRanks(
+    classifier,
+    headValues(folder, classifier),
+    examples,
+    {
+      ...options,
+      signal: stage.signal,
+      progress: (done) => stage.progress(done, count, "examples"),
+    },
+  );
+  await writeScores(stage.output, {
+    task: info.task,
+    labels: info.labels,
+    method: training.method,
+    seed: training.seed,
+    epoch: "last",
+    split: split.name,
+    examples: count,
+    tokens: examples.ids.length,
+    flops: evaluationFlops(classifier, examples, options),
+    ranks: split.score([0], logits),
+  }, { logits, labels: examples.labels });
+}
+
+/**
+ * The head of a model folder, flat.
+ *
+ * @throws {SyntaxError} Naming the tensor, if the model has another head than the tokens' task.
+ */
+function headValues(
+  folder: string,
+  { layout, config }: ReturnType<typeof loadClassifier>,
+): Float32Array {
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const read = (name: string, shape: readonly number[]) => {
+    const found = file.tensors.get(name)?.shape;
+    if (String(found) === String(shape)) return file.floats(name);
+    throw new SyntaxError(
+      `"${file.path}" does not fit the tokens: tensor "${name}" should have shape [${shape}], and ` +
+        (found === undefined ? "is missing" : `has [${found}]`),
+    );
+  };
+  return fromClassifierTensors(read, layout, config.architecture);
+}

@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { readClassifierTraining } from "../../tasks/artifacts/classifier.ts";
+import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { assertClose } from "../engine/reference.ts";
+import { withEngineStages } from "./engine_stages.ts";
+
+const python = Deno.env.get("PEFT_PYTHON");
+const training = { epochs: 2, learningRate: 1e-3 };
+
+for (
+  const [task, method, trained] of [
+    ["train-head", "head", /^classifier\./],
+    ["train-full", "full", /./],
+  ] as const
+) {
+  Deno.test(`${task} trains the weights that it says and no others, and evaluate-model scores them at rank 0`, () =>
+    withEngineStages(async ({ run, given }) => {
+      const model = await run(task, training, given);
+      const record = await readClassifierTraining(model);
+      assert.equal(record.method, method);
+      assert.ok(record.losses.at(-1)!.loss > 0);
+
+      using before = SafetensorsFile.open(
+        join(given.model, "model.safetensors"),
+      );
+      using after = SafetensorsFile.open(join(model, "model.safetensors"));
+      for (const name of after.tensors.keys()) {
+        const same = before.tensors.has(name) &&
+          String(before.floats(name)) === String(after.floats(name));
+        // A row that no example looks up still decays.
+        assert.equal(same, !trained.test(name), name);
+      }
+
+      const scored = await run("evaluate-model", {}, { ...given, model });
+      const info = await readScores(scored);
+      assert.equal(info.method, method);
+      assert.deepEqual(info.ranks.map(({ rank }) => rank), [0]);
+      assert.ok(info.ranks[0]!.metrics.accuracy! >= 0);
+
+      const { logits } = readOutputs(scored, info);
+      assert.ok(new Set(logits).size > info.examples, "logits differ");
+      if (python === undefined) return;
+      const expected = await transformersLogits(
+        model,
+        join(given.tokens, "validation.safetensors"),
+      );
+      assert.deepEqual(Object.values(expected.labels), info.labels);
+      assertClose(logits, expected.logits.flat(), 1e-4, "logits");
+    }));
+}
+
+Deno.test("evaluate-model names the tensor that does not fit the tokens' task", () =>
+  withEngineStages(async ({ folder, run, attempt, given }) => {
+    const model = await run("train-head", training, given);
+    const tokens = await Deno.makeTempDir({ dir: folder });
+    for await (const { name } of Deno.readDir(given.tokens)) {
+      await Deno.copyFile(join(given.tokens, name), join(tokens, name));
+    }
+    const path = join(tokens, "tokens.json");
+    const info = JSON.parse(await Deno.readTextFile(path));
+    info.labels.push("neither");
+    await Deno.writeTextFile(path, JSON.stringify(info));
+    const refused = await attempt("evaluate-model", {}, { model, tokens });
+    assert.equal(refused.code, 1);
+    assert.match(
+      refused.text,
+      /classifier.out_proj.weight.* should have shape \[3,64\], and has \[2,64\]/,
+    );
+  }));
+
+async function transformersLogits(
+  model: string,
+  split: string,
+): Promise<{ labels: Record<string, string>; logits: number[][] }> {
+  const script = fileURLToPath(
+    new URL("./transformers_logits.py", import.meta.url),
+  );
+  const { code, stdout, stderr } = await new Deno.Command(python!, {
+    args: [script, model, split],
+  }).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
