@@ -17,7 +17,8 @@ export default defineTask({
   }),
   inputs: {
     scores: { kind: "scores", many: true },
-    adapters: { kind: "adapter", many: true },
+    adapters: { kind: "adapter", many: true, optional: true },
+    classifiers: { kind: "classifier", many: true, optional: true },
   },
   output: {
     kind: "report",
@@ -29,7 +30,11 @@ export default defineTask({
     const { readResults } = await import("./report/results.ts");
     await makeReport(
       output,
-      await readResults(inputs.scores!, inputs.adapters!),
+      await readResults(
+        inputs.scores!,
+        inputs.adapters ?? [],
+        inputs.classifiers ?? [],
+      ),
       params,
     );
   },

@@ -1,10 +1,12 @@
+import { averagesOf, type Compared } from "./average.ts";
 import { comparable, contrast, type Side } from "./contrast.ts";
 import { defined } from "./defined.ts";
-import { methodsOf } from "./method_results.ts";
+import { methodsOf, samplesAt } from "./method_results.ts";
 import type { Role } from "./methods.ts";
 import type { Comparison, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import type { Draw, Metric } from "./statistics/bootstrap.ts";
+import { mean } from "./statistics/sample.ts";
 import { summarize } from "./summarize.ts";
 
 export interface CompareOptions {
@@ -28,17 +30,19 @@ export function compare(
     results,
     ({ task, split, epoch }) => JSON.stringify([task, split, epoch]),
   );
+  const compared = [...groups.values()].map((group) =>
+    compareOne(group, options)
+  );
   return {
-    comparisons: [...groups.values()].map((group) =>
-      compareOne(group, options)
-    ),
+    comparisons: compared.map(({ comparison }) => comparison),
+    averages: averagesOf(compared, options.confidence),
   };
 }
 
 function compareOne(
   results: readonly Result[],
   options: CompareOptions,
-): Comparison {
+): Compared {
   const [first] = results;
   const metrics = Object.keys(first!.ranks[0]!.metrics);
   checkSameExamples(results, metrics);
@@ -52,10 +56,13 @@ function compareOne(
     place,
     results,
     summary: summarize(results, metrics, options),
+    scores: results.ranks.map((rank) =>
+      mean(samplesAt(results.results, rank, [metrics[0]!])[metrics[0]!]!)
+    ),
   }));
   const withRole = (role: Role) =>
     sides.filter(({ summary }) => summary.role === role);
-  return {
+  const comparison: Comparison = {
     task: first!.task,
     title: first!.title,
     split: first!.split,
@@ -73,6 +80,7 @@ function compareOne(
         )
     ),
   };
+  return { comparison, sides };
 }
 
 /** What always answering with the most frequent class reaches. */

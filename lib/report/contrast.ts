@@ -10,6 +10,8 @@ export interface Side {
   readonly place: number;
   readonly results: MethodResults;
   readonly summary: MethodSummary;
+  /** Mean of the main metric over the seeds, by rank; NaN where it is undefined. */
+  readonly scores: readonly number[];
 }
 
 /** Whether two variants have no value that contradicts the other: those trained otherwise are not compared. */

@@ -66,7 +66,7 @@ export function settingsOf(
     epochs: distinct(settings.map(({ epochs }) => epochs)),
     batchSize: distinct(settings.map(({ batchSize }) => batchSize)),
     learningRate: distinct(settings.map(({ learningRate }) => learningRate)),
-    alpha: distinct(settings.map(({ alpha }) => alpha)),
+    alpha: distinct(settings.flatMap(({ alpha }) => alpha ?? [])),
     precision: distinct(settings.map(({ precision }) => precision)),
     engine: distinct(settings.map(({ engine }) => engine)),
     startedFrom: distinct(settings.flatMap(({ start }) => start ?? [])),

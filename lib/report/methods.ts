@@ -14,7 +14,7 @@ interface Method {
 
 const METHODS: Readonly<Record<string, Method>> = {
   dylora: { title: "DyLoRA", role: "candidate" },
-  matryoshka: { title: "MatryoshkaLoRA", role: "candidate" },
+  matryoshka: { title: "Matryoshka", role: "candidate" },
   "lora-truncated": {
     title: "LoRA truncated",
     role: "candidate",
@@ -22,7 +22,8 @@ const METHODS: Readonly<Record<string, Method>> = {
   },
   "lora-svd": { title: "LoRA by SVD", role: "candidate", reduces: "lora" },
   lora: { title: "LoRA", role: "baseline" },
-  imported: { title: "Imported", role: "candidate" },
+  "imported-lora": { title: "Imported LoRA", role: "candidate" },
+  "imported-dylora": { title: "Imported DyLoRA", role: "candidate" },
   head: { title: "Head alone", role: "bound" },
   full: { title: "Full fine-tuning", role: "bound" },
 };

@@ -137,10 +137,36 @@ const Comparison = z.strictObject({
   contrasts: z.array(Contrast),
 });
 
+/** Means of the main metric over several tasks. */
+const Average = z.strictObject({
+  /** Of MNLI the matched one. */
+  split: z.string(),
+  epoch: z.enum(["last", "best"]),
+  tasks: z.array(z.strictObject({
+    task: z.string(),
+    title: z.string(),
+    metric: z.string(),
+  })),
+  confidence: z.number(),
+  /** What all of the tasks have. */
+  methods: z.array(
+    Method.pick({ role: true, method: true, variant: true }).extend({
+      ranks: z.array(
+        z.strictObject({ rank: z.int(), mean: figure, interval: Interval }),
+      ),
+    }),
+  ),
+});
+
 /** `report.json`: what is compared, one entry for each task, split and choice of epoch. */
-export const Report = z.strictObject({ comparisons: z.array(Comparison) });
+export const Report = z.strictObject({
+  comparisons: z.array(Comparison),
+  /** One for each split and choice of epoch with several tasks. */
+  averages: z.array(Average),
+});
 
 export type Report = z.output<typeof Report>;
+export type Average = z.output<typeof Average>;
 export type Comparison = z.output<typeof Comparison>;
 export type MethodSummary = z.output<typeof Method>;
 export type ScoreSummary = z.output<typeof Score>;

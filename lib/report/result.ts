@@ -72,7 +72,8 @@ export interface TrainingSettings {
   /** Examples of an optimizer step. */
   readonly batchSize: number;
   readonly learningRate: number;
-  readonly alpha: number;
+  /** Undefined without adapters. */
+  readonly alpha: number | undefined;
   readonly precision: string;
   readonly engine: string;
   /** The task from whose training adapters were carried over. */

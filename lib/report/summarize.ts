@@ -19,11 +19,12 @@ export function summarize(
 ): MethodSummary {
   const { results, ranks, trainings, replicates } = method;
   const [first] = results as [Result];
+  const { role } = methodOf(first.method);
   const samples = ranks.map((rank) => samplesAt(results, rank, metrics));
   const scores = samples.map((sample) => mean(sample[metrics[0]!]!));
   const means = replicates.map(({ means }) => means);
   return {
-    role: methodOf(first.method).role,
+    role,
     method: first.method,
     variant: { ...first.variant },
     ranks: ranks.map((rank, i) => ({
@@ -42,8 +43,9 @@ export function summarize(
       interval: definedInterval(areasOf(method), confidence),
     },
     elbow: elbow({ ranks, scores }) ?? null,
-    recommendation: recommend(ranks, scores, means, { margin, confidence }) ??
-      null,
+    recommendation: role === "bound"
+      ? null
+      : recommend(ranks, scores, means, { margin, confidence }) ?? null,
     settings: settingsOf(results),
     cost: costOf(results),
   };

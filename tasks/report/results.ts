@@ -18,18 +18,23 @@ import {
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
 import {
-  adapterOf,
+  artifactOf,
   originOf,
-  readTrainings,
+  readAdapters,
+  readClassifiers,
   type TrainedArtifact,
 } from "./trainings.ts";
 
-/** Reads scores, and with each how the adapter behind it was made and what that cost. */
+/** Reads scores, and with each how what they belong to was made and what that cost. */
 export async function readResults(
   scores: readonly InputArtifact[],
   adapters: readonly InputArtifact[],
+  classifiers: readonly InputArtifact[],
 ): Promise<Result[]> {
-  const trainings = await readTrainings(adapters);
+  const trainings = [
+    ...await readAdapters(adapters),
+    ...await readClassifiers(classifiers),
+  ];
   return Promise.all(scores.map((artifact) => readResult(artifact, trainings)));
 }
 
@@ -38,7 +43,7 @@ async function readResult(
   trainings: readonly TrainedArtifact[],
 ): Promise<Result> {
   const info = await readScores(artifact.path);
-  const adapter = adapterOf(artifact, info, trainings);
+  const adapter = artifactOf(artifact, info, trainings);
   const origin = originOf(adapter, trainings);
   const { logits, labels } = readOutputs(artifact.path, info);
   return {
@@ -77,29 +82,35 @@ function rankResults(
   }));
 }
 
-function costOf({ artifact, training }: TrainedArtifact): TrainingCost {
-  const { epochs, batchSize, learningRate, alpha, precision, engine } =
-    training;
+/** What a training cost; undefined of an adapter that was trained elsewhere. */
+function costOf(
+  { artifact, training }: TrainedArtifact,
+): TrainingCost | undefined {
+  if (!("steps" in training)) return undefined;
+  const { epochs, batchSize, learningRate, precision, engine } = training;
+  const adapter = "alpha" in training ? training : undefined;
   return {
     settings: {
       epochs,
       batchSize,
       learningRate,
-      alpha,
+      alpha: adapter?.alpha,
       precision,
       engine,
-      start: training.start?.task,
+      start: adapter?.start?.task,
     },
     seconds: metricOf(artifact, TRAINING_SECONDS),
     stepSeconds: metricOf(artifact, STEP_SECONDS),
     steps: training.steps,
     examples: training.examples,
     flops: training.flops,
-    selection: training.selection === null ? undefined : {
-      split: training.selection.split,
-      seconds: metricOf(artifact, SELECTION_SECONDS),
-      flops: training.selection.flops,
-    },
+    selection: adapter?.selection
+      ? {
+        split: adapter.selection.split,
+        seconds: metricOf(artifact, SELECTION_SECONDS),
+        flops: adapter.selection.flops,
+      }
+      : undefined,
   };
 }
 

@@ -2,36 +2,50 @@ import { isDeepStrictEqual } from "node:util";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { methodOf } from "../../lib/report/methods.ts";
 import type { ScoresInfo } from "../artifacts/scores.ts";
-import { readTraining, type Training } from "../artifacts/training.ts";
+import { type AdapterRecord, readRecord } from "../artifacts/adapter_record.ts";
+import {
+  type ClassifierTraining,
+  readClassifierTraining,
+} from "../artifacts/classifier.ts";
 
-/** An adapter, and how it was trained. */
+/** An adapter, or a model trained without adapters, and how it came to be. */
 export interface TrainedArtifact {
   readonly artifact: InputArtifact;
-  readonly training: Training;
+  readonly training: AdapterRecord | ClassifierTraining;
 }
 
-/** Reads how adapters were trained. */
-export function readTrainings(
+/** Reads how adapters came to be. */
+export function readAdapters(
   adapters: readonly InputArtifact[],
 ): Promise<TrainedArtifact[]> {
   return Promise.all(adapters.map(async (artifact) => ({
     artifact,
-    training: await readTraining(artifact.path),
+    training: await readRecord(artifact.path),
+  })));
+}
+
+/** Reads how models without adapters were trained. */
+export function readClassifiers(
+  classifiers: readonly InputArtifact[],
+): Promise<TrainedArtifact[]> {
+  return Promise.all(classifiers.map(async (artifact) => ({
+    artifact,
+    training: await readClassifierTraining(artifact.path),
   })));
 }
 
 /**
- * The adapter that scores belong to: of the same method, task and seed, and
+ * What scores belong to: the artifact of the same method, task and seed, and
  * with no matrix value that the scores do not share.
  *
  * @throws {TypeError} If there is none, or more than one.
  */
-export function adapterOf(
+export function artifactOf(
   scores: InputArtifact,
   info: ScoresInfo,
-  adapters: readonly TrainedArtifact[],
+  trainings: readonly TrainedArtifact[],
 ): TrainedArtifact {
-  const found = adapters.filter(({ artifact, training }) =>
+  const found = trainings.filter(({ artifact, training }) =>
     training.method === info.method && training.task === info.task &&
     training.seed === info.seed &&
     Object.entries(artifact.matrix).every(([key, value]) =>
@@ -40,9 +54,9 @@ export function adapterOf(
   );
   if (found.length === 1) return found[0]!;
   throw new TypeError(
-    `Expected one adapter of method "${info.method}", task "${info.task}" and seed ${info.seed} with the matrix values of "${scores.stage}", found ${
+    `Expected one training of method "${info.method}", task "${info.task}" and seed ${info.seed} with the matrix values of "${scores.stage}", found ${
       names(found)
-    }; connect the stages that made the adapters behind all scores to "adapters", with the same matrix`,
+    }; connect the stages that trained what all scores belong to, with the same matrix, to "adapters" or, without adapters, to "classifiers"`,
   );
 }
 
@@ -58,11 +72,15 @@ export function originOf(
 ): TrainedArtifact {
   const { reduces } = methodOf(adapter.training.method);
   if (reduces === undefined) return adapter;
-  const { method: _, scaling: __, ...training } = adapter.training;
-  const found = adapters.find(({ training: other }) => {
-    const { method, scaling: _, ...rest } = other;
-    return method === reduces && isDeepStrictEqual(rest, training);
+  const others = ({ training }: TrainedArtifact) => ({
+    ...training,
+    method: undefined,
+    scaling: undefined,
   });
+  const found = adapters.find((other) =>
+    other.training.method === reduces &&
+    isDeepStrictEqual(others(other), others(adapter))
+  );
   if (found !== undefined) return found;
   throw new TypeError(
     `"${adapter.artifact.stage}" was made from an adapter of method "${reduces}" that is not among "adapters"; connect the stage that trained it, too, since its costs count`,

@@ -137,6 +137,7 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
     }));
     write({
       comparisons: [{ ...comparison!, methods: [...variants, ...others] }],
+      averages: [],
     });
     await assert.rejects(
       take(),

@@ -162,6 +162,44 @@ Deno.test("report compares last and best epochs apart, and counts the choice of 
   });
 });
 
+Deno.test("report puts trainings without adapters into rows of their own", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2], 0);
+    await stages.train("lora", [2], 0);
+    await stages.trainClassifier("head", 0);
+    await stages.trainClassifier("full", 0);
+    const { json, markdown } = await stages.report();
+    const [{ methods, contrasts }] = json.comparisons as [Comparison];
+    assert.deepEqual(
+      methods.map(({ method, role, recommendation }) => [
+        method,
+        role,
+        recommendation !== null,
+      ]),
+      [
+        ["dylora", "candidate", true],
+        ["lora", "baseline", true],
+        ["head", "bound", false],
+        ["full", "bound", false],
+      ],
+    );
+    assert.equal(contrasts.length, 1);
+    assert.match(markdown, /^\| Rank \| DyLoRA \| LoRA \|$/m);
+    for (const title of ["Head alone", "Full fine-tuning"]) {
+      assert.match(
+        markdown,
+        new RegExp(`^\\| ${title} \\| [\\d.]+ \\[.*\\] \\| [\\d.]+ \\|$`, "m"),
+      );
+    }
+    assert.match(
+      markdown,
+      /^\| Ranks \| ranks 1, 2 \| rank 2 \| no adapter \| no adapter \|$/m,
+    );
+    assert.match(markdown, /alpha 16; precision f32/);
+  });
+});
+
 Deno.test("report refuses a reduced LoRA without the LoRA that it came from", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
@@ -260,7 +298,7 @@ Deno.test("report refuses scores without the training behind them", async () => 
     stages.inputs.adapters!.pop();
     await assert.rejects(
       stages.report(),
-      /one adapter of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none/,
+      /one training of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none/,
     );
   });
 });

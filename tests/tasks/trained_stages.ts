@@ -30,6 +30,26 @@ const SELECTION = {
 
 const LABELS = ["not_equivalent", "equivalent"];
 
+/** What `training.json` says of any training. */
+const TRAINED = {
+  task: "mrpc",
+  labels: LABELS,
+  epochs: 2,
+  steps: 100,
+  batchSize: 32,
+  padding: "longest",
+  learningRate: 1e-3,
+  weightDecay: 0.1,
+  warmupRatio: 0.06,
+  precision: "f32",
+  engine: "tensorflow",
+  examples: 3200,
+  tokens: 64_000,
+  paddedTokens: 70_000,
+  flops: 1e12,
+  losses: [],
+};
+
 type Place = InputArtifact["matrix"];
 
 /** Artifacts as stages would leave them, and the report on them. */
@@ -37,6 +57,7 @@ export class TrainedStages {
   readonly inputs: Record<string, InputArtifact[]> = {
     scores: [],
     adapters: [],
+    classifiers: [],
   };
   readonly #folder: string;
 
@@ -98,6 +119,33 @@ export class TrainedStages {
     await this.#addScores(method, ranks, place, evaluation);
   }
 
+  /** Adds a training without adapters, and its evaluation. */
+  async trainClassifier(method: "head" | "full", seed: number): Promise<void> {
+    const place = { glue: "mrpc", seed, method };
+    this.#addTraining("classifiers", `train-${method}`, place, {
+      seconds: 20,
+      metrics: { [STEP_SECONDS]: 0.2, [TRAINING_SECONDS]: 20 },
+    }, { method, ...TRAINED, seed });
+    await this.#addScores(method, [0], place, 1);
+  }
+
+  #addTraining(
+    input: string,
+    name: string,
+    matrix: Place,
+    measured: Pick<InputArtifact, "seconds" | "metrics">,
+    training: Readonly<Record<string, unknown>>,
+  ): void {
+    const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
+    Deno.mkdirSync(path);
+    Deno.writeTextFileSync(
+      join(path, "training.json"),
+      JSON.stringify(training),
+    );
+    const stage = `${name}@mrpc,seed=${matrix.seed}`;
+    this.inputs[input]!.push({ stage, matrix, path, ...measured });
+  }
+
   #addAdapter(
     name: string,
     method: string,
@@ -106,41 +154,20 @@ export class TrainedStages {
     measured: Pick<InputArtifact, "seconds" | "metrics">,
     keepsBest = false,
   ): void {
-    const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
-    Deno.mkdirSync(path);
-    Deno.writeTextFileSync(
-      join(path, "training.json"),
-      JSON.stringify({
-        method,
-        task: "mrpc",
-        labels: LABELS,
-        rank,
-        alpha: 16,
-        scaling: method === "dylora" ? "rank" : "maximum",
-        mode: method === "dylora" ? "all" : null,
-        sampler: method === "dylora" ? { kind: "uniform" } : null,
-        scope: method === "dylora" ? "model" : null,
-        seed: matrix.seed,
-        start: null,
-        epochs: 2,
-        steps: 100,
-        batchSize: 32,
-        padding: "longest",
-        learningRate: 1e-3,
-        weightDecay: 0.1,
-        warmupRatio: 0.06,
-        precision: "f32",
-        engine: "tensorflow",
-        examples: 3200,
-        tokens: 64_000,
-        paddedTokens: 70_000,
-        flops: 1e12,
-        losses: [],
-        selection: keepsBest ? SELECTION : null,
-      }),
-    );
-    const stage = `${name}@mrpc,seed=${matrix.seed}`;
-    this.inputs.adapters!.push({ stage, matrix, path, ...measured });
+    const dylora = method === "dylora";
+    this.#addTraining("adapters", name, matrix, measured, {
+      method,
+      ...TRAINED,
+      rank,
+      alpha: 16,
+      scaling: dylora ? "rank" : "maximum",
+      mode: dylora ? "all" : null,
+      sampler: dylora ? { kind: "uniform" } : null,
+      scope: dylora ? "model" : null,
+      seed: matrix.seed,
+      start: null,
+      selection: keepsBest ? SELECTION : null,
+    });
   }
 
   async #addScores(

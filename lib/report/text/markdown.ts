@@ -1,4 +1,5 @@
 import type { Comparison, Report } from "../report.ts";
+import { averageText } from "./averages.ts";
 import { costText } from "./costs.ts";
 import { differencesText } from "./differences.ts";
 import { protocolText } from "./protocol.ts";
@@ -6,7 +7,7 @@ import { recommendationText } from "./recommendation.ts";
 import { scoresText } from "./scores.ts";
 import { figureName, plain } from "./words.ts";
 
-/** A report as Markdown: for each task its scores by rank, the rank to take, and its costs. */
+/** A report as Markdown: means over several tasks, and for each task its scores by rank, the rank to take, and its costs. */
 export function renderMarkdown(report: Report): string {
   const parts = report.comparisons.flatMap((comparison) => [
     `## ${titleOf(comparison)}`,
@@ -17,7 +18,9 @@ export function renderMarkdown(report: Report): string {
     ...recommendationText(comparison),
     ...costText(comparison),
   ]);
-  return ["# Report", ...parts].join("\n\n") + "\n";
+  return ["# Report", ...report.averages.flatMap(averageText), ...parts].join(
+    "\n\n",
+  ) + "\n";
 }
 
 function titleOf({ title, epoch }: Comparison): string {

@@ -69,14 +69,14 @@ function settingsText({ methods }: Comparison): string[] {
   if (trained.length === 0) return [];
   const texts = SETTINGS.map(([key, name]) => {
     const groups = Map.groupBy(
-      trained,
+      trained.filter(({ settings }) => settings![key].length > 0),
       ({ settings }) => settings![key].join(" or "),
     );
     const parts = [...groups].map(([value, found]) =>
       groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
     );
-    return `${name} ${parts.join(", ")}`;
-  });
+    return parts.length === 0 ? [] : [`${name} ${parts.join(", ")}`];
+  }).flat();
   return [`Trainings: ${texts.join("; ")}.${startText(trained)}`];
 }
 

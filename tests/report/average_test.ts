@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { METRICS } from "../../lib/glue/metrics.ts";
+import { compare } from "../../lib/report/compare.ts";
+import type { Result } from "../../lib/report/result.ts";
+import { seededDraw } from "../../lib/report/statistics/draw.ts";
+import { renderMarkdown } from "../../lib/report/text/markdown.ts";
+
+const EXAMPLES = 40;
+
+/** A result that errs on the first examples: how many, by rank. */
+function resultOf(
+  task: string,
+  split: string,
+  method: string,
+  errors: Readonly<Record<number, number>>,
+): Result {
+  const labels = Float32Array.from({ length: EXAMPLES }, (_, i) => i % 2);
+  return {
+    task,
+    title: task.toUpperCase(),
+    split,
+    epoch: "last",
+    method,
+    variant: {},
+    seed: 0,
+    labels,
+    classes: true,
+    ranks: Object.entries(errors).map(([rank, count]) => {
+      const predictions = labels.map((it, i) => i < count ? 1 - it : it);
+      return {
+        rank: Number(rank),
+        metrics: { accuracy: METRICS.accuracy(predictions, labels) },
+        predictions,
+      };
+    }),
+    training: undefined,
+    reductionSeconds: 0,
+    evaluationSeconds: 1,
+    evaluationFlops: 1,
+  };
+}
+
+const OPTIONS = {
+  metric: () => METRICS.accuracy,
+  draw: seededDraw(0),
+  replicates: 400,
+  confidence: 0.95,
+  margin: 0.01,
+};
+
+Deno.test("compare() averages what all tasks have, MNLI by its matched set", () => {
+  const report = compare([
+    resultOf("mrpc", "validation", "dylora", { 1: 20, 2: 10 }),
+    resultOf("mrpc", "validation", "lora", { 1: 8, 4: 4 }),
+    resultOf("mrpc", "validation", "full", { 0: 4 }),
+    resultOf("mnli", "validation_matched", "dylora", { 1: 0, 2: 2, 4: 2 }),
+    resultOf("mnli", "validation_matched", "lora", { 1: 4, 2: 4 }),
+    resultOf("mnli", "validation_mismatched", "dylora", { 1: 40, 2: 40 }),
+  ], OPTIONS);
+  assert.equal(report.comparisons.length, 3);
+  const [average, ...others] = report.averages;
+  assert.equal(others.length, 0);
+  assert.equal(average!.split, "validation");
+  assert.deepEqual(average!.tasks.map(({ task }) => task), ["mrpc", "mnli"]);
+  assert.deepEqual(
+    average!.methods.map(({ method, ranks }) => [
+      method,
+      ranks.map(({ rank, mean }) => [rank, Number(mean!.toFixed(6))]),
+    ]),
+    [
+      ["dylora", [[1, 0.75], [2, 0.85]]],
+      ["lora", [[1, 0.85]]],
+    ],
+  );
+  // The mean with a task without errors has half the deviation of the other task alone.
+  const [low, high] = average!.methods[0]!.ranks[0]!.interval!;
+  const half = 1.96 * Math.sqrt(0.25 / EXAMPLES) / 2;
+  assert(Math.abs(low - (0.75 - half)) < 0.02, `${low}`);
+  assert(Math.abs(high - (0.75 + half)) < 0.02, `${high}`);
+  const text = renderMarkdown(report);
+  assert.match(text, /^## Mean over 2 tasks$/m);
+  assert.match(text, /^\| 1 \| 75\.0 \[.*\] \| 85\.0 \[.*\] \|$/m);
+});
+
+Deno.test("compare() averages nothing over one task", () => {
+  const { averages } = compare(
+    [resultOf("mrpc", "validation", "dylora", { 1: 1 })],
+    OPTIONS,
+  );
+  assert.deepEqual(averages, []);
+});
