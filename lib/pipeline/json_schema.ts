@@ -113,9 +113,14 @@ function orReference(schema: JsonSchema): JsonSchema {
   for (const key of ["items", "additionalProperties"]) {
     if (typeof schema[key] === "object") result[key] = inside(schema[key]);
   }
-  for (const key of ["anyOf", "oneOf", "allOf"]) {
+  for (const key of ["anyOf", "allOf"]) {
     const branches = schema[key];
     if (Array.isArray(branches)) result[key] = branches.map(orReference);
+  }
+  if (Array.isArray(schema.oneOf)) {
+    // A reference where they differ leaves open which it is.
+    delete result.oneOf;
+    result.anyOf = schema.oneOf.map(orReference);
   }
   return result;
 }

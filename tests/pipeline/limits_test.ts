@@ -1,4 +1,5 @@
 import { ok } from "node:assert/strict";
+import { cpuUsage } from "node:process";
 import { faultsOf, withTasks } from "./fake_tasks.ts";
 
 const range = (length: number) =>
@@ -85,9 +86,11 @@ stages:
 for (const [what, { text, fault }] of Object.entries(bombs)) {
   Deno.test(`expandPipeline() refuses a bomb of ${what} within 3 seconds`, () =>
     withTasks(async (tasks) => {
-      const start = performance.now();
+      // Of the processor, so that a busy machine does not count.
+      const start = cpuUsage();
       const faults = await faultsOf(tasks, text);
-      const seconds = (performance.now() - start) / 1000;
+      const { user, system } = cpuUsage(start);
+      const seconds = (user + system) / 1e6;
       ok(faults.some((it) => fault.test(it)), faults.slice(0, 3).join("\n"));
       ok(seconds < 3, `${seconds} s`);
     }));
