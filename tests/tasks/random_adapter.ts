@@ -22,8 +22,13 @@ export function randomAdapter(model: string, rank: number): AdapterTensors {
     rank,
   );
   for (const [name, { values }] of Object.entries(tensors)) {
-    if (!name.includes(".lora_B.")) continue;
-    for (let i = 0; i < values.length; i++) values[i] = 0.1 * normal(random);
+    // Logits of a range beside which a tolerance of 1e-4 is small.
+    const isLast = /classifier\.(out_proj\.)?weight$/.test(name);
+    if (!name.includes(".lora_B.") && !isLast) continue;
+    const deviation = isLast ? 0.5 : 0.1;
+    for (let i = 0; i < values.length; i++) {
+      values[i] = deviation * normal(random);
+    }
   }
   return tensors;
 }
