@@ -107,12 +107,14 @@ for (const architecture of ["roberta", "bert"] as const) {
       });
       const losses: number[] = [];
       let state = startState(values);
+      let farthest = 0;
       for (let i = 0; i < 3; i++) {
         const learningRate = learningRateAt(i, {
           learningRate: settings.learning_rate / 10,
           steps: settings.total_steps,
           warmupRatio: settings.warmup_steps / settings.total_steps,
         });
+        farthest += learningRate;
         const result = step(state, batches, draw(i, 0, learningRate, 0));
         losses.push((await read(result.loss))[0]!);
         tf.dispose([...Object.values(state), result.loss]);
@@ -131,10 +133,11 @@ for (const architecture of ["roberta", "bert"] as const) {
           continue;
         }
         // Softmax does not see the bias of keys: its gradient is rounding alone,
-        // which AdamW divides by its own size into steps of up to the learning rate.
+        // which AdamW divides by its own size into steps of about the learning rate,
+        // up or down.
         const gradient = figures.floats(`gradient.${name}`);
         assertClose(gradient, new Float32Array(gradient.length), 1e-8, name);
-        assertClose(values as Float32Array, expected, 5e-4, name);
+        assertClose(values as Float32Array, expected, 2 * farthest, name);
       }
       tf.dispose(Object.values(state));
       step.dispose();

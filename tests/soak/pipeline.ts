@@ -94,7 +94,7 @@ export class SoakPipeline implements Disposable {
       `data/${this.#random.below(SOURCES)}.txt`,
       `lib/h${this.#random.below(HELPERS)}.ts`,
       `tasks/t${this.#random.below(TASKS)}.ts`,
-      "soak.yaml",
+      ...(this.#written === "" ? [] : ["soak.yaml"]),
     ]);
     const now = new Date();
     Deno.utimeSync(this.project.path(path), now, now);
