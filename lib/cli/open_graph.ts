@@ -1,10 +1,10 @@
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { readText } from "../pipeline/read_text.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { Store } from "../store/store.ts";
 import type { Given } from "./arguments.ts";
 import { UsageError } from "./exit.ts";
-import { findPipeline, PROJECT } from "./place.ts";
+import { absolutePath, findPipeline, PROJECT } from "./place.ts";
 import { type Question, readSnapshot, writeSnapshot } from "./snapshot.ts";
 
 /** The graph of a pipeline that the user named. */
@@ -32,7 +32,7 @@ export async function openGraph(
     text: await readText(file),
     profile: given.value("profile"),
     settings: given.values("set"),
-    tasks: resolve(given.value("tasks") ?? join(PROJECT, "tasks")),
+    tasks: absolutePath(given.value("tasks") ?? join(PROJECT, "tasks")),
   };
   const store = new Store(join(out, "cache"));
   const known = await readSnapshot(question, store);

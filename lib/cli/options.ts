@@ -1,9 +1,9 @@
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { defaultSettings } from "../scheduler/default_settings.ts";
 import type { Settings } from "../scheduler/settings.ts";
 import type { Given, Option } from "./arguments.ts";
 import { UsageError } from "./exit.ts";
-import { PROJECT } from "./place.ts";
+import { absolutePath, PROJECT } from "./place.ts";
 
 export const HELP: Option = {
   name: "help",
@@ -107,7 +107,7 @@ export async function settingsOf(given: Given): Promise<Settings> {
 
 /** The output folder, absolute. */
 export function outOf(given: Given): string {
-  return resolve(given.value("out") ?? join(PROJECT, "out"));
+  return absolutePath(given.value("out") ?? join(PROJECT, "out"));
 }
 
 /**

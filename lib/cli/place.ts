@@ -1,4 +1,4 @@
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { didYouMean } from "../pipeline/suggest.ts";
 import { UsageError } from "./exit.ts";
@@ -24,6 +24,14 @@ export function findPipeline(nameOrFile: string): string {
   throw new UsageError(
     `There is no pipeline "${nameOrFile}" in pipelines/${hint}`,
   );
+}
+
+/**
+ * A path the user gave, absolute. The current folder is named, because
+ * `resolve` alone takes it from Node's `process`, which costs 10 ms to load.
+ */
+export function absolutePath(path: string): string {
+  return resolve(Deno.cwd(), path);
 }
 
 /** A path as it is shown: from the current folder, if it lies below that. */

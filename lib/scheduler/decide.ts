@@ -4,7 +4,6 @@ import { keyOf } from "../store/manifests.ts";
 import { type Context, stageOf } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { keyParts } from "./key.ts";
-import { explainMiss } from "./nearest.ts";
 import { sourceDigest } from "./source.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
@@ -48,6 +47,7 @@ export async function decide(
     return run(`its result in the cache ${found.fault}`);
   }
   if (found.state === "none") {
+    const { explainMiss } = await import("./nearest.ts");
     return run(explainMiss(pipeline, stage.id, parts, store));
   }
   const { manifest } = found;

@@ -1,4 +1,3 @@
-import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import type { Settings } from "./settings.ts";
 
@@ -9,12 +8,17 @@ const GRACE = 20;
 
 /** Settings for a project on this machine: all of it, and the project's own `out` folder. */
 export function defaultSettings(project: string): Settings {
-  const cpus = availableParallelism();
+  const cpus = navigator.hardwareConcurrency;
   return {
     project,
     out: join(project, "out"),
     facilities: {},
-    limits: { jobs: cpus, cpus, memory: totalmem(), gpus: visibleGpus() },
+    limits: {
+      jobs: cpus,
+      cpus,
+      memory: Deno.systemMemoryInfo().total,
+      gpus: visibleGpus(),
+    },
     force: new Set(),
     wait: true,
     keepGoing: true,

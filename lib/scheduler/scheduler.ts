@@ -2,15 +2,12 @@ import { join } from "node:path";
 import { DamagedBlobError } from "../store/blobs.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { taskCode } from "./code.ts";
-import { makeVisible } from "./commit.ts";
 import { type Context, stageOf } from "./context.ts";
 import { decide, type Decided } from "./decide.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
 import { BusyError, MovedError, StageFailure } from "./failure.ts";
 import { Slots } from "./limits.ts";
-import { sweepRuns } from "./run_folder.ts";
-import { runStage } from "./run_stage.ts";
 import { Tally } from "./tally.ts";
 import { sweepVisible } from "./visible.ts";
 
@@ -32,6 +29,8 @@ class Halt extends Error {
 /**
  * Brings stages up to date. Each is a promise that waits for those of the
  * stages that it needs, so the order is that of the edges and nothing else.
+ * Modules that only a stage that runs needs are loaded when one does: reading
+ * modules is most of what a run with nothing to do takes.
  */
 export class Scheduler {
   readonly tally: Tally;
@@ -130,6 +129,7 @@ export class Scheduler {
     const decided = await decide(context, stage, results);
     if ("manifest" in decided) return await this.#reuse(id, decided);
     await (this.#swept ??= this.#sweep());
+    const { runStage } = await import("./run_stage.ts");
     const outcome = await runStage(context, stage, decided, {
       results,
       slots: this.#slots,
@@ -154,6 +154,7 @@ export class Scheduler {
   /** Removes what processes that died have left. */
   async #sweep(): Promise<void> {
     const { graph: { pipeline }, settings, store } = this.#context;
+    const { sweepRuns } = await import("./run_folder.ts");
     await sweepRuns(store, this.#executor);
     sweepVisible(join(settings.out, pipeline), store);
   }
@@ -167,6 +168,7 @@ export class Scheduler {
     this.tally.decided(id, decision);
     const start = performance.now();
     if (decision.state === "restore") {
+      const { makeVisible } = await import("./commit.ts");
       await makeVisible(this.#context, stageOf(this.#context, id), manifest);
       const seconds = (performance.now() - start) / 1000;
       this.tally.succeeded(id, "restored", manifest, seconds);

@@ -1,7 +1,5 @@
 import type { Renderer } from "../messages.ts";
 import { jsonLines } from "./json.ts";
-import { plainLines } from "./lines.ts";
-import { styleFor } from "./style.ts";
 
 /**
  * The renderer for whoever is there: lines of JSON on request, a live table
@@ -10,10 +8,14 @@ import { styleFor } from "./style.ts";
 export async function chooseRenderer(json: boolean): Promise<Renderer> {
   const { stdout } = Deno;
   if (json) return jsonLines(writeOut);
+  const { styleFor } = await import("./style.ts");
   const style = styleFor(stdout);
   const live = stdout.isTerminal() && !Deno.env.get("CI") &&
     Deno.env.get("TERM") !== "dumb";
-  if (!live) return plainLines(writeOut, style);
+  if (!live) {
+    const { plainLines } = await import("./lines.ts");
+    return plainLines(writeOut, style);
+  }
   const { liveTable } = await import("./live.ts");
   return liveTable({ write: writeOut, size: consoleSize }, style);
 }
