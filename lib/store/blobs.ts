@@ -15,14 +15,12 @@ export class Blobs {
 
   /** Where the blob lies, or would lie. */
   path(blob: string): string {
-    return join(this.folder, blob.slice(0, 2), blob.slice(2));
+    return `${this.folder}/${blob.slice(0, 2)}/${blob.slice(2)}`;
   }
 
-  /** True if the blob is there with this size and its content is still its own. */
-  async holds(blob: string, size: number): Promise<boolean> {
-    const path = this.path(blob);
-    return sizeOf(path) === size &&
-      await this.#stats.digest(path, true) === blob;
+  /** True if the blob is there and its content is still its own. */
+  async holds(blob: string): Promise<boolean> {
+    return await this.#stats.digest(this.path(blob), true) === blob;
   }
 
   /** Takes in a copy of the file: the digest is that of the bytes stored. */
@@ -38,7 +36,7 @@ export class Blobs {
       ? new TextEncoder().encode(content)
       : content;
     const stored = { blob: digest(bytes), size: bytes.length };
-    if (await this.holds(stored.blob, stored.size)) return stored;
+    if (await this.holds(stored.blob)) return stored;
     return await this.#take(async (copy) => {
       for (let done = 0; done < bytes.length;) {
         done += await copy.write(bytes.subarray(done));
@@ -126,7 +124,7 @@ export class Blobs {
         stored = await write(copy);
         await copy.sync();
       }
-      if (await this.holds(stored.blob, stored.size)) {
+      if (await this.holds(stored.blob)) {
         Deno.removeSync(temporary);
         return stored;
       }
@@ -151,14 +149,5 @@ export class DamagedBlobError extends Error {
   constructor(blob: string) {
     super(`Cached content "${blob.slice(0, 12)}" was missing or damaged`);
     this.blob = blob;
-  }
-}
-
-function sizeOf(path: string): number | undefined {
-  try {
-    return Deno.statSync(path).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
   }
 }

@@ -31,7 +31,7 @@ export class Manifests {
   }
 
   path(key: string): string {
-    return join(this.folder, key.slice(0, 2), `${key.slice(2)}.json`);
+    return `${this.folder}/${key.slice(0, 2)}/${key.slice(2)}.json`;
   }
 
   read(key: string): Lookup {

@@ -8,8 +8,17 @@ export function writeSealed(path: string, value: object): void {
 
 /** The text of a sealed file. */
 export function seal(value: object): string {
-  return JSON.stringify({ seal: digest(JSON.stringify(value)), ...value }) +
-    "\n";
+  const json = JSON.stringify(value);
+  const members = json === "{}" ? "" : `,${json.slice(1, -1)}`;
+  return `{"seal":"${digest(json)}"${members}}\n`;
+}
+
+/** The JSON that a sealed text was made of, cut out rather than written again. */
+function unsealed(text: string, seal: string): string {
+  const start = `{"seal":"${seal}"`;
+  const rest = text.slice(start.length, -1);
+  if (!text.startsWith(start) || !text.endsWith("\n")) return "";
+  return `{${rest.startsWith(",") ? rest.slice(1) : rest}`;
 }
 
 /** What a sealed file holds: its value, or why there is none. */
@@ -38,7 +47,7 @@ export function readSealed(path: string): Sealed {
     return { state: "damaged" };
   }
   const { seal, ...value } = parsed as Record<string, unknown>;
-  return seal === digest(JSON.stringify(value))
+  return seal === digest(unsealed(text, String(seal)))
     ? { state: "whole", value }
     : { state: "damaged" };
 }

@@ -76,12 +76,12 @@ export class Store {
     const found = this.manifests.read(key);
     if (found.state !== "found") return found;
     const { files, log } = found.manifest;
-    for (const { path, blob, size } of files) {
-      if (!await this.blobs.holds(blob, size)) {
+    for (const { path, blob } of files) {
+      if (!await this.blobs.holds(blob)) {
         return { state: "unusable", fault: `has lost "${path}"`, newer: false };
       }
     }
-    return await this.blobs.holds(log.blob, log.size)
+    return await this.blobs.holds(log.blob)
       ? found
       : { state: "unusable", fault: "has lost its log", newer: false };
   }

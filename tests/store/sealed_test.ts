@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { readSealed, seal, writeSealed } from "../../lib/store/sealed.ts";
+import { TemporaryFolder } from "./temporary_folder.ts";
+
+Deno.test("readSealed() gives what writeSealed() wrote, whatever it was", () => {
+  using folder = new TemporaryFolder();
+  const path = folder.join("sealed.json");
+  const value = fc.dictionary(fc.string(), fc.jsonValue()).filter((value) =>
+    !("seal" in value) && !("__proto__" in value)
+  );
+  fc.assert(fc.property(value, (value) => {
+    writeSealed(path, value);
+    assert.deepEqual(readSealed(path), {
+      state: "whole",
+      value: JSON.parse(JSON.stringify(value)),
+    });
+  }));
+});
+
+Deno.test("readSealed() takes a text in which any character is another for damaged", () => {
+  using folder = new TemporaryFolder();
+  const text = seal({ a: [1, 2.5], b: { c: "d" } });
+  for (let at = 0; at < text.length; at++) {
+    const path = folder.write(
+      "sealed.json",
+      text.slice(0, at) + (text[at] === "1" ? "2" : "1") + text.slice(at + 1),
+    );
+    assert.deepEqual(readSealed(path), { state: "damaged" }, `at ${at}`);
+  }
+  for (const cut of [text.slice(0, -1), text + " ", "{}", ""]) {
+    const path = folder.write("sealed.json", cut);
+    assert.deepEqual(readSealed(path), { state: "damaged" }, cut);
+  }
+});
