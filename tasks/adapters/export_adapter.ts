@@ -1,22 +1,14 @@
 import { join } from "node:path";
-import type { InputArtifact, Stage } from "../../lib/pipeline/task.ts";
-import {
-  type Adapter,
-  type AdapterEpoch,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import type { Stage } from "../../lib/pipeline/task.ts";
+import type { Adapter } from "../artifacts/adapter.ts";
 import type { ModuleRanks } from "../artifacts/module_ranks.ts";
 import { writePeftFiles } from "../artifacts/peft_files.ts";
-import { askedRanks } from "./asked_ranks.ts";
-import { cutTensors } from "./cut_tensors.ts";
+import { type CutSettings, readCutAdapter } from "./cut_adapter.ts";
 import { modelCard } from "./model_card.ts";
 
 /** Parameters of an export. */
-export interface ExportSettings {
-  readonly rank?: number | "recommended" | undefined;
-  readonly variant?: string | undefined;
-  readonly epoch: AdapterEpoch;
+export interface ExportSettings extends CutSettings {
+  /** Name of the model that it is said to belong to, in place of its own. */
   readonly baseModel?: string | undefined;
 }
 
@@ -28,22 +20,16 @@ export interface ExportSettings {
 export async function exportAdapter(
   stage: Stage<ExportSettings>,
 ): Promise<void> {
-  const { params, inputs, output } = stage;
-  const only = (name: string): InputArtifact | undefined => inputs[name]?.[0];
-  const adapter = await readAdapter(only("adapter")!.path);
+  const { params, output } = stage;
+  const { adapter, ranks, tensors } = await readCutAdapter(stage);
   const { training } = adapter;
-  const ranks = await askedRanks(adapter, {
-    ...params,
-    report: only("report"),
-    ranks: only("ranks"),
-  });
   const baseModel = params.baseModel === undefined
     ? adapter.baseModel
     : { name: params.baseModel, revision: null };
   await writePeftFiles(
     output,
     { baseModel, ...peftScales(ranks, training) },
-    cutTensors(tensorsOf(adapter, params.epoch), ranks),
+    tensors,
   );
   const card = { baseModel, task: training.task, labels: training.labels };
   await Deno.writeTextFile(join(output, "README.md"), modelCard(card, ranks));

@@ -6,50 +6,33 @@ import {
 import { mergeLora } from "../../lib/engine/merge_lora.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
-import type { InputArtifact, Stage } from "../../lib/pipeline/task.ts";
-import {
-  type Adapter,
-  type AdapterEpoch,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import type { Stage } from "../../lib/pipeline/task.ts";
 import { writeClassifierModel } from "../artifacts/classifier_files.ts";
-import { moduleOf, type ModuleRanks } from "../artifacts/module_ranks.ts";
-import { askedRanks } from "./asked_ranks.ts";
-import { cutTensors } from "./cut_tensors.ts";
-
-/** Parameters of a merge. */
-export interface MergeSettings {
-  readonly rank?: number | "recommended" | undefined;
-  readonly variant?: string | undefined;
-  readonly epoch: AdapterEpoch;
-}
+import { moduleOf } from "../artifacts/module_ranks.ts";
+import {
+  type CutAdapter,
+  type CutSettings,
+  readCutAdapter,
+} from "./cut_adapter.ts";
 
 /** Writes a stage's model with its adapter merged into it, in float32. */
-export async function mergeAdapter(stage: Stage<MergeSettings>): Promise<void> {
-  const { params, inputs, output } = stage;
-  const only = (name: string): InputArtifact | undefined => inputs[name]?.[0];
-  const model = only("model")!.path;
-  const adapter = await readAdapter(only("adapter")!.path);
-  const ranks = await askedRanks(adapter, {
-    ...params,
-    report: only("report"),
-    ranks: only("ranks"),
-  });
+export async function mergeAdapter(stage: Stage<CutSettings>): Promise<void> {
+  const model = stage.inputs.model![0]!.path;
+  const cut = await readCutAdapter(stage);
   const { architecture, layers } = parseEncoderConfig(
     await Deno.readTextFile(join(model, "config.json")),
   );
-  if (ranks.size !== 2 * layers) {
+  if (cut.ranks.size !== 2 * layers) {
     throw new SyntaxError(
       `The adapter does not fit the model: it has ${
-        ranks.size / 2
+        cut.ranks.size / 2
       } layers, and the model ${layers}`,
     );
   }
-  await writeClassifierModel(output, model, {
+  await writeClassifierModel(stage.output, model, {
     architecture,
-    labels: adapter.training.labels,
-    tensors: mergedTensors(model, architecture, adapter, params.epoch, ranks),
+    labels: cut.adapter.training.labels,
+    tensors: mergedTensors(model, architecture, cut),
   });
 }
 
@@ -57,12 +40,9 @@ export async function mergeAdapter(stage: Stage<MergeSettings>): Promise<void> {
 function mergedTensors(
   model: string,
   family: EncoderConfig["architecture"],
-  adapter: Adapter,
-  epoch: AdapterEpoch,
-  ranks: ModuleRanks,
+  { adapter, ranks, tensors: trained }: CutAdapter,
 ): Record<string, TensorValues> {
   const { alpha, rank: largest, scaling } = adapter.training;
-  const trained = cutTensors(tensorsOf(adapter, epoch), ranks);
   const merged: Record<string, TensorValues> = {};
   using file = SafetensorsFile.open(join(model, "model.safetensors"));
   for (const [stored, { shape }] of file.tensors) {

@@ -1,10 +1,5 @@
-import * as tf from "@tensorflow/tfjs-core";
 import type { Examples } from "../../lib/engine/batches.ts";
-import {
-  type GroupEvaluator,
-  groupEvaluator,
-} from "../../lib/engine/group_evaluation.ts";
-import { rankScale } from "../../lib/engine/rank_vectors.ts";
+import { groupEvaluator } from "../../lib/engine/group_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { meanLoss } from "../../lib/glue/loss.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
@@ -14,12 +9,13 @@ import {
   readAdapter,
   tensorsOf,
 } from "../artifacts/adapter.ts";
-import type { AdapterRecord } from "../artifacts/adapter_record.ts";
 import { modulesOf, writeRanks } from "../artifacts/module_ranks.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { adapterValues } from "./adapter_values.ts";
-import { loadClassifier, type LoadedClassifier } from "./load_classifier.ts";
+import { evaluateChoices } from "./evaluate_choices.ts";
+import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import { spreadExamples } from "./spread_examples.ts";
 
 /** Parameters of a choice of ranks. */
 export interface ChoiceSettings {
@@ -32,9 +28,6 @@ export interface ChoiceSettings {
   readonly epoch: AdapterEpoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
-
-/** Choices that are evaluated in one pass. */
-const GROUPS = 8;
 
 /** Chooses a rank for each module of a stage's adapter and writes the stage's artifact. */
 export async function chooseRanks(
@@ -82,7 +75,7 @@ export async function chooseRanks(
       stage.signal,
     );
 
-  const subset = spread(selection.examples, params.examples);
+  const subset = spreadExamples(selection.examples, params.examples);
   const moves = Math.min(total, modules.length * training.rank) -
     modules.length;
   let move = 0;
@@ -159,62 +152,6 @@ function totalRank(
       modules * perRank
     }`,
   );
-}
-
-/** Logits of the examples at several choices of ranks, a few of them in each pass. */
-async function evaluateChoices(
-  evaluate: GroupEvaluator,
-  values: Float32Array,
-  { layout }: LoadedClassifier,
-  { alpha, scaling }: AdapterRecord,
-  examples: Examples,
-  choices: readonly (readonly number[])[],
-  signal: AbortSignal,
-): Promise<Float32Array[]> {
-  const results: Float32Array[] = [];
-  for (let start = 0; start < choices.length; start += GROUPS) {
-    const group = choices.slice(start, start + GROUPS);
-    const modules = group[0]!.map((_, module) =>
-      group.flatMap((ranks) => [
-        ...rankScale(ranks[module]!, alpha, layout.rank, scaling),
-      ])
-    );
-    const scale = tf.tensor3d(modules.flat(), [
-      modules.length,
-      group.length,
-      layout.rank,
-    ]);
-    const logits = await evaluate(values, scale, examples, { signal });
-    scale.dispose();
-    const size = logits.length / group.length;
-    results.push(
-      ...group.map((_, i) => logits.subarray(i * size, (i + 1) * size)),
-    );
-  }
-  return results;
-}
-
-/** At most so many examples, spread evenly over all. */
-function spread(
-  { ids, types, offsets, labels }: Examples,
-  most: number,
-): Examples {
-  const count = Math.min(most, labels.length);
-  const chosen = Array.from(
-    { length: count },
-    (_, i) => Math.floor(i * labels.length / count),
-  );
-  const spans = chosen.map((i) => [offsets[i]!, offsets[i + 1]!] as const);
-  const ends = [0];
-  for (const [from, to] of spans) ends.push(ends.at(-1)! + to - from);
-  return {
-    ids: Int32Array.from(spans.flatMap(([a, b]) => [...ids.subarray(a, b)])),
-    types: Uint8Array.from(
-      spans.flatMap(([a, b]) => [...types.subarray(a, b)]),
-    ),
-    offsets: Int32Array.from(ends),
-    labels: Float32Array.from(chosen, (i) => labels[i]!),
-  };
 }
 
 /** Modules in the engine's order: by layer, query before value. */

@@ -12,7 +12,7 @@ import type { Training } from "../artifacts/training.ts";
 import type { ScoredSplit } from "./scored_split.ts";
 
 /** Scores each epoch of a training at all of its ranks, never at a random one. */
-export class EpochSelection {
+export class EpochSelection implements Disposable {
   readonly #split: ScoredSplit;
   readonly #classifier: Classifier;
   readonly #options: RankEvaluationOptions;
@@ -69,7 +69,7 @@ export class EpochSelection {
     };
   }
 
-  dispose(): void {
+  [Symbol.dispose](): void {
     this.#evaluator.dispose();
   }
 }

@@ -1,8 +1,4 @@
-import {
-  evaluateRanks,
-  evaluationBatchSize,
-  evaluationFlops,
-} from "../../lib/engine/rank_evaluation.ts";
+import { evaluationBatchSize } from "../../lib/engine/rank_evaluation.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
@@ -10,13 +6,13 @@ import {
   readAdapter,
   tensorsOf,
 } from "../artifacts/adapter.ts";
-import { writeScores } from "../artifacts/scores.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { AdapterRecord } from "../artifacts/adapter_record.ts";
 import { servedRanks } from "../artifacts/training.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import { writeSplitScores } from "./write_split_scores.ts";
 
 /** Parameters of an evaluation. */
 export interface EvaluationSettings {
@@ -38,7 +34,6 @@ export async function evaluateAdapter(
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
   const split = new ScoredSplit(tokensFolder, info, params.split);
-  const { examples } = split;
   const ranks = ranksToEvaluate(training, params.ranks);
   const engine = stage.facilities.engine as unknown as EngineSettings;
   await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
@@ -47,35 +42,26 @@ export async function evaluateAdapter(
     training.rank,
     split.outputs,
   );
-  const options = {
-    alpha: training.alpha,
-    scaling: training.scaling,
-    ranks,
-    batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
-  };
-  const count = examples.labels.length;
-  const logits = await evaluateRanks(
-    classifier,
-    adapterValues({ tensors }, classifier),
-    examples,
+  await writeSplitScores(
+    stage,
     {
-      ...options,
-      signal: stage.signal,
-      progress: (done) => stage.progress(done, count, "examples"),
+      classifier,
+      values: adapterValues({ tensors }, classifier),
+      origin: {
+        method: training.method,
+        seed: training.seed,
+        epoch: params.epoch,
+      },
+    },
+    info,
+    split,
+    {
+      alpha: training.alpha,
+      scaling: training.scaling,
+      ranks,
+      batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
     },
   );
-  await writeScores(stage.output, {
-    task: info.task,
-    labels: info.labels,
-    method: training.method,
-    seed: training.seed,
-    epoch: params.epoch,
-    split: split.name,
-    examples: count,
-    tokens: examples.ids.length,
-    flops: evaluationFlops(classifier, examples, options),
-    ranks: split.score(ranks, logits),
-  }, { logits, labels: examples.labels });
 }
 
 function ranksToEvaluate(

@@ -1,18 +1,14 @@
 import { join } from "node:path";
 import { fromClassifierTensors } from "../../lib/engine/fine_tuning/classifier_tensors.ts";
-import {
-  evaluateRanks,
-  evaluationFlops,
-} from "../../lib/engine/rank_evaluation.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readClassifierTraining } from "../artifacts/classifier.ts";
-import { writeScores } from "../artifacts/scores.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { EvaluationSettings } from "./evaluate_adapter.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import { writeSplitScores } from "./write_split_scores.ts";
 
 /** Parameters of the evaluation of a model without adapters. */
 export interface ClassifierEvaluationSettings
@@ -30,39 +26,20 @@ export async function evaluateClassifier(
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
   const split = new ScoredSplit(tokensFolder, info, params.split);
-  const { examples } = split;
   const engine = stage.facilities.engine as unknown as EngineSettings;
   await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
   const classifier = loadClassifier(folder, 0, split.outputs);
-  const options = {
-    alpha: 1,
-    scaling: "rank",
-    ranks: [0],
-    batchSize: params.batchSize,
-  } as const;
-  const count = examples.labels.length;
-  const logits = await evaluateRanks(
-    classifier,
-    headValues(folder, classifier),
-    examples,
+  await writeSplitScores(
+    stage,
     {
-      ...options,
-      signal: stage.signal,
-      progress: (done) => stage.progress(done, count, "examples"),
+      classifier,
+      values: headValues(folder, classifier),
+      origin: { method: training.method, seed: training.seed, epoch: "last" },
     },
+    info,
+    split,
+    { alpha: 1, scaling: "rank", ranks: [0], batchSize: params.batchSize },
   );
-  await writeScores(stage.output, {
-    task: info.task,
-    labels: info.labels,
-    method: training.method,
-    seed: training.seed,
-    epoch: "last",
-    split: split.name,
-    examples: count,
-    tokens: examples.ids.length,
-    flops: evaluationFlops(classifier, examples, options),
-    ranks: split.score([0], logits),
-  }, { logits, labels: examples.labels });
 }
 
 /**

@@ -1,0 +1,134 @@
+import { join } from "node:path";
+import type { Examples } from "../../lib/engine/batches.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
+import type { Classifier } from "../../lib/engine/classifier.ts";
+import { measureProductPeak } from "../../lib/engine/product_peak.ts";
+import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
+import { Stopwatch } from "../../lib/engine/stopwatch.ts";
+import type { Precision } from "../../lib/engine/tensorflow/precision.ts";
+import {
+  train,
+  type TrainingOptions,
+  type TrainingResult,
+} from "../../lib/engine/train.ts";
+import type { TrainingHooks } from "../../lib/engine/training_hooks.ts";
+import type { Stage } from "../../lib/pipeline/task.ts";
+import type { ClassifierTraining } from "../artifacts/classifier.ts";
+import {
+  readTokens,
+  readTokensInfo,
+  type TokensInfo,
+} from "../artifacts/tokens.ts";
+import { STEP_SECONDS, TRAINING_SECONDS } from "../artifacts/training.ts";
+import { progressReporter } from "./report_progress.ts";
+import type { ClassifierSettings } from "./settings.ts";
+
+/** A stage's training on its tokens, with or without adapters: what all methods do alike. */
+export class StageTraining {
+  /** Folder of the tokens. */
+  readonly tokens: string;
+  readonly info: TokensInfo;
+  /** Of the split `train`. */
+  readonly examples: Examples;
+  readonly #stage: Stage<ClassifierSettings>;
+  readonly #stopwatch: Stopwatch;
+  #precision: Precision | undefined;
+
+  private constructor(
+    stage: Stage<ClassifierSettings>,
+    tokens: string,
+    info: TokensInfo,
+    examples: Examples,
+    stopwatch: Stopwatch,
+  ) {
+    this.#stage = stage;
+    this.tokens = tokens;
+    this.info = info;
+    this.examples = examples;
+    this.#stopwatch = stopwatch;
+  }
+
+  /**
+   * Reads what the stage trains on; its seconds count from here.
+   *
+   * @throws {Error} If the training split has no labels.
+   */
+  static async open(stage: Stage<ClassifierSettings>): Promise<StageTraining> {
+    const stopwatch = new Stopwatch();
+    stopwatch.start();
+    const folder = stage.inputs.tokens![0]!.path;
+    const info = await readTokensInfo(folder);
+    const { labels, ...tokens } = readTokens(folder, info, "train");
+    if (labels === undefined) {
+      throw new Error(`The training split of "${info.task}" has no labels`);
+    }
+    const examples = { ...tokens, labels };
+    return new StageTraining(stage, folder, info, examples, stopwatch);
+  }
+
+  /** Classes, or one score. */
+  get outputs(): number {
+    return this.info.labels?.length ?? 1;
+  }
+
+  get #engine(): EngineSettings {
+    return this.#stage.facilities.engine as unknown as EngineSettings;
+  }
+
+  /** Starts the engine, which loading a model needs. */
+  async startEngine(): Promise<void> {
+    const { cpus, params: { precision } } = this.#stage;
+    this.#precision = await startEngine(this.#engine, { cpus, precision });
+  }
+
+  /** Trains, from the stage's checkpoint if there is one, and reports progress and seconds. */
+  async run(
+    classifier: Classifier,
+    initial: Float32Array,
+    options: TrainingOptions,
+    hooks: Pick<TrainingHooks, "evaluate"> = {},
+  ): Promise<TrainingResult> {
+    const stage = this.#stage;
+    const checkpoint = join(stage.checkpoint, "training.safetensors");
+    const resume = loadCheckpoint(checkpoint, classifier.layout.size);
+    if (resume !== undefined) {
+      stage.log(`Resumes after step ${resume.progress.step}`);
+    }
+    const peak = measureProductPeak(classifier.config);
+    const result = await train(classifier, initial, this.examples, options, {
+      ...hooks,
+      resume,
+      stopwatch: this.#stopwatch,
+      signal: stage.signal,
+      save: (state) => saveCheckpoint(checkpoint, state),
+      report: progressReporter(stage, peak),
+    });
+    stage.metric(STEP_SECONDS, result.msPerStep / 1000);
+    stage.metric(TRAINING_SECONDS, result.seconds);
+    return result;
+  }
+
+  /** What `training.json` says of the training, whatever the method. */
+  record(result: TrainingResult): Omit<ClassifierTraining, "method"> {
+    const { params } = this.#stage;
+    return {
+      task: this.info.task,
+      labels: this.info.labels,
+      seed: params.seed,
+      epochs: params.epochs,
+      steps: result.steps,
+      batchSize: params.batchSize * params.accumulation,
+      padding: params.padding,
+      learningRate: params.learningRate,
+      weightDecay: params.weightDecay,
+      warmupRatio: params.warmupRatio,
+      precision: this.#precision!,
+      engine: this.#engine.engine,
+      examples: this.examples.labels.length * params.epochs,
+      tokens: result.tokens,
+      paddedTokens: result.paddedTokens,
+      flops: result.flops,
+      losses: [...result.losses],
+    };
+  }
+}
