@@ -5,6 +5,7 @@ import type { Labelling } from "../lib/glue/own_data.ts";
 import { TABLE_FORMATS } from "../lib/glue/table.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
+import { areDistinct } from "./artifacts/classes.ts";
 
 const File = z.string().refine(
   (path) => TABLE_FORMATS.some((end) => path.toLowerCase().endsWith(end)),
@@ -31,7 +32,10 @@ export default defineTask({
     regression: z.boolean().default(false).describe(
       "True if the label is a number to be predicted, not a class",
     ),
-    classes: z.array(z.string().min(1)).min(2).optional().describe(
+    classes: z.array(z.string().min(1)).min(2).refine(
+      areDistinct,
+      "Expected distinct names",
+    ).optional().describe(
       "Names of the classes in the order of their numbers; by default those in the training file, sorted",
     ),
     holdout: z.number().gt(0).lt(1).optional().describe(

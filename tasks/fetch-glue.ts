@@ -59,9 +59,11 @@ export default defineTask({
       ? await hubFiles(stage)
       : await folderFiles(stage);
     const limits = new Map(
-      Object.entries(params.limit).flatMap(([name, limit]) =>
-        splitsNamed(task, Split.parse(name)).map((split) => [split, limit])
-      ),
+      // The name of one split wins over one that stands for several.
+      Object.entries(params.limit).toSorted(([a], [b]) => a.length - b.length)
+        .flatMap(([name, limit]) =>
+          splitsNamed(task, Split.parse(name)).map((split) => [split, limit])
+        ),
     );
     const splits: Record<string, readonly Example[]> = {};
     for (const [split, file] of files) {

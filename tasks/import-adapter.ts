@@ -2,6 +2,7 @@ import { z } from "zod";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { ADAPTER_FILES } from "./artifacts/adapter.ts";
+import { areDistinct } from "./artifacts/classes.ts";
 
 export default defineTask({
   description: "Take over a LoRA adapter for classification that PEFT wrote",
@@ -15,7 +16,10 @@ export default defineTask({
     task: z.string().min(1).optional().describe(
       "Name of the task that it is for; by default that of the tokens, if they are connected",
     ),
-    labels: z.array(z.string().min(1)).min(2).optional().describe(
+    labels: z.array(z.string().min(1)).min(2).refine(
+      areDistinct,
+      "Expected distinct names",
+    ).optional().describe(
       "Class names in the order of their numbers; by default those of the tokens, else LABEL_0, LABEL_1 and so on",
     ),
     seed: z.int().min(0).default(0).describe("Seed that its scores go by"),

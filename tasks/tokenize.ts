@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Example } from "../lib/glue/example.ts";
 import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
+import { packEncodings } from "../lib/glue/pack_encodings.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import type { TokenizedSplit } from "./artifacts/tokens.ts";
 
@@ -81,27 +82,11 @@ function tokenize(
   vocabSize: number,
   onExample: () => void,
 ): TokenizedSplit {
-  const encodings = examples.map(({ text, pair, index }) => {
+  const encodings = examples.map(({ text, pair }) => {
     const encoding = tokenizer.encode(text, pair);
-    const foreign = encoding.ids.find((id) => id >= vocabSize);
-    if (foreign !== undefined) {
-      throw new RangeError(
-        `The tokenizer makes token ${foreign} of example ${index}, but the model knows ${vocabSize} tokens only: its files do not belong together`,
-      );
-    }
     onExample();
     return encoding;
   });
-  const offsets = new Int32Array(examples.length + 1);
-  for (const [i, { ids }] of encodings.entries()) {
-    offsets[i + 1] = offsets[i]! + ids.length;
-  }
-  const ids = new Int32Array(offsets.at(-1)!);
-  const types = new Uint8Array(ids.length);
-  for (const [i, encoding] of encodings.entries()) {
-    ids.set(encoding.ids, offsets[i]);
-    types.set(encoding.types, offsets[i]);
-  }
   const index = Int32Array.from(examples, ({ index }) => index);
   const labels = examples.map(({ label }) => label)
     .filter((label) => label !== undefined);
@@ -111,9 +96,7 @@ function tokenize(
     );
   }
   return {
-    ids,
-    types,
-    offsets,
+    ...packEncodings(encodings, vocabSize),
     index,
     ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
   };

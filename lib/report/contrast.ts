@@ -1,8 +1,10 @@
+import { costOf } from "./cost.ts";
 import { defined, definedInterval } from "./defined.ts";
 import { type MethodResults, samplesAt } from "./method_results.ts";
-import type { Contrast, CostSummary, MethodSummary } from "./report.ts";
+import type { Contrast, MethodSummary } from "./report.ts";
+import { areaUnderCurve } from "./statistics/curve.ts";
 import { mean } from "./statistics/sample.ts";
-import { areasOf } from "./summarize.ts";
+import { areasOver } from "./summarize.ts";
 
 /** A method to be compared with another. */
 export interface Side {
@@ -47,36 +49,45 @@ export function contrast(
         confidence,
       ),
     })),
-    area: areaDifference(candidate, baseline, confidence),
-    speedUp: speedUp(candidate.summary.cost, baseline.summary.cost),
+    area: areaDifference(candidate, baseline, shared, confidence),
+    speedUp: speedUp(candidate, baseline),
   };
 }
 
+/** Both areas are over the ranks that both methods have: no rank is filled in. */
 function areaDifference(
   candidate: Side,
   baseline: Side,
+  ranks: readonly number[],
   confidence: number,
 ): Contrast["area"] {
-  const [ours, theirs] = [candidate.results, baseline.results];
-  const sameRange = ours.ranks.length > 1 && theirs.ranks.length > 1 &&
-    ours.ranks[0] === theirs.ranks[0] &&
-    ours.ranks.at(-1) === theirs.ranks.at(-1);
-  if (!sameRange) return null;
-  const [our, their] = [candidate.summary.area, baseline.summary.area];
+  if (ranks.length < 2) return null;
+  const area = ({ results, scores }: Side) =>
+    areaUnderCurve({
+      ranks,
+      scores: ranks.map((rank) => scores[results.ranks.indexOf(rank)]!),
+    });
   return {
-    difference: our.value === null || their.value === null
-      ? null
-      : our.value - their.value,
-    interval: intervalOfDifference(areasOf(ours), areasOf(theirs), confidence),
+    difference: defined(area(candidate) - area(baseline)),
+    interval: intervalOfDifference(
+      areasOver(ranks, candidate.results),
+      areasOver(ranks, baseline.results),
+      confidence,
+    ),
   };
 }
 
-function speedUp(
-  ours: CostSummary | null,
-  theirs: CostSummary | null,
-): Contrast["speedUp"] {
+/** The baseline's trainings count at ranks within the candidate's range: it serves no others. */
+function speedUp(candidate: Side, baseline: Side): Contrast["speedUp"] {
+  const ours = candidate.summary.cost;
+  const { ranks } = candidate.results;
+  const within = baseline.results.results.filter((result) =>
+    result.ranks.every(({ rank }) => rank >= ranks[0]! && rank <= ranks.at(-1)!)
+  );
+  const theirs = within.length === 0 ? null : costOf(within);
   if (ours === null || theirs === null) return null;
   return {
+    ranks: theirs.ranks,
     training: theirs.trainingSeconds / ours.trainingSeconds,
     sweep: theirs.sweepSeconds / ours.sweepSeconds,
     examples: theirs.examples / ours.examples,

@@ -33,11 +33,50 @@ function specificationOf(comparison: Comparison): TopLevelSpec {
   const metric = comparison.metrics[0]!;
   const points = pointsOf(comparison, metric);
   const curves = points.filter(({ rank }) => rank > 0);
-  const ranks = [...new Set(curves.map(({ rank }) => rank))]
-    .sort((a, b) => a - b);
+  const x = rankAxis(curves.map(({ rank }) => rank));
+  const y = {
+    type: "quantitative",
+    title: `${metric} x 100`,
+    scale: { zero: false },
+  } as const;
+  const { color, strokeDash } = keysOf(comparison.methods.map(methodTitle));
+  const drawn = comparison.methods.filter(({ role }) => role !== "bound");
+  const bands = drawn.length > MOST_BANDS ? [] : [{
+    mark: { type: "area" as const, opacity: 0.15 },
+    data: { values: curves },
+    encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } },
+  }];
+  return {
+    width: 560,
+    height: 320,
+    encoding: { color },
+    layer: [
+      ...bands,
+      {
+        mark: { type: "line", point: { size: 40 } },
+        data: { values: curves },
+        encoding: { x, y: { ...y, field: "score" }, strokeDash },
+      },
+      {
+        mark: { type: "rule", strokeWidth: 1.5, opacity: 0.8 },
+        data: { values: points.filter(({ rank }) => rank === 0) },
+        encoding: { y: { ...y, field: "score" }, strokeDash },
+      },
+    ],
+    config: {
+      background: "white",
+      font: "sans-serif",
+      axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
+      legend: { labelFontSize: 12 },
+      view: { stroke: null },
+    },
+  };
+}
+
+function rankAxis(values: readonly number[]) {
+  const ranks = [...new Set(values)].sort((a, b) => a - b);
   const ends = [ranks[0] ?? 1, ranks.at(-1) ?? 1] as [number, number];
-  const titles = comparison.methods.map(methodTitle);
-  const x = {
+  return {
     field: "rank",
     type: "quantitative",
     title: "rank",
@@ -50,70 +89,33 @@ function specificationOf(comparison: Comparison): TopLevelSpec {
       padding: 12,
     },
   } as const;
-  const y = {
-    type: "quantitative",
-    title: `${metric} x 100`,
-    scale: { zero: false },
-  } as const;
-  const bands = comparison.methods.length <= MOST_BANDS
-    ? [{
-      mark: { type: "area" as const, opacity: 0.15 },
-      data: { values: curves },
-      encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } },
-    }]
-    : [];
+}
+
+/** Colours and dashes that tell methods apart, by their titles. */
+function keysOf(titles: readonly string[]) {
+  const method = { field: "method", type: "nominal", title: null } as const;
+  const scale = <T>(range: (place: number) => T) => ({
+    domain: [...titles],
+    range: titles.map((_, place) => range(place)),
+  });
   return {
-    width: 560,
-    height: 320,
-    encoding: {
-      color: {
-        field: "method",
-        type: "nominal",
-        title: null,
-        scale: {
-          domain: titles,
-          range: titles.map((_, i) => COLOURS[i % COLOURS.length]!),
-        },
-        legend: {
-          orient: "top",
-          columns: 3,
-          labelLimit: 0,
-          symbolOpacity: 1,
-        },
-      },
-      strokeDash: {
-        field: "method",
-        type: "nominal",
-        title: null,
-        scale: {
-          domain: titles,
-          range: titles.map((_, i) =>
-            DASHES[Math.floor(i / COLOURS.length) % DASHES.length]!
-          ),
-        },
+    color: {
+      ...method,
+      scale: scale((place) => COLOURS[place % COLOURS.length]!),
+      legend: {
+        orient: "top",
+        columns: 3,
+        labelLimit: 0,
+        symbolOpacity: 1,
       },
     },
-    layer: [
-      ...bands,
-      {
-        mark: { type: "line", point: { size: 40 } },
-        data: { values: curves },
-        encoding: { x, y: { ...y, field: "score" } },
-      },
-      {
-        mark: { type: "rule", strokeWidth: 1.5, opacity: 0.8 },
-        data: { values: points.filter(({ rank }) => rank === 0) },
-        encoding: { y: { ...y, field: "score" } },
-      },
-    ],
-    config: {
-      background: "white",
-      font: "sans-serif",
-      axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-      legend: { labelFontSize: 12 },
-      view: { stroke: null },
+    strokeDash: {
+      ...method,
+      scale: scale((place) =>
+        DASHES[Math.floor(place / COLOURS.length) % DASHES.length]!
+      ),
     },
-  };
+  } as const;
 }
 
 function pointsOf({ methods }: Comparison, metric: string) {

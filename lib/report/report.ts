@@ -33,13 +33,13 @@ const Cost = z.strictObject({
   steps: z.number(),
   /** Examples that a sweep trains on, each as often as it is seen. */
   examples: z.number(),
-  /** Seconds of a sweep's training stages, one after another. */
+  /** Seconds of a sweep's trainings, one after another: from the reading of their data on, over all attempts. */
   trainingSeconds: z.number(),
   /** Seconds of evaluating every epoch to choose the best; 0 where the last one is taken. */
   selectionSeconds: z.number(),
   /** Seconds of making the adapters from trained ones. */
   reductionSeconds: z.number(),
-  /** Seconds of a sweep's evaluation stages, one after another. */
+  /** Seconds of a sweep's evaluation stages as wholes, one after another. */
   evaluationSeconds: z.number(),
   sweepSeconds: z.number(),
   /** Floating-point operations of a sweep's trainings. */
@@ -103,13 +103,16 @@ const Contrast = z.strictObject({
   baseline: z.int(),
   /** Candidate less baseline in the first metric's means, where both have the rank. */
   ranks: z.array(Difference.extend({ rank: z.int() })),
-  /** The same of the areas; null if their ranges of ranks differ. */
+  /** The same of the areas over the ranks that both have; null if these are fewer than two. */
   area: Difference.nullable(),
   /**
-   * The baseline's sweep over the ranks that it has, as a multiple of the
-   * candidate's over all of its own; null if one was not trained here.
+   * The baseline's sweep over the ranks that it has within the candidate's
+   * range, as a multiple of the candidate's over all of its own; null if there
+   * is none, or one was not trained here.
    */
   speedUp: z.strictObject({
+    /** Those of the baseline that count. */
+    ranks: z.array(z.int()),
     training: z.number(),
     sweep: z.number(),
     examples: z.number(),

@@ -40,7 +40,7 @@ export function summarize(
     })),
     area: {
       value: defined(areaUnderCurve({ ranks, scores })),
-      interval: definedInterval(areasOf(method), confidence),
+      interval: definedInterval(areasOver(ranks, method), confidence),
     },
     elbow: elbow({ ranks, scores }) ?? null,
     recommendation: role === "bound"
@@ -51,13 +51,16 @@ export function summarize(
   };
 }
 
-/** Area under the rank curve in each replicate. */
-export function areasOf({ ranks, replicates }: MethodResults): Float64Array {
-  return replicates[0]!.means.map((_, r) =>
-    areaUnderCurve({
-      ranks,
-      scores: replicates.map(({ means }) => means[r]!),
-    })
+/** Area under the rank curve in each replicate, over some of a method's ranks. */
+export function areasOver(
+  ranks: readonly number[],
+  method: MethodResults,
+): Float64Array {
+  const curves = ranks.map((rank) =>
+    method.replicates[method.ranks.indexOf(rank)]!.means
+  );
+  return curves[0]!.map((_, r) =>
+    areaUnderCurve({ ranks, scores: curves.map((means) => means[r]!) })
   );
 }
 

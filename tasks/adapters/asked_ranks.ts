@@ -9,6 +9,8 @@ import {
   modulesOf,
   readRanks,
 } from "../artifacts/module_ranks.ts";
+import { checkRank } from "../artifacts/rank.ts";
+import { servedRanks } from "../artifacts/training.ts";
 
 /** How a stage is told which ranks to take. */
 export interface RankRequest {
@@ -53,11 +55,7 @@ export async function askedRanks(
   const one = report === undefined
     ? rank as number | undefined ?? training.rank
     : await recommendedRank(report, training, epoch, variant);
-  if (one > training.rank) {
-    throw new RangeError(
-      `Rank ${one} is beyond the adapter's rank ${training.rank}`,
-    );
-  }
+  checkRank(one, training.rank);
   return new Map(modules.map((module) => [module, one]));
 }
 
@@ -82,23 +80,17 @@ async function ranksByModule(
       }" is in one of them only`,
     );
   }
-  const beyond = [...chosen.modules].find(([, own]) => own > rank);
-  if (beyond !== undefined) {
-    throw new RangeError(
-      `Rank ${beyond[1]} of "${
-        beyond[0]
-      }" is beyond the adapter's rank ${rank}`,
-    );
-  }
+  for (const [module, own] of chosen.modules) checkRank(own, rank, module);
   return chosen.modules;
 }
 
 async function recommendedRank(
   { path }: InputArtifact,
-  { task, method }: Adapter["training"],
+  training: Adapter["training"],
   epoch: AdapterEpoch,
   variant: string | undefined,
 ): Promise<number> {
+  const { task, method } = training;
   const file = join(path, "report.json");
   const { comparisons } = await readJsonFile(file, Report);
   const found = comparisons.filter((it) =>
@@ -117,7 +109,13 @@ async function recommendedRank(
       )
     );
   const ranks = [...new Set(found.map(({ rank }) => rank))];
-  if (ranks.length === 1) return ranks[0]!;
+  if (ranks.length === 1) {
+    const [rank] = ranks as [number];
+    if (servedRanks(training).includes(rank)) return rank;
+    throw new TypeError(
+      `"${file}" recommends the ${method} of rank ${rank}, and the adapter is another training, of rank ${training.rank}: connect that one, or give "rank" as a number`,
+    );
+  }
   const of = `${method}${variant ? ` (${variant})` : ""} on "${task}"`;
   if (ranks.length === 0) {
     throw new TypeError(

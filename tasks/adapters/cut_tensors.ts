@@ -1,6 +1,7 @@
 import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
 import { moduleOf, type ModuleRanks } from "../artifacts/module_ranks.ts";
 import type { AdapterTensors } from "../artifacts/peft_files.ts";
+import { checkRank } from "../artifacts/rank.ts";
 
 /**
  * The tensors with each module cut to its rank: the first rows of `lora_A`,
@@ -50,11 +51,4 @@ function firstColumns(
     cut.set(values.subarray(start, start + count), row * count);
   }
   return { shape: [rows, count], values: cut };
-}
-
-function checkRank(rank: number, largest: number, module: string): void {
-  if (rank <= largest) return;
-  throw new RangeError(
-    `Rank ${rank} of "${module}" is beyond the adapter's rank ${largest}`,
-  );
 }

@@ -45,6 +45,13 @@ export async function greedyRanks(
     const choices = open.map((i) => ranks.with(i, ranks[i]! + 1));
     const losses = await lossesOf(choices);
     const best = losses.indexOf(Math.min(...losses));
+    if (best < 0) {
+      throw new RangeError(
+        `A loss is not a number (${
+          losses.join(", ")
+        }): the adapter is not a trained one`,
+      );
+    }
     ranks = choices[best]!;
     way.push({ raised: open[best], ranks, loss: losses[best]! });
   }

@@ -30,7 +30,7 @@ const empty = (what: string, remedy: string) =>
     never(what, remedy),
   ).nullish();
 
-/** What of PEFT's configuration can be taken over; the rest has no influence on what is computed. */
+/** What of PEFT's configuration can be taken over; the rest has no influence on what a trained adapter computes. */
 const PeftConfig = z.looseObject({
   peft_type: z.literal(
     "LORA",
@@ -47,6 +47,18 @@ const PeftConfig = z.looseObject({
   use_rslora: z.boolean().nullish(),
   bias: z.literal("none", never("Trained biases", "train with bias: none"))
     .default("none"),
+  init_lora_weights: z.unknown().refine(
+    (start) =>
+      typeof start !== "string" || !/^(pissa|olora|corda|loftq)/.test(start),
+    never(
+      "An adapter whose start changed the model's own weights",
+      "convert it when saving it in PEFT (path_initial_model_for_weight_conversion), or merge it there",
+    ),
+  ).optional(),
+  use_qalora: off("QALoRA", "merge it in PEFT"),
+  alora_invocation_tokens: z.null(
+    never("An adapter for a part of the text", "train without activation"),
+  ).optional(),
   use_dora: off("DoRA", "train with use_dora: false, or merge it in PEFT"),
   lora_bias: off("A bias in lora_B", "train with lora_bias: false"),
   rank_pattern: empty(

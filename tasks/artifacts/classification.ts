@@ -16,7 +16,7 @@ const Classification = z.strictObject({
     pair: z.string().optional(),
     /** Name of the likeliest class; null if the task is a regression. */
     label: z.string().nullable(),
-    /** Probability of each class by its name, in the order of their numbers; null if the task is a regression. */
+    /** Probability of each class by its name; null if the task is a regression. */
     probabilities: z.record(z.string(), z.number()).nullable(),
     /** The predicted value of a regression; null where there are classes. */
     score: z.number().nullable(),

@@ -109,19 +109,33 @@ export const Training = z.strictObject({
 
 export type Training = z.output<typeof Training>;
 
-/** Ranks that an adapter serves: its own of LoRA, else every one from the lowest that was drawn. */
-export function servedRanks(
-  { method, rank, sampler = null }: {
-    readonly method: string;
-    readonly rank: number;
-    readonly sampler?: Sampler | null;
-  },
-): number[] {
+/** What tells which ranks an adapter serves. */
+interface Served {
+  readonly method: string;
+  readonly rank: number;
+  readonly sampler?: Sampler | null;
+  readonly matryoshka?:
+    | { readonly ranks: readonly number[] }
+    | null
+    | undefined;
+}
+
+/** Ranks that an adapter serves: its own of LoRA, else every one from the lowest that was trained. */
+export function servedRanks(training: Served): number[] {
+  const { method, rank } = training;
   if (method === "lora" || method === "imported-lora") return [rank];
-  const lowest = sampler === null || sampler.kind === "list"
-    ? 1
-    : sampler.minRank ?? 1;
+  const lowest = lowestTrained(training);
   return Array.from({ length: rank - lowest + 1 }, (_, i) => lowest + i);
+}
+
+function lowestTrained({ method, sampler, matryoshka }: Served): number {
+  if (method === "matryoshka" && matryoshka) {
+    return Math.min(...matryoshka.ranks);
+  }
+  if (method !== "dylora" || !sampler) return 1;
+  return sampler.kind === "list"
+    ? Math.min(...sampler.ranks)
+    : sampler.minRank ?? 1;
 }
 
 /**

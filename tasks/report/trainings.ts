@@ -53,6 +53,15 @@ export function artifactOf(
     )
   );
   if (found.length === 1) return found[0]!;
+  const elsewhere = trainings.find(({ training }) =>
+    training.method === info.method && training.seed === info.seed &&
+    training.method.startsWith("imported-") && training.task !== info.task
+  );
+  if (found.length === 0 && elsewhere !== undefined) {
+    throw new TypeError(
+      `"${elsewhere.artifact.stage}" was imported for the task "${elsewhere.training.task}", and "${scores.stage}" scores it on "${info.task}": give import-adapter the parameter "task", or the input "tokens"`,
+    );
+  }
   throw new TypeError(
     `Expected one training of method "${info.method}", task "${info.task}" and seed ${info.seed} with the matrix values of "${scores.stage}", found ${
       names(found)

@@ -1,9 +1,12 @@
 import type { Examples } from "../../lib/engine/batches.ts";
-import { groupEvaluator } from "../../lib/engine/group_evaluation.ts";
-import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { meanLoss } from "../../lib/glue/loss.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import { bestStep, greedyRanks } from "../adapters/greedy_ranks.ts";
+import {
+  bestStep,
+  greedyRanks,
+  type GreedyStep,
+  type RankBudget,
+} from "../adapters/greedy_ranks.ts";
 import {
   type AdapterEpoch,
   readAdapter,
@@ -12,10 +15,11 @@ import {
 import { modulesOf, writeRanks } from "../artifacts/module_ranks.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { adapterValues } from "./adapter_values.ts";
-import { evaluateChoices } from "./evaluate_choices.ts";
+import { type Choice, ChoiceEvaluator } from "./choice_evaluator.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
 import { spreadExamples } from "./spread_examples.ts";
+import { startStageEngine } from "./start_stage_engine.ts";
 
 /** Parameters of a choice of ranks. */
 export interface ChoiceSettings {
@@ -52,66 +56,40 @@ export async function chooseRanks(
   )![1].shape[1]!;
   const perRank = 2 * hidden;
   const total = totalRank(params, modules.length, perRank);
-  const engine = stage.facilities.engine as unknown as EngineSettings;
-  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  await startStageEngine(stage);
   const classifier = loadClassifier(
     inputs.model![0]!.path,
     training.rank,
     held.outputs,
   );
-  const values = adapterValues({ tensors }, classifier);
-  const evaluate = groupEvaluator(classifier, params.batchSize);
-  const logitsOf = (
-    examples: Examples,
-    choices: readonly (readonly number[])[],
-  ) =>
-    evaluateChoices(
-      evaluate,
-      values,
-      classifier,
-      training,
-      examples,
-      choices,
-      stage.signal,
-    );
-
-  const subset = spreadExamples(selection.examples, params.examples);
-  const moves = Math.min(total, modules.length * training.rank) -
-    modules.length;
-  let move = 0;
-  const way = await greedyRanks(
-    { modules: modules.length, largest: training.rank, total },
-    async (choices) => {
-      const logits = await logitsOf(subset, choices);
-      stage.progress(move++, moves, "moves");
-      return logits.map((one) =>
-        meanLoss(one, subset.labels, selection.outputs)
-      );
-    },
+  using evaluator = new ChoiceEvaluator(
+    classifier,
+    adapterValues({ tensors }, classifier),
+    training,
+    { batchSize: params.batchSize, signal: stage.signal },
   );
+  const subset = spreadExamples(selection.examples, params.examples);
+  const way = await searchRanks(stage, evaluator, subset, held.outputs, {
+    modules: modules.length,
+    largest: training.rank,
+    total,
+  });
   const { ranks, loss } = bestStep(way);
-  const sum = sumOf(ranks);
+  const examples = subset.labels.length;
   stage.log(
     `Ranks ${ranks.join(", ")}: loss ${
       loss.toFixed(4)
-    } on ${subset.labels.length} examples of ${selection.name}, ${
+    } on ${examples} examples of ${selection.name}, ${
       way[0]!.loss.toFixed(4)
     } at rank 1`,
   );
-  // What one rank for all costs no more, and what the whole adapter does.
-  const even = [
-    ...new Set([Math.max(1, Math.floor(sum / modules.length)), training.rank]),
-  ];
-  const scored = [
+  const { chosen, even } = await scoreBesideEven(
+    evaluator,
+    held,
     ranks,
-    ...even.map((rank) => Array<number>(modules.length).fill(rank)),
-  ];
-  const scores = (await logitsOf(held.examples, scored)).map((logits, i) => ({
-    parameters: sumOf(scored[i]!) * perRank,
-    loss: meanLoss(logits, held.examples.labels, held.outputs),
-    metrics: held.score([0], logits)[0]!.metrics,
-  }));
-  evaluate.dispose();
+    training.rank,
+    perRank,
+  );
   await writeRanks(stage.output, {
     task: info.task,
     method: training.method,
@@ -120,7 +98,7 @@ export async function chooseRanks(
       budget: Math.floor(total * perRank),
       selection: {
         split: selection.name,
-        examples: subset.labels.length,
+        examples,
         start: way[0]!.loss,
         moves: way.slice(1).map(({ raised, loss }) => ({
           module: modules[raised!]!,
@@ -129,10 +107,52 @@ export async function chooseRanks(
       },
       split: held.name,
       examples: held.examples.labels.length,
-      chosen: scores[0]!,
-      even: even.map((rank, i) => ({ rank, ...scores[i + 1]! })),
+      chosen,
+      even,
     },
   });
+}
+
+/** Raises ranks greedily by the loss on the examples, and says how far it has come. */
+async function searchRanks(
+  stage: Pick<Stage<unknown>, "progress">,
+  evaluator: ChoiceEvaluator,
+  examples: Examples,
+  outputs: number,
+  budget: RankBudget,
+): Promise<GreedyStep[]> {
+  const { modules, largest, total } = budget;
+  const moves = Math.min(total, modules * largest) - modules;
+  let move = 0;
+  return await greedyRanks(budget, async (choices) => {
+    const logits = await evaluator.logits(examples, choices);
+    stage.progress(move++, moves, "moves");
+    return logits.map((one) => meanLoss(one, examples.labels, outputs));
+  });
+}
+
+/** Scores a choice beside what one rank for all modules costs no more, and beside the whole adapter. */
+async function scoreBesideEven(
+  evaluator: ChoiceEvaluator,
+  split: ScoredSplit,
+  ranks: Choice,
+  largest: number,
+  perRank: number,
+) {
+  const same = Math.max(1, Math.floor(sumOf(ranks) / ranks.length));
+  const even = [...new Set([same, largest])];
+  const choices = [ranks, ...even.map((rank) => ranks.map(() => rank))];
+  const { examples, outputs } = split;
+  const logits = await evaluator.logits(examples, choices);
+  const [chosen, ...others] = logits.map((one, i) => ({
+    parameters: sumOf(choices[i]!) * perRank,
+    loss: meanLoss(one, examples.labels, outputs),
+    metrics: split.score([0], one)[0]!.metrics,
+  }));
+  return {
+    chosen: chosen!,
+    even: even.map((rank, i) => ({ rank, ...others[i]! })),
+  };
 }
 
 /** The budget as a sum of ranks. */

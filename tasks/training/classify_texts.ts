@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Examples } from "../../lib/engine/batches.ts";
 import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
-import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
+import { packEncodings } from "../../lib/glue/pack_encodings.ts";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { numberedLabels, takeOver } from "../adapters/import_adapter.ts";
@@ -19,8 +19,10 @@ import {
   writeClassification,
 } from "../artifacts/classification.ts";
 import { readSequenceLimits } from "../artifacts/model.ts";
+import { checkRank } from "../artifacts/rank.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
+import { startStageEngine } from "./start_stage_engine.ts";
 
 /** A text, or a pair of them. */
 export interface TextInput {
@@ -49,14 +51,9 @@ export async function classifyTexts(
   const { training } = adapter;
   const { labels } = training;
   const rank = params.rank ?? training.rank;
-  if (rank > training.rank) {
-    throw new RangeError(
-      `Rank ${rank} is beyond the adapter's rank ${training.rank}`,
-    );
-  }
+  checkRank(rank, training.rank);
   const examples = await encode(params.texts, model);
-  const engine = stage.facilities.engine as unknown as EngineSettings;
-  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  await startStageEngine(stage);
   const outputs = labels?.length ?? 1;
   const classifier = loadClassifier(model, training.rank, outputs);
   const tensors = tensorsOf(adapter, params.epoch);
@@ -106,15 +103,11 @@ async function encode(
   texts: readonly TextInput[],
   model: string,
 ): Promise<Examples> {
-  const { family, maxLength } = await readSequenceLimits(model);
+  const { family, maxLength, vocabSize } = await readSequenceLimits(model);
   const tokenizer = await ModelTokenizer.load(model, family, maxLength);
   const encodings = texts.map(({ text, pair }) => tokenizer.encode(text, pair));
-  const offsets = [0];
-  for (const { ids } of encodings) offsets.push(offsets.at(-1)! + ids.length);
   return {
-    ids: Int32Array.from(encodings.flatMap(({ ids }) => ids)),
-    types: Uint8Array.from(encodings.flatMap(({ types }) => types)),
-    offsets: Int32Array.from(offsets),
+    ...packEncodings(encodings, vocabSize),
     labels: new Float32Array(texts.length),
   };
 }

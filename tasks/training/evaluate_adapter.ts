@@ -1,17 +1,19 @@
 import { evaluationBatchSize } from "../../lib/engine/rank_evaluation.ts";
-import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
   type AdapterEpoch,
   readAdapter,
   tensorsOf,
 } from "../artifacts/adapter.ts";
+import { checkClasses } from "../artifacts/classes.ts";
+import { checkRank } from "../artifacts/rank.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { AdapterRecord } from "../artifacts/adapter_record.ts";
 import { servedRanks } from "../artifacts/training.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import { startStageEngine } from "./start_stage_engine.ts";
 import { writeSplitScores } from "./write_split_scores.ts";
 
 /** Parameters of an evaluation. */
@@ -35,8 +37,8 @@ export async function evaluateAdapter(
   const info = await readTokensInfo(tokensFolder);
   const split = new ScoredSplit(tokensFolder, info, params.split);
   const ranks = ranksToEvaluate(training, params.ranks);
-  const engine = stage.facilities.engine as unknown as EngineSettings;
-  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  checkClasses(training, info);
+  await startStageEngine(stage);
   const classifier = loadClassifier(
     stage.inputs.model![0]!.path,
     training.rank,
@@ -69,12 +71,7 @@ function ranksToEvaluate(
   asked: readonly number[] | undefined,
 ): number[] {
   if (asked !== undefined) {
-    const beyond = asked.find((rank) => rank > training.rank);
-    if (beyond !== undefined) {
-      throw new RangeError(
-        `Rank ${beyond} is beyond the adapter's rank ${training.rank}`,
-      );
-    }
+    for (const rank of asked) checkRank(rank, training.rank);
     return [...new Set(asked)].sort((a, b) => a - b);
   }
   return servedRanks(training);

@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import { fromClassifierTensors } from "../../lib/engine/fine_tuning/classifier_tensors.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readClassifierTraining } from "../artifacts/classifier.ts";
+import { checkClasses } from "../artifacts/classes.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { EvaluationSettings } from "./evaluate_adapter.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import { startStageEngine } from "./start_stage_engine.ts";
 import { writeSplitScores } from "./write_split_scores.ts";
 
 /** Parameters of the evaluation of a model without adapters. */
@@ -26,8 +27,8 @@ export async function evaluateClassifier(
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
   const split = new ScoredSplit(tokensFolder, info, params.split);
-  const engine = stage.facilities.engine as unknown as EngineSettings;
-  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  checkClasses(training, info);
+  await startStageEngine(stage);
   const classifier = loadClassifier(folder, 0, split.outputs);
   await writeSplitScores(
     stage,

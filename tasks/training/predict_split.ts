@@ -1,5 +1,4 @@
 import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
-import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
@@ -7,10 +6,13 @@ import {
   readAdapter,
   tensorsOf,
 } from "../artifacts/adapter.ts";
+import { checkClasses } from "../artifacts/classes.ts";
+import { checkRank } from "../artifacts/rank.ts";
 import { writePredictions } from "../artifacts/predictions.ts";
 import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
+import { startStageEngine } from "./start_stage_engine.ts";
 
 /** Parameters of a prediction. */
 export interface PredictionSettings {
@@ -31,15 +33,11 @@ export async function predictSplit(
   const { alpha, scaling, rank: largest } = adapter.training;
   const tensors = tensorsOf(adapter, params.epoch);
   const rank = params.rank ?? largest;
-  if (rank > largest) {
-    throw new RangeError(
-      `Rank ${rank} is beyond the adapter's rank ${largest}`,
-    );
-  }
+  checkRank(rank, largest);
   const info = await readTokensInfo(inputs.tokens![0]!.path);
   const { index, ...tokens } = readTokens(inputs.tokens![0]!.path, info, split);
-  const engine = stage.facilities.engine as unknown as EngineSettings;
-  await startEngine(engine, { cpus: stage.cpus, precision: params.precision });
+  checkClasses(adapter.training, info);
+  await startStageEngine(stage);
   const classes = info.labels?.length ?? 1;
   const classifier = loadClassifier(inputs.model![0]!.path, largest, classes);
   const logits = await evaluateRanks(

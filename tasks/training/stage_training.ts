@@ -3,7 +3,6 @@ import type { Examples } from "../../lib/engine/batches.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
 import type { Classifier } from "../../lib/engine/classifier.ts";
 import { measureProductPeak } from "../../lib/engine/product_peak.ts";
-import { type EngineSettings, startEngine } from "../../lib/engine/start.ts";
 import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import type { Precision } from "../../lib/engine/tensorflow/precision.ts";
 import {
@@ -22,6 +21,7 @@ import {
 import { STEP_SECONDS, TRAINING_SECONDS } from "../artifacts/training.ts";
 import { progressReporter } from "./report_progress.ts";
 import type { ClassifierSettings } from "./settings.ts";
+import { engineOf, startStageEngine } from "./start_stage_engine.ts";
 
 /** A stage's training on its tokens, with or without adapters: what all methods do alike. */
 export class StageTraining {
@@ -71,14 +71,9 @@ export class StageTraining {
     return this.info.labels?.length ?? 1;
   }
 
-  get #engine(): EngineSettings {
-    return this.#stage.facilities.engine as unknown as EngineSettings;
-  }
-
   /** Starts the engine, which loading a model needs. */
   async startEngine(): Promise<void> {
-    const { cpus, params: { precision } } = this.#stage;
-    this.#precision = await startEngine(this.#engine, { cpus, precision });
+    this.#precision = await startStageEngine(this.#stage);
   }
 
   /** Trains, from the stage's checkpoint if there is one, and reports progress and seconds. */
@@ -123,7 +118,7 @@ export class StageTraining {
       weightDecay: params.weightDecay,
       warmupRatio: params.warmupRatio,
       precision: this.#precision!,
-      engine: this.#engine.engine,
+      engine: engineOf(this.#stage).engine,
       examples: this.examples.labels.length * params.epochs,
       tokens: result.tokens,
       paddedTokens: result.paddedTokens,

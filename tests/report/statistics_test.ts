@@ -106,6 +106,18 @@ Deno.test("recommend() gives up where a score is undefined", () => {
   );
 });
 
+Deno.test("recommend() takes a rank that is worse by exactly the margin, and the smaller of equals, whatever rounding makes of them", () => {
+  const settings = { margin: 0.01, confidence: 0.95 };
+  for (let right = 1; right < 200; right++) {
+    const scores = [right / 200, (right + 2) / 200];
+    const replicates = scores.map((score) => Float64Array.of(score, score));
+    assert.equal(recommend([1, 2], scores, replicates, settings)?.rank, 1);
+  }
+  const equal = [mean([0.5, 0.57, 0.51]), mean([0.51, 0.57, 0.5])].sort();
+  const replicates = equal.map((score) => Float64Array.of(score));
+  assert.equal(recommend([1, 2], equal, replicates, settings)?.best, 1);
+});
+
 Deno.test("recommend() takes no rank above the best one, and a smaller one for a larger margin", () => {
   const share = fc.double({ min: 0, max: 1, noNaN: true });
   fc.assert(fc.property(

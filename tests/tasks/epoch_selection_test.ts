@@ -67,7 +67,7 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
     );
   }));
 
-Deno.test("servedRanks() of LoRA is its own rank, of others all from the lowest that was drawn", () => {
+Deno.test("servedRanks() of LoRA is its own rank, of others all from the lowest that was trained", () => {
   const rank = 3;
   assert.deepEqual(servedRanks({ method: "lora", rank }), [3]);
   assert.deepEqual(servedRanks({ method: "lora-svd", rank }), [1, 2, 3]);
@@ -75,5 +75,10 @@ Deno.test("servedRanks() of LoRA is its own rank, of others all from the lowest 
     servedRanks({ method: "dylora", rank, sampler });
   assert.deepEqual(ranksOf({ kind: "uniform" }), [1, 2, 3]);
   assert.deepEqual(ranksOf({ kind: "geometric", p: 0.5, minRank: 2 }), [2, 3]);
-  assert.deepEqual(ranksOf({ kind: "list", ranks: [3] }), [1, 2, 3]);
+  assert.deepEqual(ranksOf({ kind: "list", ranks: [3, 2] }), [2, 3]);
+  const matryoshka = { ranks: [2, 3] };
+  assert.deepEqual(
+    servedRanks({ method: "matryoshka", rank, matryoshka }),
+    [2, 3],
+  );
 });

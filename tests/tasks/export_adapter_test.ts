@@ -148,6 +148,31 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
       take({ variant: "mode=strict" }),
       /recommends no rank of dylora \(mode=strict\) on "mrpc"; give "rank" as a number/,
     );
+
+    const lora = {
+      ...dylora!,
+      method: "lora",
+      recommendation: { ...dylora!.recommendation!, rank: 2 },
+    };
+    write({
+      comparisons: [{ ...comparison!, methods: [lora] }],
+      averages: [],
+    });
+    const other = await referenceAdapter(folder, {
+      ...training,
+      method: "lora",
+      scaling: "maximum",
+      mode: null,
+      sampler: null,
+      scope: null,
+    });
+    await assert.rejects(
+      runTask(exportAdapter, folder, { rank: "recommended" }, {
+        adapter: other,
+        report,
+      }),
+      /recommends the lora of rank 2, and the adapter is another training, of rank 4/,
+    );
   }));
 
 Deno.test("export-adapter refuses ranks that the adapter has not", () =>

@@ -92,6 +92,27 @@ Deno.test("fetch-glue takes validation for both halves of MNLI's", () =>
     });
   }));
 
+Deno.test("fetch-glue limits a split by its own name before the name of several, in whatever order they stand", () =>
+  withFolder(async (folder) => {
+    for (
+      const limit of [
+        { validation: 5, validation_matched: 3 },
+        { validation_matched: 3, validation: 5 },
+      ]
+    ) {
+      const { output } = await runTask(fetchGlue, folder, {
+        task: "mnli",
+        source,
+        splits: ["validation"],
+        limit,
+      });
+      assert.deepEqual((await readDatasetInfo(output)).splits, {
+        validation_matched: 3,
+        validation_mismatched: 5,
+      });
+    }
+  }));
+
 Deno.test("fetch-glue says which split a folder lacks, and fails if it was asked for", () =>
   withFolder(async (folder) => {
     const own = join(folder, "RTE");

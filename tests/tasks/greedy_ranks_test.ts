@@ -68,6 +68,16 @@ Deno.test("greedyRanks() takes the first of equals, and bestStep() the cheapest"
   assert.deepEqual(bestStep(way).ranks, [1, 1]);
 });
 
+Deno.test("greedyRanks() refuses losses that are not numbers", async () => {
+  await assert.rejects(
+    greedyRanks(
+      { modules: 2, largest: 2, total: 3 },
+      (choices) => Promise.resolve(choices.map(() => NaN)),
+    ),
+    /A loss is not a number \(NaN, NaN\)/,
+  );
+});
+
 Deno.test("greedyRanks() refuses a budget below rank 1 in every module", async () => {
   await assert.rejects(
     greedyRanks({ modules: 3, largest: 2, total: 2 }, () => {

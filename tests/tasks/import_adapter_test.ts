@@ -100,6 +100,15 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
         /another type cannot be taken over; only LoRA can/,
       ],
       [{ task_type: "CAUSAL_LM" }, /another kind of task .* only SEQ_CLS can/],
+      [
+        { init_lora_weights: "pissa_niter_16" },
+        /start changed the model's own weights cannot.*\n.*save|path_initial/,
+      ],
+      [{ use_qalora: true }, /QALoRA cannot be taken over/],
+      [
+        { alora_invocation_tokens: [1, 2] },
+        /for a part of the text cannot be taken over/,
+      ],
       [{ use_dora: true }, /DoRA cannot be taken over.*\n.*use_dora/],
       [{ lora_bias: true }, /bias in lora_B cannot.*\n.*lora_bias/],
       [{ bias: "all" }, /Trained biases cannot be taken over/],
@@ -142,6 +151,10 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
       );
     }
     const fine = await peftFolder(folder, {});
+    await assert.rejects(
+      attempt(fine, { labels: ["a", "a"] }),
+      /Expected distinct names/,
+    );
     await assert.rejects(
       attempt(fine, { labels: ["a", "b", "c"] }),
       /has 2 outputs, but "labels" names 3 classes/,

@@ -79,6 +79,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
     });
     const [contrast] = comparison!.contrasts;
     assert.deepEqual(contrast!.speedUp, {
+      ranks: [1, 4],
       training: 86 / 41,
       sweep: 90 / 47,
       examples: 2,
@@ -97,13 +98,34 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       /epochs 2; examples a step 32; learning rate 0\.001/,
     );
     assert.match(markdown, /^\| 2 \| [^|]* \| not run \|$/m);
-    assert.match(markdown, /^\| mean over ranks \| [-+\d.]+ \[.*\] \|$/m);
+    assert.match(markdown, /^\| mean over these \| [-+\d.]+ \[.*\] \|$/m);
     assert.match(markdown, /\*\*Speed-up 1\.91x\*\*/);
     assert.match(
       markdown,
       /^\| LoRA, ranks 1, 4 \/ DyLoRA, ranks 1, 2, 4 \| 1\.91x \| 2\.10x \| 2\.00x \| 2\.00x \| 2\.00x \|$/m,
     );
     assert.match(markdown, /7\.83x[^]*408\.39 s/);
+  });
+});
+
+Deno.test("report holds against a method only what a baseline has in its range, and areas over the ranks of both", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2, 4], 0, { training: 40 });
+    for (const rank of [1, 4, 8]) {
+      await stages.train("lora", [rank], 0, { training: 30 });
+    }
+    const { json, markdown } = await stages.report();
+    const [{ methods, contrasts }] = json.comparisons as [Comparison];
+    assert.equal(methods[1]!.cost!.trainingSeconds, 90);
+    assert.deepEqual(contrasts[0]!.speedUp!.ranks, [1, 4]);
+    assert.equal(contrasts[0]!.speedUp!.training, 60 / 40);
+    assert.match(markdown, /of LoRA, ranks 1, 4 \/ DyLoRA, ranks 1, 2, 4\./);
+    const mean = (method: string) =>
+      (stages.accuracy(method, 1, 0) + stages.accuracy(method, 4, 0)) / 2;
+    const { difference } = contrasts[0]!.area!;
+    const expected = mean("dylora") - mean("lora");
+    assert(Math.abs(difference! - expected) < 1e-12, `${difference}`);
   });
 });
 
@@ -299,6 +321,33 @@ Deno.test("report refuses scores without the training behind them", async () => 
     await assert.rejects(
       stages.report(),
       /one training of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none/,
+    );
+  });
+});
+
+Deno.test("report says how to give an imported adapter the task of its scores", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2], 0);
+    const path = stages.inputs.adapters![0]!.path;
+    Deno.writeTextFileSync(
+      join(path, "training.json"),
+      JSON.stringify({
+        method: "imported-dylora",
+        task: "imported",
+        labels: ["LABEL_0", "LABEL_1"],
+        rank: 2,
+        alpha: 16,
+        scaling: "rank",
+        seed: 0,
+        selection: null,
+      }),
+    );
+    const scores = stages.inputs.scores![0]!.path;
+    await stages.writeScores(scores, "imported-dylora", [1, 2], 0, EXAMPLES);
+    await assert.rejects(
+      stages.report(),
+      /was imported for the task "imported", and ".*" scores it on "mrpc": give import-adapter the parameter "task"/,
     );
   });
 });

@@ -21,6 +21,9 @@ export interface Recommendation {
   readonly evidence: readonly RankEvidence[];
 }
 
+/** Scores are sums of shares, whose rounding must not decide. */
+const ROUNDING = 1e-12;
+
 /**
  * The smallest rank whose score is not worse than the best one's by more than
  * a margin: a one-sided test of non-inferiority by the percentiles of paired
@@ -44,7 +47,8 @@ export function recommend(
   },
 ): Recommendation | undefined {
   if (replicates.some((values) => Number.isNaN(mean(values)))) return undefined;
-  const best = scores.indexOf(Math.max(...scores));
+  const highest = Math.max(...scores);
+  const best = scores.findIndex((score) => score >= highest - ROUNDING);
   if (best < 0) return undefined;
   const evidence = ranks.map((rank, i): RankEvidence => {
     const losses = replicates[i]!.map((score, r) =>
@@ -55,7 +59,7 @@ export function recommend(
       rank,
       loss: scores[best]! - scores[i]!,
       bound,
-      sufficient: bound <= margin,
+      sufficient: bound <= margin + ROUNDING,
     };
   });
   return {

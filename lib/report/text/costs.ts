@@ -13,7 +13,7 @@ export function costText(comparison: Comparison): string[] {
   return [
     "### Costs",
     costTable(methods),
-    "Times are those measured when each stage ran, added up; a sweep over several seeds counts as their mean. A TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products, padding included; a reduction has none to speak of.",
+    "Times are those measured when each stage ran, added up: of a training from the reading of its data on, of an evaluation or a reduction the whole stage; a sweep over several seeds counts as their mean. A TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products, padding included; a reduction has none to speak of.",
     ...speedUpText(comparison),
   ];
 }
@@ -82,7 +82,9 @@ function speedUpText({ task, methods, contrasts }: Comparison): string[] {
     if (speedUp === null) return [];
     const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
     return [{
-      title: `${withRanks(theirs)} / ${withRanks(ours)}`,
+      title: `${withRanks(theirs, speedUp.ranks)} / ${
+        withRanks(ours, ours.cost!.ranks)
+      }`,
       sweep: times(speedUp.sweep),
       training: times(speedUp.training),
       sweepFlops: times(speedUp.sweepFlops),
@@ -124,8 +126,7 @@ const PAPER_MRPC: SpeedUpRow = {
 const PAPER_NOTE =
   "The paper's line (arXiv 2210.07558, appendix A): MRPC with RoBERTa-base, 408.39 s for DyLoRA against 8 x 399.95 s for LoRA.";
 
-function withRanks(method: MethodSummary): string {
-  const ranks = method.ranks.map(({ rank }) => rank);
+function withRanks(method: MethodSummary, ranks: readonly number[]): string {
   return `${titleOf(method)}, ${plain(rankList(ranks))}`;
 }
 

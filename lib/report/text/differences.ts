@@ -47,7 +47,7 @@ function differenceTable(
   return table(
     "Rank",
     rows,
-    (row) => row === "all" ? "mean over ranks" : String(row),
+    (row) => row === "all" ? "mean over these" : String(row),
     columns,
   );
 }

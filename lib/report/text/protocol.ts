@@ -1,5 +1,5 @@
 import type { Comparison, MethodSummary } from "../report.ts";
-import { percent, plain, titleOf } from "./words.ts";
+import { exactPercent, plain, titleOf } from "./words.ts";
 
 /** Settings of trainings, as a report writes them. */
 const SETTINGS = [
@@ -19,7 +19,7 @@ export function protocolText(comparison: Comparison): string[] {
     ? "Each training is evaluated as its last epoch left it."
     : bestEpochText(comparison);
   const intervals = `All scores are times 100; brackets are ${
-    percent(confidence, 0)
+    exactPercent(confidence)
   } % intervals by bootstrap over examples and seeds.`;
   return [
     [evaluated, chosen, seedsText(comparison), intervals].join(" "),

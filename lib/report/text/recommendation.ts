@@ -1,6 +1,12 @@
 import type { Comparison, MethodSummary } from "../report.ts";
 import { table } from "./table.ts";
-import { intervalText, percent, rankList, titleOf } from "./words.ts";
+import {
+  exactPercent,
+  intervalText,
+  percent,
+  rankList,
+  titleOf,
+} from "./words.ts";
 
 /** The score over all ranks of each method, and the rank to take of each candidate, with the evidence. */
 export function recommendationText({ methods, metrics }: Comparison): string[] {
@@ -34,8 +40,8 @@ function sentence(method: MethodSummary): string[] {
     `**Recommended rank of ${
       titleOf(method)
     }: ${rank}**, the smallest that is not worse than the best one (${best}) by more than ${
-      percent(margin)
-    } points, at ${percent(confidence, 0)} % confidence.`,
+      exactPercent(margin)
+    } points, at ${exactPercent(confidence)} % confidence.`,
   ];
 }
 

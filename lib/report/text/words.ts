@@ -3,7 +3,7 @@ import type { Epoch, Variant } from "../result.ts";
 
 /** Text that Markdown takes as it is, whatever letters it holds. */
 export function plain(text: string): string {
-  return text.replace(/[\\`*[\]<>|]/g, "\\$&").replace(/\s+/g, " ");
+  return text.replace(/[\\`*_~&[\]<>|]/g, "\\$&").replace(/\s+/g, " ");
 }
 
 /** Name of the file that a comparison's figure is kept in: `mrpc-validation.svg`. */
@@ -51,6 +51,11 @@ export function rankList(ranks: readonly number[]): string {
 /** A share times 100: `84.2`; `undefined` where there is none. */
 export function percent(share: number | null, digits = 1): string {
   return share === null ? "undefined" : (100 * share).toFixed(digits);
+}
+
+/** A parameter times 100, with all its digits: `97.5`. */
+export function exactPercent(share: number): string {
+  return String(Number((100 * share).toPrecision(12)));
 }
 
 /** `+1.2`: a share times 100 with its sign. */

@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import { checkClasses } from "../../tasks/artifacts/classes.ts";
+
+const trained = { task: "mine", labels: ["negative", "positive"] };
+
+Deno.test("checkClasses() takes the same classes in the same order, and classes without names", () => {
+  checkClasses(trained, { task: "other", labels: ["negative", "positive"] });
+  checkClasses(trained, { task: "mine", labels: ["LABEL_0", "LABEL_1"] });
+  checkClasses({ task: "imported", labels: ["LABEL_0", "LABEL_1"] }, trained);
+  checkClasses({ task: "a", labels: null }, { task: "b", labels: null });
+});
+
+Deno.test("checkClasses() refuses classes in another order, of another number, and a regression", () => {
+  for (
+    const labels of [
+      ["positive", "negative"],
+      ["negative", "neutral", "positive"],
+      ["LABEL_0", "LABEL_1", "LABEL_2"],
+      null,
+    ]
+  ) {
+    const tokens = { task: "mine", labels };
+    assert.throws(
+      () => checkClasses(trained, tokens),
+      /trained for "mine" with the classes negative, positive, but the tokens are of/,
+    );
+    assert.throws(() => checkClasses(tokens, trained), TypeError);
+  }
+});
