@@ -7,7 +7,9 @@ import {
   padBatch,
 } from "./batches.ts";
 import { type Classifier, logitsAt } from "./classifier.ts";
+import { type ClassifierShape, forwardFlops } from "./flops.ts";
 import { groupsOf, type ModelRanks } from "./module_ranks.ts";
+import { paddedLengths } from "./padded_lengths.ts";
 import { trace } from "./trace.ts";
 
 /** What an evaluation says while it goes on. */
@@ -37,10 +39,16 @@ export interface GroupEvaluator {
   dispose(): void;
 }
 
-/** Makes an evaluator of a classifier. */
+/**
+ * Makes an evaluator of a classifier.
+ *
+ * @param batchSize Examples of a forward pass
+ * @param passes How often the same examples will be evaluated: it decides how many lengths are prepared
+ */
 export function groupEvaluator(
   classifier: Classifier,
   batchSize: number,
+  passes = 1,
 ): GroupEvaluator {
   const { layout, config } = classifier;
   const trained = tf.zeros([layout.rank]) as tf.Tensor1D;
@@ -70,10 +78,15 @@ export function groupEvaluator(
     const flat = tf.tensor1d(values);
     try {
       let done = 0;
-      for (const indices of evaluationBatches(examples, batchSize)) {
+      const batches = evaluationBatches(classifier, examples, {
+        batchSize,
+        groups,
+        passes,
+      });
+      for (const { indices, length } of batches) {
         signal?.throwIfAborted();
         const { ids, positions, types, mask } = batchTensors(
-          padBatch(examples, indices, config),
+          padBatch(examples, indices, config, length),
         );
         const inputs = [ids, positions, types, ...(mask ? [mask] : [])];
         const [result] = run([flat, scale, ...inputs]);
@@ -104,11 +117,31 @@ export function groupEvaluator(
   });
 }
 
-/** The batches of an evaluation, as lists of example numbers. */
+/** Some examples that are evaluated together. */
+export interface EvaluationBatch {
+  /** Their numbers. */
+  readonly indices: readonly number[];
+  /** Length to which they are padded. */
+  readonly length: number;
+}
+
+/** The batches of an evaluation. */
 export function evaluationBatches(
+  classifier: ClassifierShape,
   examples: Examples,
-  batchSize: number,
-): number[][] {
+  { batchSize, groups, passes }: {
+    readonly batchSize: number;
+    readonly groups: number;
+    readonly passes: number;
+  },
+): EvaluationBatch[] {
   const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
-  return batchesByLength(examples, order, batchSize);
+  const batches = batchesByLength(examples, order, batchSize);
+  const lengthOf = paddedLengths(
+    examples,
+    batches,
+    passes,
+    (shape) => forwardFlops(classifier, shape, groups),
+  );
+  return batches.map((indices) => ({ indices, length: lengthOf(indices) }));
 }

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { type Examples, paddedLength } from "./batches.ts";
+import type { Examples } from "./batches.ts";
 import type { Classifier } from "./classifier.ts";
 import { type ClassifierShape, forwardFlops } from "./flops.ts";
 import {
@@ -16,6 +16,8 @@ export interface RankEvaluationOptions {
   /** Ranks to evaluate, 1-based. */
   readonly ranks: readonly number[];
   readonly batchSize: number;
+  /** How often the same examples will be evaluated, by default once. */
+  readonly passes?: number;
 }
 
 /** Examples of a forward pass at so many ranks, by default: at most 32, and 256 sequences at all ranks together. */
@@ -44,7 +46,7 @@ export interface RankEvaluator {
 /** Makes an evaluator of a classifier at some ranks. */
 export function rankEvaluator(
   classifier: Classifier,
-  { alpha, scaling, ranks, batchSize }: RankEvaluationOptions,
+  { alpha, scaling, ranks, batchSize, passes }: RankEvaluationOptions,
 ): RankEvaluator {
   const { layout } = classifier;
   const scale = tf.tensor2d(
@@ -53,7 +55,7 @@ export function rankEvaluator(
     ]),
     [ranks.length, layout.rank],
   );
-  const evaluate = groupEvaluator(classifier, batchSize);
+  const evaluate = groupEvaluator(classifier, batchSize, passes);
   return Object.assign(
     (values: Float32Array, examples: Examples, hooks?: EvaluationHooks) =>
       evaluate(values, scale, examples, hooks),
@@ -85,15 +87,16 @@ export async function evaluateRanks(
 export function evaluationFlops(
   classifier: ClassifierShape,
   examples: Examples,
-  { ranks, batchSize }: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
+  { ranks, batchSize, passes = 1 }: Pick<
+    RankEvaluationOptions,
+    "ranks" | "batchSize" | "passes"
+  >,
 ): number {
-  return evaluationBatches(examples, batchSize).reduce(
-    (sum, indices) =>
-      sum + forwardFlops(
-        classifier,
-        [indices.length, paddedLength(examples, indices)],
-        ranks.length,
-      ),
-    0,
-  );
+  const groups = ranks.length;
+  return evaluationBatches(classifier, examples, { batchSize, groups, passes })
+    .reduce(
+      (sum, { indices, length }) =>
+        sum + forwardFlops(classifier, [indices.length, length], groups),
+      0,
+    );
 }

@@ -13,6 +13,7 @@ import { bestEpoch, type EpochScores } from "./epoch_scores.ts";
 import { trainingFlops } from "./flops.ts";
 import { type Matryoshka, matryoshkaGroups } from "./matryoshka.ts";
 import { median } from "./median.ts";
+import { paddedLengths } from "./padded_lengths.ts";
 import { restoreRandom, seededRandom } from "./random.ts";
 import { type RankDrawOptions, RankDraws } from "./rank_draws.ts";
 import { ReportWindow } from "./report_window.ts";
@@ -34,7 +35,7 @@ export interface TrainingOptions extends RankDrawOptions {
   readonly accumulation: number;
   /**
    * Length to which every example is padded. By default, batches are formed by
-   * length and each is padded to its longest.
+   * length and each is padded to its longest, or to one of fewer lengths.
    */
   readonly padTo?: number | undefined;
   readonly learningRate: number;
@@ -73,6 +74,27 @@ function reportInterval(steps: number): number {
   return Math.max(10, Math.ceil(steps / 200));
 }
 
+/** The length that each batch is padded to, as a sample of a pass over the examples shows what lengths there are. */
+function lengthsOf(
+  classifier: Classifier,
+  examples: Examples,
+  { padTo, seed, batchSize, epochs }: TrainingOptions,
+  groups: number,
+): (indices: readonly number[]) => number {
+  if (padTo !== undefined) return () => padTo;
+  const sample = epochBatches(
+    examples,
+    batchSize,
+    seededRandom(seed, "lengths"),
+  );
+  return paddedLengths(
+    examples,
+    sample,
+    epochs,
+    (shape) => trainingFlops(classifier, shape, groups),
+  );
+}
+
 /**
  * Trains a classifier's adapters and head.
  *
@@ -106,6 +128,7 @@ export async function train(
   );
   const groups = options.matryoshka ? matryoshkaGroups(options.matryoshka) : 1;
   const takeStep = trainingStep(classifier, options);
+  const lengthOf = lengthsOf(classifier, examples, options, groups);
   const window = new ReportWindow();
   const stepTimes = [...hooks.resume?.stepMilliseconds ?? []];
   const stopwatch = hooks.stopwatch ?? new Stopwatch();
@@ -189,7 +212,9 @@ export async function train(
         hooks.signal?.throwIfAborted();
         const started = performance.now();
         const padded = batches.slice(next, next + options.accumulation)
-          .map((indices) => padBatch(examples, indices, config, options.padTo));
+          .map((indices) =>
+            padBatch(examples, indices, config, lengthOf(indices))
+          );
         const rank = ranks.next();
         const learningRate = learningRateAt(progress.step, schedule);
         const result = takeStep(state, padded, {

@@ -69,6 +69,7 @@ export async function trainAdapter(
       alpha,
       scaling: scalingOf(ranks),
       ranks: servedRanks({ ...ranks, rank: params.rank }),
+      passes: params.epochs,
     },
     stage,
   );

@@ -128,10 +128,10 @@ for (
   });
 }
 
-Deno.test("evaluationFlops() sums the batches of all ranks, each padded to its longest example", () => {
+Deno.test("evaluationFlops() sums the batches of all ranks, each padded as it is computed", () => {
   const { config } = openReference("roberta");
   const classifier = { config, layout: parameterLayout(config, 4, 2) };
-  // Of 20, 9, 3 and 8 tokens: padded to 24 and 8.
+  // Of 20, 9, 3 and 8 tokens.
   const offsets = Int32Array.of(0, 20, 29, 32, 40);
   const examples = {
     ids: new Int32Array(40),
@@ -139,10 +139,16 @@ Deno.test("evaluationFlops() sums the batches of all ranks, each padded to its l
     offsets,
     labels: new Float32Array(4),
   };
-  assert.equal(
-    evaluationFlops(classifier, examples, { ranks: [1, 2, 4], batchSize: 2 }),
-    forwardFlops(classifier, [2, 24], 3) + forwardFlops(classifier, [2, 8], 3),
-  );
+  const flops = (passes: number) =>
+    evaluationFlops(classifier, examples, {
+      ranks: [1, 2, 4],
+      batchSize: 2,
+      passes,
+    });
+  const at = (length: number) => forwardFlops(classifier, [2, length], 3);
+  assert.equal(flops(1e6), at(24) + at(8));
+  // So small a model is evaluated sooner than a second length is prepared.
+  assert.equal(flops(1), 2 * at(24));
 });
 
 /** Floating-point operations of all matrix products that a function has computed. */
