@@ -67,7 +67,8 @@ function once<T>(find: () => Promise<T>): () => Promise<T> {
   return () => found ??= find();
 }
 
-async function facilityOf(
+/** The facility that an engine is to stages that compute. */
+export async function facilityOf(
   choice: EngineChoice,
   options: InstallOptions,
 ): Promise<Facility> {
@@ -79,6 +80,8 @@ async function facilityOf(
     // Decides which precision "auto" is, and so what a stage computes.
     identity: bfloat16 ? `${identity} bfloat16` : identity,
     threaded: engine === "tensorflow",
+    // WebGPU finds its adapter by itself, and is not kept to one by an id.
+    gpus: engine === "tensorflow" && device === "gpu" ? 1 : 0,
     settings: {
       engine,
       device,

@@ -97,6 +97,8 @@ export interface Facility {
    * The processors that a stage asks for are then part of its key.
    */
   readonly threaded?: boolean;
+  /** GPUs that a stage which uses it must hold; none if left out. No part of the key. */
+  readonly gpus?: number;
   /** Handed to the stage's process. */
   readonly settings: Readonly<Record<string, string | number | boolean>>;
   /** Deno flags for the process: `--allow-ffi`, `--unstable-webgpu`. */

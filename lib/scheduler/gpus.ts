@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { fingerprint } from "../store/fingerprint.ts";
 import { type Lock, tryLockFile } from "../store/locks.ts";
+import { checkGpus } from "./limits.ts";
 
 /** Milliseconds between two looks for a free GPU. */
 const PAUSE = 100;
@@ -15,12 +16,14 @@ export interface HeldGpus extends Disposable {
  * that all pipelines of this machine share.
  *
  * @param ids All that may be taken.
+ * @throws {StageFailure} If these are too few.
  */
 export async function takeGpus(
   count: number,
   ids: readonly string[],
   signal: AbortSignal,
 ): Promise<HeldGpus> {
+  checkGpus(count, ids);
   const folder = lockFolder();
   for (;;) {
     signal.throwIfAborted();

@@ -12,6 +12,20 @@ interface Waiter {
   readonly admit: () => void;
 }
 
+/**
+ * Makes sure that so many GPUs can be had at all.
+ *
+ * @throws {StageFailure} If there are fewer.
+ */
+export function checkGpus(count: number, ids: readonly string[]): void {
+  if (count <= ids.length) return;
+  throw new StageFailure(
+    `It needs ${
+      count === 1 ? "a GPU" : `${count} GPUs`
+    }, and ${ids.length} can be used (--gpus, CUDA_VISIBLE_DEVICES)`,
+  );
+}
+
 /** Shares the machine out among the stages of one run: first come, first served, if it fits. */
 export class Slots {
   readonly #limits: Limits;
@@ -30,11 +44,7 @@ export class Slots {
    */
   async take(claim: Claim, signal: AbortSignal): Promise<Disposable> {
     const { cpus, memory, gpus } = this.#limits;
-    if (claim.gpu > gpus.length) {
-      throw new StageFailure(
-        `It needs ${claim.gpu} GPUs, and ${gpus.length} can be used`,
-      );
-    }
+    checkGpus(claim.gpu, gpus);
     const capped = {
       ...claim,
       cpus: Math.min(claim.cpus, cpus),

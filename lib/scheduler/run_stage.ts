@@ -3,6 +3,7 @@ import type { GraphStage } from "../pipeline/graph.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { attempt, type Measured } from "./attempt.ts";
 import { takeCheckpoint } from "./checkpoints.ts";
+import { claimOf } from "./claim.ts";
 import { commit } from "./commit.ts";
 import type { Context } from "./context.ts";
 import { decide, type Decided } from "./decide.ts";
@@ -52,10 +53,7 @@ export async function runStage(
   options: StageOptions,
 ): Promise<StageOutcome> {
   const { results, slots, emit, signal, waiting } = options;
-  using _slot = await slots.take(
-    { ...stage.resources, ...(stage.mutex && { mutex: stage.mutex }) },
-    waiting,
-  );
+  using _slot = await slots.take(claimOf(context, stage), waiting);
   using _key = await lockKey(context, stage, decided.key, options);
   const again = await decide(context, stage, results);
   if (again.key !== decided.key) {
@@ -92,7 +90,7 @@ async function runOnce(
   const { settings, store, graph: { pipeline } } = context;
   const { emit, signal } = options;
   using gpus = await takeGpus(
-    stage.resources.gpu,
+    claimOf(context, stage).gpu,
     settings.limits.gpus,
     options.waiting,
   );

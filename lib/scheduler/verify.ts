@@ -5,6 +5,7 @@ import { digestFile } from "../store/digest.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { listFiles } from "../store/tree.ts";
 import { attempt } from "./attempt.ts";
+import { claimOf } from "./claim.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import { decide } from "./decide.ts";
 import type { Event } from "./events.ts";
@@ -59,7 +60,7 @@ export async function verify(
   using _mutex = await lockMutex(context, stage, signal);
   using folder = makeRunFolder(store, graph.pipeline, id);
   using gpus = await takeGpus(
-    stage.resources.gpu,
+    claimOf(context, stage).gpu,
     settings.limits.gpus,
     signal,
   );

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import type { Limits } from "../../lib/scheduler/settings.ts";
 import { type Claim, Slots } from "../../lib/scheduler/limits.ts";
-import { type StageOptions, TestProject } from "./project.ts";
+import { TestProject } from "./project.ts";
+import { overlap, spans, spansOf } from "./spans.ts";
 
 const LIMITS: Limits = { jobs: 3, cpus: 4, memory: 100, gpus: ["0", "1"] };
 const NEVER = new AbortController().signal;
@@ -60,68 +61,12 @@ Deno.test("Slots.take() stops waiting when interrupted, and refuses GPUs that th
   );
 });
 
-/** Stages that say when they begin and end. */
-function spans(project: TestProject, more: Partial<StageOptions>) {
-  project.write("spans/.keep", "");
-  const folder = JSON.stringify(project.path("spans"));
-  project.task(
-    "span",
-    `const start = Date.now();
-     await new Promise((r) => setTimeout(r, 400));
-     Deno.writeTextFileSync(${folder} + "/" + params.n, JSON.stringify([start, Date.now(), Deno.env.get("CUDA_VISIBLE_DEVICES")]));`,
-    {
-      rest:
-        `permissions: { write: () => [${folder}], env: ["CUDA_VISIBLE_DEVICES"] },`,
-    },
-  );
-  return Object.fromEntries(
-    [0, 1].map((n) => [`s${n}`, { task: "span", params: { n }, ...more }]),
-  );
-}
-
-function spansOf(project: TestProject): [number, number, string][] {
-  return [0, 1].map((n) => JSON.parse(project.read("spans", String(n))));
-}
-
-function overlap([a, b]: [number, number, string][]): boolean {
-  return a![0] < b![1] && b![0] < a![1];
-}
-
 Deno.test("run() runs stages side by side, and those with the same mutex one by one", async () => {
   using project = new TestProject();
-  await project.run(spans(project, {}));
+  await project.run(spans(project));
   assert.equal(overlap(spansOf(project)), true);
   await project.run(spans(project, { mutex: "m" }), {
     force: new Set(["s0", "s1"]),
   });
   assert.equal(overlap(spansOf(project)), false);
-});
-
-Deno.test("run() hands each stage GPUs of its own, and none to the others", async () => {
-  using project = new TestProject();
-  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: ["7", "9"] };
-  await project.run(spans(project, { resources: { gpu: 1 } }), { limits });
-  assert.deepEqual(spansOf(project).map(([, , id]) => id).sort(), ["7", "9"]);
-  await project.run(spans(project, {}), {
-    limits,
-    force: new Set(["s0", "s1"]),
-  });
-  assert.deepEqual(spansOf(project).map(([, , id]) => id), ["", ""]);
-});
-
-Deno.test("two schedulers never share a GPU", async () => {
-  using one = new TestProject();
-  using other = new TestProject();
-  const limits = { jobs: 1, cpus: 2, memory: 1e9, gpus: ["7"] };
-  const stages = (project: TestProject) => {
-    const { s0 } = spans(project, { resources: { gpu: 1 } });
-    return { s0: s0! };
-  };
-  const first = one.spawn(stages(one), { limits });
-  const second = other.spawn(stages(other), { limits });
-  await Promise.all([first.end(), second.end()]);
-  const both = [one, other].map((project) =>
-    JSON.parse(project.read("spans", "0"))
-  ) as [number, number, string][];
-  assert.equal(overlap(both), false);
 });

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { facilityOf } from "../../lib/cli/engine.ts";
+import type { EngineChoice } from "../../lib/engine/library/choice.ts";
+import type { Facility } from "../../lib/scheduler/events.ts";
+import { verify } from "../../lib/scheduler/verify.ts";
+import { TestProject } from "./project.ts";
+import { overlap, spanOf, spans, spansOf } from "./spans.ts";
+
+const NEEDS_ENGINE = 'needs: ["engine"],';
+const NEVER = new AbortController().signal;
+
+/** Settings with an engine that computes on so many GPUs, and these ids to be had. */
+function engineOn(count: number | undefined, gpus: readonly string[]) {
+  const engine: Facility = {
+    identity: "engine 1",
+    ...(count !== undefined && { gpus: count }),
+    settings: {},
+    flags: [],
+    read: [],
+    env: {},
+    prepare: () => Promise.resolve(),
+  };
+  return {
+    facilities: { engine: () => Promise.resolve(engine) },
+    limits: { jobs: 2, cpus: 2, memory: 1e9, gpus },
+  };
+}
+
+Deno.test("run() hands each stage GPUs of its own, and none to the others", async () => {
+  using project = new TestProject();
+  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: ["7", "9"] };
+  await project.run(spans(project, { resources: { gpu: 1 } }), { limits });
+  assert.deepEqual(spansOf(project).map(([, , id]) => id).sort(), ["7", "9"]);
+  await project.run(spans(project), {
+    limits,
+    force: new Set(["s0", "s1"]),
+  });
+  assert.deepEqual(spansOf(project).map(([, , id]) => id), ["", ""]);
+});
+
+Deno.test("two schedulers never share a GPU", async () => {
+  using one = new TestProject();
+  using other = new TestProject();
+  const limits = { jobs: 1, cpus: 2, memory: 1e9, gpus: ["7"] };
+  const stages = (project: TestProject) => {
+    const { s0 } = spans(project, { resources: { gpu: 1 } });
+    return { s0 };
+  };
+  const first = one.spawn(stages(one), { limits });
+  const second = other.spawn(stages(other), { limits });
+  await Promise.all([first.end(), second.end()]);
+  assert.equal(overlap([spanOf(one, "s0"), spanOf(other, "s0")]), false);
+});
+
+Deno.test("run() hands a GPU to each stage whose engine computes on one, and none to the others", async () => {
+  using project = new TestProject();
+  const stages = spans(project, {}, NEEDS_ENGINE);
+  project.task("plain", "return Deno.env.get('CUDA_VISIBLE_DEVICES');", {
+    rest: `permissions: { env: ["CUDA_VISIBLE_DEVICES"] },`,
+  });
+  const withPlain = { ...stages, plain: { task: "plain" } };
+  const ids = () => spansOf(project).map(([, , id]) => id).sort();
+  await project.run(withPlain, engineOn(1, ["7", "9"]));
+  assert.deepEqual(ids(), ["7", "9"]);
+  assert.equal(project.read("out/test/plain/out.txt"), "");
+
+  const force = new Set(Object.keys(stages));
+  await project.run(stages, { ...engineOn(1, ["7"]), force });
+  assert.deepEqual(ids(), ["7", "7"]);
+  assert.equal(overlap(spansOf(project)), false);
+
+  const asking = spans(project, { resources: { gpu: 2 } }, NEEDS_ENGINE);
+  await project.run(asking, { ...engineOn(1, ["7", "9"]), force });
+  assert.deepEqual(ids(), ["7,9", "7,9"]);
+});
+
+Deno.test("run() fails a stage whose engine computes on a GPU where none can be used", async () => {
+  using project = new TestProject();
+  const { s0 } = spans(project, {}, NEEDS_ENGINE);
+  const { summary, events } = await project.run({ s0 }, engineOn(1, []));
+  assert.equal(summary.failed, 1);
+  const failed = events.find((event) => event.type === "failed");
+  assert.match(
+    failed?.type === "failed" ? failed.message : "",
+    /^It needs a GPU, and 0 can be used/,
+  );
+});
+
+Deno.test("verify() hands out GPUs as run() does; the key does not depend on them", async () => {
+  using project = new TestProject();
+  const { s0 } = spans(project, {}, NEEDS_ENGINE);
+  await project.run({ s0 }, engineOn(undefined, []));
+  assert.equal(spanOf(project, "s0")[2], "");
+  const graph = await project.graph({ s0 });
+  const again = (gpus: readonly string[]) =>
+    verify(graph, "s0", project.settings(engineOn(1, gpus)), () => {}, NEVER);
+  assert.deepEqual((await again(["7"])).differing, []);
+  assert.equal(spanOf(project, "s0")[2], "7");
+  await assert.rejects(again([]), /^StageFailure: It needs a GPU, and 0 can/);
+});
+
+Deno.test("facilityOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {
+  const gpusOf = async (
+    engine: EngineChoice["engine"],
+    device: EngineChoice["device"],
+  ) => {
+    const choice: EngineChoice = {
+      engine,
+      device,
+      reason: "",
+      identity: "",
+      flags: [],
+      read: [],
+      env: {},
+      prepare: () => Promise.resolve(choice),
+    };
+    return (await facilityOf(choice, {})).gpus;
+  };
+  assert.equal(await gpusOf("tensorflow", "gpu"), 1);
+  assert.equal(await gpusOf("tensorflow", "cpu"), 0);
+  assert.equal(await gpusOf("webgpu", "gpu"), 0);
+  assert.equal(await gpusOf("wasm", "cpu"), 0);
+});

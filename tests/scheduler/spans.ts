@@ -1,0 +1,41 @@
+import { type StageOptions, TestProject } from "./project.ts";
+
+/** When a stage began and ended, and the GPUs that it was given. */
+export type Span = readonly [start: number, end: number, gpus: string];
+
+/** Two stages that say when they begin and end. */
+export function spans(
+  project: TestProject,
+  more: Partial<StageOptions> = {},
+  declared = "",
+): Record<"s0" | "s1", StageOptions> {
+  project.write("spans/.keep", "");
+  const folder = JSON.stringify(project.path("spans"));
+  project.task(
+    "span",
+    `const start = Date.now();
+     await new Promise((r) => setTimeout(r, 400));
+     Deno.writeTextFileSync(${folder} + "/" + params.n, JSON.stringify([start, Date.now(), Deno.env.get("CUDA_VISIBLE_DEVICES")]));`,
+    {
+      rest:
+        `permissions: { write: () => [${folder}], env: ["CUDA_VISIBLE_DEVICES"] }, ${declared}`,
+    },
+  );
+  const stage = (n: number) => ({ task: "span", params: { n }, ...more });
+  return { s0: stage(0), s1: stage(1) };
+}
+
+/** What a stage has said of itself. */
+export function spanOf(project: TestProject, stage: "s0" | "s1"): Span {
+  return JSON.parse(project.read("spans", stage.slice(1)));
+}
+
+/** What both have said. */
+export function spansOf(project: TestProject): [Span, Span] {
+  return [spanOf(project, "s0"), spanOf(project, "s1")];
+}
+
+/** True if the two were at work at the same time. */
+export function overlap([a, b]: readonly [Span, Span]): boolean {
+  return a[0] < b[1] && b[0] < a[1];
+}
