@@ -35,7 +35,17 @@ export function visibleGpus(): string[] {
       id !== "" && id !== "-1"
     );
   }
-  return [...Deno.readDirSync("/dev")]
-    .flatMap(({ name }) => /^nvidia(\d+)$/.exec(name)?.[1] ?? [])
-    .sort((a, b) => Number(a) - Number(b));
+  return gpusAmong([...Deno.readDirSync("/dev")].map(({ name }) => name));
+}
+
+/**
+ * Ids of the GPUs that these devices stand for. CUDA counts those that it sees
+ * from 0, whatever number a device bears: a container may see `nvidia3` alone.
+ */
+export function gpusAmong(devices: readonly string[]): string[] {
+  const numbered = devices.filter((name) => /^nvidia\d+$/.test(name));
+  // Windows lends its GPU to the Linux inside it by a device of another name.
+  return numbered.length === 0 && devices.includes("dxg")
+    ? ["0"]
+    : numbered.map((_, index) => String(index));
 }

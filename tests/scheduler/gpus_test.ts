@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { facilityOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/library/choice.ts";
+import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
 import type { Facility } from "../../lib/scheduler/events.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { TestProject } from "./project.ts";
@@ -25,6 +26,13 @@ function engineOn(count: number | undefined, gpus: readonly string[]) {
     limits: { jobs: 2, cpus: 2, memory: 1e9, gpus },
   };
 }
+
+Deno.test("gpusAmong() counts the devices that are seen, as CUDA does", () => {
+  assert.deepEqual(gpusAmong(["null", "nvidiactl", "nvidia-uvm"]), []);
+  assert.deepEqual(gpusAmong(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
+  assert.deepEqual(gpusAmong(["nvidia3", "nvidiactl"]), ["0"]);
+  assert.deepEqual(gpusAmong(["null", "dxg"]), ["0"]);
+});
 
 Deno.test("run() hands each stage GPUs of its own, and none to the others", async () => {
   using project = new TestProject();
