@@ -52,9 +52,11 @@ for (let round = 1; round <= rounds; round++) {
   try {
     if (kind === "kill") acts.push(...await runAndKill());
     if (kind === "pair") await runPair();
+    // Before the next run, which would end what an earlier one has left.
+    await checkOrphans();
     await runOnce();
     await compareWithNothing();
-    assert.deepEqual(await orphansOf(project.folder), [], "orphans");
+    await checkOrphans();
   } catch (error) {
     console.error(
       `Round ${round} of seed ${seed} (${kind}): ${
@@ -144,6 +146,11 @@ async function runPair(): Promise<void> {
       ),
     );
   }
+}
+
+/** Makes sure that no process of the project is left. */
+async function checkOrphans(): Promise<void> {
+  assert.deepEqual(await orphansOf(project.folder), [], "orphans");
 }
 
 /** Compares the visible outputs with those of a run without a cache. */
