@@ -5,7 +5,7 @@ export const EXIT = {
   failed: 1,
   /** Wrong arguments, or a wrong pipeline file. */
   usage: 2,
-  /** Another process runs the stage, with `--no-wait`. */
+  /** Another process runs a stage or holds what it needs, with `--no-wait`. */
   busy: 3,
   /** The cache is corrupt. */
   corrupt: 4,

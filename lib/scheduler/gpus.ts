@@ -1,7 +1,17 @@
 import { join } from "node:path";
+import type { GraphStage } from "../pipeline/graph.ts";
 import { fingerprint } from "../store/fingerprint.ts";
-import { type Lock, tryLockFile } from "../store/locks.ts";
+import {
+  isHeldHere,
+  type Lock,
+  lockHolder,
+  tryLockFile,
+} from "../store/locks.ts";
+import { claimOf } from "./claim.ts";
+import type { Context } from "./context.ts";
+import { BusyError } from "./failure.ts";
 import { checkGpus } from "./limits.ts";
+import { sayWaiting, type Waiting } from "./stage_locks.ts";
 
 /** Milliseconds between two looks for a free GPU. */
 const PAUSE = 100;
@@ -12,26 +22,32 @@ export interface HeldGpus extends Disposable {
 }
 
 /**
- * Takes GPUs for one stage, waiting until so many are free. Each is a lock
- * that all pipelines of this machine share.
+ * Takes the GPUs that a stage needs, waiting until so many are free. Each is a
+ * lock that all pipelines of this machine share.
  *
- * @param ids All that may be taken.
- * @throws {StageFailure} If these are too few.
+ * @throws {StageFailure} If it needs more than may be taken.
+ * @throws {BusyError} If another process holds what it needs, and waiting is not wanted.
  */
 export async function takeGpus(
-  count: number,
-  ids: readonly string[],
-  signal: AbortSignal,
+  context: Context,
+  stage: GraphStage,
+  waiting: Waiting,
 ): Promise<HeldGpus> {
-  checkGpus(count, ids);
+  const { wait, limits } = context.settings;
+  const { gpu: count } = claimOf(context, stage);
+  checkGpus(count, limits.gpus);
   const folder = lockFolder();
-  for (;;) {
-    signal.throwIfAborted();
+  for (let told = false;;) {
+    waiting.waiting.throwIfAborted();
     const held: { id: string; lock: Lock }[] = [];
-    for (const id of ids) {
+    const taken: string[] = [];
+    for (const id of limits.gpus) {
       if (held.length === count) break;
-      const lock = tryLockFile(lockPath(folder, id), { create: false });
+      const path = lockPath(folder, id);
+      const lock = tryLockFile(path, { create: false });
       if (lock !== undefined) held.push({ id, lock });
+      // Another stage of this run gives it back soon enough.
+      else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
     }
     const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
     if (held.length === count) {
@@ -39,6 +55,15 @@ export async function takeGpus(
     }
     // All or none, so that two stages cannot each hold half of what both need.
     release();
+    const own = limits.gpus.length - taken.length;
+    if (own < count) {
+      const holders = taken.join(", ");
+      if (!wait) {
+        throw new BusyError(`"${stage.id}" needs a GPU of ${holders}`);
+      }
+      if (!told) sayWaiting(stage, `Waiting for a GPU of ${holders}`, waiting);
+      told = true;
+    }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
 }

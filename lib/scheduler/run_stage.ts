@@ -10,7 +10,7 @@ import { decide, type Decided } from "./decide.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
 import { MovedError, StageFailure } from "./failure.ts";
-import { takeGpus } from "./gpus.ts";
+import { type HeldGpus, takeGpus } from "./gpus.ts";
 import type { Slots } from "./limits.ts";
 import { openLog } from "./log.ts";
 import { changes, describeChanges } from "./miss.ts";
@@ -44,7 +44,7 @@ export type StageOutcome =
  * so that of many processes only one does the work.
  *
  * @throws {MovedError} If what its key is made from has changed meanwhile.
- * @throws {BusyError} If another process runs it, and waiting is not wanted.
+ * @throws {BusyError} If another process runs it or holds what it needs, and waiting is not wanted.
  */
 export async function runStage(
   context: Context,
@@ -61,7 +61,8 @@ export async function runStage(
     throw new MovedError(describeChanges(moved));
   }
   if ("manifest" in again) return { state: "reused", decided: again };
-  using _mutex = await lockMutex(context, stage, waiting);
+  using _mutex = await lockMutex(context, stage, options);
+  using gpus = await takeGpus(context, stage, options);
   emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
     const retry = number <= stage.retries;
@@ -71,7 +72,7 @@ export async function runStage(
       again,
       number,
       retry,
-      options,
+      { ...options, gpus },
     );
     if (manifest !== undefined) return { state: "ran", manifest };
     if (!retry || signal.aborted) return { state: "failed" };
@@ -85,15 +86,10 @@ async function runOnce(
   decided: Decided,
   number: number,
   retry: boolean,
-  options: StageOptions,
+  options: StageOptions & { readonly gpus: HeldGpus },
 ): Promise<Manifest | undefined> {
-  const { settings, store, graph: { pipeline } } = context;
+  const { store, graph: { pipeline } } = context;
   const { emit, signal } = options;
-  using gpus = await takeGpus(
-    claimOf(context, stage).gpu,
-    settings.limits.gpus,
-    options.waiting,
-  );
   using folder = makeRunFolder(store, pipeline, stage.id);
   using log = openLog(folder.log);
   const say = (event: Event) => {
@@ -114,7 +110,6 @@ async function runOnce(
   try {
     const measured: Measured = await attempt(context, stage, decided, folder, {
       ...options,
-      gpus,
       checkpoint: takeCheckpoint(decided.key, store),
       emit: say,
     });

@@ -5,7 +5,6 @@ import { digestFile } from "../store/digest.ts";
 import type { Manifest } from "../store/manifest.ts";
 import { listFiles } from "../store/tree.ts";
 import { attempt } from "./attempt.ts";
-import { claimOf } from "./claim.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import { decide } from "./decide.ts";
 import type { Event } from "./events.ts";
@@ -57,13 +56,10 @@ export async function verify(
   }
   const stage = stageOf(context, id);
   const decided = await decide(context, stage, results);
-  using _mutex = await lockMutex(context, stage, signal);
+  const waiting = { emit, waiting: signal };
+  using _mutex = await lockMutex(context, stage, waiting);
+  using gpus = await takeGpus(context, stage, waiting);
   using folder = makeRunFolder(store, graph.pipeline, id);
-  using gpus = await takeGpus(
-    claimOf(context, stage).gpu,
-    settings.limits.gpus,
-    signal,
-  );
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
   const { seconds } = await attempt(context, stage, decided, folder, {

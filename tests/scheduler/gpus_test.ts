@@ -5,7 +5,14 @@ import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
 import type { Facility } from "../../lib/scheduler/events.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { TestProject } from "./project.ts";
-import { overlap, spanOf, spans, spansOf } from "./spans.ts";
+import {
+  firstLine,
+  holdTask,
+  overlap,
+  spanOf,
+  spans,
+  spansOf,
+} from "./span_tasks.ts";
 
 const NEEDS_ENGINE = 'needs: ["engine"],';
 const NEVER = new AbortController().signal;
@@ -58,6 +65,55 @@ Deno.test("two schedulers never share a GPU", async () => {
   const second = other.spawn(stages(other), { limits });
   await Promise.all([first.end(), second.end()]);
   assert.equal(overlap([spanOf(one, "s0"), spanOf(other, "s0")]), false);
+});
+
+/** The id of a GPU that only one test knows. */
+function ownGpu() {
+  const id = crypto.randomUUID();
+  const path = `/tmp/dylora-gpus/gpu-${id}`;
+  return { id, [Symbol.dispose]: () => Deno.removeSync(path) };
+}
+
+Deno.test("run() says who holds the GPU that it waits for, and throws BusyError if told not to wait", async () => {
+  using one = new TestProject();
+  using other = new TestProject();
+  using gpu = ownGpu();
+  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: [gpu.id] };
+  const resources = { gpu: 1 };
+  const letGo = holdTask(one);
+  other.task("quick", "return 1;");
+  const first = one.spawn({ hold: { task: "hold", resources } }, { limits });
+  await first.event(({ type }) => type === "started");
+  const stages = {
+    quick: { task: "quick", resources },
+    without: { task: "quick", params: { n: 1 } },
+  };
+  const holder = `process ${first.process.pid} (GPU ${gpu.id})`;
+  await assert.rejects(other.run(stages, { limits, wait: false }), {
+    name: "BusyError",
+    message: `"quick" needs a GPU of ${holder}`,
+  });
+  assert.equal(other.read("out/test/without/out.txt"), "1");
+
+  const second = other.spawn(stages, { limits });
+  const said = await firstLine(second);
+  assert.equal(said, `quick: Waiting for a GPU of ${holder}`);
+  letGo();
+  await first.end();
+  const summary = await second.end();
+  assert.ok(summary?.type === "summary");
+  assert.deepEqual([summary.ran, summary.unchanged], [1, 1]);
+});
+
+Deno.test("run() has its own stages take turns with a GPU also if told not to wait", async () => {
+  using project = new TestProject();
+  using gpu = ownGpu();
+  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: [gpu.id] };
+  const { summary } = await project.run(
+    spans(project, { resources: { gpu: 1 } }),
+    { limits, wait: false },
+  );
+  assert.equal(summary.ran, 2);
 });
 
 Deno.test("run() hands a GPU to each stage whose engine computes on one, and none to the others", async () => {

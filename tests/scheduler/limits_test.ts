@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Limits } from "../../lib/scheduler/settings.ts";
 import { type Claim, Slots } from "../../lib/scheduler/limits.ts";
 import { TestProject } from "./project.ts";
-import { overlap, spans, spansOf } from "./spans.ts";
+import { firstLine, holdTask, overlap, spans, spansOf } from "./span_tasks.ts";
 
 const LIMITS: Limits = { jobs: 3, cpus: 4, memory: 100, gpus: ["0", "1"] };
 const NEVER = new AbortController().signal;
@@ -69,4 +69,38 @@ Deno.test("run() runs stages side by side, and those with the same mutex one by 
     force: new Set(["s0", "s1"]),
   });
   assert.equal(overlap(spansOf(project)), false);
+});
+
+Deno.test("run() says who holds the mutex that it waits for, and throws BusyError if told not to wait", async () => {
+  using project = new TestProject();
+  const letGo = holdTask(project);
+  project.task("quick", "return params.n;");
+  const first = project.spawn({ hold: { task: "hold", mutex: "disk" } });
+  await first.event(({ type }) => type === "started");
+  const stages = {
+    a: { task: "quick", params: { n: 1 }, mutex: "disk" },
+    other: { task: "quick", params: { n: 2 }, mutex: "another" },
+  };
+  const holder = `process ${first.process.pid}`;
+  await assert.rejects(project.run(stages, { wait: false }), {
+    name: "BusyError",
+    message: `"a" needs the mutex "disk", which ${holder} holds`,
+  });
+  assert.equal(project.read("out/test/other/out.txt"), "2");
+
+  const second = project.spawn(stages);
+  const said = await firstLine(second);
+  assert.equal(said, `a: Waiting for ${holder}, which holds the mutex "disk"`);
+  letGo();
+  await first.end();
+  const summary = await second.end();
+  assert.ok(summary?.type === "summary");
+  assert.deepEqual([summary.ran, summary.unchanged], [1, 1]);
+});
+
+Deno.test("run() has its own stages take turns with a mutex also if told not to wait", async () => {
+  using project = new TestProject();
+  const stages = spans(project, { mutex: "m" });
+  const { summary } = await project.run(stages, { wait: false });
+  assert.equal(summary.ran, 2);
 });

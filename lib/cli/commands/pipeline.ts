@@ -27,7 +27,7 @@ export const command: Command = {
 
 PIPELINE is a name in pipelines/ or a file. With STAGEs, only these run, and what they need. A STAGE is an id (train@mrpc,seed=0), the start of one (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
 
-Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 another process runs the stage (--no-wait), 4 the cache is corrupt, 5 a stage ended without its output, 130 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
+Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 another process is in the way (--no-wait), 4 the cache is corrupt, 5 a stage ended without its output, 130 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
   options: [
     {
       name: "force",
@@ -50,7 +50,8 @@ Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 anot
     },
     {
       name: "no-wait",
-      description: "Fail if another process is running one of the stages",
+      description:
+        "Fail if another process runs one of the stages, or holds a GPU or mutex that one needs",
     },
     {
       name: "cache-limit",

@@ -1,4 +1,8 @@
-import { type StageOptions, TestProject } from "./project.ts";
+import {
+  type SchedulerProcess,
+  type StageOptions,
+  TestProject,
+} from "./project.ts";
 
 /** When a stage began and ended, and the GPUs that it was given. */
 export type Span = readonly [start: number, end: number, gpus: string];
@@ -38,4 +42,25 @@ export function spansOf(project: TestProject): [Span, Span] {
 /** True if the two were at work at the same time. */
 export function overlap([a, b]: readonly [Span, Span]): boolean {
   return a[0] < b[1] && b[0] < a[1];
+}
+
+/** Writes a task `hold` that runs until the function is called. */
+export function holdTask(project: TestProject): () => void {
+  const folder = JSON.stringify(project.path("signs"));
+  project.write("signs/.keep", "");
+  project.task(
+    "hold",
+    `for (;;) {
+       if ([...Deno.readDirSync(${folder})].some(({ name }) => name === "go")) return 1;
+       await new Promise((r) => setTimeout(r, 20));
+     }`,
+    { rest: `permissions: { read: () => [${folder}] },` },
+  );
+  return () => project.write("signs/go", "");
+}
+
+/** What a scheduler says of stages, once it has said something. */
+export async function firstLine(scheduler: SchedulerProcess): Promise<string> {
+  const event = await scheduler.event(({ type }) => type === "log");
+  return event.type === "log" ? `${event.stage}: ${event.line}` : "";
 }
