@@ -7,7 +7,7 @@ export const EXIT = {
   usage: 2,
   /** Another process runs a stage or holds what it needs, with `--no-wait`. */
   busy: 3,
-  /** The cache is corrupt. */
+  /** `cache verify` found damage. */
   corrupt: 4,
   /** A stage ended without its output. */
   outputMissing: 5,

@@ -95,8 +95,7 @@ function report(error: unknown, args: readonly string[]): number {
     console.log(JSON.stringify({ type: "error", message, ...faultsOf(error) }));
   }
   if (isUsage) return EXIT.usage;
-  if (name === "BusyError") return EXIT.busy;
-  return name === "CacheError" ? EXIT.corrupt : EXIT.failed;
+  return name === "BusyError" ? EXIT.busy : EXIT.failed;
 }
 
 /** The faults of a pipeline file, each with its place. */

@@ -1,4 +1,5 @@
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { callMain, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
@@ -122,5 +123,24 @@ Deno.test("the command line explains itself", async () => {
   deepStrictEqual(
     commands.slice(0, 3),
     ["pipeline", "plan", "explain"],
+  );
+});
+
+Deno.test("pipeline --help lists the codes that it exits with, and no others", async () => {
+  const { stdout } = await callMain("pipeline", "--help");
+  const [, listed] = /Exit codes: ([^.]*)\./.exec(
+    stdout.replaceAll(/\s+/g, " "),
+  )!;
+  deepStrictEqual(
+    listed!.match(/\b\d+\b/g)!.map(Number),
+    [
+      EXIT.fine,
+      EXIT.failed,
+      EXIT.usage,
+      EXIT.busy,
+      EXIT.outputMissing,
+      EXIT.interrupted,
+      EXIT.terminated,
+    ],
   );
 });

@@ -27,7 +27,7 @@ export const command: Command = {
 
 PIPELINE is a name in pipelines/ or a file. With STAGEs, only these run, and what they need. A STAGE is an id (train@mrpc,seed=0), the start of one (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
 
-Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 another process is in the way (--no-wait), 4 the cache is corrupt, 5 a stage ended without its output, 130 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
+Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 another process is in the way (--no-wait), 5 a stage ended without its output, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
   options: [
     {
       name: "force",
