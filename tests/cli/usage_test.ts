@@ -144,3 +144,11 @@ Deno.test("pipeline --help lists the codes that it exits with, and no others", a
     ],
   );
 });
+
+Deno.test("plan --help has a line for each state of a stage", async () => {
+  const { stdout } = await callMain("plan", "--help");
+  deepStrictEqual(
+    [...stdout.matchAll(/^(\w+) {2,}\w/gm)].map(([, state]) => state),
+    ["run", "restore", "unchanged", "unknown", "skip"],
+  );
+});

@@ -1,7 +1,18 @@
+import type { Decision } from "../../scheduler/events.ts";
 import type { Command } from "../arguments.ts";
 import { EXIT } from "../exit.ts";
 import { ENGINE, GRAPH_OPTIONS, HELP, JSON_LINES } from "../options.ts";
 import { printPlan } from "../print_plan.ts";
+
+/** The states of stages, in words. */
+const STATES: Readonly<Record<Decision["state"], string>> = {
+  run: "the cache has no sound result of it, or it is forced",
+  restore:
+    "the cache has its result, and the output folder has another or none",
+  unchanged: "the output folder has its result",
+  unknown: "it reads what is still to be made, and may turn out unchanged",
+  skip: "it is not asked for; told with --json only",
+};
 
 /** `deno task plan`: says what a run would do. */
 export const command: Command = {
@@ -10,7 +21,12 @@ export const command: Command = {
   description:
     `Say what "deno task pipeline" would do with the same arguments, and do nothing.
 
-Each stage is in one of these states: run, with the reason; restore, if the cache has its result and the output folder does not; unchanged; unknown, if it reads what is still to be made, and may turn out unchanged.`,
+Each stage is in one of these states:
+${
+      Object.entries(STATES).map(([state, what]) =>
+        `${state.padEnd(11)}${what}`
+      ).join("\n")
+    }`,
   options: [
     {
       name: "force",
