@@ -5,7 +5,7 @@ import { digest } from "../../lib/store/digest.ts";
 import { type Manifest, parseManifest } from "../../lib/store/manifest.ts";
 import { keyOf, Manifests } from "../../lib/store/manifests.ts";
 import { treeDigest } from "../../lib/store/tree.ts";
-import { FUZZ_RUNS } from "../fuzz.ts";
+import { staysBounded } from "../fuzz.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 const PARTS = {
@@ -58,7 +58,7 @@ Deno.test("Manifests.read() gives what was written", () => {
   assert.deepEqual(manifests.keys(), [MANIFEST.key]);
 });
 
-Deno.test("Manifests.read() never takes a file with other bytes", () => {
+Deno.test("Manifests.read() never takes a file with other bytes", async () => {
   using folder = new TemporaryFolder();
   const manifests = manifestsIn(folder);
   const whole = Deno.readFileSync(manifests.path(MANIFEST.key));
@@ -69,80 +69,65 @@ Deno.test("Manifests.read() never takes a file with other bytes", () => {
       return undefined;
     }
   };
-  fc.assert(
-    fc.property(
+  await staysBounded(
+    fc.tuple(
       fc.nat(whole.length - 1),
       fc.nat(255),
       fc.constantFrom("replace", "insert", "cut"),
-      (at, byte, how) => {
-        const bytes = how === "replace"
-          ? whole.with(at, byte)
-          : how === "insert"
-          ? Uint8Array.from([...whole.slice(0, at), byte, ...whole.slice(at)])
-          : whole.slice(0, at);
-        if (meaning(bytes) === meaning(whole)) return;
-        assert.equal(read(manifests, bytes).state, "unusable");
-      },
     ),
-    { numRuns: FUZZ_RUNS },
+    ([at, byte, how]) => {
+      const bytes = how === "replace"
+        ? whole.with(at, byte)
+        : how === "insert"
+        ? Uint8Array.from([...whole.slice(0, at), byte, ...whole.slice(at)])
+        : whole.slice(0, at);
+      if (meaning(bytes) === meaning(whole)) return;
+      assert.equal(read(manifests, bytes).state, "unusable");
+    },
   );
 });
 
-Deno.test("Manifests.read() survives any bytes", () => {
+Deno.test("Manifests.read() survives any bytes", async () => {
   using folder = new TemporaryFolder();
   const manifests = manifestsIn(folder);
-  fc.assert(
-    fc.property(
-      fc.oneof(
-        fc.uint8Array({ maxLength: 200 }),
-        fc.json().map((text) => new TextEncoder().encode(text)),
-      ),
-      (bytes) => assert.equal(read(manifests, bytes).state, "unusable"),
+  await staysBounded(
+    fc.oneof(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.json().map((text) => new TextEncoder().encode(text)),
     ),
-    { numRuns: FUZZ_RUNS },
+    (bytes) => assert.equal(read(manifests, bytes).state, "unusable"),
   );
 });
 
-Deno.test("parseManifest() takes nothing whose files could lie outside the artifact", () => {
-  fc.assert(
-    fc.property(
-      fc.array(fc.constantFrom("..", ".", "", "a", "b.txt", "\\"), {
-        minLength: 1,
-        maxLength: 4,
-      }),
-      (steps) => {
-        const path = steps.join("/");
-        const files = [{ ...FILES[0]!, path }];
-        const parsed = parseManifest({ ...MANIFEST, files });
-        const harmless = steps.every((step) => ["a", "b.txt"].includes(step));
-        assert.equal("fault" in parsed, !harmless, path);
-      },
-    ),
-    { numRuns: FUZZ_RUNS },
+Deno.test("parseManifest() takes nothing whose files could lie outside the artifact", async () => {
+  await staysBounded(
+    fc.array(fc.constantFrom("..", ".", "", "a", "b.txt", "\\"), {
+      minLength: 1,
+      maxLength: 4,
+    }),
+    (steps) => {
+      const path = steps.join("/");
+      const files = [{ ...FILES[0]!, path }];
+      const parsed = parseManifest({ ...MANIFEST, files });
+      const harmless = steps.every((step) => ["a", "b.txt"].includes(step));
+      assert.equal("fault" in parsed, !harmless, path);
+    },
   );
 });
 
-Deno.test("parseManifest() takes nothing in which a member is of another type", () => {
-  fc.assert(
-    fc.property(
-      fc.constantFrom(...Object.keys(MANIFEST)),
-      fc.jsonValue(),
-      (name, value) => {
-        const changed = { ...MANIFEST, [name]: value } as Record<
-          string,
-          unknown
-        >;
-        const kind = (value: unknown) =>
-          Array.isArray(value)
-            ? "array"
-            : value === null
-            ? "null"
-            : typeof value;
-        const before = (MANIFEST as unknown as Record<string, unknown>)[name];
-        if (kind(value) === kind(before)) return;
-        assert.ok("fault" in parseManifest(changed));
-      },
-    ),
-    { numRuns: FUZZ_RUNS },
+Deno.test("parseManifest() takes nothing in which a member is of another type", async () => {
+  await staysBounded(
+    fc.tuple(fc.constantFrom(...Object.keys(MANIFEST)), fc.jsonValue()),
+    ([name, value]) => {
+      const changed = { ...MANIFEST, [name]: value } as Record<
+        string,
+        unknown
+      >;
+      const kind = (value: unknown) =>
+        Array.isArray(value) ? "array" : value === null ? "null" : typeof value;
+      const before = (MANIFEST as unknown as Record<string, unknown>)[name];
+      if (kind(value) === kind(before)) return;
+      assert.ok("fault" in parseManifest(changed));
+    },
   );
 });
