@@ -21,11 +21,11 @@ export default defineTask({
     ).default("data").describe("Name of the data in results and reports"),
     files: z.strictObject({
       train: File,
-      validation: File.optional(),
-      test: File.optional(),
+      validation: File.nullish(),
+      test: File.nullish(),
     }).describe("The file of each split; the test's needs no labels"),
     text: z.string().default("text").describe("Column of the text"),
-    pair: z.string().optional().describe(
+    pair: z.string().nullish().describe(
       "Column of the second text, if the task is about pairs",
     ),
     label: z.string().default("label").describe("Column of the label"),
@@ -35,19 +35,16 @@ export default defineTask({
     classes: z.array(z.string().min(1)).min(2).refine(
       areDistinct,
       "Expected distinct names",
-    ).optional().describe(
+    ).nullish().describe(
       "Names of the classes in the order of their numbers; by default those in the training file, sorted",
     ),
-    holdout: z.number().gt(0).lt(1).optional().describe(
-      "Share of the training file that becomes the validation split, drawn at random",
+    holdout: z.number().gt(0).lt(1).nullish().describe(
+      "Share of the training file that becomes the validation split, drawn at random, if there is no validation file",
     ),
     seed: z.int().nonnegative().default(0).describe(
       "Seed of the draw that a holdout makes",
     ),
   }).refine(
-    ({ files, holdout }) => !(files.validation && holdout),
-    "Expected a validation file or a holdout, not both",
-  ).refine(
     ({ regression, classes }) => !(regression && classes),
     "Expected no classes of a regression",
   ),
@@ -56,8 +53,9 @@ export default defineTask({
   sources: ({ files }) =>
     Object.fromEntries(
       Object.entries(files)
-        .filter(([, path]) => path !== undefined)
-        .map(([split, path]) => [`files.${split}`, expandHome(path!)]),
+        .flatMap(([split, path]) =>
+          path ? [[`files.${split}`, expandHome(path)]] : []
+        ),
     ),
   async run({ params, output, log }) {
     const { classesOf, toExamples } = await import("../lib/glue/own_data.ts");

@@ -98,10 +98,9 @@ Deno.test("README's other commands run", async () => {
       const { code, stdout, stderr } = await denoTask([
         name!,
         ...args.map((arg) =>
-          arg.replaceAll("GLUE", "./fixtures/tiny-glue").replace(
-            "./roberta-base",
-            "./fixtures/tiny-roberta",
-          )
+          arg.replaceAll("GLUE", "./fixtures/tiny-glue")
+            .replace("./roberta-base", "./fixtures/tiny-roberta")
+            .replace("my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv")
         ),
         ...(name === "schema" ? [] : ["--out", out]),
         ...(name === "pipeline" && !args.includes("--dry-run")

@@ -21,6 +21,14 @@ function load(
   });
 }
 
+/** The tiny model and data, as a pipeline takes them; own-data has them by default. */
+function tiny(name: string): Record<string, string> {
+  return {
+    model: "./fixtures/tiny-roberta",
+    ...(name !== "own-data" && { data: "./fixtures/tiny-glue" }),
+  };
+}
+
 for (const name of NAMES) {
   Deno.test(`pipeline ${name} loads with each of its profiles, and with the tiny model and data`, async () => {
     const text = Deno.readTextFileSync(join(ROOT, "pipelines", `${name}.yaml`));
@@ -28,10 +36,7 @@ for (const name of NAMES) {
     const names = [...profiles.matchAll(/^ {2}([\w-]+):/gm)]
       .map(([, profile]) => profile!);
     for (const profile of [undefined, ...names]) {
-      const { pipeline, stages } = await load(name, {
-        model: "./fixtures/tiny-roberta",
-        data: "./fixtures/tiny-glue",
-      }, profile);
+      const { pipeline, stages } = await load(name, tiny(name), profile);
       strictEqual(pipeline, name);
       ok(stages.has("report"));
       const { scores } = stages.get("report")!.inputs;
@@ -48,6 +53,33 @@ for (const name of NAMES) {
     }
   });
 }
+
+Deno.test("pipeline own-data takes pairs, scores and a validation file by its parameters", async () => {
+  const { stages } = await load("own-data", {
+    train: "a.csv",
+    validation: "b.jsonl",
+    text: "question",
+    pair: "answer",
+    label: "score",
+    regression: true,
+    name: "answers",
+  });
+  const { params } = stages.get("data")!;
+  deepStrictEqual(params, {
+    name: "answers",
+    files: { train: "a.csv", validation: "b.jsonl" },
+    holdout: 0.1,
+    text: "question",
+    pair: "answer",
+    label: "score",
+    regression: true,
+    classes: null,
+    seed: 0,
+  });
+  const { params: exported, inputs } = stages.get("take-away@seed=0")!;
+  strictEqual(exported.rank, "recommended");
+  deepStrictEqual(inputs.report, ["report"]);
+});
 
 Deno.test("pipeline glue-full has one setting for all tasks by the paper, and starts from the model", async () => {
   const { stages } = await load("glue-full");

@@ -123,6 +123,28 @@ Deno.test("fetch-data draws the holdout once and for all, and from the training 
     assert.deepEqual((await draw()).validation, validation);
   }));
 
+Deno.test("fetch-data takes null for what is not given, and a validation file before a holdout", () =>
+  withFolder(async (folder) => {
+    const files = await write(folder, {
+      "a.csv": "text,label\na,1\nb,2\nc,1\nd,2\n",
+      "b.csv": "text,label\ne,1\n",
+    });
+    const splitsWith = async (validation: string | null) => {
+      const { output } = await runTask(fetchData, folder, {
+        files: { train: files["a.csv"]!, validation, test: null },
+        pair: null,
+        classes: null,
+        holdout: 0.5,
+      });
+      return (await readDatasetInfo(output)).splits;
+    };
+    assert.deepEqual(await splitsWith(null), { train: 2, validation: 2 });
+    assert.deepEqual(await splitsWith(files["b.csv"]!), {
+      train: 4,
+      validation: 1,
+    });
+  }));
+
 for (
   const [fault, name, text, message] of [
     [
@@ -213,7 +235,6 @@ Deno.test("fetch-data refuses parameters that contradict each other", () => {
   const files = { train: "a.csv", validation: "b.csv" };
   const refused = (params: Record<string, unknown>) =>
     assert(!fetchData.params.safeParse(params).success);
-  refused({ files, holdout: 0.1 });
   refused({ files, regression: true, classes: ["a", "b"] });
   refused({ files, name: "mrpc" });
   refused({ files: { train: "a.xlsx" } });
