@@ -81,6 +81,38 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
   deepStrictEqual(inputs.report, ["report"]);
 });
 
+Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {
+  const packed = async (values: Readonly<Record<string, unknown>> = {}) => {
+    const { stages } = await load("submission", { predictAt: 3, ...values });
+    const { params, inputs } = stages.get("submission")!;
+    strictEqual(params.partial, false);
+    return inputs.predictions!.map((id) => {
+      const { params, inputs } = stages.get(id)!;
+      strictEqual(params.rank, 3);
+      const tokens = stages.get(inputs.tokens![0]!)!;
+      const { task } = stages.get(tokens.inputs.data![0]!)!.params;
+      const [adapter] = inputs.adapter!;
+      return `${task} ${params.split} ${adapter}`;
+    }).sort();
+  };
+  deepStrictEqual(await packed(), [
+    "ax test train-dylora@mnli",
+    "cola test train-dylora@cola",
+    "mnli test_matched train-dylora@mnli",
+    "mnli test_mismatched train-dylora@mnli",
+    "mrpc test train-dylora@mrpc",
+    "qnli test train-dylora@qnli",
+    "qqp test train-dylora@qqp",
+    "rte test train-dylora@rte",
+    "sst2 test train-dylora@sst2",
+    "stsb test train-dylora@stsb",
+    "wnli test train-dylora@wnli",
+  ]);
+  deepStrictEqual(await packed({ tasks: ["rte"] }), [
+    "rte test train-dylora@rte",
+  ]);
+});
+
 Deno.test("pipeline glue-full has one setting for all tasks by the paper, and starts from the model", async () => {
   const { stages } = await load("glue-full");
   for (const task of ["cola", "mnli", "rte"]) {
