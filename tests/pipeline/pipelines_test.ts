@@ -113,6 +113,48 @@ Deno.test("pipeline submission predicts each test set by the adapter of its task
   ]);
 });
 
+Deno.test("pipeline ablation tries the paper's variants, and a list and a rank for each module with all rows", async () => {
+  const { stages } = await load("ablation", { seeds: [0] });
+  const variants = [...stages.values()].flatMap(({ task, params }) => {
+    if (task !== "train-dylora") return [];
+    const { sampler, mode, scope } = params;
+    return [`${(sampler as { kind: string }).kind} ${mode} ${scope}`];
+  });
+  deepStrictEqual(variants.sort(), [
+    "geometric all model",
+    "geometric frozen model",
+    "geometric frozen-strict model",
+    "list all model",
+    "uniform all model",
+    "uniform all module",
+    "uniform frozen model",
+    "uniform frozen-strict model",
+  ]);
+});
+
+for (const name of ["ablation", "rank-range"]) {
+  Deno.test(`pipeline ${name} evaluates every training on both sets of MNLI by profile paper`, async () => {
+    const { stages } = await load(name, {}, "paper");
+    const splits = new Map<string, unknown[]>();
+    for (const { task, params, inputs } of stages.values()) {
+      if (task !== "evaluate-ranks") continue;
+      const [adapter] = inputs.adapter!;
+      splits.set(adapter!, [...splits.get(adapter!) ?? [], params.split]);
+    }
+    strictEqual(
+      splits.size,
+      [...stages.keys()].filter((id) => id.startsWith("train-")).length,
+    );
+    for (const [adapter, found] of splits) {
+      const both = adapter.includes("@mnli,");
+      deepStrictEqual(
+        found,
+        both ? ["validation", "validation_mismatched"] : ["validation"],
+      );
+    }
+  });
+}
+
 Deno.test("pipeline glue-full has one setting for all tasks by the paper, and starts from the model", async () => {
   const { stages } = await load("glue-full");
   for (const task of ["cola", "mnli", "rte"]) {
