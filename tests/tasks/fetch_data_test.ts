@@ -236,6 +236,7 @@ Deno.test("fetch-data refuses parameters that contradict each other", () => {
   const refused = (params: Record<string, unknown>) =>
     assert(!fetchData.params.safeParse(params).success);
   refused({ files, regression: true, classes: ["a", "b"] });
+  refused({ files, classes: ["a", "a"] });
   refused({ files, name: "mrpc" });
   refused({ files: { train: "a.xlsx" } });
   refused({ files, lable: "x" });
