@@ -33,7 +33,7 @@ export interface Resources {
   readonly gpu: number;
   /** Bytes of memory that it is expected to need. */
   readonly memory: number;
-  /** Seconds to reserve with a batch system; `timeout` is what stops a run. */
+  /** Seconds for a batch system to reserve, which nothing here reads yet; `timeout` is what stops a run. */
   readonly time?: number | undefined;
 }
 
