@@ -3,11 +3,12 @@ import { averageText } from "./averages.ts";
 import { costText } from "./costs.ts";
 import { differencesText } from "./differences.ts";
 import { protocolText } from "./protocol.ts";
+import { publishedText } from "./published.ts";
 import { recommendationText } from "./recommendation.ts";
 import { scoresText } from "./scores.ts";
 import { figureName, plain } from "./words.ts";
 
-/** A report as Markdown: means over several tasks, and for each task its scores by rank, the rank to take, and its costs. */
+/** A report as Markdown: means over several tasks, what is published of them, and for each task its scores by rank, the rank to take, and its costs. */
 export function renderMarkdown(report: Report): string {
   const parts = report.comparisons.flatMap((comparison) => [
     `## ${titleOf(comparison)}`,
@@ -18,9 +19,12 @@ export function renderMarkdown(report: Report): string {
     ...recommendationText(comparison),
     ...costText(comparison),
   ]);
-  return ["# Report", ...report.averages.flatMap(averageText), ...parts].join(
-    "\n\n",
-  ) + "\n";
+  return [
+    "# Report",
+    ...report.averages.flatMap(averageText),
+    ...publishedText(report),
+    ...parts,
+  ].join("\n\n") + "\n";
 }
 
 function titleOf({ title, epoch }: Comparison): string {
