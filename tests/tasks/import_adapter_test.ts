@@ -21,9 +21,10 @@ Deno.test("import-adapter takes over what export-adapter wrote at any rank, to t
   withFolder(async (folder) => {
     for (const family of ["roberta", "bert"]) {
       const model = join(fixtures, `tiny-${family}`);
+      const labels = ["negative", "positive"];
       const adapter = await referenceAdapter(
         folder,
-        REFERENCE_TRAINING,
+        { ...REFERENCE_TRAINING, labels },
         family,
       );
       for (const rank of [1, 2, 3, 4]) {
@@ -34,13 +35,13 @@ Deno.test("import-adapter takes over what export-adapter wrote at any rank, to t
           source: exported.output,
           method: "dylora",
           task: "sst2",
-          labels: ["negative", "positive"],
+          labels,
         }, { model });
         const { training, baseModel } = await readAdapter(imported.output);
         assert.deepEqual(training, {
           method: "imported-dylora",
           task: "sst2",
-          labels: ["negative", "positive"],
+          labels,
           rank,
           alpha: 8,
           scaling: "rank",

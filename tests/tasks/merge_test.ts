@@ -54,9 +54,10 @@ Deno.test("merge writes the tensors and labels of a classifier, and nothing else
   withFolder(async (folder) => {
     for (const family of ["bert", "roberta"]) {
       const model = join(fixtures, `tiny-${family}`);
+      const labels = ["negative", "positive"];
       const adapter = await referenceAdapter(
         folder,
-        REFERENCE_TRAINING,
+        { ...REFERENCE_TRAINING, labels },
         family,
       );
       const { output } = await runTask(merge, folder, {}, { model, adapter });

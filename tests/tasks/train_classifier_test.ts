@@ -52,7 +52,7 @@ for (
     }));
 }
 
-Deno.test("evaluate-model names the tensor that does not fit the tokens' task", () =>
+Deno.test("evaluate-model refuses tokens of other classes, and names the tensor that does not fit them", () =>
   withEngineStages(async ({ folder, run, attempt, given }) => {
     const model = await run("train-head", training, given);
     const tokens = await Deno.makeTempDir({ dir: folder });
@@ -67,6 +67,15 @@ Deno.test("evaluate-model names the tensor that does not fit the tokens' task", 
     assert.equal(refused.code, 1);
     assert.match(
       refused.text,
+      /trained for .*rte.* with the classes entailment, not_entailment, but the tokens are of .*, neither: connect tokens/,
+    );
+    const { labels } = info;
+    const record = join(model, "training.json");
+    const claimed = JSON.parse(await Deno.readTextFile(record));
+    await Deno.writeTextFile(record, JSON.stringify({ ...claimed, labels }));
+    const lacking = await attempt("evaluate-model", {}, { model, tokens });
+    assert.match(
+      lacking.text,
       /classifier.out_proj.weight.* should have shape \[3,64\], and has \[2,64\]/,
     );
   }));
