@@ -53,7 +53,10 @@ function expectedAt(rank: number): [number, number][] {
 
 Deno.test("predict gives the probabilities that follow from PEFT's logits, at any rank, for texts and pairs", () =>
   withFolder(async (folder) => {
-    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      labels: ["negative", "positive"],
+    });
     const named = ["--adapter", adapter, "--model", model, "--json"];
     const single = [1, 2].map((row) => TEXTS.get(row)![0]!);
     const pairs = [0, 3].map((row) => TEXTS.get(row)!.join("\t"));
