@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { fused } from "./trace.ts";
 
 /** Settings of AdamW (arXiv 1711.05101). */
 export interface AdamWOptions {
@@ -42,44 +43,59 @@ export function adamW(
   step: AdamWStep,
   options: AdamWOptions,
 ): AdamWState {
-  const { beta1, beta2, epsilon, weightDecay } = options;
-  const clipped = clipByGlobalNorm(gradient, options.clipNorm);
-  const moment1 = tf.add(
-    state.moment1,
-    tf.mul(tf.sub(clipped, state.moment1), 1 - beta1),
-  ) as tf.Tensor1D;
-  const moment2 = tf.add(
-    tf.mul(state.moment2, beta2),
-    tf.mul(tf.square(clipped), 1 - beta2),
-  ) as tf.Tensor1D;
-  const kept = tf.sub(
-    state.values,
-    tf.mul(
-      tf.mul(state.values, decayed),
-      tf.mul(step.learningRate, weightDecay),
-    ),
-  );
-  const denominator = tf.add(
-    tf.sqrt(tf.div(moment2, step.correction2)),
-    epsilon,
-  );
-  const change = tf.mul(
-    tf.div(tf.div(moment1, step.correction1), denominator),
-    step.learningRate,
-  );
-  const values = tf.sub(kept, change) as tf.Tensor1D;
+  const { beta1, beta2, epsilon, weightDecay, clipNorm } = options;
   const { updated } = step;
-  if (updated === undefined) return { values, moment1, moment2 };
-  const on = tf.cast(updated, "bool");
-  return {
-    values: tf.where(on, values, state.values),
-    moment1: tf.where(on, moment1, state.moment1),
-    moment2: tf.where(on, moment2, state.moment2),
-  };
+  const [values, moment1, moment2] = update([
+    state.values,
+    state.moment1,
+    state.moment2,
+    gradient,
+    decayed,
+    step.learningRate,
+    step.correction1,
+    step.correction2,
+    ...[1 - beta1, beta2, 1 - beta2, epsilon, weightDecay, clipNorm].map((
+      setting,
+    ) => tf.scalar(setting)),
+    ...(updated === undefined ? [] : [updated]),
+  ]) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
+  return { values, moment1, moment2 };
 }
 
+/** Compiled, since value by value it would read and write every vector in each of its operations. */
+const update = fused((inputs) => {
+  const [values, moment1, moment2, gradient, decayed, ...rest] = inputs;
+  const [learningRate, correction1, correction2, ...settings] = rest;
+  const [unlike1, beta2, unlike2, epsilon, weightDecay, clipNorm, updated] =
+    settings;
+  const clipped = clipByGlobalNorm(gradient!, clipNorm!);
+  const next1 = tf.add(
+    moment1!,
+    tf.mul(tf.sub(clipped, moment1!), unlike1!),
+  );
+  const next2 = tf.add(
+    tf.mul(moment2!, beta2!),
+    tf.mul(tf.square(clipped), unlike2!),
+  );
+  const kept = tf.sub(
+    values!,
+    tf.mul(tf.mul(values!, decayed!), tf.mul(learningRate!, weightDecay!)),
+  );
+  const denominator = tf.add(tf.sqrt(tf.div(next2, correction2!)), epsilon!);
+  const change = tf.mul(
+    tf.div(tf.div(next1, correction1!), denominator),
+    learningRate!,
+  );
+  const next = [tf.sub(kept, change), next1, next2];
+  if (updated === undefined) return next;
+  const on = tf.cast(updated, "bool");
+  return [values!, moment1!, moment2!].map((before, i) =>
+    tf.where(on, next[i]!, before)
+  );
+});
+
 /** Scales a gradient so that its norm is at most `bound`, as `clip_grad_norm_` of PyTorch. */
-function clipByGlobalNorm(gradient: tf.Tensor1D, bound: number): tf.Tensor1D {
+function clipByGlobalNorm(gradient: tf.Tensor, bound: tf.Tensor): tf.Tensor {
   const norm = tf.sqrt(tf.sum(tf.square(gradient)));
   return tf.mul(gradient, tf.minimum(tf.div(bound, tf.add(norm, 1e-6)), 1));
 }

@@ -22,6 +22,11 @@ export function libraryBinding(): Tensorflow["binding"] | undefined {
   return tensorflow?.binding;
 }
 
+/** Parts of a traced computation that run side by side; 1 where the engine shares out each operation itself. */
+export function engineLanes(): number {
+  return tensorflow?.lanes ?? 1;
+}
+
 /** Ids under which the library knows these tensors. */
 export function tensorIds(tensors: readonly tf.Tensor[]): number[] {
   return nodeBackend().getInputTensorIds(tensors);

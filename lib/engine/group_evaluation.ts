@@ -10,6 +10,7 @@ import { type Classifier, logitsAt } from "./classifier.ts";
 import { type ClassifierShape, forwardFlops } from "./flops.ts";
 import { groupsOf, type ModelRanks } from "./module_ranks.ts";
 import { paddedLengths } from "./padded_lengths.ts";
+import { shardSizes } from "./shards.ts";
 import { trace } from "./trace.ts";
 
 /** What an evaluation says while it goes on. */
@@ -52,19 +53,28 @@ export function groupEvaluator(
 ): GroupEvaluator {
   const { layout, config } = classifier;
   const trained = tf.zeros([layout.rank]) as tf.Tensor1D;
-  const run = trace(([values, scale, ids, positions, types, mask]) => [
-    logitsAt(
-      classifier,
-      values as tf.Tensor1D,
-      {
-        ids: ids as tf.Tensor2D,
-        positions: positions as tf.Tensor2D,
-        types: types as tf.Tensor2D,
-        mask: mask as tf.Tensor2D | undefined,
-      },
-      { scale: scale as ModelRanks["scale"], trained },
-    ),
-  ]);
+  const run = trace(([values, scale, ...input]) => {
+    const ranks = { scale: scale as ModelRanks["scale"], trained };
+    const groups = groupsOf(ranks);
+    const [sequences, seq] = input[0]!.shape as [number, number];
+    const sizes = shardSizes(sequences, seq * groups);
+    const parts = input.map((tensor) => tf.split(tensor, sizes));
+    const logits = sizes.map((_, i) => {
+      const [ids, positions, types, mask] = parts.map((part) =>
+        part[i] as tf.Tensor2D
+      );
+      return tf.reshape(
+        logitsAt(
+          classifier,
+          values as tf.Tensor1D,
+          { ids: ids!, positions: positions!, types: types!, mask },
+          ranks,
+        ),
+        [groups, -1, layout.labels],
+      );
+    });
+    return [tf.concat(logits, 1)];
+  });
 
   async function evaluate(
     values: Float32Array,

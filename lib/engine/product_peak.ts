@@ -1,5 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { engineLanes } from "./backend.ts";
 import type { EncoderConfig } from "./config.ts";
+import { trace } from "./trace.ts";
 
 /** Rows of the product: enough for a kernel to reach its full speed, and for casts not to count. */
 const rows = 2048;
@@ -13,32 +15,43 @@ const fewest = 3;
 /**
  * How fast this machine multiplies, at its best, in floating-point operations a
  * second and in the precision in use: measured with the product that widens the
- * hidden states of a layer, `[2048, hidden] x [hidden, intermediate]`. What
- * training reaches of it says how well it uses the machine.
+ * hidden states of a layer, `[2048, hidden] x [hidden, intermediate]`, its rows
+ * shared out among the engine's threads. What training reaches of it says how
+ * well it uses the machine.
  */
-export function measureProductPeak(
+export async function measureProductPeak(
   { hidden, intermediate }: Pick<EncoderConfig, "hidden" | "intermediate">,
-): number {
-  return tf.tidy(() => {
-    const x = tf.fill([rows, hidden], 0.5) as tf.Tensor2D;
-    const weight = tf.fill([intermediate, hidden], 0.25) as tf.Tensor2D;
-    const flops = 2 * rows * hidden * intermediate;
-    const product = () => {
-      const started = performance.now();
-      const result = tf.matMul(x, weight, false, true);
-      // One value is read, so that engines that compute later are waited for.
-      tf.slice(result, [0, 0], [1, 1]).dataSync();
-      result.dispose();
-      return (performance.now() - started) / 1000;
-    };
-    product();
-    let best = Infinity;
-    let spent = 0;
-    for (let count = 0; count < fewest || spent < budget; count++) {
-      const seconds = product();
-      best = Math.min(best, seconds);
-      spent += seconds;
-    }
-    return flops / best;
-  });
+): Promise<number> {
+  const lanes = engineLanes();
+  const share = Math.ceil(rows / lanes);
+  const flops = 2 * lanes * share * hidden * intermediate;
+  const products = trace(([weight, ...parts]) =>
+    parts.map((part) =>
+      tf.matMul(part as tf.Tensor2D, weight as tf.Tensor2D, false, true)
+    )
+  );
+  const inputs = [
+    tf.fill([intermediate, hidden], 0.25),
+    ...Array.from({ length: lanes }, () => tf.fill([share, hidden], 0.5)),
+  ];
+  const takeSeconds = async () => {
+    const started = performance.now();
+    const results = products(inputs);
+    // One value is read, so that engines that compute later are waited for.
+    const value = tf.slice(results[0]!, [0, 0], [1, 1]);
+    await value.data();
+    tf.dispose([...results, value]);
+    return (performance.now() - started) / 1000;
+  };
+  await takeSeconds();
+  let best = Infinity;
+  let spent = 0;
+  for (let count = 0; count < fewest || spent < budget; count++) {
+    const seconds = await takeSeconds();
+    best = Math.min(best, seconds);
+    spent += seconds;
+  }
+  tf.dispose(inputs);
+  products.dispose();
+  return flops / best;
 }

@@ -48,10 +48,14 @@ export async function startEngine(
   if (library === undefined) {
     throw new Error('The engine "tensorflow" needs the folder of its library');
   }
-  const started = await startTensorflow(library, {
-    intraOpThreads: use.cpus,
-    interOpThreads: 1,
-  });
+  // A processor's threads each compute a part of the batch: they wait for each
+  // other once a step, instead of in every operation. A GPU is not shared out.
+  const started = await startTensorflow(
+    library,
+    device === "gpu"
+      ? { intraOpThreads: use.cpus, interOpThreads: 1 }
+      : { intraOpThreads: 1, interOpThreads: use.cpus },
+  );
   if (device === "gpu" && !started.binding.isUsingGpuDevice()) {
     throw new Error(
       `The GPU was chosen but libtensorflow finds none (its devices: ${

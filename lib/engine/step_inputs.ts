@@ -8,10 +8,11 @@ import {
   matryoshkaGroups,
   matryoshkaScale,
 } from "./matryoshka.ts";
-import type { ModelRanks } from "./module_ranks.ts";
+import { groupsOf, type ModelRanks } from "./module_ranks.ts";
 import type { ParameterLayout } from "./parameters.ts";
 import { seededRandom } from "./random.ts";
 import { rankScale, trainedRows, type UpdateMode } from "./rank_vectors.ts";
+import { shardSizes } from "./shards.ts";
 
 /** What one optimizer step draws. */
 export interface StepDraw {
@@ -30,7 +31,7 @@ export interface StepDraw {
 export interface BatchInputs {
   readonly labels: tf.Tensor1D;
   readonly ranks: ModelRanks;
-  /** Keys of its dropout masks, int32 `[sites, 2]`. */
+  /** Keys of its dropout masks, int32 `[sites, 2]` for each of its shards, one after the other. */
   readonly dropout: tf.Tensor2D;
   readonly input: EncoderInput;
 }
@@ -53,6 +54,9 @@ export function packBatch(
   { rank: maxRank, layers }: ParameterLayout,
 ): tf.Tensor[] {
   const { ids, positions, types, mask } = batchTensors(batch);
+  const [sequences, seq] = batch.shape;
+  const groups = matryoshka === undefined ? 1 : matryoshkaGroups(matryoshka);
+  const shards = shardSizes(sequences, seq * groups).length;
   return [
     tf.tensor1d(batch.labels),
     matryoshka === undefined
@@ -62,13 +66,13 @@ export function packBatch(
         [1, maxRank],
       )
       : tf.tensor2d(matryoshkaScale(matryoshka, alpha, maxRank), [
-        matryoshkaGroups(matryoshka),
+        groups,
         maxRank,
       ]),
     rankTensor(draw.rank, (rank) => trainedRows(rank, mode, maxRank), [
       maxRank,
     ]),
-    dropoutKeys(draw.seed, draw.step * parts + part, layers),
+    dropoutKeys(draw.seed, draw.step * parts + part, layers, shards),
     ids,
     positions,
     types,
@@ -95,14 +99,15 @@ function rowsOfAll(
   return [rank].flat().flatMap((rank) => [...vector(rank)]);
 }
 
-/** Keys of the dropout masks of one pass of a run. */
+/** Keys of the dropout masks of one pass of a run, for each shard its own. */
 function dropoutKeys(
   seed: number,
   pass: number,
   layers: number,
+  shards: number,
 ): tf.Tensor2D {
   const random = seededRandom(seed, `dropout/${pass}`);
-  const sites = dropoutSites(layers);
+  const sites = dropoutSites(layers) * shards;
   const keys = Int32Array.from(
     { length: sites * 2 },
     () => random.next() * 2 ** 32,
@@ -125,6 +130,37 @@ export function unpackBatch(tensors: readonly tf.Tensor[]): BatchInputs {
       mask: mask as tf.Tensor2D | undefined,
     },
   };
+}
+
+/** Shares a batch out among the threads of the engine. */
+export function shardBatch(
+  { labels, ranks, dropout, input }: BatchInputs,
+): BatchInputs[] {
+  const { ids, positions, types, mask } = input;
+  const [sequences, seq] = ids.shape;
+  const sizes = shardSizes(sequences, seq * groupsOf(ranks));
+  if (sizes.length === 1) return [{ labels, ranks, dropout, input }];
+  const rows = <T extends tf.Tensor>(tensor: T) =>
+    tf.split(tensor, sizes) as T[];
+  const parts = {
+    labels: rows(labels),
+    dropout: tf.split(dropout, sizes.length) as tf.Tensor2D[],
+    ids: rows(ids),
+    positions: rows(positions),
+    types: rows(types),
+    mask: mask && rows(mask),
+  };
+  return sizes.map((_, i) => ({
+    labels: parts.labels[i]!,
+    ranks,
+    dropout: parts.dropout[i]!,
+    input: {
+      ids: parts.ids[i]!,
+      positions: parts.positions[i]!,
+      types: parts.types[i]!,
+      mask: parts.mask?.[i],
+    },
+  }));
 }
 
 /**

@@ -13,6 +13,7 @@ import type { UpdateMode } from "./rank_vectors.ts";
 import {
   packBatch,
   packOptimizer,
+  shardBatch,
   type StepDraw,
   unpackBatch,
   unpackOptimizer,
@@ -71,19 +72,29 @@ export function trainingStep(
       })
       : trace(f);
 
-  const gradientOf = (values: tf.Tensor1D, packed: readonly tf.Tensor[]) => {
-    const { input, ranks, labels, dropout } = unpackBatch(packed);
-    const { value, grads } = tf.valueAndGrads((...parts: tf.Tensor[]) => {
-      const logits = logitsOf(
-        classifier,
-        parts,
-        input,
-        ranks,
-        options.dropout ? dropout : undefined,
-      );
-      return batchLoss(logits, labels, shares);
-    })(splitParameters(values, layout));
-    return { loss: value, gradient: joinParameters(grads) };
+  const gradientOf = (flat: tf.Tensor1D, packed: readonly tf.Tensor[]) => {
+    const batch = unpackBatch(packed);
+    const sequences = batch.labels.size;
+    const values = splitParameters(flat, layout);
+    const shards = shardBatch(batch).map(({ input, ranks, labels, dropout }) =>
+      tf.valueAndGrads((...parts: tf.Tensor[]) => {
+        const logits = logitsOf(
+          classifier,
+          parts,
+          input,
+          ranks,
+          options.dropout ? dropout : undefined,
+        );
+        const loss = batchLoss(logits, labels, shares);
+        return labels.size === sequences
+          ? loss
+          : tf.mul(loss, labels.size / sequences);
+      })(values)
+    );
+    return {
+      loss: sumOf(shards.map(({ value }) => value)),
+      gradient: sumOf(shards.map(({ grads }) => joinParameters(grads))),
+    };
   };
   const update = (
     state: AdamWState,
@@ -165,6 +176,10 @@ export function trainingStep(
       decayed.dispose();
     },
   });
+}
+
+function sumOf<T extends tf.Tensor>(tensors: T[]): T {
+  return tensors.length === 1 ? tensors[0]! : tf.addN(tensors);
 }
 
 function tensorsOf({ values, moment1, moment2 }: AdamWState): tf.Tensor[] {

@@ -89,7 +89,7 @@ export class StageTraining {
     if (resume !== undefined) {
       stage.log(`Resumes after step ${resume.progress.step}`);
     }
-    const peak = measureProductPeak(classifier.config);
+    const peak = await measureProductPeak(classifier.config);
     const result = await train(classifier, initial, this.examples, options, {
       ...hooks,
       resume,

@@ -19,8 +19,8 @@ async function start(): Promise<Tensorflow | undefined> {
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const started = await startTensorflow(choice.library!, {
-    intraOpThreads: 2,
-    interOpThreads: 1,
+    intraOpThreads: 1,
+    interOpThreads: 2,
   });
   useTensorflow(started);
   return started;

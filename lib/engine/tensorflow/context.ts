@@ -28,19 +28,11 @@ export function openContext(
   status: Status,
   options: ContextOptions,
 ): Deno.PointerValue {
-  const { intraOpThreads, interOpThreads } = options;
-  for (const [name, value] of Object.entries(options)) {
-    if (!Number.isInteger(value) || value < 1 || value > 127) {
-      throw new RangeError(
-        `"${name}" must be a whole number from 1 to 127, not ${value}`,
-      );
-    }
-  }
   const config = new Uint8Array([
     0x10,
-    intraOpThreads,
+    ...threadCount("intraOpThreads", options),
     0x28,
-    interOpThreads,
+    ...threadCount("interOpThreads", options),
     0x32,
     2,
     0x20,
@@ -61,6 +53,19 @@ export function openContext(
   } finally {
     library.TFE_DeleteContextOptions(contextOptions);
   }
+}
+
+/** A number of threads as protocol buffers write it: seven bits a byte, the lowest first. */
+function threadCount(
+  name: keyof ContextOptions,
+  { [name]: value }: ContextOptions,
+): number[] {
+  if (!Number.isInteger(value) || value < 1 || value >= 2 ** 14) {
+    throw new RangeError(
+      `"${name}" must be a whole number from 1 to ${2 ** 14 - 1}, not ${value}`,
+    );
+  }
+  return value < 128 ? [value] : [value & 127 | 128, value >> 7];
 }
 
 /** Devices that the context can use. */

@@ -17,6 +17,8 @@ const require = createRequire(new URL("../../../", import.meta.url));
 export interface Tensorflow {
   readonly binding: TensorflowBinding;
   readonly devices: readonly Device[];
+  /** Parts of a computation that run side by side, each on a thread of its own. */
+  readonly lanes: number;
 }
 
 /**
@@ -60,7 +62,7 @@ export async function startTensorflow(
     throw new Error("tfjs refused the backend");
   }
   await tf.ready();
-  return { binding, devices };
+  return { binding, devices, lanes: options.interOpThreads };
 }
 
 /**
