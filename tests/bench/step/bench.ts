@@ -23,8 +23,14 @@ interface Row {
   readonly ratio: number;
 }
 
-/** Calls before anything is counted: they trace, compile and fill caches. */
+/** Calls before anything is counted, at least: they trace, compile and fill caches. */
 const WARM_UP = 3;
+/** Seconds of them, at least: both languages' own compilers need some. */
+const WARM_UP_SECONDS = 2;
+/** Seconds of a turn, at least: of a quick step, a turn takes several. */
+const TURN_SECONDS = 0.1;
+/** Milliseconds before a turn: threads of the other side wait actively for a while, and would take a core. */
+const PAUSE = 100;
 const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
 /** Runs the benchmark; `deno task bench step` comes here. */
@@ -99,30 +105,52 @@ async function time(
   const name = nameOf(shape);
   for (const side of [sides.ours, sides.peer]) await side.prepare(work);
 
-  const inTurn = async (take: (side: Peer) => Promise<Timed>) => {
+  const inTurn = async (
+    take: (side: Peer, count: number) => Promise<Timed>,
+  ) => {
+    const count = await warmUp(sides, take);
     const times = { ours: [] as number[], peer: [] as number[] };
     const peak = { ours: 0, peer: 0 };
     for (let i = 0; i < steps; i++) {
       for (const key of ["ours", "peer"] as const) {
-        const { seconds, peak_bytes } = await take(sides[key]);
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
+        const { seconds, peak_bytes } = await take(sides[key], count);
         times[key].push(...seconds);
         peak[key] = peak_bytes;
       }
     }
     return { times, peak };
   };
-  for (const side of [sides.ours, sides.peer]) await side.step(WARM_UP);
-  const { times, peak } = await inTurn((side) => side.step(1));
+  const { times, peak } = await inTurn((side, count) => side.step(count));
   row(name, median(times.ours), median(times.peer));
   row(`${name}, peak memory`, peak.ours, peak.peer);
 
-  for (const side of [sides.ours, sides.peer]) await side.evaluate(RANKS, 1);
-  const passes = await inTurn((side) => side.evaluate(RANKS, 1));
+  const passes = await inTurn((side, count) => side.evaluate(RANKS, count));
   row(
     `${name}, 8 ranks evaluated`,
     median(passes.times.ours),
     median(passes.times.peer),
   );
+}
+
+/** @returns How many steps or passes make a turn, of the slower side */
+async function warmUp(
+  sides: { readonly ours: Peer; readonly peer: Peer },
+  take: (side: Peer, count: number) => Promise<Timed>,
+): Promise<number> {
+  let slowest = 0;
+  for (const side of [sides.ours, sides.peer]) {
+    const seconds: number[] = [];
+    while (seconds.length < WARM_UP || sum(seconds) < WARM_UP_SECONDS) {
+      seconds.push(...(await take(side, 1)).seconds);
+    }
+    slowest = Math.max(slowest, median(seconds));
+  }
+  return Math.ceil(TURN_SECONDS / slowest);
+}
+
+function sum(seconds: readonly number[]): number {
+  return seconds.reduce((sum, value) => sum + value, 0);
 }
 
 function lineOf({ work, precision, ours, peer, ratio }: Row): string {
