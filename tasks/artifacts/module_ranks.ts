@@ -43,7 +43,7 @@ const Choice = z.strictObject({
   split: z.string().min(1),
   examples: count,
   chosen: z.strictObject(Scores),
-  /** One rank for all modules: the largest that has no more parameters, and the adapter's own. */
+  /** One rank for all modules: the largest within the budget, and the adapter's own. */
   even: z.array(z.strictObject({ rank: count, ...Scores })).min(1),
 });
 

@@ -41,6 +41,7 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
     assert.equal(choice!.budget, 10 * 2 * 64);
     assert.equal(choice!.chosen.parameters, sum * 2 * 64);
     assert.equal(choice!.selection.moves.length, 6);
+    assert.deepEqual(choice!.even.map(({ rank }) => rank), [2, 4]);
 
     const near = (found: number, expected: number) =>
       assert(Math.abs(found - expected) < TOLERANCE, `${found}, ${expected}`);
