@@ -88,6 +88,8 @@ const Method = z.strictObject({
       sufficient: z.boolean(),
     })).readonly(),
   }).nullable(),
+  /** Every precision in which the evaluations computed products. */
+  evaluatedIn: z.array(z.string()),
   /** Null if the adapters were not trained here. */
   settings: Settings.nullable(),
   /** Null if the adapters were not trained here. */

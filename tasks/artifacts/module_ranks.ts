@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./precision.ts";
 
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
@@ -39,6 +40,8 @@ const Choice = z.strictObject({
     /** The modules whose rank was raised by one, in their order, and the loss after it; the ranks of the smallest loss are taken. */
     moves: z.array(z.strictObject({ module: Module, loss: figure })),
   }),
+  /** In which ranks were chosen and scored. */
+  precision: UsedPrecision,
   /** Split that the choice was scored on. */
   split: z.string().min(1),
   examples: count,

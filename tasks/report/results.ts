@@ -58,6 +58,7 @@ async function readResult(
     seed: info.seed,
     labels,
     classes: info.labels !== null,
+    precision: info.precision,
     ranks: rankResults(info, logits),
     training: costOf(origin),
     reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),

@@ -57,7 +57,7 @@ export async function chooseRanks(
   )![1].shape[1]!;
   const perRank = 2 * hidden;
   const total = totalRank(params, modules.length, perRank);
-  await startStageEngine(stage);
+  const precision = await startStageEngine(stage);
   const classifier = loadClassifier(
     inputs.model![0]!.path,
     training.rank,
@@ -109,6 +109,7 @@ export async function chooseRanks(
           loss,
         })),
       },
+      precision,
       split: held.name,
       examples: held.examples.labels.length,
       chosen,

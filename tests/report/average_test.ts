@@ -23,6 +23,7 @@ function resultOf(
     method,
     variant: {},
     seed: 0,
+    precision: "f32",
     labels,
     classes: true,
     ranks: Object.entries(errors).map(([rank, count]) => {

@@ -114,6 +114,7 @@ function comparisonOf(
           { rank: 8, loss: 0, bound: 0, sufficient: true },
         ],
       },
+      evaluatedIn: ["f32"],
       settings: {
         epochs: [2],
         batchSize: [32],

@@ -95,7 +95,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
     );
     assert.match(
       markdown,
-      /epochs 2; examples a step 32; learning rate 0\.001/,
+      /epochs 2; examples a step 32; learning rate 0\.001; alpha 16; precision f32; engine tensorflow\. Evaluations: precision bf16\./,
     );
     assert.match(markdown, /^\| 2 \| [^|]* \| not run \|$/m);
     assert.match(markdown, /^\| mean over these \| [-+\d.]+ \[.*\] \|$/m);

@@ -209,6 +209,7 @@ export class TrainedStages {
         seed,
         epoch,
         split: "validation",
+        precision: "bf16",
         examples,
         tokens: 20 * examples,
         flops: 1e9 * ranks.length,

@@ -65,19 +65,32 @@ function seedsText({ methods }: Comparison): string {
 
 /** Settings that all trainings share once, the others with their methods. */
 function settingsText({ methods }: Comparison): string[] {
+  const evaluations = `Evaluations: precision ${
+    valuesText(methods, ({ evaluatedIn }) => evaluatedIn)
+  }.`;
   const trained = methods.filter(({ settings }) => settings !== null);
-  if (trained.length === 0) return [];
-  const texts = SETTINGS.map(([key, name]) => {
-    const groups = Map.groupBy(
-      trained.filter(({ settings }) => settings![key].length > 0),
-      ({ settings }) => settings![key].join(" or "),
-    );
-    const parts = [...groups].map(([value, found]) =>
-      groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
-    );
-    return parts.length === 0 ? [] : [`${name} ${parts.join(", ")}`];
-  }).flat();
-  return [`Trainings: ${texts.join("; ")}.${startText(trained)}`];
+  if (trained.length === 0) return [evaluations];
+  const texts = SETTINGS.flatMap(([key, name]) => {
+    const text = valuesText(trained, ({ settings }) => settings![key]);
+    return text === "" ? [] : [`${name} ${text}`];
+  });
+  return [
+    `Trainings: ${texts.join("; ")}.${startText(trained)} ${evaluations}`,
+  ];
+}
+
+/** Values of methods, with the methods that have them unless all share one. */
+function valuesText(
+  methods: readonly MethodSummary[],
+  valuesOf: (method: MethodSummary) => readonly (string | number)[],
+): string {
+  const groups = Map.groupBy(
+    methods.filter((method) => valuesOf(method).length > 0),
+    (method) => valuesOf(method).join(" or "),
+  );
+  return [...groups].map(([value, found]) =>
+    groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
+  ).join(", ");
 }
 
 /** Which adapters did not start anew. */
