@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ChoiceSummary } from "./choice.ts";
 
 /** A number; null where it is undefined. */
 const figure = z.number().nullable();
@@ -168,6 +169,8 @@ export const Report = z.strictObject({
   comparisons: z.array(Comparison),
   /** One for each split and choice of epoch with several tasks. */
   averages: z.array(Average),
+  /** Ranks chosen by module: one entry for each task, split, choice of epoch, method and variant. */
+  choices: z.array(ChoiceSummary),
 });
 
 export type Report = z.output<typeof Report>;

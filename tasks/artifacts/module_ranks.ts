@@ -30,6 +30,10 @@ const Scores = {
 
 /** How ranks were chosen, and what the choice came to. */
 const Choice = z.strictObject({
+  /** Of the training whose adapter it is. */
+  seed: z.int().nonnegative(),
+  /** The epoch whose adapter it is. */
+  epoch: z.enum(["last", "best"]),
   /** Most values that lora_A and lora_B might have. */
   budget: count,
   selection: z.strictObject({

@@ -99,6 +99,8 @@ export async function chooseRanks(
     method: training.method,
     modules: new Map(modules.map((module, i) => [module, ranks[i]!])),
     choice: {
+      seed: training.seed,
+      epoch: params.epoch,
       budget: Math.floor(total * perRank),
       selection: {
         split: selection.name,

@@ -24,7 +24,11 @@ Deno.test("renderPage() takes names as text, whatever they hold", async () => {
       const name = figureName(comparison);
       const svg = await renderFigure(comparison);
       const page = renderPage(
-        renderMarkdown({ comparisons: [comparison], averages: [] }),
+        renderMarkdown({
+          comparisons: [comparison],
+          averages: [],
+          choices: [],
+        }),
         new Map([[name, svg]]),
       );
       assert(page.includes(svg));

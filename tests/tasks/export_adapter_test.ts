@@ -138,6 +138,7 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
     write({
       comparisons: [{ ...comparison!, methods: [...variants, ...others] }],
       averages: [],
+      choices: [],
     });
     await assert.rejects(
       take(),
@@ -161,6 +162,7 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
           }],
         })),
       averages: [],
+      choices: [],
     });
     await assert.rejects(
       take(),
@@ -180,6 +182,7 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
     write({
       comparisons: [{ ...comparison!, methods: [lora] }],
       averages: [],
+      choices: [],
     });
     const other = await referenceAdapter(folder, {
       ...training,

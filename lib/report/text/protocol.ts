@@ -20,7 +20,9 @@ export function protocolText(comparison: Comparison): string[] {
     : bestEpochText(comparison);
   const intervals = `All scores are times 100; brackets are ${
     exactPercent(confidence)
-  } % intervals by bootstrap over examples and seeds.`;
+  } % intervals by bootstrap over examples and seeds${
+    fewSeedsText(comparison)
+  }.`;
   return [
     [evaluated, chosen, seedsText(comparison), intervals].join(" "),
     ...settingsText(comparison),
@@ -61,6 +63,20 @@ function seedsText({ methods }: Comparison): string {
       `${of(seeds)} (${found.map(titleOf).join(", ")})`
     ).join("; ")
   }.`;
+}
+
+/** Seeds below which a bootstrap over them shows clearly less than they vary. */
+const FEW_SEEDS = 10;
+
+/** A bootstrap over n values finds (n - 1) / n of their variance: over one, none. */
+function fewSeedsText({ methods }: Comparison): string {
+  const least = Math.min(
+    ...methods.flatMap(({ ranks }) => ranks.map(({ seeds }) => seeds.length)),
+  );
+  if (least >= FEW_SEEDS) return "";
+  return least === 1
+    ? "; with one seed they hold nothing of how trainings differ"
+    : "; with so few seeds they are somewhat narrow";
 }
 
 /** Settings that all trainings share once, the others with their methods. */
