@@ -19,6 +19,8 @@ export default defineTask({
     scores: { kind: "scores", many: true },
     adapters: { kind: "adapter", many: true, optional: true },
     classifiers: { kind: "classifier", many: true, optional: true },
+    /** Ranks that choose-ranks chose by module. */
+    ranks: { kind: "ranks", many: true, optional: true },
   },
   output: {
     kind: "report",
@@ -27,6 +29,7 @@ export default defineTask({
   timings: true,
   async run({ inputs, params, output }) {
     const { makeReport } = await import("./report/make_report.ts");
+    const { readChoices } = await import("./report/choices.ts");
     const { readResults } = await import("./report/results.ts");
     await makeReport(
       output,
@@ -35,6 +38,7 @@ export default defineTask({
         inputs.adapters ?? [],
         inputs.classifiers ?? [],
       ),
+      await readChoices(inputs.ranks ?? []),
       params,
     );
   },

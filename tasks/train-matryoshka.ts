@@ -9,13 +9,13 @@ export default defineTask({
   params: z.strictObject({
     ...trainingSettings,
     objective: z.enum(["losses", "outputs"]).default("losses").describe(
-      "What is weighted over the ranks: their losses, each computed (a step costs as many passes as there are ranks); or, as in MatryoshkaLoRA (arXiv 2605.07850), what they add to a projection, with one loss",
+      "What is weighted over the ranks: their losses, each computed (a step costs as many passes as there are ranks); or, as in MatryoshkaLoRA (arXiv 2605.07850), the mean of what they add to a projection, with one loss",
     ),
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
       "Ranks that every step trains, ascending up to the adapter's; by default all of them",
     ),
     weights: z.array(z.number().positive()).min(1).optional().describe(
-      "Weight of each of these ranks; by default all alike",
+      "Weight of each of these ranks, of which the proportions count; by default all alike",
     ),
   }),
   inputs: TRAINING_INPUTS,

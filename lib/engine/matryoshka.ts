@@ -5,7 +5,7 @@ export interface Matryoshka {
   readonly objective: MatryoshkaObjective;
   /** Ranks of the prefixes, ascending; the last is the maximum rank. */
   readonly ranks: readonly number[];
-  /** Weight of each of them. */
+  /** Weight of each of them; only their proportions count. */
   readonly weights: readonly number[];
 }
 
@@ -15,8 +15,13 @@ export type MatryoshkaObjective =
   | "losses"
   /**
    * What they add to a projection: `A P B` with a fixed diagonal P, the
-   * weighted sum of the prefixes' scales, and one loss (arXiv 2605.07850,
-   * algorithm 1). A step costs as much as one of LoRA.
+   * weighted mean of the prefixes' scales, and one loss (arXiv 2605.07850). A
+   * step costs as much as one of LoRA.
+   *
+   * The authors' public code has both: the sum of the scales (`diag`) and
+   * their mean (`binary`). A sum over n ranks trains what is n times as large
+   * as any prefix in use; alpha / b over ranks 1 to 8 makes it 2.7 times the
+   * scale of rank 1 and 22 times that of rank 8 on row 1.
    */
   | "outputs";
 
@@ -61,7 +66,7 @@ export function matryoshkaGroups({ objective, ranks }: Matryoshka): number {
 
 /**
  * Scales of the rows in a step, `[groups, maxRank]` flat: those of each prefix;
- * or their weighted sum, the diagonal of P.
+ * or their weighted mean, the diagonal of P.
  */
 export function matryoshkaScale(
   { objective, ranks, weights }: Matryoshka,
@@ -69,18 +74,23 @@ export function matryoshkaScale(
   maxRank: number,
 ): Float32Array<ArrayBuffer> {
   const scales = ranks.map((rank) => rankScale(rank, alpha, maxRank));
+  const shares = sharesOf(weights);
   return objective === "losses"
     ? Float32Array.from(scales.flatMap((scale) => [...scale]))
     : Float32Array.from(
       { length: maxRank },
       (_, row) =>
-        scales.reduce((sum, scale, i) => sum + weights[i]! * scale[row]!, 0),
+        scales.reduce((sum, scale, i) => sum + shares[i]! * scale[row]!, 0),
     );
 }
 
 /** Shares of the prefixes' losses in that of a step; they add up to 1. */
 export function lossShares({ objective, weights }: Matryoshka): number[] {
-  if (objective === "outputs") return [1];
+  return objective === "outputs" ? [1] : sharesOf(weights);
+}
+
+/** Weights as parts of 1. */
+function sharesOf(weights: readonly number[]): number[] {
   const total = weights.reduce((sum, weight) => sum + weight);
   return weights.map((weight) => weight / total);
 }

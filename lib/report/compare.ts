@@ -25,7 +25,7 @@ export interface CompareOptions {
 export function compare(
   results: readonly Result[],
   options: CompareOptions,
-): Report {
+): Pick<Report, "comparisons" | "averages"> {
   const groups = Map.groupBy(
     results,
     ({ task, split, epoch }) => JSON.stringify([task, split, epoch]),

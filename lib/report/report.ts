@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { ChoiceSummary } from "./choice.ts";
 
 /** A number; null where it is undefined. */
 const figure = z.number().nullable();
@@ -88,6 +89,8 @@ const Method = z.strictObject({
       sufficient: z.boolean(),
     })).readonly(),
   }).nullable(),
+  /** Every precision in which the evaluations computed products. */
+  evaluatedIn: z.array(z.string()),
   /** Null if the adapters were not trained here. */
   settings: Settings.nullable(),
   /** Null if the adapters were not trained here. */
@@ -166,6 +169,8 @@ export const Report = z.strictObject({
   comparisons: z.array(Comparison),
   /** One for each split and choice of epoch with several tasks. */
   averages: z.array(Average),
+  /** Ranks chosen by module: one entry for each task, split, choice of epoch, method and variant. */
+  choices: z.array(ChoiceSummary),
 });
 
 export type Report = z.output<typeof Report>;

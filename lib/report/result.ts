@@ -16,6 +16,8 @@ export interface Result {
   readonly labels: ArrayLike<number>;
   /** Whether the labels are classes. */
   readonly classes: boolean;
+  /** In which the evaluation computed products. */
+  readonly precision: string;
   /** In ascending order of rank; rank 0 is a model without adapters. */
   readonly ranks: readonly RankResult[];
   /** Undefined if the adapter was not trained here. */

@@ -46,6 +46,7 @@ export function summarize(
     recommendation: role === "bound"
       ? null
       : recommend(ranks, scores, means, { margin, confidence }) ?? null,
+    evaluatedIn: [...new Set(results.map(({ precision }) => precision))],
     settings: settingsOf(results),
     cost: costOf(results),
   };

@@ -22,6 +22,8 @@ export interface RankRequest {
   readonly ranks: InputArtifact | undefined;
   /** Which of several variants of a method is meant by the report: `mode=all`. */
   readonly variant?: string | undefined;
+  /** Which of several splits that the report is on is meant: `validation_matched`. */
+  readonly split?: string | undefined;
   /** The epoch whose scores recommend it. */
   readonly epoch: AdapterEpoch;
 }
@@ -34,8 +36,9 @@ export interface RankRequest {
  */
 export async function askedRanks(
   { training, tensors }: Pick<Adapter, "training" | "tensors">,
-  { rank, report, ranks, variant, epoch }: RankRequest,
+  request: RankRequest,
 ): Promise<ModuleRanks> {
+  const { rank, report, ranks } = request;
   const modules = modulesOf(Object.keys(tensors));
   if ((rank === "recommended") !== (report !== undefined)) {
     throw new TypeError(
@@ -54,7 +57,7 @@ export async function askedRanks(
   }
   const one = report === undefined
     ? rank as number | undefined ?? training.rank
-    : await recommendedRank(report, training, epoch, variant);
+    : await recommendedRank(report, training, request);
   checkRank(one, training.rank);
   return new Map(modules.map((module) => [module, one]));
 }
@@ -87,14 +90,14 @@ async function ranksByModule(
 async function recommendedRank(
   { path }: InputArtifact,
   training: Adapter["training"],
-  epoch: AdapterEpoch,
-  variant: string | undefined,
+  { epoch, variant, split }: RankRequest,
 ): Promise<number> {
   const { task, method } = training;
   const file = join(path, "report.json");
   const { comparisons } = await readJsonFile(file, Report);
   const found = comparisons.filter((it) =>
-    it.task === task && it.epoch === epoch
+    it.task === task && it.epoch === epoch &&
+    (split === undefined || it.split === split)
   )
     .flatMap(({ split, methods }) =>
       methods.filter((other) =>
@@ -116,7 +119,9 @@ async function recommendedRank(
       `"${file}" recommends the ${method} of rank ${rank}, and the adapter is another training, of rank ${training.rank}: connect that one, or give "rank" as a number`,
     );
   }
-  const of = `${method}${variant ? ` (${variant})` : ""} on "${task}"`;
+  const of = `${method}${variant ? ` (${variant})` : ""} on "${task}"${
+    split === undefined ? "" : `, split "${split}"`
+  }`;
   if (ranks.length === 0) {
     throw new TypeError(
       `"${file}" recommends no rank of ${of}; give "rank" as a number`,
@@ -126,6 +131,6 @@ async function recommendedRank(
     `${rank} on ${split}${variant ? ` for ${variant}` : ""}`
   ).join(", ");
   throw new TypeError(
-    `"${file}" recommends several ranks of ${of} (${list}); say which by "variant", or give "rank" as a number`,
+    `"${file}" recommends several ranks of ${of} (${list}); say which by "variant" or "split", or give "rank" as a number`,
   );
 }

@@ -16,6 +16,8 @@ export interface CutSettings {
   readonly rank?: number | "recommended" | undefined;
   /** Which of several variants of a method is meant by the report: `mode=all`. */
   readonly variant?: string | undefined;
+  /** Which of several splits that the report is on is meant: `validation_matched`. */
+  readonly split?: string | undefined;
   readonly epoch: AdapterEpoch;
 }
 

@@ -62,3 +62,8 @@ export async function greedyRanks(
 export function bestStep(way: readonly GreedyStep[]): GreedyStep {
   return way.reduce((best, step) => step.loss < best.loss ? step : best);
 }
+
+/** The largest rank that all modules may have within the budget, whatever of it a choice spends. */
+export function evenRank({ modules, largest, total }: RankBudget): number {
+  return Math.min(largest, Math.floor(total / modules));
+}

@@ -9,5 +9,8 @@ export const rankToTake = {
   variant: z.string().min(1).optional().describe(
     "Where the report has several variants of the method, the one to go by, such as mode=all",
   ),
+  split: z.string().regex(/^[a-z_]+$/).optional().describe(
+    "Where the report recommends different ranks by different splits, the one to go by, such as validation_matched",
+  ),
   epoch,
 };

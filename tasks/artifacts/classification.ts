@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { writeJsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./precision.ts";
 
 /** Files of an artifact of kind `classification`. */
 export const CLASSIFICATION_FILES = ["classification.json"] as const;
@@ -10,6 +11,7 @@ const Classification = z.strictObject({
   task: z.string().min(1),
   method: z.string().min(1),
   rank: z.int().positive(),
+  precision: UsedPrecision,
   /** In the order of the texts. */
   texts: z.array(z.strictObject({
     text: z.string(),

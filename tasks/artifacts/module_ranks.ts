@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./precision.ts";
 
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
@@ -29,6 +30,10 @@ const Scores = {
 
 /** How ranks were chosen, and what the choice came to. */
 const Choice = z.strictObject({
+  /** Of the training whose adapter it is. */
+  seed: z.int().nonnegative(),
+  /** The epoch whose adapter it is. */
+  epoch: z.enum(["last", "best"]),
   /** Most values that lora_A and lora_B might have. */
   budget: count,
   selection: z.strictObject({
@@ -39,11 +44,13 @@ const Choice = z.strictObject({
     /** The modules whose rank was raised by one, in their order, and the loss after it; the ranks of the smallest loss are taken. */
     moves: z.array(z.strictObject({ module: Module, loss: figure })),
   }),
+  /** In which ranks were chosen and scored. */
+  precision: UsedPrecision,
   /** Split that the choice was scored on. */
   split: z.string().min(1),
   examples: count,
   chosen: z.strictObject(Scores),
-  /** One rank for all modules: the largest that has no more parameters, and the adapter's own. */
+  /** One rank for all modules: the largest within the budget, and the adapter's own. */
   even: z.array(z.strictObject({ rank: count, ...Scores })).min(1),
 });
 

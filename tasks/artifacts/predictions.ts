@@ -3,6 +3,7 @@ import { z } from "zod";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors_writer.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./precision.ts";
 
 /** Files of an artifact of kind `predictions`. */
 export const PREDICTIONS_FILES = [
@@ -18,6 +19,7 @@ const PredictionsInfo = z.strictObject({
   labels: z.array(z.string()).min(2).nullable(),
   split: z.string().min(1),
   rank: z.int().positive(),
+  precision: UsedPrecision,
   examples: z.int().positive(),
 });
 

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors_writer.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./precision.ts";
 
 /** Files of an artifact of kind `scores`. */
 export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
@@ -21,6 +22,8 @@ const ScoresInfo = z.strictObject({
   /** Whether the adapter is that of the last epoch or of the best one. */
   epoch: z.enum(["last", "best"]),
   split: z.string().min(1),
+  /** Of the evaluation, which may be another than that of the training. */
+  precision: UsedPrecision,
   examples: count,
   /** Tokens of all examples, padding not counted. */
   tokens: count,

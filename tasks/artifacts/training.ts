@@ -3,6 +3,7 @@ import { z } from "zod";
 import { EpochScores } from "../../lib/engine/epoch_scores.ts";
 import { Sampler } from "./sampler.ts";
 import { readJsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./precision.ts";
 
 const count = z.int().positive();
 
@@ -74,7 +75,7 @@ export const Training = z.strictObject({
   learningRate: z.number().positive(),
   weightDecay: z.number().nonnegative(),
   warmupRatio: z.number().min(0).max(1),
-  precision: z.enum(["f32", "bf16"]),
+  precision: UsedPrecision,
   /** The engine that trained it: `tensorflow`. */
   engine: z.string().min(1),
   /** Examples seen in all epochs together. */

@@ -1,5 +1,9 @@
 import { join } from "node:path";
 import { METRICS } from "../../lib/glue/metrics.ts";
+import {
+  type ChoiceResult,
+  summarizeChoices,
+} from "../../lib/report/choice.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderFigure } from "../../lib/report/figure.ts";
 import { renderMarkdown } from "../../lib/report/text/markdown.ts";
@@ -25,11 +29,13 @@ export interface ReportSettings {
 export async function makeReport(
   folder: string,
   results: readonly Result[],
+  choices: readonly ChoiceResult[],
   settings: ReportSettings,
 ): Promise<void> {
-  const report = Report.parse(
-    compare(results, { ...settings, metric: metricOf, draw: seededDraw(0) }),
-  );
+  const report = Report.parse({
+    ...compare(results, { ...settings, metric: metricOf, draw: seededDraw(0) }),
+    choices: summarizeChoices(choices),
+  });
   const markdown = renderMarkdown(report);
   const figures = new Map<string, string>();
   for (const comparison of report.comparisons) {

@@ -48,9 +48,7 @@ async function readResult(
   const { logits, labels } = readOutputs(artifact.path, info);
   return {
     task: info.task,
-    title: Object.hasOwn(GLUE_TASKS, info.task)
-      ? GLUE_TASKS[info.task as keyof typeof GLUE_TASKS].title
-      : info.task,
+    title: titleOf(info.task),
     split: info.split,
     epoch: info.epoch,
     method: info.method,
@@ -58,12 +56,20 @@ async function readResult(
     seed: info.seed,
     labels,
     classes: info.labels !== null,
+    precision: info.precision,
     ranks: rankResults(info, logits),
     training: costOf(origin),
     reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),
     evaluationSeconds: secondsOf(artifact),
     evaluationFlops: info.flops,
   };
+}
+
+/** A task's name as GLUE writes it; one's own as it is. */
+export function titleOf(task: string): string {
+  return Object.hasOwn(GLUE_TASKS, task)
+    ? GLUE_TASKS[task as keyof typeof GLUE_TASKS].title
+    : task;
 }
 
 function rankResults(
@@ -126,7 +132,8 @@ const COMMON = [
   "by",
 ];
 
-function variantOf(matrix: InputArtifact["matrix"]): Variant {
+/** What tells an artifact from others of its method: the dimensions of its matrix that its files do not tell. */
+export function variantOf(matrix: InputArtifact["matrix"]): Variant {
   return Object.fromEntries(
     Object.entries(matrix).filter(([key]) => !COMMON.includes(key)).sort(),
   );

@@ -3,6 +3,7 @@ import { meanLoss } from "../../lib/glue/loss.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
   bestStep,
+  evenRank,
   greedyRanks,
   type GreedyStep,
   type RankBudget,
@@ -56,7 +57,7 @@ export async function chooseRanks(
   )![1].shape[1]!;
   const perRank = 2 * hidden;
   const total = totalRank(params, modules.length, perRank);
-  await startStageEngine(stage);
+  const precision = await startStageEngine(stage);
   const classifier = loadClassifier(
     inputs.model![0]!.path,
     training.rank,
@@ -69,11 +70,14 @@ export async function chooseRanks(
     { batchSize: params.batchSize, signal: stage.signal },
   );
   const subset = spreadExamples(selection.examples, params.examples);
-  const way = await searchRanks(stage, evaluator, subset, held.outputs, {
-    modules: modules.length,
-    largest: training.rank,
-    total,
-  });
+  const budget = { modules: modules.length, largest: training.rank, total };
+  const way = await searchRanks(
+    stage,
+    evaluator,
+    subset,
+    held.outputs,
+    budget,
+  );
   const { ranks, loss } = bestStep(way);
   const examples = subset.labels.length;
   stage.log(
@@ -87,7 +91,7 @@ export async function chooseRanks(
     evaluator,
     held,
     ranks,
-    training.rank,
+    budget,
     perRank,
   );
   await writeRanks(stage.output, {
@@ -95,6 +99,8 @@ export async function chooseRanks(
     method: training.method,
     modules: new Map(modules.map((module, i) => [module, ranks[i]!])),
     choice: {
+      seed: training.seed,
+      epoch: params.epoch,
       budget: Math.floor(total * perRank),
       selection: {
         split: selection.name,
@@ -105,6 +111,7 @@ export async function chooseRanks(
           loss,
         })),
       },
+      precision,
       split: held.name,
       examples: held.examples.labels.length,
       chosen,
@@ -131,16 +138,15 @@ async function searchRanks(
   });
 }
 
-/** Scores a choice beside what one rank for all modules costs no more, and beside the whole adapter. */
+/** Scores a choice beside the one rank for all modules that the same budget pays for, and beside the whole adapter. */
 async function scoreBesideEven(
   evaluator: ChoiceEvaluator,
   split: ScoredSplit,
   ranks: Choice,
-  largest: number,
+  budget: RankBudget,
   perRank: number,
 ) {
-  const same = Math.max(1, Math.floor(sumOf(ranks) / ranks.length));
-  const even = [...new Set([same, largest])];
+  const even = [...new Set([evenRank(budget), budget.largest])];
   const choices = [ranks, ...even.map((rank) => ranks.map(() => rank))];
   const { examples, outputs } = split;
   const logits = await evaluator.logits(examples, choices);

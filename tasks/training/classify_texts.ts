@@ -53,7 +53,7 @@ export async function classifyTexts(
   const rank = params.rank ?? training.rank;
   checkRank(rank, training.rank);
   const examples = await encode(params.texts, model);
-  await startStageEngine(stage);
+  const precision = await startStageEngine(stage);
   const outputs = labels?.length ?? 1;
   const classifier = loadClassifier(model, training.rank, outputs);
   const tensors = tensorsOf(adapter, params.epoch);
@@ -74,6 +74,7 @@ export async function classifyTexts(
     task: training.task,
     method: training.method,
     rank,
+    precision,
     texts: params.texts.map(({ text, pair }, i) => ({
       text,
       ...(pair !== undefined && { pair }),

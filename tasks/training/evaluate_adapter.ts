@@ -38,7 +38,7 @@ export async function evaluateAdapter(
   const split = new ScoredSplit(tokensFolder, info, params.split);
   const ranks = ranksToEvaluate(training, params.ranks);
   checkClasses(training, info);
-  await startStageEngine(stage);
+  const precision = await startStageEngine(stage);
   const classifier = loadClassifier(
     stage.inputs.model![0]!.path,
     training.rank,
@@ -53,6 +53,7 @@ export async function evaluateAdapter(
         method: training.method,
         seed: training.seed,
         epoch: params.epoch,
+        precision,
       },
     },
     info,

@@ -28,14 +28,19 @@ export async function evaluateClassifier(
   const info = await readTokensInfo(tokensFolder);
   const split = new ScoredSplit(tokensFolder, info, params.split);
   checkClasses(training, info);
-  await startStageEngine(stage);
+  const precision = await startStageEngine(stage);
   const classifier = loadClassifier(folder, 0, split.outputs);
   await writeSplitScores(
     stage,
     {
       classifier,
       values: headValues(folder, classifier),
-      origin: { method: training.method, seed: training.seed, epoch: "last" },
+      origin: {
+        method: training.method,
+        seed: training.seed,
+        epoch: "last",
+        precision,
+      },
     },
     info,
     split,

@@ -37,7 +37,7 @@ export async function predictSplit(
   const info = await readTokensInfo(inputs.tokens![0]!.path);
   const { index, ...tokens } = readTokens(inputs.tokens![0]!.path, info, split);
   checkClasses(adapter.training, info);
-  await startStageEngine(stage);
+  const precision = await startStageEngine(stage);
   const classes = info.labels?.length ?? 1;
   const classifier = loadClassifier(inputs.model![0]!.path, largest, classes);
   const logits = await evaluateRanks(
@@ -59,5 +59,6 @@ export async function predictSplit(
     labels: info.labels,
     split,
     rank,
+    precision,
   }, { index, predictions: predictionsOf(logits, classes) });
 }

@@ -3,7 +3,7 @@ import type { TrainingOptions } from "../../lib/engine/train.ts";
 
 const count = z.int().min(1);
 
-/** Precision of matrix products. */
+/** Precision of matrix products that is asked for. */
 export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
   .describe(
     "Precision of matrix products; auto is bf16 where the processor or GPU has it, else f32",

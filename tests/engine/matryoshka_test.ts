@@ -97,7 +97,7 @@ for (const architecture of ["roberta", "bert"] as const) {
       false,
     );
     // By hand, of alpha 8 and ranks 1, 2, 4: row 1 is in all, row 2 in the last two, rows 3 and 4 in the last.
-    const diagonal = [8 + 4 + 2, 4 + 2, 2, 2];
+    const diagonal = [8 + 4 + 2, 4 + 2, 2, 2].map((sum) => sum / 3);
     const { layers, hidden } = classifier.layout;
     const scaled = values.slice();
     for (let layer = 0; layer < layers; layer++) {
@@ -183,6 +183,16 @@ for (const objective of objectives) {
     assert.ok(Math.abs(whole.flops / plain.flops / ratio - 1) < 0.02);
   });
 }
+
+Deno.test("matryoshkaScale() of outputs is no larger than the largest scale in use, and the same for weights in the same proportion", () => {
+  const scale = (weights?: readonly number[]) => [
+    ...matryoshkaScale(matryoshka("outputs", 8, undefined, weights), 16, 8),
+  ];
+  const even = scale();
+  assert.ok(even[0]! < rankScale(1, 16, 8)[0]!);
+  assert.equal(even[7], 16 / 8 / 8);
+  assertClose(scale(even.map(() => 8)), even, 1e-6, "scale");
+});
 
 Deno.test("matryoshka() refuses ranks that leave rows untrained, and weights that are not theirs", () => {
   assert.throws(

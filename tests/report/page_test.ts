@@ -24,7 +24,11 @@ Deno.test("renderPage() takes names as text, whatever they hold", async () => {
       const name = figureName(comparison);
       const svg = await renderFigure(comparison);
       const page = renderPage(
-        renderMarkdown({ comparisons: [comparison], averages: [] }),
+        renderMarkdown({
+          comparisons: [comparison],
+          averages: [],
+          choices: [],
+        }),
         new Map([[name, svg]]),
       );
       assert(page.includes(svg));
@@ -114,6 +118,7 @@ function comparisonOf(
           { rank: 8, loss: 0, bound: 0, sufficient: true },
         ],
       },
+      evaluatedIn: ["f32"],
       settings: {
         epochs: [2],
         batchSize: [32],

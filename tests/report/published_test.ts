@@ -14,7 +14,7 @@ function published(
     title: task.toUpperCase(),
     methods,
   })) as unknown as Comparison[];
-  return publishedText({ comparisons, averages: [] }).join("\n\n");
+  return publishedText({ comparisons, averages: [], choices: [] }).join("\n\n");
 }
 
 Deno.test("publishedText() shows the paper's ablation beside one of modes or samplers, and nowhere else", () => {

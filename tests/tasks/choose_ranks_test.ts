@@ -32,15 +32,21 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
       }));
     };
 
-    const params = { averageRank: 2.5, examples: 1000 };
+    const params = {
+      averageRank: 2.5,
+      examples: 1000,
+      precision: "f32",
+    };
     const ranks = await run("choose-ranks", params, inputs);
     const { modules, choice } = await readRanks(ranks);
     assert.equal(modules.size, 4);
     const sum = [...modules.values()].reduce((a, b) => a + b, 0);
     assert(sum <= 10);
+    assert.equal(choice!.precision, "f32");
     assert.equal(choice!.budget, 10 * 2 * 64);
     assert.equal(choice!.chosen.parameters, sum * 2 * 64);
     assert.equal(choice!.selection.moves.length, 6);
+    assert.deepEqual(choice!.even.map(({ rank }) => rank), [2, 4]);
 
     const near = (found: number, expected: number) =>
       assert(Math.abs(found - expected) < TOLERANCE, `${found}, ${expected}`);

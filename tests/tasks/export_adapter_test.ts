@@ -138,15 +138,40 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
     write({
       comparisons: [{ ...comparison!, methods: [...variants, ...others] }],
       averages: [],
+      choices: [],
     });
     await assert.rejects(
       take(),
-      /several ranks of dylora on "mrpc" \(2 on validation for mode=all, 3 on validation for mode=frozen\); say which by "variant"/,
+      /several ranks of dylora on "mrpc" \(2 on validation for mode=all, 3 on validation for mode=frozen\); say which by "variant" or "split"/,
     );
     assert.equal(await take({ variant: "mode=frozen" }), 3);
     await assert.rejects(
       take({ variant: "mode=strict" }),
       /recommends no rank of dylora \(mode=strict\) on "mrpc"; give "rank" as a number/,
+    );
+
+    // As MNLI's two sets may recommend.
+    write({
+      comparisons: [["validation_matched", 2], ["validation_mismatched", 3]]
+        .map(([split, rank]) => ({
+          ...comparison!,
+          split,
+          methods: [{
+            ...dylora!,
+            recommendation: { ...dylora!.recommendation!, rank },
+          }],
+        })),
+      averages: [],
+      choices: [],
+    });
+    await assert.rejects(
+      take(),
+      /\(2 on validation_matched, 3 on validation_mismatched\); say which by "variant" or "split"/,
+    );
+    assert.equal(await take({ split: "validation_mismatched" }), 3);
+    await assert.rejects(
+      take({ split: "test" }),
+      /recommends no rank of dylora on "mrpc", split "test"/,
     );
 
     const lora = {
@@ -157,6 +182,7 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
     write({
       comparisons: [{ ...comparison!, methods: [lora] }],
       averages: [],
+      choices: [],
     });
     const other = await referenceAdapter(folder, {
       ...training,

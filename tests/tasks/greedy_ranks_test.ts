@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { bestStep, greedyRanks } from "../../tasks/adapters/greedy_ranks.ts";
+import {
+  bestStep,
+  evenRank,
+  greedyRanks,
+} from "../../tasks/adapters/greedy_ranks.ts";
 
 /** The smallest loss of all choices within the budget, by trying each of them. */
 function smallest(
@@ -85,4 +89,12 @@ Deno.test("greedyRanks() refuses a budget below rank 1 in every module", async (
     }),
     /A sum of ranks of 2 does not suffice for rank 1 in each of 3 modules/,
   );
+});
+
+Deno.test("evenRank() goes by the budget, not by what a choice left of it", () => {
+  const of = (total: number) => evenRank({ modules: 12, largest: 4, total });
+  // A choice of 23 would leave one of 24, and be compared with rank 1.
+  assert.equal(of(24), 2);
+  assert.equal(of(23), 1);
+  assert.equal(of(1000), 4);
 });

@@ -4,6 +4,7 @@ import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
 import { readPredictions } from "../../tasks/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { readTraining } from "../../tasks/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
 Deno.test("predict gives the classes that evaluate-ranks scored, and test sets that pack-submission packs", () =>
@@ -27,8 +28,22 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and test sets t
     }
 
     const predictions = [await run("predict", {}, given)];
-    const { split, rank, examples } = await readPredictions(predictions[0]!);
+    const predicted = await readPredictions(predictions[0]!);
+    const { split, rank, examples } = predicted;
     assert.deepEqual([split, rank], ["test", 2]);
+    // What "auto" came to is the machine's matter, and the same for all stages.
+    const { precision } = await readTraining(adapter);
+    assert.equal(info.precision, precision);
+    assert.equal(predicted.precision, precision);
+    const exact = { precision: "f32" };
+    assert.equal(
+      (await readScores(await run("evaluate-ranks", exact, given))).precision,
+      "f32",
+    );
+    assert.equal(
+      (await readPredictions(await run("predict", exact, given))).precision,
+      "f32",
+    );
     const refused = await attempt("pack-submission", {}, { predictions });
     assert.match(refused.text, /RTE.tsv.* has \d+ examples, expected 3000/);
     assert.equal(refused.code, 1);

@@ -95,7 +95,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
     );
     assert.match(
       markdown,
-      /epochs 2; examples a step 32; learning rate 0\.001/,
+      /epochs 2; examples a step 32; learning rate 0\.001; alpha 16; precision f32; engine tensorflow\. Evaluations: precision bf16\./,
     );
     assert.match(markdown, /^\| 2 \| [^|]* \| not run \|$/m);
     assert.match(markdown, /^\| mean over these \| [-+\d.]+ \[.*\] \|$/m);
@@ -220,6 +220,48 @@ Deno.test("report puts trainings without adapters into rows of their own", async
     );
     assert.match(markdown, /alpha 16; precision f32/);
   });
+});
+
+Deno.test("report shows ranks chosen by module beside the one rank that the same budget pays for", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2, 4], 0);
+    const [query, value] = ["query", "value"].map((part) =>
+      `layer.0.attention.self.${part}`
+    ) as [string, string];
+    await stages.chooseRanks({ [query]: 1, [value]: 2 }, 0, 0.76);
+    await stages.chooseRanks({ [query]: 2, [value]: 1 }, 1, 0.8);
+    const { json, markdown } = await stages.report();
+    assert.deepEqual(json.choices[0]!.seeds, [0, 1]);
+    assert.match(
+      markdown,
+      /^\| MRPC, DyLoRA \| accuracy \| 78\.0 \(384 parameters\) \| rank 2: 75\.0 \(512 parameters\) \| \+3\.0 \| rank 4: 80\.0 \(1024 parameters\) \|$/m,
+    );
+    assert.match(markdown, /^\| layer\.0\.[a-z.]+query \| 1, 2 \|$/m);
+
+    await stages.chooseRanks({ [query]: 2, [value]: 1 }, 2, 0.8, 600);
+    await assert.rejects(stages.report(), /chosen under different budgets/);
+  });
+});
+
+Deno.test("report claims pairs of seeds only where both methods have the same, and says what few seeds do", async () => {
+  const textOf = (seeds: readonly number[]) =>
+    inFolder(async (folder) => {
+      const stages = new TrainedStages(folder);
+      for (const seed of [0, 1]) await stages.train("dylora", [1, 4], seed);
+      for (const seed of seeds) await stages.train("lora", [4], seed);
+      return (await stages.report()).markdown;
+    });
+  const same = await textOf([0, 1]);
+  assert.match(same, /at the same rank, paired by example and seed:/);
+  assert.match(same, /with so few seeds they are somewhat narrow/);
+  const other = await textOf([0]);
+  assert.match(other, /paired by example \(other seeds were trained/);
+  assert.doesNotMatch(other, /paired by example and seed/);
+  assert.match(
+    other,
+    /with one seed they hold nothing of how trainings differ/,
+  );
 });
 
 Deno.test("report refuses a reduced LoRA without the LoRA that it came from", async () => {
@@ -373,10 +415,10 @@ Deno.test("report refuses scores of different examples", async () => {
   });
 });
 
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
+async function inFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
   const folder = Deno.makeTempDirSync();
   try {
-    await use(folder);
+    return await use(folder);
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

@@ -16,6 +16,7 @@ const INFO: ScoresInfo = {
   seed: 3,
   epoch: "last",
   split: "validation",
+  precision: "f32",
   examples: 3,
   tokens: 30,
   flops: 1e6,

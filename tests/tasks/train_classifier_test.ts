@@ -37,6 +37,7 @@ for (
       const scored = await run("evaluate-model", {}, { ...given, model });
       const info = await readScores(scored);
       assert.equal(info.method, method);
+      assert.equal(info.precision, record.precision);
       assert.deepEqual(info.ranks.map(({ rank }) => rank), [0]);
       assert.ok(info.ranks[0]!.metrics.accuracy! >= 0);
 

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { METRICS } from "../../lib/glue/metrics.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
+import { writeRanks } from "../../tasks/artifacts/module_ranks.ts";
 import { writeScores } from "../../tasks/artifacts/scores.ts";
 import {
   SELECTION_SECONDS,
@@ -58,6 +59,7 @@ export class TrainedStages {
     scores: [],
     adapters: [],
     classifiers: [],
+    ranks: [],
   };
   readonly #folder: string;
 
@@ -127,6 +129,42 @@ export class TrainedStages {
       metrics: { [STEP_SECONDS]: 0.2, [TRAINING_SECONDS]: 20 },
     }, { method, ...TRAINED, seed });
     await this.#addScores(method, [0], place, 1);
+  }
+
+  /** Adds ranks that were chosen by module for DyLoRA, with rank 2 in all modules as what the budget pays for. */
+  async chooseRanks(
+    ranks: Readonly<Record<string, number>>,
+    seed: number,
+    accuracy: number,
+    budget = 512,
+  ): Promise<void> {
+    const path = Deno.makeTempDirSync({ dir: this.#folder });
+    const score = (parameters: number, accuracy: number) => ({
+      parameters,
+      loss: 0.5,
+      metrics: { accuracy, f1: accuracy },
+    });
+    await writeRanks(path, {
+      task: "mrpc",
+      method: "dylora",
+      modules: new Map(Object.entries(ranks)),
+      choice: {
+        seed,
+        epoch: "last",
+        budget,
+        selection: { split: "train", examples: 8, start: 0.6, moves: [] },
+        precision: "f32",
+        split: "validation",
+        examples: EXAMPLES,
+        chosen: score(384, accuracy),
+        even: [
+          { rank: 2, ...score(512, 0.75) },
+          { rank: 4, ...score(1024, 0.8) },
+        ],
+      },
+    });
+    const stage = `choose-ranks@mrpc,seed=${seed}`;
+    this.inputs.ranks!.push({ stage, matrix: { glue: "mrpc", seed }, path });
   }
 
   #addTraining(
@@ -209,6 +247,7 @@ export class TrainedStages {
         seed,
         epoch,
         split: "validation",
+        precision: "bf16",
         examples,
         tokens: 20 * examples,
         flops: 1e9 * ranks.length,

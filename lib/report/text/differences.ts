@@ -1,4 +1,4 @@
-import type { Comparison, Contrast } from "../report.ts";
+import type { Comparison, Contrast, MethodSummary } from "../report.ts";
 import { type Column, table } from "./table.ts";
 import { intervalText, signed, titleOf } from "./words.ts";
 
@@ -12,9 +12,9 @@ export function differencesText(
       if (shared.length === 0) return [];
       const title = titleOf(methods[place]!);
       return [
-        `${
-          metrics[0]
-        } less that of ${title} at the same rank, paired by example and seed:`,
+        `${metrics[0]} less that of ${title} at the same rank, ${
+          pairingText(methods, shared)
+        }:`,
         differenceTable(
           shared,
           ({ candidate }) => titleOf(methods[candidate]!),
@@ -22,6 +22,27 @@ export function differencesText(
       ];
     });
   return parts.length === 0 ? [] : ["### Differences", ...parts];
+}
+
+/** Replicates share examples always, and seeds where both methods have the same. */
+function pairingText(
+  methods: readonly MethodSummary[],
+  contrasts: readonly Contrast[],
+): string {
+  const seedsAt = (place: number, rank: number) =>
+    methods[place]!.ranks.find((other) => other.rank === rank)!.seeds.join();
+  const unpaired = contrasts.filter(({ candidate, baseline, ranks }) =>
+    ranks.some(({ rank }) =>
+      seedsAt(candidate, rank) !== seedsAt(baseline, rank)
+    )
+  );
+  if (unpaired.length === 0) return "paired by example and seed";
+  const others = unpaired.length === contrasts.length
+    ? ""
+    : `, and by seed but for ${
+      unpaired.map(({ candidate }) => titleOf(methods[candidate]!)).join(", ")
+    }`;
+  return `paired by example${others} (other seeds were trained on either side)`;
 }
 
 function differenceTable(

@@ -1,5 +1,6 @@
 import type { Comparison, Report } from "../report.ts";
 import { averageText } from "./averages.ts";
+import { choicesText } from "./choices.ts";
 import { costText } from "./costs.ts";
 import { differencesText } from "./differences.ts";
 import { protocolText } from "./protocol.ts";
@@ -8,7 +9,7 @@ import { recommendationText } from "./recommendation.ts";
 import { scoresText } from "./scores.ts";
 import { figureName, plain } from "./words.ts";
 
-/** A report as Markdown: means over several tasks, what is published of them, and for each task its scores by rank, the rank to take, and its costs. */
+/** A report as Markdown: means over several tasks, what is published of them, and for each task its scores by rank, the rank to take, and its costs; at last the ranks chosen by module. */
 export function renderMarkdown(report: Report): string {
   const parts = report.comparisons.flatMap((comparison) => [
     `## ${titleOf(comparison)}`,
@@ -24,6 +25,7 @@ export function renderMarkdown(report: Report): string {
     ...report.averages.flatMap(averageText),
     ...publishedText(report),
     ...parts,
+    ...choicesText(report.choices),
   ].join("\n\n") + "\n";
 }
 

@@ -20,7 +20,9 @@ export function protocolText(comparison: Comparison): string[] {
     : bestEpochText(comparison);
   const intervals = `All scores are times 100; brackets are ${
     exactPercent(confidence)
-  } % intervals by bootstrap over examples and seeds.`;
+  } % intervals by bootstrap over examples and seeds${
+    fewSeedsText(comparison)
+  }.`;
   return [
     [evaluated, chosen, seedsText(comparison), intervals].join(" "),
     ...settingsText(comparison),
@@ -63,21 +65,48 @@ function seedsText({ methods }: Comparison): string {
   }.`;
 }
 
+/** Seeds below which a bootstrap over them shows clearly less than they vary. */
+const FEW_SEEDS = 10;
+
+/** A bootstrap over n values finds (n - 1) / n of their variance: over one, none. */
+function fewSeedsText({ methods }: Comparison): string {
+  const least = Math.min(
+    ...methods.flatMap(({ ranks }) => ranks.map(({ seeds }) => seeds.length)),
+  );
+  if (least >= FEW_SEEDS) return "";
+  return least === 1
+    ? "; with one seed they hold nothing of how trainings differ"
+    : "; with so few seeds they are somewhat narrow";
+}
+
 /** Settings that all trainings share once, the others with their methods. */
 function settingsText({ methods }: Comparison): string[] {
+  const evaluations = `Evaluations: precision ${
+    valuesText(methods, ({ evaluatedIn }) => evaluatedIn)
+  }.`;
   const trained = methods.filter(({ settings }) => settings !== null);
-  if (trained.length === 0) return [];
-  const texts = SETTINGS.map(([key, name]) => {
-    const groups = Map.groupBy(
-      trained.filter(({ settings }) => settings![key].length > 0),
-      ({ settings }) => settings![key].join(" or "),
-    );
-    const parts = [...groups].map(([value, found]) =>
-      groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
-    );
-    return parts.length === 0 ? [] : [`${name} ${parts.join(", ")}`];
-  }).flat();
-  return [`Trainings: ${texts.join("; ")}.${startText(trained)}`];
+  if (trained.length === 0) return [evaluations];
+  const texts = SETTINGS.flatMap(([key, name]) => {
+    const text = valuesText(trained, ({ settings }) => settings![key]);
+    return text === "" ? [] : [`${name} ${text}`];
+  });
+  return [
+    `Trainings: ${texts.join("; ")}.${startText(trained)} ${evaluations}`,
+  ];
+}
+
+/** Values of methods, with the methods that have them unless all share one. */
+function valuesText(
+  methods: readonly MethodSummary[],
+  valuesOf: (method: MethodSummary) => readonly (string | number)[],
+): string {
+  const groups = Map.groupBy(
+    methods.filter((method) => valuesOf(method).length > 0),
+    (method) => valuesOf(method).join(" or "),
+  );
+  return [...groups].map(([value, found]) =>
+    groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
+  ).join(", ");
 }
 
 /** Which adapters did not start anew. */
