@@ -3,13 +3,26 @@ import assert from "node:assert/strict";
 import { cpuUsage } from "node:process";
 import fc from "fast-check";
 
-/** Inputs that each property is tried with; the soak sets 2,000, or 100,000 if it is a long one. */
+/** Inputs that each property is tried with, at least; the soak sets 2,000. */
 const FUZZ_RUNS = Number(Deno.env.get("DYLORA_FUZZ_RUNS") ?? 500);
+/** Inputs that each parser, a file of tests, is tried with, at least; a long soak sets 100,000. */
+const FUZZ_INPUTS = Number(Deno.env.get("DYLORA_FUZZ_INPUTS") ?? 0);
 
 /** Microseconds of the processor that a parser may take for an input of a few kilobytes. */
 const LONGEST = 2e6;
 /** Bytes by which the process may grow over all inputs. */
 const MOST_MEMORY = 1 << 30;
+
+let properties = 0;
+
+/** Names a property of the file's parser, whose inputs all of them share. */
+export function testProperty(
+  name: string,
+  check: () => void | Promise<void>,
+): void {
+  properties++;
+  Deno.test(name, check);
+}
 
 /**
  * Tries random inputs one after another: none takes long, counted in time of
@@ -31,7 +44,7 @@ export async function staysBounded<Input>(
       assert.ok(user + system < LONGEST, "took too long");
       assert.ok(memory() - before < MOST_MEMORY, "took too much memory");
     }),
-    { numRuns: FUZZ_RUNS },
+    { numRuns: Math.max(FUZZ_RUNS, Math.ceil(FUZZ_INPUTS / properties)) },
   );
 }
 

@@ -48,7 +48,6 @@ export interface RankOptions {
 export function packBatch(
   batch: PaddedBatch,
   part: number,
-  parts: number,
   draw: StepDraw,
   { alpha, mode, matryoshka }: RankOptions,
   { rank: maxRank, layers }: ParameterLayout,
@@ -72,7 +71,7 @@ export function packBatch(
     rankTensor(draw.rank, (rank) => trainedRows(rank, mode, maxRank), [
       maxRank,
     ]),
-    dropoutKeys(draw.seed, draw.step * parts + part, layers, shards),
+    dropoutKeys(draw, part, layers, shards),
     ids,
     positions,
     types,
@@ -99,14 +98,14 @@ function rowsOfAll(
   return [rank].flat().flatMap((rank) => [...vector(rank)]);
 }
 
-/** Keys of the dropout masks of one pass of a run, for each shard its own. */
+/** Keys of the dropout masks of a step's batch, for each shard its own. */
 function dropoutKeys(
-  seed: number,
-  pass: number,
+  { seed, step }: StepDraw,
+  part: number,
   layers: number,
   shards: number,
 ): tf.Tensor2D {
-  const random = seededRandom(seed, `dropout/${pass}`);
+  const random = seededRandom(seed, `dropout/${step}/${part}`);
   const sites = dropoutSites(layers) * shards;
   const keys = Int32Array.from(
     { length: sites * 2 },

@@ -135,9 +135,7 @@ export function trainingStep(
     const owned: tf.Tensor[] = [];
     const own = (tensors: tf.Tensor[]) => (owned.push(...tensors), tensors);
     const pack = (batch: PaddedBatch, part: number) =>
-      own(
-        packBatch(batch, part, batches.length, draw, options, layout),
-      );
+      own(packBatch(batch, part, draw, options, layout));
     try {
       const before = [
         ...tensorsOf(state),

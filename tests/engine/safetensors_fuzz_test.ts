@@ -3,7 +3,13 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { parseEncoderConfig } from "../../lib/engine/config.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import { mutatedBytes, mutatedJson, mutatedText, survives } from "../fuzz.ts";
+import {
+  mutatedBytes,
+  mutatedJson,
+  mutatedText,
+  survives,
+  testProperty,
+} from "../fuzz.ts";
 
 function fixture(path: string): string {
   return fileURLToPath(import.meta.resolve(`../../fixtures/${path}`));
@@ -58,47 +64,61 @@ const PIECES = fc.oneof(
   fc.string({ maxLength: 5, unit: "binary" }),
 );
 
-Deno.test("SafetensorsFile.open() takes or refuses any values in a header", () =>
-  withFile((path) =>
-    survives(mutatedJson(HEADER), path, (header) => {
-      const text = JSON.stringify(header) ?? "";
-      write(path, new TextEncoder().encode(text), 36);
-      readAll(path);
-    })
-  ));
+testProperty(
+  "SafetensorsFile.open() takes or refuses any values in a header",
+  () =>
+    withFile((path) =>
+      survives(mutatedJson(HEADER), path, (header) => {
+        const text = JSON.stringify(header) ?? "";
+        write(path, new TextEncoder().encode(text), 36);
+        readAll(path);
+      })
+    ),
+);
 
-Deno.test("SafetensorsFile.open() takes or refuses any text as a header", () =>
-  withFile((path) =>
-    survives(mutatedText(JSON.stringify(HEADER), PIECES), path, (text) => {
-      write(path, new TextEncoder().encode(text), 36);
-      readAll(path);
-    })
-  ));
+testProperty(
+  "SafetensorsFile.open() takes or refuses any text as a header",
+  () =>
+    withFile((path) =>
+      survives(mutatedText(JSON.stringify(HEADER), PIECES), path, (text) => {
+        write(path, new TextEncoder().encode(text), 36);
+        readAll(path);
+      })
+    ),
+);
 
-Deno.test("SafetensorsFile.open() takes or refuses a file with any damage", () =>
-  withFile((path) =>
-    survives(
-      mutatedBytes(Deno.readFileSync(fixture("safetensors/types.safetensors"))),
-      path,
-      (bytes) => {
-        Deno.writeFileSync(path, bytes);
-        try {
-          readAll(path);
-        } catch (error) {
-          // A number too wide is no fault of the file.
-          if (!(error instanceof RangeError)) throw error;
-          assert.match(error.message, /does not fit 32 bits/);
-        }
-      },
-    )
-  ));
+testProperty(
+  "SafetensorsFile.open() takes or refuses a file with any damage",
+  () =>
+    withFile((path) =>
+      survives(
+        mutatedBytes(
+          Deno.readFileSync(fixture("safetensors/types.safetensors")),
+        ),
+        path,
+        (bytes) => {
+          Deno.writeFileSync(path, bytes);
+          try {
+            readAll(path);
+          } catch (error) {
+            // A number too wide is no fault of the file.
+            if (!(error instanceof RangeError)) throw error;
+            assert.match(error.message, /does not fit 32 bits/);
+          }
+        },
+      )
+    ),
+);
 
 const CONFIG = JSON.parse(
   Deno.readTextFileSync(fixture("tiny-roberta/config.json")),
 );
 
-Deno.test("parseEncoderConfig() takes or refuses any values", () =>
-  survives(mutatedJson(CONFIG), "config.json", (config) => {
-    const parsed = parseEncoderConfig(JSON.stringify(config) ?? "");
-    assert.equal(parsed.hidden % parsed.heads, 0);
-  }));
+testProperty(
+  "parseEncoderConfig() takes or refuses any values",
+  () =>
+    survives(mutatedJson(CONFIG), "config.json", (config) => {
+      const parsed = parseEncoderConfig(JSON.stringify(config) ?? "");
+      assert.equal(parsed.hidden % parsed.heads, 0);
+    }),
+);

@@ -19,6 +19,8 @@ import {
 } from "../../lib/engine/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { rankScale, trainedRows } from "../../lib/engine/rank_vectors.ts";
+import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
+import { shardSizes } from "../../lib/engine/shards.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import { assertClose, openReference, read } from "./reference.ts";
 import { tinyClassifier, tinyExamples } from "./tiny_task.ts";
@@ -133,6 +135,47 @@ Deno.test("all ranks in one pass, what they share computed once, have the logits
       1e-5,
       `rank ${b}`,
     );
+  }
+});
+
+Deno.test("evaluateRanks() gives the logits of its parts computed by themselves, bit for bit", async () => {
+  const { config, layout } = classifier;
+  const ranks = [1, 4, 8];
+  const { labels } = layout;
+  const evaluated = await evaluateRanks(classifier, parameters(), examples, {
+    alpha: 16,
+    scaling: "rank",
+    ranks,
+    batchSize: 6,
+  });
+  // One batch, the longest example first, all padded to its length.
+  const lengths = Array.from(examples.labels, (_, i) => ({
+    i,
+    length: examples.offsets[i + 1]! - examples.offsets[i]!,
+  }));
+  const order = lengths.sort((a, b) => b.length - a.length).map(({ i }) => i);
+  const length = Math.ceil(lengths[0]!.length / 8) * 8;
+  let start = 0;
+  for (const size of shardSizes(order.length, length * ranks.length)) {
+    const rows = order.slice(start, start += size);
+    const batch = padBatch(examples, rows, config, length);
+    // A part has a mask if the whole batch has one.
+    const mask = tf.tensor2d(
+      batch.mask ?? new Float32Array(rows.length * length).fill(1),
+      batch.shape,
+    );
+    const input = { ...batchTensors(batch), mask };
+    const alone = await logits(classifier, input, ranks);
+    for (const [row, example] of rows.entries()) {
+      for (const group of ranks.keys()) {
+        const whole = (group * order.length + example) * labels;
+        const part = (group * rows.length + row) * labels;
+        assert.deepEqual(
+          evaluated.subarray(whole, whole + labels),
+          alone.subarray(part, part + labels),
+        );
+      }
+    }
   }
 });
 

@@ -7,6 +7,7 @@ import {
   logitsAt,
   logitsOf,
 } from "../../lib/engine/classifier.ts";
+import { matryoshka } from "../../lib/engine/matryoshka.ts";
 import { crossEntropy } from "../../lib/engine/ops/loss.ts";
 import {
   initialParameters,
@@ -26,7 +27,7 @@ import {
   type StepOptions,
   trainingStep,
 } from "../../lib/engine/training_step.ts";
-import { loadEncoder } from "../../lib/engine/weights.ts";
+import { loadEncoder, loadPooler } from "../../lib/engine/weights.ts";
 import {
   assertClose,
   openReference,
@@ -199,6 +200,42 @@ for (
   });
 }
 
+for (
+  const [name, architecture, options, parts] of [
+    ["of BERT", "bert", {}, 1],
+    ["in mode frozen-strict", "roberta", { mode: "frozen-strict" }, 1],
+    ["with accumulation", "roberta", {}, 2],
+    [
+      "of all ranks at once",
+      "roberta",
+      { matryoshka: matryoshka("losses", 8) },
+      1,
+    ],
+  ] as const
+) {
+  Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, ${name}`, async () => {
+    const ends = async (eager: boolean) => {
+      const { classifier, start, batch } = tinyTraining(8, architecture);
+      const step = trainingStep(
+        classifier,
+        stepOptions({ dropout: true, ...options, eager }),
+      );
+      const batches = Array.from({ length: parts }, () => batch);
+      let state = startState(start);
+      for (const [i, rank] of [3, 8].entries()) {
+        const result = step(state, batches, draw(i, rank, 1e-2));
+        tf.dispose([...Object.values(state), result.loss]);
+        state = result.state;
+      }
+      const values = await read(state.values);
+      tf.dispose(Object.values(state));
+      step.dispose();
+      return values;
+    };
+    assert.deepEqual(await ends(false), await ends(true));
+  });
+}
+
 Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", async () => {
   const dylora = await trainTiny({ mode: "all" }, [1, 1, 1], 1);
   for (const mode of ["frozen", "frozen-strict"] as const) {
@@ -290,8 +327,11 @@ function changedRows(before: Float32Array, after: Float32Array): number[] {
   });
 }
 
-function tinyTraining(maxRank: number) {
-  const reference = openReference("roberta");
+function tinyTraining(
+  maxRank: number,
+  architecture: "bert" | "roberta" = "roberta",
+) {
+  const reference = openReference(architecture);
   const { config, model } = reference;
   const layout = parameterLayout(config, maxRank, 2);
   return {
@@ -300,7 +340,11 @@ function tinyTraining(maxRank: number) {
       weights: loadEncoder(model, config, { pooledLast: true }),
       layout,
     },
-    start: initialParameters(layout, undefined, seededRandom(0, "init")),
+    start: initialParameters(
+      layout,
+      architecture === "bert" ? loadPooler(model, config) : undefined,
+      seededRandom(0, "init"),
+    ),
     batch: batchRows(reference, 0, 4),
   };
 }

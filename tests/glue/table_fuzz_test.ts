@@ -7,7 +7,7 @@ import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
 import { readParquet } from "../../lib/glue/parquet.ts";
 import { readTable } from "../../lib/glue/table.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
-import { mutatedBytes, mutatedText, survives } from "../fuzz.ts";
+import { mutatedBytes, mutatedText, survives, testProperty } from "../fuzz.ts";
 
 async function withFile(name: string, test: (path: string) => Promise<void>) {
   const folder = await Deno.makeTempDir();
@@ -54,24 +54,30 @@ const GLUE_FILES: Readonly<Record<string, [GlueTask, string]>> = {
 };
 
 for (const [name, [task, sound]] of Object.entries(GLUE_FILES)) {
-  Deno.test(`readTsv() takes or refuses any text as ${name}`, () =>
-    withFile("train.tsv", async (path) => {
-      await survives(mutatedText(sound, PIECES), path, async (text) => {
-        Deno.writeTextFileSync(path, text);
-        checkExamples((await readTsv(path, task, "train")).examples, task);
-      });
-    }));
+  testProperty(
+    `readTsv() takes or refuses any text as ${name}`,
+    () =>
+      withFile("train.tsv", async (path) => {
+        await survives(mutatedText(sound, PIECES), path, async (text) => {
+          Deno.writeTextFileSync(path, text);
+          checkExamples((await readTsv(path, task, "train")).examples, task);
+        });
+      }),
+  );
 }
 
-Deno.test("readTsv() takes or refuses any bytes", () =>
-  withFile("train.tsv", async (path) => {
-    const [task, sound] = GLUE_FILES.MRPC!;
-    const bytes = mutatedBytes(new TextEncoder().encode(sound));
-    await survives(bytes, path, async (bytes) => {
-      Deno.writeFileSync(path, bytes);
-      checkExamples((await readTsv(path, task, "train")).examples, task);
-    });
-  }));
+testProperty(
+  "readTsv() takes or refuses any bytes",
+  () =>
+    withFile("train.tsv", async (path) => {
+      const [task, sound] = GLUE_FILES.MRPC!;
+      const bytes = mutatedBytes(new TextEncoder().encode(sound));
+      await survives(bytes, path, async (bytes) => {
+        Deno.writeFileSync(path, bytes);
+        checkExamples((await readTsv(path, task, "train")).examples, task);
+      });
+    }),
+);
 
 const OWN_FILES = {
   "data.tsv": "text\tlabel\nA film.\tgood\nAnother.\tbad\n",
@@ -81,37 +87,46 @@ const OWN_FILES = {
 };
 
 for (const [name, sound] of Object.entries(OWN_FILES)) {
-  Deno.test(`readTable() takes or refuses any text as ${name}`, () =>
-    withFile(name, async (path) => {
-      await survives(mutatedText(sound, PIECES), path, async (text) => {
-        Deno.writeTextFileSync(path, text);
-        const rows = await readTable(path, ["text", "label"]);
-        const labels = classesOf(rows);
-        const examples = toExamples(rows, { kind: "classes", names: labels });
-        checkExamples(examples, { labels });
-      });
-    }));
+  testProperty(
+    `readTable() takes or refuses any text as ${name}`,
+    () =>
+      withFile(name, async (path) => {
+        await survives(mutatedText(sound, PIECES), path, async (text) => {
+          Deno.writeTextFileSync(path, text);
+          const rows = await readTable(path, ["text", "label"]);
+          const labels = classesOf(rows);
+          const examples = toExamples(rows, { kind: "classes", names: labels });
+          checkExamples(examples, { labels });
+        });
+      }),
+  );
 }
 
 const PARQUET = Deno.readFileSync(fileURLToPath(import.meta.resolve(
   "../../fixtures/tiny-hub/rte/validation-00000-of-00001.parquet",
 )));
 
-Deno.test("readParquet() takes or refuses a file with any damage", () =>
-  withFile("rte.parquet", async (path) => {
-    await survives(mutatedBytes(PARQUET), path, async (bytes) => {
-      Deno.writeFileSync(path, bytes);
-      const examples = await readParquet(path, GLUE_TASKS.rte, "validation");
-      checkExamples(examples, GLUE_TASKS.rte);
-    });
-  }));
+testProperty(
+  "readParquet() takes or refuses a file with any damage",
+  () =>
+    withFile("rte.parquet", async (path) => {
+      await survives(mutatedBytes(PARQUET), path, async (bytes) => {
+        Deno.writeFileSync(path, bytes);
+        const examples = await readParquet(path, GLUE_TASKS.rte, "validation");
+        checkExamples(examples, GLUE_TASKS.rte);
+      });
+    }),
+);
 
-Deno.test("readTable() takes or refuses a parquet file with any damage", () =>
-  withFile("own.parquet", async (path) => {
-    await survives(mutatedBytes(PARQUET), path, async (bytes) => {
-      Deno.writeFileSync(path, bytes);
-      const rows = await readTable(path, ["sentence1", "label"]);
-      const labels = classesOf(rows);
-      toExamples(rows, { kind: "classes", names: labels });
-    });
-  }));
+testProperty(
+  "readTable() takes or refuses a parquet file with any damage",
+  () =>
+    withFile("own.parquet", async (path) => {
+      await survives(mutatedBytes(PARQUET), path, async (bytes) => {
+        Deno.writeFileSync(path, bytes);
+        const rows = await readTable(path, ["sentence1", "label"]);
+        const labels = classesOf(rows);
+        toExamples(rows, { kind: "classes", names: labels });
+      });
+    }),
+);

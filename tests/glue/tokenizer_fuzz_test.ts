@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
-import { mutatedBytes, mutatedJson, survives } from "../fuzz.ts";
+import { mutatedBytes, mutatedJson, survives, testProperty } from "../fuzz.ts";
 
 const TEXT = "A film, of 2 ideas; ünlike\tany [MASK] 😀 other!";
 
@@ -34,23 +34,29 @@ async function load(path: string, family: "bert" | "roberta"): Promise<void> {
 }
 
 for (const family of ["bert", "roberta"] as const) {
-  Deno.test(`ModelTokenizer.load() takes or refuses any settings like those of tiny-${family}`, () =>
-    withFile(async (path) => {
-      const sound = JSON.parse(
-        new TextDecoder().decode(tokenizerOf(`tiny-${family}`)),
-      );
-      await survives(mutatedJson(sound), path, async (settings) => {
-        Deno.writeTextFileSync(path, JSON.stringify(settings) ?? "");
-        await load(path, family);
-      });
-    }));
+  testProperty(
+    `ModelTokenizer.load() takes or refuses any settings like those of tiny-${family}`,
+    () =>
+      withFile(async (path) => {
+        const sound = JSON.parse(
+          new TextDecoder().decode(tokenizerOf(`tiny-${family}`)),
+        );
+        await survives(mutatedJson(sound), path, async (settings) => {
+          Deno.writeTextFileSync(path, JSON.stringify(settings) ?? "");
+          await load(path, family);
+        });
+      }),
+  );
 }
 
-Deno.test("ModelTokenizer.load() takes or refuses a file with any damage", () =>
-  withFile(async (path) => {
-    const damaged = mutatedBytes(tokenizerOf("tiny-bert"));
-    await survives(damaged, path, async (bytes) => {
-      Deno.writeFileSync(path, bytes);
-      await load(path, "bert");
-    });
-  }));
+testProperty(
+  "ModelTokenizer.load() takes or refuses a file with any damage",
+  () =>
+    withFile(async (path) => {
+      const damaged = mutatedBytes(tokenizerOf("tiny-bert"));
+      await survives(damaged, path, async (bytes) => {
+        Deno.writeFileSync(path, bytes);
+        await load(path, "bert");
+      });
+    }),
+);

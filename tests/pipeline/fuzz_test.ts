@@ -1,6 +1,6 @@
 import { ok } from "node:assert/strict";
 import fc from "fast-check";
-import { mutatedText, staysBounded } from "../fuzz.ts";
+import { mutatedText, staysBounded, testProperty } from "../fuzz.ts";
 import { faultsOf, withTasks } from "./fake_tasks.ts";
 
 const SOUND = `name: test
@@ -36,38 +36,44 @@ __proto__ constructor"
 
 const scrap = fc.array(piece, { maxLength: 60 }).map((it) => it.join(""));
 
-Deno.test("expandPipeline() gives a graph or faults for any text", () =>
-  withTasks((tasks) =>
-    staysBounded(
-      fc.oneof(mutatedText(SOUND, piece), scrap),
-      async (text) => {
-        const faults = await faultsOf(tasks, text);
-        for (const fault of faults) ok(fault.length > 10, fault);
-      },
-    )
-  ));
+testProperty(
+  "expandPipeline() gives a graph or faults for any text",
+  () =>
+    withTasks((tasks) =>
+      staysBounded(
+        fc.oneof(mutatedText(SOUND, piece), scrap),
+        async (text) => {
+          const faults = await faultsOf(tasks, text);
+          for (const fault of faults) ok(fault.length > 10, fault);
+        },
+      )
+    ),
+);
 
 /** Values as YAML's flow style, which JSON is part of, puts them anywhere. */
-Deno.test("expandPipeline() gives a graph or faults for any values", () =>
-  withTasks(async (tasks) => {
-    const value = fc.jsonValue({ maxDepth: 2 });
-    const key = fc.constantFrom(
-      ..."task with matrix inputs resources mutex retries timeout glue seed"
-        .split(" "),
-    );
-    const stage = fc.dictionary(key, value, { maxKeys: 5 }).map((it) => ({
-      task: "train",
-      ...it,
-    }));
-    const file = fc.record({
-      name: fc.oneof(fc.constant("test"), value),
-      params: value,
-      profiles: fc.oneof(value, fc.dictionary(key, value)),
-      show: value,
-      stages: fc.oneof(value, fc.dictionary(key, stage)),
-    }, { requiredKeys: [] });
-    await staysBounded(
-      file,
-      (file) => faultsOf(tasks, JSON.stringify(file)),
-    );
-  }));
+testProperty(
+  "expandPipeline() gives a graph or faults for any values",
+  () =>
+    withTasks(async (tasks) => {
+      const value = fc.jsonValue({ maxDepth: 2 });
+      const key = fc.constantFrom(
+        ..."task with matrix inputs resources mutex retries timeout glue seed"
+          .split(" "),
+      );
+      const stage = fc.dictionary(key, value, { maxKeys: 5 }).map((it) => ({
+        task: "train",
+        ...it,
+      }));
+      const file = fc.record({
+        name: fc.oneof(fc.constant("test"), value),
+        params: value,
+        profiles: fc.oneof(value, fc.dictionary(key, value)),
+        show: value,
+        stages: fc.oneof(value, fc.dictionary(key, stage)),
+      }, { requiredKeys: [] });
+      await staysBounded(
+        file,
+        (file) => faultsOf(tasks, JSON.stringify(file)),
+      );
+    }),
+);

@@ -8,9 +8,13 @@ const PARSERS = ["pipeline", "table", "safetensors", "tokenizer", "manifest"];
 /** Seconds that all inputs may take, on a machine that has other work. */
 const limit = (inputs: number) => 300 + inputs / 10;
 
+/** Inputs of each property, at least. */
+const EACH = 2_000;
+
 /**
  * Runs all tests that feed parsers random inputs (`fuzz_test.ts`), with so many
- * inputs for each of their properties. Ends them if one hangs.
+ * inputs for each parser, a file of them, and 2,000 or more for each of its
+ * properties. Ends them if one hangs.
  */
 export async function fuzzParsers(inputs: number): Promise<void> {
   const tests = fileURLToPath(import.meta.resolve("../"));
@@ -21,7 +25,10 @@ export async function fuzzParsers(inputs: number): Promise<void> {
   }
   const process = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", "--parallel", ...files.map((path) => tests + path)],
-    env: { DYLORA_FUZZ_RUNS: String(inputs) },
+    env: {
+      DYLORA_FUZZ_RUNS: String(EACH),
+      DYLORA_FUZZ_INPUTS: String(inputs),
+    },
     stdout: "inherit",
     stderr: "inherit",
   }).spawn();

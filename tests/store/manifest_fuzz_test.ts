@@ -5,7 +5,7 @@ import { digest } from "../../lib/store/digest.ts";
 import { type Manifest, parseManifest } from "../../lib/store/manifest.ts";
 import { keyOf, Manifests } from "../../lib/store/manifests.ts";
 import { treeDigest } from "../../lib/store/tree.ts";
-import { staysBounded } from "../fuzz.ts";
+import { staysBounded, testProperty } from "../fuzz.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 const PARTS = {
@@ -58,36 +58,39 @@ Deno.test("Manifests.read() gives what was written", () => {
   assert.deepEqual(manifests.keys(), [MANIFEST.key]);
 });
 
-Deno.test("Manifests.read() never takes a file with other bytes", async () => {
-  using folder = new TemporaryFolder();
-  const manifests = manifestsIn(folder);
-  const whole = Deno.readFileSync(manifests.path(MANIFEST.key));
-  const meaning = (bytes: Uint8Array) => {
-    try {
-      return canonicalJson(JSON.parse(new TextDecoder().decode(bytes)));
-    } catch {
-      return undefined;
-    }
-  };
-  await staysBounded(
-    fc.tuple(
-      fc.nat(whole.length - 1),
-      fc.nat(255),
-      fc.constantFrom("replace", "insert", "cut"),
-    ),
-    ([at, byte, how]) => {
-      const bytes = how === "replace"
-        ? whole.with(at, byte)
-        : how === "insert"
-        ? Uint8Array.from([...whole.slice(0, at), byte, ...whole.slice(at)])
-        : whole.slice(0, at);
-      if (meaning(bytes) === meaning(whole)) return;
-      assert.equal(read(manifests, bytes).state, "unusable");
-    },
-  );
-});
+testProperty(
+  "Manifests.read() never takes a file with other bytes",
+  async () => {
+    using folder = new TemporaryFolder();
+    const manifests = manifestsIn(folder);
+    const whole = Deno.readFileSync(manifests.path(MANIFEST.key));
+    const meaning = (bytes: Uint8Array) => {
+      try {
+        return canonicalJson(JSON.parse(new TextDecoder().decode(bytes)));
+      } catch {
+        return undefined;
+      }
+    };
+    await staysBounded(
+      fc.tuple(
+        fc.nat(whole.length - 1),
+        fc.nat(255),
+        fc.constantFrom("replace", "insert", "cut"),
+      ),
+      ([at, byte, how]) => {
+        const bytes = how === "replace"
+          ? whole.with(at, byte)
+          : how === "insert"
+          ? Uint8Array.from([...whole.slice(0, at), byte, ...whole.slice(at)])
+          : whole.slice(0, at);
+        if (meaning(bytes) === meaning(whole)) return;
+        assert.equal(read(manifests, bytes).state, "unusable");
+      },
+    );
+  },
+);
 
-Deno.test("Manifests.read() survives any bytes", async () => {
+testProperty("Manifests.read() survives any bytes", async () => {
   using folder = new TemporaryFolder();
   const manifests = manifestsIn(folder);
   await staysBounded(
@@ -99,35 +102,45 @@ Deno.test("Manifests.read() survives any bytes", async () => {
   );
 });
 
-Deno.test("parseManifest() takes nothing whose files could lie outside the artifact", async () => {
-  await staysBounded(
-    fc.array(fc.constantFrom("..", ".", "", "a", "b.txt", "\\"), {
-      minLength: 1,
-      maxLength: 4,
-    }),
-    (steps) => {
-      const path = steps.join("/");
-      const files = [{ ...FILES[0]!, path }];
-      const parsed = parseManifest({ ...MANIFEST, files });
-      const harmless = steps.every((step) => ["a", "b.txt"].includes(step));
-      assert.equal("fault" in parsed, !harmless, path);
-    },
-  );
-});
+testProperty(
+  "parseManifest() takes nothing whose files could lie outside the artifact",
+  async () => {
+    await staysBounded(
+      fc.array(fc.constantFrom("..", ".", "", "a", "b.txt", "\\"), {
+        minLength: 1,
+        maxLength: 4,
+      }),
+      (steps) => {
+        const path = steps.join("/");
+        const files = [{ ...FILES[0]!, path }];
+        const parsed = parseManifest({ ...MANIFEST, files });
+        const harmless = steps.every((step) => ["a", "b.txt"].includes(step));
+        assert.equal("fault" in parsed, !harmless, path);
+      },
+    );
+  },
+);
 
-Deno.test("parseManifest() takes nothing in which a member is of another type", async () => {
-  await staysBounded(
-    fc.tuple(fc.constantFrom(...Object.keys(MANIFEST)), fc.jsonValue()),
-    ([name, value]) => {
-      const changed = { ...MANIFEST, [name]: value } as Record<
-        string,
-        unknown
-      >;
-      const kind = (value: unknown) =>
-        Array.isArray(value) ? "array" : value === null ? "null" : typeof value;
-      const before = (MANIFEST as unknown as Record<string, unknown>)[name];
-      if (kind(value) === kind(before)) return;
-      assert.ok("fault" in parseManifest(changed));
-    },
-  );
-});
+testProperty(
+  "parseManifest() takes nothing in which a member is of another type",
+  async () => {
+    await staysBounded(
+      fc.tuple(fc.constantFrom(...Object.keys(MANIFEST)), fc.jsonValue()),
+      ([name, value]) => {
+        const changed = { ...MANIFEST, [name]: value } as Record<
+          string,
+          unknown
+        >;
+        const kind = (value: unknown) =>
+          Array.isArray(value)
+            ? "array"
+            : value === null
+            ? "null"
+            : typeof value;
+        const before = (MANIFEST as unknown as Record<string, unknown>)[name];
+        if (kind(value) === kind(before)) return;
+        assert.ok("fault" in parseManifest(changed));
+      },
+    );
+  },
+);

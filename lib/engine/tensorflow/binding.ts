@@ -4,7 +4,12 @@ import { AttributeType, DataType } from "./data_type.ts";
 import { EagerRuntime } from "./eager_runtime.ts";
 import { Graph, type GraphTensor } from "./graph.ts";
 import { type OpenTrace, symbolOf } from "./open_trace.ts";
-import { inputType, type Precision, withType } from "./precision.ts";
+import {
+  inputType,
+  type Precision,
+  withSource,
+  withType,
+} from "./precision.ts";
 import type { Status } from "./status.ts";
 import type { LibTensorflow } from "./symbols.ts";
 import type { TensorSource } from "./tensor_memory.ts";
@@ -99,7 +104,9 @@ export class TensorflowBinding extends BindingConstants {
     const record = this.#tensors.get(id);
     if (record.eager === undefined) {
       throw new Error(
-        `A tensor of shape [${record.shape}] is read inside a traced function; its values exist only when the function runs`,
+        `The result of "${
+          record.symbol!.tensor.opName
+        }", of shape [${record.shape}], is read inside a traced function; its values exist only when the function runs`,
       );
     }
     if (record.dtype === DataType.bfloat16) {
@@ -121,7 +128,12 @@ export class TensorflowBinding extends BindingConstants {
     outputs: number,
   ): TensorMetadata[] {
     const casts: number[] = [];
-    if (this.precision === "bf16" && opName !== "Cast") {
+    if (this.precision === "bf16" && opName === "Cast") {
+      attributes = withSource(
+        attributes,
+        this.#tensors.get(inputIds[0]!).dtype,
+      );
+    } else if (this.precision === "bf16") {
       [attributes, inputIds] = this.#mix(opName, attributes, inputIds, casts);
     }
     const trace = this.#trace;

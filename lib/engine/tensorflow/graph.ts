@@ -11,6 +11,8 @@ import { allocateTensor, type TensorSource } from "./tensor_memory.ts";
 
 /** A tensor of a graph under construction: `TF_Output`, its shape and its element type. */
 export interface GraphTensor {
+  /** Name of the operation that gives it. */
+  readonly opName: string;
   /** The bytes of a `TF_Output`: pointer to the operation, index of its output. */
   readonly output: Uint8Array<ArrayBuffer>;
   readonly shape: number[];
@@ -242,6 +244,7 @@ export class Graph {
       );
     }
     return {
+      opName,
       output,
       shape,
       dtype: this.#library.TF_OperationOutputType(output),

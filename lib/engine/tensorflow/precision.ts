@@ -55,3 +55,15 @@ export function withType(
       : attribute
   );
 }
+
+/** The attributes of a cast whose input is held in another element type than tfjs knows of. */
+export function withSource(
+  attributes: readonly Attribute[],
+  source: number,
+): Attribute[] {
+  return attributes.map((attribute) =>
+    attribute.type === AttributeType.type && attribute.name === "SrcT"
+      ? { ...attribute, value: source }
+      : attribute
+  );
+}

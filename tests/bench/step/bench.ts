@@ -125,6 +125,7 @@ async function time(
   row(name, median(times.ours), median(times.peer));
   row(`${name}, peak memory`, peak.ours, peak.peer);
 
+  if (!shape.evaluated) return;
   const passes = await inTurn((side, count) => side.evaluate(RANKS, count));
   row(
     `${name}, 8 ranks evaluated`,

@@ -14,7 +14,10 @@ import {
 } from "../../../lib/engine/batches.ts";
 import { initialParameters } from "../../../lib/engine/parameters.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
-import { evaluateRanks } from "../../../lib/engine/rank_evaluation.ts";
+import {
+  type RankEvaluator,
+  rankEvaluator,
+} from "../../../lib/engine/rank_evaluation.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
 import { trainingStep } from "../../../lib/engine/training_step.ts";
 import type { PeerWork } from "../peer/peer.ts";
@@ -28,6 +31,7 @@ class Work {
   readonly #examples: Examples;
   readonly #batch: PaddedBatch;
   readonly #takeStep: ReturnType<typeof trainingStep>;
+  #evaluate: RankEvaluator | undefined;
   readonly trained: number;
   #state: AdamWState;
   #step = 0;
@@ -80,24 +84,24 @@ class Work {
     return { seconds, loss, peak_bytes: peakBytes() };
   }
 
-  /** Whole passes over several equal batches; the first batch, which traces, is not counted. */
+  /** Passes of the batch at all ranks; the first of all traces, and is not counted. */
   async evaluate(ranks: readonly number[], count: number) {
-    const { batch } = this.#work;
-    const { config } = this.#classifier;
-    const marks: number[] = [];
-    await evaluateRanks(
-      this.#classifier,
-      this.#state.values.dataSync() as Float32Array,
-      fullExamples(this.#work, batch * (count + 1), config.vocabSize),
-      {
+    const values = this.#state.values.dataSync() as Float32Array;
+    if (this.#evaluate === undefined) {
+      this.#evaluate = rankEvaluator(this.#classifier, {
         alpha: this.#work.alpha,
         scaling: "rank",
         ranks,
-        batchSize: batch,
-        progress: () => marks.push(performance.now()),
-      },
-    );
-    const seconds = marks.slice(1).map((mark, i) => (mark - marks[i]!) / 1000);
+        batchSize: this.#work.batch,
+      });
+      await this.#evaluate(values, this.#examples);
+    }
+    const seconds: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const begin = performance.now();
+      await this.#evaluate(values, this.#examples);
+      seconds.push((performance.now() - begin) / 1000);
+    }
     return { seconds, peak_bytes: peakBytes() };
   }
 }
