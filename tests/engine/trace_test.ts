@@ -23,7 +23,7 @@ Deno.test({
     ) => [tf.scalar(tf.matMul(x!, x!).dataSync()[0]!)]);
     assert.throws(
       () => traced([x]),
-      /^Error: The result of "MatMul", of shape \[2,2\], is read inside a traced function/,
+      /^Error: The result of "BatchMatMulV2", of shape \[2,2\], is read inside a traced function/,
     );
     assert.equal(tensorflow!.binding.tracing, false);
   },

@@ -155,6 +155,7 @@ export class Graph {
     );
     this.#status.check(`Call the function "${name}" in a graph`);
     return outputs.map(({ shape, dtype }, index) => ({
+      opName: name,
       output: outputBytes(operation, index),
       shape: [...shape],
       dtype,
