@@ -58,7 +58,8 @@ export function withAbsoluteSources(
 export function withoutSources(
   params: Readonly<Record<string, unknown>>,
   sources: ReadonlyMap<string, string>,
-): Record<string, unknown> {
+): Readonly<Record<string, unknown>> {
+  if (sources.size === 0) return params;
   const copy = structuredClone(params) as Record<string, unknown>;
   for (const name of sources.keys()) edit(copy, name, undefined);
   return copy;

@@ -66,14 +66,17 @@ export class Store {
     await this.saveStats();
     // Where nothing can be written, nothing is cleaned up either.
     await unlessReadOnly(() => this.usage.record(pipeline, keys));
+    await unlessReadOnly(() => this.histories.remember(pipeline));
   }
 
   /**
    * Looks up the result of a key. It counts only if each of its files is there
    * and whole.
+   *
+   * @param canonical As of `Manifests.read()`.
    */
-  async lookup(key: string): Promise<Lookup> {
-    const found = this.manifests.read(key);
+  async lookup(key: string, canonical?: string): Promise<Lookup> {
+    const found = this.manifests.read(key, canonical);
     if (found.state !== "found") return found;
     const { files, log } = found.manifest;
     for (const { path, blob } of files) {

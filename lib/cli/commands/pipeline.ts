@@ -80,7 +80,7 @@ async function runPipeline(given: Given): Promise<number> {
     return EXIT.fine;
   }
   const settings = await settingsOf(given);
-  const { graph, keep } = await openGraph(given, settings.out);
+  const { graph, store, keep } = await openGraph(given, settings.out);
   const targets = await selectedStages(graph, given.positionals.slice(1));
   const renderer = await chooseRenderer(given.has("json"));
   const say = (message: Message) => renderer.show(message);
@@ -109,6 +109,7 @@ async function runPipeline(given: Given): Promise<number> {
         if (event.type !== "summary") say(event);
       },
       interrupts.signal,
+      store,
     );
     if (failed === 0 && interrupts.code === undefined) await keep();
     if (failed + skipped === 0) showFiles(graph, targets, settings.out, say);
