@@ -83,6 +83,24 @@ Deno.test("findLog() gives the log of a result, of a failure and of a run that g
   await scheduler.end();
 });
 
+Deno.test("readLog() that follows a run ends when its scheduler is killed with -9", async () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  project.task(
+    "slow",
+    "stage.log('begun'); await new Promise((r) => setTimeout(r, 1e6));",
+  );
+  const scheduler = project.spawn({ s: { task: "slow" } });
+  await scheduler.event((event) => event.type === "log");
+  const lines = [];
+  for await (const line of readLog(findLog("test", "s", store)!, true)) {
+    lines.push(line.type);
+    if (line.type === "log") scheduler.process.kill("SIGKILL");
+  }
+  assert.deepEqual(lines, ["started", "log"]);
+  await scheduler.end();
+});
+
 Deno.test("readLog() says so if a log is gone or damaged", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
