@@ -40,6 +40,10 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     /^Option "--memory" takes a size such as 8GB or 512MiB, not "4 gigs"$/m,
   ],
   [
+    ["pipeline", "x.yaml", "--gpus", "0, 1,0"],
+    /^Option "--gpus" names GPU "0" twice$/m,
+  ],
+  [
     ["plan", "x", "--profile", "a", "--profile", "b"],
     /^Option "--profile" is given twice$/m,
   ],
