@@ -6,7 +6,7 @@ import { CHILD, listCode, reachable } from "./listing.ts";
 import { moduleGraph } from "./modules.ts";
 import { projectSettings } from "./project.ts";
 
-const VERSION = 2;
+const VERSION = 3;
 
 /** The code of one task. */
 export interface TaskCode {

@@ -88,7 +88,7 @@ async function partsOf(
   const contents: Record<string, string> = {};
   for (const [name, path] of sources) {
     try {
-      contents[name] = await sourceDigest(path, context.store.stats);
+      contents[name] = await sourceDigest(path, context.store);
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       throw new Error(

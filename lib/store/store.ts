@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { Blobs } from "./blobs.ts";
 import { Histories } from "./histories.ts";
+import { Listings } from "./listings.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
 import { isFull, isReadOnly } from "./os_error.ts";
 import { Pins } from "./pins.ts";
@@ -12,6 +13,7 @@ export class Store {
   readonly folder: string;
   readonly stats: Stats;
   readonly blobs: Blobs;
+  readonly listings: Listings;
   readonly manifests: Manifests;
   readonly histories: Histories;
   readonly pins: Pins;
@@ -21,6 +23,7 @@ export class Store {
     this.folder = resolve(folder);
     this.stats = new Stats(this.path("stats.json"));
     this.blobs = new Blobs(this.path("blobs"), this.stats);
+    this.listings = new Listings(this.blobs);
     this.manifests = new Manifests(this.path("manifests"));
     this.histories = new Histories(this.path("stages"));
     this.pins = new Pins(this.path("pins.json"));

@@ -56,6 +56,33 @@ Deno.test("explain() names the parameter, the input and the line of code that ch
   );
 });
 
+Deno.test("explain() names the files of a source folder that changed, are new or gone", async () => {
+  using project = new TestProject();
+  for (const name of ["a", "b", "sub/c"]) project.write(`data/${name}`, name);
+  project.task(
+    "count",
+    "return [...Deno.readDirSync(params.data)].length;",
+    { rest: "sources: (params: any) => ({ data: params.data })," },
+  );
+  const stages = { s: { task: "count", params: { data: "data" } } };
+  await project.run(stages);
+  project.write("data/a", "other");
+  Deno.removeSync(project.path("data/b"));
+  project.write("data/sub/d", "d");
+  const graph = await project.graph(stages);
+  const { decision, nearest } = await explain(graph, "s", project.settings());
+  assert.equal(
+    decision.state === "run" ? decision.reason : "",
+    "source data data/a changed, source data data/b is gone, source data data/sub/d is new",
+  );
+  assert.equal(nearest?.changes.length, 3);
+  await project.run(stages, { cacheLimit: 1 });
+  project.write("data/a", "third");
+  const { reason } = (await explain(graph, "s", project.settings()))
+    .decision as { reason: string };
+  assert.equal(reason, "source data data/a changed");
+});
+
 Deno.test("findLog() gives the log of a result, of a failure and of a run that goes on", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
