@@ -143,6 +143,7 @@ Deno.test("pipeline --help lists the codes that it exits with, and no others", a
       EXIT.usage,
       EXIT.busy,
       EXIT.outputMissing,
+      EXIT.hungUp,
       EXIT.interrupted,
       EXIT.terminated,
     ],
