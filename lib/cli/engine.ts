@@ -3,10 +3,12 @@ import {
   type EngineName,
   ENGINES,
 } from "../engine/library/choice.ts";
+import type { Host } from "../engine/library/host.ts";
 import type { InstallOptions } from "../engine/library/install.ts";
 import type { Facility } from "../scheduler/events.ts";
 import type { Given } from "./arguments.ts";
 import type { Message } from "./messages.ts";
+import { gpusOf } from "./options.ts";
 
 /**
  * Finds the engine that `--engine` asks for, as the facility `engine`, and says
@@ -19,7 +21,7 @@ export function engineFacility(
 ): () => Promise<Facility> {
   return once(async () => {
     const { selectEngine } = await import("../engine/library/select.ts");
-    const choice = await selectEngine(askedEngine(given));
+    const choice = await selectEngine(askedEngine(given), await hostFor(given));
     sayWhich(choice, say);
     return await facilityOf(choice, installOptions(say, signal));
   });
@@ -40,7 +42,8 @@ export function readyEngineFacility(
   return once(async () => {
     const { selectEngine } = await import("../engine/library/select.ts");
     const options = installOptions(say, signal);
-    const choice = await (await selectEngine(asked)).prepare(options);
+    const selected = await selectEngine(asked, await hostFor(given));
+    const choice = await selected.prepare(options);
     sayWhich(choice, say);
     return await facilityOf(choice, options);
   });
@@ -49,6 +52,21 @@ export function readyEngineFacility(
 /** The engine that `--engine` asks for. */
 export function askedEngine(given: Given): EngineName | "auto" {
   return ENGINES.find((name) => name === given.value("engine")) ?? "auto";
+}
+
+/** This machine, without its GPUs if none may be used. */
+async function hostFor(given: Given): Promise<Host> {
+  const { thisHost } = await import("../engine/library/host.ts");
+  if (gpusOf(given)?.length !== 0) return thisHost;
+  return {
+    ...thisHost,
+    env: (name) => name === "CUDA_VISIBLE_DEVICES" ? "" : thisHost.env(name),
+    webgpuAdapter: async () => {
+      const adapter = await thisHost.webgpuAdapter();
+      const isUsable = askedEngine(given) !== "auto" || adapter?.software;
+      return isUsable ? adapter : undefined;
+    },
+  };
 }
 
 /** How an installation is shown and stopped. */

@@ -13,6 +13,8 @@ export const EXIT = {
   outputMissing: 5,
   /** There is work to do, with `plan --exit-code`. */
   workToDo: 10,
+  /** The terminal is gone. */
+  hungUp: 129,
   /** Interrupted by Ctrl-C. */
   interrupted: 130,
   /** Ended by another process. */

@@ -1,6 +1,6 @@
 import { EXIT } from "./exit.ts";
 
-/** Watches for Ctrl-C and for being ended by another process. */
+/** Watches for Ctrl-C, for being ended by another process, and for the end of the terminal. */
 export interface Interrupts extends Disposable {
   /** Aborted by the first of them. */
   readonly signal: AbortSignal;
@@ -23,8 +23,8 @@ export function watchInterrupts(onFirst: () => void): Interrupts {
     const listener = () => {
       if (code !== undefined) Deno.exit(exitCode);
       code = exitCode;
-      onFirst();
       controller.abort(new Error("Interrupted"));
+      onFirst();
     };
     Deno.addSignalListener(signal, listener);
     return () => Deno.removeSignalListener(signal, listener);
@@ -32,6 +32,7 @@ export function watchInterrupts(onFirst: () => void): Interrupts {
   const ends = [
     listen("SIGINT", EXIT.interrupted),
     listen("SIGTERM", EXIT.terminated),
+    listen("SIGHUP", EXIT.hungUp),
   ];
   return {
     signal: controller.signal,

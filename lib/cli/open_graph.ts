@@ -10,6 +10,8 @@ import { type Question, readSnapshot, writeSnapshot } from "./snapshot.ts";
 /** The graph of a pipeline that the user named. */
 export interface OpenedGraph {
   readonly graph: Graph;
+  /** The cache that the graph is kept in. */
+  readonly store: Store;
   /** Keeps the graph for the next time; worth calling once the code of the tasks was read. */
   keep(): Promise<void>;
 }
@@ -36,10 +38,11 @@ export async function openGraph(
   };
   const store = new Store(join(out, "cache"));
   const known = await readSnapshot(question, store);
-  if (known !== undefined) return { graph: known, keep: async () => {} };
+  if (known !== undefined) return { graph: known, store, keep: async () => {} };
   const graph = await readGraph(question);
   return {
     graph,
+    store,
     keep: () => writeSnapshot(question, graph, since, PROJECT, store),
   };
 }

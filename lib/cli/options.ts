@@ -54,6 +54,13 @@ export const ENGINE: Option = {
     "Engine that trains: auto, tensorflow, webgpu or wasm (default auto: the first that can run)",
 };
 
+export const GPUS: Option = {
+  name: "gpus",
+  value: "IDS",
+  description:
+    "GPUs that may be used, such as 0,2, or none, which makes auto choose the processor (default: all that can be seen)",
+};
+
 /** Options that limit what a run takes of the machine. */
 export const LIMIT_OPTIONS: readonly Option[] = [
   {
@@ -72,12 +79,7 @@ export const LIMIT_OPTIONS: readonly Option[] = [
     value: "SIZE",
     description: "Memory that stages may use together: 8GB (default: all)",
   },
-  {
-    name: "gpus",
-    value: "IDS",
-    description:
-      "GPUs that stages may use, such as 0,2, or none (default: all that can be seen)",
-  },
+  GPUS,
 ];
 
 /** How a pipeline is worked on, by the options given. */
@@ -85,7 +87,6 @@ export async function settingsOf(given: Given): Promise<Settings> {
   const settings = defaultSettings(PROJECT);
   const { limits } = settings;
   const cpus = given.number("cpus", 1) ?? limits.cpus;
-  const gpus = given.value("gpus");
   return {
     ...settings,
     out: outOf(given),
@@ -95,14 +96,25 @@ export async function settingsOf(given: Given): Promise<Settings> {
       jobs: given.number("jobs", 1) ?? cpus,
       cpus,
       memory: await sizeOf(given, "memory") ?? limits.memory,
-      gpus: gpus === undefined
-        ? limits.gpus
-        : gpus === "none"
-        ? []
-        : gpus.split(",").filter((id) => id !== ""),
+      gpus: gpusOf(given) ?? limits.gpus,
     },
     cacheLimit: await sizeOf(given, "cache-limit") ?? settings.cacheLimit,
   };
+}
+
+/**
+ * Ids of the GPUs that may be used; undefined if that is not said.
+ *
+ * @throws {UsageError} If one is given twice.
+ */
+export function gpusOf(given: Given): string[] | undefined {
+  const text = given.value("gpus")?.trim();
+  if (text === undefined) return undefined;
+  if (text === "none") return [];
+  const ids = text.split(",").map((id) => id.trim()).filter((id) => id !== "");
+  const twice = ids.find((id, i) => ids.indexOf(id) < i);
+  if (twice === undefined) return ids;
+  throw new UsageError(`Option "--gpus" names GPU "${twice}" twice`);
 }
 
 /** The output folder, absolute. */

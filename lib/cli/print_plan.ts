@@ -15,7 +15,7 @@ export type Counts = Readonly<Record<Decision["state"], number>>;
 export async function printPlan(given: Given): Promise<Counts> {
   const start = performance.now();
   const settings = await settingsOf(given);
-  const { graph, keep } = await openGraph(given, settings.out);
+  const { graph, store, keep } = await openGraph(given, settings.out);
   const targets = await selectedStages(graph, given.positionals.slice(1));
   const forced = targets.length > 0 ? targets : [...graph.stages.keys()];
   const json = given.has("json");
@@ -27,7 +27,7 @@ export async function printPlan(given: Given): Promise<Counts> {
       engine: engineFacility(given, json ? print : () => {}, never),
     },
     force: new Set(given.has("force") ? forced : []),
-  });
+  }, store);
   await keep();
   const counts: Record<Decision["state"], number> = {
     run: 0,

@@ -18,6 +18,8 @@ export interface TaskByHand {
   /** Folder of the artifact for each input. */
   readonly inputs: Readonly<Record<string, string>>;
   readonly engine: Facility;
+  /** Ids of the GPUs that it may use. */
+  readonly gpus: readonly string[];
   readonly cpus: number;
   /** Existing, empty folder for everything that it writes. */
   readonly folder: string;
@@ -38,7 +40,8 @@ const GRACE = 10;
  * @throws {StageFailure} If it fails.
  */
 export async function runTask(
-  { file, params, inputs, engine, cpus, folder, emit, signal }: TaskByHand,
+  { file, params, inputs, engine, gpus, cpus, folder, emit, signal }:
+    TaskByHand,
 ): Promise<string> {
   const module = pathToFileURL(file).href;
   const task = await loadTask(module);
@@ -80,7 +83,7 @@ export async function runTask(
     input,
     env: {
       ...stageEnvironment({}, [engine], temporary),
-      ...visibleGpus(),
+      CUDA_VISIBLE_DEVICES: gpus.join(),
     },
     startsPrograms: true,
     folder,
@@ -95,10 +98,4 @@ export async function runTask(
     signal,
   });
   return output;
-}
-
-/** Which GPUs the user lets programs see, if that is said. */
-function visibleGpus(): Record<string, string> {
-  const ids = Deno.env.get("CUDA_VISIBLE_DEVICES");
-  return ids === undefined ? {} : { CUDA_VISIBLE_DEVICES: ids };
 }

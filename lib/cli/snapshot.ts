@@ -3,6 +3,7 @@ import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { taskCode } from "../scheduler/code.ts";
 import { digest } from "../store/digest.ts";
 import { fingerprint, settled } from "../store/fingerprint.ts";
+import { quickChecksum } from "../store/quick_checksum.ts";
 import { readSealed, writeSealed } from "../store/sealed.ts";
 import { isFull, isReadOnly } from "../store/os_error.ts";
 import type { Store } from "../store/store.ts";
@@ -36,7 +37,7 @@ export async function readSnapshot(
   question: Question,
   store: Store,
 ): Promise<Graph | undefined> {
-  const sealed = readSealed(pathOf(question, store));
+  const sealed = readSealed(pathOf(question, store), quickChecksum);
   if (sealed.state !== "whole") return undefined;
   const { version, text, files, graph } = sealed.value as {
     version: number;
@@ -44,7 +45,7 @@ export async function readSnapshot(
     files: readonly Read[];
     graph: Omit<Graph, "stages"> & { stages: GraphStage[] };
   };
-  if (version !== VERSION || text !== digest(question.text)) return undefined;
+  if (version !== VERSION || text !== question.text) return undefined;
   const program = programFiles();
   const read = new Map(files);
   if (!program.every((path) => read.has(path))) return undefined;
@@ -88,10 +89,10 @@ export async function writeSnapshot(
     store.makeFolder("graphs");
     writeSealed(pathOf(question, store), {
       version: VERSION,
-      text: digest(question.text),
+      text: question.text,
       files: [...files],
       graph: { ...rest, stages: [...stages.values()] },
-    });
+    }, quickChecksum);
     removeOldest(store.path("graphs"));
     await store.saveStats();
   } catch (error) {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { EpochScores } from "./epoch_scores.ts";
 import { SafetensorsFile } from "./safetensors.ts";
@@ -70,8 +71,8 @@ const progressSchema = z.strictObject({
 
 /** Writes a checkpoint, replacing the one before whole or not at all. */
 export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
-  const { values, moment1, moment2, best, progress, stepMilliseconds } =
-    checkpoint;
+  const { values, moment1, moment2, best, stepMilliseconds } = checkpoint;
+  const progress = JSON.stringify(checkpoint.progress);
   const shape = [values.length];
   writeSafetensors(path, {
     values: { shape, values },
@@ -82,7 +83,26 @@ export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
       shape: [stepMilliseconds.length],
       values: stepMilliseconds,
     },
-  }, { progress: JSON.stringify(progress) });
+  }, { progress, checksum: checksum(progress, checkpoint) });
+}
+
+/** SHA-256 of all that a checkpoint holds: training that went on from damage would look like any other. */
+function checksum(
+  progress: string,
+  { values, moment1, moment2, best, stepMilliseconds }: Omit<
+    Checkpoint,
+    "progress"
+  >,
+): string {
+  const hash = createHash("sha256").update(progress);
+  for (const tensor of [values, moment1, moment2, best, stepMilliseconds]) {
+    hash.update(`${tensor?.length} `);
+    if (tensor === undefined) continue;
+    hash.update(
+      new Uint8Array(tensor.buffer, tensor.byteOffset, tensor.byteLength),
+    );
+  }
+  return hash.digest("hex");
 }
 
 /**
@@ -102,24 +122,33 @@ export function loadCheckpoint(
     throw error;
   }
   using file = opened;
-  const progress = progressSchema.parse(
-    JSON.parse(file.metadata.get("progress") ?? "null"),
+  const text = file.metadata.get("progress") ?? "null";
+  const { success, data: progress, error } = progressSchema.safeParse(
+    JSON.parse(text),
   );
+  if (!success) {
+    throw new SyntaxError(`Checkpoint "${path}" does not say where it stands`, {
+      cause: error,
+    });
+  }
   const read = (name: string, length: number): Float32Array => {
     const shape = file.tensors.get(name)?.shape;
     if (shape?.length !== 1 || shape[0] !== length) {
       throw new SyntaxError(
-        `Checkpoint "${path}" does not hold ${length} values of "${name}": remove it to start anew`,
+        `Checkpoint "${path}" does not hold ${length} values of "${name}"`,
       );
     }
     return file.floats(name);
   };
-  return {
+  const tensors = {
     values: read("values", size),
     moment1: read("moment1", size),
     moment2: read("moment2", size),
     best: progress.epochs.length > 0 ? read("best", size) : undefined,
     stepMilliseconds: read("stepMilliseconds", progress.step),
-    progress,
   };
+  if (file.metadata.get("checksum") !== checksum(text, tensors)) {
+    throw new SyntaxError(`Checkpoint "${path}" is not as it was written`);
+  }
+  return { ...tensors, progress };
 }

@@ -2,7 +2,7 @@ import { Connector } from "./connect.ts";
 import { type Definitions, readDefinitions } from "./definitions.ts";
 import { type Edge, readEdges } from "./edges.ts";
 import { type Content, Expansion, type PlacedStage } from "./expand.ts";
-import { FaultList, PipelineError, SourceText } from "./fault.ts";
+import { type Fault, FaultList, PipelineError, SourceText } from "./fault.ts";
 import type { Declaration, Graph, GraphStage } from "./graph.ts";
 import { orderNames } from "./order.ts";
 import { resolveParams, type Setting } from "./params.ts";
@@ -45,10 +45,14 @@ export async function expandPipeline(
   if (tree === undefined) throw new PipelineError(source, syntax);
 
   const faults = new FaultList();
+  for (const { message, span } of syntax) faults.add(message, span);
   const definitions = readDefinitions(tree, faults);
   const tasks = await findTasks(definitions, options.tasks, tree, faults);
   const { placed, contents } = expand(
-    definitions,
+    {
+      ...definitions,
+      paramsSound: definitions.paramsSound && !spoilsParams(tree, syntax),
+    },
     tasks,
     options,
     tree,
@@ -83,9 +87,35 @@ export async function expandPipeline(
     }
   }
   if (faults.size > 0 || !definitions.head) {
-    throw new PipelineError(source, faults.all);
+    throw new PipelineError(source, withoutEchoes(faults.all, syntax));
   }
   return { pipeline: definitions.head.name, file, stages, show };
+}
+
+/** The faults, without what else is wrong with a value only because it could not be read. */
+function withoutEchoes(
+  faults: readonly Fault[],
+  syntax: readonly Fault[],
+): readonly Fault[] {
+  const messages = new Map(
+    syntax.map(({ message, span }) => [span?.offset, message]),
+  );
+  return faults.filter(({ message, span }) =>
+    span === undefined || !messages.has(span.offset) ||
+    messages.get(span.offset) === message
+  );
+}
+
+/** True if a value of the parameters could not be read: what refers to it would seem wrong too. */
+function spoilsParams(tree: Tree, syntax: readonly Fault[]): boolean {
+  return ["params", "profiles"].some((name) => {
+    const { offset, length } = tree.children?.get(name)?.span ??
+      { offset: 0, length: 0 };
+    return syntax.some(({ span }) =>
+      span !== undefined && span.offset >= offset &&
+      span.offset < offset + length
+    );
+  });
 }
 
 async function findTasks(

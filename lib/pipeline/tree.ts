@@ -68,7 +68,11 @@ export function parseYaml(text: string): Parsed {
     uniqueKeys: false,
     logLevel: "silent",
   });
-  const problems = [...document.errors, ...document.warnings];
+  // An unknown tag, which is only warned of, hides nothing else.
+  const problems = [
+    ...document.errors,
+    ...document.warnings.filter(({ code }) => code !== "TAG_RESOLVE_FAILED"),
+  ];
   if (problems.length > 0) {
     return {
       faults: problems.slice(0, 100).map((
@@ -89,9 +93,10 @@ export function parseYaml(text: string): Parsed {
   }
   const builder = new TreeBuilder();
   const { tree } = builder.build(document.contents, 0);
-  return builder.faults.length > 0
+  // What is too large or too deep to be looked at is not looked at.
+  return builder.isOverLimit
     ? { faults: builder.faults }
-    : { tree, faults: [] };
+    : { tree, faults: builder.faults };
 }
 
 /** A tree and how many values it stands for when aliases are written out. */
@@ -105,12 +110,17 @@ class TreeBuilder {
   /** What each anchor names; null while its own node is being built. */
   readonly #anchors = new Map<string, Built | null>();
   #size = 0;
+  /** True if there is more in the file than any pipeline has. */
+  isOverLimit = false;
 
   build(node: ParsedNode | null, depth: number): Built {
     if (node === null) return this.#leaf(null, { offset: 0, length: 1 });
     const span = spanOf(node);
     if (isAlias(node)) return this.#alias(node.source, span);
-    if (depth > DEEPEST) return this.#wrong("Nested too deeply", span);
+    if (depth > DEEPEST) {
+      this.isOverLimit = true;
+      return this.#wrong("Nested too deeply", span);
+    }
     const tag = node.tag;
     if (tag !== undefined && !PLAIN_TAGS.has(tag)) {
       return this.#wrong(`Tag "${tag}" is not allowed`, span);
@@ -212,6 +222,7 @@ class TreeBuilder {
 
   #count(size: number): number {
     if (size > MOST_VALUES && this.#size <= MOST_VALUES) {
+      this.isOverLimit = true;
       this.faults.push({
         message:
           `The file holds more than ${MOST_VALUES} values, aliases written out`,

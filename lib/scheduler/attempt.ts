@@ -13,6 +13,7 @@ import type { Executor } from "./executors/executor.ts";
 import { freeze } from "./frozen.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { CHILD } from "./listing.ts";
+import { ownOrigin } from "./own_origin.ts";
 import { permissionFlags, stageEnvironment } from "./permissions.ts";
 import { follow } from "./process.ts";
 import { projectFlags } from "./project.ts";
@@ -70,6 +71,7 @@ export async function attempt(
   Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
   const { permissions = {} } = await taskOf(stage);
   const needed = [...facilities.values()];
+  using origin = ownOrigin();
   const started = new Date();
   const clock = performance.now();
   const execution = executor.start({
@@ -79,6 +81,7 @@ export async function attempt(
       "--no-check",
       "--no-remote",
       "--cached-only",
+      ...origin.flags,
       ...projectFlags(settings.project),
       ...permissionFlags(permissions, {
         read: [folder.inputs, ...frozen.sources.values()],
@@ -127,8 +130,8 @@ function entryOf(stage: GraphStage, context: Context): string {
     .map(([path]) => pathToFileURL(path).href)
     .filter((url) => MODULE.test(url) && url !== stage.module);
   const text = [
-    `import task from ${JSON.stringify(stage.module)};`,
     `import { perform } from ${JSON.stringify(CHILD)};`,
+    `import task from ${JSON.stringify(stage.module)};`,
     ...modules.map((url, i) =>
       `import defer * as module${i} from ${JSON.stringify(url)};`
     ),

@@ -4,6 +4,11 @@
  */
 import type { InputArtifact, Stage, Task } from "../pipeline/task.ts";
 
+// What outlives a process needs no permission. This runs before any code of the task.
+for (const name of ["localStorage", "sessionStorage", "caches"]) {
+  Reflect.deleteProperty(globalThis, name);
+}
+
 /** What a stage's process reads from its standard input. */
 export interface Spec {
   /** Begins every line that is an event; nobody else can know it. */

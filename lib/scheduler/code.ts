@@ -1,11 +1,12 @@
 import { canonicalJson } from "../store/canonical.ts";
+import { quickChecksum } from "../store/quick_checksum.ts";
 import { readSealed, writeSealed } from "../store/sealed.ts";
 import type { Store } from "../store/store.ts";
 import { CHILD, listCode, reachable } from "./listing.ts";
 import { moduleGraph } from "./modules.ts";
 import { projectSettings } from "./project.ts";
 
-const VERSION = 2;
+const VERSION = 3;
 
 /** The code of one task. */
 export interface TaskCode {
@@ -45,7 +46,7 @@ export async function taskCode(
   writeSealed(store.path("code.json"), {
     version: VERSION,
     tasks: Object.fromEntries(memo),
-  });
+  }, quickChecksum);
   return found;
 }
 
@@ -125,7 +126,7 @@ async function graphOf(modules: readonly string[], project: string) {
 }
 
 function readMemo(path: string): Map<string, TaskCode> {
-  const sealed = readSealed(path);
+  const sealed = readSealed(path, quickChecksum);
   return sealed.state === "whole" && sealed.value.version === VERSION
     ? new Map(Object.entries(sealed.value.tasks as Record<string, TaskCode>))
     : new Map();

@@ -1,13 +1,13 @@
 import { diffArrays } from "diff";
 import { SourceMap } from "node:module";
-import { join } from "node:path";
 import type { Store } from "../store/store.ts";
+import { modulePath } from "./listing.ts";
 import { listing } from "./miss.ts";
 import { projectSettings } from "./project.ts";
 
 /** A place in a module where what it does was changed. */
 export interface CodeHunk {
-  /** Path of the module below the project. */
+  /** Name of the module, as listings have it: its path below the project. */
   readonly module: string;
   /** Lines of the source file as it is now, 1-based; the same twice if lines were only removed there. */
   readonly from: number;
@@ -23,11 +23,13 @@ export interface CodeHunk {
  *
  * @param before Blob of the earlier listing.
  * @param after Blob of the listing of the code as it is now.
+ * @param entry The task's own module.
  */
 export async function codeHunks(
   before: string,
   after: string,
   project: string,
+  entry: string,
   store: Store,
 ): Promise<CodeHunk[]> {
   const [old, now] = [listing(before, store), listing(after, store)];
@@ -39,7 +41,8 @@ export async function codeHunks(
     const [oldText, newText] = [earlier.text, text]
       .map((blob) => store.blobs.text(blob));
     if (oldText === undefined || newText === undefined) continue;
-    const lines = await sourceLines(join(project, module), newText, project);
+    const path = modulePath(module, project, entry);
+    const lines = await sourceLines(path, newText, project);
     hunks.push(...compare(module, oldText, newText, lines));
   }
   return hunks;

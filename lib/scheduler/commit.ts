@@ -36,6 +36,9 @@ export async function commit(
   for (const path of paths) {
     files.push({ path, ...await store.blobs.put(join(folder.output, path)) });
   }
+  for (const listing of Object.values(decided.parts.sources)) {
+    await store.listings.keep(listing);
+  }
   const manifest: Manifest = {
     version: MANIFEST_VERSION,
     key: decided.key,

@@ -1,6 +1,7 @@
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { KeyParts, Manifest } from "../store/manifest.ts";
-import { keyOf } from "../store/manifests.ts";
+import { canonicalJson } from "../store/canonical.ts";
+import { digest } from "../store/digest.ts";
 import { type Context, stageOf } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { keyParts } from "./key.ts";
@@ -35,14 +36,15 @@ export async function decide(
 ): Promise<Decided> {
   const { graph: { pipeline }, settings, store } = context;
   const parts = await partsOf(context, stage, results);
-  const key = keyOf(parts);
+  const canonical = canonicalJson(parts);
+  const key = digest(canonical);
   const run = (reason: string): Decided => ({
     key,
     parts,
     decision: { state: "run", key, reason },
   });
   if (settings.force.has(stage.id)) return run("forced");
-  const found = await store.lookup(key);
+  const found = await store.lookup(key, canonical);
   if (found.state === "unusable") {
     return run(`its result in the cache ${found.fault}`);
   }
@@ -86,7 +88,7 @@ async function partsOf(
   const contents: Record<string, string> = {};
   for (const [name, path] of sources) {
     try {
-      contents[name] = await sourceDigest(path, context.store.stats);
+      contents[name] = await sourceDigest(path, context.store);
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       throw new Error(

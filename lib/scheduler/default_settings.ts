@@ -31,9 +31,8 @@ export function defaultSettings(project: string): Settings {
 export function visibleGpus(): string[] {
   const chosen = Deno.env.get("CUDA_VISIBLE_DEVICES");
   if (chosen !== undefined) {
-    return chosen.split(",").map((id) => id.trim()).filter((id) =>
-      id !== "" && id !== "-1"
-    );
+    const ids = chosen.split(",").map((id) => id.trim());
+    return [...new Set(ids)].filter((id) => id !== "" && id !== "-1");
   }
   return gpusAmong([...Deno.readDirSync("/dev")].map(({ name }) => name));
 }

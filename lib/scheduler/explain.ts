@@ -68,6 +68,7 @@ export async function explain(
             other.manifest.parts.code,
             parts.code,
             settings.project,
+            stage.module,
             store,
           ),
         },

@@ -61,7 +61,7 @@ export async function freeze(
   };
   if (!await isCurrent(code, store)) throw new MovedError("The code changed");
   for (const [name, path] of sources) {
-    if (await sourceDigest(path, store.stats) !== decided.parts.sources[name]) {
+    if (await sourceDigest(path, store) !== decided.parts.sources[name]) {
       throw new MovedError(`Source "${path}" changed`);
     }
   }

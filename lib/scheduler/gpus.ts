@@ -21,9 +21,19 @@ export interface HeldGpus extends Disposable {
   readonly ids: readonly string[];
 }
 
+/** GPUs that are wanted, and what to do while others hold them. */
+export interface WantedGpus {
+  readonly count: number;
+  /** Ids of those to choose from, each once. */
+  readonly among: readonly string[];
+  /** Called once if others hold them: `process 1234 (GPU 0)`. What it throws ends the waiting. */
+  readonly onWait: (holders: string) => void;
+  /** Ends the waiting. */
+  readonly signal: AbortSignal;
+}
+
 /**
- * Takes the GPUs that a stage needs, waiting until so many are free. Each is a
- * lock that all pipelines of this machine share.
+ * Takes the GPUs that a stage needs, waiting until so many are free.
  *
  * @throws {StageFailure} If it needs more than may be taken.
  * @throws {BusyError} If another process holds what it needs, and waiting is not wanted.
@@ -34,14 +44,35 @@ export async function takeGpus(
   waiting: Waiting,
 ): Promise<HeldGpus> {
   const { wait, limits } = context.settings;
-  const { gpu: count } = claimOf(context, stage);
-  checkGpus(count, limits.gpus);
+  return await holdGpus({
+    count: claimOf(context, stage).gpu,
+    among: limits.gpus,
+    signal: waiting.waiting,
+    onWait(holders) {
+      if (!wait) {
+        throw new BusyError(`"${stage.id}" needs a GPU of ${holders}`);
+      }
+      sayWaiting(stage, `Waiting for a GPU of ${holders}`, waiting);
+    },
+  });
+}
+
+/**
+ * Takes GPUs, waiting until so many are free. Each is a lock that all
+ * processes of this machine share.
+ *
+ * @throws {StageFailure} If there are fewer.
+ */
+export async function holdGpus(
+  { count, among, onWait, signal }: WantedGpus,
+): Promise<HeldGpus> {
+  checkGpus(count, among);
   const folder = lockFolder();
   for (let told = false;;) {
-    waiting.waiting.throwIfAborted();
+    signal.throwIfAborted();
     const held: { id: string; lock: Lock }[] = [];
     const taken: string[] = [];
-    for (const id of limits.gpus) {
+    for (const id of among) {
       if (held.length === count) break;
       const path = lockPath(folder, id);
       const lock = tryLockFile(path, { create: false });
@@ -55,13 +86,8 @@ export async function takeGpus(
     }
     // All or none, so that two stages cannot each hold half of what both need.
     release();
-    const own = limits.gpus.length - taken.length;
-    if (own < count) {
-      const holders = taken.join(", ");
-      if (!wait) {
-        throw new BusyError(`"${stage.id}" needs a GPU of ${holders}`);
-      }
-      if (!told) sayWaiting(stage, `Waiting for a GPU of ${holders}`, waiting);
+    if (among.length - taken.length < count && !told) {
+      onWait(taken.join(", "));
       told = true;
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));

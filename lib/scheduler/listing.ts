@@ -1,4 +1,4 @@
-import { relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Module, ModuleGraph } from "./modules.ts";
 import type { ProjectSettings } from "./project.ts";
@@ -11,7 +11,7 @@ export const CHILD = new URL("./child.ts", import.meta.url).href;
 export interface CodeListing {
   /** The task's own module: two tasks may import each other. */
   readonly entry: string;
-  /** Modules by path below the project: the blob of the reduced text, and where each import leads. */
+  /** Modules by `moduleName()`: the blob of the reduced text, and where each import leads. */
   readonly modules: Readonly<Record<string, ListedModule>>;
   /** Packages by `name@version`, with the integrity that the lock file gives them. */
   readonly packages: Readonly<Record<string, string>>;
@@ -72,10 +72,13 @@ export function listCode(
     const module = graph.modules.get(specifier)!;
     const targets = importsOf(module, reduced)
       .map((name) => [name, module.imports.get(name)!] as const);
-    modules[moduleName(specifier, project)] = {
+    modules[moduleName(specifier, project, entry)] = {
       text: texts.get(specifier)!,
       imports: Object.fromEntries(
-        targets.map(([name, target]) => [name, moduleName(target, project)]),
+        targets.map(([name, target]) => [
+          name,
+          moduleName(target, project, entry),
+        ]),
       ),
     };
     for (const [, target] of targets) {
@@ -90,7 +93,7 @@ export function listCode(
     for (const needed of graph.packages.get(name) ?? []) packages.add(needed);
   }
   return {
-    entry: moduleName(entry, project),
+    entry: moduleName(entry, project, entry),
     modules,
     packages: Object.fromEntries(
       [...packages].map((name) => [name, settings.integrity.get(name) ?? ""]),
@@ -111,10 +114,37 @@ function importsOf(
   return reduced.get(module.specifier)?.imports ?? [...module.imports.keys()];
 }
 
-/** Name of a module in a listing: its path below the project, or its specifier. */
-export function moduleName(specifier: string, project: string): string {
+/** Begins the names of modules outside the project. */
+const OUTSIDE = "task:";
+
+/**
+ * Name of a module in a listing: its path below the project; outside, its path
+ * from the folder of the task, so that it makes no difference where that lies;
+ * or its specifier.
+ *
+ * @param entry The task's own module.
+ */
+export function moduleName(
+  specifier: string,
+  project: string,
+  entry: string,
+): string {
   if (specifier === CHILD) return "scheduler/child.ts";
-  return specifier.startsWith("file:")
-    ? relative(project, fileURLToPath(specifier)).replaceAll("\\", "/")
-    : specifier;
+  if (!specifier.startsWith("file:")) return specifier;
+  const path = fileURLToPath(specifier);
+  const below = relative(project, path).replaceAll("\\", "/");
+  if (!below.startsWith("../")) return below;
+  const folder = dirname(fileURLToPath(entry));
+  return OUTSIDE + relative(folder, path).replaceAll("\\", "/");
+}
+
+/** The file of a module by its name in a listing. */
+export function modulePath(
+  name: string,
+  project: string,
+  entry: string,
+): string {
+  return name.startsWith(OUTSIDE)
+    ? join(dirname(fileURLToPath(entry)), name.slice(OUTSIDE.length))
+    : join(project, name);
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { entriesOf } from "../store/inventory.ts";
 import { lockHolder, tryLockFile } from "../store/locks.ts";
 import { readSealed, seal } from "../store/sealed.ts";
@@ -35,18 +35,21 @@ export function liveRuns(store: Store): LiveRun[] {
   return entriesOf(store.path("runs")).flatMap(({ name }) => {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
-    if (run.state !== "whole" || !isLocked(join(folder, "lock"))) return [];
+    const log = join(folder, "log.jsonl");
+    if (run.state !== "whole" || !isWritten(log)) return [];
     return [{
       pipeline: String(run.value.pipeline),
       stage: String(run.value.stage),
       started: String(run.value.started),
       holder: lockHolder(join(folder, "lock")),
-      log: join(folder, "log.jsonl"),
+      log,
     }];
   });
 }
 
-function isLocked(path: string): boolean {
+/** True while the run goes on that writes this log: its scheduler holds a lock beside it, however it dies. */
+export function isWritten(log: string): boolean {
+  const path = join(dirname(log), "lock");
   try {
     using lock = tryLockFile(path, { shared: true, create: false });
     return lock === undefined;

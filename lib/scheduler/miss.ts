@@ -6,7 +6,7 @@ import type { CodeListing } from "./listing.ts";
 /** One way in which a stage's key differs from an earlier one. */
 export interface Change {
   readonly kind: "code" | "param" | "source" | "input" | "facility";
-  /** What changed: a module's path, a parameter's dot path, an input's name. */
+  /** What changed: a module's path, a parameter's dot path (and a file of the folder that it names), an input's name. */
   readonly name: string;
   /** What it was; undefined if it is new. For modules, the blob of the reduced text. */
   readonly before?: string;
@@ -23,7 +23,7 @@ export function changes(
   return [
     ...codeChanges(before.code, after.code, store),
     ...compare("param", flat(before.params), flat(after.params)),
-    ...compare("source", short(before.sources), short(after.sources)),
+    ...sourceChanges(before.sources, after.sources, store),
     ...compare("input", inputs(before.inputs), inputs(after.inputs)),
     ...compare(
       "facility",
@@ -66,6 +66,35 @@ function codeChanges(before: string, after: string, store: Store): Change[] {
       ...flat(listing.options),
     ]);
   return compare("code", parts(old), parts(now));
+}
+
+/** Of a folder that is known as it was, the files that changed; else the parameter that names the source. */
+function sourceChanges(
+  before: KeyParts["sources"],
+  after: KeyParts["sources"],
+  store: Store,
+): Change[] {
+  const changed = compare("source", entries(before), entries(after));
+  return changed.flatMap((change) => {
+    const [old, now] = [change.before, change.after].map((listing) =>
+      listing === undefined ? undefined : store.listings.files(listing)
+    );
+    if (old === undefined || now === undefined || old.size + now.size < 3) {
+      return [shortened(change)];
+    }
+    return compare("source", old, now).map((file) =>
+      shortened({ ...file, name: `${change.name} ${file.name}` })
+    );
+  });
+}
+
+/** The change with as much of digests as tells them apart. */
+function shortened({ before, after, ...change }: Change): Change {
+  return {
+    ...change,
+    ...(before !== undefined && { before: before.slice(0, 12) }),
+    ...(after !== undefined && { after: after.slice(0, 12) }),
+  };
 }
 
 /** The code listing that a blob holds; undefined if it was cleaned up. */
@@ -124,10 +153,4 @@ function flat(value: unknown, path = ""): Map<string, string> {
 
 function entries(record: Readonly<Record<string, string>>) {
   return new Map(Object.entries(record));
-}
-
-function short(record: Readonly<Record<string, string>>) {
-  return new Map(
-    Object.entries(record).map(([name, blob]) => [name, blob.slice(0, 12)]),
-  );
 }

@@ -14,13 +14,14 @@ export type Plan = ReadonlyMap<string, Decision>;
  * is still to be made, no more can be said than that it may run.
  *
  * @param targets Ids of stages; none for all.
+ * @param store The cache, if it is open already.
  */
 export async function plan(
   graph: Graph,
   targets: readonly string[],
   settings: Settings,
+  store = openStore(settings),
 ): Promise<Plan> {
-  const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, targets, settings, store);
   const results = new Map<string, Manifest>();

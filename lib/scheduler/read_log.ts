@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Store } from "../store/store.ts";
 import type { Event } from "./events.ts";
-import { liveRuns } from "./live.ts";
+import { isWritten, liveRuns } from "./live.ts";
 
 /** An event of a stage's run, and the seconds since its start. */
 export type LogLine = Event & { readonly at: number };
@@ -55,7 +55,7 @@ export async function* readLog(
   const buffer = new Uint8Array(1 << 16);
   let rest = "";
   for (;;) {
-    const ended = !follow || found.from !== "live" || isGone(found.path);
+    const ended = !follow || found.from !== "live" || !isWritten(found.path);
     for (;;) {
       const size = await file.read(buffer);
       if (size === null) break;
@@ -92,15 +92,5 @@ function parseLine(line: string, { path }: FoundLog): LogLine {
       `The log "${path}" is damaged: run the stage again to have one`,
       { cause: error },
     );
-  }
-}
-
-function isGone(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return false;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return true;
-    throw error;
   }
 }

@@ -14,6 +14,7 @@ import type { Settings } from "./settings.ts";
  *
  * @param targets Ids of stages; none for all.
  * @param emit Called with all that happens; the last event is the summary.
+ * @param store The cache, if it is open already.
  * @param signal Ends the run: running stages are asked to write a checkpoint and stop.
  * @throws {BusyError} After the summary, if another process runs a stage and waiting was not wanted.
  */
@@ -23,9 +24,9 @@ export async function run(
   settings: Settings,
   emit: (event: Event) => void,
   signal: AbortSignal,
+  store = openStore(settings),
 ): Promise<Summary> {
   const start = performance.now();
-  const store = openStore(settings);
   const { tally, busy } = await bringAll(
     graph,
     targets,

@@ -6,7 +6,7 @@ import { takeCheckpoint } from "./checkpoints.ts";
 import { claimOf } from "./claim.ts";
 import { commit } from "./commit.ts";
 import type { Context } from "./context.ts";
-import { decide, type Decided } from "./decide.ts";
+import { decide, type Decided, sourcePaths } from "./decide.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
 import { MovedError, StageFailure } from "./failure.ts";
@@ -15,6 +15,7 @@ import type { Slots } from "./limits.ts";
 import { openLog } from "./log.ts";
 import { changes, describeChanges } from "./miss.ts";
 import { makeRunFolder } from "./run_folder.ts";
+import { sourcePrints } from "./source.ts";
 import { lockKey, lockMutex } from "./stage_locks.ts";
 
 /** What running a stage needs besides the stage. */
@@ -108,9 +109,14 @@ async function runOnce(
       : "",
   });
   try {
+    const sources = await sourcePaths(context, stage);
     const measured: Measured = await attempt(context, stage, decided, folder, {
       ...options,
-      checkpoint: takeCheckpoint(decided.key, store),
+      checkpoint: takeCheckpoint(
+        decided.key,
+        [...sources.values()].flatMap(sourcePrints),
+        store,
+      ),
       emit: say,
     });
     return await commit(context, stage, decided, folder, measured);

@@ -17,6 +17,9 @@ type Settled = { readonly manifest: Manifest } | { readonly lacking: string };
 /** How often a stage starts over because what it is made from has changed. */
 const MOST_MOVES = 20;
 
+/** How often the cache may lose the same content before a stage that reads it is given up. */
+const MOST_LOSSES = 5;
+
 /** Nothing more is to be started. */
 class Halt extends Error {
   override readonly name = "Halt";
@@ -90,6 +93,7 @@ export class Scheduler {
   /** Waits for what the stage needs, and starts over if that proves damaged or its code changes. */
   async #work(id: string): Promise<Settled> {
     const stage = stageOf(this.#context, id);
+    const losses = new Map<string, number>();
     for (let moves = 0;;) {
       const results = new Map<string, Manifest>();
       for (const input of new Set(Object.values(stage.inputs).flat())) {
@@ -103,6 +107,13 @@ export class Scheduler {
         return await this.#bring(id, results);
       } catch (error) {
         if (error instanceof DamagedBlobError) {
+          const times = (losses.get(error.blob) ?? 0) + 1;
+          losses.set(error.blob, times);
+          if (times === MOST_LOSSES) {
+            throw new StageFailure(
+              `The cache keeps losing what it is made from (${error.message}); check the disk of "${this.#context.store.folder}"`,
+            );
+          }
           this.#forget(error.blob, results);
         } else if (error instanceof MovedError) {
           if (++moves === MOST_MOVES) {

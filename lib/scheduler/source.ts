@@ -1,8 +1,8 @@
 import { basename, join, resolve } from "node:path";
 import type { Task } from "../pipeline/task.ts";
 import { type Fingerprint, fingerprint } from "../store/fingerprint.ts";
-import type { Stats } from "../store/stats.ts";
-import { listFiles, treeDigest } from "../store/tree.ts";
+import type { Store } from "../store/store.ts";
+import { listFiles, treeText } from "../store/tree.ts";
 
 /** The files and folders that a stage's parameters name, by the dot path of the parameter; absolute paths. */
 export function sourcesOf(
@@ -28,7 +28,7 @@ export function sourcesOf(
  */
 export async function sourceDigest(
   path: string,
-  stats: Stats,
+  { stats, listings }: Pick<Store, "stats" | "listings">,
 ): Promise<string> {
   const files = [];
   for (const [name, file] of filesOf(path)) {
@@ -36,7 +36,7 @@ export async function sourceDigest(
     if (blob === undefined) throw new Error(`"${file}" does not exist`);
     files.push({ path: name, size: 0, blob });
   }
-  return treeDigest(files);
+  return listings.note(treeText(files));
 }
 
 /** Fingerprints of all files of a source. */
@@ -58,7 +58,8 @@ export function withAbsoluteSources(
 export function withoutSources(
   params: Readonly<Record<string, unknown>>,
   sources: ReadonlyMap<string, string>,
-): Record<string, unknown> {
+): Readonly<Record<string, unknown>> {
+  if (sources.size === 0) return params;
   const copy = structuredClone(params) as Record<string, unknown>;
   for (const name of sources.keys()) edit(copy, name, undefined);
   return copy;

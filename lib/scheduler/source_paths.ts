@@ -3,6 +3,7 @@ import type { GraphStage } from "../pipeline/graph.ts";
 import { canonicalJson } from "../store/canonical.ts";
 import { digest } from "../store/digest.ts";
 import { isFull, isReadOnly } from "../store/os_error.ts";
+import { quickChecksum } from "../store/quick_checksum.ts";
 import { readSealed, writeSealed } from "../store/sealed.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
@@ -59,7 +60,7 @@ export class SourcePaths {
       writeSealed(pathIn(this.#store), {
         version: VERSION,
         paths: Object.fromEntries([...this.#known].slice(-MOST)),
-      });
+      }, quickChecksum);
     } catch (error) {
       if (!isReadOnly(error) && !isFull(error)) throw error;
     }
@@ -67,7 +68,7 @@ export class SourcePaths {
 }
 
 function read(store: Store): Record<string, Record<string, string>> {
-  const sealed = readSealed(pathIn(store));
+  const sealed = readSealed(pathIn(store), quickChecksum);
   return sealed.state === "whole" && sealed.value.version === VERSION
     ? sealed.value.paths as Record<string, Record<string, string>>
     : {};

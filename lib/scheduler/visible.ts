@@ -1,6 +1,7 @@
 import { basename, dirname, join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../store/digest.ts";
+import { syncFolder, syncTree } from "../store/durable.ts";
 import { exchange } from "../store/exchange.ts";
 import { entriesOf } from "../store/inventory.ts";
 import { type Lock, lockFile, tryLockFile } from "../store/locks.ts";
@@ -73,11 +74,16 @@ export async function restore(
 
 /**
  * Moves a folder to where another may be, which is removed: in one step, so
- * that there is always one of the two, where the system can do that.
+ * that there is always one of the two, where the system can do that. It is on
+ * the disk by then, so that a loss of power leaves no half of it.
  */
 export function replaceFolder(folder: string, fresh: string): void {
+  syncTree(fresh);
   Deno.mkdirSync(dirname(folder), { recursive: true });
-  if (exchange(fresh, folder)) return removeFolder(fresh);
+  if (exchange(fresh, folder)) {
+    syncFolder(dirname(folder));
+    return removeFolder(fresh);
+  }
   const old = beside(folder);
   try {
     Deno.renameSync(folder, old);
@@ -85,6 +91,7 @@ export function replaceFolder(folder: string, fresh: string): void {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   Deno.renameSync(fresh, folder);
+  syncFolder(dirname(folder));
   removeFolder(old);
 }
 

@@ -1,5 +1,10 @@
 import { join } from "node:path";
-import { entriesOf, folderSize, manifestsOf } from "./inventory.ts";
+import {
+  checkpointsOf,
+  entriesOf,
+  folderSize,
+  manifestsOf,
+} from "./inventory.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
 import type { Manifest } from "./manifest.ts";
 import { isReadOnly } from "./os_error.ts";
@@ -15,7 +20,7 @@ export interface CleanUp {
   readonly removed: readonly string[];
   /** Bytes that were freed. */
   readonly freed: number;
-  /** Bytes of contents that are left. */
+  /** Bytes of contents and checkpoints that are left. */
   readonly left: number;
 }
 
@@ -33,9 +38,10 @@ export async function holdOff(store: Store): Promise<Lock | undefined> {
 }
 
 /**
- * Removes the oldest results until the cache's contents take no more than
- * `limit` bytes, and whatever no result needs. Results that are pinned, or that
- * one of the last runs came to, stay in any case.
+ * Removes the oldest results and checkpoints until the cache's contents take no
+ * more than `limit` bytes, and whatever no result needs. Results that are
+ * pinned, or that one of the last runs came to, stay in any case; a checkpoint
+ * is as old as what was written into it last.
  *
  * @returns Undefined if nothing is removed, because a run is going on, or
  * because a newer version of this program keeps results there, whose needs
@@ -47,18 +53,21 @@ export async function cleanUp(
 ): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined || hasNewer(store)) return undefined;
-  const before = folderSize(store.blobs.folder);
-  const manifests = manifestsOf(store).sort((a, b) =>
-    a.started < b.started ? -1 : 1
-  );
+  const before = sizeOfAll(store);
+  removeOldCheckpoints(store);
+  const manifests = manifestsOf(store);
+  const checkpoints = checkpointsOf(store);
   const needed = new Set([...store.pins.read(), ...store.usage.keys()]);
   const users = countUsers(manifests, store);
-  let size = 0;
+  let size = checkpoints.reduce((sum, { size }) => sum + size, 0);
   for (const blob of users.keys()) size += sizeOf(store, blob);
   const removed: string[] = [];
-  for (const manifest of manifests) {
-    if (size <= limit) break;
-    if (needed.has(manifest.key)) continue;
+  const takeCheckpoint = (path: string, bytes: number) => {
+    Deno.removeSync(path, { recursive: true });
+    size -= bytes;
+  };
+  const takeResult = (manifest: Manifest) => {
+    if (needed.has(manifest.key)) return;
     // The manifest goes first: a result without one is only of no use, but one without its files would be wrong.
     store.manifests.remove(manifest.key);
     removed.push(manifest.key);
@@ -67,11 +76,24 @@ export async function cleanUp(
       users.set(blob, left);
       if (left === 0) size -= sizeOf(store, blob);
     }
+  };
+  const oldestFirst = [
+    ...manifests.map((manifest) => ({
+      at: Date.parse(manifest.started) || 0,
+      take: () => takeResult(manifest),
+    })),
+    ...checkpoints.map(({ path, size, written }) => ({
+      at: written,
+      take: () => takeCheckpoint(path, size),
+    })),
+  ].sort((a, b) => a.at - b.at);
+  for (const { take } of oldestFirst) {
+    if (size <= limit) break;
+    take();
   }
   removeUnused(store, users);
-  removeOldCheckpoints(store);
   await store.stats.prune();
-  const left = folderSize(store.blobs.folder);
+  const left = sizeOfAll(store);
   return { removed, freed: before - left, left };
 }
 
@@ -84,7 +106,13 @@ function hasNewer(store: Store): boolean {
 
 /** Cleans up if the contents take more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
-  if (folderSize(store.blobs.folder) > limit) await cleanUp(store, limit);
+  if (sizeOfAll(store) > limit) await cleanUp(store, limit);
+}
+
+/** Bytes of what the limit is for. */
+function sizeOfAll(store: Store): number {
+  return folderSize(store.blobs.folder) +
+    folderSize(store.path("checkpoints"));
 }
 
 /** Lies outside the folder of locks, so that it can be removed as a whole. */
@@ -105,12 +133,13 @@ function countUsers(
   return users;
 }
 
-/** All that a result needs: its files, its log, and its code for explanations. */
+/** All that a result needs: its files, its log, and for explanations its code and the lists of its sources' files. */
 function blobsOf({ files, log, parts }: Manifest, store: Store): Set<string> {
   const blobs = new Set([
     ...files.map(({ blob }) => blob),
     log.blob,
     parts.code,
+    ...Object.values(parts.sources),
   ]);
   const listing = store.blobs.text(parts.code);
   if (listing !== undefined) {
@@ -141,10 +170,8 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
 }
 
 function removeOldCheckpoints(store: Store): void {
-  for (const { name } of entriesOf(store.path("checkpoints"))) {
-    const path = store.path("checkpoints", name);
-    const modified = Deno.statSync(path).mtime?.getTime() ?? 0;
-    if (modified < Date.now() - CHECKPOINT_DAYS * DAY) {
+  for (const { path, written } of checkpointsOf(store)) {
+    if (written < Date.now() - CHECKPOINT_DAYS * DAY) {
       Deno.removeSync(path, { recursive: true });
     }
   }

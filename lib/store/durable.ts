@@ -1,4 +1,4 @@
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { temporarySuffix } from "./process_name.ts";
 
 /**
@@ -28,6 +28,19 @@ export function writeDurably(path: string, text: string): void {
 export function syncFolder(path: string): void {
   using folder = Deno.openSync(path);
   folder.syncSync();
+}
+
+/** Makes all files below a folder, and their names, survive a loss of power. */
+export function syncTree(path: string): void {
+  for (const { name, isDirectory } of Deno.readDirSync(path)) {
+    const member = join(path, name);
+    if (isDirectory) syncTree(member);
+    else {
+      using file = Deno.openSync(member);
+      file.syncSync();
+    }
+  }
+  syncFolder(path);
 }
 
 /** A name in the same folder that no other process uses. */

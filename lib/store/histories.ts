@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { LatestKeys } from "./latest_keys.ts";
 import { readSealed, writeSealed } from "./sealed.ts";
 
 /** How many results of a stage are remembered, to explain the next against the nearest. */
@@ -24,6 +25,7 @@ export interface Failure {
 /** The histories of stages, by pipeline and stage: `stages/PIPELINE/STAGE.json`. */
 export class Histories {
   readonly folder: string;
+  readonly #latest = new Map<string, LatestKeys>();
 
   constructor(folder: string) {
     this.folder = folder;
@@ -39,8 +41,12 @@ export class Histories {
 
   /** Notes that the stage's result is now the one with this key. */
   succeeded(pipeline: string, stage: string, key: string): void {
+    const latest = this.#latestOf(pipeline);
+    if (latest.get(stage) === key) return;
     const { keys, failure } = this.read(pipeline, stage);
-    if (keys[0] === key && failure === undefined) return;
+    if (keys[0] === key && failure === undefined) {
+      return latest.set(stage, key);
+    }
     this.#write(pipeline, stage, {
       keys: [key, ...keys.filter((other) => other !== key)].slice(0, LENGTH),
     });
@@ -50,6 +56,21 @@ export class Histories {
   failed(pipeline: string, stage: string, failure: Failure): void {
     const { keys } = this.read(pipeline, stage);
     this.#write(pipeline, stage, { keys, failure });
+  }
+
+  /** Makes the next run that changes nothing read one file for all stages of the pipeline. */
+  remember(pipeline: string): void {
+    this.#latest.get(pipeline)?.save();
+  }
+
+  #latestOf(pipeline: string): LatestKeys {
+    let latest = this.#latest.get(pipeline);
+    if (latest === undefined) {
+      const folder = join(this.folder, pipeline);
+      latest = new LatestKeys(join(this.folder, `.${pipeline}.json`), folder);
+      this.#latest.set(pipeline, latest);
+    }
+    return latest;
   }
 
   #path(pipeline: string, stage: string): string {

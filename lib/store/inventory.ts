@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { fingerprint } from "./fingerprint.ts";
 import type { Manifest } from "./manifest.ts";
 import type { Store } from "./store.ts";
 
@@ -61,6 +62,32 @@ export function diskUse(store: Store): DiskUse {
     other: total - blobs - checkpoints,
     total,
   };
+}
+
+/** What is left of attempts at a key. */
+export interface LeftCheckpoint {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** When something was last written into it, in milliseconds since 1970. */
+  readonly written: number;
+}
+
+/** All checkpoints. */
+export function checkpointsOf(store: Store): LeftCheckpoint[] {
+  return entriesOf(store.path("checkpoints")).map(({ name }) => {
+    const path = store.path("checkpoints", name);
+    return { path, size: folderSize(path), written: lastWrite(path) };
+  });
+}
+
+function lastWrite(path: string): number {
+  const times = entriesOf(path).map(({ name, isDirectory }) =>
+    isDirectory
+      ? lastWrite(join(path, name))
+      : fingerprint(join(path, name))?.modified ?? 0
+  );
+  return Math.max(fingerprint(path)?.modified ?? 0, ...times);
 }
 
 /** All manifests that can be read. */

@@ -1,16 +1,23 @@
 import { digest } from "./digest.ts";
 import { writeDurably } from "./durable.ts";
 
-/** Writes a value as JSON together with its digest, so that damage is noticed. */
-export function writeSealed(path: string, value: object): void {
-  writeDurably(path, seal(value));
+/** What a text is sealed with; hexadecimal digits. */
+export type Checksum = (text: string) => string;
+
+/** Writes a value as JSON together with its checksum, so that damage is noticed. */
+export function writeSealed(
+  path: string,
+  value: object,
+  checksum: Checksum = digest,
+): void {
+  writeDurably(path, seal(value, checksum));
 }
 
 /** The text of a sealed file. */
-export function seal(value: object): string {
+export function seal(value: object, checksum: Checksum = digest): string {
   const json = JSON.stringify(value);
   const members = json === "{}" ? "" : `,${json.slice(1, -1)}`;
-  return `{"seal":"${digest(json)}"${members}}\n`;
+  return `{"seal":"${checksum(json)}"${members}}\n`;
 }
 
 /** The JSON that a sealed text was made of, cut out rather than written again. */
@@ -27,8 +34,11 @@ export type Sealed =
   | { readonly state: "missing" }
   | { readonly state: "damaged" };
 
-/** Reads what `writeSealed()` wrote. */
-export function readSealed(path: string): Sealed {
+/** Reads what `writeSealed()` wrote with the same checksum. */
+export function readSealed(
+  path: string,
+  checksum: Checksum = digest,
+): Sealed {
   let text: string;
   try {
     text = Deno.readTextFileSync(path);
@@ -47,7 +57,7 @@ export function readSealed(path: string): Sealed {
     return { state: "damaged" };
   }
   const { seal, ...value } = parsed as Record<string, unknown>;
-  return seal === digest(unsealed(text, String(seal)))
+  return seal === checksum(unsealed(text, String(seal)))
     ? { state: "whole", value }
     : { state: "damaged" };
 }

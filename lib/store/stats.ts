@@ -1,6 +1,7 @@
 import { digestFile } from "./digest.ts";
 import { type Fingerprint, fingerprint, same, settled } from "./fingerprint.ts";
 import { lockFile } from "./locks.ts";
+import { quickChecksum } from "./quick_checksum.ts";
 import { readSealed, writeSealed } from "./sealed.ts";
 
 const VERSION = 1;
@@ -87,7 +88,7 @@ function write(path: string, entries: ReadonlyMap<string, Entry>): void {
   const rows: Row[] = [...entries].map((
     [path, { size, modified, changed, inode, blob, at }],
   ) => [path, size, modified, changed, inode, blob, at]);
-  writeSealed(path, { version: VERSION, entries: rows });
+  writeSealed(path, { version: VERSION, entries: rows }, quickChecksum);
 }
 
 function trusted(known: Entry, now: Fingerprint, own: boolean): boolean {
@@ -98,7 +99,7 @@ function trusted(known: Entry, now: Fingerprint, own: boolean): boolean {
 }
 
 function read(path: string): Map<string, Entry> {
-  const sealed = readSealed(path);
+  const sealed = readSealed(path, quickChecksum);
   if (sealed.state !== "whole" || sealed.value.version !== VERSION) {
     return new Map();
   }

@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { Blobs } from "./blobs.ts";
 import { Histories } from "./histories.ts";
+import { Listings } from "./listings.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
 import { isFull, isReadOnly } from "./os_error.ts";
 import { Pins } from "./pins.ts";
@@ -12,6 +13,7 @@ export class Store {
   readonly folder: string;
   readonly stats: Stats;
   readonly blobs: Blobs;
+  readonly listings: Listings;
   readonly manifests: Manifests;
   readonly histories: Histories;
   readonly pins: Pins;
@@ -21,6 +23,7 @@ export class Store {
     this.folder = resolve(folder);
     this.stats = new Stats(this.path("stats.json"));
     this.blobs = new Blobs(this.path("blobs"), this.stats);
+    this.listings = new Listings(this.blobs);
     this.manifests = new Manifests(this.path("manifests"));
     this.histories = new Histories(this.path("stages"));
     this.pins = new Pins(this.path("pins.json"));
@@ -66,14 +69,17 @@ export class Store {
     await this.saveStats();
     // Where nothing can be written, nothing is cleaned up either.
     await unlessReadOnly(() => this.usage.record(pipeline, keys));
+    await unlessReadOnly(() => this.histories.remember(pipeline));
   }
 
   /**
    * Looks up the result of a key. It counts only if each of its files is there
    * and whole.
+   *
+   * @param canonical As of `Manifests.read()`.
    */
-  async lookup(key: string): Promise<Lookup> {
-    const found = this.manifests.read(key);
+  async lookup(key: string, canonical?: string): Promise<Lookup> {
+    const found = this.manifests.read(key, canonical);
     if (found.state !== "found") return found;
     const { files, log } = found.manifest;
     for (const { path, blob } of files) {

@@ -19,10 +19,15 @@ export class NotAFileError extends Error {
 
 /** Digest of an artifact: of the paths and contents of its files, in whatever order they are given. */
 export function treeDigest(files: readonly TreeFile[]): string {
-  return digest(canonicalJson(
+  return digest(treeText(files));
+}
+
+/** The paths and contents of files as a text, of which `treeDigest()` is the digest. */
+export function treeText(files: readonly TreeFile[]): string {
+  return canonicalJson(
     files.map(({ path, blob }) => [path, blob])
       .sort(([a], [b]) => a! < b! ? -1 : 1),
-  ));
+  );
 }
 
 /**

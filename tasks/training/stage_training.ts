@@ -1,6 +1,10 @@
 import { join } from "node:path";
 import type { Examples } from "../../lib/engine/batches.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../../lib/engine/checkpoint.ts";
 import type { Classifier } from "../../lib/engine/classifier.ts";
 import { measureProductPeak } from "../../lib/engine/product_peak.ts";
 import { Stopwatch } from "../../lib/engine/stopwatch.ts";
@@ -76,6 +80,22 @@ export class StageTraining {
     this.#precision = await startStageEngine(this.#stage);
   }
 
+  /** The checkpoint to go on from, if there is one that is whole. */
+  #resume(path: string, size: number): Checkpoint | undefined {
+    const { log } = this.#stage;
+    try {
+      const resume = loadCheckpoint(path, size);
+      if (resume !== undefined) {
+        log(`Resumes after step ${resume.progress.step}`);
+      }
+      return resume;
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      log(`Starts anew, since the checkpoint is damaged: ${error.message}`);
+      return undefined;
+    }
+  }
+
   /** Trains, from the stage's checkpoint if there is one, and reports progress and seconds. */
   async run(
     classifier: Classifier,
@@ -85,10 +105,7 @@ export class StageTraining {
   ): Promise<TrainingResult> {
     const stage = this.#stage;
     const checkpoint = join(stage.checkpoint, "training.safetensors");
-    const resume = loadCheckpoint(checkpoint, classifier.layout.size);
-    if (resume !== undefined) {
-      stage.log(`Resumes after step ${resume.progress.step}`);
-    }
+    const resume = this.#resume(checkpoint, classifier.layout.size);
     const peak = await measureProductPeak(classifier.config);
     const result = await train(classifier, initial, this.examples, options, {
       ...hooks,

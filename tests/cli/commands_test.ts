@@ -68,6 +68,17 @@ Deno.test("explain, status, logs, verify and cache tell what became of stages", 
   const parsed = (await project.call("explain", "start", "--json")).json()[0];
   deepStrictEqual(parsed.decision.state, "run");
   project.edit("tasks/make.ts", '"\\n\\n"', '"\\n"');
+  project.write("tasks/new.ts", "export const more = 1;");
+  project.edit(
+    "tasks/make.ts",
+    "export default",
+    'import "./new.ts";\nexport default',
+  );
+  match(
+    (await project.call("explain", "start")).stdout,
+    /^ {4}code task:new\.ts is new$/m,
+  );
+  project.edit("tasks/make.ts", 'import "./new.ts";\n', "");
 
   const status = await project.call("status");
   strictEqual(status.lines.length, 4);

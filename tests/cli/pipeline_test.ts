@@ -166,7 +166,11 @@ stages:
 
 Deno.test("pipeline stops at Ctrl-C with 130 and leaves nothing running", async () => {
   for (
-    const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143]] as const
+    const [signal, expected] of [
+      ["SIGINT", 130],
+      ["SIGTERM", 143],
+      ["SIGHUP", 129],
+    ] as const
   ) {
     using project = new CliProject(`name: test
 stages:

@@ -40,6 +40,10 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     /^Option "--memory" takes a size such as 8GB or 512MiB, not "4 gigs"$/m,
   ],
   [
+    ["pipeline", "x.yaml", "--gpus", "0, 1,0"],
+    /^Option "--gpus" names GPU "0" twice$/m,
+  ],
+  [
     ["plan", "x", "--profile", "a", "--profile", "b"],
     /^Option "--profile" is given twice$/m,
   ],
@@ -139,6 +143,7 @@ Deno.test("pipeline --help lists the codes that it exits with, and no others", a
       EXIT.usage,
       EXIT.busy,
       EXIT.outputMissing,
+      EXIT.hungUp,
       EXIT.interrupted,
       EXIT.terminated,
     ],

@@ -209,5 +209,38 @@ Deno.test("loadCheckpoint() gives nothing where there is none and names what is 
   assert.equal(loadCheckpoint(path, 4), undefined);
   await Deno.writeTextFile(path, "not a checkpoint");
   assert.throws(() => loadCheckpoint(path, 4), SyntaxError);
+  const values = Float32Array.of(1, 2, 3, 4);
+  const checkpoint: Checkpoint = {
+    values,
+    moment1: values,
+    moment2: values,
+    best: undefined,
+    stepMilliseconds: Float32Array.of(5),
+    progress: {
+      step: 1,
+      tokens: 1,
+      paddedTokens: 1,
+      flops: 1,
+      losses: [],
+      pendingLoss: 0.5,
+      rowSteps: [1],
+      shuffles: [1, 2, 3, 4],
+      ranks: [1, 2, 3, 4],
+      seconds: 1,
+      epochs: [],
+      evaluationSeconds: 0,
+    },
+  };
+  saveCheckpoint(path, checkpoint);
+  assert.deepEqual(loadCheckpoint(path, 4), checkpoint);
+  const bytes = await Deno.readFile(path);
+  for (let at = 0; at < bytes.length; at++) {
+    const damaged = bytes.slice();
+    damaged[at]! ^= 1;
+    await Deno.writeFile(path, damaged);
+    assert.throws(() => loadCheckpoint(path, 4), SyntaxError, `byte ${at}`);
+    await Deno.writeFile(path, bytes.subarray(0, at));
+    assert.throws(() => loadCheckpoint(path, 4), SyntaxError, `${at} bytes`);
+  }
   await Deno.remove(folder, { recursive: true });
 });

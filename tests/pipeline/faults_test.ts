@@ -210,9 +210,34 @@ stages: {}`,
       '6:36 Alias "*b" stands inside its own anchor',
       "6:44 Integer 12345678901234567890 is too large to be exact; quote it if it is text",
       '6:69 Alias "*none" has no anchor before it',
+      "7:1 The pipeline has no stages",
     ],
   ],
 ];
+
+Deno.test("expandPipeline() reports faults of the syntax and of the stages at once", () =>
+  withTasks(async (tasks) => {
+    const text = `name: test
+name: again
+descrption: a misspelt key
+stages:
+  data: { task: fetch, with: { source: !!binary aaaa, rwos: 3 }, matrx: 1 }
+  train: { task: trian, inputs: { data: dta }, retries: *none }
+  other: { task: train, inputs: { strat: data }, mutex: !own x }
+`;
+    deepStrictEqual(await faultsOf(tasks, text), [
+      '2:1 Key "name" stands twice in this mapping',
+      '3:1 Unknown key "descrption" of the pipeline; did you mean "description"?',
+      '5:49 Tag "tag:yaml.org,2002:binary" is not allowed',
+      '5:55 Unknown key "rwos" of task "fetch"; did you mean "rows"?',
+      '5:66 Unknown key "matrx" of stage "data"; did you mean "matrix"?',
+      '6:18 Unknown task "trian"; did you mean "train"?',
+      '6:57 Alias "*none" has no anchor before it',
+      '7:25 Stage "other" lacks input "data" of task "train": an artifact of kind "dataset"',
+      '7:35 Task "train" has no input "strat"; did you mean "start"?',
+      '7:62 Tag "!own" is not allowed',
+    ]);
+  }));
 
 for (const [what, text, expected] of cases) {
   Deno.test(`expandPipeline() refuses ${what}`, () =>

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { run } from "../../lib/scheduler/run.ts";
 import type { Manifest } from "../../lib/store/manifest.ts";
 import { writeSealed } from "../../lib/store/sealed.ts";
 import { Store } from "../../lib/store/store.ts";
@@ -78,6 +79,37 @@ Deno.test("run() never hands on a blob whose damage left no trace", async () => 
   const { ran } = await project.run(stages);
   assert.deepEqual(ran, ["a", "up"]);
   assert.equal(project.read("out/test/up/out.txt"), "SOME TEXT!");
+});
+
+Deno.test("run() gives up on a stage whose input is damaged as often as it is made again", async () => {
+  const { project, stages, manifest, store } = await ranProject();
+  using _project = project;
+  const path = store.blobs.path(manifest.files[0]!.blob);
+  const past = new Date(Date.now() - 60_000);
+  const spoil = () => {
+    damage(path, "evil text");
+    // As before, so that the stat cache sees no difference.
+    Deno.utimeSync(path, past, past);
+  };
+  Deno.utimeSync(path, past, past);
+  await project.run(stages);
+  spoil();
+  project.task("upper", "return read('from');", {
+    inputs: { from: { kind: "text" } },
+  });
+  const failures: string[] = [];
+  await run(
+    await project.graph(stages),
+    [],
+    project.settings(),
+    (event) => {
+      if (event.type === "failed") failures.push(event.message);
+      if (event.type === "finished" && event.stage === "a") spoil();
+    },
+    new AbortController().signal,
+  );
+  assert.equal(failures.length, 1);
+  assert.match(failures[0]!, /^The cache keeps losing what it is made from/);
 });
 
 Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss, and says so", async () => {

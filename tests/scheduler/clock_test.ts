@@ -62,3 +62,18 @@ Deno.test("run() takes a result that was made at a time to come, and cleans it u
   ]);
   assert.equal(project.read("out/test/reader/out.txt"), "two");
 });
+
+Deno.test("run() reads modules whose time is to come, as after the clock was set back", async () => {
+  using project = new TestProject();
+  project.write("lib/value.ts", "export const value = 1;");
+  project.task("make", "return value;", {
+    head: 'import { value } from "../lib/value.ts";',
+  });
+  const future = new Date(Date.now() + 3_600_000);
+  for (const value of [1, 2]) {
+    project.write("lib/value.ts", `export const value = ${value};`);
+    Deno.utimeSync(project.path("lib/value.ts"), future, future);
+    assert.deepEqual((await project.run({ s: { task: "make" } })).ran, ["s"]);
+    assert.equal(project.read("out/test/s/out.txt"), String(value));
+  }
+});

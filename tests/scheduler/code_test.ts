@@ -61,6 +61,31 @@ Deno.test("taskCode() lists what a task's process loads, and no modules of types
   ]);
 });
 
+Deno.test("taskCode() tells tasks outside the project by their own folder, wherever that lies", async () => {
+  using project = new TestProject();
+  project.write("deno.json", "{}");
+  const store = new Store(project.path("out/cache"));
+  const listings = [];
+  for (let round = 0; round < 2; round++) {
+    using outside = new TestProject();
+    outside.write("lib/one.ts", "export const one = 1;");
+    outside.write("tasks/t.ts", 'export { one } from "../lib/one.ts";');
+    const task = pathToFileURL(outside.path("tasks/t.ts")).href;
+    const code = await taskCode([task], project.folder, store);
+    listings.push(code.get(task)!.listing);
+  }
+  assert.equal(listings[0], listings[1]);
+  const { entry, modules }: CodeListing = JSON.parse(
+    store.blobs.text(listings[0]!)!,
+  );
+  assert.equal(entry, "task:t.ts");
+  assert.deepEqual(Object.keys(modules).sort(), [
+    "scheduler/child.ts",
+    "task:../lib/one.ts",
+    "task:t.ts",
+  ]);
+});
+
 Deno.test("taskCode() ignores comments, formatting and types", async () => {
   const edits: Record<string, Record<string, string>> = {
     comment: {

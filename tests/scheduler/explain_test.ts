@@ -56,6 +56,33 @@ Deno.test("explain() names the parameter, the input and the line of code that ch
   );
 });
 
+Deno.test("explain() names the files of a source folder that changed, are new or gone", async () => {
+  using project = new TestProject();
+  for (const name of ["a", "b", "sub/c"]) project.write(`data/${name}`, name);
+  project.task(
+    "count",
+    "return [...Deno.readDirSync(params.data)].length;",
+    { rest: "sources: (params: any) => ({ data: params.data })," },
+  );
+  const stages = { s: { task: "count", params: { data: "data" } } };
+  await project.run(stages);
+  project.write("data/a", "other");
+  Deno.removeSync(project.path("data/b"));
+  project.write("data/sub/d", "d");
+  const graph = await project.graph(stages);
+  const { decision, nearest } = await explain(graph, "s", project.settings());
+  assert.equal(
+    decision.state === "run" ? decision.reason : "",
+    "source data data/a changed, source data data/b is gone, source data data/sub/d is new",
+  );
+  assert.equal(nearest?.changes.length, 3);
+  await project.run(stages, { cacheLimit: 1 });
+  project.write("data/a", "third");
+  const { reason } = (await explain(graph, "s", project.settings()))
+    .decision as { reason: string };
+  assert.equal(reason, "source data data/a changed");
+});
+
 Deno.test("findLog() gives the log of a result, of a failure and of a run that goes on", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
@@ -80,6 +107,24 @@ Deno.test("findLog() gives the log of a result, of a failure and of a run that g
   const scheduler = project.spawn({ s: { task: "say" } });
   await scheduler.event((event) => event.type === "log");
   assert.deepEqual(await lines(), ["first", "last"]);
+  await scheduler.end();
+});
+
+Deno.test("readLog() that follows a run ends when its scheduler is killed with -9", async () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  project.task(
+    "slow",
+    "stage.log('begun'); await new Promise((r) => setTimeout(r, 1e6));",
+  );
+  const scheduler = project.spawn({ s: { task: "slow" } });
+  await scheduler.event((event) => event.type === "log");
+  const lines = [];
+  for await (const line of readLog(findLog("test", "s", store)!, true)) {
+    lines.push(line.type);
+    if (line.type === "log") scheduler.process.kill("SIGKILL");
+  }
+  assert.deepEqual(lines, ["started", "log"]);
   await scheduler.end();
 });
 

@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Event } from "../../lib/scheduler/events.ts";
+import { digest } from "../../lib/store/digest.ts";
+import { fingerprint } from "../../lib/store/fingerprint.ts";
 import { TestProject } from "./project.ts";
 
 /** Ways to reach what a stage did not declare; each gives what it got hold of. */
@@ -35,6 +39,12 @@ const ATTEMPTS: Readonly<Record<string, string>> = {
   "a child process by node":
     `(await import("node:child_process")).execSync("cat " + SECRET)`,
   "a library": `Deno.dlopen("libc.so.6", {})`,
+  "what an earlier stage stored":
+    `(localStorage.setItem("n", "1"), localStorage.length)`,
+  "what an earlier stage stored, by npm's own names":
+    `new Function("return globalThis.localStorage.length")()`,
+  "what is stored for the session": `sessionStorage.length`,
+  "what an earlier stage cached": `await caches.open("n")`,
   "the host's name": `Deno.hostname()`,
   "a file outside": `Deno.writeTextFileSync(PROJECT + "/written", "x")`,
   "its own inputs":
@@ -67,7 +77,7 @@ Deno.test("run() lets a stage touch nothing that its task does not declare", asy
      for (const [name, attempt] of Object.entries(attempts)) {
        try { got.push(name + ": " + await attempt()); }
        catch (error) {
-         const refused = error instanceof Deno.errors.NotCapable || /Requires|ERR_ACCESS_DENIED|--(no-remote|cached-only) is specified/.test(error.message);
+         const refused = error instanceof Deno.errors.NotCapable || /Requires|ERR_ACCESS_DENIED|--(no-remote|cached-only) is specified|^(localStorage|sessionStorage|caches) is not defined|properties of undefined \\(reading 'length'\\)/.test(error.message);
          if (!refused) got.push(name + " failed otherwise: " + error);
        }
      }
@@ -87,6 +97,48 @@ Deno.test("run() lets a stage touch nothing that its task does not declare", asy
   assert.deepEqual(JSON.parse(project.read("out/test/thief/out.txt")), []);
   assert.equal(requests, 0);
 });
+
+Deno.test("run() lets no worker find what one of an earlier stage cached, and leaves nothing of it behind", async () => {
+  using project = new TestProject();
+  project.task(
+    "cacher",
+    `const source = 'const cache = await caches.open("shared"); const found = await cache.match("http://x/y"); await cache.put("http://x/y", new Response("z")); postMessage(found === undefined ? "nothing" : "something");';
+     const worker = new Worker("data:application/javascript," + encodeURIComponent(source), { type: "module" });
+     const found = await new Promise((resolve, reject) => {
+       worker.onmessage = ({ data }) => resolve(data);
+       worker.onerror = (event) => reject(event.error);
+     });
+     worker.terminate();
+     stage.log(location.origin);
+     await new Promise((resolve) => setTimeout(resolve, 500));
+     return found;`,
+  );
+  const folderOf = (event: Event) =>
+    event.type === "log"
+      ? join(runtimeFolder(), "location_data/web_cache", digest(event.line))
+      : "";
+  const folders: string[] = [];
+  for (const n of [1, 2]) {
+    const scheduler = project.spawn({
+      cacher: { task: "cacher", params: { n } },
+    });
+    const said = await scheduler.event(({ type }) => type === "log");
+    folders.push(folderOf(said));
+    assert.ok(fingerprint(folders.at(-1)!));
+    await scheduler.end();
+    assert.equal(project.read("out/test/cacher/out.txt"), "nothing");
+  }
+  assert.notEqual(folders[0], folders[1]);
+  assert.deepEqual(folders.map(fingerprint), [undefined, undefined]);
+});
+
+/** The runtime's own folder, as it says. */
+function runtimeFolder(): string {
+  const { stdout } = new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json"],
+  }).outputSync();
+  return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
+}
 
 Deno.test("run() gives a stage what its task declares", async () => {
   using project = new TestProject();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { audit } from "../../lib/store/audit.ts";
 import { canonicalJson } from "../../lib/store/canonical.ts";
 import { cleanUp, holdOff } from "../../lib/store/cleanup.ts";
+import { fingerprint } from "../../lib/store/fingerprint.ts";
 import { diskUse, listResults } from "../../lib/store/inventory.ts";
 import type { Manifest } from "../../lib/store/manifest.ts";
 import { keyOf } from "../../lib/store/manifests.ts";
@@ -115,6 +116,45 @@ Deno.test("cleanUp() removes contents that no result needs", async () => {
   assert.equal(listResults(store).length, 1);
   assert.equal((await store.lookup(listResults(store)[0]!.key)).state, "found");
 });
+
+/** Leaves a checkpoint of 10,000 bytes that was last written so many days ago, in an attempt begun long before. */
+function addCheckpoint(store: Store, name: string, days: number): string {
+  const folder = store.makeFolder("checkpoints", name);
+  const file = `${store.makeFolder("checkpoints", name, "1")}/state`;
+  Deno.writeTextFileSync(file, ".".repeat(10_000));
+  const written = new Date(Date.now() - days * 24 * 60 * 60 * 1000);
+  Deno.utimeSync(file, written, written);
+  for (const path of [`${folder}/1`, folder]) Deno.utimeSync(path, 0, 0);
+  return folder;
+}
+
+Deno.test("cleanUp() counts checkpoints towards the limit, and takes the oldest first", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 2);
+  const older = addCheckpoint(store, "a", 3);
+  const newer = addCheckpoint(store, "b", 2);
+  const done = (await cleanUp(store, 25_000))!;
+  assert.deepEqual(done.removed, results.map(({ key }) => key));
+  assert.equal(done.left, 20_000);
+  await cleanUp(store, 15_000);
+  assert.deepEqual([older, newer].map(exists), [false, true]);
+  await cleanUp(store, 0);
+  assert.equal(exists(newer), false);
+});
+
+Deno.test("cleanUp() gives up a checkpoint by its newest write", async () => {
+  using folder = new TemporaryFolder();
+  const { store } = await filled(folder, 0);
+  const [live, dead] = [13, 15].map((days) =>
+    addCheckpoint(store, `of ${days} days`, days)
+  );
+  await cleanUp(store, 1e9);
+  assert.deepEqual([live!, dead!].map(exists), [true, false]);
+});
+
+function exists(path: string): boolean {
+  return fingerprint(path) !== undefined;
+}
 
 Deno.test("audit() finds damage that left no trace, and removes it", async () => {
   using folder = new TemporaryFolder();

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { digest } from "../../lib/store/digest.ts";
+import { quickChecksum } from "../../lib/store/quick_checksum.ts";
 import { readSealed, seal, writeSealed } from "../../lib/store/sealed.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
@@ -20,16 +22,33 @@ Deno.test("readSealed() gives what writeSealed() wrote, whatever it was", () => 
 
 Deno.test("readSealed() takes a text in which any character is another for damaged", () => {
   using folder = new TemporaryFolder();
-  const text = seal({ a: [1, 2.5], b: { c: "d" } });
-  for (let at = 0; at < text.length; at++) {
-    const path = folder.write(
-      "sealed.json",
-      text.slice(0, at) + (text[at] === "1" ? "2" : "1") + text.slice(at + 1),
-    );
-    assert.deepEqual(readSealed(path), { state: "damaged" }, `at ${at}`);
+  for (const checksum of [digest, quickChecksum]) {
+    const text = seal({ a: [1, 2.5], b: { c: "d" } }, checksum);
+    for (let at = 0; at < text.length; at++) {
+      const path = folder.write(
+        "sealed.json",
+        text.slice(0, at) + (text[at] === "1" ? "2" : "1") + text.slice(at + 1),
+      );
+      assert.deepEqual(readSealed(path, checksum), { state: "damaged" });
+    }
+    for (const cut of [text.slice(0, -1), text + " ", "{}", ""]) {
+      const path = folder.write("sealed.json", cut);
+      assert.deepEqual(readSealed(path, checksum), { state: "damaged" }, cut);
+    }
   }
-  for (const cut of [text.slice(0, -1), text + " ", "{}", ""]) {
-    const path = folder.write("sealed.json", cut);
-    assert.deepEqual(readSealed(path), { state: "damaged" }, cut);
+});
+
+Deno.test("quickChecksum() differs for texts that differ in one place, or in the order of two", () => {
+  const seen = new Set<string>();
+  const base = [..."abcdefghijklmnopqrstuvwxyz"];
+  for (let at = 0; at < base.length; at++) {
+    for (const put of ["0", "é", "", "ab"]) {
+      seen.add(quickChecksum(base.with(at, put).join("")));
+    }
+    for (let other = 0; other < at; other++) {
+      const swapped = base.with(at, base[other]!).with(other, base[at]!);
+      seen.add(quickChecksum(swapped.join("")));
+    }
   }
+  assert.equal(seen.size, 26 * 4 + 26 * 25 / 2);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { linesOf } from "../../lib/scheduler/channel.ts";
+import { withFolder } from "./run_task.ts";
 
 const ROOT = fileURLToPath(import.meta.resolve("../../"));
 
@@ -18,11 +19,11 @@ stages:
     resources: { cpus: 2 }
 `;
 
-/** Calls a command on the pipeline, interrupting it once its training has taken a step. */
+/** Calls a command on the pipeline, sending it a signal once its training has taken a step. */
 async function call(
   folder: string,
   args: readonly string[],
-  interrupt = false,
+  signal?: Deno.Signal,
 ) {
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "lib/cli/main.ts", ...args, "--json"]
@@ -32,36 +33,69 @@ async function call(
     stderr: "inherit",
   }).spawn();
   const events = [];
-  let interrupted = false;
+  let sent = false;
   for await (const line of linesOf(process.stdout)) {
     const event = JSON.parse(line);
     events.push(event);
-    if (!interrupt || interrupted || event.stage !== "train") continue;
+    if (signal === undefined || sent || event.stage !== "train") continue;
     if (event.type === "progress" && event.done > 0) {
-      interrupted = true;
-      process.kill("SIGINT");
+      sent = true;
+      process.kill(signal);
     }
   }
   return { code: (await process.status).code, events };
 }
 
-Deno.test("training that was interrupted ends with the bytes of one that was not", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
+/** The first step that a call reported of the training. */
+function firstStep({ events }: Awaited<ReturnType<typeof call>>): number {
+  return events.find(({ type, stage }) =>
+    type === "progress" && stage === "train"
+  ).done;
+}
+
+/** The file of the one checkpoint that a killed training has left. */
+function checkpointIn(folder: string): string {
+  const [key] = Deno.readDirSync(`${folder}/out/cache/checkpoints`);
+  const attempts = `${folder}/out/cache/checkpoints/${key!.name}`;
+  const [attempt] = [...Deno.readDirSync(attempts)]
+    .filter(({ isDirectory }) => isDirectory);
+  return `${attempts}/${attempt!.name}/training.safetensors`;
+}
+
+Deno.test("training that was interrupted, and then killed with -9, ends with the bytes of one that was not", async () => {
+  await withFolder(async (folder) => {
     const file = `${folder}/interrupted.yaml`;
     await Deno.writeTextFile(file, PIPELINE);
-    const stopped = await call(folder, ["pipeline", file], true);
+    const stopped = await call(folder, ["pipeline", file], "SIGINT");
     assert.equal(stopped.code, 130, JSON.stringify(stopped.events));
+    const killed = await call(folder, ["pipeline", file], "SIGKILL");
+    assert.equal(killed.code, 137, JSON.stringify(killed.events));
+    assert.ok(firstStep(killed) > 1, `goes on from ${firstStep(killed)}`);
     const resumed = await call(folder, ["pipeline", file]);
     assert.equal(resumed.code, 0, JSON.stringify(resumed.events));
-    const steps = resumed.events.flatMap(({ type, stage, done }) =>
-      type === "progress" && stage === "train" ? [done] : []
-    );
-    assert.ok(steps[0] > 1, `goes on from step ${steps[0]}`);
+    assert.ok(firstStep(resumed) > 1, `goes on from ${firstStep(resumed)}`);
     // Runs it again from the start, and compares.
     const again = await call(folder, ["verify", file, "train"]);
     assert.equal(again.code, 0, JSON.stringify(again.events.at(-1)));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
+});
+
+Deno.test("training whose checkpoint is damaged starts anew, and says so", async () => {
+  await withFolder(async (folder) => {
+    const file = `${folder}/interrupted.yaml`;
+    await Deno.writeTextFile(file, PIPELINE);
+    const stopped = await call(folder, ["pipeline", file], "SIGINT");
+    assert.equal(stopped.code, 130, JSON.stringify(stopped.events));
+    const path = checkpointIn(folder);
+    const bytes = await Deno.readFile(path);
+    bytes[bytes.length >> 1]! ^= 1;
+    await Deno.writeFile(path, bytes);
+    const { code, events } = await call(folder, ["pipeline", file]);
+    assert.equal(code, 0, JSON.stringify(events));
+    assert.ok(
+      events.some(({ type, line }) =>
+        type === "log" && /^Starts anew, since the checkpoint is dam/.test(line)
+      ),
+    );
+  });
 });

@@ -7,6 +7,7 @@ import { EXIT } from "../exit.ts";
 import { openGraph, selectedStages } from "../open_graph.ts";
 import {
   ENGINE,
+  GPUS,
   GRAPH_OPTIONS,
   HELP,
   JSON_LINES,
@@ -25,7 +26,7 @@ export const command: Command = {
   usage: "PIPELINE [STAGE...]",
   description:
     `Say why stages are where they are: everything that is in the key of each, and how it differs from the nearest earlier result, down to the parameter, the input, or the lines of code that changed. Without a STAGE, all are explained.`,
-  options: [...GRAPH_OPTIONS, ENGINE, JSON_LINES, HELP],
+  options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Say why this stage runs"],
     ["glue-mini train-dylora@mrpc -S train.lr=5e-4", "Say what a change does"],
@@ -79,7 +80,14 @@ function explanationText(
 }
 
 function changeText({ kind, name, before, after }: Change): string {
-  if (kind === "code") return `code ${name} changed`;
+  if (kind === "code") {
+    const what = before === undefined
+      ? "is new"
+      : after === undefined
+      ? "is gone"
+      : "changed";
+    return `code ${name} ${what}`;
+  }
   return `${kind} ${name}: ${before ?? "absent"} -> ${after ?? "absent"}`;
 }
 

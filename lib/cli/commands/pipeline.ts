@@ -5,7 +5,7 @@ import type { Command, Given } from "../arguments.ts";
 import { readyEngineFacility } from "../engine.ts";
 import { EXIT } from "../exit.ts";
 import { watchInterrupts } from "../interrupts.ts";
-import type { Message } from "../messages.ts";
+import type { Message, Renderer } from "../messages.ts";
 import { openGraph, selectedStages } from "../open_graph.ts";
 import {
   ENGINE,
@@ -27,7 +27,7 @@ export const command: Command = {
 
 PIPELINE is a name in pipelines/ or a file. With STAGEs, only these run, and what they need. A STAGE is an id (train@mrpc,seed=0), the start of one (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
 
-Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 another process is in the way (--no-wait), 5 a stage ended without its output, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
+Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 another process is in the way (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
   options: [
     {
       name: "force",
@@ -80,9 +80,9 @@ async function runPipeline(given: Given): Promise<number> {
     return EXIT.fine;
   }
   const settings = await settingsOf(given);
-  const { graph, keep } = await openGraph(given, settings.out);
+  const { graph, store, keep } = await openGraph(given, settings.out);
   const targets = await selectedStages(graph, given.positionals.slice(1));
-  const renderer = await chooseRenderer(given.has("json"));
+  const renderer = untilHangUp(await chooseRenderer(given.has("json")));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() =>
     say({
@@ -109,6 +109,7 @@ async function runPipeline(given: Given): Promise<number> {
         if (event.type !== "summary") say(event);
       },
       interrupts.signal,
+      store,
     );
     if (failed === 0 && interrupts.code === undefined) await keep();
     if (failed + skipped === 0) showFiles(graph, targets, settings.out, say);
@@ -119,6 +120,19 @@ async function runPipeline(given: Given): Promise<number> {
     renderer.end();
   }
   return interrupts.code ?? outcome.code;
+}
+
+/** Shows nothing more in a terminal once that is gone: writing to it fails. */
+function untilHangUp(renderer: Renderer): Renderer {
+  if (!Deno.stdout.isTerminal()) return renderer;
+  let gone = false;
+  Deno.addSignalListener("SIGHUP", () => {
+    gone = true;
+  });
+  return {
+    show: (message) => gone ? undefined : renderer.show(message),
+    end: () => gone ? undefined : renderer.end(),
+  };
 }
 
 /** Stages to run although the cache has their results: the named ones, or all. */

@@ -1,7 +1,7 @@
 import type { Decision } from "../../scheduler/events.ts";
 import type { Command } from "../arguments.ts";
 import { EXIT } from "../exit.ts";
-import { ENGINE, GRAPH_OPTIONS, HELP, JSON_LINES } from "../options.ts";
+import { ENGINE, GPUS, GRAPH_OPTIONS, HELP, JSON_LINES } from "../options.ts";
 import { printPlan } from "../print_plan.ts";
 
 /** The states of stages, in words. */
@@ -35,6 +35,7 @@ ${
     },
     ...GRAPH_OPTIONS,
     ENGINE,
+    GPUS,
     {
       name: "exit-code",
       description: "Exit with 10 if there is work to do",

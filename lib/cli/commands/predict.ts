@@ -5,7 +5,16 @@ import { readyEngineFacility } from "../engine.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { watchInterrupts } from "../interrupts.ts";
 import type { Message } from "../messages.ts";
-import { ENGINE, GRAPH_OPTIONS, HELP, JSON_LINES } from "../options.ts";
+import {
+  ENGINE,
+  GPUS,
+  gpusOf,
+  GRAPH_OPTIONS,
+  HELP,
+  JSON_LINES,
+} from "../options.ts";
+import { visibleGpus } from "../../scheduler/default_settings.ts";
+import { holdGpus } from "../../scheduler/gpus.ts";
 import { PROJECT } from "../place.ts";
 import { writeOut } from "../render/choose.ts";
 import { type Predictions, printPredictions } from "../print_predictions.ts";
@@ -47,6 +56,7 @@ Exit codes: 0 fine, 1 it failed, 2 wrong arguments or pipeline file, 130 interru
     },
     ...GRAPH_OPTIONS,
     ENGINE,
+    GPUS,
     JSON_LINES,
     HELP,
   ],
@@ -84,6 +94,14 @@ async function predict(given: Given): Promise<number> {
   using interrupts = watchInterrupts(() => {});
   const folder = Deno.makeTempDirSync({ prefix: "predict-" });
   try {
+    const { signal } = interrupts;
+    const engine = await readyEngineFacility(given, say, signal)();
+    using gpus = await holdGpus({
+      count: engine.gpus ?? 0,
+      among: gpusOf(given) ?? visibleGpus(),
+      onWait: (holders) => console.error(`Waiting for a GPU of ${holders}`),
+      signal,
+    });
     const output = await runTask({
       file: join(
         resolve(given.value("tasks") ?? join(PROJECT, "tasks")),
@@ -95,11 +113,12 @@ async function predict(given: Given): Promise<number> {
         ...(epoch !== undefined && { epoch }),
       },
       inputs: folders,
-      engine: await readyEngineFacility(given, say, interrupts.signal)(),
+      engine,
+      gpus: gpus.ids,
       cpus: availableParallelism(),
       folder,
       emit: () => {},
-      signal: interrupts.signal,
+      signal,
     });
     const text = Deno.readTextFileSync(join(output, "classification.json"));
     writeOut(printPredictions(

@@ -5,6 +5,7 @@ import { EXIT } from "../exit.ts";
 import { openGraph } from "../open_graph.ts";
 import {
   ENGINE,
+  GPUS,
   GRAPH_OPTIONS,
   HELP,
   JSON_LINES,
@@ -20,7 +21,7 @@ export const command: Command = {
   usage: "PIPELINE",
   description:
     "Say where each stage of a pipeline stands: what is running now, what failed the last time, what would run, and when and how long each ran last.",
-  options: [...GRAPH_OPTIONS, ENGINE, JSON_LINES, HELP],
+  options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
   examples: [
     ["smoke", "See where each stage stands"],
     ["glue-mini --json", "Read it in a program, one stage a line"],

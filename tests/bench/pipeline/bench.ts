@@ -64,7 +64,22 @@ export async function bench(args: string[]): Promise<void> {
   for (const count of values.stages.split(",").map(Number)) {
     for (const tool of tools) await time(tool, count, runs, report);
   }
+  for (const row of overheads(rows)) report(row);
   if (!values.json) print(rows, tools);
+}
+
+/** Stages of the larger pipeline. */
+const MANY = 200;
+
+/** What a stage costs in a cold run of many: all of it, divided by their number. */
+function overheads(rows: readonly Row[]): Row[] {
+  return rows.filter(({ work }) => work === `cold ${MANY}`)
+    .map(({ tool, ms, ran }) => ({
+      work: "cold, a stage",
+      tool,
+      ms: Math.round(ms / MANY * 10) / 10,
+      ran,
+    }));
 }
 
 async function time(

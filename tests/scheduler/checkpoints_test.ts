@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { TestProject } from "./project.ts";
+
+const isLog = (line: string) => (event: { type: string; line?: string }) =>
+  event.type === "log" && event.line === line;
+
+Deno.test("run() drops a checkpoint that was made while a source held something else, also if that is put back", async () => {
+  using project = new TestProject();
+  project.write("data.txt", "old");
+  project.task(
+    "trainer",
+    `const file = stage.checkpoint + "/state";
+     try { return Deno.readTextFileSync(file); } catch { /* nothing to go on from */ }
+     stage.log("begun");
+     let text = "old";
+     for (let i = 0; i < 50 && text === "old"; i++) {
+       text = Deno.readTextFileSync(params.data);
+       await new Promise((r) => setTimeout(r, 20));
+     }
+     Deno.writeTextFileSync(file, text);
+     stage.log("saved");
+     if (text !== "old") await new Promise((r) => setTimeout(r, 1e6));
+     return text;`,
+    { rest: "sources: (params: any) => ({ data: params.data })," },
+  );
+  const stages = { trainer: { task: "trainer", params: { data: "data.txt" } } };
+  const killed = project.spawn(stages);
+  await killed.event(isLog("begun"));
+  project.write("data.txt", "new");
+  await killed.event(isLog("saved"));
+  killed.process.kill("SIGKILL");
+  await killed.end();
+  project.write("data.txt", "old");
+  const { summary } = await project.run(stages);
+  assert.equal(summary.ran, 1);
+  assert.equal(project.read("out/test/trainer/out.txt"), "old");
+});
+
+Deno.test("run() goes on after kill -9 from a checkpoint whose sources are untouched", async () => {
+  using project = new TestProject();
+  project.write("data.txt", "old");
+  project.task(
+    "trainer",
+    `const file = stage.checkpoint + "/state";
+     try { return "from " + Deno.readTextFileSync(file); } catch { /* nothing to go on from */ }
+     Deno.writeTextFileSync(file, Deno.readTextFileSync(params.data));
+     stage.log("saved");
+     await new Promise((r) => setTimeout(r, 1e6));`,
+    { rest: "sources: (params: any) => ({ data: params.data })," },
+  );
+  const stages = { trainer: { task: "trainer", params: { data: "data.txt" } } };
+  const killed = project.spawn(stages);
+  await killed.event(isLog("saved"));
+  killed.process.kill("SIGKILL");
+  await killed.end();
+  assert.equal((await project.run(stages)).summary.ran, 1);
+  assert.equal(project.read("out/test/trainer/out.txt"), "from old");
+});
