@@ -48,6 +48,13 @@ Exit codes: 0 fine, 1 it failed, 2 wrong arguments or pipeline file, 130 interru
       value: "SEPARATOR",
       description: "Each TEXT is a pair, parted by this; \\t is a tab",
     },
+    {
+      name: "precision",
+      value: "NAME",
+      choices: ["f32", "bf16", "auto"],
+      description:
+        "Of products; auto is bf16 where the machine has it (default f32, the same everywhere)",
+    },
     { name: "adapter", value: "DIR", description: "Folder of an adapter" },
     {
       name: "model",
@@ -109,6 +116,7 @@ async function predict(given: Given): Promise<number> {
       ),
       params: {
         texts: inputs,
+        precision: given.value("precision") ?? "f32",
         ...(rank !== undefined && { rank }),
         ...(epoch !== undefined && { epoch }),
       },

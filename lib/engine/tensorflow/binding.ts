@@ -103,10 +103,9 @@ export class TensorflowBinding extends BindingConstants {
   tensorDataSync(id: number): Float32Array | Int32Array | Uint8Array {
     const record = this.#tensors.get(id);
     if (record.eager === undefined) {
+      const { opName } = record.symbol!.tensor;
       throw new Error(
-        `The result of "${
-          record.symbol!.tensor.opName
-        }", of shape [${record.shape}], is read inside a traced function; its values exist only when the function runs`,
+        `The result of "${opName}", of shape [${record.shape}], is read inside a traced function; its values exist only when the function runs`,
       );
     }
     if (record.dtype === DataType.bfloat16) {
@@ -128,12 +127,7 @@ export class TensorflowBinding extends BindingConstants {
     outputs: number,
   ): TensorMetadata[] {
     const casts: number[] = [];
-    if (this.precision === "bf16" && opName === "Cast") {
-      attributes = withSource(
-        attributes,
-        this.#tensors.get(inputIds[0]!).dtype,
-      );
-    } else if (this.precision === "bf16") {
+    if (this.precision === "bf16") {
       [attributes, inputIds] = this.#mix(opName, attributes, inputIds, casts);
     }
     const trace = this.#trace;
@@ -149,9 +143,7 @@ export class TensorflowBinding extends BindingConstants {
         ),
       );
     for (const id of casts) this.deleteTensor(id);
-    return records.map((record) =>
-      this.#tensors.describe(this.#tensors.add(record))
-    );
+    return this.#tensors.addAll(records);
   }
 
   /** Calls a traced function. */
@@ -170,17 +162,12 @@ export class TensorflowBinding extends BindingConstants {
           outputs,
         ),
       );
-    return records.map((record) =>
-      this.#tensors.describe(this.#tensors.add(record))
-    );
+    return this.#tensors.addAll(records);
   }
 
   /** The element types and shapes of tensors as the library holds them, to tell traced functions apart. */
   signature(ids: readonly number[]): string {
-    return ids.map((id) => {
-      const { dtype, shape } = this.#tensors.get(id);
-      return `${dtype}[${shape}]`;
-    }).join(" ");
+    return this.#tensors.signature(ids);
   }
 
   /**
@@ -309,6 +296,7 @@ export class TensorflowBinding extends BindingConstants {
     const types = inputIds.map((id) => this.#tensors.get(id).dtype);
     const floats = types.filter(isFloat);
     if (floats.length === 0) return [attributes, inputIds];
+    if (opName === "Cast") return [withSource(attributes, types[0]!), inputIds];
     const wanted = inputType(opName, floats);
     const ids = inputIds.map((id, i) => {
       const type = types[i]!;

@@ -28,11 +28,24 @@ export class TensorTable {
     return id;
   }
 
+  /** Adds tensors, and tells of them. */
+  addAll(records: readonly TensorRecord[]): TensorMetadata[] {
+    return records.map((record) => this.describe(this.add(record)));
+  }
+
   /** @throws {Error} If the tensor has been freed. */
   get(id: number): TensorRecord {
     const record = this.#records.get(id);
     if (record === undefined) throw new Error(`Tensor ${id} has been freed`);
     return record;
+  }
+
+  /** Element types and shapes, as the library holds them. */
+  signature(ids: readonly number[]): string {
+    return ids.map((id) => {
+      const { dtype, shape } = this.get(id);
+      return `${dtype}[${shape}]`;
+    }).join(" ");
   }
 
   /** Has `id` mean another tensor; `from` means none from then on. */
