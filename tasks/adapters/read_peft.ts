@@ -7,6 +7,7 @@ import { readJsonFile } from "../artifacts/json_file.ts";
 import type { ModelOrigin } from "../artifacts/model.ts";
 import { moduleOf } from "../artifacts/module_ranks.ts";
 import type { AdapterTensors } from "../artifacts/peft_files.ts";
+import { type PaddedModules, padModules } from "./pad_modules.ts";
 
 /** A LoRA adapter that PEFT wrote. */
 export interface PeftAdapter {
@@ -24,11 +25,15 @@ const never = (what: string, remedy: string) => ({
 });
 const off = (what: string, remedy: string) =>
   z.literal(false, never(what, remedy)).nullish();
-const empty = (what: string, remedy: string) =>
-  z.looseObject({}).refine(
-    (pattern) => Object.keys(pattern).length === 0,
-    never(what, remedy),
-  ).nullish();
+/** Values by the end of a module's name; PEFT takes any regular expression, which a stranger's file may not run here. */
+const byName = (value: z.ZodNumber) =>
+  z.record(z.string(), value).refine(
+    (found) => Object.keys(found).every((name) => /^[\w.]+$/.test(name)),
+    never(
+      "A pattern of modules other than the end of their name",
+      "write their names out",
+    ),
+  ).nullish().transform((found) => found ?? {});
 
 /** What of PEFT's configuration can be taken over; the rest has no influence on what a trained adapter computes. */
 const PeftConfig = z.looseObject({
@@ -61,21 +66,15 @@ const PeftConfig = z.looseObject({
   ).optional(),
   use_dora: off("DoRA", "train with use_dora: false, or merge it in PEFT"),
   lora_bias: off("A bias in lora_B", "train with lora_bias: false"),
-  rank_pattern: empty(
-    "Modules of different ranks",
-    "train with one rank, or merge it in PEFT",
-  ),
-  alpha_pattern: empty(
-    "Modules of different alphas",
-    "train with one alpha, or merge it in PEFT",
-  ),
+  rank_pattern: byName(z.int().positive()),
+  alpha_pattern: byName(z.number().positive()),
 });
 
 /**
  * Reads a folder that PEFT wrote: LoRA on query and value of every layer, with
  * a classification head. An alpha for rank-stabilized scaling
  * (arXiv 2312.03732, scale alpha / sqrt(rank)) becomes the one that gives the
- * same scale by alpha / rank.
+ * same scale by alpha / rank, and modules of lower ranks are filled up with zeros.
  *
  * @throws {SyntaxError} Naming the file and what of it cannot be taken over.
  */
@@ -111,23 +110,49 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
       `"${path}" adapts more than query and value ("${foreign}"), which cannot be taken over; train with target_modules=["query", "value"], or merge it in PEFT`,
     );
   }
-  const fault = findAdapterFault(shapes, config.r, outputs);
+  const { base_model_name_or_path: name, revision } = config;
+  const { rank, alpha, tensors } = padded(path, file, config);
+  const fault = findAdapterFault(
+    new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
+    rank,
+    outputs,
+  );
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" cannot be taken over: ${fault}`);
   }
-  const { base_model_name_or_path: name, revision, r, lora_alpha } = config;
   return {
     baseModel: name ? { name, revision: revision ?? null } : undefined,
-    rank: r,
-    alpha: config.use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha,
+    rank,
+    alpha,
     outputs,
-    tensors: Object.fromEntries(
-      [...shapes].map(([name, shape]) => [
-        name,
-        { shape, values: file.floats(name) },
-      ]),
-    ),
+    tensors,
   };
+}
+
+/** The tensors, all modules with the same rank and scale. */
+function padded(
+  path: string,
+  file: SafetensorsFile,
+  config: z.output<typeof PeftConfig>,
+): PaddedModules {
+  const tensors = Object.fromEntries(
+    [...file.tensors].map(([name, { shape }]) => [
+      name,
+      { shape, values: file.floats(name) },
+    ]),
+  );
+  try {
+    return padModules(tensors, {
+      rank: config.r,
+      alpha: config.lora_alpha,
+      rankPattern: config.rank_pattern,
+      alphaPattern: config.alpha_pattern,
+      stabilized: config.use_rslora === true,
+    });
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new SyntaxError(`"${path}" cannot be taken over: ${error.message}`);
+  }
 }
 
 /** Rows of the head's last matrix. */

@@ -5,6 +5,12 @@ import {
   writeSafetensors,
 } from "../../lib/engine/safetensors_writer.ts";
 import { readAdapter } from "../../tasks/artifacts/adapter.ts";
+import {
+  moduleOf,
+  modulesOf,
+  writeRanks,
+} from "../../tasks/artifacts/module_ranks.ts";
+import { PEFT_FILES } from "../../tasks/artifacts/peft_files.ts";
 import { servedRanks } from "../../tasks/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
@@ -54,6 +60,69 @@ Deno.test("import-adapter takes over what export-adapter wrote at any rank, to t
           adapter: imported.output,
         });
         for (const file of exportAdapter.output.files) {
+          assert.deepEqual(
+            await Deno.readFile(join(again.output, file)),
+            await Deno.readFile(join(exported.output, file)),
+          );
+        }
+      }
+    }
+  }));
+
+Deno.test("import-adapter reads a rank for each module, and gives the same bits back at these ranks", () =>
+  withFolder(async (folder) => {
+    const model = join(fixtures, "tiny-roberta");
+    const names = modulesOf(Object.keys(referenceTensors("roberta")));
+    // Ranks 1, 2, 4: scales 8, 4, 2 of DyLoRA, each a power of two of the others.
+    const modules = new Map(names.map((name, i) => [name, [1, 4, 2, 1][i]!]));
+    const write = async (method: string) => {
+      const path = await Deno.makeTempDir({ dir: folder });
+      await writeRanks(path, { task: "sst2", method, modules, choice: null });
+      return path;
+    };
+    for (const method of ["dylora", "lora-truncated"] as const) {
+      const adapter = await referenceAdapter(folder, {
+        ...REFERENCE_TRAINING,
+        ...(method === "lora-truncated" && {
+          method,
+          scaling: "maximum",
+          mode: null,
+          sampler: null,
+          scope: null,
+        }),
+      });
+      const exported = await runTask(exportAdapter, folder, {}, {
+        adapter,
+        ranks: await write(method),
+      });
+      const imported = await runTask(importAdapter, folder, {
+        source: exported.output,
+        task: "sst2",
+      }, { model });
+      const { training, tensors } = await readAdapter(imported.output);
+      assert.equal(training.rank, 4);
+      assert.equal(training.alpha, 8);
+      const [before, after] = [referenceTensors("roberta"), tensors];
+      for (const [name, { shape, values }] of Object.entries(after)) {
+        const rank = modules.get(moduleOf(name) ?? "");
+        const whole = before[name]!;
+        assert.deepEqual(shape, whole.shape);
+        const isA = name.includes(".lora_A.");
+        const factor = rank === undefined || isA || method !== "dylora"
+          ? 1
+          : 4 / rank;
+        values.forEach((value, i) => {
+          const row = isA ? Math.floor(i / 64) : i % 4;
+          const kept = rank === undefined || row < rank;
+          assert.equal(value, kept ? whole.values[i]! * factor : 0, name);
+        });
+      }
+      const again = await runTask(exportAdapter, folder, {}, {
+        adapter: imported.output,
+        ranks: await write("imported-lora"),
+      });
+      if (method === "lora-truncated") {
+        for (const file of PEFT_FILES) {
           assert.deepEqual(
             await Deno.readFile(join(again.output, file)),
             await Deno.readFile(join(exported.output, file)),
@@ -113,8 +182,18 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
       [{ use_dora: true }, /DoRA cannot be taken over.*\n.*use_dora/],
       [{ lora_bias: true }, /bias in lora_B cannot.*\n.*lora_bias/],
       [{ bias: "all" }, /Trained biases cannot be taken over/],
-      [{ rank_pattern: { query: 2 } }, /Modules of different ranks cannot/],
-      [{ alpha_pattern: { query: 2 } }, /Modules of different alphas cannot/],
+      [
+        { rank_pattern: { query: 2 } },
+        /cannot be taken over: tensor .*query.lora_A.weight" has shape \[4,64\], and its rank is 2/,
+      ],
+      [
+        { alpha_pattern: { query: 3 } },
+        /different scales, 2 of "roberta\.encoder.*value" and 0\.75 of .*query", would be rounded; train with one scale/,
+      ],
+      [
+        { rank_pattern: { "(a+)+.query": 2 } },
+        /a pattern of modules other than the end of their name/i,
+      ],
     ];
     const tensors: [Record<string, TensorValues>, RegExp][] = [
       [
@@ -128,6 +207,10 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
       [
         without(whole, /layer.1.*value.lora_B/),
         /cannot be taken over: it has 7 tensors of LoRA, expected 8/,
+      ],
+      [
+        without(whole, /lora_/),
+        /cannot be taken over: it has no tensors of LoRA/,
       ],
       [
         { ...whole, "base_model.model.lm_head.weight": key },
