@@ -10,6 +10,8 @@ export function osError(error: unknown): number | undefined {
 
 /** No such process. */
 export const ESRCH = 3;
+/** Input or output failed: of a terminal, that it is gone. */
+export const EIO = 5;
 const ENOSPC = 28;
 const EROFS = 30;
 const EDQUOT = Deno.build.os === "darwin" ? 69 : 122;

@@ -5,7 +5,7 @@ import type { Command, Given } from "../arguments.ts";
 import { readyEngineFacility } from "../engine.ts";
 import { EXIT } from "../exit.ts";
 import { watchInterrupts } from "../interrupts.ts";
-import type { Message, Renderer } from "../messages.ts";
+import type { Message } from "../messages.ts";
 import { openGraph, selectedStages } from "../open_graph.ts";
 import {
   ENGINE,
@@ -82,7 +82,7 @@ async function runPipeline(given: Given): Promise<number> {
   const settings = await settingsOf(given);
   const { graph, store, keep } = await openGraph(given, settings.out);
   const targets = await selectedStages(graph, given.positionals.slice(1));
-  const renderer = untilHangUp(await chooseRenderer(given.has("json")));
+  const renderer = await chooseRenderer(given.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() =>
     say({
@@ -120,19 +120,6 @@ async function runPipeline(given: Given): Promise<number> {
     renderer.end();
   }
   return interrupts.code ?? outcome.code;
-}
-
-/** Shows nothing more in a terminal once that is gone: writing to it fails. */
-function untilHangUp(renderer: Renderer): Renderer {
-  if (!Deno.stdout.isTerminal()) return renderer;
-  let gone = false;
-  Deno.addSignalListener("SIGHUP", () => {
-    gone = true;
-  });
-  return {
-    show: (message) => gone ? undefined : renderer.show(message),
-    end: () => gone ? undefined : renderer.end(),
-  };
 }
 
 /** Stages to run although the cache has their results: the named ones, or all. */

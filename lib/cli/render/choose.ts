@@ -1,3 +1,4 @@
+import { EIO, osError } from "../../store/os_error.ts";
 import type { Renderer } from "../messages.ts";
 import { jsonLines } from "./json.ts";
 
@@ -7,17 +8,18 @@ import { jsonLines } from "./json.ts";
  */
 export async function chooseRenderer(json: boolean): Promise<Renderer> {
   const { stdout } = Deno;
-  if (json) return jsonLines(writeOut);
+  const write = stdout.isTerminal() ? terminalWriter() : writeOut;
+  if (json) return jsonLines(write);
   const { styleFor } = await import("./style.ts");
   const style = styleFor(stdout);
   const live = stdout.isTerminal() && !Deno.env.get("CI") &&
     Deno.env.get("TERM") !== "dumb";
   if (!live) {
     const { plainLines } = await import("./lines.ts");
-    return plainLines(writeOut, style);
+    return plainLines(write, style);
   }
   const { liveTable } = await import("./live.ts");
-  return liveTable({ write: writeOut, size: consoleSize }, style);
+  return liveTable({ write, size: consoleSize }, style);
 }
 
 /** Writes to standard output, all of it. */
@@ -26,6 +28,20 @@ export function writeOut(text: string): void {
   for (let done = 0; done < bytes.length;) {
     done += Deno.stdout.writeSync(bytes.subarray(done));
   }
+}
+
+/** Writes to the terminal until it is gone: then nobody reads, and SIGHUP says the rest. */
+function terminalWriter(): (text: string) => void {
+  let gone = false;
+  return (text) => {
+    if (gone) return;
+    try {
+      writeOut(text);
+    } catch (error) {
+      if (osError(error) !== EIO) throw error;
+      gone = true;
+    }
+  };
 }
 
 function consoleSize() {
