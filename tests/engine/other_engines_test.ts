@@ -2,26 +2,31 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { webgpuAdapter } from "../../lib/engine/backends/webgpu_adapter.ts";
 
-const files = ["encoder", "fine_tuning", "official_layer", "training_step"]
-  .map((name) => fileURLToPath(new URL(`./${name}_test.ts`, import.meta.url)));
+/** Tests of what every engine computes; WebGPU in software takes too long for the rest. */
+const files = ["encoder", "fine_tuning", "official_layer", "training_step"];
+const all = [
+  ...files,
+  ...["epoch_selection", "fused", "matryoshka", "module_ranks", "savings"],
+  "train",
+];
 
 for (
-  const { engine, flags, ignore } of [
-    { engine: "wasm", flags: [], ignore: false },
+  const { engine, flags, names, ignore } of [
+    { engine: "wasm", flags: [], names: all, ignore: false },
     {
       engine: "webgpu",
       flags: ["--unstable-webgpu"],
+      names: files,
       ignore: await webgpuAdapter() === undefined,
     },
   ]
 ) {
   Deno.test({
-    name:
-      `engine "${engine}" passes the tests of the encoder, fine-tuning, the official layer and the training step`,
+    name: `engine "${engine}" passes the tests of what every engine computes`,
     ignore,
     async fn() {
       const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: ["test", "-A", "--no-check", ...flags, ...files],
+        args: ["test", "-A", "--no-check", ...flags, ...names.map(pathOf)],
         env: { DYLORA_TEST_ENGINE: engine, NO_COLOR: "1" },
       }).output();
       const text = new TextDecoder().decode(stdout) +
@@ -30,4 +35,8 @@ for (
       assert.match(text, /ok \| \d\d+ passed \| 0 failed/);
     },
   });
+}
+
+function pathOf(name: string): string {
+  return fileURLToPath(new URL(`./${name}_test.ts`, import.meta.url));
 }

@@ -80,9 +80,13 @@ export function dropout<T extends tf.Tensor>(
 
 const dropFused = fused(([x, ...draw]) => [drop(x!, draw)]);
 
+/** Positions of a block: few enough that float32 tells the sines of all of them apart. */
+const BLOCK = 509;
+
 /**
  * Uniform values for engines without a generator of their own: a hash of the
- * position, `fract(sin(x) c)`, shifted by the key. Good enough for masks.
+ * position, `fract(c sin(x))`, of the block it lies in and then of its place
+ * there, shifted by the key. Good enough for masks.
  */
 function hashedUniform(
   shape: readonly number[],
@@ -90,14 +94,23 @@ function hashedUniform(
 ): tf.Tensor {
   const size = shape.reduce((product, dim) => product * dim, 1);
   const position = tf.range(0, size, 1, "float32");
+  const block = tf.floor(tf.div(position, BLOCK));
+  const place = tf.sub(position, tf.mul(block, BLOCK));
   const [key1, key2] = tf.split(
     tf.mod(tf.cast(key, "float32"), 997),
     2,
   ) as [tf.Tensor, tf.Tensor];
-  const phase = tf.add(
-    tf.mul(position, 12.9898),
-    tf.add(tf.mul(key1, 78.233), tf.mul(key2, 37.719)),
+  const ofBlock = hashed(tf.add(tf.mul(block, 78.233), tf.mul(key2, 37.719)));
+  const ofPlace = hashed(
+    tf.add(
+      tf.add(tf.mul(place, 12.9898), tf.mul(key1, 4.1414)),
+      tf.mul(ofBlock, 6283.1853),
+    ),
   );
-  const hashed = tf.mul(tf.sin(phase), 43758.5453);
-  return tf.reshape(tf.sub(hashed, tf.floor(hashed)), [...shape]);
+  return tf.reshape(ofPlace, [...shape]);
+}
+
+function hashed(x: tf.Tensor): tf.Tensor {
+  const scaled = tf.mul(tf.sin(x), 43758.5453);
+  return tf.sub(scaled, tf.floor(scaled));
 }
