@@ -33,7 +33,7 @@ export interface Resources {
   readonly gpu: number;
   /** Bytes of memory that it is expected to need. */
   readonly memory: number;
-  /** Seconds for a batch system to reserve, which nothing here reads yet; `timeout` is what stops a run. */
+  /** Seconds that a run may take, as a batch system would reserve them: it is stopped after them unless `timeout` says otherwise. */
   readonly time?: number | undefined;
 }
 

@@ -71,7 +71,7 @@ export const StageResources = z.strictObject({
   ),
   memory: Bytes.default(0).describe("Memory that the stage is expected to use"),
   time: Duration.optional().describe(
-    "Time that the stage is expected to take, for a batch system to reserve: 30m, 2h. Nothing here reads it yet; `timeout` is what stops a run",
+    "Time that a run may take, as a batch system reserves it: 30m, 2h. It is stopped after that, unless `timeout` says otherwise",
   ),
 });
 

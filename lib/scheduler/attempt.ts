@@ -102,7 +102,7 @@ export async function attempt(
     mark,
     emit,
     onReady: () => frozen.checkCode(),
-    timeout: stage.timeout,
+    timeout: stage.timeout ?? stage.resources.time,
     grace: settings.grace,
     signal,
   });

@@ -147,6 +147,17 @@ Deno.test("run() ends a stage that takes longer than its timeout", async () => {
   assert.ok(!isAlive(pidIn(events)));
 });
 
+Deno.test("run() ends a stage that takes longer than its resources give it, unless its timeout is another", async () => {
+  using project = new TestProject();
+  project.task("slow", FOREVER);
+  const resources = { time: 0.5 };
+  const given = await project.run({ slow: { task: "slow", resources } });
+  assert.equal(failure(given.events), "Timed out after 0.5 s");
+  const stages = { slow: { task: "slow", resources, timeout: 0.6 } };
+  const { events } = await project.run(stages);
+  assert.equal(failure(events), "Timed out after 0.6 s");
+});
+
 Deno.test("run() fails a stage that ends early, or without its output", async () => {
   using project = new TestProject();
   project.task(
