@@ -193,10 +193,9 @@ for (
     const eager = await trainTiny(
       { ...options, eager: true },
       ranks,
-      8,
-      copies,
+      { copies },
     );
-    assert.deepEqual(await trainTiny(options, ranks, 8, copies), eager);
+    assert.deepEqual(await trainTiny(options, ranks, { copies }), eager);
   });
 }
 
@@ -214,32 +213,26 @@ for (
   ] as const
 ) {
   Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, ${name}`, async () => {
-    const ends = async (eager: boolean) => {
-      const { classifier, start, batch } = tinyTraining(8, architecture);
-      const step = trainingStep(
-        classifier,
-        stepOptions({ dropout: true, ...options, eager }),
-      );
-      const batches = Array.from({ length: parts }, () => batch);
-      let state = startState(start);
-      for (const [i, rank] of [3, 8].entries()) {
-        const result = step(state, batches, draw(i, rank, 1e-2));
-        tf.dispose([...Object.values(state), result.loss]);
-        state = result.state;
-      }
-      const values = await read(state.values);
-      tf.dispose(Object.values(state));
-      step.dispose();
-      return values;
-    };
+    const ends = (eager: boolean) =>
+      trainTiny({ dropout: true, ...options, eager }, [3, 8], {
+        architecture,
+        parts,
+      });
     assert.deepEqual(await ends(false), await ends(true));
   });
 }
 
 Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", async () => {
-  const dylora = await trainTiny({ mode: "all" }, [1, 1, 1], 1);
+  const dylora = await trainTiny({ mode: "all" }, [1, 1, 1], {
+    maxRank: 1,
+  });
   for (const mode of ["frozen", "frozen-strict"] as const) {
-    assertClose(await trainTiny({ mode }, [1, 1, 1], 1), dylora, 1e-6, mode);
+    assertClose(
+      await trainTiny({ mode }, [1, 1, 1], { maxRank: 1 }),
+      dylora,
+      1e-6,
+      mode,
+    );
   }
 });
 
@@ -293,20 +286,30 @@ function stepOptions(options: Partial<StepOptions>): StepOptions {
   return { alpha: 16, mode: "all", optimizer, dropout: false, ...options };
 }
 
+/** What is trained, and on how many copies of the batch: in one batch, or in parts whose gradients are summed. */
+interface TinyTraining {
+  readonly maxRank?: number;
+  readonly architecture?: "bert" | "roberta";
+  readonly copies?: number;
+  readonly parts?: number;
+}
+
 async function trainTiny(
   options: Partial<StepOptions>,
   ranks: readonly number[],
-  maxRank = 8,
-  copies = 1,
+  { maxRank = 8, architecture, copies = 1, parts = 1 }: TinyTraining = {},
 ) {
-  const { classifier, start, batch: once } = tinyTraining(maxRank);
-  const batch = repeated(once, copies);
+  const { classifier, start, batch: once } = tinyTraining(
+    maxRank,
+    architecture,
+  );
+  const batches = Array<PaddedBatch>(parts).fill(repeated(once, copies));
   const step = trainingStep(classifier, stepOptions(options));
   const rowSteps = Array<number>(maxRank).fill(0);
   let state = startState(start);
   ranks.forEach((rank, i) => {
     rowSteps[rank - 1]!++;
-    const result = step(state, [batch], { ...draw(i, rank, 1e-2), rowSteps });
+    const result = step(state, batches, { ...draw(i, rank, 1e-2), rowSteps });
     tf.dispose([...Object.values(state), result.loss]);
     state = result.state;
   });
