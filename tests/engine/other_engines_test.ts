@@ -2,20 +2,18 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { webgpuAdapter } from "../../lib/engine/backends/webgpu_adapter.ts";
 
-/** Tests of what every engine computes. */
+/** Tests of what every engine computes, but for whole trainings, which take minutes on one in software. */
 const names = [
   ...["encoder", "epoch_selection", "fine_tuning", "fused", "matryoshka"],
   ...["module_ranks", "official_layer", "savings", "training_step"],
 ];
 
 for (
-  const { engine, flags, more, ignore } of [
-    // WebGPU in software takes minutes for the tests of whole trainings.
-    { engine: "wasm", flags: [], more: ["train"], ignore: false },
+  const { engine, flags, ignore } of [
+    { engine: "wasm", flags: [], ignore: false },
     {
       engine: "webgpu",
       flags: ["--unstable-webgpu"],
-      more: [],
       ignore: await webgpuAdapter() === undefined,
     },
   ]
@@ -25,13 +23,7 @@ for (
     ignore,
     async fn() {
       const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-        args: [
-          "test",
-          "-A",
-          "--no-check",
-          ...flags,
-          ...[...names, ...more].map(pathOf),
-        ],
+        args: ["test", "-A", "--no-check", ...flags, ...names.map(pathOf)],
         env: { DYLORA_TEST_ENGINE: engine, NO_COLOR: "1" },
       }).output();
       const text = new TextDecoder().decode(stdout) +
