@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { SCORES_FILES } from "./artifacts/scores.ts";
-import { precision } from "./training/settings.ts";
+import { epoch, precision } from "./training/settings.ts";
 
 export default defineTask({
   description:
@@ -13,6 +13,7 @@ export default defineTask({
     batchSize: z.int().min(1).default(32).describe(
       "Examples of one forward pass",
     ),
+    epoch,
     precision,
   }),
   inputs: { model: { kind: "classifier" }, tokens: { kind: "tokens" } },

@@ -14,7 +14,8 @@ export const EpochScores = z.strictObject({
   score: z.number(),
   /** Metrics by name, in ascending order of rank. */
   ranks: z.array(z.strictObject({
-    rank: count,
+    /** 0 without adapters. */
+    rank: z.int().nonnegative(),
     metrics: z.record(z.string(), figure),
   })).min(1),
 });

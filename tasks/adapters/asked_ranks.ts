@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { Report } from "../../lib/report/report.ts";
 import { variantText } from "../../lib/report/text/words.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
-import type { Adapter, AdapterEpoch } from "../artifacts/adapter.ts";
+import type { Adapter } from "../artifacts/adapter.ts";
+import type { Epoch } from "../artifacts/epoch.ts";
 import { readJsonFile } from "../artifacts/json_file.ts";
 import {
   type ModuleRanks,
@@ -25,7 +26,7 @@ export interface RankRequest {
   /** Which of several splits that the report is on is meant: `validation_matched`. */
   readonly split?: string | undefined;
   /** The epoch whose scores recommend it. */
-  readonly epoch: AdapterEpoch;
+  readonly epoch: Epoch;
 }
 
 /**

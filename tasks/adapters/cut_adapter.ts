@@ -1,11 +1,7 @@
 import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
 import type { InputArtifact, Stage } from "../../lib/pipeline/task.ts";
-import {
-  type Adapter,
-  type AdapterEpoch,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import type { Epoch } from "../artifacts/epoch.ts";
 import type { ModuleRanks } from "../artifacts/module_ranks.ts";
 import { askedRanks } from "./asked_ranks.ts";
 import { cutTensors } from "./cut_tensors.ts";
@@ -18,7 +14,7 @@ export interface CutSettings {
   readonly variant?: string | undefined;
   /** Which of several splits that the report is on is meant: `validation_matched`. */
   readonly split?: string | undefined;
-  readonly epoch: AdapterEpoch;
+  readonly epoch: Epoch;
 }
 
 /** An adapter, and the part of it that was asked for. */

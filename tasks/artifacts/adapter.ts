@@ -8,6 +8,7 @@ import {
   readRecord,
 } from "./adapter_record.ts";
 import { findAdapterFault } from "./adapter_tensors.ts";
+import { type Epoch, noBestEpoch } from "./epoch.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
 import {
@@ -39,9 +40,6 @@ export interface Adapter {
   readonly best?: AdapterTensors | undefined;
 }
 
-/** Which epoch's tensors of an adapter are meant. */
-export type AdapterEpoch = "last" | "best";
-
 /**
  * The adapter's tensors after an epoch.
  *
@@ -49,13 +47,11 @@ export type AdapterEpoch = "last" | "best";
  */
 export function tensorsOf(
   { tensors, best }: Pick<Adapter, "tensors" | "best">,
-  epoch: AdapterEpoch,
+  epoch: Epoch,
 ): AdapterTensors {
   if (epoch === "last") return tensors;
   if (best !== undefined) return best;
-  throw new TypeError(
-    'The adapter keeps no best epoch: train it with "selectOn: validation", or take "epoch: last"',
-  );
+  throw noBestEpoch("adapter");
 }
 
 /**

@@ -4,6 +4,7 @@ import {
   type ClassifierModel,
   writeClassifierModel,
 } from "./classifier_files.ts";
+import { type Epoch, noBestEpoch } from "./epoch.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { MODEL_FILES } from "./model.ts";
 import { Training } from "./training.ts";
@@ -34,9 +35,18 @@ export const ClassifierTraining = z.strictObject({
   paddedTokens: shape.paddedTokens,
   flops: shape.flops,
   losses: shape.losses,
+  selection: shape.selection,
 });
 
 export type ClassifierTraining = z.output<typeof ClassifierTraining>;
+
+/** A model that was trained without adapters. */
+export interface TrainedClassifier
+  extends Pick<ClassifierModel, "architecture" | "tensors"> {
+  readonly training: ClassifierTraining;
+  /** As they were after the best epoch, where training chose one; a model folder `best`. */
+  readonly best?: ClassifierModel["tensors"] | undefined;
+}
 
 /**
  * Writes an artifact of kind `classifier`.
@@ -46,17 +56,38 @@ export type ClassifierTraining = z.output<typeof ClassifierTraining>;
 export async function writeClassifier(
   folder: string,
   model: string,
-  classifier: Omit<ClassifierModel, "labels">,
-  training: ClassifierTraining,
+  { architecture, tensors, best, training }: TrainedClassifier,
 ): Promise<void> {
-  await writeClassifierModel(folder, model, {
-    ...classifier,
-    labels: training.labels,
-  });
+  const { labels } = training;
+  await writeClassifierModel(folder, model, { architecture, labels, tensors });
+  if (best !== undefined) {
+    const subfolder = join(folder, "best");
+    await Deno.mkdir(subfolder);
+    await writeClassifierModel(subfolder, model, {
+      architecture,
+      labels,
+      tensors: best,
+    });
+  }
   await writeJsonFile(
     join(folder, "training.json"),
     ClassifierTraining.parse(training),
   );
+}
+
+/**
+ * The model folder of an artifact of kind `classifier` after an epoch.
+ *
+ * @throws {TypeError} If the best is asked for and training did not choose one.
+ */
+export function modelFolderOf(
+  folder: string,
+  { selection }: Pick<ClassifierTraining, "selection">,
+  epoch: Epoch,
+): string {
+  if (epoch === "last") return folder;
+  if (selection !== null) return join(folder, "best");
+  throw noBestEpoch("model");
 }
 
 /** Reads how an artifact of kind `classifier` was trained. */

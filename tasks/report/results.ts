@@ -110,11 +110,11 @@ function costOf(
     steps: training.steps,
     examples: training.examples,
     flops: training.flops,
-    selection: adapter?.selection
+    selection: training.selection
       ? {
-        split: adapter.selection.split,
+        split: training.selection.split,
         seconds: metricOf(artifact, SELECTION_SECONDS),
-        flops: adapter.selection.flops,
+        flops: training.selection.flops,
       }
       : undefined,
   };

@@ -8,11 +8,8 @@ import {
   type GreedyStep,
   type RankBudget,
 } from "../adapters/greedy_ranks.ts";
-import {
-  type AdapterEpoch,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import type { Epoch } from "../artifacts/epoch.ts";
 import { modulesOf, writeRanks } from "../artifacts/module_ranks.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { adapterValues } from "./adapter_values.ts";
@@ -30,7 +27,7 @@ export interface ChoiceSettings {
   readonly examples: number;
   readonly split: string;
   readonly batchSize: number;
-  readonly epoch: AdapterEpoch;
+  readonly epoch: Epoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
 

@@ -8,12 +8,8 @@ import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { numberedLabels, takeOver } from "../adapters/import_adapter.ts";
 import { readPeft } from "../adapters/read_peft.ts";
-import {
-  type Adapter,
-  type AdapterEpoch,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import type { Epoch } from "../artifacts/epoch.ts";
 import {
   type Classification,
   writeClassification,
@@ -34,7 +30,7 @@ export interface TextInput {
 export interface ClassificationSettings {
   readonly texts: readonly TextInput[];
   readonly rank?: number | undefined;
-  readonly epoch: AdapterEpoch;
+  readonly epoch: Epoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
 

@@ -1,10 +1,7 @@
 import { evaluationBatchSize } from "../../lib/engine/rank_evaluation.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import {
-  type AdapterEpoch,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import type { Epoch } from "../artifacts/epoch.ts";
 import { checkClasses } from "../artifacts/classes.ts";
 import { checkRank } from "../artifacts/rank.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
@@ -21,7 +18,7 @@ export interface EvaluationSettings {
   readonly split: string;
   readonly ranks?: readonly number[] | undefined;
   readonly batchSize?: number | undefined;
-  readonly epoch: AdapterEpoch;
+  readonly epoch: Epoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
 

@@ -2,7 +2,10 @@ import { join } from "node:path";
 import { fromClassifierTensors } from "../../lib/engine/fine_tuning/classifier_tensors.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import { readClassifierTraining } from "../artifacts/classifier.ts";
+import {
+  modelFolderOf,
+  readClassifierTraining,
+} from "../artifacts/classifier.ts";
 import { checkClasses } from "../artifacts/classes.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { EvaluationSettings } from "./evaluate_adapter.ts";
@@ -13,7 +16,7 @@ import { writeSplitScores } from "./write_split_scores.ts";
 
 /** Parameters of the evaluation of a model without adapters. */
 export interface ClassifierEvaluationSettings
-  extends Pick<EvaluationSettings, "split" | "precision"> {
+  extends Pick<EvaluationSettings, "split" | "epoch" | "precision"> {
   readonly batchSize: number;
 }
 
@@ -22,8 +25,9 @@ export async function evaluateClassifier(
   stage: Stage<ClassifierEvaluationSettings>,
 ): Promise<void> {
   const { params } = stage;
-  const folder = stage.inputs.model![0]!.path;
-  const training = await readClassifierTraining(folder);
+  const artifact = stage.inputs.model![0]!.path;
+  const training = await readClassifierTraining(artifact);
+  const folder = modelFolderOf(artifact, training, params.epoch);
   const tokensFolder = stage.inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokensFolder);
   const split = new ScoredSplit(tokensFolder, info, params.split);
@@ -38,7 +42,7 @@ export async function evaluateClassifier(
       origin: {
         method: training.method,
         seed: training.seed,
-        epoch: "last",
+        epoch: params.epoch,
         precision,
       },
     },

@@ -1,11 +1,8 @@
 import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
-import {
-  type AdapterEpoch,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import type { Epoch } from "../artifacts/epoch.ts";
 import { checkClasses } from "../artifacts/classes.ts";
 import { checkRank } from "../artifacts/rank.ts";
 import { writePredictions } from "../artifacts/predictions.ts";
@@ -19,7 +16,7 @@ export interface PredictionSettings {
   readonly split: string;
   readonly rank?: number | undefined;
   readonly batchSize: number;
-  readonly epoch: AdapterEpoch;
+  readonly epoch: Epoch;
   readonly precision: "auto" | "f32" | "bf16";
 }
 

@@ -53,9 +53,9 @@ export const trainingSettings = {
   precision,
 };
 
-/** Which epoch's adapter is evaluated. */
+/** Which epoch of a training is evaluated. */
 export const epoch = z.enum(["last", "best"]).default("last").describe(
-  "Epoch whose adapter is taken; best needs a training with selectOn",
+  "Epoch of the training that is taken; best needs a training with selectOn",
 );
 
 /** Inputs that DyLoRA and LoRA share. */
@@ -92,8 +92,7 @@ export function trainingOptions(
   };
 }
 
-const { rank: _rank, alpha: _alpha, selectOn: _selectOn, ...withoutAdapters } =
-  trainingSettings;
+const { rank: _rank, alpha: _alpha, ...withoutAdapters } = trainingSettings;
 
 /** Parameters of a training without adapters. */
 export const classifierSettings = withoutAdapters;
@@ -113,10 +112,7 @@ export function classifierOptions(
   maxLength: number,
 ): TrainingOptions {
   return {
-    ...trainingOptions(
-      { ...settings, rank: 0, alpha: 1, selectOn: "none" },
-      maxLength,
-    ),
+    ...trainingOptions({ ...settings, rank: 0, alpha: 1 }, maxLength),
     mode: "all",
     sampler: { kind: "list", ranks: [0] },
   };

@@ -6,6 +6,7 @@ import {
   saveCheckpoint,
 } from "../../lib/engine/checkpoint.ts";
 import type { Classifier } from "../../lib/engine/classifier.ts";
+import type { RankEvaluationOptions } from "../../lib/engine/rank_evaluation.ts";
 import { measureProductPeak } from "../../lib/engine/product_peak.ts";
 import { Stopwatch } from "../../lib/engine/stopwatch.ts";
 import type { Precision } from "../../lib/engine/tensorflow/precision.ts";
@@ -14,7 +15,6 @@ import {
   type TrainingOptions,
   type TrainingResult,
 } from "../../lib/engine/train.ts";
-import type { TrainingHooks } from "../../lib/engine/training_hooks.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
 import {
@@ -22,10 +22,23 @@ import {
   readTokensInfo,
   type TokensInfo,
 } from "../artifacts/tokens.ts";
-import { STEP_SECONDS, TRAINING_SECONDS } from "../artifacts/training.ts";
+import {
+  SELECTION_SECONDS,
+  STEP_SECONDS,
+  type Training,
+  TRAINING_SECONDS,
+} from "../artifacts/training.ts";
+import { EpochSelection } from "./epoch_selection.ts";
 import { progressReporter } from "./report_progress.ts";
+import { ScoredSplit } from "./scored_split.ts";
 import type { ClassifierSettings } from "./settings.ts";
 import { engineOf, startStageEngine } from "./start_stage_engine.ts";
+
+/** What a training made. */
+export interface Trained extends Pick<TrainingResult, "values" | "best"> {
+  /** What `training.json` says of it, whatever the method. */
+  readonly record: Omit<ClassifierTraining, "method">;
+}
 
 /** A stage's training on its tokens, with or without adapters: what all methods do alike. */
 export class StageTraining {
@@ -34,6 +47,8 @@ export class StageTraining {
   readonly info: TokensInfo;
   /** Of the split `train`. */
   readonly examples: Examples;
+  /** On which every epoch is scored; undefined if only the last one is kept. */
+  readonly #held: ScoredSplit | undefined;
   readonly #stage: Stage<ClassifierSettings>;
   readonly #stopwatch: Stopwatch;
   #precision: Precision | undefined;
@@ -43,19 +58,21 @@ export class StageTraining {
     tokens: string,
     info: TokensInfo,
     examples: Examples,
+    held: ScoredSplit | undefined,
     stopwatch: Stopwatch,
   ) {
     this.#stage = stage;
     this.tokens = tokens;
     this.info = info;
     this.examples = examples;
+    this.#held = held;
     this.#stopwatch = stopwatch;
   }
 
   /**
    * Reads what the stage trains on; its seconds count from here.
    *
-   * @throws {Error} If the training split has no labels.
+   * @throws {Error} If a split is missing or has no labels.
    */
   static async open(stage: Stage<ClassifierSettings>): Promise<StageTraining> {
     const stopwatch = new Stopwatch();
@@ -67,7 +84,11 @@ export class StageTraining {
       throw new Error(`The training split of "${info.task}" has no labels`);
     }
     const examples = { ...tokens, labels };
-    return new StageTraining(stage, folder, info, examples, stopwatch);
+    const { selectOn } = stage.params;
+    const held = selectOn === "none"
+      ? undefined
+      : new ScoredSplit(folder, info, selectOn);
+    return new StageTraining(stage, folder, info, examples, held, stopwatch);
   }
 
   /** Classes, or one score. */
@@ -96,19 +117,31 @@ export class StageTraining {
     }
   }
 
-  /** Trains, from the stage's checkpoint if there is one, and reports progress and seconds. */
+  /**
+   * Trains, from the stage's checkpoint if there is one, and reports progress
+   * and seconds.
+   *
+   * @param served Ranks at which every epoch is scored, if the stage asks for that
+   */
   async run(
     classifier: Classifier,
     initial: Float32Array,
     options: TrainingOptions,
-    hooks: Pick<TrainingHooks, "evaluate"> = {},
-  ): Promise<TrainingResult> {
+    served: Pick<RankEvaluationOptions, "scaling" | "ranks">,
+  ): Promise<Trained> {
     const stage = this.#stage;
+    const { alpha, epochs: passes } = options;
+    using selection = this.#held && new EpochSelection(
+      this.#held,
+      classifier,
+      { ...served, alpha, passes },
+      stage,
+    );
     const checkpoint = join(stage.checkpoint, "training.safetensors");
     const resume = this.#resume(checkpoint, classifier.layout.size);
     const peak = await measureProductPeak(classifier.config);
     const result = await train(classifier, initial, this.examples, options, {
-      ...hooks,
+      evaluate: selection && ((values) => selection.evaluate(values)),
       resume,
       stopwatch: this.#stopwatch,
       signal: stage.signal,
@@ -117,11 +150,20 @@ export class StageTraining {
     });
     stage.metric(STEP_SECONDS, result.msPerStep / 1000);
     stage.metric(TRAINING_SECONDS, result.seconds);
-    return result;
+    if (selection !== undefined) {
+      stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
+    }
+    return {
+      values: result.values,
+      best: result.best,
+      record: this.#record(result, selection?.record(result.epochs) ?? null),
+    };
   }
 
-  /** What `training.json` says of the training, whatever the method. */
-  record(result: TrainingResult): Omit<ClassifierTraining, "method"> {
+  #record(
+    result: TrainingResult,
+    selection: Training["selection"],
+  ): Trained["record"] {
     const { params } = this.#stage;
     return {
       task: this.info.task,
@@ -141,6 +183,7 @@ export class StageTraining {
       paddedTokens: result.paddedTokens,
       flops: result.flops,
       losses: [...result.losses],
+      selection,
     };
   }
 }

@@ -12,14 +12,8 @@ import {
 } from "../artifacts/adapter.ts";
 import { readModelOrigin } from "../artifacts/model.ts";
 import type { Sampler } from "../artifacts/sampler.ts";
-import {
-  SELECTION_SECONDS,
-  servedRanks,
-  type Training,
-} from "../artifacts/training.ts";
-import { EpochSelection } from "./epoch_selection.ts";
+import { servedRanks, type Training } from "../artifacts/training.ts";
 import { loadClassifier } from "./load_classifier.ts";
-import { ScoredSplit } from "./scored_split.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 import { StageTraining } from "./stage_training.ts";
 import { startFrom } from "./start_adapter.ts";
@@ -40,16 +34,12 @@ export async function trainAdapter(
 ): Promise<void> {
   const { params, inputs } = stage;
   const training = await StageTraining.open(stage);
-  const { info } = training;
   const model = inputs.model![0]!.path;
   const baseModel = await readModelOrigin(model);
   const startFolder = inputs.start?.[0]?.path;
   const start = startFolder === undefined
     ? undefined
     : await readAdapter(startFolder);
-  const held = params.selectOn === "none"
-    ? undefined
-    : new ScoredSplit(training.tokens, info, params.selectOn);
   await training.startEngine();
   const classifier = loadClassifier(model, params.rank, training.outputs);
   const { config, layout, pooler } = classifier;
@@ -62,47 +52,35 @@ export async function trainAdapter(
   const initial = start === undefined
     ? fresh
     : startFrom(start, fresh, classifier, { alpha, baseModel });
-  using selection = held && new EpochSelection(
-    held,
-    classifier,
-    {
-      alpha,
-      scaling: scalingOf(ranks),
-      ranks: servedRanks({ ...ranks, rank: params.rank }),
-      passes: params.epochs,
-    },
-    stage,
-  );
   const { mode, sampler, scope, matryoshka } = ranks;
-  const result = await training.run(
+  const { values, best, record } = await training.run(
     classifier,
     initial,
     {
-      ...trainingOptions(params, info.maxLength),
+      ...trainingOptions(params, training.info.maxLength),
       mode,
       sampler,
       scope,
       matryoshka,
     },
-    { evaluate: selection && ((values) => selection.evaluate(values)) },
+    {
+      scaling: scalingOf(ranks),
+      ranks: servedRanks({ ...ranks, rank: params.rank }),
+    },
   );
-  if (selection !== undefined) {
-    stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
-  }
   const tensors = (values: Float32Array) =>
     toPeftTensors(values, layout, config.architecture, layout.rank);
   await writeAdapter(stage.output, {
     baseModel,
     training: {
-      ...training.record(result),
+      ...record,
       ...rankRecord(ranks),
       rank: params.rank,
       alpha,
       start: start === undefined ? null : originOf(start),
-      selection: selection?.record(result.epochs) ?? null,
     },
-    tensors: tensors(result.values),
-    best: result.best && tensors(result.best),
+    tensors: tensors(values),
+    best: best && tensors(best),
   });
 }
 

@@ -23,32 +23,36 @@ export async function trainClassifier(
   const model = stage.inputs.model![0]!.path;
   const training = await StageTraining.open(stage);
   await training.startEngine();
-  const { classifier, values, frozen } = startOf(
+  const { classifier, initial, frozen } = startOf(
     model,
     training.outputs,
     method,
     params.seed,
   );
-  const result = await training.run(
+  const { values, best, record } = await training.run(
     classifier,
-    values,
+    initial,
     classifierOptions(params, training.info.maxLength),
+    { scaling: "rank", ranks: [0] },
   );
   const { config: { architecture }, layout } = classifier;
+  const tensors = (values: Float32Array) => ({
+    ...frozen,
+    ...toClassifierTensors(values, layout, architecture),
+  });
   await writeClassifier(stage.output, model, {
     architecture,
-    tensors: {
-      ...frozen,
-      ...toClassifierTensors(result.values, layout, architecture),
-    },
-  }, { method, ...training.record(result) });
+    tensors: tensors(values),
+    best: best && tensors(best),
+    training: { method, ...record },
+  });
 }
 
 /** A classifier before its training. */
 interface Start {
   readonly classifier: Classifier;
   /** Flat parameters */
-  readonly values: Float32Array;
+  readonly initial: Float32Array;
   /** Tensors that training leaves as they are. */
   readonly frozen: ReturnType<typeof toClassifierTensors>;
 }
@@ -70,11 +74,11 @@ function startOf(
   );
   if (method === "full") {
     values.set(headValues, all.size - head.size);
-    return { classifier: whole, values, frozen: {} };
+    return { classifier: whole, initial: values, frozen: {} };
   }
   return {
     classifier: loadClassifier(folder, 0, labels),
-    values: headValues,
+    initial: headValues,
     frozen: toClassifierTensors(values, all, config.architecture),
   };
 }

@@ -53,6 +53,56 @@ for (
     }));
 }
 
+for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
+  Deno.test(`${task} keeps the best epoch beside the last, and evaluate-model scores either as recorded`, () =>
+    withEngineStages(async ({ run, attempt, given }) => {
+      const params = { epochs: 3, learningRate: 1e-3, batchSize: 8 };
+      const selected = await run(
+        task as string,
+        { ...params, selectOn: "validation" },
+        given,
+      );
+      const { selection, ...record } = await readClassifierTraining(selected);
+      const { epochs, best, examples } = selection!;
+      assert.deepEqual(epochs.map(({ step }) => step), [8, 16, 24]);
+      const highest = Math.max(...epochs.map(({ score }) => score));
+      assert.equal(best, epochs.find(({ score }) => score === highest)!.epoch);
+      for (const [epoch, number] of [["last", 3], ["best", best]] as const) {
+        const scored = await run("evaluate-model", { epoch }, {
+          ...given,
+          model: selected,
+        });
+        const info = await readScores(scored);
+        assert.equal(info.epoch, epoch);
+        // All weights are evaluated in training by the plain operations, and
+        // frozen by the fused ones, between which a logit's last bits differ.
+        const [found, recorded] = [info.ranks, epochs[number - 1]!.ranks].map(
+          ([one]) => one!.metrics.accuracy! * examples,
+        );
+        assert.ok(Math.abs(found! - recorded!) <= (tolerance as number) + 1e-9);
+        assert.equal(selection!.flops, epochs.length * info.flops);
+      }
+
+      const plain = await run(task as string, params, given);
+      assert.deepEqual(await readClassifierTraining(plain), {
+        ...record,
+        selection: null,
+      });
+      const weights = (folder: string) =>
+        Deno.readFile(join(folder, "model.safetensors"));
+      assert.deepEqual(await weights(plain), await weights(selected));
+      const refused = await attempt("evaluate-model", { epoch: "best" }, {
+        ...given,
+        model: plain,
+      });
+      assert.equal(refused.code, 1);
+      assert.match(
+        refused.text,
+        /The model keeps no best epoch: train it with .*selectOn: validation/,
+      );
+    }));
+}
+
 Deno.test("evaluate-model refuses tokens of other classes, and names the tensor that does not fit them", () =>
   withEngineStages(async ({ folder, run, attempt, given }) => {
     const model = await run("train-head", training, given);
