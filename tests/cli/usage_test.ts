@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { callMain, CliProject } from "./project.ts";
 
@@ -156,4 +156,41 @@ Deno.test("plan --help has a line for each state of a stage", async () => {
     [...stdout.matchAll(/^(\w+) {2,}\w/gm)].map(([, state]) => state),
     ["run", "restore", "unchanged", "unknown", "skip"],
   );
+});
+
+Deno.test("the examples that help gives name profiles, parameters and stages that the pipelines have", async () => {
+  const out = await Deno.makeTempDir();
+  let checked = 0;
+  try {
+    for (
+      const command of [
+        "pipeline",
+        "plan",
+        "explain",
+        "graph",
+        "logs",
+        "verify",
+      ]
+    ) {
+      const { stdout } = await callMain(command, "--help");
+      for (const [, line] of stdout.matchAll(/^ {2}deno task \w+ (.+)$/gm)) {
+        const [pipeline, ...words] = line!.replaceAll('"', "").split(" ");
+        if (pipeline!.includes("/")) continue;
+        const given = words.flatMap((word, i) =>
+          ["-S", "--profile"].includes(word) ? [word, words[i + 1]!] : []
+        );
+        const stages = words[0]?.startsWith("-") ? [] : words.slice(0, 1);
+        const { code, stderr } = await callMain(
+          ...["plan", pipeline!, ...stages, ...given],
+          ...["-S", "model=./fixtures/tiny-roberta"],
+          ...["-S", "data=./fixtures/tiny-glue", "--out", out],
+        );
+        strictEqual(code, 0, `${command} ${line}: ${stderr}`);
+        checked++;
+      }
+    }
+    ok(checked > 8, `${checked} examples`);
+  } finally {
+    await Deno.remove(out, { recursive: true });
+  }
 });

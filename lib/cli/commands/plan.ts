@@ -45,7 +45,7 @@ ${
   ],
   examples: [
     ["smoke", "See what a run would do"],
-    ["glue-mini -S train.lr=5e-4", "See what a parameter would change"],
+    ["glue-mini -S train.mrpc.epochs=8", "See what a parameter would change"],
     ["smoke --exit-code", "Ask in a script whether a run has work to do"],
   ],
   takes: { least: 1, most: Infinity },
