@@ -1,5 +1,6 @@
 import type { Side } from "./contrast.ts";
 import { defined, definedInterval } from "./defined.ts";
+import { methodKey } from "./methods.ts";
 import type { Average, Comparison } from "./report.ts";
 import { mean } from "./statistics/sample.ts";
 
@@ -52,7 +53,9 @@ function averageMethods(
 ): Average["methods"] {
   return first!.sides.flatMap((side) => {
     const same = others.map(({ sides }) =>
-      sides.find((other) => identity(other) === identity(side))
+      sides.find((other) =>
+        methodKey(other.summary) === methodKey(side.summary)
+      )
     );
     if (same.includes(undefined)) return [];
     const all = [side, ...same as Side[]];
@@ -83,8 +86,4 @@ function averageAt(sides: readonly Side[], rank: number, confidence: number) {
     mean: defined(mean(scores)),
     interval: definedInterval(averages, confidence),
   };
-}
-
-function identity({ summary: { method, variant } }: Side): string {
-  return JSON.stringify([method, Object.entries(variant).sort()]);
 }

@@ -1,3 +1,4 @@
+import { methodKey } from "./methods.ts";
 import type { Result } from "./result.ts";
 import {
   bootstrap,
@@ -25,11 +26,7 @@ export function methodsOf(
   draw: Draw,
 ): MethodResults[] {
   const groups = [
-    ...Map.groupBy(
-      results,
-      ({ method, variant }) =>
-        JSON.stringify([method, Object.entries(variant).sort()]),
-    ).values(),
+    ...Map.groupBy(results, methodKey).values(),
   ].map((group) => group.toSorted((a, b) => a.seed - b.seed));
   const curves = groups.map((group) => {
     const ranks = ranksOf(group);

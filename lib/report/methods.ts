@@ -1,3 +1,5 @@
+import type { Variant } from "./result.ts";
+
 /**
  * What a method is to the others of a comparison: a baseline is what all
  * candidates are compared with, and a bound has no rank.
@@ -27,6 +29,13 @@ const METHODS: Readonly<Record<string, Method>> = {
   head: { title: "Head alone", role: "bound" },
   full: { title: "Full fine-tuning", role: "bound" },
 };
+
+/** A key for a method and its variant, the same whatever the order of the variant's dimensions. */
+export function methodKey(
+  { method, variant }: { readonly method: string; readonly variant: Variant },
+): string {
+  return JSON.stringify([method, Object.entries(variant).sort()]);
+}
 
 /** The method of a name; one that is not known is a candidate under its own name. */
 export function methodOf(name: string): Method {

@@ -29,7 +29,10 @@ export const command: Command = {
   options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Say why this stage runs"],
-    ["glue-mini train-dylora@mrpc -S train.mrpc.epochs=8", "Say what a change does"],
+    [
+      "glue-mini train-dylora@mrpc -S train.mrpc.epochs=8",
+      "Say what a change does",
+    ],
   ],
   takes: { least: 1, most: Infinity },
   run: explainStages,
