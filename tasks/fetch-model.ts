@@ -47,7 +47,9 @@ export default defineTask({
   },
   async run(stage) {
     const { join } = await import("node:path");
-    const { SafetensorsFile } = await import("../lib/engine/safetensors.ts");
+    const { SafetensorsFile } = await import(
+      "../lib/engine/safetensors/reader.ts"
+    );
     const { readSequenceLimits, writeModelOrigin } = await import(
       "./artifacts/model.ts"
     );

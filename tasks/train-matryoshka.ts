@@ -23,7 +23,7 @@ export default defineTask({
   needs: ["engine"],
   async run(stage) {
     const { objective, ranks, weights, ...settings } = stage.params;
-    const { matryoshka } = await import("../lib/engine/matryoshka.ts");
+    const { matryoshka } = await import("../lib/engine/ranks/matryoshka.ts");
     const { trainAdapter } = await import("./training/train_adapter.ts");
     await trainAdapter({ ...stage, params: settings }, {
       method: "matryoshka",

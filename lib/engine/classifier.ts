@@ -3,7 +3,7 @@ import type { EncoderConfig } from "./config.ts";
 import { encode, type EncoderInput } from "./encoder.ts";
 import { encodeTrained } from "./fine_tuning/trained_encoder.ts";
 import { classify } from "./head.ts";
-import type { ModelRanks } from "./module_ranks.ts";
+import type { ModelRanks } from "./ranks/module_ranks.ts";
 import { DropoutKeys } from "./ops/dropout.ts";
 import {
   layerAdapters,

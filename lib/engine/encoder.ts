@@ -5,7 +5,7 @@ import {
   type LayerRanks,
   layerRanks,
   type ModelRanks,
-} from "./module_ranks.ts";
+} from "./ranks/module_ranks.ts";
 import { adaptedLinear, type AdapterBlock } from "./ops/adapted_linear.ts";
 import { attention, joinHeads, splitHeads } from "./ops/attention.ts";
 import type { DropoutSource } from "./ops/dropout.ts";

@@ -3,7 +3,7 @@ import type { EncoderConfig } from "./config.ts";
 import { libraryBinding, tensorIds, writtenTensor } from "./backend.ts";
 import type { LayerNorm } from "./ops/layer_norm.ts";
 import type { Linear } from "./ops/linear.ts";
-import type { SafetensorsFile } from "./safetensors.ts";
+import type { SafetensorsFile } from "./safetensors/reader.ts";
 
 /** Frozen weights of an encoder. */
 export interface EncoderWeights {

@@ -1,4 +1,4 @@
-import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import type { InputArtifact, Stage } from "../../lib/pipeline/task.ts";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import type { Epoch } from "../artifacts/epoch.ts";

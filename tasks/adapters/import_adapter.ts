@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { parseEncoderConfig } from "../../lib/engine/config.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { type Adapter, writeAdapter } from "../artifacts/adapter.ts";
 import { modulesOf } from "../artifacts/module_ranks.ts";

@@ -3,9 +3,9 @@ import {
   type EncoderConfig,
   parseEncoderConfig,
 } from "../../lib/engine/config.ts";
-import { mergeLora } from "../../lib/engine/merge_lora.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import { mergeLora } from "../../lib/engine/adapters/merge_lora.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { writeClassifierModel } from "../artifacts/classifier_files.ts";
 import { moduleOf } from "../artifacts/module_ranks.ts";

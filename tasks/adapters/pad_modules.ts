@@ -1,4 +1,4 @@
-import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import { moduleOf } from "../artifacts/module_ranks.ts";
 import type { AdapterTensors } from "../artifacts/peft_files.ts";
 

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { findAdapterFault } from "../artifacts/adapter_tensors.ts";
 import { readJsonFile } from "../artifacts/json_file.ts";
 import type { ModelOrigin } from "../artifacts/model.ts";

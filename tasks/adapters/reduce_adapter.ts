@@ -1,5 +1,5 @@
-import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
-import { svdFactors } from "../../lib/engine/svd_factors.ts";
+import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
+import { svdFactors } from "../../lib/engine/adapters/svd_factors.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
 import type { AdapterTensors } from "../artifacts/peft_files.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import {
   type AdapterRecord,
   parseRecord,

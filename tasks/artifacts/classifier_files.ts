@@ -5,7 +5,7 @@ import type { EncoderConfig } from "../../lib/engine/config.ts";
 import {
   type TensorValues,
   writeSafetensors,
-} from "../../lib/engine/safetensors_writer.ts";
+} from "../../lib/engine/safetensors/writer.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
 

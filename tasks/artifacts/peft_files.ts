@@ -2,7 +2,7 @@ import { join } from "node:path";
 import {
   type TensorValues,
   writeSafetensors,
-} from "../../lib/engine/safetensors_writer.ts";
+} from "../../lib/engine/safetensors/writer.ts";
 import { writeJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
 

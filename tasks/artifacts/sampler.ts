@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Sampler as EngineSampler } from "../../lib/engine/sampler.ts";
+import type { Sampler as EngineSampler } from "../../lib/engine/ranks/sampler.ts";
 
 const rank = z.int().min(1);
 const minRank = rank.optional();

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import { writeSafetensors } from "../../lib/engine/safetensors_writer.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** `tokens.json` of an artifact of kind `tokens`; each split lies beside it as `SPLIT.safetensors`. */

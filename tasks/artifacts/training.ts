@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { EpochScores } from "../../lib/engine/epoch_scores.ts";
+import { EpochScores } from "../../lib/engine/training/epoch_scores.ts";
 import { Sampler } from "./sampler.ts";
 import { readJsonFile } from "./json_file.ts";
 import { UsedPrecision } from "./precision.ts";

@@ -1,5 +1,5 @@
 import type { Classifier } from "../../lib/engine/classifier.ts";
-import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import type { Adapter } from "../artifacts/adapter.ts";
 
 /**

@@ -3,8 +3,8 @@ import type { Examples } from "../../lib/engine/batches.ts";
 import {
   type GroupEvaluator,
   groupEvaluator,
-} from "../../lib/engine/group_evaluation.ts";
-import { rankScale } from "../../lib/engine/rank_vectors.ts";
+} from "../../lib/engine/evaluation/group_evaluation.ts";
+import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
 import type { AdapterRecord } from "../artifacts/adapter_record.ts";
 import type { LoadedClassifier } from "./load_classifier.ts";
 

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Examples } from "../../lib/engine/batches.ts";
-import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
+import { evaluateRanks } from "../../lib/engine/evaluation/rank_evaluation.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
 import { packEncodings } from "../../lib/glue/pack_encodings.ts";
 import { predictionsOf } from "../../lib/glue/predictions.ts";

@@ -1,12 +1,15 @@
 import type { Classifier } from "../../lib/engine/classifier.ts";
-import { bestEpoch, type EpochScores } from "../../lib/engine/epoch_scores.ts";
+import {
+  bestEpoch,
+  type EpochScores,
+} from "../../lib/engine/training/epoch_scores.ts";
 import {
   evaluationBatchSize,
   evaluationFlops,
   type RankEvaluationOptions,
   type RankEvaluator,
   rankEvaluator,
-} from "../../lib/engine/rank_evaluation.ts";
+} from "../../lib/engine/evaluation/rank_evaluation.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import type { Training } from "../artifacts/training.ts";
 import type { ScoredSplit } from "./scored_split.ts";

@@ -1,4 +1,4 @@
-import { evaluationBatchSize } from "../../lib/engine/rank_evaluation.ts";
+import { evaluationBatchSize } from "../../lib/engine/evaluation/rank_evaluation.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import type { Epoch } from "../artifacts/epoch.ts";

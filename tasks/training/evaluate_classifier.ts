@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { fromClassifierTensors } from "../../lib/engine/fine_tuning/classifier_tensors.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
   modelFolderOf,

@@ -9,7 +9,7 @@ import {
   fillEncoder,
 } from "../../lib/engine/fine_tuning/encoder_tensors.ts";
 import { parameterLayout } from "../../lib/engine/parameters.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import {
   loadEncoder,
   loadPooler,

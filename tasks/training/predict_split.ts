@@ -1,4 +1,4 @@
-import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
+import { evaluateRanks } from "../../lib/engine/evaluation/rank_evaluation.ts";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";

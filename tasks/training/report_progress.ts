@@ -1,4 +1,4 @@
-import type { TrainingReport } from "../../lib/engine/training_hooks.ts";
+import type { TrainingReport } from "../../lib/engine/training/hooks.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 
 /**

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { TrainingOptions } from "../../lib/engine/train.ts";
+import type { TrainingOptions } from "../../lib/engine/training/options.ts";
 
 const count = z.int().min(1);
 

@@ -4,17 +4,15 @@ import {
   type Checkpoint,
   loadCheckpoint,
   saveCheckpoint,
-} from "../../lib/engine/checkpoint.ts";
+} from "../../lib/engine/training/checkpoint.ts";
 import type { Classifier } from "../../lib/engine/classifier.ts";
-import type { RankEvaluationOptions } from "../../lib/engine/rank_evaluation.ts";
-import { measureProductPeak } from "../../lib/engine/product_peak.ts";
-import { Stopwatch } from "../../lib/engine/stopwatch.ts";
+import type { RankEvaluationOptions } from "../../lib/engine/evaluation/rank_evaluation.ts";
+import { measureProductPeak } from "../../lib/engine/training/product_peak.ts";
+import { Stopwatch } from "../../lib/engine/training/stopwatch.ts";
 import type { Precision } from "../../lib/engine/tensorflow/precision.ts";
-import {
-  train,
-  type TrainingOptions,
-  type TrainingResult,
-} from "../../lib/engine/train.ts";
+import { train } from "../../lib/engine/training/train.ts";
+import type { TrainingOptions } from "../../lib/engine/training/options.ts";
+import type { TrainingResult } from "../../lib/engine/training/result.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
 import {

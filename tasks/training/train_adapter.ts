@@ -1,9 +1,9 @@
 import { initialParameters } from "../../lib/engine/parameters.ts";
-import type { Matryoshka } from "../../lib/engine/matryoshka.ts";
-import { toPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import type { Matryoshka } from "../../lib/engine/ranks/matryoshka.ts";
+import { toPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import type { RankScope } from "../../lib/engine/rank_draws.ts";
-import type { UpdateMode } from "../../lib/engine/rank_vectors.ts";
+import type { RankScope } from "../../lib/engine/ranks/rank_draws.ts";
+import type { UpdateMode } from "../../lib/engine/ranks/rank_vectors.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
   type Adapter,

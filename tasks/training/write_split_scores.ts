@@ -3,7 +3,7 @@ import {
   evaluateRanks,
   evaluationFlops,
   type RankEvaluationOptions,
-} from "../../lib/engine/rank_evaluation.ts";
+} from "../../lib/engine/evaluation/rank_evaluation.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import type { TokensInfo } from "../artifacts/tokens.ts";

@@ -3,7 +3,7 @@ import "./engine.ts";
 import { encode } from "../../lib/engine/encoder.ts";
 import { classify } from "../../lib/engine/head.ts";
 import { firstPositions } from "../../lib/engine/encoder.ts";
-import type { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import type { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { loadEncoder, loadPooler } from "../../lib/engine/weights.ts";
 import {
   assertClose,

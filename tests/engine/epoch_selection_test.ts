@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import "./engine.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../lib/engine/checkpoint.ts";
+import {
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../../lib/engine/training/checkpoint.ts";
 import type { Classifier } from "../../lib/engine/classifier.ts";
-import { bestEpoch } from "../../lib/engine/epoch_scores.ts";
-import { rankEvaluator } from "../../lib/engine/rank_evaluation.ts";
-import { train } from "../../lib/engine/train.ts";
-import type { TrainingHooks } from "../../lib/engine/training_hooks.ts";
+import { bestEpoch } from "../../lib/engine/training/epoch_scores.ts";
+import { rankEvaluator } from "../../lib/engine/evaluation/rank_evaluation.ts";
+import { train } from "../../lib/engine/training/train.ts";
+import type { TrainingHooks } from "../../lib/engine/training/hooks.ts";
 import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
 
 const quiet: TrainingHooks = { report: () => {} };

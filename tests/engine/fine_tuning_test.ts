@@ -6,7 +6,7 @@ import {
   type Checkpoint,
   loadCheckpoint,
   saveCheckpoint,
-} from "../../lib/engine/checkpoint.ts";
+} from "../../lib/engine/training/checkpoint.ts";
 import { type Classifier, logitsOf } from "../../lib/engine/classifier.ts";
 import {
   fromClassifierTensors,
@@ -21,10 +21,11 @@ import {
   splitParameters,
 } from "../../lib/engine/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import { learningRateAt } from "../../lib/engine/schedule.ts";
-import { train, type TrainingOptions } from "../../lib/engine/train.ts";
-import { trainingStep } from "../../lib/engine/training_step.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { learningRateAt } from "../../lib/engine/training/schedule.ts";
+import { train } from "../../lib/engine/training/train.ts";
+import type { TrainingOptions } from "../../lib/engine/training/options.ts";
+import { trainingStep } from "../../lib/engine/training/step.ts";
 import {
   assertClose,
   fixture,

@@ -11,8 +11,8 @@ import {
   splitParameters,
 } from "../../lib/engine/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { evaluationFlops } from "../../lib/engine/rank_evaluation.ts";
-import { rankScale } from "../../lib/engine/rank_vectors.ts";
+import { evaluationFlops } from "../../lib/engine/evaluation/rank_evaluation.ts";
+import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import { openReference, referenceInput } from "./reference.ts";
 import { fullClassifier, headClassifier, noRanks } from "./without_adapters.ts";

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import "./engine.ts";
-import { batchLoss } from "../../lib/engine/batch_loss.ts";
+import { batchLoss } from "../../lib/engine/training/batch_loss.ts";
 import {
   type Checkpoint,
   loadCheckpoint,
   saveCheckpoint,
-} from "../../lib/engine/checkpoint.ts";
+} from "../../lib/engine/training/checkpoint.ts";
 import { type Classifier, logitsOf } from "../../lib/engine/classifier.ts";
 import { trainingFlops } from "../../lib/engine/flops.ts";
 import {
@@ -15,16 +15,17 @@ import {
   type Matryoshka,
   matryoshka,
   matryoshkaScale,
-} from "../../lib/engine/matryoshka.ts";
+} from "../../lib/engine/ranks/matryoshka.ts";
 import {
   joinParameters,
   parameterLayout,
   splitParameters,
 } from "../../lib/engine/parameters.ts";
-import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
-import { rankScale } from "../../lib/engine/rank_vectors.ts";
-import { train, type TrainingOptions } from "../../lib/engine/train.ts";
-import { trainingStep } from "../../lib/engine/training_step.ts";
+import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
+import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
+import { train } from "../../lib/engine/training/train.ts";
+import type { TrainingOptions } from "../../lib/engine/training/options.ts";
+import { trainingStep } from "../../lib/engine/training/step.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import {
   assertClose,

@@ -6,25 +6,25 @@ import {
   type Checkpoint,
   loadCheckpoint,
   saveCheckpoint,
-} from "../../lib/engine/checkpoint.ts";
+} from "../../lib/engine/training/checkpoint.ts";
 import { logitsAt } from "../../lib/engine/classifier.ts";
 import {
   initialParameters,
   parameterLayout,
 } from "../../lib/engine/parameters.ts";
-import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { RankDraws } from "../../lib/engine/rank_draws.ts";
+import { RankDraws } from "../../lib/engine/ranks/rank_draws.ts";
 import {
   rankScale,
   trainedRows,
   type UpdateMode,
-} from "../../lib/engine/rank_vectors.ts";
+} from "../../lib/engine/ranks/rank_vectors.ts";
 import { padBatch } from "../../lib/engine/batches.ts";
-import { train } from "../../lib/engine/train.ts";
-import type { TrainingHooks } from "../../lib/engine/training_hooks.ts";
-import { stateTensors, stateValues } from "../../lib/engine/training_state.ts";
-import { trainingStep } from "../../lib/engine/training_step.ts";
+import { train } from "../../lib/engine/training/train.ts";
+import type { TrainingHooks } from "../../lib/engine/training/hooks.ts";
+import { stateTensors, stateValues } from "../../lib/engine/training/state.ts";
+import { trainingStep } from "../../lib/engine/training/step.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import {
   assertClose,

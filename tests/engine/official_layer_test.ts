@@ -1,8 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import "./engine.ts";
-import { adamW } from "../../lib/engine/adamw.ts";
+import { adamW } from "../../lib/engine/training/adamw.ts";
 import { adaptedLinear } from "../../lib/engine/ops/adapted_linear.ts";
-import { rankScale, trainedRows } from "../../lib/engine/rank_vectors.ts";
+import { rankScale, trainedRows } from "../../lib/engine/ranks/rank_vectors.ts";
 import { assertClose, fixture, read } from "./reference.ts";
 
 /** What the official layer computed in float64; see the file's "origin". */

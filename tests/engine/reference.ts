@@ -7,7 +7,7 @@ import {
   parseEncoderConfig,
 } from "../../lib/engine/config.ts";
 import type { EncoderInput } from "../../lib/engine/encoder.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 
 /** A path in fixtures/. */
 export function fixture(path: string): string {

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { AdamWState } from "../../lib/engine/adamw.ts";
+import type { AdamWState } from "../../lib/engine/training/adamw.ts";
 import type { PaddedBatch } from "../../lib/engine/batches.ts";
-import type { StepDraw } from "../../lib/engine/step_inputs.ts";
+import type { StepDraw } from "../../lib/engine/training/step_inputs.ts";
 import { fixture, type Reference, referenceBatch } from "./reference.ts";
 
 /** Settings of fixtures/references.py. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { parseEncoderConfig } from "../../lib/engine/config.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import {
   mutatedBytes,
   mutatedJson,

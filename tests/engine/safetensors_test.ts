@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import { writeSafetensors } from "../../lib/engine/safetensors_writer.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 
 const fixture = (name: string) =>
   join(import.meta.dirname!, "../../fixtures/safetensors", name);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { rankSampler, type Sampler } from "../../lib/engine/sampler.ts";
+import { rankSampler, type Sampler } from "../../lib/engine/ranks/sampler.ts";
 
 const draws = 40_000;
 

@@ -18,8 +18,8 @@ import {
   splitParameters,
 } from "../../lib/engine/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { rankScale, trainedRows } from "../../lib/engine/rank_vectors.ts";
-import { evaluateRanks } from "../../lib/engine/rank_evaluation.ts";
+import { rankScale, trainedRows } from "../../lib/engine/ranks/rank_vectors.ts";
+import { evaluateRanks } from "../../lib/engine/evaluation/rank_evaluation.ts";
 import { shardSizes } from "../../lib/engine/shards.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import { assertClose, openReference, read } from "./reference.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { measureProductPeak } from "../../lib/engine/product_peak.ts";
-import { ReportWindow } from "../../lib/engine/report_window.ts";
+import { measureProductPeak } from "../../lib/engine/training/product_peak.ts";
+import { ReportWindow } from "../../lib/engine/training/report_window.ts";
 import "./engine.ts";
 
 Deno.test("ReportWindow tells the speed of the steps since the last report", () => {

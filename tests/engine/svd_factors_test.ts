@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { svdFactors } from "../../lib/engine/svd_factors.ts";
+import { svdFactors } from "../../lib/engine/adapters/svd_factors.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { assertClose, fixture, openReference } from "./reference.ts";
 

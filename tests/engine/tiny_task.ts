@@ -5,7 +5,7 @@ import {
   parameterLayout,
 } from "../../lib/engine/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import type { TrainingOptions } from "../../lib/engine/train.ts";
+import type { TrainingOptions } from "../../lib/engine/training/options.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import { openReference } from "./reference.ts";
 

@@ -5,15 +5,15 @@ import {
   type Checkpoint,
   loadCheckpoint,
   saveCheckpoint,
-} from "../../lib/engine/checkpoint.ts";
+} from "../../lib/engine/training/checkpoint.ts";
 import { trainingFlops } from "../../lib/engine/flops.ts";
-import { DivergedError } from "../../lib/engine/divergence.ts";
-import { train } from "../../lib/engine/train.ts";
+import { DivergedError } from "../../lib/engine/training/divergence.ts";
+import { train } from "../../lib/engine/training/train.ts";
 import type {
   TrainingHooks,
   TrainingReport,
-} from "../../lib/engine/training_hooks.ts";
-import { Stopwatch } from "../../lib/engine/stopwatch.ts";
+} from "../../lib/engine/training/hooks.ts";
+import { Stopwatch } from "../../lib/engine/training/stopwatch.ts";
 import { assertClose } from "./reference.ts";
 import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
 

@@ -7,7 +7,7 @@ import {
   logitsAt,
   logitsOf,
 } from "../../lib/engine/classifier.ts";
-import { matryoshka } from "../../lib/engine/matryoshka.ts";
+import { matryoshka } from "../../lib/engine/ranks/matryoshka.ts";
 import { crossEntropy } from "../../lib/engine/ops/loss.ts";
 import {
   initialParameters,
@@ -15,18 +15,18 @@ import {
   parameterLayout,
   splitParameters,
 } from "../../lib/engine/parameters.ts";
-import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import {
   rankScale,
   trainedRows,
   type UpdateMode,
-} from "../../lib/engine/rank_vectors.ts";
-import { learningRateAt } from "../../lib/engine/schedule.ts";
+} from "../../lib/engine/ranks/rank_vectors.ts";
+import { learningRateAt } from "../../lib/engine/training/schedule.ts";
 import {
   type StepOptions,
   trainingStep,
-} from "../../lib/engine/training_step.ts";
+} from "../../lib/engine/training/step.ts";
 import { loadEncoder, loadPooler } from "../../lib/engine/weights.ts";
 import {
   assertClose,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { writeSafetensors } from "../../lib/engine/safetensors_writer.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
   ADAPTER_FILES,
   readAdapter,

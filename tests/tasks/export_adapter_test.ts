@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
-import { rankScale } from "../../lib/engine/rank_vectors.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { modulesOf, writeRanks } from "../../tasks/artifacts/module_ranks.ts";
 import type { Training } from "../../tasks/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";

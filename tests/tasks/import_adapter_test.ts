@@ -3,7 +3,7 @@ import { join } from "node:path";
 import {
   type TensorValues,
   writeSafetensors,
-} from "../../lib/engine/safetensors_writer.ts";
+} from "../../lib/engine/safetensors/writer.ts";
 import { readAdapter } from "../../tasks/artifacts/adapter.ts";
 import {
   moduleOf,

@@ -4,7 +4,7 @@ import {
   initialParameters,
   parameterLayout,
 } from "../../lib/engine/parameters.ts";
-import { toPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { toPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
 import type { AdapterTensors } from "../../tasks/artifacts/peft_files.ts";
 

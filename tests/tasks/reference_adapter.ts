@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
-import type { TensorValues } from "../../lib/engine/safetensors_writer.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import { writeAdapter } from "../../tasks/artifacts/adapter.ts";
 import type { Training } from "../../tasks/artifacts/training.ts";
 

@@ -3,7 +3,7 @@ import {
   initialParameters,
   parameterLayout,
 } from "../../lib/engine/parameters.ts";
-import { fromPeftTensors } from "../../lib/engine/peft_adapter.ts";
+import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { readAdapter } from "../../tasks/artifacts/adapter.ts";
 import { readTraining } from "../../tasks/artifacts/training.ts";

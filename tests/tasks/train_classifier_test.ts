@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { SafetensorsFile } from "../../lib/engine/safetensors.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { readClassifierTraining } from "../../tasks/artifacts/classifier.ts";
 import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
 import { assertClose } from "../engine/reference.ts";

@@ -1,7 +1,7 @@
 import type { EncoderConfig } from "../config.ts";
 import { headTensors } from "../head_tensors.ts";
 import type { ParameterLayout } from "../parameters.ts";
-import type { TensorValues } from "../safetensors_writer.ts";
+import type { TensorValues } from "../safetensors/writer.ts";
 
 /**
  * The parameters of a layout without adapters, as transformers names them in

@@ -1,5 +1,5 @@
 import type { EncoderConfig } from "../config.ts";
-import type { SafetensorsFile } from "../safetensors.ts";
+import type { SafetensorsFile } from "../safetensors/reader.ts";
 import { encoderReader } from "../weights.ts";
 
 /** A weight of an encoder. */

@@ -6,7 +6,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import * as tf from "@tensorflow/tfjs-core";
 import { loadClassifier } from "../../../tasks/training/load_classifier.ts";
-import type { AdamWState } from "../../../lib/engine/adamw.ts";
+import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
 import {
   type Examples,
   padBatch,
@@ -17,9 +17,9 @@ import { seededRandom } from "../../../lib/engine/random.ts";
 import {
   type RankEvaluator,
   rankEvaluator,
-} from "../../../lib/engine/rank_evaluation.ts";
+} from "../../../lib/engine/evaluation/rank_evaluation.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
-import { trainingStep } from "../../../lib/engine/training_step.ts";
+import { trainingStep } from "../../../lib/engine/training/step.ts";
 import type { PeerWork } from "../peer/peer.ts";
 
 const [model, library] = Deno.args as [string, string];

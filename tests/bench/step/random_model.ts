@@ -4,7 +4,7 @@ import { seededRandom } from "../../../lib/engine/random.ts";
 import {
   type TensorValues,
   writeSafetensors,
-} from "../../../lib/engine/safetensors_writer.ts";
+} from "../../../lib/engine/safetensors/writer.ts";
 import type { Model } from "./work.ts";
 
 /** Writes a Hugging Face model folder with random weights, as a fresh model has them. */

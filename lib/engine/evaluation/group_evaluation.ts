@@ -5,13 +5,13 @@ import {
   exampleCount,
   type Examples,
   padBatch,
-} from "./batches.ts";
-import { type Classifier, logitsAt } from "./classifier.ts";
-import { type ClassifierShape, forwardFlops } from "./flops.ts";
-import { groupsOf, type ModelRanks } from "./module_ranks.ts";
-import { paddedLengths } from "./padded_lengths.ts";
-import { shardSizes } from "./shards.ts";
-import { trace } from "./trace.ts";
+} from "../batches.ts";
+import { type Classifier, logitsAt } from "../classifier.ts";
+import { type ClassifierShape, forwardFlops } from "../flops.ts";
+import { groupsOf, type ModelRanks } from "../ranks/module_ranks.ts";
+import { paddedLengths } from "../padded_lengths.ts";
+import { shardSizes } from "../shards.ts";
+import { trace } from "../trace.ts";
 
 /** What an evaluation says while it goes on. */
 export interface EvaluationHooks {

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { EpochScores } from "./epoch_scores.ts";
-import { SafetensorsFile } from "./safetensors.ts";
-import { writeSafetensors } from "./safetensors_writer.ts";
+import { SafetensorsFile } from "../safetensors/reader.ts";
+import { writeSafetensors } from "../safetensors/writer.ts";
 
 /** Where training stands, apart from its tensors. */
 export interface TrainingProgress {

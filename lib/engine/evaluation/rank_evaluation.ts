@@ -1,13 +1,13 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { Examples } from "./batches.ts";
-import type { Classifier } from "./classifier.ts";
-import { type ClassifierShape, forwardFlops } from "./flops.ts";
+import type { Examples } from "../batches.ts";
+import type { Classifier } from "../classifier.ts";
+import { type ClassifierShape, forwardFlops } from "../flops.ts";
 import {
   evaluationBatches,
   type EvaluationHooks,
   groupEvaluator,
 } from "./group_evaluation.ts";
-import { rankScale, type RankScaling } from "./rank_vectors.ts";
+import { rankScale, type RankScaling } from "../ranks/rank_vectors.ts";
 
 /** How adapters are evaluated. */
 export interface RankEvaluationOptions {

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { engineLanes } from "./backend.ts";
-import type { EncoderConfig } from "./config.ts";
-import { trace } from "./trace.ts";
+import { engineLanes } from "../backend.ts";
+import type { EncoderConfig } from "../config.ts";
+import { trace } from "../trace.ts";
 
 /** Rows of the product: enough for a kernel to reach its full speed, and for casts not to count. */
 const rows = 2048;

@@ -1,18 +1,22 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { AdamWOptions, AdamWStep } from "./adamw.ts";
-import { batchTensors, type PaddedBatch } from "./batches.ts";
-import { dropoutSites } from "./classifier.ts";
-import type { EncoderInput } from "./encoder.ts";
+import { batchTensors, type PaddedBatch } from "../batches.ts";
+import { dropoutSites } from "../classifier.ts";
+import type { EncoderInput } from "../encoder.ts";
 import {
   type Matryoshka,
   matryoshkaGroups,
   matryoshkaScale,
-} from "./matryoshka.ts";
-import { groupsOf, type ModelRanks } from "./module_ranks.ts";
-import type { ParameterLayout } from "./parameters.ts";
-import { seededRandom } from "./random.ts";
-import { rankScale, trainedRows, type UpdateMode } from "./rank_vectors.ts";
-import { shardSizes } from "./shards.ts";
+} from "../ranks/matryoshka.ts";
+import { groupsOf, type ModelRanks } from "../ranks/module_ranks.ts";
+import type { ParameterLayout } from "../parameters.ts";
+import { seededRandom } from "../random.ts";
+import {
+  rankScale,
+  trainedRows,
+  type UpdateMode,
+} from "../ranks/rank_vectors.ts";
+import { shardSizes } from "../shards.ts";
 
 /** What one optimizer step draws. */
 export interface StepDraw {

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { median } from "./median.ts";
+import { median } from "../median.ts";
 
 /** A step as it is taken: its loss stays a tensor, since reading it would wait for the step. */
 export interface TakenStep {

@@ -4,7 +4,7 @@ import {
   parseHeader,
   type SafetensorsHeader,
   type TensorEntry,
-} from "./safetensors_header.ts";
+} from "./header.ts";
 
 /**
  * An open safetensors file.

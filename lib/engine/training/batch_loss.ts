@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { crossEntropy, squaredError } from "./ops/loss.ts";
+import { crossEntropy, squaredError } from "../ops/loss.ts";
 
 /**
  * The loss of a batch: cross-entropy, or of one output the squared error.

@@ -1,4 +1,4 @@
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 
 /** How DyLoRA draws the rank of a step. */
 export type Sampler =

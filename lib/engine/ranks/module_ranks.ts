@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { RankVectors } from "./ops/adapted_linear.ts";
+import type { RankVectors } from "../ops/adapted_linear.ts";
 
 /**
  * The ranks in use in a whole model. Modules are the adapted projections:

@@ -1,15 +1,15 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
 import { batchLoss } from "./batch_loss.ts";
-import type { PaddedBatch } from "./batches.ts";
-import { type Classifier, logitsOf } from "./classifier.ts";
-import { lossShares, type Matryoshka } from "./matryoshka.ts";
+import type { PaddedBatch } from "../batches.ts";
+import { type Classifier, logitsOf } from "../classifier.ts";
+import { lossShares, type Matryoshka } from "../ranks/matryoshka.ts";
 import {
   decayedValues,
   joinParameters,
   splitParameters,
-} from "./parameters.ts";
-import type { UpdateMode } from "./rank_vectors.ts";
+} from "../parameters.ts";
+import type { UpdateMode } from "../ranks/rank_vectors.ts";
 import {
   packBatch,
   packOptimizer,
@@ -18,7 +18,7 @@ import {
   unpackBatch,
   unpackOptimizer,
 } from "./step_inputs.ts";
-import { eager, trace } from "./trace.ts";
+import { eager, trace } from "../trace.ts";
 
 /** What a step is computed with, apart from its data. */
 export interface StepOptions {

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { fused } from "./trace.ts";
+import { fused } from "../trace.ts";
 
 /** Settings of AdamW (arXiv 1711.05101). */
 export interface AdamWOptions {

@@ -1,6 +1,6 @@
 import { moduleCount } from "./module_ranks.ts";
-import type { ParameterLayout } from "./parameters.ts";
-import { restoreRandom, seededRandom } from "./random.ts";
+import type { ParameterLayout } from "../parameters.ts";
+import { restoreRandom, seededRandom } from "../random.ts";
 import { trainedRows, type UpdateMode } from "./rank_vectors.ts";
 import { rankSampler, type Sampler } from "./sampler.ts";
 
