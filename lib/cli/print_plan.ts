@@ -1,4 +1,4 @@
-import { plan } from "../scheduler/plan.ts";
+import { plan } from "../scheduler/decisions/plan.ts";
 import type { Decision } from "../scheduler/events.ts";
 import type { Given } from "./arguments.ts";
 import { engineFacility } from "./engine.ts";

@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../pipeline/load_task.ts";
-import { newMark } from "../scheduler/channel.ts";
-import type { Spec } from "../scheduler/child.ts";
+import { newMark } from "../scheduler/attempts/channel.ts";
+import type { Spec } from "../scheduler/attempts/child.ts";
 import type { Event, Facility } from "../scheduler/events.ts";
 import { local } from "../scheduler/executors/local.ts";
-import { stageEnvironment } from "../scheduler/permissions.ts";
-import { follow } from "../scheduler/process.ts";
-import { projectFlags } from "../scheduler/project.ts";
+import { stageEnvironment } from "../scheduler/attempts/permissions.ts";
+import { follow } from "../scheduler/attempts/process.ts";
+import { projectFlags } from "../scheduler/code/project.ts";
 import { PROJECT } from "./place.ts";
 
 /** A task that a command runs by itself, with no pipeline and no cache. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
-import { taskCode } from "../scheduler/code.ts";
+import { taskCode } from "../scheduler/code/code.ts";
 import { digest } from "../store/digest.ts";
 import { fingerprint, settled } from "../store/fingerprint.ts";
 import { quickChecksum } from "../store/quick_checksum.ts";

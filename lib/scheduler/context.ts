@@ -2,12 +2,12 @@ import { join } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
-import { type TaskCode, taskCode } from "./code.ts";
+import { type TaskCode, taskCode } from "./code/code.ts";
 import type { Facility } from "./events.ts";
 import { withCache } from "./failure.ts";
 import { selectStages } from "./select.ts";
 import type { Settings } from "./settings.ts";
-import { SourcePaths } from "./source_paths.ts";
+import { SourcePaths } from "./keys/source_paths.ts";
 
 /** What planning and running share: a graph, and where and how it is worked on. */
 export interface Context {

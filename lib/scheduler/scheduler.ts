@@ -1,15 +1,15 @@
 import { join } from "node:path";
 import { DamagedBlobError } from "../store/blobs.ts";
 import type { Manifest } from "../store/manifest.ts";
-import { taskCode } from "./code.ts";
+import { taskCode } from "./code/code.ts";
 import { type Context, stageOf } from "./context.ts";
-import { decide, type Decided } from "./decide.ts";
+import { decide, type Decided } from "./decisions/decide.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
 import { BusyError, MovedError, StageFailure } from "./failure.ts";
-import { Slots } from "./limits.ts";
+import { Slots } from "./limits/limits.ts";
 import { Tally } from "./tally.ts";
-import { sweepVisible } from "./visible.ts";
+import { sweepVisible } from "./attempts/visible.ts";
 
 /** A stage that has come to an end: with a result, or with the reason why there is none. */
 type Settled = { readonly manifest: Manifest } | { readonly lacking: string };
@@ -140,7 +140,7 @@ export class Scheduler {
     const decided = await decide(context, stage, results);
     if ("manifest" in decided) return await this.#reuse(id, decided);
     await (this.#swept ??= this.#sweep());
-    const { runStage } = await import("./run_stage.ts");
+    const { runStage } = await import("./attempts/run_stage.ts");
     const outcome = await runStage(context, stage, decided, {
       results,
       slots: this.#slots,
@@ -165,7 +165,7 @@ export class Scheduler {
   /** Removes what processes that died have left. */
   async #sweep(): Promise<void> {
     const { graph: { pipeline }, settings, store } = this.#context;
-    const { sweepRuns } = await import("./run_folder.ts");
+    const { sweepRuns } = await import("./attempts/run_folder.ts");
     await sweepRuns(store, this.#executor);
     sweepVisible(join(settings.out, pipeline), store);
   }
@@ -179,7 +179,7 @@ export class Scheduler {
     this.tally.decided(id, decision);
     const start = performance.now();
     if (decision.state === "restore") {
-      const { makeVisible } = await import("./commit.ts");
+      const { makeVisible } = await import("./attempts/commit.ts");
       await makeVisible(this.#context, stageOf(this.#context, id), manifest);
       const seconds = (performance.now() - start) / 1000;
       this.tally.succeeded(id, "restored", manifest, seconds);

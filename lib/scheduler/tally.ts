@@ -2,7 +2,7 @@ import type { Manifest } from "../store/manifest.ts";
 import type { Context } from "./context.ts";
 import type { Decision, Event, Summary } from "./events.ts";
 import { inWords } from "./failure.ts";
-import { visibleFolder } from "./visible.ts";
+import { visibleFolder } from "./attempts/visible.ts";
 
 type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
 

@@ -3,7 +3,7 @@ import { Given } from "../../lib/cli/arguments.ts";
 import { engineFacility } from "../../lib/cli/engine.ts";
 import { gpusOf, settingsOf } from "../../lib/cli/options.ts";
 import { visibleGpus } from "../../lib/scheduler/default_settings.ts";
-import { holdGpus } from "../../lib/scheduler/gpus.ts";
+import { holdGpus } from "../../lib/scheduler/limits/gpus.ts";
 
 const given = (gpus: string) => new Given([], new Map([["gpus", [gpus]]]));
 const NEVER = new AbortController().signal;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
-import { taskCode } from "../../lib/scheduler/code.ts";
-import type { CodeListing } from "../../lib/scheduler/listing.ts";
+import { taskCode } from "../../lib/scheduler/code/code.ts";
+import type { CodeListing } from "../../lib/scheduler/code/listing.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { explain } from "../../lib/scheduler/explain.ts";
-import { findLog, readLog } from "../../lib/scheduler/read_log.ts";
-import { status } from "../../lib/scheduler/status.ts";
-import { verify } from "../../lib/scheduler/verify.ts";
+import { explain } from "../../lib/scheduler/decisions/explain.ts";
+import { findLog, readLog } from "../../lib/scheduler/attempts/read_log.ts";
+import { status } from "../../lib/scheduler/decisions/status.ts";
+import { verify } from "../../lib/scheduler/attempts/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";

@@ -3,7 +3,7 @@ import { facilityOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/library/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
 import type { Facility } from "../../lib/scheduler/events.ts";
-import { verify } from "../../lib/scheduler/verify.ts";
+import { verify } from "../../lib/scheduler/attempts/verify.ts";
 import { TestProject } from "./project.ts";
 import {
   firstLine,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { replaceFolder } from "../../lib/scheduler/visible.ts";
+import { replaceFolder } from "../../lib/scheduler/attempts/visible.ts";
 import { exchange } from "../../lib/store/exchange.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 

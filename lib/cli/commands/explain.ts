@@ -1,6 +1,9 @@
-import { explain, type Explanation } from "../../scheduler/explain.ts";
-import type { CodeHunk } from "../../scheduler/code_change.ts";
-import type { Change } from "../../scheduler/miss.ts";
+import {
+  explain,
+  type Explanation,
+} from "../../scheduler/decisions/explain.ts";
+import type { CodeHunk } from "../../scheduler/code/code_change.ts";
+import type { Change } from "../../scheduler/decisions/miss.ts";
 import type { Command, Given } from "../arguments.ts";
 import { engineFacility } from "../engine.ts";
 import { EXIT } from "../exit.ts";

@@ -14,7 +14,7 @@ import {
   JSON_LINES,
 } from "../options.ts";
 import { visibleGpus } from "../../scheduler/default_settings.ts";
-import { holdGpus } from "../../scheduler/gpus.ts";
+import { holdGpus } from "../../scheduler/limits/gpus.ts";
 import { PROJECT } from "../place.ts";
 import { writeOut } from "../render/choose.ts";
 import { type Predictions, printPredictions } from "../print_predictions.ts";

@@ -1,0 +1,108 @@
+/**
+ * The only code of the scheduler that runs within a stage's process. It is part
+ * of every key, so it is small and imports nothing.
+ */
+import type { InputArtifact, Stage, Task } from "../../pipeline/task.ts";
+
+// What outlives a process needs no permission. This runs before any code of the task.
+for (const name of ["localStorage", "sessionStorage", "caches"]) {
+  Reflect.deleteProperty(globalThis, name);
+}
+
+/** What a stage's process reads from its standard input. */
+export interface Spec {
+  /** Begins every line that is an event; nobody else can know it. */
+  readonly mark: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
+  readonly output: string;
+  readonly checkpoint: string;
+  readonly cpus: number;
+  readonly facilities: Stage<unknown>["facilities"];
+}
+
+/** What a stage's process says, a JSON line each. */
+export type ChildEvent =
+  /** All modules are loaded; `run()` is about to be called. */
+  | { readonly type: "ready" }
+  | {
+    readonly type: "progress";
+    readonly done: number;
+    readonly total: number;
+    readonly unit: string;
+    readonly note?: string;
+  }
+  | { readonly type: "log"; readonly line: string }
+  | {
+    readonly type: "metric";
+    readonly name: string;
+    readonly value: number;
+    readonly step?: number;
+  }
+  | { readonly type: "error"; readonly message: string }
+  /** `run()` is done; the process ends as soon as nothing is left to do. */
+  | { readonly type: "done" };
+
+/** Least milliseconds between two reports of progress. */
+const PROGRESS_PAUSE = 50;
+
+/** Runs a task as its stage's process, and ends with code 1 if it fails. */
+export async function perform(task: Pick<Task, "run">): Promise<void> {
+  const input = await new Response(Deno.stdin.readable).text();
+  const { mark, ...spec } = JSON.parse(input) as Spec;
+  const send = sender(mark);
+  const interrupt = new AbortController();
+  const onTerm = () => interrupt.abort(new Error("Interrupted"));
+  Deno.addSignalListener("SIGTERM", onTerm);
+  let reported = 0;
+  send({ type: "ready" });
+  try {
+    await task.run({
+      ...spec,
+      signal: interrupt.signal,
+      progress(done, total, unit, note) {
+        const now = performance.now();
+        if (done < total && now - reported < PROGRESS_PAUSE) return;
+        reported = now;
+        send({ type: "progress", done, total, unit, ...(note && { note }) });
+      },
+      log(line) {
+        for (const part of String(line).split("\n")) {
+          send({ type: "log", line: part });
+        }
+      },
+      metric(name, value, step) {
+        if (!Number.isFinite(value)) {
+          throw new TypeError(`Metric "${name}" is ${value}, not a number`);
+        }
+        send({
+          type: "metric",
+          name,
+          value,
+          ...(step !== undefined && { step }),
+        });
+      },
+    });
+    send({ type: "done" });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (error instanceof Error && error.stack !== undefined) {
+      console.error(error.stack);
+    }
+    send({ type: "error", message });
+    Deno.exit(1);
+  } finally {
+    Deno.removeSignalListener("SIGTERM", onTerm);
+  }
+}
+
+function sender(mark: string): (event: ChildEvent) => void {
+  const encoder = new TextEncoder();
+  const stdout = Deno.stdout;
+  return (event) => {
+    const bytes = encoder.encode(`${mark}${JSON.stringify(event)}\n`);
+    for (let done = 0; done < bytes.length;) {
+      done += stdout.writeSync(bytes.subarray(done));
+    }
+  };
+}
