@@ -1,6 +1,6 @@
-import type { Side } from "./contrast.ts";
+import { comparable, type Side } from "./contrast.ts";
 import { defined, definedInterval } from "./defined.ts";
-import { methodKey } from "./methods.ts";
+import { methodKey, type Role } from "./methods.ts";
 import type { Average, Comparison } from "./report.ts";
 import { mean } from "./statistics/sample.ts";
 
@@ -42,48 +42,97 @@ export function averagesOf(
         metric: metrics[0]!,
       })),
       confidence,
-      methods: averageMethods(group, confidence),
+      ...averageMethods(group, confidence),
     }];
   });
+}
+
+/** A method on every task, and the ranks that it has on all of them. */
+interface Averaged {
+  /** One for each task, in their order. */
+  readonly sides: readonly Side[];
+  readonly ranks: readonly number[];
 }
 
 function averageMethods(
   [first, ...others]: readonly Compared[],
   confidence: number,
-): Average["methods"] {
-  return first!.sides.flatMap((side) => {
+): Pick<Average, "methods" | "contrasts"> {
+  const averaged = first!.sides.flatMap((side): Averaged[] => {
     const same = others.map(({ sides }) =>
       sides.find((other) =>
         methodKey(other.summary) === methodKey(side.summary)
       )
     );
     if (same.includes(undefined)) return [];
-    const all = [side, ...same as Side[]];
+    const sides = [side, ...same as Side[]];
     const ranks = side.results.ranks.filter((rank) =>
-      all.every(({ results }) => results.ranks.includes(rank))
+      sides.every(({ results }) => results.ranks.includes(rank))
     );
-    const { role, method, variant } = side.summary;
-    return ranks.length === 0 ? [] : [{
-      role,
-      method,
-      variant,
-      ranks: ranks.map((rank) => averageAt(all, rank, confidence)),
-    }];
+    return ranks.length === 0 ? [] : [{ sides, ranks }];
   });
+  return {
+    methods: averaged.map(({ sides, ranks }) => {
+      const { role, method, variant } = sides[0]!.summary;
+      return {
+        role,
+        method,
+        variant,
+        ranks: ranks.map((rank) => {
+          const { score, replicates } = averageAt(sides, rank);
+          return {
+            rank,
+            mean: defined(score),
+            interval: definedInterval(replicates, confidence),
+          };
+        }),
+      };
+    }),
+    contrasts: contrastsOf(averaged, confidence),
+  };
 }
 
-function averageAt(sides: readonly Side[], rank: number, confidence: number) {
+/** Tasks are paired as within each of them, so the difference has an interval of its own. */
+function contrastsOf(
+  averaged: readonly Averaged[],
+  confidence: number,
+): Average["contrasts"] {
+  const withRole = (role: Role) =>
+    averaged.filter(({ sides }) => sides[0]!.summary.role === role);
+  return withRole("candidate").flatMap((candidate) =>
+    withRole("baseline")
+      .filter((baseline) => comparable(candidate.sides[0]!, baseline.sides[0]!))
+      .map((baseline) => ({
+        candidate: averaged.indexOf(candidate),
+        baseline: averaged.indexOf(baseline),
+        ranks: candidate.ranks
+          .filter((rank) => baseline.ranks.includes(rank))
+          .map((rank) => {
+            const ours = averageAt(candidate.sides, rank);
+            const theirs = averageAt(baseline.sides, rank);
+            return {
+              rank,
+              difference: defined(ours.score - theirs.score),
+              interval: definedInterval(
+                ours.replicates.map((it, r) => it - theirs.replicates[r]!),
+                confidence,
+              ),
+            };
+          }),
+      }))
+  );
+}
+
+/** Mean over tasks of the score at a rank, and of its replicates. */
+function averageAt(sides: readonly Side[], rank: number) {
   const places = sides.map(({ results }) => results.ranks.indexOf(rank));
-  const scores = sides.map(({ scores }, i) => scores[places[i]!]!);
   const replicates = sides.map(({ results }, i) =>
     results.replicates[places[i]!]!.means
   );
-  const averages = replicates[0]!.map((_, r) =>
-    mean(replicates.map((values) => values[r]!))
-  );
   return {
-    rank,
-    mean: defined(mean(scores)),
-    interval: definedInterval(averages, confidence),
+    score: mean(sides.map(({ scores }, i) => scores[places[i]!]!)),
+    replicates: replicates[0]!.map((_, r) =>
+      mean(replicates.map((values) => values[r]!))
+    ),
   };
 }

@@ -162,6 +162,10 @@ const Average = z.strictObject({
       ),
     }),
   ),
+  /** As those of each task: candidate less baseline where both have the rank. */
+  contrasts: z.array(
+    Contrast.pick({ candidate: true, baseline: true, ranks: true }),
+  ),
 });
 
 /** `report.json`: what is compared, one entry for each task, split and choice of epoch. */

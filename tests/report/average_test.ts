@@ -78,7 +78,25 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
   const half = 1.96 * Math.sqrt(0.25 / EXAMPLES) / 2;
   assert(Math.abs(low - (0.75 - half)) < 0.02, `${low}`);
   assert(Math.abs(high - (0.75 + half)) < 0.02, `${high}`);
+  const [contrast] = average!.contrasts;
+  const [at1] = contrast!.ranks;
+  assert.deepEqual(
+    [contrast!.candidate, contrast!.baseline, at1!.rank],
+    [0, 1, 1],
+  );
+  assert(Math.abs(at1!.difference! - (0.75 - 0.85)) < 1e-9);
+  // By example, MRPC differs in 12 of 40 and MNLI in 4 of 40, each way.
+  const variance = [12, 4].reduce((sum, differing) => {
+    const share = differing / EXAMPLES;
+    return sum + share * (1 - share) / EXAMPLES;
+  }, 0);
+  const [under, over] = at1!.interval!;
+  const around = 1.96 * Math.sqrt(variance) / 2;
+  assert(Math.abs(under - (-0.1 - around)) < 0.02, `${under}`);
+  assert(Math.abs(over - (-0.1 + around)) < 0.02, `${over}`);
   const text = renderMarkdown({ ...report, choices: [] });
+  assert.match(text, /^Less LoRA at the same rank, paired as below:$/m);
+  assert.match(text, /^\| 1 +\| -10\.0 \[/m);
   assert.match(text, /^## Mean over 2 tasks$/m);
   assert.match(text, /^\| 1 \| 75\.0 \[.*\] \| 85\.0 \[.*\] \|$/m);
 });

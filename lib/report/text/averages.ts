@@ -1,4 +1,5 @@
 import type { Average } from "../report.ts";
+import { differenceTable } from "./differences.ts";
 import { type Column, table } from "./table.ts";
 import { intervalText, percent, plain, titleOf } from "./words.ts";
 
@@ -28,6 +29,7 @@ export function averageText(average: Average): string[] {
     ...(curves.length === 0 ? [] : [
       table("Rank", [...ranks].sort((a, b) => a - b), String, columns),
     ]),
+    ...differences(average),
     ...(bounds.length === 0 ? [] : [
       table("Without adapters", bounds, titleOf, [
         { title: "mean", cell: (method) => cellAt(method, 0) },
@@ -35,6 +37,21 @@ export function averageText(average: Average): string[] {
     ]),
     ...(isOfPaper(tasks) ? [PAPER] : []),
   ];
+}
+
+function differences({ methods, contrasts }: Average): string[] {
+  return [...Map.groupBy(contrasts, ({ baseline }) => baseline)].flatMap(
+    ([place, found]) => {
+      const shared = found.filter(({ ranks }) => ranks.length > 0);
+      return shared.length === 0 ? [] : [
+        `Less ${titleOf(methods[place]!)} at the same rank, paired as below:`,
+        differenceTable(
+          shared,
+          ({ candidate }) => titleOf(methods[candidate]!),
+        ),
+      ];
+    },
+  );
 }
 
 const PAPER =

@@ -45,15 +45,18 @@ function pairingText(
   return `paired by example${others} (other seeds were trained on either side)`;
 }
 
-function differenceTable(
-  contrasts: readonly Contrast[],
-  title: (contrast: Contrast) => string,
+/** A row for each rank, a column for each candidate. */
+export function differenceTable<
+  T extends Pick<Contrast, "ranks"> & Partial<Pick<Contrast, "area">>,
+>(
+  contrasts: readonly T[],
+  title: (contrast: T) => string,
 ): string {
   const ranks = new Set(
     contrasts.flatMap(({ ranks }) => ranks.map(({ rank }) => rank)),
   );
   const rows: (number | "all")[] = [...ranks].sort((a, b) => a - b);
-  if (contrasts.some(({ area }) => area !== null)) rows.push("all");
+  if (contrasts.some(({ area }) => area)) rows.push("all");
   const columns = contrasts.map((contrast): Column<number | "all"> => ({
     title: title(contrast),
     cell: (row) => {
