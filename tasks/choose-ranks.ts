@@ -1,9 +1,13 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { RANKS_FILES } from "./artifacts/module_ranks.ts";
-import { epoch, precision } from "./training/settings.ts";
-
-const split = z.string().regex(/^[a-z_]+$/);
+import {
+  ADAPTER_INPUTS,
+  epoch,
+  evaluationBatch,
+  precision,
+  split,
+} from "./training/settings.ts";
 
 export default defineTask({
   description:
@@ -24,17 +28,11 @@ export default defineTask({
     split: split.default("validation").describe(
       "Split that the choice is scored on, beside one rank for all modules",
     ),
-    batchSize: z.int().min(1).default(32).describe(
-      "Examples of one forward pass",
-    ),
+    batchSize: evaluationBatch,
     epoch,
     precision,
   }),
-  inputs: {
-    model: { kind: "model" },
-    tokens: { kind: "tokens" },
-    adapter: { kind: "adapter" },
-  },
+  inputs: ADAPTER_INPUTS,
   output: { kind: "ranks", files: RANKS_FILES },
   needs: ["engine"],
   async run(stage) {

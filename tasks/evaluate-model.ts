@@ -1,18 +1,21 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { SCORES_FILES } from "./artifacts/scores.ts";
-import { epoch, precision } from "./training/settings.ts";
+import {
+  epoch,
+  evaluationBatch,
+  precision,
+  split,
+} from "./training/settings.ts";
 
 export default defineTask({
   description:
     "Evaluate a model that was trained without adapters; its scores stand at rank 0",
   params: z.strictObject({
-    split: z.string().regex(/^[a-z_]+$/).default("validation").describe(
+    split: split.default("validation").describe(
       "Split to evaluate on; of MNLI, validation is validation_matched",
     ),
-    batchSize: z.int().min(1).default(32).describe(
-      "Examples of one forward pass",
-    ),
+    batchSize: evaluationBatch,
     epoch,
     precision,
   }),

@@ -1,13 +1,18 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { SCORES_FILES } from "./artifacts/scores.ts";
-import { epoch, precision } from "./training/settings.ts";
+import {
+  ADAPTER_INPUTS,
+  epoch,
+  precision,
+  split,
+} from "./training/settings.ts";
 
 export default defineTask({
   description:
     "Evaluate an adapter at every rank that it serves, in one pass over the data",
   params: z.strictObject({
-    split: z.string().regex(/^[a-z_]+$/).default("validation").describe(
+    split: split.default("validation").describe(
       "Split to evaluate on; of MNLI, validation is validation_matched",
     ),
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
@@ -19,11 +24,7 @@ export default defineTask({
     epoch,
     precision,
   }),
-  inputs: {
-    model: { kind: "model" },
-    tokens: { kind: "tokens" },
-    adapter: { kind: "adapter" },
-  },
+  inputs: ADAPTER_INPUTS,
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
   async run(stage) {

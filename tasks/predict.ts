@@ -1,28 +1,28 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { PREDICTIONS_FILES } from "./artifacts/predictions.ts";
-import { epoch, precision } from "./training/settings.ts";
+import {
+  ADAPTER_INPUTS,
+  epoch,
+  evaluationBatch,
+  precision,
+  split,
+} from "./training/settings.ts";
 
 export default defineTask({
   description: "Predict the labels of a split with an adapter at one rank",
   params: z.strictObject({
-    split: z.string().regex(/^[a-z_]+$/).default("test").describe(
+    split: split.default("test").describe(
       "Split to predict; it needs no labels",
     ),
     rank: z.int().min(1).optional().describe(
       "Rank to predict at; by default the adapter's own",
     ),
-    batchSize: z.int().min(1).default(32).describe(
-      "Examples of one forward pass",
-    ),
+    batchSize: evaluationBatch,
     epoch,
     precision,
   }),
-  inputs: {
-    model: { kind: "model" },
-    tokens: { kind: "tokens" },
-    adapter: { kind: "adapter" },
-  },
+  inputs: ADAPTER_INPUTS,
   output: { kind: "predictions", files: PREDICTIONS_FILES },
   needs: ["engine"],
   async run(stage) {

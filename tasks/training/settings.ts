@@ -3,6 +3,9 @@ import type { TrainingOptions } from "../../lib/engine/training/options.ts";
 
 const count = z.int().min(1);
 
+/** Name of a split. */
+export const split = z.string().regex(/^[a-z_]+$/);
+
 /** Precision of matrix products that is asked for. */
 export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
   .describe(
@@ -47,16 +50,28 @@ export const trainingSettings = {
   seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
     "Seed of start, shuffles, ranks, dropout",
   ),
-  selectOn: z.string().regex(/^[a-z_]+$/).default("none").describe(
+  selectOn: split.default("none").describe(
     "Split on which every epoch is scored at all ranks, such as validation, to keep the best epoch beside the last; none does without",
   ),
   precision,
 };
 
+/** Examples of a forward pass where no more than a few ranks are computed at once. */
+export const evaluationBatch = z.int().min(1).default(32).describe(
+  "Examples of one forward pass",
+);
+
 /** Which epoch of a training is evaluated. */
 export const epoch = z.enum(["last", "best"]).default("last").describe(
   "Epoch of the training that is taken; best needs a training with selectOn",
 );
+
+/** Inputs of what uses an adapter on tokens. */
+export const ADAPTER_INPUTS = {
+  model: { kind: "model" },
+  tokens: { kind: "tokens" },
+  adapter: { kind: "adapter" },
+} as const;
 
 /** Inputs that DyLoRA and LoRA share. */
 export const TRAINING_INPUTS = {
