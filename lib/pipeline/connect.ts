@@ -23,12 +23,17 @@ export class Connector {
     }
   }
 
-  /** The connections of a stage at its place; inputs whose stages have faults are left out. */
+  /**
+   * The connections of a stage at its place. An input that names no stage there
+   * is left out, as if it had not been given: a stage whose `start` is excluded
+   * is the same as one that has none. Inputs whose stages have faults are left
+   * out, too.
+   */
   connect(stage: Placed, edges: readonly Edge[]): Connections {
     const connections: Record<string, readonly string[]> = {};
     for (const edge of edges) {
       const connected = this.#connect(stage, edge);
-      if (connected) connections[edge.input] = connected;
+      if (connected?.length) connections[edge.input] = connected;
     }
     return connections;
   }
