@@ -22,7 +22,7 @@ export function libraryBinding(): Tensorflow["binding"] | undefined {
   return tensorflow?.binding;
 }
 
-/** Parts of a traced computation that run side by side; 1 where the engine shares out each operation itself. */
+/** Parts of a traced computation that run side by side; 1 on one thread, and where the engine shares out each operation itself. */
 export function engineLanes(): number {
   return tensorflow?.lanes ?? 1;
 }

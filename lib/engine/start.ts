@@ -14,7 +14,7 @@ export interface EngineSettings {
 
 /** How much of the machine it may use, and how it computes products. */
 export interface EngineUse {
-  /** Threads of one operation. */
+  /** Threads: each computes a part of the batch, or all of them one operation for a GPU. */
   readonly cpus: number;
   /** `auto` is bf16 where that is faster, else f32. */
   readonly precision: Precision | "auto";

@@ -31,7 +31,13 @@ export async function exportAdapter(
     { baseModel, ...peftScales(ranks, training) },
     tensors,
   );
-  const card = { baseModel, task: training.task, labels: training.labels };
+  const { task, labels } = training;
+  const card = {
+    baseModel,
+    named: params.baseModel !== undefined,
+    task,
+    labels,
+  };
   await Deno.writeTextFile(join(output, "README.md"), modelCard(card, ranks));
   const used = [...new Set(ranks.values())].sort((a, b) => a - b);
   stage.log(

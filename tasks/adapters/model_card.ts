@@ -4,6 +4,8 @@ import type { ModuleRanks } from "../artifacts/module_ranks.ts";
 /** What a reader of an exported adapter wants to know. */
 export interface CardContent {
   readonly baseModel: ModelOrigin | undefined;
+  /** Whether the reader named the base model, which then is what `from_pretrained` takes. */
+  readonly named: boolean;
   readonly task: string;
   /** Class names; null if the task is a regression. */
   readonly labels: readonly string[] | null;
@@ -11,7 +13,7 @@ export interface CardContent {
 
 /** The `README.md` of an adapter for PEFT: what it is, and the lines that load it. */
 export function modelCard(
-  { baseModel, task, labels }: CardContent,
+  { baseModel, named, task, labels }: CardContent,
   ranks: ModuleRanks,
 ): string {
   const used = [...new Set(ranks.values())].sort((a, b) => a - b);
@@ -20,9 +22,6 @@ export function modelCard(
     : `num_labels=${labels.length}, id2label=dict(enumerate(${
       JSON.stringify(labels)
     }))`;
-  const revision = baseModel?.revision
-    ? `, revision=${JSON.stringify(baseModel.revision)}`
-    : "";
   return `---
 library_name: peft
 tags: [lora, text-classification]
@@ -41,10 +40,24 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
 base = AutoModelForSequenceClassification.from_pretrained(
-    ${
-    JSON.stringify(baseModel?.name ?? "the model that it was trained on")
-  }${revision}, ${head})
+    ${baseText(baseModel, named)}, ${head})
 model = PeftModel.from_pretrained(base, "the folder of this file")
 \`\`\`
 `;
+}
+
+/** What `from_pretrained` takes: of a model on the hub its name, of another one the reader's own folder. */
+function baseText(
+  baseModel: ModelOrigin | undefined,
+  named: boolean,
+): string {
+  if (baseModel === undefined) {
+    return JSON.stringify("the model that it was trained on");
+  }
+  const { name, revision } = baseModel;
+  if (!named && !/^[^/:]+\/[^/:]+$/.test(name)) {
+    return JSON.stringify(`the folder of the model ${name}`);
+  }
+  const at = revision === null ? "" : `, revision=${JSON.stringify(revision)}`;
+  return JSON.stringify(name) + at;
 }

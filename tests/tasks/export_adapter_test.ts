@@ -3,6 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { modelCard } from "../../tasks/adapters/model_card.ts";
 import { modulesOf, writeRanks } from "../../tasks/artifacts/module_ranks.ts";
 import type { Training } from "../../tasks/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
@@ -43,6 +44,30 @@ Deno.test("export-adapter at the adapter's own rank keeps every byte that PEFT r
       assert.match(card, new RegExp(`"org/tiny-${family}", num_labels=2`));
     }
   }));
+
+Deno.test("export-adapter's README loads the base model by its name on the hub, by what the user named, or from a folder", () => {
+  const lineOf = (
+    name: string,
+    named = false,
+    revision: string | null = null,
+  ) =>
+    modelCard(
+      { baseModel: { name, revision }, named, task: "rte", labels: null },
+      new Map([["layer.0.query", 2]]),
+    ).split("\n").find((line) => line.includes("num_labels"))!.trim();
+  const head = ', num_labels=1, problem_type="regression")';
+  assert.equal(lineOf("org/name"), `"org/name"${head}`);
+  assert.equal(
+    lineOf("org/name", false, "abc"),
+    `"org/name", revision="abc"${head}`,
+  );
+  assert.equal(
+    lineOf("pypi:tiny==0.1.0"),
+    `"the folder of the model pypi:tiny==0.1.0"${head}`,
+  );
+  assert.equal(lineOf("tiny"), `"the folder of the model tiny"${head}`);
+  assert.equal(lineOf("../tiny", true), `"../tiny"${head}`);
+});
 
 Deno.test("export-adapter cuts each module to its rank, with the scale that the engine uses there", () =>
   withFolder(async (folder) => {

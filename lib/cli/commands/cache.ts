@@ -23,7 +23,7 @@ export const command: Command = {
   usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
   description: `Look after the cache of results.
 
-ls lists the results, the last made first. du measures what the cache takes. verify reads everything in it and compares it with its digest; damaged files are removed, so that they are made again, and the exit code is 4. gc removes the oldest results until the cache fits the limit, but none that is pinned, that one of the last 10 runs of a pipeline came to, or that a run needs now. pin keeps results for good; unpin lets them go.
+ls lists the results, the last made first. du measures what the cache takes. verify reads everything in it and compares it with its digest; damaged files are removed, so that they are made again, and the exit code is 4. gc removes the oldest results until the cache fits the limit, but none that is pinned, that one of the last 10 runs of a pipeline came to, or that a run needs now; checkpoints of interrupted stages go with the oldest, and after 14 days in any case. pin keeps results for good; unpin lets them go.
 
 A RESULT is PIPELINE/STAGE for the last result of a stage, or the first letters of a key as ls shows it.`,
   options: [

@@ -19,7 +19,7 @@ export const command: Command = {
   name: "plan",
   usage: "PIPELINE [STAGE...]",
   description:
-    `Say what "deno task pipeline" would do with the same arguments, and do nothing.
+    `Say what "deno task pipeline" would do with the same stages, parameters and engine, and do nothing.
 
 Each stage is in one of these states:
 ${

@@ -30,7 +30,7 @@ export const command: Command = {
 
 STAGE is a training of PIPELINE that has run; in its place, --adapter and --model name folders, of an adapter from here or of PEFT. Without TEXTs, they are read from standard input, one a line.
 
-Exit codes: 0 fine, 1 it failed, 2 wrong arguments or pipeline file, 130 interrupted.`,
+Exit codes: 0 fine, 1 it failed, 2 wrong arguments or pipeline file, 129, 130 or 143 interrupted.`,
   options: [
     {
       name: "rank",

@@ -7,10 +7,10 @@ import type { Message } from "../messages.ts";
 import { openGraph, selectedStages } from "../open_graph.ts";
 import {
   ENGINE,
+  GPUS,
   GRAPH_OPTIONS,
   HELP,
   JSON_LINES,
-  LIMIT_OPTIONS,
   settingsOf,
 } from "../options.ts";
 import { chooseRenderer, writeOut } from "../render/choose.ts";
@@ -22,7 +22,7 @@ export const command: Command = {
   usage: "PIPELINE STAGE...",
   description:
     "Run stages again beside the cache and compare what they make with what the cache has, byte by byte. Neither the cache nor the output folder is touched. Exits with 1 if anything differs.",
-  options: [...GRAPH_OPTIONS, ENGINE, ...LIMIT_OPTIONS, JSON_LINES, HELP],
+  options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Check that training is deterministic"],
     ['smoke "*"', "Check every stage"],

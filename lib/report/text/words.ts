@@ -26,7 +26,7 @@ export function methodTitle(
   return text === "" ? title : `${title} (${text})`;
 }
 
-/** `mode=frozen, sampler=uniform`; nothing if a method has one variant. */
+/** `mode=frozen, sampler=uniform`; nothing if no dimension of its own tells a method from others. */
 export function variantText(variant: Variant): string {
   return Object.entries(variant).map(([key, value]) => `${key}=${value}`)
     .join(", ");
