@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { z } from "zod";
 import type { Example } from "../lib/glue/example.ts";
 import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
@@ -27,6 +28,7 @@ export default defineTask({
     );
     const { readSequenceLimits } = await import("./artifacts/model.ts");
     const { writeTokens } = await import("./artifacts/tokens.ts");
+    const { digestOf } = await import("./artifacts/digest.ts");
     const data = inputs.data![0]!.path;
     const model = inputs.model![0]!.path;
 
@@ -72,6 +74,7 @@ export default defineTask({
       maxLength,
       padId: limits.padId,
       vocabSize: limits.vocabSize,
+      tokenizer: await digestOf(join(model, "tokenizer.json")),
     }, splits);
   },
 });

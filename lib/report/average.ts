@@ -14,7 +14,7 @@ export interface Compared {
  * Averages of the main metric over tasks, as the papers print them: for each
  * split and choice of epoch with more than one task, the methods that all of
  * the tasks have, at the ranks that all of them have. Of MNLI, the matched set
- * counts.
+ * counts. Where there is no such method, there is no average.
  *
  * A replicate of an average is the mean of one of each task; the tasks'
  * bootstraps are independent of each other.
@@ -33,7 +33,8 @@ export function averagesOf(
   return [...groups].flatMap(([key, group]) => {
     if (group.length < 2) return [];
     const [split, epoch] = JSON.parse(key) as [string, Average["epoch"]];
-    return [{
+    const averaged = averageMethods(group, confidence);
+    return averaged.methods.length === 0 ? [] : [{
       split,
       epoch,
       tasks: group.map(({ comparison: { task, title, metrics } }) => ({
@@ -42,7 +43,7 @@ export function averagesOf(
         metric: metrics[0]!,
       })),
       confidence,
-      ...averageMethods(group, confidence),
+      ...averaged,
     }];
   });
 }

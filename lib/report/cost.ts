@@ -14,32 +14,39 @@ function allTrained(results: readonly Result[]): results is readonly Trained[] {
  * What a method's sweep costs, from the measured times and counted operations of its stages;
  * null if an adapter was not trained here.
  *
- * A sweep is one training for each set of ranks that is trained together: one
- * for DyLoRA, one a rank for LoRA. Seeds repeat a sweep, so their mean is taken.
+ * A sweep is one training for each rank of an adapter: one for DyLoRA, whose
+ * adapter has the largest, one a rank for LoRA. However often an adapter was
+ * evaluated, it was trained once. Seeds repeat a sweep, so their mean is taken.
  */
 export function costOf(results: readonly Result[]): CostSummary | null {
   if (!allTrained(results)) return null;
   const repeats = [
-    ...Map.groupBy(
-      results,
-      ({ ranks }) => ranks.map(({ rank }) => rank).join(),
-    ).values(),
-  ];
+    ...Map.groupBy(results, ({ training }) => training.rank).values(),
+  ].map((group) => [...Map.groupBy(group, ({ seed }) => seed).values()]);
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
   const sweep = (cost: (result: Trained) => number) =>
-    repeats.reduce((sum, group) => sum + mean(group.map(cost)), 0);
+    sum(repeats.map((seeds) => mean(seeds.map(([first]) => cost(first!)))));
+  const evaluations = (cost: (result: Trained) => number) =>
+    sum(
+      repeats.map((seeds) =>
+        mean(seeds.map((evaluated) => sum(evaluated.map(cost))))
+      ),
+    );
   const trainingSeconds = sweep(({ training }) => training.seconds);
   const selection = ({ epoch, training }: Trained) =>
     epoch === "best" ? training.selection : undefined;
   const selectionSeconds = sweep((it) => selection(it)?.seconds ?? 0);
   const reductionSeconds = sweep((result) => result.reductionSeconds);
-  const evaluationSeconds = sweep((result) => result.evaluationSeconds);
+  const evaluationSeconds = evaluations((it) => it.evaluationSeconds);
   const trainingFlops = sweep(({ training }) => training.flops);
   const selectionFlops = sweep((it) => selection(it)?.flops ?? 0);
-  const evaluationFlops = sweep((result) => result.evaluationFlops);
+  const evaluationFlops = evaluations((it) => it.evaluationFlops);
   return {
     ranks: ranksOf(results),
     trainings: repeats.length,
-    stepSeconds: mean(results.map(({ training }) => training.stepSeconds)),
+    stepSeconds: mean(
+      repeats.flat().map(([first]) => first!.training.stepSeconds),
+    ),
     steps: sweep(({ training }) => training.steps),
     examples: sweep(({ training }) => training.examples),
     trainingSeconds,

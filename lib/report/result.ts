@@ -46,6 +46,8 @@ export interface RankResult {
 
 /** How an adapter was trained, and what that cost when it ran. */
 export interface TrainingCost {
+  /** Rank of the adapter as it was trained; 0 without one. */
+  readonly rank: number;
   readonly settings: TrainingSettings;
   /** Wall-clock seconds, over all attempts. */
   readonly seconds: number;

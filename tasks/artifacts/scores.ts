@@ -19,6 +19,8 @@ const ScoresInfo = z.strictObject({
   /** How it was made: `dylora`, `lora`, `lora-svd`, `head`, `full`. */
   method: z.string().regex(/^[a-z][a-z0-9-]*$/),
   seed: z.int().nonnegative(),
+  /** SHA-256 of the `training.json` of what is scored. */
+  training: z.string().regex(/^[0-9a-f]{64}$/),
   /** Whether the adapter is that of the last epoch or of the best one. */
   epoch: z.enum(["last", "best"]),
   split: z.string().min(1),

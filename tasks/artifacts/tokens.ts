@@ -15,6 +15,8 @@ const TokensInfo = z.strictObject({
   /** Token that fills a batch up to equal lengths; the stored sequences hold none. */
   padId: z.int().nonnegative(),
   vocabSize: z.int().positive(),
+  /** SHA-256 of the `tokenizer.json` that made them. */
+  tokenizer: z.string().regex(/^[0-9a-f]{64}$/),
   splits: z.record(
     z.string().regex(/^[a-z_]+$/),
     z.strictObject({

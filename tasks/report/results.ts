@@ -96,6 +96,7 @@ function costOf(
   const { epochs, batchSize, learningRate, precision, engine } = training;
   const adapter = "alpha" in training ? training : undefined;
   return {
+    rank: adapter?.rank ?? 0,
     settings: {
       epochs,
       batchSize,

@@ -1,6 +1,8 @@
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { methodOf } from "../../lib/report/methods.ts";
+import { digestOf } from "../artifacts/digest.ts";
 import type { ScoresInfo } from "../artifacts/scores.ts";
 import { type AdapterRecord, readRecord } from "../artifacts/adapter_record.ts";
 import {
@@ -12,6 +14,8 @@ import {
 export interface TrainedArtifact {
   readonly artifact: InputArtifact;
   readonly training: AdapterRecord | ClassifierTraining;
+  /** SHA-256 of its `training.json`. */
+  readonly digest: string;
 }
 
 /** Reads how adapters came to be. */
@@ -21,6 +25,7 @@ export function readAdapters(
   return Promise.all(adapters.map(async (artifact) => ({
     artifact,
     training: await readRecord(artifact.path),
+    digest: await digestOf(join(artifact.path, "training.json")),
   })));
 }
 
@@ -31,12 +36,13 @@ export function readClassifiers(
   return Promise.all(classifiers.map(async (artifact) => ({
     artifact,
     training: await readClassifierTraining(artifact.path),
+    digest: await digestOf(join(artifact.path, "training.json")),
   })));
 }
 
 /**
- * What scores belong to: the artifact of the same method, task and seed, and
- * with no matrix value that the scores do not share.
+ * What scores belong to: the artifact that they say they are of, of the same
+ * method, task and seed, and with no matrix value that the scores do not share.
  *
  * @throws {TypeError} If there is none, or more than one.
  */
@@ -52,7 +58,13 @@ export function artifactOf(
       scores.matrix[key] === value
     )
   );
-  if (found.length === 1) return found[0]!;
+  const [only] = found;
+  if (only !== undefined && found.length === 1) {
+    if (only.digest === info.training) return only;
+    throw new TypeError(
+      `"${scores.stage}" does not score what "${only.artifact.stage}" trained, but another training with the same method, task, seed and matrix: connect that one`,
+    );
+  }
   const elsewhere = trainings.find(({ training }) =>
     training.method === info.method && training.seed === info.seed &&
     training.method.startsWith("imported-") && training.task !== info.task

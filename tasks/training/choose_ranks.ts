@@ -11,7 +11,7 @@ import {
 import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import type { Epoch } from "../artifacts/epoch.ts";
 import { modulesOf, writeRanks } from "../artifacts/module_ranks.ts";
-import { readTokensInfo } from "../artifacts/tokens.ts";
+import { readFittingTokens } from "../artifacts/fitting_tokens.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { type Choice, ChoiceEvaluator } from "./choice_evaluator.ts";
 import { loadClassifier } from "./load_classifier.ts";
@@ -41,7 +41,7 @@ export async function chooseRanks(
   const tensors = tensorsOf(adapter, params.epoch);
   const modules = modulesOf(Object.keys(tensors)).sort(byPlace);
   const tokens = inputs.tokens![0]!.path;
-  const info = await readTokensInfo(tokens);
+  const info = await readFittingTokens(tokens, inputs.model![0]!.path);
   const selection = new ScoredSplit(tokens, info, params.selectOn);
   const held = new ScoredSplit(tokens, info, params.split);
   if (selection.name === held.name) {

@@ -1,10 +1,12 @@
+import { join } from "node:path";
 import { evaluationBatchSize } from "../../lib/engine/evaluation/rank_evaluation.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { digestOf } from "../artifacts/digest.ts";
 import type { Epoch } from "../artifacts/epoch.ts";
 import { checkClasses } from "../artifacts/classes.ts";
 import { checkRank } from "../artifacts/rank.ts";
-import { readTokensInfo } from "../artifacts/tokens.ts";
+import { readFittingTokens } from "../artifacts/fitting_tokens.ts";
 import type { AdapterRecord } from "../artifacts/adapter_record.ts";
 import { servedRanks } from "../artifacts/training.ts";
 import { adapterValues } from "./adapter_values.ts";
@@ -27,17 +29,19 @@ export async function evaluateAdapter(
   stage: Stage<EvaluationSettings>,
 ): Promise<void> {
   const { params } = stage;
-  const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
+  const folder = stage.inputs.adapter![0]!.path;
+  const adapter = await readAdapter(folder);
   const { training } = adapter;
   const tensors = tensorsOf(adapter, params.epoch);
   const tokensFolder = stage.inputs.tokens![0]!.path;
-  const info = await readTokensInfo(tokensFolder);
+  const model = stage.inputs.model![0]!.path;
+  const info = await readFittingTokens(tokensFolder, model);
   const split = new ScoredSplit(tokensFolder, info, params.split);
   const ranks = ranksToEvaluate(training, params.ranks);
   checkClasses(training, info);
   const precision = await startStageEngine(stage);
   const classifier = loadClassifier(
-    stage.inputs.model![0]!.path,
+    model,
     training.rank,
     split.outputs,
   );
@@ -49,6 +53,7 @@ export async function evaluateAdapter(
       origin: {
         method: training.method,
         seed: training.seed,
+        training: await digestOf(join(folder, "training.json")),
         epoch: params.epoch,
         precision,
       },
@@ -64,13 +69,23 @@ export async function evaluateAdapter(
   );
 }
 
+/** @throws {RangeError} If a rank is asked for that was not trained. */
 function ranksToEvaluate(
   training: AdapterRecord,
   asked: readonly number[] | undefined,
 ): number[] {
-  if (asked !== undefined) {
-    for (const rank of asked) checkRank(rank, training.rank);
-    return [...new Set(asked)].sort((a, b) => a - b);
+  const served = servedRanks(training);
+  if (asked === undefined) return served;
+  for (const rank of asked) {
+    checkRank(rank, training.rank);
+    if (served.includes(rank)) continue;
+    throw new RangeError(
+      served.length === 1
+        ? `A LoRA of rank ${training.rank} has no rank ${rank}: cut it by reduce-adapter, so that it is not taken for a LoRA trained at that rank`
+        : `Rank ${rank} was not trained: the adapter has the ranks from ${
+          served[0]
+        }`,
+    );
   }
-  return servedRanks(training);
+  return [...new Set(asked)].sort((a, b) => a - b);
 }

@@ -7,7 +7,8 @@ import {
   readClassifierTraining,
 } from "../artifacts/classifier.ts";
 import { checkClasses } from "../artifacts/classes.ts";
-import { readTokensInfo } from "../artifacts/tokens.ts";
+import { digestOf } from "../artifacts/digest.ts";
+import { readFittingTokens } from "../artifacts/fitting_tokens.ts";
 import type { EvaluationSettings } from "./evaluate_adapter.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
@@ -29,7 +30,7 @@ export async function evaluateClassifier(
   const training = await readClassifierTraining(artifact);
   const folder = modelFolderOf(artifact, training, params.epoch);
   const tokensFolder = stage.inputs.tokens![0]!.path;
-  const info = await readTokensInfo(tokensFolder);
+  const info = await readFittingTokens(tokensFolder, folder);
   const split = new ScoredSplit(tokensFolder, info, params.split);
   checkClasses(training, info);
   const precision = await startStageEngine(stage);
@@ -42,6 +43,7 @@ export async function evaluateClassifier(
       origin: {
         method: training.method,
         seed: training.seed,
+        training: await digestOf(join(artifact, "training.json")),
         epoch: params.epoch,
         precision,
       },

@@ -6,7 +6,8 @@ import type { Epoch } from "../artifacts/epoch.ts";
 import { checkClasses } from "../artifacts/classes.ts";
 import { checkRank } from "../artifacts/rank.ts";
 import { writePredictions } from "../artifacts/predictions.ts";
-import { readTokens, readTokensInfo } from "../artifacts/tokens.ts";
+import { readFittingTokens } from "../artifacts/fitting_tokens.ts";
+import { readTokens } from "../artifacts/tokens.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { loadClassifier } from "./load_classifier.ts";
 import { startStageEngine } from "./start_stage_engine.ts";
@@ -31,12 +32,13 @@ export async function predictSplit(
   const tensors = tensorsOf(adapter, params.epoch);
   const rank = params.rank ?? largest;
   checkRank(rank, largest);
-  const info = await readTokensInfo(inputs.tokens![0]!.path);
-  const { index, ...tokens } = readTokens(inputs.tokens![0]!.path, info, split);
+  const [model, folder] = [inputs.model![0]!.path, inputs.tokens![0]!.path];
+  const info = await readFittingTokens(folder, model);
+  const { index, ...tokens } = readTokens(folder, info, split);
   checkClasses(adapter.training, info);
   const precision = await startStageEngine(stage);
   const classes = info.labels?.length ?? 1;
-  const classifier = loadClassifier(inputs.model![0]!.path, largest, classes);
+  const classifier = loadClassifier(model, largest, classes);
   const logits = await evaluateRanks(
     classifier,
     adapterValues({ tensors }, classifier),

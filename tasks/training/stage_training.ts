@@ -15,11 +15,8 @@ import type { TrainingOptions } from "../../lib/engine/training/options.ts";
 import type { TrainingResult } from "../../lib/engine/training/result.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
-import {
-  readTokens,
-  readTokensInfo,
-  type TokensInfo,
-} from "../artifacts/tokens.ts";
+import { readFittingTokens } from "../artifacts/fitting_tokens.ts";
+import { readTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import {
   SELECTION_SECONDS,
   STEP_SECONDS,
@@ -70,13 +67,13 @@ export class StageTraining {
   /**
    * Reads what the stage trains on; its seconds count from here.
    *
-   * @throws {Error} If a split is missing or has no labels.
+   * @throws {Error} If a split is missing or has no labels, or the tokens are another model's.
    */
   static async open(stage: Stage<ClassifierSettings>): Promise<StageTraining> {
     const stopwatch = new Stopwatch();
     stopwatch.start();
     const folder = stage.inputs.tokens![0]!.path;
-    const info = await readTokensInfo(folder);
+    const info = await readFittingTokens(folder, stage.inputs.model![0]!.path);
     const { labels, ...tokens } = readTokens(folder, info, "train");
     if (labels === undefined) {
       throw new Error(`The training split of "${info.task}" has no labels`);

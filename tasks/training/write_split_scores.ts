@@ -14,7 +14,10 @@ export interface Evaluated {
   readonly classifier: Classifier;
   /** Flat parameters, `[size]` */
   readonly values: Float32Array;
-  readonly origin: Pick<ScoresInfo, "method" | "seed" | "epoch" | "precision">;
+  readonly origin: Pick<
+    ScoresInfo,
+    "method" | "seed" | "training" | "epoch" | "precision"
+  >;
 }
 
 /** Evaluates a classifier on a split at all ranks asked for and writes the stage's artifact. */

@@ -101,6 +101,14 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
   assert.match(text, /^\| 1 \| 75\.0 \[.*\] \| 85\.0 \[.*\] \|$/m);
 });
 
+Deno.test("compare() averages nothing where no method is common to all tasks", () => {
+  const { averages } = compare([
+    resultOf("mrpc", "validation", "dylora", { 1: 1 }),
+    resultOf("rte", "validation", "lora", { 1: 1 }),
+  ], OPTIONS);
+  assert.deepEqual(averages, []);
+});
+
 Deno.test("compare() averages nothing over one task", () => {
   const { averages } = compare(
     [resultOf("mrpc", "validation", "dylora", { 1: 1 })],

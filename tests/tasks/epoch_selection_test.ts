@@ -67,6 +67,59 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
     );
   }));
 
+Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and evaluations tokens of another tokenizer", () =>
+  withEngineStages(async ({ run, attempt, given }) => {
+    const params = { rank: 4, epochs: 1, batchSize: 8 };
+    const lora = await run("train-lora", params, given);
+    const cut = await attempt("evaluate-ranks", { ranks: [2, 4] }, {
+      ...given,
+      adapter: lora,
+    });
+    assert.equal(cut.code, 1);
+    assert.match(
+      cut.text,
+      /A LoRA of rank 4 has no rank 2: cut it by reduce-adapter/,
+    );
+    const sampler = { kind: "list", ranks: [2, 4] };
+    const dylora = await run("train-dylora", { ...params, sampler }, given);
+    const low = await attempt("evaluate-ranks", { ranks: [1] }, {
+      ...given,
+      adapter: dylora,
+    });
+    assert.equal(low.code, 1);
+    assert.match(
+      low.text,
+      /Rank 1 was not trained: the adapter has the ranks from 2/,
+    );
+
+    const model = join(import.meta.dirname!, "../../fixtures/tiny-bert");
+    const data = await run("fetch-glue", {
+      task: "rte",
+      source: join(import.meta.dirname!, "../../fixtures/tiny-glue"),
+      limit: { train: 64, validation: 32 },
+    });
+    const tokens = await run("tokenize", {}, { model, data });
+    const foreign =
+      /made by another tokenizer than the model's: connect tokens that were made with this model/;
+    for (
+      const [task, params, inputs] of [
+        ["train-lora", { rank: 4 }, {}],
+        ["train-head", {}, {}],
+        ["evaluate-ranks", {}, { adapter: dylora }],
+        ["predict", { split: "validation" }, { adapter: dylora }],
+        ["choose-ranks", { averageRank: 2 }, { adapter: dylora }],
+      ] as const
+    ) {
+      const refused = await attempt(task, params, {
+        model: given.model,
+        tokens,
+        ...inputs,
+      });
+      assert.equal(refused.code, 1, task);
+      assert.match(refused.text, foreign, task);
+    }
+  }));
+
 Deno.test("servedRanks() of LoRA is its own rank, of others all from the lowest that was trained", () => {
   const rank = 3;
   assert.deepEqual(servedRanks({ method: "lora", rank }), [3]);

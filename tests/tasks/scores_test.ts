@@ -14,6 +14,7 @@ const INFO: ScoresInfo = {
   labels: ["not_equivalent", "equivalent"],
   method: "dylora",
   seed: 3,
+  training: "a".repeat(64),
   epoch: "last",
   split: "validation",
   precision: "f32",

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { METRICS } from "../../lib/glue/metrics.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
+import { digestOf } from "../../tasks/artifacts/digest.ts";
 import { writeRanks } from "../../tasks/artifacts/module_ranks.ts";
 import { writeScores } from "../../tasks/artifacts/scores.ts";
 import {
@@ -77,6 +78,8 @@ export class TrainedStages {
       evaluation = 1,
       step = 0.1,
       epochs = ["last"] as readonly ("last" | "best")[],
+      /** Whether each rank is evaluated by a stage of its own. */
+      apart = false,
     } = {},
     matrix: Record<string, string> = {},
   ): Promise<void> {
@@ -86,22 +89,31 @@ export class TrainedStages {
       ...(method === "lora" && { rank: ranks[0]! }),
       ...matrix,
     };
-    this.#addAdapter(`train-${method}`, method, Math.max(...ranks), place, {
-      // That of the last attempt, after an interruption.
-      seconds: training / 4,
-      metrics: {
-        [STEP_SECONDS]: step,
-        [TRAINING_SECONDS]: training,
-        [SELECTION_SECONDS]: 3,
+    const adapter = this.#addAdapter(
+      `train-${method}`,
+      method,
+      Math.max(...ranks),
+      place,
+      {
+        // That of the last attempt, after an interruption.
+        seconds: training / 4,
+        metrics: {
+          [STEP_SECONDS]: step,
+          [TRAINING_SECONDS]: training,
+          [SELECTION_SECONDS]: 3,
+        },
       },
-    }, epochs.includes("best"));
+      epochs.includes("best"),
+    );
     for (const epoch of epochs) {
-      await this.#addScores(
-        method,
-        ranks,
-        epochs.length > 1 ? { ...place, epoch } : place,
-        evaluation,
-      );
+      for (const evaluated of apart ? ranks.map((it) => [it]) : [ranks]) {
+        const scored = {
+          ...place,
+          ...(epochs.length > 1 && { epoch }),
+          ...(apart && { rank: evaluated[0]! }),
+        };
+        await this.#addScores(method, evaluated, scored, evaluation, adapter);
+      }
     }
   }
 
@@ -113,22 +125,22 @@ export class TrainedStages {
     { reduction = 0.5, evaluation = 2 } = {},
   ): Promise<void> {
     const place = { glue: "mrpc", seed, by: method.replace("lora-", "") };
-    this.#addAdapter("reduce", method, rank, place, {
+    const adapter = this.#addAdapter("reduce", method, rank, place, {
       seconds: reduction,
       metrics: {},
     });
     const ranks = Array.from({ length: rank }, (_, i) => i + 1);
-    await this.#addScores(method, ranks, place, evaluation);
+    await this.#addScores(method, ranks, place, evaluation, adapter);
   }
 
   /** Adds a training without adapters, and its evaluation. */
   async trainClassifier(method: "head" | "full", seed: number): Promise<void> {
     const place = { glue: "mrpc", seed, method };
-    this.#addTraining("classifiers", `train-${method}`, place, {
+    const model = this.#addTraining("classifiers", `train-${method}`, place, {
       seconds: 20,
       metrics: { [STEP_SECONDS]: 0.2, [TRAINING_SECONDS]: 20 },
-    }, { method, ...TRAINED, seed });
-    await this.#addScores(method, [0], place, 1);
+    }, { method, ...TRAINED, seed, selection: null });
+    await this.#addScores(method, [0], place, 1, model);
   }
 
   /** Adds ranks that were chosen by module for DyLoRA, with rank 2 in all modules as what the budget pays for. */
@@ -173,7 +185,7 @@ export class TrainedStages {
     matrix: Place,
     measured: Pick<InputArtifact, "seconds" | "metrics">,
     training: Readonly<Record<string, unknown>>,
-  ): void {
+  ): string {
     const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
     Deno.mkdirSync(path);
     Deno.writeTextFileSync(
@@ -182,6 +194,7 @@ export class TrainedStages {
     );
     const stage = `${name}@mrpc,seed=${matrix.seed}`;
     this.inputs[input]!.push({ stage, matrix, path, ...measured });
+    return path;
   }
 
   #addAdapter(
@@ -191,9 +204,9 @@ export class TrainedStages {
     matrix: Place,
     measured: Pick<InputArtifact, "seconds" | "metrics">,
     keepsBest = false,
-  ): void {
+  ): string {
     const dylora = method === "dylora";
-    this.#addTraining("adapters", name, matrix, measured, {
+    return this.#addTraining("adapters", name, matrix, measured, {
       method,
       ...TRAINED,
       rank,
@@ -213,6 +226,7 @@ export class TrainedStages {
     ranks: readonly number[],
     matrix: Place,
     seconds: number,
+    trained: string,
   ): Promise<void> {
     const name = `evaluate-${method}`;
     const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
@@ -223,7 +237,10 @@ export class TrainedStages {
       ranks,
       matrix.seed as number,
       EXAMPLES,
-      matrix.epoch as "last" | "best" | undefined,
+      {
+        epoch: matrix.epoch as "last" | "best" | undefined,
+        training: await digestOf(join(trained, "training.json")),
+      },
     );
     const stage = `${name}@mrpc,seed=${matrix.seed}`;
     this.inputs.scores!.push({ stage, matrix, path, seconds, metrics: {} });
@@ -235,7 +252,10 @@ export class TrainedStages {
     ranks: readonly number[],
     seed: number,
     examples: number,
-    epoch: "last" | "best" = "last",
+    { epoch = "last", training = "0".repeat(64) }: {
+      readonly epoch?: "last" | "best" | undefined;
+      readonly training?: string;
+    } = {},
   ): Promise<void> {
     const labels = labelsOf(examples);
     await writeScores(
@@ -245,6 +265,7 @@ export class TrainedStages {
         labels: LABELS,
         method,
         seed,
+        training,
         epoch,
         split: "validation",
         precision: "bf16",

@@ -70,13 +70,20 @@ const FEW_SEEDS = 10;
 
 /** A bootstrap over n values finds (n - 1) / n of their variance: over one, none. */
 function fewSeedsText({ methods }: Comparison): string {
-  const least = Math.min(
-    ...methods.flatMap(({ ranks }) => ranks.map(({ seeds }) => seeds.length)),
-  );
-  if (least >= FEW_SEEDS) return "";
-  return least === 1
-    ? "; with one seed they hold nothing of how trainings differ"
-    : "; with so few seeds they are somewhat narrow";
+  const least = ({ ranks }: MethodSummary) =>
+    Math.min(...ranks.map(({ seeds }) => seeds.length));
+  const single = methods.filter((method) => least(method) === 1);
+  const several = methods.filter((method) => !single.includes(method));
+  const nothing = "hold nothing of how trainings differ";
+  if (several.length === 0) return `; with one seed they ${nothing}`;
+  return [
+    ...(several.some((method) => least(method) < FEW_SEEDS)
+      ? ["; with so few seeds they are somewhat narrow"]
+      : []),
+    ...(single.length > 0
+      ? [`; those of one seed (${single.map(titleOf).join(", ")}) ${nothing}`]
+      : []),
+  ].join("");
 }
 
 /** Settings that all trainings share once, the others with their methods. */
