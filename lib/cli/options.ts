@@ -117,9 +117,17 @@ export function gpusOf(given: Given): string[] | undefined {
   throw new UsageError(`Option "--gpus" names GPU "${twice}" twice`);
 }
 
-/** The output folder, absolute. */
+/**
+ * The output folder, absolute.
+ *
+ * @throws {UsageError} If its path has a comma, which no stage could be given access to.
+ */
 export function outOf(given: Given): string {
-  return absolutePath(given.value("out") ?? join(PROJECT, "out"));
+  const out = absolutePath(given.value("out") ?? join(PROJECT, "out"));
+  if (!out.includes(",")) return out;
+  throw new UsageError(
+    `The output folder "${out}" has a comma in its path, and Deno cannot give a stage access to it: name another by "--out"`,
+  );
 }
 
 /**

@@ -5,7 +5,7 @@ import { newMark } from "../scheduler/attempts/channel.ts";
 import type { Spec } from "../scheduler/attempts/child.ts";
 import type { Event, Facility } from "../scheduler/events.ts";
 import { local } from "../scheduler/executors/local.ts";
-import { stageEnvironment } from "../scheduler/attempts/permissions.ts";
+import { list, stageEnvironment } from "../scheduler/attempts/permissions.ts";
 import { follow } from "../scheduler/attempts/process.ts";
 import { projectFlags } from "../scheduler/code/project.ts";
 import { PROJECT } from "./place.ts";
@@ -74,7 +74,7 @@ export async function runTask(
       "--no-prompt",
       ...projectFlags(PROJECT),
       "--allow-read",
-      `--allow-write=${folder.replaceAll(",", ",,")}`,
+      ...list("write", [folder]),
       "--allow-env",
       ...engine.flags,
       PERFORM,

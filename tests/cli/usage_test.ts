@@ -47,6 +47,10 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     ["plan", "x", "--profile", "a", "--profile", "b"],
     /^Option "--profile" is given twice$/m,
   ],
+  [
+    ["pipeline", "smoke", "--out", "a,b"],
+    /^The output folder ".*a,b" has a comma in its path.*"--out"$/m,
+  ],
   [["status", "x", "y"], /^Unexpected argument "y"$/m],
   [["cache", "lss"], /^"cache" cannot do "lss"; did you mean "ls"\?$/m],
   [["cache", "pin"], /^Name the results: PIPELINE\/STAGE, or a key$/m],

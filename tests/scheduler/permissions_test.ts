@@ -190,3 +190,22 @@ Deno.test("run() gives a stage what its task declares", async () => {
     "read,env,net,run,true,engine,fast",
   );
 });
+
+Deno.test("run() says that a file with a comma in its path cannot be read by a stage", async () => {
+  using project = new TestProject();
+  project.write("a,b.txt", "data");
+  project.task("read", "return Deno.readTextFileSync(params.data);", {
+    rest: "sources: (params: any) => ({ data: params.data }),",
+  });
+  const { summary, events } = await project.run({
+    read: { task: "read", params: { data: "a,b.txt" } },
+  });
+  assert.equal(summary.failed, 1);
+  const errors = events.flatMap((event) =>
+    event.type === "failed" ? [event.message] : []
+  );
+  assert.match(
+    errors.join(),
+    /Deno cannot give a stage access to a path with a comma: copy or rename ".*a,b\.txt"/,
+  );
+});

@@ -1,5 +1,6 @@
 import type { Permissions } from "../../pipeline/task.ts";
 import type { Facility } from "../events.ts";
+import { StageFailure } from "../failure.ts";
 
 /** Folders and files that a stage's process may touch because of its place in a run. */
 export interface Access {
@@ -13,6 +14,8 @@ const RUNTIME_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
 /**
  * Flags of the runtime that let a stage's process do what its task declares and
  * what its facilities need, and nothing else.
+ *
+ * @throws {StageFailure} If a path that it needs has a comma.
  */
 export function permissionFlags(
   permissions: Permissions,
@@ -61,9 +64,18 @@ export function stageEnvironment(
   };
 }
 
-function list(name: string, values: readonly string[]): string[] {
-  const escaped = [...new Set(values)].map((value) =>
-    value.replaceAll(",", ",,")
-  );
-  return escaped.length === 0 ? [] : [`--allow-${name}=${escaped.join()}`];
+/**
+ * The flag that permits something for the values given, or none.
+ *
+ * @throws {StageFailure} If a value has a comma, which parts the values for the runtime (Deno 2.9) in spite of its documented escape.
+ */
+export function list(name: string, values: readonly string[]): string[] {
+  const parted = values.find((value) => value.includes(","));
+  if (parted !== undefined) {
+    throw new StageFailure(
+      `Deno cannot give a stage access to a path with a comma: copy or rename "${parted}"`,
+    );
+  }
+  const distinct = [...new Set(values)];
+  return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
 }
