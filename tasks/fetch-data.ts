@@ -32,7 +32,7 @@ export default defineTask({
     regression: z.boolean().default(false).describe(
       "True if the label is a number to be predicted, not a class",
     ),
-    classes: z.array(z.string().min(1)).min(2).refine(
+    classes: z.array(z.string().trim().min(1)).min(2).refine(
       areDistinct,
       "Expected distinct names",
     ).nullish().describe(

@@ -91,7 +91,7 @@ Deno.test("fetch-data numbers classes by value if they are numbers, else by alph
     };
     assert.deepEqual(await labelsOf(["10", "9", "-1"]), ["-1", "9", "10"]);
     assert.deepEqual(await labelsOf(["b", "a", "10"]), ["10", "a", "b"]);
-    assert.deepEqual(await labelsOf(["b", "a"], ["b", "a"]), ["b", "a"]);
+    assert.deepEqual(await labelsOf(["b", "a"], ["b", " a"]), ["b", "a"]);
   }));
 
 Deno.test("fetch-data draws the holdout once and for all, and from the training split", () =>
@@ -237,6 +237,7 @@ Deno.test("fetch-data refuses parameters that contradict each other", () => {
     assert(!fetchData.params.safeParse(params).success);
   refused({ files, regression: true, classes: ["a", "b"] });
   refused({ files, classes: ["a", "a"] });
+  refused({ files, classes: ["a", "a "] });
   refused({ files, name: "mrpc" });
   refused({ files: { train: "a.xlsx" } });
   refused({ files, lable: "x" });
