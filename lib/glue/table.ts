@@ -26,7 +26,7 @@ export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
  *
  * @param required Columns that must be there; an object of JSON may lack them all the same.
  * @param optional Columns that come after them in each row's values.
- * @throws {SyntaxError} Naming file and line, if the file is damaged, empty, or lacks a column.
+ * @throws {SyntaxError} Naming file and line, if the file is damaged, empty, lacks a column, or has it twice.
  */
 export async function readTable(
   path: string,
@@ -173,7 +173,16 @@ function findColumns(
       }`,
     );
   }
-  return [...required, ...optional].map((column) => header.indexOf(column));
+  return [...required, ...optional].map((column) => {
+    const place = header.indexOf(column);
+    const last = header.lastIndexOf(column);
+    if (place === last) return place;
+    throw new SyntaxError(
+      `"${path}" has the column "${column}" more than once, as column ${
+        place + 1
+      } and ${last + 1}; rename all but one`,
+    );
+  });
 }
 
 function decode(bytes: Uint8Array, path: string): string {

@@ -50,6 +50,17 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
   ]);
 });
 
+Deno.test("readTable() refuses a column that the header has twice, unless nobody asks for it", async () => {
+  await assert.rejects(
+    read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
+    /a\.tsv" has the column "label" more than once, as column 1 and 4; rename/,
+  );
+  assert.deepEqual(
+    await read("a.tsv", "id\ttext\tid\tlabel\n1\ta\t7\t2\n"),
+    [["a.tsv:2", "a", "2"]],
+  );
+});
+
 const glue = Deno.env.get("DYLORA_GLUE");
 for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
   const folder = glue && join(glue, task.tsvFolder ?? task.title);
