@@ -37,6 +37,28 @@ export function classesOf(rows: readonly Row[]): string[] {
 }
 
 /**
+ * Tells whether a test set is labelled: whether any row holds a label, or -1
+ * where that is a label of the training set and not the hub's sign for none.
+ *
+ * @param rows Rows whose last value is the label.
+ * @param training Rows of the training set.
+ */
+export function areLabelled(
+  rows: readonly Row[],
+  labelling: Labelling,
+  training: readonly Row[],
+): boolean {
+  const known = labelling.kind === "classes"
+    ? labelling.names
+    : training.map(({ values }) => values.at(-1));
+  const mayBeMinusOne = known.some(isMinusOne);
+  return rows.some(({ values }) => {
+    const value = values.at(-1);
+    return !isEmpty(value) && (mayBeMinusOne || !isMinusOne(value));
+  });
+}
+
+/**
  * Turns rows into examples.
  *
  * @param rows Rows whose values are the one or two texts, then the label.
@@ -102,6 +124,10 @@ function readClass({ place, values }: Row): string {
     return String(value);
   }
   throw new SyntaxError(`${place}: Expected a label, found ${describe(value)}`);
+}
+
+function isMinusOne(value: unknown): boolean {
+  return toNumber(value) === -1;
 }
 
 function isEmpty(value: unknown): boolean {

@@ -105,10 +105,15 @@ Deno.test("fetch-data draws the holdout once and for all, and from the training 
       "test.csv": "text\nunknown\n",
     });
     const draw = async () => {
-      const { output } = await runTask(fetchData, folder, {
+      const { output, log } = await runTask(fetchData, folder, {
         files: { train: files["a.jsonl"]!, test: files["test.csv"]! },
         holdout: 0.2,
       });
+      assert.deepEqual(log, [
+        "train: 40 examples",
+        "validation: 10 examples",
+        "test: 1 examples, without labels",
+      ]);
       return {
         train: await readSplit(output, "train"),
         validation: await readSplit(output, "validation"),
