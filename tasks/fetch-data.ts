@@ -23,7 +23,9 @@ export default defineTask({
       train: File,
       validation: File.nullish(),
       test: File.nullish(),
-    }).describe("The file of each split; the test's needs no labels"),
+    }).describe(
+      "The file of each split; the test's needs no labels: it may lack the column, or have nothing or -1 in all of it",
+    ),
     text: z.string().default("text").describe("Column of the text"),
     pair: z.string().nullish().describe(
       "Column of the second text, if the task is about pairs",
@@ -32,14 +34,14 @@ export default defineTask({
     regression: z.boolean().default(false).describe(
       "True if the label is a number to be predicted, not a class",
     ),
-    classes: z.array(z.string().min(1)).min(2).refine(
+    classes: z.array(z.string().trim().min(1)).min(2).refine(
       areDistinct,
       "Expected distinct names",
     ).nullish().describe(
       "Names of the classes in the order of their numbers; by default those in the training file, sorted",
     ),
     holdout: z.number().gt(0).lt(1).nullish().describe(
-      "Share of the training file that becomes the validation split, drawn at random, if there is no validation file",
+      "Share of the training file that becomes the validation split, drawn at random, if there is no validation file; rounded up, but one example is left to train on",
     ),
     seed: z.int().nonnegative().default(0).describe(
       "Seed of the draw that a holdout makes",
@@ -58,7 +60,9 @@ export default defineTask({
         ),
     ),
   async run({ params, output, log }) {
-    const { classesOf, toExamples } = await import("../lib/glue/own_data.ts");
+    const { areLabelled, classesOf, toExamples } = await import(
+      "../lib/glue/own_data.ts"
+    );
     const { drawSubset } = await import("../lib/glue/subset.ts");
     const { readTable } = await import("../lib/glue/table.ts");
     const { writeDataset } = await import("./artifacts/dataset.ts");
@@ -75,23 +79,34 @@ export default defineTask({
       const rows = await readTable(files.validation, [...texts, label]);
       validation = toExamples(rows, labelling);
     } else if (params.holdout) {
-      const count = Math.ceil(train.length * params.holdout);
+      if (train.length === 1) {
+        throw new RangeError(
+          `"${files.train}" holds a single example, which leaves no holdout to be drawn; add examples, or name "files.validation"`,
+        );
+      }
+      const share = Math.ceil(train.length * params.holdout);
+      const count = Math.min(share, train.length - 1);
       validation = drawSubset(train, count, params.seed);
       const drawn = new Set(validation);
       train = train.filter((example) => !drawn.has(example));
     }
     let test: readonly Example[] = [];
     if (files.test) {
-      const rows = await readTable(files.test, texts, [label]);
-      const labelled = rows.some(({ values }) => values.at(-1) !== undefined);
-      test = toExamples(rows, labelled ? labelling : undefined);
+      const testRows = await readTable(files.test, texts, [label]);
+      const labelled = areLabelled(testRows, labelling, rows);
+      test = toExamples(testRows, labelled ? labelling : undefined);
     }
     const splits = Object.fromEntries(
       Object.entries({ train, validation, test })
         .filter(([, examples]) => examples.length > 0),
     );
-    for (const [split, { length }] of Object.entries(splits)) {
-      log(`${split}: ${length} examples`);
+    for (const [split, examples] of Object.entries(splits)) {
+      const labelled = examples[0]!.label !== undefined;
+      log(
+        `${split}: ${examples.length} examples${
+          labelled ? "" : ", without labels"
+        }`,
+      );
     }
     await writeDataset(output, {
       task: params.name,

@@ -6,7 +6,8 @@ import {
   type GlueTaskName,
 } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
-import { SPLITS, splitsNamed } from "../lib/glue/splits.ts";
+import { quoteAll } from "../lib/glue/quote.ts";
+import { type SplitName, SPLITS, splitsNamed } from "../lib/glue/splits.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { NETWORK_ENV } from "../lib/hub/network_env.ts";
 import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
@@ -33,6 +34,30 @@ const Params = z.strictObject({
   seed: z.int().nonnegative().default(0).describe(
     "Seed of the draw that a limit makes",
   ),
+}).superRefine(({ task, splits, limit }, context) => {
+  const { title, tsvFiles } = GLUE_TASKS[task];
+  const refuse = (path: PropertyKey[], message: string) =>
+    context.addIssue({ code: "custom", path, message });
+  const ofTask = `a split of ${title} (${quoteAll(Object.keys(tsvFiles))})`;
+  splits?.forEach((name, i) => {
+    if (splitsNamed(GLUE_TASKS[task], name).length === 0) {
+      refuse(["splits", i], `Expected ${ofTask}`);
+    }
+  });
+  const wanted = wantedSplits(task, splits);
+  for (const name of Object.keys(limit)) {
+    const named = splitsNamed(GLUE_TASKS[task], Split.parse(name));
+    if (named.length === 0) {
+      refuse(["limit", name], `Expected a limit of ${ofTask}`);
+    } else if (!named.some((split) => wanted.includes(split))) {
+      refuse(
+        ["limit", name],
+        `Expected a limit of a split that "splits" asks for (${
+          quoteAll(wanted) || "none"
+        })`,
+      );
+    }
+  }
 });
 
 type FetchStage = Stage<z.output<typeof Params>>;
@@ -99,18 +124,12 @@ async function readSplit(
 }
 
 /** Splits to be had: those asked for, or all of the task. */
-function wantedSplits({ task, splits }: FetchStage["params"]): string[] {
-  const all = Object.keys(GLUE_TASKS[task].tsvFiles);
-  const asked = splits?.flatMap((name) => {
-    const named = splitsNamed(GLUE_TASKS[task], name);
-    if (named.length > 0) return named;
-    throw new TypeError(
-      `${GLUE_TASKS[task].title} has no split "${name}"; it has ${
-        all.map((split) => `"${split}"`).join(", ")
-      }`,
-    );
-  });
-  return [...new Set(asked ?? all)];
+function wantedSplits(
+  task: GlueTaskName,
+  asked: readonly SplitName[] | undefined,
+): string[] {
+  const splits = asked?.flatMap((name) => splitsNamed(GLUE_TASKS[task], name));
+  return [...new Set(splits ?? Object.keys(GLUE_TASKS[task].tsvFiles))];
 }
 
 /** Folder of the task's files, given GLUE's folder or that folder itself. */
@@ -129,7 +148,7 @@ async function folderFiles(
   const { tsvFiles }: GlueTask = GLUE_TASKS[params.task];
   const folder = taskFolder(params.source, params.task);
   const files = new Map<string, string>();
-  for (const split of wantedSplits(params)) {
+  for (const split of wantedSplits(params.task, params.splits)) {
     const file = join(folder, tsvFiles[split]!);
     if (existsSync(file)) files.set(split, file);
     else if (params.splits) {
@@ -152,7 +171,7 @@ async function hubFiles(
 ): Promise<ReadonlyMap<string, string>> {
   const { fetchFiles } = await import("../lib/hub/fetch_files.ts");
   const { hubSettings } = await import("../lib/hub/settings.ts");
-  const splits = wantedSplits(params);
+  const splits = wantedSplits(params.task, params.splits);
   const paths = splits.map((split) =>
     `${params.task}/${split}-00000-of-00001.parquet`
   );

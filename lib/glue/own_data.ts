@@ -12,6 +12,8 @@ export type Labelling =
 /** More classes than this are rather the values of a regression, or a wrong column. */
 const MOST_CLASSES = 1000;
 
+const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
+
 /**
  * The classes that occur, in the order of their numbers if all are whole
  * numbers, else in alphabetical order.
@@ -32,6 +34,28 @@ export function classesOf(rows: readonly Row[]): string[] {
   return sorted.every((name) => /^-?\d{1,15}$/.test(name))
     ? sorted.sort((a, b) => Number(a) - Number(b))
     : sorted;
+}
+
+/**
+ * Tells whether a test set is labelled: whether any row holds a label, or -1
+ * where that is a label of the training set and not the hub's sign for none.
+ *
+ * @param rows Rows whose last value is the label.
+ * @param training Rows of the training set.
+ */
+export function areLabelled(
+  rows: readonly Row[],
+  labelling: Labelling,
+  training: readonly Row[],
+): boolean {
+  const known = labelling.kind === "classes"
+    ? labelling.names
+    : training.map(({ values }) => values.at(-1));
+  const mayBeMinusOne = known.some(isMinusOne);
+  return rows.some(({ values }) => {
+    const value = values.at(-1);
+    return !isEmpty(value) && (mayBeMinusOne || !isMinusOne(value));
+  });
 }
 
 /**
@@ -64,9 +88,7 @@ export function toExamples(
 function readLabel(row: Row, labelling: Labelling): number {
   if (labelling.kind === "score") {
     const value = row.values.at(-1);
-    const score = value === "" || value === null || value === undefined
-      ? NaN
-      : Number(value);
+    const score = toNumber(value);
     if (Number.isFinite(score)) return score;
     throw new SyntaxError(
       `${row.place}: Expected a number as the label, found ${describe(value)}`,
@@ -82,10 +104,21 @@ function readLabel(row: Row, labelling: Labelling): number {
   );
 }
 
+/** The number that a value is, or spells in decimal; NaN if it is none. */
+function toNumber(value: unknown): number {
+  if (typeof value === "number" || typeof value === "bigint") {
+    return Number(value);
+  }
+  const spelt = typeof value === "string" && DECIMAL.test(value.trim());
+  return spelt ? Number(value) : NaN;
+}
+
+/** Spaces around a class are no part of its name. */
 function readClass({ place, values }: Row): string {
   const value = values.at(-1);
+  if (typeof value === "string" && !isEmpty(value)) return value.trim();
   if (
-    typeof value === "string" && value !== "" || typeof value === "number" ||
+    typeof value === "number" && Number.isFinite(value) ||
     typeof value === "bigint" || typeof value === "boolean"
   ) {
     return String(value);
@@ -93,8 +126,17 @@ function readClass({ place, values }: Row): string {
   throw new SyntaxError(`${place}: Expected a label, found ${describe(value)}`);
 }
 
+function isMinusOne(value: unknown): boolean {
+  return toNumber(value) === -1;
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === undefined || value === null ||
+    typeof value === "string" && value.trim() === "";
+}
+
 function describe(value: unknown): string {
-  if (value === undefined || value === null || value === "") return "nothing";
+  if (isEmpty(value)) return "nothing";
   if (typeof value === "string") return quote(value);
   if (typeof value !== "object") return String(value);
   return Array.isArray(value) ? "a list" : "an object";

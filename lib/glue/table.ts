@@ -21,9 +21,12 @@ export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
  * - `.jsonl`: an object on each line
  * - `.parquet`
  *
+ * Lines end in `\n` or `\r\n`, even both in one file; those of a `.tsv` or
+ * `.csv` without any `\n` end in `\r`.
+ *
  * @param required Columns that must be there; an object of JSON may lack them all the same.
  * @param optional Columns that come after them in each row's values.
- * @throws {SyntaxError} Naming file and line, if the file is damaged, empty, or lacks a column.
+ * @throws {SyntaxError} Naming file and line, if the file is damaged, empty, lacks a column, or has it twice.
  */
 export async function readTable(
   path: string,
@@ -75,6 +78,7 @@ async function readDelimited(
     parsed = parse(text, {
       ...format,
       escape: format.quote,
+      record_delimiter: text.includes("\n") ? ["\r\n", "\n"] : "\r",
       info: true,
       skip_empty_lines: true,
     });
@@ -169,7 +173,16 @@ function findColumns(
       }`,
     );
   }
-  return [...required, ...optional].map((column) => header.indexOf(column));
+  return [...required, ...optional].map((column) => {
+    const place = header.indexOf(column);
+    const last = header.lastIndexOf(column);
+    if (place === last) return place;
+    throw new SyntaxError(
+      `"${path}" has the column "${column}" more than once, as column ${
+        place + 1
+      } and ${last + 1}; rename all but one`,
+    );
+  });
 }
 
 function decode(bytes: Uint8Array, path: string): string {

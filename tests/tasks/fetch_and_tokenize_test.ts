@@ -113,6 +113,33 @@ Deno.test("fetch-glue limits a split by its own name before the name of several,
     }
   }));
 
+Deno.test("fetch-glue refuses splits and limits that the task does not have, and limits of splits that it is not asked for", () => {
+  const faultsOf = (params: Record<string, unknown>) =>
+    fetchGlue.params.safeParse(params).error?.issues
+      .map(({ path, message }) => `${path.join(".")}: ${message}`);
+  assert.deepEqual(
+    faultsOf({
+      task: "cola",
+      splits: ["train", "test_matched"],
+      limit: { train: 5, validation_matched: 5, test: 5 },
+    }),
+    [
+      'splits.1: Expected a split of CoLA ("train", "validation", "test")',
+      'limit.validation_matched: Expected a limit of a split of CoLA ("train", "validation", "test")',
+      'limit.test: Expected a limit of a split that "splits" asks for ("train")',
+    ],
+  );
+  const limit = { train: 5, validation: 5 };
+  for (const task of ["mnli", "cola"]) {
+    assert.equal(faultsOf({ task, limit }), undefined);
+  }
+  const splits = ["train", "validation_mismatched"];
+  assert.equal(faultsOf({ task: "mnli", splits, limit }), undefined);
+  assert.deepEqual(faultsOf({ task: "ax", limit: { train: 5 } }), [
+    'limit.train: Expected a limit of a split of AX ("test")',
+  ]);
+});
+
 Deno.test("fetch-glue says which split a folder lacks, and fails if it was asked for", () =>
   withFolder(async (folder) => {
     const own = join(folder, "RTE");

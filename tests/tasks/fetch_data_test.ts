@@ -91,7 +91,7 @@ Deno.test("fetch-data numbers classes by value if they are numbers, else by alph
     };
     assert.deepEqual(await labelsOf(["10", "9", "-1"]), ["-1", "9", "10"]);
     assert.deepEqual(await labelsOf(["b", "a", "10"]), ["10", "a", "b"]);
-    assert.deepEqual(await labelsOf(["b", "a"], ["b", "a"]), ["b", "a"]);
+    assert.deepEqual(await labelsOf(["b", "a"], ["b", " a"]), ["b", "a"]);
   }));
 
 Deno.test("fetch-data draws the holdout once and for all, and from the training split", () =>
@@ -105,10 +105,15 @@ Deno.test("fetch-data draws the holdout once and for all, and from the training 
       "test.csv": "text\nunknown\n",
     });
     const draw = async () => {
-      const { output } = await runTask(fetchData, folder, {
+      const { output, log } = await runTask(fetchData, folder, {
         files: { train: files["a.jsonl"]!, test: files["test.csv"]! },
         holdout: 0.2,
       });
+      assert.deepEqual(log, [
+        "train: 40 examples",
+        "validation: 10 examples",
+        "test: 1 examples, without labels",
+      ]);
       return {
         train: await readSplit(output, "train"),
         validation: await readSplit(output, "validation"),
@@ -237,6 +242,7 @@ Deno.test("fetch-data refuses parameters that contradict each other", () => {
     assert(!fetchData.params.safeParse(params).success);
   refused({ files, regression: true, classes: ["a", "b"] });
   refused({ files, classes: ["a", "a"] });
+  refused({ files, classes: ["a", "a "] });
   refused({ files, name: "mrpc" });
   refused({ files: { train: "a.xlsx" } });
   refused({ files, lable: "x" });
