@@ -11,6 +11,7 @@ import {
   writeRanks,
 } from "../../tasks/artifacts/module_ranks.ts";
 import { PEFT_FILES } from "../../tasks/artifacts/peft_files.ts";
+import { writeTokens } from "../../tasks/artifacts/tokens.ts";
 import { servedRanks } from "../../tasks/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
@@ -157,6 +158,51 @@ Deno.test("import-adapter turns a rank-stabilized alpha into the one of the same
     });
     const { alpha, rank } = (await readAdapter(output)).training;
     assert.equal(alpha / rank, 8 / Math.sqrt(4));
+  }));
+
+Deno.test("import-adapter holds the task and the classes that it is given against those of the tokens", () =>
+  withFolder(async (folder) => {
+    const source = await peftFolder(folder, {});
+    const model = join(fixtures, "tiny-roberta");
+    const take = async (
+      params: Readonly<Record<string, unknown>>,
+      labels: string[] | null = ["negative", "positive"],
+    ) => {
+      const tokens = await Deno.makeTempDir({ dir: folder });
+      const sizes = { maxLength: 8, padId: 1, vocabSize: 9 };
+      await writeTokens(tokens, { task: "sst2", labels, ...sizes }, {});
+      const { output } = await runTask(
+        importAdapter,
+        folder,
+        { source, ...params },
+        { model, tokens },
+      );
+      const { training } = await readAdapter(output);
+      return [training.task, training.labels];
+    };
+    const ours = ["sst2", ["negative", "positive"]];
+    assert.deepEqual(await take({}), ours);
+    assert.deepEqual(
+      await take({ task: "sst2", labels: ["negative", "positive"] }),
+      ours,
+    );
+    // Classes without names go by their number.
+    assert.deepEqual(
+      await take({ labels: ["negative", "positive"] }, ["LABEL_0", "LABEL_1"]),
+      ours,
+    );
+    await assert.rejects(
+      take({ labels: ["positive", "negative"] }),
+      /trained for "sst2" with the classes positive, negative, but the tokens are of "sst2" with the classes negative, positive: connect tokens/,
+    );
+    await assert.rejects(
+      take({ task: "imdb" }),
+      /"task" is "imdb", but the tokens are of "sst2": connect tokens of "imdb", or leave "task" out/,
+    );
+    await assert.rejects(
+      take({ labels: ["a", "b"] }, null),
+      /has 2 outputs, but "sst2" needs 1/,
+    );
   }));
 
 Deno.test("import-adapter says what it cannot take over, and why", () =>
