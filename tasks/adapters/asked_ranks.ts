@@ -5,13 +5,10 @@ import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import type { Adapter } from "../artifacts/adapter.ts";
 import type { Epoch } from "../artifacts/epoch.ts";
 import { readJsonFile } from "../artifacts/json_file.ts";
-import {
-  type ModuleRanks,
-  modulesOf,
-  readRanks,
-} from "../artifacts/module_ranks.ts";
+import { type ModuleRanks, modulesOf } from "../artifacts/module_ranks.ts";
 import { checkRank } from "../artifacts/rank.ts";
 import { servedRanks } from "../artifacts/training.ts";
+import { ranksByModule } from "./ranks_by_module.ts";
 
 /** How a stage is told which ranks to take. */
 export interface RankRequest {
@@ -25,7 +22,7 @@ export interface RankRequest {
   readonly variant?: string | undefined;
   /** Which of several splits that the report is on is meant: `validation_matched`. */
   readonly split?: string | undefined;
-  /** The epoch whose scores recommend it. */
+  /** The epoch that is taken, whose scores recommend it. */
   readonly epoch: Epoch;
 }
 
@@ -39,7 +36,7 @@ export async function askedRanks(
   { training, tensors }: Pick<Adapter, "training" | "tensors">,
   request: RankRequest,
 ): Promise<ModuleRanks> {
-  const { rank, report, ranks } = request;
+  const { rank, report, ranks, epoch } = request;
   const modules = modulesOf(Object.keys(tensors));
   if ((rank === "recommended") !== (report !== undefined)) {
     throw new TypeError(
@@ -54,38 +51,13 @@ export async function askedRanks(
         'Give either the parameter "rank" or the input "ranks", not both',
       );
     }
-    return await ranksByModule(ranks, training, modules);
+    return await ranksByModule(ranks, { training, epoch, modules });
   }
   const one = report === undefined
     ? rank as number | undefined ?? training.rank
     : await recommendedRank(report, training, request);
   checkRank(one, training.rank);
   return new Map(modules.map((module) => [module, one]));
-}
-
-async function ranksByModule(
-  { path }: InputArtifact,
-  { task, method, rank }: Adapter["training"],
-  modules: readonly string[],
-): Promise<ModuleRanks> {
-  const chosen = await readRanks(path);
-  if (chosen.task !== task || chosen.method !== method) {
-    throw new TypeError(
-      `The ranks were chosen for ${chosen.method} on "${chosen.task}", but the adapter is ${method} on "${task}"`,
-    );
-  }
-  const strangers = new Set(chosen.modules.keys()).symmetricDifference(
-    new Set(modules),
-  );
-  if (strangers.size > 0) {
-    throw new TypeError(
-      `The ranks and the adapter do not name the same modules: "${
-        [...strangers][0]
-      }" is in one of them only`,
-    );
-  }
-  for (const [module, own] of chosen.modules) checkRank(own, rank, module);
-  return chosen.modules;
 }
 
 async function recommendedRank(

@@ -12,6 +12,7 @@ import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import type { Epoch } from "../artifacts/epoch.ts";
 import { modulesOf, writeRanks } from "../artifacts/module_ranks.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
+import { trainedAs } from "../artifacts/trained_as.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { type Choice, ChoiceEvaluator } from "./choice_evaluator.ts";
 import { loadClassifier } from "./load_classifier.ts";
@@ -97,6 +98,7 @@ export async function chooseRanks(
     modules: new Map(modules.map((module, i) => [module, ranks[i]!])),
     choice: {
       seed: training.seed,
+      trained: trainedAs(training),
       epoch: params.epoch,
       budget: Math.floor(total * perRank),
       selection: {

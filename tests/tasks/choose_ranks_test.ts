@@ -3,6 +3,7 @@ import { meanLoss } from "../../lib/glue/loss.ts";
 import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
 import { readRanks } from "../../tasks/artifacts/module_ranks.ts";
 import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { trainedAs } from "../../tasks/artifacts/trained_as.ts";
 import chooseRanks from "../../tasks/choose-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
@@ -43,6 +44,7 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
     const sum = [...modules.values()].reduce((a, b) => a + b, 0);
     assert(sum <= 10);
     assert.equal(choice!.precision, "f32");
+    assert.deepEqual(choice!.trained, trainedAs(training));
     assert.equal(choice!.budget, 10 * 2 * 64);
     assert.equal(choice!.chosen.parameters, sum * 2 * 64);
     assert.equal(choice!.selection.moves.length, 6);
