@@ -9,6 +9,7 @@ import {
   type RankBudget,
 } from "../adapters/greedy_ranks.ts";
 import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { checkClasses } from "../artifacts/classes.ts";
 import type { Epoch } from "../artifacts/epoch.ts";
 import { modulesOf, writeRanks } from "../artifacts/module_ranks.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
@@ -43,6 +44,7 @@ export async function chooseRanks(
   const modules = modulesOf(Object.keys(tensors)).sort(byPlace);
   const tokens = inputs.tokens![0]!.path;
   const info = await readTokensInfo(tokens);
+  checkClasses(training, info);
   const selection = new ScoredSplit(tokens, info, params.selectOn);
   const held = new ScoredSplit(tokens, info, params.split);
   if (selection.name === held.name) {
