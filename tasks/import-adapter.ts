@@ -14,13 +14,13 @@ export default defineTask({
       "What it was trained as: lora serves its own rank; dylora every rank b up to it, with scale alpha / b",
     ),
     task: z.string().min(1).optional().describe(
-      "Name of the task that it is for; by default that of the tokens, if they are connected",
+      "Name of the task that it is for; by default that of the tokens, which it must be if they are connected",
     ),
     labels: z.array(z.string().min(1)).min(2).refine(
       areDistinct,
       "Expected distinct names",
     ).optional().describe(
-      "Class names in the order of their numbers; by default those of the tokens, else LABEL_0, LABEL_1 and so on",
+      "Class names in the order of their numbers, which must be that of the tokens if they are connected; by default those of the tokens, else LABEL_0, LABEL_1 and so on",
     ),
     seed: z.int().min(0).default(0).describe("Seed that its scores go by"),
   }),

@@ -1,20 +1,15 @@
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import type { InputArtifact, Stage } from "../../lib/pipeline/task.ts";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
-import type { Epoch } from "../artifacts/epoch.ts";
 import type { ModuleRanks } from "../artifacts/module_ranks.ts";
 import { askedRanks } from "./asked_ranks.ts";
 import { cutTensors } from "./cut_tensors.ts";
+import type { RecommendationRequest } from "./recommended_rank.ts";
 
 /** What of an adapter is taken. */
-export interface CutSettings {
+export interface CutSettings extends RecommendationRequest {
   /** Of every module; by default the adapter's own. */
   readonly rank?: number | "recommended" | undefined;
-  /** Which of several variants of a method is meant by the report: `mode=all`. */
-  readonly variant?: string | undefined;
-  /** Which of several splits that the report is on is meant: `validation_matched`. */
-  readonly split?: string | undefined;
-  readonly epoch: Epoch;
 }
 
 /** An adapter, and the part of it that was asked for. */

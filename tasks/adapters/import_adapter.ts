@@ -3,9 +3,10 @@ import { parseEncoderConfig } from "../../lib/engine/config.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { type Adapter, writeAdapter } from "../artifacts/adapter.ts";
+import { checkClasses } from "../artifacts/classes.ts";
 import { modulesOf } from "../artifacts/module_ranks.ts";
 import type { AdapterTensors } from "../artifacts/peft_files.ts";
-import { readTokensInfo } from "../artifacts/tokens.ts";
+import { readTokensInfo, type TokensInfo } from "../artifacts/tokens.ts";
 import { type PeftAdapter, readPeft } from "./read_peft.ts";
 
 /** Parameters of an import. */
@@ -76,21 +77,14 @@ export function numberedLabels(outputs: number): string[] | null {
     : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
 }
 
-/** The task and its classes: those of the tokens, or as the parameters say. */
+/** The task and its classes: as the parameters say, else those of the tokens. */
 async function taskOf(
   { params, inputs }: Stage<ImportSettings>,
   outputs: number,
 ): Promise<{ task: string; labels: string[] | null }> {
   const tokens = inputs.tokens?.[0];
   if (tokens !== undefined) {
-    const info = await readTokensInfo(tokens.path);
-    const expected = info.labels?.length ?? 1;
-    if (expected !== outputs) {
-      throw new SyntaxError(
-        `The head of "${params.source}" has ${outputs} outputs, but "${info.task}" needs ${expected}`,
-      );
-    }
-    return { task: info.task, labels: info.labels };
+    return taskWithTokens(params, await readTokensInfo(tokens.path), outputs);
   }
   const { task = "imported", labels } = params;
   if (outputs === 1) {
@@ -106,6 +100,33 @@ async function taskOf(
   throw new SyntaxError(
     `The head of "${params.source}" has ${outputs} outputs, but "labels" names ${labels.length} classes`,
   );
+}
+
+/**
+ * The task and its classes where tokens are connected.
+ *
+ * @throws {SyntaxError} If the head is not one for the tokens.
+ * @throws {TypeError} If the parameters say another task, or other classes, than the tokens.
+ */
+function taskWithTokens(
+  { source, task, labels }: ImportSettings,
+  info: TokensInfo,
+  outputs: number,
+): { task: string; labels: string[] | null } {
+  const expected = info.labels?.length ?? 1;
+  if (expected !== outputs) {
+    throw new SyntaxError(
+      `The head of "${source}" has ${outputs} outputs, but "${info.task}" needs ${expected}`,
+    );
+  }
+  if (task !== undefined && task !== info.task) {
+    throw new TypeError(
+      `"task" is "${task}", but the tokens are of "${info.task}": connect tokens of "${task}", or leave "task" out`,
+    );
+  }
+  if (labels === undefined) return { task: info.task, labels: info.labels };
+  checkClasses({ task: info.task, labels }, info);
+  return { task: info.task, labels: [...labels] };
 }
 
 /**

@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { findAdapterFault } from "../artifacts/adapter_tensors.ts";
 import { readJsonFile } from "../artifacts/json_file.ts";
@@ -8,6 +7,7 @@ import type { ModelOrigin } from "../artifacts/model.ts";
 import { moduleOf } from "../artifacts/module_ranks.ts";
 import type { AdapterTensors } from "../artifacts/peft_files.ts";
 import { type PaddedModules, padModules } from "./pad_modules.ts";
+import { PeftConfig } from "./peft_config.ts";
 
 /** A LoRA adapter that PEFT wrote. */
 export interface PeftAdapter {
@@ -19,56 +19,6 @@ export interface PeftAdapter {
   readonly outputs: number;
   readonly tensors: AdapterTensors;
 }
-
-const never = (what: string, remedy: string) => ({
-  error: `${what} cannot be taken over; ${remedy}`,
-});
-const off = (what: string, remedy: string) =>
-  z.literal(false, never(what, remedy)).nullish();
-/** Values by the end of a module's name; PEFT takes any regular expression, which a stranger's file may not run here. */
-const byName = (value: z.ZodNumber) =>
-  z.record(z.string(), value).refine(
-    (found) => Object.keys(found).every((name) => /^[\w.]+$/.test(name)),
-    never(
-      "A pattern of modules other than the end of their name",
-      "write their names out",
-    ),
-  ).nullish().transform((found) => found ?? {});
-
-/** What of PEFT's configuration can be taken over; the rest has no influence on what a trained adapter computes. */
-const PeftConfig = z.looseObject({
-  peft_type: z.literal(
-    "LORA",
-    never("An adapter of another type", "only LoRA can"),
-  ),
-  task_type: z.literal(
-    "SEQ_CLS",
-    never("An adapter for another kind of task", "only SEQ_CLS can"),
-  ),
-  base_model_name_or_path: z.string().nullish(),
-  revision: z.string().nullish(),
-  r: z.int().positive(),
-  lora_alpha: z.number().positive(),
-  use_rslora: z.boolean().nullish(),
-  bias: z.literal("none", never("Trained biases", "train with bias: none"))
-    .default("none"),
-  init_lora_weights: z.unknown().refine(
-    (start) =>
-      typeof start !== "string" || !/^(pissa|olora|corda|loftq)/.test(start),
-    never(
-      "An adapter whose start changed the model's own weights",
-      "convert it when saving it in PEFT (path_initial_model_for_weight_conversion), or merge it there",
-    ),
-  ).optional(),
-  use_qalora: off("QALoRA", "merge it in PEFT"),
-  alora_invocation_tokens: z.null(
-    never("An adapter for a part of the text", "train without activation"),
-  ).optional(),
-  use_dora: off("DoRA", "train with use_dora: false, or merge it in PEFT"),
-  lora_bias: off("A bias in lora_B", "train with lora_bias: false"),
-  rank_pattern: byName(z.int().positive()),
-  alpha_pattern: byName(z.number().positive()),
-});
 
 /**
  * Reads a folder that PEFT wrote: LoRA on query and value of every layer, with
@@ -133,7 +83,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
 function padded(
   path: string,
   file: SafetensorsFile,
-  config: z.output<typeof PeftConfig>,
+  config: PeftConfig,
 ): PaddedModules {
   const tensors = Object.fromEntries(
     [...file.tensors].map(([name, { shape }]) => [

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { UsedPrecision } from "./precision.ts";
+import { TrainedAs } from "./trained_as.ts";
 
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
@@ -32,6 +33,8 @@ const Scores = {
 const Choice = z.strictObject({
   /** Of the training whose adapter it is. */
   seed: z.int().nonnegative(),
+  /** How that training differs from others of its method. */
+  trained: TrainedAs,
   /** The epoch whose adapter it is. */
   epoch: z.enum(["last", "best"]),
   /** Most values that lora_A and lora_B might have. */

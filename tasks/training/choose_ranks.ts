@@ -9,9 +9,11 @@ import {
   type RankBudget,
 } from "../adapters/greedy_ranks.ts";
 import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { checkClasses } from "../artifacts/classes.ts";
 import type { Epoch } from "../artifacts/epoch.ts";
 import { modulesOf, writeRanks } from "../artifacts/module_ranks.ts";
 import { readFittingTokens } from "../artifacts/fitting_tokens.ts";
+import { trainedAs } from "../artifacts/trained_as.ts";
 import { adapterValues } from "./adapter_values.ts";
 import { type Choice, ChoiceEvaluator } from "./choice_evaluator.ts";
 import { loadClassifier } from "./load_classifier.ts";
@@ -42,6 +44,7 @@ export async function chooseRanks(
   const modules = modulesOf(Object.keys(tensors)).sort(byPlace);
   const tokens = inputs.tokens![0]!.path;
   const info = await readFittingTokens(tokens, inputs.model![0]!.path);
+  checkClasses(training, info);
   const selection = new ScoredSplit(tokens, info, params.selectOn);
   const held = new ScoredSplit(tokens, info, params.split);
   if (selection.name === held.name) {
@@ -97,6 +100,7 @@ export async function chooseRanks(
     modules: new Map(modules.map((module, i) => [module, ranks[i]!])),
     choice: {
       seed: training.seed,
+      trained: trainedAs(training),
       epoch: params.epoch,
       budget: Math.floor(total * perRank),
       selection: {

@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { meanLoss } from "../../lib/glue/loss.ts";
 import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
 import { readRanks } from "../../tasks/artifacts/module_ranks.ts";
 import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { digestOf } from "../../tasks/artifacts/digest.ts";
+import { writeTokens } from "../../tasks/artifacts/tokens.ts";
+import { trainedAs } from "../../tasks/artifacts/trained_as.ts";
 import chooseRanks from "../../tasks/choose-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
-import { runTask } from "./run_task.ts";
+import { runTask, withFolder } from "./run_task.ts";
 
 const TOLERANCE = 1e-5;
 
@@ -43,6 +47,7 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
     const sum = [...modules.values()].reduce((a, b) => a + b, 0);
     assert(sum <= 10);
     assert.equal(choice!.precision, "f32");
+    assert.deepEqual(choice!.trained, trainedAs(training));
     assert.equal(choice!.budget, 10 * 2 * 64);
     assert.equal(choice!.chosen.parameters, sum * 2 * 64);
     assert.equal(choice!.selection.moves.length, 6);
@@ -93,6 +98,32 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
         message,
       );
     }
+  }));
+
+Deno.test("choose-ranks refuses tokens of other classes than those that the adapter was trained for", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      labels: ["negative", "positive"],
+    });
+    const tokens = await Deno.makeTempDir({ dir: folder });
+    const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
+    await writeTokens(tokens, {
+      task: "cola",
+      labels: ["unacceptable", "acceptable"],
+      maxLength: 8,
+      padId: 1,
+      vocabSize: 9,
+      tokenizer: await digestOf(join(model, "tokenizer.json")),
+    }, {});
+    await assert.rejects(
+      runTask(chooseRanks, folder, { averageRank: 2 }, {
+        model,
+        adapter,
+        tokens,
+      }),
+      /trained for "sst2" with the classes negative, positive, but the tokens are of "cola" with the classes unacceptable, acceptable/,
+    );
   }));
 
 /** The adapter with zeros for lora_B: its head alone. */

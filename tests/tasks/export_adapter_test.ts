@@ -13,7 +13,6 @@ import {
   referenceTensors,
 } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
-import { TrainedStages } from "./trained_stages.ts";
 
 const TRUNCATED: Training = {
   ...REFERENCE_TRAINING,
@@ -120,109 +119,6 @@ Deno.test("export-adapter cuts each module to its rank, with the scale that the 
         },
       ),
       { numRuns: 25, seed: 1 },
-    );
-  }));
-
-Deno.test("export-adapter takes the rank that a report recommends", () =>
-  withFolder(async (folder) => {
-    const stages = new TrainedStages(folder);
-    for (const seed of [0, 1]) {
-      await stages.train("dylora", [1, 2, 4], seed);
-      await stages.train("lora", [4], seed);
-    }
-    const { json } = await stages.report();
-    const recommended = json.comparisons[0]!.methods.find(({ method }) =>
-      method === "dylora"
-    )!.recommendation!.rank;
-    assert.notEqual(recommended, 3);
-    const report = await Deno.makeTempDir({ dir: folder });
-    const write = (json: unknown) =>
-      Deno.writeTextFileSync(
-        join(report, "report.json"),
-        JSON.stringify(json),
-      );
-    write(json);
-    const training: Training = { ...REFERENCE_TRAINING, task: "mrpc" };
-    const adapter = await referenceAdapter(folder, training);
-    const take = async (params: Readonly<Record<string, unknown>> = {}) => {
-      const { output } = await runTask(exportAdapter, folder, {
-        rank: "recommended",
-        ...params,
-      }, { adapter, report });
-      return (await readConfig(output)).r;
-    };
-    assert.equal(await take(), recommended);
-
-    const [comparison] = json.comparisons;
-    const [dylora, ...others] = comparison!.methods;
-    const variants = [["all", 2], ["frozen", 3]].map(([mode, rank]) => ({
-      ...dylora!,
-      variant: { mode },
-      recommendation: { ...dylora!.recommendation!, rank },
-    }));
-    write({
-      comparisons: [{ ...comparison!, methods: [...variants, ...others] }],
-      averages: [],
-      choices: [],
-    });
-    await assert.rejects(
-      take(),
-      /several ranks of dylora on "mrpc" \(2 on validation for mode=all, 3 on validation for mode=frozen\); say which by "variant" or "split"/,
-    );
-    assert.equal(await take({ variant: "mode=frozen" }), 3);
-    await assert.rejects(
-      take({ variant: "mode=strict" }),
-      /recommends no rank of dylora \(mode=strict\) on "mrpc"; give "rank" as a number/,
-    );
-
-    // As MNLI's two sets may recommend.
-    write({
-      comparisons: [["validation_matched", 2], ["validation_mismatched", 3]]
-        .map(([split, rank]) => ({
-          ...comparison!,
-          split,
-          methods: [{
-            ...dylora!,
-            recommendation: { ...dylora!.recommendation!, rank },
-          }],
-        })),
-      averages: [],
-      choices: [],
-    });
-    await assert.rejects(
-      take(),
-      /\(2 on validation_matched, 3 on validation_mismatched\); say which by "variant" or "split"/,
-    );
-    assert.equal(await take({ split: "validation_mismatched" }), 3);
-    await assert.rejects(
-      take({ split: "test" }),
-      /recommends no rank of dylora on "mrpc", split "test"/,
-    );
-
-    const lora = {
-      ...dylora!,
-      method: "lora",
-      recommendation: { ...dylora!.recommendation!, rank: 2 },
-    };
-    write({
-      comparisons: [{ ...comparison!, methods: [lora] }],
-      averages: [],
-      choices: [],
-    });
-    const other = await referenceAdapter(folder, {
-      ...training,
-      method: "lora",
-      scaling: "maximum",
-      mode: null,
-      sampler: null,
-      scope: null,
-    });
-    await assert.rejects(
-      runTask(exportAdapter, folder, { rank: "recommended" }, {
-        adapter: other,
-        report,
-      }),
-      /recommends the lora of rank 2, and the adapter is another training, of rank 4/,
     );
   }));
 

@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import {
-  type TensorValues,
-  writeSafetensors,
-} from "../../lib/engine/safetensors/writer.ts";
+import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import { readAdapter } from "../../tasks/artifacts/adapter.ts";
 import {
   moduleOf,
@@ -11,9 +8,12 @@ import {
   writeRanks,
 } from "../../tasks/artifacts/module_ranks.ts";
 import { PEFT_FILES } from "../../tasks/artifacts/peft_files.ts";
+import { digestOf } from "../../tasks/artifacts/digest.ts";
+import { writeTokens } from "../../tasks/artifacts/tokens.ts";
 import { servedRanks } from "../../tasks/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
+import { peftFolder } from "./peft_folder.ts";
 import {
   REFERENCE_TRAINING,
   referenceAdapter,
@@ -159,42 +159,61 @@ Deno.test("import-adapter turns a rank-stabilized alpha into the one of the same
     assert.equal(alpha / rank, 8 / Math.sqrt(4));
   }));
 
+Deno.test("import-adapter holds the task and the classes that it is given against those of the tokens", () =>
+  withFolder(async (folder) => {
+    const source = await peftFolder(folder, {});
+    const model = join(fixtures, "tiny-roberta");
+    const take = async (
+      params: Readonly<Record<string, unknown>>,
+      labels: string[] | null = ["negative", "positive"],
+    ) => {
+      const tokens = await Deno.makeTempDir({ dir: folder });
+      const sizes = { maxLength: 8, padId: 1, vocabSize: 9 };
+      const tokenizer = await digestOf(join(model, "tokenizer.json"));
+      await writeTokens(
+        tokens,
+        { task: "sst2", labels, tokenizer, ...sizes },
+        {},
+      );
+      const { output } = await runTask(
+        importAdapter,
+        folder,
+        { source, ...params },
+        { model, tokens },
+      );
+      const { training } = await readAdapter(output);
+      return [training.task, training.labels];
+    };
+    const ours = ["sst2", ["negative", "positive"]];
+    assert.deepEqual(await take({}), ours);
+    assert.deepEqual(
+      await take({ task: "sst2", labels: ["negative", "positive"] }),
+      ours,
+    );
+    // Classes without names go by their number.
+    assert.deepEqual(
+      await take({ labels: ["negative", "positive"] }, ["LABEL_0", "LABEL_1"]),
+      ours,
+    );
+    await assert.rejects(
+      take({ labels: ["positive", "negative"] }),
+      /trained for "sst2" with the classes positive, negative, but the tokens are of "sst2" with the classes negative, positive: connect tokens/,
+    );
+    await assert.rejects(
+      take({ task: "imdb" }),
+      /"task" is "imdb", but the tokens are of "sst2": connect tokens of "imdb", or leave "task" out/,
+    );
+    await assert.rejects(
+      take({ labels: ["a", "b"] }, null),
+      /has 2 outputs, but "sst2" needs 1/,
+    );
+  }));
+
 Deno.test("import-adapter says what it cannot take over, and why", () =>
   withFolder(async (folder) => {
     const whole = referenceTensors("roberta");
     const name = "base_model.model.roberta.encoder.layer.0.attention.self";
     const key = whole[`${name}.query.lora_A.weight`]!;
-    const configs: [Record<string, unknown>, RegExp][] = [
-      [
-        { peft_type: "IA3" },
-        /another type cannot be taken over; only LoRA can/,
-      ],
-      [{ task_type: "CAUSAL_LM" }, /another kind of task .* only SEQ_CLS can/],
-      [
-        { init_lora_weights: "pissa_niter_16" },
-        /start changed the model's own weights cannot.*\n.*save|path_initial/,
-      ],
-      [{ use_qalora: true }, /QALoRA cannot be taken over/],
-      [
-        { alora_invocation_tokens: [1, 2] },
-        /for a part of the text cannot be taken over/,
-      ],
-      [{ use_dora: true }, /DoRA cannot be taken over.*\n.*use_dora/],
-      [{ lora_bias: true }, /bias in lora_B cannot.*\n.*lora_bias/],
-      [{ bias: "all" }, /Trained biases cannot be taken over/],
-      [
-        { rank_pattern: { query: 2 } },
-        /cannot be taken over: tensor .*query.lora_A.weight" has shape \[4,64\], and its rank is 2/,
-      ],
-      [
-        { alpha_pattern: { query: 3 } },
-        /different scales, 2 of "roberta\.encoder.*value" and 0\.75 of .*query", would be rounded; train with one scale/,
-      ],
-      [
-        { rank_pattern: { "(a+)+.query": 2 } },
-        /a pattern of modules other than the end of their name/i,
-      ],
-    ];
     const tensors: [Record<string, TensorValues>, RegExp][] = [
       [
         { ...whole, [`${name}.key.lora_A.weight`]: key },
@@ -225,9 +244,6 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
       runTask(importAdapter, folder, { source, ...params }, {
         model: join(fixtures, model),
       });
-    for (const [config, message] of configs) {
-      await assert.rejects(attempt(await peftFolder(folder, config)), message);
-    }
     for (const [given, message] of tensors) {
       await assert.rejects(
         attempt(await peftFolder(folder, {}, given)),
@@ -262,29 +278,4 @@ function without(
   return Object.fromEntries(
     Object.entries(tensors).filter(([other]) => !name.test(other)),
   );
-}
-
-/** A folder as PEFT writes it. */
-async function peftFolder(
-  folder: string,
-  config: Readonly<Record<string, unknown>>,
-  tensors = referenceTensors("roberta"),
-): Promise<string> {
-  const path = await Deno.makeTempDir({ dir: folder });
-  await Deno.writeTextFile(
-    join(path, "adapter_config.json"),
-    JSON.stringify({
-      peft_type: "LORA",
-      task_type: "SEQ_CLS",
-      r: 4,
-      lora_alpha: 8,
-      bias: "none",
-      use_dora: false,
-      rank_pattern: {},
-      target_modules: ["value", "query"],
-      ...config,
-    }),
-  );
-  writeSafetensors(join(path, "adapter_model.safetensors"), tensors);
-  return path;
 }

@@ -162,6 +162,13 @@ export class TrainedStages {
       modules: new Map(Object.entries(ranks)),
       choice: {
         seed,
+        trained: {
+          rank: 4,
+          mode: "all",
+          sampler: { kind: "uniform" },
+          scope: "model",
+          matryoshka: null,
+        },
         epoch: "last",
         budget,
         selection: { split: "train", examples: 8, start: 0.6, moves: [] },

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import {
+  type Choice,
+  modulesOf,
+  writeRanks,
+} from "../../tasks/artifacts/module_ranks.ts";
+import { trainedAs } from "../../tasks/artifacts/trained_as.ts";
+import type { Training } from "../../tasks/artifacts/training.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
+import merge from "../../tasks/merge.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+  referenceTensors,
+} from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const MODULES = modulesOf(Object.keys(referenceTensors("roberta")));
+const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
+
+Deno.test("export-adapter and merge take ranks by module for the very adapter that they were chosen for", () =>
+  withFolder(async (folder) => {
+    const take = async (
+      chosenFor: Partial<Training>,
+      epoch: "last" | "best" = "last",
+      choose = true,
+    ) => {
+      const { task, method } = REFERENCE_TRAINING;
+      const ranks = await Deno.makeTempDir({ dir: folder });
+      await writeRanks(ranks, {
+        task,
+        method,
+        modules: new Map(MODULES.map((name) => [name, 2])),
+        choice: choose
+          ? choiceFor({ ...REFERENCE_TRAINING, ...chosenFor }, epoch)
+          : null,
+      });
+      const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+      await runTask(merge, folder, {}, { model, adapter, ranks });
+      await runTask(exportAdapter, folder, {}, { adapter, ranks });
+    };
+    await take({});
+    // Set by hand, they belong to no training.
+    await take({}, "last", false);
+    await assert.rejects(
+      take({ seed: 1 }),
+      /chosen for an adapter of seed 1, but this one is of seed 0: connect the ranks that were chosen for it/,
+    );
+    await assert.rejects(
+      take({}, "best"),
+      /chosen for an adapter of epoch "best", but this one is of epoch "last"/,
+    );
+    await assert.rejects(
+      take({ mode: "frozen" }),
+      /chosen for an adapter of mode "frozen", but this one is of mode "all"/,
+    );
+    await assert.rejects(
+      take({ sampler: { kind: "uniform" } }),
+      /sampler {"kind":"uniform"}, but this one is of sampler {"kind":"geometric","p":0.15}/,
+    );
+    await assert.rejects(take({ scope: "module" }), /of scope "module", but/);
+    await assert.rejects(take({ rank: 8 }), /of rank 8, but .* of rank 4/);
+  }));
+
+function choiceFor(training: Training, epoch: "last" | "best"): Choice {
+  const scores = { parameters: 1024, loss: 0.5, metrics: { accuracy: 0.8 } };
+  return {
+    seed: training.seed,
+    trained: trainedAs(training),
+    epoch,
+    budget: 1024,
+    selection: { split: "train", examples: 8, start: 0.6, moves: [] },
+    precision: "f32",
+    split: "validation",
+    examples: 8,
+    chosen: scores,
+    even: [{ rank: 2, ...scores }],
+  };
+}

@@ -1,0 +1,212 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Comparison, MethodSummary } from "../../lib/report/report.ts";
+import type { Training } from "../../tasks/artifacts/training.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
+import merge from "../../tasks/merge.ts";
+import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+import { TrainedStages } from "./trained_stages.ts";
+
+const TRAINING: Training = { ...REFERENCE_TRAINING, task: "mrpc" };
+const LORA: Training = {
+  ...TRAINING,
+  method: "lora",
+  scaling: "maximum",
+  mode: null,
+  sampler: null,
+  scope: null,
+};
+
+Deno.test("export-adapter takes the rank that a report recommends", () =>
+  withReport(async ({ take, write, comparison, dylora, at }) => {
+    const { rank } = dylora.recommendation!;
+    assert.notEqual(rank, 3);
+    assert.equal(await take(), rank);
+
+    // As MNLI's two sets may recommend.
+    write(
+      ...[
+        ["validation_matched", 2] as const,
+        [
+          "validation_mismatched",
+          3,
+        ] as const,
+      ].map(([split, rank]) => ({
+        ...comparison,
+        split,
+        methods: [at(rank)],
+      })),
+    );
+    await assert.rejects(
+      take(),
+      /several ranks of dylora on "mrpc" at the last epoch \(2 on validation_matched, 3 on validation_mismatched\); say which by "variant" or "split"/,
+    );
+    assert.equal(await take({ split: "validation_mismatched" }), 3);
+    await assert.rejects(
+      take({ split: "test" }),
+      /The report recommends no rank of dylora on "mrpc", split "test", at the last epoch; give "rank" as a number/,
+    );
+
+    write({ ...comparison, methods: [{ ...at(2), method: "lora" }] });
+    await assert.rejects(
+      take({}, LORA),
+      /The report recommends the lora of rank 2, and the adapter is another training, of rank 4/,
+    );
+  }));
+
+Deno.test("export-adapter takes the rank that a report recommends for the adapter's own variant, and no other's", () =>
+  withReport(async ({ take, write, comparison, at }) => {
+    write({
+      ...comparison,
+      methods: [at(2, { mode: "all" }), at(3, { mode: "frozen" })],
+    });
+    const frozen: Training = { ...TRAINING, mode: "frozen" };
+    assert.equal(await take({ variant: "mode=all" }), 2);
+    assert.equal(await take({ variant: "mode=frozen" }, frozen), 3);
+    await assert.rejects(
+      take({ variant: "mode=frozen" }),
+      /recommends a rank of dylora with mode=frozen, and the adapter was trained with mode=all: connect an adapter with mode=frozen, name the adapter's own "variant"/,
+    );
+    await assert.rejects(
+      take(),
+      /several ranks of dylora on "mrpc" at the last epoch \(2 on validation for mode=all, 3 on validation for mode=frozen\); say which by "variant" or "split"/,
+    );
+    await assert.rejects(
+      take({ variant: "mode=strict" }),
+      /The report recommends no rank of dylora \(mode=strict\) on "mrpc" at the last epoch; give "rank" as a number/,
+    );
+    write({ ...comparison, methods: [at(3, { mode: "frozen" })] });
+    await assert.rejects(take(), /with mode=frozen, and .* with mode=all/);
+  }));
+
+Deno.test("export-adapter compares of a variant what the adapter's training tells, and leaves the rest to the user", () =>
+  withReport(async ({ take, write, comparison, at }) => {
+    const variants: [Record<string, string | number>, string | undefined][] = [
+      [{ sampler: "geometric", scope: "model" }, undefined],
+      [{ sampler: "uniform", scope: "model" }, "sampler=uniform"],
+      [{ sampler: "geometric", scope: "module" }, "scope=module"],
+      [{ precision: "bf16" }, "precision=bf16"],
+      [{ learningRate: 0.01 }, undefined],
+      [{ learningRate: 0.02 }, "learningRate=0.02"],
+      // Of one's own naming, or told by no adapter of DyLoRA.
+      [{ sampler: "mine" }, undefined],
+      [{ learningRate: "high" }, undefined],
+      [{ maximum: 8 }, undefined],
+      [{ objective: "losses" }, undefined],
+    ];
+    for (const [variant, contradiction] of variants) {
+      write({ ...comparison, methods: [at(3, variant)] });
+      const text = Object.entries(variant).map(([key, value]) =>
+        `${key}=${value}`
+      ).join(", ");
+      const taken = take({ variant: text });
+      if (contradiction === undefined) {
+        assert.equal(await taken, 3);
+      } else {
+        await assert.rejects(
+          taken,
+          new RegExp(`rank of dylora with ${contradiction}, and the adapter`),
+        );
+      }
+    }
+    write({
+      ...comparison,
+      methods: [{ ...at(4, { mode: "all" }), method: "lora" }],
+    });
+    assert.equal(await take({ variant: "mode=all" }, LORA), 4);
+  }));
+
+Deno.test("export-adapter names the epoch that a report is not on, and the one that it is on", () =>
+  withReport(async ({ take, write, comparison }) => {
+    write({ ...comparison, epoch: "best" });
+    await assert.rejects(
+      take(),
+      /^TypeError: The report has scores of "mrpc" at the best epoch only, and the adapter is taken at the last one: evaluate it there too, take "epoch: best", or give "rank" as a number$/,
+    );
+    write({ ...comparison, task: "rte" });
+    await assert.rejects(
+      take(),
+      /^TypeError: The report recommends no rank of dylora on "mrpc" at the last epoch; give "rank" as a number$/,
+    );
+  }));
+
+Deno.test("export-adapter and merge refuse a variant and a split without a recommendation", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, TRAINING);
+    const params = [{ rank: 2, variant: "mode=all" }, { split: "validation" }];
+    for (const given of params) {
+      const message = new RegExp(
+        `"${
+          "variant" in given ? "variant" : "split"
+        }" is of use with "rank: recommended" only`,
+      );
+      await assert.rejects(
+        runTask(exportAdapter, folder, given, { adapter }),
+        message,
+      );
+      await assert.rejects(
+        runTask(merge, folder, given, {
+          adapter,
+          model: join(import.meta.dirname!, "../../fixtures/tiny-roberta"),
+        }),
+        message,
+      );
+    }
+  }));
+
+/** A report on DyLoRA and LoRA, which can be rewritten, and an export that goes by it. */
+interface Reported {
+  readonly comparison: Comparison;
+  readonly dylora: MethodSummary;
+  /** DyLoRA as a variant with a recommended rank. */
+  at(rank: number, variant?: MethodSummary["variant"]): MethodSummary;
+  write(...comparisons: Comparison[]): void;
+  /** The rank at which an adapter is exported. */
+  take(
+    params?: Readonly<Record<string, unknown>>,
+    training?: Training,
+  ): Promise<number>;
+}
+
+function withReport(
+  body: (reported: Reported) => Promise<void>,
+): Promise<void> {
+  return withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    for (const seed of [0, 1]) {
+      await stages.train("dylora", [1, 2, 4], seed);
+      await stages.train("lora", [4], seed);
+    }
+    const [comparison] = (await stages.report()).json.comparisons;
+    const dylora = comparison!.methods.find(({ method }) =>
+      method === "dylora"
+    )!;
+    const report = await Deno.makeTempDir({ dir: folder });
+    const write = (...comparisons: Comparison[]) =>
+      Deno.writeTextFileSync(
+        join(report, "report.json"),
+        JSON.stringify({ comparisons, averages: [], choices: [] }),
+      );
+    write(comparison!);
+    await body({
+      comparison: comparison!,
+      dylora,
+      at: (rank, variant = {}) => ({
+        ...dylora,
+        variant,
+        recommendation: { ...dylora.recommendation!, rank },
+      }),
+      write,
+      async take(params = {}, training = TRAINING) {
+        const adapter = await referenceAdapter(folder, training);
+        const { output } = await runTask(exportAdapter, folder, {
+          rank: "recommended",
+          ...params,
+        }, { adapter, report });
+        const config = join(output, "adapter_config.json");
+        return JSON.parse(await Deno.readTextFile(config)).r;
+      },
+    });
+  });
+}
