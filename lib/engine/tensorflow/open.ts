@@ -16,6 +16,9 @@ const librarySettings = {
   TF_CPP_MIN_LOG_LEVEL: "1",
   // Left to itself the library uses oneDNN's products only on processors with AVX512.
   TF_ENABLE_ONEDNN_OPTS: "1",
+  // None of YNNPACK: threads that run a compiled loop for the first time at once
+  // all append to one vector while they build its graph, and crash now and then.
+  XLA_FLAGS: "--xla_cpu_experimental_ynn_fusion_type=",
 };
 
 /**
