@@ -43,8 +43,8 @@ export function openLibtensorflow(folder: string): LibTensorflow {
     libc.symbols.setenv(cString(name), cString(value), 0);
   }
   keepFreedMemory();
-  for (const name of libraryNames) {
-    const path = join(folder, name);
+  const paths = libraryFiles(folder);
+  for (const path of paths) {
     if (libc.symbols.dlopen(cString(path), RTLD_NOW | RTLD_NODELETE) === null) {
       const message = libc.symbols.dlerror();
       throw new Error(
@@ -56,5 +56,10 @@ export function openLibtensorflow(folder: string): LibTensorflow {
       );
     }
   }
-  return Deno.dlopen(join(folder, libraryNames[1]!), symbols).symbols;
+  return Deno.dlopen(paths.at(-1)!, symbols).symbols;
+}
+
+/** The two files of the library; the last one needs the one before it. */
+export function libraryFiles(folder: string): string[] {
+  return libraryNames.map((name) => join(folder, name));
 }

@@ -7,7 +7,8 @@ import {
   listDevices,
   openContext,
 } from "./context.ts";
-import { openLibtensorflow } from "./open.ts";
+import { releaseLoadingPages } from "./loading_pages.ts";
+import { libraryFiles, openLibtensorflow } from "./open.ts";
 import { Status } from "./status.ts";
 
 // From the project's own folder: a stage's process may not look for packages in those below it.
@@ -62,6 +63,9 @@ export async function startTensorflow(
     throw new Error("tfjs refused the backend");
   }
   await tf.ready();
+  releaseLoadingPages(
+    libraryFiles(folder).map((path) => Deno.realPathSync(path)),
+  );
   return { binding, devices, lanes: options.interOpThreads };
 }
 
