@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { engineLanes } from "../../lib/engine/backend.ts";
-import { shardSizes } from "../../lib/engine/shards.ts";
+import type { ParameterLayout } from "../../lib/engine/parameters.ts";
+import { shardSizes, trainingShardSizes } from "../../lib/engine/shards.ts";
 import { tensorflow } from "./engine.ts";
 
 Deno.test("shardSizes() shares out every sequence, evenly, and as often to each thread", () => {
@@ -26,5 +27,31 @@ Deno.test({
     assert.deepEqual(shardSizes(15, 64), [7, 8]);
     assert.deepEqual(shardSizes(32, 128), [8, 8, 8, 8]);
     assert.deepEqual(shardSizes(1, 512), [1]);
+  },
+});
+
+Deno.test({
+  name:
+    "trainingShardSizes() makes parts of what would keep too much for the backward pass, unless each had gradients of all weights",
+  ignore: tensorflow === undefined,
+  fn() {
+    const layoutOf = (layers: number, hidden: number) =>
+      ({ layers, hidden, encoder: [] }) as unknown as ParameterLayout;
+    const [roberta, minilm] = [layoutOf(12, 768), layoutOf(6, 384)];
+    const all = { ...roberta, encoder: [{}] } as unknown as ParameterLayout;
+    const { binding } = tensorflow!;
+    const before = binding.precision;
+    try {
+      binding.precision = "f32";
+      assert.deepEqual(trainingShardSizes(roberta, 16, 64), [4, 4, 4, 4]);
+      assert.deepEqual(trainingShardSizes(minilm, 32, 64), [16, 16]);
+      assert.deepEqual(trainingShardSizes(all, 16, 64), [8, 8]);
+      assert.deepEqual(trainingShardSizes(roberta, 2, 512), [1, 1]);
+      binding.precision = "bf16";
+      assert.deepEqual(trainingShardSizes(roberta, 16, 64), [8, 8]);
+      assert.equal(trainingShardSizes(roberta, 32, 128).length, 8);
+    } finally {
+      binding.precision = before;
+    }
   },
 });

@@ -76,7 +76,9 @@ export function trainingStep(
     const batch = unpackBatch(packed);
     const sequences = batch.labels.size;
     const values = splitParameters(flat, layout);
-    const shards = shardBatch(batch).map(({ input, ranks, labels, dropout }) =>
+    const shards = shardBatch(batch, layout).map((
+      { input, ranks, labels, dropout },
+    ) =>
       tf.valueAndGrads((...parts: tf.Tensor[]) => {
         const logits = logitsOf(
           classifier,

@@ -16,7 +16,7 @@ import {
   trainedRows,
   type UpdateMode,
 } from "../ranks/rank_vectors.ts";
-import { shardSizes } from "../shards.ts";
+import { trainingShardSizes } from "../shards.ts";
 
 /** What one optimizer step draws. */
 export interface StepDraw {
@@ -54,12 +54,13 @@ export function packBatch(
   part: number,
   draw: StepDraw,
   { alpha, mode, matryoshka }: RankOptions,
-  { rank: maxRank, layers }: ParameterLayout,
+  layout: ParameterLayout,
 ): tf.Tensor[] {
+  const { rank: maxRank, layers } = layout;
   const { ids, positions, types, mask } = batchTensors(batch);
   const [sequences, seq] = batch.shape;
   const groups = matryoshka === undefined ? 1 : matryoshkaGroups(matryoshka);
-  const shards = shardSizes(sequences, seq * groups).length;
+  const shards = trainingShardSizes(layout, sequences, seq * groups).length;
   return [
     tf.tensor1d(batch.labels),
     matryoshka === undefined
@@ -138,10 +139,11 @@ export function unpackBatch(tensors: readonly tf.Tensor[]): BatchInputs {
 /** Shares a batch out among the threads of the engine. */
 export function shardBatch(
   { labels, ranks, dropout, input }: BatchInputs,
+  layout: ParameterLayout,
 ): BatchInputs[] {
   const { ids, positions, types, mask } = input;
   const [sequences, seq] = ids.shape;
-  const sizes = shardSizes(sequences, seq * groupsOf(ranks));
+  const sizes = trainingShardSizes(layout, sequences, seq * groupsOf(ranks));
   if (sizes.length === 1) return [{ labels, ranks, dropout, input }];
   const rows = <T extends tf.Tensor>(tensor: T) =>
     tf.split(tensor, sizes) as T[];
