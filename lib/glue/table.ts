@@ -1,4 +1,5 @@
 import { extname } from "node:path";
+import { LineCounter } from "./line_counter.ts";
 import { readLines } from "./lines.ts";
 import { quoteAll } from "./quote.ts";
 
@@ -72,29 +73,33 @@ async function readDelimited(
 ): Promise<Row[]> {
   const { CsvError, parse } = await import("csv-parse/sync");
   const text = decode(await Deno.readFile(path), path);
-  // What `info` makes of a record, the library's types do not say.
-  let parsed: unknown;
+  const lines = new LineCounter(text);
+  const rows: { readonly record: string[]; readonly line: number }[] = [];
+  let end = 0;
   try {
-    parsed = parse(text, {
+    parse(text, {
       ...format,
       escape: format.quote,
       record_delimiter: text.includes("\n") ? ["\r\n", "\n"] : "\r",
-      info: true,
       skip_empty_lines: true,
+      on_record: (record: string[], { bytes }) => {
+        rows.push({ record, line: lines.after(end) });
+        end = bytes;
+        return null;
+      },
     });
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
+    // Its own count of lines takes a CRLF in quotes for two.
+    const message = error.message.replace(/ (at|on) line \d+/, "");
     throw new SyntaxError(
-      `${path}:${error.lines}: ${error.message.slice(0, 500)}`,
+      `${path}:${lines.after(end)}: ${message.slice(0, 500)}`,
     );
   }
-  const [header, ...rows] = parsed as {
-    record: string[];
-    info: { lines: number };
-  }[];
+  const [header, ...others] = rows;
   const places = findColumns(columns, header?.record ?? [], path);
-  return rows.map(({ record, info }) => ({
-    place: `${path}:${info.lines}`,
+  return others.map(({ record, line }) => ({
+    place: `${path}:${line}`,
     values: places.map((place) => record[place]),
   }));
 }

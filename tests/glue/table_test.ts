@@ -44,10 +44,26 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
     "a.csv",
     'text,label\n\r\n"a\r\nb",x\r\n\n"c\nd","y"\n',
   );
-  assert.deepEqual(rows.map(([, ...values]) => values), [
-    ["a\r\nb", "x"],
-    ["c\nd", "y"],
+  assert.deepEqual(rows, [
+    ["a.csv:3", "a\r\nb", "x"],
+    ["a.csv:6", "c\nd", "y"],
   ]);
+});
+
+Deno.test("readTable() names the line on which a faulty record begins, whatever line ends its quotes hold", async () => {
+  const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
+  await assert.rejects(
+    read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`),
+    /a\.csv:6: Invalid Record Length: expect 2, got 3$/,
+  );
+  await assert.rejects(
+    read("a.csv", `${before}a,"y\r\nc,d\r\n`),
+    /a\.csv:6: Quote Not Closed: the parsing is finished with an opening quote$/,
+  );
+  await assert.rejects(
+    read("a.csv", `${before}"a"b,y\r\n`),
+    /a\.csv:6: Invalid Closing Quote/,
+  );
 });
 
 Deno.test("readTable() refuses a column that the header has twice, unless nobody asks for it", async () => {
