@@ -16,8 +16,8 @@ export interface Option {
   readonly description: string;
 }
 
-/** A command: what it is called with, and what it does. */
-export interface Command {
+/** What a command is called with. */
+export interface Usage {
   readonly name: string;
   /** Its arguments: `PIPELINE [STAGE...]`. */
   readonly usage: string;
@@ -28,6 +28,10 @@ export interface Command {
   readonly examples: readonly (readonly [args: string, what: string])[];
   /** How many arguments it takes besides options. */
   readonly takes: { readonly least: number; readonly most: number };
+}
+
+/** A command: what it is called with, and what it does. */
+export interface Command extends Usage {
   /** Does the work; resolves to the exit code. */
   readonly run: (given: Given) => Promise<number>;
 }
@@ -76,7 +80,7 @@ export class Given {
  * @throws {UsageError} If they are not what it takes.
  */
 export function readArguments(
-  command: Command,
+  command: Usage,
   args: readonly string[],
 ): Given {
   const { tokens, positionals } = parseArgs({
@@ -137,7 +141,7 @@ export function readArguments(
   return new Given(positionals, given);
 }
 
-function unknownOption(rawName: string, { options }: Command): UsageError {
+function unknownOption(rawName: string, { options }: Usage): UsageError {
   const known = options.flatMap(({ name, short }) => [
     `--${name}`,
     ...(short === undefined ? [] : [`-${short}`]),

@@ -1,11 +1,11 @@
-import type { Command, Option } from "./arguments.ts";
+import type { Option, Usage } from "./arguments.ts";
 import { wrap } from "./render/words.ts";
 
 /** Width that help texts are made for. */
 const WIDTH = 80;
 
 /** The help text of a command. */
-export function helpOf(command: Command): string {
+export function helpOf(command: Usage): string {
   const { name, usage, description, options, examples } = command;
   const rows = options.map((option) =>
     [flagsOf(option), textOf(option)] as const

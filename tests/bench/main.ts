@@ -1,27 +1,44 @@
 /** `deno task bench NAME ...`: runs `tests/bench/NAME/bench.ts` with the rest of the arguments. */
-const [name, ...args] = Deno.args;
-const known = [...Deno.readDirSync(import.meta.dirname!)]
-  .filter(({ name }) => exists(`${import.meta.dirname}/${name}/bench.ts`))
-  .map(({ name }) => name).sort();
-if (name === undefined || !known.includes(name)) {
-  console.error(
-    `Name a benchmark: ${known.map((name) => `"${name}"`).join(", ")}`,
-  );
-  Deno.exit(2);
-}
-const { bench } = await import(`./${name}/bench.ts`) as {
-  bench: (args: string[]) => Promise<void>;
-};
-await bench(args);
+import { type Command, readArguments } from "../../lib/cli/arguments.ts";
+import { EXIT, UsageError } from "../../lib/cli/exit.ts";
+import { helpOf } from "../../lib/cli/help.ts";
+import { command as epoch } from "./epoch/bench.ts";
+import { command as pipeline } from "./pipeline/bench.ts";
+import { command as step } from "./step/bench.ts";
 
-function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return false;
-    throw error;
+const commands: readonly Command[] = [epoch, pipeline, step];
+
+const usage = [
+  "Usage: deno task bench NAME [OPTION...]",
+  "",
+  "Benchmarks:",
+  ...commands.map(({ name, description }) =>
+    `  ${name.replace("bench ", "").padEnd(10)}${description.split(". ")[0]}`
+  ),
+  "",
+  "deno task bench NAME --help says more of one.",
+].join("\n");
+
+/** Runs a benchmark; resolves to the exit code. */
+async function main([name, ...args]: readonly string[]): Promise<number> {
+  if (name === undefined || name === "--help" || name === "-h") {
+    console.log(usage);
+    return name === undefined ? EXIT.usage : EXIT.fine;
   }
+  const command = commands.find((it) => it.name === `bench ${name}`);
+  if (command === undefined) {
+    throw new UsageError(`There is no benchmark "${name}"\n${usage}`);
+  }
+  const given = readArguments(command, args);
+  if (!given.has("help")) return await command.run(given);
+  console.log(helpOf(command));
+  return EXIT.fine;
+}
+
+try {
+  Deno.exit(await main(Deno.args));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(error.message);
+  Deno.exit(EXIT.usage);
 }

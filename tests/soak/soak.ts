@@ -8,7 +8,10 @@
  */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
+import { readArguments, type Usage } from "../../lib/cli/arguments.ts";
+import { EXIT, UsageError } from "../../lib/cli/exit.ts";
+import { helpOf } from "../../lib/cli/help.ts";
+import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/tree.ts";
 import { fuzzParsers } from "./fuzz.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
@@ -20,14 +23,32 @@ import { Vandal } from "./vandal.ts";
 /** Milliseconds within which a killed run is killed. */
 const KILL_WITHIN = 900;
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: "string", default: "300" },
-    seed: { type: "string", default: String(Date.now() % 1e9) },
-  },
-});
-const rounds = Number(values.rounds);
-const seed = Number(values.seed);
+const usage: Usage = {
+  name: "soak",
+  usage: "",
+  description:
+    "Feed every parser random inputs, kill a run at each system call by which it changes the disk (with strace, if that is there), and edit, kill and damage pipelines at random, comparing with runs from nothing. From 300 rounds on, every parser gets 100,000 inputs, else 2,000.",
+  options: [
+    {
+      name: "rounds",
+      value: "N",
+      description: "Rounds of edits, kills and damage (default 300)",
+    },
+    {
+      name: "seed",
+      value: "N",
+      description: "Seed of all that is random (default: a new one, printed)",
+    },
+    HELP,
+  ],
+  examples: [
+    ["", "All of it, half an hour and more"],
+    ["--rounds 20 --seed 7", "Minutes of it, the same each time"],
+  ],
+  takes: { least: 0, most: 0 },
+};
+
+const { rounds, seed } = readOptions();
 console.log(`Soak: ${rounds} rounds, seed ${seed}`);
 const long = rounds >= 300;
 await fuzzParsers(long ? 100_000 : 2_000);
@@ -72,6 +93,22 @@ for (let round = 1; round <= rounds; round++) {
 pipeline[Symbol.dispose]();
 console.log("No wrong result, no orphan, no repair by hand");
 Deno.exit(0);
+
+/** What the options say; ends here if they ask for help or are wrong. */
+function readOptions(): { readonly rounds: number; readonly seed: number } {
+  try {
+    const given = readArguments(usage, Deno.args);
+    const rounds = given.number("rounds", 1) ?? 300;
+    const seed = given.number("seed", 0) ?? Date.now() % 1e9;
+    if (!given.has("help")) return { rounds, seed };
+    console.log(helpOf(usage));
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    console.error(error.message);
+    Deno.exit(EXIT.usage);
+  }
+  Deno.exit(EXIT.fine);
+}
 
 function edit(): string {
   return random.pick([

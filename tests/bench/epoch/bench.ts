@@ -6,8 +6,11 @@
  *     DYLORA_MINILM=MODEL DYLORA_GLUE=GLUE deno task bench epoch --json
  */
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import type { Command, Given } from "../../../lib/cli/arguments.ts";
+import { EXIT } from "../../../lib/cli/exit.ts";
+import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { median } from "../../../lib/engine/median.ts";
+import { peerPython, PRECISION, precisionsOf, variable } from "../options.ts";
 import { type EpochWork, timePeerEpoch } from "../peer/epoch.ts";
 import { EpochPipeline } from "./ours.ts";
 
@@ -22,25 +25,42 @@ const works = [
   },
 ] as const;
 
-/** Runs the benchmark; `deno task bench epoch` comes here. */
-export async function bench(args: string[]): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      json: { type: "boolean", default: false },
-      rounds: { type: "string", default: "3" },
-      precision: { type: "string", default: "bf16,f32" },
+/** `deno task bench epoch`. */
+export const command: Command = {
+  name: "bench epoch",
+  usage: "",
+  description:
+    "Time an epoch of LoRA on MRPC, from text to trained, beside PyTorch with PEFT, as whole processes in turn. Prints seconds of this project and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Let the machine be idle.",
+  options: [
+    PRECISION,
+    {
+      name: "rounds",
+      value: "N",
+      description: "Epochs that each side trains of each row (default 3)",
     },
-  });
-  const python = given(
-    "PEFT_PYTHON",
-    'run eval "$(sh tests/bench/peer/setup.sh)"',
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["--json", "Everything, one row a line"],
+    ["--precision bf16 --rounds 1", "One epoch of each side in bfloat16"],
+  ],
+  takes: { least: 0, most: 0 },
+  run: bench,
+};
+
+async function bench(given: Given): Promise<number> {
+  const python = peerPython();
+  const model = variable(
+    "DYLORA_MINILM",
+    "name the folder of all-MiniLM-L6-v2",
   );
-  const model = given("DYLORA_MINILM", "name the folder of all-MiniLM-L6-v2");
-  const data = given("DYLORA_GLUE", "name a folder of GLUE's TSV files");
+  const data = variable("DYLORA_GLUE", "name a folder of GLUE's TSV files");
+  const precisions = precisionsOf(given);
+  const rounds = given.number("rounds", 1) ?? 3;
   using ours = await EpochPipeline.prepare(model, data);
   for (const { name, precision, padding } of works) {
-    if (!values.precision.split(",").includes(precision)) continue;
+    if (!precisions.includes(precision)) continue;
     const work: EpochWork = {
       model,
       data: join(data, "MRPC/train.tsv"),
@@ -54,7 +74,7 @@ export async function bench(args: string[]): Promise<void> {
       threads: 2,
     };
     const times = { ours: [] as number[], peer: [] as number[] };
-    for (let round = 0; round < Number(values.rounds); round++) {
+    for (let round = 0; round < rounds; round++) {
       times.ours.push(await seconds(() => ours.train(precision)));
       times.peer.push(await seconds(() => timePeerEpoch(python, work)));
     }
@@ -67,20 +87,14 @@ export async function bench(args: string[]): Promise<void> {
       ratio: mine / theirs,
     };
     console.log(
-      values.json
+      given.has("json")
         ? JSON.stringify(row)
         : `${name.padEnd(40)} ${precision.padEnd(5)} ` +
           `${mine.toFixed(1).padStart(8)} ${theirs.toFixed(1).padStart(8)} ` +
           `${row.ratio.toFixed(2).padStart(6)}`,
     );
   }
-}
-
-function given(name: string, remedy: string): string {
-  const value = Deno.env.get(name);
-  if (value !== undefined) return value;
-  console.error(`${name} is not set: ${remedy}`);
-  Deno.exit(2);
+  return EXIT.fine;
 }
 
 async function seconds(run: () => Promise<unknown>): Promise<number> {

@@ -7,8 +7,10 @@
  */
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Command, Given } from "../../../lib/cli/arguments.ts";
+import { EXIT, UsageError } from "../../../lib/cli/exit.ts";
+import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { fingerprint } from "../../../lib/store/fingerprint.ts";
 import { ours } from "./ours.ts";
 import { peers } from "./peers.ts";
@@ -28,44 +30,87 @@ interface Row {
   readonly ran: number;
 }
 
-/** Runs the benchmark; `deno task bench pipeline` comes here. */
-export async function bench(args: string[]): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      json: { type: "boolean", default: false },
-      runs: { type: "string", default: "5" },
-      only: { type: "string" },
-      stages: { type: "string", default: "8,200" },
-      tools: {
-        type: "string",
-        default: fileURLToPath(
-          import.meta.resolve("../../../out/bench-tools"),
-        ),
-      },
+/** Where `setup.sh` installs the other tools. */
+const INSTALLED = fileURLToPath(
+  import.meta.resolve("../../../out/bench-tools"),
+);
+
+/** `deno task bench pipeline`. */
+export const command: Command = {
+  name: "bench pipeline",
+  usage: "",
+  description:
+    "Time the scheduler beside ninja, Turborepo, DVC and Snakemake, as whole processes on the same pipelines of small stages. Prints milliseconds, medians, and how many stages ran. Let the machine be idle.",
+  options: [
+    {
+      name: "only",
+      value: "TOOL",
+      description: "Tool to time, such as ours or DVC (default: all there are)",
     },
+    {
+      name: "stages",
+      value: "LIST",
+      description: "Numbers of stages of the pipelines (default 8,200)",
+    },
+    {
+      name: "runs",
+      value: "N",
+      description: "Runs of each, of which the median counts (default 5)",
+    },
+    {
+      name: "tools",
+      value: "DIR",
+      description:
+        "Folder that tests/bench/pipeline/setup.sh installed the other tools in (default out/bench-tools)",
+    },
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["--json", "Everything, one row a line"],
+    ["--only ours --stages 8", "This scheduler alone, on 8 stages"],
+  ],
+  takes: { least: 0, most: 0 },
+  run: bench,
+};
+
+async function bench(given: Given): Promise<number> {
+  const runs = given.number("runs", 1) ?? 5;
+  const counts = (given.value("stages") ?? "8,200").split(",").map((text) => {
+    if (/^[1-9]\d*$/.test(text)) return Number(text);
+    throw new UsageError(
+      `Option "--stages" takes whole numbers from 1, not "${text}"`,
+    );
   });
-  const runs = Number(values.runs);
-  const installed = resolve(values.tools);
-  if (fingerprint(installed) === undefined) {
+  const installed = resolve(given.value("tools") ?? INSTALLED);
+  const all = fingerprint(installed) === undefined
+    ? [ours]
+    : [ours, ...peers(installed)];
+  if (all.length === 1) {
     console.error(
       `No other tools in "${installed}": install them with "sh tests/bench/pipeline/setup.sh" to compare`,
     );
   }
-  const tools = [
-    ours,
-    ...fingerprint(installed) === undefined ? [] : peers(installed),
-  ].filter(({ name }) => values.only === undefined || name === values.only);
+  const only = given.value("only");
+  const tools = all.filter(({ name }) => only === undefined || name === only);
+  if (tools.length === 0) {
+    throw new UsageError(
+      `There is no tool "${only}" to time, but ${
+        all.map(({ name }) => `"${name}"`).join(", ")
+      }`,
+    );
+  }
   const rows: Row[] = [];
   const report = (row: Row) => {
     rows.push(row);
-    if (values.json) console.log(JSON.stringify(row));
+    if (given.has("json")) console.log(JSON.stringify(row));
   };
-  for (const count of values.stages.split(",").map(Number)) {
+  for (const count of counts) {
     for (const tool of tools) await time(tool, count, runs, report);
   }
   for (const row of overheads(rows)) report(row);
-  if (!values.json) print(rows, tools);
+  if (!given.has("json")) print(rows, tools);
+  return EXIT.fine;
 }
 
 /** Stages of the larger pipeline. */
@@ -154,5 +199,3 @@ function print(rows: readonly Row[], tools: readonly Tool[]): void {
     console.log(`| ${name} | ${cells.join(" | ")} |`);
   }
 }
-
-if (import.meta.main) await bench(Deno.args);

@@ -6,9 +6,17 @@
  *     deno task bench step --json
  */
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import type { Command, Given } from "../../../lib/cli/arguments.ts";
+import { EXIT } from "../../../lib/cli/exit.ts";
+import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { selectEngine } from "../../../lib/engine/library/select.ts";
 import { median } from "../../../lib/engine/median.ts";
+import {
+  peerPython,
+  PRECISION,
+  type Precision,
+  precisionsOf,
+} from "../options.ts";
 import { Peer, type PeerWork, type Timed } from "../peer/peer.ts";
 import { writeRandomModel } from "./random_model.ts";
 import { nameOf, type Shape, shapes } from "./work.ts";
@@ -16,7 +24,7 @@ import { nameOf, type Shape, shapes } from "./work.ts";
 /** One line of the result: seconds, or bytes for peak memory. */
 interface Row {
   readonly work: string;
-  readonly precision: "f32" | "bf16";
+  readonly precision: Precision;
   readonly ours: number;
   readonly peer: number;
   /** Ours / peer. */
@@ -33,59 +41,77 @@ const TURN_SECONDS = 0.1;
 const PAUSE = 100;
 const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
-/** Runs the benchmark; `deno task bench step` comes here. */
-export async function bench(args: string[]): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      json: { type: "boolean", default: false },
-      steps: { type: "string", default: "8" },
-      only: { type: "string" },
-      precision: { type: "string", default: "bf16,f32" },
-      threads: { type: "string", default: "2" },
+/** `deno task bench step`. */
+export const command: Command = {
+  name: "bench step",
+  usage: "",
+  description:
+    "Time a training step, the evaluation of 8 ranks and peak memory beside PyTorch with PEFT, in turn. Prints seconds (or bytes) of this engine and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python. Let the machine be idle.",
+  options: [
+    {
+      name: "only",
+      value: "SHAPE",
+      choices: shapes.map(nameOf),
+      description: "Model, batch and length to time (default: all)",
     },
-  });
-  const python = Deno.env.get("PEFT_PYTHON");
-  if (python === undefined) {
-    console.error(
-      'PEFT_PYTHON does not name the Python to compare with: run eval "$(sh tests/bench/peer/setup.sh)"',
-    );
-    Deno.exit(2);
-  }
+    PRECISION,
+    {
+      name: "steps",
+      value: "N",
+      description: "Turns that each side takes (default 8)",
+    },
+    {
+      name: "threads",
+      value: "N",
+      description: "Threads of each side (default 2)",
+    },
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["--json", "Everything, one row a line"],
+    ['--only "minilm 32x64" --precision bf16', "One model in bfloat16"],
+  ],
+  takes: { least: 0, most: 0 },
+  run: bench,
+};
+
+async function bench(given: Given): Promise<number> {
+  const python = peerPython();
+  const precisions = precisionsOf(given);
+  const turns = {
+    steps: given.number("steps", 1) ?? 8,
+    threads: given.number("threads", 1) ?? 2,
+  };
+  const only = given.value("only");
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const report = (row: Row) =>
-    console.log(values.json ? JSON.stringify(row) : lineOf(row));
+    console.log(given.has("json") ? JSON.stringify(row) : lineOf(row));
   for (const shape of shapes) {
-    const { only } = values;
     if (only !== undefined && nameOf(shape) !== only) continue;
     const folder = Deno.makeTempDirSync({ prefix: "bench-" });
     try {
       writeRandomModel(folder, shape.model);
-      for (const precision of values.precision.split(",")) {
+      for (const precision of precisions) {
         await using peer = Peer.start(python);
         await using ours = Peer.run(Deno.execPath(), [
           ...["run", "-A", "--quiet", join(import.meta.dirname!, "ours.ts")],
           ...[folder, choice.library!],
         ]);
-        await time(
-          shape,
-          precision as Row["precision"],
-          { ours, peer },
-          { steps: Number(values.steps), threads: Number(values.threads) },
-          report,
-        );
+        await time(shape, precision, { ours, peer }, turns, report);
       }
     } finally {
       Deno.removeSync(folder, { recursive: true });
     }
   }
+  return EXIT.fine;
 }
 
 /** Takes turns, one step or pass of each side at a time. */
 async function time(
   shape: Shape,
-  precision: Row["precision"],
+  precision: Precision,
   sides: { readonly ours: Peer; readonly peer: Peer },
   { steps, threads }: { readonly steps: number; readonly threads: number },
   report: (row: Row) => void,

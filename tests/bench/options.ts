@@ -1,0 +1,49 @@
+import type { Given, Option } from "../../lib/cli/arguments.ts";
+import { UsageError } from "../../lib/cli/exit.ts";
+
+/** Precisions that both sides can compute in. */
+const PRECISIONS = ["bf16", "f32"] as const;
+
+/** A precision that both sides can compute in. */
+export type Precision = typeof PRECISIONS[number];
+
+export const PRECISION: Option = {
+  name: "precision",
+  value: "LIST",
+  description: `Precisions to time (default ${PRECISIONS.join(",")})`,
+};
+
+/**
+ * The precisions to time, in the order given.
+ *
+ * @throws {UsageError} If there is another among them.
+ */
+export function precisionsOf(given: Given): readonly Precision[] {
+  const names = given.value("precision")?.split(",") ?? PRECISIONS;
+  return names.map((name) => {
+    const found = PRECISIONS.find((it) => it === name);
+    if (found !== undefined) return found;
+    throw new UsageError(
+      `Option "--precision" takes bf16, f32 or both, not "${name}"`,
+    );
+  });
+}
+
+/**
+ * The value of an environment variable that a benchmark cannot do without.
+ *
+ * @throws {UsageError} If it is not set, with the remedy.
+ */
+export function variable(name: string, remedy: string): string {
+  const value = Deno.env.get(name);
+  if (value !== undefined && value !== "") return value;
+  throw new UsageError(`${name} is not set: ${remedy}`);
+}
+
+/** The Python of the peer. */
+export function peerPython(): string {
+  return variable(
+    "PEFT_PYTHON",
+    'run eval "$(sh tests/bench/peer/setup.sh)" to make and name the Python to compare with',
+  );
+}

@@ -1,0 +1,77 @@
+import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+
+/** Runs a module of the tests as a program. */
+async function call(module: string, args: readonly string[]) {
+  const path = fileURLToPath(import.meta.resolve(module));
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", path, ...args],
+    env: { PEFT_PYTHON: "" },
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout), error: decoder.decode(stderr) };
+}
+
+/** Options that each shows, and how the text begins. */
+const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
+  ["./main.ts", [], /^Usage: deno task bench NAME/, []],
+  ["./main.ts", ["step"], /^Usage: deno task bench step/, [
+    "--only SHAPE",
+    "--precision LIST",
+    "--steps N",
+    "--threads N",
+    "--json",
+  ]],
+  ["./main.ts", ["epoch"], /^Usage: deno task bench epoch/, [
+    "--precision LIST",
+    "--rounds N",
+    "--json",
+  ]],
+  ["./main.ts", ["pipeline"], /^Usage: deno task bench pipeline/, [
+    "--only TOOL",
+    "--stages LIST",
+    "--runs N",
+    "--tools DIR",
+    "--json",
+  ]],
+  ["../soak/soak.ts", [], /^Usage: deno task soak/, ["--rounds N", "--seed N"]],
+];
+
+for (const [module, args, beginning, options] of programs) {
+  Deno.test(`${module} ${[...args, "--help"].join(" ")} says what it takes, with examples`, async () => {
+    const { code, out } = await call(module, [...args, "--help"]);
+    strictEqual(code, 0);
+    match(out, beginning);
+    deepStrictEqual(options.filter((option) => !out.includes(option)), []);
+    if (options.length > 0) match(out, /^Examples:\n {2}deno task /m);
+  });
+}
+
+/** Wrong arguments, and what is said of them. */
+const wrong: readonly (readonly [string, string[], RegExp])[] = [
+  ["./main.ts", [], /^Usage: deno task bench NAME/],
+  ["./main.ts", ["stp"], /^There is no benchmark "stp"$/m],
+  ["./main.ts", ["step"], /^PEFT_PYTHON is not set: run eval .*setup\.sh/],
+  ["./main.ts", ["step", "--only", "tiny"], /^Option "--only" does not take/],
+  ["./main.ts", ["pipeline", "--runs", "0"], /^Option "--runs" takes a whole/],
+  [
+    "./main.ts",
+    ["pipeline", "--stages", "8,x"],
+    /^Option "--stages" takes whole numbers from 1, not "x"$/m,
+  ],
+  [
+    "./main.ts",
+    ["pipeline", "--tools", "no/such", "--only", "DVC"],
+    /^There is no tool "DVC" to time, but "ours"$/m,
+  ],
+  ["../soak/soak.ts", ["--round", "3"], /^Unknown option "--round"; did/],
+  ["../soak/soak.ts", ["--rounds", "x"], /^Option "--rounds" takes a whole/],
+];
+
+for (const [module, args, message] of wrong) {
+  Deno.test(`${module} refuses "${args.join(" ")}" with 2`, async () => {
+    const { code, out, error } = await call(module, args);
+    strictEqual(code, 2);
+    match(out + error, message);
+  });
+}
