@@ -14,6 +14,9 @@ export default defineTask({
     sampler: Sampler.default({ kind: "uniform" }).describe(
       "How a step draws its rank: from minRank (1 by default) to the adapter's, alike or the lower the likelier, or from a list",
     ),
+    scaling: z.enum(["rank", "maximum"]).default("rank").describe(
+      "What alpha is divided by to give the scale at rank b: b, as in the paper, or the adapter's rank at every b",
+    ),
     scope: z.enum(["model", "module"]).default("model").describe(
       "Whether a step draws one rank for the whole model, or one for each adapted query and value projection",
     ),
@@ -22,12 +25,13 @@ export default defineTask({
   output: { kind: "adapter", files: ADAPTER_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { mode, sampler, scope, ...settings } = stage.params;
+    const { mode, sampler, scaling, scope, ...settings } = stage.params;
     const { trainAdapter } = await import("./training/train_adapter.ts");
     await trainAdapter({ ...stage, params: settings }, {
       method: "dylora",
       mode,
       sampler,
+      scaling,
       scope,
     });
   },

@@ -17,6 +17,7 @@ export default defineTask({
       method: "lora",
       mode: "all",
       sampler: { kind: "list", ranks: [stage.params.rank] },
+      scaling: "maximum",
       scope: "model",
     });
   },

@@ -29,6 +29,7 @@ export default defineTask({
       method: "matryoshka",
       mode: "all",
       sampler: { kind: "list", ranks: [settings.rank] },
+      scaling: "rank",
       scope: "model",
       matryoshka: matryoshka(objective, settings.rank, ranks, weights),
     });

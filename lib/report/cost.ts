@@ -74,6 +74,7 @@ export function settingsOf(
     batchSize: distinct(settings.map(({ batchSize }) => batchSize)),
     learningRate: distinct(settings.map(({ learningRate }) => learningRate)),
     alpha: distinct(settings.flatMap(({ alpha }) => alpha ?? [])),
+    scale: distinct(settings.flatMap(({ scale }) => scale ?? [])),
     precision: distinct(settings.map(({ precision }) => precision)),
     engine: distinct(settings.map(({ engine }) => engine)),
     startedFrom: distinct(settings.flatMap(({ start }) => start ?? [])),

@@ -58,6 +58,8 @@ const Settings = z.strictObject({
   batchSize: z.array(z.number()),
   learningRate: z.array(z.number()),
   alpha: z.array(z.number()),
+  /** Scales of adapters that serve several ranks: `alpha / b` at rank b. */
+  scale: z.array(z.string()),
   precision: z.array(z.string()),
   engine: z.array(z.string()),
   /** Tasks from whose trainings adapters were carried over. */

@@ -78,6 +78,8 @@ export interface TrainingSettings {
   readonly learningRate: number;
   /** Undefined without adapters. */
   readonly alpha: number | undefined;
+  /** The scale at rank b, of an adapter that serves several ranks: `alpha / b`. */
+  readonly scale: string | undefined;
   readonly precision: string;
   readonly engine: string;
   /** The task from whose training adapters were carried over. */

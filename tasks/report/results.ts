@@ -15,6 +15,7 @@ import {
 import {
   SELECTION_SECONDS,
   STEP_SECONDS,
+  type Training,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
 import {
@@ -88,6 +89,14 @@ function rankResults(
   }));
 }
 
+/** The scale at rank b in words; a LoRA of one rank has no choice. */
+function scaleOf(
+  adapter: Pick<Training, "method" | "scaling"> | undefined,
+): string | undefined {
+  if (adapter === undefined || adapter.method === "lora") return undefined;
+  return adapter.scaling === "rank" ? "alpha / b" : "alpha / R";
+}
+
 /** What a training cost; undefined of an adapter that was trained elsewhere. */
 function costOf(
   { artifact, training }: TrainedArtifact,
@@ -102,6 +111,7 @@ function costOf(
       batchSize,
       learningRate,
       alpha: adapter?.alpha,
+      scale: scaleOf(adapter),
       precision,
       engine,
       start: adapter?.start?.task,

@@ -3,7 +3,10 @@ import type { Matryoshka } from "../../lib/engine/ranks/matryoshka.ts";
 import { toPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import type { RankScope } from "../../lib/engine/ranks/rank_draws.ts";
-import type { UpdateMode } from "../../lib/engine/ranks/rank_vectors.ts";
+import type {
+  RankScaling,
+  UpdateMode,
+} from "../../lib/engine/ranks/rank_vectors.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
   type Adapter,
@@ -18,11 +21,12 @@ import { trainingOptions, type TrainingSettings } from "./settings.ts";
 import { StageTraining } from "./stage_training.ts";
 import { startFrom } from "./start_adapter.ts";
 
-/** What DyLoRA adds to LoRA: which rank a step draws, and what it trains. */
+/** What DyLoRA adds to LoRA: which rank a step draws, what it trains, and at which scale. */
 export interface RankTraining {
   readonly method: "dylora" | "lora" | "matryoshka";
   readonly mode: UpdateMode;
   readonly sampler: Sampler;
+  readonly scaling: RankScaling;
   readonly scope: RankScope;
   readonly matryoshka?: Matryoshka;
 }
@@ -49,10 +53,15 @@ export async function trainAdapter(
     seededRandom(params.seed, "init"),
   );
   const { alpha } = params;
+  const { method, mode, sampler, scaling, scope, matryoshka } = ranks;
   const initial = start === undefined
     ? fresh
-    : startFrom(start, fresh, classifier, { alpha, baseModel });
-  const { mode, sampler, scope, matryoshka } = ranks;
+    : startFrom(start, fresh, classifier, {
+      alpha,
+      baseModel,
+      method,
+      scaling,
+    });
   const { values, best, record } = await training.run(
     classifier,
     initial,
@@ -60,11 +69,12 @@ export async function trainAdapter(
       ...trainingOptions(params, training.info.maxLength),
       mode,
       sampler,
+      scaling,
       scope,
       matryoshka,
     },
     {
-      scaling: scalingOf(ranks),
+      scaling,
       ranks: servedRanks({ ...ranks, rank: params.rank }),
     },
   );
@@ -84,18 +94,13 @@ export async function trainAdapter(
   });
 }
 
-/** A LoRA has one scale; what serves several ranks has one for each. */
-function scalingOf({ method }: RankTraining): Training["scaling"] {
-  return method === "lora" ? "maximum" : "rank";
-}
-
 /** What `training.json` says of the ranks that were trained. */
 function rankRecord(ranks: RankTraining) {
-  const { method, mode, sampler, scope, matryoshka } = ranks;
+  const { method, mode, sampler, scaling, scope, matryoshka } = ranks;
   const dylora = method === "dylora";
   return {
     method,
-    scaling: scalingOf(ranks),
+    scaling,
     mode: dylora ? mode : null,
     sampler: dylora ? sampler : null,
     scope: dylora ? scope : null,

@@ -236,6 +236,12 @@ Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", 
   }
 });
 
+Deno.test("trainingStep() with the maximum's scale trains rank b as with alpha b / R, bit for bit", async () => {
+  const maximum = await trainTiny({ scaling: "maximum" }, [2, 2]);
+  assert.deepEqual(await trainTiny({ alpha: 4 }, [2, 2]), maximum);
+  assert.notDeepEqual(await trainTiny({}, [2, 2]), maximum);
+});
+
 Deno.test("trainingStep() in mode frozen-strict leaves every row but the drawn one bit-identical", async () => {
   const before = await trainTiny({ mode: "frozen-strict" }, [2, 6]);
   const after = await trainTiny({ mode: "frozen-strict" }, [2, 6, 3]);

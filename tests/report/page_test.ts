@@ -124,6 +124,7 @@ function comparisonOf(
         batchSize: [32],
         learningRate: [1e-3],
         alpha: [16],
+        scale: ["alpha / b"],
         precision: ["f32"],
         engine: ["tensorflow"],
         startedFrom: [],

@@ -96,7 +96,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
     );
     assert.match(
       markdown,
-      /epochs 2; examples a step 32; learning rate 0\.001; alpha 16; precision f32; engine tensorflow\. Evaluations: precision bf16\./,
+      /epochs 2; examples a step 32; learning rate 0\.001; alpha 16; scale at rank b alpha \/ b; precision f32; engine tensorflow\. Evaluations: precision bf16\./,
     );
     assert.match(markdown, /^\| 2 \| [^|]* \| not run \|$/m);
     assert.match(markdown, /^\| mean over these \| [-+\d.]+ \[.*\] \|$/m);
@@ -219,7 +219,10 @@ Deno.test("report puts trainings without adapters into rows of their own", async
       markdown,
       /^\| Ranks \| ranks 1, 2 \| rank 2 \| no adapter \| no adapter \|$/m,
     );
-    assert.match(markdown, /alpha 16; precision f32/);
+    assert.match(
+      markdown,
+      /alpha 16; scale at rank b alpha \/ b; precision f32/,
+    );
   });
 });
 

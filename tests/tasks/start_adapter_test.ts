@@ -26,7 +26,7 @@ for (const family of ["bert", "roberta"] as const) {
       { baseModel: undefined, training: TRAINING, tensors },
       fresh,
       { config, layout },
-      { alpha: TRAINING.alpha, baseModel },
+      { ...TRAINING, baseModel },
     );
     const { adapterSize } = layout;
     const carried = fromPeftTensors(
@@ -42,15 +42,20 @@ for (const family of ["bert", "roberta"] as const) {
   });
 }
 
-Deno.test("startFrom() names another rank, alpha and model", () => {
+Deno.test("startFrom() names another rank, alpha, scaling and model", () => {
   const { config } = openReference("roberta");
-  const start = (family: string, rank: number, alpha: number, name = "a/b") => {
+  const start = (
+    family: string,
+    rank: number,
+    alpha: number,
+    { name = "a/b", scaling = TRAINING.scaling } = {},
+  ) => {
     const layout = parameterLayout(config, rank, 2);
     startFrom(
       { baseModel, training: TRAINING, tensors: referenceTensors(family) },
       new Float32Array(layout.size),
       { config, layout },
-      { alpha, baseModel: { name, revision: null } },
+      { ...TRAINING, scaling, alpha, baseModel: { name, revision: null } },
     );
   };
   assert.throws(
@@ -59,7 +64,11 @@ Deno.test("startFrom() names another rank, alpha and model", () => {
   );
   assert.throws(() => start("roberta", 4, 1), /alpha 8, but .* has 1/);
   assert.throws(
-    () => start("roberta", 4, TRAINING.alpha, "c/d"),
+    () => start("roberta", 4, TRAINING.alpha, { scaling: "maximum" }),
+    /scaling rank, but .* has maximum/,
+  );
+  assert.throws(
+    () => start("roberta", 4, TRAINING.alpha, { name: "c/d" }),
     /model a\/b, but .* has c\/d/,
   );
   assert.throws(

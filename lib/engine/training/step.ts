@@ -9,7 +9,7 @@ import {
   joinParameters,
   splitParameters,
 } from "../parameters.ts";
-import type { UpdateMode } from "../ranks/rank_vectors.ts";
+import type { RankScaling, UpdateMode } from "../ranks/rank_vectors.ts";
 import {
   packBatch,
   packOptimizer,
@@ -23,6 +23,8 @@ import { eager, trace } from "../trace.ts";
 /** What a step is computed with, apart from its data. */
 export interface StepOptions {
   readonly alpha: number;
+  /** What alpha is divided by, the rank in use if this is not given. */
+  readonly scaling?: RankScaling;
   readonly mode: UpdateMode;
   /** Trains several ranks in each step, instead of the one that it draws. */
   readonly matryoshka?: Matryoshka | undefined;

@@ -13,6 +13,7 @@ import type { ParameterLayout } from "../parameters.ts";
 import { seededRandom } from "../random.ts";
 import {
   rankScale,
+  type RankScaling,
   trainedRows,
   type UpdateMode,
 } from "../ranks/rank_vectors.ts";
@@ -43,6 +44,7 @@ export interface BatchInputs {
 /** What the ranks of a step mean for its adapters. */
 export interface RankOptions {
   readonly alpha: number;
+  readonly scaling?: RankScaling;
   readonly mode: UpdateMode;
   /** The ranks that every step trains, where it is not the one drawn. */
   readonly matryoshka?: Matryoshka | undefined;
@@ -53,7 +55,7 @@ export function packBatch(
   batch: PaddedBatch,
   part: number,
   draw: StepDraw,
-  { alpha, mode, matryoshka }: RankOptions,
+  { alpha, scaling, mode, matryoshka }: RankOptions,
   layout: ParameterLayout,
 ): tf.Tensor[] {
   const { rank: maxRank, layers } = layout;
@@ -66,7 +68,7 @@ export function packBatch(
     matryoshka === undefined
       ? rankTensor(
         draw.rank,
-        (rank) => rankScale(rank, alpha, maxRank),
+        (rank) => rankScale(rank, alpha, maxRank, scaling),
         [1, maxRank],
       )
       : tf.tensor2d(matryoshkaScale(matryoshka, alpha, maxRank), [

@@ -7,6 +7,7 @@ const SETTINGS = [
   ["batchSize", "examples a step"],
   ["learningRate", "learning rate"],
   ["alpha", "alpha"],
+  ["scale", "scale at rank b"],
   ["precision", "precision"],
   ["engine", "engine"],
 ] as const;

@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { readTraining } from "../../tasks/artifacts/training.ts";
+import { withEngineStages } from "./engine_stages.ts";
+
+Deno.test("train-dylora divides alpha by its own rank at every rank, where asked, and exports keep that scale", () =>
+  withEngineStages(async ({ run, attempt, given }) => {
+    const params = { rank: 4, alpha: 8, epochs: 1, learningRate: 1e-2 };
+    const [byRank, byMaximum] = [
+      await run("train-dylora", params, given),
+      await run("train-dylora", { ...params, scaling: "maximum" }, given),
+    ];
+    assert.equal((await readTraining(byRank)).scaling, "rank");
+    assert.equal((await readTraining(byMaximum)).scaling, "maximum");
+
+    const alphaOf = async (adapter: string) => {
+      const folder = await run("export-adapter", { rank: 1 }, { adapter });
+      const path = join(folder, "adapter_config.json");
+      const { r, lora_alpha } = JSON.parse(await Deno.readTextFile(path));
+      assert.equal(r, 1);
+      return lora_alpha;
+    };
+    assert.equal(await alphaOf(byRank), 8);
+    assert.equal(await alphaOf(byMaximum), 2);
+
+    const refused = await attempt("train-dylora", params, {
+      ...given,
+      start: byMaximum,
+    });
+    assert.equal(refused.code, 1);
+    assert.match(refused.text, /has scaling maximum, but this .* has rank/);
+  }));
