@@ -25,9 +25,6 @@ interface Mapping {
 export function releaseLoadingPages(paths: readonly string[]): void {
   if (Deno.build.os !== "linux") return;
   const libc = Deno.dlopen("libc.so.6", {
-    open: { parameters: ["buffer", "i32"], result: "i32" },
-    read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
-    close: { parameters: ["i32"], result: "i32" },
     madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
   });
   try {
@@ -39,25 +36,31 @@ export function releaseLoadingPages(paths: readonly string[]): void {
   } finally {
     libc.close();
   }
+}
 
-  /** The kernel's list of mappings, empty if there is none; through libc, since Deno lets only those read it that may read everything. */
-  function readMappings(): string {
-    const { open, read, close } = libc.symbols;
-    const file = open(cString("/proc/self/smaps"), O_RDONLY);
-    if (file < 0) return "";
-    try {
-      const decoder = new TextDecoder();
-      const part = new Uint8Array(2 ** 16);
-      let text = "";
-      while (true) {
-        const count = Number(read(file, part, BigInt(part.length)));
-        if (count < 0) throw new Error('Cannot read "/proc/self/smaps"');
-        if (count === 0) return text + decoder.decode();
-        text += decoder.decode(part.subarray(0, count), { stream: true });
-      }
-    } finally {
-      close(file);
+/** The kernel's list of mappings, empty if there is none; through libc, since Deno lets only those read it that may read everything. */
+function readMappings(): string {
+  const libc = Deno.dlopen("libc.so.6", {
+    open: { parameters: ["buffer", "i32"], result: "i32" },
+    read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+    close: { parameters: ["i32"], result: "i32" },
+  });
+  const { open, read, close } = libc.symbols;
+  const file = open(cString("/proc/self/smaps"), O_RDONLY);
+  try {
+    const decoder = new TextDecoder();
+    const part = new Uint8Array(2 ** 16);
+    let text = "";
+    while (file >= 0) {
+      const count = Number(read(file, part, BigInt(part.length)));
+      if (count < 0) throw new Error('Cannot read "/proc/self/smaps"');
+      if (count === 0) break;
+      text += decoder.decode(part.subarray(0, count), { stream: true });
     }
+    return text + decoder.decode();
+  } finally {
+    if (file >= 0) close(file);
+    libc.close();
   }
 }
 
