@@ -20,12 +20,12 @@ async function addResult(store: Store, n: number): Promise<Manifest> {
     params: { n },
     sources: {},
     inputs: {},
-    facilities: {},
+    runtimes: {},
   };
   const content = await store.blobs.putBytes(String(n).padEnd(10_000, "."));
   const files = [{ path: "out.txt", ...content }];
   const manifest: Manifest = {
-    version: 1,
+    version: 2,
     key: keyOf(parts),
     parts,
     task: "make",
