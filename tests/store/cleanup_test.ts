@@ -102,7 +102,7 @@ Deno.test("cleanUp() does nothing while a run goes on, or if a newer version kee
     assert.equal(await cleanUp(store, 0), undefined);
   }
   const { key } = results[0]!;
-  writeSealed(store.manifests.path(key), { ...results[0]!, version: 2 });
+  writeSealed(store.manifests.path(key), { ...results[0]!, version: 3 });
   assert.equal(await cleanUp(store, 0), undefined);
 });
 
