@@ -17,14 +17,14 @@ import type { Stage } from "../pipeline/task.ts";
 /** A stage whose task computes. */
 type ComputingStage = Pick<
   Stage<{ readonly precision: Precision | "auto" }>,
-  "cpus" | "facilities" | "params"
+  "cpus" | "runtimes" | "params"
 >;
 
 /** The engine that the run chose for a stage. */
 export function engineOf(
-  { facilities }: Pick<ComputingStage, "facilities">,
+  { runtimes }: Pick<ComputingStage, "runtimes">,
 ): EngineSettings {
-  return facilities.engine as unknown as EngineSettings;
+  return runtimes.engine as unknown as EngineSettings;
 }
 
 /**

@@ -319,7 +319,7 @@ export class TrainedStages {
       output,
       checkpoint: "",
       cpus: 1,
-      facilities: {},
+      runtimes: {},
       signal: new AbortController().signal,
       progress: () => {},
       log: () => {},
