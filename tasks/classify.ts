@@ -98,9 +98,9 @@ export default defineTask({
 /** An artifact of kind `adapter`, or a folder that PEFT wrote, whose classes have no names. */
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
-  const { readPeft, takeOver } = await import("../lib/artifacts/peft.ts");
+  const { readPeft, toAdapter } = await import("../lib/artifacts/peft.ts");
   const peft = await readPeft(folder);
-  return takeOver(peft, model, {
+  return toAdapter(peft, model, {
     method: "lora",
     task: "imported",
     labels: numberedLabels(peft.outputs),

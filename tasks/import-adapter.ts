@@ -42,7 +42,7 @@ export default defineTask({
     return { source: expandHome(source) };
   },
   async run(stage) {
-    const { readPeft, takeOver } = await import(
+    const { readPeft, toAdapter } = await import(
       "../lib/artifacts/peft.ts"
     );
     const { source, method, seed } = stage.params;
@@ -51,7 +51,7 @@ export default defineTask({
     const model = stage.inputs.model![0]!.path;
     await writeAdapter(
       stage.output,
-      takeOver(peft, model, { method, task, labels, seed }),
+      toAdapter(peft, model, { method, task, labels, seed }),
     );
     stage.log(
       `LoRA of rank ${peft.rank} and alpha ${peft.alpha} for ${

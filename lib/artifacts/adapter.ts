@@ -1,5 +1,13 @@
 import { join } from "node:path";
 import { z } from "zod";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import {
+  type TensorValues,
+  writeSafetensors,
+} from "../engine/safetensors/writer.ts";
+import { outputsOf } from "./classes.ts";
+import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import type { ModelOrigin } from "./model.ts";
 import {
   type AdapterRecord,
   type Epoch,
@@ -7,13 +15,6 @@ import {
   parseRecord,
   readRecord,
 } from "./training.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import {
-  type TensorValues,
-  writeSafetensors,
-} from "../engine/safetensors/writer.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
-import type { ModelOrigin } from "./model.ts";
 
 /** Files of a LoRA adapter as PEFT writes it. */
 export const PEFT_FILES = [
@@ -21,10 +22,10 @@ export const PEFT_FILES = [
   "adapter_model.safetensors",
 ] as const;
 
-/** Files of an artifact of kind `adapter`; the first two are a LoRA adapter as PEFT writes it. */
+/** Files of an artifact of kind `adapter`: a LoRA adapter for PEFT and how it was trained. */
 export const ADAPTER_FILES = [...PEFT_FILES, "training.json"] as const;
 
-/** The fields of PEFT's configuration that matter here; PEFT itself writes more. */
+/** The fields of PEFT's configuration that are read here; PEFT writes more. */
 const AdapterConfig = z.looseObject({
   base_model_name_or_path: z.string().nullish(),
   revision: z.string().nullish(),
@@ -35,19 +36,19 @@ const AdapterConfig = z.looseObject({
 
 /** A trained adapter with its classification head. */
 export interface Adapter {
-  /** The model that it was trained on; undefined if that is not known. */
+  /** Model on which it was trained; undefined if unknown. */
   readonly baseModel: ModelOrigin | undefined;
   readonly training: AdapterRecord;
-  /** As they were after the last epoch. */
+  /** Tensors after the last epoch. */
   readonly tensors: AdapterTensors;
-  /** As they were after the best epoch, where training chose one; in the folder `best`. */
+  /** Tensors after the best epoch, if training selected one; written to the folder `best`. */
   readonly best?: AdapterTensors | undefined;
 }
 
 /**
  * The adapter's tensors after an epoch.
  *
- * @throws {TypeError} If the best is asked for and training did not choose one.
+ * @throws {TypeError} If the best epoch is requested and training selected none.
  */
 export function tensorsOf(
   { tensors, best }: Pick<Adapter, "tensors" | "best">,
@@ -61,7 +62,7 @@ export function tensorsOf(
 /**
  * Writes an artifact of kind `adapter`.
  *
- * @throws {TypeError} If a tensor is missing, of a wrong shape or unknown.
+ * @throws {TypeError} If a tensor is missing, unknown or has the wrong shape.
  */
 export async function writeAdapter(
   folder: string,
@@ -82,7 +83,7 @@ export async function writeAdapter(
 /**
  * Reads an artifact of kind `adapter`.
  *
- * @throws {SyntaxError} If a file is not what it should be, or they contradict each other.
+ * @throws {SyntaxError} If a file is invalid, or the files contradict each other.
  */
 export async function readAdapter(folder: string): Promise<Adapter> {
   const training = await readRecord(folder);
@@ -115,7 +116,7 @@ async function readPeftFiles(
   const config = await readJsonFile(configPath, AdapterConfig);
   if (config.r !== training.rank || config.lora_alpha !== training.alpha) {
     throw new SyntaxError(
-      `"${configPath}" says rank ${config.r} and alpha ${config.lora_alpha}, but "training.json" rank ${training.rank} and alpha ${training.alpha}`,
+      `"${configPath}" has rank ${config.r} and alpha ${config.lora_alpha}, but "training.json" has rank ${training.rank} and alpha ${training.alpha}`,
     );
   }
   const path = join(folder, "adapter_model.safetensors");
@@ -131,11 +132,15 @@ async function readPeftFiles(
   for (const [name, shape] of shapes) {
     tensors[name] = { shape, values: file.floats(name) };
   }
-  return { baseModel: originIn(config), tensors };
+  return { baseModel: baseModelIn(config), tensors };
 }
 
-function originIn(
-  { base_model_name_or_path: name, revision }: z.output<typeof AdapterConfig>,
+/** The base model that a configuration of PEFT names. */
+export function baseModelIn(
+  { base_model_name_or_path: name, revision }: Pick<
+    z.output<typeof AdapterConfig>,
+    "base_model_name_or_path" | "revision"
+  >,
 ): ModelOrigin | undefined {
   return name ? { name, revision: revision ?? null } : undefined;
 }
@@ -144,26 +149,26 @@ function adapterFault(
   shapes: ReadonlyMap<string, readonly number[]>,
   { rank, labels }: AdapterRecord,
 ): string | undefined {
-  return findAdapterFault(shapes, rank, labels?.length ?? 1);
+  return findAdapterFault(shapes, rank, outputsOf(labels));
 }
 
 /** Tensors by PEFT's names: `lora_A` is `[rank, hidden]`, `lora_B` `[hidden, rank]`. */
 export type AdapterTensors = Readonly<Record<string, TensorValues>>;
 
-/** What PEFT's configuration says of an adapter besides its tensors. */
+/** The configuration of an adapter for PEFT. */
 interface PeftSettings {
-  /** The model that it belongs on; undefined if that is not known. */
+  /** Base model; undefined if unknown. */
   readonly baseModel: ModelOrigin | undefined;
   readonly rank: number;
   /** PEFT's scale is alpha / rank. */
   readonly alpha: number;
-  /** Ranks of the modules whose rank is another one, by the end of their name. */
+  /** Ranks of modules that differ from `rank`, by module name suffix. */
   readonly rankPattern?: Readonly<Record<string, number>>;
-  /** Alphas of the modules whose alpha is another one, by the end of their name. */
+  /** Alphas of modules that differ from `alpha`, by module name suffix. */
   readonly alphaPattern?: Readonly<Record<string, number>>;
 }
 
-/** Writes a LoRA adapter on query and value with its classification head as PEFT does. */
+/** Writes a LoRA adapter on query and value with its classification head, in the format of PEFT. */
 export async function writePeftFiles(
   folder: string,
   { baseModel, rank, alpha, rankPattern, alphaPattern }: PeftSettings,
@@ -197,15 +202,15 @@ const LORA =
   /^base_model\.model\.(?:bert|roberta)\.encoder\.layer\.(\d+)\.attention\.self\.(query|value)\.lora_([AB])\.weight$/;
 
 /**
- * Looks for what is wrong with the names and shapes of an adapter's tensors:
- * PEFT itself would load an incomplete adapter with a warning only.
+ * Checks the names and shapes of an adapter's tensors, since PEFT loads an
+ * incomplete adapter with only a warning.
  *
- * Complete is an adapter with A `[rank, hidden]` and B `[hidden, rank]` of
- * query and value in each layer from the first on, and a classification head:
- * RoBERTa's `classifier.dense` and `classifier.out_proj`, or BERT's
- * `bert.pooler.dense` (where it was trained) and `classifier`.
+ * An adapter is complete if it has A `[rank, hidden]` and B `[hidden, rank]`
+ * for query and value of every layer, and a classification head: for RoBERTa
+ * `classifier.dense` and `classifier.out_proj`, for BERT `bert.pooler.dense`
+ * (if it was trained) and `classifier`.
  *
- * @returns The fault in words, if there is one.
+ * @returns What is wrong, or undefined.
  */
 export function findAdapterFault(
   shapes: AdapterShapes,
@@ -214,14 +219,14 @@ export function findAdapterFault(
 ): string | undefined {
   const lora = [...shapes.keys()].filter((name) => LORA.test(name));
   const [first] = lora;
-  if (first === undefined) return "it has no tensor of LoRA";
+  if (first === undefined) return "it has no LoRA tensors";
   const family = first.split(".")[2]!;
   const hidden = shapes.get(first)![first.includes("lora_A") ? 1 : 0] ?? 0;
   const layers = 1 +
     Math.max(...lora.map((name) => Number(LORA.exec(name)![1])));
-  // Compared before anything is counted out: the number stands in a file.
+  // Checked before shapes are listed: the layer number comes from a file and may be huge.
   if (lora.length !== 4 * layers) {
-    return `it has ${lora.length} tensors of LoRA, expected ${
+    return `it has ${lora.length} LoRA tensors, expected ${
       4 * layers
     } for ${layers} layers`;
   }
@@ -236,10 +241,10 @@ export function findAdapterFault(
       return `tensor "${name}" has shape [${found}], expected [${shape}]`;
     }
   }
-  const stranger = [...shapes.keys()].find((name) => !expected.has(name));
-  return stranger === undefined
+  const unknown = [...shapes.keys()].find((name) => !expected.has(name));
+  return unknown === undefined
     ? undefined
-    : `tensor "${stranger}" is not part of an adapter of ${family}`;
+    : `tensor "${unknown}" is not part of a ${family} adapter`;
 }
 
 function loraShapes(

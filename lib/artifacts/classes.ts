@@ -1,27 +1,53 @@
-/** What a trained artifact, or a set of tokens, says of its classes. */
-interface Classes {
+import { z } from "zod";
+
+/** Fields by which every labelled artifact names its task and its classes. */
+export const TASK_FIELDS = {
+  /** A GLUE task, or the user's own name for the data. */
+  task: z.string().min(1),
+  /** Class names in the order of their ids; null for a regression. */
+  labels: z.array(z.string()).min(2).nullable(),
+};
+
+/** Task and classes of a trained artifact or of tokens. */
+export interface TaskClasses {
   readonly task: string;
-  /** In the order of their numbers; null if the task is a regression. */
+  /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
 }
 
+/** Outputs of a classifier for these classes: one logit per class, or one score. */
+export function outputsOf(labels: readonly string[] | null): number {
+  return labels?.length ?? 1;
+}
+
+/** The names transformers gives to unnamed classes; null for a single output, a regression. */
+export function numberedLabels(outputs: number): string[] | null {
+  return outputs === 1
+    ? null
+    : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
+}
+
+/** True if every class name is different. */
+export function areDistinct(labels: readonly string[]): boolean {
+  return new Set(labels).size === labels.length;
+}
+
 /**
- * Makes sure that the numbers of classes mean the same where a model was
- * trained and where it is used. Classes without names (`LABEL_0`), as imported
- * adapters have them, go by their number.
+ * Checks that class ids mean the same in training and in use. Unnamed classes
+ * (`LABEL_0`), as imported adapters have them, match any names.
  *
- * @throws {TypeError} If the classes differ, or are in another order.
+ * @throws {TypeError} If the classes or their order differ.
  */
-export function checkClasses(trained: Classes, used: Classes): void {
+export function checkClasses(trained: TaskClasses, used: TaskClasses): void {
   const [ours, theirs] = [trained.labels, used.labels];
-  const fits = ours === null || theirs === null
+  const same = ours === null || theirs === null
     ? ours === theirs
     : ours.length === theirs.length &&
       (isNumbered(ours) || isNumbered(theirs) ||
         ours.every((label, i) => label === theirs[i]));
-  if (fits) return;
+  if (same) return;
   throw new TypeError(
-    `The model was trained for ${inWords(trained)}, but the tokens are of ${
+    `The model was trained for ${inWords(trained)}, but the tokens are for ${
       inWords(used)
     }: connect tokens with the same classes in the same order`,
   );
@@ -31,20 +57,8 @@ function isNumbered(labels: readonly string[]): boolean {
   return labels.every((label, i) => label === `LABEL_${i}`);
 }
 
-function inWords({ task, labels }: Classes): string {
+function inWords({ task, labels }: TaskClasses): string {
   return labels === null
     ? `the regression "${task}"`
     : `"${task}" with the classes ${labels.join(", ")}`;
-}
-
-/** True if no name stands for two classes. */
-export function areDistinct(labels: readonly string[]): boolean {
-  return new Set(labels).size === labels.length;
-}
-
-/** Names that transformers gives to classes without names; null for one output, a regression. */
-export function numberedLabels(outputs: number): string[] | null {
-  return outputs === 1
-    ? null
-    : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
 }

@@ -1,58 +1,51 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { type Epoch, noBestEpoch, Training } from "./training.ts";
 import type { EncoderConfig } from "../engine/config.ts";
 import {
   type TensorValues,
   writeSafetensors,
 } from "../engine/safetensors/writer.ts";
+import { TASK_FIELDS } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { MODEL_EXTRA_FILES, MODEL_FILES } from "./model.ts";
+import { type Epoch, noBestEpoch, RUN_FIELDS } from "./training.ts";
 
-/** Files of an artifact of kind `classifier`: a model folder with its head, as transformers writes it. */
+/** Files of an artifact of kind `classifier`: a model folder with a classification head, as transformers writes it. */
 export const CLASSIFIER_FILES = [...MODEL_FILES, "training.json"] as const;
 
-const { shape } = Training;
-
-/** `training.json` of a classifier: what the training of an adapter has, without what only adapters have. */
+/** `training.json` of a classifier: how a model was trained without adapters. */
 export const ClassifierTraining = z.strictObject({
-  /** Whether the head alone was trained, or all weights. */
+  /** Whether only the head was trained, or all weights. */
   method: z.enum(["head", "full"]),
-  task: shape.task,
-  labels: shape.labels,
-  seed: shape.seed,
-  epochs: shape.epochs,
-  steps: shape.steps,
-  batchSize: shape.batchSize,
-  padding: shape.padding,
-  learningRate: shape.learningRate,
-  weightDecay: shape.weightDecay,
-  warmupRatio: shape.warmupRatio,
-  precision: shape.precision,
-  engine: shape.engine,
-  examples: shape.examples,
-  tokens: shape.tokens,
-  paddedTokens: shape.paddedTokens,
-  flops: shape.flops,
-  losses: shape.losses,
-  selection: shape.selection,
+  ...TASK_FIELDS,
+  seed: z.int().nonnegative(),
+  ...RUN_FIELDS,
 });
 
 export type ClassifierTraining = z.output<typeof ClassifierTraining>;
+
+/** A model with a head for sequence classification. */
+interface ClassifierModel {
+  readonly architecture: EncoderConfig["architecture"];
+  /** Class names in the order of their ids; null for a regression. */
+  readonly labels: readonly string[] | null;
+  /** Tensors by their names in transformers. */
+  readonly tensors: Readonly<Record<string, TensorValues>>;
+}
 
 /** A model that was trained without adapters. */
 interface TrainedClassifier
   extends Pick<ClassifierModel, "architecture" | "tensors"> {
   readonly training: ClassifierTraining;
-  /** As they were after the best epoch, where training chose one; a model folder `best`. */
+  /** Tensors after the best epoch, if training selected one; written as the model folder `best`. */
   readonly best?: ClassifierModel["tensors"] | undefined;
 }
 
 /**
  * Writes an artifact of kind `classifier`.
  *
- * @param model Folder of the model that it was trained from
+ * @param model Folder of the model that was trained
  */
 export async function writeClassifier(
   folder: string,
@@ -76,10 +69,17 @@ export async function writeClassifier(
   );
 }
 
+/** Reads `training.json` of an artifact of kind `classifier`. */
+export function readClassifierTraining(
+  folder: string,
+): Promise<ClassifierTraining> {
+  return readJsonFile(join(folder, "training.json"), ClassifierTraining);
+}
+
 /**
  * The model folder of an artifact of kind `classifier` after an epoch.
  *
- * @throws {TypeError} If the best is asked for and training did not choose one.
+ * @throws {TypeError} If the best epoch is requested and training selected none.
  */
 export function modelFolderOf(
   folder: string,
@@ -91,27 +91,11 @@ export function modelFolderOf(
   throw noBestEpoch("model");
 }
 
-/** Reads how an artifact of kind `classifier` was trained. */
-export function readClassifierTraining(
-  folder: string,
-): Promise<ClassifierTraining> {
-  return readJsonFile(join(folder, "training.json"), ClassifierTraining);
-}
-
-/** A model with a head for the classification of sequences. */
-interface ClassifierModel {
-  readonly architecture: EncoderConfig["architecture"];
-  /** Class names in the order of their numbers; null if the task is a regression. */
-  readonly labels: readonly string[] | null;
-  /** By the names that transformers gives them. */
-  readonly tensors: Readonly<Record<string, TensorValues>>;
-}
-
 /**
  * Writes a model folder that transformers loads as
  * `AutoModelForSequenceClassification`.
  *
- * @param model Folder of the model that it was made from, whose configuration and tokenizer it keeps
+ * @param model Folder of the original model; its configuration and tokenizer are copied
  */
 export async function writeClassifierModel(
   folder: string,

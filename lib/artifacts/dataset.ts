@@ -2,14 +2,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Example } from "../glue/example.ts";
 import { readLines } from "../glue/lines.ts";
+import { TASK_FIELDS } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
-/** `dataset.json` of an artifact of kind `dataset`; each split lies beside it as `SPLIT.jsonl`. */
+/** `dataset.json` of an artifact of kind `dataset`; each split is stored beside it as `SPLIT.jsonl`. */
 const DatasetInfo = z.strictObject({
-  /** Name of the GLUE task, or the user's own name for the data. */
-  task: z.string().min(1),
-  /** Class names in the order of their numbers; null if the task is a regression. */
-  labels: z.array(z.string()).min(2).nullable(),
+  ...TASK_FIELDS,
   /** Names of the one or two text columns. */
   columns: z.array(z.string()).min(1).max(2),
   /** Number of examples of each split. */
@@ -46,7 +44,7 @@ export async function writeDataset(
   );
 }
 
-/** Reads what an artifact of kind `dataset` says of itself. */
+/** Reads `dataset.json` of an artifact of kind `dataset`. */
 export function readDatasetInfo(folder: string): Promise<DatasetInfo> {
   return readJsonFile(join(folder, "dataset.json"), DatasetInfo);
 }
@@ -54,7 +52,7 @@ export function readDatasetInfo(folder: string): Promise<DatasetInfo> {
 /**
  * Reads a split of an artifact of kind `dataset`.
  *
- * @throws {SyntaxError} Naming file and line, if a line is not an example of this data set.
+ * @throws {SyntaxError} Naming file and line, if a line is not a valid example of this data set.
  */
 export async function readExamples(
   folder: string,
@@ -68,18 +66,20 @@ export async function readExamples(
     const result = ExampleLine.safeParse(parseLine(text, place));
     if (!result.success) {
       throw new SyntaxError(
-        `${place}: Not an example:\n${z.prettifyError(result.error)}`,
+        `${place}: Invalid example:\n${z.prettifyError(result.error)}`,
       );
     }
     const { index, pair, label } = result.data;
     if ((pair !== undefined) !== (info.columns.length === 2)) {
       throw new SyntaxError(
-        `${place}: Expected ${info.columns.length} texts, as "dataset.json" names columns`,
+        `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
       );
     }
     if (label !== undefined && info.labels && !(label in info.labels)) {
       throw new SyntaxError(
-        `${place}: Label ${label} is not the number of a class in "dataset.json"`,
+        `${place}: Label ${label} is not a class id of "dataset.json"; its ids are 0 to ${
+          info.labels.length - 1
+        }`,
       );
     }
     examples.push({
@@ -91,7 +91,7 @@ export async function readExamples(
   }
   if (examples.length !== info.splits[split]) {
     throw new SyntaxError(
-      `"${path}" holds ${examples.length} examples, but "dataset.json" says ${
+      `"${path}" has ${examples.length} examples, but "dataset.json" has ${
         info.splits[split]
       }`,
     );

@@ -1,9 +1,9 @@
 import { z } from "zod";
 
 /**
- * Reads a JSON file and checks it.
+ * Reads a JSON file and validates it.
  *
- * @throws {SyntaxError} Naming the file, and the field that is wrong.
+ * @throws {SyntaxError} Naming the file and the invalid field.
  */
 export async function readJsonFile<T extends z.ZodType>(
   path: string,
@@ -15,18 +15,18 @@ export async function readJsonFile<T extends z.ZodType>(
     value = JSON.parse(text);
   } catch (error) {
     throw new SyntaxError(
-      `"${path}" is not JSON: ${(error as SyntaxError).message}`,
+      `"${path}" is not valid JSON: ${(error as SyntaxError).message}`,
       { cause: error },
     );
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   throw new SyntaxError(
-    `"${path}" is not what it should be:\n${z.prettifyError(result.error)}`,
+    `"${path}" has invalid content:\n${z.prettifyError(result.error)}`,
   );
 }
 
-/** Writes a JSON file indented by two, with a line end at its end. */
+/** Writes a JSON file, indented by two spaces, with a trailing newline. */
 export async function writeJsonFile(
   path: string,
   value: unknown,
@@ -34,7 +34,7 @@ export async function writeJsonFile(
   await Deno.writeTextFile(path, JSON.stringify(value, null, 2) + "\n");
 }
 
-/** SHA-256 of a file, in hexadecimal digits. */
+/** SHA-256 of a file in hexadecimal. */
 export async function digestOf(path: string): Promise<string> {
   const { createHash } = await import("node:crypto");
   return createHash("sha256").update(await Deno.readFile(path)).digest("hex");

@@ -2,14 +2,14 @@ import { join } from "node:path";
 import { z } from "zod";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
-/** Files that every artifact of kind `model` holds: a model folder as transformers writes it. */
+/** Files of every artifact of kind `model`: a model folder as transformers writes it. */
 export const MODEL_FILES = [
   "config.json",
   "model.safetensors",
   "tokenizer.json",
 ] as const;
 
-/** Files that it holds if its source has them; transformers reads them, too. */
+/** Further files of transformers that are copied when the source has them. */
 export const MODEL_EXTRA_FILES = [
   "tokenizer_config.json",
   "special_tokens_map.json",
@@ -18,20 +18,20 @@ export const MODEL_EXTRA_FILES = [
   "merges.txt",
 ] as const;
 
-/** File of a model that tells where it came from; absent from one that was made here. */
+/** File with the {@linkcode ModelOrigin} of a fetched model; absent from models that stages made. */
 export const MODEL_ORIGIN_FILE = "origin.json";
 
 const ModelOrigin = z.strictObject({
-  /** What the model is called where it came from: `FacebookAI/roberta-base`, `pypi:NAME==VERSION`, a folder's name. */
+  /** Name at the source: `FacebookAI/roberta-base`, `pypi:NAME==VERSION` or the name of a folder. */
   name: z.string().min(1),
-  /** Revision of the hub's repository that was asked for; null for its default, and elsewhere. */
+  /** Requested revision of the hub repository; null for the default revision and for other sources. */
   revision: z.string().min(1).nullable(),
 });
 
-/** Where a model came from, as an adapter's configuration names it. */
+/** Where a model came from, as the configuration of an adapter names its base model. */
 export type ModelOrigin = z.output<typeof ModelOrigin>;
 
-/** Writes down where the model in a folder came from. */
+/** Records the origin of the model in a folder. */
 export async function writeModelOrigin(
   folder: string,
   origin: ModelOrigin,
@@ -42,7 +42,7 @@ export async function writeModelOrigin(
   );
 }
 
-/** Reads where a model came from; undefined if that is not written down. */
+/** Reads the origin of a model; undefined if none is recorded. */
 export async function readModelOrigin(
   folder: string,
 ): Promise<ModelOrigin | undefined> {
@@ -59,24 +59,24 @@ const ModelConfig = z.looseObject({
     error: ({ input }) =>
       `Model type ${
         JSON.stringify(input)
-      } is not supported; use a BERT or a RoBERTa model`,
+      } is not supported; use a BERT or RoBERTa model`,
   }),
   vocab_size: z.int().positive(),
   max_position_embeddings: z.int().positive(),
   pad_token_id: z.int().nonnegative().optional(),
 });
 
-/** What a model says of the token sequences that it takes. */
-interface SequenceLimits {
+/** The token sequences that a model accepts. */
+export interface SequenceLimits {
   readonly family: "bert" | "roberta";
   readonly vocabSize: number;
   readonly padId: number;
-  /** Longest sequence that has positions, special tokens included. */
+  /** Longest sequence with position embeddings, special tokens included. */
   readonly maxLength: number;
 }
 
 /**
- * Reads from `config.json` which token sequences a model takes.
+ * Reads from `config.json` which token sequences a model accepts.
  *
  * @throws {SyntaxError} Naming the file, if the model is neither BERT nor RoBERTa.
  */
@@ -90,7 +90,7 @@ export async function readSequenceLimits(
     family: config.model_type,
     vocabSize: config.vocab_size,
     padId,
-    // RoBERTa counts its positions from padId + 1, as fairseq did.
+    // RoBERTa's positions start at padId + 1, as in fairseq.
     maxLength: config.max_position_embeddings - (roberta ? padId + 1 : 0),
   };
 }

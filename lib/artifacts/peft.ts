@@ -7,6 +7,7 @@ import type { TensorValues } from "../engine/safetensors/writer.ts";
 import {
   type Adapter,
   type AdapterTensors,
+  baseModelIn,
   findAdapterFault,
 } from "./adapter.ts";
 import { readJsonFile } from "./json_file.ts";
@@ -19,31 +20,31 @@ export interface PeftAdapter {
   readonly rank: number;
   /** The scale is alpha / rank. */
   readonly alpha: number;
-  /** Outputs of the head. */
+  /** Outputs of the classification head. */
   readonly outputs: number;
   readonly tensors: AdapterTensors;
 }
 
 /**
- * Reads a folder that PEFT wrote: LoRA on query and value of every layer, with
- * a classification head. An alpha for rank-stabilized scaling
- * (arXiv 2312.03732, scale alpha / sqrt(rank)) becomes the one that gives the
- * same scale by alpha / rank, and modules of lower ranks are filled up with zeros.
+ * Reads a folder written by PEFT: LoRA on query and value of every layer, with
+ * a classification head. Modules of lower rank are padded with zeros. The alpha
+ * of rank-stabilized LoRA (arXiv 2312.03732, scale alpha / sqrt(rank)) is
+ * converted to the alpha that gives the same scale as alpha / rank.
  *
- * @throws {SyntaxError} Naming the file and what of it cannot be taken over.
+ * @throws {SyntaxError} Naming the file and what cannot be imported.
  */
 export async function readPeft(folder: string): Promise<PeftAdapter> {
   const configPath = join(folder, "adapter_config.json");
   if (!existsSync(configPath)) {
     throw new SyntaxError(
-      `"${folder}" has no "adapter_config.json": name a folder that save_pretrained() of PEFT wrote`,
+      `"${folder}" has no "adapter_config.json": give a folder written by save_pretrained() of PEFT`,
     );
   }
   const config = await readJsonFile(configPath, PeftConfig);
   const path = join(folder, "adapter_model.safetensors");
   if (!existsSync(path)) {
     throw new SyntaxError(
-      `"${folder}" has no "adapter_model.safetensors"; save the adapter again with save_pretrained(FOLDER), whose default is safetensors`,
+      `"${folder}" has no "adapter_model.safetensors": save the adapter again with save_pretrained(FOLDER), which writes safetensors by default`,
     );
   }
   using file = SafetensorsFile.open(path);
@@ -53,18 +54,17 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   const outputs = headOutputs(shapes);
   if (outputs === undefined) {
     throw new SyntaxError(
-      `"${path}" has no classification head: train it with modules_to_save=["classifier"], as PEFT does for task_type SEQ_CLS`,
+      `"${path}" has no classification head: train the adapter with modules_to_save=["classifier"], the default of PEFT for task_type SEQ_CLS`,
     );
   }
-  const foreign = [...shapes.keys()].find((name) =>
+  const other = [...shapes.keys()].find((name) =>
     name.includes(".lora_") && moduleOf(name) === undefined
   );
-  if (foreign !== undefined) {
+  if (other !== undefined) {
     throw new SyntaxError(
-      `"${path}" adapts more than query and value ("${foreign}"), which cannot be taken over; train with target_modules=["query", "value"], or merge it in PEFT`,
+      `"${path}" adapts other modules than query and value ("${other}"), which cannot be imported: train with target_modules=["query", "value"], or merge the adapter in PEFT`,
     );
   }
-  const { base_model_name_or_path: name, revision } = config;
   const { rank, alpha, tensors } = padded(path, file, config);
   const fault = findAdapterFault(
     new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
@@ -72,10 +72,10 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
     outputs,
   );
   if (fault !== undefined) {
-    throw new SyntaxError(`"${path}" cannot be taken over: ${fault}`);
+    throw new SyntaxError(`"${path}" cannot be imported: ${fault}`);
   }
   return {
-    baseModel: name ? { name, revision: revision ?? null } : undefined,
+    baseModel: baseModelIn(config),
     rank,
     alpha,
     outputs,
@@ -83,7 +83,85 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   };
 }
 
-/** The tensors, all modules with the same rank and scale. */
+/** What the files of an adapter do not tell. */
+export interface Provenance {
+  readonly method: "lora" | "dylora";
+  readonly task: string;
+  /** Class names in the order of their ids; null for a regression. */
+  readonly labels: string[] | null;
+  readonly seed: number;
+}
+
+/**
+ * Converts an adapter of PEFT to one for a model folder.
+ *
+ * @throws {SyntaxError} If the adapter does not fit the model.
+ */
+export function toAdapter(
+  { baseModel, rank, alpha, tensors }: PeftAdapter,
+  model: string,
+  { method, ...known }: Provenance,
+): Adapter {
+  return {
+    baseModel,
+    training: {
+      ...known,
+      method: `imported-${method}`,
+      rank,
+      alpha,
+      scaling: method === "dylora" ? "rank" : "maximum",
+      selection: null,
+    },
+    tensors: withPooler(tensors, model),
+  };
+}
+
+/**
+ * The tensors, completed by the model's pooler if BERT's was not trained: it
+ * is the first layer of the head here.
+ *
+ * @throws {SyntaxError} If the adapter does not fit the model.
+ */
+function withPooler(tensors: AdapterTensors, model: string): AdapterTensors {
+  const { architecture, layers, hidden } = parseEncoderConfig(
+    Deno.readTextFileSync(join(model, "config.json")),
+  );
+  const names = Object.keys(tensors);
+  const first = names.find((name) => name.endsWith(".lora_A.weight"))!;
+  const found = {
+    architecture: first.split(".")[2]!,
+    layers: modulesOf(names).length / 2,
+    hidden: tensors[first]!.shape[1]!,
+  };
+  for (
+    const [what, expected] of Object.entries({ architecture, layers, hidden })
+  ) {
+    const own = found[what as keyof typeof found];
+    if (own !== expected) {
+      throw new SyntaxError(
+        `The adapter does not fit the model: its ${what} is ${own}, and the model's is ${expected}`,
+      );
+    }
+  }
+  if (
+    architecture !== "bert" || names.some((name) => name.includes(".pooler."))
+  ) {
+    return tensors;
+  }
+  using file = SafetensorsFile.open(join(model, "model.safetensors"));
+  const prefix = file.tensors.has("pooler.dense.weight") ? "" : "bert.";
+  return {
+    ...tensors,
+    ...Object.fromEntries(["weight", "bias"].map((part) => {
+      const stored = `${prefix}pooler.dense.${part}`;
+      const values = file.floats(stored);
+      const { shape } = file.tensors.get(stored)!;
+      return [`base_model.model.bert.pooler.dense.${part}`, { shape, values }];
+    })),
+  };
+}
+
+/** The tensors, with one rank and one scale for all modules. */
 function padded(
   path: string,
   file: SafetensorsFile,
@@ -105,11 +183,11 @@ function padded(
     });
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw new SyntaxError(`"${path}" cannot be taken over: ${error.message}`);
+    throw new SyntaxError(`"${path}" cannot be imported: ${error.message}`);
   }
 }
 
-/** Rows of the head's last matrix. */
+/** Rows of the last matrix of the head. */
 function headOutputs(
   shapes: ReadonlyMap<string, readonly number[]>,
 ): number | undefined {
@@ -119,34 +197,34 @@ function headOutputs(
 }
 
 const never = (what: string, remedy: string) => ({
-  error: `${what} cannot be taken over; ${remedy}`,
+  error: `${what} cannot be imported; ${remedy}`,
 });
 const off = (what: string, remedy: string) =>
   z.literal(false, never(what, remedy)).nullish();
-/** A variant of LoRA that has a configuration of its own. */
+/** The configuration of a LoRA variant, which must be absent. */
 const unset = (what: string, remedy: string) =>
   z.null(never(what, remedy)).optional();
-/** A list, or a mapping, that names what else is changed. */
+/** A list or mapping of further changes, which must be empty. */
 const empty = (what: string, remedy: string) =>
   z.unknown().refine(
     (found) => Object.keys(found ?? {}).length === 0,
     never(what, remedy),
   ).optional();
-/** Values by the end of a module's name; PEFT takes any regular expression, which a stranger's file may not run here. */
+/** Values by module name suffix. PEFT accepts any regular expression; those of an untrusted file are not run here. */
 const byName = (value: z.ZodNumber) =>
   z.record(z.string(), value).refine(
     (found) => Object.keys(found).every((name) => /^[\w.]+$/.test(name)),
     never(
-      "A pattern of modules other than the end of their name",
-      "write their names out",
+      "A module pattern other than a name suffix",
+      "write out the module names",
     ),
   ).nullish().transform((found) => found ?? {});
 
 /**
- * Starts after which an adapter adds to the model's own weights as they are.
- * PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ take something out of them first.
+ * Values of `init_lora_weights` that leave the model's weights unchanged.
+ * PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ subtract something from them first.
  */
-const PLAIN_STARTS = [
+const PLAIN_INITS = [
   true,
   false,
   "gaussian",
@@ -156,18 +234,24 @@ const PLAIN_STARTS = [
 ] as const;
 
 /**
- * What of PEFT's configuration can be taken over; the rest has no influence on
- * what a trained adapter computes, or shows in its tensors, as the choice of
- * modules does.
+ * The fields of PEFT's configuration that decide whether an adapter can be
+ * imported. Other fields do not change what a trained adapter computes, or are
+ * visible in its tensors, such as the target modules.
  */
 const PeftConfig = z.looseObject({
   peft_type: z.literal(
     "LORA",
-    never("An adapter of another type", "only LoRA can"),
+    never(
+      "An adapter of another type than LoRA",
+      "train it with LoRA, or merge it in PEFT",
+    ),
   ),
   task_type: z.literal(
     "SEQ_CLS",
-    never("An adapter for another kind of task", "only SEQ_CLS can"),
+    never(
+      "An adapter for another task type",
+      "train it with task_type SEQ_CLS",
+    ),
   ),
   base_model_name_or_path: z.string().nullish(),
   revision: z.string().nullish(),
@@ -176,14 +260,14 @@ const PeftConfig = z.looseObject({
   use_rslora: z.boolean().nullish(),
   bias: z.literal("none", never("Trained biases", "train with bias: none"))
     .default("none"),
-  init_lora_weights: z.literal(PLAIN_STARTS, {
+  init_lora_weights: z.literal(PLAIN_INITS, {
     error: ({ input }) =>
-      `An adapter whose start may have changed the model's own weights (${
+      `An adapter whose initialization may change the model's weights (${
         JSON.stringify(input)
-      }) cannot be taken over; convert it when saving it in PEFT (path_initial_model_for_weight_conversion), or merge it there`,
+      }) cannot be imported; convert it when saving it in PEFT (path_initial_model_for_weight_conversion), or merge it there`,
   }).nullish(),
   layer_replication: empty(
-    "A model that repeats its layers",
+    "A model with replicated layers",
     "train without layer_replication",
   ),
   use_dora: off("DoRA", "train with use_dora: false, or merge it in PEFT"),
@@ -191,8 +275,8 @@ const PeftConfig = z.looseObject({
   use_bdlora: unset("BD-LoRA", "merge it in PEFT"),
   lora_bias: off("A bias in lora_B", "train with lora_bias: false"),
   alora_invocation_tokens: unset(
-    "An adapter for a part of the text",
-    "train without activation",
+    "An adapter activated by an invocation sequence (aLoRA)",
+    "train without alora_invocation_tokens",
   ),
   arrow_config: unset(
     "A router between adapters (Arrow)",
@@ -208,11 +292,11 @@ const PeftConfig = z.looseObject({
     "train without velora_config, or merge it in PEFT",
   ),
   target_parameters: empty(
-    "LoRA on parameters",
+    "LoRA on bare parameters",
     'train with target_modules=["query", "value"]',
   ),
   trainable_token_indices: empty(
-    "Trained tokens",
+    "Trainable tokens",
     "train without trainable_token_indices",
   ),
   rank_pattern: byName(z.int().positive()),
@@ -221,19 +305,19 @@ const PeftConfig = z.looseObject({
 
 type PeftConfig = z.output<typeof PeftConfig>;
 
-/** Ranks and alphas of a LoRA as PEFT's configuration gives them. */
+/** Ranks and alphas in the configuration of PEFT. */
 interface PeftScales {
   readonly rank: number;
   readonly alpha: number;
-  /** Of modules with another rank, by the end of their name. */
+  /** Ranks of modules that differ from `rank`, by module name suffix. */
   readonly rankPattern: Readonly<Record<string, number>>;
-  /** Of modules with another alpha, in the same way. */
+  /** Alphas of modules that differ from `alpha`, by module name suffix. */
   readonly alphaPattern: Readonly<Record<string, number>>;
-  /** Whether the scale is alpha / sqrt(rank) rather than alpha / rank. */
+  /** True if the scale is alpha / sqrt(rank) rather than alpha / rank. */
   readonly stabilized: boolean;
 }
 
-/** A LoRA of one rank and one scale, alpha / rank. */
+/** A LoRA with one rank and the scale alpha / rank for all modules. */
 interface PaddedModules {
   readonly rank: number;
   readonly alpha: number;
@@ -242,10 +326,10 @@ interface PaddedModules {
 
 /**
  * Gives all modules the largest rank, by rows of zeros in `lora_A` and columns
- * of zeros in `lora_B`, and one scale, by multiplying `lora_B`: what the adapter
- * computes stays the same to the last bit.
+ * of zeros in `lora_B`, and the same scale, by multiplying `lora_B`. The adapter
+ * computes the same values bit for bit.
  *
- * @throws {SyntaxError} If a module's scale is no power of two times the others', so that the product would round.
+ * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
  */
 function padModules(
   tensors: AdapterTensors,
@@ -253,7 +337,7 @@ function padModules(
 ): PaddedModules {
   const modules = modulesIn(tensors, scales);
   const [first, ...others] = modules.values();
-  if (first === undefined) throw new SyntaxError("it has no tensors of LoRA");
+  if (first === undefined) throw new SyntaxError("it has no LoRA tensors");
   const largest = others.reduce(
     (best, it) => it.rank > best.rank ? it : best,
     first,
@@ -264,7 +348,7 @@ function padModules(
     const isA = name.includes(".lora_A.");
     if (tensor.shape[isA ? 0 : 1] !== module.rank) {
       throw new SyntaxError(
-        `tensor "${name}" has shape [${tensor.shape}], and its rank is ${module.rank}`,
+        `tensor "${name}" has shape [${tensor.shape}], but its rank in "adapter_config.json" is ${module.rank}`,
       );
     }
     return [
@@ -283,12 +367,12 @@ function padModules(
   };
 }
 
-/** A module's rank, alpha and scale, as the configuration has them. */
+/** Rank, alpha and scale of a module. */
 interface Module {
   readonly name: string;
   readonly rank: number;
   readonly alpha: number;
-  /** In float32, as it is used. */
+  /** Rounded to float32, as in use. */
   readonly scale: number;
 }
 
@@ -310,21 +394,23 @@ function modulesIn(
   );
 }
 
-/** What `lora_B` is multiplied by so that the largest module's scale does for both. */
+/** The factor for `lora_B` of a module that takes the scale of the largest one. */
 function factorOf(module: Module, largest: Module): number {
   const factor = module.scale / largest.scale;
   if (Number.isInteger(Math.log2(factor))) return factor;
   throw new SyntaxError(
-    `modules of different scales, ${module.scale} of "${module.name}" and ${largest.scale} of "${largest.name}", would be rounded; train with one scale, or merge it in PEFT`,
+    `the scales of "${module.name}" (${module.scale}) and "${largest.name}" (${largest.scale}) cannot be made equal without rounding; train with one scale, or merge the adapter in PEFT`,
   );
 }
 
-/** What the first end of a module's name says, as PEFT looks it up. */
+/** The value of the first suffix that matches a module name, as PEFT looks it up. */
 function at(
-  ends: Readonly<Record<string, number>>,
+  suffixes: Readonly<Record<string, number>>,
   name: string,
 ): number | undefined {
-  return Object.entries(ends).find(([end]) => `.${name}`.endsWith(`.${end}`))
+  return Object.entries(suffixes).find(([suffix]) =>
+    `.${name}`.endsWith(`.${suffix}`)
+  )
     ?.[1];
 }
 
@@ -349,82 +435,4 @@ function paddedColumns(
     }
   }
   return { shape: [rows!, count], values: padded };
-}
-
-/** What is known of an adapter besides its files. */
-export interface Provenance {
-  readonly method: "lora" | "dylora";
-  readonly task: string;
-  /** Class names in the order of their numbers; null if the task is a regression. */
-  readonly labels: string[] | null;
-  readonly seed: number;
-}
-
-/**
- * A PEFT adapter on a model folder as an adapter here.
- *
- * @throws {SyntaxError} If it does not fit the model.
- */
-export function takeOver(
-  { baseModel, rank, alpha, tensors }: PeftAdapter,
-  model: string,
-  { method, ...known }: Provenance,
-): Adapter {
-  return {
-    baseModel,
-    training: {
-      ...known,
-      method: `imported-${method}`,
-      rank,
-      alpha,
-      scaling: method === "dylora" ? "rank" : "maximum",
-      selection: null,
-    },
-    tensors: withPooler(tensors, model),
-  };
-}
-
-/**
- * The tensors, with the model's own pooler where BERT's was not trained: the
- * head that is trained here begins with it.
- *
- * @throws {SyntaxError} If the adapter does not fit the model.
- */
-function withPooler(tensors: AdapterTensors, model: string): AdapterTensors {
-  const { architecture, layers, hidden } = parseEncoderConfig(
-    Deno.readTextFileSync(join(model, "config.json")),
-  );
-  const names = Object.keys(tensors);
-  const first = names.find((name) => name.endsWith(".lora_A.weight"))!;
-  const found = {
-    architecture: first.split(".")[2]!,
-    layers: modulesOf(names).length / 2,
-    hidden: tensors[first]!.shape[1]!,
-  };
-  for (
-    const [what, expected] of Object.entries({ architecture, layers, hidden })
-  ) {
-    const own = found[what as keyof typeof found];
-    if (own !== expected) {
-      throw new SyntaxError(
-        `The adapter does not fit the model: it has ${what} ${own}, and the model ${expected}`,
-      );
-    }
-  }
-  if (
-    architecture !== "bert" || names.some((name) => name.includes(".pooler."))
-  ) {
-    return tensors;
-  }
-  using file = SafetensorsFile.open(join(model, "model.safetensors"));
-  const prefix = file.tensors.has("pooler.dense.weight") ? "" : "bert.";
-  return {
-    ...tensors,
-    ...Object.fromEntries(["weight", "bias"].map((part) => {
-      const stored = `${prefix}pooler.dense.${part}`;
-      const values = file.floats(stored);
-      const { shape } = file.tensors.get(stored)!;
-      return [`base_model.model.bert.pooler.dense.${part}`, { shape, values }];
-    })),
-  };
 }

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { UsedPrecision } from "./training.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { TASK_FIELDS } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `predictions`. */
 export const PREDICTIONS_FILES = [
@@ -11,12 +12,9 @@ export const PREDICTIONS_FILES = [
   "predictions.safetensors",
 ] as const;
 
-/** `predictions.json`: what an adapter says of a split at one rank. */
+/** `predictions.json`: the predictions of an adapter for a split at one rank. */
 const PredictionsInfo = z.strictObject({
-  /** Name of the GLUE task, or the user's own name for the data. */
-  task: z.string().min(1),
-  /** Class names in the order of their numbers; null if the task is a regression. */
-  labels: z.array(z.string()).min(2).nullable(),
+  ...TASK_FIELDS,
   split: z.string().min(1),
   rank: z.int().positive(),
   precision: UsedPrecision,
@@ -25,11 +23,11 @@ const PredictionsInfo = z.strictObject({
 
 type PredictionsInfo = z.output<typeof PredictionsInfo>;
 
-/** The predictions themselves, each `[examples]`. */
+/** The predicted values, each `[examples]`. */
 interface PredictionValues {
-  /** Number of each example in its source. */
+  /** Position of each example in its source. */
   readonly index: Int32Array;
-  /** Class numbers or scores. */
+  /** Class ids or scores. */
   readonly predictions: Float32Array;
 }
 
@@ -53,7 +51,7 @@ export async function writePredictions(
 /**
  * Reads an artifact of kind `predictions`.
  *
- * @throws {SyntaxError} If its files do not fit one another.
+ * @throws {SyntaxError} If its files contradict each other.
  */
 export async function readPredictions(
   folder: string,
@@ -68,7 +66,7 @@ export async function readPredictions(
   const predictions = file.floats("predictions");
   if (index.length !== info.examples || predictions.length !== info.examples) {
     throw new SyntaxError(
-      `"${path}" does not fit "predictions.json": expected ${info.examples} examples`,
+      `"${path}" does not match "predictions.json": it has ${index.length} positions and ${predictions.length} predictions, expected ${info.examples} of each`,
     );
   }
   return { ...info, index, predictions };
@@ -77,7 +75,7 @@ export async function readPredictions(
 /** Files of an artifact of kind `classification`. */
 export const CLASSIFICATION_FILES = ["classification.json"] as const;
 
-/** `classification.json`: what an adapter says of some texts. */
+/** `classification.json`: the classification of single texts at one rank. */
 const Classification = z.strictObject({
   task: z.string().min(1),
   method: z.string().min(1),
@@ -87,11 +85,11 @@ const Classification = z.strictObject({
   texts: z.array(z.strictObject({
     text: z.string(),
     pair: z.string().optional(),
-    /** Name of the likeliest class; null if the task is a regression. */
+    /** Most likely class; null for a regression. */
     label: z.string().nullable(),
-    /** Probability of each class by its name; null if the task is a regression. */
+    /** Probability of each class by name; null for a regression. */
     probabilities: z.record(z.string(), z.number()).nullable(),
-    /** The predicted value of a regression; null where there are classes. */
+    /** Predicted score of a regression; null for classes. */
     score: z.number().nullable(),
   })),
 });

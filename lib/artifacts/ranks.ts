@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { TrainedAs, UsedPrecision } from "./training.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { TrainedAs, UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
 
-/** A projection that has an adapter: the end of its name in PEFT, `layer.0.attention.self.query`. */
+/** Name of an adapted module, as the suffix that PEFT matches: `layer.0.attention.self.query`. */
 const MODULE = /layer\.\d+\.attention\.self\.(?:query|value)/;
 
 /** Rank of each module. */
@@ -14,45 +14,45 @@ export type ModuleRanks = ReadonlyMap<string, number>;
 
 const count = z.int().positive();
 
-/** A module, as it stands in a file. */
+/** A module name in `ranks.json`. */
 const Module = z.string().regex(new RegExp(`^${MODULE.source}$`));
 
-/** A loss; null in the file where it is no number. */
+/** A loss or metric; NaN is null in the file. */
 const figure = z.number().nullable().transform((value) => value ?? NaN);
 
-/** How a choice of ranks scores. */
+/** Size and quality of an adapter at some ranks. */
 const Scores = {
-  /** Values in all lora_A and lora_B. */
+  /** Number of values in all lora_A and lora_B. */
   parameters: count,
   loss: figure,
   metrics: z.record(z.string(), figure),
 };
 
-/** How ranks were chosen, and what the choice came to. */
+/** How ranks were chosen, and how the adapter scores at them. */
 const Choice = z.strictObject({
-  /** Of the training whose adapter it is. */
+  /** Seed of the adapter's training. */
   seed: z.int().nonnegative(),
-  /** How that training differs from others of its method. */
+  /** Further settings that identify the adapter's training. */
   trained: TrainedAs,
-  /** The epoch whose adapter it is. */
+  /** Epoch of the adapter. */
   epoch: z.enum(["last", "best"]),
-  /** Most values that lora_A and lora_B might have. */
+  /** Maximum number of values in all lora_A and lora_B. */
   budget: count,
   selection: z.strictObject({
     split: z.string().min(1),
     examples: count,
     /** Mean loss with rank 1 in every module. */
     start: figure,
-    /** The modules whose rank was raised by one, in their order, and the loss after it; the ranks of the smallest loss are taken. */
+    /** Modules whose rank was raised by one, in order, with the loss after each move; the ranks with the smallest loss are chosen. */
     moves: z.array(z.strictObject({ module: Module, loss: figure })),
   }),
-  /** In which ranks were chosen and scored. */
+  /** Precision of the search and of the scores. */
   precision: UsedPrecision,
-  /** Split that the choice was scored on. */
+  /** Split on which the chosen ranks were scored. */
   split: z.string().min(1),
   examples: count,
   chosen: z.strictObject(Scores),
-  /** One rank for all modules: the largest within the budget, and the adapter's own. */
+  /** Scores at one rank for all modules: the largest within the budget, and the adapter's own. */
   even: z.array(z.strictObject({ rank: count, ...Scores })).min(1),
 });
 
@@ -60,21 +60,21 @@ export type Choice = z.output<typeof Choice>;
 
 /** `ranks.json`: a rank for each module of an adapter. */
 const RanksInfo = z.strictObject({
-  /** Name of the task that they were chosen for. */
+  /** Task for which the ranks were chosen. */
   task: z.string().min(1),
-  /** How the adapter was made that they were chosen for. */
+  /** Method of the adapter for which they were chosen. */
   method: z.string().min(1),
   modules: z.record(Module, count),
-  /** Null for ranks that were set by hand. */
+  /** Null for ranks written by hand. */
   choice: Choice.nullable(),
 });
 
-/** What an artifact of kind `ranks` says. */
+/** Content of an artifact of kind `ranks`. */
 interface ChosenRanks {
   readonly task: string;
   readonly method: string;
   readonly modules: ModuleRanks;
-  /** Null for ranks that were set by hand. */
+  /** Null for ranks written by hand. */
   readonly choice: Choice | null;
 }
 
@@ -84,7 +84,7 @@ export async function writeRanks(
   { modules, ...rest }: ChosenRanks,
 ): Promise<void> {
   const info = { ...rest, modules: Object.fromEntries(modules) };
-  // Checked as the reader will: NaN becomes null in the text.
+  // Validate what the reader will see: JSON turns NaN into null.
   RanksInfo.parse(JSON.parse(JSON.stringify(info)));
   await writeJsonFile(join(folder, "ranks.json"), info);
 }
@@ -96,12 +96,12 @@ export async function readRanks(folder: string): Promise<ChosenRanks> {
   return { ...rest, modules: new Map(Object.entries(modules)) };
 }
 
-/** The module that a tensor of LoRA belongs to; undefined for any other tensor. */
+/** Module of a LoRA tensor; undefined for other tensors. */
 export function moduleOf(tensor: string): string | undefined {
   return tensor.includes(".lora_") ? MODULE.exec(tensor)?.[0] : undefined;
 }
 
-/** The modules of an adapter, by the names of its tensors, in their order. */
+/** Modules of an adapter, in the order of its tensors. */
 export function modulesOf(tensors: Iterable<string>): string[] {
   return [
     ...new Set([...tensors].flatMap((name) => moduleOf(name) ?? [])),
@@ -109,11 +109,11 @@ export function modulesOf(tensors: Iterable<string>): string[] {
 }
 
 /**
- * Makes sure that an adapter has the rank asked for.
+ * Checks a requested rank.
  *
- * @param largest The adapter's own rank
- * @param module Where the rank is asked for, if not everywhere
- * @throws {RangeError} If it is beyond that.
+ * @param largest Rank of the adapter
+ * @param module Module for which the rank is requested, if not for all
+ * @throws {RangeError} If the rank exceeds the adapter's.
  */
 export function checkRank(
   rank: number,
@@ -123,6 +123,6 @@ export function checkRank(
   if (rank <= largest) return;
   const of = module === undefined ? "" : ` of "${module}"`;
   throw new RangeError(
-    `Rank ${rank}${of} is beyond the adapter's rank ${largest}`,
+    `Rank ${rank}${of} exceeds the adapter's rank ${largest}`,
   );
 }

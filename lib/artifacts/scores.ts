@@ -3,6 +3,7 @@ import { z } from "zod";
 import { UsedPrecision } from "./training.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { outputsOf, TASK_FIELDS } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** Files of an artifact of kind `scores`. */
@@ -10,32 +11,29 @@ export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
 
 const count = z.int().positive();
 
-/** `scores.json`: how well an adapter does at each rank. */
+/** `scores.json`: the metrics of an adapter at each rank. */
 const ScoresInfo = z.strictObject({
-  /** Name of the GLUE task, or the user's own name for the data. */
-  task: z.string().min(1),
-  /** Class names in the order of their numbers; null if the task is a regression. */
-  labels: z.array(z.string()).min(2).nullable(),
-  /** How it was made: `dylora`, `lora`, `lora-svd`, `head`, `full`. */
+  ...TASK_FIELDS,
+  /** The method that made it: `dylora`, `lora`, `lora-svd`, `head`, `full`. */
   method: z.string().regex(/^[a-z][a-z0-9-]*$/),
   seed: z.int().nonnegative(),
-  /** SHA-256 of the `training.json` of what is scored. */
+  /** SHA-256 of `training.json` of the scored artifact. */
   training: z.string().regex(/^[0-9a-f]{64}$/),
-  /** Whether the adapter is that of the last epoch or of the best one. */
+  /** Whether the weights are those of the last epoch or of the best one. */
   epoch: z.enum(["last", "best"]),
   split: z.string().min(1),
-  /** Of the evaluation, which may be another than that of the training. */
+  /** Precision of the evaluation; the training may have used another. */
   precision: UsedPrecision,
   examples: count,
-  /** Tokens of all examples, padding not counted. */
+  /** Tokens of all examples, without padding. */
   tokens: count,
-  /** Floating-point operations of the pass over all ranks: two for each multiply-add of a matrix product. */
+  /** Floating-point operations of the pass over all ranks: two per multiply-add of a matrix product. */
   flops: z.number().positive(),
   /** In ascending order of rank. */
   ranks: z.array(z.strictObject({
     /** 0 for a model without adapters. */
     rank: z.int().nonnegative(),
-    /** By name; NaN, which JSON writes as null, where a metric is undefined. */
+    /** Metrics by name. An undefined metric is NaN, and null in the file. */
     metrics: z.record(
       z.string().regex(/^[a-z][a-z0-9_]*$/),
       z.number().nullable().transform((value) => value ?? NaN),
@@ -47,21 +45,20 @@ const ScoresInfo = z.strictObject({
   ),
 });
 
-/** What `scores.json` says. */
 export type ScoresInfo = z.output<typeof ScoresInfo>;
 
-/** The outputs behind the scores. */
+/** The logits and labels from which scores are computed. */
 export interface Outputs {
-  /** `[ranks, examples, labels]`, one label if the task is a regression. */
+  /** `[ranks, examples, outputs]`; a regression has one output. */
   readonly logits: Float32Array;
-  /** Class numbers or scores, `[examples]`. */
+  /** Class ids or scores, `[examples]`. */
   readonly labels: Float32Array;
 }
 
 /**
  * Writes an artifact of kind `scores`.
  *
- * @throws {TypeError} If the outputs do not fit the scores.
+ * @throws {TypeError} If the outputs do not match the scores.
  */
 export async function writeScores(
   folder: string,
@@ -75,20 +72,20 @@ export async function writeScores(
     logits: { shape, values: logits },
     labels: { shape: [info.examples], values: labels },
   });
-  // Checked as the reader will: NaN becomes null in the text.
+  // Validate what the reader will see: JSON turns NaN into null.
   ScoresInfo.parse(JSON.parse(JSON.stringify(info)));
   await writeJsonFile(join(folder, "scores.json"), info);
 }
 
-/** Reads the scores of an artifact of kind `scores`. */
+/** Reads `scores.json` of an artifact of kind `scores`. */
 export function readScores(folder: string): Promise<ScoresInfo> {
   return readJsonFile(join(folder, "scores.json"), ScoresInfo);
 }
 
 /**
- * Reads the outputs of an artifact of kind `scores`.
+ * Reads logits and labels of an artifact of kind `scores`.
  *
- * @throws {SyntaxError} If they do not fit its `scores.json`.
+ * @throws {SyntaxError} If they do not match its `scores.json`.
  */
 export function readOutputs(folder: string, info: ScoresInfo): Outputs {
   const path = join(folder, "logits.safetensors");
@@ -102,11 +99,11 @@ export function readOutputs(folder: string, info: ScoresInfo): Outputs {
     ? outputsFault(info, outputs)
     : `logits have shape [${shape}], expected [${logitsShape(info)}]`;
   if (fault === undefined) return outputs;
-  throw new SyntaxError(`"${path}" does not fit "scores.json": ${fault}`);
+  throw new SyntaxError(`"${path}" does not match "scores.json": ${fault}`);
 }
 
 function logitsShape({ ranks, examples, labels }: ScoresInfo): number[] {
-  return [ranks.length, examples, labels?.length ?? 1];
+  return [ranks.length, examples, outputsOf(labels)];
 }
 
 function outputsFault(
@@ -116,15 +113,17 @@ function outputsFault(
   const shape = logitsShape(info);
   const size = shape.reduce((product, length) => product * length, 1);
   if (logits.length !== size) {
-    return `${logits.length} logits, expected [${shape}]`;
+    return `it has ${logits.length} logits, expected shape [${shape}]`;
   }
   if (labels.length !== info.examples) {
-    return `${labels.length} labels, expected ${info.examples}`;
+    return `it has ${labels.length} labels, expected ${info.examples}`;
   }
   const odd = logits.find((logit) => !Number.isFinite(logit));
   if (odd !== undefined) return `a logit is ${odd}`;
   const wrong = labels.find((label) =>
     info.labels ? !(label in info.labels) : !Number.isFinite(label)
   );
-  return wrong === undefined ? undefined : `label ${wrong} is not allowed`;
+  return wrong === undefined
+    ? undefined
+    : `label ${wrong} is not ${info.labels ? "a class id" : "a finite number"}`;
 }

@@ -2,29 +2,27 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { TASK_FIELDS } from "./classes.ts";
 import { digestOf, readJsonFile, writeJsonFile } from "./json_file.ts";
 import { readSequenceLimits } from "./model.ts";
 
-/** `tokens.json` of an artifact of kind `tokens`; each split lies beside it as `SPLIT.safetensors`. */
+/** `tokens.json` of an artifact of kind `tokens`; each split is stored beside it as `SPLIT.safetensors`. */
 const TokensInfo = z.strictObject({
-  /** Name of the GLUE task, or the user's own name for the data. */
-  task: z.string().min(1),
-  /** Class names in the order of their numbers; null if the task is a regression. */
-  labels: z.array(z.string()).min(2).nullable(),
-  /** Longest sequence allowed, special tokens included. */
+  ...TASK_FIELDS,
+  /** Maximum sequence length, special tokens included. */
   maxLength: z.int().positive(),
-  /** Token that fills a batch up to equal lengths; the stored sequences hold none. */
+  /** Id of the padding token; stored sequences are not padded. */
   padId: z.int().nonnegative(),
   vocabSize: z.int().positive(),
-  /** SHA-256 of the `tokenizer.json` that made them. */
+  /** SHA-256 of the `tokenizer.json` that produced them. */
   tokenizer: z.string().regex(/^[0-9a-f]{64}$/),
   splits: z.record(
     z.string().regex(/^[a-z_]+$/),
     z.strictObject({
       examples: z.int().positive(),
-      /** Tokens of all examples together. */
+      /** Tokens of all examples. */
       tokens: z.int().positive(),
-      /** Tokens of the longest example. */
+      /** Length of the longest example in tokens. */
       longest: z.int().positive(),
     }),
   ),
@@ -32,17 +30,17 @@ const TokensInfo = z.strictObject({
 
 export type TokensInfo = z.output<typeof TokensInfo>;
 
-/** The token sequences of a split, one behind the other, without padding. */
+/** The token sequences of a split, concatenated without padding. */
 export interface TokenizedSplit {
   /** Token ids, `[tokens]`. */
   readonly ids: Int32Array;
-  /** Token types, 1 for the second text of a pair where the model tells them apart, `[tokens]`. */
+  /** Token types, `[tokens]`: 1 for the second text of a pair if the model distinguishes the two. */
   readonly types: Uint8Array;
-  /** Example `i` is `ids[offsets[i]]` up to `ids[offsets[i + 1]]`, `[examples + 1]`. */
+  /** Example `i` is `ids.subarray(offsets[i], offsets[i + 1])`, `[examples + 1]`. */
   readonly offsets: Int32Array;
-  /** Number of each example in its source, `[examples]`. */
+  /** Position of each example in its source, `[examples]`. */
   readonly index: Int32Array;
-  /** Class numbers or scores, `[examples]`; absent in a test set. */
+  /** Class ids or scores, `[examples]`; absent from a test set. */
   readonly labels?: Float32Array;
 }
 
@@ -69,7 +67,7 @@ export async function writeTokens(
   );
 }
 
-/** Reads what an artifact of kind `tokens` says of itself. */
+/** Reads `tokens.json` of an artifact of kind `tokens`. */
 export function readTokensInfo(folder: string): Promise<TokensInfo> {
   return readJsonFile(join(folder, "tokens.json"), TokensInfo);
 }
@@ -77,7 +75,7 @@ export function readTokensInfo(folder: string): Promise<TokensInfo> {
 /**
  * Reads a split of an artifact of kind `tokens`.
  *
- * @throws {SyntaxError} If there is no such split, or the file is not what `tokens.json` says.
+ * @throws {SyntaxError} If the split does not exist, or its file does not match `tokens.json`.
  */
 export function readTokens(
   folder: string,
@@ -102,7 +100,7 @@ export function readTokens(
   };
   const fault = findFault(read, info, split);
   if (fault === undefined) return read;
-  throw new SyntaxError(`"${path}" does not fit "tokens.json": ${fault}`);
+  throw new SyntaxError(`"${path}" does not match "tokens.json": ${fault}`);
 }
 
 function countTokens({ ids, offsets }: TokenizedSplit) {
@@ -129,31 +127,34 @@ function findFault(
     return `expected ${examples} examples`;
   }
   if (offsets[0] !== 0 || offsets[examples] !== tokens) {
-    return `its offsets do not span ${tokens} tokens`;
+    return `its offsets do not cover ${tokens} tokens`;
   }
   for (let i = 0; i < examples; i++) {
     const length = offsets[i + 1]! - offsets[i]!;
     if (length < 1 || length > longest || length > info.maxLength) {
-      return `example ${i} is ${length} tokens long`;
+      return `example ${i} has ${length} tokens, expected 1 to ${
+        Math.min(longest, info.maxLength)
+      }`;
     }
   }
   const foreign = ids.find((id) => id < 0 || id >= info.vocabSize);
   if (foreign !== undefined) {
-    return `token ${foreign} is not in the vocabulary of ${info.vocabSize}`;
+    return `token ${foreign} is outside the vocabulary of ${info.vocabSize}`;
   }
   const { labels: names } = info;
   const wrong = labels?.find((label) =>
     names ? !(label in names) : !Number.isFinite(label)
   );
-  return wrong === undefined ? undefined : `label ${wrong} is not allowed`;
+  return wrong === undefined
+    ? undefined
+    : `label ${wrong} is not ${names ? "a class id" : "a finite number"}`;
 }
 
 /**
- * Reads what an artifact of kind `tokens` says of itself, and makes sure that
- * a model reads them as they were meant: token numbers mean nothing to another
- * tokenizer, even where they are in its vocabulary.
+ * Reads `tokens.json` and checks that the tokens were made for a model: the
+ * ids of one tokenizer mean nothing to another, even if its vocabulary has them.
  *
- * @param model Folder of the model, whose tokenizer lies beside it
+ * @param model Folder of the model and its tokenizer
  * @throws {TypeError} If the tokens were made for another model.
  */
 export async function readFittingTokens(
@@ -162,20 +163,20 @@ export async function readFittingTokens(
 ): Promise<TokensInfo> {
   const info = await readTokensInfo(folder);
   const limits = await readSequenceLimits(model);
-  const remedy = "connect tokens that were made with this model";
+  const remedy = "tokenize the data with this model";
   if (info.tokenizer !== await digestOf(join(model, "tokenizer.json"))) {
     throw new TypeError(
-      `The tokens of "${info.task}" were made by another tokenizer than the model's: ${remedy}`,
+      `The tokens of "${info.task}" were made by a different tokenizer than the model's: ${remedy}`,
     );
   }
   if (info.maxLength > limits.maxLength) {
     throw new TypeError(
-      `The tokens of "${info.task}" may be ${info.maxLength} long, but the model has positions for ${limits.maxLength}: ${remedy}`,
+      `The tokens of "${info.task}" have up to ${info.maxLength} tokens per sequence, but the model has ${limits.maxLength} positions: ${remedy}`,
     );
   }
   if (info.vocabSize > limits.vocabSize) {
     throw new TypeError(
-      `The tokens of "${info.task}" are of a vocabulary of ${info.vocabSize}, but the model's has ${limits.vocabSize}: ${remedy}`,
+      `The tokens of "${info.task}" come from a vocabulary of ${info.vocabSize}, but the model's has ${limits.vocabSize}: ${remedy}`,
     );
   }
   return info;

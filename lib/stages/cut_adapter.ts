@@ -7,17 +7,12 @@ import {
 } from "../artifacts/adapter.ts";
 import {
   checkRank,
-  type Choice,
   moduleOf,
   type ModuleRanks,
   modulesOf,
   readRanks,
 } from "../artifacts/ranks.ts";
-import {
-  type AdapterRecord,
-  type Epoch,
-  trainedAs,
-} from "../artifacts/training.ts";
+import { trainedAs } from "../artifacts/training.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {
@@ -25,162 +20,123 @@ import {
   recommendedRank,
 } from "./recommended_rank.ts";
 
-/** What of an adapter is taken. */
-export interface CutSettings extends RecommendationRequest {
-  /** Of every module; by default the adapter's own. */
+/** Parameters that select the rank of an adapter. */
+interface RankSettings extends RecommendationRequest {
+  /** Rank of every module; by default the adapter's own. */
   readonly rank?: number | "recommended" | undefined;
 }
 
-/** An adapter, and the part of it that was asked for. */
+/** An adapter, cut to the requested ranks. */
 export interface CutAdapter {
   readonly adapter: Adapter;
   readonly ranks: ModuleRanks;
-  /** The tensors of the epoch, each module at its rank. */
+  /** Tensors of the requested epoch, each module cut to its rank. */
   readonly tensors: Readonly<Record<string, TensorValues>>;
 }
 
 /**
- * Reads a stage's adapter at the rank that its parameters, its input `report`
- * or its input `ranks` ask for.
+ * Reads the adapter of a stage, cut to the rank that its parameters, its input
+ * `report` or its input `ranks` select.
  *
- * @throws {TypeError} If they contradict each other, or do not belong to the adapter.
- * @throws {RangeError} If a rank is beyond the adapter's own.
+ * @throws {TypeError} If these contradict each other, or belong to another adapter.
+ * @throws {RangeError} If a rank exceeds the adapter's.
  */
 export async function readCutAdapter(
-  { params, inputs }: Pick<Stage<CutSettings>, "params" | "inputs">,
+  stage: Pick<Stage<RankSettings>, "params" | "inputs">,
 ): Promise<CutAdapter> {
-  const only = (name: string): InputArtifact | undefined => inputs[name]?.[0];
-  const adapter = await readAdapter(only("adapter")!.path);
-  const ranks = await askedRanks(adapter, {
-    ...params,
-    report: only("report"),
-    ranks: only("ranks"),
-  });
-  const tensors = cutTensors(tensorsOf(adapter, params.epoch), ranks);
-  return { adapter, ranks, tensors };
+  const { epoch } = stage.params;
+  const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
+  const ranks = await requestedRanks(adapter, stage);
+  return { adapter, ranks, tensors: cut(tensorsOf(adapter, epoch), ranks) };
 }
 
-/** How a stage is told which ranks to take. */
-interface RankRequest extends RecommendationRequest {
-  /** Of every module; by default the adapter's own. */
-  readonly rank?: number | "recommended" | undefined;
-  /** The report that recommends it. */
-  readonly report: InputArtifact | undefined;
-  /** Ranks by module, in place of one for all. */
-  readonly ranks: InputArtifact | undefined;
-}
-
-/**
- * The rank at which each module of an adapter is to be taken.
- *
- * @throws {TypeError} If the request contradicts itself, or its inputs do not belong to the adapter.
- * @throws {RangeError} If a rank is beyond the adapter's own.
- */
-async function askedRanks(
-  { training, tensors }: Pick<Adapter, "training" | "tensors">,
-  request: RankRequest,
+async function requestedRanks(
+  adapter: Adapter,
+  { params, inputs }: Pick<Stage<RankSettings>, "params" | "inputs">,
 ): Promise<ModuleRanks> {
-  const { rank, report, ranks, epoch } = request;
-  const modules = modulesOf(Object.keys(tensors));
-  if ((rank === "recommended") !== (report !== undefined)) {
+  const { rank } = params;
+  const report = inputs.report?.[0];
+  const ranks = inputs.ranks?.[0];
+  if (rank === "recommended" && report === undefined) {
     throw new TypeError(
-      rank === "recommended"
-        ? '"rank: recommended" needs the input "report": connect a stage of report'
-        : 'The input "report" is of use with "rank: recommended" only',
+      '"rank: recommended" requires the input "report": connect a stage of the task "report"',
     );
   }
-  for (const name of ["variant", "split"] as const) {
-    if (rank === "recommended" || request[name] === undefined) continue;
-    throw new TypeError(
-      `The parameter "${name}" is of use with "rank: recommended" only`,
-    );
+  if (rank !== "recommended") {
+    const unused = report !== undefined
+      ? 'input "report"'
+      : params.variant !== undefined
+      ? 'parameter "variant"'
+      : params.split !== undefined
+      ? 'parameter "split"'
+      : undefined;
+    if (unused !== undefined) {
+      throw new TypeError(`The ${unused} requires "rank: recommended"`);
+    }
   }
   if (ranks !== undefined) {
     if (rank !== undefined) {
       throw new TypeError(
-        'Give either the parameter "rank" or the input "ranks", not both',
+        'The parameter "rank" and the input "ranks" exclude each other: remove one of them',
       );
     }
-    return await ranksByModule(ranks, { training, epoch, modules });
+    return await ranksByModule(ranks, adapter, params);
   }
-  const one = report === undefined
-    ? rank as number | undefined ?? training.rank
-    : await recommendedRank(report.path, training, request);
+  const { training } = adapter;
+  const one = rank === "recommended"
+    ? await recommendedRank(report!.path, training, params)
+    : rank ?? training.rank;
   checkRank(one, training.rank);
+  const modules = modulesOf(Object.keys(adapter.tensors));
   return new Map(modules.map((module) => [module, one]));
 }
 
-/** The adapter that ranks by module are to be applied to. */
-interface RankedAdapter {
-  readonly training: AdapterRecord;
-  /** Of its two, the one that is taken. */
-  readonly epoch: Epoch;
-  readonly modules: readonly string[];
-}
-
-/**
- * Reads ranks by module for an adapter.
- *
- * @throws {TypeError} If they were chosen for another adapter, or name other modules.
- * @throws {RangeError} If a rank is beyond the adapter's own.
- */
+/** Reads an artifact of kind `ranks` and checks that it was made for an adapter. */
 async function ranksByModule(
   { path }: InputArtifact,
-  { training, epoch, modules }: RankedAdapter,
+  { training, tensors }: Adapter,
+  { epoch }: RankSettings,
 ): Promise<ModuleRanks> {
-  const { task, method, rank } = training;
-  const chosen = await readRanks(path);
-  if (chosen.task !== task || chosen.method !== method) {
+  const { task, method, modules: ranks, choice } = await readRanks(path);
+  if (task !== training.task || method !== training.method) {
     throw new TypeError(
-      `The ranks were chosen for ${chosen.method} on "${chosen.task}", but the adapter is ${method} on "${task}"`,
+      `The ranks were chosen for ${method} on "${task}", but the adapter is ${training.method} on "${training.task}"`,
     );
   }
-  if (chosen.choice !== null) checkChoice(chosen.choice, training, epoch);
-  const strangers = new Set(chosen.modules.keys()).symmetricDifference(
-    new Set(modules),
-  );
-  if (strangers.size > 0) {
+  if (choice !== null) {
+    const theirs = {
+      seed: choice.seed,
+      epoch: choice.epoch,
+      ...choice.trained,
+    };
+    const ours = { seed: training.seed, epoch, ...trainedAs(training) };
+    for (const [field, own] of Object.entries(ours)) {
+      const other = theirs[field as keyof typeof theirs];
+      if (isDeepStrictEqual(own, other)) continue;
+      throw new TypeError(
+        `The ranks were chosen for an adapter with ${field} ${
+          JSON.stringify(other)
+        }, but this adapter has ${field} ${
+          JSON.stringify(own)
+        }: connect the ranks that were chosen for it`,
+      );
+    }
+  }
+  const modules = new Set(modulesOf(Object.keys(tensors)));
+  const [odd] = new Set(ranks.keys()).symmetricDifference(modules);
+  if (odd !== undefined) {
     throw new TypeError(
-      `The ranks and the adapter do not name the same modules: "${
-        [...strangers][0]
-      }" is in one of them only`,
+      `The ranks and the adapter have different modules: "${odd}" is only in the ${
+        modules.has(odd) ? "adapter" : "ranks"
+      }`,
     );
   }
-  for (const [module, own] of chosen.modules) checkRank(own, rank, module);
-  return chosen.modules;
+  for (const [module, rank] of ranks) checkRank(rank, training.rank, module);
+  return ranks;
 }
 
-/**
- * Makes sure that ranks were chosen for this very adapter: those of another
- * training, or of another epoch of it, say nothing about this one.
- */
-function checkChoice(
-  choice: Choice,
-  training: AdapterRecord,
-  epoch: Epoch,
-): void {
-  const theirs = { seed: choice.seed, epoch: choice.epoch, ...choice.trained };
-  const ours = { seed: training.seed, epoch, ...trainedAs(training) };
-  for (const [what, own] of Object.entries(ours)) {
-    const other = theirs[what as keyof typeof theirs];
-    if (isDeepStrictEqual(own, other)) continue;
-    throw new TypeError(
-      `The ranks were chosen for an adapter of ${what} ${
-        JSON.stringify(other)
-      }, but this one is of ${what} ${
-        JSON.stringify(own)
-      }: connect the ranks that were chosen for it`,
-    );
-  }
-}
-
-/**
- * The tensors with each module cut to its rank: the first rows of `lora_A`,
- * the first columns of `lora_B`. The head stays as it is.
- *
- * @throws {RangeError} If a module has no rank, or fewer rows than that.
- */
-function cutTensors(
+/** Keeps the first rows of each `lora_A` and the first columns of each `lora_B`; the head is unchanged. */
+function cut(
   tensors: AdapterTensors,
   ranks: ModuleRanks,
 ): Record<string, TensorValues> {
@@ -188,10 +144,13 @@ function cutTensors(
     Object.entries(tensors).map(([name, tensor]) => {
       const module = moduleOf(name);
       if (module === undefined) return [name, tensor];
-      const rank = ranks.get(module);
-      if (rank === undefined) throw new RangeError(`"${module}" has no rank`);
-      const cut = name.includes(".lora_A.") ? firstRows : firstColumns;
-      return [name, cut(tensor, rank, module)];
+      const rank = ranks.get(module)!;
+      return [
+        name,
+        name.includes(".lora_A.")
+          ? firstRows(tensor, rank)
+          : firstColumns(tensor, rank),
+      ];
     }),
   );
 }
@@ -199,23 +158,16 @@ function cutTensors(
 function firstRows(
   { shape, values }: TensorValues,
   count: number,
-  module: string,
 ): TensorValues {
-  const [rows, columns] = shape as [number, number];
-  checkRank(count, rows, module);
-  return {
-    shape: [count, columns],
-    values: values.slice(0, count * columns),
-  };
+  const columns = shape[1]!;
+  return { shape: [count, columns], values: values.slice(0, count * columns) };
 }
 
 function firstColumns(
   { shape, values }: TensorValues,
   count: number,
-  module: string,
 ): TensorValues {
   const [rows, columns] = shape as [number, number];
-  checkRank(count, columns, module);
   const cut = new Float32Array(rows * count);
   for (let row = 0; row < rows; row++) {
     const start = row * columns;

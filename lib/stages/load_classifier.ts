@@ -14,13 +14,13 @@ import type { Precision } from "../engine/tensorflow/precision.ts";
 import { loadEncoder, loadPooler, type Pooler } from "../engine/weights.ts";
 import type { Stage } from "../pipeline/task.ts";
 
-/** A stage whose task computes. */
+/** What starting the engine needs of a stage. */
 type ComputingStage = Pick<
   Stage<{ readonly precision: Precision | "auto" }>,
   "cpus" | "runtimes" | "params"
 >;
 
-/** The engine that the run chose for a stage. */
+/** The engine chosen for the run. */
 export function engineOf(
   { runtimes }: Pick<ComputingStage, "runtimes">,
 ): EngineSettings {
@@ -28,25 +28,26 @@ export function engineOf(
 }
 
 /**
- * Starts the stage's engine with the stage's threads and precision.
+ * Starts the engine with the threads and the precision of a stage.
  *
- * @returns The precision in which products are computed
+ * @returns Precision of matrix products, with `auto` resolved
  */
 export function startStageEngine(stage: ComputingStage): Promise<Precision> {
   const { cpus, params: { precision } } = stage;
   return startEngine(engineOf(stage), { cpus, precision });
 }
 
-/** A classifier, and the pooler that its head starts from. */
+/** A classifier and the pooler with which its head is initialized. */
 export interface LoadedClassifier extends Classifier {
-  /** Undefined where the head starts at random. */
+  /** Undefined if the whole head is initialized at random. */
   readonly pooler: Pooler | undefined;
 }
 
 /**
- * Loads an artifact of kind `model` as a frozen encoder with adapters of the
- * rank, or none at rank 0, and a head for the labels. The engine must have
- * been started.
+ * Loads an artifact of kind `model` as a frozen encoder with adapters of a
+ * rank, or none at rank 0, and a head. The engine must be running.
+ *
+ * @param labels Outputs of the head
  *
  * @throws {SyntaxError} If the folder does not hold a BERT or RoBERTa encoder.
  */
@@ -65,15 +66,14 @@ export function loadClassifier(
   };
 }
 
-/** A classifier all of whose weights are trained, and their pretrained values. */
+/** A classifier with all weights trainable, and their pretrained values. */
 interface WholeClassifier extends LoadedClassifier {
-  /** Flat parameters, `[size]`; those of the head are zero. */
+  /** Flat parameters, `[size]`; zero for the head. */
   readonly values: Float32Array;
 }
 
 /**
- * Loads an artifact of kind `model` as an encoder whose weights are trained
- * with a head for the labels.
+ * Loads an artifact of kind `model` as a trainable encoder with a head.
  *
  * @throws {SyntaxError} If the folder does not hold a BERT or RoBERTa encoder.
  */
@@ -113,9 +113,9 @@ function poolerOf(
 }
 
 /**
- * The parameters of an adapter in the order of the classifier's layout, flat.
+ * The parameters of an adapter, flat in the layout of a classifier, `[size]`.
  *
- * @throws {SyntaxError} Naming the tensor, if the adapter was made for another model.
+ * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the model.
  */
 export function adapterValues(
   { tensors }: Pick<Adapter, "tensors">,
@@ -125,8 +125,11 @@ export function adapterValues(
     const tensor = tensors[name];
     if (tensor === undefined || String(tensor.shape) !== String(shape)) {
       throw new SyntaxError(
-        `The adapter does not fit the model: tensor "${name}" should have shape [${shape}], and ` +
-          (tensor === undefined ? "is missing" : `has [${tensor.shape}]`),
+        `The adapter does not fit the model: tensor "${name}" ` +
+          (tensor === undefined
+            ? "is missing"
+            : `has shape [${tensor.shape}]`) +
+          `, expected [${shape}]`,
       );
     }
     return tensor.values as Float32Array;

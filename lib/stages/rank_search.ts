@@ -11,10 +11,10 @@ import type { LoadedClassifier } from "./load_classifier.ts";
 /** A rank for each module, in the engine's order. */
 export type Choice = readonly number[];
 
-/** Choices that are evaluated in one pass. */
-const GROUPS = 8;
+/** Choices per forward pass. */
+const CHOICES_PER_PASS = 8;
 
-/** Computes what an adapter answers at a rank for each module. */
+/** Evaluates an adapter with a rank of its own for each module. */
 export class ChoiceEvaluator implements Disposable {
   readonly #classifier: LoadedClassifier;
   readonly #values: Float32Array;
@@ -39,14 +39,14 @@ export class ChoiceEvaluator implements Disposable {
     this.#evaluate = groupEvaluator(classifier, batchSize);
   }
 
-  /** Logits of the examples at each choice, `[examples, outputs]`, a few choices in each pass. */
+  /** Logits of the examples for each choice, `[examples, outputs]`. */
   async logits(
     examples: Examples,
     choices: readonly Choice[],
   ): Promise<Float32Array[]> {
     const results: Float32Array[] = [];
-    for (let start = 0; start < choices.length; start += GROUPS) {
-      const group = choices.slice(start, start + GROUPS);
+    for (let start = 0; start < choices.length; start += CHOICES_PER_PASS) {
+      const group = choices.slice(start, start + CHOICES_PER_PASS);
       const logits = await this.#pass(examples, group);
       const size = logits.length / group.length;
       results.push(
@@ -86,32 +86,32 @@ export class ChoiceEvaluator implements Disposable {
   }
 }
 
-/** A point on the way of {@linkcode greedyRanks}. */
+/** A step of {@linkcode greedyRanks}. */
 export interface GreedyStep {
-  /** Position of the module whose rank was raised; undefined at the start. */
+  /** Index of the module whose rank was raised; undefined for the first step. */
   readonly raised: number | undefined;
   /** Rank of each module. */
   readonly ranks: readonly number[];
   readonly loss: number;
 }
 
-/** What may be spent. */
+/** The limits of a search. */
 export interface RankBudget {
   readonly modules: number;
-  /** Largest rank of a module. */
+  /** Maximum rank of a module. */
   readonly largest: number;
-  /** Largest sum of all ranks. */
+  /** Maximum sum of all ranks. */
   readonly total: number;
 }
 
 /**
- * Raises ranks greedily: from rank 1 everywhere, each move raises by one the
- * module that gives the smallest loss, the first of equals, until the budget is
- * spent or every module has the largest rank.
+ * Chooses ranks greedily: starting with rank 1 in every module, each step
+ * raises by one the rank of the module that gives the smallest loss (the first
+ * of equals), until the budget is spent or every module has the maximum rank.
  *
- * @param lossesOf Losses of several choices of ranks
- * @returns Every point on the way, the start first.
- * @throws {RangeError} If the budget does not suffice for rank 1 everywhere.
+ * @param lossesOf Computes the losses of several choices
+ * @returns All steps, the start first
+ * @throws {RangeError} If the budget is too small for rank 1 in every module, or a loss is NaN.
  */
 export async function greedyRanks(
   { modules, largest, total }: RankBudget,
@@ -121,7 +121,7 @@ export async function greedyRanks(
 ): Promise<GreedyStep[]> {
   if (total < modules) {
     throw new RangeError(
-      `A sum of ranks of ${total} does not suffice for rank 1 in each of ${modules} modules`,
+      `The budget is a sum of ranks of ${total}, too small for rank 1 in each of ${modules} modules`,
     );
   }
   let ranks: readonly number[] = Array<number>(modules).fill(1);
@@ -135,9 +135,9 @@ export async function greedyRanks(
     const best = losses.indexOf(Math.min(...losses));
     if (best < 0) {
       throw new RangeError(
-        `A loss is not a number (${
+        `A loss is NaN (losses ${
           losses.join(", ")
-        }): the adapter is not a trained one`,
+        }): the adapter's values are not finite`,
       );
     }
     ranks = choices[best]!;
@@ -146,17 +146,17 @@ export async function greedyRanks(
   return way;
 }
 
-/** The point of the smallest loss, the earlier and so the cheaper of equals. */
+/** The step with the smallest loss; of equals, the earlier one, which has fewer parameters. */
 export function bestStep(way: readonly GreedyStep[]): GreedyStep {
   return way.reduce((best, step) => step.loss < best.loss ? step : best);
 }
 
-/** The largest rank that all modules may have within the budget, whatever of it a choice spends. */
+/** The largest rank for all modules within the budget. */
 export function evenRank({ modules, largest, total }: RankBudget): number {
   return Math.min(largest, Math.floor(total / modules));
 }
 
-/** At most so many examples, spread evenly over all. */
+/** Selects up to a number of examples, evenly spaced. */
 export function spreadExamples(
   { ids, types, offsets, labels }: Examples,
   most: number,

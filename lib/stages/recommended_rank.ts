@@ -12,17 +12,17 @@ import { Report } from "../report/report.ts";
 import type { Variant } from "../report/result.ts";
 import { variantText } from "../report/text/words.ts";
 
-/** Which of a report's recommendations is meant. */
+/** Selects one of the recommendations of a report. */
 export interface RecommendationRequest {
-  /** Which of several variants of a method: `mode=all`. */
+  /** Variant of the method, if the report has several: `mode=all`. */
   readonly variant?: string | undefined;
-  /** Which of several splits that the report is on: `validation_matched`. */
+  /** Split, if the report has several: `validation_matched`. */
   readonly split?: string | undefined;
-  /** The epoch that is taken, whose scores recommend it. */
+  /** Epoch of the adapter; its scores must recommend the rank. */
   readonly epoch: Epoch;
 }
 
-/** A rank that a report recommends for a method. */
+/** A rank that a report recommends for a variant of a method. */
 interface Recommendation {
   readonly split: string;
   readonly variant: Variant;
@@ -32,8 +32,8 @@ interface Recommendation {
 /**
  * The rank that a report recommends for an adapter.
  *
- * @param folder The artifact of the report
- * @throws {TypeError} If it recommends none, several, or that of another training.
+ * @param folder An artifact of kind `report`
+ * @throws {TypeError} If it recommends no rank, several, or the rank of another training.
  */
 export async function recommendedRank(
   folder: string,
@@ -47,7 +47,7 @@ export async function recommendedRank(
   if (found.length === 0) {
     throw new TypeError(
       lackingEpoch(report, training, request) ??
-        `The report recommends no rank of ${of}; give "rank" as a number`,
+        `The report recommends no rank for ${of}; give "rank" as a number`,
     );
   }
   const contradictions = found.map(({ variant }) =>
@@ -56,7 +56,7 @@ export async function recommendedRank(
   const [first] = contradictions;
   if (first !== undefined && !contradictions.includes(undefined)) {
     throw new TypeError(
-      `The report recommends a rank of ${method} with ${first.variant}, and the adapter was trained with ${first.training}: connect an adapter with ${first.variant}, name the adapter's own "variant", or give "rank" as a number`,
+      `The report recommends a rank for ${method} with ${first.variant}, but the adapter was trained with ${first.training}: connect an adapter with ${first.variant}, give the adapter's own "variant", or give "rank" as a number`,
     );
   }
   const ranks = new Set(found.map(({ rank }) => rank));
@@ -67,12 +67,12 @@ export async function recommendedRank(
       return `${rank} on ${split}${text ? ` for ${text}` : ""}`;
     }).join(", ");
     throw new TypeError(
-      `The report recommends several ranks of ${of} (${list}); say which by "variant" or "split", or give "rank" as a number`,
+      `The report recommends several ranks for ${of} (${list}); select one by "variant" or "split", or give "rank" as a number`,
     );
   }
   if (servedRanks(training).includes(rank)) return rank;
   throw new TypeError(
-    `The report recommends the ${method} of rank ${rank}, and the adapter is another training, of rank ${training.rank}: connect that one, or give "rank" as a number`,
+    `The report recommends rank ${rank} of ${method}, which the adapter of rank ${training.rank} does not serve: connect the adapter that was trained at rank ${rank}, or give "rank" as a number`,
   );
 }
 
@@ -96,7 +96,7 @@ function recommendations(
   );
 }
 
-/** The fault in words, if the report is on the other epoch of the task only. */
+/** An error message if the report has only the other epoch of the task. */
 function lackingEpoch(
   { comparisons }: Report,
   { task }: AdapterRecord,
@@ -105,7 +105,7 @@ function lackingEpoch(
   const epochs = comparisons.flatMap((it) => it.task === task ? it.epoch : []);
   const [other] = epochs;
   if (other === undefined || epochs.includes(epoch)) return undefined;
-  return `The report has scores of "${task}" at the ${other} epoch only, and the adapter is taken at the ${epoch} one: evaluate it there too, take "epoch: ${other}", or give "rank" as a number`;
+  return `The report has scores of "${task}" only at the ${other} epoch, but the adapter is used at the ${epoch} epoch: evaluate that epoch too, use "epoch: ${other}", or give "rank" as a number`;
 }
 
 /** `dylora (mode=all) on "mnli", split "validation_matched", at the last epoch`. */
@@ -122,7 +122,7 @@ const { mode, scope, matryoshka, padding, precision } = Training.shape;
 const { epochs, alpha, learningRate, weightDecay, warmupRatio } =
   Training.shape;
 
-/** Dimensions of a matrix that are named after what `training.json` tells, and the values that it can tell there. */
+/** Matrix dimensions that are fields of `training.json`, with the values that the field can have. */
 const DIMENSIONS = {
   mode,
   scope,
@@ -139,7 +139,7 @@ const DIMENSIONS = {
 
 type Dimension = keyof typeof DIMENSIONS;
 
-/** Where a variant is not that of a training. */
+/** A dimension in which a variant and a training differ. */
 interface Contradiction {
   /** `mode=frozen`. */
   readonly variant: string;
@@ -156,10 +156,10 @@ function contradictionOf(
   variant: Variant,
   training: AdapterRecord,
 ): Contradiction | undefined {
-  const told = toldBy(training);
+  const recorded = recordedValues(training);
   for (const [key, value] of Object.entries(variant)) {
     if (!Object.hasOwn(DIMENSIONS, key)) continue;
-    const own = told[key as Dimension] ?? null;
+    const own = recorded[key as Dimension] ?? null;
     if (own === null || own === value) continue;
     if (!DIMENSIONS[key as Dimension].safeParse(value).success) continue;
     return { variant: `${key}=${value}`, training: `${key}=${own}` };
@@ -167,8 +167,8 @@ function contradictionOf(
   return undefined;
 }
 
-/** What a training's record tells; nothing of one that was trained elsewhere. */
-function toldBy(
+/** Values of the dimensions in `training.json`; none for an imported adapter. */
+function recordedValues(
   training: AdapterRecord,
 ): Partial<Record<Dimension, string | number | null | undefined>> {
   if (!("mode" in training)) return {};

@@ -1,3 +1,4 @@
+import { outputsOf } from "../artifacts/classes.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import type { Examples } from "../engine/batches.ts";
@@ -12,25 +13,25 @@ import { computeMetrics, type MetricName } from "../glue/metrics.ts";
 import { predictionsOf } from "../glue/predictions.ts";
 import type { Stage } from "../pipeline/task.ts";
 
-/** Metrics of an adapter at one rank, the one to judge by first. */
+/** Metrics at one rank, by name; the main metric is the first. */
 interface RankScores {
   readonly rank: number;
   readonly metrics: Record<string, number>;
 }
 
-/** A split with labels, against which adapters are scored. */
+/** A labelled split on which classifiers are scored. */
 export class ScoredSplit {
-  /** Name of the split; of MNLI, whose validation sets are two, the matched one stands for `validation`. */
+  /** Name of the split. For MNLI, `validation` is `validation_matched`. */
   readonly name: string;
   readonly examples: Examples;
-  /** Metrics by which the task is judged, the main one first. */
+  /** Metrics of the task, the main one first. */
   readonly metrics: readonly MetricName[];
-  /** Outputs for an example: classes, or one score. */
+  /** Outputs per example: one logit per class, or one score. */
   readonly outputs: number;
 
   /**
    * @param folder An artifact of kind `tokens`
-   * @throws {Error} If it lacks the split, or the split has no labels.
+   * @throws {Error} If the split does not exist or has no labels.
    */
   constructor(folder: string, info: TokensInfo, asked: string) {
     const matched = `${asked}_matched`;
@@ -41,16 +42,16 @@ export class ScoredSplit {
     const { labels, ...tokens } = readTokens(folder, info, this.name);
     if (labels === undefined) {
       throw new Error(
-        `Split "${this.name}" of "${info.task}" has no labels to evaluate against`,
+        `Split "${this.name}" of "${info.task}" has no labels, so it cannot be scored`,
       );
     }
     this.examples = { ...tokens, labels };
     this.metrics = metricsOf(info.task, info.labels);
-    this.outputs = info.labels?.length ?? 1;
+    this.outputs = outputsOf(info.labels);
   }
 
   /**
-   * Scores the logits of all examples at each rank.
+   * Computes the metrics at each rank.
    *
    * @param logits `[ranks, examples, outputs]`
    */
@@ -71,7 +72,7 @@ export class ScoredSplit {
   }
 }
 
-/** What is evaluated: a classifier, its parameters, and how it came to be. */
+/** A classifier with its parameters and what scores record of their origin. */
 interface Evaluated {
   readonly classifier: Classifier;
   /** Flat parameters, `[size]` */
@@ -82,7 +83,7 @@ interface Evaluated {
   >;
 }
 
-/** Evaluates a classifier on a split at all ranks asked for and writes the stage's artifact. */
+/** Evaluates a classifier on a split at the ranks of the options and writes an artifact of kind `scores`. */
 export async function writeSplitScores(
   stage: Pick<Stage<unknown>, "output" | "progress" | "signal">,
   { classifier, values, origin }: Evaluated,

@@ -3,81 +3,81 @@ import type { TrainingOptions } from "../engine/training/options.ts";
 
 const count = z.int().min(1);
 
-/** Name of a split. */
+/** Name of a split of the tokens. */
 export const split = z.string().regex(/^[a-z_]+$/);
 
-/** Precision of matrix products that is asked for. */
+/** Requested precision of matrix products. */
 export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
   .describe(
-    "Precision of matrix products; auto is bf16 where the processor or GPU has it, else f32",
+    "Precision of matrix products; auto uses bf16 if the processor or GPU supports it, otherwise f32",
   );
 
 /**
- * Parameters that DyLoRA and LoRA share. Defaults are those of the DyLoRA
+ * Parameters of every training of adapters. Defaults are those of the DyLoRA
  * paper's appendix (arXiv 2210.07558).
  */
 export const trainingSettings = {
   rank: count.max(1024).default(8).describe(
-    "Rank of the adapters; the largest one for DyLoRA",
+    "LoRA rank; the largest one for DyLoRA and Matryoshka",
   ),
   alpha: z.number().positive().default(16).describe(
-    "LoRA alpha: the scale is alpha / rank",
+    "LoRA alpha; the scale is alpha / rank",
   ),
   epochs: count.default(30).describe("Passes over the training set"),
   batchSize: count.default(32).describe(
-    "Examples of one forward and backward pass",
+    "Examples per forward and backward pass",
   ),
   accumulation: count.default(1).describe(
-    "Passes whose gradients make one optimizer step",
+    "Gradient accumulation: passes per optimizer step",
   ),
   padding: z.enum(["longest", "maxLength"]).default("longest").describe(
-    "Length of a batch: that of its longest example, batches being formed by length; or the tokens' maxLength for all, batches being formed at random",
+    "Padded length of a batch: its longest example, with batches formed by length, or the tokens' maxLength, with batches formed at random",
   ),
   learningRate: z.number().positive().max(1).default(4e-4).describe(
-    "Highest learning rate",
+    "Peak learning rate, reached after warm-up and decayed linearly to 0",
   ),
   warmupRatio: z.number().min(0).max(1).default(0.06)
-    .describe("Share of the steps in which the learning rate rises"),
+    .describe("Fraction of the steps over which the learning rate warms up"),
   weightDecay: z.number().min(0).max(1).default(0.1).describe(
-    "Decoupled weight decay of AdamW",
+    "Weight decay of AdamW",
   ),
   clipNorm: z.number().positive().default(1).describe(
-    "Bound on the gradient's global norm",
+    "Maximum global norm of the gradient",
   ),
   dropout: z.boolean().default(true).describe(
-    "Whether the model's dropout is on",
+    "Apply the dropout rates of the model's configuration",
   ),
   seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
-    "Seed of start, shuffles, ranks, dropout",
+    "Seed of initialization, shuffling, drawn ranks and dropout",
   ),
   selectOn: split.default("none").describe(
-    "Split on which every epoch is scored at all ranks, such as validation, to keep the best epoch beside the last; none does without",
+    "Split on which to score every epoch at all ranks, such as validation, in order to save the best epoch beside the last; none saves the last only",
   ),
   precision,
 };
 
-/** Examples of a forward pass where no more than a few ranks are computed at once. */
+/** Batch size of an evaluation at a few ranks. */
 export const evaluationBatch = z.int().min(1).default(32).describe(
-  "Examples of one forward pass",
+  "Examples per forward pass",
 );
 
-/** Which epoch of a training is evaluated. */
+/** Epoch of the training to use. */
 export const epoch = z.enum(["last", "best"]).default("last").describe(
-  "Epoch of the training that is taken; best needs a training with selectOn",
+  "Epoch of the training to use; best requires a training with selectOn",
 );
 
-/** Inputs of what uses an adapter on tokens. */
+/** Inputs of tasks that run an adapter on tokens. */
 export const ADAPTER_INPUTS = {
   model: { kind: "model" },
   tokens: { kind: "tokens" },
   adapter: { kind: "adapter" },
 } as const;
 
-/** Inputs that DyLoRA and LoRA share. */
+/** Inputs of every training of adapters. */
 export const TRAINING_INPUTS = {
   model: { kind: "model" },
   tokens: { kind: "tokens" },
-  /** An adapter of the same rank to go on from, with a fresh head. */
+  /** An adapter of the same rank to continue from, with a new head. */
   start: { kind: "adapter", optional: true },
 } as const;
 
@@ -85,9 +85,9 @@ export const TRAINING_INPUTS = {
 export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
 
 /**
- * The engine's options for these settings.
+ * Converts parameters of a training of adapters to options of the engine.
  *
- * @param maxLength Longest sequence that the tokens may have
+ * @param maxLength Maximum sequence length of the tokens
  */
 export function trainingOptions(
   settings: TrainingSettings,
@@ -109,7 +109,7 @@ export function trainingOptions(
 
 const { rank: _rank, alpha: _alpha, ...withoutAdapters } = trainingSettings;
 
-/** Parameters of a training without adapters. */
+/** Parameters of every training without adapters. */
 export const classifierSettings = withoutAdapters;
 
 /** Values of {@linkcode classifierSettings}. */
@@ -118,9 +118,10 @@ export type ClassifierSettings = z.output<
 >;
 
 /**
- * The engine's options for a training without adapters, which has rank 0.
+ * Converts parameters of a training without adapters, which has rank 0, to
+ * options of the engine.
  *
- * @param maxLength Longest sequence that the tokens may have
+ * @param maxLength Maximum sequence length of the tokens
  */
 export function classifierOptions(
   settings: ClassifierSettings,
@@ -133,16 +134,16 @@ export function classifierOptions(
   };
 }
 
-/** Parameters that say at which rank an adapter is taken. */
+/** Parameters that select the rank at which an adapter is exported or merged. */
 export const rankToTake = {
   rank: z.union([z.int().min(1), z.literal("recommended")]).optional().describe(
-    'Rank to take; "recommended" is that of the report connected as input; by default the adapter\'s own',
+    'Rank to use; "recommended" is the one that the input report recommends; default: the rank of the adapter',
   ),
   variant: z.string().min(1).optional().describe(
-    "Where the report has several variants of the method, that of the adapter, such as mode=all; with rank: recommended only",
+    "Variant of the method in the report, such as mode=all, if it has several; requires rank: recommended",
   ),
   split: z.string().regex(/^[a-z_]+$/).optional().describe(
-    "Where the report recommends different ranks by different splits, the one to go by, such as validation_matched; with rank: recommended only",
+    "Split whose recommendation to use, such as validation_matched, if the report has several; requires rank: recommended",
   ),
   epoch,
 };

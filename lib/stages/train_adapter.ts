@@ -3,6 +3,7 @@ import {
   readAdapter,
   writeAdapter,
 } from "../artifacts/adapter.ts";
+import { outputsOf } from "../artifacts/classes.ts";
 import { type ModelOrigin, readModelOrigin } from "../artifacts/model.ts";
 import {
   type AdapterRecord,
@@ -22,7 +23,7 @@ import { adapterValues, loadClassifier } from "./load_classifier.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
-/** What DyLoRA adds to LoRA: which rank a step draws, what it trains, and at which scale. */
+/** The method of a training: which rank a step draws, which rows it trains, and at which scale. */
 interface RankTraining {
   readonly method: "dylora" | "lora" | "matryoshka";
   readonly mode: UpdateMode;
@@ -32,7 +33,7 @@ interface RankTraining {
   readonly matryoshka?: Matryoshka;
 }
 
-/** Trains an adapter on a stage's tokens and writes it as the stage's artifact. */
+/** Trains an adapter on the tokens of a stage and writes an artifact of kind `adapter`. */
 export async function trainAdapter(
   stage: Stage<TrainingSettings>,
   ranks: RankTraining,
@@ -95,7 +96,7 @@ export async function trainAdapter(
   });
 }
 
-/** What `training.json` says of the ranks that were trained. */
+/** The fields of `training.json` that depend on the method. */
 function rankRecord(ranks: RankTraining) {
   const { method, mode, sampler, scaling, scope, matryoshka } = ranks;
   const dylora = method === "dylora";
@@ -113,7 +114,7 @@ function rankRecord(ranks: RankTraining) {
   };
 }
 
-/** The training that an adapter comes from. */
+/** The entry `start` of `training.json`. */
 function originOf(
   { training: { method, task, seed } }: Adapter,
 ): NonNullable<Training["start"]> {
@@ -121,12 +122,12 @@ function originOf(
 }
 
 /**
- * Parameters at the start of a training that goes on from another one: its
- * adapters, and the head as it is, since the other's classes are others.
+ * Initial parameters of a training that continues from an adapter: its LoRA
+ * values and a new head, since its task may have other classes.
  *
- * @param initial Flat parameters with a fresh head, `[size]`
- * @throws {RangeError} If the other adapter has another rank, alpha or model, or both are DyLoRA's and scale the ranks otherwise.
- * @throws {SyntaxError} Naming the tensor, if it does not fit the model.
+ * @param initial Flat parameters with a new head, `[size]`
+ * @throws {RangeError} If rank, alpha or model differ, or both are DyLoRA with different scaling.
+ * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the model.
  */
 export function startFrom(
   { baseModel, training, tensors }: Omit<Adapter, "best">,
@@ -147,11 +148,11 @@ export function startFrom(
     const known = found !== undefined && expected !== undefined;
     if (known && found !== expected) {
       throw new RangeError(
-        `The adapter of the input "start" has ${name} ${found}, but this training has ${expected}: give both the same ${name}`,
+        `The adapter of the input "start" has ${name} ${found}, but this training has ${name} ${expected}: use the same ${name} for both`,
       );
     }
   }
-  const labels = training.labels?.length ?? 1;
+  const labels = outputsOf(training.labels);
   const start = adapterValues({ tensors }, {
     config,
     layout: parameterLayout(config, layout.rank, labels),
@@ -161,7 +162,7 @@ export function startFrom(
   return values;
 }
 
-/** How DyLoRA scales the ranks; the others have no choice. */
+/** The scaling of a DyLoRA; undefined for other methods, which have no choice. */
 function scalingOf(
   { method, scaling }: Pick<AdapterRecord, "method" | "scaling">,
 ): string | undefined {

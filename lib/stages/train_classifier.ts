@@ -11,7 +11,7 @@ import { loadClassifier, loadWholeClassifier } from "./load_classifier.ts";
 import { classifierOptions, type ClassifierSettings } from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
-/** Trains a model without adapters on a stage's tokens and writes it as the stage's artifact. */
+/** Trains a model without adapters on the tokens of a stage and writes an artifact of kind `classifier`. */
 export async function trainClassifier(
   stage: Stage<ClassifierSettings>,
   method: ClassifierTraining["method"],
@@ -48,13 +48,13 @@ export async function trainClassifier(
 /** A classifier before its training. */
 interface Start {
   readonly classifier: Classifier;
-  /** Flat parameters */
+  /** Flat parameters, `[size]`. */
   readonly initial: Float32Array;
-  /** Tensors that training leaves as they are. */
+  /** Tensors that are not trained. */
   readonly frozen: ReturnType<typeof toClassifierTensors>;
 }
 
-/** The head starts as that of an adapter does, for the same seed with the same values in both methods. */
+/** Initializes the head as training an adapter does: equal seeds give equal heads in all methods. */
 function startOf(
   folder: string,
   labels: number,

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { outputsOf } from "../artifacts/classes.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
 import {
   readFittingTokens,
@@ -41,20 +42,18 @@ import { engineOf, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
 import type { ClassifierSettings } from "./settings.ts";
 
-/** What a training made. */
+/** The result of a training. */
 interface Trained extends Pick<TrainingResult, "values" | "best"> {
-  /** What `training.json` says of it, whatever the method. */
+  /** The fields of `training.json` that every method has. */
   readonly record: Omit<ClassifierTraining, "method">;
 }
 
-/** A stage's training on its tokens, with or without adapters: what all methods do alike. */
+/** The training of a stage, with or without adapters: data, checkpoints, epoch selection and reports. */
 export class StageTraining {
-  /** Folder of the tokens. */
-  readonly tokens: string;
   readonly info: TokensInfo;
-  /** Of the split `train`. */
+  /** Examples of the split `train`. */
   readonly examples: Examples;
-  /** On which every epoch is scored; undefined if only the last one is kept. */
+  /** Split on which every epoch is scored; undefined if only the last one is saved. */
   readonly #held: ScoredSplit | undefined;
   readonly #stage: Stage<ClassifierSettings>;
   readonly #stopwatch: Stopwatch;
@@ -62,14 +61,12 @@ export class StageTraining {
 
   private constructor(
     stage: Stage<ClassifierSettings>,
-    tokens: string,
     info: TokensInfo,
     examples: Examples,
     held: ScoredSplit | undefined,
     stopwatch: Stopwatch,
   ) {
     this.#stage = stage;
-    this.tokens = tokens;
     this.info = info;
     this.examples = examples;
     this.#held = held;
@@ -77,9 +74,9 @@ export class StageTraining {
   }
 
   /**
-   * Reads what the stage trains on; its seconds count from here.
+   * Reads the training data of a stage. The reported seconds start here.
    *
-   * @throws {Error} If a split is missing or has no labels, or the tokens are another model's.
+   * @throws {Error} If a split is missing or has no labels, or the tokens were made for another model.
    */
   static async open(stage: Stage<ClassifierSettings>): Promise<StageTraining> {
     const stopwatch = new Stopwatch();
@@ -88,38 +85,42 @@ export class StageTraining {
     const info = await readFittingTokens(folder, stage.inputs.model![0]!.path);
     const { labels, ...tokens } = readTokens(folder, info, "train");
     if (labels === undefined) {
-      throw new Error(`The training split of "${info.task}" has no labels`);
+      throw new Error(
+        `Split "train" of "${info.task}" has no labels, so it cannot be trained on`,
+      );
     }
     const examples = { ...tokens, labels };
     const { selectOn } = stage.params;
     const held = selectOn === "none"
       ? undefined
       : new ScoredSplit(folder, info, selectOn);
-    return new StageTraining(stage, folder, info, examples, held, stopwatch);
+    return new StageTraining(stage, info, examples, held, stopwatch);
   }
 
-  /** Classes, or one score. */
+  /** Outputs of the head: one logit per class, or one score. */
   get outputs(): number {
-    return this.info.labels?.length ?? 1;
+    return outputsOf(this.info.labels);
   }
 
-  /** Starts the engine, which loading a model needs. */
+  /** Starts the engine; a model can be loaded afterwards. */
   async startEngine(): Promise<void> {
     this.#precision = await startStageEngine(this.#stage);
   }
 
-  /** The checkpoint to go on from, if there is one that is whole. */
+  /** The checkpoint to resume from, if there is an intact one. */
   #resume(path: string, size: number): Checkpoint | undefined {
     const { log } = this.#stage;
     try {
       const resume = loadCheckpoint(path, size);
       if (resume !== undefined) {
-        log(`Resumes after step ${resume.progress.step}`);
+        log(`Resuming after step ${resume.progress.step}`);
       }
       return resume;
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      log(`Starts anew, since the checkpoint is damaged: ${error.message}`);
+      log(
+        `Starting from the first step, since the checkpoint is damaged: ${error.message}`,
+      );
       return undefined;
     }
   }
@@ -128,7 +129,8 @@ export class StageTraining {
    * Trains, from the stage's checkpoint if there is one, and reports progress
    * and seconds.
    *
-   * @param served Ranks at which every epoch is scored, if the stage asks for that
+   * @param initial Flat parameters, `[size]`
+   * @param served Ranks at which epochs are scored if the stage selects the best one
    */
   async run(
     classifier: Classifier,
@@ -195,7 +197,7 @@ export class StageTraining {
   }
 }
 
-/** Scores each epoch of a training at all of its ranks, never at a random one. */
+/** Scores each epoch of a training at all of its ranks. */
 class EpochSelection implements Disposable {
   readonly #split: ScoredSplit;
   readonly #classifier: Classifier;
@@ -219,7 +221,7 @@ class EpochSelection implements Disposable {
     this.#stage = stage;
   }
 
-  /** Scores parameters: the mean over the ranks of the task's main metric. */
+  /** Scores flat parameters: the mean of the task's main metric over the ranks. */
   async evaluate(
     values: Float32Array,
   ): Promise<Pick<EpochScores, "score" | "ranks">> {
@@ -239,7 +241,7 @@ class EpochSelection implements Disposable {
     return { score, ranks };
   }
 
-  /** What `training.json` says of it. */
+  /** The entry of `training.json`. */
   record(epochs: readonly EpochScores[]): NonNullable<Training["selection"]> {
     const { name, examples, metrics } = this.#split;
     return {
@@ -259,19 +261,19 @@ class EpochSelection implements Disposable {
 }
 
 /**
- * Tells of a training as it goes on: in the log, as progress, and its loss as a metric.
+ * Reports the steps of a training: to the log, as progress, and the loss as a metric.
  *
- * @param peak Floating-point operations a second of the fastest product
+ * @param peak Floating-point operations per second of the fastest matrix product
  */
 export function progressReporter(
   stage: Pick<Stage<unknown>, "log" | "metric" | "progress">,
   peak: number,
 ): (report: TrainingReport) => void {
-  stage.log(`Products run at ${(peak / 1e9).toFixed(0)} GFLOPS at most`);
+  stage.log(`Peak speed of matrix products: ${(peak / 1e9).toFixed(0)} GFLOPS`);
   let fastest = peak;
   return (report) => {
     const { step, steps, loss } = report;
-    // Where other work slowed the measurement of the peak, training itself shows a higher one.
+    // Other work on the machine may have slowed the measurement of the peak.
     fastest = Math.max(fastest, report.flopsPerSecond);
     const line = lineOf(report, fastest);
     stage.progress(step, steps, "steps", line);
