@@ -24,19 +24,19 @@ import {
 
 const Params = z.strictObject({
   averageRank: z.number().min(1).optional().describe(
-    "Budget as the mean of all modules' ranks; give this or parameters",
+    "Budget as the mean rank of all modules; exclusive with parameters",
   ),
   parameters: z.int().min(1).optional().describe(
-    "Budget as the number of values in all lora_A and lora_B",
+    "Budget as the number of values in all lora_A and lora_B; exclusive with averageRank",
   ),
   selectOn: split.default("train").describe(
-    "Split by whose loss ranks are chosen; not the one that the choice is scored on",
+    "Split whose loss decides the ranks; must differ from split",
   ),
   examples: z.int().min(1).default(256).describe(
-    "Most examples of that split to use, spread evenly over it",
+    "Maximum number of examples of selectOn to use, evenly spaced",
   ),
   split: split.default("validation").describe(
-    "Split that the choice is scored on, beside one rank for all modules",
+    "Split on which to score the chosen ranks and, for comparison, one rank for all modules",
   ),
   batchSize: evaluationBatch,
   epoch,
@@ -45,7 +45,7 @@ const Params = z.strictObject({
 
 export default defineTask({
   description:
-    "Choose a rank for each module of an adapter under a budget, greedily by the loss, and score the choice",
+    "Choose a rank for each module of an adapter under a budget, greedily by the loss, and score the chosen ranks",
   params: Params,
   inputs: ADAPTER_INPUTS,
   output: { kind: "ranks", files: RANKS_FILES },
@@ -70,7 +70,7 @@ export default defineTask({
     const held = new ScoredSplit(tokens, info, params.split);
     if (selection.name === held.name) {
       throw new TypeError(
-        `The ranks would be chosen and scored on the same split "${held.name}": give "selectOn" and "split" two different ones`,
+        `"selectOn" and "split" are both "${held.name}": choose and score the ranks on different splits`,
       );
     }
     const hidden = Object.entries(tensors).find(([name]) =>
@@ -143,7 +143,7 @@ export default defineTask({
   },
 });
 
-/** Raises ranks greedily by the loss on the examples, and says how far it has come. */
+/** Runs the greedy search by the loss on the examples and reports its progress. */
 async function searchRanks(
   stage: Pick<Stage<unknown>, "progress">,
   evaluator: ChoiceEvaluator,
@@ -162,7 +162,7 @@ async function searchRanks(
   });
 }
 
-/** Scores a choice beside the one rank for all modules that the same budget pays for, and beside the whole adapter. */
+/** Scores the chosen ranks, the largest single rank within the budget, and the whole adapter. */
 async function scoreBesideEven(
   evaluator: ChoiceEvaluator,
   split: ScoredSplit,
@@ -196,19 +196,25 @@ function totalRank(
   perRank: number,
 ): number {
   if ((averageRank === undefined) === (parameters === undefined)) {
-    throw new TypeError('Give either "averageRank" or "parameters"');
+    throw new TypeError(
+      `The budget is given ${
+        parameters === undefined ? "neither" : "both"
+      } by "averageRank" ${
+        parameters === undefined ? "nor" : "and"
+      } "parameters": give one of them`,
+    );
   }
   if (averageRank !== undefined) return Math.floor(averageRank * modules);
   const total = Math.floor(parameters! / perRank);
   if (total >= modules) return total;
   throw new RangeError(
-    `${parameters} parameters do not suffice: rank 1 in each module takes ${
+    `"parameters" is ${parameters}, too small for rank 1 in every module, which takes ${
       modules * perRank
     }`,
   );
 }
 
-/** Modules in the engine's order: by layer, query before value. */
+/** Sorts modules in the engine's order: by layer, query before value. */
 function byPlace(a: string, b: string): number {
   const layer = (name: string) => Number(name.split(".")[1]);
   return layer(a) - layer(b) || (a < b ? -1 : 1);

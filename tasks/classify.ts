@@ -12,7 +12,7 @@ import {
   CLASSIFICATION_FILES,
   writeClassification,
 } from "../lib/artifacts/predictions.ts";
-import { numberedLabels } from "../lib/artifacts/classes.ts";
+import { numberedLabels, outputsOf } from "../lib/artifacts/classes.ts";
 import { checkRank } from "../lib/artifacts/ranks.ts";
 import type { Examples } from "../lib/engine/batches.ts";
 import { packEncodings } from "../lib/glue/pack_encodings.ts";
@@ -20,24 +20,25 @@ import { predictionsOf } from "../lib/glue/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { epoch, precision } from "../lib/stages/settings.ts";
 
-/** A text, or a pair of them. */
+/** A text or a pair of texts. */
 interface TextInput {
   readonly text: string;
   readonly pair?: string | undefined;
 }
 
-/** Texts of one forward pass. */
+/** Texts per forward pass. */
 const BATCH = 32;
 
 export default defineTask({
-  description: "Classify texts with an adapter at one rank",
+  description:
+    "Classify texts given as a parameter, with an adapter at one rank",
   params: z.strictObject({
     texts: z.array(z.strictObject({
       text: z.string(),
       pair: z.string().optional(),
-    })).min(1).describe("The texts, or the pairs of them"),
+    })).min(1).describe("Texts or pairs of texts"),
     rank: z.int().min(1).optional().describe(
-      "Rank to predict at; by default the adapter's own",
+      "Rank to predict at; default: the rank of the adapter",
     ),
     epoch,
     precision,
@@ -61,7 +62,7 @@ export default defineTask({
     checkRank(rank, training.rank);
     const examples = await encode(params.texts, model);
     const precision = await startStageEngine(stage);
-    const outputs = labels?.length ?? 1;
+    const outputs = outputsOf(labels);
     const classifier = loadClassifier(model, training.rank, outputs);
     const tensors = tensorsOf(adapter, params.epoch);
     const logits = await evaluateRanks(
@@ -85,7 +86,7 @@ export default defineTask({
       texts: params.texts.map(({ text, pair }, i) => ({
         text,
         ...(pair !== undefined && { pair }),
-        ...verdict(
+        ...resultOf(
           labels,
           logits.subarray(i * outputs, (i + 1) * outputs),
           predictions[i]!,
@@ -95,7 +96,7 @@ export default defineTask({
   },
 });
 
-/** An artifact of kind `adapter`, or a folder that PEFT wrote, whose classes have no names. */
+/** Reads an artifact of kind `adapter`, or a folder written by PEFT, whose classes have no names. */
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
   const { readPeft, toAdapter } = await import("../lib/artifacts/peft.ts");
@@ -108,7 +109,7 @@ async function adapterIn(folder: string, model: string): Promise<Adapter> {
   });
 }
 
-/** The texts as the model reads them, with no labels. */
+/** Tokenizes texts; their labels are zeros, which predicting ignores. */
 async function encode(
   texts: readonly TextInput[],
   model: string,
@@ -123,7 +124,8 @@ async function encode(
   };
 }
 
-function verdict(
+/** The result for one text, from its logits `[outputs]` and its class id or score. */
+function resultOf(
   labels: readonly string[] | null,
   logits: Float32Array,
   prediction: number,

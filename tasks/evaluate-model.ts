@@ -20,10 +20,10 @@ import {
 
 export default defineTask({
   description:
-    "Evaluate a model that was trained without adapters; its scores stand at rank 0",
+    "Evaluate a model trained without adapters; its scores are reported at rank 0",
   params: z.strictObject({
     split: split.default("validation").describe(
-      "Split to evaluate on; of MNLI, validation is validation_matched",
+      "Split to evaluate on; for MNLI, validation means validation_matched",
     ),
     batchSize: evaluationBatch,
     epoch,
@@ -70,9 +70,9 @@ export default defineTask({
 });
 
 /**
- * The head of a model folder, flat.
+ * The head of a model folder as flat parameters, `[size]`.
  *
- * @throws {SyntaxError} Naming the tensor, if the model has another head than the tokens' task.
+ * @throws {SyntaxError} Naming the tensor, if the head does not fit the tokens.
  */
 async function headValues(
   folder: string,
@@ -86,8 +86,9 @@ async function headValues(
     const found = file.tensors.get(name)?.shape;
     if (String(found) === String(shape)) return file.floats(name);
     throw new SyntaxError(
-      `"${file.path}" does not fit the tokens: tensor "${name}" should have shape [${shape}], and ` +
-        (found === undefined ? "is missing" : `has [${found}]`),
+      `"${file.path}" does not fit the tokens: tensor "${name}" ` +
+        (found === undefined ? "is missing" : `has shape [${found}]`) +
+        `, expected [${shape}]`,
     );
   };
   return fromClassifierTensors(read, layout, config.architecture);

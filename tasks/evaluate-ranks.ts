@@ -17,16 +17,16 @@ import {
 
 export default defineTask({
   description:
-    "Evaluate an adapter at every rank that it serves, in one pass over the data",
+    "Evaluate an adapter at all ranks that it serves, in one pass over the data",
   params: z.strictObject({
     split: split.default("validation").describe(
-      "Split to evaluate on; of MNLI, validation is validation_matched",
+      "Split to evaluate on; for MNLI, validation means validation_matched",
     ),
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
-      "Ranks to evaluate; by default every rank of DyLoRA, the adapter's own of LoRA",
+      "Ranks to evaluate; default: all ranks that the adapter serves",
     ),
     batchSize: z.int().min(1).optional().describe(
-      "Examples of one forward pass; by default 32, or fewer where more than 8 ranks are evaluated at once",
+      "Examples per forward pass; default: 32, or fewer for more than 8 ranks",
     ),
     epoch,
     precision,
@@ -86,7 +86,7 @@ export default defineTask({
   },
 });
 
-/** @throws {RangeError} If a rank is asked for that was not trained. */
+/** @throws {RangeError} If a requested rank was not trained. */
 function ranksToEvaluate(
   training: AdapterRecord,
   asked: readonly number[] | undefined,
@@ -98,10 +98,10 @@ function ranksToEvaluate(
     if (served.includes(rank)) continue;
     throw new RangeError(
       served.length === 1
-        ? `A LoRA of rank ${training.rank} has no rank ${rank}: cut it by reduce-adapter, so that it is not taken for a LoRA trained at that rank`
-        : `Rank ${rank} was not trained: the adapter has the ranks from ${
+        ? `The adapter is a LoRA that serves rank ${training.rank} only, not rank ${rank}: reduce it with the task "reduce-adapter" to evaluate it at lower ranks`
+        : `Rank ${rank} was not trained: the adapter serves ranks ${
           served[0]
-        }`,
+        } to ${training.rank}`,
     );
   }
   return [...new Set(asked)].sort((a, b) => a - b);

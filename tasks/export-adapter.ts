@@ -12,11 +12,11 @@ import { rankToTake } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
-    "Export an adapter at a rank, or at a rank for each module, for PEFT",
+    "Export an adapter for PEFT, at one rank or at a rank per module",
   params: z.strictObject({
     ...rankToTake,
     baseModel: z.string().min(1).optional().describe(
-      "Name of the base model for PEFT, such as OWNER/NAME of the hub; by default that of the model that was trained on",
+      "Base model to write into the PEFT configuration, such as OWNER/NAME of the hub; default: the model on which the adapter was trained",
     ),
   }),
   inputs: {
@@ -56,10 +56,9 @@ export default defineTask({
 });
 
 /**
- * Ranks and alphas as PEFT's configuration gives them, the largest rank first
- * and what differs from it as a pattern. At rank b the scale of an adapter is
- * alpha / b, or alpha / R as it was trained; PEFT divides by b, so that alpha
- * becomes alpha b / R.
+ * Ranks and alphas for the configuration of PEFT: the largest rank, and patterns
+ * for modules with another one. PEFT scales by alpha / b at rank b, so an adapter
+ * trained with the scale alpha / R gets the alpha `alpha b / R`.
  */
 function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
   const alphaAt = (rank: number) =>
@@ -81,17 +80,17 @@ function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
   };
 }
 
-/** What a reader of an exported adapter wants to know. */
+/** Content of a model card. */
 export interface CardContent {
   readonly baseModel: ModelOrigin | undefined;
-  /** Whether the reader named the base model, which then is what `from_pretrained` takes. */
+  /** True if the user named the base model, so that the name is an argument of `from_pretrained`. */
   readonly named: boolean;
   readonly task: string;
-  /** Class names; null if the task is a regression. */
+  /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
 }
 
-/** The `README.md` of an adapter for PEFT: what it is, and the lines that load it. */
+/** The `README.md` of an exported adapter, with the Python code that loads it. */
 export function modelCard(
   { baseModel, named, task, labels }: CardContent,
   ranks: ModuleRanks,
@@ -126,13 +125,13 @@ model = PeftModel.from_pretrained(base, "the folder of this file")
 `;
 }
 
-/** What `from_pretrained` takes: of a model on the hub its name, of another one the reader's own folder. */
+/** Python arguments of `from_pretrained`: a name on the hub, or a placeholder for a local folder. */
 function baseText(
   baseModel: ModelOrigin | undefined,
   named: boolean,
 ): string {
   if (baseModel === undefined) {
-    return JSON.stringify("the model that it was trained on");
+    return JSON.stringify("the model on which the adapter was trained");
   }
   const { name, revision } = baseModel;
   if (!named && !/^[^/:]+\/[^/:]+$/.test(name)) {

@@ -13,42 +13,42 @@ const File = z.string().refine(
 );
 
 export default defineTask({
-  description: "Reads a user's own data from TSV, CSV, JSON lines or parquet",
+  description: "Read your own data from TSV, CSV, JSON Lines or Parquet files",
   params: z.strictObject({
     name: z.string().regex(/^[\w-]+$/).refine(
       (name) => !Object.hasOwn(GLUE_TASKS, name),
-      "Expected a name other than those of GLUE's tasks",
+      "Expected a name that is not a GLUE task",
     ).default("data").describe("Name of the data in results and reports"),
     files: z.strictObject({
       train: File,
       validation: File.nullish(),
       test: File.nullish(),
     }).describe(
-      "The file of each split; the test's needs no labels: it may lack the column, or have nothing or -1 in all of it",
+      "File of each split; the labels of test may be missing: no column, or all empty or -1",
     ),
     text: z.string().default("text").describe("Column of the text"),
     pair: z.string().nullish().describe(
-      "Column of the second text, if the task is about pairs",
+      "Column of the second text, for tasks on pairs",
     ),
     label: z.string().default("label").describe("Column of the label"),
     regression: z.boolean().default(false).describe(
-      "True if the label is a number to be predicted, not a class",
+      "True if the label is a number to predict, not a class",
     ),
     classes: z.array(z.string().trim().min(1)).min(2).refine(
       areDistinct,
       "Expected distinct names",
     ).nullish().describe(
-      "Names of the classes in the order of their numbers; by default those in the training file, sorted",
+      "Class names in the order of their ids; default: those in the training file, sorted",
     ),
     holdout: z.number().gt(0).lt(1).nullish().describe(
-      "Share of the training file that becomes the validation split, drawn at random, if there is no validation file; rounded up, but one example is left to train on",
+      "Fraction of the training file to draw at random as the validation split if there is no validation file; rounded up, but at least one example is left for training",
     ),
     seed: z.int().nonnegative().default(0).describe(
-      "Seed of the draw that a holdout makes",
+      "Seed of the draw of holdout",
     ),
   }).refine(
     ({ regression, classes }) => !(regression && classes),
-    "Expected no classes of a regression",
+    "Expected no classes for a regression",
   ),
   inputs: {},
   output: { kind: "dataset", files: ["dataset.json"] },
@@ -81,7 +81,7 @@ export default defineTask({
     } else if (params.holdout) {
       if (train.length === 1) {
         throw new RangeError(
-          `"${files.train}" holds a single example, which leaves no holdout to be drawn; add examples, or name "files.validation"`,
+          `"${files.train}" has a single example, too few for a holdout: add examples, or set "files.validation"`,
         );
       }
       const share = Math.ceil(train.length * params.holdout);

@@ -17,22 +17,22 @@ const Split = z.enum(SPLITS);
 
 const Params = z.strictObject({
   task: z.enum(Object.keys(GLUE_TASKS) as [GlueTaskName]).describe(
-    "The task of GLUE, as the hub names it",
+    "GLUE task, by its name on the hub",
   ),
   source: z.string().min(1).default("hub").describe(
-    '"hub", or a folder of GLUE\'s TSV files with MRPC/train.tsv and so on inside',
+    '"hub", or a folder with the TSV files of GLUE (MRPC/train.tsv and so on)',
   ),
   revision: z.string().regex(/^[\w-][\w.-]*$/).default("main").describe(
-    "Branch, tag or commit of the hub's data set",
+    "Branch, tag or commit of the data set on the hub",
   ),
   splits: z.array(Split).min(1).optional().describe(
-    'Splits that must be there ("validation" means both of MNLI\'s); by default those that the source has',
+    'Required splits ("validation" means both of MNLI); default: those that the source has',
   ),
   limit: z.partialRecord(Split, z.int().positive()).default({}).describe(
-    "Greatest number of examples of a split; they are drawn at random",
+    "Maximum number of examples per split, drawn at random",
   ),
   seed: z.int().nonnegative().default(0).describe(
-    "Seed of the draw that a limit makes",
+    "Seed of the draw of limit",
   ),
 }).superRefine(({ task, splits, limit }, context) => {
   const { title, tsvFiles } = GLUE_TASKS[task];
@@ -48,11 +48,11 @@ const Params = z.strictObject({
   for (const name of Object.keys(limit)) {
     const named = splitsNamed(GLUE_TASKS[task], Split.parse(name));
     if (named.length === 0) {
-      refuse(["limit", name], `Expected a limit of ${ofTask}`);
+      refuse(["limit", name], `Expected a limit for ${ofTask}`);
     } else if (!named.some((split) => wanted.includes(split))) {
       refuse(
         ["limit", name],
-        `Expected a limit of a split that "splits" asks for (${
+        `Expected a limit for a split in "splits" (${
           quoteAll(wanted) || "none"
         })`,
       );
@@ -63,7 +63,7 @@ const Params = z.strictObject({
 type FetchStage = Stage<z.output<typeof Params>>;
 
 export default defineTask({
-  description: "Fetches a task of GLUE from the hub or a folder of TSV files",
+  description: "Fetch a GLUE task from the hub or from a folder of TSV files",
   params: Params,
   inputs: {},
   output: { kind: "dataset", files: ["dataset.json"] },
@@ -84,7 +84,7 @@ export default defineTask({
       ? await hubFiles(stage)
       : await folderFiles(stage);
     const limits = new Map(
-      // The name of one split wins over one that stands for several.
+      // The name of a single split overrides one that stands for several.
       Object.entries(params.limit).toSorted(([a], [b]) => a.length - b.length)
         .flatMap(([name, limit]) =>
           splitsNamed(task, Split.parse(name)).map((split) => [split, limit])
@@ -118,12 +118,12 @@ async function readSplit(
   const { readTsv } = await import("../lib/glue/tsv.ts");
   const { examples, broken } = await readTsv(file, task, split);
   if (broken > 0) {
-    log(`${split}: ${broken} lines left out that are broken in the original`);
+    log(`${split}: skipped ${broken} lines that are malformed in the original`);
   }
   return examples;
 }
 
-/** Splits to be had: those asked for, or all of the task. */
+/** The requested splits, or all of the task. */
 function wantedSplits(
   task: GlueTaskName,
   asked: readonly SplitName[] | undefined,
@@ -140,7 +140,7 @@ function taskFolder(source: string, name: GlueTaskName): string {
   return basename(folder) === own ? folder : join(folder, own);
 }
 
-/** The TSV files by split. */
+/** Paths of the TSV files by split. */
 async function folderFiles(
   { params, log }: FetchStage,
 ): Promise<ReadonlyMap<string, string>> {
@@ -153,19 +153,19 @@ async function folderFiles(
     if (existsSync(file)) files.set(split, file);
     else if (params.splits) {
       throw new Error(
-        `"${file}" does not exist; it would hold the split "${split}", which "splits" asks for`,
+        `"${file}" does not exist, but "splits" requires the split "${split}"`,
       );
     } else log(`${split}: "${file}" does not exist`);
   }
   if (files.size > 0) return files;
   throw new Error(
-    `"${folder}" has none of the files ${
+    `"${folder}" contains none of the files ${
       Object.values(tsvFiles).map((file) => `"${file}"`).join(", ")
-    }; name the folder that GLUE's own archive unpacks to`,
+    }; give the folder of the unpacked GLUE archive`,
   );
 }
 
-/** The hub's parquet files by split. */
+/** Paths of the Parquet files of the hub by split. */
 async function hubFiles(
   { params, progress, log, signal }: FetchStage,
 ): Promise<ReadonlyMap<string, string>> {

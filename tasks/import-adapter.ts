@@ -4,6 +4,7 @@ import {
   areDistinct,
   checkClasses,
   numberedLabels,
+  outputsOf,
 } from "../lib/artifacts/classes.ts";
 import { readTokensInfo, type TokensInfo } from "../lib/artifacts/tokens.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
@@ -14,24 +15,27 @@ const Params = z.strictObject({
     "Folder with adapter_config.json and adapter_model.safetensors",
   ),
   method: z.enum(["lora", "dylora"]).default("lora").describe(
-    "What it was trained as: lora serves its own rank; dylora every rank b up to it, with scale alpha / b",
+    "Method of its training: lora serves its own rank, dylora every rank b up to its own with scale alpha / b",
   ),
   task: z.string().min(1).optional().describe(
-    "Name of the task that it is for; by default that of the tokens, which it must be if they are connected",
+    "Name of the task; default: the task of the input tokens, which it must match",
   ),
   labels: z.array(z.string().min(1)).min(2).refine(
     areDistinct,
     "Expected distinct names",
   ).optional().describe(
-    "Class names in the order of their numbers, which must be that of the tokens if they are connected; by default those of the tokens, else LABEL_0, LABEL_1 and so on",
+    "Class names in the order of their ids; default: those of the input tokens, which they must match, otherwise LABEL_0, LABEL_1 and so on",
   ),
-  seed: z.int().min(0).default(0).describe("Seed that its scores go by"),
+  seed: z.int().min(0).default(0).describe(
+    "Seed under which its scores are reported",
+  ),
 });
 
 type ImportParams = z.output<typeof Params>;
 
 export default defineTask({
-  description: "Take over a LoRA adapter for classification that PEFT wrote",
+  description:
+    "Import a LoRA adapter for sequence classification from a PEFT folder",
   params: Params,
   inputs: {
     model: { kind: "model" },
@@ -61,7 +65,7 @@ export default defineTask({
   },
 });
 
-/** The task and its classes: as the parameters say, else those of the tokens. */
+/** The task and its classes, from the parameters or the tokens. */
 async function taskOf(
   { params, inputs }: Stage<ImportParams>,
   outputs: number,
@@ -74,7 +78,7 @@ async function taskOf(
   if (outputs === 1) {
     if (labels === undefined) return { task, labels: null };
     throw new SyntaxError(
-      `The head of "${params.source}" has one output, so it is a regression: leave "labels" out`,
+      `The head of "${params.source}" has one output, a regression: remove "labels"`,
     );
   }
   if (labels === undefined) {
@@ -87,25 +91,25 @@ async function taskOf(
 }
 
 /**
- * The task and its classes where tokens are connected.
+ * The task and its classes if tokens are connected.
  *
- * @throws {SyntaxError} If the head is not one for the tokens.
- * @throws {TypeError} If the parameters say another task, or other classes, than the tokens.
+ * @throws {SyntaxError} If the head does not fit the tokens.
+ * @throws {TypeError} If task or classes of the parameters differ from those of the tokens.
  */
 function taskWithTokens(
   { source, task, labels }: ImportParams,
   info: TokensInfo,
   outputs: number,
 ): { task: string; labels: string[] | null } {
-  const expected = info.labels?.length ?? 1;
+  const expected = outputsOf(info.labels);
   if (expected !== outputs) {
     throw new SyntaxError(
-      `The head of "${source}" has ${outputs} outputs, but "${info.task}" needs ${expected}`,
+      `The head of "${source}" has ${outputs} outputs, but the task "${info.task}" of the tokens needs ${expected}`,
     );
   }
   if (task !== undefined && task !== info.task) {
     throw new TypeError(
-      `"task" is "${task}", but the tokens are of "${info.task}": connect tokens of "${task}", or leave "task" out`,
+      `"task" is "${task}", but the tokens are for "${info.task}": connect tokens for "${task}", or remove "task"`,
     );
   }
   if (labels === undefined) return { task: info.task, labels: info.labels };

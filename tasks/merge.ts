@@ -13,7 +13,7 @@ import { rankToTake } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
-    "Merge an adapter at a rank into its model: a model folder that transformers loads as a classifier",
+    "Merge an adapter into its model, at one rank or at a rank per module, as a classifier for transformers",
   params: z.strictObject(rankToTake),
   inputs: {
     model: { kind: "model" },
@@ -34,7 +34,7 @@ export default defineTask({
       throw new SyntaxError(
         `The adapter does not fit the model: it has ${
           cut.ranks.size / 2
-        } layers, and the model ${layers}`,
+        } layers, and the model has ${layers}`,
       );
     }
     await writeClassifierModel(stage.output, model, {
@@ -45,7 +45,7 @@ export default defineTask({
   },
 });
 
-/** The encoder's tensors, merged, and the head's, as transformers' classifier of the family names them. */
+/** The merged tensors of the encoder and those of the head, by their names in transformers. */
 function mergedTensors(
   model: string,
   family: EncoderConfig["architecture"],
@@ -74,8 +74,11 @@ function mergedTensors(
     const expected = [b.shape[0]!, shape[1]!];
     if (before === undefined || String(before.shape) !== String(expected)) {
       throw new SyntaxError(
-        `The adapter does not fit the model: "${target}" should be [${expected}], and ` +
-          (before === undefined ? "is missing" : `is [${before.shape}]`),
+        `The adapter does not fit the model: tensor "${target}" ` +
+          (before === undefined
+            ? "is missing"
+            : `has shape [${before.shape}]`) +
+          `, expected [${expected}]`,
       );
     }
     const rank = ranks.get(module)!;
@@ -93,7 +96,7 @@ function mergedTensors(
   return merged;
 }
 
-/** True for what a classifier takes of a model: no head of another task, no buffers. */
+/** True for the tensors of a model that a classifier has: no heads of other tasks, no buffers. */
 function isOfClassifier(
   name: string,
   family: EncoderConfig["architecture"],

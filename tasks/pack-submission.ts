@@ -2,10 +2,11 @@ import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 
 export default defineTask({
-  description: "Pack predictions for GLUE's test sets as its server takes them",
+  description:
+    "Pack predictions for GLUE's test sets into the zip file for its server",
   params: z.strictObject({
     partial: z.boolean().default(false).describe(
-      "True if tasks or examples may be missing; the server would refuse it",
+      "Allow missing tasks or examples; the server rejects such a file",
     ),
   }),
   inputs: { predictions: { kind: "predictions", many: true } },

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { readAdapter, tensorsOf } from "../lib/artifacts/adapter.ts";
-import { checkClasses } from "../lib/artifacts/classes.ts";
+import { checkClasses, outputsOf } from "../lib/artifacts/classes.ts";
 import {
   PREDICTIONS_FILES,
   writePredictions,
@@ -21,10 +21,10 @@ export default defineTask({
   description: "Predict the labels of a split with an adapter at one rank",
   params: z.strictObject({
     split: split.default("test").describe(
-      "Split to predict; it needs no labels",
+      "Split to predict; labels are not needed",
     ),
     rank: z.int().min(1).optional().describe(
-      "Rank to predict at; by default the adapter's own",
+      "Rank to predict at; default: the rank of the adapter",
     ),
     batchSize: evaluationBatch,
     epoch,
@@ -52,12 +52,12 @@ export default defineTask({
     const { index, ...tokens } = readTokens(folder, info, split);
     checkClasses(adapter.training, info);
     const precision = await startStageEngine(stage);
-    const classes = info.labels?.length ?? 1;
-    const classifier = loadClassifier(model, largest, classes);
+    const outputs = outputsOf(info.labels);
+    const classifier = loadClassifier(model, largest, outputs);
     const logits = await evaluateRanks(
       classifier,
       adapterValues({ tensors }, classifier),
-      // The forward pass does not look at labels.
+      // Predicting ignores labels.
       { ...tokens, labels: new Float32Array(index.length) },
       {
         alpha,
@@ -74,6 +74,6 @@ export default defineTask({
       split,
       rank,
       precision,
-    }, { index, predictions: predictionsOf(logits, classes) });
+    }, { index, predictions: predictionsOf(logits, outputs) });
   },
 });

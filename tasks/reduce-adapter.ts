@@ -10,10 +10,10 @@ import { defineTask } from "../lib/pipeline/task.ts";
 
 export default defineTask({
   description:
-    "Reduce a LoRA adapter to every rank below its own, without training",
+    "Make a LoRA adapter serve every rank up to its own, without training",
   params: z.strictObject({
     by: z.enum(["truncation", "svd"]).describe(
-      "Rank b keeps the first b rows of A and columns of B as they were trained, or the b largest singular values of each product B A",
+      "What rank b uses: truncation keeps the first b rows of A and columns of B as trained, svd the b largest singular values of each product B A",
     ),
   }),
   inputs: { adapter: { kind: "adapter" } },
@@ -24,7 +24,7 @@ export default defineTask({
     const { method, rank } = adapter.training;
     if (method !== "lora") {
       throw new SyntaxError(
-        `The adapter's method is "${method}", and only "lora" can be reduced: it is trained for one rank. Connect a stage of train-lora`,
+        `An adapter of method "${method}" cannot be reduced: connect a stage of the task "train-lora"`,
       );
     }
     const reduced = (tensors: AdapterTensors) =>
@@ -42,7 +42,7 @@ export default defineTask({
   },
 });
 
-/** The tensors with those of each `lora_A` and `lora_B` in the order of their singular values. */
+/** Replaces each `lora_A` and `lora_B` by factors ordered by descending singular value. */
 async function factoredTensors(
   tensors: AdapterTensors,
   rank: number,

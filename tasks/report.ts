@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
+import { outputsOf } from "../lib/artifacts/classes.ts";
 import {
   type ClassifierTraining,
   readClassifierTraining,
@@ -36,23 +37,23 @@ import type { Metric } from "../lib/report/statistics/bootstrap.ts";
 
 export default defineTask({
   description:
-    "Compares any number of methods: scores by rank, costs, the rank to take",
+    "Compare methods: scores by rank, costs and the recommended rank",
   params: z.strictObject({
     replicates: z.int().min(100).max(100_000).default(1000).describe(
-      "Replicates of the bootstrap behind intervals and recommendation",
+      "Bootstrap replicates for intervals and recommendation",
     ),
     confidence: z.number().gt(0).lt(1).default(0.95).describe(
-      "Confidence of the intervals and of the recommendation",
+      "Confidence level of intervals and recommendation",
     ),
     margin: z.number().min(0).default(0.01).describe(
-      "How much a recommended rank may score below the best one: 0.01 is one point",
+      "Non-inferiority margin: how far the recommended rank may score below the best one; 0.01 is one point",
     ),
   }),
   inputs: {
     scores: { kind: "scores", many: true },
     adapters: { kind: "adapter", many: true, optional: true },
     classifiers: { kind: "classifier", many: true, optional: true },
-    /** Ranks that choose-ranks chose by module. */
+    /** Ranks per module of choose-ranks. */
     ranks: { kind: "ranks", many: true, optional: true },
   },
   output: {
@@ -74,7 +75,7 @@ export default defineTask({
   },
 });
 
-/** How intervals and recommendations are made. */
+/** Settings of the statistics. */
 export interface ReportSettings {
   readonly replicates: number;
   readonly confidence: number;
@@ -82,8 +83,8 @@ export interface ReportSettings {
 }
 
 /**
- * Writes `report.json`, `report.md` with a figure beside it for each
- * comparison, and all in one as `report.html`.
+ * Writes `report.json`, `report.md` with a figure per comparison beside it, and
+ * everything in one page as `report.html`.
  */
 export async function makeReport(
   folder: string,
@@ -128,11 +129,13 @@ function metricNamed(name: string): Metric {
     return METRICS[name as keyof typeof METRICS];
   }
   throw new TypeError(
-    `Metric "${name}" is not one of ${Object.keys(METRICS).join(", ")}`,
+    `Metric "${name}" is unknown; the metrics are ${
+      Object.keys(METRICS).join(", ")
+    }`,
   );
 }
 
-/** Reads scores, and with each how what they belong to was made and what that cost. */
+/** Reads scores, each with the training that they belong to and its costs. */
 export async function readResults(
   scores: readonly InputArtifact[],
   adapters: readonly InputArtifact[],
@@ -172,7 +175,7 @@ async function readResult(
   };
 }
 
-/** A task's name as GLUE writes it; one's own as it is. */
+/** Title of a task: GLUE's spelling, or the user's own name. */
 export function titleOf(task: string): string {
   return Object.hasOwn(GLUE_TASKS, task)
     ? GLUE_TASKS[task as keyof typeof GLUE_TASKS].title
@@ -183,7 +186,7 @@ function rankResults(
   { ranks, labels, examples }: ScoresInfo,
   logits: Float32Array,
 ): RankResult[] {
-  const outputs = labels?.length ?? 1;
+  const outputs = outputsOf(labels);
   const size = examples * outputs;
   return ranks.map(({ rank, metrics }, i) => ({
     rank,
@@ -195,7 +198,7 @@ function rankResults(
   }));
 }
 
-/** The scale at rank b in words; a LoRA of one rank has no choice. */
+/** The scale at rank b in words; undefined for LoRA, which has one rank. */
 function scaleOf(
   adapter: Pick<Training, "method" | "scaling"> | undefined,
 ): string | undefined {
@@ -203,7 +206,7 @@ function scaleOf(
   return adapter.scaling === "rank" ? "alpha / b" : "alpha / R";
 }
 
-/** What a training cost; undefined of an adapter that was trained elsewhere. */
+/** Costs of a training; undefined for an imported adapter. */
 function costOf(
   { artifact, training }: TrainedArtifact,
 ): TrainingCost | undefined {
@@ -237,7 +240,7 @@ function costOf(
   };
 }
 
-/** Dimensions that the scores' files tell themselves; any other makes a variant. */
+/** Matrix dimensions that are recorded in the files of scores; every other one makes variants. */
 const COMMON = [
   "glue",
   "task",
@@ -249,7 +252,7 @@ const COMMON = [
   "by",
 ];
 
-/** What tells an artifact from others of its method: the dimensions of its matrix that its files do not tell. */
+/** The variant of an artifact: its matrix dimensions that its files do not record. */
 export function variantOf(matrix: InputArtifact["matrix"]): Variant {
   return Object.fromEntries(
     Object.entries(matrix).filter(([key]) => !COMMON.includes(key)).sort(),
@@ -258,7 +261,9 @@ export function variantOf(matrix: InputArtifact["matrix"]): Variant {
 
 function secondsOf({ stage, seconds }: InputArtifact): number {
   if (seconds !== undefined) return seconds;
-  throw new TypeError(`No seconds are recorded for "${stage}"`);
+  throw new TypeError(
+    `"${stage}" has no recorded seconds; run it again with \`--force\``,
+  );
 }
 
 function metricOf({ stage, metrics }: InputArtifact, name: string): number {
@@ -269,15 +274,15 @@ function metricOf({ stage, metrics }: InputArtifact, name: string): number {
   );
 }
 
-/** An adapter, or a model trained without adapters, and how it came to be. */
+/** An adapter or a classifier with its `training.json`. */
 export interface TrainedArtifact {
   readonly artifact: InputArtifact;
   readonly training: AdapterRecord | ClassifierTraining;
-  /** SHA-256 of its `training.json`. */
+  /** SHA-256 of `training.json`. */
   readonly digest: string;
 }
 
-/** Reads how adapters came to be. */
+/** Reads the trainings of adapters. */
 export function readAdapters(
   adapters: readonly InputArtifact[],
 ): Promise<TrainedArtifact[]> {
@@ -288,7 +293,7 @@ export function readAdapters(
   })));
 }
 
-/** Reads how models without adapters were trained. */
+/** Reads the trainings of models without adapters. */
 export function readClassifiers(
   classifiers: readonly InputArtifact[],
 ): Promise<TrainedArtifact[]> {
@@ -300,8 +305,8 @@ export function readClassifiers(
 }
 
 /**
- * What scores belong to: the artifact that they say they are of, of the same
- * method, task and seed, and with no matrix value that the scores do not share.
+ * Finds the artifact to which scores belong: it has the same method, task, seed
+ * and matrix values, and the training whose digest the scores record.
  *
  * @throws {TypeError} If there is none, or more than one.
  */
@@ -321,7 +326,7 @@ export function artifactOf(
   if (only !== undefined && found.length === 1) {
     if (only.digest === info.training) return only;
     throw new TypeError(
-      `"${scores.stage}" does not score what "${only.artifact.stage}" trained, but another training with the same method, task, seed and matrix: connect that one`,
+      `"${scores.stage}" does not score "${only.artifact.stage}", but another training with the same method, task, seed and matrix values: connect that training`,
     );
   }
   const elsewhere = trainings.find(({ training }) =>
@@ -330,21 +335,21 @@ export function artifactOf(
   );
   if (found.length === 0 && elsewhere !== undefined) {
     throw new TypeError(
-      `"${elsewhere.artifact.stage}" was imported for the task "${elsewhere.training.task}", and "${scores.stage}" scores it on "${info.task}": give import-adapter the parameter "task", or the input "tokens"`,
+      `"${elsewhere.artifact.stage}" was imported for the task "${elsewhere.training.task}", but "${scores.stage}" scores it on "${info.task}": set the parameter "task" of import-adapter, or connect its input "tokens"`,
     );
   }
   throw new TypeError(
-    `Expected one training of method "${info.method}", task "${info.task}" and seed ${info.seed} with the matrix values of "${scores.stage}", found ${
+    `Expected one training with the method "${info.method}", task "${info.task}", seed ${info.seed} and matrix values of "${scores.stage}", found ${
       names(found)
-    }; connect the stages that trained what all scores belong to, with the same matrix, to "adapters" or, without adapters, to "classifiers"`,
+    }; connect the stages that trained what is scored, with the same matrix, to "adapters" or "classifiers"`,
   );
 }
 
 /**
- * The training that an adapter came from: its own, or if it was made by
- * reducing another, that one's, which is the same in all but method and scale.
+ * The training that produced an adapter: its own, or for a reduced adapter the
+ * training of the original, which differs only in method and scaling.
  *
- * @throws {TypeError} If the adapter was reduced, and the one that it came from is not given.
+ * @throws {TypeError} If the original of a reduced adapter is not connected.
  */
 export function originOf(
   adapter: TrainedArtifact,
@@ -363,7 +368,7 @@ export function originOf(
   );
   if (found !== undefined) return found;
   throw new TypeError(
-    `"${adapter.artifact.stage}" was made from an adapter of method "${reduces}" that is not among "adapters"; connect the stage that trained it, too, since its costs count`,
+    `"${adapter.artifact.stage}" was reduced from an adapter of method "${reduces}" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
   );
 }
 
@@ -372,7 +377,7 @@ function names(found: readonly TrainedArtifact[]): string {
     "none";
 }
 
-/** Reads how ranks chosen by module score. */
+/** Reads the scores of ranks chosen per module. */
 export function readChoices(
   ranks: readonly InputArtifact[],
 ): Promise<ChoiceResult[]> {
@@ -385,7 +390,7 @@ async function readChoice(
   const { task, method, modules, choice } = await readRanks(path);
   if (choice === null) {
     throw new TypeError(
-      `The ranks of "${stage}" were set by hand and never scored: connect a stage of choose-ranks`,
+      `The ranks of "${stage}" were written by hand and have no scores: connect a stage of the task "choose-ranks"`,
     );
   }
   const { split, epoch, seed, budget, chosen, even } = choice;

@@ -6,17 +6,17 @@ import { packEncodings } from "../lib/glue/pack_encodings.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import type { TokenizedSplit } from "../lib/artifacts/tokens.ts";
 
-/** Longest sequence by default: the limit of the published models. */
+/** Default maximum sequence length: the limit of the published models. */
 const DEFAULT_LENGTH = 512;
 
 export default defineTask({
-  description: "Turns a data set into the token sequences that a model reads",
+  description: "Tokenize a data set for a model",
   params: z.strictObject({
     maxLength: z.int().min(8).optional().describe(
-      `Longest sequence in tokens, special ones included; by default ${DEFAULT_LENGTH}, or as many as the model has positions`,
+      `Maximum sequence length in tokens, special tokens included; default: ${DEFAULT_LENGTH}, or the positions of the model if fewer`,
     ),
     splits: z.array(z.string()).min(1).optional().describe(
-      "Splits to tokenize; by default all of the data set",
+      "Splits to tokenize; default: all of the data set",
     ),
   }),
   inputs: { data: { kind: "dataset" }, model: { kind: "model" } },
@@ -36,7 +36,7 @@ export default defineTask({
     const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
     if (maxLength > limits.maxLength) {
       throw new RangeError(
-        `maxLength is ${maxLength}, but the model has positions for ${limits.maxLength} tokens; choose at most that`,
+        `"maxLength" is ${maxLength}, but the model has ${limits.maxLength} positions: choose at most ${limits.maxLength}`,
       );
     }
     const tokenizer = await ModelTokenizer.load(

@@ -9,16 +9,16 @@ export default defineTask({
   params: z.strictObject({
     ...trainingSettings,
     mode: z.enum(["all", "frozen", "frozen-strict"]).default("all").describe(
-      "Rows that a step at rank b trains: 1..b; b alone, momentum and decay moving the others; or strictly b alone",
+      "Rows that a step at rank b trains: all = 1 to b; frozen = b, while momentum and weight decay still move the others; frozen-strict = b only",
     ),
     sampler: Sampler.default({ kind: "uniform" }).describe(
-      "How a step draws its rank: from minRank (1 by default) to the adapter's, alike or the lower the likelier, or from a list",
+      "Distribution of the rank of a step: uniform or geometric from minRank (default 1) to rank, or uniform over a list",
     ),
     scaling: z.enum(["rank", "maximum"]).default("rank").describe(
-      "What alpha is divided by to give the scale at rank b: b, as in the paper, or the adapter's rank at every b",
+      "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / rank of the adapter at every b",
     ),
     scope: z.enum(["model", "module"]).default("model").describe(
-      "Whether a step draws one rank for the whole model, or one for each adapted query and value projection",
+      "What shares the rank drawn by a step: the whole model, or each adapted module draws its own",
     ),
   }),
   inputs: TRAINING_INPUTS,

@@ -5,11 +5,11 @@ import { classifierSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
-    "Fine-tune all weights of the model with a head, without adapters: the upper bound",
+    "Fine-tune all weights of a model with a head, without adapters: the upper bound",
   params: z.strictObject({
     ...classifierSettings,
     learningRate: classifierSettings.learningRate.default(2e-5).describe(
-      "Highest learning rate; all weights want a lower one than adapters do (RoBERTa's paper takes 1e-5 to 3e-5)",
+      "Peak learning rate; lower than for adapters (1e-5 to 3e-5 in the RoBERTa paper)",
     ),
   }),
   inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },

@@ -5,17 +5,17 @@ import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
-    "Train an adapter at all of its ranks in every step: the Matryoshka objective",
+    "Train an adapter at several ranks in every step: the Matryoshka objective",
   params: z.strictObject({
     ...trainingSettings,
     objective: z.enum(["losses", "outputs"]).default("losses").describe(
-      "What is weighted over the ranks: their losses, each computed (a step costs as many passes as there are ranks); or, as in MatryoshkaLoRA (arXiv 2605.07850), the mean of what they add to a projection, with one loss",
+      "What is averaged over the ranks: losses, at one pass per rank and step; or outputs, the updates that the ranks add to a module, with one loss as in MatryoshkaLoRA (arXiv 2605.07850)",
     ),
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
-      "Ranks that every step trains, ascending up to the adapter's; by default all of them",
+      "Ranks that every step trains, in ascending order up to rank; default: all from 1",
     ),
     weights: z.array(z.number().positive()).min(1).optional().describe(
-      "Weight of each of these ranks, of which the proportions count; by default all alike",
+      "Relative weight of each of these ranks; default: equal weights",
     ),
   }),
   inputs: TRAINING_INPUTS,

@@ -148,9 +148,9 @@ interface Contradiction {
 }
 
 /**
- * Looks for what a variant, as a report names it, says otherwise than the
- * training of an adapter. Dimensions that the training's record does not have,
- * and values that it never has, as those of one's own naming, say nothing.
+ * Finds a dimension in which a variant of a report differs from the training of
+ * an adapter. Dimensions that are no field of `training.json`, and values that
+ * the field cannot have, are names chosen by the user and are skipped.
  */
 function contradictionOf(
   variant: Variant,
