@@ -113,7 +113,9 @@ function withBits(value: unknown): unknown {
   if (value instanceof Map) {
     return new Map([...value].map(([key, of]) => [key, withBits(of)] as const));
   }
-  if (typeof value === "object" && value !== null) {
+  if (
+    typeof value === "object" && value !== null && !ArrayBuffer.isView(value)
+  ) {
     return Object.fromEntries(
       Object.entries(value).map(([key, of]) => [key, withBits(of)]),
     );
