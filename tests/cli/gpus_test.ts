@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Given } from "../../lib/cli/arguments.ts";
-import { engineFacility } from "../../lib/cli/engine.ts";
+import { engineRuntime } from "../../lib/cli/engine.ts";
 import { UsageError } from "../../lib/cli/exit.ts";
 import { gpusOf, settingsOf } from "../../lib/cli/options.ts";
 import { visibleGpus } from "../../lib/scheduler/default_settings.ts";
@@ -32,7 +32,7 @@ Deno.test("visibleGpus() counts a GPU once that CUDA_VISIBLE_DEVICES names twice
 
 Deno.test("--gpus none makes auto choose the processor", async () => {
   const reasons: string[] = [];
-  const engine = await engineFacility(given("none"), (message) => {
+  const engine = await engineRuntime(given("none"), (message) => {
     if (message.type === "engine") reasons.push(message.reason);
   }, NEVER)();
   assertEquals(engine.gpus, 0);

@@ -5,10 +5,10 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { facilityOf } from "../../lib/cli/engine.ts";
+import { runtimeOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/library/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
-import type { Facility } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/events.ts";
 import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/attempts/verify.ts";
 import { TestProject } from "./project.ts";
@@ -26,7 +26,7 @@ const NEVER = new AbortController().signal;
 
 /** Settings with an engine that computes on so many GPUs, and these ids to be had. */
 function engineOn(count: number | undefined, gpus: readonly string[]) {
-  const engine: Facility = {
+  const engine: Runtime = {
     identity: "engine 1",
     ...(count !== undefined && { gpus: count }),
     settings: {},
@@ -36,7 +36,7 @@ function engineOn(count: number | undefined, gpus: readonly string[]) {
     prepare: () => Promise.resolve(),
   };
   return {
-    facilities: { engine: () => Promise.resolve(engine) },
+    runtimes: { engine: () => Promise.resolve(engine) },
     limits: { jobs: 2, cpus: 2, memory: 1e9, gpus },
   };
 }
@@ -177,7 +177,7 @@ Deno.test("verify() hands out GPUs as run() does; the key does not depend on the
   );
 });
 
-Deno.test("facilityOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {
+Deno.test("runtimeOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {
   const gpusOf = async (
     engine: EngineChoice["engine"],
     device: EngineChoice["device"],
@@ -192,7 +192,7 @@ Deno.test("facilityOf() asks for a GPU where TensorFlow computes on one, and now
       env: {},
       prepare: () => Promise.resolve(choice),
     };
-    return (await facilityOf(choice, {})).gpus;
+    return (await runtimeOf(choice, {})).gpus;
   };
   assertEquals(await gpusOf("tensorflow", "gpu"), 1);
   assertEquals(await gpusOf("tensorflow", "cpu"), 0);

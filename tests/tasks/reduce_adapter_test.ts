@@ -9,8 +9,8 @@ import {
   readAdapter,
   tensorsOf,
   writeAdapter,
-} from "../../tasks/artifacts/adapter.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+} from "../../lib/artifacts/adapter.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { assertClose, assertSameBits } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";

@@ -12,7 +12,7 @@ import {
   readScores,
   type ScoresInfo,
   writeScores,
-} from "../../tasks/artifacts/scores.ts";
+} from "../../lib/artifacts/scores.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
 const INFO: ScoresInfo = {
