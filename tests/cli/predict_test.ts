@@ -136,7 +136,7 @@ stages:
     );
     const beyond = await predict([...args, "--rank", "5", "great !"]);
     assertEquals(beyond.code, 1);
-    assertMatch(beyond.errors, /^Rank 5 is beyond the adapter's rank 4\n$/);
+    assertMatch(beyond.errors, /^Rank 5 exceeds the adapter's rank 4\n$/);
   }));
 
 Deno.test("predict says what is wrong with its arguments, with exit code 2", () =>

@@ -77,7 +77,7 @@ Deno.test("readAdapter() refuses files that contradict each other", async () => 
     assertIsError(
       await assertRejects(() => readAdapter(folder)),
       Error,
-      /says rank 4 .* rank 3/,
+      /has rank 4 .* rank 3/,
     );
     write({ ...REFERENCE_TRAINING, method: "lora" });
     await assertRejects(
@@ -132,7 +132,7 @@ Deno.test("findAdapterFault() does not count out an absurd number of layers", ()
     "base_model.model.bert.encoder.layer.999999999999.attention.self.query.lora_A.weight";
   assertMatch(
     findAdapterFault(new Map([[name, [4, 8]]]), 4, 2)!,
-    /1 tensors of LoRA, expected 4000000000000/,
+    /1 LoRA tensors, expected 4000000000000/,
   );
 });
 

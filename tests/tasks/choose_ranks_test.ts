@@ -93,10 +93,13 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
       Parameters<typeof chooseRanks.params.parse>[0] & object,
       RegExp,
     ][] = [
-      [{}, /Give either "averageRank" or "parameters"/],
-      [{ averageRank: 2, parameters: 999 }, /Give either/],
-      [{ parameters: 511 }, /511 parameters do not suffice.*takes 512/],
-      [{ averageRank: 2, selectOn: "validation" }, /two different ones/],
+      [{}, /neither by "averageRank" nor "parameters"/],
+      [
+        { averageRank: 2, parameters: 999 },
+        /both by "averageRank" and "parameters"/,
+      ],
+      [{ parameters: 511 }, /"parameters" is 511, too small .* takes 512/],
+      [{ averageRank: 2, selectOn: "validation" }, /on different splits/],
     ];
     for (const [params, message] of refusals) {
       assertIsError(
@@ -131,7 +134,7 @@ Deno.test("choose-ranks refuses tokens of other classes than those that the adap
           tokens,
         }),
       Error,
-      'trained for "sst2" with the classes negative, positive, but the tokens are of "cola" with the classes unacceptable, acceptable',
+      'trained for "sst2" with the classes negative, positive, but the tokens are for "cola" with the classes unacceptable, acceptable',
     );
   }));
 

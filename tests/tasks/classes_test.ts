@@ -23,7 +23,7 @@ Deno.test("checkClasses() refuses classes in another order, of another number, a
     assertThrows(
       () => checkClasses(trained, tokens),
       Error,
-      'trained for "mine" with the classes negative, positive, but the tokens are of',
+      'trained for "mine" with the classes negative, positive, but the tokens are for',
     );
     assertThrows(() => checkClasses(tokens, trained), TypeError);
   }

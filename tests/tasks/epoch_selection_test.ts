@@ -66,7 +66,7 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
     assertEquals(refused.code, 1);
     assertMatch(
       refused.text,
-      /keeps no best epoch: train it with .*selectOn: validation/,
+      /has no best epoch: train it with .*selectOn: validation/,
     );
   }));
 
@@ -81,7 +81,7 @@ Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and
     assertEquals(cut.code, 1);
     assertMatch(
       cut.text,
-      /A LoRA of rank 4 has no rank 2: cut it by reduce-adapter/,
+      /serves rank 4 only, not rank 2: reduce it with .*reduce-adapter/,
     );
     const sampler = { kind: "list", ranks: [2, 4] };
     const dylora = await run("train-dylora", { ...params, sampler }, given);
@@ -92,7 +92,7 @@ Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and
     assertEquals(low.code, 1);
     assertMatch(
       low.text,
-      /Rank 1 was not trained: the adapter has the ranks from 2/,
+      /Rank 1 was not trained: the adapter serves ranks 2 to 4/,
     );
 
     const model = join(import.meta.dirname!, "../../fixtures/tiny-bert");

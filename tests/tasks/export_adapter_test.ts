@@ -131,17 +131,17 @@ Deno.test("export-adapter refuses ranks that the adapter has not", () =>
     await assertRejects(
       () => take({ rank: 5 }),
       Error,
-      "Rank 5 is beyond the adapter's rank 4",
+      "Rank 5 exceeds the adapter's rank 4",
     );
     await assertRejects(
       () => take({ rank: "recommended" }),
       Error,
-      'needs the input "report": connect a stage of report',
+      'requires the input "report": connect a stage of the task',
     );
     await assertRejects(
       () => take({ epoch: "best" }),
       Error,
-      "keeps no best epoch",
+      "has no best epoch",
     );
     const ranks = await Deno.makeTempDir({ dir: folder });
     const write = (modules: [string, number][], task = "sst2") =>
@@ -161,18 +161,18 @@ Deno.test("export-adapter refuses ranks that the adapter has not", () =>
     await assertRejects(
       () => take({}, { ranks }),
       Error,
-      '"layer.0.attention.self.query" is in one of them only',
+      '"layer.0.attention.self.query" is only in the adapter',
     );
     await write(MODULES.map((name) => [name, 5]));
     assertIsError(
       await assertRejects(() => take({}, { ranks })),
       Error,
-      /Rank 5 of .* beyond .* rank 4/,
+      /Rank 5 of .* exceeds .* rank 4/,
     );
     await assertRejects(
       () => take({ rank: 2 }, { ranks }),
       Error,
-      'either the parameter "rank" or the input "ranks"',
+      'parameter "rank" and the input "ranks" exclude each other',
     );
   }));
 

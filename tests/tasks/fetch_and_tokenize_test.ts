@@ -131,8 +131,8 @@ Deno.test("fetch-glue refuses splits and limits that the task does not have, and
     }),
     [
       'splits.1: Expected a split of CoLA ("train", "validation", "test")',
-      'limit.validation_matched: Expected a limit of a split of CoLA ("train", "validation", "test")',
-      'limit.test: Expected a limit of a split that "splits" asks for ("train")',
+      'limit.validation_matched: Expected a limit for a split of CoLA ("train", "validation", "test")',
+      'limit.test: Expected a limit for a split in "splits" ("train")',
     ],
   );
   const limit = { train: 5, validation: 5 };
@@ -142,7 +142,7 @@ Deno.test("fetch-glue refuses splits and limits that the task does not have, and
   const splits = ["train", "validation_mismatched"];
   assertEquals(faultsOf({ task: "mnli", splits, limit }), undefined);
   assertEquals(faultsOf({ task: "ax", limit: { train: 5 } }), [
-    'limit.train: Expected a limit of a split of AX ("test")',
+    'limit.train: Expected a limit for a split of AX ("test")',
   ]);
 });
 
@@ -168,12 +168,12 @@ Deno.test("fetch-glue says which split a folder lacks, and fails if it was asked
         })
       ),
       Error,
-      /RTE.train\.tsv" does not exist; .* split "train"/,
+      /RTE.train\.tsv" does not exist, .* split "train"/,
     );
     await assertRejects(
       () => runTask(fetchGlue, folder, { task: "mrpc", source: folder }),
       Error,
-      'MRPC" has none of the files "train.tsv", "dev.tsv", "test.tsv"',
+      'MRPC" contains none of the files "train.tsv", "dev.tsv", "test.tsv"',
     );
   }));
 
@@ -255,7 +255,7 @@ Deno.test("tokenize refuses more tokens than the model has positions", () =>
     await assertRejects(
       () => runTask(tokenize, folder, { maxLength: 65 }, inputs),
       Error,
-      "maxLength is 65, but the model has positions for 64 tokens",
+      '"maxLength" is 65, but the model has 64 positions',
     );
     await assertRejects(
       () => runTask(tokenize, folder, { splits: ["dev"] }, inputs),

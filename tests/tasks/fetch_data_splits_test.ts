@@ -93,6 +93,6 @@ Deno.test("fetch-data leaves an example to train on, however large the holdout",
       labelsOf({ train: [1], params: { ...params, regression: true } })
     ),
     Error,
-    /train\.jsonl" holds a single example, .* no holdout.*"files\.validation"/,
+    /train\.jsonl" has a single example, too few for a holdout.*"files\.validation"/,
   );
 });

@@ -80,7 +80,7 @@ Deno.test("greedyRanks() refuses losses that are not numbers", async () => {
         (choices) => Promise.resolve(choices.map(() => NaN)),
       ),
     Error,
-    "A loss is not a number (NaN, NaN)",
+    "A loss is NaN (losses NaN, NaN)",
   );
 });
 
@@ -91,7 +91,7 @@ Deno.test("greedyRanks() refuses a budget below rank 1 in every module", async (
         throw new Error("not to be called");
       }),
     Error,
-    "A sum of ranks of 2 does not suffice for rank 1 in each of 3 modules",
+    "a sum of ranks of 2, too small for rank 1 in each of 3 modules",
   );
 });
 

@@ -194,17 +194,17 @@ Deno.test("import-adapter holds the task and the classes that it is given agains
     await assertRejects(
       () => take({ labels: ["positive", "negative"] }),
       Error,
-      'trained for "sst2" with the classes positive, negative, but the tokens are of "sst2" with the classes negative, positive: connect tokens',
+      'trained for "sst2" with the classes positive, negative, but the tokens are for "sst2" with the classes negative, positive: connect tokens',
     );
     await assertRejects(
       () => take({ task: "imdb" }),
       Error,
-      '"task" is "imdb", but the tokens are of "sst2": connect tokens of "imdb", or leave "task" out',
+      '"task" is "imdb", but the tokens are for "sst2": connect tokens for "imdb", or remove "task"',
     );
     await assertRejects(
       () => take({ labels: ["a", "b"] }, null),
       Error,
-      'has 2 outputs, but "sst2" needs 1',
+      'has 2 outputs, but the task "sst2" of the tokens needs 1',
     );
   }));
 
@@ -216,23 +216,23 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
     const tensors: [Record<string, TensorValues>, RegExp][] = [
       [
         { ...whole, [`${name}.key.lora_A.weight`]: key },
-        /adapts more than query and value \("base_model.*key.lora_A.weight"\)/,
+        /adapts other modules than query and value \("base_model.*key.lora_A.weight"\)/,
       ],
       [
         without(whole, /classifier/),
-        /has no classification head: train it with modules_to_save/,
+        /has no classification head: train the adapter with modules_to_save/,
       ],
       [
         without(whole, /layer.1.*value.lora_B/),
-        /cannot be taken over: it has 7 tensors of LoRA, expected 8/,
+        /cannot be imported: it has 7 LoRA tensors, expected 8/,
       ],
       [
         without(whole, /lora_/),
-        /cannot be taken over: it has no tensors of LoRA/,
+        /cannot be imported: it has no LoRA tensors/,
       ],
       [
         { ...whole, "base_model.model.lm_head.weight": key },
-        /tensor "base_model.model.lm_head.weight" is not part of an adapter/,
+        /tensor "base_model.model.lm_head.weight" is not part of a roberta adapter/,
       ],
     ];
     const attempt = (
@@ -266,12 +266,12 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
     await assertRejects(
       () => attempt(fine, {}, "tiny-bert"),
       Error,
-      "does not fit the model: it has architecture roberta, and the model bert",
+      "does not fit the model: its architecture is roberta, and the model's is bert",
     );
     await assertRejects(
       () => attempt(join(fixtures, "tiny-bert")),
       Error,
-      'has no "adapter_config.json": name a folder that save_pretrained',
+      'has no "adapter_config.json": give a folder written by save_pretrained',
     );
     await Deno.remove(join(fine, "adapter_model.safetensors"));
     await assertRejects(() => attempt(fine), Error, "save the adapter again");

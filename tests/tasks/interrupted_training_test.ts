@@ -94,7 +94,8 @@ Deno.test("training whose checkpoint is damaged starts anew, and says so", async
     assertEquals(code, 0, JSON.stringify(events));
     assert(
       events.some(({ type, line }) =>
-        type === "log" && /^Starts anew, since the checkpoint is dam/.test(line)
+        type === "log" &&
+        /^Starting .*, since the checkpoint is damaged/.test(line)
       ),
     );
   });

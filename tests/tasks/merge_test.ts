@@ -111,6 +111,6 @@ Deno.test("merge refuses an adapter of another model", () =>
     await assertRejects(
       () => runTask(merge, folder, {}, { model, adapter }),
       Error,
-      'does not fit the model: "bert.encoder.layer.0.attention.self.query.weight" should be [32,32], and is missing',
+      'does not fit the model: tensor "bert.encoder.layer.0.attention.self.query.weight" is missing, expected [32,32]',
     );
   }));

@@ -45,32 +45,32 @@ Deno.test("export-adapter and merge take ranks by module for the very adapter th
     await assertRejects(
       () => take({ seed: 1 }),
       Error,
-      "chosen for an adapter of seed 1, but this one is of seed 0: connect the ranks that were chosen for it",
+      "chosen for an adapter with seed 1, but this adapter has seed 0: connect the ranks that were chosen for it",
     );
     await assertRejects(
       () => take({}, "best"),
       Error,
-      'chosen for an adapter of epoch "best", but this one is of epoch "last"',
+      'chosen for an adapter with epoch "best", but this adapter has epoch "last"',
     );
     await assertRejects(
       () => take({ mode: "frozen" }),
       Error,
-      'chosen for an adapter of mode "frozen", but this one is of mode "all"',
+      'chosen for an adapter with mode "frozen", but this adapter has mode "all"',
     );
     await assertRejects(
       () => take({ sampler: { kind: "uniform" } }),
       Error,
-      'sampler {"kind":"uniform"}, but this one is of sampler {"kind":"geometric","p":0.15}',
+      'sampler {"kind":"uniform"}, but this adapter has sampler {"kind":"geometric","p":0.15}',
     );
     await assertRejects(
       () => take({ scope: "module" }),
       Error,
-      'of scope "module", but',
+      'with scope "module", but',
     );
     assertIsError(
       await assertRejects(() => take({ rank: 8 })),
       Error,
-      /of rank 8, but .* of rank 4/,
+      /with rank 8, but .* has rank 4/,
     );
   }));
 

@@ -46,20 +46,20 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
     await assertRejects(
       take,
       Error,
-      'several ranks of dylora on "mrpc" at the last epoch (2 on validation_matched, 3 on validation_mismatched); say which by "variant" or "split"',
+      'several ranks for dylora on "mrpc" at the last epoch (2 on validation_matched, 3 on validation_mismatched); select one by "variant" or "split"',
     );
     assertEquals(await take({ split: "validation_mismatched" }), 3);
     await assertRejects(
       () => take({ split: "test" }),
       Error,
-      'The report recommends no rank of dylora on "mrpc", split "test", at the last epoch; give "rank" as a number',
+      'The report recommends no rank for dylora on "mrpc", split "test", at the last epoch; give "rank" as a number',
     );
 
     write({ ...comparison, methods: [{ ...at(2), method: "lora" }] });
     await assertRejects(
       () => take({}, LORA),
       Error,
-      "The report recommends the lora of rank 2, and the adapter is another training, of rank 4",
+      "The report recommends rank 2 of lora, which the adapter of rank 4 does not serve",
     );
   }));
 
@@ -75,23 +75,23 @@ Deno.test("export-adapter takes the rank that a report recommends for the adapte
     await assertRejects(
       () => take({ variant: "mode=frozen" }),
       Error,
-      'recommends a rank of dylora with mode=frozen, and the adapter was trained with mode=all: connect an adapter with mode=frozen, name the adapter\'s own "variant"',
+      'recommends a rank for dylora with mode=frozen, but the adapter was trained with mode=all: connect an adapter with mode=frozen, give the adapter\'s own "variant"',
     );
     await assertRejects(
       take,
       Error,
-      'several ranks of dylora on "mrpc" at the last epoch (2 on validation for mode=all, 3 on validation for mode=frozen); say which by "variant" or "split"',
+      'several ranks for dylora on "mrpc" at the last epoch (2 on validation for mode=all, 3 on validation for mode=frozen); select one by "variant" or "split"',
     );
     await assertRejects(
       () => take({ variant: "mode=strict" }),
       Error,
-      'The report recommends no rank of dylora (mode=strict) on "mrpc" at the last epoch; give "rank" as a number',
+      'The report recommends no rank for dylora (mode=strict) on "mrpc" at the last epoch; give "rank" as a number',
     );
     write({ ...comparison, methods: [at(3, { mode: "frozen" })] });
     assertIsError(
       await assertRejects(take),
       Error,
-      /with mode=frozen, and .* with mode=all/,
+      /with mode=frozen, but .* with mode=all/,
     );
   }));
 
@@ -122,7 +122,7 @@ Deno.test("export-adapter compares of a variant what the adapter's training tell
         assertIsError(
           await assertRejects(() => taken),
           Error,
-          new RegExp(`rank of dylora with ${contradiction}, and the adapter`),
+          new RegExp(`rank for dylora with ${contradiction}, but the adapter`),
         );
       }
     }
@@ -139,13 +139,13 @@ Deno.test("export-adapter names the epoch that a report is not on, and the one t
     assertIsError(
       await assertRejects(take),
       TypeError,
-      /^The report has scores of "mrpc" at the best epoch only, and the adapter is taken at the last one: evaluate it there too, take "epoch: best", or give "rank" as a number$/,
+      /^The report has scores of "mrpc" only at the best epoch, but the adapter is used at the last epoch: evaluate that epoch too, use "epoch: best", or give "rank" as a number$/,
     );
     write({ ...comparison, task: "rte" });
     assertIsError(
       await assertRejects(take),
       TypeError,
-      /^The report recommends no rank of dylora on "mrpc" at the last epoch; give "rank" as a number$/,
+      /^The report recommends no rank for dylora on "mrpc" at the last epoch; give "rank" as a number$/,
     );
   }));
 
@@ -157,7 +157,7 @@ Deno.test("export-adapter and merge refuse a variant and a split without a recom
       const message = new RegExp(
         `"${
           "variant" in given ? "variant" : "split"
-        }" is of use with "rank: recommended" only`,
+        }" requires "rank: recommended"`,
       );
       assertIsError(
         await assertRejects(() =>

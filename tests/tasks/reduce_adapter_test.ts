@@ -136,6 +136,6 @@ Deno.test("reduce-adapter refuses an adapter that serves every rank already", ()
         runTask(reduceAdapter, folder, { by: "svd" }, { adapter })
       ),
       Error,
-      /method is "dylora", and only "lora" can be reduced.* Connect a stage of train-lora/,
+      /method "dylora" cannot be reduced: connect a stage .*train-lora/,
     );
   }));

@@ -296,7 +296,7 @@ Deno.test("report refuses a reduced LoRA without the LoRA that it came from", as
     await assertRejects(
       () => stages.report(),
       Error,
-      '"reduce@mrpc,seed=0" was made from an adapter of method "lora" that is not among "adapters"',
+      '"reduce@mrpc,seed=0" was reduced from an adapter of method "lora" that is not connected',
     );
   });
 });
@@ -389,7 +389,7 @@ Deno.test("report refuses scores without the training behind them", async () => 
     await assertRejects(
       () => stages.report(),
       Error,
-      'one training of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none',
+      'one training with the method "dylora", task "mrpc", seed 1 and matrix values of "evaluate-dylora@mrpc,seed=1", found none',
     );
   });
 });
@@ -409,7 +409,7 @@ Deno.test("report refuses scores of another training than the one that it is giv
     await assertRejects(
       () => stages.report(),
       Error,
-      '"evaluate-lora@mrpc,seed=0" does not score what "train-lora@mrpc,seed=0" trained',
+      '"evaluate-lora@mrpc,seed=0" does not score "train-lora@mrpc,seed=0", but another training',
     );
   });
 });
@@ -461,7 +461,7 @@ Deno.test("report says how to give an imported adapter the task of its scores", 
     assertIsError(
       await assertRejects(() => stages.report()),
       Error,
-      /was imported for the task "imported", and ".*" scores it on "mrpc": give import-adapter the parameter "task"/,
+      /was imported for the task "imported", but ".*" scores it on "mrpc": set the parameter "task" of import-adapter/,
     );
   });
 });

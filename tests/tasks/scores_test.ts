@@ -65,11 +65,14 @@ Deno.test("readScores() reads a metric that is undefined as NaN", async () => {
 
 Deno.test("writeScores() refuses outputs that do not fit", async () => {
   const cases: [Partial<Outputs>, RegExp][] = [
-    [{ logits: OUTPUTS.logits.slice(1) }, /11 logits, expected \[2,3,2\]/],
+    [
+      { logits: OUTPUTS.logits.slice(1) },
+      /11 logits, expected shape \[2,3,2\]/,
+    ],
     [{ logits: OUTPUTS.logits.with(4, NaN) }, /a logit is NaN/],
     [{ labels: Float32Array.of(1, 0) }, /2 labels, expected 3/],
-    [{ labels: Float32Array.of(1, 0, 2) }, /label 2 is not allowed/],
-    [{ labels: Float32Array.of(1, 0, 0.5) }, /label 0.5 is not allowed/],
+    [{ labels: Float32Array.of(1, 0, 2) }, /label 2 is not a class id/],
+    [{ labels: Float32Array.of(1, 0, 0.5) }, /label 0.5 is not a class id/],
   ];
   for (const [change, message] of cases) {
     await inFolder(async (folder) => {
@@ -95,7 +98,7 @@ Deno.test("readOutputs() refuses logits of another shape than the scores tell", 
     assertThrows(
       () => readOutputs(folder, info),
       Error,
-      'does not fit "scores.json": logits have shape [3,2,2], expected [2,3,2]',
+      'does not match "scores.json": logits have shape [3,2,2], expected [2,3,2]',
     );
   });
 });

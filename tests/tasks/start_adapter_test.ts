@@ -68,29 +68,29 @@ Deno.test("startFrom() names another rank, alpha, scaling and model", () => {
   assertThrows(
     () => start("roberta", 8, TRAINING.alpha),
     Error,
-    '"start" has rank 4, but this training has 8: give both the same rank',
+    '"start" has rank 4, but this training has rank 8: use the same rank for both',
   );
   assertIsError(
     assertThrows(() => start("roberta", 4, 1)),
     Error,
-    /alpha 8, but .* has 1/,
+    /alpha 8, but .* has alpha 1/,
   );
   assertIsError(
     assertThrows(() =>
       start("roberta", 4, TRAINING.alpha, { scaling: "maximum" })
     ),
     Error,
-    /scaling rank, but .* has maximum/,
+    /scaling rank, but .* has scaling maximum/,
   );
   assertIsError(
     assertThrows(() => start("roberta", 4, TRAINING.alpha, { name: "c/d" })),
     Error,
-    /model a\/b, but .* has c\/d/,
+    /model a\/b, but .* has model c\/d/,
   );
   assertIsError(
     assertThrows(() => start("bert", 4, TRAINING.alpha)),
     Error,
-    /does not fit the model: tensor "base_model.model.roberta.*" .* is missing/,
+    /does not fit the model: tensor "base_model.model.roberta.*" is missing/,
   );
 });
 
@@ -118,5 +118,5 @@ Deno.test("train-dylora goes on from the adapters of another task", () =>
     }
     const refused = await attempt("train-lora", { rank: 3 }, inputs);
     assertEquals(refused.code, 1);
-    assertMatch(refused.text, /has rank 2, but this training has 3/);
+    assertMatch(refused.text, /has rank 2, but this training has rank 3/);
   }));

@@ -103,7 +103,7 @@ for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
       assertEquals(refused.code, 1);
       assertMatch(
         refused.text,
-        /The model keeps no best epoch: train it with .*selectOn: validation/,
+        /The model has no best epoch: train it with .*selectOn: validation/,
       );
     }));
 }
@@ -123,7 +123,7 @@ Deno.test("evaluate-model refuses tokens of other classes, and names the tensor 
     assertEquals(refused.code, 1);
     assertMatch(
       refused.text,
-      /trained for .*rte.* with the classes entailment, not_entailment, but the tokens are of .*, neither: connect tokens/,
+      /trained for .*rte.* with the classes entailment, not_entailment, but the tokens are for .*, neither: connect tokens/,
     );
     const { labels } = info;
     const record = join(model, "training.json");
@@ -132,7 +132,7 @@ Deno.test("evaluate-model refuses tokens of other classes, and names the tensor 
     const lacking = await attempt("evaluate-model", {}, { model, tokens });
     assertMatch(
       lacking.text,
-      /classifier.out_proj.weight.* should have shape \[3,64\], and has \[2,64\]/,
+      /classifier.out_proj.weight.* has shape \[2,64\], expected \[3,64\]/,
     );
   }));
 
