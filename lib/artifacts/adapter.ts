@@ -12,8 +12,8 @@ import {
   type AdapterRecord,
   type Epoch,
   noBestEpoch,
-  parseRecord,
   readRecord,
+  writeRecord,
 } from "./training.ts";
 
 /** Files of a LoRA adapter as PEFT writes it. */
@@ -74,10 +74,7 @@ export async function writeAdapter(
     await Deno.mkdir(subfolder);
     await writeTensors(subfolder, adapter, best);
   }
-  await writeJsonFile(
-    join(folder, "training.json"),
-    parseRecord(adapter.training),
-  );
+  await writeRecord(folder, adapter.training);
 }
 
 /**

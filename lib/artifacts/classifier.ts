@@ -65,7 +65,8 @@ export async function writeClassifier(
   }
   await writeJsonFile(
     join(folder, "training.json"),
-    ClassifierTraining.parse(training),
+    training,
+    ClassifierTraining,
   );
 }
 

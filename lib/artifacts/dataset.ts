@@ -40,7 +40,8 @@ export async function writeDataset(
   const { task, labels, columns } = info;
   await writeJsonFile(
     join(folder, "dataset.json"),
-    DatasetInfo.parse({ task, labels, columns, splits: counts }),
+    { task, labels, columns, splits: counts },
+    DatasetInfo,
   );
 }
 

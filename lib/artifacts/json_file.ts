@@ -26,12 +26,25 @@ export async function readJsonFile<T extends z.ZodType>(
   );
 }
 
-/** Writes a JSON file, indented by two spaces, with a trailing newline. */
+/**
+ * Writes a JSON file, indented by two spaces, with a trailing newline.
+ *
+ * @param schema Validates what a reader will see, where NaN is null, and orders the fields
+ * @throws {TypeError} Naming the file and the invalid field.
+ */
 export async function writeJsonFile(
   path: string,
   value: unknown,
+  schema: z.ZodType = z.unknown(),
 ): Promise<void> {
-  await Deno.writeTextFile(path, JSON.stringify(value, null, 2) + "\n");
+  const result = schema.safeParse(JSON.parse(JSON.stringify(value)));
+  if (!result.success) {
+    throw new TypeError(
+      `Cannot write "${path}":\n${z.prettifyError(result.error)}`,
+    );
+  }
+  const text = JSON.stringify(result.data, null, 2);
+  await Deno.writeTextFile(path, text + "\n");
 }
 
 /** SHA-256 of a file in hexadecimal. */

@@ -38,7 +38,8 @@ export async function writeModelOrigin(
 ): Promise<void> {
   await writeJsonFile(
     join(folder, MODEL_ORIGIN_FILE),
-    ModelOrigin.parse(origin),
+    origin,
+    ModelOrigin,
   );
 }
 

@@ -44,7 +44,8 @@ export async function writePredictions(
   });
   await writeJsonFile(
     join(folder, "predictions.json"),
-    PredictionsInfo.parse({ ...info, examples: index.length }),
+    { ...info, examples: index.length },
+    PredictionsInfo,
   );
 }
 
@@ -103,6 +104,7 @@ export async function writeClassification(
 ): Promise<void> {
   await writeJsonFile(
     join(folder, "classification.json"),
-    Classification.parse(classification),
+    classification,
+    Classification,
   );
 }

@@ -84,9 +84,7 @@ export async function writeRanks(
   { modules, ...rest }: ChosenRanks,
 ): Promise<void> {
   const info = { ...rest, modules: Object.fromEntries(modules) };
-  // Validate what the reader will see: JSON turns NaN into null.
-  RanksInfo.parse(JSON.parse(JSON.stringify(info)));
-  await writeJsonFile(join(folder, "ranks.json"), info);
+  await writeJsonFile(join(folder, "ranks.json"), info, RanksInfo);
 }
 
 /** Reads an artifact of kind `ranks`. */

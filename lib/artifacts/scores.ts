@@ -72,9 +72,7 @@ export async function writeScores(
     logits: { shape, values: logits },
     labels: { shape: [info.examples], values: labels },
   });
-  // Validate what the reader will see: JSON turns NaN into null.
-  ScoresInfo.parse(JSON.parse(JSON.stringify(info)));
-  await writeJsonFile(join(folder, "scores.json"), info);
+  await writeJsonFile(join(folder, "scores.json"), info, ScoresInfo);
 }
 
 /** Reads `scores.json` of an artifact of kind `scores`. */

@@ -63,7 +63,8 @@ export async function writeTokens(
   }
   await writeJsonFile(
     join(folder, "tokens.json"),
-    TokensInfo.parse({ ...info, splits: counts }),
+    { ...info, splits: counts },
+    TokensInfo,
   );
 }
 

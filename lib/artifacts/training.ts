@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Sampler as EngineSampler } from "../engine/ranks/sampler.ts";
 import { EpochScores } from "../engine/training/epoch_scores.ts";
 import { TASK_FIELDS } from "./classes.ts";
-import { readJsonFile } from "./json_file.ts";
+import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 const count = z.int().positive();
 
@@ -149,9 +149,16 @@ const Imported = z.strictObject({
 /** `training.json` of an artifact of kind `adapter`, trained here or imported. */
 export type AdapterRecord = Training | z.output<typeof Imported>;
 
-/** Validates a record before it is written. */
-export function parseRecord(record: AdapterRecord): AdapterRecord {
-  return isImported(record) ? Imported.parse(record) : Training.parse(record);
+/** Writes `training.json` of an artifact of kind `adapter`. */
+export async function writeRecord(
+  folder: string,
+  record: AdapterRecord,
+): Promise<void> {
+  await writeJsonFile(
+    join(folder, "training.json"),
+    record,
+    isImported(record) ? Imported : Training,
+  );
 }
 
 /**
@@ -177,7 +184,7 @@ export function readTraining(folder: string): Promise<Training> {
 
 function isImported(
   record: { readonly method: string },
-): record is z.output<typeof Imported> {
+): boolean {
   return record.method.startsWith("imported-");
 }
 

@@ -6,15 +6,18 @@ import {
   assertRejects,
 } from "@std/assert";
 import { join } from "node:path";
-import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
   ADAPTER_FILES,
   findAdapterFault,
   readAdapter,
   writeAdapter,
 } from "../../lib/artifacts/adapter.ts";
-import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { assertSameBits } from "../engine/reference.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceTensors,
+} from "../tasks/reference_adapter.ts";
 
 Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families", async () => {
   for (const family of ["roberta", "bert"]) {
@@ -144,3 +147,30 @@ async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
     Deno.removeSync(folder, { recursive: true });
   }
 }
+
+Deno.test("readAdapter() reads an undefined metric of an epoch as NaN", async () => {
+  await inFolder(async (folder) => {
+    const selection = {
+      split: "validation",
+      examples: 8,
+      metric: "matthews_correlation",
+      flops: 1e6,
+      best: 1,
+      epochs: [{
+        epoch: 1,
+        step: 4,
+        score: 0,
+        ranks: [{ rank: 4, metrics: { matthews_correlation: NaN } }],
+      }],
+    };
+    const tensors = referenceTensors("bert");
+    await writeAdapter(folder, {
+      baseModel: undefined,
+      training: { ...REFERENCE_TRAINING, selection },
+      tensors,
+      best: tensors,
+    });
+    const { training } = await readAdapter(folder);
+    assertEquals(training.selection, selection);
+  });
+});

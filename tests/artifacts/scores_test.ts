@@ -5,7 +5,6 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
-import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
   type Outputs,
   readOutputs,
@@ -13,6 +12,7 @@ import {
   type ScoresInfo,
   writeScores,
 } from "../../lib/artifacts/scores.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
 const INFO: ScoresInfo = {

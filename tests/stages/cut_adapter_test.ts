@@ -12,8 +12,8 @@ import {
   REFERENCE_TRAINING,
   referenceAdapter,
   referenceTensors,
-} from "./reference_adapter.ts";
-import { runTask, withFolder } from "./run_task.ts";
+} from "../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const MODULES = modulesOf(Object.keys(referenceTensors("roberta")));
 const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");

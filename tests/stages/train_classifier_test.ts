@@ -6,11 +6,11 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { readClassifierTraining } from "../../lib/artifacts/classifier.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { assertClose } from "../engine/reference.ts";
-import { withEngineStages } from "./engine_stages.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
 
 const python = Deno.env.get("PEFT_PYTHON");
 const training = { epochs: 2, learningRate: 1e-3 };

@@ -5,22 +5,25 @@ import {
   assertNotEquals,
   assertThrows,
 } from "@std/assert";
+import { readAdapter } from "../../lib/artifacts/adapter.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
+import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import {
   initialParameters,
   parameterLayout,
 } from "../../lib/engine/parameters.ts";
-import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { readAdapter } from "../../lib/artifacts/adapter.ts";
-import { readTraining } from "../../lib/artifacts/training.ts";
 import { startFrom } from "../../lib/stages/train_adapter.ts";
 import {
   assertClose,
   assertSameBits,
   openReference,
 } from "../engine/reference.ts";
-import { withEngineStages } from "./engine_stages.ts";
-import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceTensors,
+} from "../tasks/reference_adapter.ts";
 
 const baseModel = { name: "a/b", revision: null };
 const TRAINING = { ...REFERENCE_TRAINING, labels: ["no", "yes"] };

@@ -5,13 +5,16 @@ import {
   assertRejects,
 } from "@std/assert";
 import { join } from "node:path";
-import type { Comparison, MethodSummary } from "../../lib/report/report.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
+import type { Comparison, MethodSummary } from "../../lib/report/report.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
-import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
-import { runTask, withFolder } from "./run_task.ts";
-import { TrainedStages } from "./trained_stages.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
+import { TrainedStages } from "../tasks/trained_stages.ts";
 
 const TRAINING: Training = { ...REFERENCE_TRAINING, task: "mrpc" };
 const LORA: Training = {

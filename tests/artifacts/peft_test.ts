@@ -2,10 +2,10 @@ import { assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { readAdapter } from "../../lib/artifacts/adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
-import { peftFolder } from "./peft_folder.ts";
-import { referenceTensors } from "./reference_adapter.ts";
-import { runTask, withFolder } from "./run_task.ts";
 import { assertSameBits } from "../engine/reference.ts";
+import { peftFolder } from "../tasks/peft_folder.ts";
+import { referenceTensors } from "../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
 

@@ -1,0 +1,67 @@
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import fetchModel from "../../tasks/fetch-model.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+
+Deno.test("fetch-model writes down what the model is called, but not where it lies", () =>
+  withFolder(async (folder) => {
+    const source = join(fixtures, "tiny-roberta");
+    const { output } = await runTask(fetchModel, folder, { source });
+    const text = await Deno.readTextFile(join(output, "origin.json"));
+    assertEquals(JSON.parse(text), {
+      name: "tiny-roberta",
+      revision: null,
+    });
+  }));
+
+Deno.test("fetch-model says what a folder lacks and how to make it", () =>
+  withFolder(async (folder) => {
+    const tiny = join(fixtures, "tiny-bert");
+    await Deno.copyFile(join(tiny, "config.json"), join(folder, "config.json"));
+    const fetch = () => runTask(fetchModel, folder, { source: folder });
+    await assertRejects(
+      fetch,
+      Error,
+      'has no "model.safetensors"\nName a folder',
+    );
+    await Deno.writeTextFile(join(folder, "pytorch_model.bin"), "");
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /no "model.safetensors"\n.*save_pretrained/,
+    );
+    const weights = join(folder, "model.safetensors");
+    await Deno.copyFile(join(tiny, "model.safetensors"), weights);
+    await Deno.writeTextFile(join(folder, "vocab.txt"), "");
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /no "tokenizer.json"\n.*AutoTokenizer/,
+    );
+  }));
+
+Deno.test("fetch-model refuses a model of another kind, and damaged weights, by file", () =>
+  withFolder(async (folder) => {
+    const tiny = join(fixtures, "tiny-bert");
+    for (const { name } of Deno.readDirSync(tiny)) {
+      await Deno.copyFile(join(tiny, name), join(folder, name));
+    }
+    const config = join(folder, "config.json");
+    const fetch = () => runTask(fetchModel, folder, { source: folder });
+    const text = await Deno.readTextFile(config);
+    await Deno.writeTextFile(config, text.replace('"bert"', '"gpt2"'));
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /config.json.*\n.*"gpt2" is not supported/,
+    );
+    await Deno.writeTextFile(config, text);
+    await Deno.truncate(join(folder, "model.safetensors"), 5000);
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /model.safetensors" as safetensors: .*cut/,
+    );
+  }));

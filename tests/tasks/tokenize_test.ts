@@ -1,0 +1,94 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { GLUE_TASKS, type GlueTaskName } from "../../lib/glue/benchmark.ts";
+import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
+import fetchGlue from "../../tasks/fetch-glue.ts";
+import fetchModel from "../../tasks/fetch-model.ts";
+import tokenize from "../../tasks/tokenize.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+const source = join(fixtures, "tiny-glue");
+
+for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
+  if (task === "ax") continue;
+  Deno.test(`fetch-glue and tokenize turn ${task} into tokens from which every text comes back`, () =>
+    withFolder(async (folder) => {
+      const model = await runTask(fetchModel, folder, {
+        source: join(fixtures, "tiny-roberta"),
+      });
+      const data = await runTask(fetchGlue, folder, { task, source });
+      const inputs = { model: model.output, data: data.output };
+      const { output } = await runTask(tokenize, folder, {}, inputs);
+
+      const dataset = await readDatasetInfo(data.output);
+      const info = await readTokensInfo(output);
+      assertEquals(info.maxLength, 64, "the model has 66 positions, 2 unused");
+      assertEquals(info.padId, 1);
+      assertEquals<readonly string[] | null>(
+        info.labels,
+        GLUE_TASKS[task].labels,
+      );
+      assertEquals(
+        Object.keys(info.splits),
+        Object.keys(GLUE_TASKS[task].tsvFiles),
+      );
+      const tokenizer = await ModelTokenizer.load(model.output, "roberta", 64);
+      for (const split of Object.keys(info.splits)) {
+        const examples = await readExamples(data.output, dataset, split);
+        const tokens = readTokens(output, info, split);
+        assertEquals(tokens.labels === undefined, split.startsWith("test"));
+        for (const [i, { text, pair, label, index }] of examples.entries()) {
+          const ids = tokens.ids.subarray(
+            tokens.offsets[i],
+            tokens.offsets[i + 1],
+          );
+          assertEquals([...ids], tokenizer.encode(text, pair).ids);
+          assertEquals(tokens.index[i], index);
+          assertEquals(
+            tokens.labels?.[i],
+            label === undefined ? undefined : Math.fround(label),
+          );
+        }
+      }
+    }));
+}
+
+Deno.test("tokenize refuses more tokens than the model has positions", () =>
+  withFolder(async (folder) => {
+    const inputs = {
+      model: join(fixtures, "tiny-roberta"),
+      data: (await runTask(fetchGlue, folder, { task: "rte", source })).output,
+    };
+    await assertRejects(
+      () => runTask(tokenize, folder, { maxLength: 65 }, inputs),
+      Error,
+      '"maxLength" is 65, but the model has 64 positions',
+    );
+    await assertRejects(
+      () => runTask(tokenize, folder, { splits: ["dev"] }, inputs),
+      Error,
+      'no split "dev"; it has "train", "validation", "test"',
+    );
+    const short = await runTask(tokenize, folder, { maxLength: 10 }, inputs);
+    const info = await readTokensInfo(short.output);
+    assertEquals(info.splits.train!.longest, 10);
+  }));
+
+Deno.test("tokenize writes the same bytes each time", () =>
+  withFolder(async (folder) => {
+    const data = await runTask(fetchGlue, folder, { task: "stsb", source });
+    const inputs = { model: join(fixtures, "tiny-bert"), data: data.output };
+    const [first, second] = [
+      await runTask(tokenize, folder, {}, inputs),
+      await runTask(tokenize, folder, {}, inputs),
+    ];
+    for (const { name } of Deno.readDirSync(first.output)) {
+      assertEquals(
+        Deno.readFileSync(join(first.output, name)),
+        Deno.readFileSync(join(second.output, name)),
+      );
+    }
+  }));
