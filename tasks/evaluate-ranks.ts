@@ -89,11 +89,11 @@ export default defineTask({
 /** @throws {RangeError} If a requested rank was not trained. */
 function ranksToEvaluate(
   training: AdapterRecord,
-  asked: readonly number[] | undefined,
+  requested: readonly number[] | undefined,
 ): number[] {
   const served = servedRanks(training);
-  if (asked === undefined) return served;
-  for (const rank of asked) {
+  if (requested === undefined) return served;
+  for (const rank of requested) {
     checkRank(rank, training.rank);
     if (served.includes(rank)) continue;
     throw new RangeError(
@@ -104,5 +104,5 @@ function ranksToEvaluate(
         } to ${training.rank}`,
     );
   }
-  return [...new Set(asked)].sort((a, b) => a - b);
+  return [...new Set(requested)].sort((a, b) => a - b);
 }

@@ -126,9 +126,11 @@ async function readSplit(
 /** The requested splits, or all of the task. */
 function wantedSplits(
   task: GlueTaskName,
-  asked: readonly SplitName[] | undefined,
+  requested: readonly SplitName[] | undefined,
 ): string[] {
-  const splits = asked?.flatMap((name) => splitsNamed(GLUE_TASKS[task], name));
+  const splits = requested?.flatMap((name) =>
+    splitsNamed(GLUE_TASKS[task], name)
+  );
   return [...new Set(splits ?? Object.keys(GLUE_TASKS[task].tsvFiles))];
 }
 

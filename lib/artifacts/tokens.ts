@@ -138,9 +138,9 @@ function findFault(
       }`;
     }
   }
-  const foreign = ids.find((id) => id < 0 || id >= info.vocabSize);
-  if (foreign !== undefined) {
-    return `token ${foreign} is outside the vocabulary of ${info.vocabSize}`;
+  const unknown = ids.find((id) => id < 0 || id >= info.vocabSize);
+  if (unknown !== undefined) {
+    return `token ${unknown} is outside the vocabulary of ${info.vocabSize}`;
   }
   const { labels: names } = info;
   const wrong = labels?.find((label) =>

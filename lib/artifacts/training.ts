@@ -219,7 +219,7 @@ function lowestTrained({ method, sampler, matryoshka }: Served): number {
 
 const { rank, mode, sampler, scope, matryoshka } = Training.shape;
 
-/** What distinguishes an adapter from others with its method, task and seed; null where unknown or of another method. */
+/** What distinguishes an adapter from others with its method, task and seed; null if unknown or of another method. */
 export const TrainedAs = z.strictObject({
   rank,
   mode,

@@ -79,15 +79,15 @@ export async function recommendedRank(
 function recommendations(
   { comparisons }: Report,
   { task, method }: AdapterRecord,
-  { epoch, variant: asked, split: askedSplit }: RecommendationRequest,
+  { epoch, variant: requested, split: requestedSplit }: RecommendationRequest,
 ): Recommendation[] {
   return comparisons.filter((it) =>
     it.task === task && it.epoch === epoch &&
-    (askedSplit === undefined || it.split === askedSplit)
+    (requestedSplit === undefined || it.split === requestedSplit)
   ).flatMap(({ split, methods }) =>
     methods.filter((it) =>
       it.method === method &&
-      (asked === undefined || variantText(it.variant) === asked)
+      (requested === undefined || variantText(it.variant) === requested)
     ).flatMap(({ variant, recommendation }) =>
       recommendation === null
         ? []

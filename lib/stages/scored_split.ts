@@ -33,12 +33,12 @@ export class ScoredSplit {
    * @param folder An artifact of kind `tokens`
    * @throws {Error} If the split does not exist or has no labels.
    */
-  constructor(folder: string, info: TokensInfo, asked: string) {
-    const matched = `${asked}_matched`;
-    this.name = !Object.hasOwn(info.splits, asked) &&
+  constructor(folder: string, info: TokensInfo, requested: string) {
+    const matched = `${requested}_matched`;
+    this.name = !Object.hasOwn(info.splits, requested) &&
         Object.hasOwn(info.splits, matched)
       ? matched
-      : asked;
+      : requested;
     const { labels, ...tokens } = readTokens(folder, info, this.name);
     if (labels === undefined) {
       throw new Error(
