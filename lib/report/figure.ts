@@ -1,7 +1,7 @@
 import { parse, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 import type { Comparison } from "./report.ts";
-import { methodTitle } from "./text/words.ts";
+import { methodTitle } from "./format.ts";
 
 /** Most curves whose intervals are drawn; more bands would hide one another. */
 const MOST_BANDS = 4;

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ChoiceSummary } from "./choice.ts";
+import { ChoiceSummary } from "./choices.ts";
 
 /** A number; null where it is undefined. */
 const figure = z.number().nullable();

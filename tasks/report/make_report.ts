@@ -3,16 +3,15 @@ import { METRICS } from "../../lib/glue/metrics.ts";
 import {
   type ChoiceResult,
   summarizeChoices,
-} from "../../lib/report/choice.ts";
+} from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderFigure } from "../../lib/report/figure.ts";
-import { renderMarkdown } from "../../lib/report/text/markdown.ts";
+import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import { Report } from "../../lib/report/report.ts";
 import type { Result } from "../../lib/report/result.ts";
-import type { Metric } from "../../lib/report/statistics/bootstrap.ts";
-import { seededDraw } from "../../lib/report/statistics/draw.ts";
-import { figureName } from "../../lib/report/text/words.ts";
+import { type Metric, seededDraw } from "../../lib/report/statistics.ts";
+import { figureName } from "../../lib/report/format.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
 
 /** How intervals and recommendations are made. */

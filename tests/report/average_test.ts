@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { METRICS } from "../../lib/glue/metrics.ts";
 import { compare } from "../../lib/report/compare.ts";
 import type { Result } from "../../lib/report/result.ts";
-import { seededDraw } from "../../lib/report/statistics/draw.ts";
-import { renderMarkdown } from "../../lib/report/text/markdown.ts";
+import { seededDraw } from "../../lib/report/statistics.ts";
+import { renderMarkdown } from "../../lib/report/markdown.ts";
 
 const EXAMPLES = 40;
 

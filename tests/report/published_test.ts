@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { publishedText } from "../../lib/report/text/published.ts";
+import { publishedText } from "../../lib/report/markdown.ts";
 import type { Comparison } from "../../lib/report/report.ts";
 import type { Variant } from "../../lib/report/result.ts";
 
