@@ -1,77 +1,14 @@
-import { z } from "zod";
-import type { Epoch, Variant } from "./result.ts";
+import { type Column, percent, plain, signed, table } from "./format.ts";
+import { methodTitle } from "./methods.ts";
+import type { ChoiceSummary } from "./report.ts";
+import type { ChoiceResult, ChoiceScore } from "./result.ts";
 import { mean } from "./statistics.ts";
-import { defined } from "./summarize.ts";
-import {
-  type Column,
-  methodTitle,
-  percent,
-  plain,
-  signed,
-  table,
-} from "./format.ts";
-
-/** A choice of a rank for each module of one training's adapter, and how it scores. */
-export interface ChoiceResult {
-  /** Name of the GLUE task, or the user's own name for the data. */
-  readonly task: string;
-  /** The task's name as GLUE writes it: `SST-2`. */
-  readonly title: string;
-  /** Split that it is scored on. */
-  readonly split: string;
-  readonly epoch: Epoch;
-  readonly method: string;
-  readonly variant: Variant;
-  readonly seed: number;
-  /** Most values that lora_A and lora_B might have. */
-  readonly budget: number;
-  /** In their order. */
-  readonly modules: ReadonlyMap<string, number>;
-  readonly chosen: ChoiceScore;
-  /** One rank for all modules: the largest within the budget first, the adapter's own last. */
-  readonly even: readonly (ChoiceScore & { readonly rank: number })[];
-}
-
-/** What ranks cost and reach. */
-interface ChoiceScore {
-  /** Values in all lora_A and lora_B. */
-  readonly parameters: number;
-  /** By name, the one to judge by first; NaN where one is undefined. */
-  readonly metrics: Readonly<Record<string, number>>;
-}
-
-const Score = {
-  /** Values in all lora_A and lora_B, mean over the seeds. */
-  parameters: z.number(),
-  /** Mean over the seeds; null where it is undefined. */
-  metrics: z.record(z.string(), z.number().nullable()),
-};
-
-/** Choices of ranks by module that differ in their seed alone, as `report.json` has them. */
-export const ChoiceSummary = z.strictObject({
-  task: z.string(),
-  title: z.string(),
-  split: z.string(),
-  epoch: z.enum(["last", "best"]),
-  method: z.string(),
-  variant: z.record(z.string(), z.union([z.string(), z.number()])),
-  seeds: z.array(z.int()),
-  budget: z.number(),
-  /** Rank of each module, one for each seed. */
-  modules: z.array(
-    z.strictObject({ module: z.string(), ranks: z.array(z.int()) }),
-  ),
-  chosen: z.strictObject(Score),
-  /** One rank for all modules: the largest within the budget first, the adapter's own last. */
-  even: z.array(z.strictObject({ rank: z.int(), ...Score })).min(1),
-});
-
-export type ChoiceSummary = z.output<typeof ChoiceSummary>;
+import { definedOf } from "./summarize.ts";
 
 /**
- * Puts choices that differ in their seed alone together.
+ * Summarizes per-module choices of ranks that differ only in their seed.
  *
- * @throws {TypeError} If such choices were made under different budgets, or for one seed twice.
+ * @throws {TypeError} If such choices have different budgets or the same seed.
  */
 export function summarizeChoices(
   choices: readonly ChoiceResult[],
@@ -97,9 +34,9 @@ function summarize(group: readonly ChoiceResult[]): ChoiceSummary {
   );
   if (!same || new Set(seeds).size !== seeds.length) {
     throw new TypeError(
-      `Ranks by module of "${method}" on "${task}" were chosen ${
+      `The ranks per module of "${method}" on "${task}" were chosen ${
         same ? "twice for one seed" : "under different budgets"
-      }; a dimension of the matrix tells variants apart`,
+      }; add a matrix dimension that distinguishes the variants`,
     );
   }
   return {
@@ -123,50 +60,50 @@ function summarize(group: readonly ChoiceResult[]): ChoiceSummary {
   };
 }
 
-function meanOf(scores: readonly ChoiceScore[]) {
+function meanOf(scores: readonly ChoiceScore[]): ChoiceSummary["chosen"] {
   return {
     parameters: mean(scores.map(({ parameters }) => parameters)),
     metrics: Object.fromEntries(
       Object.keys(scores[0]!.metrics).map((name) => [
         name,
-        defined(mean(scores.map(({ metrics }) => metrics[name]!))),
+        definedOf(mean(scores.map(({ metrics }) => metrics[name]!))),
       ]),
     ),
   };
 }
 
-/** Ranks chosen by module beside the one rank for all modules that the same budget pays for. */
+/** Markdown: per-module ranks beside the largest uniform rank of the same budget. */
 export function choicesText(choices: readonly ChoiceSummary[]): string[] {
   if (choices.length === 0) return [];
   const several = choices.some(({ seeds }) => seeds.length > 1);
+  const modules = new Set(
+    choices.flatMap(({ modules }) => modules.map(({ module }) => module)),
+  );
   return [
-    "## Ranks chosen by module",
-    `A rank for each module under a budget of parameters, chosen by the loss on other examples than it is scored on, beside one rank for all modules that the same budget pays for, and beside the whole adapter. Scores are times 100${
-      several ? ", mean over the seeds" : ""
-    }, without intervals.`,
+    "## Ranks chosen per module",
+    `One rank per module within a parameter budget, chosen by the loss on examples other than the scored ones, against the largest uniform rank within the same budget and against the full adapter. Scores are multiplied by 100${
+      several ? " and averaged over seeds" : ""
+    }; they have no intervals.`,
     table("Task", choices, titleOf, [
       { title: "Metric", cell: metricOf },
-      { title: "Chosen by module", cell: (it) => scoreText(it, it.chosen) },
-      { title: "One rank", cell: (it) => evenText(it, it.even[0]!) },
-      { title: "Chosen less one rank", cell: differenceText },
-      { title: "Whole adapter", cell: (it) => evenText(it, it.even.at(-1)!) },
+      { title: "Ranks per module", cell: (it) => scoreText(it, it.chosen) },
+      { title: "Uniform rank", cell: (it) => evenText(it, it.even[0]!) },
+      { title: "Difference", cell: differenceText },
+      { title: "Full adapter", cell: (it) => evenText(it, it.even.at(-1)!) },
     ]),
-    several ? "The ranks, one for each seed:" : "The ranks:",
-    ranksTable(choices),
+    several ? "Ranks, one per seed:" : "Ranks:",
+    table(
+      "Module",
+      [...modules],
+      plain,
+      choices.map((choice): Column<string> => ({
+        title: titleOf(choice),
+        cell: (name) =>
+          choice.modules.find(({ module }) => module === name)?.ranks
+            .join(", ") ?? "",
+      })),
+    ),
   ];
-}
-
-function ranksTable(choices: readonly ChoiceSummary[]): string {
-  const modules = choices.flatMap(({ modules }) =>
-    modules.map(({ module }) => module)
-  );
-  const columns = choices.map((choice): Column<string> => ({
-    title: titleOf(choice),
-    cell: (name) =>
-      choice.modules.find(({ module }) => module === name)?.ranks.join(", ") ??
-        "",
-  }));
-  return table("Module", [...new Set(modules)], plain, columns);
 }
 
 /** `MRPC, DyLoRA, best epoch`. */
@@ -201,10 +138,7 @@ function evenText(
 
 function differenceText(choice: ChoiceSummary): string {
   const name = metricOf(choice);
-  const [chosen, even] = [choice.chosen, choice.even[0]!].map(({ metrics }) =>
-    metrics[name]!
-  );
-  return chosen === null || even === null
-    ? signed(null)
-    : signed(chosen! - even!);
+  const chosen = choice.chosen.metrics[name]!;
+  const even = choice.even[0]!.metrics[name]!;
+  return signed(chosen === null || even === null ? null : chosen - even);
 }

@@ -1,13 +1,12 @@
-import { methodOf } from "./methods.ts";
-import type { Epoch, Variant } from "./result.ts";
+import { methodTitle } from "./methods.ts";
 
-/** A column of a table whose rows are of one kind. */
+/** Column of a Markdown table. */
 export interface Column<Row> {
   readonly title: string;
   readonly cell: (row: Row) => string;
 }
 
-/** A table in Markdown: the rows by their titles, then the columns. */
+/** Markdown table with the row titles in the first column, headed by `corner`. */
 export function table<Row>(
   corner: string,
   rows: readonly Row[],
@@ -25,35 +24,42 @@ export function table<Row>(
   ].join("\n");
 }
 
-/** Text that Markdown takes as it is, whatever letters it holds. */
+/** Column of a table by rank. */
+interface RankColumn<T> {
+  readonly title: string;
+  readonly ranks: readonly (T & { readonly rank: number })[];
+  /** Value over all ranks. */
+  readonly whole?: T | null | undefined;
+}
+
+/** Table with one row per rank, and a last one if a column has a value over all ranks. */
+export function rankTable<T>(
+  columns: readonly RankColumn<T>[],
+  text: (value: T) => string,
+  missing: string,
+): string {
+  const ranks = columns.flatMap(({ ranks }) => ranks.map(({ rank }) => rank));
+  const rows: (number | "all")[] = [...new Set(ranks)].sort((a, b) => a - b);
+  if (columns.some(({ whole }) => whole)) rows.push("all");
+  return table(
+    "Rank",
+    rows,
+    (row) => row === "all" ? "mean over ranks" : String(row),
+    columns.map(({ title, ranks, whole }): Column<number | "all"> => ({
+      title,
+      cell: (row) => {
+        const found = row === "all"
+          ? whole
+          : ranks.find(({ rank }) => rank === row);
+        return found ? text(found) : missing;
+      },
+    })),
+  );
+}
+
+/** Escapes text so that Markdown shows it literally. */
 export function plain(text: string): string {
   return text.replace(/[\\`*_~&[\]<>|]/g, "\\$&").replace(/\s+/g, " ");
-}
-
-/** Name of the file that a comparison's figure is kept in: `mrpc-validation.svg`. */
-export function figureName({ task, split, epoch }: {
-  readonly task: string;
-  readonly split: string;
-  readonly epoch: Epoch;
-}): string {
-  const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");
-  const suffix = epoch === "last" ? "" : `-${epoch}-epoch`;
-  return `${safe(task)}-${safe(split)}${suffix}.svg`;
-}
-
-/** `DyLoRA (mode=frozen)`. */
-export function methodTitle(
-  { method, variant }: { readonly method: string; readonly variant: Variant },
-): string {
-  const { title } = methodOf(method);
-  const text = variantText(variant);
-  return text === "" ? title : `${title} (${text})`;
-}
-
-/** `mode=frozen, sampler=uniform`; nothing if no dimension of its own tells a method from others. */
-export function variantText(variant: Variant): string {
-  return Object.entries(variant).map(([key, value]) => `${key}=${value}`)
-    .join(", ");
 }
 
 /** A method's title as Markdown. */
@@ -72,33 +78,34 @@ export function rankList(ranks: readonly number[]): string {
     : `ranks ${ranks.join(", ")}`;
 }
 
-/** A share times 100: `84.2`; `undefined` where there is none. */
-export function percent(share: number | null, digits = 1): string {
-  return share === null ? "undefined" : (100 * share).toFixed(digits);
+/** A score times 100 with one decimal: `84.2`; `undefined` for null. */
+export function percent(share: number | null): string {
+  return share === null ? "undefined" : (100 * share).toFixed(1);
 }
 
-/** A parameter times 100, with all its digits: `97.5`. */
+/** A parameter times 100 with all its digits: `97.5`. */
 export function exactPercent(share: number): string {
   return String(Number((100 * share).toPrecision(12)));
 }
 
-/** `+1.2`: a share times 100 with its sign. */
+/** A difference times 100 with its sign: `+1.2`. */
 export function signed(share: number | null): string {
   const text = percent(share);
   return share !== null && share > 0 ? `+${text}` : text;
 }
 
-/** ` [79.5, 84.3]`; nothing where there is no interval. */
-export function intervalText(
+/** A score and its interval, if it has one: `82.1 [79.5, 84.3]`. */
+export function withInterval(
+  share: number | null,
   interval: readonly [number, number] | null,
-  text: (value: number) => string = percent,
+  text = percent,
 ): string {
   return interval === null
-    ? ""
-    : ` [${interval.map((end) => text(end)).join(", ")}]`;
+    ? text(share)
+    : `${text(share)} [${interval.map((end) => text(end)).join(", ")}]`;
 }
 
-/** Three significant digits, without an exponent. */
+/** Three significant digits without an exponent. */
 export function significant(value: number): string {
   return value >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
 }

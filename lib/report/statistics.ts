@@ -1,11 +1,11 @@
-/** Arithmetic mean; NaN of nothing. */
+/** Arithmetic mean; NaN for no values. */
 export function mean(values: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i]!;
   return sum / values.length;
 }
 
-/** Standard deviation of a sample (divided by n - 1); NaN of fewer than two values. */
+/** Sample standard deviation (divisor n - 1); NaN for fewer than two values. */
 export function deviation(values: ArrayLike<number>): number {
   const centre = mean(values);
   let squares = 0;
@@ -14,10 +14,10 @@ export function deviation(values: ArrayLike<number>): number {
 }
 
 /**
- * Quantile, interpolated between the neighbours in order (Hyndman and Fan's
- * type 7, NumPy's default); NaN if a value is.
+ * Quantile by linear interpolation between order statistics (type 7 of Hyndman
+ * and Fan 1996, NumPy's default); NaN if a value is NaN.
  *
- * @param share Between 0 and 1: 0.5 is the median.
+ * @param share Between 0 and 1; 0.5 gives the median.
  */
 export function quantile(values: ArrayLike<number>, share: number): number {
   const sorted = Float64Array.from(values).sort();
@@ -25,13 +25,18 @@ export function quantile(values: ArrayLike<number>, share: number): number {
   const below = Math.floor(place);
   const low = sorted[below] ?? NaN;
   const high = sorted[below + 1] ?? low;
-  // NaN sorts last, so one that is anywhere is here.
+  // Float64Array.sort() puts NaN last.
   return Number.isNaN(sorted.at(-1))
     ? NaN
     : low + (high - low) * (place - below);
 }
 
-/** The middle share of a sample: `[low, high]`. */
+/**
+ * Percentile interval `[low, high]` of bootstrap replicates (Efron 1981), which
+ * leaves out equal shares on both sides.
+ *
+ * @param confidence Between 0 and 1: 0.95.
+ */
 export function interval(
   values: ArrayLike<number>,
   confidence: number,
@@ -40,39 +45,39 @@ export function interval(
   return [quantile(values, tail), quantile(values, 1 - tail)];
 }
 
-/** A figure that compares predictions with labels; higher is better. */
+/** Scores predictions against labels, both `[examples]`; higher is better. */
 export type Metric = (
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
 ) => number;
 
-/** What trainings that differ in their seed alone predict for the same examples. */
+/** Trainings that differ only in their seed, and their predictions for the same examples. */
 export interface Trainings {
   readonly seeds: readonly number[];
   /** `[seeds][examples]` */
   readonly predictions: readonly ArrayLike<number>[];
 }
 
-/** Draws positions: given n, n of `0..n - 1`, with replacement. */
+/** Draws `count` positions from `0..count - 1` with replacement. */
 export type Draw = (count: number) => ArrayLike<number>;
 
-/** Scores of the replicates of a bootstrap, `[replicates]`. */
+/** Bootstrap replicates of scores, `[replicates]`. */
 export interface Replicates {
-  /** Mean over the seeds that a replicate drew. */
+  /** Mean over the drawn seeds. */
   readonly means: Float64Array;
-  /** Median over the same seeds. */
+  /** Median over the drawn seeds. */
   readonly medians: Float64Array;
 }
 
 /**
- * Bootstrap of scores over examples and seeds (Efron 1979; both levels are
- * drawn, as both are samples).
+ * Paired bootstrap (Efron 1979) of scores over examples and seeds.
  *
- * Each replicate draws examples, which all trainings share, and seeds, which
- * trainings with the same seeds share; the score is the metric's mean, or
- * median, over the drawn seeds. So differences between the results are paired.
+ * Each replicate draws one set of examples for all trainings, and one set of
+ * seeds for all entries with the same seeds; its score is the mean, or median,
+ * of the metric over the drawn seeds. Shared draws make differences between
+ * entries paired.
  *
- * @returns For each of the trainings the scores of each replicate.
+ * @returns The replicates of each entry of `trainings`.
  */
 export function bootstrap(
   trainings: readonly Trainings[],
@@ -118,7 +123,10 @@ function gather(
   for (let i = 0; i < into.length; i++) into[i] = values[order[i]!]!;
 }
 
-/** Draws with a private generator (SplitMix32), so that a report is the same each time. */
+/**
+ * Draws from a seeded generator, so that the same seed gives the same report:
+ * SplitMix32, a 32-bit variant of SplitMix (Steele et al. 2014).
+ */
 export function seededDraw(seed: number): Draw {
   let state = seed | 0;
   const uniform = () => {
@@ -132,15 +140,16 @@ export function seededDraw(seed: number): Draw {
     Int32Array.from({ length: count }, () => Math.floor(uniform() * count));
 }
 
-/** Score by rank, in ascending order of rank. */
-interface Curve {
+/** Scores by rank. */
+export interface Curve {
+  /** Ascending. */
   readonly ranks: readonly number[];
   readonly scores: ArrayLike<number>;
 }
 
 /**
- * Area under the curve by the trapezoid rule, divided by the range of ranks:
- * the mean score over that range; of a single rank, its score.
+ * Area under the curve by the trapezoidal rule, divided by the range of ranks:
+ * the mean score over that range. For a single rank, its score.
  */
 export function areaUnderCurve({ ranks, scores }: Curve): number {
   let area = 0;
@@ -152,10 +161,11 @@ export function areaUnderCurve({ ranks, scores }: Curve): number {
 }
 
 /**
- * The rank from which more rank gives little more score: the one farthest above the line
- * from the first point to the last (the Kneedle of Satopää et al. 2011, without smoothing).
+ * Rank with the greatest height above the line from the first point to the
+ * last, beyond which the score rises little (Kneedle, Satopää et al. 2011,
+ * without smoothing).
  *
- * @returns Nothing if the curve does not rise, or nowhere stands above that line.
+ * @returns Undefined if the curve does not rise or no point lies above the line.
  */
 export function elbow({ ranks, scores }: Curve): number | undefined {
   const last = ranks.length - 1;
@@ -163,51 +173,51 @@ export function elbow({ ranks, scores }: Curve): number | undefined {
   const range = ranks[last]! - ranks[0]!;
   if (!(rise > 0)) return undefined;
   let best: number | undefined;
-  let farthest = 0;
+  let highest = 0;
   ranks.forEach((rank, i) => {
     const above = (scores[i]! - scores[0]!) / rise - (rank - ranks[0]!) / range;
-    // Rounding must not make an elbow of a straight line.
-    if (above > farthest + 1e-12) [best, farthest] = [rank, above];
+    if (above > highest + ROUNDING) [best, highest] = [rank, above];
   });
   return best;
 }
 
-/** How a rank compares with the best one. */
+/** Tolerance that keeps rounding errors of sums from deciding a comparison. */
+const ROUNDING = 1e-12;
+
+/** Comparison of a rank with the best one. */
 interface RankEvidence {
   readonly rank: number;
-  /** Best score less the rank's score. */
+  /** Score of the best rank minus the score of this one. */
   readonly loss: number;
-  /** What the loss stays below with the confidence asked for. */
+  /** Upper bound of the loss at the requested confidence. */
   readonly bound: number;
-  /** True if the bound is within the margin. */
+  /** Whether the bound is within the margin. */
   readonly sufficient: boolean;
 }
 
-/** A choice of rank, and why. */
+/** A recommended rank and the evidence for it. */
 interface Recommendation {
   readonly rank: number;
-  /** The rank with the highest score; the smaller of equals. */
+  /** Rank with the highest score; the smallest of equals. */
   readonly best: number;
   readonly margin: number;
   readonly confidence: number;
   readonly evidence: readonly RankEvidence[];
 }
 
-/** Scores are sums of shares, whose rounding must not decide. */
-const ROUNDING = 1e-12;
-
 /**
- * The smallest rank whose score is not worse than the best one's by more than
- * a margin: a one-sided test of non-inferiority by the percentiles of paired
- * bootstrap differences.
+ * Recommends the smallest rank that is not inferior to the best one: a
+ * one-sided non-inferiority test by percentiles of paired bootstrap differences.
  *
- * The best rank is taken as known though the same examples chose it, which
- * makes the losses of the others look larger: the choice errs to larger ranks.
+ * The best rank is treated as known although the same examples selected it.
+ * This overestimates the losses of the others, so the choice errs towards
+ * larger ranks.
  *
  * @param ranks Ascending.
- * @param scores Score of each rank.
- * @param replicates Scores of each rank in the replicates of one bootstrap, `[ranks][replicates]`.
- * @returns Nothing if a score is undefined.
+ * @param scores By rank.
+ * @param replicates Replicates of one bootstrap, `[ranks][replicates]`.
+ * @param settings.margin Largest acceptable loss, in units of the score.
+ * @returns Undefined if a score is NaN.
  */
 export function recommend(
   ranks: readonly number[],

@@ -1,16 +1,18 @@
 import {
   type Column,
   exactPercent,
-  intervalText,
   percent,
   plain,
   rankList,
+  rankTable,
   signed,
   significant,
   table,
   titleOf,
+  withInterval,
 } from "./format.ts";
 import type {
+  Average,
   Comparison,
   Contrast,
   CostSummary,
@@ -18,87 +20,67 @@ import type {
   ScoreSummary,
 } from "./report.ts";
 
-/** What each method reaches at each rank, and what is reached without adapters. */
+/** Scores by rank, and the scores of majority class and bounds. */
 export function scoresText(comparison: Comparison): string[] {
-  const [metric, ...others] = comparison.metrics as [string, ...string[]];
-  const several = hasSeveralSeeds(comparison);
-  const mean = several ? "mean over the seeds" : "one seed";
-  const spread = ({ metrics }: ScoreSummary, name: string) => {
-    const { deviation } = metrics[name]!;
-    return deviation === null ? "" : ` ± ${percent(deviation)}`;
-  };
+  const { methods } = comparison;
+  const [main, ...others] = comparison.metrics as [string, ...string[]];
+  const several = methods.some(({ ranks }) =>
+    ranks.some(({ seeds }) => seeds.length > 1)
+  );
+  const mean = several ? "mean over seeds" : "one seed";
+  const curves = methods.filter(({ role }) => role !== "bound").map((it) => ({
+    title: titleOf(it),
+    ranks: it.ranks,
+  }));
+  const scores = (text: (score: ScoreSummary) => string) =>
+    rankTable<ScoreSummary>(curves, text, "not run");
   return [
     "### Scores by rank",
-    `**${metric}**, ${mean}:`,
-    scoreTable(
-      comparison,
-      ({ metrics, intervals }) =>
-        percent(metrics[metric]!.mean) + intervalText(intervals.mean),
+    `**${main}**, ${mean}:`,
+    scores(({ metrics, intervals }) =>
+      withInterval(metrics[main]!.mean, intervals.mean)
     ),
     ...(several
       ? [
-        `**${metric}**, median over the seeds ± their standard deviation:`,
-        scoreTable(comparison, (score) =>
-          percent(score.metrics[metric]!.median) +
-          intervalText(score.intervals.median) + spread(score, metric)),
+        `**${main}**, median over seeds ± standard deviation:`,
+        scores((score) =>
+          withInterval(score.metrics[main]!.median, score.intervals.median) +
+          spread(score, main)
+        ),
       ]
       : []),
     ...others.flatMap((other) => [
-      `**${other}**, ${mean}${several ? " ± their standard deviation" : ""}:`,
-      scoreTable(
-        comparison,
-        (score) => percent(score.metrics[other]!.mean) + spread(score, other),
+      `**${other}**, ${mean}${several ? " ± standard deviation" : ""}:`,
+      scores((score) =>
+        percent(score.metrics[other]!.mean) + spread(score, other)
       ),
     ]),
-    "No rank is filled in: `not run` means that none was trained or evaluated.",
+    "`not run`: no adapter of this rank was trained or evaluated.",
     ...boundsText(comparison),
   ];
 }
 
-function hasSeveralSeeds({ methods }: Comparison): boolean {
-  return methods.some(({ ranks }) =>
-    ranks.some(({ seeds }) => seeds.length > 1)
-  );
+function spread({ metrics }: ScoreSummary, name: string): string {
+  const { deviation } = metrics[name]!;
+  return deviation === null ? "" : ` ± ${percent(deviation)}`;
 }
 
-function scoreTable(
-  { methods }: Comparison,
-  text: (score: ScoreSummary) => string,
-): string {
-  const curves = methods.filter(({ role }) => role !== "bound");
-  const ranks = curves.flatMap((method) =>
-    method.ranks.map(({ rank }) => rank)
-  );
-  const columns = curves.map((method): Column<number> => ({
-    title: titleOf(method),
-    cell: (rank) => {
-      const found = method.ranks.find((other) => other.rank === rank);
-      return found === undefined ? "not run" : text(found);
-    },
-  }));
-  return table(
-    "Rank",
-    [...new Set(ranks)].sort((a, b) => a - b),
-    String,
-    columns,
-  );
-}
-
-/** What needs no rank: the most frequent class, and trainings without adapters. */
 function boundsText({ methods, metrics, majority }: Comparison): string[] {
-  const bounds = methods.filter(({ role }) => role === "bound");
-  const rows: [string, (metric: string) => string][] = bounds.map((bound) => [
-    titleOf(bound),
-    (metric) => boundCell(bound, metric, metric === metrics[0]),
-  ]);
-  if (majority !== null) {
-    rows.unshift([
-      "Always the most frequent class",
-      (metric) => percent(majority[metric]!),
+  const rows: [string, (metric: string) => string][] = methods
+    .filter(({ role }) => role === "bound").map((bound) => [
+      titleOf(bound),
+      (metric) => {
+        const [score] = bound.ranks;
+        const { mean } = score!.metrics[metric]!;
+        const main = metric === metrics[0];
+        return withInterval(mean, main ? score!.intervals.mean : null) +
+          spread(score!, metric);
+      },
     ]);
+  if (majority !== null) {
+    rows.unshift(["Majority class", (metric) => percent(majority[metric]!)]);
   }
-  if (rows.length === 0) return [];
-  return [
+  return rows.length === 0 ? [] : [
     table(
       "Without adapters",
       rows,
@@ -111,40 +93,47 @@ function boundsText({ methods, metrics, majority }: Comparison): string[] {
   ];
 }
 
-function boundCell(
-  { ranks: [score] }: MethodSummary,
-  metric: string,
-  withInterval: boolean,
-): string {
-  const { mean, deviation } = score!.metrics[metric]!;
-  return percent(mean) +
-    (withInterval ? intervalText(score!.intervals.mean) : "") +
-    (deviation === null ? "" : ` ± ${percent(deviation)}`);
-}
-
-/** How much better or worse candidates are than each baseline, rank by rank: one table for each baseline. */
+/** Differences to each baseline by rank. */
 export function differencesText(
   { methods, metrics, contrasts }: Comparison,
 ): string[] {
-  const parts = [...Map.groupBy(contrasts, ({ baseline }) => baseline)]
-    .flatMap(([place, found]) => {
-      const shared = found.filter(({ ranks }) => ranks.length > 0);
-      if (shared.length === 0) return [];
-      const title = titleOf(methods[place]!);
-      return [
-        `${metrics[0]} less that of ${title} at the same rank, ${
-          pairingText(methods, shared)
-        }:`,
-        differenceTable(
-          shared,
-          ({ candidate }) => titleOf(methods[candidate]!),
-        ),
-      ];
-    });
-  return parts.length === 0 ? [] : ["### Differences", ...parts];
+  const tables = differenceTables(
+    methods,
+    contrasts,
+    (baseline, found) =>
+      `**${metrics[0]}**, difference to ${baseline} at the same rank (${
+        pairingText(methods, found)
+      }):`,
+  );
+  return tables.length === 0 ? [] : ["### Differences", ...tables];
 }
 
-/** Replicates share examples always, and seeds where both methods have the same. */
+/** One table per baseline, with one column per candidate, each after its heading. */
+export function differenceTables<
+  T extends Average["contrasts"][number] & Partial<Pick<Contrast, "area">>,
+>(
+  methods: readonly Parameters<typeof titleOf>[0][],
+  contrasts: readonly T[],
+  heading: (baseline: string, contrasts: readonly T[]) => string,
+): string[] {
+  const shared = contrasts.filter(({ ranks }) => ranks.length > 0);
+  return [...Map.groupBy(shared, ({ baseline }) => baseline)].flatMap(
+    ([place, found]) => [
+      heading(titleOf(methods[place]!), found),
+      rankTable<NonNullable<Contrast["area"]>>(
+        found.map(({ candidate, ranks, area }) => ({
+          title: titleOf(methods[candidate]!),
+          ranks,
+          whole: area,
+        })),
+        (it) => withInterval(it.difference, it.interval, signed),
+        "",
+      ),
+    ],
+  );
+}
+
+/** Bootstrap replicates always share examples, and seeds if both methods have the same. */
 function pairingText(
   methods: readonly MethodSummary[],
   contrasts: readonly Contrast[],
@@ -157,242 +146,157 @@ function pairingText(
     )
   );
   if (unpaired.length === 0) return "paired by example and seed";
-  const others = unpaired.length === contrasts.length
-    ? ""
-    : `, and by seed but for ${
-      unpaired.map(({ candidate }) => titleOf(methods[candidate]!)).join(", ")
-    }`;
-  return `paired by example${others} (other seeds were trained on either side)`;
+  const only = "paired by example only, because the seeds differ";
+  if (unpaired.length === contrasts.length) return only;
+  const titles = unpaired.map(({ candidate }) => titleOf(methods[candidate]!));
+  return `paired by example and seed; ${titles.join(", ")}: ${only}`;
 }
 
-/** A row for each rank, a column for each candidate. */
-export function differenceTable<
-  T extends Pick<Contrast, "ranks"> & Partial<Pick<Contrast, "area">>,
->(
-  contrasts: readonly T[],
-  title: (contrast: T) => string,
-): string {
-  const ranks = new Set(
-    contrasts.flatMap(({ ranks }) => ranks.map(({ rank }) => rank)),
-  );
-  const rows: (number | "all")[] = [...ranks].sort((a, b) => a - b);
-  if (contrasts.some(({ area }) => area)) rows.push("all");
-  const columns = contrasts.map((contrast): Column<number | "all"> => ({
-    title: title(contrast),
-    cell: (row) => {
-      const found = row === "all"
-        ? contrast.area
-        : contrast.ranks.find(({ rank }) => rank === row);
-      return found
-        ? signed(found.difference) + intervalText(found.interval, signed)
-        : "";
-    },
-  }));
-  return table(
-    "Rank",
-    rows,
-    (row) => row === "all" ? "mean over these" : String(row),
-    columns,
-  );
-}
-
-/** The score over all ranks of each method, and the rank to take of each candidate, with the evidence. */
+/** Recommended ranks with their evidence, and the curves over all ranks. */
 export function recommendationText({ methods, metrics }: Comparison): string[] {
   const curves = methods.filter(({ role, ranks }) =>
     role !== "bound" && ranks.length > 1
   );
   if (curves.length === 0) return [];
+  const recommended = curves.flatMap((method) =>
+    method.role === "candidate" && method.recommendation !== null
+      ? [{ title: titleOf(method), ...method.recommendation }]
+      : []
+  );
   return [
-    "### Rank to take",
-    ...curves.flatMap(sentence),
-    table("Over all ranks", curves, titleOf, [
-      { title: "Ranks", cell: ({ ranks }) => rankList(rankNumbers(ranks)) },
+    "### Recommended rank",
+    ...recommended.map(({ title, rank, best, margin, confidence }) => {
+      const points = exactPercent(margin);
+      return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${points} ${
+        points === "1" ? "point" : "points"
+      } below the best rank (${best}), at ${
+        exactPercent(confidence)
+      } % confidence.`;
+    }),
+    table("Method", curves, titleOf, [
       {
-        title: `Mean ${metrics[0]} (area under the curve)`,
-        cell: ({ area }) => percent(area.value) + intervalText(area.interval),
+        title: "Ranks",
+        cell: ({ ranks }) => rankList(ranks.map(({ rank }) => rank)),
+      },
+      {
+        title: `Mean ${metrics[0]} over ranks (area under the curve)`,
+        cell: ({ area }) => withInterval(area.value, area.interval),
       },
       {
         title: "Elbow",
         cell: ({ elbow }) => elbow === null ? "none" : `rank ${elbow}`,
       },
     ]),
-    ...curves.flatMap(evidence),
-  ];
-}
-
-function sentence(method: MethodSummary): string[] {
-  const { recommendation, role } = method;
-  if (role !== "candidate" || recommendation === null) return [];
-  const { rank, best, margin, confidence } = recommendation;
-  return [
-    `**Recommended rank of ${
-      titleOf(method)
-    }: ${rank}**, the smallest that is not worse than the best one (${best}) by more than ${
-      exactPercent(margin)
-    } points, at ${exactPercent(confidence)} % confidence.`,
-  ];
-}
-
-function evidence(method: MethodSummary): string[] {
-  const { recommendation, role } = method;
-  if (role !== "candidate" || recommendation === null) return [];
-  return [
-    table(
-      titleOf(method),
-      recommendation.evidence,
-      ({ rank }) => `rank ${rank}`,
-      [
-        { title: "Below the best", cell: ({ loss }) => percent(loss) },
-        { title: "At most", cell: ({ bound }) => percent(bound) },
+    ...recommended.map(({ title, confidence, evidence }) =>
+      table(title, evidence, ({ rank }) => `rank ${rank}`, [
+        { title: "Loss to best rank", cell: ({ loss }) => percent(loss) },
         {
-          title: "Enough",
+          title: `Upper bound (${exactPercent(confidence)} %)`,
+          cell: ({ bound }) => percent(bound),
+        },
+        {
+          title: "Sufficient",
           cell: ({ sufficient }) => sufficient ? "yes" : "no",
         },
-      ],
+      ])
     ),
   ];
 }
 
-function rankNumbers(ranks: readonly { readonly rank: number }[]): number[] {
-  return ranks.map(({ rank }) => rank);
-}
-
-type Costly = MethodSummary & { readonly cost: CostSummary };
-
-/** What the sweep of each method took, and how many times as much a sweep of LoRA takes. */
-export function costText(comparison: Comparison): string[] {
-  const methods = comparison.methods.filter((method): method is Costly =>
-    method.cost !== null
-  );
-  if (methods.length === 0) return [];
-  return [
-    "### Costs",
-    costTable(methods),
-    "Times are those measured when each stage ran, added up: of a training from the reading of its data on, of an evaluation or a reduction the whole stage; a sweep over several seeds counts as their mean. A TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products, padding included; a reduction has none to speak of.",
-    ...speedUpText(comparison),
-  ];
-}
-
-/** A kind of cost; one that is 0 everywhere is left out. */
-interface CostRow {
-  readonly title: string;
-  readonly text: (cost: CostSummary) => string;
-}
-
-const ROWS: readonly CostRow[] = [
-  { title: "Ranks", text: ({ ranks }) => rankList(ranks) },
-  { title: "Trainings", text: ({ trainings }) => String(trainings) },
-  { title: "Optimizer steps", text: ({ steps }) => rounded(steps) },
-  { title: "Examples trained on", text: ({ examples }) => rounded(examples) },
-  { title: "Seconds per step", text: (it) => significant(it.stepSeconds) },
-  {
-    title: "Training, seconds",
-    text: (it) => significant(it.trainingSeconds),
-  },
-  {
-    title: "Choice of the epoch, seconds",
-    text: (it) => significant(it.selectionSeconds),
-  },
-  {
-    title: "Reduction, seconds",
-    text: (it) => significant(it.reductionSeconds),
-  },
-  {
-    title: "Evaluation, seconds",
-    text: (it) => significant(it.evaluationSeconds),
-  },
-  { title: "Whole sweep, seconds", text: (it) => significant(it.sweepSeconds) },
-  { title: "Training, TFLOP", text: (it) => tera(it.trainingFlops) },
-  {
-    title: "Choice of the epoch, TFLOP",
-    text: (it) => tera(it.selectionFlops),
-  },
-  { title: "Evaluation, TFLOP", text: (it) => tera(it.evaluationFlops) },
-  { title: "Whole sweep, TFLOP", text: (it) => tera(it.sweepFlops) },
+/** Rows of the cost table; a row is left out if it is 0 for all methods. */
+const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [
+  ["Ranks", ({ ranks }) => rankList(ranks)],
+  ["Trainings", ({ trainings }) => String(trainings)],
+  ["Optimizer steps", ({ steps }) => String(Math.round(steps))],
+  ["Training examples", ({ examples }) => String(Math.round(examples))],
+  ["Seconds per step", (it) => significant(it.stepSeconds)],
+  ["Training (s)", (it) => significant(it.trainingSeconds)],
+  ["Epoch selection (s)", (it) => significant(it.selectionSeconds)],
+  ["Reduction (s)", (it) => significant(it.reductionSeconds)],
+  ["Evaluation (s)", (it) => significant(it.evaluationSeconds)],
+  ["Whole sweep (s)", (it) => significant(it.sweepSeconds)],
+  ["Training (TFLOP)", (it) => tera(it.trainingFlops)],
+  ["Epoch selection (TFLOP)", (it) => tera(it.selectionFlops)],
+  ["Evaluation (TFLOP)", (it) => tera(it.evaluationFlops)],
+  ["Whole sweep (TFLOP)", (it) => tera(it.sweepFlops)],
 ];
-
-function costTable(methods: readonly Costly[]): string {
-  const columns = methods.map((method): Column<CostRow> => ({
-    title: titleOf(method),
-    cell: ({ text }) => text(method.cost),
-  }));
-  const rows = ROWS.filter(({ text }) =>
-    methods.some(({ cost }) => text(cost) !== "0")
-  );
-  return table("Cost", rows, ({ title }) => title, columns);
-}
-
-/** One line of the table of speed-ups. */
-interface SpeedUpRow {
-  readonly title: string;
-  readonly sweep: string;
-  readonly training: string;
-  readonly trainingFlops: string;
-  readonly sweepFlops: string;
-  readonly examples: string;
-}
-
-function speedUpText({ task, methods, contrasts }: Comparison): string[] {
-  const rows = contrasts.flatMap(({ candidate, baseline, speedUp }) => {
-    if (speedUp === null) return [];
-    const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
-    return [{
-      title: `${withRanks(theirs, speedUp.ranks)} / ${
-        withRanks(ours, ours.cost!.ranks)
-      }`,
-      sweep: times(speedUp.sweep),
-      training: times(speedUp.training),
-      sweepFlops: times(speedUp.sweepFlops),
-      trainingFlops: times(speedUp.trainingFlops),
-      examples: times(speedUp.examples),
-    }];
-  });
-  const [first] = rows;
-  if (first === undefined) return [];
-  const published = task === "mrpc" ? [PAPER_MRPC] : [];
-  return [
-    `**Speed-up ${first.sweep}**: seconds of the whole sweep, training and evaluation, of ${first.title}.`,
-    table<SpeedUpRow>(
-      "Speed-up",
-      [...rows, ...published],
-      ({ title }) => title,
-      [
-        { title: "Sweep, seconds", cell: ({ sweep }) => sweep },
-        { title: "Training, seconds", cell: ({ training }) => training },
-        { title: "Sweep, FLOP", cell: ({ sweepFlops }) => sweepFlops },
-        { title: "Training, FLOP", cell: ({ trainingFlops }) => trainingFlops },
-        { title: "Examples trained on", cell: ({ examples }) => examples },
-      ],
-    ),
-    ...(published.length > 0 ? [PAPER_NOTE] : []),
-  ];
-}
-
-/** DyLoRA's own figure for MRPC, from seconds of training alone. */
-const PAPER_MRPC: SpeedUpRow = {
-  title: "The DyLoRA paper: LoRA, 8 ranks / DyLoRA, ranks 1 to 8",
-  sweep: "not published",
-  training: "7.83x",
-  sweepFlops: "not published",
-  trainingFlops: "not published",
-  examples: "not published",
-};
-
-const PAPER_NOTE =
-  "The paper's line (arXiv 2210.07558, appendix A): MRPC with RoBERTa-base, 408.39 s for DyLoRA against 8 x 399.95 s for LoRA.";
-
-function withRanks(method: MethodSummary, ranks: readonly number[]): string {
-  return `${titleOf(method)}, ${plain(rankList(ranks))}`;
-}
 
 function tera(flops: number): string {
   return significant(flops / 1e12);
 }
 
-function times(ratio: number): string {
-  return `${ratio.toFixed(2)}x`;
+/** Costs of each method's sweep, and the baselines' costs as multiples of the candidates'. */
+export function costText(comparison: Comparison): string[] {
+  const costs = comparison.methods.flatMap((method) =>
+    method.cost === null ? [] : [{ title: titleOf(method), cost: method.cost }]
+  );
+  if (costs.length === 0) return [];
+  return [
+    "### Costs",
+    table(
+      "Cost",
+      COSTS.filter(([, text]) => costs.some(({ cost }) => text(cost) !== "0")),
+      ([title]) => title,
+      costs.map(({ title, cost }): Column<typeof COSTS[number]> => ({
+        title,
+        cell: ([, text]) => text(cost),
+      })),
+    ),
+    "A sweep trains and evaluates a method at all its ranks. Times were measured when each stage ran, and are summed: training from reading the data on, evaluation and reduction as whole stages. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
+    ...speedUpText(comparison),
+  ];
 }
 
-function rounded(count: number): string {
-  return String(Math.round(count));
+/** Ratios of costs: sweep and training in seconds, then in FLOP, and training examples. */
+type SpeedUpRow = readonly [title: string, ...ratios: string[]];
+
+function speedUpText({ task, methods, contrasts }: Comparison): string[] {
+  const withRanks = (method: MethodSummary, ranks: readonly number[]) =>
+    `${titleOf(method)}, ${plain(rankList(ranks))}`;
+  const rows = contrasts.flatMap(
+    ({ candidate, baseline, speedUp }): SpeedUpRow[] => {
+      if (speedUp === null) return [];
+      const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
+      const { ranks, sweep, training, sweepFlops, trainingFlops, examples } =
+        speedUp;
+      return [[
+        `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
+        ...[sweep, training, sweepFlops, trainingFlops, examples]
+          .map((ratio) => `${ratio.toFixed(2)}x`),
+      ]];
+    },
+  );
+  const [first] = rows;
+  if (first === undefined) return [];
+  const published = task === "mrpc" ? [PAPER_MRPC] : [];
+  return [
+    `**Speed-up ${
+      first[1]
+    }** in seconds of the whole sweep, training and evaluation: ${first[0]}.`,
+    table<SpeedUpRow>(
+      "Speed-up",
+      [...rows, ...published],
+      ([title]) => title,
+      [
+        "Sweep (s)",
+        "Training (s)",
+        "Sweep (FLOP)",
+        "Training (FLOP)",
+        "Training examples",
+      ].map((title, i) => ({ title, cell: (row) => row[i + 1]! })),
+    ),
+    ...(published.length > 0 ? [PAPER_NOTE] : []),
+  ];
 }
+
+const PAPER_MRPC: SpeedUpRow = [
+  "DyLoRA paper: LoRA, 8 ranks / DyLoRA, ranks 1 to 8",
+  "not published",
+  "7.83x",
+  "not published",
+  "not published",
+  "not published",
+];
+
+const PAPER_NOTE =
+  "DyLoRA paper (arXiv 2210.07558, appendix A), MRPC with RoBERTa-base: 408.39 s for DyLoRA, 8 x 399.95 s for LoRA, training only.";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Report } from "../../lib/report/report.ts";
+import { variantText } from "../../lib/report/methods.ts";
 import type { Variant } from "../../lib/report/result.ts";
-import { variantText } from "../../lib/report/format.ts";
 import type { AdapterRecord } from "../artifacts/adapter_record.ts";
 import { contradictionOf } from "../artifacts/contradiction.ts";
 import type { Epoch } from "../artifacts/epoch.ts";

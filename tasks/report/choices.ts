@@ -1,5 +1,5 @@
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
-import type { ChoiceResult } from "../../lib/report/choices.ts";
+import type { ChoiceResult } from "../../lib/report/result.ts";
 import { readRanks } from "../artifacts/module_ranks.ts";
 import { titleOf, variantOf } from "./results.ts";
 

@@ -1,17 +1,13 @@
 import { join } from "node:path";
 import { METRICS } from "../../lib/glue/metrics.ts";
-import {
-  type ChoiceResult,
-  summarizeChoices,
-} from "../../lib/report/choices.ts";
+import { summarizeChoices } from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderFigure } from "../../lib/report/figure.ts";
-import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { figureName, renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import { Report } from "../../lib/report/report.ts";
-import type { Result } from "../../lib/report/result.ts";
+import type { ChoiceResult, Result } from "../../lib/report/result.ts";
 import { type Metric, seededDraw } from "../../lib/report/statistics.ts";
-import { figureName } from "../../lib/report/format.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
 
 /** How intervals and recommendations are made. */

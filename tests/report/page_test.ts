@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { renderFigure } from "../../lib/report/figure.ts";
-import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { figureName, renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import type { Comparison } from "../../lib/report/report.ts";
-import { figureName } from "../../lib/report/format.ts";
 
 Deno.test("renderPage() takes names as text, whatever they hold", async () => {
   const names = fc.oneof(
