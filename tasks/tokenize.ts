@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Example } from "../lib/glue/example.ts";
 import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
-import { packEncodings } from "../lib/glue/pack_encodings.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import type { TokenizedSplit } from "./artifacts/tokens.ts";
 
@@ -22,7 +21,9 @@ export default defineTask({
   inputs: { data: { kind: "dataset" }, model: { kind: "model" } },
   output: { kind: "tokens", files: ["tokens.json"] },
   async run({ params, inputs, output, progress, log }) {
-    const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
+    const { ModelTokenizer, packEncodings } = await import(
+      "../lib/glue/model_tokenizer.ts"
+    );
     const { readDatasetInfo, readExamples } = await import(
       "./artifacts/dataset.ts"
     );

@@ -1,5 +1,5 @@
 /** A figure that compares predictions with labels. */
-export type Metric = (
+type Metric = (
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
 ) => number;
@@ -157,4 +157,55 @@ function count(
   let total = 0;
   for (let i = 0; i < values.length; i++) if (test(values[i]!, i)) total++;
   return total;
+}
+
+/**
+ * What a model predicts: the class with the largest logit (the first of
+ * equals), or the score itself if there is one output only.
+ *
+ * @param logits `[examples, outputs]`
+ * @returns `[examples]`
+ */
+export function predictionsOf(
+  logits: Float32Array,
+  outputs: number,
+): Float32Array {
+  if (outputs === 1) return logits;
+  const predictions = new Float32Array(logits.length / outputs);
+  for (let i = 0; i < predictions.length; i++) {
+    let best = 0;
+    for (let output = 1; output < outputs; output++) {
+      if (logits[i * outputs + output]! > logits[i * outputs + best]!) {
+        best = output;
+      }
+    }
+    predictions[i] = best;
+  }
+  return predictions;
+}
+
+/**
+ * Mean loss of predictions: cross-entropy of classes, squared error of one
+ * output, as training minimizes it.
+ *
+ * @param logits `[examples, outputs]`
+ * @param labels Class numbers or scores, `[examples]`
+ */
+export function meanLoss(
+  logits: Float32Array,
+  labels: Float32Array,
+  outputs: number,
+): number {
+  let sum = 0;
+  labels.forEach((label, i) => {
+    const own = logits.subarray(i * outputs, (i + 1) * outputs);
+    if (outputs === 1) {
+      sum += (own[0]! - label) ** 2;
+      return;
+    }
+    const largest = Math.max(...own);
+    const total = own.reduce((sum, x) => sum + Math.exp(x - largest), 0);
+    sum += Math.log(total) + largest - own[label]!;
+  });
+  return sum / labels.length;
 }

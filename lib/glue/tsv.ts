@@ -1,7 +1,6 @@
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
-import { readLines } from "./lines.ts";
-import { quote, quoteAll } from "./quote.ts";
+import { quote, quoteAll, readLines } from "./text.ts";
 
 /** What a TSV file of GLUE holds. */
 export interface TsvSplit {

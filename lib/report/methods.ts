@@ -4,7 +4,7 @@ import type { Variant } from "./result.ts";
  * Part that a method plays in a comparison: candidates are compared with
  * baselines; a bound has no adapter and therefore no rank.
  */
-export type Role = "candidate" | "baseline" | "bound";
+type Role = "candidate" | "baseline" | "bound";
 
 /** What a report knows of a method. */
 interface Method {

@@ -52,7 +52,7 @@ export type Metric = (
 ) => number;
 
 /** Trainings that differ only in their seed, and their predictions for the same examples. */
-export interface Trainings {
+interface Trainings {
   readonly seeds: readonly number[];
   /** `[seeds][examples]` */
   readonly predictions: readonly ArrayLike<number>[];
@@ -141,7 +141,7 @@ export function seededDraw(seed: number): Draw {
 }
 
 /** Scores by rank. */
-export interface Curve {
+interface Curve {
   /** Ascending. */
   readonly ranks: readonly number[];
   readonly scores: ArrayLike<number>;

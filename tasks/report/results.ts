@@ -1,5 +1,5 @@
 import { GLUE_TASKS } from "../../lib/glue/benchmark.ts";
-import { predictionsOf } from "../../lib/glue/predictions.ts";
+import { predictionsOf } from "../../lib/glue/metrics.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import type {
   RankResult,

@@ -1,5 +1,5 @@
 import type { Examples } from "../../lib/engine/batches.ts";
-import { meanLoss } from "../../lib/glue/loss.ts";
+import { meanLoss } from "../../lib/glue/metrics.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import {
   bestStep,

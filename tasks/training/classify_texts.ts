@@ -2,9 +2,11 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Examples } from "../../lib/engine/batches.ts";
 import { evaluateRanks } from "../../lib/engine/evaluation/rank_evaluation.ts";
-import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
-import { packEncodings } from "../../lib/glue/pack_encodings.ts";
-import { predictionsOf } from "../../lib/glue/predictions.ts";
+import {
+  ModelTokenizer,
+  packEncodings,
+} from "../../lib/glue/model_tokenizer.ts";
+import { predictionsOf } from "../../lib/glue/metrics.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { numberedLabels, takeOver } from "../adapters/import_adapter.ts";
 import { readPeft } from "../adapters/read_peft.ts";

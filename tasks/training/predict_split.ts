@@ -1,5 +1,5 @@
 import { evaluateRanks } from "../../lib/engine/evaluation/rank_evaluation.ts";
-import { predictionsOf } from "../../lib/glue/predictions.ts";
+import { predictionsOf } from "../../lib/glue/metrics.ts";
 import type { Stage } from "../../lib/pipeline/task.ts";
 import { readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import type { Epoch } from "../artifacts/epoch.ts";

@@ -1,7 +1,10 @@
 import type { Examples } from "../../lib/engine/batches.ts";
 import { metricsOf } from "../../lib/glue/benchmark.ts";
-import { computeMetrics, type MetricName } from "../../lib/glue/metrics.ts";
-import { predictionsOf } from "../../lib/glue/predictions.ts";
+import {
+  computeMetrics,
+  type MetricName,
+  predictionsOf,
+} from "../../lib/glue/metrics.ts";
 import { readTokens, type TokensInfo } from "../artifacts/tokens.ts";
 
 /** Metrics of an adapter at one rank, the one to judge by first. */

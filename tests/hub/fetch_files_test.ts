@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fetchFiles } from "../../lib/hub/fetch_files.ts";
-import { HubError } from "../../lib/hub/hub_error.ts";
-import type { Patience } from "../../lib/hub/hub_fetch.ts";
+import { HubError, type Patience } from "../../lib/hub/transfer.ts";
 import type { HubSettings } from "../../lib/hub/settings.ts";
 import { withFolder } from "../tasks/run_task.ts";
 import {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { meanLoss } from "../../lib/glue/loss.ts";
+import { meanLoss } from "../../lib/glue/metrics.ts";
 import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
 import { readRanks } from "../../tasks/artifacts/module_ranks.ts";
 import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";

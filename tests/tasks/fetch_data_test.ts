@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
-import { readTable } from "../../lib/glue/table.ts";
+import { readTable } from "../../lib/glue/own_data.ts";
 import {
   readDatasetInfo,
   readExamples,

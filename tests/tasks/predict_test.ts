@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
-import { predictionsOf } from "../../lib/glue/predictions.ts";
+import { predictionsOf } from "../../lib/glue/metrics.ts";
 import { readPredictions } from "../../tasks/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
 import { readTraining } from "../../tasks/artifacts/training.ts";
