@@ -1,10 +1,11 @@
 import { z } from "zod";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
-import { type Labelling, TABLE_FORMATS } from "../lib/glue/own_data.ts";
+import type { Labelling } from "../lib/glue/own_data.ts";
+import { TABLE_FORMATS } from "../lib/glue/own_data.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { areDistinct } from "./artifacts/classes.ts";
+import { areDistinct } from "../lib/artifacts/classes.ts";
 
 const File = z.string().refine(
   (path) => TABLE_FORMATS.some((end) => path.toLowerCase().endsWith(end)),
@@ -64,7 +65,7 @@ export default defineTask({
     );
     const { drawSubset } = await import("../lib/glue/example.ts");
     const { readTable } = await import("../lib/glue/own_data.ts");
-    const { writeDataset } = await import("./artifacts/dataset.ts");
+    const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { files, label } = params;
     const texts = [params.text, ...params.pair ? [params.pair] : []];
     const rows = await readTable(files.train, [...texts, label]);

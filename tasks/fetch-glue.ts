@@ -4,14 +4,13 @@ import {
   GLUE_TASKS,
   type GlueTask,
   type GlueTaskName,
-  type SplitName,
-  SPLITS,
-  splitsNamed,
 } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import { quoteAll } from "../lib/glue/text.ts";
+import { type SplitName, SPLITS, splitsNamed } from "../lib/glue/benchmark.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
-import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
+import { NETWORK_ENV } from "../lib/hub/settings.ts";
+import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 
 const Split = z.enum(SPLITS);
@@ -78,7 +77,7 @@ export default defineTask({
   },
   async run(stage) {
     const { drawSubset } = await import("../lib/glue/example.ts");
-    const { writeDataset } = await import("./artifacts/dataset.ts");
+    const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, log, output } = stage;
     const task: GlueTask = GLUE_TASKS[params.task];
     const files = params.source === "hub"

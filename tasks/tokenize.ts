@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Example } from "../lib/glue/example.ts";
 import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import type { TokenizedSplit } from "./artifacts/tokens.ts";
+import type { TokenizedSplit } from "../lib/artifacts/tokens.ts";
 
 /** Longest sequence by default: the limit of the published models. */
 const DEFAULT_LENGTH = 512;
@@ -21,15 +21,15 @@ export default defineTask({
   inputs: { data: { kind: "dataset" }, model: { kind: "model" } },
   output: { kind: "tokens", files: ["tokens.json"] },
   async run({ params, inputs, output, progress, log }) {
-    const { ModelTokenizer, packEncodings } = await import(
+    const { ModelTokenizer } = await import(
       "../lib/glue/model_tokenizer.ts"
     );
     const { readDatasetInfo, readExamples } = await import(
-      "./artifacts/dataset.ts"
+      "../lib/artifacts/dataset.ts"
     );
-    const { readSequenceLimits } = await import("./artifacts/model.ts");
-    const { writeTokens } = await import("./artifacts/tokens.ts");
-    const { digestOf } = await import("./artifacts/digest.ts");
+    const { readSequenceLimits } = await import("../lib/artifacts/model.ts");
+    const { writeTokens } = await import("../lib/artifacts/tokens.ts");
+    const { digestOf } = await import("../lib/artifacts/json_file.ts");
     const data = inputs.data![0]!.path;
     const model = inputs.model![0]!.path;
 
@@ -86,11 +86,6 @@ function tokenize(
   vocabSize: number,
   onExample: () => void,
 ): TokenizedSplit {
-  const encodings = examples.map(({ text, pair }) => {
-    const encoding = tokenizer.encode(text, pair);
-    onExample();
-    return encoding;
-  });
   const index = Int32Array.from(examples, ({ index }) => index);
   const labels = examples.map(({ label }) => label)
     .filter((label) => label !== undefined);
@@ -100,7 +95,7 @@ function tokenize(
     );
   }
   return {
-    ...packEncodings(encodings, vocabSize),
+    ...tokenizer.encodeAll(examples, vocabSize, onExample),
     index,
     ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
   };

@@ -1,22 +1,22 @@
 import { createHash } from "node:crypto";
 
-/** One example of a task: a sentence, or a pair of them. */
+/** An example of a task: a text or a pair of texts. */
 export interface Example {
-  /** Number that the source gives it, by which predictions refer to it. */
+  /** Number of the example in its source; predictions refer to it. */
   readonly index: number;
   readonly text: string;
-  /** The second sentence of a pair. */
+  /** Second text of a pair. */
   readonly pair?: string;
-  /** Class number, or score if the task is a regression; absent where the benchmark keeps it secret. */
+  /** Class number, or score of a regression; absent if it is not published. */
   readonly label?: number;
 }
 
 /**
- * Draws `count` examples without replacement and keeps their order.
+ * Draws `count` examples without replacement, in their original order.
  *
- * Whether an example is drawn depends on the seed and on its index alone, so
- * the same seed draws the same examples on every machine, and a larger subset
- * contains the smaller one.
+ * Selection depends only on the seed and on each example's index: the same
+ * seed selects the same examples everywhere, and a larger subset contains
+ * every smaller one.
  */
 export function drawSubset(
   examples: readonly Example[],

@@ -2,31 +2,31 @@ import { extname } from "node:path";
 import type { Example } from "./example.ts";
 import { quote, quoteAll, readLines } from "./text.ts";
 
-/** A row of a user's file. */
+/** A row of a table. */
 interface Row {
-  /** For messages: `reviews.csv:12` or `"reviews.parquet", row 11`. */
+  /** Location for messages: `reviews.csv:12` or `"reviews.parquet", row 11`. */
   readonly place: string;
-  /** Values of the columns asked for, in their order; undefined where there is none. */
+  /** Values of the requested columns, in their order; undefined if absent. */
   readonly values: readonly unknown[];
 }
 
-/** The file formats that {@linkcode readTable} reads, by the end of the file's name. */
+/** File name extensions of the formats that {@linkcode readTable} reads. */
 export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
 
 /**
- * Reads some columns of a table.
+ * Reads columns of a user's table.
  *
- * - `.tsv`: a header, then fields divided by tabs; a quote is a plain character
- * - `.csv`: a header, then fields divided by commas, quoted as RFC 4180 says
- * - `.jsonl`: an object on each line
+ * - `.tsv`: a header, then fields separated by tabs; a quote is a plain character
+ * - `.csv`: a header, then fields separated by commas, quoted as in RFC 4180
+ * - `.jsonl`: one object per line
  * - `.parquet`
  *
- * Lines end in `\n` or `\r\n`, even both in one file; those of a `.tsv` or
- * `.csv` without any `\n` end in `\r`.
+ * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
+ * without any `\n` they end with `\r`.
  *
- * @param required Columns that must be there; an object of JSON may lack them all the same.
- * @param optional Columns that come after them in each row's values.
- * @throws {SyntaxError} Naming file and line, if the file is damaged, empty, lacks a column, or has it twice.
+ * @param required Columns that the table must have; single JSON objects may lack them.
+ * @param optional Further columns, after the required ones in each row's values.
+ * @throws {SyntaxError} With `file:line`, if the file is invalid or empty, lacks a column or has it twice.
  */
 export async function readTable(
   path: string,
@@ -34,7 +34,7 @@ export async function readTable(
   optional: readonly string[] = [],
 ): Promise<Row[]> {
   const rows = await readRows(path, { required, optional });
-  if (rows.length === 0) throw new SyntaxError(`"${path}" holds no rows`);
+  if (rows.length === 0) throw new SyntaxError(`"${path}" has no rows`);
   return rows;
 }
 
@@ -53,7 +53,7 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
       return await readParquetTable(path, columns);
     default:
       throw new SyntaxError(
-        `"${path}" is not a table that can be read: its name must end in ${
+        `"${path}" is not a supported table; its name must end in ${
           TABLE_FORMATS.join(", ")
         }`,
       );
@@ -89,7 +89,7 @@ async function readDelimited(
     });
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    // Its own count of lines takes a CRLF in quotes for two.
+    // Its line numbers count a quoted CRLF twice.
     const message = error.message.replace(/ (at|on) line \d+/, "");
     throw new SyntaxError(
       `${path}:${lines.after(end)}: ${message.slice(0, 500)}`,
@@ -163,7 +163,7 @@ async function readParquetTable(
   }
 }
 
-/** Places of the columns in a header, -1 for an optional one that is not there. */
+/** Positions of the columns in a header, -1 for an absent optional one. */
 function findColumns(
   { required, optional }: Columns,
   header: readonly string[],
@@ -182,7 +182,7 @@ function findColumns(
     const last = header.lastIndexOf(column);
     if (place === last) return place;
     throw new SyntaxError(
-      `"${path}" has the column "${column}" more than once, as column ${
+      `"${path}" has the column "${column}" more than once, as columns ${
         place + 1
       } and ${last + 1}; rename all but one`,
     );
@@ -194,7 +194,7 @@ function decode(bytes: Uint8Array, path: string): string {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     throw new SyntaxError(
-      `"${path}" is not UTF-8; convert it, with "iconv" say`,
+      `"${path}" is not valid UTF-8; convert it, for example with "iconv"`,
       { cause: error },
     );
   }
@@ -203,10 +203,10 @@ function decode(bytes: Uint8Array, path: string): string {
 const CR = 13;
 const LF = 10;
 
-/** Numbers the lines of a text that is read from its beginning on; the first is 1. */
+/** Finds line numbers, from 1, of increasing byte offsets into a text. */
 class LineCounter {
   readonly #bytes: Uint8Array;
-  /** What ends a line, or ends it last. */
+  /** Last byte of a line end. */
   readonly #end: number;
   #offset = 0;
   #line = 1;
@@ -217,9 +217,9 @@ class LineCounter {
   }
 
   /**
-   * The line of the first byte of UTF-8 from `offset` on that ends no line.
+   * Line of the first UTF-8 byte at or after `offset` that is not part of a line end.
    *
-   * @param offset No less than at the call before.
+   * @param offset At least that of the previous call.
    */
   after(offset: number): number {
     const bytes = this.#bytes;
@@ -232,31 +232,31 @@ class LineCounter {
   }
 }
 
-/** What the rows of a user's table mean. */
+/** Kind of the labels of a user's table. */
 export type Labelling =
-  /** A class; names in the order of their numbers. */
+  /** Classes, with names in the order of their numbers. */
   | { readonly kind: "classes"; readonly names: readonly string[] }
-  /** A number. */
+  /** Numbers, for a regression. */
   | { readonly kind: "score" };
 
-/** More classes than this are rather the values of a regression, or a wrong column. */
-const MOST_CLASSES = 1000;
+/** Maximum number of classes; more distinct values suggest a regression or a wrong column. */
+const MAX_CLASSES = 1000;
 
 const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
 /**
- * The classes that occur, in the order of their numbers if all are whole
- * numbers, else in alphabetical order.
+ * Collects the classes of a table: in numerical order if all are integers,
+ * otherwise in alphabetical order.
  *
  * @param rows Rows whose last value is the label.
- * @throws {SyntaxError} If they cannot be the classes of a task.
+ * @throws {SyntaxError} If there are too few or too many classes, or a label is missing.
  */
 export function classesOf(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));
-  if (names.size < 2 || names.size > MOST_CLASSES) {
+  if (names.size < 2 || names.size > MAX_CLASSES) {
     throw new SyntaxError(
-      `The labels have ${names.size} different values; expected 2 to ${MOST_CLASSES} classes${
-        names.size > 2 ? ' (for scores set "regression: true")' : ""
+      `The labels have ${names.size} different values; expected 2 to ${MAX_CLASSES} classes${
+        names.size > 2 ? '; for a regression, set "regression: true"' : ""
       } (last row: ${rows.at(-1)?.place ?? "none"})`,
     );
   }
@@ -267,10 +267,10 @@ export function classesOf(rows: readonly Row[]): string[] {
 }
 
 /**
- * Tells whether a test set is labelled: whether any row holds a label, or -1
- * where that is a label of the training set and not the hub's sign for none.
+ * Tells whether any row of a test set has a label. A label of -1 counts only if
+ * the training set has it too: on the hub it marks an unpublished label.
  *
- * @param rows Rows whose last value is the label.
+ * @param rows Rows of the test set, whose last value is the label.
  * @param training Rows of the training set.
  */
 export function areLabelled(
@@ -289,11 +289,11 @@ export function areLabelled(
 }
 
 /**
- * Turns rows into examples.
+ * Converts rows to examples.
  *
- * @param rows Rows whose values are the one or two texts, then the label.
- * @param labelling Left out if the labels are not known.
- * @throws {SyntaxError} Naming the row, if a value is not what it should be.
+ * @param rows Rows whose values are one or two texts, then the label.
+ * @param labelling Undefined for a test set without labels.
+ * @throws {SyntaxError} With the location of the row, if a value is invalid.
  */
 export function toExamples(
   rows: readonly Row[],
@@ -303,7 +303,7 @@ export function toExamples(
     const [text, pair] = row.values.slice(0, -1).map((value) => {
       if (typeof value === "string") return value;
       throw new SyntaxError(
-        `${row.place}: Expected a text, found ${describe(value)}`,
+        `${row.place}: Expected text, found ${describe(value)}`,
       );
     });
     return {
@@ -334,7 +334,7 @@ function readLabel(row: Row, labelling: Labelling): number {
   );
 }
 
-/** The number that a value is, or spells in decimal; NaN if it is none. */
+/** Converts a number or a decimal string; NaN for anything else. */
 function toNumber(value: unknown): number {
   if (typeof value === "number" || typeof value === "bigint") {
     return Number(value);
@@ -343,7 +343,7 @@ function toNumber(value: unknown): number {
   return spelt ? Number(value) : NaN;
 }
 
-/** Spaces around a class are no part of its name. */
+/** Reads a class name without surrounding whitespace. */
 function readClass({ place, values }: Row): string {
   const value = values.at(-1);
   if (typeof value === "string" && !isEmpty(value)) return value.trim();

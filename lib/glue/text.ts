@@ -1,8 +1,8 @@
 /**
- * Reads a text file line by line, in constant memory.
+ * Reads a UTF-8 text file line by line, in constant memory.
  *
- * Only `\n` and `\r\n` end a line: the other separators that Unicode knows are
- * part of the text. A byte-order mark is dropped.
+ * Only `\n` and `\r\n` end a line; other Unicode line separators are part of
+ * the text. A byte-order mark is dropped.
  *
  * @throws {SyntaxError} If the file is not UTF-8.
  */
@@ -29,23 +29,25 @@ export async function* readLines(path: string): AsyncGenerator<string> {
       return decoder.decode(bytes, { stream: bytes !== undefined });
     } catch (error) {
       throw new SyntaxError(
-        `"${path}" is not UTF-8 (shortly after line ${lines}); convert it, with "iconv" say`,
+        `"${path}" is not valid UTF-8 (after line ${lines}); convert it, for example with "iconv"`,
         { cause: error },
       );
     }
   }
 }
 
-/** Characters of a text that a message shows. */
-const LONGEST = 80;
+/** Maximum number of characters that a message quotes. */
+const MAX_LENGTH = 80;
 
-/** A text out of a user's file for a message: in quotes, cut, and without what would play tricks on a terminal. */
+/** Quotes text from a user's file for a message: shortened, with control characters replaced. */
 export function quote(text: string): string {
-  const cut = text.length > LONGEST ? `${text.slice(0, LONGEST)}...` : text;
+  const cut = text.length > MAX_LENGTH
+    ? `${text.slice(0, MAX_LENGTH)}...`
+    : text;
   return `"${cut.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\uFFFD")}"`;
 }
 
-/** Texts for a message: each in quotes, the first ten. */
+/** Quotes a list of texts for a message; shows the first ten. */
 export function quoteAll(texts: readonly string[]): string {
   const shown = texts.slice(0, 10).map(quote).join(", ");
   const more = texts.length - 10;

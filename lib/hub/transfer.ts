@@ -1,7 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import type { HubSettings } from "./settings.ts";
 
-/** What kept a file of the hub from being fetched, for code; the message says it for people. */
+/** Cause of a {@linkcode HubError}. */
 type HubErrorCode =
   | "not-found"
   | "refused"
@@ -12,7 +12,7 @@ type HubErrorCode =
   | "disk-full"
   | "not-writable";
 
-/** A file of the hub that cannot be had: what happened and, on a second line, what to do about it. */
+/** Failure to fetch a file of the hub; the message has the problem and, on a second line, the remedy. */
 export class HubError extends Error {
   override readonly name = "HubError";
 
@@ -26,7 +26,7 @@ export class HubError extends Error {
   }
 }
 
-/** Turns the file system's refusals (disk full, no permission) into advice; other errors come back as they are. */
+/** Converts file system errors (disk full, no permission) to a {@linkcode HubError}; returns other errors unchanged. */
 export function explainFileError(error: unknown, folder: string): unknown {
   switch ((error as { code?: unknown } | null)?.code) {
     case "ENOSPC":
@@ -34,7 +34,7 @@ export function explainFileError(error: unknown, folder: string): unknown {
       return new HubError(
         "disk-full",
         `No space left on the disk of the hub's cache "${folder}"`,
-        "Free some space (hf cache lists what is in it), or name a folder on another disk in HF_HUB_CACHE",
+        "Free some space (`hf cache ls` lists the cache), or set HF_HUB_CACHE to a folder on another disk",
         { cause: error },
       );
     case "EACCES":
@@ -46,7 +46,7 @@ export function explainFileError(error: unknown, folder: string): unknown {
         `Cannot write to the hub's cache "${folder}": ${
           (error as Error).message
         }`,
-        "Make the folder writable, or name another one in HF_HUB_CACHE",
+        "Make the folder writable, or set HF_HUB_CACHE to another folder",
         { cause: error },
       );
     default:
@@ -54,27 +54,27 @@ export function explainFileError(error: unknown, folder: string): unknown {
   }
 }
 
-/** How patiently the hub is asked. */
+/** Retries and timeouts of requests to the hub. */
 export interface Patience {
-  /** How often a request that failed is tried again. */
+  /** Number of retries of a failed request. */
   readonly retries: number;
-  /** Milliseconds before the first retry; each later one waits twice as long. */
+  /** Milliseconds before the first retry; doubled for each further one. */
   readonly pause: number;
-  /** Milliseconds without a sign of life after which a connection is given up. */
+  /** Milliseconds without data after which a connection is abandoned. */
   readonly silence: number;
 }
 
-/** What suits a person who waits: about a minute in all. */
+/** Gives up after about one minute. */
 export const PATIENCE: Patience = { retries: 6, pause: 1000, silence: 30_000 };
 
-/** Longest wait that the hub may ask for, in milliseconds; beyond it the user had better know. */
-const LONGEST_PAUSE = 120_000;
+/** Maximum milliseconds of `Retry-After` that are waited for; beyond, the request fails. */
+const MAX_PAUSE = 120_000;
 
 /**
- * Makes a `fetch` for the hub: it tries again, with growing pauses, when the
- * hub is busy or the network fails, and turns refusals into {@linkcode HubError}s.
+ * Creates a `fetch` for the hub that retries with exponential backoff when the
+ * hub is busy or the network fails, and throws {@linkcode HubError}s.
  *
- * Answers of 404 are handed on: what they mean depends on the question.
+ * Responses of status 404 are returned: their meaning depends on the request.
  */
 export function hubFetch(
   { endpoint, token }: HubSettings,
@@ -101,12 +101,12 @@ export function hubFetch(
       if (status !== 429 && status < 500) {
         throw new HubError(
           "unreachable",
-          `The hub answers ${status} to ${response.url}`,
-          `Check that ${endpoint} is a hub (HF_ENDPOINT)`,
+          `The hub responds with status ${status} to ${response.url}`,
+          `Check that HF_ENDPOINT (${endpoint}) is the address of a hub`,
         );
       }
       const asked = retryAfter(response);
-      if (last || asked !== undefined && asked > LONGEST_PAUSE) {
+      if (last || asked !== undefined && asked > MAX_PAUSE) {
         throw busy(response, attempt + 1, asked);
       }
       await delay(asked ?? pause, signal);
@@ -114,7 +114,7 @@ export function hubFetch(
   };
 }
 
-/** Fetches; the headers must arrive in time, the body may take longer. */
+/** Fetches with a timeout for the response headers, not for the body. */
 async function fetchWithin(
   milliseconds: number,
   input: Parameters<typeof fetch>[0],
@@ -123,7 +123,7 @@ async function fetchWithin(
 ): Promise<Response> {
   const watch = new AbortController();
   const timer = setTimeout(
-    () => watch.abort(new Error(`no answer within ${milliseconds / 1000} s`)),
+    () => watch.abort(new Error(`no response within ${milliseconds / 1000} s`)),
     milliseconds,
   );
   try {
@@ -136,7 +136,7 @@ async function fetchWithin(
   }
 }
 
-/** Milliseconds that an answer asks to wait, given in seconds or as a date. */
+/** Milliseconds of the `Retry-After` header, which gives seconds or a date. */
 function retryAfter({ headers }: Response): number | undefined {
   const value = headers.get("retry-after");
   if (value === null) return undefined;
@@ -146,7 +146,7 @@ function retryAfter({ headers }: Response): number | undefined {
   return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
 }
 
-/** Waits, but not beyond an abort. */
+/** Waits until the time has passed or the signal aborts. */
 function delay(
   milliseconds: number,
   signal: AbortSignal | undefined,
@@ -170,7 +170,7 @@ function unreachable(endpoint: string, cause: unknown): HubError {
     `Cannot reach the hub at ${endpoint}: ${
       cause instanceof Error ? cause.message : cause
     }`,
-    "Check the connection and HF_ENDPOINT; offline, name a local folder, or set HF_HUB_OFFLINE=1 if the files are in the cache",
+    "Check the connection and HF_ENDPOINT; to work offline, use a local folder, or set HF_HUB_OFFLINE=1 if the files are in the cache",
     { cause },
   );
 }
@@ -178,10 +178,10 @@ function unreachable(endpoint: string, cause: unknown): HubError {
 function refused(response: Response, token: string | undefined): HubError {
   return new HubError(
     "refused",
-    `The hub refuses ${response.url} (${response.status}): there is no such repository, or it is private or gated`,
+    `The hub denies access to ${response.url} (status ${response.status}): the repository does not exist, or it is private or gated`,
     token
-      ? "Check the name, that HF_TOKEN may read it, and that its terms are accepted on its page"
-      : "Check the name; for a private or gated repository set HF_TOKEN to an access token that may read it",
+      ? "Check the name, that HF_TOKEN has access to the repository, and that you accepted its terms on its page"
+      : "Check the name; for a private or gated repository, set HF_TOKEN to an access token with access to it",
   );
 }
 
@@ -192,41 +192,41 @@ function busy(
 ): HubError {
   const wait = asked === undefined
     ? ""
-    : ` and asks to wait ${Math.ceil(asked / 1000)} s`;
+    : ` and asks to retry after ${Math.ceil(asked / 1000)} s`;
   return new HubError(
     "busy",
-    `The hub is busy: it answers ${response.status} to ${response.url}${wait} (asked ${tries} times)`,
-    "Try again later; with an access token in HF_TOKEN the hub allows more requests",
+    `The hub is busy: it responds with status ${response.status} to ${response.url}${wait} (${tries} attempts)`,
+    "Try again later; the hub allows more requests with an access token in HF_TOKEN",
   );
 }
 
-/** A content to be fetched. */
+/** Content of a file to download. */
 export interface Content {
-  /** For messages: `model.safetensors of FacebookAI/roberta-base`. */
+  /** Name for messages: `"model.safetensors" of "FacebookAI/roberta-base"`. */
   readonly title: string;
   readonly size: number;
-  /** How its hash is taken: plain SHA-256, or as git hashes a blob. */
+  /** Plain SHA-256, or the SHA-1 of a git blob. */
   readonly algorithm: "sha256" | "git";
-  /** In hexadecimal. */
+  /** Hexadecimal. */
   readonly hash: string;
-  /** Opens it from a byte onwards. */
+  /** Opens the content from byte `from` on. */
   open(from: number): Promise<ReadableStream<Uint8Array>>;
 }
 
 export interface DownloadOptions {
   readonly patience: Patience;
-  /** Told how many bytes are there, those of an earlier attempt included. */
+  /** Called with the number of bytes present, including those of an earlier attempt. */
   readonly onBytes: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Fetches a content into a file.
+ * Downloads a content to a file.
  *
- * What an interrupted attempt left in `partial` is kept and continued. The
- * file appears under its own name only if size and hash are right.
+ * An interrupted attempt leaves `FILE.incomplete`, which the next one resumes.
+ * The file gets its own name only after its size and hash are verified.
  *
- * @throws {HubError} `damaged` if the content is not the one announced.
+ * @throws {HubError} `damaged` if size or hash differ.
  */
 export async function download(
   content: Content,
@@ -237,7 +237,7 @@ export async function download(
   const resumed = await receive(content, partial, options);
   let right = await isRight(content, partial);
   if (!right && resumed) {
-    // The part that was there may be another file's: once more from the start.
+    // The resumed part may be of another file: restart from the beginning.
     await Deno.remove(partial);
     await receive(content, partial, options);
     right = await isRight(content, partial);
@@ -246,18 +246,18 @@ export async function download(
     await Deno.remove(partial);
     throw new HubError(
       "damaged",
-      `What arrived for ${content.title} is not the file that the hub announced (${content.size} bytes, hash ${content.hash})`,
-      "Nothing of it was kept. Try again; if it stays so, a proxy or mirror in between changes files",
+      `The download of ${content.title} does not match the size and hash given by the hub (${content.size} bytes, ${content.hash})`,
+      "The file was discarded. Try again; if it fails again, a proxy or mirror may modify files",
     );
   }
   await Deno.rename(partial, file);
 }
 
 /**
- * Appends what is missing to a partial file, reconnecting as long as each
- * connection brings something.
+ * Appends the missing bytes to a partial file, reconnecting as long as each
+ * connection delivers some.
  *
- * @returns True if the partial file was not empty at first.
+ * @returns Whether the partial file had content before.
  */
 async function receive(
   content: Content,
@@ -294,10 +294,10 @@ async function receive(
       if (failures > patience.retries) {
         throw new HubError(
           "unreachable",
-          `The download of ${content.title} broke off after ${size} of ${content.size} bytes: ${
+          `The download of ${content.title} stopped after ${size} of ${content.size} bytes: ${
             error instanceof Error ? error.message : error
           }`,
-          "Start it again: it goes on from there",
+          "Run it again to resume the download",
           { cause: error },
         );
       }
@@ -314,7 +314,7 @@ async function next(
   let timer: ReturnType<typeof setTimeout> | undefined;
   const tooLong = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new Error(`nothing arrived for ${silence / 1000} s`)),
+      () => reject(new Error(`no data for ${silence / 1000} s`)),
       silence,
     );
   });

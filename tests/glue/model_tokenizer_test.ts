@@ -61,7 +61,7 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
 Deno.test("ModelTokenizer.load() refuses a tokenizer of another family", async () => {
   await assert.rejects(
     ModelTokenizer.load(join(fixtures, "tiny-roberta"), "bert", 64),
-    /does not put its special tokens where a BERT model expects them/,
+    /does not place its special tokens as a BERT model expects/,
   );
 });
 

@@ -69,7 +69,7 @@ Deno.test("readTable() names the line on which a faulty record begins, whatever 
 Deno.test("readTable() refuses a column that the header has twice, unless nobody asks for it", async () => {
   await assert.rejects(
     read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
-    /a\.tsv" has the column "label" more than once, as column 1 and 4; rename/,
+    /a\.tsv" has the column "label" more than once, as columns 1 and 4; rename/,
   );
   assert.deepEqual(
     await read("a.tsv", "id\ttext\tid\tlabel\n1\ta\t7\t2\n"),

