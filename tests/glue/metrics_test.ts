@@ -1,5 +1,10 @@
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
-import assert from "node:assert/strict";
 import reference from "../../fixtures/metrics.json" with { type: "json" };
 import {
   computeMetrics,
@@ -15,16 +20,17 @@ for (const { name, predictions, labels, metrics } of reference) {
     for (const [metric, expected] of Object.entries(metrics)) {
       const actual = computed[metric as MetricName]!;
       if (expected === null) assert(Number.isNaN(actual), metric);
-      else assert(Math.abs(actual - expected) < 1e-12, `${metric} ${actual}`);
+      else assertAlmostEquals(actual, expected, 1e-12, `${metric} ${actual}`);
     }
   });
 }
 
 Deno.test("computeMetrics() refuses to compare nothing or unequal numbers", () => {
-  assert.throws(() => computeMetrics(["accuracy"], [], []), RangeError);
-  assert.throws(
+  assertThrows(() => computeMetrics(["accuracy"], [], []), RangeError);
+  assertThrows(
     () => computeMetrics(["accuracy"], [1, 0], [1]),
-    /2 predictions with 1 labels/,
+    Error,
+    "2 predictions with 1 labels",
   );
 });
 
@@ -50,10 +56,10 @@ Deno.test("computeMetrics() does not depend on the order of the examples", () =>
 
 Deno.test("predictionsOf() takes the class with the largest logit, the first of equals", () => {
   const logits = Float32Array.of(0, 2, 1, 3, 3, -1, -2, -2, -2, -5, -4, -3);
-  assert.deepEqual(predictionsOf(logits, 3), Float32Array.of(1, 0, 0, 2));
+  assertEquals(predictionsOf(logits, 3), Float32Array.of(1, 0, 0, 2));
 });
 
 Deno.test("predictionsOf() takes a single output as the score itself", () => {
   const logits = Float32Array.of(0.5, -1, 6);
-  assert.deepEqual(predictionsOf(logits, 1), logits);
+  assertEquals(predictionsOf(logits, 1), logits);
 });

@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
@@ -30,7 +35,7 @@ for (
     Deno.test(`readTable() ends the lines of ${name} at ${ends}`, async () => {
       const text =
         `text${mark}label${header}a b${mark}pos${first}c d${mark}neg${second}e f${mark}pos${third}`;
-      assert.deepEqual(await read(name, text), [
+      assertEquals(await read(name, text), [
         [`${name}:2`, "a b", "pos"],
         [`${name}:3`, "c d", "neg"],
         [`${name}:4`, "e f", "pos"],
@@ -44,7 +49,7 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
     "a.csv",
     'text,label\n\r\n"a\r\nb",x\r\n\n"c\nd","y"\n',
   );
-  assert.deepEqual(rows, [
+  assertEquals(rows, [
     ["a.csv:3", "a\r\nb", "x"],
     ["a.csv:6", "c\nd", "y"],
   ]);
@@ -52,29 +57,36 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
 
 Deno.test("readTable() names the line on which a faulty record begins, whatever line ends its quotes hold", async () => {
   const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
-  await assert.rejects(
-    read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`),
+  assertIsError(
+    await assertRejects(() =>
+      read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`)
+    ),
+    Error,
     /a\.csv:6: Invalid Record Length: expect 2, got 3$/,
   );
-  await assert.rejects(
-    read("a.csv", `${before}a,"y\r\nc,d\r\n`),
+  assertIsError(
+    await assertRejects(() => read("a.csv", `${before}a,"y\r\nc,d\r\n`)),
+    Error,
     /a\.csv:6: Quote Not Closed: the parsing is finished with an opening quote$/,
   );
-  await assert.rejects(
-    read("a.csv", `${before}"a"b,y\r\n`),
-    /a\.csv:6: Invalid Closing Quote/,
+  await assertRejects(
+    () => read("a.csv", `${before}"a"b,y\r\n`),
+    Error,
+    "a.csv:6: Invalid Closing Quote",
   );
 });
 
 Deno.test("readTable() refuses a column that the header has twice, unless nobody asks for it", async () => {
-  await assert.rejects(
-    read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
-    /a\.tsv" has the column "label" more than once, as columns 1 and 4; rename/,
+  await assertRejects(
+    () => read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
+    Error,
+    'a.tsv" has the column "label" more than once, as columns 1 and 4; rename',
   );
-  assert.deepEqual(
-    await read("a.tsv", "id\ttext\tid\tlabel\n1\ta\t7\t2\n"),
-    [["a.tsv:2", "a", "2"]],
-  );
+  assertEquals(await read("a.tsv", "id\ttext\tid\tlabel\n1\ta\t7\t2\n"), [[
+    "a.tsv:2",
+    "a",
+    "2",
+  ]]);
 });
 
 const glue = Deno.env.get("DYLORA_GLUE");
@@ -91,7 +103,7 @@ for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
         if (headless || !existsSync(path)) continue;
         const rows = await readTable(path, task.tsvColumns);
         const { examples } = await readTsv(path, task, split);
-        assert.deepEqual(
+        assertEquals(
           rows.map(({ place, values }) => [place, ...values]),
           examples.map(({ text, pair }, i) => [
             `${path}:${i + 2}`,
@@ -119,10 +131,7 @@ function scoreOf(label: unknown) {
 
 Deno.test("toExamples() takes numbers, however they are written in decimal, as scores", () => {
   const labels = [4, 4.5, -2n, "0", " 3 ", "+.5", "-5.", "1.5e-3", "2E2"];
-  assert.deepEqual(
-    labels.map(scoreOf),
-    [4, 4.5, -2, 0, 3, 0.5, -5, 0.0015, 200],
-  );
+  assertEquals(labels.map(scoreOf), [4, 4.5, -2, 0, 3, 0.5, -5, 0.0015, 200]);
 });
 
 for (
@@ -144,19 +153,20 @@ for (
     [new Date(0), "an object"],
   ] as const
 ) {
-  Deno.test(`toExamples() refuses ${Deno.inspect(label)} as a score, with its place`, () =>
-    assert.throws(() => scoreOf(label), {
-      name: "SyntaxError",
-      message: `a.jsonl:2: Expected a number as the label, found ${found}`,
-    }));
+  Deno.test(`toExamples() refuses ${Deno.inspect(label)} as a score, with its place`, () => {
+    assertEquals(
+      assertThrows(() => scoreOf(label), SyntaxError).message,
+      `a.jsonl:2: Expected a number as the label, found ${found}`,
+    );
+  });
 }
 
 Deno.test("classesOf() and toExamples() leave out spaces around the name of a class", () => {
   const rows = rowsOf(["pos ", "neg\r", "pos", "\tneg"]);
   const names = classesOf(rows);
-  assert.deepEqual(names, ["neg", "pos"]);
+  assertEquals(names, ["neg", "pos"]);
   const examples = toExamples(rows, { kind: "classes", names });
-  assert.deepEqual(examples.map(({ label }) => label), [1, 0, 1, 0]);
+  assertEquals(examples.map(({ label }) => label), [1, 0, 1, 0]);
 });
 
 for (
@@ -167,9 +177,13 @@ for (
     [["pos"], "a list"],
   ] as const
 ) {
-  Deno.test(`classesOf() refuses ${Deno.inspect(label)} as a class, with its place`, () =>
-    assert.throws(() => classesOf(rowsOf(["pos", "neg", label])), {
-      name: "SyntaxError",
-      message: `a.jsonl:4: Expected a label, found ${found}`,
-    }));
+  Deno.test(`classesOf() refuses ${Deno.inspect(label)} as a class, with its place`, () => {
+    assertEquals(
+      assertThrows(
+        () => classesOf(rowsOf(["pos", "neg", label])),
+        SyntaxError,
+      ).message,
+      `a.jsonl:4: Expected a label, found ${found}`,
+    );
+  });
 }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { compare } from "../../lib/report/compare.ts";
 import { EXAMPLES, OPTIONS, resultOf } from "./results.ts";
 
@@ -15,12 +15,12 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
       split: "validation_mismatched",
     }),
   ], OPTIONS);
-  assert.equal(report.comparisons.length, 3);
+  assertEquals(report.comparisons.length, 3);
   const [average, ...others] = report.averages;
-  assert.equal(others.length, 0);
-  assert.equal(average!.split, "validation");
-  assert.deepEqual(average!.tasks.map(({ task }) => task), ["mrpc", "mnli"]);
-  assert.deepEqual(
+  assertEquals(others.length, 0);
+  assertEquals(average!.split, "validation");
+  assertEquals(average!.tasks.map(({ task }) => task), ["mrpc", "mnli"]);
+  assertEquals(
     average!.methods.map(({ method, ranks }) => [
       method,
       ranks.map(({ rank, mean }) => [rank, Number(mean!.toFixed(6))]),
@@ -37,10 +37,7 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
   assert(Math.abs(high - (0.75 + half)) < 0.02, `${high}`);
   const [contrast] = average!.contrasts;
   const [at1] = contrast!.ranks;
-  assert.deepEqual(
-    [contrast!.candidate, contrast!.baseline, at1!.rank],
-    [0, 1, 1],
-  );
+  assertEquals([contrast!.candidate, contrast!.baseline, at1!.rank], [0, 1, 1]);
   assert(Math.abs(at1!.difference! - (0.75 - 0.85)) < 1e-9);
   // By example, MRPC differs in 12 of 40 and MNLI in 4 of 40, each way.
   const variance = [12, 4].reduce((sum, differing) => {
@@ -58,7 +55,7 @@ Deno.test("compare() averages nothing where no method is common to all tasks", (
     resultOf("mrpc", "dylora", { 1: 1 }),
     resultOf("rte", "lora", { 1: 1 }),
   ], OPTIONS);
-  assert.deepEqual(averages, []);
+  assertEquals(averages, []);
 });
 
 Deno.test("compare() averages nothing over one task", () => {
@@ -66,24 +63,26 @@ Deno.test("compare() averages nothing over one task", () => {
     [resultOf("mrpc", "dylora", { 1: 1 })],
     OPTIONS,
   );
-  assert.deepEqual(averages, []);
+  assertEquals(averages, []);
 });
 
 Deno.test("compare() refuses two results of a method for the same rank and seed", () => {
   const result = resultOf("mrpc", "dylora", { 1: 1, 2: 1 });
-  assert.throws(
+  assertThrows(
     () => compare([result, result], OPTIONS),
-    /Rank 1 of "dylora" on "mrpc" is evaluated twice for one seed \(0, 0\)/,
+    Error,
+    'Rank 1 of "dylora" on "mrpc" is evaluated twice for one seed (0, 0)',
   );
 });
 
 Deno.test("compare() refuses results with different metrics", () => {
-  assert.throws(
+  assertThrows(
     () =>
       compare([
         resultOf("mrpc", "dylora", { 1: 1 }, { metrics: ["accuracy", "f1"] }),
         resultOf("mrpc", "lora", { 1: 1 }),
       ], OPTIONS),
-    /have the metrics "accuracy", others have "accuracy, f1"/,
+    Error,
+    'have the metrics "accuracy", others have "accuracy, f1"',
   );
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { summarizeChoices } from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
@@ -18,7 +18,7 @@ Deno.test("renderMarkdown() gives the golden reports", () => {
   if (Deno.env.get("UPDATE_GOLDEN") === "1") {
     Deno.writeTextFileSync(GOLDEN, text);
   }
-  assert.equal(text, Deno.readTextFileSync(GOLDEN).replaceAll("\r\n", "\n"));
+  assertEquals(text, Deno.readTextFileSync(GOLDEN).replaceAll("\r\n", "\n"));
 });
 
 Deno.test("renderMarkdown() shows the published ablation beside several modes or samplers only", () => {

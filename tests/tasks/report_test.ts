@@ -1,4 +1,11 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
 import type { Comparison } from "../../lib/report/report.ts";
@@ -26,14 +33,14 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
     const [comparison] = json.comparisons;
     const [dylora, lora] = comparison!.methods;
 
-    assert.deepEqual(dylora!.ranks.map(({ rank }) => rank), [1, 2, 4]);
-    assert.deepEqual(lora!.ranks.map(({ rank }) => rank), [1, 4]);
+    assertEquals(dylora!.ranks.map(({ rank }) => rank), [1, 2, 4]);
+    assertEquals(lora!.ranks.map(({ rank }) => rank), [1, 4]);
     const { values, mean, median, deviation } = dylora!.ranks[1]!.metrics
       .accuracy!;
     const [a, b] = [0, 1].map((seed) => stages.accuracy("dylora", 2, seed));
-    assert.deepEqual(values, [a, b]);
-    assert.equal(mean, (a! + b!) / 2);
-    assert.equal(median, (a! + b!) / 2);
+    assertEquals(values, [a!, b!]);
+    assertEquals(mean, (a! + b!) / 2);
+    assertEquals(median, (a! + b!) / 2);
     // Of two values: their distance divided by the square root of two.
     assert(Math.abs(deviation! - Math.abs(a! - b!) / Math.SQRT2) < 1e-12);
     for (const { metrics, intervals } of dylora!.ranks) {
@@ -44,9 +51,9 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       }
     }
     // Two of three examples are of the more frequent class.
-    assert.deepEqual(comparison!.majority, { accuracy: 2 / 3, f1: 0.8 });
+    assertEquals(comparison!.majority, { accuracy: 2 / 3, f1: 0.8 });
 
-    assert.deepEqual(dylora!.cost, {
+    assertEquals(dylora!.cost, {
       ranks: [1, 2, 4],
       trainings: 1,
       stepSeconds: 0.25,
@@ -62,7 +69,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       evaluationFlops: 3e9,
       sweepFlops: 1.003e12,
     });
-    assert.deepEqual(lora!.cost, {
+    assertEquals(lora!.cost, {
       ranks: [1, 4],
       trainings: 2,
       stepSeconds: 0.2,
@@ -79,7 +86,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       sweepFlops: 2.002e12,
     });
     const [contrast] = comparison!.contrasts;
-    assert.deepEqual(contrast!.speedUp, {
+    assertEquals(contrast!.speedUp, {
       ranks: [1, 4],
       training: 86 / 41,
       sweep: 90 / 47,
@@ -87,21 +94,21 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       trainingFlops: 2,
       sweepFlops: 2.002 / 1.003,
     });
-    assert.deepEqual(contrast!.ranks.map(({ rank }) => rank), [1, 4]);
+    assertEquals(contrast!.ranks.map(({ rank }) => rank), [1, 4]);
     assert(contrast!.area !== null);
 
     const { split, epoch, examples } = comparison!;
-    assert.deepEqual([split, epoch, examples], [
+    assertEquals([split, epoch, examples], [
       "validation",
       "last",
       EXAMPLES,
     ]);
-    assert.deepEqual(dylora!.ranks.map(({ seeds }) => seeds), [
+    assertEquals(dylora!.ranks.map(({ seeds }) => seeds), [
       [0, 1],
       [0, 1],
       [0, 1],
     ]);
-    assert.deepEqual(dylora!.settings, {
+    assertEquals(dylora!.settings, {
       epochs: [2],
       batchSize: [32],
       learningRate: [1e-3],
@@ -112,8 +119,8 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       startedFrom: [],
       selectedOn: [],
     });
-    assert.deepEqual(lora!.settings!.scale, []);
-    assert.deepEqual(dylora!.evaluatedIn, ["bf16"]);
+    assertEquals(lora!.settings!.scale, []);
+    assertEquals(dylora!.evaluatedIn, ["bf16"]);
   });
 });
 
@@ -126,9 +133,9 @@ Deno.test("report counts for a speed-up the baseline's ranks within the candidat
     }
     const { json } = await stages.report();
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
-    assert.equal(methods[1]!.cost!.trainingSeconds, 90);
-    assert.deepEqual(contrasts[0]!.speedUp!.ranks, [1, 4]);
-    assert.equal(contrasts[0]!.speedUp!.training, 60 / 40);
+    assertEquals(methods[1]!.cost!.trainingSeconds, 90);
+    assertEquals(contrasts[0]!.speedUp!.ranks, [1, 4]);
+    assertEquals(contrasts[0]!.speedUp!.training, 60 / 40);
     const mean = (method: string) =>
       (stages.accuracy(method, 1, 0) + stages.accuracy(method, 4, 0)) / 2;
     const { difference } = contrasts[0]!.area!;
@@ -147,11 +154,11 @@ Deno.test("report counts a reduced LoRA as the one training that it came from, a
     await stages.reduce("lora-truncated", 4, 0);
     const { json } = await stages.report();
     const [lora, svd, truncated] = json.comparisons[0]!.methods;
-    assert.equal(lora!.role, "baseline");
-    assert.deepEqual(svd!.ranks.map(({ rank }) => rank), [1, 2, 3, 4]);
+    assertEquals(lora!.role, "baseline");
+    assertEquals(svd!.ranks.map(({ rank }) => rank), [1, 2, 3, 4]);
     const { trainings, trainingSeconds, reductionSeconds, sweepSeconds } = svd!
       .cost!;
-    assert.deepEqual(
+    assertEquals(
       { trainings, trainingSeconds, reductionSeconds, sweepSeconds },
       {
         trainings: 1,
@@ -160,7 +167,7 @@ Deno.test("report counts a reduced LoRA as the one training that it came from, a
         sweepSeconds: 42.5,
       },
     );
-    assert.deepEqual(
+    assertEquals(
       [lora, svd, truncated].map((
         it,
       ) => [it!.method, it!.cost!.reductionSeconds]),
@@ -176,7 +183,7 @@ Deno.test("report compares last and best epochs apart, and counts the choice of 
     await stages.train("dylora", [1, 2], 0, { epochs });
     await stages.train("lora", [2], 0, { epochs });
     const { json } = await stages.report();
-    assert.deepEqual(
+    assertEquals(
       json.comparisons.map(({ epoch, methods, contrasts }) => [
         epoch,
         methods.map(({ cost }) => cost!.selectionSeconds),
@@ -185,7 +192,7 @@ Deno.test("report compares last and best epochs apart, and counts the choice of 
       ]),
       [["last", [0, 0], [0, 0], 1], ["best", [3, 3], [5e9, 5e9], 1]],
     );
-    assert.deepEqual(
+    assertEquals(
       json.comparisons.map(({ methods }) => methods[0]!.settings!.selectedOn),
       [[], ["validation"]],
     );
@@ -201,7 +208,7 @@ Deno.test("report takes trainings without adapters as bounds of rank 0", async (
     await stages.trainClassifier("full", 0);
     const { json } = await stages.report();
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
-    assert.deepEqual(
+    assertEquals(
       methods.map(({ method, role, recommendation }) => [
         method,
         role,
@@ -214,8 +221,8 @@ Deno.test("report takes trainings without adapters as bounds of rank 0", async (
         ["full", "bound", false],
       ],
     );
-    assert.equal(contrasts.length, 1);
-    assert.deepEqual(
+    assertEquals(contrasts.length, 1);
+    assertEquals(
       methods.map(({ ranks, settings }) => [
         ranks.map(({ rank }) => rank),
         settings!.alpha,
@@ -241,7 +248,7 @@ Deno.test("report compares ranks chosen per module with the uniform rank of the 
     await stages.chooseRanks({ [query]: 1, [value]: 2 }, 0, 0.76);
     await stages.chooseRanks({ [query]: 2, [value]: 1 }, 1, 0.8);
     const { json } = await stages.report();
-    assert.deepEqual(json.choices, [{
+    assertEquals(json.choices, [{
       task: "mrpc",
       title: "MRPC",
       split: "validation",
@@ -262,7 +269,11 @@ Deno.test("report compares ranks chosen per module with the uniform rank of the 
     }]);
 
     await stages.chooseRanks({ [query]: 2, [value]: 1 }, 2, 0.8, 600);
-    await assert.rejects(stages.report(), /chosen under different budgets/);
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      "chosen under different budgets",
+    );
   });
 });
 
@@ -270,9 +281,10 @@ Deno.test("report refuses a reduced LoRA without the LoRA that it came from", as
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.reduce("lora-svd", 4, 0);
-    await assert.rejects(
-      stages.report(),
-      /"reduce@mrpc,seed=0" was made from an adapter of method "lora" that is not among "adapters"/,
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      '"reduce@mrpc,seed=0" was made from an adapter of method "lora" that is not among "adapters"',
     );
   });
 });
@@ -286,7 +298,7 @@ Deno.test("report compares variants with the baselines that do not contradict th
     }
     const { json } = await stages.report();
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
-    assert.deepEqual(
+    assertEquals(
       contrasts.map(({ candidate, baseline }) =>
         [candidate, baseline].map((place) => methods[place]!.variant.rate)
       ),
@@ -299,7 +311,7 @@ Deno.test("report gives the same bytes each time", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
-    assert.deepEqual(await stages.report(), await stages.report());
+    assertEquals(await stages.report(), await stages.report());
   });
 });
 
@@ -314,8 +326,8 @@ Deno.test("report writes its page and figures with a stage's permissions", async
       { replicates: 100 },
       { inputs: stages.inputs },
     );
-    assert.equal(result.code, 0, result.text);
-    assert.deepEqual(
+    assertEquals(result.code, 0, result.text);
+    assertEquals(
       [...Deno.readDirSync(result.output)].map(({ name }) => name).sort(),
       ["mrpc-validation.svg", "report.html", "report.json", "report.md"],
     );
@@ -323,9 +335,9 @@ Deno.test("report writes its page and figures with a stage's permissions", async
       Deno.readTextFileSync(join(result.output, name));
     const svg = read("mrpc-validation.svg");
     assert(read("report.html").includes(svg));
-    assert.match(read("report.md"), /\(mrpc-validation\.svg\)/);
+    assertMatch(read("report.md"), /\(mrpc-validation\.svg\)/);
     // A point for each score: three of DyLoRA, one of LoRA.
-    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 4);
+    assertEquals(svg.match(/aria-roledescription="point"/g)?.length, 4);
   });
 });
 
@@ -335,9 +347,9 @@ Deno.test("report does without baselines, and then claims no speed-up", async ()
     await stages.train("dylora", [1, 2, 3, 4], 0);
     const { json } = await stages.report();
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
-    assert.deepEqual(contrasts, []);
-    assert.equal(methods[0]!.ranks[0]!.metrics.accuracy!.deviation, null);
-    assert.notEqual(methods[0]!.recommendation, null);
+    assertEquals(contrasts, []);
+    assertEquals(methods[0]!.ranks[0]!.metrics.accuracy!.deviation, null);
+    assertNotEquals(methods[0]!.recommendation, null);
   });
 });
 
@@ -347,7 +359,7 @@ Deno.test("report tells variants of a method apart by their matrix values", asyn
     await stages.train("dylora", [1, 2], 0, {}, { mode: "all" });
     await stages.train("dylora", [1, 2], 0, {}, { mode: "frozen" });
     const { json } = await stages.report();
-    assert.deepEqual(
+    assertEquals(
       json.comparisons[0]!.methods.map(({ method, variant }) => [
         method,
         variant,
@@ -363,9 +375,10 @@ Deno.test("report refuses scores without the training behind them", async () => 
     await stages.train("dylora", [1, 2], 0);
     await stages.train("dylora", [1, 2], 1);
     stages.inputs.adapters!.pop();
-    await assert.rejects(
-      stages.report(),
-      /one training of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none/,
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      'one training of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none',
     );
   });
 });
@@ -382,9 +395,10 @@ Deno.test("report refuses scores of another training than the one that it is giv
       join(path, "training.json"),
       JSON.stringify({ ...record, rank: 8 }),
     );
-    await assert.rejects(
-      stages.report(),
-      /"evaluate-lora@mrpc,seed=0" does not score what "train-lora@mrpc,seed=0" trained/,
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      '"evaluate-lora@mrpc,seed=0" does not score what "train-lora@mrpc,seed=0" trained',
     );
   });
 });
@@ -403,13 +417,13 @@ Deno.test("report counts an adapter that was evaluated rank by rank as one train
     const { json } = await stages.report();
     const [comparison] = json.comparisons;
     const { cost, ranks } = comparison!.methods[0]!;
-    assert.deepEqual(ranks.map(({ rank }) => rank), [1, 2, 4]);
-    assert.equal(cost!.trainings, 1);
-    assert.equal(cost!.steps, 100);
-    assert.equal(cost!.trainingSeconds, 40);
-    assert.equal(cost!.evaluationSeconds, 3 * 3);
-    assert.equal(cost!.evaluationFlops, 3 * 1e9);
-    assert.equal(comparison!.contrasts[0]!.speedUp!.training, 1);
+    assertEquals(ranks.map(({ rank }) => rank), [1, 2, 4]);
+    assertEquals(cost!.trainings, 1);
+    assertEquals(cost!.steps, 100);
+    assertEquals(cost!.trainingSeconds, 40);
+    assertEquals(cost!.evaluationSeconds, 3 * 3);
+    assertEquals(cost!.evaluationFlops, 3 * 1e9);
+    assertEquals(comparison!.contrasts[0]!.speedUp!.training, 1);
   });
 });
 
@@ -433,8 +447,9 @@ Deno.test("report says how to give an imported adapter the task of its scores", 
     );
     const scores = stages.inputs.scores![0]!.path;
     await stages.writeScores(scores, "imported-dylora", [1, 2], 0, EXAMPLES);
-    await assert.rejects(
-      stages.report(),
+    assertIsError(
+      await assertRejects(() => stages.report()),
+      Error,
       /was imported for the task "imported", and ".*" scores it on "mrpc": give import-adapter the parameter "task"/,
     );
   });
@@ -446,7 +461,11 @@ Deno.test("report refuses a training that reported no seconds", async () => {
     await stages.train("dylora", [1, 2], 0);
     const adapters = stages.inputs.adapters!;
     adapters[0] = { ...adapters[0]!, metrics: {} };
-    await assert.rejects(stages.report(), /reported no "training_seconds"/);
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      'reported no "training_seconds"',
+    );
   });
 });
 
@@ -458,7 +477,11 @@ Deno.test("report refuses scores of different examples", async () => {
     const { path } = stages.inputs.scores![1]!;
     const { training } = await readScores(path);
     await stages.writeScores(path, "lora", [1], 0, EXAMPLES - 1, { training });
-    await assert.rejects(stages.report(), /cover different examples/);
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      "cover different examples",
+    );
   });
 });
 
