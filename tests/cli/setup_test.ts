@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 
 const main = new URL("../../lib/cli/main.ts", import.meta.url).href;
 

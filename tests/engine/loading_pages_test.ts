@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 import {
+  libraryFiles,
   releaseLoadingPages,
   unwrittenMappings,
-} from "../../lib/engine/tensorflow/loading_pages.ts";
-import { libraryFiles } from "../../lib/engine/tensorflow/open.ts";
+} from "../../lib/engine/tensorflow/open.ts";
 import { tensorflow } from "./engine.ts";
 
 const SMAPS =

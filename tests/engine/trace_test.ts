@@ -5,7 +5,7 @@ import { libraryOp } from "../../lib/engine/backend.ts";
 import {
   AttributeType,
   DataType,
-} from "../../lib/engine/tensorflow/data_type.ts";
+} from "../../lib/engine/tensorflow/tensors.ts";
 import { trace } from "../../lib/engine/trace.ts";
 import { tensorflow } from "./engine.ts";
 import { read } from "./reference.ts";

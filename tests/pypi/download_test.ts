@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { basename } from "node:path";
-import { downloadWheel, type WheelRequest } from "../../lib/pypi/download.ts";
+import {
+  downloadWheel,
+  type Pip,
+  type WheelRequest,
+} from "../../lib/pypi/pip.ts";
 import { InstallError } from "../../lib/pypi/install_error.ts";
-import type { Pip } from "../../lib/pypi/pip.ts";
 import { fakePython, pipWith } from "./fake_python.ts";
 import { makeWheel } from "./make_wheel.ts";
 

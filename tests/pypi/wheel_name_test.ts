@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { parseWheelName } from "../../lib/pypi/wheel_name.ts";
+import { parseWheelName } from "../../lib/pypi/pip.ts";
 
 Deno.test("parseWheelName() takes a name with several platforms apart", () => {
   const name =

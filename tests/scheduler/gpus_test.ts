@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { facilityOf } from "../../lib/cli/engine.ts";
-import type { EngineChoice } from "../../lib/engine/library/choice.ts";
+import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
 import type { Facility } from "../../lib/scheduler/events.ts";
 import { verify } from "../../lib/scheduler/attempts/verify.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 import {
   runSandboxed,
   type SandboxedResult,

@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 // Registers the gradients of tfjs-core, which its own entry point leaves out.
 import "@tensorflow/tfjs";
 import "@tensorflow/tfjs-backend-webgpu";
-import { webgpuAdapter } from "./webgpu_adapter.ts";
+import { webgpuAdapter } from "../install/probe.ts";
 
 /** Bind groups after which unused ones are freed; one step of a tiny model makes about 1,000. */
 const BIND_GROUPS = 20_000;

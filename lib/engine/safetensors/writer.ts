@@ -1,4 +1,4 @@
-import { DTYPE_BYTES, elementCount } from "./header.ts";
+import { DTYPE_BYTES, elementCount } from "./reader.ts";
 
 /** A tensor to be written; the type of its array is its dtype: `F32`, `I32` or `U8`. */
 export interface TensorValues {

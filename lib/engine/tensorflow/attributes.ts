@@ -1,7 +1,5 @@
-import { AttributeType } from "./data_type.ts";
-import { cString } from "./c_string.ts";
-import type { LibTensorflow } from "./symbols.ts";
-import type { Status } from "./status.ts";
+import { AttributeType } from "./tensors.ts";
+import { cString, type LibTensorflow, type Status } from "./c_api.ts";
 
 /** An attribute of an operation, as tfjs gives it. */
 export interface Attribute {

@@ -1,31 +1,30 @@
 import type { Attribute } from "./attributes.ts";
-import { BindingConstants } from "./binding_constants.ts";
-import { AttributeType, DataType } from "./data_type.ts";
-import { EagerRuntime } from "./eager_runtime.ts";
-import { Graph, type GraphTensor } from "./graph.ts";
-import { type OpenTrace, symbolOf } from "./open_trace.ts";
+import type { LibTensorflow, Status } from "./c_api.ts";
+import { EagerRuntime } from "./eager.ts";
+import {
+  compileFunction,
+  type FunctionOptions,
+  Graph,
+  type GraphTensor,
+  type TracedFunction,
+} from "./graph.ts";
 import {
   inputType,
   type Precision,
   withSource,
   withType,
 } from "./precision.ts";
-import type { Status } from "./status.ts";
-import type { LibTensorflow } from "./symbols.ts";
-import type { TensorSource } from "./tensor_memory.ts";
 import {
   isFloat,
   ofGraph,
   ofRuntime,
+  type OpenTrace,
+  symbolOf,
   type TensorMetadata,
   type TensorRecord,
   TensorTable,
 } from "./tensor_table.ts";
-import {
-  compileFunction,
-  type FunctionOptions,
-  type TracedFunction,
-} from "./traced_function.ts";
+import { AttributeType, DataType, type TensorSource } from "./tensors.ts";
 
 /**
  * `TFJSBinding`, the interface through which tfjs-node's kernels reach
@@ -35,7 +34,30 @@ import {
  * function ({@linkcode beginTrace}) and run products in bfloat16
  * ({@linkcode precision}); tfjs above knows of neither.
  */
-export class TensorflowBinding extends BindingConstants {
+export class TensorflowBinding {
+  readonly TF_FLOAT = DataType.float32;
+  readonly TF_INT32 = DataType.int32;
+  readonly TF_INT64 = DataType.int64;
+  readonly TF_BOOL = DataType.bool;
+  readonly TF_COMPLEX64 = DataType.complex64;
+  readonly TF_STRING = DataType.string;
+  readonly TF_RESOURCE = DataType.resource;
+  readonly TF_UINT8 = DataType.uint8;
+  readonly TF_ATTR_STRING = AttributeType.string;
+  readonly TF_ATTR_INT = AttributeType.int;
+  readonly TF_ATTR_FLOAT = AttributeType.float;
+  readonly TF_ATTR_BOOL = AttributeType.bool;
+  readonly TF_ATTR_TYPE = AttributeType.type;
+  readonly TF_ATTR_SHAPE = AttributeType.shape;
+  readonly TF_ATTR_RESOURCE = AttributeType.resource;
+
+  loadSavedModel = refuseSavedModels;
+  deleteSavedModel = refuseSavedModels;
+  runSavedModel = refuseSavedModels;
+  getNumOfSavedModels(): number {
+    return 0;
+  }
+
   readonly TF_Version: string;
 
   /** Precision of matrix products from here on. */
@@ -55,7 +77,6 @@ export class TensorflowBinding extends BindingConstants {
     context: Deno.PointerValue,
     usesGpu: boolean,
   ) {
-    super();
     this.#library = library;
     this.#status = status;
     this.#runtime = new EagerRuntime(library, status, context);
@@ -346,4 +367,8 @@ export class TensorflowBinding extends BindingConstants {
     const { dtype } = this.#tensors.get(id);
     return dtype === type || !isFloat(dtype) ? id : this.#cast(id, type);
   }
+}
+
+function refuseSavedModels(): never {
+  throw new Error("Saved models are not supported by the engine");
 }

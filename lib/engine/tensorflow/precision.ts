@@ -1,4 +1,4 @@
-import { AttributeType, DataType } from "./data_type.ts";
+import { AttributeType, DataType } from "./tensors.ts";
 import type { Attribute } from "./attributes.ts";
 
 /** How matrix products are computed: in float32, or in bfloat16 with float32 sums. */

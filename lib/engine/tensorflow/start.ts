@@ -4,12 +4,13 @@ import { TensorflowBinding } from "./binding.ts";
 import {
   type ContextOptions,
   type Device,
+  libraryFiles,
   listDevices,
   openContext,
-} from "./context.ts";
-import { releaseLoadingPages } from "./loading_pages.ts";
-import { libraryFiles, openLibtensorflow } from "./open.ts";
-import { Status } from "./status.ts";
+  openLibtensorflow,
+  releaseLoadingPages,
+} from "./open.ts";
+import { Status } from "./c_api.ts";
 
 // From the project's own folder: a stage's process may not look for packages in those below it.
 const require = createRequire(new URL("../../../", import.meta.url));

@@ -1,6 +1,6 @@
-import { DataType } from "./data_type.ts";
-import type { EagerTensor } from "./eager_runtime.ts";
+import type { EagerTensor } from "./eager.ts";
 import type { Graph, GraphTensor } from "./graph.ts";
+import { DataType } from "./tensors.ts";
 
 /** What tfjs is told of a tensor. */
 export interface TensorMetadata {
@@ -103,4 +103,35 @@ export function ofGraph(
 
 export function isFloat(dtype: number): boolean {
   return dtype === DataType.float32 || dtype === DataType.bfloat16;
+}
+
+/** A trace that is being made. */
+export interface OpenTrace {
+  readonly graph: Graph;
+  readonly inputs: GraphTensor[];
+  readonly captures: Map<number, GraphTensor>;
+  /** Casts already in the graph, by id and element type. */
+  readonly casts: Map<string, number>;
+  /** The trace that calls this function. */
+  readonly outer: OpenTrace | undefined;
+}
+
+/** The graph's tensor for an id; an eager tensor becomes an input of the function. */
+export function symbolOf(
+  trace: OpenTrace,
+  id: number,
+  record: TensorRecord,
+): GraphTensor {
+  if (record.symbol !== undefined) {
+    if (record.symbol.graph === trace.graph) return record.symbol.tensor;
+    throw new Error(
+      `A traced function uses a tensor of shape [${record.shape}] of the trace around it: it must be one of its inputs`,
+    );
+  }
+  let captured = trace.captures.get(id);
+  if (captured === undefined) {
+    captured = trace.graph.placeholder(record.dtype, record.shape);
+    trace.captures.set(id, captured);
+  }
+  return captured;
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { startWebgpu } from "../../../lib/engine/backends/webgpu.ts";
-import { webgpuAdapter } from "../../../lib/engine/backends/webgpu_adapter.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { webgpuAdapter } from "../../../lib/engine/install/probe.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { checkProductAndGradient } from "./product_and_gradient.ts";
 
 const adapter = await webgpuAdapter();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { hasBfloat16 } from "../../../lib/engine/library/bfloat16.ts";
+import { hasBfloat16 } from "../../../lib/engine/install/host.ts";
 import { fakeHost } from "./fake_host.ts";
 
 const CPU = { engine: "tensorflow", device: "cpu" } as const;

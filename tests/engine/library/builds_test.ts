@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import {
+  buildFor,
+  builds,
   folderName,
   isNeeded,
   TENSORFLOW_VERSION,
-} from "../../../lib/engine/library/build.ts";
-import { builds } from "../../../lib/engine/library/builds.ts";
-import { TFJS_VERSION } from "../../../lib/engine/library/choose_tfjs.ts";
-import { buildFor } from "../../../lib/engine/library/platform.ts";
-import { parseWheelName } from "../../../lib/pypi/wheel_name.ts";
+} from "../../../lib/engine/install/builds.ts";
+import { TFJS_VERSION } from "../../../lib/engine/install/choose.ts";
+import { parseWheelName } from "../../../lib/pypi/pip.ts";
 
 Deno.test("builds are pinned: every wheel has a name, a hash and sizes", () => {
   for (const build of builds) {

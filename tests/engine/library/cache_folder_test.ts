@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cacheFolder } from "../../../lib/engine/library/cache_folder.ts";
+import { cacheFolder } from "../../../lib/engine/install/folder.ts";
 
 function folder(
   env: Record<string, string>,

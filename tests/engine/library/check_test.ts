@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { checkEngine } from "../../../lib/engine/library/check.ts";
-import { checkFiles } from "../../../lib/engine/library/check_files.ts";
-import { installLibrary } from "../../../lib/engine/library/install.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { checkEngine } from "../../../lib/engine/install/check.ts";
+import { checkFiles } from "../../../lib/engine/install/folder.ts";
+import { installLibrary } from "../../../lib/engine/install/install.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { InstallError } from "../../../lib/pypi/install_error.ts";
 import { smallBuild } from "./small_build.ts";
 

@@ -1,5 +1,5 @@
-import type { Host } from "../../../lib/engine/library/host.ts";
-import type { WebgpuAdapter } from "../../../lib/engine/backends/webgpu_adapter.ts";
+import type { Host } from "../../../lib/engine/install/host.ts";
+import type { WebgpuAdapter } from "../../../lib/engine/install/probe.ts";
 
 /** A machine that is described instead of looked at: Linux x86-64, nothing else. */
 export function fakeHost(

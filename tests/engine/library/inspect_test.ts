@@ -3,10 +3,10 @@ import { join } from "node:path";
 import {
   inspectLibrary,
   verifyLibrary,
-} from "../../../lib/engine/library/inspect.ts";
-import { installLibrary } from "../../../lib/engine/library/install.ts";
-import { buildFor } from "../../../lib/engine/library/platform.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+} from "../../../lib/engine/install/check.ts";
+import { installLibrary } from "../../../lib/engine/install/install.ts";
+import { buildFor } from "../../../lib/engine/install/builds.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { InstallError } from "../../../lib/pypi/install_error.ts";
 
 const { library, prepare } = await selectEngine("tensorflow");

@@ -1,4 +1,4 @@
-import { installLibrary } from "../../../lib/engine/library/install.ts";
+import { installLibrary } from "../../../lib/engine/install/install.ts";
 
 /** Installs in a process of its own: `install_process.ts BUILD CACHE PYTHON`. */
 const [build, cache, python] = Deno.args as [string, string, string];

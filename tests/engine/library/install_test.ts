@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { LibraryBuild } from "../../../lib/engine/library/build.ts";
+import type { LibraryBuild } from "../../../lib/engine/install/builds.ts";
 import {
   installLibrary,
   type InstallOptions,
-} from "../../../lib/engine/library/install.ts";
+} from "../../../lib/engine/install/install.ts";
 import {
   InstallError,
   type InstallErrorCode,

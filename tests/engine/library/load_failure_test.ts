@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { explainLoadFailure } from "../../../lib/engine/library/load_failure.ts";
+import { explainLoadFailure } from "../../../lib/engine/install/check.ts";
 
 function problem(output: string, signal: Deno.Signal | null = null): string {
   const error = explainLoadFailure(output, signal, "/cache/tensorflow");

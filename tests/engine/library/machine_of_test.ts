@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { machineOf } from "../../../lib/engine/library/machine_of.ts";
+import { machineOf } from "../../../lib/engine/install/install.ts";
 
 async function machineOfBytes(bytes: readonly number[]) {
   const file = await Deno.makeTempFile();

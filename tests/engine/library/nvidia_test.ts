@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { findNvidia } from "../../../lib/engine/library/nvidia.ts";
+import { findNvidia } from "../../../lib/engine/install/host.ts";
 import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
 
 Deno.test("findNvidia() finds a driver with both its sides", () => {

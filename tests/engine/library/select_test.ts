@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { InstallError } from "../../../lib/pypi/install_error.ts";
 import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type {
   LibraryBuild,
   PinnedWheel,
-} from "../../../lib/engine/library/build.ts";
+} from "../../../lib/engine/install/builds.ts";
 import type { Pip } from "../../../lib/pypi/pip.ts";
 import { pipWith } from "../../pypi/fake_python.ts";
 import { makeWheel } from "../../pypi/make_wheel.ts";

@@ -1,4 +1,48 @@
-import { type LibraryBuild, TENSORFLOW_VERSION } from "./build.ts";
+import { InstallError } from "../../pypi/install_error.ts";
+
+/** A wheel, by its exact file. */
+export interface PinnedWheel {
+  /** Name of its file, which says package, version, Python and platform. */
+  readonly file: string;
+  readonly sha256: string;
+  readonly bytes: number;
+  /** Bytes of the files that are taken out of it. */
+  readonly unpacked: number;
+}
+
+/** A build of libtensorflow: for which machine, and which wheels hold it. */
+export interface LibraryBuild {
+  readonly version: string;
+  /** `linux-x86_64` */
+  readonly platform: string;
+  readonly device: "cpu" | "cuda";
+  /** Processor that its files must be made for, as {@linkcode machineOf} names it. */
+  readonly machine: "x86_64" | "aarch64";
+  /** Names of the library's two files, in the order in which they are loaded. */
+  readonly libraries: readonly [framework: string, library: string];
+  /** The first holds libtensorflow, the others libraries of CUDA. */
+  readonly wheels: readonly PinnedWheel[];
+}
+
+/** Release of TensorFlow whose library the engine uses. */
+export const TENSORFLOW_VERSION = "2.21.0";
+
+/** Name of the folder in the user's cache: `libtensorflow-2.21.0-linux-x86_64-cpu`. */
+export function folderName(
+  { version, platform, device }: LibraryBuild,
+): string {
+  return `libtensorflow-${version}-${platform}-${device}`;
+}
+
+/** True for the files that are taken out of a build's wheels: libraries, CUDA's compiler, licences. */
+export function isNeeded(build: LibraryBuild, path: string): boolean {
+  return build.libraries.some((name) => path === `tensorflow/${name}`) ||
+    path === "tensorflow/include/LICENSE" ||
+    path === "tensorflow/THIRD_PARTY_NOTICES.txt" ||
+    /^nvidia\/[^/]+\/lib\/[^/]+\.so(\.[\d.]+)?$/.test(path) ||
+    /^nvidia\/cuda_nvcc\/(bin|nvvm)\//.test(path) ||
+    /\.dist-info\/(.*\/)?(LICENSE|NOTICE)[^/]*$/i.test(path);
+}
 
 const LINUX = [
   "libtensorflow_framework.so.2",
@@ -174,3 +218,54 @@ export const builds: readonly LibraryBuild[] = [
     ],
   },
 ];
+
+const PLATFORMS: Readonly<Record<string, string>> = {
+  "x86_64-unknown-linux-gnu": "linux-x86_64",
+  "aarch64-unknown-linux-gnu": "linux-aarch64",
+  "aarch64-apple-darwin": "macos-arm64",
+};
+
+const REASONS: readonly (readonly [RegExp, string])[] = [
+  [
+    /windows/,
+    "Windows has no libtensorflow that can be opened from outside of Python",
+  ],
+  [
+    /^x86_64-apple/,
+    "libtensorflow is no longer made for Macs with Intel processors",
+  ],
+  [/musl/, "libtensorflow is made for glibc, and this system has musl"],
+];
+
+/**
+ * The build of libtensorflow for this machine.
+ *
+ * @param target As {@linkcode Deno.build.target}.
+ * @throws {InstallError} `unsupported`, where there is none.
+ */
+export function buildFor(
+  target: string,
+  device: LibraryBuild["device"],
+): LibraryBuild {
+  const platform = PLATFORMS[target];
+  const build = builds.find((build) =>
+    build.platform === platform && build.device === device
+  );
+  if (build === undefined) {
+    const reason = REASONS.find(([pattern]) => pattern.test(target))?.[1] ??
+      `libtensorflow is not made for "${target}"`;
+    throw new InstallError(
+      "unsupported",
+      reason,
+      "Use another engine: --engine webgpu, --engine wasm",
+    );
+  }
+  return build;
+}
+
+/** True if the machine can have libtensorflow with CUDA. */
+export function hasCudaBuild(target: string): boolean {
+  return builds.some(({ platform, device }) =>
+    platform === PLATFORMS[target] && device === "cuda"
+  );
+}

@@ -205,3 +205,48 @@ export const symbols = {
 
 /** libtensorflow's functions, opened. */
 export type LibTensorflow = Deno.DynamicLibrary<typeof symbols>["symbols"];
+
+const encoder = new TextEncoder();
+const known = new Map<string, Uint8Array<ArrayBuffer>>();
+
+/** Zero-terminated bytes of a text, made once for each text: names of ops and attributes recur. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  let bytes = known.get(text);
+  if (bytes === undefined) {
+    bytes = encoder.encode(text + "\0");
+    known.set(text, bytes);
+  }
+  return bytes;
+}
+
+/** A failure that libtensorflow reported, with the code of its `TF_Code`. */
+class TensorflowError extends Error {
+  override readonly name = "TensorflowError";
+  constructor(message: string, readonly code: number) {
+    super(message);
+  }
+}
+
+/** One reusable `TF_Status`: handed to every call that can fail, checked after it. */
+export class Status {
+  readonly pointer: Deno.PointerValue;
+  readonly #library: LibTensorflow;
+
+  constructor(library: LibTensorflow) {
+    this.#library = library;
+    this.pointer = library.TF_NewStatus();
+  }
+
+  /** Throws what the last call reported, naming what was being done. */
+  check(doing: string): void {
+    const code = this.#library.TF_GetCode(this.pointer);
+    if (code === 0) return;
+    const message = this.#library.TF_Message(this.pointer);
+    throw new TensorflowError(
+      `${doing}: ${
+        message ? Deno.UnsafePointerView.getCString(message) : "unknown failure"
+      }`,
+      code,
+    );
+  }
+}

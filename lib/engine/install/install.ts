@@ -1,17 +1,22 @@
+import { statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { downloadWheel } from "../../pypi/download.ts";
-import { explainFileError, InstallError } from "../../pypi/install_error.ts";
-import { findPip, type Pip } from "../../pypi/pip.ts";
+import {
+  explainFileError,
+  InstallError,
+  throwIfInterrupted,
+} from "../../pypi/install_error.ts";
+import {
+  downloadWheel,
+  findPip,
+  parseWheelName,
+  type Pip,
+} from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
-import { parseWheelName } from "../../pypi/wheel_name.ts";
-import { folderName, isNeeded, type LibraryBuild } from "./build.ts";
-import { checkSpace } from "./disk_space.ts";
-import { takeLock } from "./lock.ts";
-import { machineOf } from "./machine_of.ts";
-import { isInstalled, writeMarker } from "./marker.ts";
+import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
+import { isInstalled, writeMarker } from "./folder.ts";
 
 /** What an installation is at. `total` is in bytes; a step without one is only named. */
-export interface InstallProgress {
+interface InstallProgress {
   readonly step: "wait" | "download" | "unpack" | "check";
   /** What the step is about: `tensorflow-cpu 2.21.0`; for `wait`, whom it waits for. */
   readonly subject: string;
@@ -157,4 +162,109 @@ async function removeLeftovers(folder: string): Promise<void> {
       await Deno.remove(join(dirname(folder), name), { recursive: true });
     }
   }
+}
+
+/**
+ * Refuses an installation that would fill the disk.
+ *
+ * @throws {InstallError} `disk-full`
+ */
+async function checkSpace(
+  build: LibraryBuild,
+  cache: string,
+): Promise<void> {
+  const needed = spaceNeeded(build);
+  const { bavail, bsize } = await statfs(cache);
+  const free = bavail * bsize;
+  if (free < needed) {
+    throw new InstallError(
+      "disk-full",
+      `The library needs ${
+        megabytes(needed)
+      } MB of disk while it is installed, and the disk that holds "${cache}" has ${
+        megabytes(free)
+      } MB free`,
+      "Free some space, or name a folder on another disk in DYLORA_CACHE",
+    );
+  }
+}
+
+/** Bytes in use at the fullest moment: wheels are fetched, unpacked and removed one by one. */
+function spaceNeeded({ wheels }: LibraryBuild): number {
+  let kept = 0;
+  let most = 0;
+  for (const { bytes, unpacked } of wheels) {
+    // pip copies a finished download once more before it removes the first.
+    most = Math.max(most, kept + 2 * bytes, kept + bytes + unpacked);
+    kept += unpacked;
+  }
+  return most;
+}
+
+function megabytes(bytes: number): number {
+  return Math.ceil(bytes / 1e6);
+}
+
+/**
+ * Takes a lock that one process holds at a time; the kernel releases it when
+ * the process dies, so no lock is ever stale.
+ *
+ * @param onWait Called once if another process holds the lock.
+ * @returns To be disposed of: that releases the lock.
+ */
+async function takeLock(
+  path: string,
+  onWait: () => void,
+  signal?: AbortSignal,
+): Promise<Disposable> {
+  const file = await Deno.open(path, { create: true, write: true });
+  try {
+    if (!await file.tryLock(true)) {
+      onWait();
+      do {
+        throwIfInterrupted(signal);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      } while (!await file.tryLock(true));
+    }
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Processor numbers of ELF headers (`e_machine`). */
+const ELF_MACHINES: Readonly<Record<number, string>> = {
+  3: "x86",
+  40: "arm",
+  62: "x86_64",
+  183: "aarch64",
+  243: "riscv64",
+};
+
+/** Processor numbers of Mach-O headers (`cputype`). */
+const MACH_O_MACHINES: Readonly<Record<number, string>> = {
+  0x01000007: "x86_64",
+  0x0100000c: "aarch64",
+};
+
+/**
+ * Processor that a shared library is made for, read from its header.
+ *
+ * @returns `x86_64`, `aarch64`, ... or undefined if the file is no 64-bit little-endian library.
+ */
+export async function machineOf(path: string): Promise<string | undefined> {
+  using file = await Deno.open(path);
+  const header = new Uint8Array(20);
+  if (await file.read(header) !== header.length) return undefined;
+  const view = new DataView(header.buffer);
+  if (view.getUint32(0) === 0x7f454c46 && header[4] === 2 && header[5] === 1) {
+    const machine = view.getUint16(18, true);
+    return ELF_MACHINES[machine] ?? `ELF machine ${machine}`;
+  }
+  if (view.getUint32(0, true) === 0xfeedfacf) {
+    const machine = view.getUint32(4, true);
+    return MACH_O_MACHINES[machine] ?? `Mach-O processor ${machine}`;
+  }
+  return undefined;
 }

@@ -1,13 +1,11 @@
 import { type Attribute, eagerSetters, setAttributes } from "./attributes.ts";
-import { cString } from "./c_string.ts";
-import { viewOf } from "./data_type.ts";
-import type { Status } from "./status.ts";
-import type { LibTensorflow } from "./symbols.ts";
+import { cString, type LibTensorflow, type Status } from "./c_api.ts";
 import {
   allocateTensor,
   tensorBytes,
   type TensorSource,
-} from "./tensor_memory.ts";
+  viewOf,
+} from "./tensors.ts";
 
 /** A tensor in the library's memory. */
 export interface EagerTensor {
