@@ -1,40 +1,92 @@
 import { InstallError } from "../../pypi/install_error.ts";
 
-/** A wheel, by its exact file. */
+/** Release of TensorFlow whose library the engine uses. */
+export const TENSORFLOW_VERSION = "2.21.0";
+
+/** A wheel, pinned by its hash. */
 export interface PinnedWheel {
-  /** Name of its file, which says package, version, Python and platform. */
+  /** File name: `tensorflow_cpu-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl`. */
   readonly file: string;
   readonly sha256: string;
   readonly bytes: number;
-  /** Bytes of the files that are taken out of it. */
+  /** Total size of the files that are extracted from it, in bytes. */
   readonly unpacked: number;
 }
 
-/** A build of libtensorflow: for which machine, and which wheels hold it. */
+/** A build of libtensorflow for a platform and a device. */
 export interface LibraryBuild {
   readonly version: string;
   /** `linux-x86_64` */
   readonly platform: string;
   readonly device: "cpu" | "cuda";
-  /** Processor that its files must be made for, as {@linkcode machineOf} names it. */
+  /** Processor that its files are built for. */
   readonly machine: "x86_64" | "aarch64";
-  /** Names of the library's two files, in the order in which they are loaded. */
+  /** File names of the two libraries, in load order. */
   readonly libraries: readonly [framework: string, library: string];
-  /** The first holds libtensorflow, the others libraries of CUDA. */
+  /** The first wheel holds libtensorflow, the others the libraries of CUDA. */
   readonly wheels: readonly PinnedWheel[];
 }
 
-/** Release of TensorFlow whose library the engine uses. */
-export const TENSORFLOW_VERSION = "2.21.0";
+const PLATFORMS: Readonly<Record<string, string>> = {
+  "x86_64-unknown-linux-gnu": "linux-x86_64",
+  "aarch64-unknown-linux-gnu": "linux-aarch64",
+  "aarch64-apple-darwin": "macos-arm64",
+};
 
-/** Name of the folder in the user's cache: `libtensorflow-2.21.0-linux-x86_64-cpu`. */
+/** Why a platform has no build, by a pattern of its target. */
+const UNSUPPORTED: readonly (readonly [RegExp, string])[] = [
+  [
+    /windows/,
+    "libtensorflow for Windows cannot be loaded outside of Python",
+  ],
+  [
+    /^x86_64-apple/,
+    "libtensorflow is no longer built for Macs with Intel processors",
+  ],
+  [/musl/, "libtensorflow requires glibc, and this system uses musl"],
+];
+
+/**
+ * The build of libtensorflow for a machine.
+ *
+ * @param target As `Deno.build.target`.
+ * @throws {InstallError} `unsupported`, if there is none.
+ */
+export function buildFor(
+  target: string,
+  device: LibraryBuild["device"],
+): LibraryBuild {
+  const platform = PLATFORMS[target];
+  const build = builds.find((build) =>
+    build.platform === platform && build.device === device
+  );
+  if (build === undefined) {
+    const reason = UNSUPPORTED.find(([pattern]) => pattern.test(target))?.[1] ??
+      `libtensorflow is not built for "${target}"`;
+    throw new InstallError(
+      "unsupported",
+      reason,
+      "Use another engine: --engine webgpu, --engine wasm",
+    );
+  }
+  return build;
+}
+
+/** True if there is a build with CUDA for this target. */
+export function hasCudaBuild(target: string): boolean {
+  return builds.some(({ platform, device }) =>
+    platform === PLATFORMS[target] && device === "cuda"
+  );
+}
+
+/** Name of a build's folder in the cache: `libtensorflow-2.21.0-linux-x86_64-cpu`. */
 export function folderName(
   { version, platform, device }: LibraryBuild,
 ): string {
   return `libtensorflow-${version}-${platform}-${device}`;
 }
 
-/** True for the files that are taken out of a build's wheels: libraries, CUDA's compiler, licences. */
+/** True for the files to extract from a build's wheels: libraries, CUDA's compiler, licences. */
 export function isNeeded(build: LibraryBuild, path: string): boolean {
   return build.libraries.some((name) => path === `tensorflow/${name}`) ||
     path === "tensorflow/include/LICENSE" ||
@@ -54,10 +106,8 @@ const MACOS = [
 ] as const;
 
 /**
- * The builds of libtensorflow that PyPI offers, by file and hash.
- *
- * Those of CUDA are the releases that `pip install tensorflow[and-cuda]==2.21.0`
- * resolves to.
+ * The builds of libtensorflow on PyPI, pinned by file and hash. The wheels of
+ * CUDA are those that `pip install tensorflow[and-cuda]==2.21.0` resolves to.
  */
 export const builds: readonly LibraryBuild[] = [
   {
@@ -218,54 +268,3 @@ export const builds: readonly LibraryBuild[] = [
     ],
   },
 ];
-
-const PLATFORMS: Readonly<Record<string, string>> = {
-  "x86_64-unknown-linux-gnu": "linux-x86_64",
-  "aarch64-unknown-linux-gnu": "linux-aarch64",
-  "aarch64-apple-darwin": "macos-arm64",
-};
-
-const REASONS: readonly (readonly [RegExp, string])[] = [
-  [
-    /windows/,
-    "Windows has no libtensorflow that can be opened from outside of Python",
-  ],
-  [
-    /^x86_64-apple/,
-    "libtensorflow is no longer made for Macs with Intel processors",
-  ],
-  [/musl/, "libtensorflow is made for glibc, and this system has musl"],
-];
-
-/**
- * The build of libtensorflow for this machine.
- *
- * @param target As {@linkcode Deno.build.target}.
- * @throws {InstallError} `unsupported`, where there is none.
- */
-export function buildFor(
-  target: string,
-  device: LibraryBuild["device"],
-): LibraryBuild {
-  const platform = PLATFORMS[target];
-  const build = builds.find((build) =>
-    build.platform === platform && build.device === device
-  );
-  if (build === undefined) {
-    const reason = REASONS.find(([pattern]) => pattern.test(target))?.[1] ??
-      `libtensorflow is not made for "${target}"`;
-    throw new InstallError(
-      "unsupported",
-      reason,
-      "Use another engine: --engine webgpu, --engine wasm",
-    );
-  }
-  return build;
-}
-
-/** True if the machine can have libtensorflow with CUDA. */
-export function hasCudaBuild(target: string): boolean {
-  return builds.some(({ platform, device }) =>
-    platform === PLATFORMS[target] && device === "cuda"
-  );
-}

@@ -1,30 +1,31 @@
-import { dirname } from "node:path";
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
-import { checkFiles } from "./folder.ts";
+import { readMarker } from "./folder.ts";
 import { hasBfloat16, type Host, thisHost } from "./host.ts";
 
-/** What an engine is able to do here. */
+/** What an engine can do on this machine. */
 export interface EngineReport {
-  /** Kinds of devices that it found: `["CPU", "GPU"]`. */
+  /** Types of its devices: `["CPU", "GPU"]`. */
   readonly devices: readonly string[];
   /** True if it multiplies bfloat16 faster than float32. */
   readonly bfloat16: boolean;
-  /** The library, for the engine that has one. */
+  /** The library; `tensorflow` only. */
   readonly library?: {
     readonly version: string;
     readonly folder: string;
-    /** Size of its files, each of which has the hash that it was installed with. */
+    /** Total size of its files. */
     readonly bytes: number;
   };
 }
 
 /**
- * Checks an engine without installing anything: the library's files by hash,
- * then the library itself in a process of its own.
+ * Checks an engine without installing anything: hashes the library's files,
+ * then loads the library in a separate process.
  *
- * @throws {InstallError} `not-loadable`, if it is missing, damaged or finds no GPU where one was chosen.
+ * @throws {InstallError} `not-loadable`, if it is missing or damaged, or finds no GPU although one was chosen.
  */
 export async function checkEngine(
   choice: EngineChoice,
@@ -40,11 +41,52 @@ export async function checkEngine(
   if (choice.device === "gpu" && !devices.includes("GPU")) {
     throw new InstallError(
       "not-loadable",
-      "An NVIDIA driver is there but libtensorflow finds no GPU",
-      "See what nvidia-smi says, or set CUDA_VISIBLE_DEVICES=-1 to compute on the processor",
+      "An NVIDIA driver is present, but libtensorflow finds no GPU",
+      "Run nvidia-smi to see the driver's state, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
     );
   }
   return { devices, bfloat16, library: { version, folder, bytes } };
+}
+
+/**
+ * Compares the files of an installation with the hashes in its record.
+ *
+ * @returns Total size of the files, in bytes.
+ * @throws {InstallError} `not-loadable`, if the installation is missing or a file differs.
+ */
+export async function checkFiles(folder: string): Promise<number> {
+  const marker = readMarker(folder);
+  if (marker === undefined) {
+    throw new InstallError(
+      "not-loadable",
+      `libtensorflow is not installed in "${folder}"`,
+      "Install it: deno task setup",
+    );
+  }
+  let total = 0;
+  for (const { path, bytes, sha256 } of marker.files) {
+    if (await hashOf(join(folder, path)) !== sha256) {
+      throw new InstallError(
+        "not-loadable",
+        `"${path}" in "${folder}" is missing or has changed since its installation`,
+        "Delete the folder and install it again: deno task setup",
+      );
+    }
+    total += bytes;
+  }
+  return total;
+}
+
+async function hashOf(path: string): Promise<string | undefined> {
+  const hash = createHash("sha256");
+  try {
+    using file = await Deno.open(path);
+    for await (const chunk of file.readable) hash.update(chunk);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  return hash.digest("hex");
 }
 
 const inspectionSchema = z.strictObject({
@@ -53,11 +95,12 @@ const inspectionSchema = z.strictObject({
 });
 
 /**
- * Loads libtensorflow in a process of its own and asks for its version and devices.
+ * Loads libtensorflow in a separate process and asks for its version and the
+ * types of its devices.
  *
- * @param folder Folder that holds the library's files.
- * @param env Environment variables that the process gets besides its own.
- * @throws {InstallError} `not-loadable`, with the remedy.
+ * @param folder Folder of the library's files.
+ * @param env Further environment variables of the process.
+ * @throws {InstallError} `not-loadable`, with an explanation.
  */
 export async function inspectLibrary(
   folder: string,
@@ -68,11 +111,9 @@ export async function inspectLibrary(
     {
       args: [
         ...["run", "--quiet", "--no-prompt", "--no-config", "--allow-ffi"],
-        ...[
-          `--allow-read=${folder}`,
-          new URL("inspection.ts", import.meta.url).href,
-          folder,
-        ],
+        `--allow-read=${folder}`,
+        new URL("probe.ts", import.meta.url).href,
+        folder,
       ],
       env: { ...env, NO_COLOR: "1" },
       stdin: "null",
@@ -86,9 +127,9 @@ export async function inspectLibrary(
 }
 
 /**
- * Checks that a library just unpacked can be loaded here.
+ * Checks that the library in `folder` can be loaded and has this version.
  *
- * @throws {InstallError} `not-loadable`, with the remedy.
+ * @throws {InstallError} `not-loadable`, with an explanation.
  */
 export async function verifyLibrary(
   folder: string,
@@ -98,18 +139,18 @@ export async function verifyLibrary(
   if (inspection.version !== version) {
     throw new InstallError(
       "not-loadable",
-      `The library says it is release ${inspection.version}, not ${version}`,
-      "The package index gave another file: look at pip's settings (python3 -m pip config list)",
+      `The installed libtensorflow has version ${inspection.version}, expected ${version}`,
+      "The package index served another file; check pip's settings: python3 -m pip config list",
     );
   }
 }
 
-const INSTALL_ANEW =
-  "Remove its folder from the cache and install it again: deno task setup";
+const REINSTALL =
+  "Delete its folder in the cache and install it again: deno task setup";
 const OTHER_ENGINE = "or use another engine: --engine webgpu, --engine wasm";
 
-/** What the loader writes when it refuses a library, and what that means; the first that matches counts. */
-const GLOSSARY: readonly {
+/** Known failures of the loader: a pattern of its message and the explanation. The first match wins. */
+const LOAD_FAILURES: readonly {
   readonly pattern: RegExp;
   readonly problem: (match: RegExpExecArray) => string;
   readonly remedy: string;
@@ -124,41 +165,42 @@ const GLOSSARY: readonly {
     pattern:
       /libtensorflow[^\s]*: cannot open shared object file|cannot read file data|wrong ELF class|invalid ELF header|file too short|not a mach-o file|incompatible architecture/,
     problem: () =>
-      "libtensorflow is damaged, incomplete, or made for another processor",
-    remedy: INSTALL_ANEW,
+      "libtensorflow is damaged, incomplete, or built for another processor",
+    remedy: REINSTALL,
   },
   {
     pattern: /(ld-linux[^:\s]*|libc\.so\.6|symbol not found|Error relocating)/,
     problem: () =>
-      "libtensorflow needs glibc, which this system does not have (musl?)",
+      "libtensorflow requires glibc, which this system does not have (it may use musl)",
     remedy: `Use a system with glibc, ${OTHER_ENGINE}`,
   },
   {
     pattern: /(lib[\w.+-]+\.so[\w.]*): cannot open shared object file/,
     problem: ([, name]) =>
-      `libtensorflow needs "${name}", which is not installed`,
+      `libtensorflow requires "${name}", which is not installed`,
     remedy:
-      `Install the package that holds it (libstdc++.so.6: libstdc++6 on Debian, libstdc++ elsewhere), ${OTHER_ENGINE}`,
+      `Install the package that provides it (libstdc++.so.6: libstdc++6 on Debian, libstdc++ elsewhere), ${OTHER_ENGINE}`,
   },
   {
     pattern: /failed to map segment|Operation not permitted/,
     problem: () =>
-      "The system refuses to run code from the folder of libtensorflow (mounted noexec?)",
-    remedy: "Name a folder on another disk in DYLORA_CACHE",
+      "The system does not allow code to run from libtensorflow's folder (it may be mounted noexec)",
+    remedy: "Set DYLORA_CACHE to a folder on another disk",
   },
   {
     pattern: /cannot allocate memory|std::bad_alloc/i,
     problem: () =>
-      "There is too little memory to load libtensorflow, which takes about 400 MB",
+      "Not enough memory to load libtensorflow, which takes about 400 MB",
     remedy: "Free some memory, or raise the limit of the container",
   },
 ];
 
 /**
- * Explains why the process that loaded libtensorflow failed.
+ * Explains why the process that loads libtensorflow failed.
  *
- * @param output What it wrote to standard error.
- * @param signal The signal that ended it, if one did.
+ * @param output Its standard error.
+ * @param signal The signal that ended it, if any.
+ * @param folder Folder of the library's files.
  */
 export function explainLoadFailure(
   output: string,
@@ -175,20 +217,20 @@ export function explainLoadFailure(
       `Use a newer machine, ${OTHER_ENGINE}`,
     );
   }
-  for (const { pattern, problem, remedy } of GLOSSARY) {
+  for (const { pattern, problem, remedy } of LOAD_FAILURES) {
     const match = pattern.exec(output);
     if (match !== null) return explain(problem(match), remedy);
   }
   const how = signal === null
     ? errorLine(output)
-    : `the process that loads it was ended by ${signal}`;
+    : `${signal} ended the process that loads it`;
   return explain(
-    `libtensorflow in "${folder}" cannot be loaded: ${how}`,
-    INSTALL_ANEW,
+    `Cannot load libtensorflow from "${folder}": ${how}`,
+    REINSTALL,
   );
 }
 
-/** The line with the error, among log lines, source lines and the stack. */
+/** The line of Deno's output that holds the error, among log lines, source lines and the stack. */
 function errorLine(output: string): string {
   const lines = output.trim().split("\n");
   return lines.find((line) => line.startsWith("error: "))?.slice(

@@ -4,28 +4,28 @@ import type { InstallOptions } from "./install.ts";
 export const ENGINES = ["tensorflow", "webgpu", "wasm"] as const;
 export type EngineName = (typeof ENGINES)[number];
 
-/** An engine that was chosen, and what a process needs to use it. */
+/** A chosen engine and what a process needs to run it. */
 export interface EngineChoice {
   readonly engine: EngineName;
-  /** What it computes on. With `gpu`, a process that finds none must fail. */
+  /** The device it computes on. With `gpu`, a process that finds none must fail. */
   readonly device: "cpu" | "gpu";
-  /** What it is and why, in words: `libtensorflow on the CPU: no NVIDIA driver is found`. */
+  /** Description of the engine and of why it was chosen: `libtensorflow on the CPU: no NVIDIA driver found`. */
   readonly reason: string;
-  /** Part of the key of what it computes: `tensorflow 2.21.0 linux-x86_64 cpu`. */
+  /** The engine's part of a stage's key: `tensorflow 2.21.0 linux-x86_64 cpu`. */
   readonly identity: string;
-  /** Folder of libtensorflow's files, for the engine that needs it. */
+  /** Folder of libtensorflow's files; `tensorflow` only. */
   readonly library?: string;
-  /** Deno flags for the process. */
+  /** Deno flags of the process. */
   readonly flags: readonly string[];
-  /** Folders outside the project that the process reads. */
+  /** Folders outside the project that the process must be allowed to read. */
   readonly read: readonly string[];
-  /** Environment variables that the process gets. */
+  /** Environment variables of the process. */
   readonly env: Readonly<Record<string, string>>;
   /**
-   * Makes it ready; the library is fetched if it is not there yet.
+   * Makes the engine ready to run, installing the library if necessary.
    *
-   * @returns This choice, or, if `auto` had to give it up, the next one with the reason.
-   * @throws {InstallError} With the remedy.
+   * @returns This choice, or with `auto` the next engine if this one cannot be installed.
+   * @throws {InstallError} If a requested engine cannot be installed.
    */
   prepare(options?: InstallOptions): Promise<EngineChoice>;
 }

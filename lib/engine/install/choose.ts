@@ -2,16 +2,21 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InstallError } from "../../pypi/install_error.ts";
 import { buildFor, folderName, hasCudaBuild } from "./builds.ts";
+import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
 import { cacheFolder, isInstalled } from "./folder.ts";
 import { findNvidia, type Host, thisHost } from "./host.ts";
-import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
+
+/** Release of tfjs, whose kernels the engines `webgpu` and `wasm` run. */
+export const TFJS_VERSION = "4.22.0";
 
 /**
- * Chooses the engine. `auto` takes the first that can run and says why none before it.
+ * Chooses the engine. `auto` takes the first one that can run here; its reason
+ * says why each one before it cannot.
  *
- * It runs before every pipeline, so `tensorflow` is chosen by a look at a few files.
+ * This runs before every pipeline, so `tensorflow` is chosen by looking at a
+ * few files, and nothing is installed before `prepare()`.
  *
- * @throws {InstallError} If the engine asked for cannot run here, with the remedy.
+ * @throws {InstallError} If the requested engine cannot run here.
  */
 export async function selectEngine(
   request: EngineName | "auto",
@@ -25,30 +30,34 @@ export async function selectEngine(
 async function choose(
   engine: EngineName,
   host: Host,
-  asked: boolean,
+  requested: boolean,
 ): Promise<EngineChoice> {
   switch (engine) {
     case "tensorflow":
       return chooseTensorflow(host);
     case "webgpu":
-      return await chooseWebgpu(host, asked);
+      return await chooseWebgpu(host, requested);
     case "wasm":
       return chooseWasm();
   }
 }
 
-/** The first engine that can run; `against` says why not those before. */
+/**
+ * The first engine that can run.
+ *
+ * @param rejected Why each engine before these cannot.
+ */
 async function chooseFirst(
   engines: readonly EngineName[],
   host: Host,
-  against: readonly string[],
+  rejected: readonly string[],
 ): Promise<EngineChoice> {
   const [engine, ...others] = engines;
   if (engine === undefined) {
-    throw new Error(`No engine can run here: ${against.join("; ")}`);
+    throw new Error(`No engine can run here: ${rejected.join("; ")}`);
   }
   const next = (error: unknown) =>
-    chooseFirst(others, host, [...against, refusal(engine, error)]);
+    chooseFirst(others, host, [...rejected, rejection(engine, error)]);
   let choice: EngineChoice;
   try {
     choice = await choose(engine, host, false);
@@ -57,7 +66,7 @@ async function chooseFirst(
   }
   const explained = {
     ...choice,
-    reason: [choice.reason, ...against].join("; "),
+    reason: [choice.reason, ...rejected].join("; "),
   };
   return {
     ...explained,
@@ -72,28 +81,27 @@ async function chooseFirst(
   };
 }
 
-/** Why an engine is passed over. An error without a remedy, or an interruption, ends the search. */
-function refusal(engine: EngineName, error: unknown): string {
+/** Why an engine is passed over. Rethrows interruptions and errors that no other engine would avoid. */
+function rejection(engine: EngineName, error: unknown): string {
   if (!(error instanceof InstallError) || error.code === "interrupted") {
     throw error;
   }
   const { code, problem, remedy } = error;
-  // Where it could run, the user may want to mend what kept it from running.
+  // The user may want to fix what prevents a supported engine from running.
   return `not ${engine}: ${problem}${
     code === "unsupported" ? "" : `. ${remedy}`
   }`;
 }
 
 /**
- * libtensorflow: the build with CUDA where there is an NVIDIA driver, else
- * that for the processor. Looks at a few files and installs nothing.
+ * libtensorflow: the CUDA build if there is a usable NVIDIA driver, else the CPU build.
  *
- * @throws {InstallError} `unsupported`, if it is not made for this platform.
+ * @throws {InstallError} `unsupported`, if there is no build for this platform.
  */
 function chooseTensorflow(host: Host): EngineChoice {
   const nvidia = hasCudaBuild(host.target)
     ? findNvidia(host)
-    : { usable: false, reason: "CUDA is used on Linux x86-64 only" };
+    : { usable: false, reason: "CUDA is supported on Linux x86-64 only" };
   const build = buildFor(host.target, nvidia.usable ? "cuda" : "cpu");
   const cache = cacheFolder(host.env);
   const folder = join(cache, folderName(build));
@@ -109,7 +117,7 @@ function chooseTensorflow(host: Host): EngineChoice {
     env: nvidia.usable ? cudaEnvironment(host, cache) : {},
     prepare: async (options) => {
       if (isInstalled(folder, build)) return choice;
-      // Loaded only now: choosing happens on every run, installing once.
+      // An engine is chosen on every run but installed once.
       const { installLibrary } = await import("./install.ts");
       const { verifyLibrary } = await import("./check.ts");
       await installLibrary(build, cache, {
@@ -123,7 +131,7 @@ function chooseTensorflow(host: Host): EngineChoice {
   return choice;
 }
 
-/** What CUDA reads from the environment, and a place for the kernels that its driver compiles. */
+/** Variables that CUDA reads, and a cache for the kernels that its driver compiles. */
 function cudaEnvironment(host: Host, cache: string): Record<string, string> {
   const env: Record<string, string> = {
     CUDA_CACHE_PATH: join(cache, "cuda-kernels"),
@@ -136,49 +144,29 @@ function cudaEnvironment(host: Host, cache: string): Record<string, string> {
   return env;
 }
 
-/** Release of tfjs, whose own kernels these engines run. */
-export const TFJS_VERSION = "4.22.0";
-
-/** WebAssembly runs wherever the runtime does. */
-function chooseWasm(): EngineChoice {
-  return ready({
-    engine: "wasm",
-    device: "cpu",
-    reason: "WebAssembly on one thread of the processor",
-    identity: `wasm tfjs ${TFJS_VERSION}`,
-    read: [moduleFolder()],
-  });
-}
-
-/** Folder of the package that reads its WebAssembly module when it starts. */
-function moduleFolder(): string {
-  const entry = import.meta.resolve("@tensorflow/tfjs-backend-wasm");
-  return dirname(fileURLToPath(entry));
-}
-
 /**
  * WebGPU on the runtime's adapter.
  *
- * @param asked True if the user named it; otherwise an adapter that is only software is refused.
+ * @param requested True if the user named this engine; `auto` does not take a software adapter.
  * @throws {InstallError} `unsupported`, if there is no adapter.
  */
 async function chooseWebgpu(
   host: Host,
-  asked: boolean,
+  requested: boolean,
 ): Promise<EngineChoice> {
   const adapter = await host.webgpuAdapter();
   if (adapter === undefined) {
     throw new InstallError(
       "unsupported",
-      "No WebGPU adapter is found",
+      "No WebGPU adapter was found",
       "Install a Vulkan driver for the GPU, or use another engine: --engine wasm",
     );
   }
-  if (adapter.software && !asked) {
+  if (adapter.software && !requested) {
     throw new InstallError(
       "unsupported",
-      `The only WebGPU adapter, ${adapter.name}, is software and slower than WebAssembly`,
-      "Install a Vulkan driver for the GPU, or ask for it by name: --engine webgpu",
+      `The only WebGPU adapter, "${adapter.name}", is a software one, which is slower than WebAssembly`,
+      "Install a Vulkan driver for the GPU, or request the adapter: --engine webgpu",
     );
   }
   return ready({
@@ -190,7 +178,20 @@ async function chooseWebgpu(
   });
 }
 
-/** An engine that needs nothing but the packages of the project. */
+/** WebAssembly, which runs wherever the runtime does. */
+function chooseWasm(): EngineChoice {
+  // The package reads its WebAssembly module from its folder at start.
+  const entry = import.meta.resolve("@tensorflow/tfjs-backend-wasm");
+  return ready({
+    engine: "wasm",
+    device: "cpu",
+    reason: "WebAssembly on one CPU thread",
+    identity: `wasm tfjs ${TFJS_VERSION}`,
+    read: [dirname(fileURLToPath(entry))],
+  });
+}
+
+/** An engine that needs nothing but the npm packages of the project. */
 function ready(
   facts:
     & Pick<EngineChoice, "engine" | "device" | "reason" | "identity">

@@ -1,15 +1,13 @@
-import { createHash } from "node:crypto";
 import { isAbsolute, join } from "node:path";
 import { z } from "zod";
-import { InstallError } from "../../pypi/install_error.ts";
 import type { LibraryBuild } from "./builds.ts";
 
 /**
- * The folder that keeps what is fetched once for all pipelines of a user:
- * `$DYLORA_CACHE`, else `$XDG_CACHE_HOME/dylora`, else `~/.cache/dylora`
- * (macOS: `~/Library/Caches/dylora`, Windows: `%LOCALAPPDATA%\dylora`).
+ * The user's cache folder, shared by all pipelines: `$DYLORA_CACHE`, else
+ * `$XDG_CACHE_HOME/dylora`, else `~/.cache/dylora` (macOS:
+ * `~/Library/Caches/dylora`, Windows: `%LOCALAPPDATA%\dylora`).
  *
- * @throws {Error} If none of them is set.
+ * @throws {Error} If DYLORA_CACHE is a relative path, or no variable is set.
  */
 export function cacheFolder(
   env: (name: string) => string | undefined = Deno.env.get,
@@ -31,7 +29,9 @@ export function cacheFolder(
   }
   const home = env("HOME") || env("USERPROFILE");
   if (!home) {
-    throw new Error("No folder for the cache is known: set DYLORA_CACHE");
+    throw new Error(
+      "Cannot find a cache folder: neither HOME nor XDG_CACHE_HOME is set; set DYLORA_CACHE",
+    );
   }
   return os === "darwin"
     ? join(home, "Library", "Caches", "dylora")
@@ -40,19 +40,19 @@ export function cacheFolder(
 
 const NAME = "installed.json";
 
-const Marker = z.strictObject({
+const markerSchema = z.strictObject({
   version: z.string(),
-  /** Wheels that it was made from, by hash. */
+  /** Wheels that the files come from. */
   wheels: z.array(z.strictObject({ file: z.string(), sha256: z.string() })),
   files: z.array(
     z.strictObject({ path: z.string(), bytes: z.int(), sha256: z.string() }),
   ),
 });
 
-/** Record of an installation, inside its folder: what it was made from, and each file with its hash. */
-type Marker = z.output<typeof Marker>;
+/** Record in the folder of an installation: its wheels and files, with their hashes. */
+type Marker = z.output<typeof markerSchema>;
 
-/** Writes the record; the installation is complete with it. */
+/** Writes the record of an installation; the last step that makes it complete. */
 export async function writeMarker(
   folder: string,
   marker: Marker,
@@ -68,16 +68,18 @@ export async function writeMarker(
   await file.sync();
 }
 
-/** Reads the record of an installation; undefined if there is none that can be read. */
-function readMarker(folder: string): Marker | undefined {
+/** Reads the record of an installation; undefined if it is missing or damaged. */
+export function readMarker(folder: string): Marker | undefined {
   try {
-    return Marker.parse(JSON.parse(Deno.readTextFileSync(join(folder, NAME))));
+    return markerSchema.parse(
+      JSON.parse(Deno.readTextFileSync(join(folder, NAME))),
+    );
   } catch {
-    return undefined; // Missing or damaged: not installed, and to be made anew.
+    return undefined; // Missing or damaged: treated as not installed.
   }
 }
 
-/** True if `folder` holds this build whole: same wheels, every file there with its size. */
+/** True if `folder` holds a complete installation of this build: the same wheels, and every file with its size. */
 export function isInstalled(folder: string, build: LibraryBuild): boolean {
   const marker = readMarker(folder);
   return marker !== undefined &&
@@ -94,47 +96,6 @@ function sizeOf(path: string): number | undefined {
   try {
     return Deno.statSync(path).size;
   } catch {
-    return undefined; // Not there: the installation is not whole.
+    return undefined; // Missing: the installation is incomplete.
   }
-}
-
-/**
- * Hashes the files of an installation and compares them with its record.
- *
- * @returns Bytes of all files.
- * @throws {InstallError} `not-loadable`, if it is missing or damaged.
- */
-export async function checkFiles(folder: string): Promise<number> {
-  const marker = readMarker(folder);
-  if (marker === undefined) {
-    throw new InstallError(
-      "not-loadable",
-      `The engine's library is not installed in "${folder}"`,
-      "Install it: deno task setup",
-    );
-  }
-  let total = 0;
-  for (const { path, bytes, sha256 } of marker.files) {
-    if (await hashOf(join(folder, path)) !== sha256) {
-      throw new InstallError(
-        "not-loadable",
-        `"${path}" in "${folder}" is missing or was changed since it was installed`,
-        `Remove the folder and install it again: deno task setup`,
-      );
-    }
-    total += bytes;
-  }
-  return total;
-}
-
-async function hashOf(path: string): Promise<string | undefined> {
-  const hash = createHash("sha256");
-  try {
-    using file = await Deno.open(path);
-    for await (const chunk of file.readable) hash.update(chunk);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  return hash.digest("hex");
 }

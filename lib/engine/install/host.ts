@@ -1,20 +1,20 @@
 import { InstallError } from "../../pypi/install_error.ts";
-import type { WebgpuAdapter } from "./probe.ts";
 import type { EngineChoice } from "./choice.ts";
+import type { WebgpuAdapter } from "./probe.ts";
 
-/** What choosing an engine looks at on this machine; tests put another in its place. */
+/** The facts about a machine that decide on the engine; tests substitute their own. */
 export interface Host {
   /** `x86_64-unknown-linux-gnu`, as `Deno.build.target`. */
   readonly target: string;
   env(name: string): string | undefined;
-  /** True if the file can be seen. */
+  /** True if the file exists and is accessible. */
   exists(path: string): boolean;
-  /** Text of a small file; undefined if it cannot be read. */
+  /** Content of a small text file; undefined if it cannot be read. */
   read(path: string): string | undefined;
-  // These take a process, so they are asked only when it matters.
-  /** What a program prints; undefined if it is missing or fails. */
+  // The following start a process, so they are called only when necessary.
+  /** Standard output of a program; undefined if it is missing or fails. */
   output(program: string, ...args: string[]): Promise<string | undefined>;
-  /** The WebGPU adapter, or undefined. */
+  /** The WebGPU adapter; undefined if there is none. */
   webgpuAdapter(): Promise<WebgpuAdapter | undefined>;
 }
 
@@ -27,7 +27,7 @@ export const thisHost: Host = {
       Deno.statSync(path);
       return true;
     } catch {
-      return false; // Absent, or not to be seen: neither can be used.
+      return false; // Absent or inaccessible: it cannot be used.
     }
   },
   read(path) {
@@ -49,34 +49,33 @@ export const thisHost: Host = {
       return undefined; // Not installed.
     }
   },
-  webgpuAdapter,
+  async webgpuAdapter() {
+    // A broken graphics driver may crash the process that asks.
+    const { success, stdout, stderr } = await new Deno.Command(
+      Deno.execPath(),
+      {
+        args: [
+          ...["run", "--no-prompt", "--no-config"],
+          new URL("probe.ts", import.meta.url).href,
+        ],
+        stdin: "null",
+      },
+    ).output();
+    if (!success) {
+      throw new InstallError(
+        "unsupported",
+        `The graphics driver fails when WebGPU requests an adapter: ${
+          new TextDecoder().decode(stderr).trim().split("\n").at(-1)
+        }`,
+        "Update the graphics driver, or use another engine: --engine wasm",
+      );
+    }
+    return JSON.parse(new TextDecoder().decode(stdout)) ?? undefined;
+  },
 };
 
-/** Asks a process of its own, which a broken graphics driver may take down. */
-async function webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      "--no-config",
-      new URL("./probe.ts", import.meta.url).href,
-    ],
-    stdin: "null",
-  }).output();
-  if (!success) {
-    throw new InstallError(
-      "unsupported",
-      `The graphics driver fails when WebGPU asks for an adapter: ${
-        new TextDecoder().decode(stderr).trim().split("\n").at(-1)
-      }`,
-      "Update the driver, or use another engine",
-    );
-  }
-  return JSON.parse(new TextDecoder().decode(stdout)) ?? undefined;
-}
-
-/** Whether CUDA can be used, and what was found: `NVIDIA driver 535.129.03`. */
-interface NvidiaFinding {
+/** Whether CUDA can be used, and why: `NVIDIA driver 535 found`. */
+export interface NvidiaFinding {
   readonly usable: boolean;
   readonly reason: string;
 }
@@ -85,7 +84,7 @@ interface NvidiaFinding {
 const OLDEST_DRIVER = 525;
 
 const KERNEL_DRIVER = "/proc/driver/nvidia/version";
-/** Devices of the driver, and of the one that Windows lends to Linux inside it. */
+/** Devices of the driver on Linux and in the Windows Subsystem for Linux. */
 const DEVICES = ["/dev/nvidiactl", "/dev/dxg"];
 const LIBRARY_FOLDERS = [
   "/usr/lib/x86_64-linux-gnu",
@@ -98,51 +97,46 @@ const LIBRARY_FOLDERS = [
 ];
 
 /**
- * Looks for an NVIDIA GPU that CUDA can use, by files alone: the kernel's side
- * of the driver, and the user's side, without which a container sees the first only.
+ * Looks for an NVIDIA GPU that CUDA can use, by looking at files only: the
+ * kernel driver, and its user-space library, which containers may lack.
  */
 export function findNvidia(host: Host): NvidiaFinding {
   const visible = host.env("CUDA_VISIBLE_DEVICES");
-  // CUDA sees the devices before the first that does not exist.
+  // CUDA uses the devices listed before the first one that does not exist.
   if (visible !== undefined && /^\s*(-\d+\s*(,|$)|$)/.test(visible)) {
     return no(`CUDA_VISIBLE_DEVICES is "${visible}", which hides every GPU`);
   }
   const kernel = host.read(KERNEL_DRIVER);
   if (kernel === undefined && !DEVICES.some((path) => host.exists(path))) {
-    return no("no NVIDIA driver is found");
+    return no("no NVIDIA driver found");
   }
   const release = /^NVRM version:.*?\s(\d+)\.[\d.]+/m.exec(kernel ?? "");
   if (release !== null && Number(release[1]) < OLDEST_DRIVER) {
     return no(
-      `the NVIDIA driver (release ${
+      `NVIDIA driver ${
         release[1]
-      }) is too old for CUDA 12, which needs ${OLDEST_DRIVER} or later`,
+      } is too old for CUDA 12, which requires ${OLDEST_DRIVER} or later`,
     );
   }
   if (!hasUserDriver(host)) {
     return no(
-      "the NVIDIA driver is there but its libcuda.so.1 is not (in a container: start it with its GPUs, --gpus all)",
+      "an NVIDIA driver is present but its libcuda.so.1 is not (start a container with --gpus all)",
     );
   }
   return {
     usable: true,
     reason: release === null
-      ? "an NVIDIA driver is found"
-      : `NVIDIA driver ${release[1]} is found`,
+      ? "NVIDIA driver found"
+      : `NVIDIA driver ${release[1]} found`,
   };
 }
 
 function hasUserDriver(host: Host): boolean {
-  const named = (host.env("LD_LIBRARY_PATH") ?? "").split(":").filter((
-    folder,
-  ) => folder !== "");
-  const path = (host.env("PATH") ?? "").split(":").filter((folder) =>
-    folder !== ""
-  );
-  return [...named, ...LIBRARY_FOLDERS].some((folder) =>
-    host.exists(`${folder}/libcuda.so.1`)
-  ) ||
-    path.some((folder) => host.exists(`${folder}/nvidia-smi`));
+  const folders = (name: string) =>
+    (host.env(name) ?? "").split(":").filter((folder) => folder !== "");
+  return [...folders("LD_LIBRARY_PATH"), ...LIBRARY_FOLDERS]
+    .some((folder) => host.exists(`${folder}/libcuda.so.1`)) ||
+    folders("PATH").some((folder) => host.exists(`${folder}/nvidia-smi`));
 }
 
 function no(reason: string): NvidiaFinding {
@@ -153,9 +147,10 @@ function no(reason: string): NvidiaFinding {
 const FIRST_CAPABILITY = 8;
 
 /**
- * True if the engine multiplies bfloat16 faster than float32 here: on Linux with
- * AVX512-BF16, AMX or Arm's extension, and on NVIDIA GPUs since Ampere. The
- * library for macOS and the other engines have no such products.
+ * True if the engine multiplies bfloat16 faster than float32 on this machine:
+ * libtensorflow on Linux CPUs with AVX512-BF16, AMX or Arm's BF16 extension,
+ * and on NVIDIA GPUs since Ampere. The macOS build and the other engines have
+ * no such products.
  */
 export async function hasBfloat16(
   { engine, device }: Pick<EngineChoice, "engine" | "device">,

@@ -15,33 +15,36 @@ import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
 import { isInstalled, writeMarker } from "./folder.ts";
 
-/** What an installation is at. `total` is in bytes; a step without one is only named. */
+/** Progress of an installation. */
 interface InstallProgress {
   readonly step: "wait" | "download" | "unpack" | "check";
-  /** What the step is about: `tensorflow-cpu 2.21.0`; for `wait`, whom it waits for. */
+  /** What is downloaded or unpacked (`tensorflow-cpu 2.21.0`), checked, or waited for. */
   readonly subject: string;
+  /** Bytes. */
   readonly done: number;
+  /** Bytes; 0 for a step without a size. */
   readonly total: number;
 }
 
+/** Options of {@linkcode installLibrary}. */
 export interface InstallOptions {
   readonly onProgress?: ((progress: InstallProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Found on PATH if left out. */
+  /** Default: {@linkcode findPip}. */
   readonly pip?: Pip;
-  /** Loads the library once before it is kept; throws if it cannot be used. */
+  /** Called with the complete folder before it is put in place; throws if the library cannot be used. */
   readonly verify?: ((folder: string) => Promise<void>) | undefined;
 }
 
 /**
- * Installs a build of libtensorflow into the cache, unless it is there.
+ * Installs a build of libtensorflow into the cache, unless it is installed.
  *
- * Everything is put together in a folder beside the final one and renamed
- * when it is whole, so an interruption at any instant leaves the installation
- * as it was or complete. Two processes install once: the second waits.
+ * The files are assembled in a staging folder, which is renamed when it is
+ * complete, so an interruption at any moment leaves the previous state or a
+ * complete installation. If another process is installing, this one waits.
  *
- * @returns The folder that holds `tensorflow/` (and `nvidia/`).
- * @throws {InstallError} With the remedy.
+ * @returns The folder that contains `tensorflow/` and, with CUDA, `nvidia/`.
+ * @throws {InstallError} If the installation fails or is interrupted.
  */
 export async function installLibrary(
   build: LibraryBuild,
@@ -135,16 +138,16 @@ async function checkMachine(
     if (machine !== build.machine) {
       throw new InstallError(
         "not-loadable",
-        `"${name}" is made for ${
+        `"${name}" is built for ${
           machine ?? "an unknown processor"
-        }, not for ${build.machine}`,
-        "The package index gave a wheel for another machine: look at pip's settings (python3 -m pip config list)",
+        }, expected ${build.machine}`,
+        "The package index served a wheel for another machine; check pip's settings: python3 -m pip config list",
       );
     }
   }
 }
 
-/** Renames the finished folder; an older one, damaged, is moved out of the way first. */
+/** Renames the staging folder to its final name, after moving a damaged installation away. */
 async function putInPlace(staging: string, folder: string): Promise<void> {
   try {
     await Deno.rename(folder, `${folder}.part-damaged`);
@@ -154,7 +157,7 @@ async function putInPlace(staging: string, folder: string): Promise<void> {
   await Deno.rename(staging, folder);
 }
 
-/** Removes what killed or failed installations left. Only under the lock. */
+/** Removes what failed and killed installations left behind. Call it with the lock held. */
 async function removeLeftovers(folder: string): Promise<void> {
   const prefix = `${basename(folder)}.part-`;
   for await (const { name } of Deno.readDir(dirname(folder))) {
@@ -165,9 +168,9 @@ async function removeLeftovers(folder: string): Promise<void> {
 }
 
 /**
- * Refuses an installation that would fill the disk.
+ * Checks that the disk has space for the installation.
  *
- * @throws {InstallError} `disk-full`
+ * @throws {InstallError} `disk-full`, if it does not.
  */
 async function checkSpace(
   build: LibraryBuild,
@@ -179,26 +182,28 @@ async function checkSpace(
   if (free < needed) {
     throw new InstallError(
       "disk-full",
-      `The library needs ${
+      `Installing libtensorflow takes ${
         megabytes(needed)
-      } MB of disk while it is installed, and the disk that holds "${cache}" has ${
-        megabytes(free)
-      } MB free`,
-      "Free some space, or name a folder on another disk in DYLORA_CACHE",
+      } MB, but the disk of "${cache}" has ${megabytes(free)} MB free`,
+      "Free some space, or set DYLORA_CACHE to a folder on another disk",
     );
   }
 }
 
-/** Bytes in use at the fullest moment: wheels are fetched, unpacked and removed one by one. */
+/** Peak disk usage in bytes: wheels are downloaded, unpacked and removed one at a time. */
 function spaceNeeded({ wheels }: LibraryBuild): number {
-  let kept = 0;
-  let most = 0;
+  let installed = 0;
+  let peak = 0;
   for (const { bytes, unpacked } of wheels) {
-    // pip copies a finished download once more before it removes the first.
-    most = Math.max(most, kept + 2 * bytes, kept + bytes + unpacked);
-    kept += unpacked;
+    // pip copies a finished download before it removes the original.
+    peak = Math.max(
+      peak,
+      installed + 2 * bytes,
+      installed + bytes + unpacked,
+    );
+    installed += unpacked;
   }
-  return most;
+  return peak;
 }
 
 function megabytes(bytes: number): number {
@@ -206,11 +211,11 @@ function megabytes(bytes: number): number {
 }
 
 /**
- * Takes a lock that one process holds at a time; the kernel releases it when
- * the process dies, so no lock is ever stale.
+ * Takes a lock that one process holds at a time. The kernel releases it when
+ * the process ends, so no lock can be stale.
  *
  * @param onWait Called once if another process holds the lock.
- * @returns To be disposed of: that releases the lock.
+ * @returns The lock; disposing of it releases it.
  */
 async function takeLock(
   path: string,
@@ -233,7 +238,7 @@ async function takeLock(
   }
 }
 
-/** Processor numbers of ELF headers (`e_machine`). */
+/** Values of `e_machine` in ELF headers. */
 const ELF_MACHINES: Readonly<Record<number, string>> = {
   3: "x86",
   40: "arm",
@@ -242,16 +247,16 @@ const ELF_MACHINES: Readonly<Record<number, string>> = {
   243: "riscv64",
 };
 
-/** Processor numbers of Mach-O headers (`cputype`). */
+/** Values of `cputype` in Mach-O headers. */
 const MACH_O_MACHINES: Readonly<Record<number, string>> = {
   0x01000007: "x86_64",
   0x0100000c: "aarch64",
 };
 
 /**
- * Processor that a shared library is made for, read from its header.
+ * Processor that a shared library is built for, from its ELF or Mach-O header.
  *
- * @returns `x86_64`, `aarch64`, ... or undefined if the file is no 64-bit little-endian library.
+ * @returns `x86_64`, `aarch64`, ...; undefined if the file is not a 64-bit little-endian library.
  */
 export async function machineOf(path: string): Promise<string | undefined> {
   using file = await Deno.open(path);

@@ -1,3 +1,9 @@
+/**
+ * A program that loads libtensorflow (`probe.ts FOLDER`) or asks for the WebGPU
+ * adapter (`probe.ts`) and prints what it finds as JSON. It runs as a separate
+ * process, since an unfit library or a broken graphics driver may crash it, and
+ * without the project's configuration: it can import no packages.
+ */
 import { Status } from "../tensorflow/c_api.ts";
 import {
   listDevices,
@@ -5,39 +11,15 @@ import {
   openLibtensorflow,
 } from "../tensorflow/open.ts";
 
-/** What a library says of itself and of the machine. */
-export interface Inspection {
-  /** `2.21.0` */
-  readonly version: string;
-  /** Kinds of devices that it computes on: `["CPU", "GPU"]`. */
-  readonly devices: readonly string[];
-}
-
-function inspect(folder: string): Inspection {
-  const library = openLibtensorflow(folder);
-  const status = new Status(library);
-  const context = openContext(library, status, {
-    intraOpThreads: 1,
-    interOpThreads: 1,
-  });
-  return {
-    version: Deno.UnsafePointerView.getCString(library.TF_Version()!),
-    devices: listDevices(library, status, context).map(({ type }) => type),
-  };
-}
-
-// Run in a process of its own, which a library that does not fit may take down.
-if (import.meta.main) console.log(JSON.stringify(inspect(Deno.args[0]!)));
-
-/** The WebGPU adapter that the runtime prefers. */
+/** A WebGPU adapter. */
 export interface WebgpuAdapter {
   /** `llvmpipe (LLVM 19.1.7, 256 bits)` */
   readonly name: string;
-  /** True if the processor stands in for a GPU, which is slower than WebAssembly. */
+  /** True if it runs on the CPU, which is slower than WebAssembly. */
   readonly software: boolean;
 }
 
-/** Looks for a WebGPU adapter; undefined if the machine has none. */
+/** The WebGPU adapter that the runtime prefers; undefined if there is none. */
 export async function webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) return undefined;
@@ -50,6 +32,22 @@ export async function webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
   };
 }
 
+/** The version of a library and the types of its devices. */
+function inspect(folder: string): { version: string; devices: string[] } {
+  const library = openLibtensorflow(folder);
+  const status = new Status(library);
+  const context = openContext(library, status, {
+    intraOpThreads: 1,
+    interOpThreads: 1,
+  });
+  return {
+    version: Deno.UnsafePointerView.getCString(library.TF_Version()!),
+    devices: listDevices(library, status, context).map(({ type }) => type),
+  };
+}
+
 if (import.meta.main) {
-  console.log(JSON.stringify(await webgpuAdapter() ?? null));
+  const [folder] = Deno.args;
+  const found = folder === undefined ? await webgpuAdapter() : inspect(folder);
+  console.log(JSON.stringify(found ?? null));
 }

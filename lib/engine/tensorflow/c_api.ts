@@ -3,7 +3,7 @@
  * `TF_*` (tensors, graphs) and `TFE_*` (eager operations), as declared in the
  * headers `tensorflow/c/c_api.h` and `tensorflow/c/eager/c_api.h`.
  *
- * Every `buffer` parameter takes bytes of ours; names are zero-terminated.
+ * `buffer` parameters take a `Uint8Array`; names are zero-terminated.
  */
 export const symbols = {
   TF_Version: { parameters: [], result: "pointer" },
@@ -19,7 +19,6 @@ export const symbols = {
   TF_DeleteTensor: { parameters: ["pointer"], result: "void" },
   TF_TensorData: { parameters: ["pointer"], result: "pointer" },
   TF_TensorByteSize: { parameters: ["pointer"], result: "usize" },
-  TF_DeleteBuffer: { parameters: ["pointer"], result: "void" },
 
   TFE_NewContextOptions: { parameters: [], result: "pointer" },
   TFE_ContextOptionsSetConfig: {
@@ -71,10 +70,6 @@ export const symbols = {
     parameters: ["pointer", "pointer", "pointer"],
     result: "void",
   },
-  TFE_OpAddInputList: {
-    parameters: ["pointer", "buffer", "i32", "pointer"],
-    result: "void",
-  },
   TFE_OpSetAttrString: {
     parameters: ["pointer", "buffer", "buffer", "usize"],
     result: "void",
@@ -93,10 +88,6 @@ export const symbols = {
   },
   TFE_OpSetAttrType: {
     parameters: ["pointer", "buffer", "i32"],
-    result: "void",
-  },
-  TFE_OpSetAttrShape: {
-    parameters: ["pointer", "buffer", "buffer", "i32", "pointer"],
     result: "void",
   },
   TFE_OpSetAttrIntList: {
@@ -203,31 +194,15 @@ export const symbols = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** libtensorflow's functions, opened. */
+/** The functions of an open libtensorflow. */
 export type LibTensorflow = Deno.DynamicLibrary<typeof symbols>["symbols"];
 
-const encoder = new TextEncoder();
-const known = new Map<string, Uint8Array<ArrayBuffer>>();
-
-/** Zero-terminated bytes of a text, made once for each text: names of ops and attributes recur. */
-export function cString(text: string): Uint8Array<ArrayBuffer> {
-  let bytes = known.get(text);
-  if (bytes === undefined) {
-    bytes = encoder.encode(text + "\0");
-    known.set(text, bytes);
-  }
-  return bytes;
-}
-
-/** A failure that libtensorflow reported, with the code of its `TF_Code`. */
+/** A failure reported by libtensorflow. */
 class TensorflowError extends Error {
   override readonly name = "TensorflowError";
-  constructor(message: string, readonly code: number) {
-    super(message);
-  }
 }
 
-/** One reusable `TF_Status`: handed to every call that can fail, checked after it. */
+/** A reusable `TF_Status`: passed to every call that can fail and checked after it. */
 export class Status {
   readonly pointer: Deno.PointerValue;
   readonly #library: LibTensorflow;
@@ -237,16 +212,36 @@ export class Status {
     this.pointer = library.TF_NewStatus();
   }
 
-  /** Throws what the last call reported, naming what was being done. */
-  check(doing: string): void {
-    const code = this.#library.TF_GetCode(this.pointer);
-    if (code === 0) return;
+  /**
+   * Throws if the last call failed.
+   *
+   * @param action What the call was for; the prefix of the error message.
+   */
+  check(action: string): void {
+    if (this.#library.TF_GetCode(this.pointer) === 0) return;
     const message = this.#library.TF_Message(this.pointer);
     throw new TensorflowError(
-      `${doing}: ${
-        message ? Deno.UnsafePointerView.getCString(message) : "unknown failure"
+      `${action}: ${
+        message ? Deno.UnsafePointerView.getCString(message) : "unknown error"
       }`,
-      code,
     );
   }
+}
+
+const encoder = new TextEncoder();
+const cStrings = new Map<string, Uint8Array<ArrayBuffer>>();
+
+/** Zero-terminated bytes of a text. Memoized, since names of operations and attributes recur. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  let bytes = cStrings.get(text);
+  if (bytes === undefined) {
+    bytes = encoder.encode(text + "\0");
+    cStrings.set(text, bytes);
+  }
+  return bytes;
+}
+
+/** Integers as the bytes of an `int64_t[]`. */
+export function int64Bytes(values: readonly number[]): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
 }

@@ -1,4 +1,9 @@
-import { type Attribute, eagerSetters, setAttributes } from "./attributes.ts";
+import {
+  type Attribute,
+  type AttributeSetters,
+  eagerSetters,
+  setAttributes,
+} from "./attributes.ts";
 import { cString, type LibTensorflow, type Status } from "./c_api.ts";
 import {
   allocateTensor,
@@ -11,14 +16,16 @@ import {
 export interface EagerTensor {
   readonly shape: number[];
   readonly dtype: number;
+  /** A `TFE_TensorHandle`. */
   readonly handle: Deno.PointerValue;
 }
 
-/** The library's eager runtime: tensors, and operations executed one by one. */
+/** The library's eager runtime: it holds tensors and executes operations one by one. */
 export class EagerRuntime {
   readonly #library: LibTensorflow;
   readonly #status: Status;
   readonly #context: Deno.PointerValue;
+  readonly #setters: AttributeSetters;
 
   constructor(
     library: LibTensorflow,
@@ -28,9 +35,10 @@ export class EagerRuntime {
     this.#library = library;
     this.#status = status;
     this.#context = context;
+    this.#setters = eagerSetters(library);
   }
 
-  /** Makes a tensor from values, or from what writes them. */
+  /** Creates a tensor. */
   make(
     shape: number[],
     dtype: number,
@@ -42,22 +50,22 @@ export class EagerRuntime {
         tensor,
         this.#status.pointer,
       );
-      this.#status.check(`Make a tensor of shape [${shape}]`);
+      this.#status.check(`Cannot create a tensor of shape [${shape}]`);
       return { shape, dtype, handle };
     } finally {
       this.#library.TF_DeleteTensor(tensor);
     }
   }
 
-  /** Copies a tensor's values out. */
+  /** Copies a tensor's values out of the library. */
   read(
-    { dtype, handle }: EagerTensor,
+    { shape, dtype, handle }: EagerTensor,
   ): Float32Array | Int32Array | Uint8Array {
     const tensor = this.#library.TFE_TensorHandleResolve(
       handle,
       this.#status.pointer,
     );
-    this.#status.check("Read a tensor");
+    this.#status.check(`Cannot read a tensor of shape [${shape}]`);
     try {
       return viewOf(
         dtype,
@@ -72,7 +80,11 @@ export class EagerRuntime {
     this.#library.TFE_DeleteTensorHandle(handle);
   }
 
-  /** Executes an operation or a function of the library. */
+  /**
+   * Executes an operation, or a function that was added.
+   *
+   * @param outputs Maximum number of outputs.
+   */
   execute(
     opName: string,
     attributes: readonly Attribute[],
@@ -88,7 +100,7 @@ export class EagerRuntime {
     );
     status.check(`Operation "${opName}"`);
     try {
-      setAttributes(eagerSetters(library, status), op, opName, attributes);
+      setAttributes(this.#setters, op, opName, attributes);
       for (const { handle } of inputs) {
         library.TFE_OpAddInput(op, handle, status.pointer);
         status.check(`Input of operation "${opName}"`);
@@ -125,7 +137,7 @@ export class EagerRuntime {
         ),
       );
     }
-    this.#status.check("Shape of a tensor");
+    this.#status.check("Cannot get the shape of a tensor");
     return {
       shape,
       dtype: this.#library.TFE_TensorHandleDataType(handle),
@@ -133,14 +145,14 @@ export class EagerRuntime {
     };
   }
 
-  /** Adds a function, which is then called like an operation. */
+  /** Adds a `TF_Function`, which is then executed like an operation of this name. */
   addFunction(name: string, made: Deno.PointerValue): void {
     this.#library.TFE_ContextAddFunction(
       this.#context,
       made,
       this.#status.pointer,
     );
-    this.#status.check(`Add the function "${name}"`);
+    this.#status.check(`Cannot add the function "${name}"`);
   }
 
   removeFunction(name: string): void {
@@ -149,6 +161,6 @@ export class EagerRuntime {
       cString(name),
       this.#status.pointer,
     );
-    this.#status.check(`Remove the function "${name}"`);
+    this.#status.check(`Cannot remove the function "${name}"`);
   }
 }

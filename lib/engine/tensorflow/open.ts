@@ -1,32 +1,38 @@
 import { join } from "node:path";
 import { cString, type LibTensorflow, type Status, symbols } from "./c_api.ts";
 
-const libraryNames = Deno.build.os === "darwin"
+const LIBRARY_NAMES = Deno.build.os === "darwin"
   ? ["libtensorflow_framework.2.dylib", "libtensorflow_cc.2.dylib"]
   : ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"];
 
-const RTLD_NOW = 0x2;
-const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
+/** The two files of the library, in load order: the second depends on the first. */
+export function libraryFiles(folder: string): string[] {
+  return LIBRARY_NAMES.map((name) => join(folder, name));
+}
 
-/** Settings of the library, by environment variable; the user's own win. */
-const librarySettings = {
-  // Only warnings and errors.
+/** Environment variables that configure the library, unless the user has set them. */
+const LIBRARY_SETTINGS = {
+  // Log warnings and errors only.
   TF_CPP_MIN_LOG_LEVEL: "1",
-  // Left to itself the library uses oneDNN's products only on processors with AVX512.
+  // By default the library uses oneDNN only on processors with AVX512.
   TF_ENABLE_ONEDNN_OPTS: "1",
-  // None of YNNPACK: threads that run a compiled loop for the first time at once
-  // all append to one vector while they build its graph, and crash now and then.
+  // Disables YNNPACK fusions. Their first run builds a graph in a vector that
+  // all threads append to without a lock, so concurrent first runs may crash.
   XLA_FLAGS: "--xla_cpu_experimental_ynn_fusion_type=",
 };
 
+// Flags of dlopen().
+const RTLD_NOW = 0x2;
+const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
+
 /**
- * Opens libtensorflow from the folder that holds its two files.
+ * Opens libtensorflow from the folder that contains its two files.
  *
- * Deno unloads libraries when it exits and libtensorflow crashes when it is
- * unloaded, so it is opened through libc once before, with `RTLD_NODELETE`:
- * it then stays mapped and the exit code is the program's own.
+ * Deno unloads FFI libraries at exit, and libtensorflow crashes when it is
+ * unloaded. So it is opened through libc first, with `RTLD_NODELETE`, which
+ * keeps it mapped.
  *
- * @throws {Error} With the loader's own message when a file cannot be loaded.
+ * @throws {Error} With the loader's message, if a file cannot be loaded.
  */
 export function openLibtensorflow(folder: string): LibTensorflow {
   const libc = Deno.dlopen(
@@ -37,7 +43,7 @@ export function openLibtensorflow(folder: string): LibTensorflow {
       setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
     },
   );
-  for (const [name, value] of Object.entries(librarySettings)) {
+  for (const [name, value] of Object.entries(LIBRARY_SETTINGS)) {
     libc.symbols.setenv(cString(name), cString(value), 0);
   }
   keepFreedMemory();
@@ -47,9 +53,7 @@ export function openLibtensorflow(folder: string): LibTensorflow {
       const message = libc.symbols.dlerror();
       throw new Error(
         `Cannot load "${path}": ${
-          message
-            ? Deno.UnsafePointerView.getCString(message)
-            : "unknown reason"
+          message ? Deno.UnsafePointerView.getCString(message) : "unknown error"
         }`,
       );
     }
@@ -57,23 +61,51 @@ export function openLibtensorflow(folder: string): LibTensorflow {
   return Deno.dlopen(paths.at(-1)!, symbols).symbols;
 }
 
-/** The two files of the library; the last one needs the one before it. */
-export function libraryFiles(folder: string): string[] {
-  return libraryNames.map((name) => join(folder, name));
+/**
+ * Parameters of glibc's `mallopt()`: their numbers in `malloc.h`, and values.
+ *
+ * A training step allocates and frees the same large tensors over and over. By
+ * default each one is mapped and unmapped, and the kernel zeroes every page of
+ * it, which takes a fifth of a step's time. A single heap that never shrinks
+ * reuses the memory as it is.
+ */
+const MALLOC_PARAMETERS = {
+  M_MMAP_MAX: [-4, 0],
+  M_TRIM_THRESHOLD: [-1, 2 ** 31 - 1],
+  M_TOP_PAD: [-2, 2 ** 26],
+  M_ARENA_MAX: [-8, 1],
+} as const;
+
+/**
+ * Makes this process keep the memory that the library frees for its next
+ * tensors. Has no effect without glibc.
+ *
+ * @throws {Error} If glibc rejects a parameter.
+ */
+function keepFreedMemory(): void {
+  if (Deno.build.os !== "linux") return;
+  const libc = Deno.dlopen("libc.so.6", {
+    mallopt: {
+      parameters: ["i32", "i32"],
+      result: "i32",
+      optional: true,
+    },
+  });
+  const { mallopt } = libc.symbols;
+  if (mallopt === null) return;
+  for (const [name, [number, value]] of Object.entries(MALLOC_PARAMETERS)) {
+    if (mallopt(number, value) !== 1) {
+      throw new Error(`mallopt() rejects ${name} = ${value}`);
+    }
+  }
 }
 
-/** How the library shall use the machine. */
+/** How the library uses the machine. */
 export interface ContextOptions {
-  /** Threads that one operation may use. */
+  /** Threads within one operation. */
   readonly intraOpThreads: number;
-  /** Operations of a graph that may run side by side. */
+  /** Operations of a graph that run concurrently. */
   readonly interOpThreads: number;
-}
-
-/** A device of the library: `{ name: "/job:localhost/.../device:CPU:0", type: "CPU" }`. */
-export interface Device {
-  readonly name: string;
-  readonly type: string;
 }
 
 /**
@@ -81,8 +113,8 @@ export interface Device {
  *
  * The configuration is a `tensorflow.ConfigProto`, encoded by hand: field 2
  * `intra_op_parallelism_threads`, field 5 `inter_op_parallelism_threads`,
- * field 6 `gpu_options` with its field 4 `allow_growth`, so that GPU memory is
- * taken on demand.
+ * field 6 `gpu_options` with its field 4 `allow_growth`, which allocates GPU
+ * memory on demand.
  */
 export function openContext(
   library: LibTensorflow,
@@ -107,26 +139,32 @@ export function openContext(
       BigInt(config.length),
       status.pointer,
     );
-    status.check("Configure libtensorflow");
+    status.check("Cannot configure libtensorflow");
     const context = library.TFE_NewContext(contextOptions, status.pointer);
-    status.check("Open libtensorflow's context");
+    status.check("Cannot open a context of libtensorflow");
     return context;
   } finally {
     library.TFE_DeleteContextOptions(contextOptions);
   }
 }
 
-/** A number of threads as protocol buffers write it: seven bits a byte, the lowest first. */
+/** A number of threads as a varint of protocol buffers: seven bits a byte, the lowest first. */
 function threadCount(
   name: keyof ContextOptions,
   { [name]: value }: ContextOptions,
 ): number[] {
   if (!Number.isInteger(value) || value < 1 || value >= 2 ** 14) {
     throw new RangeError(
-      `"${name}" must be a whole number from 1 to ${2 ** 14 - 1}, not ${value}`,
+      `"${name}" must be an integer from 1 to ${2 ** 14 - 1}, got ${value}`,
     );
   }
   return value < 128 ? [value] : [value & 127 | 128, value >> 7];
+}
+
+/** A device of the library: `{ name: "/job:localhost/.../device:CPU:0", type: "CPU" }`. */
+export interface Device {
+  readonly name: string;
+  readonly type: string;
 }
 
 /** Devices that the context can use. */
@@ -136,13 +174,13 @@ export function listDevices(
   context: Deno.PointerValue,
 ): Device[] {
   const list = library.TFE_ContextListDevices(context, status.pointer);
-  status.check("List libtensorflow's devices");
+  status.check("Cannot list the devices of libtensorflow");
   try {
     return Array.from({ length: library.TF_DeviceListCount(list) }, (_, i) => {
       const name = library.TF_DeviceListName(list, i, status.pointer);
-      status.check("Name a device");
+      status.check(`Cannot get the name of device ${i}`);
       const type = library.TF_DeviceListType(list, i, status.pointer);
-      status.check("Name a device's type");
+      status.check(`Cannot get the type of device ${i}`);
       return {
         name: Deno.UnsafePointerView.getCString(name!),
         type: Deno.UnsafePointerView.getCString(type!),
@@ -153,67 +191,19 @@ export function listDevices(
   }
 }
 
-/**
- * Parameters of glibc's `mallopt`, by their numbers in `malloc.h`.
- *
- * A step allocates and frees the same large tensors again and again. By
- * default each of them is mapped and unmapped, and the kernel clears every page
- * of it: a fifth of a step's time. Kept in one heap that does not shrink, they
- * are handed out again as they are.
- */
-const parameters = {
-  M_MMAP_MAX: [-4, 0],
-  M_TRIM_THRESHOLD: [-1, 2 ** 31 - 1],
-  M_TOP_PAD: [-2, 2 ** 26],
-  M_ARENA_MAX: [-8, 1],
-} as const;
-
-/**
- * Has this process keep the memory that the library frees, for its next
- * tensors. Does nothing where the C library is not glibc, which other
- * allocators need not imitate.
- *
- * @throws {Error} If glibc refuses a parameter
- */
-function keepFreedMemory(): void {
-  if (Deno.build.os !== "linux") return;
-  const libc = Deno.dlopen("libc.so.6", {
-    mallopt: {
-      parameters: ["i32", "i32"],
-      result: "i32",
-      optional: true,
-    },
-  });
-  const { mallopt } = libc.symbols;
-  if (mallopt === null) return;
-  for (const [name, [number, value]] of Object.entries(parameters)) {
-    if (mallopt(number, value) !== 1) {
-      throw new Error(`mallopt refuses ${name} = ${value}`);
-    }
-  }
-}
-
-const O_RDONLY = 0;
 const MADV_DONTNEED = 4;
 
-/** A stretch of this process's memory. */
-interface Mapping {
-  readonly start: bigint;
-  readonly bytes: bigint;
-}
-
 /**
- * Takes the pages of loaded files out of this process's resident memory: most
- * were read only to load them, a few hundred MiB of libtensorflow's symbols,
- * relocations and start-up code. Those that are used come back from the
- * kernel's page cache at their next use.
+ * Removes the pages of mapped files from this process's resident memory. Most
+ * pages of libtensorflow are read only while it is loaded: a few hundred MiB of
+ * symbols, relocations and start-up code. Pages that are used again are read
+ * from the kernel's page cache.
  *
- * Only pages that nothing has written to are taken out, which hold nothing but
- * what the file holds. Does nothing where the kernel is not Linux, or does not
- * tell of mappings.
+ * Only mappings without modified pages are affected. Has no effect if the
+ * kernel is not Linux or does not list the mappings.
  *
- * @param paths Files that stay as they are on disk
- * @throws {Error} If the kernel refuses.
+ * @param paths Files that do not change on disk.
+ * @throws {Error} If the kernel rejects a mapping.
  */
 export function releaseLoadingPages(paths: readonly string[]): void {
   if (Deno.build.os !== "linux") return;
@@ -223,7 +213,7 @@ export function releaseLoadingPages(paths: readonly string[]): void {
   try {
     for (const { start, bytes } of unwrittenMappings(readMappings(), paths)) {
       if (libc.symbols.madvise(start, bytes, MADV_DONTNEED) !== 0) {
-        throw new Error(`The kernel refuses to release pages at ${start}`);
+        throw new Error(`The kernel rejects releasing the pages at ${start}`);
       }
     }
   } finally {
@@ -231,7 +221,12 @@ export function releaseLoadingPages(paths: readonly string[]): void {
   }
 }
 
-/** The kernel's list of mappings, empty if there is none; through libc, since Deno lets only those read it that may read everything. */
+const O_RDONLY = 0;
+
+/**
+ * The kernel's list of mappings; empty if there is none. Read through libc,
+ * since Deno requires the permission to read all files for `/proc/self`.
+ */
 function readMappings(): string {
   const libc = Deno.dlopen("libc.so.6", {
     open: { parameters: ["buffer", "i32"], result: "i32" },
@@ -257,11 +252,17 @@ function readMappings(): string {
   }
 }
 
+/** A range of this process's memory. */
+interface Mapping {
+  readonly start: bigint;
+  readonly bytes: bigint;
+}
+
 /**
- * Stretches of memory that map one of the files and hold no page of their own.
+ * Mappings of these files that are not writable and have no modified page.
  *
  * @param smaps Text of `/proc/self/smaps`: for each mapping a line such as
- *   `7f00-7fa0 r-xp 00000000 fe:00 42  /path`, then `Anonymous:  0 kB` and others
+ *   `7f00-7fa0 r-xp 00000000 fe:00 42  /path`, then `Anonymous:  0 kB` and others.
  */
 export function unwrittenMappings(
   smaps: string,
