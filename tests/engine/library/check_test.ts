@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { checkEngine } from "../../../lib/engine/install/check.ts";
-import { checkFiles } from "../../../lib/engine/install/folder.ts";
+import { checkFiles } from "../../../lib/engine/install/check.ts";
 import { installLibrary } from "../../../lib/engine/install/install.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { InstallError } from "../../../lib/pypi/install_error.ts";
