@@ -213,7 +213,7 @@ function bytesIn(folder: string): number {
 }
 
 /** Parts of a wheel's file name: `NAME-VERSION-PYTHON-ABI-PLATFORMS.whl`. */
-export interface WheelName {
+interface WheelName {
   readonly name: string;
   readonly version: string;
   /** `cp311`, `py3` */

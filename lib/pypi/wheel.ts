@@ -19,7 +19,7 @@ export interface UnpackedFile {
 }
 
 /** Options of {@linkcode unpackWheel}. */
-export interface UnpackOptions {
+interface UnpackOptions {
   /** Selects files by their path inside the wheel. */
   readonly select: (path: string) => boolean;
   /** Called with the number of bytes written so far. */

@@ -75,7 +75,7 @@ export const thisHost: Host = {
 };
 
 /** Whether CUDA can be used, and why: `NVIDIA driver 535 found`. */
-export interface NvidiaFinding {
+interface NvidiaFinding {
   readonly usable: boolean;
   readonly reason: string;
 }
