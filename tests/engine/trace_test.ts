@@ -24,7 +24,7 @@ Deno.test({
     assertIsError(
       assertThrows(() => traced([x])),
       Error,
-      /^The result of "BatchMatMulV2", of shape \[2,2\], is read inside a traced function/,
+      /^Cannot read the result of "BatchMatMulV2", of shape \[2,2\], inside a traced function/,
     );
     assertEquals(tensorflow!.binding.tracing, false);
   },

@@ -19,13 +19,13 @@ Deno.test({
 });
 
 Deno.test({
-  name: "startWebgpu() names the remedy when there is no adapter",
+  name: "startWebgpu() names the remedy if there is no adapter",
   ignore: adapter !== undefined,
   fn: async () => {
     await assertRejects(
       startWebgpu,
       Error,
-      "No WebGPU adapter is found: install a Vulkan driver",
+      "No WebGPU adapter was found: install a Vulkan driver",
     );
   },
 });

@@ -1,7 +1,7 @@
 import type { Host } from "../../../lib/engine/install/host.ts";
 import type { WebgpuAdapter } from "../../../lib/engine/install/probe.ts";
 
-/** A machine that is described instead of looked at: Linux x86-64, nothing else. */
+/** A host with these facts; default: Linux x86-64 without any GPU. */
 export function fakeHost(
   {
     target = "x86_64-unknown-linux-gnu",
@@ -27,7 +27,7 @@ export function fakeHost(
   };
 }
 
-/** Files of an NVIDIA driver, kernel's side and user's side. */
+/** Files of an NVIDIA kernel driver, and of its user-space library. */
 export const DRIVER = {
   "/proc/driver/nvidia/version":
     "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version:  gcc version 12.2.0\n",

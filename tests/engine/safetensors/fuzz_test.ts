@@ -1,21 +1,21 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { fileURLToPath } from "node:url";
 import fc from "fast-check";
-import { parseEncoderConfig } from "../../lib/engine/config.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { fileURLToPath } from "node:url";
+import { parseEncoderConfig } from "../../../lib/engine/config.ts";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import {
   mutatedBytes,
   mutatedJson,
   mutatedText,
   survives,
   testProperty,
-} from "../fuzz.ts";
+} from "../../fuzz.ts";
 
 function fixture(path: string): string {
-  return fileURLToPath(import.meta.resolve(`../../fixtures/${path}`));
+  return fileURLToPath(import.meta.resolve(`../../../fixtures/${path}`));
 }
 
-/** Opens what lies at the path and reads every tensor, whose bytes must lie in the file. */
+/** Opens a file and reads every tensor, whose bytes must be within the file. */
 function readAll(path: string): void {
   const { size } = Deno.statSync(path);
   using file = SafetensorsFile.open(path);
@@ -38,7 +38,7 @@ async function withFile(test: (path: string) => Promise<void>) {
   }
 }
 
-/** A file of this header, true or false to it, and as many bytes of data. */
+/** A file with this header, valid or not, and this many bytes of data. */
 function write(path: string, header: Uint8Array, dataBytes: number): void {
   const bytes = new Uint8Array(8 + header.length + dataBytes);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(header.length), true);
@@ -65,7 +65,7 @@ const PIECES = fc.oneof(
 );
 
 testProperty(
-  "SafetensorsFile.open() takes or refuses any values in a header",
+  "SafetensorsFile.open() accepts or rejects any values in a header",
   () =>
     withFile((path) =>
       survives(mutatedJson(HEADER), path, (header) => {
@@ -77,7 +77,7 @@ testProperty(
 );
 
 testProperty(
-  "SafetensorsFile.open() takes or refuses any text as a header",
+  "SafetensorsFile.open() accepts or rejects any text as a header",
   () =>
     withFile((path) =>
       survives(mutatedText(JSON.stringify(HEADER), PIECES), path, (text) => {
@@ -88,7 +88,7 @@ testProperty(
 );
 
 testProperty(
-  "SafetensorsFile.open() takes or refuses a file with any damage",
+  "SafetensorsFile.open() accepts or rejects a file with any damage",
   () =>
     withFile((path) =>
       survives(
@@ -115,7 +115,7 @@ const CONFIG = JSON.parse(
 );
 
 testProperty(
-  "parseEncoderConfig() takes or refuses any values",
+  "parseEncoderConfig() accepts or rejects any values",
   () =>
     survives(mutatedJson(CONFIG), "config.json", (config) => {
       const parsed = parseEncoderConfig(JSON.stringify(config) ?? "");

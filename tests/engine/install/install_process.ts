@@ -1,6 +1,6 @@
 import { installLibrary } from "../../../lib/engine/install/install.ts";
 
-/** Installs in a process of its own: `install_process.ts BUILD CACHE PYTHON`. */
+/** Installs in a separate process: `install_process.ts BUILD CACHE PYTHON`. */
 const [build, cache, python] = Deno.args as [string, string, string];
 const steps: string[] = [];
 await installLibrary(JSON.parse(build), cache, {

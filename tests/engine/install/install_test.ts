@@ -11,6 +11,7 @@ import type { LibraryBuild } from "../../../lib/engine/install/builds.ts";
 import {
   installLibrary,
   type InstallOptions,
+  machineOf,
 } from "../../../lib/engine/install/install.ts";
 import {
   InstallError,
@@ -20,10 +21,10 @@ import { fakePython } from "../../pypi/fake_python.ts";
 import { ELF_S390X, smallBuild } from "./small_build.ts";
 
 const FOLDER = "libtensorflow-2.21.0-linux-x86_64-cpu";
-/** All that a failed installation may leave. */
+/** The files that a failed installation may leave behind. */
 const CLEAN = [`${FOLDER}.lock`];
 
-/** Names in a folder; below it with `deep`. */
+/** Names in a folder; with `deep`, paths of all files below it. */
 function list(folder: string, deep = false): string[] {
   return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) =>
     deep && isDirectory
@@ -116,7 +117,7 @@ test("installLibrary() puts CUDA's libraries where libtensorflow looks for them"
   assertNotEquals(mode! & 0o100, 0);
 });
 
-test("installLibrary() makes a damaged installation anew", async (folder) => {
+test("installLibrary() replaces a damaged installation", async (folder) => {
   const { build, pip } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const library = join(
@@ -146,7 +147,7 @@ test("installLibrary() leaves nothing behind when a step fails", async (folder) 
   });
   assertMatch(
     machine.message,
-    /"libtensorflow_framework.so.2" is made for .*, not for x86_64/,
+    /"libtensorflow_framework.so.2" is built for .*, expected x86_64/,
   );
   assertEquals(list(cache), CLEAN);
 
@@ -198,7 +199,7 @@ test("installLibrary() installs once when two processes ask at the same time", a
   assertEquals(steps, ["download", "wait"]);
 });
 
-test("installLibrary() clears away what a killed installation left", async (folder) => {
+test("installLibrary() removes what a killed installation left behind", async (folder) => {
   const { build, pip } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const hanging = await fakePython(
@@ -218,7 +219,7 @@ test("installLibrary() clears away what a killed installation left", async (fold
   assertEquals(list(cache), [FOLDER, `${FOLDER}.lock`]);
 });
 
-test("installLibrary() refuses a cache that cannot be written", async (folder) => {
+test("installLibrary() rejects a cache that is not writable", async (folder) => {
   const { build, pip } = await smallBuild(folder);
   await Deno.writeTextFile(join(folder, "file"), "");
   const error = await failure(
@@ -230,7 +231,7 @@ test("installLibrary() refuses a cache that cannot be written", async (folder) =
   assertMatch(error.remedy, /DYLORA_CACHE/);
 });
 
-test("installLibrary() refuses beforehand to fill the disk", async (folder) => {
+test("installLibrary() rejects an installation for which there is too little space", async (folder) => {
   const { build, pip } = await smallBuild(folder);
   const [wheel] = build.wheels;
   const huge = { ...build, wheels: [{ ...wheel!, bytes: 1e15 }] };
@@ -239,12 +240,12 @@ test("installLibrary() refuses beforehand to fill the disk", async (folder) => {
   });
   assertMatch(
     error.problem,
-    /^The library needs 2000000000 MB of disk while it is installed, and/,
+    /^Installing libtensorflow takes 2000000000 MB, but the disk of/,
   );
   assertEquals(list(join(folder, "cache")), CLEAN);
 });
 
-/** Runs `use` with a disk of 16 kB; gives false where the user may not mount one. */
+/** Runs `use` with a disk of 16 kB; returns false if the user may not mount one. */
 async function withSmallDisk(
   use: (path: string) => Promise<void>,
 ): Promise<boolean> {
@@ -275,7 +276,7 @@ async function withSmallDisk(
 }
 
 Deno.test({
-  name: "installLibrary() explains a disk that fills up on the way",
+  name: "installLibrary() explains a disk that fills up meanwhile",
   ignore: !await withSmallDisk(() => Promise.resolve()),
   fn: async () => {
     const folder = await Deno.makeTempDir();
@@ -314,3 +315,58 @@ function installProcess(
     stderr: "piped",
   });
 }
+
+async function machineOfBytes(bytes: readonly number[]) {
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeFile(file, Uint8Array.from(bytes));
+    return await machineOf(file);
+  } finally {
+    await Deno.remove(file);
+  }
+}
+
+Deno.test({
+  name: "machineOf() reads the processor of the running program",
+  ignore: Deno.build.os === "windows",
+  fn: async () =>
+    assertEquals(await machineOf(Deno.execPath()), Deno.build.arch),
+});
+
+Deno.test("machineOf() reads ELF and Mach-O headers", async () => {
+  const elf = [
+    0x7f,
+    0x45,
+    0x4c,
+    0x46,
+    2,
+    1,
+    1,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    3,
+    0,
+  ];
+  assertEquals(await machineOfBytes([...elf, 62, 0]), "x86_64");
+  assertEquals(await machineOfBytes([...elf, 183, 0]), "aarch64");
+  assertEquals(await machineOfBytes([...elf, 8, 0]), "ELF machine 8");
+  const machO = [0xcf, 0xfa, 0xed, 0xfe, 0x0c, 0, 0, 1, ...Array(12).fill(0)];
+  assertEquals(await machineOfBytes(machO), "aarch64");
+});
+
+Deno.test("machineOf() is undefined for other files", async () => {
+  assertEquals(await machineOfBytes([]), undefined);
+  assertEquals(await machineOfBytes(Array(20).fill(0)), undefined);
+  // 32-bit ELF.
+  assertEquals(
+    await machineOfBytes([0x7f, 0x45, 0x4c, 0x46, 1, 1, ...Array(14).fill(3)]),
+    undefined,
+  );
+});

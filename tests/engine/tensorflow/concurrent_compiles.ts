@@ -1,12 +1,12 @@
 /**
- * Has two threads run newly compiled sums at once, so many times:
+ * Makes two threads run newly compiled sums concurrently, LOOPS times:
  *
- *     deno run -A tests/engine/concurrent_compiles.ts LOOPS
+ *     deno run -A tests/engine/tensorflow/concurrent_compiles.ts LOOPS
  */
 import { assert, assertAlmostEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import { fused, trace } from "../../lib/engine/trace.ts";
-import { tensorflow } from "./engine.ts";
+import { fused, trace } from "../../../lib/engine/trace.ts";
+import { tensorflow } from "../engine.ts";
 
 assert(tensorflow !== undefined);
 const inputs = [1, 2].map((seed) =>
@@ -34,7 +34,7 @@ for (let loop = 0; loop < Number(Deno.args[0]); loop++) {
 }
 Deno.exit(0);
 
-/** The largest of each row, the sum of each column, and that of all. */
+/** Maximum of each row, sum of each column, and total sum. */
 function reduce(input: tf.Tensor): tf.Tensor[] {
   return [tf.max(input, -1), tf.sum(input, 0), tf.sum(input)];
 }

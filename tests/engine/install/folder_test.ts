@@ -22,7 +22,7 @@ Deno.test("cacheFolder() prefers the user's choice, then XDG's, then the system'
   );
 });
 
-Deno.test("cacheFolder() refuses a relative DYLORA_CACHE and a machine without a home", () => {
+Deno.test("cacheFolder() rejects a relative DYLORA_CACHE and an environment without a home", () => {
   assertThrows(
     () => folder({ DYLORA_CACHE: "here" }),
     Error,

@@ -5,14 +5,14 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { join } from "node:path";
 import fc from "fast-check";
-import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
-import { assertSameBits } from "./reference.ts";
+import { join } from "node:path";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { writeSafetensors } from "../../../lib/engine/safetensors/writer.ts";
+import { assertSameBits } from "../reference.ts";
 
 const fixture = (name: string) =>
-  join(import.meta.dirname!, "../../fixtures/safetensors", name);
+  join(import.meta.dirname!, "../../../fixtures/safetensors", name);
 
 /** A safetensors file from the text of its header. */
 function fileOf(header: string | object, data = new Uint8Array(0)): Uint8Array {
@@ -68,7 +68,7 @@ Deno.test("SafetensorsFile reads every type as the reference implementation wrot
   assertEquals(file.metadata.get("format"), "pt");
 });
 
-Deno.test("SafetensorsFile refuses a value or a type that would not survive, by name", () => {
+Deno.test("SafetensorsFile rejects a value or a type that it cannot convert", () => {
   using file = SafetensorsFile.open(fixture("types.safetensors"));
   assertIsError(
     assertThrows(() => file.ints("i64 too wide")),
@@ -80,7 +80,11 @@ Deno.test("SafetensorsFile refuses a value or a type that would not survive, by 
     Error,
     /"f32".*type F32, expected U8/,
   );
-  assertThrows(() => file.floats("f64"), Error, 'no tensor "f64"; it holds "');
+  assertThrows(
+    () => file.floats("f64"),
+    Error,
+    'no tensor "f64"; its tensors are "',
+  );
 });
 
 Deno.test("writeSafetensors() writes the bytes of the reference implementation", () => {
@@ -102,7 +106,7 @@ Deno.test("writeSafetensors() writes the bytes of the reference implementation",
   Deno.removeSync(folder, { recursive: true });
 });
 
-Deno.test("writeSafetensors() refuses a shape that does not fit its values", () => {
+Deno.test("writeSafetensors() rejects a shape that does not fit its values", () => {
   assertThrows(
     () =>
       writeSafetensors(Deno.makeTempFileSync(), {
@@ -163,13 +167,13 @@ const data = new Uint8Array(8);
 
 for (
   const [fault, bytes, message] of [
-    ["an empty file", new Uint8Array(0), /0 bytes only/],
+    ["an empty file", new Uint8Array(0), /only 0 bytes/],
     [
       "a header longer than the file",
       fileOf({}).with(6, 1),
       /claims \d+ bytes/,
     ],
-    ["a header that is no object", fileOf("[]"), /begin with "{"/],
+    ["a header that is not an object", fileOf("[]"), /begin with "{"/],
     ["a header with a broken end", fileOf('{"a":'), /JSON/],
     ["a header that is not UTF-8", fileOf("{}").with(9, 0xff), /UTF-8/],
     [
@@ -192,12 +196,12 @@ for (
     ],
     ["a hole", fileOf({ a: f32(4, 8) }, data), /"a".*hole/],
     [
-      "a hole between",
+      "a hole between tensors",
       fileOf({ a: f32(0, 4), b: f32(8, 12) }, new Uint8Array(12)),
       /"b".*hole/,
     ],
     ["an overlap", fileOf({ a: f32(0, 8), b: f32(4, 8) }, data), /overlaps/],
-    ["a file cut short", fileOf({ a: f32(0, 8) }, data.slice(4)), /cut short/],
+    ["a truncated file", fileOf({ a: f32(0, 8) }, data.slice(4)), /truncated/],
     [
       "bytes that no tensor owns",
       fileOf({ a: f32(0, 4) }, data),
@@ -223,7 +227,7 @@ for (
       fileOf({ a: f32(0, 8, [1.5]) }, data),
       /invalid shape/,
     ],
-    ["offsets in reverse", fileOf({ a: f32(8, 0, [2]) }, data), /"a".*hold -8/],
+    ["offsets in reverse", fileOf({ a: f32(8, 0, [2]) }, data), /"a".*span -8/],
     [
       "an unknown dtype",
       fileOf({ a: { ...f32(0, 8), dtype: "F4" } }, data),
@@ -235,7 +239,7 @@ for (
       /field "extra"/,
     ],
     [
-      "a tensor that is no object",
+      "a tensor that is not an object",
       fileOf({ a: null }, data),
       /"a" is not an object/,
     ],
@@ -246,12 +250,12 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`SafetensorsFile.open() refuses ${fault}`, () => {
+  Deno.test(`SafetensorsFile.open() rejects ${fault}`, () => {
     assertRefused(bytes, message);
   });
 }
 
-Deno.test("SafetensorsFile.floats() reads into a part of what it is given, and refuses another size", () => {
+Deno.test("SafetensorsFile.floats() reads into a given array, and rejects one of another size", () => {
   const path = Deno.makeTempFileSync();
   try {
     writeSafetensors(path, {

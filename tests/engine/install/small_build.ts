@@ -7,7 +7,7 @@ import type { Pip } from "../../../lib/pypi/pip.ts";
 import { pipWith } from "../../pypi/fake_python.ts";
 import { makeWheel } from "../../pypi/make_wheel.ts";
 
-/** The first 20 bytes of a shared library for x86-64; all that an installation looks at. */
+/** The first 20 bytes of a shared library for x86-64, which are all that an installation reads. */
 export const ELF_X86_64 = "\x7fELF\x02\x01\x01" + "\0".repeat(9) + "\x03\0>\0";
 /** The same for another processor. */
 export const ELF_S390X = "\x7fELF\x02\x02\x01" + "\0".repeat(9) +
@@ -19,7 +19,7 @@ const CUBLAS =
 const NVCC =
   "nvidia_cuda_nvcc_cu12-12.9.86-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl";
 
-/** A build as the real ones are laid out, of a few kilobytes, and a pip that serves its wheels from a folder. */
+/** A build of a few kilobytes with the layout of the real ones, and a pip that serves its wheels from a folder. */
 export async function smallBuild(
   folder: string,
   { device = "cpu", header = ELF_X86_64 }: {

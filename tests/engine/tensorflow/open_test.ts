@@ -1,13 +1,71 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import { selectEngine } from "../../lib/engine/install/choose.ts";
+import { fileURLToPath } from "node:url";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import {
   libraryFiles,
   releaseLoadingPages,
   unwrittenMappings,
-} from "../../lib/engine/tensorflow/open.ts";
-import { tensorflow } from "./engine.ts";
-import { assertSameBits } from "./reference.ts";
+} from "../../../lib/engine/tensorflow/open.ts";
+import { tensorflow } from "../engine.ts";
+import { assertSameBits } from "../reference.ts";
+
+/** Takes minutes, so it runs with DYLORA_LONG=1 only. */
+const ignore = tensorflow === undefined || Deno.build.os === "darwin" ||
+  Deno.env.get("DYLORA_LONG") !== "1";
+
+/** The result of a process in which two threads run newly compiled sums concurrently, `loops` times. */
+async function runLoops(loops: number, env: Record<string, string>) {
+  const program = fileURLToPath(
+    import.meta.resolve("./concurrent_compiles.ts"),
+  );
+  return await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", program, String(loops)],
+    env,
+  }).output();
+}
+
+Deno.test({
+  name: "threads that run newly compiled sums concurrently do not crash",
+  ignore,
+  async fn() {
+    const { success, signal, stderr } = await runLoops(3000, {});
+    assert(success, `${signal}: ${new TextDecoder().decode(stderr)}`);
+  },
+});
+
+Deno.test({
+  name:
+    "the library crashes with YNNPACK fusions; if this fails, the setting can be removed",
+  ignore,
+  async fn() {
+    // Any value prevents the setting; this one is the library's default.
+    const XLA_FLAGS = "--xla_cpu_multi_thread_eigen=true";
+    const { signal } = await runLoops(30_000, { XLA_FLAGS });
+    assertEquals(signal, "SIGSEGV");
+  },
+});
+
+Deno.test({
+  name: "openLibtensorflow() disables YNNPACK fusions",
+  ignore: tensorflow === undefined || Deno.build.os === "darwin",
+  fn() {
+    const libc = Deno.dlopen("libc.so.6", {
+      getenv: { parameters: ["buffer"], result: "pointer" },
+    });
+    try {
+      const flags = libc.symbols.getenv(
+        new TextEncoder().encode("XLA_FLAGS\0"),
+      );
+      assertMatch(
+        flags === null ? "" : Deno.UnsafePointerView.getCString(flags),
+        /--xla_cpu_experimental_ynn_fusion_type=( |$)/,
+      );
+    } finally {
+      libc.close();
+    }
+  },
+});
 
 const SMAPS =
   `7f0000000000-7f0000100000 r--p 00000000 fe:00 42                 /lib/a b.so
@@ -29,7 +87,7 @@ Anonymous:             0 kB
 Anonymous:            12 kB
 `;
 
-Deno.test("unwrittenMappings() finds what of a file is mapped without a page of its own", () => {
+Deno.test("unwrittenMappings() finds the mappings of a file without modified pages", () => {
   assertEquals(unwrittenMappings(SMAPS, ["/lib/a b.so", "/lib/none.so"]), [
     { start: 0x7f0000000000n, bytes: 0x100000n },
     { start: 0x7f0000100000n, bytes: 0x80000n },
@@ -38,7 +96,7 @@ Deno.test("unwrittenMappings() finds what of a file is mapped without a page of 
 
 Deno.test({
   name:
-    "releaseLoadingPages() makes the library's files less resident, and it computes on",
+    "releaseLoadingPages() reduces the resident memory, and the library still computes the same",
   ignore: tensorflow === undefined || Deno.build.os !== "linux",
   async fn() {
     const { library } = await selectEngine("tensorflow");
@@ -48,7 +106,7 @@ Deno.test({
     const before = product();
     releaseLoadingPages(paths);
     const released = residentKib(paths);
-    // Symbols and relocations alone are ten thousands of pages; every one is read here.
+    // Symbols and relocations alone are tens of thousands of pages; this reads all of them.
     for (const path of paths) touchAll(path);
     const touched = residentKib(paths);
     assert(touched > released + 50_000, `${released} to ${touched} KiB`);
@@ -58,7 +116,7 @@ Deno.test({
   },
 });
 
-/** Resident KiB of what is mapped of these files. */
+/** Resident memory of the mappings of these files, in KiB. */
 function residentKib(paths: readonly string[]): number {
   const mappings = Deno.readTextFileSync("/proc/self/smaps")
     .split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/);
@@ -70,7 +128,7 @@ function residentKib(paths: readonly string[]): number {
     );
 }
 
-/** Reads a byte of every page that is mapped of a file. */
+/** Reads a byte of every page of a file's mappings. */
 function touchAll(path: string): void {
   const smaps = Deno.readTextFileSync("/proc/self/smaps");
   let sum = 0;

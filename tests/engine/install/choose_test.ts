@@ -8,12 +8,12 @@ const GPU = { name: "A GPU", software: false };
 const LAVAPIPE = { name: "llvmpipe", software: true };
 const WINDOWS = "x86_64-pc-windows-msvc";
 
-Deno.test("selectEngine() takes tensorflow for auto where it is made for the platform", async () => {
+Deno.test("selectEngine() takes tensorflow for auto on supported platforms", async () => {
   const { prepare: _, ...choice } = await selectEngine("auto", fakeHost());
   assertEquals(choice, {
     engine: "tensorflow",
     device: "cpu",
-    reason: "libtensorflow on the CPU: no NVIDIA driver is found",
+    reason: "libtensorflow on the CPU: no NVIDIA driver found",
     identity: "tensorflow 2.21.0 linux-x86_64 cpu",
     library:
       "/home/u/.cache/dylora/libtensorflow-2.21.0-linux-x86_64-cpu/tensorflow",
@@ -32,7 +32,7 @@ Deno.test("selectEngine() takes tensorflow for auto where it is made for the pla
   ]);
 });
 
-Deno.test("selectEngine() takes the CUDA build where there is an NVIDIA driver", async () => {
+Deno.test("selectEngine() takes the CUDA build if there is an NVIDIA driver", async () => {
   const env = { CUDA_VISIBLE_DEVICES: "1", XLA_FLAGS: "not handed on" };
   const files = { ...DRIVER, ...LIBCUDA };
   const choice = await selectEngine("auto", fakeHost({ files, env }));
@@ -40,7 +40,7 @@ Deno.test("selectEngine() takes the CUDA build where there is an NVIDIA driver",
   assertEquals(choice.identity, "tensorflow 2.21.0 linux-x86_64 cuda");
   assertEquals(
     choice.reason,
-    "libtensorflow on the GPU: NVIDIA driver 550 is found",
+    "libtensorflow on the GPU: NVIDIA driver 550 found",
   );
   assertEquals(Object.keys(choice.env), [
     "CUDA_CACHE_PATH",
@@ -56,10 +56,10 @@ Deno.test("selectEngine() takes the CUDA build where there is an NVIDIA driver",
     "auto",
     fakeHost({ target: "aarch64-unknown-linux-gnu", files }),
   );
-  assertMatch(arm.reason, /on the CPU: CUDA is used on Linux x86-64 only/);
+  assertMatch(arm.reason, /on the CPU: CUDA is supported on Linux x86-64 only/);
 });
 
-Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", async () => {
+Deno.test("selectEngine() falls back to webgpu and wasm for auto, and says why", async () => {
   const gpu = await selectEngine(
     "auto",
     fakeHost({ target: WINDOWS, adapter: GPU }),
@@ -67,7 +67,7 @@ Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", as
   assertEquals(gpu.engine, "webgpu");
   assertMatch(
     gpu.reason,
-    /^WebGPU on A GPU; not tensorflow: Windows has no libtensorflow/,
+    /^WebGPU on A GPU; not tensorflow: libtensorflow for Windows cannot be loaded/,
   );
   const software = await selectEngine(
     "auto",
@@ -76,7 +76,7 @@ Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", as
   assertEquals(software.engine, "wasm");
   assertMatch(
     software.reason,
-    /not webgpu: The only WebGPU adapter, llvmpipe, is software/,
+    /not webgpu: The only WebGPU adapter, "llvmpipe", is a software one/,
   );
   const none = await selectEngine(
     "auto",
@@ -85,11 +85,11 @@ Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", as
   assertEquals(none.identity, "wasm tfjs 4.22.0");
   assertMatch(
     none.reason,
-    /Macs with Intel processors; not webgpu: No WebGPU adapter is found$/,
+    /Macs with Intel processors; not webgpu: No WebGPU adapter was found$/,
   );
 });
 
-Deno.test("selectEngine() refuses a requested engine that cannot run here", async () => {
+Deno.test("selectEngine() rejects a requested engine that cannot run here", async () => {
   const assertUnsupported = async (
     choice: () => Promise<EngineChoice>,
     remedy: RegExp,
@@ -117,7 +117,7 @@ Deno.test("selectEngine() refuses a requested engine that cannot run here", asyn
   );
 });
 
-Deno.test("selectEngine() takes a software adapter only if webgpu is asked for by name", async () => {
+Deno.test("selectEngine() takes a software adapter only if webgpu is requested", async () => {
   const { identity, device } = await selectEngine(
     "webgpu",
     fakeHost({ adapter: LAVAPIPE }),
@@ -126,7 +126,7 @@ Deno.test("selectEngine() takes a software adapter only if webgpu is asked for b
   assertEquals(device, "cpu");
 });
 
-Deno.test("prepare() gives auto the next engine when the library cannot be installed, and fails otherwise", async () => {
+Deno.test("prepare() falls back to the next engine for auto, and fails for a requested one", async () => {
   // The cache would lie below a file.
   const file = await Deno.makeTempFile();
   const host = fakeHost({ env: { DYLORA_CACHE: `${file}/cache` } });
@@ -144,7 +144,7 @@ Deno.test("prepare() gives auto the next engine when the library cannot be insta
   await Deno.remove(file);
 });
 
-Deno.test("prepare() does not go on to another engine when it is interrupted", async () => {
+Deno.test("prepare() does not fall back when it is interrupted", async () => {
   const folder = await Deno.makeTempDir();
   const choice = await selectEngine(
     "auto",
