@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Given } from "../../lib/cli/arguments.ts";
-import { UsageError } from "../../lib/cli/exit.ts";
 import { engineRuntime } from "../../lib/cli/engine.ts";
+import { UsageError } from "../../lib/cli/exit.ts";
 import { gpusOf, settingsOf } from "../../lib/cli/options.ts";
 import { visibleGpus } from "../../lib/scheduler/default_settings.ts";
 import { holdGpus } from "../../lib/scheduler/limits/gpus.ts";

@@ -244,9 +244,19 @@ Deno.test("loadCheckpoint() gives nothing where there is none and names what is 
     const damaged = bytes.slice();
     damaged[at]! ^= 1;
     await Deno.writeFile(path, damaged);
-    assertThrows(() => loadCheckpoint(path, 4), SyntaxError, `byte ${at}`);
+    assertThrows(
+      () => loadCheckpoint(path, 4),
+      SyntaxError,
+      undefined,
+      `byte ${at}`,
+    );
     await Deno.writeFile(path, bytes.subarray(0, at));
-    assertThrows(() => loadCheckpoint(path, 4), SyntaxError, `${at} bytes`);
+    assertThrows(
+      () => loadCheckpoint(path, 4),
+      SyntaxError,
+      undefined,
+      `${at} bytes`,
+    );
   }
   await Deno.remove(folder, { recursive: true });
 });

@@ -5,11 +5,11 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";
 import { runtimeOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
 import type { Runtime } from "../../lib/scheduler/events.ts";
+import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/attempts/verify.ts";
 import { TestProject } from "./project.ts";
 import {
