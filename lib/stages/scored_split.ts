@@ -10,7 +10,7 @@ import {
 } from "../engine/evaluation/rank_evaluation.ts";
 import { metricsOf } from "../glue/benchmark.ts";
 import { computeMetrics, type MetricName } from "../glue/metrics.ts";
-import { predictionsOf } from "../glue/predictions.ts";
+import { predictionsOf } from "../glue/metrics.ts";
 import type { Stage } from "../pipeline/task.ts";
 
 /** Metrics at one rank, by name; the main metric is the first. */

@@ -112,7 +112,7 @@ Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and
     });
     const tokens = await run("tokenize", {}, { model, data });
     const foreign =
-      /made by another tokenizer than the model's: connect tokens that were made with this model/;
+      /made by a different tokenizer than the model's: tokenize the data with this model/;
     for (
       const [task, params, inputs] of [
         ["train-lora", { rank: 4 }, {}],

@@ -24,7 +24,7 @@ Deno.test("fetch-model says what a folder lacks and how to make it", () =>
     await assertRejects(
       fetch,
       Error,
-      'has no "model.safetensors"\nName a folder',
+      'has no "model.safetensors"\nUse a folder',
     );
     await Deno.writeTextFile(join(folder, "pytorch_model.bin"), "");
     assertIsError(
@@ -62,6 +62,6 @@ Deno.test("fetch-model refuses a model of another kind, and damaged weights, by 
     assertIsError(
       await assertRejects(fetch),
       Error,
-      /model.safetensors" as safetensors: .*cut/,
+      /model.safetensors" as safetensors: .*truncated/,
     );
   }));

@@ -28,5 +28,8 @@ Deno.test("train-dylora divides alpha by its own rank at every rank, where asked
       start: byMaximum,
     });
     assertEquals(refused.code, 1);
-    assertMatch(refused.text, /has scaling maximum, but this .* has rank/);
+    assertMatch(
+      refused.text,
+      /has scaling maximum, but this .* has scaling rank/,
+    );
   }));
