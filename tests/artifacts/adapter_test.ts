@@ -19,7 +19,7 @@ import {
   referenceTensors,
 } from "../tasks/reference_adapter.ts";
 
-Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families", async () => {
+Deno.test("readAdapter() reads back what writeAdapter() wrote, for both architectures", async () => {
   for (const family of ["roberta", "bert"]) {
     await inFolder(async (folder) => {
       const tensors = referenceTensors(family);
@@ -47,7 +47,7 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families
   }
 });
 
-Deno.test("writeAdapter() refuses an adapter that lacks a tensor", async () => {
+Deno.test("writeAdapter() rejects an adapter with a missing tensor", async () => {
   await inFolder(async (folder) => {
     const tensors = referenceTensors("roberta");
     delete tensors["base_model.model.classifier.out_proj.bias"];
@@ -65,7 +65,7 @@ Deno.test("writeAdapter() refuses an adapter that lacks a tensor", async () => {
   });
 });
 
-Deno.test("readAdapter() refuses files that contradict each other", async () => {
+Deno.test("readAdapter() rejects files that contradict each other", async () => {
   await inFolder(async (folder) => {
     await writeAdapter(folder, {
       baseModel: undefined,
@@ -110,7 +110,7 @@ Deno.test("readAdapter() refuses files that contradict each other", async () => 
   });
 });
 
-Deno.test("findAdapterFault() finds every lost, renamed or reshaped tensor", () => {
+Deno.test("findAdapterFault() finds every missing, renamed or reshaped tensor", () => {
   for (const family of ["roberta", "bert"]) {
     const shapes = new Map(
       Object.entries(referenceTensors(family)).map(([name, { shape }]) =>
@@ -130,7 +130,7 @@ Deno.test("findAdapterFault() finds every lost, renamed or reshaped tensor", () 
   }
 });
 
-Deno.test("findAdapterFault() does not count out an absurd number of layers", () => {
+Deno.test("findAdapterFault() rejects an absurd number of layers without listing them", () => {
   const name =
     "base_model.model.bert.encoder.layer.999999999999.attention.self.query.lora_A.weight";
   assertMatch(

@@ -3,14 +3,14 @@ import { checkClasses } from "../../lib/artifacts/classes.ts";
 
 const trained = { task: "mine", labels: ["negative", "positive"] };
 
-Deno.test("checkClasses() takes the same classes in the same order, and classes without names", () => {
+Deno.test("checkClasses() accepts the same classes in the same order, and unnamed classes", () => {
   checkClasses(trained, { task: "other", labels: ["negative", "positive"] });
   checkClasses(trained, { task: "mine", labels: ["LABEL_0", "LABEL_1"] });
   checkClasses({ task: "imported", labels: ["LABEL_0", "LABEL_1"] }, trained);
   checkClasses({ task: "a", labels: null }, { task: "b", labels: null });
 });
 
-Deno.test("checkClasses() refuses classes in another order, of another number, and a regression", () => {
+Deno.test("checkClasses() rejects another order, another number of classes, and a regression", () => {
   for (
     const labels of [
       ["positive", "negative"],

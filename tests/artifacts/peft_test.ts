@@ -35,7 +35,7 @@ const PEFT_DEFAULTS = {
   velora_config: null,
 };
 
-Deno.test("import-adapter takes PEFT's defaults, and starts that leave the model's own weights alone", () =>
+Deno.test("import-adapter accepts the defaults of PEFT and initializations that leave the model unchanged", () =>
   withFolder(async (folder) => {
     const own = referenceTensors("roberta");
     for (
@@ -60,7 +60,7 @@ Deno.test("import-adapter takes PEFT's defaults, and starts that leave the model
     }
   }));
 
-Deno.test("import-adapter refuses by name each setting of PEFT under which it would compute something else", () =>
+Deno.test("import-adapter names each setting of PEFT under which it would compute something else", () =>
   withFolder(async (folder) => {
     const configs: [Record<string, unknown>, RegExp][] = [
       [

@@ -47,7 +47,7 @@ Deno.test("readScores() and readOutputs() read back what writeScores() wrote", a
   });
 });
 
-Deno.test("readScores() reads a metric that is undefined as NaN", async () => {
+Deno.test("readScores() reads an undefined metric as NaN", async () => {
   await inFolder(async (folder) => {
     const info: ScoresInfo = {
       ...INFO,
@@ -63,7 +63,7 @@ Deno.test("readScores() reads a metric that is undefined as NaN", async () => {
   });
 });
 
-Deno.test("writeScores() refuses outputs that do not fit", async () => {
+Deno.test("writeScores() rejects outputs that do not match the scores", async () => {
   const cases: [Partial<Outputs>, RegExp][] = [
     [
       { logits: OUTPUTS.logits.slice(1) },
@@ -87,7 +87,7 @@ Deno.test("writeScores() refuses outputs that do not fit", async () => {
   }
 });
 
-Deno.test("readOutputs() refuses logits of another shape than the scores tell", async () => {
+Deno.test("readOutputs() rejects logits of another shape than the scores", async () => {
   await inFolder(async (folder) => {
     await writeScores(folder, INFO, OUTPUTS);
     writeSafetensors(join(folder, "logits.safetensors"), {
@@ -103,7 +103,7 @@ Deno.test("readOutputs() refuses logits of another shape than the scores tell", 
   });
 });
 
-Deno.test("readScores() refuses ranks out of order and unknown fields", async () => {
+Deno.test("readScores() rejects unordered ranks and unknown fields", async () => {
   await inFolder(async (folder) => {
     const write = (info: unknown) =>
       Deno.writeTextFileSync(

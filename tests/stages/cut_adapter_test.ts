@@ -18,7 +18,7 @@ import { runTask, withFolder } from "../tasks/run_task.ts";
 const MODULES = modulesOf(Object.keys(referenceTensors("roberta")));
 const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
 
-Deno.test("export-adapter and merge take ranks by module for the very adapter that they were chosen for", () =>
+Deno.test("export-adapter and merge accept ranks per module only for the adapter for which they were chosen", () =>
   withFolder(async (folder) => {
     const take = async (
       chosenFor: Partial<Training>,

@@ -37,7 +37,7 @@ function lossOf(
   );
 }
 
-Deno.test("greedyRanks() finds the best choice where each further row of a module helps less", async () => {
+Deno.test("greedyRanks() finds the best choice if each further row of a module helps less", async () => {
   const gain = fc.array(fc.integer({ min: 0, max: 9 }), {
     minLength: 3,
     maxLength: 3,
@@ -63,7 +63,7 @@ Deno.test("greedyRanks() finds the best choice where each further row of a modul
   );
 });
 
-Deno.test("greedyRanks() takes the first of equals, and bestStep() the cheapest", async () => {
+Deno.test("greedyRanks() takes the first of equal losses, bestStep() the cheapest", async () => {
   const way = await greedyRanks(
     { modules: 2, largest: 2, total: 4 },
     (choices) => Promise.resolve(choices.map(() => 1)),
@@ -72,7 +72,7 @@ Deno.test("greedyRanks() takes the first of equals, and bestStep() the cheapest"
   assertEquals(bestStep(way).ranks, [1, 1]);
 });
 
-Deno.test("greedyRanks() refuses losses that are not numbers", async () => {
+Deno.test("greedyRanks() rejects NaN losses", async () => {
   await assertRejects(
     () =>
       greedyRanks(
@@ -84,7 +84,7 @@ Deno.test("greedyRanks() refuses losses that are not numbers", async () => {
   );
 });
 
-Deno.test("greedyRanks() refuses a budget below rank 1 in every module", async () => {
+Deno.test("greedyRanks() rejects a budget below rank 1 in every module", async () => {
   await assertRejects(
     () =>
       greedyRanks({ modules: 3, largest: 2, total: 2 }, () => {
@@ -95,7 +95,7 @@ Deno.test("greedyRanks() refuses a budget below rank 1 in every module", async (
   );
 });
 
-Deno.test("evenRank() goes by the budget, not by what a choice left of it", () => {
+Deno.test("evenRank() depends on the budget, not on what a choice spends of it", () => {
   const of = (total: number) => evenRank({ modules: 12, largest: 4, total });
   // A choice of 23 would leave one of 24, and be compared with rank 1.
   assertEquals(of(24), 2);

@@ -26,7 +26,7 @@ const LORA: Training = {
   scope: null,
 };
 
-Deno.test("export-adapter takes the rank that a report recommends", () =>
+Deno.test("recommendedRank() gives the rank that a report recommends for the adapter", () =>
   withReport(async ({ take, write, comparison, dylora, at }) => {
     const { rank } = dylora.recommendation!;
     assertNotEquals(rank, 3);
@@ -66,7 +66,7 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
     );
   }));
 
-Deno.test("export-adapter takes the rank that a report recommends for the adapter's own variant, and no other's", () =>
+Deno.test("recommendedRank() uses the recommendation for the adapter's own variant only", () =>
   withReport(async ({ take, write, comparison, at }) => {
     write({
       ...comparison,
@@ -98,7 +98,7 @@ Deno.test("export-adapter takes the rank that a report recommends for the adapte
     );
   }));
 
-Deno.test("export-adapter compares of a variant what the adapter's training tells, and leaves the rest to the user", () =>
+Deno.test("recommendedRank() compares only those dimensions of a variant that training.json records", () =>
   withReport(async ({ take, write, comparison, at }) => {
     const variants: [Record<string, string | number>, string | undefined][] = [
       [{ sampler: "geometric", scope: "model" }, undefined],
@@ -136,7 +136,7 @@ Deno.test("export-adapter compares of a variant what the adapter's training tell
     assertEquals(await take({ variant: "mode=all" }, LORA), 4);
   }));
 
-Deno.test("export-adapter names the epoch that a report is not on, and the one that it is on", () =>
+Deno.test("recommendedRank() names the epoch that a report lacks and the one that it has", () =>
   withReport(async ({ take, write, comparison }) => {
     write({ ...comparison, epoch: "best" });
     assertIsError(
@@ -152,7 +152,7 @@ Deno.test("export-adapter names the epoch that a report is not on, and the one t
     );
   }));
 
-Deno.test("export-adapter and merge refuse a variant and a split without a recommendation", () =>
+Deno.test("export-adapter and merge reject a variant or a split without rank: recommended", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, TRAINING);
     const params = [{ rank: 2, variant: "mode=all" }, { split: "validation" }];

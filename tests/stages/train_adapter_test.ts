@@ -29,7 +29,7 @@ const baseModel = { name: "a/b", revision: null };
 const TRAINING = { ...REFERENCE_TRAINING, labels: ["no", "yes"] };
 
 for (const family of ["bert", "roberta"] as const) {
-  Deno.test(`startFrom() carries the adapters over and leaves the head of three classes fresh, ${family}`, () => {
+  Deno.test(`startFrom() copies the adapters and keeps the new head of three classes, ${family}`, () => {
     const { config, figures } = openReference(family);
     const layout = parameterLayout(config, 4, 3);
     const random = seededRandom(0, "init");
@@ -52,7 +52,7 @@ for (const family of ["bert", "roberta"] as const) {
   });
 }
 
-Deno.test("startFrom() names another rank, alpha, scaling and model", () => {
+Deno.test("startFrom() rejects another rank, alpha, scaling or model", () => {
   const { config } = openReference("roberta");
   const start = (
     family: string,
@@ -97,7 +97,7 @@ Deno.test("startFrom() names another rank, alpha, scaling and model", () => {
   );
 });
 
-Deno.test("train-dylora goes on from the adapters of another task", () =>
+Deno.test("train-dylora continues from the adapters of another task", () =>
   withEngineStages(async ({ run, attempt, given }) => {
     const params = { rank: 2, epochs: 1, batchSize: 16 };
     const first = await run("train-lora", {

@@ -21,7 +21,7 @@ for (
     ["train-full", "full", /./],
   ] as const
 ) {
-  Deno.test(`${task} trains the weights that it says and no others, and evaluate-model scores them at rank 0`, () =>
+  Deno.test(`${task} trains only its own weights, and evaluate-model scores them at rank 0`, () =>
     withEngineStages(async ({ run, given }) => {
       const model = await run(task, training, given);
       const record = await readClassifierTraining(model);
@@ -59,7 +59,7 @@ for (
 }
 
 for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
-  Deno.test(`${task} keeps the best epoch beside the last, and evaluate-model scores either as recorded`, () =>
+  Deno.test(`${task} saves the best epoch beside the last, and evaluate-model scores both as recorded`, () =>
     withEngineStages(async ({ run, attempt, given }) => {
       const params = { epochs: 3, learningRate: 1e-3, batchSize: 8 };
       const selected = await run(
@@ -108,7 +108,7 @@ for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
     }));
 }
 
-Deno.test("evaluate-model refuses tokens of other classes, and names the tensor that does not fit them", () =>
+Deno.test("evaluate-model rejects tokens with other classes and names the tensor that does not fit", () =>
   withEngineStages(async ({ folder, run, attempt, given }) => {
     const model = await run("train-head", training, given);
     const tokens = await Deno.makeTempDir({ dir: folder });

@@ -17,7 +17,7 @@ import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
-Deno.test("train-dylora keeps the epoch with the best mean over all ranks from the lowest that it drew, and evaluate-ranks scores it as recorded", () =>
+Deno.test("train-dylora saves the epoch with the best mean over its ranks, and evaluate-ranks scores it as recorded", () =>
   withEngineStages(async ({ run, attempt, given }) => {
     const common = { rank: 4, epochs: 3, learningRate: 1e-2, batchSize: 8 };
     const params = { ...common, sampler: { kind: "uniform", minRank: 2 } };
@@ -79,7 +79,7 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
     );
   }));
 
-Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and evaluations tokens of another tokenizer", () =>
+Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations reject tokens of another tokenizer", () =>
   withEngineStages(async ({ run, attempt, given }) => {
     const params = { rank: 4, epochs: 1, batchSize: 8 };
     const lora = await run("train-lora", params, given);
@@ -132,7 +132,7 @@ Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and
     }
   }));
 
-Deno.test("servedRanks() of LoRA is its own rank, of others all from the lowest that was trained", () => {
+Deno.test("servedRanks() is the own rank of a LoRA, and all from the lowest trained rank otherwise", () => {
   const rank = 3;
   assertEquals(servedRanks({ method: "lora", rank }), [3]);
   assertEquals(servedRanks({ method: "lora-svd", rank }), [1, 2, 3]);
@@ -204,7 +204,7 @@ function checkpointIn(folder: string): string {
   return `${attempts}/${attempt!.name}/training.safetensors`;
 }
 
-Deno.test("training that was interrupted, and then killed with -9, ends with the bytes of one that was not", async () => {
+Deno.test("a training that was interrupted and killed ends with the same bytes as an uninterrupted one", async () => {
   await withFolder(async (folder) => {
     const file = `${folder}/interrupted.yaml`;
     await Deno.writeTextFile(file, PIPELINE);
@@ -222,7 +222,7 @@ Deno.test("training that was interrupted, and then killed with -9, ends with the
   });
 });
 
-Deno.test("training whose checkpoint is damaged starts anew, and says so", async () => {
+Deno.test("a training with a damaged checkpoint starts from the first step and says so", async () => {
   await withFolder(async (folder) => {
     const file = `${folder}/interrupted.yaml`;
     await Deno.writeTextFile(file, PIPELINE);
@@ -243,7 +243,7 @@ Deno.test("training whose checkpoint is damaged starts anew, and says so", async
   });
 });
 
-Deno.test("progressReporter() holds a training against the fastest that was seen, be it the training itself", () => {
+Deno.test("progressReporter() compares with the highest speed seen, measured or in training", () => {
   const lines: string[] = [];
   const report = progressReporter({
     log: (line) => lines.push(line),

@@ -22,7 +22,7 @@ import { runTask, withFolder } from "./run_task.ts";
 
 const TOLERANCE = 1e-5;
 
-Deno.test("choose-ranks keeps to its budget, and scores its choice as the model merged at these ranks does", () =>
+Deno.test("choose-ranks stays within its budget and scores its ranks as the model merged at them does", () =>
   withEngineStages(async ({ folder, given, run }) => {
     const training = { ...REFERENCE_TRAINING, task: "rte" };
     const adapter = await referenceAdapter(folder, training);
@@ -110,7 +110,7 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
     }
   }));
 
-Deno.test("choose-ranks refuses tokens of other classes than those that the adapter was trained for", () =>
+Deno.test("choose-ranks rejects tokens with other classes than the adapter", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, {
       ...REFERENCE_TRAINING,

@@ -29,7 +29,7 @@ const TRUNCATED: Training = {
 };
 const MODULES = modulesOf(Object.keys(referenceTensors("roberta")));
 
-Deno.test("export-adapter at the adapter's own rank keeps every byte that PEFT reads", () =>
+Deno.test("export-adapter copies the files of PEFT byte for byte at the adapter's own rank", () =>
   withFolder(async (folder) => {
     for (const family of ["roberta", "bert"]) {
       const adapter = await referenceAdapter(
@@ -49,7 +49,7 @@ Deno.test("export-adapter at the adapter's own rank keeps every byte that PEFT r
     }
   }));
 
-Deno.test("export-adapter's README loads the base model by its name on the hub, by what the user named, or from a folder", () => {
+Deno.test("export-adapter writes a README that loads the base model from the hub, the user's baseModel or a folder", () => {
   const lineOf = (
     name: string,
     named = false,
@@ -73,7 +73,7 @@ Deno.test("export-adapter's README loads the base model by its name on the hub, 
   assertEquals(lineOf("../tiny", true), `"../tiny"${head}`);
 });
 
-Deno.test("export-adapter cuts each module to its rank, with the scale that the engine uses there", () =>
+Deno.test("export-adapter cuts each module to its rank and keeps the scale of the engine", () =>
   withFolder(async (folder) => {
     const whole = referenceTensors("roberta");
     await fc.assert(
@@ -121,7 +121,7 @@ Deno.test("export-adapter cuts each module to its rank, with the scale that the 
     );
   }));
 
-Deno.test("export-adapter refuses ranks that the adapter has not", () =>
+Deno.test("export-adapter rejects ranks that the adapter does not have", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
     const take = (

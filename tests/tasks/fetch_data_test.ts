@@ -60,7 +60,7 @@ for (const [name, text] of Object.entries(rows)) {
     }));
 }
 
-Deno.test("fetch-data reads pairs and scores from parquet", () =>
+Deno.test("fetch-data reads pairs and scores from Parquet", () =>
   withFolder(async (folder) => {
     const file = (split: string) =>
       join(fixtures, `tiny-hub/stsb/${split}-00000-of-00001.parquet`);
@@ -80,7 +80,7 @@ Deno.test("fetch-data reads pairs and scores from parquet", () =>
     assertEquals(first!.label, Math.fround(4.7));
   }));
 
-Deno.test("fetch-data numbers classes by value if they are numbers, else by alphabet, else as told", () =>
+Deno.test("fetch-data orders classes as given, else by number, else alphabetically", () =>
   withFolder(async (folder) => {
     const labelsOf = async (labels: readonly string[], classes?: string[]) => {
       const lines = labels.map((label) => JSON.stringify({ text: "x", label }));
@@ -96,7 +96,7 @@ Deno.test("fetch-data numbers classes by value if they are numbers, else by alph
     assertEquals(await labelsOf(["b", "a"], ["b", " a"]), ["b", "a"]);
   }));
 
-Deno.test("fetch-data draws the holdout once and for all, and from the training split", () =>
+Deno.test("fetch-data draws the same holdout from the training split every time", () =>
   withFolder(async (folder) => {
     const text = Array.from(
       { length: 50 },
@@ -130,7 +130,7 @@ Deno.test("fetch-data draws the holdout once and for all, and from the training 
     assertEquals((await draw()).validation, validation);
   }));
 
-Deno.test("fetch-data takes null for what is not given, and a validation file before a holdout", () =>
+Deno.test("fetch-data accepts null parameters and prefers a validation file to a holdout", () =>
   withFolder(async (folder) => {
     const files = await write(folder, {
       "a.csv": "text,label\na,1\nb,2\nc,1\nd,2\n",
@@ -211,7 +211,7 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`fetch-data refuses ${fault}, with its place`, () =>
+  Deno.test(`fetch-data rejects ${fault} with file and line`, () =>
     withFolder(async (folder) => {
       const files = await write(folder, { [name]: text });
       assertIsError(
@@ -224,7 +224,7 @@ for (
     }));
 }
 
-Deno.test("fetch-data refuses a validation label that training does not know, and a score that is none", () =>
+Deno.test("fetch-data rejects validation labels missing from training and scores that are not numbers", () =>
   withFolder(async (folder) => {
     const files = await write(folder, {
       "a.tsv": "text\tlabel\na\tx\nb\ty\n",
@@ -243,7 +243,7 @@ Deno.test("fetch-data refuses a validation label that training does not know, an
     );
   }));
 
-Deno.test("fetch-data refuses parameters that contradict each other", () => {
+Deno.test("fetch-data rejects contradictory parameters", () => {
   const files = { train: "a.csv", validation: "b.csv" };
   const refused = (params: Record<string, unknown>) =>
     assert(!fetchData.params.safeParse(params).success);
@@ -255,7 +255,7 @@ Deno.test("fetch-data refuses parameters that contradict each other", () => {
   refused({ files, lable: "x" });
 });
 
-Deno.test("readTable() gives back any texts that a CSV can hold", () =>
+Deno.test("readTable() reads back any text written as CSV", () =>
   withFolder(async (folder) => {
     const path = join(folder, "a.csv");
     const field = fc.string({ unit: "grapheme" });
@@ -275,7 +275,7 @@ Deno.test("readTable() gives back any texts that a CSV can hold", () =>
     );
   }));
 
-Deno.test("fetch-data reads its files within the permissions that it declares", () =>
+Deno.test("fetch-data runs with the permissions that it declares", () =>
   withFolder(async (folder) => {
     const files = await write(folder, { "a.csv": "text,label\na,1\nb,2\n" });
     const params = { files: { train: files["a.csv"]! } };
@@ -325,7 +325,7 @@ for (
     ["has nothing or -1 for labels", [null, "", -1]],
   ] as const
 ) {
-  Deno.test(`fetch-data takes a test file that ${what} as one without labels`, async () => {
+  Deno.test(`fetch-data reads a test file that ${what} as unlabelled`, async () => {
     const classes = await labelsOf({ train: ["a", "b"], test });
     assertEquals(classes.test, NONE);
     const params = { regression: true };
@@ -334,7 +334,7 @@ for (
   });
 }
 
-Deno.test("fetch-data takes -1 for a label of the test file where training has it as one", async () => {
+Deno.test("fetch-data reads -1 in the test file as a label if training has it", async () => {
   const test = [-1, -1];
   const classes = await labelsOf({ train: [1, -1], test });
   assertEquals(classes.test, [0, 0]);
@@ -350,7 +350,7 @@ for (
     [["a", -1], /test\.jsonl:2: Label "-1" is not one of the classes/],
   ] as const
 ) {
-  Deno.test(`fetch-data refuses a test file with the labels ${JSON.stringify(test)}, of which only some are there`, async () => {
+  Deno.test(`fetch-data rejects a partly labelled test file: ${JSON.stringify(test)}`, async () => {
     assertIsError(
       await assertRejects(() => labelsOf({ train: ["a", "b"], test })),
       Error,
@@ -359,7 +359,7 @@ for (
   });
 }
 
-Deno.test("fetch-data leaves an example to train on, however large the holdout", async () => {
+Deno.test("fetch-data leaves at least one training example for any holdout", async () => {
   const params = { holdout: 0.9 };
   const { train, validation } = await labelsOf({
     train: ["a", "b", "a", "b", "a"],

@@ -34,7 +34,7 @@ const repositories = [
   },
 ];
 
-Deno.test("fetch-model and fetch-glue fetch from the hub within the permissions that they declare, then work offline", () =>
+Deno.test("fetch-model and fetch-glue fetch from the hub with the permissions that they declare, then work offline", () =>
   withFolder(async (folder) => {
     // A cache that does not exist yet, in a folder that does not either.
     const cache = join(folder, "new", "hub");
@@ -78,7 +78,7 @@ Deno.test("fetch-model and fetch-glue fetch from the hub within the permissions 
     assertEquals(example!.label, undefined);
   }));
 
-Deno.test("fetch-glue names the file that the hub's data set lacks", () =>
+Deno.test("fetch-glue names a file missing from the data set on the hub", () =>
   withFolder(async (folder) => {
     await using hub = new LocalHub(repositories);
     const env = {

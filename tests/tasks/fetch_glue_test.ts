@@ -13,7 +13,7 @@ import { runTask, withFolder } from "./run_task.ts";
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 const source = join(fixtures, "tiny-glue");
 
-Deno.test("fetch-glue draws the same subset each time, and a larger one around it", () =>
+Deno.test("fetch-glue draws the same subset every time, contained in any larger one", () =>
   withFolder(async (folder) => {
     const draw = async (train: number, seed: number) => {
       const { output } = await runTask(fetchGlue, folder, {
@@ -35,7 +35,7 @@ Deno.test("fetch-glue draws the same subset each time, and a larger one around i
     assert(few.every((index) => more.includes(index)));
   }));
 
-Deno.test("fetch-glue takes validation for both halves of MNLI's", () =>
+Deno.test("fetch-glue expands validation to both validation splits of MNLI", () =>
   withFolder(async (folder) => {
     const { output } = await runTask(fetchGlue, folder, {
       task: "mnli",
@@ -49,7 +49,7 @@ Deno.test("fetch-glue takes validation for both halves of MNLI's", () =>
     });
   }));
 
-Deno.test("fetch-glue limits a split by its own name before the name of several, in whatever order they stand", () =>
+Deno.test("fetch-glue prefers the limit of a single split to that of several, in any order", () =>
   withFolder(async (folder) => {
     for (
       const limit of [
@@ -70,7 +70,7 @@ Deno.test("fetch-glue limits a split by its own name before the name of several,
     }
   }));
 
-Deno.test("fetch-glue refuses splits and limits that the task does not have, and limits of splits that it is not asked for", () => {
+Deno.test("fetch-glue rejects splits and limits that the task does not have, and limits for splits not requested", () => {
   const faultsOf = (params: Record<string, unknown>) =>
     fetchGlue.params.safeParse(params).error?.issues
       .map(({ path, message }) => `${path.join(".")}: ${message}`);
@@ -97,7 +97,7 @@ Deno.test("fetch-glue refuses splits and limits that the task does not have, and
   ]);
 });
 
-Deno.test("fetch-glue says which split a folder lacks, and fails if it was asked for", () =>
+Deno.test("fetch-glue logs a missing split, and fails if it was requested", () =>
   withFolder(async (folder) => {
     const own = join(folder, "RTE");
     await Deno.mkdir(own);
@@ -128,7 +128,7 @@ Deno.test("fetch-glue says which split a folder lacks, and fails if it was asked
     );
   }));
 
-Deno.test("fetch-glue puts the files of its own task in the key, not those of others", () => {
+Deno.test("fetch-glue names only the files of its own task as sources", () => {
   const params = fetchGlue.params.parse({ task: "sst2", source: "/data/glue" });
   const sources = { source: join("/data/glue", "SST-2") };
   assertEquals(fetchGlue.sources!(params), sources);

@@ -5,7 +5,7 @@ import { runTask, withFolder } from "./run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-Deno.test("fetch-model writes down what the model is called, but not where it lies", () =>
+Deno.test("fetch-model records the name of a folder, not its location", () =>
   withFolder(async (folder) => {
     const source = join(fixtures, "tiny-roberta");
     const { output } = await runTask(fetchModel, folder, { source });
@@ -16,7 +16,7 @@ Deno.test("fetch-model writes down what the model is called, but not where it li
     });
   }));
 
-Deno.test("fetch-model says what a folder lacks and how to make it", () =>
+Deno.test("fetch-model names a missing file and how to create it", () =>
   withFolder(async (folder) => {
     const tiny = join(fixtures, "tiny-bert");
     await Deno.copyFile(join(tiny, "config.json"), join(folder, "config.json"));
@@ -42,7 +42,7 @@ Deno.test("fetch-model says what a folder lacks and how to make it", () =>
     );
   }));
 
-Deno.test("fetch-model refuses a model of another kind, and damaged weights, by file", () =>
+Deno.test("fetch-model rejects other architectures and damaged weights, naming the file", () =>
   withFolder(async (folder) => {
     const tiny = join(fixtures, "tiny-bert");
     for (const { name } of Deno.readDirSync(tiny)) {

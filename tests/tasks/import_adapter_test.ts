@@ -19,7 +19,7 @@ import { assertSameBits } from "../engine/reference.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-Deno.test("import-adapter takes over what export-adapter wrote at any rank, to the last byte", () =>
+Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for byte", () =>
   withFolder(async (folder) => {
     for (const family of ["roberta", "bert"]) {
       const model = join(fixtures, `tiny-${family}`);
@@ -65,7 +65,7 @@ Deno.test("import-adapter takes over what export-adapter wrote at any rank, to t
     }
   }));
 
-Deno.test("import-adapter reads a rank for each module, and gives the same bits back at these ranks", () =>
+Deno.test("import-adapter reads a rank per module and keeps every bit at these ranks", () =>
   withFolder(async (folder) => {
     const model = join(fixtures, "tiny-roberta");
     const names = modulesOf(Object.keys(referenceTensors("roberta")));
@@ -128,7 +128,7 @@ Deno.test("import-adapter reads a rank for each module, and gives the same bits 
     }
   }));
 
-Deno.test("import-adapter adds the model's pooler where BERT's was not trained", () =>
+Deno.test("import-adapter adds the model's pooler if the adapter of a BERT has none", () =>
   withFolder(async (folder) => {
     const own = referenceTensors("bert");
     const tensors = Object.fromEntries(
@@ -145,7 +145,7 @@ Deno.test("import-adapter adds the model's pooler where BERT's was not trained",
     assertEquals(servedRanks(imported.training), [4]);
   }));
 
-Deno.test("import-adapter turns a rank-stabilized alpha into the one of the same scale", () =>
+Deno.test("import-adapter converts a rank-stabilized alpha to one with the same scale", () =>
   withFolder(async (folder) => {
     const source = await peftFolder(folder, { use_rslora: true });
     const { output } = await runTask(importAdapter, folder, { source }, {
@@ -155,7 +155,7 @@ Deno.test("import-adapter turns a rank-stabilized alpha into the one of the same
     assertEquals(alpha / rank, 8 / Math.sqrt(4));
   }));
 
-Deno.test("import-adapter holds the task and the classes that it is given against those of the tokens", () =>
+Deno.test("import-adapter checks task and classes against those of the tokens", () =>
   withFolder(async (folder) => {
     const source = await peftFolder(folder, {});
     const model = join(fixtures, "tiny-roberta");
@@ -208,7 +208,7 @@ Deno.test("import-adapter holds the task and the classes that it is given agains
     );
   }));
 
-Deno.test("import-adapter says what it cannot take over, and why", () =>
+Deno.test("import-adapter says what it cannot import and why", () =>
   withFolder(async (folder) => {
     const whole = referenceTensors("roberta");
     const name = "base_model.model.roberta.encoder.layer.0.attention.self";

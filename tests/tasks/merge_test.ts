@@ -11,7 +11,7 @@ import { runTask, withFolder } from "./run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-Deno.test("merge makes a model that computes without the adapter what evaluate-ranks computed with it", () =>
+Deno.test("merge makes a model with the logits that evaluate-ranks computed with the adapter", () =>
   withEngineStages(async (stages) => {
     const { folder, given } = stages;
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
@@ -50,7 +50,7 @@ Deno.test("merge makes a model that computes without the adapter what evaluate-r
     }
   }));
 
-Deno.test("merge writes the tensors and labels of a classifier, and nothing else", () =>
+Deno.test("merge writes the tensors and labels of a classifier and nothing else", () =>
   withFolder(async (folder) => {
     for (const family of ["bert", "roberta"]) {
       const model = join(fixtures, `tiny-${family}`);
@@ -104,7 +104,7 @@ Deno.test("merge writes the tensors and labels of a classifier, and nothing else
     }
   }));
 
-Deno.test("merge refuses an adapter of another model", () =>
+Deno.test("merge rejects an adapter of another model", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING, "bert");
     const model = join(fixtures, "tiny-roberta");

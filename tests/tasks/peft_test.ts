@@ -40,7 +40,7 @@ for (
   const name = model === MINILM ? "MiniLM" : basename(model!);
   Deno.test({
     name:
-      `PEFT and transformers compute from what is exported and merged what evaluate-ranks computes, ${name}`,
+      `PEFT and transformers compute the logits of evaluate-ranks from exported and merged adapters, ${name}`,
     ignore: PYTHON === undefined || model === undefined,
     fn: () =>
       withEngineStages((stages) => compareExports(stages, model!), model),

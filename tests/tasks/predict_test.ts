@@ -8,7 +8,7 @@ import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
-Deno.test("predict gives the classes that evaluate-ranks scored, and test sets that pack-submission packs", () =>
+Deno.test("predict gives the classes that evaluate-ranks scored, and predictions that pack-submission packs", () =>
   withEngineStages(async ({ run, attempt, given: { model, tokens } }) => {
     const training = { rank: 2, epochs: 1, learningRate: 1e-2 };
     const adapter = await run("train-dylora", training, { model, tokens });

@@ -31,7 +31,7 @@ const LORA: Training = {
   scope: null,
 };
 
-Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own as the LoRA that it was", () =>
+Deno.test("evaluate-ranks scores a reduced adapter at every rank, at its own like the original LoRA", () =>
   withEngineStages(async (stages) => {
     const { given } = stages;
     const lora = await referenceAdapter(stages.folder, LORA);
@@ -78,7 +78,7 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own
     assertNotEquals(byTruncation.get(1), bySvd.get(1));
   }));
 
-Deno.test("reduce-adapter by truncation keeps every tensor", () =>
+Deno.test("reduce-adapter keeps every tensor by truncation", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, LORA);
     const { output } = await runTask(reduceAdapter, folder, {
@@ -90,7 +90,7 @@ Deno.test("reduce-adapter by truncation keeps every tensor", () =>
     );
   }));
 
-Deno.test("reduce-adapter reduces the best epoch with the last", () =>
+Deno.test("reduce-adapter reduces the best epoch as well as the last", () =>
   withFolder(async (folder) => {
     const scores = { rank: LORA.rank, metrics: { accuracy: 0.5 } };
     const last = referenceTensors("roberta");
@@ -128,7 +128,7 @@ Deno.test("reduce-adapter reduces the best epoch with the last", () =>
     assertSameBits(tensorsOf(reduced, "best"), best);
   }));
 
-Deno.test("reduce-adapter refuses an adapter that serves every rank already", () =>
+Deno.test("reduce-adapter rejects an adapter that serves every rank already", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
     assertIsError(

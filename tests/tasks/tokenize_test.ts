@@ -14,7 +14,7 @@ const source = join(fixtures, "tiny-glue");
 
 for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
   if (task === "ax") continue;
-  Deno.test(`fetch-glue and tokenize turn ${task} into tokens from which every text comes back`, () =>
+  Deno.test(`tokenize keeps every example of ${task}`, () =>
     withFolder(async (folder) => {
       const model = await runTask(fetchModel, folder, {
         source: join(fixtures, "tiny-roberta"),
@@ -56,7 +56,7 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
     }));
 }
 
-Deno.test("tokenize refuses more tokens than the model has positions", () =>
+Deno.test("tokenize rejects a maxLength beyond the positions of the model", () =>
   withFolder(async (folder) => {
     const inputs = {
       model: join(fixtures, "tiny-roberta"),
@@ -77,7 +77,7 @@ Deno.test("tokenize refuses more tokens than the model has positions", () =>
     assertEquals(info.splits.train!.longest, 10);
   }));
 
-Deno.test("tokenize writes the same bytes each time", () =>
+Deno.test("tokenize writes the same bytes every time", () =>
   withFolder(async (folder) => {
     const data = await runTask(fetchGlue, folder, { task: "stsb", source });
     const inputs = { model: join(fixtures, "tiny-bert"), data: data.output };

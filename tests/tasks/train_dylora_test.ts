@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
-Deno.test("train-dylora divides alpha by its own rank at every rank, where asked, and exports keep that scale", () =>
+Deno.test("train-dylora divides alpha by its own rank with scaling: maximum, and exports keep that scale", () =>
   withEngineStages(async ({ run, attempt, given }) => {
     const params = { rank: 4, alpha: 8, epochs: 1, learningRate: 1e-2 };
     const [byRank, byMaximum] = [

@@ -3,7 +3,7 @@ import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
 
-Deno.test("train-matryoshka makes an adapter that evaluate-ranks scores at every rank", () =>
+Deno.test("train-matryoshka trains an adapter that evaluate-ranks scores at every rank", () =>
   withEngineStages(async (stages) => {
     const { run, attempt, given } = stages;
     const settings = { rank: 4, epochs: 1, learningRate: 1e-2 };
