@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { didYouMean } from "../pipeline/suggest.ts";
+import { didYouMean } from "../pipeline/faults.ts";
 import { UsageError } from "./exit.ts";
 
 /** An option of a command: `--jobs N`, or `--force` without a value. */

@@ -1,4 +1,4 @@
-import type { PipelineError } from "../pipeline/fault.ts";
+import type { PipelineError } from "../pipeline/faults.ts";
 import { type Command, readArguments } from "./arguments.ts";
 import { EXIT, UsageError } from "./exit.ts";
 
@@ -65,7 +65,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found === undefined) {
-    const { didYouMean } = await import("../pipeline/suggest.ts");
+    const { didYouMean } = await import("../pipeline/faults.ts");
     const hint = didYouMean(name, Object.keys(COMMANDS));
     throw new UsageError(`Unknown command "${name}"${hint}`);
   }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { readText } from "../pipeline/read_text.ts";
+import { readText } from "../pipeline/faults.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { Store } from "../store/store.ts";
 import type { Given } from "./arguments.ts";
@@ -52,15 +52,15 @@ async function readGraph(
 ): Promise<Graph> {
   const [{ expandPipeline }, { parseSetting }] = await Promise.all([
     import("../pipeline/load.ts"),
-    import("../pipeline/settings.ts"),
+    import("../pipeline/params.ts"),
   ]);
-  const parsed = settings.map((setting) => {
+  const parsed = await Promise.all(settings.map(async (setting) => {
     try {
-      return parseSetting(setting);
+      return await parseSetting(setting);
     } catch (error) {
       throw error instanceof Error ? new UsageError(error.message) : error;
     }
-  });
+  }));
   return await expandPipeline(file, text, { tasks, profile, settings: parsed });
 }
 
@@ -74,7 +74,7 @@ export async function selectedStages(
   patterns: readonly string[],
 ): Promise<readonly string[]> {
   if (patterns.length === 0) return [];
-  const { matchStages } = await import("../pipeline/match_stages.ts");
+  const { matchStages } = await import("../pipeline/graph.ts");
   const { stages, problems } = matchStages(graph, patterns);
   if (problems.length > 0) throw new UsageError(problems.join("\n"));
   return stages;

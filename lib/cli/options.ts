@@ -141,7 +141,7 @@ export async function sizeOf(
 ): Promise<number | undefined> {
   const text = given.value(name);
   if (text === undefined) return undefined;
-  const { Bytes } = await import("../pipeline/quantity.ts");
+  const { Bytes } = await import("../pipeline/schema.ts");
   const { success, data } = Bytes.safeParse(
     /^\d+$/.test(text) ? Number(text) : text,
   );

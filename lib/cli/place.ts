@@ -1,6 +1,6 @@
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { didYouMean } from "../pipeline/suggest.ts";
+import { didYouMean } from "../pipeline/faults.ts";
 import { UsageError } from "./exit.ts";
 
 /** Folder of the project: where `deno.json`, `pipelines/` and `tasks/` are. */

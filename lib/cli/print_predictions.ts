@@ -1,4 +1,4 @@
-import { printable } from "../pipeline/fault.ts";
+import { printable } from "../pipeline/faults.ts";
 
 /** What `classification.json` of the task `classify` says. */
 export interface Predictions {

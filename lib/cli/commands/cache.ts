@@ -8,7 +8,7 @@ import type { Command, Given } from "../arguments.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { HELP, JSON_LINES, OUT, outOf, sizeOf } from "../options.ts";
 import { PROJECT } from "../place.ts";
-import { didYouMean } from "../../pipeline/suggest.ts";
+import { didYouMean } from "../../pipeline/faults.ts";
 import { writeOut } from "../render/choose.ts";
 import { bytes, count, duration } from "../render/words.ts";
 

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { printable } from "../../pipeline/fault.ts";
+import { printable } from "../../pipeline/faults.ts";
 import {
   findLog,
   type LogLine,

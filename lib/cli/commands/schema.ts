@@ -25,7 +25,7 @@ export const command: Command = {
   async run(given) {
     const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
       import("../../pipeline/json_schema.ts"),
-      import("../../pipeline/task_folder.ts"),
+      import("../../pipeline/load_task.ts"),
     ]);
     const folder = new TaskFolder(
       resolve(given.value("tasks") ?? join(PROJECT, "tasks")),

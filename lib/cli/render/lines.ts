@@ -1,4 +1,4 @@
-import { printable } from "../../pipeline/fault.ts";
+import { printable } from "../../pipeline/faults.ts";
 import type { Message, Renderer } from "../messages.ts";
 import type { Style } from "./style.ts";
 import { LastLines, summaryLine } from "./summary.ts";

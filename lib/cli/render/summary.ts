@@ -1,4 +1,4 @@
-import { printable } from "../../pipeline/fault.ts";
+import { printable } from "../../pipeline/faults.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import type { Style } from "./style.ts";
 import { count, duration } from "./words.ts";

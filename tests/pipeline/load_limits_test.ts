@@ -19,7 +19,7 @@ ${
       ).join("\n")
     }
 stages: {}`,
-    fault: /The file holds more than 100000 values, aliases written out/,
+    fault: /The file has more than 100000 values with its aliases written out/,
   },
   "a matrix": {
     text: `name: test
@@ -67,7 +67,8 @@ stages:
 params: { long: "${"x".repeat(20_000)}" }
 stages:
   data: { task: fetch, with: { source: "${"${params.long}".repeat(1000)}" } }`,
-    fault: /References make a text of more than 65536 characters/,
+    fault:
+      /The text has more than 65536 characters with its references resolved/,
   },
   "nested lists": {
     text: `name: test\nparams: { a: ${"[".repeat(50_000)}${

@@ -1,6 +1,5 @@
 import { deepStrictEqual } from "node:assert/strict";
-import type { Graph } from "../../lib/pipeline/graph.ts";
-import { matchStages } from "../../lib/pipeline/match_stages.ts";
+import { type Graph, matchStages } from "../../lib/pipeline/graph.ts";
 import { load, withTasks } from "./fake_tasks.ts";
 
 const PIPELINE = `

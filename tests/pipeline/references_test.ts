@@ -1,6 +1,6 @@
 import { deepStrictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import { hasReference, substitute } from "../../lib/pipeline/reference.ts";
+import { hasReference, substitute } from "../../lib/pipeline/references.ts";
 
 const SCOPE = {
   params: {
@@ -63,10 +63,10 @@ Deno.test("substitute() says what is wrong, and where", () => {
     [
       'a: "params" has no "modle"; did you mean "model"?',
       'b.0: Unknown name "matrx"; did you mean "matrix"?',
-      'c: "${params.train}" is a mapping, which cannot stand inside a text',
-      'd: "params.model" is no mapping, so it has no "size"',
-      'e: "params.train.ranks" is a list of 3; it has no item "5"',
-      'f: A reference starts with "${" and has no "}"',
+      'c: "${params.train}" is a mapping and cannot be inserted into text',
+      'd: "params.model" is not a mapping, so it has no "size"',
+      'e: "params.train.ranks" is a list of length 3 and has no item "5"',
+      'f: A reference that starts with "${" has no closing "}"',
     ],
   );
 });
@@ -76,7 +76,7 @@ Deno.test("substitute() reaches nothing but own keys", () => {
     ': "params" has no "constructor"',
   ]);
   deepStrictEqual(resolve("${params.train.ranks.length}"), [
-    ': "params.train.ranks" is a list of 3; it has no item "length"',
+    ': "params.train.ranks" is a list of length 3 and has no item "length"',
   ]);
 });
 

@@ -1,0 +1,104 @@
+/** Reads YAML into plain values. */
+import { parse } from "@std/yaml";
+import { isMapping, LIMITS } from "./faults.ts";
+import type { YamlDocument } from "./places.ts";
+import { findMask, mask, unmask } from "./references.ts";
+
+/** A YAML text as a value. */
+interface Read {
+  readonly value: unknown;
+  /** The text with places; present if it has faults or needed a second reader. */
+  readonly document?: YamlDocument;
+}
+
+/**
+ * Forms that YAML 1.1 and 1.2, or lenient and strict readers, read differently:
+ *
+ * - tabs, control characters, lone carriage returns and surrogates
+ * - tags, anchors and aliases; `?` as a key; a missing key before `:`
+ * - lists and mappings as keys
+ * - directives and document markers
+ * - numbers with leading zeros, prefixes, underscores, or a sign before a point
+ *
+ * The expression may match text that all readers agree on, but not miss text
+ * that they read differently.
+ */
+const UNCOMMON = new RegExp(
+  [
+    // deno-lint-ignore no-control-regex
+    /[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/,
+    /\r(?!\n)/,
+    /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/,
+    /(?<![^\s,[\]{}:"'])[!&*](?![\s\ue000-\ue004])/,
+    /(?<![^\s,[\]{}:"'])[?:](?![^\s,[\]{}])/,
+    /[\]}"'][ \n]*:/,
+    /^(?:---|\.\.\.|%)/m,
+    /(?<![\w.+-])(?:[-+]?0[\d_bo]|[-+]0x|[-+]\.\d|[-+]?[\d.]+_)/,
+  ].map(({ source }) => source).join("|"),
+  "m",
+);
+
+/**
+ * Reads one YAML 1.2 document (core schema) in which references need no quotes.
+ *
+ * `@std/yaml` reads common forms. A text with uncommon forms or with faults is
+ * read by `yaml` as well, which knows places: what the two readers do not agree
+ * on is a fault.
+ */
+export async function readYaml(text: string): Promise<Read> {
+  if (findMask(text) < 0) {
+    const masked = mask(text);
+    const value = UNCOMMON.test(masked) ? undefined : readCommon(masked);
+    if (value !== undefined) return { value };
+  }
+  const { readDocument } = await import("./places.ts");
+  const document = readDocument(text, parseCore);
+  return { value: document.value, document };
+}
+
+/** The value of a text in common forms; undefined if there is anything to complain about. */
+function readCommon(masked: string): unknown {
+  try {
+    return new Restoration().restore(parseCore(masked), 0);
+  } catch {
+    // The other reader says what is wrong, and where.
+    return undefined;
+  }
+}
+
+function parseCore(masked: string): unknown {
+  return parse(masked, { schema: "core" });
+}
+
+/** Copies a value without masks, within the limits. */
+class Restoration {
+  #values = 0;
+
+  /** @throws {RangeError} If there may be a fault. */
+  restore(value: unknown, depth: number): unknown {
+    if (++this.#values > LIMITS.values || depth > LIMITS.depth) {
+      throw new RangeError("Beyond the limits");
+    }
+    if (typeof value === "string") return unmask(value);
+    if (Array.isArray(value)) {
+      return value.map((item) => this.restore(item, depth + 1));
+    }
+    if (isMapping(value)) {
+      return Object.fromEntries(
+        Object.entries(value).map(([key, item]) => {
+          // A missing key reads as "null".
+          if (key === "null" || key === "__proto__") {
+            throw new RangeError("Not a key");
+          }
+          return [unmask(key), this.restore(item, depth + 1)];
+        }),
+      );
+    }
+    const isInexact = typeof value === "number" && Number.isInteger(value) &&
+      !Number.isSafeInteger(value);
+    if (isInexact || value === null && depth === 0) {
+      throw new RangeError("Not a value");
+    }
+    return value;
+  }
+}
