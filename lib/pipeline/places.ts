@@ -257,7 +257,7 @@ class TreeBuilder {
     if (typeof value === "string") return this.#leaf(unmask(value), span);
     if (
       typeof value === "number" && !Number.isSafeInteger(value) &&
-      /^[-+]?(0[xo])?[\da-f]+$/i.test(source ?? "")
+      /^[-+]?(0x[\da-f]+|0o[0-7]+|\d+)$/i.test(source ?? "")
     ) {
       return this.#wrong(
         `Integer ${source} is too large to be exact; put quotes around it if it is text`,

@@ -18,6 +18,9 @@ interface Read {
  * - tags, anchors and aliases; `?` as a key; a missing key before `:`
  * - lists and mappings as keys
  * - directives and document markers
+ * - quotes over several lines, and text or comments right behind quotes or brackets
+ * - block scalars outside of mappings, with indentation indicators or blank lines
+ * - list items without a value
  * - numbers with leading zeros, prefixes, underscores, or a sign before a point
  *
  * The expression may match text that all readers agree on, but not miss text
@@ -29,14 +32,41 @@ const UNCOMMON = new RegExp(
     /[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/,
     /\r(?!\n)/,
     /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/,
-    /(?<![^\s,[\]{}:"'])[!&*](?![\s\ue000-\ue004])/,
-    /(?<![^\s,[\]{}:"'])[?:](?![^\s,[\]{}])/,
-    /[\]}"'][ \n]*:/,
-    /^(?:---|\.\.\.|%)/m,
-    /(?<![\w.+-])(?:[-+]?0[\d_bo]|[-+]0x|[-+]\.\d|[-+]?[\d.]+_)/,
+    /(?<![^\s,[\]{}:])(?:[!&*](?![\s\ue000-\ue004])|[?:](?![^\s,[\]{}]))/,
+    /[\]}]\s*:/,
+    /^(?:---|\.\.\.|%)/,
+    /(?<![^\s,[\]{}:])(?!(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'(?!'))(?::?(?:\s|[,\]}]|$)|[\s,\]}]))["']/,
+    /[\]}](?![\s,[\]}]|$)/,
+    /[[,]\s*,/,
+    /(?<![^\s])- *(?:#.*)?\r?$/,
+    /(?<![^\s,[\]{}:])[|>](?<!: [|>])|: [|>](?![-+]?\r?\n +\S)|^ +\r?$/,
+    /(?<![\w.+-])(?:[-+]?0[\d_bo]|[-+]0x|0x[\da-fA-F]*_|[-+]\.\d|[-+]?[\d.]+_)/,
   ].map(({ source }) => source).join("|"),
   "m",
 );
+/** Quoted text, comments and brackets of a line. */
+const TOKENS =
+  /(?<![^\s,[\]{}:])(?:"(?:[^"\\]|\\.)*"|'[^']*')|(?<!\S)#.*|[[\]{}]/g;
+
+/** Whether lists and mappings in brackets are indented more than the block around them. */
+function hasIndentedBrackets(masked: string): boolean {
+  let open = 0;
+  let block = 0;
+  for (const line of masked.split("\n")) {
+    const [{ length: indent }] = /^ */.exec(line)!;
+    const first = line.charAt(indent);
+    if (["", "\r", "#"].includes(first)) continue;
+    if (open === 0) block = /^ *(?:- +)*/.exec(line)![0].length;
+    else if (indent < block || indent === block && !/[\]}]/.test(first)) {
+      return false;
+    }
+    for (const [token] of line.matchAll(TOKENS)) {
+      if (token === "[" || token === "{") open++;
+      if (token === "]" || token === "}") open = Math.max(0, open - 1);
+    }
+  }
+  return true;
+}
 
 /**
  * Reads one YAML 1.2 document (core schema) in which references need no quotes.
@@ -48,8 +78,10 @@ const UNCOMMON = new RegExp(
 export async function readYaml(text: string): Promise<Read> {
   if (findMask(text) < 0) {
     const masked = mask(text);
-    const value = UNCOMMON.test(masked) ? undefined : readCommon(masked);
-    if (value !== undefined) return { value };
+    if (!UNCOMMON.test(masked) && hasIndentedBrackets(masked)) {
+      const value = readCommon(masked);
+      if (value !== undefined) return { value };
+    }
   }
   const { readDocument } = await import("./places.ts");
   const document = readDocument(text, parseCore);
@@ -94,8 +126,8 @@ class Restoration {
         }),
       );
     }
-    const isInexact = typeof value === "number" && Number.isInteger(value) &&
-      !Number.isSafeInteger(value);
+    const isInexact = typeof value === "number" &&
+      !(Math.abs(value) <= Number.MAX_SAFE_INTEGER);
     if (isInexact || value === null && depth === 0) {
       throw new RangeError("Not a value");
     }
