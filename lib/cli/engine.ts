@@ -5,47 +5,47 @@ import {
 } from "../engine/library/choice.ts";
 import type { Host } from "../engine/library/host.ts";
 import type { InstallOptions } from "../engine/library/install.ts";
-import type { Facility } from "../scheduler/events.ts";
+import type { Runtime } from "../scheduler/events.ts";
 import type { Given } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";
 
 /**
- * Finds the engine that `--engine` asks for, as the facility `engine`, and says
+ * Finds the engine that `--engine` asks for, as the runtime `engine`, and says
  * which it is and why. Nothing is installed before a stage runs.
  */
-export function engineFacility(
+export function engineRuntime(
   given: Given,
   say: (message: Message) => void,
   signal: AbortSignal,
-): () => Promise<Facility> {
+): () => Promise<Runtime> {
   return once(async () => {
     const { selectEngine } = await import("../engine/library/select.ts");
     const choice = await selectEngine(askedEngine(given), await hostFor(given));
     sayWhich(choice, say);
-    return await facilityOf(choice, installOptions(say, signal));
+    return await runtimeOf(choice, installOptions(say, signal));
   });
 }
 
 /**
- * As {@linkcode engineFacility}, for commands that run stages: `auto` goes on
+ * As {@linkcode engineRuntime}, for commands that run stages: `auto` goes on
  * to another engine if the first cannot be installed. The engine is part of
  * every key, so that is found out before anything is decided.
  */
-export function readyEngineFacility(
+export function readyEngineRuntime(
   given: Given,
   say: (message: Message) => void,
   signal: AbortSignal,
-): () => Promise<Facility> {
+): () => Promise<Runtime> {
   const asked = askedEngine(given);
-  if (asked !== "auto") return engineFacility(given, say, signal);
+  if (asked !== "auto") return engineRuntime(given, say, signal);
   return once(async () => {
     const { selectEngine } = await import("../engine/library/select.ts");
     const options = installOptions(say, signal);
     const selected = await selectEngine(asked, await hostFor(given));
     const choice = await selected.prepare(options);
     sayWhich(choice, say);
-    return await facilityOf(choice, options);
+    return await runtimeOf(choice, options);
   });
 }
 
@@ -85,11 +85,11 @@ function once<T>(find: () => Promise<T>): () => Promise<T> {
   return () => found ??= find();
 }
 
-/** The facility that an engine is to stages that compute. */
-export async function facilityOf(
+/** The runtime that an engine is to stages that compute. */
+export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,
-): Promise<Facility> {
+): Promise<Runtime> {
   const { hasBfloat16 } = await import("../engine/library/bfloat16.ts");
   const { thisHost } = await import("../engine/library/host.ts");
   const { engine, device, identity, library, flags, read, env } = choice;

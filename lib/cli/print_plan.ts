@@ -1,7 +1,7 @@
 import { plan } from "../scheduler/decisions/plan.ts";
 import type { Decision } from "../scheduler/events.ts";
 import type { Given } from "./arguments.ts";
-import { engineFacility } from "./engine.ts";
+import { engineRuntime } from "./engine.ts";
 import { openGraph, selectedStages } from "./open_graph.ts";
 import { settingsOf } from "./options.ts";
 import { writeOut } from "./render/choose.ts";
@@ -23,8 +23,8 @@ export async function printPlan(given: Given): Promise<Counts> {
   const never = new AbortController().signal;
   const decisions = await plan(graph, targets, {
     ...settings,
-    facilities: {
-      engine: engineFacility(given, json ? print : () => {}, never),
+    runtimes: {
+      engine: engineRuntime(given, json ? print : () => {}, never),
     },
     force: new Set(given.has("force") ? forced : []),
   }, store);

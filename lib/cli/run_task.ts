@@ -3,7 +3,7 @@ import { pathToFileURL } from "node:url";
 import { loadTask } from "../pipeline/load_task.ts";
 import { newMark } from "../scheduler/attempts/channel.ts";
 import type { Spec } from "../scheduler/attempts/child.ts";
-import type { Event, Facility } from "../scheduler/events.ts";
+import type { Event, Runtime } from "../scheduler/events.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { list, stageEnvironment } from "../scheduler/attempts/permissions.ts";
 import { follow } from "../scheduler/attempts/process.ts";
@@ -17,7 +17,7 @@ export interface TaskByHand {
   readonly params: Readonly<Record<string, unknown>>;
   /** Folder of the artifact for each input. */
   readonly inputs: Readonly<Record<string, string>>;
-  readonly engine: Facility;
+  readonly engine: Runtime;
   /** Ids of the GPUs that it may use. */
   readonly gpus: readonly string[];
   readonly cpus: number;
@@ -62,7 +62,7 @@ export async function runTask(
     output,
     checkpoint,
     cpus,
-    facilities: { engine: engine.settings },
+    runtimes: { engine: engine.settings },
   };
   const input = join(folder, "spec.json");
   Deno.writeTextFileSync(input, JSON.stringify(spec));

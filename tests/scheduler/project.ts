@@ -114,7 +114,6 @@ export default {
         ...(options.mutex && { mutex: options.mutex }),
         ...(options.timeout && { timeout: options.timeout }),
         retries: options.retries ?? 0,
-        position: { file: "test.yaml", line: 1, column: 1 },
       });
     }
     return { pipeline: "test", file: "test.yaml", stages: expanded, show: [] };
@@ -124,7 +123,7 @@ export default {
     return {
       project: this.folder,
       out: this.path("out"),
-      facilities: {},
+      runtimes: {},
       limits: { jobs: 2, cpus: 2, memory: 1e9, gpus: [] },
       force: new Set(),
       wait: true,

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { selectEngine } from "../../lib/engine/library/select.ts";
 import {
@@ -40,15 +40,15 @@ export async function withEngineStages(
   );
   await choice.prepare();
   const settings = { engine, device, library: library! };
-  const facilities = {
+  const runtimes = {
     engine: { ...choice, settings, prepare: () => Promise.resolve() },
   };
   await withFolder(async (folder) => {
     const attempt: EngineStages["attempt"] = (task, params, inputs = {}) =>
-      runSandboxed(task, folder, params, { inputs, facilities });
+      runSandboxed(task, folder, params, { inputs, runtimes });
     const run: EngineStages["run"] = async (...args) => {
       const result = await attempt(...args);
-      assert.equal(result.code, 0, result.text);
+      assertEquals(result.code, 0, result.text);
       return result.output;
     };
     const source = join(fixtures, "tiny-glue");

@@ -5,7 +5,7 @@ import {
 import type { CodeHunk } from "../../scheduler/code/code_change.ts";
 import type { Change } from "../../scheduler/decisions/miss.ts";
 import type { Command, Given } from "../arguments.ts";
-import { engineFacility } from "../engine.ts";
+import { engineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";
 import { openGraph, selectedStages } from "../open_graph.ts";
 import {
@@ -47,11 +47,11 @@ async function explainStages(given: Given): Promise<number> {
   const selected = await selectedStages(graph, given.positionals.slice(1));
   const stages = selected.length > 0 ? selected : [...graph.stages.keys()];
   const style = styleFor(Deno.stdout);
-  const engine = engineFacility(given, () => {}, new AbortController().signal);
+  const engine = engineRuntime(given, () => {}, new AbortController().signal);
   for (const id of stages) {
     const explanation = await explain(graph, id, {
       ...settings,
-      facilities: { engine },
+      runtimes: { engine },
     });
     writeOut(
       given.has("json")

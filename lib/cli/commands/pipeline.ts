@@ -2,7 +2,7 @@ import type { Graph } from "../../pipeline/graph.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import { run } from "../../scheduler/run.ts";
 import type { Command, Given } from "../arguments.ts";
-import { readyEngineFacility } from "../engine.ts";
+import { readyEngineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";
 import { watchInterrupts } from "../interrupts.ts";
 import type { Message } from "../messages.ts";
@@ -98,8 +98,8 @@ async function runPipeline(given: Given): Promise<number> {
       targets,
       {
         ...settings,
-        facilities: {
-          engine: readyEngineFacility(given, say, interrupts.signal),
+        runtimes: {
+          engine: readyEngineRuntime(given, say, interrupts.signal),
         },
         force: new Set(given.has("force") ? forced(graph, targets) : []),
       },

@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { availableParallelism } from "node:os";
 import type { Command, Given } from "../arguments.ts";
-import { readyEngineFacility } from "../engine.ts";
+import { readyEngineRuntime } from "../engine.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { watchInterrupts } from "../interrupts.ts";
 import type { Message } from "../messages.ts";
@@ -102,7 +102,7 @@ async function predict(given: Given): Promise<number> {
   const folder = Deno.makeTempDirSync({ prefix: "predict-" });
   try {
     const { signal } = interrupts;
-    const engine = await readyEngineFacility(given, say, signal)();
+    const engine = await readyEngineRuntime(given, say, signal)();
     using gpus = await holdGpus({
       count: engine.gpus ?? 0,
       among: gpusOf(given) ?? visibleGpus(),

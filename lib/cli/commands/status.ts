@@ -1,6 +1,6 @@
 import { type StageStatus, status } from "../../scheduler/decisions/status.ts";
 import type { Command, Given } from "../arguments.ts";
-import { engineFacility } from "../engine.ts";
+import { engineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";
 import { openGraph } from "../open_graph.ts";
 import {
@@ -33,8 +33,8 @@ export const command: Command = {
 async function printStatus(given: Given): Promise<number> {
   const settings = await settingsOf(given);
   const { graph, keep } = await openGraph(given, settings.out);
-  const engine = engineFacility(given, () => {}, new AbortController().signal);
-  const stages = await status(graph, { ...settings, facilities: { engine } });
+  const engine = engineRuntime(given, () => {}, new AbortController().signal);
+  const stages = await status(graph, { ...settings, runtimes: { engine } });
   await keep();
   if (given.has("json")) {
     for (const it of stages) writeOut(`${JSON.stringify(it)}\n`);

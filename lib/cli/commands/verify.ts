@@ -1,6 +1,6 @@
 import { type Verification, verify } from "../../scheduler/attempts/verify.ts";
 import type { Command, Given } from "../arguments.ts";
-import { readyEngineFacility } from "../engine.ts";
+import { readyEngineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";
 import { watchInterrupts } from "../interrupts.ts";
 import type { Message } from "../messages.ts";
@@ -39,8 +39,8 @@ async function verifyStages(given: Given): Promise<number> {
   const renderer = await chooseRenderer(json);
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() => {});
-  const facilities = {
-    engine: readyEngineFacility(given, say, interrupts.signal),
+  const runtimes = {
+    engine: readyEngineRuntime(given, say, interrupts.signal),
   };
   let differing = 0;
   try {
@@ -48,7 +48,7 @@ async function verifyStages(given: Given): Promise<number> {
       const result = await verify(
         graph,
         id,
-        { ...settings, facilities },
+        { ...settings, runtimes },
         (event) => renderer.show(event),
         interrupts.signal,
       );
