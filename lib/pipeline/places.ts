@@ -155,16 +155,15 @@ function* differences(
     return;
   }
   const source = text.slice(span.offset, span.offset + span.length).trim();
-  yield {
-    message: children === undefined && /^[-+.\w]+$/.test(source)
-      ? `Ambiguous value "${source}": YAML 1.2 reads ${
-        describe(value)
-      }, YAML 1.1 reads ${
-        describe(other)
-      }; write a plain decimal number, or put text in quotes`
-      : "Ambiguous value: YAML readers disagree on it; write it in a simpler form",
-    span,
-  };
+  const readings = `YAML 1.2 reads ${describe(value)}, some readers read ${
+    describe(other)
+  }`;
+  const message = source.startsWith("*")
+    ? `Ambiguous alias "${source}": ${readings}; repeat the value instead`
+    : children === undefined && /^[-+.\w]+$/.test(source)
+    ? `Ambiguous value "${source}": ${readings}; write a plain decimal number, or put text in quotes`
+    : `Ambiguous value: ${readings}; write it in a simpler form`;
+  yield { message, span };
 }
 
 /** A tree, and its number of values with aliases written out. */

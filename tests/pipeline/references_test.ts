@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { faultsOf, load, withTasks } from "./fake_tasks.ts";
 import { hasReference, substitute } from "../../lib/pipeline/references.ts";
 
 const SCOPE = {
@@ -43,14 +44,14 @@ Deno.test("substitute() keeps the type of a value that is one reference", () => 
   );
 });
 
-Deno.test("substitute() writes values out inside a text", () => {
+Deno.test("substitute() inserts values into text", () => {
   assertEquals(
     resolve(["${params.model}-r${matrix.rank}", "$${params.model} $5 {x}"]),
     ["roberta-r4", "${params.model} $5 {x}"],
   );
 });
 
-Deno.test("substitute() says what is wrong, and where", () => {
+Deno.test("substitute() reports faulty references with their paths", () => {
   assertEquals(
     resolve({
       a: "${params.modle}",
@@ -71,7 +72,7 @@ Deno.test("substitute() says what is wrong, and where", () => {
   );
 });
 
-Deno.test("substitute() reaches nothing but own keys", () => {
+Deno.test("substitute() reads own keys only", () => {
   assertEquals(resolve("${params.constructor}"), [
     ': "params" has no "constructor"',
   ]);
@@ -80,7 +81,7 @@ Deno.test("substitute() reaches nothing but own keys", () => {
   ]);
 });
 
-Deno.test("substitute() leaves text without references as it is", () => {
+Deno.test("substitute() does not change text without references", () => {
   fc.assert(fc.property(fc.string(), (text) => {
     fc.pre(!text.includes("${"));
     assertEquals(resolve(text), text);
@@ -88,7 +89,7 @@ Deno.test("substitute() leaves text without references as it is", () => {
   }));
 });
 
-Deno.test("substitute() reads or refuses any reference", () => {
+Deno.test("substitute() resolves or refuses any reference", () => {
   const piece = fc.constantFrom(
     "${",
     "}",
@@ -107,3 +108,77 @@ Deno.test("substitute() reads or refuses any reference", () => {
     resolve(pieces.join(""));
   }));
 });
+
+/** A pipeline with parameters, and a stage with the given `with`. */
+function pipeline(params: string, parameters: string): string {
+  return `
+name: test
+params: ${params}
+stages:
+  data: { task: fetch, with: { source: x } }
+  train:
+    task: train
+    with: ${parameters}
+    inputs: { data: data }
+`;
+}
+
+Deno.test(
+  "loadPipeline() merges the mapping under " <<
+    "; the keys beside it take precedence",
+  () =>
+    withTasks(async (tasks) => {
+      const { stages } = await load(
+        tasks,
+        pipeline(
+          "{ train: { lr: 0.5, seed: 1 } }",
+          "{ seed: 2, <<: ${params.train} }",
+        ),
+      );
+      assertEquals(stages.get("train")!.params, { lr: 0.5, seed: 2 });
+    }),
+);
+
+Deno.test("loadPipeline() marks the merge key for faults of merged parameters", () =>
+  withTasks(async (tasks) => {
+    const faults = (params: string, parameters: string) =>
+      faultsOf(tasks, pipeline(params, parameters));
+    assertEquals(
+      await faults("{ train: 3 }", "{ seed: x, <<: ${params.train} }"),
+      [
+        '8:19 Invalid "seed" of task "train": expected a number, got text "x"',
+        '8:26 Expected a mapping such as ${params.train} under "<<", got "3"',
+      ],
+    );
+    assertEquals(
+      await faults(
+        "{ train: { lr: fast, sed: 1 } }",
+        "{ seed: 1, <<: ${params.train} }",
+      ),
+      [
+        '8:22 Unknown key "sed" of task "train" from "${params.train}"; did you mean "seed"?',
+        '8:26 Invalid "lr" of task "train": expected a number, got text "fast" from "${params.train}"',
+      ],
+    );
+    assertEquals(
+      await faults("{ train: {} }", "{ sed: 1, <<: ${params.tran} }"),
+      [
+        '8:13 Unknown key "sed" of task "train"; did you mean "seed"?',
+        '8:25 "params" has no "tran"; did you mean "train"?',
+      ],
+    );
+  }));
+
+Deno.test("loadPipeline() refuses a merge key below the parameters of a stage", () =>
+  withTasks(async (tasks) => {
+    assertEquals(
+      await faultsOf(
+        tasks,
+        pipeline("{ train: { lr: 1 } }", "{ note: { <<: ${params.train} } }"),
+      ),
+      [
+        '8:13 Invalid "note" of task "train": expected text, got a mapping',
+        '8:25 "<<" is allowed directly under "with" only',
+      ],
+    );
+  }));
