@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Mapping } from "../lib/pipeline/faults.ts";
@@ -211,6 +216,9 @@ for (const path of readmes()) {
             out,
           ]);
           assertEquals(code, 0, block + stdout + stderr);
+          for (const stage of Object.keys(pipeline.stages as Mapping)) {
+            assertStringIncludes(stdout, stage);
+          }
         }
       }
     } finally {
