@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 
 const main = new URL("../../lib/cli/main.ts", import.meta.url).href;
 
@@ -48,13 +48,13 @@ Deno.test("setup without Python takes another engine and says why, unless one wa
   assertEquals(auto.code, 0);
   assertMatch(
     auto.out,
-    /^engine: (wasm|webgpu) - .*not tensorflow: Python is not found on PATH/,
+    /^engine: (wasm|webgpu) - .*not tensorflow: Cannot find Python on PATH/,
   );
   const asked = await setup(["--engine", "tensorflow", "--json"], env);
   assertEquals(asked.code, 1);
   assertMatch(
     asked.errors,
-    /Python is not found on PATH\nInstall Python 3 with pip/,
+    /Cannot find Python on PATH\nInstall Python 3 with pip/,
   );
   assertEquals(JSON.parse(asked.out.trim().split("\n").at(-1)!).type, "error");
   await Deno.remove(cache, { recursive: true });
