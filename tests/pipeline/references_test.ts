@@ -124,8 +124,7 @@ stages:
 }
 
 Deno.test(
-  "loadPipeline() merges the mapping under " <<
-    "; the keys beside it take precedence",
+  'loadPipeline() merges the mapping under "<<"; the keys beside it take precedence',
   () =>
     withTasks(async (tasks) => {
       const { stages } = await load(
