@@ -12,38 +12,33 @@ interface Read {
 }
 
 /**
- * Forms that YAML 1.1 and 1.2, or lenient and strict readers, read differently:
- *
- * - tabs, control characters, lone carriage returns and surrogates
- * - tags, anchors and aliases; `?` as a key; a missing key before `:`
- * - lists and mappings as keys
- * - directives and document markers
- * - quotes over several lines, and text or comments right behind quotes or brackets
- * - block scalars outside of mappings, with indentation indicators or blank lines
- * - list items without a value
- * - numbers with leading zeros, prefixes, underscores, or a sign before a point
+ * Forms that YAML 1.1 and 1.2, or lenient and strict readers, read differently.
  *
  * The expression may match text that all readers agree on, but not miss text
  * that they read differently.
  */
 const UNCOMMON = new RegExp(
   [
+    // Tabs, control characters, lone carriage returns and surrogates
     // deno-lint-ignore no-control-regex
-    /[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/,
-    /\r(?!\n)/,
+    /[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|\r(?!\n)/,
     /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/,
+    // Tags, anchors and aliases; "?" before a key, ":" without one
     /(?<![^\s,[\]{}:])(?:[!&*](?![\s\ue000-\ue004])|[?:](?![^\s,[\]{}]))/,
-    /[\]}]\s*:/,
+    // Lists and mappings as keys, or with text right behind them; missing items
+    /[\]}]\s*:|[\]}](?![\s,[\]}]|$)|[[,]\s*,|(?<![^\s])- *(?:#.*)?\r?$/,
+    // Directives and document markers
     /^(?:---|\.\.\.|%)/,
+    // Quotes other than on one line and with a separator behind them
     /(?<![^\s,[\]{}:])(?!(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'(?!'))(?::?(?:\s|[,\]}]|$)|[\s,\]}]))["']/,
-    /[\]}](?![\s,[\]}]|$)/,
-    /[[,]\s*,/,
-    /(?<![^\s])- *(?:#.*)?\r?$/,
+    // Block scalars other than of a key, with an indented line right below
     /(?<![^\s,[\]{}:])[|>](?<!: [|>])|: [|>](?![-+]?\r?\n +\S)|^ +\r?$/,
+    // Numbers with leading zeros, prefixes, underscores, or a sign before a point
     /(?<![\w.+-])(?:[-+]?0[\d_bo]|[-+]0x|0x[\da-fA-F]*_|[-+]\.\d|[-+]?[\d.]+_)/,
   ].map(({ source }) => source).join("|"),
   "m",
 );
+
 /** Quoted text, comments and brackets of a line. */
 const TOKENS =
   /(?<![^\s,[\]{}:])(?:"(?:[^"\\]|\\.)*"|'[^']*')|(?<!\S)#.*|[[\]{}]/g;
