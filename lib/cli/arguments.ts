@@ -1,6 +1,33 @@
 import { parseArgs } from "node:util";
 import { didYouMean } from "../pipeline/suggest.ts";
-import { UsageError } from "./exit.ts";
+
+/** What the exit codes of the command line mean. */
+export const EXIT = {
+  fine: 0,
+  /** A stage failed, or something unforeseen happened. */
+  failed: 1,
+  /** Wrong arguments, or a wrong pipeline file. */
+  usage: 2,
+  /** Another process runs a stage or holds what it needs, with `--no-wait`. */
+  busy: 3,
+  /** `cache verify` found damage. */
+  corrupt: 4,
+  /** A stage ended without its output. */
+  outputMissing: 5,
+  /** There is work to do, with `plan --exit-code`. */
+  workToDo: 10,
+  /** The terminal is gone. */
+  hungUp: 129,
+  /** Interrupted by Ctrl-C. */
+  interrupted: 130,
+  /** Ended by another process. */
+  terminated: 143,
+} as const;
+
+/** Wrong arguments. The message says which, and what would be right. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
 
 /** An option of a command: `--jobs N`, or `--force` without a value. */
 export interface Option {
@@ -149,4 +176,79 @@ function unknownOption(rawName: string, { options }: Usage): UsageError {
   return new UsageError(
     `Unknown option "${rawName}"${didYouMean(rawName, known)}`,
   );
+}
+
+/** Width that help texts are made for. */
+const WIDTH = 80;
+
+/** The help text of a command. */
+export function helpOf(command: Usage): string {
+  const { name, usage, description, options, examples } = command;
+  const rows = options.map((option) =>
+    [flagsOf(option), textOf(option)] as const
+  );
+  return [
+    `Usage: deno task ${name} ${usage} [OPTION...]`,
+    "",
+    ...wrap(description, WIDTH),
+    "",
+    "Options:",
+    ...columns(rows),
+    "",
+    "Examples:",
+    ...examples.flatMap(([args, what]) => [
+      `  deno task ${name} ${args}`.trimEnd(),
+      `      ${what}`,
+    ]),
+  ].join("\n");
+}
+
+/** The help text of the program. */
+export function helpOfAll(
+  commands: readonly (readonly [name: string, summary: string])[],
+): string {
+  return [
+    "Usage: deno task COMMAND [ARGUMENT...]",
+    "",
+    "Commands:",
+    ...columns(commands),
+    "",
+    "deno task COMMAND --help says more of a command.",
+  ].join("\n");
+}
+
+function flagsOf({ name, short, value }: Option): string {
+  const flag = short === undefined ? `--${name}` : `-${short}, --${name}`;
+  return value === undefined ? flag : `${flag} ${value}`;
+}
+
+function textOf({ description, many }: Option): string {
+  return many === true ? `${description}; may be repeated` : description;
+}
+
+function columns(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(...rows.map(([left]) => left.length)) + 4;
+  return rows.flatMap(([left, right]) => {
+    const [first = "", ...rest] = wrap(right, WIDTH - width);
+    return [
+      `  ${left}`.padEnd(width) + first,
+      ...rest.map((line) => " ".repeat(width) + line),
+    ];
+  });
+}
+
+/** Breaks a text into lines at spaces; line breaks in it stay. */
+export function wrap(text: string, width: number): string[] {
+  return text.split("\n").flatMap((paragraph) => {
+    const lines: string[] = [];
+    let line = "";
+    for (const word of paragraph.split(" ")) {
+      if (line !== "" && line.length + 1 + word.length > width) {
+        lines.push(line);
+        line = "";
+      }
+      line = line === "" ? word : `${line} ${word}`;
+    }
+    return [...lines, line];
+  });
 }

@@ -1,4 +1,4 @@
-import { EXIT } from "./exit.ts";
+import { EXIT } from "./arguments.ts";
 
 /** Watches for Ctrl-C, for being ended by another process, and for the end of the terminal. */
 export interface Interrupts extends Disposable {

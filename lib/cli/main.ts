@@ -1,54 +1,53 @@
 import type { PipelineError } from "../pipeline/fault.ts";
-import { type Command, readArguments } from "./arguments.ts";
-import { EXIT, UsageError } from "./exit.ts";
+import { type Command, EXIT, readArguments, UsageError } from "./arguments.ts";
 
 /** The commands: what each is for, and the module that does it. */
 const COMMANDS: Readonly<
-  Record<string, readonly [string, () => Promise<{ command: Command }>]>
+  Record<string, readonly [string, () => Promise<Command>]>
 > = {
   pipeline: [
     "Run a pipeline, or some of its stages",
-    () => import("./commands/pipeline.ts"),
+    async () => (await import("./pipeline.ts")).pipelineCommand,
   ],
   plan: [
     "Say what a run would do, and why",
-    () => import("./commands/plan.ts"),
+    async () => (await import("./plan.ts")).planCommand,
   ],
   explain: [
     "Say why a stage is where it is, down to the line that changed",
-    () => import("./commands/explain.ts"),
+    async () => (await import("./plan.ts")).explainCommand,
   ],
   graph: [
     "Draw a pipeline: in the terminal, for Mermaid or for Graphviz",
-    () => import("./commands/graph.ts"),
+    async () => (await import("./graph.ts")).graphCommand,
   ],
   status: [
     "Say where each stage stands",
-    () => import("./commands/status.ts"),
+    async () => (await import("./plan.ts")).statusCommand,
   ],
   logs: [
     "Print the log of a stage's last run",
-    () => import("./commands/logs.ts"),
+    async () => (await import("./logs.ts")).logsCommand,
   ],
   cache: [
     "List, measure, check, clean up and pin cached results",
-    () => import("./commands/cache.ts"),
+    async () => (await import("./cache.ts")).cacheCommand,
   ],
   verify: [
     "Run a cached stage again and compare the bytes",
-    () => import("./commands/verify.ts"),
+    async () => (await import("./verify.ts")).verifyCommand,
   ],
   predict: [
     "Classify texts with a trained adapter",
-    () => import("./commands/predict.ts"),
+    async () => (await import("./predict.ts")).predictCommand,
   ],
   setup: [
     "Install what the engine needs, or check it",
-    () => import("./commands/setup.ts"),
+    async () => (await import("./setup.ts")).setupCommand,
   ],
   schema: [
     "Print the JSON Schema of pipeline files, for editors",
-    () => import("./commands/schema.ts"),
+    async () => (await import("./schema.ts")).schemaCommand,
   ],
 };
 
@@ -56,7 +55,7 @@ const COMMANDS: Readonly<
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h") {
-    const { helpOfAll } = await import("./help.ts");
+    const { helpOfAll } = await import("./arguments.ts");
     const commands = Object.entries(COMMANDS);
     console.log(
       helpOfAll(commands.map(([name, [summary]]) => [name, summary])),
@@ -69,10 +68,10 @@ async function main(args: readonly string[]): Promise<number> {
     const hint = didYouMean(name, Object.keys(COMMANDS));
     throw new UsageError(`Unknown command "${name}"${hint}`);
   }
-  const { command } = await found[1]();
+  const command = await found[1]();
   const given = readArguments(command, rest);
   if (given.has("help")) {
-    const { helpOf } = await import("./help.ts");
+    const { helpOf } = await import("./arguments.ts");
     console.log(helpOf(command));
     return EXIT.fine;
   }

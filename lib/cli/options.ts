@@ -1,9 +1,8 @@
-import { join } from "node:path";
+import { join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { defaultSettings } from "../scheduler/default_settings.ts";
 import type { Settings } from "../scheduler/settings.ts";
-import type { Given, Option } from "./arguments.ts";
-import { UsageError } from "./exit.ts";
-import { absolutePath, PROJECT } from "./place.ts";
+import { type Given, type Option, UsageError } from "./arguments.ts";
 
 export const HELP: Option = {
   name: "help",
@@ -149,4 +148,22 @@ export async function sizeOf(
   throw new UsageError(
     `Option "--${name}" takes a size such as 8GB or 512MiB, not "${text}"`,
   );
+}
+
+/** Folder of the project: where `deno.json`, `pipelines/` and `tasks/` are. */
+export const PROJECT = fileURLToPath(new URL("../../", import.meta.url))
+  .replace(/[\\/]$/, "");
+
+/**
+ * A path the user gave, absolute. The current folder is named, because
+ * `resolve` alone takes it from Node's `process`, which costs 10 ms to load.
+ */
+export function absolutePath(path: string): string {
+  return resolve(Deno.cwd(), path);
+}
+
+/** A path as it is shown: from the current folder, if it lies below that. */
+export function shortPath(path: string): string {
+  const short = relative(Deno.cwd(), path);
+  return short.startsWith("..") ? path : short;
 }

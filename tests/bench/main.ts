@@ -1,7 +1,5 @@
 /** `deno task bench NAME ...`: runs `tests/bench/NAME/bench.ts` with the rest of the arguments. */
-import { type Command, readArguments } from "../../lib/cli/arguments.ts";
-import { EXIT, UsageError } from "../../lib/cli/exit.ts";
-import { helpOf } from "../../lib/cli/help.ts";
+import { type Command, EXIT, helpOf, readArguments, UsageError } from "../../lib/cli/arguments.ts";
 import { command as epoch } from "./epoch/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as step } from "./step/bench.ts";

@@ -1,5 +1,4 @@
-import type { Given, Option } from "../../lib/cli/arguments.ts";
-import { UsageError } from "../../lib/cli/exit.ts";
+import { type Given, type Option, UsageError } from "../../lib/cli/arguments.ts";
 
 /** Precisions that both sides can compute in. */
 const PRECISIONS = ["bf16", "f32"] as const;

@@ -1,7 +1,6 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import type { PictureNode } from "../../lib/cli/picture/nodes.ts";
-import { rails } from "../../lib/cli/picture/rails.ts";
+import { type PictureNode, rails } from "../../lib/cli/graph.ts";
 
 function nodes(
   edges: Readonly<Record<string, readonly string[]>>,

@@ -1,9 +1,13 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import type { Message } from "../../lib/cli/messages.ts";
-import { plainLines } from "../../lib/cli/render/lines.ts";
-import { liveTable } from "../../lib/cli/render/live.ts";
-import { styleFor } from "../../lib/cli/render/style.ts";
-import { bytes, duration, wrap } from "../../lib/cli/render/words.ts";
+import {
+  bytes,
+  duration,
+  type Message,
+  styleFor,
+} from "../../lib/cli/messages.ts";
+import { plainLines } from "../../lib/cli/renderer.ts";
+import { liveTable } from "../../lib/cli/live.ts";
+import { wrap } from "../../lib/cli/arguments.ts";
 
 const PLAIN = styleFor({ isTerminal: () => false });
 

@@ -1,5 +1,5 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { EXIT } from "../../lib/cli/exit.ts";
+import { EXIT } from "../../lib/cli/arguments.ts";
 import { callMain, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test

@@ -8,9 +8,7 @@
  */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { readArguments, type Usage } from "../../lib/cli/arguments.ts";
-import { EXIT, UsageError } from "../../lib/cli/exit.ts";
-import { helpOf } from "../../lib/cli/help.ts";
+import { EXIT, helpOf, readArguments, type Usage, UsageError } from "../../lib/cli/arguments.ts";
 import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/tree.ts";
 import { fuzzParsers } from "./fuzz.ts";

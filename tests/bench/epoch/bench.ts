@@ -6,8 +6,7 @@
  *     DYLORA_MINILM=MODEL DYLORA_GLUE=GLUE deno task bench epoch --json
  */
 import { join } from "node:path";
-import type { Command, Given } from "../../../lib/cli/arguments.ts";
-import { EXIT } from "../../../lib/cli/exit.ts";
+import { type Command, EXIT, type Given } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { median } from "../../../lib/engine/median.ts";
 import { peerPython, PRECISION, precisionsOf, variable } from "../options.ts";

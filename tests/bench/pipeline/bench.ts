@@ -8,8 +8,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Command, Given } from "../../../lib/cli/arguments.ts";
-import { EXIT, UsageError } from "../../../lib/cli/exit.ts";
+import { type Command, EXIT, type Given, UsageError } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { fingerprint } from "../../../lib/store/fingerprint.ts";
 import { ours } from "./ours.ts";

@@ -6,8 +6,7 @@
  *     deno task bench step --json
  */
 import { join } from "node:path";
-import type { Command, Given } from "../../../lib/cli/arguments.ts";
-import { EXIT } from "../../../lib/cli/exit.ts";
+import { type Command, EXIT, type Given } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { selectEngine } from "../../../lib/engine/library/select.ts";
 import { median } from "../../../lib/engine/median.ts";

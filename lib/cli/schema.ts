@@ -1,13 +1,11 @@
 import { join, resolve } from "node:path";
-import type { Task } from "../../pipeline/task.ts";
-import type { Command } from "../arguments.ts";
-import { EXIT } from "../exit.ts";
-import { HELP } from "../options.ts";
-import { PROJECT } from "../place.ts";
-import { writeOut } from "../render/choose.ts";
+import type { Task } from "../pipeline/task.ts";
+import { type Command, EXIT } from "./arguments.ts";
+import { HELP, PROJECT } from "./options.ts";
+import { writeOut } from "./renderer.ts";
 
 /** `deno task schema`: prints the JSON Schema of pipeline files. */
-export const command: Command = {
+export const schemaCommand: Command = {
   name: "schema",
   usage: "",
   description:
@@ -24,8 +22,8 @@ export const command: Command = {
   takes: { least: 0, most: 0 },
   async run(given) {
     const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
-      import("../../pipeline/json_schema.ts"),
-      import("../../pipeline/task_folder.ts"),
+      import("../pipeline/json_schema.ts"),
+      import("../pipeline/task_folder.ts"),
     ]);
     const folder = new TaskFolder(
       resolve(given.value("tasks") ?? join(PROJECT, "tasks")),

@@ -1,8 +1,65 @@
-import { printable } from "../../pipeline/fault.ts";
-import type { Message, Renderer } from "../messages.ts";
-import type { Style } from "./style.ts";
-import { LastLines, summaryLine } from "./summary.ts";
-import { bytes, count, duration } from "./words.ts";
+import { printable } from "../pipeline/fault.ts";
+import { EIO, osError } from "../store/os_error.ts";
+import {
+  bytes,
+  count,
+  duration,
+  failedLine,
+  finishedLine,
+  LastLines,
+  type Message,
+  progressText,
+  type Renderer,
+  type Style,
+  styleFor,
+  summaryLine,
+} from "./messages.ts";
+
+/**
+ * The renderer for whoever is there: lines of JSON on request, a live table
+ * in a terminal, plain lines elsewhere and under CI.
+ */
+export async function chooseRenderer(json: boolean): Promise<Renderer> {
+  const { stdout } = Deno;
+  const write = stdout.isTerminal() ? terminalWriter() : writeOut;
+  if (json) return jsonLines(write);
+  const style = styleFor(stdout);
+  const live = stdout.isTerminal() && !Deno.env.get("CI") &&
+    Deno.env.get("TERM") !== "dumb";
+  if (!live) return plainLines(write, style);
+  const { liveTable } = await import("./live.ts");
+  return liveTable({ write, size: consoleSize }, style);
+}
+
+/** Writes to standard output, all of it. */
+export function writeOut(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) {
+    done += Deno.stdout.writeSync(bytes.subarray(done));
+  }
+}
+
+/** Writes to the terminal until it is gone: then nobody reads, and SIGHUP says the rest. */
+function terminalWriter(): (text: string) => void {
+  let gone = false;
+  return (text) => {
+    if (gone) return;
+    try {
+      writeOut(text);
+    } catch (error) {
+      if (osError(error) !== EIO) throw error;
+      gone = true;
+    }
+  };
+}
+
+function consoleSize() {
+  try {
+    return Deno.consoleSize();
+  } catch {
+    return undefined; // A terminal that does not say.
+  }
+}
 
 /** Milliseconds between two lines on the progress of one thing. */
 const PAUSE = 10_000;
@@ -93,37 +150,32 @@ function installLine(
     : undefined;
 }
 
-/** `128/8192 examples, loss 0.41` */
-export function progressText(
-  { done, total, unit, note }: Message & { type: "progress" },
-): string {
-  const text = `${done}/${total} ${unit}`;
-  return printable(note === undefined ? text : `${text}, ${note}`);
+/**
+ * Shows each message as one line of JSON. Those of one turn of the event loop
+ * are written at once: a run with nothing to do says all it has to in a few.
+ */
+function jsonLines(write: (text: string) => void): Renderer {
+  let lines = "";
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const flush = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    const text = lines;
+    lines = "";
+    if (text !== "") write(text);
+  };
+  return {
+    show(message) {
+      lines += `${JSON.stringify(ordered(message))}\n`;
+      timer ??= setTimeout(flush, 0);
+    },
+    end: flush,
+  };
 }
 
-/** How a stage ended; undefined for one that was as it should be. */
-export function finishedLine(
-  { stage, outcome, seconds, note }: Message & { type: "finished" },
-  style: Style,
-): string | undefined {
-  switch (outcome) {
-    case "ran":
-      return `${stage}: ${style.green("done")} in ${duration(seconds)}`;
-    case "restored":
-      return `${stage}: ${style.cyan("restored")} from the cache`;
-    case "skipped":
-      return `${stage}: ${style.yellow("skipped")} - ${note ?? ""}`;
-    case "unchanged":
-      return undefined;
-  }
-}
-
-/** Why a stage failed, and where its log is. */
-export function failedLine(
-  { stage, message, log, retry, attempt }: Message & { type: "failed" },
-  style: Style,
-): string {
-  const first = `${stage}: ${style.red("failed")} - ${printable(message)}`;
-  if (retry) return `${first}; ${count(attempt, "attempt")} so far`;
-  return log === "" ? first : `${first}\n  log: ${log}`;
+/** A summary with the fields first that every version has. */
+function ordered(message: Message): Message {
+  if (message.type !== "summary") return message;
+  const { type, ran, restored, unchanged, failed, seconds, ...more } = message;
+  return { type, ran, restored, unchanged, failed, seconds, ...more };
 }

@@ -1,4 +1,105 @@
-import type { PictureNode } from "./nodes.ts";
+import type { Graph } from "../pipeline/graph.ts";
+import { selectStages } from "../scheduler/select.ts";
+import { type Command, EXIT, type Given } from "./arguments.ts";
+import { openGraph, selectedStages } from "./open_pipeline.ts";
+import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "./options.ts";
+import { writeOut } from "./renderer.ts";
+
+/** `deno task graph`: draws a pipeline. */
+export const graphCommand: Command = {
+  name: "graph",
+  usage: "PIPELINE [STAGE...]",
+  description:
+    "Draw a pipeline: which stage needs which. With STAGEs, these and what they need. Stages of a matrix are one node, unless --expand is given.",
+  options: [
+    {
+      name: "format",
+      value: "NAME",
+      choices: ["terminal", "mermaid", "dot"],
+      description:
+        "terminal, mermaid (which GitHub shows) or dot (for Graphviz) (default terminal)",
+    },
+    {
+      name: "expand",
+      description: "Draw each stage of a matrix",
+    },
+    ...GRAPH_OPTIONS,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["glue-mini", "See the stages and what they need"],
+    ["smoke --format mermaid", "Make a chart for a README"],
+    ["smoke --format dot | dot -Tsvg > smoke.svg", "Make a picture"],
+  ],
+  takes: { least: 1, most: Infinity },
+  run: printGraph,
+};
+
+async function printGraph(given: Given): Promise<number> {
+  const { graph } = await openGraph(given, outOf(given));
+  const targets = await selectedStages(graph, given.positionals.slice(1));
+  const stages = selectStages(graph, targets);
+  const nodes = pictureNodes(graph, stages, given.has("expand"));
+  writeOut(picture(graph.pipeline, nodes, given));
+  return EXIT.fine;
+}
+
+function picture(
+  name: string,
+  nodes: readonly PictureNode[],
+  given: Given,
+): string {
+  if (given.has("json")) {
+    return nodes.map((node) => `${JSON.stringify(node)}\n`).join("");
+  }
+  switch (given.value("format")) {
+    case "mermaid":
+      return mermaid(nodes);
+    case "dot":
+      return dot(name, nodes);
+    default:
+      return rails(nodes);
+  }
+}
+
+/** A node of a picture: a stage, or all stages of a name. */
+export interface PictureNode {
+  readonly id: string;
+  readonly label: string;
+  /** Ids of the nodes that it needs. */
+  readonly needs: readonly string[];
+}
+
+/**
+ * The nodes of a picture, in topological order.
+ *
+ * @param stages Ids of the stages in the picture.
+ * @param expanded True for a node per stage, false for one per name.
+ */
+function pictureNodes(
+  graph: Graph,
+  stages: ReadonlySet<string>,
+  expanded: boolean,
+): PictureNode[] {
+  const nodeOf = (id: string) => expanded ? id : graph.stages.get(id)!.name;
+  const needs = new Map<string, Set<string>>();
+  const sizes = new Map<string, number>();
+  for (const id of stages) {
+    const node = nodeOf(id);
+    const needed = needs.get(node) ?? new Set();
+    for (const ids of Object.values(graph.stages.get(id)!.inputs)) {
+      for (const it of ids) if (stages.has(it)) needed.add(nodeOf(it));
+    }
+    needs.set(node, needed);
+    sizes.set(node, (sizes.get(node) ?? 0) + 1);
+  }
+  return [...needs].map(([id, needed]) => ({
+    id,
+    label: sizes.get(id)! > 1 ? `${id} ×${sizes.get(id)}` : id,
+    needs: [...needed],
+  }));
+}
 
 /** Sides on which a rail leaves a cell. */
 interface Cell {
@@ -145,4 +246,34 @@ function reduceEdges(
     reached.set(id, new Set([...needs, ...implied]));
   }
   return edges;
+}
+
+/** A flow chart for Mermaid, which GitHub shows in Markdown (https://mermaid.js.org). */
+function mermaid(nodes: readonly PictureNode[]): string {
+  const names = new Map(nodes.map(({ id }, index) => [id, `s${index}`]));
+  return [
+    "flowchart TD",
+    ...nodes.map(({ id, label }) => `  ${names.get(id)}["${label}"]`),
+    ...nodes.flatMap(({ id, needs }) =>
+      needs.map((it) => `  ${names.get(it)} --> ${names.get(id)}`)
+    ),
+    "",
+  ].join("\n");
+}
+
+/** A directed graph in the language of Graphviz (https://graphviz.org). */
+function dot(name: string, nodes: readonly PictureNode[]): string {
+  const quoted = JSON.stringify;
+  return [
+    `digraph ${quoted(name)} {`,
+    "  node [shape=box, style=rounded];",
+    ...nodes.map(({ id, label }) =>
+      `  ${quoted(id)} [label=${quoted(label)}];`
+    ),
+    ...nodes.flatMap(({ id, needs }) =>
+      needs.map((it) => `  ${quoted(it)} -> ${quoted(id)};`)
+    ),
+    "}",
+    "",
+  ].join("\n");
 }

@@ -1,21 +1,20 @@
 import { join } from "node:path";
-import { printable } from "../../pipeline/fault.ts";
+import { printable } from "../pipeline/fault.ts";
 import {
   findLog,
   type LogLine,
   readLog,
-} from "../../scheduler/attempts/read_log.ts";
-import { Store } from "../../store/store.ts";
-import type { Command, Given } from "../arguments.ts";
-import { EXIT, UsageError } from "../exit.ts";
-import { watchInterrupts } from "../interrupts.ts";
-import { openGraph, selectedStages } from "../open_graph.ts";
-import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "../options.ts";
-import { writeOut } from "../render/choose.ts";
-import { progressText } from "../render/lines.ts";
+} from "../scheduler/attempts/read_log.ts";
+import { Store } from "../store/store.ts";
+import { type Command, EXIT, type Given, UsageError } from "./arguments.ts";
+import { watchInterrupts } from "./interrupts.ts";
+import { progressText } from "./messages.ts";
+import { openGraph, selectedStages } from "./open_pipeline.ts";
+import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "./options.ts";
+import { writeOut } from "./renderer.ts";
 
 /** `deno task logs`: prints the log of a stage. */
-export const command: Command = {
+export const logsCommand: Command = {
   name: "logs",
   usage: "PIPELINE STAGE",
   description:

@@ -1,12 +1,119 @@
 import { join } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
+import { readText } from "../pipeline/read_text.ts";
+import { didYouMean } from "../pipeline/suggest.ts";
 import { taskCode } from "../scheduler/code/code.ts";
 import { digest } from "../store/digest.ts";
 import { fingerprint, settled } from "../store/fingerprint.ts";
+import { isFull, isReadOnly } from "../store/os_error.ts";
 import { quickChecksum } from "../store/quick_checksum.ts";
 import { readSealed, writeSealed } from "../store/sealed.ts";
-import { isFull, isReadOnly } from "../store/os_error.ts";
-import type { Store } from "../store/store.ts";
+import { Store } from "../store/store.ts";
+import { type Given, UsageError } from "./arguments.ts";
+import { absolutePath, PROJECT, shortPath } from "./options.ts";
+
+/** The graph of a pipeline that the user named. */
+interface OpenedGraph {
+  readonly graph: Graph;
+  /** The cache that the graph is kept in. */
+  readonly store: Store;
+  /** Keeps the graph for the next time; worth calling once the code of the tasks was read. */
+  keep(): Promise<void>;
+}
+
+/**
+ * Finds and reads the pipeline that is the first argument.
+ *
+ * @param out Absolute path of the output folder.
+ * @throws {UsageError} If there is no such pipeline, or a setting is none.
+ * @throws {PipelineError} If the file has faults.
+ */
+export async function openGraph(
+  given: Given,
+  out: string,
+): Promise<OpenedGraph> {
+  const since = Date.now();
+  const file = findPipeline(given.positionals[0]!);
+  const question: Question = {
+    file,
+    text: await readText(file),
+    profile: given.value("profile"),
+    settings: given.values("set"),
+    tasks: absolutePath(given.value("tasks") ?? join(PROJECT, "tasks")),
+  };
+  const store = new Store(join(out, "cache"));
+  const known = await readSnapshot(question, store);
+  if (known !== undefined) return { graph: known, store, keep: async () => {} };
+  const graph = await readGraph(question);
+  return {
+    graph,
+    store,
+    keep: () => writeSnapshot(question, graph, since, PROJECT, store),
+  };
+}
+
+async function readGraph(
+  { file, text, profile, settings, tasks }: Question,
+): Promise<Graph> {
+  const [{ expandPipeline }, { parseSetting }] = await Promise.all([
+    import("../pipeline/load.ts"),
+    import("../pipeline/settings.ts"),
+  ]);
+  const parsed = settings.map((setting) => {
+    try {
+      return parseSetting(setting);
+    } catch (error) {
+      throw error instanceof Error ? new UsageError(error.message) : error;
+    }
+  });
+  return await expandPipeline(file, text, { tasks, profile, settings: parsed });
+}
+
+/**
+ * The stages that the arguments after the pipeline select, by id.
+ *
+ * @throws {UsageError} If one selects none.
+ */
+export async function selectedStages(
+  graph: Graph,
+  patterns: readonly string[],
+): Promise<readonly string[]> {
+  if (patterns.length === 0) return [];
+  const { matchStages } = await import("../pipeline/match_stages.ts");
+  const { stages, problems } = matchStages(graph, patterns);
+  if (problems.length > 0) throw new UsageError(problems.join("\n"));
+  return stages;
+}
+
+/**
+ * The file of a pipeline: a path as it is, or a name looked up in `pipelines/`.
+ *
+ * @throws {UsageError} If there is no pipeline of that name.
+ */
+function findPipeline(nameOrFile: string): string {
+  if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
+  const names = pipelineNames();
+  if (names.includes(nameOrFile)) {
+    const path = join(PROJECT, "pipelines", `${nameOrFile}.yaml`);
+    return shortPath(path);
+  }
+  const hint = didYouMean(nameOrFile, names) ||
+    `; there are ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
+  throw new UsageError(
+    `There is no pipeline "${nameOrFile}" in pipelines/${hint}`,
+  );
+}
+
+/** Names of the pipelines in `pipelines/`, sorted. */
+function pipelineNames(): string[] {
+  try {
+    return [...Deno.readDirSync(join(PROJECT, "pipelines"))]
+      .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
 
 const VERSION = 1;
 
@@ -17,7 +124,7 @@ const MOST = 20;
 type Read = readonly [path: string, digest: string];
 
 /** Everything that decides what the graph of a pipeline is, but the program and the tasks. */
-export interface Question {
+interface Question {
   readonly file: string;
   readonly text: string;
   readonly profile: string | undefined;
@@ -33,7 +140,7 @@ export interface Question {
  * With it, a run that has nothing to do loads neither the YAML parser nor the
  * task modules.
  */
-export async function readSnapshot(
+async function readSnapshot(
   question: Question,
   store: Store,
 ): Promise<Graph | undefined> {
@@ -64,7 +171,7 @@ export async function readSnapshot(
  * @param since When the graph began to be made, in milliseconds since 1970: if
  * a file may have changed since then, nothing is kept.
  */
-export async function writeSnapshot(
+async function writeSnapshot(
   question: Question,
   graph: Graph,
   since: number,

@@ -1,10 +1,9 @@
-import { type Verification, verify } from "../../scheduler/attempts/verify.ts";
-import type { Command, Given } from "../arguments.ts";
-import { readyEngineFacility } from "../engine.ts";
-import { EXIT } from "../exit.ts";
-import { watchInterrupts } from "../interrupts.ts";
-import type { Message } from "../messages.ts";
-import { openGraph, selectedStages } from "../open_graph.ts";
+import { type Verification, verify } from "../scheduler/attempts/verify.ts";
+import { type Command, EXIT, type Given } from "./arguments.ts";
+import { readyEngineFacility } from "./engine.ts";
+import { watchInterrupts } from "./interrupts.ts";
+import { count, duration, type Message } from "./messages.ts";
+import { openGraph, selectedStages } from "./open_pipeline.ts";
 import {
   ENGINE,
   GPUS,
@@ -12,12 +11,11 @@ import {
   HELP,
   JSON_LINES,
   settingsOf,
-} from "../options.ts";
-import { chooseRenderer, writeOut } from "../render/choose.ts";
-import { count, duration } from "../render/words.ts";
+} from "./options.ts";
+import { chooseRenderer, writeOut } from "./renderer.ts";
 
 /** `deno task verify`: runs cached stages again and compares. */
-export const command: Command = {
+export const verifyCommand: Command = {
   name: "verify",
   usage: "PIPELINE STAGE...",
   description:

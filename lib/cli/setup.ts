@@ -1,15 +1,13 @@
-import type { EngineReport } from "../../engine/library/check.ts";
-import type { Command, Given } from "../arguments.ts";
-import { askedEngine, installOptions, sayWhich } from "../engine.ts";
-import { EXIT } from "../exit.ts";
-import { watchInterrupts } from "../interrupts.ts";
-import type { Message } from "../messages.ts";
-import { ENGINE, HELP, JSON_LINES } from "../options.ts";
-import { chooseRenderer } from "../render/choose.ts";
-import { bytes } from "../render/words.ts";
+import type { EngineReport } from "../engine/library/check.ts";
+import { type Command, EXIT, type Given } from "./arguments.ts";
+import { askedEngine, installOptions, sayWhich } from "./engine.ts";
+import { watchInterrupts } from "./interrupts.ts";
+import { bytes, type Message } from "./messages.ts";
+import { ENGINE, HELP, JSON_LINES } from "./options.ts";
+import { chooseRenderer } from "./renderer.ts";
 
 /** `deno task setup`: makes the engine ready, or checks it. */
-export const command: Command = {
+export const setupCommand: Command = {
   name: "setup",
   usage: "",
   description:
@@ -34,8 +32,8 @@ Runs do this themselves when the first stage needs it. The library goes to $DYLO
 };
 
 async function setUp(given: Given): Promise<number> {
-  const { selectEngine } = await import("../../engine/library/select.ts");
-  const { checkEngine } = await import("../../engine/library/check.ts");
+  const { selectEngine } = await import("../engine/library/select.ts");
+  const { checkEngine } = await import("../engine/library/check.ts");
   const renderer = await chooseRenderer(given.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() =>

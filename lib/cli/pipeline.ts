@@ -1,12 +1,14 @@
-import type { Graph } from "../../pipeline/graph.ts";
-import type { Event, Summary } from "../../scheduler/events.ts";
-import { run } from "../../scheduler/run.ts";
-import type { Command, Given } from "../arguments.ts";
-import { readyEngineFacility } from "../engine.ts";
-import { EXIT } from "../exit.ts";
-import { watchInterrupts } from "../interrupts.ts";
-import type { Message } from "../messages.ts";
-import { openGraph, selectedStages } from "../open_graph.ts";
+import { join } from "node:path";
+import type { Graph } from "../pipeline/graph.ts";
+import { visibleFolder } from "../scheduler/attempts/visible.ts";
+import type { Event, Summary } from "../scheduler/events.ts";
+import { run } from "../scheduler/run.ts";
+import { selectStages } from "../scheduler/select.ts";
+import { type Command, EXIT, type Given } from "./arguments.ts";
+import { readyEngineFacility } from "./engine.ts";
+import { watchInterrupts } from "./interrupts.ts";
+import type { Message } from "./messages.ts";
+import { openGraph, selectedStages } from "./open_pipeline.ts";
 import {
   ENGINE,
   GRAPH_OPTIONS,
@@ -14,12 +16,12 @@ import {
   JSON_LINES,
   LIMIT_OPTIONS,
   settingsOf,
-} from "../options.ts";
-import { chooseRenderer } from "../render/choose.ts";
-import { showFiles } from "../show_files.ts";
+  shortPath,
+} from "./options.ts";
+import { chooseRenderer } from "./renderer.ts";
 
 /** `deno task pipeline`: brings the stages of a pipeline up to date. */
-export const command: Command = {
+export const pipelineCommand: Command = {
   name: "pipeline",
   usage: "PIPELINE [STAGE...]",
   description:
@@ -75,7 +77,7 @@ Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 anot
 
 async function runPipeline(given: Given): Promise<number> {
   if (given.has("dry-run")) {
-    const { printPlan } = await import("../print_plan.ts");
+    const { printPlan } = await import("./plan.ts");
     await printPlan(given);
     return EXIT.fine;
   }
@@ -143,5 +145,26 @@ class Outcome {
       return EXIT.fine;
     }
     return this.#otherFailure ? EXIT.failed : EXIT.outputMissing;
+  }
+}
+
+/** Shows the files that a pipeline asks to be shown, of the stages that are up to date now. */
+function showFiles(
+  graph: Graph,
+  targets: readonly string[],
+  out: string,
+  say: (message: Message) => void,
+): void {
+  const current = selectStages(graph, targets);
+  for (const { stage, file } of graph.show) {
+    if (!current.has(stage)) continue;
+    const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
+    try {
+      const text = Deno.readTextFileSync(path);
+      say({ type: "shown", stage, path: shortPath(path), text });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      say({ type: "note", text: `"${path}", to be shown, does not exist` });
+    }
   }
 }

@@ -1,16 +1,14 @@
 import { join } from "node:path";
-import { defaultSettings } from "../../scheduler/default_settings.ts";
-import { audit } from "../../store/audit.ts";
-import { cleanUp } from "../../store/cleanup.ts";
-import { diskUse, type Listed, listResults } from "../../store/inventory.ts";
-import { Store } from "../../store/store.ts";
-import type { Command, Given } from "../arguments.ts";
-import { EXIT, UsageError } from "../exit.ts";
-import { HELP, JSON_LINES, OUT, outOf, sizeOf } from "../options.ts";
-import { PROJECT } from "../place.ts";
-import { didYouMean } from "../../pipeline/suggest.ts";
-import { writeOut } from "../render/choose.ts";
-import { bytes, count, duration } from "../render/words.ts";
+import { didYouMean } from "../pipeline/suggest.ts";
+import { defaultSettings } from "../scheduler/default_settings.ts";
+import { audit } from "../store/audit.ts";
+import { cleanUp } from "../store/cleanup.ts";
+import { diskUse, type Listed, listResults } from "../store/inventory.ts";
+import { Store } from "../store/store.ts";
+import { type Command, EXIT, type Given, UsageError } from "./arguments.ts";
+import { bytes, count, duration } from "./messages.ts";
+import { HELP, JSON_LINES, OUT, outOf, PROJECT, sizeOf } from "./options.ts";
+import { writeOut } from "./renderer.ts";
 
 /** What `deno task cache` can do. */
 const ACTIONS: Readonly<
@@ -18,7 +16,7 @@ const ACTIONS: Readonly<
 > = { ls, du, verify, gc, pin, unpin };
 
 /** `deno task cache`: looks after the cache. */
-export const command: Command = {
+export const cacheCommand: Command = {
   name: "cache",
   usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
   description: `Look after the cache of results.
