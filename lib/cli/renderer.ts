@@ -2,8 +2,6 @@ import { printable } from "../pipeline/fault.ts";
 import { EIO, osError } from "../store/os_error.ts";
 import {
   bytes,
-  count,
-  duration,
   failedLine,
   finishedLine,
   LastLines,
