@@ -5,66 +5,73 @@ import { audit } from "../store/audit.ts";
 import { cleanUp } from "../store/cleanup.ts";
 import { diskUse, type Listed, listResults } from "../store/inventory.ts";
 import { Store } from "../store/store.ts";
-import { type Command, EXIT, type Given, UsageError } from "./arguments.ts";
+import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { bytes, count, duration } from "./messages.ts";
-import { HELP, JSON_LINES, OUT, outOf, PROJECT, sizeOf } from "./options.ts";
+import {
+  CACHE_LIMIT,
+  HELP,
+  JSON_LINES,
+  OUT,
+  outOf,
+  PROJECT,
+  sizeOf,
+} from "./options.ts";
 import { writeOut } from "./renderer.ts";
 
-/** What `deno task cache` can do. */
 const ACTIONS: Readonly<
-  Record<string, (store: Store, given: Given) => Promise<number>>
-> = { ls, du, verify, gc, pin, unpin };
+  Record<string, (store: Store, args: Arguments) => number | Promise<number>>
+> = {
+  ls,
+  du,
+  verify,
+  gc,
+  pin: (store, args) => setPins(store, args, true),
+  unpin: (store, args) => setPins(store, args, false),
+};
 
-/** `deno task cache`: looks after the cache. */
+/** `deno task cache`: manages the cache. */
 export const cacheCommand: Command = {
   name: "cache",
   usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
-  description: `Look after the cache of results.
+  description: `Manage the cache of results.
 
-ls lists the results, the last made first. du measures what the cache takes. verify reads everything in it and compares it with its digest; damaged files are removed, so that they are made again, and the exit code is 4. gc removes the oldest results until the cache fits the limit, but none that is pinned, that one of the last 10 runs of a pipeline came to, or that a run needs now; checkpoints of interrupted stages go with the oldest, and after 14 days in any case. pin keeps results for good; unpin lets them go.
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, so that the next run makes them again; it exits with code 4 if there are any. gc removes the oldest results until the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages, and all that are older than 14 days. pin protects results from gc; unpin undoes that.
 
-A RESULT is PIPELINE/STAGE for the last result of a stage, or the first letters of a key as ls shows it.`,
-  options: [
-    {
-      name: "cache-limit",
-      value: "SIZE",
-      description: "Size that gc cleans up to (default 50GB)",
-    },
-    OUT,
-    JSON_LINES,
-    HELP,
-  ],
+A RESULT is PIPELINE/STAGE for the last result of a stage, or the start of a key as printed by ls.`,
+  options: [CACHE_LIMIT, OUT, JSON_LINES, HELP],
   examples: [
-    ["ls", "See what is in the cache"],
-    ["gc --cache-limit 5GB", "Make it smaller"],
+    ["ls", "List the results"],
+    ["gc --cache-limit 5GB", "Reduce the cache to 5 GB"],
     ["pin glue-mini/train-dylora@mrpc,seed=0", "Keep a result"],
   ],
-  takes: { least: 1, most: Infinity },
-  async run(given) {
-    const [name = ""] = given.positionals;
+  positionals: { min: 1, max: Infinity },
+  async run(args) {
+    const [name = "", result] = args.positionals;
     const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
     if (action === undefined) {
       const names = Object.keys(ACTIONS);
       const hint = didYouMean(name, names) ||
-        `; there are ${names.map((it) => `"${it}"`).join(", ")}`;
-      throw new UsageError(`"cache" cannot do "${name}"${hint}`);
+        `; expected ${names.join(", ")}`;
+      throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
     }
-    if (given.positionals.length > 1 && action !== pin && action !== unpin) {
-      throw new UsageError(`Unexpected argument "${given.positionals[1]}"`);
+    const takesResults = name === "pin" || name === "unpin";
+    if (result !== undefined && !takesResults) {
+      throw new UsageError(`Unexpected argument "${result}"`);
     }
-    return await action(new Store(join(outOf(given), "cache")), given);
+    return await action(new Store(join(outOf(args), "cache")), args);
   },
 };
 
-function ls(store: Store, given: Given): Promise<number> {
+/** Prints a value as JSON with `--json`, otherwise the text. */
+function print(args: Arguments, value: unknown, text: string): void {
+  writeOut(args.has("json") ? `${JSON.stringify(value)}\n` : `${text}\n`);
+}
+
+function ls(store: Store, args: Arguments): number {
   for (const result of listResults(store)) {
-    writeOut(
-      given.has("json")
-        ? `${JSON.stringify(result)}\n`
-        : `${resultLine(result)}\n`,
-    );
+    print(args, result, resultLine(result));
   }
-  return Promise.resolve(EXIT.fine);
+  return EXIT.success;
 }
 
 function resultLine(result: Listed): string {
@@ -78,96 +85,85 @@ function resultLine(result: Listed): string {
   ].join("  ");
 }
 
-function du(store: Store, given: Given): Promise<number> {
+function du(store: Store, args: Arguments): number {
   const use = diskUse(store);
-  writeOut(
-    given.has("json") ? `${JSON.stringify(use)}\n` : [
-      `${bytes(use.blobs).padStart(8)}  contents of ${
-        count(use.results, "result")
-      }`,
-      `${bytes(use.checkpoints).padStart(8)}  checkpoints`,
-      `${bytes(use.other).padStart(8)}  logs and records`,
-      `${bytes(use.total).padStart(8)}  ${store.folder}`,
-      "",
-    ].join("\n"),
+  const rows: readonly (readonly [number, string])[] = [
+    [use.blobs, `contents of ${count(use.results, "result")}`],
+    [use.checkpoints, "checkpoints"],
+    [use.other, "logs and records"],
+    [use.total, store.folder],
+  ];
+  const lines = rows.map(([size, what]) =>
+    `${bytes(size).padStart(8)}  ${what}`
   );
-  return Promise.resolve(EXIT.fine);
+  print(args, use, lines.join("\n"));
+  return EXIT.success;
 }
 
-async function verify(store: Store, given: Given): Promise<number> {
+async function verify(store: Store, args: Arguments): Promise<number> {
   const found = await audit(store);
   const { blobs, damaged, incomplete } = found;
-  if (given.has("json")) writeOut(`${JSON.stringify(found)}\n`);
-  else {
-    for (const path of damaged) writeOut(`damaged, removed: ${path}\n`);
-    for (const result of incomplete) {
-      writeOut(`incomplete, will be made again: ${result}\n`);
-    }
-    writeOut(`${count(blobs, "file")} read, ${damaged.length} damaged\n`);
-  }
-  return damaged.length > 0 ? EXIT.corrupt : EXIT.fine;
+  const lines = [
+    ...damaged.map((path) => `damaged, removed: ${path}`),
+    ...incomplete.map((result) =>
+      `incomplete, the next run makes it again: ${result}`
+    ),
+    `${count(blobs, "file")} read, ${damaged.length} damaged`,
+  ];
+  print(args, found, lines.join("\n"));
+  return damaged.length > 0 ? EXIT.corrupt : EXIT.success;
 }
 
-async function gc(store: Store, given: Given): Promise<number> {
-  const limit = await sizeOf(given, "cache-limit") ??
+async function gc(store: Store, args: Arguments): Promise<number> {
+  const limit = await sizeOf(args, CACHE_LIMIT.name) ??
     defaultSettings(PROJECT).cacheLimit;
   const done = await cleanUp(store, limit);
-  if (given.has("json")) writeOut(`${JSON.stringify(done ?? null)}\n`);
-  else if (done === undefined) {
-    writeOut(
-      "A run is going on, or a newer version of this program keeps results here; nothing is removed\n",
-    );
-  } else {
-    writeOut(
-      `${count(done.removed.length, "result")} removed, ${
-        bytes(done.freed)
-      } freed, ${bytes(done.left)} left\n`,
-    );
-  }
-  return EXIT.fine;
-}
-
-function pin(store: Store, given: Given): Promise<number> {
-  return setPins(store, given, true);
-}
-
-function unpin(store: Store, given: Given): Promise<number> {
-  return setPins(store, given, false);
+  const text = done === undefined
+    ? "Nothing removed: a run is in progress, or a newer version of this program uses this cache"
+    : `${count(done.removed.length, "result")} removed, ${
+      bytes(done.freed)
+    } freed, ${bytes(done.left)} left`;
+  print(args, done ?? null, text);
+  return EXIT.success;
 }
 
 async function setPins(
   store: Store,
-  given: Given,
+  args: Arguments,
   pinned: boolean,
 ): Promise<number> {
-  const wanted = given.positionals.slice(1);
-  if (wanted.length === 0) {
-    throw new UsageError("Name the results: PIPELINE/STAGE, or a key");
-  }
-  const results = listResults(store);
-  const keys = wanted.map((text) => keyOf(text, results));
-  await store.pins.set(keys, pinned);
-  for (const key of keys) {
-    writeOut(
-      given.has("json")
-        ? `${JSON.stringify({ key, pinned })}\n`
-        : `${key.slice(0, 12)}  ${pinned ? "pinned" : "no longer pinned"}\n`,
+  const names = args.positionals.slice(1);
+  if (names.length === 0) {
+    throw new UsageError(
+      `Missing result: deno task cache ${
+        args.positionals[0]
+      } RESULT..., where RESULT is PIPELINE/STAGE or a key`,
     );
   }
-  return EXIT.fine;
+  const results = listResults(store);
+  const keys = names.map((name) => keyOf(name, results));
+  await store.pins.set(keys, pinned);
+  for (const key of keys) {
+    const text = `${key.slice(0, 12)}  ${pinned ? "pinned" : "unpinned"}`;
+    print(args, { key, pinned }, text);
+  }
+  return EXIT.success;
 }
 
-function keyOf(text: string, results: readonly Listed[]): string {
-  const found = /^[0-9a-f]{4,64}$/.test(text)
-    ? results.filter(({ key }) => key.startsWith(text))
-    : results.filter((it) => `${it.pipeline}/${it.stage}` === text).slice(0, 1);
+/** The key of the result that `PIPELINE/STAGE` or the start of a key names. */
+function keyOf(name: string, results: readonly Listed[]): string {
+  const found = /^[0-9a-f]{4,64}$/.test(name)
+    ? results.filter(({ key }) => key.startsWith(name))
+    : results.filter((it) => `${it.pipeline}/${it.stage}` === name).slice(0, 1);
   const [first, second] = found;
-  if (first !== undefined && second === undefined) return first.key;
   if (second !== undefined) {
-    throw new UsageError(`"${text}" begins more than one key`);
+    throw new UsageError(
+      `"${name}" is the start of ${found.length} keys: give more characters`,
+    );
   }
+  if (first !== undefined) return first.key;
   const names = new Set(results.map((it) => `${it.pipeline}/${it.stage}`));
-  throw new UsageError(
-    `The cache has no result "${text}"${didYouMean(text, names)}`,
-  );
+  const hint = didYouMean(name, names) ||
+    '; run "deno task cache ls" for a list';
+  throw new UsageError(`The cache has no result "${name}"${hint}`);
 }

@@ -1,7 +1,7 @@
 import type { Graph } from "../pipeline/graph.ts";
 import { selectStages } from "../scheduler/select.ts";
-import { type Command, EXIT, type Given } from "./arguments.ts";
-import { openGraph, selectedStages } from "./open_pipeline.ts";
+import { type Arguments, type Command, EXIT } from "./arguments.ts";
+import { openPipeline } from "./open_pipeline.ts";
 import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "./options.ts";
 import { writeOut } from "./renderer.ts";
 
@@ -10,50 +10,49 @@ export const graphCommand: Command = {
   name: "graph",
   usage: "PIPELINE [STAGE...]",
   description:
-    "Draw a pipeline: which stage needs which. With STAGEs, these and what they need. Stages of a matrix are one node, unless --expand is given.",
+    "Draw the stages of a pipeline and their dependencies. With STAGEs, draw only these and the stages that they need. The stages of a matrix are one node unless --expand is given.",
   options: [
     {
       name: "format",
       value: "NAME",
       choices: ["terminal", "mermaid", "dot"],
       description:
-        "terminal, mermaid (which GitHub shows) or dot (for Graphviz) (default terminal)",
+        "terminal, mermaid (rendered by GitHub) or dot (for Graphviz) (default terminal)",
     },
     {
       name: "expand",
-      description: "Draw each stage of a matrix",
+      description: "Draw each stage of a matrix as a node",
     },
     ...GRAPH_OPTIONS,
     JSON_LINES,
     HELP,
   ],
   examples: [
-    ["glue-mini", "See the stages and what they need"],
+    ["glue-mini", "Show the stages and their dependencies"],
     ["smoke --format mermaid", "Make a chart for a README"],
-    ["smoke --format dot | dot -Tsvg > smoke.svg", "Make a picture"],
+    ["smoke --format dot | dot -Tsvg > smoke.svg", "Make an image"],
   ],
-  takes: { least: 1, most: Infinity },
+  positionals: { min: 1, max: Infinity },
   run: printGraph,
 };
 
-async function printGraph(given: Given): Promise<number> {
-  const { graph } = await openGraph(given, outOf(given));
-  const targets = await selectedStages(graph, given.positionals.slice(1));
-  const stages = selectStages(graph, targets);
-  const nodes = pictureNodes(graph, stages, given.has("expand"));
-  writeOut(picture(graph.pipeline, nodes, given));
-  return EXIT.fine;
+async function printGraph(args: Arguments): Promise<number> {
+  const { graph, selected } = await openPipeline(args, outOf(args));
+  const stages = selectStages(graph, selected);
+  const nodes = graphNodes(graph, stages, args.has("expand"));
+  writeOut(drawing(graph.pipeline, nodes, args));
+  return EXIT.success;
 }
 
-function picture(
+function drawing(
   name: string,
-  nodes: readonly PictureNode[],
-  given: Given,
+  nodes: readonly GraphNode[],
+  args: Arguments,
 ): string {
-  if (given.has("json")) {
+  if (args.has("json")) {
     return nodes.map((node) => `${JSON.stringify(node)}\n`).join("");
   }
-  switch (given.value("format")) {
+  switch (args.value("format")) {
     case "mermaid":
       return mermaid(nodes);
     case "dot":
@@ -63,25 +62,25 @@ function picture(
   }
 }
 
-/** A node of a picture: a stage, or all stages of a name. */
-export interface PictureNode {
+/** A node of a drawing: a stage, or all stages of a name. */
+export interface GraphNode {
   readonly id: string;
   readonly label: string;
-  /** Ids of the nodes that it needs. */
+  /** Ids of the nodes that it depends on. */
   readonly needs: readonly string[];
 }
 
 /**
- * The nodes of a picture, in topological order.
+ * The nodes of a drawing, in topological order.
  *
- * @param stages Ids of the stages in the picture.
+ * @param stages Ids of the stages to draw.
  * @param expanded True for a node per stage, false for one per name.
  */
-function pictureNodes(
+function graphNodes(
   graph: Graph,
   stages: ReadonlySet<string>,
   expanded: boolean,
-): PictureNode[] {
+): GraphNode[] {
   const nodeOf = (id: string) => expanded ? id : graph.stages.get(id)!.name;
   const needs = new Map<string, Set<string>>();
   const sizes = new Map<string, number>();
@@ -101,27 +100,19 @@ function pictureNodes(
   }));
 }
 
-/** Sides on which a rail leaves a cell. */
-interface Cell {
-  up: boolean;
-  down: boolean;
-  left: boolean;
-  right: boolean;
-}
-
 /**
- * A picture for the terminal, as `git log --graph` draws one: a line per node,
- * below all that it needs, and rails between them.
+ * Draws a graph for the terminal like `git log --graph`: one line per node, below
+ * all nodes that it depends on, connected by rails.
  *
  *     ●  model
  *     │  ●  data ×3
  *     ├──╯
  *     ●  tokenize ×3
  *
- * Edges that others imply (`a` is needed by `b`, `b` by `c`, so `a` by `c`) are
- * left out.
+ * Edges implied by others (`c` needs `b`, `b` needs `a`, so `c` needs `a`) are
+ * omitted.
  */
-export function rails(nodes: readonly PictureNode[]): string {
+export function rails(nodes: readonly GraphNode[]): string {
   const edges = reduceEdges(nodes);
   const waiting = new Map<string, number>();
   for (const { id } of nodes) {
@@ -131,7 +122,7 @@ export function rails(nodes: readonly PictureNode[]): string {
   }
   /** The node whose rail goes down in each column. */
   const columns: (string | undefined)[] = [];
-  /** Columns in which the last line has something. */
+  /** Columns that the last line occupies. */
   let above = new Set<number>();
   const lines: string[] = [];
   for (const { id, label } of nodes) {
@@ -158,8 +149,8 @@ export function rails(nodes: readonly PictureNode[]): string {
 }
 
 /**
- * The column of a node: below one that it needs, if that rail ends here; else
- * the first that is free, but never right below something unrelated.
+ * The column of a node: below a node that it needs, if that rail ends here;
+ * otherwise the first free one that is not right below an unrelated node.
  */
 function place(
   columns: readonly (string | undefined)[],
@@ -174,7 +165,7 @@ function place(
   }
 }
 
-/** The line that leads rails to a node; undefined if its only rail comes straight down. */
+/** The line that joins rails into a node; undefined if its only rail comes straight down. */
 function jointLine(
   from: ReadonlySet<number>,
   to: number,
@@ -185,20 +176,19 @@ function jointLine(
   const [first, last] = [Math.min(...ends), Math.max(...ends)];
   if (from.size === 0 || first === last) return undefined;
   let line = "";
-  for (
-    let column = 0;
-    column < Math.max(before.length, after.length);
-    column++
-  ) {
+  const width = Math.max(before.length, after.length);
+  for (let column = 0; column < width; column++) {
     const within = column >= first && column <= last;
     const joined = from.has(column) || column === to;
     const up = before[column] === true;
     const down = after[column] !== undefined;
     const right = column >= first && column < last;
     line += within && !joined
-      // A rail that only crosses goes on top of the others.
+      // A rail that only crosses is drawn over the others.
       ? (up ? "│" : "─")
-      : glyph({ up, down, left: within && column > first, right });
+      : GLYPHS[
+        [up, down, within && column > first, right].map(Number).join("")
+      ] ?? " ";
     line += right ? "──" : "  ";
   }
   return line.trimEnd();
@@ -215,7 +205,7 @@ function nodeLine(
   return `${cells.join("  ").trimEnd()}  ${label}`;
 }
 
-/** Characters by the sides that a rail leaves them on: up, down, left, right. */
+/** Box-drawing characters by the sides that they connect: up, down, left, right. */
 const GLYPHS: Readonly<Record<string, string>> = {
   "0011": "─",
   "1100": "│",
@@ -230,13 +220,9 @@ const GLYPHS: Readonly<Record<string, string>> = {
   "1111": "┼",
 };
 
-function glyph({ up, down, left, right }: Cell): string {
-  return GLYPHS[[up, down, left, right].map(Number).join("")] ?? " ";
-}
-
-/** What each node needs, less what another of its needs already needs. */
+/** The dependencies of each node, without those that another dependency implies. */
 function reduceEdges(
-  nodes: readonly PictureNode[],
+  nodes: readonly GraphNode[],
 ): Map<string, readonly string[]> {
   const reached = new Map<string, Set<string>>();
   const edges = new Map<string, readonly string[]>();
@@ -249,7 +235,7 @@ function reduceEdges(
 }
 
 /** A flow chart for Mermaid, which GitHub shows in Markdown (https://mermaid.js.org). */
-function mermaid(nodes: readonly PictureNode[]): string {
+function mermaid(nodes: readonly GraphNode[]): string {
   const names = new Map(nodes.map(({ id }, index) => [id, `s${index}`]));
   return [
     "flowchart TD",
@@ -262,7 +248,7 @@ function mermaid(nodes: readonly PictureNode[]): string {
 }
 
 /** A directed graph in the language of Graphviz (https://graphviz.org). */
-function dot(name: string, nodes: readonly PictureNode[]): string {
+function dot(name: string, nodes: readonly GraphNode[]): string {
   const quoted = JSON.stringify;
   return [
     `digraph ${quoted(name)} {`,

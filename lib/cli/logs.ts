@@ -1,15 +1,13 @@
-import { join } from "node:path";
 import { printable } from "../pipeline/fault.ts";
 import {
   findLog,
   type LogLine,
   readLog,
 } from "../scheduler/attempts/read_log.ts";
-import { Store } from "../store/store.ts";
-import { type Command, EXIT, type Given, UsageError } from "./arguments.ts";
+import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { progressText } from "./messages.ts";
-import { openGraph, selectedStages } from "./open_pipeline.ts";
+import { openPipeline } from "./open_pipeline.ts";
 import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "./options.ts";
 import { writeOut } from "./renderer.ts";
 
@@ -18,69 +16,69 @@ export const logsCommand: Command = {
   name: "logs",
   usage: "PIPELINE STAGE",
   description:
-    "Print the log of a stage: of the run that is going on, else of the last that failed, else of the run whose result is in the cache.",
+    "Print the log of a stage: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.",
   options: [
     {
       name: "follow",
       short: "f",
-      description: "Go on printing while the stage runs",
+      description: "Keep printing while the stage runs",
     },
     ...GRAPH_OPTIONS,
     JSON_LINES,
     HELP,
   ],
   examples: [
-    ["smoke train-dylora", "Print what the stage wrote"],
+    ["smoke train-dylora", "Print what the stage logged"],
     ["glue-mini train-dylora@mrpc -f", "Follow a running stage"],
   ],
-  takes: { least: 2, most: 2 },
+  positionals: { min: 2, max: 2 },
   run: printLog,
 };
 
-async function printLog(given: Given): Promise<number> {
-  const out = outOf(given);
-  const { graph } = await openGraph(given, out);
-  const [id, ...others] = await selectedStages(
-    graph,
-    given.positionals.slice(1),
-  );
+async function printLog(args: Arguments): Promise<number> {
+  const { graph, selected, store } = await openPipeline(args, outOf(args));
+  const [id, ...others] = selected;
   if (id === undefined || others.length > 0) {
     throw new UsageError(
-      `"${given.positionals[1]}" selects more than one stage: "${id}", "${
+      `"${args.positionals[1]}" selects more than one stage: "${id}", "${
         others[0]
-      }"`,
+      }"; name one of them`,
     );
   }
-  const found = findLog(graph.pipeline, id, new Store(join(out, "cache")));
-  if (found === undefined) throw new Error(`Stage "${id}" has not run yet`);
+  const log = findLog(graph.pipeline, id, store);
+  if (log === undefined) {
+    throw new Error(
+      `Stage "${id}" has no log because it has not run yet: run it with "deno task pipeline ${
+        args.positionals[0]
+      } ${id}"`,
+    );
+  }
   using interrupts = watchInterrupts(() => {});
   for await (
-    const line of readLog(found, given.has("follow"), interrupts.signal)
+    const line of readLog(log, args.has("follow"), interrupts.signal)
   ) {
-    if (given.has("json")) writeOut(`${JSON.stringify(line)}\n`);
-    else {
-      const text = textOf(line);
-      if (text !== undefined) {
-        writeOut(`${line.at.toFixed(1).padStart(8)}  ${text}\n`);
-      }
-    }
+    const text = args.has("json") ? JSON.stringify(line) : logText(line);
+    if (text !== undefined) writeOut(`${text}\n`);
   }
-  return interrupts.code ?? EXIT.fine;
+  return interrupts.code ?? EXIT.success;
 }
 
-/** A line of a log as text; undefined for what is not worth a line. */
-function textOf(line: LogLine): string | undefined {
+/** A line of a log as text, after the seconds since the start; undefined for events that are not shown. */
+function logText(line: LogLine): string | undefined {
+  const text = eventText(line);
+  return text && `${line.at.toFixed(1).padStart(8)}  ${text}`;
+}
+
+function eventText(line: LogLine): string | undefined {
   switch (line.type) {
     case "log":
       return printable(line.line);
     case "progress":
       return progressText(line);
-    case "metric":
-      return printable(
-        `${line.name} = ${line.value}${
-          line.step === undefined ? "" : ` at step ${line.step}`
-        }`,
-      );
+    case "metric": {
+      const step = line.step === undefined ? "" : ` at step ${line.step}`;
+      return printable(`${line.name} = ${line.value}${step}`);
+    }
     case "started":
       return `attempt ${line.attempt}: ${line.reason}`;
     case "failed":

@@ -1,32 +1,40 @@
 import type { PipelineError } from "../pipeline/fault.ts";
-import { type Command, EXIT, readArguments, UsageError } from "./arguments.ts";
+import { didYouMean } from "../pipeline/suggest.ts";
+import {
+  type Command,
+  EXIT,
+  helpOf,
+  helpOfAll,
+  readArguments,
+  UsageError,
+} from "./arguments.ts";
 
-/** The commands: what each is for, and the module that does it. */
+/** The commands, each with a summary and the module that implements it. */
 const COMMANDS: Readonly<
-  Record<string, readonly [string, () => Promise<Command>]>
+  Record<string, readonly [summary: string, load: () => Promise<Command>]>
 > = {
   pipeline: [
     "Run a pipeline, or some of its stages",
     async () => (await import("./pipeline.ts")).pipelineCommand,
   ],
   plan: [
-    "Say what a run would do, and why",
+    "Show what a run would do, and why",
     async () => (await import("./plan.ts")).planCommand,
   ],
   explain: [
-    "Say why a stage is where it is, down to the line that changed",
+    "Explain why a stage runs or not, down to the changed line",
     async () => (await import("./plan.ts")).explainCommand,
   ],
   graph: [
-    "Draw a pipeline: in the terminal, for Mermaid or for Graphviz",
+    "Draw a pipeline for the terminal, Mermaid or Graphviz",
     async () => (await import("./graph.ts")).graphCommand,
   ],
   status: [
-    "Say where each stage stands",
+    "Show the state and the last run of each stage",
     async () => (await import("./plan.ts")).statusCommand,
   ],
   logs: [
-    "Print the log of a stage's last run",
+    "Print the log of a stage",
     async () => (await import("./logs.ts")).logsCommand,
   ],
   cache: [
@@ -34,7 +42,7 @@ const COMMANDS: Readonly<
     async () => (await import("./cache.ts")).cacheCommand,
   ],
   verify: [
-    "Run a cached stage again and compare the bytes",
+    "Run cached stages again and compare the output",
     async () => (await import("./verify.ts")).verifyCommand,
   ],
   predict: [
@@ -42,7 +50,7 @@ const COMMANDS: Readonly<
     async () => (await import("./predict.ts")).predictCommand,
   ],
   setup: [
-    "Install what the engine needs, or check it",
+    "Install the engine, or check it",
     async () => (await import("./setup.ts")).setupCommand,
   ],
   schema: [
@@ -55,40 +63,41 @@ const COMMANDS: Readonly<
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h") {
-    const { helpOfAll } = await import("./arguments.ts");
-    const commands = Object.entries(COMMANDS);
-    console.log(
-      helpOfAll(commands.map(([name, [summary]]) => [name, summary])),
-    );
-    return name === undefined ? EXIT.usage : EXIT.fine;
+    const commands = Object.entries(COMMANDS)
+      .map(([name, [summary]]) => [name, summary] as const);
+    console.log(helpOfAll(commands));
+    return name === undefined ? EXIT.usage : EXIT.success;
   }
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found === undefined) {
-    const { didYouMean } = await import("../pipeline/suggest.ts");
-    const hint = didYouMean(name, Object.keys(COMMANDS));
-    throw new UsageError(`Unknown command "${name}"${hint}`);
+    throw new UsageError(
+      `Unknown command "${name}"${didYouMean(name, Object.keys(COMMANDS))}`,
+    );
   }
-  const command = await found[1]();
-  const given = readArguments(command, rest);
-  if (given.has("help")) {
-    const { helpOf } = await import("./arguments.ts");
+  const [, load] = found;
+  const command = await load();
+  const parsed = readArguments(command, rest);
+  if (parsed.has("help")) {
     console.log(helpOf(command));
-    return EXIT.fine;
+    return EXIT.success;
   }
-  return await command.run(given);
+  return await command.run(parsed);
 }
 
-/** Says what went wrong; returns the exit code that says the same. */
+/** Prints an error; returns its exit code. */
 function report(error: unknown, args: readonly string[]): number {
   const { name, message } = error instanceof Error
     ? error
     : new Error(String(error));
   const isUsage = error instanceof UsageError || name === "PipelineError";
-  // A bug, and nothing that the user did: where it happened is worth knowing.
+  // These are bugs of the program, so the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
   console.error(isBug ? error.stack : message);
   if (error instanceof UsageError) {
-    console.error(`See deno task ${args[0] ?? "pipeline"} --help`);
+    const command = Object.hasOwn(COMMANDS, args[0] ?? "")
+      ? args[0]
+      : "COMMAND";
+    console.error(`Run "deno task ${command} --help" for usage`);
   }
   if (args.includes("--json") && name !== "BusyError") {
     console.log(JSON.stringify({ type: "error", message, ...faultsOf(error) }));
@@ -97,7 +106,7 @@ function report(error: unknown, args: readonly string[]): number {
   return name === "BusyError" ? EXIT.busy : EXIT.failed;
 }
 
-/** The faults of a pipeline file, each with its place. */
+/** The faults of a pipeline file with their positions. */
 function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
   if (!(error instanceof Error) || !("faults" in error)) return {};
   const { faults } = error as PipelineError;

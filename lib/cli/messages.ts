@@ -1,28 +1,28 @@
 import { printable } from "../pipeline/fault.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 
-/** Everything that a command says while it works: what the scheduler says, and what goes before it. */
+/** What a command reports while it works: the scheduler's events and its own. */
 export type Message =
   | Event
-  /** The engine that was chosen, and why. */
+  /** The engine that was selected, and why. */
   | {
     readonly type: "engine";
     readonly engine: string;
     readonly identity: string;
     readonly reason: string;
   }
-  /** Something is being fetched or unpacked before stages can run. */
+  /** Progress of an installation before stages can run. */
   | {
     readonly type: "install";
     readonly step: string;
     readonly subject: string;
-    /** Bytes; a step without a total is only named. */
+    /** Bytes; a step with a total of 0 has no progress. */
     readonly done: number;
     readonly total: number;
   }
-  /** A line for the reader. */
+  /** A line of text. */
   | { readonly type: "note"; readonly text: string }
-  /** A file that the pipeline shows at its end, with its text. */
+  /** A file that the pipeline shows at its end. */
   | {
     readonly type: "shown";
     readonly stage: string;
@@ -30,66 +30,45 @@ export type Message =
     readonly text: string;
   };
 
-/** Shows messages to whoever is there. */
+/** Displays messages. */
 export interface Renderer {
   show(message: Message): void;
-  /** Puts the terminal back as it was. Called once, also after an error. */
+  /** Restores the terminal. Called once, also after an error. */
   end(): void;
 }
 
-/** What a run came to, in one line. */
-export function summaryLine(summary: Summary, style: Style): string {
-  const { ran, restored, unchanged, failed, skipped, seconds } = summary;
-  const time = `in ${duration(seconds)}`;
-  if (ran + restored + failed + skipped === 0) {
-    return style.green(
-      `Nothing to do: ${count(unchanged, "stage")} unchanged, ${time}`,
-    );
-  }
-  const parts = Object.entries({ ran, restored, unchanged, failed, skipped })
-    .filter(([word, number]) => number > 0 || word === "ran")
-    .map(([word, number]) => `${number} ${word}`);
-  const line = `${
-    count(ran + restored + unchanged + failed + skipped, "stage")
-  }: ${parts.join(", ")}, ${time}`;
-  return failed > 0
-    ? style.red(line)
-    : skipped > 0
-    ? style.yellow(line)
-    : style.green(line);
-}
-
-/** The last lines that stages wrote, for those that fail. */
-export class LastLines {
-  readonly #lines = new Map<string, string[]>();
-
-  constructor(readonly most = 20) {}
-
-  add({ stage, line }: Event & { type: "log" }): void {
-    const lines = this.#lines.get(stage) ?? [];
-    lines.push(printable(line));
-    if (lines.length > this.most) lines.shift();
-    this.#lines.set(stage, lines);
-  }
-
-  /** The lines of a stage, which are forgotten then. */
-  take(stage: string): readonly string[] {
-    const lines = this.#lines.get(stage) ?? [];
-    this.#lines.delete(stage);
-    return lines;
+/**
+ * The line that a message prints wherever it is displayed; undefined for
+ * messages that print nothing or are displayed in other ways.
+ */
+export function messageLine(
+  message: Message,
+  style: Style,
+): string | undefined {
+  switch (message.type) {
+    case "engine":
+      return style.dim(`engine: ${message.engine} - ${message.reason}`);
+    case "note":
+      return message.text;
+    case "started": {
+      const { stage, attempt, reason } = message;
+      const what = attempt > 1 ? `attempt ${attempt}` : "run";
+      return `${style.dim(`${stage}:`)} ${what} - ${reason}`;
+    }
+    case "finished":
+      return finishedLine(message, style);
+    case "failed":
+      return failedLine(message, style);
+    case "shown":
+      return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
+    case "summary":
+      return summaryLine(message, style);
+    default:
+      return undefined;
   }
 }
 
-/** `128/8192 examples, loss 0.41` */
-export function progressText(
-  { done, total, unit, note }: Message & { type: "progress" },
-): string {
-  const text = `${done}/${total} ${unit}`;
-  return printable(note === undefined ? text : `${text}, ${note}`);
-}
-
-/** How a stage ended; undefined for one that was as it should be. */
-export function finishedLine(
+function finishedLine(
   { stage, outcome, seconds, note }: Message & { type: "finished" },
   style: Style,
 ): string | undefined {
@@ -105,17 +84,65 @@ export function finishedLine(
   }
 }
 
-/** Why a stage failed, and where its log is. */
-export function failedLine(
+function failedLine(
   { stage, message, log, retry, attempt }: Message & { type: "failed" },
   style: Style,
 ): string {
-  const first = `${stage}: ${style.red("failed")} - ${printable(message)}`;
-  if (retry) return `${first}; ${count(attempt, "attempt")} so far`;
-  return log === "" ? first : `${first}\n  log: ${log}`;
+  const line = `${stage}: ${style.red("failed")} - ${printable(message)}`;
+  if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
+  return log === "" ? line : `${line}\n  log: ${log}`;
 }
 
-/** A duration in words: `0.04 s`, `12.3 s`, `3 min 20 s`, `2 h 5 min`. */
+function summaryLine(summary: Summary, style: Style): string {
+  const { ran, restored, unchanged, failed, skipped, seconds } = summary;
+  const time = `in ${duration(seconds)}`;
+  if (ran + restored + failed + skipped === 0) {
+    return style.green(
+      `Nothing to do: ${count(unchanged, "stage")} unchanged, ${time}`,
+    );
+  }
+  const parts = Object.entries({ ran, restored, unchanged, failed, skipped })
+    .filter(([outcome, number]) => number > 0 || outcome === "ran")
+    .map(([outcome, number]) => `${number} ${outcome}`);
+  const stages = ran + restored + unchanged + failed + skipped;
+  const line = `${count(stages, "stage")}: ${parts.join(", ")}, ${time}`;
+  return failed > 0
+    ? style.red(line)
+    : skipped > 0
+    ? style.yellow(line)
+    : style.green(line);
+}
+
+/** The progress of a stage: `128/8192 examples, loss 0.41`. */
+export function progressText(
+  { done, total, unit, note }: Message & { type: "progress" },
+): string {
+  const text = `${done}/${total} ${unit}`;
+  return printable(note === undefined ? text : `${text}, ${note}`);
+}
+
+/** The last lines that each running stage wrote, shown if it fails. */
+export class LastLines {
+  readonly #lines = new Map<string, string[]>();
+
+  constructor(readonly max = 20) {}
+
+  add({ stage, line }: Event & { type: "log" }): void {
+    const lines = this.#lines.get(stage) ?? [];
+    lines.push(printable(line));
+    if (lines.length > this.max) lines.shift();
+    this.#lines.set(stage, lines);
+  }
+
+  /** Returns the lines of a stage and forgets them. */
+  take(stage: string): readonly string[] {
+    const lines = this.#lines.get(stage) ?? [];
+    this.#lines.delete(stage);
+    return lines;
+  }
+}
+
+/** A duration: `0.04 s`, `12.3 s`, `3 min 20 s`, `2 h 5 min`. */
 export function duration(seconds: number): string {
   if (seconds < 1) return `${seconds.toFixed(2)} s`;
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
@@ -125,7 +152,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** A number of bytes in words: `512 B`, `4.2 GB`. */
+/** A size in decimal units: `512 B`, `4.2 GB`. */
 export function bytes(count: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let unit = 0;
@@ -137,19 +164,19 @@ export function bytes(count: number): string {
   return `${count.toFixed(digits)} ${units[unit]}`;
 }
 
-/** `1 stage`, `2 stages`. */
+/** A number with its noun: `1 stage`, `2 stages`. */
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** Cuts a text that is too wide, marking the cut. */
+/** Truncates a text to `width` characters, ending in `…`. */
 export function clip(text: string, width: number): string {
   return text.length <= width
     ? text
     : `${text.slice(0, Math.max(0, width - 1))}…`;
 }
 
-/** Colours text, or leaves it as it is. */
+/** Formats text by ANSI escape codes, or returns it as it is. */
 export interface Style {
   bold(text: string): string;
   dim(text: string): string;
@@ -159,7 +186,7 @@ export interface Style {
   cyan(text: string): string;
 }
 
-/** The style for a stream: colours in a terminal, unless `NO_COLOR` is set (https://no-color.org). */
+/** The style for a stream: colors in a terminal, unless `NO_COLOR` is set (https://no-color.org). */
 export function styleFor(stream: { isTerminal(): boolean }): Style {
   const colors = stream.isTerminal() && !Deno.env.get("NO_COLOR") &&
     Deno.env.get("TERM") !== "dumb";

@@ -9,51 +9,85 @@ import { isFull, isReadOnly } from "../store/os_error.ts";
 import { quickChecksum } from "../store/quick_checksum.ts";
 import { readSealed, writeSealed } from "../store/sealed.ts";
 import { Store } from "../store/store.ts";
-import { type Given, UsageError } from "./arguments.ts";
-import { absolutePath, PROJECT, shortPath } from "./options.ts";
+import { type Arguments, UsageError } from "./arguments.ts";
+import { PROJECT, shortPath, tasksOf } from "./options.ts";
 
-/** The graph of a pipeline that the user named. */
-interface OpenedGraph {
+/** A pipeline that a command works on. */
+interface OpenedPipeline {
   readonly graph: Graph;
-  /** The cache that the graph is kept in. */
+  /** Ids of the stages that the command line names. */
+  readonly selected: readonly string[];
+  /** Ids of the stages that `--force` runs again: the selected ones, or all. */
+  readonly forced: ReadonlySet<string>;
   readonly store: Store;
-  /** Keeps the graph for the next time; worth calling once the code of the tasks was read. */
-  keep(): Promise<void>;
+  /** Saves the graph for the next command; cheap once the code of the tasks has been read. */
+  saveGraph(): Promise<void>;
 }
 
 /**
- * Finds and reads the pipeline that is the first argument.
+ * Opens the pipeline named by the first argument.
  *
  * @param out Absolute path of the output folder.
- * @throws {UsageError} If there is no such pipeline, or a setting is none.
+ * @param patterns Stages to select; by default the other arguments.
+ * @throws {UsageError} If the pipeline or a stage does not exist, or a setting
+ * is invalid.
  * @throws {PipelineError} If the file has faults.
  */
-export async function openGraph(
-  given: Given,
+export async function openPipeline(
+  args: Arguments,
   out: string,
-): Promise<OpenedGraph> {
+  patterns = args.positionals.slice(1),
+): Promise<OpenedPipeline> {
   const since = Date.now();
-  const file = findPipeline(given.positionals[0]!);
-  const question: Question = {
+  const file = findPipeline(args.positionals[0]!);
+  const source: Source = {
     file,
     text: await readText(file),
-    profile: given.value("profile"),
-    settings: given.values("set"),
-    tasks: absolutePath(given.value("tasks") ?? join(PROJECT, "tasks")),
+    profile: args.value("profile"),
+    settings: args.values("set"),
+    tasks: tasksOf(args),
   };
   const store = new Store(join(out, "cache"));
-  const known = await readSnapshot(question, store);
-  if (known !== undefined) return { graph: known, store, keep: async () => {} };
-  const graph = await readGraph(question);
+  const saved = await readSnapshot(source, store);
+  const graph = saved ?? await readGraph(source);
+  const selected = await selectStages(graph, patterns);
+  const forced = selected.length > 0 ? selected : graph.stages.keys();
   return {
     graph,
+    selected,
+    forced: new Set(args.has("force") ? forced : []),
     store,
-    keep: () => writeSnapshot(question, graph, since, PROJECT, store),
+    async saveGraph() {
+      if (saved === undefined) await writeSnapshot(source, graph, since, store);
+    },
   };
 }
 
+/** A file as it is named, or a name looked up in `pipelines/`. */
+function findPipeline(nameOrFile: string): string {
+  if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
+  const folder = join(PROJECT, "pipelines");
+  const names = pipelineNames(folder);
+  if (names.includes(nameOrFile)) {
+    return shortPath(join(folder, `${nameOrFile}.yaml`));
+  }
+  const hint = didYouMean(nameOrFile, names) ||
+    `; available: ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
+  throw new UsageError(`No pipeline "${nameOrFile}" in pipelines/${hint}`);
+}
+
+function pipelineNames(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)]
+      .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
 async function readGraph(
-  { file, text, profile, settings, tasks }: Question,
+  { file, text, profile, settings, tasks }: Source,
 ): Promise<Graph> {
   const [{ expandPipeline }, { parseSetting }] = await Promise.all([
     import("../pipeline/load.ts"),
@@ -69,12 +103,7 @@ async function readGraph(
   return await expandPipeline(file, text, { tasks, profile, settings: parsed });
 }
 
-/**
- * The stages that the arguments after the pipeline select, by id.
- *
- * @throws {UsageError} If one selects none.
- */
-export async function selectedStages(
+async function selectStages(
   graph: Graph,
   patterns: readonly string[],
 ): Promise<readonly string[]> {
@@ -85,46 +114,8 @@ export async function selectedStages(
   return stages;
 }
 
-/**
- * The file of a pipeline: a path as it is, or a name looked up in `pipelines/`.
- *
- * @throws {UsageError} If there is no pipeline of that name.
- */
-function findPipeline(nameOrFile: string): string {
-  if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
-  const names = pipelineNames();
-  if (names.includes(nameOrFile)) {
-    const path = join(PROJECT, "pipelines", `${nameOrFile}.yaml`);
-    return shortPath(path);
-  }
-  const hint = didYouMean(nameOrFile, names) ||
-    `; there are ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
-  throw new UsageError(
-    `There is no pipeline "${nameOrFile}" in pipelines/${hint}`,
-  );
-}
-
-/** Names of the pipelines in `pipelines/`, sorted. */
-function pipelineNames(): string[] {
-  try {
-    return [...Deno.readDirSync(join(PROJECT, "pipelines"))]
-      .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
-}
-
-const VERSION = 1;
-
-/** How many snapshots are kept. */
-const MOST = 20;
-
-/** A file that a graph was made from, and its digest. */
-type Read = readonly [path: string, digest: string];
-
-/** Everything that decides what the graph of a pipeline is, but the program and the tasks. */
-interface Question {
+/** What a graph is made from, except for the code of the tasks and of `lib/pipeline`. */
+interface Source {
   readonly file: string;
   readonly text: string;
   readonly profile: string | undefined;
@@ -132,30 +123,38 @@ interface Question {
   readonly tasks: string;
 }
 
+/** Version of the format of snapshots. */
+const VERSION = 1;
+
+/** Number of snapshots in the cache. */
+const MAX_SNAPSHOTS = 20;
+
+/** A file that a graph was made from, and its digest. */
+type SourceFile = readonly [path: string, digest: string];
+
 /**
- * The graph as it was found the last time, unless something that it was made
- * from has changed since: the pipeline file, the modules of its tasks, the
- * packages that they use, and the part of this program that reads pipelines.
+ * The saved graph of a pipeline, unless anything that it was made from has
+ * changed: the pipeline file, the modules of its tasks, their packages, or
+ * `lib/pipeline`.
  *
  * With it, a run that has nothing to do loads neither the YAML parser nor the
  * task modules.
  */
 async function readSnapshot(
-  question: Question,
+  source: Source,
   store: Store,
 ): Promise<Graph | undefined> {
-  const sealed = readSealed(pathOf(question, store), quickChecksum);
+  const sealed = readSealed(snapshotPath(source, store), quickChecksum);
   if (sealed.state !== "whole") return undefined;
   const { version, text, files, graph } = sealed.value as {
     version: number;
     text: string;
-    files: readonly Read[];
+    files: readonly SourceFile[];
     graph: Omit<Graph, "stages"> & { stages: GraphStage[] };
   };
-  if (version !== VERSION || text !== question.text) return undefined;
-  const program = programFiles();
-  const read = new Map(files);
-  if (!program.every((path) => read.has(path))) return undefined;
+  if (version !== VERSION || text !== source.text) return undefined;
+  const digests = new Map(files);
+  if (!programFiles().every((path) => digests.has(path))) return undefined;
   for (const [path, before] of files) {
     if ((await store.stats.digest(path) ?? "") !== before) return undefined;
   }
@@ -166,23 +165,22 @@ async function readSnapshot(
 }
 
 /**
- * Keeps a graph for the next time.
+ * Saves a graph.
  *
- * @param since When the graph began to be made, in milliseconds since 1970: if
- * a file may have changed since then, nothing is kept.
+ * @param since When reading of its sources began, in milliseconds since 1970:
+ * nothing is saved if one of them may have changed since.
  */
 async function writeSnapshot(
-  question: Question,
+  source: Source,
   graph: Graph,
   since: number,
-  project: string,
   store: Store,
 ): Promise<void> {
   const modules = new Set([...graph.stages.values()].map((it) => it.module));
-  const code = await taskCode([...modules], project, store);
+  const code = await taskCode([...modules], PROJECT, store);
   const files = new Map<string, string>();
-  for (const { files: read } of code.values()) {
-    for (const [path, before] of read) files.set(path, before);
+  for (const { files: taskFiles } of code.values()) {
+    for (const [path, digest] of taskFiles) files.set(path, digest);
   }
   for (const path of programFiles()) {
     files.set(path, await store.stats.digest(path) ?? "");
@@ -194,22 +192,22 @@ async function writeSnapshot(
   const { stages, ...rest } = graph;
   try {
     store.makeFolder("graphs");
-    writeSealed(pathOf(question, store), {
+    writeSealed(snapshotPath(source, store), {
       version: VERSION,
-      text: question.text,
+      text: source.text,
       files: [...files],
       graph: { ...rest, stages: [...stages.values()] },
     }, quickChecksum);
     removeOldest(store.path("graphs"));
     await store.saveStats();
   } catch (error) {
-    // Without it, the pipeline is read again: slower, but as right.
+    // A snapshot only saves time.
     if (!isReadOnly(error) && !isFull(error)) throw error;
   }
 }
 
-function pathOf(question: Question, store: Store): string {
-  const { file, profile, settings, tasks } = question;
+function snapshotPath(source: Source, store: Store): string {
+  const { file, profile, settings, tasks } = source;
   const name = digest(JSON.stringify([file, profile, settings, tasks]));
   return store.path("graphs", `${name.slice(0, 16)}.json`);
 }
@@ -226,11 +224,11 @@ function removeOldest(folder: string): void {
     return { path, modified: fingerprint(path)?.modified ?? 0 };
   });
   files.sort((a, b) => b.modified - a.modified);
-  for (const { path } of files.slice(MOST)) {
+  for (const { path } of files.slice(MAX_SNAPSHOTS)) {
     try {
       Deno.removeSync(path);
     } catch (error) {
-      // Another process may have removed it meanwhile.
+      // Another process may have removed it.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }

@@ -4,13 +4,15 @@ import { visibleFolder } from "../scheduler/attempts/visible.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 import { run } from "../scheduler/run.ts";
 import { selectStages } from "../scheduler/select.ts";
-import { type Command, EXIT, type Given } from "./arguments.ts";
-import { readyEngineFacility } from "./engine.ts";
+import { type Arguments, type Command, EXIT } from "./arguments.ts";
+import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import type { Message } from "./messages.ts";
-import { openGraph, selectedStages } from "./open_pipeline.ts";
+import { openPipeline } from "./open_pipeline.ts";
 import {
+  CACHE_LIMIT,
   ENGINE,
+  FORCE,
   GRAPH_OPTIONS,
   HELP,
   JSON_LINES,
@@ -24,43 +26,33 @@ import { chooseRenderer } from "./renderer.ts";
 export const pipelineCommand: Command = {
   name: "pipeline",
   usage: "PIPELINE [STAGE...]",
-  description:
-    `Run a pipeline: every stage whose result is not in the cache, and nothing else.
+  description: `Run a pipeline: exactly the stages whose results are not cached.
 
-PIPELINE is a name in pipelines/ or a file. With STAGEs, only these run, and what they need. A STAGE is an id (train@mrpc,seed=0), the start of one (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
+PIPELINE is a name in pipelines/ or a file. With STAGEs, only these and the stages that they need run. A STAGE is an id (train@mrpc,seed=0), the start of an id (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
 
-Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 another process is in the way (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
+Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3 another process is in the way (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
   options: [
-    {
-      name: "force",
-      short: "f",
-      description:
-        "Run the named stages, or all if none is named, even if their results are in the cache",
-    },
+    FORCE,
     ...GRAPH_OPTIONS,
     ENGINE,
     ...LIMIT_OPTIONS,
     {
       name: "keep-going",
       short: "k",
-      description: "After a failure, run what does not need the failed stage",
+      description:
+        "After a failure, run the stages that do not need the failed one",
     },
     {
       name: "dry-run",
       short: "n",
-      description: "Say what would be done, and do nothing",
+      description: "Show what would run, and run nothing",
     },
     {
       name: "no-wait",
       description:
         "Fail if another process runs one of the stages, or holds a GPU or mutex that one needs",
     },
-    {
-      name: "cache-limit",
-      value: "SIZE",
-      description:
-        "Size up to which old results are kept in the cache (default 50GB)",
-    },
+    CACHE_LIMIT,
     JSON_LINES,
     HELP,
   ],
@@ -69,52 +61,52 @@ Exit codes: 0 fine, 1 a stage failed, 2 wrong arguments or pipeline file, 3 anot
     ["glue-mini --profile quick -S data=glue", "Use a profile and a parameter"],
     ["glue-mini train-dylora@mrpc", "Run some stages and what they need"],
     ['glue-mini "train-lora@mrpc*" --force', "Run stages again, by a glob"],
-    ["my/pipeline.yaml --dry-run", "See what would run, and why"],
+    ["my/pipeline.yaml --dry-run", "Show what would run, and why"],
   ],
-  takes: { least: 1, most: Infinity },
+  positionals: { min: 1, max: Infinity },
   run: runPipeline,
 };
 
-async function runPipeline(given: Given): Promise<number> {
-  if (given.has("dry-run")) {
+async function runPipeline(args: Arguments): Promise<number> {
+  if (args.has("dry-run")) {
     const { printPlan } = await import("./plan.ts");
-    await printPlan(given);
-    return EXIT.fine;
+    await printPlan(args);
+    return EXIT.success;
   }
-  const settings = await settingsOf(given);
-  const { graph, store, keep } = await openGraph(given, settings.out);
-  const targets = await selectedStages(graph, given.positionals.slice(1));
-  const renderer = await chooseRenderer(given.has("json"));
+  const settings = await settingsOf(args);
+  const { graph, selected, forced, store, saveGraph } = await openPipeline(
+    args,
+    settings.out,
+  );
+  const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() =>
     say({
       type: "note",
       text:
-        "Stopping: stages may write a checkpoint; press Ctrl-C again to end them at once",
+        "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
     })
   );
   const outcome = new Outcome();
   try {
     const { failed, skipped } = await run(
       graph,
-      targets,
+      selected,
       {
         ...settings,
-        facilities: {
-          engine: readyEngineFacility(given, say, interrupts.signal),
-        },
-        force: new Set(given.has("force") ? forced(graph, targets) : []),
+        facilities: { engine: installedEngine(args, say, interrupts.signal) },
+        force: forced,
       },
       (event) => {
         outcome.take(event);
-        // The summary comes last of all, after what the pipeline shows.
+        // The summary comes last, after the files that the pipeline shows.
         if (event.type !== "summary") say(event);
       },
       interrupts.signal,
       store,
     );
-    if (failed === 0 && interrupts.code === undefined) await keep();
-    if (failed + skipped === 0) showFiles(graph, targets, settings.out, say);
+    if (failed === 0 && interrupts.code === undefined) await saveGraph();
+    if (failed + skipped === 0) showFiles(graph, selected, settings.out, say);
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
@@ -124,12 +116,32 @@ async function runPipeline(given: Given): Promise<number> {
   return interrupts.code ?? outcome.code;
 }
 
-/** Stages to run although the cache has their results: the named ones, or all. */
-function forced(graph: Graph, targets: readonly string[]): readonly string[] {
-  return targets.length > 0 ? targets : [...graph.stages.keys()];
+/** Shows the files in `show` of the pipeline whose stages are part of the run. */
+function showFiles(
+  graph: Graph,
+  selected: readonly string[],
+  out: string,
+  say: (message: Message) => void,
+): void {
+  const current = selectStages(graph, selected);
+  for (const { stage, file } of graph.show) {
+    if (!current.has(stage)) continue;
+    const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
+    try {
+      const text = Deno.readTextFileSync(path);
+      say({ type: "shown", stage, path: shortPath(path), text });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      say({
+        type: "note",
+        text:
+          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist`,
+      });
+    }
+  }
 }
 
-/** What a run came to, as an exit code. */
+/** Derives the exit code of a run from its events. */
 class Outcome {
   summary: Summary | undefined;
   #otherFailure = false;
@@ -142,29 +154,8 @@ class Outcome {
 
   get code(): number {
     if (this.summary === undefined || this.summary.failed === 0) {
-      return EXIT.fine;
+      return EXIT.success;
     }
     return this.#otherFailure ? EXIT.failed : EXIT.outputMissing;
-  }
-}
-
-/** Shows the files that a pipeline asks to be shown, of the stages that are up to date now. */
-function showFiles(
-  graph: Graph,
-  targets: readonly string[],
-  out: string,
-  say: (message: Message) => void,
-): void {
-  const current = selectStages(graph, targets);
-  for (const { stage, file } of graph.show) {
-    if (!current.has(stage)) continue;
-    const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
-    try {
-      const text = Deno.readTextFileSync(path);
-      say({ type: "shown", stage, path: shortPath(path), text });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      say({ type: "note", text: `"${path}", to be shown, does not exist` });
-    }
   }
 }

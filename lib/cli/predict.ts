@@ -10,16 +10,17 @@ import type { Spec } from "../scheduler/attempts/child.ts";
 import { list, stageEnvironment } from "../scheduler/attempts/permissions.ts";
 import { follow } from "../scheduler/attempts/process.ts";
 import { visibleFolder } from "../scheduler/attempts/visible.ts";
+import { CHILD } from "../scheduler/code/listing.ts";
 import { projectFlags } from "../scheduler/code/project.ts";
 import { visibleGpus } from "../scheduler/default_settings.ts";
-import type { Event, Facility } from "../scheduler/events.ts";
+import type { Facility } from "../scheduler/events.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { holdGpus } from "../scheduler/limits/gpus.ts";
-import { type Command, EXIT, type Given, UsageError } from "./arguments.ts";
-import { readyEngineFacility } from "./engine.ts";
+import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
+import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import type { Message } from "./messages.ts";
-import { openGraph, selectedStages } from "./open_pipeline.ts";
+import { openPipeline } from "./open_pipeline.ts";
 import {
   ENGINE,
   GPUS,
@@ -29,6 +30,7 @@ import {
   JSON_LINES,
   outOf,
   PROJECT,
+  tasksOf,
 } from "./options.ts";
 import { writeOut } from "./renderer.ts";
 
@@ -36,11 +38,11 @@ import { writeOut } from "./renderer.ts";
 export const predictCommand: Command = {
   name: "predict",
   usage: "[PIPELINE STAGE] [TEXT...]",
-  description: `Classify texts with a trained adapter, at any rank that it has.
+  description: `Classify texts with a trained adapter, at any of its ranks.
 
-STAGE is a training of PIPELINE that has run; in its place, --adapter and --model name folders, of an adapter from here or of PEFT. Without TEXTs, they are read from standard input, one a line.
+STAGE is a training stage of PIPELINE that has run. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model. Without TEXTs, standard input is read, one text per line.
 
-Exit codes: 0 fine, 1 it failed, 2 wrong arguments or pipeline file, 129, 130 or 143 interrupted.`,
+Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
   options: [
     {
       name: "rank",
@@ -51,25 +53,26 @@ Exit codes: 0 fine, 1 it failed, 2 wrong arguments or pipeline file, 129, 130 or
       name: "epoch",
       value: "NAME",
       choices: ["last", "best"],
-      description: "Epoch whose adapter is taken (default last)",
+      description: "Epoch of the adapter: last or best (default last)",
     },
     {
       name: "pair",
       value: "SEPARATOR",
-      description: "Each TEXT is a pair, parted by this; \\t is a tab",
+      description:
+        "Each TEXT is a pair of texts with this separator; \\t is a tab",
     },
     {
       name: "precision",
       value: "NAME",
       choices: ["f32", "bf16", "auto"],
       description:
-        "Of products; auto is bf16 where the machine has it (default f32, the same everywhere)",
+        "Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)",
     },
     { name: "adapter", value: "DIR", description: "Folder of an adapter" },
     {
       name: "model",
       value: "DIR",
-      description: "Folder of the model that the adapter belongs on",
+      description: "Folder of the adapter's base model",
     },
     ...GRAPH_OPTIONS,
     ENGINE,
@@ -79,30 +82,36 @@ Exit codes: 0 fine, 1 it failed, 2 wrong arguments or pipeline file, 129, 130 or
   ],
   examples: [
     ['smoke train-dylora "great fun !"', "Classify a text at the full rank"],
-    ['smoke train-dylora --rank 1 "great fun !"', "At rank 1"],
+    ['smoke train-dylora --rank 1 "great fun !"', "Classify it at rank 1"],
     [
       "glue-mini train-dylora@mrpc,seed=0 --pair '\\t' < pairs.tsv",
-      "Pairs of texts, one a line",
+      "Classify pairs of texts, one per line",
     ],
     [
       '--adapter ./adapter --model ./roberta-base --json "a text"',
-      "With folders, as JSON",
+      "Use folders, and print JSON",
     ],
   ],
-  takes: { least: 0, most: Infinity },
+  positionals: { min: 0, max: Infinity },
   run: predict,
 };
 
-async function predict(given: Given): Promise<number> {
-  const { folders, texts } = await foldersOf(given);
+async function predict(args: Arguments): Promise<number> {
+  const { folders, texts } = await adapterOf(args);
   const inputs = splitTexts(
-    texts.length > 0 ? texts : await linesOfInput(),
-    given.value("pair"),
+    texts.length > 0 ? texts : await readLines(),
+    args.value("pair"),
   );
-  const rank = given.number("rank", 1);
-  const epoch = given.value("epoch");
+  const rank = args.integer("rank", 1);
+  const epoch = args.value("epoch");
+  const params = {
+    texts: inputs,
+    precision: args.value("precision") ?? "f32",
+    ...(rank !== undefined && { rank }),
+    ...(epoch !== undefined && { epoch }),
+  };
+  // Standard output is for predictions only.
   const say = (message: Message) => {
-    // What is said on the way must not stand among the predictions.
     if (message.type === "note") console.error(message.text);
     if (message.type === "install" && message.done === 0) {
       console.error(`${message.step} ${message.subject}`);
@@ -112,111 +121,90 @@ async function predict(given: Given): Promise<number> {
   const folder = Deno.makeTempDirSync({ prefix: "predict-" });
   try {
     const { signal } = interrupts;
-    const engine = await readyEngineFacility(given, say, signal)();
+    const engine = await installedEngine(args, say, signal)();
     using gpus = await holdGpus({
       count: engine.gpus ?? 0,
-      among: gpusOf(given) ?? visibleGpus(),
+      among: gpusOf(args) ?? visibleGpus(),
       onWait: (holders) => console.error(`Waiting for a GPU of ${holders}`),
       signal,
     });
-    const output = await runTask({
-      file: join(
-        resolve(given.value("tasks") ?? join(PROJECT, "tasks")),
-        "classify.ts",
-      ),
-      params: {
-        texts: inputs,
-        precision: given.value("precision") ?? "f32",
-        ...(rank !== undefined && { rank }),
-        ...(epoch !== undefined && { epoch }),
-      },
-      inputs: folders,
-      engine,
-      gpus: gpus.ids,
-      cpus: availableParallelism(),
-      folder,
-      emit: () => {},
-      signal,
-    });
+    const file = join(tasksOf(args), "classify.ts");
+    const output = await runTask(
+      { file, params, inputs: folders, engine, gpus: gpus.ids, folder, signal },
+    );
     const text = Deno.readTextFileSync(join(output, "classification.json"));
-    writeOut(printPredictions(
-      JSON.parse(text) as Predictions,
-      given.has("json"),
-    ));
+    const predictions = JSON.parse(text) as Predictions;
+    const lines = args.has("json")
+      ? jsonLines(predictions)
+      : textLines(predictions);
+    writeOut(lines.map((line) => `${line}\n`).join(""));
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
-  return interrupts.code ?? EXIT.fine;
+  return interrupts.code ?? EXIT.success;
 }
 
-/** The lines of standard input that are not empty. */
-async function linesOfInput(): Promise<string[]> {
-  const text = await new Response(Deno.stdin.readable).text();
-  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
-  if (lines.length > 0) return lines;
+type Folders = { readonly adapter: string; readonly model: string };
+
+/**
+ * The adapter named by `--adapter` and `--model`, or by a pipeline and a stage,
+ * and the remaining arguments.
+ */
+async function adapterOf(
+  args: Arguments,
+): Promise<{ folders: Folders; texts: readonly string[] }> {
+  const [adapter, model] = [args.value("adapter"), args.value("model")];
+  if (adapter !== undefined && model !== undefined) {
+    const folders = {
+      adapter: existingFolder("adapter", adapter),
+      model: existingFolder("model", model),
+    };
+    return { folders, texts: args.positionals };
+  }
+  if (adapter !== undefined || model !== undefined) {
+    const [given, missing] = adapter === undefined
+      ? ["model", "adapter"]
+      : ["adapter", "model"];
+    throw new UsageError(`Option "--${given}" requires "--${missing}"`);
+  }
+  const [pipeline, stage, ...texts] = args.positionals;
+  if (pipeline === undefined || stage === undefined) {
+    throw new UsageError(
+      "Missing arguments: give PIPELINE and STAGE, or --adapter and --model",
+    );
+  }
+  return { folders: await foldersOfStage(args, stage), texts };
+}
+
+function existingFolder(option: string, folder: string): string {
+  if (existsSync(folder)) return resolve(folder);
   throw new UsageError(
-    "There is no text: give it as an argument, or one a line on standard input",
+    `Folder "${folder}" of option "--${option}" does not exist`,
   );
 }
 
-/** Folders of an adapter and of its model, and the arguments that are left. */
-interface TrainedFolders {
-  readonly folders: { readonly adapter: string; readonly model: string };
-  readonly texts: readonly string[];
-}
-
-/**
- * The adapter that is named by `--adapter` and `--model`, or by a pipeline and
- * one of its stages.
- *
- * @throws {UsageError} If neither names one.
- * @throws {Error} If the stage has not run.
- */
-async function foldersOf(given: Given): Promise<TrainedFolders> {
-  const [adapter, model] = [given.value("adapter"), given.value("model")];
-  const { positionals } = given;
-  if (adapter !== undefined && model !== undefined) {
-    return {
-      folders: { adapter: existing(adapter), model: existing(model) },
-      texts: positionals,
-    };
-  }
-  if (adapter !== undefined || model !== undefined) {
-    throw new UsageError('"--adapter" and "--model" are given together');
-  }
-  const [pipeline, stage, ...texts] = positionals;
-  if (pipeline === undefined || stage === undefined) {
-    throw new UsageError(
-      '"predict" needs PIPELINE and STAGE, or --adapter and --model',
-    );
-  }
-  return { folders: await foldersOfStage(given, stage), texts };
-}
-
 async function foldersOfStage(
-  given: Given,
+  args: Arguments,
   pattern: string,
-): Promise<TrainedFolders["folders"]> {
-  const out = outOf(given);
-  const { graph } = await openGraph(given, out);
-  const selected = await selectedStages(graph, [pattern]);
-  const stages = selected.map((id) => graph.stages.get(id)!)
+): Promise<Folders> {
+  const out = outOf(args);
+  const { graph, selected } = await openPipeline(args, out, [pattern]);
+  const [stage, other] = selected.map((id) => graph.stages.get(id)!)
     .filter(({ declaration }) => declaration.output.kind === "adapter");
-  const [stage, other] = stages;
   if (stage === undefined) {
     throw new UsageError(`"${pattern}" selects no stage that makes an adapter`);
   }
   if (other !== undefined) {
     throw new UsageError(
-      `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"`,
+      `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
     );
   }
-  const model = modelBehind(stage, graph);
+  const model = modelOf(stage, graph);
   if (model === undefined) {
     throw new UsageError(
-      `"${stage.id}" has no input "model"; give --adapter and --model`,
+      `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
     );
   }
   const folderOf = (stage: GraphStage) => {
@@ -224,43 +212,30 @@ async function foldersOfStage(
     if (existsSync(folder)) return folder;
     throw new Error(
       `Stage "${stage.id}" has no result yet: run it with "deno task pipeline ${
-        given.positionals[0]
+        args.positionals[0]
       } ${stage.id}"`,
     );
   };
   return { adapter: folderOf(stage), model: folderOf(model) };
 }
 
-/** The stage whose model an adapter belongs on; a stage that only remakes an adapter has that of the adapter. */
-function modelBehind(
-  { inputs }: GraphStage,
-  graph: Graph,
-): GraphStage | undefined {
+/** The stage of the base model: the input "model", or that of the input "adapter". */
+function modelOf({ inputs }: GraphStage, graph: Graph): GraphStage | undefined {
   const [model] = inputs.model ?? [];
   if (model !== undefined) return graph.stages.get(model);
   const [adapter] = inputs.adapter ?? [];
   return adapter === undefined
     ? undefined
-    : modelBehind(graph.stages.get(adapter)!, graph);
+    : modelOf(graph.stages.get(adapter)!, graph);
 }
 
-function existing(folder: string): string {
-  if (existsSync(folder)) return resolve(folder);
-  throw new UsageError(`There is no folder "${folder}"`);
-}
-
-/** A text, or a pair of them. */
+/** A text, or a pair of texts. */
 interface TextInput {
   readonly text: string;
   readonly pair?: string;
 }
 
-/**
- * Texts as they are, or pairs, split where the separator first stands.
- *
- * @param separator `\t` is a tab.
- * @throws {UsageError} If a text does not hold it.
- */
+/** Splits texts into pairs at the first occurrence of the separator. */
 function splitTexts(
   texts: readonly string[],
   separator: string | undefined,
@@ -271,45 +246,51 @@ function splitTexts(
     const at = text.indexOf(mark);
     if (at < 0) {
       throw new UsageError(
-        `"${text}" is no pair: it does not hold ${JSON.stringify(mark)}`,
+        `"${text}" is not a pair: it does not contain the separator ${
+          JSON.stringify(mark)
+        } of option "--pair"`,
       );
     }
     return { text: text.slice(0, at), pair: text.slice(at + mark.length) };
   });
 }
 
-/** A task that a command runs by itself, with no pipeline and no cache. */
-interface TaskByHand {
-  /** The task's module. */
+/** The lines of standard input that are not empty. */
+async function readLines(): Promise<string[]> {
+  const text = await new Response(Deno.stdin.readable).text();
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
+  if (lines.length > 0) return lines;
+  throw new UsageError(
+    "No texts: give them as arguments, or on standard input, one per line",
+  );
+}
+
+/** A task to run without a pipeline and without the cache. */
+interface TaskRun {
+  /** The module of the task. */
   readonly file: string;
   readonly params: Readonly<Record<string, unknown>>;
-  /** Folder of the artifact for each input. */
+  /** The artifact's folder for each input. */
   readonly inputs: Readonly<Record<string, string>>;
   readonly engine: Facility;
-  /** Ids of the GPUs that it may use. */
+  /** Ids of the GPUs to use. */
   readonly gpus: readonly string[];
-  readonly cpus: number;
-  /** Existing, empty folder for everything that it writes. */
+  /** Existing, empty folder, the only one that the task may write to. */
   readonly folder: string;
-  readonly emit: (event: Event) => void;
   readonly signal: AbortSignal;
 }
 
-const PERFORM = new URL("./perform_task.ts", import.meta.url).href;
-
-/** Seconds that it may take to end when it is interrupted. */
+/** Seconds that an interrupted task has to end. */
 const GRACE = 10;
 
 /**
- * Runs a task in a process of its own, which may read everything, and write
- * into its folder only.
+ * Runs a task in a process of its own.
  *
  * @returns The folder of its artifact.
  * @throws {StageFailure} If it fails.
  */
 async function runTask(
-  { file, params, inputs, engine, gpus, cpus, folder, emit, signal }:
-    TaskByHand,
+  { file, params, inputs, engine, gpus, folder, signal }: TaskRun,
 ): Promise<string> {
   const module = pathToFileURL(file).href;
   const task = await loadTask(module);
@@ -329,11 +310,19 @@ async function runTask(
     ),
     output,
     checkpoint,
-    cpus,
+    cpus: availableParallelism(),
     facilities: { engine: engine.settings },
   };
   const input = join(folder, "spec.json");
   Deno.writeTextFileSync(input, JSON.stringify(spec));
+  const entry = join(folder, "entry.js");
+  Deno.writeTextFileSync(
+    entry,
+    `import { perform } from ${JSON.stringify(CHILD)};
+import task from ${JSON.stringify(module)};
+await perform(task);
+`,
+  );
   const execution = local.start({
     args: [
       "run",
@@ -345,8 +334,7 @@ async function runTask(
       ...list("write", [folder]),
       "--allow-env",
       ...engine.flags,
-      PERFORM,
-      module,
+      entry,
     ],
     input,
     env: {
@@ -359,7 +347,7 @@ async function runTask(
   await follow(execution, {
     stage: "predict",
     mark,
-    emit,
+    emit() {},
     onReady() {},
     timeout: undefined,
     grace: GRACE,
@@ -368,7 +356,7 @@ async function runTask(
   return output;
 }
 
-/** What `classification.json` of the task `classify` says. */
+/** `classification.json`, the artifact of the task `classify`. */
 interface Predictions {
   readonly task: string;
   readonly method: string;
@@ -376,43 +364,35 @@ interface Predictions {
   readonly texts: readonly {
     readonly text: string;
     readonly pair?: string;
+    /** Null for a regression task, which has a score. */
     readonly label: string | null;
     readonly probabilities: Readonly<Record<string, number>> | null;
     readonly score: number | null;
   }[];
 }
 
-/** Predictions as text: the label, each text below it with its probabilities; or a line of JSON for each. */
-function printPredictions(
-  { task, method, rank, texts }: Predictions,
-  json: boolean,
-): string {
-  const lines = json
-    ? texts.map((text) => JSON.stringify({ type: "prediction", ...text, rank }))
-    : [
-      `${printable(task)}, ${method} at rank ${rank}`,
-      ...texts.flatMap(({ text, pair, label, probabilities, score }) => [
-        "",
-        printable(pair === undefined ? text : `${text} | ${pair}`),
-        ...(probabilities === null || label === null
-          ? [`  ${score!.toFixed(3)}`]
-          : rowsOf(label, probabilities)),
-      ]),
-    ];
-  return lines.map((line) => `${line}\n`).join("");
+function jsonLines({ texts, rank }: Predictions): string[] {
+  return texts.map((text) =>
+    JSON.stringify({ type: "prediction", ...text, rank })
+  );
 }
 
-/** The predicted class first, then the others by their probability. */
-function rowsOf(
-  label: string,
-  probabilities: Readonly<Record<string, number>>,
-): string[] {
-  const width = Math.max(
-    ...Object.keys(probabilities).map((name) => printable(name).length),
-  );
-  return Object.entries(probabilities)
-    .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
-    .map(([name, value]) =>
-      `  ${printable(name).padEnd(width)}  ${value.toFixed(4)}`
-    );
+/** Each text, followed by its score or by the probability of each class, the predicted one first. */
+function textLines({ task, method, rank, texts }: Predictions): string[] {
+  const lines = [`${printable(task)}, ${method} at rank ${rank}`];
+  for (const { text, pair, label, probabilities, score } of texts) {
+    lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
+    if (probabilities === null || label === null) {
+      lines.push(`  ${score!.toFixed(3)}`);
+      continue;
+    }
+    const classes = Object.entries(probabilities)
+      .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
+      .map(([name, value]) => [printable(name), value.toFixed(4)] as const);
+    const width = Math.max(...classes.map(([name]) => name.length));
+    for (const [name, value] of classes) {
+      lines.push(`  ${name.padEnd(width)}  ${value}`);
+    }
+  }
+  return lines;
 }

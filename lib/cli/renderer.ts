@@ -1,21 +1,19 @@
-import { printable } from "../pipeline/fault.ts";
 import { EIO, osError } from "../store/os_error.ts";
 import {
   bytes,
-  failedLine,
-  finishedLine,
   LastLines,
   type Message,
+  messageLine,
   progressText,
   type Renderer,
   type Style,
   styleFor,
-  summaryLine,
 } from "./messages.ts";
+import { printable } from "../pipeline/fault.ts";
 
 /**
- * The renderer for whoever is there: lines of JSON on request, a live table
- * in a terminal, plain lines elsewhere and under CI.
+ * Chooses the renderer: JSON lines on request, a live table in a terminal,
+ * plain lines elsewhere and under CI.
  */
 export async function chooseRenderer(json: boolean): Promise<Renderer> {
   const { stdout } = Deno;
@@ -29,7 +27,7 @@ export async function chooseRenderer(json: boolean): Promise<Renderer> {
   return liveTable({ write, size: consoleSize }, style);
 }
 
-/** Writes to standard output, all of it. */
+/** Writes all of a text to standard output. */
 export function writeOut(text: string): void {
   const bytes = new TextEncoder().encode(text);
   for (let done = 0; done < bytes.length;) {
@@ -37,16 +35,16 @@ export function writeOut(text: string): void {
   }
 }
 
-/** Writes to the terminal until it is gone: then nobody reads, and SIGHUP says the rest. */
+/** Writes to the terminal until it is closed; SIGHUP reports that. */
 function terminalWriter(): (text: string) => void {
-  let gone = false;
+  let closed = false;
   return (text) => {
-    if (gone) return;
+    if (closed) return;
     try {
       writeOut(text);
     } catch (error) {
       if (osError(error) !== EIO) throw error;
-      gone = true;
+      closed = true;
     }
   };
 }
@@ -55,102 +53,13 @@ function consoleSize() {
   try {
     return Deno.consoleSize();
   } catch {
-    return undefined; // A terminal that does not say.
+    return undefined; // The terminal does not report its size.
   }
 }
 
-/** Milliseconds between two lines on the progress of one thing. */
-const PAUSE = 10_000;
-
 /**
- * Shows what happens as plain lines, for logs, pipes and CI. What a stage
- * writes to its standard error is shown only if it fails: libraries say much
- * there that nobody asked for.
- */
-export function plainLines(
-  write: (text: string) => void,
-  style: Style,
-): Renderer {
-  const told = new Map<string, number>();
-  const errors = new LastLines();
-  /** True if nothing was said of this for a while; the first time does not count. */
-  const isDue = (subject: string): boolean => {
-    const now = performance.now();
-    const last = told.get(subject);
-    if (last !== undefined && now - last < PAUSE) return false;
-    told.set(subject, now);
-    return last !== undefined;
-  };
-  const say = (line: string) => write(`${line}\n`);
-  return {
-    show: (message) => {
-      if (message.type === "log" && message.stream === "stderr") {
-        return errors.add(message);
-      }
-      if (message.type === "failed" || message.type === "finished") {
-        const lines = errors.take(message.stage);
-        if (message.type === "failed") lines.forEach((it) => say(`  | ${it}`));
-      }
-      const line = lineOf(message, isDue, style);
-      if (line !== undefined) say(line);
-    },
-    end: () => {},
-  };
-}
-
-/** A message as a line; undefined for those that are not worth one. */
-function lineOf(
-  message: Message,
-  isDue: (subject: string) => boolean,
-  style: Style,
-): string | undefined {
-  switch (message.type) {
-    case "engine":
-      return style.dim(`engine: ${message.engine} - ${message.reason}`);
-    case "install":
-      return installLine(message, isDue);
-    case "note":
-      return message.text;
-    case "started":
-      return message.attempt > 1
-        ? `${message.stage}: attempt ${message.attempt} - ${message.reason}`
-        : `${message.stage}: run - ${message.reason}`;
-    case "progress":
-      return isDue(message.stage)
-        ? style.dim(`${message.stage}: ${progressText(message)}`)
-        : undefined;
-    case "log":
-      return `${style.dim(`${message.stage} |`)} ${printable(message.line)}`;
-    case "finished":
-      return finishedLine(message, style);
-    case "failed":
-      return failedLine(message, style);
-    case "shown":
-      return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
-    case "summary":
-      return summaryLine(message, style);
-    case "start":
-    case "decided":
-    case "metric":
-      return undefined;
-  }
-}
-
-function installLine(
-  { step, subject, done, total }: Message & { type: "install" },
-  isDue: (subject: string) => boolean,
-): string | undefined {
-  const what = `${step} ${subject}`;
-  if (total === 0) return isDue(what) ? undefined : `engine: ${what}`;
-  if (done === 0) return `engine: ${what} (${bytes(total)})`;
-  return isDue(what)
-    ? `engine: ${what}: ${Math.floor(100 * done / total)}%`
-    : undefined;
-}
-
-/**
- * Shows each message as one line of JSON. Those of one turn of the event loop
- * are written at once: a run with nothing to do says all it has to in a few.
+ * Renders each message as a line of JSON. Those of one turn of the event loop
+ * are written together: a run with nothing to do makes few writes.
  */
 function jsonLines(write: (text: string) => void): Renderer {
   let lines = "";
@@ -176,4 +85,78 @@ function ordered(message: Message): Message {
   if (message.type !== "summary") return message;
   const { type, ran, restored, unchanged, failed, seconds, ...more } = message;
   return { type, ran, restored, unchanged, failed, seconds, ...more };
+}
+
+/** Milliseconds between two lines about the progress of one stage or installation. */
+const PROGRESS_PAUSE = 10_000;
+
+/**
+ * Renders messages as plain lines, for files, pipes and CI. What a stage writes
+ * to its standard error is shown only if it fails: libraries write a lot there.
+ *
+ * @param now The time in milliseconds.
+ */
+export function plainLines(
+  write: (text: string) => void,
+  style: Style,
+  now = () => performance.now(),
+): Renderer {
+  const shownAt = new Map<string, number>();
+  const errors = new LastLines();
+  /** True if the subject was last shown a pause ago; false the first time. */
+  const isDue = (subject: string): boolean => {
+    const last = shownAt.get(subject);
+    if (last !== undefined && now() - last < PROGRESS_PAUSE) return false;
+    shownAt.set(subject, now());
+    return last !== undefined;
+  };
+  const print = (line: string) => write(`${line}\n`);
+  return {
+    show(message) {
+      if (message.type === "log" && message.stream === "stderr") {
+        errors.add(message);
+        return;
+      }
+      if (message.type === "failed" || message.type === "finished") {
+        const lines = errors.take(message.stage);
+        if (message.type === "failed") {
+          lines.forEach((it) => print(`  | ${it}`));
+        }
+      }
+      const line = plainLine(message, isDue, style);
+      if (line !== undefined) print(line);
+    },
+    end() {},
+  };
+}
+
+function plainLine(
+  message: Message,
+  isDue: (subject: string) => boolean,
+  style: Style,
+): string | undefined {
+  switch (message.type) {
+    case "install":
+      return installLine(message, isDue);
+    case "progress":
+      return isDue(message.stage)
+        ? style.dim(`${message.stage}: ${progressText(message)}`)
+        : undefined;
+    case "log":
+      return `${style.dim(`${message.stage} |`)} ${printable(message.line)}`;
+    default:
+      return messageLine(message, style);
+  }
+}
+
+function installLine(
+  { step, subject, done, total }: Message & { type: "install" },
+  isDue: (subject: string) => boolean,
+): string | undefined {
+  const line = `engine: ${step} ${subject}`;
+  if (total === 0) return line;
+  if (done === 0) return `${line} (${bytes(total)})`;
+  return isDue(line)
+    ? `${line}: ${Math.floor(100 * done / total)}%`
+    : undefined;
 }

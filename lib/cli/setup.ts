@@ -1,53 +1,53 @@
 import type { EngineReport } from "../engine/library/check.ts";
-import { type Command, EXIT, type Given } from "./arguments.ts";
-import { askedEngine, installOptions, sayWhich } from "./engine.ts";
+import { type Arguments, type Command, EXIT } from "./arguments.ts";
+import { engineMessage, engineOption, installOptions } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { bytes, type Message } from "./messages.ts";
 import { ENGINE, HELP, JSON_LINES } from "./options.ts";
 import { chooseRenderer } from "./renderer.ts";
 
-/** `deno task setup`: makes the engine ready, or checks it. */
+/** `deno task setup`: installs the engine, or checks it. */
 export const setupCommand: Command = {
   name: "setup",
   usage: "",
   description:
-    `Install what the engine needs, once for all pipelines, and say what it can do here.
+    `Install the engine for all pipelines, and report what it supports on this machine.
 
-Runs do this themselves when the first stage needs it. The library goes to $DYLORA_CACHE, else to the user's cache folder.`,
+Setup is optional: a run installs the engine when the first stage needs it. The library is installed into $DYLORA_CACHE, by default in the user's cache folder.`,
   options: [
     {
       name: "check",
-      description: "Install nothing: check the files and load the library",
+      description: "Only check the files and load the library",
     },
     ENGINE,
     JSON_LINES,
     HELP,
   ],
   examples: [
-    ["", "Install the engine that fits this machine"],
-    ["--check", "See whether it works, and with which devices"],
+    ["", "Install the engine that suits this machine"],
+    ["--check", "Check whether it works, and on which devices"],
   ],
-  takes: { least: 0, most: 0 },
+  positionals: { min: 0, max: 0 },
   run: setUp,
 };
 
-async function setUp(given: Given): Promise<number> {
+async function setUp(args: Arguments): Promise<number> {
   const { selectEngine } = await import("../engine/library/select.ts");
   const { checkEngine } = await import("../engine/library/check.ts");
-  const renderer = await chooseRenderer(given.has("json"));
+  const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() =>
     say({
       type: "note",
-      text: "Stopping: nothing is kept of an unfinished installation",
+      text: "Stopping: removing the unfinished installation",
     })
   );
   try {
-    let choice = await selectEngine(askedEngine(given));
-    if (!given.has("check")) {
+    let choice = await selectEngine(engineOption(args));
+    if (!args.has("check")) {
       choice = await choice.prepare(installOptions(say, interrupts.signal));
     }
-    sayWhich(choice, say);
+    say(engineMessage(choice));
     for (const text of reportLines(await checkEngine(choice))) {
       say({ type: "note", text });
     }
@@ -56,7 +56,7 @@ async function setUp(given: Given): Promise<number> {
   } finally {
     renderer.end();
   }
-  return interrupts.code ?? EXIT.fine;
+  return interrupts.code ?? EXIT.success;
 }
 
 function reportLines({ library, devices, bfloat16 }: EngineReport): string[] {

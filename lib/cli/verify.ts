@@ -1,9 +1,9 @@
 import { type Verification, verify } from "../scheduler/attempts/verify.ts";
-import { type Command, EXIT, type Given } from "./arguments.ts";
-import { readyEngineFacility } from "./engine.ts";
+import { type Arguments, type Command, EXIT } from "./arguments.ts";
+import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { count, duration, type Message } from "./messages.ts";
-import { openGraph, selectedStages } from "./open_pipeline.ts";
+import { openPipeline } from "./open_pipeline.ts";
 import {
   ENGINE,
   GPUS,
@@ -14,40 +14,37 @@ import {
 } from "./options.ts";
 import { chooseRenderer, writeOut } from "./renderer.ts";
 
-/** `deno task verify`: runs cached stages again and compares. */
+/** `deno task verify`: runs cached stages again and compares the output. */
 export const verifyCommand: Command = {
   name: "verify",
   usage: "PIPELINE STAGE...",
   description:
-    "Run stages again beside the cache and compare what they make with what the cache has, byte by byte. Neither the cache nor the output folder is touched. Exits with 1 if anything differs.",
+    "Run stages again, apart from the cache and the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
   options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Check that training is deterministic"],
     ['smoke "*"', "Check every stage"],
   ],
-  takes: { least: 2, most: Infinity },
+  positionals: { min: 2, max: Infinity },
   run: verifyStages,
 };
 
-async function verifyStages(given: Given): Promise<number> {
-  const settings = await settingsOf(given);
-  const { graph } = await openGraph(given, settings.out);
-  const stages = await selectedStages(graph, given.positionals.slice(1));
-  const json = given.has("json");
+async function verifyStages(args: Arguments): Promise<number> {
+  const settings = await settingsOf(args);
+  const { graph, selected } = await openPipeline(args, settings.out);
+  const json = args.has("json");
   const renderer = await chooseRenderer(json);
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() => {});
-  const facilities = {
-    engine: readyEngineFacility(given, say, interrupts.signal),
-  };
+  const facilities = { engine: installedEngine(args, say, interrupts.signal) };
   let differing = 0;
   try {
-    for (const id of stages) {
+    for (const id of selected) {
       const result = await verify(
         graph,
         id,
         { ...settings, facilities },
-        (event) => renderer.show(event),
+        say,
         interrupts.signal,
       );
       if (result.differing.length > 0) differing++;
@@ -60,7 +57,7 @@ async function verifyStages(given: Given): Promise<number> {
   } finally {
     renderer.end();
   }
-  return interrupts.code ?? (differing > 0 ? EXIT.failed : EXIT.fine);
+  return interrupts.code ?? (differing > 0 ? EXIT.failed : EXIT.success);
 }
 
 function verificationText(
@@ -68,8 +65,8 @@ function verificationText(
 ): string {
   const time = `in ${duration(seconds)}`;
   return differing.length === 0
-    ? `${stage}: ${count(files, "file")} came out the same, ${time}`
+    ? `${stage}: ${count(files, "file")} identical, ${time}`
     : `${stage}: ${differing.length} of ${
       count(files, "file")
-    } came out otherwise, ${time}: ${differing.join(", ")}`;
+    } different, ${time}: ${differing.join(", ")}`;
 }

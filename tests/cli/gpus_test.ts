@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { Given } from "../../lib/cli/arguments.ts";
-import { engineFacility } from "../../lib/cli/engine.ts";
+import { Arguments } from "../../lib/cli/arguments.ts";
+import { selectedEngine } from "../../lib/cli/engine.ts";
 import { gpusOf, settingsOf } from "../../lib/cli/options.ts";
 import { visibleGpus } from "../../lib/scheduler/default_settings.ts";
 import { holdGpus } from "../../lib/scheduler/limits/gpus.ts";
 
-const given = (gpus: string) => new Given([], new Map([["gpus", [gpus]]]));
+const given = (gpus: string) => new Arguments([], new Map([["gpus", [gpus]]]));
 const NEVER = new AbortController().signal;
 
 Deno.test("--gpus takes ids with blanks around them, and refuses one that stands twice", async () => {
@@ -31,7 +31,7 @@ Deno.test("visibleGpus() counts a GPU once that CUDA_VISIBLE_DEVICES names twice
 
 Deno.test("--gpus none makes auto choose the processor", async () => {
   const reasons: string[] = [];
-  const engine = await engineFacility(given("none"), (message) => {
+  const engine = await selectedEngine(given("none"), (message) => {
     if (message.type === "engine") reasons.push(message.reason);
   }, NEVER)();
   assert.equal(engine.gpus, 0);

@@ -1,10 +1,10 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import { type PictureNode, rails } from "../../lib/cli/graph.ts";
+import { type GraphNode, rails } from "../../lib/cli/graph.ts";
 
 function nodes(
   edges: Readonly<Record<string, readonly string[]>>,
-): PictureNode[] {
+): GraphNode[] {
   return Object.entries(edges)
     .map(([id, needs]) => ({ id, label: id, needs }));
 }
@@ -73,7 +73,7 @@ function readRails(picture: string): Record<string, string[]> {
 }
 
 /** What each node needs, less what others of its needs need, by its definition. */
-function reduced(all: readonly PictureNode[]): Record<string, string[]> {
+function reduced(all: readonly GraphNode[]): Record<string, string[]> {
   const needs = new Map(all.map((it) => [it.id, it.needs]));
   const reaches = (from: string, to: string): boolean =>
     needs.get(from)!.some((it) => it === to || reaches(it, to));

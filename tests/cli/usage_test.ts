@@ -142,7 +142,7 @@ Deno.test("pipeline --help lists the codes that it exits with, and no others", a
   deepStrictEqual(
     listed!.match(/\b\d+\b/g)!.map(Number),
     [
-      EXIT.fine,
+      EXIT.success,
       EXIT.failed,
       EXIT.usage,
       EXIT.busy,

@@ -8,7 +8,13 @@
  */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { EXIT, helpOf, readArguments, type Usage, UsageError } from "../../lib/cli/arguments.ts";
+import {
+  EXIT,
+  helpOf,
+  readArguments,
+  type Usage,
+  UsageError,
+} from "../../lib/cli/arguments.ts";
 import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/tree.ts";
 import { fuzzParsers } from "./fuzz.ts";
@@ -43,7 +49,7 @@ const usage: Usage = {
     ["", "All of it, half an hour and more"],
     ["--rounds 20 --seed 7", "Minutes of it, the same each time"],
   ],
-  takes: { least: 0, most: 0 },
+  positionals: { min: 0, max: 0 },
 };
 
 const { rounds, seed } = readOptions();
@@ -96,8 +102,8 @@ Deno.exit(0);
 function readOptions(): { readonly rounds: number; readonly seed: number } {
   try {
     const given = readArguments(usage, Deno.args);
-    const rounds = given.number("rounds", 1) ?? 300;
-    const seed = given.number("seed", 0) ?? Date.now() % 1e9;
+    const rounds = given.integer("rounds", 1) ?? 300;
+    const seed = given.integer("seed", 0) ?? Date.now() % 1e9;
     if (!given.has("help")) return { rounds, seed };
     console.log(helpOf(usage));
   } catch (error) {
@@ -105,7 +111,7 @@ function readOptions(): { readonly rounds: number; readonly seed: number } {
     console.error(error.message);
     Deno.exit(EXIT.usage);
   }
-  Deno.exit(EXIT.fine);
+  Deno.exit(EXIT.success);
 }
 
 function edit(): string {
