@@ -5,7 +5,7 @@ import {
 } from "../engine/library/choice.ts";
 import type { Host } from "../engine/library/host.ts";
 import type { InstallOptions } from "../engine/library/install.ts";
-import type { Facility } from "../scheduler/events.ts";
+import type { Runtime } from "../scheduler/events.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";
@@ -20,12 +20,12 @@ export function selectedEngine(
   args: Arguments,
   say: Say = () => {},
   signal?: AbortSignal,
-): () => Promise<Facility> {
+): () => Promise<Runtime> {
   return once(async () => {
     const { selectEngine } = await import("../engine/library/select.ts");
     const choice = await selectEngine(engineOption(args), await hostFor(args));
     say(engineMessage(choice));
-    return await facilityOf(choice, installOptions(say, signal));
+    return await runtimeOf(choice, installOptions(say, signal));
   });
 }
 
@@ -38,7 +38,7 @@ export function installedEngine(
   args: Arguments,
   say: Say,
   signal: AbortSignal,
-): () => Promise<Facility> {
+): () => Promise<Runtime> {
   const engine = engineOption(args);
   if (engine !== "auto") return selectedEngine(args, say, signal);
   return once(async () => {
@@ -47,7 +47,7 @@ export function installedEngine(
     const selected = await selectEngine(engine, await hostFor(args));
     const choice = await selected.prepare(options);
     say(engineMessage(choice));
-    return await facilityOf(choice, options);
+    return await runtimeOf(choice, options);
   });
 }
 
@@ -85,10 +85,10 @@ function once<T>(compute: () => Promise<T>): () => Promise<T> {
 }
 
 /** The runtime that an engine is to the stages that compute with it. */
-export async function facilityOf(
+export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,
-): Promise<Facility> {
+): Promise<Runtime> {
   const { hasBfloat16 } = await import("../engine/library/bfloat16.ts");
   const { thisHost } = await import("../engine/library/host.ts");
   const { engine, device, identity, library, flags, read, env } = choice;

@@ -94,7 +94,7 @@ async function runPipeline(args: Arguments): Promise<number> {
       selected,
       {
         ...settings,
-        facilities: { engine: installedEngine(args, say, interrupts.signal) },
+        runtimes: { engine: installedEngine(args, say, interrupts.signal) },
         force: forced,
       },
       (event) => {

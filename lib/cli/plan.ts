@@ -82,7 +82,7 @@ export async function printPlan(
   const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);
   const decisions = await plan(graph, selected, {
     ...settings,
-    facilities: { engine: selectedEngine(args, json ? print : () => {}) },
+    runtimes: { engine: selectedEngine(args, json ? print : () => {}) },
     force: forced,
   }, store);
   await saveGraph();
@@ -170,7 +170,7 @@ async function explainStages(args: Arguments): Promise<number> {
   for (const id of stages) {
     const explanation = await explain(graph, id, {
       ...settings,
-      facilities: { engine },
+      runtimes: { engine },
     });
     writeOut(
       args.has("json")
@@ -263,7 +263,7 @@ async function printStatus(args: Arguments): Promise<number> {
   const { graph, saveGraph } = await openPipeline(args, settings.out);
   const stages = await status(graph, {
     ...settings,
-    facilities: { engine: selectedEngine(args) },
+    runtimes: { engine: selectedEngine(args) },
   });
   await saveGraph();
   const style = styleFor(Deno.stdout);

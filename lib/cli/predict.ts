@@ -13,7 +13,7 @@ import { visibleFolder } from "../scheduler/attempts/visible.ts";
 import { CHILD } from "../scheduler/code/listing.ts";
 import { projectFlags } from "../scheduler/code/project.ts";
 import { visibleGpus } from "../scheduler/default_settings.ts";
-import type { Facility } from "../scheduler/events.ts";
+import type { Runtime } from "../scheduler/events.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { holdGpus } from "../scheduler/limits/gpus.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
@@ -272,7 +272,7 @@ interface TaskRun {
   readonly params: Readonly<Record<string, unknown>>;
   /** The artifact's folder for each input. */
   readonly inputs: Readonly<Record<string, string>>;
-  readonly engine: Facility;
+  readonly engine: Runtime;
   /** Ids of the GPUs to use. */
   readonly gpus: readonly string[];
   /** Existing, empty folder, the only one that the task may write to. */
@@ -311,7 +311,7 @@ async function runTask(
     output,
     checkpoint,
     cpus: availableParallelism(),
-    facilities: { engine: engine.settings },
+    runtimes: { engine: engine.settings },
   };
   const input = join(folder, "spec.json");
   Deno.writeTextFileSync(input, JSON.stringify(spec));

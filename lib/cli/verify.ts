@@ -36,14 +36,14 @@ async function verifyStages(args: Arguments): Promise<number> {
   const renderer = await chooseRenderer(json);
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() => {});
-  const facilities = { engine: installedEngine(args, say, interrupts.signal) };
+  const runtimes = { engine: installedEngine(args, say, interrupts.signal) };
   let differing = 0;
   try {
     for (const id of selected) {
       const result = await verify(
         graph,
         id,
-        { ...settings, facilities },
+        { ...settings, runtimes },
         say,
         interrupts.signal,
       );

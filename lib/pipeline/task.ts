@@ -30,7 +30,7 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   readonly sources?: (
     params: z.output<Params>,
   ) => Readonly<Record<string, string>>;
-  /** Facilities that the stage's process needs (`engine`); their identity is part of the key. */
+  /** Runtimes that the stage's process needs (`engine`); their identity is part of the key. */
   readonly needs?: readonly string[];
   /** True if the task reads the recorded seconds and metrics of its inputs, which are then part of its key. */
   readonly timings?: boolean;
@@ -79,8 +79,8 @@ export interface InputArtifact {
   readonly metrics?: Readonly<Record<string, number>>;
 }
 
-/** A facility as the stage's process sees it, such as `{ engine: "tensorflow", library: "..." }`. */
-export type FacilitySettings = Readonly<
+/** A runtime as the stage's process sees it, such as `{ engine: "tensorflow", library: "..." }`. */
+export type RuntimeSettings = Readonly<
   Record<string, string | number | boolean>
 >;
 
@@ -95,7 +95,7 @@ export interface Stage<Params> {
   readonly checkpoint: string;
   /** Processors that the stage asked for; what it computes may depend on it, so fewer are no reason for another number. */
   readonly cpus: number;
-  readonly facilities: Readonly<Record<string, FacilitySettings>>;
+  readonly runtimes: Readonly<Record<string, RuntimeSettings>>;
   /** Aborted on interrupt: write a checkpoint and return soon. */
   readonly signal: AbortSignal;
   /** Reports progress: `progress(128, 8192, "examples", "loss 0.41")`. */

@@ -3,7 +3,7 @@ import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
 import { type TaskCode, taskCode } from "./code/code.ts";
-import type { Facility } from "./events.ts";
+import type { Runtime } from "./events.ts";
 import { withCache } from "./failure.ts";
 import { selectStages } from "./select.ts";
 import type { Settings } from "./settings.ts";
@@ -18,16 +18,16 @@ export interface Context {
   readonly selected: ReadonlySet<string>;
   /** The code of each task, by the URL of its module. */
   readonly code: Map<string, TaskCode>;
-  readonly facilities: ReadonlyMap<string, Facility>;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
   readonly sources: SourcePaths;
   /** What becomes ready for use, once for all stages. */
-  readonly prepared: Map<Facility, Promise<void>>;
+  readonly prepared: Map<Runtime, Promise<void>>;
 }
 
 /**
- * Opens the cache and finds the code and the facilities of all stages asked for.
+ * Opens the cache and finds the code and the runtimes of all stages asked for.
  *
- * @throws {Error} If a task's code cannot be read, or a facility does not exist.
+ * @throws {Error} If a task's code cannot be read, or a runtime does not exist.
  */
 export async function openContext(
   graph: Graph,
@@ -42,13 +42,13 @@ export async function openContext(
   const needs = new Set(
     stages.flatMap(({ declaration }) => declaration.needs),
   );
-  const facilities = new Map<string, Facility>();
+  const runtimes = new Map<string, Runtime>();
   for (const name of needs) {
-    const find = settings.facilities[name];
+    const find = settings.runtimes[name];
     if (find === undefined) {
       throw new Error(`A task needs "${name}", which this program lacks`);
     }
-    facilities.set(name, await find());
+    runtimes.set(name, await find());
   }
   return {
     graph,
@@ -59,7 +59,7 @@ export async function openContext(
       store,
       () => taskCode([...modules], settings.project, store),
     ),
-    facilities,
+    runtimes,
     sources: new SourcePaths(store, settings.project),
     prepared: new Map(),
   };
@@ -88,17 +88,17 @@ function checkNames({ pipeline, stages }: Graph): void {
   }
 }
 
-/** The facilities that a stage needs, by name, ready for use. */
-export async function readyFacilities(
-  { facilities, prepared }: Context,
+/** The runtimes that a stage needs, by name, ready for use. */
+export async function readyRuntimes(
+  { runtimes, prepared }: Context,
   stage: GraphStage,
-): Promise<Map<string, Facility>> {
-  const ready = new Map<string, Facility>();
+): Promise<Map<string, Runtime>> {
+  const ready = new Map<string, Runtime>();
   for (const name of stage.declaration.needs) {
-    const facility = facilities.get(name)!;
-    if (!prepared.has(facility)) prepared.set(facility, facility.prepare());
-    await prepared.get(facility);
-    ready.set(name, facility);
+    const runtime = runtimes.get(name)!;
+    if (!prepared.has(runtime)) prepared.set(runtime, runtime.prepare());
+    await prepared.get(runtime);
+    ready.set(name, runtime);
   }
   return ready;
 }

@@ -12,7 +12,7 @@ export function defaultSettings(project: string): Settings {
   return {
     project,
     out: join(project, "out"),
-    facilities: {},
+    runtimes: {},
     limits: {
       jobs: cpus,
       cpus,

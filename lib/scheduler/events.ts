@@ -89,7 +89,7 @@ export interface Summary {
  * Something of the machine that stages need and that is found before any of
  * them runs, such as the engine: who it is, and what a process needs to use it.
  */
-export interface Facility {
+export interface Runtime {
   /** Part of the key of every stage that needs it: `tensorflow 2.21.0 cpu linux-x86_64`. */
   readonly identity: string;
   /**

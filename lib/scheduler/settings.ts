@@ -1,4 +1,4 @@
-import type { Facility } from "./events.ts";
+import type { Runtime } from "./events.ts";
 
 /** Where a pipeline is worked on, and how. */
 export interface Settings {
@@ -6,8 +6,8 @@ export interface Settings {
   readonly project: string;
   /** Folder of everything produced: `cache/`, and a folder per pipeline. */
   readonly out: string;
-  /** Finds a facility by the name that tasks need it by; called once for each. */
-  readonly facilities: Readonly<Record<string, () => Promise<Facility>>>;
+  /** Finds a runtime by the name that tasks need it by; called once for each. */
+  readonly runtimes: Readonly<Record<string, () => Promise<Runtime>>>;
   readonly limits: Limits;
   /** Stages that run even if the cache holds their result. */
   readonly force: ReadonlySet<string>;

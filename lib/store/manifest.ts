@@ -2,7 +2,7 @@ import { isDigest } from "./digest.ts";
 import type { TreeFile } from "./tree.ts";
 
 /** Version of the manifests that this program writes. */
-export const MANIFEST_VERSION = 1;
+export const MANIFEST_VERSION = 2;
 
 /** What a key holds of one artifact that a stage reads. */
 export interface InputPart {
@@ -25,8 +25,8 @@ export interface KeyParts {
   /** Digest of the content that each source parameter names. */
   readonly sources: Readonly<Record<string, string>>;
   readonly inputs: Readonly<Record<string, readonly InputPart[]>>;
-  /** Identity of each facility that the task needs. */
-  readonly facilities: Readonly<Record<string, string>>;
+  /** Identity of each runtime that the task needs. */
+  readonly runtimes: Readonly<Record<string, string>>;
 }
 
 /** What is recorded of a stage's run that succeeded. */
@@ -70,6 +70,12 @@ export function parseManifest(
     return {
       fault: "was written by a newer version of this program",
       newer: true,
+    };
+  }
+  if (typeof version === "number" && version < MANIFEST_VERSION) {
+    return {
+      fault: "was written by an older version of this program",
+      newer: false,
     };
   }
   return isManifest(value) ? value : { fault: "is not in order", newer: false };

@@ -2,7 +2,7 @@ import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Report } from "../../lib/report/report.ts";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 

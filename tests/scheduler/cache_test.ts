@@ -119,7 +119,16 @@ Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss
       (store, manifest) =>
         writeSealed(store.manifests.path(manifest.key), {
           ...manifest,
-          version: 2,
+          version: 3,
+          more: [],
+        }),
+    ],
+    [
+      "was written by an older version of this program",
+      (store, manifest) =>
+        writeSealed(store.manifests.path(manifest.key), {
+          ...manifest,
+          version: 1,
           more: [],
         }),
     ],

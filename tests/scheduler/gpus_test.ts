@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { facilityOf } from "../../lib/cli/engine.ts";
+import { runtimeOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/library/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
-import type { Facility } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/events.ts";
 import { verify } from "../../lib/scheduler/attempts/verify.ts";
 import { TestProject } from "./project.ts";
 import {
@@ -19,7 +19,7 @@ const NEVER = new AbortController().signal;
 
 /** Settings with an engine that computes on so many GPUs, and these ids to be had. */
 function engineOn(count: number | undefined, gpus: readonly string[]) {
-  const engine: Facility = {
+  const engine: Runtime = {
     identity: "engine 1",
     ...(count !== undefined && { gpus: count }),
     settings: {},
@@ -29,7 +29,7 @@ function engineOn(count: number | undefined, gpus: readonly string[]) {
     prepare: () => Promise.resolve(),
   };
   return {
-    facilities: { engine: () => Promise.resolve(engine) },
+    runtimes: { engine: () => Promise.resolve(engine) },
     limits: { jobs: 2, cpus: 2, memory: 1e9, gpus },
   };
 }
@@ -163,7 +163,7 @@ Deno.test("verify() hands out GPUs as run() does; the key does not depend on the
   await assert.rejects(again([]), /^StageFailure: It needs a GPU, and 0 can/);
 });
 
-Deno.test("facilityOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {
+Deno.test("runtimeOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {
   const gpusOf = async (
     engine: EngineChoice["engine"],
     device: EngineChoice["device"],
@@ -178,7 +178,7 @@ Deno.test("facilityOf() asks for a GPU where TensorFlow computes on one, and now
       env: {},
       prepare: () => Promise.resolve(choice),
     };
-    return (await facilityOf(choice, {})).gpus;
+    return (await runtimeOf(choice, {})).gpus;
   };
   assert.equal(await gpusOf("tensorflow", "gpu"), 1);
   assert.equal(await gpusOf("tensorflow", "cpu"), 0);

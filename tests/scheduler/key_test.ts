@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import type { Facility } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/events.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
-/** A facility of this identity, whose other members are as given. */
-function engine(identity: string, more: Partial<Facility> = {}) {
-  const facility: Facility = {
+/** A runtime of this identity, whose other members are as given. */
+function engine(identity: string, more: Partial<Runtime> = {}) {
+  const runtime: Runtime = {
     identity,
     settings: {},
     flags: [],
@@ -14,7 +14,7 @@ function engine(identity: string, more: Partial<Facility> = {}) {
     prepare: () => Promise.resolve(),
     ...more,
   };
-  return { facilities: { engine: () => Promise.resolve(facility) } };
+  return { runtimes: { engine: () => Promise.resolve(runtime) } };
 }
 
 const TRAIN: StageOptions = {
@@ -27,7 +27,7 @@ const STAGES: Record<string, StageOptions> = {
   all: { task: "all", inputs: { from: ["train@m=a"] } },
 };
 
-/** A project whose stages have run: one with a source and a facility, one that reads it, one that reads many. */
+/** A project whose stages have run: one with a source and a runtime, one that reads it, one that reads many. */
 async function ranProject(): Promise<TestProject> {
   const project = new TestProject();
   project.write("data.txt", "data");
@@ -75,7 +75,7 @@ function renamed(id: string, m: string): Record<string, StageOptions> {
   };
 }
 
-Deno.test("the key holds parameters, sources with their names, inputs and facilities", async () => {
+Deno.test("the key holds parameters, sources with their names, inputs and runtimes", async () => {
   using project = await ranProject();
   const all = Object.keys(STAGES);
   const params = TRAIN.params!;
@@ -139,7 +139,7 @@ Deno.test("the key of a stage leaves out its name, resources, place, and what on
   assert.deepEqual(await toRun(project, { ...others, every: each! }), ["all"]);
 });
 
-Deno.test("the key holds the processors of a stage whose facility computes with threads", async () => {
+Deno.test("the key holds the processors of a stage whose runtime computes with threads", async () => {
   using project = await ranProject();
   const threaded = engine("one", { threaded: true });
   const with2 = train({ resources: { cpus: 2 } });
@@ -160,7 +160,7 @@ Deno.test("a key is made of nothing else than the README says", async () => {
   const { parts } = found.manifest;
   assert.deepEqual(
     Object.keys(parts),
-    ["code", "params", "sources", "inputs", "facilities"],
+    ["code", "params", "sources", "inputs", "runtimes"],
   );
   assert.deepEqual(
     parts.inputs.from!.map((part) => Object.keys(part)),

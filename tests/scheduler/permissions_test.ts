@@ -115,7 +115,7 @@ Deno.test("run() lets no worker find what one of an earlier stage cached, and le
   );
   const folderOf = (event: Event) =>
     event.type === "log"
-      ? join(runtimeFolder(), "location_data/web_cache", digest(event.line))
+      ? join(denoFolder(), "location_data/web_cache", digest(event.line))
       : "";
   const folders: string[] = [];
   for (const n of [1, 2]) {
@@ -132,8 +132,8 @@ Deno.test("run() lets no worker find what one of an earlier stage cached, and le
   assert.deepEqual(folders.map(fingerprint), [undefined, undefined]);
 });
 
-/** The runtime's own folder, as it says. */
-function runtimeFolder(): string {
+/** Deno's own folder, as it says. */
+function denoFolder(): string {
   const { stdout } = new Deno.Command(Deno.execPath(), {
     args: ["info", "--json"],
   }).outputSync();
@@ -159,7 +159,7 @@ Deno.test("run() gives a stage what its task declares", async () => {
        await (await fetch("http://127.0.0.1:${server.addr.port}")).text(),
        new TextDecoder().decode(program.stdout).trim(),
        Deno.makeTempFileSync().startsWith("/"),
-       stage.facilities.engine.name,
+       stage.runtimes.engine.name,
        Deno.env.get("ENGINE_MODE"),
      ].join();`,
     {
@@ -171,7 +171,7 @@ Deno.test("run() gives a stage what its task declares", async () => {
   );
   let prepared = 0;
   const { summary } = await project.run({ guest: { task: "guest" } }, {
-    facilities: {
+    runtimes: {
       engine: () =>
         Promise.resolve({
           identity: "engine 1",

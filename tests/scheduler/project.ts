@@ -124,7 +124,7 @@ export default {
     return {
       project: this.folder,
       out: this.path("out"),
-      facilities: {},
+      runtimes: {},
       limits: { jobs: 2, cpus: 2, memory: 1e9, gpus: [] },
       force: new Set(),
       wait: true,

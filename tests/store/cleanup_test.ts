@@ -20,12 +20,12 @@ async function addResult(store: Store, n: number): Promise<Manifest> {
     params: { n },
     sources: {},
     inputs: {},
-    facilities: {},
+    runtimes: {},
   };
   const content = await store.blobs.putBytes(String(n).padEnd(10_000, "."));
   const files = [{ path: "out.txt", ...content }];
   const manifest: Manifest = {
-    version: 1,
+    version: 2,
     key: keyOf(parts),
     parts,
     task: "make",
@@ -102,7 +102,7 @@ Deno.test("cleanUp() does nothing while a run goes on, or if a newer version kee
     assert.equal(await cleanUp(store, 0), undefined);
   }
   const { key } = results[0]!;
-  writeSealed(store.manifests.path(key), { ...results[0]!, version: 2 });
+  writeSealed(store.manifests.path(key), { ...results[0]!, version: 3 });
   assert.equal(await cleanUp(store, 0), undefined);
 });
 

@@ -13,14 +13,14 @@ const PARTS = {
   params: { lr: 1e-3, nested: { list: [1, "two", null, true] } },
   sources: { data: digest("data") },
   inputs: { of: [{ content: digest("of"), stage: "s", matrix: { seed: 0 } }] },
-  facilities: { engine: "tensorflow 2.21" },
+  runtimes: { engine: "tensorflow 2.21" },
 };
 const FILES = [
   { path: "a.txt", size: 1, blob: digest("a") },
   { path: "deep/b.txt", size: 2, blob: digest("b") },
 ];
 const MANIFEST: Manifest = {
-  version: 1,
+  version: 2,
   key: keyOf(PARTS),
   parts: PARTS,
   task: "train",

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
   ADAPTER_FILES,
+  findAdapterFault,
   readAdapter,
   writeAdapter,
-} from "../../tasks/artifacts/adapter.ts";
-import { findAdapterFault } from "../../tasks/artifacts/adapter_tensors.ts";
+} from "../../lib/artifacts/adapter.ts";
 import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
 
 Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families", async () => {

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { meanLoss } from "../../lib/glue/loss.ts";
-import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
-import { readRanks } from "../../tasks/artifacts/module_ranks.ts";
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
-import { digestOf } from "../../tasks/artifacts/digest.ts";
-import { writeTokens } from "../../tasks/artifacts/tokens.ts";
-import { trainedAs } from "../../tasks/artifacts/trained_as.ts";
+import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { readRanks } from "../../lib/artifacts/ranks.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { digestOf } from "../../lib/artifacts/json_file.ts";
+import { writeTokens } from "../../lib/artifacts/tokens.ts";
+import { trainedAs } from "../../lib/artifacts/training.ts";
 import chooseRanks from "../../tasks/choose-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { checkClasses } from "../../tasks/artifacts/classes.ts";
+import { checkClasses } from "../../lib/artifacts/classes.ts";
 
 const trained = { task: "mine", labels: ["negative", "positive"] };
 

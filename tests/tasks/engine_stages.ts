@@ -40,12 +40,12 @@ export async function withEngineStages(
   );
   await choice.prepare();
   const settings = { engine, device, library: library! };
-  const facilities = {
+  const runtimes = {
     engine: { ...choice, settings, prepare: () => Promise.resolve() },
   };
   await withFolder(async (folder) => {
     const attempt: EngineStages["attempt"] = (task, params, inputs = {}) =>
-      runSandboxed(task, folder, params, { inputs, facilities });
+      runSandboxed(task, folder, params, { inputs, runtimes });
     const run: EngineStages["run"] = async (...args) => {
       const result = await attempt(...args);
       assert.equal(result.code, 0, result.text);

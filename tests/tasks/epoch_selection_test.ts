@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { readTraining, servedRanks } from "../../tasks/artifacts/training.ts";
-import type { Sampler } from "../../tasks/artifacts/sampler.ts";
-import { readScores } from "../../tasks/artifacts/scores.ts";
+import {
+  readTraining,
+  type Sampler,
+  servedRanks,
+} from "../../lib/artifacts/training.ts";
+import { readScores } from "../../lib/artifacts/scores.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
 Deno.test("train-dylora keeps the epoch with the best mean over all ranks from the lowest that it drew, and evaluate-ranks scores it as recorded", () =>

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { modelCard } from "../../tasks/adapters/model_card.ts";
-import { modulesOf, writeRanks } from "../../tasks/artifacts/module_ranks.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+import { modelCard } from "../../tasks/export-adapter.ts";
+import { modulesOf, writeRanks } from "../../lib/artifacts/ranks.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import {
   REFERENCE_TRAINING,

@@ -2,11 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTaskName } from "../../lib/glue/benchmark.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
-import { readTokens, readTokensInfo } from "../../tasks/artifacts/tokens.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
 import tokenize from "../../tasks/tokenize.ts";

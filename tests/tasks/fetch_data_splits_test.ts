@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import { runTask, withFolder } from "./run_task.ts";
 

@@ -2,10 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import fc from "fast-check";
 import { readTable } from "../../lib/glue/table.ts";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { runTask, withFolder } from "./run_task.ts";

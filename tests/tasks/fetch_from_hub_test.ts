@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
 import { join, relative } from "node:path";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { LocalHub } from "../hub/local_hub.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { withFolder } from "./run_task.ts";

@@ -4,7 +4,7 @@ import {
   bestStep,
   evenRank,
   greedyRanks,
-} from "../../tasks/adapters/greedy_ranks.ts";
+} from "../../lib/stages/rank_search.ts";
 
 /** The smallest loss of all choices within the budget, by trying each of them. */
 function smallest(

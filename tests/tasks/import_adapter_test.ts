@@ -1,16 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
-import { readAdapter } from "../../tasks/artifacts/adapter.ts";
-import {
-  moduleOf,
-  modulesOf,
-  writeRanks,
-} from "../../tasks/artifacts/module_ranks.ts";
-import { PEFT_FILES } from "../../tasks/artifacts/peft_files.ts";
-import { digestOf } from "../../tasks/artifacts/digest.ts";
-import { writeTokens } from "../../tasks/artifacts/tokens.ts";
-import { servedRanks } from "../../tasks/artifacts/training.ts";
+import { PEFT_FILES, readAdapter } from "../../lib/artifacts/adapter.ts";
+import { moduleOf, modulesOf, writeRanks } from "../../lib/artifacts/ranks.ts";
+import { digestOf } from "../../lib/artifacts/json_file.ts";
+import { writeTokens } from "../../lib/artifacts/tokens.ts";
+import { servedRanks } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import { peftFolder } from "./peft_folder.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";

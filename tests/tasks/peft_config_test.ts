@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { readAdapter } from "../../tasks/artifacts/adapter.ts";
+import { readAdapter } from "../../lib/artifacts/adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import { peftFolder } from "./peft_folder.ts";
 import { referenceTensors } from "./reference_adapter.ts";

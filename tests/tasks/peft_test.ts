@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
-import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
+import {
+  type AdapterTensors,
+  readAdapter,
+  writeAdapter,
+} from "../../lib/artifacts/adapter.ts";
 import {
   moduleOf,
   type ModuleRanks,
   modulesOf,
   writeRanks,
-} from "../../tasks/artifacts/module_ranks.ts";
-import type { AdapterTensors } from "../../tasks/artifacts/peft_files.ts";
+} from "../../lib/artifacts/ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import merge from "../../tasks/merge.ts";

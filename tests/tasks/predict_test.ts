@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
-import { readPredictions } from "../../tasks/artifacts/predictions.ts";
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readPredictions } from "../../lib/artifacts/predictions.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
 Deno.test("predict gives the classes that evaluate-ranks scored, and test sets that pack-submission packs", () =>

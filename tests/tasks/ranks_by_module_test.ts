@@ -4,9 +4,8 @@ import {
   type Choice,
   modulesOf,
   writeRanks,
-} from "../../tasks/artifacts/module_ranks.ts";
-import { trainedAs } from "../../tasks/artifacts/trained_as.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+} from "../../lib/artifacts/ranks.ts";
+import { trainedAs, type Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import {

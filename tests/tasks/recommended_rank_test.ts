@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Comparison, MethodSummary } from "../../lib/report/report.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";

@@ -4,8 +4,8 @@ import {
   readAdapter,
   tensorsOf,
   writeAdapter,
-} from "../../tasks/artifacts/adapter.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+} from "../../lib/artifacts/adapter.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";

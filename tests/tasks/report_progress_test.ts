@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { progressReporter } from "../../tasks/training/report_progress.ts";
+import { progressReporter } from "../../lib/stages/training.ts";
 
 Deno.test("progressReporter() holds a training against the fastest that was seen, be it the training itself", () => {
   const lines: string[] = [];

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
 import type { Comparison } from "../../lib/report/report.ts";
-import { readScores } from "../../tasks/artifacts/scores.ts";
+import { readScores } from "../../lib/artifacts/scores.ts";
 import { EXAMPLES, TrainedStages } from "./trained_stages.ts";
 
 Deno.test("report compares scores and sums the measured times of both sweeps", async () => {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { InputArtifact, Task } from "../../lib/pipeline/task.ts";
-import type { Facility } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/events.ts";
 import {
   permissionFlags,
   stageEnvironment,
@@ -26,7 +26,7 @@ export interface SandboxOptions {
   readonly inputs?: Readonly<
     Record<string, string | readonly (string | InputArtifact)[]>
   >;
-  readonly facilities?: Readonly<Record<string, Facility>>;
+  readonly runtimes?: Readonly<Record<string, Runtime>>;
 }
 
 /**
@@ -37,7 +37,7 @@ export async function runSandboxed(
   name: string,
   folder: string,
   params: Readonly<Record<string, unknown>>,
-  { env = {}, inputs = {}, facilities = {} }: SandboxOptions = {},
+  { env = {}, inputs = {}, runtimes = {} }: SandboxOptions = {},
 ): Promise<SandboxedResult> {
   const module = import.meta.resolve(`../../tasks/${name}.ts`);
   const { default: task }: { default: Task } = await import(module);
@@ -55,7 +55,7 @@ export async function runSandboxed(
   );
   const { permissions = {} } = task;
   const parsed = task.params.parse(params);
-  const needed = Object.values(facilities);
+  const needed = Object.values(runtimes);
   const artifacts = Object.entries(inputs).map(([name, given]) =>
     [
       name,
@@ -99,8 +99,8 @@ export async function runSandboxed(
     output,
     checkpoint,
     cpus: 1,
-    facilities: Object.fromEntries(
-      Object.entries(facilities).map((
+    runtimes: Object.fromEntries(
+      Object.entries(runtimes).map((
         [name, { settings }],
       ) => [name, settings]),
     ),

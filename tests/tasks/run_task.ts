@@ -37,7 +37,7 @@ export async function runTask<Params extends z.ZodObject>(
     output,
     checkpoint,
     cpus: 1,
-    facilities: {},
+    runtimes: {},
     signal: new AbortController().signal,
     progress() {},
     log: (line) => log.push(line),

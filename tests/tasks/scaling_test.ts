@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
 Deno.test("train-dylora divides alpha by its own rank at every rank, where asked, and exports keep that scale", () =>

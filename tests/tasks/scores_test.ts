@@ -7,7 +7,7 @@ import {
   readScores,
   type ScoresInfo,
   writeScores,
-} from "../../tasks/artifacts/scores.ts";
+} from "../../lib/artifacts/scores.ts";
 
 const INFO: ScoresInfo = {
   task: "mrpc",

@@ -5,9 +5,9 @@ import {
 } from "../../lib/engine/parameters.ts";
 import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { readAdapter } from "../../tasks/artifacts/adapter.ts";
-import { readTraining } from "../../tasks/artifacts/training.ts";
-import { startFrom } from "../../tasks/training/start_adapter.ts";
+import { readAdapter } from "../../lib/artifacts/adapter.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
+import { startFrom } from "../../lib/stages/train_adapter.ts";
 import { assertClose, openReference } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { readClassifierTraining } from "../../tasks/artifacts/classifier.ts";
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { readClassifierTraining } from "../../lib/artifacts/classifier.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 

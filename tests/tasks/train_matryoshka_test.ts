@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
 

@@ -6,7 +6,7 @@ import { writeDurably } from "../../store/durable.ts";
 import type { Manifest } from "../../store/manifest.ts";
 import { newMark } from "./channel.ts";
 import type { Spec } from "./child.ts";
-import { type Context, readyFacilities, taskOf } from "../context.ts";
+import { type Context, readyRuntimes, taskOf } from "../context.ts";
 import type { Decided } from "../decisions/decide.ts";
 import type { Event } from "../events.ts";
 import type { Executor } from "../executors/executor.ts";
@@ -54,7 +54,7 @@ export async function attempt(
 ): Promise<Measured> {
   const { results, executor, gpus, checkpoint, emit, signal } = options;
   const { settings } = context;
-  const facilities = await readyFacilities(context, stage);
+  const runtimes = await readyRuntimes(context, stage);
   const frozen = await freeze(context, stage, decided, results, folder.inputs);
   const mark = newMark();
   const spec: Spec = {
@@ -64,13 +64,13 @@ export async function attempt(
     output: folder.output,
     checkpoint,
     cpus: stage.resources.cpus,
-    facilities: Object.fromEntries(
-      [...facilities].map(([name, { settings }]) => [name, settings]),
+    runtimes: Object.fromEntries(
+      [...runtimes].map(([name, { settings }]) => [name, settings]),
     ),
   };
   Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
   const { permissions = {} } = await taskOf(stage);
-  const needed = [...facilities.values()];
+  const needed = [...runtimes.values()];
   using origin = ownOrigin();
   const started = new Date();
   const clock = performance.now();

@@ -18,7 +18,7 @@ export interface Spec {
   readonly output: string;
   readonly checkpoint: string;
   readonly cpus: number;
-  readonly facilities: Stage<unknown>["facilities"];
+  readonly runtimes: Stage<unknown>["runtimes"];
 }
 
 /** What a stage's process says, a JSON line each. */

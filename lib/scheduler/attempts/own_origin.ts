@@ -19,15 +19,15 @@ export function ownOrigin(): OwnOrigin {
   return {
     flags: ["--location", `${origin}/`],
     [Symbol.dispose]: () => {
-      const stored = join(runtimeFolder(), "location_data");
+      const stored = join(denoFolder(), "location_data");
       removeFolder(join(stored, digest(origin)));
       removeFolder(join(stored, "web_cache", digest(origin)));
     },
   };
 }
 
-/** The runtime's own folder, as it finds it. */
-function runtimeFolder(): string {
+/** Deno's own folder, as it finds it. */
+function denoFolder(): string {
   const cache = Deno.build.os === "darwin"
     ? join(homedir(), "Library", "Caches")
     : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");

@@ -1,5 +1,5 @@
 import type { Permissions } from "../../pipeline/task.ts";
-import type { Facility } from "../events.ts";
+import type { Runtime } from "../events.ts";
 import { StageFailure } from "../failure.ts";
 
 /** Folders and files that a stage's process may touch because of its place in a run. */
@@ -8,19 +8,19 @@ export interface Access {
   readonly write: readonly string[];
 }
 
-/** Variables that the runtime itself needs; the task cannot read them unless it declares them. */
+/** Variables that Deno itself needs; the task cannot read them unless it declares them. */
 const RUNTIME_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
 
 /**
- * Flags of the runtime that let a stage's process do what its task declares and
- * what its facilities need, and nothing else.
+ * Flags of Deno that let a stage's process do what its task declares and
+ * what its runtimes need, and nothing else.
  *
  * @throws {StageFailure} If a path that it needs has a comma.
  */
 export function permissionFlags(
   permissions: Permissions,
   access: Access,
-  facilities: readonly Facility[],
+  runtimes: readonly Runtime[],
 ): string[] {
   const { net, env = [], run = [], read, write } = permissions;
   const writable = [...access.write, ...write?.() ?? []];
@@ -28,11 +28,11 @@ export function permissionFlags(
     ...access.read,
     ...writable,
     ...read?.() ?? [],
-    ...facilities.flatMap((facility) => facility.read),
+    ...runtimes.flatMap((runtime) => runtime.read),
   ];
   const variables = [
     ...env,
-    ...facilities.flatMap(({ env }) => Object.keys(env)),
+    ...runtimes.flatMap(({ env }) => Object.keys(env)),
   ];
   return [
     "--no-prompt",
@@ -41,14 +41,14 @@ export function permissionFlags(
     ...(net === true ? ["--allow-net"] : []),
     ...list("env", variables),
     ...list("run", run),
-    ...facilities.flatMap((facility) => facility.flags),
+    ...runtimes.flatMap((runtime) => runtime.flags),
   ];
 }
 
-/** The environment of a stage's process: what the runtime needs, what the task declares, and nothing that differs by place or language. */
+/** The environment of a stage's process: what Deno needs, what the task declares, and nothing that differs by place or language. */
 export function stageEnvironment(
   permissions: Permissions,
-  facilities: readonly Facility[],
+  runtimes: readonly Runtime[],
   temporary: string,
 ): Record<string, string> {
   const names = [...RUNTIME_ENV, ...permissions.env ?? []];
@@ -60,14 +60,14 @@ export function stageEnvironment(
     TZ: "UTC",
     LC_ALL: "C.UTF-8",
     TMPDIR: temporary,
-    ...Object.assign({}, ...facilities.map((facility) => facility.env)),
+    ...Object.assign({}, ...runtimes.map((runtime) => runtime.env)),
   };
 }
 
 /**
  * The flag that permits something for the values given, or none.
  *
- * @throws {StageFailure} If a value has a comma, which parts the values for the runtime (Deno 2.9) in spite of its documented escape.
+ * @throws {StageFailure} If a value has a comma, which parts the values in Deno 2.9 in spite of its documented escape.
  */
 export function list(name: string, values: readonly string[]): string[] {
   const parted = values.find((value) => value.includes(","));

@@ -110,6 +110,6 @@ async function partsOf(
     ),
     sources,
     contents,
-    facilities: context.facilities,
+    runtimes: context.runtimes,
   });
 }

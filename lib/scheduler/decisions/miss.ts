@@ -5,7 +5,7 @@ import type { CodeListing } from "../code/listing.ts";
 
 /** One way in which a stage's key differs from an earlier one. */
 export interface Change {
-  readonly kind: "code" | "param" | "source" | "input" | "facility";
+  readonly kind: "code" | "param" | "source" | "input" | "runtime";
   /** What changed: a module's path, a parameter's dot path (and a file of the folder that it names), an input's name. */
   readonly name: string;
   /** What it was; undefined if it is new. For modules, the blob of the reduced text. */
@@ -26,9 +26,9 @@ export function changes(
     ...sourceChanges(before.sources, after.sources, store),
     ...compare("input", inputs(before.inputs), inputs(after.inputs)),
     ...compare(
-      "facility",
-      entries(before.facilities),
-      entries(after.facilities),
+      "runtime",
+      entries(before.runtimes),
+      entries(after.runtimes),
     ),
   ];
 }

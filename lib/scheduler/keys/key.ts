@@ -1,6 +1,6 @@
 import type { GraphStage } from "../../pipeline/graph.ts";
 import type { InputPart, KeyParts, Manifest } from "../../store/manifest.ts";
-import type { Facility } from "../events.ts";
+import type { Runtime } from "../events.ts";
 import { withoutSources } from "./source.ts";
 
 /** What a stage's key is made from, besides the stage. */
@@ -13,7 +13,7 @@ export interface KeySources {
   readonly sources: ReadonlyMap<string, string>;
   /** Digests of what these hold. */
   readonly contents: Readonly<Record<string, string>>;
-  readonly facilities: ReadonlyMap<string, Facility>;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
 }
 
 /** The result of a stage, connected to an input of another. */
@@ -45,15 +45,15 @@ export function keyParts(stage: GraphStage, from: KeySources): KeyParts {
         ),
       ]),
     ),
-    facilities: Object.fromEntries(
+    runtimes: Object.fromEntries(
       declaration.needs.map((name) => {
-        const facility = from.facilities.get(name);
-        if (facility === undefined) {
+        const runtime = from.runtimes.get(name);
+        if (runtime === undefined) {
           throw new Error(
             `Task "${task}" needs "${name}", which this program does not have`,
           );
         }
-        const { identity, threaded } = facility;
+        const { identity, threaded } = runtime;
         return [
           name,
           threaded ? `${identity}, ${threads(stage)}` : identity,
