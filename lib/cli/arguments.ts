@@ -154,10 +154,10 @@ export function readArguments(
 }
 
 /**
- * Writes options in the one form that `parseArgs()` cannot misread: `-fS a.b=c`
- * as `--force true --set a.b=c`. Otherwise it takes a positional "true" for the
- * value of the flag before it, reads `-Sa=b` as `-S b`, and takes "-" for an
- * option.
+ * Rewrites options into the form that `parseArgs()` does not misread, such as
+ * `-fSa.b=c` into `--force true --set=a.b=c`. On its own it takes a positional
+ * "true" after a flag for the flag's value, reads `-Sa=b` as `-S b`, and does
+ * not accept "-" as a value.
  */
 function normalized(command: Usage, args: readonly string[]): string[] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
@@ -179,7 +179,9 @@ function normalized(command: Usage, args: readonly string[]): string[] {
     } else if (/^-[^-]/.test(arg)) {
       for (let at = 1; at < arg.length; at++) {
         const short = command.options.find((it) => it.short === arg[at]);
-        if (short === undefined) throw unknownOption(`-${arg[at]}`, command);
+        if (short === undefined) {
+          throw unknownOption(`-${arg[at]}`, command, `-${arg}`);
+        }
         push(short, arg.slice(at + 1));
         if (short.value !== undefined) break;
       }
@@ -210,12 +212,14 @@ function checkValue({ name, value, choices }: Option, given: string): void {
   );
 }
 
-function unknownOption(arg: string, { options }: Usage): UsageError {
-  const known = options.flatMap(({ name, short }) => [
-    `--${name}`,
-    ...(short === undefined ? [] : [`-${short}`]),
-  ]);
-  return new UsageError(`Unknown option "${arg}"${didYouMean(arg, known)}`);
+/** @param long What the user may have meant, in the form of a long option. */
+function unknownOption(
+  arg: string,
+  { options }: Usage,
+  long = arg,
+): UsageError {
+  const hint = didYouMean(long, options.map(({ name }) => `--${name}`));
+  return new UsageError(`Unknown option "${arg}"${hint}`);
 }
 
 /** Columns of help texts. */

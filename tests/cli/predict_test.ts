@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { openReference } from "../engine/reference.ts";
 import {
@@ -51,7 +51,7 @@ function expectedAt(rank: number): [number, number][] {
   });
 }
 
-Deno.test("predict gives the probabilities that follow from PEFT's logits, at any rank, for texts and pairs", () =>
+Deno.test("predict computes the probabilities of PEFT at any rank, for texts and pairs", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, {
       ...REFERENCE_TRAINING,
@@ -71,25 +71,25 @@ Deno.test("predict gives the probabilities that follow from PEFT's logits, at an
     ];
     for (const { rank, rows, args, input } of runs) {
       const { code, out, errors } = await predict([...named, ...args], input);
-      assert.equal(code, 0, errors);
+      assertEquals(code, 0, errors);
       const expected = expectedAt(rank);
       const lines = out.trimEnd().split("\n").map((line) => JSON.parse(line));
-      assert.equal(lines.length, rows.length);
+      assertEquals(lines.length, rows.length);
       rows.forEach((row, i) => {
         const { label, probabilities, text, pair } = lines[i];
-        assert.deepEqual(
+        assertEquals(
           [text, pair].filter((part) => part !== undefined),
           TEXTS.get(row),
         );
         const [negative, positive] = expected[row]!;
-        assert.ok(Math.abs(probabilities.negative - negative) < 1e-4);
-        assert.ok(Math.abs(probabilities.positive - positive) < 1e-4);
-        assert.equal(label, positive > negative ? "positive" : "negative");
+        assertAlmostEquals(probabilities.negative, negative, 1e-4);
+        assertAlmostEquals(probabilities.positive, positive, 1e-4);
+        assertEquals(label, positive > negative ? "positive" : "negative");
       });
     }
   }));
 
-Deno.test("predict takes the adapter and the model of a pipeline's stage, once it has run", () =>
+Deno.test("predict uses the adapter and the model of a stage that has run", () =>
   withFolder(async (folder) => {
     const source = await referenceAdapter(folder, REFERENCE_TRAINING);
     const pipeline = join(folder, "own.yaml");
@@ -111,8 +111,8 @@ stages:
     );
     const args = [pipeline, "adapter", "--out", join(folder, "out")];
     const before = await predict([...args, "great !"]);
-    assert.equal(before.code, 1);
-    assert.match(
+    assertEquals(before.code, 1);
+    assertMatch(
       before.errors,
       /Stage "adapter" has no result yet: run it with "deno task pipeline .*own.yaml adapter"/,
     );
@@ -120,9 +120,9 @@ stages:
       args: ["run", "-A", main, "pipeline", pipeline, ...args.slice(2)],
       stdin: "null",
     }).output();
-    assert.equal(run.code, 0, new TextDecoder().decode(run.stderr));
+    assertEquals(run.code, 0, new TextDecoder().decode(run.stderr));
     const { code, out, errors } = await predict([...args, "great !"]);
-    assert.equal(code, 0, errors);
+    assertEquals(code, 0, errors);
     const [bad, good] = expectedAt(4)[2]!;
     const rows = good > bad
       ? [["good", good], ["bad", bad]] as const
@@ -130,33 +130,36 @@ stages:
     const [first, second] = rows.map(([name, value]) =>
       `  ${name.padEnd(4)}  ${value.toFixed(4)}\n`
     );
-    assert.equal(
+    assertEquals(
       out,
       `imported, imported-lora at rank 4\n\ngreat !\n${first}${second}`,
     );
     const beyond = await predict([...args, "--rank", "5", "great !"]);
-    assert.equal(beyond.code, 1);
-    assert.match(beyond.errors, /^Rank 5 is beyond the adapter's rank 4\n$/);
+    assertEquals(beyond.code, 1);
+    assertMatch(beyond.errors, /^Rank 5 is beyond the adapter's rank 4\n$/);
   }));
 
-Deno.test("predict says what is wrong with its arguments, with exit code 2", () =>
+Deno.test("predict refuses invalid arguments with exit code 2", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
     const named = ["--adapter", adapter, "--model", model];
     const cases: [string[], RegExp][] = [
-      [["smoke"], /needs PIPELINE and STAGE, or --adapter and --model/],
+      [["smoke"], /give PIPELINE and STAGE, or --adapter and --model/],
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
       [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
       [["smoke", "train-dylra", "a"], /train-dylora/],
-      [["--adapter", adapter, "a"], /are given together/],
-      [["--adapter", adapter, "--model", "./none", "a"], /no folder ".\/none"/],
-      [[...named, "--rank", "0", "a"], /takes a whole number from 1, not "0"/],
-      [[...named, "--pair", "|", "a"], /"a" is no pair: .* hold "\|"/],
-      [named, /There is no text: give it as an argument/],
+      [["--adapter", adapter, "a"], /Option "--adapter" requires "--model"/],
+      [
+        ["--adapter", adapter, "--model", "./none", "a"],
+        /Folder ".\/none" of option "--model" does not exist/,
+      ],
+      [[...named, "--rank", "0", "a"], /Invalid value "0" for option "--rank"/],
+      [[...named, "--pair", "|", "a"], /"a" is not a pair: .* "\|"/],
+      [named, /No texts: give them as arguments/],
     ];
     for (const [args, message] of cases) {
       const { code, errors } = await predict(args);
-      assert.equal(code, 2, `${args}: ${errors}`);
-      assert.match(errors, message);
+      assertEquals(code, 2, `${args}: ${errors}`);
+      assertMatch(errors, message);
     }
   }));

@@ -1,6 +1,56 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type GraphNode, rails } from "../../lib/cli/graph.ts";
+import { CliProject } from "./project.ts";
+
+const PIPELINE = `name: test
+params: { word: one }
+stages:
+  start: { task: make, with: { text: "\${params.word}" } }
+  middle:
+    task: make
+    matrix: { glue: [mrpc, cola] }
+    with: { text: "\${matrix.glue}" }
+    inputs: { from: start }
+  end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
+`;
+
+Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz", async () => {
+  using project = new CliProject(PIPELINE);
+  assertEquals(
+    (await project.call("graph")).stdout,
+    "●  start\n●  middle ×2\n●  end\n",
+  );
+  assertEquals(
+    (await project.call("graph", "--expand")).stdout,
+    `●  start
+├──╮
+│  ●  middle@mrpc
+●  │  middle@cola
+├──╯
+●  end
+`,
+  );
+  assertEquals(
+    (await project.call("graph", "--format", "mermaid", "middle")).stdout,
+    `flowchart TD
+  s0["start"]
+  s1["middle ×2"]
+  s0 --> s1
+`,
+  );
+  assertEquals(
+    (await project.call("graph", "--format", "dot", "--expand", "middle@cola"))
+      .stdout,
+    `digraph "test" {
+  node [shape=box, style=rounded];
+  "start" [label="start"];
+  "middle@cola" [label="middle@cola"];
+  "start" -> "middle@cola";
+}
+`,
+  );
+});
 
 function nodes(
   edges: Readonly<Record<string, readonly string[]>>,
@@ -10,7 +60,7 @@ function nodes(
 }
 
 Deno.test("rails() draws each node below what it needs", () => {
-  strictEqual(
+  assertEquals(
     rails(nodes({
       model: [],
       data: [],
@@ -104,7 +154,7 @@ Deno.test("rails() loses no edge that others do not imply, and makes up none", (
         Object.entries(readRails(rails(graph)))
           .map(([id, needs]) => [id, needs.toSorted()]),
       );
-      deepStrictEqual(read, reduced(graph));
+      assertEquals(read, reduced(graph));
     }),
     { numRuns: 1000 },
   );

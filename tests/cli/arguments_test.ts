@@ -1,0 +1,148 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  helpOf,
+  readArguments,
+  type Usage,
+  UsageError,
+  wrap,
+} from "../../lib/cli/arguments.ts";
+
+const USAGE: Usage = {
+  name: "test",
+  usage: "FILE [TEXT...]",
+  description: "Do something",
+  options: [
+    {
+      name: "set",
+      short: "S",
+      value: "KEY=VALUE",
+      many: true,
+      description: "Set",
+    },
+    { name: "jobs", short: "j", value: "N", description: "Number of jobs" },
+    { name: "force", short: "f", description: "Force" },
+    { name: "no-wait", short: "w", description: "Do not wait" },
+    { name: "pair", value: "SEPARATOR", description: "Split" },
+    {
+      name: "engine",
+      value: "NAME",
+      choices: ["auto", "wasm"],
+      description: "Engine",
+    },
+    { name: "help", short: "h", description: "Show this help" },
+  ],
+  examples: [["a.txt", "Read a file"]],
+  positionals: { min: 1, max: 3 },
+};
+
+/** What a command line is parsed into. */
+function parsed(...args: string[]) {
+  const { positionals, options } = readArguments(USAGE, args);
+  return [positionals, Object.fromEntries(options)];
+}
+
+Deno.test("readArguments() accepts every form of an option", () => {
+  const forms:
+    readonly (readonly [readonly string[], Record<string, string[]>])[] = [
+      [["--jobs", "4"], { jobs: ["4"] }],
+      [["--jobs=4"], { jobs: ["4"] }],
+      [["-j", "4"], { jobs: ["4"] }],
+      [["-j4"], { jobs: ["4"] }],
+      [["-fj4"], { force: [], jobs: ["4"] }],
+      [["-fw"], { force: [], "no-wait": [] }],
+      [["--force", "--force"], { force: [] }],
+      [["--no-wait"], { "no-wait": [] }],
+      [["-S", "train.epochs=4"], { set: ["train.epochs=4"] }],
+      [["-Strain.epochs=4"], { set: ["train.epochs=4"] }],
+      [["--set=a.b=c=d"], { set: ["a.b=c=d"] }],
+      [["-S", "a=1", "--set", "b=\n2"], { set: ["a=1", "b=\n2"] }],
+      [["--pair", "-"], { pair: ["-"] }],
+      [["--pair=--x"], { pair: ["--x"] }],
+    ];
+  for (const [args, options] of forms) {
+    assertEquals(parsed("file", ...args), [["file"], options]);
+    assertEquals(parsed(...args, "file"), [["file"], options]);
+  }
+});
+
+Deno.test("readArguments() leaves positional arguments as they are", () => {
+  assertEquals(parsed("1", "0x10", ""), [["1", "0x10", ""], {}]);
+  assertEquals(parsed("--force", "true"), [["true"], { force: [] }]);
+  assertEquals(parsed("--no-wait", "false"), [["false"], { "no-wait": [] }]);
+  assertEquals(parsed("-f", "true"), [["true"], { force: [] }]);
+  assertEquals(parsed("-", "x"), [["-", "x"], {}]);
+  assertEquals(parsed("-f", "--", "-f", "--jobs"), [
+    ["-f", "--jobs"],
+    { force: [] },
+  ]);
+});
+
+Deno.test("readArguments() names the argument, the value and the remedy in errors", () => {
+  const wrong: readonly (readonly [readonly string[], string])[] = [
+    [["--jbos", "4"], 'Unknown option "--jbos"; did you mean "--jobs"?'],
+    [["--jbos=4"], 'Unknown option "--jbos"; did you mean "--jobs"?'],
+    [["--no-wiat=1"], 'Unknown option "--no-wiat"; did you mean "--no-wait"?'],
+    [["--quiet"], 'Unknown option "--quiet"'],
+    [["--__proto__"], 'Unknown option "--__proto__"'],
+    [["-Z"], 'Unknown option "-Z"'],
+    [["-fZ"], 'Unknown option "-Z"'],
+    [["-force"], 'Unknown option "-o"; did you mean "--force"?'],
+    [["-5"], 'Unknown option "-5"'],
+    [["--jobs"], 'Option "--jobs" requires a value: --jobs N'],
+    [["--jobs="], 'Option "--jobs" requires a value: --jobs N'],
+    [["--jobs", ""], 'Option "--jobs" requires a value: --jobs N'],
+    [["--jobs", "--force"], 'Option "--jobs" requires a value: --jobs N'],
+    [["-j", "-f"], 'Option "--jobs" requires a value: --jobs N'],
+    [["--force=1"], 'Option "--force" does not take a value, got "1"'],
+    [["-j1", "-j2"], 'Option "--jobs" can be given only once'],
+    [
+      ["--engine", "wsam"],
+      'Invalid value "wsam" for option "--engine": expected one of "auto", "wasm"; did you mean "wasm"?',
+    ],
+    [["a", "b", "c"], 'Unexpected argument "c"'],
+  ];
+  for (const [args, message] of wrong) {
+    const error = assertThrows(() => parsed("file", ...args), UsageError);
+    assertEquals(error.message, message);
+  }
+  assertThrows(
+    () => parsed("--force"),
+    UsageError,
+    "Missing arguments: deno task test FILE [TEXT...]",
+  );
+  assertEquals(parsed("--help"), [[], { help: [] }]);
+});
+
+Deno.test("Arguments.integer() refuses what is not an integer of at least a minimum", () => {
+  assertEquals(readArguments(USAGE, ["a", "-j4"]).integer("jobs", 1), 4);
+  assertEquals(readArguments(USAGE, ["a"]).integer("jobs", 1), undefined);
+  for (const value of ["0", "1.5", "1e3", "four", " 1"]) {
+    assertThrows(
+      () => readArguments(USAGE, ["a", `-j${value}`]).integer("jobs", 1),
+      UsageError,
+      `Invalid value "${value}" for option "--jobs": expected an integer of at least 1`,
+    );
+  }
+});
+
+Deno.test("helpOf() shows the options in columns, and examples", () => {
+  const help = helpOf({ ...USAGE, options: USAGE.options.slice(0, 2) });
+  assertEquals(
+    help,
+    `Usage: deno task test FILE [TEXT...] [OPTION...]
+
+Do something
+
+Options:
+  -S, --set KEY=VALUE  Set; may be repeated
+  -j, --jobs N         Number of jobs
+
+Examples:
+  deno task test a.txt
+      Read a file`,
+  );
+});
+
+Deno.test("wrap() breaks lines at spaces and keeps line breaks", () => {
+  assertEquals(wrap("one two three\nfour", 8), ["one two", "three", "four"]);
+});
