@@ -36,7 +36,7 @@ Deno.test("openPipeline() notices every change that a saved graph depends on", a
 
   // A default of a task's schema, of the same length, in the same second.
   project.edit("tasks/make.ts", "default(1)", "default(2)");
-  const { lines } = await project.call("explain", "end");
+  const { lines } = await project.call("explain", "start");
   assertMatch(lines.join("\n"), /param size: 1 -> 2/);
 });
 
