@@ -3,7 +3,7 @@
  *
  *     deno run -A tests/engine/concurrent_compiles.ts LOOPS
  */
-import assert from "node:assert/strict";
+import { assert, assertAlmostEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { fused, trace } from "../../lib/engine/trace.ts";
 import { tensorflow } from "./engine.ts";
@@ -21,8 +21,10 @@ for (let loop = 0; loop < Number(Deno.args[0]); loop++) {
   both(inputs).forEach((values, i) => {
     for (const [j, value] of values.dataSync().entries()) {
       const expected = plain[i]![j]!;
-      assert(
-        Math.abs(value - expected) <= 1e-3,
+      assertAlmostEquals(
+        value,
+        expected,
+        1e-3,
         `loop ${loop}: ${value}, not ${expected}`,
       );
     }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { tensorflow } from "./engine.ts";
 
@@ -34,7 +34,7 @@ Deno.test({
     // Any flag, so that ours is not set: it is what the library does anyway.
     const XLA_FLAGS = "--xla_cpu_multi_thread_eigen=true";
     const { signal } = await runLoops(30_000, { XLA_FLAGS });
-    assert.equal(signal, "SIGSEGV");
+    assertEquals(signal, "SIGSEGV");
   },
 });
 
@@ -50,7 +50,7 @@ Deno.test({
       const flags = libc.symbols.getenv(
         new TextEncoder().encode("XLA_FLAGS\0"),
       );
-      assert.match(
+      assertMatch(
         flags === null ? "" : Deno.UnsafePointerView.getCString(flags),
         /--xla_cpu_experimental_ynn_fusion_type=( |$)/,
       );

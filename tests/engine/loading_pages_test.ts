@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { selectEngine } from "../../lib/engine/library/select.ts";
 import {
@@ -7,6 +7,7 @@ import {
 } from "../../lib/engine/tensorflow/loading_pages.ts";
 import { libraryFiles } from "../../lib/engine/tensorflow/open.ts";
 import { tensorflow } from "./engine.ts";
+import { assertSameBits } from "./reference.ts";
 
 const SMAPS =
   `7f0000000000-7f0000100000 r--p 00000000 fe:00 42                 /lib/a b.so
@@ -29,7 +30,7 @@ Anonymous:            12 kB
 `;
 
 Deno.test("unwrittenMappings() finds what of a file is mapped without a page of its own", () => {
-  assert.deepEqual(unwrittenMappings(SMAPS, ["/lib/a b.so", "/lib/none.so"]), [
+  assertEquals(unwrittenMappings(SMAPS, ["/lib/a b.so", "/lib/none.so"]), [
     { start: 0x7f0000000000n, bytes: 0x100000n },
     { start: 0x7f0000100000n, bytes: 0x80000n },
   ]);
@@ -53,7 +54,7 @@ Deno.test({
     assert(touched > released + 50_000, `${released} to ${touched} KiB`);
     releaseLoadingPages(paths);
     assert(residentKib(paths) < touched - 50_000, `from ${touched} KiB`);
-    assert.deepEqual(product(), before);
+    assertSameBits(product(), before);
   },
 });
 

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { parseEncoderConfig } from "../../lib/engine/config.ts";
@@ -20,12 +20,12 @@ function readAll(path: string): void {
   const { size } = Deno.statSync(path);
   using file = SafetensorsFile.open(path);
   for (const [name, { dtype, shape, begin, end }] of file.tensors) {
-    assert.ok(0 <= begin && begin <= end && end <= size);
+    assert(0 <= begin && begin <= end && end <= size);
     const count = shape.reduce((product, dim) => product * dim, 1);
     if (["F32", "F16", "BF16"].includes(dtype)) {
-      assert.equal(file.floats(name).length, count);
-    } else if (dtype === "I32") assert.equal(file.ints(name).length, count);
-    else if (dtype === "U8") assert.equal(file.bytes(name).length, count);
+      assertEquals(file.floats(name).length, count);
+    } else if (dtype === "I32") assertEquals(file.ints(name).length, count);
+    else if (dtype === "U8") assertEquals(file.bytes(name).length, count);
   }
 }
 
@@ -103,7 +103,7 @@ testProperty(
           } catch (error) {
             // A number too wide is no fault of the file.
             if (!(error instanceof RangeError)) throw error;
-            assert.match(error.message, /does not fit 32 bits/);
+            assertMatch(error.message, /does not fit 32 bits/);
           }
         },
       )
@@ -119,6 +119,6 @@ testProperty(
   () =>
     survives(mutatedJson(CONFIG), "config.json", (config) => {
       const parsed = parseEncoderConfig(JSON.stringify(config) ?? "");
-      assert.equal(parsed.hidden % parsed.heads, 0);
+      assertEquals(parsed.hidden % parsed.heads, 0);
     }),
 );

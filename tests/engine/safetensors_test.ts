@@ -1,8 +1,15 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
+import { assertSameBits } from "./reference.ts";
 
 const fixture = (name: string) =>
   join(import.meta.dirname!, "../../fixtures/safetensors", name);
@@ -31,45 +38,49 @@ function withFile<T>(bytes: Uint8Array, body: (path: string) => T): T {
 
 function assertRefused(bytes: Uint8Array, message: RegExp): void {
   withFile(bytes, (path) => {
-    assert.throws(() => SafetensorsFile.open(path), (error) => {
-      assert(error instanceof SyntaxError);
-      assert.match(error.message, message);
-      assert(error.message.includes(path), "names the file");
-      return true;
-    });
+    const error = assertThrows(() => SafetensorsFile.open(path), SyntaxError);
+    assertMatch(error.message, message);
+    assertStringIncludes(error.message, path, "names the file");
   });
 }
 
 Deno.test("SafetensorsFile reads every type as the reference implementation wrote it", () => {
   using file = SafetensorsFile.open(fixture("types.safetensors"));
-  assert.deepEqual(
+  assertSameBits(
     file.floats("f32"),
     new Float32Array([0.1, -2, 3.4028234663852886e38, 1e-45]),
   );
-  assert.deepEqual(
+  assertSameBits(
     file.floats("f16"),
-    // deno-fmt-ignore
     new Float32Array([0, -0, 1, -1.5, 65504, 2 ** -14, 2 ** -24, Infinity]),
   );
-  assert.deepEqual(
+  assertSameBits(
     file.floats("bf16"),
     new Float32Array([1, -2.5, 3.140625, 2 ** -133, -Infinity]),
   );
-  assert.deepEqual(
+  assertEquals(
     file.ints("i64"),
     new Int32Array([0, 1, -2147483648, 2147483647]),
   );
-  assert.deepEqual(file.floats("scalar"), new Float32Array([7]));
-  assert.deepEqual(file.floats("empty"), new Float32Array(0));
-  assert.deepEqual(file.tensors.get("f16")?.shape, [2, 4]);
-  assert.equal(file.metadata.get("format"), "pt");
+  assertEquals(file.floats("scalar"), new Float32Array([7]));
+  assertEquals(file.floats("empty"), new Float32Array(0));
+  assertEquals(file.tensors.get("f16")?.shape, [2, 4]);
+  assertEquals(file.metadata.get("format"), "pt");
 });
 
 Deno.test("SafetensorsFile refuses a value or a type that would not survive, by name", () => {
   using file = SafetensorsFile.open(fixture("types.safetensors"));
-  assert.throws(() => file.ints("i64 too wide"), /"i64 too wide".*2147483648/);
-  assert.throws(() => file.bytes("f32"), /"f32".*type F32, expected U8/);
-  assert.throws(() => file.floats("f64"), /no tensor "f64"; it holds "/);
+  assertIsError(
+    assertThrows(() => file.ints("i64 too wide")),
+    Error,
+    /"i64 too wide".*2147483648/,
+  );
+  assertIsError(
+    assertThrows(() => file.bytes("f32")),
+    Error,
+    /"f32".*type F32, expected U8/,
+  );
+  assertThrows(() => file.floats("f64"), Error, 'no tensor "f64"; it holds "');
 });
 
 Deno.test("writeSafetensors() writes the bytes of the reference implementation", () => {
@@ -83,21 +94,22 @@ Deno.test("writeSafetensors() writes the bytes of the reference implementation",
     "ids": { shape: [2, 2], values: new Int32Array([1, 2, 3, 4]) },
     "a.weight": { shape: [1, 3], values: new Float32Array([-1, 2, 3]) },
   }, { format: "pt" });
-  assert.deepEqual(
+  assertEquals(
     Deno.readFileSync(path),
     Deno.readFileSync(fixture("layout.safetensors")),
   );
-  assert.deepEqual([...Deno.readDirSync(folder)].length, 1, "no partial file");
+  assertEquals([...Deno.readDirSync(folder)].length, 1, "no partial file");
   Deno.removeSync(folder, { recursive: true });
 });
 
 Deno.test("writeSafetensors() refuses a shape that does not fit its values", () => {
-  assert.throws(
+  assertThrows(
     () =>
       writeSafetensors(Deno.makeTempFileSync(), {
         weight: { shape: [2, 3], values: new Float32Array(5) },
       }),
-    /"weight" of shape \[2,3\] with 5 values/,
+    Error,
+    '"weight" of shape [2,3] with 5 values',
   );
 });
 
@@ -123,18 +135,15 @@ Deno.test("writeSafetensors() and SafetensorsFile keep any tensor and any name",
     fc.property(fc.dictionary(name, tensor), (tensors) => {
       writeSafetensors(path, tensors);
       using file = SafetensorsFile.open(path);
-      assert.deepEqual(
-        new Set(file.tensors.keys()),
-        new Set(Object.keys(tensors)),
-      );
+      assertEquals(new Set(file.tensors.keys()), new Set(Object.keys(tensors)));
       for (const [name, { shape, values }] of Object.entries(tensors)) {
         const read = values instanceof Float32Array
           ? file.floats(name)
           : values instanceof Int32Array
           ? file.ints(name)
           : file.bytes(name);
-        assert.deepEqual(file.tensors.get(name)?.shape, shape);
-        assert.deepEqual(
+        assertEquals(file.tensors.get(name)?.shape, shape);
+        assertEquals(
           new Uint8Array(read.buffer),
           new Uint8Array(values.buffer),
         );
@@ -251,8 +260,12 @@ Deno.test("SafetensorsFile.floats() reads into a part of what it is given, and r
     using file = SafetensorsFile.open(path);
     const into = new Float32Array(6);
     file.floats("x", into.subarray(1, 5));
-    assert.deepEqual(into, Float32Array.of(0, 1, 2, 3, 4, 0));
-    assert.throws(() => file.floats("x", into), /4 values.*room for 6/);
+    assertEquals(into, Float32Array.of(0, 1, 2, 3, 4, 0));
+    assertIsError(
+      assertThrows(() => file.floats("x", into)),
+      Error,
+      /4 values.*room for 6/,
+    );
   } finally {
     Deno.removeSync(path);
   }

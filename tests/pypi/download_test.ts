@@ -1,4 +1,11 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertNotEquals,
+  fail,
+} from "@std/assert";
 import { basename } from "node:path";
 import { downloadWheel, type WheelRequest } from "../../lib/pypi/download.ts";
 import { InstallError } from "../../lib/pypi/install_error.ts";
@@ -23,12 +30,12 @@ async function failure(
   try {
     await downloadWheel(request, folder, { pip, signal });
   } catch (error) {
-    assert.ok(error instanceof InstallError, String(error));
+    assertInstanceOf(error, InstallError, String(error));
     return error;
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-  assert.fail("The download should have failed");
+  fail("The download should have failed");
 }
 
 Deno.test(
@@ -46,11 +53,11 @@ Deno.test(
     const path = await downloadWheel({ ...REQUEST, sha256 }, `${folder}/to`, {
       pip,
     });
-    assert.equal(basename(path), FILE);
+    assertEquals(basename(path), FILE);
 
     const wrong = await failure({ ...REQUEST, sha256: "0".repeat(64) }, pip);
-    assert.equal(wrong.code, "wrong-hash");
-    assert.match(
+    assertEquals(wrong.code, "wrong-hash");
+    assertMatch(
       wrong.message,
       /^The download of dylora-thing==1.0 is not the file that was published/,
     );
@@ -60,7 +67,7 @@ Deno.test(
       version: "1.1",
       file: FILE.replace("1.0", "1.1"),
     }, pip);
-    assert.equal(missing.code, "not-found");
+    assertEquals(missing.code, "not-found");
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -82,8 +89,8 @@ Deno.test(
         PIP_INDEX_URL: `http://${NOWHERE}/simple`,
       }),
     );
-    assert.equal(offline.code, "network");
-    assert.match(offline.remedy, /PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER/);
+    assertEquals(offline.code, "network");
+    assertMatch(offline.remedy, /PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER/);
     const proxy = await failure(
       REQUEST,
       await pipWith(`${folder}/proxy`, {
@@ -92,8 +99,8 @@ Deno.test(
         PIP_PROXY: `http://${NOWHERE}`,
       }),
     );
-    assert.equal(proxy.code, "network");
-    assert.match(proxy.remedy, /HTTPS_PROXY/);
+    assertEquals(proxy.code, "network");
+    assertMatch(proxy.remedy, /HTTPS_PROXY/);
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -116,9 +123,9 @@ Deno.test("downloadWheel() explains what pip reports", posix, async () => {
       `cat >&2 <<'END'\n${report}\nEND\nexit 1`,
     );
     const error = await failure(REQUEST, { python, version: "24.0" });
-    assert.equal(error.code, code);
-    assert.notEqual(error.remedy, "");
-    if (code === "pip") assert.match(error.message, /nobody has seen before/);
+    assertEquals(error.code, code);
+    assertNotEquals(error.remedy, "");
+    if (code === "pip") assertMatch(error.message, /nobody has seen before/);
   }
   await Deno.remove(folder, { recursive: true });
 });
@@ -134,7 +141,7 @@ Deno.test(
       { python, version: "24.0" },
       AbortSignal.timeout(200),
     );
-    assert.equal(error.code, "interrupted");
+    assertEquals(error.code, "interrupted");
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -154,7 +161,7 @@ Deno.test(
       pip: { python, version: "24.0" },
       onBytes: (bytes) => seen.push(bytes),
     });
-    assert.ok(seen.includes(5000), String(seen));
+    assert(seen.includes(5000), String(seen));
     await Deno.remove(folder, { recursive: true });
   },
 );

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InstallError } from "../../lib/pypi/install_error.ts";
 import { findPip } from "../../lib/pypi/pip.ts";
 import { fakePython } from "./fake_python.ts";
@@ -24,7 +24,7 @@ Deno.test(
     const path = ["missing", "none", "old", "good", "later"].map((name) =>
       `${folder}/${name}`
     ).join(":");
-    assert.deepEqual(await findPip(path), { python, version: "24.0" });
+    assertEquals(await findPip(path), { python, version: "24.0" });
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -34,13 +34,11 @@ Deno.test(
   posix,
   async () => {
     const folder = await Deno.makeTempDir();
-    const rejects = (path: string, code: string, message: RegExp) =>
-      assert.rejects(findPip(path), (error) => {
-        assert.ok(error instanceof InstallError);
-        assert.equal(error.code, code);
-        assert.match(error.message, message);
-        return true;
-      });
+    const rejects = async (path: string, code: string, message: RegExp) => {
+      const error = await assertRejects(() => findPip(path), InstallError);
+      assertEquals(error.code, code);
+      assertMatch(error.message, message);
+    };
     await rejects(
       "",
       "no-pip",

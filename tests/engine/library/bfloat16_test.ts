@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { hasBfloat16 } from "../../../lib/engine/library/bfloat16.ts";
 import { fakeHost } from "./fake_host.ts";
 
@@ -12,45 +12,45 @@ function processor(line: string) {
 }
 
 Deno.test("hasBfloat16() reads the processor's flags", async () => {
-  assert.equal(
+  assertEquals(
     await hasBfloat16(CPU, processor("flags\t\t: fpu avx512f avx512_bf16 sse")),
     true,
   );
-  assert.equal(
+  assertEquals(
     await hasBfloat16(CPU, processor("flags\t\t: fpu amx_bf16")),
     true,
   );
-  assert.equal(
+  assertEquals(
     await hasBfloat16(CPU, processor("Features\t: fp asimd i8mm bf16 dgh")),
     true,
   );
-  assert.equal(
+  assertEquals(
     await hasBfloat16(CPU, processor("flags\t\t: fpu avx2 avx512f")),
     false,
   );
-  assert.equal(
+  assertEquals(
     await hasBfloat16(CPU, processor("Features\t: fp asimd ebf16x")),
     false,
   );
-  assert.equal(await hasBfloat16(CPU, fakeHost()), false);
+  assertEquals(await hasBfloat16(CPU, fakeHost()), false);
 });
 
 Deno.test("hasBfloat16() asks the NVIDIA driver for the GPU's generation", async () => {
-  assert.equal(await hasBfloat16(GPU, fakeHost({ output: "9.0\n" })), true);
-  assert.equal(
+  assertEquals(await hasBfloat16(GPU, fakeHost({ output: "9.0\n" })), true);
+  assertEquals(
     await hasBfloat16(GPU, fakeHost({ output: "7.5\n8.0\n" })),
     false,
   );
-  assert.equal(await hasBfloat16(GPU, fakeHost()), false);
+  assertEquals(await hasBfloat16(GPU, fakeHost()), false);
 });
 
 Deno.test("hasBfloat16() is false for the engines that have none", async () => {
   const host = processor("flags\t\t: avx512_bf16");
-  assert.equal(
+  assertEquals(
     await hasBfloat16({ engine: "wasm", device: "cpu" }, host),
     false,
   );
-  assert.equal(
+  assertEquals(
     await hasBfloat16(
       { engine: "webgpu", device: "gpu" },
       fakeHost({ output: "9.0" }),

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   folderName,
   isNeeded,
@@ -14,18 +14,18 @@ Deno.test("builds are pinned: every wheel has a name, a hash and sizes", () => {
     const [library, ...cuda] = build.wheels.map(({ file }) =>
       parseWheelName(file)
     );
-    assert.match(library!.name, /^tensorflow(-cpu)?$/);
-    assert.equal(library!.version, TENSORFLOW_VERSION);
-    assert.equal(cuda.length, build.device === "cuda" ? 12 : 0);
-    for (const { name } of cuda) assert.match(name, /^nvidia-[a-z-]+-cu12$/);
+    assertMatch(library!.name, /^tensorflow(-cpu)?$/);
+    assertEquals(library!.version, TENSORFLOW_VERSION);
+    assertEquals(cuda.length, build.device === "cuda" ? 12 : 0);
+    for (const { name } of cuda) assertMatch(name, /^nvidia-[a-z-]+-cu12$/);
     for (const wheel of build.wheels) {
-      assert.match(wheel.sha256, /^[0-9a-f]{64}$/);
-      assert.ok(wheel.bytes > 1e6 && wheel.unpacked > 5e5, wheel.file);
+      assertMatch(wheel.sha256, /^[0-9a-f]{64}$/);
+      assert(wheel.bytes > 1e6 && wheel.unpacked > 5e5, wheel.file);
     }
   }
   const names = builds.map(folderName);
-  assert.equal(new Set(names).size, names.length);
-  assert.ok(names.includes("libtensorflow-2.21.0-linux-x86_64-cpu"));
+  assertEquals(new Set(names).size, names.length);
+  assert(names.includes("libtensorflow-2.21.0-linux-x86_64-cpu"));
 });
 
 Deno.test("isNeeded() takes libraries, CUDA's compiler and licences, and nothing else", () => {
@@ -47,8 +47,8 @@ Deno.test("isNeeded() takes libraries, CUDA's compiler and licences, and nothing
     "nvidia/cublas/__init__.py",
     "nvidia_nccl_cu12-2.32.3.dist-info/RECORD",
   ];
-  assert.deepEqual(needed.filter((path) => !isNeeded(build, path)), []);
-  assert.deepEqual(others.filter((path) => isNeeded(build, path)), []);
+  assertEquals(needed.filter((path) => !isNeeded(build, path)), []);
+  assertEquals(others.filter((path) => isNeeded(build, path)), []);
 });
 
 Deno.test("TFJS_VERSION is the release that the project imports", async () => {
@@ -63,7 +63,7 @@ Deno.test("TFJS_VERSION is the release that the project imports", async () => {
       "tfjs-backend-webgpu",
     ]
   ) {
-    assert.equal(
+    assertEquals(
       imports[`@tensorflow/${name}`],
       `npm:@tensorflow/${name}@${TFJS_VERSION}`,
     );

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertThrows } from "@std/assert";
 import { cacheFolder } from "../../../lib/engine/library/cache_folder.ts";
 
 function folder(
@@ -10,22 +10,23 @@ function folder(
 
 Deno.test("cacheFolder() prefers the user's choice, then XDG's, then the system's", () => {
   const all = { DYLORA_CACHE: "/own", XDG_CACHE_HOME: "/xdg", HOME: "/home/u" };
-  assert.equal(folder(all), "/own");
-  assert.equal(folder({ ...all, DYLORA_CACHE: "" }), "/xdg/dylora");
-  assert.equal(
+  assertEquals(folder(all), "/own");
+  assertEquals(folder({ ...all, DYLORA_CACHE: "" }), "/xdg/dylora");
+  assertEquals(
     folder({ XDG_CACHE_HOME: "relative", HOME: "/home/u" }),
     "/home/u/.cache/dylora",
   );
-  assert.equal(
+  assertEquals(
     folder({ HOME: "/Users/u" }, "darwin"),
     "/Users/u/Library/Caches/dylora",
   );
 });
 
 Deno.test("cacheFolder() refuses a relative DYLORA_CACHE and a machine without a home", () => {
-  assert.throws(
+  assertThrows(
     () => folder({ DYLORA_CACHE: "here" }),
-    /must be an absolute path, not "here"/,
+    Error,
+    'must be an absolute path, not "here"',
   );
-  assert.throws(() => folder({}), /set DYLORA_CACHE/);
+  assertThrows(() => folder({}), Error, "set DYLORA_CACHE");
 });

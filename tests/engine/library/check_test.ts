@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { checkEngine } from "../../../lib/engine/library/check.ts";
 import { checkFiles } from "../../../lib/engine/library/check_files.ts";
@@ -9,23 +9,26 @@ import { smallBuild } from "./small_build.ts";
 
 const tensorflow = await selectEngine("tensorflow");
 
-function isNotLoadable(pattern: RegExp) {
-  return (error: unknown) =>
-    error instanceof InstallError && error.code === "not-loadable" &&
-    pattern.test(error.message);
+async function assertNotLoadable(
+  check: () => Promise<unknown>,
+  message: RegExp,
+): Promise<void> {
+  const error = await assertRejects(check, InstallError);
+  assertEquals(error.code, "not-loadable");
+  assertMatch(error.message, message);
 }
 
 Deno.test("checkEngine() reports the library's version, size and devices", async () => {
   await tensorflow.prepare();
   const { library, devices } = await checkEngine(tensorflow);
-  assert.equal(library?.version, "2.21.0");
-  assert.equal(join(library!.folder, "tensorflow"), tensorflow.library);
-  assert.ok(library!.bytes > 500e6);
-  assert.ok(devices.includes("CPU"));
+  assertEquals(library?.version, "2.21.0");
+  assertEquals(join(library!.folder, "tensorflow"), tensorflow.library);
+  assert(library!.bytes > 500e6);
+  assert(devices.includes("CPU"));
 });
 
 Deno.test("checkEngine() knows that WebAssembly has no bfloat16", async () => {
-  assert.deepEqual(await checkEngine(await selectEngine("wasm")), {
+  assertEquals(await checkEngine(await selectEngine("wasm")), {
     devices: ["CPU"],
     bfloat16: false,
   });
@@ -35,11 +38,12 @@ Deno.test({
   name:
     "checkEngine() refuses a library that finds no GPU where there should be one",
   ignore: tensorflow.device === "gpu",
-  fn: () =>
-    assert.rejects(
-      checkEngine({ ...tensorflow, device: "gpu" }),
-      isNotLoadable(/libtensorflow finds no GPU\nSee what nvidia-smi says/),
-    ),
+  fn: async () => {
+    await assertNotLoadable(
+      () => checkEngine({ ...tensorflow, device: "gpu" }),
+      /libtensorflow finds no GPU\nSee what nvidia-smi says/,
+    );
+  },
 });
 
 Deno.test({
@@ -54,21 +58,24 @@ Deno.test({
     });
     const bytes = await checkFiles(installed);
     const library = join(installed, "tensorflow/libtensorflow_cc.so.2");
-    assert.ok(bytes > (await Deno.stat(library)).size);
+    assert(bytes > (await Deno.stat(library)).size);
 
     const content = await Deno.readFile(library);
     content[100]! ^= 1;
     await Deno.writeFile(library, content);
-    await assert.rejects(
-      checkFiles(installed),
-      isNotLoadable(/"tensorflow\/libtensorflow_cc.so.2" .* changed/),
+    await assertNotLoadable(
+      () => checkFiles(installed),
+      /"tensorflow\/libtensorflow_cc.so.2" .* changed/,
     );
     await Deno.remove(library);
-    await assert.rejects(checkFiles(installed), isNotLoadable(/missing/));
+    await assertNotLoadable(
+      () => checkFiles(installed),
+      /missing/,
+    );
     await Deno.remove(installed, { recursive: true });
-    await assert.rejects(
-      checkFiles(installed),
-      isNotLoadable(/is not installed .*\nInstall it: deno task setup/),
+    await assertNotLoadable(
+      () => checkFiles(installed),
+      /is not installed .*\nInstall it: deno task setup/,
     );
     await Deno.remove(folder, { recursive: true });
   },

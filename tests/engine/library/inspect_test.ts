@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import {
   inspectLibrary,
@@ -14,27 +19,33 @@ const { library, prepare } = await selectEngine("tensorflow");
 Deno.test("prepare() installs a library that loads and names its devices", async () => {
   await prepare();
   const { version, devices } = await inspectLibrary(library!);
-  assert.equal(version, "2.21.0");
-  assert.ok(devices.includes("CPU"));
+  assertEquals(version, "2.21.0");
+  assert(devices.includes("CPU"));
   await verifyLibrary(library!, "2.21.0");
-  await assert.rejects(
-    verifyLibrary(library!, "2.22.0"),
-    /says it is release 2.21.0, not 2.22.0/,
+  await assertRejects(
+    () => verifyLibrary(library!, "2.22.0"),
+    Error,
+    "says it is release 2.21.0, not 2.22.0",
   );
 });
 
 Deno.test("inspectLibrary() explains a library that is cut off or missing", async () => {
   const folder = await Deno.makeTempDir();
-  const unusable = (error: unknown) =>
-    error instanceof InstallError && error.code === "not-loadable" &&
-    /deno task setup/.test(error.remedy);
-  await assert.rejects(inspectLibrary(folder), unusable);
+  const assertUnusable = async () => {
+    const error = await assertRejects(
+      () => inspectLibrary(folder),
+      InstallError,
+    );
+    assertEquals(error.code, "not-loadable");
+    assertStringIncludes(error.remedy, "deno task setup");
+  };
+  await assertUnusable();
   for await (const { name } of Deno.readDir(library!)) {
     if (!name.includes("framework")) continue;
     await Deno.copyFile(join(library!, name), join(folder, name));
     await Deno.truncate(join(folder, name), 100);
   }
-  await assert.rejects(inspectLibrary(folder), unusable);
+  await assertUnusable();
   await Deno.remove(folder, { recursive: true });
 });
 
@@ -59,8 +70,8 @@ Deno.test({
       verify: (folder) =>
         verifyLibrary(join(folder, "tensorflow"), build.version),
     });
-    assert.equal(unpacked, build.wheels[0]!.unpacked);
-    assert.equal(
+    assertEquals(unpacked, build.wheels[0]!.unpacked);
+    assertEquals(
       (await inspectLibrary(join(folder, "tensorflow"))).version,
       build.version,
     );

@@ -1,4 +1,11 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertNotEquals,
+  fail,
+} from "@std/assert";
 import { join } from "node:path";
 import type { LibraryBuild } from "../../../lib/engine/library/build.ts";
 import {
@@ -49,11 +56,11 @@ async function failure(
   try {
     await installLibrary(build, cache, options);
   } catch (error) {
-    assert.ok(error instanceof InstallError, String(error));
-    assert.equal(error.code, code);
+    assertInstanceOf(error, InstallError, String(error));
+    assertEquals(error.code, code);
     return error;
   }
-  assert.fail("The installation should have failed");
+  fail("The installation should have failed");
 }
 
 test("installLibrary() lays out the library once, with its licences and a record", async (folder) => {
@@ -64,36 +71,36 @@ test("installLibrary() lays out the library once, with its licences and a record
     pip,
     onProgress: ({ step, subject }) => steps.add(`${step} ${subject}`),
     verify: async (staging) => {
-      assert.deepEqual(list(cache), [
+      assertEquals(list(cache), [
         `${FOLDER}.lock`,
         `${FOLDER}.part-${Deno.pid}`,
       ]);
       await Deno.stat(join(staging, "tensorflow/libtensorflow_cc.so.2"));
     },
   });
-  assert.equal(installed, join(cache, FOLDER));
-  assert.deepEqual(list(cache, true), [
+  assertEquals(installed, join(cache, FOLDER));
+  assertEquals(list(cache, true), [
     `${FOLDER}.lock`,
     `${FOLDER}/installed.json`,
     `${FOLDER}/tensorflow/THIRD_PARTY_NOTICES.txt`,
     `${FOLDER}/tensorflow/libtensorflow_cc.so.2`,
     `${FOLDER}/tensorflow/libtensorflow_framework.so.2`,
   ]);
-  assert.ok(steps.has("unpack tensorflow 2.21.0"), [...steps].join());
-  assert.ok(steps.has("check the library"));
+  assert(steps.has("unpack tensorflow 2.21.0"), [...steps].join());
+  assert(steps.has("check the library"));
   // Nothing is asked of pip again.
   const broken = { python: "/nonexistent", version: "24.0" };
-  assert.equal(await installLibrary(build, cache, { pip: broken }), installed);
+  assertEquals(await installLibrary(build, cache, { pip: broken }), installed);
 });
 
 test("installLibrary() puts CUDA's libraries where libtensorflow looks for them", async (folder) => {
   const { build, pip } = await smallBuild(folder, { device: "cuda" });
   const installed = await installLibrary(build, folder, { pip });
-  assert.equal(
+  assertEquals(
     installed,
     join(folder, "libtensorflow-2.21.0-linux-x86_64-cuda"),
   );
-  assert.deepEqual(list(installed, true), [
+  assertEquals(list(installed, true), [
     "installed.json",
     "nvidia/cublas/lib/libcublas.so.12",
     "nvidia/cublas/lib/libcublasLt.so.12",
@@ -106,7 +113,7 @@ test("installLibrary() puts CUDA's libraries where libtensorflow looks for them"
   const { mode } = await Deno.stat(
     join(installed, "nvidia/cuda_nvcc/bin/ptxas"),
   );
-  assert.notEqual(mode! & 0o100, 0);
+  assertNotEquals(mode! & 0o100, 0);
 });
 
 test("installLibrary() makes a damaged installation anew", async (folder) => {
@@ -119,10 +126,10 @@ test("installLibrary() makes a damaged installation anew", async (folder) => {
   const { size } = await Deno.stat(library);
   await Deno.truncate(library, 10);
   await installLibrary(build, cache, { pip });
-  assert.equal((await Deno.stat(library)).size, size);
+  assertEquals((await Deno.stat(library)).size, size);
   await Deno.writeTextFile(join(cache, FOLDER, "installed.json"), "{");
   await installLibrary(build, cache, { pip });
-  assert.deepEqual(list(cache), [FOLDER, `${FOLDER}.lock`]);
+  assertEquals(list(cache), [FOLDER, `${FOLDER}.lock`]);
 });
 
 test("installLibrary() leaves nothing behind when a step fails", async (folder) => {
@@ -131,17 +138,17 @@ test("installLibrary() leaves nothing behind when a step fails", async (folder) 
   const [wheel] = build.wheels;
   const wrong = { ...build, wheels: [{ ...wheel!, sha256: "0".repeat(64) }] };
   await failure(wrong, cache, "wrong-hash", { pip });
-  assert.deepEqual(list(cache), CLEAN);
+  assertEquals(list(cache), CLEAN);
 
   const other = await smallBuild(join(folder, "other"), { header: ELF_S390X });
   const machine = await failure(other.build, cache, "not-loadable", {
     pip: other.pip,
   });
-  assert.match(
+  assertMatch(
     machine.message,
     /"libtensorflow_framework.so.2" is made for .*, not for x86_64/,
   );
-  assert.deepEqual(list(cache), CLEAN);
+  assertEquals(list(cache), CLEAN);
 
   const cannotLoad = new InstallError(
     "not-loadable",
@@ -152,7 +159,7 @@ test("installLibrary() leaves nothing behind when a step fails", async (folder) 
     pip,
     verify: () => Promise.reject(cannotLoad),
   });
-  assert.deepEqual(list(cache), CLEAN);
+  assertEquals(list(cache), CLEAN);
 });
 
 test("installLibrary() stops a download that is interrupted and cleans up", async (folder) => {
@@ -168,7 +175,7 @@ test("installLibrary() stops a download that is interrupted and cleans up", asyn
     signal: controller.signal,
     onProgress: ({ done }) => done > 0 && controller.abort(),
   });
-  assert.deepEqual(list(cache), CLEAN);
+  assertEquals(list(cache), CLEAN);
 });
 
 test("installLibrary() installs once when two processes ask at the same time", async (folder) => {
@@ -182,13 +189,13 @@ test("installLibrary() installs once when two processes ask at the same time", a
     [1, 2].map(() => installProcess(build, cache, counted).output()),
   );
   for (const { success, stderr } of results) {
-    assert.ok(success, new TextDecoder().decode(stderr));
+    assert(success, new TextDecoder().decode(stderr));
   }
-  assert.equal(await Deno.readTextFile(`${folder}/runs`), "run\n");
+  assertEquals(await Deno.readTextFile(`${folder}/runs`), "run\n");
   const steps = results.map(({ stdout }) =>
     JSON.parse(new TextDecoder().decode(stdout))[0]
   ).sort();
-  assert.deepEqual(steps, ["download", "wait"]);
+  assertEquals(steps, ["download", "wait"]);
 });
 
 test("installLibrary() clears away what a killed installation left", async (folder) => {
@@ -204,11 +211,11 @@ test("installLibrary() clears away what a killed installation left", async (fold
   }
   child.kill("SIGKILL");
   await child.output();
-  assert.match(list(cache).join(), /\.part-/);
+  assertMatch(list(cache).join(), /\.part-/);
   Deno.kill(Number(await Deno.readTextFile(`${folder}/pid`)), "SIGKILL");
 
   await installLibrary(build, cache, { pip });
-  assert.deepEqual(list(cache), [FOLDER, `${FOLDER}.lock`]);
+  assertEquals(list(cache), [FOLDER, `${FOLDER}.lock`]);
 });
 
 test("installLibrary() refuses a cache that cannot be written", async (folder) => {
@@ -220,7 +227,7 @@ test("installLibrary() refuses a cache that cannot be written", async (folder) =
     "not-writable",
     { pip },
   );
-  assert.match(error.remedy, /DYLORA_CACHE/);
+  assertMatch(error.remedy, /DYLORA_CACHE/);
 });
 
 test("installLibrary() refuses beforehand to fill the disk", async (folder) => {
@@ -230,11 +237,11 @@ test("installLibrary() refuses beforehand to fill the disk", async (folder) => {
   const error = await failure(huge, join(folder, "cache"), "disk-full", {
     pip,
   });
-  assert.match(
+  assertMatch(
     error.problem,
     /^The library needs 2000000000 MB of disk while it is installed, and/,
   );
-  assert.deepEqual(list(join(folder, "cache")), CLEAN);
+  assertEquals(list(join(folder, "cache")), CLEAN);
 });
 
 /** Runs `use` with a disk of 16 kB; gives false where the user may not mount one. */
@@ -280,7 +287,7 @@ Deno.test({
     }));
     await withSmallDisk(async (path) => {
       await failure({ ...build, wheels }, path, "disk-full", { pip });
-      assert.deepEqual(list(path), CLEAN);
+      assertEquals(list(path), CLEAN);
     });
     await Deno.remove(folder, { recursive: true });
   },

@@ -1,9 +1,9 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { findNvidia } from "../../../lib/engine/library/nvidia.ts";
 import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
 
 Deno.test("findNvidia() finds a driver with both its sides", () => {
-  assert.deepEqual(findNvidia(fakeHost({ files: { ...DRIVER, ...LIBCUDA } })), {
+  assertEquals(findNvidia(fakeHost({ files: { ...DRIVER, ...LIBCUDA } })), {
     usable: true,
     reason: "NVIDIA driver 550 is found",
   });
@@ -15,34 +15,30 @@ Deno.test("findNvidia() reads the version of the open kernel module", () => {
   const found = findNvidia(
     fakeHost({ files: { "/proc/driver/nvidia/version": version, ...LIBCUDA } }),
   );
-  assert.equal(found.reason, "NVIDIA driver 570 is found");
+  assertEquals(found.reason, "NVIDIA driver 570 is found");
 });
 
 Deno.test("findNvidia() finds the driver that Windows lends, and one that LD_LIBRARY_PATH or nvidia-smi shows", () => {
   const usable = (files: Record<string, string>, env = {}) =>
     findNvidia(fakeHost({ files, env })).usable;
-  assert.ok(usable({ "/dev/dxg": "", "/usr/lib/wsl/lib/libcuda.so.1": "" }));
-  assert.ok(
-    usable({ ...DRIVER, "/opt/cuda/libcuda.so.1": "" }, {
-      LD_LIBRARY_PATH: "/x:/opt/cuda",
-    }),
-  );
-  assert.ok(
-    usable({ "/dev/nvidiactl": "", "/usr/bin/nvidia-smi": "" }, {
-      PATH: "/usr/bin",
-    }),
-  );
+  assert(usable({ "/dev/dxg": "", "/usr/lib/wsl/lib/libcuda.so.1": "" }));
+  assert(usable({ ...DRIVER, "/opt/cuda/libcuda.so.1": "" }, {
+    LD_LIBRARY_PATH: "/x:/opt/cuda",
+  }));
+  assert(usable({ "/dev/nvidiactl": "", "/usr/bin/nvidia-smi": "" }, {
+    PATH: "/usr/bin",
+  }));
 });
 
 Deno.test("findNvidia() says why there is none", () => {
   const reason = (files: Record<string, string>, env = {}) => {
     const finding = findNvidia(fakeHost({ files, env }));
-    assert.equal(finding.usable, false);
+    assertEquals(finding.usable, false);
     return finding.reason;
   };
-  assert.match(reason({}), /no NVIDIA driver is found/);
-  assert.match(reason(LIBCUDA), /no NVIDIA driver is found/);
-  assert.match(
+  assertMatch(reason({}), /no NVIDIA driver is found/);
+  assertMatch(reason(LIBCUDA), /no NVIDIA driver is found/);
+  assertMatch(
     reason(DRIVER),
     /libcuda.so.1 is not \(in a container: start it with its GPUs/,
   );
@@ -50,7 +46,7 @@ Deno.test("findNvidia() says why there is none", () => {
     "550.54.15",
     "470.223.02",
   );
-  assert.match(
+  assertMatch(
     reason({ "/proc/driver/nvidia/version": old, ...LIBCUDA }),
     /release 470\) is too old for CUDA 12, which needs 525/,
   );
@@ -65,9 +61,9 @@ Deno.test("findNvidia() respects CUDA_VISIBLE_DEVICES", () => {
       }),
     ).usable;
   for (const value of ["", " ", "-1", "-1,0"]) {
-    assert.equal(usable(value), false, value);
+    assertEquals(usable(value), false, value);
   }
   for (const value of ["0", "1,0", "GPU-8932f937", "0,-1"]) {
-    assert.equal(usable(value), true, value);
+    assertEquals(usable(value), true, value);
   }
 });

@@ -1,4 +1,5 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { EngineChoice } from "../../../lib/engine/library/choice.ts";
 import { selectEngine } from "../../../lib/engine/library/select.ts";
 import { InstallError } from "../../../lib/pypi/install_error.ts";
 import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
@@ -9,7 +10,7 @@ const WINDOWS = "x86_64-pc-windows-msvc";
 
 Deno.test("selectEngine() takes tensorflow for auto where it is made for the platform", async () => {
   const { prepare: _, ...choice } = await selectEngine("auto", fakeHost());
-  assert.deepEqual(choice, {
+  assertEquals(choice, {
     engine: "tensorflow",
     device: "cpu",
     reason: "libtensorflow on the CPU: no NVIDIA driver is found",
@@ -25,7 +26,7 @@ Deno.test("selectEngine() takes tensorflow for auto where it is made for the pla
       (await selectEngine("auto", fakeHost({ target }))).identity
     ),
   );
-  assert.deepEqual(identities, [
+  assertEquals(identities, [
     "tensorflow 2.21.0 linux-aarch64 cpu",
     "tensorflow 2.21.0 macos-arm64 cpu",
   ]);
@@ -35,13 +36,13 @@ Deno.test("selectEngine() takes the CUDA build where there is an NVIDIA driver",
   const env = { CUDA_VISIBLE_DEVICES: "1", XLA_FLAGS: "not handed on" };
   const files = { ...DRIVER, ...LIBCUDA };
   const choice = await selectEngine("auto", fakeHost({ files, env }));
-  assert.equal(choice.device, "gpu");
-  assert.equal(choice.identity, "tensorflow 2.21.0 linux-x86_64 cuda");
-  assert.equal(
+  assertEquals(choice.device, "gpu");
+  assertEquals(choice.identity, "tensorflow 2.21.0 linux-x86_64 cuda");
+  assertEquals(
     choice.reason,
     "libtensorflow on the GPU: NVIDIA driver 550 is found",
   );
-  assert.deepEqual(Object.keys(choice.env), [
+  assertEquals(Object.keys(choice.env), [
     "CUDA_CACHE_PATH",
     "CUDA_CACHE_MAXSIZE",
     "CUDA_VISIBLE_DEVICES",
@@ -50,12 +51,12 @@ Deno.test("selectEngine() takes the CUDA build where there is an NVIDIA driver",
     "auto",
     fakeHost({ files, env: { CUDA_VISIBLE_DEVICES: "-1" } }),
   );
-  assert.equal(hidden.identity, "tensorflow 2.21.0 linux-x86_64 cpu");
+  assertEquals(hidden.identity, "tensorflow 2.21.0 linux-x86_64 cpu");
   const arm = await selectEngine(
     "auto",
     fakeHost({ target: "aarch64-unknown-linux-gnu", files }),
   );
-  assert.match(arm.reason, /on the CPU: CUDA is used on Linux x86-64 only/);
+  assertMatch(arm.reason, /on the CPU: CUDA is used on Linux x86-64 only/);
 });
 
 Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", async () => {
@@ -63,8 +64,8 @@ Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", as
     "auto",
     fakeHost({ target: WINDOWS, adapter: GPU }),
   );
-  assert.equal(gpu.engine, "webgpu");
-  assert.match(
+  assertEquals(gpu.engine, "webgpu");
+  assertMatch(
     gpu.reason,
     /^WebGPU on A GPU; not tensorflow: Windows has no libtensorflow/,
   );
@@ -72,8 +73,8 @@ Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", as
     "auto",
     fakeHost({ target: WINDOWS, adapter: LAVAPIPE }),
   );
-  assert.equal(software.engine, "wasm");
-  assert.match(
+  assertEquals(software.engine, "wasm");
+  assertMatch(
     software.reason,
     /not webgpu: The only WebGPU adapter, llvmpipe, is software/,
   );
@@ -81,17 +82,22 @@ Deno.test("selectEngine() goes on to webgpu and wasm for auto, and says why", as
     "auto",
     fakeHost({ target: "x86_64-apple-darwin" }),
   );
-  assert.equal(none.identity, "wasm tfjs 4.22.0");
-  assert.match(
+  assertEquals(none.identity, "wasm tfjs 4.22.0");
+  assertMatch(
     none.reason,
     /Macs with Intel processors; not webgpu: No WebGPU adapter is found$/,
   );
 });
 
 Deno.test("selectEngine() refuses a requested engine that cannot run here", async () => {
-  const unsupported = (remedy: RegExp) => (error: unknown) =>
-    error instanceof InstallError && error.code === "unsupported" &&
-    remedy.test(error.remedy);
+  const assertUnsupported = async (
+    choice: () => Promise<EngineChoice>,
+    remedy: RegExp,
+  ) => {
+    const error = await assertRejects(choice, InstallError);
+    assertEquals(error.code, "unsupported");
+    assertMatch(error.remedy, remedy);
+  };
   for (
     const target of [
       WINDOWS,
@@ -100,14 +106,14 @@ Deno.test("selectEngine() refuses a requested engine that cannot run here", asyn
       "riscv64-unknown-linux-gnu",
     ]
   ) {
-    await assert.rejects(
-      selectEngine("tensorflow", fakeHost({ target })),
-      unsupported(/--engine wasm/),
+    await assertUnsupported(
+      () => selectEngine("tensorflow", fakeHost({ target })),
+      /--engine wasm/,
     );
   }
-  await assert.rejects(
-    selectEngine("webgpu", fakeHost()),
-    unsupported(/Vulkan driver/),
+  await assertUnsupported(
+    () => selectEngine("webgpu", fakeHost()),
+    /Vulkan driver/,
   );
 });
 
@@ -116,8 +122,8 @@ Deno.test("selectEngine() takes a software adapter only if webgpu is asked for b
     "webgpu",
     fakeHost({ adapter: LAVAPIPE }),
   );
-  assert.equal(identity, "webgpu tfjs 4.22.0 llvmpipe");
-  assert.equal(device, "cpu");
+  assertEquals(identity, "webgpu tfjs 4.22.0 llvmpipe");
+  assertEquals(device, "cpu");
 });
 
 Deno.test("prepare() gives auto the next engine when the library cannot be installed, and fails otherwise", async () => {
@@ -125,15 +131,15 @@ Deno.test("prepare() gives auto the next engine when the library cannot be insta
   const file = await Deno.makeTempFile();
   const host = fakeHost({ env: { DYLORA_CACHE: `${file}/cache` } });
   const next = await (await selectEngine("auto", host)).prepare();
-  assert.equal(next.engine, "wasm");
-  assert.match(
+  assertEquals(next.engine, "wasm");
+  assertMatch(
     next.reason,
     /not tensorflow: Cannot write to ".*cache" .*\. Make the folder writable/,
   );
   const asked = await selectEngine("tensorflow", host);
-  await assert.rejects(
-    asked.prepare(),
-    (error) => error instanceof InstallError && error.code === "not-writable",
+  assertEquals(
+    (await assertRejects(() => asked.prepare(), InstallError)).code,
+    "not-writable",
   );
   await Deno.remove(file);
 });
@@ -144,9 +150,12 @@ Deno.test("prepare() does not go on to another engine when it is interrupted", a
     "auto",
     fakeHost({ env: { DYLORA_CACHE: folder } }),
   );
-  await assert.rejects(
-    choice.prepare({ signal: AbortSignal.abort() }),
-    (error) => error instanceof InstallError && error.code === "interrupted",
+  assertEquals(
+    (await assertRejects(
+      () => choice.prepare({ signal: AbortSignal.abort() }),
+      InstallError,
+    )).code,
+    "interrupted",
   );
   await Deno.remove(folder, { recursive: true });
 });
