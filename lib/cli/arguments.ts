@@ -1,4 +1,3 @@
-import { parseArgs } from "@std/cli/parse-args";
 import { didYouMean } from "../pipeline/suggest.ts";
 
 /** Exit codes of the command line. */
@@ -113,10 +112,33 @@ export function invalidValue(
  *
  * @throws {UsageError} If the command does not accept them.
  */
-export function readArguments(
+export async function readArguments(
   command: Usage,
   args: readonly string[],
-): Arguments {
+): Promise<Arguments> {
+  const parsed = args.some((arg) => arg.startsWith("-"))
+    ? await parseOptions(command, args)
+    : new Arguments(args, new Map());
+  const { min, max } = command.positionals;
+  const { positionals } = parsed;
+  if (parsed.has("help")) return parsed;
+  if (positionals.length < min) {
+    throw new UsageError(
+      `Missing arguments: deno task ${command.name} ${command.usage}`,
+    );
+  }
+  if (positionals.length > max) {
+    throw new UsageError(`Unexpected argument "${positionals[max]}"`);
+  }
+  return parsed;
+}
+
+async function parseOptions(
+  command: Usage,
+  args: readonly string[],
+): Promise<Arguments> {
+  // Loaded only when needed: Deno checks node_modules first, which takes 5 ms.
+  const { parseArgs } = await import("@std/cli/parse-args");
   const valued = command.options.filter(({ value }) => value !== undefined);
   const flags = command.options.filter(({ value }) => value === undefined);
   const { _: positionals, ...parsed } = parseArgs(normalized(command, args), {
@@ -138,17 +160,6 @@ export function readArguments(
       throw new UsageError(`Option "--${option.name}" can be given only once`);
     }
     if (values.length > 0) options.set(option.name, values);
-  }
-  const { min, max } = command.positionals;
-  if (!options.has("help")) {
-    if (positionals.length < min) {
-      throw new UsageError(
-        `Missing arguments: deno task ${command.name} ${command.usage}`,
-      );
-    }
-    if (positionals.length > max) {
-      throw new UsageError(`Unexpected argument "${positionals[max]}"`);
-    }
   }
   return new Arguments(positionals, options);
 }

@@ -76,7 +76,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const [, load] = found;
   const command = await load();
-  const parsed = readArguments(command, rest);
+  const parsed = await readArguments(command, rest);
   if (parsed.has("help")) {
     console.log(helpOf(command));
     return EXIT.success;

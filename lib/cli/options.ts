@@ -74,7 +74,7 @@ export const ENGINE: Option = {
   value: "NAME",
   choices: ["auto", "tensorflow", "webgpu", "wasm"],
   description:
-    "Engine that trains: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
+    "Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
 };
 
 export const GPUS: Option = {

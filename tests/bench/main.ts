@@ -33,7 +33,7 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   if (command === undefined) {
     throw new UsageError(`There is no benchmark "${name}"\n${usage}`);
   }
-  const given = readArguments(command, args);
+  const given = await readArguments(command, args);
   if (!given.has("help")) return await command.run(given);
   console.log(helpOf(command));
   return EXIT.success;

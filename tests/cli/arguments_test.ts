@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import {
   helpOf,
   readArguments,
@@ -36,12 +36,12 @@ const USAGE: Usage = {
 };
 
 /** What a command line is parsed into. */
-function parsed(...args: string[]) {
-  const { positionals, options } = readArguments(USAGE, args);
+async function parsed(...args: string[]) {
+  const { positionals, options } = await readArguments(USAGE, args);
   return [positionals, Object.fromEntries(options)];
 }
 
-Deno.test("readArguments() accepts every form of an option", () => {
+Deno.test("readArguments() accepts every form of an option", async () => {
   const forms:
     readonly (readonly [readonly string[], Record<string, string[]>])[] = [
       [["--jobs", "4"], { jobs: ["4"] }],
@@ -60,24 +60,26 @@ Deno.test("readArguments() accepts every form of an option", () => {
       [["--pair=--x"], { pair: ["--x"] }],
     ];
   for (const [args, options] of forms) {
-    assertEquals(parsed("file", ...args), [["file"], options]);
-    assertEquals(parsed(...args, "file"), [["file"], options]);
+    assertEquals(await parsed("file", ...args), [["file"], options]);
+    assertEquals(await parsed(...args, "file"), [["file"], options]);
   }
 });
 
-Deno.test("readArguments() leaves positional arguments as they are", () => {
-  assertEquals(parsed("1", "0x10", ""), [["1", "0x10", ""], {}]);
-  assertEquals(parsed("--force", "true"), [["true"], { force: [] }]);
-  assertEquals(parsed("--no-wait", "false"), [["false"], { "no-wait": [] }]);
-  assertEquals(parsed("-f", "true"), [["true"], { force: [] }]);
-  assertEquals(parsed("-", "x"), [["-", "x"], {}]);
-  assertEquals(parsed("-f", "--", "-f", "--jobs"), [
+Deno.test("readArguments() leaves positional arguments as they are", async () => {
+  assertEquals(await parsed("1", "0x10", ""), [["1", "0x10", ""], {}]);
+  assertEquals(await parsed("--force", "true"), [["true"], { force: [] }]);
+  assertEquals(await parsed("--no-wait", "false"), [["false"], {
+    "no-wait": [],
+  }]);
+  assertEquals(await parsed("-f", "true"), [["true"], { force: [] }]);
+  assertEquals(await parsed("-", "x"), [["-", "x"], {}]);
+  assertEquals(await parsed("-f", "--", "-f", "--jobs"), [
     ["-f", "--jobs"],
     { force: [] },
   ]);
 });
 
-Deno.test("readArguments() names the argument, the value and the remedy in errors", () => {
+Deno.test("readArguments() names the argument, the value and the remedy in errors", async () => {
   const wrong: readonly (readonly [readonly string[], string])[] = [
     [["--jbos", "4"], 'Unknown option "--jbos"; did you mean "--jobs"?'],
     [["--jbos=4"], 'Unknown option "--jbos"; did you mean "--jobs"?'],
@@ -102,23 +104,28 @@ Deno.test("readArguments() names the argument, the value and the remedy in error
     [["a", "b", "c"], 'Unexpected argument "c"'],
   ];
   for (const [args, message] of wrong) {
-    const error = assertThrows(() => parsed("file", ...args), UsageError);
+    const error = await assertRejects(
+      () => parsed("file", ...args),
+      UsageError,
+    );
     assertEquals(error.message, message);
   }
-  assertThrows(
+  await assertRejects(
     () => parsed("--force"),
     UsageError,
     "Missing arguments: deno task test FILE [TEXT...]",
   );
-  assertEquals(parsed("--help"), [[], { help: [] }]);
+  assertEquals(await parsed("--help"), [[], { help: [] }]);
 });
 
-Deno.test("Arguments.integer() refuses what is not an integer of at least a minimum", () => {
-  assertEquals(readArguments(USAGE, ["a", "-j4"]).integer("jobs", 1), 4);
-  assertEquals(readArguments(USAGE, ["a"]).integer("jobs", 1), undefined);
+Deno.test("Arguments.integer() refuses what is not an integer of at least a minimum", async () => {
+  const jobs = async (...args: string[]) =>
+    (await readArguments(USAGE, ["file", ...args])).integer("jobs", 1);
+  assertEquals(await jobs("-j4"), 4);
+  assertEquals(await jobs(), undefined);
   for (const value of ["0", "1.5", "1e3", "four", " 1"]) {
-    assertThrows(
-      () => readArguments(USAGE, ["a", `-j${value}`]).integer("jobs", 1),
+    await assertRejects(
+      () => jobs(`-j${value}`),
       UsageError,
       `Invalid value "${value}" for option "--jobs": expected an integer of at least 1`,
     );

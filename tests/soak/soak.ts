@@ -52,7 +52,7 @@ const usage: Usage = {
   positionals: { min: 0, max: 0 },
 };
 
-const { rounds, seed } = readOptions();
+const { rounds, seed } = await readOptions();
 console.log(`Soak: ${rounds} rounds, seed ${seed}`);
 const long = rounds >= 300;
 await fuzzParsers(long ? 100_000 : 2_000);
@@ -99,9 +99,11 @@ console.log("No wrong result, no orphan, no repair by hand");
 Deno.exit(0);
 
 /** What the options say; ends here if they ask for help or are wrong. */
-function readOptions(): { readonly rounds: number; readonly seed: number } {
+async function readOptions(): Promise<
+  { readonly rounds: number; readonly seed: number }
+> {
   try {
-    const given = readArguments(usage, Deno.args);
+    const given = await readArguments(usage, Deno.args);
     const rounds = given.integer("rounds", 1) ?? 300;
     const seed = given.integer("seed", 0) ?? Date.now() % 1e9;
     if (!given.has("help")) return { rounds, seed };
