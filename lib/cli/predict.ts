@@ -139,7 +139,7 @@ async function predict(args: Arguments): Promise<number> {
       : textLines(predictions);
     writeOut(lines.map((line) => `${line}\n`).join(""));
   } catch (error) {
-    if (!interrupts.caused(error)) throw error;
+    if (interrupts.code === undefined) throw error;
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

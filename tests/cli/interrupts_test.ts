@@ -106,6 +106,48 @@ export default {
   }
 });
 
+Deno.test("predict stops at Ctrl-C with 130 and removes its temporary folder", async () => {
+  using project = new CliProject("");
+  project.write(
+    "tasks/classify.ts",
+    `import { z } from "zod";
+export default {
+  description: "Waits until it is interrupted",
+  params: z.looseObject({}),
+  inputs: {},
+  output: { kind: "text", files: [] },
+  async run(stage) {
+    Deno.writeTextFileSync(stage.output + "/started", "");
+    while (!stage.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
+    stage.signal.throwIfAborted();
+  },
+};
+`,
+  );
+  const temporary = project.path("temporary");
+  Deno.mkdirSync(temporary);
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", MAIN, "predict", "some text", "--engine", "wasm"]
+      .concat("--tasks", project.path("tasks"))
+      .concat("--adapter", project.folder, "--model", project.folder),
+    env: { TMPDIR: temporary },
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const output = process.output();
+  const isStarted = () =>
+    [...Deno.readDirSync(temporary)]
+      .some(({ name }) => project.exists(`temporary/${name}/output/started`));
+  for (let tries = 0; !isStarted(); tries++) {
+    assert(tries < 1000, "the task does not start");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  process.kill("SIGINT");
+  const { code, stderr } = await output;
+  assertEquals(code, 130, new TextDecoder().decode(stderr));
+  assertEquals([...Deno.readDirSync(temporary)], []);
+});
+
 function isAlive(process: number): boolean {
   try {
     return !/^State:\s+Z/m.test(
