@@ -2,9 +2,9 @@ import {
   type EngineChoice,
   type EngineName,
   ENGINES,
-} from "../engine/library/choice.ts";
-import type { Host } from "../engine/library/host.ts";
-import type { InstallOptions } from "../engine/library/install.ts";
+} from "../engine/install/choice.ts";
+import type { Host } from "../engine/install/host.ts";
+import type { InstallOptions } from "../engine/install/install.ts";
 import type { Runtime } from "../scheduler/events.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Message } from "./messages.ts";
@@ -22,7 +22,7 @@ export function selectedEngine(
   signal?: AbortSignal,
 ): () => Promise<Runtime> {
   return once(async () => {
-    const { selectEngine } = await import("../engine/library/select.ts");
+    const { selectEngine } = await import("../engine/install/choose.ts");
     const choice = await selectEngine(engineOption(args), await hostFor(args));
     say(engineMessage(choice));
     return await runtimeOf(choice, installOptions(say, signal));
@@ -42,7 +42,7 @@ export function installedEngine(
   const engine = engineOption(args);
   if (engine !== "auto") return selectedEngine(args, say, signal);
   return once(async () => {
-    const { selectEngine } = await import("../engine/library/select.ts");
+    const { selectEngine } = await import("../engine/install/choose.ts");
     const options = installOptions(say, signal);
     const selected = await selectEngine(engine, await hostFor(args));
     const choice = await selected.prepare(options);
@@ -58,7 +58,7 @@ export function engineOption(args: Arguments): EngineName | "auto" {
 
 /** This machine; with `--gpus none`, without its GPUs. */
 async function hostFor(args: Arguments): Promise<Host> {
-  const { thisHost } = await import("../engine/library/host.ts");
+  const { thisHost } = await import("../engine/install/host.ts");
   if (gpusOf(args)?.length !== 0) return thisHost;
   return {
     ...thisHost,
@@ -89,8 +89,8 @@ export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,
 ): Promise<Runtime> {
-  const { hasBfloat16 } = await import("../engine/library/bfloat16.ts");
-  const { thisHost } = await import("../engine/library/host.ts");
+  const { hasBfloat16 } = await import("../engine/install/host.ts");
+  const { thisHost } = await import("../engine/install/host.ts");
   const { engine, device, identity, library, flags, read, env } = choice;
   const bfloat16 = await hasBfloat16(choice, thisHost);
   return {

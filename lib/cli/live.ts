@@ -107,6 +107,7 @@ class Table {
         this.#lastLines.add(message);
         break;
       case "finished":
+      case "verified":
         this.#finished++;
         this.#running.delete(message.stage);
         this.#lastLines.take(message.stage);

@@ -1,4 +1,5 @@
 import { printable } from "../pipeline/fault.ts";
+import type { Verification } from "../scheduler/attempts/verify.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 
 /** What a command reports while it works: the scheduler's events and its own. */
@@ -20,6 +21,8 @@ export type Message =
     readonly done: number;
     readonly total: number;
   }
+  /** A stage was run again by `verify`. */
+  | ({ readonly type: "verified" } & Verification)
   /** A line of text. */
   | { readonly type: "note"; readonly text: string }
   /** A file that the pipeline shows at its end. */
@@ -59,6 +62,8 @@ export function messageLine(
       return finishedLine(message, style);
     case "failed":
       return failedLine(message, style);
+    case "verified":
+      return verifiedLine(message, style);
     case "shown":
       return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
     case "summary":
@@ -91,6 +96,21 @@ function failedLine(
   const line = `${stage}: ${style.red("failed")} - ${printable(message)}`;
   if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
   return log === "" ? line : `${line}\n  log: ${log}`;
+}
+
+function verifiedLine(
+  { stage, differing, files, seconds }: Verification,
+  style: Style,
+): string {
+  const time = `in ${duration(seconds)}`;
+  if (differing.length === 0) {
+    return `${stage}: ${count(files, "file")} ${
+      style.green("identical")
+    }, ${time}`;
+  }
+  return `${stage}: ${differing.length} of ${count(files, "file")} ${
+    style.red("different")
+  }, ${time}: ${differing.join(", ")}`;
 }
 
 function summaryLine(summary: Summary, style: Style): string {

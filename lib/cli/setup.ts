@@ -1,4 +1,4 @@
-import type { EngineReport } from "../engine/library/check.ts";
+import type { EngineReport } from "../engine/install/check.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { engineMessage, engineOption, installOptions } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";
@@ -32,8 +32,8 @@ Setup is optional: a run installs the engine when the first stage needs it. The 
 };
 
 async function setUp(args: Arguments): Promise<number> {
-  const { selectEngine } = await import("../engine/library/select.ts");
-  const { checkEngine } = await import("../engine/library/check.ts");
+  const { selectEngine } = await import("../engine/install/choose.ts");
+  const { checkEngine } = await import("../engine/install/check.ts");
   const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() =>

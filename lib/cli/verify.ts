@@ -1,8 +1,8 @@
-import { type Verification, verify } from "../scheduler/attempts/verify.ts";
+import { verify } from "../scheduler/attempts/verify.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";
-import { count, duration, type Message } from "./messages.ts";
+import type { Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
   ENGINE,
@@ -12,7 +12,7 @@ import {
   JSON_LINES,
   settingsOf,
 } from "./options.ts";
-import { chooseRenderer, writeOut } from "./renderer.ts";
+import { chooseRenderer } from "./renderer.ts";
 
 /** `deno task verify`: runs cached stages again and compares the output. */
 export const verifyCommand: Command = {
@@ -32,25 +32,25 @@ export const verifyCommand: Command = {
 async function verifyStages(args: Arguments): Promise<number> {
   const settings = await settingsOf(args);
   const { graph, selected } = await openPipeline(args, settings.out);
-  const json = args.has("json");
-  const renderer = await chooseRenderer(json);
+  const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() => {});
   const runtimes = { engine: installedEngine(args, say, interrupts.signal) };
   let differing = 0;
   try {
-    for (const id of selected) {
+    say({ type: "start", pipeline: graph.pipeline, stages: selected });
+    for (const stage of selected) {
+      const reason = "compare with the cached result";
+      say({ type: "started", stage, attempt: 1, reason });
       const result = await verify(
         graph,
-        id,
+        stage,
         { ...settings, runtimes },
         say,
         interrupts.signal,
       );
       if (result.differing.length > 0) differing++;
-      if (json) {
-        writeOut(`${JSON.stringify({ type: "verified", ...result })}\n`);
-      } else say({ type: "note", text: verificationText(result) });
+      say({ type: "verified", ...result });
     }
   } catch (error) {
     if (interrupts.code === undefined) throw error;
@@ -58,15 +58,4 @@ async function verifyStages(args: Arguments): Promise<number> {
     renderer.end();
   }
   return interrupts.code ?? (differing > 0 ? EXIT.failed : EXIT.success);
-}
-
-function verificationText(
-  { stage, differing, files, seconds }: Verification,
-): string {
-  const time = `in ${duration(seconds)}`;
-  return differing.length === 0
-    ? `${stage}: ${count(files, "file")} identical, ${time}`
-    : `${stage}: ${differing.length} of ${
-      count(files, "file")
-    } different, ${time}: ${differing.join(", ")}`;
 }

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 import { callMain, callMainWith } from "./project.ts";
 
 Deno.test("setup --check reports the engine and what it supports", async () => {
@@ -32,7 +32,7 @@ Deno.test("setup without Python selects another engine and says why, unless one 
   assertEquals(auto.code, 0);
   assertMatch(
     auto.stdout,
-    /^engine: (wasm|webgpu) - .*not tensorflow: Python is not found on PATH/,
+    /^engine: (wasm|webgpu) - .*not tensorflow: Cannot find Python on PATH/,
   );
   const asked = await callMainWith(
     { env },
@@ -41,7 +41,7 @@ Deno.test("setup without Python selects another engine and says why, unless one 
   assertEquals(asked.code, 1);
   assertMatch(
     asked.stderr,
-    /Python is not found on PATH\nInstall Python 3 with pip/,
+    /Cannot find Python on PATH\nInstall Python 3 with pip/,
   );
   assertEquals(asked.json().at(-1).type, "error");
   await Deno.remove(cache, { recursive: true });

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { webgpuAdapter } from "../../lib/engine/backends/webgpu_adapter.ts";
+import { webgpuAdapter } from "../../lib/engine/install/probe.ts";
 
 /** Tests of what every engine computes, but for whole trainings, which take minutes on one in software. */
 const names = [

@@ -5,7 +5,7 @@ import { libraryOp } from "../../lib/engine/backend.ts";
 import {
   AttributeType,
   DataType,
-} from "../../lib/engine/tensorflow/data_type.ts";
+} from "../../lib/engine/tensorflow/tensors.ts";
 import { trace } from "../../lib/engine/trace.ts";
 import { tensorflow } from "./engine.ts";
 import { read } from "./reference.ts";
@@ -24,7 +24,7 @@ Deno.test({
     assertIsError(
       assertThrows(() => traced([x])),
       Error,
-      /^The result of "BatchMatMulV2", of shape \[2,2\], is read inside a traced function/,
+      /^Cannot read the result of "BatchMatMulV2", of shape \[2,2\], inside a traced function/,
     );
     assertEquals(tensorflow!.binding.tracing, false);
   },

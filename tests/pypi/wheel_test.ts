@@ -17,7 +17,7 @@ async function assertBroken(
   assertEquals(code, "broken-wheel");
 }
 
-Deno.test("unpackWheel() takes the selected files out, with their hashes and modes", async () => {
+Deno.test("unpackWheel() extracts the selected files, with their hashes and modes", async () => {
   const folder = await Deno.makeTempDir();
   const text = "x".repeat(100_000);
   const { path } = await makeWheel(
@@ -60,7 +60,7 @@ Deno.test("unpackWheel() takes the selected files out, with their hashes and mod
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("unpackWheel() refuses a wheel that was damaged or cut off anywhere", async () => {
+Deno.test("unpackWheel() rejects a wheel that is damaged or truncated anywhere", async () => {
   const folder = await Deno.makeTempDir();
   // Digits of a hash, which hardly compress.
   const text = createHash("sha512").update("seed").digest("hex");

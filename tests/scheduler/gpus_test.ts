@@ -6,7 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { runtimeOf } from "../../lib/cli/engine.ts";
-import type { EngineChoice } from "../../lib/engine/library/choice.ts";
+import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
 import type { Runtime } from "../../lib/scheduler/events.ts";
 import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";

@@ -242,7 +242,7 @@ Deno.test("fetch-model refuses a model of another kind, and damaged weights, by 
     assertIsError(
       await assertRejects(fetch),
       Error,
-      /model.safetensors" as safetensors: .*cut/,
+      /model.safetensors" as safetensors: .*truncated/,
     );
   }));
 

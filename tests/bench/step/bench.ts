@@ -12,7 +12,7 @@ import {
   EXIT,
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/median.ts";
 import {
   peerPython,

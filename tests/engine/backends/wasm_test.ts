@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { startWasm } from "../../../lib/engine/backends/wasm.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { checkProductAndGradient } from "./product_and_gradient.ts";
 
 Deno.test("startWasm() makes WebAssembly the backend, gradients included", async () => {

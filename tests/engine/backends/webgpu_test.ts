@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { startWebgpu } from "../../../lib/engine/backends/webgpu.ts";
-import { webgpuAdapter } from "../../../lib/engine/backends/webgpu_adapter.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { webgpuAdapter } from "../../../lib/engine/install/probe.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { checkProductAndGradient } from "./product_and_gradient.ts";
 
 const adapter = await webgpuAdapter();
@@ -19,13 +19,13 @@ Deno.test({
 });
 
 Deno.test({
-  name: "startWebgpu() names the remedy when there is no adapter",
+  name: "startWebgpu() names the remedy if there is no adapter",
   ignore: adapter !== undefined,
   fn: async () => {
     await assertRejects(
       startWebgpu,
       Error,
-      "No WebGPU adapter is found: install a Vulkan driver",
+      "No WebGPU adapter was found: install a Vulkan driver",
     );
   },
 });
