@@ -70,9 +70,9 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found === undefined) {
-    throw new UsageError(
-      `Unknown command "${name}"${didYouMean(name, Object.keys(COMMANDS))}`,
-    );
+    const names = Object.keys(COMMANDS);
+    const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
+    throw new UsageError(`Unknown command "${name}"${hint}`);
   }
   const [, load] = found;
   const command = await load();
@@ -93,10 +93,8 @@ function report(error: unknown, args: readonly string[]): number {
   // These are bugs of the program, so the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
   console.error(isBug ? error.stack : message);
-  if (error instanceof UsageError) {
-    const command = Object.hasOwn(COMMANDS, args[0] ?? "")
-      ? args[0]
-      : "COMMAND";
+  const [command = ""] = args;
+  if (error instanceof UsageError && Object.hasOwn(COMMANDS, command)) {
     console.error(`Run "deno task ${command} --help" for usage`);
   }
   if (args.includes("--json") && name !== "BusyError") {

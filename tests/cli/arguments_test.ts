@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
 import {
   helpOf,
   readArguments,
@@ -77,6 +78,39 @@ Deno.test("readArguments() leaves positional arguments as they are", async () =>
     ["-f", "--jobs"],
     { force: [] },
   ]);
+});
+
+Deno.test("readArguments() returns any value and any positional argument unchanged", async () => {
+  const texts = fc.array(fc.string({ minLength: 1, unit: "grapheme" }));
+  const words = [
+    "-",
+    "true",
+    "false",
+    "a=b",
+    "=",
+    "a.b",
+    "no-wait",
+    "1e3",
+    "x",
+  ];
+  const property = fc.asyncProperty(
+    fc.oneof(texts, fc.array(fc.constantFrom(...words))),
+    async (texts) => {
+      const set = (values: string[]) =>
+        values.length > 0 ? { set: values } : {};
+      const plain = texts.filter((it) => it === "-" || !it.startsWith("-"));
+      const positionals = ["file", ...plain.slice(0, 2)];
+      assertEquals(
+        await parsed(...texts.map((it) => `--set=${it}`), "-f", ...positionals),
+        [positionals, { force: [], ...set(texts) }],
+      );
+      assertEquals(
+        await parsed("file", ...plain.flatMap((it) => ["-S", it])),
+        [["file"], set(plain)],
+      );
+    },
+  );
+  await fc.assert(property, { numRuns: 500 });
 });
 
 Deno.test("readArguments() names the argument, the value and the remedy in errors", async () => {

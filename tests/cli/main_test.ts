@@ -16,6 +16,7 @@ stages:
 
 /** Invalid command lines and their error messages. */
 const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+  [["everything"], /^Unknown command "everything"; expected pipeline, plan, /],
   [["pipelin"], /^Unknown command "pipelin"; did you mean "pipeline"\?$/m],
   [
     ["pipeline"],
