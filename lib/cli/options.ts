@@ -1,6 +1,5 @@
 import { join } from "node:path";
-import { defaultSettings } from "../scheduler/default_settings.ts";
-import type { Settings } from "../scheduler/settings.ts";
+import { defaultSettings, type Settings } from "../scheduler/settings.ts";
 import type { Given, Option } from "./arguments.ts";
 import { UsageError } from "./exit.ts";
 import { absolutePath, PROJECT } from "./place.ts";

@@ -1,4 +1,4 @@
-import { plan } from "../scheduler/decisions/plan.ts";
+import { plan } from "../scheduler/plan.ts";
 import type { Decision } from "../scheduler/events.ts";
 import type { Given } from "./arguments.ts";
 import { engineRuntime } from "./engine.ts";

@@ -1,13 +1,16 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../pipeline/load_task.ts";
-import { newMark } from "../scheduler/attempts/channel.ts";
-import type { Spec } from "../scheduler/attempts/child.ts";
+import {
+  follow,
+  list,
+  newMark,
+  stageEnvironment,
+} from "../scheduler/process.ts";
+import type { Spec } from "../scheduler/child.ts";
 import type { Event, Runtime } from "../scheduler/events.ts";
 import { local } from "../scheduler/executors/local.ts";
-import { list, stageEnvironment } from "../scheduler/attempts/permissions.ts";
-import { follow } from "../scheduler/attempts/process.ts";
-import { projectFlags } from "../scheduler/code/project.ts";
+import { projectFlags } from "../scheduler/modules.ts";
 import { PROJECT } from "./place.ts";
 
 /** A task that a command runs by itself, with no pipeline and no cache. */

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
-import { selectStages } from "../scheduler/select.ts";
-import { visibleFolder } from "../scheduler/attempts/visible.ts";
+import { selectStages } from "../scheduler/context.ts";
+import { visibleFolder } from "../scheduler/visible.ts";
 import type { Message } from "./messages.ts";
 import { shortPath } from "./place.ts";
 

@@ -1,11 +1,9 @@
 import { join } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
-import { taskCode } from "../scheduler/code/code.ts";
-import { digest } from "../store/digest.ts";
-import { fingerprint, settled } from "../store/fingerprint.ts";
-import { quickChecksum } from "../store/quick_checksum.ts";
-import { readSealed, writeSealed } from "../store/sealed.ts";
-import { isFull, isReadOnly } from "../store/os_error.ts";
+import { taskCode } from "../scheduler/code.ts";
+import { digest, quickChecksum } from "../store/digest.ts";
+import { fingerprint, settled } from "../store/stats.ts";
+import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import type { Store } from "../store/store.ts";
 
 const VERSION = 1;

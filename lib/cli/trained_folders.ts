@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
-import { visibleFolder } from "../scheduler/attempts/visible.ts";
+import { visibleFolder } from "../scheduler/visible.ts";
 import type { Given } from "./arguments.ts";
 import { UsageError } from "./exit.ts";
 import { openGraph, selectedStages } from "./open_graph.ts";

@@ -2,12 +2,11 @@ import { join } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
-import { type TaskCode, taskCode } from "./code/code.ts";
+import { type TaskCode, taskCode } from "./code.ts";
 import type { Runtime } from "./events.ts";
 import { withCache } from "./failure.ts";
-import { selectStages } from "./select.ts";
+import { SourcePaths } from "./key.ts";
 import type { Settings } from "./settings.ts";
-import { SourcePaths } from "./keys/source_paths.ts";
 
 /** What planning and running share: a graph, and where and how it is worked on. */
 export interface Context {
@@ -112,4 +111,28 @@ export function stageOf(context: Context, id: string): GraphStage {
 export async function taskOf(stage: GraphStage): Promise<Task> {
   const { loadTask } = await import("../pipeline/load_task.ts");
   return await loadTask(stage.module);
+}
+
+/**
+ * The stages asked for and all that they need, in topological order. All
+ * stages of the graph if none is asked for.
+ *
+ * @throws {RangeError} If there is no such stage.
+ */
+export function selectStages(
+  graph: Graph,
+  targets: readonly string[],
+): Set<string> {
+  const needed = new Set(targets);
+  for (const id of needed) {
+    const stage = graph.stages.get(id);
+    if (stage === undefined) {
+      throw new RangeError(`Pipeline "${graph.pipeline}" has no stage "${id}"`);
+    }
+    for (const input of Object.values(stage.inputs).flat()) needed.add(input);
+  }
+  const all = [...graph.stages.keys()];
+  return new Set(
+    targets.length === 0 ? all : all.filter((id) => needed.has(id)),
+  );
 }

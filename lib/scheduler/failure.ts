@@ -1,4 +1,4 @@
-import { isFull, isReadOnly } from "../store/os_error.ts";
+import { isFull, isReadOnly } from "../store/files.ts";
 import type { Store } from "../store/store.ts";
 
 /** A stage's run that failed, in words for the user. */

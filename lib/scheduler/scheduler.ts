@@ -1,15 +1,82 @@
 import { join } from "node:path";
+import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
-import type { Manifest } from "../store/manifest.ts";
-import { taskCode } from "./code/code.ts";
-import { type Context, stageOf } from "./context.ts";
-import { decide, type Decided } from "./decisions/decide.ts";
-import type { Event } from "./events.ts";
+import { holdOff, keepWithin } from "../store/cleanup.ts";
+import type { Manifest } from "../store/manifests.ts";
+import type { Store } from "../store/store.ts";
+import { sweepVisible, visibleFolder } from "./visible.ts";
+import { taskCode } from "./code.ts";
+import { type Context, openContext, openStore, stageOf } from "./context.ts";
+import { decide, type Decided } from "./plan.ts";
+import type { Decision, Event, Summary } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
-import { BusyError, MovedError, StageFailure } from "./failure.ts";
-import { Slots } from "./limits/limits.ts";
-import { Tally } from "./tally.ts";
-import { sweepVisible } from "./attempts/visible.ts";
+import { local } from "./executors/local.ts";
+import {
+  BusyError,
+  inWords,
+  MovedError,
+  StageFailure,
+  withCache,
+} from "./failure.ts";
+import { Slots } from "./limits.ts";
+import type { Settings } from "./settings.ts";
+
+/**
+ * Brings stages and all that they need up to date, as many at a time as the
+ * limits allow. A failed stage holds up those that need it.
+ *
+ * @param targets Ids of stages; none for all.
+ * @param emit Called with all that happens; the last event is the summary.
+ * @param store The cache, if it is open already.
+ * @param signal Ends the run: running stages are asked to write a checkpoint and stop.
+ * @throws {BusyError} After the summary, if another process runs a stage and waiting was not wanted.
+ */
+export async function run(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  emit: (event: Event) => void,
+  signal: AbortSignal,
+  store = openStore(settings),
+): Promise<Summary> {
+  const start = performance.now();
+  const { tally, busy } = await bringAll(
+    graph,
+    targets,
+    settings,
+    store,
+    emit,
+    signal,
+  );
+  const { counts } = tally;
+  if (counts.ran > 0) await keepWithin(store, settings.cacheLimit);
+  const seconds = (performance.now() - start) / 1000;
+  const summary: Summary = { type: "summary", ...counts, seconds };
+  emit(summary);
+  if (busy !== undefined) throw busy;
+  return summary;
+}
+
+/** Brings the stages to an end, while no clean-up takes what they need. */
+async function bringAll(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  store: Store,
+  emit: (event: Event) => void,
+  signal: AbortSignal,
+): Promise<Scheduler> {
+  // First of all: the code of the tasks is put into the cache before any result needs it.
+  using _live = await holdOff(store);
+  const context = await openContext(graph, targets, settings, store);
+  const { pipeline } = graph;
+  const scheduler = new Scheduler(context, local, emit, signal);
+  emit({ type: "start", pipeline, stages: [...context.selected] });
+  await scheduler.run();
+  context.sources.save();
+  await withCache(store, () => store.noteRun(pipeline, scheduler.tally.keys));
+  return scheduler;
+}
 
 /** A stage that has come to an end: with a result, or with the reason why there is none. */
 type Settled = { readonly manifest: Manifest } | { readonly lacking: string };
@@ -35,7 +102,7 @@ class Halt extends Error {
  * Modules that only a stage that runs needs are loaded when one does: reading
  * modules is most of what a run with nothing to do takes.
  */
-export class Scheduler {
+class Scheduler {
   readonly tally: Tally;
   /** Set if another process was found to run a stage, and waiting was not wanted. */
   busy: BusyError | undefined;
@@ -140,7 +207,7 @@ export class Scheduler {
     const decided = await decide(context, stage, results);
     if ("manifest" in decided) return await this.#reuse(id, decided);
     await (this.#swept ??= this.#sweep());
-    const { runStage } = await import("./attempts/run_stage.ts");
+    const { runStage } = await import("./run_stage.ts");
     const outcome = await runStage(context, stage, decided, {
       results,
       slots: this.#slots,
@@ -165,7 +232,7 @@ export class Scheduler {
   /** Removes what processes that died have left. */
   async #sweep(): Promise<void> {
     const { graph: { pipeline }, settings, store } = this.#context;
-    const { sweepRuns } = await import("./attempts/run_folder.ts");
+    const { sweepRuns } = await import("./runs.ts");
     await sweepRuns(store, this.#executor);
     sweepVisible(join(settings.out, pipeline), store);
   }
@@ -179,7 +246,7 @@ export class Scheduler {
     this.tally.decided(id, decision);
     const start = performance.now();
     if (decision.state === "restore") {
-      const { makeVisible } = await import("./attempts/commit.ts");
+      const { makeVisible } = await import("./run_stage.ts");
       await makeVisible(this.#context, stageOf(this.#context, id), manifest);
       const seconds = (performance.now() - start) / 1000;
       this.tally.succeeded(id, "restored", manifest, seconds);
@@ -204,5 +271,87 @@ export class Scheduler {
     this.tally.failed(id, error);
     if (!this.#context.settings.keepGoing) this.#halt.abort(new Halt());
     return { lacking: `${id} failed` };
+  }
+}
+
+type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
+
+/** Says what becomes of stages, and keeps count of it. */
+class Tally {
+  readonly #context: Context;
+  readonly #emit: (event: Event) => void;
+  /** The last outcome of each stage, and the key of its result if it has one. */
+  readonly #outcomes = new Map<string, { outcome: Outcome; key?: string }>();
+
+  constructor(context: Context, emit: (event: Event) => void) {
+    this.#context = context;
+    this.#emit = emit;
+  }
+
+  /** Keys of the results that the stages came to. */
+  get keys(): string[] {
+    return [...this.#outcomes.values()].flatMap(({ key }) => key ?? []);
+  }
+
+  /** How many stages came to each end. */
+  get counts(): Omit<Summary, "type" | "seconds"> {
+    const counts = { ran: 0, restored: 0, unchanged: 0, failed: 0, skipped: 0 };
+    for (const { outcome } of this.#outcomes.values()) counts[outcome]++;
+    return counts;
+  }
+
+  decided(stage: string, decision: Decision): void {
+    this.#emit({ type: "decided", stage, decision });
+  }
+
+  /** A stage has a result now. */
+  succeeded(
+    stage: string,
+    outcome: "ran" | "restored" | "unchanged",
+    { key }: Manifest,
+    seconds: number,
+  ): void {
+    this.#outcomes.set(stage, { outcome, key });
+    this.#finished(stage, outcome, seconds);
+  }
+
+  /** A stage was not tried. */
+  skipped(stage: string, reason: string): void {
+    this.#outcomes.set(stage, { outcome: "skipped" });
+    this.decided(stage, { state: "skip", reason });
+    this.#finished(stage, "skipped", 0, reason);
+  }
+
+  /** A stage failed; `error` is given if that was not said yet. */
+  failed(stage: string, error?: unknown): void {
+    this.#outcomes.set(stage, { outcome: "failed" });
+    if (error === undefined) return;
+    const message = inWords(error, this.#context.store);
+    this.#emit({
+      type: "failed",
+      stage,
+      attempt: 0,
+      message,
+      log: "",
+      retry: false,
+    });
+  }
+
+  #finished(
+    stage: string,
+    outcome: Exclude<Outcome, "failed">,
+    seconds: number,
+    note?: string,
+  ): void {
+    const { graph: { pipeline }, settings } = this.#context;
+    const output = visibleFolder(settings.out, pipeline, { id: stage });
+    this.#emit({
+      type: "finished",
+      stage,
+      outcome,
+      seconds,
+      output,
+      ...(note !== undefined && { note }),
+    });
   }
 }

@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
-import { digest, digestFile } from "./digest.ts";
-import { besides, removeIfThere, syncFolder } from "./durable.ts";
+import { canonicalJson, digest, digestFile } from "./digest.ts";
+import { besides, removeIfThere, syncFolder } from "./files.ts";
 import type { Stats } from "./stats.ts";
 
 /** Contents by their SHA-256: `blobs/ab/cdef...`, read-only, never changed once written. */
@@ -150,4 +150,115 @@ export class DamagedBlobError extends Error {
     super(`Cached content "${blob.slice(0, 12)}" was missing or damaged`);
     this.blob = blob;
   }
+}
+
+/** A file of an artifact. */
+export interface TreeFile {
+  /** Path below the artifact's folder, with forward slashes. */
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** SHA-256 of its content. */
+  readonly blob: string;
+}
+
+/** A folder that is to be an artifact holds something other than files. */
+export class NotAFileError extends Error {
+  override readonly name = "NotAFileError";
+}
+
+/** Digest of an artifact: of the paths and contents of its files, in whatever order they are given. */
+export function treeDigest(files: readonly TreeFile[]): string {
+  return digest(treeText(files));
+}
+
+/** The paths and contents of files as a text, of which `treeDigest()` is the digest. */
+export function treeText(files: readonly TreeFile[]): string {
+  return canonicalJson(
+    files.map(({ path, blob }) => [path, blob])
+      .sort(([a], [b]) => a! < b! ? -1 : 1),
+  );
+}
+
+/**
+ * Paths of all files below a folder, sorted, with forward slashes.
+ *
+ * @param links `refuse` throws at a symbolic link (artifacts hold none), `follow` takes what it points to.
+ * @throws {NotAFileError} If there is something that is neither a file nor a folder.
+ */
+export function listFiles(
+  folder: string,
+  links: "refuse" | "follow",
+): string[] {
+  const found: string[] = [];
+  walk(folder, "", links, [], found);
+  return found.sort((a, b) => a < b ? -1 : 1);
+}
+
+function walk(
+  root: string,
+  below: string,
+  links: "refuse" | "follow",
+  above: readonly string[],
+  found: string[],
+): void {
+  const folder = join(root, below);
+  const trail = links === "follow" ? [...above, Deno.realPathSync(folder)] : [];
+  if (new Set(trail).size < trail.length) {
+    throw new NotAFileError(
+      `Folder "${folder}" links to a folder that contains it`,
+    );
+  }
+  for (const entry of Deno.readDirSync(folder)) {
+    const path = below === "" ? entry.name : `${below}/${entry.name}`;
+    const whole = join(root, path);
+    if (entry.isSymlink && links === "refuse") {
+      throw new NotAFileError(
+        `"${whole}" is a symbolic link; an artifact holds files only`,
+      );
+    }
+    const info = entry.isSymlink ? Deno.statSync(whole) : entry;
+    if (info.isDirectory) walk(root, path, links, trail, found);
+    else if (info.isFile) found.push(path);
+    else throw new NotAFileError(`"${whole}" is neither a file nor a folder`);
+  }
+}
+
+/**
+ * Lists of the files of sources by their digest, which is what a key holds of a
+ * source. Those that results were made from are kept, to tell later which file
+ * has changed.
+ */
+export class Listings {
+  readonly #blobs: Blobs;
+  readonly #seen = new Map<string, string>();
+
+  constructor(blobs: Blobs) {
+    this.#blobs = blobs;
+  }
+
+  /** Notes a list, as `treeText()` writes it; returns its digest. */
+  note(text: string): string {
+    const listing = digest(text);
+    this.#seen.set(listing, text);
+    return listing;
+  }
+
+  /** Keeps a noted list in the cache, unless it is of one file: its name tells nothing more. */
+  async keep(listing: string): Promise<void> {
+    const text = this.#seen.get(listing);
+    if (text !== undefined && filesIn(text).size > 1) {
+      await this.#blobs.putBytes(text);
+    }
+  }
+
+  /** Digests of the files of a list by their paths; undefined if it is not known. */
+  files(listing: string): Map<string, string> | undefined {
+    const text = this.#seen.get(listing) ?? this.#blobs.text(listing);
+    return text === undefined ? undefined : filesIn(text);
+  }
+}
+
+function filesIn(text: string): Map<string, string> {
+  return new Map(JSON.parse(text) as [path: string, blob: string][]);
 }

@@ -1,14 +1,127 @@
 import { join } from "node:path";
-import { canonicalJson } from "./canonical.ts";
-import { digest, isDigest } from "./digest.ts";
-import {
-  type Fault,
-  type KeyParts,
-  type Manifest,
-  parseManifest,
-} from "./manifest.ts";
-import { removeIfThere } from "./durable.ts";
-import { readSealed, writeSealed } from "./sealed.ts";
+import { canonicalJson, digest, isDigest } from "./digest.ts";
+import { readSealed, removeIfThere, writeSealed } from "./files.ts";
+import type { TreeFile } from "./blobs.ts";
+
+/** Version of the manifests that this program writes. */
+export const MANIFEST_VERSION = 2;
+
+/** What a key holds of one artifact that a stage reads. */
+export interface InputPart {
+  /** Digest of the artifact's tree. */
+  readonly content: string;
+  /** Only of inputs that take many: what tells them apart. */
+  readonly stage?: string;
+  readonly matrix?: Readonly<Record<string, string | number>>;
+  /** Only for tasks with `timings`. */
+  readonly seconds?: number;
+  readonly metrics?: Readonly<Record<string, number>>;
+}
+
+/** All that a stage's result depends on; the digest of its canonical JSON is the stage's key. */
+export interface KeyParts {
+  /** Digest of the listing of the task's code. */
+  readonly code: string;
+  /** Parameters, less those that name sources. */
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Digest of the content that each source parameter names. */
+  readonly sources: Readonly<Record<string, string>>;
+  readonly inputs: Readonly<Record<string, readonly InputPart[]>>;
+  /** Identity of each runtime that the task needs. */
+  readonly runtimes: Readonly<Record<string, string>>;
+}
+
+/** What is recorded of a stage's run that succeeded. */
+export interface Manifest {
+  readonly version: typeof MANIFEST_VERSION;
+  readonly key: string;
+  readonly parts: KeyParts;
+  /** For people: what ran, when (ISO 8601) and on what; no part of the key. */
+  readonly task: string;
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly started: string;
+  readonly runtime: string;
+  /** Wall-clock seconds of the run. */
+  readonly seconds: number;
+  /** Last value of each metric. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Digest of the artifact's tree. */
+  readonly content: string;
+  readonly files: readonly TreeFile[];
+  /** The log, as JSON lines of events. */
+  readonly log: { readonly blob: string; readonly size: number };
+}
+
+/** Why a manifest cannot be used, to follow "its result in the cache". */
+interface Fault {
+  readonly fault: string;
+  /** True if it is in order, but for a later version of this program. */
+  readonly newer: boolean;
+}
+
+/**
+ * Checks what a manifest file holds. Its parts are not looked into: they are
+ * right if and only if the key is their digest.
+ */
+export function parseManifest(
+  value: Record<string, unknown>,
+): Manifest | Fault {
+  const { version } = value;
+  if (typeof version === "number" && version > MANIFEST_VERSION) {
+    return {
+      fault: "was written by a newer version of this program",
+      newer: true,
+    };
+  }
+  if (typeof version === "number" && version < MANIFEST_VERSION) {
+    return {
+      fault: "was written by an older version of this program",
+      newer: false,
+    };
+  }
+  return isManifest(value) ? value : { fault: "is not in order", newer: false };
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (!isRecord(value) || value.version !== MANIFEST_VERSION) return false;
+  const { key, parts, task, pipeline, stage, started, runtime } = value;
+  const { seconds, metrics, content, files, log } = value;
+  return areDigests([key, content]) && isRecord(parts) &&
+    [task, pipeline, stage, started, runtime].every(isText) &&
+    isAmount(seconds) && isRecord(metrics) &&
+    Object.values(metrics).every((metric) => typeof metric === "number") &&
+    Array.isArray(files) && files.every(isFile) &&
+    isRecord(log) && areDigests([log.blob]) && isAmount(log.size);
+}
+
+function isFile(value: unknown): value is TreeFile {
+  return isRecord(value) && isText(value.path) && isBelow(value.path) &&
+    isAmount(value.size) && areDigests([value.blob]);
+}
+
+/** True if the path cannot lead out of the folder that it is joined to. */
+function isBelow(path: string): boolean {
+  return path.split("/").every((part) =>
+    part !== "" && part !== "." && part !== ".." && !part.includes("\\")
+  );
+}
+
+function areDigests(values: readonly unknown[]): boolean {
+  return values.every((value) => isText(value) && isDigest(value));
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === "number" && value >= 0;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
 
 /** What looking for a manifest gives. */
 export type Lookup =

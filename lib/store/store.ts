@@ -1,12 +1,9 @@
 import { join, resolve } from "node:path";
-import { Blobs } from "./blobs.ts";
-import { Histories } from "./histories.ts";
-import { Listings } from "./listings.ts";
+import { Blobs, Listings } from "./blobs.ts";
+import { Histories, Pins, Usage } from "./histories.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
-import { isFull, isReadOnly } from "./os_error.ts";
-import { Pins } from "./pins.ts";
+import { isFull, isReadOnly } from "./files.ts";
 import { Stats } from "./stats.ts";
-import { Usage } from "./usage.ts";
 
 /** Everything that the cache keeps, below one folder. */
 export class Store {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { Given } from "../../lib/cli/arguments.ts";
 import { engineRuntime } from "../../lib/cli/engine.ts";
 import { gpusOf, settingsOf } from "../../lib/cli/options.ts";
-import { visibleGpus } from "../../lib/scheduler/default_settings.ts";
-import { holdGpus } from "../../lib/scheduler/limits/gpus.ts";
+import { visibleGpus } from "../../lib/scheduler/settings.ts";
+import { holdGpus } from "../../lib/scheduler/limits.ts";
 
 const given = (gpus: string) => new Given([], new Map([["gpus", [gpus]]]));
 const NEVER = new AbortController().signal;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { run } from "../../lib/scheduler/run.ts";
-import type { Manifest } from "../../lib/store/manifest.ts";
-import { writeSealed } from "../../lib/store/sealed.ts";
+import { run } from "../../lib/scheduler/scheduler.ts";
+import type { Manifest } from "../../lib/store/manifests.ts";
+import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type Ran, type StageOptions, TestProject } from "./project.ts";
 

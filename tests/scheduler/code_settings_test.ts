@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
-import { taskCode } from "../../lib/scheduler/code/code.ts";
+import { taskCode } from "../../lib/scheduler/code.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
-import { explain } from "../../lib/scheduler/decisions/explain.ts";
-import { findLog, readLog } from "../../lib/scheduler/attempts/read_log.ts";
-import { status } from "../../lib/scheduler/decisions/status.ts";
-import { verify } from "../../lib/scheduler/attempts/verify.ts";
+import { explain, status } from "../../lib/scheduler/plan.ts";
+import { findLog, readLog } from "../../lib/scheduler/runs.ts";
+import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { runtimeOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/library/choice.ts";
-import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
+import { gpusAmong } from "../../lib/scheduler/settings.ts";
 import type { Runtime } from "../../lib/scheduler/events.ts";
-import { verify } from "../../lib/scheduler/attempts/verify.ts";
+import { verify } from "../../lib/scheduler/verify.ts";
 import { TestProject } from "./project.ts";
 import {
   firstLine,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Limits } from "../../lib/scheduler/settings.ts";
-import { type Claim, Slots } from "../../lib/scheduler/limits/limits.ts";
+import { type Claim, Slots } from "../../lib/scheduler/limits.ts";
 import { TestProject } from "./project.ts";
 import { firstLine, holdTask, overlap, spans, spansOf } from "./span_tasks.ts";
 

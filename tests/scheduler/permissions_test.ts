@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { digest } from "../../lib/store/digest.ts";
-import { fingerprint } from "../../lib/store/fingerprint.ts";
+import { fingerprint } from "../../lib/store/stats.ts";
 import { TestProject } from "./project.ts";
 
 /** Ways to reach what a stage did not declare; each gives what it got hold of. */

@@ -121,7 +121,7 @@ Deno.test("run() kills a stage that does not heed the interrupt, and all that it
     { rest: 'permissions: { run: ["setsid"] },' },
   );
   const interrupt = new AbortController();
-  const { run } = await import("../../lib/scheduler/run.ts");
+  const { run } = await import("../../lib/scheduler/scheduler.ts");
   const events: Event[] = [];
   await run(
     await project.graph({ deaf: { task: "deaf" } }),

@@ -2,10 +2,10 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Graph, GraphStage } from "../../lib/pipeline/graph.ts";
 import { loadTask } from "../../lib/pipeline/load_task.ts";
-import { linesOf } from "../../lib/scheduler/attempts/channel.ts";
+import { linesOf } from "../../lib/scheduler/process.ts";
 import type { Event, Summary } from "../../lib/scheduler/events.ts";
-import { plan } from "../../lib/scheduler/decisions/plan.ts";
-import { run } from "../../lib/scheduler/run.ts";
+import { plan } from "../../lib/scheduler/plan.ts";
+import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Settings } from "../../lib/scheduler/settings.ts";
 
 /** A stage as tests write it; what is left out has the usual value. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startTimer } from "../../lib/scheduler/attempts/timer.ts";
+import { startTimer } from "../../lib/scheduler/process.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
 /** A file of the system that says something else whenever it is read. */

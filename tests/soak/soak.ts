@@ -12,7 +12,7 @@ import { readArguments, type Usage } from "../../lib/cli/arguments.ts";
 import { EXIT, UsageError } from "../../lib/cli/exit.ts";
 import { helpOf } from "../../lib/cli/help.ts";
 import { HELP } from "../../lib/cli/options.ts";
-import { listFiles } from "../../lib/store/tree.ts";
+import { listFiles } from "../../lib/store/blobs.ts";
 import { fuzzParsers } from "./fuzz.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
 import { SoakPipeline } from "./pipeline.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { canonicalJson } from "../../lib/store/canonical.ts";
+import { canonicalJson } from "../../lib/store/digest.ts";
 
 Deno.test("canonicalJson() writes JSON that reads back as the value", () => {
   fc.assert(fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {

@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
-import { audit } from "../../lib/store/audit.ts";
-import { canonicalJson } from "../../lib/store/canonical.ts";
-import { cleanUp, holdOff } from "../../lib/store/cleanup.ts";
-import { fingerprint } from "../../lib/store/fingerprint.ts";
-import { diskUse, listResults } from "../../lib/store/inventory.ts";
-import type { Manifest } from "../../lib/store/manifest.ts";
-import { keyOf } from "../../lib/store/manifests.ts";
-import { writeSealed } from "../../lib/store/sealed.ts";
+import {
+  audit,
+  cleanUp,
+  diskUse,
+  holdOff,
+  listResults,
+} from "../../lib/store/cleanup.ts";
+import { canonicalJson } from "../../lib/store/digest.ts";
+import { fingerprint } from "../../lib/store/stats.ts";
+import { keyOf, type Manifest } from "../../lib/store/manifests.ts";
+import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
-import { treeDigest } from "../../lib/store/tree.ts";
+import { treeDigest } from "../../lib/store/blobs.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 /** Puts a result of 10,000 bytes into a store. */

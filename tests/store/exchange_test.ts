@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { replaceFolder } from "../../lib/scheduler/attempts/visible.ts";
-import { exchange } from "../../lib/store/exchange.ts";
+import { replaceFolder } from "../../lib/scheduler/visible.ts";
+import { exchange } from "../../lib/store/files.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 /** Only there does this machine's C library have what it takes. */

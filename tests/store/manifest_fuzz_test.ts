@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { canonicalJson } from "../../lib/store/canonical.ts";
-import { digest } from "../../lib/store/digest.ts";
-import { type Manifest, parseManifest } from "../../lib/store/manifest.ts";
-import { keyOf, Manifests } from "../../lib/store/manifests.ts";
-import { treeDigest } from "../../lib/store/tree.ts";
+import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import {
+  keyOf,
+  type Manifest,
+  Manifests,
+  parseManifest,
+} from "../../lib/store/manifests.ts";
+import { treeDigest } from "../../lib/store/blobs.ts";
 import { staysBounded, testProperty } from "../fuzz.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { digest } from "../../lib/store/digest.ts";
-import { quickChecksum } from "../../lib/store/quick_checksum.ts";
-import { readSealed, seal, writeSealed } from "../../lib/store/sealed.ts";
+import { digest, quickChecksum } from "../../lib/store/digest.ts";
+import { readSealed, seal, writeSealed } from "../../lib/store/files.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 Deno.test("readSealed() gives what writeSealed() wrote, whatever it was", () => {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { digest } from "../../lib/store/digest.ts";
-import { settled } from "../../lib/store/fingerprint.ts";
-import { Stats } from "../../lib/store/stats.ts";
+import { settled, Stats } from "../../lib/store/stats.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 Deno.test("Stats.digest() notices a file replaced in the same second with size and time kept", async () => {

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { digest } from "../../lib/store/digest.ts";
-import { Usage } from "../../lib/store/usage.ts";
+import { Usage } from "../../lib/store/histories.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 /** A program that notes one run after another. */
 const NOTING = (name: string) =>
   `const { Usage } = await import(${
-    JSON.stringify(import.meta.resolve("../../lib/store/usage.ts"))
+    JSON.stringify(import.meta.resolve("../../lib/store/histories.ts"))
   });
    const { digest } = await import(${
     JSON.stringify(import.meta.resolve("../../lib/store/digest.ts"))

@@ -1,8 +1,12 @@
 import { join } from "node:path";
-import { defaultSettings } from "../../scheduler/default_settings.ts";
-import { audit } from "../../store/audit.ts";
-import { cleanUp } from "../../store/cleanup.ts";
-import { diskUse, type Listed, listResults } from "../../store/inventory.ts";
+import { defaultSettings } from "../../scheduler/settings.ts";
+import {
+  audit,
+  cleanUp,
+  diskUse,
+  type Listed,
+  listResults,
+} from "../../store/cleanup.ts";
 import { Store } from "../../store/store.ts";
 import type { Command, Given } from "../arguments.ts";
 import { EXIT, UsageError } from "../exit.ts";

@@ -1,9 +1,5 @@
-import {
-  explain,
-  type Explanation,
-} from "../../scheduler/decisions/explain.ts";
-import type { CodeHunk } from "../../scheduler/code/code_change.ts";
-import type { Change } from "../../scheduler/decisions/miss.ts";
+import { explain, type Explanation } from "../../scheduler/plan.ts";
+import type { Change, CodeHunk } from "../../scheduler/changes.ts";
 import type { Command, Given } from "../arguments.ts";
 import { engineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";

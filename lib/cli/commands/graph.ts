@@ -1,4 +1,4 @@
-import { selectStages } from "../../scheduler/select.ts";
+import { selectStages } from "../../scheduler/context.ts";
 import type { Command, Given } from "../arguments.ts";
 import { EXIT } from "../exit.ts";
 import { openGraph, selectedStages } from "../open_graph.ts";

@@ -1,10 +1,6 @@
 import { join } from "node:path";
 import { printable } from "../../pipeline/fault.ts";
-import {
-  findLog,
-  type LogLine,
-  readLog,
-} from "../../scheduler/attempts/read_log.ts";
+import { findLog, type LogLine, readLog } from "../../scheduler/runs.ts";
 import { Store } from "../../store/store.ts";
 import type { Command, Given } from "../arguments.ts";
 import { EXIT, UsageError } from "../exit.ts";

@@ -1,6 +1,6 @@
 import type { Graph } from "../../pipeline/graph.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
-import { run } from "../../scheduler/run.ts";
+import { run } from "../../scheduler/scheduler.ts";
 import type { Command, Given } from "../arguments.ts";
 import { readyEngineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";

@@ -13,8 +13,8 @@ import {
   HELP,
   JSON_LINES,
 } from "../options.ts";
-import { visibleGpus } from "../../scheduler/default_settings.ts";
-import { holdGpus } from "../../scheduler/limits/gpus.ts";
+import { visibleGpus } from "../../scheduler/settings.ts";
+import { holdGpus } from "../../scheduler/limits.ts";
 import { PROJECT } from "../place.ts";
 import { writeOut } from "../render/choose.ts";
 import { type Predictions, printPredictions } from "../print_predictions.ts";

@@ -1,4 +1,4 @@
-import { type StageStatus, status } from "../../scheduler/decisions/status.ts";
+import { type StageStatus, status } from "../../scheduler/plan.ts";
 import type { Command, Given } from "../arguments.ts";
 import { engineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";

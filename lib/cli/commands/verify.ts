@@ -1,4 +1,4 @@
-import { type Verification, verify } from "../../scheduler/attempts/verify.ts";
+import { type Verification, verify } from "../../scheduler/verify.ts";
 import type { Command, Given } from "../arguments.ts";
 import { readyEngineRuntime } from "../engine.ts";
 import { EXIT } from "../exit.ts";

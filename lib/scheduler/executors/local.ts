@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { entriesOf } from "../../store/inventory.ts";
-import { ESRCH, osError } from "../../store/os_error.ts";
+import { entriesOf } from "../../store/cleanup.ts";
+import { ESRCH, osError } from "../../store/files.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 
 /**

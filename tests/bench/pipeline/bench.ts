@@ -11,7 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command, Given } from "../../../lib/cli/arguments.ts";
 import { EXIT, UsageError } from "../../../lib/cli/exit.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
-import { fingerprint } from "../../../lib/store/fingerprint.ts";
+import { fingerprint } from "../../../lib/store/stats.ts";
 import { ours } from "./ours.ts";
 import { peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";

@@ -1,14 +1,18 @@
 import { basename, dirname, join } from "node:path";
-import type { GraphStage } from "../../pipeline/graph.ts";
-import { digest } from "../../store/digest.ts";
-import { syncFolder, syncTree } from "../../store/durable.ts";
-import { exchange } from "../../store/exchange.ts";
-import { entriesOf } from "../../store/inventory.ts";
-import { type Lock, lockFile, tryLockFile } from "../../store/locks.ts";
-import type { Manifest } from "../../store/manifest.ts";
-import type { Store } from "../../store/store.ts";
-import { TEMPORARY, temporarySuffix } from "../../store/process_name.ts";
-import { listFiles, NotAFileError, type TreeFile } from "../../store/tree.ts";
+import type { GraphStage } from "../pipeline/graph.ts";
+import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
+import { entriesOf } from "../store/cleanup.ts";
+import { digest } from "../store/digest.ts";
+import {
+  exchange,
+  syncFolder,
+  syncTree,
+  TEMPORARY,
+  temporarySuffix,
+} from "../store/files.ts";
+import { type Lock, lockFile, tryLockFile } from "../store/locks.ts";
+import type { Manifest } from "../store/manifests.ts";
+import type { Store } from "../store/store.ts";
 
 /** Folder where the user finds a stage's artifact: `out/PIPELINE/STAGE`. */
 export function visibleFolder(

@@ -1,19 +1,18 @@
 import { join } from "node:path";
-import type { Graph } from "../../pipeline/graph.ts";
-import { holdOff } from "../../store/cleanup.ts";
-import { digestFile } from "../../store/digest.ts";
-import type { Manifest } from "../../store/manifest.ts";
-import { listFiles } from "../../store/tree.ts";
+import type { Graph } from "../pipeline/graph.ts";
+import { listFiles } from "../store/blobs.ts";
+import { holdOff } from "../store/cleanup.ts";
+import { digestFile } from "../store/digest.ts";
+import type { Manifest } from "../store/manifests.ts";
 import { attempt } from "./attempt.ts";
-import { openContext, openStore, stageOf } from "../context.ts";
-import { decide } from "../decisions/decide.ts";
-import type { Event } from "../events.ts";
-import { local } from "../executors/local.ts";
-import { StageFailure } from "../failure.ts";
-import { takeGpus } from "../limits/gpus.ts";
-import { makeRunFolder } from "./run_folder.ts";
-import type { Settings } from "../settings.ts";
-import { lockMutex } from "../limits/stage_locks.ts";
+import { openContext, openStore, stageOf } from "./context.ts";
+import type { Event } from "./events.ts";
+import { local } from "./executors/local.ts";
+import { StageFailure } from "./failure.ts";
+import { lockMutex, takeGpus } from "./limits.ts";
+import { decide } from "./plan.ts";
+import { makeRunFolder } from "./runs.ts";
+import type { Settings } from "./settings.ts";
 
 /** How a stage's artifact compares with that of the same stage run again. */
 export interface Verification {

@@ -1,8 +1,4 @@
-/**
- * The only code of the scheduler that runs within a stage's process. It is part
- * of every key, so it is small and imports nothing.
- */
-import type { InputArtifact, Stage, Task } from "../../pipeline/task.ts";
+import type { InputArtifact, Stage, Task } from "../pipeline/task.ts";
 
 // What outlives a process needs no permission. This runs before any code of the task.
 for (const name of ["localStorage", "sessionStorage", "caches"]) {
