@@ -5,7 +5,7 @@ import {
 } from "../engine/library/choice.ts";
 import type { Host } from "../engine/library/host.ts";
 import type { InstallOptions } from "../engine/library/install.ts";
-import type { Runtime } from "../scheduler/events.ts";
+import type { Runtime } from "../scheduler/settings.ts";
 import type { Given } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";

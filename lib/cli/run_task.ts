@@ -2,13 +2,14 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../pipeline/load_task.ts";
 import {
+  allow,
   follow,
-  list,
   newMark,
   stageEnvironment,
 } from "../scheduler/process.ts";
 import type { Spec } from "../scheduler/child.ts";
-import type { Event, Runtime } from "../scheduler/events.ts";
+import type { Event } from "../scheduler/events.ts";
+import type { Runtime } from "../scheduler/settings.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { projectFlags } from "../scheduler/modules.ts";
 import { PROJECT } from "./place.ts";
@@ -70,6 +71,8 @@ export async function runTask(
   const input = join(folder, "spec.json");
   Deno.writeTextFileSync(input, JSON.stringify(spec));
   const execution = local.start({
+    name: "predict",
+    resources: { cpus, gpus: gpus.length, memory: 0 },
     args: [
       "run",
       "--quiet",
@@ -77,7 +80,7 @@ export async function runTask(
       "--no-prompt",
       ...projectFlags(PROJECT),
       "--allow-read",
-      ...list("write", [folder]),
+      ...allow("write", [folder]),
       "--allow-env",
       ...engine.flags,
       PERFORM,

@@ -6,48 +6,44 @@ import { digest } from "../store/digest.ts";
 import { writeDurably } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { type Fingerprint, fingerprint, same } from "../store/stats.ts";
+import type { Spec } from "./child.ts";
+import { CHILD, isCurrent } from "./code.ts";
+import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
+import type { Event } from "./events.ts";
+import { MovedError, StageFailure } from "./failure.ts";
+import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
+import { type HeldGpus, resourcesOf } from "./limits.ts";
+import { projectFlags } from "./modules.ts";
+import type { Decided } from "./plan.ts";
 import {
   follow,
+  type Measured,
   newMark,
   ownOrigin,
   permissionFlags,
   stageEnvironment,
 } from "./process.ts";
-import type { Spec } from "./child.ts";
 import type { RunFolder } from "./runs.ts";
-import { CHILD, isCurrent } from "./code.ts";
-import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
-import type { Event } from "./events.ts";
-import type { Executor } from "./executors/executor.ts";
-import { MovedError, StageFailure } from "./failure.ts";
-import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
-import type { HeldGpus } from "./limits.ts";
-import { projectFlags } from "./modules.ts";
-import { type Decided, sourcePaths } from "./plan.ts";
 
-/** What an attempt at a stage needs. */
-interface AttemptOptions {
+/** What an attempt at a stage needs besides the stage. */
+export interface AttemptOptions {
+  /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;
-  readonly executor: Executor;
-  readonly gpus: HeldGpus;
-  /** Folder that the stage may go on from and leave checkpoints in. */
-  readonly checkpoint: string;
+  readonly gpus: HeldGpus | undefined;
+  /** Creates the folder for checkpoints, given the fingerprints of the sources' files. */
+  readonly checkpoint: (sources: Prints) => string;
   readonly emit: (event: Event) => void;
   readonly signal: AbortSignal;
 }
 
-/** What an attempt that succeeded measured. */
-export interface Measured {
-  readonly started: string;
-  readonly seconds: number;
-  readonly metrics: Readonly<Record<string, number>>;
-}
+type Prints = readonly (Fingerprint | undefined)[];
 
 /**
- * Runs a stage's process once. Its artifact is in the folder's `output` then.
+ * Runs a stage's process once. If it succeeds, its artifact is in the folder's
+ * `output`.
  *
- * @throws {StageFailure} If it failed.
- * @throws {MovedError} If code or sources are no longer those of the key.
+ * @throws {StageFailure} If it fails.
+ * @throws {MovedError} If code or sources have changed since the key was computed.
  * @throws {DamagedBlobError} If the cache has lost an input.
  */
 export async function attempt(
@@ -57,29 +53,31 @@ export async function attempt(
   folder: RunFolder,
   options: AttemptOptions,
 ): Promise<Measured> {
-  const { results, executor, gpus, checkpoint, emit, signal } = options;
+  const { gpus, emit, signal } = options;
   const { settings } = context;
-  const runtimes = await readyRuntimes(context, stage);
-  const frozen = await freeze(context, stage, decided, results, folder.inputs);
+  const ready = await readyRuntimes(context, stage);
+  const runtimes = [...ready.values()];
+  const frozen = await freeze(context, stage, decided, options.results, folder);
+  const checkpoint = options.checkpoint(frozen.sources);
   const mark = newMark();
   const spec: Spec = {
     mark,
-    params: withAbsoluteSources(stage.params, frozen.sources),
+    params: withAbsoluteSources(stage.params, decided.sources),
     inputs: frozen.inputs,
     output: folder.output,
     checkpoint,
     cpus: stage.resources.cpus,
     runtimes: Object.fromEntries(
-      [...runtimes].map(([name, { settings }]) => [name, settings]),
+      [...ready].map(([name, { settings }]) => [name, settings]),
     ),
   };
   Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
   const { permissions = {} } = await taskOf(stage);
-  const needed = [...runtimes.values()];
+  const resources = resourcesOf(context, stage);
   using origin = ownOrigin();
-  const started = new Date();
-  const clock = performance.now();
-  const execution = executor.start({
+  const execution = settings.executor.start({
+    name: stage.id,
+    resources,
     args: [
       "run",
       "--quiet",
@@ -89,45 +87,153 @@ export async function attempt(
       ...origin.flags,
       ...projectFlags(settings.project),
       ...permissionFlags(permissions, {
-        read: [folder.inputs, ...frozen.sources.values()],
+        read: [folder.inputs, ...decided.sources.values()],
         write: [folder.output, checkpoint, folder.temporary],
-      }, needed),
+      }, runtimes),
       entryOf(stage, context),
     ],
     input: folder.spec,
     env: {
-      ...stageEnvironment(permissions, needed, folder.temporary),
-      CUDA_VISIBLE_DEVICES: gpus.ids.join(),
+      ...stageEnvironment(permissions, runtimes, folder.temporary),
+      ...(gpus !== undefined && { CUDA_VISIBLE_DEVICES: gpus.ids.join() }),
     },
-    startsPrograms: needed.length > 0 || (permissions.run ?? []).length > 0,
+    startsPrograms: runtimes.length > 0 || (permissions.run ?? []).length > 0,
     folder: folder.path,
   });
-  const metrics = await follow(execution, {
+  const measured = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
     onReady: () => frozen.checkCode(),
-    timeout: stage.timeout ?? stage.resources.time,
+    timeout: resources.time,
     grace: settings.grace,
     signal,
   });
-  const seconds = (performance.now() - clock) / 1000;
   frozen.check();
+  return measured;
+}
+
+/** Files that must not change while a stage runs. */
+interface Frozen {
+  /** What the stage is given. */
+  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
+  /** Fingerprints of the sources' files. */
+  readonly sources: Prints;
+  /** Throws if code changed before the stage's process had read it. */
+  checkCode(): void;
+  /** Throws if an input or a source changed. */
+  check(): void;
+}
+
+/**
+ * Lays out the inputs of a stage in its run folder, as read-only hard links to
+ * blobs, and checks that code and sources are still those of its key.
+ *
+ * @throws {MovedError} If they are not.
+ * @throws {DamagedBlobError} If the cache has lost an input.
+ */
+async function freeze(
+  context: Context,
+  stage: GraphStage,
+  { parts, sources }: Decided,
+  results: ReadonlyMap<string, Manifest>,
+  folder: RunFolder,
+): Promise<Frozen> {
+  const { store } = context;
+  const inputs: Record<string, InputArtifact[]> = {};
+  const links: string[] = [];
+  for (const [name, ids] of Object.entries(stage.inputs)) {
+    const artifacts: InputArtifact[] = inputs[name] = [];
+    for (const [i, id] of ids.entries()) {
+      const manifest = results.get(id)!;
+      const path = join(folder.inputs, name, String(i));
+      Deno.mkdirSync(path, { recursive: true });
+      for (const file of manifest.files) {
+        const link = join(path, file.path);
+        await store.blobs.linkTo(file.blob, link);
+        links.push(link);
+      }
+      artifacts.push(artifact(context, stage, name, id, manifest, path));
+    }
+  }
+  const code = context.code.get(stage.module)!;
+  const codePrints = () => code.files.map(([path]) => fingerprint(path));
+  // Links that other stages create or remove change the ctime.
+  const linkPrints = () =>
+    links.map(fingerprint).map((print) => print && { ...print, changed: 0 });
+  const before = {
+    links: linkPrints(),
+    sources: sourcePrints(sources),
+    code: codePrints(),
+  };
+  if (!await isCurrent(code, store)) throw new MovedError("code changed");
+  for (const [name, path] of sources) {
+    if (await sourceDigest(path, store) !== parts.sources[name]) {
+      throw new MovedError(`source "${path}" changed`);
+    }
+  }
   return {
-    started: started.toISOString(),
-    seconds: Math.round(seconds * 1000) / 1000,
-    metrics,
+    inputs,
+    sources: before.sources,
+    checkCode() {
+      if (!equal(codePrints(), before.code)) {
+        throw new MovedError("code changed");
+      }
+    },
+    check() {
+      if (!equal(linkPrints(), before.links)) {
+        throw new StageFailure(
+          "An input was changed while the stage ran, so its result is discarded; run it again",
+        );
+      }
+      if (!equal(sourcePrints(sources), before.sources)) {
+        const paths = [...sources.values()].map((path) => `"${path}"`);
+        throw new StageFailure(
+          `${
+            paths.join(" or ")
+          } was changed while the stage ran, so its result is discarded; run it again`,
+        );
+      }
+    },
   };
 }
 
-/** Files of a task's code that are modules; the others are settings of the project. */
+/** An input as the task sees it: what its key has of it, and its path. */
+function artifact(
+  context: Context,
+  stage: GraphStage,
+  name: string,
+  id: string,
+  manifest: Manifest,
+  path: string,
+): InputArtifact {
+  const { inputs, timings } = stage.declaration;
+  const many = inputs[name]?.many === true;
+  return {
+    stage: many ? id : name,
+    matrix: many ? stageOf(context, id).matrix : {},
+    path,
+    ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
+  };
+}
+
+function equal(a: Prints, b: Prints): boolean {
+  return a.length === b.length && a.every((print, i) => {
+    const other = b[i];
+    return print === undefined || other === undefined
+      ? print === other
+      : same(print, other);
+  });
+}
+
+/** Matches the files of a task's code that are modules; the others are settings of the project. */
 const MODULE = /\.[cm]?[jt]sx?$/;
 
 /**
- * The module that a stage's process starts from. It names the task's modules
- * literally, which needs no permission to read the project: also those that
- * the task imports only when it runs, deferred, so that all code is read
- * before the process is ready and none is evaluated before its time.
+ * Writes the module that a stage's process starts from, and returns its URL. It
+ * imports all modules of the task literally, which needs no permission to read
+ * the project. Those that the task imports dynamically are deferred: they are
+ * loaded before the process is ready, but not evaluated.
  */
 function entryOf(stage: GraphStage, context: Context): string {
   const { code, store } = context;
@@ -153,125 +259,4 @@ function entryOf(stage: GraphStage, context: Context): string {
   }
   writeDurably(path, text);
   return pathToFileURL(path).href;
-}
-
-/** Files that must not change while a stage runs, as they were before. */
-interface Frozen {
-  /** What the stage is handed. */
-  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
-  readonly sources: ReadonlyMap<string, string>;
-  /** Throws if code was changed before the stage's process had read it. */
-  checkCode(): void;
-  /** Throws if an input or a source was changed. */
-  check(): void;
-}
-
-/**
- * Lays out the inputs of a stage in a private folder, each a read-only link to
- * the cache's own file, and makes sure that the stage's code and sources are
- * still those of its key.
- *
- * @throws {MovedError} If they are not.
- * @throws {DamagedBlobError} If the cache has lost an input.
- */
-async function freeze(
-  context: Context,
-  stage: GraphStage,
-  decided: Decided,
-  results: ReadonlyMap<string, Manifest>,
-  folder: string,
-): Promise<Frozen> {
-  const { store } = context;
-  const inputs: Record<string, InputArtifact[]> = {};
-  const linked: string[] = [];
-  for (const [name, ids] of Object.entries(stage.inputs)) {
-    const artifacts: InputArtifact[] = inputs[name] = [];
-    for (const [i, id] of ids.entries()) {
-      const manifest = results.get(id)!;
-      const path = join(folder, name, String(i));
-      Deno.mkdirSync(path, { recursive: true });
-      for (const file of manifest.files) {
-        const link = join(path, file.path);
-        await store.blobs.linkTo(file.blob, link);
-        linked.push(link);
-      }
-      artifacts.push(artifact(context, stage, name, id, manifest, path));
-    }
-  }
-  const sources = await sourcePaths(context, stage);
-  const code = context.code.get(stage.module)!;
-  const before = {
-    links: prints(linked, true),
-    sources: [...sources.values()].flatMap(sourcePrints),
-    code: prints(code.files.map(([path]) => path)),
-  };
-  if (!await isCurrent(code, store)) throw new MovedError("The code changed");
-  for (const [name, path] of sources) {
-    if (await sourceDigest(path, store) !== decided.parts.sources[name]) {
-      throw new MovedError(`Source "${path}" changed`);
-    }
-  }
-  return {
-    inputs,
-    sources,
-    checkCode() {
-      if (!equal(prints(code.files.map(([path]) => path)), before.code)) {
-        throw new MovedError("The code changed");
-      }
-    },
-    check() {
-      if (!equal(prints(linked, true), before.links)) {
-        throw new StageFailure(
-          "An input was changed while the stage ran, so its result is not kept",
-        );
-      }
-      if (
-        !equal([...sources.values()].flatMap(sourcePrints), before.sources)
-      ) {
-        throw new StageFailure(
-          `${
-            [...sources.values()].map((path) => `"${path}"`).join(" or ")
-          } was changed while the stage ran, so its result is not kept; run it again`,
-        );
-      }
-    },
-  };
-}
-
-/** An input as the task sees it: exactly what its key holds of it, and where it lies. */
-function artifact(
-  context: Context,
-  stage: GraphStage,
-  name: string,
-  id: string,
-  manifest: Manifest,
-  path: string,
-): InputArtifact {
-  const { inputs, timings } = stage.declaration;
-  const many = inputs[name]?.many === true;
-  return {
-    stage: many ? id : name,
-    matrix: many ? stageOf(context, id).matrix : {},
-    path,
-    ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
-  };
-}
-
-type Prints = readonly (Fingerprint | undefined)[];
-
-function prints(paths: readonly string[], links = false): Prints {
-  return paths.map((path) => {
-    const print = fingerprint(path);
-    // Links made and removed by other stages change the inode's own time.
-    return print !== undefined && links ? { ...print, changed: 0 } : print;
-  });
-}
-
-function equal(a: Prints, b: Prints): boolean {
-  return a.length === b.length && a.every((print, i) => {
-    const other = b[i];
-    return print === undefined || other === undefined
-      ? print === other
-      : same(print, other);
-  });
 }

@@ -1,23 +1,20 @@
-import { diffArrays } from "diff";
-import { SourceMap } from "node:module";
 import { canonicalJson } from "../store/digest.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { type CodeListing, modulePath } from "./code.ts";
-import { projectSettings } from "./modules.ts";
 
-/** One way in which a stage's key differs from an earlier one. */
+/** A difference between the parts of two keys. */
 export interface Change {
   readonly kind: "code" | "param" | "source" | "input" | "runtime";
-  /** What changed: a module's path, a parameter's dot path (and a file of the folder that it names), an input's name. */
+  /** A module's path, a parameter's dot path (followed, for a source, by the changed file) or an input's name. */
   readonly name: string;
-  /** What it was; undefined if it is new. For modules, the blob of the reduced text. */
+  /** Earlier value; undefined if it is new. For modules, the blob of the reduced text and the imports. */
   readonly before?: string;
-  /** What it is; undefined if it is gone. */
+  /** Present value; undefined if it was removed. */
   readonly after?: string;
 }
 
-/** How the parts of a key differ from those of another. */
+/** Differences between the parts of two keys. */
 export function changes(
   before: KeyParts,
   after: KeyParts,
@@ -36,7 +33,7 @@ export function changes(
   ];
 }
 
-/** Differences in words, the first three: `param lr 0.0004 -> 0.0005`. */
+/** The first three differences, in words: `param lr 0.0004 -> 0.0005`. */
 export function describeChanges(changes: readonly Change[]): string {
   const words = changes.slice(0, 3).map(describeChange);
   const more = changes.length - words.length;
@@ -71,7 +68,7 @@ function codeChanges(before: string, after: string, store: Store): Change[] {
   return compare("code", parts(old), parts(now));
 }
 
-/** Of a folder that is known as it was, the files that changed; else the parameter that names the source. */
+/** Changed files of sources that are folders whose listings are known; else the changed sources. */
 function sourceChanges(
   before: KeyParts["sources"],
   after: KeyParts["sources"],
@@ -91,7 +88,7 @@ function sourceChanges(
   });
 }
 
-/** The change with as much of digests as tells them apart. */
+/** The change with abbreviated digests. */
 function shortened({ before, after, ...change }: Change): Change {
   return {
     ...change,
@@ -100,7 +97,7 @@ function shortened({ before, after, ...change }: Change): Change {
   };
 }
 
-/** The code listing that a blob holds; undefined if it was cleaned up. */
+/** The code listing of this digest; undefined if a clean-up removed it. */
 function listing(blob: string, store: Store): CodeListing | undefined {
   const text = store.blobs.text(blob);
   return text === undefined ? undefined : JSON.parse(text) as CodeListing;
@@ -158,17 +155,17 @@ function entries(record: Readonly<Record<string, string>>) {
   return new Map(Object.entries(record));
 }
 
-/** An earlier result of a stage, and how what is wanted differs from it. */
+/** An earlier result of a stage, and the differences of a key from its. */
 interface Nearest {
   readonly manifest: Manifest;
   readonly changes: readonly Change[];
 }
 
 /**
- * The earlier result of a stage that differs least from the parts; the last of
- * equals.
+ * The earlier result of a stage with the fewest differences; the latest if
+ * there are several.
  *
- * @param except The key of a result that is not wanted.
+ * @param except Key of a result to leave out.
  */
 export function nearest(
   pipeline: string,
@@ -191,7 +188,7 @@ export function nearest(
   return best;
 }
 
-/** Why the cache has no result for the parts, in one line. */
+/** Why the cache has no result for the parts of a key, in one line. */
 export function explainMiss(
   pipeline: string,
   stage: string,
@@ -206,25 +203,25 @@ export function explainMiss(
   return failure === undefined ? "no earlier result" : "the last run failed";
 }
 
-/** A place in a module where what it does was changed. */
+/** A place where the code of a module differs. */
 export interface CodeHunk {
-  /** Name of the module, as listings have it: its path below the project. */
+  /** Name of the module in listings: its path relative to the project. */
   readonly module: string;
-  /** Lines of the source file as it is now, 1-based; the same twice if lines were only removed there. */
+  /** First and last line in the present file, 1-based; equal if statements were only removed. */
   readonly from: number;
   readonly to: number;
-  /** Statements before and after, without comments, types and formatting. */
+  /** Statements, without comments, types and formatting. */
   readonly removed: readonly string[];
   readonly added: readonly string[];
 }
 
 /**
- * Where the code of two listings differs, by lines of the source files as they
- * are now. Modules that are new or gone are left out.
+ * Differences between two code listings, by lines of the present files. Modules
+ * that only one of them has are left out.
  *
  * @param before Blob of the earlier listing.
- * @param after Blob of the listing of the code as it is now.
- * @param entry The task's own module.
+ * @param after Blob of the listing of the present code.
+ * @param entry Specifier of the task's module.
  */
 export async function codeHunks(
   before: string,
@@ -244,17 +241,18 @@ export async function codeHunks(
     if (oldText === undefined || newText === undefined) continue;
     const path = modulePath(module, project, entry);
     const lines = await sourceLines(path, newText, project);
-    hunks.push(...hunksOf(module, oldText, newText, lines));
+    hunks.push(...await hunksOf(module, oldText, newText, lines));
   }
   return hunks;
 }
 
-function hunksOf(
+async function hunksOf(
   module: string,
   before: string,
   after: string,
   sourceLine: (line: number) => number,
-): CodeHunk[] {
+): Promise<CodeHunk[]> {
+  const { diffArrays } = await import("diff");
   const hunks: CodeHunk[] = [];
   let line = 0;
   let open: { removed: string[]; added: string[]; start: number } | undefined;
@@ -287,9 +285,9 @@ function hunksOf(
 }
 
 /**
- * Tells the line of a source file (1-based) from a line of its reduced text
- * (0-based); the latter itself, counted from 1, if the file is no longer the
- * one that was reduced.
+ * Returns a function that maps a line of the reduced text (0-based) to one of
+ * the source file (1-based). If the file has changed since it was reduced, it
+ * returns the line of the reduced text (1-based).
  */
 async function sourceLines(
   path: string,
@@ -297,7 +295,10 @@ async function sourceLines(
   project: string,
 ): Promise<(line: number) => number> {
   const asIs = (line: number) => line + 1;
-  const { reduceText, stopReducing } = await import("./modules.ts");
+  const { SourceMap } = await import("node:module");
+  const { projectSettings, reduceText, stopReducing } = await import(
+    "./modules.ts"
+  );
   const mediaType = MEDIA_TYPES[path.slice(path.lastIndexOf("."))];
   if (mediaType === undefined) return asIs;
   let text: Uint8Array;

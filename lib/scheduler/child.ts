@@ -1,13 +1,17 @@
+/**
+ * The only module of the scheduler that runs in a stage's process. It is part of
+ * every key, so it is small and imports types only.
+ */
 import type { InputArtifact, Stage, Task } from "../pipeline/task.ts";
 
-// What outlives a process needs no permission. This runs before any code of the task.
+// Storage that outlives the process, and needs no permission, would be an input that no key contains.
 for (const name of ["localStorage", "sessionStorage", "caches"]) {
   Reflect.deleteProperty(globalThis, name);
 }
 
 /** What a stage's process reads from its standard input. */
 export interface Spec {
-  /** Begins every line that is an event; nobody else can know it. */
+  /** Prefix of every line that is an event. */
   readonly mark: string;
   readonly params: Readonly<Record<string, unknown>>;
   readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
@@ -17,9 +21,9 @@ export interface Spec {
   readonly runtimes: Stage<unknown>["runtimes"];
 }
 
-/** What a stage's process says, a JSON line each. */
+/** An event of a stage's process, which writes it as a JSON line. */
 export type ChildEvent =
-  /** All modules are loaded; `run()` is about to be called. */
+  /** All modules are loaded; `run()` is called next. */
   | { readonly type: "ready" }
   | {
     readonly type: "progress";
@@ -36,13 +40,13 @@ export type ChildEvent =
     readonly step?: number;
   }
   | { readonly type: "error"; readonly message: string }
-  /** `run()` is done; the process ends as soon as nothing is left to do. */
+  /** `run()` has returned. */
   | { readonly type: "done" };
 
-/** Least milliseconds between two reports of progress. */
+/** Minimum milliseconds between two progress events. */
 const PROGRESS_PAUSE = 50;
 
-/** Runs a task as its stage's process, and ends with code 1 if it fails. */
+/** Runs a task in its stage's process, which exits with code 1 if it fails. */
 export async function perform(task: Pick<Task, "run">): Promise<void> {
   const input = await new Response(Deno.stdin.readable).text();
   const { mark, ...spec } = JSON.parse(input) as Spec;

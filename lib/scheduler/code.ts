@@ -3,31 +3,30 @@ import { fileURLToPath } from "node:url";
 import { canonicalJson, quickChecksum } from "../store/digest.ts";
 import { readSealed, writeSealed } from "../store/files.ts";
 import type { Store } from "../store/store.ts";
-import {
-  type Module,
-  type ModuleGraph,
-  moduleGraph,
-  type ProjectSettings,
-  projectSettings,
-  type Reduced,
+import type {
+  Module,
+  ModuleGraph,
+  ProjectSettings,
+  Reduced,
 } from "./modules.ts";
 
+/** Version of `code.json`. */
 const VERSION = 3;
 
-/** The code of one task. */
+/** Code of a task: its module and all that it imports, as far as it can change results. */
 export interface TaskCode {
-  /** Digest of its `CodeListing`, which is a blob. */
+  /** Digest of its {@linkcode CodeListing}, which is stored as a blob. */
   readonly listing: string;
-  /** The files that it was read from and their digests: while these hold, so does the listing. */
+  /** Files that it was read from, with their digests. While these match, the listing is current. */
   readonly files: readonly (readonly [path: string, raw: string])[];
 }
 
 /**
- * The code of tasks, by the URL of their modules. What was found is kept with
- * the digests of the files that it was found from, so that nothing is parsed
- * again until one of these changes.
+ * Code of tasks, by the URL of their modules. It is memoized with the digests of
+ * the files that it was read from, so that nothing is parsed again until one of
+ * them changes.
  *
- * @throws {Error} If a module is missing, does not parse, or imports what cannot be followed.
+ * @throws {Error} If a module is missing, does not parse, or has an import that is not a literal.
  */
 export async function taskCode(
   modules: readonly string[],
@@ -56,7 +55,7 @@ export async function taskCode(
   return found;
 }
 
-/** True if none of the files that the code was read from has changed. */
+/** True if none of the files of the code has changed and its listing is in the cache. */
 export async function isCurrent(
   code: TaskCode,
   store: Store,
@@ -72,12 +71,16 @@ async function readCode(
   project: string,
   store: Store,
 ): Promise<Map<string, TaskCode>> {
-  // Loading esbuild takes longer than a run that has nothing to do.
-  const { isReducible, reduceModules, stopReducing } = await import(
-    "./modules.ts"
-  );
+  // Not needed by a run with nothing to do.
+  const {
+    isReducible,
+    moduleGraph,
+    projectSettings,
+    reduceModules,
+    stopReducing,
+  } = await import("./modules.ts");
   const settings = projectSettings(project);
-  const graph = await graphOf([...tasks, CHILD], project);
+  const graph = await moduleGraph([...tasks, CHILD], project);
   const reduced = await reduceModules(
     settings.asWritten ? [] : [...graph.modules.values()].filter(isReducible),
     settings.emit,
@@ -115,22 +118,6 @@ async function readCode(
   return found;
 }
 
-/** The graph of all modules at once: one question to the runtime. */
-async function graphOf(modules: readonly string[], project: string) {
-  const folder = Deno.makeTempDirSync({ prefix: "modules-" });
-  try {
-    const entry = `${folder}/entry.js`;
-    Deno.writeTextFileSync(
-      entry,
-      modules.map((module) => `import ${JSON.stringify(module)};\n`).join(""),
-    );
-    Deno.utimeSync(entry, 0, 0);
-    return await moduleGraph(entry, project);
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
-}
-
 function readMemo(path: string): Map<string, TaskCode> {
   const sealed = readSealed(path, quickChecksum);
   return sealed.state === "whole" && sealed.value.version === VERSION
@@ -138,35 +125,37 @@ function readMemo(path: string): Map<string, TaskCode> {
     : new Map();
 }
 
-/** The module of this program that runs within a stage's process. */
+/** URL of the scheduler's module that runs in a stage's process. */
 export const CHILD = new URL("./child.ts", import.meta.url).href;
 
-/** All code that a task's process runs, as it counts for the key. */
+/** All code that a stage's process runs, in the form that is part of its key. */
 export interface CodeListing {
-  /** The task's own module: two tasks may import each other. */
+  /** Name of the task's module, since two tasks may import each other. */
   readonly entry: string;
-  /** Modules by `moduleName()`: the blob of the reduced text, and where each import leads. */
+  /** Modules by {@linkcode moduleName}. */
   readonly modules: Readonly<Record<string, ListedModule>>;
-  /** Packages by `name@version`, with the integrity that the lock file gives them. */
+  /** npm packages by `name@version`, with their integrity in the lock file. */
   readonly packages: Readonly<Record<string, string>>;
-  /** Settings of the project that change what code does. */
+  /** Project settings that change what code does. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 
 interface ListedModule {
+  /** Blob of its reduced text. */
   readonly text: string;
+  /** Module, package or built-in that each specifier resolves to. */
   readonly imports: Readonly<Record<string, string>>;
 }
 
-/** Code whose imports cannot be told by reading it: any package may be meant. */
+/** Matches code whose imports are known only when it runs. All packages of the lock file then count. */
 const COMPUTED_IMPORT =
   /\bimport\s*\((?!\s*["'])|\bcreateRequire\b|["'`](?:node:)?module["'`]|\beval\s*\(|\bFunction\s*\(/;
 
 /**
- * Specifiers of the modules that entries import when they run: those imported
- * for their types only are left out.
+ * Specifiers of the entries and of all modules that they import, directly or
+ * not, other than for types only.
  *
- * @throws {Error} If an import cannot be followed.
+ * @throws {Error} If an import is not a literal.
  */
 function reachable(
   entries: readonly string[],
@@ -181,7 +170,7 @@ function reachable(
       const target = module.imports.get(name);
       if (target === undefined) {
         throw new Error(
-          `"${name}" in "${module.path}" is not an import that can be followed; write \`import\` with a literal name`,
+          `Cannot resolve the import of "${name}" in "${module.path}"; import a literal specifier`,
         );
       }
       if (graph.modules.has(target)) found.add(target);
@@ -190,7 +179,13 @@ function reachable(
   return found;
 }
 
-/** Lists what the modules of an entry are made of. `texts` has the blob of each module's text. */
+/**
+ * The code listing of a task.
+ *
+ * @param entry Specifier of its module.
+ * @param members Specifiers of that module and of all that it imports.
+ * @param texts Blob of each module's reduced text.
+ */
 function listCode(
   entry: string,
   members: ReadonlySet<string>,
@@ -240,7 +235,7 @@ function listCode(
   };
 }
 
-/** The imports that a module makes when it runs; all of them, if it was not reduced. */
+/** Specifiers that a module imports when it runs; all that it has, if it was not reduced. */
 function importsOf(
   module: Module,
   reduced: ReadonlyMap<string, Reduced>,
@@ -248,15 +243,15 @@ function importsOf(
   return reduced.get(module.specifier)?.imports ?? [...module.imports.keys()];
 }
 
-/** Begins the names of modules outside the project. */
+/** Prefix of the names of modules outside the project. */
 const OUTSIDE = "task:";
 
 /**
- * Name of a module in a listing: its path below the project; outside, its path
- * from the folder of the task, so that it makes no difference where that lies;
- * or its specifier.
+ * Name of a module in a listing, which does not depend on where the project is:
+ * its path relative to the project; for a file outside, relative to the folder
+ * of the task; for other modules, the specifier.
  *
- * @param entry The task's own module.
+ * @param entry Specifier of the task's module.
  */
 function moduleName(
   specifier: string,
@@ -272,7 +267,7 @@ function moduleName(
   return OUTSIDE + relative(folder, path).replaceAll("\\", "/");
 }
 
-/** The file of a module by its name in a listing. */
+/** Path of a module. Inverse of {@linkcode moduleName} for modules in files. */
 export function modulePath(
   name: string,
   project: string,

@@ -1,7 +1,6 @@
 import { homedir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
-import type { Task } from "../pipeline/task.ts";
 import { listFiles, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
@@ -9,72 +8,69 @@ import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
 import { type Fingerprint, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
-import type { Runtime } from "./events.ts";
+import type { Runtime } from "./settings.ts";
 
 /** What a stage's key is made from, besides the stage. */
-interface KeySources {
-  /** Digest of the listing of the task's code. */
+export interface KeySources {
+  /** Digest of the task's code listing. */
   readonly code: string;
-  /** Results of the stages connected to each input, in their order. */
+  /** Absolute paths of the sources, by the dot path of the parameter. */
+  readonly sources: Sources;
+  /** The stages connected to each input and their results, in order. */
   readonly inputs: Readonly<Record<string, readonly ConnectedResult[]>>;
-  /** Absolute paths by parameter. */
-  readonly sources: ReadonlyMap<string, string>;
-  /** Digests of what these hold. */
-  readonly contents: Readonly<Record<string, string>>;
   readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly store: Store;
 }
 
-/** The result of a stage, connected to an input of another. */
-interface ConnectedResult {
+/** Absolute paths of the files and folders that parameters name, by the dot path of the parameter. */
+export type Sources = ReadonlyMap<string, string>;
+
+/** A stage connected to an input of another, and its result. */
+export interface ConnectedResult {
   readonly stage: GraphStage;
   readonly manifest: Manifest;
 }
 
 /**
- * All that the result of a stage depends on. Paths, times, the stage's own name,
- * flags of the engine and its resources are none of it, but for the processors
- * where the order of sums depends on them.
+ * Everything that the result of a stage depends on. Not part of it: paths,
+ * times, the stage's name, and its resources, except for the processors where
+ * results depend on the number of threads.
+ *
+ * @throws {Error} If a source does not exist.
  */
-export function keyParts(stage: GraphStage, from: KeySources): KeyParts {
-  const { declaration, task, params } = stage;
+export async function keyParts(
+  stage: GraphStage,
+  from: KeySources,
+): Promise<KeyParts> {
+  const { declaration, params, resources } = stage;
   return {
     code: from.code,
-    params: withoutSources(params, from.sources) as KeyParts["params"],
-    sources: from.contents,
+    params: withoutSources(params, from.sources),
+    sources: await sourceContents(stage, from.sources, from.store),
     inputs: Object.fromEntries(
-      Object.entries(from.inputs).map(([name, results]) => [
-        name,
-        results.map((result) =>
-          inputPart(
-            result,
-            declaration.inputs[name]?.many === true,
-            declaration.timings,
-          )
-        ),
-      ]),
+      Object.entries(from.inputs).map(([name, results]) => {
+        const many = declaration.inputs[name]?.many === true;
+        return [
+          name,
+          results.map((result) => inputPart(result, many, declaration.timings)),
+        ];
+      }),
     ),
     runtimes: Object.fromEntries(
       declaration.needs.map((name) => {
-        const runtime = from.runtimes.get(name);
-        if (runtime === undefined) {
-          throw new Error(
-            `Task "${task}" needs "${name}", which this program does not have`,
-          );
-        }
-        const { identity, threaded } = runtime;
-        return [
-          name,
-          threaded ? `${identity}, ${threads(stage)}` : identity,
-        ];
+        const { identity, threaded } = from.runtimes.get(name)!;
+        const { cpus } = resources;
+        const threads = cpus === 1 ? "1 thread" : `${cpus} threads`;
+        return [name, threaded ? `${identity}, ${threads}` : identity];
       }),
     ),
   };
 }
 
 /**
- * What the key holds of an input is what the task can see of it. Only one of
- * many is told apart by its stage, so renaming a stage is seldom a reason to
- * run what reads it.
+ * The part of an input is what the task sees of it. The stage's id is visible
+ * for inputs that take many artifacts only, so renaming a stage rarely makes
+ * others run.
  */
 function inputPart(
   { stage, manifest }: ConnectedResult,
@@ -88,31 +84,32 @@ function inputPart(
   };
 }
 
-function threads({ resources: { cpus } }: GraphStage): string {
-  return cpus === 1 ? "1 thread" : `${cpus} threads`;
-}
-
-/** The files and folders that a stage's parameters name, by the dot path of the parameter; absolute paths. */
-function sourcesOf(
-  task: Task,
-  params: Readonly<Record<string, unknown>>,
-  project: string,
-): Map<string, string> {
-  const sources = task.sources?.(params) ?? {};
-  return new Map(
-    Object.entries(sources).map(([name, path]) => [
-      name,
-      resolve(project, path),
-    ]),
-  );
+async function sourceContents(
+  stage: GraphStage,
+  sources: Sources,
+  store: Store,
+): Promise<Record<string, string>> {
+  const contents: Record<string, string> = {};
+  for (const [name, path] of sources) {
+    try {
+      contents[name] = await sourceDigest(path, store);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      throw new Error(
+        `Parameter "${name}" of stage "${stage.id}": ${error.message}`,
+        { cause: error },
+      );
+    }
+  }
+  return contents;
 }
 
 /**
- * Digest of a source's content: of a file with its name, or of a folder's name
- * and all files below it. A task may write that name down, as `fetch-model`
- * does; where the source lies makes no difference.
+ * Digest of a source: of a file's name and content, or of a folder's name and
+ * the paths and contents of all files in it. The name counts since a task may
+ * record it, as `fetch-model` does; the location does not.
  *
- * @throws {Error} If it does not exist.
+ * @throws {Error} If the source does not exist.
  */
 export async function sourceDigest(
   path: string,
@@ -127,32 +124,35 @@ export async function sourceDigest(
   return listings.note(treeText(files));
 }
 
-/** Fingerprints of all files of a source. */
-export function sourcePrints(path: string): (Fingerprint | undefined)[] {
-  return filesOf(path).map(([, file]) => fingerprint(file));
+/** Fingerprints of all files of all sources. */
+export function sourcePrints(sources: Sources): (Fingerprint | undefined)[] {
+  return [...sources.values()].flatMap((path) =>
+    filesOf(path).map(([, file]) => fingerprint(file))
+  );
 }
 
-/** Parameters with every source named by its absolute path. */
+/** The parameters, with the sources as absolute paths. */
 export function withAbsoluteSources(
   params: Readonly<Record<string, unknown>>,
-  sources: ReadonlyMap<string, string>,
-): Record<string, unknown> {
-  const copy = structuredClone(params) as Record<string, unknown>;
+  sources: Sources,
+): Readonly<Record<string, unknown>> {
+  const copy = structuredClone(params);
   for (const [name, path] of sources) edit(copy, name, path);
   return copy;
 }
 
-/** Parameters without those that name a source. */
+/** The parameters, without the sources. */
 function withoutSources(
   params: Readonly<Record<string, unknown>>,
-  sources: ReadonlyMap<string, string>,
+  sources: Sources,
 ): Readonly<Record<string, unknown>> {
   if (sources.size === 0) return params;
-  const copy = structuredClone(params) as Record<string, unknown>;
+  const copy = structuredClone(params);
   for (const name of sources.keys()) edit(copy, name, undefined);
   return copy;
 }
 
+/** Replaces, or removes, the value at a dot path, if there is one. */
 function edit(
   params: Record<string, unknown>,
   name: string,
@@ -170,6 +170,7 @@ function edit(
   else if (last in place) place[last] = value;
 }
 
+/** Names and paths of the files of a source. */
 function filesOf(path: string): (readonly [name: string, file: string])[] {
   let info: Deno.FileInfo;
   try {
@@ -187,14 +188,16 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
     : [[own, path]];
 }
 
+/** Version of `sources.json`. */
 const VERSION = 1;
 
-/** How many answers are kept. */
+/** Number of entries kept in `sources.json`. */
 const MOST = 1_000;
 
 /**
- * The files that stages name by their parameters, kept by the code of the task
- * and the parameters, so that a run that has nothing to do loads no task.
+ * The sources that stages name by their parameters, as their tasks' `sources()`
+ * returns them. They are memoized by code and parameters, so that a run with
+ * nothing to do imports no task.
  */
 export class SourcePaths {
   readonly #store: Store;
@@ -205,37 +208,47 @@ export class SourcePaths {
   constructor(store: Store, project: string) {
     this.#store = store;
     this.#project = project;
-    this.#known = new Map(Object.entries(readPaths(store)));
+    const sealed = readSealed(this.#path, quickChecksum);
+    const paths = sealed.state === "whole" && sealed.value.version === VERSION
+      ? sealed.value.paths as Record<string, Record<string, string>>
+      : {};
+    this.#known = new Map(Object.entries(paths));
   }
 
-  /** Absolute paths by the dot path of the parameter. */
-  async of(stage: GraphStage, code: TaskCode): Promise<Map<string, string>> {
-    if (!stage.declaration.sources) return new Map();
+  /** The sources of a stage whose task has this code. */
+  async of(
+    { declaration, module, params }: GraphStage,
+    code: TaskCode,
+  ): Promise<Sources> {
+    if (!declaration.sources) return new Map();
     const question = digest(canonicalJson([
       code.listing,
-      stage.params,
+      params,
       this.#project,
       homedir(),
     ]));
     const known = this.#known.get(question);
     if (known !== undefined) return new Map(Object.entries(known));
     const { loadTask } = await import("../pipeline/load_task.ts");
-    const task = await loadTask(stage.module);
-    const paths = sourcesOf(task, stage.params, this.#project);
-    // What was loaded may be newer than the code that it is to be kept by.
+    const task = await loadTask(module);
+    const sources = new Map(
+      Object.entries(task.sources?.(params) ?? {})
+        .map(([name, path]) => [name, resolve(this.#project, path)]),
+    );
+    // The imported module may be newer than the code.
     if (await isCurrent(code, this.#store)) {
-      this.#known.set(question, Object.fromEntries(paths));
+      this.#known.set(question, Object.fromEntries(sources));
       this.#changed = true;
     }
-    return paths;
+    return sources;
   }
 
-  /** Keeps the answers, where the cache can be written. */
+  /** Writes the memo, if the cache is writable and the disk has space. */
   save(): void {
     if (!this.#changed) return;
     try {
       this.#store.makeFolder();
-      writeSealed(pathIn(this.#store), {
+      writeSealed(this.#path, {
         version: VERSION,
         paths: Object.fromEntries([...this.#known].slice(-MOST)),
       }, quickChecksum);
@@ -243,15 +256,8 @@ export class SourcePaths {
       if (!isReadOnly(error) && !isFull(error)) throw error;
     }
   }
-}
 
-function readPaths(store: Store): Record<string, Record<string, string>> {
-  const sealed = readSealed(pathIn(store), quickChecksum);
-  return sealed.state === "whole" && sealed.value.version === VERSION
-    ? sealed.value.paths as Record<string, Record<string, string>>
-    : {};
-}
-
-function pathIn(store: Store): string {
-  return store.path("sources.json");
+  get #path(): string {
+    return this.#store.path("sources.json");
+  }
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { GraphStage, Resources } from "../pipeline/graph.ts";
+import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../store/digest.ts";
 import {
   isHeldHere,
@@ -11,12 +11,40 @@ import {
 import { fingerprint } from "../store/stats.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
+import type { JobResources } from "./executors/executor.ts";
 import { BusyError, StageFailure } from "./failure.ts";
 import type { Limits } from "./settings.ts";
 
-/** What a stage holds of the machine while it runs. */
-export interface Claim extends Resources {
+/** What a stage's process needs. Its GPUs are those that it asks for, or that its runtimes need. */
+export function resourcesOf(
+  { runtimes }: Pick<Context, "runtimes">,
+  { declaration, resources, timeout }: GraphStage,
+): JobResources {
+  const { cpus, memory, gpu, time } = resources;
+  const needed = declaration.needs.map((name) => runtimes.get(name)?.gpus ?? 0);
+  const limit = timeout ?? time;
+  return {
+    cpus,
+    gpus: Math.max(gpu, ...needed),
+    memory,
+    ...(limit !== undefined && { time: limit }),
+  };
+}
+
+/** Share of the limits that a running stage takes up. */
+export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
   readonly mutex?: string;
+}
+
+/** The claim of a stage: its mutex and, unless the executor allots them itself, its resources. */
+export function claimOf(context: Context, stage: GraphStage): Claim {
+  const { mutex } = stage;
+  return {
+    ...(context.settings.executor.allots
+      ? { cpus: 0, gpus: 0, memory: 0 }
+      : resourcesOf(context, stage)),
+    ...(mutex !== undefined && { mutex }),
+  };
 }
 
 interface Waiter {
@@ -24,21 +52,7 @@ interface Waiter {
   readonly admit: () => void;
 }
 
-/**
- * Makes sure that so many GPUs can be had at all.
- *
- * @throws {StageFailure} If there are fewer.
- */
-function checkGpus(count: number, ids: readonly string[]): void {
-  if (count <= ids.length) return;
-  throw new StageFailure(
-    `It needs ${
-      count === 1 ? "a GPU" : `${count} GPUs`
-    }, and ${ids.length} can be used (--gpus, CUDA_VISIBLE_DEVICES)`,
-  );
-}
-
-/** Shares the machine out among the stages of one run: first come, first served, if it fits. */
+/** Keeps the running stages of one run within the limits. Of those that fit, the first to ask is the first to run. */
 export class Slots {
   readonly #limits: Limits;
   readonly #held = new Set<Claim>();
@@ -49,14 +63,14 @@ export class Slots {
   }
 
   /**
-   * Waits until the claim fits, and holds it until disposed of. What asks for
-   * more processors or memory than there are gets all there are.
+   * Waits until the claim fits, and holds it until disposed of. A claim on more
+   * processors or memory than the limits allow is reduced to them.
    *
-   * @throws {StageFailure} If it asks for more GPUs than there are.
+   * @throws {StageFailure} If it is on more GPUs than the limits allow.
    */
   async take(claim: Claim, signal: AbortSignal): Promise<Disposable> {
     const { cpus, memory, gpus } = this.#limits;
-    checkGpus(claim.gpu, gpus);
+    checkGpus(claim.gpus, gpus);
     const capped = {
       ...claim,
       cpus: Math.min(claim.cpus, cpus),
@@ -99,40 +113,27 @@ export class Slots {
   #fits(claim: Claim): boolean {
     const { jobs, cpus, memory, gpus } = this.#limits;
     const held = [...this.#held];
-    const sum = (name: "cpus" | "memory" | "gpu") =>
+    const sum = (name: "cpus" | "memory" | "gpus") =>
       held.reduce((total, other) => total + other[name], claim[name]);
     return held.length < jobs && sum("cpus") <= cpus &&
-      sum("memory") <= memory && sum("gpu") <= gpus.length &&
+      sum("memory") <= memory && sum("gpus") <= gpus.length &&
       (claim.mutex === undefined ||
         held.every((other) => other.mutex !== claim.mutex));
   }
 }
 
-/** What a stage holds of the machine: what it asks for, and the GPUs that its runtimes compute on. */
-export function claimOf(
-  { runtimes }: Pick<Context, "runtimes">,
-  { declaration, resources, mutex }: GraphStage,
-): Claim {
-  const needed = declaration.needs.map((name) => runtimes.get(name)?.gpus ?? 0);
-  return {
-    ...resources,
-    gpu: Math.max(resources.gpu, ...needed),
-    ...(mutex !== undefined && { mutex }),
-  };
-}
-
 /** How a stage waits for another process. */
-interface Waiting {
+export interface Waiting {
   readonly emit: (event: Event) => void;
-  /** Ends the waiting. */
+  /** Cancels waiting. */
   readonly waiting: AbortSignal;
 }
 
 /**
- * Takes the lock of a key, which is held around looking it up, running and
- * committing.
+ * Takes the lock of a key, which is held while the key is looked up, the stage
+ * runs and its result is committed.
  *
- * @throws {BusyError} If another process holds it, and waiting is not wanted.
+ * @throws {BusyError} If another process holds it and `Settings.wait` is false.
  */
 export async function lockKey(
   context: Context,
@@ -147,10 +148,10 @@ export async function lockKey(
 }
 
 /**
- * Takes the stage's mutex, if it has one. It holds in all processes that share
- * the cache.
+ * Takes the stage's mutex, if it has one, among all processes that share the
+ * cache.
  *
- * @throws {BusyError} If another process holds it, and waiting is not wanted.
+ * @throws {BusyError} If another process holds it and `Settings.wait` is false.
  */
 export async function lockMutex(
   context: Context,
@@ -167,90 +168,83 @@ export async function lockMutex(
   });
 }
 
-/** Says that a stage waits, and for whom. */
-function sayWaiting(
-  stage: GraphStage,
-  line: string,
-  { emit }: Waiting,
-): void {
-  emit({ type: "log", stage: stage.id, line, stream: "log" });
-}
-
-/** What is said of a lock that another holds. */
-interface Words {
-  readonly refuse: (holder: string) => string;
-  readonly wait: (holder: string) => string;
-}
-
 async function lock(
   { settings, store }: Context,
   stage: GraphStage,
   name: string,
-  waiting: Waiting,
-  words: Words,
+  { emit, waiting }: Waiting,
+  messages: Record<"refuse" | "wait", (holder: string) => string>,
 ): Promise<Lock> {
   const path = join(store.makeFolder("locks"), name);
   if (!settings.wait) {
     const lock = tryLockFile(path);
     if (lock !== undefined) return lock;
-    // Another stage of this run lets go of it soon enough.
-    if (!isHeldHere(path)) throw new BusyError(words.refuse(lockHolder(path)));
+    // A lock of this process is another stage's, which releases it soon.
+    if (!isHeldHere(path)) {
+      throw new BusyError(messages.refuse(lockHolder(path)));
+    }
   }
   return await lockFile(path, {
-    signal: waiting.waiting,
-    onWait: (holder) => sayWaiting(stage, words.wait(holder), waiting),
+    signal: waiting,
+    onWait: (holder) => emit(waitingFor(stage, messages.wait(holder))),
   });
 }
 
-/** Milliseconds between two looks for a free GPU. */
-const PAUSE = 100;
+function waitingFor({ id }: GraphStage, line: string): Event {
+  return { type: "log", stage: id, line, stream: "log" };
+}
 
-/** GPUs that no other stage on this machine uses until they are given back. */
+/** GPUs of this machine that no other stage uses until they are released. */
 export interface HeldGpus extends Disposable {
   readonly ids: readonly string[];
 }
 
-/** GPUs that are wanted, and what to do while others hold them. */
-interface WantedGpus {
-  readonly count: number;
-  /** Ids of those to choose from, each once. */
-  readonly among: readonly string[];
-  /** Called once if others hold them: `process 1234 (GPU 0)`. What it throws ends the waiting. */
-  readonly onWait: (holders: string) => void;
-  /** Ends the waiting. */
-  readonly signal: AbortSignal;
-}
-
 /**
- * Takes the GPUs that a stage needs, waiting until so many are free.
+ * Takes the GPUs that a stage needs, waiting until they are free.
  *
- * @throws {StageFailure} If it needs more than may be taken.
- * @throws {BusyError} If another process holds what it needs, and waiting is not wanted.
+ * @returns Undefined if the executor allots GPUs itself.
+ * @throws {StageFailure} If the stage needs more than the limits allow.
+ * @throws {BusyError} If another process holds them and `Settings.wait` is false.
  */
 export async function takeGpus(
   context: Context,
   stage: GraphStage,
-  waiting: Waiting,
-): Promise<HeldGpus> {
-  const { wait, limits } = context.settings;
+  { emit, waiting }: Waiting,
+): Promise<HeldGpus | undefined> {
+  const { executor, wait, limits } = context.settings;
+  if (executor.allots) return undefined;
   return await holdGpus({
-    count: claimOf(context, stage).gpu,
+    count: resourcesOf(context, stage).gpus,
     among: limits.gpus,
-    signal: waiting.waiting,
+    signal: waiting,
     onWait(holders) {
       if (!wait) {
-        throw new BusyError(`"${stage.id}" needs a GPU of ${holders}`);
+        throw new BusyError(`"${stage.id}" needs a GPU held by ${holders}`);
       }
-      sayWaiting(stage, `Waiting for a GPU of ${holders}`, waiting);
+      emit(waitingFor(stage, `Waiting for a GPU held by ${holders}`));
     },
   });
 }
 
+/** GPUs to take. */
+interface WantedGpus {
+  readonly count: number;
+  /** Ids to choose from. */
+  readonly among: readonly string[];
+  /** Called once if other processes hold them: `process 1234 (GPU 0)`. If it throws, waiting ends. */
+  readonly onWait: (holders: string) => void;
+  /** Cancels waiting. */
+  readonly signal: AbortSignal;
+}
+
+/** Milliseconds between two tries to take GPUs. */
+const PAUSE = 100;
+
 /**
- * Takes GPUs, waiting until so many are free. Each is a lock that all
- * processes of this machine share.
+ * Takes GPUs, waiting until they are free. Each is locked by a file that all
+ * processes of the machine share.
  *
- * @throws {StageFailure} If there are fewer.
+ * @throws {StageFailure} If there are fewer to choose from.
  */
 export async function holdGpus(
   { count, among, onWait, signal }: WantedGpus,
@@ -266,7 +260,7 @@ export async function holdGpus(
       const path = lockPath(folder, id);
       const lock = tryLockFile(path, { create: false });
       if (lock !== undefined) held.push({ id, lock });
-      // Another stage of this run gives it back soon enough.
+      // A lock of this process is another stage's, which releases it soon.
       else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
     }
     const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
@@ -283,7 +277,20 @@ export async function holdGpus(
   }
 }
 
-/** The folder of locks, which all users of the machine share. */
+/**
+ * Checks that there are enough GPUs.
+ *
+ * @throws {StageFailure} If there are not.
+ */
+function checkGpus(count: number, ids: readonly string[]): void {
+  if (count <= ids.length) return;
+  const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
+  throw new StageFailure(
+    `${needed} needed, but ${ids.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
+  );
+}
+
+/** Folder of the locks of GPUs, which all users of the machine share. */
 function lockFolder(): string {
   const folder = "/tmp/dylora-gpus";
   if (fingerprint(folder) === undefined) {
@@ -295,7 +302,7 @@ function lockFolder(): string {
   return folder;
 }
 
-/** The lock file of a GPU, which every user may open once it is made. */
+/** Lock file of a GPU, which all users may open. */
 function lockPath(folder: string, id: string): string {
   const path = join(folder, `gpu-${encodeURIComponent(id)}`);
   if (fingerprint(path) === undefined) {
@@ -307,10 +314,10 @@ function lockPath(folder: string, id: string): string {
   return path;
 }
 
-/** Makes something, unless another process was faster. */
-function unlessThere(make: () => void): void {
+/** Creates something, unless another process has just done so. */
+function unlessThere(create: () => void): void {
   try {
-    make();
+    create();
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }

@@ -1,37 +1,38 @@
-import { join } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
 import { canonicalJson, digest } from "../store/digest.ts";
 import type { Failure } from "../store/histories.ts";
 import type { KeyParts, Manifest } from "../store/manifests.ts";
-import { Store } from "../store/store.ts";
-import { type LiveRun, liveRuns } from "./runs.ts";
-import { difference, visibleFolder } from "./visible.ts";
-import { type Change, type CodeHunk, codeHunks, nearest } from "./changes.ts";
+import type { Change, CodeHunk } from "./changes.ts";
 import { type Context, openContext, openStore, stageOf } from "./context.ts";
 import type { Decision } from "./events.ts";
-import { keyParts, sourceDigest } from "./key.ts";
+import { keyParts, type Sources } from "./key.ts";
+import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
+import { difference, visibleFolder } from "./visible.ts";
 
-/** What is to be done with a stage whose inputs are all there, and on what grounds. */
-export type Decided =
-  & { readonly key: string; readonly parts: KeyParts }
-  & (
-    | {
-      readonly decision: Extract<
-        Decision,
-        { state: "unchanged" } | { state: "restore" }
-      >;
-      /** The result in the cache. */
-      readonly manifest: Manifest;
-    }
-    | { readonly decision: Extract<Decision, { state: "run" }> }
-  );
+/** What to do with a stage whose inputs all exist. */
+export type Decided = Reused | (StageKey & { readonly decision: Run });
+
+/** A stage whose result is in the cache. */
+export type Reused = StageKey & {
+  readonly decision: Extract<Decision, { state: "unchanged" | "restore" }>;
+  readonly manifest: Manifest;
+};
+
+interface StageKey {
+  readonly key: string;
+  readonly parts: KeyParts;
+  /** Sources that the key was computed from. */
+  readonly sources: Sources;
+}
+
+type Run = Extract<Decision, { state: "run" }>;
 
 /**
- * Decides what is to be done with a stage: the same for a plan and for a run.
+ * Decides what to do with a stage. Plans and runs decide by this function alone.
  *
- * @param results The results of its inputs, by stage.
+ * @param results Results of its inputs, by stage.
  * @throws {Error} If a source does not exist.
  */
 export async function decide(
@@ -39,13 +40,30 @@ export async function decide(
   stage: GraphStage,
   results: ReadonlyMap<string, Manifest>,
 ): Promise<Decided> {
-  const { graph: { pipeline }, settings, store } = context;
-  const parts = await partsOf(context, stage, results);
+  const { graph: { pipeline }, settings, store, runtimes } = context;
+  const code = context.code.get(stage.module)!;
+  const sources = await context.sources.of(stage, code);
+  const parts = await keyParts(stage, {
+    code: code.listing,
+    sources,
+    inputs: Object.fromEntries(
+      Object.entries(stage.inputs).map(([name, ids]) => [
+        name,
+        ids.map((id) => ({
+          stage: stageOf(context, id),
+          manifest: results.get(id)!,
+        })),
+      ]),
+    ),
+    runtimes,
+    store,
+  });
   const canonical = canonicalJson(parts);
   const key = digest(canonical);
   const run = (reason: string): Decided => ({
     key,
     parts,
+    sources,
     decision: { state: "run", key, reason },
   });
   if (settings.force.has(stage.id)) return run("forced");
@@ -58,17 +76,18 @@ export async function decide(
     return run(explainMiss(pipeline, stage.id, parts, store));
   }
   const { manifest } = found;
-  const lacking = stage.declaration.output.files.find((file) =>
+  const missing = stage.declaration.output.files.find((file) =>
     !manifest.files.some(({ path }) => path === file)
   );
-  if (lacking !== undefined) {
-    return run(`its result in the cache lacks "${lacking}"`);
+  if (missing !== undefined) {
+    return run(`its result in the cache lacks "${missing}"`);
   }
   const folder = visibleFolder(settings.out, pipeline, stage);
   const reason = await difference(folder, manifest.files, store);
   return {
     key,
     parts,
+    sources,
     manifest,
     decision: reason === undefined
       ? { state: "unchanged", key }
@@ -76,57 +95,14 @@ export async function decide(
   };
 }
 
-/** The paths that a stage's sources lie at, by parameter. */
-export async function sourcePaths(
-  context: Context,
-  stage: GraphStage,
-): Promise<Map<string, string>> {
-  return await context.sources.of(stage, context.code.get(stage.module)!);
-}
-
-async function partsOf(
-  context: Context,
-  stage: GraphStage,
-  results: ReadonlyMap<string, Manifest>,
-): Promise<KeyParts> {
-  const sources = await sourcePaths(context, stage);
-  const contents: Record<string, string> = {};
-  for (const [name, path] of sources) {
-    try {
-      contents[name] = await sourceDigest(path, context.store);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      throw new Error(
-        `Parameter "${name}" of stage "${stage.id}": ${error.message}`,
-        { cause: error },
-      );
-    }
-  }
-  return keyParts(stage, {
-    code: context.code.get(stage.module)!.listing,
-    inputs: Object.fromEntries(
-      Object.entries(stage.inputs).map(([name, ids]) => [
-        name,
-        ids.map((id) => ({
-          stage: stageOf(context, id),
-          manifest: results.get(id)!,
-        })),
-      ]),
-    ),
-    sources,
-    contents,
-    runtimes: context.runtimes,
-  });
-}
-
 /** What a run would do with each stage of the graph, in topological order. */
-type Plan = ReadonlyMap<string, Decision>;
+export type Plan = ReadonlyMap<string, Decision>;
 
 /**
- * Finds out what a run would do, and does nothing. Of a stage that reads what
- * is still to be made, no more can be said than that it may run.
+ * Finds out what a run would do, without running anything. The decision on a
+ * stage is unknown if one of its inputs does not exist yet.
  *
- * @param targets Ids of stages; none for all.
+ * @param targets Ids of stages; all stages if empty.
  * @param store The cache, if it is open already.
  */
 export async function plan(
@@ -144,18 +120,14 @@ export async function plan(
       decisions.set(id, { state: "skip", reason: "not asked for" });
       continue;
     }
-    const missing = Object.values(stage.inputs).flat()
-      .filter((input) => !results.has(input));
+    const missing = missingInputs(stage, results);
     if (missing.length > 0) {
-      decisions.set(id, {
-        state: "unknown",
-        reason: `needs ${missing[0]}${
-          missing.length > 1 ? ` and ${missing.length - 1} more` : ""
-        } first`,
-      });
+      const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
+      const reason = `needs ${missing[0]}${more} first`;
+      decisions.set(id, { state: "unknown", reason });
       continue;
     }
-    const decided = await decide(context, stageOf(context, id), results);
+    const decided = await decide(context, stage, results);
     decisions.set(id, decided.decision);
     if ("manifest" in decided) results.set(id, decided.manifest);
   }
@@ -164,15 +136,22 @@ export async function plan(
   return decisions;
 }
 
-/** Where a stage stands. */
+function missingInputs(
+  stage: GraphStage,
+  results: ReadonlyMap<string, Manifest>,
+): string[] {
+  return Object.values(stage.inputs).flat().filter((id) => !results.has(id));
+}
+
+/** Status of a stage. */
 export interface StageStatus {
   readonly stage: string;
   readonly decision: Decision;
   /** Set while it runs. */
   readonly live?: LiveRun;
-  /** Its last result. */
+  /** Its latest result. */
   readonly last?: {
-    /** When it was made: ISO 8601. */
+    /** When its run started: ISO 8601. */
     readonly started: string;
     readonly seconds: number;
     readonly metrics: Readonly<Record<string, number>>;
@@ -181,14 +160,15 @@ export interface StageStatus {
   readonly failure?: Failure;
 }
 
-/** Where each stage of a pipeline stands, in topological order. */
+/** Status of each stage of a pipeline, in topological order. */
 export async function status(
   graph: Graph,
   settings: Settings,
 ): Promise<StageStatus[]> {
   const { pipeline } = graph;
-  const decisions = await plan(graph, [], settings);
-  const store = new Store(join(settings.out, "cache"));
+  const store = openStore(settings);
+  const decisions = await plan(graph, [], settings, store);
+  const { liveRuns } = await import("./runs.ts");
   const live = liveRuns(store).filter((run) => run.pipeline === pipeline);
   return [...decisions].map(([stage, decision]) => {
     const { keys, failure } = store.histories.read(pipeline, stage);
@@ -212,27 +192,24 @@ export async function status(
   });
 }
 
-/** Why a stage is where it is. */
+/** Why a run would do what it would do with a stage. */
 export interface Explanation {
   readonly stage: string;
   readonly decision: Decision;
-  /** All that its key is made from; absent while an input is still to be made. */
+  /** Everything that its key is made from; absent while an input does not exist. */
   readonly parts?: KeyParts;
-  /** The nearest other result of the stage, and every difference from it. */
+  /** The most similar other result of the stage, and all differences from it. */
   readonly nearest?: {
     readonly key: string;
-    /** When it was made: ISO 8601. */
+    /** When its run started: ISO 8601. */
     readonly started: string;
     readonly changes: readonly Change[];
-    /** Where the code differs. */
+    /** Differences of the code. */
     readonly code: readonly CodeHunk[];
   };
 }
 
-/**
- * Explains what is to be done with a stage, against the nearest other result
- * that it had.
- */
+/** Explains the decision on a stage by comparing its key with that of the most similar other result. */
 export async function explain(
   graph: Graph,
   id: string,
@@ -242,41 +219,38 @@ export async function explain(
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
   const results = new Map<string, Manifest>();
-  for (const selected of context.selected) {
-    const stage = stageOf(context, selected);
-    const missing = Object.values(stage.inputs).flat()
-      .find((input) => !results.has(input));
-    if (missing !== undefined) {
-      if (selected !== id) continue;
-      const reason = `needs ${missing} first`;
-      return { stage: id, decision: { state: "unknown", reason } };
-    }
+  for (const needed of context.selected) {
+    const stage = stageOf(context, needed);
+    if (needed === id || missingInputs(stage, results).length > 0) continue;
     const decided = await decide(context, stage, results);
-    if (selected !== id) {
-      if ("manifest" in decided) results.set(selected, decided.manifest);
-      continue;
-    }
-    const { decision, parts, key } = decided;
-    const other = nearest(graph.pipeline, id, parts, store, key);
-    return {
-      stage: id,
-      decision,
-      parts,
-      ...(other !== undefined && {
-        nearest: {
-          key: other.manifest.key,
-          started: other.manifest.started,
-          changes: other.changes,
-          code: await codeHunks(
-            other.manifest.parts.code,
-            parts.code,
-            settings.project,
-            stage.module,
-            store,
-          ),
-        },
-      }),
-    };
+    if ("manifest" in decided) results.set(needed, decided.manifest);
   }
-  throw new RangeError(`Pipeline "${graph.pipeline}" has no stage "${id}"`);
+  const stage = stageOf(context, id);
+  const [missing] = missingInputs(stage, results);
+  if (missing !== undefined) {
+    const reason = `needs ${missing} first`;
+    return { stage: id, decision: { state: "unknown", reason } };
+  }
+  const { decision, parts, key } = await decide(context, stage, results);
+  const { codeHunks, nearest } = await import("./changes.ts");
+  const other = nearest(graph.pipeline, id, parts, store, key);
+  if (other === undefined) return { stage: id, decision, parts };
+  const { manifest, changes } = other;
+  return {
+    stage: id,
+    decision,
+    parts,
+    nearest: {
+      key: manifest.key,
+      started: manifest.started,
+      changes,
+      code: await codeHunks(
+        manifest.parts.code,
+        parts.code,
+        settings.project,
+        stage.module,
+        store,
+      ),
+    },
+  };
 }

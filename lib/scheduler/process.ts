@@ -2,48 +2,173 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Permissions } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
+import { removeFolder } from "../store/files.ts";
 import type { ChildEvent } from "./child.ts";
-import type { Event, Runtime } from "./events.ts";
+import type { Event } from "./events.ts";
 import type { Ended, Execution } from "./executors/executor.ts";
 import { StageFailure } from "./failure.ts";
-import { removeFolder } from "./visible.ts";
+import type { Runtime } from "./settings.ts";
 
-/** Seconds that a process may take to end when its work is done. */
-const LAST_SECONDS = 10;
+/** Paths that a stage's process may access because of its run. */
+interface Access {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+}
 
-/** How a stage's process is watched over. */
+/** Variables that Deno itself needs. The task cannot read them unless it declares them. */
+const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
+
+/**
+ * Deno flags that permit a stage's process what its task declares and what its
+ * runtimes need, and nothing else.
+ *
+ * @throws {StageFailure} If a path contains a comma.
+ */
+export function permissionFlags(
+  permissions: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+): string[] {
+  const { net, env = [], run = [], read, write } = permissions;
+  const writable = [...access.write, ...write?.() ?? []];
+  const readable = [
+    ...access.read,
+    ...writable,
+    ...read?.() ?? [],
+    ...runtimes.flatMap((runtime) => runtime.read),
+  ];
+  const variables = [
+    ...env,
+    ...runtimes.flatMap(({ env }) => Object.keys(env)),
+  ];
+  return [
+    "--no-prompt",
+    ...allow("read", readable),
+    ...allow("write", writable),
+    ...(net === true ? ["--allow-net"] : []),
+    ...allow("env", variables),
+    ...allow("run", run),
+    ...runtimes.flatMap((runtime) => runtime.flags),
+  ];
+}
+
+/**
+ * The flag that grants a permission for some values; none if there are no
+ * values.
+ *
+ * @param name `read`, `write`, `env` or `run`.
+ * @throws {StageFailure} If a value contains a comma: Deno 2.9 splits values there, in spite of the escape in its manual.
+ */
+export function allow(name: string, values: readonly string[]): string[] {
+  const split = values.find((value) => value.includes(","));
+  if (split !== undefined) {
+    throw new StageFailure(
+      `Deno cannot give a stage access to a path with a comma: copy or rename "${split}"`,
+    );
+  }
+  const distinct = [...new Set(values)];
+  return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
+}
+
+/**
+ * Environment of a stage's process: what Deno and the runtimes need and what the
+ * task declares, with a fixed time zone and language.
+ */
+export function stageEnvironment(
+  permissions: Permissions,
+  runtimes: readonly Runtime[],
+  temporary: string,
+): Record<string, string> {
+  const names = [...DENO_ENV, ...permissions.env ?? []];
+  const own = names.map((name) => [name, Deno.env.get(name)])
+    .filter(([, value]) => value !== undefined);
+  return {
+    ...Object.fromEntries(own),
+    NO_COLOR: "1",
+    TZ: "UTC",
+    LC_ALL: "C.UTF-8",
+    TMPDIR: temporary,
+    ...Object.assign({}, ...runtimes.map((runtime) => runtime.env)),
+  };
+}
+
+/** An origin for one stage's process. What the process stored under it is removed on disposal. */
+interface OwnOrigin extends Disposable {
+  readonly flags: readonly string[];
+}
+
+/**
+ * Separates the web storage and caches of stages. They need no permission, and
+ * without an origin all processes of a project share them. `child.ts` takes
+ * them from the stage's process, but cannot from its workers.
+ */
+export function ownOrigin(): OwnOrigin {
+  const origin = `http://${crypto.randomUUID()}.invalid`;
+  return {
+    flags: ["--location", `${origin}/`],
+    [Symbol.dispose]: () => {
+      const stored = join(denoFolder(), "location_data");
+      removeFolder(join(stored, digest(origin)));
+      removeFolder(join(stored, "web_cache", digest(origin)));
+    },
+  };
+}
+
+/** Folder of Deno's caches. */
+function denoFolder(): string {
+  const cache = Deno.build.os === "darwin"
+    ? join(homedir(), "Library", "Caches")
+    : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");
+  return Deno.env.get("DENO_DIR") || join(cache, "deno");
+}
+
+/** How a stage's process is followed. */
 interface Watch {
   readonly stage: string;
-  /** Begins the lines that are events. */
+  /** Prefix of the lines that are events; see {@linkcode newMark}. */
   readonly mark: string;
   readonly emit: (event: Event) => void;
-  /** Called when all its modules are loaded; what it throws ends the process. */
+  /** Called when all modules of the process are loaded. If it throws, the process is stopped. */
   readonly onReady: () => void;
-  /** Seconds that it may take. */
+  /** Seconds after which the process is stopped. */
   readonly timeout: number | undefined;
-  /** Seconds between asking it to end and killing it. */
+  /** Seconds between asking the process to end and killing it. */
   readonly grace: number;
   readonly signal: AbortSignal;
 }
 
+/** Measurements of a process that succeeded. */
+export interface Measured {
+  /** When it started: ISO 8601. */
+  readonly started: string;
+  /** Wall-clock seconds, to the millisecond. */
+  readonly seconds: number;
+  /** Last value of each metric. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** Seconds that a process may take to end after its task is done. */
+const LAST_SECONDS = 10;
+
 /**
- * Follows a stage's process to its end, passing on what it says.
+ * Follows a stage's process to its end and emits its events.
  *
- * @returns The last value of each metric.
- * @throws {StageFailure} If it did not do its work to the end.
+ * @throws {StageFailure} If it fails, times out or is interrupted.
  */
 export async function follow(
   execution: Execution,
   watch: Watch,
-): Promise<Record<string, number>> {
-  const { stage, emit } = watch;
+): Promise<Measured> {
+  const { stage, timeout, emit } = watch;
   const metrics: Record<string, number> = {};
-  let complaint: unknown;
+  let failure: unknown;
   let done = false;
-  let lastWords = "";
-  const timers: Timer[] = [];
+  let lastError = "";
+  let started = new Date();
+  let clock = performance.now();
+  const timers: Disposable[] = [];
   const stop = (reason: unknown) => {
-    complaint ??= reason;
+    failure ??= reason;
     execution.stop(watch.grace);
   };
   const stopAfter = (seconds: number, message: string) =>
@@ -51,9 +176,13 @@ export async function follow(
   const onAbort = () => stop(new StageFailure("Interrupted"));
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
-  if (watch.timeout !== undefined) {
-    stopAfter(watch.timeout, `Timed out after ${watch.timeout} s`);
-  }
+  execution.started.then(() => {
+    started = new Date();
+    clock = performance.now();
+    if (timeout !== undefined) {
+      stopAfter(timeout, `Timed out after ${timeout} s`);
+    }
+  });
   const take = (line: ChildLine) => {
     switch (line.type) {
       case "ready":
@@ -63,11 +192,11 @@ export async function follow(
         done = true;
         stopAfter(
           LAST_SECONDS,
-          `Its process did not end within ${LAST_SECONDS} s after its work: a timer, worker or connection is still open`,
+          `The process did not end within ${LAST_SECONDS} s after run() returned; a timer, worker or connection is still open`,
         );
         break;
       case "error":
-        complaint ??= new StageFailure(line.message);
+        failure ??= new StageFailure(line.message);
         break;
       case "print":
         emit({ type: "log", stage, line: line.line, stream: "stdout" });
@@ -91,7 +220,7 @@ export async function follow(
       try {
         hear(line);
       } catch (error) {
-        // What is said cannot be kept (the disk is full, say): no reason to leave the process alone.
+        // The log cannot be written (disk full, for instance): go on reading until the process has ended.
         stop(error);
       }
     }
@@ -102,38 +231,66 @@ export async function follow(
       readLine(line, watch.mark).forEach(take);
     }),
     listen(execution.stderr, (line) => {
-      if (line.trim() !== "") lastWords = line.trim();
+      if (line.trim() !== "") lastError = line.trim();
       emit({ type: "log", stage, line, stream: "stderr" });
     }),
   ]);
-  timers.forEach((timer) => timer.end());
+  timers.forEach((timer) => timer[Symbol.dispose]());
   watch.signal.removeEventListener("abort", onAbort);
-  if (complaint !== undefined) throw complaint;
+  if (failure !== undefined) throw failure;
   if (ended.code !== 0 || ended.signal !== undefined) {
-    throw new StageFailure(describeEnd(ended, lastWords));
+    throw new StageFailure(describeEnd(ended, lastError));
   }
-  if (!done) throw new StageFailure("Its process ended before its work did");
-  return metrics;
+  if (!done) {
+    throw new StageFailure("The process ended before run() returned");
+  }
+  return {
+    started: started.toISOString(),
+    seconds: Math.round(performance.now() - clock) / 1000,
+    metrics,
+  };
 }
 
-function describeEnd({ code, signal }: Ended, lastWords: string): string {
+function describeEnd({ code, signal }: Ended, lastError: string): string {
   const end = signal === undefined
-    ? `Ended with code ${code}`
-    : `Was ended by ${signal}${
-      signal === "SIGKILL" ? ", perhaps for want of memory" : ""
+    ? `The process ended with code ${code}`
+    : `The process was ended by ${signal}${
+      signal === "SIGKILL" ? ", possibly out of memory" : ""
     }`;
-  return lastWords === "" ? end : `${end}: ${lastWords}`;
+  return lastError === "" ? end : `${end}: ${lastError}`;
 }
 
-/** A line of a stage's standard output. */
+/** Milliseconds that `setTimeout()` can wait at most: 24 days. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1;
+
+/** Calls a function after any number of seconds, unless disposed of. */
+export function startTimer(seconds: number, ring: () => void): Disposable {
+  const due = performance.now() + seconds * 1000;
+  let timer: ReturnType<typeof setTimeout>;
+  const wait = () => {
+    const left = due - performance.now();
+    timer = left > LONGEST_TIMEOUT
+      ? setTimeout(wait, LONGEST_TIMEOUT)
+      : setTimeout(ring, Math.max(0, left));
+  };
+  wait();
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** A line of the standard output of a stage's process. */
 type ChildLine = ChildEvent | {
   readonly type: "print";
   readonly line: string;
 };
 
+/** A prefix for event lines that nothing else in the process can know or guess. */
+export function newMark(): string {
+  return `\x1e${crypto.randomUUID()} `;
+}
+
 /**
- * Tells the events of a stage's process from what it, or a library within it,
- * prints. An event is what follows the mark, wherever in the line it stands.
+ * Separates events from what the task, or a library, prints. An event follows
+ * the mark, which may be anywhere in the line.
  */
 function readLine(line: string, mark: string): ChildLine[] {
   const start = line.indexOf(mark);
@@ -150,15 +307,10 @@ function readLine(line: string, mark: string): ChildLine[] {
   }
 }
 
-/** A mark that only the process that is given it knows. */
-export function newMark(): string {
-  return `\x1e${crypto.randomUUID()} `;
-}
-
-/** Characters after which a line that does not end is taken for one. */
+/** Characters after which a line is split. */
 const LONGEST_LINE = 1 << 20;
 
-/** The lines of a stream, the last one whether ended or not. */
+/** Lines of a stream, including the last one if it does not end with a line break. */
 export async function* linesOf(
   stream: ReadableStream<Uint8Array>,
 ): AsyncGenerator<string> {
@@ -173,136 +325,4 @@ export async function* linesOf(
     }
   }
   if (rest !== "") yield rest;
-}
-
-/** The most milliseconds that the runtime's own timers can count: 24 days. */
-const LONGEST_TIMER = 2 ** 31 - 1;
-
-/** Something that is to happen. */
-interface Timer {
-  /** Makes it not happen. */
-  end(): void;
-}
-
-/** Calls something after so many seconds, also if that is months away. */
-export function startTimer(seconds: number, ring: () => void): Timer {
-  const due = performance.now() + seconds * 1000;
-  let timer: ReturnType<typeof setTimeout>;
-  const wait = () => {
-    const left = due - performance.now();
-    timer = left > LONGEST_TIMER
-      ? setTimeout(wait, LONGEST_TIMER)
-      : setTimeout(ring, Math.max(0, left));
-  };
-  wait();
-  return { end: () => clearTimeout(timer) };
-}
-
-/** Folders and files that a stage's process may touch because of its place in a run. */
-interface Access {
-  readonly read: readonly string[];
-  readonly write: readonly string[];
-}
-
-/** Variables that Deno itself needs; the task cannot read them unless it declares them. */
-const RUNTIME_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
-
-/**
- * Flags of Deno that let a stage's process do what its task declares and
- * what its runtimes need, and nothing else.
- *
- * @throws {StageFailure} If a path that it needs has a comma.
- */
-export function permissionFlags(
-  permissions: Permissions,
-  access: Access,
-  runtimes: readonly Runtime[],
-): string[] {
-  const { net, env = [], run = [], read, write } = permissions;
-  const writable = [...access.write, ...write?.() ?? []];
-  const readable = [
-    ...access.read,
-    ...writable,
-    ...read?.() ?? [],
-    ...runtimes.flatMap((runtime) => runtime.read),
-  ];
-  const variables = [
-    ...env,
-    ...runtimes.flatMap(({ env }) => Object.keys(env)),
-  ];
-  return [
-    "--no-prompt",
-    ...list("read", readable),
-    ...list("write", writable),
-    ...(net === true ? ["--allow-net"] : []),
-    ...list("env", variables),
-    ...list("run", run),
-    ...runtimes.flatMap((runtime) => runtime.flags),
-  ];
-}
-
-/** The environment of a stage's process: what Deno needs, what the task declares, and nothing that differs by place or language. */
-export function stageEnvironment(
-  permissions: Permissions,
-  runtimes: readonly Runtime[],
-  temporary: string,
-): Record<string, string> {
-  const names = [...RUNTIME_ENV, ...permissions.env ?? []];
-  const own = names.map((name) => [name, Deno.env.get(name)])
-    .filter(([, value]) => value !== undefined);
-  return {
-    ...Object.fromEntries(own),
-    NO_COLOR: "1",
-    TZ: "UTC",
-    LC_ALL: "C.UTF-8",
-    TMPDIR: temporary,
-    ...Object.assign({}, ...runtimes.map((runtime) => runtime.env)),
-  };
-}
-
-/**
- * The flag that permits something for the values given, or none.
- *
- * @throws {StageFailure} If a value has a comma, which parts the values in Deno 2.9 in spite of its documented escape.
- */
-export function list(name: string, values: readonly string[]): string[] {
-  const parted = values.find((value) => value.includes(","));
-  if (parted !== undefined) {
-    throw new StageFailure(
-      `Deno cannot give a stage access to a path with a comma: copy or rename "${parted}"`,
-    );
-  }
-  const distinct = [...new Set(values)];
-  return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
-}
-
-/** An origin of its own for a stage's process; what the process stored there is removed when disposed of. */
-interface OwnOrigin extends Disposable {
-  readonly flags: readonly string[];
-}
-
-/**
- * Keeps a stage's process from finding what another stored: web storage and
- * caches need no permission, and without an origin all processes of a project
- * would share them. The stage itself is left without them by `child.ts`, but
- * the workers that it starts are not.
- */
-export function ownOrigin(): OwnOrigin {
-  const origin = `http://${crypto.randomUUID()}.invalid`;
-  return {
-    flags: ["--location", `${origin}/`],
-    [Symbol.dispose]: () => {
-      const stored = join(denoFolder(), "location_data");
-      removeFolder(join(stored, digest(origin)));
-      removeFolder(join(stored, "web_cache", digest(origin)));
-    },
-  };
-}
-
-/** Deno's own folder, as it finds it. */
-function denoFolder(): string {
-  const cache = Deno.build.os === "darwin"
-    ? join(homedir(), "Library", "Caches")
-    : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");
-  return Deno.env.get("DENO_DIR") || join(cache, "deno");
 }

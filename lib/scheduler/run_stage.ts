@@ -2,18 +2,15 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, treeDigest } from "../store/blobs.ts";
 import { canonicalJson } from "../store/digest.ts";
-import { readSealed, writeSealed } from "../store/files.ts";
+import { readSealed, removeFolder, writeSealed } from "../store/files.ts";
 import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
 import type { Fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
-import { attempt, type Measured } from "./attempt.ts";
-import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
+import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
-import type { Executor } from "./executors/executor.ts";
 import { MovedError, StageFailure } from "./failure.ts";
-import { sourcePrints } from "./key.ts";
 import {
   claimOf,
   type HeldGpus,
@@ -22,44 +19,38 @@ import {
   type Slots,
   takeGpus,
 } from "./limits.ts";
-import { decide, type Decided, sourcePaths } from "./plan.ts";
-import {
-  lockVisible,
-  removeFolder,
-  replaceFolder,
-  restore,
-  sweepBeside,
-  visibleFolder,
-} from "./visible.ts";
+import { decide, type Decided, type Reused } from "./plan.ts";
+import type { Measured } from "./process.ts";
+import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
+import { makeVisible } from "./visible.ts";
 
 /** What running a stage needs besides the stage. */
-interface StageOptions {
+export interface StageOptions {
+  /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;
   readonly slots: Slots;
-  readonly executor: Executor;
   readonly emit: (event: Event) => void;
-  /** Ends the run. */
+  /** Interrupts the run. */
   readonly signal: AbortSignal;
-  /** Ends the waiting for the run, and nothing that has begun. */
+  /** Cancels waiting, but nothing that has started. */
   readonly waiting: AbortSignal;
 }
 
-type StageOutcome =
+/** How running a stage ended. */
+export type StageOutcome =
   | { readonly state: "ran"; readonly manifest: Manifest }
-  /** Another process made the result meanwhile. */
-  | {
-    readonly state: "reused";
-    readonly decided: Extract<Decided, { manifest: Manifest }>;
-  }
+  /** Another process has made the result in the meantime. */
+  | { readonly state: "reused"; readonly decided: Reused }
+  /** The failure has been emitted. */
   | { readonly state: "failed" };
 
 /**
- * Runs a stage that the cache has no result of, and commits what it makes. A
- * lock for its key is held around looking it up again, running and committing,
- * so that of many processes only one does the work.
+ * Runs a stage whose result is not in the cache, and commits the result. The
+ * lock of its key is held while the key is looked up again, the stage runs and
+ * the result is committed, so only one of many processes runs it.
  *
- * @throws {MovedError} If what its key is made from has changed meanwhile.
- * @throws {BusyError} If another process runs it or holds what it needs, and waiting is not wanted.
+ * @throws {MovedError} If something that its key depends on has changed.
+ * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
   context: Context,
@@ -81,65 +72,54 @@ export async function runStage(
   emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
     const retry = number <= stage.retries;
-    const manifest = await runOnce(
-      context,
-      stage,
-      again,
-      number,
-      retry,
-      { ...options, gpus },
-    );
+    const run = { number, retry, gpus, ...options };
+    const manifest = await runOnce(context, stage, again, run);
     if (manifest !== undefined) return { state: "ran", manifest };
     if (!retry || signal.aborted) return { state: "failed" };
   }
 }
 
-/** One attempt and its commit; undefined, and said so, if it failed. */
+interface RunOptions extends StageOptions {
+  /** Number of the attempt, from 1. */
+  readonly number: number;
+  /** True if another attempt follows a failure. */
+  readonly retry: boolean;
+  readonly gpus: HeldGpus | undefined;
+}
+
+/** Makes one attempt and commits its result; undefined if it failed. */
 async function runOnce(
   context: Context,
   stage: GraphStage,
   decided: Decided,
-  number: number,
-  retry: boolean,
-  options: StageOptions & { readonly gpus: HeldGpus },
+  { number, retry, emit, ...options }: RunOptions,
 ): Promise<Manifest | undefined> {
   const { store, graph: { pipeline } } = context;
-  const { emit, signal } = options;
+  const { key, decision } = decided;
   using folder = makeRunFolder(store, pipeline, stage.id);
   using log = openLog(folder.log);
   const say = (event: Event) => {
     log.write(event);
     emit(event);
   };
-  const { decision } = decided;
+  const reason = "reason" in decision ? decision.reason : "";
   say({
     type: "started",
     stage: stage.id,
     attempt: number,
-    reason: number > 1
-      ? "the last attempt failed"
-      : "reason" in decision
-      ? decision.reason
-      : "",
+    reason: number > 1 ? "the last attempt failed" : reason,
   });
   try {
-    const sources = await sourcePaths(context, stage);
-    const measured: Measured = await attempt(context, stage, decided, folder, {
+    const measured = await attempt(context, stage, decided, folder, {
       ...options,
-      checkpoint: takeCheckpoint(
-        decided.key,
-        [...sources.values()].flatMap(sourcePrints),
-        store,
-      ),
+      checkpoint: (sources) => takeCheckpoint(key, sources, store),
       emit: say,
     });
     return await commit(context, stage, decided, folder, measured);
   } catch (error) {
     if (!(error instanceof StageFailure)) throw error;
-    const kept = join(
-      store.makeFolder("failures", pipeline),
-      `${stage.id}.jsonl`,
-    );
+    const failures = store.makeFolder("failures", pipeline);
+    const kept = join(failures, `${stage.id}.jsonl`);
     const { message } = error;
     const failed: Event = {
       type: "failed",
@@ -147,15 +127,16 @@ async function runOnce(
       attempt: number,
       message,
       log: kept,
-      retry: retry && !signal.aborted,
+      retry: retry && !options.signal.aborted,
       ...(error.code !== undefined && { code: error.code }),
     };
     log.write(failed);
     Deno.renameSync(folder.log, kept);
+    const ended = new Date().toISOString();
     store.histories.failed(pipeline, stage.id, {
-      key: decided.key,
+      key,
       message,
-      ended: new Date().toISOString(),
+      ended,
       log: kept,
     });
     emit(failed);
@@ -164,32 +145,30 @@ async function runOnce(
 }
 
 /**
- * Takes a stage's artifact into the cache, and then makes it visible: first the
- * contents, then the manifest that says that they are complete. Whoever looks
- * in between finds nothing, or all of it.
+ * Commits a stage's artifact to the cache and makes it visible. Blobs are
+ * written before the manifest, so the result is found complete or not at all.
  *
- * @throws {StageFailure} If a declared file is missing.
+ * @throws {StageFailure} If a declared file is missing, or the artifact contains something other than files.
  */
 async function commit(
   context: Context,
   stage: GraphStage,
-  decided: Decided,
+  { key, parts }: Decided,
   folder: RunFolder,
   measured: Measured,
 ): Promise<Manifest> {
   const { graph: { pipeline }, store } = context;
-  const paths = artifactFiles(stage, folder.output);
   const files = [];
-  for (const path of paths) {
+  for (const path of artifactFiles(stage, folder.output)) {
     files.push({ path, ...await store.blobs.put(join(folder.output, path)) });
   }
-  for (const listing of Object.values(decided.parts.sources)) {
+  for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
   const manifest: Manifest = {
     version: MANIFEST_VERSION,
-    key: decided.key,
-    parts: decided.parts,
+    key,
+    parts,
     task: stage.task,
     pipeline,
     stage: stage.id,
@@ -200,29 +179,10 @@ async function commit(
     log: await store.blobs.put(folder.log),
   };
   store.manifests.write(manifest);
-  dropCheckpoint(decided.key, store);
+  removeFolder(store.path("checkpoints", key));
   await makeVisible(context, stage, manifest, folder.output);
-  await store.noteResult(pipeline, stage.id, decided.key);
+  await store.noteResult(pipeline, stage.id, key);
   return manifest;
-}
-
-/**
- * Makes a result visible: from its own fresh folder, or copied from the cache.
- *
- * @throws {DamagedBlobError} If the cache has lost a file of it.
- */
-export async function makeVisible(
-  context: Context,
-  stage: GraphStage,
-  manifest: Manifest,
-  fresh?: string,
-): Promise<void> {
-  const { graph: { pipeline }, settings, store } = context;
-  const folder = visibleFolder(settings.out, pipeline, stage);
-  using _lock = await lockVisible(folder, store);
-  sweepBeside(folder);
-  if (fresh === undefined) await restore(folder, manifest, store);
-  else replaceFolder(folder, fresh);
 }
 
 function artifactFiles(stage: GraphStage, folder: string): string[] {
@@ -236,27 +196,23 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
   const missing = stage.declaration.output.files
     .filter((path) => !paths.includes(path));
   if (missing.length > 0) {
+    const names = missing.map((path) => `"${path}"`).join(", ");
     throw new StageFailure(
-      `It did not write ${
-        missing.map((path) => `"${path}"`).join(", ")
-      }, which its task declares`,
+      `The stage did not write ${names}, which its task declares`,
       { code: "output-missing" },
     );
   }
   return paths;
 }
 
-/** What is written of no sources: nothing. */
-const NONE = "[]";
-
 /**
- * The checkpoint folder for the next attempt at a key, with what the last
- * attempt left. It is moved to a new name each time, so a process of an earlier
- * attempt that is still dying finds nothing to write to. The key must be locked.
+ * Creates the checkpoint folder of the next attempt at a key, whose lock must be
+ * held. It is the folder of the last attempt under a new name, so that a process
+ * of that attempt that is still ending cannot write to it.
  *
- * @param sources Fingerprints of the sources' files. Nothing is left of an
- * attempt that began with others: it may have read another content, although
- * the key is the same again.
+ * @param sources Fingerprints of the sources' files. If they differ from those
+ * of the last attempt, its checkpoints are removed: it may have read other
+ * contents, even if the key is the same again.
  */
 function takeCheckpoint(
   key: string,
@@ -265,10 +221,10 @@ function takeCheckpoint(
 ): string {
   const folder = store.makeFolder("checkpoints", key);
   const prints = canonicalJson(sources.map((print) => print ?? null));
-  const beside = join(folder, "sources.json");
-  const before = readSealed(beside);
+  const memo = join(folder, "sources.json");
+  const before = readSealed(memo);
   const sameSources = prints ===
-    (before.state === "whole" ? before.value.prints : NONE);
+    (before.state === "whole" ? before.value.prints : "[]");
   const attempts = [...Deno.readDirSync(folder)]
     .map(({ name }) => Number(name)).filter(Number.isInteger)
     .sort((a, b) => b - a);
@@ -277,13 +233,8 @@ function takeCheckpoint(
   for (const attempt of attempts) {
     if (attempt !== last) removeFolder(join(folder, String(attempt)));
   }
-  if (!sameSources) writeSealed(beside, { prints });
+  if (!sameSources) writeSealed(memo, { prints });
   if (last === undefined) Deno.mkdirSync(next);
   else Deno.renameSync(join(folder, String(last)), next);
   return next;
-}
-
-/** Forgets what is left of attempts at a key. */
-function dropCheckpoint(key: string, store: Store): void {
-  removeFolder(store.path("checkpoints", key));
 }

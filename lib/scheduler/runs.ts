@@ -1,15 +1,19 @@
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { entriesOf } from "../store/cleanup.ts";
-import { readSealed, seal, temporarySuffix } from "../store/files.ts";
+import {
+  entriesOf,
+  readSealed,
+  removeFolder,
+  seal,
+  temporarySuffix,
+  writeAll,
+} from "../store/files.ts";
 import { type Lock, lockHolder, tryLockFile } from "../store/locks.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import type { Event } from "./events.ts";
 import type { Executor } from "./executors/executor.ts";
-import { removeFolder } from "./visible.ts";
 
-/** The private folder of one attempt at a stage: `runs/...`, removed when it ends. */
+/** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
 export interface RunFolder extends Disposable {
   readonly path: string;
   readonly output: string;
@@ -19,7 +23,7 @@ export interface RunFolder extends Disposable {
   readonly log: string;
 }
 
-/** Makes a run folder. Its lock is held as long as this process lives. */
+/** Creates a run folder. It is locked until it is disposed of or this process ends. */
 export function makeRunFolder(
   store: Store,
   pipeline: string,
@@ -28,7 +32,7 @@ export function makeRunFolder(
   const runs = store.makeFolder("runs");
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
   const path = join(runs, name);
-  // It gets its name when it is locked, so that nobody takes it for a dead one.
+  // Renamed when it is locked and complete, so that no other process sweeps it.
   const unready = join(runs, `.${name}`);
   Deno.mkdirSync(unready);
   const lock = tryLockFile(join(unready, "lock"))!;
@@ -41,7 +45,11 @@ export function makeRunFolder(
     for (const part of ["output", "inputs", "tmp"]) {
       Deno.mkdirSync(join(unready, part));
     }
-    announce(unready, pipeline, stage);
+    const started = new Date().toISOString();
+    Deno.writeTextFileSync(
+      join(unready, "run.json"),
+      seal({ pipeline, stage, started }),
+    );
     Deno.renameSync(unready, path);
   } catch (error) {
     dispose();
@@ -58,7 +66,7 @@ export function makeRunFolder(
   };
 }
 
-/** Removes the folders of runs whose scheduler died, and ends what is left of them. */
+/** Removes run folders whose scheduler died, and ends the processes that are left of them. */
 export async function sweepRuns(
   store: Store,
   executor: Executor,
@@ -68,7 +76,7 @@ export async function sweepRuns(
     const path = join(runs, name);
     const lock = lockOf(path);
     if (lock === "missing") {
-      // It is being removed; or, without its name yet, it may be in the making.
+      // It is being removed; or, if its name begins with a dot, possibly being created.
       if (!name.startsWith(".") || isOld(path)) removeFolder(path);
     } else if (lock !== "held") {
       await executor.reap(path);
@@ -78,7 +86,7 @@ export async function sweepRuns(
   }
 }
 
-/** The lock of a run folder, taken if nobody holds it. */
+/** The lock of a run folder, taken if it is free. */
 function lockOf(path: string): Lock | "held" | "missing" {
   try {
     return tryLockFile(join(path, "lock"), { create: false }) ?? "held";
@@ -88,36 +96,22 @@ function lockOf(path: string): Lock | "held" | "missing" {
   }
 }
 
-/** True for a folder that was never made ready, and cannot be in the making. */
+/** True for a folder that is too old to be in creation. */
 function isOld(path: string): boolean {
   const made = fingerprint(path)?.modified;
   return made !== undefined && made < Date.now() - 60 * 60 * 1000;
 }
 
-/** A stage that is running now, in this or another process. */
+/** A stage that is running now, in this process or another. */
 export interface LiveRun {
   readonly pipeline: string;
   readonly stage: string;
-  /** When it began: ISO 8601. */
+  /** When it started: ISO 8601. */
   readonly started: string;
-  /** Who runs it: `process 1234`. */
+  /** Process that runs it: `process 1234`. */
   readonly holder: string;
-  /** File that its log is written to. */
+  /** Path of its log. */
   readonly log: string;
-}
-
-/** Says in a run folder what runs there. */
-function announce(
-  folder: string,
-  pipeline: string,
-  stage: string,
-): void {
-  const started = new Date().toISOString();
-  // Nobody sees the folder before it is complete, nor after the machine has gone down.
-  Deno.writeTextFileSync(
-    join(folder, "run.json"),
-    seal({ pipeline, stage, started }),
-  );
 }
 
 /** All stages that are running now. */
@@ -137,7 +131,7 @@ export function liveRuns(store: Store): LiveRun[] {
   });
 }
 
-/** True while the run goes on that writes this log: its scheduler holds a lock beside it, however it dies. */
+/** True while the run goes on whose log this is: its scheduler holds the lock in the same folder. */
 function isWritten(log: string): boolean {
   const path = join(dirname(log), "lock");
   try {
@@ -149,19 +143,21 @@ function isWritten(log: string): boolean {
   }
 }
 
-/** The log of a stage's run: its events as JSON lines, each with the seconds since the start. */
+/** Log of a run: its events as JSON lines. */
 interface Log extends Disposable {
   write(event: Event): void;
 }
 
-/** Seconds between two reports of progress in a log; a stage may run for days. */
+/** An event in a log, with the seconds since the start of the log. */
+export type LogLine = Event & { readonly at: number };
+
+/** Seconds between two reports of progress in a log, since a stage may run for days. */
 const PROGRESS_PAUSE = 10;
 
-/** Begins a log file. Every line is in the file as soon as it is written. */
+/** Creates a log file. Each event is written at once. */
 export function openLog(path: string): Log {
   const file = Deno.openSync(path, { write: true, createNew: true });
   const start = performance.now();
-  const encoder = new TextEncoder();
   let progress = -Infinity;
   return {
     write(event) {
@@ -171,28 +167,19 @@ export function openLog(path: string): Log {
         if (done < total && at < progress + PROGRESS_PAUSE) return;
         progress = at;
       }
-      const bytes = encoder.encode(JSON.stringify({ at, ...event }) + "\n");
-      for (let done = 0; done < bytes.length;) {
-        done += file.writeSync(bytes.subarray(done));
-      }
+      writeAll(file, JSON.stringify({ at, ...event }) + "\n");
     },
     [Symbol.dispose]: () => file.close(),
   };
 }
 
-/** An event of a stage's run, and the seconds since its start. */
-export type LogLine = Event & { readonly at: number };
-
-/** Milliseconds between two looks at a log that is followed. */
-const PAUSE = 100;
-
-/** Where a stage's log is found: of the run that goes on, else of the last. */
-interface FoundLog {
+/** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
+export interface FoundLog {
   readonly from: "live" | "failed" | "result";
   readonly path: string;
 }
 
-/** Finds the log of a stage's last run; undefined if it never ran. */
+/** Finds the log of a stage's last run; undefined if there is none. */
 export function findLog(
   pipeline: string,
   stage: string,
@@ -206,21 +193,22 @@ export function findLog(
   if (failure !== undefined) return { from: "failed", path: failure.log };
   for (const key of keys) {
     const found = store.manifests.read(key);
-    if (found.state === "found") {
-      return {
-        from: "result",
-        path: store.blobs.path(found.manifest.log.blob),
-      };
-    }
+    if (found.state !== "found") continue;
+    const path = store.blobs.path(found.manifest.log.blob);
+    return { from: "result", path };
   }
   return undefined;
 }
 
+/** Milliseconds between two reads of a log that is followed. */
+const FOLLOW_PAUSE = 100;
+
 /**
- * The lines of a log. With `follow`, lines that are still being written are
- * waited for, until the run ends.
+ * Reads a log.
  *
- * @throws {Error} If the log is no longer there, or damaged.
+ * @param follow True to wait for further lines until the run ends.
+ * @param signal Ends following.
+ * @throws {Error} If the log has been removed or is damaged.
  */
 export async function* readLog(
   found: FoundLog,
@@ -243,7 +231,7 @@ export async function* readLog(
       for (const line of lines) yield parseLine(line, found);
     }
     if (ended || signal?.aborted) return;
-    await sleep(PAUSE);
+    await new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
   }
 }
 
@@ -254,8 +242,8 @@ async function openFound({ from, path }: FoundLog): Promise<Deno.FsFile> {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Error(
       from === "live"
-        ? "The stage has just ended; ask again for its log"
-        : `The log "${path}" is gone; run the stage again to have one`,
+        ? "The stage has just ended; ask for its log again"
+        : `The log "${path}" no longer exists; run the stage again`,
       { cause: error },
     );
   }
@@ -265,9 +253,8 @@ function parseLine(line: string, { path }: FoundLog): LogLine {
   try {
     return JSON.parse(line) as LogLine;
   } catch (error) {
-    throw new Error(
-      `The log "${path}" is damaged: run the stage again to have one`,
-      { cause: error },
-    );
+    throw new Error(`The log "${path}" is damaged; run the stage again`, {
+      cause: error,
+    });
   }
 }

@@ -7,30 +7,29 @@ import type { Manifest } from "../store/manifests.ts";
 import { attempt } from "./attempt.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
-import { local } from "./executors/local.ts";
 import { StageFailure } from "./failure.ts";
 import { lockMutex, takeGpus } from "./limits.ts";
-import { decide } from "./plan.ts";
+import { decide, type Reused } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 
-/** How a stage's artifact compares with that of the same stage run again. */
+/** Comparison of a stage's artifact with that of a second run. */
 export interface Verification {
   readonly stage: string;
-  /** Files that came out otherwise, or not at all, or only now. */
+  /** Files that differ, or that only one of the two artifacts has. */
   readonly differing: readonly string[];
   /** Number of files compared. */
   readonly files: number;
-  /** Seconds that the run took. */
+  /** Duration of the second run. */
   readonly seconds: number;
 }
 
 /**
- * Runs a stage again beside the cache, with the inputs that the cache holds,
- * and compares what it makes with what the cache has, byte by byte. Neither the
- * cache nor the visible output is touched.
+ * Runs a stage again, with its inputs from the cache, and compares its artifact
+ * with the cached one byte by byte. Neither the cache nor the visible output
+ * changes.
  *
- * @throws {StageFailure} If the stage fails, or the cache has no result of it.
+ * @throws {StageFailure} If the stage fails, or its result or an input is not in the cache.
  */
 export async function verify(
   graph: Graph,
@@ -42,33 +41,33 @@ export async function verify(
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
+  const reused = new Map<string, Reused>();
   const results = new Map<string, Manifest>();
-  for (const selected of context.selected) {
-    const stage = stageOf(context, selected);
-    const decided = await decide(context, stage, results);
+  for (const needed of context.selected) {
+    const decided = await decide(context, stageOf(context, needed), results);
     if (!("manifest" in decided)) {
       throw new StageFailure(
-        `The cache has no result of "${selected}"; run it first`,
+        `The cache has no result of "${needed}"; run the stage first`,
       );
     }
-    results.set(selected, decided.manifest);
+    reused.set(needed, decided);
+    results.set(needed, decided.manifest);
   }
   const stage = stageOf(context, id);
-  const decided = await decide(context, stage, results);
   const waiting = { emit, waiting: signal };
   using _mutex = await lockMutex(context, stage, waiting);
   using gpus = await takeGpus(context, stage, waiting);
   using folder = makeRunFolder(store, graph.pipeline, id);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const { seconds } = await attempt(context, stage, decided, folder, {
-    results,
-    executor: local,
-    gpus,
-    checkpoint,
-    emit,
-    signal,
-  });
+  const options = { results, gpus, checkpoint: () => checkpoint, emit, signal };
+  const { seconds } = await attempt(
+    context,
+    stage,
+    reused.get(id)!,
+    folder,
+    options,
+  );
   const cached = new Map(
     results.get(id)!.files.map(({ path, blob }) => [path, blob]),
   );

@@ -1,20 +1,22 @@
 import { basename, dirname, join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
-import { entriesOf } from "../store/cleanup.ts";
 import { digest } from "../store/digest.ts";
 import {
+  entriesOf,
   exchange,
+  removeFolder,
   syncFolder,
   syncTree,
   TEMPORARY,
   temporarySuffix,
 } from "../store/files.ts";
-import { type Lock, lockFile, tryLockFile } from "../store/locks.ts";
+import { lockFile, tryLockFile } from "../store/locks.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
+import type { Context } from "./context.ts";
 
-/** Folder where the user finds a stage's artifact: `out/PIPELINE/STAGE`. */
+/** Folder of a stage's artifact that the user sees: `out/PIPELINE/STAGE`. */
 export function visibleFolder(
   out: string,
   pipeline: string,
@@ -23,7 +25,7 @@ export function visibleFolder(
   return join(out, pipeline, stage.id);
 }
 
-/** Why a folder is not the artifact: `scores.json is changed`; undefined if it is. */
+/** How a folder differs from an artifact: `output file scores.json is changed`; undefined if it does not. */
 export async function difference(
   folder: string,
   files: readonly TreeFile[],
@@ -54,32 +56,38 @@ export async function difference(
 }
 
 /**
- * Puts an artifact's files where the user finds them, in place of whatever is
- * there. They are copies, so the user may edit them.
+ * Puts a result in the visible folder of its stage, in place of what is there.
+ * The files are copies, so the user may edit them.
  *
- * @throws {DamagedBlobError} If the cache has lost one of them.
+ * @param fresh Folder with the artifact, which is moved; by default, it is copied from the cache.
+ * @throws {DamagedBlobError} If the cache has lost a file of it.
  */
-export async function restore(
-  folder: string,
+export async function makeVisible(
+  { graph: { pipeline }, settings, store }: Context,
+  stage: GraphStage,
   manifest: Manifest,
-  store: Store,
+  fresh?: string,
 ): Promise<void> {
-  const fresh = beside(folder);
+  const folder = visibleFolder(settings.out, pipeline, stage);
+  using _lock = await lockFile(lockPath(folder, store));
+  sweepBeside(folder);
+  if (fresh !== undefined) return replaceFolder(folder, fresh);
+  const copy = beside(folder);
   try {
-    Deno.mkdirSync(fresh, { recursive: true });
+    Deno.mkdirSync(copy, { recursive: true });
     for (const { path, blob } of manifest.files) {
-      await store.blobs.copyTo(blob, join(fresh, path));
+      await store.blobs.copyTo(blob, join(copy, path));
     }
-    replaceFolder(folder, fresh);
+    replaceFolder(folder, copy);
   } finally {
-    removeFolder(fresh);
+    removeFolder(copy);
   }
 }
 
 /**
- * Moves a folder to where another may be, which is removed: in one step, so
- * that there is always one of the two, where the system can do that. It is on
- * the disk by then, so that a loss of power leaves no half of it.
+ * Moves a folder in place of another, which is removed; atomically, where the
+ * system can. It is flushed to the disk first, so that a power loss cannot leave
+ * half of it.
  */
 export function replaceFolder(folder: string, fresh: string): void {
   syncTree(fresh);
@@ -99,46 +107,33 @@ export function replaceFolder(folder: string, fresh: string): void {
   removeFolder(old);
 }
 
-/** Removes a folder and all within, if it is there. */
-export function removeFolder(folder: string): void {
-  try {
-    Deno.removeSync(folder, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-/** Takes the lock of a stage's visible folder, which whoever replaces it holds. */
-export async function lockVisible(folder: string, store: Store): Promise<Lock> {
-  return await lockFile(join(store.makeFolder("locks"), digest(folder)));
-}
-
-/** Removes what processes that died left beside the folders of a pipeline's stages. */
+/** Removes temporary folders that dead processes left beside the visible folders of a pipeline. */
 export function sweepVisible(pipeline: string, store: Store): void {
-  const locks = store.makeFolder("locks");
   for (const { name } of entriesOf(pipeline)) {
     const [, stage, suffix] = /^\.(.+)\.([^.]+)$/.exec(name) ?? [];
     if (stage === undefined || !TEMPORARY.test(suffix!)) continue;
     const folder = join(pipeline, stage);
-    using lock = tryLockFile(join(locks, digest(folder)));
+    using lock = tryLockFile(lockPath(folder, store));
     if (lock !== undefined) sweepBeside(folder);
   }
 }
 
-/** Removes what a process that died left beside a stage's folder, which must be locked. */
-export function sweepBeside(folder: string): void {
+/** Removes temporary folders beside a visible folder, whose lock must be held. */
+function sweepBeside(folder: string): void {
+  const prefix = `.${basename(folder)}.`;
   for (const { name } of entriesOf(dirname(folder))) {
-    const rest = name.slice(`.${basename(folder)}.`.length);
-    if (name === `.${basename(folder)}.${rest}` && TEMPORARY.test(rest)) {
+    if (name.startsWith(prefix) && TEMPORARY.test(name.slice(prefix.length))) {
       removeFolder(join(dirname(folder), name));
     }
   }
 }
 
-/** A hidden name in the same folder that no other process uses. */
+/** Lock of a visible folder, held while it is replaced. */
+function lockPath(folder: string, store: Store): string {
+  return join(store.makeFolder("locks"), digest(folder));
+}
+
+/** A hidden temporary path beside a visible folder. */
 function beside(folder: string): string {
-  return join(
-    dirname(folder),
-    `.${basename(folder)}.${temporarySuffix()}`,
-  );
+  return join(dirname(folder), `.${basename(folder)}.${temporarySuffix()}`);
 }

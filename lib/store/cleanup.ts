@@ -1,30 +1,30 @@
 import { join } from "node:path";
 import { digestFile, isDigest } from "./digest.ts";
-import { isReadOnly } from "./files.ts";
+import { entriesOf, isReadOnly, removeFolder } from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
 import type { Manifest } from "./manifests.ts";
 import { fingerprint } from "./stats.ts";
 import type { Store } from "./store.ts";
 
-/** A result in the cache, as it is listed. */
+/** A result in the cache. */
 export interface Listed {
   readonly key: string;
   readonly pipeline: string;
   readonly stage: string;
   readonly task: string;
-  /** When it was made: ISO 8601. */
+  /** When its run started: ISO 8601. */
   readonly started: string;
-  /** Seconds that it took. */
+  /** Duration of its run. */
   readonly seconds: number;
-  /** Bytes of its files; other results may share them. */
+  /** Bytes of its files, which other results may share. */
   readonly size: number;
   readonly files: number;
   readonly pinned: boolean;
-  /** True if one of the last runs came to it. */
+  /** True if it is a result of one of the latest runs. */
   readonly used: boolean;
 }
 
-/** All results in the cache, the last made first. */
+/** All results in the cache, latest first. */
 export function listResults(store: Store): Listed[] {
   const pinned = store.pins.read();
   const used = store.usage.keys();
@@ -42,18 +42,18 @@ export function listResults(store: Store): Listed[] {
   })).sort((a, b) => a.started < b.started ? 1 : -1);
 }
 
-/** What the cache takes on the disk, in bytes. */
+/** Disk use of the cache, in bytes. */
 interface DiskUse {
+  /** Number of results. */
   readonly results: number;
-  /** Of all contents, each counted once. */
   readonly blobs: number;
   readonly checkpoints: number;
-  /** Manifests, logs of failures and the like. */
+  /** Manifests, logs of failed runs, memos. */
   readonly other: number;
   readonly total: number;
 }
 
-/** Measures what the cache takes. */
+/** Measures the disk use of the cache, except for stages that are running. */
 export function diskUse(store: Store): DiskUse {
   const blobs = folderSize(store.blobs.folder);
   const checkpoints = folderSize(store.path("checkpoints"));
@@ -67,16 +67,15 @@ export function diskUse(store: Store): DiskUse {
   };
 }
 
-/** What is left of attempts at a key. */
+/** Checkpoints of the stage with one key. */
 interface LeftCheckpoint {
   readonly path: string;
   /** Bytes. */
   readonly size: number;
-  /** When something was last written into it, in milliseconds since 1970. */
+  /** Time of the last write, in milliseconds since 1970. */
   readonly written: number;
 }
 
-/** All checkpoints. */
 function checkpointsOf(store: Store): LeftCheckpoint[] {
   return entriesOf(store.path("checkpoints")).map(({ name }) => {
     const path = store.path("checkpoints", name);
@@ -93,7 +92,7 @@ function lastWrite(path: string): number {
   return Math.max(fingerprint(path)?.modified ?? 0, ...times);
 }
 
-/** All manifests that can be read. */
+/** All usable manifests. */
 function manifestsOf(store: Store): Manifest[] {
   return store.manifests.keys().flatMap((key) => {
     const found = store.manifests.read(key);
@@ -101,7 +100,7 @@ function manifestsOf(store: Store): Manifest[] {
   });
 }
 
-/** Bytes of all files below a folder; 0 if there is none. */
+/** Bytes of all files below a folder; 0 if it does not exist. */
 function folderSize(
   folder: string,
   except: ReadonlySet<string> = new Set(),
@@ -123,33 +122,22 @@ function folderSize(
   return size;
 }
 
-/** What a folder holds; nothing if it does not exist. */
-export function entriesOf(folder: string): Deno.DirEntry[] {
-  try {
-    return [...Deno.readDirSync(folder)];
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
-}
+/** Milliseconds after which a checkpoint is removed: 14 days. */
+const CHECKPOINT_AGE = 14 * 24 * 60 * 60 * 1000;
 
-/** Days after which what an unfinished stage left to go on from is given up. */
-const CHECKPOINT_DAYS = 14;
-const DAY = 24 * 60 * 60 * 1000;
-
-/** What a clean-up did. */
+/** Result of {@linkcode cleanUp}. */
 interface CleanUp {
   /** Keys of the results that were removed. */
   readonly removed: readonly string[];
-  /** Bytes that were freed. */
+  /** Bytes freed. */
   readonly freed: number;
-  /** Bytes of contents and checkpoints that are left. */
+  /** Bytes of blobs and checkpoints that are left. */
   readonly left: number;
 }
 
 /**
- * Says that a run is going on, so that nothing is cleaned up until it ends.
- * Undefined if the cache cannot be written, so that nothing can be.
+ * Prevents clean-ups, in all processes, until the lock is released. Undefined
+ * if the cache is not writable, so that no clean-up can happen.
  */
 export async function holdOff(store: Store): Promise<Lock | undefined> {
   try {
@@ -161,23 +149,26 @@ export async function holdOff(store: Store): Promise<Lock | undefined> {
 }
 
 /**
- * Removes the oldest results and checkpoints until the cache's contents take no
- * more than `limit` bytes, and whatever no result needs. Results that are
- * pinned, or that one of the last runs came to, stay in any case; a checkpoint
- * is as old as what was written into it last.
+ * Removes blobs that no result needs, and then the oldest results and
+ * checkpoints until blobs and checkpoints take at most `limit` bytes. Pinned
+ * results and those of the latest runs are kept. The age of a checkpoint is
+ * that of its last write.
  *
- * @returns Undefined if nothing is removed, because a run is going on, or
- * because a newer version of this program keeps results there, whose needs
- * this one does not know.
+ * @param now Current time, in milliseconds since 1970.
+ * @returns Undefined if nothing was removed, because a run is in progress or
+ * the cache has results of a newer version of this program.
  */
 export async function cleanUp(
   store: Store,
   limit: number,
+  now = Date.now(),
 ): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined || hasNewer(store)) return undefined;
   const before = sizeOfAll(store);
-  removeOldCheckpoints(store);
+  for (const { path, written } of checkpointsOf(store)) {
+    if (written < now - CHECKPOINT_AGE) removeFolder(path);
+  }
   const manifests = manifestsOf(store);
   const checkpoints = checkpointsOf(store);
   const needed = new Set([...store.pins.read(), ...store.usage.keys()]);
@@ -191,7 +182,7 @@ export async function cleanUp(
   };
   const takeResult = (manifest: Manifest) => {
     if (needed.has(manifest.key)) return;
-    // The manifest goes first: a result without one is only of no use, but one without its files would be wrong.
+    // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
     store.manifests.remove(manifest.key);
     removed.push(manifest.key);
     for (const blob of blobsOf(manifest, store)) {
@@ -227,22 +218,23 @@ function hasNewer(store: Store): boolean {
   });
 }
 
-/** Cleans up if the contents take more than `limit` bytes. */
+/** Cleans up if blobs and checkpoints take more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
   if (sizeOfAll(store) > limit) await cleanUp(store, limit);
 }
 
-/** Bytes of what the limit is for. */
+/** Bytes of blobs and checkpoints. */
 function sizeOfAll(store: Store): number {
   return folderSize(store.blobs.folder) +
     folderSize(store.path("checkpoints"));
 }
 
-/** Lies outside the folder of locks, so that it can be removed as a whole. */
+/** Outside the folder of locks, whose files a clean-up removes. */
 function lockPath(store: Store): string {
   return join(store.makeFolder(), "cleanup.lock");
 }
 
+/** Number of results that need each blob. */
 function countUsers(
   manifests: readonly Manifest[],
   store: Store,
@@ -256,7 +248,7 @@ function countUsers(
   return users;
 }
 
-/** All that a result needs: its files, its log, and for explanations its code and the lists of its sources' files. */
+/** Blobs that a result needs: its files, its log and, for explanations, its code and the listings of its sources. */
 function blobsOf({ files, log, parts }: Manifest, store: Store): Set<string> {
   const blobs = new Set([
     ...files.map(({ blob }) => blob),
@@ -284,18 +276,10 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
       }
     }
   }
-  // Nobody holds a lock or starts a process while the cache is locked as a whole.
+  // No lock is held and no process starts while the cache is locked as a whole.
   for (const folder of ["locks", "entries"]) {
     for (const { name } of entriesOf(store.path(folder))) {
       Deno.removeSync(store.path(folder, name));
-    }
-  }
-}
-
-function removeOldCheckpoints(store: Store): void {
-  for (const { path, written } of checkpointsOf(store)) {
-    if (written < Date.now() - CHECKPOINT_DAYS * DAY) {
-      Deno.removeSync(path, { recursive: true });
     }
   }
 }
@@ -309,17 +293,17 @@ function sizeOf(store: Store, blob: string): number {
   }
 }
 
-/** What is wrong with a cache. */
+/** Result of {@linkcode audit}. */
 interface Audit {
-  /** Contents read in full. */
+  /** Number of blobs read. */
   readonly blobs: number;
-  /** Files of the cache that were damaged; they are removed, so their results will be made again. */
+  /** Files that were damaged, or manifests of an older version. They are removed, so their stages run again. */
   readonly damaged: readonly string[];
-  /** Results that lack a file now: pipeline and stage. */
+  /** Results that lack a file now, each as `PIPELINE STAGE`. */
   readonly incomplete: readonly string[];
 }
 
-/** Reads everything in the cache and compares it with its digest. */
+/** Reads all blobs and manifests, compares them with their digests and removes those that are damaged. */
 export async function audit(store: Store): Promise<Audit> {
   const damaged: string[] = [];
   let blobs = 0;

@@ -2,18 +2,15 @@ import { dirname, join } from "node:path";
 import { digest } from "./digest.ts";
 
 /**
- * Replaces a file in one step: a reader, or a machine that lost power, finds
- * the old content or the new one, never a part.
+ * Replaces a file atomically and durably: a concurrent reader, or a reader
+ * after a power loss, finds the old content or the new one.
  */
 export function writeDurably(path: string, text: string): void {
   const temporary = besides(path);
-  const bytes = new TextEncoder().encode(text);
   try {
     {
       using file = Deno.openSync(temporary, { write: true, createNew: true });
-      for (let done = 0; done < bytes.length;) {
-        done += file.writeSync(bytes.subarray(done));
-      }
+      writeAll(file, text);
       file.syncSync();
     }
     Deno.renameSync(temporary, path);
@@ -24,13 +21,23 @@ export function writeDurably(path: string, text: string): void {
   syncFolder(dirname(path));
 }
 
-/** Makes renames within a folder survive a loss of power. */
+/** Writes all bytes, or text as UTF-8, to an open file. */
+export function writeAll(file: Deno.FsFile, content: string | Uint8Array) {
+  const bytes = typeof content === "string"
+    ? new TextEncoder().encode(content)
+    : content;
+  for (let done = 0; done < bytes.length;) {
+    done += file.writeSync(bytes.subarray(done));
+  }
+}
+
+/** Flushes a folder's entries to the disk, so that renames in it survive a power loss. */
 export function syncFolder(path: string): void {
   using folder = Deno.openSync(path);
   folder.syncSync();
 }
 
-/** Makes all files below a folder, and their names, survive a loss of power. */
+/** Flushes a folder, and all files and folders in it, to the disk. */
 export function syncTree(path: string): void {
   for (const { name, isDirectory } of Deno.readDirSync(path)) {
     const member = join(path, name);
@@ -43,12 +50,12 @@ export function syncTree(path: string): void {
   syncFolder(path);
 }
 
-/** A name in the same folder that no other process uses. */
+/** A temporary path in the same folder, unique among all processes. */
 export function besides(path: string): string {
   return `${path}.${temporarySuffix()}.tmp`;
 }
 
-/** Removes a file, if it is there. */
+/** Removes a file, if it exists. */
 export function removeIfThere(path: string): void {
   try {
     Deno.removeSync(path);
@@ -57,29 +64,45 @@ export function removeIfThere(path: string): void {
   }
 }
 
-/**
- * Names this process among all that share a cache, in whatever containers they
- * run: there, process numbers may be the same.
- */
+/** Removes a folder and everything in it, if it exists. */
+export function removeFolder(folder: string): void {
+  try {
+    Deno.removeSync(folder, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Entries of a folder; none if it does not exist. */
+export function entriesOf(folder: string): Deno.DirEntry[] {
+  try {
+    return [...Deno.readDirSync(folder)];
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** Identifies this process among all that share a cache. Processes in different containers may have the same PID. */
 const PROCESS_NAME = `${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
 
-/** What follows the name of a file or folder that a process has made for the time being. */
+/** Matches what {@linkcode temporarySuffix} returns. */
 export const TEMPORARY = /^\d+-[0-9a-f]{8}-\d+$/;
 
 let serial = 0;
 
-/** A suffix that no process has used before; `TEMPORARY` tells it. */
+/** A suffix for a temporary name, unique among all processes. */
 export function temporarySuffix(): string {
   return `${PROCESS_NAME}-${serial++}`;
 }
 
-/** Lets two paths change places in one step of the kernel. */
+/** Swaps two paths, given as C strings, in one system call; returns 0 on success. */
 type Exchange = (
   a: Uint8Array<ArrayBuffer>,
   b: Uint8Array<ArrayBuffer>,
 ) => number;
 
-/** `AT_FDCWD`: paths are relative to the current folder. */
+/** `AT_FDCWD`: paths are relative to the current directory. */
 const HERE = -100;
 /** `RENAME_EXCHANGE` of Linux and `RENAME_SWAP` of macOS. */
 const SWAP = 2;
@@ -88,10 +111,10 @@ let found: Exchange | undefined;
 let looked = false;
 
 /**
- * Makes two files or folders of one file system change places, so that nobody
- * ever finds one of the paths empty.
+ * Swaps two files or folders of one file system atomically: both paths exist at
+ * any time.
  *
- * @returns False if that cannot be done here, in which case nothing was.
+ * @returns False if the system cannot do this; then nothing has changed.
  */
 export function exchange(a: string, b: string): boolean {
   if (!looked) found = find();
@@ -118,7 +141,7 @@ function find(): Exchange | undefined {
     }
     return undefined;
   } catch (error) {
-    // Another C library, or an older one: the caller has its own way then.
+    // The C library lacks the function; the caller falls back to two renames.
     if (error instanceof Deno.errors.NotCapable) throw error;
     return undefined;
   }
@@ -128,10 +151,10 @@ function pathBytes(path: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${path}\0`);
 }
 
-/** What a text is sealed with; hexadecimal digits. */
+/** Computes the checksum of a sealed file, in hexadecimal digits. */
 type Checksum = (text: string) => string;
 
-/** Writes a value as JSON together with its checksum, so that damage is noticed. */
+/** Writes a value as JSON together with its checksum, durably. */
 export function writeSealed(
   path: string,
   value: object,
@@ -140,14 +163,14 @@ export function writeSealed(
   writeDurably(path, seal(value, checksum));
 }
 
-/** The text of a sealed file. */
+/** The text of a sealed file: JSON whose first member, `seal`, is the checksum of the others. */
 export function seal(value: object, checksum: Checksum = digest): string {
   const json = JSON.stringify(value);
   const members = json === "{}" ? "" : `,${json.slice(1, -1)}`;
   return `{"seal":"${checksum(json)}"${members}}\n`;
 }
 
-/** The JSON that a sealed text was made of, cut out rather than written again. */
+/** Inverse of {@linkcode seal}: cuts the original JSON out of the text. */
 function unsealed(text: string, seal: string): string {
   const start = `{"seal":"${seal}"`;
   const rest = text.slice(start.length, -1);
@@ -155,13 +178,13 @@ function unsealed(text: string, seal: string): string {
   return `{${rest.startsWith(",") ? rest.slice(1) : rest}`;
 }
 
-/** What a sealed file holds: its value, or why there is none. */
+/** Result of {@linkcode readSealed}. */
 type Sealed =
   | { readonly state: "whole"; readonly value: Record<string, unknown> }
   | { readonly state: "missing" }
   | { readonly state: "damaged" };
 
-/** Reads what `writeSealed()` wrote with the same checksum. */
+/** Reads what {@linkcode writeSealed} wrote with the same checksum function. */
 export function readSealed(
   path: string,
   checksum: Checksum = digest,
@@ -190,8 +213,8 @@ export function readSealed(
 }
 
 /**
- * The operating system's number of an error, for those that the runtime has no
- * class for. The numbers used here are the same on Linux and macOS.
+ * The `errno` of an error, for those that Deno has no class for. The numbers
+ * below are the same on Linux and macOS unless distinguished.
  */
 export function osError(error: unknown): number | undefined {
   const found = error instanceof Error &&
@@ -201,19 +224,19 @@ export function osError(error: unknown): number | undefined {
 
 /** No such process. */
 export const ESRCH = 3;
-/** Input or output failed: of a terminal, that it is gone. */
+/** I/O error; for a terminal, it has been closed. */
 export const EIO = 5;
 const ENOSPC = 28;
 const EROFS = 30;
 const EDQUOT = Deno.build.os === "darwin" ? 69 : 122;
 
-/** True if the error says that a disk is full. */
+/** True if the disk is full or the quota is used up. */
 export function isFull(error: unknown): boolean {
   const number = osError(error);
   return number === ENOSPC || number === EDQUOT;
 }
 
-/** True if the error says that a file system or folder cannot be written. */
+/** True if a file system or folder is not writable. */
 export function isReadOnly(error: unknown): boolean {
   return error instanceof Deno.errors.PermissionDenied ||
     osError(error) === EROFS;

@@ -1,30 +1,31 @@
 import { join } from "node:path";
 import { quickChecksum } from "./digest.ts";
-import { readSealed, writeSealed } from "./files.ts";
+import { entriesOf, readSealed, writeSealed } from "./files.ts";
 import { lockFile } from "./locks.ts";
 import { fingerprint, settled } from "./stats.ts";
 
-/** How many results of a stage are remembered, to explain the next against the nearest. */
+/** Results remembered per stage. */
 const LENGTH = 20;
 
-/** What became of a stage over its runs. */
+/** Outcomes of a stage's runs. */
 export interface History {
-  /** Keys that it had, the last first. */
+  /** Keys of its results, latest first. */
   readonly keys: readonly string[];
-  /** The last run, if that failed. */
+  /** Set if the last run failed. */
   readonly failure?: Failure;
 }
 
+/** A run that failed. */
 export interface Failure {
   readonly key: string;
   readonly message: string;
   /** When it ended: ISO 8601. */
   readonly ended: string;
-  /** File with its log. */
+  /** Path of its log. */
   readonly log: string;
 }
 
-/** The histories of stages, by pipeline and stage: `stages/PIPELINE/STAGE.json`. */
+/** History of each stage: `stages/PIPELINE/STAGE.json`. Failures are explained from it, and keys compared with the nearest earlier one. */
 export class Histories {
   readonly folder: string;
   readonly #latest = new Map<string, LatestKeys>();
@@ -41,7 +42,7 @@ export class Histories {
     return sealed.value as unknown as History;
   }
 
-  /** Notes that the stage's result is now the one with this key. */
+  /** Records that the stage's result is now the one with this key. */
   succeeded(pipeline: string, stage: string, key: string): void {
     const latest = this.#latestOf(pipeline);
     if (latest.get(stage) === key) return;
@@ -54,13 +55,13 @@ export class Histories {
     });
   }
 
-  /** Notes that the stage's last run failed. */
+  /** Records that the stage's last run failed. */
   failed(pipeline: string, stage: string, failure: Failure): void {
     const { keys } = this.read(pipeline, stage);
     this.#write(pipeline, stage, { keys, failure });
   }
 
-  /** Makes the next run that changes nothing read one file for all stages of the pipeline. */
+  /** Saves the latest keys of a pipeline, so that the next run with nothing to do reads one file instead of one per stage. */
   remember(pipeline: string): void {
     this.#latest.get(pipeline)?.save();
   }
@@ -87,21 +88,20 @@ export class Histories {
 }
 
 /**
- * Remembers with which key the history of each stage of a pipeline begins, as
- * long as nothing is written into the folder of histories: one file in place of
- * one for each stage.
+ * Memo of the latest key of each stage of a pipeline, in one file. It is valid
+ * as long as the folder of histories has not changed.
  */
 export class LatestKeys {
   readonly #path: string;
   readonly #folder: string;
-  /** The state of the folder that is remembered; undefined if a later write might not show in it. */
+  /** State of the folder for which the memo holds; undefined if a later write might not change it. */
   readonly #state: string | undefined;
   readonly #keys: Map<string, string>;
   #changed = false;
 
   /**
-   * @param path The file to remember in.
-   * @param folder Folder of the histories.
+   * @param path The memo's file.
+   * @param folder Folder of the pipeline's histories.
    */
   constructor(path: string, folder: string) {
     this.#path = path;
@@ -114,13 +114,13 @@ export class LatestKeys {
     return this.#keys.get(stage);
   }
 
-  /** Takes over what a history was found to begin with. */
+  /** Sets the latest key that was read from a history. */
   set(stage: string, key: string): void {
     this.#keys.set(stage, key);
     this.#changed = true;
   }
 
-  /** Writes what was found, if no history has been written since it was looked for. */
+  /** Writes the memo, unless a history has been written since it was read. */
   save(): void {
     if (!this.#changed || this.#state === undefined) return;
     if (stateOf(this.#folder) !== this.#state) return;
@@ -146,10 +146,10 @@ function readKeys(
     : new Map();
 }
 
-/** How many runs of each pipeline keep their results from being cleaned up. */
+/** Number of latest runs per pipeline whose results a clean-up keeps. */
 const RUNS = 10;
 
-/** The results that the last runs of each pipeline came to: `used/PIPELINE.json`. */
+/** Keys of the results of the latest runs of each pipeline: `used/PIPELINE.json`. */
 export class Usage {
   readonly folder: string;
 
@@ -157,7 +157,7 @@ export class Usage {
     this.folder = folder;
   }
 
-  /** Notes what a run came to; a run that came to what the one before did is the same run. */
+  /** Records the results of a run. A run with the same results as the one before counts once. */
   async record(pipeline: string, keys: readonly string[]): Promise<void> {
     const path = join(this.folder, `${pipeline}.json`);
     using _lock = await lockFile(`${this.folder}.lock`);
@@ -169,19 +169,13 @@ export class Usage {
     writeSealed(path, { runs: [sorted, ...others].slice(0, RUNS) });
   }
 
-  /** All keys that the last runs came to. */
+  /** Keys of the results of all latest runs. */
   keys(): Set<string> {
-    const keys = new Set<string>();
-    try {
-      for (const { name } of Deno.readDirSync(this.folder)) {
-        for (const key of readRuns(join(this.folder, name)).flat()) {
-          keys.add(key);
-        }
-      }
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    return keys;
+    return new Set(
+      entriesOf(this.folder).flatMap(({ name }) =>
+        readRuns(join(this.folder, name)).flat()
+      ),
+    );
   }
 }
 
@@ -190,7 +184,7 @@ function readRuns(path: string): string[][] {
   return sealed.state === "whole" ? sealed.value.runs as string[][] : [];
 }
 
-/** Results that a clean-up never takes, by key. */
+/** Keys of the results that a clean-up never removes: `pins.json`. */
 export class Pins {
   readonly #path: string;
 
@@ -202,7 +196,7 @@ export class Pins {
     const sealed = readSealed(this.#path);
     if (sealed.state === "damaged") {
       throw new Error(
-        `"${this.#path}" is damaged; remove it and pin again what is to stay`,
+        `"${this.#path}" is damaged; remove it and pin the results again`,
       );
     }
     return new Set(
@@ -210,7 +204,7 @@ export class Pins {
     );
   }
 
-  /** Pins the keys, or no longer. */
+  /** Pins or unpins results. */
   async set(keys: readonly string[], pinned: boolean): Promise<void> {
     using _lock = await lockFile(`${this.#path}.lock`);
     const all = this.read();

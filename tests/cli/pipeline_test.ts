@@ -161,7 +161,7 @@ stages:
 `);
   const { code, stdout } = await project.call("pipeline");
   strictEqual(code, 5);
-  match(stdout, /none: failed - It did not write "out.txt"/);
+  match(stdout, /none: failed - The stage did not write "out.txt"/);
 });
 
 Deno.test("pipeline stops at Ctrl-C with 130 and leaves nothing running", async () => {

@@ -84,7 +84,7 @@ Deno.test("taskCode() refuses imports without endings, which a new file could tu
   const settings = { "deno.json": '{"unstable":["sloppy-imports"]}' };
   await assert.rejects(
     codeOf(project, { ...DECORATED, ...settings }),
-    /deno\.json" has "sloppy-imports": .* take it out$/,
+    /deno\.json" enables "sloppy-imports", .*; remove it/,
   );
 });
 

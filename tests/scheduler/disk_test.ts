@@ -101,7 +101,7 @@ Deno.test(
     assert.equal(summary.failed, 1);
     assert.match(
       failures(events)[0]!,
-      /cannot be written, so nothing can be run/,
+      /is not writable, so no stage can run/,
     );
   },
 );
@@ -144,8 +144,8 @@ Deno.test(
       await assert.rejects(
         project.run(stages, { out: disk.path }),
         harm === "full"
-          ? /No space is left on the disk of ".*cache"; free some/
-          : /"\/.*cache" cannot be written, so nothing can be run/,
+          ? /No space left on the disk of ".*cache"; free some/
+          : /"\/.*cache" is not writable, so no stage can run/,
       );
     }
   },

@@ -136,9 +136,9 @@ Deno.test("readLog() says so if a log is gone or damaged", async () => {
   Deno.chmodSync(found.path, 0o644);
   Deno.writeTextFileSync(found.path, '{"at":\n');
   const read = async () => await Array.fromAsync(readLog(found, false));
-  await assert.rejects(read(), /^Error: The log ".*" is damaged: run/);
+  await assert.rejects(read(), /^Error: The log ".*" is damaged; run/);
   Deno.removeSync(found.path);
-  await assert.rejects(read(), /^Error: The log ".*" is gone; run/);
+  await assert.rejects(read(), /^Error: The log ".*" no longer exists; run/);
 });
 
 Deno.test("plan() and explain() wait for a clean-up that goes on", async () => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { runtimeOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/library/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/settings.ts";
-import type { Runtime } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { TestProject } from "./project.ts";
 import {
@@ -91,13 +91,13 @@ Deno.test("run() says who holds the GPU that it waits for, and throws BusyError 
   const holder = `process ${first.process.pid} (GPU ${gpu.id})`;
   await assert.rejects(other.run(stages, { limits, wait: false }), {
     name: "BusyError",
-    message: `"quick" needs a GPU of ${holder}`,
+    message: `"quick" needs a GPU held by ${holder}`,
   });
   assert.equal(other.read("out/test/without/out.txt"), "1");
 
   const second = other.spawn(stages, { limits });
   const said = await firstLine(second);
-  assert.equal(said, `quick: Waiting for a GPU of ${holder}`);
+  assert.equal(said, `quick: Waiting for a GPU held by ${holder}`);
   letGo();
   await first.end();
   const summary = await second.end();
@@ -146,7 +146,7 @@ Deno.test("run() fails a stage whose engine computes on a GPU where none can be 
   const failed = events.find((event) => event.type === "failed");
   assert.match(
     failed?.type === "failed" ? failed.message : "",
-    /^It needs a GPU, and 0 can be used/,
+    /^1 GPU is needed, but 0 can be used/,
   );
 });
 
@@ -160,7 +160,7 @@ Deno.test("verify() hands out GPUs as run() does; the key does not depend on the
     verify(graph, "s0", project.settings(engineOn(1, gpus)), () => {}, NEVER);
   assert.deepEqual((await again(["7"])).differing, []);
   assert.equal(spanOf(project, "s0")[2], "7");
-  await assert.rejects(again([]), /^StageFailure: It needs a GPU, and 0 can/);
+  await assert.rejects(again([]), /^StageFailure: 1 GPU is needed, but 0 can/);
 });
 
 Deno.test("runtimeOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {

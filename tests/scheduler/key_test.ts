@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Runtime } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 

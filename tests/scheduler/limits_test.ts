@@ -8,7 +8,7 @@ const LIMITS: Limits = { jobs: 3, cpus: 4, memory: 100, gpus: ["0", "1"] };
 const NEVER = new AbortController().signal;
 
 function claim(more: Partial<Claim> = {}): Claim {
-  return { cpus: 1, memory: 0, gpu: 0, ...more };
+  return { cpus: 1, memory: 0, gpus: 0, ...more };
 }
 
 /** Takes claims one after another and gives those that were admitted at once. */
@@ -27,7 +27,7 @@ Deno.test("Slots.take() admits what fits within jobs, processors, memory, GPUs a
     ["jobs", [claim(), claim(), claim(), claim()], [0, 1, 2]],
     ["processors", [claim({ cpus: 3 }), claim({ cpus: 2 }), claim()], [0, 2]],
     ["memory", [claim({ memory: 60 }), claim({ memory: 50 })], [0]],
-    ["GPUs", [claim({ gpu: 2 }), claim({ gpu: 1 }), claim()], [0, 2]],
+    ["GPUs", [claim({ gpus: 2 }), claim({ gpus: 1 }), claim()], [0, 2]],
     ["mutex", [
       claim({ mutex: "m" }),
       claim({ mutex: "m" }),
@@ -56,8 +56,8 @@ Deno.test("Slots.take() stops waiting when interrupted, and refuses GPUs that th
   interrupt.abort(new Error("Enough"));
   await assert.rejects(second, /Enough/);
   await assert.rejects(
-    slots.take(claim({ gpu: 3 }), NEVER),
-    /It needs 3 GPUs, and 2 can be used/,
+    slots.take(claim({ gpus: 3 }), NEVER),
+    /3 GPUs are needed, but 2 can be used/,
   );
 });
 

@@ -77,7 +77,7 @@ Deno.test("run() tries a killed stage again if told to, with its checkpoint", as
   }
   const summary = await scheduler.end();
   assert.equal(summary?.type === "summary" && summary.ran, 1);
-  assert.match(failure(scheduler.events), /Was ended by SIGKILL/);
+  assert.match(failure(scheduler.events), /was ended by SIGKILL/);
   assert.equal(project.read("out/test/fragile/out.txt"), "2");
   const left = [...Deno.readDirSync(project.path("out/cache/checkpoints"))];
   assert.deepEqual(left, [], "a success removes the checkpoint");
@@ -185,9 +185,9 @@ Deno.test("run() fails a stage that ends early, or without its output", async ()
   assert.match(messages[0]!, /is a symbolic link/);
   assert.equal(
     messages[1],
-    'It did not write "out.txt", which its task declares',
+    'The stage did not write "out.txt", which its task declares',
   );
-  assert.equal(messages[2], "Its process ended before its work did");
+  assert.equal(messages[2], "The process ended before run() returned");
 });
 
 Deno.test("run() keeps events apart from what a stage prints", async () => {

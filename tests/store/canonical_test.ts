@@ -26,7 +26,7 @@ Deno.test("canonicalJson() refuses what JSON cannot hold, and says where it is",
   for (const value of [NaN, Infinity, new Date(0), () => 1, 1n, undefined]) {
     assert.throws(
       () => canonicalJson({ list: [0, value] }),
-      /"\$\.list\[1\]" is .*, which JSON cannot hold/,
+      /"\$\.list\[1\]" is .*, which JSON cannot represent/,
     );
   }
 });

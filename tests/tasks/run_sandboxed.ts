@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { InputArtifact, Task } from "../../lib/pipeline/task.ts";
-import type { Runtime } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/settings.ts";
 import {
   permissionFlags,
   stageEnvironment,
