@@ -11,7 +11,7 @@ import type { Spec } from "../scheduler/child.ts";
 import type { Event } from "../scheduler/events.ts";
 import type { Runtime } from "../scheduler/settings.ts";
 import { local } from "../scheduler/executors/local.ts";
-import { projectFlags } from "../scheduler/modules.ts";
+import { projectFlags } from "../scheduler/project.ts";
 import { PROJECT } from "./place.ts";
 
 /** A task that a command runs by itself, with no pipeline and no cache. */

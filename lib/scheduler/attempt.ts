@@ -13,7 +13,7 @@ import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
 import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
 import { type HeldGpus, resourcesOf } from "./limits.ts";
-import { projectFlags } from "./modules.ts";
+import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
 import {
   follow,

@@ -296,9 +296,8 @@ async function sourceLines(
 ): Promise<(line: number) => number> {
   const asIs = (line: number) => line + 1;
   const { SourceMap } = await import("node:module");
-  const { projectSettings, reduceText, stopReducing } = await import(
-    "./modules.ts"
-  );
+  const { reduceText, stopReducing } = await import("./modules.ts");
+  const { projectSettings } = await import("./project.ts");
   const mediaType = MEDIA_TYPES[path.slice(path.lastIndexOf("."))];
   if (mediaType === undefined) return asIs;
   let text: Uint8Array;

@@ -3,12 +3,8 @@ import { fileURLToPath } from "node:url";
 import { canonicalJson, quickChecksum } from "../store/digest.ts";
 import { readSealed, writeSealed } from "../store/files.ts";
 import type { Store } from "../store/store.ts";
-import type {
-  Module,
-  ModuleGraph,
-  ProjectSettings,
-  Reduced,
-} from "./modules.ts";
+import type { Module, ModuleGraph, Reduced } from "./modules.ts";
+import type { ProjectSettings } from "./project.ts";
 
 /** Version of `code.json`. */
 const VERSION = 3;
@@ -72,13 +68,9 @@ async function readCode(
   store: Store,
 ): Promise<Map<string, TaskCode>> {
   // Not needed by a run with nothing to do.
-  const {
-    isReducible,
-    moduleGraph,
-    projectSettings,
-    reduceModules,
-    stopReducing,
-  } = await import("./modules.ts");
+  const { isReducible, moduleGraph, reduceModules, stopReducing } =
+    await import("./modules.ts");
+  const { projectSettings } = await import("./project.ts");
   const settings = projectSettings(project);
   const graph = await moduleGraph([...tasks, CHILD], project);
   const reduced = await reduceModules(

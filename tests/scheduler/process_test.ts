@@ -184,10 +184,10 @@ Deno.test("run() fails a stage that ends early, or without its output", async ()
   ).sort();
   assert.match(messages[0]!, /is a symbolic link/);
   assert.equal(
-    messages[1],
+    messages[2],
     'The stage did not write "out.txt", which its task declares',
   );
-  assert.equal(messages[2], "The process ended before run() returned");
+  assert.equal(messages[1], "The process ended before run() returned");
 });
 
 Deno.test("run() keeps events apart from what a stage prints", async () => {

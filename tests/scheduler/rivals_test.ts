@@ -23,7 +23,7 @@ Deno.test(
     const failed = events.find((event) => event.type === "failed");
     assert.match(
       failed?.type === "failed" ? failed.message : "",
-      /^What it is made from keeps changing \(source \w changed.*\); run it again when nothing writes there$/,
+      /^Its code or sources change again and again \(source \w changed.*\); run it again when they no longer do$/,
     );
   },
 );
