@@ -1,7 +1,33 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
+import {
+  type Adapter,
+  readAdapter,
+  tensorsOf,
+} from "../lib/artifacts/adapter.ts";
+import { readSequenceLimits } from "../lib/artifacts/model.ts";
+import {
+  type Classification,
+  CLASSIFICATION_FILES,
+  writeClassification,
+} from "../lib/artifacts/predictions.ts";
+import { numberedLabels } from "../lib/artifacts/classes.ts";
+import { checkRank } from "../lib/artifacts/ranks.ts";
+import type { Examples } from "../lib/engine/batches.ts";
+import { packEncodings } from "../lib/glue/pack_encodings.ts";
+import { predictionsOf } from "../lib/glue/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { CLASSIFICATION_FILES } from "./artifacts/classification.ts";
-import { epoch, precision } from "./training/settings.ts";
+import { epoch, precision } from "../lib/stages/settings.ts";
+
+/** A text, or a pair of them. */
+interface TextInput {
+  readonly text: string;
+  readonly pair?: string | undefined;
+}
+
+/** Texts of one forward pass. */
+const BATCH = 32;
 
 export default defineTask({
   description: "Classify texts with an adapter at one rank",
@@ -20,7 +46,102 @@ export default defineTask({
   output: { kind: "classification", files: CLASSIFICATION_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { classifyTexts } = await import("./training/classify_texts.ts");
-    await classifyTexts(stage);
+    const { evaluateRanks } = await import(
+      "../lib/engine/evaluation/rank_evaluation.ts"
+    );
+    const { adapterValues, loadClassifier, startStageEngine } = await import(
+      "../lib/stages/load_classifier.ts"
+    );
+    const { params, inputs } = stage;
+    const model = inputs.model![0]!.path;
+    const adapter = await adapterIn(inputs.adapter![0]!.path, model);
+    const { training } = adapter;
+    const { labels } = training;
+    const rank = params.rank ?? training.rank;
+    checkRank(rank, training.rank);
+    const examples = await encode(params.texts, model);
+    const precision = await startStageEngine(stage);
+    const outputs = labels?.length ?? 1;
+    const classifier = loadClassifier(model, training.rank, outputs);
+    const tensors = tensorsOf(adapter, params.epoch);
+    const logits = await evaluateRanks(
+      classifier,
+      adapterValues({ tensors }, classifier),
+      examples,
+      {
+        alpha: training.alpha,
+        scaling: training.scaling,
+        ranks: [rank],
+        batchSize: BATCH,
+        signal: stage.signal,
+      },
+    );
+    const predictions = predictionsOf(logits, outputs);
+    await writeClassification(stage.output, {
+      task: training.task,
+      method: training.method,
+      rank,
+      precision,
+      texts: params.texts.map(({ text, pair }, i) => ({
+        text,
+        ...(pair !== undefined && { pair }),
+        ...verdict(
+          labels,
+          logits.subarray(i * outputs, (i + 1) * outputs),
+          predictions[i]!,
+        ),
+      })),
+    });
   },
 });
+
+/** An artifact of kind `adapter`, or a folder that PEFT wrote, whose classes have no names. */
+async function adapterIn(folder: string, model: string): Promise<Adapter> {
+  if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
+  const { readPeft, takeOver } = await import("../lib/artifacts/peft.ts");
+  const peft = await readPeft(folder);
+  return takeOver(peft, model, {
+    method: "lora",
+    task: "imported",
+    labels: numberedLabels(peft.outputs),
+    seed: 0,
+  });
+}
+
+/** The texts as the model reads them, with no labels. */
+async function encode(
+  texts: readonly TextInput[],
+  model: string,
+): Promise<Examples> {
+  const { family, maxLength, vocabSize } = await readSequenceLimits(model);
+  const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
+  const tokenizer = await ModelTokenizer.load(model, family, maxLength);
+  const encodings = texts.map(({ text, pair }) => tokenizer.encode(text, pair));
+  return {
+    ...packEncodings(encodings, vocabSize),
+    labels: new Float32Array(texts.length),
+  };
+}
+
+function verdict(
+  labels: readonly string[] | null,
+  logits: Float32Array,
+  prediction: number,
+): Pick<
+  Classification["texts"][number],
+  "label" | "probabilities" | "score"
+> {
+  if (labels === null) {
+    return { label: null, probabilities: null, score: prediction };
+  }
+  const largest = Math.max(...logits);
+  const weights = [...logits].map((logit) => Math.exp(logit - largest));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return {
+    label: labels[prediction]!,
+    probabilities: Object.fromEntries(
+      labels.map((label, i) => [label, weights[i]! / sum]),
+    ),
+    score: null,
+  };
+}

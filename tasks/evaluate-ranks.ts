@@ -1,12 +1,19 @@
+import { join } from "node:path";
 import { z } from "zod";
+import { readAdapter, tensorsOf } from "../lib/artifacts/adapter.ts";
+import { checkClasses } from "../lib/artifacts/classes.ts";
+import { digestOf } from "../lib/artifacts/json_file.ts";
+import { checkRank } from "../lib/artifacts/ranks.ts";
+import { SCORES_FILES } from "../lib/artifacts/scores.ts";
+import { readFittingTokens } from "../lib/artifacts/tokens.ts";
+import { type AdapterRecord, servedRanks } from "../lib/artifacts/training.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { SCORES_FILES } from "./artifacts/scores.ts";
 import {
   ADAPTER_INPUTS,
   epoch,
   precision,
   split,
-} from "./training/settings.ts";
+} from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -28,7 +35,74 @@ export default defineTask({
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { evaluateAdapter } = await import("./training/evaluate_adapter.ts");
-    await evaluateAdapter(stage);
+    const { evaluationBatchSize } = await import(
+      "../lib/engine/evaluation/rank_evaluation.ts"
+    );
+    const { adapterValues, loadClassifier, startStageEngine } = await import(
+      "../lib/stages/load_classifier.ts"
+    );
+    const { ScoredSplit, writeSplitScores } = await import(
+      "../lib/stages/scored_split.ts"
+    );
+    const { params } = stage;
+    const folder = stage.inputs.adapter![0]!.path;
+    const adapter = await readAdapter(folder);
+    const { training } = adapter;
+    const tensors = tensorsOf(adapter, params.epoch);
+    const tokensFolder = stage.inputs.tokens![0]!.path;
+    const model = stage.inputs.model![0]!.path;
+    const info = await readFittingTokens(tokensFolder, model);
+    const split = new ScoredSplit(tokensFolder, info, params.split);
+    const ranks = ranksToEvaluate(training, params.ranks);
+    checkClasses(training, info);
+    const precision = await startStageEngine(stage);
+    const classifier = loadClassifier(
+      model,
+      training.rank,
+      split.outputs,
+    );
+    await writeSplitScores(
+      stage,
+      {
+        classifier,
+        values: adapterValues({ tensors }, classifier),
+        origin: {
+          method: training.method,
+          seed: training.seed,
+          training: await digestOf(join(folder, "training.json")),
+          epoch: params.epoch,
+          precision,
+        },
+      },
+      info,
+      split,
+      {
+        alpha: training.alpha,
+        scaling: training.scaling,
+        ranks,
+        batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
+      },
+    );
   },
 });
+
+/** @throws {RangeError} If a rank is asked for that was not trained. */
+function ranksToEvaluate(
+  training: AdapterRecord,
+  asked: readonly number[] | undefined,
+): number[] {
+  const served = servedRanks(training);
+  if (asked === undefined) return served;
+  for (const rank of asked) {
+    checkRank(rank, training.rank);
+    if (served.includes(rank)) continue;
+    throw new RangeError(
+      served.length === 1
+        ? `A LoRA of rank ${training.rank} has no rank ${rank}: cut it by reduce-adapter, so that it is not taken for a LoRA trained at that rank`
+        : `Rank ${rank} was not trained: the adapter has the ranks from ${
+          served[0]
+        }`,
+    );
+  }
+  return [...new Set(asked)].sort((a, b) => a - b);
+}

@@ -5,7 +5,7 @@ import type { Labelling } from "../lib/glue/own_data.ts";
 import { TABLE_FORMATS } from "../lib/glue/table.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { areDistinct } from "./artifacts/classes.ts";
+import { areDistinct } from "../lib/artifacts/classes.ts";
 
 const File = z.string().refine(
   (path) => TABLE_FORMATS.some((end) => path.toLowerCase().endsWith(end)),
@@ -65,7 +65,7 @@ export default defineTask({
     );
     const { drawSubset } = await import("../lib/glue/subset.ts");
     const { readTable } = await import("../lib/glue/table.ts");
-    const { writeDataset } = await import("./artifacts/dataset.ts");
+    const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { files, label } = params;
     const texts = [params.text, ...params.pair ? [params.pair] : []];
     const rows = await readTable(files.train, [...texts, label]);

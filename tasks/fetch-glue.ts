@@ -77,7 +77,7 @@ export default defineTask({
   },
   async run(stage) {
     const { drawSubset } = await import("../lib/glue/subset.ts");
-    const { writeDataset } = await import("./artifacts/dataset.ts");
+    const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, log, output } = stage;
     const task: GlueTask = GLUE_TASKS[params.task];
     const files = params.source === "hub"

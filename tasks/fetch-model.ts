@@ -10,7 +10,7 @@ import {
   MODEL_FILES,
   MODEL_ORIGIN_FILE,
   type ModelOrigin,
-} from "./artifacts/model.ts";
+} from "../lib/artifacts/model.ts";
 
 const Params = z.strictObject({
   source: z.string().superRefine((source, context) => {
@@ -51,7 +51,7 @@ export default defineTask({
       "../lib/engine/safetensors/reader.ts"
     );
     const { readSequenceLimits, writeModelOrigin } = await import(
-      "./artifacts/model.ts"
+      "../lib/artifacts/model.ts"
     );
     for (const [name, path] of await findFiles(stage)) {
       await Deno.copyFile(path, join(stage.output, name));

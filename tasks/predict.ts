@@ -1,13 +1,21 @@
 import { z } from "zod";
+import { readAdapter, tensorsOf } from "../lib/artifacts/adapter.ts";
+import { checkClasses } from "../lib/artifacts/classes.ts";
+import {
+  PREDICTIONS_FILES,
+  writePredictions,
+} from "../lib/artifacts/predictions.ts";
+import { checkRank } from "../lib/artifacts/ranks.ts";
+import { readFittingTokens, readTokens } from "../lib/artifacts/tokens.ts";
+import { predictionsOf } from "../lib/glue/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { PREDICTIONS_FILES } from "./artifacts/predictions.ts";
 import {
   ADAPTER_INPUTS,
   epoch,
   evaluationBatch,
   precision,
   split,
-} from "./training/settings.ts";
+} from "../lib/stages/settings.ts";
 
 export default defineTask({
   description: "Predict the labels of a split with an adapter at one rank",
@@ -26,7 +34,46 @@ export default defineTask({
   output: { kind: "predictions", files: PREDICTIONS_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { predictSplit } = await import("./training/predict_split.ts");
-    await predictSplit(stage);
+    const { evaluateRanks } = await import(
+      "../lib/engine/evaluation/rank_evaluation.ts"
+    );
+    const { adapterValues, loadClassifier, startStageEngine } = await import(
+      "../lib/stages/load_classifier.ts"
+    );
+    const { params, inputs, signal } = stage;
+    const { split, batchSize } = params;
+    const adapter = await readAdapter(inputs.adapter![0]!.path);
+    const { alpha, scaling, rank: largest } = adapter.training;
+    const tensors = tensorsOf(adapter, params.epoch);
+    const rank = params.rank ?? largest;
+    checkRank(rank, largest);
+    const [model, folder] = [inputs.model![0]!.path, inputs.tokens![0]!.path];
+    const info = await readFittingTokens(folder, model);
+    const { index, ...tokens } = readTokens(folder, info, split);
+    checkClasses(adapter.training, info);
+    const precision = await startStageEngine(stage);
+    const classes = info.labels?.length ?? 1;
+    const classifier = loadClassifier(model, largest, classes);
+    const logits = await evaluateRanks(
+      classifier,
+      adapterValues({ tensors }, classifier),
+      // The forward pass does not look at labels.
+      { ...tokens, labels: new Float32Array(index.length) },
+      {
+        alpha,
+        scaling,
+        ranks: [rank],
+        batchSize,
+        signal,
+        progress: (done) => stage.progress(done, index.length, "examples"),
+      },
+    );
+    await writePredictions(stage.output, {
+      task: info.task,
+      labels: info.labels,
+      split,
+      rank,
+      precision,
+    }, { index, predictions: predictionsOf(logits, classes) });
   },
 });

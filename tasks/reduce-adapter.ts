@@ -1,6 +1,12 @@
 import { z } from "zod";
+import {
+  ADAPTER_FILES,
+  type AdapterTensors,
+  readAdapter,
+  writeAdapter,
+} from "../lib/artifacts/adapter.ts";
+import type { TensorValues } from "../lib/engine/safetensors/writer.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { ADAPTER_FILES } from "./artifacts/adapter.ts";
 
 export default defineTask({
   description:
@@ -13,7 +19,46 @@ export default defineTask({
   inputs: { adapter: { kind: "adapter" } },
   output: { kind: "adapter", files: ADAPTER_FILES },
   async run(stage) {
-    const { reduceAdapter } = await import("./adapters/reduce_adapter.ts");
-    await reduceAdapter(stage);
+    const { by } = stage.params;
+    const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
+    const { method, rank } = adapter.training;
+    if (method !== "lora") {
+      throw new SyntaxError(
+        `The adapter's method is "${method}", and only "lora" can be reduced: it is trained for one rank. Connect a stage of train-lora`,
+      );
+    }
+    const reduced = (tensors: AdapterTensors) =>
+      by === "svd" ? factoredTensors(tensors, rank) : tensors;
+    await writeAdapter(stage.output, {
+      ...adapter,
+      training: {
+        ...adapter.training,
+        method: by === "svd" ? "lora-svd" : "lora-truncated",
+        scaling: "maximum",
+      },
+      tensors: await reduced(adapter.tensors),
+      best: adapter.best && await reduced(adapter.best),
+    });
   },
 });
+
+/** The tensors with those of each `lora_A` and `lora_B` in the order of their singular values. */
+async function factoredTensors(
+  tensors: AdapterTensors,
+  rank: number,
+): Promise<Record<string, TensorValues>> {
+  const { svdFactors } = await import("../lib/engine/adapters/svd_factors.ts");
+  const factored: Record<string, TensorValues> = { ...tensors };
+  for (const [nameA, tensorA] of Object.entries(tensors)) {
+    if (!nameA.endsWith(".lora_A.weight")) continue;
+    const nameB = nameA.replace(/A\.weight$/, "B.weight");
+    const tensorB = tensors[nameB]!;
+    const { a, b } = svdFactors({
+      a: tensorA.values as Float32Array,
+      b: tensorB.values as Float32Array,
+    }, rank);
+    factored[nameA] = { shape: tensorA.shape, values: a };
+    factored[nameB] = { shape: tensorB.shape, values: b };
+  }
+  return factored;
+}

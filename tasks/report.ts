@@ -1,5 +1,38 @@
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
-import { defineTask } from "../lib/pipeline/task.ts";
+import {
+  type ClassifierTraining,
+  readClassifierTraining,
+} from "../lib/artifacts/classifier.ts";
+import { digestOf, writeJsonFile } from "../lib/artifacts/json_file.ts";
+import { readRanks } from "../lib/artifacts/ranks.ts";
+import {
+  readOutputs,
+  readScores,
+  type ScoresInfo,
+} from "../lib/artifacts/scores.ts";
+import {
+  type AdapterRecord,
+  readRecord,
+  SELECTION_SECONDS,
+  STEP_SECONDS,
+  type Training,
+  TRAINING_SECONDS,
+} from "../lib/artifacts/training.ts";
+import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
+import { METRICS } from "../lib/glue/metrics.ts";
+import { predictionsOf } from "../lib/glue/predictions.ts";
+import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
+import { methodOf } from "../lib/report/methods.ts";
+import type { ChoiceResult } from "../lib/report/choice.ts";
+import type {
+  RankResult,
+  Result,
+  TrainingCost,
+  Variant,
+} from "../lib/report/result.ts";
+import type { Metric } from "../lib/report/statistics/bootstrap.ts";
 
 export default defineTask({
   description:
@@ -28,9 +61,6 @@ export default defineTask({
   },
   timings: true,
   async run({ inputs, params, output }) {
-    const { makeReport } = await import("./report/make_report.ts");
-    const { readChoices } = await import("./report/choices.ts");
-    const { readResults } = await import("./report/results.ts");
     await makeReport(
       output,
       await readResults(
@@ -43,3 +73,333 @@ export default defineTask({
     );
   },
 });
+
+/** How intervals and recommendations are made. */
+export interface ReportSettings {
+  readonly replicates: number;
+  readonly confidence: number;
+  readonly margin: number;
+}
+
+/**
+ * Writes `report.json`, `report.md` with a figure beside it for each
+ * comparison, and all in one as `report.html`.
+ */
+export async function makeReport(
+  folder: string,
+  results: readonly Result[],
+  choices: readonly ChoiceResult[],
+  settings: ReportSettings,
+): Promise<void> {
+  const { summarizeChoices } = await import("../lib/report/choice.ts");
+  const { compare } = await import("../lib/report/compare.ts");
+  const { renderFigure } = await import("../lib/report/figure.ts");
+  const { renderPage } = await import("../lib/report/page.ts");
+  const { Report } = await import("../lib/report/report.ts");
+  const { seededDraw } = await import("../lib/report/statistics/draw.ts");
+  const { renderMarkdown } = await import("../lib/report/text/markdown.ts");
+  const { figureName } = await import("../lib/report/text/words.ts");
+  const report = Report.parse({
+    ...compare(results, {
+      ...settings,
+      metric: metricNamed,
+      draw: seededDraw(0),
+    }),
+    choices: summarizeChoices(choices),
+  });
+  const markdown = renderMarkdown(report);
+  const figures = new Map<string, string>();
+  for (const comparison of report.comparisons) {
+    figures.set(figureName(comparison), await renderFigure(comparison));
+  }
+  await writeJsonFile(join(folder, "report.json"), report);
+  const texts = [
+    ["report.md", markdown],
+    ["report.html", renderPage(markdown, figures)],
+    ...figures,
+  ] as const;
+  for (const [name, text] of texts) {
+    await Deno.writeTextFile(join(folder, name), text);
+  }
+}
+
+function metricNamed(name: string): Metric {
+  if (Object.hasOwn(METRICS, name)) {
+    return METRICS[name as keyof typeof METRICS];
+  }
+  throw new TypeError(
+    `Metric "${name}" is not one of ${Object.keys(METRICS).join(", ")}`,
+  );
+}
+
+/** Reads scores, and with each how what they belong to was made and what that cost. */
+export async function readResults(
+  scores: readonly InputArtifact[],
+  adapters: readonly InputArtifact[],
+  classifiers: readonly InputArtifact[],
+): Promise<Result[]> {
+  const trainings = [
+    ...await readAdapters(adapters),
+    ...await readClassifiers(classifiers),
+  ];
+  return Promise.all(scores.map((artifact) => readResult(artifact, trainings)));
+}
+
+async function readResult(
+  artifact: InputArtifact,
+  trainings: readonly TrainedArtifact[],
+): Promise<Result> {
+  const info = await readScores(artifact.path);
+  const adapter = artifactOf(artifact, info, trainings);
+  const origin = originOf(adapter, trainings);
+  const { logits, labels } = readOutputs(artifact.path, info);
+  return {
+    task: info.task,
+    title: titleOf(info.task),
+    split: info.split,
+    epoch: info.epoch,
+    method: info.method,
+    variant: variantOf(artifact.matrix),
+    seed: info.seed,
+    labels,
+    classes: info.labels !== null,
+    precision: info.precision,
+    ranks: rankResults(info, logits),
+    training: costOf(origin),
+    reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),
+    evaluationSeconds: secondsOf(artifact),
+    evaluationFlops: info.flops,
+  };
+}
+
+/** A task's name as GLUE writes it; one's own as it is. */
+export function titleOf(task: string): string {
+  return Object.hasOwn(GLUE_TASKS, task)
+    ? GLUE_TASKS[task as keyof typeof GLUE_TASKS].title
+    : task;
+}
+
+function rankResults(
+  { ranks, labels, examples }: ScoresInfo,
+  logits: Float32Array,
+): RankResult[] {
+  const outputs = labels?.length ?? 1;
+  const size = examples * outputs;
+  return ranks.map(({ rank, metrics }, i) => ({
+    rank,
+    metrics,
+    predictions: predictionsOf(
+      logits.subarray(i * size, (i + 1) * size),
+      outputs,
+    ),
+  }));
+}
+
+/** The scale at rank b in words; a LoRA of one rank has no choice. */
+function scaleOf(
+  adapter: Pick<Training, "method" | "scaling"> | undefined,
+): string | undefined {
+  if (adapter === undefined || adapter.method === "lora") return undefined;
+  return adapter.scaling === "rank" ? "alpha / b" : "alpha / R";
+}
+
+/** What a training cost; undefined of an adapter that was trained elsewhere. */
+function costOf(
+  { artifact, training }: TrainedArtifact,
+): TrainingCost | undefined {
+  if (!("steps" in training)) return undefined;
+  const { epochs, batchSize, learningRate, precision, engine } = training;
+  const adapter = "alpha" in training ? training : undefined;
+  return {
+    rank: adapter?.rank ?? 0,
+    settings: {
+      epochs,
+      batchSize,
+      learningRate,
+      alpha: adapter?.alpha,
+      scale: scaleOf(adapter),
+      precision,
+      engine,
+      start: adapter?.start?.task,
+    },
+    seconds: metricOf(artifact, TRAINING_SECONDS),
+    stepSeconds: metricOf(artifact, STEP_SECONDS),
+    steps: training.steps,
+    examples: training.examples,
+    flops: training.flops,
+    selection: training.selection
+      ? {
+        split: training.selection.split,
+        seconds: metricOf(artifact, SELECTION_SECONDS),
+        flops: training.selection.flops,
+      }
+      : undefined,
+  };
+}
+
+/** Dimensions that the scores' files tell themselves; any other makes a variant. */
+const COMMON = [
+  "glue",
+  "task",
+  "seed",
+  "rank",
+  "split",
+  "epoch",
+  "method",
+  "by",
+];
+
+/** What tells an artifact from others of its method: the dimensions of its matrix that its files do not tell. */
+export function variantOf(matrix: InputArtifact["matrix"]): Variant {
+  return Object.fromEntries(
+    Object.entries(matrix).filter(([key]) => !COMMON.includes(key)).sort(),
+  );
+}
+
+function secondsOf({ stage, seconds }: InputArtifact): number {
+  if (seconds !== undefined) return seconds;
+  throw new TypeError(`No seconds are recorded for "${stage}"`);
+}
+
+function metricOf({ stage, metrics }: InputArtifact, name: string): number {
+  const value = metrics?.[name];
+  if (value !== undefined) return value;
+  throw new TypeError(
+    `"${stage}" reported no "${name}"; run it again with \`--force\``,
+  );
+}
+
+/** An adapter, or a model trained without adapters, and how it came to be. */
+export interface TrainedArtifact {
+  readonly artifact: InputArtifact;
+  readonly training: AdapterRecord | ClassifierTraining;
+  /** SHA-256 of its `training.json`. */
+  readonly digest: string;
+}
+
+/** Reads how adapters came to be. */
+export function readAdapters(
+  adapters: readonly InputArtifact[],
+): Promise<TrainedArtifact[]> {
+  return Promise.all(adapters.map(async (artifact) => ({
+    artifact,
+    training: await readRecord(artifact.path),
+    digest: await digestOf(join(artifact.path, "training.json")),
+  })));
+}
+
+/** Reads how models without adapters were trained. */
+export function readClassifiers(
+  classifiers: readonly InputArtifact[],
+): Promise<TrainedArtifact[]> {
+  return Promise.all(classifiers.map(async (artifact) => ({
+    artifact,
+    training: await readClassifierTraining(artifact.path),
+    digest: await digestOf(join(artifact.path, "training.json")),
+  })));
+}
+
+/**
+ * What scores belong to: the artifact that they say they are of, of the same
+ * method, task and seed, and with no matrix value that the scores do not share.
+ *
+ * @throws {TypeError} If there is none, or more than one.
+ */
+export function artifactOf(
+  scores: InputArtifact,
+  info: ScoresInfo,
+  trainings: readonly TrainedArtifact[],
+): TrainedArtifact {
+  const found = trainings.filter(({ artifact, training }) =>
+    training.method === info.method && training.task === info.task &&
+    training.seed === info.seed &&
+    Object.entries(artifact.matrix).every(([key, value]) =>
+      scores.matrix[key] === value
+    )
+  );
+  const [only] = found;
+  if (only !== undefined && found.length === 1) {
+    if (only.digest === info.training) return only;
+    throw new TypeError(
+      `"${scores.stage}" does not score what "${only.artifact.stage}" trained, but another training with the same method, task, seed and matrix: connect that one`,
+    );
+  }
+  const elsewhere = trainings.find(({ training }) =>
+    training.method === info.method && training.seed === info.seed &&
+    training.method.startsWith("imported-") && training.task !== info.task
+  );
+  if (found.length === 0 && elsewhere !== undefined) {
+    throw new TypeError(
+      `"${elsewhere.artifact.stage}" was imported for the task "${elsewhere.training.task}", and "${scores.stage}" scores it on "${info.task}": give import-adapter the parameter "task", or the input "tokens"`,
+    );
+  }
+  throw new TypeError(
+    `Expected one training of method "${info.method}", task "${info.task}" and seed ${info.seed} with the matrix values of "${scores.stage}", found ${
+      names(found)
+    }; connect the stages that trained what all scores belong to, with the same matrix, to "adapters" or, without adapters, to "classifiers"`,
+  );
+}
+
+/**
+ * The training that an adapter came from: its own, or if it was made by
+ * reducing another, that one's, which is the same in all but method and scale.
+ *
+ * @throws {TypeError} If the adapter was reduced, and the one that it came from is not given.
+ */
+export function originOf(
+  adapter: TrainedArtifact,
+  adapters: readonly TrainedArtifact[],
+): TrainedArtifact {
+  const { reduces } = methodOf(adapter.training.method);
+  if (reduces === undefined) return adapter;
+  const others = ({ training }: TrainedArtifact) => ({
+    ...training,
+    method: undefined,
+    scaling: undefined,
+  });
+  const found = adapters.find((other) =>
+    other.training.method === reduces &&
+    isDeepStrictEqual(others(other), others(adapter))
+  );
+  if (found !== undefined) return found;
+  throw new TypeError(
+    `"${adapter.artifact.stage}" was made from an adapter of method "${reduces}" that is not among "adapters"; connect the stage that trained it, too, since its costs count`,
+  );
+}
+
+function names(found: readonly TrainedArtifact[]): string {
+  return found.map(({ artifact }) => `"${artifact.stage}"`).join(", ") ||
+    "none";
+}
+
+/** Reads how ranks chosen by module score. */
+export function readChoices(
+  ranks: readonly InputArtifact[],
+): Promise<ChoiceResult[]> {
+  return Promise.all(ranks.map(readChoice));
+}
+
+async function readChoice(
+  { path, stage, matrix }: InputArtifact,
+): Promise<ChoiceResult> {
+  const { task, method, modules, choice } = await readRanks(path);
+  if (choice === null) {
+    throw new TypeError(
+      `The ranks of "${stage}" were set by hand and never scored: connect a stage of choose-ranks`,
+    );
+  }
+  const { split, epoch, seed, budget, chosen, even } = choice;
+  return {
+    task,
+    title: titleOf(task),
+    split,
+    epoch,
+    method,
+    variant: variantOf(matrix),
+    seed,
+    budget,
+    modules,
+    chosen,
+    even,
+  };
+}

@@ -4,7 +4,7 @@ import type { Example } from "../lib/glue/example.ts";
 import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
 import { packEncodings } from "../lib/glue/pack_encodings.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import type { TokenizedSplit } from "./artifacts/tokens.ts";
+import type { TokenizedSplit } from "../lib/artifacts/tokens.ts";
 
 /** Longest sequence by default: the limit of the published models. */
 const DEFAULT_LENGTH = 512;
@@ -24,11 +24,11 @@ export default defineTask({
   async run({ params, inputs, output, progress, log }) {
     const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
     const { readDatasetInfo, readExamples } = await import(
-      "./artifacts/dataset.ts"
+      "../lib/artifacts/dataset.ts"
     );
-    const { readSequenceLimits } = await import("./artifacts/model.ts");
-    const { writeTokens } = await import("./artifacts/tokens.ts");
-    const { digestOf } = await import("./artifacts/digest.ts");
+    const { readSequenceLimits } = await import("../lib/artifacts/model.ts");
+    const { writeTokens } = await import("../lib/artifacts/tokens.ts");
+    const { digestOf } = await import("../lib/artifacts/json_file.ts");
     const data = inputs.data![0]!.path;
     const model = inputs.model![0]!.path;
 

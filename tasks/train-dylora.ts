@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { ADAPTER_FILES } from "./artifacts/adapter.ts";
-import { Sampler } from "./artifacts/sampler.ts";
-import { TRAINING_INPUTS, trainingSettings } from "./training/settings.ts";
+import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
+import { Sampler } from "../lib/artifacts/training.ts";
+import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description: "Train DyLoRA: one adapter that serves every rank up to its own",
@@ -26,7 +26,7 @@ export default defineTask({
   needs: ["engine"],
   async run(stage) {
     const { mode, sampler, scaling, scope, ...settings } = stage.params;
-    const { trainAdapter } = await import("./training/train_adapter.ts");
+    const { trainAdapter } = await import("../lib/stages/train_adapter.ts");
     await trainAdapter({ ...stage, params: settings }, {
       method: "dylora",
       mode,

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { CLASSIFIER_FILES } from "./artifacts/classifier.ts";
-import { classifierSettings } from "./training/settings.ts";
+import { CLASSIFIER_FILES } from "../lib/artifacts/classifier.ts";
+import { classifierSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -16,7 +16,9 @@ export default defineTask({
   output: { kind: "classifier", files: CLASSIFIER_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { trainClassifier } = await import("./training/train_classifier.ts");
+    const { trainClassifier } = await import(
+      "../lib/stages/train_classifier.ts"
+    );
     await trainClassifier(stage, "full");
   },
 });

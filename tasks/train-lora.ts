@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { ADAPTER_FILES } from "./artifacts/adapter.ts";
-import { TRAINING_INPUTS, trainingSettings } from "./training/settings.ts";
+import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
+import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -11,7 +11,7 @@ export default defineTask({
   output: { kind: "adapter", files: ADAPTER_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { trainAdapter } = await import("./training/train_adapter.ts");
+    const { trainAdapter } = await import("../lib/stages/train_adapter.ts");
     // LoRA of rank r is DyLoRA of maximum rank r that always draws r.
     await trainAdapter(stage, {
       method: "lora",

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { ADAPTER_FILES } from "./artifacts/adapter.ts";
-import { TRAINING_INPUTS, trainingSettings } from "./training/settings.ts";
+import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
+import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -24,7 +24,7 @@ export default defineTask({
   async run(stage) {
     const { objective, ranks, weights, ...settings } = stage.params;
     const { matryoshka } = await import("../lib/engine/ranks/matryoshka.ts");
-    const { trainAdapter } = await import("./training/train_adapter.ts");
+    const { trainAdapter } = await import("../lib/stages/train_adapter.ts");
     await trainAdapter({ ...stage, params: settings }, {
       method: "matryoshka",
       mode: "all",

@@ -1,5 +1,5 @@
 /** What tests that feed parsers random inputs share. */
-import assert from "node:assert/strict";
+import { assert, assertInstanceOf, AssertionError } from "@std/assert";
 import { cpuUsage } from "node:process";
 import fc from "fast-check";
 
@@ -41,8 +41,8 @@ export async function staysBounded<Input>(
       const start = cpuUsage();
       await check(input);
       const { user, system } = cpuUsage(start);
-      assert.ok(user + system < LONGEST, "took too long");
-      assert.ok(memory() - before < MOST_MEMORY, "took too much memory");
+      assert(user + system < LONGEST, "took too long");
+      assert(memory() - before < MOST_MEMORY, "took too much memory");
     }),
     { numRuns: Math.max(FUZZ_RUNS, Math.ceil(FUZZ_INPUTS / properties)) },
   );
@@ -66,17 +66,18 @@ export async function survives<Input>(
       await parse(input);
       taken++;
     } catch (error) {
-      if (error instanceof assert.AssertionError) throw error;
-      assert.ok(
-        error instanceof SyntaxError,
+      if (error instanceof AssertionError) throw error;
+      assertInstanceOf(
+        error,
+        SyntaxError,
         error instanceof Error ? `${error.stack}` : String(error),
       );
-      assert.ok(error.message.includes(path), error.message);
-      assert.ok(error.message.length < 2000, "a message to be read");
+      assert(error.message.includes(path), error.message);
+      assert(error.message.length < 2000, "a message to be read");
       refused++;
     }
   });
-  assert.ok(taken > 0 && refused > 0, `${taken} taken, ${refused} refused`);
+  assert(taken > 0 && refused > 0, `${taken} taken, ${refused} refused`);
 }
 
 function memory(): number {

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -33,14 +33,14 @@ async function denoTask(args: readonly string[], cwd = root) {
 }
 
 Deno.test("README names tasks that exist, and its two commands first", () => {
-  assert.deepEqual(commands.slice(0, 2), [["pipeline", "smoke"], ["test"]]);
-  assert.match(
+  assertEquals(commands.slice(0, 2), [["pipeline", "smoke"], ["test"]]);
+  assertMatch(
     readme,
     /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task test/,
   );
-  for (const [name] of commands) assert.ok(name! in tasks, `no task "${name}"`);
+  for (const [name] of commands) assert(name! in tasks, `no task "${name}"`);
   for (const [, name] of readme.matchAll(/`deno task ([a-z]+)/g)) {
-    assert.ok(name! in tasks, `no task "${name}"`);
+    assert(name! in tasks, `no task "${name}"`);
   }
 });
 
@@ -48,15 +48,15 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
   const out = await Deno.makeTempDir();
   try {
     const first = await denoTask(["pipeline", "smoke", "--out", out]);
-    assert.equal(first.code, 0, first.stdout + first.stderr);
-    assert.match(first.stdout, /12 stages: 12 ran/);
-    assert.match(first.stdout, /\*\*Speed-up [\d.]+x\*\*/);
+    assertEquals(first.code, 0, first.stdout + first.stderr);
+    assertMatch(first.stdout, /12 stages: 12 ran/);
+    assertMatch(first.stdout, /\*\*Speed-up [\d.]+x\*\*/);
     const scores = JSON.parse(
       await Deno.readTextFile(
         join(out, "smoke/evaluate-dylora@sst2,seed=0/scores.json"),
       ),
     ) as { ranks: { rank: number; metrics: { accuracy: number } }[] };
-    assert.deepEqual(scores.ranks.map(({ rank }) => rank), [
+    assertEquals(scores.ranks.map(({ rank }) => rank), [
       1,
       2,
       3,
@@ -67,15 +67,15 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
       8,
     ]);
     for (const { rank, metrics } of scores.ranks) {
-      assert.ok(
+      assert(
         metrics.accuracy > 0.7,
         `rank ${rank}: ${metrics.accuracy}, chance is 0.5`,
       );
     }
 
     const second = await denoTask(["pipeline", "smoke", "--out", out]);
-    assert.equal(second.code, 0, second.stdout + second.stderr);
-    assert.match(second.stdout, /Nothing to do: 12 stages unchanged/);
+    assertEquals(second.code, 0, second.stdout + second.stderr);
+    assertMatch(second.stdout, /Nothing to do: 12 stages unchanged/);
 
     const again = await denoTask([
       "verify",
@@ -85,7 +85,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
       "--out",
       out,
     ]);
-    assert.equal(again.code, 0, again.stdout + again.stderr);
+    assertEquals(again.code, 0, again.stdout + again.stderr);
   } finally {
     await Deno.remove(out, { recursive: true });
   }
@@ -107,7 +107,7 @@ Deno.test("README's other commands run", async () => {
           ? ["--dry-run"]
           : []),
       ]);
-      assert.equal(code, 0, `${name} ${args.join(" ")}: ${stdout}${stderr}`);
+      assertEquals(code, 0, `${name} ${args.join(" ")}: ${stdout}${stderr}`);
     }
   } finally {
     await Deno.remove(out, { recursive: true });
@@ -128,8 +128,8 @@ Deno.test("README's pipeline is a pipeline", async () => {
         "--out",
         folder,
       ]);
-      assert.equal(code, 0, stdout + stderr);
-      assert.match(stdout, /dylora@seed=0/);
+      assertEquals(code, 0, stdout + stderr);
+      assertMatch(stdout, /dylora@seed=0/);
     }
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -144,5 +144,5 @@ Deno.test("README has every flag of the pipeline command, and no other", async (
     readme.indexOf("## Flags of"),
     readme.indexOf("Stages are named by id"),
   );
-  assert.deepEqual(flagsOf(table), flagsOf(stdout));
+  assertEquals(flagsOf(table), flagsOf(stdout));
 });

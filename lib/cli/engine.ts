@@ -2,9 +2,9 @@ import {
   type EngineChoice,
   type EngineName,
   ENGINES,
-} from "../engine/library/choice.ts";
-import type { Host } from "../engine/library/host.ts";
-import type { InstallOptions } from "../engine/library/install.ts";
+} from "../engine/install/choice.ts";
+import type { Host } from "../engine/install/host.ts";
+import type { InstallOptions } from "../engine/install/install.ts";
 import type { Runtime } from "../scheduler/settings.ts";
 import type { Given } from "./arguments.ts";
 import type { Message } from "./messages.ts";
@@ -20,7 +20,7 @@ export function engineRuntime(
   signal: AbortSignal,
 ): () => Promise<Runtime> {
   return once(async () => {
-    const { selectEngine } = await import("../engine/library/select.ts");
+    const { selectEngine } = await import("../engine/install/choose.ts");
     const choice = await selectEngine(askedEngine(given), await hostFor(given));
     sayWhich(choice, say);
     return await runtimeOf(choice, installOptions(say, signal));
@@ -40,7 +40,7 @@ export function readyEngineRuntime(
   const asked = askedEngine(given);
   if (asked !== "auto") return engineRuntime(given, say, signal);
   return once(async () => {
-    const { selectEngine } = await import("../engine/library/select.ts");
+    const { selectEngine } = await import("../engine/install/choose.ts");
     const options = installOptions(say, signal);
     const selected = await selectEngine(asked, await hostFor(given));
     const choice = await selected.prepare(options);
@@ -56,7 +56,7 @@ export function askedEngine(given: Given): EngineName | "auto" {
 
 /** This machine, without its GPUs if none may be used. */
 async function hostFor(given: Given): Promise<Host> {
-  const { thisHost } = await import("../engine/library/host.ts");
+  const { thisHost } = await import("../engine/install/host.ts");
   if (gpusOf(given)?.length !== 0) return thisHost;
   return {
     ...thisHost,
@@ -90,8 +90,8 @@ export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,
 ): Promise<Runtime> {
-  const { hasBfloat16 } = await import("../engine/library/bfloat16.ts");
-  const { thisHost } = await import("../engine/library/host.ts");
+  const { hasBfloat16 } = await import("../engine/install/host.ts");
+  const { thisHost } = await import("../engine/install/host.ts");
   const { engine, device, identity, library, flags, read, env } = choice;
   const bfloat16 = await hasBfloat16(choice, thisHost);
   return {

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { DataType } from "./tensorflow/data_type.ts";
+import { DataType } from "./tensorflow/tensors.ts";
 import type { Tensorflow } from "./tensorflow/start.ts";
 import type { Attribute } from "./tensorflow/attributes.ts";
 import type { TensorMetadata } from "./tensorflow/tensor_table.ts";

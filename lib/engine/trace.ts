@@ -1,9 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, tensorIds, tensorOf } from "./backend.ts";
-import type {
-  FunctionOptions,
-  TracedFunction,
-} from "./tensorflow/traced_function.ts";
+import type { FunctionOptions, TracedFunction } from "./tensorflow/graph.ts";
 
 /** A function of tensors that runs as one graph function of the library. */
 export interface Traced {

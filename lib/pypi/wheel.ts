@@ -9,26 +9,27 @@ import {
 
 configure({ useWebWorkers: false });
 
-/** A file taken out of a wheel. */
+/** A file extracted from a wheel. */
 export interface UnpackedFile {
   /** Path inside the wheel: `tensorflow/libtensorflow_cc.so.2`. */
   readonly path: string;
   readonly bytes: number;
-  /** In hexadecimal. */
+  /** Hexadecimal. */
   readonly sha256: string;
 }
 
-export interface UnpackOptions {
-  /** Says which files to take, by their path inside the wheel. */
+/** Options of {@linkcode unpackWheel}. */
+interface UnpackOptions {
+  /** Selects files by their path inside the wheel. */
   readonly select: (path: string) => boolean;
-  /** Told the bytes written so far. */
+  /** Called with the number of bytes written so far. */
   readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Takes files out of a wheel, streaming: large ones never sit in memory.
- * Checksums are checked and files reach the disk before it returns.
+ * Extracts files of a wheel as streams, so that large ones never have to fit
+ * into memory. Verifies checksums and syncs every file to disk.
  *
  * @throws {InstallError} `broken-wheel`, `disk-full`, `not-writable` or `interrupted`.
  */
@@ -47,7 +48,7 @@ export async function unpackWheel(
       throwIfInterrupted(signal);
       if (entry.symlink || !isInside(entry.filename)) {
         throw new TypeError(
-          `"${entry.filename}" would be written outside of its folder`,
+          `"${entry.filename}" points outside of the target folder`,
         );
       }
       const file = await unpackEntry(entry, folder, (bytes) => {
@@ -65,7 +66,7 @@ export async function unpackWheel(
       `Cannot unpack "${wheel}": ${
         error instanceof Error ? error.message : error
       }`,
-      "The file is damaged: download it again",
+      "The wheel is damaged; download it again",
       { cause: error },
     );
   } finally {
@@ -106,19 +107,19 @@ async function unpackEntry(
   try {
     await entry.getData(output, { checkSignature: true });
   } catch (error) {
-    // The last chunk's failure reaches zip.js as a closed stream only.
+    // zip.js reports a failed write of the last chunk as a closed stream.
     throw failure ?? error;
   }
   await file.sync();
   return { path: entry.filename, bytes, sha256: hash.digest("hex") };
 }
 
-/** True for a relative path that stays below where it starts. */
+/** True for a relative path without `..`. */
 function isInside(path: string): boolean {
   return !/^[/\\]|\\|^[a-z]:/i.test(path) && !path.split("/").includes("..");
 }
 
-/** Gives zip.js random access to an open file. */
+/** Random access to an open file, for zip.js. */
 class ArchiveReader extends Reader<Deno.FsFile> {
   constructor(readonly archive: Deno.FsFile) {
     super(archive);

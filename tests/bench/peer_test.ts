@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { timePeerEpoch } from "./peer/epoch.ts";
 import { Peer, type PeerWork } from "./peer/peer.ts";
@@ -33,12 +39,12 @@ Deno.test({
       const config = { ...WORK.config, model_type };
       const { trained } = await peer.prepare({ ...WORK, config });
       // A and B of two projections in two layers; dense and its bias, and the last layer of the head.
-      assert.equal(trained, 2 * 2 * 2 * 8 * 32 + 32 * 32 + 32 + 2 * 32 + 2);
+      assertEquals(trained, 2 * 2 * 2 * 8 * 32 + 32 * 32 + 32 + 2 * 32 + 2);
       const first = await peer.step(2);
-      assert.equal(first.seconds.length, 2);
-      assert(Math.abs(first.loss! - Math.LN2) < 0.2, `${first.loss}`);
+      assertEquals(first.seconds.length, 2);
+      assertAlmostEquals(first.loss!, Math.LN2, 0.2, `${first.loss}`);
       const { seconds } = await peer.evaluate([1, 2, 8], 3);
-      assert.equal(seconds.length, 3);
+      assertEquals(seconds.length, 3);
       const last = await peer.step(40);
       assert(last.loss! < first.loss!, "training goes on after an evaluation");
     }
@@ -68,8 +74,8 @@ Deno.test({
       await epoch("max_length"),
     ];
     // 400 examples.
-    assert.equal(longest.steps, 13);
-    assert.equal(whole.tokens, 400 * 40);
+    assertEquals(longest.steps, 13);
+    assertEquals(whole.tokens, 400 * 40);
     assert(longest.tokens < whole.tokens);
     assert(longest.loss < Math.LN2, `${longest.loss}`);
   },
@@ -80,8 +86,9 @@ Deno.test({
   ignore: PYTHON === undefined,
   async fn() {
     await using peer = Peer.start(PYTHON!);
-    await assert.rejects(
-      peer.step(1),
+    assertIsError(
+      await assertRejects(() => peer.step(1)),
+      Error,
       /The peer ".*" ended at "step": exit code 1/,
     );
   },
@@ -89,8 +96,9 @@ Deno.test({
 
 Deno.test("Peer says that a Python cannot be started", async () => {
   await using peer = Peer.start("no-such-python");
-  await assert.rejects(
-    peer.step(1),
+  assertIsError(
+    await assertRejects(() => peer.step(1)),
+    Error,
     /"no-such-python" ended at "step": .*ENOENT/,
   );
 });

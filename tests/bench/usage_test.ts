@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 
 /** Runs a module of the tests as a program. */
@@ -40,10 +40,10 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
 for (const [module, args, beginning, options] of programs) {
   Deno.test(`${module} ${[...args, "--help"].join(" ")} says what it takes, with examples`, async () => {
     const { code, out } = await call(module, [...args, "--help"]);
-    strictEqual(code, 0);
-    match(out, beginning);
-    deepStrictEqual(options.filter((option) => !out.includes(option)), []);
-    if (options.length > 0) match(out, /^Examples:\n {2}deno task /m);
+    assertEquals(code, 0);
+    assertMatch(out, beginning);
+    assertEquals(options.filter((option) => !out.includes(option)), []);
+    if (options.length > 0) assertMatch(out, /^Examples:\n {2}deno task /m);
   });
 }
 
@@ -71,7 +71,7 @@ const wrong: readonly (readonly [string, string[], RegExp])[] = [
 for (const [module, args, message] of wrong) {
   Deno.test(`${module} refuses "${args.join(" ")}" with 2`, async () => {
     const { code, out, error } = await call(module, args);
-    strictEqual(code, 2);
-    match(out + error, message);
+    assertEquals(code, 2);
+    assertMatch(out + error, message);
   });
 }

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { callMain, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
@@ -15,11 +15,11 @@ stages:
 
 Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz", async () => {
   using project = new CliProject(PIPELINE);
-  strictEqual(
+  assertEquals(
     (await project.call("graph")).stdout,
     "●  start\n●  middle ×2\n●  end\n",
   );
-  strictEqual(
+  assertEquals(
     (await project.call("graph", "--expand")).stdout,
     `●  start
 ├──╮
@@ -29,7 +29,7 @@ Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz"
 ●  end
 `,
   );
-  strictEqual(
+  assertEquals(
     (await project.call("graph", "--format", "mermaid", "middle")).stdout,
     `flowchart TD
   s0["start"]
@@ -37,7 +37,7 @@ Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz"
   s0 --> s1
 `,
   );
-  strictEqual(
+  assertEquals(
     (await project.call("graph", "--format", "dot", "--expand", "middle@cola"))
       .stdout,
     `digraph "test" {
@@ -52,21 +52,21 @@ Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz"
 
 Deno.test("explain, status, logs, verify and cache tell what became of stages", async () => {
   using project = new CliProject(PIPELINE);
-  strictEqual((await project.call("pipeline")).code, 0);
+  assertEquals((await project.call("pipeline")).code, 0);
 
   const explained = await project.call("explain", "start", "-S", "word=two");
-  match(
+  assertMatch(
     explained.stdout,
     /^start: run - param text "one" -> "two"\n\n {2}Compared with the result of .*:\n {4}param text: "one" -> "two"\n/,
   );
   project.edit("tasks/make.ts", '"\\n"', '"\\n\\n"');
   const code = await project.call("explain", "start");
-  match(
+  assertMatch(
     code.stdout,
     /code .*make\.ts changed\n +.*make\.ts:2\d\n +- .*\n +\+ /,
   );
   const parsed = (await project.call("explain", "start", "--json")).json()[0];
-  deepStrictEqual(parsed.decision.state, "run");
+  assertEquals(parsed.decision.state, "run");
   project.edit("tasks/make.ts", '"\\n\\n"', '"\\n"');
   project.write("tasks/new.ts", "export const more = 1;");
   project.edit(
@@ -74,53 +74,53 @@ Deno.test("explain, status, logs, verify and cache tell what became of stages", 
     "export default",
     'import "./new.ts";\nexport default',
   );
-  match(
+  assertMatch(
     (await project.call("explain", "start")).stdout,
     /^ {4}code task:new\.ts is new$/m,
   );
   project.edit("tasks/make.ts", 'import "./new.ts";\n', "");
 
   const status = await project.call("status");
-  strictEqual(status.lines.length, 4);
-  match(
+  assertEquals(status.lines.length, 4);
+  assertMatch(
     status.lines[0]!,
     /^unchanged {2}start +ran \d{4}-\d\d-\d\d \d\d:\d\d, [\d.]+ s$/,
   );
 
   const logs = await project.call("logs", "middle@cola");
-  match(logs.stdout, /^ +[\d.]+ {2}makes cola$/m);
-  match(logs.stdout, /^ +[\d.]+ {2}length = 4$/m);
+  assertMatch(logs.stdout, /^ +[\d.]+ {2}makes cola$/m);
+  assertMatch(logs.stdout, /^ +[\d.]+ {2}length = 4$/m);
   const ambiguous = await project.call("logs", "middle");
-  strictEqual(ambiguous.code, 2);
-  match(ambiguous.stderr, /"middle" selects more than one stage/);
+  assertEquals(ambiguous.code, 2);
+  assertMatch(ambiguous.stderr, /"middle" selects more than one stage/);
 
   const verified = await project.call("verify", "middle");
-  strictEqual(verified.code, 0, verified.stderr);
-  match(verified.stdout, /^middle@mrpc: 1 file came out the same, in /m);
+  assertEquals(verified.code, 0, verified.stderr);
+  assertMatch(verified.stdout, /^middle@mrpc: 1 file came out the same, in /m);
 
   const cache = (...args: string[]) =>
     callMain("cache", ...args, "--out", project.path("out"));
   const listed = (await cache("ls", "--json")).json();
-  deepStrictEqual(
+  assertEquals(
     new Set(listed.map((it) => it.stage)),
     new Set(["start", "middle@mrpc", "middle@cola", "end"]),
   );
-  strictEqual((await cache("pin", "test/end")).code, 0);
-  match((await cache("ls")).stdout, /test\/end {2}pinned$/m);
+  assertEquals((await cache("pin", "test/end")).code, 0);
+  assertMatch((await cache("ls")).stdout, /test\/end {2}pinned$/m);
   const unknown = await cache("pin", "test/ned");
-  strictEqual(unknown.code, 2);
-  match(
+  assertEquals(unknown.code, 2);
+  assertMatch(
     unknown.stderr,
     /has no result "test\/ned"; did you mean "test\/end"\?/,
   );
   const key = listed.find((it) => it.stage === "end").key;
-  strictEqual((await cache("unpin", key.slice(0, 12))).code, 0);
-  match((await cache("du")).stdout, /contents of 4 results/);
-  match(
+  assertEquals((await cache("unpin", key.slice(0, 12))).code, 0);
+  assertMatch((await cache("du")).stdout, /contents of 4 results/);
+  assertMatch(
     (await cache("gc", "--cache-limit", "1B")).stdout,
     /^0 results removed/,
   );
-  strictEqual((await cache("verify")).code, 0);
+  assertEquals((await cache("verify")).code, 0);
 });
 
 Deno.test("cache verify exits with 4 for a damaged cache, which the next run heals", async () => {
@@ -138,9 +138,9 @@ Deno.test("cache verify exits with 4 for a damaged cache, which the next run hea
     "--out",
     project.path("out"),
   );
-  strictEqual(code, 4);
-  match(stdout, /^damaged, removed: .*blobs/m);
-  strictEqual((await project.call("pipeline")).code, 0);
+  assertEquals(code, 4);
+  assertMatch(stdout, /^damaged, removed: .*blobs/m);
+  assertEquals((await project.call("pipeline")).code, 0);
 });
 
 Deno.test("verify exits with 1 if a stage comes out otherwise", async () => {
@@ -164,13 +164,16 @@ export default {
   );
   await project.call("pipeline");
   const { code, stdout } = await project.call("verify", "random");
-  strictEqual(code, 1);
-  match(stdout, /^random: 1 of 1 file came out otherwise, .*: out\.txt$/m);
+  assertEquals(code, 1);
+  assertMatch(
+    stdout,
+    /^random: 1 of 1 file came out otherwise, .*: out\.txt$/m,
+  );
 });
 
 Deno.test("every command that tells something tells it as JSON lines with --json", async () => {
   using project = new CliProject(PIPELINE);
-  strictEqual((await project.call("pipeline")).code, 0);
+  assertEquals((await project.call("pipeline")).code, 0);
   const ofPipeline: [string, ...string[]][] = [
     ["plan"],
     ["explain", "start"],
@@ -182,15 +185,15 @@ Deno.test("every command that tells something tells it as JSON lines with --json
   ];
   for (const [command, ...args] of ofPipeline) {
     const called = await project.call(command, ...args, "--json");
-    strictEqual(called.code, 0, called.stderr);
-    for (const line of called.json()) strictEqual(typeof line, "object");
-    strictEqual(called.lines.length > 0, true, command);
+    assertEquals(called.code, 0, called.stderr);
+    for (const line of called.json()) assertEquals(typeof line, "object");
+    assertEquals(called.lines.length > 0, true, command);
   }
   for (const action of ["ls", "du", "verify", "gc", "pin", "unpin"]) {
     const named = /pin/.test(action) ? ["test/end"] : [];
     const out = ["--out", project.path("out")];
     const called = await callMain("cache", action, ...named, ...out, "--json");
-    strictEqual(called.code, 0, called.stderr);
-    strictEqual(called.json().length > 0, true, action);
+    assertEquals(called.code, 0, called.stderr);
+    assertEquals(called.json().length > 0, true, action);
   }
 });

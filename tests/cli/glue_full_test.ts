@@ -1,8 +1,8 @@
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Report } from "../../lib/report/report.ts";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -35,7 +35,7 @@ for (const protocol of ["paper", "scripts"]) {
           },
         ).output();
         const text = [stdout, stderr].map((it) => new TextDecoder().decode(it));
-        strictEqual(code, 0, text.join(""));
+        assertEquals(code, 0, text.join(""));
         await checkResults(join(out, "glue-full"), protocol);
       } finally {
         await Deno.remove(folder, { recursive: true });
@@ -69,14 +69,14 @@ async function checkResults(out: string, protocol: string): Promise<void> {
       ? ["validation_matched", "validation_mismatched"].map((it) => [task, it])
       : [[task, "validation"]]
   );
-  deepStrictEqual(
+  assertEquals(
     comparisons.map(({ task, split, epoch }) => [task, split, epoch].join())
       .sort(),
     splits.flatMap((it) => ["last", "best"].map((epoch) => [...it, epoch]))
       .map(String).sort(),
   );
   for (const { methods } of comparisons) {
-    deepStrictEqual(
+    assertEquals(
       methods.map(({ method, ranks }) => [method, ranks.length]).sort(),
       [
         ["dylora", 8],
@@ -95,13 +95,13 @@ async function checkResults(out: string, protocol: string): Promise<void> {
       const { start, padding, mode } = await readTraining(
         join(out, `train-${train}@${task},seed=0${rank}`),
       );
-      deepStrictEqual(
+      assertEquals(
         start,
         chained ? { method: train, task: "mnli", seed: 0 } : null,
       );
-      strictEqual(padding, protocol === "paper" ? "longest" : "maxLength");
+      assertEquals(padding, protocol === "paper" ? "longest" : "maxLength");
       if (train === "dylora") {
-        strictEqual(mode, protocol === "paper" ? "all" : "frozen");
+        assertEquals(mode, protocol === "paper" ? "all" : "frozen");
       }
     }
   }
@@ -112,8 +112,10 @@ async function checkResults(out: string, protocol: string): Promise<void> {
         Deno.readFile(join(out, stage, "adapter_model.safetensors"))
       ),
     );
-    ok(weights[0]!.every((byte, i) => byte === weights[1]![i]));
+    assert(weights[0]!.every((byte, i) => byte === weights[1]![i]));
     const report = await Deno.readTextFile(join(out, "report/report.md"));
-    ok(report.includes("Adapters were carried over from trainings on mnli"));
+    assert(
+      report.includes("Adapters were carried over from trainings on mnli"),
+    );
   }
 }

@@ -1,6 +1,7 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Given } from "../../lib/cli/arguments.ts";
 import { engineRuntime } from "../../lib/cli/engine.ts";
+import { UsageError } from "../../lib/cli/exit.ts";
 import { gpusOf, settingsOf } from "../../lib/cli/options.ts";
 import { visibleGpus } from "../../lib/scheduler/settings.ts";
 import { holdGpus } from "../../lib/scheduler/limits.ts";
@@ -9,20 +10,20 @@ const given = (gpus: string) => new Given([], new Map([["gpus", [gpus]]]));
 const NEVER = new AbortController().signal;
 
 Deno.test("--gpus takes ids with blanks around them, and refuses one that stands twice", async () => {
-  assert.deepEqual(gpusOf(given(" 0, 1 ,GPU-x ")), ["0", "1", "GPU-x"]);
-  assert.deepEqual((await settingsOf(given("0, 1"))).limits.gpus, ["0", "1"]);
-  assert.deepEqual(gpusOf(given("none")), []);
-  assert.throws(() => gpusOf(given("0,1, 0")), {
-    name: "UsageError",
-    message: 'Option "--gpus" names GPU "0" twice',
-  });
+  assertEquals(gpusOf(given(" 0, 1 ,GPU-x ")), ["0", "1", "GPU-x"]);
+  assertEquals((await settingsOf(given("0, 1"))).limits.gpus, ["0", "1"]);
+  assertEquals(gpusOf(given("none")), []);
+  assertEquals(
+    assertThrows(() => gpusOf(given("0,1, 0")), UsageError).message,
+    'Option "--gpus" names GPU "0" twice',
+  );
 });
 
 Deno.test("visibleGpus() counts a GPU once that CUDA_VISIBLE_DEVICES names twice", () => {
   const before = Deno.env.get("CUDA_VISIBLE_DEVICES");
   Deno.env.set("CUDA_VISIBLE_DEVICES", "0, 0,1,-1");
   try {
-    assert.deepEqual(visibleGpus(), ["0", "1"]);
+    assertEquals(visibleGpus(), ["0", "1"]);
   } finally {
     if (before === undefined) Deno.env.delete("CUDA_VISIBLE_DEVICES");
     else Deno.env.set("CUDA_VISIBLE_DEVICES", before);
@@ -34,9 +35,9 @@ Deno.test("--gpus none makes auto choose the processor", async () => {
   const engine = await engineRuntime(given("none"), (message) => {
     if (message.type === "engine") reasons.push(message.reason);
   }, NEVER)();
-  assert.equal(engine.gpus, 0);
-  assert.equal(engine.settings.device, "cpu");
-  assert.match(reasons[0]!, /hides every GPU/);
+  assertEquals(engine.gpus, 0);
+  assertEquals(engine.settings.device, "cpu");
+  assertMatch(reasons[0]!, /hides every GPU/);
 });
 
 Deno.test("holdGpus() takes turns with whoever holds a GPU", async () => {
@@ -53,9 +54,9 @@ Deno.test("holdGpus() takes turns with whoever holds a GPU", async () => {
   const reader = other.stdout.getReader();
   await reader.read();
   using held = await holdGpus({ ...wanted, onWait });
-  assert.deepEqual(held.ids, [id]);
-  assert.equal(waits.length, 1);
-  assert.match(waits[0]!, new RegExp(`\\(GPU ${id}\\)$`));
+  assertEquals(held.ids, [id]);
+  assertEquals(waits.length, 1);
+  assertMatch(waits[0]!, new RegExp(`\\(GPU ${id}\\)$`));
   await reader.cancel();
   await other.status;
   Deno.removeSync(`/tmp/dylora-gpus/gpu-${id}`);

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { openReference } from "../engine/reference.ts";
 import {
@@ -71,20 +71,20 @@ Deno.test("predict gives the probabilities that follow from PEFT's logits, at an
     ];
     for (const { rank, rows, args, input } of runs) {
       const { code, out, errors } = await predict([...named, ...args], input);
-      assert.equal(code, 0, errors);
+      assertEquals(code, 0, errors);
       const expected = expectedAt(rank);
       const lines = out.trimEnd().split("\n").map((line) => JSON.parse(line));
-      assert.equal(lines.length, rows.length);
+      assertEquals(lines.length, rows.length);
       rows.forEach((row, i) => {
         const { label, probabilities, text, pair } = lines[i];
-        assert.deepEqual(
+        assertEquals(
           [text, pair].filter((part) => part !== undefined),
           TEXTS.get(row),
         );
         const [negative, positive] = expected[row]!;
-        assert.ok(Math.abs(probabilities.negative - negative) < 1e-4);
-        assert.ok(Math.abs(probabilities.positive - positive) < 1e-4);
-        assert.equal(label, positive > negative ? "positive" : "negative");
+        assertAlmostEquals(probabilities.negative, negative, 1e-4);
+        assertAlmostEquals(probabilities.positive, positive, 1e-4);
+        assertEquals(label, positive > negative ? "positive" : "negative");
       });
     }
   }));
@@ -111,8 +111,8 @@ stages:
     );
     const args = [pipeline, "adapter", "--out", join(folder, "out")];
     const before = await predict([...args, "great !"]);
-    assert.equal(before.code, 1);
-    assert.match(
+    assertEquals(before.code, 1);
+    assertMatch(
       before.errors,
       /Stage "adapter" has no result yet: run it with "deno task pipeline .*own.yaml adapter"/,
     );
@@ -120,9 +120,9 @@ stages:
       args: ["run", "-A", main, "pipeline", pipeline, ...args.slice(2)],
       stdin: "null",
     }).output();
-    assert.equal(run.code, 0, new TextDecoder().decode(run.stderr));
+    assertEquals(run.code, 0, new TextDecoder().decode(run.stderr));
     const { code, out, errors } = await predict([...args, "great !"]);
-    assert.equal(code, 0, errors);
+    assertEquals(code, 0, errors);
     const [bad, good] = expectedAt(4)[2]!;
     const rows = good > bad
       ? [["good", good], ["bad", bad]] as const
@@ -130,13 +130,13 @@ stages:
     const [first, second] = rows.map(([name, value]) =>
       `  ${name.padEnd(4)}  ${value.toFixed(4)}\n`
     );
-    assert.equal(
+    assertEquals(
       out,
       `imported, imported-lora at rank 4\n\ngreat !\n${first}${second}`,
     );
     const beyond = await predict([...args, "--rank", "5", "great !"]);
-    assert.equal(beyond.code, 1);
-    assert.match(beyond.errors, /^Rank 5 is beyond the adapter's rank 4\n$/);
+    assertEquals(beyond.code, 1);
+    assertMatch(beyond.errors, /^Rank 5 is beyond the adapter's rank 4\n$/);
   }));
 
 Deno.test("predict says what is wrong with its arguments, with exit code 2", () =>
@@ -156,7 +156,7 @@ Deno.test("predict says what is wrong with its arguments, with exit code 2", () 
     ];
     for (const [args, message] of cases) {
       const { code, errors } = await predict(args);
-      assert.equal(code, 2, `${args}: ${errors}`);
-      assert.match(errors, message);
+      assertEquals(code, 2, `${args}: ${errors}`);
+      assertMatch(errors, message);
     }
   }));

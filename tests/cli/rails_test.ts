@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { PictureNode } from "../../lib/cli/picture/nodes.ts";
 import { rails } from "../../lib/cli/picture/rails.ts";
@@ -11,7 +11,7 @@ function nodes(
 }
 
 Deno.test("rails() draws each node below what it needs", () => {
-  strictEqual(
+  assertEquals(
     rails(nodes({
       model: [],
       data: [],
@@ -105,7 +105,7 @@ Deno.test("rails() loses no edge that others do not imply, and makes up none", (
         Object.entries(readRails(rails(graph)))
           .map(([id, needs]) => [id, needs.toSorted()]),
       );
-      deepStrictEqual(read, reduced(graph));
+      assertEquals(read, reduced(graph));
     }),
     { numRuns: 1000 },
   );

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Message } from "../../lib/cli/messages.ts";
 import { plainLines } from "../../lib/cli/render/lines.ts";
 import { liveTable } from "../../lib/cli/render/live.ts";
@@ -88,14 +88,17 @@ Deno.test("liveTable() keeps running stages below what is over", async () => {
     note: "loss 0.5",
   });
   await pause(150);
-  deepStrictEqual(terminal.rows.slice(0, 2), [
+  assertEquals(terminal.rows.slice(0, 2), [
     "a: run - param lr 1 -> 2",
     "b: run - param lr 1 -> 2",
   ]);
-  match(terminal.rows[2]!, /^test {2}0\/2 stages {2}0\.\d\d s$/);
-  match(terminal.rows[3]!, /^ {2}a {2}━{16} {2}25% {2}1\/4 steps, loss 0\.5/);
-  match(terminal.rows[4]!, /^ {2}b {2}━{16} +0\.\d\d s$/);
-  strictEqual(terminal.rows.length, 6);
+  assertMatch(terminal.rows[2]!, /^test {2}0\/2 stages {2}0\.\d\d s$/);
+  assertMatch(
+    terminal.rows[3]!,
+    /^ {2}a {2}━{16} {2}25% {2}1\/4 steps, loss 0\.5/,
+  );
+  assertMatch(terminal.rows[4]!, /^ {2}b {2}━{16} +0\.\d\d s$/);
+  assertEquals(terminal.rows.length, 6);
 
   renderer.show(finished("a"));
   renderer.show({ type: "log", stage: "b", line: "last words", stream: "log" });
@@ -109,7 +112,7 @@ Deno.test("liveTable() keeps running stages below what is over", async () => {
   });
   renderer.show(SUMMARY);
   renderer.end();
-  deepStrictEqual(terminal.rows, [
+  assertEquals(terminal.rows, [
     "a: run - param lr 1 -> 2",
     "b: run - param lr 1 -> 2",
     "a: done in 2.0 s",
@@ -119,9 +122,12 @@ Deno.test("liveTable() keeps running stages below what is over", async () => {
     "2 stages: 1 ran, 1 failed, in 3.0 s",
     "",
   ]);
-  ok(terminal.writes.at(-1)!.endsWith("\x1b[?25h"), "the cursor is shown");
+  assert(terminal.writes.at(-1)!.endsWith("\x1b[?25h"), "the cursor is shown");
   for (const write of terminal.writes.slice(0, -1)) {
-    ok(write.startsWith("\x1b[?2026h") && write.endsWith("\x1b[?2026l"), write);
+    assert(
+      write.startsWith("\x1b[?2026h") && write.endsWith("\x1b[?2026l"),
+      write,
+    );
   }
 });
 
@@ -144,8 +150,8 @@ Deno.test("liveTable() fits any width and height, and draws no more than it must
   }
   await pause(250);
   renderer.end();
-  ok(terminal.writes.length < 10, `${terminal.writes.length} writes`);
-  ok(terminal.rows.every((row) => row.length < 70));
+  assert(terminal.writes.length < 10, `${terminal.writes.length} writes`);
+  assert(terminal.rows.every((row) => row.length < 70));
 });
 
 Deno.test("plainLines() says what is worth a line", () => {
@@ -173,7 +179,7 @@ Deno.test("plainLines() says what is worth a line", () => {
     SUMMARY,
   ];
   messages.forEach((it) => renderer.show(it));
-  strictEqual(
+  assertEquals(
     text,
     `a: run - param lr 1 -> 2
 a | mine \ufffd[2J
@@ -192,10 +198,10 @@ Deno.test("styleFor() colours a terminal only, and not with NO_COLOR", () => {
   try {
     Deno.env.delete("NO_COLOR");
     const terminal = { isTerminal: () => true };
-    strictEqual(styleFor(terminal).red("x"), "\x1b[31mx\x1b[39m");
-    strictEqual(PLAIN.red("x"), "x");
+    assertEquals(styleFor(terminal).red("x"), "\x1b[31mx\x1b[39m");
+    assertEquals(PLAIN.red("x"), "x");
     Deno.env.set("NO_COLOR", "1");
-    strictEqual(styleFor(terminal).red("x"), "x");
+    assertEquals(styleFor(terminal).red("x"), "x");
   } finally {
     if (before === undefined) Deno.env.delete("NO_COLOR");
     else Deno.env.set("NO_COLOR", before);
@@ -203,18 +209,18 @@ Deno.test("styleFor() colours a terminal only, and not with NO_COLOR", () => {
 });
 
 Deno.test("duration() and bytes() are short and never say 60 s or 1000 MB", () => {
-  deepStrictEqual([0.041, 12.34, 59.96, 200, 7500].map(duration), [
+  assertEquals([0.041, 12.34, 59.96, 200, 7500].map(duration), [
     "0.04 s",
     "12.3 s",
     "1 min 0 s",
     "3 min 20 s",
     "2 h 5 min",
   ]);
-  deepStrictEqual([512, 999, 4_200_000, 999_950_000].map(bytes), [
+  assertEquals([512, 999, 4_200_000, 999_950_000].map(bytes), [
     "512 B",
     "999 B",
     "4.2 MB",
     "1.0 GB",
   ]);
-  deepStrictEqual(wrap("one two three\nfour", 8), ["one two", "three", "four"]);
+  assertEquals(wrap("one two three\nfour", 8), ["one two", "three", "four"]);
 });

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { parse } from "yaml";
 import { callMain, CliProject } from "./project.ts";
@@ -8,7 +8,7 @@ const PIPELINES = new URL("../../pipelines/", import.meta.url);
 /** A validator made from what `deno task schema` prints. */
 async function validator(...args: string[]): Promise<ValidateFunction> {
   const { code, stdout, stderr } = await callMain("schema", ...args);
-  strictEqual(code, 0, stderr);
+  assertEquals(code, 0, stderr);
   return new Ajv2020({ strict: false }).compile(JSON.parse(stdout));
 }
 
@@ -16,7 +16,7 @@ Deno.test("schema accepts every pipeline of the project", async () => {
   const validate = await validator();
   for await (const { name } of Deno.readDir(PIPELINES)) {
     const file = parse(await Deno.readTextFile(new URL(name, PIPELINES)));
-    ok(validate(file), `${name}: ${JSON.stringify(validate.errors)}`);
+    assert(validate(file), `${name}: ${JSON.stringify(validate.errors)}`);
   }
 });
 
@@ -25,9 +25,11 @@ Deno.test("schema knows the parameters and inputs of each task", async () => {
   const validate = await validator("--tasks", project.path("tasks"));
   const accepts = (stage: unknown) =>
     validate({ name: "test", stages: { stage } });
-  ok(accepts({ task: "make", with: { text: "x", size: "${params.size}" } }));
-  ok(accepts({ task: "make", with: { "<<": "${params.all}", size: 2 } }));
-  ok(accepts({
+  assert(
+    accepts({ task: "make", with: { text: "x", size: "${params.size}" } }),
+  );
+  assert(accepts({ task: "make", with: { "<<": "${params.all}", size: 2 } }));
+  assert(accepts({
     task: "make",
     with: { text: "x" },
     inputs: { from: ["a", "b[*]"] },
@@ -45,9 +47,9 @@ Deno.test("schema knows the parameters and inputs of each task", async () => {
     [{ task: "make", with: { text: "x" }, matrix: { glue: "a" } }, /glue/],
   ];
   for (const [stage, where] of refused) {
-    strictEqual(accepts(stage), false, JSON.stringify(stage));
-    match(JSON.stringify(validate.errors), where);
+    assertEquals(accepts(stage), false, JSON.stringify(stage));
+    assertMatch(JSON.stringify(validate.errors), where);
   }
-  strictEqual(validate({ stages: {} }), false);
-  deepStrictEqual(validate.errors?.[0]?.params, { missingProperty: "name" });
+  assertEquals(validate({ stages: {} }), false);
+  assertEquals(validate.errors?.[0]?.params, { missingProperty: "name" });
 });

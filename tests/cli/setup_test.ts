@@ -1,5 +1,5 @@
-import assert from "node:assert/strict";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { assertEquals, assertMatch } from "@std/assert";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 
 const main = new URL("../../lib/cli/main.ts", import.meta.url).href;
 
@@ -22,9 +22,9 @@ async function setup(
 Deno.test("setup --check says which engine there is and what it can do", async () => {
   await (await selectEngine("tensorflow")).prepare();
   const { code, out } = await setup(["--check"]);
-  assert.equal(code, 0);
-  assert.match(out, /^engine: tensorflow - libtensorflow on the (CPU|GPU): /);
-  assert.match(
+  assertEquals(code, 0);
+  assertMatch(out, /^engine: tensorflow - libtensorflow on the (CPU|GPU): /);
+  assertMatch(
     out,
     /library: libtensorflow 2\.21\.0, .* in .*\ndevices: CPU.*\nbfloat16: (yes|no)\n$/,
   );
@@ -35,9 +35,9 @@ Deno.test("setup --check installs nothing", async () => {
   const { code, errors } = await setup(["--check", "--engine", "tensorflow"], {
     DYLORA_CACHE: cache,
   });
-  assert.equal(code, 1);
-  assert.match(errors, /is not installed in ".*"\nInstall it: deno task setup/);
-  assert.deepEqual([...Deno.readDirSync(cache)], []);
+  assertEquals(code, 1);
+  assertMatch(errors, /is not installed in ".*"\nInstall it: deno task setup/);
+  assertEquals([...Deno.readDirSync(cache)], []);
   await Deno.remove(cache);
 });
 
@@ -45,23 +45,23 @@ Deno.test("setup without Python takes another engine and says why, unless one wa
   const cache = await Deno.makeTempDir();
   const env = { DYLORA_CACHE: cache, PATH: cache, DENO_WEBGPU_BACKEND: "none" };
   const auto = await setup([], env);
-  assert.equal(auto.code, 0);
-  assert.match(
+  assertEquals(auto.code, 0);
+  assertMatch(
     auto.out,
-    /^engine: (wasm|webgpu) - .*not tensorflow: Python is not found on PATH/,
+    /^engine: (wasm|webgpu) - .*not tensorflow: Cannot find Python on PATH/,
   );
   const asked = await setup(["--engine", "tensorflow", "--json"], env);
-  assert.equal(asked.code, 1);
-  assert.match(
+  assertEquals(asked.code, 1);
+  assertMatch(
     asked.errors,
-    /Python is not found on PATH\nInstall Python 3 with pip/,
+    /Cannot find Python on PATH\nInstall Python 3 with pip/,
   );
-  assert.equal(JSON.parse(asked.out.trim().split("\n").at(-1)!).type, "error");
+  assertEquals(JSON.parse(asked.out.trim().split("\n").at(-1)!).type, "error");
   await Deno.remove(cache, { recursive: true });
 });
 
 Deno.test("setup refuses arguments that it does not know", async () => {
   const { code, errors } = await setup(["--chekc"]);
-  assert.equal(code, 2);
-  assert.match(errors, /--chekc.*--check/);
+  assertEquals(code, 2);
+  assertMatch(errors, /--chekc.*--check/);
 });

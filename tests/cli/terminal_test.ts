@@ -1,4 +1,4 @@
-import { match, strictEqual } from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { CliProject } from "./project.ts";
 
@@ -30,7 +30,7 @@ stages:
     env: { TERM: "xterm", CI: "" },
   }).output();
   const decoder = new TextDecoder();
-  strictEqual(decoder.decode(stdout), "129\n", decoder.decode(stderr));
+  assertEquals(decoder.decode(stdout), "129\n", decoder.decode(stderr));
   const { stdout: log } = await project.call("logs", "long");
-  match(log, /failed: Interrupted/);
+  assertMatch(log, /failed: Interrupted/);
 });

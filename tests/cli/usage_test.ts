@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { callMain, CliProject } from "./project.ts";
 
@@ -59,10 +59,10 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
 for (const [args, message] of wrong) {
   Deno.test(`the command line refuses "${args.join(" ")}" with 2`, async () => {
     const { code, stdout, stderr } = await callMain(...args);
-    strictEqual(code, 2, stderr);
-    match(stderr, message);
-    if (args.includes("--json")) strictEqual(JSON.parse(stdout).type, "error");
-    else strictEqual(stdout, "");
+    assertEquals(code, 2, stderr);
+    assertMatch(stderr, message);
+    if (args.includes("--json")) assertEquals(JSON.parse(stdout).type, "error");
+    else assertEquals(stdout, "");
   });
 }
 
@@ -86,10 +86,10 @@ Deno.test("pipeline refuses what its file does not know with 2", async () => {
   ];
   for (const [args, message] of refused) {
     const { code, stderr } = await project.call("pipeline", ...args);
-    strictEqual(code, 2, stderr);
-    match(stderr, message);
+    assertEquals(code, 2, stderr);
+    assertMatch(stderr, message);
   }
-  strictEqual(project.exists("out/test"), false);
+  assertEquals(project.exists("out/test"), false);
 });
 
 Deno.test("pipeline reports every fault of a file, and with --json as JSON too", async () => {
@@ -99,19 +99,19 @@ stages:
   b: { task: make, with: { txt: x } }
 `);
   const { code, stderr, json } = await project.call("pipeline", "--json");
-  strictEqual(code, 2);
-  match(stderr, /^ {5}\| {14}~~~$/m);
+  assertEquals(code, 2);
+  assertMatch(stderr, /^ {5}\| {14}~~~$/m);
   const [error] = json();
-  deepStrictEqual(
+  assertEquals(
     error.faults.map((it: Record<string, unknown>) => [it.line, it.column]),
     [[3, 14], [4, 20], [4, 28]],
   );
-  strictEqual(error.type, "error");
+  assertEquals(error.type, "error");
 });
 
 Deno.test("the command line explains itself", async () => {
   const all = await callMain("--help");
-  strictEqual(all.code, 0);
+  assertEquals(all.code, 0);
   const commands = [...all.stdout.matchAll(/^ {2}(\w+) {2,}/gm)]
     .map((it) => it[1]!);
   const { tasks } = JSON.parse(
@@ -119,19 +119,19 @@ Deno.test("the command line explains itself", async () => {
   );
   for (const command of commands) {
     const { code, stdout } = await callMain(command, "--help");
-    strictEqual(code, 0);
-    match(stdout, new RegExp(`^Usage: deno task ${command}\\b`));
-    match(stdout, /\nExamples:\n {2}deno task /);
+    assertEquals(code, 0);
+    assertMatch(stdout, new RegExp(`^Usage: deno task ${command}\\b`));
+    assertMatch(stdout, /\nExamples:\n {2}deno task /);
     for (const line of stdout.split("\n")) {
-      strictEqual(line.length <= 80 || /deno task/.test(line), true, line);
+      assertEquals(line.length <= 80 || /deno task/.test(line), true, line);
     }
-    match(tasks[command].command, new RegExp(`lib/cli/main.ts ${command}$`));
-    match(tasks[command].description, /\w+ \w+/);
+    assertMatch(
+      tasks[command].command,
+      new RegExp(`lib/cli/main.ts ${command}$`),
+    );
+    assertMatch(tasks[command].description, /\w+ \w+/);
   }
-  deepStrictEqual(
-    commands.slice(0, 3),
-    ["pipeline", "plan", "explain"],
-  );
+  assertEquals(commands.slice(0, 3), ["pipeline", "plan", "explain"]);
 });
 
 Deno.test("pipeline --help lists the codes that it exits with, and no others", async () => {
@@ -139,24 +139,21 @@ Deno.test("pipeline --help lists the codes that it exits with, and no others", a
   const [, listed] = /Exit codes: ([^.]*)\./.exec(
     stdout.replaceAll(/\s+/g, " "),
   )!;
-  deepStrictEqual(
-    listed!.match(/\b\d+\b/g)!.map(Number),
-    [
-      EXIT.fine,
-      EXIT.failed,
-      EXIT.usage,
-      EXIT.busy,
-      EXIT.outputMissing,
-      EXIT.hungUp,
-      EXIT.interrupted,
-      EXIT.terminated,
-    ],
-  );
+  assertEquals(listed!.match(/\b\d+\b/g)!.map(Number), [
+    EXIT.fine,
+    EXIT.failed,
+    EXIT.usage,
+    EXIT.busy,
+    EXIT.outputMissing,
+    EXIT.hungUp,
+    EXIT.interrupted,
+    EXIT.terminated,
+  ]);
 });
 
 Deno.test("plan --help has a line for each state of a stage", async () => {
   const { stdout } = await callMain("plan", "--help");
-  deepStrictEqual(
+  assertEquals(
     [...stdout.matchAll(/^(\w+) {2,}\w/gm)].map(([, state]) => state),
     ["run", "restore", "unchanged", "unknown", "skip"],
   );
@@ -189,11 +186,11 @@ Deno.test("the examples that help gives name profiles, parameters and stages tha
           ...["-S", "model=./fixtures/tiny-roberta"],
           ...["-S", "data=./fixtures/tiny-glue", "--out", out],
         );
-        strictEqual(code, 0, `${command} ${line}: ${stderr}`);
+        assertEquals(code, 0, `${command} ${line}: ${stderr}`);
         checked++;
       }
     }
-    ok(checked > 8, `${checked} examples`);
+    assert(checked > 8, `${checked} examples`);
   } finally {
     await Deno.remove(out, { recursive: true });
   }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   epochBatches,
@@ -38,8 +38,8 @@ Deno.test("epochBatches() takes every example once, in full batches but the last
           seededRandom(1, "shuffle"),
         );
         const taken = batches.flat().sort((a, b) => a - b);
-        assert.deepEqual(taken, Array.from(examples.labels, (_, i) => i));
-        assert.equal(batches.length, Math.ceil(examples.labels.length / size));
+        assertEquals(taken, Array.from(examples.labels, (_, i) => i));
+        assertEquals(batches.length, Math.ceil(examples.labels.length / size));
       },
     ),
     { seed: 1 },
@@ -58,7 +58,7 @@ Deno.test("epochBatches() of batches padded to one length takes examples at rand
       padded,
     );
     const taken = batches.flat().sort((a, b) => a - b);
-    assert.deepEqual(taken, Array.from({ length: 400 }, (_, i) => i));
+    assertEquals(taken, Array.from({ length: 400 }, (_, i) => i));
     return batches.map((batch) =>
       Math.max(...lengths(batch)) - Math.min(...lengths(batch))
     );
@@ -73,8 +73,8 @@ Deno.test("epochBatches() repeats itself from the state of its generator", () =>
   const random = seededRandom(1, "shuffle");
   const state = random.state;
   const first = epochBatches(examples, 8, random);
-  assert.deepEqual(epochBatches(examples, 8, restoreRandom(state)), first);
-  assert.notDeepEqual(epochBatches(examples, 8, random), first);
+  assertEquals(epochBatches(examples, 8, restoreRandom(state)), first);
+  assertNotEquals(epochBatches(examples, 8, random), first);
 });
 
 Deno.test("padBatch() pads to the longest example, in steps of eight, and masks the padding", () => {
@@ -85,28 +85,26 @@ Deno.test("padBatch() pads to the longest example, in steps of eight, and masks 
       const batch = padBatch(examples, indices, config as EncoderConfig);
       const [rows, seq] = batch.shape;
       const long = padBatch(examples, indices, config, 100);
-      assert.deepEqual(
-        [long.shape, long.tokens, long.mask!.reduce((a, b) => a + b)],
-        [[rows, 100], batch.tokens, batch.tokens],
-      );
+      assertEquals([
+        long.shape,
+        long.tokens,
+        long.mask!.reduce((a, b) => a + b),
+      ], [[rows, 100], batch.tokens, batch.tokens]);
       const lengths = indices.map((i) =>
         examples.offsets[i + 1]! - examples.offsets[i]!
       );
-      assert.equal(seq, Math.ceil(Math.max(...lengths) / 8) * 8);
-      assert.equal(batch.tokens, lengths.reduce((sum, it) => sum + it, 0));
+      assertEquals(seq, Math.ceil(Math.max(...lengths) / 8) * 8);
+      assertEquals(batch.tokens, lengths.reduce((sum, it) => sum + it, 0));
       for (let row = 0; row < rows; row++) {
         const ids = [...batch.ids.slice(row * seq, (row + 1) * seq)];
         const start = examples.offsets[row]!;
-        assert.deepEqual(ids.slice(0, lengths[row]), [
+        assertEquals(ids.slice(0, lengths[row]), [
           ...examples.ids.slice(start, start + lengths[row]!),
         ]);
-        assert.ok(ids.slice(lengths[row]).every((id) => id === config.padId));
+        assert(ids.slice(lengths[row]).every((id) => id === config.padId));
         const mask = batch.mask?.slice(row * seq, (row + 1) * seq) ??
           Array(seq).fill(1);
-        assert.deepEqual(
-          [...mask],
-          ids.map((_, i) => i < lengths[row]! ? 1 : 0),
-        );
+        assertEquals([...mask], ids.map((_, i) => i < lengths[row]! ? 1 : 0));
       }
     }),
     { seed: 2 },

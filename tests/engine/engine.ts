@@ -1,7 +1,7 @@
 import { useTensorflow } from "../../lib/engine/backend.ts";
 import { startWasm } from "../../lib/engine/backends/wasm.ts";
 import { startWebgpu } from "../../lib/engine/backends/webgpu.ts";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 import {
   startTensorflow,
   type Tensorflow,

@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import "./engine.ts";
 import {
@@ -11,6 +16,7 @@ import { rankEvaluator } from "../../lib/engine/evaluation/rank_evaluation.ts";
 import { train } from "../../lib/engine/training/train.ts";
 import type { TrainingHooks } from "../../lib/engine/training/hooks.ts";
 import { tinyClassifier, tinyExamples, tinyOptions } from "./tiny_task.ts";
+import { assertSameBits } from "./reference.ts";
 
 const quiet: TrainingHooks = { report: () => {} };
 const examples = tinyExamples(40);
@@ -33,23 +39,23 @@ Deno.test("train() keeps the parameters of the best epoch, the earlier one of eq
       });
     },
   });
-  assert.deepEqual(
+  assertEquals(
     result.epochs.map(({ epoch, step, score }) => [epoch, step, score]),
     scores.map((score, i) => [i + 1, (i + 1) * stepsPerEpoch, score]),
   );
-  assert.deepEqual(result.best, seen[1]);
-  assert.deepEqual(result.values, seen[3]);
-  assert.notDeepEqual(result.best, result.values);
+  assertSameBits(result.best, seen[1]);
+  assertSameBits(result.values, seen[3]);
+  assertNotEquals(result.best, result.values);
 
   const plain = await train(classifier, initial, examples, options, quiet);
-  assert.deepEqual(plain.values, result.values);
-  assert.deepEqual([plain.best, plain.epochs], [undefined, []]);
+  assertSameBits(plain.values, result.values);
+  assertEquals([plain.best, plain.epochs], [undefined, []]);
 });
 
 Deno.test("train() with evaluated epochs gives the same when an epoch or an evaluation was interrupted", async () => {
   const { classifier, initial } = tinyClassifier();
   const whole = await trainEvaluated(classifier, initial, {});
-  assert.equal(whole.epochs.length, tinyOptions.epochs);
+  assertEquals(whole.epochs.length, tinyOptions.epochs);
   assert(whole.evaluationSeconds > 0 && whole.seconds > 0);
 
   const folder = await Deno.makeTempDir();
@@ -64,32 +70,35 @@ Deno.test("train() with evaluated epochs gives the same when an epoch or an eval
   ) {
     const interrupt = new AbortController();
     const stop = () => interrupt.abort(new Error("Interrupted"));
-    await assert.rejects(
-      trainEvaluated(classifier, initial, {
-        resume: load(),
-        signal: interrupt.signal,
-        ...(place === "step" && { checkpointSeconds: 0 }),
-        save: (state) => {
-          saveCheckpoint(path, state);
-          if (place === "step" && state.progress.step === step) stop();
-        },
-      }, () => place === "evaluation" && stop()),
-      /Interrupted/,
+    await assertRejects(
+      () =>
+        trainEvaluated(classifier, initial, {
+          resume: load(),
+          signal: interrupt.signal,
+          ...(place === "step" && { checkpointSeconds: 0 }),
+          save: (state) => {
+            saveCheckpoint(path, state);
+            if (place === "step" && state.progress.step === step) stop();
+          },
+        }, () => place === "evaluation" && stop()),
+      Error,
+      "Interrupted",
     );
     const { progress, best } = load()!;
-    assert.deepEqual([progress.step, progress.epochs.length], [step, epochs]);
-    assert.equal(best !== undefined, epochs > 0);
+    assertEquals([progress.step, progress.epochs.length], [step, epochs]);
+    assertEquals(best !== undefined, epochs > 0);
   }
   const resumed = await trainEvaluated(classifier, initial, { resume: load() });
-  assert.deepEqual(
-    [resumed.values, resumed.best, resumed.epochs],
-    [whole.values, whole.best, whole.epochs],
-  );
+  assertSameBits([resumed.values, resumed.best, resumed.epochs], [
+    whole.values,
+    whole.best,
+    whole.epochs,
+  ]);
   await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("bestEpoch() of no epoch is none", () => {
-  assert.equal(bestEpoch([]), undefined);
+  assertEquals(bestEpoch([]), undefined);
 });
 
 Deno.test("loadCheckpoint() reads back metrics that are undefined", async () => {
@@ -125,7 +134,7 @@ Deno.test("loadCheckpoint() reads back metrics that are undefined", async () => 
     },
   };
   saveCheckpoint(path, checkpoint);
-  assert.deepEqual(loadCheckpoint(path, 2), checkpoint);
+  assertSameBits(loadCheckpoint(path, 2), checkpoint);
   await Deno.remove(folder, { recursive: true });
 });
 

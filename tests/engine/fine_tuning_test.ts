@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import "./engine.ts";
@@ -28,6 +28,7 @@ import type { TrainingOptions } from "../../lib/engine/training/options.ts";
 import { trainingStep } from "../../lib/engine/training/step.ts";
 import {
   assertClose,
+  assertSameBits,
   fixture,
   openReference,
   read,
@@ -168,26 +169,28 @@ for (
         ...hooks,
       });
     const whole = await run();
-    assert.deepEqual((await run()).values, whole.values);
+    assertSameBits((await run()).values, whole.values);
 
     const folder = await Deno.makeTempDir();
     const path = join(folder, "training.safetensors");
     const interrupt = new AbortController();
     let saves = 0;
-    await assert.rejects(
-      run(undefined, {
-        signal: interrupt.signal,
-        checkpointSeconds: 0,
-        save: (checkpoint: Checkpoint) => {
-          saveCheckpoint(path, checkpoint);
-          if (++saves === 3) interrupt.abort(new Error("Interrupted"));
-        },
-      }),
-      /Interrupted/,
+    await assertRejects(
+      () =>
+        run(undefined, {
+          signal: interrupt.signal,
+          checkpointSeconds: 0,
+          save: (checkpoint: Checkpoint) => {
+            saveCheckpoint(path, checkpoint);
+            if (++saves === 3) interrupt.abort(new Error("Interrupted"));
+          },
+        }),
+      Error,
+      "Interrupted",
     );
     const resumed = await run(loadCheckpoint(path, classifier.layout.size));
-    assert.deepEqual(resumed.values, whole.values);
-    assert.deepEqual(resumed.losses, whole.losses);
+    assertSameBits(resumed.values, whole.values);
+    assertEquals(resumed.losses, whole.losses);
     await Deno.remove(folder, { recursive: true });
   });
 }
@@ -215,7 +218,7 @@ Deno.test("trainingStep() of all weights, traced, equals eager bit for bit, with
     tf.dispose(Object.values(state));
     step.dispose();
   }
-  assert.deepEqual(results[1], results[0]);
+  assertSameBits(results[1], results[0]);
 });
 
 Deno.test("trainingStep() of the head alone has the head's gradient of LoRA before its first step", async () => {

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "./engine.ts";
 import type { Classifier } from "../../lib/engine/classifier.ts";
@@ -40,7 +40,7 @@ Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gi
     2 * 16 * 64 * 768 + 16 * (768 * 768 + 2 * 768 * 3072);
   const head = 16 * (768 * 768 + 768 * 2);
   const forward = 2 * (11 * layer + pooled + head);
-  assert.equal(forwardFlops(classifier, [16, 64]), forward);
+  assertEquals(forwardFlops(classifier, [16, 64]), forward);
 
   // Backward: each gradient is a product of the same size. Frozen weights have
   // one, of their input; adapters have that and their own; attention has two
@@ -51,7 +51,7 @@ Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gi
     tokens * (768 * 1536 + 2 * 768 * 8 + 2 * 8 * 1536) +
     4 * 16 * 64 * 768 + 16 * (768 * 768 + 2 * 768 * 3072);
   const back = 2 * (firstBack + 10 * layerBack + pooledBack + 2 * head);
-  assert.equal(trainingFlops(classifier, [16, 64]), forward + back);
+  assertEquals(trainingFlops(classifier, [16, 64]), forward + back);
 });
 
 for (const architecture of ["roberta", "bert"] as const) {
@@ -83,11 +83,11 @@ for (const architecture of ["roberta", "bert"] as const) {
       const labels = tf.zeros([groups * input.ids.shape[0]]) as tf.Tensor1D;
       const logits = (...parts: tf.Tensor[]) =>
         logitsOf(classifier, parts, input, ranks, undefined);
-      assert.equal(
+      assertEquals(
         await productFlops(() => logits(...parts)),
         forwardFlops(classifier, input.ids.shape, groups),
       );
-      assert.equal(
+      assertEquals(
         await productFlops(() =>
           tf.valueAndGrads((...parts) =>
             crossEntropy(logits(...parts), labels)
@@ -113,11 +113,11 @@ for (
     const labels = tf.zeros([input.ids.shape[0]]) as tf.Tensor1D;
     const logits = (...parts: tf.Tensor[]) =>
       logitsOf(classifier, parts, input, noRanks(), undefined);
-    assert.equal(
+    assertEquals(
       await productFlops(() => logits(...parts)),
       forwardFlops(classifier, input.ids.shape),
     );
-    assert.equal(
+    assertEquals(
       await productFlops(() =>
         tf.valueAndGrads((...parts) => crossEntropy(logits(...parts), labels))(
           parts,
@@ -146,9 +146,9 @@ Deno.test("evaluationFlops() sums the batches of all ranks, each padded as it is
       passes,
     });
   const at = (length: number) => forwardFlops(classifier, [2, length], 3);
-  assert.equal(flops(1e6), at(24) + at(8));
+  assertEquals(flops(1e6), at(24) + at(8));
   // So small a model is evaluated sooner than a second length is prepared.
-  assert.equal(flops(1), 2 * at(24));
+  assertEquals(flops(1), 2 * at(24));
 });
 
 /** Floating-point operations of all matrix products that a function has computed. */

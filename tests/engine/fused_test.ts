@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertAlmostEquals, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { tensorflow } from "./engine.ts";
 import { attention } from "../../lib/engine/ops/attention.ts";
@@ -6,7 +6,7 @@ import { dropout, DropoutKeys } from "../../lib/engine/ops/dropout.ts";
 import { biasGelu } from "../../lib/engine/ops/gelu.ts";
 import { addAndNorm } from "../../lib/engine/ops/layer_norm.ts";
 import { eager, trace } from "../../lib/engine/trace.ts";
-import { assertClose, read } from "./reference.ts";
+import { assertClose, assertSameBits, read } from "./reference.ts";
 
 type Tensors = readonly tf.Tensor[];
 
@@ -120,7 +120,7 @@ Deno.test({
     const traced = trace(gradients);
     const [inTrace, alone] = [traced(inputs), eager(gradients, inputs)];
     for (const i of [0, 1]) {
-      assert.deepEqual(await read(inTrace[i]!), await read(alone[i]!));
+      assertSameBits(await read(inTrace[i]!), await read(alone[i]!));
     }
     traced.dispose();
   },
@@ -134,7 +134,7 @@ Deno.test("dropout() keeps the share it should, and each site, key and place by 
     if (i === 1) source.keys.take();
     const kept = [...await read(dropout(ones, source))];
     const values = new Set(kept);
-    assert.equal(values.size, 2);
+    assertEquals(values.size, 2);
     assertClose(
       [Math.max(...values), Math.min(...values)],
       [1 / (1 - rate), 0],
@@ -144,7 +144,7 @@ Deno.test("dropout() keeps the share it should, and each site, key and place by 
     // Five standard deviations of a binomial of 2^18 draws.
     const share = kept.filter((value) => value > 0).length / kept.length;
     const bound = 5 * Math.sqrt(rate * (1 - rate) / kept.length);
-    assert.ok(Math.abs(share - (1 - rate)) < bound, `${share} are kept`);
+    assertAlmostEquals(share, 1 - rate, bound, `${share} are kept`);
     masks.push(kept.map((value) => value > 0));
   }
   const [first, second] = masks as [boolean[], boolean[]];
@@ -154,15 +154,15 @@ Deno.test("dropout() keeps the share it should, and each site, key and place by 
   const bound = 5 * Math.sqrt(0.01 * 0.99 / n);
   for (const shift of [1, 2, 16, 512]) {
     const share = bothDropped((i) => first[(i + shift) % n]!);
-    assert.ok(Math.abs(share - 0.01) < bound, `${share} at distance ${shift}`);
+    assertAlmostEquals(share, 0.01, bound, `${share} at distance ${shift}`);
   }
   const share = bothDropped((i) => second[i]!);
-  assert.ok(Math.abs(share - 0.01) < bound, `${share} at two sites`);
+  assertAlmostEquals(share, 0.01, bound, `${share} at two sites`);
 });
 
 Deno.test("dropout() drops the gradient where it dropped the value", async () => {
   const ones = tf.ones([64, 1024]);
   const value = await read(dropout(ones, dropsHalf()));
   const gradient = await read(tf.grad((x) => dropout(x, dropsHalf()))(ones));
-  assert.deepEqual(gradient, value);
+  assertSameBits(gradient, value);
 });

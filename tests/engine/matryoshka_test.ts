@@ -1,4 +1,11 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import "./engine.ts";
@@ -29,6 +36,7 @@ import { trainingStep } from "../../lib/engine/training/step.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import {
   assertClose,
+  assertSameBits,
   openReference,
   read,
   type Reference,
@@ -67,7 +75,7 @@ for (const architecture of ["roberta", "bert"] as const) {
       );
       single.forEach((value, at) => sum[at]! += weights[i]! / 6 * value);
     }
-    assert.ok(sum.some((value) => Math.abs(value) > 1e-2));
+    assert(sum.some((value) => Math.abs(value) > 1e-2));
     assertClose(whole, sum, 1e-5, "gradient");
   });
 
@@ -156,23 +164,25 @@ for (const objective of objectives) {
     const path = join(folder, "training.safetensors");
     const interrupt = new AbortController();
     let saves = 0;
-    await assert.rejects(
-      run({
-        signal: interrupt.signal,
-        checkpointSeconds: 0,
-        save: (checkpoint: Checkpoint) => {
-          saveCheckpoint(path, checkpoint);
-          if (++saves === 3) interrupt.abort(new Error("Interrupted"));
-        },
-      }),
-      /Interrupted/,
+    await assertRejects(
+      () =>
+        run({
+          signal: interrupt.signal,
+          checkpointSeconds: 0,
+          save: (checkpoint: Checkpoint) => {
+            saveCheckpoint(path, checkpoint);
+            if (++saves === 3) interrupt.abort(new Error("Interrupted"));
+          },
+        }),
+      Error,
+      "Interrupted",
     );
     const resumed = await run({
       resume: loadCheckpoint(path, classifier.layout.size),
     });
     await Deno.remove(folder, { recursive: true });
-    assert.deepEqual(resumed.values, whole.values);
-    assert.deepEqual(resumed.losses, whole.losses);
+    assertSameBits(resumed.values, whole.values);
+    assertEquals(resumed.losses, whole.losses);
 
     const { matryoshka: _, ...lora } = options;
     const plain = await train(classifier, initial, examples, lora, {
@@ -181,7 +191,7 @@ for (const objective of objectives) {
     const groups = objective === "losses" ? 4 : 1;
     const ratio = trainingFlops(classifier, [8, 24], groups) /
       trainingFlops(classifier, [8, 24]);
-    assert.ok(Math.abs(whole.flops / plain.flops / ratio - 1) < 0.02);
+    assertAlmostEquals(whole.flops / plain.flops / ratio, 1, 0.02);
   });
 }
 
@@ -190,23 +200,25 @@ Deno.test("matryoshkaScale() of outputs is no larger than the largest scale in u
     ...matryoshkaScale(matryoshka("outputs", 8, undefined, weights), 16, 8),
   ];
   const even = scale();
-  assert.ok(even[0]! < rankScale(1, 16, 8)[0]!);
-  assert.equal(even[7], 16 / 8 / 8);
+  assert(even[0]! < rankScale(1, 16, 8)[0]!);
+  assertEquals(even[7], 16 / 8 / 8);
   assertClose(scale(even.map(() => 8)), even, 1e-6, "scale");
 });
 
 Deno.test("matryoshka() refuses ranks that leave rows untrained, and weights that are not theirs", () => {
-  assert.throws(
-    () => matryoshka("losses", 8, [1, 2, 4]),
+  assertIsError(
+    assertThrows(() => matryoshka("losses", 8, [1, 2, 4])),
+    Error,
     /1, 2, 4, must ascend .* to the adapter's rank 8/,
   );
-  assert.throws(() => matryoshka("losses", 4, [2, 1, 4]), RangeError);
-  assert.throws(() => matryoshka("losses", 4, [0, 4]), RangeError);
-  assert.throws(
+  assertThrows(() => matryoshka("losses", 4, [2, 1, 4]), RangeError);
+  assertThrows(() => matryoshka("losses", 4, [0, 4]), RangeError);
+  assertThrows(
     () => matryoshka("outputs", 4, [2, 4], [1]),
-    /positive weight for each of 2 ranks, not 1/,
+    Error,
+    "positive weight for each of 2 ranks, not 1",
   );
-  assert.deepEqual(matryoshka("losses", 3).ranks, [1, 2, 3]);
+  assertEquals(matryoshka("losses", 3).ranks, [1, 2, 3]);
 });
 
 async function gradient(

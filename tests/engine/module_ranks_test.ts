@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import "./engine.ts";
@@ -28,6 +34,7 @@ import { trainingStep } from "../../lib/engine/training/step.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
 import {
   assertClose,
+  assertSameBits,
   openReference,
   read,
   referenceInput,
@@ -80,9 +87,12 @@ for (const architecture of ["roberta", "bert"] as const) {
     const own = await logits(values, tf.tensor3d(scale));
     const whole = tf.tensor2d(rankScale(4, alpha, 4), [1, 4]);
     assertClose(own, await logits(cut, whole), 1e-6, "logits");
-    assert.notDeepEqual(own, await logits(values, whole));
-    await assert.rejects(
-      async () => await logits(values, tf.tensor3d(scale.slice(1))),
+    assertNotEquals(own, await logits(values, whole));
+    assertIsError(
+      await assertRejects(async () =>
+        await logits(values, tf.tensor3d(scale.slice(1)))
+      ),
+      Error,
       new RegExp(
         `for ${ranks.length - 1} modules, but the model has ${ranks.length}`,
       ),
@@ -94,7 +104,7 @@ for (const mode of ["all", "frozen", "frozen-strict"] as const) {
   Deno.test(`trainingStep() with the same rank for each module is that of the whole model, bit for bit, ${mode}`, async () => {
     const { modules } = tiny();
     const steps = [3, 1, 8];
-    assert.deepEqual(
+    assertSameBits(
       await takeSteps(mode, steps.map((rank) => Array(modules).fill(rank))),
       await takeSteps(mode, steps),
     );
@@ -113,7 +123,7 @@ Deno.test("trainingStep() in mode frozen-strict trains each module at its own ra
       const before = start.slice(...range);
       return trained.slice(...range).some((value, i) => value !== before[i]);
     });
-    assert.deepEqual(changed, [rank - 1], `module ${module}`);
+    assertEquals(changed, [rank - 1], `module ${module}`);
   });
 });
 
@@ -133,15 +143,15 @@ Deno.test("RankDraws draws a rank for each module and counts the rows of each", 
       })
     );
   }
-  assert.deepEqual(draws.rowSteps, expected);
+  assertEquals(draws.rowSteps, expected);
   assert(drawn.every((ranks) => ranks.length === modules));
   // Were they one rank, all would be alike.
   assert(drawn.filter((ranks) => new Set(ranks).size > 1).length > 150);
   for (let module = 0; module < modules; module++) {
-    assert.equal(new Set(drawn.map((ranks) => ranks[module])).size, 8);
+    assertEquals(new Set(drawn.map((ranks) => ranks[module])).size, 8);
   }
   const rest = new RankDraws(options, classifier.layout, draws.state);
-  assert.deepEqual(rest.next(), draws.next());
+  assertEquals(rest.next(), draws.next());
 });
 
 Deno.test("train() with a rank for each module gives the same bits when it was interrupted", async () => {
@@ -156,23 +166,27 @@ Deno.test("train() with a rank for each module gives the same bits when it was i
   const folder = await Deno.makeTempDir();
   const path = join(folder, "training.safetensors");
   const interrupt = new AbortController();
-  await assert.rejects(
-    train(classifier, initial, examples, options, {
-      ...quiet,
-      signal: interrupt.signal,
-      checkpointSeconds: 0,
-      save: (checkpoint: Checkpoint) => {
-        saveCheckpoint(path, checkpoint);
-        if (checkpoint.progress.step === 7) interrupt.abort(new Error("Stop"));
-      },
-    }),
-    /Stop/,
+  await assertRejects(
+    () =>
+      train(classifier, initial, examples, options, {
+        ...quiet,
+        signal: interrupt.signal,
+        checkpointSeconds: 0,
+        save: (checkpoint: Checkpoint) => {
+          saveCheckpoint(path, checkpoint);
+          if (checkpoint.progress.step === 7) {
+            interrupt.abort(new Error("Stop"));
+          }
+        },
+      }),
+    Error,
+    "Stop",
   );
   const resumed = await train(classifier, initial, examples, options, {
     ...quiet,
     resume: loadCheckpoint(path, classifier.layout.size),
   });
-  assert.deepEqual(resumed.values, whole.values);
+  assertSameBits(resumed.values, whole.values);
   await Deno.remove(folder, { recursive: true });
 });
 

@@ -1,6 +1,6 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { webgpuAdapter } from "../../lib/engine/backends/webgpu_adapter.ts";
+import { webgpuAdapter } from "../../lib/engine/install/probe.ts";
 
 /** Tests of what every engine computes, but for whole trainings, which take minutes on one in software. */
 const names = [
@@ -28,8 +28,8 @@ for (
       }).output();
       const text = new TextDecoder().decode(stdout) +
         new TextDecoder().decode(stderr);
-      assert.equal(code, 0, text);
-      assert.match(text, /ok \| \d\d+ passed \| 0 failed/);
+      assertEquals(code, 0, text);
+      assertMatch(text, /ok \| \d\d+ passed \| 0 failed/);
     },
   });
 }

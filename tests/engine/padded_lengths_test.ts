@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Examples } from "../../lib/engine/batches.ts";
 import { paddedLengths } from "../../lib/engine/padded_lengths.ts";
@@ -65,6 +65,6 @@ Deno.test("paddedLengths() keeps every length where products are dear, and one w
         ([count, length]) => count * length * perToken,
       ),
     );
-  assert.deepEqual(at(1e12), [8, 8, 16, 32, 32]);
-  assert.deepEqual(at(1), [32, 32, 32, 32, 32]);
+  assertEquals(at(1e12), [8, 8, 16, 32, 32]);
+  assertEquals(at(1), [32, 32, 32, 32, 32]);
 });

@@ -1,18 +1,18 @@
 /** Mixed precision at the binding: products in bfloat16, all else in float32. */
-import assert from "node:assert/strict";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { tensorIds } from "../../lib/engine/backend.ts";
 import { batchTensors, padBatch } from "../../lib/engine/batches.ts";
 import { type Classifier, logitsAt } from "../../lib/engine/classifier.ts";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
 import { startEngine } from "../../lib/engine/start.ts";
-import { DataType } from "../../lib/engine/tensorflow/data_type.ts";
+import { DataType } from "../../lib/engine/tensorflow/tensors.ts";
 import type { Precision } from "../../lib/engine/tensorflow/precision.ts";
 import { trainingStep } from "../../lib/engine/training/step.ts";
 import { tensorflow } from "./engine.ts";
-import { assertClose, read } from "./reference.ts";
+import { assertClose, assertSameBits, read } from "./reference.ts";
 import { draw, optimizer, startState } from "./reference_step.ts";
 import { tinyClassifier, tinyExamples } from "./tiny_task.ts";
 
@@ -81,12 +81,12 @@ Deno.test({
           layer.output,
         ];
         for (const { weight, bias } of linears) {
-          assert.equal(typeOf(weight), DataType.bfloat16);
-          assert.equal(typeOf(bias), DataType.float32);
+          assertEquals(typeOf(weight), DataType.bfloat16);
+          assertEquals(typeOf(bias), DataType.float32);
         }
       }
       for (const tensor of [words, norm.gamma, norm.beta]) {
-        assert.equal(typeOf(tensor), DataType.float32);
+        assertEquals(typeOf(tensor), DataType.float32);
       }
       return Promise.resolve();
     }),
@@ -111,7 +111,7 @@ Deno.test({
     const [exact, mixed] = [await logits("f32"), await logits("bf16")];
     // bfloat16 rounds to 8 bits, so a value to 1 part in 512; rounding accumulates over two layers.
     assertClose(mixed, exact, 2e-2, "logits");
-    assert.notDeepEqual(mixed, exact);
+    assertNotEquals(mixed, exact);
   },
 });
 
@@ -134,7 +134,7 @@ Deno.test({
   fn: async () => {
     const ends = (eager: boolean) =>
       at("bf16", (classifier, values) => train(classifier, values, eager));
-    assert.deepEqual(await ends(false), await ends(true));
+    assertSameBits(await ends(false), await ends(true));
   },
 });
 
@@ -144,10 +144,7 @@ Deno.test({
   fn: () =>
     at("bf16", async () => {
       const product = tf.matMul(tf.fill([2, 3], 1.5), tf.ones([3, 2]));
-      assert.deepEqual(
-        [...await read(tf.cast(product, "int32"))],
-        [4, 4, 4, 4],
-      );
+      assertEquals([...await read(tf.cast(product, "int32"))], [4, 4, 4, 4]);
     }),
 });
 
@@ -162,10 +159,10 @@ Deno.test({
         { engine: "tensorflow", device: "cpu", library, bfloat16 },
         { cpus: 2, precision },
       );
-    assert.equal(await start(true, "auto"), "bf16");
-    assert.equal(await start(false, "auto"), "f32");
-    assert.equal(await start(true, "f32"), "f32");
-    assert.equal(await start(false, "bf16"), "bf16");
+    assertEquals(await start(true, "auto"), "bf16");
+    assertEquals(await start(false, "auto"), "f32");
+    assertEquals(await start(true, "f32"), "f32");
+    assertEquals(await start(false, "bf16"), "bf16");
     await start(false, "f32");
   },
 });

@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertThrows,
+} from "@std/assert";
 import {
   restoreRandom,
   seededRandom,
@@ -13,7 +18,7 @@ Deno.test("seededRandom() gives another stream for every seed and every purpose"
       streams.add([random.next(), random.next()].join());
     }
   }
-  assert.equal(streams.size, 4000);
+  assertEquals(streams.size, 4000);
 });
 
 Deno.test("seededRandom() is uniform", () => {
@@ -27,7 +32,7 @@ Deno.test("seededRandom() is uniform", () => {
     (sum, it) => sum + (it - expected) ** 2 / expected,
     0,
   );
-  assert.ok(chi2 < 37.7, `chi-squared ${chi2}`);
+  assert(chi2 < 37.7, `chi-squared ${chi2}`);
 });
 
 Deno.test("restoreRandom() goes on where the generator stood", () => {
@@ -36,14 +41,14 @@ Deno.test("restoreRandom() goes on where the generator stood", () => {
   const { state } = random;
   const next = [random.next(), random.next()];
   const restored = restoreRandom(state);
-  assert.deepEqual([restored.next(), restored.next()], next);
-  assert.throws(() => restoreRandom([1, 2]), RangeError);
+  assertEquals([restored.next(), restored.next()], next);
+  assertThrows(() => restoreRandom([1, 2]), RangeError);
 });
 
 Deno.test("shuffle() keeps every item", () => {
   const items = Array.from({ length: 50 }, (_, i) => i);
   const shuffled = [...items];
   shuffle(shuffled, seededRandom(1, "shuffle"));
-  assert.notDeepEqual(shuffled, items);
-  assert.deepEqual(shuffled.toSorted((a, b) => a - b), items);
+  assertNotEquals(shuffled, items);
+  assertEquals(shuffled.toSorted((a, b) => a - b), items);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import { positionIds } from "../../lib/engine/batches.ts";
@@ -87,14 +87,38 @@ export function assertClose(
   tolerance: number,
   what: string,
 ): void {
-  assert.equal(actual.length, expected.length, `${what}: number of values`);
+  assertEquals(actual.length, expected.length, `${what}: number of values`);
   let worst = 0;
   for (let i = 0; i < actual.length; i++) {
     const difference = Math.abs(actual[i]! - expected[i]!);
     if (!(difference <= worst)) worst = difference;
   }
-  assert.ok(
+  assert(
     worst <= tolerance,
     `${what}: differs by ${worst}, allowed is ${tolerance}`,
   );
+}
+
+/** Asserts that values are equal, floats bit for bit: assertEquals() takes 0 for -0. */
+export function assertSameBits<T>(actual: T, expected: T): void {
+  assertEquals(withBits(actual), withBits(expected));
+}
+
+/** A copy of a value whose float arrays are arrays of their bits. */
+function withBits(value: unknown): unknown {
+  if (value instanceof Float32Array) {
+    return new Uint32Array(value.buffer, value.byteOffset, value.length);
+  }
+  if (Array.isArray(value)) return value.map(withBits);
+  if (value instanceof Map) {
+    return new Map([...value].map(([key, of]) => [key, withBits(of)] as const));
+  }
+  if (
+    typeof value === "object" && value !== null && !ArrayBuffer.isView(value)
+  ) {
+    return Object.fromEntries(
+      Object.entries(value).map(([key, of]) => [key, withBits(of)]),
+    );
+  }
+  return value;
 }

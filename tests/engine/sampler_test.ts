@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertAlmostEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { rankSampler, type Sampler } from "../../lib/engine/ranks/sampler.ts";
 
@@ -39,21 +39,25 @@ Deno.test("rankSampler() draws listed ranks only", () => {
 
 Deno.test("rankSampler() refuses what cannot be drawn, naming it", () => {
   const random = seededRandom(0, "rank");
-  assert.throws(
+  assertThrows(
     () => rankSampler({ kind: "list", ranks: [1, 9] }, 8, random),
-    /Rank 9 is not between 1 and the maximum rank 8/,
+    Error,
+    "Rank 9 is not between 1 and the maximum rank 8",
   );
-  assert.throws(
+  assertThrows(
     () => rankSampler({ kind: "uniform", minRank: 9 }, 8, random),
-    /Rank 9 is not between 1 and the maximum rank 8/,
+    Error,
+    "Rank 9 is not between 1 and the maximum rank 8",
   );
-  assert.throws(
+  assertThrows(
     () => rankSampler({ kind: "list", ranks: [] }, 8, random),
-    /empty/,
+    Error,
+    "empty",
   );
-  assert.throws(
+  assertThrows(
     () => rankSampler({ kind: "geometric", p: 1 }, 8, random),
-    /between 0 and 1, not 1/,
+    Error,
+    "between 0 and 1, not 1",
   );
 });
 
@@ -68,8 +72,10 @@ function assertFrequencies(
   counts.forEach((count, i) => {
     const probability = expected[i]!;
     const deviation = Math.sqrt(probability * (1 - probability) / draws);
-    assert.ok(
-      Math.abs(count / draws - probability) <= 4 * deviation,
+    assertAlmostEquals(
+      count / draws,
+      probability,
+      4 * deviation,
       `rank ${i + 1}: ${count / draws}, expected ${probability}`,
     );
   });

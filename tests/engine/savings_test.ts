@@ -1,5 +1,5 @@
 /** What is left out because nothing depends on it changes no result: each is compared with the plain computation. */
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "./engine.ts";
 import {
@@ -22,7 +22,12 @@ import { rankScale, trainedRows } from "../../lib/engine/ranks/rank_vectors.ts";
 import { evaluateRanks } from "../../lib/engine/evaluation/rank_evaluation.ts";
 import { shardSizes } from "../../lib/engine/shards.ts";
 import { loadEncoder } from "../../lib/engine/weights.ts";
-import { assertClose, openReference, read } from "./reference.ts";
+import {
+  assertClose,
+  assertSameBits,
+  openReference,
+  read,
+} from "./reference.ts";
 import { tinyClassifier, tinyExamples } from "./tiny_task.ts";
 
 const rank = 8;
@@ -69,7 +74,7 @@ Deno.test("the last layer computed for the classifier's position alone has the l
     const hidden = encode(whole, config, input, {
       adapters: { layers: adapters.map(layerAdapters), ranks: ranksAt([3]) },
     });
-    assert.equal(hidden.shape[0], batch.shape[0] * batch.shape[1]);
+    assertEquals(hidden.shape[0], batch.shape[0] * batch.shape[1]);
     const first = firstPositions(hidden, batch.shape[1]);
     return classify(first, head, config, undefined);
   }, batch);
@@ -78,10 +83,10 @@ Deno.test("the last layer computed for the classifier's position alone has the l
     const pooled = encode(classifier.weights!, config, input, {
       adapters: { layers: adapters.map(layerAdapters), ranks: ranksAt([3]) },
     });
-    assert.equal(pooled.shape[0], batch.shape[0]);
+    assertEquals(pooled.shape[0], batch.shape[0]);
     return classify(pooled, head, config, undefined);
   }, batch);
-  assert.ok(Math.max(...saved.map(Math.abs)) > 1e-2);
+  assert(Math.max(...saved.map(Math.abs)) > 1e-2);
   assertClose(saved, plain, 1e-6, "loss and gradient");
 });
 
@@ -92,10 +97,10 @@ Deno.test("a batch without padding gives the logits that it has with a mask of o
     same,
     classifier.config,
   );
-  assert.equal(batch.mask, undefined);
+  assertEquals(batch.mask, undefined);
   const input = batchTensors(batch);
   const ones = { ...input, mask: tf.ones(batch.shape) as tf.Tensor2D };
-  assert.deepEqual(
+  assertSameBits(
     await logits(classifier, input, [4]),
     await logits(classifier, ones, [4]),
   );
@@ -170,7 +175,7 @@ Deno.test("evaluateRanks() gives the logits of its parts computed by themselves,
       for (const group of ranks.keys()) {
         const whole = (group * order.length + example) * labels;
         const part = (group * rows.length + row) * labels;
-        assert.deepEqual(
+        assertSameBits(
           evaluated.subarray(whole, whole + labels),
           alone.subarray(part, part + labels),
         );

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { engineLanes } from "../../lib/engine/backend.ts";
 import type { ParameterLayout } from "../../lib/engine/parameters.ts";
@@ -7,15 +7,15 @@ import { tensorflow } from "./engine.ts";
 
 Deno.test("shardSizes() shares out every sequence, evenly, and as often to each thread", () => {
   const lanes = engineLanes();
-  assert.equal(lanes, tensorflow === undefined ? 1 : 2);
+  assertEquals(lanes, tensorflow === undefined ? 1 : 2);
   const sequences = fc.integer({ min: 1, max: 300 });
   const rows = fc.integer({ min: 1, max: 8 * 512 });
   fc.assert(fc.property(sequences, rows, (sequences, rows) => {
     const sizes = shardSizes(sequences, rows);
-    assert.equal(sizes.reduce((sum, size) => sum + size, 0), sequences);
-    assert.ok(Math.min(...sizes) >= 1);
-    assert.ok(Math.max(...sizes) - Math.min(...sizes) <= 1);
-    assert.ok(sizes.length % lanes === 0 || sizes.length === sequences);
+    assertEquals(sizes.reduce((sum, size) => sum + size, 0), sequences);
+    assert(Math.min(...sizes) >= 1);
+    assert(Math.max(...sizes) - Math.min(...sizes) <= 1);
+    assert(sizes.length % lanes === 0 || sizes.length === sequences);
   }));
 });
 
@@ -23,10 +23,10 @@ Deno.test({
   name: "shardSizes() makes a long batch into more parts than threads",
   ignore: tensorflow === undefined,
   fn() {
-    assert.deepEqual(shardSizes(16, 64), [8, 8]);
-    assert.deepEqual(shardSizes(15, 64), [7, 8]);
-    assert.deepEqual(shardSizes(32, 128), [8, 8, 8, 8]);
-    assert.deepEqual(shardSizes(1, 512), [1]);
+    assertEquals(shardSizes(16, 64), [8, 8]);
+    assertEquals(shardSizes(15, 64), [7, 8]);
+    assertEquals(shardSizes(32, 128), [8, 8, 8, 8]);
+    assertEquals(shardSizes(1, 512), [1]);
   },
 });
 
@@ -43,13 +43,13 @@ Deno.test({
     const before = binding.precision;
     try {
       binding.precision = "f32";
-      assert.deepEqual(trainingShardSizes(roberta, 16, 64), [4, 4, 4, 4]);
-      assert.deepEqual(trainingShardSizes(minilm, 32, 64), [16, 16]);
-      assert.deepEqual(trainingShardSizes(all, 16, 64), [8, 8]);
-      assert.deepEqual(trainingShardSizes(roberta, 2, 512), [1, 1]);
+      assertEquals(trainingShardSizes(roberta, 16, 64), [4, 4, 4, 4]);
+      assertEquals(trainingShardSizes(minilm, 32, 64), [16, 16]);
+      assertEquals(trainingShardSizes(all, 16, 64), [8, 8]);
+      assertEquals(trainingShardSizes(roberta, 2, 512), [1, 1]);
       binding.precision = "bf16";
-      assert.deepEqual(trainingShardSizes(roberta, 16, 64), [8, 8]);
-      assert.equal(trainingShardSizes(roberta, 32, 128).length, 8);
+      assertEquals(trainingShardSizes(roberta, 16, 64), [8, 8]);
+      assertEquals(trainingShardSizes(roberta, 32, 128).length, 8);
     } finally {
       binding.precision = before;
     }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { measureProductPeak } from "../../lib/engine/training/product_peak.ts";
 import { ReportWindow } from "../../lib/engine/training/report_window.ts";
@@ -15,13 +15,13 @@ Deno.test("ReportWindow tells the speed of the steps since the last report", () 
       milliseconds,
     });
   for (const milliseconds of [100, 200, 600]) add(milliseconds);
-  assert.deepEqual(window.rates(), {
+  assertEquals(window.rates(), {
     msPerStep: 200,
     tokensPerSecond: 1000,
     flopsPerSecond: 2e10,
   });
   add(500);
-  assert.equal(window.rates().flopsPerSecond, 1.2e10);
+  assertEquals(window.rates().flopsPerSecond, 1.2e10);
   window.dispose();
 });
 
@@ -36,8 +36,8 @@ Deno.test("measureProductPeak() is no slower than the same product timed by itse
   const seconds = (performance.now() - started) / 1000;
   const held = tf.memory().numTensors;
   const peak = await measureProductPeak({ hidden: 256, intermediate: 1024 });
-  assert.equal(tf.memory().numTensors, held);
+  assertEquals(tf.memory().numTensors, held);
   // Half of it, since other programs may run meanwhile.
   const alone = count * 2 * 2048 * 1024 * 256 / seconds;
-  assert.ok(peak > alone / 2, `${peak} against ${alone}`);
+  assert(peak > alone / 2, `${peak} against ${alone}`);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { svdFactors } from "../../lib/engine/adapters/svd_factors.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { assertClose, fixture, openReference } from "./reference.ts";
@@ -13,7 +13,7 @@ for (const architecture of ["roberta", "bert"] as const) {
     const names = [...figures.tensors.keys()].filter((name) =>
       name.startsWith("svd.adapter.") && name.includes("lora_A")
     );
-    assert.equal(names.length, 4);
+    assertEquals(names.length, 4);
     for (const name of names) {
       const nameB = name.replace("lora_A", "lora_B");
       const { a, b } = svdFactors({

@@ -1,11 +1,11 @@
 /** What is traced: a function of tensors, run as one graph function. */
-import assert from "node:assert/strict";
+import { assertEquals, assertIsError, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryOp } from "../../lib/engine/backend.ts";
 import {
   AttributeType,
   DataType,
-} from "../../lib/engine/tensorflow/data_type.ts";
+} from "../../lib/engine/tensorflow/tensors.ts";
 import { trace } from "../../lib/engine/trace.ts";
 import { tensorflow } from "./engine.ts";
 import { read } from "./reference.ts";
@@ -21,11 +21,12 @@ Deno.test({
     const traced = trace((
       [x],
     ) => [tf.scalar(tf.matMul(x!, x!).dataSync()[0]!)]);
-    assert.throws(
-      () => traced([x]),
-      /^Error: The result of "BatchMatMulV2", of shape \[2,2\], is read inside a traced function/,
+    assertIsError(
+      assertThrows(() => traced([x])),
+      Error,
+      /^Cannot read the result of "BatchMatMulV2", of shape \[2,2\], inside a traced function/,
     );
-    assert.equal(tensorflow!.binding.tracing, false);
+    assertEquals(tensorflow!.binding.tracing, false);
   },
 });
 
@@ -38,8 +39,12 @@ Deno.test({
         { name: "T", type: AttributeType.type, value: DataType.float32 },
       ], [x!])
     );
-    assert.throws(() => traced([x]), /Operation "Where" cannot be traced/);
-    assert.equal(tensorflow!.binding.tracing, false);
+    assertThrows(
+      () => traced([x]),
+      Error,
+      'Operation "Where" cannot be traced',
+    );
+    assertEquals(tensorflow!.binding.tracing, false);
   },
 });
 
@@ -53,18 +58,18 @@ Deno.test({
       if (fails) throw new Error("not yet");
       return [tf.add(x!, 1)];
     });
-    assert.throws(() => traced([x]), /not yet/);
-    assert.equal(traced.traces, 0);
+    assertThrows(() => traced([x]), Error, "not yet");
+    assertEquals(traced.traces, 0);
     fails = false;
     for (const input of [x, x, tf.ones([3])]) {
       const [result] = traced([input]);
-      assert.deepEqual(
+      assertEquals(
         await read(result!),
         (await read(input)).map((value) => value + 1),
       );
     }
-    assert.equal(traced.traces, 2);
+    assertEquals(traced.traces, 2);
     traced.dispose();
-    assert.equal(traced.traces, 0);
+    assertEquals(traced.traces, 0);
   },
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { tensorflow } from "./engine.ts";
 import type { PaddedBatch } from "../../lib/engine/batches.ts";
@@ -30,6 +30,7 @@ import {
 import { loadEncoder, loadPooler } from "../../lib/engine/weights.ts";
 import {
   assertClose,
+  assertSameBits,
   openReference,
   read,
   type Reference,
@@ -195,7 +196,7 @@ for (
       ranks,
       { copies },
     );
-    assert.deepEqual(await trainTiny(options, ranks, { copies }), eager);
+    assertSameBits(await trainTiny(options, ranks, { copies }), eager);
   });
 }
 
@@ -218,7 +219,7 @@ for (
         architecture,
         parts,
       });
-    assert.deepEqual(await ends(false), await ends(true));
+    assertSameBits(await ends(false), await ends(true));
   });
 }
 
@@ -238,21 +239,21 @@ Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", 
 
 Deno.test("trainingStep() with the maximum's scale trains rank b as with alpha b / R, bit for bit", async () => {
   const maximum = await trainTiny({ scaling: "maximum" }, [2, 2]);
-  assert.deepEqual(await trainTiny({ alpha: 4 }, [2, 2]), maximum);
-  assert.notDeepEqual(await trainTiny({}, [2, 2]), maximum);
+  assertSameBits(await trainTiny({ alpha: 4 }, [2, 2]), maximum);
+  assertNotEquals(await trainTiny({}, [2, 2]), maximum);
 });
 
 Deno.test("trainingStep() in mode frozen-strict leaves every row but the drawn one bit-identical", async () => {
   const before = await trainTiny({ mode: "frozen-strict" }, [2, 6]);
   const after = await trainTiny({ mode: "frozen-strict" }, [2, 6, 3]);
-  assert.deepEqual(changedRows(before, after), [2]);
+  assertEquals(changedRows(before, after), [2]);
 });
 
 Deno.test("trainingStep() in mode frozen moves rows that momentum and decay move", async () => {
   const before = await trainTiny({ mode: "frozen" }, [2, 6]);
   const after = await trainTiny({ mode: "frozen" }, [2, 6, 3]);
   // All rows of A decay; rows 2 and 6 have momentum as well.
-  assert.deepEqual(changedRows(before, after), [0, 1, 2, 3, 4, 5, 6, 7]);
+  assertEquals(changedRows(before, after), [0, 1, 2, 3, 4, 5, 6, 7]);
 });
 
 Deno.test({
@@ -280,12 +281,9 @@ function keepsMemoryFlat(): void {
   }
   tf.dispose(Object.values(state));
   step.dispose();
-  assert.equal(new Set(counts).size, 1, `tensor counts ${counts}`);
+  assertEquals(new Set(counts).size, 1, `tensor counts ${counts}`);
   const growth = memory.at(-1)! - memory[4]!;
-  assert.ok(
-    growth < 32,
-    `resident memory grew by ${growth} MiB over 500 steps`,
-  );
+  assert(growth < 32, `resident memory grew by ${growth} MiB over 500 steps`);
 }
 
 function stepOptions(options: Partial<StepOptions>): StepOptions {

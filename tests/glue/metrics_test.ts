@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertAlmostEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { computeMetrics, type MetricName } from "../../lib/glue/metrics.ts";
 import reference from "../../fixtures/metrics.json" with { type: "json" };
@@ -11,16 +11,17 @@ for (const { name, predictions, labels, metrics } of reference) {
     for (const [metric, expected] of Object.entries(metrics)) {
       const actual = computed[metric as MetricName]!;
       if (expected === null) assert(Number.isNaN(actual), metric);
-      else assert(Math.abs(actual - expected) < 1e-12, `${metric} ${actual}`);
+      else assertAlmostEquals(actual, expected, 1e-12, `${metric} ${actual}`);
     }
   });
 }
 
 Deno.test("computeMetrics() refuses to compare nothing or unequal numbers", () => {
-  assert.throws(() => computeMetrics(["accuracy"], [], []), RangeError);
-  assert.throws(
+  assertThrows(() => computeMetrics(["accuracy"], [], []), RangeError);
+  assertThrows(
     () => computeMetrics(["accuracy"], [1, 0], [1]),
-    /2 predictions with 1 labels/,
+    Error,
+    "2 predictions with 1 labels",
   );
 });
 

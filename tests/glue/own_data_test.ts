@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertThrows } from "@std/assert";
 import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
 
 /** Rows of one text with these labels, from line 2 on. */
@@ -16,10 +16,7 @@ function scoreOf(label: unknown) {
 
 Deno.test("toExamples() takes numbers, however they are written in decimal, as scores", () => {
   const labels = [4, 4.5, -2n, "0", " 3 ", "+.5", "-5.", "1.5e-3", "2E2"];
-  assert.deepEqual(
-    labels.map(scoreOf),
-    [4, 4.5, -2, 0, 3, 0.5, -5, 0.0015, 200],
-  );
+  assertEquals(labels.map(scoreOf), [4, 4.5, -2, 0, 3, 0.5, -5, 0.0015, 200]);
 });
 
 for (
@@ -41,19 +38,20 @@ for (
     [new Date(0), "an object"],
   ] as const
 ) {
-  Deno.test(`toExamples() refuses ${Deno.inspect(label)} as a score, with its place`, () =>
-    assert.throws(() => scoreOf(label), {
-      name: "SyntaxError",
-      message: `a.jsonl:2: Expected a number as the label, found ${found}`,
-    }));
+  Deno.test(`toExamples() refuses ${Deno.inspect(label)} as a score, with its place`, () => {
+    assertEquals(
+      assertThrows(() => scoreOf(label), SyntaxError).message,
+      `a.jsonl:2: Expected a number as the label, found ${found}`,
+    );
+  });
 }
 
 Deno.test("classesOf() and toExamples() leave out spaces around the name of a class", () => {
   const rows = rowsOf(["pos ", "neg\r", "pos", "\tneg"]);
   const names = classesOf(rows);
-  assert.deepEqual(names, ["neg", "pos"]);
+  assertEquals(names, ["neg", "pos"]);
   const examples = toExamples(rows, { kind: "classes", names });
-  assert.deepEqual(examples.map(({ label }) => label), [1, 0, 1, 0]);
+  assertEquals(examples.map(({ label }) => label), [1, 0, 1, 0]);
 });
 
 for (
@@ -64,9 +62,13 @@ for (
     [["pos"], "a list"],
   ] as const
 ) {
-  Deno.test(`classesOf() refuses ${Deno.inspect(label)} as a class, with its place`, () =>
-    assert.throws(() => classesOf(rowsOf(["pos", "neg", label])), {
-      name: "SyntaxError",
-      message: `a.jsonl:4: Expected a label, found ${found}`,
-    }));
+  Deno.test(`classesOf() refuses ${Deno.inspect(label)} as a class, with its place`, () => {
+    assertEquals(
+      assertThrows(
+        () => classesOf(rowsOf(["pos", "neg", label])),
+        SyntaxError,
+      ).message,
+      `a.jsonl:4: Expected a label, found ${found}`,
+    );
+  });
 }

@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
 import { readParquet } from "../../lib/glue/parquet.ts";
@@ -21,34 +27,39 @@ for (const name of ["rte", "stsb", "mnli"] as const) {
           : example
       );
       assert(fromHub.length > 0);
-      assert.deepEqual(fromHub, expected, split);
+      assertEquals(fromHub, expected, split);
     }
   });
 }
 
 Deno.test("readParquet() refuses a file of another task, or none, by name", async () => {
   const path = hubFile("mnli", "train");
-  await assert.rejects(
-    readParquet(path, GLUE_TASKS.rte, "train"),
-    (error) =>
-      error instanceof SyntaxError && error.message.includes(path) &&
-      error.message.includes("sentence1"),
+  const { message } = await assertRejects(
+    () => readParquet(path, GLUE_TASKS.rte, "train"),
+    SyntaxError,
+    path,
   );
+  assertStringIncludes(message, "sentence1");
   const other = join(fixtures, "tiny-glue/RTE/dev.tsv");
-  await assert.rejects(
-    readParquet(other, GLUE_TASKS.rte, "train"),
-    /dev\.tsv" as parquet/,
+  await assertRejects(
+    () => readParquet(other, GLUE_TASKS.rte, "train"),
+    Error,
+    'dev.tsv" as parquet',
   );
 });
 
 Deno.test("readParquet() refuses a secret label where one is needed, and a class out of range, by row", async () => {
-  await assert.rejects(
-    readParquet(hubFile("rte", "test"), GLUE_TASKS.rte, "train"),
-    /row 1: Column "label" holds -1, which RTE does not allow/,
+  await assertRejects(
+    () => readParquet(hubFile("rte", "test"), GLUE_TASKS.rte, "train"),
+    Error,
+    'row 1: Column "label" holds -1, which RTE does not allow',
   );
   const binary: GlueTask = { ...GLUE_TASKS.mnli, labels: ["no", "yes"] };
-  await assert.rejects(
-    readParquet(hubFile("mnli", "train"), binary, "train"),
+  assertIsError(
+    await assertRejects(() =>
+      readParquet(hubFile("mnli", "train"), binary, "train")
+    ),
+    Error,
     /row \d+: Column "label" holds 2/,
   );
 });

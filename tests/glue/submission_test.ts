@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+} from "@std/assert";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
 import type { GlueTaskName } from "../../lib/glue/benchmark.ts";
 import {
@@ -64,7 +69,7 @@ const changed = (
 
 Deno.test("packSubmission() packs the files that the server wants, each with all its lines", async () => {
   const texts = await unzip(await packSubmission(complete));
-  assert.deepEqual(
+  assertEquals(
     Object.fromEntries(
       [...texts].map(([name, text]) => [name, text.split("\n").length - 1]),
     ),
@@ -72,24 +77,24 @@ Deno.test("packSubmission() packs the files that the server wants, each with all
   );
   const start = (name: string) => texts.get(name)!.slice(0, 60).split("\n");
   for (const name of texts.keys()) {
-    assert.equal(start(name)[0], "index\tprediction");
+    assertEquals(start(name)[0], "index\tprediction");
   }
   for (const name of ["CoLA", "SST-2", "MRPC", "QQP", "WNLI"]) {
-    assert.deepEqual(start(`${name}.tsv`).slice(1, 3), ["0\t0", "1\t1"]);
+    assertEquals(start(`${name}.tsv`).slice(1, 3), ["0\t0", "1\t1"]);
   }
   for (const name of ["QNLI", "RTE"]) {
-    assert.deepEqual(start(`${name}.tsv`).slice(1, 3), [
+    assertEquals(start(`${name}.tsv`).slice(1, 3), [
       "0\tentailment",
       "1\tnot_entailment",
     ]);
   }
   for (const name of ["MNLI-m", "MNLI-mm", "AX"]) {
-    assert.deepEqual(start(`${name}.tsv`).slice(1, 3), [
+    assertEquals(start(`${name}.tsv`).slice(1, 3), [
       "0\tentailment",
       "1\tneutral",
     ]);
   }
-  assert.deepEqual(start("STS-B.tsv").slice(1, 3), ["0\t0.000", "1\t1.000"]);
+  assertEquals(start("STS-B.tsv").slice(1, 3), ["0\t0.000", "1\t1.000"]);
 });
 
 Deno.test("packSubmission() clips scores to 0..5 and puts examples in the order of their numbers", async () => {
@@ -99,7 +104,7 @@ Deno.test("packSubmission() clips scores to 0..5 and puts examples in the order 
     index: [2, 0, 1],
     predictions: [6.2, -0.3, 2.34567],
   }], { partial: true });
-  assert.deepEqual([...await unzip(bytes)], [[
+  assertEquals([...await unzip(bytes)], [[
     "STS-B.tsv",
     "index\tprediction\n0\t0.000\n1\t2.346\n2\t5.000\n",
   ]]);
@@ -107,7 +112,7 @@ Deno.test("packSubmission() clips scores to 0..5 and puts examples in the order 
 
 Deno.test("packSubmission() gives the same bytes each time", async () => {
   const small = complete.filter(({ task }) => task === "wnli");
-  assert.deepEqual(
+  assertEquals(
     await packSubmission(small, { partial: true }),
     await packSubmission(small, { partial: true }),
   );
@@ -168,6 +173,10 @@ for (
   ] as const
 ) {
   Deno.test(`packSubmission() refuses ${fault}`, async () => {
-    await assert.rejects(packSubmission(predictions), message);
+    assertIsError(
+      await assertRejects(() => packSubmission(predictions)),
+      Error,
+      message,
+    );
   });
 }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
@@ -34,10 +34,10 @@ function checkExamples(
   { labels }: Pick<GlueTask, "labels">,
 ): void {
   for (const { index, text, label } of examples) {
-    assert.ok(Number.isSafeInteger(index) && index >= 0);
-    assert.equal(typeof text, "string");
-    assert.ok(label !== undefined && label >= 0);
-    assert.ok(labels === null ? label <= 5 : label < labels.length);
+    assert(Number.isSafeInteger(index) && index >= 0);
+    assertEquals(typeof text, "string");
+    assert(label !== undefined && label >= 0);
+    assert(labels === null ? label <= 5 : label < labels.length);
   }
 }
 

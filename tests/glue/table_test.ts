@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
@@ -30,7 +30,7 @@ for (
     Deno.test(`readTable() ends the lines of ${name} at ${ends}`, async () => {
       const text =
         `text${mark}label${header}a b${mark}pos${first}c d${mark}neg${second}e f${mark}pos${third}`;
-      assert.deepEqual(await read(name, text), [
+      assertEquals(await read(name, text), [
         [`${name}:2`, "a b", "pos"],
         [`${name}:3`, "c d", "neg"],
         [`${name}:4`, "e f", "pos"],
@@ -44,7 +44,7 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
     "a.csv",
     'text,label\n\r\n"a\r\nb",x\r\n\n"c\nd","y"\n',
   );
-  assert.deepEqual(rows, [
+  assertEquals(rows, [
     ["a.csv:3", "a\r\nb", "x"],
     ["a.csv:6", "c\nd", "y"],
   ]);
@@ -52,29 +52,36 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
 
 Deno.test("readTable() names the line on which a faulty record begins, whatever line ends its quotes hold", async () => {
   const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
-  await assert.rejects(
-    read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`),
+  assertIsError(
+    await assertRejects(() =>
+      read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`)
+    ),
+    Error,
     /a\.csv:6: Invalid Record Length: expect 2, got 3$/,
   );
-  await assert.rejects(
-    read("a.csv", `${before}a,"y\r\nc,d\r\n`),
+  assertIsError(
+    await assertRejects(() => read("a.csv", `${before}a,"y\r\nc,d\r\n`)),
+    Error,
     /a\.csv:6: Quote Not Closed: the parsing is finished with an opening quote$/,
   );
-  await assert.rejects(
-    read("a.csv", `${before}"a"b,y\r\n`),
-    /a\.csv:6: Invalid Closing Quote/,
+  await assertRejects(
+    () => read("a.csv", `${before}"a"b,y\r\n`),
+    Error,
+    "a.csv:6: Invalid Closing Quote",
   );
 });
 
 Deno.test("readTable() refuses a column that the header has twice, unless nobody asks for it", async () => {
-  await assert.rejects(
-    read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
-    /a\.tsv" has the column "label" more than once, as column 1 and 4; rename/,
+  await assertRejects(
+    () => read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
+    Error,
+    'a.tsv" has the column "label" more than once, as column 1 and 4; rename',
   );
-  assert.deepEqual(
-    await read("a.tsv", "id\ttext\tid\tlabel\n1\ta\t7\t2\n"),
-    [["a.tsv:2", "a", "2"]],
-  );
+  assertEquals(await read("a.tsv", "id\ttext\tid\tlabel\n1\ta\t7\t2\n"), [[
+    "a.tsv:2",
+    "a",
+    "2",
+  ]]);
 });
 
 const glue = Deno.env.get("DYLORA_GLUE");
@@ -91,7 +98,7 @@ for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
         if (headless || !existsSync(path)) continue;
         const rows = await readTable(path, task.tsvColumns);
         const { examples } = await readTsv(path, task, split);
-        assert.deepEqual(
+        assertEquals(
           rows.map(({ place, values }) => [place, ...values]),
           examples.map(({ text, pair }, i) => [
             `${path}:${i + 2}`,

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
@@ -25,10 +25,10 @@ async function load(path: string, family: "bert" | "roberta"): Promise<void> {
   const tokenizer = await ModelTokenizer.load(join(path, ".."), family, 20);
   for (const [text, pair] of [[TEXT], [TEXT, TEXT], ["", " "]] as const) {
     const { ids, types } = tokenizer.encode(text, pair);
-    assert.equal(ids.length, types.length);
-    assert.ok(ids.length <= 20);
+    assertEquals(ids.length, types.length);
+    assert(ids.length <= 20);
     for (const id of ids) {
-      assert.ok(Number.isSafeInteger(id) && id >= 0, `token id ${id}`);
+      assert(Number.isSafeInteger(id) && id >= 0, `token id ${id}`);
     }
   }
 }

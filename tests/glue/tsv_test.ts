@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+} from "@std/assert";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -26,7 +31,7 @@ Deno.test("readTsv() reads CoLA's labelled files, which have no header, and its 
     GLUE_TASKS.cola,
     "validation",
   );
-  assert.deepEqual(dev.examples, [
+  assertEquals(dev.examples, [
     { index: 0, text: "They drank the pub dry.", label: 1 },
     { index: 1, text: "They drank the pub.", label: 0 },
   ]);
@@ -35,7 +40,7 @@ Deno.test("readTsv() reads CoLA's labelled files, which have no header, and its 
     GLUE_TASKS.cola,
     "test",
   );
-  assert.deepEqual(test.examples, [{ index: 7, text: "Bill whistled." }]);
+  assertEquals(test.examples, [{ index: 7, text: "Bill whistled." }]);
 });
 
 Deno.test("readTsv() reads MRPC behind its byte-order mark and keeps quotes as they stand", async () => {
@@ -45,7 +50,7 @@ Deno.test("readTsv() reads MRPC behind its byte-order mark and keeps quotes as t
     GLUE_TASKS.mrpc,
     "train",
   );
-  assert.deepEqual(examples, [{
+  assertEquals(examples, [{
     index: 0,
     text: '" It is , he said .',
     pair: 'He said : "" it is\u2028so .',
@@ -61,7 +66,7 @@ Deno.test("readTsv() finds STS-B's score in the last of ten columns", async () =
     GLUE_TASKS.stsb,
     "train",
   );
-  assert.deepEqual(examples, [
+  assertEquals(examples, [
     { index: 0, text: 'A "b', pair: 'C d"', label: 3.25 },
   ]);
 });
@@ -73,7 +78,7 @@ Deno.test("readTsv() turns class names into the hub's numbers", async () => {
     GLUE_TASKS.rte,
     "validation",
   );
-  assert.deepEqual(examples.map(({ label }) => label), [1, 0]);
+  assertEquals(examples.map(({ label }) => label), [1, 0]);
 });
 
 Deno.test("readTsv() leaves out the lines of QQP that are broken in two, counts them and keeps the numbering", async () => {
@@ -83,8 +88,8 @@ Deno.test("readTsv() leaves out the lines of QQP that are broken in two, counts 
     GLUE_TASKS.qqp,
     "train",
   );
-  assert.equal(broken, 2);
-  assert.deepEqual(examples.map(({ index }) => index), [0, 3]);
+  assertEquals(broken, 2);
+  assertEquals(examples.map(({ index }) => index), [0, 3]);
 });
 
 const rte = "index\tsentence1\tsentence2\tlabel\n";
@@ -137,11 +142,11 @@ for (
   ] as const
 ) {
   Deno.test(`readTsv() refuses ${fault}, with its place`, async () => {
-    await assert.rejects(read(text, task, "train"), (error) => {
-      assert(error instanceof SyntaxError);
-      assert.match(error.message, message);
-      return true;
-    });
+    assertIsError(
+      await assertRejects(() => read(text, task, "train")),
+      SyntaxError,
+      message,
+    );
   });
 }
 
@@ -159,7 +164,7 @@ Deno.test("readTsv() gives back any text without tabs and line ends, across buff
           GLUE_TASKS.rte,
           "train",
         );
-        assert.deepEqual(examples.map(({ text, pair }) => [text, pair]), pairs);
+        assertEquals(examples.map(({ text, pair }) => [text, pair]), pairs);
       },
     ),
     { numRuns: 30 },
@@ -179,9 +184,9 @@ for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
         const lines = (await Deno.readTextFile(path)).trimEnd().split("\n");
         const header = task.tsvHeader && split !== "test" ? 0 : 1;
         const { examples, broken } = await readTsv(path, task, split);
-        assert.equal(examples.length + broken, lines.length - header, split);
+        assertEquals(examples.length + broken, lines.length - header, split);
         assert(broken < 10, split);
-        assert.equal(examples.at(-1)!.index, lines.length - header - 1);
+        assertEquals(examples.at(-1)!.index, lines.length - header - 1);
         assert(lines.at(-1)!.includes(examples.at(-1)!.text));
       }
     },

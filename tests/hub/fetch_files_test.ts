@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { fetchFiles } from "../../lib/hub/fetch_files.ts";
 import { HubError } from "../../lib/hub/hub_error.ts";
@@ -51,19 +51,20 @@ const weightsIn = (cache: string) =>
 async function assertRight(
   files: ReadonlyMap<string, string>,
 ): Promise<void> {
-  assert.deepEqual([...files.keys()], request.required);
+  assertEquals<readonly string[]>([...files.keys()], request.required);
   const read = (name: string) => Deno.readFile(files.get(name)!);
-  assert.deepEqual(await read("config.json"), config);
-  assert.equal(sha256(await read("model.safetensors")), sha256(weights));
+  assertEquals(await read("config.json"), config);
+  assertEquals(sha256(await read("model.safetensors")), sha256(weights));
 }
 
-function isHubError(code: string, ...messages: RegExp[]) {
-  return (error: unknown) => {
-    assert(error instanceof HubError, String(error));
-    assert.equal(error.code, code, error.message);
-    for (const message of messages) assert.match(error.message, message);
-    return true;
-  };
+async function assertHubError(
+  fetch: () => Promise<unknown>,
+  code: string,
+  ...messages: RegExp[]
+): Promise<void> {
+  const error = await assertRejects(fetch, HubError);
+  assertEquals(error.code, code, error.message);
+  for (const message of messages) assertMatch(error.message, message);
 }
 
 Deno.test(
@@ -71,14 +72,14 @@ Deno.test(
   withHub([model], async (_hub, settings) => {
     const { files, commit } = await fetchFiles(request, { settings, patience });
     await assertRight(files);
-    assert.equal(commit, COMMIT);
+    assertEquals(commit, COMMIT);
     const own = repositoryIn(settings.cache);
-    assert.equal(await Deno.readTextFile(join(own, "refs/main")), COMMIT);
-    assert.deepEqual(
+    assertEquals(await Deno.readTextFile(join(own, "refs/main")), COMMIT);
+    assertEquals(
       new Set([...Deno.readDirSync(join(own, "blobs"))].map((x) => x.name)),
       new Set([gitHash(config), sha256(weights)]),
     );
-    assert.equal(
+    assertEquals(
       files.get("config.json"),
       join(own, "snapshots", COMMIT, "config.json"),
     );
@@ -96,7 +97,7 @@ Deno.test(
       const { files } = await fetchFiles(again, { settings, patience });
       await assertRight(files);
     }
-    assert.equal(hub.seen.length, before);
+    assertEquals(hub.seen.length, before);
   }),
 );
 
@@ -115,7 +116,7 @@ Deno.test(
     );
     const { files } = await fetchFiles(request, { settings, patience });
     await assertRight(files);
-    assert.equal(hub.contents.length, 0);
+    assertEquals(hub.contents.length, 0);
   }),
 );
 
@@ -130,11 +131,11 @@ Deno.test(
     });
     const size = weights.length + config.length;
     assert(reports.every(([, total]) => total === size));
-    assert.deepEqual(
+    assertEquals(
       reports.map(([b]) => b),
       reports.map(([b]) => b).toSorted((a, b) => a - b),
     );
-    assert.equal(reports.at(-1)![0], size);
+    assertEquals(reports.at(-1)![0], size);
   }),
 );
 
@@ -164,7 +165,7 @@ Deno.test(
     );
     const { files } = await fetchFiles(request, { settings, patience });
     await assertRight(files);
-    assert.deepEqual(
+    assertEquals(
       hub.contents.map(({ range }) => range).filter((x) => x !== "bytes=0-0"),
       [null, "bytes=100000-299999", "bytes=200000-299999"],
     );
@@ -179,21 +180,23 @@ Deno.test(
         ? cutOff(answer(), range ? 0 : 120_000)
         : undefined
     );
-    await assert.rejects(
-      fetchFiles(request, { settings, patience: { ...patience, retries: 1 } }),
-      isHubError(
-        "unreachable",
-        /"model.safetensors" of "org\/tiny" broke off after 120000 of 300000/,
-        /goes on from there/,
-      ),
+    await assertHubError(
+      () =>
+        fetchFiles(request, {
+          settings,
+          patience: { ...patience, retries: 1 },
+        }),
+      "unreachable",
+      /"model.safetensors" of "org\/tiny" broke off after 120000 of 300000/,
+      /goes on from there/,
     );
     const partial = `${weightsIn(settings.cache)}.incomplete`;
-    assert.equal((await Deno.stat(partial)).size, 120_000);
+    assertEquals((await Deno.stat(partial)).size, 120_000);
     hub.breakWith(() => undefined);
     const before = hub.contents.length;
     const { files } = await fetchFiles(request, { settings, patience });
     await assertRight(files);
-    assert.equal(hub.contents.at(-1)!.range, "bytes=120000-299999");
+    assertEquals(hub.contents.at(-1)!.range, "bytes=120000-299999");
     assert(hub.contents.length - before <= 2);
   }),
 );
@@ -211,20 +214,24 @@ Deno.test(
       return new Response(body, { headers });
     });
     const started = performance.now();
-    await assert.rejects(
-      fetchFiles(request, {
-        settings,
-        patience: { ...patience, silence: 60_000 },
-        signal: interrupt.signal,
-        onProgress: (bytes) => {
-          if (bytes > 50_000) interrupt.abort(new Error("stopped by the user"));
-        },
-      }),
-      /stopped by the user/,
+    await assertRejects(
+      () =>
+        fetchFiles(request, {
+          settings,
+          patience: { ...patience, silence: 60_000 },
+          signal: interrupt.signal,
+          onProgress: (bytes) => {
+            if (bytes > 50_000) {
+              interrupt.abort(new Error("stopped by the user"));
+            }
+          },
+        }),
+      Error,
+      "stopped by the user",
     );
     assert(performance.now() - started < 5000);
     const partial = `${weightsIn(settings.cache)}.incomplete`;
-    assert.equal((await Deno.stat(partial)).size, 50_000);
+    assertEquals((await Deno.stat(partial)).size, 50_000);
   }),
 );
 
@@ -265,20 +272,22 @@ Deno.test(
         host === "cdn" && range === null ? new Response(wrong) : undefined
       );
       const short = wrong.length < weights.length;
-      await assert.rejects(
-        fetchFiles(request, {
-          settings,
-          patience: { ...patience, retries: 0 },
-        }),
+      await assertHubError(
+        () =>
+          fetchFiles(request, {
+            settings,
+            patience: { ...patience, retries: 0 },
+          }),
+        short ? "unreachable" : "damaged",
         short
-          ? isHubError("unreachable", /broke off after 299999 of 300000/)
-          : isHubError("damaged", /not the file that the hub announced/),
+          ? /broke off after 299999 of 300000/
+          : /not the file that the hub announced/,
       );
-      await assert.rejects(Deno.stat(weightsIn(settings.cache)));
+      await assertRejects(() => Deno.stat(weightsIn(settings.cache)));
       if (short) await Deno.remove(`${weightsIn(settings.cache)}.incomplete`);
     }
     const blobs = Deno.readDirSync(join(repositoryIn(settings.cache), "blobs"));
-    assert.deepEqual([...blobs].map(({ name }) => name), [gitHash(config)]);
+    assertEquals([...blobs].map(({ name }) => name), [gitHash(config)]);
   }),
 );
 
@@ -329,7 +338,7 @@ Deno.test(
     await fetchFiles(request, { settings, patience });
     const waited = performance.now() - started;
     assert(waited > 1000, `${waited} ms`);
-    assert.equal(refusals, 3);
+    assertEquals(refusals, 3);
   }),
 );
 
@@ -339,12 +348,14 @@ Deno.test(
     for (const headers of [{}, { "retry-after": "86400" }]) {
       const before = hub.seen.length;
       hub.breakWith(() => new Response("slow down", { status: 429, headers }));
-      await assert.rejects(
-        fetchFiles(request, { settings, patience }),
-        isHubError("busy", /answers 429/, /Try again later/),
+      await assertHubError(
+        () => fetchFiles(request, { settings, patience }),
+        "busy",
+        /answers 429/,
+        /Try again later/,
       );
       const asked = hub.seen.length - before;
-      assert.equal(asked, "retry-after" in headers ? 1 : 1 + patience.retries);
+      assertEquals(asked, "retry-after" in headers ? 1 : 1 + patience.retries);
     }
   }),
 );
@@ -360,38 +371,46 @@ Deno.test(
         settings: { ...settings, ...(token && { token }) },
         patience,
       });
-    await assert.rejects(
-      fetch("org/tiny"),
-      isHubError("refused", /401/, /set HF_TOKEN/),
+    await assertHubError(
+      () => fetch("org/tiny"),
+      "refused",
+      /401/,
+      /set HF_TOKEN/,
     );
-    await assert.rejects(
-      fetch("org/none", "hf_wrong"),
-      isHubError("refused", /Check the name, that HF_TOKEN may read it/),
+    await assertHubError(
+      () => fetch("org/none", "hf_wrong"),
+      "refused",
+      /Check the name, that HF_TOKEN may read it/,
     );
-    await assert.rejects(fetch("org/gated"), isHubError("refused", /403/));
+    await assertHubError(() => fetch("org/gated"), "refused", /403/);
   }),
 );
 
 Deno.test(
   "fetchFiles() names the revision or the file that a repository lacks",
   withHub([model], async (_hub, settings) => {
-    await assert.rejects(
-      fetchFiles({ ...request, revision: "v2" }, { settings, patience }),
-      isHubError("not-found", /no model "org\/tiny" with a revision "v2"/),
+    await assertHubError(
+      () => fetchFiles({ ...request, revision: "v2" }, { settings, patience }),
+      "not-found",
+      /no model "org\/tiny" with a revision "v2"/,
     );
-    await assert.rejects(
-      fetchFiles({ ...request, revision: COMMIT.replace("0", "f") }, {
-        settings,
-        patience,
-      }),
-      isHubError("not-found", /no commit f123/),
+    await assertHubError(
+      () =>
+        fetchFiles({ ...request, revision: COMMIT.replace("0", "f") }, {
+          settings,
+          patience,
+        }),
+      "not-found",
+      /no commit f123/,
     );
-    await assert.rejects(
-      fetchFiles({ ...request, required: ["tokenizer.json"] }, {
-        settings,
-        patience,
-      }),
-      isHubError("not-found", /"org\/tiny" has no "tokenizer.json"/),
+    await assertHubError(
+      () =>
+        fetchFiles({ ...request, required: ["tokenizer.json"] }, {
+          settings,
+          patience,
+        }),
+      "not-found",
+      /"org\/tiny" has no "tokenizer.json"/,
     );
   }),
 );
@@ -404,12 +423,10 @@ Deno.test(
         ? Response.json({ sha: "../../../../etc" })
         : undefined
     );
-    await assert.rejects(
-      fetchFiles(request, { settings, patience }),
-      isHubError(
-        "damaged",
-        /names "\.\.\/\.\.\/\.\.\/\.\.\/etc" as the commit/,
-      ),
+    await assertHubError(
+      () => fetchFiles(request, { settings, patience }),
+      "damaged",
+      /names "\.\.\/\.\.\/\.\.\/\.\.\/etc" as the commit/,
     );
     hub.breakWith(({ path }) =>
       path.includes("/paths-info/")
@@ -421,9 +438,10 @@ Deno.test(
         })))
         : undefined
     );
-    await assert.rejects(
-      fetchFiles(request, { settings, patience }),
-      isHubError("damaged", /gives the hash "\.\.\/x" for "config.json"/),
+    await assertHubError(
+      () => fetchFiles(request, { settings, patience }),
+      "damaged",
+      /gives the hash "\.\.\/x" for "config.json"/,
     );
   }),
 );
@@ -432,14 +450,16 @@ Deno.test("fetchFiles() says that the hub cannot be reached, and how to do witho
   withFolder(async (cache) => {
     const endpoint = "http://127.0.0.1:9";
     const settings = { endpoint, cache, offline: false };
-    await assert.rejects(
-      fetchFiles(request, { settings, patience: { ...patience, retries: 1 } }),
-      isHubError(
-        "unreachable",
-        /127\.0\.0\.1:9/,
-        /HF_ENDPOINT/,
-        /local folder/,
-      ),
+    await assertHubError(
+      () =>
+        fetchFiles(request, {
+          settings,
+          patience: { ...patience, retries: 1 },
+        }),
+      "unreachable",
+      /127\.0\.0\.1:9/,
+      /HF_ENDPOINT/,
+      /local folder/,
     );
   }));
 
@@ -448,9 +468,11 @@ Deno.test(
   withHub([model], async (_hub, settings) => {
     const cache = join(settings.cache, "file");
     await Deno.writeTextFile(cache, "in the way");
-    await assert.rejects(
-      fetchFiles(request, { settings: { ...settings, cache }, patience }),
-      isHubError("not-writable", /Cannot write to .*file"/, /HF_HUB_CACHE/),
+    await assertHubError(
+      () => fetchFiles(request, { settings: { ...settings, cache }, patience }),
+      "not-writable",
+      /Cannot write to .*file"/,
+      /HF_HUB_CACHE/,
     );
   }),
 );
@@ -459,25 +481,24 @@ Deno.test(
   "fetchFiles() works offline from a warm cache, and says what a cold one lacks",
   withHub([model], async (hub, settings) => {
     const offline = { settings: { ...settings, offline: true }, patience };
-    await assert.rejects(
-      fetchFiles(request, offline),
-      isHubError(
-        "offline",
-        /"config.json" of "org\/tiny", revision "main", is not in the hub's cache/,
-        /hf download org\/tiny/,
-      ),
+    await assertHubError(
+      () => fetchFiles(request, offline),
+      "offline",
+      /"config.json" of "org\/tiny", revision "main", is not in the hub's cache/,
+      /hf download org\/tiny/,
     );
-    assert.equal(hub.seen.length, 0);
+    assertEquals(hub.seen.length, 0);
     await fetchFiles(request, { settings, patience });
     const before = hub.seen.length;
     await assertRight((await fetchFiles(request, offline)).files);
     const more = { ...request, optional: ["merges.txt"] };
     await assertRight((await fetchFiles(more, offline)).files);
-    await assert.rejects(
-      fetchFiles({ ...request, required: ["tokenizer.json"] }, offline),
-      isHubError("offline", /"tokenizer.json"/),
+    await assertHubError(
+      () => fetchFiles({ ...request, required: ["tokenizer.json"] }, offline),
+      "offline",
+      /"tokenizer.json"/,
     );
-    assert.equal(hub.seen.length, before);
+    assertEquals(hub.seen.length, before);
   }),
 );
 
@@ -519,11 +540,11 @@ Deno.test(
       ),
     );
     for (const { code, stdout, stderr } of results) {
-      assert.equal(code, 0, new TextDecoder().decode(stderr));
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
       await assertRight(new Map(JSON.parse(new TextDecoder().decode(stdout))));
     }
     const whole = hub.contents.filter(({ range }) => range !== "bytes=0-0");
-    assert.equal(whole.length, 1);
+    assertEquals(whole.length, 1);
   }),
 );
 
@@ -541,9 +562,11 @@ Deno.test({
     await mount("size=128k");
     try {
       const settings = { endpoint, cache, offline: false };
-      await assert.rejects(
-        fetchFiles(request, { settings, patience }),
-        isHubError("disk-full", /No space left/, /HF_HUB_CACHE/),
+      await assertHubError(
+        () => fetchFiles(request, { settings, patience }),
+        "disk-full",
+        /No space left/,
+        /HF_HUB_CACHE/,
       );
       await mount("remount,size=1M");
       const { files } = await fetchFiles(request, { settings, patience });

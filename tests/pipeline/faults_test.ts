@@ -1,4 +1,9 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+} from "@std/assert";
 import { PipelineError } from "../../lib/pipeline/fault.ts";
 import { faultsOf, load, withTasks } from "./fake_tasks.ts";
 
@@ -28,7 +33,7 @@ stages:
 
 Deno.test("expandPipeline() reports every fault of a file at once", () =>
   withTasks(async (tasks) => {
-    deepStrictEqual(await faultsOf(tasks, FAULTY), [
+    assertEquals(await faultsOf(tasks, FAULTY), [
       '2:1 Unknown key "descrption" of the pipeline; did you mean "description"?',
       '5:12 Unknown parameter "lrr" in profile "quick"; did you mean "lr"?',
       '9:5 Unknown key "matrx" of stage "data"; did you mean "matrix"?',
@@ -55,10 +60,10 @@ Deno.test("PipelineError shows the line and marks the place", () =>
     const yaml = "name: test\nstages:\n  data: { task: ftch }\n";
     const messageOf = async (text: string) => {
       const error = await load(tasks, text).catch((it) => it);
-      ok(error instanceof PipelineError);
+      assertInstanceOf(error, PipelineError);
       return error.message;
     };
-    strictEqual(
+    assertEquals(
       await messageOf(yaml),
       [
         'test.yaml:3:17: Unknown task "ftch"; did you mean "fetch"?',
@@ -66,15 +71,15 @@ Deno.test("PipelineError shows the line and marks the place", () =>
         "     |                 ~~~~",
       ].join("\n"),
     );
-    match(await messageOf(text), /^test\.yaml:3:1: YAML syntax: Tabs/);
+    assertMatch(await messageOf(text), /^test\.yaml:3:1: YAML syntax: Tabs/);
   }));
 
 Deno.test("PipelineError hides control characters of a hostile file", () =>
   withTasks(async (tasks) => {
     const text = `name: "\\e[2J"\n# \x1b[2J\nstages: { "\x1b[31m": 1 }\n`;
     const error = await load(tasks, text).catch((it) => it);
-    ok(error instanceof PipelineError);
-    ok(!error.message.includes("\x1b"), error.message);
+    assertInstanceOf(error, PipelineError);
+    assert(!error.message.includes("\x1b"), error.message);
   }));
 
 const head = "name: test\nstages:\n";
@@ -225,7 +230,7 @@ stages:
   train: { task: trian, inputs: { data: dta }, retries: *none }
   other: { task: train, inputs: { strat: data }, mutex: !own x }
 `;
-    deepStrictEqual(await faultsOf(tasks, text), [
+    assertEquals(await faultsOf(tasks, text), [
       '2:1 Key "name" stands twice in this mapping',
       '3:1 Unknown key "descrption" of the pipeline; did you mean "description"?',
       '5:49 Tag "tag:yaml.org,2002:binary" is not allowed',
@@ -243,9 +248,6 @@ for (const [what, text, expected] of cases) {
   Deno.test(`expandPipeline() refuses ${what}`, () =>
     withTasks(async (tasks) => {
       const faults = await faultsOf(tasks, text);
-      deepStrictEqual(
-        faults.map((it) => it.replace(tasks, "TASKS")),
-        expected,
-      );
+      assertEquals(faults.map((it) => it.replace(tasks, "TASKS")), expected);
     }));
 }

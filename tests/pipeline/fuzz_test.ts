@@ -1,4 +1,4 @@
-import { ok } from "node:assert/strict";
+import { assert } from "@std/assert";
 import fc from "fast-check";
 import { mutatedText, staysBounded, testProperty } from "../fuzz.ts";
 import { faultsOf, withTasks } from "./fake_tasks.ts";
@@ -44,7 +44,7 @@ testProperty(
         fc.oneof(mutatedText(SOUND, piece), scrap),
         async (text) => {
           const faults = await faultsOf(tasks, text);
-          for (const fault of faults) ok(fault.length > 10, fault);
+          for (const fault of faults) assert(fault.length > 10, fault);
         },
       )
     ),

@@ -1,4 +1,9 @@
-import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { loadPipeline } from "../../lib/pipeline/load.ts";
@@ -40,8 +45,8 @@ stages:
 Deno.test("loadPipeline() expands stages in topological order", () =>
   withTasks(async (tasks) => {
     const { pipeline, stages, show } = await load(tasks, PIPELINE);
-    strictEqual(pipeline, "test");
-    deepStrictEqual([...stages.keys()], [
+    assertEquals(pipeline, "test");
+    assertEquals([...stages.keys()], [
       "data@mrpc",
       "data@cola",
       "other",
@@ -52,14 +57,14 @@ Deno.test("loadPipeline() expands stages in topological order", () =>
       "plain",
       "report",
     ]);
-    deepStrictEqual(show, [{ stage: "report", file: "report.md" }]);
+    assertEquals(show, [{ stage: "report", file: "report.md" }]);
   }));
 
 Deno.test("loadPipeline() resolves everything that a stage has", () =>
   withTasks(async (tasks) => {
     const { stages } = await load(tasks, PIPELINE);
     const { declaration, module, ...stage } = stages.get("train@cola,seed=1")!;
-    deepStrictEqual(stage, {
+    assertEquals(stage, {
       id: "train@cola,seed=1",
       name: "train",
       matrix: { glue: "cola", seed: 1 },
@@ -72,7 +77,7 @@ Deno.test("loadPipeline() resolves everything that a stage has", () =>
       timeout: 90,
       position: { file: "test.yaml", line: 14, column: 3 },
     });
-    deepStrictEqual(declaration, {
+    assertEquals(declaration, {
       inputs: {
         data: { kind: "dataset" },
         start: { kind: "model", optional: true },
@@ -82,8 +87,8 @@ Deno.test("loadPipeline() resolves everything that a stage has", () =>
       timings: false,
       sources: false,
     });
-    strictEqual(module, new URL(`file://${tasks}/train.ts`).href);
-    deepStrictEqual(stages.get("report")!.inputs, {
+    assertEquals(module, new URL(`file://${tasks}/train.ts`).href);
+    assertEquals(stages.get("report")!.inputs, {
       models: [
         "train@mrpc,seed=0",
         "train@mrpc,seed=1",
@@ -92,12 +97,12 @@ Deno.test("loadPipeline() resolves everything that a stage has", () =>
         "plain",
       ],
     });
-    deepStrictEqual(stages.get("other")!.params, {
+    assertEquals(stages.get("other")!.params, {
       source: "x",
       rows: 10,
       options: { mode: "all" },
     });
-    strictEqual(stages.get("data@mrpc")!.declaration.sources, true);
+    assertEquals(stages.get("data@mrpc")!.declaration.sources, true);
   }));
 
 Deno.test("loadPipeline() applies a profile, then settings", () =>
@@ -106,12 +111,12 @@ Deno.test("loadPipeline() applies a profile, then settings", () =>
       const { stages } = await load(tasks, PIPELINE, options);
       return stages.get(id)?.params.lr;
     };
-    strictEqual(await lr("plain", {}), 1e-3);
-    strictEqual(await lr("plain", { profile: "quick" }), 0.5);
-    strictEqual(await lr("train@mrpc,seed=7", { profile: "quick" }), 4e-4);
-    strictEqual(await lr("train@mrpc,seed=0", { profile: "nested" }), 1);
-    strictEqual(await lr("train@cola,seed=0", { profile: "nested" }), 5e-4);
-    strictEqual(
+    assertEquals(await lr("plain", {}), 1e-3);
+    assertEquals(await lr("plain", { profile: "quick" }), 0.5);
+    assertEquals(await lr("train@mrpc,seed=7", { profile: "quick" }), 4e-4);
+    assertEquals(await lr("train@mrpc,seed=0", { profile: "nested" }), 1);
+    assertEquals(await lr("train@cola,seed=0", { profile: "nested" }), 5e-4);
+    assertEquals(
       await lr("plain", {
         profile: "quick",
         settings: [{ key: "train.lr", value: 2 }],
@@ -138,23 +143,20 @@ stages:
 Deno.test("loadPipeline() makes no stage where all places are excluded, and leaves out the inputs that name it", () =>
   withTasks(async (tasks) => {
     const some = await load(tasks, CHAIN("[{ glue: cola }]"));
-    deepStrictEqual(some.stages.get("second@mrpc")!.inputs.start, [
+    assertEquals(some.stages.get("second@mrpc")!.inputs.start, [
       "first@mrpc",
     ]);
-    deepStrictEqual(
-      Object.keys(some.stages.get("second@cola")!.inputs),
-      ["data"],
-    );
+    assertEquals(Object.keys(some.stages.get("second@cola")!.inputs), ["data"]);
     const { stages } = await load(
       tasks,
       CHAIN("[{ glue: cola }, { glue: mrpc }]"),
     );
-    strictEqual([...stages.keys()].some((id) => id.startsWith("first")), false);
-    deepStrictEqual(
-      Object.keys(stages.get("second@mrpc")!.inputs),
-      ["data"],
+    assertEquals(
+      [...stages.keys()].some((id) => id.startsWith("first")),
+      false,
     );
-    deepStrictEqual(stages.get("report")!.inputs.models, [
+    assertEquals(Object.keys(stages.get("second@mrpc")!.inputs), ["data"]);
+    assertEquals(stages.get("report")!.inputs.models, [
       "second@mrpc",
       "second@cola",
     ]);
@@ -170,15 +172,15 @@ stages:
   report: { task: report, inputs: { models: "all[*]" } }
   all: { task: train, matrix: { glue: [mrpc], exclude: [{ glue: mrpc }] }, inputs: { data: data } }
 `;
-    await rejects(load(tasks, text), (error: Error) => {
-      strictEqual(/No stage "data" matches "one"/.test(error.message), true);
-      strictEqual(
-        /Input "models" of "report" has no artifact: every place of "all" is excluded/
-          .test(error.message),
-        true,
-      );
-      return true;
-    });
+    const { message } = await assertRejects(
+      () => load(tasks, text),
+      Error,
+      'No stage "data" matches "one"',
+    );
+    assertStringIncludes(
+      message,
+      'Input "models" of "report" has no artifact: every place of "all" is excluded',
+    );
   }));
 
 Deno.test("loadPipeline() takes references unquoted in flow and in block style", () =>
@@ -203,12 +205,12 @@ stages:
   some: { task: report, matrix: { glue: [cola] }, inputs: { models: block[glue, *] } }
 `,
     );
-    strictEqual(stages.get("data@cola")!.params.source, "a # b-cola");
-    strictEqual(
+    assertEquals(stages.get("data@cola")!.params.source, "a # b-cola");
+    assertEquals(
       stages.get("block@mrpc,seed=1")!.params.note,
       "data[glue, *] mrpc",
     );
-    deepStrictEqual(stages.get("some@cola")!.inputs.models, [
+    assertEquals(stages.get("some@cola")!.inputs.models, [
       "block@cola,seed=1",
     ]);
   }));
@@ -234,15 +236,20 @@ stages:
     inputs: { data: data }
 `,
     );
-    strictEqual(stages.get("train@mrpc")!.params.lr, 2);
-    strictEqual(stages.get("train@cola")!.params.lr, 1);
-    strictEqual(stages.has("train@rte"), false);
+    assertEquals(stages.get("train@mrpc")!.params.lr, 2);
+    assertEquals(stages.get("train@cola")!.params.lr, 1);
+    assertEquals(stages.has("train@rte"), false);
   }));
 
 Deno.test("loadPipeline() reads files only, of a sane size and encoding", () =>
   withTasks(async (tasks) => {
-    const refuses = (name: string, message: RegExp) =>
-      rejects(loadPipeline(join(tasks, name), { tasks }), message);
+    const refuses = async (name: string, message: RegExp) => {
+      assertIsError(
+        await assertRejects(() => loadPipeline(join(tasks, name), { tasks })),
+        Error,
+        message,
+      );
+    };
     await refuses("none.yaml", /none\.yaml: There is no such file/);
     await mkdir(join(tasks, "folder.yaml"));
     await refuses("folder.yaml", /folder\.yaml: Is no regular file/);

@@ -1,4 +1,4 @@
-import { deepStrictEqual } from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import type { Graph } from "../../lib/pipeline/graph.ts";
 import { matchStages } from "../../lib/pipeline/match_stages.ts";
 import { load, withTasks } from "./fake_tasks.ts";
@@ -24,26 +24,23 @@ Deno.test("matchStages() takes an id, a name, a prefix and a glob", () =>
   withGraph((graph) => {
     const match = (...patterns: string[]) =>
       matchStages(graph, patterns).stages.join(" ");
-    deepStrictEqual(match("train@mrpc,seed=0"), "train@mrpc,seed=0");
-    deepStrictEqual(
-      match("train@mrpc"),
-      "train@mrpc,seed=0 train@mrpc,seed=10",
-    );
-    deepStrictEqual(
+    assertEquals(match("train@mrpc,seed=0"), "train@mrpc,seed=0");
+    assertEquals(match("train@mrpc"), "train@mrpc,seed=0 train@mrpc,seed=10");
+    assertEquals(
       match("train"),
       "train@mrpc,seed=0 train@mrpc,seed=10 train@cola,seed=0 train@cola,seed=10",
     );
-    deepStrictEqual(
+    assertEquals(
       match("*@cola*"),
       "data@cola train@cola,seed=0 train@cola,seed=10",
     );
-    deepStrictEqual(match("train@*seed=?"), match("train@*seed=0"));
-    deepStrictEqual(match("other", "data@mrpc"), "data@mrpc other");
+    assertEquals(match("train@*seed=?"), match("train@*seed=0"));
+    assertEquals(match("other", "data@mrpc"), "data@mrpc other");
   }));
 
 Deno.test("matchStages() takes no part of a component for the whole", () =>
   withGraph((graph) => {
-    deepStrictEqual(matchStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
+    assertEquals(matchStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
       stages: [],
       problems: [
         'No stage matches "train@mr"; did you mean "train@mrpc"?',

@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { expandMatrix, stageId } from "../../lib/pipeline/matrix.ts";
 
@@ -15,7 +15,7 @@ Deno.test("expandMatrix() adds what 'include' says as GitHub documents it", () =
     ],
     exclude: [],
   });
-  deepStrictEqual(combinations.map((it) => it.values), [
+  assertEquals(combinations.map((it) => it.values), [
     { fruit: "apple", animal: "cat", color: "pink", shape: "circle" },
     { fruit: "apple", animal: "dog", color: "green", shape: "circle" },
     { fruit: "pear", animal: "cat", color: "pink" },
@@ -31,7 +31,7 @@ Deno.test("expandMatrix() keeps what 'include' adds out of the place", () => {
     include: [{ glue: "mrpc", lr: 4e-4 }],
     exclude: [],
   });
-  deepStrictEqual(combination, {
+  assertEquals(combination, {
     place: { glue: "mrpc" },
     values: { glue: "mrpc", lr: 4e-4 },
   });
@@ -43,7 +43,7 @@ Deno.test("expandMatrix() makes combinations of 'include' alone", () => {
     include: [{ glue: "mrpc", rank: 4, tuned: { lr: 1 } }, { glue: "cola" }],
     exclude: [],
   });
-  deepStrictEqual(combinations.map((it) => it.place), [
+  assertEquals(combinations.map((it) => it.place), [
     { glue: "mrpc", rank: 4 },
     { glue: "cola" },
   ]);
@@ -55,7 +55,7 @@ Deno.test("expandMatrix() removes what 'exclude' names in part or in full", () =
     include: [],
     exclude: [{ os: "a", version: 1 }, { os: "b", version: 2, size: "l" }],
   });
-  deepStrictEqual(combinations.map((it) => Object.values(it.place).join()), [
+  assertEquals(combinations.map((it) => Object.values(it.place).join()), [
     "a,2,s",
     "a,2,l",
     "b,1,s",
@@ -78,14 +78,14 @@ Deno.test("expandMatrix() makes every combination once, the last dimension faste
     const expected = a.flatMap((x) =>
       b.flatMap((y) => c.map((z) => ({ a: x, b: y, c: z })))
     );
-    deepStrictEqual(combinations.map((it) => it.place), expected);
+    assertEquals(combinations.map((it) => it.place), expected);
   }));
 });
 
 Deno.test("stageId() writes text bare and numbers with their dimension", () => {
-  strictEqual(
+  assertEquals(
     stageId("train", { glue: "mrpc", seed: 0, rank: 4 }),
     "train@mrpc,seed=0,rank=4",
   );
-  strictEqual(stageId("model", {}), "model");
+  assertEquals(stageId("model", {}), "model");
 });

@@ -1,4 +1,4 @@
-import { deepStrictEqual } from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { faultsOf, load, withTasks } from "./fake_tasks.ts";
 
 function pipeline(params: string, parameters: string): string {
@@ -23,21 +23,21 @@ Deno.test("loadPipeline() takes over a mapping under the merge key, what stands 
         "{ seed: 2, <<: ${params.train} }",
       ),
     );
-    deepStrictEqual(stages.get("train")!.params, { lr: 0.5, seed: 2 });
+    assertEquals(stages.get("train")!.params, { lr: 0.5, seed: 2 });
   }));
 
 Deno.test("loadPipeline() marks the merge key for what is wrong with what it takes over", () =>
   withTasks(async (tasks) => {
     const faults = (params: string, parameters: string) =>
       faultsOf(tasks, pipeline(params, parameters));
-    deepStrictEqual(
+    assertEquals(
       await faults("{ train: 3 }", "{ seed: x, <<: ${params.train} }"),
       [
         '8:19 Invalid "seed" of task "train": expected a number, got text "x"',
         '8:26 Expected a mapping such as ${params.train} under "<<", got "3"',
       ],
     );
-    deepStrictEqual(
+    assertEquals(
       await faults(
         "{ train: { lr: fast, sed: 1 } }",
         "{ seed: 1, <<: ${params.train} }",
@@ -47,7 +47,7 @@ Deno.test("loadPipeline() marks the merge key for what is wrong with what it tak
         '8:26 Invalid "lr" of task "train": expected a number, got text "fast" from "${params.train}"',
       ],
     );
-    deepStrictEqual(
+    assertEquals(
       await faults("{ train: {} }", "{ sed: 1, <<: ${params.tran} }"),
       [
         '8:13 Unknown key "sed" of task "train"; did you mean "seed"?',

@@ -1,4 +1,4 @@
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Graph } from "../../lib/pipeline/graph.ts";
@@ -37,19 +37,19 @@ for (const name of NAMES) {
       .map(([, profile]) => profile!);
     for (const profile of [undefined, ...names]) {
       const { pipeline, stages } = await load(name, tiny(name), profile);
-      strictEqual(pipeline, name);
-      ok(stages.has("report"));
+      assertEquals(pipeline, name);
+      assert(stages.has("report"));
       const { scores } = stages.get("report")!.inputs;
-      ok(scores!.length > 0);
+      assert(scores!.length > 0);
       // The tiny model has positions for 64 tokens.
       const { maxLength } = [...stages.values()]
         .find(({ task }) => task === "tokenize")!.params;
-      ok(profile !== "trial" || (maxLength ?? 0) as number <= 64);
+      assert(profile !== "trial" || (maxLength ?? 0) as number <= 64);
       // What is evaluated is reported.
       const evaluated = [...stages.values()].filter(({ declaration }) =>
         declaration.output.kind === "scores"
       ).map(({ id }) => id);
-      deepStrictEqual([...scores!].sort(), evaluated.sort());
+      assertEquals([...scores!].sort(), evaluated.sort());
     }
   });
 }
@@ -65,7 +65,7 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     name: "answers",
   });
   const { params } = stages.get("data")!;
-  deepStrictEqual(params, {
+  assertEquals(params, {
     name: "answers",
     files: { train: "a.csv", validation: "b.jsonl" },
     holdout: 0.1,
@@ -77,25 +77,25 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     seed: 0,
   });
   const { params: exported, inputs } = stages.get("take-away@seed=0")!;
-  strictEqual(exported.rank, "recommended");
-  deepStrictEqual(inputs.report, ["report"]);
+  assertEquals(exported.rank, "recommended");
+  assertEquals(inputs.report, ["report"]);
 });
 
 Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {
   const packed = async (values: Readonly<Record<string, unknown>> = {}) => {
     const { stages } = await load("submission", { predictAt: 3, ...values });
     const { params, inputs } = stages.get("submission")!;
-    strictEqual(params.partial, false);
+    assertEquals(params.partial, false);
     return inputs.predictions!.map((id) => {
       const { params, inputs } = stages.get(id)!;
-      strictEqual(params.rank, 3);
+      assertEquals(params.rank, 3);
       const tokens = stages.get(inputs.tokens![0]!)!;
       const { task } = stages.get(tokens.inputs.data![0]!)!.params;
       const [adapter] = inputs.adapter!;
       return `${task} ${params.split} ${adapter}`;
     }).sort();
   };
-  deepStrictEqual(await packed(), [
+  assertEquals(await packed(), [
     "ax test train-dylora@mnli",
     "cola test train-dylora@cola",
     "mnli test_matched train-dylora@mnli",
@@ -108,7 +108,7 @@ Deno.test("pipeline submission predicts each test set by the adapter of its task
     "stsb test train-dylora@stsb",
     "wnli test train-dylora@wnli",
   ]);
-  deepStrictEqual(await packed({ tasks: ["rte"] }), [
+  assertEquals(await packed({ tasks: ["rte"] }), [
     "rte test train-dylora@rte",
   ]);
 });
@@ -120,7 +120,7 @@ Deno.test("pipeline ablation tries the paper's variants, and a list and a rank f
     const { sampler, mode, scope } = params;
     return [`${(sampler as { kind: string }).kind} ${mode} ${scope}`];
   });
-  deepStrictEqual(variants.sort(), [
+  assertEquals(variants.sort(), [
     "geometric all model",
     "geometric frozen model",
     "geometric frozen-strict model",
@@ -142,7 +142,7 @@ for (const name of ["ablation", "rank-range"]) {
       const found = `${params.split} ${params.epoch}`;
       splits.set(adapter!, [...splits.get(adapter!) ?? [], found]);
     }
-    strictEqual(
+    assertEquals(
       splits.size,
       [...stages.keys()].filter((id) => id.startsWith("train-")).length,
     );
@@ -150,7 +150,7 @@ for (const name of ["ablation", "rank-range"]) {
       const sets = adapter.includes("@mnli,")
         ? ["validation", "validation_mismatched"]
         : ["validation"];
-      deepStrictEqual(
+      assertEquals(
         found,
         sets.flatMap((set) => [`${set} last`, `${set} best`]),
       );
@@ -162,14 +162,14 @@ Deno.test("pipeline glue-full has one setting for all tasks by the paper, and st
   const { stages } = await load("glue-full");
   for (const task of ["cola", "mnli", "rte"]) {
     const { params, inputs } = stages.get(`train-dylora@${task},seed=0`)!;
-    strictEqual(params.epochs, 30);
-    strictEqual(params.batchSize, 32);
-    strictEqual(params.accumulation, 1);
-    strictEqual(params.learningRate, 4e-4);
-    strictEqual(params.padding, "longest");
-    strictEqual("start" in inputs, false);
+    assertEquals(params.epochs, 30);
+    assertEquals(params.batchSize, 32);
+    assertEquals(params.accumulation, 1);
+    assertEquals(params.learningRate, 4e-4);
+    assertEquals(params.padding, "longest");
+    assertEquals("start" in inputs, false);
   }
-  ok(![...stages.keys()].some((id) => id.startsWith("mnli-")));
+  assert(![...stages.keys()].some((id) => id.startsWith("mnli-")));
 });
 
 Deno.test("pipeline glue-full has the settings of the official scripts, and the chain from MNLI", async () => {
@@ -191,20 +191,20 @@ Deno.test("pipeline glue-full has the settings of the official scripts, and the 
     ) {
       const stage = stages.get(`train-${train}@${task},seed=0${rank}`)!;
       const { batchSize, accumulation, learningRate } = stage.params;
-      strictEqual((batchSize as number) * (accumulation as number), batch);
-      strictEqual(learningRate, lr);
-      strictEqual(stage.params.epochs, epochs);
-      strictEqual(stage.params.padding, "maxLength");
-      deepStrictEqual(
+      assertEquals((batchSize as number) * (accumulation as number), batch);
+      assertEquals(learningRate, lr);
+      assertEquals(stage.params.epochs, epochs);
+      assertEquals(stage.params.padding, "maxLength");
+      assertEquals(
         stage.inputs.start,
         chained ? [`mnli-${train}@${task},seed=0${rank}`] : undefined,
       );
     }
   }
-  strictEqual(stages.get("train-dylora@cola,seed=0")!.params.mode, "frozen");
+  assertEquals(stages.get("train-dylora@cola,seed=0")!.params.mode, "frozen");
   // The start is the training of MNLI itself, so it runs once for all.
   const mnli = stages.get("train-dylora@mnli,seed=0")!;
   const start = stages.get("mnli-dylora@rte,seed=0")!;
-  deepStrictEqual(start.params, mnli.params);
-  deepStrictEqual(Object.keys(start.inputs), Object.keys(mnli.inputs));
+  assertEquals(start.params, mnli.params);
+  assertEquals(Object.keys(start.inputs), Object.keys(mnli.inputs));
 });

@@ -1,4 +1,4 @@
-import { deepStrictEqual } from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { hasReference, substitute } from "../../lib/pipeline/reference.ts";
 
@@ -23,7 +23,7 @@ function resolve(value: unknown): unknown {
 }
 
 Deno.test("substitute() keeps the type of a value that is one reference", () => {
-  deepStrictEqual(
+  assertEquals(
     resolve({
       list: "${params.train.ranks}",
       number: "${ matrix.rank }",
@@ -44,14 +44,14 @@ Deno.test("substitute() keeps the type of a value that is one reference", () => 
 });
 
 Deno.test("substitute() writes values out inside a text", () => {
-  deepStrictEqual(
+  assertEquals(
     resolve(["${params.model}-r${matrix.rank}", "$${params.model} $5 {x}"]),
     ["roberta-r4", "${params.model} $5 {x}"],
   );
 });
 
 Deno.test("substitute() says what is wrong, and where", () => {
-  deepStrictEqual(
+  assertEquals(
     resolve({
       a: "${params.modle}",
       b: ["${matrx.glue}"],
@@ -72,10 +72,10 @@ Deno.test("substitute() says what is wrong, and where", () => {
 });
 
 Deno.test("substitute() reaches nothing but own keys", () => {
-  deepStrictEqual(resolve("${params.constructor}"), [
+  assertEquals(resolve("${params.constructor}"), [
     ': "params" has no "constructor"',
   ]);
-  deepStrictEqual(resolve("${params.train.ranks.length}"), [
+  assertEquals(resolve("${params.train.ranks.length}"), [
     ': "params.train.ranks" is a list of 3; it has no item "length"',
   ]);
 });
@@ -83,8 +83,8 @@ Deno.test("substitute() reaches nothing but own keys", () => {
 Deno.test("substitute() leaves text without references as it is", () => {
   fc.assert(fc.property(fc.string(), (text) => {
     fc.pre(!text.includes("${"));
-    deepStrictEqual(resolve(text), text);
-    deepStrictEqual(hasReference(text), false);
+    assertEquals(resolve(text), text);
+    assertEquals(hasReference(text), false);
   }));
 });
 

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { findPip, type Pip } from "../../lib/pypi/pip.ts";
 
-/** A program named `python3` in a folder of its own, made of lines of shell. */
+/** Creates a folder with a program `python3` that runs a shell script. */
 export async function fakePython(
   folder: string,
   script: string,
@@ -14,7 +14,7 @@ export async function fakePython(
 
 let real: Promise<Pip> | undefined;
 
-/** The real pip, with other settings: `{ PIP_NO_INDEX: "1" }`. */
+/** The real pip with further settings: `{ PIP_NO_INDEX: "1" }`. */
 export async function pipWith(
   folder: string,
   settings: Readonly<Record<string, string>>,

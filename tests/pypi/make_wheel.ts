@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
-import { parseWheelName } from "../../lib/pypi/wheel_name.ts";
+import { parseWheelName } from "../../lib/pypi/pip.ts";
 
-/** Writes a wheel that pip accepts, holding these texts. */
+/** Writes a wheel that pip accepts, with these text files. */
 export async function makeWheel(
   folder: string,
   file: string,

@@ -1,7 +1,24 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+  fail,
+} from "@std/assert";
+import { basename } from "node:path";
 import { InstallError } from "../../lib/pypi/install_error.ts";
-import { findPip } from "../../lib/pypi/pip.ts";
-import { fakePython } from "./fake_python.ts";
+import {
+  downloadWheel,
+  findPip,
+  parseWheelName,
+  type Pip,
+  type WheelRequest,
+} from "../../lib/pypi/pip.ts";
+import { fakePython, pipWith } from "./fake_python.ts";
+import { makeWheel } from "./make_wheel.ts";
 
 const posix = { ignore: Deno.build.os === "windows" };
 
@@ -24,7 +41,7 @@ Deno.test(
     const path = ["missing", "none", "old", "good", "later"].map((name) =>
       `${folder}/${name}`
     ).join(":");
-    assert.deepEqual(await findPip(path), { python, version: "24.0" });
+    assertEquals(await findPip(path), { python, version: "24.0" });
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -34,30 +51,206 @@ Deno.test(
   posix,
   async () => {
     const folder = await Deno.makeTempDir();
-    const rejects = (path: string, code: string, message: RegExp) =>
-      assert.rejects(findPip(path), (error) => {
-        assert.ok(error instanceof InstallError);
-        assert.equal(error.code, code);
-        assert.match(error.message, message);
-        return true;
-      });
+    const rejects = async (path: string, code: string, message: RegExp) => {
+      const error = await assertRejects(() => findPip(path), InstallError);
+      assertEquals(error.code, code);
+      assertMatch(error.message, message);
+    };
     await rejects(
       "",
       "no-pip",
-      /Python is not found on PATH\nInstall Python 3 with pip/,
+      /Cannot find Python on PATH\nInstall Python 3 with pip/,
     );
     await fakePython(`${folder}/none`, "exit 1");
     await rejects(
       `${folder}/none`,
       "no-pip",
-      /Python has no pip \(asked: ".*none\/python3"\)\nInstall/,
+      /No Python on PATH has pip \(tried ".*none\/python3"\)\nInstall/,
     );
     await fakePython(`${folder}/old`, pipOf("9.0.3"));
     await rejects(
       `${folder}/none:${folder}/old`,
       "old-pip",
-      /pip 9.0.3 .* is too old: 20.3 or later is needed\nUpdate it: .*old\/python3 -m pip install --upgrade pip/,
+      /pip 9.0.3 .* is too old; version 20.3 or later is required\nUpdate it: .*old\/python3 -m pip install --upgrade pip/,
     );
     await Deno.remove(folder, { recursive: true });
   },
 );
+
+/** A wheel for a platform on which no test runs, so that pip takes it only if told the platform. */
+const FILE =
+  "dylora_thing-1.0-cp39-cp39-manylinux2014_s390x.manylinux_2_17_s390x.whl";
+const REQUEST = { name: "dylora-thing", version: "1.0", file: FILE };
+/** A port on which nothing listens. */
+const NOWHERE = "127.0.0.1:9";
+
+async function failure(
+  request: WheelRequest,
+  pip: Pip,
+  signal?: AbortSignal,
+): Promise<InstallError> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await downloadWheel(request, folder, { pip, signal });
+  } catch (error) {
+    assertInstanceOf(error, InstallError, String(error));
+    return error;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+  fail("The download should have failed");
+}
+
+Deno.test(
+  "downloadWheel() downloads a wheel for another platform and checks its hash",
+  posix,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const { sha256 } = await makeWheel(folder, FILE, { "thing/a.txt": "a" });
+    const pip = await pipWith(`${folder}/bin`, {
+      PIP_NO_INDEX: "1",
+      PIP_FIND_LINKS: folder,
+    });
+
+    await Deno.mkdir(`${folder}/to`);
+    const path = await downloadWheel({ ...REQUEST, sha256 }, `${folder}/to`, {
+      pip,
+    });
+    assertEquals(basename(path), FILE);
+
+    const wrong = await failure({ ...REQUEST, sha256: "0".repeat(64) }, pip);
+    assertEquals(wrong.code, "wrong-hash");
+    assertMatch(
+      wrong.message,
+      /^The downloaded file of dylora-thing==1.0 does not have the expected SHA-256 hash/,
+    );
+
+    const missing = await failure({
+      ...REQUEST,
+      version: "1.1",
+      file: FILE.replace("1.0", "1.1"),
+    }, pip);
+    assertEquals(missing.code, "not-found");
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+Deno.test(
+  "downloadWheel() gives advice when the network or the proxy does not respond",
+  posix,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const quick = {
+      PIP_RETRIES: "1",
+      PIP_CONFIG_FILE: "/dev/null",
+      PIP_FIND_LINKS: "",
+    };
+    const offline = await failure(
+      REQUEST,
+      await pipWith(`${folder}/offline`, {
+        ...quick,
+        PIP_INDEX_URL: `http://${NOWHERE}/simple`,
+      }),
+    );
+    assertEquals(offline.code, "network");
+    assertMatch(offline.remedy, /PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER/);
+    const proxy = await failure(
+      REQUEST,
+      await pipWith(`${folder}/proxy`, {
+        ...quick,
+        PIP_INDEX_URL: "https://example.invalid/simple",
+        PIP_PROXY: `http://${NOWHERE}`,
+      }),
+    );
+    assertEquals(proxy.code, "network");
+    assertMatch(proxy.remedy, /HTTPS_PROXY/);
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+Deno.test("downloadWheel() explains what pip reports", posix, async () => {
+  const folder = await Deno.makeTempDir();
+  const reports = {
+    "disk-full": "OSError: [Errno 28] No space left on device",
+    "certificate":
+      "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'))",
+    "network":
+      "ReadTimeoutError(\"HTTPSConnectionPool(host='index', port=443): Read timed out.\")",
+    "credentials":
+      "ERROR: HTTP error 401 while getting https://index/thing.whl: 401 Client Error: Unauthorized",
+    "pip": "ERROR: Something that nobody has seen before",
+  };
+  for (const [code, report] of Object.entries(reports)) {
+    const python = await fakePython(
+      `${folder}/${code}`,
+      `cat >&2 <<'END'\n${report}\nEND\nexit 1`,
+    );
+    const error = await failure(REQUEST, { python, version: "24.0" });
+    assertEquals(error.code, code);
+    assertNotEquals(error.remedy, "");
+    if (code === "pip") assertMatch(error.message, /nobody has seen before/);
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test(
+  "downloadWheel() stops pip when it is interrupted",
+  posix,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const python = await fakePython(folder, "exec sleep 60");
+    const error = await failure(
+      REQUEST,
+      { python, version: "24.0" },
+      AbortSignal.timeout(200),
+    );
+    assertEquals(error.code, "interrupted");
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+Deno.test(
+  "downloadWheel() reports the number of bytes received",
+  posix,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const python = await fakePython(
+      `${folder}/bin`,
+      `head -c 5000 /dev/zero > "$TMPDIR/part"; sleep 0.6; mkdir ../whole; mv "$TMPDIR/part" ../whole/thing.whl`,
+    );
+    await Deno.mkdir(`${folder}/to`);
+    const seen: number[] = [];
+    await downloadWheel(REQUEST, `${folder}/to`, {
+      pip: { python, version: "24.0" },
+      onBytes: (bytes) => seen.push(bytes),
+    });
+    assert(seen.includes(5000), String(seen));
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+Deno.test("parseWheelName() parses a name with several platforms", () => {
+  const name =
+    "nvidia_cuda_nvcc_cu12-12.9.86-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl";
+  assertEquals(parseWheelName(name), {
+    name: "nvidia-cuda-nvcc-cu12",
+    version: "12.9.86",
+    python: "py3",
+    abi: "none",
+    platforms: ["manylinux2010_x86_64", "manylinux_2_12_x86_64"],
+  });
+});
+
+Deno.test("parseWheelName() skips a build number", () => {
+  assertEquals(parseWheelName("a-1.0-2b-cp311-cp311-any.whl").python, "cp311");
+});
+
+Deno.test("parseWheelName() rejects other file names", () => {
+  for (const name of ["a-1.0.tar.gz", "a-1.0-py3-none.whl", "a.whl", ""]) {
+    assertThrows(
+      () => parseWheelName(name),
+      Error,
+      "is not the name of a wheel",
+    );
+  }
+});

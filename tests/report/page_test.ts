@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertMatch,
+  assertNotMatch,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import { renderFigure } from "../../lib/report/figure.ts";
 import { renderMarkdown } from "../../lib/report/text/markdown.ts";
@@ -31,25 +37,26 @@ Deno.test("renderPage() takes names as text, whatever they hold", async () => {
         }),
         new Map([[name, svg]]),
       );
-      assert(page.includes(svg));
+      assertStringIncludes(page, svg);
       const text = page.replace(svg, "");
-      assert.doesNotMatch(text, /<(script|img|b|i|a)[ >]/);
-      assert.equal(text.match(/<h2>/g)?.length, 1);
+      assertNotMatch(text, /<(script|img|b|i|a)[ >]/);
+      assertEquals(text.match(/<h2>/g)?.length, 1);
       // Scores, bounds, area, evidence, costs: a row has as many cells as its header.
-      assert.equal(
+      assertEquals(
         text.match(/<t[hd][ >]/g)!.length,
         3 * 2 + 2 * 2 + 2 * 4 + 3 * 4 + 12 * 2,
       );
-      assert.match(name, /^[\w.-]+\.svg$/);
+      assertMatch(name, /^[\w.-]+\.svg$/);
     }),
     { numRuns: 60 },
   );
 });
 
 Deno.test("renderPage() refuses an image that is not a figure of the report", () => {
-  assert.throws(
+  assertThrows(
     () => renderPage("![x](other.svg)", new Map()),
-    /no figure "other.svg"/,
+    Error,
+    'no figure "other.svg"',
   );
 });
 
@@ -65,8 +72,8 @@ Deno.test("renderFigure() leaves out a score that is undefined", async () => {
   };
   const method = { ...comparison.methods[0]!, ranks: [first!, undefinedRank] };
   const svg = await renderFigure({ ...comparison, methods: [method] });
-  assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 1);
-  assert.doesNotMatch(svg, /NaN/);
+  assertEquals(svg.match(/aria-roledescription="point"/g)?.length, 1);
+  assertNotMatch(svg, /NaN/);
 });
 
 /** A comparison of one method at two ranks. */

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
 import { METRICS } from "../../lib/glue/metrics.ts";
@@ -42,7 +42,7 @@ Deno.test("bootstrap() gives NumPy's scores for NumPy's draws", () => {
     const rest = [...draws];
     const draw = (count: number) => {
       const drawn = rest.shift();
-      assert.equal(drawn.length, count);
+      assertEquals(drawn.length, count);
       return drawn;
     };
     const found = bootstrap(
@@ -52,7 +52,7 @@ Deno.test("bootstrap() gives NumPy's scores for NumPy's draws", () => {
       replicates,
       draw,
     );
-    assert.equal(rest.length, 0);
+    assertEquals(rest.length, 0);
     found.forEach((values, t) => {
       values.means.forEach((value, r) => near(value, scores[metric][t][r]));
       values.medians.forEach((value, r) => near(value, medians[metric][t][r]));
@@ -73,14 +73,14 @@ Deno.test("bootstrap() and interval() give the percentile interval of SciPy", ()
   const found = interval(scores!.means, 0.95);
   // Within four Monte-Carlo errors of an interval of as many replicates.
   found.forEach((end, i) =>
-    assert(Math.abs(end - expected[i]) < 4 * error[i], `${found}`)
+    assertAlmostEquals(end, expected[i], 4 * error[i], `${found}`)
   );
 });
 
 Deno.test("areaUnderCurve() and elbow() agree with NumPy", () => {
   for (const curve of REFERENCES.curves) {
     near(areaUnderCurve(curve), curve.area);
-    assert.equal(elbow(curve) ?? null, curve.elbow);
+    assertEquals(elbow(curve) ?? null, curve.elbow);
   }
 });
 
@@ -92,18 +92,15 @@ Deno.test("recommend() agrees with NumPy", () => {
     reference.replicates.map((values: number[]) => Float64Array.from(values)),
     reference,
   );
-  assert.equal(found?.rank, reference.rank);
-  assert.equal(found?.best, 4);
+  assertEquals(found?.rank, reference.rank);
+  assertEquals(found?.best, 4);
   found!.evidence.forEach(({ bound }, i) => near(bound, reference.bounds[i]));
 });
 
 Deno.test("recommend() gives up where a score is undefined", () => {
   const replicates = [Float64Array.of(0.5, NaN), Float64Array.of(0.5, 0.6)];
   const settings = { margin: 0.01, confidence: 0.95 };
-  assert.equal(
-    recommend([1, 2], [NaN, 0.55], replicates, settings),
-    undefined,
-  );
+  assertEquals(recommend([1, 2], [NaN, 0.55], replicates, settings), undefined);
 });
 
 Deno.test("recommend() takes a rank that is worse by exactly the margin, and the smaller of equals, whatever rounding makes of them", () => {
@@ -111,11 +108,11 @@ Deno.test("recommend() takes a rank that is worse by exactly the margin, and the
   for (let right = 1; right < 200; right++) {
     const scores = [right / 200, (right + 2) / 200];
     const replicates = scores.map((score) => Float64Array.of(score, score));
-    assert.equal(recommend([1, 2], scores, replicates, settings)?.rank, 1);
+    assertEquals(recommend([1, 2], scores, replicates, settings)?.rank, 1);
   }
   const equal = [mean([0.5, 0.57, 0.51]), mean([0.51, 0.57, 0.5])].sort();
   const replicates = equal.map((score) => Float64Array.of(score));
-  assert.equal(recommend([1, 2], equal, replicates, settings)?.best, 1);
+  assertEquals(recommend([1, 2], equal, replicates, settings)?.best, 1);
 });
 
 Deno.test("recommend() takes no rank above the best one, and a smaller one for a larger margin", () => {
@@ -143,7 +140,7 @@ Deno.test("recommend() takes no rank above the best one, and a smaller one for a
 Deno.test("seededDraw() draws every position about as often", () => {
   const counts = new Array(10).fill(0);
   const drawn = seededDraw(0)(10);
-  assert.equal(drawn.length, 10);
+  assertEquals(drawn.length, 10);
   const draw = seededDraw(0);
   for (let i = 0; i < 10_000; i++) {
     for (const position of Array.from(draw(10))) counts[position]++;
@@ -158,5 +155,5 @@ Deno.test("seededDraw() draws every position about as often", () => {
 
 /** Equal but for rounding. */
 function near(found: number, expected: number): void {
-  assert(Math.abs(found - expected) < 1e-12, `${found}, expected ${expected}`);
+  assertAlmostEquals(found, expected, 1e-12, `${found}, expected ${expected}`);
 }

@@ -1,4 +1,11 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
+import { BusyError } from "../../lib/scheduler/failure.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
@@ -27,7 +34,7 @@ async function ranProject(): Promise<
   const store = new Store(project.path("out/cache"));
   const [key] = store.histories.read("test", "a").keys;
   const found = store.manifests.read(key!);
-  assert.ok(found.state === "found");
+  assert(found.state === "found");
   return { project, stages, manifest: found.manifest, store };
 }
 
@@ -54,12 +61,12 @@ Deno.test("run() makes again a result with a truncated, flipped or lost blob, an
     using _project = project;
     act(store.blobs.path(manifest.files[0]!.blob));
     const ran = await project.run(stages);
-    assert.deepEqual(ran.ran, ["a"]);
-    assert.equal(
+    assertEquals(ran.ran, ["a"]);
+    assertEquals(
       reason(ran, "a"),
       'its result in the cache has lost "out.txt"',
     );
-    assert.equal(project.read("out/test/up/out.txt"), "SOME TEXT");
+    assertEquals(project.read("out/test/up/out.txt"), "SOME TEXT");
   }
 });
 
@@ -77,8 +84,8 @@ Deno.test("run() never hands on a blob whose damage left no trace", async () => 
     inputs: { from: { kind: "text" } },
   });
   const { ran } = await project.run(stages);
-  assert.deepEqual(ran, ["a", "up"]);
-  assert.equal(project.read("out/test/up/out.txt"), "SOME TEXT!");
+  assertEquals(ran, ["a", "up"]);
+  assertEquals(project.read("out/test/up/out.txt"), "SOME TEXT!");
 });
 
 Deno.test("run() gives up on a stage whose input is damaged as often as it is made again", async () => {
@@ -108,8 +115,8 @@ Deno.test("run() gives up on a stage whose input is damaged as often as it is ma
     },
     new AbortController().signal,
   );
-  assert.equal(failures.length, 1);
-  assert.match(failures[0]!, /^The cache loses its inputs again and again/);
+  assertEquals(failures.length, 1);
+  assertMatch(failures[0]!, /^The cache loses its inputs again and again/);
 });
 
 Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss, and says so", async () => {
@@ -164,8 +171,8 @@ Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss
     using _project = project;
     act(store, manifest);
     const ran = await project.run(stages);
-    assert.deepEqual(ran.ran, ["a"]);
-    assert.equal(reason(ran, "a"), `its result in the cache ${fault}`);
+    assertEquals(ran.ran, ["a"]);
+    assertEquals(reason(ran, "a"), `its result in the cache ${fault}`);
   }
 });
 
@@ -180,9 +187,9 @@ Deno.test("two schedulers run a stage once: the second waits and takes the resul
   await first.event((event) => event.type === "started");
   const second = await project.run(stages);
   await first.end();
-  assert.equal(second.summary.ran, 0);
-  assert.equal(second.summary.failed, 0);
-  assert.ok(
+  assertEquals(second.summary.ran, 0);
+  assertEquals(second.summary.failed, 0);
+  assert(
     second.events.some((event) =>
       event.type === "log" && /Waiting for process \d+/.test(event.line)
     ),
@@ -195,9 +202,10 @@ Deno.test("run() throws BusyError instead of waiting if told so", async () => {
   const stages = { slow: { task: "slow" } };
   const first = project.spawn(stages);
   await first.event((event) => event.type === "started");
-  await assert.rejects(
-    project.run(stages, { wait: false }),
-    { name: "BusyError", message: /"slow" is being run by process \d+/ },
+  assertIsError(
+    await assertRejects(() => project.run(stages, { wait: false })),
+    BusyError,
+    /"slow" is being run by process \d+/,
   );
   await first.end();
 });
@@ -210,11 +218,11 @@ Deno.test("run() does the work of two equal stages once, also if told not to wai
   );
   const stages = { one: { task: "slow" }, two: { task: "slow" } };
   const { summary } = await project.run(stages, { wait: false });
-  assert.deepEqual([summary.ran, summary.restored], [1, 1]);
+  assertEquals([summary.ran, summary.restored], [1, 1]);
   const [one, two] = ["one", "two"].map((id) =>
     project.read("out/test", id, "out.txt")
   );
-  assert.equal(one, two);
+  assertEquals(one, two);
 });
 
 Deno.test("run() does not keep what came of a source that changed meanwhile", async () => {
@@ -233,14 +241,14 @@ Deno.test("run() does not keep what came of a source that changed meanwhile", as
   await new Promise((resolve) => setTimeout(resolve, 450));
   project.write("data.txt", "new");
   const summary = await scheduler.end();
-  assert.equal(summary?.type === "summary" && summary.failed, 1);
+  assertEquals(summary?.type === "summary" && summary.failed, 1);
   const failed = scheduler.events.find((event) => event.type === "failed");
-  assert.match(
+  assertMatch(
     failed?.type === "failed" ? failed.message : "",
     /data\.txt" was changed while the stage ran, so its result is discarded/,
   );
-  assert.equal((await project.run(stages)).summary.ran, 1);
-  assert.equal(project.read("out/test/reader/out.txt"), "new");
+  assertEquals((await project.run(stages)).summary.ran, 1);
+  assertEquals(project.read("out/test/reader/out.txt"), "new");
   Deno.renameSync(project.path("data.txt"), project.path("moved.txt"));
   Deno.mkdirSync(project.path("elsewhere"));
   Deno.renameSync(
@@ -250,7 +258,7 @@ Deno.test("run() does not keep what came of a source that changed meanwhile", as
   const moved = {
     reader: { task: "reader", params: { data: "elsewhere/data.txt" } },
   };
-  assert.equal(
+  assertEquals(
     (await project.run(moved)).summary.ran,
     0,
     "a source counts by what it holds, not by where it lies",
@@ -270,11 +278,11 @@ Deno.test("run() tells a folder by its name and content, not by where it lies", 
     const { ran } = (await project.run(stages)).summary;
     return [ran, project.read("out/test/namer/out.txt")];
   };
-  assert.deepEqual(await run("models/base"), [1, "base"]);
+  assertEquals(await run("models/base"), [1, "base"]);
   Deno.renameSync(project.path("models"), project.path("moved"));
-  assert.deepEqual(await run("moved/base"), [0, "base"]);
+  assertEquals(await run("moved/base"), [0, "base"]);
   Deno.renameSync(project.path("moved/base"), project.path("moved/large"));
-  assert.deepEqual(await run("moved/large"), [1, "large"]);
+  assertEquals(await run("moved/large"), [1, "large"]);
 });
 
 Deno.test("run() goes by the new code if it changes before the stage has read it", async () => {
@@ -289,16 +297,16 @@ Deno.test("run() goes by the new code if it changes before the stage has read it
   await scheduler.event((event) => event.type === "started");
   project.write("lib/value.ts", "export const value = 2;");
   const summary = await scheduler.end();
-  assert.equal(summary?.type === "summary" && summary.ran, 1);
-  assert.equal(project.read("out/test/late/out.txt"), "2");
-  assert.equal((await project.run(stages)).summary.ran, 0);
+  assertEquals(summary?.type === "summary" && summary.ran, 1);
+  assertEquals(project.read("out/test/late/out.txt"), "2");
+  assertEquals((await project.run(stages)).summary.ran, 0);
 });
 
 Deno.test("run() runs forced stages, and what depends on them only if they come out otherwise", async () => {
   const { project, stages } = await ranProject();
   using _project = project;
   const { ran } = await project.run(stages, { force: new Set(["a"]) });
-  assert.deepEqual(ran, ["a"]);
+  assertEquals(ran, ["a"]);
 });
 
 Deno.test("run() does not run a stage again because one before it has another name", async () => {
@@ -309,8 +317,8 @@ Deno.test("run() does not run a stage again because one before it has another na
     up: { task: "upper", inputs: { from: ["b"] } },
   };
   const { summary } = await project.run(renamed);
-  assert.equal(summary.ran, 0);
-  assert.equal(project.read("out/test/b/out.txt"), "some text");
+  assertEquals(summary.ran, 0);
+  assertEquals(project.read("out/test/b/out.txt"), "some text");
 });
 
 Deno.test("run() hands recorded seconds and metrics to tasks with timings, and no others", async () => {
@@ -327,17 +335,17 @@ Deno.test("run() hands recorded seconds and metrics to tasks with timings, and n
     timed: { task: "timed", inputs: { of: ["make@x"] } },
   });
   await project.run(stages(1));
-  assert.equal(
+  assertEquals(
     project.read("out/test/blind/out.txt"),
     '[["make@x",{"m":"x"},null,null]]',
   );
   const [[, , seconds, metrics]] = JSON.parse(
     project.read("out/test/timed/out.txt"),
   );
-  assert.ok(seconds > 0 && seconds < 30);
-  assert.deepEqual(metrics, { loss: 1 });
+  assert(seconds > 0 && seconds < 30);
+  assertEquals(metrics, { loss: 1 });
   const { ran } = await project.run(stages(2));
-  assert.deepEqual(ran, ["make@x", "timed"]);
+  assertEquals(ran, ["make@x", "timed"]);
 });
 
 Deno.test("run() is not disturbed by an edit of code that a running stage imports later", async () => {
@@ -355,22 +363,21 @@ Deno.test("run() is not disturbed by an edit of code that a running stage import
   await scheduler.event((event) => event.type === "log");
   project.write("lib/late.ts", "export const late = 2;");
   const summary = await scheduler.end();
-  assert.equal(summary?.type === "summary" && summary.ran, 1);
-  assert.equal(project.read("out/test/patient/out.txt"), "1");
+  assertEquals(summary?.type === "summary" && summary.ran, 1);
+  assertEquals(project.read("out/test/patient/out.txt"), "1");
   const again = await project.run(stages);
-  assert.deepEqual(again.ran, ["patient"]);
-  assert.equal(project.read("out/test/patient/out.txt"), "2");
+  assertEquals(again.ran, ["patient"]);
+  assertEquals(project.read("out/test/patient/out.txt"), "2");
 });
 
 Deno.test("run() refuses names that cannot be folders below the output", async () => {
   using project = new TestProject();
   project.task("make", "return 1;");
   for (const id of ["../up", ".hidden", "a/b", ""]) {
-    await assert.rejects(
-      project.run({ [id]: { task: "make" } }),
-      new RegExp(
-        `"${RegExp.escape(id)}" is not usable as the name of a folder`,
-      ),
+    await assertRejects(
+      () => project.run({ [id]: { task: "make" } }),
+      RangeError,
+      `"${id}" is not usable as the name of a folder`,
     );
   }
 });

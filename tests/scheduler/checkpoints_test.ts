@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { TestProject } from "./project.ts";
 
 const isLog = (line: string) => (event: { type: string; line?: string }) =>
@@ -32,8 +32,8 @@ Deno.test("run() drops a checkpoint that was made while a source held something 
   await killed.end();
   project.write("data.txt", "old");
   const { summary } = await project.run(stages);
-  assert.equal(summary.ran, 1);
-  assert.equal(project.read("out/test/trainer/out.txt"), "old");
+  assertEquals(summary.ran, 1);
+  assertEquals(project.read("out/test/trainer/out.txt"), "old");
 });
 
 Deno.test("run() goes on after kill -9 from a checkpoint whose sources are untouched", async () => {
@@ -53,6 +53,6 @@ Deno.test("run() goes on after kill -9 from a checkpoint whose sources are untou
   await killed.event(isLog("saved"));
   killed.process.kill("SIGKILL");
   await killed.end();
-  assert.equal((await project.run(stages)).summary.ran, 1);
-  assert.equal(project.read("out/test/trainer/out.txt"), "from old");
+  assertEquals((await project.run(stages)).summary.ran, 1);
+  assertEquals(project.read("out/test/trainer/out.txt"), "from old");
 });

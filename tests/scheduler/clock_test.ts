@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { TestProject } from "./project.ts";
 
 const READER = {
@@ -15,7 +15,7 @@ async function ranProject(time?: Date): Promise<TestProject> {
   }
   project.task("reader", "return Deno.readTextFileSync(params.data);", READER);
   await project.run(STAGES);
-  assert.equal((await project.run(STAGES)).summary.unchanged, 1);
+  assertEquals((await project.run(STAGES)).summary.unchanged, 1);
   return project;
 }
 
@@ -29,8 +29,8 @@ Deno.test("run() notices a source that was replaced within the same second, with
       Deno.renameSync(project.path("new.txt"), path);
     } else Deno.writeTextFileSync(path, text);
     Deno.utimeSync(path, atime!, mtime!);
-    assert.deepEqual((await project.run(STAGES)).ran, ["reader"], how);
-    assert.equal(project.read("out/test/reader/out.txt"), text);
+    assertEquals((await project.run(STAGES)).ran, ["reader"], how);
+    assertEquals(project.read("out/test/reader/out.txt"), text);
   }
 });
 
@@ -39,8 +39,8 @@ Deno.test("run() notices a changed source whose time is to come, as after the cl
   using project = await ranProject(future);
   project.write("data.txt", "two");
   Deno.utimeSync(project.path("data.txt"), future, future);
-  assert.deepEqual((await project.run(STAGES)).ran, ["reader"]);
-  assert.equal(project.read("out/test/reader/out.txt"), "two");
+  assertEquals((await project.run(STAGES)).ran, ["reader"]);
+  assertEquals(project.read("out/test/reader/out.txt"), "two");
 });
 
 Deno.test("run() takes a result that was made at a time to come, and cleans it up like any other", async () => {
@@ -55,12 +55,12 @@ Deno.test("run() takes a result that was made at a time to come, and cleans it u
     }
   };
   age(project.path("out"));
-  assert.equal((await project.run(STAGES)).summary.unchanged, 1);
+  assertEquals((await project.run(STAGES)).summary.unchanged, 1);
   project.write("data.txt", "two");
-  assert.deepEqual((await project.run(STAGES, { cacheLimit: 1 })).ran, [
+  assertEquals((await project.run(STAGES, { cacheLimit: 1 })).ran, [
     "reader",
   ]);
-  assert.equal(project.read("out/test/reader/out.txt"), "two");
+  assertEquals(project.read("out/test/reader/out.txt"), "two");
 });
 
 Deno.test("run() reads modules whose time is to come, as after the clock was set back", async () => {
@@ -73,7 +73,7 @@ Deno.test("run() reads modules whose time is to come, as after the clock was set
   for (const value of [1, 2]) {
     project.write("lib/value.ts", `export const value = ${value};`);
     Deno.utimeSync(project.path("lib/value.ts"), future, future);
-    assert.deepEqual((await project.run({ s: { task: "make" } })).ran, ["s"]);
-    assert.equal(project.read("out/test/s/out.txt"), String(value));
+    assertEquals((await project.run({ s: { task: "make" } })).ran, ["s"]);
+    assertEquals(project.read("out/test/s/out.txt"), String(value));
   }
 });

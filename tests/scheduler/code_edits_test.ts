@@ -1,5 +1,5 @@
 /** Random edits of a module: what the code part of the key makes of them. */
-import assert from "node:assert/strict";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { reduceText, stopReducing } from "../../lib/scheduler/modules.ts";
 
@@ -139,7 +139,7 @@ Deno.test("reduceText() ignores random comments, white space and types", async (
   const plain = await reduced(written([]));
   await fc.assert(
     fc.asyncProperty(rewriting, async (rewriting) => {
-      assert.equal(await reduced(written(rewriting)), plain);
+      assertEquals(await reduced(written(rewriting)), plain);
     }),
   );
   await stopReducing();
@@ -149,7 +149,7 @@ Deno.test("reduceText() notices every random edit of a literal, an operator or a
   const plain = await reduced(written([]));
   await fc.assert(
     fc.asyncProperty(rewriting, edit, async (rewriting, edit) => {
-      assert.notEqual(await reduced(written(rewriting, edit)), plain);
+      assertNotEquals(await reduced(written(rewriting, edit)), plain);
     }),
   );
   await stopReducing();

@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { taskCode } from "../../lib/scheduler/code.ts";
 import { Store } from "../../lib/store/store.ts";
@@ -56,12 +61,12 @@ Deno.test("taskCode() notices settings beside deno.json that change what code do
     using project = new TestProject();
     const [before, said1] = [await codeOf(project, DECORATED), said(project)];
     const [after, said2] = [await codeOf(project, files), said(project)];
-    assert.notEqual(said1, said2, `${name} changes what the code does`);
-    assert.notEqual(before, after, name);
+    assertNotEquals(said1, said2, `${name} changes what the code does`);
+    assertNotEquals(before, after, name);
     const gone = Object.fromEntries(
       Object.keys(files).map((path) => [path, undefined]),
     );
-    assert.equal(await codeOf(project, gone), before, `${name} taken back`);
+    assertEquals(await codeOf(project, gone), before, `${name} taken back`);
   }
 });
 
@@ -76,14 +81,15 @@ Deno.test("taskCode() ignores what else stands in package.json and tsconfig.json
     "package.json": '{"version":"1.0.1"}',
     "tsconfig.json": '{"compilerOptions":{"strict":false}}',
   });
-  assert.equal(after, before);
+  assertEquals(after, before);
 });
 
 Deno.test("taskCode() refuses imports without endings, which a new file could turn elsewhere", async () => {
   using project = new TestProject();
   const settings = { "deno.json": '{"unstable":["sloppy-imports"]}' };
-  await assert.rejects(
-    codeOf(project, { ...DECORATED, ...settings }),
+  assertIsError(
+    await assertRejects(() => codeOf(project, { ...DECORATED, ...settings })),
+    Error,
     /deno\.json" enables "sloppy-imports", .*; remove it/,
   );
 });
@@ -97,8 +103,11 @@ Deno.test("taskCode() refuses settings that leave it to further files", async ()
   ];
   for (const [path, text] of cases) {
     using project = new TestProject();
-    await assert.rejects(
-      codeOf(project, { ...DECORATED, [path]: text }),
+    assertIsError(
+      await assertRejects(() =>
+        codeOf(project, { ...DECORATED, [path]: text })
+      ),
+      Error,
       new RegExp(`${path}" has "(workspaces?|extends|references)"`),
       text,
     );
@@ -116,7 +125,7 @@ Deno.test("taskCode() notices an edit of the import map that deno.json names", a
     "lib/two.ts": "export const value = 2;",
     "tasks/t.ts": 'export { value } from "value";',
   });
-  assert.notEqual(await codeOf(project, { "map.json": map("two") }), before);
+  assertNotEquals(await codeOf(project, { "map.json": map("two") }), before);
 });
 
 Deno.test("taskCode() takes types for code where they are emitted as metadata", async () => {
@@ -134,7 +143,7 @@ export class Noted { @note method(x: ${type}) { return x; } }`;
       "tasks/t.ts": task("number"),
     });
     const after = await codeOf(project, { "tasks/t.ts": task("string") });
-    assert.equal(before !== after, emitDecoratorMetadata);
+    assertEquals(before !== after, emitDecoratorMetadata);
   }
 });
 
@@ -145,7 +154,7 @@ Deno.test("taskCode() tells apart two tasks that import each other", async () =>
     "tasks/t.ts": 'import "./u.ts"; export default "t";',
     "tasks/u.ts": 'import "./t.ts"; export default "u";',
   };
-  assert.notEqual(await codeOf(project, files), await codeOf(project, {}, "u"));
+  assertNotEquals(await codeOf(project, files), await codeOf(project, {}, "u"));
 });
 
 Deno.test("taskCode() takes every package for needed where an import cannot be told by reading", async () => {
@@ -175,6 +184,6 @@ Deno.test("taskCode() takes every package for needed where an import cannot be t
   };
   const [before, after] = [await listings("2.9.0"), await listings("2.9.1")];
   sources.forEach(([text, all], i) =>
-    assert.equal(before[i] !== after[i], all, text)
+    assertEquals(before[i] !== after[i], all, text)
   );
 });

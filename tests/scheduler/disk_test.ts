@@ -1,4 +1,10 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
 import { type StageOptions, TestProject } from "./project.ts";
 
 /** Only root can mount a small file system. */
@@ -19,7 +25,7 @@ class SmallDisk implements Disposable {
   #mount(...args: string[]): void {
     const { success, stderr } = new Deno.Command("mount", { args })
       .outputSync();
-    assert.ok(success, new TextDecoder().decode(stderr));
+    assert(success, new TextDecoder().decode(stderr));
   }
 
   [Symbol.dispose](): void {
@@ -35,7 +41,7 @@ function fill(disk: string): void {
     try {
       for (;;) file.writeSync(new Uint8Array(size));
     } catch (error) {
-      assert.match(String(error), /os error 28/);
+      assertMatch(String(error), /os error 28/);
     }
   }
 }
@@ -61,18 +67,18 @@ Deno.test(
       const { summary, events } = await project.run(stages(size), {
         out: disk.path,
       });
-      assert.equal(summary.failed, 1);
-      assert.match(failures(events)[0]!, /space/i);
-      await assert.rejects(Deno.stat(`${disk.path}/test/big`));
+      assertEquals(summary.failed, 1);
+      assertMatch(failures(events)[0]!, /space/i);
+      await assertRejects(() => Deno.stat(`${disk.path}/test/big`));
     }
     const filler = `${disk.path}/filler`;
     Deno.writeTextFileSync(filler, "x".repeat(400_000));
     const { summary } = await project.run(stages(500_000), { out: disk.path });
-    assert.equal(summary.failed, 1);
+    assertEquals(summary.failed, 1);
     Deno.removeSync(filler);
     const freed = await project.run(stages(500_000), { out: disk.path });
-    assert.equal(freed.summary.ran, 1, failures(freed.events).join());
-    assert.equal(
+    assertEquals(freed.summary.ran, 1, failures(freed.events).join());
+    assertEquals(
       Deno.readTextFileSync(`${disk.path}/test/big/out.txt`).length,
       500_000,
     );
@@ -92,14 +98,14 @@ Deno.test(
     await project.run(stages("a"), { out: disk.path });
     disk.makeReadOnly();
     const again = await project.run(stages("a"), { out: disk.path });
-    assert.equal(again.summary.unchanged, 1);
+    assertEquals(again.summary.unchanged, 1);
     const plan = await project.plan(stages("b"), { out: disk.path });
-    assert.equal(plan.get("make")?.state, "run");
+    assertEquals(plan.get("make")?.state, "run");
     const { summary, events } = await project.run(stages("b"), {
       out: disk.path,
     });
-    assert.equal(summary.failed, 1);
-    assert.match(
+    assertEquals(summary.failed, 1);
+    assertMatch(
       failures(events)[0]!,
       /is not writable, so no stage can run/,
     );
@@ -122,9 +128,9 @@ Deno.test(
     // What is known of the file is out of date, and there is no space to note what is found.
     Deno.utimeSync(project.path("data.txt"), 1, 1);
     const { summary } = await project.run(stages, { out: disk.path });
-    assert.equal(summary.unchanged, 1);
+    assertEquals(summary.unchanged, 1);
     const plan = await project.plan(stages, { out: disk.path });
-    assert.equal(plan.get("make")?.state, "unchanged");
+    assertEquals(plan.get("make")?.state, "unchanged");
   },
 );
 
@@ -141,8 +147,9 @@ Deno.test(
       project.task("make", "return 2;");
       if (harm === "full") fill(disk.path);
       else disk.makeReadOnly();
-      await assert.rejects(
-        project.run(stages, { out: disk.path }),
+      assertIsError(
+        await assertRejects(() => project.run(stages, { out: disk.path })),
+        Error,
         harm === "full"
           ? /No space left on the disk of ".*cache"; free some/
           : /"\/.*cache" is not writable, so no stage can run/,

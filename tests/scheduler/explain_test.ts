@@ -1,6 +1,13 @@
-import assert from "node:assert/strict";
-import { explain, status } from "../../lib/scheduler/plan.ts";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
+import { explain } from "../../lib/scheduler/plan.ts";
 import { findLog, readLog } from "../../lib/scheduler/runs.ts";
+import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";
 import { Store } from "../../lib/store/store.ts";
@@ -30,26 +37,26 @@ Deno.test("explain() names the parameter, the input and the line of code that ch
   );
   const graph = await project.graph(stages("b"));
   const explained = await explain(graph, "a", project.settings());
-  assert.equal(explained.decision.state, "run");
+  assertEquals(explained.decision.state, "run");
   const { changes, code } = explained.nearest!;
-  assert.deepEqual(
-    changes.map(({ kind, name }) => `${kind} ${name}`),
-    ["code lib/text.ts", "param text"],
-  );
-  assert.deepEqual(code, [{
+  assertEquals(changes.map(({ kind, name }) => `${kind} ${name}`), [
+    "code lib/text.ts",
+    "param text",
+  ]);
+  assertEquals(code, [{
     module: "lib/text.ts",
     from: 5,
     to: 5,
     removed: ["  return one + one;"],
     added: ["  return one + one + one;"],
   }]);
-  assert.deepEqual(
-    (await explain(graph, "up", project.settings())).decision,
-    { state: "unknown", reason: "needs a first" },
-  );
+  assertEquals((await explain(graph, "up", project.settings())).decision, {
+    state: "unknown",
+    reason: "needs a first",
+  });
   await project.run({ a: stages("b").a! });
   const downstream = await explain(graph, "up", project.settings());
-  assert.match(
+  assertMatch(
     "reason" in downstream.decision ? downstream.decision.reason : "",
     /^input from [0-9a-f]{8} -> [0-9a-f]{8}$/,
   );
@@ -70,16 +77,16 @@ Deno.test("explain() names the files of a source folder that changed, are new or
   project.write("data/sub/d", "d");
   const graph = await project.graph(stages);
   const { decision, nearest } = await explain(graph, "s", project.settings());
-  assert.equal(
+  assertEquals(
     decision.state === "run" ? decision.reason : "",
     "source data data/a changed, source data data/b is gone, source data data/sub/d is new",
   );
-  assert.equal(nearest?.changes.length, 3);
+  assertEquals(nearest?.changes.length, 3);
   await project.run(stages, { cacheLimit: 1 });
   project.write("data/a", "third");
   const { reason } = (await explain(graph, "s", project.settings()))
     .decision as { reason: string };
-  assert.equal(reason, "source data data/a changed");
+  assertEquals(reason, "source data data/a changed");
 });
 
 Deno.test("findLog() gives the log of a result, of a failure and of a run that goes on", async () => {
@@ -92,20 +99,20 @@ Deno.test("findLog() gives the log of a result, of a failure and of a run that g
     }
     return lines;
   };
-  assert.equal(findLog("test", "s", store), undefined);
+  assertEquals(findLog("test", "s", store), undefined);
   project.task("say", "stage.log('fine'); return 1;");
   await project.run({ s: { task: "say" } });
-  assert.deepEqual(await lines(), ["fine"]);
+  assertEquals(await lines(), ["fine"]);
   project.task("say", "stage.log('wrong'); throw new Error('x');");
   await project.run({ s: { task: "say" } });
-  assert.ok((await lines()).includes("wrong"));
+  assert((await lines()).includes("wrong"));
   project.task(
     "say",
     "stage.log('first'); await new Promise((r) => setTimeout(r, 500)); stage.log('last'); return 1;",
   );
   const scheduler = project.spawn({ s: { task: "say" } });
   await scheduler.event((event) => event.type === "log");
-  assert.deepEqual(await lines(), ["first", "last"]);
+  assertEquals(await lines(), ["first", "last"]);
   await scheduler.end();
 });
 
@@ -123,7 +130,7 @@ Deno.test("readLog() that follows a run ends when its scheduler is killed with -
     lines.push(line.type);
     if (line.type === "log") scheduler.process.kill("SIGKILL");
   }
-  assert.deepEqual(lines, ["started", "log"]);
+  assertEquals(lines, ["started", "log"]);
   await scheduler.end();
 });
 
@@ -136,9 +143,17 @@ Deno.test("readLog() says so if a log is gone or damaged", async () => {
   Deno.chmodSync(found.path, 0o644);
   Deno.writeTextFileSync(found.path, '{"at":\n');
   const read = async () => await Array.fromAsync(readLog(found, false));
-  await assert.rejects(read(), /^Error: The log ".*" is damaged; run/);
+  assertIsError(
+    await assertRejects(read),
+    Error,
+    /^The log ".*" is damaged; run/,
+  );
   Deno.removeSync(found.path);
-  await assert.rejects(read(), /^Error: The log ".*" no longer exists; run/);
+  assertIsError(
+    await assertRejects(read),
+    Error,
+    /^The log ".*" no longer exists; run/,
+  );
 });
 
 Deno.test("plan() and explain() wait for a clean-up that goes on", async () => {
@@ -158,9 +173,9 @@ Deno.test("plan() and explain() wait for a clean-up that goes on", async () => {
     let answered = false;
     const answer = ask().then(() => answered = true);
     await new Promise((resolve) => setTimeout(resolve, 150));
-    assert.equal(answered, false);
+    assertEquals(answered, false);
     cleanUp[Symbol.dispose]();
-    assert.equal(await answer, true);
+    assertEquals(await answer, true);
   }
 });
 
@@ -188,10 +203,10 @@ Deno.test("status() tells running stages, last results and failures", async () =
     project.settings(),
   );
   await scheduler.end();
-  assert.equal(make?.decision.state, "unchanged");
-  assert.deepEqual(make?.last?.metrics, { n: 2 });
-  assert.equal(bad?.failure?.message, "Not today");
-  assert.match(slow?.live?.holder ?? "", /^process \d+$/);
+  assertEquals(make?.decision.state, "unchanged");
+  assertEquals(make?.last?.metrics, { n: 2 });
+  assertEquals(bad?.failure?.message, "Not today");
+  assertMatch(slow?.live?.holder ?? "", /^process \d+$/);
 });
 
 Deno.test("verify() compares a stage run again with the cache, and touches neither", async () => {
@@ -207,8 +222,8 @@ Deno.test("verify() compares a stage run again with the cache, and touches neith
   const graph = await project.graph(stages);
   const check = async (id: string) =>
     (await verify(graph, id, project.settings(), () => {}, NEVER)).differing;
-  assert.deepEqual(await check("same"), []);
-  assert.deepEqual(await check("random"), ["out.txt"]);
-  assert.equal(project.read("out/test/random/out.txt"), before);
-  assert.equal((await project.run(stages)).summary.unchanged, 2);
+  assertEquals(await check("same"), []);
+  assertEquals(await check("random"), ["out.txt"]);
+  assertEquals(project.read("out/test/random/out.txt"), before);
+  assertEquals((await project.run(stages)).summary.unchanged, 2);
 });

@@ -1,8 +1,15 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
 import { runtimeOf } from "../../lib/cli/engine.ts";
-import type { EngineChoice } from "../../lib/engine/library/choice.ts";
+import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/settings.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
+import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { TestProject } from "./project.ts";
 import {
@@ -35,22 +42,22 @@ function engineOn(count: number | undefined, gpus: readonly string[]) {
 }
 
 Deno.test("gpusAmong() counts the devices that are seen, as CUDA does", () => {
-  assert.deepEqual(gpusAmong(["null", "nvidiactl", "nvidia-uvm"]), []);
-  assert.deepEqual(gpusAmong(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
-  assert.deepEqual(gpusAmong(["nvidia3", "nvidiactl"]), ["0"]);
-  assert.deepEqual(gpusAmong(["null", "dxg"]), ["0"]);
+  assertEquals(gpusAmong(["null", "nvidiactl", "nvidia-uvm"]), []);
+  assertEquals(gpusAmong(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
+  assertEquals(gpusAmong(["nvidia3", "nvidiactl"]), ["0"]);
+  assertEquals(gpusAmong(["null", "dxg"]), ["0"]);
 });
 
 Deno.test("run() hands each stage GPUs of its own, and none to the others", async () => {
   using project = new TestProject();
   const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: ["7", "9"] };
   await project.run(spans(project, { resources: { gpu: 1 } }), { limits });
-  assert.deepEqual(spansOf(project).map(([, , id]) => id).sort(), ["7", "9"]);
+  assertEquals(spansOf(project).map(([, , id]) => id).sort(), ["7", "9"]);
   await project.run(spans(project), {
     limits,
     force: new Set(["s0", "s1"]),
   });
-  assert.deepEqual(spansOf(project).map(([, , id]) => id), ["", ""]);
+  assertEquals(spansOf(project).map(([, , id]) => id), ["", ""]);
 });
 
 Deno.test("two schedulers never share a GPU", async () => {
@@ -64,7 +71,7 @@ Deno.test("two schedulers never share a GPU", async () => {
   const first = one.spawn(stages(one), { limits });
   const second = other.spawn(stages(other), { limits });
   await Promise.all([first.end(), second.end()]);
-  assert.equal(overlap([spanOf(one, "s0"), spanOf(other, "s0")]), false);
+  assertEquals(overlap([spanOf(one, "s0"), spanOf(other, "s0")]), false);
 });
 
 /** The id of a GPU that only one test knows. */
@@ -89,20 +96,23 @@ Deno.test("run() says who holds the GPU that it waits for, and throws BusyError 
     without: { task: "quick", params: { n: 1 } },
   };
   const holder = `process ${first.process.pid} (GPU ${gpu.id})`;
-  await assert.rejects(other.run(stages, { limits, wait: false }), {
-    name: "BusyError",
-    message: `"quick" needs a GPU held by ${holder}`,
-  });
-  assert.equal(other.read("out/test/without/out.txt"), "1");
+  assertEquals(
+    (await assertRejects(
+      () => other.run(stages, { limits, wait: false }),
+      BusyError,
+    )).message,
+    `"quick" needs a GPU held by ${holder}`,
+  );
+  assertEquals(other.read("out/test/without/out.txt"), "1");
 
   const second = other.spawn(stages, { limits });
   const said = await firstLine(second);
-  assert.equal(said, `quick: Waiting for a GPU held by ${holder}`);
+  assertEquals(said, `quick: Waiting for a GPU held by ${holder}`);
   letGo();
   await first.end();
   const summary = await second.end();
-  assert.ok(summary?.type === "summary");
-  assert.deepEqual([summary.ran, summary.unchanged], [1, 1]);
+  assert(summary?.type === "summary");
+  assertEquals([summary.ran, summary.unchanged], [1, 1]);
 });
 
 Deno.test("run() has its own stages take turns with a GPU also if told not to wait", async () => {
@@ -113,7 +123,7 @@ Deno.test("run() has its own stages take turns with a GPU also if told not to wa
     spans(project, { resources: { gpu: 1 } }),
     { limits, wait: false },
   );
-  assert.equal(summary.ran, 2);
+  assertEquals(summary.ran, 2);
 });
 
 Deno.test("run() hands a GPU to each stage whose engine computes on one, and none to the others", async () => {
@@ -125,26 +135,26 @@ Deno.test("run() hands a GPU to each stage whose engine computes on one, and non
   const withPlain = { ...stages, plain: { task: "plain" } };
   const ids = () => spansOf(project).map(([, , id]) => id).sort();
   await project.run(withPlain, engineOn(1, ["7", "9"]));
-  assert.deepEqual(ids(), ["7", "9"]);
-  assert.equal(project.read("out/test/plain/out.txt"), "");
+  assertEquals(ids(), ["7", "9"]);
+  assertEquals(project.read("out/test/plain/out.txt"), "");
 
   const force = new Set(Object.keys(stages));
   await project.run(stages, { ...engineOn(1, ["7"]), force });
-  assert.deepEqual(ids(), ["7", "7"]);
-  assert.equal(overlap(spansOf(project)), false);
+  assertEquals(ids(), ["7", "7"]);
+  assertEquals(overlap(spansOf(project)), false);
 
   const asking = spans(project, { resources: { gpu: 2 } }, NEEDS_ENGINE);
   await project.run(asking, { ...engineOn(1, ["7", "9"]), force });
-  assert.deepEqual(ids(), ["7,9", "7,9"]);
+  assertEquals(ids(), ["7,9", "7,9"]);
 });
 
 Deno.test("run() fails a stage whose engine computes on a GPU where none can be used", async () => {
   using project = new TestProject();
   const { s0 } = spans(project, {}, NEEDS_ENGINE);
   const { summary, events } = await project.run({ s0 }, engineOn(1, []));
-  assert.equal(summary.failed, 1);
+  assertEquals(summary.failed, 1);
   const failed = events.find((event) => event.type === "failed");
-  assert.match(
+  assertMatch(
     failed?.type === "failed" ? failed.message : "",
     /^1 GPU is needed, but 0 can be used/,
   );
@@ -154,13 +164,17 @@ Deno.test("verify() hands out GPUs as run() does; the key does not depend on the
   using project = new TestProject();
   const { s0 } = spans(project, {}, NEEDS_ENGINE);
   await project.run({ s0 }, engineOn(undefined, []));
-  assert.equal(spanOf(project, "s0")[2], "");
+  assertEquals(spanOf(project, "s0")[2], "");
   const graph = await project.graph({ s0 });
   const again = (gpus: readonly string[]) =>
     verify(graph, "s0", project.settings(engineOn(1, gpus)), () => {}, NEVER);
-  assert.deepEqual((await again(["7"])).differing, []);
-  assert.equal(spanOf(project, "s0")[2], "7");
-  await assert.rejects(again([]), /^StageFailure: 1 GPU is needed, but 0 can/);
+  assertEquals((await again(["7"])).differing, []);
+  assertEquals(spanOf(project, "s0")[2], "7");
+  assertIsError(
+    await assertRejects(() => again([])),
+    StageFailure,
+    /^1 GPU is needed, but 0 can/,
+  );
 });
 
 Deno.test("runtimeOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {
@@ -180,8 +194,8 @@ Deno.test("runtimeOf() asks for a GPU where TensorFlow computes on one, and nowh
     };
     return (await runtimeOf(choice, {})).gpus;
   };
-  assert.equal(await gpusOf("tensorflow", "gpu"), 1);
-  assert.equal(await gpusOf("tensorflow", "cpu"), 0);
-  assert.equal(await gpusOf("webgpu", "gpu"), 0);
-  assert.equal(await gpusOf("wasm", "cpu"), 0);
+  assertEquals(await gpusOf("tensorflow", "gpu"), 1);
+  assertEquals(await gpusOf("tensorflow", "cpu"), 0);
+  assertEquals(await gpusOf("webgpu", "gpu"), 0);
+  assertEquals(await gpusOf("wasm", "cpu"), 0);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -46,7 +46,7 @@ async function ranProject(): Promise<TestProject> {
     inputs: { from: { kind: "text", many: true } },
   });
   const { summary } = await project.run(STAGES, engine("one"));
-  assert.equal(summary.ran, 3);
+  assertEquals(summary.ran, 3);
   return project;
 }
 
@@ -100,19 +100,19 @@ Deno.test("the key holds parameters, sources with their names, inputs and runtim
     ],
   ];
   for (const [name, stages, expected] of cases) {
-    assert.deepEqual(await toRun(project, stages), expected, name);
+    assertEquals(await toRun(project, stages), expected, name);
   }
-  assert.deepEqual(await toRun(project, STAGES, engine("two")), all);
+  assertEquals(await toRun(project, STAGES, engine("two")), all);
   const threaded = engine("one", { threaded: true });
-  assert.deepEqual(await toRun(project, STAGES, threaded), all);
+  assertEquals(await toRun(project, STAGES, threaded), all);
   project.write("elsewhere/data.txt", "data");
   const elsewhere = { ...params, data: "elsewhere/data.txt" };
-  assert.deepEqual(await toRun(project, train({ params: elsewhere })), []);
+  assertEquals(await toRun(project, train({ params: elsewhere })), []);
   project.write("other.txt", "data");
   const other = { ...params, data: "other.txt" };
-  assert.deepEqual(await toRun(project, train({ params: other })), all);
+  assertEquals(await toRun(project, train({ params: other })), all);
   project.write("data.txt", "other");
-  assert.deepEqual(await toRun(project, STAGES), all);
+  assertEquals(await toRun(project, STAGES), all);
 });
 
 Deno.test("the key of a stage leaves out its name, resources, place, and what only gives access", async () => {
@@ -124,19 +124,19 @@ Deno.test("the key of a stage leaves out its name, resources, place, and what on
     ["timeout", { timeout: 60 }],
   ];
   for (const [name, more] of cases) {
-    assert.deepEqual(await toRun(project, train(more)), [], name);
+    assertEquals(await toRun(project, train(more)), [], name);
   }
   const access = engine("one", {
     settings: { library: "/elsewhere" },
     env: { ENGINE_HOME: "/elsewhere" },
     flags: ["--allow-ffi"],
   });
-  assert.deepEqual(await toRun(project, STAGES, access), []);
+  assertEquals(await toRun(project, STAGES, access), []);
   Deno.env.set("GIVEN", "a token");
-  assert.deepEqual(await toRun(project, STAGES), []);
+  assertEquals(await toRun(project, STAGES), []);
   Deno.env.delete("GIVEN");
   const { each, ...others } = renamed("fit@m=a", "a");
-  assert.deepEqual(await toRun(project, { ...others, every: each! }), ["all"]);
+  assertEquals(await toRun(project, { ...others, every: each! }), ["all"]);
 });
 
 Deno.test("the key holds the processors of a stage whose runtime computes with threads", async () => {
@@ -144,11 +144,11 @@ Deno.test("the key holds the processors of a stage whose runtime computes with t
   const threaded = engine("one", { threaded: true });
   const with2 = train({ resources: { cpus: 2 } });
   const { summary } = await project.run(with2, threaded);
-  assert.equal(summary.ran, 1);
-  assert.deepEqual(await toRun(project, with2, threaded), []);
-  assert.deepEqual(await toRun(project, STAGES, threaded), Object.keys(STAGES));
+  assertEquals(summary.ran, 1);
+  assertEquals(await toRun(project, with2, threaded), []);
+  assertEquals(await toRun(project, STAGES, threaded), Object.keys(STAGES));
   const moreMemory = train({ resources: { cpus: 2, memory: 1e8 } });
-  assert.deepEqual(await toRun(project, moreMemory, threaded), []);
+  assertEquals(await toRun(project, moreMemory, threaded), []);
 });
 
 Deno.test("a key is made of nothing else than the README says", async () => {
@@ -156,24 +156,30 @@ Deno.test("a key is made of nothing else than the README says", async () => {
   const store = new Store(project.path("out/cache"));
   const [key] = store.histories.read("test", "all").keys;
   const found = store.manifests.read(key!);
-  assert.ok(found.state === "found");
+  assert(found.state === "found");
   const { parts } = found.manifest;
-  assert.deepEqual(
-    Object.keys(parts),
-    ["code", "params", "sources", "inputs", "runtimes"],
-  );
-  assert.deepEqual(
-    parts.inputs.from!.map((part) => Object.keys(part)),
-    [["content", "stage", "matrix"]],
-  );
+  assertEquals(Object.keys(parts), [
+    "code",
+    "params",
+    "sources",
+    "inputs",
+    "runtimes",
+  ]);
+  assertEquals(parts.inputs.from!.map((part) => Object.keys(part)), [[
+    "content",
+    "stage",
+    "matrix",
+  ]]);
   const listing = JSON.parse(store.blobs.text(parts.code)!);
-  assert.deepEqual(
-    Object.keys(listing).sort(),
-    ["entry", "modules", "options", "packages"],
-  );
-  assert.deepEqual(
-    Object.keys(listing.modules).sort(),
-    ["scheduler/child.ts", "tasks/all.ts"],
-  );
-  assert.ok(!JSON.stringify([parts, listing]).includes(project.folder));
+  assertEquals(Object.keys(listing).sort(), [
+    "entry",
+    "modules",
+    "options",
+    "packages",
+  ]);
+  assertEquals(Object.keys(listing.modules).sort(), [
+    "scheduler/child.ts",
+    "tasks/all.ts",
+  ]);
+  assert(!JSON.stringify([parts, listing]).includes(project.folder));
 });

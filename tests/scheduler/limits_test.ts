@@ -1,4 +1,5 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { BusyError } from "../../lib/scheduler/failure.ts";
 import type { Limits } from "../../lib/scheduler/settings.ts";
 import { type Claim, Slots } from "../../lib/scheduler/limits.ts";
 import { TestProject } from "./project.ts";
@@ -36,7 +37,7 @@ Deno.test("Slots.take() admits what fits within jobs, processors, memory, GPUs a
     ["more than there is", [claim({ cpus: 99, memory: 1e12 }), claim()], [0]],
   ];
   for (const [name, claims, expected] of cases) {
-    assert.deepEqual(await admitted(claims), expected, name);
+    assertEquals(await admitted(claims), expected, name);
   }
 });
 
@@ -54,21 +55,22 @@ Deno.test("Slots.take() stops waiting when interrupted, and refuses GPUs that th
   const interrupt = new AbortController();
   const second = slots.take(claim(), interrupt.signal);
   interrupt.abort(new Error("Enough"));
-  await assert.rejects(second, /Enough/);
-  await assert.rejects(
-    slots.take(claim({ gpus: 3 }), NEVER),
-    /3 GPUs are needed, but 2 can be used/,
+  await assertRejects(() => second, Error, "Enough");
+  await assertRejects(
+    () => slots.take(claim({ gpus: 3 }), NEVER),
+    Error,
+    "3 GPUs are needed, but 2 can be used",
   );
 });
 
 Deno.test("run() runs stages side by side, and those with the same mutex one by one", async () => {
   using project = new TestProject();
   await project.run(spans(project));
-  assert.equal(overlap(spansOf(project)), true);
+  assertEquals(overlap(spansOf(project)), true);
   await project.run(spans(project, { mutex: "m" }), {
     force: new Set(["s0", "s1"]),
   });
-  assert.equal(overlap(spansOf(project)), false);
+  assertEquals(overlap(spansOf(project)), false);
 });
 
 Deno.test("run() says who holds the mutex that it waits for, and throws BusyError if told not to wait", async () => {
@@ -82,25 +84,26 @@ Deno.test("run() says who holds the mutex that it waits for, and throws BusyErro
     other: { task: "quick", params: { n: 2 }, mutex: "another" },
   };
   const holder = `process ${first.process.pid}`;
-  await assert.rejects(project.run(stages, { wait: false }), {
-    name: "BusyError",
-    message: `"a" needs the mutex "disk", which ${holder} holds`,
-  });
-  assert.equal(project.read("out/test/other/out.txt"), "2");
+  assertEquals(
+    (await assertRejects(() => project.run(stages, { wait: false }), BusyError))
+      .message,
+    `"a" needs the mutex "disk", which ${holder} holds`,
+  );
+  assertEquals(project.read("out/test/other/out.txt"), "2");
 
   const second = project.spawn(stages);
   const said = await firstLine(second);
-  assert.equal(said, `a: Waiting for ${holder}, which holds the mutex "disk"`);
+  assertEquals(said, `a: Waiting for ${holder}, which holds the mutex "disk"`);
   letGo();
   await first.end();
   const summary = await second.end();
-  assert.ok(summary?.type === "summary");
-  assert.deepEqual([summary.ran, summary.unchanged], [1, 1]);
+  assert(summary?.type === "summary");
+  assertEquals([summary.ran, summary.unchanged], [1, 1]);
 });
 
 Deno.test("run() has its own stages take turns with a mutex also if told not to wait", async () => {
   using project = new TestProject();
   const stages = spans(project, { mutex: "m" });
   const { summary } = await project.run(stages, { wait: false });
-  assert.equal(summary.ran, 2);
+  assertEquals(summary.ran, 2);
 });

@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+} from "@std/assert";
 import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { digest } from "../../lib/store/digest.ts";
@@ -93,9 +98,9 @@ Deno.test("run() lets a stage touch nothing that its task does not declare", asy
     first: { task: "first" },
     thief: { task: "thief", inputs: { from: ["first"] } },
   });
-  assert.equal(summary.failed, 0, JSON.stringify(events));
-  assert.deepEqual(JSON.parse(project.read("out/test/thief/out.txt")), []);
-  assert.equal(requests, 0);
+  assertEquals(summary.failed, 0, JSON.stringify(events));
+  assertEquals(JSON.parse(project.read("out/test/thief/out.txt")), []);
+  assertEquals(requests, 0);
 });
 
 Deno.test("run() lets no worker find what one of an earlier stage cached, and leaves nothing of it behind", async () => {
@@ -124,12 +129,12 @@ Deno.test("run() lets no worker find what one of an earlier stage cached, and le
     });
     const said = await scheduler.event(({ type }) => type === "log");
     folders.push(folderOf(said));
-    assert.ok(fingerprint(folders.at(-1)!));
+    assert(fingerprint(folders.at(-1)!));
     await scheduler.end();
-    assert.equal(project.read("out/test/cacher/out.txt"), "nothing");
+    assertEquals(project.read("out/test/cacher/out.txt"), "nothing");
   }
-  assert.notEqual(folders[0], folders[1]);
-  assert.deepEqual(folders.map(fingerprint), [undefined, undefined]);
+  assertNotEquals(folders[0], folders[1]);
+  assertEquals(folders.map(fingerprint), [undefined, undefined]);
 });
 
 /** Deno's own folder, as it says. */
@@ -183,9 +188,9 @@ Deno.test("run() gives a stage what its task declares", async () => {
         }),
     },
   });
-  assert.equal(summary.ran, 1);
-  assert.equal(prepared, 1);
-  assert.equal(
+  assertEquals(summary.ran, 1);
+  assertEquals(prepared, 1);
+  assertEquals(
     project.read("out/test/guest/out.txt"),
     "read,env,net,run,true,engine,fast",
   );
@@ -200,11 +205,11 @@ Deno.test("run() says that a file with a comma in its path cannot be read by a s
   const { summary, events } = await project.run({
     read: { task: "read", params: { data: "a,b.txt" } },
   });
-  assert.equal(summary.failed, 1);
+  assertEquals(summary.failed, 1);
   const errors = events.flatMap((event) =>
     event.type === "failed" ? [event.message] : []
   );
-  assert.match(
+  assertMatch(
     errors.join(),
     /Deno cannot give a stage access to a path with a comma: copy or rename ".*a,b\.txt"/,
   );

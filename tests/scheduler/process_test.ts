@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -47,14 +47,14 @@ Deno.test("run() killed with -9 takes its stages along, and the next run does th
   const killed = project.spawn(stages);
   await killed.event((event) => event.type === "log");
   const pid = pidIn(killed.events);
-  assert.ok(isAlive(pid));
+  assert(isAlive(pid));
   killed.process.kill("SIGKILL");
   await until(() => !isAlive(pid), "the stage's process was gone");
   await killed.end();
   project.task("slow", "return 'done';");
   const { summary } = await project.run(stages);
-  assert.equal(summary.ran, 1);
-  assert.deepEqual([...Deno.readDirSync(project.path("out/cache/runs"))], []);
+  assertEquals(summary.ran, 1);
+  assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
 });
 
 Deno.test("run() tries a killed stage again if told to, with its checkpoint", async () => {
@@ -76,11 +76,11 @@ Deno.test("run() tries a killed stage again if told to, with its checkpoint", as
     Deno.kill(pidIn(logs().slice(-1)), "SIGKILL");
   }
   const summary = await scheduler.end();
-  assert.equal(summary?.type === "summary" && summary.ran, 1);
-  assert.match(failure(scheduler.events), /was ended by SIGKILL/);
-  assert.equal(project.read("out/test/fragile/out.txt"), "2");
+  assertEquals(summary?.type === "summary" && summary.ran, 1);
+  assertMatch(failure(scheduler.events), /was ended by SIGKILL/);
+  assertEquals(project.read("out/test/fragile/out.txt"), "2");
   const left = [...Deno.readDirSync(project.path("out/cache/checkpoints"))];
-  assert.deepEqual(left, [], "a success removes the checkpoint");
+  assertEquals(left, [], "a success removes the checkpoint");
 });
 
 Deno.test("run() interrupted lets a stage write a checkpoint, which the next run goes on from", async () => {
@@ -101,11 +101,11 @@ Deno.test("run() interrupted lets a stage write a checkpoint, which the next run
   const pid = pidIn(scheduler.events);
   scheduler.process.kill("SIGINT");
   await scheduler.end();
-  assert.ok(!isAlive(pid));
-  assert.equal(failure(scheduler.events), "Interrupted");
+  assert(!isAlive(pid));
+  assertEquals(failure(scheduler.events), "Interrupted");
   const { summary } = await project.run(stages);
-  assert.equal(summary.ran, 1);
-  assert.equal(project.read("out/test/train/out.txt"), "half");
+  assertEquals(summary.ran, 1);
+  assertEquals(project.read("out/test/train/out.txt"), "half");
 });
 
 Deno.test("run() kills a stage that does not heed the interrupt, and all that it started", async () => {
@@ -135,7 +135,7 @@ Deno.test("run() kills a stage that does not heed the interrupt, and all that it
   );
   const pid = pidIn(events);
   await until(() => !isAlive(pid), "the program that it started was gone");
-  assert.equal(failure(events), "Interrupted");
+  assertEquals(failure(events), "Interrupted");
 });
 
 Deno.test("run() ends a stage that takes longer than its timeout", async () => {
@@ -143,8 +143,8 @@ Deno.test("run() ends a stage that takes longer than its timeout", async () => {
   project.task("slow", FOREVER);
   const stages = { slow: { task: "slow", timeout: 0.5 } };
   const { events } = await project.run(stages);
-  assert.equal(failure(events), "Timed out after 0.5 s");
-  assert.ok(!isAlive(pidIn(events)));
+  assertEquals(failure(events), "Timed out after 0.5 s");
+  assert(!isAlive(pidIn(events)));
 });
 
 Deno.test("run() ends a stage that takes longer than its resources give it, unless its timeout is another", async () => {
@@ -152,10 +152,10 @@ Deno.test("run() ends a stage that takes longer than its resources give it, unle
   project.task("slow", FOREVER);
   const resources = { time: 0.5 };
   const given = await project.run({ slow: { task: "slow", resources } });
-  assert.equal(failure(given.events), "Timed out after 0.5 s");
+  assertEquals(failure(given.events), "Timed out after 0.5 s");
   const stages = { slow: { task: "slow", resources, timeout: 0.6 } };
   const { events } = await project.run(stages);
-  assert.equal(failure(events), "Timed out after 0.6 s");
+  assertEquals(failure(events), "Timed out after 0.6 s");
 });
 
 Deno.test("run() fails a stage that ends early, or without its output", async () => {
@@ -178,16 +178,16 @@ Deno.test("run() fails a stage that ends early, or without its output", async ()
     forgets: { task: "forgets" },
     links: { task: "links" },
   });
-  assert.equal(summary.failed, 3);
+  assertEquals(summary.failed, 3);
   const messages = events.flatMap((event) =>
     event.type === "failed" ? [event.message] : []
   ).sort();
-  assert.match(messages[0]!, /is a symbolic link/);
-  assert.equal(
+  assertMatch(messages[0]!, /is a symbolic link/);
+  assertEquals(
     messages[2],
     'The stage did not write "out.txt", which its task declares',
   );
-  assert.equal(messages[1], "The process ended before run() returned");
+  assertEquals(messages[1], "The process ended before run() returned");
 });
 
 Deno.test("run() keeps events apart from what a stage prints", async () => {
@@ -204,11 +204,11 @@ Deno.test("run() keeps events apart from what a stage prints", async () => {
   );
   const { events } = await project.run({ noisy: { task: "noisy" } });
   const metrics = events.filter((event) => event.type === "metric");
-  assert.deepEqual(metrics.map(({ value }) => value), [0.5]);
+  assertEquals(metrics.map(({ value }) => value), [0.5]);
   const lines = events.flatMap((event) =>
     event.type === "log" ? [`${event.stream}: ${event.line}`] : []
   );
-  assert.deepEqual(lines.toSorted(), [
+  assertEquals(lines.toSorted(), [
     "log: lines",
     "log: two",
     "stderr: to stderr",

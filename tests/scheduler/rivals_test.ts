@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startTimer } from "../../lib/scheduler/process.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -19,9 +19,9 @@ Deno.test(
     const { summary, events } = await project.run({
       reader: { task: "reader", params },
     });
-    assert.equal(summary.failed, 1);
+    assertEquals(summary.failed, 1);
     const failed = events.find((event) => event.type === "failed");
-    assert.match(
+    assertMatch(
       failed?.type === "failed" ? failed.message : "",
       /^Its code or sources change again and again \(source \w changed.*\); run it again when they no longer do$/,
     );
@@ -41,7 +41,7 @@ Deno.test("run() removes what a killed process left beside the visible outputs",
     project.write(`out/test/.${stage}.12345-0a1b2c3d-7/out.txt`, "old");
   }
   await project.run(stages("b"));
-  assert.deepEqual(
+  assertEquals(
     [...Deno.readDirSync(project.path("out/test"))].map(({ name }) => name)
       .sort(),
     ["kept@m=1.5", "made"],
@@ -64,7 +64,7 @@ Deno.test(
     const rivals = [1, 2].map((n) => project.spawn(stages(n), {}, contained));
     for (const rival of rivals) {
       const summary = await rival.end();
-      assert.equal(
+      assertEquals(
         summary?.type === "summary" && summary.ran,
         1,
         JSON.stringify(rival.events),
@@ -82,5 +82,5 @@ Deno.test("startTimer() waits as long as it should, months included", async () =
   await sleep(50);
   late[Symbol.dispose]();
   soon[Symbol.dispose]();
-  assert.deepEqual(rung, ["soon"]);
+  assertEquals(rung, ["soon"]);
 });

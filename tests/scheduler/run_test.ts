@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { type StageOptions, TestProject } from "./project.ts";
 
 /** Two stages that make text, one that joins it, one that reads the joint. */
@@ -22,11 +22,11 @@ Deno.test("run() runs everything once and then nothing", async () => {
   using project = new TestProject();
   const stages = diamond(project);
   const first = await project.run(stages);
-  assert.equal(first.summary.ran, 4);
-  assert.equal(project.read("out/test/all/out.txt"), "A+b");
+  assertEquals(first.summary.ran, 4);
+  assertEquals(project.read("out/test/all/out.txt"), "A+b");
   const second = await project.run(stages);
-  assert.equal(second.summary.ran, 0);
-  assert.equal(second.summary.unchanged, 4);
+  assertEquals(second.summary.ran, 0);
+  assertEquals(second.summary.unchanged, 4);
 });
 
 Deno.test("run() runs what depends on a changed parameter, and says why", async () => {
@@ -35,12 +35,12 @@ Deno.test("run() runs what depends on a changed parameter, and says why", async 
   await project.run(stages);
   const changed = { ...stages, b: { task: "make", params: { text: "c" } } };
   const { ran, events } = await project.run(changed);
-  assert.deepEqual(ran, ["b", "all"]);
-  assert.equal(project.read("out/test/all/out.txt"), "A+c");
+  assertEquals(ran, ["b", "all"]);
+  assertEquals(project.read("out/test/all/out.txt"), "A+c");
   const started = events.find((event) =>
     event.type === "started" && event.stage === "b"
   );
-  assert.equal(
+  assertEquals(
     started?.type === "started" && started.reason,
     'param text "b" -> "c"',
   );
@@ -52,7 +52,7 @@ Deno.test("run() stops at a stage whose output comes out as before", async () =>
   await project.run(stages);
   const changed = { ...stages, a: { task: "make", params: { text: "A" } } };
   const { ran } = await project.run(changed);
-  assert.deepEqual(ran, ["a", "up"]);
+  assertEquals(ran, ["a", "up"]);
 });
 
 Deno.test("run() restores an earlier result and a deleted or edited output", async () => {
@@ -62,16 +62,16 @@ Deno.test("run() restores an earlier result and a deleted or edited output", asy
   const changed = { ...stages, b: { task: "make", params: { text: "c" } } };
   await project.run(changed);
   const back = await project.run(stages);
-  assert.equal(back.summary.ran, 0);
-  assert.equal(back.summary.restored, 2);
-  assert.equal(project.read("out/test/all/out.txt"), "A+b");
+  assertEquals(back.summary.ran, 0);
+  assertEquals(back.summary.restored, 2);
+  assertEquals(project.read("out/test/all/out.txt"), "A+b");
   Deno.removeSync(project.path("out/test/all"), { recursive: true });
   project.write("out/test/b/out.txt", "B");
   project.write("out/test/a/notes.txt", "mine");
   const again = await project.run(stages);
-  assert.equal(again.summary.restored, 3);
-  assert.equal(project.read("out/test/b/out.txt"), "b");
-  assert.equal(project.read("out/test/all/out.txt"), "A+b");
+  assertEquals(again.summary.restored, 3);
+  assertEquals(project.read("out/test/b/out.txt"), "b");
+  assertEquals(project.read("out/test/all/out.txt"), "A+b");
 });
 
 Deno.test("run() holds up what needs a failed stage, and runs the rest", async () => {
@@ -81,13 +81,13 @@ Deno.test("run() holds up what needs a failed stage, and runs the rest", async (
     inputs: { from: { kind: "text" } },
   });
   const { summary, events } = await project.run(stages);
-  assert.equal(summary.ran, 2);
-  assert.equal(summary.failed, 1);
-  assert.equal(summary.skipped, 1);
+  assertEquals(summary.ran, 2);
+  assertEquals(summary.failed, 1);
+  assertEquals(summary.skipped, 1);
   const failed = events.find((event) => event.type === "failed");
-  assert.equal(failed?.type === "failed" && failed.message, "No upper case");
+  assertEquals(failed?.type === "failed" && failed.message, "No upper case");
   const again = await project.run(stages);
-  assert.equal(again.summary.failed, 1, "a failure is never cached");
+  assertEquals(again.summary.failed, 1, "a failure is never cached");
 });
 
 Deno.test("plan() says what run() would do", async () => {
@@ -95,7 +95,7 @@ Deno.test("plan() says what run() would do", async () => {
   const stages = diamond(project);
   const states = async () =>
     [...await project.plan(stages)].map(([id, { state }]) => `${id} ${state}`);
-  assert.deepEqual(await states(), [
+  assertEquals(await states(), [
     "a run",
     "b run",
     "up unknown",
@@ -103,7 +103,7 @@ Deno.test("plan() says what run() would do", async () => {
   ]);
   await project.run(stages);
   Deno.removeSync(project.path("out/test/up"), { recursive: true });
-  assert.deepEqual(await states(), [
+  assertEquals(await states(), [
     "a unchanged",
     "b unchanged",
     "up restore",
@@ -118,10 +118,11 @@ Deno.test("run() starts nothing after a failure unless told to keep going", asyn
   const stages = { bad: { task: "bad" }, good: { task: "good" } };
   const limits = { jobs: 1, cpus: 1, memory: 1e9, gpus: [] };
   const stopped = await project.run(stages, { limits, keepGoing: false });
-  assert.deepEqual(
-    [stopped.summary.failed, stopped.summary.skipped, stopped.summary.ran],
-    [1, 1, 0],
-  );
+  assertEquals([
+    stopped.summary.failed,
+    stopped.summary.skipped,
+    stopped.summary.ran,
+  ], [1, 1, 0]);
   const kept = await project.run(stages, { limits, keepGoing: true });
-  assert.deepEqual([kept.summary.failed, kept.summary.ran], [1, 1]);
+  assertEquals([kept.summary.failed, kept.summary.ran], [1, 1]);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { listFiles } from "../../lib/store/blobs.ts";
 
@@ -21,7 +21,7 @@ export async function fuzzParsers(inputs: number): Promise<void> {
   const files = listFiles(tests, "follow")
     .filter((path) => /(^|[/_])fuzz_test\.ts$/.test(path));
   for (const parser of PARSERS) {
-    assert.ok(files.some((path) => path.includes(parser)), parser);
+    assert(files.some((path) => path.includes(parser)), parser);
   }
   const process = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", "--parallel", ...files.map((path) => tests + path)],
@@ -39,6 +39,6 @@ export async function fuzzParsers(inputs: number): Promise<void> {
   }, limit(inputs) * 1000);
   const { success } = await process.status;
   clearTimeout(timer);
-  assert.ok(!hangs, `a parser hangs: not done after ${limit(inputs)} s`);
-  assert.ok(success, "a parser failed");
+  assert(!hangs, `a parser hangs: not done after ${limit(inputs)} s`);
+  assert(success, "a parser failed");
 }

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { type StageOptions, TestProject } from "../scheduler/project.ts";
 import { orphansOf } from "./processes.ts";
 
@@ -44,22 +44,22 @@ export async function killAtEveryPoint(
       const [before, after] = [`w${word}`, `w${++word}`];
       const killed = await runKilled(project, after, call, point);
       const where = `${call} ${point}`;
-      assert.deepEqual(await orphansOf(project.path("out")), [], where);
+      assertEquals(await orphansOf(project.path("out")), [], where);
       for (const [stage, textOf] of Object.entries(TEXTS)) {
         const text = project.read("out/test", stage, "out.txt");
-        assert.ok([textOf(before), textOf(after)].includes(text), where);
+        assert([textOf(before), textOf(after)].includes(text), where);
       }
       const { summary } = await project.run(stagesOf(after));
-      assert.equal(summary.failed + summary.skipped, 0, where);
+      assertEquals(summary.failed + summary.skipped, 0, where);
       for (const [stage, textOf] of Object.entries(TEXTS)) {
         const text = project.read("out/test", stage, "out.txt");
-        assert.equal(text, textOf(after), where);
+        assertEquals(text, textOf(after), where);
       }
       if (!killed) break;
       kills[call] = point;
     }
-    assert.deepEqual(namesIn(project.path("out/test")), Object.keys(TEXTS));
-    assert.deepEqual(namesIn(project.path("out/cache/runs")), []);
+    assertEquals(namesIn(project.path("out/test")), Object.keys(TEXTS));
+    assertEquals(namesIn(project.path("out/cache/runs")), []);
   }
   return kills;
 }

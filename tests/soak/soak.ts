@@ -6,7 +6,7 @@
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
  */
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readArguments, type Usage } from "../../lib/cli/arguments.ts";
 import { EXIT, UsageError } from "../../lib/cli/exit.ts";
@@ -128,9 +128,8 @@ function edit(): string {
 async function runOnce(): Promise<void> {
   const scheduler = pipeline.spawn(out);
   const summary = await scheduler.end();
-  assert.equal(summary?.type, "summary", JSON.stringify(summary));
-  assert.ok(summary.type === "summary");
-  assert.deepEqual(
+  assert(summary?.type === "summary", JSON.stringify(summary));
+  assertEquals(
     [summary.failed, summary.skipped],
     [0, 0],
     JSON.stringify(
@@ -174,8 +173,8 @@ async function runPair(): Promise<void> {
   const second = pipeline.spawn(out);
   for (const scheduler of [first, second]) {
     const summary = await scheduler.end();
-    assert.ok(summary?.type === "summary", "one of two ended early");
-    assert.equal(
+    assert(summary?.type === "summary", "one of two ended early");
+    assertEquals(
       summary.failed,
       0,
       JSON.stringify(
@@ -187,21 +186,21 @@ async function runPair(): Promise<void> {
 
 /** Makes sure that no process of the project is left. */
 async function checkOrphans(): Promise<void> {
-  assert.deepEqual(await orphansOf(project.folder), [], "orphans");
+  assertEquals(await orphansOf(project.folder), [], "orphans");
 }
 
 /** Compares the visible outputs with those of a run without a cache. */
 async function compareWithNothing(): Promise<void> {
   const fresh = project.path("nothing");
   const summary = await pipeline.spawn(fresh).end();
-  assert.ok(summary?.type === "summary" && summary.failed === 0);
+  assert(summary?.type === "summary" && summary.failed === 0);
   for (const id of pipeline.ids) {
     const folder = project.path("out/test", id);
     const expected = `${fresh}/test/${id}`;
     const paths = listFiles(expected, "refuse");
-    assert.deepEqual(listFiles(folder, "refuse"), paths, `files of ${id}`);
+    assertEquals(listFiles(folder, "refuse"), paths, `files of ${id}`);
     for (const path of paths) {
-      assert.equal(
+      assertEquals(
         Deno.readTextFileSync(`${folder}/${path}`),
         Deno.readTextFileSync(`${expected}/${path}`),
         `${path} of ${id}`,

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DamagedBlobError } from "../../lib/store/blobs.ts";
 import { digest } from "../../lib/store/digest.ts";
 import { Store } from "../../lib/store/store.ts";
@@ -13,30 +13,28 @@ async function storeWith(folder: TemporaryFolder, text: string) {
 Deno.test("Blobs.put() keeps a read-only copy under the digest", async () => {
   using folder = new TemporaryFolder();
   const { blobs, blob, size } = await storeWith(folder, "text");
-  assert.equal(blob, digest("text"));
-  assert.equal(size, 4);
+  assertEquals(blob, digest("text"));
+  assertEquals(size, 4);
   folder.write("a.txt", "edited");
-  assert.equal(blobs.text(blob), "text");
-  assert.equal(Deno.statSync(blobs.path(blob)).mode! & 0o777, 0o444);
-  assert.deepEqual(
-    [...Deno.readDirSync(blobs.folder)].map(({ name }) => name),
-    [blob.slice(0, 2)],
-    "no temporary file is left",
-  );
+  assertEquals(blobs.text(blob), "text");
+  assertEquals(Deno.statSync(blobs.path(blob)).mode! & 0o777, 0o444);
+  assertEquals([...Deno.readDirSync(blobs.folder)].map(({ name }) => name), [
+    blob.slice(0, 2),
+  ], "no temporary file is left");
 });
 
 Deno.test("Blobs.holds() is false for a blob that is truncated, flipped or gone", async () => {
   using folder = new TemporaryFolder();
   const { blobs, blob } = await storeWith(folder, "text");
-  assert.equal(await blobs.holds(blob), true);
+  assertEquals(await blobs.holds(blob), true);
   Deno.chmodSync(blobs.path(blob), 0o644);
   for (const damage of ["tex", "Text", ""]) {
     Deno.writeTextFileSync(blobs.path(blob), damage);
-    assert.equal(await blobs.holds(blob), false, damage);
-    assert.equal(blobs.text(blob), undefined);
+    assertEquals(await blobs.holds(blob), false, damage);
+    assertEquals(blobs.text(blob), undefined);
   }
   blobs.remove(blob);
-  assert.equal(await blobs.holds(blob), false);
+  assertEquals(await blobs.holds(blob), false);
 });
 
 Deno.test("Blobs.put() mends a damaged blob", async () => {
@@ -45,7 +43,7 @@ Deno.test("Blobs.put() mends a damaged blob", async () => {
   Deno.chmodSync(blobs.path(blob), 0o644);
   Deno.writeTextFileSync(blobs.path(blob), "Text");
   await blobs.put(folder.join("a.txt"));
-  assert.equal(await blobs.holds(blob), true);
+  assertEquals(await blobs.holds(blob), true);
 });
 
 Deno.test("Blobs.copyTo() and linkTo() refuse a blob whose damage left no trace, and remove it", async () => {
@@ -54,15 +52,15 @@ Deno.test("Blobs.copyTo() and linkTo() refuse a blob whose damage left no trace,
     const { blobs, blob } = await storeWith(folder, "text");
     const { atime, mtime } = Deno.statSync(blobs.path(blob));
     await blobs[method](blob, folder.join("whole"));
-    assert.equal(Deno.readTextFileSync(folder.join("whole")), "text");
+    assertEquals(Deno.readTextFileSync(folder.join("whole")), "text");
     Deno.chmodSync(blobs.path(blob), 0o644);
     Deno.writeTextFileSync(blobs.path(blob), "Text");
     Deno.utimeSync(blobs.path(blob), atime!, mtime!);
-    await assert.rejects(
-      blobs[method](blob, folder.join("damaged")),
+    await assertRejects(
+      () => blobs[method](blob, folder.join("damaged")),
       DamagedBlobError,
     );
-    assert.throws(() => Deno.statSync(blobs.path(blob)), Deno.errors.NotFound);
+    assertThrows(() => Deno.statSync(blobs.path(blob)), Deno.errors.NotFound);
   }
 });
 
@@ -71,5 +69,5 @@ Deno.test("Blobs.copyTo() gives a file that can be edited without harm", async (
   const { blobs, blob } = await storeWith(folder, "text");
   await blobs.copyTo(blob, folder.join("copy"));
   Deno.writeTextFileSync(folder.join("copy"), "edit");
-  assert.equal(await blobs.holds(blob), true);
+  assertEquals(await blobs.holds(blob), true);
 });

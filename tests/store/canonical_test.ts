@@ -1,11 +1,11 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertIsError, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { canonicalJson } from "../../lib/store/digest.ts";
 
 Deno.test("canonicalJson() writes JSON that reads back as the value", () => {
   fc.assert(fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
     const expected = JSON.parse(JSON.stringify(value));
-    assert.deepEqual(JSON.parse(canonicalJson(expected)), expected);
+    assertEquals(JSON.parse(canonicalJson(expected)), expected);
   }));
 });
 
@@ -17,15 +17,16 @@ Deno.test("canonicalJson() does not depend on the order of members", () => {
     (members) => {
       const forwards = Object.fromEntries(members);
       const backwards = Object.fromEntries(members.toReversed());
-      assert.equal(canonicalJson(forwards), canonicalJson(backwards));
+      assertEquals(canonicalJson(forwards), canonicalJson(backwards));
     },
   ));
 });
 
 Deno.test("canonicalJson() refuses what JSON cannot hold, and says where it is", () => {
   for (const value of [NaN, Infinity, new Date(0), () => 1, 1n, undefined]) {
-    assert.throws(
-      () => canonicalJson({ list: [0, value] }),
+    assertIsError(
+      assertThrows(() => canonicalJson({ list: [0, value] })),
+      Error,
       /"\$\.list\[1\]" is .*, which JSON cannot represent/,
     );
   }

@@ -1,14 +1,11 @@
-import assert from "node:assert/strict";
-import {
-  audit,
-  cleanUp,
-  diskUse,
-  holdOff,
-  listResults,
-} from "../../lib/store/cleanup.ts";
+import { assert, assertEquals } from "@std/assert";
+import { audit } from "../../lib/store/cleanup.ts";
 import { canonicalJson } from "../../lib/store/digest.ts";
+import { cleanUp, holdOff } from "../../lib/store/cleanup.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
-import { keyOf, type Manifest } from "../../lib/store/manifests.ts";
+import { diskUse, listResults } from "../../lib/store/cleanup.ts";
+import type { Manifest } from "../../lib/store/manifests.ts";
+import { keyOf } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
@@ -57,14 +54,11 @@ Deno.test("cleanUp() removes the oldest results until the limit is kept", async 
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 5);
   const done = (await cleanUp(store, 25_000))!;
-  assert.deepEqual(
-    done.removed,
-    results.slice(0, 3).map(({ key }) => key),
-  );
-  assert.ok(done.left <= 25_000);
-  assert.equal(diskUse(store).blobs, done.left);
+  assertEquals(done.removed, results.slice(0, 3).map(({ key }) => key));
+  assert(done.left <= 25_000);
+  assertEquals(diskUse(store).blobs, done.left);
   for (const [i, { key }] of results.entries()) {
-    assert.equal((await store.lookup(key)).state, i < 3 ? "none" : "found");
+    assertEquals((await store.lookup(key)).state, i < 3 ? "none" : "found");
   }
 });
 
@@ -74,16 +68,16 @@ Deno.test("cleanUp() never takes what is pinned or what the last runs came to", 
   await store.pins.set([results[0]!.key], true);
   await store.noteRun("test", [results[1]!.key]);
   await cleanUp(store, 0);
-  assert.deepEqual(
+  assertEquals(
     listResults(store).map(({ stage, pinned, used }) => [stage, pinned, used]),
     [["s2", false, true], ["s1", true, false]],
   );
   for (const { key } of results.slice(0, 2)) {
-    assert.equal((await store.lookup(key)).state, "found");
+    assertEquals((await store.lookup(key)).state, "found");
   }
   await store.pins.set([results[0]!.key], false);
   await cleanUp(store, 0);
-  assert.deepEqual(listResults(store).map(({ stage }) => stage), ["s2"]);
+  assertEquals(listResults(store).map(({ stage }) => stage), ["s2"]);
 });
 
 Deno.test("cleanUp() keeps what the last ten different runs of a pipeline came to", async () => {
@@ -94,7 +88,7 @@ Deno.test("cleanUp() keeps what the last ten different runs of a pipeline came t
     await store.noteRun("test", [key]);
   }
   const done = (await cleanUp(store, 0))!;
-  assert.deepEqual(done.removed, results.slice(0, 2).map(({ key }) => key));
+  assertEquals(done.removed, results.slice(0, 2).map(({ key }) => key));
 });
 
 Deno.test("cleanUp() does nothing while a run goes on, or if a newer version keeps results there", async () => {
@@ -102,11 +96,11 @@ Deno.test("cleanUp() does nothing while a run goes on, or if a newer version kee
   const { store, results } = await filled(folder, 2);
   {
     using _live = await holdOff(store);
-    assert.equal(await cleanUp(store, 0), undefined);
+    assertEquals(await cleanUp(store, 0), undefined);
   }
   const { key } = results[0]!;
   writeSealed(store.manifests.path(key), { ...results[0]!, version: 3 });
-  assert.equal(await cleanUp(store, 0), undefined);
+  assertEquals(await cleanUp(store, 0), undefined);
 });
 
 Deno.test("cleanUp() removes contents that no result needs", async () => {
@@ -115,9 +109,9 @@ Deno.test("cleanUp() removes contents that no result needs", async () => {
   const { blob } = await store.blobs.putBytes("left by a run that was killed");
   Deno.writeTextFileSync(`${store.blobs.folder}/new.1-1.tmp`, "half");
   await cleanUp(store, 1e9);
-  assert.equal(store.blobs.text(blob), undefined);
-  assert.equal(listResults(store).length, 1);
-  assert.equal((await store.lookup(listResults(store)[0]!.key)).state, "found");
+  assertEquals(store.blobs.text(blob), undefined);
+  assertEquals(listResults(store).length, 1);
+  assertEquals((await store.lookup(listResults(store)[0]!.key)).state, "found");
 });
 
 /** Leaves a checkpoint of 10,000 bytes that was last written so many days ago, in an attempt begun long before. */
@@ -137,12 +131,12 @@ Deno.test("cleanUp() counts checkpoints towards the limit, and takes the oldest 
   const older = addCheckpoint(store, "a", 3);
   const newer = addCheckpoint(store, "b", 2);
   const done = (await cleanUp(store, 25_000))!;
-  assert.deepEqual(done.removed, results.map(({ key }) => key));
-  assert.equal(done.left, 20_000);
+  assertEquals(done.removed, results.map(({ key }) => key));
+  assertEquals(done.left, 20_000);
   await cleanUp(store, 15_000);
-  assert.deepEqual([older, newer].map(exists), [false, true]);
+  assertEquals([older, newer].map(exists), [false, true]);
   await cleanUp(store, 0);
-  assert.equal(exists(newer), false);
+  assertEquals(exists(newer), false);
 });
 
 Deno.test("cleanUp() gives up a checkpoint by its newest write", async () => {
@@ -152,7 +146,7 @@ Deno.test("cleanUp() gives up a checkpoint by its newest write", async () => {
     addCheckpoint(store, `of ${days} days`, days)
   );
   await cleanUp(store, 1e9);
-  assert.deepEqual([live!, dead!].map(exists), [true, false]);
+  assertEquals([live!, dead!].map(exists), [true, false]);
 });
 
 function exists(path: string): boolean {
@@ -163,7 +157,7 @@ Deno.test("audit() finds damage that left no trace, and removes it", async () =>
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 3);
   const whole = await audit(store);
-  assert.deepEqual([whole.damaged, whole.incomplete], [[], []]);
+  assertEquals([whole.damaged, whole.incomplete], [[], []]);
   const path = store.blobs.path(results[0]!.files[0]!.blob);
   const past = new Date(0);
   Deno.chmodSync(path, 0o644);
@@ -171,11 +165,11 @@ Deno.test("audit() finds damage that left no trace, and removes it", async () =>
   Deno.utimeSync(path, past, past);
   Deno.truncateSync(store.manifests.path(results[1]!.key), 10);
   const found = await audit(store);
-  assert.equal(found.blobs, whole.blobs);
-  assert.deepEqual(found.damaged, [
+  assertEquals(found.blobs, whole.blobs);
+  assertEquals(found.damaged, [
     path,
     store.manifests.path(results[1]!.key),
   ]);
-  assert.deepEqual(found.incomplete, ["test s1"]);
-  assert.deepEqual((await audit(store)).damaged, []);
+  assertEquals(found.incomplete, ["test s1"]);
+  assertEquals((await audit(store)).damaged, []);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { digest, digestFile } from "../../lib/store/digest.ts";
@@ -10,21 +10,21 @@ const expected = (data: string | Uint8Array) =>
 Deno.test("digest() is the SHA-256 that Node computes, of bytes of any length", () => {
   for (let length = 0; length <= 300; length++) {
     const bytes = Uint8Array.from({ length }, (_, at) => at * 37 + length);
-    assert.equal(digest(bytes), expected(bytes), `${length} bytes`);
+    assertEquals(digest(bytes), expected(bytes), `${length} bytes`);
   }
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 5_000 }), (bytes) => {
-      assert.equal(digest(bytes), expected(bytes));
+      assertEquals(digest(bytes), expected(bytes));
     }),
   );
 });
 
 Deno.test("digest() takes a view of a larger buffer, and text as UTF-8", () => {
   const view = new Uint8Array(200).fill(7).subarray(13, 113);
-  assert.equal(digest(view), expected(view));
+  assertEquals(digest(view), expected(view));
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (text) => {
-      assert.equal(digest(text), expected(text));
+      assertEquals(digest(text), expected(text));
     }),
   );
 });
@@ -40,10 +40,10 @@ Deno.test("digestFile() is the same on both sides of the size that is read at on
       create: true,
       truncate: true,
     });
-    assert.deepEqual(await digestFile(path, copy), {
+    assertEquals(await digestFile(path, copy), {
       blob: expected(bytes),
       size,
     });
-    assert.deepEqual(Deno.readFileSync(folder.join("copy")), bytes);
+    assertEquals(Deno.readFileSync(folder.join("copy")), bytes);
   }
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { replaceFolder } from "../../lib/scheduler/visible.ts";
 import { exchange } from "../../lib/store/files.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
@@ -12,10 +12,10 @@ Deno.test(
   () => {
     using folder = new TemporaryFolder();
     const [a, b] = [folder.write("a/x.txt", "a"), folder.write("b/x.txt", "b")];
-    assert.equal(exchange(folder.join("a"), folder.join("b")), true);
-    assert.deepEqual([a, b].map((it) => Deno.readTextFileSync(it)), ["b", "a"]);
-    assert.equal(exchange(folder.join("a"), folder.join("none")), false);
-    assert.equal(Deno.readTextFileSync(a), "b");
+    assertEquals(exchange(folder.join("a"), folder.join("b")), true);
+    assertEquals([a, b].map((it) => Deno.readTextFileSync(it)), ["b", "a"]);
+    assertEquals(exchange(folder.join("a"), folder.join("none")), false);
+    assertEquals(Deno.readTextFileSync(a), "b");
   },
 );
 
@@ -42,10 +42,7 @@ Deno.test(
     }
     folder.write("stop", "");
     const { stdout } = await watcher.output();
-    assert.equal(new TextDecoder().decode(stdout).trim(), "0");
-    assert.equal(
-      Deno.readTextFileSync(folder.join("shown/x.txt")),
-      "300",
-    );
+    assertEquals(new TextDecoder().decode(stdout).trim(), "0");
+    assertEquals(Deno.readTextFileSync(folder.join("shown/x.txt")), "300");
   },
 );

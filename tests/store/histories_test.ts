@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { Histories } from "../../lib/store/histories.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
@@ -22,14 +22,14 @@ Deno.test("Histories.succeeded() reads no history that it remembers, and each th
   const text = Deno.readTextFileSync(path);
   Deno.writeTextFileSync(path, "damaged");
   new Histories(folder.path).succeeded("p", "s", "k1");
-  assert.equal(Deno.readTextFileSync(path), "damaged");
+  assertEquals(Deno.readTextFileSync(path), "damaged");
   Deno.writeTextFileSync(path, text);
 
   new Histories(folder.path).failed("p", "s", FAILURE);
   const after = new Histories(folder.path);
-  assert.deepEqual(after.read("p", "s").failure, FAILURE);
+  assertEquals(after.read("p", "s").failure, FAILURE);
   after.succeeded("p", "s", "k1");
-  assert.deepEqual(after.read("p", "s"), { keys: ["k1"] });
+  assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
 
 Deno.test("Histories.remember() keeps nothing if a history was written meanwhile", async () => {
@@ -43,5 +43,5 @@ Deno.test("Histories.remember() keeps nothing if a history was written meanwhile
   one.remember("p");
   const after = new Histories(folder.path);
   after.succeeded("p", "s", "k1");
-  assert.deepEqual(after.read("p", "s"), { keys: ["k1"] });
+  assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { canonicalJson, digest } from "../../lib/store/digest.ts";
 import {
@@ -54,11 +54,11 @@ function read(manifests: Manifests, bytes: Uint8Array) {
 Deno.test("Manifests.read() gives what was written", () => {
   using folder = new TemporaryFolder();
   const manifests = manifestsIn(folder);
-  assert.deepEqual(manifests.read(MANIFEST.key), {
+  assertEquals(manifests.read(MANIFEST.key), {
     state: "found",
     manifest: MANIFEST,
   });
-  assert.deepEqual(manifests.keys(), [MANIFEST.key]);
+  assertEquals(manifests.keys(), [MANIFEST.key]);
 });
 
 testProperty(
@@ -87,7 +87,7 @@ testProperty(
           ? Uint8Array.from([...whole.slice(0, at), byte, ...whole.slice(at)])
           : whole.slice(0, at);
         if (meaning(bytes) === meaning(whole)) return;
-        assert.equal(read(manifests, bytes).state, "unusable");
+        assertEquals(read(manifests, bytes).state, "unusable");
       },
     );
   },
@@ -101,7 +101,7 @@ testProperty("Manifests.read() survives any bytes", async () => {
       fc.uint8Array({ maxLength: 200 }),
       fc.json().map((text) => new TextEncoder().encode(text)),
     ),
-    (bytes) => assert.equal(read(manifests, bytes).state, "unusable"),
+    (bytes) => assertEquals(read(manifests, bytes).state, "unusable"),
   );
 });
 
@@ -118,7 +118,7 @@ testProperty(
         const files = [{ ...FILES[0]!, path }];
         const parsed = parseManifest({ ...MANIFEST, files });
         const harmless = steps.every((step) => ["a", "b.txt"].includes(step));
-        assert.equal("fault" in parsed, !harmless, path);
+        assertEquals("fault" in parsed, !harmless, path);
       },
     );
   },
@@ -142,7 +142,7 @@ testProperty(
             : typeof value;
         const before = (MANIFEST as unknown as Record<string, unknown>)[name];
         if (kind(value) === kind(before)) return;
-        assert.ok("fault" in parseManifest(changed));
+        assert("fault" in parseManifest(changed));
       },
     );
   },

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { digest, quickChecksum } from "../../lib/store/digest.ts";
 import { readSealed, seal, writeSealed } from "../../lib/store/files.ts";
@@ -12,7 +12,7 @@ Deno.test("readSealed() gives what writeSealed() wrote, whatever it was", () => 
   );
   fc.assert(fc.property(value, (value) => {
     writeSealed(path, value);
-    assert.deepEqual(readSealed(path), {
+    assertEquals(readSealed(path), {
       state: "whole",
       value: JSON.parse(JSON.stringify(value)),
     });
@@ -28,11 +28,11 @@ Deno.test("readSealed() takes a text in which any character is another for damag
         "sealed.json",
         text.slice(0, at) + (text[at] === "1" ? "2" : "1") + text.slice(at + 1),
       );
-      assert.deepEqual(readSealed(path, checksum), { state: "damaged" });
+      assertEquals(readSealed(path, checksum), { state: "damaged" });
     }
     for (const cut of [text.slice(0, -1), text + " ", "{}", ""]) {
       const path = folder.write("sealed.json", cut);
-      assert.deepEqual(readSealed(path, checksum), { state: "damaged" }, cut);
+      assertEquals(readSealed(path, checksum), { state: "damaged" }, cut);
     }
   }
 });
@@ -49,5 +49,5 @@ Deno.test("quickChecksum() differs for texts that differ in one place, or in the
       seen.add(quickChecksum(swapped.join("")));
     }
   }
-  assert.equal(seen.size, 26 * 4 + 26 * 25 / 2);
+  assertEquals(seen.size, 26 * 4 + 26 * 25 / 2);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { digest } from "../../lib/store/digest.ts";
 import { settled, Stats } from "../../lib/store/stats.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
@@ -9,13 +9,13 @@ Deno.test("Stats.digest() notices a file replaced in the same second with size a
   const path = folder.join("stats.json");
   const stats = new Stats(path);
   const { atime, mtime } = Deno.statSync(file);
-  assert.equal(await stats.digest(file), digest("one"));
+  assertEquals(await stats.digest(file), digest("one"));
   await stats.save();
   for (const text of ["two", "six", "ten"]) {
     Deno.writeTextFileSync(file, text);
     Deno.utimeSync(file, atime!, mtime!);
-    assert.equal(await stats.digest(file), digest(text));
-    assert.equal(await new Stats(path).digest(file), digest(text));
+    assertEquals(await stats.digest(file), digest(text));
+    assertEquals(await new Stats(path).digest(file), digest(text));
   }
 });
 
@@ -25,11 +25,11 @@ Deno.test("Stats.digest() notices an old file replaced by another of its size an
   const file = folder.write("a.txt", "one");
   Deno.utimeSync(file, old, old);
   const stats = new Stats(folder.join("stats.json"));
-  assert.equal(await stats.digest(file), digest("one"));
+  assertEquals(await stats.digest(file), digest("one"));
   const other = folder.write("b.txt", "two");
   Deno.utimeSync(other, old, old);
   Deno.renameSync(other, file);
-  assert.equal(await stats.digest(file), digest("two"));
+  assertEquals(await stats.digest(file), digest("two"));
 });
 
 Deno.test("Stats.digest() notices a replaced file of a time to come, as after setting the clock back", async () => {
@@ -38,10 +38,10 @@ Deno.test("Stats.digest() notices a replaced file of a time to come, as after se
   const file = folder.write("a.txt", "one");
   Deno.utimeSync(file, future, future);
   const stats = new Stats(folder.join("stats.json"));
-  assert.equal(await stats.digest(file), digest("one"));
+  assertEquals(await stats.digest(file), digest("one"));
   Deno.writeTextFileSync(file, "two");
   Deno.utimeSync(file, future, future);
-  assert.equal(await stats.digest(file), digest("two"));
+  assertEquals(await stats.digest(file), digest("two"));
 });
 
 Deno.test("Stats.digest() does not read again what is long settled", async () => {
@@ -54,9 +54,9 @@ Deno.test("Stats.digest() does not read again what is long settled", async () =>
   await stats.digest(file);
   await stats.save();
   const start = performance.now();
-  assert.equal(await new Stats(path).digest(file), first);
+  assertEquals(await new Stats(path).digest(file), first);
   const bytes = Deno.statSync(file).size;
-  assert.ok(performance.now() - start < bytes / 1e7, "faster than 10 GB/s");
+  assert(performance.now() - start < bytes / 1e7, "faster than 10 GB/s");
 });
 
 Deno.test("Stats treats a damaged file of its own as empty", async () => {
@@ -69,13 +69,13 @@ Deno.test("Stats treats a damaged file of its own as empty", async () => {
   const text = Deno.readTextFileSync(path);
   for (const damage of [text.replace(digest("one"), digest("two")), "{", ""]) {
     Deno.writeTextFileSync(path, damage);
-    assert.equal(await new Stats(path).digest(file), digest("one"));
+    assertEquals(await new Stats(path).digest(file), digest("one"));
   }
 });
 
 Deno.test("settled() is false if the clock was set back", () => {
   const print = { size: 1, modified: 10_000, changed: 10_000, inode: 1 };
-  assert.equal(settled(print, 13_000), true);
-  assert.equal(settled(print, 11_000), false);
-  assert.equal(settled(print, 5_000), false);
+  assertEquals(settled(print, 13_000), true);
+  assertEquals(settled(print, 11_000), false);
+  assertEquals(settled(print, 5_000), false);
 });

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { digest } from "../../lib/store/digest.ts";
 import { Usage } from "../../lib/store/histories.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
@@ -22,12 +22,12 @@ Deno.test("Usage.record() loses no run of two processes that note theirs at once
     const { success } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--no-check", program, folder.join("used")],
     }).output();
-    assert.ok(success);
+    assert(success);
   }));
   const wanted = names.flatMap((name) =>
     [0, 1, 2, 3, 4].map((i) => digest(name + i))
   );
-  assert.deepEqual(
+  assertEquals(
     [...new Usage(folder.join("used")).keys()].sort(),
     wanted.sort(),
   );

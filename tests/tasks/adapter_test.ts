@@ -1,13 +1,20 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
   ADAPTER_FILES,
+  findAdapterFault,
   readAdapter,
   writeAdapter,
-} from "../../tasks/artifacts/adapter.ts";
-import { findAdapterFault } from "../../tasks/artifacts/adapter_tensors.ts";
+} from "../../lib/artifacts/adapter.ts";
 import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
+import { assertSameBits } from "../engine/reference.ts";
 
 Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families", async () => {
   for (const family of ["roberta", "bert"]) {
@@ -18,18 +25,18 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both families
         training: REFERENCE_TRAINING,
         tensors,
       });
-      assert.deepEqual(
+      assertEquals(
         [...Deno.readDirSync(folder)].map(({ name }) => name).sort(),
         [...ADAPTER_FILES],
       );
       const adapter = await readAdapter(folder);
-      assert.deepEqual(adapter.training, REFERENCE_TRAINING);
-      assert.deepEqual(adapter.tensors, tensors);
-      assert.deepEqual(adapter.baseModel, { name: "org/tiny", revision: "v1" });
+      assertEquals(adapter.training, REFERENCE_TRAINING);
+      assertSameBits(adapter.tensors, tensors);
+      assertEquals(adapter.baseModel, { name: "org/tiny", revision: "v1" });
       const config = JSON.parse(
         Deno.readTextFileSync(join(folder, "adapter_config.json")),
       );
-      assert.deepEqual(
+      assertEquals(
         config.modules_to_save,
         family === "bert" ? ["classifier", "pooler"] : ["classifier"],
       );
@@ -41,15 +48,17 @@ Deno.test("writeAdapter() refuses an adapter that lacks a tensor", async () => {
   await inFolder(async (folder) => {
     const tensors = referenceTensors("roberta");
     delete tensors["base_model.model.classifier.out_proj.bias"];
-    await assert.rejects(
-      writeAdapter(folder, {
-        baseModel: undefined,
-        training: REFERENCE_TRAINING,
-        tensors,
-      }),
-      /Cannot save adapter: tensor "base_model.model.classifier.out_proj.bias" is missing/,
+    await assertRejects(
+      () =>
+        writeAdapter(folder, {
+          baseModel: undefined,
+          training: REFERENCE_TRAINING,
+          tensors,
+        }),
+      Error,
+      'Cannot save adapter: tensor "base_model.model.classifier.out_proj.bias" is missing',
     );
-    assert.deepEqual([...Deno.readDirSync(folder)], []);
+    assertEquals([...Deno.readDirSync(folder)], []);
   });
 });
 
@@ -65,28 +74,35 @@ Deno.test("readAdapter() refuses files that contradict each other", async () => 
       Deno.writeTextFileSync(path, JSON.stringify(training));
 
     write({ ...REFERENCE_TRAINING, rank: 3 });
-    await assert.rejects(readAdapter(folder), /says rank 4 .* rank 3/);
+    assertIsError(
+      await assertRejects(() => readAdapter(folder)),
+      Error,
+      /says rank 4 .* rank 3/,
+    );
     write({ ...REFERENCE_TRAINING, method: "lora" });
-    await assert.rejects(
-      readAdapter(folder),
-      /Expected null for method "lora"/,
+    await assertRejects(
+      () => readAdapter(folder),
+      Error,
+      'Expected null for method "lora"',
     );
     write({ ...REFERENCE_TRAINING, labels: ["a", "b", "c"] });
-    await assert.rejects(
-      readAdapter(folder),
-      /"base_model.model.classifier.weight" has shape \[2,32\], expected \[3,32\]/,
+    await assertRejects(
+      () => readAdapter(folder),
+      Error,
+      '"base_model.model.classifier.weight" has shape [2,32], expected [3,32]',
     );
     write({ ...REFERENCE_TRAINING, learning_rate: 1 });
-    await assert.rejects(readAdapter(folder), /learning_rate/);
+    await assertRejects(() => readAdapter(folder), Error, "learning_rate");
 
     write(REFERENCE_TRAINING);
     const { "base_model.model.classifier.bias": _, ...rest } = referenceTensors(
       "bert",
     );
     writeSafetensors(join(folder, "adapter_model.safetensors"), rest);
-    await assert.rejects(
-      readAdapter(folder),
-      /is not a complete adapter: tensor "base_model.model.classifier.bias" is missing/,
+    await assertRejects(
+      () => readAdapter(folder),
+      Error,
+      'is not a complete adapter: tensor "base_model.model.classifier.bias" is missing',
     );
   });
 });
@@ -98,7 +114,7 @@ Deno.test("findAdapterFault() finds every lost, renamed or reshaped tensor", () 
         [name, shape] as const
       ),
     );
-    assert.equal(findAdapterFault(shapes, 4, 2), undefined);
+    assertEquals(findAdapterFault(shapes, 4, 2), undefined);
     for (const [name, shape] of shapes) {
       const lost = new Map(shapes);
       lost.delete(name);
@@ -114,7 +130,7 @@ Deno.test("findAdapterFault() finds every lost, renamed or reshaped tensor", () 
 Deno.test("findAdapterFault() does not count out an absurd number of layers", () => {
   const name =
     "base_model.model.bert.encoder.layer.999999999999.attention.self.query.lora_A.weight";
-  assert.match(
+  assertMatch(
     findAdapterFault(new Map([[name, [4, 8]]]), 4, 2)!,
     /1 tensors of LoRA, expected 4000000000000/,
   );

@@ -1,12 +1,18 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { meanLoss } from "../../lib/glue/loss.ts";
-import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
-import { readRanks } from "../../tasks/artifacts/module_ranks.ts";
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
-import { digestOf } from "../../tasks/artifacts/digest.ts";
-import { writeTokens } from "../../tasks/artifacts/tokens.ts";
-import { trainedAs } from "../../tasks/artifacts/trained_as.ts";
+import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { readRanks } from "../../lib/artifacts/ranks.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { digestOf } from "../../lib/artifacts/json_file.ts";
+import { writeTokens } from "../../lib/artifacts/tokens.ts";
+import { trainedAs } from "../../lib/artifacts/training.ts";
 import chooseRanks from "../../tasks/choose-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
@@ -43,23 +49,23 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
     };
     const ranks = await run("choose-ranks", params, inputs);
     const { modules, choice } = await readRanks(ranks);
-    assert.equal(modules.size, 4);
+    assertEquals(modules.size, 4);
     const sum = [...modules.values()].reduce((a, b) => a + b, 0);
     assert(sum <= 10);
-    assert.equal(choice!.precision, "f32");
-    assert.deepEqual(choice!.trained, trainedAs(training));
-    assert.equal(choice!.budget, 10 * 2 * 64);
-    assert.equal(choice!.chosen.parameters, sum * 2 * 64);
-    assert.equal(choice!.selection.moves.length, 6);
-    assert.deepEqual(choice!.even.map(({ rank }) => rank), [2, 4]);
+    assertEquals(choice!.precision, "f32");
+    assertEquals(choice!.trained, trainedAs(training));
+    assertEquals(choice!.budget, 10 * 2 * 64);
+    assertEquals(choice!.chosen.parameters, sum * 2 * 64);
+    assertEquals(choice!.selection.moves.length, 6);
+    assertEquals(choice!.even.map(({ rank }) => rank), [2, 4]);
 
     const near = (found: number, expected: number) =>
-      assert(Math.abs(found - expected) < TOLERANCE, `${found}, ${expected}`);
+      assertAlmostEquals(found, expected, TOLERANCE, `${found}, ${expected}`);
     const onValidation = await scoresOf({});
     for (const { rank, loss, metrics } of choice!.even) {
       const expected = onValidation.find((other) => other.rank === rank)!;
       near(loss, expected.loss);
-      assert.deepEqual(metrics, expected.metrics);
+      assertEquals(metrics, expected.metrics);
     }
 
     const model = (await runTask(merge, folder, {}, {
@@ -71,7 +77,7 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
     const from = { ...given, model, adapter: headOnly };
     const [merged] = await scoresOf({ ranks: [1] }, from);
     near(choice!.chosen.loss, merged!.loss);
-    assert.deepEqual(choice!.chosen.metrics, merged!.metrics);
+    assertEquals(choice!.chosen.metrics, merged!.metrics);
     const [mergedOnTrain] = await scoresOf(
       { ranks: [1], split: "train" },
       from,
@@ -93,8 +99,9 @@ Deno.test("choose-ranks keeps to its budget, and scores its choice as the model 
       [{ averageRank: 2, selectOn: "validation" }, /two different ones/],
     ];
     for (const [params, message] of refusals) {
-      await assert.rejects(
-        runTask(chooseRanks, folder, params, inputs),
+      assertIsError(
+        await assertRejects(() => runTask(chooseRanks, folder, params, inputs)),
+        Error,
         message,
       );
     }
@@ -116,13 +123,15 @@ Deno.test("choose-ranks refuses tokens of other classes than those that the adap
       vocabSize: 9,
       tokenizer: await digestOf(join(model, "tokenizer.json")),
     }, {});
-    await assert.rejects(
-      runTask(chooseRanks, folder, { averageRank: 2 }, {
-        model,
-        adapter,
-        tokens,
-      }),
-      /trained for "sst2" with the classes negative, positive, but the tokens are of "cola" with the classes unacceptable, acceptable/,
+    await assertRejects(
+      () =>
+        runTask(chooseRanks, folder, { averageRank: 2 }, {
+          model,
+          adapter,
+          tokens,
+        }),
+      Error,
+      'trained for "sst2" with the classes negative, positive, but the tokens are of "cola" with the classes unacceptable, acceptable',
     );
   }));
 

@@ -1,5 +1,5 @@
-import assert from "node:assert/strict";
-import { checkClasses } from "../../tasks/artifacts/classes.ts";
+import { assertThrows } from "@std/assert";
+import { checkClasses } from "../../lib/artifacts/classes.ts";
 
 const trained = { task: "mine", labels: ["negative", "positive"] };
 
@@ -20,10 +20,11 @@ Deno.test("checkClasses() refuses classes in another order, of another number, a
     ]
   ) {
     const tokens = { task: "mine", labels };
-    assert.throws(
+    assertThrows(
       () => checkClasses(trained, tokens),
-      /trained for "mine" with the classes negative, positive, but the tokens are of/,
+      Error,
+      'trained for "mine" with the classes negative, positive, but the tokens are of',
     );
-    assert.throws(() => checkClasses(tokens, trained), TypeError);
+    assertThrows(() => checkClasses(tokens, trained), TypeError);
   }
 });

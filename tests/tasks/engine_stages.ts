@@ -1,6 +1,6 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { selectEngine } from "../../lib/engine/library/select.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
 import {
   runSandboxed,
   type SandboxedResult,
@@ -48,7 +48,7 @@ export async function withEngineStages(
       runSandboxed(task, folder, params, { inputs, runtimes });
     const run: EngineStages["run"] = async (...args) => {
       const result = await attempt(...args);
-      assert.equal(result.code, 0, result.text);
+      assertEquals(result.code, 0, result.text);
       return result.output;
     };
     const source = join(fixtures, "tiny-glue");

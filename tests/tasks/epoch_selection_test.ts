@@ -1,8 +1,11 @@
-import assert from "node:assert/strict";
+import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { readTraining, servedRanks } from "../../tasks/artifacts/training.ts";
-import type { Sampler } from "../../tasks/artifacts/sampler.ts";
-import { readScores } from "../../tasks/artifacts/scores.ts";
+import {
+  readTraining,
+  type Sampler,
+  servedRanks,
+} from "../../lib/artifacts/training.ts";
+import { readScores } from "../../lib/artifacts/scores.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
 Deno.test("train-dylora keeps the epoch with the best mean over all ranks from the lowest that it drew, and evaluate-ranks scores it as recorded", () =>
@@ -15,19 +18,19 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
     }, given);
     const { selection, ...training } = await readTraining(selected);
     const { epochs, best, metric, split, examples } = selection!;
-    assert.deepEqual([metric, split, examples], ["accuracy", "validation", 32]);
-    assert.deepEqual(epochs.map(({ epoch, step }) => [epoch, step]), [
+    assertEquals([metric, split, examples], ["accuracy", "validation", 32]);
+    assertEquals(epochs.map(({ epoch, step }) => [epoch, step]), [
       [1, 8],
       [2, 16],
       [3, 24],
     ]);
     for (const { score, ranks } of epochs) {
-      assert.deepEqual(ranks.map(({ rank }) => rank), [2, 3, 4]);
+      assertEquals(ranks.map(({ rank }) => rank), [2, 3, 4]);
       const mean = ranks.reduce((sum, it) => sum + it.metrics.accuracy!, 0) / 3;
-      assert(Math.abs(score - mean) < 1e-12);
+      assertAlmostEquals(score, mean, 1e-12);
     }
     const highest = Math.max(...epochs.map(({ score }) => score));
-    assert.equal(best, epochs.find(({ score }) => score === highest)!.epoch);
+    assertEquals(best, epochs.find(({ score }) => score === highest)!.epoch);
 
     for (const [epoch, number] of [["last", 3], ["best", best]] as const) {
       const scored = await run("evaluate-ranks", { epoch }, {
@@ -35,33 +38,33 @@ Deno.test("train-dylora keeps the epoch with the best mean over all ranks from t
         adapter: selected,
       });
       const info = await readScores(scored);
-      assert.equal(info.epoch, epoch);
-      assert.deepEqual(info.ranks, epochs[number - 1]!.ranks);
+      assertEquals(info.epoch, epoch);
+      assertEquals(info.ranks, epochs[number - 1]!.ranks);
       // One evaluation at all ranks for each epoch.
-      assert.equal(selection!.flops, epochs.length * info.flops);
+      assertEquals(selection!.flops, epochs.length * info.flops);
     }
 
     const plain = await run("train-dylora", params, given);
-    assert.deepEqual(await readTraining(plain), {
+    assertEquals(await readTraining(plain), {
       ...training,
       selection: null,
     });
     const weights = (folder: string) =>
       Deno.readFile(join(folder, "adapter_model.safetensors"));
-    assert.deepEqual(await weights(plain), await weights(selected));
+    assertEquals(await weights(plain), await weights(selected));
 
     const missing = await attempt("train-lora", {
       ...common,
       selectOn: "held_out",
     }, given);
-    assert.equal(missing.code, 1);
-    assert.match(missing.text, /have no split .*held_out/);
+    assertEquals(missing.code, 1);
+    assertMatch(missing.text, /have no split .*held_out/);
     const refused = await attempt("predict", { epoch: "best" }, {
       ...given,
       adapter: plain,
     });
-    assert.equal(refused.code, 1);
-    assert.match(
+    assertEquals(refused.code, 1);
+    assertMatch(
       refused.text,
       /keeps no best epoch: train it with .*selectOn: validation/,
     );
@@ -75,8 +78,8 @@ Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and
       ...given,
       adapter: lora,
     });
-    assert.equal(cut.code, 1);
-    assert.match(
+    assertEquals(cut.code, 1);
+    assertMatch(
       cut.text,
       /A LoRA of rank 4 has no rank 2: cut it by reduce-adapter/,
     );
@@ -86,8 +89,8 @@ Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and
       ...given,
       adapter: dylora,
     });
-    assert.equal(low.code, 1);
-    assert.match(
+    assertEquals(low.code, 1);
+    assertMatch(
       low.text,
       /Rank 1 was not trained: the adapter has the ranks from 2/,
     );
@@ -115,23 +118,20 @@ Deno.test("evaluate-ranks refuses ranks that were not trained, and trainings and
         tokens,
         ...inputs,
       });
-      assert.equal(refused.code, 1, task);
-      assert.match(refused.text, foreign, task);
+      assertEquals(refused.code, 1, task);
+      assertMatch(refused.text, foreign, task);
     }
   }));
 
 Deno.test("servedRanks() of LoRA is its own rank, of others all from the lowest that was trained", () => {
   const rank = 3;
-  assert.deepEqual(servedRanks({ method: "lora", rank }), [3]);
-  assert.deepEqual(servedRanks({ method: "lora-svd", rank }), [1, 2, 3]);
+  assertEquals(servedRanks({ method: "lora", rank }), [3]);
+  assertEquals(servedRanks({ method: "lora-svd", rank }), [1, 2, 3]);
   const ranksOf = (sampler: Sampler) =>
     servedRanks({ method: "dylora", rank, sampler });
-  assert.deepEqual(ranksOf({ kind: "uniform" }), [1, 2, 3]);
-  assert.deepEqual(ranksOf({ kind: "geometric", p: 0.5, minRank: 2 }), [2, 3]);
-  assert.deepEqual(ranksOf({ kind: "list", ranks: [3, 2] }), [2, 3]);
+  assertEquals(ranksOf({ kind: "uniform" }), [1, 2, 3]);
+  assertEquals(ranksOf({ kind: "geometric", p: 0.5, minRank: 2 }), [2, 3]);
+  assertEquals(ranksOf({ kind: "list", ranks: [3, 2] }), [2, 3]);
   const matryoshka = { ranks: [2, 3] };
-  assert.deepEqual(
-    servedRanks({ method: "matryoshka", rank, matryoshka }),
-    [2, 3],
-  );
+  assertEquals(servedRanks({ method: "matryoshka", rank, matryoshka }), [2, 3]);
 });

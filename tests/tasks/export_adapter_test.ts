@@ -1,11 +1,16 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
 import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { modelCard } from "../../tasks/adapters/model_card.ts";
-import { modulesOf, writeRanks } from "../../tasks/artifacts/module_ranks.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+import { modelCard } from "../../tasks/export-adapter.ts";
+import { modulesOf, writeRanks } from "../../lib/artifacts/ranks.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import {
   REFERENCE_TRAINING,
@@ -34,13 +39,13 @@ Deno.test("export-adapter at the adapter's own rank keeps every byte that PEFT r
       );
       const { output } = await runTask(exportAdapter, folder, {}, { adapter });
       for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
-        assert.deepEqual(
+        assertEquals(
           await Deno.readFile(join(output, file)),
           await Deno.readFile(join(adapter, file)),
         );
       }
       const card = await Deno.readTextFile(join(output, "README.md"));
-      assert.match(card, new RegExp(`"org/tiny-${family}", num_labels=2`));
+      assertMatch(card, new RegExp(`"org/tiny-${family}", num_labels=2`));
     }
   }));
 
@@ -55,17 +60,17 @@ Deno.test("export-adapter's README loads the base model by its name on the hub, 
       new Map([["layer.0.query", 2]]),
     ).split("\n").find((line) => line.includes("num_labels"))!.trim();
   const head = ', num_labels=1, problem_type="regression")';
-  assert.equal(lineOf("org/name"), `"org/name"${head}`);
-  assert.equal(
+  assertEquals(lineOf("org/name"), `"org/name"${head}`);
+  assertEquals(
     lineOf("org/name", false, "abc"),
     `"org/name", revision="abc"${head}`,
   );
-  assert.equal(
+  assertEquals(
     lineOf("pypi:tiny==0.1.0"),
     `"the folder of the model pypi:tiny==0.1.0"${head}`,
   );
-  assert.equal(lineOf("tiny"), `"the folder of the model tiny"${head}`);
-  assert.equal(lineOf("../tiny", true), `"../tiny"${head}`);
+  assertEquals(lineOf("tiny"), `"the folder of the model tiny"${head}`);
+  assertEquals(lineOf("../tiny", true), `"../tiny"${head}`);
 });
 
 Deno.test("export-adapter cuts each module to its rank, with the scale that the engine uses there", () =>
@@ -97,24 +102,18 @@ Deno.test("export-adapter cuts each module to its rank, with the scale that the 
             const nameA = `${prefix}.lora_A.weight`;
             const nameB = `${prefix}.lora_B.weight`;
             const [a, b] = [file.floats(nameA), file.floats(nameB)];
-            assert.deepEqual(file.tensors.get(nameA)!.shape, [rank, 64]);
-            assert.deepEqual(file.tensors.get(nameB)!.shape, [64, rank]);
+            assertEquals(file.tensors.get(nameA)!.shape, [rank, 64]);
+            assertEquals(file.tensors.get(nameB)!.shape, [64, rank]);
             for (let k = 0; k < rank; k++) {
               for (let i = 0; i < 64; i++) {
-                assert.equal(
-                  a[k * 64 + i],
-                  whole[nameA]!.values[k * 64 + i],
-                );
-                assert.equal(
-                  b[i * rank + k],
-                  whole[nameB]!.values[i * 4 + k],
-                );
+                assertEquals(a[k * 64 + i], whole[nameA]!.values[k * 64 + i]);
+                assertEquals(b[i * rank + k], whole[nameB]!.values[i * 4 + k]);
               }
             }
             const scale = (config.alpha_pattern?.[module] ??
               config.lora_alpha) / (config.rank_pattern?.[module] ?? config.r);
             const [expected] = rankScale(rank, 8, 4, training.scaling);
-            assert.equal(Math.fround(scale), expected);
+            assertEquals(Math.fround(scale), expected);
           }
         },
       ),
@@ -129,17 +128,20 @@ Deno.test("export-adapter refuses ranks that the adapter has not", () =>
       params: Parameters<typeof exportAdapter.params.parse>[0] & object,
       inputs: Record<string, string> = {},
     ) => runTask(exportAdapter, folder, params, { adapter, ...inputs });
-    await assert.rejects(
-      take({ rank: 5 }),
-      /Rank 5 is beyond the adapter's rank 4/,
+    await assertRejects(
+      () => take({ rank: 5 }),
+      Error,
+      "Rank 5 is beyond the adapter's rank 4",
     );
-    await assert.rejects(
-      take({ rank: "recommended" }),
-      /needs the input "report": connect a stage of report/,
+    await assertRejects(
+      () => take({ rank: "recommended" }),
+      Error,
+      'needs the input "report": connect a stage of report',
     );
-    await assert.rejects(
-      take({ epoch: "best" }),
-      /keeps no best epoch/,
+    await assertRejects(
+      () => take({ epoch: "best" }),
+      Error,
+      "keeps no best epoch",
     );
     const ranks = await Deno.makeTempDir({ dir: folder });
     const write = (modules: [string, number][], task = "sst2") =>
@@ -150,20 +152,27 @@ Deno.test("export-adapter refuses ranks that the adapter has not", () =>
         choice: null,
       });
     await write(MODULES.map((name) => [name, 2]), "rte");
-    await assert.rejects(
-      take({}, { ranks }),
-      /chosen for dylora on "rte", but the adapter is dylora on "sst2"/,
+    await assertRejects(
+      () => take({}, { ranks }),
+      Error,
+      'chosen for dylora on "rte", but the adapter is dylora on "sst2"',
     );
     await write(MODULES.slice(1).map((name) => [name, 2]));
-    await assert.rejects(
-      take({}, { ranks }),
-      /"layer.0.attention.self.query" is in one of them only/,
+    await assertRejects(
+      () => take({}, { ranks }),
+      Error,
+      '"layer.0.attention.self.query" is in one of them only',
     );
     await write(MODULES.map((name) => [name, 5]));
-    await assert.rejects(take({}, { ranks }), /Rank 5 of .* beyond .* rank 4/);
-    await assert.rejects(
-      take({ rank: 2 }, { ranks }),
-      /either the parameter "rank" or the input "ranks"/,
+    assertIsError(
+      await assertRejects(() => take({}, { ranks })),
+      Error,
+      /Rank 5 of .* beyond .* rank 4/,
+    );
+    await assertRejects(
+      () => take({ rank: 2 }, { ranks }),
+      Error,
+      'either the parameter "rank" or the input "ranks"',
     );
   }));
 

@@ -1,12 +1,15 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTaskName } from "../../lib/glue/benchmark.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
-import { readTokens, readTokensInfo } from "../../tasks/artifacts/tokens.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
 import tokenize from "../../tasks/tokenize.ts";
@@ -28,10 +31,13 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
 
       const dataset = await readDatasetInfo(data.output);
       const info = await readTokensInfo(output);
-      assert.equal(info.maxLength, 64, "the model has 66 positions, 2 unused");
-      assert.equal(info.padId, 1);
-      assert.deepEqual(info.labels, GLUE_TASKS[task].labels);
-      assert.deepEqual(
+      assertEquals(info.maxLength, 64, "the model has 66 positions, 2 unused");
+      assertEquals(info.padId, 1);
+      assertEquals<readonly string[] | null>(
+        info.labels,
+        GLUE_TASKS[task].labels,
+      );
+      assertEquals(
         Object.keys(info.splits),
         Object.keys(GLUE_TASKS[task].tsvFiles),
       );
@@ -39,15 +45,15 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
       for (const split of Object.keys(info.splits)) {
         const examples = await readExamples(data.output, dataset, split);
         const tokens = readTokens(output, info, split);
-        assert.equal(tokens.labels === undefined, split.startsWith("test"));
+        assertEquals(tokens.labels === undefined, split.startsWith("test"));
         for (const [i, { text, pair, label, index }] of examples.entries()) {
           const ids = tokens.ids.subarray(
             tokens.offsets[i],
             tokens.offsets[i + 1],
           );
-          assert.deepEqual([...ids], tokenizer.encode(text, pair).ids);
-          assert.equal(tokens.index[i], index);
-          assert.equal(
+          assertEquals([...ids], tokenizer.encode(text, pair).ids);
+          assertEquals(tokens.index[i], index);
+          assertEquals(
             tokens.labels?.[i],
             label === undefined ? undefined : Math.fround(label),
           );
@@ -66,14 +72,14 @@ Deno.test("fetch-glue draws the same subset each time, and a larger one around i
         seed,
       });
       const info = await readDatasetInfo(output);
-      assert.equal(info.splits.train, train);
+      assertEquals(info.splits.train, train);
       const examples = await readExamples(output, info, "train");
       return examples.map(({ index }) => index);
     };
     const few = await draw(10, 1);
-    assert.deepEqual(await draw(10, 1), few);
-    assert.notDeepEqual(await draw(10, 2), few);
-    assert.deepEqual(few, few.toSorted((a, b) => a - b), "keeps their order");
+    assertEquals(await draw(10, 1), few);
+    assertNotEquals(await draw(10, 2), few);
+    assertEquals(few, few.toSorted((a, b) => a - b), "keeps their order");
     const more = await draw(20, 1);
     assert(few.every((index) => more.includes(index)));
   }));
@@ -86,7 +92,7 @@ Deno.test("fetch-glue takes validation for both halves of MNLI's", () =>
       splits: ["validation"],
       limit: { validation: 5 },
     });
-    assert.deepEqual((await readDatasetInfo(output)).splits, {
+    assertEquals((await readDatasetInfo(output)).splits, {
       validation_matched: 5,
       validation_mismatched: 5,
     });
@@ -106,7 +112,7 @@ Deno.test("fetch-glue limits a split by its own name before the name of several,
         splits: ["validation"],
         limit,
       });
-      assert.deepEqual((await readDatasetInfo(output)).splits, {
+      assertEquals((await readDatasetInfo(output)).splits, {
         validation_matched: 3,
         validation_mismatched: 5,
       });
@@ -117,7 +123,7 @@ Deno.test("fetch-glue refuses splits and limits that the task does not have, and
   const faultsOf = (params: Record<string, unknown>) =>
     fetchGlue.params.safeParse(params).error?.issues
       .map(({ path, message }) => `${path.join(".")}: ${message}`);
-  assert.deepEqual(
+  assertEquals(
     faultsOf({
       task: "cola",
       splits: ["train", "test_matched"],
@@ -131,11 +137,11 @@ Deno.test("fetch-glue refuses splits and limits that the task does not have, and
   );
   const limit = { train: 5, validation: 5 };
   for (const task of ["mnli", "cola"]) {
-    assert.equal(faultsOf({ task, limit }), undefined);
+    assertEquals(faultsOf({ task, limit }), undefined);
   }
   const splits = ["train", "validation_mismatched"];
-  assert.equal(faultsOf({ task: "mnli", splits, limit }), undefined);
-  assert.deepEqual(faultsOf({ task: "ax", limit: { train: 5 } }), [
+  assertEquals(faultsOf({ task: "mnli", splits, limit }), undefined);
+  assertEquals(faultsOf({ task: "ax", limit: { train: 5 } }), [
     'limit.train: Expected a limit of a split of AX ("test")',
   ]);
 });
@@ -150,29 +156,33 @@ Deno.test("fetch-glue says which split a folder lacks, and fails if it was asked
       source: own,
     });
     assert(log.some((line) => /^train: .*RTE.train.tsv" does not/.test(line)));
-    assert.deepEqual(Object.keys((await readDatasetInfo(output)).splits), [
+    assertEquals(Object.keys((await readDatasetInfo(output)).splits), [
       "validation",
     ]);
-    await assert.rejects(
-      runTask(fetchGlue, folder, {
-        task: "rte",
-        source: folder,
-        splits: ["train", "validation"],
-      }),
+    assertIsError(
+      await assertRejects(() =>
+        runTask(fetchGlue, folder, {
+          task: "rte",
+          source: folder,
+          splits: ["train", "validation"],
+        })
+      ),
+      Error,
       /RTE.train\.tsv" does not exist; .* split "train"/,
     );
-    await assert.rejects(
-      runTask(fetchGlue, folder, { task: "mrpc", source: folder }),
-      /MRPC" has none of the files "train.tsv", "dev.tsv", "test.tsv"/,
+    await assertRejects(
+      () => runTask(fetchGlue, folder, { task: "mrpc", source: folder }),
+      Error,
+      'MRPC" has none of the files "train.tsv", "dev.tsv", "test.tsv"',
     );
   }));
 
 Deno.test("fetch-glue puts the files of its own task in the key, not those of others", () => {
   const params = fetchGlue.params.parse({ task: "sst2", source: "/data/glue" });
   const sources = { source: join("/data/glue", "SST-2") };
-  assert.deepEqual(fetchGlue.sources!(params), sources);
-  assert.deepEqual(fetchGlue.sources!({ ...params, ...sources }), sources);
-  assert.deepEqual(fetchGlue.sources!({ ...params, source: "hub" }), {});
+  assertEquals(fetchGlue.sources!(params), sources);
+  assertEquals(fetchGlue.sources!({ ...params, ...sources }), sources);
+  assertEquals(fetchGlue.sources!({ ...params, source: "hub" }), {});
 });
 
 Deno.test("fetch-model writes down what the model is called, but not where it lies", () =>
@@ -180,7 +190,7 @@ Deno.test("fetch-model writes down what the model is called, but not where it li
     const source = join(fixtures, "tiny-roberta");
     const { output } = await runTask(fetchModel, folder, { source });
     const text = await Deno.readTextFile(join(output, "origin.json"));
-    assert.deepEqual(JSON.parse(text), {
+    assertEquals(JSON.parse(text), {
       name: "tiny-roberta",
       revision: null,
     });
@@ -191,13 +201,25 @@ Deno.test("fetch-model says what a folder lacks and how to make it", () =>
     const tiny = join(fixtures, "tiny-bert");
     await Deno.copyFile(join(tiny, "config.json"), join(folder, "config.json"));
     const fetch = () => runTask(fetchModel, folder, { source: folder });
-    await assert.rejects(fetch(), /has no "model.safetensors"\nName a folder/);
+    await assertRejects(
+      fetch,
+      Error,
+      'has no "model.safetensors"\nName a folder',
+    );
     await Deno.writeTextFile(join(folder, "pytorch_model.bin"), "");
-    await assert.rejects(fetch(), /no "model.safetensors"\n.*save_pretrained/);
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /no "model.safetensors"\n.*save_pretrained/,
+    );
     const weights = join(folder, "model.safetensors");
     await Deno.copyFile(join(tiny, "model.safetensors"), weights);
     await Deno.writeTextFile(join(folder, "vocab.txt"), "");
-    await assert.rejects(fetch(), /no "tokenizer.json"\n.*AutoTokenizer/);
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /no "tokenizer.json"\n.*AutoTokenizer/,
+    );
   }));
 
 Deno.test("fetch-model refuses a model of another kind, and damaged weights, by file", () =>
@@ -210,10 +232,18 @@ Deno.test("fetch-model refuses a model of another kind, and damaged weights, by 
     const fetch = () => runTask(fetchModel, folder, { source: folder });
     const text = await Deno.readTextFile(config);
     await Deno.writeTextFile(config, text.replace('"bert"', '"gpt2"'));
-    await assert.rejects(fetch(), /config.json.*\n.*"gpt2" is not supported/);
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /config.json.*\n.*"gpt2" is not supported/,
+    );
     await Deno.writeTextFile(config, text);
     await Deno.truncate(join(folder, "model.safetensors"), 5000);
-    await assert.rejects(fetch(), /model.safetensors" as safetensors: .*cut/);
+    assertIsError(
+      await assertRejects(fetch),
+      Error,
+      /model.safetensors" as safetensors: .*truncated/,
+    );
   }));
 
 Deno.test("tokenize refuses more tokens than the model has positions", () =>
@@ -222,17 +252,19 @@ Deno.test("tokenize refuses more tokens than the model has positions", () =>
       model: join(fixtures, "tiny-roberta"),
       data: (await runTask(fetchGlue, folder, { task: "rte", source })).output,
     };
-    await assert.rejects(
-      runTask(tokenize, folder, { maxLength: 65 }, inputs),
-      /maxLength is 65, but the model has positions for 64 tokens/,
+    await assertRejects(
+      () => runTask(tokenize, folder, { maxLength: 65 }, inputs),
+      Error,
+      "maxLength is 65, but the model has positions for 64 tokens",
     );
-    await assert.rejects(
-      runTask(tokenize, folder, { splits: ["dev"] }, inputs),
-      /no split "dev"; it has "train", "validation", "test"/,
+    await assertRejects(
+      () => runTask(tokenize, folder, { splits: ["dev"] }, inputs),
+      Error,
+      'no split "dev"; it has "train", "validation", "test"',
     );
     const short = await runTask(tokenize, folder, { maxLength: 10 }, inputs);
     const info = await readTokensInfo(short.output);
-    assert.equal(info.splits.train!.longest, 10);
+    assertEquals(info.splits.train!.longest, 10);
   }));
 
 Deno.test("tokenize writes the same bytes each time", () =>
@@ -244,7 +276,7 @@ Deno.test("tokenize writes the same bytes each time", () =>
       await runTask(tokenize, folder, {}, inputs),
     ];
     for (const { name } of Deno.readDirSync(first.output)) {
-      assert.deepEqual(
+      assertEquals(
         Deno.readFileSync(join(first.output, name)),
         Deno.readFileSync(join(second.output, name)),
       );

@@ -1,9 +1,6 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
@@ -51,20 +48,20 @@ for (
 ) {
   Deno.test(`fetch-data takes a test file that ${what} as one without labels`, async () => {
     const classes = await labelsOf({ train: ["a", "b"], test });
-    assert.deepEqual(classes.test, NONE);
+    assertEquals(classes.test, NONE);
     const params = { regression: true };
     const scores = await labelsOf({ train: [0.5, -2], test, params });
-    assert.deepEqual(scores.test, NONE);
+    assertEquals(scores.test, NONE);
   });
 }
 
 Deno.test("fetch-data takes -1 for a label of the test file where training has it as one", async () => {
   const test = [-1, -1];
   const classes = await labelsOf({ train: [1, -1], test });
-  assert.deepEqual(classes.test, [0, 0]);
+  assertEquals(classes.test, [0, 0]);
   const params = { regression: true };
   const scores = await labelsOf({ train: ["1", "-1.0"], test, params });
-  assert.deepEqual(scores.test, [-1, -1]);
+  assertEquals(scores.test, [-1, -1]);
 });
 
 for (
@@ -74,8 +71,13 @@ for (
     [["a", -1], /test\.jsonl:2: Label "-1" is not one of the classes/],
   ] as const
 ) {
-  Deno.test(`fetch-data refuses a test file with the labels ${JSON.stringify(test)}, of which only some are there`, () =>
-    assert.rejects(labelsOf({ train: ["a", "b"], test }), message));
+  Deno.test(`fetch-data refuses a test file with the labels ${JSON.stringify(test)}, of which only some are there`, async () => {
+    assertIsError(
+      await assertRejects(() => labelsOf({ train: ["a", "b"], test })),
+      Error,
+      message,
+    );
+  });
 }
 
 Deno.test("fetch-data leaves an example to train on, however large the holdout", async () => {
@@ -84,10 +86,13 @@ Deno.test("fetch-data leaves an example to train on, however large the holdout",
     train: ["a", "b", "a", "b", "a"],
     params,
   });
-  assert.equal(train!.length, 1);
-  assert.equal(validation!.length, 4);
-  await assert.rejects(
-    labelsOf({ train: [1], params: { ...params, regression: true } }),
+  assertEquals(train!.length, 1);
+  assertEquals(validation!.length, 4);
+  assertIsError(
+    await assertRejects(() =>
+      labelsOf({ train: [1], params: { ...params, regression: true } })
+    ),
+    Error,
     /train\.jsonl" holds a single example, .* no holdout.*"files\.validation"/,
   );
 });

@@ -1,9 +1,6 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { join, relative } from "node:path";
-import {
-  readDatasetInfo,
-  readExamples,
-} from "../../tasks/artifacts/dataset.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { LocalHub } from "../hub/local_hub.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { withFolder } from "./run_task.ts";
@@ -56,20 +53,20 @@ Deno.test("fetch-model and fetch-glue fetch from the hub within the permissions 
       await runSandboxed("fetch-glue", folder, glue, { env: offline }),
     ];
     for (const [i, { code, output, text }] of first.entries()) {
-      assert.equal(code, 0, text);
-      assert.equal(again[i]!.code, 0, again[i]!.text);
-      assert.deepEqual(filesOf(again[i]!.output), filesOf(output));
+      assertEquals(code, 0, text);
+      assertEquals(again[i]!.code, 0, again[i]!.text);
+      assertEquals(filesOf(again[i]!.output), filesOf(output));
     }
     const fetched = filesOf(first[0]!.output);
     const origin = fetched.get("origin.json");
     fetched.delete("origin.json");
-    assert.deepEqual(fetched, filesOf(join(fixtures, "tiny-bert")));
-    assert.deepEqual(JSON.parse(new TextDecoder().decode(origin)), {
+    assertEquals(fetched, filesOf(join(fixtures, "tiny-bert")));
+    assertEquals(JSON.parse(new TextDecoder().decode(origin)), {
       name: "org/tiny-bert",
       revision: null,
     });
     const info = await readDatasetInfo(first[1]!.output);
-    assert.deepEqual(info.splits, {
+    assertEquals(info.splits, {
       train: 25,
       validation_matched: 25,
       validation_mismatched: 25,
@@ -78,7 +75,7 @@ Deno.test("fetch-model and fetch-glue fetch from the hub within the permissions 
     });
     const path = first[1]!.output;
     const [example] = await readExamples(path, info, "test_matched");
-    assert.equal(example!.label, undefined);
+    assertEquals(example!.label, undefined);
   }));
 
 Deno.test("fetch-glue names the file that the hub's data set lacks", () =>
@@ -92,6 +89,6 @@ Deno.test("fetch-glue names the file that the hub's data set lacks", () =>
     const { code, text } = await runSandboxed("fetch-glue", folder, cola, {
       env,
     });
-    assert.equal(code, 1);
-    assert.match(text, /glue.* has no .*cola\/train-00000-of-00001\.parquet/);
+    assertEquals(code, 1);
+    assertMatch(text, /glue.* has no .*cola\/train-00000-of-00001\.parquet/);
   }));

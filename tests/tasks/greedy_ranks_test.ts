@@ -1,10 +1,10 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import {
   bestStep,
   evenRank,
   greedyRanks,
-} from "../../tasks/adapters/greedy_ranks.ts";
+} from "../../lib/stages/rank_search.ts";
 
 /** The smallest loss of all choices within the budget, by trying each of them. */
 function smallest(
@@ -54,7 +54,7 @@ Deno.test("greedyRanks() finds the best choice where each further row of a modul
             Promise.resolve(choices.map((ranks) => lossOf(gains, ranks))),
         );
         const { loss, ranks } = bestStep(way);
-        assert.equal(loss, smallest(gains, 3, total));
+        assertEquals(loss, smallest(gains, 3, total));
         assert(ranks.reduce((a, b) => a + b, 0) <= total);
         assert(ranks.every((rank) => rank >= 1 && rank <= 3));
       },
@@ -68,33 +68,37 @@ Deno.test("greedyRanks() takes the first of equals, and bestStep() the cheapest"
     { modules: 2, largest: 2, total: 4 },
     (choices) => Promise.resolve(choices.map(() => 1)),
   );
-  assert.deepEqual(way.map(({ ranks }) => ranks), [[1, 1], [2, 1], [2, 2]]);
-  assert.deepEqual(bestStep(way).ranks, [1, 1]);
+  assertEquals(way.map(({ ranks }) => ranks), [[1, 1], [2, 1], [2, 2]]);
+  assertEquals(bestStep(way).ranks, [1, 1]);
 });
 
 Deno.test("greedyRanks() refuses losses that are not numbers", async () => {
-  await assert.rejects(
-    greedyRanks(
-      { modules: 2, largest: 2, total: 3 },
-      (choices) => Promise.resolve(choices.map(() => NaN)),
-    ),
-    /A loss is not a number \(NaN, NaN\)/,
+  await assertRejects(
+    () =>
+      greedyRanks(
+        { modules: 2, largest: 2, total: 3 },
+        (choices) => Promise.resolve(choices.map(() => NaN)),
+      ),
+    Error,
+    "A loss is not a number (NaN, NaN)",
   );
 });
 
 Deno.test("greedyRanks() refuses a budget below rank 1 in every module", async () => {
-  await assert.rejects(
-    greedyRanks({ modules: 3, largest: 2, total: 2 }, () => {
-      throw new Error("not to be called");
-    }),
-    /A sum of ranks of 2 does not suffice for rank 1 in each of 3 modules/,
+  await assertRejects(
+    () =>
+      greedyRanks({ modules: 3, largest: 2, total: 2 }, () => {
+        throw new Error("not to be called");
+      }),
+    Error,
+    "A sum of ranks of 2 does not suffice for rank 1 in each of 3 modules",
   );
 });
 
 Deno.test("evenRank() goes by the budget, not by what a choice left of it", () => {
   const of = (total: number) => evenRank({ modules: 12, largest: 4, total });
   // A choice of 23 would leave one of 24, and be compared with rank 1.
-  assert.equal(of(24), 2);
-  assert.equal(of(23), 1);
-  assert.equal(of(1000), 4);
+  assertEquals(of(24), 2);
+  assertEquals(of(23), 1);
+  assertEquals(of(1000), 4);
 });

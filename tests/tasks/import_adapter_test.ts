@@ -1,16 +1,11 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
-import { readAdapter } from "../../tasks/artifacts/adapter.ts";
-import {
-  moduleOf,
-  modulesOf,
-  writeRanks,
-} from "../../tasks/artifacts/module_ranks.ts";
-import { PEFT_FILES } from "../../tasks/artifacts/peft_files.ts";
-import { digestOf } from "../../tasks/artifacts/digest.ts";
-import { writeTokens } from "../../tasks/artifacts/tokens.ts";
-import { servedRanks } from "../../tasks/artifacts/training.ts";
+import { PEFT_FILES, readAdapter } from "../../lib/artifacts/adapter.ts";
+import { moduleOf, modulesOf, writeRanks } from "../../lib/artifacts/ranks.ts";
+import { digestOf } from "../../lib/artifacts/json_file.ts";
+import { writeTokens } from "../../lib/artifacts/tokens.ts";
+import { servedRanks } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import { peftFolder } from "./peft_folder.ts";
@@ -20,6 +15,7 @@ import {
   referenceTensors,
 } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
+import { assertSameBits } from "../engine/reference.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
@@ -44,7 +40,7 @@ Deno.test("import-adapter takes over what export-adapter wrote at any rank, to t
           labels,
         }, { model });
         const { training, baseModel } = await readAdapter(imported.output);
-        assert.deepEqual(training, {
+        assertEquals(training, {
           method: "imported-dylora",
           task: "sst2",
           labels,
@@ -54,13 +50,13 @@ Deno.test("import-adapter takes over what export-adapter wrote at any rank, to t
           seed: 0,
           selection: null,
         });
-        assert.equal(baseModel!.name, `org/tiny-${family}`);
-        assert.equal(servedRanks(training).length, rank);
+        assertEquals(baseModel!.name, `org/tiny-${family}`);
+        assertEquals(servedRanks(training).length, rank);
         const again = await runTask(exportAdapter, folder, {}, {
           adapter: imported.output,
         });
         for (const file of exportAdapter.output.files) {
-          assert.deepEqual(
+          assertEquals(
             await Deno.readFile(join(again.output, file)),
             await Deno.readFile(join(exported.output, file)),
           );
@@ -100,13 +96,13 @@ Deno.test("import-adapter reads a rank for each module, and gives the same bits 
         task: "sst2",
       }, { model });
       const { training, tensors } = await readAdapter(imported.output);
-      assert.equal(training.rank, 4);
-      assert.equal(training.alpha, 8);
+      assertEquals(training.rank, 4);
+      assertEquals(training.alpha, 8);
       const [before, after] = [referenceTensors("roberta"), tensors];
       for (const [name, { shape, values }] of Object.entries(after)) {
         const rank = modules.get(moduleOf(name) ?? "");
         const whole = before[name]!;
-        assert.deepEqual(shape, whole.shape);
+        assertEquals(shape, whole.shape);
         const isA = name.includes(".lora_A.");
         const factor = rank === undefined || isA || method !== "dylora"
           ? 1
@@ -114,7 +110,7 @@ Deno.test("import-adapter reads a rank for each module, and gives the same bits 
         values.forEach((value, i) => {
           const row = isA ? Math.floor(i / 64) : i % 4;
           const kept = rank === undefined || row < rank;
-          assert.equal(value, kept ? whole.values[i]! * factor : 0, name);
+          assertEquals(value, kept ? whole.values[i]! * factor : 0, name);
         });
       }
       const again = await runTask(exportAdapter, folder, {}, {
@@ -123,7 +119,7 @@ Deno.test("import-adapter reads a rank for each module, and gives the same bits 
       });
       if (method === "lora-truncated") {
         for (const file of PEFT_FILES) {
-          assert.deepEqual(
+          assertEquals(
             await Deno.readFile(join(again.output, file)),
             await Deno.readFile(join(exported.output, file)),
           );
@@ -144,9 +140,9 @@ Deno.test("import-adapter adds the model's pooler where BERT's was not trained",
     });
     const imported = await readAdapter(output);
     // The reference was made with the pooler of its model.
-    assert.deepEqual(imported.tensors, own);
-    assert.deepEqual(imported.training.labels, ["LABEL_0", "LABEL_1"]);
-    assert.deepEqual(servedRanks(imported.training), [4]);
+    assertSameBits(imported.tensors, own);
+    assertEquals(imported.training.labels, ["LABEL_0", "LABEL_1"]);
+    assertEquals(servedRanks(imported.training), [4]);
   }));
 
 Deno.test("import-adapter turns a rank-stabilized alpha into the one of the same scale", () =>
@@ -156,7 +152,7 @@ Deno.test("import-adapter turns a rank-stabilized alpha into the one of the same
       model: join(fixtures, "tiny-roberta"),
     });
     const { alpha, rank } = (await readAdapter(output)).training;
-    assert.equal(alpha / rank, 8 / Math.sqrt(4));
+    assertEquals(alpha / rank, 8 / Math.sqrt(4));
   }));
 
 Deno.test("import-adapter holds the task and the classes that it is given against those of the tokens", () =>
@@ -185,27 +181,30 @@ Deno.test("import-adapter holds the task and the classes that it is given agains
       return [training.task, training.labels];
     };
     const ours = ["sst2", ["negative", "positive"]];
-    assert.deepEqual(await take({}), ours);
-    assert.deepEqual(
+    assertEquals(await take({}), ours);
+    assertEquals(
       await take({ task: "sst2", labels: ["negative", "positive"] }),
       ours,
     );
     // Classes without names go by their number.
-    assert.deepEqual(
+    assertEquals(
       await take({ labels: ["negative", "positive"] }, ["LABEL_0", "LABEL_1"]),
       ours,
     );
-    await assert.rejects(
-      take({ labels: ["positive", "negative"] }),
-      /trained for "sst2" with the classes positive, negative, but the tokens are of "sst2" with the classes negative, positive: connect tokens/,
+    await assertRejects(
+      () => take({ labels: ["positive", "negative"] }),
+      Error,
+      'trained for "sst2" with the classes positive, negative, but the tokens are of "sst2" with the classes negative, positive: connect tokens',
     );
-    await assert.rejects(
-      take({ task: "imdb" }),
-      /"task" is "imdb", but the tokens are of "sst2": connect tokens of "imdb", or leave "task" out/,
+    await assertRejects(
+      () => take({ task: "imdb" }),
+      Error,
+      '"task" is "imdb", but the tokens are of "sst2": connect tokens of "imdb", or leave "task" out',
     );
-    await assert.rejects(
-      take({ labels: ["a", "b"] }, null),
-      /has 2 outputs, but "sst2" needs 1/,
+    await assertRejects(
+      () => take({ labels: ["a", "b"] }, null),
+      Error,
+      'has 2 outputs, but "sst2" needs 1',
     );
   }));
 
@@ -245,30 +244,37 @@ Deno.test("import-adapter says what it cannot take over, and why", () =>
         model: join(fixtures, model),
       });
     for (const [given, message] of tensors) {
-      await assert.rejects(
-        attempt(await peftFolder(folder, {}, given)),
+      assertIsError(
+        await assertRejects(async () =>
+          attempt(await peftFolder(folder, {}, given))
+        ),
+        Error,
         message,
       );
     }
     const fine = await peftFolder(folder, {});
-    await assert.rejects(
-      attempt(fine, { labels: ["a", "a"] }),
-      /Expected distinct names/,
+    await assertRejects(
+      () => attempt(fine, { labels: ["a", "a"] }),
+      Error,
+      "Expected distinct names",
     );
-    await assert.rejects(
-      attempt(fine, { labels: ["a", "b", "c"] }),
-      /has 2 outputs, but "labels" names 3 classes/,
+    await assertRejects(
+      () => attempt(fine, { labels: ["a", "b", "c"] }),
+      Error,
+      'has 2 outputs, but "labels" names 3 classes',
     );
-    await assert.rejects(
-      attempt(fine, {}, "tiny-bert"),
-      /does not fit the model: it has architecture roberta, and the model bert/,
+    await assertRejects(
+      () => attempt(fine, {}, "tiny-bert"),
+      Error,
+      "does not fit the model: it has architecture roberta, and the model bert",
     );
-    await assert.rejects(
-      attempt(join(fixtures, "tiny-bert")),
-      /has no "adapter_config.json": name a folder that save_pretrained/,
+    await assertRejects(
+      () => attempt(join(fixtures, "tiny-bert")),
+      Error,
+      'has no "adapter_config.json": name a folder that save_pretrained',
     );
     await Deno.remove(join(fine, "adapter_model.safetensors"));
-    await assert.rejects(attempt(fine), /save the adapter again/);
+    await assertRejects(() => attempt(fine), Error, "save the adapter again");
   }));
 
 function without(

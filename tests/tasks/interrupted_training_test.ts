@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { linesOf } from "../../lib/scheduler/process.ts";
 import { withFolder } from "./run_task.ts";
@@ -67,16 +67,16 @@ Deno.test("training that was interrupted, and then killed with -9, ends with the
     const file = `${folder}/interrupted.yaml`;
     await Deno.writeTextFile(file, PIPELINE);
     const stopped = await call(folder, ["pipeline", file], "SIGINT");
-    assert.equal(stopped.code, 130, JSON.stringify(stopped.events));
+    assertEquals(stopped.code, 130, JSON.stringify(stopped.events));
     const killed = await call(folder, ["pipeline", file], "SIGKILL");
-    assert.equal(killed.code, 137, JSON.stringify(killed.events));
-    assert.ok(firstStep(killed) > 1, `goes on from ${firstStep(killed)}`);
+    assertEquals(killed.code, 137, JSON.stringify(killed.events));
+    assert(firstStep(killed) > 1, `goes on from ${firstStep(killed)}`);
     const resumed = await call(folder, ["pipeline", file]);
-    assert.equal(resumed.code, 0, JSON.stringify(resumed.events));
-    assert.ok(firstStep(resumed) > 1, `goes on from ${firstStep(resumed)}`);
+    assertEquals(resumed.code, 0, JSON.stringify(resumed.events));
+    assert(firstStep(resumed) > 1, `goes on from ${firstStep(resumed)}`);
     // Runs it again from the start, and compares.
     const again = await call(folder, ["verify", file, "train"]);
-    assert.equal(again.code, 0, JSON.stringify(again.events.at(-1)));
+    assertEquals(again.code, 0, JSON.stringify(again.events.at(-1)));
   });
 });
 
@@ -85,14 +85,14 @@ Deno.test("training whose checkpoint is damaged starts anew, and says so", async
     const file = `${folder}/interrupted.yaml`;
     await Deno.writeTextFile(file, PIPELINE);
     const stopped = await call(folder, ["pipeline", file], "SIGINT");
-    assert.equal(stopped.code, 130, JSON.stringify(stopped.events));
+    assertEquals(stopped.code, 130, JSON.stringify(stopped.events));
     const path = checkpointIn(folder);
     const bytes = await Deno.readFile(path);
     bytes[bytes.length >> 1]! ^= 1;
     await Deno.writeFile(path, bytes);
     const { code, events } = await call(folder, ["pipeline", file]);
-    assert.equal(code, 0, JSON.stringify(events));
-    assert.ok(
+    assertEquals(code, 0, JSON.stringify(events));
+    assert(
       events.some(({ type, line }) =>
         type === "log" && /^Starts anew, since the checkpoint is dam/.test(line)
       ),

@@ -1,4 +1,4 @@
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import type { EngineStages } from "./engine_stages.ts";
 
 /** Logits of the validation split by rank, `[examples, labels]`, as evaluate-ranks computes them. */

@@ -1,10 +1,11 @@
-import assert from "node:assert/strict";
+import { assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { readAdapter } from "../../tasks/artifacts/adapter.ts";
+import { readAdapter } from "../../lib/artifacts/adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import { peftFolder } from "./peft_folder.ts";
 import { referenceTensors } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
+import { assertSameBits } from "../engine/reference.ts";
 
 const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
 
@@ -55,7 +56,7 @@ Deno.test("import-adapter takes PEFT's defaults, and starts that leave the model
       const { output } = await runTask(importAdapter, folder, { source }, {
         model,
       });
-      assert.deepEqual((await readAdapter(output)).tensors, own);
+      assertSameBits((await readAdapter(output)).tensors, own);
     }
   }));
 
@@ -126,8 +127,11 @@ Deno.test("import-adapter refuses by name each setting of PEFT under which it wo
     ];
     for (const [config, message] of configs) {
       const source = await peftFolder(folder, { ...PEFT_DEFAULTS, ...config });
-      await assert.rejects(
-        runTask(importAdapter, folder, { source }, { model }),
+      assertIsError(
+        await assertRejects(() =>
+          runTask(importAdapter, folder, { source }, { model })
+        ),
+        Error,
         message,
       );
     }

@@ -1,13 +1,16 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals } from "@std/assert";
 import { basename, join } from "node:path";
-import { readAdapter, writeAdapter } from "../../tasks/artifacts/adapter.ts";
+import {
+  type AdapterTensors,
+  readAdapter,
+  writeAdapter,
+} from "../../lib/artifacts/adapter.ts";
 import {
   moduleOf,
   type ModuleRanks,
   modulesOf,
   writeRanks,
-} from "../../tasks/artifacts/module_ranks.ts";
-import type { AdapterTensors } from "../../tasks/artifacts/peft_files.ts";
+} from "../../lib/artifacts/ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import merge from "../../tasks/merge.ts";
@@ -16,6 +19,7 @@ import { logitsByRank } from "./logits_by_rank.ts";
 import { randomAdapter } from "./random_adapter.ts";
 import { REFERENCE_TRAINING } from "./reference_adapter.ts";
 import { runTask } from "./run_task.ts";
+import { assertSameBits } from "../engine/reference.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 const MINILM = Deno.env.get("DYLORA_MINILM");
@@ -112,7 +116,7 @@ async function compareImport(
     tokens: given.tokens,
   });
   const logits = await logitsByRank(stages, { ...given, adapter });
-  assert.deepEqual([...logits.keys()], [4]);
+  assertEquals([...logits.keys()], [4]);
   assertWithin(written!, logits.get(4)!, `logits of ${basename(model)}`);
 
   const { output } = await runTask(exportAdapter, folder, {}, { adapter });
@@ -121,7 +125,7 @@ async function compareImport(
     model,
     tokens: given.tokens,
   });
-  assert.deepEqual((await readAdapter(again.output)).tensors, tensors);
+  assertSameBits((await readAdapter(again.output)).tensors, tensors);
 }
 
 /** The adapter whose own rank computes what `tensors` compute with a rank for each module. */
@@ -169,7 +173,7 @@ async function askPython(
     env: { HF_HUB_OFFLINE: "1" },
   }).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  assert.equal(code, 0, text(stderr));
+  assertEquals(code, 0, text(stderr));
   return JSON.parse(text(stdout).trim().split("\n").at(-1)!);
 }
 
@@ -178,7 +182,7 @@ function assertWithin(
   expected: Float32Array,
   what: string,
 ): void {
-  assert.equal(found.length, expected.length, what);
+  assertEquals(found.length, expected.length, what);
   const difference = Math.max(
     ...found.map((value, i) => Math.abs(value - expected[i]!)),
   );
@@ -188,5 +192,5 @@ function assertWithin(
       spread.toFixed(2)
     }`,
   );
-  assert.ok(difference < TOLERANCE, `${what}: off by ${difference}`);
+  assert(difference < TOLERANCE, `${what}: off by ${difference}`);
 }

@@ -1,11 +1,12 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
 import { predictionsOf } from "../../lib/glue/predictions.ts";
-import { readPredictions } from "../../tasks/artifacts/predictions.ts";
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readPredictions } from "../../lib/artifacts/predictions.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
+import { assertSameBits } from "../engine/reference.ts";
 
 Deno.test("predict gives the classes that evaluate-ranks scored, and test sets that pack-submission packs", () =>
   withEngineStages(async ({ run, attempt, given: { model, tokens } }) => {
@@ -21,7 +22,7 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and test sets t
       const predicted = await run("predict", options, given);
       const { predictions } = await readPredictions(predicted);
       const size = info.examples * 2;
-      assert.deepEqual(
+      assertSameBits(
         predictions,
         predictionsOf(logits.subarray(i * size, (i + 1) * size), 2),
       );
@@ -30,23 +31,23 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and test sets t
     const predictions = [await run("predict", {}, given)];
     const predicted = await readPredictions(predictions[0]!);
     const { split, rank, examples } = predicted;
-    assert.deepEqual([split, rank], ["test", 2]);
+    assertEquals([split, rank], ["test", 2]);
     // What "auto" came to is the machine's matter, and the same for all stages.
     const { precision } = await readTraining(adapter);
-    assert.equal(info.precision, precision);
-    assert.equal(predicted.precision, precision);
+    assertEquals(info.precision, precision);
+    assertEquals(predicted.precision, precision);
     const exact = { precision: "f32" };
-    assert.equal(
+    assertEquals(
       (await readScores(await run("evaluate-ranks", exact, given))).precision,
       "f32",
     );
-    assert.equal(
+    assertEquals(
       (await readPredictions(await run("predict", exact, given))).precision,
       "f32",
     );
     const refused = await attempt("pack-submission", {}, { predictions });
-    assert.match(refused.text, /RTE.tsv.* has \d+ examples, expected 3000/);
-    assert.equal(refused.code, 1);
+    assertMatch(refused.text, /RTE.tsv.* has \d+ examples, expected 3000/);
+    assertEquals(refused.code, 1);
     const packed = await run("pack-submission", { partial: true }, {
       predictions,
     });
@@ -57,7 +58,7 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and test sets t
     const [entry] = await reader.getEntries();
     assert(entry && !entry.directory && entry.filename === "RTE.tsv");
     const lines = (await entry.getData(new TextWriter())).trimEnd().split("\n");
-    assert.equal(lines.length, 1 + examples);
+    assertEquals(lines.length, 1 + examples);
     assert(
       lines.slice(1).every((line) => /^\d+\t(not_)?entailment$/.test(line)),
     );

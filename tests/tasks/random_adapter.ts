@@ -6,7 +6,7 @@ import {
 } from "../../lib/engine/parameters.ts";
 import { toPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
-import type { AdapterTensors } from "../../tasks/artifacts/peft_files.ts";
+import type { AdapterTensors } from "../../lib/artifacts/adapter.ts";
 
 /** Tensors of an adapter of random values, none of them zero, for a model folder and two classes. */
 export function randomAdapter(model: string, rank: number): AdapterTensors {

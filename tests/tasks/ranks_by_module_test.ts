@@ -1,12 +1,11 @@
-import assert from "node:assert/strict";
+import { assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import {
   type Choice,
   modulesOf,
   writeRanks,
-} from "../../tasks/artifacts/module_ranks.ts";
-import { trainedAs } from "../../tasks/artifacts/trained_as.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+} from "../../lib/artifacts/ranks.ts";
+import { trainedAs, type Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import {
@@ -43,24 +42,36 @@ Deno.test("export-adapter and merge take ranks by module for the very adapter th
     await take({});
     // Set by hand, they belong to no training.
     await take({}, "last", false);
-    await assert.rejects(
-      take({ seed: 1 }),
-      /chosen for an adapter of seed 1, but this one is of seed 0: connect the ranks that were chosen for it/,
+    await assertRejects(
+      () => take({ seed: 1 }),
+      Error,
+      "chosen for an adapter of seed 1, but this one is of seed 0: connect the ranks that were chosen for it",
     );
-    await assert.rejects(
-      take({}, "best"),
-      /chosen for an adapter of epoch "best", but this one is of epoch "last"/,
+    await assertRejects(
+      () => take({}, "best"),
+      Error,
+      'chosen for an adapter of epoch "best", but this one is of epoch "last"',
     );
-    await assert.rejects(
-      take({ mode: "frozen" }),
-      /chosen for an adapter of mode "frozen", but this one is of mode "all"/,
+    await assertRejects(
+      () => take({ mode: "frozen" }),
+      Error,
+      'chosen for an adapter of mode "frozen", but this one is of mode "all"',
     );
-    await assert.rejects(
-      take({ sampler: { kind: "uniform" } }),
-      /sampler {"kind":"uniform"}, but this one is of sampler {"kind":"geometric","p":0.15}/,
+    await assertRejects(
+      () => take({ sampler: { kind: "uniform" } }),
+      Error,
+      'sampler {"kind":"uniform"}, but this one is of sampler {"kind":"geometric","p":0.15}',
     );
-    await assert.rejects(take({ scope: "module" }), /of scope "module", but/);
-    await assert.rejects(take({ rank: 8 }), /of rank 8, but .* of rank 4/);
+    await assertRejects(
+      () => take({ scope: "module" }),
+      Error,
+      'of scope "module", but',
+    );
+    assertIsError(
+      await assertRejects(() => take({ rank: 8 })),
+      Error,
+      /of rank 8, but .* of rank 4/,
+    );
   }));
 
 function choiceFor(training: Training, epoch: "last" | "best"): Choice {

@@ -1,7 +1,12 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import type { Comparison, MethodSummary } from "../../lib/report/report.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
@@ -21,8 +26,8 @@ const LORA: Training = {
 Deno.test("export-adapter takes the rank that a report recommends", () =>
   withReport(async ({ take, write, comparison, dylora, at }) => {
     const { rank } = dylora.recommendation!;
-    assert.notEqual(rank, 3);
-    assert.equal(await take(), rank);
+    assertNotEquals(rank, 3);
+    assertEquals(await take(), rank);
 
     // As MNLI's two sets may recommend.
     write(
@@ -38,20 +43,23 @@ Deno.test("export-adapter takes the rank that a report recommends", () =>
         methods: [at(rank)],
       })),
     );
-    await assert.rejects(
-      take(),
-      /several ranks of dylora on "mrpc" at the last epoch \(2 on validation_matched, 3 on validation_mismatched\); say which by "variant" or "split"/,
+    await assertRejects(
+      take,
+      Error,
+      'several ranks of dylora on "mrpc" at the last epoch (2 on validation_matched, 3 on validation_mismatched); say which by "variant" or "split"',
     );
-    assert.equal(await take({ split: "validation_mismatched" }), 3);
-    await assert.rejects(
-      take({ split: "test" }),
-      /The report recommends no rank of dylora on "mrpc", split "test", at the last epoch; give "rank" as a number/,
+    assertEquals(await take({ split: "validation_mismatched" }), 3);
+    await assertRejects(
+      () => take({ split: "test" }),
+      Error,
+      'The report recommends no rank of dylora on "mrpc", split "test", at the last epoch; give "rank" as a number',
     );
 
     write({ ...comparison, methods: [{ ...at(2), method: "lora" }] });
-    await assert.rejects(
-      take({}, LORA),
-      /The report recommends the lora of rank 2, and the adapter is another training, of rank 4/,
+    await assertRejects(
+      () => take({}, LORA),
+      Error,
+      "The report recommends the lora of rank 2, and the adapter is another training, of rank 4",
     );
   }));
 
@@ -62,22 +70,29 @@ Deno.test("export-adapter takes the rank that a report recommends for the adapte
       methods: [at(2, { mode: "all" }), at(3, { mode: "frozen" })],
     });
     const frozen: Training = { ...TRAINING, mode: "frozen" };
-    assert.equal(await take({ variant: "mode=all" }), 2);
-    assert.equal(await take({ variant: "mode=frozen" }, frozen), 3);
-    await assert.rejects(
-      take({ variant: "mode=frozen" }),
-      /recommends a rank of dylora with mode=frozen, and the adapter was trained with mode=all: connect an adapter with mode=frozen, name the adapter's own "variant"/,
+    assertEquals(await take({ variant: "mode=all" }), 2);
+    assertEquals(await take({ variant: "mode=frozen" }, frozen), 3);
+    await assertRejects(
+      () => take({ variant: "mode=frozen" }),
+      Error,
+      'recommends a rank of dylora with mode=frozen, and the adapter was trained with mode=all: connect an adapter with mode=frozen, name the adapter\'s own "variant"',
     );
-    await assert.rejects(
-      take(),
-      /several ranks of dylora on "mrpc" at the last epoch \(2 on validation for mode=all, 3 on validation for mode=frozen\); say which by "variant" or "split"/,
+    await assertRejects(
+      take,
+      Error,
+      'several ranks of dylora on "mrpc" at the last epoch (2 on validation for mode=all, 3 on validation for mode=frozen); say which by "variant" or "split"',
     );
-    await assert.rejects(
-      take({ variant: "mode=strict" }),
-      /The report recommends no rank of dylora \(mode=strict\) on "mrpc" at the last epoch; give "rank" as a number/,
+    await assertRejects(
+      () => take({ variant: "mode=strict" }),
+      Error,
+      'The report recommends no rank of dylora (mode=strict) on "mrpc" at the last epoch; give "rank" as a number',
     );
     write({ ...comparison, methods: [at(3, { mode: "frozen" })] });
-    await assert.rejects(take(), /with mode=frozen, and .* with mode=all/);
+    assertIsError(
+      await assertRejects(take),
+      Error,
+      /with mode=frozen, and .* with mode=all/,
+    );
   }));
 
 Deno.test("export-adapter compares of a variant what the adapter's training tells, and leaves the rest to the user", () =>
@@ -102,10 +117,11 @@ Deno.test("export-adapter compares of a variant what the adapter's training tell
       ).join(", ");
       const taken = take({ variant: text });
       if (contradiction === undefined) {
-        assert.equal(await taken, 3);
+        assertEquals(await taken, 3);
       } else {
-        await assert.rejects(
-          taken,
+        assertIsError(
+          await assertRejects(() => taken),
+          Error,
           new RegExp(`rank of dylora with ${contradiction}, and the adapter`),
         );
       }
@@ -114,20 +130,22 @@ Deno.test("export-adapter compares of a variant what the adapter's training tell
       ...comparison,
       methods: [{ ...at(4, { mode: "all" }), method: "lora" }],
     });
-    assert.equal(await take({ variant: "mode=all" }, LORA), 4);
+    assertEquals(await take({ variant: "mode=all" }, LORA), 4);
   }));
 
 Deno.test("export-adapter names the epoch that a report is not on, and the one that it is on", () =>
   withReport(async ({ take, write, comparison }) => {
     write({ ...comparison, epoch: "best" });
-    await assert.rejects(
-      take(),
-      /^TypeError: The report has scores of "mrpc" at the best epoch only, and the adapter is taken at the last one: evaluate it there too, take "epoch: best", or give "rank" as a number$/,
+    assertIsError(
+      await assertRejects(take),
+      TypeError,
+      /^The report has scores of "mrpc" at the best epoch only, and the adapter is taken at the last one: evaluate it there too, take "epoch: best", or give "rank" as a number$/,
     );
     write({ ...comparison, task: "rte" });
-    await assert.rejects(
-      take(),
-      /^TypeError: The report recommends no rank of dylora on "mrpc" at the last epoch; give "rank" as a number$/,
+    assertIsError(
+      await assertRejects(take),
+      TypeError,
+      /^The report recommends no rank of dylora on "mrpc" at the last epoch; give "rank" as a number$/,
     );
   }));
 
@@ -141,15 +159,21 @@ Deno.test("export-adapter and merge refuse a variant and a split without a recom
           "variant" in given ? "variant" : "split"
         }" is of use with "rank: recommended" only`,
       );
-      await assert.rejects(
-        runTask(exportAdapter, folder, given, { adapter }),
+      assertIsError(
+        await assertRejects(() =>
+          runTask(exportAdapter, folder, given, { adapter })
+        ),
+        Error,
         message,
       );
-      await assert.rejects(
-        runTask(merge, folder, given, {
-          adapter,
-          model: join(import.meta.dirname!, "../../fixtures/tiny-roberta"),
-        }),
+      assertIsError(
+        await assertRejects(() =>
+          runTask(merge, folder, given, {
+            adapter,
+            model: join(import.meta.dirname!, "../../fixtures/tiny-roberta"),
+          })
+        ),
+        Error,
         message,
       );
     }

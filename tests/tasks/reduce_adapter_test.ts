@@ -1,13 +1,18 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import {
   readAdapter,
   tensorsOf,
   writeAdapter,
-} from "../../tasks/artifacts/adapter.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+} from "../../lib/artifacts/adapter.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
-import { assertClose } from "../engine/reference.ts";
+import { assertClose, assertSameBits } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
 import {
@@ -38,15 +43,15 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own
     };
     const truncated = await reduce("truncation");
     const factored = await reduce("svd");
-    assert.deepEqual((await readAdapter(truncated)).training, {
+    assertEquals((await readAdapter(truncated)).training, {
       ...LORA,
       method: "lora-truncated",
     });
-    assert.equal((await readAdapter(factored)).training.method, "lora-svd");
+    assertEquals((await readAdapter(factored)).training.method, "lora-svd");
 
     const whole = await logitsByRank(stages, { ...given, adapter: lora }, {});
-    assert.deepEqual([...whole.keys()], [LORA.rank]);
-    assert.deepEqual(
+    assertEquals([...whole.keys()], [LORA.rank]);
+    assertSameBits(
       await logitsByRank(stages, { ...given, adapter: truncated }, {
         ranks: [LORA.rank],
       }),
@@ -62,7 +67,7 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own
       {},
     );
     for (const logits of [byTruncation, bySvd]) {
-      assert.deepEqual([...logits.keys()], [1, 2, 3, 4]);
+      assertEquals([...logits.keys()], [1, 2, 3, 4]);
       assertClose(
         logits.get(LORA.rank)!,
         whole.get(LORA.rank)!,
@@ -70,7 +75,7 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, and at its own
         "logits at the adapter's own rank",
       );
     }
-    assert.notDeepEqual(byTruncation.get(1), bySvd.get(1));
+    assertNotEquals(byTruncation.get(1), bySvd.get(1));
   }));
 
 Deno.test("reduce-adapter by truncation keeps every tensor", () =>
@@ -79,7 +84,7 @@ Deno.test("reduce-adapter by truncation keeps every tensor", () =>
     const { output } = await runTask(reduceAdapter, folder, {
       by: "truncation",
     }, { adapter });
-    assert.deepEqual(
+    assertSameBits(
       (await readAdapter(output)).tensors,
       referenceTensors("roberta"),
     );
@@ -119,15 +124,18 @@ Deno.test("reduce-adapter reduces the best epoch with the last", () =>
       by: "truncation",
     }, { adapter });
     const reduced = await readAdapter(output);
-    assert.deepEqual(tensorsOf(reduced, "last"), last);
-    assert.deepEqual(tensorsOf(reduced, "best"), best);
+    assertSameBits(tensorsOf(reduced, "last"), last);
+    assertSameBits(tensorsOf(reduced, "best"), best);
   }));
 
 Deno.test("reduce-adapter refuses an adapter that serves every rank already", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
-    await assert.rejects(
-      runTask(reduceAdapter, folder, { by: "svd" }, { adapter }),
+    assertIsError(
+      await assertRejects(() =>
+        runTask(reduceAdapter, folder, { by: "svd" }, { adapter })
+      ),
+      Error,
       /method is "dylora", and only "lora" can be reduced.* Connect a stage of train-lora/,
     );
   }));

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
-import { writeAdapter } from "../../tasks/artifacts/adapter.ts";
-import type { Training } from "../../tasks/artifacts/training.ts";
+import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 
 const REFERENCES = join(import.meta.dirname!, "../../fixtures/references");
 

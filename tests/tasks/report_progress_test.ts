@@ -1,5 +1,5 @@
-import assert from "node:assert/strict";
-import { progressReporter } from "../../tasks/training/report_progress.ts";
+import { assertEquals } from "@std/assert";
+import { progressReporter } from "../../lib/stages/training.ts";
 
 Deno.test("progressReporter() holds a training against the fastest that was seen, be it the training itself", () => {
   const lines: string[] = [];
@@ -20,5 +20,5 @@ Deno.test("progressReporter() holds a training against the fastest that was seen
   report({ ...given, step: 20, flopsPerSecond: 200e9 });
   report({ ...given, step: 30, flopsPerSecond: 50e9 });
   const shares = lines.slice(1).map((line) => /(\d+) % of peak/.exec(line)![1]);
-  assert.deepEqual(shares, ["50", "100", "25"]);
+  assertEquals(shares, ["50", "100", "25"]);
 });

@@ -1,8 +1,16 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertNotMatch,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
 import type { Comparison } from "../../lib/report/report.ts";
-import { readScores } from "../../tasks/artifacts/scores.ts";
+import { readScores } from "../../lib/artifacts/scores.ts";
 import { EXAMPLES, TrainedStages } from "./trained_stages.ts";
 
 Deno.test("report compares scores and sums the measured times of both sweeps", async () => {
@@ -26,16 +34,16 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
     const [comparison] = json.comparisons;
     const [dylora, lora] = comparison!.methods;
 
-    assert.deepEqual(dylora!.ranks.map(({ rank }) => rank), [1, 2, 4]);
-    assert.deepEqual(lora!.ranks.map(({ rank }) => rank), [1, 4]);
+    assertEquals(dylora!.ranks.map(({ rank }) => rank), [1, 2, 4]);
+    assertEquals(lora!.ranks.map(({ rank }) => rank), [1, 4]);
     const { values, mean, median, deviation } = dylora!.ranks[1]!.metrics
       .accuracy!;
     const [a, b] = [0, 1].map((seed) => stages.accuracy("dylora", 2, seed));
-    assert.deepEqual(values, [a, b]);
-    assert.equal(mean, (a! + b!) / 2);
-    assert.equal(median, (a! + b!) / 2);
+    assertEquals(values, [a!, b!]);
+    assertEquals(mean, (a! + b!) / 2);
+    assertEquals(median, (a! + b!) / 2);
     // Of two values: their distance divided by the square root of two.
-    assert(Math.abs(deviation! - Math.abs(a! - b!) / Math.SQRT2) < 1e-12);
+    assertAlmostEquals(deviation!, Math.abs(a! - b!) / Math.SQRT2, 1e-12);
     for (const { metrics, intervals } of dylora!.ranks) {
       for (const centre of ["mean", "median"] as const) {
         const [low, high] = intervals[centre]!;
@@ -44,9 +52,9 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       }
     }
     // Two of three examples are of the more frequent class.
-    assert.deepEqual(comparison!.majority, { accuracy: 2 / 3, f1: 0.8 });
+    assertEquals(comparison!.majority, { accuracy: 2 / 3, f1: 0.8 });
 
-    assert.deepEqual(dylora!.cost, {
+    assertEquals(dylora!.cost, {
       ranks: [1, 2, 4],
       trainings: 1,
       stepSeconds: 0.25,
@@ -62,7 +70,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       evaluationFlops: 3e9,
       sweepFlops: 1.003e12,
     });
-    assert.deepEqual(lora!.cost, {
+    assertEquals(lora!.cost, {
       ranks: [1, 4],
       trainings: 2,
       stepSeconds: 0.2,
@@ -79,7 +87,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       sweepFlops: 2.002e12,
     });
     const [contrast] = comparison!.contrasts;
-    assert.deepEqual(contrast!.speedUp, {
+    assertEquals(contrast!.speedUp, {
       ranks: [1, 4],
       training: 86 / 41,
       sweep: 90 / 47,
@@ -87,25 +95,25 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       trainingFlops: 2,
       sweepFlops: 2.002 / 1.003,
     });
-    assert.deepEqual(contrast!.ranks.map(({ rank }) => rank), [1, 4]);
+    assertEquals(contrast!.ranks.map(({ rank }) => rank), [1, 4]);
     assert(contrast!.area !== null);
 
-    assert.match(
+    assertMatch(
       markdown,
       /60 examples of the split validation\. .*its last epoch.*seeds 0, 1\./,
     );
-    assert.match(
+    assertMatch(
       markdown,
       /epochs 2; examples a step 32; learning rate 0\.001; alpha 16; scale at rank b alpha \/ b; precision f32; engine tensorflow\. Evaluations: precision bf16\./,
     );
-    assert.match(markdown, /^\| 2 \| [^|]* \| not run \|$/m);
-    assert.match(markdown, /^\| mean over these \| [-+\d.]+ \[.*\] \|$/m);
-    assert.match(markdown, /\*\*Speed-up 1\.91x\*\*/);
-    assert.match(
+    assertMatch(markdown, /^\| 2 \| [^|]* \| not run \|$/m);
+    assertMatch(markdown, /^\| mean over these \| [-+\d.]+ \[.*\] \|$/m);
+    assertMatch(markdown, /\*\*Speed-up 1\.91x\*\*/);
+    assertMatch(
       markdown,
       /^\| LoRA, ranks 1, 4 \/ DyLoRA, ranks 1, 2, 4 \| 1\.91x \| 2\.10x \| 2\.00x \| 2\.00x \| 2\.00x \|$/m,
     );
-    assert.match(markdown, /7\.83x[^]*408\.39 s/);
+    assertMatch(markdown, /7\.83x[^]*408\.39 s/);
   });
 });
 
@@ -118,15 +126,15 @@ Deno.test("report holds against a method only what a baseline has in its range, 
     }
     const { json, markdown } = await stages.report();
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
-    assert.equal(methods[1]!.cost!.trainingSeconds, 90);
-    assert.deepEqual(contrasts[0]!.speedUp!.ranks, [1, 4]);
-    assert.equal(contrasts[0]!.speedUp!.training, 60 / 40);
-    assert.match(markdown, /of LoRA, ranks 1, 4 \/ DyLoRA, ranks 1, 2, 4\./);
+    assertEquals(methods[1]!.cost!.trainingSeconds, 90);
+    assertEquals(contrasts[0]!.speedUp!.ranks, [1, 4]);
+    assertEquals(contrasts[0]!.speedUp!.training, 60 / 40);
+    assertMatch(markdown, /of LoRA, ranks 1, 4 \/ DyLoRA, ranks 1, 2, 4\./);
     const mean = (method: string) =>
       (stages.accuracy(method, 1, 0) + stages.accuracy(method, 4, 0)) / 2;
     const { difference } = contrasts[0]!.area!;
     const expected = mean("dylora") - mean("lora");
-    assert(Math.abs(difference! - expected) < 1e-12, `${difference}`);
+    assertAlmostEquals(difference!, expected, 1e-12, `${difference}`);
   });
 });
 
@@ -140,11 +148,11 @@ Deno.test("report counts a reduced LoRA as the one training that it came from, a
     await stages.reduce("lora-truncated", 4, 0);
     const { json, markdown } = await stages.report();
     const [lora, svd] = json.comparisons[0]!.methods;
-    assert.equal(lora!.role, "baseline");
-    assert.deepEqual(svd!.ranks.map(({ rank }) => rank), [1, 2, 3, 4]);
+    assertEquals(lora!.role, "baseline");
+    assertEquals(svd!.ranks.map(({ rank }) => rank), [1, 2, 3, 4]);
     const { trainings, trainingSeconds, reductionSeconds, sweepSeconds } = svd!
       .cost!;
-    assert.deepEqual(
+    assertEquals(
       { trainings, trainingSeconds, reductionSeconds, sweepSeconds },
       {
         trainings: 1,
@@ -153,11 +161,11 @@ Deno.test("report counts a reduced LoRA as the one training that it came from, a
         sweepSeconds: 42.5,
       },
     );
-    assert.match(
+    assertMatch(
       markdown,
       /\| Rank \| LoRA \| LoRA by SVD \| LoRA truncated \|/,
     );
-    assert.match(markdown, /^\| Reduction, seconds \| 0 \| 0\.5 \| 0\.5 \|$/m);
+    assertMatch(markdown, /^\| Reduction, seconds \| 0 \| 0\.5 \| 0\.5 \|$/m);
   });
 });
 
@@ -168,7 +176,7 @@ Deno.test("report compares last and best epochs apart, and counts the choice of 
     await stages.train("dylora", [1, 2], 0, { epochs });
     await stages.train("lora", [2], 0, { epochs });
     const { json, markdown } = await stages.report();
-    assert.deepEqual(
+    assertEquals(
       json.comparisons.map(({ epoch, methods, contrasts }) => [
         epoch,
         methods.map(({ cost }) => cost!.selectionSeconds),
@@ -177,8 +185,8 @@ Deno.test("report compares last and best epochs apart, and counts the choice of 
       ]),
       [["last", [0, 0], [0, 0], 1], ["best", [3, 3], [5e9, 5e9], 1]],
     );
-    assert.match(markdown, /^## MRPC, best epoch$/m);
-    assert.match(
+    assertMatch(markdown, /^## MRPC, best epoch$/m);
+    assertMatch(
       markdown,
       /averaged over its ranks, was highest on the split validation\. These are the examples reported here/,
     );
@@ -194,7 +202,7 @@ Deno.test("report puts trainings without adapters into rows of their own", async
     await stages.trainClassifier("full", 0);
     const { json, markdown } = await stages.report();
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
-    assert.deepEqual(
+    assertEquals(
       methods.map(({ method, role, recommendation }) => [
         method,
         role,
@@ -207,19 +215,19 @@ Deno.test("report puts trainings without adapters into rows of their own", async
         ["full", "bound", false],
       ],
     );
-    assert.equal(contrasts.length, 1);
-    assert.match(markdown, /^\| Rank \| DyLoRA \| LoRA \|$/m);
+    assertEquals(contrasts.length, 1);
+    assertMatch(markdown, /^\| Rank \| DyLoRA \| LoRA \|$/m);
     for (const title of ["Head alone", "Full fine-tuning"]) {
-      assert.match(
+      assertMatch(
         markdown,
         new RegExp(`^\\| ${title} \\| [\\d.]+ \\[.*\\] \\| [\\d.]+ \\|$`, "m"),
       );
     }
-    assert.match(
+    assertMatch(
       markdown,
       /^\| Ranks \| ranks 1, 2 \| rank 2 \| no adapter \| no adapter \|$/m,
     );
-    assert.match(
+    assertMatch(
       markdown,
       /alpha 16; scale at rank b alpha \/ b; precision f32/,
     );
@@ -236,15 +244,19 @@ Deno.test("report shows ranks chosen by module beside the one rank that the same
     await stages.chooseRanks({ [query]: 1, [value]: 2 }, 0, 0.76);
     await stages.chooseRanks({ [query]: 2, [value]: 1 }, 1, 0.8);
     const { json, markdown } = await stages.report();
-    assert.deepEqual(json.choices[0]!.seeds, [0, 1]);
-    assert.match(
+    assertEquals(json.choices[0]!.seeds, [0, 1]);
+    assertMatch(
       markdown,
       /^\| MRPC, DyLoRA \| accuracy \| 78\.0 \(384 parameters\) \| rank 2: 75\.0 \(512 parameters\) \| \+3\.0 \| rank 4: 80\.0 \(1024 parameters\) \|$/m,
     );
-    assert.match(markdown, /^\| layer\.0\.[a-z.]+query \| 1, 2 \|$/m);
+    assertMatch(markdown, /^\| layer\.0\.[a-z.]+query \| 1, 2 \|$/m);
 
     await stages.chooseRanks({ [query]: 2, [value]: 1 }, 2, 0.8, 600);
-    await assert.rejects(stages.report(), /chosen under different budgets/);
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      "chosen under different budgets",
+    );
   });
 });
 
@@ -257,12 +269,12 @@ Deno.test("report claims pairs of seeds only where both methods have the same, a
       return (await stages.report()).markdown;
     });
   const same = await textOf([0, 1]);
-  assert.match(same, /at the same rank, paired by example and seed:/);
-  assert.match(same, /with so few seeds they are somewhat narrow/);
+  assertMatch(same, /at the same rank, paired by example and seed:/);
+  assertMatch(same, /with so few seeds they are somewhat narrow/);
   const other = await textOf([0]);
-  assert.match(other, /paired by example \(other seeds were trained/);
-  assert.doesNotMatch(other, /paired by example and seed/);
-  assert.match(
+  assertMatch(other, /paired by example \(other seeds were trained/);
+  assertNotMatch(other, /paired by example and seed/);
+  assertMatch(
     other,
     /somewhat narrow; those of one seed \(LoRA\) hold nothing of how trainings differ/,
   );
@@ -271,7 +283,7 @@ Deno.test("report claims pairs of seeds only where both methods have the same, a
     await stages.train("dylora", [1, 4], 0);
     return (await stages.report()).markdown;
   });
-  assert.match(
+  assertMatch(
     single,
     /; with one seed they hold nothing of how trainings differ\./,
   );
@@ -281,9 +293,10 @@ Deno.test("report refuses a reduced LoRA without the LoRA that it came from", as
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.reduce("lora-svd", 4, 0);
-    await assert.rejects(
-      stages.report(),
-      /"reduce@mrpc,seed=0" was made from an adapter of method "lora" that is not among "adapters"/,
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      '"reduce@mrpc,seed=0" was made from an adapter of method "lora" that is not among "adapters"',
     );
   });
 });
@@ -297,7 +310,7 @@ Deno.test("report compares variants with the baselines that do not contradict th
     }
     const { json } = await stages.report();
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
-    assert.deepEqual(
+    assertEquals(
       contrasts.map(({ candidate, baseline }) =>
         [candidate, baseline].map((place) => methods[place]!.variant.rate)
       ),
@@ -310,7 +323,7 @@ Deno.test("report gives the same bytes each time", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
-    assert.deepEqual(await stages.report(), await stages.report());
+    assertEquals(await stages.report(), await stages.report());
   });
 });
 
@@ -325,8 +338,8 @@ Deno.test("report writes its page and figures with a stage's permissions", async
       { replicates: 100 },
       { inputs: stages.inputs },
     );
-    assert.equal(result.code, 0, result.text);
-    assert.deepEqual(
+    assertEquals(result.code, 0, result.text);
+    assertEquals(
       [...Deno.readDirSync(result.output)].map(({ name }) => name).sort(),
       ["mrpc-validation.svg", "report.html", "report.json", "report.md"],
     );
@@ -334,9 +347,9 @@ Deno.test("report writes its page and figures with a stage's permissions", async
       Deno.readTextFileSync(join(result.output, name));
     const svg = read("mrpc-validation.svg");
     assert(read("report.html").includes(svg));
-    assert.match(read("report.md"), /\(mrpc-validation\.svg\)/);
+    assertMatch(read("report.md"), /\(mrpc-validation\.svg\)/);
     // A point for each score: three of DyLoRA, one of LoRA.
-    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 4);
+    assertEquals(svg.match(/aria-roledescription="point"/g)?.length, 4);
   });
 });
 
@@ -345,14 +358,14 @@ Deno.test("report does without baselines, and then claims no speed-up", async ()
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 3, 4], 0);
     const { json, markdown } = await stages.report();
-    assert.deepEqual(json.comparisons[0]!.contrasts, []);
-    assert.equal(
+    assertEquals(json.comparisons[0]!.contrasts, []);
+    assertEquals(
       json.comparisons[0]!.methods[0]!.ranks[0]!.metrics.accuracy!.deviation,
       null,
     );
-    assert.doesNotMatch(markdown, /Speed-up|408/);
-    assert.match(markdown, /Recommended rank of DyLoRA: \d/);
-    assert.match(markdown, /One seed/);
+    assertNotMatch(markdown, /Speed-up|408/);
+    assertMatch(markdown, /Recommended rank of DyLoRA: \d/);
+    assertMatch(markdown, /One seed/);
   });
 });
 
@@ -362,8 +375,8 @@ Deno.test("report tells variants of a method apart by their matrix values", asyn
     await stages.train("dylora", [1, 2], 0, {}, { mode: "all" });
     await stages.train("dylora", [1, 2], 0, {}, { mode: "frozen" });
     const { markdown } = await stages.report();
-    assert.match(markdown, /\| DyLoRA \(mode=all\) \|/);
-    assert.match(markdown, /\| DyLoRA \(mode=frozen\) \|/);
+    assertMatch(markdown, /\| DyLoRA \(mode=all\) \|/);
+    assertMatch(markdown, /\| DyLoRA \(mode=frozen\) \|/);
   });
 });
 
@@ -373,9 +386,10 @@ Deno.test("report refuses scores without the training behind them", async () => 
     await stages.train("dylora", [1, 2], 0);
     await stages.train("dylora", [1, 2], 1);
     stages.inputs.adapters!.pop();
-    await assert.rejects(
-      stages.report(),
-      /one training of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none/,
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      'one training of method "dylora", task "mrpc" and seed 1 with the matrix values of "evaluate-dylora@mrpc,seed=1", found none',
     );
   });
 });
@@ -392,9 +406,10 @@ Deno.test("report refuses scores of another training than the one that it is giv
       join(path, "training.json"),
       JSON.stringify({ ...record, rank: 8 }),
     );
-    await assert.rejects(
-      stages.report(),
-      /"evaluate-lora@mrpc,seed=0" does not score what "train-lora@mrpc,seed=0" trained/,
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      '"evaluate-lora@mrpc,seed=0" does not score what "train-lora@mrpc,seed=0" trained',
     );
   });
 });
@@ -413,13 +428,13 @@ Deno.test("report counts an adapter that was evaluated rank by rank as one train
     const { json } = await stages.report();
     const [comparison] = json.comparisons;
     const { cost, ranks } = comparison!.methods[0]!;
-    assert.deepEqual(ranks.map(({ rank }) => rank), [1, 2, 4]);
-    assert.equal(cost!.trainings, 1);
-    assert.equal(cost!.steps, 100);
-    assert.equal(cost!.trainingSeconds, 40);
-    assert.equal(cost!.evaluationSeconds, 3 * 3);
-    assert.equal(cost!.evaluationFlops, 3 * 1e9);
-    assert.equal(comparison!.contrasts[0]!.speedUp!.training, 1);
+    assertEquals(ranks.map(({ rank }) => rank), [1, 2, 4]);
+    assertEquals(cost!.trainings, 1);
+    assertEquals(cost!.steps, 100);
+    assertEquals(cost!.trainingSeconds, 40);
+    assertEquals(cost!.evaluationSeconds, 3 * 3);
+    assertEquals(cost!.evaluationFlops, 3 * 1e9);
+    assertEquals(comparison!.contrasts[0]!.speedUp!.training, 1);
   });
 });
 
@@ -443,8 +458,9 @@ Deno.test("report says how to give an imported adapter the task of its scores", 
     );
     const scores = stages.inputs.scores![0]!.path;
     await stages.writeScores(scores, "imported-dylora", [1, 2], 0, EXAMPLES);
-    await assert.rejects(
-      stages.report(),
+    assertIsError(
+      await assertRejects(() => stages.report()),
+      Error,
       /was imported for the task "imported", and ".*" scores it on "mrpc": give import-adapter the parameter "task"/,
     );
   });
@@ -456,7 +472,11 @@ Deno.test("report refuses a training that reported no seconds", async () => {
     await stages.train("dylora", [1, 2], 0);
     const adapters = stages.inputs.adapters!;
     adapters[0] = { ...adapters[0]!, metrics: {} };
-    await assert.rejects(stages.report(), /reported no "training_seconds"/);
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      'reported no "training_seconds"',
+    );
   });
 });
 
@@ -468,7 +488,11 @@ Deno.test("report refuses scores of different examples", async () => {
     const { path } = stages.inputs.scores![1]!;
     const { training } = await readScores(path);
     await stages.writeScores(path, "lora", [1], 0, EXAMPLES - 1, { training });
-    await assert.rejects(stages.report(), /not of the same examples/);
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      "not of the same examples",
+    );
   });
 });
 

@@ -1,6 +1,6 @@
-import assert from "node:assert/strict";
+import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
 Deno.test("train-dylora divides alpha by its own rank at every rank, where asked, and exports keep that scale", () =>
@@ -10,23 +10,23 @@ Deno.test("train-dylora divides alpha by its own rank at every rank, where asked
       await run("train-dylora", params, given),
       await run("train-dylora", { ...params, scaling: "maximum" }, given),
     ];
-    assert.equal((await readTraining(byRank)).scaling, "rank");
-    assert.equal((await readTraining(byMaximum)).scaling, "maximum");
+    assertEquals((await readTraining(byRank)).scaling, "rank");
+    assertEquals((await readTraining(byMaximum)).scaling, "maximum");
 
     const alphaOf = async (adapter: string) => {
       const folder = await run("export-adapter", { rank: 1 }, { adapter });
       const path = join(folder, "adapter_config.json");
       const { r, lora_alpha } = JSON.parse(await Deno.readTextFile(path));
-      assert.equal(r, 1);
+      assertEquals(r, 1);
       return lora_alpha;
     };
-    assert.equal(await alphaOf(byRank), 8);
-    assert.equal(await alphaOf(byMaximum), 2);
+    assertEquals(await alphaOf(byRank), 8);
+    assertEquals(await alphaOf(byMaximum), 2);
 
     const refused = await attempt("train-dylora", params, {
       ...given,
       start: byMaximum,
     });
-    assert.equal(refused.code, 1);
-    assert.match(refused.text, /has scaling maximum, but this .* has rank/);
+    assertEquals(refused.code, 1);
+    assertMatch(refused.text, /has scaling maximum, but this .* has rank/);
   }));

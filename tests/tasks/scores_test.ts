@@ -1,4 +1,9 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
@@ -7,7 +12,8 @@ import {
   readScores,
   type ScoresInfo,
   writeScores,
-} from "../../tasks/artifacts/scores.ts";
+} from "../../lib/artifacts/scores.ts";
+import { assertSameBits } from "../engine/reference.ts";
 
 const INFO: ScoresInfo = {
   task: "mrpc",
@@ -36,8 +42,8 @@ Deno.test("readScores() and readOutputs() read back what writeScores() wrote", a
   await inFolder(async (folder) => {
     await writeScores(folder, INFO, OUTPUTS);
     const info = await readScores(folder);
-    assert.deepEqual(info, INFO);
-    assert.deepEqual(readOutputs(folder, info), OUTPUTS);
+    assertEquals(info, INFO);
+    assertSameBits(readOutputs(folder, info), OUTPUTS);
   });
 });
 
@@ -53,7 +59,7 @@ Deno.test("readScores() reads a metric that is undefined as NaN", async () => {
       logits: Float32Array.of(1, 1, 1),
       labels: Float32Array.of(0.5, 5, 2.25),
     });
-    assert.deepEqual(await readScores(folder), info);
+    assertEquals(await readScores(folder), info);
   });
 });
 
@@ -66,12 +72,15 @@ Deno.test("writeScores() refuses outputs that do not fit", async () => {
     [{ labels: Float32Array.of(1, 0, 0.5) }, /label 0.5 is not allowed/],
   ];
   for (const [change, message] of cases) {
-    await inFolder((folder) =>
-      assert.rejects(
-        writeScores(folder, INFO, { ...OUTPUTS, ...change }),
+    await inFolder(async (folder) => {
+      assertIsError(
+        await assertRejects(() =>
+          writeScores(folder, INFO, { ...OUTPUTS, ...change })
+        ),
+        Error,
         message,
-      )
-    );
+      );
+    });
   }
 });
 
@@ -83,9 +92,10 @@ Deno.test("readOutputs() refuses logits of another shape than the scores tell", 
       labels: { shape: [3], values: OUTPUTS.labels },
     });
     const info = await readScores(folder);
-    assert.throws(
+    assertThrows(
       () => readOutputs(folder, info),
-      /does not fit "scores.json": logits have shape \[3,2,2\], expected \[2,3,2\]/,
+      Error,
+      'does not fit "scores.json": logits have shape [3,2,2], expected [2,3,2]',
     );
   });
 });
@@ -98,9 +108,17 @@ Deno.test("readScores() refuses ranks out of order and unknown fields", async ()
         JSON.stringify(info),
       );
     write({ ...INFO, ranks: INFO.ranks.toReversed() });
-    await assert.rejects(readScores(folder), /Expected ascending ranks/);
+    await assertRejects(
+      () => readScores(folder),
+      Error,
+      "Expected ascending ranks",
+    );
     write({ ...INFO, rank: 8 });
-    await assert.rejects(readScores(folder), /scores.json.*\n.*"rank"/);
+    assertIsError(
+      await assertRejects(() => readScores(folder)),
+      Error,
+      /scores.json.*\n.*"rank"/,
+    );
   });
 });
 

@@ -1,14 +1,24 @@
-import assert from "node:assert/strict";
+import {
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertNotEquals,
+  assertThrows,
+} from "@std/assert";
 import {
   initialParameters,
   parameterLayout,
 } from "../../lib/engine/parameters.ts";
 import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import { readAdapter } from "../../tasks/artifacts/adapter.ts";
-import { readTraining } from "../../tasks/artifacts/training.ts";
-import { startFrom } from "../../tasks/training/start_adapter.ts";
-import { assertClose, openReference } from "../engine/reference.ts";
+import { readAdapter } from "../../lib/artifacts/adapter.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
+import { startFrom } from "../../lib/stages/train_adapter.ts";
+import {
+  assertClose,
+  assertSameBits,
+  openReference,
+} from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { REFERENCE_TRAINING, referenceTensors } from "./reference_adapter.ts";
 
@@ -34,11 +44,8 @@ for (const family of ["bert", "roberta"] as const) {
       parameterLayout(config, 4, 2),
       family,
     );
-    assert.deepEqual(
-      values.slice(0, adapterSize),
-      carried.slice(0, adapterSize),
-    );
-    assert.deepEqual(values.slice(adapterSize), fresh.slice(adapterSize));
+    assertSameBits(values.slice(0, adapterSize), carried.slice(0, adapterSize));
+    assertSameBits(values.slice(adapterSize), fresh.slice(adapterSize));
   });
 }
 
@@ -58,21 +65,31 @@ Deno.test("startFrom() names another rank, alpha, scaling and model", () => {
       { ...TRAINING, scaling, alpha, baseModel: { name, revision: null } },
     );
   };
-  assert.throws(
+  assertThrows(
     () => start("roberta", 8, TRAINING.alpha),
-    /"start" has rank 4, but this training has 8: give both the same rank/,
+    Error,
+    '"start" has rank 4, but this training has 8: give both the same rank',
   );
-  assert.throws(() => start("roberta", 4, 1), /alpha 8, but .* has 1/);
-  assert.throws(
-    () => start("roberta", 4, TRAINING.alpha, { scaling: "maximum" }),
+  assertIsError(
+    assertThrows(() => start("roberta", 4, 1)),
+    Error,
+    /alpha 8, but .* has 1/,
+  );
+  assertIsError(
+    assertThrows(() =>
+      start("roberta", 4, TRAINING.alpha, { scaling: "maximum" })
+    ),
+    Error,
     /scaling rank, but .* has maximum/,
   );
-  assert.throws(
-    () => start("roberta", 4, TRAINING.alpha, { name: "c/d" }),
+  assertIsError(
+    assertThrows(() => start("roberta", 4, TRAINING.alpha, { name: "c/d" })),
+    Error,
     /model a\/b, but .* has c\/d/,
   );
-  assert.throws(
-    () => start("bert", 4, TRAINING.alpha),
+  assertIsError(
+    assertThrows(() => start("bert", 4, TRAINING.alpha)),
+    Error,
     /does not fit the model: tensor "base_model.model.roberta.*" .* is missing/,
   );
 });
@@ -89,7 +106,7 @@ Deno.test("train-dylora goes on from the adapters of another task", () =>
     const still = { ...params, learningRate: 1e-8, seed: 1 };
     const second = await run("train-dylora", still, inputs);
     const [from, to] = [await readAdapter(first), await readAdapter(second)];
-    assert.deepEqual((await readTraining(second)).start, {
+    assertEquals((await readTraining(second)).start, {
       method: "lora",
       task: "rte",
       seed: 0,
@@ -97,9 +114,9 @@ Deno.test("train-dylora goes on from the adapters of another task", () =>
     for (const [name, { values }] of Object.entries(to.tensors)) {
       const before = from.tensors[name]!.values;
       if (name.includes("lora_")) assertClose(values, before, 1e-6, name);
-      else if (name.endsWith("weight")) assert.notDeepEqual(values, before);
+      else if (name.endsWith("weight")) assertNotEquals(values, before);
     }
     const refused = await attempt("train-lora", { rank: 3 }, inputs);
-    assert.equal(refused.code, 1);
-    assert.match(refused.text, /has rank 2, but this training has 3/);
+    assertEquals(refused.code, 1);
+    assertMatch(refused.text, /has rank 2, but this training has 3/);
   }));

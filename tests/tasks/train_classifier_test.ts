@@ -1,9 +1,14 @@
-import assert from "node:assert/strict";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+} from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { readClassifierTraining } from "../../tasks/artifacts/classifier.ts";
-import { readOutputs, readScores } from "../../tasks/artifacts/scores.ts";
+import { readClassifierTraining } from "../../lib/artifacts/classifier.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 
@@ -20,8 +25,8 @@ for (
     withEngineStages(async ({ run, given }) => {
       const model = await run(task, training, given);
       const record = await readClassifierTraining(model);
-      assert.equal(record.method, method);
-      assert.ok(record.losses.at(-1)!.loss > 0);
+      assertEquals(record.method, method);
+      assert(record.losses.at(-1)!.loss > 0);
 
       using before = SafetensorsFile.open(
         join(given.model, "model.safetensors"),
@@ -31,24 +36,24 @@ for (
         const same = before.tensors.has(name) &&
           String(before.floats(name)) === String(after.floats(name));
         // A row that no example looks up still decays.
-        assert.equal(same, !trained.test(name), name);
+        assertEquals(same, !trained.test(name), name);
       }
 
       const scored = await run("evaluate-model", {}, { ...given, model });
       const info = await readScores(scored);
-      assert.equal(info.method, method);
-      assert.equal(info.precision, record.precision);
-      assert.deepEqual(info.ranks.map(({ rank }) => rank), [0]);
-      assert.ok(info.ranks[0]!.metrics.accuracy! >= 0);
+      assertEquals(info.method, method);
+      assertEquals(info.precision, record.precision);
+      assertEquals(info.ranks.map(({ rank }) => rank), [0]);
+      assert(info.ranks[0]!.metrics.accuracy! >= 0);
 
       const { logits } = readOutputs(scored, info);
-      assert.ok(new Set(logits).size > info.examples, "logits differ");
+      assert(new Set(logits).size > info.examples, "logits differ");
       if (python === undefined) return;
       const expected = await transformersLogits(
         model,
         join(given.tokens, "validation.safetensors"),
       );
-      assert.deepEqual(Object.values(expected.labels), info.labels);
+      assertEquals(Object.values(expected.labels), info.labels);
       assertClose(logits, expected.logits.flat(), 1e-4, "logits");
     }));
 }
@@ -64,39 +69,39 @@ for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
       );
       const { selection, ...record } = await readClassifierTraining(selected);
       const { epochs, best, examples } = selection!;
-      assert.deepEqual(epochs.map(({ step }) => step), [8, 16, 24]);
+      assertEquals(epochs.map(({ step }) => step), [8, 16, 24]);
       const highest = Math.max(...epochs.map(({ score }) => score));
-      assert.equal(best, epochs.find(({ score }) => score === highest)!.epoch);
+      assertEquals(best, epochs.find(({ score }) => score === highest)!.epoch);
       for (const [epoch, number] of [["last", 3], ["best", best]] as const) {
         const scored = await run("evaluate-model", { epoch }, {
           ...given,
           model: selected,
         });
         const info = await readScores(scored);
-        assert.equal(info.epoch, epoch);
+        assertEquals(info.epoch, epoch);
         // All weights are evaluated in training by the plain operations, and
         // frozen by the fused ones, between which a logit's last bits differ.
         const [found, recorded] = [info.ranks, epochs[number - 1]!.ranks].map(
           ([one]) => one!.metrics.accuracy! * examples,
         );
-        assert.ok(Math.abs(found! - recorded!) <= (tolerance as number) + 1e-9);
-        assert.equal(selection!.flops, epochs.length * info.flops);
+        assertAlmostEquals(found!, recorded!, (tolerance as number) + 1e-9);
+        assertEquals(selection!.flops, epochs.length * info.flops);
       }
 
       const plain = await run(task as string, params, given);
-      assert.deepEqual(await readClassifierTraining(plain), {
+      assertEquals(await readClassifierTraining(plain), {
         ...record,
         selection: null,
       });
       const weights = (folder: string) =>
         Deno.readFile(join(folder, "model.safetensors"));
-      assert.deepEqual(await weights(plain), await weights(selected));
+      assertEquals(await weights(plain), await weights(selected));
       const refused = await attempt("evaluate-model", { epoch: "best" }, {
         ...given,
         model: plain,
       });
-      assert.equal(refused.code, 1);
-      assert.match(
+      assertEquals(refused.code, 1);
+      assertMatch(
         refused.text,
         /The model keeps no best epoch: train it with .*selectOn: validation/,
       );
@@ -115,8 +120,8 @@ Deno.test("evaluate-model refuses tokens of other classes, and names the tensor 
     info.labels.push("neither");
     await Deno.writeTextFile(path, JSON.stringify(info));
     const refused = await attempt("evaluate-model", {}, { model, tokens });
-    assert.equal(refused.code, 1);
-    assert.match(
+    assertEquals(refused.code, 1);
+    assertMatch(
       refused.text,
       /trained for .*rte.* with the classes entailment, not_entailment, but the tokens are of .*, neither: connect tokens/,
     );
@@ -125,7 +130,7 @@ Deno.test("evaluate-model refuses tokens of other classes, and names the tensor 
     const claimed = JSON.parse(await Deno.readTextFile(record));
     await Deno.writeTextFile(record, JSON.stringify({ ...claimed, labels }));
     const lacking = await attempt("evaluate-model", {}, { model, tokens });
-    assert.match(
+    assertMatch(
       lacking.text,
       /classifier.out_proj.weight.* should have shape \[3,64\], and has \[2,64\]/,
     );
@@ -141,6 +146,6 @@ async function transformersLogits(
   const { code, stdout, stderr } = await new Deno.Command(python!, {
     args: [script, model, split],
   }).output();
-  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
   return JSON.parse(new TextDecoder().decode(stdout));
 }

@@ -1,5 +1,5 @@
-import assert from "node:assert/strict";
-import { readTraining } from "../../tasks/artifacts/training.ts";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
 
@@ -13,23 +13,23 @@ Deno.test("train-matryoshka makes an adapter that evaluate-ranks scores at every
       given,
     );
     const { method, scaling, matryoshka, mode } = await readTraining(adapter);
-    assert.deepEqual([method, scaling, mode], ["matryoshka", "rank", null]);
-    assert.deepEqual(matryoshka, {
+    assertEquals([method, scaling, mode], ["matryoshka", "rank", null]);
+    assertEquals(matryoshka, {
       objective: "losses",
       ranks: [1, 2, 4],
       weights: [1, 1, 1],
     });
     const logits = await logitsByRank(stages, { ...given, adapter });
-    assert.deepEqual([...logits.keys()], [1, 2, 3, 4]);
-    assert.notDeepEqual(logits.get(1), logits.get(4));
+    assertEquals([...logits.keys()], [1, 2, 3, 4]);
+    assertNotEquals(logits.get(1), logits.get(4));
 
     const refused = await attempt(
       "train-matryoshka",
       { ...settings, ranks: [1, 2] },
       given,
     );
-    assert.equal(refused.code, 1);
-    assert.match(
+    assertEquals(refused.code, 1);
+    assertMatch(
       refused.text,
       /must ascend from 1 or more to the adapter's rank 4/,
     );

@@ -2,14 +2,14 @@ import { join } from "node:path";
 import { METRICS } from "../../lib/glue/metrics.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
-import { digestOf } from "../../tasks/artifacts/digest.ts";
-import { writeRanks } from "../../tasks/artifacts/module_ranks.ts";
-import { writeScores } from "../../tasks/artifacts/scores.ts";
+import { digestOf } from "../../lib/artifacts/json_file.ts";
+import { writeRanks } from "../../lib/artifacts/ranks.ts";
+import { writeScores } from "../../lib/artifacts/scores.ts";
 import {
   SELECTION_SECONDS,
   STEP_SECONDS,
   TRAINING_SECONDS,
-} from "../../tasks/artifacts/training.ts";
+} from "../../lib/artifacts/training.ts";
 import report from "../../tasks/report.ts";
 
 /** Examples of the split that stages are scored on. */

@@ -1,4 +1,4 @@
-import type { EngineReport } from "../../engine/library/check.ts";
+import type { EngineReport } from "../../engine/install/check.ts";
 import type { Command, Given } from "../arguments.ts";
 import { askedEngine, installOptions, sayWhich } from "../engine.ts";
 import { EXIT } from "../exit.ts";
@@ -34,8 +34,8 @@ Runs do this themselves when the first stage needs it. The library goes to $DYLO
 };
 
 async function setUp(given: Given): Promise<number> {
-  const { selectEngine } = await import("../../engine/library/select.ts");
-  const { checkEngine } = await import("../../engine/library/check.ts");
+  const { selectEngine } = await import("../../engine/install/choose.ts");
+  const { checkEngine } = await import("../../engine/install/check.ts");
   const renderer = await chooseRenderer(given.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() =>

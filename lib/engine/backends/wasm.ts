@@ -1,19 +1,20 @@
 import * as tf from "@tensorflow/tfjs-core";
-// Registers the gradients of tfjs-core, which its own entry point leaves out.
+// Registers the gradients of tfjs-core, which the package does not do by itself.
 import "@tensorflow/tfjs";
 import "@tensorflow/tfjs-backend-wasm";
 
 /**
- * Makes WebAssembly the backend of tfjs: one thread of the processor, with SIMD.
+ * Makes WebAssembly the backend of tfjs: one CPU thread, with SIMD.
  *
- * The process must be allowed to read `node_modules`, where the module lies.
+ * The process must be allowed to read the package's folder, which contains the
+ * WebAssembly module.
  *
- * @throws {Error} If the module cannot be read or the runtime refuses it.
+ * @throws {Error} If the module cannot be loaded.
  */
 export async function startWasm(): Promise<void> {
   if (!await tf.setBackend("wasm")) {
     throw new Error(
-      'The WebAssembly backend of tfjs cannot be started: install the packages anew ("deno install")',
+      'Cannot start the WebAssembly backend of tfjs: reinstall the npm packages ("deno install")',
     );
   }
   await tf.ready();

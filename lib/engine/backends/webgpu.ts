@@ -1,26 +1,25 @@
 import * as tf from "@tensorflow/tfjs-core";
-// Registers the gradients of tfjs-core, which its own entry point leaves out.
+// Registers the gradients of tfjs-core, which the package does not do by itself.
 import "@tensorflow/tfjs";
 import "@tensorflow/tfjs-backend-webgpu";
-import { webgpuAdapter } from "./webgpu_adapter.ts";
 
-/** Bind groups after which unused ones are freed; one step of a tiny model makes about 1,000. */
+/** Number of new bind groups after which unused ones are freed. A step of a tiny model creates about 1,000. */
 const BIND_GROUPS = 20_000;
 
 /**
  * Makes WebGPU the backend of tfjs, on the adapter that the runtime prefers.
  *
- * @throws {Error} If the machine has no adapter or tfjs refuses it.
+ * @throws {Error} If there is no adapter, or tfjs rejects it.
  */
 export async function startWebgpu(bindGroups = BIND_GROUPS): Promise<void> {
-  if (await webgpuAdapter() === undefined) {
+  if (!await navigator.gpu?.requestAdapter()) {
     throw new Error(
-      "No WebGPU adapter is found: install a Vulkan driver for the GPU, or use another engine",
+      "No WebGPU adapter was found: install a Vulkan driver for the GPU, or use another engine (--engine wasm)",
     );
   }
   if (!await tf.setBackend("webgpu")) {
     throw new Error(
-      "The WebGPU adapter lacks what tfjs needs: use another engine",
+      "tfjs cannot use this machine's WebGPU adapter: use another engine (--engine wasm)",
     );
   }
   await tf.ready();
@@ -29,18 +28,19 @@ export async function startWebgpu(bindGroups = BIND_GROUPS): Promise<void> {
 }
 
 /**
- * Collects garbage each time that so many bind groups were made, if the process
- * has `--expose-gc`. A bind group lives until its JavaScript object is collected,
- * which is too small for that to happen soon; some drivers map a page for each,
- * and a process that runs out of mappings (65,530 on Linux) crashes.
+ * Collects garbage whenever `every` bind groups have been created, if the
+ * process runs with `--expose-gc`. A bind group lives until its JavaScript
+ * object is collected, and these are too small to trigger a collection soon.
+ * Some drivers map a page for each bind group, and a process that runs out of
+ * mappings (65,530 on Linux) crashes.
  */
 function freeBindGroups(device: GPUDevice, every: number): void {
   const { gc } = globalThis as { gc?: () => void };
   if (gc === undefined) return;
   const createBindGroup = device.createBindGroup.bind(device);
-  let made = 0;
+  let created = 0;
   device.createBindGroup = (descriptor) => {
-    if (++made % every === 0) gc();
+    if (++created % every === 0) gc();
     return createBindGroup(descriptor);
   };
 }

@@ -5,7 +5,7 @@ import { biasGelu } from "../ops/gelu.ts";
 import { addAndNorm, type LayerNorm } from "../ops/layer_norm.ts";
 import type { Linear } from "../ops/linear.ts";
 import { lookUp } from "../ops/look_up.ts";
-import { AttributeType, DataType } from "../tensorflow/data_type.ts";
+import { AttributeType, DataType } from "../tensorflow/tensors.ts";
 
 /** `x W^T + b` with a gradient of all three. */
 export function trainedLinear(

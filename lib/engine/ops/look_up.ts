@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, libraryOp } from "../backend.ts";
-import { AttributeType, DataType } from "../tensorflow/data_type.ts";
+import { AttributeType, DataType } from "../tensorflow/tensors.ts";
 
 /**
  * Rows of a frozen table. (tfjs-node's own kernel reads the ids to check

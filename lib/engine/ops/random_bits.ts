@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryOp } from "../backend.ts";
-import { AttributeType, DataType } from "../tensorflow/data_type.ts";
+import { AttributeType, DataType } from "../tensorflow/tensors.ts";
 
 /**
  * Random bits by a hash of each value's position: the same on every machine,

@@ -1,16 +1,18 @@
-import {
-  elementCount,
-  MAX_HEADER_BYTES,
-  parseHeader,
-  type SafetensorsHeader,
-  type TensorEntry,
-} from "./header.ts";
+/** A tensor as the header of a safetensors file describes it. */
+interface TensorEntry {
+  /** Element type in the format's notation: `F32`, `BF16`, `I64`. */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** First byte, and the byte after the last, relative to the end of the header. */
+  readonly begin: number;
+  readonly end: number;
+}
 
 /**
  * An open safetensors file.
  *
- * The header is checked whole when the file is opened; each tensor is then
- * read straight into its own array, so a file never lies in memory twice.
+ * The whole header is validated when the file is opened. Each tensor is then
+ * read directly into its array, so the file is never in memory twice.
  *
  * ```ts
  * using file = SafetensorsFile.open("model.safetensors");
@@ -49,7 +51,7 @@ export class SafetensorsFile implements Disposable {
     }
   }
 
-  /** What the file holds, by name, in the order of its header. */
+  /** The tensors by name, in the order of the header. */
   get tensors(): ReadonlyMap<string, TensorEntry> {
     return this.#header.tensors;
   }
@@ -59,10 +61,10 @@ export class SafetensorsFile implements Disposable {
   }
 
   /**
-   * Reads a tensor of type F32, F16 or BF16; the narrow types widen without loss.
+   * Reads a tensor of type F32, F16 or BF16 as float32, without loss.
    *
-   * @param into Where to put the values; by default, into new memory
-   * @throws {RangeError} If there is not exactly room for the tensor
+   * @param into Receives the values; default: a new array.
+   * @throws {RangeError} If `into` does not have the tensor's number of elements.
    */
   floats(
     name: string,
@@ -73,7 +75,7 @@ export class SafetensorsFile implements Disposable {
     const values = into ?? new Float32Array(count);
     if (values.length !== count) {
       throw new RangeError(
-        `Tensor "${name}" of "${this.path}" has ${count} values, and there is room for ${values.length}`,
+        `Tensor "${name}" of "${this.path}" has ${count} values, but there is room for ${values.length}`,
       );
     }
     if (entry.dtype === "F32") {
@@ -92,9 +94,9 @@ export class SafetensorsFile implements Disposable {
   }
 
   /**
-   * Reads a tensor of type I32, or of type I64 if every value fits.
+   * Reads a tensor of type I32, or one of type I64 whose values fit 32 bits.
    *
-   * @throws {RangeError} If an I64 value needs more than 32 bits.
+   * @throws {RangeError} If a value of type I64 does not fit.
    */
   ints(name: string): Int32Array<ArrayBuffer> {
     const entry = this.#entry(name, ["I32", "I64"]);
@@ -126,7 +128,7 @@ export class SafetensorsFile implements Disposable {
     return values;
   }
 
-  /** Closes the file; tensors already read stay valid. */
+  /** Closes the file; arrays that were read stay valid. */
   [Symbol.dispose](): void {
     this.#file.close();
   }
@@ -135,14 +137,14 @@ export class SafetensorsFile implements Disposable {
     const entry = this.tensors.get(name);
     if (entry === undefined) {
       throw new TypeError(
-        `"${this.path}" has no tensor "${name}"; it holds ${
+        `"${this.path}" has no tensor "${name}"; its tensors are ${
           listSome([...this.tensors.keys()])
         }`,
       );
     }
     if (!dtypes.includes(entry.dtype)) {
       throw new TypeError(
-        `Tensor "${name}" of "${this.path}" is of type ${entry.dtype}, expected ${
+        `Tensor "${name}" of "${this.path}" has type ${entry.dtype}, expected ${
           dtypes.join(" or ")
         }`,
       );
@@ -160,13 +162,13 @@ function readHeader(
   file: Deno.FsFile,
 ): { header: SafetensorsHeader; dataStart: number } {
   const { size } = file.statSync();
-  if (size < 8) throw new SyntaxError(`It holds ${size} bytes only`);
+  if (size < 8) throw new SyntaxError(`It has only ${size} bytes`);
   const length = new DataView(new ArrayBuffer(8));
   readFully(file, length);
   const headerBytes = length.getBigUint64(0, true);
   if (headerBytes > BigInt(Math.min(size - 8, MAX_HEADER_BYTES))) {
     throw new SyntaxError(
-      `Its header claims ${headerBytes} bytes, but the file holds ${size} and a header at most ${MAX_HEADER_BYTES}`,
+      `Its header claims ${headerBytes} bytes, but the file has ${size} bytes and a header may have ${MAX_HEADER_BYTES}`,
     );
   }
   const json = new Uint8Array(Number(headerBytes));
@@ -175,10 +177,10 @@ function readHeader(
   return { header: parseHeader(json, size - dataStart), dataStart };
 }
 
-/** A hostile header may put anything into a name. */
+/** Maximum length of an error message, since a malicious header may contain names of any length. */
 const LONGEST_MESSAGE = 500;
 
-/** Some systems move at most 2 GiB in one call. */
+/** Maximum bytes per read; some systems transfer at most 2 GiB at once. */
 const CHUNK_BYTES = 2 ** 30;
 
 function readFully(
@@ -189,7 +191,7 @@ function readFully(
   while (rest.length > 0) {
     const count = file.readSync(rest.subarray(0, CHUNK_BYTES));
     if (count === null) {
-      throw new SyntaxError("The file became shorter while it was read");
+      throw new SyntaxError("The file was truncated while it was read");
     }
     rest = rest.subarray(count);
   }
@@ -198,4 +200,174 @@ function readFully(
 function listSome(names: readonly string[]): string {
   const shown = names.slice(0, 5).map((name) => `"${name}"`).join(", ");
   return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown;
+}
+
+/** Maximum size of a header in the reference implementation, in bytes. */
+const MAX_HEADER_BYTES = 100_000_000;
+
+/** Bytes per element, of the types that take whole bytes. */
+const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
+  ["BOOL", 1],
+  ["U8", 1],
+  ["I8", 1],
+  ["F8_E5M2", 1],
+  ["F8_E4M3", 1],
+  ["I16", 2],
+  ["U16", 2],
+  ["F16", 2],
+  ["BF16", 2],
+  ["I32", 4],
+  ["U32", 4],
+  ["F32", 4],
+  ["F64", 8],
+  ["I64", 8],
+  ["U64", 8],
+]);
+
+/** A validated header. */
+interface SafetensorsHeader {
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/**
+ * Parses the JSON header of a safetensors file and validates it as untrusted
+ * input: no duplicate keys, no unknown types, shapes that fit their byte ranges,
+ * and ranges that cover the data exactly once.
+ *
+ * @param json The header, including its padding.
+ * @param dataBytes Number of bytes that follow the header in the file.
+ * @throws {SyntaxError} If the header is invalid; the message does not name the file.
+ */
+function parseHeader(
+  json: Uint8Array,
+  dataBytes: number,
+): SafetensorsHeader {
+  if (json[0] !== "{".charCodeAt(0)) {
+    throw new SyntaxError('The header does not begin with "{"');
+  }
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(json);
+  } catch {
+    throw new SyntaxError("The header is not UTF-8");
+  }
+  const header: Record<string, unknown> = JSON.parse(text);
+  refuseDuplicateKeys(text);
+
+  const tensors = new Map<string, TensorEntry>();
+  let metadata: ReadonlyMap<string, string> = new Map();
+  for (const [name, value] of Object.entries(header)) {
+    if (name === "__metadata__") metadata = checkMetadata(value);
+    else tensors.set(name, checkEntry(name, value));
+  }
+  checkLayout(tensors, dataBytes);
+  return { tensors, metadata };
+}
+
+/** `JSON.parse` keeps the last of duplicate keys, another reader may keep the first: both must see the same file. */
+function refuseDuplicateKeys(validJson: string): void {
+  const objects: Set<string>[] = [];
+  const colon = /\s*:/y;
+  for (let i = 0; i < validJson.length; i++) {
+    if (validJson[i] === "{") objects.push(new Set());
+    else if (validJson[i] === "}") objects.pop();
+    else if (validJson[i] === '"') {
+      const begin = i++;
+      while (validJson[i] !== '"') i += validJson[i] === "\\" ? 2 : 1;
+      colon.lastIndex = i + 1;
+      if (!colon.test(validJson)) continue;
+      const key: string = JSON.parse(validJson.slice(begin, i + 1));
+      if (objects.at(-1)!.has(key)) {
+        throw new SyntaxError(`The header has the key "${key}" twice`);
+      }
+      objects.at(-1)!.add(key);
+    }
+  }
+}
+
+function checkMetadata(value: unknown): ReadonlyMap<string, string> {
+  if (!isRecord(value)) {
+    throw new SyntaxError('"__metadata__" is not an object');
+  }
+  const metadata = new Map<string, string>();
+  for (const [key, text] of Object.entries(value)) {
+    if (typeof text !== "string") {
+      throw new SyntaxError(`"${key}" in "__metadata__" is not a string`);
+    }
+    metadata.set(key, text);
+  }
+  return metadata;
+}
+
+function checkEntry(name: string, value: unknown): TensorEntry {
+  const fault = (what: string) => new SyntaxError(`Tensor "${name}" ${what}`);
+  if (!isRecord(value)) throw fault("is not an object");
+  const { dtype, shape, data_offsets: offsets, ...rest } = value;
+  const [extra] = Object.keys(rest);
+  if (extra !== undefined) throw fault(`has an unknown field "${extra}"`);
+  const size = typeof dtype === "string" ? DTYPE_BYTES.get(dtype) : undefined;
+  if (typeof dtype !== "string" || size === undefined) {
+    throw fault(`has an unknown dtype ${JSON.stringify(dtype)}`);
+  }
+  if (!isCounts(shape)) {
+    throw fault(`has an invalid shape ${JSON.stringify(shape)}`);
+  }
+  if (!isCounts(offsets) || offsets.length !== 2) {
+    throw fault(`has invalid data_offsets ${JSON.stringify(offsets)}`);
+  }
+  const [begin, end] = offsets as [number, number];
+  const bytes = elementCount(shape) * size;
+  if (bytes !== end - begin) {
+    throw fault(
+      `of type ${dtype} and shape [${shape}] needs ${bytes} bytes, but its data_offsets [${offsets}] span ${
+        end - begin
+      }`,
+    );
+  }
+  return { dtype, shape, begin, end };
+}
+
+/** Checks that every byte of the data belongs to exactly one tensor. */
+function checkLayout(
+  tensors: ReadonlyMap<string, TensorEntry>,
+  dataBytes: number,
+): void {
+  const byPlace = [...tensors].sort(([, a], [, b]) =>
+    a.begin - b.begin || a.end - b.end
+  );
+  let end = 0;
+  for (const [name, entry] of byPlace) {
+    if (entry.begin !== end) {
+      throw new SyntaxError(
+        `Tensor "${name}" begins at byte ${entry.begin}, which ${
+          entry.begin < end
+            ? "overlaps the tensor"
+            : "leaves a hole after the data"
+        } that ends at byte ${end}`,
+      );
+    }
+    end = entry.end;
+  }
+  if (end !== dataBytes) {
+    throw new SyntaxError(
+      `The tensors end at byte ${end}, but the file has ${dataBytes} bytes of data${
+        end > dataBytes ? ": it is truncated" : ""
+      }`,
+    );
+  }
+}
+
+/** Number of elements of a shape; that of a scalar, `[]`, has one. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isCounts(value: unknown): value is number[] {
+  return Array.isArray(value) &&
+    value.every((n) => Number.isSafeInteger(n) && n >= 0);
 }

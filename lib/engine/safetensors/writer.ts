@@ -1,6 +1,6 @@
-import { DTYPE_BYTES, elementCount } from "./header.ts";
+import { elementCount } from "./reader.ts";
 
-/** A tensor to be written; the type of its array is its dtype: `F32`, `I32` or `U8`. */
+/** A tensor to write. The type of its array decides its dtype: `F32`, `I32` or `U8`. */
 export interface TensorValues {
   readonly shape: readonly number[];
   /** Row-major. */
@@ -8,12 +8,12 @@ export interface TensorValues {
 }
 
 /**
- * Writes tensors as a safetensors file, replacing it whole or not at all.
+ * Writes a safetensors file atomically.
  *
- * Equal tensors give equal bytes, whatever their order: the layout is that of
+ * The same tensors in any order result in the same bytes: the layout is that of
  * the reference implementation (wider types first, then by name).
  *
- * @throws {TypeError} If a shape does not fit its values.
+ * @throws {TypeError} If a shape does not fit its values, or a name is reserved.
  */
 export function writeSafetensors(
   path: string,
@@ -50,7 +50,7 @@ export function writeSafetensors(
   Deno.renameSync(partial, path);
 }
 
-/** The order of the reference implementation's type enumeration, widest first. */
+/** Order of the types in the reference implementation, widest first. */
 const WRITE_ORDER = ["F32", "I32", "U8"];
 
 function dtypeOf(values: TensorValues["values"]): string {
@@ -63,7 +63,7 @@ function formatHeader(
   ordered: readonly (TensorValues & { name: string; dtype: string })[],
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
-  // Put together by hand: an object would move names such as "0" to its front.
+  // Built by hand, since an object would move keys such as "0" to the front.
   const fields: string[] = [];
   const sortedMetadata = Object.entries(metadata).sort(([a], [b]) =>
     compareText(a, b)
@@ -81,7 +81,7 @@ function formatHeader(
         `Cannot write tensor "${name}" of shape [${shape}] with ${values.length} values`,
       );
     }
-    const end = begin + values.length * DTYPE_BYTES.get(dtype)!;
+    const end = begin + values.byteLength;
     const entry = { dtype, shape, data_offsets: [begin, end] };
     fields.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
     begin = end;

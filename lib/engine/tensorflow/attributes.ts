@@ -1,9 +1,7 @@
-import { AttributeType } from "./data_type.ts";
-import { cString } from "./c_string.ts";
-import type { LibTensorflow } from "./symbols.ts";
-import type { Status } from "./status.ts";
+import { cString, int64Bytes, type LibTensorflow } from "./c_api.ts";
+import { AttributeType } from "./tensors.ts";
 
-/** An attribute of an operation, as tfjs gives it. */
+/** An attribute of an operation, in the form that tfjs passes it. */
 export interface Attribute {
   readonly name: string;
   /** One of {@linkcode AttributeType}. */
@@ -11,10 +9,10 @@ export interface Attribute {
   readonly value: unknown;
 }
 
-const encoder = new TextEncoder();
+type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The setters of an eager operation, or those of a node of a graph: same order, same meaning. */
-interface Setters {
+/** The functions that set attributes; those of eager operations and of graph nodes have the same parameters. */
+export interface AttributeSetters {
   string(
     op: Deno.PointerValue,
     name: Bytes,
@@ -31,11 +29,10 @@ interface Setters {
   float(op: Deno.PointerValue, name: Bytes, value: number): void;
   bool(op: Deno.PointerValue, name: Bytes, value: number): void;
   type(op: Deno.PointerValue, name: Bytes, value: number): void;
-  shape(op: Deno.PointerValue, name: Bytes, dims: Bytes, rank: number): void;
 }
-type Bytes = Uint8Array<ArrayBuffer>;
 
-export function eagerSetters(library: LibTensorflow, status: Status): Setters {
+/** Setters for eager operations. */
+export function eagerSetters(library: LibTensorflow): AttributeSetters {
   return {
     string: library.TFE_OpSetAttrString,
     int: library.TFE_OpSetAttrInt,
@@ -43,14 +40,11 @@ export function eagerSetters(library: LibTensorflow, status: Status): Setters {
     float: library.TFE_OpSetAttrFloat,
     bool: library.TFE_OpSetAttrBool,
     type: library.TFE_OpSetAttrType,
-    shape: (op, name, dims, rank) => {
-      library.TFE_OpSetAttrShape(op, name, dims, rank, status.pointer);
-      status.check("Set a shape attribute");
-    },
   };
 }
 
-export function graphSetters(library: LibTensorflow): Setters {
+/** Setters for nodes of a graph. */
+export function graphSetters(library: LibTensorflow): AttributeSetters {
   return {
     string: library.TF_SetAttrString,
     int: library.TF_SetAttrInt,
@@ -58,17 +52,18 @@ export function graphSetters(library: LibTensorflow): Setters {
     float: library.TF_SetAttrFloat,
     bool: library.TF_SetAttrBool,
     type: library.TF_SetAttrType,
-    shape: library.TF_SetAttrShape,
   };
 }
 
+const encoder = new TextEncoder();
+
 /**
- * Sets attributes on an operation.
+ * Sets the attributes of an operation.
  *
- * @throws {Error} For an attribute of a type that the engine's kernels do not use.
+ * @throws {Error} If an attribute has a type that no kernel of tfjs uses.
  */
 export function setAttributes(
-  setters: Setters,
+  setters: AttributeSetters,
   op: Deno.PointerValue,
   opName: string,
   attributes: readonly Attribute[],
@@ -88,17 +83,10 @@ export function setAttributes(
     } else if (type === AttributeType.string) {
       const bytes = encoder.encode(value as string);
       setters.string(op, key, bytes, BigInt(bytes.length));
-    } else if (type === AttributeType.shape && Array.isArray(value)) {
-      setters.shape(op, key, int64Bytes(value), value.length);
     } else {
       throw new Error(
-        `Attribute "${name}" of operation "${opName}" has type ${type}, which the engine does not set`,
+        `Attribute "${name}" of operation "${opName}" has unsupported type ${type}`,
       );
     }
   }
-}
-
-/** Whole numbers as the bytes of `int64_t[]`. */
-export function int64Bytes(values: readonly number[]): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
 }

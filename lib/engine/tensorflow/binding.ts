@@ -1,44 +1,70 @@
 import type { Attribute } from "./attributes.ts";
-import { BindingConstants } from "./binding_constants.ts";
-import { AttributeType, DataType } from "./data_type.ts";
-import { EagerRuntime } from "./eager_runtime.ts";
-import { Graph, type GraphTensor } from "./graph.ts";
-import { type OpenTrace, symbolOf } from "./open_trace.ts";
+import type { LibTensorflow, Status } from "./c_api.ts";
+import { EagerRuntime } from "./eager.ts";
+import {
+  compileFunction,
+  type FunctionOptions,
+  Graph,
+  type GraphTensor,
+  type TracedFunction,
+} from "./graph.ts";
 import {
   inputType,
   type Precision,
   withSource,
   withType,
 } from "./precision.ts";
-import type { Status } from "./status.ts";
-import type { LibTensorflow } from "./symbols.ts";
-import type { TensorSource } from "./tensor_memory.ts";
 import {
-  isFloat,
-  ofGraph,
-  ofRuntime,
+  eagerRecord,
+  symbolRecord,
   type TensorMetadata,
   type TensorRecord,
   TensorTable,
 } from "./tensor_table.ts";
 import {
-  compileFunction,
-  type FunctionOptions,
-  type TracedFunction,
-} from "./traced_function.ts";
+  AttributeType,
+  DataType,
+  isFloat,
+  type TensorSource,
+} from "./tensors.ts";
+
+/** A trace in progress. */
+interface OpenTrace {
+  readonly graph: Graph;
+  /** Placeholders of the inputs. */
+  readonly inputs: GraphTensor[];
+  /** Placeholders of the eager tensors that the traced operations use, by id. */
+  readonly captures: Map<number, GraphTensor>;
+  /** Ids of the casts in the graph, by id of the tensor and type. */
+  readonly casts: Map<string, number>;
+  /** The trace within which this one was started. */
+  readonly outer: OpenTrace | undefined;
+}
 
 /**
- * `TFJSBinding`, the interface through which tfjs-node's kernels reach
- * libtensorflow, over Deno's FFI.
+ * `TFJSBinding`, the interface through which the kernels of tfjs-node use
+ * libtensorflow, implemented over Deno's FFI.
  *
- * Beside executing operations one by one it can trace them into a graph
- * function ({@linkcode beginTrace}) and run products in bfloat16
- * ({@linkcode precision}); tfjs above knows of neither.
+ * It can also trace operations into a graph function ({@linkcode beginTrace})
+ * and compute matrix products in bfloat16 ({@linkcode precision}); tfjs is
+ * aware of neither.
  */
-export class TensorflowBinding extends BindingConstants {
-  readonly TF_Version: string;
+export class TensorflowBinding {
+  readonly TF_FLOAT = DataType.float32;
+  readonly TF_INT32 = DataType.int32;
+  readonly TF_INT64 = DataType.int64;
+  readonly TF_BOOL = DataType.bool;
+  readonly TF_COMPLEX64 = DataType.complex64;
+  readonly TF_STRING = DataType.string;
+  readonly TF_RESOURCE = DataType.resource;
+  readonly TF_UINT8 = DataType.uint8;
+  readonly TF_ATTR_STRING = AttributeType.string;
+  readonly TF_ATTR_INT = AttributeType.int;
+  readonly TF_ATTR_FLOAT = AttributeType.float;
+  readonly TF_ATTR_BOOL = AttributeType.bool;
+  readonly TF_ATTR_TYPE = AttributeType.type;
 
-  /** Precision of matrix products from here on. */
+  /** Precision of the matrix products that follow. */
   precision: Precision = "f32";
 
   readonly #library: LibTensorflow;
@@ -55,24 +81,22 @@ export class TensorflowBinding extends BindingConstants {
     context: Deno.PointerValue,
     usesGpu: boolean,
   ) {
-    super();
     this.#library = library;
     this.#status = status;
     this.#runtime = new EagerRuntime(library, status, context);
     this.#usesGpu = usesGpu;
-    this.TF_Version = Deno.UnsafePointerView.getCString(library.TF_Version()!);
   }
 
   isUsingGpuDevice(): boolean {
     return this.#usesGpu;
   }
 
-  /** Tensors that the library holds: flat over a training run. */
+  /** Number of tensors in the library's memory. */
   getNumOfTensors(): number {
     return this.#tensors.held;
   }
 
-  /** Makes a tensor from values, or from what writes them; a constant while tracing. */
+  /** Creates a tensor, or while tracing a constant; returns its id. */
   createTensor(
     shape: number[],
     dtype: number,
@@ -87,11 +111,11 @@ export class TensorflowBinding extends BindingConstants {
       });
     }
     return this.#tensors.add(
-      ofRuntime(this.#runtime.make(shape, dtype, values)),
+      eagerRecord(this.#runtime.make(shape, dtype, values)),
     );
   }
 
-  /** Frees a tensor. Symbolic ones are nobody's memory: they end with their graph. */
+  /** Frees a tensor. Tensors of a graph are freed with it, so for them this does nothing. */
   deleteTensor(id: number): void {
     const record = this.#tensors.get(id);
     if (record.eager === undefined) return;
@@ -99,13 +123,17 @@ export class TensorflowBinding extends BindingConstants {
     this.#tensors.delete(id);
   }
 
-  /** Copies a tensor's values out. */
+  /**
+   * Copies a tensor's values out of the library.
+   *
+   * @throws {Error} While tracing, for a result of a traced operation.
+   */
   tensorDataSync(id: number): Float32Array | Int32Array | Uint8Array {
     const record = this.#tensors.get(id);
     if (record.eager === undefined) {
       const { opName } = record.symbol!.tensor;
       throw new Error(
-        `The result of "${opName}", of shape [${record.shape}], is read inside a traced function; its values exist only when the function runs`,
+        `Cannot read the result of "${opName}", of shape [${record.shape}], inside a traced function: it has values only when the function runs`,
       );
     }
     if (record.dtype === DataType.bfloat16) {
@@ -119,7 +147,7 @@ export class TensorflowBinding extends BindingConstants {
     return this.#runtime.read(record.eager);
   }
 
-  /** Executes an operation, or adds it to the graph while tracing. */
+  /** Executes an operation, or while tracing adds it to the graph. */
   executeOp(
     opName: string,
     attributes: readonly Attribute[],
@@ -128,51 +156,29 @@ export class TensorflowBinding extends BindingConstants {
   ): TensorMetadata[] {
     const casts: number[] = [];
     if (this.precision === "bf16") {
-      [attributes, inputIds] = this.#mix(opName, attributes, inputIds, casts);
+      [attributes, inputIds] = this.#castInputs(
+        opName,
+        attributes,
+        inputIds,
+        casts,
+      );
     }
     const trace = this.#trace;
     const records = trace === undefined
       ? this.#execute(opName, attributes, inputIds, outputs)
-      : ofGraph(
-        trace.graph,
-        trace.graph.operation(
-          opName,
-          attributes,
-          inputIds.map((id) => this.#symbol(trace, id)),
-          outputs,
-        ),
-      );
+      : trace.graph.operation(
+        opName,
+        attributes,
+        inputIds.map((id) => this.#symbol(trace, id)),
+        outputs,
+      ).map((tensor) => symbolRecord(trace.graph, tensor));
     for (const id of casts) this.deleteTensor(id);
     return this.#tensors.addAll(records);
   }
 
-  /** Calls a traced function. */
-  call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
-    const { name, made, outputs } = traced;
-    const ids = [...inputIds, ...traced.captures];
-    const trace = this.#trace;
-    const records = trace === undefined
-      ? this.#execute(name, [], ids, outputs.length)
-      : ofGraph(
-        trace.graph,
-        trace.graph.call(
-          name,
-          made,
-          ids.map((id) => this.#symbol(trace, id)),
-          outputs,
-        ),
-      );
-    return this.#tensors.addAll(records);
-  }
-
-  /** The element types and shapes of tensors as the library holds them, to tell traced functions apart. */
-  signature(ids: readonly number[]): string {
-    return this.#tensors.signature(ids);
-  }
-
   /**
-   * Replaces a tensor's values by their bfloat16 rounding, so that a frozen
-   * weight is kept once, in the type in which products take it.
+   * Replaces a tensor's values by their bfloat16 rounding, so that products
+   * take it without a cast. Frozen weights are stored this way.
    */
   narrow(id: number): void {
     const { eager, dtype } = this.#tensors.get(id);
@@ -182,9 +188,22 @@ export class TensorflowBinding extends BindingConstants {
     this.#runtime.free(eager);
   }
 
+  /** Actual types and shapes of tensors, which tell the traces of a function apart. */
+  signature(ids: readonly number[]): string {
+    return this.#tensors.signature(ids);
+  }
+
+  /** True while tracing. */
+  get tracing(): boolean {
+    return this.#trace !== undefined;
+  }
+
   /**
-   * Starts a trace: until {@linkcode endTrace}, operations are recorded instead
-   * of executed. Inside another trace, it makes a function for that one to call.
+   * Starts a trace: until {@linkcode endTrace}, operations are added to a graph
+   * instead of executed. Inside another trace, it makes a function that the
+   * other one can call.
+   *
+   * @returns Symbolic tensors with the types and shapes of the inputs.
    */
   beginTrace(inputIds: readonly number[]): TensorMetadata[] {
     const graph = new Graph(this.#library, this.#status);
@@ -207,17 +226,17 @@ export class TensorflowBinding extends BindingConstants {
     return inputs;
   }
 
-  /** Ends the trace and makes the function that returns these tensors. */
+  /** Ends the trace and makes a function that returns these tensors. */
   endTrace(
     outputIds: readonly number[],
     { compiled, narrow }: FunctionOptions,
   ): TracedFunction {
     const trace = this.#trace;
-    if (trace === undefined) throw new Error("No trace is being made");
+    if (trace === undefined) throw new Error("No trace is in progress");
     const outputs = outputIds.map((id, i) =>
       this.#symbol(
         trace,
-        this.#asFloat(
+        this.#castFloat(
           id,
           this.precision === "bf16" && narrow.includes(i)
             ? DataType.bfloat16
@@ -246,7 +265,7 @@ export class TensorflowBinding extends BindingConstants {
     };
   }
 
-  /** Ends the trace without a function, after a failure. */
+  /** Ends the trace, if one is in progress, without making a function. */
   abandonTrace(): void {
     const trace = this.#trace;
     if (trace === undefined) return;
@@ -255,15 +274,23 @@ export class TensorflowBinding extends BindingConstants {
     trace.graph.close();
   }
 
+  /** Calls a traced function. */
+  call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
+    const ids = [...inputIds, ...traced.captures];
+    const trace = this.#trace;
+    const records = trace === undefined
+      ? this.#execute(traced.name, [], ids, traced.outputs.length)
+      : trace.graph.call(
+        traced,
+        ids.map((id) => this.#symbol(trace, id)),
+      ).map((tensor) => symbolRecord(trace.graph, tensor));
+    return this.#tensors.addAll(records);
+  }
+
   /** Frees a traced function. */
   removeFunction(traced: TracedFunction): void {
     this.#runtime.removeFunction(traced.name);
     this.#library.TF_DeleteFunction(traced.made);
-  }
-
-  /** True while a trace is being made. */
-  get tracing(): boolean {
-    return this.#trace !== undefined;
   }
 
   #execute(
@@ -276,18 +303,36 @@ export class TensorflowBinding extends BindingConstants {
       const { eager } = this.#tensors.get(id);
       if (eager !== undefined) return eager;
       throw new Error(
-        `Operation "${opName}" is given a tensor of a trace that has ended`,
+        `An input of operation "${opName}" belongs to a trace that has ended`,
       );
     });
     return this.#runtime.execute(opName, attributes, inputs, outputs)
-      .map(ofRuntime);
+      .map(eagerRecord);
   }
 
+  /** The graph's tensor for an id. An eager tensor becomes a further input of the function. */
   #symbol(trace: OpenTrace, id: number): GraphTensor {
-    return symbolOf(trace, id, this.#tensors.get(id));
+    const { symbol, dtype, shape } = this.#tensors.get(id);
+    if (symbol !== undefined) {
+      if (symbol.graph === trace.graph) return symbol.tensor;
+      throw new Error(
+        `A traced function uses a tensor of shape [${shape}] of the surrounding trace: pass it as an input`,
+      );
+    }
+    let captured = trace.captures.get(id);
+    if (captured === undefined) {
+      captured = trace.graph.placeholder(dtype, shape);
+      trace.captures.set(id, captured);
+    }
+    return captured;
   }
 
-  #mix(
+  /**
+   * The attributes and inputs of an operation in mixed precision.
+   *
+   * @param temporary Receives the ids of casts to free after the operation.
+   */
+  #castInputs(
     opName: string,
     attributes: readonly Attribute[],
     inputIds: readonly number[],
@@ -313,7 +358,13 @@ export class TensorflowBinding extends BindingConstants {
     ];
   }
 
-  /** Casts a tensor; in a trace, once for each tensor and element type. */
+  /** Casts a floating-point tensor to `type`; returns any other tensor unchanged. */
+  #castFloat(id: number, type: DataType): number {
+    const { dtype } = this.#tensors.get(id);
+    return dtype === type || !isFloat(dtype) ? id : this.#cast(id, type);
+  }
+
+  /** Casts a tensor; a trace casts each tensor once for each type. */
   #cast(id: number, to: DataType): number {
     const memo = `${id} ${to}`;
     const known = this.#trace?.casts.get(memo);
@@ -323,27 +374,15 @@ export class TensorflowBinding extends BindingConstants {
       { name: "SrcT", type: AttributeType.type, value: from },
       { name: "DstT", type: AttributeType.type, value: to },
     ];
-    let cast: number;
-    if (this.#trace === undefined) {
-      cast = this.#tensors.add(this.#execute("Cast", attributes, [id], 1)[0]!);
-    } else {
-      const { graph } = this.#trace;
-      const tensor = graph.operation("Cast", attributes, [
-        this.#symbol(this.#trace, id),
-      ], 1)[0]!;
-      cast = this.#tensors.add({
-        shape: tensor.shape,
-        dtype: tensor.dtype,
-        symbol: { graph, tensor },
-      });
-      this.#trace.casts.set(memo, cast);
+    const trace = this.#trace;
+    if (trace === undefined) {
+      return this.#tensors.add(this.#execute("Cast", attributes, [id], 1)[0]!);
     }
+    const [tensor] = trace.graph.operation("Cast", attributes, [
+      this.#symbol(trace, id),
+    ], 1);
+    const cast = this.#tensors.add(symbolRecord(trace.graph, tensor!));
+    trace.casts.set(memo, cast);
     return cast;
-  }
-
-  /** A floating-point tensor as `type`; others as they are. */
-  #asFloat(id: number, type: DataType): number {
-    const { dtype } = this.#tensors.get(id);
-    return dtype === type || !isFloat(dtype) ? id : this.#cast(id, type);
   }
 }

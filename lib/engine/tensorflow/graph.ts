@@ -1,29 +1,51 @@
 import {
   type Attribute,
+  type AttributeSetters,
   graphSetters,
-  int64Bytes,
   setAttributes,
 } from "./attributes.ts";
-import { cString } from "./c_string.ts";
-import type { Status } from "./status.ts";
-import type { LibTensorflow } from "./symbols.ts";
-import { allocateTensor, type TensorSource } from "./tensor_memory.ts";
+import {
+  cString,
+  int64Bytes,
+  type LibTensorflow,
+  type Status,
+} from "./c_api.ts";
+import { allocateTensor, type TensorSource } from "./tensors.ts";
 
-/** A tensor of a graph under construction: `TF_Output`, its shape and its element type. */
+/** A tensor of a graph under construction. */
 export interface GraphTensor {
-  /** Name of the operation that gives it. */
+  /** Name of the operation that computes it. */
   readonly opName: string;
-  /** The bytes of a `TF_Output`: pointer to the operation, index of its output. */
+  /** The bytes of its `TF_Output`: pointer to the operation, index of the output. */
   readonly output: Uint8Array<ArrayBuffer>;
   readonly shape: number[];
   readonly dtype: number;
 }
 
+/** A function that was made from a trace. */
+export interface TracedFunction {
+  /** Its name in the library. */
+  readonly name: string;
+  /** Ids of the tensors from outside of the function that it uses. They must outlive it. */
+  readonly captures: readonly number[];
+  readonly outputs: readonly Pick<GraphTensor, "shape" | "dtype">[];
+  /** The library's `TF_Function`. */
+  readonly made: Deno.PointerValue;
+}
+
+/** How a function is made from a trace. */
+export interface FunctionOptions {
+  /** Compiles the function with XLA, which fuses its loops. */
+  readonly compiled: boolean;
+  /** Indices of the outputs that mixed precision stores in bfloat16, because only products read them. */
+  readonly narrow: readonly number[];
+}
+
 /**
- * Operations that take a list as one of their inputs: how many inputs stand
- * before the list, and how many after it. Their attribute `N` is implied.
+ * Operations with a list among their inputs: the number of single inputs before
+ * and after the list. The library derives their attribute `N` from the list.
  */
-const listInputs: Readonly<Record<string, { before: number; after: number }>> =
+const LIST_INPUTS: Readonly<Record<string, { before: number; after: number }>> =
   {
     AddN: { before: 0, after: 0 },
     ConcatV2: { before: 0, after: 1 },
@@ -31,18 +53,20 @@ const listInputs: Readonly<Record<string, { before: number; after: number }>> =
     _FusedMatMul: { before: 2, after: 0 },
   };
 
-/** A graph under construction that becomes a function of the library. */
+/** A graph under construction, from which a function is made. */
 export class Graph {
   readonly #library: LibTensorflow;
   readonly #status: Status;
+  readonly #setters: AttributeSetters;
   readonly #graph: Deno.PointerValue;
-  /** Functions that the graph calls. */
+  /** Names of the functions that the graph calls. */
   readonly #functions = new Set<string>();
   #nodes = 0;
 
   constructor(library: LibTensorflow, status: Status) {
     this.#library = library;
     this.#status = status;
+    this.#setters = graphSetters(library);
     this.#graph = library.TF_NewGraph();
   }
 
@@ -75,7 +99,9 @@ export class Graph {
         tensor,
         this.#status.pointer,
       );
-      this.#status.check("Add a constant to a graph");
+      this.#status.check(
+        `Cannot add a constant of shape [${shape}] to a graph`,
+      );
       return this.#finish(node, "Const", 1)[0]!;
     } finally {
       this.#library.TF_DeleteTensor(tensor);
@@ -90,7 +116,7 @@ export class Graph {
     outputs: number,
   ): GraphTensor[] {
     const node = this.#newNode(opName);
-    const list = listInputs[opName];
+    const list = LIST_INPUTS[opName];
     if (list === undefined) {
       for (const input of inputs) this.#library.TF_AddInput(node, input.output);
     } else {
@@ -105,7 +131,7 @@ export class Graph {
       }
     }
     setAttributes(
-      graphSetters(this.#library),
+      this.#setters,
       node,
       opName,
       list === undefined
@@ -115,12 +141,10 @@ export class Graph {
     return this.#finish(node, opName, outputs);
   }
 
-  /** Adds a call of a function, `made`, that gives tensors of these shapes and element types. */
+  /** Adds a call of a function. */
   call(
-    name: string,
-    made: Deno.PointerValue,
+    { name, made, outputs }: TracedFunction,
     inputs: readonly GraphTensor[],
-    outputs: readonly Pick<GraphTensor, "shape" | "dtype">[],
   ): GraphTensor[] {
     if (!this.#functions.has(name)) {
       this.#library.TF_GraphCopyFunction(
@@ -129,7 +153,7 @@ export class Graph {
         null,
         this.#status.pointer,
       );
-      this.#status.check(`Copy the function "${name}" into a graph`);
+      this.#status.check(`Cannot copy the function "${name}" into a graph`);
       this.#functions.add(name);
     }
     const node = this.#newNode("PartitionedCall");
@@ -147,13 +171,13 @@ export class Graph {
       bytes,
       BigInt(bytes.length),
     );
-    // Without it the call is inlined before it could be compiled.
+    // Without this attribute the call is inlined before it can be compiled.
     this.#library.TF_SetAttrBool(node, cString("_XlaMustCompile"), 1);
     const operation = this.#library.TF_FinishOperation(
       node,
       this.#status.pointer,
     );
-    this.#status.check(`Call the function "${name}" in a graph`);
+    this.#status.check(`Cannot call the function "${name}" in a graph`);
     return outputs.map(({ shape, dtype }, index) => ({
       opName: name,
       output: outputBytes(operation, index),
@@ -162,7 +186,7 @@ export class Graph {
     }));
   }
 
-  /** Turns the graph into a function that is called like an operation; returns the `TF_Function`. */
+  /** Makes a function of the graph, which is executed like an operation; returns the `TF_Function`. */
   toFunction(
     name: string,
     inputs: readonly GraphTensor[],
@@ -183,10 +207,11 @@ export class Graph {
       null,
       this.#status.pointer,
     );
-    this.#status.check(`Make the function "${name}"`);
+    this.#status.check(`Cannot make the function "${name}"`);
     return made;
   }
 
+  /** Frees the graph; functions made of it stay valid. */
   close(): void {
     this.#library.TF_DeleteGraph(this.#graph);
   }
@@ -208,7 +233,7 @@ export class Graph {
       node,
       this.#status.pointer,
     );
-    this.#status.check(`Trace operation "${opName}"`);
+    this.#status.check(`Cannot trace operation "${opName}"`);
     return Array.from(
       { length: outputs },
       (_, index) => this.#describe(operation, opName, index),
@@ -226,7 +251,7 @@ export class Graph {
       output,
       this.#status.pointer,
     );
-    this.#status.check(`Shape of operation "${opName}"`);
+    this.#status.check(`Cannot get the shape of operation "${opName}"`);
     const dims = new BigInt64Array(Math.max(rank, 0));
     if (rank > 0) {
       this.#library.TF_GraphGetTensorShape(
@@ -236,7 +261,7 @@ export class Graph {
         rank,
         this.#status.pointer,
       );
-      this.#status.check(`Shape of operation "${opName}"`);
+      this.#status.check(`Cannot get the shape of operation "${opName}"`);
     }
     const shape = Array.from(dims, Number);
     if (rank < 0 || shape.some((dim) => dim < 0)) {
@@ -253,7 +278,7 @@ export class Graph {
   }
 }
 
-/** A `TF_Output`. */
+/** The bytes of a `TF_Output`. */
 function outputBytes(
   operation: Deno.PointerValue,
   index: number,
@@ -265,8 +290,29 @@ function outputBytes(
   return output;
 }
 
+/** The bytes of a `TF_Output[]`. */
 function joinOutputs(tensors: readonly GraphTensor[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(tensors.length * 16);
   tensors.forEach(({ output }, i) => bytes.set(output, i * 16));
   return bytes;
+}
+
+/** A `tensorflow.AttrValue` of true: field 5, `b`. */
+const ATTRIBUTE_TRUE = Uint8Array.of(0x28, 1);
+
+/** Makes XLA compile a `TF_Function` at its first call with each set of input shapes. */
+export function compileFunction(
+  library: LibTensorflow,
+  status: Status,
+  name: string,
+  made: Deno.PointerValue,
+): void {
+  library.TF_FunctionSetAttrValueProto(
+    made,
+    cString("_XlaMustCompile"),
+    ATTRIBUTE_TRUE,
+    BigInt(ATTRIBUTE_TRUE.length),
+    status.pointer,
+  );
+  status.check(`Cannot mark the function "${name}" for compilation`);
 }

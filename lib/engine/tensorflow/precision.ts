@@ -1,14 +1,14 @@
-import { AttributeType, DataType } from "./data_type.ts";
 import type { Attribute } from "./attributes.ts";
+import { AttributeType, DataType } from "./tensors.ts";
 
 /** How matrix products are computed: in float32, or in bfloat16 with float32 sums. */
 export type Precision = "f32" | "bf16";
 
-/** Products: their inputs are cast to bfloat16. */
-const products = new Set(["MatMul", "BatchMatMulV2"]);
+/** Matrix products: their inputs are cast to bfloat16. */
+const PRODUCTS = new Set(["MatMul", "BatchMatMulV2"]);
 
-/** Operations that only move values: they pass bfloat16 through when all their inputs have it. */
-const movers = new Set([
+/** Operations that only move values: they stay in bfloat16 if all their inputs are. */
+const MOVES = new Set([
   "ConcatV2",
   "ExpandDims",
   "Identity",
@@ -24,17 +24,17 @@ const movers = new Set([
 ]);
 
 /**
- * The element type in which an operation takes its floating-point inputs
- * under mixed precision: the idea of `torch.autocast`, at the binding. Sums,
- * softmax, statistics, loss and optimizer stay in float32.
+ * The type to which mixed precision casts the floating-point inputs of an
+ * operation, as `torch.autocast` does. Sums, softmax, statistics, loss and
+ * optimizer stay in float32.
  */
 export function inputType(
   opName: string,
   floatInputs: readonly number[],
 ): DataType {
-  if (products.has(opName)) return DataType.bfloat16;
+  if (PRODUCTS.has(opName)) return DataType.bfloat16;
   if (
-    movers.has(opName) &&
+    MOVES.has(opName) &&
     floatInputs.every((dtype) => dtype === DataType.bfloat16)
   ) {
     return DataType.bfloat16;
@@ -42,7 +42,7 @@ export function inputType(
   return DataType.float32;
 }
 
-/** The attributes of an operation with its element type `from` replaced. */
+/** The attributes of an operation with its element type `T` changed. */
 export function withType(
   attributes: readonly Attribute[],
   from: number,
@@ -56,7 +56,7 @@ export function withType(
   );
 }
 
-/** The attributes of a cast whose input is held in another element type than tfjs knows of. */
+/** The attributes of a `Cast` with the type that its input really has, where tfjs assumes float32. */
 export function withSource(
   attributes: readonly Attribute[],
   source: number,

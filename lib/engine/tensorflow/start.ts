@@ -1,31 +1,32 @@
 import { createRequire } from "node:module";
 import util from "node:util";
 import { TensorflowBinding } from "./binding.ts";
+import { Status } from "./c_api.ts";
 import {
   type ContextOptions,
   type Device,
+  libraryFiles,
   listDevices,
   openContext,
-} from "./context.ts";
-import { releaseLoadingPages } from "./loading_pages.ts";
-import { libraryFiles, openLibtensorflow } from "./open.ts";
-import { Status } from "./status.ts";
+  openLibtensorflow,
+  releaseLoadingPages,
+} from "./open.ts";
 
-// From the project's own folder: a stage's process may not look for packages in those below it.
+// Resolves packages from the project's folder, the only one in which a stage's process may look for them.
 const require = createRequire(new URL("../../../", import.meta.url));
 
-/** The running engine: tfjs's backend "tensorflow" and the binding under it. */
+/** The running library, backend "tensorflow" of tfjs. */
 export interface Tensorflow {
   readonly binding: TensorflowBinding;
   readonly devices: readonly Device[];
-  /** Parts of a computation that run side by side, each on a thread of its own. */
+  /** Number of parts of a computation that run concurrently. */
   readonly lanes: number;
 }
 
 /**
  * Loads libtensorflow from `folder` and makes it the backend of tfjs.
  *
- * @throws {Error} If the library cannot be loaded or tfjs refuses the backend.
+ * @throws {Error} If the library cannot be loaded or tfjs rejects the backend.
  */
 export async function startTensorflow(
   folder: string,
@@ -41,7 +42,7 @@ export async function startTensorflow(
     context,
     devices.some(({ type }) => type === "GPU"),
   );
-  // tfjs-node calls a function that Node has removed.
+  // tfjs-node calls functions that newer releases of Node do not have.
   const nodeUtil = util as unknown as Record<string, unknown>;
   nodeUtil.isNullOrUndefined ??= (value: unknown) =>
     value === null || value === undefined;
@@ -56,11 +57,11 @@ export async function startTensorflow(
       binding,
       "@tensorflow/tfjs-node-gpu",
     );
-    backend.write = uploadAtOnce(backend, binding);
+    backend.write = writeAtOnce(backend, binding);
     return backend;
   });
   if (!await tf.setBackend("tensorflow")) {
-    throw new Error("tfjs refused the backend");
+    throw new Error('tfjs rejects the backend "tensorflow"');
   }
   await tf.ready();
   releaseLoadingPages(
@@ -70,10 +71,11 @@ export async function startTensorflow(
 }
 
 /**
- * tfjs-node keeps values aside until a tensor is first used; if that is inside
- * a trace, a tensor of the outside would become a constant of the trace.
+ * A `write()` for tfjs-node's backend, whose own one creates a tensor only at
+ * its first use. If that were inside a trace, a tensor from outside of it would
+ * become a constant of the graph.
  */
-function uploadAtOnce(
+function writeAtOnce(
   backend: {
     tensorMap: { set(dataId: object, data: object): void };
     getDTypeInteger(dtype: string): number;

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { Command, Given } from "../../../lib/cli/arguments.ts";
 import { EXIT } from "../../../lib/cli/exit.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/median.ts";
 import {
   peerPython,

@@ -5,7 +5,7 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 import * as tf from "@tensorflow/tfjs-core";
-import { loadClassifier } from "../../../tasks/training/load_classifier.ts";
+import { loadClassifier } from "../../../lib/stages/load_classifier.ts";
 import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
 import {
   type Examples,

@@ -1,4 +1,4 @@
-import assert from "node:assert/strict";
+import { assertAlmostEquals, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 
 /** Value of the sum, gradient of x, gradient of w; rows one after the other. */
@@ -32,10 +32,12 @@ export async function checkProductAndGradient(): Promise<void> {
   const expected = EXPECTED.flat();
   const actual = (await Promise.all(results.map((tensor) => tensor.data())))
     .flatMap((values) => [...values]);
-  assert.equal(actual.length, expected.length);
+  assertEquals(actual.length, expected.length);
   for (const [i, number] of actual.entries()) {
-    assert.ok(
-      Math.abs(number - expected[i]!) < 1e-5,
+    assertAlmostEquals(
+      number,
+      expected[i]!,
+      1e-5,
       `${actual} against ${expected}`,
     );
   }

@@ -1,14 +1,14 @@
-import assert from "node:assert/strict";
+import { assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { startWasm } from "../../../lib/engine/backends/wasm.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { checkProductAndGradient } from "./product_and_gradient.ts";
 
 Deno.test("startWasm() makes WebAssembly the backend, gradients included", async () => {
   await startWasm();
-  assert.equal(tf.getBackend(), "wasm");
+  assertEquals(tf.getBackend(), "wasm");
   await checkProductAndGradient();
-  assert.equal(tf.memory().numTensors, 0);
+  assertEquals(tf.memory().numTensors, 0);
 });
 
 Deno.test("startWasm() reads nothing but the folder that the choice names", async () => {
@@ -20,5 +20,5 @@ Deno.test("startWasm() reads nothing but the folder that the choice names", asyn
     ],
   }).output();
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  assert.equal(decode(stdout), "started\n", decode(stderr));
+  assertEquals(decode(stdout), "started\n", decode(stderr));
 });

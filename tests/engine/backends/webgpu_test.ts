@@ -1,8 +1,8 @@
-import assert from "node:assert/strict";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { startWebgpu } from "../../../lib/engine/backends/webgpu.ts";
-import { webgpuAdapter } from "../../../lib/engine/backends/webgpu_adapter.ts";
-import { selectEngine } from "../../../lib/engine/library/select.ts";
+import { webgpuAdapter } from "../../../lib/engine/install/probe.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { checkProductAndGradient } from "./product_and_gradient.ts";
 
 const adapter = await webgpuAdapter();
@@ -12,20 +12,22 @@ Deno.test({
   ignore: adapter === undefined,
   fn: async () => {
     await startWebgpu();
-    assert.equal(tf.getBackend(), "webgpu");
+    assertEquals(tf.getBackend(), "webgpu");
     await checkProductAndGradient();
-    assert.equal(tf.memory().numTensors, 0);
+    assertEquals(tf.memory().numTensors, 0);
   },
 });
 
 Deno.test({
-  name: "startWebgpu() names the remedy when there is no adapter",
+  name: "startWebgpu() names the remedy if there is no adapter",
   ignore: adapter !== undefined,
-  fn: () =>
-    assert.rejects(
+  fn: async () => {
+    await assertRejects(
       startWebgpu,
-      /No WebGPU adapter is found: install a Vulkan driver/,
-    ),
+      Error,
+      "No WebGPU adapter was found: install a Vulkan driver",
+    );
+  },
 });
 
 Deno.test({
@@ -44,8 +46,8 @@ Deno.test({
       },
     ).output();
     const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-    assert.ok(success, decode(stderr));
+    assert(success, decode(stderr));
     // At most the 500 that it lets gather; without collection one for each operation.
-    assert.ok(Number(decode(stdout)) < 1000, decode(stdout));
+    assert(Number(decode(stdout)) < 1000, decode(stdout));
   },
 });

@@ -1,0 +1,240 @@
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
+import { z } from "zod";
+import { InstallError } from "../../pypi/install_error.ts";
+import type { EngineChoice } from "./choice.ts";
+import { readMarker } from "./folder.ts";
+import { hasBfloat16, type Host, thisHost } from "./host.ts";
+
+/** What an engine can do on this machine. */
+export interface EngineReport {
+  /** Types of its devices: `["CPU", "GPU"]`. */
+  readonly devices: readonly string[];
+  /** True if it multiplies bfloat16 faster than float32. */
+  readonly bfloat16: boolean;
+  /** The library; `tensorflow` only. */
+  readonly library?: {
+    readonly version: string;
+    readonly folder: string;
+    /** Total size of its files. */
+    readonly bytes: number;
+  };
+}
+
+/**
+ * Checks an engine without installing anything: hashes the library's files,
+ * then loads the library in a separate process.
+ *
+ * @throws {InstallError} `not-loadable`, if it is missing or damaged, or finds no GPU although one was chosen.
+ */
+export async function checkEngine(
+  choice: EngineChoice,
+  host: Host = thisHost,
+): Promise<EngineReport> {
+  const bfloat16 = await hasBfloat16(choice, host);
+  if (choice.library === undefined) {
+    return { devices: [choice.device.toUpperCase()], bfloat16 };
+  }
+  const folder = dirname(choice.library);
+  const bytes = await checkFiles(folder);
+  const { version, devices } = await inspectLibrary(choice.library, choice.env);
+  if (choice.device === "gpu" && !devices.includes("GPU")) {
+    throw new InstallError(
+      "not-loadable",
+      "An NVIDIA driver is present, but libtensorflow finds no GPU",
+      "Run nvidia-smi to see the driver's state, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
+    );
+  }
+  return { devices, bfloat16, library: { version, folder, bytes } };
+}
+
+/**
+ * Compares the files of an installation with the hashes in its record.
+ *
+ * @returns Total size of the files, in bytes.
+ * @throws {InstallError} `not-loadable`, if the installation is missing or a file differs.
+ */
+export async function checkFiles(folder: string): Promise<number> {
+  const marker = readMarker(folder);
+  if (marker === undefined) {
+    throw new InstallError(
+      "not-loadable",
+      `libtensorflow is not installed in "${folder}"`,
+      "Install it: deno task setup",
+    );
+  }
+  let total = 0;
+  for (const { path, bytes, sha256 } of marker.files) {
+    if (await hashOf(join(folder, path)) !== sha256) {
+      throw new InstallError(
+        "not-loadable",
+        `"${path}" in "${folder}" is missing or has changed since its installation`,
+        "Delete the folder and install it again: deno task setup",
+      );
+    }
+    total += bytes;
+  }
+  return total;
+}
+
+async function hashOf(path: string): Promise<string | undefined> {
+  const hash = createHash("sha256");
+  try {
+    using file = await Deno.open(path);
+    for await (const chunk of file.readable) hash.update(chunk);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  return hash.digest("hex");
+}
+
+const inspectionSchema = z.strictObject({
+  version: z.string(),
+  devices: z.array(z.string()).nonempty(),
+});
+
+/**
+ * Loads libtensorflow in a separate process and asks for its version and the
+ * types of its devices.
+ *
+ * @param folder Folder of the library's files.
+ * @param env Further environment variables of the process.
+ * @throws {InstallError} `not-loadable`, with an explanation.
+ */
+export async function inspectLibrary(
+  folder: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<z.output<typeof inspectionSchema>> {
+  const { success, signal, stdout, stderr } = await new Deno.Command(
+    Deno.execPath(),
+    {
+      args: [
+        ...["run", "--quiet", "--no-prompt", "--no-config", "--allow-ffi"],
+        `--allow-read=${folder}`,
+        new URL("probe.ts", import.meta.url).href,
+        folder,
+      ],
+      env: { ...env, NO_COLOR: "1" },
+      stdin: "null",
+    },
+  ).output();
+  const text = new TextDecoder().decode(stdout);
+  if (success) {
+    return inspectionSchema.parse(JSON.parse(text.trim().split("\n").at(-1)!));
+  }
+  throw explainLoadFailure(new TextDecoder().decode(stderr), signal, folder);
+}
+
+/**
+ * Checks that the library in `folder` can be loaded and has this version.
+ *
+ * @throws {InstallError} `not-loadable`, with an explanation.
+ */
+export async function verifyLibrary(
+  folder: string,
+  version: string,
+): Promise<void> {
+  const inspection = await inspectLibrary(folder);
+  if (inspection.version !== version) {
+    throw new InstallError(
+      "not-loadable",
+      `The installed libtensorflow has version ${inspection.version}, expected ${version}`,
+      "The package index served another file; check pip's settings: python3 -m pip config list",
+    );
+  }
+}
+
+const REINSTALL =
+  "Delete its folder in the cache and install it again: deno task setup";
+const OTHER_ENGINE = "or use another engine: --engine webgpu, --engine wasm";
+
+/** Known failures of the loader: a pattern of its message and the explanation. The first match wins. */
+const LOAD_FAILURES: readonly {
+  readonly pattern: RegExp;
+  readonly problem: (match: RegExpExecArray) => string;
+  readonly remedy: string;
+}[] = [
+  {
+    pattern: /version [`'](GLIBC(?:XX)?_[\d.]+)' not found/,
+    problem: ([, version]) =>
+      `This system is too old for libtensorflow: it lacks ${version}`,
+    remedy: `Use a system with glibc 2.27 or later, ${OTHER_ENGINE}`,
+  },
+  {
+    pattern:
+      /libtensorflow[^\s]*: cannot open shared object file|cannot read file data|wrong ELF class|invalid ELF header|file too short|not a mach-o file|incompatible architecture/,
+    problem: () =>
+      "libtensorflow is damaged, incomplete, or built for another processor",
+    remedy: REINSTALL,
+  },
+  {
+    pattern: /(ld-linux[^:\s]*|libc\.so\.6|symbol not found|Error relocating)/,
+    problem: () =>
+      "libtensorflow requires glibc, which this system does not have (it may use musl)",
+    remedy: `Use a system with glibc, ${OTHER_ENGINE}`,
+  },
+  {
+    pattern: /(lib[\w.+-]+\.so[\w.]*): cannot open shared object file/,
+    problem: ([, name]) =>
+      `libtensorflow requires "${name}", which is not installed`,
+    remedy:
+      `Install the package that provides it (libstdc++.so.6: libstdc++6 on Debian, libstdc++ elsewhere), ${OTHER_ENGINE}`,
+  },
+  {
+    pattern: /failed to map segment|Operation not permitted/,
+    problem: () =>
+      "The system does not allow code to run from libtensorflow's folder (it may be mounted noexec)",
+    remedy: "Set DYLORA_CACHE to a folder on another disk",
+  },
+  {
+    pattern: /cannot allocate memory|std::bad_alloc/i,
+    problem: () =>
+      "Not enough memory to load libtensorflow, which takes about 400 MB",
+    remedy: "Free some memory, or raise the limit of the container",
+  },
+];
+
+/**
+ * Explains why the process that loads libtensorflow failed.
+ *
+ * @param output Its standard error.
+ * @param signal The signal that ended it, if any.
+ * @param folder Folder of the library's files.
+ */
+export function explainLoadFailure(
+  output: string,
+  signal: Deno.Signal | null,
+  folder: string,
+): InstallError {
+  const explain = (problem: string, remedy: string) =>
+    new InstallError("not-loadable", problem, remedy, {
+      cause: new Error(output.trim()),
+    });
+  if (signal === "SIGILL") {
+    return explain(
+      "This processor lacks instructions that libtensorflow uses (AVX)",
+      `Use a newer machine, ${OTHER_ENGINE}`,
+    );
+  }
+  for (const { pattern, problem, remedy } of LOAD_FAILURES) {
+    const match = pattern.exec(output);
+    if (match !== null) return explain(problem(match), remedy);
+  }
+  const how = signal === null
+    ? errorLine(output)
+    : `${signal} ended the process that loads it`;
+  return explain(
+    `Cannot load libtensorflow from "${folder}": ${how}`,
+    REINSTALL,
+  );
+}
+
+/** The line of Deno's output that holds the error, among log lines, source lines and the stack. */
+function errorLine(output: string): string {
+  const lines = output.trim().split("\n");
+  return lines.find((line) => line.startsWith("error: "))?.slice(
+    "error: ".length,
+  ) ??
+    lines.at(-1) ?? "";
+}

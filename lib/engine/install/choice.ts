@@ -1,0 +1,31 @@
+import type { InstallOptions } from "./install.ts";
+
+/** Engines, in the order in which `auto` tries them. */
+export const ENGINES = ["tensorflow", "webgpu", "wasm"] as const;
+export type EngineName = (typeof ENGINES)[number];
+
+/** A chosen engine and what a process needs to run it. */
+export interface EngineChoice {
+  readonly engine: EngineName;
+  /** The device it computes on. With `gpu`, a process that finds none must fail. */
+  readonly device: "cpu" | "gpu";
+  /** Description of the engine and of why it was chosen: `libtensorflow on the CPU: no NVIDIA driver found`. */
+  readonly reason: string;
+  /** The engine's part of a stage's key: `tensorflow 2.21.0 linux-x86_64 cpu`. */
+  readonly identity: string;
+  /** Folder of libtensorflow's files; `tensorflow` only. */
+  readonly library?: string;
+  /** Deno flags of the process. */
+  readonly flags: readonly string[];
+  /** Folders outside the project that the process must be allowed to read. */
+  readonly read: readonly string[];
+  /** Environment variables of the process. */
+  readonly env: Readonly<Record<string, string>>;
+  /**
+   * Makes the engine ready to run, installing the library if necessary.
+   *
+   * @returns This choice, or with `auto` the next engine if this one cannot be installed.
+   * @throws {InstallError} If a requested engine cannot be installed.
+   */
+  prepare(options?: InstallOptions): Promise<EngineChoice>;
+}

@@ -1,0 +1,208 @@
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { InstallError } from "../../pypi/install_error.ts";
+import { buildFor, folderName, hasCudaBuild } from "./builds.ts";
+import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
+import { cacheFolder, isInstalled } from "./folder.ts";
+import { findNvidia, type Host, thisHost } from "./host.ts";
+
+/** Release of tfjs, whose kernels the engines `webgpu` and `wasm` run. */
+export const TFJS_VERSION = "4.22.0";
+
+/**
+ * Chooses the engine. `auto` takes the first one that can run here; its reason
+ * says why each one before it cannot.
+ *
+ * This runs before every pipeline, so `tensorflow` is chosen by looking at a
+ * few files, and nothing is installed before `prepare()`.
+ *
+ * @throws {InstallError} If the requested engine cannot run here.
+ */
+export async function selectEngine(
+  request: EngineName | "auto",
+  host: Host = thisHost,
+): Promise<EngineChoice> {
+  return request === "auto"
+    ? await chooseFirst(ENGINES, host, [])
+    : await choose(request, host, true);
+}
+
+async function choose(
+  engine: EngineName,
+  host: Host,
+  requested: boolean,
+): Promise<EngineChoice> {
+  switch (engine) {
+    case "tensorflow":
+      return chooseTensorflow(host);
+    case "webgpu":
+      return await chooseWebgpu(host, requested);
+    case "wasm":
+      return chooseWasm();
+  }
+}
+
+/**
+ * The first engine that can run.
+ *
+ * @param rejected Why each engine before these cannot.
+ */
+async function chooseFirst(
+  engines: readonly EngineName[],
+  host: Host,
+  rejected: readonly string[],
+): Promise<EngineChoice> {
+  const [engine, ...others] = engines;
+  if (engine === undefined) {
+    throw new Error(`No engine can run here: ${rejected.join("; ")}`);
+  }
+  const next = (error: unknown) =>
+    chooseFirst(others, host, [...rejected, rejection(engine, error)]);
+  let choice: EngineChoice;
+  try {
+    choice = await choose(engine, host, false);
+  } catch (error) {
+    return await next(error);
+  }
+  const explained = {
+    ...choice,
+    reason: [choice.reason, ...rejected].join("; "),
+  };
+  return {
+    ...explained,
+    prepare: async (options) => {
+      try {
+        await choice.prepare(options);
+      } catch (error) {
+        return await (await next(error)).prepare(options);
+      }
+      return explained;
+    },
+  };
+}
+
+/** Why an engine is passed over. Rethrows interruptions and errors that no other engine would avoid. */
+function rejection(engine: EngineName, error: unknown): string {
+  if (!(error instanceof InstallError) || error.code === "interrupted") {
+    throw error;
+  }
+  const { code, problem, remedy } = error;
+  // The user may want to fix what prevents a supported engine from running.
+  return `not ${engine}: ${problem}${
+    code === "unsupported" ? "" : `. ${remedy}`
+  }`;
+}
+
+/**
+ * libtensorflow: the CUDA build if there is a usable NVIDIA driver, else the CPU build.
+ *
+ * @throws {InstallError} `unsupported`, if there is no build for this platform.
+ */
+function chooseTensorflow(host: Host): EngineChoice {
+  const nvidia = hasCudaBuild(host.target)
+    ? findNvidia(host)
+    : { usable: false, reason: "CUDA is supported on Linux x86-64 only" };
+  const build = buildFor(host.target, nvidia.usable ? "cuda" : "cpu");
+  const cache = cacheFolder(host.env);
+  const folder = join(cache, folderName(build));
+  const device = nvidia.usable ? "gpu" : "cpu";
+  const choice: EngineChoice = {
+    engine: "tensorflow",
+    device,
+    reason: `libtensorflow on the ${device.toUpperCase()}: ${nvidia.reason}`,
+    identity: `tensorflow ${build.version} ${build.platform} ${build.device}`,
+    library: join(folder, "tensorflow"),
+    flags: ["--allow-ffi"],
+    read: [folder],
+    env: nvidia.usable ? cudaEnvironment(host, cache) : {},
+    prepare: async (options) => {
+      if (isInstalled(folder, build)) return choice;
+      // An engine is chosen on every run but installed once.
+      const { installLibrary } = await import("./install.ts");
+      const { verifyLibrary } = await import("./check.ts");
+      await installLibrary(build, cache, {
+        verify: (folder) =>
+          verifyLibrary(join(folder, "tensorflow"), build.version),
+        ...options,
+      });
+      return choice;
+    },
+  };
+  return choice;
+}
+
+/** Variables that CUDA reads, and a cache for the kernels that its driver compiles. */
+function cudaEnvironment(host: Host, cache: string): Record<string, string> {
+  const env: Record<string, string> = {
+    CUDA_CACHE_PATH: join(cache, "cuda-kernels"),
+    CUDA_CACHE_MAXSIZE: String(2 ** 32 - 1),
+  };
+  for (const name of ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]) {
+    const value = host.env(name);
+    if (value !== undefined) env[name] = value;
+  }
+  return env;
+}
+
+/**
+ * WebGPU on the runtime's adapter.
+ *
+ * @param requested True if the user named this engine; `auto` does not take a software adapter.
+ * @throws {InstallError} `unsupported`, if there is no adapter.
+ */
+async function chooseWebgpu(
+  host: Host,
+  requested: boolean,
+): Promise<EngineChoice> {
+  const adapter = await host.webgpuAdapter();
+  if (adapter === undefined) {
+    throw new InstallError(
+      "unsupported",
+      "No WebGPU adapter was found",
+      "Install a Vulkan driver for the GPU, or use another engine: --engine wasm",
+    );
+  }
+  if (adapter.software && !requested) {
+    throw new InstallError(
+      "unsupported",
+      `The only WebGPU adapter, "${adapter.name}", is a software one, which is slower than WebAssembly`,
+      "Install a Vulkan driver for the GPU, or request the adapter: --engine webgpu",
+    );
+  }
+  return ready({
+    engine: "webgpu",
+    device: adapter.software ? "cpu" : "gpu",
+    reason: `WebGPU on ${adapter.name}`,
+    identity: `webgpu tfjs ${TFJS_VERSION} ${adapter.name}`,
+    flags: ["--v8-flags=--expose-gc"],
+  });
+}
+
+/** WebAssembly, which runs wherever the runtime does. */
+function chooseWasm(): EngineChoice {
+  // The package reads its WebAssembly module from its folder at start.
+  const entry = import.meta.resolve("@tensorflow/tfjs-backend-wasm");
+  return ready({
+    engine: "wasm",
+    device: "cpu",
+    reason: "WebAssembly on one CPU thread",
+    identity: `wasm tfjs ${TFJS_VERSION}`,
+    read: [dirname(fileURLToPath(entry))],
+  });
+}
+
+/** An engine that needs nothing but the npm packages of the project. */
+function ready(
+  facts:
+    & Pick<EngineChoice, "engine" | "device" | "reason" | "identity">
+    & Partial<Pick<EngineChoice, "read" | "flags">>,
+): EngineChoice {
+  const choice: EngineChoice = {
+    flags: [],
+    read: [],
+    ...facts,
+    env: {},
+    prepare: () => Promise.resolve(choice),
+  };
+  return choice;
+}

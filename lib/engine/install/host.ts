@@ -1,0 +1,173 @@
+import { InstallError } from "../../pypi/install_error.ts";
+import type { EngineChoice } from "./choice.ts";
+import type { WebgpuAdapter } from "./probe.ts";
+
+/** The facts about a machine that decide on the engine; tests substitute their own. */
+export interface Host {
+  /** `x86_64-unknown-linux-gnu`, as `Deno.build.target`. */
+  readonly target: string;
+  env(name: string): string | undefined;
+  /** True if the file exists and is accessible. */
+  exists(path: string): boolean;
+  /** Content of a small text file; undefined if it cannot be read. */
+  read(path: string): string | undefined;
+  // The following start a process, so they are called only when necessary.
+  /** Standard output of a program; undefined if it is missing or fails. */
+  output(program: string, ...args: string[]): Promise<string | undefined>;
+  /** The WebGPU adapter; undefined if there is none. */
+  webgpuAdapter(): Promise<WebgpuAdapter | undefined>;
+}
+
+/** This machine. */
+export const thisHost: Host = {
+  target: Deno.build.target,
+  env: Deno.env.get,
+  exists(path) {
+    try {
+      Deno.statSync(path);
+      return true;
+    } catch {
+      return false; // Absent or inaccessible: it cannot be used.
+    }
+  },
+  read(path) {
+    try {
+      return Deno.readTextFileSync(path);
+    } catch {
+      return undefined; // As above.
+    }
+  },
+  async output(program, ...args) {
+    try {
+      const { success, stdout } = await new Deno.Command(program, {
+        args,
+        stdin: "null",
+        stderr: "null",
+      }).output();
+      return success ? new TextDecoder().decode(stdout) : undefined;
+    } catch {
+      return undefined; // Not installed.
+    }
+  },
+  async webgpuAdapter() {
+    // A broken graphics driver may crash the process that asks.
+    const { success, stdout, stderr } = await new Deno.Command(
+      Deno.execPath(),
+      {
+        args: [
+          ...["run", "--no-prompt", "--no-config"],
+          new URL("probe.ts", import.meta.url).href,
+        ],
+        stdin: "null",
+      },
+    ).output();
+    if (!success) {
+      throw new InstallError(
+        "unsupported",
+        `The graphics driver fails when WebGPU requests an adapter: ${
+          new TextDecoder().decode(stderr).trim().split("\n").at(-1)
+        }`,
+        "Update the graphics driver, or use another engine: --engine wasm",
+      );
+    }
+    return JSON.parse(new TextDecoder().decode(stdout)) ?? undefined;
+  },
+};
+
+/** Whether CUDA can be used, and why: `NVIDIA driver 535 found`. */
+interface NvidiaFinding {
+  readonly usable: boolean;
+  readonly reason: string;
+}
+
+/** Oldest driver that runs CUDA 12 (NVIDIA's CUDA compatibility guide). */
+const OLDEST_DRIVER = 525;
+
+const KERNEL_DRIVER = "/proc/driver/nvidia/version";
+/** Devices of the driver on Linux and in the Windows Subsystem for Linux. */
+const DEVICES = ["/dev/nvidiactl", "/dev/dxg"];
+const LIBRARY_FOLDERS = [
+  "/usr/lib/x86_64-linux-gnu",
+  "/usr/lib64",
+  "/usr/lib",
+  "/lib/x86_64-linux-gnu",
+  "/usr/lib/wsl/lib",
+  "/usr/local/nvidia/lib64",
+  "/run/opengl-driver/lib",
+];
+
+/**
+ * Looks for an NVIDIA GPU that CUDA can use, by looking at files only: the
+ * kernel driver, and its user-space library, which containers may lack.
+ */
+export function findNvidia(host: Host): NvidiaFinding {
+  const visible = host.env("CUDA_VISIBLE_DEVICES");
+  // CUDA uses the devices listed before the first one that does not exist.
+  if (visible !== undefined && /^\s*(-\d+\s*(,|$)|$)/.test(visible)) {
+    return no(`CUDA_VISIBLE_DEVICES is "${visible}", which hides every GPU`);
+  }
+  const kernel = host.read(KERNEL_DRIVER);
+  if (kernel === undefined && !DEVICES.some((path) => host.exists(path))) {
+    return no("no NVIDIA driver found");
+  }
+  const release = /^NVRM version:.*?\s(\d+)\.[\d.]+/m.exec(kernel ?? "");
+  if (release !== null && Number(release[1]) < OLDEST_DRIVER) {
+    return no(
+      `NVIDIA driver ${
+        release[1]
+      } is too old for CUDA 12, which requires ${OLDEST_DRIVER} or later`,
+    );
+  }
+  if (!hasUserDriver(host)) {
+    return no(
+      "an NVIDIA driver is present but its libcuda.so.1 is not (start a container with --gpus all)",
+    );
+  }
+  return {
+    usable: true,
+    reason: release === null
+      ? "NVIDIA driver found"
+      : `NVIDIA driver ${release[1]} found`,
+  };
+}
+
+function hasUserDriver(host: Host): boolean {
+  const folders = (name: string) =>
+    (host.env(name) ?? "").split(":").filter((folder) => folder !== "");
+  return [...folders("LD_LIBRARY_PATH"), ...LIBRARY_FOLDERS]
+    .some((folder) => host.exists(`${folder}/libcuda.so.1`)) ||
+    folders("PATH").some((folder) => host.exists(`${folder}/nvidia-smi`));
+}
+
+function no(reason: string): NvidiaFinding {
+  return { usable: false, reason };
+}
+
+/** First compute capability of NVIDIA GPUs with bfloat16 products (Ampere). */
+const FIRST_CAPABILITY = 8;
+
+/**
+ * True if the engine multiplies bfloat16 faster than float32 on this machine:
+ * libtensorflow on Linux CPUs with AVX512-BF16, AMX or Arm's BF16 extension,
+ * and on NVIDIA GPUs since Ampere. The macOS build and the other engines have
+ * no such products.
+ */
+export async function hasBfloat16(
+  { engine, device }: Pick<EngineChoice, "engine" | "device">,
+  host: Host,
+): Promise<boolean> {
+  if (engine !== "tensorflow") return false;
+  if (device === "gpu") {
+    const capability = await host.output(
+      "nvidia-smi",
+      "--query-gpu=compute_cap",
+      "--format=csv,noheader",
+    );
+    return capability !== undefined &&
+      parseFloat(capability) >= FIRST_CAPABILITY;
+  }
+  const flags =
+    /^(?:flags|Features)\s*:(.*)$/m.exec(host.read("/proc/cpuinfo") ?? "")
+      ?.[1] ?? "";
+  return /\s(avx512_bf16|amx_bf16|bf16)(\s|$)/.test(flags);
+}

@@ -1,0 +1,275 @@
+import { statfs } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import {
+  explainFileError,
+  InstallError,
+  throwIfInterrupted,
+} from "../../pypi/install_error.ts";
+import {
+  downloadWheel,
+  findPip,
+  parseWheelName,
+  type Pip,
+} from "../../pypi/pip.ts";
+import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
+import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
+import { isInstalled, writeMarker } from "./folder.ts";
+
+/** Progress of an installation. */
+interface InstallProgress {
+  readonly step: "wait" | "download" | "unpack" | "check";
+  /** What is downloaded or unpacked (`tensorflow-cpu 2.21.0`), checked, or waited for. */
+  readonly subject: string;
+  /** Bytes. */
+  readonly done: number;
+  /** Bytes; 0 for a step without a size. */
+  readonly total: number;
+}
+
+/** Options of {@linkcode installLibrary}. */
+export interface InstallOptions {
+  readonly onProgress?: ((progress: InstallProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Default: {@linkcode findPip}. */
+  readonly pip?: Pip;
+  /** Called with the complete folder before it is put in place; throws if the library cannot be used. */
+  readonly verify?: ((folder: string) => Promise<void>) | undefined;
+}
+
+/**
+ * Installs a build of libtensorflow into the cache, unless it is installed.
+ *
+ * The files are assembled in a staging folder, which is renamed when it is
+ * complete, so an interruption at any moment leaves the previous state or a
+ * complete installation. If another process is installing, this one waits.
+ *
+ * @returns The folder that contains `tensorflow/` and, with CUDA, `nvidia/`.
+ * @throws {InstallError} If the installation fails or is interrupted.
+ */
+export async function installLibrary(
+  build: LibraryBuild,
+  cache: string,
+  options: InstallOptions = {},
+): Promise<string> {
+  const folder = join(cache, folderName(build));
+  if (isInstalled(folder, build)) return folder;
+  const report = options.onProgress ?? (() => {});
+  try {
+    await Deno.mkdir(cache, { recursive: true });
+    using _lock = await takeLock(
+      `${folder}.lock`,
+      () =>
+        report({ step: "wait", subject: "another process", done: 0, total: 0 }),
+      options.signal,
+    );
+    await removeLeftovers(folder);
+    if (isInstalled(folder, build)) return folder;
+    await checkSpace(build, cache);
+    const staging = `${folder}.part-${Deno.pid}`;
+    await Deno.mkdir(staging);
+    try {
+      const files = await fetchFiles(build, staging, report, options);
+      await checkMachine(build, staging);
+      report({ step: "check", subject: "the library", done: 0, total: 0 });
+      await options.verify?.(staging);
+      await writeMarker(staging, {
+        version: build.version,
+        wheels: build.wheels.map(({ file, sha256 }) => ({ file, sha256 })),
+        files,
+      });
+      await putInPlace(staging, folder);
+    } finally {
+      await removeLeftovers(folder);
+    }
+  } catch (error) {
+    throw explainFileError(error, cache);
+  }
+  return folder;
+}
+
+async function fetchFiles(
+  build: LibraryBuild,
+  staging: string,
+  report: (progress: InstallProgress) => void,
+  { signal, pip }: InstallOptions,
+): Promise<UnpackedFile[]> {
+  const found = pip ?? await findPip();
+  const files: UnpackedFile[] = [];
+  for (const [i, wheel] of build.wheels.entries()) {
+    const { name, version } = parseWheelName(wheel.file);
+    const subject = `${name} ${version}` +
+      (build.wheels.length > 1 ? ` (${i + 1} of ${build.wheels.length})` : "");
+    const downloads = join(staging, "download");
+    await Deno.mkdir(downloads);
+    const path = await downloadWheel(
+      { name, version, sha256: wheel.sha256, file: wheel.file },
+      downloads,
+      {
+        pip: found,
+        signal,
+        onBytes: (bytes) =>
+          report({
+            step: "download",
+            subject,
+            done: Math.min(bytes, wheel.bytes),
+            total: wheel.bytes,
+          }),
+      },
+    );
+    files.push(
+      ...await unpackWheel(path, staging, {
+        select: (path) => isNeeded(build, path),
+        signal,
+        onBytes: (done) =>
+          report({ step: "unpack", subject, done, total: wheel.unpacked }),
+      }),
+    );
+    await Deno.remove(downloads, { recursive: true });
+  }
+  return files;
+}
+
+async function checkMachine(
+  build: LibraryBuild,
+  staging: string,
+): Promise<void> {
+  for (const name of build.libraries) {
+    const machine = await machineOf(join(staging, "tensorflow", name));
+    if (machine !== build.machine) {
+      throw new InstallError(
+        "not-loadable",
+        `"${name}" is built for ${
+          machine ?? "an unknown processor"
+        }, expected ${build.machine}`,
+        "The package index served a wheel for another machine; check pip's settings: python3 -m pip config list",
+      );
+    }
+  }
+}
+
+/** Renames the staging folder to its final name, after moving a damaged installation away. */
+async function putInPlace(staging: string, folder: string): Promise<void> {
+  try {
+    await Deno.rename(folder, `${folder}.part-damaged`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  await Deno.rename(staging, folder);
+}
+
+/** Removes what failed and killed installations left behind. Call it with the lock held. */
+async function removeLeftovers(folder: string): Promise<void> {
+  const prefix = `${basename(folder)}.part-`;
+  for await (const { name } of Deno.readDir(dirname(folder))) {
+    if (name.startsWith(prefix)) {
+      await Deno.remove(join(dirname(folder), name), { recursive: true });
+    }
+  }
+}
+
+/**
+ * Checks that the disk has space for the installation.
+ *
+ * @throws {InstallError} `disk-full`, if it does not.
+ */
+async function checkSpace(
+  build: LibraryBuild,
+  cache: string,
+): Promise<void> {
+  const needed = spaceNeeded(build);
+  const { bavail, bsize } = await statfs(cache);
+  const free = bavail * bsize;
+  if (free < needed) {
+    throw new InstallError(
+      "disk-full",
+      `Installing libtensorflow takes ${
+        megabytes(needed)
+      } MB, but the disk of "${cache}" has ${megabytes(free)} MB free`,
+      "Free some space, or set DYLORA_CACHE to a folder on another disk",
+    );
+  }
+}
+
+/** Peak disk usage in bytes: wheels are downloaded, unpacked and removed one at a time. */
+function spaceNeeded({ wheels }: LibraryBuild): number {
+  let installed = 0;
+  let peak = 0;
+  for (const { bytes, unpacked } of wheels) {
+    // pip copies a finished download before it removes the original.
+    peak = Math.max(
+      peak,
+      installed + 2 * bytes,
+      installed + bytes + unpacked,
+    );
+    installed += unpacked;
+  }
+  return peak;
+}
+
+function megabytes(bytes: number): number {
+  return Math.ceil(bytes / 1e6);
+}
+
+/**
+ * Takes a lock that one process holds at a time. The kernel releases it when
+ * the process ends, so no lock can be stale.
+ *
+ * @param onWait Called once if another process holds the lock.
+ * @returns The lock; disposing of it releases it.
+ */
+async function takeLock(
+  path: string,
+  onWait: () => void,
+  signal?: AbortSignal,
+): Promise<Disposable> {
+  const file = await Deno.open(path, { create: true, write: true });
+  try {
+    if (!await file.tryLock(true)) {
+      onWait();
+      do {
+        throwIfInterrupted(signal);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      } while (!await file.tryLock(true));
+    }
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Values of `e_machine` in ELF headers. */
+const ELF_MACHINES: Readonly<Record<number, string>> = {
+  3: "x86",
+  40: "arm",
+  62: "x86_64",
+  183: "aarch64",
+  243: "riscv64",
+};
+
+/** Values of `cputype` in Mach-O headers. */
+const MACH_O_MACHINES: Readonly<Record<number, string>> = {
+  0x01000007: "x86_64",
+  0x0100000c: "aarch64",
+};
+
+/**
+ * Processor that a shared library is built for, from its ELF or Mach-O header.
+ *
+ * @returns `x86_64`, `aarch64`, ...; undefined if the file is not a 64-bit little-endian library.
+ */
+export async function machineOf(path: string): Promise<string | undefined> {
+  using file = await Deno.open(path);
+  const header = new Uint8Array(20);
+  if (await file.read(header) !== header.length) return undefined;
+  const view = new DataView(header.buffer);
+  if (view.getUint32(0) === 0x7f454c46 && header[4] === 2 && header[5] === 1) {
+    const machine = view.getUint16(18, true);
+    return ELF_MACHINES[machine] ?? `ELF machine ${machine}`;
+  }
+  if (view.getUint32(0, true) === 0xfeedfacf) {
+    const machine = view.getUint32(4, true);
+    return MACH_O_MACHINES[machine] ?? `Mach-O processor ${machine}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,53 @@
+/**
+ * A program that loads libtensorflow (`probe.ts FOLDER`) or asks for the WebGPU
+ * adapter (`probe.ts`) and prints what it finds as JSON. It runs as a separate
+ * process, since an unfit library or a broken graphics driver may crash it, and
+ * without the project's configuration: it can import no packages.
+ */
+import { Status } from "../tensorflow/c_api.ts";
+import {
+  listDevices,
+  openContext,
+  openLibtensorflow,
+} from "../tensorflow/open.ts";
+
+/** A WebGPU adapter. */
+export interface WebgpuAdapter {
+  /** `llvmpipe (LLVM 19.1.7, 256 bits)` */
+  readonly name: string;
+  /** True if it runs on the CPU, which is slower than WebAssembly. */
+  readonly software: boolean;
+}
+
+/** The WebGPU adapter that the runtime prefers; undefined if there is none. */
+export async function webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter) return undefined;
+  const { description, vendor, architecture, device, isFallbackAdapter } =
+    adapter.info;
+  return {
+    name: description ||
+      [vendor, architecture, device].filter((part) => part !== "").join(" "),
+    software: isFallbackAdapter,
+  };
+}
+
+/** The version of a library and the types of its devices. */
+function inspect(folder: string): { version: string; devices: string[] } {
+  const library = openLibtensorflow(folder);
+  const status = new Status(library);
+  const context = openContext(library, status, {
+    intraOpThreads: 1,
+    interOpThreads: 1,
+  });
+  return {
+    version: Deno.UnsafePointerView.getCString(library.TF_Version()!),
+    devices: listDevices(library, status, context).map(({ type }) => type),
+  };
+}
+
+if (import.meta.main) {
+  const [folder] = Deno.args;
+  const found = folder === undefined ? await webgpuAdapter() : inspect(folder);
+  console.log(JSON.stringify(found ?? null));
+}

@@ -1,0 +1,158 @@
+import { int64Bytes, type LibTensorflow } from "./c_api.ts";
+
+/** Element types, numbered as `TF_DataType` in libtensorflow's `tf_datatype.h`. */
+export const DataType = {
+  float32: 1,
+  int32: 3,
+  uint8: 4,
+  string: 7,
+  complex64: 8,
+  int64: 9,
+  bool: 10,
+  bfloat16: 14,
+  uint16: 17,
+  half: 19,
+  resource: 20,
+  uint32: 22,
+} as const;
+
+export type DataType = typeof DataType[keyof typeof DataType];
+
+/** Types of attributes of operations, numbered as `TF_AttrType`. */
+export const AttributeType = {
+  string: 0,
+  int: 1,
+  float: 2,
+  bool: 3,
+  type: 4,
+} as const;
+
+/** True for the floating-point types that mixed precision converts between. */
+export function isFloat(dtype: number): boolean {
+  return dtype === DataType.float32 || dtype === DataType.bfloat16;
+}
+
+/** Number of elements of a shape. */
+function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}
+
+/** Values of a tensor, or a function that writes them into the tensor's memory. */
+export type TensorSource =
+  | ArrayLike<number>
+  | ((memory: Uint8Array<ArrayBuffer>) => void);
+
+/**
+ * Allocates a `TF_Tensor` and fills it.
+ *
+ * @throws {Error} If the values do not fit the shape, or memory runs out.
+ */
+export function allocateTensor(
+  library: LibTensorflow,
+  shape: readonly number[],
+  dtype: number,
+  values: TensorSource,
+): Deno.PointerValue {
+  const size = elementCount(shape) * elementSize(dtype);
+  const write = typeof values === "function"
+    ? values
+    : copyOf(shape, dtype, size, values);
+  const tensor = library.TF_AllocateTensor(
+    dtype,
+    int64Bytes(shape),
+    shape.length,
+    BigInt(size),
+  );
+  if (tensor === null) {
+    throw new Error(
+      `Out of memory: cannot allocate ${size} bytes for a tensor of shape [${shape}]`,
+    );
+  }
+  try {
+    if (size > 0) write(tensorBytes(library, tensor));
+  } catch (error) {
+    library.TF_DeleteTensor(tensor);
+    throw error;
+  }
+  return tensor;
+}
+
+/** A function that writes these values. */
+function copyOf(
+  shape: readonly number[],
+  dtype: number,
+  size: number,
+  values: ArrayLike<number>,
+): (memory: Uint8Array) => void {
+  const bytes = bytesOf(dtype, values);
+  if (bytes.byteLength !== size) {
+    throw new Error(
+      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, got ${bytes.byteLength}`,
+    );
+  }
+  return (memory) => memory.set(bytes);
+}
+
+function bytesOf(dtype: number, values: ArrayLike<number>): Uint8Array {
+  const typed = dtype === DataType.float32 && !(values instanceof Float32Array)
+    ? Float32Array.from(values)
+    : (dtype === DataType.bool || dtype === DataType.uint8) &&
+        !(values instanceof Uint8Array)
+    ? Uint8Array.from(values)
+    : ArrayBuffer.isView(values)
+    ? values
+    : Int32Array.from(values);
+  return new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength);
+}
+
+/** Bytes per element. */
+function elementSize(dtype: number): number {
+  switch (dtype) {
+    case DataType.bool:
+    case DataType.uint8:
+      return 1;
+    case DataType.bfloat16:
+    case DataType.half:
+    case DataType.uint16:
+      return 2;
+    case DataType.float32:
+    case DataType.int32:
+    case DataType.uint32:
+      return 4;
+    case DataType.int64:
+    case DataType.complex64:
+      return 8;
+    default:
+      throw new Error(`Cannot create a tensor of data type ${dtype}`);
+  }
+}
+
+/** The memory of a `TF_Tensor`, valid until the tensor is deleted. */
+export function tensorBytes(
+  library: LibTensorflow,
+  tensor: Deno.PointerValue,
+): Uint8Array<ArrayBuffer> {
+  const size = Number(library.TF_TensorByteSize(tensor));
+  const data = library.TF_TensorData(tensor);
+  if (size === 0 || data === null) return new Uint8Array(0);
+  return new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(data, size));
+}
+
+/** A tensor's bytes as the typed array that tfjs expects. */
+export function viewOf(
+  dtype: number,
+  bytes: ArrayBuffer,
+): Float32Array | Int32Array | Uint8Array {
+  switch (dtype) {
+    case DataType.float32:
+    case DataType.complex64:
+      return new Float32Array(bytes);
+    case DataType.int32:
+      return new Int32Array(bytes);
+    case DataType.bool:
+    case DataType.uint8:
+      return new Uint8Array(bytes);
+    default:
+      throw new Error(`Cannot read a tensor of data type ${dtype}`);
+  }
+}

@@ -1,0 +1,161 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { EngineChoice } from "../../../lib/engine/install/choice.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
+import { InstallError } from "../../../lib/pypi/install_error.ts";
+import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
+
+const GPU = { name: "A GPU", software: false };
+const LAVAPIPE = { name: "llvmpipe", software: true };
+const WINDOWS = "x86_64-pc-windows-msvc";
+
+Deno.test("selectEngine() takes tensorflow for auto on supported platforms", async () => {
+  const { prepare: _, ...choice } = await selectEngine("auto", fakeHost());
+  assertEquals(choice, {
+    engine: "tensorflow",
+    device: "cpu",
+    reason: "libtensorflow on the CPU: no NVIDIA driver found",
+    identity: "tensorflow 2.21.0 linux-x86_64 cpu",
+    library:
+      "/home/u/.cache/dylora/libtensorflow-2.21.0-linux-x86_64-cpu/tensorflow",
+    flags: ["--allow-ffi"],
+    read: ["/home/u/.cache/dylora/libtensorflow-2.21.0-linux-x86_64-cpu"],
+    env: {},
+  });
+  const identities = await Promise.all(
+    ["aarch64-unknown-linux-gnu", "aarch64-apple-darwin"].map(async (target) =>
+      (await selectEngine("auto", fakeHost({ target }))).identity
+    ),
+  );
+  assertEquals(identities, [
+    "tensorflow 2.21.0 linux-aarch64 cpu",
+    "tensorflow 2.21.0 macos-arm64 cpu",
+  ]);
+});
+
+Deno.test("selectEngine() takes the CUDA build if there is an NVIDIA driver", async () => {
+  const env = { CUDA_VISIBLE_DEVICES: "1", XLA_FLAGS: "not handed on" };
+  const files = { ...DRIVER, ...LIBCUDA };
+  const choice = await selectEngine("auto", fakeHost({ files, env }));
+  assertEquals(choice.device, "gpu");
+  assertEquals(choice.identity, "tensorflow 2.21.0 linux-x86_64 cuda");
+  assertEquals(
+    choice.reason,
+    "libtensorflow on the GPU: NVIDIA driver 550 found",
+  );
+  assertEquals(Object.keys(choice.env), [
+    "CUDA_CACHE_PATH",
+    "CUDA_CACHE_MAXSIZE",
+    "CUDA_VISIBLE_DEVICES",
+  ]);
+  const hidden = await selectEngine(
+    "auto",
+    fakeHost({ files, env: { CUDA_VISIBLE_DEVICES: "-1" } }),
+  );
+  assertEquals(hidden.identity, "tensorflow 2.21.0 linux-x86_64 cpu");
+  const arm = await selectEngine(
+    "auto",
+    fakeHost({ target: "aarch64-unknown-linux-gnu", files }),
+  );
+  assertMatch(arm.reason, /on the CPU: CUDA is supported on Linux x86-64 only/);
+});
+
+Deno.test("selectEngine() falls back to webgpu and wasm for auto, and says why", async () => {
+  const gpu = await selectEngine(
+    "auto",
+    fakeHost({ target: WINDOWS, adapter: GPU }),
+  );
+  assertEquals(gpu.engine, "webgpu");
+  assertMatch(
+    gpu.reason,
+    /^WebGPU on A GPU; not tensorflow: libtensorflow for Windows cannot be loaded/,
+  );
+  const software = await selectEngine(
+    "auto",
+    fakeHost({ target: WINDOWS, adapter: LAVAPIPE }),
+  );
+  assertEquals(software.engine, "wasm");
+  assertMatch(
+    software.reason,
+    /not webgpu: The only WebGPU adapter, "llvmpipe", is a software one/,
+  );
+  const none = await selectEngine(
+    "auto",
+    fakeHost({ target: "x86_64-apple-darwin" }),
+  );
+  assertEquals(none.identity, "wasm tfjs 4.22.0");
+  assertMatch(
+    none.reason,
+    /Macs with Intel processors; not webgpu: No WebGPU adapter was found$/,
+  );
+});
+
+Deno.test("selectEngine() rejects a requested engine that cannot run here", async () => {
+  const assertUnsupported = async (
+    choice: () => Promise<EngineChoice>,
+    remedy: RegExp,
+  ) => {
+    const error = await assertRejects(choice, InstallError);
+    assertEquals(error.code, "unsupported");
+    assertMatch(error.remedy, remedy);
+  };
+  for (
+    const target of [
+      WINDOWS,
+      "x86_64-apple-darwin",
+      "x86_64-unknown-linux-musl",
+      "riscv64-unknown-linux-gnu",
+    ]
+  ) {
+    await assertUnsupported(
+      () => selectEngine("tensorflow", fakeHost({ target })),
+      /--engine wasm/,
+    );
+  }
+  await assertUnsupported(
+    () => selectEngine("webgpu", fakeHost()),
+    /Vulkan driver/,
+  );
+});
+
+Deno.test("selectEngine() takes a software adapter only if webgpu is requested", async () => {
+  const { identity, device } = await selectEngine(
+    "webgpu",
+    fakeHost({ adapter: LAVAPIPE }),
+  );
+  assertEquals(identity, "webgpu tfjs 4.22.0 llvmpipe");
+  assertEquals(device, "cpu");
+});
+
+Deno.test("prepare() falls back to the next engine for auto, and fails for a requested one", async () => {
+  // The cache would lie below a file.
+  const file = await Deno.makeTempFile();
+  const host = fakeHost({ env: { DYLORA_CACHE: `${file}/cache` } });
+  const next = await (await selectEngine("auto", host)).prepare();
+  assertEquals(next.engine, "wasm");
+  assertMatch(
+    next.reason,
+    /not tensorflow: Cannot write to ".*cache" .*\. Make the folder writable/,
+  );
+  const asked = await selectEngine("tensorflow", host);
+  assertEquals(
+    (await assertRejects(() => asked.prepare(), InstallError)).code,
+    "not-writable",
+  );
+  await Deno.remove(file);
+});
+
+Deno.test("prepare() does not fall back when it is interrupted", async () => {
+  const folder = await Deno.makeTempDir();
+  const choice = await selectEngine(
+    "auto",
+    fakeHost({ env: { DYLORA_CACHE: folder } }),
+  );
+  assertEquals(
+    (await assertRejects(
+      () => choice.prepare({ signal: AbortSignal.abort() }),
+      InstallError,
+    )).code,
+    "interrupted",
+  );
+  await Deno.remove(folder, { recursive: true });
+});

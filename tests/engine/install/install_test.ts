@@ -1,0 +1,372 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertNotEquals,
+  fail,
+} from "@std/assert";
+import { join } from "node:path";
+import type { LibraryBuild } from "../../../lib/engine/install/builds.ts";
+import {
+  installLibrary,
+  type InstallOptions,
+  machineOf,
+} from "../../../lib/engine/install/install.ts";
+import {
+  InstallError,
+  type InstallErrorCode,
+} from "../../../lib/pypi/install_error.ts";
+import { fakePython } from "../../pypi/fake_python.ts";
+import { ELF_S390X, smallBuild } from "./small_build.ts";
+
+const FOLDER = "libtensorflow-2.21.0-linux-x86_64-cpu";
+/** The files that a failed installation may leave behind. */
+const CLEAN = [`${FOLDER}.lock`];
+
+/** Names in a folder; with `deep`, paths of all files below it. */
+function list(folder: string, deep = false): string[] {
+  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) =>
+    deep && isDirectory
+      ? list(join(folder, name), true).map((path) => `${name}/${path}`)
+      : [name]
+  ).sort();
+}
+
+function test(name: string, fn: (folder: string) => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: Deno.build.os === "windows",
+    fn: async () => {
+      const folder = await Deno.makeTempDir();
+      try {
+        await fn(folder);
+      } finally {
+        await Deno.remove(folder, { recursive: true });
+      }
+    },
+  });
+}
+
+async function failure(
+  build: LibraryBuild,
+  cache: string,
+  code: InstallErrorCode,
+  options: InstallOptions,
+): Promise<InstallError> {
+  try {
+    await installLibrary(build, cache, options);
+  } catch (error) {
+    assertInstanceOf(error, InstallError, String(error));
+    assertEquals(error.code, code);
+    return error;
+  }
+  fail("The installation should have failed");
+}
+
+test("installLibrary() lays out the library once, with its licences and a record", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "deep/cache");
+  const steps = new Set<string>();
+  const installed = await installLibrary(build, cache, {
+    pip,
+    onProgress: ({ step, subject }) => steps.add(`${step} ${subject}`),
+    verify: async (staging) => {
+      assertEquals(list(cache), [
+        `${FOLDER}.lock`,
+        `${FOLDER}.part-${Deno.pid}`,
+      ]);
+      await Deno.stat(join(staging, "tensorflow/libtensorflow_cc.so.2"));
+    },
+  });
+  assertEquals(installed, join(cache, FOLDER));
+  assertEquals(list(cache, true), [
+    `${FOLDER}.lock`,
+    `${FOLDER}/installed.json`,
+    `${FOLDER}/tensorflow/THIRD_PARTY_NOTICES.txt`,
+    `${FOLDER}/tensorflow/libtensorflow_cc.so.2`,
+    `${FOLDER}/tensorflow/libtensorflow_framework.so.2`,
+  ]);
+  assert(steps.has("unpack tensorflow 2.21.0"), [...steps].join());
+  assert(steps.has("check the library"));
+  // Nothing is asked of pip again.
+  const broken = { python: "/nonexistent", version: "24.0" };
+  assertEquals(await installLibrary(build, cache, { pip: broken }), installed);
+});
+
+test("installLibrary() puts CUDA's libraries where libtensorflow looks for them", async (folder) => {
+  const { build, pip } = await smallBuild(folder, { device: "cuda" });
+  const installed = await installLibrary(build, folder, { pip });
+  assertEquals(
+    installed,
+    join(folder, "libtensorflow-2.21.0-linux-x86_64-cuda"),
+  );
+  assertEquals(list(installed, true), [
+    "installed.json",
+    "nvidia/cublas/lib/libcublas.so.12",
+    "nvidia/cublas/lib/libcublasLt.so.12",
+    "nvidia/cuda_nvcc/bin/ptxas",
+    "nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc",
+    "tensorflow/THIRD_PARTY_NOTICES.txt",
+    "tensorflow/libtensorflow_cc.so.2",
+    "tensorflow/libtensorflow_framework.so.2",
+  ]);
+  const { mode } = await Deno.stat(
+    join(installed, "nvidia/cuda_nvcc/bin/ptxas"),
+  );
+  assertNotEquals(mode! & 0o100, 0);
+});
+
+test("installLibrary() replaces a damaged installation", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const library = join(
+    await installLibrary(build, cache, { pip }),
+    "tensorflow/libtensorflow_cc.so.2",
+  );
+  const { size } = await Deno.stat(library);
+  await Deno.truncate(library, 10);
+  await installLibrary(build, cache, { pip });
+  assertEquals((await Deno.stat(library)).size, size);
+  await Deno.writeTextFile(join(cache, FOLDER, "installed.json"), "{");
+  await installLibrary(build, cache, { pip });
+  assertEquals(list(cache), [FOLDER, `${FOLDER}.lock`]);
+});
+
+test("installLibrary() leaves nothing behind when a step fails", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const [wheel] = build.wheels;
+  const wrong = { ...build, wheels: [{ ...wheel!, sha256: "0".repeat(64) }] };
+  await failure(wrong, cache, "wrong-hash", { pip });
+  assertEquals(list(cache), CLEAN);
+
+  const other = await smallBuild(join(folder, "other"), { header: ELF_S390X });
+  const machine = await failure(other.build, cache, "not-loadable", {
+    pip: other.pip,
+  });
+  assertMatch(
+    machine.message,
+    /"libtensorflow_framework.so.2" is built for .*, expected x86_64/,
+  );
+  assertEquals(list(cache), CLEAN);
+
+  const cannotLoad = new InstallError(
+    "not-loadable",
+    "It cannot be loaded",
+    "Remedy",
+  );
+  await failure(build, cache, "not-loadable", {
+    pip,
+    verify: () => Promise.reject(cannotLoad),
+  });
+  assertEquals(list(cache), CLEAN);
+});
+
+test("installLibrary() stops a download that is interrupted and cleans up", async (folder) => {
+  const { build } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const python = await fakePython(
+    `${folder}/slow`,
+    'echo x > "$TMPDIR/part"; exec sleep 60',
+  );
+  const controller = new AbortController();
+  await failure(build, cache, "interrupted", {
+    pip: { python, version: "24.0" },
+    signal: controller.signal,
+    onProgress: ({ done }) => done > 0 && controller.abort(),
+  });
+  assertEquals(list(cache), CLEAN);
+});
+
+test("installLibrary() installs once when two processes ask at the same time", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const counted = await fakePython(
+    `${folder}/counted`,
+    `echo run >> ${folder}/runs; sleep 1; exec ${pip.python} "$@"`,
+  );
+  const results = await Promise.all(
+    [1, 2].map(() => installProcess(build, cache, counted).output()),
+  );
+  for (const { success, stderr } of results) {
+    assert(success, new TextDecoder().decode(stderr));
+  }
+  assertEquals(await Deno.readTextFile(`${folder}/runs`), "run\n");
+  const steps = results.map(({ stdout }) =>
+    JSON.parse(new TextDecoder().decode(stdout))[0]
+  ).sort();
+  assertEquals(steps, ["download", "wait"]);
+});
+
+test("installLibrary() removes what a killed installation left behind", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const hanging = await fakePython(
+    `${folder}/hanging`,
+    `echo $$ > ${folder}/pid; exec sleep 60`,
+  );
+  const child = installProcess(build, cache, hanging).spawn();
+  while (!list(folder).includes("pid")) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  child.kill("SIGKILL");
+  await child.output();
+  assertMatch(list(cache).join(), /\.part-/);
+  Deno.kill(Number(await Deno.readTextFile(`${folder}/pid`)), "SIGKILL");
+
+  await installLibrary(build, cache, { pip });
+  assertEquals(list(cache), [FOLDER, `${FOLDER}.lock`]);
+});
+
+test("installLibrary() rejects a cache that is not writable", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  await Deno.writeTextFile(join(folder, "file"), "");
+  const error = await failure(
+    build,
+    join(folder, "file/cache"),
+    "not-writable",
+    { pip },
+  );
+  assertMatch(error.remedy, /DYLORA_CACHE/);
+});
+
+test("installLibrary() rejects an installation for which there is too little space", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const [wheel] = build.wheels;
+  const huge = { ...build, wheels: [{ ...wheel!, bytes: 1e15 }] };
+  const error = await failure(huge, join(folder, "cache"), "disk-full", {
+    pip,
+  });
+  assertMatch(
+    error.problem,
+    /^Installing libtensorflow takes 2000000000 MB, but the disk of/,
+  );
+  assertEquals(list(join(folder, "cache")), CLEAN);
+});
+
+/** Runs `use` with a disk of 16 kB; returns false if the user may not mount one. */
+async function withSmallDisk(
+  use: (path: string) => Promise<void>,
+): Promise<boolean> {
+  if (Deno.build.os !== "linux" || Deno.uid() !== 0) return false;
+  const path = await Deno.makeTempDir();
+  const run = (command: string, ...args: string[]) =>
+    new Deno.Command(command, { args }).output();
+  try {
+    const mount = await run(
+      "mount",
+      "-t",
+      "tmpfs",
+      "-o",
+      "size=16k",
+      "tmpfs",
+      path,
+    );
+    if (!mount.success) return false;
+    try {
+      await use(path);
+    } finally {
+      await run("umount", path);
+    }
+    return true;
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+Deno.test({
+  name: "installLibrary() explains a disk that fills up meanwhile",
+  ignore: !await withSmallDisk(() => Promise.resolve()),
+  fn: async () => {
+    const folder = await Deno.makeTempDir();
+    const { build, pip } = await smallBuild(folder);
+    const wheels = build.wheels.map((wheel) => ({
+      ...wheel,
+      bytes: 1,
+      unpacked: 1,
+    }));
+    await withSmallDisk(async (path) => {
+      await failure({ ...build, wheels }, path, "disk-full", { pip });
+      assertEquals(list(path), CLEAN);
+    });
+    await Deno.remove(folder, { recursive: true });
+  },
+});
+
+function installProcess(
+  build: LibraryBuild,
+  cache: string,
+  python: string,
+): Deno.Command {
+  const script = new URL("install_process.ts", import.meta.url).href;
+  return new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--quiet",
+      script,
+      JSON.stringify(build),
+      cache,
+      python,
+    ],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+async function machineOfBytes(bytes: readonly number[]) {
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeFile(file, Uint8Array.from(bytes));
+    return await machineOf(file);
+  } finally {
+    await Deno.remove(file);
+  }
+}
+
+Deno.test({
+  name: "machineOf() reads the processor of the running program",
+  ignore: Deno.build.os === "windows",
+  fn: async () =>
+    assertEquals(await machineOf(Deno.execPath()), Deno.build.arch),
+});
+
+Deno.test("machineOf() reads ELF and Mach-O headers", async () => {
+  const elf = [
+    0x7f,
+    0x45,
+    0x4c,
+    0x46,
+    2,
+    1,
+    1,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    3,
+    0,
+  ];
+  assertEquals(await machineOfBytes([...elf, 62, 0]), "x86_64");
+  assertEquals(await machineOfBytes([...elf, 183, 0]), "aarch64");
+  assertEquals(await machineOfBytes([...elf, 8, 0]), "ELF machine 8");
+  const machO = [0xcf, 0xfa, 0xed, 0xfe, 0x0c, 0, 0, 1, ...Array(12).fill(0)];
+  assertEquals(await machineOfBytes(machO), "aarch64");
+});
+
+Deno.test("machineOf() is undefined for other files", async () => {
+  assertEquals(await machineOfBytes([]), undefined);
+  assertEquals(await machineOfBytes(Array(20).fill(0)), undefined);
+  // 32-bit ELF.
+  assertEquals(
+    await machineOfBytes([0x7f, 0x45, 0x4c, 0x46, 1, 1, ...Array(14).fill(3)]),
+    undefined,
+  );
+});
