@@ -154,20 +154,18 @@ export async function holdOff(store: Store): Promise<Lock | undefined> {
  * results and those of the latest runs are kept. The age of a checkpoint is
  * that of its last write.
  *
- * @param now Current time, in milliseconds since 1970.
  * @returns Undefined if nothing was removed, because a run is in progress or
  * the cache has results of a newer version of this program.
  */
 export async function cleanUp(
   store: Store,
   limit: number,
-  now = Date.now(),
 ): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined || hasNewer(store)) return undefined;
   const before = sizeOfAll(store);
   for (const { path, written } of checkpointsOf(store)) {
-    if (written < now - CHECKPOINT_AGE) removeFolder(path);
+    if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
   }
   const manifests = manifestsOf(store);
   const checkpoints = checkpointsOf(store);

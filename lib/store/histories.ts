@@ -29,9 +29,12 @@ export interface Failure {
 export class Histories {
   readonly folder: string;
   readonly #latest = new Map<string, LatestKeys>();
+  readonly #now: () => number;
 
-  constructor(folder: string) {
+  /** @param now The clock: milliseconds since 1970. */
+  constructor(folder: string, now: () => number = Date.now) {
     this.folder = folder;
+    this.#now = now;
   }
 
   read(pipeline: string, stage: string): History {
@@ -70,7 +73,8 @@ export class Histories {
     let latest = this.#latest.get(pipeline);
     if (latest === undefined) {
       const folder = join(this.folder, pipeline);
-      latest = new LatestKeys(join(this.folder, `.${pipeline}.json`), folder);
+      const memo = join(this.folder, `.${pipeline}.json`);
+      latest = new LatestKeys(memo, folder, this.#now);
       this.#latest.set(pipeline, latest);
     }
     return latest;
@@ -94,6 +98,7 @@ export class Histories {
 export class LatestKeys {
   readonly #path: string;
   readonly #folder: string;
+  readonly #now: () => number;
   /** State of the folder for which the memo holds; undefined if a later write might not change it. */
   readonly #state: string | undefined;
   readonly #keys: Map<string, string>;
@@ -102,11 +107,13 @@ export class LatestKeys {
   /**
    * @param path The memo's file.
    * @param folder Folder of the pipeline's histories.
+   * @param now The clock.
    */
-  constructor(path: string, folder: string) {
+  constructor(path: string, folder: string, now: () => number) {
     this.#path = path;
     this.#folder = folder;
-    this.#state = stateOf(folder);
+    this.#now = now;
+    this.#state = this.#stateNow();
     this.#keys = readKeys(path, this.#state);
   }
 
@@ -123,17 +130,17 @@ export class LatestKeys {
   /** Writes the memo, unless a history has been written since it was read. */
   save(): void {
     if (!this.#changed || this.#state === undefined) return;
-    if (stateOf(this.#folder) !== this.#state) return;
+    if (this.#stateNow() !== this.#state) return;
     const keys = Object.fromEntries(this.#keys);
     writeSealed(this.#path, { state: this.#state, keys }, quickChecksum);
   }
-}
 
-function stateOf(folder: string): string | undefined {
-  const print = fingerprint(folder);
-  return print !== undefined && settled(print, Date.now())
-    ? `${print.inode} ${print.changed}`
-    : undefined;
+  #stateNow(): string | undefined {
+    const print = fingerprint(this.#folder);
+    return print !== undefined && settled(print, this.#now())
+      ? `${print.inode} ${print.changed}`
+      : undefined;
+  }
 }
 
 function readKeys(

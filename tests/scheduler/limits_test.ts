@@ -23,7 +23,7 @@ async function admitted(claims: readonly Claim[]): Promise<number[]> {
   return held;
 }
 
-Deno.test("Slots.take() admits what fits within jobs, processors, memory, GPUs and mutexes", async () => {
+Deno.test("Slots.take() admits claims that fit jobs, processors, memory, GPUs and mutexes", async () => {
   const cases: [string, Claim[], number[]][] = [
     ["jobs", [claim(), claim(), claim(), claim()], [0, 1, 2]],
     ["processors", [claim({ cpus: 3 }), claim({ cpus: 2 }), claim()], [0, 2]],
@@ -41,7 +41,7 @@ Deno.test("Slots.take() admits what fits within jobs, processors, memory, GPUs a
   }
 });
 
-Deno.test("Slots.take() admits who waits when another gives back", async () => {
+Deno.test("Slots.take() admits a waiting claim when another is released", async () => {
   const slots = new Slots({ ...LIMITS, jobs: 1 });
   const first = await slots.take(claim(), NEVER);
   const second = slots.take(claim(), NEVER);
@@ -49,7 +49,7 @@ Deno.test("Slots.take() admits who waits when another gives back", async () => {
   (await second)[Symbol.dispose]();
 });
 
-Deno.test("Slots.take() stops waiting when interrupted, and refuses GPUs that there are not", async () => {
+Deno.test("Slots.take() rejects when aborted, and when a claim has too many GPUs", async () => {
   const slots = new Slots({ ...LIMITS, jobs: 1 });
   using _first = await slots.take(claim(), NEVER);
   const interrupt = new AbortController();
@@ -63,7 +63,7 @@ Deno.test("Slots.take() stops waiting when interrupted, and refuses GPUs that th
   );
 });
 
-Deno.test("run() runs stages side by side, and those with the same mutex one by one", async () => {
+Deno.test("run() runs stages in parallel, but one at a time when they have the same mutex", async () => {
   using project = new TestProject();
   await project.run(spans(project));
   assertEquals(overlap(spansOf(project)), true);
@@ -73,7 +73,7 @@ Deno.test("run() runs stages side by side, and those with the same mutex one by 
   assertEquals(overlap(spansOf(project)), false);
 });
 
-Deno.test("run() says who holds the mutex that it waits for, and throws BusyError if told not to wait", async () => {
+Deno.test("run() names the process that holds a mutex, and throws BusyError when wait is false", async () => {
   using project = new TestProject();
   const letGo = holdTask(project);
   project.task("quick", "return params.n;");
@@ -101,7 +101,7 @@ Deno.test("run() says who holds the mutex that it waits for, and throws BusyErro
   assertEquals([summary.ran, summary.unchanged], [1, 1]);
 });
 
-Deno.test("run() has its own stages take turns with a mutex also if told not to wait", async () => {
+Deno.test("run() lets its own stages take turns with a mutex, even when wait is false", async () => {
   using project = new TestProject();
   const stages = spans(project, { mutex: "m" });
   const { summary } = await project.run(stages, { wait: false });

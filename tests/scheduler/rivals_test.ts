@@ -7,7 +7,7 @@ import { type StageOptions, TestProject } from "./project.ts";
 const RESTLESS = "/proc/sys/kernel/random/uuid";
 
 Deno.test(
-  "run() gives up on a source that is another whenever it is read, and says so",
+  "run() fails a stage whose source changes each time it is read",
   { ignore: Deno.build.os !== "linux" },
   async () => {
     using project = new TestProject();
@@ -28,7 +28,7 @@ Deno.test(
   },
 );
 
-Deno.test("run() removes what a killed process left beside the visible outputs", async () => {
+Deno.test("run() removes temporary folders that a killed process left beside visible outputs", async () => {
   using project = new TestProject();
   project.task("make", "return params.text;");
   const stages = (text: string): Record<string, StageOptions> => ({
@@ -49,7 +49,7 @@ Deno.test("run() removes what a killed process left beside the visible outputs",
 });
 
 Deno.test(
-  "two schedulers in containers, where process numbers are the same, leave each other alone",
+  "run() does not disturb a scheduler with the same PID in another container",
   { ignore: Deno.build.os !== "linux" || Deno.uid() !== 0 },
   async () => {
     using project = new TestProject();
@@ -73,7 +73,7 @@ Deno.test(
   },
 );
 
-Deno.test("startTimer() waits as long as it should, months included", async () => {
+Deno.test("startTimer() rings on time, even after months", async () => {
   const rung: string[] = [];
   const soon = startTimer(0.01, () => rung.push("soon"));
   const ended = startTimer(0.01, () => rung.push("ended"));

@@ -51,7 +51,7 @@ function read(manifests: Manifests, bytes: Uint8Array) {
   return manifests.read(MANIFEST.key);
 }
 
-Deno.test("Manifests.read() gives what was written", () => {
+Deno.test("Manifests.read() returns what write() wrote", () => {
   using folder = new TemporaryFolder();
   const manifests = manifestsIn(folder);
   assertEquals(manifests.read(MANIFEST.key), {
@@ -62,7 +62,7 @@ Deno.test("Manifests.read() gives what was written", () => {
 });
 
 testProperty(
-  "Manifests.read() never takes a file with other bytes",
+  "Manifests.read() rejects a file with any byte changed",
   async () => {
     using folder = new TemporaryFolder();
     const manifests = manifestsIn(folder);
@@ -93,7 +93,7 @@ testProperty(
   },
 );
 
-testProperty("Manifests.read() survives any bytes", async () => {
+testProperty("Manifests.read() does not throw on any bytes", async () => {
   using folder = new TemporaryFolder();
   const manifests = manifestsIn(folder);
   await staysBounded(
@@ -106,7 +106,7 @@ testProperty("Manifests.read() survives any bytes", async () => {
 });
 
 testProperty(
-  "parseManifest() takes nothing whose files could lie outside the artifact",
+  "parseManifest() rejects paths that lead out of the artifact",
   async () => {
     await staysBounded(
       fc.array(fc.constantFrom("..", ".", "", "a", "b.txt", "\\"), {
@@ -125,7 +125,7 @@ testProperty(
 );
 
 testProperty(
-  "parseManifest() takes nothing in which a member is of another type",
+  "parseManifest() rejects members of another type",
   async () => {
     await staysBounded(
       fc.tuple(fc.constantFrom(...Object.keys(MANIFEST)), fc.jsonValue()),

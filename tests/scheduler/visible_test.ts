@@ -1,26 +1,12 @@
 import { assertEquals } from "@std/assert";
 import { replaceFolder } from "../../lib/scheduler/visible.ts";
-import { exchange } from "../../lib/store/files.ts";
-import { TemporaryFolder } from "./temporary_folder.ts";
+import { TemporaryFolder } from "../store/temporary_folder.ts";
 
-/** Only there does this machine's C library have what it takes. */
+/** Elsewhere, folders cannot be swapped atomically. */
 const ignore = !["linux", "darwin"].includes(Deno.build.os);
 
 Deno.test(
-  "exchange() makes folders change places, and does nothing if one is missing",
-  { ignore },
-  () => {
-    using folder = new TemporaryFolder();
-    const [a, b] = [folder.write("a/x.txt", "a"), folder.write("b/x.txt", "b")];
-    assertEquals(exchange(folder.join("a"), folder.join("b")), true);
-    assertEquals([a, b].map((it) => Deno.readTextFileSync(it)), ["b", "a"]);
-    assertEquals(exchange(folder.join("a"), folder.join("none")), false);
-    assertEquals(Deno.readTextFileSync(a), "b");
-  },
-);
-
-Deno.test(
-  "replaceFolder() never leaves the place empty",
+  "replaceFolder() leaves no moment without a folder",
   { ignore },
   async () => {
     using folder = new TemporaryFolder();
