@@ -1,9 +1,13 @@
 import { join } from "node:path";
 import { didYouMean } from "../pipeline/suggest.ts";
-import { defaultSettings } from "../scheduler/default_settings.ts";
-import { audit } from "../store/audit.ts";
-import { cleanUp } from "../store/cleanup.ts";
-import { diskUse, type Listed, listResults } from "../store/inventory.ts";
+import { defaultSettings } from "../scheduler/settings.ts";
+import {
+  audit,
+  cleanUp,
+  diskUse,
+  type Listed,
+  listResults,
+} from "../store/cleanup.ts";
 import { Store } from "../store/store.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { bytes, count, duration } from "./messages.ts";

@@ -5,7 +5,7 @@ import {
 } from "../engine/install/choice.ts";
 import type { Host } from "../engine/install/host.ts";
 import type { InstallOptions } from "../engine/install/install.ts";
-import type { Runtime } from "../scheduler/events.ts";
+import type { Runtime } from "../scheduler/settings.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";

@@ -1,5 +1,5 @@
 import type { Graph } from "../pipeline/graph.ts";
-import { selectStages } from "../scheduler/select.ts";
+import { selectStages } from "../scheduler/context.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "./options.ts";

@@ -1,9 +1,5 @@
 import { printable } from "../pipeline/fault.ts";
-import {
-  findLog,
-  type LogLine,
-  readLog,
-} from "../scheduler/attempts/read_log.ts";
+import { findLog, type LogLine, readLog } from "../scheduler/runs.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { progressText } from "./messages.ts";

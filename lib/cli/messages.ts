@@ -1,5 +1,5 @@
 import { printable } from "../pipeline/fault.ts";
-import type { Verification } from "../scheduler/attempts/verify.ts";
+import type { Verification } from "../scheduler/verify.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 
 /** What a command reports while it works: the scheduler's events and its own. */

@@ -1,7 +1,6 @@
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defaultSettings } from "../scheduler/default_settings.ts";
-import type { Settings } from "../scheduler/settings.ts";
+import { defaultSettings, type Settings } from "../scheduler/settings.ts";
 import {
   type Arguments,
   invalidValue,

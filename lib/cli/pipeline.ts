@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
-import { visibleFolder } from "../scheduler/attempts/visible.ts";
+import { visibleFolder } from "../scheduler/visible.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
-import { run } from "../scheduler/run.ts";
-import { selectStages } from "../scheduler/select.ts";
+import { run } from "../scheduler/scheduler.ts";
+import { selectStages } from "../scheduler/context.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";

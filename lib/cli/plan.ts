@@ -1,8 +1,11 @@
-import type { Explanation } from "../scheduler/decisions/explain.ts";
-import type { CodeHunk } from "../scheduler/code/code_change.ts";
-import type { Change } from "../scheduler/decisions/miss.ts";
-import { plan } from "../scheduler/decisions/plan.ts";
-import { type StageStatus, status } from "../scheduler/decisions/status.ts";
+import {
+  explain,
+  type Explanation,
+  plan,
+  type StageStatus,
+  status,
+} from "../scheduler/plan.ts";
+import type { Change, CodeHunk } from "../scheduler/changes.ts";
 import type { Decision } from "../scheduler/events.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { selectedEngine } from "./engine.ts";
@@ -163,7 +166,6 @@ export const explainCommand: Command = {
 async function explainStages(args: Arguments): Promise<number> {
   const settings = await settingsOf(args);
   const { graph, selected } = await openPipeline(args, settings.out);
-  const { explain } = await import("../scheduler/decisions/explain.ts");
   const stages = selected.length > 0 ? selected : graph.stages.keys();
   const style = styleFor(Deno.stdout);
   const engine = selectedEngine(args);

@@ -5,17 +5,19 @@ import { pathToFileURL } from "node:url";
 import { printable } from "../pipeline/fault.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { loadTask } from "../pipeline/load_task.ts";
-import { newMark } from "../scheduler/attempts/channel.ts";
-import type { Spec } from "../scheduler/attempts/child.ts";
-import { list, stageEnvironment } from "../scheduler/attempts/permissions.ts";
-import { follow } from "../scheduler/attempts/process.ts";
-import { visibleFolder } from "../scheduler/attempts/visible.ts";
-import { CHILD } from "../scheduler/code/listing.ts";
-import { projectFlags } from "../scheduler/code/project.ts";
-import { visibleGpus } from "../scheduler/default_settings.ts";
-import type { Runtime } from "../scheduler/events.ts";
+import {
+  allow,
+  follow,
+  newMark,
+  stageEnvironment,
+} from "../scheduler/process.ts";
+import type { Spec } from "../scheduler/child.ts";
+import { visibleFolder } from "../scheduler/visible.ts";
+import { CHILD } from "../scheduler/code.ts";
+import { projectFlags } from "../scheduler/project.ts";
+import { type Runtime, visibleGpus } from "../scheduler/settings.ts";
 import { local } from "../scheduler/executors/local.ts";
-import { holdGpus } from "../scheduler/limits/gpus.ts";
+import { holdGpus } from "../scheduler/limits.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";
@@ -300,6 +302,7 @@ async function runTask(
   ) as [string, string, string];
   for (const path of [output, checkpoint, temporary]) Deno.mkdirSync(path);
   const mark = newMark();
+  const cpus = availableParallelism();
   const spec: Spec = {
     mark,
     params: task.params.parse(params),
@@ -310,7 +313,7 @@ async function runTask(
     ),
     output,
     checkpoint,
-    cpus: availableParallelism(),
+    cpus,
     runtimes: { engine: engine.settings },
   };
   const input = join(folder, "spec.json");
@@ -324,6 +327,8 @@ await perform(task);
 `,
   );
   const execution = local.start({
+    name: "predict",
+    resources: { cpus, gpus: gpus.length, memory: 0 },
     args: [
       "run",
       "--quiet",
@@ -331,7 +336,7 @@ await perform(task);
       "--no-prompt",
       ...projectFlags(PROJECT),
       "--allow-read",
-      ...list("write", [folder]),
+      ...allow("write", [folder]),
       "--allow-env",
       ...engine.flags,
       entry,

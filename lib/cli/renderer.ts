@@ -1,4 +1,4 @@
-import { EIO, osError } from "../store/os_error.ts";
+import { EIO, osError } from "../store/files.ts";
 import {
   bytes,
   LastLines,

@@ -1,4 +1,4 @@
-import { verify } from "../scheduler/attempts/verify.ts";
+import { verify } from "../scheduler/verify.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";

@@ -126,7 +126,7 @@ stages:
 `);
   const { code, stdout } = await project.call("pipeline");
   assertEquals(code, 5);
-  assertMatch(stdout, /none: failed - It did not write "out.txt"/);
+  assertMatch(stdout, /none: failed - The stage did not write "out.txt"/);
 });
 
 Deno.test("pipeline --no-wait exits with 3 while another process runs the stage", async () => {

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { visibleGpus } from "../../lib/scheduler/default_settings.ts";
-import { holdGpus } from "../../lib/scheduler/limits/gpus.ts";
+import { visibleGpus } from "../../lib/scheduler/settings.ts";
+import { holdGpus } from "../../lib/scheduler/limits.ts";
 
 const NEVER = new AbortController().signal;
 

@@ -16,7 +16,7 @@ import {
   UsageError,
 } from "../../lib/cli/arguments.ts";
 import { HELP } from "../../lib/cli/options.ts";
-import { listFiles } from "../../lib/store/tree.ts";
+import { listFiles } from "../../lib/store/blobs.ts";
 import { fuzzParsers } from "./fuzz.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
 import { SoakPipeline } from "./pipeline.ts";

@@ -15,7 +15,7 @@ import {
   UsageError,
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
-import { fingerprint } from "../../../lib/store/fingerprint.ts";
+import { fingerprint } from "../../../lib/store/stats.ts";
 import { ours } from "./ours.ts";
 import { peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";
