@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { linesOf } from "../../lib/scheduler/attempts/channel.ts";
+import { linesOf } from "../../lib/scheduler/process.ts";
 import { withFolder } from "./run_task.ts";
 
 const ROOT = fileURLToPath(import.meta.resolve("../../"));
