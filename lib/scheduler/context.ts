@@ -2,32 +2,31 @@ import { join } from "node:path";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
-import { type TaskCode, taskCode } from "./code/code.ts";
-import type { Runtime } from "./events.ts";
+import { type TaskCode, taskCode } from "./code.ts";
 import { withCache } from "./failure.ts";
-import { selectStages } from "./select.ts";
-import type { Settings } from "./settings.ts";
-import { SourcePaths } from "./keys/source_paths.ts";
+import { SourcePaths } from "./key.ts";
+import type { Runtime, Settings } from "./settings.ts";
 
-/** What planning and running share: a graph, and where and how it is worked on. */
+/** What planning and running share. Everything is found once, for all stages. */
 export interface Context {
   readonly graph: Graph;
   readonly settings: Settings;
   readonly store: Store;
-  /** Stages asked for and those that they need, in topological order. */
+  /** Ids of the selected stages and of all that they need, in topological order. */
   readonly selected: ReadonlySet<string>;
-  /** The code of each task, by the URL of its module. */
+  /** Code of each task, by the URL of its module. */
   readonly code: Map<string, TaskCode>;
-  readonly runtimes: ReadonlyMap<string, Runtime>;
   readonly sources: SourcePaths;
-  /** What becomes ready for use, once for all stages. */
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  /** Calls of `prepare()`, by runtime. */
   readonly prepared: Map<Runtime, Promise<void>>;
 }
 
 /**
- * Opens the cache and finds the code and the runtimes of all stages asked for.
+ * Opens the cache and finds the code and the runtimes of the selected stages.
  *
- * @throws {Error} If a task's code cannot be read, or a runtime does not exist.
+ * @param targets Ids of stages; all stages if empty.
+ * @throws {Error} If a task's code cannot be read, or a task needs a runtime that is not in the settings.
  */
 export async function openContext(
   graph: Graph,
@@ -39,16 +38,18 @@ export async function openContext(
   const selected = selectStages(graph, targets);
   const stages = [...selected].map((id) => graph.stages.get(id)!);
   const modules = new Set(stages.map(({ module }) => module));
-  const needs = new Set(
-    stages.flatMap(({ declaration }) => declaration.needs),
-  );
   const runtimes = new Map<string, Runtime>();
-  for (const name of needs) {
-    const find = settings.runtimes[name];
-    if (find === undefined) {
-      throw new Error(`A task needs "${name}", which this program lacks`);
+  for (const { task, declaration } of stages) {
+    for (const name of declaration.needs) {
+      if (runtimes.has(name)) continue;
+      const find = settings.runtimes[name];
+      if (find === undefined) {
+        throw new Error(
+          `Task "${task}" needs the runtime "${name}", which does not exist; correct "needs" in its module`,
+        );
+      }
+      runtimes.set(name, await find());
     }
-    runtimes.set(name, await find());
   }
   return {
     graph,
@@ -59,8 +60,8 @@ export async function openContext(
       store,
       () => taskCode([...modules], settings.project, store),
     ),
-    runtimes,
     sources: new SourcePaths(store, settings.project),
+    runtimes,
     prepared: new Map(),
   };
 }
@@ -71,24 +72,35 @@ export function openStore({ out }: Pick<Settings, "out">): Store {
 }
 
 /**
- * Names of pipelines and stages become names of folders below `out`.
+ * Ids of the stages that are targets and of all that they need, in topological
+ * order; of all stages if there are no targets.
  *
- * @throws {RangeError} If one cannot.
+ * @throws {RangeError} If the graph has no stage of this id.
  */
-function checkNames({ pipeline, stages }: Graph): void {
-  if (pipeline === "cache") {
-    throw new RangeError(
-      'A pipeline cannot be named "cache": its outputs would lie within the cache',
-    );
-  }
-  for (const name of [pipeline, ...stages.keys()]) {
-    if (!/^[^./\\\0][^/\\\0]*$/.test(name)) {
-      throw new RangeError(`"${name}" cannot be the name of a folder`);
+export function selectStages(
+  graph: Graph,
+  targets: readonly string[],
+): Set<string> {
+  const needed = new Set(targets);
+  for (const id of needed) {
+    const stage = graph.stages.get(id);
+    if (stage === undefined) {
+      throw new RangeError(`Pipeline "${graph.pipeline}" has no stage "${id}"`);
     }
+    for (const input of Object.values(stage.inputs).flat()) needed.add(input);
   }
+  const all = [...graph.stages.keys()];
+  return new Set(
+    targets.length === 0 ? all : all.filter((id) => needed.has(id)),
+  );
 }
 
-/** The runtimes that a stage needs, by name, ready for use. */
+/** The stage of this id. */
+export function stageOf(context: Context, id: string): GraphStage {
+  return context.graph.stages.get(id)!;
+}
+
+/** The runtimes that a stage needs, by name, after their `prepare()`. */
 export async function readyRuntimes(
   { runtimes, prepared }: Context,
   stage: GraphStage,
@@ -103,13 +115,28 @@ export async function readyRuntimes(
   return ready;
 }
 
-/** The stage of this id. */
-export function stageOf(context: Context, id: string): GraphStage {
-  return context.graph.stages.get(id)!;
+/** Imports the task of a stage. */
+export async function taskOf({ module }: GraphStage): Promise<Task> {
+  const { loadTask } = await import("../pipeline/load_task.ts");
+  return await loadTask(module);
 }
 
-/** The task of a stage, imported. */
-export async function taskOf(stage: GraphStage): Promise<Task> {
-  const { loadTask } = await import("../pipeline/load_task.ts");
-  return await loadTask(stage.module);
+/**
+ * Pipelines and stages become folders below `out`.
+ *
+ * @throws {RangeError} If a name is not usable as one.
+ */
+function checkNames({ pipeline, stages }: Graph): void {
+  if (pipeline === "cache") {
+    throw new RangeError(
+      'A pipeline cannot be named "cache": its outputs would be in the folder of the cache; rename it',
+    );
+  }
+  for (const name of [pipeline, ...stages.keys()]) {
+    if (!/^[^./\\\0][^/\\\0]*$/.test(name)) {
+      throw new RangeError(
+        `"${name}" is not usable as the name of a folder; it must not contain "/" or "\\" or begin with "."`,
+      );
+    }
+  }
 }

@@ -1,20 +1,20 @@
-/** Why a stage is where it is, in words: `param lr 4e-4 -> 5e-4`. */
+/** Reason for a decision, in words: `param lr 4e-4 -> 5e-4`. */
 export type Reason = string;
 
-/** What is to be done with a stage. */
+/** What a run does with a stage. */
 export type Decision =
-  /** Its visible output is already the right one. */
+  /** Its result is in the cache and its visible output is up to date. */
   | { readonly state: "unchanged"; readonly key: string }
-  /** The cache holds its result; the visible output is missing or another. */
+  /** Its result is in the cache; its visible output is missing or changed. */
   | { readonly state: "restore"; readonly key: string; readonly reason: Reason }
-  /** It must run. */
+  /** Its result is not in the cache, or it is forced to run. */
   | { readonly state: "run"; readonly key: string; readonly reason: Reason }
-  /** An input is still to be made: it runs unless that input turns out as before. */
+  /** An input does not exist yet: the stage runs unless that input turns out as before. */
   | { readonly state: "unknown"; readonly reason: Reason }
-  /** Not asked for, or held up by a failure. */
+  /** Not selected, or blocked by a failure. */
   | { readonly state: "skip"; readonly reason: Reason };
 
-/** What the scheduler says while it works; renderers turn it into lines, a live table or JSON. */
+/** What happens during a run. Renderers turn events into lines, a live table or JSON. */
 export type Event =
   | {
     readonly type: "start";
@@ -69,7 +69,7 @@ export type Event =
     readonly message: string;
     readonly log: string;
     readonly retry: boolean;
-    /** What kind of failure it is, where that is known. */
+    /** Kind of the failure, if it is distinguished. */
     readonly code?: "output-missing";
   }
   | Summary;
@@ -83,30 +83,4 @@ export interface Summary {
   readonly failed: number;
   readonly skipped: number;
   readonly seconds: number;
-}
-
-/**
- * Something of the machine that stages need and that is found before any of
- * them runs, such as the engine: who it is, and what a process needs to use it.
- */
-export interface Runtime {
-  /** Part of the key of every stage that needs it: `tensorflow 2.21.0 cpu linux-x86_64`. */
-  readonly identity: string;
-  /**
-   * True if what it computes depends in its last bits on the number of threads.
-   * The processors that a stage asks for are then part of its key.
-   */
-  readonly threaded?: boolean;
-  /** GPUs that a stage which uses it must hold; none if left out. No part of the key. */
-  readonly gpus?: number;
-  /** Handed to the stage's process. */
-  readonly settings: Readonly<Record<string, string | number | boolean>>;
-  /** Deno flags for the process: `--allow-ffi`, `--unstable-webgpu`. */
-  readonly flags: readonly string[];
-  /** Folders that the process may read. */
-  readonly read: readonly string[];
-  /** Environment variables that the process may read, and the values that it gets. */
-  readonly env: Readonly<Record<string, string>>;
-  /** Makes it ready (installs the library, say); called once, before the first stage that needs it runs. */
-  readonly prepare: () => Promise<void>;
 }

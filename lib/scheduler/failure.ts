@@ -1,10 +1,10 @@
-import { isFull, isReadOnly } from "../store/os_error.ts";
+import { isFull, isReadOnly } from "../store/files.ts";
 import type { Store } from "../store/store.ts";
 
-/** A stage's run that failed, in words for the user. */
+/** Thrown when a stage fails. The message is meant for the user. */
 export class StageFailure extends Error {
   override readonly name = "StageFailure";
-  /** What kind of failure it is, where that matters. */
+  /** Kind of the failure, if it is distinguished. */
   readonly code?: "output-missing";
 
   constructor(
@@ -16,32 +16,32 @@ export class StageFailure extends Error {
   }
 }
 
-/** A stage was to run, but what its key was made from has changed meanwhile: the message says what. */
+/** Thrown when something that a stage's key depends on has changed since the key was computed. The message says what. */
 export class MovedError extends Error {
   override readonly name = "MovedError";
 }
 
-/** Another process runs the stage, and waiting was not wanted. */
+/** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
 export class BusyError extends Error {
   override readonly name = "BusyError";
 }
 
-/** An error in words that say what to do about it. */
-export function inWords(error: unknown, store: Store): string {
+/** Message of an error. For disk errors, it names the cache and the remedy; for bugs, it has the stack. */
+export function messageOf(error: unknown, store: Store): string {
   if (!(error instanceof Error)) return String(error);
   if (isFull(error)) {
-    return `No space is left on the disk of "${store.folder}"; free some, or clean up the cache with a smaller limit`;
+    return `No space left on the disk of "${store.folder}"; free some, or clean up the cache with a smaller limit`;
   }
   if (isReadOnly(error)) {
-    return `"${store.folder}" cannot be written, so nothing can be run: ${error.message}`;
+    return `The cache "${store.folder}" is not writable, so no stage can run: ${error.message}`;
   }
-  return isBug(error) ? error.stack ?? error.message : error.message;
+  const isBug = error instanceof TypeError || error instanceof ReferenceError;
+  return isBug ? error.stack ?? error.message : error.message;
 }
 
 /**
- * Does something with the cache; an error of the disk is thrown on in words.
- *
- * @throws {Error} Whatever the work throws.
+ * Calls a function that uses the cache. If the disk is full or not writable, the
+ * error thrown has the message of {@linkcode messageOf}.
  */
 export async function withCache<T>(
   store: Store,
@@ -51,11 +51,6 @@ export async function withCache<T>(
     return await work();
   } catch (error) {
     if (!isFull(error) && !isReadOnly(error)) throw error;
-    throw new Error(inWords(error, store), { cause: error });
+    throw new Error(messageOf(error, store), { cause: error });
   }
-}
-
-/** True for errors that only a fault of this program can cause. */
-function isBug(error: Error): boolean {
-  return error instanceof TypeError || error instanceof ReferenceError;
 }

@@ -1,66 +1,107 @@
 import { join } from "node:path";
+import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
-import type { Manifest } from "../store/manifest.ts";
-import { taskCode } from "./code/code.ts";
-import { type Context, stageOf } from "./context.ts";
-import { decide, type Decided } from "./decisions/decide.ts";
-import type { Event } from "./events.ts";
-import type { Executor } from "./executors/executor.ts";
-import { BusyError, MovedError, StageFailure } from "./failure.ts";
-import { Slots } from "./limits/limits.ts";
-import { Tally } from "./tally.ts";
-import { sweepVisible } from "./attempts/visible.ts";
+import { holdOff, keepWithin } from "../store/cleanup.ts";
+import type { Manifest } from "../store/manifests.ts";
+import { taskCode } from "./code.ts";
+import { type Context, openContext, openStore, stageOf } from "./context.ts";
+import type { Decision, Event, Summary } from "./events.ts";
+import {
+  BusyError,
+  messageOf,
+  MovedError,
+  StageFailure,
+  withCache,
+} from "./failure.ts";
+import type { Slots } from "./limits.ts";
+import { decide, type Reused } from "./plan.ts";
+import type { Settings } from "./settings.ts";
+import { makeVisible, sweepVisible, visibleFolder } from "./visible.ts";
 
-/** A stage that has come to an end: with a result, or with the reason why there is none. */
-type Settled = { readonly manifest: Manifest } | { readonly lacking: string };
+/**
+ * Brings stages, and all that they need, up to date. Stages run in parallel, as
+ * far as the limits allow. A stage that fails blocks those that need it.
+ *
+ * @param targets Ids of stages; all stages if empty.
+ * @param emit Called with each event; the last one is the summary.
+ * @param signal Interrupts the run: running stages are asked to write a checkpoint and end.
+ * @param store The cache, if it is open already.
+ * @throws {BusyError} After the summary, if another process holds what a stage needs and `Settings.wait` is false.
+ */
+export async function run(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  emit: (event: Event) => void,
+  signal: AbortSignal,
+  store = openStore(settings),
+): Promise<Summary> {
+  const start = performance.now();
+  let scheduler: Scheduler;
+  {
+    // Before anything else, since opening the context stores blobs that no result needs yet.
+    using _live = await holdOff(store);
+    const context = await openContext(graph, targets, settings, store);
+    const { selected, sources } = context;
+    scheduler = new Scheduler(context, emit, signal);
+    emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
+    await scheduler.run();
+    sources.save();
+    const { keys } = scheduler.outcomes;
+    await withCache(store, () => store.noteRun(graph.pipeline, keys));
+  }
+  const { counts } = scheduler.outcomes;
+  if (counts.ran > 0) await keepWithin(store, settings.cacheLimit);
+  const seconds = (performance.now() - start) / 1000;
+  const summary: Summary = { type: "summary", ...counts, seconds };
+  emit(summary);
+  if (scheduler.busy !== undefined) throw scheduler.busy;
+  return summary;
+}
 
-/** How often a stage starts over because what it is made from has changed. */
+/** End of a stage: its result, or the reason why it has none. */
+type Settled =
+  | { readonly manifest: Manifest }
+  | { readonly lacking: string };
+
+/** Number of times that a stage starts over because something that its key depends on has changed. */
 const MOST_MOVES = 20;
 
-/** How often the cache may lose the same content before a stage that reads it is given up. */
+/** Number of times that a stage starts over because the cache has lost one and the same blob. */
 const MOST_LOSSES = 5;
 
-/** Nothing more is to be started. */
+/** Thrown to stop scheduling further stages. */
 class Halt extends Error {
   override readonly name = "Halt";
-
-  constructor() {
-    super("stopped after a failure");
-  }
 }
 
 /**
- * Brings stages up to date. Each is a promise that waits for those of the
- * stages that it needs, so the order is that of the edges and nothing else.
- * Modules that only a stage that runs needs are loaded when one does: reading
- * modules is most of what a run with nothing to do takes.
+ * Each stage is a promise that awaits those of the stages it needs, so the
+ * order of execution follows from the edges alone. Modules that a run with
+ * nothing to do does not need are imported dynamically: loading modules is most
+ * of what such a run takes.
  */
-export class Scheduler {
-  readonly tally: Tally;
-  /** Set if another process was found to run a stage, and waiting was not wanted. */
+class Scheduler {
+  readonly outcomes: Outcomes;
+  /** Set if another process held what a stage needs and `Settings.wait` is false. */
   busy: BusyError | undefined;
   readonly #context: Context;
-  readonly #executor: Executor;
   readonly #emit: (event: Event) => void;
   readonly #signal: AbortSignal;
-  /** Ends the waiting of stages that are not to start any more. */
+  /** Cancels the waiting of stages that must not start any more. */
   readonly #halt = new AbortController();
-  readonly #slots: Slots;
   readonly #settled = new Map<string, Promise<Settled>>();
-  #swept: Promise<void> | undefined;
+  #slots: Promise<Slots> | undefined;
 
   constructor(
     context: Context,
-    executor: Executor,
     emit: (event: Event) => void,
     signal: AbortSignal,
   ) {
-    this.tally = new Tally(context, emit);
+    this.outcomes = new Outcomes(context, emit);
     this.#context = context;
-    this.#executor = executor;
     this.#emit = emit;
     this.#signal = signal;
-    this.#slots = new Slots(context.settings.limits);
   }
 
   /** Brings all selected stages to an end. */
@@ -79,7 +120,7 @@ export class Scheduler {
 
   async #settle(id: string): Promise<Settled> {
     try {
-      return await this.#work(id);
+      return await this.#bring(id);
     } catch (error) {
       if (this.#signal.aborted && error === this.#signal.reason) {
         return this.#skip(id, "interrupted");
@@ -90,8 +131,8 @@ export class Scheduler {
     }
   }
 
-  /** Waits for what the stage needs, and starts over if that proves damaged or its code changes. */
-  async #work(id: string): Promise<Settled> {
+  /** Awaits the inputs of a stage and brings it up to date; starts over if an input is lost or something changes meanwhile. */
+  async #bring(id: string): Promise<Settled> {
     const stage = stageOf(this.#context, id);
     const losses = new Map<string, number>();
     for (let moves = 0;;) {
@@ -104,21 +145,21 @@ export class Scheduler {
       this.#signal.throwIfAborted();
       this.#halt.signal.throwIfAborted();
       try {
-        return await this.#bring(id, results);
+        return await this.#once(id, results);
       } catch (error) {
         if (error instanceof DamagedBlobError) {
           const times = (losses.get(error.blob) ?? 0) + 1;
           losses.set(error.blob, times);
           if (times === MOST_LOSSES) {
             throw new StageFailure(
-              `The cache keeps losing what it is made from (${error.message}); check the disk of "${this.#context.store.folder}"`,
+              `The cache loses its inputs again and again (${error.message}); check the disk of "${this.#context.store.folder}"`,
             );
           }
           this.#forget(error.blob, results);
         } else if (error instanceof MovedError) {
           if (++moves === MOST_MOVES) {
             throw new StageFailure(
-              `What it is made from keeps changing (${error.message}); run it again when nothing writes there`,
+              `Its code or sources change again and again (${error.message}); run it again when they no longer do`,
             );
           }
           const { code, settings, store } = this.#context;
@@ -131,20 +172,19 @@ export class Scheduler {
     }
   }
 
-  async #bring(
+  /** Decides on a stage and does what was decided. */
+  async #once(
     id: string,
     results: ReadonlyMap<string, Manifest>,
   ): Promise<Settled> {
-    const context = this.#context;
-    const stage = stageOf(context, id);
-    const decided = await decide(context, stage, results);
+    const stage = stageOf(this.#context, id);
+    const decided = await decide(this.#context, stage, results);
     if ("manifest" in decided) return await this.#reuse(id, decided);
-    await (this.#swept ??= this.#sweep());
-    const { runStage } = await import("./attempts/run_stage.ts");
-    const outcome = await runStage(context, stage, decided, {
+    const slots = await (this.#slots ??= this.#prepare());
+    const { runStage } = await import("./run_stage.ts");
+    const outcome = await runStage(this.#context, stage, decided, {
       results,
-      slots: this.#slots,
-      executor: this.#executor,
+      slots,
       emit: this.#emit,
       signal: this.#signal,
       waiting: AbortSignal.any([this.#signal, this.#halt.signal]),
@@ -156,39 +196,37 @@ export class Scheduler {
         return await this.#reuse(id, outcome.decided);
       case "ran": {
         const { manifest } = outcome;
-        this.tally.succeeded(id, "ran", manifest, manifest.seconds);
+        this.outcomes.succeeded(id, "ran", manifest, manifest.seconds);
         return { manifest };
       }
     }
   }
 
-  /** Removes what processes that died have left. */
-  async #sweep(): Promise<void> {
+  /** Called before the first stage runs: removes what dead processes left. */
+  async #prepare(): Promise<Slots> {
     const { graph: { pipeline }, settings, store } = this.#context;
-    const { sweepRuns } = await import("./attempts/run_folder.ts");
-    await sweepRuns(store, this.#executor);
+    const { sweepRuns } = await import("./runs.ts");
+    await sweepRuns(store, settings.executor);
     sweepVisible(join(settings.out, pipeline), store);
+    const { Slots } = await import("./limits.ts");
+    return new Slots(settings.limits);
   }
 
   /** Takes a stage's result from the cache. */
-  async #reuse(
-    id: string,
-    { decision, manifest }: Extract<Decided, { manifest: Manifest }>,
-  ): Promise<Settled> {
+  async #reuse(id: string, { decision, manifest }: Reused): Promise<Settled> {
     const { graph: { pipeline }, store } = this.#context;
-    this.tally.decided(id, decision);
+    this.outcomes.decided(id, decision);
     const start = performance.now();
     if (decision.state === "restore") {
-      const { makeVisible } = await import("./attempts/commit.ts");
       await makeVisible(this.#context, stageOf(this.#context, id), manifest);
       const seconds = (performance.now() - start) / 1000;
-      this.tally.succeeded(id, "restored", manifest, seconds);
-    } else this.tally.succeeded(id, "unchanged", manifest, 0);
+      this.outcomes.succeeded(id, "restored", manifest, seconds);
+    } else this.outcomes.succeeded(id, "unchanged", manifest, 0);
     await store.noteResult(pipeline, id, manifest.key);
     return { manifest };
   }
 
-  /** Has stages brought up to date again whose results held a blob that turned out damaged. */
+  /** Makes the stages start over whose results contain a lost blob. */
   #forget(blob: string, results: ReadonlyMap<string, Manifest>): void {
     for (const [id, { files }] of results) {
       if (files.some((file) => file.blob === blob)) this.#settled.delete(id);
@@ -196,13 +234,92 @@ export class Scheduler {
   }
 
   #skip(id: string, reason: string): Settled {
-    this.tally.skipped(id, reason);
+    this.outcomes.skipped(id, reason);
     return { lacking: reason };
   }
 
   #fail(id: string, error?: unknown): Settled {
-    this.tally.failed(id, error);
-    if (!this.#context.settings.keepGoing) this.#halt.abort(new Halt());
+    this.outcomes.failed(id, error);
+    if (!this.#context.settings.keepGoing) {
+      this.#halt.abort(new Halt("stopped after a failure"));
+    }
     return { lacking: `${id} failed` };
+  }
+}
+
+type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
+
+/** Emits and counts the outcomes of stages. A stage that starts over has several, of which the last counts. */
+class Outcomes {
+  readonly #context: Context;
+  readonly #emit: (event: Event) => void;
+  readonly #last = new Map<string, { outcome: Outcome; key?: string }>();
+
+  constructor(context: Context, emit: (event: Event) => void) {
+    this.#context = context;
+    this.#emit = emit;
+  }
+
+  /** Keys of all results. */
+  get keys(): string[] {
+    return [...this.#last.values()].flatMap(({ key }) => key ?? []);
+  }
+
+  /** Number of stages with each outcome. */
+  get counts(): Record<Outcome, number> {
+    const counts = { ran: 0, restored: 0, unchanged: 0, failed: 0, skipped: 0 };
+    for (const { outcome } of this.#last.values()) counts[outcome]++;
+    return counts;
+  }
+
+  decided(stage: string, decision: Decision): void {
+    this.#emit({ type: "decided", stage, decision });
+  }
+
+  succeeded(
+    stage: string,
+    outcome: "ran" | "restored" | "unchanged",
+    { key }: Manifest,
+    seconds: number,
+  ): void {
+    this.#last.set(stage, { outcome, key });
+    this.#finished(stage, outcome, seconds);
+  }
+
+  skipped(stage: string, reason: string): void {
+    this.#last.set(stage, { outcome: "skipped" });
+    this.decided(stage, { state: "skip", reason });
+    this.#finished(stage, "skipped", 0, reason);
+  }
+
+  /** @param error Undefined if the failure has been emitted already. */
+  failed(stage: string, error?: unknown): void {
+    this.#last.set(stage, { outcome: "failed" });
+    if (error === undefined) return;
+    this.#emit({
+      type: "failed",
+      stage,
+      attempt: 0,
+      message: messageOf(error, this.#context.store),
+      log: "",
+      retry: false,
+    });
+  }
+
+  #finished(
+    stage: string,
+    outcome: Exclude<Outcome, "failed">,
+    seconds: number,
+    note?: string,
+  ): void {
+    const { graph: { pipeline }, settings } = this.#context;
+    this.#emit({
+      type: "finished",
+      stage,
+      outcome,
+      seconds,
+      output: visibleFolder(settings.out, pipeline, { id: stage }),
+      ...(note !== undefined && { note }),
+    });
   }
 }

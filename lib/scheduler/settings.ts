@@ -1,33 +1,108 @@
-import type { Runtime } from "./events.ts";
+import { join } from "node:path";
+import type { Executor } from "./executors/executor.ts";
+import { local } from "./executors/local.ts";
 
-/** Where a pipeline is worked on, and how. */
+/** Where and how stages run. */
 export interface Settings {
-  /** Folder that holds the project's `deno.json`. */
+  /** Folder of the project's `deno.json`. */
   readonly project: string;
-  /** Folder of everything produced: `cache/`, and a folder per pipeline. */
+  /** Folder of all outputs: `cache/`, and a folder per pipeline. */
   readonly out: string;
-  /** Finds a runtime by the name that tasks need it by; called once for each. */
+  /** Runs the stages' processes. */
+  readonly executor: Executor;
+  /** Finds the runtimes that tasks need, by name. Each is called at most once per run. */
   readonly runtimes: Readonly<Record<string, () => Promise<Runtime>>>;
   readonly limits: Limits;
-  /** Stages that run even if the cache holds their result. */
+  /** Ids of stages that run even if their results are in the cache. */
   readonly force: ReadonlySet<string>;
-  /** False if a stage that another process is running is an error instead of being waited for. */
+  /** False if a stage fails, instead of waiting, when another process runs it or holds what it needs. */
   readonly wait: boolean;
-  /** False if nothing is started after a failure. */
+  /** False if no further stage starts after a failure. */
   readonly keepGoing: boolean;
   /** Seconds between asking a stage's process to end and killing it. */
   readonly grace: number;
-  /** Bytes that the cache may grow to before old results are cleaned up. */
+  /** Bytes of the cache above which old results are removed after a run. */
   readonly cacheLimit: number;
 }
 
-/** How much of the machine all stages together may use. */
+/** What all running stages together may use. */
 export interface Limits {
-  /** Stages that run at the same time. */
+  /** Number of stages that run at the same time. */
   readonly jobs: number;
   readonly cpus: number;
   /** Bytes. */
   readonly memory: number;
-  /** Ids of the GPUs that stages may hold, as `CUDA_VISIBLE_DEVICES` names them. */
+  /** Ids of the GPUs that stages may use, as in `CUDA_VISIBLE_DEVICES`. */
   readonly gpus: readonly string[];
+}
+
+/** Something outside the project that a stage's process needs, such as the engine with its native library. */
+export interface Runtime {
+  /** Part of the key of every stage that needs it: `tensorflow 2.21.0 cpu linux-x86_64`. */
+  readonly identity: string;
+  /**
+   * True if its results depend, in the last bits, on the number of threads. The
+   * key then contains the processors that the stage asks for.
+   */
+  readonly threaded?: boolean;
+  /** GPUs that each stage needs that uses it; 0 by default. Not part of the key. */
+  readonly gpus?: number;
+  /** Handed to the stage's process. */
+  readonly settings: Readonly<Record<string, string | number | boolean>>;
+  /** Deno flags of the process: `--allow-ffi`, `--unstable-webgpu`. */
+  readonly flags: readonly string[];
+  /** Paths that the process may read. */
+  readonly read: readonly string[];
+  /** Environment variables that the process may read, with their values. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Makes it usable, for instance installs the library. Called once per run, before the first stage that needs it. */
+  readonly prepare: () => Promise<void>;
+}
+
+const CACHE_LIMIT = 50e9;
+const GRACE = 20;
+
+/** Default settings: the project's own `out` folder, and all of this machine. */
+export function defaultSettings(project: string): Settings {
+  const cpus = navigator.hardwareConcurrency;
+  return {
+    project,
+    out: join(project, "out"),
+    executor: local,
+    runtimes: {},
+    limits: {
+      jobs: cpus,
+      cpus,
+      memory: Deno.systemMemoryInfo().total,
+      gpus: visibleGpus(),
+    },
+    force: new Set(),
+    wait: true,
+    keepGoing: true,
+    grace: GRACE,
+    cacheLimit: CACHE_LIMIT,
+  };
+}
+
+/** Ids of the GPUs of this machine that `CUDA_VISIBLE_DEVICES`, if set, does not hide. */
+export function visibleGpus(): string[] {
+  const chosen = Deno.env.get("CUDA_VISIBLE_DEVICES");
+  if (chosen !== undefined) {
+    const ids = chosen.split(",").map((id) => id.trim());
+    return [...new Set(ids)].filter((id) => id !== "" && id !== "-1");
+  }
+  return gpusAmong([...Deno.readDirSync("/dev")].map(({ name }) => name));
+}
+
+/**
+ * Ids of the GPUs among the names of devices. CUDA numbers the GPUs that it
+ * sees from 0, whatever the device names are: a container may have `nvidia3`
+ * only.
+ */
+export function gpusAmong(devices: readonly string[]): string[] {
+  const numbered = devices.filter((name) => /^nvidia\d+$/.test(name));
+  // The Windows Subsystem for Linux has one GPU, under this name.
+  return numbered.length === 0 && devices.includes("dxg")
+    ? ["0"]
+    : numbered.map((_, index) => String(index));
 }

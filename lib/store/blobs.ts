@@ -1,9 +1,9 @@
 import { dirname, join } from "node:path";
-import { digest, digestFile } from "./digest.ts";
-import { besides, removeIfThere, syncFolder } from "./durable.ts";
+import { canonicalJson, digest, digestFile } from "./digest.ts";
+import { besides, removeIfThere, syncFolder, writeAll } from "./files.ts";
 import type { Stats } from "./stats.ts";
 
-/** Contents by their SHA-256: `blobs/ab/cdef...`, read-only, never changed once written. */
+/** Content-addressed files, named by their SHA-256: `blobs/ab/cdef...`. They are read-only and never change. */
 export class Blobs {
   readonly folder: string;
   readonly #stats: Stats;
@@ -13,22 +13,22 @@ export class Blobs {
     this.#stats = stats;
   }
 
-  /** Where the blob lies, or would lie. */
+  /** Path of a blob, whether it exists or not. */
   path(blob: string): string {
     return `${this.folder}/${blob.slice(0, 2)}/${blob.slice(2)}`;
   }
 
-  /** True if the blob is there and its content is still its own. */
+  /** True if the blob exists and its content matches its digest. */
   async holds(blob: string): Promise<boolean> {
     return await this.#stats.digest(this.path(blob), true) === blob;
   }
 
-  /** Takes in a copy of the file: the digest is that of the bytes stored. */
+  /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes meanwhile. */
   async put(path: string): Promise<{ blob: string; size: number }> {
     return await this.#take((copy) => digestFile(path, copy));
   }
 
-  /** Takes in bytes, or text as UTF-8. */
+  /** Stores bytes, or text as UTF-8. */
   async putBytes(
     content: string | Uint8Array,
   ): Promise<{ blob: string; size: number }> {
@@ -37,15 +37,13 @@ export class Blobs {
       : content;
     const stored = { blob: digest(bytes), size: bytes.length };
     if (await this.holds(stored.blob)) return stored;
-    return await this.#take(async (copy) => {
-      for (let done = 0; done < bytes.length;) {
-        done += await copy.write(bytes.subarray(done));
-      }
-      return stored;
+    return await this.#take((copy) => {
+      writeAll(copy, bytes);
+      return Promise.resolve(stored);
     });
   }
 
-  /** The text of a blob; undefined if it is missing or damaged. */
+  /** Text of a blob; undefined if it is missing or damaged. */
   text(blob: string): string | undefined {
     let bytes: Uint8Array;
     try {
@@ -58,9 +56,9 @@ export class Blobs {
   }
 
   /**
-   * Copies a blob to a new file and makes sure that the copy is right.
+   * Copies a blob to a new file and verifies the copy.
    *
-   * @throws {DamagedBlobError} If the blob's content is not its own; the blob is then removed.
+   * @throws {DamagedBlobError} If the blob is missing or damaged; it is then removed.
    */
   async copyTo(blob: string, path: string): Promise<void> {
     await this.#verified(blob, async () => {
@@ -72,10 +70,10 @@ export class Blobs {
   }
 
   /**
-   * Shows a blob at another path without copying it, where the file system
-   * can, after reading it in full to make sure that its content is right.
+   * Hard-links a blob to a new path, or copies it where the file system has no
+   * hard links, and verifies its content.
    *
-   * @throws {DamagedBlobError} If it is not; the blob is then removed.
+   * @throws {DamagedBlobError} If the blob is missing or damaged; it is then removed.
    */
   async linkTo(blob: string, path: string): Promise<void> {
     await this.#verified(blob, async () => {
@@ -90,7 +88,7 @@ export class Blobs {
     });
   }
 
-  /** Removes a blob. */
+  /** Removes a blob, if it exists. */
   remove(blob: string): void {
     removeIfThere(this.path(blob));
   }
@@ -110,7 +108,7 @@ export class Blobs {
     throw new DamagedBlobError(blob);
   }
 
-  /** Has a new file written, and gives it its name when it is on the disk. */
+  /** Writes a new file, flushes it to the disk and renames it to its digest. */
   async #take<Stored extends { readonly blob: string; readonly size: number }>(
     write: (copy: Deno.FsFile) => Promise<Stored>,
   ): Promise<Stored> {
@@ -141,13 +139,124 @@ export class Blobs {
   }
 }
 
-/** The cache's copy of a content was missing or no longer the content. */
+/** Thrown when a blob is missing or its content does not match its digest. */
 export class DamagedBlobError extends Error {
   override readonly name = "DamagedBlobError";
   readonly blob: string;
 
   constructor(blob: string) {
-    super(`Cached content "${blob.slice(0, 12)}" was missing or damaged`);
+    super(`Cached content "${blob.slice(0, 12)}" is missing or damaged`);
     this.blob = blob;
   }
+}
+
+/** A file of an artifact. */
+export interface TreeFile {
+  /** Path below the artifact's folder, with forward slashes. */
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** SHA-256 of its content. */
+  readonly blob: string;
+}
+
+/** Thrown when an artifact's folder contains something other than files and folders. */
+export class NotAFileError extends Error {
+  override readonly name = "NotAFileError";
+}
+
+/** Digest of an artifact: of the paths and contents of its files, independent of their order. */
+export function treeDigest(files: readonly TreeFile[]): string {
+  return digest(treeText(files));
+}
+
+/** Listing of files as text: canonical JSON of `[path, blob]` pairs, sorted by path. */
+export function treeText(files: readonly TreeFile[]): string {
+  return canonicalJson(
+    files.map(({ path, blob }) => [path, blob])
+      .sort(([a], [b]) => a! < b! ? -1 : 1),
+  );
+}
+
+/**
+ * Paths of all files below a folder, sorted, with forward slashes.
+ *
+ * @param links Whether symbolic links are an error (as in artifacts) or followed.
+ * @throws {NotAFileError} If an entry is neither a file nor a folder, or a link leads to a folder that contains it.
+ */
+export function listFiles(
+  folder: string,
+  links: "refuse" | "follow",
+): string[] {
+  const found: string[] = [];
+  walk(folder, "", links, [], found);
+  return found.sort((a, b) => a < b ? -1 : 1);
+}
+
+function walk(
+  root: string,
+  below: string,
+  links: "refuse" | "follow",
+  above: readonly string[],
+  found: string[],
+): void {
+  const folder = join(root, below);
+  const trail = links === "follow" ? [...above, Deno.realPathSync(folder)] : [];
+  if (new Set(trail).size < trail.length) {
+    throw new NotAFileError(
+      `Folder "${folder}" links to a folder that contains it`,
+    );
+  }
+  for (const entry of Deno.readDirSync(folder)) {
+    const path = below === "" ? entry.name : `${below}/${entry.name}`;
+    const whole = join(root, path);
+    if (entry.isSymlink && links === "refuse") {
+      throw new NotAFileError(
+        `"${whole}" is a symbolic link; artifacts may contain files and folders only`,
+      );
+    }
+    const info = entry.isSymlink ? Deno.statSync(whole) : entry;
+    if (info.isDirectory) walk(root, path, links, trail, found);
+    else if (info.isFile) found.push(path);
+    else throw new NotAFileError(`"${whole}" is neither a file nor a folder`);
+  }
+}
+
+/**
+ * Listings of files (see {@linkcode treeText}) by their digest. Those of
+ * committed results are stored, so that a later difference can be explained
+ * file by file.
+ */
+export class Listings {
+  readonly #blobs: Blobs;
+  readonly #seen = new Map<string, string>();
+
+  constructor(blobs: Blobs) {
+    this.#blobs = blobs;
+  }
+
+  /** Remembers a listing in memory and returns its digest. */
+  note(text: string): string {
+    const listing = digest(text);
+    this.#seen.set(listing, text);
+    return listing;
+  }
+
+  /** Stores a remembered listing in the cache, unless it has one file only. */
+  async keep(listing: string): Promise<void> {
+    const text = this.#seen.get(listing);
+    if (text !== undefined && filesIn(text).size > 1) {
+      await this.#blobs.putBytes(text);
+    }
+  }
+
+  /** Digests of a listing's files by path; undefined if the listing is unknown. */
+  files(listing: string): Map<string, string> | undefined {
+    const text = this.#seen.get(listing) ?? this.#blobs.text(listing);
+    return text === undefined ? undefined : filesIn(text);
+  }
+}
+
+function filesIn(text: string): Map<string, string> {
+  return new Map(JSON.parse(text) as [path: string, blob: string][]);
 }

@@ -1,32 +1,143 @@
 import { join } from "node:path";
-import {
-  checkpointsOf,
-  entriesOf,
-  folderSize,
-  manifestsOf,
-} from "./inventory.ts";
+import { digestFile, isDigest } from "./digest.ts";
+import { entriesOf, isReadOnly, removeFolder } from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
-import type { Manifest } from "./manifest.ts";
-import { isReadOnly } from "./os_error.ts";
+import type { Manifest } from "./manifests.ts";
+import { fingerprint } from "./stats.ts";
 import type { Store } from "./store.ts";
 
-/** Days after which what an unfinished stage left to go on from is given up. */
-const CHECKPOINT_DAYS = 14;
-const DAY = 24 * 60 * 60 * 1000;
+/** A result in the cache. */
+export interface Listed {
+  readonly key: string;
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly task: string;
+  /** When its run started: ISO 8601. */
+  readonly started: string;
+  /** Duration of its run. */
+  readonly seconds: number;
+  /** Bytes of its files, which other results may share. */
+  readonly size: number;
+  readonly files: number;
+  readonly pinned: boolean;
+  /** True if it is a result of one of the latest runs. */
+  readonly used: boolean;
+}
 
-/** What a clean-up did. */
-export interface CleanUp {
+/** All results in the cache, latest first. */
+export function listResults(store: Store): Listed[] {
+  const pinned = store.pins.read();
+  const used = store.usage.keys();
+  return manifestsOf(store).map((manifest) => ({
+    key: manifest.key,
+    pipeline: manifest.pipeline,
+    stage: manifest.stage,
+    task: manifest.task,
+    started: manifest.started,
+    seconds: manifest.seconds,
+    size: manifest.files.reduce((sum, { size }) => sum + size, 0),
+    files: manifest.files.length,
+    pinned: pinned.has(manifest.key),
+    used: used.has(manifest.key),
+  })).sort((a, b) => a.started < b.started ? 1 : -1);
+}
+
+/** Disk use of the cache, in bytes. */
+interface DiskUse {
+  /** Number of results. */
+  readonly results: number;
+  readonly blobs: number;
+  readonly checkpoints: number;
+  /** Manifests, logs of failed runs, memos. */
+  readonly other: number;
+  readonly total: number;
+}
+
+/** Measures the disk use of the cache, except for stages that are running. */
+export function diskUse(store: Store): DiskUse {
+  const blobs = folderSize(store.blobs.folder);
+  const checkpoints = folderSize(store.path("checkpoints"));
+  const total = folderSize(store.folder, new Set([store.path("runs")]));
+  return {
+    results: store.manifests.keys().length,
+    blobs,
+    checkpoints,
+    other: total - blobs - checkpoints,
+    total,
+  };
+}
+
+/** Checkpoints of the stage with one key. */
+interface LeftCheckpoint {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Time of the last write, in milliseconds since 1970. */
+  readonly written: number;
+}
+
+function checkpointsOf(store: Store): LeftCheckpoint[] {
+  return entriesOf(store.path("checkpoints")).map(({ name }) => {
+    const path = store.path("checkpoints", name);
+    return { path, size: folderSize(path), written: lastWrite(path) };
+  });
+}
+
+function lastWrite(path: string): number {
+  const times = entriesOf(path).map(({ name, isDirectory }) =>
+    isDirectory
+      ? lastWrite(join(path, name))
+      : fingerprint(join(path, name))?.modified ?? 0
+  );
+  return Math.max(fingerprint(path)?.modified ?? 0, ...times);
+}
+
+/** All usable manifests. */
+function manifestsOf(store: Store): Manifest[] {
+  return store.manifests.keys().flatMap((key) => {
+    const found = store.manifests.read(key);
+    return found.state === "found" ? [found.manifest] : [];
+  });
+}
+
+/** Bytes of all files below a folder; 0 if it does not exist. */
+function folderSize(
+  folder: string,
+  except: ReadonlySet<string> = new Set(),
+): number {
+  let size = 0;
+  for (const entry of entriesOf(folder)) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory) {
+      if (!except.has(path)) size += folderSize(path, except);
+      continue;
+    }
+    try {
+      size += Deno.lstatSync(path).size;
+    } catch (error) {
+      // Another process may have removed it meanwhile.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  return size;
+}
+
+/** Milliseconds after which a checkpoint is removed: 14 days. */
+const CHECKPOINT_AGE = 14 * 24 * 60 * 60 * 1000;
+
+/** Result of {@linkcode cleanUp}. */
+interface CleanUp {
   /** Keys of the results that were removed. */
   readonly removed: readonly string[];
-  /** Bytes that were freed. */
+  /** Bytes freed. */
   readonly freed: number;
-  /** Bytes of contents and checkpoints that are left. */
+  /** Bytes of blobs and checkpoints that are left. */
   readonly left: number;
 }
 
 /**
- * Says that a run is going on, so that nothing is cleaned up until it ends.
- * Undefined if the cache cannot be written, so that nothing can be.
+ * Prevents clean-ups, in all processes, until the lock is released. Undefined
+ * if the cache is not writable, so that no clean-up can happen.
  */
 export async function holdOff(store: Store): Promise<Lock | undefined> {
   try {
@@ -38,14 +149,13 @@ export async function holdOff(store: Store): Promise<Lock | undefined> {
 }
 
 /**
- * Removes the oldest results and checkpoints until the cache's contents take no
- * more than `limit` bytes, and whatever no result needs. Results that are
- * pinned, or that one of the last runs came to, stay in any case; a checkpoint
- * is as old as what was written into it last.
+ * Removes blobs that no result needs, and then the oldest results and
+ * checkpoints until blobs and checkpoints take at most `limit` bytes. Pinned
+ * results and those of the latest runs are kept. The age of a checkpoint is
+ * that of its last write.
  *
- * @returns Undefined if nothing is removed, because a run is going on, or
- * because a newer version of this program keeps results there, whose needs
- * this one does not know.
+ * @returns Undefined if nothing was removed, because a run is in progress or
+ * the cache has results of a newer version of this program.
  */
 export async function cleanUp(
   store: Store,
@@ -54,7 +164,9 @@ export async function cleanUp(
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined || hasNewer(store)) return undefined;
   const before = sizeOfAll(store);
-  removeOldCheckpoints(store);
+  for (const { path, written } of checkpointsOf(store)) {
+    if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
+  }
   const manifests = manifestsOf(store);
   const checkpoints = checkpointsOf(store);
   const needed = new Set([...store.pins.read(), ...store.usage.keys()]);
@@ -68,7 +180,7 @@ export async function cleanUp(
   };
   const takeResult = (manifest: Manifest) => {
     if (needed.has(manifest.key)) return;
-    // The manifest goes first: a result without one is only of no use, but one without its files would be wrong.
+    // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
     store.manifests.remove(manifest.key);
     removed.push(manifest.key);
     for (const blob of blobsOf(manifest, store)) {
@@ -104,22 +216,23 @@ function hasNewer(store: Store): boolean {
   });
 }
 
-/** Cleans up if the contents take more than `limit` bytes. */
+/** Cleans up if blobs and checkpoints take more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
   if (sizeOfAll(store) > limit) await cleanUp(store, limit);
 }
 
-/** Bytes of what the limit is for. */
+/** Bytes of blobs and checkpoints. */
 function sizeOfAll(store: Store): number {
   return folderSize(store.blobs.folder) +
     folderSize(store.path("checkpoints"));
 }
 
-/** Lies outside the folder of locks, so that it can be removed as a whole. */
+/** Outside the folder of locks, whose files a clean-up removes. */
 function lockPath(store: Store): string {
   return join(store.makeFolder(), "cleanup.lock");
 }
 
+/** Number of results that need each blob. */
 function countUsers(
   manifests: readonly Manifest[],
   store: Store,
@@ -133,7 +246,7 @@ function countUsers(
   return users;
 }
 
-/** All that a result needs: its files, its log, and for explanations its code and the lists of its sources' files. */
+/** Blobs that a result needs: its files, its log and, for explanations, its code and the listings of its sources. */
 function blobsOf({ files, log, parts }: Manifest, store: Store): Set<string> {
   const blobs = new Set([
     ...files.map(({ blob }) => blob),
@@ -161,18 +274,10 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
       }
     }
   }
-  // Nobody holds a lock or starts a process while the cache is locked as a whole.
+  // No lock is held and no process starts while the cache is locked as a whole.
   for (const folder of ["locks", "entries"]) {
     for (const { name } of entriesOf(store.path(folder))) {
       Deno.removeSync(store.path(folder, name));
-    }
-  }
-}
-
-function removeOldCheckpoints(store: Store): void {
-  for (const { path, written } of checkpointsOf(store)) {
-    if (written < Date.now() - CHECKPOINT_DAYS * DAY) {
-      Deno.removeSync(path, { recursive: true });
     }
   }
 }
@@ -184,4 +289,45 @@ function sizeOf(store: Store, blob: string): number {
     if (error instanceof Deno.errors.NotFound) return 0;
     throw error;
   }
+}
+
+/** Result of {@linkcode audit}. */
+interface Audit {
+  /** Number of blobs read. */
+  readonly blobs: number;
+  /** Files that were damaged, or manifests of an older version. They are removed, so their stages run again. */
+  readonly damaged: readonly string[];
+  /** Results that lack a file now, each as `PIPELINE STAGE`. */
+  readonly incomplete: readonly string[];
+}
+
+/** Reads all blobs and manifests, compares them with their digests and removes those that are damaged. */
+export async function audit(store: Store): Promise<Audit> {
+  const damaged: string[] = [];
+  let blobs = 0;
+  for (const folder of entriesOf(store.blobs.folder)) {
+    if (!folder.isDirectory) continue;
+    for (const { name } of entriesOf(join(store.blobs.folder, folder.name))) {
+      const blob = folder.name + name;
+      if (!isDigest(blob)) continue;
+      blobs++;
+      const path = store.blobs.path(blob);
+      if ((await digestFile(path)).blob === blob) continue;
+      damaged.push(path);
+      store.blobs.remove(blob);
+    }
+  }
+  for (const key of store.manifests.keys()) {
+    const found = store.manifests.read(key);
+    if (found.state !== "unusable" || found.newer) continue;
+    damaged.push(store.manifests.path(key));
+    store.manifests.remove(key);
+  }
+  const incomplete = [];
+  for (const { key, pipeline, stage } of manifestsOf(store)) {
+    if ((await store.lookup(key)).state !== "found") {
+      incomplete.push(`${pipeline} ${stage}`);
+    }
+  }
+  return { blobs, damaged, incomplete };
 }

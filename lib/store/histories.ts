@@ -1,34 +1,40 @@
 import { join } from "node:path";
-import { LatestKeys } from "./latest_keys.ts";
-import { readSealed, writeSealed } from "./sealed.ts";
+import { quickChecksum } from "./digest.ts";
+import { entriesOf, readSealed, writeSealed } from "./files.ts";
+import { lockFile } from "./locks.ts";
+import { fingerprint, settled } from "./stats.ts";
 
-/** How many results of a stage are remembered, to explain the next against the nearest. */
+/** Results remembered per stage. */
 const LENGTH = 20;
 
-/** What became of a stage over its runs. */
+/** Outcomes of a stage's runs. */
 export interface History {
-  /** Keys that it had, the last first. */
+  /** Keys of its results, latest first. */
   readonly keys: readonly string[];
-  /** The last run, if that failed. */
+  /** Set if the last run failed. */
   readonly failure?: Failure;
 }
 
+/** A run that failed. */
 export interface Failure {
   readonly key: string;
   readonly message: string;
   /** When it ended: ISO 8601. */
   readonly ended: string;
-  /** File with its log. */
+  /** Path of its log. */
   readonly log: string;
 }
 
-/** The histories of stages, by pipeline and stage: `stages/PIPELINE/STAGE.json`. */
+/** History of each stage: `stages/PIPELINE/STAGE.json`. Failures are explained from it, and keys compared with the nearest earlier one. */
 export class Histories {
   readonly folder: string;
   readonly #latest = new Map<string, LatestKeys>();
+  readonly #now: () => number;
 
-  constructor(folder: string) {
+  /** @param now The clock: milliseconds since 1970. */
+  constructor(folder: string, now: () => number = Date.now) {
     this.folder = folder;
+    this.#now = now;
   }
 
   read(pipeline: string, stage: string): History {
@@ -39,7 +45,7 @@ export class Histories {
     return sealed.value as unknown as History;
   }
 
-  /** Notes that the stage's result is now the one with this key. */
+  /** Records that the stage's result is now the one with this key. */
   succeeded(pipeline: string, stage: string, key: string): void {
     const latest = this.#latestOf(pipeline);
     if (latest.get(stage) === key) return;
@@ -52,13 +58,13 @@ export class Histories {
     });
   }
 
-  /** Notes that the stage's last run failed. */
+  /** Records that the stage's last run failed. */
   failed(pipeline: string, stage: string, failure: Failure): void {
     const { keys } = this.read(pipeline, stage);
     this.#write(pipeline, stage, { keys, failure });
   }
 
-  /** Makes the next run that changes nothing read one file for all stages of the pipeline. */
+  /** Saves the latest keys of a pipeline, so that the next run with nothing to do reads one file instead of one per stage. */
   remember(pipeline: string): void {
     this.#latest.get(pipeline)?.save();
   }
@@ -67,7 +73,8 @@ export class Histories {
     let latest = this.#latest.get(pipeline);
     if (latest === undefined) {
       const folder = join(this.folder, pipeline);
-      latest = new LatestKeys(join(this.folder, `.${pipeline}.json`), folder);
+      const memo = join(this.folder, `.${pipeline}.json`);
+      latest = new LatestKeys(memo, folder, this.#now);
       this.#latest.set(pipeline, latest);
     }
     return latest;
@@ -81,5 +88,137 @@ export class Histories {
     const path = this.#path(pipeline, stage);
     Deno.mkdirSync(join(path, ".."), { recursive: true });
     writeSealed(path, history);
+  }
+}
+
+/**
+ * Memo of the latest key of each stage of a pipeline, in one file. It is valid
+ * as long as the folder of histories has not changed.
+ */
+export class LatestKeys {
+  readonly #path: string;
+  readonly #folder: string;
+  readonly #now: () => number;
+  /** State of the folder for which the memo holds; undefined if a later write might not change it. */
+  readonly #state: string | undefined;
+  readonly #keys: Map<string, string>;
+  #changed = false;
+
+  /**
+   * @param path The memo's file.
+   * @param folder Folder of the pipeline's histories.
+   * @param now The clock.
+   */
+  constructor(path: string, folder: string, now: () => number) {
+    this.#path = path;
+    this.#folder = folder;
+    this.#now = now;
+    this.#state = this.#stateNow();
+    this.#keys = readKeys(path, this.#state);
+  }
+
+  get(stage: string): string | undefined {
+    return this.#keys.get(stage);
+  }
+
+  /** Sets the latest key that was read from a history. */
+  set(stage: string, key: string): void {
+    this.#keys.set(stage, key);
+    this.#changed = true;
+  }
+
+  /** Writes the memo, unless a history has been written since it was read. */
+  save(): void {
+    if (!this.#changed || this.#state === undefined) return;
+    if (this.#stateNow() !== this.#state) return;
+    const keys = Object.fromEntries(this.#keys);
+    writeSealed(this.#path, { state: this.#state, keys }, quickChecksum);
+  }
+
+  #stateNow(): string | undefined {
+    const print = fingerprint(this.#folder);
+    return print !== undefined && settled(print, this.#now())
+      ? `${print.inode} ${print.changed}`
+      : undefined;
+  }
+}
+
+function readKeys(
+  path: string,
+  state: string | undefined,
+): Map<string, string> {
+  const sealed = readSealed(path, quickChecksum);
+  return sealed.state === "whole" && sealed.value.state === state
+    ? new Map(Object.entries(sealed.value.keys as Record<string, string>))
+    : new Map();
+}
+
+/** Number of latest runs per pipeline whose results a clean-up keeps. */
+const RUNS = 10;
+
+/** Keys of the results of the latest runs of each pipeline: `used/PIPELINE.json`. */
+export class Usage {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  /** Records the results of a run. A run with the same results as the one before counts once. */
+  async record(pipeline: string, keys: readonly string[]): Promise<void> {
+    const path = join(this.folder, `${pipeline}.json`);
+    using _lock = await lockFile(`${this.folder}.lock`);
+    const runs = readRuns(path);
+    const sorted = [...new Set(keys)].sort();
+    if (sorted.length === 0 || runs[0]?.join() === sorted.join()) return;
+    const others = runs.filter((run) => run.join() !== sorted.join());
+    Deno.mkdirSync(this.folder, { recursive: true });
+    writeSealed(path, { runs: [sorted, ...others].slice(0, RUNS) });
+  }
+
+  /** Keys of the results of all latest runs. */
+  keys(): Set<string> {
+    return new Set(
+      entriesOf(this.folder).flatMap(({ name }) =>
+        readRuns(join(this.folder, name)).flat()
+      ),
+    );
+  }
+}
+
+function readRuns(path: string): string[][] {
+  const sealed = readSealed(path);
+  return sealed.state === "whole" ? sealed.value.runs as string[][] : [];
+}
+
+/** Keys of the results that a clean-up never removes: `pins.json`. */
+export class Pins {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  read(): Set<string> {
+    const sealed = readSealed(this.#path);
+    if (sealed.state === "damaged") {
+      throw new Error(
+        `"${this.#path}" is damaged; remove it and pin the results again`,
+      );
+    }
+    return new Set(
+      sealed.state === "whole" ? sealed.value.keys as string[] : [],
+    );
+  }
+
+  /** Pins or unpins results. */
+  async set(keys: readonly string[], pinned: boolean): Promise<void> {
+    using _lock = await lockFile(`${this.#path}.lock`);
+    const all = this.read();
+    for (const key of keys) {
+      if (pinned) all.add(key);
+      else all.delete(key);
+    }
+    writeSealed(this.#path, { keys: [...all].sort() });
   }
 }

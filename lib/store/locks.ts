@@ -1,31 +1,31 @@
-/** An advisory lock that the kernel releases when its process ends, however it ends. */
+/** An advisory file lock. The kernel releases it when the process ends, for whatever reason. */
 export interface Lock extends Disposable {
   readonly path: string;
 }
 
-/** How a lock is asked for. */
+/** Options of {@linkcode lockFile}. */
 export interface LockOptions {
-  /** Many may hold it at once, unless one holds it alone. */
+  /** True for a shared (reader) lock; by default, it is exclusive. */
   readonly shared?: boolean;
-  /** Called once if another holds it, with what that one wrote into it. */
+  /** Called once if the lock is taken, with its holder: `process 1234`. */
   readonly onWait?: (holder: string) => void;
-  /** Ends the waiting. */
+  /** Cancels waiting. */
   readonly signal?: AbortSignal;
 }
 
-/** Locks that this process holds alone. */
+/** Paths of the exclusive locks that this process holds. */
 const held = new Set<string>();
 
-/** True if it is this process itself that holds the lock. */
+/** True if this process holds the exclusive lock. */
 export function isHeldHere(path: string): boolean {
   return held.has(path);
 }
 
-/** Milliseconds between two tries. */
+/** Milliseconds between two tries: doubled from the first to the last value. */
 const FIRST_PAUSE = 5;
 const LAST_PAUSE = 100;
 
-/** Takes a lock, waiting for whoever holds it. */
+/** Takes a lock, waiting until it is free. The file is created if needed. */
 export async function lockFile(
   path: string,
   options: LockOptions = {},
@@ -42,9 +42,9 @@ export async function lockFile(
 }
 
 /**
- * Takes a lock if nobody holds it.
+ * Takes a lock if it is free; else returns undefined.
  *
- * @throws {Deno.errors.NotFound} If there is no such file, and `create` is false.
+ * @throws {Deno.errors.NotFound} If the file does not exist and `create` is false.
  */
 export function tryLockFile(
   path: string,
@@ -60,7 +60,7 @@ export function tryLockFile(
       file.close();
       return undefined;
     }
-    // A clean-up may have removed the file between the opening and the locking.
+    // A clean-up may have removed the file after it was opened.
     if (!isStill(file, path)) {
       file.close();
       continue;
@@ -81,7 +81,7 @@ export function tryLockFile(
   }
 }
 
-/** What the holder of a lock wrote into it: `process 1234`. */
+/** Holder of an exclusive lock, as it is written in the file: `process 1234`. */
 export function lockHolder(path: string): string {
   try {
     return Deno.readTextFileSync(path).trim() || "another process";

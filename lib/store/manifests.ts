@@ -1,28 +1,142 @@
 import { join } from "node:path";
-import { canonicalJson } from "./canonical.ts";
-import { digest, isDigest } from "./digest.ts";
-import {
-  type Fault,
-  type KeyParts,
-  type Manifest,
-  parseManifest,
-} from "./manifest.ts";
-import { removeIfThere } from "./durable.ts";
-import { readSealed, writeSealed } from "./sealed.ts";
+import { canonicalJson, digest, isDigest } from "./digest.ts";
+import { entriesOf, readSealed, removeIfThere, writeSealed } from "./files.ts";
+import type { TreeFile } from "./blobs.ts";
 
-/** What looking for a manifest gives. */
+/** Version of the manifest format that this program writes. */
+export const MANIFEST_VERSION = 2;
+
+/** Part of a key: one artifact that a stage reads. */
+export interface InputPart {
+  /** Digest of the artifact's tree. */
+  readonly content: string;
+  /** Only for inputs that take many artifacts: identifies this one. */
+  readonly stage?: string;
+  readonly matrix?: Readonly<Record<string, string | number>>;
+  /** Only for tasks with `timings`. */
+  readonly seconds?: number;
+  readonly metrics?: Readonly<Record<string, number>>;
+}
+
+/** Everything that a stage's result depends on. The SHA-256 of its canonical JSON is the stage's key. */
+export interface KeyParts {
+  /** Digest of the code listing of the task. */
+  readonly code: string;
+  /** Parameters, except those that name sources. */
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Digest of the files that each source parameter names. */
+  readonly sources: Readonly<Record<string, string>>;
+  readonly inputs: Readonly<Record<string, readonly InputPart[]>>;
+  /** Identity of each runtime that the task needs. */
+  readonly runtimes: Readonly<Record<string, string>>;
+}
+
+/** Record of a successful run of a stage. */
+export interface Manifest {
+  readonly version: typeof MANIFEST_VERSION;
+  readonly key: string;
+  readonly parts: KeyParts;
+  /** Not part of the key: what ran, when (ISO 8601) and on which version of Deno. */
+  readonly task: string;
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly started: string;
+  readonly runtime: string;
+  /** Wall-clock seconds of the run. */
+  readonly seconds: number;
+  /** Last value of each metric. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Digest of the artifact's tree. */
+  readonly content: string;
+  readonly files: readonly TreeFile[];
+  /** The log, as JSON lines of events. */
+  readonly log: { readonly blob: string; readonly size: number };
+}
+
+/** Why a manifest cannot be used. */
+interface Fault {
+  /** Predicate of a sentence whose subject is the result: `is damaged`. */
+  readonly fault: string;
+  /** True if the manifest was written by a newer version of this program. */
+  readonly newer: boolean;
+}
+
+/**
+ * Validates the value of a manifest file. Its `parts` are not inspected: they
+ * are valid if and only if the key is their digest.
+ */
+export function parseManifest(
+  value: Record<string, unknown>,
+): Manifest | Fault {
+  const { version } = value;
+  if (typeof version === "number" && version > MANIFEST_VERSION) {
+    return {
+      fault: "was written by a newer version of this program",
+      newer: true,
+    };
+  }
+  if (typeof version === "number" && version < MANIFEST_VERSION) {
+    return {
+      fault: "was written by an older version of this program",
+      newer: false,
+    };
+  }
+  return isManifest(value) ? value : { fault: "is invalid", newer: false };
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (!isRecord(value) || value.version !== MANIFEST_VERSION) return false;
+  const { key, parts, task, pipeline, stage, started, runtime } = value;
+  const { seconds, metrics, content, files, log } = value;
+  return areDigests([key, content]) && isRecord(parts) &&
+    [task, pipeline, stage, started, runtime].every(isText) &&
+    isAmount(seconds) && isRecord(metrics) &&
+    Object.values(metrics).every((metric) => typeof metric === "number") &&
+    Array.isArray(files) && files.every(isFile) &&
+    isRecord(log) && areDigests([log.blob]) && isAmount(log.size);
+}
+
+function isFile(value: unknown): value is TreeFile {
+  return isRecord(value) && isText(value.path) && isBelow(value.path) &&
+    isAmount(value.size) && areDigests([value.blob]);
+}
+
+/** True if the path, joined to a folder, cannot lead out of it. */
+function isBelow(path: string): boolean {
+  return path.split("/").every((part) =>
+    part !== "" && part !== "." && part !== ".." && !part.includes("\\")
+  );
+}
+
+function areDigests(values: readonly unknown[]): boolean {
+  return values.every((value) => isText(value) && isDigest(value));
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === "number" && value >= 0;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Result of looking up a manifest. */
 export type Lookup =
   | { readonly state: "found"; readonly manifest: Manifest }
   | { readonly state: "none" }
-  /** There is one, but it cannot be used: `is damaged`. */
+  /** There is a manifest, but it cannot be used. */
   | { readonly state: "unusable" } & Fault;
 
-/** The key that parts make. */
+/** The key of the parts. */
 export function keyOf(parts: KeyParts): string {
   return digest(canonicalJson(parts));
 }
 
-/** One manifest for each key: `manifests/ab/cdef....json`. */
+/** Manifests by key: `manifests/ab/cdef....json`. */
 export class Manifests {
   readonly folder: string;
 
@@ -37,8 +151,8 @@ export class Manifests {
   /**
    * Reads the manifest of a key.
    *
-   * @param canonical The canonical JSON of the key's parts, where it is at
-   * hand: comparing with it takes less than the digest.
+   * @param canonical Canonical JSON of the key's parts, if available: comparing
+   * it is faster than computing the digest.
    */
   read(key: string, canonical?: string): Lookup {
     const sealed = readSealed(this.path(key));
@@ -59,7 +173,7 @@ export class Manifests {
       : { state: "unusable", fault: "belongs to another key", newer: false };
   }
 
-  /** Records a result; its blobs must already be there. */
+  /** Writes a manifest. Its blobs must already be stored. */
   write(manifest: Manifest): void {
     const path = this.path(manifest.key);
     Deno.mkdirSync(join(path, ".."), { recursive: true });
@@ -70,27 +184,16 @@ export class Manifests {
     removeIfThere(this.path(key));
   }
 
-  /** All keys that have a manifest, usable or not. */
+  /** Keys of all manifests, usable or not. */
   keys(): string[] {
     const keys: string[] = [];
-    for (const folder of list(this.folder)) {
-      for (const file of list(join(this.folder, folder))) {
-        const key = folder + file.replace(/\.json$/, "");
+    for (const folder of entriesOf(this.folder)) {
+      if (!folder.isDirectory) continue;
+      for (const { name } of entriesOf(join(this.folder, folder.name))) {
+        const key = folder.name + name.replace(/\.json$/, "");
         if (isDigest(key)) keys.push(key);
       }
     }
     return keys.sort();
-  }
-}
-
-function list(folder: string): string[] {
-  try {
-    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return [];
-    throw error;
   }
 }

@@ -1,26 +1,76 @@
-import { digestFile } from "./digest.ts";
-import { type Fingerprint, fingerprint, same, settled } from "./fingerprint.ts";
+import { digestFile, quickChecksum } from "./digest.ts";
+import { readSealed, writeSealed } from "./files.ts";
 import { lockFile } from "./locks.ts";
-import { quickChecksum } from "./quick_checksum.ts";
-import { readSealed, writeSealed } from "./sealed.ts";
+
+/**
+ * Metadata that shows whether a file may have changed, without reading it.
+ * `changed` (ctime) cannot be set by programs, so a copy that preserves the
+ * modification time is noticed.
+ */
+export interface Fingerprint {
+  /** Bytes. */
+  readonly size: number;
+  /** mtime, in milliseconds since 1970. */
+  readonly modified: number;
+  /** ctime, in milliseconds since 1970. */
+  readonly changed: number;
+  readonly inode: number;
+}
+
+/** Milliseconds within which a second write may leave the times of a file as they are: two ticks of the coarsest file system. */
+const TICK = 2_000;
+
+/** Fingerprint of a file or folder; undefined if it does not exist. Symbolic links are followed. */
+export function fingerprint(path: string): Fingerprint | undefined {
+  try {
+    const info = Deno.statSync(path);
+    return {
+      size: info.size,
+      modified: info.mtime?.getTime() ?? 0,
+      changed: info.ctime?.getTime() ?? 0,
+      inode: info.ino ?? 0,
+    };
+  } catch (error) {
+    if (
+      error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory
+    ) return undefined;
+    throw error;
+  }
+}
+
+/** True if two fingerprints of a file show no change. */
+export function same(a: Fingerprint, b: Fingerprint): boolean {
+  return a.size === b.size && a.modified === b.modified &&
+    a.changed === b.changed && a.inode === b.inode;
+}
+
+/**
+ * True if any change after `at` (milliseconds since 1970) would show in the
+ * fingerprint, because the last change before is long enough ago. False also
+ * after the clock was set back.
+ */
+export function settled(print: Fingerprint, at: number): boolean {
+  return Math.max(print.modified, print.changed) + TICK <= at;
+}
 
 const VERSION = 1;
 
-/** A file's content as it was at a time. */
+/** Digest of a file when it had a certain fingerprint. */
 interface Entry extends Fingerprint {
   readonly blob: string;
-  /** When it was read, in milliseconds since 1970. */
+  /** When the file was read, in milliseconds since 1970. */
   readonly at: number;
 }
 
-/** An entry as it is written: path, size, modified, changed, inode, blob, at. */
+/** Serialized entry: path, size, modified, changed, inode, blob, at. */
 type Row = [string, number, number, number, number, string, number];
 
 /**
- * Remembers the digests of files by path, size, times and inode, so that
- * unchanged files are not read again. An entry whose file was touched within
- * two seconds of being read is not trusted: a second write in the same tick of
- * the clock would leave no trace.
+ * Stat cache: remembers digests of files by path and fingerprint, so that
+ * unchanged files are not read again. An entry is not trusted if the file was
+ * changed less than two seconds before it was read, since a second write within
+ * the same clock tick would leave no trace.
  */
 export class Stats {
   readonly #path: string;
@@ -33,11 +83,12 @@ export class Stats {
   }
 
   /**
-   * Digest of the file at the absolute path, read only if need be; undefined
-   * if there is no such file.
+   * Digest of a file, which is read only if it may have changed; undefined if
+   * it does not exist.
    *
-   * @param own True for a file of the cache itself: making hard links to it
-   * changes the inode's time, which therefore does not count.
+   * @param path Absolute path.
+   * @param own True for a file of the cache itself. Its ctime is ignored, since
+   * hard links to it change that.
    */
   async digest(path: string, own = false): Promise<string | undefined> {
     const before = fingerprint(path);
@@ -49,7 +100,7 @@ export class Stats {
     try {
       read = await digestFile(path);
     } catch (error) {
-      // Removed since it was looked at.
+      // Removed since the call of fingerprint().
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;
     }
@@ -63,7 +114,7 @@ export class Stats {
     return blob;
   }
 
-  /** Writes what was learnt, keeping what other processes learnt meanwhile. */
+  /** Writes new entries, merged with those that other processes have written. */
   async save(): Promise<void> {
     if (this.#fresh.size === 0) return;
     using _lock = await lockFile(`${this.#path}.lock`);
@@ -73,7 +124,7 @@ export class Stats {
     write(this.#path, entries);
   }
 
-  /** Forgets files that are gone. */
+  /** Drops the entries of files that no longer exist. */
   async prune(): Promise<void> {
     using _lock = await lockFile(`${this.#path}.lock`);
     const entries = read(this.#path);

@@ -1,14 +1,11 @@
 import { join, resolve } from "node:path";
-import { Blobs } from "./blobs.ts";
-import { Histories } from "./histories.ts";
-import { Listings } from "./listings.ts";
+import { Blobs, Listings } from "./blobs.ts";
+import { Histories, Pins, Usage } from "./histories.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
-import { isFull, isReadOnly } from "./os_error.ts";
-import { Pins } from "./pins.ts";
+import { isFull, isReadOnly } from "./files.ts";
 import { Stats } from "./stats.ts";
-import { Usage } from "./usage.ts";
 
-/** Everything that the cache keeps, below one folder. */
+/** The cache: everything below one folder. */
 export class Store {
   readonly folder: string;
   readonly stats: Stats;
@@ -35,16 +32,16 @@ export class Store {
     return join(this.folder, ...parts);
   }
 
-  /** The path of a folder of the cache, made if need be. */
+  /** Path of a folder of the cache, which is created if needed. */
   makeFolder(...parts: string[]): string {
     const folder = this.path(...parts);
     Deno.mkdirSync(folder, { recursive: true });
     return folder;
   }
 
-  /** Keeps what was learnt of files, where the cache can be written and has space. */
+  /** Saves the stat cache, if the cache is writable and the disk has space. */
   async saveStats(): Promise<void> {
-    // Without it, files are read again: slower, but as right.
+    // Without it, the next run reads the files again.
     try {
       await unlessReadOnly(async () => {
         this.makeFolder();
@@ -55,7 +52,7 @@ export class Store {
     }
   }
 
-  /** Notes that a stage's result is now the one of this key, where the cache can be written. */
+  /** Records that a stage's result is now the one of this key, if the cache is writable. */
   async noteResult(
     pipeline: string,
     stage: string,
@@ -64,19 +61,18 @@ export class Store {
     await unlessReadOnly(() => this.histories.succeeded(pipeline, stage, key));
   }
 
-  /** Notes the results that a run came to, where the cache can be written. */
+  /** Records the results of a run, if the cache is writable. */
   async noteRun(pipeline: string, keys: readonly string[]): Promise<void> {
     await this.saveStats();
-    // Where nothing can be written, nothing is cleaned up either.
     await unlessReadOnly(() => this.usage.record(pipeline, keys));
     await unlessReadOnly(() => this.histories.remember(pipeline));
   }
 
   /**
-   * Looks up the result of a key. It counts only if each of its files is there
-   * and whole.
+   * Looks up the result of a key. It is usable only if all of its files and its
+   * log are intact.
    *
-   * @param canonical As of `Manifests.read()`.
+   * @param canonical As for {@linkcode Manifests.read}.
    */
   async lookup(key: string, canonical?: string): Promise<Lookup> {
     const found = this.manifests.read(key, canonical);

@@ -6,9 +6,9 @@ import {
   assertRejects,
 } from "@std/assert";
 import { BusyError } from "../../lib/scheduler/failure.ts";
-import { run } from "../../lib/scheduler/run.ts";
-import type { Manifest } from "../../lib/store/manifest.ts";
-import { writeSealed } from "../../lib/store/sealed.ts";
+import { run } from "../../lib/scheduler/scheduler.ts";
+import type { Manifest } from "../../lib/store/manifests.ts";
+import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type Ran, type StageOptions, TestProject } from "./project.ts";
 
@@ -50,7 +50,7 @@ function damage(path: string, text: string): void {
   Deno.writeTextFileSync(path, text);
 }
 
-Deno.test("run() makes again a result with a truncated, flipped or lost blob, and says why", async () => {
+Deno.test("run() runs a stage again when a blob of its result is truncated, changed or lost, and says why", async () => {
   const damages: ((path: string) => void)[] = [
     (path) => damage(path, "some"),
     (path) => damage(path, "Some text"),
@@ -70,7 +70,7 @@ Deno.test("run() makes again a result with a truncated, flipped or lost blob, an
   }
 });
 
-Deno.test("run() never hands on a blob whose damage left no trace", async () => {
+Deno.test("run() never gives a stage a damaged blob, even if its metadata show no change", async () => {
   const { project, stages, manifest, store } = await ranProject();
   using _project = project;
   const path = store.blobs.path(manifest.files[0]!.blob);
@@ -88,7 +88,7 @@ Deno.test("run() never hands on a blob whose damage left no trace", async () => 
   assertEquals(project.read("out/test/up/out.txt"), "SOME TEXT!");
 });
 
-Deno.test("run() gives up on a stage whose input is damaged as often as it is made again", async () => {
+Deno.test("run() fails a stage whose input is damaged each time it is made", async () => {
   const { project, stages, manifest, store } = await ranProject();
   using _project = project;
   const path = store.blobs.path(manifest.files[0]!.blob);
@@ -116,10 +116,10 @@ Deno.test("run() gives up on a stage whose input is damaged as often as it is ma
     new AbortController().signal,
   );
   assertEquals(failures.length, 1);
-  assertMatch(failures[0]!, /^The cache keeps losing what it is made from/);
+  assertMatch(failures[0]!, /^The cache loses its inputs again and again/);
 });
 
-Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss, and says so", async () => {
+Deno.test("run() runs a stage whose manifest is newer, older, damaged, invalid or misplaced, and says why", async () => {
   const cases: [string, (store: Store, manifest: Manifest) => void][] = [
     [
       "was written by a newer version of this program",
@@ -150,7 +150,7 @@ Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss
         Deno.truncateSync(store.manifests.path(manifest.key), 100),
     ],
     [
-      "is not in order",
+      "is invalid",
       (store, manifest) =>
         writeSealed(store.manifests.path(manifest.key), {
           ...manifest,
@@ -176,7 +176,7 @@ Deno.test("run() takes a manifest that is newer, damaged or misplaced for a miss
   }
 });
 
-Deno.test("two schedulers run a stage once: the second waits and takes the result", async () => {
+Deno.test("run() waits for another process that runs the same stage, and reuses its result", async () => {
   using project = new TestProject();
   project.task(
     "slow",
@@ -196,7 +196,7 @@ Deno.test("two schedulers run a stage once: the second waits and takes the resul
   );
 });
 
-Deno.test("run() throws BusyError instead of waiting if told so", async () => {
+Deno.test("run() throws BusyError when another process runs the stage and wait is false", async () => {
   using project = new TestProject();
   project.task("slow", "await new Promise((r) => setTimeout(r, 700));");
   const stages = { slow: { task: "slow" } };
@@ -210,7 +210,7 @@ Deno.test("run() throws BusyError instead of waiting if told so", async () => {
   await first.end();
 });
 
-Deno.test("run() does the work of two equal stages once, also if told not to wait", async () => {
+Deno.test("run() runs one of two stages with the same key, even when wait is false", async () => {
   using project = new TestProject();
   project.task(
     "slow",
@@ -225,7 +225,7 @@ Deno.test("run() does the work of two equal stages once, also if told not to wai
   assertEquals(one, two);
 });
 
-Deno.test("run() does not keep what came of a source that changed meanwhile", async () => {
+Deno.test("run() discards a result when its source changed while the stage ran", async () => {
   using project = new TestProject();
   project.write("data.txt", "old");
   project.task(
@@ -245,7 +245,7 @@ Deno.test("run() does not keep what came of a source that changed meanwhile", as
   const failed = scheduler.events.find((event) => event.type === "failed");
   assertMatch(
     failed?.type === "failed" ? failed.message : "",
-    /data\.txt" was changed while the stage ran, so its result is not kept/,
+    /data\.txt" was changed while the stage ran, so its result is discarded/,
   );
   assertEquals((await project.run(stages)).summary.ran, 1);
   assertEquals(project.read("out/test/reader/out.txt"), "new");
@@ -265,7 +265,7 @@ Deno.test("run() does not keep what came of a source that changed meanwhile", as
   );
 });
 
-Deno.test("run() tells a folder by its name and content, not by where it lies", async () => {
+Deno.test("run() identifies a source folder by its name and content, not by its location", async () => {
   using project = new TestProject();
   project.write("models/base/weights.txt", "7");
   project.task(
@@ -285,7 +285,7 @@ Deno.test("run() tells a folder by its name and content, not by where it lies", 
   assertEquals(await run("moved/large"), [1, "large"]);
 });
 
-Deno.test("run() goes by the new code if it changes before the stage has read it", async () => {
+Deno.test("run() starts over with the new code when it changes before the stage has loaded it", async () => {
   using project = new TestProject();
   project.write("lib/value.ts", "export const value = 1;");
   project.task("late", "return value;", {
@@ -302,14 +302,14 @@ Deno.test("run() goes by the new code if it changes before the stage has read it
   assertEquals((await project.run(stages)).summary.ran, 0);
 });
 
-Deno.test("run() runs forced stages, and what depends on them only if they come out otherwise", async () => {
+Deno.test("run() runs forced stages, and their dependents only when the results differ", async () => {
   const { project, stages } = await ranProject();
   using _project = project;
   const { ran } = await project.run(stages, { force: new Set(["a"]) });
   assertEquals(ran, ["a"]);
 });
 
-Deno.test("run() does not run a stage again because one before it has another name", async () => {
+Deno.test("run() does not run a stage again when its input stage was renamed", async () => {
   const { project, stages } = await ranProject();
   using _project = project;
   const renamed = {
@@ -321,7 +321,7 @@ Deno.test("run() does not run a stage again because one before it has another na
   assertEquals(project.read("out/test/b/out.txt"), "some text");
 });
 
-Deno.test("run() hands recorded seconds and metrics to tasks with timings, and no others", async () => {
+Deno.test("run() gives recorded seconds and metrics to tasks with timings only", async () => {
   using project = new TestProject();
   project.task("make", "stage.metric('loss', params.loss); return 'same';");
   const source =
@@ -348,7 +348,7 @@ Deno.test("run() hands recorded seconds and metrics to tasks with timings, and n
   assertEquals(ran, ["make@x", "timed"]);
 });
 
-Deno.test("run() is not disturbed by an edit of code that a running stage imports later", async () => {
+Deno.test("run() gives a stage the code of its key when a module is edited before the stage imports it", async () => {
   using project = new TestProject();
   project.write("lib/late.ts", "export const late = 1;");
   project.task(
@@ -370,16 +370,14 @@ Deno.test("run() is not disturbed by an edit of code that a running stage import
   assertEquals(project.read("out/test/patient/out.txt"), "2");
 });
 
-Deno.test("run() refuses names that cannot be folders below the output", async () => {
+Deno.test("run() rejects names that are not usable as folders", async () => {
   using project = new TestProject();
   project.task("make", "return 1;");
   for (const id of ["../up", ".hidden", "a/b", ""]) {
-    assertEquals(
-      (await assertRejects(
-        () => project.run({ [id]: { task: "make" } }),
-        Error,
-      )).message,
-      `"${id}" cannot be the name of a folder`,
+    await assertRejects(
+      () => project.run({ [id]: { task: "make" } }),
+      RangeError,
+      `"${id}" is not usable as the name of a folder`,
     );
   }
 });

@@ -4,7 +4,7 @@ import { TestProject } from "./project.ts";
 const isLog = (line: string) => (event: { type: string; line?: string }) =>
   event.type === "log" && event.line === line;
 
-Deno.test("run() drops a checkpoint that was made while a source held something else, also if that is put back", async () => {
+Deno.test("run() drops a checkpoint when a source changed in between, even if it was changed back", async () => {
   using project = new TestProject();
   project.write("data.txt", "old");
   project.task(
@@ -36,7 +36,7 @@ Deno.test("run() drops a checkpoint that was made while a source held something 
   assertEquals(project.read("out/test/trainer/out.txt"), "old");
 });
 
-Deno.test("run() goes on after kill -9 from a checkpoint whose sources are untouched", async () => {
+Deno.test("run() resumes from a checkpoint after SIGKILL when the sources have not changed", async () => {
   using project = new TestProject();
   project.write("data.txt", "old");
   project.task(

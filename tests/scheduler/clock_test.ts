@@ -19,7 +19,7 @@ async function ranProject(time?: Date): Promise<TestProject> {
   return project;
 }
 
-Deno.test("run() notices a source that was replaced within the same second, with size and time kept", async () => {
+Deno.test("run() notices a source replaced within the same second, with the same size and mtime", async () => {
   using project = await ranProject();
   const path = project.path("data.txt");
   for (const [how, text] of [["write", "two"], ["rename", "six"]] as const) {
@@ -34,7 +34,7 @@ Deno.test("run() notices a source that was replaced within the same second, with
   }
 });
 
-Deno.test("run() notices a changed source whose time is to come, as after the clock was set back", async () => {
+Deno.test("run() notices a changed source whose mtime is in the future", async () => {
   const future = new Date(Date.now() + 3_600_000);
   using project = await ranProject(future);
   project.write("data.txt", "two");
@@ -43,7 +43,7 @@ Deno.test("run() notices a changed source whose time is to come, as after the cl
   assertEquals(project.read("out/test/reader/out.txt"), "two");
 });
 
-Deno.test("run() takes a result that was made at a time to come, and cleans it up like any other", async () => {
+Deno.test("run() reuses and cleans up results whose times are in the future", async () => {
   using project = await ranProject();
   // The clock has been set back since, so all that the cache holds is of the future.
   const future = new Date(Date.now() + 3_600_000);
@@ -63,7 +63,7 @@ Deno.test("run() takes a result that was made at a time to come, and cleans it u
   assertEquals(project.read("out/test/reader/out.txt"), "two");
 });
 
-Deno.test("run() reads modules whose time is to come, as after the clock was set back", async () => {
+Deno.test("run() notices changed modules whose mtime is in the future", async () => {
   using project = new TestProject();
   project.write("lib/value.ts", "export const value = 1;");
   project.task("make", "return value;", {

@@ -1,7 +1,7 @@
 /** Random edits of a module: what the code part of the key makes of them. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
-import { reduceText, stopReducing } from "../../lib/scheduler/code/reduce.ts";
+import { reduceText, stopReducing } from "../../lib/scheduler/modules.ts";
 
 /**
  * A module with marks where types may stand: `§g` for parameters of types, `§t`

@@ -5,7 +5,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { pathToFileURL } from "node:url";
-import { taskCode } from "../../lib/scheduler/code/code.ts";
+import { taskCode } from "../../lib/scheduler/code.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 
@@ -50,7 +50,7 @@ class Noted { @note method(x: number) { return x; } }
   "lib/plain.js": "console.log(this === undefined ? 'module' : 'script');",
 };
 
-Deno.test("taskCode() notices settings beside deno.json that change what code does", async () => {
+Deno.test("taskCode() notices settings in other files than deno.json that change behaviour", async () => {
   const settings: Record<string, Record<string, string>> = {
     "the kind of .js files": { "package.json": '{"type":"commonjs"}' },
     "compiler options": {
@@ -70,7 +70,7 @@ Deno.test("taskCode() notices settings beside deno.json that change what code do
   }
 });
 
-Deno.test("taskCode() ignores what else stands in package.json and tsconfig.json", async () => {
+Deno.test("taskCode() ignores other settings in package.json and tsconfig.json", async () => {
   using project = new TestProject();
   const before = await codeOf(project, {
     ...DECORATED,
@@ -84,17 +84,17 @@ Deno.test("taskCode() ignores what else stands in package.json and tsconfig.json
   assertEquals(after, before);
 });
 
-Deno.test("taskCode() refuses imports without endings, which a new file could turn elsewhere", async () => {
+Deno.test("taskCode() rejects sloppy imports", async () => {
   using project = new TestProject();
   const settings = { "deno.json": '{"unstable":["sloppy-imports"]}' };
   assertIsError(
     await assertRejects(() => codeOf(project, { ...DECORATED, ...settings })),
     Error,
-    /deno\.json" has "sloppy-imports": .* take it out$/,
+    /deno\.json" enables "sloppy-imports", .*; remove it/,
   );
 });
 
-Deno.test("taskCode() refuses settings that leave it to further files", async () => {
+Deno.test("taskCode() rejects settings that refer to further files", async () => {
   const cases: [string, string][] = [
     ["deno.json", '{"workspace":["lib"]}'],
     ["package.json", '{"workspaces":["lib"]}'],
@@ -114,7 +114,7 @@ Deno.test("taskCode() refuses settings that leave it to further files", async ()
   }
 });
 
-Deno.test("taskCode() notices an edit of the import map that deno.json names", async () => {
+Deno.test("taskCode() notices an edit of the import map", async () => {
   using project = new TestProject();
   const map = (target: string) =>
     JSON.stringify({ imports: { value: `./lib/${target}.ts` } });
@@ -128,7 +128,7 @@ Deno.test("taskCode() notices an edit of the import map that deno.json names", a
   assertNotEquals(await codeOf(project, { "map.json": map("two") }), before);
 });
 
-Deno.test("taskCode() takes types for code where they are emitted as metadata", async () => {
+Deno.test("taskCode() counts types as code when they are emitted as metadata", async () => {
   const task = (type: string) =>
     `function note(...given: any[]) { console.log((Reflect as any).getMetadata?.("design:paramtypes", given[0])); }
 export class Noted { @note method(x: ${type}) { return x; } }`;
@@ -147,7 +147,7 @@ export class Noted { @note method(x: ${type}) { return x; } }`;
   }
 });
 
-Deno.test("taskCode() tells apart two tasks that import each other", async () => {
+Deno.test("taskCode() differs for two tasks that import each other", async () => {
   using project = new TestProject();
   const files = {
     "deno.json": "{}",
@@ -157,7 +157,7 @@ Deno.test("taskCode() tells apart two tasks that import each other", async () =>
   assertNotEquals(await codeOf(project, files), await codeOf(project, {}, "u"));
 });
 
-Deno.test("taskCode() takes every package for needed where an import cannot be told by reading", async () => {
+Deno.test("taskCode() counts all packages when an import is computed", async () => {
   const sources: [text: string, all: boolean][] = [
     ['export default () => import("node:path");', false],
     ["export default (x: string) => import(x);", true],

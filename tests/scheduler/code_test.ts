@@ -5,8 +5,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { pathToFileURL } from "node:url";
-import { taskCode } from "../../lib/scheduler/code/code.ts";
-import type { CodeListing } from "../../lib/scheduler/code/listing.ts";
+import { type CodeListing, taskCode } from "../../lib/scheduler/code.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 
@@ -54,7 +53,7 @@ const PROJECT = {
   "lib/elided.ts": "export interface Elided { x: 1 }; export const unused = 1;",
 };
 
-Deno.test("taskCode() lists what a task's process loads, and no modules of types", async () => {
+Deno.test("taskCode() lists the modules that a task's process loads, without those imported as types", async () => {
   using project = new TestProject();
   const { modules } = await listingOf(project, PROJECT);
   assertEquals(Object.keys(modules).sort(), [
@@ -66,7 +65,7 @@ Deno.test("taskCode() lists what a task's process loads, and no modules of types
   ]);
 });
 
-Deno.test("taskCode() tells tasks outside the project by their own folder, wherever that lies", async () => {
+Deno.test("taskCode() names modules outside the project relative to the folder of the task", async () => {
   using project = new TestProject();
   project.write("deno.json", "{}");
   const store = new Store(project.path("out/cache"));
@@ -135,7 +134,7 @@ Deno.test("taskCode() ignores comments, formatting and types", async () => {
   }
 });
 
-Deno.test("taskCode() notices whatever changes behaviour", async () => {
+Deno.test("taskCode() notices changes of behaviour", async () => {
   const double = PROJECT["lib/double.ts"];
   const edits: Record<string, Record<string, string>> = {
     constant: { "lib/double.ts": double.replace("2", "3") },
@@ -186,7 +185,7 @@ Deno.test("taskCode() notices whatever changes behaviour", async () => {
   }
 });
 
-Deno.test("taskCode() notices a change in the same second that keeps size and time", async () => {
+Deno.test("taskCode() notices a change within the same second, with the same size and mtime", async () => {
   using project = new TestProject();
   const before = await codeOf(project, PROJECT);
   const path = project.path("lib/double.ts");
@@ -196,7 +195,7 @@ Deno.test("taskCode() notices a change in the same second that keeps size and ti
   assertNotEquals(await codeOf(project), before);
 });
 
-Deno.test("taskCode() does not depend on where the project lies", async () => {
+Deno.test("taskCode() does not depend on the location of the project", async () => {
   using one = new TestProject();
   using other = new TestProject();
   assertEquals(await codeOf(one, PROJECT), await codeOf(other, PROJECT));
@@ -224,7 +223,7 @@ Deno.test("taskCode() names packages by version and integrity", async () => {
   assertEquals(packages, { "yaml@2.9.1": real });
 });
 
-Deno.test("taskCode() refuses an import that cannot be followed", async () => {
+Deno.test("taskCode() rejects a missing import and a module that does not parse", async () => {
   using project = new TestProject();
   await assertRejects(
     () => codeOf(project, { "tasks/t.ts": 'import "../lib/none.ts";' }),
@@ -259,7 +258,7 @@ const FORMS = [
   (m: string) => `let x: import("${m}").T = 1; x;`,
 ];
 
-Deno.test("taskCode() lists exactly the modules that Deno evaluates, whatever the form of import", async () => {
+Deno.test("taskCode() lists exactly the modules that Deno evaluates, for every form of import", async () => {
   using project = new TestProject();
   const modules: Record<string, string> = {};
   FORMS.forEach((form, i) => {
@@ -282,7 +281,7 @@ Deno.test("taskCode() lists exactly the modules that Deno evaluates, whatever th
   assert(evaluated.length > 5 && evaluated.length < FORMS.length);
 });
 
-Deno.test("taskCode() takes JSX as it is written, for its comments can change what it does", async () => {
+Deno.test("taskCode() does not reduce JSX, whose comments can change behaviour", async () => {
   using project = new TestProject();
   const text = "export const element = <a b='1' />;";
   const task = { "tasks/t.ts": 'export { element } from "../lib/jsx.tsx";' };

@@ -53,7 +53,7 @@ function failures(events: Awaited<ReturnType<TestProject["run"]>>["events"]) {
 }
 
 Deno.test(
-  "run() on a full disk says so, keeps nothing half, and goes on when there is space",
+  "run() fails on a full disk, leaves no partial result, and succeeds when there is space again",
   { ignore },
   async () => {
     using project = new TestProject();
@@ -86,7 +86,7 @@ Deno.test(
 );
 
 Deno.test(
-  "run() with a cache that cannot be written uses it, and says why nothing more can be run",
+  "run() reuses results of a read-only cache, and fails when a stage must run",
   { ignore },
   async () => {
     using project = new TestProject();
@@ -107,13 +107,13 @@ Deno.test(
     assertEquals(summary.failed, 1);
     assertMatch(
       failures(events)[0]!,
-      /cannot be written, so nothing can be run/,
+      /is not writable, so no stage can run/,
     );
   },
 );
 
 Deno.test(
-  "run() and plan() with nothing to do need no space on the disk",
+  "run() and plan() with nothing to do succeed on a full disk",
   { ignore },
   async () => {
     using project = new TestProject();
@@ -135,7 +135,7 @@ Deno.test(
 );
 
 Deno.test(
-  "run() says what is wrong with the cache if code was changed and cannot be kept",
+  "run() names the cache when changed code cannot be stored",
   { ignore },
   async () => {
     for (const harm of ["full", "read-only"] as const) {
@@ -151,8 +151,8 @@ Deno.test(
         await assertRejects(() => project.run(stages, { out: disk.path })),
         Error,
         harm === "full"
-          ? /No space is left on the disk of ".*cache"; free some/
-          : /"\/.*cache" cannot be written, so nothing can be run/,
+          ? /No space left on the disk of ".*cache"; free some/
+          : /"\/.*cache" is not writable, so no stage can run/,
       );
     }
   },

@@ -5,10 +5,10 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { explain } from "../../lib/scheduler/decisions/explain.ts";
-import { findLog, readLog } from "../../lib/scheduler/attempts/read_log.ts";
-import { status } from "../../lib/scheduler/decisions/status.ts";
-import { verify } from "../../lib/scheduler/attempts/verify.ts";
+import { explain } from "../../lib/scheduler/plan.ts";
+import { findLog, readLog } from "../../lib/scheduler/runs.ts";
+import { status } from "../../lib/scheduler/plan.ts";
+import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -62,7 +62,7 @@ Deno.test("explain() names the parameter, the input and the line of code that ch
   );
 });
 
-Deno.test("explain() names the files of a source folder that changed, are new or gone", async () => {
+Deno.test("explain() names changed, new and removed files of a source folder", async () => {
   using project = new TestProject();
   for (const name of ["a", "b", "sub/c"]) project.write(`data/${name}`, name);
   project.task(
@@ -89,7 +89,7 @@ Deno.test("explain() names the files of a source folder that changed, are new or
   assertEquals(reason, "source data data/a changed");
 });
 
-Deno.test("findLog() gives the log of a result, of a failure and of a run that goes on", async () => {
+Deno.test("findLog() finds the log of a result, of a failed run and of a run in progress", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
   const lines = async () => {
@@ -116,7 +116,7 @@ Deno.test("findLog() gives the log of a result, of a failure and of a run that g
   await scheduler.end();
 });
 
-Deno.test("readLog() that follows a run ends when its scheduler is killed with -9", async () => {
+Deno.test("readLog() stops following when the scheduler is killed", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
   project.task(
@@ -134,7 +134,7 @@ Deno.test("readLog() that follows a run ends when its scheduler is killed with -
   await scheduler.end();
 });
 
-Deno.test("readLog() says so if a log is gone or damaged", async () => {
+Deno.test("readLog() throws when the log was removed or is damaged", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
   project.task("say", "stage.log('fine'); return 1;");
@@ -146,13 +146,17 @@ Deno.test("readLog() says so if a log is gone or damaged", async () => {
   assertIsError(
     await assertRejects(read),
     Error,
-    /^The log ".*" is damaged: run/,
+    /^The log ".*" is damaged; run/,
   );
   Deno.removeSync(found.path);
-  assertIsError(await assertRejects(read), Error, /^The log ".*" is gone; run/);
+  assertIsError(
+    await assertRejects(read),
+    Error,
+    /^The log ".*" no longer exists; run/,
+  );
 });
 
-Deno.test("plan() and explain() wait for a clean-up that goes on", async () => {
+Deno.test("plan() and explain() wait for a clean-up in progress", async () => {
   using project = new TestProject();
   project.task("make", "return 1;");
   const stages = { s: { task: "make" } };
@@ -175,7 +179,7 @@ Deno.test("plan() and explain() wait for a clean-up that goes on", async () => {
   }
 });
 
-Deno.test("status() tells running stages, last results and failures", async () => {
+Deno.test("status() returns running stages, latest results and failures", async () => {
   using project = new TestProject();
   project.task("make", "stage.metric('n', 2); return 1;");
   project.task(
@@ -205,7 +209,7 @@ Deno.test("status() tells running stages, last results and failures", async () =
   assertMatch(slow?.live?.holder ?? "", /^process \d+$/);
 });
 
-Deno.test("verify() compares a stage run again with the cache, and touches neither", async () => {
+Deno.test("verify() compares a second run with the cached result, and changes neither cache nor output", async () => {
   using project = new TestProject();
   project.task("same", "return 1;");
   project.task("random", "return crypto.randomUUID();");

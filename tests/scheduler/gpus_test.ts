@@ -7,10 +7,10 @@ import {
 } from "@std/assert";
 import { runtimeOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
-import { gpusAmong } from "../../lib/scheduler/default_settings.ts";
-import type { Runtime } from "../../lib/scheduler/events.ts";
+import { gpusAmong } from "../../lib/scheduler/settings.ts";
+import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";
-import { verify } from "../../lib/scheduler/attempts/verify.ts";
+import { verify } from "../../lib/scheduler/verify.ts";
 import { TestProject } from "./project.ts";
 import {
   firstLine,
@@ -41,14 +41,14 @@ function engineOn(count: number | undefined, gpus: readonly string[]) {
   };
 }
 
-Deno.test("gpusAmong() counts the devices that are seen, as CUDA does", () => {
+Deno.test("gpusAmong() numbers the visible devices as CUDA does", () => {
   assertEquals(gpusAmong(["null", "nvidiactl", "nvidia-uvm"]), []);
   assertEquals(gpusAmong(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
   assertEquals(gpusAmong(["nvidia3", "nvidiactl"]), ["0"]);
   assertEquals(gpusAmong(["null", "dxg"]), ["0"]);
 });
 
-Deno.test("run() hands each stage GPUs of its own, and none to the others", async () => {
+Deno.test("run() gives each stage GPUs of its own, and none to stages that ask for none", async () => {
   using project = new TestProject();
   const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: ["7", "9"] };
   await project.run(spans(project, { resources: { gpu: 1 } }), { limits });
@@ -60,7 +60,7 @@ Deno.test("run() hands each stage GPUs of its own, and none to the others", asyn
   assertEquals(spansOf(project).map(([, , id]) => id), ["", ""]);
 });
 
-Deno.test("two schedulers never share a GPU", async () => {
+Deno.test("run() never shares a GPU with another process", async () => {
   using one = new TestProject();
   using other = new TestProject();
   const limits = { jobs: 1, cpus: 2, memory: 1e9, gpus: ["7"] };
@@ -81,7 +81,7 @@ function ownGpu() {
   return { id, [Symbol.dispose]: () => Deno.removeSync(path) };
 }
 
-Deno.test("run() says who holds the GPU that it waits for, and throws BusyError if told not to wait", async () => {
+Deno.test("run() names the process that holds a GPU, and throws BusyError when wait is false", async () => {
   using one = new TestProject();
   using other = new TestProject();
   using gpu = ownGpu();
@@ -101,13 +101,13 @@ Deno.test("run() says who holds the GPU that it waits for, and throws BusyError 
       () => other.run(stages, { limits, wait: false }),
       BusyError,
     )).message,
-    `"quick" needs a GPU of ${holder}`,
+    `"quick" needs a GPU held by ${holder}`,
   );
   assertEquals(other.read("out/test/without/out.txt"), "1");
 
   const second = other.spawn(stages, { limits });
   const said = await firstLine(second);
-  assertEquals(said, `quick: Waiting for a GPU of ${holder}`);
+  assertEquals(said, `quick: Waiting for a GPU held by ${holder}`);
   letGo();
   await first.end();
   const summary = await second.end();
@@ -115,7 +115,7 @@ Deno.test("run() says who holds the GPU that it waits for, and throws BusyError 
   assertEquals([summary.ran, summary.unchanged], [1, 1]);
 });
 
-Deno.test("run() has its own stages take turns with a GPU also if told not to wait", async () => {
+Deno.test("run() lets its own stages take turns with a GPU, even when wait is false", async () => {
   using project = new TestProject();
   using gpu = ownGpu();
   const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: [gpu.id] };
@@ -126,7 +126,7 @@ Deno.test("run() has its own stages take turns with a GPU also if told not to wa
   assertEquals(summary.ran, 2);
 });
 
-Deno.test("run() hands a GPU to each stage whose engine computes on one, and none to the others", async () => {
+Deno.test("run() gives a GPU to each stage whose runtime needs one", async () => {
   using project = new TestProject();
   const stages = spans(project, {}, NEEDS_ENGINE);
   project.task("plain", "return Deno.env.get('CUDA_VISIBLE_DEVICES');", {
@@ -148,7 +148,7 @@ Deno.test("run() hands a GPU to each stage whose engine computes on one, and non
   assertEquals(ids(), ["7,9", "7,9"]);
 });
 
-Deno.test("run() fails a stage whose engine computes on a GPU where none can be used", async () => {
+Deno.test("run() fails a stage whose runtime needs a GPU when none can be used", async () => {
   using project = new TestProject();
   const { s0 } = spans(project, {}, NEEDS_ENGINE);
   const { summary, events } = await project.run({ s0 }, engineOn(1, []));
@@ -156,11 +156,11 @@ Deno.test("run() fails a stage whose engine computes on a GPU where none can be 
   const failed = events.find((event) => event.type === "failed");
   assertMatch(
     failed?.type === "failed" ? failed.message : "",
-    /^It needs a GPU, and 0 can be used/,
+    /^1 GPU is needed, but 0 can be used/,
   );
 });
 
-Deno.test("verify() hands out GPUs as run() does; the key does not depend on them", async () => {
+Deno.test("verify() takes GPUs as run() does, and keys do not depend on them", async () => {
   using project = new TestProject();
   const { s0 } = spans(project, {}, NEEDS_ENGINE);
   await project.run({ s0 }, engineOn(undefined, []));
@@ -173,11 +173,11 @@ Deno.test("verify() hands out GPUs as run() does; the key does not depend on the
   assertIsError(
     await assertRejects(() => again([])),
     StageFailure,
-    /^It needs a GPU, and 0 can/,
+    /^1 GPU is needed, but 0 can/,
   );
 });
 
-Deno.test("runtimeOf() asks for a GPU where TensorFlow computes on one, and nowhere else", async () => {
+Deno.test("runtimeOf() asks for a GPU when TensorFlow computes on one, and otherwise not", async () => {
   const gpusOf = async (
     engine: EngineChoice["engine"],
     device: EngineChoice["device"],

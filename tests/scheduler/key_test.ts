@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Runtime } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
@@ -75,7 +75,7 @@ function renamed(id: string, m: string): Record<string, StageOptions> {
   };
 }
 
-Deno.test("the key holds parameters, sources with their names, inputs and runtimes", async () => {
+Deno.test("keys contain parameters, sources with their names, inputs and runtimes", async () => {
   using project = await ranProject();
   const all = Object.keys(STAGES);
   const params = TRAIN.params!;
@@ -115,7 +115,7 @@ Deno.test("the key holds parameters, sources with their names, inputs and runtim
   assertEquals(await toRun(project, STAGES), all);
 });
 
-Deno.test("the key of a stage leaves out its name, resources, place, and what only gives access", async () => {
+Deno.test("keys do not contain the stage's name, resources, location or access rights", async () => {
   using project = await ranProject();
   const cases: [string, Partial<StageOptions>][] = [
     ["resources", { resources: { cpus: 2, memory: 1e8 } }],
@@ -139,7 +139,7 @@ Deno.test("the key of a stage leaves out its name, resources, place, and what on
   assertEquals(await toRun(project, { ...others, every: each! }), ["all"]);
 });
 
-Deno.test("the key holds the processors of a stage whose runtime computes with threads", async () => {
+Deno.test("keys contain the processors of a stage when its runtime is threaded", async () => {
   using project = await ranProject();
   const threaded = engine("one", { threaded: true });
   const with2 = train({ resources: { cpus: 2 } });
@@ -151,7 +151,7 @@ Deno.test("the key holds the processors of a stage whose runtime computes with t
   assertEquals(await toRun(project, moreMemory, threaded), []);
 });
 
-Deno.test("a key is made of nothing else than the README says", async () => {
+Deno.test("keys contain nothing else than lib/scheduler/README.md lists", async () => {
   using project = await ranProject();
   const store = new Store(project.path("out/cache"));
   const [key] = store.histories.read("test", "all").keys;

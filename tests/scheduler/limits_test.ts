@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { BusyError } from "../../lib/scheduler/failure.ts";
 import type { Limits } from "../../lib/scheduler/settings.ts";
-import { type Claim, Slots } from "../../lib/scheduler/limits/limits.ts";
+import { type Claim, Slots } from "../../lib/scheduler/limits.ts";
 import { TestProject } from "./project.ts";
 import { firstLine, holdTask, overlap, spans, spansOf } from "./span_tasks.ts";
 
@@ -9,7 +9,7 @@ const LIMITS: Limits = { jobs: 3, cpus: 4, memory: 100, gpus: ["0", "1"] };
 const NEVER = new AbortController().signal;
 
 function claim(more: Partial<Claim> = {}): Claim {
-  return { cpus: 1, memory: 0, gpu: 0, ...more };
+  return { cpus: 1, memory: 0, gpus: 0, ...more };
 }
 
 /** Takes claims one after another and gives those that were admitted at once. */
@@ -23,12 +23,12 @@ async function admitted(claims: readonly Claim[]): Promise<number[]> {
   return held;
 }
 
-Deno.test("Slots.take() admits what fits within jobs, processors, memory, GPUs and mutexes", async () => {
+Deno.test("Slots.take() admits claims that fit jobs, processors, memory, GPUs and mutexes", async () => {
   const cases: [string, Claim[], number[]][] = [
     ["jobs", [claim(), claim(), claim(), claim()], [0, 1, 2]],
     ["processors", [claim({ cpus: 3 }), claim({ cpus: 2 }), claim()], [0, 2]],
     ["memory", [claim({ memory: 60 }), claim({ memory: 50 })], [0]],
-    ["GPUs", [claim({ gpu: 2 }), claim({ gpu: 1 }), claim()], [0, 2]],
+    ["GPUs", [claim({ gpus: 2 }), claim({ gpus: 1 }), claim()], [0, 2]],
     ["mutex", [
       claim({ mutex: "m" }),
       claim({ mutex: "m" }),
@@ -41,7 +41,7 @@ Deno.test("Slots.take() admits what fits within jobs, processors, memory, GPUs a
   }
 });
 
-Deno.test("Slots.take() admits who waits when another gives back", async () => {
+Deno.test("Slots.take() admits a waiting claim when another is released", async () => {
   const slots = new Slots({ ...LIMITS, jobs: 1 });
   const first = await slots.take(claim(), NEVER);
   const second = slots.take(claim(), NEVER);
@@ -49,7 +49,7 @@ Deno.test("Slots.take() admits who waits when another gives back", async () => {
   (await second)[Symbol.dispose]();
 });
 
-Deno.test("Slots.take() stops waiting when interrupted, and refuses GPUs that there are not", async () => {
+Deno.test("Slots.take() rejects when aborted, and when a claim has too many GPUs", async () => {
   const slots = new Slots({ ...LIMITS, jobs: 1 });
   using _first = await slots.take(claim(), NEVER);
   const interrupt = new AbortController();
@@ -57,13 +57,13 @@ Deno.test("Slots.take() stops waiting when interrupted, and refuses GPUs that th
   interrupt.abort(new Error("Enough"));
   await assertRejects(() => second, Error, "Enough");
   await assertRejects(
-    () => slots.take(claim({ gpu: 3 }), NEVER),
+    () => slots.take(claim({ gpus: 3 }), NEVER),
     Error,
-    "It needs 3 GPUs, and 2 can be used",
+    "3 GPUs are needed, but 2 can be used",
   );
 });
 
-Deno.test("run() runs stages side by side, and those with the same mutex one by one", async () => {
+Deno.test("run() runs stages in parallel, but one at a time when they have the same mutex", async () => {
   using project = new TestProject();
   await project.run(spans(project));
   assertEquals(overlap(spansOf(project)), true);
@@ -73,7 +73,7 @@ Deno.test("run() runs stages side by side, and those with the same mutex one by 
   assertEquals(overlap(spansOf(project)), false);
 });
 
-Deno.test("run() says who holds the mutex that it waits for, and throws BusyError if told not to wait", async () => {
+Deno.test("run() names the process that holds a mutex, and throws BusyError when wait is false", async () => {
   using project = new TestProject();
   const letGo = holdTask(project);
   project.task("quick", "return params.n;");
@@ -101,7 +101,7 @@ Deno.test("run() says who holds the mutex that it waits for, and throws BusyErro
   assertEquals([summary.ran, summary.unchanged], [1, 1]);
 });
 
-Deno.test("run() has its own stages take turns with a mutex also if told not to wait", async () => {
+Deno.test("run() lets its own stages take turns with a mutex, even when wait is false", async () => {
   using project = new TestProject();
   const stages = spans(project, { mutex: "m" });
   const { summary } = await project.run(stages, { wait: false });

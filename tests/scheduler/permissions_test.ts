@@ -7,7 +7,7 @@ import {
 import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { digest } from "../../lib/store/digest.ts";
-import { fingerprint } from "../../lib/store/fingerprint.ts";
+import { fingerprint } from "../../lib/store/stats.ts";
 import { TestProject } from "./project.ts";
 
 /** Ways to reach what a stage did not declare; each gives what it got hold of. */
@@ -58,7 +58,7 @@ const ATTEMPTS: Readonly<Record<string, string>> = {
     `Deno.writeTextFileSync(PROJECT + "/out/test/first/out.txt", "x")`,
 };
 
-Deno.test("run() lets a stage touch nothing that its task does not declare", async () => {
+Deno.test("run() denies a stage everything that its task does not declare", async () => {
   using project = new TestProject();
   let requests = 0;
   await using server = Deno.serve(
@@ -103,7 +103,7 @@ Deno.test("run() lets a stage touch nothing that its task does not declare", asy
   assertEquals(requests, 0);
 });
 
-Deno.test("run() lets no worker find what one of an earlier stage cached, and leaves nothing of it behind", async () => {
+Deno.test("run() separates the caches of workers by stage, and removes them", async () => {
   using project = new TestProject();
   project.task(
     "cacher",
@@ -145,7 +145,7 @@ function denoFolder(): string {
   return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
 }
 
-Deno.test("run() gives a stage what its task declares", async () => {
+Deno.test("run() grants a stage what its task declares", async () => {
   using project = new TestProject();
   await using server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
@@ -196,7 +196,7 @@ Deno.test("run() gives a stage what its task declares", async () => {
   );
 });
 
-Deno.test("run() says that a file with a comma in its path cannot be read by a stage", async () => {
+Deno.test("run() fails a stage that needs a path with a comma", async () => {
   using project = new TestProject();
   project.write("a,b.txt", "data");
   project.task("read", "return Deno.readTextFileSync(params.data);", {

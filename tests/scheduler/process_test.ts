@@ -40,7 +40,7 @@ function failure(events: readonly Event[]): string {
   return failed?.type === "failed" ? failed.message : "";
 }
 
-Deno.test("run() killed with -9 takes its stages along, and the next run does the work", async () => {
+Deno.test("run() ends its stages when it is killed, and the next run runs them", async () => {
   using project = new TestProject();
   project.task("slow", FOREVER);
   const stages: Record<string, StageOptions> = { slow: { task: "slow" } };
@@ -57,7 +57,7 @@ Deno.test("run() killed with -9 takes its stages along, and the next run does th
   assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
 });
 
-Deno.test("run() tries a killed stage again if told to, with its checkpoint", async () => {
+Deno.test("run() retries a killed stage from its checkpoint when retries is set", async () => {
   using project = new TestProject();
   project.task(
     "fragile",
@@ -77,13 +77,13 @@ Deno.test("run() tries a killed stage again if told to, with its checkpoint", as
   }
   const summary = await scheduler.end();
   assertEquals(summary?.type === "summary" && summary.ran, 1);
-  assertMatch(failure(scheduler.events), /Was ended by SIGKILL/);
+  assertMatch(failure(scheduler.events), /was ended by SIGKILL/);
   assertEquals(project.read("out/test/fragile/out.txt"), "2");
   const left = [...Deno.readDirSync(project.path("out/cache/checkpoints"))];
   assertEquals(left, [], "a success removes the checkpoint");
 });
 
-Deno.test("run() interrupted lets a stage write a checkpoint, which the next run goes on from", async () => {
+Deno.test("run() lets a stage write a checkpoint when interrupted, and the next run resumes from it", async () => {
   using project = new TestProject();
   const body = (last: string) =>
     `const file = stage.checkpoint + "/state";
@@ -108,7 +108,7 @@ Deno.test("run() interrupted lets a stage write a checkpoint, which the next run
   assertEquals(project.read("out/test/train/out.txt"), "half");
 });
 
-Deno.test("run() kills a stage that does not heed the interrupt, and all that it started", async () => {
+Deno.test("run() kills a stage that ignores the interrupt, with all that it started", async () => {
   using project = new TestProject();
   project.task(
     "deaf",
@@ -121,7 +121,7 @@ Deno.test("run() kills a stage that does not heed the interrupt, and all that it
     { rest: 'permissions: { run: ["setsid"] },' },
   );
   const interrupt = new AbortController();
-  const { run } = await import("../../lib/scheduler/run.ts");
+  const { run } = await import("../../lib/scheduler/scheduler.ts");
   const events: Event[] = [];
   await run(
     await project.graph({ deaf: { task: "deaf" } }),
@@ -138,7 +138,7 @@ Deno.test("run() kills a stage that does not heed the interrupt, and all that it
   assertEquals(failure(events), "Interrupted");
 });
 
-Deno.test("run() ends a stage that takes longer than its timeout", async () => {
+Deno.test("run() stops a stage when its timeout is over", async () => {
   using project = new TestProject();
   project.task("slow", FOREVER);
   const stages = { slow: { task: "slow", timeout: 0.5 } };
@@ -147,7 +147,7 @@ Deno.test("run() ends a stage that takes longer than its timeout", async () => {
   assert(!isAlive(pidIn(events)));
 });
 
-Deno.test("run() ends a stage that takes longer than its resources give it, unless its timeout is another", async () => {
+Deno.test("run() stops a stage when resources.time is over, unless timeout differs", async () => {
   using project = new TestProject();
   project.task("slow", FOREVER);
   const resources = { time: 0.5 };
@@ -158,7 +158,7 @@ Deno.test("run() ends a stage that takes longer than its resources give it, unle
   assertEquals(failure(events), "Timed out after 0.6 s");
 });
 
-Deno.test("run() fails a stage that ends early, or without its output", async () => {
+Deno.test("run() fails a stage that exits early, lacks a declared file, or writes a link", async () => {
   using project = new TestProject();
   project.task(
     "exits",
@@ -184,13 +184,13 @@ Deno.test("run() fails a stage that ends early, or without its output", async ()
   ).sort();
   assertMatch(messages[0]!, /is a symbolic link/);
   assertEquals(
-    messages[1],
-    'It did not write "out.txt", which its task declares',
+    messages[2],
+    'The stage did not write "out.txt", which its task declares',
   );
-  assertEquals(messages[2], "Its process ended before its work did");
+  assertEquals(messages[1], "The process ended before run() returned");
 });
 
-Deno.test("run() keeps events apart from what a stage prints", async () => {
+Deno.test("run() separates events from what a stage prints", async () => {
   using project = new TestProject();
   project.task(
     "noisy",

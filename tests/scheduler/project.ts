@@ -2,10 +2,11 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Graph, GraphStage } from "../../lib/pipeline/graph.ts";
 import { loadTask } from "../../lib/pipeline/load_task.ts";
-import { linesOf } from "../../lib/scheduler/attempts/channel.ts";
+import { local } from "../../lib/scheduler/executors/local.ts";
+import { linesOf } from "../../lib/scheduler/process.ts";
 import type { Event, Summary } from "../../lib/scheduler/events.ts";
-import { plan } from "../../lib/scheduler/decisions/plan.ts";
-import { run } from "../../lib/scheduler/run.ts";
+import { plan } from "../../lib/scheduler/plan.ts";
+import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Settings } from "../../lib/scheduler/settings.ts";
 
 /** A stage as tests write it; what is left out has the usual value. */
@@ -114,7 +115,6 @@ export default {
         ...(options.mutex && { mutex: options.mutex }),
         ...(options.timeout && { timeout: options.timeout }),
         retries: options.retries ?? 0,
-        position: { file: "test.yaml", line: 1, column: 1 },
       });
     }
     return { pipeline: "test", file: "test.yaml", stages: expanded, show: [] };
@@ -124,6 +124,7 @@ export default {
     return {
       project: this.folder,
       out: this.path("out"),
+      executor: local,
       runtimes: {},
       limits: { jobs: 2, cpus: 2, memory: 1e9, gpus: [] },
       force: new Set(),

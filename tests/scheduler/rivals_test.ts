@@ -1,13 +1,13 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startTimer } from "../../lib/scheduler/attempts/timer.ts";
+import { startTimer } from "../../lib/scheduler/process.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
 /** A file of the system that says something else whenever it is read. */
 const RESTLESS = "/proc/sys/kernel/random/uuid";
 
 Deno.test(
-  "run() gives up on a source that is another whenever it is read, and says so",
+  "run() fails a stage whose source changes each time it is read",
   { ignore: Deno.build.os !== "linux" },
   async () => {
     using project = new TestProject();
@@ -23,12 +23,12 @@ Deno.test(
     const failed = events.find((event) => event.type === "failed");
     assertMatch(
       failed?.type === "failed" ? failed.message : "",
-      /^What it is made from keeps changing \(source \w changed.*\); run it again when nothing writes there$/,
+      /^Its code or sources change again and again \(source \w changed.*\); run it again when they no longer do$/,
     );
   },
 );
 
-Deno.test("run() removes what a killed process left beside the visible outputs", async () => {
+Deno.test("run() removes temporary folders that a killed process left beside visible outputs", async () => {
   using project = new TestProject();
   project.task("make", "return params.text;");
   const stages = (text: string): Record<string, StageOptions> => ({
@@ -49,7 +49,7 @@ Deno.test("run() removes what a killed process left beside the visible outputs",
 });
 
 Deno.test(
-  "two schedulers in containers, where process numbers are the same, leave each other alone",
+  "run() does not disturb a scheduler with the same PID in another container",
   { ignore: Deno.build.os !== "linux" || Deno.uid() !== 0 },
   async () => {
     using project = new TestProject();
@@ -73,14 +73,14 @@ Deno.test(
   },
 );
 
-Deno.test("startTimer() rings in time, also if that is months away", async () => {
+Deno.test("startTimer() rings on time, even after months", async () => {
   const rung: string[] = [];
   const soon = startTimer(0.01, () => rung.push("soon"));
   const ended = startTimer(0.01, () => rung.push("ended"));
   const late = startTimer(90 * 86_400, () => rung.push("late"));
-  ended.end();
+  ended[Symbol.dispose]();
   await sleep(50);
-  late.end();
-  soon.end();
+  late[Symbol.dispose]();
+  soon[Symbol.dispose]();
   assertEquals(rung, ["soon"]);
 });

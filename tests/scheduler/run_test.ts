@@ -18,7 +18,7 @@ function diamond(project: TestProject): Record<string, StageOptions> {
   };
 }
 
-Deno.test("run() runs everything once and then nothing", async () => {
+Deno.test("run() runs all stages once, and none when nothing changed", async () => {
   using project = new TestProject();
   const stages = diamond(project);
   const first = await project.run(stages);
@@ -29,7 +29,7 @@ Deno.test("run() runs everything once and then nothing", async () => {
   assertEquals(second.summary.unchanged, 4);
 });
 
-Deno.test("run() runs what depends on a changed parameter, and says why", async () => {
+Deno.test("run() runs the stages that depend on a changed parameter, and says why", async () => {
   using project = new TestProject();
   const stages = diamond(project);
   await project.run(stages);
@@ -46,7 +46,7 @@ Deno.test("run() runs what depends on a changed parameter, and says why", async 
   );
 });
 
-Deno.test("run() stops at a stage whose output comes out as before", async () => {
+Deno.test("run() does not run dependents of a stage whose output is the same as before", async () => {
   using project = new TestProject();
   const stages = diamond(project);
   await project.run(stages);
@@ -55,7 +55,7 @@ Deno.test("run() stops at a stage whose output comes out as before", async () =>
   assertEquals(ran, ["a", "up"]);
 });
 
-Deno.test("run() restores an earlier result and a deleted or edited output", async () => {
+Deno.test("run() restores a stage when its key was seen before, or its output was deleted or edited", async () => {
   using project = new TestProject();
   const stages = diamond(project);
   await project.run(stages);
@@ -74,7 +74,7 @@ Deno.test("run() restores an earlier result and a deleted or edited output", asy
   assertEquals(project.read("out/test/all/out.txt"), "A+b");
 });
 
-Deno.test("run() holds up what needs a failed stage, and runs the rest", async () => {
+Deno.test("run() skips dependents of a failed stage, and runs the others", async () => {
   using project = new TestProject();
   const stages = diamond(project);
   project.task("upper", "throw new Error('No upper case');", {
@@ -90,7 +90,7 @@ Deno.test("run() holds up what needs a failed stage, and runs the rest", async (
   assertEquals(again.summary.failed, 1, "a failure is never cached");
 });
 
-Deno.test("plan() says what run() would do", async () => {
+Deno.test("plan() returns what run() would do", async () => {
   using project = new TestProject();
   const stages = diamond(project);
   const states = async () =>
@@ -111,7 +111,7 @@ Deno.test("plan() says what run() would do", async () => {
   ]);
 });
 
-Deno.test("run() starts nothing after a failure unless told to keep going", async () => {
+Deno.test("run() starts no stage after a failure when keepGoing is false", async () => {
   using project = new TestProject();
   project.task("bad", "throw new Error('No');");
   project.task("good", "return 1;");

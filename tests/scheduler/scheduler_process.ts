@@ -1,6 +1,6 @@
 /** Runs a test project's stages and prints the events as JSON lines. */
 import type { Settings } from "../../lib/scheduler/settings.ts";
-import { run } from "../../lib/scheduler/run.ts";
+import { run } from "../../lib/scheduler/scheduler.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
 const { folder, stages, more } = JSON.parse(Deno.args[0]!) as {

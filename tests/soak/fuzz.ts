@@ -1,6 +1,6 @@
 import { assert } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { listFiles } from "../../lib/store/tree.ts";
+import { listFiles } from "../../lib/store/blobs.ts";
 
 /** Parsers that the tests must be of, each by a word of its file's path. */
 const PARSERS = ["pipeline", "table", "safetensors", "tokenizer", "manifest"];

@@ -7,12 +7,8 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readScores } from "../../lib/artifacts/scores.ts";
-import {
-  readTraining,
-  type Sampler,
-  servedRanks,
-} from "../../lib/artifacts/training.ts";
-import { linesOf } from "../../lib/scheduler/attempts/channel.ts";
+import { readTraining } from "../../lib/artifacts/training.ts";
+import { linesOf } from "../../lib/scheduler/process.ts";
 import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
 import { withFolder } from "../tasks/run_task.ts";
@@ -131,19 +127,6 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
       assertMatch(refused.text, foreign, task);
     }
   }));
-
-Deno.test("servedRanks() is the own rank of a LoRA, and all from the lowest trained rank otherwise", () => {
-  const rank = 3;
-  assertEquals(servedRanks({ method: "lora", rank }), [3]);
-  assertEquals(servedRanks({ method: "lora-svd", rank }), [1, 2, 3]);
-  const ranksOf = (sampler: Sampler) =>
-    servedRanks({ method: "dylora", rank, sampler });
-  assertEquals(ranksOf({ kind: "uniform" }), [1, 2, 3]);
-  assertEquals(ranksOf({ kind: "geometric", p: 0.5, minRank: 2 }), [2, 3]);
-  assertEquals(ranksOf({ kind: "list", ranks: [3, 2] }), [2, 3]);
-  const matryoshka = { ranks: [2, 3] };
-  assertEquals(servedRanks({ method: "matryoshka", rank, matryoshka }), [2, 3]);
-});
 
 const ROOT = fileURLToPath(import.meta.resolve("../.."));
 

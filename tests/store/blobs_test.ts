@@ -10,7 +10,7 @@ async function storeWith(folder: TemporaryFolder, text: string) {
   return { blobs, ...await blobs.put(folder.write("a.txt", text)) };
 }
 
-Deno.test("Blobs.put() keeps a read-only copy under the digest", async () => {
+Deno.test("Blobs.put() stores a read-only copy under its digest", async () => {
   using folder = new TemporaryFolder();
   const { blobs, blob, size } = await storeWith(folder, "text");
   assertEquals(blob, digest("text"));
@@ -23,7 +23,7 @@ Deno.test("Blobs.put() keeps a read-only copy under the digest", async () => {
   ], "no temporary file is left");
 });
 
-Deno.test("Blobs.holds() is false for a blob that is truncated, flipped or gone", async () => {
+Deno.test("Blobs.holds() is false when a blob is truncated, changed or missing", async () => {
   using folder = new TemporaryFolder();
   const { blobs, blob } = await storeWith(folder, "text");
   assertEquals(await blobs.holds(blob), true);
@@ -37,7 +37,7 @@ Deno.test("Blobs.holds() is false for a blob that is truncated, flipped or gone"
   assertEquals(await blobs.holds(blob), false);
 });
 
-Deno.test("Blobs.put() mends a damaged blob", async () => {
+Deno.test("Blobs.put() replaces a damaged blob", async () => {
   using folder = new TemporaryFolder();
   const { blobs, blob } = await storeWith(folder, "text");
   Deno.chmodSync(blobs.path(blob), 0o644);
@@ -46,7 +46,7 @@ Deno.test("Blobs.put() mends a damaged blob", async () => {
   assertEquals(await blobs.holds(blob), true);
 });
 
-Deno.test("Blobs.copyTo() and linkTo() refuse a blob whose damage left no trace, and remove it", async () => {
+Deno.test("Blobs.copyTo() and linkTo() reject and remove a damaged blob whose metadata show no change", async () => {
   for (const method of ["copyTo", "linkTo"] as const) {
     using folder = new TemporaryFolder();
     const { blobs, blob } = await storeWith(folder, "text");
@@ -64,7 +64,7 @@ Deno.test("Blobs.copyTo() and linkTo() refuse a blob whose damage left no trace,
   }
 });
 
-Deno.test("Blobs.copyTo() gives a file that can be edited without harm", async () => {
+Deno.test("Blobs.copyTo() makes a file that can be edited without changing the blob", async () => {
   using folder = new TemporaryFolder();
   const { blobs, blob } = await storeWith(folder, "text");
   await blobs.copyTo(blob, folder.join("copy"));

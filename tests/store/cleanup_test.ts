@@ -1,14 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
-import { audit } from "../../lib/store/audit.ts";
-import { canonicalJson } from "../../lib/store/canonical.ts";
+import { audit } from "../../lib/store/cleanup.ts";
+import { canonicalJson } from "../../lib/store/digest.ts";
 import { cleanUp, holdOff } from "../../lib/store/cleanup.ts";
-import { fingerprint } from "../../lib/store/fingerprint.ts";
-import { diskUse, listResults } from "../../lib/store/inventory.ts";
-import type { Manifest } from "../../lib/store/manifest.ts";
+import { fingerprint } from "../../lib/store/stats.ts";
+import { diskUse, listResults } from "../../lib/store/cleanup.ts";
+import type { Manifest } from "../../lib/store/manifests.ts";
 import { keyOf } from "../../lib/store/manifests.ts";
-import { writeSealed } from "../../lib/store/sealed.ts";
+import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
-import { treeDigest } from "../../lib/store/tree.ts";
+import { treeDigest } from "../../lib/store/blobs.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 /** Puts a result of 10,000 bytes into a store. */
@@ -50,7 +50,7 @@ async function filled(folder: TemporaryFolder, count: number) {
   return { store, results };
 }
 
-Deno.test("cleanUp() removes the oldest results until the limit is kept", async () => {
+Deno.test("cleanUp() removes the oldest results until the rest is within the limit", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 5);
   const done = (await cleanUp(store, 25_000))!;
@@ -62,7 +62,7 @@ Deno.test("cleanUp() removes the oldest results until the limit is kept", async 
   }
 });
 
-Deno.test("cleanUp() never takes what is pinned or what the last runs came to", async () => {
+Deno.test("cleanUp() keeps pinned results and those of the latest runs", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 5);
   await store.pins.set([results[0]!.key], true);
@@ -80,7 +80,7 @@ Deno.test("cleanUp() never takes what is pinned or what the last runs came to", 
   assertEquals(listResults(store).map(({ stage }) => stage), ["s2"]);
 });
 
-Deno.test("cleanUp() keeps what the last ten different runs of a pipeline came to", async () => {
+Deno.test("cleanUp() keeps the results of the last ten different runs of a pipeline", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 12);
   for (const { key } of results) {
@@ -91,7 +91,7 @@ Deno.test("cleanUp() keeps what the last ten different runs of a pipeline came t
   assertEquals(done.removed, results.slice(0, 2).map(({ key }) => key));
 });
 
-Deno.test("cleanUp() does nothing while a run goes on, or if a newer version keeps results there", async () => {
+Deno.test("cleanUp() does nothing while a run is in progress, or when a newer version has results there", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 2);
   {
@@ -103,7 +103,7 @@ Deno.test("cleanUp() does nothing while a run goes on, or if a newer version kee
   assertEquals(await cleanUp(store, 0), undefined);
 });
 
-Deno.test("cleanUp() removes contents that no result needs", async () => {
+Deno.test("cleanUp() removes blobs that no result needs", async () => {
   using folder = new TemporaryFolder();
   const { store } = await filled(folder, 1);
   const { blob } = await store.blobs.putBytes("left by a run that was killed");
@@ -125,7 +125,7 @@ function addCheckpoint(store: Store, name: string, days: number): string {
   return folder;
 }
 
-Deno.test("cleanUp() counts checkpoints towards the limit, and takes the oldest first", async () => {
+Deno.test("cleanUp() counts checkpoints towards the limit, and removes the oldest first", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 2);
   const older = addCheckpoint(store, "a", 3);
@@ -139,7 +139,7 @@ Deno.test("cleanUp() counts checkpoints towards the limit, and takes the oldest 
   assertEquals(exists(newer), false);
 });
 
-Deno.test("cleanUp() gives up a checkpoint by its newest write", async () => {
+Deno.test("cleanUp() removes checkpoints 14 days after their last write", async () => {
   using folder = new TemporaryFolder();
   const { store } = await filled(folder, 0);
   const [live, dead] = [13, 15].map((days) =>
@@ -153,7 +153,7 @@ function exists(path: string): boolean {
   return fingerprint(path) !== undefined;
 }
 
-Deno.test("audit() finds damage that left no trace, and removes it", async () => {
+Deno.test("audit() finds and removes damaged files whose metadata show no change", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 3);
   const whole = await audit(store);

@@ -1,13 +1,18 @@
-import { assertEquals } from "@std/assert";
-import { createHash } from "node:crypto";
+import { assertEquals, assertIsError, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { digest, digestFile } from "../../lib/store/digest.ts";
+import { createHash } from "node:crypto";
+import {
+  canonicalJson,
+  digest,
+  digestFile,
+  quickChecksum,
+} from "../../lib/store/digest.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 const expected = (data: string | Uint8Array) =>
   createHash("sha256").update(data).digest("hex");
 
-Deno.test("digest() is the SHA-256 that Node computes, of bytes of any length", () => {
+Deno.test("digest() equals the SHA-256 of node:crypto for any length", () => {
   for (let length = 0; length <= 300; length++) {
     const bytes = Uint8Array.from({ length }, (_, at) => at * 37 + length);
     assertEquals(digest(bytes), expected(bytes), `${length} bytes`);
@@ -19,7 +24,7 @@ Deno.test("digest() is the SHA-256 that Node computes, of bytes of any length", 
   );
 });
 
-Deno.test("digest() takes a view of a larger buffer, and text as UTF-8", () => {
+Deno.test("digest() accepts a view of a larger buffer, and text as UTF-8", () => {
   const view = new Uint8Array(200).fill(7).subarray(13, 113);
   assertEquals(digest(view), expected(view));
   fc.assert(
@@ -29,7 +34,7 @@ Deno.test("digest() takes a view of a larger buffer, and text as UTF-8", () => {
   );
 });
 
-Deno.test("digestFile() is the same on both sides of the size that is read at once", async () => {
+Deno.test("digestFile() equals digest() below and above the size of a chunk", async () => {
   using folder = new TemporaryFolder();
   for (const size of [0, 1, 2 ** 20 - 1, 2 ** 20, 2 ** 20 + 1, 3 * 2 ** 20]) {
     const bytes = new Uint8Array(size).map((_, at) => at * 31 % 251);
@@ -46,4 +51,49 @@ Deno.test("digestFile() is the same on both sides of the size that is read at on
     });
     assertEquals(Deno.readFileSync(folder.join("copy")), bytes);
   }
+});
+
+Deno.test("canonicalJson() writes JSON that parses to the same value", () => {
+  fc.assert(fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
+    const expected = JSON.parse(JSON.stringify(value));
+    assertEquals(JSON.parse(canonicalJson(expected)), expected);
+  }));
+});
+
+Deno.test("canonicalJson() does not depend on the order of keys", () => {
+  fc.assert(fc.property(
+    fc.uniqueArray(fc.tuple(fc.string(), fc.jsonValue()), {
+      selector: ([name]) => name,
+    }),
+    (members) => {
+      const forwards = Object.fromEntries(members);
+      const backwards = Object.fromEntries(members.toReversed());
+      assertEquals(canonicalJson(forwards), canonicalJson(backwards));
+    },
+  ));
+});
+
+Deno.test("canonicalJson() throws on values that JSON cannot represent, with their path", () => {
+  for (const value of [NaN, Infinity, new Date(0), () => 1, 1n, undefined]) {
+    assertIsError(
+      assertThrows(() => canonicalJson({ list: [0, value] })),
+      Error,
+      /"\$\.list\[1\]" is .*, which JSON cannot represent/,
+    );
+  }
+});
+
+Deno.test("quickChecksum() differs when one character differs or two are swapped", () => {
+  const seen = new Set<string>();
+  const base = [..."abcdefghijklmnopqrstuvwxyz"];
+  for (let at = 0; at < base.length; at++) {
+    for (const put of ["0", "é", "", "ab"]) {
+      seen.add(quickChecksum(base.with(at, put).join("")));
+    }
+    for (let other = 0; other < at; other++) {
+      const swapped = base.with(at, base[other]!).with(other, base[at]!);
+      seen.add(quickChecksum(swapped.join("")));
+    }
+  }
+  assertEquals(seen.size, 26 * 4 + 26 * 25 / 2);
 });

@@ -1,47 +1,80 @@
-import { assertEquals } from "@std/assert";
-import { Histories } from "../../lib/store/histories.ts";
+import { assert, assertEquals } from "@std/assert";
+import { digest } from "../../lib/store/digest.ts";
+import { Histories, Usage } from "../../lib/store/histories.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 const FAILURE = { key: "k2", message: "no", ended: "now", log: "log" };
 
-/** Waits until a later write would show in the times of a folder. */
-async function settle(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 2_100));
+/** A clock by which a later write would show in the times of a folder. */
+const later = () => Date.now() + 10_000;
+
+/** Waits until the next write has another time: clocks of file systems tick every few milliseconds. */
+async function tick(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-Deno.test("Histories.succeeded() reads no history that it remembers, and each that may be another", async () => {
+Deno.test("Histories.succeeded() reads a history only when the folder has changed", async () => {
   using folder = new TemporaryFolder();
   const path = folder.join("p", "s.json");
   new Histories(folder.path).succeeded("p", "s", "k1");
-  await settle();
-  const quiet = new Histories(folder.path);
+  const quiet = new Histories(folder.path, later);
   quiet.succeeded("p", "s", "k1");
   quiet.remember("p");
 
   // Written in place, which no process of this program does, it goes unseen.
   const text = Deno.readTextFileSync(path);
   Deno.writeTextFileSync(path, "damaged");
-  new Histories(folder.path).succeeded("p", "s", "k1");
+  new Histories(folder.path, later).succeeded("p", "s", "k1");
   assertEquals(Deno.readTextFileSync(path), "damaged");
   Deno.writeTextFileSync(path, text);
 
-  new Histories(folder.path).failed("p", "s", FAILURE);
-  const after = new Histories(folder.path);
+  await tick();
+  new Histories(folder.path, later).failed("p", "s", FAILURE);
+  const after = new Histories(folder.path, later);
   assertEquals(after.read("p", "s").failure, FAILURE);
   after.succeeded("p", "s", "k1");
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
 
-Deno.test("Histories.remember() keeps nothing if a history was written meanwhile", async () => {
+Deno.test("Histories.remember() writes nothing when a history was written in between", async () => {
   using folder = new TemporaryFolder();
   new Histories(folder.path).succeeded("p", "s", "k1");
-  await settle();
-  const one = new Histories(folder.path);
+  const one = new Histories(folder.path, later);
   one.succeeded("p", "s", "k1");
-  new Histories(folder.path).failed("p", "s", FAILURE);
-  await settle();
+  await tick();
+  new Histories(folder.path, later).failed("p", "s", FAILURE);
   one.remember("p");
-  const after = new Histories(folder.path);
+  const after = new Histories(folder.path, later);
   after.succeeded("p", "s", "k1");
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
+});
+
+/** A program that notes one run after another. */
+const NOTING = (name: string) =>
+  `const { Usage } = await import(${
+    JSON.stringify(import.meta.resolve("../../lib/store/histories.ts"))
+  });
+   const { digest } = await import(${
+    JSON.stringify(import.meta.resolve("../../lib/store/digest.ts"))
+  });
+   const usage = new Usage(Deno.args[0]);
+   for (let i = 0; i < 5; i++) await usage.record("p", [digest("${name}" + i)]);`;
+
+Deno.test("Usage.record() keeps all runs when two processes record at once", async () => {
+  using folder = new TemporaryFolder();
+  const names = ["a", "b"];
+  await Promise.all(names.map(async (name) => {
+    const program = folder.write(`${name}.js`, NOTING(name));
+    const { success } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", program, folder.join("used")],
+    }).output();
+    assert(success);
+  }));
+  const wanted = names.flatMap((name) =>
+    [0, 1, 2, 3, 4].map((i) => digest(name + i))
+  );
+  assertEquals(
+    [...new Usage(folder.join("used")).keys()].sort(),
+    wanted.sort(),
+  );
 });

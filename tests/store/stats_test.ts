@@ -1,10 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { digest } from "../../lib/store/digest.ts";
-import { settled } from "../../lib/store/fingerprint.ts";
-import { Stats } from "../../lib/store/stats.ts";
+import { settled, Stats } from "../../lib/store/stats.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
-Deno.test("Stats.digest() notices a file replaced in the same second with size and time kept", async () => {
+Deno.test("Stats.digest() notices a file replaced within the same second, with the same size and mtime", async () => {
   using folder = new TemporaryFolder();
   const file = folder.write("a.txt", "one");
   const path = folder.join("stats.json");
@@ -20,7 +19,7 @@ Deno.test("Stats.digest() notices a file replaced in the same second with size a
   }
 });
 
-Deno.test("Stats.digest() notices an old file replaced by another of its size and time", async () => {
+Deno.test("Stats.digest() notices an old file replaced by another of the same size and mtime", async () => {
   using folder = new TemporaryFolder();
   const old = new Date("2020-01-01T00:00:00Z");
   const file = folder.write("a.txt", "one");
@@ -33,7 +32,7 @@ Deno.test("Stats.digest() notices an old file replaced by another of its size an
   assertEquals(await stats.digest(file), digest("two"));
 });
 
-Deno.test("Stats.digest() notices a replaced file of a time to come, as after setting the clock back", async () => {
+Deno.test("Stats.digest() notices a replaced file whose mtime is in the future", async () => {
   using folder = new TemporaryFolder();
   const future = new Date(Date.now() + 3_600_000);
   const file = folder.write("a.txt", "one");
@@ -45,7 +44,7 @@ Deno.test("Stats.digest() notices a replaced file of a time to come, as after se
   assertEquals(await stats.digest(file), digest("two"));
 });
 
-Deno.test("Stats.digest() does not read again what is long settled", async () => {
+Deno.test("Stats.digest() does not read a file again that changed long ago", async () => {
   using folder = new TemporaryFolder();
   const path = folder.join("stats.json");
   // A file of the system: changed long ago, so an entry of it can be trusted.
@@ -60,7 +59,7 @@ Deno.test("Stats.digest() does not read again what is long settled", async () =>
   assert(performance.now() - start < bytes / 1e7, "faster than 10 GB/s");
 });
 
-Deno.test("Stats treats a damaged file of its own as empty", async () => {
+Deno.test("Stats starts empty when its file is damaged", async () => {
   using folder = new TemporaryFolder();
   const file = folder.write("a.txt", "one");
   const path = folder.join("stats.json");
@@ -74,7 +73,7 @@ Deno.test("Stats treats a damaged file of its own as empty", async () => {
   }
 });
 
-Deno.test("settled() is false if the clock was set back", () => {
+Deno.test("settled() is false when the clock was set back", () => {
   const print = { size: 1, modified: 10_000, changed: 10_000, inode: 1 };
   assertEquals(settled(print, 13_000), true);
   assertEquals(settled(print, 11_000), false);

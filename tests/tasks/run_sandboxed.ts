@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import type { InputArtifact, Task } from "../../lib/pipeline/task.ts";
-import type { Runtime } from "../../lib/scheduler/events.ts";
+import type { Runtime } from "../../lib/scheduler/settings.ts";
 import {
   permissionFlags,
   stageEnvironment,
-} from "../../lib/scheduler/attempts/permissions.ts";
+} from "../../lib/scheduler/process.ts";
 import { withEnvironment } from "./with_environment.ts";
 
 const PROJECT = join(import.meta.dirname!, "../..");
-const CHILD = import.meta.resolve("../../lib/scheduler/attempts/child.ts");
+const CHILD = import.meta.resolve("../../lib/scheduler/child.ts");
 
 /** What a task's process left behind. */
 export interface SandboxedResult {

@@ -1,13 +1,16 @@
 import { join } from "node:path";
-import { entriesOf } from "../../store/inventory.ts";
-import { ESRCH, osError } from "../../store/os_error.ts";
+import { entriesOf } from "../../store/files.ts";
+import { ESRCH, osError } from "../../store/files.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 
+/** Runs stages as processes of this machine. */
+export const local: Executor = { allots: false, start, reap };
+
 /**
- * Stands between the scheduler and a stage's process, in a process group of
- * their own. Its standard input is a pipe that only the scheduler holds, so it
- * reaches its end when the scheduler dies, however it dies: then the whole
- * group is killed.
+ * Shell script between the scheduler and a stage's process; the two form a
+ * process group of their own. Its standard input is a pipe whose other end only
+ * the scheduler holds. When the scheduler dies, for whatever reason, the pipe
+ * closes and the whole group is killed.
  */
 const SUPERVISOR = `
 exec 3<&0 4>&2 </dev/null 2>/dev/null
@@ -35,9 +38,6 @@ const SIGNALS: Readonly<Record<number, string>> = {
   143: "SIGTERM",
 };
 
-/** Runs stages as processes of this machine. */
-export const local: Executor = { start, reap };
-
 function start(job: Job): Execution {
   const process = new Deno.Command("sh", {
     args: ["-c", SUPERVISOR, "stage", Deno.execPath(), ...job.args],
@@ -49,7 +49,7 @@ function start(job: Job): Execution {
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  // It waits for the word to go, so no stage runs without this note.
+  // The script waits for a line on its standard input, so no stage runs before its group is noted.
   try {
     noteGroup(job.folder, process.pid);
   } catch (error) {
@@ -57,7 +57,7 @@ function start(job: Job): Execution {
     throw error;
   }
   const lifeline = process.stdin.getWriter();
-  // The supervisor may have been killed already; then `status` tells.
+  // Fails if the script has been killed already, which `status` reports.
   lifeline.write(new TextEncoder().encode("go\n")).catch(() => {});
   const ended = process.status.then(async ({ code, signal }) => {
     await killGroup(process.pid);
@@ -68,6 +68,7 @@ function start(job: Job): Execution {
   return {
     stdout: process.stdout,
     stderr: process.stderr,
+    started: Promise.resolve(),
     ended,
     async stop(grace) {
       signalGroup(process.pid, "SIGTERM");
@@ -81,7 +82,7 @@ function start(job: Job): Execution {
   };
 }
 
-/** Where the number of a run's process group is kept. */
+/** File with the id of the run's process group. */
 function groupFile(folder: string): string {
   return join(folder, "group");
 }
@@ -100,16 +101,11 @@ async function reap(folder: string): Promise<void> {
     if (error instanceof Deno.errors.NotFound) return;
     throw error;
   }
-  // The number may belong to others by now: only a group that names the folder is ours.
-  if (Number.isInteger(group) && group > 1 && await isOurs(group, folder)) {
-    await killGroup(group);
-  }
+  // The id may have been reused by now: only a group whose arguments contain the folder is ours.
+  const isOurs = Number.isInteger(group) && group > 1 &&
+    (await members(group)).some((args) => args.includes(folder));
+  if (isOurs) await killGroup(group);
   killStrays(folder);
-}
-
-/** True if a living process of the group names the folder in its arguments. */
-async function isOurs(group: number, folder: string): Promise<boolean> {
-  return (await members(group)).some((args) => args.includes(folder));
 }
 
 async function killGroup(group: number): Promise<void> {
@@ -120,9 +116,8 @@ async function killGroup(group: number): Promise<void> {
 }
 
 /**
- * Kills programs that a stage started and that left its process group: they
- * still have the run's folder in their environment. Only where the kernel shows
- * environments (Linux).
+ * Kills programs that a stage started and that left its process group. They are
+ * found by the run folder in their environment, which only Linux shows.
  */
 function killStrays(folder: string): void {
   const variable = `STAGE_RUN=${folder}\0`;
@@ -143,7 +138,7 @@ function isGoneOrForeign(error: unknown): boolean {
     error instanceof Deno.errors.PermissionDenied || osError(error) === ESRCH;
 }
 
-/** The arguments of the group's living processes; the dead that nobody asked after do not count. */
+/** Command lines of the group's processes, without zombies. */
 async function members(group: number): Promise<string[]> {
   const { stdout } = await new Deno.Command("ps", {
     args: ["-A", "-o", "pgid=", "-o", "stat=", "-o", "args="],
@@ -157,7 +152,7 @@ async function members(group: number): Promise<string[]> {
     .map((found) => found![3]!);
 }
 
-/** False if the group has no member left. */
+/** Signals all processes of a group; false if there are none left. */
 function signalGroup(group: number, signal: Deno.Signal): boolean {
   try {
     Deno.kill(-group, signal);

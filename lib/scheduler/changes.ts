@@ -1,0 +1,327 @@
+import { canonicalJson } from "../store/digest.ts";
+import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
+import type { Store } from "../store/store.ts";
+import { type CodeListing, modulePath } from "./code.ts";
+
+/** A difference between the parts of two keys. */
+export interface Change {
+  readonly kind: "code" | "param" | "source" | "input" | "runtime";
+  /** A module's path, a parameter's dot path (followed, for a source, by the changed file) or an input's name. */
+  readonly name: string;
+  /** Earlier value; undefined if it is new. For modules, the blob of the reduced text and the imports. */
+  readonly before?: string;
+  /** Present value; undefined if it was removed. */
+  readonly after?: string;
+}
+
+/** Differences between the parts of two keys. */
+export function changes(
+  before: KeyParts,
+  after: KeyParts,
+  store: Store,
+): Change[] {
+  return [
+    ...codeChanges(before.code, after.code, store),
+    ...compare("param", flat(before.params), flat(after.params)),
+    ...sourceChanges(before.sources, after.sources, store),
+    ...compare("input", inputs(before.inputs), inputs(after.inputs)),
+    ...compare(
+      "runtime",
+      entries(before.runtimes),
+      entries(after.runtimes),
+    ),
+  ];
+}
+
+/** The first three differences, in words: `param lr 0.0004 -> 0.0005`. */
+export function describeChanges(changes: readonly Change[]): string {
+  const words = changes.slice(0, 3).map(describeChange);
+  const more = changes.length - words.length;
+  return words.join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
+function describeChange({ kind, name, before, after }: Change): string {
+  if (before === undefined) {
+    return `${kind} ${name} is new${kind === "param" ? `: ${after}` : ""}`;
+  }
+  if (after === undefined) return `${kind} ${name} is gone`;
+  return kind === "code" || kind === "source" || after === before
+    ? `${kind} ${name} changed`
+    : `${kind} ${name} ${before} -> ${after}`;
+}
+
+function codeChanges(before: string, after: string, store: Store): Change[] {
+  if (before === after) return [];
+  const [old, now] = [listing(before, store), listing(after, store)];
+  if (old === undefined || now === undefined) {
+    return [{ kind: "code", name: "of the task", before, after }];
+  }
+  const parts = (listing: CodeListing) =>
+    new Map([
+      ["entry", listing.entry] as const,
+      ...Object.entries(listing.modules).map((
+        [name, { text, imports }],
+      ) => [name, `${text} ${canonicalJson(imports)}`] as const),
+      ...entries(listing.packages),
+      ...flat(listing.options),
+    ]);
+  return compare("code", parts(old), parts(now));
+}
+
+/** Changed files of sources that are folders whose listings are known; else the changed sources. */
+function sourceChanges(
+  before: KeyParts["sources"],
+  after: KeyParts["sources"],
+  store: Store,
+): Change[] {
+  const changed = compare("source", entries(before), entries(after));
+  return changed.flatMap((change) => {
+    const [old, now] = [change.before, change.after].map((listing) =>
+      listing === undefined ? undefined : store.listings.files(listing)
+    );
+    if (old === undefined || now === undefined || old.size + now.size < 3) {
+      return [shortened(change)];
+    }
+    return compare("source", old, now).map((file) =>
+      shortened({ ...file, name: `${change.name} ${file.name}` })
+    );
+  });
+}
+
+/** The change with abbreviated digests. */
+function shortened({ before, after, ...change }: Change): Change {
+  return {
+    ...change,
+    ...(before !== undefined && { before: before.slice(0, 12) }),
+    ...(after !== undefined && { after: after.slice(0, 12) }),
+  };
+}
+
+/** The code listing of this digest; undefined if a clean-up removed it. */
+function listing(blob: string, store: Store): CodeListing | undefined {
+  const text = store.blobs.text(blob);
+  return text === undefined ? undefined : JSON.parse(text) as CodeListing;
+}
+
+function compare(
+  kind: Change["kind"],
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+): Change[] {
+  return [...new Set([...before.keys(), ...after.keys()])]
+    .filter((name) => before.get(name) !== after.get(name))
+    .map((name) => {
+      const [old, now] = [before.get(name), after.get(name)];
+      return {
+        kind,
+        name,
+        ...(old !== undefined && { before: old }),
+        ...(now !== undefined && { after: now }),
+      };
+    });
+}
+
+function inputs(parts: KeyParts["inputs"]): Map<string, string> {
+  return new Map(
+    Object.entries(parts).flatMap(([name, list]) =>
+      list.map((part, i) => [
+        part.stage ?? (list.length > 1 ? `${name}[${i}]` : name),
+        input(part),
+      ])
+    ),
+  );
+}
+
+function input({ content, seconds, metrics }: InputPart): string {
+  return [
+    content.slice(0, 8),
+    ...(seconds === undefined ? [] : [`in ${seconds.toFixed(3)} s`]),
+    ...(metrics === undefined ? [] : [canonicalJson(metrics)]),
+  ].join(" ");
+}
+
+function flat(value: unknown, path = ""): Map<string, string> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return new Map([[path, canonicalJson(value)]]);
+  }
+  return new Map(
+    Object.entries(value).flatMap(([name, member]) => [
+      ...flat(member, path === "" ? name : `${path}.${name}`),
+    ]),
+  );
+}
+
+function entries(record: Readonly<Record<string, string>>) {
+  return new Map(Object.entries(record));
+}
+
+/** An earlier result of a stage, and the differences of a key from its. */
+interface Nearest {
+  readonly manifest: Manifest;
+  readonly changes: readonly Change[];
+}
+
+/**
+ * The earlier result of a stage with the fewest differences; the latest if
+ * there are several.
+ *
+ * @param except Key of a result to leave out.
+ */
+export function nearest(
+  pipeline: string,
+  stage: string,
+  parts: KeyParts,
+  store: Store,
+  except?: string,
+): Nearest | undefined {
+  let best: Nearest | undefined;
+  for (const key of store.histories.read(pipeline, stage).keys) {
+    if (key === except) continue;
+    const found = store.manifests.read(key);
+    if (found.state !== "found") continue;
+    const { manifest } = found;
+    const differences = changes(manifest.parts, parts, store);
+    if (best === undefined || differences.length < best.changes.length) {
+      best = { manifest, changes: differences };
+    }
+  }
+  return best;
+}
+
+/** Why the cache has no result for the parts of a key, in one line. */
+export function explainMiss(
+  pipeline: string,
+  stage: string,
+  parts: KeyParts,
+  store: Store,
+): string {
+  const { failure } = store.histories.read(pipeline, stage);
+  const found = nearest(pipeline, stage, parts, store);
+  if (found !== undefined && found.changes.length > 0) {
+    return describeChanges(found.changes);
+  }
+  return failure === undefined ? "no earlier result" : "the last run failed";
+}
+
+/** A place where the code of a module differs. */
+export interface CodeHunk {
+  /** Name of the module in listings: its path relative to the project. */
+  readonly module: string;
+  /** First and last line in the present file, 1-based; equal if statements were only removed. */
+  readonly from: number;
+  readonly to: number;
+  /** Statements, without comments, types and formatting. */
+  readonly removed: readonly string[];
+  readonly added: readonly string[];
+}
+
+/**
+ * Differences between two code listings, by lines of the present files. Modules
+ * that only one of them has are left out.
+ *
+ * @param before Blob of the earlier listing.
+ * @param after Blob of the listing of the present code.
+ * @param entry Specifier of the task's module.
+ */
+export async function codeHunks(
+  before: string,
+  after: string,
+  project: string,
+  entry: string,
+  store: Store,
+): Promise<CodeHunk[]> {
+  const [old, now] = [listing(before, store), listing(after, store)];
+  if (old === undefined || now === undefined) return [];
+  const hunks: CodeHunk[] = [];
+  for (const [module, { text }] of Object.entries(now.modules)) {
+    const earlier = old.modules[module];
+    if (earlier === undefined || earlier.text === text) continue;
+    const [oldText, newText] = [earlier.text, text]
+      .map((blob) => store.blobs.text(blob));
+    if (oldText === undefined || newText === undefined) continue;
+    const path = modulePath(module, project, entry);
+    const lines = await sourceLines(path, newText, project);
+    hunks.push(...await hunksOf(module, oldText, newText, lines));
+  }
+  return hunks;
+}
+
+async function hunksOf(
+  module: string,
+  before: string,
+  after: string,
+  sourceLine: (line: number) => number,
+): Promise<CodeHunk[]> {
+  const { diffArrays } = await import("diff");
+  const hunks: CodeHunk[] = [];
+  let line = 0;
+  let open: { removed: string[]; added: string[]; start: number } | undefined;
+  const close = () => {
+    if (open === undefined) return;
+    const { removed, added, start } = open;
+    hunks.push({
+      module,
+      from: sourceLine(start),
+      to: sourceLine(Math.max(start, start + added.length - 1)),
+      removed,
+      added,
+    });
+    open = undefined;
+  };
+  for (
+    const part of diffArrays(before.split("\n"), after.split("\n"))
+  ) {
+    if (!part.added && !part.removed) {
+      close();
+      line += part.value.length;
+      continue;
+    }
+    open ??= { removed: [], added: [], start: line };
+    (part.added ? open.added : open.removed).push(...part.value);
+    if (part.added) line += part.value.length;
+  }
+  close();
+  return hunks;
+}
+
+/**
+ * Returns a function that maps a line of the reduced text (0-based) to one of
+ * the source file (1-based). If the file has changed since it was reduced, it
+ * returns the line of the reduced text (1-based).
+ */
+async function sourceLines(
+  path: string,
+  reduced: string,
+  project: string,
+): Promise<(line: number) => number> {
+  const asIs = (line: number) => line + 1;
+  const { SourceMap } = await import("node:module");
+  const { reduceText, stopReducing } = await import("./modules.ts");
+  const { projectSettings } = await import("./project.ts");
+  const mediaType = MEDIA_TYPES[path.slice(path.lastIndexOf("."))];
+  if (mediaType === undefined) return asIs;
+  let text: Uint8Array;
+  try {
+    text = Deno.readFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return asIs;
+    throw error;
+  }
+  const { emit } = projectSettings(project);
+  const { code, map } = await reduceText({ path, text, mediaType }, emit);
+  await stopReducing();
+  if (code !== reduced) return asIs;
+  const source = new SourceMap(JSON.parse(map));
+  return (line) => {
+    const indent = /^ */.exec(code.split("\n")[line] ?? "")![0].length;
+    const entry = source.findEntry(line, indent);
+    return "originalLine" in entry ? entry.originalLine + 1 : line + 1;
+  };
+}
+
+const MEDIA_TYPES: Readonly<Record<string, string>> = {
+  ".ts": "TypeScript",
+  ".mts": "Mts",
+  ".js": "JavaScript",
+  ".mjs": "Mjs",
+};

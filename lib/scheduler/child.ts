@@ -1,0 +1,108 @@
+/**
+ * The only module of the scheduler that runs in a stage's process. It is part of
+ * every key, so it is small and imports types only.
+ */
+import type { InputArtifact, Stage, Task } from "../pipeline/task.ts";
+
+// Storage that outlives the process, and needs no permission, would be an input that no key contains.
+for (const name of ["localStorage", "sessionStorage", "caches"]) {
+  Reflect.deleteProperty(globalThis, name);
+}
+
+/** What a stage's process reads from its standard input. */
+export interface Spec {
+  /** Prefix of every line that is an event. */
+  readonly mark: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
+  readonly output: string;
+  readonly checkpoint: string;
+  readonly cpus: number;
+  readonly runtimes: Stage<unknown>["runtimes"];
+}
+
+/** An event of a stage's process, which writes it as a JSON line. */
+export type ChildEvent =
+  /** All modules are loaded; `run()` is called next. */
+  | { readonly type: "ready" }
+  | {
+    readonly type: "progress";
+    readonly done: number;
+    readonly total: number;
+    readonly unit: string;
+    readonly note?: string;
+  }
+  | { readonly type: "log"; readonly line: string }
+  | {
+    readonly type: "metric";
+    readonly name: string;
+    readonly value: number;
+    readonly step?: number;
+  }
+  | { readonly type: "error"; readonly message: string }
+  /** `run()` has returned. */
+  | { readonly type: "done" };
+
+/** Minimum milliseconds between two progress events. */
+const PROGRESS_PAUSE = 50;
+
+/** Runs a task in its stage's process, which exits with code 1 if it fails. */
+export async function perform(task: Pick<Task, "run">): Promise<void> {
+  const input = await new Response(Deno.stdin.readable).text();
+  const { mark, ...spec } = JSON.parse(input) as Spec;
+  const send = sender(mark);
+  const interrupt = new AbortController();
+  const onTerm = () => interrupt.abort(new Error("Interrupted"));
+  Deno.addSignalListener("SIGTERM", onTerm);
+  let reported = 0;
+  send({ type: "ready" });
+  try {
+    await task.run({
+      ...spec,
+      signal: interrupt.signal,
+      progress(done, total, unit, note) {
+        const now = performance.now();
+        if (done < total && now - reported < PROGRESS_PAUSE) return;
+        reported = now;
+        send({ type: "progress", done, total, unit, ...(note && { note }) });
+      },
+      log(line) {
+        for (const part of String(line).split("\n")) {
+          send({ type: "log", line: part });
+        }
+      },
+      metric(name, value, step) {
+        if (!Number.isFinite(value)) {
+          throw new TypeError(`Metric "${name}" is ${value}, not a number`);
+        }
+        send({
+          type: "metric",
+          name,
+          value,
+          ...(step !== undefined && { step }),
+        });
+      },
+    });
+    send({ type: "done" });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (error instanceof Error && error.stack !== undefined) {
+      console.error(error.stack);
+    }
+    send({ type: "error", message });
+    Deno.exit(1);
+  } finally {
+    Deno.removeSignalListener("SIGTERM", onTerm);
+  }
+}
+
+function sender(mark: string): (event: ChildEvent) => void {
+  const encoder = new TextEncoder();
+  const stdout = Deno.stdout;
+  return (event) => {
+    const bytes = encoder.encode(`${mark}${JSON.stringify(event)}\n`);
+    for (let done = 0; done < bytes.length;) {
+      done += stdout.writeSync(bytes.subarray(done));
+    }
+  };
+}

@@ -1,0 +1,271 @@
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { canonicalJson, quickChecksum } from "../store/digest.ts";
+import { readSealed, writeSealed } from "../store/files.ts";
+import type { Store } from "../store/store.ts";
+import type { Module, ModuleGraph, Reduced } from "./modules.ts";
+import type { ProjectSettings } from "./project.ts";
+
+/** Version of `code.json`. */
+const VERSION = 3;
+
+/** Code of a task: its module and all that it imports, as far as it can change results. */
+export interface TaskCode {
+  /** Digest of its {@linkcode CodeListing}, which is stored as a blob. */
+  readonly listing: string;
+  /** Files that it was read from, with their digests. While these match, the listing is current. */
+  readonly files: readonly (readonly [path: string, raw: string])[];
+}
+
+/**
+ * Code of tasks, by the URL of their modules. It is memoized with the digests of
+ * the files that it was read from, so that nothing is parsed again until one of
+ * them changes.
+ *
+ * @throws {Error} If a module is missing, does not parse, or has an import that is not a literal.
+ */
+export async function taskCode(
+  modules: readonly string[],
+  project: string,
+  store: Store,
+): Promise<Map<string, TaskCode>> {
+  const memo = readMemo(store.path("code.json"));
+  const found = new Map<string, TaskCode>();
+  for (const module of modules) {
+    const known = memo.get(module);
+    if (known !== undefined && await isCurrent(known, store)) {
+      found.set(module, known);
+    }
+  }
+  const missing = modules.filter((module) => !found.has(module));
+  if (missing.length === 0) return found;
+  for (const [module, code] of await readCode(missing, project, store)) {
+    found.set(module, code);
+    memo.set(module, code);
+  }
+  store.makeFolder();
+  writeSealed(store.path("code.json"), {
+    version: VERSION,
+    tasks: Object.fromEntries(memo),
+  }, quickChecksum);
+  return found;
+}
+
+/** True if none of the files of the code has changed and its listing is in the cache. */
+export async function isCurrent(
+  code: TaskCode,
+  store: Store,
+): Promise<boolean> {
+  for (const [path, raw] of code.files) {
+    if ((await store.stats.digest(path) ?? "") !== raw) return false;
+  }
+  return store.blobs.text(code.listing) !== undefined;
+}
+
+async function readCode(
+  tasks: readonly string[],
+  project: string,
+  store: Store,
+): Promise<Map<string, TaskCode>> {
+  // Not needed by a run with nothing to do.
+  const { isReducible, moduleGraph, reduceModules, stopReducing } =
+    await import("./modules.ts");
+  const { projectSettings } = await import("./project.ts");
+  const settings = projectSettings(project);
+  const graph = await moduleGraph([...tasks, CHILD], project);
+  const reduced = await reduceModules(
+    settings.asWritten ? [] : [...graph.modules.values()].filter(isReducible),
+    settings.emit,
+  );
+  await stopReducing();
+  const texts = new Map<string, string>();
+  const found = new Map<string, TaskCode>();
+  for (const task of tasks) {
+    const members = reachable([task, CHILD], graph, reduced);
+    for (const specifier of members) {
+      const text = reduced.get(specifier)?.text ??
+        graph.modules.get(specifier)!.text;
+      texts.set(specifier, (await store.blobs.putBytes(text)).blob);
+    }
+    const listing = listCode(
+      task,
+      members,
+      graph,
+      reduced,
+      texts,
+      project,
+      settings,
+    );
+    found.set(task, {
+      listing: (await store.blobs.putBytes(canonicalJson(listing))).blob,
+      files: [
+        ...settings.files,
+        ...[...members].map((specifier) => {
+          const { path, raw } = graph.modules.get(specifier)!;
+          return [path, raw] as const;
+        }),
+      ],
+    });
+  }
+  return found;
+}
+
+function readMemo(path: string): Map<string, TaskCode> {
+  const sealed = readSealed(path, quickChecksum);
+  return sealed.state === "whole" && sealed.value.version === VERSION
+    ? new Map(Object.entries(sealed.value.tasks as Record<string, TaskCode>))
+    : new Map();
+}
+
+/** URL of the scheduler's module that runs in a stage's process. */
+export const CHILD = new URL("./child.ts", import.meta.url).href;
+
+/** All code that a stage's process runs, in the form that is part of its key. */
+export interface CodeListing {
+  /** Name of the task's module, since two tasks may import each other. */
+  readonly entry: string;
+  /** Modules by {@linkcode moduleName}. */
+  readonly modules: Readonly<Record<string, ListedModule>>;
+  /** npm packages by `name@version`, with their integrity in the lock file. */
+  readonly packages: Readonly<Record<string, string>>;
+  /** Project settings that change what code does. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+interface ListedModule {
+  /** Blob of its reduced text. */
+  readonly text: string;
+  /** Module, package or built-in that each specifier resolves to. */
+  readonly imports: Readonly<Record<string, string>>;
+}
+
+/** Matches code whose imports are known only when it runs. All packages of the lock file then count. */
+const COMPUTED_IMPORT =
+  /\bimport\s*\((?!\s*["'])|\bcreateRequire\b|["'`](?:node:)?module["'`]|\beval\s*\(|\bFunction\s*\(/;
+
+/**
+ * Specifiers of the entries and of all modules that they import, directly or
+ * not, other than for types only.
+ *
+ * @throws {Error} If an import is not a literal.
+ */
+function reachable(
+  entries: readonly string[],
+  graph: ModuleGraph,
+  reduced: ReadonlyMap<string, Reduced>,
+): Set<string> {
+  const found = new Set(entries);
+  for (const specifier of found) {
+    const module = graph.modules.get(specifier);
+    if (module === undefined) continue;
+    for (const name of importsOf(module, reduced)) {
+      const target = module.imports.get(name);
+      if (target === undefined) {
+        throw new Error(
+          `Cannot resolve the import of "${name}" in "${module.path}"; import a literal specifier`,
+        );
+      }
+      if (graph.modules.has(target)) found.add(target);
+    }
+  }
+  return found;
+}
+
+/**
+ * The code listing of a task.
+ *
+ * @param entry Specifier of its module.
+ * @param members Specifiers of that module and of all that it imports.
+ * @param texts Blob of each module's reduced text.
+ */
+function listCode(
+  entry: string,
+  members: ReadonlySet<string>,
+  graph: ModuleGraph,
+  reduced: ReadonlyMap<string, Reduced>,
+  texts: ReadonlyMap<string, string>,
+  project: string,
+  settings: ProjectSettings,
+): CodeListing {
+  const modules: Record<string, ListedModule> = {};
+  const packages = new Set<string>();
+  for (const specifier of members) {
+    const module = graph.modules.get(specifier)!;
+    const targets = importsOf(module, reduced)
+      .map((name) => [name, module.imports.get(name)!] as const);
+    modules[moduleName(specifier, project, entry)] = {
+      text: texts.get(specifier)!,
+      imports: Object.fromEntries(
+        targets.map(([name, target]) => [
+          name,
+          moduleName(target, project, entry),
+        ]),
+      ),
+    };
+    for (const [, target] of targets) {
+      if (target.startsWith("npm:")) packages.add(target.slice("npm:".length));
+    }
+    const { text } = reduced.get(specifier) ?? module;
+    if (COMPUTED_IMPORT.test(String(text))) {
+      for (const name of settings.integrity.keys()) packages.add(name);
+    }
+  }
+  for (const name of packages) {
+    for (const needed of graph.packages.get(name) ?? []) packages.add(needed);
+  }
+  return {
+    entry: moduleName(entry, project, entry),
+    modules,
+    packages: Object.fromEntries(
+      [...packages].map((name) => [name, settings.integrity.get(name) ?? ""]),
+    ),
+    options: {
+      ...settings.emit,
+      ...settings.beside,
+      unstable: settings.unstable,
+    },
+  };
+}
+
+/** Specifiers that a module imports when it runs; all that it has, if it was not reduced. */
+function importsOf(
+  module: Module,
+  reduced: ReadonlyMap<string, Reduced>,
+): readonly string[] {
+  return reduced.get(module.specifier)?.imports ?? [...module.imports.keys()];
+}
+
+/** Prefix of the names of modules outside the project. */
+const OUTSIDE = "task:";
+
+/**
+ * Name of a module in a listing, which does not depend on where the project is:
+ * its path relative to the project; for a file outside, relative to the folder
+ * of the task; for other modules, the specifier.
+ *
+ * @param entry Specifier of the task's module.
+ */
+function moduleName(
+  specifier: string,
+  project: string,
+  entry: string,
+): string {
+  if (specifier === CHILD) return "scheduler/child.ts";
+  if (!specifier.startsWith("file:")) return specifier;
+  const path = fileURLToPath(specifier);
+  const below = relative(project, path).replaceAll("\\", "/");
+  if (!below.startsWith("../")) return below;
+  const folder = dirname(fileURLToPath(entry));
+  return OUTSIDE + relative(folder, path).replaceAll("\\", "/");
+}
+
+/** Path of a module. Inverse of {@linkcode moduleName} for modules in files. */
+export function modulePath(
+  name: string,
+  project: string,
+  entry: string,
+): string {
+  return name.startsWith(OUTSIDE)
+    ? join(dirname(fileURLToPath(entry)), name.slice(OUTSIDE.length))
+    : join(project, name);
+}

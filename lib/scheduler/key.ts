@@ -1,0 +1,263 @@
+import { homedir } from "node:os";
+import { basename, join, resolve } from "node:path";
+import type { GraphStage } from "../pipeline/graph.ts";
+import { listFiles, treeText } from "../store/blobs.ts";
+import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
+import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
+import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
+import { type Fingerprint, fingerprint } from "../store/stats.ts";
+import type { Store } from "../store/store.ts";
+import { isCurrent, type TaskCode } from "./code.ts";
+import type { Runtime } from "./settings.ts";
+
+/** What a stage's key is made from, besides the stage. */
+export interface KeySources {
+  /** Digest of the task's code listing. */
+  readonly code: string;
+  /** Absolute paths of the sources, by the dot path of the parameter. */
+  readonly sources: Sources;
+  /** The stages connected to each input and their results, in order. */
+  readonly inputs: Readonly<Record<string, readonly ConnectedResult[]>>;
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly store: Store;
+}
+
+/** Absolute paths of the files and folders that parameters name, by the dot path of the parameter. */
+export type Sources = ReadonlyMap<string, string>;
+
+/** A stage connected to an input of another, and its result. */
+export interface ConnectedResult {
+  readonly stage: GraphStage;
+  readonly manifest: Manifest;
+}
+
+/**
+ * Everything that the result of a stage depends on. Not part of it: paths,
+ * times, the stage's name, and its resources, except for the processors where
+ * results depend on the number of threads.
+ *
+ * @throws {Error} If a source does not exist.
+ */
+export async function keyParts(
+  stage: GraphStage,
+  from: KeySources,
+): Promise<KeyParts> {
+  const { declaration, params, resources } = stage;
+  return {
+    code: from.code,
+    params: withoutSources(params, from.sources),
+    sources: await sourceContents(stage, from.sources, from.store),
+    inputs: Object.fromEntries(
+      Object.entries(from.inputs).map(([name, results]) => {
+        const many = declaration.inputs[name]?.many === true;
+        return [
+          name,
+          results.map((result) => inputPart(result, many, declaration.timings)),
+        ];
+      }),
+    ),
+    runtimes: Object.fromEntries(
+      declaration.needs.map((name) => {
+        const { identity, threaded } = from.runtimes.get(name)!;
+        const { cpus } = resources;
+        const threads = cpus === 1 ? "1 thread" : `${cpus} threads`;
+        return [name, threaded ? `${identity}, ${threads}` : identity];
+      }),
+    ),
+  };
+}
+
+/**
+ * The part of an input is what the task sees of it. The stage's id is visible
+ * for inputs that take many artifacts only, so renaming a stage rarely makes
+ * others run.
+ */
+function inputPart(
+  { stage, manifest }: ConnectedResult,
+  many: boolean,
+  timings: boolean,
+): InputPart {
+  return {
+    content: manifest.content,
+    ...(many && { stage: stage.id, matrix: stage.matrix }),
+    ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
+  };
+}
+
+async function sourceContents(
+  stage: GraphStage,
+  sources: Sources,
+  store: Store,
+): Promise<Record<string, string>> {
+  const contents: Record<string, string> = {};
+  for (const [name, path] of sources) {
+    try {
+      contents[name] = await sourceDigest(path, store);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      throw new Error(
+        `Parameter "${name}" of stage "${stage.id}": ${error.message}`,
+        { cause: error },
+      );
+    }
+  }
+  return contents;
+}
+
+/**
+ * Digest of a source: of a file's name and content, or of a folder's name and
+ * the paths and contents of all files in it. The name counts since a task may
+ * record it, as `fetch-model` does; the location does not.
+ *
+ * @throws {Error} If the source does not exist.
+ */
+export async function sourceDigest(
+  path: string,
+  { stats, listings }: Pick<Store, "stats" | "listings">,
+): Promise<string> {
+  const files = [];
+  for (const [name, file] of filesOf(path)) {
+    const blob = await stats.digest(file);
+    if (blob === undefined) throw new Error(`"${file}" does not exist`);
+    files.push({ path: name, size: 0, blob });
+  }
+  return listings.note(treeText(files));
+}
+
+/** Fingerprints of all files of all sources. */
+export function sourcePrints(sources: Sources): (Fingerprint | undefined)[] {
+  return [...sources.values()].flatMap((path) =>
+    filesOf(path).map(([, file]) => fingerprint(file))
+  );
+}
+
+/** The parameters, with the sources as absolute paths. */
+export function withAbsoluteSources(
+  params: Readonly<Record<string, unknown>>,
+  sources: Sources,
+): Readonly<Record<string, unknown>> {
+  const copy = structuredClone(params);
+  for (const [name, path] of sources) edit(copy, name, path);
+  return copy;
+}
+
+/** The parameters, without the sources. */
+function withoutSources(
+  params: Readonly<Record<string, unknown>>,
+  sources: Sources,
+): Readonly<Record<string, unknown>> {
+  if (sources.size === 0) return params;
+  const copy = structuredClone(params);
+  for (const name of sources.keys()) edit(copy, name, undefined);
+  return copy;
+}
+
+/** Replaces, or removes, the value at a dot path, if there is one. */
+function edit(
+  params: Record<string, unknown>,
+  name: string,
+  value: string | undefined,
+): void {
+  const steps = name.split(".");
+  const last = steps.pop()!;
+  let place = params;
+  for (const step of steps) {
+    const next = place[step];
+    if (typeof next !== "object" || next === null) return;
+    place = next as Record<string, unknown>;
+  }
+  if (value === undefined) delete place[last];
+  else if (last in place) place[last] = value;
+}
+
+/** Names and paths of the files of a source. */
+function filesOf(path: string): (readonly [name: string, file: string])[] {
+  let info: Deno.FileInfo;
+  try {
+    info = Deno.statSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(`"${path}" does not exist`, { cause: error });
+  }
+  const own = basename(path);
+  return info.isDirectory
+    ? listFiles(path, "follow").map((name) => [
+      `${own}/${name}`,
+      join(path, name),
+    ])
+    : [[own, path]];
+}
+
+/** Version of `sources.json`. */
+const VERSION = 1;
+
+/** Number of entries kept in `sources.json`. */
+const MOST = 1_000;
+
+/**
+ * The sources that stages name by their parameters, as their tasks' `sources()`
+ * returns them. They are memoized by code and parameters, so that a run with
+ * nothing to do imports no task.
+ */
+export class SourcePaths {
+  readonly #store: Store;
+  readonly #project: string;
+  readonly #known: Map<string, Record<string, string>>;
+  #changed = false;
+
+  constructor(store: Store, project: string) {
+    this.#store = store;
+    this.#project = project;
+    const sealed = readSealed(this.#path, quickChecksum);
+    const paths = sealed.state === "whole" && sealed.value.version === VERSION
+      ? sealed.value.paths as Record<string, Record<string, string>>
+      : {};
+    this.#known = new Map(Object.entries(paths));
+  }
+
+  /** The sources of a stage whose task has this code. */
+  async of(
+    { declaration, module, params }: GraphStage,
+    code: TaskCode,
+  ): Promise<Sources> {
+    if (!declaration.sources) return new Map();
+    const question = digest(canonicalJson([
+      code.listing,
+      params,
+      this.#project,
+      homedir(),
+    ]));
+    const known = this.#known.get(question);
+    if (known !== undefined) return new Map(Object.entries(known));
+    const { loadTask } = await import("../pipeline/load_task.ts");
+    const task = await loadTask(module);
+    const sources = new Map(
+      Object.entries(task.sources?.(params) ?? {})
+        .map(([name, path]) => [name, resolve(this.#project, path)]),
+    );
+    // The imported module may be newer than the code.
+    if (await isCurrent(code, this.#store)) {
+      this.#known.set(question, Object.fromEntries(sources));
+      this.#changed = true;
+    }
+    return sources;
+  }
+
+  /** Writes the memo, if the cache is writable and the disk has space. */
+  save(): void {
+    if (!this.#changed) return;
+    try {
+      this.#store.makeFolder();
+      writeSealed(this.#path, {
+        version: VERSION,
+        paths: Object.fromEntries([...this.#known].slice(-MOST)),
+      }, quickChecksum);
+    } catch (error) {
+      if (!isReadOnly(error) && !isFull(error)) throw error;
+    }
+  }
+
+  get #path(): string {
+    return this.#store.path("sources.json");
+  }
+}

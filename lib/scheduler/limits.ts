@@ -1,0 +1,324 @@
+import { join } from "node:path";
+import type { GraphStage } from "../pipeline/graph.ts";
+import { digest } from "../store/digest.ts";
+import {
+  isHeldHere,
+  type Lock,
+  lockFile,
+  lockHolder,
+  tryLockFile,
+} from "../store/locks.ts";
+import { fingerprint } from "../store/stats.ts";
+import type { Context } from "./context.ts";
+import type { Event } from "./events.ts";
+import type { JobResources } from "./executors/executor.ts";
+import { BusyError, StageFailure } from "./failure.ts";
+import type { Limits } from "./settings.ts";
+
+/** What a stage's process needs. Its GPUs are those that it asks for, or that its runtimes need. */
+export function resourcesOf(
+  { runtimes }: Pick<Context, "runtimes">,
+  { declaration, resources, timeout }: GraphStage,
+): JobResources {
+  const { cpus, memory, gpu, time } = resources;
+  const needed = declaration.needs.map((name) => runtimes.get(name)?.gpus ?? 0);
+  const limit = timeout ?? time;
+  return {
+    cpus,
+    gpus: Math.max(gpu, ...needed),
+    memory,
+    ...(limit !== undefined && { time: limit }),
+  };
+}
+
+/** Share of the limits that a running stage takes up. */
+export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
+  readonly mutex?: string;
+}
+
+/** The claim of a stage: its mutex and, unless the executor allots them itself, its resources. */
+export function claimOf(context: Context, stage: GraphStage): Claim {
+  const { mutex } = stage;
+  return {
+    ...(context.settings.executor.allots
+      ? { cpus: 0, gpus: 0, memory: 0 }
+      : resourcesOf(context, stage)),
+    ...(mutex !== undefined && { mutex }),
+  };
+}
+
+interface Waiter {
+  readonly claim: Claim;
+  readonly admit: () => void;
+}
+
+/** Keeps the running stages of one run within the limits. Of those that fit, the first to ask is the first to run. */
+export class Slots {
+  readonly #limits: Limits;
+  readonly #held = new Set<Claim>();
+  readonly #waiters = new Set<Waiter>();
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /**
+   * Waits until the claim fits, and holds it until disposed of. A claim on more
+   * processors or memory than the limits allow is reduced to them.
+   *
+   * @throws {StageFailure} If it is on more GPUs than the limits allow.
+   */
+  async take(claim: Claim, signal: AbortSignal): Promise<Disposable> {
+    const { cpus, memory, gpus } = this.#limits;
+    checkGpus(claim.gpus, gpus);
+    const capped = {
+      ...claim,
+      cpus: Math.min(claim.cpus, cpus),
+      memory: Math.min(claim.memory, memory),
+    };
+    signal.throwIfAborted();
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = () => {
+        this.#waiters.delete(waiter);
+        reject(signal.reason);
+      };
+      const waiter = {
+        claim: capped,
+        admit: () => {
+          signal.removeEventListener("abort", onAbort);
+          resolve();
+        },
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#waiters.add(waiter);
+      this.#admit();
+    });
+    return {
+      [Symbol.dispose]: () => {
+        this.#held.delete(capped);
+        this.#admit();
+      },
+    };
+  }
+
+  #admit(): void {
+    for (const waiter of this.#waiters) {
+      if (!this.#fits(waiter.claim)) continue;
+      this.#waiters.delete(waiter);
+      this.#held.add(waiter.claim);
+      waiter.admit();
+    }
+  }
+
+  #fits(claim: Claim): boolean {
+    const { jobs, cpus, memory, gpus } = this.#limits;
+    const held = [...this.#held];
+    const sum = (name: "cpus" | "memory" | "gpus") =>
+      held.reduce((total, other) => total + other[name], claim[name]);
+    return held.length < jobs && sum("cpus") <= cpus &&
+      sum("memory") <= memory && sum("gpus") <= gpus.length &&
+      (claim.mutex === undefined ||
+        held.every((other) => other.mutex !== claim.mutex));
+  }
+}
+
+/** How a stage waits for another process. */
+export interface Waiting {
+  readonly emit: (event: Event) => void;
+  /** Cancels waiting. */
+  readonly waiting: AbortSignal;
+}
+
+/**
+ * Takes the lock of a key, which is held while the key is looked up, the stage
+ * runs and its result is committed.
+ *
+ * @throws {BusyError} If another process holds it and `Settings.wait` is false.
+ */
+export async function lockKey(
+  context: Context,
+  stage: GraphStage,
+  key: string,
+  waiting: Waiting,
+): Promise<Lock> {
+  return await lock(context, stage, key, waiting, {
+    refuse: (holder) => `"${stage.id}" is being run by ${holder}`,
+    wait: (holder) => `Waiting for ${holder}, which runs the same stage`,
+  });
+}
+
+/**
+ * Takes the stage's mutex, if it has one, among all processes that share the
+ * cache.
+ *
+ * @throws {BusyError} If another process holds it and `Settings.wait` is false.
+ */
+export async function lockMutex(
+  context: Context,
+  stage: GraphStage,
+  waiting: Waiting,
+): Promise<Lock | undefined> {
+  const { id, mutex } = stage;
+  if (mutex === undefined) return undefined;
+  const name = `mutex-${digest(mutex).slice(0, 16)}`;
+  return await lock(context, stage, name, waiting, {
+    refuse: (holder) =>
+      `"${id}" needs the mutex "${mutex}", which ${holder} holds`,
+    wait: (holder) => `Waiting for ${holder}, which holds the mutex "${mutex}"`,
+  });
+}
+
+async function lock(
+  { settings, store }: Context,
+  stage: GraphStage,
+  name: string,
+  { emit, waiting }: Waiting,
+  messages: Record<"refuse" | "wait", (holder: string) => string>,
+): Promise<Lock> {
+  const path = join(store.makeFolder("locks"), name);
+  if (!settings.wait) {
+    const lock = tryLockFile(path);
+    if (lock !== undefined) return lock;
+    // A lock of this process is another stage's, which releases it soon.
+    if (!isHeldHere(path)) {
+      throw new BusyError(messages.refuse(lockHolder(path)));
+    }
+  }
+  return await lockFile(path, {
+    signal: waiting,
+    onWait: (holder) => emit(waitingFor(stage, messages.wait(holder))),
+  });
+}
+
+function waitingFor({ id }: GraphStage, line: string): Event {
+  return { type: "log", stage: id, line, stream: "log" };
+}
+
+/** GPUs of this machine that no other stage uses until they are released. */
+export interface HeldGpus extends Disposable {
+  readonly ids: readonly string[];
+}
+
+/**
+ * Takes the GPUs that a stage needs, waiting until they are free.
+ *
+ * @returns Undefined if the executor allots GPUs itself.
+ * @throws {StageFailure} If the stage needs more than the limits allow.
+ * @throws {BusyError} If another process holds them and `Settings.wait` is false.
+ */
+export async function takeGpus(
+  context: Context,
+  stage: GraphStage,
+  { emit, waiting }: Waiting,
+): Promise<HeldGpus | undefined> {
+  const { executor, wait, limits } = context.settings;
+  if (executor.allots) return undefined;
+  return await holdGpus({
+    count: resourcesOf(context, stage).gpus,
+    among: limits.gpus,
+    signal: waiting,
+    onWait(holders) {
+      if (!wait) {
+        throw new BusyError(`"${stage.id}" needs a GPU held by ${holders}`);
+      }
+      emit(waitingFor(stage, `Waiting for a GPU held by ${holders}`));
+    },
+  });
+}
+
+/** GPUs to take. */
+interface WantedGpus {
+  readonly count: number;
+  /** Ids to choose from. */
+  readonly among: readonly string[];
+  /** Called once if other processes hold them: `process 1234 (GPU 0)`. If it throws, waiting ends. */
+  readonly onWait: (holders: string) => void;
+  /** Cancels waiting. */
+  readonly signal: AbortSignal;
+}
+
+/** Milliseconds between two tries to take GPUs. */
+const PAUSE = 100;
+
+/**
+ * Takes GPUs, waiting until they are free. Each is locked by a file that all
+ * processes of the machine share.
+ *
+ * @throws {StageFailure} If there are fewer to choose from.
+ */
+export async function holdGpus(
+  { count, among, onWait, signal }: WantedGpus,
+): Promise<HeldGpus> {
+  checkGpus(count, among);
+  const folder = lockFolder();
+  for (let told = false;;) {
+    signal.throwIfAborted();
+    const held: { id: string; lock: Lock }[] = [];
+    const taken: string[] = [];
+    for (const id of among) {
+      if (held.length === count) break;
+      const path = lockPath(folder, id);
+      const lock = tryLockFile(path, { create: false });
+      if (lock !== undefined) held.push({ id, lock });
+      // A lock of this process is another stage's, which releases it soon.
+      else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
+    }
+    const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
+    if (held.length === count) {
+      return { ids: held.map(({ id }) => id), [Symbol.dispose]: release };
+    }
+    // All or none, so that two stages cannot each hold half of what both need.
+    release();
+    if (among.length - taken.length < count && !told) {
+      onWait(taken.join(", "));
+      told = true;
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
+}
+
+/**
+ * Checks that there are enough GPUs.
+ *
+ * @throws {StageFailure} If there are not.
+ */
+function checkGpus(count: number, ids: readonly string[]): void {
+  if (count <= ids.length) return;
+  const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
+  throw new StageFailure(
+    `${needed} needed, but ${ids.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
+  );
+}
+
+/** Folder of the locks of GPUs, which all users of the machine share. */
+function lockFolder(): string {
+  const folder = "/tmp/dylora-gpus";
+  if (fingerprint(folder) === undefined) {
+    unlessThere(() => {
+      Deno.mkdirSync(folder);
+      Deno.chmodSync(folder, 0o1777);
+    });
+  }
+  return folder;
+}
+
+/** Lock file of a GPU, which all users may open. */
+function lockPath(folder: string, id: string): string {
+  const path = join(folder, `gpu-${encodeURIComponent(id)}`);
+  if (fingerprint(path) === undefined) {
+    unlessThere(() => {
+      Deno.openSync(path, { write: true, createNew: true }).close();
+      Deno.chmodSync(path, 0o666);
+    });
+  }
+  return path;
+}
+
+/** Creates something, unless another process has just done so. */
+function unlessThere(create: () => void): void {
+  try {
+    create();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+}

@@ -1,0 +1,256 @@
+import type { Graph, GraphStage } from "../pipeline/graph.ts";
+import { holdOff } from "../store/cleanup.ts";
+import { canonicalJson, digest } from "../store/digest.ts";
+import type { Failure } from "../store/histories.ts";
+import type { KeyParts, Manifest } from "../store/manifests.ts";
+import type { Change, CodeHunk } from "./changes.ts";
+import { type Context, openContext, openStore, stageOf } from "./context.ts";
+import type { Decision } from "./events.ts";
+import { keyParts, type Sources } from "./key.ts";
+import type { LiveRun } from "./runs.ts";
+import type { Settings } from "./settings.ts";
+import { difference, visibleFolder } from "./visible.ts";
+
+/** What to do with a stage whose inputs all exist. */
+export type Decided = Reused | (StageKey & { readonly decision: Run });
+
+/** A stage whose result is in the cache. */
+export type Reused = StageKey & {
+  readonly decision: Extract<Decision, { state: "unchanged" | "restore" }>;
+  readonly manifest: Manifest;
+};
+
+interface StageKey {
+  readonly key: string;
+  readonly parts: KeyParts;
+  /** Sources that the key was computed from. */
+  readonly sources: Sources;
+}
+
+type Run = Extract<Decision, { state: "run" }>;
+
+/**
+ * Decides what to do with a stage. Plans and runs decide by this function alone.
+ *
+ * @param results Results of its inputs, by stage.
+ * @throws {Error} If a source does not exist.
+ */
+export async function decide(
+  context: Context,
+  stage: GraphStage,
+  results: ReadonlyMap<string, Manifest>,
+): Promise<Decided> {
+  const { graph: { pipeline }, settings, store, runtimes } = context;
+  const code = context.code.get(stage.module)!;
+  const sources = await context.sources.of(stage, code);
+  const parts = await keyParts(stage, {
+    code: code.listing,
+    sources,
+    inputs: Object.fromEntries(
+      Object.entries(stage.inputs).map(([name, ids]) => [
+        name,
+        ids.map((id) => ({
+          stage: stageOf(context, id),
+          manifest: results.get(id)!,
+        })),
+      ]),
+    ),
+    runtimes,
+    store,
+  });
+  const canonical = canonicalJson(parts);
+  const key = digest(canonical);
+  const run = (reason: string): Decided => ({
+    key,
+    parts,
+    sources,
+    decision: { state: "run", key, reason },
+  });
+  if (settings.force.has(stage.id)) return run("forced");
+  const found = await store.lookup(key, canonical);
+  if (found.state === "unusable") {
+    return run(`its result in the cache ${found.fault}`);
+  }
+  if (found.state === "none") {
+    const { explainMiss } = await import("./changes.ts");
+    return run(explainMiss(pipeline, stage.id, parts, store));
+  }
+  const { manifest } = found;
+  const missing = stage.declaration.output.files.find((file) =>
+    !manifest.files.some(({ path }) => path === file)
+  );
+  if (missing !== undefined) {
+    return run(`its result in the cache lacks "${missing}"`);
+  }
+  const folder = visibleFolder(settings.out, pipeline, stage);
+  const reason = await difference(folder, manifest.files, store);
+  return {
+    key,
+    parts,
+    sources,
+    manifest,
+    decision: reason === undefined
+      ? { state: "unchanged", key }
+      : { state: "restore", key, reason },
+  };
+}
+
+/** What a run would do with each stage of the graph, in topological order. */
+export type Plan = ReadonlyMap<string, Decision>;
+
+/**
+ * Finds out what a run would do, without running anything. The decision on a
+ * stage is unknown if one of its inputs does not exist yet.
+ *
+ * @param targets Ids of stages; all stages if empty.
+ * @param store The cache, if it is open already.
+ */
+export async function plan(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  store = openStore(settings),
+): Promise<Plan> {
+  using _live = await holdOff(store);
+  const context = await openContext(graph, targets, settings, store);
+  const results = new Map<string, Manifest>();
+  const decisions = new Map<string, Decision>();
+  for (const [id, stage] of graph.stages) {
+    if (!context.selected.has(id)) {
+      decisions.set(id, { state: "skip", reason: "not asked for" });
+      continue;
+    }
+    const missing = missingInputs(stage, results);
+    if (missing.length > 0) {
+      const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
+      const reason = `needs ${missing[0]}${more} first`;
+      decisions.set(id, { state: "unknown", reason });
+      continue;
+    }
+    const decided = await decide(context, stage, results);
+    decisions.set(id, decided.decision);
+    if ("manifest" in decided) results.set(id, decided.manifest);
+  }
+  context.sources.save();
+  await store.saveStats();
+  return decisions;
+}
+
+function missingInputs(
+  stage: GraphStage,
+  results: ReadonlyMap<string, Manifest>,
+): string[] {
+  return Object.values(stage.inputs).flat().filter((id) => !results.has(id));
+}
+
+/** Status of a stage. */
+export interface StageStatus {
+  readonly stage: string;
+  readonly decision: Decision;
+  /** Set while it runs. */
+  readonly live?: LiveRun;
+  /** Its latest result. */
+  readonly last?: {
+    /** When its run started: ISO 8601. */
+    readonly started: string;
+    readonly seconds: number;
+    readonly metrics: Readonly<Record<string, number>>;
+  };
+  /** Set if its last run failed. */
+  readonly failure?: Failure;
+}
+
+/** Status of each stage of a pipeline, in topological order. */
+export async function status(
+  graph: Graph,
+  settings: Settings,
+): Promise<StageStatus[]> {
+  const { pipeline } = graph;
+  const store = openStore(settings);
+  const decisions = await plan(graph, [], settings, store);
+  const { liveRuns } = await import("./runs.ts");
+  const live = liveRuns(store).filter((run) => run.pipeline === pipeline);
+  return [...decisions].map(([stage, decision]) => {
+    const { keys, failure } = store.histories.read(pipeline, stage);
+    const running = live.find((run) => run.stage === stage);
+    const last = keys[0] === undefined
+      ? undefined
+      : store.manifests.read(keys[0]);
+    return {
+      stage,
+      decision,
+      ...(running !== undefined && { live: running }),
+      ...(last?.state === "found" && {
+        last: {
+          started: last.manifest.started,
+          seconds: last.manifest.seconds,
+          metrics: last.manifest.metrics,
+        },
+      }),
+      ...(failure !== undefined && { failure }),
+    };
+  });
+}
+
+/** Why a run would do what it would do with a stage. */
+export interface Explanation {
+  readonly stage: string;
+  readonly decision: Decision;
+  /** Everything that its key is made from; absent while an input does not exist. */
+  readonly parts?: KeyParts;
+  /** The most similar other result of the stage, and all differences from it. */
+  readonly nearest?: {
+    readonly key: string;
+    /** When its run started: ISO 8601. */
+    readonly started: string;
+    readonly changes: readonly Change[];
+    /** Differences of the code. */
+    readonly code: readonly CodeHunk[];
+  };
+}
+
+/** Explains the decision on a stage by comparing its key with that of the most similar other result. */
+export async function explain(
+  graph: Graph,
+  id: string,
+  settings: Settings,
+): Promise<Explanation> {
+  const store = openStore(settings);
+  using _live = await holdOff(store);
+  const context = await openContext(graph, [id], settings, store);
+  const results = new Map<string, Manifest>();
+  for (const needed of context.selected) {
+    const stage = stageOf(context, needed);
+    if (needed === id || missingInputs(stage, results).length > 0) continue;
+    const decided = await decide(context, stage, results);
+    if ("manifest" in decided) results.set(needed, decided.manifest);
+  }
+  const stage = stageOf(context, id);
+  const [missing] = missingInputs(stage, results);
+  if (missing !== undefined) {
+    const reason = `needs ${missing} first`;
+    return { stage: id, decision: { state: "unknown", reason } };
+  }
+  const { decision, parts, key } = await decide(context, stage, results);
+  const { codeHunks, nearest } = await import("./changes.ts");
+  const other = nearest(graph.pipeline, id, parts, store, key);
+  if (other === undefined) return { stage: id, decision, parts };
+  const { manifest, changes } = other;
+  return {
+    stage: id,
+    decision,
+    parts,
+    nearest: {
+      key: manifest.key,
+      started: manifest.started,
+      changes,
+      code: await codeHunks(
+        manifest.parts.code,
+        parts.code,
+        settings.project,
+        stage.module,
+        store,
+      ),
+    },
+  };
+}

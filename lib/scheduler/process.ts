@@ -1,0 +1,328 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Permissions } from "../pipeline/task.ts";
+import { digest } from "../store/digest.ts";
+import { removeFolder } from "../store/files.ts";
+import type { ChildEvent } from "./child.ts";
+import type { Event } from "./events.ts";
+import type { Ended, Execution } from "./executors/executor.ts";
+import { StageFailure } from "./failure.ts";
+import type { Runtime } from "./settings.ts";
+
+/** Paths that a stage's process may access because of its run. */
+interface Access {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+}
+
+/** Variables that Deno itself needs. The task cannot read them unless it declares them. */
+const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
+
+/**
+ * Deno flags that permit a stage's process what its task declares and what its
+ * runtimes need, and nothing else.
+ *
+ * @throws {StageFailure} If a path contains a comma.
+ */
+export function permissionFlags(
+  permissions: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+): string[] {
+  const { net, env = [], run = [], read, write } = permissions;
+  const writable = [...access.write, ...write?.() ?? []];
+  const readable = [
+    ...access.read,
+    ...writable,
+    ...read?.() ?? [],
+    ...runtimes.flatMap((runtime) => runtime.read),
+  ];
+  const variables = [
+    ...env,
+    ...runtimes.flatMap(({ env }) => Object.keys(env)),
+  ];
+  return [
+    "--no-prompt",
+    ...allow("read", readable),
+    ...allow("write", writable),
+    ...(net === true ? ["--allow-net"] : []),
+    ...allow("env", variables),
+    ...allow("run", run),
+    ...runtimes.flatMap((runtime) => runtime.flags),
+  ];
+}
+
+/**
+ * The flag that grants a permission for some values; none if there are no
+ * values.
+ *
+ * @param name `read`, `write`, `env` or `run`.
+ * @throws {StageFailure} If a value contains a comma: Deno 2.9 splits values there, in spite of the escape in its manual.
+ */
+export function allow(name: string, values: readonly string[]): string[] {
+  const split = values.find((value) => value.includes(","));
+  if (split !== undefined) {
+    throw new StageFailure(
+      `Deno cannot give a stage access to a path with a comma: copy or rename "${split}"`,
+    );
+  }
+  const distinct = [...new Set(values)];
+  return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
+}
+
+/**
+ * Environment of a stage's process: what Deno and the runtimes need and what the
+ * task declares, with a fixed time zone and language.
+ */
+export function stageEnvironment(
+  permissions: Permissions,
+  runtimes: readonly Runtime[],
+  temporary: string,
+): Record<string, string> {
+  const names = [...DENO_ENV, ...permissions.env ?? []];
+  const own = names.map((name) => [name, Deno.env.get(name)])
+    .filter(([, value]) => value !== undefined);
+  return {
+    ...Object.fromEntries(own),
+    NO_COLOR: "1",
+    TZ: "UTC",
+    LC_ALL: "C.UTF-8",
+    TMPDIR: temporary,
+    ...Object.assign({}, ...runtimes.map((runtime) => runtime.env)),
+  };
+}
+
+/** An origin for one stage's process. What the process stored under it is removed on disposal. */
+interface OwnOrigin extends Disposable {
+  readonly flags: readonly string[];
+}
+
+/**
+ * Separates the web storage and caches of stages. They need no permission, and
+ * without an origin all processes of a project share them. `child.ts` takes
+ * them from the stage's process, but cannot from its workers.
+ */
+export function ownOrigin(): OwnOrigin {
+  const origin = `http://${crypto.randomUUID()}.invalid`;
+  return {
+    flags: ["--location", `${origin}/`],
+    [Symbol.dispose]: () => {
+      const stored = join(denoFolder(), "location_data");
+      removeFolder(join(stored, digest(origin)));
+      removeFolder(join(stored, "web_cache", digest(origin)));
+    },
+  };
+}
+
+/** Folder of Deno's caches. */
+function denoFolder(): string {
+  const cache = Deno.build.os === "darwin"
+    ? join(homedir(), "Library", "Caches")
+    : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");
+  return Deno.env.get("DENO_DIR") || join(cache, "deno");
+}
+
+/** How a stage's process is followed. */
+interface Watch {
+  readonly stage: string;
+  /** Prefix of the lines that are events; see {@linkcode newMark}. */
+  readonly mark: string;
+  readonly emit: (event: Event) => void;
+  /** Called when all modules of the process are loaded. If it throws, the process is stopped. */
+  readonly onReady: () => void;
+  /** Seconds after which the process is stopped. */
+  readonly timeout: number | undefined;
+  /** Seconds between asking the process to end and killing it. */
+  readonly grace: number;
+  readonly signal: AbortSignal;
+}
+
+/** Measurements of a process that succeeded. */
+export interface Measured {
+  /** When it started: ISO 8601. */
+  readonly started: string;
+  /** Wall-clock seconds, to the millisecond. */
+  readonly seconds: number;
+  /** Last value of each metric. */
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** Seconds that a process may take to end after its task is done. */
+const LAST_SECONDS = 10;
+
+/**
+ * Follows a stage's process to its end and emits its events.
+ *
+ * @throws {StageFailure} If it fails, times out or is interrupted.
+ */
+export async function follow(
+  execution: Execution,
+  watch: Watch,
+): Promise<Measured> {
+  const { stage, timeout, emit } = watch;
+  const metrics: Record<string, number> = {};
+  let failure: unknown;
+  let done = false;
+  let lastError = "";
+  let started = new Date();
+  let clock = performance.now();
+  const timers: Disposable[] = [];
+  const stop = (reason: unknown) => {
+    failure ??= reason;
+    execution.stop(watch.grace);
+  };
+  const stopAfter = (seconds: number, message: string) =>
+    timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
+  const onAbort = () => stop(new StageFailure("Interrupted"));
+  if (watch.signal.aborted) onAbort();
+  watch.signal.addEventListener("abort", onAbort, { once: true });
+  execution.started.then(() => {
+    started = new Date();
+    clock = performance.now();
+    if (timeout !== undefined) {
+      stopAfter(timeout, `Timed out after ${timeout} s`);
+    }
+  });
+  const take = (line: ChildLine) => {
+    switch (line.type) {
+      case "ready":
+        watch.onReady();
+        break;
+      case "done":
+        done = true;
+        stopAfter(
+          LAST_SECONDS,
+          `The process did not end within ${LAST_SECONDS} s after run() returned; a timer, worker or connection is still open`,
+        );
+        break;
+      case "error":
+        failure ??= new StageFailure(line.message);
+        break;
+      case "print":
+        emit({ type: "log", stage, line: line.line, stream: "stdout" });
+        break;
+      case "log":
+        emit({ ...line, stage, stream: "log" });
+        break;
+      case "metric":
+        metrics[line.name] = line.value;
+        emit({ ...line, stage });
+        break;
+      case "progress":
+        emit({ ...line, stage });
+    }
+  };
+  const listen = async (
+    stream: ReadableStream<Uint8Array>,
+    hear: (line: string) => void,
+  ) => {
+    for await (const line of linesOf(stream)) {
+      try {
+        hear(line);
+      } catch (error) {
+        // The log cannot be written (disk full, for instance): go on reading until the process has ended.
+        stop(error);
+      }
+    }
+  };
+  const [ended] = await Promise.all([
+    execution.ended,
+    listen(execution.stdout, (line) => {
+      readLine(line, watch.mark).forEach(take);
+    }),
+    listen(execution.stderr, (line) => {
+      if (line.trim() !== "") lastError = line.trim();
+      emit({ type: "log", stage, line, stream: "stderr" });
+    }),
+  ]);
+  timers.forEach((timer) => timer[Symbol.dispose]());
+  watch.signal.removeEventListener("abort", onAbort);
+  if (failure !== undefined) throw failure;
+  if (ended.code !== 0 || ended.signal !== undefined) {
+    throw new StageFailure(describeEnd(ended, lastError));
+  }
+  if (!done) {
+    throw new StageFailure("The process ended before run() returned");
+  }
+  return {
+    started: started.toISOString(),
+    seconds: Math.round(performance.now() - clock) / 1000,
+    metrics,
+  };
+}
+
+function describeEnd({ code, signal }: Ended, lastError: string): string {
+  const end = signal === undefined
+    ? `The process ended with code ${code}`
+    : `The process was ended by ${signal}${
+      signal === "SIGKILL" ? ", possibly out of memory" : ""
+    }`;
+  return lastError === "" ? end : `${end}: ${lastError}`;
+}
+
+/** Milliseconds that `setTimeout()` can wait at most: 24 days. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1;
+
+/** Calls a function after any number of seconds, unless disposed of. */
+export function startTimer(seconds: number, ring: () => void): Disposable {
+  const due = performance.now() + seconds * 1000;
+  let timer: ReturnType<typeof setTimeout>;
+  const wait = () => {
+    const left = due - performance.now();
+    timer = left > LONGEST_TIMEOUT
+      ? setTimeout(wait, LONGEST_TIMEOUT)
+      : setTimeout(ring, Math.max(0, left));
+  };
+  wait();
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** A line of the standard output of a stage's process. */
+type ChildLine = ChildEvent | {
+  readonly type: "print";
+  readonly line: string;
+};
+
+/** A prefix for event lines that nothing else in the process can know or guess. */
+export function newMark(): string {
+  return `\x1e${crypto.randomUUID()} `;
+}
+
+/**
+ * Separates events from what the task, or a library, prints. An event follows
+ * the mark, which may be anywhere in the line.
+ */
+function readLine(line: string, mark: string): ChildLine[] {
+  const start = line.indexOf(mark);
+  if (start < 0) return [{ type: "print", line }];
+  const printed: ChildLine[] = start > 0
+    ? [{ type: "print", line: line.slice(0, start) }]
+    : [];
+  const json = line.slice(start + mark.length);
+  try {
+    return [...printed, JSON.parse(json) as ChildEvent];
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return [...printed, { type: "print", line: json }];
+  }
+}
+
+/** Characters after which a line is split. */
+const LONGEST_LINE = 1 << 20;
+
+/** Lines of a stream, including the last one if it does not end with a line break. */
+export async function* linesOf(
+  stream: ReadableStream<Uint8Array>,
+): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+    if (rest.length > LONGEST_LINE) {
+      yield rest;
+      rest = "";
+    }
+  }
+  if (rest !== "") yield rest;
+}

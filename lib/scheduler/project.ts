@@ -1,0 +1,153 @@
+import { join } from "node:path";
+import { digest } from "../store/digest.ts";
+import { fingerprint } from "../store/stats.ts";
+
+/** Compiler options that change what a module does. */
+export type EmitOptions = Readonly<Record<string, unknown>>;
+
+const EMIT_OPTIONS = [
+  "emitDecoratorMetadata",
+  "experimentalDecorators",
+  "jsx",
+  "jsxFactory",
+  "jsxFragmentFactory",
+  "jsxImportSource",
+  "jsxPrecompileSkipElements",
+  "useDefineForClassFields",
+  "verbatimModuleSyntax",
+];
+
+/** Settings of a project that change what its code does. */
+export interface ProjectSettings {
+  /** Files that were read, with their digests; the digest of a missing file is empty. */
+  readonly files: readonly (readonly [path: string, raw: string])[];
+  readonly emit: EmitOptions;
+  /**
+   * True if modules must not be reduced: types are emitted as metadata, or
+   * `tsconfig.json`, which Deno reads in some cases only, has emit options.
+   */
+  readonly asWritten: boolean;
+  /** Emit options, and `type`, of settings files other than `deno.json`, by their names. */
+  readonly beside: Readonly<Record<string, EmitOptions>>;
+  /** Unstable features of Deno that are enabled. */
+  readonly unstable: readonly string[];
+  /** Integrity of each package in the lock file, by `name@version`. */
+  readonly integrity: ReadonlyMap<string, string>;
+}
+
+/** Deno flags that resolve imports as the project does, without changing its lock file. */
+export function projectFlags(project: string): string[] {
+  const lock = join(project, "deno.lock");
+  return [
+    "--config",
+    join(project, "deno.json"),
+    ...(fingerprint(lock) === undefined
+      ? ["--no-lock"]
+      : ["--lock", lock, "--frozen"]),
+  ];
+}
+
+/** Files that Deno reads besides `deno.json`: the first says whether `.js` is CommonJS, the second has compiler options. */
+const BESIDE = ["package.json", "tsconfig.json"];
+
+/** Settings that refer to further files, which are not supported. */
+const ELSEWHERE = ["workspace", "workspaces", "extends", "references"];
+
+/** Resolves imports without file extensions, so that a new file can change what an old import means. */
+const SLOPPY = "sloppy-imports";
+
+/**
+ * Reads `deno.json`, `deno.lock` and other files that say how code runs.
+ *
+ * @throws {Error} If `deno.json` is missing, a file is not valid JSON, or a setting is not supported.
+ */
+export function projectSettings(project: string): ProjectSettings {
+  const configPath = join(project, "deno.json");
+  const lockPath = join(project, "deno.lock");
+  const config = readJson(configPath);
+  if (config === undefined) throw new Error(`"${configPath}" does not exist`);
+  const lock = readJson(lockPath);
+  const files = [[configPath, config.raw] as const];
+  files.push([lockPath, lock?.raw ?? ""]);
+  const { importMap, unstable } = config.value;
+  if (typeof importMap === "string") {
+    const map = join(project, importMap);
+    files.push([map, readJson(map)?.raw ?? ""]);
+  }
+  refuseElsewhere(configPath, config.value);
+  if (Array.isArray(unstable) && unstable.includes(SLOPPY)) {
+    throw new Error(
+      `"${configPath}" enables "${SLOPPY}", with which a new file could change what code does; remove it and write file extensions in imports`,
+    );
+  }
+  const emit = emitOptions(config.value);
+  const beside: Record<string, EmitOptions> = {};
+  for (const name of BESIDE) {
+    const path = join(project, name);
+    const read = readJson(path);
+    files.push([path, read?.raw ?? ""]);
+    if (read === undefined) continue;
+    refuseElsewhere(path, read.value);
+    beside[name] = {
+      ...emitOptions(read.value),
+      ...(name === "package.json" && { type: read.value.type }),
+    };
+  }
+  return {
+    files,
+    emit,
+    asWritten: emit.emitDecoratorMetadata === true ||
+      Object.keys(beside["tsconfig.json"] ?? {}).length > 0,
+    beside,
+    unstable: Array.isArray(unstable) ? unstable.map(String).sort() : [],
+    integrity: new Map(
+      Object.entries(record(lock?.value.npm)).map(([name, entry]) => [
+        name,
+        String(record(entry).integrity ?? ""),
+      ]),
+    ),
+  };
+}
+
+function emitOptions(settings: Readonly<Record<string, unknown>>): EmitOptions {
+  const options = record(settings.compilerOptions);
+  return Object.fromEntries(
+    EMIT_OPTIONS.filter((name) => name in options)
+      .map((name) => [name, options[name]]),
+  );
+}
+
+function refuseElsewhere(
+  path: string,
+  value: Readonly<Record<string, unknown>>,
+): void {
+  const name = ELSEWHERE.find((name) => value[name] !== undefined);
+  if (name === undefined) return;
+  throw new Error(
+    `"${path}" has "${name}", which refers to further files; write their settings into deno.json`,
+  );
+}
+
+function readJson(path: string) {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  try {
+    return { raw: digest(text), value: record(JSON.parse(text)) };
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new Error(`"${path}" is not valid JSON: ${error.message}`, {
+      cause: error,
+    });
+  }
+}
+
+function record(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null
+    ? value as Record<string, unknown>
+    : {};
+}

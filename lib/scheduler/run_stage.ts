@@ -1,0 +1,240 @@
+import { join } from "node:path";
+import type { GraphStage } from "../pipeline/graph.ts";
+import { listFiles, NotAFileError, treeDigest } from "../store/blobs.ts";
+import { canonicalJson } from "../store/digest.ts";
+import { readSealed, removeFolder, writeSealed } from "../store/files.ts";
+import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
+import type { Fingerprint } from "../store/stats.ts";
+import type { Store } from "../store/store.ts";
+import { attempt } from "./attempt.ts";
+import { changes, describeChanges } from "./changes.ts";
+import type { Context } from "./context.ts";
+import type { Event } from "./events.ts";
+import { MovedError, StageFailure } from "./failure.ts";
+import {
+  claimOf,
+  type HeldGpus,
+  lockKey,
+  lockMutex,
+  type Slots,
+  takeGpus,
+} from "./limits.ts";
+import { decide, type Decided, type Reused } from "./plan.ts";
+import type { Measured } from "./process.ts";
+import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
+import { makeVisible } from "./visible.ts";
+
+/** What running a stage needs besides the stage. */
+export interface StageOptions {
+  /** Results of its inputs, by stage. */
+  readonly results: ReadonlyMap<string, Manifest>;
+  readonly slots: Slots;
+  readonly emit: (event: Event) => void;
+  /** Interrupts the run. */
+  readonly signal: AbortSignal;
+  /** Cancels waiting, but nothing that has started. */
+  readonly waiting: AbortSignal;
+}
+
+/** How running a stage ended. */
+export type StageOutcome =
+  | { readonly state: "ran"; readonly manifest: Manifest }
+  /** Another process has made the result in the meantime. */
+  | { readonly state: "reused"; readonly decided: Reused }
+  /** The failure has been emitted. */
+  | { readonly state: "failed" };
+
+/**
+ * Runs a stage whose result is not in the cache, and commits the result. The
+ * lock of its key is held while the key is looked up again, the stage runs and
+ * the result is committed, so only one of many processes runs it.
+ *
+ * @throws {MovedError} If something that its key depends on has changed.
+ * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
+ */
+export async function runStage(
+  context: Context,
+  stage: GraphStage,
+  decided: Decided,
+  options: StageOptions,
+): Promise<StageOutcome> {
+  const { results, slots, emit, signal, waiting } = options;
+  using _slot = await slots.take(claimOf(context, stage), waiting);
+  using _key = await lockKey(context, stage, decided.key, options);
+  const again = await decide(context, stage, results);
+  if (again.key !== decided.key) {
+    const moved = changes(decided.parts, again.parts, context.store);
+    throw new MovedError(describeChanges(moved));
+  }
+  if ("manifest" in again) return { state: "reused", decided: again };
+  using _mutex = await lockMutex(context, stage, options);
+  using gpus = await takeGpus(context, stage, options);
+  emit({ type: "decided", stage: stage.id, decision: again.decision });
+  for (let number = 1;; number++) {
+    const retry = number <= stage.retries;
+    const run = { number, retry, gpus, ...options };
+    const manifest = await runOnce(context, stage, again, run);
+    if (manifest !== undefined) return { state: "ran", manifest };
+    if (!retry || signal.aborted) return { state: "failed" };
+  }
+}
+
+interface RunOptions extends StageOptions {
+  /** Number of the attempt, from 1. */
+  readonly number: number;
+  /** True if another attempt follows a failure. */
+  readonly retry: boolean;
+  readonly gpus: HeldGpus | undefined;
+}
+
+/** Makes one attempt and commits its result; undefined if it failed. */
+async function runOnce(
+  context: Context,
+  stage: GraphStage,
+  decided: Decided,
+  { number, retry, emit, ...options }: RunOptions,
+): Promise<Manifest | undefined> {
+  const { store, graph: { pipeline } } = context;
+  const { key, decision } = decided;
+  using folder = makeRunFolder(store, pipeline, stage.id);
+  using log = openLog(folder.log);
+  const say = (event: Event) => {
+    log.write(event);
+    emit(event);
+  };
+  const reason = "reason" in decision ? decision.reason : "";
+  say({
+    type: "started",
+    stage: stage.id,
+    attempt: number,
+    reason: number > 1 ? "the last attempt failed" : reason,
+  });
+  try {
+    const measured = await attempt(context, stage, decided, folder, {
+      ...options,
+      checkpoint: (sources) => takeCheckpoint(key, sources, store),
+      emit: say,
+    });
+    return await commit(context, stage, decided, folder, measured);
+  } catch (error) {
+    if (!(error instanceof StageFailure)) throw error;
+    const failures = store.makeFolder("failures", pipeline);
+    const kept = join(failures, `${stage.id}.jsonl`);
+    const { message } = error;
+    const failed: Event = {
+      type: "failed",
+      stage: stage.id,
+      attempt: number,
+      message,
+      log: kept,
+      retry: retry && !options.signal.aborted,
+      ...(error.code !== undefined && { code: error.code }),
+    };
+    log.write(failed);
+    Deno.renameSync(folder.log, kept);
+    const ended = new Date().toISOString();
+    store.histories.failed(pipeline, stage.id, {
+      key,
+      message,
+      ended,
+      log: kept,
+    });
+    emit(failed);
+    return undefined;
+  }
+}
+
+/**
+ * Commits a stage's artifact to the cache and makes it visible. Blobs are
+ * written before the manifest, so the result is found complete or not at all.
+ *
+ * @throws {StageFailure} If a declared file is missing, or the artifact contains something other than files.
+ */
+async function commit(
+  context: Context,
+  stage: GraphStage,
+  { key, parts }: Decided,
+  folder: RunFolder,
+  measured: Measured,
+): Promise<Manifest> {
+  const { graph: { pipeline }, store } = context;
+  const files = [];
+  for (const path of artifactFiles(stage, folder.output)) {
+    files.push({ path, ...await store.blobs.put(join(folder.output, path)) });
+  }
+  for (const listing of Object.values(parts.sources)) {
+    await store.listings.keep(listing);
+  }
+  const manifest: Manifest = {
+    version: MANIFEST_VERSION,
+    key,
+    parts,
+    task: stage.task,
+    pipeline,
+    stage: stage.id,
+    runtime: `deno ${Deno.version.deno}`,
+    ...measured,
+    content: treeDigest(files),
+    files,
+    log: await store.blobs.put(folder.log),
+  };
+  store.manifests.write(manifest);
+  removeFolder(store.path("checkpoints", key));
+  await makeVisible(context, stage, manifest, folder.output);
+  await store.noteResult(pipeline, stage.id, key);
+  return manifest;
+}
+
+function artifactFiles(stage: GraphStage, folder: string): string[] {
+  let paths: string[];
+  try {
+    paths = listFiles(folder, "refuse");
+  } catch (error) {
+    if (!(error instanceof NotAFileError)) throw error;
+    throw new StageFailure(error.message, { cause: error });
+  }
+  const missing = stage.declaration.output.files
+    .filter((path) => !paths.includes(path));
+  if (missing.length > 0) {
+    const names = missing.map((path) => `"${path}"`).join(", ");
+    throw new StageFailure(
+      `The stage did not write ${names}, which its task declares`,
+      { code: "output-missing" },
+    );
+  }
+  return paths;
+}
+
+/**
+ * Creates the checkpoint folder of the next attempt at a key, whose lock must be
+ * held. It is the folder of the last attempt under a new name, so that a process
+ * of that attempt that is still ending cannot write to it.
+ *
+ * @param sources Fingerprints of the sources' files. If they differ from those
+ * of the last attempt, its checkpoints are removed: it may have read other
+ * contents, even if the key is the same again.
+ */
+function takeCheckpoint(
+  key: string,
+  sources: readonly (Fingerprint | undefined)[],
+  store: Store,
+): string {
+  const folder = store.makeFolder("checkpoints", key);
+  const prints = canonicalJson(sources.map((print) => print ?? null));
+  const memo = join(folder, "sources.json");
+  const before = readSealed(memo);
+  const sameSources = prints ===
+    (before.state === "whole" ? before.value.prints : "[]");
+  const attempts = [...Deno.readDirSync(folder)]
+    .map(({ name }) => Number(name)).filter(Number.isInteger)
+    .sort((a, b) => b - a);
+  const last = sameSources ? attempts[0] : undefined;
+  const next = join(folder, String((attempts[0] ?? 0) + 1));
+  for (const attempt of attempts) {
+    if (attempt !== last) removeFolder(join(folder, String(attempt)));
+  }
+  if (!sameSources) writeSealed(memo, { prints });
+  if (last === undefined) Deno.mkdirSync(next);
+  else Deno.renameSync(join(folder, String(last)), next);
+  return next;
+}

@@ -1,0 +1,260 @@
+import { dirname, join } from "node:path";
+import {
+  entriesOf,
+  readSealed,
+  removeFolder,
+  seal,
+  temporarySuffix,
+  writeAll,
+} from "../store/files.ts";
+import { type Lock, lockHolder, tryLockFile } from "../store/locks.ts";
+import { fingerprint } from "../store/stats.ts";
+import type { Store } from "../store/store.ts";
+import type { Event } from "./events.ts";
+import type { Executor } from "./executors/executor.ts";
+
+/** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
+export interface RunFolder extends Disposable {
+  readonly path: string;
+  readonly output: string;
+  readonly inputs: string;
+  readonly temporary: string;
+  readonly spec: string;
+  readonly log: string;
+}
+
+/** Creates a run folder. It is locked until it is disposed of or this process ends. */
+export function makeRunFolder(
+  store: Store,
+  pipeline: string,
+  stage: string,
+): RunFolder {
+  const runs = store.makeFolder("runs");
+  const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
+  const path = join(runs, name);
+  // Renamed when it is locked and complete, so that no other process sweeps it.
+  const unready = join(runs, `.${name}`);
+  Deno.mkdirSync(unready);
+  const lock = tryLockFile(join(unready, "lock"))!;
+  const dispose = () => {
+    removeFolder(unready);
+    removeFolder(path);
+    lock[Symbol.dispose]();
+  };
+  try {
+    for (const part of ["output", "inputs", "tmp"]) {
+      Deno.mkdirSync(join(unready, part));
+    }
+    const started = new Date().toISOString();
+    Deno.writeTextFileSync(
+      join(unready, "run.json"),
+      seal({ pipeline, stage, started }),
+    );
+    Deno.renameSync(unready, path);
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  return {
+    path,
+    output: join(path, "output"),
+    inputs: join(path, "inputs"),
+    temporary: join(path, "tmp"),
+    spec: join(path, "spec.json"),
+    log: join(path, "log.jsonl"),
+    [Symbol.dispose]: dispose,
+  };
+}
+
+/** Removes run folders whose scheduler died, and ends the processes that are left of them. */
+export async function sweepRuns(
+  store: Store,
+  executor: Executor,
+): Promise<void> {
+  const runs = store.makeFolder("runs");
+  for (const { name } of [...Deno.readDirSync(runs)]) {
+    const path = join(runs, name);
+    const lock = lockOf(path);
+    if (lock === "missing") {
+      // It is being removed; or, if its name begins with a dot, possibly being created.
+      if (!name.startsWith(".") || isOld(path)) removeFolder(path);
+    } else if (lock !== "held") {
+      await executor.reap(path);
+      removeFolder(path);
+      lock[Symbol.dispose]();
+    }
+  }
+}
+
+/** The lock of a run folder, taken if it is free. */
+function lockOf(path: string): Lock | "held" | "missing" {
+  try {
+    return tryLockFile(join(path, "lock"), { create: false }) ?? "held";
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "missing";
+    throw error;
+  }
+}
+
+/** True for a folder that is too old to be in creation. */
+function isOld(path: string): boolean {
+  const made = fingerprint(path)?.modified;
+  return made !== undefined && made < Date.now() - 60 * 60 * 1000;
+}
+
+/** A stage that is running now, in this process or another. */
+export interface LiveRun {
+  readonly pipeline: string;
+  readonly stage: string;
+  /** When it started: ISO 8601. */
+  readonly started: string;
+  /** Process that runs it: `process 1234`. */
+  readonly holder: string;
+  /** Path of its log. */
+  readonly log: string;
+}
+
+/** All stages that are running now. */
+export function liveRuns(store: Store): LiveRun[] {
+  return entriesOf(store.path("runs")).flatMap(({ name }) => {
+    const folder = store.path("runs", name);
+    const run = readSealed(join(folder, "run.json"));
+    const log = join(folder, "log.jsonl");
+    if (run.state !== "whole" || !isWritten(log)) return [];
+    return [{
+      pipeline: String(run.value.pipeline),
+      stage: String(run.value.stage),
+      started: String(run.value.started),
+      holder: lockHolder(join(folder, "lock")),
+      log,
+    }];
+  });
+}
+
+/** True while the run goes on whose log this is: its scheduler holds the lock in the same folder. */
+function isWritten(log: string): boolean {
+  const path = join(dirname(log), "lock");
+  try {
+    using lock = tryLockFile(path, { shared: true, create: false });
+    return lock === undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Log of a run: its events as JSON lines. */
+interface Log extends Disposable {
+  write(event: Event): void;
+}
+
+/** An event in a log, with the seconds since the start of the log. */
+export type LogLine = Event & { readonly at: number };
+
+/** Seconds between two reports of progress in a log, since a stage may run for days. */
+const PROGRESS_PAUSE = 10;
+
+/** Creates a log file. Each event is written at once. */
+export function openLog(path: string): Log {
+  const file = Deno.openSync(path, { write: true, createNew: true });
+  const start = performance.now();
+  let progress = -Infinity;
+  return {
+    write(event) {
+      const at = Math.round(performance.now() - start) / 1000;
+      if (event.type === "progress") {
+        const { done, total } = event;
+        if (done < total && at < progress + PROGRESS_PAUSE) return;
+        progress = at;
+      }
+      writeAll(file, JSON.stringify({ at, ...event }) + "\n");
+    },
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
+/** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
+export interface FoundLog {
+  readonly from: "live" | "failed" | "result";
+  readonly path: string;
+}
+
+/** Finds the log of a stage's last run; undefined if there is none. */
+export function findLog(
+  pipeline: string,
+  stage: string,
+  store: Store,
+): FoundLog | undefined {
+  const live = liveRuns(store).find((run) =>
+    run.pipeline === pipeline && run.stage === stage
+  );
+  if (live !== undefined) return { from: "live", path: live.log };
+  const { keys, failure } = store.histories.read(pipeline, stage);
+  if (failure !== undefined) return { from: "failed", path: failure.log };
+  for (const key of keys) {
+    const found = store.manifests.read(key);
+    if (found.state !== "found") continue;
+    const path = store.blobs.path(found.manifest.log.blob);
+    return { from: "result", path };
+  }
+  return undefined;
+}
+
+/** Milliseconds between two reads of a log that is followed. */
+const FOLLOW_PAUSE = 100;
+
+/**
+ * Reads a log.
+ *
+ * @param follow True to wait for further lines until the run ends.
+ * @param signal Ends following.
+ * @throws {Error} If the log has been removed or is damaged.
+ */
+export async function* readLog(
+  found: FoundLog,
+  follow: boolean,
+  signal?: AbortSignal,
+): AsyncGenerator<LogLine> {
+  using file = await openFound(found);
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(1 << 16);
+  let rest = "";
+  for (;;) {
+    const ended = !follow || found.from !== "live" || !isWritten(found.path);
+    for (;;) {
+      const size = await file.read(buffer);
+      if (size === null) break;
+      const lines = (rest + decoder.decode(buffer.subarray(0, size), {
+        stream: true,
+      })).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) yield parseLine(line, found);
+    }
+    if (ended || signal?.aborted) return;
+    await new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
+  }
+}
+
+async function openFound({ from, path }: FoundLog): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(
+      from === "live"
+        ? "The stage has just ended; ask for its log again"
+        : `The log "${path}" no longer exists; run the stage again`,
+      { cause: error },
+    );
+  }
+}
+
+function parseLine(line: string, { path }: FoundLog): LogLine {
+  try {
+    return JSON.parse(line) as LogLine;
+  } catch (error) {
+    throw new Error(`The log "${path}" is damaged; run the stage again`, {
+      cause: error,
+    });
+  }
+}

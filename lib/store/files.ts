@@ -1,0 +1,243 @@
+import { dirname, join } from "node:path";
+import { digest } from "./digest.ts";
+
+/**
+ * Replaces a file atomically and durably: a concurrent reader, or a reader
+ * after a power loss, finds the old content or the new one.
+ */
+export function writeDurably(path: string, text: string): void {
+  const temporary = besides(path);
+  try {
+    {
+      using file = Deno.openSync(temporary, { write: true, createNew: true });
+      writeAll(file, text);
+      file.syncSync();
+    }
+    Deno.renameSync(temporary, path);
+  } catch (error) {
+    removeIfThere(temporary);
+    throw error;
+  }
+  syncFolder(dirname(path));
+}
+
+/** Writes all bytes, or text as UTF-8, to an open file. */
+export function writeAll(file: Deno.FsFile, content: string | Uint8Array) {
+  const bytes = typeof content === "string"
+    ? new TextEncoder().encode(content)
+    : content;
+  for (let done = 0; done < bytes.length;) {
+    done += file.writeSync(bytes.subarray(done));
+  }
+}
+
+/** Flushes a folder's entries to the disk, so that renames in it survive a power loss. */
+export function syncFolder(path: string): void {
+  using folder = Deno.openSync(path);
+  folder.syncSync();
+}
+
+/** Flushes a folder, and all files and folders in it, to the disk. */
+export function syncTree(path: string): void {
+  for (const { name, isDirectory } of Deno.readDirSync(path)) {
+    const member = join(path, name);
+    if (isDirectory) syncTree(member);
+    else {
+      using file = Deno.openSync(member);
+      file.syncSync();
+    }
+  }
+  syncFolder(path);
+}
+
+/** A temporary path in the same folder, unique among all processes. */
+export function besides(path: string): string {
+  return `${path}.${temporarySuffix()}.tmp`;
+}
+
+/** Removes a file, if it exists. */
+export function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Removes a folder and everything in it, if it exists. */
+export function removeFolder(folder: string): void {
+  try {
+    Deno.removeSync(folder, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** Entries of a folder; none if it does not exist. */
+export function entriesOf(folder: string): Deno.DirEntry[] {
+  try {
+    return [...Deno.readDirSync(folder)];
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** Identifies this process among all that share a cache. Processes in different containers may have the same PID. */
+const PROCESS_NAME = `${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
+
+/** Matches what {@linkcode temporarySuffix} returns. */
+export const TEMPORARY = /^\d+-[0-9a-f]{8}-\d+$/;
+
+let serial = 0;
+
+/** A suffix for a temporary name, unique among all processes. */
+export function temporarySuffix(): string {
+  return `${PROCESS_NAME}-${serial++}`;
+}
+
+/** Swaps two paths, given as C strings, in one system call; returns 0 on success. */
+type Exchange = (
+  a: Uint8Array<ArrayBuffer>,
+  b: Uint8Array<ArrayBuffer>,
+) => number;
+
+/** `AT_FDCWD`: paths are relative to the current directory. */
+const HERE = -100;
+/** `RENAME_EXCHANGE` of Linux and `RENAME_SWAP` of macOS. */
+const SWAP = 2;
+
+let found: Exchange | undefined;
+let looked = false;
+
+/**
+ * Swaps two files or folders of one file system atomically: both paths exist at
+ * any time.
+ *
+ * @returns False if the system cannot do this; then nothing has changed.
+ */
+export function exchange(a: string, b: string): boolean {
+  if (!looked) found = find();
+  looked = true;
+  return found !== undefined && found(pathBytes(a), pathBytes(b)) === 0;
+}
+
+function find(): Exchange | undefined {
+  try {
+    if (Deno.build.os === "linux") {
+      const { symbols } = Deno.dlopen("libc.so.6", {
+        renameat2: {
+          parameters: ["i32", "buffer", "i32", "buffer", "u32"],
+          result: "i32",
+        },
+      });
+      return (a, b) => symbols.renameat2(HERE, a, HERE, b, SWAP);
+    }
+    if (Deno.build.os === "darwin") {
+      const { symbols } = Deno.dlopen("libSystem.B.dylib", {
+        renamex_np: { parameters: ["buffer", "buffer", "u32"], result: "i32" },
+      });
+      return (a, b) => symbols.renamex_np(a, b, SWAP);
+    }
+    return undefined;
+  } catch (error) {
+    // The C library lacks the function; the caller falls back to two renames.
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return undefined;
+  }
+}
+
+function pathBytes(path: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${path}\0`);
+}
+
+/** Computes the checksum of a sealed file, in hexadecimal digits. */
+type Checksum = (text: string) => string;
+
+/** Writes a value as JSON together with its checksum, durably. */
+export function writeSealed(
+  path: string,
+  value: object,
+  checksum: Checksum = digest,
+): void {
+  writeDurably(path, seal(value, checksum));
+}
+
+/** The text of a sealed file: JSON whose first member, `seal`, is the checksum of the others. */
+export function seal(value: object, checksum: Checksum = digest): string {
+  const json = JSON.stringify(value);
+  const members = json === "{}" ? "" : `,${json.slice(1, -1)}`;
+  return `{"seal":"${checksum(json)}"${members}}\n`;
+}
+
+/** Inverse of {@linkcode seal}: cuts the original JSON out of the text. */
+function unsealed(text: string, seal: string): string {
+  const start = `{"seal":"${seal}"`;
+  const rest = text.slice(start.length, -1);
+  if (!text.startsWith(start) || !text.endsWith("\n")) return "";
+  return `{${rest.startsWith(",") ? rest.slice(1) : rest}`;
+}
+
+/** Result of {@linkcode readSealed}. */
+type Sealed =
+  | { readonly state: "whole"; readonly value: Record<string, unknown> }
+  | { readonly state: "missing" }
+  | { readonly state: "damaged" };
+
+/** Reads what {@linkcode writeSealed} wrote with the same checksum function. */
+export function readSealed(
+  path: string,
+  checksum: Checksum = digest,
+): Sealed {
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return { state: "missing" };
+    throw error;
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return { state: "damaged" };
+    throw error;
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    return { state: "damaged" };
+  }
+  const { seal, ...value } = parsed as Record<string, unknown>;
+  return seal === checksum(unsealed(text, String(seal)))
+    ? { state: "whole", value }
+    : { state: "damaged" };
+}
+
+/**
+ * The `errno` of an error, for those that Deno has no class for. The numbers
+ * below are the same on Linux and macOS unless distinguished.
+ */
+export function osError(error: unknown): number | undefined {
+  const found = error instanceof Error &&
+    /\(os error (\d+)\)/.exec(error.message);
+  return found ? Number(found[1]) : undefined;
+}
+
+/** No such process. */
+export const ESRCH = 3;
+/** I/O error; for a terminal, it has been closed. */
+export const EIO = 5;
+const ENOSPC = 28;
+const EROFS = 30;
+const EDQUOT = Deno.build.os === "darwin" ? 69 : 122;
+
+/** True if the disk is full or the quota is used up. */
+export function isFull(error: unknown): boolean {
+  const number = osError(error);
+  return number === ENOSPC || number === EDQUOT;
+}
+
+/** True if a file system or folder is not writable. */
+export function isReadOnly(error: unknown): boolean {
+  return error instanceof Deno.errors.PermissionDenied ||
+    osError(error) === EROFS;
+}

@@ -1,0 +1,59 @@
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { digest, quickChecksum } from "../../lib/store/digest.ts";
+import {
+  exchange,
+  readSealed,
+  seal,
+  writeSealed,
+} from "../../lib/store/files.ts";
+import { TemporaryFolder } from "./temporary_folder.ts";
+
+Deno.test("readSealed() returns any value that writeSealed() wrote", () => {
+  using folder = new TemporaryFolder();
+  const path = folder.join("sealed.json");
+  const value = fc.dictionary(fc.string(), fc.jsonValue()).filter((value) =>
+    !("seal" in value) && !("__proto__" in value)
+  );
+  fc.assert(fc.property(value, (value) => {
+    writeSealed(path, value);
+    assertEquals(readSealed(path), {
+      state: "whole",
+      value: JSON.parse(JSON.stringify(value)),
+    });
+  }));
+});
+
+Deno.test("readSealed() reports damage when any character differs", () => {
+  using folder = new TemporaryFolder();
+  for (const checksum of [digest, quickChecksum]) {
+    const text = seal({ a: [1, 2.5], b: { c: "d" } }, checksum);
+    for (let at = 0; at < text.length; at++) {
+      const path = folder.write(
+        "sealed.json",
+        text.slice(0, at) + (text[at] === "1" ? "2" : "1") + text.slice(at + 1),
+      );
+      assertEquals(readSealed(path, checksum), { state: "damaged" });
+    }
+    for (const cut of [text.slice(0, -1), text + " ", "{}", ""]) {
+      const path = folder.write("sealed.json", cut);
+      assertEquals(readSealed(path, checksum), { state: "damaged" }, cut);
+    }
+  }
+});
+
+/** Elsewhere, folders cannot be swapped atomically. */
+const ignore = !["linux", "darwin"].includes(Deno.build.os);
+
+Deno.test(
+  "exchange() swaps two folders, and changes nothing when one is missing",
+  { ignore },
+  () => {
+    using folder = new TemporaryFolder();
+    const [a, b] = [folder.write("a/x.txt", "a"), folder.write("b/x.txt", "b")];
+    assertEquals(exchange(folder.join("a"), folder.join("b")), true);
+    assertEquals([a, b].map((it) => Deno.readTextFileSync(it)), ["b", "a"]);
+    assertEquals(exchange(folder.join("a"), folder.join("none")), false);
+    assertEquals(Deno.readTextFileSync(a), "b");
+  },
+);

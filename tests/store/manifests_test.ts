@@ -1,0 +1,149 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import {
+  keyOf,
+  type Manifest,
+  Manifests,
+  parseManifest,
+} from "../../lib/store/manifests.ts";
+import { treeDigest } from "../../lib/store/blobs.ts";
+import { staysBounded, testProperty } from "../fuzz.ts";
+import { TemporaryFolder } from "./temporary_folder.ts";
+
+const PARTS = {
+  code: digest("code"),
+  params: { lr: 1e-3, nested: { list: [1, "two", null, true] } },
+  sources: { data: digest("data") },
+  inputs: { of: [{ content: digest("of"), stage: "s", matrix: { seed: 0 } }] },
+  runtimes: { engine: "tensorflow 2.21" },
+};
+const FILES = [
+  { path: "a.txt", size: 1, blob: digest("a") },
+  { path: "deep/b.txt", size: 2, blob: digest("b") },
+];
+const MANIFEST: Manifest = {
+  version: 2,
+  key: keyOf(PARTS),
+  parts: PARTS,
+  task: "train",
+  pipeline: "test",
+  stage: "train@mrpc",
+  started: "2026-01-01T00:00:00.000Z",
+  runtime: "deno 2",
+  seconds: 1.5,
+  metrics: { loss: 0.25 },
+  content: treeDigest(FILES),
+  files: FILES,
+  log: { blob: digest("log"), size: 3 },
+};
+
+/** A folder of manifests that holds one. */
+function manifestsIn(folder: TemporaryFolder): Manifests {
+  const manifests = new Manifests(folder.join("manifests"));
+  manifests.write(MANIFEST);
+  return manifests;
+}
+
+/** Writes bytes where the manifest is expected and reads it. */
+function read(manifests: Manifests, bytes: Uint8Array) {
+  Deno.writeFileSync(manifests.path(MANIFEST.key), bytes);
+  return manifests.read(MANIFEST.key);
+}
+
+Deno.test("Manifests.read() returns what write() wrote", () => {
+  using folder = new TemporaryFolder();
+  const manifests = manifestsIn(folder);
+  assertEquals(manifests.read(MANIFEST.key), {
+    state: "found",
+    manifest: MANIFEST,
+  });
+  assertEquals(manifests.keys(), [MANIFEST.key]);
+});
+
+testProperty(
+  "Manifests.read() rejects a file with any byte changed",
+  async () => {
+    using folder = new TemporaryFolder();
+    const manifests = manifestsIn(folder);
+    const whole = Deno.readFileSync(manifests.path(MANIFEST.key));
+    const meaning = (bytes: Uint8Array) => {
+      try {
+        return canonicalJson(JSON.parse(new TextDecoder().decode(bytes)));
+      } catch {
+        return undefined;
+      }
+    };
+    await staysBounded(
+      fc.tuple(
+        fc.nat(whole.length - 1),
+        fc.nat(255),
+        fc.constantFrom("replace", "insert", "cut"),
+      ),
+      ([at, byte, how]) => {
+        const bytes = how === "replace"
+          ? whole.with(at, byte)
+          : how === "insert"
+          ? Uint8Array.from([...whole.slice(0, at), byte, ...whole.slice(at)])
+          : whole.slice(0, at);
+        if (meaning(bytes) === meaning(whole)) return;
+        assertEquals(read(manifests, bytes).state, "unusable");
+      },
+    );
+  },
+);
+
+testProperty("Manifests.read() does not throw on any bytes", async () => {
+  using folder = new TemporaryFolder();
+  const manifests = manifestsIn(folder);
+  await staysBounded(
+    fc.oneof(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.json().map((text) => new TextEncoder().encode(text)),
+    ),
+    (bytes) => assertEquals(read(manifests, bytes).state, "unusable"),
+  );
+});
+
+testProperty(
+  "parseManifest() rejects paths that lead out of the artifact",
+  async () => {
+    await staysBounded(
+      fc.array(fc.constantFrom("..", ".", "", "a", "b.txt", "\\"), {
+        minLength: 1,
+        maxLength: 4,
+      }),
+      (steps) => {
+        const path = steps.join("/");
+        const files = [{ ...FILES[0]!, path }];
+        const parsed = parseManifest({ ...MANIFEST, files });
+        const harmless = steps.every((step) => ["a", "b.txt"].includes(step));
+        assertEquals("fault" in parsed, !harmless, path);
+      },
+    );
+  },
+);
+
+testProperty(
+  "parseManifest() rejects members of another type",
+  async () => {
+    await staysBounded(
+      fc.tuple(fc.constantFrom(...Object.keys(MANIFEST)), fc.jsonValue()),
+      ([name, value]) => {
+        const changed = { ...MANIFEST, [name]: value } as Record<
+          string,
+          unknown
+        >;
+        const kind = (value: unknown) =>
+          Array.isArray(value)
+            ? "array"
+            : value === null
+            ? "null"
+            : typeof value;
+        const before = (MANIFEST as unknown as Record<string, unknown>)[name];
+        if (kind(value) === kind(before)) return;
+        assert("fault" in parseManifest(changed));
+      },
+    );
+  },
+);
