@@ -8,9 +8,10 @@ const FAILURE = { key: "k2", message: "no", ended: "now", log: "log" };
 /** A clock by which a later write would show in the times of a folder. */
 const later = () => Date.now() + 10_000;
 
-/** Waits until the next write has another time: clocks of file systems tick every few milliseconds. */
+/** Waits until the next write has another ctime, which Deno gives in whole seconds. */
 async function tick(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  const rest = 1000 - Date.now() % 1000;
+  await new Promise((resolve) => setTimeout(resolve, rest + 20));
 }
 
 Deno.test("Histories.succeeded() reads a history only when the folder has changed", async () => {
