@@ -12,7 +12,7 @@ import { modulesOf, RANKS_FILES, writeRanks } from "../lib/artifacts/ranks.ts";
 import { readFittingTokens } from "../lib/artifacts/tokens.ts";
 import { trainedAs } from "../lib/artifacts/training.ts";
 import type { Examples } from "../lib/engine/batches.ts";
-import { meanLoss } from "../lib/glue/loss.ts";
+import { meanLoss } from "../lib/glue/metrics.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,

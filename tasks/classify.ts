@@ -15,8 +15,7 @@ import {
 import { numberedLabels } from "../lib/artifacts/classes.ts";
 import { checkRank } from "../lib/artifacts/ranks.ts";
 import type { Examples } from "../lib/engine/batches.ts";
-import { packEncodings } from "../lib/glue/pack_encodings.ts";
-import { predictionsOf } from "../lib/glue/predictions.ts";
+import { predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { epoch, precision } from "../lib/stages/settings.ts";
 
@@ -116,9 +115,8 @@ async function encode(
   const { family, maxLength, vocabSize } = await readSequenceLimits(model);
   const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
   const tokenizer = await ModelTokenizer.load(model, family, maxLength);
-  const encodings = texts.map(({ text, pair }) => tokenizer.encode(text, pair));
   return {
-    ...packEncodings(encodings, vocabSize),
+    ...tokenizer.encodeAll(texts, vocabSize),
     labels: new Float32Array(texts.length),
   };
 }

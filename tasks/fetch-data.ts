@@ -2,7 +2,7 @@ import { z } from "zod";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import type { Labelling } from "../lib/glue/own_data.ts";
-import { TABLE_FORMATS } from "../lib/glue/table.ts";
+import { TABLE_FORMATS } from "../lib/glue/own_data.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { areDistinct } from "../lib/artifacts/classes.ts";
@@ -63,8 +63,8 @@ export default defineTask({
     const { areLabelled, classesOf, toExamples } = await import(
       "../lib/glue/own_data.ts"
     );
-    const { drawSubset } = await import("../lib/glue/subset.ts");
-    const { readTable } = await import("../lib/glue/table.ts");
+    const { drawSubset } = await import("../lib/glue/example.ts");
+    const { readTable } = await import("../lib/glue/own_data.ts");
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { files, label } = params;
     const texts = [params.text, ...params.pair ? [params.pair] : []];

@@ -6,10 +6,10 @@ import {
   type GlueTaskName,
 } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
-import { quoteAll } from "../lib/glue/quote.ts";
-import { type SplitName, SPLITS, splitsNamed } from "../lib/glue/splits.ts";
+import { quoteAll } from "../lib/glue/text.ts";
+import { type SplitName, SPLITS, splitsNamed } from "../lib/glue/benchmark.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
-import { NETWORK_ENV } from "../lib/hub/network_env.ts";
+import { NETWORK_ENV } from "../lib/hub/settings.ts";
 import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 
@@ -76,7 +76,7 @@ export default defineTask({
     return source === "hub" ? {} : { source: taskFolder(source, task) };
   },
   async run(stage) {
-    const { drawSubset } = await import("../lib/glue/subset.ts");
+    const { drawSubset } = await import("../lib/glue/example.ts");
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, log, output } = stage;
     const task: GlueTask = GLUE_TASKS[params.task];

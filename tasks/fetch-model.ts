@@ -1,8 +1,12 @@
 import { basename } from "node:path";
 import { z } from "zod";
-import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
+import {
+  HUB_ENV,
+  hubCache,
+  NETWORK_ENV,
+  PIP_ENV,
+} from "../lib/hub/settings.ts";
 import { type ModelSource, parseModelSource } from "../lib/hub/model_source.ts";
-import { NETWORK_ENV, PIP_ENV } from "../lib/hub/network_env.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import { findPythons } from "../lib/pypi/pip.ts";
 import {
@@ -98,7 +102,7 @@ async function findFiles(
   const megabytes = (bytes: number) => Math.round(bytes / 1e6);
   switch (source.kind) {
     case "folder": {
-      const { findModelFiles } = await import("../lib/hub/model_folder.ts");
+      const { findModelFiles } = await import("../lib/hub/model_source.ts");
       return findModelFiles(source.path, MODEL_FILES, MODEL_EXTRA_FILES);
     }
     case "package": {

@@ -7,7 +7,7 @@ import {
 } from "../lib/artifacts/predictions.ts";
 import { checkRank } from "../lib/artifacts/ranks.ts";
 import { readFittingTokens, readTokens } from "../lib/artifacts/tokens.ts";
-import { predictionsOf } from "../lib/glue/predictions.ts";
+import { predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,

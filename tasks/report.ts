@@ -21,18 +21,17 @@ import {
   TRAINING_SECONDS,
 } from "../lib/artifacts/training.ts";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
-import { METRICS } from "../lib/glue/metrics.ts";
-import { predictionsOf } from "../lib/glue/predictions.ts";
+import { METRICS, predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
 import { methodOf } from "../lib/report/methods.ts";
-import type { ChoiceResult } from "../lib/report/choice.ts";
+import type { ChoiceResult } from "../lib/report/result.ts";
 import type {
   RankResult,
   Result,
   TrainingCost,
   Variant,
 } from "../lib/report/result.ts";
-import type { Metric } from "../lib/report/statistics/bootstrap.ts";
+import type { Metric } from "../lib/report/statistics.ts";
 
 export default defineTask({
   description:
@@ -91,14 +90,15 @@ export async function makeReport(
   choices: readonly ChoiceResult[],
   settings: ReportSettings,
 ): Promise<void> {
-  const { summarizeChoices } = await import("../lib/report/choice.ts");
+  const { summarizeChoices } = await import("../lib/report/choices.ts");
   const { compare } = await import("../lib/report/compare.ts");
   const { renderFigure } = await import("../lib/report/figure.ts");
   const { renderPage } = await import("../lib/report/page.ts");
   const { Report } = await import("../lib/report/report.ts");
-  const { seededDraw } = await import("../lib/report/statistics/draw.ts");
-  const { renderMarkdown } = await import("../lib/report/text/markdown.ts");
-  const { figureName } = await import("../lib/report/text/words.ts");
+  const { seededDraw } = await import("../lib/report/statistics.ts");
+  const { figureName, renderMarkdown } = await import(
+    "../lib/report/markdown.ts"
+  );
   const report = Report.parse({
     ...compare(results, {
       ...settings,

@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Example } from "../lib/glue/example.ts";
 import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
-import { packEncodings } from "../lib/glue/pack_encodings.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import type { TokenizedSplit } from "../lib/artifacts/tokens.ts";
 
@@ -22,7 +21,9 @@ export default defineTask({
   inputs: { data: { kind: "dataset" }, model: { kind: "model" } },
   output: { kind: "tokens", files: ["tokens.json"] },
   async run({ params, inputs, output, progress, log }) {
-    const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
+    const { ModelTokenizer } = await import(
+      "../lib/glue/model_tokenizer.ts"
+    );
     const { readDatasetInfo, readExamples } = await import(
       "../lib/artifacts/dataset.ts"
     );
@@ -85,11 +86,6 @@ function tokenize(
   vocabSize: number,
   onExample: () => void,
 ): TokenizedSplit {
-  const encodings = examples.map(({ text, pair }) => {
-    const encoding = tokenizer.encode(text, pair);
-    onExample();
-    return encoding;
-  });
   const index = Int32Array.from(examples, ({ index }) => index);
   const labels = examples.map(({ label }) => label)
     .filter((label) => label !== undefined);
@@ -99,7 +95,7 @@ function tokenize(
     );
   }
   return {
-    ...packEncodings(encodings, vocabSize),
+    ...tokenizer.encodeAll(examples, vocabSize, onExample),
     index,
     ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
   };

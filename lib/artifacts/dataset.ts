@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import type { Example } from "../glue/example.ts";
-import { readLines } from "../glue/lines.ts";
+import { readLines } from "../glue/text.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** `dataset.json` of an artifact of kind `dataset`; each split lies beside it as `SPLIT.jsonl`. */

@@ -1,28 +1,28 @@
 import type { MetricName } from "./metrics.ts";
 
-/** A task of the GLUE benchmark, and how each of its sources spells it. */
+/** A task of the GLUE benchmark, as the hub and as GLUE's own TSV files present it. */
 export interface GlueTask {
-  /** As GLUE's own folders and tables write it: `SST-2`. */
+  /** Display name, and the name of GLUE's folder: `SST-2`. */
   readonly title: string;
-  /** Class names in the order of their numbers; null if the task is a regression from 0 to 5. */
+  /** Class names in the order of their numbers; null for a regression with scores from 0 to 5. */
   readonly labels: readonly string[] | null;
-  /** What the task is scored by, the figure usually quoted first. */
+  /** Metrics of the task, the main metric first. */
   readonly metrics: readonly MetricName[];
-  /** Folder of its TSV files, if that is not named by the title. */
+  /** Folder of the TSV files if it differs from the title. */
   readonly tsvFolder?: string;
-  /** The text columns on the hub. */
+  /** Text columns on the hub. */
   readonly columns: readonly [string] | readonly [string, string];
-  /** The same columns in the TSV files. */
+  /** Text columns of the TSV files. */
   readonly tsvColumns: readonly [string] | readonly [string, string];
-  /** The label's column in the TSV files. */
+  /** Label column of the TSV files. */
   readonly tsvLabel: string;
-  /** How the TSV files write a class: by its number or by its name. */
+  /** Whether the TSV files give a class by number or by name. */
   readonly tsvClass: "number" | "name";
-  /** The TSV file of each split. */
+  /** TSV file by split. */
   readonly tsvFiles: Readonly<Record<string, string>>;
-  /** Columns of the labelled TSV files that have no header. */
+  /** Columns of labelled TSV files without a header. */
   readonly tsvHeader?: readonly string[];
-  /** True if lines of the published files are known to be broken in two. */
+  /** Whether the published TSV files have lines that are broken in two. */
   readonly tsvBroken?: boolean;
 }
 
@@ -41,10 +41,10 @@ const ENTAILMENT = {
 } as const;
 
 /**
- * The tasks of GLUE by their names on the hub.
+ * The tasks of GLUE by their names on the hub (Wang et al. 2018).
  *
- * Labels, columns and metrics are those of the data set `nyu-mll/glue`; where
- * GLUE averages two metrics, the one that the LoRA papers quote comes first.
+ * Labels and columns are those of the data set `nyu-mll/glue`. Where GLUE
+ * averages two metrics, the one that the LoRA papers report comes first.
  */
 export const GLUE_TASKS = {
   cola: {
@@ -150,12 +150,14 @@ export const GLUE_TASKS = {
   },
 } as const satisfies Readonly<Record<string, GlueTask>>;
 
-/** Name of a GLUE task as the hub writes it. */
+/** Name of a GLUE task on the hub. */
 export type GlueTaskName = keyof typeof GLUE_TASKS;
 
 /**
- * The metrics of a data set: those of GLUE for its tasks, and for a user's own
- * data those that fit its labels (null for a regression).
+ * Metrics of a data set, the main metric first: those of GLUE for its tasks,
+ * otherwise by the kind of labels.
+ *
+ * @param labels Class names; null for a regression.
  */
 export function metricsOf(
   task: string,
@@ -168,7 +170,30 @@ export function metricsOf(
   return labels.length === 2 ? ["accuracy", "f1"] : ["accuracy"];
 }
 
-/** True for the splits whose labels the benchmark keeps secret. */
+/** Whether a split is a test set, whose labels the benchmark does not publish. */
 export function isTestSplit(split: string): boolean {
   return split.startsWith("test");
+}
+
+/** Names of splits, including MNLI's two halves and the names for both together. */
+export const SPLITS = [
+  "train",
+  "validation",
+  "validation_matched",
+  "validation_mismatched",
+  "test",
+  "test_matched",
+  "test_mismatched",
+] as const;
+
+export type SplitName = typeof SPLITS[number];
+
+/** Splits of a task that a name stands for: `validation` stands for both of MNLI's. */
+export function splitsNamed(
+  task: GlueTask,
+  name: SplitName,
+): readonly string[] {
+  return Object.keys(task.tsvFiles).filter((split) =>
+    split === name || split.startsWith(`${name}_`)
+  );
 }

@@ -1,15 +1,14 @@
-/** A figure that compares predictions with labels. */
-export type Metric = (
+/** Scores predictions against labels, both `[examples]`; higher is better. */
+type Metric = (
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
 ) => number;
 
 /**
- * The metrics of GLUE, with the edge cases of the tools that GLUE is scored
- * by (scikit-learn and SciPy).
+ * The metrics of GLUE, with the edge cases of scikit-learn and SciPy.
  *
  * `accuracy`, `f1` and `matthews` compare class numbers; `pearson` and
- * `spearman` compare scores. All are higher for better predictions.
+ * `spearman` compare scores.
  */
 export const METRICS = {
   accuracy,
@@ -19,14 +18,14 @@ export const METRICS = {
   spearman,
 } as const satisfies Record<string, Metric>;
 
-/** Name of a metric, as result files spell it. */
+/** Name of a metric, as in result files. */
 export type MetricName = keyof typeof METRICS;
 
 /**
  * Computes metrics by name.
  *
- * @returns Each figure; NaN where it is undefined (JSON writes it as null).
- * @throws {RangeError} If there is nothing to compare.
+ * @returns Value by name; NaN if undefined (null in JSON).
+ * @throws {RangeError} If there are no examples, or a different number of predictions.
  */
 export function computeMetrics(
   names: readonly MetricName[],
@@ -43,7 +42,7 @@ export function computeMetrics(
   );
 }
 
-/** Share of predictions that equal their label. */
+/** Fraction of predictions that equal their label. */
 function accuracy(
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
@@ -51,7 +50,7 @@ function accuracy(
   return count(labels, (label, i) => label === predictions[i]) / labels.length;
 }
 
-/** Harmonic mean of precision and recall of class 1; 0 if class 1 occurs neither as prediction nor as label. */
+/** Harmonic mean of precision and recall of class 1; 0 if class 1 never occurs. */
 function f1(
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
@@ -63,8 +62,8 @@ function f1(
 }
 
 /**
- * Matthews correlation of any number of classes (Gorodkin 2004); 0 if either
- * side holds one class only.
+ * Matthews correlation for any number of classes (Gorodkin 2004); 0 if all
+ * predictions or all labels are equal.
  */
 function matthews(
   predictions: ArrayLike<number>,
@@ -89,7 +88,7 @@ function matthews(
   return variance === 0 ? 0 : (hits * examples - both) / Math.sqrt(variance);
 }
 
-/** Linear correlation; NaN if either side is constant or not all of it is finite. */
+/** Linear correlation; NaN if either side is constant or not finite. */
 function pearson(
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
@@ -102,7 +101,7 @@ function pearson(
   return Math.max(-1, Math.min(1, product));
 }
 
-/** Correlation of ranks, equal values sharing their mean rank; NaN as in {@linkcode pearson}. */
+/** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
 function spearman(
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
@@ -110,13 +109,13 @@ function spearman(
   return pearson(ranks(predictions), ranks(labels));
 }
 
-/** The values less their mean, scaled to norm 1; nothing if they are constant or not finite. */
+/** Subtracts the mean and scales to norm 1; undefined if the values are constant or not finite. */
 function centred(values: ArrayLike<number>): Float64Array | undefined {
   const result = Float64Array.from(values);
   const first = result[0];
   if (result.every((value) => value === first)) return undefined;
   const mean = result.reduce((sum, value) => sum + value, 0) / result.length;
-  // Scaled by the largest first, so that the squares can neither vanish nor overflow.
+  // Scaling by the largest value first keeps the squares from underflow and overflow.
   const largest = result.reduce(
     (most, value) => Math.max(most, Math.abs(value - mean)),
     0,
@@ -132,7 +131,7 @@ function centred(values: ArrayLike<number>): Float64Array | undefined {
     : undefined;
 }
 
-/** Rank of each value from 1, ties sharing their mean; NaN throughout if any value is NaN. */
+/** Ranks from 1 with mean ranks for ties; all NaN if a value is NaN. */
 function ranks(values: ArrayLike<number>): Float64Array {
   const order = Array.from(values, (_, i) => i)
     .sort((a, b) => values[a]! - values[b]!);
@@ -157,4 +156,55 @@ function count(
   let total = 0;
   for (let i = 0; i < values.length; i++) if (test(values[i]!, i)) total++;
   return total;
+}
+
+/**
+ * Predictions of a model: the class with the largest logit, the first of
+ * equals; for a single output, the output itself.
+ *
+ * @param logits `[examples, outputs]`
+ * @returns `[examples]`
+ */
+export function predictionsOf(
+  logits: Float32Array,
+  outputs: number,
+): Float32Array {
+  if (outputs === 1) return logits;
+  const predictions = new Float32Array(logits.length / outputs);
+  for (let i = 0; i < predictions.length; i++) {
+    let best = 0;
+    for (let output = 1; output < outputs; output++) {
+      if (logits[i * outputs + output]! > logits[i * outputs + best]!) {
+        best = output;
+      }
+    }
+    predictions[i] = best;
+  }
+  return predictions;
+}
+
+/**
+ * Mean training loss: cross-entropy in nats for classes, squared error for a
+ * single output.
+ *
+ * @param logits `[examples, outputs]`
+ * @param labels Class numbers or scores, `[examples]`
+ */
+export function meanLoss(
+  logits: Float32Array,
+  labels: Float32Array,
+  outputs: number,
+): number {
+  let sum = 0;
+  labels.forEach((label, i) => {
+    const own = logits.subarray(i * outputs, (i + 1) * outputs);
+    if (outputs === 1) {
+      sum += (own[0]! - label) ** 2;
+      return;
+    }
+    const largest = Math.max(...own);
+    const total = own.reduce((sum, x) => sum + Math.exp(x - largest), 0);
+    sum += Math.log(total) + largest - own[label]!;
+  });
+  return sum / labels.length;
 }

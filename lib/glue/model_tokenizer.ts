@@ -1,31 +1,66 @@
-import { join } from "node:path";
 import { Tokenizer } from "@huggingface/tokenizers";
+import { join } from "node:path";
 
-/** A text, or a pair of them, as a model reads it. */
-export interface Encoding {
-  /** Token ids, special tokens included. */
+/** Family of models, which determines how texts are wrapped in special tokens. */
+type Family = keyof typeof WRAPPINGS;
+
+/** Wrapping of a text, or of a pair of texts, in special tokens. */
+interface Wrapping {
+  readonly title: string;
+  /** Number of separators between the texts of a pair. */
+  readonly separators: number;
+  /** Token type of the second text of a pair. */
+  readonly pairType: number;
+}
+
+const WRAPPINGS = {
+  /** `[CLS] text [SEP] pair [SEP]` */
+  bert: { title: "BERT", separators: 1, pairType: 1 },
+  /** `<s> text </s></s> pair </s>` */
+  roberta: { title: "RoBERTa", separators: 2, pairType: 0 },
+} as const satisfies Readonly<Record<string, Wrapping>>;
+
+/** A text, or a pair of texts, as input of a model. */
+interface Encoding {
+  /** Token ids including special tokens. */
   readonly ids: readonly number[];
-  /** Token types: 1 for the second text of a pair, where the model tells them apart. */
+  /** Token types: 1 for the second text of a pair if the model distinguishes them. */
   readonly types: readonly number[];
 }
 
-/** Turns texts into token ids, exactly as transformers' tokenizer of the same folder does. */
+/** Encoded texts one after the other, without padding. */
+interface PackedEncodings {
+  /** Token ids, `[tokens]`. */
+  readonly ids: Int32Array;
+  /** Token types, `[tokens]`. */
+  readonly types: Uint8Array;
+  /** Text i is `ids[offsets[i]..offsets[i + 1])`, `[texts + 1]`. */
+  readonly offsets: Int32Array;
+}
+
+/** Converts texts to token ids exactly as transformers does with the same `tokenizer.json`. */
 export class ModelTokenizer {
   readonly #tokenizer: Tokenizer;
+  readonly #path: string;
+  readonly #wrapping: Wrapping;
+  readonly #maxLength: number;
   readonly #first: number;
   readonly #separator: number;
 
   private constructor(
     tokenizer: Tokenizer,
-    readonly path: string,
-    readonly family: "bert" | "roberta",
-    readonly maxLength: number,
+    path: string,
+    wrapping: Wrapping,
+    maxLength: number,
   ) {
     this.#tokenizer = tokenizer;
+    this.#path = path;
+    this.#wrapping = wrapping;
+    this.#maxLength = maxLength;
     const ids = this.#ask("");
     if (ids.length === 0) {
       throw new SyntaxError(
-        `The tokenizer "${path}" puts no special tokens around a text`,
+        `The tokenizer "${path}" adds no special tokens to a text`,
       );
     }
     this.#first = ids[0]!;
@@ -33,15 +68,14 @@ export class ModelTokenizer {
   }
 
   /**
-   * Loads `tokenizer.json` of a model folder, and `tokenizer_config.json` if it is there.
+   * Loads `tokenizer.json` of a model folder, and `tokenizer_config.json` if present.
    *
-   * @param family Says how the model wraps texts in special tokens.
-   * @param maxLength Longest encoding, special tokens included; longer texts are cut.
-   * @throws {SyntaxError} If the tokenizer cannot be read or wraps texts otherwise.
+   * @param maxLength Maximum number of tokens including special tokens; longer texts are truncated.
+   * @throws {SyntaxError} If the tokenizer is invalid or wraps texts differently.
    */
   static async load(
     folder: string,
-    family: "bert" | "roberta",
+    family: Family,
     maxLength: number,
   ): Promise<ModelTokenizer> {
     const path = join(folder, "tokenizer.json");
@@ -51,51 +85,85 @@ export class ModelTokenizer {
         if (error instanceof Deno.errors.NotFound) return {};
         throw error;
       });
+    const wrapping = WRAPPINGS[family];
     const tokenizer = new ModelTokenizer(
-      inWords(path, () => new Tokenizer(settings, config)),
+      attempt(path, () => new Tokenizer(settings, config)),
       path,
-      family,
+      wrapping,
       maxLength,
     );
     if (!tokenizer.#wrapsAsExpected()) {
       throw new SyntaxError(
-        `The tokenizer "${path}" does not put its special tokens where a ${
-          family === "bert" ? "BERT" : "RoBERTa"
-        } model expects them; the folder's files may come from different models`,
+        `The tokenizer "${path}" does not place its special tokens as a ${wrapping.title} model expects; the folder may mix files of different models`,
       );
     }
     return tokenizer;
   }
 
   /**
-   * Encodes a text, or a pair of them.
+   * Encodes a text or a pair of texts, truncated like `truncation="longest_first"`
+   * of transformers.
    *
-   * BERT reads `[CLS] text [SEP] pair [SEP]`, RoBERTa
-   * `<s> text </s></s> pair </s>`. What is too long is cut as transformers
-   * cuts it with `truncation="longest_first"`.
-   *
-   * @throws {SyntaxError} If the tokenizer's file is out of order in what this text needs.
+   * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
   encode(text: string, pair?: string): Encoding {
-    const separators = this.family === "roberta" ? 2 : 1;
+    const { separators, pairType } = this.#wrapping;
     const first = this.#idsOf(text);
     const second = pair === undefined ? [] : this.#idsOf(pair);
     const specials = pair === undefined ? 2 : 2 + separators;
-    const room = Math.max(0, this.maxLength - specials);
     const [firstLength, secondLength] = truncatedLengths(
       first.length,
       second.length,
-      room,
+      Math.max(0, this.#maxLength - specials),
     );
     const ids = [this.#first, ...first.slice(0, firstLength), this.#separator];
     const types = ids.map(() => 0);
     if (pair !== undefined) {
-      if (separators === 2) ids.push(this.#separator);
+      for (let i = 1; i < separators; i++) ids.push(this.#separator);
       ids.push(...second.slice(0, secondLength), this.#separator);
-      const type = this.family === "bert" ? 1 : 0;
-      while (types.length < ids.length) types.push(type);
+      while (types.length < ids.length) types.push(pairType);
     }
     return { ids, types };
+  }
+
+  /**
+   * Encodes texts and packs them one after the other.
+   *
+   * @param vocabSize Size of the model's vocabulary.
+   * @param onText Called after each text is encoded.
+   * @throws {SyntaxError} As {@linkcode encode}.
+   * @throws {RangeError} If a token is not in the model's vocabulary.
+   */
+  encodeAll(
+    texts: readonly {
+      readonly text: string;
+      readonly pair?: string | undefined;
+    }[],
+    vocabSize: number,
+    onText: () => void = () => {},
+  ): PackedEncodings {
+    const offsets = new Int32Array(texts.length + 1);
+    const encodings = texts.map(({ text, pair }, i) => {
+      const encoding = this.encode(text, pair);
+      const unknown = encoding.ids.find((id) => id >= vocabSize);
+      if (unknown !== undefined) {
+        throw new RangeError(
+          `The tokenizer gives token ${unknown} for text ${
+            i + 1
+          }, but the model's vocabulary has only ${vocabSize} tokens; use the tokenizer of the same model`,
+        );
+      }
+      offsets[i + 1] = offsets[i]! + encoding.ids.length;
+      onText();
+      return encoding;
+    });
+    const ids = new Int32Array(offsets.at(-1)!);
+    const types = new Uint8Array(ids.length);
+    for (const [i, encoding] of encodings.entries()) {
+      ids.set(encoding.ids, offsets[i]);
+      types.set(encoding.types, offsets[i]);
+    }
+    return { ids, types, offsets };
   }
 
   #idsOf(text: string): number[] {
@@ -103,13 +171,13 @@ export class ModelTokenizer {
   }
 
   #ask(text: string, options: EncodeOptions = {}): number[] {
-    const { ids } = inWords(
-      this.path,
+    const { ids } = attempt(
+      this.#path,
       () => this.#tokenizer.encode(text, options),
     );
     if (!ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
       throw new SyntaxError(
-        `The tokenizer "${this.path}" has tokens without a number; its vocabulary is not whole`,
+        `The tokenizer "${this.#path}" has tokens without an id; its vocabulary is incomplete`,
       );
     }
     return ids;
@@ -118,8 +186,8 @@ export class ModelTokenizer {
   #wrapsAsExpected(): boolean {
     const unlimited = new ModelTokenizer(
       this.#tokenizer,
-      this.path,
-      this.family,
+      this.#path,
+      this.#wrapping,
       Infinity,
     );
     return [undefined, "b"].every((pair) => {
@@ -132,8 +200,8 @@ export class ModelTokenizer {
 
 type EncodeOptions = Parameters<Tokenizer["encode"]>[1];
 
-/** Does something with the library, which takes its settings for sound, and names their file if they are not. */
-function inWords<T>(path: string, work: () => T): T {
+/** Calls the library, which does not validate its settings, and names their file if it fails. */
+function attempt<T>(path: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
@@ -146,11 +214,12 @@ function inWords<T>(path: string, work: () => T): T {
 }
 
 /**
- * How many tokens of each text stay, so that both together fit.
+ * Number of tokens to keep of each text of a pair.
  *
- * The longer text is cut first; if that does not do, both get half.
+ * The longer text is truncated first; if that does not suffice, both get half
+ * (`truncate_encodings()` of https://github.com/huggingface/tokenizers).
  *
- * @see https://github.com/huggingface/tokenizers, `truncate_encodings()`
+ * @param room Maximum number of tokens of both texts.
  */
 export function truncatedLengths(
   first: number,

@@ -1,32 +1,262 @@
+import { extname } from "node:path";
 import type { Example } from "./example.ts";
-import { quote, quoteAll } from "./quote.ts";
-import type { Row } from "./table.ts";
+import { quote, quoteAll, readLines } from "./text.ts";
 
-/** What the rows of a user's table mean. */
+/** A row of a table. */
+interface Row {
+  /** Location for messages: `reviews.csv:12` or `"reviews.parquet", row 11`. */
+  readonly place: string;
+  /** Values of the requested columns, in their order; undefined if absent. */
+  readonly values: readonly unknown[];
+}
+
+/** File name extensions of the formats that {@linkcode readTable} reads. */
+export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
+
+/**
+ * Reads columns of a user's table.
+ *
+ * - `.tsv`: a header, then fields separated by tabs; a quote is a plain character
+ * - `.csv`: a header, then fields separated by commas, quoted as in RFC 4180
+ * - `.jsonl`: one object per line
+ * - `.parquet`
+ *
+ * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
+ * without any `\n` they end with `\r`.
+ *
+ * @param required Columns that the table must have; single JSON objects may lack them.
+ * @param optional Further columns, after the required ones in each row's values.
+ * @throws {SyntaxError} With `file:line`, if the file is invalid or empty, lacks a column or has it twice.
+ */
+export async function readTable(
+  path: string,
+  required: readonly string[],
+  optional: readonly string[] = [],
+): Promise<Row[]> {
+  const rows = await readRows(path, { required, optional });
+  if (rows.length === 0) throw new SyntaxError(`"${path}" has no rows`);
+  return rows;
+}
+
+async function readRows(path: string, columns: Columns): Promise<Row[]> {
+  switch (extname(path).toLowerCase()) {
+    case ".tsv":
+      return await readDelimited(path, columns, {
+        delimiter: "\t",
+        quote: null,
+      });
+    case ".csv":
+      return await readDelimited(path, columns, { delimiter: ",", quote: '"' });
+    case ".jsonl":
+      return await readJsonLines(path, columns);
+    case ".parquet":
+      return await readParquetTable(path, columns);
+    default:
+      throw new SyntaxError(
+        `"${path}" is not a supported table; its name must end in ${
+          TABLE_FORMATS.join(", ")
+        }`,
+      );
+  }
+}
+
+interface Columns {
+  readonly required: readonly string[];
+  readonly optional: readonly string[];
+}
+
+async function readDelimited(
+  path: string,
+  columns: Columns,
+  format: { delimiter: string; quote: string | null },
+): Promise<Row[]> {
+  const { CsvError, parse } = await import("csv-parse/sync");
+  const text = decode(await Deno.readFile(path), path);
+  const lines = new LineCounter(text);
+  const rows: { readonly record: string[]; readonly line: number }[] = [];
+  let end = 0;
+  try {
+    parse(text, {
+      ...format,
+      escape: format.quote,
+      record_delimiter: text.includes("\n") ? ["\r\n", "\n"] : "\r",
+      skip_empty_lines: true,
+      on_record: (record: string[], { bytes }) => {
+        rows.push({ record, line: lines.after(end) });
+        end = bytes;
+        return null;
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    // Its line numbers count a quoted CRLF twice.
+    const message = error.message.replace(/ (at|on) line \d+/, "");
+    throw new SyntaxError(
+      `${path}:${lines.after(end)}: ${message.slice(0, 500)}`,
+    );
+  }
+  const [header, ...others] = rows;
+  const places = findColumns(columns, header?.record ?? [], path);
+  return others.map(({ record, line }) => ({
+    place: `${path}:${line}`,
+    values: places.map((place) => record[place]),
+  }));
+}
+
+async function readJsonLines(
+  path: string,
+  { required, optional }: Columns,
+): Promise<Row[]> {
+  const columns = [...required, ...optional];
+  const rows: Row[] = [];
+  let line = 0;
+  for await (const text of readLines(path)) {
+    const place = `${path}:${++line}`;
+    if (text.trim() === "") continue;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (error) {
+      throw new SyntaxError(`${place}: ${(error as SyntaxError).message}`);
+    }
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new SyntaxError(`${place}: Expected an object`);
+    }
+    const values = columns.map((column) =>
+      Object.hasOwn(value, column)
+        ? (value as Record<string, unknown>)[column]
+        : undefined
+    );
+    rows.push({ place, values });
+  }
+  return rows;
+}
+
+async function readParquetTable(
+  path: string,
+  columns: Columns,
+): Promise<Row[]> {
+  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import(
+    "hyparquet"
+  );
+  const file = (await Deno.readFile(path)).buffer;
+  try {
+    const { children } = parquetSchema(parquetMetadata(file));
+    const names = children.map(({ element }) => element.name);
+    const places = findColumns(columns, names, path);
+    const objects = await parquetReadObjects({
+      file,
+      columns: names.filter((_, place) => places.includes(place)),
+    });
+    return objects.map((object, i) => ({
+      place: `"${path}", row ${i + 1}`,
+      values: places.map((place) => object[names[place] ?? ""]),
+    }));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw error;
+    throw new SyntaxError(
+      `Cannot read "${path}" as parquet: ${
+        error instanceof Error ? error.message : error
+      }`,
+      { cause: error },
+    );
+  }
+}
+
+/** Positions of the columns in a header, -1 for an absent optional one. */
+function findColumns(
+  { required, optional }: Columns,
+  header: readonly string[],
+  path: string,
+): number[] {
+  const lacking = required.find((column) => !header.includes(column));
+  if (lacking !== undefined) {
+    throw new SyntaxError(
+      `"${path}" has no column "${lacking}"; it has ${
+        quoteAll(header) || "none"
+      }`,
+    );
+  }
+  return [...required, ...optional].map((column) => {
+    const place = header.indexOf(column);
+    const last = header.lastIndexOf(column);
+    if (place === last) return place;
+    throw new SyntaxError(
+      `"${path}" has the column "${column}" more than once, as columns ${
+        place + 1
+      } and ${last + 1}; rename all but one`,
+    );
+  });
+}
+
+function decode(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new SyntaxError(
+      `"${path}" is not valid UTF-8; convert it, for example with "iconv"`,
+      { cause: error },
+    );
+  }
+}
+
+const CR = 13;
+const LF = 10;
+
+/** Finds line numbers, from 1, of increasing byte offsets into a text. */
+class LineCounter {
+  readonly #bytes: Uint8Array;
+  /** Last byte of a line end. */
+  readonly #end: number;
+  #offset = 0;
+  #line = 1;
+
+  constructor(text: string) {
+    this.#bytes = new TextEncoder().encode(text);
+    this.#end = text.includes("\n") ? LF : CR;
+  }
+
+  /**
+   * Line of the first UTF-8 byte at or after `offset` that is not part of a line end.
+   *
+   * @param offset At least that of the previous call.
+   */
+  after(offset: number): number {
+    const bytes = this.#bytes;
+    const ends = (byte: number | undefined) => byte === CR || byte === LF;
+    while (this.#offset < offset || ends(bytes[this.#offset])) {
+      if (bytes[this.#offset] === this.#end) this.#line++;
+      this.#offset++;
+    }
+    return this.#line;
+  }
+}
+
+/** Kind of the labels of a user's table. */
 export type Labelling =
-  /** A class; names in the order of their numbers. */
+  /** Classes, with names in the order of their numbers. */
   | { readonly kind: "classes"; readonly names: readonly string[] }
-  /** A number. */
+  /** Numbers, for a regression. */
   | { readonly kind: "score" };
 
-/** More classes than this are rather the values of a regression, or a wrong column. */
-const MOST_CLASSES = 1000;
+/** Maximum number of classes; more distinct values suggest a regression or a wrong column. */
+const MAX_CLASSES = 1000;
 
 const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
 /**
- * The classes that occur, in the order of their numbers if all are whole
- * numbers, else in alphabetical order.
+ * Collects the classes of a table: in numerical order if all are integers,
+ * otherwise in alphabetical order.
  *
  * @param rows Rows whose last value is the label.
- * @throws {SyntaxError} If they cannot be the classes of a task.
+ * @throws {SyntaxError} If there are too few or too many classes, or a label is missing.
  */
 export function classesOf(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));
-  if (names.size < 2 || names.size > MOST_CLASSES) {
+  if (names.size < 2 || names.size > MAX_CLASSES) {
     throw new SyntaxError(
-      `The labels have ${names.size} different values; expected 2 to ${MOST_CLASSES} classes${
-        names.size > 2 ? ' (for scores set "regression: true")' : ""
+      `The labels have ${names.size} different values; expected 2 to ${MAX_CLASSES} classes${
+        names.size > 2 ? '; for a regression, set "regression: true"' : ""
       } (last row: ${rows.at(-1)?.place ?? "none"})`,
     );
   }
@@ -37,10 +267,10 @@ export function classesOf(rows: readonly Row[]): string[] {
 }
 
 /**
- * Tells whether a test set is labelled: whether any row holds a label, or -1
- * where that is a label of the training set and not the hub's sign for none.
+ * Tells whether any row of a test set has a label. A label of -1 counts only if
+ * the training set has it too: on the hub it marks an unpublished label.
  *
- * @param rows Rows whose last value is the label.
+ * @param rows Rows of the test set, whose last value is the label.
  * @param training Rows of the training set.
  */
 export function areLabelled(
@@ -59,11 +289,11 @@ export function areLabelled(
 }
 
 /**
- * Turns rows into examples.
+ * Converts rows to examples.
  *
- * @param rows Rows whose values are the one or two texts, then the label.
- * @param labelling Left out if the labels are not known.
- * @throws {SyntaxError} Naming the row, if a value is not what it should be.
+ * @param rows Rows whose values are one or two texts, then the label.
+ * @param labelling Undefined for a test set without labels.
+ * @throws {SyntaxError} With the location of the row, if a value is invalid.
  */
 export function toExamples(
   rows: readonly Row[],
@@ -73,7 +303,7 @@ export function toExamples(
     const [text, pair] = row.values.slice(0, -1).map((value) => {
       if (typeof value === "string") return value;
       throw new SyntaxError(
-        `${row.place}: Expected a text, found ${describe(value)}`,
+        `${row.place}: Expected text, found ${describe(value)}`,
       );
     });
     return {
@@ -104,7 +334,7 @@ function readLabel(row: Row, labelling: Labelling): number {
   );
 }
 
-/** The number that a value is, or spells in decimal; NaN if it is none. */
+/** Converts a number or a decimal string; NaN for anything else. */
 function toNumber(value: unknown): number {
   if (typeof value === "number" || typeof value === "bigint") {
     return Number(value);
@@ -113,7 +343,7 @@ function toNumber(value: unknown): number {
   return spelt ? Number(value) : NaN;
 }
 
-/** Spaces around a class are no part of its name. */
+/** Reads a class name without surrounding whitespace. */
 function readClass({ place, values }: Row): string {
   const value = values.at(-1);
   if (typeof value === "string" && !isEmpty(value)) return value.trim();

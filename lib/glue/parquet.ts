@@ -5,10 +5,10 @@ import type { Example } from "./example.ts";
 /**
  * Reads a parquet file of the data set `nyu-mll/glue`.
  *
- * Its columns are the task's texts, `label` (a class number or a score, -1
- * where it is secret) and `idx`.
+ * Its columns are the task's texts, `label` (a class number or a score; -1 if
+ * it is not published) and `idx`.
  *
- * @throws {SyntaxError} Naming file and row, if the file is not of this task.
+ * @throws {SyntaxError} With file and row, if the file is not valid for this task.
  */
 export async function readParquet(
   path: string,
@@ -31,9 +31,9 @@ export async function readParquet(
   return rows.map((row, place) => {
     const fault = (column: string) =>
       new SyntaxError(
-        `"${path}", row ${place + 1}: Column "${column}" holds ${
+        `"${path}", row ${place + 1}: Column "${column}" has the value ${
           String(row[column])
-        }, which ${task.title} does not allow`,
+        }, which is invalid for ${task.title}`,
       );
     const [text, pair] = task.columns.map((column) => {
       const value = row[column];

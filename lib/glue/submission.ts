@@ -1,15 +1,15 @@
 import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
 import { GLUE_TASKS, type GlueTask, type GlueTaskName } from "./benchmark.ts";
 
-/** A model's predictions for a test set. */
+/** Predictions for a test set. */
 export interface TestPredictions {
-  /** Name of the GLUE task as the hub writes it. */
+  /** Name of the GLUE task on the hub. */
   readonly task: string;
-  /** `test`, or one of MNLI's two. */
+  /** `test`, or one of MNLI's two test sets. */
   readonly split: string;
   /** Number of each example in its source. */
   readonly index: ArrayLike<number>;
-  /** Class numbers, or scores if the task is a regression. */
+  /** Class numbers, or scores of a regression. */
   readonly predictions: ArrayLike<number>;
 }
 
@@ -18,9 +18,9 @@ interface SubmissionFile {
   readonly name: string;
   readonly task: GlueTaskName;
   readonly split: string;
-  /** Examples of the published test set. */
+  /** Number of examples in the published test set. */
   readonly examples: number;
-  /** How a class is written. */
+  /** Whether a class is given by number or by name. */
   readonly classes: "number" | "name";
 }
 
@@ -33,7 +33,7 @@ const file = (
 ): SubmissionFile => ({ name, task, split, examples, classes });
 
 /**
- * What the benchmark's server takes.
+ * Files that the benchmark's server expects.
  *
  * @see https://gluebenchmark.com/faq
  */
@@ -52,14 +52,12 @@ const FILES: readonly SubmissionFile[] = [
 ];
 
 /**
- * Packs predictions as the zip file that the benchmark's server takes.
- *
+ * Packs predictions into the zip file that the benchmark's server expects.
  * Equal predictions give equal bytes.
  *
- * @param options With `partial`, tasks and examples may be missing: good for
- * trying out, but the server would refuse it.
+ * @param options.partial Allows missing tasks and examples, which the server rejects.
  * @returns The zip file.
- * @throws {TypeError} Naming every fault, if the server would refuse it.
+ * @throws {TypeError} With every fault, if the server would reject the file.
  */
 export async function packSubmission(
   predictions: readonly TestPredictions[],
@@ -81,12 +79,12 @@ export async function packSubmission(
   }
   for (const { task, split } of predictions) {
     if (!FILES.some((known) => known.task === task && known.split === split)) {
-      faults.push(`GLUE has no test set "${split}" of a task "${task}"`);
+      faults.push(`GLUE has no test set "${split}" for the task "${task}"`);
     }
   }
   if (faults.length > 0) {
     throw new TypeError(
-      `The predictions are no submission to GLUE:\n${faults.join("\n")}`,
+      `The predictions are not a valid GLUE submission:\n${faults.join("\n")}`,
     );
   }
   return await zip(texts);
@@ -102,22 +100,24 @@ function findFault(
     return `has ${predictions.length} predictions for ${index.length} examples`;
   }
   const seen = new Set(Array.from(index));
-  if (seen.size !== index.length) return "numbers an example twice";
+  if (seen.size !== index.length) return "has an example index twice";
   if (!partial) {
     if (index.length !== examples) {
       return `has ${index.length} examples, expected ${examples}`;
     }
     for (let i = 0; i < examples; i++) {
-      if (!seen.has(i)) return `lacks example ${i}`;
+      if (!seen.has(i)) return `has no example ${i}`;
     }
   }
   const wrong = Array.from(predictions).find((value) =>
     labels ? !(value in labels) : !Number.isFinite(value)
   );
-  return wrong === undefined ? undefined : `predicts ${wrong}`;
+  return wrong === undefined
+    ? undefined
+    : `has the invalid prediction ${wrong}`;
 }
 
-/** A header, then the number and the prediction of each example, in the order of the numbers. */
+/** TSV with index and prediction of each example, ordered by index. */
 function format(
   { index, predictions }: TestPredictions,
   { task, classes }: SubmissionFile,
@@ -137,7 +137,7 @@ async function zip(texts: ReadonlyMap<string, string>): Promise<Uint8Array> {
   const writer = new ZipWriter(new Uint8ArrayWriter(), {
     useWebWorkers: false,
     extendedTimestamp: false,
-    // The earliest that the format knows: the same for everybody.
+    // A constant date, the earliest of the format, for reproducible bytes.
     lastModDate: new Date(1980, 0, 1),
   });
   for (const [name, text] of texts) {

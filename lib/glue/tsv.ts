@@ -1,23 +1,21 @@
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
-import { readLines } from "./lines.ts";
-import { quote, quoteAll } from "./quote.ts";
+import { quote, quoteAll, readLines } from "./text.ts";
 
-/** What a TSV file of GLUE holds. */
-export interface TsvSplit {
+/** Content of a TSV file of GLUE. */
+interface TsvSplit {
   readonly examples: readonly Example[];
-  /** Lines left out because the published file broke them in two. */
+  /** Number of lines skipped because they are broken in two. */
   readonly broken: number;
 }
 
 /**
  * Reads a TSV file as GLUE publishes it.
  *
- * Nothing is quoted in these files: a quote is a plain character, and a field
- * ends at the next tab. Columns are found by the header's names.
+ * These files have no quoting: a quote is a plain character, and fields are
+ * separated by tabs. Columns are found by name.
  *
- * @param path The file, such as `MRPC/dev.tsv`.
- * @throws {SyntaxError} Naming file and line, if the file is not of this task.
+ * @throws {SyntaxError} With `file:line`, if the file is not valid for this task.
  */
 export async function readTsv(
   path: string,
@@ -46,24 +44,24 @@ export async function readTsv(
     }
   }
   if (examples.length === 0) {
-    throw new SyntaxError(`"${path}" holds no example of ${task.title}`);
+    throw new SyntaxError(`"${path}" has no examples of ${task.title}`);
   }
   return { examples, broken };
 
-  /** Returns a function that turns a row into an example, or into nothing if it is broken. */
+  /** Returns a function that reads a row; it returns undefined for a broken one. */
   function rowReader(header: readonly string[]) {
     const [textColumn, pairColumn] = task.tsvColumns;
     const textAt = find(textColumn);
     const pairAt = pairColumn === undefined ? undefined : find(pairColumn);
     const labelAt = test ? undefined : find(task.tsvLabel);
-    // Predictions for a test set are handed in under the numbers of its first column.
+    // Submissions number the examples of a test set by its first column.
     const numbered = test && ["index", "id"].includes(header[0]!);
 
     return (row: readonly string[], place: number): Example | undefined => {
       if (row.length !== header.length) {
         if (task.tsvBroken) return undefined;
         throw new SyntaxError(
-          `Expected ${header.length} columns divided by tabs, found ${row.length}`,
+          `Expected ${header.length} columns separated by tabs, found ${row.length}`,
         );
       }
       return {
@@ -88,7 +86,7 @@ export async function readTsv(
 
 function readIndex(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new SyntaxError(`Index ${quote(text)} is not a whole number`);
+  throw new SyntaxError(`Index ${quote(text)} is not a non-negative integer`);
 }
 
 function readLabel(text: string, task: GlueTask): number {

@@ -1,38 +1,60 @@
 import {
-  askCommit,
-  askFiles,
-  type FilesRequest,
-  type HubAccess,
-} from "./ask_hub.ts";
-import { type Content, download, type DownloadOptions } from "./download.ts";
-import { explainFileError, HubError } from "./hub_error.ts";
-import { hubFetch, PATIENCE, type Patience } from "./hub_fetch.ts";
-import { RepositoryCache } from "./repository_cache.ts";
+  datasetInfo,
+  downloadFile,
+  HubApiError,
+  modelInfo,
+  type PathInfo,
+  pathsInfo,
+} from "@huggingface/hub";
+import {
+  isCommit,
+  type Repository,
+  RepositoryCache,
+} from "./repository_cache.ts";
 import type { HubSettings } from "./settings.ts";
+import {
+  type Content,
+  download,
+  type DownloadOptions,
+  explainFileError,
+  HubError,
+  hubFetch,
+  PATIENCE,
+  type Patience,
+} from "./transfer.ts";
 
-export interface FetchOptions {
+/** Request for files of a repository. */
+interface FilesRequest {
+  readonly repository: Repository;
+  /** Branch, tag or commit. */
+  readonly revision: string;
+  readonly required: readonly string[];
+  /** Fetched if the repository has them. */
+  readonly optional?: readonly string[];
+}
+
+interface FetchOptions {
   readonly settings: HubSettings;
   readonly patience?: Patience;
-  /** Told the bytes that are there, and those of all files that must be fetched. */
+  /** Called with the bytes present, and the total of all files to fetch. */
   readonly onProgress?: (bytes: number, total: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Files of a repository, in the cache. */
-export interface FetchedFiles {
+/** Files of a repository in the cache. */
+interface FetchedFiles {
   readonly commit: string;
-  /** Absolute path by path in the repository. */
+  /** Path in the cache by path in the repository. */
   readonly files: ReadonlyMap<string, string>;
 }
 
 /**
- * Makes sure that files of a repository are in the hub's cache.
+ * Fetches files of a repository into the hub's cache.
  *
- * A revision that is in the cache with all these files is taken from there
- * and the network left alone, so a branch is followed only until it is first
- * fetched.
+ * If the cache has the revision with all these files, the network is not used:
+ * a branch stays at the commit that was fetched first.
  *
- * @throws {HubError} With the remedy.
+ * @throws {HubError}
  */
 export async function fetchFiles(
   request: FilesRequest,
@@ -40,11 +62,11 @@ export async function fetchFiles(
 ): Promise<FetchedFiles> {
   const { settings, patience = PATIENCE, signal } = options;
   const cache = new RepositoryCache(settings.cache, request.repository);
-  const { found, complete, lacking } = await findFiles(cache, request);
+  const { found, complete, missing } = await findFiles(cache, request);
   if (complete) return found;
   if (settings.offline) {
-    if (lacking === undefined) return found;
-    throw notCached(request, settings, lacking);
+    if (missing === undefined) return found;
+    throw notCached(request, settings, missing);
   }
   try {
     const fetch = hubFetch(settings, patience, signal);
@@ -54,23 +76,23 @@ export async function fetchFiles(
   }
 }
 
-/** What the cache has of the files, and the first required one that it lacks. */
+/** Files in the cache, and the first required one that is missing. */
 async function findFiles(
   cache: RepositoryCache,
   { revision, required, optional = [] }: FilesRequest,
 ) {
   const commit = await cache.commitOf(revision) ?? "";
   const files = new Map<string, string>();
-  let lacking: string | undefined;
+  let missing: string | undefined;
   let unknown = false;
   for (const path of [...required, ...optional]) {
     const file = commit && await cache.find(commit, path);
     if (file) files.set(path, file);
-    else if (required.includes(path)) lacking ??= path;
+    else if (required.includes(path)) missing ??= path;
     else if (file === undefined) unknown = true;
   }
-  const complete = lacking === undefined && !unknown;
-  return { found: { commit, files }, complete, lacking };
+  const complete = missing === undefined && !unknown;
+  return { found: { commit, files }, complete, missing };
 }
 
 async function fetchMissing(
@@ -107,7 +129,7 @@ async function fetchMissing(
   return { commit, files };
 }
 
-/** Fetches a content unless it is there, or another process is quicker. */
+/** Downloads a content unless it is in the cache, or another process downloads it meanwhile. */
 async function fetchContent(
   cache: RepositoryCache,
   content: Content,
@@ -121,13 +143,134 @@ async function fetchContent(
 function notCached(
   { repository: { type, name }, revision }: FilesRequest,
   { cache }: HubSettings,
-  lacking: string,
+  missing: string,
 ): HubError {
   return new HubError(
     "offline",
-    `"${lacking}" of "${name}", revision "${revision}", is not in the hub's cache "${cache}", and HF_HUB_OFFLINE forbids to fetch it`,
-    `Unset HF_HUB_OFFLINE, or fill the cache where there is a network: hf download${
+    `"${missing}" of "${name}", revision "${revision}", is not in the hub's cache "${cache}", and HF_HUB_OFFLINE is set`,
+    `Unset HF_HUB_OFFLINE, or fill the cache with network access: hf download${
       type === "dataset" ? " --repo-type dataset" : ""
     } ${name}`,
+  );
+}
+
+/** Common parameters of the functions of `@huggingface/hub`. */
+interface HubAccess {
+  readonly repo: Repository;
+  readonly hubUrl: string;
+  readonly fetch: typeof fetch;
+  readonly accessToken?: string;
+}
+
+/** Asks the hub for the commit of a revision. */
+async function askCommit(
+  { repository: { type, name }, revision }: FilesRequest,
+  hub: HubAccess,
+): Promise<string> {
+  if (isCommit(revision)) return revision;
+  const question = {
+    ...hub,
+    name,
+    revision,
+    additionalFields: ["sha" as const],
+  };
+  try {
+    const { sha } = type === "model"
+      ? await modelInfo(question)
+      : await datasetInfo(question);
+    if (isCommit(sha)) return sha;
+    throw malformed(hub, `gives the invalid commit "${sha}" for "${name}"`);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    throw new HubError(
+      "not-found",
+      `The hub at ${hub.hubUrl} has no ${type} "${name}" with a revision "${revision}"`,
+      `Check the name and the revision; for a local folder, use "./${name}"`,
+      { cause: error },
+    );
+  }
+}
+
+/** Asks the hub for size and hash of the files. */
+async function askFiles(
+  { repository, required, optional = [] }: FilesRequest,
+  commit: string,
+  hub: HubAccess,
+): Promise<{ path: string; content: Content }[]> {
+  const paths = [...required, ...optional];
+  let infos: PathInfo[];
+  try {
+    infos = await pathsInfo({ ...hub, paths, revision: commit });
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    throw new HubError(
+      "not-found",
+      `The hub at ${hub.hubUrl} has no commit ${commit} of "${repository.name}"`,
+      "Check the name and the commit",
+      { cause: error },
+    );
+  }
+  const present = infos.filter(({ type, path }) =>
+    type === "file" && paths.includes(path)
+  );
+  const missing = required.filter((path) =>
+    !present.some((info) => info.path === path)
+  );
+  if (missing.length > 0) throw missingFiles(repository, commit, missing);
+  return present.map((info) => ({
+    path: info.path,
+    content: contentOf(info, repository, commit, hub),
+  }));
+}
+
+function contentOf(
+  { path, size, lfs, oid }: PathInfo,
+  repository: Repository,
+  commit: string,
+  hub: HubAccess,
+): Content {
+  const title = `"${path}" of "${repository.name}"`;
+  const hash = lfs?.oid ?? oid ?? "";
+  if (!(lfs ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(hash)) {
+    throw malformed(hub, `gives the invalid hash "${hash}" for ${title}`);
+  }
+  return {
+    title,
+    size,
+    algorithm: lfs ? "sha256" : "git",
+    hash,
+    async open(from) {
+      // Plain HTTP instead of Xet: it resumes at any byte and works with every mirror.
+      const options = { ...hub, path, revision: commit, xet: false };
+      const blob = await downloadFile(options);
+      if (blob === null) throw missingFiles(repository, commit, [path]);
+      return blob.slice(from).stream();
+    },
+  };
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof HubApiError && error.statusCode === 404;
+}
+
+function malformed({ hubUrl }: HubAccess, what: string): HubError {
+  return new HubError(
+    "damaged",
+    `The hub at ${hubUrl} ${what}`,
+    "Check that HF_ENDPOINT is the address of a hub",
+  );
+}
+
+function missingFiles(
+  { name }: Repository,
+  commit: string,
+  paths: readonly string[],
+): HubError {
+  return new HubError(
+    "not-found",
+    `"${name}" has no ${paths.map((path) => `"${path}"`).join(", ")} (commit ${
+      commit.slice(0, 8)
+    })`,
+    "Use a repository or a revision that has the file",
   );
 }

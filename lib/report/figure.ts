@@ -1,12 +1,12 @@
 import { parse, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
+import { methodTitle } from "./methods.ts";
 import type { Comparison } from "./report.ts";
-import { methodTitle } from "./text/words.ts";
 
-/** Most curves whose intervals are drawn; more bands would hide one another. */
-const MOST_BANDS = 4;
+/** Maximum number of curves with interval bands; more bands would hide one another. */
+const MAX_BANDS = 4;
 
-/** Told apart by all eyes: colours of Okabe and Ito, then the same with another line. */
+/** Palette of Okabe and Ito (2008), safe for colour-blind readers; further methods reuse it with other dashes. */
 const COLOURS = [
   "#0072b2",
   "#d55e00",
@@ -20,9 +20,9 @@ const COLOURS = [
 const DASHES = [[1, 0], [6, 3], [2, 2]];
 
 /**
- * Draws the scores of all methods over rank as SVG: the first metric's means
- * as lines, their intervals as bands where these are few, and bounds as
- * level lines.
+ * Draws the main metric of all methods by rank as SVG: means as lines, their
+ * intervals as bands unless there are too many, and bounds as horizontal lines.
+ * Undefined scores are left out.
  */
 export function renderFigure(comparison: Comparison): Promise<string> {
   const { spec } = compile(specificationOf(comparison));
@@ -41,7 +41,7 @@ function specificationOf(comparison: Comparison): TopLevelSpec {
   } as const;
   const { color, strokeDash } = keysOf(comparison.methods.map(methodTitle));
   const drawn = comparison.methods.filter(({ role }) => role !== "bound");
-  const bands = drawn.length > MOST_BANDS ? [] : [{
+  const bands = drawn.length > MAX_BANDS ? [] : [{
     mark: { type: "area" as const, opacity: 0.15 },
     data: { values: curves },
     encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } },
@@ -82,7 +82,7 @@ function rankAxis(values: readonly number[]) {
     title: "rank",
     axis: { values: ranks, format: "d", grid: false, labelOverlap: true },
     scale: {
-      // Ranks up to 64 are doubled rather than counted.
+      // Large ranks are usually powers of two.
       type: ends[1] > 16 ? "log" : "linear",
       domain: ends,
       nice: false,
@@ -91,7 +91,7 @@ function rankAxis(values: readonly number[]) {
   } as const;
 }
 
-/** Colours and dashes that tell methods apart, by their titles. */
+/** Colours and dashes by method title. */
 function keysOf(titles: readonly string[]) {
   const method = { field: "method", type: "nominal", title: null } as const;
   const scale = <T>(range: (place: number) => T) => ({
@@ -123,7 +123,7 @@ function pointsOf({ methods }: Comparison, metric: string) {
     method.ranks.map(({ rank, metrics, intervals }) => ({
       rank,
       method: methodTitle(method),
-      // JSON's null, not NaN: Vega leaves the point out.
+      // Vega leaves out points that are null.
       score: scaled(metrics[metric]!.mean),
       low: scaled(intervals.mean?.[0] ?? null),
       high: scaled(intervals.mean?.[1] ?? null),

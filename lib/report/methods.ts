@@ -1,16 +1,16 @@
 import type { Variant } from "./result.ts";
 
 /**
- * What a method is to the others of a comparison: a baseline is what all
- * candidates are compared with, and a bound has no rank.
+ * Part that a method plays in a comparison: candidates are compared with
+ * baselines; a bound has no adapter and therefore no rank.
  */
-export type Role = "candidate" | "baseline" | "bound";
+type Role = "candidate" | "baseline" | "bound";
 
-/** A way to make an adapter, as reports write it. */
+/** What a report knows of a method. */
 interface Method {
   readonly title: string;
   readonly role: Role;
-  /** The method whose trained adapter it reduces. */
+  /** Method whose trained adapter this one reduces. */
   readonly reduces?: string;
 }
 
@@ -18,7 +18,7 @@ const METHODS: Readonly<Record<string, Method>> = {
   dylora: { title: "DyLoRA", role: "candidate" },
   matryoshka: { title: "Matryoshka", role: "candidate" },
   "lora-truncated": {
-    title: "LoRA truncated",
+    title: "Truncated LoRA",
     role: "candidate",
     reduces: "lora",
   },
@@ -26,20 +26,37 @@ const METHODS: Readonly<Record<string, Method>> = {
   lora: { title: "LoRA", role: "baseline" },
   "imported-lora": { title: "Imported LoRA", role: "candidate" },
   "imported-dylora": { title: "Imported DyLoRA", role: "candidate" },
-  head: { title: "Head alone", role: "bound" },
+  head: { title: "Head only", role: "bound" },
   full: { title: "Full fine-tuning", role: "bound" },
 };
 
-/** A key for a method and its variant, the same whatever the order of the variant's dimensions. */
-export function methodKey(
-  { method, variant }: { readonly method: string; readonly variant: Variant },
-): string {
-  return JSON.stringify([method, Object.entries(variant).sort()]);
+/** A method and the values that distinguish it from others of the same method. */
+interface Named {
+  readonly method: string;
+  readonly variant: Variant;
 }
 
-/** The method of a name; one that is not known is a candidate under its own name. */
+/** Looks up a method; an unknown one is a candidate whose title is its name. */
 export function methodOf(name: string): Method {
   return Object.hasOwn(METHODS, name)
     ? METHODS[name]!
     : { title: name, role: "candidate" };
+}
+
+/** Key of a method and its variant, independent of the order of the variant's dimensions. */
+export function methodKey({ method, variant }: Named): string {
+  return JSON.stringify([method, Object.entries(variant).sort()]);
+}
+
+/** Title with the variant: `DyLoRA (mode=frozen)`. */
+export function methodTitle({ method, variant }: Named): string {
+  const { title } = methodOf(method);
+  const text = variantText(variant);
+  return text === "" ? title : `${title} (${text})`;
+}
+
+/** `mode=frozen, sampler=uniform`; empty for a variant without dimensions. */
+export function variantText(variant: Variant): string {
+  return Object.entries(variant).map(([key, value]) => `${key}=${value}`)
+    .join(", ");
 }

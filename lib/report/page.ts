@@ -1,10 +1,9 @@
 import { Marked } from "marked";
 
 /**
- * A report's Markdown as one HTML page that needs nothing else: its figures
- * stand in the page itself.
+ * Renders a report's Markdown as one self-contained HTML page with inline figures.
  *
- * @param figures SVG by the name that the Markdown's images refer to.
+ * @param figures SVG by the file name that the Markdown's images refer to.
  * @throws {TypeError} If an image is not among the figures.
  */
 export function renderPage(
@@ -12,7 +11,7 @@ export function renderPage(
   figures: ReadonlyMap<string, string>,
 ): string {
   const marked = new Marked({
-    // A name that looks like an address is no link.
+    // Names that look like addresses are not links.
     tokenizer: { url: () => undefined },
     renderer: {
       html: ({ text }) => escapeHtml(text),

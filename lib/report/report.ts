@@ -1,83 +1,88 @@
 import { z } from "zod";
-import { ChoiceSummary } from "./choice.ts";
 
-/** A number; null where it is undefined. */
+/** A number; null if undefined. */
 const figure = z.number().nullable();
 
+/** Low and high end; null if undefined. */
 const Interval = z.tuple([z.number(), z.number()]).nullable();
+
+const Epoch = z.enum(["last", "best"]);
+
+/** Matrix dimensions that distinguish trainings of the same method. */
+const Variant = z.record(z.string(), z.union([z.string(), z.number()]));
 
 const Sample = z.strictObject({
   mean: figure,
   median: figure,
-  /** Standard deviation over seeds; null for one seed. */
+  /** Sample standard deviation over seeds; null for one seed. */
   deviation: figure,
-  /** One for each seed, in their order. */
+  /** One per seed, in the order of `seeds`. */
   values: z.array(figure),
 });
 
-/** Scores of the trainings that differ in their seed alone. */
+/** Scores of trainings that differ only in their seed. */
 const Score = z.strictObject({
   seeds: z.array(z.int()).readonly(),
   metrics: z.record(z.string(), Sample),
-  /** Of the first metric: bootstrap over examples and seeds. */
+  /** Bootstrap intervals of the main metric over examples and seeds. */
   intervals: z.strictObject({ mean: Interval, median: Interval }),
 });
 
+/** Costs of a sweep: everything that scores a method at all its ranks once. Means over seeds. */
 const Cost = z.strictObject({
-  /** Ranks that the method was evaluated at; 0 is no adapter. */
+  /** Ranks at which the method was evaluated; 0 is no adapter. */
   ranks: z.array(z.int()),
-  /** Trainings of a sweep. */
+  /** Number of trainings. */
   trainings: z.int(),
-  /** Mean over trainings of the median seconds of an optimizer step. */
+  /** Median seconds of an optimizer step, mean over trainings. */
   stepSeconds: z.number(),
-  /** Optimizer steps of a sweep. */
+  /** Number of optimizer steps. */
   steps: z.number(),
-  /** Examples that a sweep trains on, each as often as it is seen. */
+  /** Training examples, counted each time they are seen. */
   examples: z.number(),
-  /** Seconds of a sweep's trainings, one after another: from the reading of their data on, over all attempts. */
+  /** Sequential seconds of training, from reading the data on, over all attempts. */
   trainingSeconds: z.number(),
-  /** Seconds of evaluating every epoch to choose the best; 0 where the last one is taken. */
+  /** Seconds of evaluating every epoch to select the best; 0 if the last one is used. */
   selectionSeconds: z.number(),
-  /** Seconds of making the adapters from trained ones. */
+  /** Seconds of reducing trained adapters. */
   reductionSeconds: z.number(),
-  /** Seconds of a sweep's evaluation stages as wholes, one after another. */
+  /** Sequential seconds of the evaluation stages. */
   evaluationSeconds: z.number(),
   sweepSeconds: z.number(),
-  /** Floating-point operations of a sweep's trainings. */
+  /** Floating-point operations of training. */
   trainingFlops: z.number(),
-  /** Floating-point operations of choosing the best epoch. */
+  /** Floating-point operations of selecting the best epoch. */
   selectionFlops: z.number(),
-  /** Floating-point operations of a sweep's evaluations. */
+  /** Floating-point operations of evaluation. */
   evaluationFlops: z.number(),
   sweepFlops: z.number(),
 });
 
-/** Every value that the trainings of a method have. */
+/** Distinct values of each setting over the trainings of a method. */
 const Settings = z.strictObject({
   epochs: z.array(z.number()),
   batchSize: z.array(z.number()),
   learningRate: z.array(z.number()),
   alpha: z.array(z.number()),
-  /** Scales of adapters that serve several ranks: `alpha / b` at rank b. */
+  /** Scale at rank b of adapters that serve several ranks: `alpha / b`. */
   scale: z.array(z.string()),
   precision: z.array(z.string()),
   engine: z.array(z.string()),
-  /** Tasks from whose trainings adapters were carried over. */
+  /** Tasks whose trained adapters the trainings started from. */
   startedFrom: z.array(z.string()),
-  /** Splits on which the best epoch was chosen. */
+  /** Splits on which the best epoch was selected. */
   selectedOn: z.array(z.string()),
 });
 
 const Method = z.strictObject({
   role: z.enum(["candidate", "baseline", "bound"]),
   method: z.string(),
-  /** What tells it from others of the same method: `{ mode: "frozen" }`. */
-  variant: z.record(z.string(), z.union([z.string(), z.number()])),
-  /** Of a bound, the one rank is 0: no adapter. */
+  variant: Variant,
+  /** A bound has the single rank 0: no adapter. */
   ranks: z.array(Score.extend({ rank: z.int() })),
-  /** Mean of the first metric over the range of ranks, and its interval. */
+  /** Area under the rank curve of the main metric, divided by the range of ranks. */
   area: z.strictObject({ value: figure, interval: Interval }),
-  /** Rank from which more rank gives little more. */
+  /** Rank beyond which the score rises little; null if there is none. */
   elbow: z.int().nullable(),
   recommendation: z.strictObject({
     rank: z.int(),
@@ -86,16 +91,19 @@ const Method = z.strictObject({
     confidence: z.number(),
     evidence: z.array(z.strictObject({
       rank: z.int(),
+      /** Score of the best rank minus the score of this one. */
       loss: z.number(),
+      /** Upper confidence bound of the loss. */
       bound: z.number(),
+      /** Whether the bound is within the margin. */
       sufficient: z.boolean(),
     })).readonly(),
   }).nullable(),
-  /** Every precision in which the evaluations computed products. */
+  /** Precisions of the evaluations' matrix products. */
   evaluatedIn: z.array(z.string()),
-  /** Null if the adapters were not trained here. */
+  /** Null if the adapters were not trained by this pipeline. */
   settings: Settings.nullable(),
-  /** Null if the adapters were not trained here. */
+  /** Null if the adapters were not trained by this pipeline. */
   cost: Cost.nullable(),
 });
 
@@ -106,17 +114,17 @@ const Contrast = z.strictObject({
   candidate: z.int(),
   /** Position in `methods`. */
   baseline: z.int(),
-  /** Candidate less baseline in the first metric's means, where both have the rank. */
+  /** Candidate minus baseline in the mean of the main metric, at ranks that both have. */
   ranks: z.array(Difference.extend({ rank: z.int() })),
-  /** The same of the areas over the ranks that both have; null if these are fewer than two. */
+  /** Difference of the areas over the ranks that both have; null for fewer than two ranks. */
   area: Difference.nullable(),
   /**
-   * The baseline's sweep over the ranks that it has within the candidate's
-   * range, as a multiple of the candidate's over all of its own; null if there
-   * is none, or one was not trained here.
+   * Cost of the baseline's sweep over its ranks within the candidate's range,
+   * divided by the cost of the candidate's whole sweep; null if there are no
+   * such ranks, or if either was not trained by this pipeline.
    */
   speedUp: z.strictObject({
-    /** Those of the baseline that count. */
+    /** Ranks of the baseline that are counted. */
     ranks: z.array(z.int()),
     training: z.number(),
     sweep: z.number(),
@@ -128,15 +136,15 @@ const Contrast = z.strictObject({
 
 const Comparison = z.strictObject({
   task: z.string(),
-  /** The task's name as GLUE writes it: `SST-2`. */
+  /** Display name of the task: `SST-2`. */
   title: z.string(),
   split: z.string(),
-  /** The epoch of each training that is evaluated. */
-  epoch: z.enum(["last", "best"]),
+  /** Epoch of each training that is evaluated. */
+  epoch: Epoch,
   examples: z.int(),
-  /** Names of the metrics, the one to judge by first. */
+  /** Names of the metrics, the main metric first. */
   metrics: z.array(z.string()).min(1),
-  /** What always answering with the most frequent class reaches; null of a regression. */
+  /** Scores of always predicting the most frequent class; null for regression. */
   majority: z.record(z.string(), figure).nullable(),
   /** Confidence of all intervals. */
   confidence: z.number(),
@@ -147,16 +155,16 @@ const Comparison = z.strictObject({
 
 /** Means of the main metric over several tasks. */
 const Average = z.strictObject({
-  /** Of MNLI the matched one. */
+  /** For MNLI the matched one. */
   split: z.string(),
-  epoch: z.enum(["last", "best"]),
+  epoch: Epoch,
   tasks: z.array(z.strictObject({
     task: z.string(),
     title: z.string(),
     metric: z.string(),
   })),
   confidence: z.number(),
-  /** What all of the tasks have. */
+  /** Methods that all tasks have, at the ranks that all of them have. */
   methods: z.array(
     Method.pick({ role: true, method: true, variant: true }).extend({
       ranks: z.array(
@@ -164,19 +172,47 @@ const Average = z.strictObject({
       ),
     }),
   ),
-  /** As those of each task: candidate less baseline where both have the rank. */
+  /** Candidate minus baseline, at ranks that both have. */
   contrasts: z.array(
     Contrast.pick({ candidate: true, baseline: true, ranks: true }),
   ),
 });
 
-/** `report.json`: what is compared, one entry for each task, split and choice of epoch. */
+const ChoiceScore = z.strictObject({
+  /** Values in all lora_A and lora_B, mean over seeds. */
+  parameters: z.number(),
+  /** Mean over seeds, the main metric first. */
+  metrics: z.record(z.string(), figure),
+});
+
+/** Per-module choices of ranks that differ only in their seed. */
+const Choice = z.strictObject({
+  task: z.string(),
+  title: z.string(),
+  split: z.string(),
+  epoch: Epoch,
+  method: z.string(),
+  variant: Variant,
+  seeds: z.array(z.int()),
+  /** Maximum number of values in all lora_A and lora_B. */
+  budget: z.number(),
+  /** Rank of each module, one per seed. */
+  modules: z.array(
+    z.strictObject({ module: z.string(), ranks: z.array(z.int()) }),
+  ),
+  chosen: ChoiceScore,
+  /** Uniform ranks: the largest within the budget first, the full adapter last. */
+  even: z.array(z.strictObject({ rank: z.int(), ...ChoiceScore.shape })).min(1),
+});
+
+/** Schema of `report.json`. */
 export const Report = z.strictObject({
+  /** One per task, split and epoch. */
   comparisons: z.array(Comparison),
-  /** One for each split and choice of epoch with several tasks. */
+  /** One per split and epoch that several tasks have. */
   averages: z.array(Average),
-  /** Ranks chosen by module: one entry for each task, split, choice of epoch, method and variant. */
-  choices: z.array(ChoiceSummary),
+  /** One per task, split, epoch, method and variant. */
+  choices: z.array(Choice),
 });
 
 export type Report = z.output<typeof Report>;
@@ -186,3 +222,4 @@ export type MethodSummary = z.output<typeof Method>;
 export type ScoreSummary = z.output<typeof Score>;
 export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;
+export type ChoiceSummary = z.output<typeof Choice>;

@@ -1,87 +1,106 @@
-/** A training, evaluated at one or more ranks: what reports are made of. */
+/** Epoch of a training whose adapter is evaluated: the last one, or the one with the best scores. */
+export type Epoch = "last" | "best";
+
+/** Matrix dimensions that distinguish trainings of the same method: `{ mode: "frozen" }`. */
+export type Variant = Readonly<Record<string, string | number>>;
+
+/** One training and its evaluation at one or more ranks: the input of a report. */
 export interface Result {
-  /** Name of the GLUE task, or the user's own name for the data. */
+  /** Name of the GLUE task, or of the user's own data. */
   readonly task: string;
-  /** The task's name as GLUE writes it: `SST-2`. */
+  /** Display name of the task: `SST-2`. */
   readonly title: string;
   readonly split: string;
-  /** The epoch whose adapter is evaluated. */
   readonly epoch: Epoch;
-  /** How the adapter was made: `dylora`, `lora`. */
+  /** `dylora`, `lora`, ... */
   readonly method: string;
-  /** What else tells it from others of its method: `{ mode: "frozen" }`; often nothing. */
+  /** Often empty. */
   readonly variant: Variant;
   readonly seed: number;
-  /** Class numbers or scores, `[examples]`. */
+  /** Class numbers or regression targets, `[examples]`. */
   readonly labels: ArrayLike<number>;
   /** Whether the labels are classes. */
   readonly classes: boolean;
-  /** In which the evaluation computed products. */
+  /** Precision of the evaluation's matrix products. */
   readonly precision: string;
   /** In ascending order of rank; rank 0 is a model without adapters. */
   readonly ranks: readonly RankResult[];
-  /** Undefined if the adapter was not trained here. */
+  /** Undefined if the adapter was not trained by this pipeline. */
   readonly training: TrainingCost | undefined;
-  /** Seconds of making the adapter from the trained one; 0 if it is that. */
+  /** Seconds spent reducing the trained adapter; 0 if it is evaluated as trained. */
   readonly reductionSeconds: number;
   readonly evaluationSeconds: number;
   /** Floating-point operations of the evaluation at all ranks. */
   readonly evaluationFlops: number;
 }
 
-/** The last epoch of a training, or the one with the best scores. */
-export type Epoch = "last" | "best";
-
-/** Names and values that tell trainings of a method apart. */
-export type Variant = Readonly<Record<string, string | number>>;
-
-/** How an adapter does at one rank. */
+/** Scores and predictions at one rank. */
 export interface RankResult {
   readonly rank: number;
-  /** By name, the one to judge by first; NaN where one is undefined. */
+  /** By name, the main metric first; NaN if undefined. */
   readonly metrics: Readonly<Record<string, number>>;
-  /** Class numbers or scores, `[examples]`. */
+  /** Class numbers or regression outputs, `[examples]`. */
   readonly predictions: ArrayLike<number>;
 }
 
-/** How an adapter was trained, and what that cost when it ran. */
+/** Settings of a training and its measured costs. */
 export interface TrainingCost {
-  /** Rank of the adapter as it was trained; 0 without one. */
+  /** Rank of the trained adapter; 0 without adapters. */
   readonly rank: number;
   readonly settings: TrainingSettings;
-  /** Wall-clock seconds, over all attempts. */
+  /** Wall-clock seconds over all attempts. */
   readonly seconds: number;
   /** Median seconds of an optimizer step. */
   readonly stepSeconds: number;
   readonly steps: number;
-  /** Examples seen in all epochs together. */
+  /** Examples seen, summed over epochs. */
   readonly examples: number;
   /** Floating-point operations of all matrix products. */
   readonly flops: number;
-  /** The evaluations that chose the best epoch; undefined if none was chosen. */
-  readonly selection: SelectionCost | undefined;
+  /** Evaluations that selected the best epoch; undefined if none was selected. */
+  readonly selection: {
+    /** Split on which every epoch was scored. */
+    readonly split: string;
+    readonly seconds: number;
+    readonly flops: number;
+  } | undefined;
 }
 
-/** How the best epoch of a training was chosen. */
-export interface SelectionCost {
-  /** Split that every epoch was scored on. */
-  readonly split: string;
-  readonly seconds: number;
-  readonly flops: number;
-}
-
-/** Settings of a training that decide what it costs and reaches. */
-export interface TrainingSettings {
+/** Settings of a training that a report prints. */
+interface TrainingSettings {
   readonly epochs: number;
-  /** Examples of an optimizer step. */
+  /** Examples per optimizer step. */
   readonly batchSize: number;
   readonly learningRate: number;
   /** Undefined without adapters. */
   readonly alpha: number | undefined;
-  /** The scale at rank b, of an adapter that serves several ranks: `alpha / b`. */
+  /** Scale at rank b of an adapter that serves several ranks: `alpha / b`. */
   readonly scale: string | undefined;
   readonly precision: string;
   readonly engine: string;
-  /** The task from whose training adapters were carried over. */
+  /** Task whose trained adapter this training started from. */
   readonly start: string | undefined;
+}
+
+/** Ranks chosen per module for one trained adapter, and their scores. */
+export interface ChoiceResult
+  extends Pick<Result, "task" | "title" | "method" | "variant" | "seed"> {
+  /** Split on which the choice is scored. */
+  readonly split: string;
+  readonly epoch: Epoch;
+  /** Maximum number of values in all lora_A and lora_B. */
+  readonly budget: number;
+  /** Rank by module, in the adapter's order. */
+  readonly modules: ReadonlyMap<string, number>;
+  readonly chosen: ChoiceScore;
+  /** Uniform ranks: the largest within the budget first, the full adapter last. */
+  readonly even: readonly (ChoiceScore & { readonly rank: number })[];
+}
+
+/** Size and scores of an adapter. */
+export interface ChoiceScore {
+  /** Values in all lora_A and lora_B. */
+  readonly parameters: number;
+  /** By name, the main metric first; NaN if undefined. */
+  readonly metrics: Readonly<Record<string, number>>;
 }

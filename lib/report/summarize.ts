@@ -1,75 +1,273 @@
-import { costOf, settingsOf } from "./cost.ts";
-import { defined, definedInterval } from "./defined.ts";
-import { type MethodResults, samplesAt } from "./method_results.ts";
-import { methodOf } from "./methods.ts";
-import type { MethodSummary } from "./report.ts";
-import type { Result } from "./result.ts";
-import { areaUnderCurve, elbow } from "./statistics/curve.ts";
-import { recommend } from "./statistics/recommend.ts";
-import { deviation, mean, quantile } from "./statistics/sample.ts";
+import { methodKey, methodOf } from "./methods.ts";
+import type { CostSummary, MethodSummary } from "./report.ts";
+import type { Result, TrainingCost } from "./result.ts";
+import {
+  areaUnderCurve,
+  bootstrap,
+  deviation,
+  type Draw,
+  elbow,
+  interval,
+  mean,
+  type Metric,
+  quantile,
+  recommend,
+  type Replicates,
+} from "./statistics.ts";
 
-/** Puts what a method reached and cost into figures. */
+/** Settings of the bootstrap and of the recommendation. */
+export interface CompareOptions {
+  /** Looks up a metric by name. */
+  readonly metric: (name: string) => Metric;
+  readonly draw: Draw;
+  /** Number of bootstrap replicates. */
+  readonly replicates: number;
+  /** Confidence of the intervals and of the recommendation: 0.95. */
+  readonly confidence: number;
+  /** Largest acceptable loss of a recommended rank against the best one. */
+  readonly margin: number;
+}
+
+/** Main metric by rank, mean over seeds, and its bootstrap replicates. */
+export interface ScoreCurve {
+  readonly ranks: readonly number[];
+  /** NaN if undefined. */
+  readonly scores: readonly number[];
+  /** `[ranks][replicates]` */
+  readonly means: readonly Float64Array[];
+}
+
+/** Results of one method. */
+export interface MethodResults extends ScoreCurve {
+  /** By seed, ascending. */
+  readonly results: readonly Result[];
+  /** Seeds by rank. */
+  readonly seeds: readonly (readonly number[])[];
+  /** Replicates of the median over seeds, `[ranks][replicates]`. */
+  readonly medians: readonly Float64Array[];
+}
+
+/**
+ * Groups results by method, and bootstraps the main metric of all methods at
+ * once so that their replicates are paired.
+ *
+ * @throws {TypeError} If a method has two results for the same rank and seed.
+ */
+export function methodsOf(
+  results: readonly Result[],
+  main: string,
+  { metric, replicates, draw }: CompareOptions,
+): MethodResults[] {
+  const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
+    const group = found.toSorted((a, b) => a.seed - b.seed);
+    const ranks = ranksOf(group);
+    return {
+      results: group,
+      ranks,
+      scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
+      trainings: ranks.map((rank) => trainingsAt(group, rank)),
+    };
+  });
+  const rest: Replicates[] = bootstrap(
+    methods.flatMap(({ trainings }) => trainings),
+    results[0]!.labels,
+    metric(main),
+    replicates,
+    draw,
+  );
+  return methods.map(({ trainings, ...method }) => {
+    const found = rest.splice(0, trainings.length);
+    return {
+      ...method,
+      seeds: trainings.map(({ seeds }) => seeds),
+      means: found.map(({ means }) => means),
+      medians: found.map(({ medians }) => medians),
+    };
+  });
+}
+
+/** All ranks of the results, ascending. */
+function ranksOf(results: readonly Result[]): number[] {
+  const ranks = results.flatMap((it) => it.ranks.map(({ rank }) => rank));
+  return [...new Set(ranks)].sort((a, b) => a - b);
+}
+
+function resultsAt(results: readonly Result[], rank: number) {
+  return results.flatMap(({ seed, ranks }) =>
+    ranks.filter((it) => it.rank === rank).map((it) => ({ ...it, seed }))
+  );
+}
+
+/** A metric at a rank, one value per seed. */
+function valuesAt(
+  results: readonly Result[],
+  rank: number,
+  metric: string,
+): number[] {
+  return resultsAt(results, rank).map(({ metrics }) => metrics[metric]!);
+}
+
+function trainingsAt(results: readonly Result[], rank: number) {
+  const found = resultsAt(results, rank);
+  const seeds = found.map(({ seed }) => seed);
+  if (new Set(seeds).size !== seeds.length) {
+    const [{ task, method }] = results as [Result];
+    throw new TypeError(
+      `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${
+        seeds.join(", ")
+      }); add a matrix dimension that distinguishes the variants`,
+    );
+  }
+  return { seeds, predictions: found.map(({ predictions }) => predictions) };
+}
+
+/** Summarizes scores, recommendation and costs of a method, as `report.json` has them. */
 export function summarize(
   method: MethodResults,
   metrics: readonly string[],
-  { confidence, margin }: {
-    readonly confidence: number;
-    readonly margin: number;
-  },
+  { confidence, margin }: CompareOptions,
 ): MethodSummary {
-  const { results, ranks, trainings, replicates } = method;
+  const { results, ranks, scores, seeds, means, medians } = method;
   const [first] = results as [Result];
   const { role } = methodOf(first.method);
-  const samples = ranks.map((rank) => samplesAt(results, rank, metrics));
-  const scores = samples.map((sample) => mean(sample[metrics[0]!]!));
-  const means = replicates.map(({ means }) => means);
   return {
     role,
     method: first.method,
     variant: { ...first.variant },
     ranks: ranks.map((rank, i) => ({
       rank,
-      seeds: trainings[i]!.seeds,
+      seeds: seeds[i]!,
       metrics: Object.fromEntries(
-        metrics.map((name) => [name, describe(samples[i]![name]!)]),
+        metrics.map((name) => [name, sampleOf(valuesAt(results, rank, name))]),
       ),
       intervals: {
-        mean: definedInterval(replicates[i]!.means, confidence),
-        median: definedInterval(replicates[i]!.medians, confidence),
+        mean: intervalOf(means[i]!, confidence),
+        median: intervalOf(medians[i]!, confidence),
       },
     })),
     area: {
-      value: defined(areaUnderCurve({ ranks, scores })),
-      interval: definedInterval(areasOver(ranks, method), confidence),
+      value: definedOf(areaUnderCurve({ ranks, scores })),
+      interval: intervalOf(areasOver(ranks, method), confidence),
     },
     elbow: elbow({ ranks, scores }) ?? null,
     recommendation: role === "bound"
       ? null
       : recommend(ranks, scores, means, { margin, confidence }) ?? null,
-    evaluatedIn: [...new Set(results.map(({ precision }) => precision))],
+    evaluatedIn: distinct(results.map(({ precision }) => precision)),
     settings: settingsOf(results),
     cost: costOf(results),
   };
 }
 
-/** Area under the rank curve in each replicate, over some of a method's ranks. */
+/** Areas under the curve over some of its ranks, `[replicates]`. */
 export function areasOver(
   ranks: readonly number[],
-  method: MethodResults,
+  curve: ScoreCurve,
 ): Float64Array {
-  const curves = ranks.map((rank) =>
-    method.replicates[method.ranks.indexOf(rank)]!.means
-  );
-  return curves[0]!.map((_, r) =>
-    areaUnderCurve({ ranks, scores: curves.map((means) => means[r]!) })
+  const means = ranks.map((rank) => curve.means[curve.ranks.indexOf(rank)]!);
+  return means[0]!.map((_, r) =>
+    areaUnderCurve({ ranks, scores: means.map((values) => values[r]!) })
   );
 }
 
-function describe(values: readonly number[]) {
+function sampleOf(values: readonly number[]) {
   return {
-    mean: defined(mean(values)),
-    median: defined(quantile(values, 0.5)),
-    deviation: defined(deviation(values)),
-    values: values.map(defined),
+    mean: definedOf(mean(values)),
+    median: definedOf(quantile(values, 0.5)),
+    deviation: definedOf(deviation(values)),
+    values: values.map(definedOf),
   };
+}
+
+/** A number for JSON: null for NaN. */
+export function definedOf(value: number): number | null {
+  return Number.isNaN(value) ? null : value;
+}
+
+/** Interval of replicates for JSON: null if a replicate is NaN. */
+export function intervalOf(
+  replicates: Float64Array,
+  confidence: number,
+): [number, number] | null {
+  const [low, high] = interval(replicates, confidence);
+  return Number.isNaN(low) ? null : [low, high];
+}
+
+type Trained = Result & { readonly training: TrainingCost };
+
+function allTrained(results: readonly Result[]): results is readonly Trained[] {
+  return results.every(({ training }) => training !== undefined);
+}
+
+/**
+ * Cost of a method's sweep from measured times and counted operations; null if
+ * an adapter was not trained by this pipeline.
+ *
+ * A sweep has one training per rank of a trained adapter: one for DyLoRA, one
+ * per rank for LoRA. A training counts once however often its adapter is
+ * evaluated. Costs are means over the seeds, which repeat the sweep.
+ */
+export function costOf(results: readonly Result[]): CostSummary | null {
+  if (!allTrained(results)) return null;
+  const repeats = [
+    ...Map.groupBy(results, ({ training }) => training.rank).values(),
+  ].map((group) => [...Map.groupBy(group, ({ seed }) => seed).values()]);
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  const perTraining = (cost: (result: Trained) => number) =>
+    sum(repeats.map((seeds) => mean(seeds.map(([first]) => cost(first!)))));
+  const perEvaluation = (cost: (result: Trained) => number) =>
+    sum(repeats.map((seeds) => mean(seeds.map((it) => sum(it.map(cost))))));
+  const selection = ({ epoch, training }: Trained) =>
+    epoch === "best" ? training.selection : undefined;
+  const trainingSeconds = perTraining(({ training }) => training.seconds);
+  const selectionSeconds = perTraining((it) => selection(it)?.seconds ?? 0);
+  const reductionSeconds = perTraining((it) => it.reductionSeconds);
+  const evaluationSeconds = perEvaluation((it) => it.evaluationSeconds);
+  const trainingFlops = perTraining(({ training }) => training.flops);
+  const selectionFlops = perTraining((it) => selection(it)?.flops ?? 0);
+  const evaluationFlops = perEvaluation((it) => it.evaluationFlops);
+  return {
+    ranks: ranksOf(results),
+    trainings: repeats.length,
+    stepSeconds: mean(
+      repeats.flat().map(([first]) => first!.training.stepSeconds),
+    ),
+    steps: perTraining(({ training }) => training.steps),
+    examples: perTraining(({ training }) => training.examples),
+    trainingSeconds,
+    selectionSeconds,
+    reductionSeconds,
+    evaluationSeconds,
+    sweepSeconds: trainingSeconds + selectionSeconds + reductionSeconds +
+      evaluationSeconds,
+    trainingFlops,
+    selectionFlops,
+    evaluationFlops,
+    sweepFlops: trainingFlops + selectionFlops + evaluationFlops,
+  };
+}
+
+/** Distinct values of each setting; null if an adapter was not trained by this pipeline. */
+function settingsOf(results: readonly Result[]): MethodSummary["settings"] {
+  if (!allTrained(results)) return null;
+  const settings = results.map(({ training }) => training.settings);
+  return {
+    epochs: distinct(settings.map(({ epochs }) => epochs)),
+    batchSize: distinct(settings.map(({ batchSize }) => batchSize)),
+    learningRate: distinct(settings.map(({ learningRate }) => learningRate)),
+    alpha: distinct(settings.flatMap(({ alpha }) => alpha ?? [])),
+    scale: distinct(settings.flatMap(({ scale }) => scale ?? [])),
+    precision: distinct(settings.map(({ precision }) => precision)),
+    engine: distinct(settings.map(({ engine }) => engine)),
+    startedFrom: distinct(settings.flatMap(({ start }) => start ?? [])),
+    selectedOn: distinct(
+      results.flatMap(({ epoch, training: { selection } }) =>
+        epoch === "best" && selection ? [selection.split] : []
+      ),
+    ),
+  };
+}
+
+function distinct<T>(values: readonly T[]): T[] {
+  return [...new Set(values)];
 }

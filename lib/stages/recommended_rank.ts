@@ -10,7 +10,7 @@ import {
 } from "../artifacts/training.ts";
 import { Report } from "../report/report.ts";
 import type { Variant } from "../report/result.ts";
-import { variantText } from "../report/text/words.ts";
+import { variantText } from "../report/methods.ts";
 
 /** Which of a report's recommendations is meant. */
 export interface RecommendationRequest {

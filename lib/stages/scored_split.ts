@@ -9,7 +9,7 @@ import {
 } from "../engine/evaluation/rank_evaluation.ts";
 import { metricsOf } from "../glue/benchmark.ts";
 import { computeMetrics, type MetricName } from "../glue/metrics.ts";
-import { predictionsOf } from "../glue/predictions.ts";
+import { predictionsOf } from "../glue/metrics.ts";
 import type { Stage } from "../pipeline/task.ts";
 
 /** Metrics of an adapter at one rank, the one to judge by first. */

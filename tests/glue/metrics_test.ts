@@ -1,7 +1,16 @@
-import { assert, assertAlmostEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
-import { computeMetrics, type MetricName } from "../../lib/glue/metrics.ts";
 import reference from "../../fixtures/metrics.json" with { type: "json" };
+import {
+  computeMetrics,
+  type MetricName,
+  predictionsOf,
+} from "../../lib/glue/metrics.ts";
 
 for (const { name, predictions, labels, metrics } of reference) {
   Deno.test(`computeMetrics() equals scikit-learn and SciPy to 1e-12: ${name}`, () => {
@@ -43,4 +52,14 @@ Deno.test("computeMetrics() does not depend on the order of the examples", () =>
       }
     }),
   );
+});
+
+Deno.test("predictionsOf() takes the class with the largest logit, the first of equals", () => {
+  const logits = Float32Array.of(0, 2, 1, 3, 3, -1, -2, -2, -2, -5, -4, -3);
+  assertEquals(predictionsOf(logits, 3), Float32Array.of(1, 0, 0, 2));
+});
+
+Deno.test("predictionsOf() takes a single output as the score itself", () => {
+  const logits = Float32Array.of(0.5, -1, 6);
+  assertEquals(predictionsOf(logits, 1), logits);
 });

@@ -62,7 +62,7 @@ Deno.test("ModelTokenizer.load() refuses a tokenizer of another family", async (
   await assertRejects(
     () => ModelTokenizer.load(join(fixtures, "tiny-roberta"), "bert", 64),
     Error,
-    "does not put its special tokens where a BERT model expects them",
+    "does not place its special tokens as a BERT model expects",
   );
 });
 

@@ -1,5 +1,120 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
+import {
+  assertEquals,
+  assertIsError,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
+import { classesOf, readTable, toExamples } from "../../lib/glue/own_data.ts";
+import { readTsv } from "../../lib/glue/tsv.ts";
+
+/** Reads the columns text and label of a file, and gives line and values of each row. */
+async function read(name: string, text: string) {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = join(folder, name);
+    await Deno.writeTextFile(path, text);
+    const rows = await readTable(path, ["text", "label"]);
+    return rows.map(({ place, values }) => [basename(place), ...values]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+for (
+  const [ends, [header, first, second, third]] of [
+    ["LF before CRLF", ["\n", "\n", "\r\n", "\r\n"]],
+    ["CRLF before LF", ["\r\n", "\n", "\n", "\n"]],
+    ["CRLF at one row", ["\n", "\n", "\r\n", ""]],
+    ["CR alone, as of an old Macintosh", ["\r", "\r", "\r", ""]],
+  ] as const
+) {
+  for (const [name, mark] of [["a.tsv", "\t"], ["a.csv", ","]] as const) {
+    Deno.test(`readTable() ends the lines of ${name} at ${ends}`, async () => {
+      const text =
+        `text${mark}label${header}a b${mark}pos${first}c d${mark}neg${second}e f${mark}pos${third}`;
+      assertEquals(await read(name, text), [
+        [`${name}:2`, "a b", "pos"],
+        [`${name}:3`, "c d", "neg"],
+        [`${name}:4`, "e f", "pos"],
+      ]);
+    });
+  }
+}
+
+Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty lines of both", async () => {
+  const rows = await read(
+    "a.csv",
+    'text,label\n\r\n"a\r\nb",x\r\n\n"c\nd","y"\n',
+  );
+  assertEquals(rows, [
+    ["a.csv:3", "a\r\nb", "x"],
+    ["a.csv:6", "c\nd", "y"],
+  ]);
+});
+
+Deno.test("readTable() names the line on which a faulty record begins, whatever line ends its quotes hold", async () => {
+  const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
+  assertIsError(
+    await assertRejects(() =>
+      read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`)
+    ),
+    Error,
+    /a\.csv:6: Invalid Record Length: expect 2, got 3$/,
+  );
+  assertIsError(
+    await assertRejects(() => read("a.csv", `${before}a,"y\r\nc,d\r\n`)),
+    Error,
+    /a\.csv:6: Quote Not Closed: the parsing is finished with an opening quote$/,
+  );
+  await assertRejects(
+    () => read("a.csv", `${before}"a"b,y\r\n`),
+    Error,
+    "a.csv:6: Invalid Closing Quote",
+  );
+});
+
+Deno.test("readTable() refuses a column that the header has twice, unless nobody asks for it", async () => {
+  await assertRejects(
+    () => read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
+    Error,
+    'a.tsv" has the column "label" more than once, as columns 1 and 4; rename',
+  );
+  assertEquals(await read("a.tsv", "id\ttext\tid\tlabel\n1\ta\t7\t2\n"), [[
+    "a.tsv:2",
+    "a",
+    "2",
+  ]]);
+});
+
+const glue = Deno.env.get("DYLORA_GLUE");
+for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
+  const folder = glue && join(glue, task.tsvFolder ?? task.title);
+  if (task.tsvBroken) continue;
+  Deno.test({
+    name: `readTable() reads the real ${task.title} as readTsv() does`,
+    ignore: !folder || !existsSync(folder),
+    async fn() {
+      for (const [split, file] of Object.entries(task.tsvFiles)) {
+        const path = join(folder!, file);
+        const headless = task.tsvHeader && split !== "test";
+        if (headless || !existsSync(path)) continue;
+        const rows = await readTable(path, task.tsvColumns);
+        const { examples } = await readTsv(path, task, split);
+        assertEquals(
+          rows.map(({ place, values }) => [place, ...values]),
+          examples.map(({ text, pair }, i) => [
+            `${path}:${i + 2}`,
+            text,
+            ...pair === undefined ? [] : [pair],
+          ]),
+        );
+      }
+    },
+  });
+}
 
 /** Rows of one text with these labels, from line 2 on. */
 function rowsOf(labels: readonly unknown[]) {

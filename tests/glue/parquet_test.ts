@@ -48,11 +48,11 @@ Deno.test("readParquet() refuses a file of another task, or none, by name", asyn
   );
 });
 
-Deno.test("readParquet() refuses a secret label where one is needed, and a class out of range, by row", async () => {
+Deno.test("readParquet() refuses an unpublished label in a labelled split, and a class out of range, with the row", async () => {
   await assertRejects(
     () => readParquet(hubFile("rte", "test"), GLUE_TASKS.rte, "train"),
     Error,
-    'row 1: Column "label" holds -1, which RTE does not allow',
+    'row 1: Column "label" has the value -1, which is invalid for RTE',
   );
   const binary: GlueTask = { ...GLUE_TASKS.mnli, labels: ["no", "yes"] };
   assertIsError(
@@ -60,6 +60,6 @@ Deno.test("readParquet() refuses a secret label where one is needed, and a class
       readParquet(hubFile("mnli", "train"), binary, "train")
     ),
     Error,
-    /row \d+: Column "label" holds 2/,
+    /row \d+: Column "label" has the value 2/,
   );
 });

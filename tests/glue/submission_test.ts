@@ -134,12 +134,12 @@ for (
       changed("wnli", ({ index }) => ({
         index: Array.from(index, (i) => i + 1),
       })),
-      /^"WNLI.tsv" lacks example 0$/m,
+      /^"WNLI.tsv" has no example 0$/m,
     ],
     [
       "a number given twice",
       changed("wnli", ({ index }) => ({ index: Array.from(index, () => 0) })),
-      /^"WNLI.tsv" numbers an example twice$/m,
+      /^"WNLI.tsv" has an example index twice$/m,
     ],
     [
       "too few predictions",
@@ -151,14 +151,14 @@ for (
       changed("qnli", ({ predictions }) => ({
         predictions: Array.from(predictions, () => 2),
       })),
-      /^"QNLI.tsv" predicts 2$/m,
+      /^"QNLI.tsv" has the invalid prediction 2$/m,
     ],
     [
       "a score that is not a number",
       changed("stsb", ({ predictions }) => ({
         predictions: Array.from(predictions, () => NaN),
       })),
-      /^"STS-B.tsv" predicts NaN$/m,
+      /^"STS-B.tsv" has the invalid prediction NaN$/m,
     ],
     [
       "a test set given twice",
@@ -168,7 +168,7 @@ for (
     [
       "a split that is no test set",
       changed("sst2", () => ({ split: "validation" })),
-      /^GLUE has no test set "validation" of a task "sst2"$/m,
+      /^GLUE has no test set "validation" for the task "sst2"$/m,
     ],
   ] as const
 ) {

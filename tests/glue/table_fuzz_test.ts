@@ -3,9 +3,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
+import { classesOf, readTable, toExamples } from "../../lib/glue/own_data.ts";
 import { readParquet } from "../../lib/glue/parquet.ts";
-import { readTable } from "../../lib/glue/table.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 import { mutatedBytes, mutatedText, survives, testProperty } from "../fuzz.ts";
 

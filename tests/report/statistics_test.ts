@@ -2,16 +2,17 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
 import { METRICS } from "../../lib/glue/metrics.ts";
-import { bootstrap } from "../../lib/report/statistics/bootstrap.ts";
-import { areaUnderCurve, elbow } from "../../lib/report/statistics/curve.ts";
-import { seededDraw } from "../../lib/report/statistics/draw.ts";
-import { recommend } from "../../lib/report/statistics/recommend.ts";
 import {
+  areaUnderCurve,
+  bootstrap,
   deviation,
+  elbow,
   interval,
   mean,
   quantile,
-} from "../../lib/report/statistics/sample.ts";
+  recommend,
+  seededDraw,
+} from "../../lib/report/statistics.ts";
 
 /** Figures of NumPy, SciPy and scikit-learn, in the order of `fixtures/statistics.py`. */
 const REFERENCES = JSON.parse(Deno.readTextFileSync(

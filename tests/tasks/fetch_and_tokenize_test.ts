@@ -204,7 +204,7 @@ Deno.test("fetch-model says what a folder lacks and how to make it", () =>
     await assertRejects(
       fetch,
       Error,
-      'has no "model.safetensors"\nName a folder',
+      'has no "model.safetensors"\nUse a folder',
     );
     await Deno.writeTextFile(join(folder, "pytorch_model.bin"), "");
     assertIsError(

@@ -6,7 +6,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
-import { readTable } from "../../lib/glue/table.ts";
+import { readTable } from "../../lib/glue/own_data.ts";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
@@ -189,7 +189,7 @@ for (
       "a text that is none",
       "a.jsonl",
       '{"text":5,"label":1}\n{"text":"b","label":2}',
-      /a\.jsonl:1: Expected a text, found 5/,
+      /a\.jsonl:1: Expected text, found 5/,
     ],
     [
       "a missing label",

@@ -1,0 +1,354 @@
+import { createHash, type Hash } from "node:crypto";
+import type { HubSettings } from "./settings.ts";
+
+/** Cause of a {@linkcode HubError}. */
+type HubErrorCode =
+  | "not-found"
+  | "refused"
+  | "busy"
+  | "unreachable"
+  | "offline"
+  | "damaged"
+  | "disk-full"
+  | "not-writable";
+
+/** Failure to fetch a file of the hub; the message has the problem and, on a second line, the remedy. */
+export class HubError extends Error {
+  override readonly name = "HubError";
+
+  constructor(
+    readonly code: HubErrorCode,
+    problem: string,
+    remedy: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${problem}\n${remedy}`, options);
+  }
+}
+
+/** Converts file system errors (disk full, no permission) to a {@linkcode HubError}; returns other errors unchanged. */
+export function explainFileError(error: unknown, folder: string): unknown {
+  switch ((error as { code?: unknown } | null)?.code) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return new HubError(
+        "disk-full",
+        `No space left on the disk of the hub's cache "${folder}"`,
+        "Free some space (`hf cache ls` lists the cache), or set HF_HUB_CACHE to a folder on another disk",
+        { cause: error },
+      );
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+    case "ENOTDIR":
+      return new HubError(
+        "not-writable",
+        `Cannot write to the hub's cache "${folder}": ${
+          (error as Error).message
+        }`,
+        "Make the folder writable, or set HF_HUB_CACHE to another folder",
+        { cause: error },
+      );
+    default:
+      return error;
+  }
+}
+
+/** Retries and timeouts of requests to the hub. */
+export interface Patience {
+  /** Number of retries of a failed request. */
+  readonly retries: number;
+  /** Milliseconds before the first retry; doubled for each further one. */
+  readonly pause: number;
+  /** Milliseconds without data after which a connection is abandoned. */
+  readonly silence: number;
+}
+
+/** Gives up after about one minute. */
+export const PATIENCE: Patience = { retries: 6, pause: 1000, silence: 30_000 };
+
+/** Maximum milliseconds of `Retry-After` that are waited for; beyond, the request fails. */
+const MAX_PAUSE = 120_000;
+
+/**
+ * Creates a `fetch` for the hub that retries with exponential backoff when the
+ * hub is busy or the network fails, and throws {@linkcode HubError}s.
+ *
+ * Responses of status 404 are returned: their meaning depends on the request.
+ */
+export function hubFetch(
+  { endpoint, token }: HubSettings,
+  patience: Patience,
+  signal?: AbortSignal,
+): typeof fetch {
+  return async (input, init) => {
+    for (let attempt = 0;; attempt++) {
+      const last = attempt === patience.retries;
+      const pause = patience.pause * 2 ** attempt;
+      let response: Response;
+      try {
+        response = await fetchWithin(patience.silence, input, init, signal);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (last) throw unreachable(endpoint, error);
+        await delay(pause, signal);
+        continue;
+      }
+      const { status } = response;
+      if (response.ok || status === 404) return response;
+      await response.body?.cancel();
+      if (status === 401 || status === 403) throw refused(response, token);
+      if (status !== 429 && status < 500) {
+        throw new HubError(
+          "unreachable",
+          `The hub responds with status ${status} to ${response.url}`,
+          `Check that HF_ENDPOINT (${endpoint}) is the address of a hub`,
+        );
+      }
+      const asked = retryAfter(response);
+      if (last || asked !== undefined && asked > MAX_PAUSE) {
+        throw busy(response, attempt + 1, asked);
+      }
+      await delay(asked ?? pause, signal);
+    }
+  };
+}
+
+/** Fetches with a timeout for the response headers, not for the body. */
+async function fetchWithin(
+  milliseconds: number,
+  input: Parameters<typeof fetch>[0],
+  init: RequestInit | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Response> {
+  const watch = new AbortController();
+  const timer = setTimeout(
+    () => watch.abort(new Error(`no response within ${milliseconds / 1000} s`)),
+    milliseconds,
+  );
+  try {
+    return await fetch(input, {
+      ...init,
+      signal: AbortSignal.any([watch.signal, ...signal ? [signal] : []]),
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Milliseconds of the `Retry-After` header, which gives seconds or a date. */
+function retryAfter({ headers }: Response): number | undefined {
+  const value = headers.get("retry-after");
+  if (value === null) return undefined;
+  const milliseconds = /^\d+$/.test(value)
+    ? Number(value) * 1000
+    : Date.parse(value) - Date.now();
+  return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
+}
+
+/** Waits until the time has passed or the signal aborts. */
+function delay(
+  milliseconds: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal!.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+function unreachable(endpoint: string, cause: unknown): HubError {
+  return new HubError(
+    "unreachable",
+    `Cannot reach the hub at ${endpoint}: ${
+      cause instanceof Error ? cause.message : cause
+    }`,
+    "Check the connection and HF_ENDPOINT; to work offline, use a local folder, or set HF_HUB_OFFLINE=1 if the files are in the cache",
+    { cause },
+  );
+}
+
+function refused(response: Response, token: string | undefined): HubError {
+  return new HubError(
+    "refused",
+    `The hub denies access to ${response.url} (status ${response.status}): the repository does not exist, or it is private or gated`,
+    token
+      ? "Check the name, that HF_TOKEN has access to the repository, and that you accepted its terms on its page"
+      : "Check the name; for a private or gated repository, set HF_TOKEN to an access token with access to it",
+  );
+}
+
+function busy(
+  response: Response,
+  tries: number,
+  asked: number | undefined,
+): HubError {
+  const wait = asked === undefined
+    ? ""
+    : ` and asks to retry after ${Math.ceil(asked / 1000)} s`;
+  return new HubError(
+    "busy",
+    `The hub is busy: it responds with status ${response.status} to ${response.url}${wait} (${tries} attempts)`,
+    "Try again later; the hub allows more requests with an access token in HF_TOKEN",
+  );
+}
+
+/** Content of a file to download. */
+export interface Content {
+  /** Name for messages: `"model.safetensors" of "FacebookAI/roberta-base"`. */
+  readonly title: string;
+  readonly size: number;
+  /** Plain SHA-256, or the SHA-1 of a git blob. */
+  readonly algorithm: "sha256" | "git";
+  /** Hexadecimal. */
+  readonly hash: string;
+  /** Opens the content from byte `from` on. */
+  open(from: number): Promise<ReadableStream<Uint8Array>>;
+}
+
+export interface DownloadOptions {
+  readonly patience: Patience;
+  /** Called with the number of bytes present, including those of an earlier attempt. */
+  readonly onBytes: (bytes: number) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Downloads a content to a file.
+ *
+ * An interrupted attempt leaves `FILE.incomplete`, which the next one resumes.
+ * The file gets its own name only after its size and hash are verified.
+ *
+ * @throws {HubError} `damaged` if size or hash differ.
+ */
+export async function download(
+  content: Content,
+  file: string,
+  options: DownloadOptions,
+): Promise<void> {
+  const partial = `${file}.incomplete`;
+  const resumed = await receive(content, partial, options);
+  let right = await isRight(content, partial);
+  if (!right && resumed) {
+    // The resumed part may be of another file: restart from the beginning.
+    await Deno.remove(partial);
+    await receive(content, partial, options);
+    right = await isRight(content, partial);
+  }
+  if (!right) {
+    await Deno.remove(partial);
+    throw new HubError(
+      "damaged",
+      `The download of ${content.title} does not match the size and hash given by the hub (${content.size} bytes, ${content.hash})`,
+      "The file was discarded. Try again; if it fails again, a proxy or mirror may modify files",
+    );
+  }
+  await Deno.rename(partial, file);
+}
+
+/**
+ * Appends the missing bytes to a partial file, reconnecting as long as each
+ * connection delivers some.
+ *
+ * @returns Whether the partial file had content before.
+ */
+async function receive(
+  content: Content,
+  partial: string,
+  { patience, onBytes, signal }: DownloadOptions,
+): Promise<boolean> {
+  using file = await Deno.open(partial, {
+    create: true,
+    write: true,
+    append: true,
+  });
+  let { size } = await file.stat();
+  const resumed = size > 0;
+  for (let failures = 0; size < content.size;) {
+    onBytes(size);
+    const before = size;
+    try {
+      const reader = (await content.open(size)).getReader();
+      try {
+        for (let chunk; (chunk = await next(reader, patience)) !== undefined;) {
+          await writeAll(file, chunk);
+          onBytes(size += chunk.length);
+          signal?.throwIfAborted();
+          if (size > content.size) return resumed;
+        }
+      } finally {
+        await reader.cancel().catch(() => {});
+      }
+      if (size < content.size) throw new Error("the connection was closed");
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof HubError || isFileError(error)) throw error;
+      failures = size > before ? 1 : failures + 1;
+      if (failures > patience.retries) {
+        throw new HubError(
+          "unreachable",
+          `The download of ${content.title} stopped after ${size} of ${content.size} bytes: ${
+            error instanceof Error ? error.message : error
+          }`,
+          "Run it again to resume the download",
+          { cause: error },
+        );
+      }
+      await delay(patience.pause * 2 ** (failures - 1), signal);
+    }
+  }
+  return resumed;
+}
+
+async function next(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  { silence }: Patience,
+): Promise<Uint8Array | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const tooLong = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`no data for ${silence / 1000} s`)),
+      silence,
+    );
+  });
+  try {
+    return (await Promise.race([reader.read(), tooLong])).value;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function writeAll(file: Deno.FsFile, chunk: Uint8Array): Promise<void> {
+  for (let done = 0; done < chunk.length;) {
+    done += await file.write(chunk.subarray(done));
+  }
+}
+
+async function isRight(content: Content, path: string): Promise<boolean> {
+  const { size } = await Deno.stat(path);
+  if (size !== content.size) return false;
+  const hash = newHash(content);
+  using file = await Deno.open(path);
+  for await (const chunk of file.readable) hash.update(chunk);
+  return hash.digest("hex") === content.hash;
+}
+
+function newHash({ algorithm, size }: Content): Hash {
+  return algorithm === "sha256"
+    ? createHash("sha256")
+    : createHash("sha1").update(`blob ${size}\0`);
+}
+
+function isFileError(error: unknown): boolean {
+  return typeof (error as { code?: unknown }).code === "string" &&
+    /^E(NOSPC|DQUOT|ACCES|PERM|ROFS|IO)$/.test(
+      (error as { code: string }).code,
+    );
+}

@@ -1,0 +1,111 @@
+import { methodTitle } from "./methods.ts";
+
+/** Column of a Markdown table. */
+export interface Column<Row> {
+  readonly title: string;
+  readonly cell: (row: Row) => string;
+}
+
+/** Markdown table with the row titles in the first column, headed by `corner`. */
+export function table<Row>(
+  corner: string,
+  rows: readonly Row[],
+  rowTitle: (row: Row) => string,
+  columns: readonly Column<Row>[],
+): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const header = [corner, ...columns.map(({ title }) => title)];
+  return [
+    line(header),
+    line(header.map(() => "---")),
+    ...rows.map((row) =>
+      line([rowTitle(row), ...columns.map(({ cell }) => cell(row))])
+    ),
+  ].join("\n");
+}
+
+/** Column of a table by rank. */
+interface RankColumn<T> {
+  readonly title: string;
+  readonly ranks: readonly (T & { readonly rank: number })[];
+  /** Value over all ranks. */
+  readonly whole?: T | null | undefined;
+}
+
+/** Table with one row per rank, and a last one if a column has a value over all ranks. */
+export function rankTable<T>(
+  columns: readonly RankColumn<T>[],
+  text: (value: T) => string,
+  missing: string,
+): string {
+  const ranks = columns.flatMap(({ ranks }) => ranks.map(({ rank }) => rank));
+  const rows: (number | "all")[] = [...new Set(ranks)].sort((a, b) => a - b);
+  if (columns.some(({ whole }) => whole)) rows.push("all");
+  return table(
+    "Rank",
+    rows,
+    (row) => row === "all" ? "mean over ranks" : String(row),
+    columns.map(({ title, ranks, whole }): Column<number | "all"> => ({
+      title,
+      cell: (row) => {
+        const found = row === "all"
+          ? whole
+          : ranks.find(({ rank }) => rank === row);
+        return found ? text(found) : missing;
+      },
+    })),
+  );
+}
+
+/** Escapes text so that Markdown shows it literally. */
+export function plain(text: string): string {
+  return text.replace(/[\\`*_~&[\]<>|]/g, "\\$&").replace(/\s+/g, " ");
+}
+
+/** A method's title as Markdown. */
+export function titleOf(method: Parameters<typeof methodTitle>[0]): string {
+  return plain(methodTitle(method));
+}
+
+/** `ranks 1 to 8`, `ranks 1, 4, 8`, `rank 4`, `no adapter`. */
+export function rankList(ranks: readonly number[]): string {
+  const [first] = ranks;
+  if (ranks.length === 1) return first === 0 ? "no adapter" : `rank ${first}`;
+  const consecutive = ranks.length > 2 &&
+    ranks.every((rank, i) => rank === first! + i);
+  return consecutive
+    ? `ranks ${first} to ${ranks.at(-1)}`
+    : `ranks ${ranks.join(", ")}`;
+}
+
+/** A score times 100 with one decimal: `84.2`; `undefined` for null. */
+export function percent(share: number | null): string {
+  return share === null ? "undefined" : (100 * share).toFixed(1);
+}
+
+/** A parameter times 100 with all its digits: `97.5`. */
+export function exactPercent(share: number): string {
+  return String(Number((100 * share).toPrecision(12)));
+}
+
+/** A difference times 100 with its sign: `+1.2`. */
+export function signed(share: number | null): string {
+  const text = percent(share);
+  return share !== null && share > 0 ? `+${text}` : text;
+}
+
+/** A score and its interval, if it has one: `82.1 [79.5, 84.3]`. */
+export function withInterval(
+  share: number | null,
+  interval: readonly [number, number] | null,
+  text = percent,
+): string {
+  return interval === null
+    ? text(share)
+    : `${text(share)} [${interval.map((end) => text(end)).join(", ")}]`;
+}
+
+/** Three significant digits without an exponent. */
+export function significant(value: number): string {
+  return value >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
+}

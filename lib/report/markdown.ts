@@ -1,0 +1,264 @@
+import { choicesText } from "./choices.ts";
+import {
+  type Column,
+  exactPercent,
+  plain,
+  rankTable,
+  table,
+  titleOf,
+  withInterval,
+} from "./format.ts";
+import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
+import {
+  costText,
+  differencesText,
+  differenceTables,
+  recommendationText,
+  scoresText,
+} from "./tables.ts";
+
+/**
+ * Renders a report as Markdown: means over tasks, published results, one
+ * section per comparison, and ranks chosen per module.
+ *
+ * Each comparison refers to its figure by {@linkcode figureName}.
+ */
+export function renderMarkdown(report: Report): string {
+  return [
+    "# Report",
+    ...report.averages.flatMap(averageText),
+    ...publishedText(report),
+    ...report.comparisons.flatMap((comparison) => [
+      `## ${plain(comparison.title)}${epochText(comparison)}`,
+      ...protocolText(comparison),
+      `![Scores by rank](${figureName(comparison)})`,
+      ...scoresText(comparison),
+      ...differencesText(comparison),
+      ...recommendationText(comparison),
+      ...costText(comparison),
+    ]),
+    ...choicesText(report.choices),
+  ].join("\n\n") + "\n";
+}
+
+/** Name of a comparison's figure file: `mrpc-validation.svg`. */
+export function figureName(
+  { task, split, epoch }: Pick<Comparison, "task" | "split" | "epoch">,
+): string {
+  const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");
+  const suffix = epoch === "last" ? "" : `-${epoch}-epoch`;
+  return `${safe(task)}-${safe(split)}${suffix}.svg`;
+}
+
+function epochText({ epoch }: Pick<Comparison, "epoch">): string {
+  return epoch === "best" ? ", best epoch" : "";
+}
+
+/** Examples, epoch, seeds, intervals and settings of a comparison. */
+function protocolText(comparison: Comparison): string[] {
+  const { split, examples, epoch } = comparison;
+  return [
+    [
+      `${examples} examples of the split ${plain(split)}.`,
+      ...(epoch === "best"
+        ? bestEpochText(comparison)
+        : ["The last epoch of each training is evaluated."]),
+      `Seeds: ${seedsText(comparison)}.`,
+      ...intervalsText(comparison),
+    ].join(" "),
+    settingsText(comparison),
+  ];
+}
+
+function bestEpochText({ methods, split, metrics }: Comparison): string[] {
+  const splits = [
+    ...new Set(methods.flatMap(({ settings }) => settings?.selectedOn ?? [])),
+  ];
+  return [
+    `The best epoch of each training is evaluated: the one with the highest ${
+      metrics[0]
+    }, averaged over its ranks, on the split ${plain(splits.join(" or "))}.`,
+    ...(splits.includes(split)
+      ? [
+        "The same examples are reported here, so the scores are slightly optimistic.",
+      ]
+      : []),
+  ];
+}
+
+function seedsText({ methods }: Comparison): string {
+  return sharedText(
+    methods,
+    ({ ranks }) => new Set(ranks.map(({ seeds }) => seeds.join(", "))),
+    "; ",
+  );
+}
+
+/** Number of seeds below which a bootstrap over them is clearly too narrow. */
+const FEW_SEEDS = 10;
+
+/** A bootstrap over n values has (n - 1) / n of their variance: none for one value. */
+function intervalsText({ methods, confidence }: Comparison): string[] {
+  const fewest = ({ ranks }: MethodSummary) =>
+    Math.min(...ranks.map(({ seeds }) => seeds.length));
+  const single = methods.filter((method) => fewest(method) === 1);
+  const several = methods.filter((method) => !single.includes(method));
+  const with1 = several.length === 0
+    ? "With one seed"
+    : `For methods with one seed (${single.map(titleOf).join(", ")})`;
+  return [
+    `Scores are multiplied by 100. Brackets are ${
+      exactPercent(confidence)
+    } % bootstrap intervals over examples and seeds.`,
+    ...(several.some((method) => fewest(method) < FEW_SEEDS)
+      ? [`With fewer than ${FEW_SEEDS} seeds, they are slightly too narrow.`]
+      : []),
+    ...(single.length > 0
+      ? [`${with1}, they do not include the variation between seeds.`]
+      : []),
+  ];
+}
+
+const SETTINGS = [
+  ["epochs", "epochs"],
+  ["batchSize", "batch size"],
+  ["learningRate", "learning rate"],
+  ["alpha", "alpha"],
+  ["scale", "scale at rank b"],
+  ["precision", "precision"],
+  ["engine", "engine"],
+] as const;
+
+function settingsText({ methods }: Comparison): string {
+  const evaluation = `Evaluation: precision ${
+    sharedText(methods, ({ evaluatedIn }) => evaluatedIn)
+  }.`;
+  const trained = methods.filter(({ settings }) => settings !== null);
+  if (trained.length === 0) return evaluation;
+  const texts = SETTINGS.flatMap(([key, name]) => {
+    const text = sharedText(trained, ({ settings }) => settings![key]);
+    return text === "" ? [] : [`${name} ${text}`];
+  });
+  const started = trained.filter(({ settings }) =>
+    settings!.startedFrom.length > 0
+  );
+  const tasks = new Set(
+    started.flatMap(({ settings }) => settings!.startedFrom),
+  );
+  return [
+    `Training: ${texts.join("; ")}.`,
+    ...(started.length === 0 ? [] : [
+      `Adapters start from trainings on ${
+        plain([...tasks].join(", "))
+      }, whose costs are not included (${started.map(titleOf).join(", ")}).`,
+    ]),
+    evaluation,
+  ].join(" ");
+}
+
+/** Values of a setting, each followed by its methods unless all methods share it. */
+function sharedText(
+  methods: readonly MethodSummary[],
+  valuesOf: (method: MethodSummary) => Iterable<string | number>,
+  separator = ", ",
+): string {
+  const groups = Map.groupBy(
+    methods,
+    (method) => [...valuesOf(method)].join(" or "),
+  );
+  groups.delete("");
+  return [...groups].map(([value, found]) =>
+    groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
+  ).join(separator);
+}
+
+function averageText(average: Average): string[] {
+  const { methods, tasks, split, contrasts } = average;
+  const columns = methods.filter(({ role }) => role !== "bound")
+    .map((method) => ({ title: titleOf(method), ranks: method.ranks }));
+  const bounds = methods.filter(({ role }) => role === "bound");
+  const names = tasks.map(({ task }) => task).sort().join(" ");
+  const cell = ({ mean, interval }: AverageScore) =>
+    withInterval(mean, interval);
+  return [
+    `## Mean over ${tasks.length} tasks${epochText(average)}`,
+    `Split ${plain(split)} of ${
+      tasks.map(({ title, metric }) => `${plain(title)} (${metric})`).join(", ")
+    }${
+      tasks.some(({ task }) => task === "mnli") ? "; MNLI: matched set" : ""
+    }.`,
+    ...(columns.length === 0
+      ? []
+      : [rankTable<AverageScore>(columns, cell, "not run")]),
+    ...differenceTables(
+      methods,
+      contrasts,
+      (baseline) =>
+        `Difference to ${baseline} at the same rank (paired as in each task):`,
+    ),
+    ...(bounds.length === 0 ? [] : [
+      table("Without adapters", bounds, titleOf, [
+        { title: "mean", cell: ({ ranks: [score] }) => cell(score!) },
+      ]),
+    ]),
+    ...(names === PAPER_TASKS ? [PAPER_MEAN] : []),
+  ];
+}
+
+type AverageScore = Average["methods"][number]["ranks"][number];
+
+const PAPER_TASKS = "cola mnli mrpc qnli qqp rte sst2 stsb";
+
+const PAPER_MEAN =
+  "DyLoRA paper (arXiv 2210.07558, table 2), RoBERTa-base, mean over the eight tasks: LoRA 54.90 and DyLoRA 84.22 at rank 1, LoRA 85.27 and DyLoRA 85.44 at rank 8. The paper's LoRA at rank 1 is most likely a truncated LoRA of rank 8.";
+
+/** Published results to compare with: an ablation, and six GLUE tasks. */
+function publishedText({ comparisons }: Report): string[] {
+  const parts = [
+    ...(comparisons.some(isAblation) ? ABLATION : []),
+    ...fourierText(comparisons),
+  ];
+  return parts.length === 0 ? [] : ["## Published results", ...parts];
+}
+
+/** Whether a method was trained in several modes or with several samplers. */
+function isAblation({ methods }: Comparison): boolean {
+  return [...Map.groupBy(methods, ({ method }) => method).values()].some(
+    (group) =>
+      ["mode", "sampler"].some((key) =>
+        new Set(group.map(({ variant }) => variant[key])).size > 1
+      ),
+  );
+}
+
+const ABLATION = [
+  "Ablation in the DyLoRA paper (arXiv 2210.07558, table 4):",
+  `| Rank | all rows, uniform | frozen rows, uniform | all rows, geometric (p = 0.15) |
+| --- | --- | --- | --- |
+| 1 | 83.30 | 81.61 | 83.42 |
+| 8 | 84.47 | 83.31 | not available |`,
+];
+
+const FOURIER_TASKS = ["sst2", "mrpc", "cola", "qnli", "rte", "stsb"];
+
+const FOURIER_ROWS = [
+  { title: "DyLoRA", scores: ["94.3", "89.5", "61.1", "92.2", "78.7", "91.1"] },
+  { title: "LoRA", scores: ["95.1", "89.7", "63.4", "93.3", "78.4", "91.5"] },
+];
+
+function fourierText(comparisons: readonly Comparison[]): string[] {
+  const titles = new Map(comparisons.map(({ task, title }) => [task, title]));
+  if (!FOURIER_TASKS.every((task) => titles.has(task))) return [];
+  return [
+    "FourierFT paper (arXiv 2405.03003, table 2), RoBERTa-base:",
+    table(
+      "Method",
+      FOURIER_ROWS,
+      ({ title }) => title,
+      FOURIER_TASKS.map((task, i): Column<typeof FOURIER_ROWS[number]> => ({
+        title: plain(titles.get(task)!),
+        cell: ({ scores }) => scores[i]!,
+      })),
+    ),
+  ];
+}

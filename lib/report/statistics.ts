@@ -1,0 +1,254 @@
+/** Arithmetic mean; NaN for no values. */
+export function mean(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]!;
+  return sum / values.length;
+}
+
+/** Sample standard deviation (divisor n - 1); NaN for fewer than two values. */
+export function deviation(values: ArrayLike<number>): number {
+  const centre = mean(values);
+  let squares = 0;
+  for (let i = 0; i < values.length; i++) squares += (values[i]! - centre) ** 2;
+  return Math.sqrt(squares / (values.length - 1));
+}
+
+/**
+ * Quantile by linear interpolation between order statistics (type 7 of Hyndman
+ * and Fan 1996, NumPy's default); NaN if a value is NaN.
+ *
+ * @param share Between 0 and 1; 0.5 gives the median.
+ */
+export function quantile(values: ArrayLike<number>, share: number): number {
+  const sorted = Float64Array.from(values).sort();
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  const low = sorted[below] ?? NaN;
+  const high = sorted[below + 1] ?? low;
+  // Float64Array.sort() puts NaN last.
+  return Number.isNaN(sorted.at(-1))
+    ? NaN
+    : low + (high - low) * (place - below);
+}
+
+/**
+ * Percentile interval `[low, high]` of bootstrap replicates (Efron 1981), which
+ * leaves out equal shares on both sides.
+ *
+ * @param confidence Between 0 and 1: 0.95.
+ */
+export function interval(
+  values: ArrayLike<number>,
+  confidence: number,
+): [number, number] {
+  const tail = (1 - confidence) / 2;
+  return [quantile(values, tail), quantile(values, 1 - tail)];
+}
+
+/** Scores predictions against labels, both `[examples]`; higher is better. */
+export type Metric = (
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+) => number;
+
+/** Trainings that differ only in their seed, and their predictions for the same examples. */
+interface Trainings {
+  readonly seeds: readonly number[];
+  /** `[seeds][examples]` */
+  readonly predictions: readonly ArrayLike<number>[];
+}
+
+/** Draws `count` positions from `0..count - 1` with replacement. */
+export type Draw = (count: number) => ArrayLike<number>;
+
+/** Bootstrap replicates of scores, `[replicates]`. */
+export interface Replicates {
+  /** Mean over the drawn seeds. */
+  readonly means: Float64Array;
+  /** Median over the drawn seeds. */
+  readonly medians: Float64Array;
+}
+
+/**
+ * Paired bootstrap (Efron 1979) of scores over examples and seeds.
+ *
+ * Each replicate draws one set of examples for all trainings, and one set of
+ * seeds for all entries with the same seeds; its score is the mean, or median,
+ * of the metric over the drawn seeds. Shared draws make differences between
+ * entries paired.
+ *
+ * @returns The replicates of each entry of `trainings`.
+ */
+export function bootstrap(
+  trainings: readonly Trainings[],
+  labels: ArrayLike<number>,
+  metric: Metric,
+  replicates: number,
+  draw: Draw,
+): Replicates[] {
+  const examples = labels.length;
+  const drawnLabels = new Float64Array(examples);
+  const drawnPredictions = new Float64Array(examples);
+  const scores = trainings.map(() => ({
+    means: new Float64Array(replicates),
+    medians: new Float64Array(replicates),
+  }));
+  for (let replicate = 0; replicate < replicates; replicate++) {
+    const order = draw(examples);
+    gather(labels, order, drawnLabels);
+    const seedDraws = new Map<string, ArrayLike<number>>();
+    trainings.forEach(({ seeds, predictions }, t) => {
+      const key = seeds.join();
+      if (!seedDraws.has(key)) seedDraws.set(key, draw(seeds.length));
+      const values = predictions.map((values) => {
+        gather(values, order, drawnPredictions);
+        return metric(drawnPredictions, drawnLabels);
+      });
+      const drawn = Array.from(
+        seedDraws.get(key)!,
+        (position) => values[position]!,
+      );
+      scores[t]!.means[replicate] = mean(drawn);
+      scores[t]!.medians[replicate] = quantile(drawn, 0.5);
+    });
+  }
+  return scores;
+}
+
+function gather(
+  values: ArrayLike<number>,
+  order: ArrayLike<number>,
+  into: Float64Array,
+): void {
+  for (let i = 0; i < into.length; i++) into[i] = values[order[i]!]!;
+}
+
+/**
+ * Draws from a seeded generator, so that the same seed gives the same report:
+ * SplitMix32, a 32-bit variant of SplitMix (Steele et al. 2014).
+ */
+export function seededDraw(seed: number): Draw {
+  let state = seed | 0;
+  const uniform = () => {
+    state = (state + 0x9e3779b9) | 0;
+    let bits = state;
+    bits = Math.imul(bits ^ (bits >>> 16), 0x21f0aaad);
+    bits = Math.imul(bits ^ (bits >>> 15), 0x735a2d97);
+    return ((bits ^ (bits >>> 15)) >>> 0) / 2 ** 32;
+  };
+  return (count) =>
+    Int32Array.from({ length: count }, () => Math.floor(uniform() * count));
+}
+
+/** Scores by rank. */
+interface Curve {
+  /** Ascending. */
+  readonly ranks: readonly number[];
+  readonly scores: ArrayLike<number>;
+}
+
+/**
+ * Area under the curve by the trapezoidal rule, divided by the range of ranks:
+ * the mean score over that range. For a single rank, its score.
+ */
+export function areaUnderCurve({ ranks, scores }: Curve): number {
+  let area = 0;
+  for (let i = 1; i < ranks.length; i++) {
+    area += (ranks[i]! - ranks[i - 1]!) * (scores[i]! + scores[i - 1]!) / 2;
+  }
+  const range = ranks.at(-1)! - ranks[0]!;
+  return range === 0 ? scores[0]! : area / range;
+}
+
+/**
+ * Rank with the greatest height above the line from the first point to the
+ * last, beyond which the score rises little (Kneedle, Satopää et al. 2011,
+ * without smoothing).
+ *
+ * @returns Undefined if the curve does not rise or no point lies above the line.
+ */
+export function elbow({ ranks, scores }: Curve): number | undefined {
+  const last = ranks.length - 1;
+  const rise = scores[last]! - scores[0]!;
+  const range = ranks[last]! - ranks[0]!;
+  if (!(rise > 0)) return undefined;
+  let best: number | undefined;
+  let highest = 0;
+  ranks.forEach((rank, i) => {
+    const above = (scores[i]! - scores[0]!) / rise - (rank - ranks[0]!) / range;
+    if (above > highest + ROUNDING) [best, highest] = [rank, above];
+  });
+  return best;
+}
+
+/** Tolerance that keeps rounding errors of sums from deciding a comparison. */
+const ROUNDING = 1e-12;
+
+/** Comparison of a rank with the best one. */
+interface RankEvidence {
+  readonly rank: number;
+  /** Score of the best rank minus the score of this one. */
+  readonly loss: number;
+  /** Upper bound of the loss at the requested confidence. */
+  readonly bound: number;
+  /** Whether the bound is within the margin. */
+  readonly sufficient: boolean;
+}
+
+/** A recommended rank and the evidence for it. */
+interface Recommendation {
+  readonly rank: number;
+  /** Rank with the highest score; the smallest of equals. */
+  readonly best: number;
+  readonly margin: number;
+  readonly confidence: number;
+  readonly evidence: readonly RankEvidence[];
+}
+
+/**
+ * Recommends the smallest rank that is not inferior to the best one: a
+ * one-sided non-inferiority test by percentiles of paired bootstrap differences.
+ *
+ * The best rank is treated as known although the same examples selected it.
+ * This overestimates the losses of the others, so the choice errs towards
+ * larger ranks.
+ *
+ * @param ranks Ascending.
+ * @param scores By rank.
+ * @param replicates Replicates of one bootstrap, `[ranks][replicates]`.
+ * @param settings.margin Largest acceptable loss, in units of the score.
+ * @returns Undefined if a score is NaN.
+ */
+export function recommend(
+  ranks: readonly number[],
+  scores: readonly number[],
+  replicates: readonly Float64Array[],
+  { margin, confidence }: {
+    readonly margin: number;
+    readonly confidence: number;
+  },
+): Recommendation | undefined {
+  if (replicates.some((values) => Number.isNaN(mean(values)))) return undefined;
+  const highest = Math.max(...scores);
+  const best = scores.findIndex((score) => score >= highest - ROUNDING);
+  if (best < 0) return undefined;
+  const evidence = ranks.map((rank, i): RankEvidence => {
+    const losses = replicates[i]!.map((score, r) =>
+      replicates[best]![r]! - score
+    );
+    const bound = quantile(losses, confidence);
+    return {
+      rank,
+      loss: scores[best]! - scores[i]!,
+      bound,
+      sufficient: bound <= margin + ROUNDING,
+    };
+  });
+  return {
+    rank: evidence.find(({ sufficient }) => sufficient)!.rank,
+    best: ranks[best]!,
+    margin,
+    confidence,
+    evidence,
+  };
+}

@@ -1,0 +1,302 @@
+import {
+  type Column,
+  exactPercent,
+  percent,
+  plain,
+  rankList,
+  rankTable,
+  signed,
+  significant,
+  table,
+  titleOf,
+  withInterval,
+} from "./format.ts";
+import type {
+  Average,
+  Comparison,
+  Contrast,
+  CostSummary,
+  MethodSummary,
+  ScoreSummary,
+} from "./report.ts";
+
+/** Scores by rank, and the scores of majority class and bounds. */
+export function scoresText(comparison: Comparison): string[] {
+  const { methods } = comparison;
+  const [main, ...others] = comparison.metrics as [string, ...string[]];
+  const several = methods.some(({ ranks }) =>
+    ranks.some(({ seeds }) => seeds.length > 1)
+  );
+  const mean = several ? "mean over seeds" : "one seed";
+  const curves = methods.filter(({ role }) => role !== "bound").map((it) => ({
+    title: titleOf(it),
+    ranks: it.ranks,
+  }));
+  const scores = (text: (score: ScoreSummary) => string) =>
+    rankTable<ScoreSummary>(curves, text, "not run");
+  return [
+    "### Scores by rank",
+    `**${main}**, ${mean}:`,
+    scores(({ metrics, intervals }) =>
+      withInterval(metrics[main]!.mean, intervals.mean)
+    ),
+    ...(several
+      ? [
+        `**${main}**, median over seeds ± standard deviation:`,
+        scores((score) =>
+          withInterval(score.metrics[main]!.median, score.intervals.median) +
+          spread(score, main)
+        ),
+      ]
+      : []),
+    ...others.flatMap((other) => [
+      `**${other}**, ${mean}${several ? " ± standard deviation" : ""}:`,
+      scores((score) =>
+        percent(score.metrics[other]!.mean) + spread(score, other)
+      ),
+    ]),
+    "`not run`: no adapter of this rank was trained or evaluated.",
+    ...boundsText(comparison),
+  ];
+}
+
+function spread({ metrics }: ScoreSummary, name: string): string {
+  const { deviation } = metrics[name]!;
+  return deviation === null ? "" : ` ± ${percent(deviation)}`;
+}
+
+function boundsText({ methods, metrics, majority }: Comparison): string[] {
+  const rows: [string, (metric: string) => string][] = methods
+    .filter(({ role }) => role === "bound").map((bound) => [
+      titleOf(bound),
+      (metric) => {
+        const [score] = bound.ranks;
+        const { mean } = score!.metrics[metric]!;
+        const main = metric === metrics[0];
+        return withInterval(mean, main ? score!.intervals.mean : null) +
+          spread(score!, metric);
+      },
+    ]);
+  if (majority !== null) {
+    rows.unshift(["Majority class", (metric) => percent(majority[metric]!)]);
+  }
+  return rows.length === 0 ? [] : [
+    table(
+      "Without adapters",
+      rows,
+      ([title]) => title,
+      metrics.map((metric) => ({
+        title: metric,
+        cell: ([, cell]) => cell(metric),
+      })),
+    ),
+  ];
+}
+
+/** Differences to each baseline by rank. */
+export function differencesText(
+  { methods, metrics, contrasts }: Comparison,
+): string[] {
+  const tables = differenceTables(
+    methods,
+    contrasts,
+    (baseline, found) =>
+      `**${metrics[0]}**, difference to ${baseline} at the same rank (${
+        pairingText(methods, found)
+      }):`,
+  );
+  return tables.length === 0 ? [] : ["### Differences", ...tables];
+}
+
+/** One table per baseline, with one column per candidate, each after its heading. */
+export function differenceTables<
+  T extends Average["contrasts"][number] & Partial<Pick<Contrast, "area">>,
+>(
+  methods: readonly Parameters<typeof titleOf>[0][],
+  contrasts: readonly T[],
+  heading: (baseline: string, contrasts: readonly T[]) => string,
+): string[] {
+  const shared = contrasts.filter(({ ranks }) => ranks.length > 0);
+  return [...Map.groupBy(shared, ({ baseline }) => baseline)].flatMap(
+    ([place, found]) => [
+      heading(titleOf(methods[place]!), found),
+      rankTable<NonNullable<Contrast["area"]>>(
+        found.map(({ candidate, ranks, area }) => ({
+          title: titleOf(methods[candidate]!),
+          ranks,
+          whole: area,
+        })),
+        (it) => withInterval(it.difference, it.interval, signed),
+        "",
+      ),
+    ],
+  );
+}
+
+/** Bootstrap replicates always share examples, and seeds if both methods have the same. */
+function pairingText(
+  methods: readonly MethodSummary[],
+  contrasts: readonly Contrast[],
+): string {
+  const seedsAt = (place: number, rank: number) =>
+    methods[place]!.ranks.find((other) => other.rank === rank)!.seeds.join();
+  const unpaired = contrasts.filter(({ candidate, baseline, ranks }) =>
+    ranks.some(({ rank }) =>
+      seedsAt(candidate, rank) !== seedsAt(baseline, rank)
+    )
+  );
+  if (unpaired.length === 0) return "paired by example and seed";
+  const only = "paired by example only, because the seeds differ";
+  if (unpaired.length === contrasts.length) return only;
+  const titles = unpaired.map(({ candidate }) => titleOf(methods[candidate]!));
+  return `paired by example and seed; ${titles.join(", ")}: ${only}`;
+}
+
+/** Recommended ranks with their evidence, and the curves over all ranks. */
+export function recommendationText({ methods, metrics }: Comparison): string[] {
+  const curves = methods.filter(({ role, ranks }) =>
+    role !== "bound" && ranks.length > 1
+  );
+  if (curves.length === 0) return [];
+  const recommended = curves.flatMap((method) =>
+    method.role === "candidate" && method.recommendation !== null
+      ? [{ title: titleOf(method), ...method.recommendation }]
+      : []
+  );
+  return [
+    "### Recommended rank",
+    ...recommended.map(({ title, rank, best, margin, confidence }) => {
+      const points = exactPercent(margin);
+      return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${points} ${
+        points === "1" ? "point" : "points"
+      } below the best rank (${best}), at ${
+        exactPercent(confidence)
+      } % confidence.`;
+    }),
+    table("Method", curves, titleOf, [
+      {
+        title: "Ranks",
+        cell: ({ ranks }) => rankList(ranks.map(({ rank }) => rank)),
+      },
+      {
+        title: `Mean ${metrics[0]} over ranks (area under the curve)`,
+        cell: ({ area }) => withInterval(area.value, area.interval),
+      },
+      {
+        title: "Elbow",
+        cell: ({ elbow }) => elbow === null ? "none" : `rank ${elbow}`,
+      },
+    ]),
+    ...recommended.map(({ title, confidence, evidence }) =>
+      table(title, evidence, ({ rank }) => `rank ${rank}`, [
+        { title: "Loss to best rank", cell: ({ loss }) => percent(loss) },
+        {
+          title: `Upper bound (${exactPercent(confidence)} %)`,
+          cell: ({ bound }) => percent(bound),
+        },
+        {
+          title: "Sufficient",
+          cell: ({ sufficient }) => sufficient ? "yes" : "no",
+        },
+      ])
+    ),
+  ];
+}
+
+/** Rows of the cost table; a row is left out if it is 0 for all methods. */
+const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [
+  ["Ranks", ({ ranks }) => rankList(ranks)],
+  ["Trainings", ({ trainings }) => String(trainings)],
+  ["Optimizer steps", ({ steps }) => String(Math.round(steps))],
+  ["Training examples", ({ examples }) => String(Math.round(examples))],
+  ["Seconds per step", (it) => significant(it.stepSeconds)],
+  ["Training (s)", (it) => significant(it.trainingSeconds)],
+  ["Epoch selection (s)", (it) => significant(it.selectionSeconds)],
+  ["Reduction (s)", (it) => significant(it.reductionSeconds)],
+  ["Evaluation (s)", (it) => significant(it.evaluationSeconds)],
+  ["Whole sweep (s)", (it) => significant(it.sweepSeconds)],
+  ["Training (TFLOP)", (it) => tera(it.trainingFlops)],
+  ["Epoch selection (TFLOP)", (it) => tera(it.selectionFlops)],
+  ["Evaluation (TFLOP)", (it) => tera(it.evaluationFlops)],
+  ["Whole sweep (TFLOP)", (it) => tera(it.sweepFlops)],
+];
+
+function tera(flops: number): string {
+  return significant(flops / 1e12);
+}
+
+/** Costs of each method's sweep, and the baselines' costs as multiples of the candidates'. */
+export function costText(comparison: Comparison): string[] {
+  const costs = comparison.methods.flatMap((method) =>
+    method.cost === null ? [] : [{ title: titleOf(method), cost: method.cost }]
+  );
+  if (costs.length === 0) return [];
+  return [
+    "### Costs",
+    table(
+      "Cost",
+      COSTS.filter(([, text]) => costs.some(({ cost }) => text(cost) !== "0")),
+      ([title]) => title,
+      costs.map(({ title, cost }): Column<typeof COSTS[number]> => ({
+        title,
+        cell: ([, text]) => text(cost),
+      })),
+    ),
+    "A sweep trains and evaluates a method at all its ranks. Times were measured when each stage ran, and are summed: training from reading the data on, evaluation and reduction as whole stages. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
+    ...speedUpText(comparison),
+  ];
+}
+
+/** Ratios of costs: sweep and training in seconds, then in FLOP, and training examples. */
+type SpeedUpRow = readonly [title: string, ...ratios: string[]];
+
+function speedUpText({ task, methods, contrasts }: Comparison): string[] {
+  const withRanks = (method: MethodSummary, ranks: readonly number[]) =>
+    `${titleOf(method)}, ${plain(rankList(ranks))}`;
+  const rows = contrasts.flatMap(
+    ({ candidate, baseline, speedUp }): SpeedUpRow[] => {
+      if (speedUp === null) return [];
+      const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
+      const { ranks, sweep, training, sweepFlops, trainingFlops, examples } =
+        speedUp;
+      return [[
+        `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
+        ...[sweep, training, sweepFlops, trainingFlops, examples]
+          .map((ratio) => `${ratio.toFixed(2)}x`),
+      ]];
+    },
+  );
+  const [first] = rows;
+  if (first === undefined) return [];
+  const published = task === "mrpc" ? [PAPER_MRPC] : [];
+  return [
+    `**Speed-up ${
+      first[1]
+    }** in seconds of the whole sweep, training and evaluation: ${first[0]}.`,
+    table<SpeedUpRow>(
+      "Speed-up",
+      [...rows, ...published],
+      ([title]) => title,
+      [
+        "Sweep (s)",
+        "Training (s)",
+        "Sweep (FLOP)",
+        "Training (FLOP)",
+        "Training examples",
+      ].map((title, i) => ({ title, cell: (row) => row[i + 1]! })),
+    ),
+    ...(published.length > 0 ? [PAPER_NOTE] : []),
+  ];
+}
+
+const PAPER_MRPC: SpeedUpRow = [
+  "DyLoRA paper: LoRA, 8 ranks / DyLoRA, ranks 1 to 8",
+  "not published",
+  "7.83x",
+  "not published",
+  "not published",
+  "not published",
+];
+
+const PAPER_NOTE =
+  "DyLoRA paper (arXiv 2210.07558, appendix A), MRPC with RoBERTa-base: 408.39 s for DyLoRA, 8 x 399.95 s for LoRA, training only.";

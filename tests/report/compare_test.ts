@@ -1,0 +1,88 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { compare } from "../../lib/report/compare.ts";
+import { EXAMPLES, OPTIONS, resultOf } from "./results.ts";
+
+Deno.test("compare() averages what all tasks have, MNLI by its matched set", () => {
+  const report = compare([
+    resultOf("mrpc", "dylora", { 1: 20, 2: 10 }),
+    resultOf("mrpc", "lora", { 1: 8, 4: 4 }),
+    resultOf("mrpc", "full", { 0: 4 }),
+    resultOf("mnli", "dylora", { 1: 0, 2: 2, 4: 2 }, {
+      split: "validation_matched",
+    }),
+    resultOf("mnli", "lora", { 1: 4, 2: 4 }, { split: "validation_matched" }),
+    resultOf("mnli", "dylora", { 1: 40, 2: 40 }, {
+      split: "validation_mismatched",
+    }),
+  ], OPTIONS);
+  assertEquals(report.comparisons.length, 3);
+  const [average, ...others] = report.averages;
+  assertEquals(others.length, 0);
+  assertEquals(average!.split, "validation");
+  assertEquals(average!.tasks.map(({ task }) => task), ["mrpc", "mnli"]);
+  assertEquals(
+    average!.methods.map(({ method, ranks }) => [
+      method,
+      ranks.map(({ rank, mean }) => [rank, Number(mean!.toFixed(6))]),
+    ]),
+    [
+      ["dylora", [[1, 0.75], [2, 0.85]]],
+      ["lora", [[1, 0.85]]],
+    ],
+  );
+  // The mean with a task without errors has half the deviation of the other task alone.
+  const [low, high] = average!.methods[0]!.ranks[0]!.interval!;
+  const half = 1.96 * Math.sqrt(0.25 / EXAMPLES) / 2;
+  assert(Math.abs(low - (0.75 - half)) < 0.02, `${low}`);
+  assert(Math.abs(high - (0.75 + half)) < 0.02, `${high}`);
+  const [contrast] = average!.contrasts;
+  const [at1] = contrast!.ranks;
+  assertEquals([contrast!.candidate, contrast!.baseline, at1!.rank], [0, 1, 1]);
+  assert(Math.abs(at1!.difference! - (0.75 - 0.85)) < 1e-9);
+  // By example, MRPC differs in 12 of 40 and MNLI in 4 of 40, each way.
+  const variance = [12, 4].reduce((sum, differing) => {
+    const share = differing / EXAMPLES;
+    return sum + share * (1 - share) / EXAMPLES;
+  }, 0);
+  const [under, over] = at1!.interval!;
+  const around = 1.96 * Math.sqrt(variance) / 2;
+  assert(Math.abs(under - (-0.1 - around)) < 0.02, `${under}`);
+  assert(Math.abs(over - (-0.1 + around)) < 0.02, `${over}`);
+});
+
+Deno.test("compare() averages nothing where no method is common to all tasks", () => {
+  const { averages } = compare([
+    resultOf("mrpc", "dylora", { 1: 1 }),
+    resultOf("rte", "lora", { 1: 1 }),
+  ], OPTIONS);
+  assertEquals(averages, []);
+});
+
+Deno.test("compare() averages nothing over one task", () => {
+  const { averages } = compare(
+    [resultOf("mrpc", "dylora", { 1: 1 })],
+    OPTIONS,
+  );
+  assertEquals(averages, []);
+});
+
+Deno.test("compare() refuses two results of a method for the same rank and seed", () => {
+  const result = resultOf("mrpc", "dylora", { 1: 1, 2: 1 });
+  assertThrows(
+    () => compare([result, result], OPTIONS),
+    Error,
+    'Rank 1 of "dylora" on "mrpc" is evaluated twice for one seed (0, 0)',
+  );
+});
+
+Deno.test("compare() refuses results with different metrics", () => {
+  assertThrows(
+    () =>
+      compare([
+        resultOf("mrpc", "dylora", { 1: 1 }, { metrics: ["accuracy", "f1"] }),
+        resultOf("mrpc", "lora", { 1: 1 }),
+      ], OPTIONS),
+    Error,
+    'have the metrics "accuracy", others have "accuracy, f1"',
+  );
+});

@@ -1,0 +1,218 @@
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { summarizeChoices } from "../../lib/report/choices.ts";
+import { compare } from "../../lib/report/compare.ts";
+import { renderMarkdown } from "../../lib/report/markdown.ts";
+import type { ChoiceResult, Result, Variant } from "../../lib/report/result.ts";
+import { seededDraw } from "../../lib/report/statistics.ts";
+import { OPTIONS, resultOf, trainingOf } from "./results.ts";
+
+/** Reports as Markdown. Rewrite it with `UPDATE_GOLDEN=1 deno test -A tests/report`, and review the difference. */
+const GOLDEN = join(import.meta.dirname!, "golden.md");
+
+Deno.test("renderMarkdown() gives the golden reports", () => {
+  const text = "<!-- deno-fmt-ignore-file -->\n" +
+    Object.entries(REPORTS).map(([name, { results = [], choices }]) =>
+      `\n<!-- ${name} -->\n\n${render(results, choices)}`
+    ).join("");
+  if (Deno.env.get("UPDATE_GOLDEN") === "1") {
+    Deno.writeTextFileSync(GOLDEN, text);
+  }
+  assertEquals(text, Deno.readTextFileSync(GOLDEN).replaceAll("\r\n", "\n"));
+});
+
+Deno.test("renderMarkdown() shows the published ablation beside several modes or samplers only", () => {
+  const shown = (...variants: readonly Variant[]) =>
+    render(
+      variants.map((variant) =>
+        resultOf("rte", "dylora", { 1: 1 }, { variant })
+      ),
+    ).includes("arXiv 2210.07558, table 4");
+  assert(shown({ mode: "all" }, { mode: "frozen" }));
+  assert(shown({ sampler: "uniform" }, { sampler: "geometric" }));
+  assert(!shown({}));
+  assert(!shown({ maximum: 8 }, { maximum: 32 }));
+});
+
+Deno.test("renderMarkdown() shows the figures of the FourierFT paper beside all of its tasks only", () => {
+  const shown = (...tasks: readonly string[]) =>
+    render(tasks.map((task) => resultOf(task, "dylora", { 1: 1 })))
+      .includes("arXiv 2405.03003, table 2");
+  const six = ["cola", "sst2", "mrpc", "stsb", "qnli", "rte"];
+  assert(shown(...six));
+  assert(!shown(...six.slice(1)));
+});
+
+function render(
+  results: readonly Result[],
+  choices: readonly ChoiceResult[] = [],
+): string {
+  const report = compare(results, { ...OPTIONS, draw: seededDraw(0) });
+  return renderMarkdown({ ...report, choices: summarizeChoices(choices) });
+}
+
+const REPORTS: Readonly<
+  Record<string, {
+    readonly results?: readonly Result[];
+    readonly choices?: readonly ChoiceResult[];
+  }>
+> = {
+  "One method, one seed: no baseline, no speed-up": {
+    results: [
+      resultOf("rte", "dylora", { 1: 12, 2: 8, 3: 8 }, {
+        training: trainingOf(3, { scale: "alpha / b" }),
+      }),
+    ],
+  },
+  "Several tasks and seeds with bounds, a baseline and reductions": {
+    results: [0, 1].flatMap((seed) => [
+      ...(["mrpc", "mnli"] as const).flatMap((task) => {
+        const others = {
+          seed,
+          metrics: task === "mrpc"
+            ? ["accuracy", "f1"] as const
+            : ["accuracy"] as const,
+          split: task === "mrpc" ? "validation" : "validation_matched",
+        };
+        const reduced = {
+          ...others,
+          training: trainingOf(4),
+          reductionSeconds: 0.5,
+        };
+        const full = trainingOf(0, { alpha: undefined, learningRate: 2e-5 });
+        return [
+          resultOf(task, "dylora", { 1: 12, 2: 10 + seed, 4: 6 }, {
+            ...others,
+            training: trainingOf(4, { scale: "alpha / b" }),
+          }),
+          ...[1, 4, 8].map((rank) =>
+            resultOf(task, "lora", { [rank]: 9 - rank + 2 * seed }, {
+              ...others,
+              training: trainingOf(rank),
+            })
+          ),
+          ...(task === "mrpc"
+            ? [
+              resultOf(task, "lora-svd", { 1: 11, 4: 5 }, reduced),
+              resultOf(task, "lora-truncated", { 1: 20, 4: 5 }, reduced),
+            ]
+            : []),
+          resultOf(task, "full", { 0: 4 + seed }, {
+            ...others,
+            training: full,
+          }),
+          ...(seed === 0
+            ? [resultOf(task, "head", { 0: 16 }, { ...others, training: full })]
+            : []),
+        ];
+      }),
+      resultOf("mnli", "dylora", { 1: 12, 2: 10 }, {
+        seed,
+        split: "validation_mismatched",
+      }),
+    ]),
+  },
+  "Best epochs of an ablation, chosen on other examples, with unequal seeds": {
+    results: ["all", "frozen"].flatMap((mode) =>
+      [0, 1].flatMap((seed) => {
+        const others = {
+          title: "my | *data*",
+          epoch: "best" as const,
+          seed,
+          precision: mode === "all" ? "f32" : "bf16",
+        };
+        const selection = { split: "dev_2", seconds: 3, flops: 5e9 };
+        return [
+          resultOf("own", "dylora", { 1: 12, 4: 6 }, {
+            ...others,
+            variant: { mode },
+            training: trainingOf(4, {
+              scale: mode === "all" ? "alpha / b" : "alpha / R",
+              start: mode === "all" ? undefined : "mnli",
+            }, { selection }),
+          }),
+          ...(mode === "all"
+            ? [
+              resultOf("own", "lora", { 4: 5 }, {
+                ...others,
+                training: trainingOf(4, {}, { selection }),
+              }),
+            ]
+            : seed === 0
+            ? [resultOf("own", "imported-lora", { 4: 7 }, others)]
+            : []),
+        ];
+      })
+    ),
+  },
+  "Best epoch, chosen on the reported examples; a metric that is undefined": {
+    results: [
+      resultOf("stsb", "dylora", { 1: 20, 2: 10 }, {
+        epoch: "best",
+        metrics: ["pearson"],
+        classes: false,
+        labels: new Float32Array(40).fill(1),
+        training: trainingOf(2, {}, {
+          selection: { split: "validation", seconds: 3, flops: 5e9 },
+        }),
+      }),
+      resultOf("stsb", "lora", { 2: 10 }, {
+        epoch: "best",
+        metrics: ["pearson"],
+        classes: false,
+        labels: new Float32Array(40).fill(1),
+        seed: 1,
+      }),
+    ],
+  },
+  "A regression with adapters that were not trained here": {
+    results: [
+      resultOf("stsb", "imported-dylora", { 1: 4, 8: 1 }, {
+        metrics: ["pearson"],
+        classes: false,
+      }),
+      resultOf("stsb", "another", { 8: 1 }, {
+        metrics: ["pearson"],
+        classes: false,
+        variant: { sampler: "geometric", of: "<b>" },
+      }),
+    ],
+  },
+  "All tasks of GLUE": {
+    results: ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]
+      .flatMap((task, i) => resultOf(task, "dylora", { 1: i })),
+  },
+  "Ranks per module, two seeds": {
+    choices: [0, 1].flatMap((seed) => [
+      choiceOf(seed, 0.76 + 0.04 * seed),
+      choiceOf(seed, NaN, { epoch: "best", split: "test", title: "RTE" }),
+    ]),
+  },
+  "Ranks per module, one seed": {
+    choices: [choiceOf(0, 0.76, { modules: new Map([["layer.1.query", 3]]) })],
+  },
+};
+
+function choiceOf(
+  seed: number,
+  accuracy: number,
+  others: Partial<ChoiceResult> = {},
+): ChoiceResult {
+  return {
+    task: "mrpc",
+    title: "MRPC",
+    split: "validation",
+    epoch: "last",
+    method: "dylora",
+    variant: {},
+    seed,
+    budget: 512,
+    modules: new Map([["layer.0.query", 1 + seed], ["layer.0.value", 2]]),
+    chosen: { parameters: 384 + 2 * seed, metrics: { accuracy, f1: 0.8 } },
+    even: [
+      { rank: 2, parameters: 512, metrics: { accuracy: 0.75, f1: 0.8 } },
+      { rank: 4, parameters: 1024, metrics: { accuracy: 0.8, f1: 0.9 } },
+    ],
+    ...others,
+  };
+}

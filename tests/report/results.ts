@@ -1,0 +1,92 @@
+import { METRICS } from "../../lib/glue/metrics.ts";
+import type { Result, TrainingCost } from "../../lib/report/result.ts";
+import { seededDraw } from "../../lib/report/statistics.ts";
+import type { CompareOptions } from "../../lib/report/summarize.ts";
+
+/** Number of examples that results are scored on. */
+export const EXAMPLES = 40;
+
+/** Options of a comparison by the metrics of GLUE. */
+export const OPTIONS: CompareOptions = {
+  metric: (name) => METRICS[name as keyof typeof METRICS],
+  draw: seededDraw(0),
+  replicates: 400,
+  confidence: 0.95,
+  margin: 0.01,
+};
+
+/**
+ * Makes a result with predictions that are wrong on the first examples.
+ *
+ * @param errors Number of wrong predictions by rank.
+ */
+export function resultOf(
+  task: string,
+  method: string,
+  errors: Readonly<Record<number, number>>,
+  { metrics = ["accuracy"], ...others }:
+    & Partial<Result>
+    & { readonly metrics?: readonly (keyof typeof METRICS)[] } = {},
+): Result {
+  const labels = others.labels ??
+    Float32Array.from({ length: EXAMPLES }, (_, i) => i % 2);
+  return {
+    task,
+    title: task.toUpperCase(),
+    split: "validation",
+    epoch: "last",
+    method,
+    variant: {},
+    seed: 0,
+    precision: "f32",
+    labels,
+    classes: true,
+    training: undefined,
+    reductionSeconds: 0,
+    evaluationSeconds: 1,
+    evaluationFlops: 1e9,
+    ...others,
+    ranks: Object.entries(errors).map(([rank, count]) => {
+      const predictions = Float32Array.from(
+        labels,
+        (label, i) => i < count ? 1 - label : label,
+      );
+      return {
+        rank: Number(rank),
+        metrics: Object.fromEntries(
+          metrics.map((name) => [name, METRICS[name](predictions, labels)]),
+        ),
+        predictions,
+      };
+    }),
+  };
+}
+
+/** Makes the settings and costs of a training of an adapter. */
+export function trainingOf(
+  rank: number,
+  settings: Partial<TrainingCost["settings"]> = {},
+  others: Partial<TrainingCost> = {},
+): TrainingCost {
+  return {
+    rank,
+    settings: {
+      epochs: 2,
+      batchSize: 32,
+      learningRate: 1e-3,
+      alpha: 16,
+      scale: undefined,
+      precision: "f32",
+      engine: "tensorflow",
+      start: undefined,
+      ...settings,
+    },
+    seconds: 40 + rank,
+    stepSeconds: 0.25,
+    steps: 100,
+    examples: 3200,
+    flops: 1e12,
+    selection: undefined,
+    ...others,
+  };
+}
