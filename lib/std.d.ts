@@ -94,3 +94,35 @@ declare module "@std/assert" {
   /** Throws AssertionError. */
   export function fail(msg?: string): never;
 }
+
+declare module "@std/yaml" {
+  /** Syntax error with its place; line and column are 1-based. */
+  export class YamlSyntaxError extends SyntaxError {
+    readonly line: number;
+    readonly column: number;
+    readonly offset: number;
+  }
+
+  /** Parses one YAML document. */
+  export function parse(
+    content: string,
+    options?: { readonly schema?: "core" | "default" | "failsafe" | "json" },
+  ): unknown;
+}
+
+declare module "@std/cli/parse-args" {
+  /** Parses command-line arguments; those without a leading `-` are in `_`. */
+  export function parseArgs(
+    args: readonly string[],
+    options: {
+      /** Options without a value. */
+      boolean?: readonly string[];
+      /** Options whose values stay strings; `_` stands for the positionals. */
+      string?: readonly string[];
+      /** Options whose values are gathered in an array. */
+      collect?: readonly string[];
+      /** Called for everything that is not declared; false drops it. */
+      unknown?: (arg: string, key?: string, value?: unknown) => unknown;
+    },
+  ): { _: string[]; [name: string]: unknown };
+}

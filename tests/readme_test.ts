@@ -1,25 +1,55 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { join } from "node:path";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Mapping } from "../lib/pipeline/faults.ts";
+import { readYaml } from "../lib/pipeline/read.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const readme = Deno.readTextFileSync(join(root, "README.md"));
 const tasks: Record<string, unknown> =
   JSON.parse(Deno.readTextFileSync(join(root, "deno.json"))).tasks;
 
-/** Blocks of a language, without the fences. */
-function blocks(language: string): string[] {
-  return [
-    ...readme.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms")),
-  ]
-    .map(([, text]) => text!);
+/** Paths of all files called README.md, below the root. */
+function* readmes(folder = ""): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(join(root, folder))) {
+    if (["node_modules", "out"].includes(name) || name.startsWith(".")) {
+      continue;
+    }
+    const path = join(folder, name);
+    if (isDirectory) yield* readmes(path);
+    else if (name === "README.md") yield path;
+  }
 }
 
-/** Arguments of each `deno task` line of the README's shell blocks. */
-const commands = blocks("sh").flatMap((block) => block.trim().split("\n"))
-  .map((line) =>
-    line.replace(/^npx -y deno@[\d.]+ task |^deno task /, "").split(" ")
-  );
+function textOf(path: string): string {
+  return Deno.readTextFileSync(join(root, path));
+}
+
+/** Blocks of a language, without the fences. */
+function blocks(text: string, language: string): string[] {
+  return [
+    ...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms")),
+  ]
+    .map(([, block]) => block!);
+}
+
+/** Arguments of each `deno task` line of the shell blocks. */
+function commandsOf(text: string): string[][] {
+  return blocks(text, "sh").flatMap((block) => block.trim().split("\n"))
+    .flatMap((line) => {
+      const [, command] = /^(?:npx -y deno@[\d.]+|deno) task (.*)/.exec(line) ??
+        [];
+      return command === undefined
+        ? []
+        : [[...command.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map((
+          [, double, single, bare],
+        ) => double ?? single ?? bare!)];
+    });
+}
 
 async function denoTask(args: readonly string[], cwd = root) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -32,16 +62,14 @@ async function denoTask(args: readonly string[], cwd = root) {
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
-Deno.test("README names tasks that exist, and its two commands first", () => {
+Deno.test("README has its two commands first", () => {
+  const readme = textOf("README.md");
+  const commands = commandsOf(readme);
   assertEquals(commands.slice(0, 2), [["pipeline", "smoke"], ["test"]]);
   assertMatch(
     readme,
     /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task test/,
   );
-  for (const [name] of commands) assert(name! in tasks, `no task "${name}"`);
-  for (const [, name] of readme.matchAll(/`deno task ([a-z]+)/g)) {
-    assert(name! in tasks, `no task "${name}"`);
-  }
 });
 
 Deno.test("README's smoke pipeline prints the report, then has nothing to do, and is deterministic", async () => {
@@ -91,55 +119,119 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
   }
 });
 
-Deno.test("README's other commands run", async () => {
-  const out = await Deno.makeTempDir();
-  try {
-    for (const [name, ...args] of commands.slice(2)) {
-      const { code, stdout, stderr } = await denoTask([
-        name!,
-        ...args.map((arg) =>
-          arg.replaceAll("GLUE", "./fixtures/tiny-glue")
-            .replace("./roberta-base", "./fixtures/tiny-roberta")
-            .replace("my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv")
-        ),
-        ...(name === "schema" ? [] : ["--out", out]),
-        ...(name === "pipeline" && !args.includes("--dry-run")
-          ? ["--dry-run"]
-          : []),
-      ]);
-      assertEquals(code, 0, `${name} ${args.join(" ")}: ${stdout}${stderr}`);
-    }
-  } finally {
-    await Deno.remove(out, { recursive: true });
-  }
-});
+/** Tasks whose commands are run here; others take long or need what tests lack. */
+const QUICK = [
+  "cache",
+  "explain",
+  "graph",
+  "pipeline",
+  "plan",
+  "schema",
+  "status",
+];
 
-Deno.test("README's pipeline is a pipeline", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const file = join(folder, "which-rank.yaml");
-    for (const text of blocks("yaml")) {
-      await Deno.writeTextFile(file, text);
-      const { code, stdout, stderr } = await denoTask([
-        "plan",
-        file,
-        "--profile",
-        "quick",
-        "--out",
-        folder,
-      ]);
-      assertEquals(code, 0, stdout + stderr);
-      assertMatch(stdout, /dylora@seed=0/);
+/** What stands for the files of a reader. */
+const OWN: readonly (readonly [string, string])[] = [
+  ["GLUE", "./fixtures/tiny-glue"],
+  ["./roberta-base", "./fixtures/tiny-roberta"],
+  ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
+];
+
+/** Adds a part of a pipeline file: whole stages and profiles, and single parameters. */
+function added(base: Mapping, part: Mapping): Mapping {
+  const inner = (key: string) => ({
+    ...base[key] as Mapping,
+    ...part[key] as Mapping,
+  });
+  return {
+    ...base,
+    ...part,
+    params: inner("params"),
+    profiles: inner("profiles"),
+    stages: inner("stages"),
+  };
+}
+
+for (const path of readmes()) {
+  const text = textOf(path);
+  const folder = dirname(join(root, path));
+
+  Deno.test(`${path} names tasks and files that exist`, () => {
+    for (const [, name] of text.matchAll(/\bdeno(?:@[\d.]+)? task ([a-z]+)/g)) {
+      assert(name! in tasks, `no task "${name}"`);
     }
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+    const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)];
+    for (const [, link] of links) Deno.statSync(join(folder, link!));
+    for (const [, file] of text.matchAll(/deno test -A ([\w./-]+)/g)) {
+      Deno.statSync(join(root, file!));
+    }
+  });
+
+  Deno.test(`${path} has commands that run`, async () => {
+    const out = await Deno.makeTempDir();
+    try {
+      for (const [name, ...rest] of commandsOf(text)) {
+        if (!QUICK.includes(name!)) continue;
+        const args = rest.map((arg) =>
+          OWN.reduce((arg, [from, to]) => arg.replaceAll(from, to), arg)
+        );
+        const { code, stdout, stderr } = await denoTask([
+          name!,
+          ...args,
+          ...(name === "schema" ? [] : ["--out", out]),
+          ...(name === "pipeline" && !args.includes("--dry-run")
+            ? ["--dry-run"]
+            : []),
+        ]);
+        assertEquals(code, 0, `${name} ${args.join(" ")}: ${stdout}${stderr}`);
+      }
+    } finally {
+      await Deno.remove(out, { recursive: true });
+    }
+  });
+
+  // A block without a name adds to the last one that has one.
+  Deno.test(`${path} has pipelines that can be planned`, async () => {
+    const out = await Deno.makeTempDir();
+    try {
+      let base: Mapping = {};
+      for (const block of blocks(text, "yaml")) {
+        const { value, document } = await readYaml(block);
+        assertEquals(document?.faults ?? [], [], block);
+        const isWhole = (value as Mapping).name !== undefined;
+        if (isWhole) base = value as Mapping;
+        const pipeline = isWhole ? base : added(base, value as Mapping);
+        const file = join(out, "pipeline.yaml");
+        await Deno.writeTextFile(
+          file,
+          isWhole ? block : JSON.stringify(pipeline),
+        );
+        const profiles = Object.keys(pipeline.profiles as Mapping ?? {});
+        for (const profile of [undefined, ...profiles]) {
+          const { code, stdout, stderr } = await denoTask([
+            "plan",
+            file,
+            ...(profile === undefined ? [] : ["--profile", profile]),
+            "--out",
+            out,
+          ]);
+          assertEquals(code, 0, block + stdout + stderr);
+          for (const stage of Object.keys(pipeline.stages as Mapping)) {
+            assertStringIncludes(stdout, stage);
+          }
+        }
+      }
+    } finally {
+      await Deno.remove(out, { recursive: true });
+    }
+  });
+}
 
 Deno.test("README has every flag of the pipeline command, and no other", async () => {
   const { stdout } = await denoTask(["pipeline", "--help"]);
   const flagsOf = (text: string) =>
     [...new Set(text.match(/--[a-z][a-z-]+/g))].sort();
+  const readme = textOf("README.md");
   const table = readme.slice(
     readme.indexOf("## Flags of"),
     readme.indexOf("Stages are named by id"),

@@ -1,43 +1,69 @@
-import { parseArgs } from "node:util";
-import { didYouMean } from "../pipeline/suggest.ts";
-import { UsageError } from "./exit.ts";
+import { didYouMean } from "../pipeline/faults.ts";
 
-/** An option of a command: `--jobs N`, or `--force` without a value. */
+/** Exit codes of the command line. */
+export const EXIT = {
+  success: 0,
+  /** A stage failed, or an unexpected error occurred. */
+  failed: 1,
+  /** Invalid arguments or an invalid pipeline file. */
+  usage: 2,
+  /** With `--no-wait`: another process runs a stage or holds what it needs. */
+  busy: 3,
+  /** `cache verify` found damaged files. */
+  corrupt: 4,
+  /** A stage ended without writing its output. */
+  outputMissing: 5,
+  /** With `plan --exit-code`: there is work to do. */
+  workToDo: 10,
+  /** Interrupted by SIGHUP: the terminal was closed. */
+  hungUp: 129,
+  /** Interrupted by SIGINT: Ctrl-C. */
+  interrupted: 130,
+  /** Interrupted by SIGTERM. */
+  terminated: 143,
+} as const;
+
+/** Invalid arguments. The message names the argument, its value and the remedy. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** An option of a command: `--jobs N`, or a flag without a value such as `--force`. */
 export interface Option {
   readonly name: string;
   /** One letter: `-S`. */
   readonly short?: string;
-  /** What its value is called in the help; absent if it takes none. */
+  /** Placeholder of the value in the help text; absent for a flag. */
   readonly value?: string;
-  /** The values that it takes, if these can be listed. */
+  /** The valid values, if there are only a few. */
   readonly choices?: readonly string[];
-  /** True if it may be given more than once. */
+  /** True if the option may be repeated. */
   readonly many?: boolean;
   readonly description: string;
 }
 
-/** What a command is called with. */
+/** The arguments that a command accepts. */
 export interface Usage {
   readonly name: string;
-  /** Its arguments: `PIPELINE [STAGE...]`. */
+  /** Positional arguments: `PIPELINE [STAGE...]`. */
   readonly usage: string;
-  /** One sentence, then whatever else is to be known. */
+  /** One sentence, then any details. */
   readonly description: string;
   readonly options: readonly Option[];
   /** Arguments, and what they do. */
-  readonly examples: readonly (readonly [args: string, what: string])[];
-  /** How many arguments it takes besides options. */
-  readonly takes: { readonly least: number; readonly most: number };
+  readonly examples: readonly (readonly [args: string, effect: string])[];
+  /** Number of positional arguments. */
+  readonly positionals: { readonly min: number; readonly max: number };
 }
 
-/** A command: what it is called with, and what it does. */
+/** A command of the command line. */
 export interface Command extends Usage {
-  /** Does the work; resolves to the exit code. */
-  readonly run: (given: Given) => Promise<number>;
+  /** Runs the command; resolves to the exit code. */
+  readonly run: (args: Arguments) => Promise<number>;
 }
 
-/** Arguments that a command was given, checked against its options. */
-export class Given {
+/** Parsed arguments of a command, checked against its options. */
+export class Arguments {
   constructor(
     readonly positionals: readonly string[],
     readonly options: ReadonlyMap<string, readonly string[]>,
@@ -47,7 +73,7 @@ export class Given {
     return this.options.has(name);
   }
 
-  /** The value of an option that is given once at most. */
+  /** The value of an option that is not repeatable. */
   value(name: string): string | undefined {
     return this.options.get(name)?.at(-1);
   }
@@ -57,96 +83,227 @@ export class Given {
   }
 
   /**
-   * The value of an option as a whole number.
+   * The value of an option as an integer.
    *
-   * @throws {UsageError} If it is none, or less than `least`.
+   * @throws {UsageError} If the value is not an integer of at least `min`.
    */
-  number(name: string, least: number): number | undefined {
+  integer(name: string, min: number): number | undefined {
     const text = this.value(name);
     if (text === undefined) return undefined;
     const number = Number(text);
-    if (!/^\d+$/.test(text) || number < least) {
-      throw new UsageError(
-        `Option "--${name}" takes a whole number from ${least}, not "${text}"`,
-      );
-    }
-    return number;
+    if (/^\d+$/.test(text) && number >= min) return number;
+    throw invalidValue(name, text, `expected an integer of at least ${min}`);
   }
+}
+
+/** The error for an option whose value is invalid. */
+export function invalidValue(
+  name: string,
+  value: string,
+  expected: string,
+): UsageError {
+  return new UsageError(
+    `Invalid value "${value}" for option "--${name}": ${expected}`,
+  );
 }
 
 /**
- * Reads the arguments of a command.
+ * Parses the arguments of a command.
  *
- * @throws {UsageError} If they are not what it takes.
+ * @throws {UsageError} If the command does not accept them.
  */
-export function readArguments(
+export async function readArguments(
   command: Usage,
   args: readonly string[],
-): Given {
-  const { tokens, positionals } = parseArgs({
-    args: [...args],
-    options: Object.fromEntries(
-      command.options.map(({ name, short, value }) => [name, {
-        type: value === undefined ? "boolean" : "string",
-        ...(short !== undefined && { short }),
-      }]),
-    ),
-    allowPositionals: true,
-    strict: false,
-    tokens: true,
-  });
-  const given = new Map<string, string[]>();
-  for (const token of tokens) {
-    if (token.kind !== "option") continue;
-    const { name, rawName, value, inlineValue } = token;
-    const option = command.options.find((it) => it.name === name);
-    if (option === undefined) throw unknownOption(rawName, command);
-    if (option.value === undefined) {
-      if (value !== undefined) {
-        throw new UsageError(`Option "${rawName}" takes no value`);
-      }
-      given.set(name, []);
-      continue;
-    }
-    const missing = value === undefined || value === "" ||
-      (!inlineValue && value.startsWith("-") && value.length > 1);
-    if (missing) {
-      throw new UsageError(
-        `Option "${rawName}" needs a value: ${option.value}`,
-      );
-    }
-    if (option.choices !== undefined && !option.choices.includes(value)) {
-      const hint = didYouMean(value, option.choices) ||
-        `; it takes ${option.choices.map((it) => `"${it}"`).join(", ")}`;
-      throw new UsageError(
-        `Option "${rawName}" does not take "${value}"${hint}`,
-      );
-    }
-    const before = given.get(name) ?? [];
-    if (before.length > 0 && option.many !== true) {
-      throw new UsageError(`Option "${rawName}" is given twice`);
-    }
-    given.set(name, [...before, value]);
+): Promise<Arguments> {
+  const parsed = args.some((arg) => arg.startsWith("-"))
+    ? await parseOptions(command, args)
+    : new Arguments(args, new Map());
+  const { min, max } = command.positionals;
+  const { positionals } = parsed;
+  if (parsed.has("help")) return parsed;
+  if (positionals.length < min) {
+    throw new UsageError(
+      `Missing arguments: deno task ${command.name} ${command.usage}`,
+    );
   }
-  const { least, most } = command.takes;
-  if (!given.has("help")) {
-    const count = positionals.length;
-    if (count < least) {
-      throw new UsageError(`"${command.name}" needs ${command.usage}`);
-    }
-    if (count > most) {
-      throw new UsageError(`Unexpected argument "${positionals[most]}"`);
-    }
+  if (positionals.length > max) {
+    throw new UsageError(`Unexpected argument "${positionals[max]}"`);
   }
-  return new Given(positionals, given);
+  return parsed;
 }
 
-function unknownOption(rawName: string, { options }: Usage): UsageError {
-  const known = options.flatMap(({ name, short }) => [
-    `--${name}`,
-    ...(short === undefined ? [] : [`-${short}`]),
-  ]);
-  return new UsageError(
-    `Unknown option "${rawName}"${didYouMean(rawName, known)}`,
+async function parseOptions(
+  command: Usage,
+  args: readonly string[],
+): Promise<Arguments> {
+  // Loaded only when needed: Deno checks node_modules first, which takes 5 ms.
+  const { parseArgs } = await import("@std/cli/parse-args");
+  const valued = command.options.filter(({ value }) => value !== undefined);
+  const flags = command.options.filter(({ value }) => value === undefined);
+  const { _: positionals, ...parsed } = parseArgs(normalized(command, args), {
+    boolean: flags.map(({ name }) => name),
+    string: ["_", ...valued.map(({ name }) => name)],
+    collect: valued.map(({ name }) => name),
+    unknown(arg, key) {
+      if (key !== undefined) throw unknownOption(arg.split("=")[0]!, command);
+    },
+  });
+  const options = new Map<string, readonly string[]>();
+  for (const { name } of flags) {
+    if (parsed[name] === true) options.set(name, []);
+  }
+  for (const option of valued) {
+    const values = parsed[option.name] as string[];
+    for (const value of values) checkValue(option, value);
+    if (values.length > 1 && option.many !== true) {
+      throw new UsageError(`Option "--${option.name}" can be given only once`);
+    }
+    if (values.length > 0) options.set(option.name, values);
+  }
+  return new Arguments(positionals, options);
+}
+
+/**
+ * Rewrites options into the form that `parseArgs()` does not misread, such as
+ * `-fSa.b=c` into `--force true --set=a.b=c`. On its own it takes a positional
+ * "true" after a flag for the flag's value, reads `-Sa=b` as `-S b`, and does
+ * not accept "-" as a value.
+ */
+function normalized(command: Usage, args: readonly string[]): string[] {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const result: string[] = [];
+  const push = ({ name, value }: Option, inline?: string) => {
+    if (value === undefined) result.push(`--${name}`, "true");
+    else result.push(inline ? `--${name}=${inline}` : `--${name}`);
+  };
+  for (const arg of args.slice(0, end)) {
+    const [, name, inline] = /^--([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    const long = command.options.find((it) => it.name === name);
+    if (long !== undefined && long.value === undefined) {
+      if (inline !== undefined) {
+        throw new UsageError(
+          `Option "--${name}" does not take a value, got "${inline}"`,
+        );
+      }
+      push(long);
+    } else if (/^-[^-]/.test(arg)) {
+      for (let at = 1; at < arg.length; at++) {
+        const short = command.options.find((it) => it.short === arg[at]);
+        if (short === undefined) {
+          throw unknownOption(`-${arg[at]}`, command, `-${arg}`);
+        }
+        push(short, arg.slice(at + 1));
+        if (short.value !== undefined) break;
+      }
+    } else if (
+      arg === "-" &&
+      command.options.some((it) =>
+        it.value !== undefined && result.at(-1) === `--${it.name}`
+      )
+    ) {
+      result.push(`${result.pop()}=-`);
+    } else result.push(arg);
+  }
+  return [...result, ...args.slice(end)];
+}
+
+function checkValue({ name, value, choices }: Option, given: string): void {
+  if (given === "") {
+    throw new UsageError(
+      `Option "--${name}" requires a value: --${name} ${value}`,
+    );
+  }
+  if (choices === undefined || choices.includes(given)) return;
+  const names = choices.map((it) => `"${it}"`).join(", ");
+  throw invalidValue(
+    name,
+    given,
+    `expected one of ${names}${didYouMean(given, choices)}`,
   );
+}
+
+/** @param long What the user may have meant, in the form of a long option. */
+function unknownOption(
+  arg: string,
+  { options }: Usage,
+  long = arg,
+): UsageError {
+  const hint = didYouMean(long, options.map(({ name }) => `--${name}`));
+  return new UsageError(`Unknown option "${arg}"${hint}`);
+}
+
+/** Columns of help texts. */
+const WIDTH = 80;
+
+/** The help text of a command. */
+export function helpOf(command: Usage): string {
+  const { name, usage, description, options, examples } = command;
+  const rows = options.map((option) =>
+    [flagsOf(option), descriptionOf(option)] as const
+  );
+  return [
+    `Usage: deno task ${name} ${usage} [OPTION...]`.replace("  ", " "),
+    "",
+    ...wrap(description, WIDTH),
+    "",
+    "Options:",
+    ...columns(rows),
+    "",
+    "Examples:",
+    ...examples.flatMap(([args, effect]) => [
+      `  deno task ${name} ${args}`.trimEnd(),
+      `      ${effect}`,
+    ]),
+  ].join("\n");
+}
+
+/** The help text of the command line as a whole. */
+export function helpOfAll(
+  commands: readonly (readonly [name: string, summary: string])[],
+): string {
+  return [
+    "Usage: deno task COMMAND [ARGUMENT...]",
+    "",
+    "Commands:",
+    ...columns(commands),
+    "",
+    'Run "deno task COMMAND --help" for the options and examples of a command.',
+  ].join("\n");
+}
+
+function flagsOf({ name, short, value }: Option): string {
+  const flag = short === undefined ? `--${name}` : `-${short}, --${name}`;
+  return value === undefined ? flag : `${flag} ${value}`;
+}
+
+function descriptionOf({ description, many }: Option): string {
+  return many === true ? `${description}; may be repeated` : description;
+}
+
+function columns(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(...rows.map(([left]) => left.length)) + 4;
+  return rows.flatMap(([left, right]) => {
+    const [first = "", ...rest] = wrap(right, WIDTH - width);
+    return [
+      `  ${left}`.padEnd(width) + first,
+      ...rest.map((line) => " ".repeat(width) + line),
+    ];
+  });
+}
+
+/** Breaks a text at spaces into lines of at most `width` characters; line breaks stay. */
+export function wrap(text: string, width: number): string[] {
+  return text.split("\n").flatMap((paragraph) => {
+    const lines: string[] = [];
+    let line = "";
+    for (const word of paragraph.split(" ")) {
+      if (line !== "" && line.length + 1 + word.length > width) {
+        lines.push(line);
+        line = "";
+      }
+      line = line === "" ? word : `${line} ${word}`;
+    }
+    return [...lines, line];
+  });
 }

@@ -6,86 +6,85 @@ import {
 import type { Host } from "../engine/install/host.ts";
 import type { InstallOptions } from "../engine/install/install.ts";
 import type { Runtime } from "../scheduler/settings.ts";
-import type { Given } from "./arguments.ts";
+import type { Arguments } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";
 
+type Say = (message: Message) => void;
+
 /**
- * Finds the engine that `--engine` asks for, as the runtime `engine`, and says
- * which it is and why. Nothing is installed before a stage runs.
+ * Selects the engine according to `--engine`, as a runtime for stages, and
+ * reports which and why. It is installed when the first stage needs it.
  */
-export function engineRuntime(
-  given: Given,
-  say: (message: Message) => void,
-  signal: AbortSignal,
+export function selectedEngine(
+  args: Arguments,
+  say: Say = () => {},
+  signal?: AbortSignal,
 ): () => Promise<Runtime> {
   return once(async () => {
     const { selectEngine } = await import("../engine/install/choose.ts");
-    const choice = await selectEngine(askedEngine(given), await hostFor(given));
-    sayWhich(choice, say);
+    const choice = await selectEngine(engineOption(args), await hostFor(args));
+    say(engineMessage(choice));
     return await runtimeOf(choice, installOptions(say, signal));
   });
 }
 
 /**
- * As {@linkcode engineRuntime}, for commands that run stages: `auto` goes on
- * to another engine if the first cannot be installed. The engine is part of
- * every key, so that is found out before anything is decided.
+ * Like {@linkcode selectedEngine}, for commands that run stages: if an engine
+ * cannot be installed, `auto` tries the next one. It does so before the first
+ * decision, because the engine is part of every key.
  */
-export function readyEngineRuntime(
-  given: Given,
-  say: (message: Message) => void,
+export function installedEngine(
+  args: Arguments,
+  say: Say,
   signal: AbortSignal,
 ): () => Promise<Runtime> {
-  const asked = askedEngine(given);
-  if (asked !== "auto") return engineRuntime(given, say, signal);
+  const engine = engineOption(args);
+  if (engine !== "auto") return selectedEngine(args, say, signal);
   return once(async () => {
     const { selectEngine } = await import("../engine/install/choose.ts");
     const options = installOptions(say, signal);
-    const selected = await selectEngine(asked, await hostFor(given));
+    const selected = await selectEngine(engine, await hostFor(args));
     const choice = await selected.prepare(options);
-    sayWhich(choice, say);
+    say(engineMessage(choice));
     return await runtimeOf(choice, options);
   });
 }
 
-/** The engine that `--engine` asks for. */
-export function askedEngine(given: Given): EngineName | "auto" {
-  return ENGINES.find((name) => name === given.value("engine")) ?? "auto";
+/** The value of `--engine`. */
+export function engineOption(args: Arguments): EngineName | "auto" {
+  return ENGINES.find((name) => name === args.value("engine")) ?? "auto";
 }
 
-/** This machine, without its GPUs if none may be used. */
-async function hostFor(given: Given): Promise<Host> {
+/** This machine; with `--gpus none`, without its GPUs. */
+async function hostFor(args: Arguments): Promise<Host> {
   const { thisHost } = await import("../engine/install/host.ts");
-  if (gpusOf(given)?.length !== 0) return thisHost;
+  if (gpusOf(args)?.length !== 0) return thisHost;
   return {
     ...thisHost,
     env: (name) => name === "CUDA_VISIBLE_DEVICES" ? "" : thisHost.env(name),
     webgpuAdapter: async () => {
       const adapter = await thisHost.webgpuAdapter();
-      const isUsable = askedEngine(given) !== "auto" || adapter?.software;
+      const isUsable = engineOption(args) !== "auto" || adapter?.software;
       return isUsable ? adapter : undefined;
     },
   };
 }
 
-/** How an installation is shown and stopped. */
-export function installOptions(
-  say: (message: Message) => void,
-  signal: AbortSignal,
-): InstallOptions {
+/** Options that report the progress of an installation and let `signal` stop it. */
+export function installOptions(say: Say, signal?: AbortSignal): InstallOptions {
   return {
     signal,
     onProgress: (progress) => say({ type: "install", ...progress }),
   };
 }
 
-function once<T>(find: () => Promise<T>): () => Promise<T> {
-  let found: Promise<T> | undefined;
-  return () => found ??= find();
+function once<T>(compute: () => Promise<T>): () => Promise<T> {
+  let result: Promise<T> | undefined;
+  return () => result ??= compute();
 }
 
-/** The runtime that an engine is to stages that compute. */
+/** The runtime that an engine is to the stages that compute with it. */
 export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,
@@ -95,10 +94,10 @@ export async function runtimeOf(
   const { engine, device, identity, library, flags, read, env } = choice;
   const bfloat16 = await hasBfloat16(choice, thisHost);
   return {
-    // Decides which precision "auto" is, and so what a stage computes.
+    // The precision "auto" depends on it, and so does what a stage computes.
     identity: bfloat16 ? `${identity} bfloat16` : identity,
     threaded: engine === "tensorflow",
-    // WebGPU finds its adapter by itself, and is not kept to one by an id.
+    // WebGPU selects its adapter itself and ignores the ids of held GPUs.
     gpus: engine === "tensorflow" && device === "gpu" ? 1 : 0,
     settings: {
       engine,
@@ -115,10 +114,9 @@ export async function runtimeOf(
   };
 }
 
-/** Says which engine it is, and why. */
-export function sayWhich(
+/** The message that reports the selected engine. */
+export function engineMessage(
   { engine, identity, reason }: EngineChoice,
-  say: (message: Message) => void,
-): void {
-  say({ type: "engine", engine, identity, reason });
+): Message {
+  return { type: "engine", engine, identity, reason };
 }

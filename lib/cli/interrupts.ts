@@ -1,18 +1,18 @@
-import { EXIT } from "./exit.ts";
+import { EXIT } from "./arguments.ts";
 
-/** Watches for Ctrl-C, for being ended by another process, and for the end of the terminal. */
+/** Watches for Ctrl-C, SIGTERM and the closing of the terminal. */
 export interface Interrupts extends Disposable {
-  /** Aborted by the first of them. */
+  /** Aborted by the first signal. */
   readonly signal: AbortSignal;
-  /** The exit code that says so; undefined if nothing interrupted. */
+  /** The exit code of the signal; undefined if there was none. */
   readonly code: number | undefined;
-  /** True if an error is only how the interrupted work ended. */
+  /** True if the error only reports the interruption. */
   caused(error: unknown): boolean;
 }
 
 /**
- * Makes the first Ctrl-C an orderly stop. The second ends the program at once;
- * the processes of stages end with it.
+ * Turns the first signal into an orderly stop. The second ends the program at
+ * once; the processes of stages end with it.
  *
  * @param onFirst Called to tell the user.
  */
@@ -29,7 +29,7 @@ export function watchInterrupts(onFirst: () => void): Interrupts {
     Deno.addSignalListener(signal, listener);
     return () => Deno.removeSignalListener(signal, listener);
   };
-  const ends = [
+  const stops = [
     listen("SIGINT", EXIT.interrupted),
     listen("SIGTERM", EXIT.terminated),
     listen("SIGHUP", EXIT.hungUp),
@@ -43,6 +43,6 @@ export function watchInterrupts(onFirst: () => void): Interrupts {
       code !== undefined && error instanceof Error &&
       (error === controller.signal.reason ||
         ("code" in error && error.code === "interrupted")),
-    [Symbol.dispose]: () => ends.forEach((end) => end()),
+    [Symbol.dispose]: () => stops.forEach((stop) => stop()),
   };
 }

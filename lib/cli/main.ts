@@ -1,54 +1,61 @@
-import type { PipelineError } from "../pipeline/fault.ts";
-import { type Command, readArguments } from "./arguments.ts";
-import { EXIT, UsageError } from "./exit.ts";
+import type { PipelineError } from "../pipeline/faults.ts";
+import { didYouMean } from "../pipeline/faults.ts";
+import {
+  type Command,
+  EXIT,
+  helpOf,
+  helpOfAll,
+  readArguments,
+  UsageError,
+} from "./arguments.ts";
 
-/** The commands: what each is for, and the module that does it. */
+/** The commands, each with a summary and the module that implements it. */
 const COMMANDS: Readonly<
-  Record<string, readonly [string, () => Promise<{ command: Command }>]>
+  Record<string, readonly [summary: string, load: () => Promise<Command>]>
 > = {
   pipeline: [
     "Run a pipeline, or some of its stages",
-    () => import("./commands/pipeline.ts"),
+    async () => (await import("./pipeline.ts")).pipelineCommand,
   ],
   plan: [
-    "Say what a run would do, and why",
-    () => import("./commands/plan.ts"),
+    "Show what a run would do, and why",
+    async () => (await import("./plan.ts")).planCommand,
   ],
   explain: [
-    "Say why a stage is where it is, down to the line that changed",
-    () => import("./commands/explain.ts"),
+    "Explain why a stage runs or not, down to the changed line",
+    async () => (await import("./plan.ts")).explainCommand,
   ],
   graph: [
-    "Draw a pipeline: in the terminal, for Mermaid or for Graphviz",
-    () => import("./commands/graph.ts"),
+    "Draw a pipeline for the terminal, Mermaid or Graphviz",
+    async () => (await import("./graph.ts")).graphCommand,
   ],
   status: [
-    "Say where each stage stands",
-    () => import("./commands/status.ts"),
+    "Show the state and the last run of each stage",
+    async () => (await import("./plan.ts")).statusCommand,
   ],
   logs: [
-    "Print the log of a stage's last run",
-    () => import("./commands/logs.ts"),
+    "Print the log of a stage",
+    async () => (await import("./logs.ts")).logsCommand,
   ],
   cache: [
     "List, measure, check, clean up and pin cached results",
-    () => import("./commands/cache.ts"),
+    async () => (await import("./cache.ts")).cacheCommand,
   ],
   verify: [
-    "Run a cached stage again and compare the bytes",
-    () => import("./commands/verify.ts"),
+    "Run cached stages again and compare the output",
+    async () => (await import("./verify.ts")).verifyCommand,
   ],
   predict: [
     "Classify texts with a trained adapter",
-    () => import("./commands/predict.ts"),
+    async () => (await import("./predict.ts")).predictCommand,
   ],
   setup: [
-    "Install what the engine needs, or check it",
-    () => import("./commands/setup.ts"),
+    "Install the engine, or check it",
+    async () => (await import("./setup.ts")).setupCommand,
   ],
   schema: [
     "Print the JSON Schema of pipeline files, for editors",
-    () => import("./commands/schema.ts"),
+    async () => (await import("./schema.ts")).schemaCommand,
   ],
 };
 
@@ -56,40 +63,39 @@ const COMMANDS: Readonly<
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h") {
-    const { helpOfAll } = await import("./help.ts");
-    const commands = Object.entries(COMMANDS);
-    console.log(
-      helpOfAll(commands.map(([name, [summary]]) => [name, summary])),
-    );
-    return name === undefined ? EXIT.usage : EXIT.fine;
+    const commands = Object.entries(COMMANDS)
+      .map(([name, [summary]]) => [name, summary] as const);
+    console.log(helpOfAll(commands));
+    return name === undefined ? EXIT.usage : EXIT.success;
   }
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found === undefined) {
-    const { didYouMean } = await import("../pipeline/suggest.ts");
-    const hint = didYouMean(name, Object.keys(COMMANDS));
+    const names = Object.keys(COMMANDS);
+    const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
     throw new UsageError(`Unknown command "${name}"${hint}`);
   }
-  const { command } = await found[1]();
-  const given = readArguments(command, rest);
-  if (given.has("help")) {
-    const { helpOf } = await import("./help.ts");
+  const [, load] = found;
+  const command = await load();
+  const parsed = await readArguments(command, rest);
+  if (parsed.has("help")) {
     console.log(helpOf(command));
-    return EXIT.fine;
+    return EXIT.success;
   }
-  return await command.run(given);
+  return await command.run(parsed);
 }
 
-/** Says what went wrong; returns the exit code that says the same. */
+/** Prints an error; returns its exit code. */
 function report(error: unknown, args: readonly string[]): number {
   const { name, message } = error instanceof Error
     ? error
     : new Error(String(error));
   const isUsage = error instanceof UsageError || name === "PipelineError";
-  // A bug, and nothing that the user did: where it happened is worth knowing.
+  // These are bugs of the program, so the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
   console.error(isBug ? error.stack : message);
-  if (error instanceof UsageError) {
-    console.error(`See deno task ${args[0] ?? "pipeline"} --help`);
+  const [command = ""] = args;
+  if (error instanceof UsageError && Object.hasOwn(COMMANDS, command)) {
+    console.error(`Run "deno task ${command} --help" for usage`);
   }
   if (args.includes("--json") && name !== "BusyError") {
     console.log(JSON.stringify({ type: "error", message, ...faultsOf(error) }));
@@ -98,7 +104,7 @@ function report(error: unknown, args: readonly string[]): number {
   return name === "BusyError" ? EXIT.busy : EXIT.failed;
 }
 
-/** The faults of a pipeline file, each with its place. */
+/** The faults of a pipeline file with their positions. */
 function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
   if (!(error instanceof Error) || !("faults" in error)) return {};
   const { faults } = error as PipelineError;

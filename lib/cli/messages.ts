@@ -1,27 +1,31 @@
-import type { Event } from "../scheduler/events.ts";
+import { printable } from "../pipeline/faults.ts";
+import type { Verification } from "../scheduler/verify.ts";
+import type { Event, Summary } from "../scheduler/events.ts";
 
-/** Everything that a command says while it works: what the scheduler says, and what goes before it. */
+/** What a command reports while it works: the scheduler's events and its own. */
 export type Message =
   | Event
-  /** The engine that was chosen, and why. */
+  /** The engine that was selected, and why. */
   | {
     readonly type: "engine";
     readonly engine: string;
     readonly identity: string;
     readonly reason: string;
   }
-  /** Something is being fetched or unpacked before stages can run. */
+  /** Progress of an installation before stages can run. */
   | {
     readonly type: "install";
     readonly step: string;
     readonly subject: string;
-    /** Bytes; a step without a total is only named. */
+    /** Bytes; a step with a total of 0 has no progress. */
     readonly done: number;
     readonly total: number;
   }
-  /** A line for the reader. */
+  /** A stage was run again by `verify`. */
+  | ({ readonly type: "verified" } & Verification)
+  /** A line of text. */
   | { readonly type: "note"; readonly text: string }
-  /** A file that the pipeline shows at its end, with its text. */
+  /** A file that the pipeline shows at its end. */
   | {
     readonly type: "shown";
     readonly stage: string;
@@ -29,9 +33,191 @@ export type Message =
     readonly text: string;
   };
 
-/** Shows messages to whoever is there. */
+/** Displays messages. */
 export interface Renderer {
   show(message: Message): void;
-  /** Puts the terminal back as it was. Called once, also after an error. */
+  /** Restores the terminal. Called once, also after an error. */
   end(): void;
+}
+
+/**
+ * The line that a message prints wherever it is displayed; undefined for
+ * messages that print nothing or are displayed in other ways.
+ */
+export function messageLine(
+  message: Message,
+  style: Style,
+): string | undefined {
+  switch (message.type) {
+    case "engine":
+      return style.dim(`engine: ${message.engine} - ${message.reason}`);
+    case "note":
+      return message.text;
+    case "started": {
+      const { stage, attempt, reason } = message;
+      const what = attempt > 1 ? `attempt ${attempt}` : "run";
+      return `${style.dim(`${stage}:`)} ${what} - ${reason}`;
+    }
+    case "finished":
+      return finishedLine(message, style);
+    case "failed":
+      return failedLine(message, style);
+    case "verified":
+      return verifiedLine(message, style);
+    case "shown":
+      return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
+    case "summary":
+      return summaryLine(message, style);
+    default:
+      return undefined;
+  }
+}
+
+function finishedLine(
+  { stage, outcome, seconds, note }: Message & { type: "finished" },
+  style: Style,
+): string | undefined {
+  switch (outcome) {
+    case "ran":
+      return `${stage}: ${style.green("done")} in ${duration(seconds)}`;
+    case "restored":
+      return `${stage}: ${style.cyan("restored")} from the cache`;
+    case "skipped":
+      return `${stage}: ${style.yellow("skipped")} - ${note ?? ""}`;
+    case "unchanged":
+      return undefined;
+  }
+}
+
+function failedLine(
+  { stage, message, log, retry, attempt }: Message & { type: "failed" },
+  style: Style,
+): string {
+  const line = `${stage}: ${style.red("failed")} - ${printable(message)}`;
+  if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
+  return log === "" ? line : `${line}\n  log: ${log}`;
+}
+
+function verifiedLine(
+  { stage, differing, files, seconds }: Verification,
+  style: Style,
+): string {
+  const time = `in ${duration(seconds)}`;
+  if (differing.length === 0) {
+    return `${stage}: ${count(files, "file")} ${
+      style.green("identical")
+    }, ${time}`;
+  }
+  return `${stage}: ${differing.length} of ${count(files, "file")} ${
+    style.red("different")
+  }, ${time}: ${differing.join(", ")}`;
+}
+
+function summaryLine(summary: Summary, style: Style): string {
+  const { ran, restored, unchanged, failed, skipped, seconds } = summary;
+  const time = `in ${duration(seconds)}`;
+  if (ran + restored + failed + skipped === 0) {
+    return style.green(
+      `Nothing to do: ${count(unchanged, "stage")} unchanged, ${time}`,
+    );
+  }
+  const parts = Object.entries({ ran, restored, unchanged, failed, skipped })
+    .filter(([outcome, number]) => number > 0 || outcome === "ran")
+    .map(([outcome, number]) => `${number} ${outcome}`);
+  const stages = ran + restored + unchanged + failed + skipped;
+  const line = `${count(stages, "stage")}: ${parts.join(", ")}, ${time}`;
+  return failed > 0
+    ? style.red(line)
+    : skipped > 0
+    ? style.yellow(line)
+    : style.green(line);
+}
+
+/** The progress of a stage: `128/8192 examples, loss 0.41`. */
+export function progressText(
+  { done, total, unit, note }: Message & { type: "progress" },
+): string {
+  const text = `${done}/${total} ${unit}`;
+  return printable(note === undefined ? text : `${text}, ${note}`);
+}
+
+/** The last lines that each running stage wrote, shown if it fails. */
+export class LastLines {
+  readonly #lines = new Map<string, string[]>();
+
+  constructor(readonly max = 20) {}
+
+  add({ stage, line }: Event & { type: "log" }): void {
+    const lines = this.#lines.get(stage) ?? [];
+    lines.push(printable(line));
+    if (lines.length > this.max) lines.shift();
+    this.#lines.set(stage, lines);
+  }
+
+  /** Returns the lines of a stage and forgets them. */
+  take(stage: string): readonly string[] {
+    const lines = this.#lines.get(stage) ?? [];
+    this.#lines.delete(stage);
+    return lines;
+  }
+}
+
+/** A duration: `0.04 s`, `12.3 s`, `3 min 20 s`, `2 h 5 min`. */
+export function duration(seconds: number): string {
+  if (seconds < 1) return `${seconds.toFixed(2)} s`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const minutes = Math.round(whole / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** A size in decimal units: `512 B`, `4.2 GB`. */
+export function bytes(count: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (count >= 999.5 && unit < units.length - 1) {
+    count /= 1000;
+    unit++;
+  }
+  const digits = unit === 0 || count >= 100 ? 0 : 1;
+  return `${count.toFixed(digits)} ${units[unit]}`;
+}
+
+/** A number with its noun: `1 stage`, `2 stages`. */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Truncates a text to `width` characters, ending in `…`. */
+export function clip(text: string, width: number): string {
+  return text.length <= width
+    ? text
+    : `${text.slice(0, Math.max(0, width - 1))}…`;
+}
+
+/** Formats text by ANSI escape codes, or returns it as it is. */
+export interface Style {
+  bold(text: string): string;
+  dim(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+  cyan(text: string): string;
+}
+
+/** The style for a stream: colors in a terminal, unless `NO_COLOR` is set (https://no-color.org). */
+export function styleFor(stream: { isTerminal(): boolean }): Style {
+  const colors = stream.isTerminal() && !Deno.env.get("NO_COLOR") &&
+    Deno.env.get("TERM") !== "dumb";
+  const code = (on: number, off: number) => (text: string) =>
+    colors ? `\x1b[${on}m${text}\x1b[${off}m` : text;
+  return {
+    bold: code(1, 22),
+    dim: code(2, 22),
+    red: code(31, 39),
+    green: code(32, 39),
+    yellow: code(33, 39),
+    cyan: code(36, 39),
+  };
 }

@@ -1,28 +1,55 @@
-import { join } from "node:path";
+import { join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { defaultSettings, type Settings } from "../scheduler/settings.ts";
-import type { Given, Option } from "./arguments.ts";
-import { UsageError } from "./exit.ts";
-import { absolutePath, PROJECT } from "./place.ts";
+import {
+  type Arguments,
+  invalidValue,
+  type Option,
+  UsageError,
+} from "./arguments.ts";
+
+/** Folder of the project, which contains `deno.json`, `pipelines/` and `tasks/`. */
+export const PROJECT = fileURLToPath(new URL("../../", import.meta.url))
+  .replace(/[\\/]$/, "");
 
 export const HELP: Option = {
   name: "help",
   short: "h",
-  description: "Show this text",
+  description: "Show this help",
 };
 
 export const JSON_LINES: Option = {
   name: "json",
-  description: "Print JSON, one object a line",
+  description: "Print JSON, one object per line",
+};
+
+export const FORCE: Option = {
+  name: "force",
+  short: "f",
+  description:
+    "Run the named stages, or all if none is named, even if their results are cached",
+};
+
+export const CACHE_LIMIT: Option = {
+  name: "cache-limit",
+  value: "SIZE",
+  description:
+    "Size above which the oldest results are removed from the cache (default 50GB)",
 };
 
 export const OUT: Option = {
   name: "out",
   value: "DIR",
-  description:
-    "Folder of everything produced, the cache included (default out)",
+  description: "Folder of all output, including the cache (default out)",
 };
 
-/** Options that decide what the graph of a pipeline is. */
+export const TASKS: Option = {
+  name: "tasks",
+  value: "DIR",
+  description: "Folder of the task modules (default tasks)",
+};
+
+/** Options that determine the graph of a pipeline. */
 export const GRAPH_OPTIONS: readonly Option[] = [
   {
     name: "set",
@@ -30,18 +57,14 @@ export const GRAPH_OPTIONS: readonly Option[] = [
     value: "KEY=VALUE",
     many: true,
     description:
-      "Set a parameter; KEY is a dot path, VALUE has the type that it has in YAML",
+      "Set a parameter; KEY is a dotted path, VALUE is parsed as YAML",
   },
   {
     name: "profile",
     value: "NAME",
     description: "Use the parameters of this profile of the pipeline",
   },
-  {
-    name: "tasks",
-    value: "DIR",
-    description: "Folder of the task modules (default tasks)",
-  },
+  TASKS,
   OUT,
 ];
 
@@ -50,102 +73,125 @@ export const ENGINE: Option = {
   value: "NAME",
   choices: ["auto", "tensorflow", "webgpu", "wasm"],
   description:
-    "Engine that trains: auto, tensorflow, webgpu or wasm (default auto: the first that can run)",
+    "Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
 };
 
 export const GPUS: Option = {
   name: "gpus",
   value: "IDS",
   description:
-    "GPUs that may be used, such as 0,2, or none, which makes auto choose the processor (default: all that can be seen)",
+    "GPUs to use, such as 0,2, or none, with which auto selects the CPU (default: all visible GPUs)",
 };
 
-/** Options that limit what a run takes of the machine. */
+/** Options that limit the resources of a run. */
 export const LIMIT_OPTIONS: readonly Option[] = [
   {
     name: "jobs",
     short: "j",
     value: "N",
-    description: "Run at most N stages at a time (default: one per processor)",
+    description: "Run at most N stages at a time (default: one per CPU)",
   },
   {
     name: "cpus",
     value: "N",
-    description: "Processors that stages may use together (default: all)",
+    description: "CPUs for all running stages together (default: all)",
   },
   {
     name: "memory",
     value: "SIZE",
-    description: "Memory that stages may use together: 8GB (default: all)",
+    description:
+      "Memory for all running stages together, such as 8GB (default: all)",
   },
   GPUS,
 ];
 
-/** How a pipeline is worked on, by the options given. */
-export async function settingsOf(given: Given): Promise<Settings> {
+/**
+ * The scheduler's settings according to the options.
+ *
+ * @throws {UsageError} If an option has an invalid value.
+ */
+export async function settingsOf(args: Arguments): Promise<Settings> {
   const settings = defaultSettings(PROJECT);
   const { limits } = settings;
-  const cpus = given.number("cpus", 1) ?? limits.cpus;
+  const cpus = args.integer("cpus", 1) ?? limits.cpus;
   return {
     ...settings,
-    out: outOf(given),
-    wait: !given.has("no-wait"),
-    keepGoing: given.has("keep-going"),
+    out: outOf(args),
+    wait: !args.has("no-wait"),
+    keepGoing: args.has("keep-going"),
     limits: {
-      jobs: given.number("jobs", 1) ?? cpus,
+      jobs: args.integer("jobs", 1) ?? cpus,
       cpus,
-      memory: await sizeOf(given, "memory") ?? limits.memory,
-      gpus: gpusOf(given) ?? limits.gpus,
+      memory: await sizeOf(args, "memory") ?? limits.memory,
+      gpus: gpusOf(args) ?? limits.gpus,
     },
-    cacheLimit: await sizeOf(given, "cache-limit") ?? settings.cacheLimit,
+    cacheLimit: await sizeOf(args, "cache-limit") ?? settings.cacheLimit,
   };
 }
 
 /**
- * Ids of the GPUs that may be used; undefined if that is not said.
+ * Ids of the GPUs in `--gpus`; undefined without the option.
  *
- * @throws {UsageError} If one is given twice.
+ * @throws {UsageError} If an id is repeated.
  */
-export function gpusOf(given: Given): string[] | undefined {
-  const text = given.value("gpus")?.trim();
+export function gpusOf(args: Arguments): string[] | undefined {
+  const text = args.value("gpus")?.trim();
   if (text === undefined) return undefined;
   if (text === "none") return [];
   const ids = text.split(",").map((id) => id.trim()).filter((id) => id !== "");
-  const twice = ids.find((id, i) => ids.indexOf(id) < i);
-  if (twice === undefined) return ids;
-  throw new UsageError(`Option "--gpus" names GPU "${twice}" twice`);
+  const repeated = ids.find((id, i) => ids.indexOf(id) < i);
+  if (repeated === undefined) return ids;
+  throw new UsageError(`Option "--gpus" names GPU "${repeated}" twice`);
 }
 
 /**
  * The output folder, absolute.
  *
- * @throws {UsageError} If its path has a comma, which no stage could be given access to.
+ * @throws {UsageError} If its path contains a comma, which `--allow-read` would
+ * take for a separator.
  */
-export function outOf(given: Given): string {
-  const out = absolutePath(given.value("out") ?? join(PROJECT, "out"));
+export function outOf(args: Arguments): string {
+  const out = absolutePath(args.value("out") ?? join(PROJECT, "out"));
   if (!out.includes(",")) return out;
   throw new UsageError(
-    `The output folder "${out}" has a comma in its path, and Deno cannot give a stage access to it: name another by "--out"`,
+    `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it: choose another folder with --out`,
   );
 }
 
+/** The folder of the task modules, absolute. */
+export function tasksOf(args: Arguments): string {
+  return absolutePath(args.value("tasks") ?? join(PROJECT, "tasks"));
+}
+
 /**
- * The value of an option as a number of bytes.
+ * The value of an option in bytes; undefined without the option.
  *
- * @throws {UsageError} If it is none.
+ * @throws {UsageError} If the value is not a size.
  */
 export async function sizeOf(
-  given: Given,
+  args: Arguments,
   name: string,
 ): Promise<number | undefined> {
-  const text = given.value(name);
+  const text = args.value(name);
   if (text === undefined) return undefined;
-  const { Bytes } = await import("../pipeline/quantity.ts");
+  const { Bytes } = await import("../pipeline/schema.ts");
   const { success, data } = Bytes.safeParse(
     /^\d+$/.test(text) ? Number(text) : text,
   );
   if (success) return data;
-  throw new UsageError(
-    `Option "--${name}" takes a size such as 8GB or 512MiB, not "${text}"`,
-  );
+  throw invalidValue(name, text, "expected a size such as 8GB or 512MiB");
+}
+
+/**
+ * A path from the user as an absolute path. `resolve()` without the current
+ * folder takes it from Node's `process`, which takes 10 ms to load.
+ */
+export function absolutePath(path: string): string {
+  return resolve(Deno.cwd(), path);
+}
+
+/** A path for display: relative if it is below the current folder. */
+export function shortPath(path: string): string {
+  const short = relative(Deno.cwd(), path);
+  return short.startsWith("..") ? path : short;
 }

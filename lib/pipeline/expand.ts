@@ -1,54 +1,59 @@
-import { z } from "zod";
-import type { Definition } from "./definitions.ts";
-import type { FaultList } from "./fault.ts";
-import { reportIssues } from "./issues.ts";
-import type { Placed } from "./inputs.ts";
+/** Expands a stage: the places of its matrix, and its parameters and settings at each. */
+import type { z } from "zod";
+import { type Definition, reportIssues } from "./check.ts";
+import type { FaultList, Mapping, Path } from "./faults.ts";
 import {
   type Combination,
   expandMatrix,
+  type Placed,
   productSize,
+  readMatrix,
   stageId,
 } from "./matrix.ts";
-import { MERGE_KEY, mergeKey, withoutMergeKey } from "./merge_key.ts";
-import { readMatrix } from "./matrix_source.ts";
-import { substitute } from "./reference.ts";
+import {
+  MERGE_KEY,
+  mergeKey,
+  substitute,
+  withoutMergeKey,
+} from "./references.ts";
 import { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
-import { keySpanAt, type Mapping, spanAt, type Tree } from "./tree.ts";
 
-/** Most stages that a pipeline may have. */
-export const MOST_STAGES = 10_000;
+/** Maximum number of stages of a pipeline. */
+const MOST_STAGES = 10_000;
 
-/** Most values and characters that the parameters of all stages may have together. */
+/** Maximum number of values and characters in the parameters of all stages together. */
 const MOST_CONTENT = 16_000_000;
 
-/** Longest id of a stage: it names a folder. */
+/** Maximum length of a stage id, which names a folder. */
 const LONGEST_ID = 200;
 
 /** A stage at one place of its matrix. */
 export interface PlacedStage extends Placed {
-  /** What `${matrix.x}` can name. */
+  /** Values for `${matrix.x}`. */
   readonly values: Mapping;
 }
 
-/** What a stage's references stand for. */
+/** A stage's parameters and settings, with references resolved. */
 export interface Content {
   readonly params: Mapping;
   readonly settings: z.output<typeof StageSettings>;
 }
 
-/** Expands the stages of one file, and counts what they take together. */
+/** Expands the stages of one file, and limits their number and size. */
 export class Expansion {
   #stages = 0;
   #content = 0;
 
   constructor(
-    readonly tree: Tree,
+    /** Value of the whole file. */
+    readonly file: Mapping,
+    /** Parameters, with overrides applied. */
     readonly params: Mapping,
     readonly faults: FaultList,
   ) {}
 
-  /** The places of a stage's matrix, none if all are excluded; undefined if it has faults. */
+  /** The places of a stage's matrix, empty if all are excluded; undefined if the matrix has faults. */
   place({ name, written, damaged }: Definition): PlacedStage[] | undefined {
     if (damaged.has("matrix")) return undefined;
     if (written.matrix === undefined) return this.#placed(name, [ALONE]);
@@ -56,7 +61,6 @@ export class Expansion {
     const matrix = readMatrix(
       written.matrix,
       this.params,
-      this.tree,
       path,
       this.faults,
     );
@@ -65,9 +69,9 @@ export class Expansion {
     if (size > MOST_STAGES) return this.#tooMany(name);
     const combinations = expandMatrix(matrix);
     if (combinations.length === 0 && matrix.exclude.length === 0) {
-      this.faults.add(
-        `The matrix of stage "${name}" has no combination`,
-        keySpanAt(this.tree, path),
+      this.faults.addAtKey(
+        path,
+        `The matrix of stage "${name}" has no combinations`,
       );
       return undefined;
     }
@@ -77,15 +81,17 @@ export class Expansion {
   #placed(name: string, combinations: Combination[]) {
     this.#stages += combinations.length;
     if (this.#stages > MOST_STAGES) return this.#tooMany(name);
-    const span = keySpanAt(this.tree, ["stages", name]);
+    const at = ["stages", name];
     const ids = new Set<string>();
     return combinations.map(({ place, values }) => {
       const id = stageId(name, place);
-      if (ids.has(id)) this.faults.add(`Two stages have the id "${id}"`, span);
+      if (ids.has(id)) {
+        this.faults.addAtKey(at, `Two stages have the id "${id}"`);
+      }
       if (id.length > LONGEST_ID) {
-        this.faults.add(
-          `The id "${id}" has more than ${LONGEST_ID} characters`,
-          span,
+        this.faults.addAtKey(
+          at,
+          `The stage id "${id}" has more than ${LONGEST_ID} characters`,
         );
       }
       ids.add(id);
@@ -94,13 +100,13 @@ export class Expansion {
   }
 
   #tooMany(name: string): undefined {
-    this.faults.add(
+    this.faults.addAtKey(
+      ["stages", name],
       `The pipeline has more than ${MOST_STAGES} stages`,
-      keySpanAt(this.tree, ["stages", name]),
     );
   }
 
-  /** Parameters, checked by the task, and settings of a stage; undefined if they have faults. */
+  /** Resolves and checks the parameters and settings of a stage; undefined if they have faults. */
   fill(
     { name, written, damaged }: Definition,
     { values }: PlacedStage,
@@ -112,9 +118,9 @@ export class Expansion {
       ? undefined
       : this.#params(name, written, values, strict(task.params));
     if (this.#content > MOST_CONTENT) {
-      this.faults.add(
+      this.faults.addAtKey(
+        ["stages", name],
         `The parameters of all stages have more than ${MOST_CONTENT} values and characters`,
-        keySpanAt(this.tree, ["stages", name]),
       );
     }
     return settings && params && { params, settings };
@@ -139,21 +145,21 @@ export class Expansion {
     const resolved = this.#resolve(written.with, matrix, at);
     const params = this.#check(resolved, schema, owner);
     if (params !== undefined && !isData(params)) {
-      this.faults.add(
-        `The parameters of ${owner} are no plain data once its schema has read them`,
-        keySpanAt(this.tree, at),
+      this.faults.addAtKey(
+        at,
+        `The parameter schema of ${owner} returns values that JSON cannot represent`,
       );
     }
     return params;
   }
 
-  /** Resolves references, and then the merge key. */
+  /** Resolves references, then merges the mapping under the merge key. */
   #resolve(written: Mapping, matrix: Mapping, at: readonly string[]): Resolved {
     const unresolved = new Set<string>();
     const scope = { params: this.params, matrix };
-    const fail = (message: string, path: readonly PropertyKey[]) => {
+    const fail = (message: string, path: Path) => {
       unresolved.add(path.join("."));
-      this.faults.add(message, spanAt(this.tree, [...at, ...path]));
+      this.faults.addAt([...at, ...path], message);
     };
     const substituted = substitute(written, scope, fail) as Mapping;
     const value = unresolved.has(MERGE_KEY)
@@ -163,7 +169,7 @@ export class Expansion {
     return { value, written, at, unresolved };
   }
 
-  /** Checks what references stand for; one wrong value hides no other. */
+  /** Checks resolved values; a faulty value does not hide other faults. */
   #check<T>(
     { value, written, at, unresolved }: Resolved,
     schema: z.ZodType<T>,
@@ -172,17 +178,17 @@ export class Expansion {
     if (this.#content > MOST_CONTENT) return undefined;
     const result = schema.safeParse(value);
     if (result.success) return unresolved.size > 0 ? undefined : result.data;
-    const { tree, faults } = this;
-    /** Parameters that are not written themselves stand under the merge key. */
-    const inTree = ([key, ...rest]: readonly PropertyKey[]) =>
+    const { file, faults } = this;
+    // Parameters that are not in the mapping itself come from the merge key.
+    const inFile = ([key, ...rest]: Path) =>
       key === undefined || key in written || !(MERGE_KEY in written)
         ? [key, ...rest].filter((it) => it !== undefined)
         : [MERGE_KEY];
     const issues = result.error.issues.filter(({ path }) =>
       !unresolved.has(path.join(".")) &&
-      !unresolved.has(inTree(path).join("."))
+      !unresolved.has(inFile(path).join("."))
     );
-    reportIssues(issues, faults, { tree, at, schema, value, owner, inTree });
+    reportIssues(issues, faults, { file, at, schema, value, owner, inFile });
   }
 }
 
@@ -190,20 +196,20 @@ export class Expansion {
 interface Resolved {
   readonly value: Mapping;
   readonly written: Mapping;
-  /** Where it stands in the tree. */
+  /** Path of the mapping in the file. */
   readonly at: readonly string[];
-  /** Paths of the values whose references have faults. */
+  /** Paths of values with faulty references. */
   readonly unresolved: ReadonlySet<string>;
 }
 
 const ALONE: Combination = { place: {}, values: {} };
 
-/** The schema with unknown keys refused, unless it says what becomes of them. */
+/** The schema, refusing unknown keys unless it handles them itself. */
 function strict(schema: z.ZodObject): z.ZodType<Mapping> {
   return schema.def.catchall === undefined ? schema.strict() : schema;
 }
 
-/** Number of values and characters, as far as `limit`. */
+/** Number of values and characters, counted up to `limit`. */
 function contentOf(value: unknown, limit: number): number {
   if (typeof value === "string") return 1 + value.length;
   let content = 1;
@@ -216,7 +222,7 @@ function contentOf(value: unknown, limit: number): number {
   return content;
 }
 
-/** Whether a value survives being written as JSON. */
+/** Whether JSON can represent a value. */
 function isData(value: unknown): boolean {
   switch (typeof value) {
     case "string":

@@ -1,8 +1,10 @@
+/** A pipeline as plain data: stages with everything resolved, in the order of a run. */
+import { didYouMean } from "./faults.ts";
 import type { InputDeclaration, Task } from "./task.ts";
 
-/** A stage of a pipeline, expanded from its matrix, with every reference resolved. */
+/** A stage at one place of its matrix, with references resolved. */
 export interface GraphStage {
-  /** `train-dylora@mrpc,seed=0`: the stage's name and its matrix values, text bare and numbers with their dimension. */
+  /** Name and matrix values, numbers with their dimension: `train-dylora@mrpc,seed=0`. */
   readonly id: string;
   /** Name in the pipeline file: `train-dylora`. */
   readonly name: string;
@@ -19,46 +21,36 @@ export interface GraphStage {
   readonly resources: Resources;
   /** Stages with the same mutex never run at the same time. */
   readonly mutex?: string | undefined;
-  /** How often a failed run is tried again. */
+  /** Number of retries after a failed run. */
   readonly retries: number;
-  /** Seconds after which a run is stopped. */
+  /** Time limit of a run in seconds. */
   readonly timeout?: number | undefined;
-  /** Where the stage stands in its file. */
-  readonly position: Position;
 }
 
 export interface Resources {
   readonly cpus: number;
   /** Number of GPUs that the stage holds while it runs. */
   readonly gpu: number;
-  /** Bytes of memory that it is expected to need. */
+  /** Memory that the stage needs, in bytes. */
   readonly memory: number;
-  /** Seconds that a run may take, as a batch system would reserve them: it is stopped after them unless `timeout` says otherwise. */
+  /** Seconds to reserve for a run on a batch system. The run is stopped after them unless `timeout` is set. */
   readonly time?: number | undefined;
 }
 
 /**
- * What planning needs of a task, as plain data with everything filled in.
+ * The parts of a task that planning needs, as plain data with defaults.
  *
- * A graph holds no functions, so it can be kept between two calls. What a
- * task computes (its `sources`, the folders of its `permissions`, `run`) is
- * reached through `loadTask()` with the stage's `module`.
+ * A graph contains no functions, so it can be stored between two commands. The
+ * functions of a task (`sources`, folders of `permissions`, `run`) are available
+ * through `loadTask()` with the stage's `module`.
  */
 export interface Declaration {
   readonly inputs: Readonly<Record<string, InputDeclaration>>;
   readonly output: Task["output"];
   readonly needs: readonly string[];
   readonly timings: boolean;
-  /** True if the task names files outside the pipeline: ask it on every plan. */
+  /** True if the task has `sources`, which are read on every plan. */
   readonly sources: boolean;
-}
-
-export interface Position {
-  readonly file: string;
-  /** 1-based. */
-  readonly line: number;
-  /** 1-based. */
-  readonly column: number;
 }
 
 /** A pipeline with all stages expanded, in topological order. */
@@ -66,13 +58,68 @@ export interface Graph {
   readonly pipeline: string;
   readonly file: string;
   readonly stages: ReadonlyMap<string, GraphStage>;
-  /** Files to print at the end of a run, such as a report. */
+  /** Files to print after a run, such as a report. */
   readonly show: readonly Shown[];
 }
 
-/** A file of a stage's artifact that is printed at the end of a run. */
+/** A file of a stage's artifact to print after a run. */
 export interface Shown {
   readonly stage: string;
   /** Relative to the artifact's folder, with forward slashes. */
   readonly file: string;
+}
+
+/** Stages that match patterns, and messages for patterns without a match. */
+interface Matched {
+  /** Ids in the order of the graph. */
+  readonly stages: readonly string[];
+  readonly problems: readonly string[];
+}
+
+/**
+ * Finds stages by id (`train@mrpc,seed=0`), by name (`train`), by the first
+ * components of an id (`train@mrpc`), or by a glob in which `*` matches any text
+ * and `?` one character (`train-*@mrpc*`).
+ */
+export function matchStages(
+  graph: Graph,
+  patterns: readonly string[],
+): Matched {
+  const ids = [...graph.stages.keys()];
+  const selected = new Set<string>();
+  const problems: string[] = [];
+  for (const pattern of patterns) {
+    const matches = matcher(pattern);
+    const matching = ids.filter(matches);
+    if (matching.length === 0) {
+      const names = [...graph.stages.values()].map(({ name }) => name);
+      const hint = didYouMean(pattern, new Set(ids.flatMap(prefixes))) ||
+        `; the stages are ${
+          [...new Set(names)].map((name) => `"${name}"`).join(", ")
+        }`;
+      problems.push(`No stage matches "${pattern}"${hint}`);
+    }
+    for (const id of matching) selected.add(id);
+  }
+  return { stages: ids.filter((id) => selected.has(id)), problems };
+}
+
+/** The id and its first components: `a`, `a@x`, `a@x,y=1`. */
+function prefixes(id: string): string[] {
+  const ends = [...id.matchAll(/[@,]|$/g)].map(({ index }) => index);
+  return ends.map((end) => id.slice(0, end));
+}
+
+function matcher(pattern: string): (id: string) => boolean {
+  if (/[*?]/.test(pattern)) {
+    const source = pattern.replace(/\*+/g, "*").replace(
+      /[^\w]/g,
+      (it) => it === "*" ? ".*" : it === "?" ? "." : `\\${it}`,
+    );
+    const regExp = new RegExp(`^${source}$`, "s");
+    return (id) => regExp.test(id);
+  }
+  return (id) =>
+    id.startsWith(pattern) &&
+    ["", "@", ","].includes(id.charAt(pattern.length));
 }

@@ -1,5 +1,6 @@
+/** The JSON Schema of pipeline files. */
 import { z } from "zod";
-import { MERGE_KEY } from "./merge_key.ts";
+import { MERGE_KEY } from "./references.ts";
 import { Matrix, PipelineHead, StageDefinition } from "./schema.ts";
 import type { Task } from "./task.ts";
 
@@ -7,7 +8,7 @@ type JsonSchema = Record<string, unknown>;
 
 /**
  * The JSON Schema (draft 2020-12) of pipeline files, with the parameters and
- * inputs of each task, for editors to complete and check files by.
+ * inputs of each task, with which editors complete and check files.
  */
 export function pipelineJsonSchema(
   tasks: ReadonlyMap<string, Task>,
@@ -41,7 +42,7 @@ export function pipelineJsonSchema(
   };
 }
 
-/** What a stage of this task has besides what every stage has. */
+/** The part of the schema of a stage that depends on its task. */
 function taskPart({ params, inputs }: Task): JsonSchema {
   const declared = toJson(params);
   const needed = Object.entries(inputs).filter(([, it]) => !it.optional);
@@ -72,7 +73,7 @@ function taskPart({ params, inputs }: Task): JsonSchema {
   };
 }
 
-/** The schema of parameters, any of which may stand under the merge key instead. */
+/** Adds the merge key, which may supply any of the required parameters. */
 function withMergeKey(
   { required, properties, ...rest }: JsonSchema,
 ): JsonSchema {
@@ -82,7 +83,7 @@ function withMergeKey(
       ...properties as JsonSchema,
       [MERGE_KEY]: {
         $ref: "#/$defs/reference",
-        description: "Parameters taken over from a mapping: ${params.train}",
+        description: "Mapping whose parameters are merged: ${params.train}",
       },
     },
     ...(required === undefined
@@ -91,7 +92,7 @@ function withMergeKey(
   };
 }
 
-/** The schema, with a reference allowed in the place of every value inside. */
+/** The schema, with a reference allowed in place of every inner value. */
 function orReference(schema: JsonSchema): JsonSchema {
   const inside = (part: unknown) => {
     const { description, default: usual, ...rest } = orReference(
@@ -118,7 +119,7 @@ function orReference(schema: JsonSchema): JsonSchema {
     if (Array.isArray(branches)) result[key] = branches.map(orReference);
   }
   if (Array.isArray(schema.oneOf)) {
-    // A reference where they differ leaves open which it is.
+    // A reference may match several branches.
     delete result.oneOf;
     result.anyOf = schema.oneOf.map(orReference);
   }

@@ -1,31 +1,37 @@
-import { Connector } from "./connect.ts";
-import { type Definitions, readDefinitions } from "./definitions.ts";
-import { type Edge, readEdges } from "./edges.ts";
+/** From the text of a pipeline file to its graph. */
+import { type Definitions, readDefinitions } from "./check.ts";
 import { type Content, Expansion, type PlacedStage } from "./expand.ts";
-import { type Fault, FaultList, PipelineError, SourceText } from "./fault.ts";
-import type { Declaration, Graph, GraphStage } from "./graph.ts";
-import { orderNames } from "./order.ts";
+import {
+  didYouMean,
+  type Fault,
+  FaultList,
+  type Mapping,
+  PipelineError,
+  readText,
+  SourceText,
+} from "./faults.ts";
+import type { Declaration, Graph, GraphStage, Shown } from "./graph.ts";
+import { Connector, type Edge, readEdges } from "./inputs.ts";
+import { type LoadedTask, TaskFolder } from "./load_task.ts";
 import { resolveParams, type Setting } from "./params.ts";
-import { readText } from "./read_text.ts";
-import { readShown } from "./shown.ts";
+import type { YamlDocument } from "./places.ts";
+import { readYaml } from "./read.ts";
 import type { Task } from "./task.ts";
-import { type LoadedTask, TaskFolder } from "./task_folder.ts";
-import { keySpanAt, parseYaml, spanAt, type Tree } from "./tree.ts";
 
-/** What decides, together with the file, what its graph is. */
+/** What determines the graph of a file, besides its text. */
 export interface LoadOptions {
   /** Folder of the task modules. */
   readonly tasks: string;
-  /** Profile that changes the parameters. */
+  /** Profile that overrides parameters. */
   readonly profile?: string | undefined;
-  /** Changes of parameters, applied after the profile's. */
+  /** Parameter overrides, applied after the profile. */
   readonly settings?: readonly Setting[];
 }
 
 /**
- * Reads a pipeline file, checks all of it, and expands its stages.
+ * Reads and checks a pipeline file and expands its stages.
  *
- * @throws {PipelineError} With every fault that the file has.
+ * @throws {PipelineError} With all faults of the file.
  */
 export async function loadPipeline(
   file: string,
@@ -41,33 +47,26 @@ export async function expandPipeline(
   options: LoadOptions,
 ): Promise<Graph> {
   const source = new SourceText(file, text);
-  const { tree, faults: syntax } = parseYaml(text);
-  if (tree === undefined) throw new PipelineError(source, syntax);
-
+  const { value, document } = await readYaml(text);
+  if (document && !document.isComplete) {
+    throw new PipelineError(source, document.faults);
+  }
   const faults = new FaultList();
-  for (const { message, span } of syntax) faults.add(message, span);
-  const definitions = readDefinitions(tree, faults);
-  const tasks = await findTasks(definitions, options.tasks, tree, faults);
-  const { placed, contents } = expand(
-    {
-      ...definitions,
-      paramsSound: definitions.paramsSound && !spoilsParams(tree, syntax),
-    },
-    tasks,
-    options,
-    tree,
-    faults,
-  );
-  const edges = connectNames(definitions, tasks, placed, tree, faults);
-  const names = order(definitions, tree, faults);
+  const definitions = readDefinitions(value, faults);
+  const tasks = await findTasks(definitions, options.tasks, faults);
+  const contents = new Map<string, Content>();
+  const placed = definitions.paramsSound && !spoilsParams(document)
+    ? expand(definitions, value as Mapping, tasks, options, contents, faults)
+    : new Map<string, readonly PlacedStage[]>();
+  const edges = edgesByStage(definitions, tasks, placed, faults);
+  const names = order(definitions, faults);
   const connector = new Connector(placed, faults);
-  const show = readShown(tree, definitions.names, placed, faults);
+  const show = readShown(value, definitions.names, placed, faults);
 
   const stages = new Map<string, GraphStage>();
   for (const name of names) {
     const task = tasks.get(name);
     const declaration = task && declarationOf(task.task);
-    const position = source.position(keySpanAt(tree, ["stages", name]).offset);
     for (const stage of placed.get(name) ?? []) {
       const inputs = connector.connect(stage, edges.get(name) ?? []);
       const content = contents.get(stage.id);
@@ -82,36 +81,45 @@ export async function expandPipeline(
         params: content.params,
         inputs,
         ...content.settings,
-        position,
       });
     }
   }
-  if (faults.size > 0 || !definitions.head) {
-    throw new PipelineError(source, withoutEchoes(faults.all, syntax));
+  if (faults.size > 0 || document?.faults.length || !definitions.head) {
+    throw new PipelineError(source, await allFaults(text, document, faults));
   }
   return { pipeline: definitions.head.name, file, stages, show };
 }
 
-/** The faults, without what else is wrong with a value only because it could not be read. */
-function withoutEchoes(
-  faults: readonly Fault[],
-  syntax: readonly Fault[],
-): readonly Fault[] {
-  const messages = new Map(
-    syntax.map(({ message, span }) => [span?.offset, message]),
-  );
-  return faults.filter(({ message, span }) =>
-    span === undefined || !messages.has(span.offset) ||
-    messages.get(span.offset) === message
-  );
+/**
+ * The faults of the syntax and of the checks, with places. A value that could
+ * not be read has no other faults.
+ */
+async function allFaults(
+  text: string,
+  document: YamlDocument | undefined,
+  faults: FaultList,
+): Promise<Fault[]> {
+  const { readDocument } = await import("./places.ts");
+  const places = document ?? readDocument(text);
+  const unread = new Set(places.faults.map(({ span }) => span?.offset));
+  const located = new Map<string, Fault>();
+  for (const { message, place } of faults.all) {
+    const span = place && places.spanOf(place);
+    if (span && unread.has(span.offset)) continue;
+    located.set(`${span?.offset} ${message}`, {
+      message,
+      ...(span ? { span } : {}),
+    });
+  }
+  return [...places.faults, ...located.values()];
 }
 
-/** True if a value of the parameters could not be read: what refers to it would seem wrong too. */
-function spoilsParams(tree: Tree, syntax: readonly Fault[]): boolean {
+/** Whether a value of the parameters could not be read: references to it would seem faulty. */
+function spoilsParams(document: YamlDocument | undefined): boolean {
+  if (!document || document.faults.length === 0) return false;
   return ["params", "profiles"].some((name) => {
-    const { offset, length } = tree.children?.get(name)?.span ??
-      { offset: 0, length: 0 };
-    return syntax.some(({ span }) =>
+    const { offset, length } = document.rangeOf(name);
+    return document.faults.some(({ span }) =>
       span !== undefined && span.offset >= offset &&
       span.offset < offset + length
     );
@@ -121,7 +129,6 @@ function spoilsParams(tree: Tree, syntax: readonly Fault[]): boolean {
 async function findTasks(
   { stages }: Definitions,
   folder: string,
-  tree: Tree,
   faults: FaultList,
 ): Promise<Map<string, LoadedTask>> {
   const tasks = new Map<string, LoadedTask>();
@@ -129,7 +136,7 @@ async function findTasks(
   for (const { name, written } of stages.values()) {
     const found = await modules.find(written.task);
     if ("problem" in found) {
-      faults.add(found.problem, spanAt(tree, ["stages", name, "task"]));
+      faults.addAt(["stages", name, "task"], found.problem);
     } else {
       tasks.set(name, found);
     }
@@ -137,52 +144,44 @@ async function findTasks(
   return tasks;
 }
 
-/** Places of the stages by name, and what they contain by id. */
-interface Expanded {
-  readonly placed: ReadonlyMap<string, readonly PlacedStage[]>;
-  readonly contents: ReadonlyMap<string, Content>;
-}
-
+/** The places of the stages by name; what stands at each place is added to `contents` by id. */
 function expand(
-  { paramsSound, stages }: Definitions,
+  { stages }: Definitions,
+  file: Mapping,
   tasks: ReadonlyMap<string, LoadedTask>,
   { profile, settings = [] }: LoadOptions,
-  tree: Tree,
+  contents: Map<string, Content>,
   faults: FaultList,
-): Expanded {
+): Map<string, readonly PlacedStage[]> {
   const placed = new Map<string, readonly PlacedStage[]>();
-  const contents = new Map<string, Content>();
-  if (paramsSound) {
-    const params = resolveParams(tree, profile, settings, faults);
-    const expansion = new Expansion(tree, params, faults);
-    for (const definition of stages.values()) {
-      const places = expansion.place(definition);
-      if (places) placed.set(definition.name, places);
-      for (const stage of places ?? []) {
-        const task = tasks.get(definition.name)?.task;
-        const content = expansion.fill(definition, stage, task);
-        if (content) contents.set(stage.id, content);
-      }
+  const params = resolveParams(file, profile, settings, faults);
+  const expansion = new Expansion(file, params, faults);
+  for (const definition of stages.values()) {
+    const places = expansion.place(definition);
+    if (places) placed.set(definition.name, places);
+    for (const stage of places ?? []) {
+      const task = tasks.get(definition.name)?.task;
+      const content = expansion.fill(definition, stage, task);
+      if (content) contents.set(stage.id, content);
     }
   }
-  return { placed, contents };
+  return placed;
 }
 
-function connectNames(
+function edgesByStage(
   { stages, names }: Definitions,
   tasks: ReadonlyMap<string, LoadedTask>,
-  placed: Expanded["placed"],
-  tree: Tree,
+  placed: ReadonlyMap<string, readonly PlacedStage[]>,
   faults: FaultList,
 ): Map<string, readonly Edge[]> {
   const dimensions = new Map<string, readonly string[]>();
   for (const [name, places] of placed) {
-    // Of a stage whose places are all excluded, no reference can go wrong.
+    // References to a stage without places cannot be wrong.
     if (places.length === 0) continue;
     const keys = places.flatMap(({ place }) => Object.keys(place));
     dimensions.set(name, [...new Set(keys)]);
   }
-  const context = { tree, names, tasks, dimensions, faults };
+  const context = { names, tasks, dimensions, faults };
   const edges = new Map<string, readonly Edge[]>();
   for (const definition of stages.values()) {
     const task = tasks.get(definition.name)?.task;
@@ -192,12 +191,8 @@ function connectNames(
   return edges;
 }
 
-/** Names of the stages in topological order; those in a cycle are reported and left out. */
-function order(
-  { stages }: Definitions,
-  tree: Tree,
-  faults: FaultList,
-): readonly string[] {
+/** Stage names in topological order; cycles are reported and left out. */
+function order({ stages }: Definitions, faults: FaultList): readonly string[] {
   const needs = new Map<string, Set<string>>();
   for (const { name, written } of stages.values()) {
     const needed = Object.values(written.inputs).flat()
@@ -205,16 +200,109 @@ function order(
       .filter((it) => stages.has(it));
     needs.set(name, new Set(needed));
   }
-  const { names, cycles } = orderNames(needs);
-  for (const cycle of cycles) {
-    faults.add(
+  const names = orderNames(needs);
+  for (const cycle of findCycles(needs, new Set(names))) {
+    faults.addAtKey(
+      ["stages", cycle[0]!],
       cycle.length === 1
         ? `Stage "${cycle[0]}" needs itself`
         : `Stages need one another: ${[...cycle, cycle[0]].join(" -> ")}`,
-      keySpanAt(tree, ["stages", cycle[0]!]),
     );
   }
   return names;
+}
+
+/** Stage names with the stages that each needs. */
+type Needs = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** Sorts names topologically, without those in or behind a cycle; otherwise their order stays. */
+function orderNames(needs: Needs): string[] {
+  const waiting = new Map<string, number>();
+  const neededBy = new Map<string, string[]>();
+  for (const [name, needed] of needs) {
+    waiting.set(name, needed.size);
+    for (const it of needed) {
+      const dependents = neededBy.get(it);
+      if (dependents) dependents.push(name);
+      else neededBy.set(it, [name]);
+    }
+  }
+  const names = [...needs.keys()].filter((it) => waiting.get(it) === 0);
+  for (const name of names) {
+    for (const dependent of neededBy.get(name) ?? []) {
+      const left = waiting.get(dependent)! - 1;
+      waiting.set(dependent, left);
+      if (left === 0) names.push(dependent);
+    }
+  }
+  return names;
+}
+
+/**
+ * Cycles among the names that could not be ordered: `[a, b]` if `a` needs `b`
+ * and `b` needs `a`.
+ *
+ * @param done Names that are ordered; the names that are visited are added.
+ */
+function findCycles(needs: Needs, done: Set<string>): string[][] {
+  const cycles: string[][] = [];
+  for (const start of needs.keys()) {
+    const walk: string[] = [];
+    let name: string | undefined = start;
+    while (name !== undefined && !done.has(name)) {
+      done.add(name);
+      walk.push(name);
+      const next: string | undefined = [...needs.get(name)!].find((it) =>
+        walk.includes(it) || !done.has(it)
+      );
+      if (next !== undefined && walk.includes(next)) {
+        cycles.push(walk.slice(walk.indexOf(next)));
+        break;
+      }
+      name = next;
+    }
+  }
+  return cycles;
+}
+
+/**
+ * The files that `show` names: `report/report.md`, or of one stage of a matrix
+ * `report@mrpc/report.md`; a name alone shows the file of all its stages.
+ */
+function readShown(
+  file: unknown,
+  names: ReadonlySet<string>,
+  placed: ReadonlyMap<string, readonly PlacedStage[]>,
+  faults: FaultList,
+): Shown[] {
+  const shown: Shown[] = [];
+  const show = (file as { show?: unknown } | null)?.show;
+  const texts: [string | undefined, unknown][] = Array.isArray(show)
+    ? [...show.entries()].map(([index, it]) => [String(index), it])
+    : [[undefined, show]];
+  for (const [index, text] of texts) {
+    if (typeof text !== "string" || !text.includes("/")) continue;
+    const at = index === undefined ? ["show"] : ["show", Number(index)];
+    const slash = text.indexOf("/");
+    const wanted = text.slice(0, slash);
+    const path = text.slice(slash + 1);
+    if (path.split("/").some((it) => ["", ".", ".."].includes(it))) {
+      faults.addAt(
+        at,
+        `"${path}" must be a path inside the stage's artifact`,
+      );
+    }
+    const name = wanted.replace(/@.*/, "");
+    const known = placed.get(name)?.map(({ id }) => id);
+    const ids = known?.filter((id) => wanted === name || wanted === id) ?? [];
+    if (!names.has(name)) {
+      faults.addAt(at, `Unknown stage "${name}"${didYouMean(name, names)}`);
+    } else if (known !== undefined && ids.length === 0) {
+      faults.addAt(at, `Unknown stage "${wanted}"${didYouMean(wanted, known)}`);
+    }
+    shown.push(...ids.map((stage) => ({ stage, file: path })));
+  }
+  return shown;
 }
 
 function declarationOf(task: Task): Declaration {

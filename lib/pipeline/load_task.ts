@@ -1,12 +1,16 @@
+/** Imports task modules. Apart from task.ts, whose text is part of the key of every stage. */
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { z } from "zod";
+import { didYouMean } from "./faults.ts";
 import type { Task } from "./task.ts";
 
 /**
  * Imports a task module and checks that it declares a task.
  *
  * @param module `file:` URL of the module.
- * @throws {Error} If the module cannot be imported, or does not
- * default-export a task; the message says what is wrong with it.
+ * @throws {Error} If the module cannot be imported, or its default export is
+ * not a task.
  */
 export async function loadTask(module: string): Promise<Task> {
   const exported = await importModule(module);
@@ -65,3 +69,65 @@ const Shape = z.strictObject({
   timings: z.boolean().optional(),
   run: callable,
 });
+
+/** A task and the `file:` URL of its module. */
+export interface LoadedTask {
+  readonly task: Task;
+  readonly module: string;
+}
+
+/** A task, or the reason why it cannot be used. */
+type Found = LoadedTask | { readonly problem: string };
+
+/** A folder of task modules: the task `tokenize` is `tokenize.ts`. */
+export class TaskFolder {
+  readonly #found = new Map<string, Promise<Found>>();
+  #names: readonly string[] | undefined;
+
+  constructor(readonly folder: string) {}
+
+  /** Names of all tasks, sorted. */
+  names(): readonly string[] {
+    return this.#names ??= listModules(this.folder);
+  }
+
+  /** Imports a task by name, once. */
+  find(name: string): Promise<Found> {
+    let found = this.#found.get(name);
+    if (found === undefined) {
+      found = this.#find(name);
+      this.#found.set(name, found);
+    }
+    return found;
+  }
+
+  async #find(name: string): Promise<Found> {
+    const names = this.names();
+    if (!names.includes(name)) {
+      const hint = didYouMean(name, names) ||
+        (names.length > 0
+          ? `; the tasks are ${names.map((it) => `"${it}"`).join(", ")}`
+          : `; the folder "${this.folder}" contains no task modules`);
+      return { problem: `Unknown task "${name}"${hint}` };
+    }
+    const module = pathToFileURL(join(resolve(this.folder), `${name}.ts`)).href;
+    try {
+      return { task: await loadTask(module), module };
+    } catch (error) {
+      return { problem: error instanceof Error ? error.message : `${error}` };
+    }
+  }
+}
+
+function listModules(folder: string): readonly string[] {
+  try {
+    return [...Deno.readDirSync(folder)]
+      .filter(({ name, isDirectory }) => !isDirectory && name.endsWith(".ts"))
+      .map(({ name }) => name.slice(0, -".ts".length)).sort();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(`The task folder "${folder}" does not exist`, {
+      cause: error,
+    });
+  }
+}

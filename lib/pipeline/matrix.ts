@@ -1,21 +1,31 @@
-import { isMapping, type Mapping } from "./tree.ts";
+/** The matrix of a stage: its values, and the combinations that they make. */
+import {
+  describe,
+  didYouMean,
+  type FaultList,
+  isMapping,
+  type Mapping,
+  type Path,
+} from "./faults.ts";
+import { substitute } from "./references.ts";
+import { Key, MATRIX_TEXT_RULE, MatrixValue } from "./schema.ts";
 
 /** One combination of a matrix. */
 export interface Combination {
-  /** Values by dimension, in the order of the file: the stage's place, and part of its id. */
+  /** Values by dimension, in the order of the file. They are part of the stage's id. */
   readonly place: Readonly<Record<string, string | number>>;
-  /** The place, and whatever `include` adds to it: what `${matrix.x}` can name. */
+  /** The place and the keys that `include` adds: what `${matrix.x}` can name. */
   readonly values: Mapping;
 }
 
-/** A matrix with every reference resolved. */
-export interface MatrixSource {
+/** A matrix with its references resolved. */
+interface MatrixSource {
   readonly dimensions: Readonly<Record<string, readonly (string | number)[]>>;
   readonly include: readonly Mapping[];
   readonly exclude: readonly Mapping[];
 }
 
-/** How many combinations the dimensions alone would make. */
+/** Number of combinations of the dimensions, before `include` and `exclude`. */
 export function productSize({ dimensions }: MatrixSource): number {
   const sizes = Object.values(dimensions).map((it) => it.length);
   return sizes.length === 0 ? 0 : sizes.reduce((a, b) => a * b, 1);
@@ -24,14 +34,14 @@ export function productSize({ dimensions }: MatrixSource): number {
 /**
  * Expands a matrix as GitHub Actions does.
  *
- * All combinations of the dimensions are made, in the order of the file, the
- * last dimension fastest. Those that have all values of an entry of `exclude`
- * are removed. Then each entry of `include` adds its keys to every
- * combination whose dimensions it does not contradict; an entry that fits
- * none becomes a combination of its own.
+ * The result starts with all combinations of the dimensions, in the order of
+ * the file, the last dimension fastest. Combinations that have all values of an
+ * entry of `exclude` are removed. Then each entry of `include` adds its keys to
+ * every combination whose values it does not contradict; an entry that fits no
+ * combination becomes one itself.
  *
- * Keys that `include` adds are settings, no part of the place, unless there
- * are no dimensions at all: then each text or number of an entry is one.
+ * Keys that `include` adds are not part of the place, unless the matrix has no
+ * dimensions: then each text or number of an entry is.
  */
 export function expandMatrix(source: MatrixSource): Combination[] {
   const names = Object.keys(source.dimensions);
@@ -88,11 +98,17 @@ function placeOf(
   return place;
 }
 
+/** A stage at one place of its matrix. */
+export interface Placed {
+  readonly id: string;
+  readonly place: Readonly<Record<string, string | number>>;
+}
+
 /**
  * The id of a stage: `train-dylora@mrpc,seed=0`.
  *
- * Text stands bare and numbers with their dimension, in the order of the
- * matrix, so that ids are short and still tell `rank=4` from `seed=4`.
+ * Text appears alone and numbers with their dimension, in the order of the
+ * matrix: ids are short and still tell `rank=4` from `seed=4`.
  */
 export function stageId(
   name: string,
@@ -104,7 +120,123 @@ export function stageId(
   return components.length === 0 ? name : `${name}@${components.join(",")}`;
 }
 
-/** Whether a value of an `include` or `exclude` list is an entry of it. */
-export function isEntry(value: unknown): value is Mapping {
+/** Whether a value can be an entry of `include` or `exclude`. */
+function isEntry(value: unknown): value is Mapping {
   return isMapping(value) && Object.keys(value).length > 0;
+}
+
+/**
+ * Resolves the references of a matrix and checks its values.
+ *
+ * @param path Path of the matrix in the file.
+ * @returns undefined if the matrix has faults, which are added to `faults`.
+ */
+export function readMatrix(
+  written: Mapping,
+  params: Mapping,
+  path: readonly string[],
+  faults: FaultList,
+): MatrixSource | undefined {
+  const before = faults.size;
+  const fail = (message: string, at: Path) =>
+    faults.addAt([...path, ...at], message);
+  const resolved = substitute(written, { params }, fail) as Mapping;
+  if (faults.size > before) return undefined;
+  const { include, exclude, ...rest } = resolved;
+  const dimensions: Record<string, (string | number)[]> = {};
+  for (const [name, values] of Object.entries(rest)) {
+    if (!Key.safeParse(name).success) {
+      faults.addAtKey(
+        [...path, name],
+        `Invalid name "${name}" of a dimension: a name consists of at most 100 letters, digits, "_" and "-"`,
+      );
+    }
+    dimensions[name] = checkValues(name, values, fail);
+  }
+  const names = Object.keys(dimensions);
+  const matrix = {
+    dimensions,
+    include: checkEntries("include", include, fail),
+    exclude: checkEntries("exclude", exclude, fail),
+  };
+  for (const [index, entry] of matrix.exclude.entries()) {
+    for (const key of Object.keys(entry)) {
+      if (names.includes(key)) continue;
+      faults.addAtKey(
+        [...path, "exclude", index, key],
+        `"exclude" names "${key}", which is not a dimension of the matrix` +
+          didYouMean(key, names),
+      );
+    }
+  }
+  for (const [index, entry] of matrix.include.entries()) {
+    for (const name of names) {
+      if (!Object.hasOwn(entry, name)) continue;
+      checkValue(
+        entry[name],
+        (message) => fail(message, ["include", index, name]),
+      );
+    }
+  }
+  return faults.size > before ? undefined : matrix;
+}
+
+type Fail = (message: string, at: Path) => void;
+
+function checkValues(
+  name: string,
+  values: unknown,
+  fail: Fail,
+): (string | number)[] {
+  if (!Array.isArray(values)) {
+    fail(
+      `Dimension "${name}" must be a list of values, got ${describe(values)}`,
+      [name],
+    );
+    return [];
+  }
+  if (values.length === 0) fail(`Dimension "${name}" has no values`, [name]);
+  const seen = new Set<unknown>();
+  for (const [index, value] of values.entries()) {
+    checkValue(value, (message) => fail(message, [name, index]));
+    if (seen.has(value)) {
+      fail(`Dimension "${name}" contains ${describe(value)} twice`, [
+        name,
+        index,
+      ]);
+    }
+    seen.add(value);
+  }
+  return values;
+}
+
+function checkValue(value: unknown, fail: (message: string) => void): void {
+  const result = MatrixValue.safeParse(value);
+  if (result.success) return;
+  fail(
+    typeof value === "string"
+      ? `Invalid matrix value "${value.slice(0, 80)}": ${MATRIX_TEXT_RULE}`
+      : `A matrix value must be text or a finite number, got ${
+        describe(value)
+      }`,
+  );
+}
+
+function checkEntries(key: string, entries: unknown, fail: Fail): Mapping[] {
+  if (entries === undefined) return [];
+  if (!Array.isArray(entries)) {
+    fail(`"${key}" must be a list of mappings, got ${describe(entries)}`, [
+      key,
+    ]);
+    return [];
+  }
+  for (const [index, entry] of entries.entries()) {
+    if (!isEntry(entry)) {
+      fail(
+        `An entry of "${key}" must be a mapping with at least one key`,
+        [key, index],
+      );
+    }
+  }
+  return entries.filter(isEntry);
 }

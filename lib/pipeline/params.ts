@@ -1,46 +1,54 @@
-import type { FaultList } from "./fault.ts";
-import { hasReference } from "./reference.ts";
-import { didYouMean } from "./suggest.ts";
-import { isMapping, keySpanAt, type Mapping, type Tree } from "./tree.ts";
+/** Parameters of a pipeline file, and their overrides by profiles and settings. */
+import {
+  didYouMean,
+  type FaultList,
+  isMapping,
+  type Mapping,
+  type Path,
+} from "./faults.ts";
+import { readYaml } from "./read.ts";
+import { hasReference } from "./references.ts";
 
-/** A change of a parameter by dot path: `-S train.lr=5e-4`. */
+/** A parameter override by dot path: `-S train.lr=5e-4`. */
 export interface Setting {
   readonly key: string;
   readonly value: unknown;
 }
 
 /**
- * The parameters of a file, changed by a profile and then by settings.
+ * The parameters of a file, overridden by a profile and then by settings.
  *
- * Every profile is checked, used or not. A change must name a parameter that
- * exists. A mapping changes the parameters that it names; anything else
- * replaces the whole value.
+ * All profiles are checked, including those not in use. An override must name
+ * an existing parameter. A mapping overrides the parameters that it names; any
+ * other value replaces the whole parameter.
  *
- * @param tree The whole file; its `params` and `profiles` are mappings.
+ * @param file Value of the whole file, whose `params` and `profiles` are mappings.
  */
 export function resolveParams(
-  tree: Tree,
+  file: Mapping,
   profile: string | undefined,
   settings: readonly Setting[],
   faults: FaultList,
 ): Mapping {
-  const file = tree.value as Mapping;
   const original = (file.params ?? {}) as Mapping;
   const profiles = (file.profiles ?? {}) as Record<string, Mapping>;
-  checkNames(tree, faults);
-  for (const name of ["params", "profiles"]) {
-    const under = tree.children?.get(name);
-    if (under) refuseReferences(under, faults);
-  }
+  checkNames(original, ["params"], faults);
+  refuseReferences(original, ["params"], faults);
+  refuseReferences(profiles, ["profiles"], faults);
   let params = original;
   for (const [name, changes] of Object.entries(profiles)) {
     let changed = original;
     for (const [key, value] of Object.entries(changes)) {
-      changed = change(changed, key, value, (message, hint = "") =>
-        faults.add(
-          `${message} in profile "${name}"${hint}`,
-          keySpanAt(tree, ["profiles", name, key]),
-        ));
+      changed = change(
+        changed,
+        key,
+        value,
+        (message, hint = "") =>
+          faults.addAtKey(
+            ["profiles", name, key],
+            `${message} in profile "${name}"${hint}`,
+          ),
+      );
     }
     if (name === profile) params = changed;
   }
@@ -48,7 +56,7 @@ export function resolveParams(
     const names = Object.keys(profiles);
     const hint = didYouMean(profile, names) ||
       (names.length > 0
-        ? `; there are ${names.map((it) => `"${it}"`).join(", ")}`
+        ? `; the profiles are ${names.map((it) => `"${it}"`).join(", ")}`
         : "; the pipeline has no profiles");
     faults.add(`Unknown profile "${profile}"${hint}`);
   }
@@ -64,7 +72,7 @@ export function resolveParams(
   return params;
 }
 
-/** The mapping with the value at a dot path changed; the original stays as it is. */
+/** A copy of the mapping with the value at a dot path changed. */
 function change(
   params: Mapping,
   path: string,
@@ -85,7 +93,7 @@ function change(
     return { ...params, [key]: value };
   }
   if (!isMapping(old)) {
-    fail(`Parameter "${name}" is no mapping, so it has no "${path}"`);
+    fail(`Parameter "${name}" is not a mapping, so it has no "${path}"`);
     return params;
   }
   const changes: [string, unknown][] = dot < 0
@@ -99,32 +107,60 @@ function change(
   return { ...params, [key]: changed };
 }
 
-/** A parameter's name must be one that a dot path can hold. */
-function checkNames(tree: Tree, faults: FaultList): void {
-  const visit = (at: Tree | undefined) => {
-    for (const [key, child] of at?.children ?? []) {
-      if (typeof key === "string" && !/^\w[\w-]*$/.test(key)) {
-        faults.add(
-          `Invalid name "${key}" of a parameter: a name is made of letters, digits, "_" and "-"`,
-          at!.keys!.get(key),
-        );
-      }
-      visit(child);
+/** Reports names below `params` that a dot path cannot contain. */
+function checkNames(value: unknown, path: Path, faults: FaultList): void {
+  for (const [key, item] of entriesOf(value)) {
+    const at = [...path, key];
+    // The schema has checked the names of the parameters themselves.
+    if (typeof key === "string" && at.length > 2 && !/^\w[\w-]*$/.test(key)) {
+      faults.addAtKey(
+        at,
+        `Invalid name "${key}" of a parameter: a name consists of letters, digits, "_" and "-"`,
+      );
     }
-  };
-  for (const child of tree.children?.get("params")?.children?.values() ?? []) {
-    visit(child);
+    checkNames(item, at, faults);
   }
 }
 
-function refuseReferences(tree: Tree, faults: FaultList): void {
-  if (typeof tree.value === "string" && hasReference(tree.value)) {
-    faults.add(
-      "A parameter cannot refer to another; refer to both where they are used",
-      tree.span,
+function refuseReferences(value: unknown, path: Path, faults: FaultList): void {
+  if (typeof value === "string" && hasReference(value)) {
+    faults.addAt(
+      path,
+      "A parameter cannot contain a reference; refer to both parameters where they are used",
     );
   }
-  for (const child of tree.children?.values() ?? []) {
-    refuseReferences(child, faults);
+  for (const [key, item] of entriesOf(value)) {
+    refuseReferences(item, [...path, key], faults);
   }
+}
+
+function entriesOf(value: unknown): Iterable<[string | number, unknown]> {
+  if (Array.isArray(value)) return value.entries();
+  return isMapping(value) ? Object.entries(value) : [];
+}
+
+/**
+ * Parses `train.lr=5e-4`: a dot path and a value in YAML, which gets the type
+ * that it would have in the file.
+ *
+ * @throws {Error} If the text does not have this form.
+ */
+export async function parseSetting(text: string): Promise<Setting> {
+  const equals = text.indexOf("=");
+  const key = text.slice(0, Math.max(equals, 0));
+  if (!/^\w[\w-]*(\.\w[\w-]*)*$/.test(key)) {
+    throw new Error(
+      `Setting "${text}" must have the form KEY=VALUE, such as "train.lr=5e-4"`,
+    );
+  }
+  const value = text.slice(equals + 1);
+  if (value.trim() === "") return { key, value };
+  const read = await readYaml(value);
+  const fault = read.document?.faults[0];
+  if (fault !== undefined) {
+    throw new Error(
+      `The value of setting "${text}" is not valid YAML: ${fault.message}; to give text, quote it: -S ${key}='"..."'`,
+    );
+  }
+  return { key, value: read.value };
 }

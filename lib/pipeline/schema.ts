@@ -1,7 +1,56 @@
+/** What a pipeline file may contain, as zod schemas. */
 import { z } from "zod";
-import { Bytes, Duration } from "./quantity.ts";
 
-/** What is said of a value that is neither sound nor a reference. */
+const BYTES: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+const SECONDS: Readonly<Record<string, number>> = {
+  s: 1,
+  m: 60,
+  h: 3600,
+  d: 86_400,
+};
+
+/** A number of bytes: `4GB`, `512 MiB`, or plain bytes. */
+export const Bytes = z.union([
+  z.number().int().nonnegative(),
+  z.string().regex(/^\d+(\.\d+)? ?([KMGT]i?)?B$/, {
+    error: 'Expected a size such as "4GB" or "512MiB"',
+  }).transform((text) => {
+    const [, amount, unit] = /^([\d.]+) ?(\w+)$/.exec(text)!;
+    return Math.round(Number(amount) * BYTES[unit!]!);
+  }),
+]).describe("Size in bytes, or with a unit: 4GB (10^9), 4GiB (2^30)");
+
+/** A number of seconds: `90s`, `1h30m`, or plain seconds. */
+const Duration = z.union([
+  z.number().positive(),
+  z.string().regex(/^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$/, {
+    error: 'Expected a duration such as "90s", "30m" or "1h30m"',
+  }).transform((text, context) => {
+    let seconds = 0;
+    for (const [, amount, unit] of text.matchAll(/(\d+)([dhms])/g)) {
+      seconds += Number(amount) * SECONDS[unit!]!;
+    }
+    if (seconds > 0) return seconds;
+    context.addIssue({
+      code: "custom",
+      message: "Expected a duration above zero",
+    });
+    return z.NEVER;
+  }),
+]).describe("Seconds, or with units: 90s, 30m, 1h30m, 2d");
+
+/** Message for a value that is neither valid nor a reference. */
 export const REFERENCE_EXPECTED = 'Expected a reference such as "${params.x}"';
 
 /** A reference to a value that is known only when a stage is expanded. */
@@ -16,20 +65,19 @@ function orReference<T extends z.ZodType>(schema: T) {
 
 const name = (what: string) =>
   z.string().regex(/^[A-Za-z0-9][\w-]{0,99}$/, {
-    error:
-      `${what} is made of letters, digits, "_" and "-", 100 of them at most`,
+    error: `${what} consists of at most 100 letters, digits, "_" and "-"`,
   });
 
-/** Name of a parameter or of a dimension: what a reference can hold. */
+/** Name of a parameter or dimension, as references contain it. */
 export const Key = z.string().regex(/^\w[\w-]{0,99}$/, {
-  error: 'A name is made of letters, digits, "_" and "-", 100 of them at most',
+  error: 'A name consists of at most 100 letters, digits, "_" and "-"',
 });
 
-/** Why a text cannot be a matrix value. */
+/** The rule for text as a matrix value. */
 export const MATRIX_TEXT_RULE =
-  `it becomes part of a folder's name, so it is made of letters, digits, "_", ".", "+" and "-", 64 of them at most; for other text give it a short name and add the text with "include"`;
+  `text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-"; to use other text, choose a short name and add the text with "include"`;
 
-/** A place in a matrix; its text becomes part of stage ids and of folder names. */
+/** A value of a matrix dimension; it becomes part of stage ids and folder names. */
 export const MatrixValue = z.union([
   z.string().regex(/^[A-Za-z0-9][\w.+-]{0,63}$/, {
     error: MATRIX_TEXT_RULE,
@@ -39,7 +87,7 @@ export const MatrixValue = z.union([
 
 const Combination = z.record(Key, z.unknown());
 
-/** A matrix as it is written. */
+/** A matrix, before its references are resolved. */
 export const Matrix = z.object({
   include: orReference(z.array(Combination)).optional().describe(
     "Adds keys to combinations, or whole combinations, as in GitHub Actions",
@@ -51,7 +99,7 @@ export const Matrix = z.object({
   orReference(z.array(orReference(MatrixValue))).describe(
     "Values of a dimension",
   ),
-).describe("One stage for each combination of these values");
+).describe("One stage per combination of these values");
 
 const InputReference = z.string().regex(
   /^[A-Za-z0-9][\w-]*(\[[\w\-*, ]+\])?$/,
@@ -61,21 +109,21 @@ const InputReference = z.string().regex(
   },
 );
 
-/** Resources as they are once every reference is resolved. */
-export const StageResources = z.strictObject({
+/** Resources, with references resolved. */
+const StageResources = z.strictObject({
   cpus: z.number().int().positive().default(1).describe(
-    "Processors that the stage uses",
+    "Number of CPU cores that the stage uses",
   ),
   gpu: z.number().int().nonnegative().default(0).describe(
-    "GPUs that the stage holds while it runs",
+    "Number of GPUs that the stage holds while it runs",
   ),
-  memory: Bytes.default(0).describe("Memory that the stage is expected to use"),
+  memory: Bytes.default(0).describe("Memory that the stage needs"),
   time: Duration.optional().describe(
-    "Time that a run may take, as a batch system reserves it: 30m, 2h. It is stopped after that, unless `timeout` says otherwise",
+    "Time to reserve for a run on a batch system: 30m, 2h. The run is stopped after it, unless `timeout` is set",
   ),
 });
 
-/** Settings of a stage as they are once every reference is resolved. */
+/** Settings of a stage, with references resolved. */
 export const StageSettings = z.object({
   resources: StageResources.prefault({}),
   mutex: z.string().min(1).max(100).optional(),
@@ -86,32 +134,32 @@ export const StageSettings = z.object({
 const settings = StageSettings.shape;
 const resources = StageResources.shape;
 
-/** A stage as it is written. */
+/** A stage, before its references are resolved. */
 export const StageDefinition = z.strictObject({
   task: name("A task").describe("Task that the stage runs: a module of tasks/"),
   with: z.record(z.string(), z.unknown()).default({}).describe(
     "Parameters of the task",
   ),
-  /** Read by `readMatrix()`, which sees its values with references resolved. */
+  /** Checked by `readMatrix()`, after its references are resolved. */
   matrix: z.record(z.string(), z.unknown()).optional(),
   inputs: z.record(
     z.string(),
     z.union([InputReference, z.array(InputReference).min(1)]),
-  ).default({}).describe("Outputs of other stages that this one reads"),
+  ).default({}).describe("Outputs of other stages that this stage reads"),
   resources: z.strictObject({
     cpus: orReference(resources.cpus),
     gpu: orReference(resources.gpu),
     memory: orReference(resources.memory),
     time: orReference(resources.time),
-  }).partial().default({}).describe("What the stage takes of the machine"),
+  }).partial().default({}).describe("Machine resources of the stage"),
   mutex: orReference(settings.mutex).optional().describe(
     "Stages with the same mutex never run at the same time",
   ),
   retries: orReference(settings.retries).optional().describe(
-    "How often a failed run is tried again",
+    "Number of retries after a failed run",
   ),
   timeout: orReference(settings.timeout).optional().describe(
-    "Time after which a run is stopped: 90s, 30m, 2h",
+    "Time limit of a run: 90s, 30m, 2h",
   ),
 });
 export type StageDefinition = z.output<typeof StageDefinition>;
@@ -120,19 +168,19 @@ const shown = z.string().regex(/^[^/]+\/.+$/, {
   error: 'Expected STAGE/FILE, such as "report/report.md"',
 });
 
-/** Everything of a pipeline file but its stages, which are checked one by one. */
+/** A pipeline file without its stages, which are checked one by one. */
 export const PipelineHead = z.strictObject({
   name: name("A pipeline's name").refine((it) => it !== "cache", {
     error: 'A pipeline cannot be named "cache"',
   }).describe(
-    "Name of the pipeline, and of its folder below the output folder",
+    "Name of the pipeline and of its folder in the output folder",
   ),
   description: z.string().optional().describe("What the pipeline is for"),
   params: z.record(Key, z.unknown()).default({}).describe(
-    "Values that references name; -S KEY=VALUE sets them",
+    "Values for references; -S KEY=VALUE overrides them",
   ),
   profiles: z.record(Key, z.record(z.string(), z.unknown())).default({})
-    .describe("Sets of other values by name; keys may be dot paths"),
+    .describe("Named sets of parameter overrides; keys may be dot paths"),
   show: z.union([shown, z.array(shown)]).default([]).describe(
     "Files to print after a run: STAGE/FILE",
   ),

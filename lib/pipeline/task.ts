@@ -1,81 +1,80 @@
 import type { z } from "zod";
 
 /**
- * A kind of stage: what it takes, what it gives, and what it may touch.
+ * A kind of stage: its parameters, inputs, output and permissions.
  *
- * A task module (`tasks/NAME.ts`) default-exports one of these. Importing it
- * must be cheap (planning imports every task that a pipeline names), so
- * engines and readers are imported inside `run()`. What it declares must depend
- * on the modules that it imports and on nothing else, such as files or the
- * environment: a graph is used again as long as these modules stay the same.
+ * A task module (`tasks/NAME.ts`) has a task as its default export. Importing it
+ * must be cheap, because planning imports all tasks of a pipeline: import engines
+ * and readers inside `run()`. The declaration must depend on the imported modules
+ * only, not on files or the environment: a graph is used again as long as these
+ * modules do not change.
  */
 export interface Task<Params extends z.ZodObject = z.ZodObject> {
   /** One line for help texts and the JSON Schema of pipeline files. */
   readonly description: string;
-  /** Parameters given by `with`; strict, so a misspelt key is an error. */
+  /** Schema of the parameters under `with`; unknown keys are refused. */
   readonly params: Params;
-  /** Artifacts of other stages that this one reads. */
+  /** Artifacts of other stages that the task reads. */
   readonly inputs: Readonly<Record<string, InputDeclaration>>;
-  /** The artifact that it writes: a folder of this kind, holding at least these files. */
+  /** The artifact that the task writes: a folder of this kind with at least these files. */
   readonly output: { readonly kind: string; readonly files: readonly string[] };
-  /** What the stage's process may touch besides its inputs and its output. Nothing by default. */
+  /** Permissions of the stage's process besides its inputs and output. None by default. */
   readonly permissions?: Permissions;
   /**
-   * Files and folders outside the pipeline that the parameters name
-   * (a user's model folder, say), by the dot path of the parameter.
-   * Their content takes the place of that parameter in the stage's key.
-   * Computed from nothing but the parameters and the user's home folder, since
-   * the answer is kept.
+   * Files and folders outside the pipeline that parameters name, such as a
+   * model folder, by the dot path of the parameter. In the stage's key, their
+   * content replaces the parameter. The result is stored, so it must depend on
+   * the parameters and the user's home folder only.
    */
   readonly sources?: (
     params: z.output<Params>,
   ) => Readonly<Record<string, string>>;
   /** Runtimes that the stage's process needs (`engine`); their identity is part of the key. */
   readonly needs?: readonly string[];
-  /** True if the task reads the recorded seconds and metrics of its inputs, which are then part of its key. */
+  /** True if the task reads the recorded seconds and metrics of its inputs; they become part of its key. */
   readonly timings?: boolean;
-  /** Does the work. Called in the stage's own process. */
+  /** Runs the stage, in a process of its own. */
   readonly run: (stage: Stage<z.output<Params>>) => Promise<void>;
 }
 
-/** An input of a task: the kind of artifact, and how many of them. */
+/** An input of a task: its kind of artifact, and how many it takes. */
 export interface InputDeclaration {
   readonly kind: string;
-  /** True if any number of stages may be connected (`evaluate[*]`). */
+  /** True if the input takes any number of artifacts (`evaluate[*]`). */
   readonly many?: boolean;
-  /** True if the pipeline may leave it out. */
+  /** True if a pipeline may leave the input out. */
   readonly optional?: boolean;
 }
 
-/** Permissions of a stage's process, as Deno's flags name them. */
+/** Permissions of a stage's process, in the terms of Deno's flags. */
 export interface Permissions {
   /** Network access: true for all hosts. */
   readonly net?: boolean;
-  /** Environment variables that it may read; their values are handed to the process. */
+  /** Environment variables that the process gets and may read. */
   readonly env?: readonly string[];
-  /** Programs that it may start (they run without Deno's sandbox). */
+  /** Programs that the process may start; they run outside Deno's sandbox. */
   readonly run?: readonly string[];
-  /** Folders outside the stage that it may write, such as the user's hub cache. */
+  /** Other folders that the process may write, such as the user's hub cache. */
   readonly write?: () => readonly string[];
-  /** Folders outside the stage that it may read and that cannot change what it produces, such as a download cache. */
+  /** Other folders that the process may read and that do not affect its output, such as a download cache. */
   readonly read?: () => readonly string[];
 }
 
-/** An artifact handed to a stage. */
+/** An artifact as an input of a stage. */
 export interface InputArtifact {
   /**
-   * Of an input that takes `many`, the id of the stage that made it:
-   * `train-dylora@mrpc,seed=0`. Of others, the input's own name: which stage is
-   * connected to it can make no difference, so renaming that is no reason to run.
+   * For inputs with `many`, the id of the stage that produced the artifact:
+   * `train-dylora@mrpc,seed=0`. For others, the name of the input, so that
+   * renaming the connected stage cannot affect the result.
    */
   readonly stage: string;
-  /** Of an input that takes `many`, that stage's place in its matrix: `{ glue: "mrpc", seed: 0 }`. Of others, empty. */
+  /** For inputs with `many`, the matrix values of that stage: `{ glue: "mrpc", seed: 0 }`. For others, empty. */
   readonly matrix: Readonly<Record<string, string | number>>;
-  /** Folder that holds it; read only. */
+  /** Folder of the artifact; read only. */
   readonly path: string;
-  /** Wall-clock seconds that the stage took when it ran; only for tasks with `timings`. */
+  /** Wall-clock seconds of the run that produced it; only for tasks with `timings`. */
   readonly seconds?: number;
-  /** Last value of each metric that the stage reported when it ran; only for tasks with `timings`. */
+  /** Last value of each metric of the run that produced it; only for tasks with `timings`. */
   readonly metrics?: Readonly<Record<string, number>>;
 }
 
@@ -84,16 +83,16 @@ export type RuntimeSettings = Readonly<
   Record<string, string | number | boolean>
 >;
 
-/** What a running stage is given. */
+/** What a running stage gets. */
 export interface Stage<Params> {
   readonly params: Params;
   /** Artifacts by input name; an input that is not `many` has exactly one, or none if optional. */
   readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
-  /** Private folder to write the artifact into; empty at the start. */
+  /** Folder for the artifact; empty at the start. */
   readonly output: string;
-  /** Folder that survives a crash and is handed to the next attempt; never part of the artifact. */
+  /** Folder that the next attempt gets after a crash or an interrupt; not part of the artifact. */
   readonly checkpoint: string;
-  /** Processors that the stage asked for; what it computes may depend on it, so fewer are no reason for another number. */
+  /** Number of CPU cores that the pipeline gives the stage. Results may depend on it, so it does not change if the machine has fewer. */
   readonly cpus: number;
   readonly runtimes: Readonly<Record<string, RuntimeSettings>>;
   /** Aborted on interrupt: write a checkpoint and return soon. */
@@ -102,11 +101,11 @@ export interface Stage<Params> {
   progress(done: number, total: number, unit: string, note?: string): void;
   /** Writes a line to the stage's log. */
   log(line: string): void;
-  /** Reports a measured value; the last of each name is kept with the result. */
+  /** Reports a measured value; the last value of each name is stored with the result. */
   metric(name: string, value: number, step?: number): void;
 }
 
-/** Declares a task, inferring the type of its parameters. */
+/** Declares a task, and infers the type of its parameters. */
 export function defineTask<Params extends z.ZodObject>(
   task: Task<Params>,
 ): Task<Params> {

@@ -1,7 +1,11 @@
 /** `deno task bench NAME ...`: runs `tests/bench/NAME/bench.ts` with the rest of the arguments. */
-import { type Command, readArguments } from "../../lib/cli/arguments.ts";
-import { EXIT, UsageError } from "../../lib/cli/exit.ts";
-import { helpOf } from "../../lib/cli/help.ts";
+import {
+  type Command,
+  EXIT,
+  helpOf,
+  readArguments,
+  UsageError,
+} from "../../lib/cli/arguments.ts";
 import { command as epoch } from "./epoch/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as step } from "./step/bench.ts";
@@ -23,16 +27,16 @@ const usage = [
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === undefined || name === "--help" || name === "-h") {
     console.log(usage);
-    return name === undefined ? EXIT.usage : EXIT.fine;
+    return name === undefined ? EXIT.usage : EXIT.success;
   }
   const command = commands.find((it) => it.name === `bench ${name}`);
   if (command === undefined) {
     throw new UsageError(`There is no benchmark "${name}"\n${usage}`);
   }
-  const given = readArguments(command, args);
+  const given = await readArguments(command, args);
   if (!given.has("help")) return await command.run(given);
   console.log(helpOf(command));
-  return EXIT.fine;
+  return EXIT.success;
 }
 
 try {

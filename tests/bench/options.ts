@@ -1,5 +1,8 @@
-import type { Given, Option } from "../../lib/cli/arguments.ts";
-import { UsageError } from "../../lib/cli/exit.ts";
+import {
+  type Arguments,
+  type Option,
+  UsageError,
+} from "../../lib/cli/arguments.ts";
 
 /** Precisions that both sides can compute in. */
 const PRECISIONS = ["bf16", "f32"] as const;
@@ -18,7 +21,7 @@ export const PRECISION: Option = {
  *
  * @throws {UsageError} If there is another among them.
  */
-export function precisionsOf(given: Given): readonly Precision[] {
+export function precisionsOf(given: Arguments): readonly Precision[] {
   const names = given.value("precision")?.split(",") ?? PRECISIONS;
   return names.map((name) => {
     const found = PRECISIONS.find((it) => it === name);

@@ -1,9 +1,4 @@
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertNotEquals,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Called, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
@@ -104,35 +99,6 @@ Deno.test("pipeline runs named stages and what they need, and forces only these"
   assertEquals(project.exists("out/test/end"), false);
 });
 
-Deno.test("pipeline --dry-run and plan say what would be done, and do nothing", async () => {
-  using project = new CliProject(PIPELINE);
-  const dry = await project.call("pipeline", "--dry-run", "--json");
-  assertEquals(dry.code, 0);
-  const { seconds, ...summary } = dry.json().at(-1);
-  assert(seconds > 0);
-  assertEquals(summary, {
-    type: "summary",
-    ran: 0,
-    restored: 0,
-    unchanged: 0,
-    failed: 0,
-    planned: { run: 2, restore: 0, unchanged: 0, unknown: 5, skip: 0 },
-  });
-  assertEquals(project.exists("out/test"), false);
-  const work = await project.call("plan", "other", "--exit-code");
-  assertEquals(work.code, 10);
-  assertMatch(work.lines[0]!, /^run +other +no earlier result$/);
-  assertMatch(work.lines[1]!, /^1 stage: 1 to run, 0 unchanged, in /);
-  await project.call("pipeline", "other");
-  const none = await project.call("plan", "other", "--exit-code");
-  assertEquals(none.code, 0);
-  assertMatch(none.lines[0]!, /^unchanged +other$/);
-  Deno.removeSync(project.path("out/test/other"), { recursive: true });
-  const restore = await project.call("plan", "other", "--exit-code");
-  assertEquals(restore.code, 10);
-  assertMatch(restore.lines[0]!, /^restore +other +output is missing$/);
-});
-
 Deno.test("pipeline exits with 1 after a failure, and goes on only with --keep-going", async () => {
   using project = new CliProject(`name: test
 stages:
@@ -163,37 +129,6 @@ stages:
   assertMatch(stdout, /none: failed - The stage did not write "out.txt"/);
 });
 
-Deno.test("pipeline stops at Ctrl-C with 130 and leaves nothing running", async () => {
-  for (
-    const [signal, expected] of [
-      ["SIGINT", 130],
-      ["SIGTERM", 143],
-      ["SIGHUP", 129],
-    ] as const
-  ) {
-    using project = new CliProject(`name: test
-stages:
-  long: { task: make, with: { text: x, seconds: 60 } }
-  after: { task: make, with: { text: after }, inputs: { from: long } }
-`);
-    const process = project.spawn("pipeline", "--json");
-    const lines: string[] = [];
-    for await (
-      const chunk of process.stdout.pipeThrough(new TextDecoderStream())
-    ) {
-      lines.push(...chunk.split("\n").filter((it) => it !== ""));
-      if (chunk.includes('"metric"')) process.kill(signal);
-    }
-    const { code } = await process.status;
-    await process.stderr.cancel();
-    assertEquals(code, expected);
-    const events = lines.map((line) => JSON.parse(line));
-    assertEquals(events.at(-1).type, "summary");
-    assertEquals(events.at(-1).ran, 0);
-    assert(events.some((it) => it.type === "failed" && it.stage === "long"));
-  }
-});
-
 Deno.test("pipeline --no-wait exits with 3 while another process runs the stage", async () => {
   using project = new CliProject(`name: test
 stages:
@@ -217,85 +152,3 @@ stages:
   assertEquals((await process.status).code, 0);
   await process.stderr.cancel();
 });
-
-Deno.test("pipeline notices every change that a kept graph depends on", async () => {
-  using project = new CliProject(PIPELINE);
-  const old = new Date(Date.now() - 60_000);
-  const settle = async () => {
-    for (const file of ["tasks/make.ts", "test.yaml"]) {
-      Deno.utimeSync(project.path(file), old, old);
-    }
-    // The inode's own time cannot be set back.
-    await new Promise((resolve) => setTimeout(resolve, 2100));
-  };
-  await settle();
-  assertEquals((await project.call("pipeline")).code, 0);
-  const kept = () => [...Deno.readDirSync(project.path("out/cache/graphs"))];
-  assertEquals(kept().length, 1);
-  const planned = async () => {
-    const { lines } = await project.call("plan");
-    return lines.slice(0, -1).map((line) => line.split(/ +/)[0]);
-  };
-  assertEquals(new Set(await planned()), new Set(["unchanged"]));
-
-  project.edit("test.yaml", "text: other", "text: OTHER");
-  assertNotEquals((await planned()).indexOf("run"), -1);
-  project.edit("test.yaml", "text: OTHER", "text: other");
-  assertEquals(new Set(await planned()), new Set(["unchanged"]));
-
-  // A default of a task's schema, of the same length, in the same second.
-  project.edit("tasks/make.ts", "default(1)", "default(2)");
-  const { lines } = await project.call("explain", "other");
-  assertMatch(lines.join("\n"), /param size: 1 -> 2/);
-});
-
-Deno.test("pipeline ends at once at the second Ctrl-C, and its stages with it", async () => {
-  using project = new CliProject(`name: test
-stages:
-  deaf: { task: deaf }
-`);
-  project.write(
-    "tasks/deaf.ts",
-    `import { z } from "zod";
-export default {
-  description: "Does not heed an interrupt",
-  params: z.object({}),
-  inputs: {},
-  output: { kind: "text", files: ["out.txt"] },
-  async run(stage) {
-    stage.log("process " + Deno.pid);
-    await new Promise((resolve) => setTimeout(resolve, 60_000));
-  },
-};
-`,
-  );
-  const process = project.spawn("pipeline", "--json");
-  let child = 0;
-  let interrupts = 0;
-  for await (
-    const chunk of process.stdout.pipeThrough(new TextDecoderStream())
-  ) {
-    child ||= Number(/"process (\d+)"/.exec(chunk)?.[1] ?? 0);
-    if (child > 0 && interrupts < 2) {
-      interrupts++;
-      process.kill("SIGINT");
-    }
-  }
-  assertEquals((await process.status).code, 130);
-  await process.stderr.cancel();
-  for (let tries = 0; isAlive(child); tries++) {
-    assert(tries < 100, `process ${child} is left`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-});
-
-function isAlive(process: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(
-      Deno.readTextFileSync(`/proc/${process}/status`),
-    );
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}

@@ -6,8 +6,8 @@ import {
   referenceAdapter,
 } from "../tasks/reference_adapter.ts";
 import { withFolder } from "../tasks/run_task.ts";
+import { callMain, callMainWith } from "./project.ts";
 
-const main = new URL("../../lib/cli/main.ts", import.meta.url).href;
 const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
 
 /** Texts of fixtures/references.py, by their row there. */
@@ -21,23 +21,8 @@ const TEXTS = new Map([
   ]],
 ]);
 
-/** Runs `deno task predict`. */
-async function predict(args: readonly string[], input?: string) {
-  const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", main, "predict", ...args],
-    env: { NO_COLOR: "1" },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const stdin = process.stdin.getWriter();
-  await stdin.write(new TextEncoder().encode(input ?? ""));
-  await stdin.close();
-  const { code, stdout, stderr } = await process.output();
-  const [out, errors] = [stdout, stderr].map((bytes) =>
-    new TextDecoder().decode(bytes)
-  );
-  return { code, out: out!, errors: errors! };
+function predict(args: readonly string[], input = "") {
+  return callMainWith({ input }, "predict", ...args);
 }
 
 /** Probabilities of both classes by row, from the logits that PEFT computed at a rank. */
@@ -51,7 +36,7 @@ function expectedAt(rank: number): [number, number][] {
   });
 }
 
-Deno.test("predict gives the probabilities that follow from PEFT's logits, at any rank, for texts and pairs", () =>
+Deno.test("predict computes the probabilities of PEFT at any rank, for texts and pairs", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, {
       ...REFERENCE_TRAINING,
@@ -70,10 +55,10 @@ Deno.test("predict gives the probabilities that follow from PEFT's logits, at an
       },
     ];
     for (const { rank, rows, args, input } of runs) {
-      const { code, out, errors } = await predict([...named, ...args], input);
-      assertEquals(code, 0, errors);
+      const { code, stderr, json } = await predict([...named, ...args], input);
+      assertEquals(code, 0, stderr);
       const expected = expectedAt(rank);
-      const lines = out.trimEnd().split("\n").map((line) => JSON.parse(line));
+      const lines = json();
       assertEquals(lines.length, rows.length);
       rows.forEach((row, i) => {
         const { label, probabilities, text, pair } = lines[i];
@@ -89,7 +74,7 @@ Deno.test("predict gives the probabilities that follow from PEFT's logits, at an
     }
   }));
 
-Deno.test("predict takes the adapter and the model of a pipeline's stage, once it has run", () =>
+Deno.test("predict uses the adapter and the model of a stage that has run", () =>
   withFolder(async (folder) => {
     const source = await referenceAdapter(folder, REFERENCE_TRAINING);
     const pipeline = join(folder, "own.yaml");
@@ -113,16 +98,13 @@ stages:
     const before = await predict([...args, "great !"]);
     assertEquals(before.code, 1);
     assertMatch(
-      before.errors,
+      before.stderr,
       /Stage "adapter" has no result yet: run it with "deno task pipeline .*own.yaml adapter"/,
     );
-    const run = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", main, "pipeline", pipeline, ...args.slice(2)],
-      stdin: "null",
-    }).output();
-    assertEquals(run.code, 0, new TextDecoder().decode(run.stderr));
-    const { code, out, errors } = await predict([...args, "great !"]);
-    assertEquals(code, 0, errors);
+    const run = await callMain("pipeline", pipeline, ...args.slice(2));
+    assertEquals(run.code, 0, run.stderr);
+    const { code, stdout, stderr } = await predict([...args, "great !"]);
+    assertEquals(code, 0, stderr);
     const [bad, good] = expectedAt(4)[2]!;
     const rows = good > bad
       ? [["good", good], ["bad", bad]] as const
@@ -131,32 +113,35 @@ stages:
       `  ${name.padEnd(4)}  ${value.toFixed(4)}\n`
     );
     assertEquals(
-      out,
+      stdout,
       `imported, imported-lora at rank 4\n\ngreat !\n${first}${second}`,
     );
     const beyond = await predict([...args, "--rank", "5", "great !"]);
     assertEquals(beyond.code, 1);
-    assertMatch(beyond.errors, /^Rank 5 is beyond the adapter's rank 4\n$/);
+    assertMatch(beyond.stderr, /^Rank 5 is beyond the adapter's rank 4\n$/);
   }));
 
-Deno.test("predict says what is wrong with its arguments, with exit code 2", () =>
+Deno.test("predict refuses invalid arguments with exit code 2", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
     const named = ["--adapter", adapter, "--model", model];
     const cases: [string[], RegExp][] = [
-      [["smoke"], /needs PIPELINE and STAGE, or --adapter and --model/],
+      [["smoke"], /give PIPELINE and STAGE, or --adapter and --model/],
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
       [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
       [["smoke", "train-dylra", "a"], /train-dylora/],
-      [["--adapter", adapter, "a"], /are given together/],
-      [["--adapter", adapter, "--model", "./none", "a"], /no folder ".\/none"/],
-      [[...named, "--rank", "0", "a"], /takes a whole number from 1, not "0"/],
-      [[...named, "--pair", "|", "a"], /"a" is no pair: .* hold "\|"/],
-      [named, /There is no text: give it as an argument/],
+      [["--adapter", adapter, "a"], /Option "--adapter" requires "--model"/],
+      [
+        ["--adapter", adapter, "--model", "./none", "a"],
+        /Folder ".\/none" of option "--model" does not exist/,
+      ],
+      [[...named, "--rank", "0", "a"], /Invalid value "0" for option "--rank"/],
+      [[...named, "--pair", "|", "a"], /"a" is not a pair: .* "\|"/],
+      [named, /No texts: give them as arguments/],
     ];
     for (const [args, message] of cases) {
-      const { code, errors } = await predict(args);
-      assertEquals(code, 2, `${args}: ${errors}`);
-      assertMatch(errors, message);
+      const { code, stderr } = await predict(args);
+      assertEquals(code, 2, `${args}: ${stderr}`);
+      assertMatch(stderr, message);
     }
   }));

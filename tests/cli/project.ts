@@ -4,7 +4,7 @@ import { join } from "node:path";
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-/** What a call of the command line came to. */
+/** The result of a call of the command line. */
 export interface Called {
   readonly code: number;
   readonly stdout: string;
@@ -16,7 +16,7 @@ export interface Called {
   json(): any[];
 }
 
-/** Writes its inputs and its text to `out.txt`; as it is told, it also fails, waits or writes nothing. */
+/** A task that writes its inputs and its text to `out.txt`. By its parameters, it waits, fails or writes nothing. */
 const MAKE = `
 import { z } from "zod";
 export default {
@@ -48,7 +48,7 @@ export default {
 };
 `;
 
-/** A pipeline and its tasks in a temporary folder, worked on by the command line. */
+/** A temporary folder with a pipeline and its tasks, on which commands are called. */
 export class CliProject implements Disposable {
   readonly folder = Deno.makeTempDirSync({ prefix: "cli-" });
 
@@ -119,8 +119,21 @@ export class CliProject implements Disposable {
 }
 
 /** Calls the command line. */
-export async function callMain(...args: string[]): Promise<Called> {
-  const { code, stdout, stderr } = await commandOf(args).output();
+export function callMain(...args: string[]): Promise<Called> {
+  return callMainWith({}, ...args);
+}
+
+/** Calls the command line with environment variables and a standard input. */
+export async function callMainWith(
+  { env = {}, input }: { env?: Record<string, string>; input?: string },
+  ...args: string[]
+): Promise<Called> {
+  const stdin = input === undefined ? "null" : "piped";
+  const process = commandOf(args, { env, stdin }).spawn();
+  if (input !== undefined) {
+    await new Blob([input]).stream().pipeTo(process.stdin);
+  }
+  const { code, stdout, stderr } = await process.output();
   const decoder = new TextDecoder();
   const text = decoder.decode(stdout);
   const lines = text.split("\n").slice(0, -1);
@@ -133,12 +146,15 @@ export async function callMain(...args: string[]): Promise<Called> {
   };
 }
 
-function commandOf(args: readonly string[]): Deno.Command {
+function commandOf(
+  args: readonly string[],
+  { env = {}, stdin = "null" }: Pick<Deno.CommandOptions, "env" | "stdin"> = {},
+): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", MAIN, ...args],
     cwd: ROOT,
-    env: { NO_COLOR: "1" },
-    stdin: "null",
+    env: { NO_COLOR: "1", ...env },
+    stdin,
     stdout: "piped",
     stderr: "piped",
   });

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expandPipeline, type LoadOptions } from "../../lib/pipeline/load.ts";
-import { PipelineError } from "../../lib/pipeline/fault.ts";
+import { PipelineError } from "../../lib/pipeline/faults.ts";
 import type { Graph } from "../../lib/pipeline/graph.ts";
 
 /** Task modules as a user would write them: a source, a transformer, and one that gathers. */

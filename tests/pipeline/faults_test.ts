@@ -4,7 +4,7 @@ import {
   assertInstanceOf,
   assertMatch,
 } from "@std/assert";
-import { PipelineError } from "../../lib/pipeline/fault.ts";
+import { PipelineError } from "../../lib/pipeline/faults.ts";
 import { faultsOf, load, withTasks } from "./fake_tasks.ts";
 
 const FAULTY = `name: test
@@ -49,8 +49,8 @@ Deno.test("expandPipeline() reports every fault of a file at once", () =>
       '18:14 Invalid "retries" of stage "train": expected a number, got text "many"',
       '20:19 Unknown task "repot"; did you mean "report"?',
       '21:43 Unknown stage "trian"; did you mean "train"?',
-      '21:50 Stage "data" makes an artifact of kind "dataset", but this input takes "model"',
-      '22:3 Stage "lonely" lacks input "models" of task "report": artifacts of kind "model"',
+      '21:50 Stage "data" produces an artifact of kind "dataset", but this input takes kind "model"',
+      '22:3 Stage "lonely" needs input "models" of task "report": artifacts of kind "model"',
     ]);
   }));
 
@@ -92,10 +92,10 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
   c: { task: train, inputs: { data: c } }`,
     [
       "3:3 Stages need one another: a -> b -> a",
-      '3:37 Stage "b" makes an artifact of kind "model", but this input takes "dataset"',
-      '4:37 Stage "a" makes an artifact of kind "model", but this input takes "dataset"',
+      '3:37 Stage "b" produces an artifact of kind "model", but this input takes kind "dataset"',
+      '4:37 Stage "a" produces an artifact of kind "model", but this input takes kind "dataset"',
       '5:3 Stage "c" needs itself',
-      '5:37 Stage "c" makes an artifact of kind "model", but this input takes "dataset"',
+      '5:37 Stage "c" produces an artifact of kind "model", but this input takes kind "dataset"',
     ],
   ],
   ["a task that cannot be imported", `${head}  a: { task: broken }`, [
@@ -105,7 +105,7 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
     '3:14 Task module "file://TASKS/empty.ts" does not declare a task: "params" of its default export: expected a zod object',
   ]],
   ["a task outside the folder", `${head}  a: { task: ../x }`, [
-    '3:14 Invalid "task" of stage "a": a task is made of letters, digits, "_" and "-", 100 of them at most, got text "../x"',
+    '3:14 Invalid "task" of stage "a": a task consists of at most 100 letters, digits, "_" and "-", got text "../x"',
   ]],
   ["a missing parameter", `${head}  a: { task: fetch }`, [
     '3:3 "source" of task "fetch" is missing',
@@ -118,10 +118,10 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
   c: { task: train, inputs: { data: data, start: train[*] } }
   d: { task: train, matrix: { seed: [1] }, inputs: { data: data, start: train } }`,
     [
-      '5:40 Stage "train" has a matrix over "seed", which this reference leaves open; write "train[*]"',
-      '6:50 Stage "train" has a matrix over "seed", which this reference leaves open; this input takes one artifact',
-      '7:50 This input takes one artifact, but "*" takes any number of them',
-      '8:73 Stage "train" has a matrix over "seed", which this reference leaves open; write "train[seed]"',
+      '5:40 Stage "train" has a matrix over "seed", for which this reference names no value; write "train[*]"',
+      '6:50 Stage "train" has a matrix over "seed", for which this reference names no value; this input takes one artifact',
+      '7:50 This input takes one artifact, but "*" selects any number of artifacts',
+      '8:73 Stage "train" has a matrix over "seed", for which this reference names no value; write "train[seed]"',
     ],
   ],
   [
@@ -130,7 +130,7 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
   a: { task: train, inputs: { data: data[glue] } }
   b: { task: train, matrix: { glue: [c] }, inputs: { data: data[glue] } }`,
     [
-      '4:37 This stage has no dimension "glue" to share with "data"',
+      '4:37 This stage has no dimension "glue" to match with "data"',
       '5:54 No stage "data" matches "b@c"',
     ],
   ],
@@ -138,7 +138,7 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
     "two artifacts for one",
     `${head}${data}  a: { task: train, inputs: { data: [data, data] } }`,
     [
-      '4:31 Input "data" of task "train" takes one artifact',
+      '4:31 Input "data" of task "train" takes one artifact, got 2',
     ],
   ],
   [
@@ -154,11 +154,11 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
       exclude: [{ tiwce: 1 }, {}]`,
     [
       '7:7 Dimension "none" has no values',
-      '8:18 Dimension "twice" has "1" twice',
-      `9:14 Invalid matrix value "a/b": it becomes part of a folder's name, so it is made of letters, digits, "_", ".", "+" and "-", 64 of them at most; for other text give it a short name and add the text with "include"`,
+      '8:18 Dimension "twice" contains "1" twice',
+      `9:14 Invalid matrix value "a/b": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-"; to use other text, choose a short name and add the text with "include"`,
       "10:14 A matrix value must be text or a finite number, got a list",
-      '11:19 "exclude" names no dimension "tiwce" of the matrix; did you mean "twice"?',
-      '11:31 An entry of "exclude" must be a mapping with keys',
+      '11:19 "exclude" names "tiwce", which is not a dimension of the matrix; did you mean "twice"?',
+      '11:31 An entry of "exclude" must be a mapping with at least one key',
     ],
   ],
   [
@@ -191,7 +191,7 @@ params: { a: 1, b: { c: "x\${params.a}" } }
 stages:
 ${data}`,
     [
-      "2:25 A parameter cannot refer to another; refer to both where they are used",
+      "2:25 A parameter cannot contain a reference; refer to both parameters where they are used",
     ],
   ],
   ["YAML that is none", `name: [test\nstages: {`, [
@@ -208,12 +208,12 @@ __proto__: { polluted: true }
 params: { a: !!binary aaaa, b: &b [*b], c: 12345678901234567890, d: *none }
 stages: {}`,
     [
-      '2:1 Key "name" stands twice in this mapping',
-      "3:3 A key cannot be a list, a mapping or nothing",
-      "5:1 A key cannot be __proto__",
+      '2:1 Duplicate key "name"',
+      "3:3 A key must be text",
+      '5:1 "__proto__" is not allowed as a key',
       '6:23 Tag "tag:yaml.org,2002:binary" is not allowed',
-      '6:36 Alias "*b" stands inside its own anchor',
-      "6:44 Integer 12345678901234567890 is too large to be exact; quote it if it is text",
+      '6:36 Alias "*b" is inside its own anchor',
+      "6:44 Integer 12345678901234567890 is too large to be exact; put quotes around it if it is text",
       '6:69 Alias "*none" has no anchor before it',
       "7:1 The pipeline has no stages",
     ],
@@ -231,14 +231,14 @@ stages:
   other: { task: train, inputs: { strat: data }, mutex: !own x }
 `;
     assertEquals(await faultsOf(tasks, text), [
-      '2:1 Key "name" stands twice in this mapping',
+      '2:1 Duplicate key "name"',
       '3:1 Unknown key "descrption" of the pipeline; did you mean "description"?',
       '5:49 Tag "tag:yaml.org,2002:binary" is not allowed',
       '5:55 Unknown key "rwos" of task "fetch"; did you mean "rows"?',
       '5:66 Unknown key "matrx" of stage "data"; did you mean "matrix"?',
       '6:18 Unknown task "trian"; did you mean "train"?',
       '6:57 Alias "*none" has no anchor before it',
-      '7:25 Stage "other" lacks input "data" of task "train": an artifact of kind "dataset"',
+      '7:25 Stage "other" needs input "data" of task "train": an artifact of kind "dataset"',
       '7:35 Task "train" has no input "strat"; did you mean "start"?',
       '7:62 Tag "!own" is not allowed',
     ]);

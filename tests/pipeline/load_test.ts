@@ -75,7 +75,6 @@ Deno.test("loadPipeline() resolves everything that a stage has", () =>
       mutex: "disk-cola",
       retries: 2,
       timeout: 90,
-      position: { file: "test.yaml", line: 14, column: 3 },
     });
     assertEquals(declaration, {
       inputs: {
@@ -179,7 +178,7 @@ stages:
     );
     assertStringIncludes(
       message,
-      'Input "models" of "report" has no artifact: every place of "all" is excluded',
+      'Input "models" of "report" has no artifact: all combinations of "all" are excluded',
     );
   }));
 
@@ -252,13 +251,16 @@ Deno.test("loadPipeline() reads files only, of a sane size and encoding", () =>
     };
     await refuses("none.yaml", /none\.yaml: There is no such file/);
     await mkdir(join(tasks, "folder.yaml"));
-    await refuses("folder.yaml", /folder\.yaml: Is no regular file/);
+    await refuses("folder.yaml", /folder\.yaml: Not a regular file/);
     await symlink("/dev/zero", join(tasks, "endless.yaml"));
-    await refuses("endless.yaml", /Is no regular file/);
+    await refuses("endless.yaml", /Not a regular file/);
     await writeFile(join(tasks, "large.yaml"), "#".repeat(300_000));
-    await refuses("large.yaml", /Has 300000 bytes; a pipeline file has 262144/);
+    await refuses(
+      "large.yaml",
+      /The file has 300000 bytes; the maximum for a pipeline file is 262144/,
+    );
     await writeFile(join(tasks, "latin.yaml"), new Uint8Array([0x6e, 0xe4]));
-    await refuses("latin.yaml", /Is not encoded in UTF-8/);
+    await refuses("latin.yaml", /The file is not valid UTF-8/);
     await writeFile(join(tasks, "void.yaml"), "# nothing\n");
     await refuses("void.yaml", /The file is empty/);
   }));

@@ -7,7 +7,7 @@ import { loadPipeline } from "../../lib/pipeline/load.ts";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 const NAMES = [...Deno.readDirSync(join(ROOT, "pipelines"))]
-  .map(({ name }) => name.replace(".yaml", "")).sort();
+  .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
 
 function load(
   name: string,

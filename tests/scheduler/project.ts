@@ -115,7 +115,6 @@ export default {
         ...(options.mutex && { mutex: options.mutex }),
         ...(options.timeout && { timeout: options.timeout }),
         retries: options.retries ?? 0,
-        position: { file: "test.yaml", line: 1, column: 1 },
       });
     }
     return { pipeline: "test", file: "test.yaml", stages: expanded, show: [] };

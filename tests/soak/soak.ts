@@ -8,9 +8,13 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
-import { readArguments, type Usage } from "../../lib/cli/arguments.ts";
-import { EXIT, UsageError } from "../../lib/cli/exit.ts";
-import { helpOf } from "../../lib/cli/help.ts";
+import {
+  EXIT,
+  helpOf,
+  readArguments,
+  type Usage,
+  UsageError,
+} from "../../lib/cli/arguments.ts";
 import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { fuzzParsers } from "./fuzz.ts";
@@ -46,10 +50,10 @@ const usage: Usage = {
     ["", "The whole soak, more than half an hour"],
     ["--rounds 20 --seed 7", "A few minutes, reproducible"],
   ],
-  takes: { least: 0, most: 0 },
+  positionals: { min: 0, max: 0 },
 };
 
-const { rounds, seed } = readOptions();
+const { rounds, seed } = await readOptions();
 console.log(`Soak: ${rounds} rounds, seed ${seed}`);
 const long = rounds >= 300;
 await fuzzParsers(long ? 100_000 : 2_000);
@@ -96,11 +100,13 @@ console.log("No wrong result, no orphan, no repair by hand");
 Deno.exit(0);
 
 /** Reads the options; exits after printing the help or a usage error. */
-function readOptions(): { readonly rounds: number; readonly seed: number } {
+async function readOptions(): Promise<
+  { readonly rounds: number; readonly seed: number }
+> {
   try {
-    const given = readArguments(usage, Deno.args);
-    const rounds = given.number("rounds", 1) ?? 300;
-    const seed = given.number("seed", 0) ?? Date.now() % 1e9;
+    const given = await readArguments(usage, Deno.args);
+    const rounds = given.integer("rounds", 1) ?? 300;
+    const seed = given.integer("seed", 0) ?? Date.now() % 1e9;
     if (!given.has("help")) return { rounds, seed };
     console.log(helpOf(usage));
   } catch (error) {
@@ -108,7 +114,7 @@ function readOptions(): { readonly rounds: number; readonly seed: number } {
     console.error(error.message);
     Deno.exit(EXIT.usage);
   }
-  Deno.exit(EXIT.fine);
+  Deno.exit(EXIT.success);
 }
 
 function edit(): string {

@@ -6,8 +6,11 @@
  *     DYLORA_MINILM=MODEL DYLORA_GLUE=GLUE deno task bench epoch --json
  */
 import { join } from "node:path";
-import type { Command, Given } from "../../../lib/cli/arguments.ts";
-import { EXIT } from "../../../lib/cli/exit.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+} from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { median } from "../../../lib/engine/median.ts";
 import { peerPython, PRECISION, precisionsOf, variable } from "../options.ts";
@@ -45,11 +48,11 @@ export const command: Command = {
     ["--json", "Everything, one row a line"],
     ["--precision bf16 --rounds 1", "One epoch of each side in bfloat16"],
   ],
-  takes: { least: 0, most: 0 },
+  positionals: { min: 0, max: 0 },
   run: bench,
 };
 
-async function bench(given: Given): Promise<number> {
+async function bench(given: Arguments): Promise<number> {
   const python = peerPython();
   const model = variable(
     "DYLORA_MINILM",
@@ -57,7 +60,7 @@ async function bench(given: Given): Promise<number> {
   );
   const data = variable("DYLORA_GLUE", "name a folder of GLUE's TSV files");
   const precisions = precisionsOf(given);
-  const rounds = given.number("rounds", 1) ?? 3;
+  const rounds = given.integer("rounds", 1) ?? 3;
   using ours = await EpochPipeline.prepare(model, data);
   for (const { name, precision, padding } of works) {
     if (!precisions.includes(precision)) continue;
@@ -94,7 +97,7 @@ async function bench(given: Given): Promise<number> {
           `${row.ratio.toFixed(2).padStart(6)}`,
     );
   }
-  return EXIT.fine;
+  return EXIT.success;
 }
 
 async function seconds(run: () => Promise<unknown>): Promise<number> {

@@ -8,8 +8,12 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Command, Given } from "../../../lib/cli/arguments.ts";
-import { EXIT, UsageError } from "../../../lib/cli/exit.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  UsageError,
+} from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { fingerprint } from "../../../lib/store/stats.ts";
 import { ours } from "./ours.ts";
@@ -70,12 +74,12 @@ export const command: Command = {
     ["--json", "Everything, one row a line"],
     ["--only ours --stages 8", "This scheduler alone, on 8 stages"],
   ],
-  takes: { least: 0, most: 0 },
+  positionals: { min: 0, max: 0 },
   run: bench,
 };
 
-async function bench(given: Given): Promise<number> {
-  const runs = given.number("runs", 1) ?? 5;
+async function bench(given: Arguments): Promise<number> {
+  const runs = given.integer("runs", 1) ?? 5;
   const counts = (given.value("stages") ?? "8,200").split(",").map((text) => {
     if (/^[1-9]\d*$/.test(text)) return Number(text);
     throw new UsageError(
@@ -110,7 +114,7 @@ async function bench(given: Given): Promise<number> {
   }
   for (const row of overheads(rows)) report(row);
   if (!given.has("json")) print(rows, tools);
-  return EXIT.fine;
+  return EXIT.success;
 }
 
 /** Stages of the larger pipeline. */

@@ -6,8 +6,11 @@
  *     deno task bench step --json
  */
 import { join } from "node:path";
-import type { Command, Given } from "../../../lib/cli/arguments.ts";
-import { EXIT } from "../../../lib/cli/exit.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+} from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/median.ts";
@@ -72,16 +75,16 @@ export const command: Command = {
     ["--json", "Everything, one row a line"],
     ['--only "minilm 32x64" --precision bf16', "One model in bfloat16"],
   ],
-  takes: { least: 0, most: 0 },
+  positionals: { min: 0, max: 0 },
   run: bench,
 };
 
-async function bench(given: Given): Promise<number> {
+async function bench(given: Arguments): Promise<number> {
   const python = peerPython();
   const precisions = precisionsOf(given);
   const turns = {
-    steps: given.number("steps", 1) ?? 8,
-    threads: given.number("threads", 1) ?? 2,
+    steps: given.integer("steps", 1) ?? 8,
+    threads: given.integer("threads", 1) ?? 2,
   };
   const only = given.value("only");
   const choice = await selectEngine("tensorflow");
@@ -105,7 +108,7 @@ async function bench(given: Given): Promise<number> {
       Deno.removeSync(folder, { recursive: true });
     }
   }
-  return EXIT.fine;
+  return EXIT.success;
 }
 
 /** Takes turns, one step or pass of each side at a time. */

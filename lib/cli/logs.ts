@@ -1,0 +1,85 @@
+import { printable } from "../pipeline/faults.ts";
+import { findLog, type LogLine, readLog } from "../scheduler/runs.ts";
+import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
+import { watchInterrupts } from "./interrupts.ts";
+import { progressText } from "./messages.ts";
+import { openPipeline } from "./open_pipeline.ts";
+import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "./options.ts";
+import { writeOut } from "./renderer.ts";
+
+/** `deno task logs`: prints the log of a stage. */
+export const logsCommand: Command = {
+  name: "logs",
+  usage: "PIPELINE STAGE",
+  description:
+    "Print the log of a stage: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.",
+  options: [
+    {
+      name: "follow",
+      short: "f",
+      description: "Keep printing while the stage runs",
+    },
+    ...GRAPH_OPTIONS,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke train-dylora", "Print what the stage logged"],
+    ["glue-mini train-dylora@mrpc -f", "Follow a running stage"],
+  ],
+  positionals: { min: 2, max: 2 },
+  run: printLog,
+};
+
+async function printLog(args: Arguments): Promise<number> {
+  const { graph, selected, store } = await openPipeline(args, outOf(args));
+  const [id, ...others] = selected;
+  if (id === undefined || others.length > 0) {
+    throw new UsageError(
+      `"${args.positionals[1]}" selects more than one stage: "${id}", "${
+        others[0]
+      }"; name one of them`,
+    );
+  }
+  const log = findLog(graph.pipeline, id, store);
+  if (log === undefined) {
+    throw new Error(
+      `Stage "${id}" has no log because it has not run yet: run it with "deno task pipeline ${
+        args.positionals[0]
+      } ${id}"`,
+    );
+  }
+  using interrupts = watchInterrupts(() => {});
+  for await (
+    const line of readLog(log, args.has("follow"), interrupts.signal)
+  ) {
+    const text = args.has("json") ? JSON.stringify(line) : logText(line);
+    if (text !== undefined) writeOut(`${text}\n`);
+  }
+  return interrupts.code ?? EXIT.success;
+}
+
+/** A line of a log as text, after the seconds since the start; undefined for events that are not shown. */
+function logText(line: LogLine): string | undefined {
+  const text = eventText(line);
+  return text && `${line.at.toFixed(1).padStart(8)}  ${text}`;
+}
+
+function eventText(line: LogLine): string | undefined {
+  switch (line.type) {
+    case "log":
+      return printable(line.line);
+    case "progress":
+      return progressText(line);
+    case "metric": {
+      const step = line.step === undefined ? "" : ` at step ${line.step}`;
+      return printable(`${line.name} = ${line.value}${step}`);
+    }
+    case "started":
+      return `attempt ${line.attempt}: ${line.reason}`;
+    case "failed":
+      return `failed: ${printable(line.message)}`;
+    default:
+      return undefined;
+  }
+}

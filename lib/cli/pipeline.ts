@@ -1,0 +1,161 @@
+import { join } from "node:path";
+import type { Graph } from "../pipeline/graph.ts";
+import { visibleFolder } from "../scheduler/visible.ts";
+import type { Event, Summary } from "../scheduler/events.ts";
+import { run } from "../scheduler/scheduler.ts";
+import { selectStages } from "../scheduler/context.ts";
+import { type Arguments, type Command, EXIT } from "./arguments.ts";
+import { installedEngine } from "./engine.ts";
+import { watchInterrupts } from "./interrupts.ts";
+import type { Message } from "./messages.ts";
+import { openPipeline } from "./open_pipeline.ts";
+import {
+  CACHE_LIMIT,
+  ENGINE,
+  FORCE,
+  GRAPH_OPTIONS,
+  HELP,
+  JSON_LINES,
+  LIMIT_OPTIONS,
+  settingsOf,
+  shortPath,
+} from "./options.ts";
+import { chooseRenderer } from "./renderer.ts";
+
+/** `deno task pipeline`: brings the stages of a pipeline up to date. */
+export const pipelineCommand: Command = {
+  name: "pipeline",
+  usage: "PIPELINE [STAGE...]",
+  description: `Run a pipeline: exactly the stages whose results are not cached.
+
+PIPELINE is a name in pipelines/ or a file. With STAGEs, only these and the stages that they need run. A STAGE is an id (train@mrpc,seed=0), the start of an id (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
+
+Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3 another process is in the way (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
+  options: [
+    FORCE,
+    ...GRAPH_OPTIONS,
+    ENGINE,
+    ...LIMIT_OPTIONS,
+    {
+      name: "keep-going",
+      short: "k",
+      description:
+        "After a failure, run the stages that do not need the failed one",
+    },
+    {
+      name: "dry-run",
+      short: "n",
+      description: "Show what would run, and run nothing",
+    },
+    {
+      name: "no-wait",
+      description:
+        "Fail if another process runs one of the stages, or holds a GPU or mutex that one needs",
+    },
+    CACHE_LIMIT,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke", "Run all of pipelines/smoke.yaml"],
+    ["glue-mini --profile quick -S data=glue", "Use a profile and a parameter"],
+    ["glue-mini train-dylora@mrpc", "Run some stages and what they need"],
+    ['glue-mini "train-lora@mrpc*" --force', "Run stages again, by a glob"],
+    ["my/pipeline.yaml --dry-run", "Show what would run, and why"],
+  ],
+  positionals: { min: 1, max: Infinity },
+  run: runPipeline,
+};
+
+async function runPipeline(args: Arguments): Promise<number> {
+  if (args.has("dry-run")) {
+    const { printPlan } = await import("./plan.ts");
+    await printPlan(args);
+    return EXIT.success;
+  }
+  const settings = await settingsOf(args);
+  const { graph, selected, forced, store, saveGraph } = await openPipeline(
+    args,
+    settings.out,
+  );
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  using interrupts = watchInterrupts(() =>
+    say({
+      type: "note",
+      text:
+        "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+    })
+  );
+  const outcome = new Outcome();
+  try {
+    const { failed, skipped } = await run(
+      graph,
+      selected,
+      {
+        ...settings,
+        runtimes: { engine: installedEngine(args, say, interrupts.signal) },
+        force: forced,
+      },
+      (event) => {
+        outcome.take(event);
+        // The summary comes last, after the files that the pipeline shows.
+        if (event.type !== "summary") say(event);
+      },
+      interrupts.signal,
+      store,
+    );
+    if (failed === 0 && interrupts.code === undefined) await saveGraph();
+    if (failed + skipped === 0) showFiles(graph, selected, settings.out, say);
+  } catch (error) {
+    if (!interrupts.caused(error)) throw error;
+  } finally {
+    if (outcome.summary) say(outcome.summary);
+    renderer.end();
+  }
+  return interrupts.code ?? outcome.code;
+}
+
+/** Shows the files in `show` of the pipeline whose stages are part of the run. */
+function showFiles(
+  graph: Graph,
+  selected: readonly string[],
+  out: string,
+  say: (message: Message) => void,
+): void {
+  const current = selectStages(graph, selected);
+  for (const { stage, file } of graph.show) {
+    if (!current.has(stage)) continue;
+    const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
+    try {
+      const text = Deno.readTextFileSync(path);
+      say({ type: "shown", stage, path: shortPath(path), text });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      say({
+        type: "note",
+        text:
+          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist`,
+      });
+    }
+  }
+}
+
+/** Derives the exit code of a run from its events. */
+class Outcome {
+  summary: Summary | undefined;
+  #otherFailure = false;
+
+  take(event: Event): void {
+    if (event.type === "summary") this.summary = event;
+    if (event.type !== "failed" || event.retry) return;
+    this.#otherFailure ||= event.code !== "output-missing";
+  }
+
+  get code(): number {
+    if (this.summary === undefined || this.summary.failed === 0) {
+      return EXIT.success;
+    }
+    return this.#otherFailure ? EXIT.failed : EXIT.outputMissing;
+  }
+}

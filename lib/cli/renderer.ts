@@ -1,0 +1,162 @@
+import { EIO, osError } from "../store/files.ts";
+import {
+  bytes,
+  LastLines,
+  type Message,
+  messageLine,
+  progressText,
+  type Renderer,
+  type Style,
+  styleFor,
+} from "./messages.ts";
+import { printable } from "../pipeline/faults.ts";
+
+/**
+ * Chooses the renderer: JSON lines on request, a live table in a terminal,
+ * plain lines elsewhere and under CI.
+ */
+export async function chooseRenderer(json: boolean): Promise<Renderer> {
+  const { stdout } = Deno;
+  const write = stdout.isTerminal() ? terminalWriter() : writeOut;
+  if (json) return jsonLines(write);
+  const style = styleFor(stdout);
+  const live = stdout.isTerminal() && !Deno.env.get("CI") &&
+    Deno.env.get("TERM") !== "dumb";
+  if (!live) return plainLines(write, style);
+  const { liveTable } = await import("./live.ts");
+  return liveTable({ write, size: consoleSize }, style);
+}
+
+/** Writes all of a text to standard output. */
+export function writeOut(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) {
+    done += Deno.stdout.writeSync(bytes.subarray(done));
+  }
+}
+
+/** Writes to the terminal until it is closed; SIGHUP reports that. */
+function terminalWriter(): (text: string) => void {
+  let closed = false;
+  return (text) => {
+    if (closed) return;
+    try {
+      writeOut(text);
+    } catch (error) {
+      if (osError(error) !== EIO) throw error;
+      closed = true;
+    }
+  };
+}
+
+function consoleSize() {
+  try {
+    return Deno.consoleSize();
+  } catch {
+    return undefined; // The terminal does not report its size.
+  }
+}
+
+/**
+ * Renders each message as a line of JSON. Those of one turn of the event loop
+ * are written together: a run with nothing to do makes few writes.
+ */
+function jsonLines(write: (text: string) => void): Renderer {
+  let lines = "";
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const flush = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    const text = lines;
+    lines = "";
+    if (text !== "") write(text);
+  };
+  return {
+    show(message) {
+      lines += `${JSON.stringify(ordered(message))}\n`;
+      timer ??= setTimeout(flush, 0);
+    },
+    end: flush,
+  };
+}
+
+/** A summary with the fields first that every version has. */
+function ordered(message: Message): Message {
+  if (message.type !== "summary") return message;
+  const { type, ran, restored, unchanged, failed, seconds, ...more } = message;
+  return { type, ran, restored, unchanged, failed, seconds, ...more };
+}
+
+/** Milliseconds between two lines about the progress of one stage or installation. */
+const PROGRESS_PAUSE = 10_000;
+
+/**
+ * Renders messages as plain lines, for files, pipes and CI. What a stage writes
+ * to its standard error is shown only if it fails: libraries write a lot there.
+ *
+ * @param now The time in milliseconds.
+ */
+export function plainLines(
+  write: (text: string) => void,
+  style: Style,
+  now = () => performance.now(),
+): Renderer {
+  const shownAt = new Map<string, number>();
+  const errors = new LastLines();
+  /** True if the subject was last shown a pause ago; false the first time. */
+  const isDue = (subject: string): boolean => {
+    const last = shownAt.get(subject);
+    if (last !== undefined && now() - last < PROGRESS_PAUSE) return false;
+    shownAt.set(subject, now());
+    return last !== undefined;
+  };
+  const print = (line: string) => write(`${line}\n`);
+  return {
+    show(message) {
+      if (message.type === "log" && message.stream === "stderr") {
+        errors.add(message);
+        return;
+      }
+      if (message.type === "failed" || message.type === "finished") {
+        const lines = errors.take(message.stage);
+        if (message.type === "failed") {
+          lines.forEach((it) => print(`  | ${it}`));
+        }
+      }
+      const line = plainLine(message, isDue, style);
+      if (line !== undefined) print(line);
+    },
+    end() {},
+  };
+}
+
+function plainLine(
+  message: Message,
+  isDue: (subject: string) => boolean,
+  style: Style,
+): string | undefined {
+  switch (message.type) {
+    case "install":
+      return installLine(message, isDue);
+    case "progress":
+      return isDue(message.stage)
+        ? style.dim(`${message.stage}: ${progressText(message)}`)
+        : undefined;
+    case "log":
+      return `${style.dim(`${message.stage} |`)} ${printable(message.line)}`;
+    default:
+      return messageLine(message, style);
+  }
+}
+
+function installLine(
+  { step, subject, done, total }: Message & { type: "install" },
+  isDue: (subject: string) => boolean,
+): string | undefined {
+  const line = `engine: ${step} ${subject}`;
+  if (total === 0) return line;
+  if (done === 0) return `${line} (${bytes(total)})`;
+  return isDue(line)
+    ? `${line}: ${Math.floor(100 * done / total)}%`
+    : undefined;
+}

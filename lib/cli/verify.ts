@@ -1,0 +1,61 @@
+import { verify } from "../scheduler/verify.ts";
+import { type Arguments, type Command, EXIT } from "./arguments.ts";
+import { installedEngine } from "./engine.ts";
+import { watchInterrupts } from "./interrupts.ts";
+import type { Message } from "./messages.ts";
+import { openPipeline } from "./open_pipeline.ts";
+import {
+  ENGINE,
+  GPUS,
+  GRAPH_OPTIONS,
+  HELP,
+  JSON_LINES,
+  settingsOf,
+} from "./options.ts";
+import { chooseRenderer } from "./renderer.ts";
+
+/** `deno task verify`: runs cached stages again and compares the output. */
+export const verifyCommand: Command = {
+  name: "verify",
+  usage: "PIPELINE STAGE...",
+  description:
+    "Run stages again, apart from the cache and the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
+  options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
+  examples: [
+    ["smoke train-dylora", "Check that training is deterministic"],
+    ['smoke "*"', "Check every stage"],
+  ],
+  positionals: { min: 2, max: Infinity },
+  run: verifyStages,
+};
+
+async function verifyStages(args: Arguments): Promise<number> {
+  const settings = await settingsOf(args);
+  const { graph, selected } = await openPipeline(args, settings.out);
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  using interrupts = watchInterrupts(() => {});
+  const runtimes = { engine: installedEngine(args, say, interrupts.signal) };
+  let differing = 0;
+  try {
+    say({ type: "start", pipeline: graph.pipeline, stages: selected });
+    for (const stage of selected) {
+      const reason = "compare with the cached result";
+      say({ type: "started", stage, attempt: 1, reason });
+      const result = await verify(
+        graph,
+        stage,
+        { ...settings, runtimes },
+        say,
+        interrupts.signal,
+      );
+      if (result.differing.length > 0) differing++;
+      say({ type: "verified", ...result });
+    }
+  } catch (error) {
+    if (interrupts.code === undefined) throw error;
+  } finally {
+    renderer.end();
+  }
+  return interrupts.code ?? (differing > 0 ? EXIT.failed : EXIT.success);
+}

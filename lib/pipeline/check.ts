@@ -1,0 +1,293 @@
+/** Checks a pipeline file against its schema and words what is wrong with it. */
+import { z } from "zod";
+import {
+  describe,
+  didYouMean,
+  type FaultList,
+  isMapping,
+  type Mapping,
+  type Path,
+} from "./faults.ts";
+import { hasReference } from "./references.ts";
+import { PipelineHead, REFERENCE_EXPECTED, StageDefinition } from "./schema.ts";
+
+/** A stage before its references are resolved, without its faulty parts. */
+export interface Definition {
+  readonly name: string;
+  readonly written: StageDefinition;
+  /** Keys whose faulty values were left out. */
+  readonly damaged: ReadonlySet<string>;
+}
+
+/** The sound parts of a pipeline file. */
+export interface Definitions {
+  /** Absent if the head of the file has faults. */
+  readonly head?: PipelineHead;
+  /** False if the parameters or profiles have faults, so that nothing can be expanded. */
+  readonly paramsSound: boolean;
+  readonly stages: ReadonlyMap<string, Definition>;
+  /** Names of all stages, sound or not. */
+  readonly names: ReadonlySet<string>;
+}
+
+/**
+ * Checks a file against its schema.
+ *
+ * A faulty value does not hide other faults: it is reported and left out, and
+ * the rest of its stage goes on to the following checks.
+ *
+ * @param file Value of the whole file.
+ */
+export function readDefinitions(
+  file: unknown,
+  faults: FaultList,
+): Definitions {
+  const head = PipelineHead.safeParse(file);
+  if (!head.success) {
+    reportIssues(head.error.issues, faults, {
+      file,
+      at: [],
+      schema: PipelineHead,
+      value: file,
+      owner: "the pipeline",
+    });
+  }
+  const written = isMapping(file) ? file.stages : undefined;
+  const entries = isMapping(written) ? Object.entries(written) : [];
+  if (isMapping(written) && entries.length === 0) {
+    faults.addAtKey(["stages"], "The pipeline has no stages");
+  }
+  const stages = new Map<string, Definition>();
+  for (const [name, value] of entries) {
+    const definition = readStage(name, value, file, faults);
+    if (definition) stages.set(name, definition);
+  }
+  return {
+    ...(head.success ? { head: head.data } : {}),
+    paramsSound: isMapping(file) &&
+      !head.error?.issues.some((issue) =>
+        wrongKeys(issue).some((key) => key === "params" || key === "profiles")
+      ),
+    stages,
+    names: new Set(entries.map(([name]) => name)),
+  };
+}
+
+function readStage(
+  name: string,
+  value: unknown,
+  file: unknown,
+  faults: FaultList,
+): Definition | undefined {
+  const result = StageDefinition.safeParse(value);
+  if (result.success) {
+    return { name, written: result.data, damaged: new Set() };
+  }
+  reportIssues(result.error.issues, faults, {
+    file,
+    at: ["stages", name],
+    schema: StageDefinition,
+    value,
+    owner: `stage "${name}"`,
+  });
+  if (!isMapping(value)) return undefined;
+  const sound: Mapping = { ...value };
+  const damaged = new Set<string>();
+  for (const issue of result.error.issues) {
+    for (const key of wrongKeys(issue)) {
+      delete sound[key];
+      if (key in StageDefinition.shape) damaged.add(key);
+    }
+  }
+  const rest = StageDefinition.safeParse(sound);
+  return rest.success ? { name, written: rest.data, damaged } : undefined;
+}
+
+function wrongKeys(issue: z.core.$ZodIssue): readonly string[] {
+  const key = issue.path[0];
+  if (key !== undefined) return [String(key)];
+  return issue.code === "unrecognized_keys" ? issue.keys : [];
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** A checked value, and how messages refer to it. */
+interface Checked {
+  /** Value of the whole file. */
+  readonly file: unknown;
+  /** Path of the checked value in the file. */
+  readonly at: Path;
+  readonly schema: z.ZodType;
+  /** The checked value. */
+  readonly value: unknown;
+  /** Owner of the keys: `stage "tokenize"`. */
+  readonly owner: string;
+  /** Maps a path of the value to its path in the file, below `at`; the same path if left out. */
+  readonly inFile?: (path: Path) => Path;
+}
+
+/** Reports zod's issues as faults, in the terms of a pipeline file. */
+export function reportIssues(
+  issues: readonly Issue[],
+  faults: FaultList,
+  checked: Checked,
+): void {
+  for (const issue of issues) reportIssue(issue, faults, checked);
+}
+
+function reportIssue(issue: Issue, faults: FaultList, checked: Checked): void {
+  const { file, at, schema, value, owner, inFile = (path) => path } = checked;
+  if (issue.code === "invalid_union") {
+    return reportUnion(issue, faults, checked);
+  }
+  const path = issue.path;
+  const whole = [...at, ...inFile(path)];
+  if (issue.code === "unrecognized_keys") {
+    for (const key of issue.keys) {
+      const written = [...at, ...inFile([...path, key])];
+      const from = written.at(-1) === key ? "" : origin(file, written);
+      faults.addAtKey(
+        written,
+        `Unknown key "${[...path, key].join(".")}" of ${owner}${from}` +
+          didYouMean(key, knownKeys(schema, path)),
+      );
+    }
+    return;
+  }
+  if (issue.code === "invalid_key") {
+    const reason = issue.issues[0]?.message ?? issue.message;
+    return faults.addAtKey(
+      whole,
+      `Invalid name "${String(path.at(-1))}" in ${owner}: ${reason}`,
+    );
+  }
+  const subject = path.length === 0 ? owner : `"${path.join(".")}" of ${owner}`;
+  const found = valueAt(value, path);
+  if (found === undefined) {
+    return faults.addAtKey(whole, `${capitalized(subject)} is missing`);
+  }
+  const hint = issue.code === "invalid_value" && typeof found === "string"
+    ? didYouMean(found, issue.values.map(String))
+    : "";
+  faults.addAt(
+    whole,
+    `Invalid ${subject}: ${expectation(issue)}, got ${describe(found)}${
+      origin(file, whole)
+    }${hint}`,
+  );
+}
+
+/** Reports the branch of a union that the value comes closest to. */
+function reportUnion(
+  issue: Issue & { code: "invalid_union" },
+  faults: FaultList,
+  checked: Checked,
+): void {
+  const branches = issue.errors.filter((issues) =>
+    issues.length > 0 && issues[0]!.message !== REFERENCE_EXPECTED
+  ).map((issues) =>
+    issues.map((it) => ({ ...it, path: [...issue.path, ...it.path] }))
+  );
+  const wrongTypes = branches.map((issues) => issues[0]!).filter((it) =>
+    it.code === "invalid_type" && it.path.length === issue.path.length
+  );
+  if (wrongTypes.length === branches.length && wrongTypes.length > 0) {
+    const expected = new Set(
+      wrongTypes.map((it) =>
+        typeName((it as Issue & { code: "invalid_type" }).expected)
+      ),
+    );
+    return reportIssue(
+      {
+        code: "custom",
+        path: issue.path,
+        message: `expected ${[...expected].join(" or ")}`,
+      } as Issue,
+      faults,
+      checked,
+    );
+  }
+  const best = branches.toSorted((a, b) => closeness(b) - closeness(a))[0];
+  reportIssues(best ?? [], faults, checked);
+}
+
+function closeness(issues: readonly Issue[]): number {
+  const { path, code } = issues[0]!;
+  return path.length * 2 + (code === "invalid_type" ? 0 : 1);
+}
+
+function expectation(issue: Issue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      return `expected ${typeName(issue.expected)}`;
+    case "invalid_value":
+      return `expected ${
+        issue.values.map((value) => `"${String(value)}"`).join(" or ")
+      }`;
+    default:
+      return uncapitalized(issue.message);
+  }
+}
+
+function typeName(expected: string): string {
+  const names: Record<string, string> = {
+    array: "a list",
+    boolean: "true or false",
+    int: "an integer",
+    number: "a number",
+    object: "a mapping",
+    record: "a mapping",
+    string: "text",
+  };
+  return names[expected] ?? expected;
+}
+
+/** The reference that a faulty value came from: ` from "${params.lr}"`, or empty. */
+function origin(file: unknown, path: Path): string {
+  let at = file;
+  for (const step of path) {
+    at = valueAt(at, [step]);
+    if (typeof at === "string" && hasReference(at)) return ` from "${at}"`;
+  }
+  return "";
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  for (const step of path) {
+    if (typeof value !== "object" || value === null) return undefined;
+    value = Object.hasOwn(value, step)
+      ? (value as Record<PropertyKey, unknown>)[step]
+      : undefined;
+  }
+  return value;
+}
+
+/** Keys that a schema has at a path, for suggestions. */
+function knownKeys(schema: z.ZodType, path: Path): string[] {
+  let at: z.core.$ZodType | undefined = schema;
+  for (const step of path) {
+    at = unwrap(at);
+    if (at instanceof z.ZodObject) at = at.shape[String(step)];
+    else if (at instanceof z.ZodArray) at = at.element;
+    else if (at instanceof z.ZodRecord) at = at.valueType;
+    else return [];
+  }
+  at = unwrap(at);
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+}
+
+function unwrap(schema: z.core.$ZodType | undefined) {
+  while (
+    schema instanceof z.ZodOptional || schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault || schema instanceof z.ZodNullable
+  ) schema = schema.def.innerType;
+  return schema;
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function uncapitalized(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}

@@ -1,0 +1,339 @@
+/** References such as `${params.train.lr}`, and how they stand in YAML. */
+import {
+  describe,
+  didYouMean,
+  isMapping,
+  type Mapping,
+  type Path,
+} from "./faults.ts";
+
+/** The values that references can name. */
+interface Scope {
+  readonly params: Mapping;
+  /** Absent inside a matrix, which has no values yet. */
+  readonly matrix?: Mapping;
+}
+
+/** A reference that is malformed or names nothing. */
+class UnresolvedReference extends Error {
+  override readonly name = "UnresolvedReference";
+}
+
+/** Maximum length of a text with its references resolved. */
+const LONGEST_TEXT = 65_536;
+
+/** A parsed reference. */
+interface Reference {
+  readonly root: string;
+  readonly steps: readonly Step[];
+}
+
+/** A key, or a reference whose value is the key. */
+type Step = string | Reference;
+
+/** Literal text and the references between it. */
+type Template = readonly (string | Reference)[];
+
+/** Whether a text contains a reference. */
+export function hasReference(text: string): boolean {
+  return /(?<!\$)\$\{/.test(text);
+}
+
+/**
+ * Replaces `${params.x.y}` and `${matrix.x}` by their values, at any depth.
+ *
+ * A text that is a single reference becomes the value itself; in a longer text
+ * the value is inserted, so it must be text, a number or a boolean.
+ * `${params.tuned[matrix.glue].lr}` uses another value as a key, and `$${`
+ * stands for a literal `${`.
+ *
+ * @param fail Called with a message and the path of the text, which then resolves to undefined.
+ */
+export function substitute(
+  value: unknown,
+  scope: Scope,
+  fail: (message: string, path: Path) => void,
+  path: Path = [],
+): unknown {
+  if (typeof value === "string") {
+    try {
+      return render(parseTemplate(value), scope);
+    } catch (error) {
+      if (!(error instanceof UnresolvedReference)) throw error;
+      fail(error.message, path);
+      return undefined;
+    }
+  }
+  if (Array.isArray(value)) {
+    return value.map((item, index) =>
+      substitute(item, scope, fail, [...path, index])
+    );
+  }
+  if (isMapping(value)) {
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => {
+        const at = [...path, key];
+        if (key === MERGE_KEY && path.length > 0) {
+          fail(`"${MERGE_KEY}" is allowed directly under "with" only`, at);
+        }
+        return [key, substitute(item, scope, fail, at)];
+      }),
+    );
+  }
+  return value;
+}
+
+function render(template: Template, scope: Scope): unknown {
+  if (template.length === 1 && typeof template[0] === "object") {
+    return evaluate(template[0], scope);
+  }
+  let text = "";
+  for (const part of template) {
+    text += typeof part === "string" ? part : renderInText(part, scope);
+    if (text.length > LONGEST_TEXT) {
+      throw new UnresolvedReference(
+        `The text has more than ${LONGEST_TEXT} characters with its references resolved`,
+      );
+    }
+  }
+  return text;
+}
+
+function renderInText(reference: Reference, scope: Scope): string {
+  const value = evaluate(reference, scope);
+  if (typeof value === "object") {
+    throw new UnresolvedReference(
+      `"${written(reference)}" is ${
+        describe(value)
+      } and cannot be inserted into text`,
+    );
+  }
+  return String(value);
+}
+
+function evaluate(reference: Reference, scope: Scope): unknown {
+  const roots: Record<string, unknown> = { params: scope.params };
+  if (scope.matrix) roots.matrix = scope.matrix;
+  const { root, steps } = reference;
+  if (root === "matrix" && !scope.matrix) {
+    throw new UnresolvedReference(
+      `"${
+        written(reference)
+      }" is not available here; a matrix can refer to "params" only`,
+    );
+  }
+  if (!Object.hasOwn(roots, root)) {
+    const hint = didYouMean(root, Object.keys(roots)) ||
+      `; a reference starts with ${
+        Object.keys(roots).map((it) => `"${it}."`).join(" or ")
+      }`;
+    throw new UnresolvedReference(`Unknown name "${root}"${hint}`);
+  }
+  let value = roots[root];
+  let walked = root;
+  for (const step of steps) {
+    const key = typeof step === "string" ? step : evaluate(step, scope);
+    if (typeof key !== "string" && typeof key !== "number") {
+      throw new UnresolvedReference(
+        `"${written(step as Reference)}" is ${
+          describe(key)
+        }; a key must be text or a number`,
+      );
+    }
+    value = member(value, String(key), walked);
+    walked += `.${key}`;
+  }
+  return value;
+}
+
+function member(value: unknown, key: string, walked: string): unknown {
+  if (Array.isArray(value)) {
+    if (/^\d+$/.test(key) && Number(key) < value.length) {
+      return value[Number(key)];
+    }
+    throw new UnresolvedReference(
+      `"${walked}" is a list of length ${value.length} and has no item "${key}"`,
+    );
+  }
+  if (!isMapping(value)) {
+    throw new UnresolvedReference(
+      `"${walked}" is not a mapping, so it has no "${key}"`,
+    );
+  }
+  if (!Object.hasOwn(value, key)) {
+    throw new UnresolvedReference(
+      `"${walked}" has no "${key}"${didYouMean(key, Object.keys(value))}`,
+    );
+  }
+  return value[key];
+}
+
+/** Splits a text into literal parts and references. */
+function parseTemplate(text: string): Template {
+  if (!text.includes("${")) return [text];
+  const parts: (string | Reference)[] = [];
+  let literal = "";
+  let at = 0;
+  while (at < text.length) {
+    const next = text.indexOf("${", at);
+    if (next < 0) break;
+    if (text[next - 1] === "$" && next > at) {
+      literal += text.slice(at, next - 1) + "${";
+      at = next + 2;
+      continue;
+    }
+    const end = text.indexOf("}", next);
+    if (end < 0) {
+      throw new UnresolvedReference(
+        `A reference that starts with "\${" has no closing "}"`,
+      );
+    }
+    literal += text.slice(at, next);
+    if (literal !== "") parts.push(literal);
+    literal = "";
+    parts.push(new ReferenceParser(text.slice(next + 2, end)).parse());
+    at = end + 1;
+  }
+  literal += text.slice(at);
+  if (literal !== "" || parts.length === 0) parts.push(literal);
+  return parts;
+}
+
+/** Grammar of a reference: `name ("." name | "[" (reference | digits) "]")*` */
+class ReferenceParser {
+  #at = 0;
+
+  constructor(readonly text: string) {}
+
+  parse(): Reference {
+    const reference = this.#reference(0);
+    if (this.#at < this.text.length) this.#fail();
+    return reference;
+  }
+
+  #reference(depth: number): Reference {
+    if (depth > 8) this.#fail();
+    const root = this.#take(/\s*[a-z_][\w-]*/iy);
+    const steps: Step[] = [];
+    while (true) {
+      if (this.#peek(".")) {
+        steps.push(this.#take(/\.[\w-]+/y).slice(1));
+      } else if (this.#peek("[")) {
+        this.#at++;
+        const index = /\s*\d+/y;
+        index.lastIndex = this.#at;
+        steps.push(
+          index.test(this.text)
+            ? this.#take(index)
+            : this.#reference(depth + 1),
+        );
+        this.#take(/\s*\]/y);
+      } else {
+        this.#take(/\s*/y);
+        return { root, steps };
+      }
+    }
+  }
+
+  #peek(character: string): boolean {
+    return this.text[this.#at] === character;
+  }
+
+  #take(pattern: RegExp): string {
+    pattern.lastIndex = this.#at;
+    const match = pattern.exec(this.text);
+    if (match === null) this.#fail();
+    this.#at += match[0].length;
+    return match[0].trim();
+  }
+
+  #fail(): never {
+    throw new UnresolvedReference(
+      `Invalid reference "\${${this.text}}"; examples of references: \${params.train.lr}, \${matrix.glue}, \${params.tuned[matrix.glue].lr}`,
+    );
+  }
+}
+
+/** The reference as text, with `${}`. */
+function written(reference: Reference): string {
+  const inner = ({ root, steps }: Reference): string =>
+    root +
+    steps.map((step) =>
+      typeof step === "string" ? `.${step}` : `[${inner(step)}]`
+    ).join("");
+  return `\${${inner(reference)}}`;
+}
+
+/** Key under which `with` takes all parameters of a mapping, like YAML's merge key. */
+export const MERGE_KEY = "<<";
+
+/**
+ * Merges the mapping under {@linkcode MERGE_KEY} into the mapping that contains
+ * it; the keys beside it take precedence.
+ *
+ * @param fail Called with a message if the value under the key is not a mapping.
+ */
+export function mergeKey(
+  values: Mapping,
+  fail: (message: string) => void,
+): Mapping {
+  if (!Object.hasOwn(values, MERGE_KEY)) return values;
+  const merged = values[MERGE_KEY];
+  const own = withoutMergeKey(values);
+  if (isMapping(merged)) return { ...merged, ...own };
+  fail(
+    `Expected a mapping such as \${params.train} under "${MERGE_KEY}", got ${
+      describe(merged)
+    }`,
+  );
+  return own;
+}
+
+/** The values without {@linkcode MERGE_KEY}. */
+export function withoutMergeKey(values: Mapping): Mapping {
+  const { [MERGE_KEY]: _, ...own } = values;
+  return own;
+}
+
+/**
+ * Characters of the private use area that stand for brackets of references.
+ *
+ * `${params.tasks}` and `tokenize[glue, seed]` are plain text in block style,
+ * but in flow style (`{ glue: ${params.tasks} }`) YAML reads their brackets as
+ * its own. So that references need no quotes anywhere, `mask()` replaces these
+ * brackets before the file is parsed, and `unmask()` restores them in each
+ * scalar. Offsets do not change, and neither does the meaning of valid YAML, in
+ * which no bracket directly follows a word.
+ */
+const MASKS: readonly (readonly [string, string])[] = [
+  ["{", "\ue000"],
+  ["}", "\ue001"],
+  ["[", "\ue002"],
+  ["]", "\ue003"],
+  [",", "\ue004"],
+];
+
+const MASKED = /[\ue000-\ue004]/;
+
+/** `${...}` on one line, or brackets directly after a word. */
+const REFERENCE = /\$\{[^{}\n#"']*\}|(?<=[\w-])\[[\w\-*, ]*\]/g;
+
+/** Offset of the first character that is reserved for masks, or -1. */
+export function findMask(text: string): number {
+  return text.search(MASKED);
+}
+
+export function mask(text: string): string {
+  return text.replace(REFERENCE, (reference) => {
+    for (const [plain, masked] of MASKS) {
+      reference = reference.replaceAll(plain, masked);
+    }
+    return reference;
+  });
+}
+
+export function unmask(text: string): string {
+  if (!MASKED.test(text)) return text;
+  for (const [plain, masked] of MASKS) text = text.replaceAll(masked, plain);
+  return text;
+}

@@ -1,0 +1,198 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { EXIT } from "../../lib/cli/arguments.ts";
+import { callMain, CliProject } from "./project.ts";
+
+const PIPELINE = `name: test
+params: { word: one }
+stages:
+  start: { task: make, with: { text: "\${params.word}" } }
+  middle:
+    task: make
+    matrix: { glue: [mrpc, cola] }
+    with: { text: "\${matrix.glue}" }
+    inputs: { from: start }
+  end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
+`;
+
+/** Invalid command lines and their error messages. */
+const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+  [["everything"], /^Unknown command "everything"; expected pipeline, plan, /],
+  [["pipelin"], /^Unknown command "pipelin"; did you mean "pipeline"\?$/m],
+  [
+    ["pipeline"],
+    /^Missing arguments: deno task pipeline PIPELINE \[STAGE\.\.\.\]$/m,
+  ],
+  [
+    ["pipeline", "smok"],
+    /^No pipeline "smok" in pipelines\/; did you mean "smoke"\?$/m,
+  ],
+  [["pipeline", "no/such.yaml"], /^no\/such\.yaml: .*no such file$/m],
+  [
+    ["pipeline", "--forse"],
+    /^Unknown option "--forse"; did you mean "--force"\?$/m,
+  ],
+  [["plan", "x", "-Z"], /^Unknown option "-Z"/],
+  [
+    ["pipeline", "x", "--profile"],
+    /^Option "--profile" requires a value: --profile NAME$/m,
+  ],
+  [
+    ["pipeline", "x", "--out", "--json"],
+    /^Option "--out" requires a value: --out DIR$/m,
+  ],
+  [
+    ["pipeline", "x", "--json=1"],
+    /^Option "--json" does not take a value, got "1"$/m,
+  ],
+  [
+    ["pipeline", "x", "--engine", "tensorflo"],
+    /^Invalid value "tensorflo" for option "--engine": .*; did you mean "tensorflow"\?$/m,
+  ],
+  [
+    ["pipeline", "x.yaml", "--jobs", "0"],
+    /^Invalid value "0" for option "--jobs": expected an integer of at least 1$/m,
+  ],
+  [
+    ["pipeline", "x.yaml", "--memory", "4 gigs"],
+    /^Invalid value "4 gigs" for option "--memory": expected a size such as 8GB or 512MiB$/m,
+  ],
+  [
+    ["pipeline", "x.yaml", "--gpus", "0, 1,0"],
+    /^Option "--gpus" names GPU "0" twice$/m,
+  ],
+  [
+    ["plan", "x", "--profile", "a", "--profile", "b"],
+    /^Option "--profile" can be given only once$/m,
+  ],
+  [
+    ["pipeline", "smoke", "--out", "a,b"],
+    /^The path of the output folder ".*a,b" contains a comma.*--out$/m,
+  ],
+  [["status", "x", "y"], /^Unexpected argument "y"$/m],
+  [["cache", "lss"], /^Unknown action "lss" of "cache"; did you mean "ls"\?$/m],
+  [["cache", "pin"], /^Missing result: deno task cache pin RESULT/m],
+];
+
+for (const [args, message] of wrong) {
+  Deno.test(`"${args.join(" ")}" is refused with exit code 2`, async () => {
+    const { code, stdout, stderr } = await callMain(...args);
+    assertEquals(code, 2, stderr);
+    assertMatch(stderr, message);
+    if (args.includes("--json")) assertEquals(JSON.parse(stdout).type, "error");
+    else assertEquals(stdout, "");
+  });
+}
+
+Deno.test("every command has a summary, help and examples", async () => {
+  const all = await callMain("--help");
+  assertEquals(all.code, 0);
+  const commands = [...all.stdout.matchAll(/^ {2}(\w+) {2,}/gm)]
+    .map((it) => it[1]!);
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
+  );
+  for (const command of commands) {
+    const { code, stdout } = await callMain(command, "--help");
+    assertEquals(code, 0);
+    assertMatch(stdout, new RegExp(`^Usage: deno task ${command}\\b`));
+    assertMatch(stdout, /\nExamples:\n {2}deno task /);
+    for (const line of stdout.split("\n")) {
+      assertEquals(line.length <= 80 || /deno task/.test(line), true, line);
+    }
+    assertMatch(
+      tasks[command].command,
+      new RegExp(`lib/cli/main.ts ${command}$`),
+    );
+    assertMatch(tasks[command].description, /\w+ \w+/);
+  }
+  assertEquals(commands.slice(0, 3), ["pipeline", "plan", "explain"]);
+});
+
+Deno.test("pipeline --help lists the codes that it exits with, and no others", async () => {
+  const { stdout } = await callMain("pipeline", "--help");
+  const [, listed] = /Exit codes: ([^.]*)\./.exec(
+    stdout.replaceAll(/\s+/g, " "),
+  )!;
+  assertEquals(listed!.match(/\b\d+\b/g)!.map(Number), [
+    EXIT.success,
+    EXIT.failed,
+    EXIT.usage,
+    EXIT.busy,
+    EXIT.outputMissing,
+    EXIT.hungUp,
+    EXIT.interrupted,
+    EXIT.terminated,
+  ]);
+});
+
+Deno.test("plan --help has a line for each state of a stage", async () => {
+  const { stdout } = await callMain("plan", "--help");
+  assertEquals(
+    [...stdout.matchAll(/^(\w+) {2,}\w/gm)].map(([, state]) => state),
+    ["run", "restore", "unchanged", "unknown", "skip"],
+  );
+});
+
+Deno.test("the examples in help texts name existing pipelines, profiles, parameters and stages", async () => {
+  const out = await Deno.makeTempDir();
+  let checked = 0;
+  try {
+    for (
+      const command of [
+        "pipeline",
+        "plan",
+        "explain",
+        "graph",
+        "logs",
+        "verify",
+      ]
+    ) {
+      const { stdout } = await callMain(command, "--help");
+      for (const [, line] of stdout.matchAll(/^ {2}deno task \w+ (.+)$/gm)) {
+        const [pipeline, ...words] = line!.replaceAll('"', "").split(" ");
+        if (pipeline!.includes("/")) continue;
+        const given = words.flatMap((word, i) =>
+          ["-S", "--profile"].includes(word) ? [word, words[i + 1]!] : []
+        );
+        const stages = words[0]?.startsWith("-") ? [] : words.slice(0, 1);
+        const { code, stderr } = await callMain(
+          ...["plan", pipeline!, ...stages, ...given],
+          ...["-S", "model=./fixtures/tiny-roberta"],
+          ...["-S", "data=./fixtures/tiny-glue", "--out", out],
+        );
+        assertEquals(code, 0, `${command} ${line}: ${stderr}`);
+        checked++;
+      }
+    }
+    assert(checked > 8, `${checked} examples`);
+  } finally {
+    await Deno.remove(out, { recursive: true });
+  }
+});
+
+Deno.test("every command prints JSON lines with --json", async () => {
+  using project = new CliProject(PIPELINE);
+  assertEquals((await project.call("pipeline")).code, 0);
+  const ofPipeline: [string, ...string[]][] = [
+    ["plan"],
+    ["explain", "start"],
+    ["graph"],
+    ["status"],
+    ["logs", "start"],
+    ["logs", "start", "--follow"],
+    ["verify", "start"],
+  ];
+  for (const [command, ...args] of ofPipeline) {
+    const called = await project.call(command, ...args, "--json");
+    assertEquals(called.code, 0, called.stderr);
+    for (const line of called.json()) assertEquals(typeof line, "object");
+    assertEquals(called.lines.length > 0, true, command);
+  }
+  for (const action of ["ls", "du", "verify", "gc", "pin", "unpin"]) {
+    const named = /pin/.test(action) ? ["test/end"] : [];
+    const out = ["--out", project.path("out")];
+    const called = await callMain("cache", action, ...named, ...out, "--json");
+    assertEquals(called.code, 0, called.stderr);
+    assertEquals(called.json().length > 0, true, action);
+  }
+});
