@@ -26,7 +26,7 @@ import {
 import type { RunFolder } from "./runs.ts";
 
 /** What an attempt at a stage needs besides the stage. */
-export interface AttemptOptions {
+interface AttemptOptions {
   /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;
   readonly gpus: HeldGpus | undefined;

@@ -1,5 +1,5 @@
 /** Reason for a decision, in words: `param lr 4e-4 -> 5e-4`. */
-export type Reason = string;
+type Reason = string;
 
 /** What a run does with a stage. */
 export type Decision =

@@ -11,7 +11,7 @@ import { isCurrent, type TaskCode } from "./code.ts";
 import type { Runtime } from "./settings.ts";
 
 /** What a stage's key is made from, besides the stage. */
-export interface KeySources {
+interface KeySources {
   /** Digest of the task's code listing. */
   readonly code: string;
   /** Absolute paths of the sources, by the dot path of the parameter. */
@@ -26,7 +26,7 @@ export interface KeySources {
 export type Sources = ReadonlyMap<string, string>;
 
 /** A stage connected to an input of another, and its result. */
-export interface ConnectedResult {
+interface ConnectedResult {
   readonly stage: GraphStage;
   readonly manifest: Manifest;
 }

@@ -25,7 +25,7 @@ import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
 import { makeVisible } from "./visible.ts";
 
 /** What running a stage needs besides the stage. */
-export interface StageOptions {
+interface StageOptions {
   /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;
   readonly slots: Slots;
@@ -37,7 +37,7 @@ export interface StageOptions {
 }
 
 /** How running a stage ended. */
-export type StageOutcome =
+type StageOutcome =
   | { readonly state: "ran"; readonly manifest: Manifest }
   /** Another process has made the result in the meantime. */
   | { readonly state: "reused"; readonly decided: Reused }

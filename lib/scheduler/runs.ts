@@ -174,7 +174,7 @@ export function openLog(path: string): Log {
 }
 
 /** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
-export interface FoundLog {
+interface FoundLog {
   readonly from: "live" | "failed" | "result";
   readonly path: string;
 }

@@ -6,120 +6,17 @@ import type { Manifest } from "./manifests.ts";
 import { fingerprint } from "./stats.ts";
 import type { Store } from "./store.ts";
 
-/** A result in the cache. */
-export interface Listed {
-  readonly key: string;
-  readonly pipeline: string;
-  readonly stage: string;
-  readonly task: string;
-  /** When its run started: ISO 8601. */
-  readonly started: string;
-  /** Duration of its run. */
-  readonly seconds: number;
-  /** Bytes of its files, which other results may share. */
-  readonly size: number;
-  readonly files: number;
-  readonly pinned: boolean;
-  /** True if it is a result of one of the latest runs. */
-  readonly used: boolean;
-}
-
-/** All results in the cache, latest first. */
-export function listResults(store: Store): Listed[] {
-  const pinned = store.pins.read();
-  const used = store.usage.keys();
-  return manifestsOf(store).map((manifest) => ({
-    key: manifest.key,
-    pipeline: manifest.pipeline,
-    stage: manifest.stage,
-    task: manifest.task,
-    started: manifest.started,
-    seconds: manifest.seconds,
-    size: manifest.files.reduce((sum, { size }) => sum + size, 0),
-    files: manifest.files.length,
-    pinned: pinned.has(manifest.key),
-    used: used.has(manifest.key),
-  })).sort((a, b) => a.started < b.started ? 1 : -1);
-}
-
-/** Disk use of the cache, in bytes. */
-interface DiskUse {
-  /** Number of results. */
-  readonly results: number;
-  readonly blobs: number;
-  readonly checkpoints: number;
-  /** Manifests, logs of failed runs, memos. */
-  readonly other: number;
-  readonly total: number;
-}
-
-/** Measures the disk use of the cache, except for stages that are running. */
-export function diskUse(store: Store): DiskUse {
-  const blobs = folderSize(store.blobs.folder);
-  const checkpoints = folderSize(store.path("checkpoints"));
-  const total = folderSize(store.folder, new Set([store.path("runs")]));
-  return {
-    results: store.manifests.keys().length,
-    blobs,
-    checkpoints,
-    other: total - blobs - checkpoints,
-    total,
-  };
-}
-
-/** Checkpoints of the stage with one key. */
-interface LeftCheckpoint {
-  readonly path: string;
-  /** Bytes. */
-  readonly size: number;
-  /** Time of the last write, in milliseconds since 1970. */
-  readonly written: number;
-}
-
-function checkpointsOf(store: Store): LeftCheckpoint[] {
-  return entriesOf(store.path("checkpoints")).map(({ name }) => {
-    const path = store.path("checkpoints", name);
-    return { path, size: folderSize(path), written: lastWrite(path) };
-  });
-}
-
-function lastWrite(path: string): number {
-  const times = entriesOf(path).map(({ name, isDirectory }) =>
-    isDirectory
-      ? lastWrite(join(path, name))
-      : fingerprint(join(path, name))?.modified ?? 0
-  );
-  return Math.max(fingerprint(path)?.modified ?? 0, ...times);
-}
-
-/** All usable manifests. */
-function manifestsOf(store: Store): Manifest[] {
-  return store.manifests.keys().flatMap((key) => {
-    const found = store.manifests.read(key);
-    return found.state === "found" ? [found.manifest] : [];
-  });
-}
-
-/** Bytes of all files below a folder; 0 if it does not exist. */
-function folderSize(
-  folder: string,
-  except: ReadonlySet<string> = new Set(),
-): number {
-  let size = 0;
-  for (const entry of entriesOf(folder)) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory) {
-      if (!except.has(path)) size += folderSize(path, except);
-      continue;
-    }
-    try {
-      size += Deno.lstatSync(path).size;
-    } catch (error) {
-      // Another process may have removed it meanwhile.
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
+/**
+ * Prevents clean-ups, in all processes, until the lock is released. Undefined
+ * if the cache is not writable, so that no clean-up can happen.
+ */
+export async function holdOff(store: Store): Promise<Lock | undefined> {
+  try {
+    return await lockFile(lockPath(store), { shared: true });
+  } catch (error) {
+    if (isReadOnly(error)) return undefined;
+    throw error;
   }
-  return size;
 }
 
 /** Milliseconds after which a checkpoint is removed: 14 days. */
@@ -136,23 +33,10 @@ interface CleanUp {
 }
 
 /**
- * Prevents clean-ups, in all processes, until the lock is released. Undefined
- * if the cache is not writable, so that no clean-up can happen.
- */
-export async function holdOff(store: Store): Promise<Lock | undefined> {
-  try {
-    return await lockFile(lockPath(store), { shared: true });
-  } catch (error) {
-    if (isReadOnly(error)) return undefined;
-    throw error;
-  }
-}
-
-/**
- * Removes blobs that no result needs, and then the oldest results and
- * checkpoints until blobs and checkpoints take at most `limit` bytes. Pinned
- * results and those of the latest runs are kept. The age of a checkpoint is
- * that of its last write.
+ * Removes the oldest results and checkpoints until blobs and checkpoints take at
+ * most `limit` bytes, and all blobs that no result needs. Pinned results and
+ * those of the latest runs are kept. The age of a checkpoint is that of its last
+ * write.
  *
  * @returns Undefined if nothing was removed, because a run is in progress or
  * the cache has results of a newer version of this program.
@@ -209,27 +93,16 @@ export async function cleanUp(
   return { removed, freed: before - left, left };
 }
 
-function hasNewer(store: Store): boolean {
-  return store.manifests.keys().some((key) => {
-    const found = store.manifests.read(key);
-    return found.state === "unusable" && found.newer;
-  });
-}
-
 /** Cleans up if blobs and checkpoints take more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
   if (sizeOfAll(store) > limit) await cleanUp(store, limit);
 }
 
-/** Bytes of blobs and checkpoints. */
-function sizeOfAll(store: Store): number {
-  return folderSize(store.blobs.folder) +
-    folderSize(store.path("checkpoints"));
-}
-
-/** Outside the folder of locks, whose files a clean-up removes. */
-function lockPath(store: Store): string {
-  return join(store.makeFolder(), "cleanup.lock");
+function hasNewer(store: Store): boolean {
+  return store.manifests.keys().some((key) => {
+    const found = store.manifests.read(key);
+    return found.state === "unusable" && found.newer;
+  });
 }
 
 /** Number of results that need each blob. */
@@ -291,6 +164,78 @@ function sizeOf(store: Store, blob: string): number {
   }
 }
 
+/** Bytes of blobs and checkpoints. */
+function sizeOfAll(store: Store): number {
+  return folderSize(store.blobs.folder) +
+    folderSize(store.path("checkpoints"));
+}
+
+/** Outside the folder of locks, whose files a clean-up removes. */
+function lockPath(store: Store): string {
+  return join(store.makeFolder(), "cleanup.lock");
+}
+
+/** A result in the cache. */
+export interface Listed {
+  readonly key: string;
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly task: string;
+  /** When its run started: ISO 8601. */
+  readonly started: string;
+  /** Duration of its run. */
+  readonly seconds: number;
+  /** Bytes of its files, which other results may share. */
+  readonly size: number;
+  readonly files: number;
+  readonly pinned: boolean;
+  /** True if it is a result of one of the latest runs. */
+  readonly used: boolean;
+}
+
+/** All results in the cache, latest first. */
+export function listResults(store: Store): Listed[] {
+  const pinned = store.pins.read();
+  const used = store.usage.keys();
+  return manifestsOf(store).map((manifest) => ({
+    key: manifest.key,
+    pipeline: manifest.pipeline,
+    stage: manifest.stage,
+    task: manifest.task,
+    started: manifest.started,
+    seconds: manifest.seconds,
+    size: manifest.files.reduce((sum, { size }) => sum + size, 0),
+    files: manifest.files.length,
+    pinned: pinned.has(manifest.key),
+    used: used.has(manifest.key),
+  })).sort((a, b) => a.started < b.started ? 1 : -1);
+}
+
+/** Disk use of the cache, in bytes. */
+interface DiskUse {
+  /** Number of results. */
+  readonly results: number;
+  readonly blobs: number;
+  readonly checkpoints: number;
+  /** Manifests, logs of failed runs, memos. */
+  readonly other: number;
+  readonly total: number;
+}
+
+/** Measures the disk use of the cache, except for stages that are running. */
+export function diskUse(store: Store): DiskUse {
+  const blobs = folderSize(store.blobs.folder);
+  const checkpoints = folderSize(store.path("checkpoints"));
+  const total = folderSize(store.folder, new Set([store.path("runs")]));
+  return {
+    results: store.manifests.keys().length,
+    blobs,
+    checkpoints,
+    other: total - blobs - checkpoints,
+    total,
+  };
+}
+
 /** Result of {@linkcode audit}. */
 interface Audit {
   /** Number of blobs read. */
@@ -330,4 +275,59 @@ export async function audit(store: Store): Promise<Audit> {
     }
   }
   return { blobs, damaged, incomplete };
+}
+
+/** All usable manifests. */
+function manifestsOf(store: Store): Manifest[] {
+  return store.manifests.keys().flatMap((key) => {
+    const found = store.manifests.read(key);
+    return found.state === "found" ? [found.manifest] : [];
+  });
+}
+
+/** Checkpoints of the stage with one key. */
+interface LeftCheckpoint {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Time of the last write, in milliseconds since 1970. */
+  readonly written: number;
+}
+
+function checkpointsOf(store: Store): LeftCheckpoint[] {
+  return entriesOf(store.path("checkpoints")).map(({ name }) => {
+    const path = store.path("checkpoints", name);
+    return { path, size: folderSize(path), written: lastWrite(path) };
+  });
+}
+
+function lastWrite(path: string): number {
+  const times = entriesOf(path).map(({ name, isDirectory }) =>
+    isDirectory
+      ? lastWrite(join(path, name))
+      : fingerprint(join(path, name))?.modified ?? 0
+  );
+  return Math.max(fingerprint(path)?.modified ?? 0, ...times);
+}
+
+/** Bytes of all files below a folder; 0 if it does not exist. */
+function folderSize(
+  folder: string,
+  except: ReadonlySet<string> = new Set(),
+): number {
+  let size = 0;
+  for (const entry of entriesOf(folder)) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory) {
+      if (!except.has(path)) size += folderSize(path, except);
+      continue;
+    }
+    try {
+      size += Deno.lstatSync(path).size;
+    } catch (error) {
+      // Another process may have removed it meanwhile.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  return size;
 }

@@ -8,7 +8,7 @@ import { fingerprint, settled } from "./stats.ts";
 const LENGTH = 20;
 
 /** Outcomes of a stage's runs. */
-export interface History {
+interface History {
   /** Keys of its results, latest first. */
   readonly keys: readonly string[];
   /** Set if the last run failed. */
@@ -95,7 +95,7 @@ export class Histories {
  * Memo of the latest key of each stage of a pipeline, in one file. It is valid
  * as long as the folder of histories has not changed.
  */
-export class LatestKeys {
+class LatestKeys {
   readonly #path: string;
   readonly #folder: string;
   readonly #now: () => number;

@@ -4,7 +4,7 @@ export interface Lock extends Disposable {
 }
 
 /** Options of {@linkcode lockFile}. */
-export interface LockOptions {
+interface LockOptions {
   /** True for a shared (reader) lock; by default, it is exclusive. */
   readonly shared?: boolean;
   /** Called once if the lock is taken, with its holder: `process 1234`. */

@@ -12,7 +12,7 @@ import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type Ran, type StageOptions, TestProject } from "./project.ts";
 
-/** A project of two stages that has run, and the manifest of the first. */
+/** A project whose two stages have run, and the manifest of the first. */
 async function ranProject(): Promise<
   {
     project: TestProject;
@@ -74,7 +74,7 @@ Deno.test("run() never gives a stage a damaged blob, even if its metadata show n
   const { project, stages, manifest, store } = await ranProject();
   using _project = project;
   const path = store.blobs.path(manifest.files[0]!.blob);
-  // Make the stat cache trust the blob, as it would after some seconds.
+  // Make the stat cache trust the blob, as it does after two seconds.
   const past = new Date(Date.now() - 60_000);
   Deno.utimeSync(path, past, past);
   await project.run(stages);
@@ -95,7 +95,7 @@ Deno.test("run() fails a stage whose input is damaged each time it is made", asy
   const past = new Date(Date.now() - 60_000);
   const spoil = () => {
     damage(path, "evil text");
-    // As before, so that the stat cache sees no difference.
+    // The stat cache must not see a difference.
     Deno.utimeSync(path, past, past);
   };
   Deno.utimeSync(path, past, past);

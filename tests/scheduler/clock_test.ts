@@ -6,7 +6,7 @@ const READER = {
 };
 const STAGES = { reader: { task: "reader", params: { data: "data.txt" } } };
 
-/** A project whose stage has read a file of this time, and has nothing to do. */
+/** A project whose stage has read a file with this mtime and is up to date. */
 async function ranProject(time?: Date): Promise<TestProject> {
   const project = new TestProject();
   project.write("data.txt", "one");
@@ -45,7 +45,7 @@ Deno.test("run() notices a changed source whose mtime is in the future", async (
 
 Deno.test("run() reuses and cleans up results whose times are in the future", async () => {
   using project = await ranProject();
-  // The clock has been set back since, so all that the cache holds is of the future.
+  // As after the clock was set back: everything in the cache is from the future.
   const future = new Date(Date.now() + 3_600_000);
   const age = (folder: string) => {
     for (const { name, isDirectory } of Deno.readDirSync(folder)) {

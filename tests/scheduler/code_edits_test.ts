@@ -1,11 +1,11 @@
-/** Random edits of a module: what the code part of the key makes of them. */
+/** Random edits of a module, and whether its reduced text changes. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { reduceText, stopReducing } from "../../lib/scheduler/modules.ts";
 
 /**
- * A module with marks where types may stand: `§g` for parameters of types, `§t`
- * for annotations, `§a` for assertions, `§s` for statements and `§i` for imports.
+ * A module with marks where types can be inserted: `§g` type parameters, `§t`
+ * annotations, `§a` assertions, `§s` statements, `§i` imports.
  */
 const SOURCE = `§i import { log } from "./log.ts" ; §s
 export const rate §t = 0.5 ;
@@ -23,7 +23,7 @@ const TOKENS = SOURCE.match(/"[^"]*"|\S+/g)!;
 const KEYWORDS = "import from export const let function if for of return".split(
   " ",
 );
-/** Operators that can stand in each other's places. */
+/** Operators that can replace each other. */
 const OPERATORS = ["+ - * / %", "> < >= <= === !==", "&& ||", "+= -= *="]
   .map((group) => group.split(" "));
 
@@ -38,7 +38,7 @@ const type = fc.letrec<{ type: string }>((tie) => ({
   ),
 })).type;
 
-/** What may stand at each mark. */
+/** What can be inserted at each mark. */
 const AT_MARK: Readonly<Record<string, fc.Arbitrary<string>>> = {
   "§g": type.map((of) => `<T extends ${of}, const U = ${of}>`),
   "§t": type.map((of) => `: ${of}`),
@@ -76,30 +76,30 @@ const gap = fc.oneof(
   comment.map((text) => `//${text.replaceAll(/[\n\r\u2028\u2029]/g, "")}\n`),
 );
 
-/** A place in the module, and what is to stand there or before it. */
+/** A place in the module, and what to insert or put there. */
 type Piece = readonly [at: number, text: string];
 
 const place = fc.nat(TOKENS.length - 1);
 
-/** The module written another way: comments, white space and types. */
+/** Inserts random comments, white space and types. */
 const rewriting: fc.Arbitrary<Piece[]> = fc.array(
   place.chain((at) => {
     const mark = AT_MARK[TOKENS[at]!];
-    // Where a line ends, a statement may end.
+    // A line break can end a statement.
     const whole = TOKENS[at - 1] === "return" || TOKENS[at] === "§a";
     return fc.tuple(fc.constant(at), mark ?? (whole ? inLine : gap));
   }),
   { maxLength: 12 },
 );
 
-/** One token that is another: a literal, an operator or an identifier. */
+/** Replaces one token: a literal, an operator or an identifier. */
 const edit = fc.constantFrom(
   ...TOKENS.keys().filter((at) => othersOf(TOKENS[at]!) !== undefined),
 ).chain((at): fc.Arbitrary<Piece> =>
   fc.tuple(fc.constant(at), othersOf(TOKENS[at]!)!)
 );
 
-/** What can stand in the place of a token, if it can be edited. */
+/** Possible replacements of a token. */
 function othersOf(token: string): fc.Arbitrary<string> | undefined {
   const group = OPERATORS.find((group) => group.includes(token));
   if (group !== undefined) {
@@ -124,7 +124,7 @@ async function reduced(source: string): Promise<string> {
   return (await reduceText(module, {})).code;
 }
 
-/** The module, rewritten and edited. */
+/** The module with these edits. */
 function written(rewriting: readonly Piece[], edit?: Piece): string {
   const tokens = TOKENS.map((token) => token.startsWith("§") ? "" : token);
   if (edit !== undefined) tokens[edit[0]] = edit[1];

@@ -9,7 +9,7 @@ import { taskCode } from "../../lib/scheduler/code.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 
-/** Writes files (or removes them, where there is no text) and gives the digest of a task's code. */
+/** Writes files, or removes those without a text, and returns the digest of a task's code. */
 async function codeOf(
   project: TestProject,
   files: Readonly<Record<string, string | undefined>>,
@@ -26,7 +26,7 @@ async function codeOf(
   return code.get(task)!.listing;
 }
 
-/** What a module says when the runtime runs it. */
+/** Output of a module when Deno runs it. */
 function said(project: TestProject): string {
   const { stdout, stderr } = new Deno.Command(Deno.execPath(), {
     args: [

@@ -9,7 +9,7 @@ import { type CodeListing, taskCode } from "../../lib/scheduler/code.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 
-/** Writes modules and gives the digest of the code of `tasks/t.ts`. */
+/** Writes modules and returns the digest of the code of `tasks/t.ts`. */
 async function codeOf(
   project: TestProject,
   modules: Record<string, string> = {},
@@ -237,7 +237,7 @@ Deno.test("taskCode() rejects a missing import and a module that does not parse"
   );
 });
 
-/** Forms of import, each of a module that says when it is evaluated. */
+/** Forms of import, each of a module that prints when it is evaluated. */
 const FORMS = [
   (m: string) => `import "${m}";`,
   (m: string) => `import { T } from "${m}"; const x: T = 1; x;`,

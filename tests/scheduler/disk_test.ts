@@ -10,7 +10,7 @@ import { type StageOptions, TestProject } from "./project.ts";
 /** Only root can mount a small file system. */
 const ignore = Deno.build.os !== "linux" || Deno.uid() !== 0;
 
-/** A file system of its own, of so many bytes. */
+/** A mounted file system of a given size in bytes. */
 class SmallDisk implements Disposable {
   readonly path = Deno.makeTempDirSync({ prefix: "disk-" });
 
@@ -34,7 +34,7 @@ class SmallDisk implements Disposable {
   }
 }
 
-/** Leaves no space on a disk. */
+/** Fills a disk. */
 function fill(disk: string): void {
   using file = Deno.openSync(`${disk}/filler`, { write: true, create: true });
   for (const size of [65_536, 4096]) {
@@ -62,7 +62,7 @@ Deno.test(
     const stages = (size: number): Record<string, StageOptions> => ({
       big: { task: "big", params: { size } },
     });
-    // The stage itself finds no space; it finds space but the cache does not; the log finds none.
+    // No space for the stage; for the stage but not for the cache; for the log.
     for (const size of [2_000_000, 700_000]) {
       const { summary, events } = await project.run(stages(size), {
         out: disk.path,
@@ -125,7 +125,7 @@ Deno.test(
     const stages = { make: { task: "make", params: { data: "data.txt" } } };
     await project.run(stages, { out: disk.path });
     fill(disk.path);
-    // What is known of the file is out of date, and there is no space to note what is found.
+    // The stat cache is outdated, and there is no space to save it.
     Deno.utimeSync(project.path("data.txt"), 1, 1);
     const { summary } = await project.run(stages, { out: disk.path });
     assertEquals(summary.unchanged, 1);

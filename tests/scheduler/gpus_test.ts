@@ -24,7 +24,7 @@ import {
 const NEEDS_ENGINE = 'needs: ["engine"],';
 const NEVER = new AbortController().signal;
 
-/** Settings with an engine that computes on so many GPUs, and these ids to be had. */
+/** Settings with an engine that needs so many GPUs, and the ids of those that can be used. */
 function engineOn(count: number | undefined, gpus: readonly string[]) {
   const engine: Runtime = {
     identity: "engine 1",
@@ -74,7 +74,7 @@ Deno.test("run() never shares a GPU with another process", async () => {
   assertEquals(overlap([spanOf(one, "s0"), spanOf(other, "s0")]), false);
 });
 
-/** The id of a GPU that only one test knows. */
+/** A GPU id that no other test uses. */
 function ownGpu() {
   const id = crypto.randomUUID();
   const path = `/tmp/dylora-gpus/gpu-${id}`;

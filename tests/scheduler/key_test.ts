@@ -3,7 +3,7 @@ import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
-/** A runtime of this identity, whose other members are as given. */
+/** Settings with a runtime of this identity. */
 function engine(identity: string, more: Partial<Runtime> = {}) {
   const runtime: Runtime = {
     identity,
@@ -27,7 +27,7 @@ const STAGES: Record<string, StageOptions> = {
   all: { task: "all", inputs: { from: ["train@m=a"] } },
 };
 
-/** A project whose stages have run: one with a source and a runtime, one that reads it, one that reads many. */
+/** A project whose stages have run: one with a source and a runtime, one that reads it, and one that takes many inputs. */
 async function ranProject(): Promise<TestProject> {
   const project = new TestProject();
   project.write("data.txt", "data");
@@ -50,7 +50,7 @@ async function ranProject(): Promise<TestProject> {
   return project;
 }
 
-/** Ids of the stages that a plan does not find in the cache. */
+/** Ids of the stages that would run. */
 async function toRun(
   project: TestProject,
   stages: Record<string, StageOptions>,
@@ -66,7 +66,7 @@ function train(more: Partial<StageOptions>): Record<string, StageOptions> {
   return { ...STAGES, "train@m=a": { ...STAGES["train@m=a"]!, ...more } };
 }
 
-/** Stages as before, but for the name and matrix of the first. */
+/** The same stages with another name and matrix of the first. */
 function renamed(id: string, m: string): Record<string, StageOptions> {
   return {
     [id]: { ...TRAIN, matrix: { m } },

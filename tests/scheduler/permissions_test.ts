@@ -10,7 +10,7 @@ import { digest } from "../../lib/store/digest.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
 import { TestProject } from "./project.ts";
 
-/** Ways to reach what a stage did not declare; each gives what it got hold of. */
+/** Attempts at what a task did not declare; each returns what it got. */
 const ATTEMPTS: Readonly<Record<string, string>> = {
   "a file": `Deno.readTextFileSync(SECRET)`,
   "a file by node:fs": `(await import("node:fs")).readFileSync(SECRET, "utf8")`,
@@ -34,7 +34,7 @@ const ATTEMPTS: Readonly<Record<string, string>> = {
   "the network": `await (await fetch(SERVER)).text()`,
   "a connection":
     `(await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(SERVER).port) })).remoteAddr`,
-  // Of a host from which Deno imports without being allowed to.
+  // From a host that Deno allows imports from by default.
   "a module of the network":
     `(await import(["https:", "", "deno.land", "std@0.224.0/assert/assert.ts"].join("/"))).assert.name`,
   "a module of a server": `(await import(SERVER + "/secret.ts")).default`,
@@ -137,7 +137,7 @@ Deno.test("run() separates the caches of workers by stage, and removes them", as
   assertEquals(folders.map(fingerprint), [undefined, undefined]);
 });
 
-/** Deno's own folder, as it says. */
+/** Deno's cache folder, as Deno reports it. */
 function denoFolder(): string {
   const { stdout } = new Deno.Command(Deno.execPath(), {
     args: ["info", "--json"],

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
-/** A task that says its process id and then never ends. */
+/** A task that logs its PID and never ends. */
 const FOREVER =
   "stage.log('pid ' + Deno.pid); await new Promise((r) => setInterval(r, 1e6).ref && 0);";
 

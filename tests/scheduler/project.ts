@@ -9,7 +9,7 @@ import { plan } from "../../lib/scheduler/plan.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Settings } from "../../lib/scheduler/settings.ts";
 
-/** A stage as tests write it; what is left out has the usual value. */
+/** Options of a stage in a test. */
 export interface StageOptions {
   readonly task: string;
   readonly params?: Record<string, unknown>;
@@ -21,7 +21,7 @@ export interface StageOptions {
   readonly timeout?: number;
 }
 
-/** What a run of a test project said. */
+/** Result of a run of a test project. */
 export interface Ran {
   readonly summary: Summary;
   readonly events: readonly Event[];
@@ -29,11 +29,11 @@ export interface Ran {
   readonly ran: readonly string[];
 }
 
-/** A project in a temporary folder: task modules, a `deno.json`, pipelines made by the test. */
+/** A project in a temporary folder, with task modules and a `deno.json`. */
 export class TestProject implements Disposable {
   readonly folder: string;
 
-  /** @param folder An earlier test project's; a new one if left out. */
+  /** @param folder Folder of an existing test project; by default, a new one is created. */
   constructor(folder?: string) {
     this.folder = folder ?? Deno.makeTempDirSync({ prefix: "project-" });
     if (folder !== undefined) return;
@@ -58,9 +58,9 @@ export class TestProject implements Disposable {
   }
 
   /**
-   * Writes a task that makes `out.txt` of what the body returns. In it,
-   * `stage`, `params`, and `read(input)` (the `out.txt` of an input's first
-   * artifact) can be used.
+   * Writes a task whose `out.txt` is what the body returns. The body can use
+   * `stage`, `params`, and `read(input)`, the `out.txt` of an input's first
+   * artifact.
    */
   task(name: string, body: string, more: TaskOptions = {}): void {
     const { inputs = {}, params = "{}", head = "", rest = "" } = more;
@@ -93,7 +93,7 @@ export default {
     for (const [id, options] of Object.entries(stages)) {
       const module =
         pathToFileURL(this.path("tasks", `${options.task}.ts`)).href;
-      // A module is imported once under one name; tests change them.
+      // Tests change modules, but Deno imports each URL only once.
       const text = Deno.readTextFileSync(new URL(module));
       const declared = await loadTask(`${module}#${text.length}`);
       expanded.set(id, {
@@ -170,9 +170,9 @@ export default {
   }
 
   /**
-   * Runs the stages in a scheduler process of its own, which can be killed.
+   * Runs the stages in a scheduler process, which can be killed.
    *
-   * @param within A command that starts the command after it.
+   * @param within A command that runs the command that follows it, such as `strace`.
    */
   spawn(
     stages: Record<string, StageOptions>,
@@ -200,7 +200,7 @@ export default {
   }
 }
 
-/** A scheduler in a process of its own. */
+/** A scheduler in another process. */
 export class SchedulerProcess {
   readonly process: Deno.ChildProcess;
   readonly events: Event[] = [];
@@ -223,7 +223,7 @@ export class SchedulerProcess {
     }
   }
 
-  /** Waits for its end, and gives the last event. */
+  /** Waits for its end and returns the last event. */
   async end(): Promise<Event | undefined> {
     await this.#ended;
     await this.process.status;
@@ -239,7 +239,7 @@ export class SchedulerProcess {
   }
 }
 
-/** What differs between the tasks of tests. */
+/** Options of a task in a test. */
 export interface TaskOptions {
   readonly inputs?: Record<
     string,

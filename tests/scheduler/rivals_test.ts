@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { startTimer } from "../../lib/scheduler/process.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
-/** A file of the system that says something else whenever it is read. */
+/** A file whose content differs each time it is read. */
 const RESTLESS = "/proc/sys/kernel/random/uuid";
 
 Deno.test(
@@ -14,7 +14,7 @@ Deno.test(
     project.task("reader", "return 1;", {
       rest: "sources: (params: any) => params,",
     });
-    // Only its first digit may be read, which can be the same twice; those of four cannot.
+    // One digit may be read only, which can be the same twice; four are unlikely to be.
     const params = { a: RESTLESS, b: RESTLESS, c: RESTLESS, d: RESTLESS };
     const { summary, events } = await project.run({
       reader: { task: "reader", params },
@@ -36,7 +36,7 @@ Deno.test("run() removes temporary folders that a killed process left beside vis
     made: { task: "make", params: { text } },
   });
   await project.run(stages("a"));
-  // As they are called between the two renames by which an output is replaced.
+  // The name that an output has between the two renames that replace it.
   for (const stage of ["kept@m=1.5", "made"]) {
     project.write(`out/test/.${stage}.12345-0a1b2c3d-7/out.txt`, "old");
   }

@@ -4,10 +4,10 @@ import {
   TestProject,
 } from "./project.ts";
 
-/** When a stage began and ended, and the GPUs that it was given. */
+/** Start and end of a stage, and its GPUs. */
 export type Span = readonly [start: number, end: number, gpus: string];
 
-/** Two stages that say when they begin and end. */
+/** Two stages that record their start and end. */
 export function spans(
   project: TestProject,
   more: Partial<StageOptions> = {},
@@ -29,17 +29,17 @@ export function spans(
   return { s0: stage(0), s1: stage(1) };
 }
 
-/** What a stage has said of itself. */
+/** What a stage has recorded. */
 export function spanOf(project: TestProject, stage: "s0" | "s1"): Span {
   return JSON.parse(project.read("spans", stage.slice(1)));
 }
 
-/** What both have said. */
+/** What both stages have recorded. */
 export function spansOf(project: TestProject): [Span, Span] {
   return [spanOf(project, "s0"), spanOf(project, "s1")];
 }
 
-/** True if the two were at work at the same time. */
+/** True if the two stages ran at the same time. */
 export function overlap([a, b]: readonly [Span, Span]): boolean {
   return a[0] < b[1] && b[0] < a[1];
 }
@@ -59,7 +59,7 @@ export function holdTask(project: TestProject): () => void {
   return () => project.write("signs/go", "");
 }
 
-/** What a scheduler says of stages, once it has said something. */
+/** First log line that a scheduler emits. */
 export async function firstLine(scheduler: SchedulerProcess): Promise<string> {
   const event = await scheduler.event(({ type }) => type === "log");
   return event.type === "log" ? `${event.stage}: ${event.line}` : "";

@@ -11,7 +11,7 @@ Deno.test(
   async () => {
     using folder = new TemporaryFolder();
     folder.write("shown/x.txt", "0");
-    // Looks as fast as it can, and counts how often it found nothing.
+    // Looks as often as it can, and counts how often the folder is missing.
     const watcher = new Deno.Command("sh", {
       args: [
         "-c",

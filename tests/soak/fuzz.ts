@@ -2,19 +2,18 @@ import { assert } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { listFiles } from "../../lib/store/blobs.ts";
 
-/** Parsers that the tests must be of, each by a word of its file's path. */
+/** Parsers that must have a fuzz test, each by a word of the test's path. */
 const PARSERS = ["pipeline", "table", "safetensors", "tokenizer", "manifest"];
 
-/** Seconds that all inputs may take, on a machine that has other work. */
+/** Seconds that all inputs may take on a busy machine. */
 const limit = (inputs: number) => 300 + inputs / 10;
 
-/** Inputs of each property, at least. */
+/** Minimum number of inputs per property. */
 const EACH = 2_000;
 
 /**
- * Runs all tests that feed parsers random inputs (`fuzz_test.ts`), with so many
- * inputs for each parser, a file of them, and 2,000 or more for each of its
- * properties. Ends them if one hangs.
+ * Runs all tests that feed parsers random inputs (`fuzz_test.ts`): so many
+ * inputs per parser, and at least 2,000 per property. Kills them if one hangs.
  */
 export async function fuzzParsers(inputs: number): Promise<void> {
   const tests = fileURLToPath(import.meta.resolve("../"));

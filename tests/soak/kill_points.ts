@@ -2,10 +2,10 @@ import { assert, assertEquals } from "@std/assert";
 import { type StageOptions, TestProject } from "../scheduler/project.ts";
 import { orphansOf } from "./processes.ts";
 
-/** System calls by which the state of the disk changes; the first two are those that commit. */
+/** System calls that change the disk; the first two are those that commit. */
 const CALLS = ["rename", "renameat2", "unlinkat", "mkdir", "fsync", "linkat"];
 
-/** The texts that two stages make of a word: the second reads the first. */
+/** Outputs of two stages, of which the second reads the first. */
 const TEXTS: Readonly<Record<string, (word: string) => string>> = {
   first: (word) => word,
   second: (word) => word.toUpperCase(),
@@ -19,13 +19,13 @@ function stagesOf(word: string): Record<string, StageOptions> {
 }
 
 /**
- * Kills a run at its first `rename`, its second, and so on to its last, and the
- * same for other system calls. After each kill every visible output is the old
- * one or the new one, whole; the next run ends as if nothing had been; and
- * neither a process nor a folder is left over.
+ * Kills a run at its first `rename`, at its second, and so on to its last; then
+ * likewise for other system calls. After each kill, every visible output must be
+ * the old or the new one, the next run must succeed, and no process or folder
+ * may be left.
  *
- * @param all False for only those calls that commit.
- * @returns Kills by system call; undefined if `strace`, which does it, is missing.
+ * @param all False to kill at the calls that commit only.
+ * @returns Number of kills by system call; undefined if `strace` is not installed.
  */
 export async function killAtEveryPoint(
   all: boolean,
@@ -64,7 +64,7 @@ export async function killAtEveryPoint(
   return kills;
 }
 
-/** Runs the stages in a process that is killed when it makes a system call for the n-th time; false if it never does. */
+/** Runs the stages in a process that is killed at the n-th call of a system call; false if there is no n-th call. */
 async function runKilled(
   project: TestProject,
   word: string,

@@ -6,21 +6,21 @@ import {
 } from "../scheduler/project.ts";
 import type { Random } from "./random.ts";
 
-/** How many helper modules, source files and tasks there are. */
+/** Numbers of helper modules, source files and tasks. */
 const HELPERS = 4;
 const SOURCES = 3;
 const TASKS = 5;
 
 /**
- * A random pipeline: tasks that read helper modules (at once or late), source
- * files, parameters and each other's outputs, and its code as it is now.
+ * A random pipeline and its code. Its tasks read helper modules, imported
+ * statically or dynamically, source files, parameters and outputs of each other.
  */
 export class SoakPipeline implements Disposable {
   readonly project = new TestProject();
   readonly stages: Record<string, StageOptions> = {};
   readonly #random: Random;
   #written = "";
-  /** The constant in each helper, and the text that surrounds it. */
+  /** Constant in each helper, and the text around it. */
   readonly #constants: number[] = [];
   readonly #comments: string[] = [];
 
@@ -43,7 +43,7 @@ export class SoakPipeline implements Disposable {
     return Object.keys(this.stages);
   }
 
-  /** Changes what a helper does, perhaps back to what it did. */
+  /** Changes what a helper does, possibly back to what it did before. */
   changeHelper(): string {
     const i = this.#random.below(HELPERS);
     this.#constants[i] = this.#random.below(3);
@@ -74,7 +74,7 @@ export class SoakPipeline implements Disposable {
     return `param of ${id} = ${x}`;
   }
 
-  /** Replaces a source file, by one of the same size and time at that. */
+  /** Replaces a source file by one of the same size and mtime. */
   changeSource(): string {
     const i = this.#random.below(SOURCES);
     const path = this.project.path("data", `${i}.txt`);
@@ -101,7 +101,7 @@ export class SoakPipeline implements Disposable {
     return `touched ${path}`;
   }
 
-  /** Connects a stage to other stages before it. */
+  /** Connects a stage to other earlier stages. */
   rewire(): string {
     const ids = this.ids;
     const i = 1 + this.#random.below(ids.length - 1);
@@ -112,7 +112,7 @@ export class SoakPipeline implements Disposable {
     return `inputs of ${ids[i]} = ${this.stages[ids[i]!]!.inputs!.from}`;
   }
 
-  /** Writes the pipeline file and has the command line run it. */
+  /** Writes the pipeline file and runs it by the command line. */
   spawn(out: string): SchedulerProcess {
     const stages = Object.entries(this.stages).map((
       [id, { task, params, inputs }],
@@ -176,7 +176,7 @@ export class SoakPipeline implements Disposable {
     );
   }
 
-  /** Every task reads two helpers, one of them late; some throw away what they read, so that outputs come out as before. */
+  /** Each task reads two helpers, one of them by a dynamic import. Some ignore what they read, so that their outputs stay the same. */
   #writeTask(i: number): void {
     const [now, late] = [
       this.#random.below(HELPERS),

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Ids of all living processes that name the folder in their arguments or environment. */
+/** PIDs of all processes with the folder in their arguments or environment. */
 export function processesOf(folder: string): number[] {
   return [...Deno.readDirSync("/proc")]
     .filter(({ name }) => /^\d+$/.test(name) && Number(name) !== Deno.pid)
@@ -13,7 +13,7 @@ export function processesOf(folder: string): number[] {
     .map(({ name }) => Number(name));
 }
 
-/** Waits for the last of these to end; gives those that do not within five seconds. */
+/** Waits until these processes have ended; returns those that have not after five seconds. */
 export async function orphansOf(folder: string): Promise<number[]> {
   for (let tries = 0; tries < 100; tries++) {
     if (processesOf(folder).length === 0) return [];
@@ -26,7 +26,7 @@ function readIfThere(path: string): string {
   try {
     return Deno.readTextFileSync(path);
   } catch (error) {
-    // A process may end, or be the kernel's own, while it is looked at.
+    // The process has just ended, or belongs to the kernel.
     if (error instanceof Error) return "";
     throw error;
   }

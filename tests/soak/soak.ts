@@ -1,7 +1,7 @@
 /**
- * Feeds the parsers random inputs; kills a run wherever the disk changes; then edits, kills and harms a random
- * pipeline, round after round, and compares what the scheduler makes of it with
- * what comes of a run from nothing.
+ * Feeds random inputs to all parsers and kills a run at each change of the disk.
+ * Then edits, kills and damages a random pipeline, round by round, and compares
+ * its outputs with those of a run without a cache.
  *
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
@@ -24,14 +24,14 @@ import { orphansOf, processesOf } from "./processes.ts";
 import { Random } from "./random.ts";
 import { Vandal } from "./vandal.ts";
 
-/** Milliseconds within which a killed run is killed. */
+/** Milliseconds after the start within which a run is killed. */
 const KILL_WITHIN = 900;
 
 const usage: Usage = {
   name: "soak",
   usage: "",
   description:
-    "Feed every parser random inputs, kill a run at each system call by which it changes the disk (with strace, if that is there), and edit, kill and damage pipelines at random, comparing with runs from nothing. From 300 rounds on, every parser gets 100,000 inputs, else 2,000.",
+    "Feed random inputs to every parser, kill a run at each system call that changes the disk (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
   options: [
     {
       name: "rounds",
@@ -41,13 +41,14 @@ const usage: Usage = {
     {
       name: "seed",
       value: "N",
-      description: "Seed of all that is random (default: a new one, printed)",
+      description:
+        "Seed of the random numbers (default: a new one, which is printed)",
     },
     HELP,
   ],
   examples: [
-    ["", "All of it, half an hour and more"],
-    ["--rounds 20 --seed 7", "Minutes of it, the same each time"],
+    ["", "The whole soak, more than half an hour"],
+    ["--rounds 20 --seed 7", "A few minutes, reproducible"],
   ],
   positionals: { min: 0, max: 0 },
 };
@@ -77,7 +78,7 @@ for (let round = 1; round <= rounds; round++) {
   try {
     if (kind === "kill") acts.push(...await runAndKill());
     if (kind === "pair") await runPair();
-    // Before the next run, which would end what an earlier one has left.
+    // Before the next run, which would kill orphans.
     await checkOrphans();
     await runOnce();
     await compareWithNothing();
@@ -86,7 +87,7 @@ for (let round = 1; round <= rounds; round++) {
     console.error(
       `Round ${round} of seed ${seed} (${kind}): ${
         acts.join("; ")
-      }\nLeft as it was in "${project.folder}"`,
+      }\nThe project is left in "${project.folder}"`,
     );
     throw error;
   }
@@ -98,7 +99,7 @@ pipeline[Symbol.dispose]();
 console.log("No wrong result, no orphan, no repair by hand");
 Deno.exit(0);
 
-/** What the options say; ends here if they ask for help or are wrong. */
+/** Reads the options; exits after printing the help or a usage error. */
 async function readOptions(): Promise<
   { readonly rounds: number; readonly seed: number }
 > {
@@ -147,7 +148,7 @@ async function runOnce(): Promise<void> {
   counts.unchanged += summary.unchanged;
 }
 
-/** Starts a run and kills it, or some of its stages, at random instants. */
+/** Starts a run and kills it, or some of its stages, at random times. */
 async function runAndKill(): Promise<string[]> {
   const killed: string[] = [];
   const scheduler = pipeline.spawn(out);
@@ -190,7 +191,7 @@ async function runPair(): Promise<void> {
   }
 }
 
-/** Makes sure that no process of the project is left. */
+/** Checks that no process of the project is left. */
 async function checkOrphans(): Promise<void> {
   assertEquals(await orphansOf(project.folder), [], "orphans");
 }

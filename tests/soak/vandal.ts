@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { TestProject } from "../scheduler/project.ts";
 import type { Random } from "./random.ts";
 
-/** Does random harm to what a project has produced. */
+/** Damages outputs and cache of a project at random. */
 export class Vandal {
   readonly #project: TestProject;
   readonly #random: Random;
@@ -12,7 +12,7 @@ export class Vandal {
     this.#random = random;
   }
 
-  /** Harms one thing, and says what. */
+  /** Damages one thing; returns what. */
   strike(): string {
     const strike = this.#random.pick([
       () => this.#output(),
@@ -40,7 +40,7 @@ export class Vandal {
     return `${how} ${path}`;
   }
 
-  /** Deletes, truncates or flips a file of the cache. */
+  /** Deletes, truncates or changes a file of the cache. */
   #file(folder: string): string {
     const path = this.#pickBelow(folder);
     if (path === undefined) return `nothing in ${folder} yet`;
@@ -59,7 +59,7 @@ export class Vandal {
     return `${how} ${path}`;
   }
 
-  /** Harms what the cache remembers of files, or removes a part of it. */
+  /** Damages a memo of the cache, or removes a part of it. */
   #own(): string {
     const name = this.#random.pick([
       "stats.json",

@@ -11,7 +11,7 @@ import { Store } from "../../lib/store/store.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
-/** Puts a result of 10,000 bytes into a store. */
+/** Commits a result of 10,000 bytes. */
 async function addResult(store: Store, n: number): Promise<Manifest> {
   const listing = canonicalJson({ modules: {}, packages: {}, options: {} });
   const { blob: code } = await store.blobs.putBytes(listing);
@@ -114,7 +114,7 @@ Deno.test("cleanUp() removes blobs that no result needs", async () => {
   assertEquals((await store.lookup(listResults(store)[0]!.key)).state, "found");
 });
 
-/** Leaves a checkpoint of 10,000 bytes that was last written so many days ago, in an attempt begun long before. */
+/** Adds a checkpoint of 10,000 bytes, last written so many days ago in a folder that is much older. */
 function addCheckpoint(store: Store, name: string, days: number): string {
   const folder = store.makeFolder("checkpoints", name);
   const file = `${store.makeFolder("checkpoints", name, "1")}/state`;

@@ -8,9 +8,10 @@ const FAILURE = { key: "k2", message: "no", ended: "now", log: "log" };
 /** A clock by which a later write would show in the times of a folder. */
 const later = () => Date.now() + 10_000;
 
-/** Waits until the next write has another time: clocks of file systems tick every few milliseconds. */
+/** Waits until the next write has another ctime, which Deno gives in whole seconds. */
 async function tick(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  const rest = 1000 - Date.now() % 1000;
+  await new Promise((resolve) => setTimeout(resolve, rest + 20));
 }
 
 Deno.test("Histories.succeeded() reads a history only when the folder has changed", async () => {
@@ -21,7 +22,7 @@ Deno.test("Histories.succeeded() reads a history only when the folder has change
   quiet.succeeded("p", "s", "k1");
   quiet.remember("p");
 
-  // Written in place, which no process of this program does, it goes unseen.
+  // A write in place, which this program never does, does not change the folder.
   const text = Deno.readTextFileSync(path);
   Deno.writeTextFileSync(path, "damaged");
   new Histories(folder.path, later).succeeded("p", "s", "k1");
@@ -49,7 +50,7 @@ Deno.test("Histories.remember() writes nothing when a history was written in bet
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
 
-/** A program that notes one run after another. */
+/** A program that records runs. */
 const NOTING = (name: string) =>
   `const { Usage } = await import(${
     JSON.stringify(import.meta.resolve("../../lib/store/histories.ts"))

@@ -47,7 +47,7 @@ Deno.test("Stats.digest() notices a replaced file whose mtime is in the future",
 Deno.test("Stats.digest() does not read a file again that changed long ago", async () => {
   using folder = new TemporaryFolder();
   const path = folder.join("stats.json");
-  // A file of the system: changed long ago, so an entry of it can be trusted.
+  // This file changed long ago, so its entry is trusted.
   const file = Deno.execPath();
   const first = await new Stats(path).digest(file);
   const stats = new Stats(path);

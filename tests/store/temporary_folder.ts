@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-/** A temporary folder that is removed with what is in it. */
+/** A temporary folder, removed on disposal. */
 export class TemporaryFolder implements Disposable {
   readonly path = Deno.makeTempDirSync({ prefix: "store-" });
 
@@ -8,7 +8,7 @@ export class TemporaryFolder implements Disposable {
     return join(this.path, ...parts);
   }
 
-  /** Writes a file and gives its path. */
+  /** Writes a file and returns its path. */
   write(name: string, text: string): string {
     const path = this.join(name);
     Deno.mkdirSync(join(path, ".."), { recursive: true });

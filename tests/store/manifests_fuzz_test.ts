@@ -38,14 +38,14 @@ const MANIFEST: Manifest = {
   log: { blob: digest("log"), size: 3 },
 };
 
-/** A folder of manifests that holds one. */
+/** Manifests with one manifest. */
 function manifestsIn(folder: TemporaryFolder): Manifests {
   const manifests = new Manifests(folder.join("manifests"));
   manifests.write(MANIFEST);
   return manifests;
 }
 
-/** Writes bytes where the manifest is expected and reads it. */
+/** Replaces the manifest's file and reads it. */
 function read(manifests: Manifests, bytes: Uint8Array) {
   Deno.writeFileSync(manifests.path(MANIFEST.key), bytes);
   return manifests.read(MANIFEST.key);
