@@ -8,10 +8,13 @@ import type {
 import { z } from "zod";
 import { readAdapter, tensorsOf } from "../lib/artifacts/adapter.ts";
 import { checkClasses } from "../lib/artifacts/classes.ts";
-import { modulesOf, RANKS_FILES, writeRanks } from "../lib/artifacts/ranks.ts";
+import { RANKS_FILES, writeRanks } from "../lib/artifacts/ranks.ts";
 import { readFittingTokens } from "../lib/artifacts/tokens.ts";
 import { trainedAs } from "../lib/artifacts/training.ts";
-import type { Examples } from "../lib/engine/batches.ts";
+import { readModel } from "../lib/artifacts/model.ts";
+import { factorA, parameterLayout } from "../lib/engine/models/parameters.ts";
+import { moduleOf } from "../lib/engine/adapters/peft.ts";
+import type { Examples } from "../lib/engine/training/batch.ts";
 import { meanLoss } from "../lib/glue/metrics.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import {
@@ -51,9 +54,8 @@ export default defineTask({
   output: { kind: "ranks", files: RANKS_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { adapterValues, loadClassifier, startStageEngine } = await import(
-      "../lib/stages/load_classifier.ts"
-    );
+    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
+      await import("../lib/stages/load_classifier.ts");
     const { bestStep, ChoiceEvaluator, spreadExamples } = await import(
       "../lib/stages/rank_search.ts"
     );
@@ -62,9 +64,15 @@ export default defineTask({
     const adapter = await readAdapter(inputs.adapter![0]!.path);
     const { training } = adapter;
     const tensors = tensorsOf(adapter, params.epoch);
-    const modules = modulesOf(Object.keys(tensors)).sort(byPlace);
+    const folder = inputs.model![0]!.path;
+    const adapted = parameterLayout(
+      await readModel(folder),
+      1,
+      trainedBy(training),
+    ).modules;
+    const modules = adapted.map(({ name }) => moduleOf(factorA(name))!);
     const tokens = inputs.tokens![0]!.path;
-    const info = await readFittingTokens(tokens, inputs.model![0]!.path);
+    const info = await readFittingTokens(tokens, folder);
     checkClasses(training, info);
     const selection = new ScoredSplit(tokens, info, params.selectOn);
     const held = new ScoredSplit(tokens, info, params.split);
@@ -73,25 +81,18 @@ export default defineTask({
         `"selectOn" and "split" are both "${held.name}": choose and score the ranks on different splits`,
       );
     }
-    const hidden = Object.entries(tensors).find(([name]) =>
-      name.endsWith(".lora_A.weight")
-    )![1].shape[1]!;
-    const perRank = 2 * hidden;
-    const total = totalRank(params, modules.length, perRank);
+    const costs = adapted.map(({ inputs, outputs }) => inputs + outputs);
+    const total = totalValues(params, costs);
     const precision = await startStageEngine(stage);
-    const classifier = loadClassifier(
-      inputs.model![0]!.path,
-      training.rank,
-      held.outputs,
-    );
+    const classifier = loadFolder(folder, held.outputs, trainedBy(training));
     using evaluator = new ChoiceEvaluator(
       classifier,
-      adapterValues({ tensors }, classifier),
+      adapterValues({ tensors }, classifier.layout),
       training,
       { batchSize: params.batchSize, signal: stage.signal },
     );
     const subset = spreadExamples(selection.examples, params.examples);
-    const budget = { modules: modules.length, largest: training.rank, total };
+    const budget = { costs, largest: training.rank, total };
     const way = await searchRanks(
       stage,
       evaluator,
@@ -113,7 +114,6 @@ export default defineTask({
       held,
       ranks,
       budget,
-      perRank,
     );
     await writeRanks(stage.output, {
       task: info.task,
@@ -123,7 +123,7 @@ export default defineTask({
         seed: training.seed,
         trained: trainedAs(training),
         epoch: params.epoch,
-        budget: Math.floor(total * perRank),
+        budget: total,
         selection: {
           split: selection.name,
           examples,
@@ -151,8 +151,11 @@ async function searchRanks(
   outputs: number,
   budget: RankBudget,
 ): Promise<GreedyStep[]> {
-  const { modules, largest, total } = budget;
-  const moves = Math.min(total, modules * largest) - modules;
+  const { costs, largest, total } = budget;
+  const start = sumOf(costs);
+  const moves = Math.floor(
+    (Math.min(total, start * largest) - start) / Math.min(...costs),
+  );
   let move = 0;
   const { greedyRanks } = await import("../lib/stages/rank_search.ts");
   return await greedyRanks(budget, async (choices) => {
@@ -168,7 +171,6 @@ async function scoreBesideEven(
   split: ScoredSplit,
   ranks: Choice,
   budget: RankBudget,
-  perRank: number,
 ) {
   const { evenRank } = await import("../lib/stages/rank_search.ts");
   const even = [...new Set([evenRank(budget), budget.largest])];
@@ -176,7 +178,9 @@ async function scoreBesideEven(
   const { examples, outputs } = split;
   const logits = await evaluator.logits(examples, choices);
   const [chosen, ...others] = logits.map((one, i) => ({
-    parameters: sumOf(choices[i]!) * perRank,
+    parameters: sumOf(
+      choices[i]!.map((rank, module) => rank * budget.costs[module]!),
+    ),
     loss: meanLoss(one, examples.labels, outputs),
     metrics: split.score([0], one)[0]!.metrics,
   }));
@@ -186,14 +190,13 @@ async function scoreBesideEven(
   };
 }
 
-/** The budget as a sum of ranks. */
-function totalRank(
+/** The budget as a number of values in all `lora_A` and `lora_B`. */
+function totalValues(
   { averageRank, parameters }: Pick<
     z.output<typeof Params>,
     "averageRank" | "parameters"
   >,
-  modules: number,
-  perRank: number,
+  costs: readonly number[],
 ): number {
   if ((averageRank === undefined) === (parameters === undefined)) {
     throw new TypeError(
@@ -204,22 +207,14 @@ function totalRank(
       } "parameters": give one of them`,
     );
   }
-  if (averageRank !== undefined) return Math.floor(averageRank * modules);
-  const total = Math.floor(parameters! / perRank);
-  if (total >= modules) return total;
+  const least = sumOf(costs);
+  if (averageRank !== undefined) return Math.floor(averageRank * least);
+  if (parameters! >= least) return parameters!;
   throw new RangeError(
-    `"parameters" is ${parameters}, too small for rank 1 in every module, which takes ${
-      modules * perRank
-    }`,
+    `"parameters" is ${parameters}, too small for rank 1 in every module, which takes ${least}`,
   );
 }
 
-/** Sorts modules in the engine's order: by layer, query before value. */
-function byPlace(a: string, b: string): number {
-  const layer = (name: string) => Number(name.split(".")[1]);
-  return layer(a) - layer(b) || (a < b ? -1 : 1);
-}
-
-function sumOf(ranks: readonly number[]): number {
-  return ranks.reduce((sum, rank) => sum + rank, 0);
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }

@@ -6,7 +6,7 @@ import {
   readAdapter,
   tensorsOf,
 } from "../lib/artifacts/adapter.ts";
-import { readSequenceLimits } from "../lib/artifacts/model.ts";
+import { readModel } from "../lib/artifacts/model.ts";
 import {
   type Classification,
   CLASSIFICATION_FILES,
@@ -14,7 +14,7 @@ import {
 } from "../lib/artifacts/predictions.ts";
 import { numberedLabels, outputsOf } from "../lib/artifacts/classes.ts";
 import { checkRank } from "../lib/artifacts/ranks.ts";
-import type { Examples } from "../lib/engine/batches.ts";
+import type { Examples } from "../lib/engine/training/batch.ts";
 import { predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { epoch, precision } from "../lib/stages/settings.ts";
@@ -47,11 +47,10 @@ export default defineTask({
   needs: ["engine"],
   async run(stage) {
     const { evaluateRanks } = await import(
-      "../lib/engine/evaluation/rank_evaluation.ts"
+      "../lib/engine/training/evaluation.ts"
     );
-    const { adapterValues, loadClassifier, startStageEngine } = await import(
-      "../lib/stages/load_classifier.ts"
-    );
+    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
+      await import("../lib/stages/load_classifier.ts");
     const { params, inputs } = stage;
     const model = inputs.model![0]!.path;
     const adapter = await adapterIn(inputs.adapter![0]!.path, model);
@@ -62,11 +61,11 @@ export default defineTask({
     const examples = await encode(params.texts, model);
     const precision = await startStageEngine(stage);
     const outputs = outputsOf(labels);
-    const classifier = loadClassifier(model, training.rank, outputs);
+    const classifier = loadFolder(model, outputs, trainedBy(training));
     const tensors = tensorsOf(adapter, params.epoch);
     const logits = await evaluateRanks(
       classifier,
-      adapterValues({ tensors }, classifier),
+      adapterValues({ tensors }, classifier.layout),
       examples,
       {
         alpha: training.alpha,
@@ -113,9 +112,13 @@ async function encode(
   texts: readonly TextInput[],
   model: string,
 ): Promise<Examples> {
-  const { family, maxLength, vocabSize } = await readSequenceLimits(model);
+  const { architecture, maxLength, vocabSize } = await readModel(model);
   const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
-  const tokenizer = await ModelTokenizer.load(model, family, maxLength);
+  const tokenizer = await ModelTokenizer.load(
+    model,
+    architecture.wrapping,
+    maxLength,
+  );
   return {
     ...tokenizer.encodeAll(texts, vocabSize),
     labels: new Float32Array(texts.length),

@@ -1,4 +1,3 @@
-import type { Classifier } from "../lib/engine/classifier.ts";
 import { join } from "node:path";
 import { z } from "zod";
 import { checkClasses } from "../lib/artifacts/classes.ts";
@@ -9,6 +8,8 @@ import {
 import { digestOf } from "../lib/artifacts/json_file.ts";
 import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { readFittingTokens } from "../lib/artifacts/tokens.ts";
+import type { ParameterLayout } from "../lib/engine/models/model.ts";
+import { fromTensors } from "../lib/engine/models/parameters.ts";
 import { SafetensorsFile } from "../lib/engine/safetensors/reader.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
@@ -33,7 +34,7 @@ export default defineTask({
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { loadClassifier, startStageEngine } = await import(
+    const { loadFolder, startStageEngine } = await import(
       "../lib/stages/load_classifier.ts"
     );
     const { ScoredSplit, writeSplitScores } = await import(
@@ -48,12 +49,12 @@ export default defineTask({
     const split = new ScoredSplit(tokensFolder, info, params.split);
     checkClasses(training, info);
     const precision = await startStageEngine(stage);
-    const classifier = loadClassifier(folder, 0, split.outputs);
+    const classifier = loadFolder(folder, split.outputs, "head");
     await writeSplitScores(
       stage,
       {
         classifier,
-        values: await headValues(folder, classifier),
+        values: headValues(folder, classifier.layout),
         origin: {
           method: training.method,
           seed: training.seed,
@@ -74,13 +75,7 @@ export default defineTask({
  *
  * @throws {SyntaxError} Naming the tensor, if the head does not fit the tokens.
  */
-async function headValues(
-  folder: string,
-  { layout, config }: Classifier,
-): Promise<Float32Array> {
-  const { fromClassifierTensors } = await import(
-    "../lib/engine/fine_tuning/classifier_tensors.ts"
-  );
+function headValues(folder: string, layout: ParameterLayout): Float32Array {
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const read = (name: string, shape: readonly number[]) => {
     const found = file.tensors.get(name)?.shape;
@@ -91,5 +86,5 @@ async function headValues(
         `, expected [${shape}]`,
     );
   };
-  return fromClassifierTensors(read, layout, config.architecture);
+  return fromTensors(read, layout);
 }

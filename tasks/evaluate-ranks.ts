@@ -36,11 +36,10 @@ export default defineTask({
   needs: ["engine"],
   async run(stage) {
     const { evaluationBatchSize } = await import(
-      "../lib/engine/evaluation/rank_evaluation.ts"
+      "../lib/engine/training/evaluation.ts"
     );
-    const { adapterValues, loadClassifier, startStageEngine } = await import(
-      "../lib/stages/load_classifier.ts"
-    );
+    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
+      await import("../lib/stages/load_classifier.ts");
     const { ScoredSplit, writeSplitScores } = await import(
       "../lib/stages/scored_split.ts"
     );
@@ -56,16 +55,16 @@ export default defineTask({
     const ranks = ranksToEvaluate(training, params.ranks);
     checkClasses(training, info);
     const precision = await startStageEngine(stage);
-    const classifier = loadClassifier(
+    const classifier = loadFolder(
       model,
-      training.rank,
       split.outputs,
+      trainedBy(training),
     );
     await writeSplitScores(
       stage,
       {
         classifier,
-        values: adapterValues({ tensors }, classifier),
+        values: adapterValues({ tensors }, classifier.layout),
         origin: {
           method: training.method,
           seed: training.seed,

@@ -7,6 +7,7 @@ import {
 } from "../lib/artifacts/adapter.ts";
 import type { ModelOrigin } from "../lib/artifacts/model.ts";
 import type { ModuleRanks } from "../lib/artifacts/ranks.ts";
+import { peftTargets } from "../lib/engine/adapters/peft.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { rankToTake } from "../lib/stages/settings.ts";
 
@@ -35,7 +36,11 @@ export default defineTask({
       : { name: params.baseModel, revision: null };
     await writePeftFiles(
       output,
-      { baseModel, ...peftScales(ranks, training) },
+      {
+        baseModel,
+        targetModules: training.targetModules,
+        ...peftScales(ranks, training),
+      },
       tensors,
     );
     const { task, labels } = training;
@@ -44,6 +49,7 @@ export default defineTask({
       named: params.baseModel !== undefined,
       task,
       labels,
+      modules: peftTargets(training.targetModules, Object.keys(tensors)),
     };
     await Deno.writeTextFile(join(output, "README.md"), modelCard(card, ranks));
     const used = [...new Set(ranks.values())].sort((a, b) => a - b);
@@ -88,11 +94,13 @@ export interface CardContent {
   readonly task: string;
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
+  /** Names of the modules that carry adapters. */
+  readonly modules: readonly string[];
 }
 
 /** The `README.md` of an exported adapter, with the Python code that loads it. */
 export function modelCard(
-  { baseModel, named, task, labels }: CardContent,
+  { baseModel, named, task, labels, modules }: CardContent,
   ranks: ModuleRanks,
 ): string {
   const used = [...new Set(ranks.values())].sort((a, b) => a - b);
@@ -110,8 +118,8 @@ tags: [lora, text-classification]
 
 ${
     used.length === 1
-      ? `Rank ${used[0]} on query and value`
-      : `Ranks ${used.join(", ")} on query and value, by module,`
+      ? `Rank ${used[0]} on ${modules.join(" and ")}`
+      : `Ranks ${used.join(", ")} on ${modules.join(" and ")}, by module,`
   } with the classification head, in float32.
 
 \`\`\`python

@@ -54,7 +54,7 @@ export default defineTask({
     const { SafetensorsFile } = await import(
       "../lib/engine/safetensors/reader.ts"
     );
-    const { readSequenceLimits, writeModelOrigin } = await import(
+    const { readModel, writeModelOrigin } = await import(
       "../lib/artifacts/model.ts"
     );
     for (const [name, path] of await findFiles(stage)) {
@@ -64,14 +64,14 @@ export default defineTask({
       stage.output,
       originOf(parseModelSource(stage.params.source)),
     );
-    const { family, vocabSize, maxLength } = await readSequenceLimits(
+    const { architecture, vocabSize, maxLength } = await readModel(
       stage.output,
     );
     using weights = SafetensorsFile.open(
       join(stage.output, "model.safetensors"),
     );
     stage.log(
-      `${family} model with ${weights.tensors.size} tensors, a vocabulary of ${vocabSize} and up to ${maxLength} tokens per sequence`,
+      `${architecture.type} model with ${weights.tensors.size} tensors, a vocabulary of ${vocabSize} and up to ${maxLength} tokens per sequence`,
     );
   },
 });

@@ -1,11 +1,16 @@
-import type { EncoderConfig } from "../lib/engine/config.ts";
 import type { CutAdapter } from "../lib/stages/cut_adapter.ts";
 import { join } from "node:path";
 import { z } from "zod";
 import { writeClassifierModel } from "../lib/artifacts/classifier.ts";
 import { mergeLora } from "../lib/engine/adapters/merge_lora.ts";
-import { MODEL_FILES } from "../lib/artifacts/model.ts";
-import { moduleOf } from "../lib/artifacts/ranks.ts";
+import {
+  findMisfit,
+  moduleOf,
+  PEFT_PREFIX,
+} from "../lib/engine/adapters/peft.ts";
+import type { Model } from "../lib/engine/models/model.ts";
+import { tensorReader } from "../lib/engine/models/parameters.ts";
+import { MODEL_FILES, readModel } from "../lib/artifacts/model.ts";
 import { SafetensorsFile } from "../lib/engine/safetensors/reader.ts";
 import type { TensorValues } from "../lib/engine/safetensors/writer.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
@@ -24,44 +29,41 @@ export default defineTask({
   output: { kind: "model", files: MODEL_FILES },
   async run(stage) {
     const { readCutAdapter } = await import("../lib/stages/cut_adapter.ts");
-    const { parseEncoderConfig } = await import("../lib/engine/config.ts");
-    const model = stage.inputs.model![0]!.path;
+    const folder = stage.inputs.model![0]!.path;
     const cut = await readCutAdapter(stage);
-    const { architecture, layers } = parseEncoderConfig(
-      await Deno.readTextFile(join(model, "config.json")),
+    const model = await readModel(folder);
+    const shapes = new Map(
+      Object.entries(cut.tensors).map(([name, { shape }]) => [name, shape]),
     );
-    if (cut.ranks.size !== 2 * layers) {
-      throw new SyntaxError(
-        `The adapter does not fit the model: it has ${
-          cut.ranks.size / 2
-        } layers, and the model has ${layers}`,
-      );
+    const misfit = findMisfit(shapes, model);
+    if (misfit !== undefined) {
+      throw new SyntaxError(`The adapter does not fit the model: ${misfit}`);
     }
-    await writeClassifierModel(stage.output, model, {
-      architecture,
+    await writeClassifierModel(stage.output, folder, {
+      architecture: model.architecture,
       labels: cut.adapter.training.labels,
-      tensors: mergedTensors(model, architecture, cut),
+      tensors: mergedTensors(folder, model, cut),
     });
   },
 });
 
 /** The merged tensors of the encoder and those of the head, by their names in transformers. */
 function mergedTensors(
-  model: string,
-  family: EncoderConfig["architecture"],
+  folder: string,
+  model: Model,
   { adapter, ranks, tensors: trained }: CutAdapter,
 ): Record<string, TensorValues> {
   const { alpha, rank: largest, scaling } = adapter.training;
-  const merged: Record<string, TensorValues> = {};
-  using file = SafetensorsFile.open(join(model, "model.safetensors"));
-  for (const [stored, { shape }] of file.tensors) {
-    const name = stored.replace(new RegExp(`^${family}\\.`), "");
-    if (isOfClassifier(name, family)) {
-      merged[`${family}.${name}`] = { shape, values: file.floats(stored) };
-    }
-  }
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const read = tensorReader(file, model);
+  const merged: Record<string, TensorValues> = Object.fromEntries(
+    [...model.tensors].map(([name, shape]) => [
+      name,
+      { shape, values: read(name, shape) },
+    ]),
+  );
   for (const [name, { shape, values }] of Object.entries(trained)) {
-    const plain = name.replace(/^base_model\.model\./, "");
+    const plain = name.slice(PEFT_PREFIX.length);
     const module = moduleOf(name);
     if (module === undefined) {
       merged[plain] = { shape, values };
@@ -69,18 +71,8 @@ function mergedTensors(
     }
     if (!name.endsWith(".lora_A.weight")) continue;
     const target = plain.replace(/\.lora_A\.weight$/, ".weight");
-    const before = merged[target];
+    const before = merged[target]!;
     const b = trained[name.replace(".lora_A.", ".lora_B.")]!;
-    const expected = [b.shape[0]!, shape[1]!];
-    if (before === undefined || String(before.shape) !== String(expected)) {
-      throw new SyntaxError(
-        `The adapter does not fit the model: tensor "${target}" ` +
-          (before === undefined
-            ? "is missing"
-            : `has shape [${before.shape}]`) +
-          `, expected [${expected}]`,
-      );
-    }
     const rank = ranks.get(module)!;
     merged[target] = {
       shape: before.shape,
@@ -94,13 +86,4 @@ function mergedTensors(
     };
   }
   return merged;
-}
-
-/** True for the tensors of a model that a classifier has: no heads of other tasks, no buffers. */
-function isOfClassifier(
-  name: string,
-  family: EncoderConfig["architecture"],
-): boolean {
-  return /^(embeddings|encoder)\.(?!.*_ids$)/.test(name) ||
-    family === "bert" && name.startsWith("pooler.");
 }

@@ -35,11 +35,10 @@ export default defineTask({
   needs: ["engine"],
   async run(stage) {
     const { evaluateRanks } = await import(
-      "../lib/engine/evaluation/rank_evaluation.ts"
+      "../lib/engine/training/evaluation.ts"
     );
-    const { adapterValues, loadClassifier, startStageEngine } = await import(
-      "../lib/stages/load_classifier.ts"
-    );
+    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
+      await import("../lib/stages/load_classifier.ts");
     const { params, inputs, signal } = stage;
     const { split, batchSize } = params;
     const adapter = await readAdapter(inputs.adapter![0]!.path);
@@ -53,10 +52,14 @@ export default defineTask({
     checkClasses(adapter.training, info);
     const precision = await startStageEngine(stage);
     const outputs = outputsOf(info.labels);
-    const classifier = loadClassifier(model, largest, outputs);
+    const classifier = loadFolder(
+      model,
+      outputs,
+      trainedBy(adapter.training),
+    );
     const logits = await evaluateRanks(
       classifier,
-      adapterValues({ tensors }, classifier),
+      adapterValues({ tensors }, classifier.layout),
       // Predicting ignores labels.
       { ...tokens, labels: new Float32Array(index.length) },
       {

@@ -6,6 +6,7 @@ import {
   writeAdapter,
 } from "../lib/artifacts/adapter.ts";
 import type { TensorValues } from "../lib/engine/safetensors/writer.ts";
+import { ADAPTER_METHODS } from "../lib/engine/methods/registry.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 
 export default defineTask({
@@ -22,7 +23,10 @@ export default defineTask({
     const { by } = stage.params;
     const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
     const { method, rank } = adapter.training;
-    if (method !== "lora") {
+    const reduction = ADAPTER_METHODS.find(({ reduces }) =>
+      reduces?.method === method && reduces.by === by
+    );
+    if (reduction === undefined) {
       throw new SyntaxError(
         `An adapter of method "${method}" cannot be reduced: connect a stage of the task "train-lora"`,
       );
@@ -33,7 +37,7 @@ export default defineTask({
       ...adapter,
       training: {
         ...adapter.training,
-        method: by === "svd" ? "lora-svd" : "lora-truncated",
+        method: reduction.name,
         scaling: "maximum",
       },
       tensors: await reduced(adapter.tensors),

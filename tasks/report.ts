@@ -17,14 +17,15 @@ import {
   type AdapterRecord,
   readRecord,
   SELECTION_SECONDS,
+  servedRanks,
   STEP_SECONDS,
   type Training,
   TRAINING_SECONDS,
 } from "../lib/artifacts/training.ts";
+import { methodNamed } from "../lib/engine/methods/registry.ts";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import { METRICS, predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
-import { methodOf } from "../lib/report/methods.ts";
 import type { ChoiceResult } from "../lib/report/result.ts";
 import type {
   RankResult,
@@ -198,11 +199,11 @@ function rankResults(
   }));
 }
 
-/** The scale at rank b in words; undefined for LoRA, which has one rank. */
-function scaleOf(
-  adapter: Pick<Training, "method" | "scaling"> | undefined,
-): string | undefined {
-  if (adapter === undefined || adapter.method === "lora") return undefined;
+/** The scale at rank b in words; undefined for an adapter of a single rank. */
+function scaleOf(adapter: Training | undefined): string | undefined {
+  if (adapter === undefined || servedRanks(adapter).length === 1) {
+    return undefined;
+  }
   return adapter.scaling === "rank" ? "alpha / b" : "alpha / R";
 }
 
@@ -331,7 +332,7 @@ export function artifactOf(
   }
   const elsewhere = trainings.find(({ training }) =>
     training.method === info.method && training.seed === info.seed &&
-    training.method.startsWith("imported-") && training.task !== info.task
+    !("steps" in training) && training.task !== info.task
   );
   if (found.length === 0 && elsewhere !== undefined) {
     throw new TypeError(
@@ -355,7 +356,7 @@ export function originOf(
   adapter: TrainedArtifact,
   adapters: readonly TrainedArtifact[],
 ): TrainedArtifact {
-  const { reduces } = methodOf(adapter.training.method);
+  const reduces = methodNamed(adapter.training.method).reduces?.method;
   if (reduces === undefined) return adapter;
   const others = ({ training }: TrainedArtifact) => ({
     ...training,

@@ -27,13 +27,13 @@ export default defineTask({
     const { readDatasetInfo, readExamples } = await import(
       "../lib/artifacts/dataset.ts"
     );
-    const { readSequenceLimits } = await import("../lib/artifacts/model.ts");
+    const { readModel } = await import("../lib/artifacts/model.ts");
     const { writeTokens } = await import("../lib/artifacts/tokens.ts");
     const { digestOf } = await import("../lib/artifacts/json_file.ts");
     const data = inputs.data![0]!.path;
     const model = inputs.model![0]!.path;
 
-    const limits = await readSequenceLimits(model);
+    const limits = await readModel(model);
     const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
     if (maxLength > limits.maxLength) {
       throw new RangeError(
@@ -42,7 +42,7 @@ export default defineTask({
     }
     const tokenizer = await ModelTokenizer.load(
       model,
-      limits.family,
+      limits.architecture.wrapping,
       maxLength,
     );
     const info = await readDatasetInfo(data);

@@ -1,6 +1,7 @@
 import { z } from "zod";
-import { defineTask } from "../lib/pipeline/task.ts";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
+import { lora } from "../lib/engine/methods/lora.ts";
+import { defineTask } from "../lib/pipeline/task.ts";
 import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
@@ -11,13 +12,6 @@ export default defineTask({
   needs: ["engine"],
   async run(stage) {
     const { trainAdapter } = await import("../lib/stages/train_adapter.ts");
-    // LoRA of rank r is DyLoRA of rank r that always draws r.
-    await trainAdapter(stage, {
-      method: "lora",
-      mode: "all",
-      sampler: { kind: "list", ranks: [stage.params.rank] },
-      scaling: "maximum",
-      scope: "model",
-    });
+    await trainAdapter(stage, lora);
   },
 });

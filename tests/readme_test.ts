@@ -41,8 +41,9 @@ function blocks(text: string, language: string): string[] {
 function commandsOf(text: string): string[][] {
   return blocks(text, "sh").flatMap((block) => block.trim().split("\n"))
     .flatMap((line) => {
-      const [, command] = /^(?:npx -y deno@[\d.]+|deno) task (.*)/.exec(line) ??
-        [];
+      const [, command] =
+        /^(?:npx -y deno@[\d.]+|deno) task ([^#]*)/.exec(line) ??
+          [];
       return command === undefined
         ? []
         : [[...command.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map((
@@ -195,7 +196,9 @@ for (const path of readmes()) {
     const out = await Deno.makeTempDir();
     try {
       let base: Mapping = {};
-      for (const block of blocks(text, "yaml")) {
+      // The tasks' own test runs the example there, which has a task of its own.
+      const yaml = path === "tasks/README.md" ? [] : blocks(text, "yaml");
+      for (const block of yaml) {
         const { value, document } = await readYaml(block);
         assertEquals(document?.faults ?? [], [], block);
         const isWhole = (value as Mapping).name !== undefined;

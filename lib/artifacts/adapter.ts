@@ -5,6 +5,12 @@ import {
   type TensorValues,
   writeSafetensors,
 } from "../engine/safetensors/writer.ts";
+import {
+  findAdapterFault,
+  modulesToSave,
+  peftTargets,
+} from "../engine/adapters/peft.ts";
+import type { TargetModules } from "../engine/models/parameters.ts";
 import { outputsOf } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
@@ -101,8 +107,12 @@ async function writeTensors(
     training,
   );
   if (fault !== undefined) throw new TypeError(`Cannot save adapter: ${fault}`);
-  const { rank, alpha } = training;
-  await writePeftFiles(folder, { baseModel, rank, alpha }, tensors);
+  const { rank, alpha, targetModules } = training;
+  await writePeftFiles(
+    folder,
+    { baseModel, rank, alpha, targetModules },
+    tensors,
+  );
 }
 
 async function readPeftFiles(
@@ -149,7 +159,7 @@ function adapterFault(
   return findAdapterFault(shapes, rank, outputsOf(labels));
 }
 
-/** Tensors by PEFT's names: `lora_A` is `[rank, hidden]`, `lora_B` `[hidden, rank]`. */
+/** Tensors by PEFT's names: `lora_A` is `[rank, in]`, `lora_B` `[out, rank]`. */
 export type AdapterTensors = Readonly<Record<string, TensorValues>>;
 
 /** The configuration of an adapter for PEFT. */
@@ -159,19 +169,21 @@ interface PeftSettings {
   readonly rank: number;
   /** PEFT's scale is alpha / rank. */
   readonly alpha: number;
+  readonly targetModules: TargetModules;
   /** Ranks of modules that differ from `rank`, by module name suffix. */
   readonly rankPattern?: Readonly<Record<string, number>>;
   /** Alphas of modules that differ from `alpha`, by module name suffix. */
   readonly alphaPattern?: Readonly<Record<string, number>>;
 }
 
-/** Writes a LoRA adapter on query and value with its classification head, in the format of PEFT. */
+/** Writes a LoRA adapter with its classification head in the format of PEFT. */
 export async function writePeftFiles(
   folder: string,
-  { baseModel, rank, alpha, rankPattern, alphaPattern }: PeftSettings,
+  { baseModel, rank, alpha, targetModules, rankPattern, alphaPattern }:
+    PeftSettings,
   tensors: AdapterTensors,
 ): Promise<void> {
-  const pooler = Object.keys(tensors).some((name) => name.includes(".pooler."));
+  const names = Object.keys(tensors);
   await writeJsonFile(join(folder, "adapter_config.json"), {
     ...(alphaPattern && { alpha_pattern: alphaPattern }),
     base_model_name_or_path: baseModel?.name ?? null,
@@ -179,108 +191,15 @@ export async function writePeftFiles(
     inference_mode: true,
     lora_alpha: alpha,
     lora_dropout: 0,
-    modules_to_save: pooler ? ["classifier", "pooler"] : ["classifier"],
+    modules_to_save: modulesToSave(names),
     peft_type: "LORA",
     r: rank,
     ...(rankPattern && { rank_pattern: rankPattern }),
     revision: baseModel?.revision ?? null,
-    target_modules: ["query", "value"],
+    target_modules: peftTargets(targetModules, names),
     task_type: "SEQ_CLS",
   });
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, {
     format: "pt",
   });
-}
-
-/** Shapes of an adapter's tensors by PEFT's names. */
-type AdapterShapes = ReadonlyMap<string, readonly number[]>;
-
-const LORA =
-  /^base_model\.model\.(?:bert|roberta)\.encoder\.layer\.(\d+)\.attention\.self\.(query|value)\.lora_([AB])\.weight$/;
-
-/**
- * Checks the names and shapes of an adapter's tensors, since PEFT loads an
- * incomplete adapter with only a warning.
- *
- * An adapter is complete if it has A `[rank, hidden]` and B `[hidden, rank]`
- * for query and value of every layer, and a classification head: for RoBERTa
- * `classifier.dense` and `classifier.out_proj`, for BERT `bert.pooler.dense`
- * (if it was trained) and `classifier`.
- *
- * @returns What is wrong, or undefined.
- */
-export function findAdapterFault(
-  shapes: AdapterShapes,
-  rank: number,
-  labels: number,
-): string | undefined {
-  const lora = [...shapes.keys()].filter((name) => LORA.test(name));
-  const [first] = lora;
-  if (first === undefined) return "it has no LoRA tensors";
-  const family = first.split(".")[2]!;
-  const hidden = shapes.get(first)![first.includes("lora_A") ? 1 : 0] ?? 0;
-  const layers = 1 +
-    Math.max(...lora.map((name) => Number(LORA.exec(name)![1])));
-  // Checked before shapes are listed: the layer number comes from a file and may be huge.
-  if (lora.length !== 4 * layers) {
-    return `it has ${lora.length} LoRA tensors, expected ${
-      4 * layers
-    } for ${layers} layers`;
-  }
-  const expected = new Map([
-    ...loraShapes(family, layers, rank, hidden),
-    ...headShapes(family, shapes, hidden, labels),
-  ]);
-  for (const [name, shape] of expected) {
-    const found = shapes.get(name);
-    if (found === undefined) return `tensor "${name}" is missing`;
-    if (String(found) !== String(shape)) {
-      return `tensor "${name}" has shape [${found}], expected [${shape}]`;
-    }
-  }
-  const unknown = [...shapes.keys()].find((name) => !expected.has(name));
-  return unknown === undefined
-    ? undefined
-    : `tensor "${unknown}" is not part of a ${family} adapter`;
-}
-
-function loraShapes(
-  family: string,
-  layers: number,
-  rank: number,
-  hidden: number,
-): [string, number[]][] {
-  const shapes: [string, number[]][] = [];
-  for (let layer = 0; layer < layers; layer++) {
-    for (const module of ["query", "value"]) {
-      const name =
-        `base_model.model.${family}.encoder.layer.${layer}.attention.self.${module}`;
-      shapes.push(
-        [`${name}.lora_A.weight`, [rank, hidden]],
-        [`${name}.lora_B.weight`, [hidden, rank]],
-      );
-    }
-  }
-  return shapes;
-}
-
-function headShapes(
-  family: string,
-  shapes: AdapterShapes,
-  hidden: number,
-  labels: number,
-): [string, number[]][] {
-  const linear = (name: string, outputs: number): [string, number[]][] => [
-    [`base_model.model.${name}.weight`, [outputs, hidden]],
-    [`base_model.model.${name}.bias`, [outputs]],
-  ];
-  if (family === "roberta") {
-    return [
-      ...linear("classifier.dense", hidden),
-      ...linear("classifier.out_proj", labels),
-    ];
-  }
-  const pooler = linear("bert.pooler.dense", hidden);
-  const trained = pooler.some(([name]) => shapes.has(name));
-  return [...(trained ? pooler : []), ...linear("classifier", labels)];
 }

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import type { EncoderConfig } from "../engine/config.ts";
+import { CLASSIFIER_METHODS } from "../engine/methods/registry.ts";
+import type { Architecture } from "../engine/models/model.ts";
 import {
   type TensorValues,
   writeSafetensors,
@@ -17,7 +18,7 @@ export const CLASSIFIER_FILES = [...MODEL_FILES, "training.json"] as const;
 /** `training.json` of a classifier: how a model was trained without adapters. */
 export const ClassifierTraining = z.strictObject({
   /** Whether only the head was trained, or all weights. */
-  method: z.enum(["head", "full"]),
+  method: z.enum(CLASSIFIER_METHODS.map(({ name }) => name) as [string]),
   ...TASK_FIELDS,
   seed: z.int().nonnegative(),
   ...RUN_FIELDS,
@@ -27,7 +28,7 @@ export type ClassifierTraining = z.output<typeof ClassifierTraining>;
 
 /** A model with a head for sequence classification. */
 interface ClassifierModel {
-  readonly architecture: EncoderConfig["architecture"];
+  readonly architecture: Architecture;
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
   /** Tensors by their names in transformers. */
@@ -114,11 +115,7 @@ export async function writeClassifierModel(
   const names = labels ?? ["LABEL_0"];
   await writeJsonFile(join(folder, "config.json"), {
     ...rest,
-    architectures: [
-      architecture === "bert"
-        ? "BertForSequenceClassification"
-        : "RobertaForSequenceClassification",
-    ],
+    architectures: [architecture.classifierClass],
     id2label: Object.fromEntries(names.map((name, i) => [i, name])),
     label2id: Object.fromEntries(names.map((name, i) => [name, i])),
     problem_type: labels === null

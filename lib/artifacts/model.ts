@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
+import type { Model } from "../engine/models/model.ts";
+import { parseModel } from "../engine/models/registry.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** Files of every artifact of kind `model`: a model folder as transformers writes it. */
@@ -55,43 +57,12 @@ export async function readModelOrigin(
   }
 }
 
-const ModelConfig = z.looseObject({
-  model_type: z.enum(["bert", "roberta"], {
-    error: ({ input }) =>
-      `Model type ${
-        JSON.stringify(input)
-      } is not supported; use a BERT or RoBERTa model`,
-  }),
-  vocab_size: z.int().positive(),
-  max_position_embeddings: z.int().positive(),
-  pad_token_id: z.int().nonnegative().optional(),
-});
-
-/** The token sequences that a model accepts. */
-export interface SequenceLimits {
-  readonly family: "bert" | "roberta";
-  readonly vocabSize: number;
-  readonly padId: number;
-  /** Longest sequence with position embeddings, special tokens included. */
-  readonly maxLength: number;
-}
-
 /**
- * Reads from `config.json` which token sequences a model accepts.
+ * Describes the model in a folder by its `config.json`.
  *
- * @throws {SyntaxError} Naming the file, if the model is neither BERT nor RoBERTa.
+ * @throws {SyntaxError} Naming the file and every fault, if it is not of a supported model.
  */
-export async function readSequenceLimits(
-  folder: string,
-): Promise<SequenceLimits> {
-  const config = await readJsonFile(join(folder, "config.json"), ModelConfig);
-  const roberta = config.model_type === "roberta";
-  const padId = config.pad_token_id ?? (roberta ? 1 : 0);
-  return {
-    family: config.model_type,
-    vocabSize: config.vocab_size,
-    padId,
-    // RoBERTa's positions start at padId + 1, as in fairseq.
-    maxLength: config.max_position_embeddings - (roberta ? padId + 1 : 0),
-  };
+export async function readModel(folder: string): Promise<Model> {
+  const path = join(folder, "config.json");
+  return parseModel(await Deno.readTextFile(path), path);
 }

@@ -1,18 +1,26 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { parseEncoderConfig } from "../engine/config.ts";
+import {
+  architectureOf,
+  findAdapterFault,
+  findMisfit,
+  headOutputs,
+  moduleOf,
+  PEFT_PREFIX,
+  peftTargets,
+} from "../engine/adapters/peft.ts";
+import { methodNamed } from "../engine/methods/registry.ts";
+import {
+  type TargetModules,
+  tensorReader,
+} from "../engine/models/parameters.ts";
+import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
-import {
-  type Adapter,
-  type AdapterTensors,
-  baseModelIn,
-  findAdapterFault,
-} from "./adapter.ts";
+import { type Adapter, type AdapterTensors, baseModelIn } from "./adapter.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
-import { moduleOf, modulesOf } from "./ranks.ts";
 
 /** A LoRA adapter that PEFT wrote. */
 export interface PeftAdapter {
@@ -20,13 +28,14 @@ export interface PeftAdapter {
   readonly rank: number;
   /** The scale is alpha / rank. */
   readonly alpha: number;
+  readonly targetModules: TargetModules;
   /** Outputs of the classification head. */
   readonly outputs: number;
   readonly tensors: AdapterTensors;
 }
 
 /**
- * Reads a folder written by PEFT: LoRA on query and value of every layer, with
+ * Reads a folder written by PEFT: LoRA on the same modules of every layer, with
  * a classification head. Modules of lower rank are padded with zeros. The alpha
  * of rank-stabilized LoRA (arXiv 2312.03732, scale alpha / sqrt(rank)) is
  * converted to the alpha that gives the same scale as alpha / rank.
@@ -51,25 +60,18 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   const shapes = new Map(
     [...file.tensors].map(([name, { shape }]) => [name, shape]),
   );
+  const architecture = architectureOf(shapes.keys());
   const outputs = headOutputs(shapes);
-  if (outputs === undefined) {
+  if (architecture !== undefined && outputs === undefined) {
     throw new SyntaxError(
       `"${path}" has no classification head: train the adapter with modules_to_save=["classifier"], the default of PEFT for task_type SEQ_CLS`,
-    );
-  }
-  const other = [...shapes.keys()].find((name) =>
-    name.includes(".lora_") && moduleOf(name) === undefined
-  );
-  if (other !== undefined) {
-    throw new SyntaxError(
-      `"${path}" adapts other modules than query and value ("${other}"), which cannot be imported: train with target_modules=["query", "value"], or merge the adapter in PEFT`,
     );
   }
   const { rank, alpha, tensors } = padded(path, file, config);
   const fault = findAdapterFault(
     new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
     rank,
-    outputs,
+    outputs ?? 1,
   );
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" cannot be imported: ${fault}`);
@@ -78,7 +80,9 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
     baseModel: baseModelIn(config),
     rank,
     alpha,
-    outputs,
+    targetModules: config.target_modules ??
+      peftTargets("all-linear", shapes.keys()),
+    outputs: outputs!,
     tensors,
   };
 }
@@ -98,7 +102,7 @@ export interface Provenance {
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
 export function toAdapter(
-  { baseModel, rank, alpha, tensors }: PeftAdapter,
+  { baseModel, rank, alpha, targetModules, tensors }: PeftAdapter,
   model: string,
   { method, ...known }: Provenance,
 ): Adapter {
@@ -109,55 +113,45 @@ export function toAdapter(
       method: `imported-${method}`,
       rank,
       alpha,
-      scaling: method === "dylora" ? "rank" : "maximum",
+      targetModules,
+      scaling: methodNamed(`imported-${method}`).importedScaling!,
       selection: null,
     },
-    tensors: withPooler(tensors, model),
+    tensors: withPretrainedHead(tensors, model),
   };
 }
 
 /**
- * The tensors, completed by the model's pooler if BERT's was not trained: it
- * is the first layer of the head here.
+ * The tensors, completed by what of the head starts from the pretrained model
+ * and was not trained.
  *
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
-function withPooler(tensors: AdapterTensors, model: string): AdapterTensors {
-  const { architecture, layers, hidden } = parseEncoderConfig(
-    Deno.readTextFileSync(join(model, "config.json")),
+function withPretrainedHead(
+  tensors: AdapterTensors,
+  folder: string,
+): AdapterTensors {
+  const config = join(folder, "config.json");
+  const model = parseModel(Deno.readTextFileSync(config), config);
+  const misfit = findMisfit(
+    new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
+    model,
   );
-  const names = Object.keys(tensors);
-  const first = names.find((name) => name.endsWith(".lora_A.weight"))!;
-  const found = {
-    architecture: first.split(".")[2]!,
-    layers: modulesOf(names).length / 2,
-    hidden: tensors[first]!.shape[1]!,
-  };
-  for (
-    const [what, expected] of Object.entries({ architecture, layers, hidden })
-  ) {
-    const own = found[what as keyof typeof found];
-    if (own !== expected) {
-      throw new SyntaxError(
-        `The adapter does not fit the model: its ${what} is ${own}, and the model's is ${expected}`,
-      );
-    }
+  if (misfit !== undefined) {
+    throw new SyntaxError(`The adapter does not fit the model: ${misfit}`);
   }
-  if (
-    architecture !== "bert" || names.some((name) => name.includes(".pooler."))
-  ) {
-    return tensors;
-  }
-  using file = SafetensorsFile.open(join(model, "model.safetensors"));
-  const prefix = file.tensors.has("pooler.dense.weight") ? "" : "bert.";
+  const missing = model.architecture.head(model.hidden, 1).filter((
+    { name, start },
+  ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
+  if (missing.length === 0) return tensors;
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const read = tensorReader(file, model);
   return {
     ...tensors,
-    ...Object.fromEntries(["weight", "bias"].map((part) => {
-      const stored = `${prefix}pooler.dense.${part}`;
-      const values = file.floats(stored);
-      const { shape } = file.tensors.get(stored)!;
-      return [`base_model.model.bert.pooler.dense.${part}`, { shape, values }];
-    })),
+    ...Object.fromEntries(missing.map(({ name, shape }) => [
+      `${PEFT_PREFIX}${name}`,
+      { shape, values: read(name, shape) },
+    ])),
   };
 }
 
@@ -185,15 +179,6 @@ function padded(
     if (!(error instanceof SyntaxError)) throw error;
     throw new SyntaxError(`"${path}" cannot be imported: ${error.message}`);
   }
-}
-
-/** Rows of the last matrix of the head. */
-function headOutputs(
-  shapes: ReadonlyMap<string, readonly number[]>,
-): number | undefined {
-  return ["classifier.out_proj.weight", "classifier.weight"].flatMap((name) =>
-    shapes.get(`base_model.model.${name}`)?.[0] ?? []
-  )[0];
 }
 
 const never = (what: string, remedy: string) => ({
@@ -291,6 +276,9 @@ const PeftConfig = z.looseObject({
     "VeLoRA",
     "train without velora_config, or merge it in PEFT",
   ),
+  /** Where it is a list of plain names; of a pattern the tensors tell the modules. */
+  target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
+    .catch(undefined),
   target_parameters: empty(
     "LoRA on bare parameters",
     'train with target_modules=["query", "value"]',
@@ -384,7 +372,7 @@ function modulesIn(
     Object.keys(tensors).flatMap((tensor) => {
       const module = moduleOf(tensor);
       if (module === undefined) return [];
-      const name = tensor.replace(/^base_model\.model\./, "")
+      const name = tensor.slice(PEFT_PREFIX.length)
         .replace(/\.lora_[AB]\.weight$/, "");
       const rank = at(rankPattern, name) ?? r;
       const alpha = at(alphaPattern, name) ?? a;

@@ -6,16 +6,13 @@ import { TrainedAs, UsedPrecision } from "./training.ts";
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
 
-/** Name of an adapted module, as the suffix that PEFT matches: `layer.0.attention.self.query`. */
-const MODULE = /layer\.\d+\.attention\.self\.(?:query|value)/;
-
 /** Rank of each module. */
 export type ModuleRanks = ReadonlyMap<string, number>;
 
 const count = z.int().positive();
 
-/** A module name in `ranks.json`. */
-const Module = z.string().regex(new RegExp(`^${MODULE.source}$`));
+/** Name of an adapted module, as the suffix that PEFT matches: `layer.0.attention.self.query`. */
+const Module = z.string().regex(/^[\w-]+(\.[\w-]+)+$/);
 
 /** A loss or metric; NaN is null in the file. */
 const figure = z.number().nullable().transform((value) => value ?? NaN);
@@ -92,18 +89,6 @@ export async function readRanks(folder: string): Promise<ChosenRanks> {
   const path = join(folder, "ranks.json");
   const { modules, ...rest } = await readJsonFile(path, RanksInfo);
   return { ...rest, modules: new Map(Object.entries(modules)) };
-}
-
-/** Module of a LoRA tensor; undefined for other tensors. */
-export function moduleOf(tensor: string): string | undefined {
-  return tensor.includes(".lora_") ? MODULE.exec(tensor)?.[0] : undefined;
-}
-
-/** Modules of an adapter, in the order of its tensors. */
-export function modulesOf(tensors: Iterable<string>): string[] {
-  return [
-    ...new Set([...tensors].flatMap((name) => moduleOf(name) ?? [])),
-  ];
 }
 
 /**

@@ -4,7 +4,7 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { digestOf, readJsonFile, writeJsonFile } from "./json_file.ts";
-import { readSequenceLimits } from "./model.ts";
+import { readModel } from "./model.ts";
 
 /** `tokens.json` of an artifact of kind `tokens`; each split is stored beside it as `SPLIT.safetensors`. */
 const TokensInfo = z.strictObject({
@@ -163,7 +163,7 @@ export async function readFittingTokens(
   model: string,
 ): Promise<TokensInfo> {
   const info = await readTokensInfo(folder);
-  const limits = await readSequenceLimits(model);
+  const limits = await readModel(model);
   const remedy = "tokenize the data with this model";
   if (info.tokenizer !== await digestOf(join(model, "tokenizer.json"))) {
     throw new TypeError(

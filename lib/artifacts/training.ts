@@ -1,7 +1,12 @@
 import { join } from "node:path";
 import { z } from "zod";
-import type { Sampler as EngineSampler } from "../engine/ranks/sampler.ts";
-import { EpochScores } from "../engine/training/epoch_scores.ts";
+import { servedRanks as ranksServed } from "../engine/methods/method.ts";
+import {
+  ADAPTER_METHODS,
+  METHOD_FIELDS,
+  methodNamed,
+} from "../engine/methods/registry.ts";
+import { EpochScores } from "../engine/training/checkpoint.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
@@ -10,23 +15,14 @@ const count = z.int().positive();
 /** Precision in which matrix products were computed, with `auto` resolved. */
 export const UsedPrecision = z.enum(["f32", "bf16"]);
 
-const minRank = count.optional();
-
-/** How DyLoRA draws the rank of a step. */
-export const Sampler = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("uniform"), minRank }),
-  z.strictObject({
-    kind: z.literal("geometric"),
-    p: z.number().gt(0).lt(1).default(0.15),
-    minRank,
-  }),
-  z.strictObject({ kind: z.literal("list"), ranks: z.array(count).min(1) }),
-]) satisfies z.ZodType<EngineSampler>;
-
-export type Sampler = z.output<typeof Sampler>;
-
 /** Scale at rank b: alpha / b (`rank`), or alpha / `rank` of the adapter at every b (`maximum`). */
 const scaling = z.enum(["rank", "maximum"]);
+
+/** Modules that carry adapters, as in PEFT: name suffixes, or `all-linear`. */
+const targetModules = z.union([
+  z.array(z.string().min(1)).min(1).readonly(),
+  z.literal("all-linear"),
+]).default(["query", "value"]);
 
 /** How the best epoch was selected. */
 const Selection = z.strictObject({
@@ -73,39 +69,33 @@ export const RUN_FIELDS = {
   selection: Selection.nullable(),
 };
 
+const [trained, imported] = [false, true].map((isImported) =>
+  ADAPTER_METHODS.filter(({ importedScaling }) =>
+    (importedScaling !== undefined) === isImported
+  )
+    .map(({ name }) => name)
+) as [[string], [string]];
+
+const { mode, sampler, scope, matryoshka } = METHOD_FIELDS;
+
 /** Fields of a single method; null for every other method. */
 const OWN_FIELDS = {
-  mode: "dylora",
-  sampler: "dylora",
-  scope: "dylora",
-  matryoshka: "matryoshka",
-} as const;
+  mode: mode.nullable().default(null),
+  sampler: sampler.nullable().default(null),
+  scope: scope.nullable().default(null),
+  matryoshka: matryoshka.nullable().default(null),
+} satisfies Record<keyof typeof METHOD_FIELDS, z.ZodType>;
 
 /** `training.json`: how an adapter was trained. */
 export const Training = z.strictObject({
-  method: z.enum([
-    "dylora",
-    "lora",
-    "lora-truncated",
-    "lora-svd",
-    "matryoshka",
-  ]),
+  method: z.enum(trained),
   ...TASK_FIELDS,
   /** Rank of the adapter; the largest one for methods that train several. */
   rank: count,
   alpha: z.number().positive(),
   scaling,
-  /** Rows and columns that a step trained. */
-  mode: z.enum(["all", "frozen", "frozen-strict"]).nullable(),
-  sampler: Sampler.nullable(),
-  /** Whether a step drew one rank for the whole model or one per adapted module. */
-  scope: z.enum(["model", "module"]).nullable(),
-  /** Objective, ranks and their weights; null for other methods. */
-  matryoshka: z.strictObject({
-    objective: z.enum(["losses", "outputs"]),
-    ranks: z.array(count).min(1),
-    weights: z.array(z.number().positive()).min(1),
-  }).nullable().default(null),
+  targetModules,
+  ...OWN_FIELDS,
   seed: z.int().nonnegative(),
   /** Training whose adapters this one continued from; null if it started from a fresh adapter. */
   start: z.strictObject({
@@ -115,8 +105,9 @@ export const Training = z.strictObject({
   }).nullable(),
   ...RUN_FIELDS,
 }).superRefine((training, context) => {
-  for (const [field, method] of Object.entries(OWN_FIELDS)) {
-    const expected = training.method === method;
+  const { fields } = methodNamed(training.method);
+  for (const field of Object.keys(OWN_FIELDS)) {
+    const expected = fields.includes(field);
     const value = training[field as keyof typeof OWN_FIELDS];
     if ((value !== null) !== expected) {
       context.addIssue({
@@ -135,11 +126,12 @@ export type Training = z.output<typeof Training>;
 /** `training.json` of an imported adapter: what is needed to use it. */
 const Imported = z.strictObject({
   /** The method it was trained with. */
-  method: z.enum(["imported-lora", "imported-dylora"]),
+  method: z.enum(imported),
   ...TASK_FIELDS,
   rank: count,
   alpha: z.number().positive(),
   scaling,
+  targetModules,
   /** Seed under which its scores are reported. */
   seed: z.int().nonnegative(),
   /** Its epochs are unknown. */
@@ -185,57 +177,39 @@ export function readTraining(folder: string): Promise<Training> {
 function isImported(
   record: { readonly method: string },
 ): boolean {
-  return record.method.startsWith("imported-");
+  return imported.some((name) => name === record.method);
 }
 
-/** The fields that decide which ranks an adapter serves. */
-interface Served {
-  readonly method: string;
-  readonly rank: number;
-  readonly sampler?: Sampler | null;
-  readonly matryoshka?:
-    | { readonly ranks: readonly number[] }
-    | null
-    | undefined;
+/** Ranks that an adapter serves, ascending. */
+export function servedRanks(
+  training: {
+    readonly method: string;
+    readonly rank: number;
+    readonly [field: string]: unknown;
+  },
+): number[] {
+  return ranksServed(methodNamed(training.method), training);
 }
 
-/** Ranks that an adapter serves: its own for LoRA, otherwise all from the lowest trained rank up. */
-export function servedRanks(training: Served): number[] {
-  const { method, rank } = training;
-  if (method === "lora" || method === "imported-lora") return [rank];
-  const lowest = lowestTrained(training);
-  return Array.from({ length: rank - lowest + 1 }, (_, i) => lowest + i);
-}
-
-function lowestTrained({ method, sampler, matryoshka }: Served): number {
-  if (method === "matryoshka" && matryoshka) {
-    return Math.min(...matryoshka.ranks);
-  }
-  if (method !== "dylora" || !sampler) return 1;
-  return sampler.kind === "list"
-    ? Math.min(...sampler.ranks)
-    : sampler.minRank ?? 1;
-}
-
-const { rank, mode, sampler, scope, matryoshka } = Training.shape;
+const { rank } = Training.shape;
 
 /** What distinguishes an adapter from others with its method, task and seed; null if unknown or of another method. */
 export const TrainedAs = z.strictObject({
   rank,
-  mode,
-  sampler,
-  scope,
-  matryoshka,
+  targetModules,
+  ...OWN_FIELDS,
 });
 
 /** The {@linkcode TrainedAs} of an adapter. */
 export function trainedAs(record: AdapterRecord): z.output<typeof TrainedAs> {
-  const { rank } = record;
-  if (!("mode" in record)) {
-    return { rank, mode: null, sampler: null, scope: null, matryoshka: null };
-  }
-  const { mode, sampler, scope, matryoshka } = record;
-  return { rank, mode, sampler, scope, matryoshka };
+  return TrainedAs.parse(
+    Object.fromEntries(
+      Object.keys(TrainedAs.shape).map((field) => [
+        field,
+        record[field as keyof AdapterRecord],
+      ]),
+    ),
+  );
 }
 
 /** The epoch of a training to use: the last one, or the best one it selected. */

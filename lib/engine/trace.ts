@@ -2,33 +2,36 @@ import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, tensorIds, tensorOf } from "./backend.ts";
 import type { FunctionOptions, TracedFunction } from "./tensorflow/graph.ts";
 
-/** A function of tensors that runs as one graph function of the library. */
-export interface Traced {
+/** Tensors by name. Undefined ones count as absent. */
+export type Named = { readonly [name: string]: tf.Tensor | undefined };
+
+/** A function of named tensors that runs as one graph function of the library. */
+export interface Traced<Inputs extends Named, Outputs extends Named> {
   /** Calls it; the caller disposes the results. */
-  (inputs: readonly tf.Tensor[]): tf.Tensor[];
-  /** Number of graph functions made so far: one for each set of input shapes. */
+  (inputs: Inputs): Outputs;
+  /** Number of graph functions made so far: one for each set of names and shapes. */
   readonly traces: number;
   /** Frees the graph functions. */
   dispose(): void;
 }
 
 /**
- * Makes a function that traces `f` at its first call with each set of input
- * shapes and from then on runs the graph.
+ * Makes a function that traces `f` at its first call with each set of names
+ * and shapes, and runs the graph from then on.
  *
  * `f` must be a pure function of its inputs and of tensors that outlive it: it
- * may not read values. On engines without graphs it is called as it is.
+ * may not read values. On engines without graphs `f` is called as it is.
  *
- * @throws {Error} From the first call, when `f` does what cannot be traced.
+ * @throws {Error} From the first call, if `f` does what cannot be traced.
  */
-export function trace(
-  f: (inputs: readonly tf.Tensor[]) => tf.Tensor[],
-): Traced {
+export function trace<Inputs extends Named, Outputs extends Named>(
+  f: (inputs: Inputs) => Outputs,
+): Traced<Inputs, Outputs> {
   return functionOf(f, { compiled: false, narrow: [] });
 }
 
-/** Values from which on compiling a function pays, which takes some 0.1 s. */
-const compiledSize = 2 ** 15;
+/** Values in the largest input from which on compiling pays; it takes some 0.1 s. */
+const COMPILED_SIZE = 2 ** 15;
 
 /**
  * Makes a function that is compiled into fused loops, for what is bound by
@@ -37,78 +40,121 @@ const compiledSize = 2 ** 15;
  *
  * `f` must be a pure function of its inputs alone.
  */
-export function fused(
-  f: (inputs: readonly tf.Tensor[]) => tf.Tensor[],
-  { products }: FusedOptions = { products: [] },
-): (inputs: readonly tf.Tensor[]) => tf.Tensor[] {
-  let made: Traced | undefined;
+export function fused<Inputs extends Named, Outputs extends Named>(
+  f: (inputs: Inputs) => Outputs,
+  { products = [] }: FusedOptions<Outputs> = {},
+): (inputs: Inputs) => Outputs {
+  let made: Traced<Inputs, Outputs> | undefined;
   return (inputs) =>
     (made ??= functionOf(f, { compiled: true, narrow: products }))(inputs);
 }
 
 /** Options of {@linkcode fused}. */
-export interface FusedOptions {
-  /** Numbers of the results that only products take: kept in bfloat16 in mixed precision. */
-  readonly products: readonly number[];
+export interface FusedOptions<Outputs> {
+  /** Results that only products take: in mixed precision they are stored in bfloat16. */
+  readonly products?: readonly (keyof Outputs & string)[];
 }
 
-function functionOf(
-  f: (inputs: readonly tf.Tensor[]) => tf.Tensor[],
-  options: FunctionOptions,
-): Traced {
-  const binding = libraryBinding();
-  const functions = new Map<string, TracedFunction>();
+/** How a function is made, with results by name. */
+interface Making {
+  readonly compiled: boolean;
+  readonly narrow: readonly string[];
+}
 
-  function traced(inputs: readonly tf.Tensor[]): tf.Tensor[] {
-    if (binding === undefined || (binding.tracing && !options.compiled)) {
+/** A graph function, and the names of its results in their order. */
+interface Made {
+  readonly graph: TracedFunction;
+  readonly outputs: readonly string[];
+}
+
+function functionOf<Inputs extends Named, Outputs extends Named>(
+  f: (inputs: Inputs) => Outputs,
+  making: Making,
+): Traced<Inputs, Outputs> {
+  const binding = libraryBinding();
+  const functions = new Map<string, Made>();
+
+  function traced(inputs: Inputs): Outputs {
+    if (binding === undefined || (binding.tracing && !making.compiled)) {
       return eager(f, inputs);
     }
-    const small = inputs.every(({ size }) => size < compiledSize);
-    if (options.compiled && small) return tf.tidy(() => f(inputs));
-    const ids = tensorIds(inputs);
-    const signature = `${binding.precision} ${binding.signature(ids)}`;
+    const given = present(inputs);
+    const small = given.every(([, { size }]) => size < COMPILED_SIZE);
+    if (making.compiled && small) return tf.tidy(() => f(inputs));
+    const names = given.map(([name]) => name);
+    const ids = tensorIds(given.map(([, tensor]) => tensor));
+    const signature = `${names} ${binding.precision} ${binding.signature(ids)}`;
     let made = functions.get(signature);
     if (made === undefined) {
-      made = record(binding, f, ids, options);
+      made = record(binding, f, names, ids, making);
       functions.set(signature, made);
     }
-    return binding.call(made, ids).map((metadata) => tensorOf(metadata));
+    return named(made.outputs, binding.call(made.graph, ids)) as Outputs;
   }
 
   return Object.defineProperties(traced, {
     traces: { get: () => functions.size },
     dispose: {
       value: () => {
-        for (const made of functions.values()) binding?.removeFunction(made);
+        for (const { graph } of functions.values()) {
+          binding?.removeFunction(graph);
+        }
         functions.clear();
       },
     },
-  }) as unknown as Traced;
+  }) as unknown as Traced<Inputs, Outputs>;
 }
 
 /** Calls `f` operation by operation: the reference that traced runs are compared with. */
-export function eager(
-  f: (inputs: readonly tf.Tensor[]) => tf.Tensor[],
-  inputs: readonly tf.Tensor[],
-): tf.Tensor[] {
-  return tf.tidy(() => f(inputs).map((output) => tf.keep(output)));
+export function eager<Inputs extends Named, Outputs extends Named>(
+  f: (inputs: Inputs) => Outputs,
+  inputs: Inputs,
+): Outputs {
+  return tf.tidy(() => {
+    const outputs = f(inputs);
+    for (const [, tensor] of present(outputs)) tf.keep(tensor);
+    return outputs;
+  });
 }
 
-function record(
+function record<Inputs extends Named, Outputs extends Named>(
   binding: NonNullable<ReturnType<typeof libraryBinding>>,
-  f: (inputs: readonly tf.Tensor[]) => tf.Tensor[],
-  inputIds: readonly number[],
-  options: FunctionOptions,
-): TracedFunction {
-  const symbols = binding.beginTrace(inputIds);
+  f: (inputs: Inputs) => Outputs,
+  names: readonly string[],
+  ids: readonly number[],
+  { compiled, narrow }: Making,
+): Made {
+  const symbols = binding.beginTrace(ids);
   try {
+    let outputs: string[] = [];
     let outputIds: number[] = [];
     tf.tidy(() => {
-      outputIds = tensorIds(f(symbols.map((metadata) => tensorOf(metadata))));
+      const results = present(f(named(names, symbols) as Inputs));
+      outputs = results.map(([name]) => name);
+      outputIds = tensorIds(results.map(([, tensor]) => tensor));
     });
-    return binding.endTrace(outputIds, options);
+    const options: FunctionOptions = {
+      compiled,
+      narrow: narrow.map((name) => outputs.indexOf(name)),
+    };
+    return { graph: binding.endTrace(outputIds, options), outputs };
   } catch (error) {
     binding.abandonTrace();
     throw error;
   }
+}
+
+function present(tensors: Named): [string, tf.Tensor][] {
+  return Object.entries(tensors).filter((entry): entry is [string, tf.Tensor] =>
+    entry[1] !== undefined
+  );
+}
+
+function named(
+  names: readonly string[],
+  metadata: readonly Parameters<typeof tensorOf>[0][],
+): Record<string, tf.Tensor> {
+  return Object.fromEntries(
+    names.map((name, i) => [name, tensorOf(metadata[i]!)]),
+  );
 }

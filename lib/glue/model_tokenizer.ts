@@ -1,31 +1,22 @@
 import { Tokenizer } from "@huggingface/tokenizers";
 import { join } from "node:path";
 
-/** Family of models, which determines how texts are wrapped in special tokens. */
-type Family = keyof typeof WRAPPINGS;
-
-/** Wrapping of a text, or of a pair of texts, in special tokens. */
-interface Wrapping {
-  readonly title: string;
-  /** Number of separators between the texts of a pair. */
-  readonly separators: number;
-  /** Token type of the second text of a pair. */
-  readonly pairType: number;
-}
-
-const WRAPPINGS = {
-  /** `[CLS] text [SEP] pair [SEP]` */
-  bert: { title: "BERT", separators: 1, pairType: 1 },
-  /** `<s> text </s></s> pair </s>` */
-  roberta: { title: "RoBERTa", separators: 2, pairType: 0 },
-} as const satisfies Readonly<Record<string, Wrapping>>;
-
 /** A text, or a pair of texts, as input of a model. */
 interface Encoding {
   /** Token ids including special tokens. */
   readonly ids: readonly number[];
   /** Token types: 1 for the second text of a pair if the model distinguishes them. */
   readonly types: readonly number[];
+}
+
+/** Wrapping of a text, or of a pair of texts, in special tokens, as the model's architecture describes it. */
+export interface Wrapping {
+  /** Name of the architecture in messages. */
+  readonly title: string;
+  /** Separators between the texts of a pair. */
+  readonly separators: 1 | 2;
+  /** Token type of the second text of a pair. */
+  readonly pairType: 0 | 1;
 }
 
 /** Encoded texts one after the other, without padding. */
@@ -75,7 +66,7 @@ export class ModelTokenizer {
    */
   static async load(
     folder: string,
-    family: Family,
+    wrapping: Wrapping,
     maxLength: number,
   ): Promise<ModelTokenizer> {
     const path = join(folder, "tokenizer.json");
@@ -85,7 +76,6 @@ export class ModelTokenizer {
         if (error instanceof Deno.errors.NotFound) return {};
         throw error;
       });
-    const wrapping = WRAPPINGS[family];
     const tokenizer = new ModelTokenizer(
       attempt(path, () => new Tokenizer(settings, config)),
       path,

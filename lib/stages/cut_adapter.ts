@@ -5,14 +5,9 @@ import {
   readAdapter,
   tensorsOf,
 } from "../artifacts/adapter.ts";
-import {
-  checkRank,
-  moduleOf,
-  type ModuleRanks,
-  modulesOf,
-  readRanks,
-} from "../artifacts/ranks.ts";
+import { checkRank, type ModuleRanks, readRanks } from "../artifacts/ranks.ts";
 import { trainedAs } from "../artifacts/training.ts";
+import { moduleOf, modulesOf } from "../engine/adapters/peft.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {

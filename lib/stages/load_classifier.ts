@@ -1,17 +1,18 @@
 import { join } from "node:path";
 import type { Adapter } from "../artifacts/adapter.ts";
-import { fromPeftTensors } from "../engine/adapters/peft_adapter.ts";
-import type { Classifier } from "../engine/classifier.ts";
-import { type EncoderConfig, parseEncoderConfig } from "../engine/config.ts";
+import type { AdapterRecord } from "../artifacts/training.ts";
+import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
 import {
-  encoderTensors,
-  fillEncoder,
-} from "../engine/fine_tuning/encoder_tensors.ts";
-import { parameterLayout } from "../engine/parameters.ts";
+  type Classifier,
+  loadClassifier,
+  startValues,
+} from "../engine/models/classifier.ts";
+import type { ParameterLayout } from "../engine/models/model.ts";
+import { fromTensors, type Trained } from "../engine/models/parameters.ts";
+import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
-import { loadEncoder, loadPooler, type Pooler } from "../engine/weights.ts";
 import type { Stage } from "../pipeline/task.ts";
 
 /** What starting the engine needs of a stage. */
@@ -37,79 +38,47 @@ export function startStageEngine(stage: ComputingStage): Promise<Precision> {
   return startEngine(engineOf(stage), { cpus, precision });
 }
 
-/** A classifier and the pooler with which its head is initialized. */
-export interface LoadedClassifier extends Classifier {
-  /** Undefined if the whole head is initialized at random. */
-  readonly pooler: Pooler | undefined;
+/** A classifier, and its values before training. */
+export interface Loaded extends Classifier {
+  /**
+   * Initial parameters, flat.
+   *
+   * @param seed Equal seeds give equal heads, whether the head is trained alone or with all weights
+   */
+  start(seed: number): Float32Array<ArrayBuffer>;
 }
 
 /**
- * Loads an artifact of kind `model` as a frozen encoder with adapters of a
- * rank, or none at rank 0, and a head. The engine must be running.
+ * Loads an artifact of kind `model` as a classifier. The engine must be running.
  *
  * @param labels Outputs of the head
- *
- * @throws {SyntaxError} If the folder does not hold a BERT or RoBERTa encoder.
+ * @param trained What is trained, or was: adapters with the head, the head, or all weights
+ * @throws {SyntaxError} If the folder does not hold a supported encoder.
  */
-export function loadClassifier(
+export function loadFolder(
   folder: string,
-  rank: number,
   labels: number,
-): LoadedClassifier {
-  const config = readConfig(folder);
-  using file = openWeights(folder);
+  trained: Trained,
+): Loaded {
+  const config = join(folder, "config.json");
+  const model = parseModel(Deno.readTextFileSync(config), config);
+  const open = () => SafetensorsFile.open(join(folder, "model.safetensors"));
+  using file = open();
+  const classifier = loadClassifier(file, model, labels, trained);
   return {
-    config,
-    weights: loadEncoder(file, config, { pooledLast: true }),
-    layout: parameterLayout(config, rank, labels),
-    pooler: poolerOf(file, config),
+    ...classifier,
+    start(seed) {
+      using file = open();
+      return startValues(file, classifier, seed);
+    },
   };
 }
 
-/** A classifier with all weights trainable, and their pretrained values. */
-interface WholeClassifier extends LoadedClassifier {
-  /** Flat parameters, `[size]`; zero for the head. */
-  readonly values: Float32Array;
-}
-
-/**
- * Loads an artifact of kind `model` as a trainable encoder with a head.
- *
- * @throws {SyntaxError} If the folder does not hold a BERT or RoBERTa encoder.
- */
-export function loadWholeClassifier(
-  folder: string,
-  labels: number,
-): WholeClassifier {
-  const config = readConfig(folder);
-  using file = openWeights(folder);
-  const layout = parameterLayout(config, 0, labels, encoderTensors(config));
-  const values = new Float32Array(layout.size);
-  fillEncoder(values, file, config);
-  return {
-    config,
-    weights: undefined,
-    layout,
-    pooler: poolerOf(file, config),
-    values,
-  };
-}
-
-function readConfig(folder: string): EncoderConfig {
-  return parseEncoderConfig(
-    Deno.readTextFileSync(join(folder, "config.json")),
-  );
-}
-
-function openWeights(folder: string): SafetensorsFile {
-  return SafetensorsFile.open(join(folder, "model.safetensors"));
-}
-
-function poolerOf(
-  file: SafetensorsFile,
-  config: EncoderConfig,
-): Pooler | undefined {
-  return config.architecture === "bert" ? loadPooler(file, config) : undefined;
+/** What was trained of an adapter's model. */
+export function trainedBy(
+  { rank, targetModules }: Pick<AdapterRecord, "rank" | "targetModules">,
+): Trained {
+  return { rank, targetModules };
 }
 
 /**
@@ -119,20 +88,23 @@ function poolerOf(
  */
 export function adapterValues(
   { tensors }: Pick<Adapter, "tensors">,
-  { layout, config }: Pick<Classifier, "layout" | "config">,
+  layout: ParameterLayout,
 ): Float32Array {
-  const read = (name: string, shape: readonly number[]) => {
-    const tensor = tensors[name];
-    if (tensor === undefined || String(tensor.shape) !== String(shape)) {
-      throw new SyntaxError(
-        `The adapter does not fit the model: tensor "${name}" ` +
-          (tensor === undefined
-            ? "is missing"
-            : `has shape [${tensor.shape}]`) +
-          `, expected [${shape}]`,
-      );
-    }
-    return tensor.values as Float32Array;
-  };
-  return fromPeftTensors(read, layout, config.architecture);
+  return fromTensors(
+    (name, shape) => {
+      const tensor = tensors[name];
+      if (tensor === undefined || String(tensor.shape) !== String(shape)) {
+        throw new SyntaxError(
+          `The adapter does not fit the model: tensor "${name}" ` +
+            (tensor === undefined
+              ? "is missing"
+              : `has shape [${tensor.shape}]`) +
+            `, expected [${shape}]`,
+        );
+      }
+      return tensor.values as Float32Array;
+    },
+    layout,
+    PEFT_PREFIX,
+  );
 }

@@ -1,12 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { AdapterRecord } from "../artifacts/training.ts";
-import type { Examples } from "../engine/batches.ts";
-import {
-  type GroupEvaluator,
-  groupEvaluator,
-} from "../engine/evaluation/group_evaluation.ts";
-import { rankScale } from "../engine/ranks/rank_vectors.ts";
-import type { LoadedClassifier } from "./load_classifier.ts";
+import { rankScale } from "../engine/methods/method.ts";
+import type { Classifier } from "../engine/models/classifier.ts";
+import type { Examples } from "../engine/training/batch.ts";
+import { type Evaluator, evaluator } from "../engine/training/evaluation.ts";
 
 /** A rank for each module, in the engine's order. */
 export type Choice = readonly number[];
@@ -16,15 +13,15 @@ const CHOICES_PER_PASS = 8;
 
 /** Evaluates an adapter with a rank of its own for each module. */
 export class ChoiceEvaluator implements Disposable {
-  readonly #classifier: LoadedClassifier;
+  readonly #classifier: Classifier;
   readonly #values: Float32Array;
   readonly #training: Pick<AdapterRecord, "alpha" | "scaling">;
   readonly #signal: AbortSignal;
-  readonly #evaluate: GroupEvaluator;
+  readonly #evaluate: Evaluator;
 
   /** @param values Flat parameters, `[size]` */
   constructor(
-    classifier: LoadedClassifier,
+    classifier: Classifier,
     values: Float32Array,
     training: Pick<AdapterRecord, "alpha" | "scaling">,
     { batchSize, signal }: {
@@ -36,7 +33,7 @@ export class ChoiceEvaluator implements Disposable {
     this.#values = values;
     this.#training = training;
     this.#signal = signal;
-    this.#evaluate = groupEvaluator(classifier, batchSize);
+    this.#evaluate = evaluator(classifier, batchSize);
   }
 
   /** Logits of the examples for each choice, `[examples, outputs]`. */
@@ -97,10 +94,11 @@ export interface GreedyStep {
 
 /** The limits of a search. */
 export interface RankBudget {
-  readonly modules: number;
+  /** Values of `lora_A` and `lora_B` per rank of each module. */
+  readonly costs: readonly number[];
   /** Maximum rank of a module. */
   readonly largest: number;
-  /** Maximum sum of all ranks. */
+  /** Maximum number of values in all `lora_A` and `lora_B`. */
   readonly total: number;
 }
 
@@ -114,22 +112,25 @@ export interface RankBudget {
  * @throws {RangeError} If the budget is too small for rank 1 in every module, or a loss is NaN.
  */
 export async function greedyRanks(
-  { modules, largest, total }: RankBudget,
+  { costs, largest, total }: RankBudget,
   lossesOf: (
     choices: readonly (readonly number[])[],
   ) => Promise<readonly number[]>,
 ): Promise<GreedyStep[]> {
-  if (total < modules) {
+  let spent = sumOf(costs);
+  if (total < spent) {
     throw new RangeError(
-      `The budget is a sum of ranks of ${total}, too small for rank 1 in each of ${modules} modules`,
+      `A budget of ${total} parameters is too small: rank 1 in each of ${costs.length} modules takes ${spent}`,
     );
   }
-  let ranks: readonly number[] = Array<number>(modules).fill(1);
+  let ranks: readonly number[] = costs.map(() => 1);
   const [loss] = await lossesOf([ranks]);
   const way: GreedyStep[] = [{ raised: undefined, ranks, loss: loss! }];
-  for (let spent = modules; spent < total; spent++) {
-    const open = ranks.flatMap((rank, i) => rank < largest ? [i] : []);
-    if (open.length === 0) break;
+  while (true) {
+    const open = ranks.flatMap((rank, i) =>
+      rank < largest && spent + costs[i]! <= total ? [i] : []
+    );
+    if (open.length === 0) return way;
     const choices = open.map((i) => ranks.with(i, ranks[i]! + 1));
     const losses = await lossesOf(choices);
     const best = losses.indexOf(Math.min(...losses));
@@ -140,10 +141,11 @@ export async function greedyRanks(
         }): the adapter's values are not finite`,
       );
     }
+    const raised = open[best]!;
     ranks = choices[best]!;
-    way.push({ raised: open[best], ranks, loss: losses[best]! });
+    spent += costs[raised]!;
+    way.push({ raised, ranks, loss: losses[best]! });
   }
-  return way;
 }
 
 /** The step with the smallest loss; of equals, the earlier one, which has fewer parameters. */
@@ -152,8 +154,12 @@ export function bestStep(way: readonly GreedyStep[]): GreedyStep {
 }
 
 /** The largest rank for all modules within the budget. */
-export function evenRank({ modules, largest, total }: RankBudget): number {
-  return Math.min(largest, Math.floor(total / modules));
+export function evenRank({ costs, largest, total }: RankBudget): number {
+  return Math.min(largest, Math.floor(total / sumOf(costs)));
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 /** Selects up to a number of examples, evenly spaced. */

@@ -4,10 +4,10 @@ import { readJsonFile } from "../artifacts/json_file.ts";
 import {
   type AdapterRecord,
   type Epoch,
-  Sampler,
   servedRanks,
   Training,
 } from "../artifacts/training.ts";
+import { METHOD_FIELDS } from "../engine/methods/registry.ts";
 import { Report } from "../report/report.ts";
 import type { Variant } from "../report/result.ts";
 import { variantText } from "../report/methods.ts";
@@ -118,7 +118,8 @@ function inWords(
   } at the ${epoch} epoch`;
 }
 
-const { mode, scope, matryoshka, padding, precision } = Training.shape;
+const { mode, scope, sampler, matryoshka } = METHOD_FIELDS;
+const { padding, precision } = Training.shape;
 const { epochs, alpha, learningRate, weightDecay, warmupRatio } =
   Training.shape;
 
@@ -126,8 +127,8 @@ const { epochs, alpha, learningRate, weightDecay, warmupRatio } =
 const DIMENSIONS = {
   mode,
   scope,
-  sampler: z.enum(Sampler.options.map(({ shape }) => shape.kind.value)),
-  objective: matryoshka.unwrap().unwrap().shape.objective,
+  sampler: z.enum(sampler.options.map(({ shape }) => shape.kind.value)),
+  objective: matryoshka.shape.objective,
   padding,
   precision,
   epochs,

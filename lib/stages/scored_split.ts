@@ -1,13 +1,13 @@
 import { outputsOf } from "../artifacts/classes.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import type { Examples } from "../engine/batches.ts";
-import type { Classifier } from "../engine/classifier.ts";
+import type { Classifier } from "../engine/models/classifier.ts";
+import type { Examples } from "../engine/training/batch.ts";
 import {
   evaluateRanks,
   evaluationFlops,
   type RankEvaluationOptions,
-} from "../engine/evaluation/rank_evaluation.ts";
+} from "../engine/training/evaluation.ts";
 import { metricsOf } from "../glue/benchmark.ts";
 import { computeMetrics, type MetricName } from "../glue/metrics.ts";
 import { predictionsOf } from "../glue/metrics.ts";

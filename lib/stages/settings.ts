@@ -1,5 +1,9 @@
 import { z } from "zod";
-import type { TrainingOptions } from "../engine/training/options.ts";
+import {
+  type RankObjective,
+  WITHOUT_ADAPTERS,
+} from "../engine/methods/method.ts";
+import type { TrainingOptions } from "../engine/training/train.ts";
 
 const count = z.int().min(1);
 
@@ -22,6 +26,12 @@ export const trainingSettings = {
   ),
   alpha: z.number().positive().default(16).describe(
     "LoRA alpha; the scale is alpha / rank",
+  ),
+  targetModules: z.union([
+    z.array(z.string().regex(/^[\w.-]+$/)).min(1),
+    z.literal("all-linear"),
+  ]).optional().describe(
+    "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of PEFT for the model, such as [query, value]",
   ),
   epochs: count.default(30).describe("Passes over the training set"),
   batchSize: count.default(32).describe(
@@ -90,13 +100,19 @@ export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
  * @param maxLength Maximum sequence length of the tokens
  */
 export function trainingOptions(
-  settings: TrainingSettings,
+  settings: ClassifierSettings,
   maxLength: number,
-): Omit<TrainingOptions, "mode" | "sampler"> {
-  const { weightDecay, clipNorm, padding, selectOn: _, ...rest } = settings;
+  objective: RankObjective = WITHOUT_ADAPTERS,
+): TrainingOptions {
+  const { weightDecay, clipNorm, padding } = settings;
   return {
-    ...rest,
+    objective,
+    epochs: settings.epochs,
+    batchSize: settings.batchSize,
+    accumulation: settings.accumulation,
     padTo: padding === "maxLength" ? maxLength : undefined,
+    learningRate: settings.learningRate,
+    warmupRatio: settings.warmupRatio,
     optimizer: {
       beta1: 0.9,
       beta2: 0.999,
@@ -104,10 +120,17 @@ export function trainingOptions(
       weightDecay,
       clipNorm,
     },
+    dropout: settings.dropout,
+    seed: settings.seed,
   };
 }
 
-const { rank: _rank, alpha: _alpha, ...withoutAdapters } = trainingSettings;
+const {
+  rank: _rank,
+  alpha: _alpha,
+  targetModules: _targetModules,
+  ...withoutAdapters
+} = trainingSettings;
 
 /** Parameters of every training without adapters. */
 export const classifierSettings = withoutAdapters;
@@ -116,23 +139,6 @@ export const classifierSettings = withoutAdapters;
 export type ClassifierSettings = z.output<
   z.ZodObject<typeof classifierSettings>
 >;
-
-/**
- * Converts parameters of a training without adapters, which has rank 0, to
- * options of the engine.
- *
- * @param maxLength Maximum sequence length of the tokens
- */
-export function classifierOptions(
-  settings: ClassifierSettings,
-  maxLength: number,
-): TrainingOptions {
-  return {
-    ...trainingOptions({ ...settings, rank: 0, alpha: 1 }, maxLength),
-    mode: "all",
-    sampler: { kind: "list", ranks: [0] },
-  };
-}
 
 /** Parameters that select the rank at which an adapter is exported or merged. */
 export const rankToTake = {

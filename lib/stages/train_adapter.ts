@@ -5,113 +5,69 @@ import {
 } from "../artifacts/adapter.ts";
 import { outputsOf } from "../artifacts/classes.ts";
 import { type ModelOrigin, readModelOrigin } from "../artifacts/model.ts";
-import {
-  type AdapterRecord,
-  type Sampler,
-  servedRanks,
-  type Training,
-} from "../artifacts/training.ts";
-import { toPeftTensors } from "../engine/adapters/peft_adapter.ts";
-import type { Classifier } from "../engine/classifier.ts";
-import { initialParameters, parameterLayout } from "../engine/parameters.ts";
-import { seededRandom } from "../engine/random.ts";
-import type { Matryoshka } from "../engine/ranks/matryoshka.ts";
-import type { RankScope } from "../engine/ranks/rank_draws.ts";
-import type { RankScaling, UpdateMode } from "../engine/ranks/rank_vectors.ts";
+import { type AdapterRecord, Training } from "../artifacts/training.ts";
+import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
+import { type AdapterMethod, servedRanks } from "../engine/methods/method.ts";
+import type { ClassifierShape } from "../engine/models/outline.ts";
+import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
 import type { Stage } from "../pipeline/task.ts";
-import { adapterValues, loadClassifier } from "./load_classifier.ts";
+import { adapterValues, loadFolder, trainedBy } from "./load_classifier.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
-/** The method of a training: which rank a step draws, which rows it trains, and at which scale. */
-interface RankTraining {
-  readonly method: "dylora" | "lora" | "matryoshka";
-  readonly mode: UpdateMode;
-  readonly sampler: Sampler;
-  readonly scaling: RankScaling;
-  readonly scope: RankScope;
-  readonly matryoshka?: Matryoshka;
-}
-
-/** Trains an adapter on the tokens of a stage and writes an artifact of kind `adapter`. */
-export async function trainAdapter(
-  stage: Stage<TrainingSettings>,
-  ranks: RankTraining,
+/** Trains an adapter by a method on the tokens of a stage and writes an artifact of kind `adapter`. */
+export async function trainAdapter<Params>(
+  stage: Stage<TrainingSettings & Params>,
+  method: AdapterMethod<Params, object>,
 ): Promise<void> {
   const { params, inputs } = stage;
+  const { rank, alpha, seed } = params;
   const training = await StageTraining.open(stage);
-  const model = inputs.model![0]!.path;
-  const baseModel = await readModelOrigin(model);
+  const folder = inputs.model![0]!.path;
+  const baseModel = await readModelOrigin(folder);
   const startFolder = inputs.start?.[0]?.path;
   const start = startFolder === undefined
     ? undefined
     : await readAdapter(startFolder);
+  const objective = method.objective(params);
+  const own = {
+    method: method.name,
+    rank,
+    alpha,
+    scaling: method.scaling(params),
+    ...method.entry(params),
+  };
   await training.startEngine();
-  const classifier = loadClassifier(model, params.rank, training.outputs);
-  const { config, layout, pooler } = classifier;
-  const fresh = initialParameters(
-    layout,
-    pooler,
-    seededRandom(params.seed, "init"),
-  );
-  const { alpha } = params;
-  const { method, mode, sampler, scaling, scope, matryoshka } = ranks;
+  const classifier = loadFolder(folder, training.outputs, params);
+  const { model, layout } = classifier;
+  const { targetModules = model.architecture.targetModules } = params;
+  const fresh = classifier.start(seed);
   const initial = start === undefined
     ? fresh
     : startFrom(start, fresh, classifier, {
-      alpha,
+      ...own,
       baseModel,
-      method,
-      scaling,
+      targetModules,
     });
   const { values, best, record } = await training.run(
     classifier,
     initial,
-    {
-      ...trainingOptions(params, training.info.maxLength),
-      mode,
-      sampler,
-      scaling,
-      scope,
-      matryoshka,
-    },
-    {
-      scaling,
-      ranks: servedRanks({ ...ranks, rank: params.rank }),
-    },
+    trainingOptions(params, training.info.maxLength, objective),
+    { alpha, scaling: own.scaling, ranks: servedRanks(method, own) },
   );
   const tensors = (values: Float32Array) =>
-    toPeftTensors(values, layout, config.architecture, layout.rank);
+    toTensors(values, layout, PEFT_PREFIX);
   await writeAdapter(stage.output, {
     baseModel,
-    training: {
+    training: Training.parse({
       ...record,
-      ...rankRecord(ranks),
-      rank: params.rank,
-      alpha,
+      ...own,
+      targetModules,
       start: start === undefined ? null : originOf(start),
-    },
+    }),
     tensors: tensors(values),
     best: best && tensors(best),
   });
-}
-
-/** The fields of `training.json` that depend on the method. */
-function rankRecord(ranks: RankTraining) {
-  const { method, mode, sampler, scaling, scope, matryoshka } = ranks;
-  const dylora = method === "dylora";
-  return {
-    method,
-    scaling,
-    mode: dylora ? mode : null,
-    sampler: dylora ? sampler : null,
-    scope: dylora ? scope : null,
-    matryoshka: matryoshka === undefined ? null : {
-      objective: matryoshka.objective,
-      ranks: [...matryoshka.ranks],
-      weights: [...matryoshka.weights],
-    },
-  };
 }
 
 /** The entry `start` of `training.json`. */
@@ -126,22 +82,24 @@ function originOf(
  * values and a new head, since its task may have other classes.
  *
  * @param initial Flat parameters with a new head, `[size]`
- * @throws {RangeError} If rank, alpha or model differ, or both are DyLoRA with different scaling.
+ * @throws {RangeError} If rank, alpha, modules or model differ, or both are of one method with different scaling.
  * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the model.
  */
 export function startFrom(
   { baseModel, training, tensors }: Omit<Adapter, "best">,
   initial: Float32Array,
-  { config, layout }: Pick<Classifier, "config" | "layout">,
+  { model, layout }: ClassifierShape,
   own:
     & Pick<Adapter, "baseModel">
-    & Pick<AdapterRecord, "method" | "alpha" | "scaling">,
+    & Pick<AdapterRecord, "method" | "alpha" | "scaling" | "targetModules">,
 ): Float32Array {
+  const isSameMethod = training.method === own.method;
   for (
     const [name, found, expected] of [
       ["rank", training.rank, layout.rank],
       ["alpha", training.alpha, own.alpha],
-      ["scaling", scalingOf(training), scalingOf(own)],
+      ["targetModules", inWords(training), inWords(own)],
+      ["scaling", isSameMethod ? training.scaling : undefined, own.scaling],
       ["model", nameOf(baseModel), nameOf(own.baseModel)],
     ] as const
   ) {
@@ -153,20 +111,24 @@ export function startFrom(
     }
   }
   const labels = outputsOf(training.labels);
-  const start = adapterValues({ tensors }, {
-    config,
-    layout: parameterLayout(config, layout.rank, labels),
-  });
+  const theirs = parameterLayout(model, labels, trainedBy(training));
+  const start = adapterValues({ tensors }, theirs);
   const values = initial.slice();
-  values.set(start.subarray(0, layout.adapterSize));
+  for (const { name, factor, offset, shape } of theirs.entries.values()) {
+    if (factor === undefined) continue;
+    const size = shape[0]! * shape[1]!;
+    values.set(
+      start.subarray(offset, offset + size),
+      layout.entries.get(name)!.offset,
+    );
+  }
   return values;
 }
 
-/** The scaling of a DyLoRA; undefined for other methods, which have no choice. */
-function scalingOf(
-  { method, scaling }: Pick<AdapterRecord, "method" | "scaling">,
-): string | undefined {
-  return method === "dylora" ? scaling : undefined;
+function inWords(
+  { targetModules }: Pick<AdapterRecord, "targetModules">,
+): string {
+  return [targetModules].flat().sort().join(", ");
 }
 
 function nameOf(origin: ModelOrigin | undefined): string | undefined {

@@ -1,81 +1,55 @@
-import {
-  type ClassifierTraining,
-  writeClassifier,
-} from "../artifacts/classifier.ts";
-import type { Classifier } from "../engine/classifier.ts";
-import { toClassifierTensors } from "../engine/fine_tuning/classifier_tensors.ts";
-import { initialParameters, parameterLayout } from "../engine/parameters.ts";
-import { seededRandom } from "../engine/random.ts";
+import { join } from "node:path";
+import { writeClassifier } from "../artifacts/classifier.ts";
+import type { ClassifierMethod } from "../engine/methods/method.ts";
+import { tensorReader, toTensors } from "../engine/models/parameters.ts";
+import type { Model } from "../engine/models/model.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import type { TensorValues } from "../engine/safetensors/writer.ts";
 import type { Stage } from "../pipeline/task.ts";
-import { loadClassifier, loadWholeClassifier } from "./load_classifier.ts";
-import { classifierOptions, type ClassifierSettings } from "./settings.ts";
+import { loadFolder } from "./load_classifier.ts";
+import { type ClassifierSettings, trainingOptions } from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
 /** Trains a model without adapters on the tokens of a stage and writes an artifact of kind `classifier`. */
 export async function trainClassifier(
   stage: Stage<ClassifierSettings>,
-  method: ClassifierTraining["method"],
+  { name: method, trains }: ClassifierMethod,
 ): Promise<void> {
   const { params } = stage;
-  const model = stage.inputs.model![0]!.path;
+  const folder = stage.inputs.model![0]!.path;
   const training = await StageTraining.open(stage);
   await training.startEngine();
-  const { classifier, initial, frozen } = startOf(
-    model,
-    training.outputs,
-    method,
-    params.seed,
-  );
+  const classifier = loadFolder(folder, training.outputs, trains);
+  const { model, layout } = classifier;
   const { values, best, record } = await training.run(
     classifier,
-    initial,
-    classifierOptions(params, training.info.maxLength),
-    { scaling: "rank", ranks: [0] },
+    classifier.start(params.seed),
+    trainingOptions(params, training.info.maxLength),
+    { alpha: 1, scaling: "rank", ranks: [0] },
   );
-  const { config: { architecture }, layout } = classifier;
   const tensors = (values: Float32Array) => ({
-    ...frozen,
-    ...toClassifierTensors(values, layout, architecture),
+    ...pretrained(folder, model),
+    ...toTensors(values, layout),
   });
-  await writeClassifier(stage.output, model, {
-    architecture,
+  await writeClassifier(stage.output, folder, {
+    architecture: model.architecture,
     tensors: tensors(values),
     best: best && tensors(best),
     training: { method, ...record },
   });
 }
 
-/** A classifier before its training. */
-interface Start {
-  readonly classifier: Classifier;
-  /** Flat parameters, `[size]`. */
-  readonly initial: Float32Array;
-  /** Tensors that are not trained. */
-  readonly frozen: ReturnType<typeof toClassifierTensors>;
-}
-
-/** Initializes the head as training an adapter does: equal seeds give equal heads in all methods. */
-function startOf(
+/** The encoder's tensors as they are in the model's folder. */
+function pretrained(
   folder: string,
-  labels: number,
-  method: ClassifierTraining["method"],
-  seed: number,
-): Start {
-  const whole = loadWholeClassifier(folder, labels);
-  const { config, layout: all, pooler, values } = whole;
-  const head = parameterLayout(config, 0, labels);
-  const headValues = initialParameters(
-    head,
-    pooler,
-    seededRandom(seed, "init"),
+  model: Model,
+): Record<string, TensorValues> {
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const read = tensorReader(file, model);
+  return Object.fromEntries(
+    [...model.tensors].map(([name, shape]) => [
+      name,
+      { shape, values: read(name, shape) as Float32Array },
+    ]),
   );
-  if (method === "full") {
-    values.set(headValues, all.size - head.size);
-    return { classifier: whole, initial: values, frozen: {} };
-  }
-  return {
-    classifier: loadClassifier(folder, 0, labels),
-    initial: headValues,
-    frozen: toClassifierTensors(values, all, config.architecture),
-  };
 }

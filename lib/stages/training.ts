@@ -12,31 +12,34 @@ import {
   type Training,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
-import type { Examples } from "../engine/batches.ts";
-import type { Classifier } from "../engine/classifier.ts";
+import type { Classifier } from "../engine/models/classifier.ts";
+import { outline } from "../engine/models/outline.ts";
+import type { Precision } from "../engine/tensorflow/precision.ts";
+import type { Examples } from "../engine/training/batch.ts";
+import {
+  bestEpoch,
+  type Checkpoint,
+  type EpochScores,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../engine/training/checkpoint.ts";
 import {
   evaluationBatchSize,
   evaluationFlops,
   type RankEvaluationOptions,
   type RankEvaluator,
   rankEvaluator,
-} from "../engine/evaluation/rank_evaluation.ts";
-import type { Precision } from "../engine/tensorflow/precision.ts";
+} from "../engine/training/evaluation.ts";
 import {
-  type Checkpoint,
-  loadCheckpoint,
-  saveCheckpoint,
-} from "../engine/training/checkpoint.ts";
+  measureProductPeak,
+  Stopwatch,
+  type TrainingReport,
+} from "../engine/training/progress.ts";
 import {
-  bestEpoch,
-  type EpochScores,
-} from "../engine/training/epoch_scores.ts";
-import type { TrainingReport } from "../engine/training/hooks.ts";
-import type { TrainingOptions } from "../engine/training/options.ts";
-import { measureProductPeak } from "../engine/training/product_peak.ts";
-import type { TrainingResult } from "../engine/training/result.ts";
-import { Stopwatch } from "../engine/training/stopwatch.ts";
-import { train } from "../engine/training/train.ts";
+  train,
+  type TrainingOptions,
+  type TrainingResult,
+} from "../engine/training/train.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { engineOf, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
@@ -136,19 +139,20 @@ export class StageTraining {
     classifier: Classifier,
     initial: Float32Array,
     options: TrainingOptions,
-    served: Pick<RankEvaluationOptions, "scaling" | "ranks">,
+    served: Pick<RankEvaluationOptions, "alpha" | "scaling" | "ranks">,
   ): Promise<Trained> {
     const stage = this.#stage;
-    const { alpha, epochs: passes } = options;
     using selection = this.#held && new EpochSelection(
       this.#held,
       classifier,
-      { ...served, alpha, passes },
+      { ...served, passes: options.epochs },
       stage,
     );
     const checkpoint = join(stage.checkpoint, "training.safetensors");
     const resume = this.#resume(checkpoint, classifier.layout.size);
-    const peak = await measureProductPeak(classifier.config);
+    const { model } = classifier;
+    const modules = outline(model).products.flat();
+    const peak = await measureProductPeak(model, modules);
     const result = await train(classifier, initial, this.examples, options, {
       evaluate: selection && ((values) => selection.evaluate(values)),
       resume,

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { type Sampler, servedRanks } from "../../lib/artifacts/training.ts";
+import { type Sampler } from "../../lib/engine/methods/dylora.ts";
+import { servedRanks } from "../../lib/artifacts/training.ts";
 
 Deno.test("servedRanks() is the own rank of a LoRA, and all from the lowest trained rank otherwise", () => {
   const rank = 3;

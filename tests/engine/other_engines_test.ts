@@ -4,8 +4,10 @@ import { webgpuAdapter } from "../../lib/engine/install/probe.ts";
 
 /** Tests of what every engine computes, but for whole trainings, which take minutes on one in software. */
 const names = [
-  ...["encoder", "epoch_selection", "fine_tuning", "fused", "matryoshka"],
-  ...["module_ranks", "official_layer", "savings", "training_step"],
+  ...["models/classifier", "models/encoder", "models/target_modules"],
+  ...["models/tensor_pass", "methods/dylora", "methods/full_and_head"],
+  ...["methods/matryoshka", "ops/fused", "ops/official_layer"],
+  ...["training/epoch_selection", "training/evaluation", "training/step"],
 ];
 
 for (

@@ -1,12 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
-import { positionIds } from "../../lib/engine/batches.ts";
-import {
-  type EncoderConfig,
-  parseEncoderConfig,
-} from "../../lib/engine/config.ts";
-import type { EncoderInput } from "../../lib/engine/encoder.ts";
+import type { Model } from "../../lib/engine/models/model.ts";
+import { parseModel } from "../../lib/engine/models/registry.ts";
+import type { BatchTensors } from "../../lib/engine/models/tensor_pass.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 
 /** A path in fixtures/. */
@@ -16,17 +13,18 @@ export function fixture(path: string): string {
 
 /** A tiny model of the fixtures and what transformers and PEFT compute with it (fixtures/references.py). */
 export interface Reference {
-  readonly config: EncoderConfig;
-  readonly model: SafetensorsFile;
+  readonly model: Model;
+  /** Its weights. */
+  readonly file: SafetensorsFile;
   readonly figures: SafetensorsFile;
 }
 
 export function openReference(architecture: "bert" | "roberta"): Reference {
   return {
-    config: parseEncoderConfig(
+    model: parseModel(
       Deno.readTextFileSync(fixture(`tiny-${architecture}/config.json`)),
     ),
-    model: SafetensorsFile.open(
+    file: SafetensorsFile.open(
       fixture(`tiny-${architecture}/model.safetensors`),
     ),
     figures: SafetensorsFile.open(
@@ -37,7 +35,7 @@ export function openReference(architecture: "bert" | "roberta"): Reference {
 
 /** The reference's batch in memory. */
 export function referenceBatch(
-  { config, figures }: Reference,
+  { model, figures }: Reference,
   name: "padded" | "unpadded",
 ) {
   const [batch, seq] = figures.tensors.get(`${name}.ids`)!.shape as [
@@ -48,7 +46,7 @@ export function referenceBatch(
   return {
     shape: [batch, seq] as [number, number],
     ids,
-    positions: positionIds(ids, batch, seq, config),
+    positions: model.positions(ids, batch, seq),
     types: figures.ints(`${name}.types`),
     mask: name === "padded"
       ? Float32Array.from(figures.ints("padded.mask"))
@@ -60,7 +58,7 @@ export function referenceBatch(
 export function referenceInput(
   reference: Reference,
   name: "padded" | "unpadded",
-): EncoderInput {
+): BatchTensors {
   const { shape, ids, positions, types, mask } = referenceBatch(
     reference,
     name,

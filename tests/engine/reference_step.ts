@@ -1,8 +1,14 @@
 import * as tf from "@tensorflow/tfjs-core";
+import {
+  type Classifier,
+  loadClassifier,
+} from "../../lib/engine/models/classifier.ts";
+import { fromTensors } from "../../lib/engine/models/parameters.ts";
 import type { AdamWState } from "../../lib/engine/training/adamw.ts";
-import type { PaddedBatch } from "../../lib/engine/batches.ts";
-import type { StepDraw } from "../../lib/engine/training/step_inputs.ts";
+import type { Batch } from "../../lib/engine/training/batch.ts";
+import type { StepDraw } from "../../lib/engine/training/step.ts";
 import { fixture, type Reference, referenceBatch } from "./reference.ts";
+import { queryAndValue } from "./tiny_task.ts";
 
 /** Settings of fixtures/references.py. */
 export const settings = JSON.parse(
@@ -17,12 +23,42 @@ export const optimizer = {
   clipNorm: settings.clip,
 };
 
+/** A reference with its adapter, or with another of its figures. */
+export function referenceAdapter(
+  { model, file, figures }: Reference,
+  prefix = "adapter",
+): { classifier: Classifier; values: Float32Array } {
+  const classifier = loadClassifier(
+    file,
+    model,
+    2,
+    queryAndValue(settings.rank),
+  );
+  const values = fromTensors(
+    (name) =>
+      figures.floats(
+        // Factors of a product have the head of the adapter that they are of.
+        figures.tensors.has(`${prefix}.${name}`)
+          ? `${prefix}.${name}`
+          : `adapter.${name}`,
+      ),
+    classifier.layout,
+    "base_model.model.",
+  );
+  return { classifier, values };
+}
+
+/** Labels of the reference's batch, of two classes. */
+export function referenceLabels({ figures }: Reference): Float32Array {
+  return Float32Array.from(figures.ints("labels2"));
+}
+
 /** Rows of the padded batch, with their two labels. */
 export function batchRows(
   reference: Reference,
   from: number,
   to: number,
-): PaddedBatch {
+): Batch {
   const { shape: [, seq], ids, positions, types, mask } = referenceBatch(
     reference,
     "padded",
@@ -35,10 +71,7 @@ export function batchRows(
     positions: rows(positions),
     types: rows(types),
     mask: rows(mask!),
-    labels: Float32Array.from(reference.figures.ints("labels2")).slice(
-      from,
-      to,
-    ),
+    labels: referenceLabels(reference).slice(from, to),
     tokens: (to - from) * seq,
   };
 }

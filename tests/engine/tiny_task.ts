@@ -1,28 +1,48 @@
-import type { Examples } from "../../lib/engine/batches.ts";
-import type { Classifier } from "../../lib/engine/classifier.ts";
+import { dylora, type DyloraParams } from "../../lib/engine/methods/dylora.ts";
+import type { RankObjective } from "../../lib/engine/methods/method.ts";
 import {
-  initialParameters,
-  parameterLayout,
-} from "../../lib/engine/parameters.ts";
+  type Classifier,
+  loadClassifier,
+  startValues,
+} from "../../lib/engine/models/classifier.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import type { TrainingOptions } from "../../lib/engine/training/options.ts";
-import { loadEncoder } from "../../lib/engine/weights.ts";
+import type { Examples } from "../../lib/engine/training/batch.ts";
+import type { TrainingOptions } from "../../lib/engine/training/train.ts";
 import { openReference } from "./reference.ts";
+
+/** What adapters on query and value are, at this rank. */
+export function queryAndValue(rank: number) {
+  return { rank, targetModules: ["query", "value"] } as const;
+}
+
+/** DyLoRA's objective with the defaults of its parameters, up to rank 8 with alpha 16. */
+export function dyloraObjective(
+  params: Partial<DyloraParams> & { rank?: number; alpha?: number } = {},
+): RankObjective {
+  return dylora.objective({
+    mode: "all",
+    sampler: { kind: "uniform" },
+    scaling: "rank",
+    scope: "model",
+    rank: 8,
+    alpha: 16,
+    ...params,
+  });
+}
 
 /** The tiny RoBERTa with adapters and a head of two labels. */
 export function tinyClassifier(
   rank = 8,
 ): { classifier: Classifier; initial: Float32Array } {
-  const { config, model } = openReference("roberta");
-  const layout = parameterLayout(config, rank, 2);
-  return {
-    classifier: {
-      config,
-      weights: loadEncoder(model, config, { pooledLast: true }),
-      layout,
-    },
-    initial: initialParameters(layout, undefined, seededRandom(0, "init")),
-  };
+  const { model, file } = openReference("roberta");
+  const classifier = loadClassifier(file, model, 2, queryAndValue(rank));
+  return { classifier, initial: startValues(file, classifier, 0) };
+}
+
+/** Values at the start of training moved at random, so that B of the adapters is not zero. */
+export function withAdapters(initial: Float32Array): Float32Array {
+  const random = seededRandom(1, "parameters");
+  return initial.map((value) => value + 0.1 * (random.next() - 0.5));
 }
 
 /** Examples with a pattern: the label says whether token 40 occurs. */
@@ -52,9 +72,7 @@ export function tinyExamples(count: number): Examples {
 }
 
 export const tinyOptions: TrainingOptions = {
-  alpha: 16,
-  mode: "all",
-  sampler: { kind: "uniform" },
+  objective: dyloraObjective(),
   epochs: 3,
   batchSize: 8,
   accumulation: 1,

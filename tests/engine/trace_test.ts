@@ -1,4 +1,4 @@
-/** What is traced: a function of tensors, run as one graph function. */
+/** What is traced: a function of named tensors, run as one graph function. */
 import { assertEquals, assertIsError, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryOp } from "../../lib/engine/backend.ts";
@@ -6,23 +6,25 @@ import {
   AttributeType,
   DataType,
 } from "../../lib/engine/tensorflow/tensors.ts";
-import { trace } from "../../lib/engine/trace.ts";
+import { eager, fused, type Named, trace } from "../../lib/engine/trace.ts";
 import { tensorflow } from "./engine.ts";
-import { read } from "./reference.ts";
+import { assertSameBits, read } from "./reference.ts";
 
 const ignore = tensorflow === undefined;
 const x = tf.tensor2d([[1, 2], [3, 4]]);
+
+type X = { readonly x: tf.Tensor };
 
 Deno.test({
   name:
     "trace() refuses to read a value, and names the operation that gives it",
   ignore,
   fn() {
-    const traced = trace((
-      [x],
-    ) => [tf.scalar(tf.matMul(x!, x!).dataSync()[0]!)]);
+    const traced = trace(({ x }: X) => ({
+      y: tf.scalar(tf.matMul(x, x).dataSync()[0]!),
+    }));
     assertIsError(
-      assertThrows(() => traced([x])),
+      assertThrows(() => traced({ x })),
       Error,
       /^Cannot read the result of "BatchMatMulV2", of shape \[2,2\], inside a traced function/,
     );
@@ -34,13 +36,13 @@ Deno.test({
   name: "trace() refuses an operation whose shape depends on values, by name",
   ignore,
   fn() {
-    const traced = trace(([x]) =>
-      libraryOp("Where", [
+    const traced = trace(({ x }: X) => ({
+      places: libraryOp("Where", [
         { name: "T", type: AttributeType.type, value: DataType.float32 },
-      ], [x!])
-    );
+      ], [x])[0],
+    }));
     assertThrows(
-      () => traced([x]),
+      () => traced({ x }),
       Error,
       'Operation "Where" cannot be traced',
     );
@@ -54,17 +56,17 @@ Deno.test({
   ignore,
   async fn() {
     let fails = true;
-    const traced = trace(([x]) => {
+    const traced = trace(({ x }: X) => {
       if (fails) throw new Error("not yet");
-      return [tf.add(x!, 1)];
+      return { y: tf.add(x, 1) };
     });
-    assertThrows(() => traced([x]), Error, "not yet");
+    assertThrows(() => traced({ x }), Error, "not yet");
     assertEquals(traced.traces, 0);
     fails = false;
     for (const input of [x, x, tf.ones([3])]) {
-      const [result] = traced([input]);
+      const { y } = traced({ x: input });
       assertEquals(
-        await read(result!),
+        await read(y),
         (await read(input)).map((value) => value + 1),
       );
     }
@@ -72,4 +74,79 @@ Deno.test({
     traced.dispose();
     assertEquals(traced.traces, 0);
   },
+});
+
+/** `x - y`, and z added where it is given. */
+function sum({ x, y, z }: Named) {
+  const difference = tf.sub(x!, y!);
+  return { value: z === undefined ? difference : tf.add(difference, z) };
+}
+
+/** Large enough for compiled functions to be made. */
+const [large, other, third] = [1, 2, 3].map((seed) =>
+  tf.randomNormal([256, 160], 0, 1, "float32", seed)
+);
+
+for (
+  const [kind, make] of [
+    ["trace()", trace],
+    ["fused()", fused],
+    ["fused() inside of trace()", (f) => trace(fused(f))],
+  ] satisfies [string, (f: typeof sum) => typeof sum][]
+) {
+  Deno.test(`${kind} goes by the names of tensors, whatever their order`, async () => {
+    const f = make(sum);
+    const expected = await read(tf.sub(large!, other!));
+    const results = [f({ x: large, y: other }), f({ y: other, x: large })];
+    for (const { value } of results) {
+      assertSameBits(await read(value), expected);
+    }
+    const { value } = f({ x: other, y: large });
+    assertSameBits(await read(value), await read(tf.sub(other!, large!)));
+  });
+
+  Deno.test(`${kind} takes an undefined tensor for an absent one`, async () => {
+    const f = make(sum);
+    const inputs = { x: large, y: other };
+    const results = [f({ ...inputs, z: undefined }), f(inputs)];
+    const expected = await read(tf.sub(large!, other!));
+    for (const { value } of results) {
+      assertSameBits(await read(value), expected);
+    }
+    const { value } = f({ ...inputs, z: third });
+    const added = tf.add(tf.sub(large!, other!), third!);
+    assertSameBits(await read(value), await read(added));
+  });
+}
+
+Deno.test({
+  name: "trace() makes no other function for a name that is undefined",
+  ignore,
+  fn() {
+    const traced = trace(sum);
+    for (const z of [undefined, third, undefined, third]) {
+      tf.dispose(traced({ x: large, y: other, z }));
+    }
+    tf.dispose(traced({ x: large, y: other }));
+    assertEquals(traced.traces, 2);
+    traced.dispose();
+  },
+});
+
+Deno.test("trace() and eager() give every result by its name, but undefined ones", async () => {
+  const both = ({ x }: X) => ({
+    sum: tf.add(x, 1),
+    none: undefined,
+    product: tf.mul(x, 2),
+  });
+  const traced = trace(both);
+  const held = tf.memory().numTensors;
+  for (const f of [traced, (inputs: X) => eager(both, inputs)]) {
+    const { sum, product, none } = f({ x });
+    assertEquals(await read(sum), Float32Array.of(2, 3, 4, 5));
+    assertEquals(await read(product), Float32Array.of(2, 4, 6, 8));
+    assertEquals(none, undefined);
+    tf.dispose([sum, product]);
+    assertEquals(tf.memory().numTensors, held);
+  }
 });

@@ -1,62 +1,54 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { Classifier } from "../../lib/engine/classifier.ts";
-import { fromClassifierTensors } from "../../lib/engine/fine_tuning/classifier_tensors.ts";
 import {
-  encoderTensors,
-  fillEncoder,
-} from "../../lib/engine/fine_tuning/encoder_tensors.ts";
-import type { RankVectors } from "../../lib/engine/ops/adapted_linear.ts";
+  type Classifier,
+  loadClassifier,
+  startValues,
+} from "../../lib/engine/models/classifier.ts";
 import {
-  initialParameters,
+  fromTensors,
   parameterLayout,
-} from "../../lib/engine/parameters.ts";
-import { seededRandom } from "../../lib/engine/random.ts";
-import { loadEncoder } from "../../lib/engine/weights.ts";
+} from "../../lib/engine/models/parameters.ts";
+import type { ModelRanks } from "../../lib/engine/models/tensor_pass.ts";
 import type { Reference } from "./reference.ts";
 
 /** The ranks of a classifier without adapters. */
-export function noRanks(): RankVectors {
+export function noRanks(): ModelRanks {
   return {
     scale: tf.zeros([1, 0]) as tf.Tensor2D,
-    trained: tf.zeros([0]) as tf.Tensor1D,
+    gradientMask: tf.zeros([0]) as tf.Tensor1D,
   };
+}
+
+/** Flat values of a reference's head with this many labels: of the layout of the head alone. */
+export function referenceHead(
+  { model, file, figures }: Reference,
+  labels: number,
+): Float32Array {
+  return fromTensors((name) => {
+    const found = ["head", `head${labels}`].map((group) => `${group}.${name}`)
+      .find((it) => figures.tensors.has(it));
+    return found === undefined
+      ? file.floats(name.replace("bert.", ""))
+      : figures.floats(found);
+  }, parameterLayout(model, labels, "head"));
 }
 
 /** All weights of a reference, with its head of two labels. */
 export function fullClassifier(
-  { config, model, figures }: Reference,
+  reference: Reference,
 ): { classifier: Classifier; values: Float32Array } {
-  const layout = parameterLayout(config, 0, 2, encoderTensors(config));
-  const head = parameterLayout(config, 0, 2);
-  const values = new Float32Array(layout.size);
-  fillEncoder(values, model, config);
-  values.set(
-    fromClassifierTensors(
-      (name) => {
-        const shared = ["head", "head2"].map((group) => `${group}.${name}`);
-        const found = shared.find((it) => figures.tensors.has(it));
-        if (found !== undefined) return figures.floats(found);
-        return model.floats(name.replace("bert.", ""));
-      },
-      head,
-      config.architecture,
-    ),
-    layout.size - head.size,
-  );
-  return { classifier: { config, weights: undefined, layout }, values };
+  const { model, file } = reference;
+  const classifier = loadClassifier(file, model, 2, "all");
+  const values = startValues(file, classifier, 0);
+  const head = referenceHead(reference, 2);
+  values.set(head, classifier.layout.size - head.length);
+  return { classifier, values };
 }
 
 /** The frozen encoder of a reference with a head of two labels at its start. */
 export function headClassifier(
-  { config, model }: Reference,
+  { model, file }: Reference,
 ): { classifier: Classifier; values: Float32Array } {
-  const layout = parameterLayout(config, 0, 2);
-  return {
-    classifier: {
-      config,
-      weights: loadEncoder(model, config, { pooledLast: true }),
-      layout,
-    },
-    values: initialParameters(layout, undefined, seededRandom(0, "init")),
-  };
+  const classifier = loadClassifier(file, model, 2, "head");
+  return { classifier, values: startValues(file, classifier, 0) };
 }

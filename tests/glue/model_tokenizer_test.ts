@@ -7,6 +7,7 @@ import {
   ModelTokenizer,
   truncatedLengths,
 } from "../../lib/glue/model_tokenizer.ts";
+import { ARCHITECTURES } from "../../lib/engine/models/registry.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 import reference from "../../fixtures/tokenization.json" with { type: "json" };
 
@@ -21,7 +22,7 @@ for (const family of ["bert", "roberta"] as const) {
     for (const { model, text, pair, maxLength, ids, types } of cases) {
       const tokenizer = await ModelTokenizer.load(
         join(fixtures, model),
-        family,
+        wrappingOf(family),
         maxLength,
       );
       const encoding = tokenizer.encode(text, pair ?? undefined);
@@ -44,7 +45,11 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
         file.startsWith(title)
       );
       const { examples } = await readTsv(join(glue!, file), task!, "train");
-      const tokenizer = await ModelTokenizer.load(minilm!, "bert", maxLength);
+      const tokenizer = await ModelTokenizer.load(
+        minilm!,
+        wrappingOf("bert"),
+        maxLength,
+      );
       const hash = createHash("sha256");
       let count = 0;
       for (const { text, pair } of examples) {
@@ -60,7 +65,12 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
 
 Deno.test("ModelTokenizer.load() refuses a tokenizer of another family", async () => {
   await assertRejects(
-    () => ModelTokenizer.load(join(fixtures, "tiny-roberta"), "bert", 64),
+    () =>
+      ModelTokenizer.load(
+        join(fixtures, "tiny-roberta"),
+        wrappingOf("bert"),
+        64,
+      ),
     Error,
     "does not place its special tokens as a BERT model expects",
   );
@@ -72,7 +82,7 @@ Deno.test("ModelTokenizer.load() names the file that is no tokenizer", async () 
   for (const text of ["{", "{}", '{"model": {"type": "BPE"}}', "[]"]) {
     await Deno.writeTextFile(path, text);
     await assertRejects(
-      () => ModelTokenizer.load(folder, "bert", 64),
+      () => ModelTokenizer.load(folder, wrappingOf("bert"), 64),
       SyntaxError,
       path,
       text,
@@ -91,3 +101,7 @@ Deno.test("truncatedLengths() fills the room and never lengthens a text", () => 
     }),
   );
 });
+
+function wrappingOf(family: string) {
+  return ARCHITECTURES.find(({ type }) => type === family)!.wrapping;
+}

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ARCHITECTURES } from "../../lib/engine/models/registry.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
 import { mutatedBytes, mutatedJson, survives, testProperty } from "../fuzz.ts";
 
@@ -22,7 +23,8 @@ function tokenizerOf(name: string): Uint8Array {
 
 /** Loads a tokenizer; if that can be done, any text is encoded as numbers, or the file is blamed. */
 async function load(path: string, family: "bert" | "roberta"): Promise<void> {
-  const tokenizer = await ModelTokenizer.load(join(path, ".."), family, 20);
+  const { wrapping } = ARCHITECTURES.find(({ type }) => type === family)!;
+  const tokenizer = await ModelTokenizer.load(join(path, ".."), wrapping, 20);
   for (const [text, pair] of [[TEXT], [TEXT, TEXT], ["", " "]] as const) {
     const { ids, types } = tokenizer.encode(text, pair);
     assertEquals(ids.length, types.length);

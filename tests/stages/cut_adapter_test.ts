@@ -1,10 +1,7 @@
 import { assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import {
-  type Choice,
-  modulesOf,
-  writeRanks,
-} from "../../lib/artifacts/ranks.ts";
+import { type Choice, writeRanks } from "../../lib/artifacts/ranks.ts";
+import { modulesOf } from "../../lib/engine/adapters/peft.ts";
 import { trainedAs, type Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";

@@ -49,7 +49,7 @@ Deno.test("greedyRanks() finds the best choice if each further row of a module h
       async (gains, more) => {
         const total = gains.length + more;
         const way = await greedyRanks(
-          { modules: gains.length, largest: 3, total },
+          { costs: gains.map(() => 1), largest: 3, total },
           (choices) =>
             Promise.resolve(choices.map((ranks) => lossOf(gains, ranks))),
         );
@@ -65,7 +65,7 @@ Deno.test("greedyRanks() finds the best choice if each further row of a module h
 
 Deno.test("greedyRanks() takes the first of equal losses, bestStep() the cheapest", async () => {
   const way = await greedyRanks(
-    { modules: 2, largest: 2, total: 4 },
+    { costs: [1, 1], largest: 2, total: 4 },
     (choices) => Promise.resolve(choices.map(() => 1)),
   );
   assertEquals(way.map(({ ranks }) => ranks), [[1, 1], [2, 1], [2, 2]]);
@@ -76,7 +76,7 @@ Deno.test("greedyRanks() rejects NaN losses", async () => {
   await assertRejects(
     () =>
       greedyRanks(
-        { modules: 2, largest: 2, total: 3 },
+        { costs: [1, 1], largest: 2, total: 3 },
         (choices) => Promise.resolve(choices.map(() => NaN)),
       ),
     Error,
@@ -87,18 +87,34 @@ Deno.test("greedyRanks() rejects NaN losses", async () => {
 Deno.test("greedyRanks() rejects a budget below rank 1 in every module", async () => {
   await assertRejects(
     () =>
-      greedyRanks({ modules: 3, largest: 2, total: 2 }, () => {
+      greedyRanks({ costs: [1, 1, 1], largest: 2, total: 2 }, () => {
         throw new Error("not to be called");
       }),
     Error,
-    "a sum of ranks of 2, too small for rank 1 in each of 3 modules",
+    "A budget of 2 parameters is too small: rank 1 in each of 3 modules takes 3",
   );
 });
 
 Deno.test("evenRank() depends on the budget, not on what a choice spends of it", () => {
-  const of = (total: number) => evenRank({ modules: 12, largest: 4, total });
+  const of = (total: number) =>
+    evenRank({ costs: Array(12).fill(1), largest: 4, total });
   // A choice of 23 would leave one of 24, and be compared with rank 1.
   assertEquals(of(24), 2);
   assertEquals(of(23), 1);
   assertEquals(of(1000), 4);
+});
+
+Deno.test("greedyRanks() raises only modules whose rows still fit the budget", async () => {
+  const way = await greedyRanks(
+    { costs: [1, 5], largest: 4, total: 9 },
+    // The dear module would help more.
+    (choices) =>
+      Promise.resolve(choices.map(([cheap, dear]) => -cheap! - 10 * dear!)),
+  );
+  assertEquals(way.map(({ ranks }) => ranks), [
+    [1, 1],
+    [2, 1],
+    [3, 1],
+    [4, 1],
+  ]);
 });

@@ -7,11 +7,10 @@ import {
 } from "@std/assert";
 import { readAdapter } from "../../lib/artifacts/adapter.ts";
 import { readTraining } from "../../lib/artifacts/training.ts";
-import { fromPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
 import {
-  initialParameters,
+  fromTensors,
   parameterLayout,
-} from "../../lib/engine/parameters.ts";
+} from "../../lib/engine/models/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { startFrom } from "../../lib/stages/train_adapter.ts";
 import {
@@ -30,41 +29,43 @@ const TRAINING = { ...REFERENCE_TRAINING, labels: ["no", "yes"] };
 
 for (const family of ["bert", "roberta"] as const) {
   Deno.test(`startFrom() copies the adapters and keeps the new head of three classes, ${family}`, () => {
-    const { config, figures } = openReference(family);
-    const layout = parameterLayout(config, 4, 3);
+    const { model, figures } = openReference(family);
+    const layout = parameterLayout(model, 3, { rank: 4 });
     const random = seededRandom(0, "init");
-    const fresh = initialParameters(layout, undefined, random);
+    const fresh = Float32Array.from({ length: layout.size }, random.next);
     const tensors = referenceTensors(family);
     const values = startFrom(
       { baseModel: undefined, training: TRAINING, tensors },
       fresh,
-      { config, layout },
+      { model, layout },
       { ...TRAINING, baseModel },
     );
-    const { adapterSize } = layout;
-    const carried = fromPeftTensors(
-      (name) => figures.floats(`adapter.${name}`),
-      parameterLayout(config, 4, 2),
-      family,
+    const carried = fromTensors(
+      (name) => figures.floats(`adapter.base_model.model.${name}`),
+      parameterLayout(model, 2, { rank: 4 }),
     );
-    assertSameBits(values.slice(0, adapterSize), carried.slice(0, adapterSize));
-    assertSameBits(values.slice(adapterSize), fresh.slice(adapterSize));
+    // The adapters come first in both layouts.
+    const head = [...layout.entries.values()].find(({ factor }) =>
+      factor === undefined
+    )!.offset;
+    assertSameBits(values.slice(0, head), carried.slice(0, head));
+    assertSameBits(values.slice(head), fresh.slice(head));
   });
 }
 
 Deno.test("startFrom() rejects another rank, alpha, scaling or model", () => {
-  const { config } = openReference("roberta");
+  const { model } = openReference("roberta");
   const start = (
     family: string,
     rank: number,
     alpha: number,
     { name = "a/b", scaling = TRAINING.scaling } = {},
   ) => {
-    const layout = parameterLayout(config, rank, 2);
+    const layout = parameterLayout(model, 2, { rank });
     startFrom(
       { baseModel, training: TRAINING, tensors: referenceTensors(family) },
       new Float32Array(layout.size),
-      { config, layout },
+      { model, layout },
       { ...TRAINING, scaling, alpha, baseModel: { name, revision: null } },
     );
   };

@@ -6,10 +6,11 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
-import { rankScale } from "../../lib/engine/ranks/rank_vectors.ts";
+import { rankScale } from "../../lib/engine/methods/method.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { modelCard } from "../../tasks/export-adapter.ts";
-import { modulesOf, writeRanks } from "../../lib/artifacts/ranks.ts";
+import { modulesOf } from "../../lib/engine/adapters/peft.ts";
+import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import {
@@ -56,7 +57,13 @@ Deno.test("export-adapter writes a README that loads the base model from the hub
     revision: string | null = null,
   ) =>
     modelCard(
-      { baseModel: { name, revision }, named, task: "rte", labels: null },
+      {
+        baseModel: { name, revision },
+        named,
+        task: "rte",
+        labels: null,
+        modules: ["query"],
+      },
       new Map([["layer.0.query", 2]]),
     ).split("\n").find((line) => line.includes("num_labels"))!.trim();
   const head = ', num_labels=1, problem_type="regression")';

@@ -2,7 +2,8 @@ import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import { PEFT_FILES, readAdapter } from "../../lib/artifacts/adapter.ts";
-import { moduleOf, modulesOf, writeRanks } from "../../lib/artifacts/ranks.ts";
+import { moduleOf, modulesOf } from "../../lib/engine/adapters/peft.ts";
+import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeTokens } from "../../lib/artifacts/tokens.ts";
 import { servedRanks } from "../../lib/artifacts/training.ts";
@@ -47,6 +48,7 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
           rank,
           alpha: 8,
           scaling: "rank",
+          targetModules: ["query", "value"],
           seed: 0,
           selection: null,
         });
@@ -216,7 +218,15 @@ Deno.test("import-adapter says what it cannot import and why", () =>
     const tensors: [Record<string, TensorValues>, RegExp][] = [
       [
         { ...whole, [`${name}.key.lora_A.weight`]: key },
-        /adapts other modules than query and value \("base_model.*key.lora_A.weight"\)/,
+        /tensor "base_model.*key.lora_B.weight" is missing/,
+      ],
+      [
+        {
+          ...whole,
+          [`${name}.key.lora_A.weight`]: key,
+          [`${name}.key.lora_B.weight`]: whole[`${name}.query.lora_B.weight`]!,
+        },
+        /module "attention.self.key" has LoRA tensors in 1 of 2 layers/,
       ],
       [
         without(whole, /classifier/),
@@ -224,7 +234,7 @@ Deno.test("import-adapter says what it cannot import and why", () =>
       ],
       [
         without(whole, /layer.1.*value.lora_B/),
-        /cannot be imported: it has 7 LoRA tensors, expected 8/,
+        /cannot be imported: tensor "base_model.*layer.1.*value.lora_B.weight" is missing/,
       ],
       [
         without(whole, /lora_/),

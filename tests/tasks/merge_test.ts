@@ -111,6 +111,6 @@ Deno.test("merge rejects an adapter of another model", () =>
     await assertRejects(
       () => runTask(merge, folder, {}, { model, adapter }),
       Error,
-      'does not fit the model: tensor "bert.encoder.layer.0.attention.self.query.weight" is missing, expected [32,32]',
+      "does not fit the model: its architecture is bert, and the model's is roberta",
     );
   }));

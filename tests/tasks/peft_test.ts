@@ -5,12 +5,8 @@ import {
   readAdapter,
   writeAdapter,
 } from "../../lib/artifacts/adapter.ts";
-import {
-  moduleOf,
-  type ModuleRanks,
-  modulesOf,
-  writeRanks,
-} from "../../lib/artifacts/ranks.ts";
+import { moduleOf, modulesOf } from "../../lib/engine/adapters/peft.ts";
+import { type ModuleRanks, writeRanks } from "../../lib/artifacts/ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import merge from "../../tasks/merge.ts";

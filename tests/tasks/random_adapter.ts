@@ -1,25 +1,31 @@
 import { join } from "node:path";
-import { parseEncoderConfig } from "../../lib/engine/config.ts";
+import { PEFT_PREFIX } from "../../lib/engine/adapters/peft.ts";
 import {
   initialParameters,
   parameterLayout,
-} from "../../lib/engine/parameters.ts";
-import { toPeftTensors } from "../../lib/engine/adapters/peft_adapter.ts";
+  tensorReader,
+  toTensors,
+} from "../../lib/engine/models/parameters.ts";
+import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { AdapterTensors } from "../../lib/artifacts/adapter.ts";
 
 /** Tensors of an adapter of random values, none of them zero, for a model folder and two classes. */
-export function randomAdapter(model: string, rank: number): AdapterTensors {
-  const config = parseEncoderConfig(
-    Deno.readTextFileSync(join(model, "config.json")),
-  );
-  const layout = parameterLayout(config, rank, 2);
+export function randomAdapter(folder: string, rank: number): AdapterTensors {
+  const model = parseModel(Deno.readTextFileSync(join(folder, "config.json")));
+  const layout = parameterLayout(model, 2, { rank });
   const random = seededRandom(7, "adapter");
-  const tensors = toPeftTensors(
-    initialParameters(layout, undefined, random),
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const read = tensorReader(file, model);
+  const tensors = toTensors(
+    initialParameters(
+      layout,
+      random,
+      ({ name, shape }, into) => void read(name, shape, into),
+    ),
     layout,
-    config.architecture,
-    rank,
+    PEFT_PREFIX,
   );
   for (const [name, { values }] of Object.entries(tensors)) {
     // Logits of a range beside which a tolerance of 1e-4 is small.

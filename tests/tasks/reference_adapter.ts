@@ -15,6 +15,7 @@ export const REFERENCE_TRAINING: Training = {
   rank: 4,
   alpha: 8,
   scaling: "rank",
+  targetModules: ["query", "value"],
   mode: "all",
   sampler: { kind: "geometric", p: 0.15 },
   scope: "model",

@@ -1,3 +1,4 @@
+import { roberta } from "../../lib/engine/models/roberta.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTaskName } from "../../lib/glue/benchmark.ts";
@@ -35,7 +36,11 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
         Object.keys(info.splits),
         Object.keys(GLUE_TASKS[task].tsvFiles),
       );
-      const tokenizer = await ModelTokenizer.load(model.output, "roberta", 64);
+      const tokenizer = await ModelTokenizer.load(
+        model.output,
+        roberta.wrapping,
+        64,
+      );
       for (const split of Object.keys(info.splits)) {
         const examples = await readExamples(data.output, dataset, split);
         const tokens = readTokens(output, info, split);

@@ -31,6 +31,6 @@ Deno.test("train-matryoshka trains an adapter that evaluate-ranks scores at ever
     assertEquals(refused.code, 1);
     assertMatch(
       refused.text,
-      /must ascend from 1 or more to the adapter's rank 4/,
+      /Ranks 1, 2 do not ascend to the adapter's rank 4/,
     );
   }));

@@ -164,6 +164,7 @@ export class TrainedStages {
         seed,
         trained: {
           rank: 4,
+          targetModules: ["query", "value"],
           mode: "all",
           sampler: { kind: "uniform" },
           scope: "model",

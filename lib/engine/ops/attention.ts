@@ -1,6 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
-import { drawSite, drop, type DropoutSource } from "./dropout.ts";
+import {
+  drawDropout,
+  drop,
+  type DropoutDraw,
+  type DropoutSource,
+} from "./dropout.ts";
+import { withGradient } from "./gradient.ts";
 
 /**
  * Scaled dot-product attention with dropout on the probabilities
@@ -19,72 +25,86 @@ export function attention(
   mask: tf.Tensor4D | undefined,
   source: DropoutSource | undefined,
 ): tf.Tensor4D {
-  const { forward, backward } = mask === undefined ? unmasked : masked;
-  const frozen = [
-    tf.scalar(1 / Math.sqrt(query.shape[3])),
-    ...(mask === undefined ? [] : [mask]),
-    ...drawSite(source),
-  ];
-  return tf.customGrad((...args) => {
-    const save = args.pop() as tf.GradSaveFunc;
-    const [q, k, v] = args as tf.Tensor4D[];
-    const products = tf.matMul(q!, k!, false, true);
-    const [kept, logSum] = forward([products, ...frozen]) as tf.Tensor4D[];
-    save([q!, k!, v!, products, kept!, logSum!, ...frozen]);
-    return {
-      value: tf.matMul(kept!, v!),
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const [q, k, v, products, kept, logSum, ...frozen] =
-          saved as tf.Tensor4D[];
-        const dKept = tf.matMul(dy as tf.Tensor4D, v!, false, true);
-        const [dProducts] = backward([dKept, products!, logSum!, ...frozen]);
-        return [
-          tf.matMul(dProducts!, k!),
-          tf.matMul(dProducts!, q!, true, false),
-          tf.matMul(kept!, dy as tf.Tensor4D, true, false),
-        ];
-      },
-    };
-  })(query, key, value) as tf.Tensor4D;
+  const frozen: Frozen = {
+    scale: tf.scalar(1 / Math.sqrt(query.shape[3])),
+    mask,
+    ...drawDropout(source),
+  };
+  return withGradient(
+    { query, key, value } as Record<"query" | "key" | "value", tf.Tensor>,
+    ({ query, key, value }) => {
+      const products = tf.matMul(query, key, false, true);
+      const { kept, logSum } = softmax({ products, ...frozen });
+      return {
+        value: tf.matMul(kept, value),
+        saved: { query, key, value, products, kept, logSum, ...frozen },
+      };
+    },
+    (dy, { query, key, value, products, kept, logSum, ...frozen }) => {
+      const dKept = tf.matMul(dy, value, false, true);
+      const { dProducts } = softmaxGradient({
+        dKept,
+        products,
+        logSum,
+        ...frozen,
+      });
+      return {
+        query: tf.matMul(dProducts, key),
+        key: tf.matMul(dProducts, query, true, false),
+        value: tf.matMul(kept, dy, true, false),
+      };
+    },
+  ) as tf.Tensor4D;
 }
 
-const masked = dropSoftmax(true);
-const unmasked = dropSoftmax(false);
+/** What has no gradient. */
+type Frozen = DropoutDraw & {
+  readonly scale: tf.Tensor;
+  readonly mask: tf.Tensor | undefined;
+};
 
-/**
- * Softmax of the scaled and masked products over the last axis, then dropout;
- * and its gradient, which finds the probabilities again from the logarithm of
- * their sums.
- */
-function dropSoftmax(masked: boolean) {
-  const scores = (products: tf.Tensor, [scale, mask]: tf.Tensor[]) => {
-    const scaled = tf.mul(products, scale!);
-    return masked ? tf.add(scaled, mask!) : scaled;
-  };
-  const drawOf = (frozen: tf.Tensor[]) => frozen.slice(masked ? 2 : 1);
-  return {
-    forward: fused(([products, ...frozen]) => {
-      const x = scores(products!, frozen);
-      const max = tf.max(x, -1, true);
-      const sum = tf.sum(tf.exp(tf.sub(x, max)), -1, true);
-      const logSum = tf.add(max, tf.log(sum));
-      return [drop(tf.exp(tf.sub(x, logSum)), drawOf(frozen)), logSum];
-    }, { products: [0] }),
-    backward: fused(([dKept, products, logSum, ...frozen]) => {
-      const p = tf.exp(tf.sub(scores(products!, frozen), logSum!));
-      const weighted = tf.mul(drop(dKept!, drawOf(frozen)), p);
-      const dScores = tf.sub(
-        weighted,
-        tf.mul(p, tf.sum(weighted, -1, true)),
-      );
-      return [tf.mul(dScores, frozen[0]!)];
-    }, { products: [0] }),
-  };
+/** Softmax of the scaled and masked products over the last axis, then dropout. */
+const softmax = fused(
+  ({ products, scale, mask, ...draw }: Frozen & { products: tf.Tensor }) => {
+    const x = scores(products, scale, mask);
+    const max = tf.max(x, -1, true);
+    const sum = tf.sum(tf.exp(tf.sub(x, max)), -1, true);
+    const logSum = tf.add(max, tf.log(sum));
+    return { kept: drop(tf.exp(tf.sub(x, logSum)), draw), logSum };
+  },
+  { products: ["kept"] },
+);
+
+/** Its gradient, which finds the probabilities again from the logarithm of their sums. */
+const softmaxGradient = fused(
+  (
+    { dKept, products, logSum, scale, mask, ...draw }:
+      & Frozen
+      & Record<"dKept" | "products" | "logSum", tf.Tensor>,
+  ) => {
+    const p = tf.exp(tf.sub(scores(products, scale, mask), logSum));
+    const weighted = tf.mul(drop(dKept, draw), p);
+    const dScores = tf.sub(
+      weighted,
+      tf.mul(p, tf.sum(weighted, -1, true)),
+    );
+    return { dProducts: tf.mul(dScores, scale) };
+  },
+  { products: ["dProducts"] },
+);
+
+function scores(
+  products: tf.Tensor,
+  scale: tf.Tensor,
+  mask: tf.Tensor | undefined,
+): tf.Tensor {
+  const scaled = tf.mul(products, scale);
+  return mask === undefined ? scaled : tf.add(scaled, mask);
 }
 
 /**
- * Takes apart a projection that holds `parts` heads-wide pieces:
- * `[batch * seq, parts * hidden]` -> parts of `[batch, heads, seq, depth]`.
+ * Splits a projection that holds `parts` modules of the same width into heads:
+ * `[batch * seq, parts * hidden]` -> for each part `[batch, heads, seq, depth]`.
  */
 export function splitHeads(
   projected: tf.Tensor2D,

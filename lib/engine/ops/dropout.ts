@@ -1,14 +1,15 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { libraryBinding } from "../backend.ts";
+import { libraryBinding, libraryOp } from "../backend.ts";
+import { AttributeType, DataType } from "../tensorflow/tensors.ts";
 import { fused } from "../trace.ts";
-import { randomBits } from "./random_bits.ts";
+import { withGradient } from "./gradient.ts";
 
-/** Random keys of one step's masks: every site takes the next, so that the masks depend on the keys alone. */
+/** Random keys of one step's masks: each place where dropout is applied takes the next one, so that masks depend on the keys alone. */
 export class DropoutKeys {
   readonly #keys: readonly tf.Tensor[];
   #taken = 0;
 
-  /** @param keys int32 `[sites, 2]` */
+  /** @param keys int32 `[places, 2]` */
   constructor(keys: tf.Tensor2D) {
     this.#keys = tf.unstack(keys);
   }
@@ -18,7 +19,7 @@ export class DropoutKeys {
     const key = this.#keys[this.#taken++];
     if (key === undefined) {
       throw new Error(
-        `The model has more sites of dropout than the ${this.#keys.length} keys of its step`,
+        `The model applies dropout in more places than the ${this.#keys.length} for which the step has keys`,
       );
     }
     return key;
@@ -32,53 +33,105 @@ export interface DropoutSource {
   readonly keys: DropoutKeys;
 }
 
-/** A site's key and its rate, a scalar; nothing where nothing is dropped. */
-export type DropoutDraw = readonly tf.Tensor[];
+/** The key and the rate of one place, a scalar; both absent where nothing is dropped. */
+export type DropoutDraw = {
+  readonly maskKey?: tf.Tensor | undefined;
+  readonly rate?: tf.Tensor | undefined;
+};
 
-/** Takes the next site. */
-export function drawSite(source: DropoutSource | undefined): DropoutDraw {
-  if (source === undefined || source.rate === 0) return [];
-  return [source.keys.take(), tf.scalar(source.rate)];
+/** Takes the key of the next place. */
+export function drawDropout(source: DropoutSource | undefined): DropoutDraw {
+  if (source === undefined || source.rate === 0) return {};
+  return { maskKey: source.keys.take(), rate: tf.scalar(source.rate) };
 }
 
 /**
  * Dropout: values are zeroed with probability `rate` (to within 2^-25) and the
- * others scaled by `1 / (1 - rate)`. Without a gradient of its own, which is
- * the same map applied to the gradient: masks are drawn again, never kept.
+ * others scaled by `1 / (1 - rate)`. Its gradient is the same map applied to
+ * the gradient: masks are drawn again instead of being stored.
  */
 export function drop<T extends tf.Tensor>(
   x: T,
-  [key, rate]: DropoutDraw,
+  { maskKey, rate }: DropoutDraw,
 ): T {
-  if (key === undefined || rate === undefined) return x;
+  if (maskKey === undefined || rate === undefined) return x;
   const kept = libraryBinding() === undefined
-    ? tf.greaterEqual(hashedUniform(x.shape, key), rate)
+    ? tf.greaterEqual(hashedUniform(x.shape, maskKey), rate)
     : tf.greaterEqual(
-      randomBits(x.shape, key),
+      randomBits(x.shape, maskKey),
       tf.cast(tf.mul(tf.sub(rate, 0.5), 2 ** 32), "int32"),
     );
   const scale = tf.div(1, tf.sub(1, rate));
   return tf.mul(x, tf.mul(tf.cast(kept, "float32"), scale));
 }
 
-/** Dropout with its gradient. Does nothing without a source or at rate 0. */
+/** Dropout with its gradient. Returns `x` without a source or at rate 0. */
 export function dropout<T extends tf.Tensor>(
   x: T,
   source: DropoutSource | undefined,
 ): T {
-  const draw = drawSite(source);
-  if (draw.length === 0) return x;
-  return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([...draw]);
-    return {
-      value: dropFused([input as tf.Tensor, ...draw])[0]!,
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
-        dropFused([dy, ...saved])[0]!,
-    };
-  })(x) as T;
+  const draw = drawDropout(source);
+  if (draw.maskKey === undefined) return x;
+  return withGradient(
+    { x: x as tf.Tensor },
+    ({ x }) => ({ value: dropFused({ x, ...draw }).value, saved: draw }),
+    (dy, draw) => ({ x: dropFused({ x: dy, ...draw }).value }),
+  ) as T;
 }
 
-const dropFused = fused(([x, ...draw]) => [drop(x!, draw)]);
+const dropFused = fused(
+  ({ x, ...draw }: DropoutDraw & { readonly x: tf.Tensor }) => ({
+    value: drop(x, draw),
+  }),
+);
+
+/**
+ * Random bits by a hash of each value's position: the same on every machine,
+ * and cheap enough to be drawn again in the backward pass instead of being kept.
+ *
+ * @param key Random itself, int32 `[2]`
+ * @returns int32 of `shape`, all 32 bits random
+ */
+export function randomBits(
+  shape: readonly number[],
+  key: tf.Tensor,
+): tf.Tensor {
+  const size = shape.reduce((product, dim) => product * dim, 1);
+  const positions = libraryOp("Range", [
+    { name: "Tidx", type: AttributeType.type, value: DataType.int32 },
+  ], [int32(0), int32(size), int32(1)])[0]!;
+  const [key1, key2] = [0, 1].map((i) => tf.slice(key, [i], [1]));
+  const bits = hash(tf.add(hash(xor(positions, key1!)), key2!));
+  return tf.reshape(bits, [...shape]);
+}
+
+/** A bijective hash of 32 bits, "lowbias32" of github.com/skeeto/hash-prospector. */
+function hash(x: tf.Tensor): tf.Tensor {
+  const once = tf.mul(fold(x, 16), int32(0x7feb352d));
+  const twice = tf.mul(fold(once, 15), int32(0x846ca68b));
+  return fold(twice, 16);
+}
+
+/** `x ^ (x >>> by)`: the library shifts the sign in, so it is masked away. */
+function fold(x: tf.Tensor, by: number): tf.Tensor {
+  const shifted = bitwise("RightShift", x, int32(by));
+  return xor(x, bitwise("BitwiseAnd", shifted, int32(2 ** (32 - by) - 1)));
+}
+
+function xor(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
+  return bitwise("BitwiseXor", a, b);
+}
+
+function bitwise(opName: string, a: tf.Tensor, b: tf.Tensor): tf.Tensor {
+  return libraryOp(opName, [
+    { name: "T", type: AttributeType.type, value: DataType.int32 },
+  ], [a, b])[0]!;
+}
+
+/** 32 bits as a scalar; products and sums of them wrap around. */
+function int32(bits: number): tf.Scalar {
+  return tf.scalar(bits | 0, "int32");
+}
 
 /** Positions of a block: few enough that float32 tells the sines of all of them apart. */
 const BLOCK = 509;

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
+import { withGradient } from "./gradient.ts";
 
 /**
  * GELU of `x + bias` in its exact form, `z Phi(z)` with
@@ -10,29 +11,29 @@ import { fused } from "../trace.ts";
  * @param bias `[width]`
  */
 export function biasGelu(x: tf.Tensor2D, bias: tf.Tensor1D): tf.Tensor2D {
-  return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([input as tf.Tensor, bias]);
-    return {
-      value: forward([input as tf.Tensor, bias])[0]!,
-      gradFunc: (dy: tf.Tensor, [input, bias]: tf.Tensor[]) =>
-        backward([dy, input!, bias!])[0]!,
-    };
-  })(x) as tf.Tensor2D;
+  return withGradient(
+    { x: x as tf.Tensor },
+    ({ x }) => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
+    (dy, { x, bias }) => ({ x: backward({ dy, x, bias }).dx }),
+  ) as tf.Tensor2D;
 }
 
-const forward = fused(([x, bias]) => {
-  const z = tf.add(x!, bias!);
-  return [tf.mul(z, cumulative(z))];
-}, { products: [0] });
+const forward = fused(({ x, bias }: Record<"x" | "bias", tf.Tensor>) => {
+  const z = tf.add(x, bias);
+  return { value: tf.mul(z, cumulative(z)) };
+}, { products: ["value"] });
 
-const backward = fused(([dy, x, bias]) => {
-  const z = tf.add(x!, bias!);
-  const density = tf.mul(
-    tf.exp(tf.mul(tf.square(z), -0.5)),
-    1 / Math.sqrt(2 * Math.PI),
-  );
-  return [tf.mul(dy!, tf.add(cumulative(z), tf.mul(z, density)))];
-}, { products: [0] });
+const backward = fused(
+  ({ dy, x, bias }: Record<"dy" | "x" | "bias", tf.Tensor>) => {
+    const z = tf.add(x, bias);
+    const density = tf.mul(
+      tf.exp(tf.mul(tf.square(z), -0.5)),
+      1 / Math.sqrt(2 * Math.PI),
+    );
+    return { dx: tf.mul(dy, tf.add(cumulative(z), tf.mul(z, density))) };
+  },
+  { products: ["dx"] },
+);
 
 /** Cumulative distribution function of the standard normal distribution. */
 function cumulative(x: tf.Tensor): tf.Tensor {

@@ -1,8 +1,14 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
-import { drawSite, drop, type DropoutSource } from "./dropout.ts";
+import {
+  drawDropout,
+  drop,
+  type DropoutDraw,
+  type DropoutSource,
+} from "./dropout.ts";
+import { withGradient } from "./gradient.ts";
 
-/** A frozen layer normalization. */
+/** A layer normalization (arXiv 1607.06450). */
 export interface LayerNorm {
   /** `[hidden]` */
   readonly gamma: tf.Tensor1D;
@@ -26,52 +32,67 @@ export function addAndNorm(
   { gamma, beta, epsilon }: LayerNorm,
   source: DropoutSource | undefined,
 ): tf.Tensor2D {
-  const draw = drawSite(source);
-  return tf.customGrad((...args) => {
-    const save = args.pop() as tf.GradSaveFunc;
-    const [x, residual] = args as tf.Tensor2D[];
-    const [value, sum, mean, scale] = forward([
-      x!,
-      bias,
-      residual!,
-      gamma,
-      beta,
-      tf.scalar(epsilon),
-      ...draw,
-    ]);
-    save([gamma, sum!, mean!, scale!, ...draw]);
-    return {
-      value: value!,
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => backward([dy, ...saved]),
-    };
-  })(x, residual) as tf.Tensor2D;
+  const draw = drawDropout(source);
+  return withGradient(
+    { x, residual } as Record<"x" | "residual", tf.Tensor>,
+    ({ x, residual }) => {
+      const { value, sum, mean, scale } = forward({
+        x,
+        bias,
+        residual,
+        gamma,
+        beta,
+        epsilon: tf.scalar(epsilon),
+        ...draw,
+      });
+      return { value, saved: { gamma, sum, mean, scale, ...draw } };
+    },
+    (dy, saved) => {
+      const { dx, dSum } = backward({ dy, ...saved });
+      return { x: dx, residual: dSum };
+    },
+  ) as tf.Tensor2D;
 }
 
-const forward = fused(([x, bias, residual, gamma, beta, epsilon, ...draw]) => {
-  const sum = tf.add(drop(tf.add(x!, bias!), draw), residual!);
-  const { mean, scale } = moments(sum, epsilon!);
-  const value = tf.add(tf.mul(normalize(sum, mean, scale), gamma!), beta!);
-  return [value, sum, mean, scale];
+type Names<Name extends string> =
+  & DropoutDraw
+  & Readonly<
+    Record<Name, tf.Tensor>
+  >;
+
+const forward = fused((
+  { x, bias, residual, gamma, beta, epsilon, ...draw }: Names<
+    "x" | "bias" | "residual" | "gamma" | "beta" | "epsilon"
+  >,
+) => {
+  const sum = tf.add(drop(tf.add(x, bias), draw), residual);
+  const { mean, scale } = moments(sum, epsilon);
+  const value = tf.add(tf.mul(normalize(sum, mean, scale), gamma), beta);
+  return { value, sum, mean, scale };
 });
 
 /**
  * `dx = s (g - mean(g) - n mean(g n))`, where `n` is the normalized input,
  * `s = 1 / sqrt(var + epsilon)` and `g = dy gamma`; for `x` masked again.
  */
-const backward = fused(([dy, gamma, sum, mean, scale, ...draw]) => {
-  const n = normalize(sum!, mean!, scale!);
-  const g = tf.mul(dy!, gamma!);
+const backward = fused((
+  { dy, gamma, sum, mean, scale, ...draw }: Names<
+    "dy" | "gamma" | "sum" | "mean" | "scale"
+  >,
+) => {
+  const n = normalize(sum, mean, scale);
+  const g = tf.mul(dy, gamma);
   const projection = tf.mul(n, tf.mean(tf.mul(g, n), -1, true));
   const dSum = tf.mul(
     tf.sub(tf.sub(g, tf.mean(g, -1, true)), projection),
-    scale!,
+    scale,
   );
-  return [drop(dSum, draw), dSum];
-}, { products: [0] });
+  return { dx: drop(dSum, draw), dSum };
+}, { products: ["dx"] });
 
 /**
- * Layer normalization over the last axis (arXiv 1607.06450) of the sum of
- * frozen tensors, then dropout. It has no gradient, since nothing below is trained.
+ * Layer normalization of the sum of frozen tensors, then dropout. It has no
+ * gradient, since nothing below is trained.
  *
  * @param parts Each `[rows, hidden]`
  */
@@ -81,26 +102,54 @@ export function normFrozen(
   source: DropoutSource | undefined,
 ): tf.Tensor2D {
   const sum = parts.reduce((sum, part) => tf.add(sum, part));
-  const draw = drawSite(source);
-  return tf.customGrad((x) => ({
-    value: normThenDrop([
-      x as tf.Tensor,
-      gamma,
-      beta,
-      tf.scalar(epsilon),
-      ...draw,
-    ])[0]!,
-    gradFunc: () => {
+  const draw = drawDropout(source);
+  return withGradient(
+    { sum: sum as tf.Tensor },
+    ({ sum }) => ({
+      value: normThenDrop({
+        x: sum,
+        gamma,
+        beta,
+        epsilon: tf.scalar(epsilon),
+        ...draw,
+      }).value,
+      saved: {},
+    }),
+    () => {
       throw new Error("Frozen embeddings have no gradient");
     },
-  }))(sum) as tf.Tensor2D;
+  ) as tf.Tensor2D;
 }
 
-const normThenDrop = fused(([x, gamma, beta, epsilon, ...draw]) => {
-  const { mean, scale } = moments(x!, epsilon!);
-  const normalized = normalize(x!, mean, scale);
-  return [drop(tf.add(tf.mul(normalized, gamma!), beta!), draw)];
+const normThenDrop = fused((
+  { x, gamma, beta, epsilon, ...draw }: Names<
+    "x" | "gamma" | "beta" | "epsilon"
+  >,
+) => {
+  const { mean, scale } = moments(x, epsilon);
+  const normalized = normalize(x, mean, scale);
+  return { value: drop(tf.add(tf.mul(normalized, gamma), beta), draw) };
 });
+
+/**
+ * `LayerNorm(dropout(x) + residual)` with gradients of both inputs and of the
+ * normalization's two tensors.
+ */
+export function trainedNorm(
+  x: tf.Tensor2D,
+  residual: tf.Tensor2D,
+  { gamma, beta, epsilon }: LayerNorm,
+  source: DropoutSource | undefined,
+): tf.Tensor2D {
+  const zeros = tf.zeros(beta.shape) as tf.Tensor1D;
+  const plain = {
+    gamma: tf.ones(gamma.shape) as tf.Tensor1D,
+    beta: zeros,
+    epsilon,
+  };
+  const normalized = addAndNorm(x, zeros, residual, plain, source);
+  return tf.add(tf.mul(normalized, gamma), beta);
+}
 
 /** Mean of each row, and one over its standard deviation: `[rows, 1]`. */
 function moments(x: tf.Tensor, epsilon: tf.Tensor) {

@@ -1,6 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { fused } from "../trace.ts";
+import { withGradient } from "./gradient.ts";
 
-/** A frozen affine map, as PyTorch stores it. */
+/** A linear module, as PyTorch stores it. */
 export interface Linear {
   /** `[out, in]` */
   readonly weight: tf.Tensor2D;
@@ -9,7 +11,7 @@ export interface Linear {
 }
 
 /**
- * `x W^T` with W frozen: its gradient is that of `x` alone.
+ * `x W^T` with W frozen: only `x` gets a gradient.
  *
  * @param x `[rows, in]`
  * @param weight `[out, in]`
@@ -19,13 +21,180 @@ export function frozenProduct(
   x: tf.Tensor2D,
   weight: tf.Tensor2D,
 ): tf.Tensor2D {
-  return tf.customGrad((input) => ({
-    value: tf.matMul(input as tf.Tensor2D, weight, false, true),
-    gradFunc: (dy: tf.Tensor) => tf.matMul(dy as tf.Tensor2D, weight),
-  }))(x) as tf.Tensor2D;
+  return withGradient(
+    { x: x as tf.Tensor },
+    ({ x }) => ({ value: tf.matMul(x, weight, false, true), saved: {} }),
+    (dy) => ({ x: tf.matMul(dy, weight) }),
+  ) as tf.Tensor2D;
 }
 
-/** `x W^T + b` with W and b frozen. */
-export function linear(x: tf.Tensor2D, { weight, bias }: Linear): tf.Tensor2D {
-  return tf.add(frozenProduct(x, weight), bias);
+/** `x W^T + b` with gradients of all three. */
+export function trainedLinear(
+  x: tf.Tensor2D,
+  { weight, bias }: Linear,
+): tf.Tensor2D {
+  return tf.add(tf.matMul(x, weight, false, true), bias);
 }
+
+/** A low-rank adapter on one of the modules whose outputs a product has side by side. */
+export interface AdapterBlock {
+  /** `lora_A`: `[rank, in]` */
+  readonly a: tf.Tensor2D;
+  /** `lora_B`, transposed so that a rank is a row of both factors: `[rank, width]` */
+  readonly b: tf.Tensor2D;
+  /** First output of the module. */
+  readonly offset: number;
+  readonly ranks: RankVectors;
+}
+
+/**
+ * The ranks in use, as vectors over the rows of an adapter, so that one
+ * computation serves every rank: adding zeros is exact.
+ */
+export interface RankVectors {
+  /** `[ranks, rank]`: alpha / b for the first b rows, 0 beyond. */
+  readonly scale: tf.Tensor2D;
+  /** `[rank]`: 1 for the rows that get a gradient, else 0. */
+  readonly gradientMask: tf.Tensor1D;
+}
+
+/** How {@linkcode adaptedLinear} is computed. */
+export interface AdaptedLinearOptions {
+  /** Rows of `x` at one rank. */
+  readonly rows: number;
+  /** False if `x` depends on nothing trained, so that its gradient is not wanted. */
+  readonly inputGradient: boolean;
+}
+
+/**
+ * A frozen product with low-rank adapters on some of its outputs:
+ * `y = x W^T + c + (s * (x A^T)) B^T`, `s` the scale of the rank in use
+ * (arXiv 2210.07558, equation 4).
+ *
+ * At several ranks, rank g uses `scale[g]`. `x` then holds the rows of each
+ * rank one after the other, or rows that all ranks share; the result holds all.
+ *
+ * The gradients of A and B are masked by `gradientMask`; that of `x` passes
+ * through all rows in use.
+ *
+ * @param x `[ranks * rows, in]`, or `[rows, in]` shared by all ranks
+ * @param bias Undefined if the caller adds it
+ * @returns `[ranks * rows, out]`
+ */
+export function adaptedLinear(
+  x: tf.Tensor2D,
+  weight: tf.Tensor2D,
+  bias: tf.Tensor1D | undefined,
+  blocks: readonly AdapterBlock[],
+  { rows, inputGradient }: AdaptedLinearOptions,
+): tf.Tensor2D {
+  const [ranks, rank] = blocks[0]!.ranks.scale.shape;
+  const outputs = weight.shape[0];
+  const width = rank * blocks.length;
+  const isShared = x.shape[0] === rows && ranks > 1;
+  const scale = tf.reshape(
+    tf.concat(blocks.map(({ ranks }) => ranks.scale), 1),
+    ranks === 1 ? [1, width] : [ranks, 1, width],
+  );
+  const masks = blocks.map(({ ranks }) =>
+    tf.reshape(ranks.gradientMask, [rank, 1])
+  );
+
+  const scaled = (rowsOf: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
+    tf.reshape(
+      ranks === 1
+        ? tf.mul(rowsOf, by)
+        : tf.mul(tf.reshape(rowsOf, [-1, rows, width]), by),
+      [-1, width],
+    );
+  const add = (frozen: tf.Tensor, adapted: tf.Tensor): tf.Tensor =>
+    bias === undefined
+      ? addTwo({ x: frozen, y: adapted }).sum
+      : addBiased({ x: frozen, bias, y: adapted }).sum;
+
+  const inputs: Record<string, tf.Tensor> = {
+    ...(inputGradient && { x }),
+    ...named("A", blocks.map(({ a }) => a)),
+    ...named("B", blocks.map(({ b }) => b)),
+  };
+  return withGradient(inputs, (inputs) => {
+    const source = (inputs.x ?? x) as tf.Tensor2D;
+    const down = tf.concat(
+      blocks.map((_, i) => inputs[`A${i}`] as tf.Tensor2D),
+      0,
+    );
+    const up = tf.concat(
+      blocks.map(({ offset, b }, i) =>
+        tf.pad(inputs[`B${i}`] as tf.Tensor2D, [[0, 0], [
+          offset,
+          outputs - offset - b.shape[1],
+        ]])
+      ),
+      0,
+    );
+    const used = scaled(tf.matMul(source, down, false, true), scale);
+    const frozen = tf.matMul(source, weight, false, true);
+    const adapted = tf.matMul(used, up);
+    return {
+      value: isShared
+        ? tf.reshape(
+          add(frozen, tf.reshape(adapted, [ranks, rows, outputs])),
+          [ranks * rows, outputs],
+        )
+        : add(frozen, adapted),
+      saved: { source, down, up, used, scale, ...named("mask", masks) },
+    };
+  }, (dy, saved: Readonly<Record<string, tf.Tensor>>) => {
+    const grad = dy as tf.Tensor2D;
+    const dUsed = scaled(
+      tf.matMul(grad, saved.up!, false, true),
+      saved.scale!,
+    );
+    const dDown = tf.matMul(
+      isShared
+        ? tf.sum(tf.reshape(dUsed, [ranks, rows, width]), 0)
+        : dUsed as tf.Tensor,
+      saved.source!,
+      true,
+      false,
+    );
+    const dUp = tf.matMul(saved.used!, grad, true, false);
+    const dA = tf.split(dDown, blocks.length, 0).map((part, i) =>
+      tf.mul(part, saved[`mask${i}`]!)
+    );
+    const dB = blocks.map(({ offset, b }, i) =>
+      tf.mul(
+        tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]),
+        saved[`mask${i}`]!,
+      )
+    );
+    return {
+      ...(inputGradient && {
+        x: addTwo({
+          x: tf.matMul(grad, weight),
+          y: tf.matMul(dUsed, saved.down!),
+        }).sum,
+      }),
+      ...named("A", dA),
+      ...named("B", dB),
+    };
+  }) as tf.Tensor2D;
+}
+
+function named(
+  name: string,
+  tensors: readonly tf.Tensor[],
+): Record<string, tf.Tensor> {
+  return Object.fromEntries(tensors.map((it, i) => [`${name}${i}`, it]));
+}
+
+const addBiased = fused(
+  ({ x, bias, y }: Record<"x" | "bias" | "y", tf.Tensor>) => ({
+    sum: tf.add(tf.add(x, bias), y),
+  }),
+  { products: ["sum"] },
+);
+
+const addTwo = fused(
+  ({ x, y }: Record<"x" | "y", tf.Tensor>) => ({ sum: tf.add(x, y) }),
+);

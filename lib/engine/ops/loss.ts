@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { withGradient } from "./gradient.ts";
 
 /**
  * Mean cross-entropy of a batch, with its own gradient
@@ -14,20 +15,20 @@ export function crossEntropy(
 ): tf.Scalar {
   const [batch, classes] = logits.shape;
   const target = tf.oneHot(tf.cast(labels, "int32"), classes);
-  return tf.customGrad((input, save) => {
-    const shifted = tf.sub(
-      input as tf.Tensor,
-      tf.max(input as tf.Tensor, -1, true),
-    );
+  return withGradient({ logits: logits as tf.Tensor }, ({ logits }) => {
+    const shifted = tf.sub(logits, tf.max(logits, -1, true));
     const logSum = tf.log(tf.sum(tf.exp(shifted), -1, true));
     const logProbability = tf.sub(shifted, logSum);
-    (save as tf.GradSaveFunc)([logProbability, target]);
     return {
       value: tf.mul(tf.sum(tf.mul(logProbability, target)), -1 / batch),
-      gradFunc: (dy: tf.Tensor, [saved, target]: tf.Tensor[]) =>
-        tf.mul(tf.mul(tf.sub(tf.exp(saved!), target!), 1 / batch), dy),
+      saved: { logProbability, target },
     };
-  })(logits) as tf.Scalar;
+  }, (dy, { logProbability, target }) => ({
+    logits: tf.mul(
+      tf.mul(tf.sub(tf.exp(logProbability), target), 1 / batch),
+      dy,
+    ),
+  })) as tf.Scalar;
 }
 
 /**
@@ -42,13 +43,34 @@ export function squaredError(
 ): tf.Scalar {
   const batch = logits.shape[0];
   const target = tf.reshape(labels, [batch, 1]);
-  return tf.customGrad((input, save) => {
-    const difference = tf.sub(input as tf.Tensor, target);
-    (save as tf.GradSaveFunc)([difference]);
+  return withGradient({ logits: logits as tf.Tensor }, ({ logits }) => {
+    const difference = tf.sub(logits, target);
     return {
       value: tf.mul(tf.sum(tf.square(difference)), 1 / batch),
-      gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) =>
-        tf.mul(tf.mul(saved!, 2 / batch), dy),
+      saved: { difference },
     };
-  })(logits) as tf.Scalar;
+  }, (dy, { difference }) => ({
+    logits: tf.mul(tf.mul(difference, 2 / batch), dy),
+  })) as tf.Scalar;
+}
+
+/**
+ * The loss of a batch: cross-entropy, or the squared error of one output. At
+ * several ranks, the weighted sum of their losses.
+ *
+ * @param logits `[ranks * batch, outputs]`, one rank after the other
+ * @param labels Class numbers or scores, float32 `[batch]`
+ * @param weights Weight of each rank's loss
+ */
+export function batchLoss(
+  logits: tf.Tensor2D,
+  labels: tf.Tensor1D,
+  weights: readonly number[] = [1],
+): tf.Scalar {
+  const loss = logits.shape[1] === 1 ? squaredError : crossEntropy;
+  if (weights.length === 1) return loss(logits, labels);
+  const byRank = tf.split(logits, weights.length) as tf.Tensor2D[];
+  return byRank
+    .map((logits, i) => tf.mul(loss(logits, labels), weights[i]!) as tf.Scalar)
+    .reduce((sum, part) => tf.add(sum, part));
 }

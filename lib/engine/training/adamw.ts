@@ -11,14 +11,12 @@ export interface AdamWOptions {
   readonly clipNorm: number;
 }
 
-/** Optimizer state: everything flat, `[size]`. */
-export interface AdamWState {
-  readonly values: tf.Tensor1D;
-  readonly moment1: tf.Tensor1D;
-  readonly moment2: tf.Tensor1D;
-}
+/** The optimizer's state, all of it flat: `[size]`. */
+export type AdamWState = Readonly<
+  Record<"values" | "moment1" | "moment2", tf.Tensor1D>
+>;
 
-/** What changes from step to step, as tensors, so that a traced update serves every step. */
+/** What changes from step to step, as tensors, so that one traced update serves every step. */
 export interface AdamWStep {
   readonly learningRate: tf.Tensor;
   /** `1 - beta1^t`, scalar or `[size]` */
@@ -37,65 +35,108 @@ export interface AdamWStep {
  * @param decayed 1 for the values that weight decay shrinks, `[size]`
  */
 export function adamW(
-  state: AdamWState,
+  { values, moment1, moment2 }: AdamWState,
   gradient: tf.Tensor1D,
   decayed: tf.Tensor1D,
-  step: AdamWStep,
-  options: AdamWOptions,
+  { learningRate, correction1, correction2, updated }: AdamWStep,
+  { beta1, beta2, epsilon, weightDecay, clipNorm }: AdamWOptions,
 ): AdamWState {
-  const { beta1, beta2, epsilon, weightDecay, clipNorm } = options;
-  const { updated } = step;
-  const [values, moment1, moment2] = update([
-    state.values,
-    state.moment1,
-    state.moment2,
+  return update({
+    values,
+    moment1,
+    moment2,
     gradient,
     decayed,
-    step.learningRate,
-    step.correction1,
-    step.correction2,
-    ...[1 - beta1, beta2, 1 - beta2, epsilon, weightDecay, clipNorm].map((
-      setting,
-    ) => tf.scalar(setting)),
-    ...(updated === undefined ? [] : [updated]),
-  ]) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
-  return { values, moment1, moment2 };
+    learningRate,
+    correction1,
+    correction2,
+    unlike1: tf.scalar(1 - beta1),
+    beta2: tf.scalar(beta2),
+    unlike2: tf.scalar(1 - beta2),
+    epsilon: tf.scalar(epsilon),
+    weightDecay: tf.scalar(weightDecay),
+    clipNorm: tf.scalar(clipNorm),
+    updated,
+  });
 }
 
+type Inputs =
+  & AdamWState
+  & AdamWStep
+  & Readonly<
+    Record<
+      | "gradient"
+      | "decayed"
+      | "unlike1"
+      | "beta2"
+      | "unlike2"
+      | "epsilon"
+      | "weightDecay"
+      | "clipNorm",
+      tf.Tensor
+    >
+  >;
+
 /** Compiled, since value by value it would read and write every vector in each of its operations. */
-const update = fused((inputs) => {
-  const [values, moment1, moment2, gradient, decayed, ...rest] = inputs;
-  const [learningRate, correction1, correction2, ...settings] = rest;
-  const [unlike1, beta2, unlike2, epsilon, weightDecay, clipNorm, updated] =
-    settings;
-  const clipped = clipByGlobalNorm(gradient!, clipNorm!);
-  const next1 = tf.add(
-    moment1!,
-    tf.mul(tf.sub(clipped, moment1!), unlike1!),
-  );
-  const next2 = tf.add(
-    tf.mul(moment2!, beta2!),
-    tf.mul(tf.square(clipped), unlike2!),
-  );
-  const kept = tf.sub(
-    values!,
-    tf.mul(tf.mul(values!, decayed!), tf.mul(learningRate!, weightDecay!)),
-  );
-  const denominator = tf.add(tf.sqrt(tf.div(next2, correction2!)), epsilon!);
-  const change = tf.mul(
-    tf.div(tf.div(next1, correction1!), denominator),
-    learningRate!,
-  );
-  const next = [tf.sub(kept, change), next1, next2];
-  if (updated === undefined) return next;
-  const on = tf.cast(updated, "bool");
-  return [values!, moment1!, moment2!].map((before, i) =>
-    tf.where(on, next[i]!, before)
-  );
-});
+const update = fused(
+  (inputs: Inputs & Record<string, tf.Tensor | undefined>) => {
+    const { values, moment1, moment2, gradient, decayed } = inputs;
+    const { learningRate, correction1, correction2, updated } = inputs;
+    const clipped = clipByGlobalNorm(gradient, inputs.clipNorm);
+    const next1 = tf.add(
+      moment1,
+      tf.mul(tf.sub(clipped, moment1), inputs.unlike1),
+    );
+    const next2 = tf.add(
+      tf.mul(moment2, inputs.beta2),
+      tf.mul(tf.square(clipped), inputs.unlike2),
+    );
+    const shrunk = tf.sub(
+      values,
+      tf.mul(tf.mul(values, decayed), tf.mul(learningRate, inputs.weightDecay)),
+    );
+    const denominator = tf.add(
+      tf.sqrt(tf.div(next2, correction2)),
+      inputs.epsilon,
+    );
+    const change = tf.mul(
+      tf.div(tf.div(next1, correction1), denominator),
+      learningRate,
+    );
+    const isUpdated = updated && tf.cast(updated, "bool");
+    const unless = (before: tf.Tensor1D, after: tf.Tensor): tf.Tensor1D =>
+      (isUpdated ? tf.where(isUpdated, after, before) : after) as tf.Tensor1D;
+    return {
+      values: unless(values, tf.sub(shrunk, change)),
+      moment1: unless(moment1, next1),
+      moment2: unless(moment2, next2),
+    };
+  },
+);
 
 /** Scales a gradient so that its norm is at most `bound`, as `clip_grad_norm_` of PyTorch. */
 function clipByGlobalNorm(gradient: tf.Tensor, bound: tf.Tensor): tf.Tensor {
   const norm = tf.sqrt(tf.sum(tf.square(gradient)));
   return tf.mul(gradient, tf.minimum(tf.div(bound, tf.add(norm, 1e-6)), 1));
+}
+
+/** Linear warm-up from 0, then linear decay to 0. */
+export interface Schedule {
+  readonly learningRate: number;
+  readonly steps: number;
+  /** Share of the steps that warm up, rounded up to whole steps. */
+  readonly warmupRatio: number;
+}
+
+/**
+ * Learning rate of a step, counted from 0, as `get_linear_schedule_with_warmup`
+ * of transformers gives it.
+ */
+export function learningRateAt(step: number, schedule: Schedule): number {
+  const warmup = Math.ceil(schedule.warmupRatio * schedule.steps);
+  const factor = step < warmup ? step / Math.max(1, warmup) : Math.max(
+    0,
+    (schedule.steps - step) / Math.max(1, schedule.steps - warmup),
+  );
+  return schedule.learningRate * factor;
 }

@@ -1,10 +1,9 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { EpochScores } from "./epoch_scores.ts";
 import { SafetensorsFile } from "../safetensors/reader.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
 
-/** Where training stands, apart from its tensors. */
+/** Progress of a training, apart from its tensors. */
 export interface TrainingProgress {
   /** Optimizer steps taken. */
   step: number;
@@ -12,15 +11,15 @@ export interface TrainingProgress {
   tokens: number;
   /** Tokens computed, padding included. */
   paddedTokens: number;
-  /** Floating-point operations, as `trainingFlops` counts them. */
+  /** Floating-point operations, as `trainingFlops()` counts them. */
   flops: number;
-  /** Mean loss of every so many steps, with the last of them. */
+  /** Mean loss since the entry before, at regular steps. */
   losses: LossEntry[];
   /** Sum of the losses since the last entry. */
   pendingLoss: number;
-  /** Steps that have trained each row of the adapters, module by module where each draws its rank. */
+  /** Steps that have trained each row of the adapters: `[rank]`, or `[modules, rank]` flat where each module draws its rank. */
   rowSteps: number[];
-  /** State of the generator of shuffles at the start of the epoch at hand. */
+  /** State of the generator of shuffles at the start of the current epoch. */
   shuffles: readonly number[];
   /** State of the generator of ranks. */
   ranks: readonly number[];
@@ -32,7 +31,7 @@ export interface TrainingProgress {
   evaluationSeconds: number;
 }
 
-/** All that training needs to go on as if it had not been interrupted. */
+/** All that training needs to continue as if it had not been interrupted. */
 export interface Checkpoint {
   /** Flat parameters and moments of the optimizer, each `[size]`. */
   readonly values: Float32Array;
@@ -52,6 +51,37 @@ export interface LossEntry {
   readonly loss: number;
 }
 
+/** NaN where a metric is undefined; JSON writes null. */
+const figure = z.number().nullable().transform((value) => value ?? NaN);
+
+/** How the parameters do after an epoch, on examples that they were not trained on. */
+export const EpochScores = z.strictObject({
+  /** From 1. */
+  epoch: z.int().min(1),
+  /** Optimizer steps taken. */
+  step: z.int().min(1),
+  /** By which the best epoch is chosen: higher is better. */
+  score: z.number(),
+  /** Metrics by name, in ascending order of rank. */
+  ranks: z.array(z.strictObject({
+    /** 0 without adapters. */
+    rank: z.int().nonnegative(),
+    metrics: z.record(z.string(), figure),
+  })).min(1),
+});
+
+export type EpochScores = z.output<typeof EpochScores>;
+
+/** The epoch of the highest score, the earlier one of equals. */
+export function bestEpoch(
+  epochs: readonly EpochScores[],
+): EpochScores | undefined {
+  return epochs.reduce<EpochScores | undefined>(
+    (best, it) => best === undefined || it.score > best.score ? it : best,
+    undefined,
+  );
+}
+
 const count = z.int().min(0);
 const generator = z.array(z.int()).length(4);
 const progressSchema = z.strictObject({
@@ -69,7 +99,7 @@ const progressSchema = z.strictObject({
   evaluationSeconds: z.number().nonnegative(),
 });
 
-/** Writes a checkpoint, replacing the one before whole or not at all. */
+/** Writes a checkpoint, replacing the previous one atomically. */
 export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
   const { values, moment1, moment2, best, stepMilliseconds } = checkpoint;
   const progress = JSON.stringify(checkpoint.progress);
@@ -127,7 +157,7 @@ export function loadCheckpoint(
     JSON.parse(text),
   );
   if (!success) {
-    throw new SyntaxError(`Checkpoint "${path}" does not say where it stands`, {
+    throw new SyntaxError(`Checkpoint "${path}" has no valid progress`, {
       cause: error,
     });
   }
@@ -148,7 +178,9 @@ export function loadCheckpoint(
     stepMilliseconds: read("stepMilliseconds", progress.step),
   };
   if (file.metadata.get("checksum") !== checksum(text, tensors)) {
-    throw new SyntaxError(`Checkpoint "${path}" is not as it was written`);
+    throw new SyntaxError(
+      `Checkpoint "${path}" is damaged: its checksum is wrong`,
+    );
   }
   return { ...tensors, progress };
 }

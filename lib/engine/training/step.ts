@@ -1,38 +1,47 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
-import { batchLoss } from "./batch_loss.ts";
-import type { PaddedBatch } from "../batches.ts";
-import { type Classifier, logitsOf } from "../classifier.ts";
-import { lossShares, type Matryoshka } from "../ranks/matryoshka.ts";
+import type { RankObjective } from "../methods/method.ts";
 import {
-  decayedValues,
+  type Classifier,
   joinParameters,
+  logitsOf,
   splitParameters,
-} from "../parameters.ts";
-import type { RankScaling, UpdateMode } from "../ranks/rank_vectors.ts";
+} from "../models/classifier.ts";
+import type { ParameterLayout } from "../models/model.ts";
+import { outline } from "../models/outline.ts";
+import { decayedValues, sizeOf } from "../models/parameters.ts";
+import type { BatchTensors, ModelRanks } from "../models/tensor_pass.ts";
+import { batchLoss } from "../ops/loss.ts";
+import { seededRandom } from "../random.ts";
+import { eager, type Named, trace } from "../trace.ts";
 import {
-  packBatch,
-  packOptimizer,
-  shardBatch,
-  type StepDraw,
-  unpackBatch,
-  unpackOptimizer,
-} from "./step_inputs.ts";
-import { eager, trace } from "../trace.ts";
+  adamW,
+  type AdamWOptions,
+  type AdamWState,
+  type AdamWStep,
+} from "./adamw.ts";
+import { type Batch, batchTensors, trainingShardSizes } from "./batch.ts";
 
 /** What a step is computed with, apart from its data. */
 export interface StepOptions {
-  readonly alpha: number;
-  /** What alpha is divided by, the rank in use if this is not given. */
-  readonly scaling?: RankScaling;
-  readonly mode: UpdateMode;
-  /** Trains several ranks in each step, instead of the one that it draws. */
-  readonly matryoshka?: Matryoshka | undefined;
+  readonly objective: RankObjective;
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
   /** Runs operation by operation instead of as a graph: the reference. */
   readonly eager?: boolean;
+}
+
+/** What one optimizer step draws. */
+export interface StepDraw {
+  /** Number of the step, from 0. */
+  readonly step: number;
+  /** Rank of all its batches: one for the whole model, or one for each module. */
+  readonly rank: number | readonly number[];
+  readonly learningRate: number;
+  /** Seed of the run's dropout masks. */
+  readonly seed: number;
+  /** Steps that have trained each row so far, this one included: `[rank]`, or `[modules, rank]` flat. Used by strict objectives. */
+  readonly rowSteps: readonly number[];
 }
 
 /** A training step as a pure function of tensors: state and batches in, state and loss out. */
@@ -45,17 +54,11 @@ export interface TrainingStep {
    */
   (
     state: AdamWState,
-    batches: readonly PaddedBatch[],
+    batches: readonly Batch[],
     draw: StepDraw,
-  ): StepResult;
+  ): { readonly state: AdamWState; readonly loss: tf.Scalar };
   /** Frees what the step holds. */
   dispose(): void;
-}
-
-/** What a step gives. */
-export interface StepResult {
-  readonly state: AdamWState;
-  readonly loss: tf.Scalar;
 }
 
 /** Makes the training step of a classifier. */
@@ -63,110 +66,133 @@ export function trainingStep(
   classifier: Classifier,
   options: StepOptions,
 ): TrainingStep {
-  const { layout } = classifier;
-  const { mode, matryoshka, optimizer } = options;
-  const shares = matryoshka && lossShares(matryoshka);
+  const { layout, model } = classifier;
+  const { objective, optimizer } = options;
+  const { dropouts } = outline(model);
   const decayed = tf.tensor1d(decayedValues(layout));
-  const run = (f: (inputs: readonly tf.Tensor[]) => tf.Tensor[]) =>
+  const run = <In extends Named, Out extends Named>(f: (inputs: In) => Out) =>
     options.eager
-      ? Object.assign((inputs: readonly tf.Tensor[]) => eager(f, inputs), {
-        dispose() {},
-      })
+      ? Object.assign((inputs: In) => eager(f, inputs), { dispose() {} })
       : trace(f);
 
-  const gradientOf = (flat: tf.Tensor1D, packed: readonly tf.Tensor[]) => {
-    const batch = unpackBatch(packed);
+  const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
     const sequences = batch.labels.size;
-    const values = splitParameters(flat, layout);
-    const shards = shardBatch(batch, layout).map((
-      { input, ranks, labels, dropout },
-    ) =>
-      tf.valueAndGrads((...parts: tf.Tensor[]) => {
+    const parameters = splitParameters(flat, layout);
+    const names = Object.keys(parameters);
+    const shards = shardBatch(batch, classifier).map((shard) => {
+      const { labels, scale, gradientMask, keys } = shard;
+      return tf.valueAndGrads((...tensors: tf.Tensor[]) => {
         const logits = logitsOf(
           classifier,
-          parts,
-          input,
-          ranks,
-          options.dropout ? dropout : undefined,
+          Object.fromEntries(names.map((name, i) => [name, tensors[i]!])),
+          shard,
+          { scale, gradientMask },
+          options.dropout ? keys : undefined,
         );
-        const loss = batchLoss(logits, labels, shares);
+        const loss = batchLoss(logits, labels, objective.lossWeights);
         return labels.size === sequences
           ? loss
           : tf.mul(loss, labels.size / sequences);
-      })(values)
-    );
+      })(Object.values(parameters));
+    });
     return {
       loss: sumOf(shards.map(({ value }) => value)),
-      gradient: sumOf(shards.map(({ grads }) => joinParameters(grads))),
+      gradient: sumOf(shards.map(({ grads }) =>
+        joinParameters(
+          Object.fromEntries(names.map((name, i) => [name, grads[i]!])),
+          layout,
+        )
+      )),
     };
   };
   const update = (
     state: AdamWState,
     gradient: tf.Tensor1D,
-    packed: readonly tf.Tensor[],
+    optimizerInputs: OptimizerInputs,
   ) =>
     adamW(
       state,
       gradient,
       decayed,
-      unpackOptimizer(packed, layout, mode === "frozen-strict"),
+      adamWStep(optimizerInputs, layout, objective.isStrict),
       optimizer,
     );
 
-  const whole = run((inputs) => {
-    const state = stateOf(inputs);
-    const { loss, gradient } = gradientOf(state.values, inputs.slice(5));
-    return [...tensorsOf(update(state, gradient, inputs.slice(3, 5))), loss];
+  const whole = run((
+    inputs: Named & AdamWState & OptimizerInputs & BatchInputs,
+  ) => {
+    const { loss, gradient } = gradientOf(inputs.values, inputs);
+    return { ...update(inputs, gradient, inputs), loss };
   });
-  const accumulate = run(([values, sum, loss, weight, ...packed]) => {
-    const part = gradientOf(values as tf.Tensor1D, packed);
-    return [
-      tf.add(sum!, tf.mul(part.gradient, weight!)),
-      tf.add(loss!, tf.mul(part.loss, weight!)),
-    ];
+  const accumulate = run((
+    inputs: Named & BatchInputs & {
+      readonly values: tf.Tensor1D;
+      readonly gradient: tf.Tensor1D;
+      readonly loss: tf.Scalar;
+      /** Share of the batch in the step's examples. */
+      readonly weight: tf.Scalar;
+    },
+  ) => {
+    const part = gradientOf(inputs.values, inputs);
+    return {
+      gradient: tf.add(inputs.gradient, tf.mul(part.gradient, inputs.weight)),
+      loss: tf.add(inputs.loss, tf.mul(part.loss, inputs.weight)),
+    };
   });
-  const finish = run((inputs) =>
-    tensorsOf(
-      update(stateOf(inputs), inputs[5] as tf.Tensor1D, inputs.slice(3, 5)),
-    )
-  );
+  const finish = run((
+    inputs: Named & AdamWState & OptimizerInputs & {
+      readonly gradient: tf.Tensor1D;
+    },
+  ) => ({ ...update(inputs, inputs.gradient, inputs) }));
 
   function step(
     state: AdamWState,
-    batches: readonly PaddedBatch[],
+    batches: readonly Batch[],
     draw: StepDraw,
-  ): StepResult {
+  ): ReturnType<TrainingStep> {
     const owned: tf.Tensor[] = [];
-    const own = (tensors: tf.Tensor[]) => (owned.push(...tensors), tensors);
-    const pack = (batch: PaddedBatch, part: number) =>
-      own(packBatch(batch, part, draw, options, layout));
+    const own = <T extends Named>(tensors: T): T => {
+      for (const tensor of Object.values(tensors)) {
+        if (tensor !== undefined) owned.push(tensor);
+      }
+      return tensors;
+    };
     try {
-      const before = [
-        ...tensorsOf(state),
-        ...own(packOptimizer(draw, mode, layout.rank, optimizer)),
-      ];
+      const before = {
+        ...stateOf(state),
+        ...own(optimizerInputs(draw, objective, optimizer)),
+      };
+      const inputsOf = (batch: Batch, part: number) =>
+        own(batchInputs(batch, part, draw, objective, classifier, dropouts));
       if (batches.length === 1) {
-        const results = whole([...before, ...pack(batches[0]!, 0)]);
-        return { state: stateOf(results), loss: results[3] as tf.Scalar };
+        const { loss, ...after } = whole({
+          ...before,
+          ...inputsOf(batches[0]!, 0),
+        });
+        return { state: after, loss: loss as tf.Scalar };
       }
       const examples = batches.reduce((sum, { shape }) => sum + shape[0], 0);
-      let sums: tf.Tensor[] = [tf.zeros([layout.size]), tf.scalar(0)];
+      let sums: { gradient: tf.Tensor1D; loss: tf.Scalar } = {
+        gradient: tf.zeros([layout.size]),
+        loss: tf.scalar(0),
+      };
       batches.forEach((batch, part) => {
-        const [weight] = own([tf.scalar(batch.shape[0] / examples)]);
-        const next = accumulate([
-          state.values,
+        const { weight } = own({
+          weight: tf.scalar(batch.shape[0] / examples),
+        });
+        const next = accumulate({
+          values: state.values,
           ...sums,
-          weight!,
-          ...pack(batch, part),
-        ]);
+          weight,
+          ...inputsOf(batch, part),
+        });
         tf.dispose(sums);
-        sums = next;
+        sums = next as typeof sums;
       });
-      const [gradient, loss] = sums;
-      own([gradient!]);
+      own({ gradient: sums.gradient });
       return {
-        state: stateOf(finish([...before, gradient!])),
-        loss: loss as tf.Scalar,
+        state: finish({ ...before, gradient: sums.gradient }),
+        loss: sums.loss,
       };
     } finally {
       tf.dispose(owned);
@@ -180,14 +206,184 @@ export function trainingStep(
   });
 }
 
+/** The state without anything else that an object may hold. */
+function stateOf({ values, moment1, moment2 }: AdamWState): AdamWState {
+  return { values, moment1, moment2 };
+}
+
 function sumOf<T extends tf.Tensor>(tensors: T[]): T {
   return tensors.length === 1 ? tensors[0]! : tf.addN(tensors);
 }
 
-function tensorsOf({ values, moment1, moment2 }: AdamWState): tf.Tensor[] {
-  return [values, moment1, moment2];
+/** A batch's tensors, and what the step's rank means for it. */
+interface BatchInputs extends BatchTensors, ModelRanks {
+  /** `[batch]` */
+  readonly labels: tf.Tensor1D;
+  /** Keys of its dropout masks, int32 `[places, 2]` for each of its shards, one after the other. */
+  readonly keys: tf.Tensor2D;
 }
 
-function stateOf([values, moment1, moment2]: readonly tf.Tensor[]): AdamWState {
-  return { values, moment1, moment2 } as AdamWState;
+function batchInputs(
+  batch: Batch,
+  part: number,
+  draw: StepDraw,
+  { scale, gradientMask, lossWeights }: RankObjective,
+  classifier: Classifier,
+  dropouts: number,
+): Named & BatchInputs {
+  const { rank } = classifier.layout;
+  const [sequences, seq] = batch.shape;
+  const ranks = lossWeights.length;
+  const shards = trainingShardSizes(classifier, sequences, seq * ranks).length;
+  return {
+    labels: tf.tensor1d(batch.labels),
+    scale: byModule(draw.rank, scale, [ranks, rank]) as ModelRanks["scale"],
+    gradientMask: byModule(
+      draw.rank,
+      gradientMask,
+      [rank],
+    ) as ModelRanks["gradientMask"],
+    keys: dropoutKeys(draw, part, dropouts * shards),
+    ...batchTensors(batch),
+  };
+}
+
+/** A tensor for the rank of the whole model, or one for that of each module. */
+function byModule(
+  rank: StepDraw["rank"],
+  rows: (rank: number) => Float32Array,
+  shape: readonly number[],
+): tf.Tensor {
+  return typeof rank === "number"
+    ? tf.tensor(rows(rank), [...shape])
+    : tf.tensor(rowsOfAll(rank, rows), [rank.length, ...shape]);
+}
+
+/** The rows of all modules, flat. */
+function rowsOfAll(
+  rank: StepDraw["rank"],
+  rows: (rank: number) => Float32Array,
+): number[] {
+  return [rank].flat().flatMap((rank) => [...rows(rank)]);
+}
+
+function dropoutKeys(
+  { seed, step }: StepDraw,
+  part: number,
+  count: number,
+): tf.Tensor2D {
+  const random = seededRandom(seed, `dropout/${step}/${part}`);
+  const keys = Int32Array.from(
+    { length: count * 2 },
+    () => random.next() * 2 ** 32,
+  );
+  return tf.tensor2d(keys, [count, 2], "int32");
+}
+
+/** Shares a batch out among the engine's threads. */
+function shardBatch(batch: BatchInputs, classifier: Classifier): BatchInputs[] {
+  const { labels, keys, ids, positions, types, mask, ...ranks } = batch;
+  const [sequences, seq] = ids.shape;
+  const sizes = trainingShardSizes(
+    classifier,
+    sequences,
+    seq * ranks.scale.shape.at(-2)!,
+  );
+  if (sizes.length === 1) return [batch];
+  const split = <T extends tf.Tensor>(tensor: T) =>
+    tf.split(tensor, sizes) as T[];
+  const parts = {
+    labels: split(labels),
+    keys: tf.split(keys, sizes.length) as tf.Tensor2D[],
+    ids: split(ids),
+    positions: split(positions),
+    types: split(types),
+    mask: mask && split(mask),
+  };
+  return sizes.map((_, i) => ({
+    ...ranks,
+    labels: parts.labels[i]!,
+    keys: parts.keys[i]!,
+    ids: parts.ids[i]!,
+    positions: parts.positions[i]!,
+    types: parts.types[i]!,
+    mask: parts.mask?.[i],
+  }));
+}
+
+/** The optimizer's tensors of a step. */
+interface OptimizerInputs {
+  /** Learning rate and the two bias corrections, `[3]` */
+  readonly rates: tf.Tensor1D;
+  /** For each row whether it is updated, and its own bias corrections: `[3, rank]`, or `[3, modules * rank]` */
+  readonly rows: tf.Tensor2D;
+}
+
+function optimizerInputs(
+  draw: StepDraw,
+  { gradientMask }: RankObjective,
+  { beta1, beta2 }: AdamWOptions,
+): Named & OptimizerInputs {
+  const steps = draw.step + 1;
+  const rowSteps = draw.rowSteps.map((count) => Math.max(1, count));
+  return {
+    rates: tf.tensor1d([
+      draw.learningRate,
+      1 - beta1 ** steps,
+      1 - beta2 ** steps,
+    ]),
+    rows: tf.tensor2d(
+      [
+        rowsOfAll(draw.rank, gradientMask),
+        rowSteps.map((count) => 1 - beta1 ** count),
+        rowSteps.map((count) => 1 - beta2 ** count),
+      ],
+      [3, rowSteps.length],
+    ),
+  };
+}
+
+/**
+ * What AdamW is given for every value of the flat vector. In a strict
+ * objective a row counts its own steps and rests in those that do not train
+ * it; else all values share one count.
+ */
+function adamWStep(
+  { rates, rows }: OptimizerInputs,
+  layout: ParameterLayout,
+  isStrict: boolean,
+): AdamWStep {
+  const [learningRate, correction1, correction2] = tf.unstack(
+    rates,
+  ) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  if (!isStrict) {
+    return { learningRate, correction1, correction2, updated: undefined };
+  }
+  const [updated, row1, row2] = tf.unstack(rows) as [
+    tf.Tensor1D,
+    tf.Tensor1D,
+    tf.Tensor1D,
+  ];
+  const sets = rows.shape[1] / layout.rank;
+  /** The values of a module's rows for each value of its factors, and one value for all others. */
+  const spread = (row: tf.Tensor1D, others: tf.Tensor): tf.Tensor1D => {
+    const ofModules = tf.split(row, sets) as tf.Tensor1D[];
+    return tf.concat([...layout.entries.values()].map(({ shape, factor }) => {
+      if (factor === undefined) {
+        return tf.tile(tf.reshape(others, [1]), [sizeOf(shape)]) as tf.Tensor1D;
+      }
+      const own = ofModules[sets === 1 ? 0 : factor.module]!;
+      const [rank, width] = shape as [number, number];
+      return tf.reshape(
+        tf.tile(tf.reshape(own, [rank, 1]), [1, width]),
+        [rank * width],
+      ) as tf.Tensor1D;
+    }));
+  };
+  return {
+    learningRate,
+    correction1: spread(row1, correction1),
+    correction2: spread(row2, correction2),
+    updated: spread(updated, tf.scalar(1)),
+  };
 }

@@ -1,18 +1,113 @@
-import type { Examples } from "../batches.ts";
-import type { Classifier } from "../classifier.ts";
-import type { TrainingHooks } from "./hooks.ts";
-import type { TrainingOptions } from "./options.ts";
-import type { TrainingResult } from "./result.ts";
-import { TrainingRun } from "./training_run.ts";
+import * as tf from "@tensorflow/tfjs-core";
+import type { RankObjective } from "../methods/method.ts";
+import type { Classifier } from "../models/classifier.ts";
+import { trainingFlops } from "../models/outline.ts";
+import { type Random, restoreRandom, seededRandom } from "../random.ts";
+import {
+  type AdamWOptions,
+  type AdamWState,
+  learningRateAt,
+  type Schedule,
+} from "./adamw.ts";
+import {
+  epochBatches,
+  exampleCount,
+  type Examples,
+  padBatch,
+  paddedLengths,
+} from "./batch.ts";
+import {
+  bestEpoch,
+  type Checkpoint,
+  type EpochScores,
+  type LossEntry,
+  type TrainingProgress,
+} from "./checkpoint.ts";
+import {
+  DivergedError,
+  median,
+  ReportWindow,
+  Stopwatch,
+  type TrainingReport,
+} from "./progress.ts";
+import { trainingStep } from "./step.ts";
+
+/** How to train. */
+export interface TrainingOptions {
+  readonly objective: RankObjective;
+  readonly epochs: number;
+  /** Examples of one forward and backward pass. */
+  readonly batchSize: number;
+  /** Passes whose gradients make one optimizer step. */
+  readonly accumulation: number;
+  /**
+   * Length to which every example is padded. By default, batches are bucketed
+   * by length and each is padded to its longest example, or to one of fewer lengths.
+   */
+  readonly padTo?: number | undefined;
+  readonly learningRate: number;
+  readonly warmupRatio: number;
+  readonly optimizer: AdamWOptions;
+  readonly dropout: boolean;
+  readonly seed: number;
+}
+
+/** What training reports on its way, and where it resumes. */
+export interface TrainingHooks {
+  /** Called every few steps. */
+  readonly report: (report: TrainingReport) => void;
+  /**
+   * Scores the parameters after each epoch, `[size]`; then those of the best
+   * epoch are returned beside the last. Must be deterministic.
+   */
+  readonly evaluate?:
+    | ((values: Float32Array) => Promise<Pick<EpochScores, "score" | "ranks">>)
+    | undefined;
+  /** Aborted to stop training; a checkpoint is written before it ends. */
+  readonly signal?: AbortSignal;
+  /** Where to resume from, if training was interrupted. */
+  readonly resume?: Checkpoint | undefined;
+  /** Stores a checkpoint; called at most every `checkpointSeconds`. */
+  readonly save?: (checkpoint: Checkpoint) => void;
+  readonly checkpointSeconds?: number;
+  /** Counts the seconds of training; it may have been started earlier, with the preparations. */
+  readonly stopwatch?: Stopwatch;
+}
+
+/** What training gives. */
+export interface TrainingResult {
+  /** Flat parameters, `[size]` */
+  readonly values: Float32Array<ArrayBuffer>;
+  readonly steps: number;
+  /** Tokens of all steps, padding not counted. */
+  readonly tokens: number;
+  /** Tokens that all steps computed, padding included. */
+  readonly paddedTokens: number;
+  /** Floating-point operations of all steps, as {@linkcode trainingFlops} counts them. */
+  readonly flops: number;
+  /** Mean loss since the entry before, at regular steps. */
+  readonly losses: readonly LossEntry[];
+  /** Median milliseconds of a step, over all attempts. */
+  readonly msPerStep: number;
+  /** Seconds of training, over all attempts. */
+  readonly seconds: number;
+  /** Scores of every epoch, where they were evaluated. */
+  readonly epochs: readonly EpochScores[];
+  /** Flat parameters of the best epoch, `[size]`, where epochs were evaluated. */
+  readonly best: Float32Array | undefined;
+  /** Seconds of these evaluations, over all attempts. */
+  readonly evaluationSeconds: number;
+}
 
 /**
- * Trains a classifier's adapters and head.
+ * Trains a classifier's adapters and head, its head, or all of it, as its
+ * layout says.
  *
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.
  *
  * @param initial Flat parameters at the start, `[size]`
- * @throws {DivergedError} If the loss becomes infinite or not a number
+ * @throws {DivergedError} If the loss becomes infinite or NaN
  * @throws The signal's reason, if it is aborted
  */
 export async function train(
@@ -28,4 +123,389 @@ export async function train(
     if (run.done) return await run.result();
     await run.finishEpoch();
   }
+}
+
+/** A training in progress, which can be saved after every step. */
+class TrainingRun implements Disposable {
+  readonly #classifier: Classifier;
+  readonly #examples: Examples;
+  readonly #options: TrainingOptions;
+  readonly #hooks: TrainingHooks;
+  readonly #stepsPerEpoch: number;
+  readonly #schedule: Schedule;
+  readonly #reportEvery: number;
+  readonly #ranks: RankDraws;
+  readonly #progress: TrainingProgress;
+  readonly #takeStep: ReturnType<typeof trainingStep>;
+  readonly #lengthOf: (indices: readonly number[]) => number;
+  readonly #window = new ReportWindow();
+  readonly #stepTimes: number[];
+  readonly #training: Stopwatch;
+  readonly #evaluations = new Stopwatch();
+  #state: AdamWState;
+  #best: Float32Array | undefined;
+  #lastSave = performance.now();
+
+  /** @param initial Flat parameters at the start, `[size]` */
+  constructor(
+    classifier: Classifier,
+    initial: Float32Array,
+    examples: Examples,
+    options: TrainingOptions,
+    hooks: TrainingHooks,
+  ) {
+    const { resume } = hooks;
+    this.#classifier = classifier;
+    this.#examples = examples;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#stepsPerEpoch = Math.ceil(
+      exampleCount(examples) / (options.batchSize * options.accumulation),
+    );
+    const steps = this.#stepsPerEpoch * options.epochs;
+    const { learningRate, warmupRatio } = options;
+    this.#schedule = { learningRate, steps, warmupRatio };
+    this.#reportEvery = reportInterval(steps);
+    this.#ranks = new RankDraws(options, classifier.layout, resume?.progress);
+    this.#progress = structuredClone(
+      resume?.progress ?? startOfTraining(options.seed, this.#ranks),
+    );
+    this.#takeStep = trainingStep(classifier, options);
+    this.#lengthOf = trainingLengths(classifier, examples, options);
+    this.#stepTimes = [...resume?.stepMilliseconds ?? []];
+    this.#training = hooks.stopwatch ?? new Stopwatch();
+    this.#training.add(this.#progress.seconds);
+    this.#training.start();
+    this.#evaluations.add(this.#progress.evaluationSeconds);
+    this.#best = resume?.best;
+    this.#state = stateTensors(resume ?? { values: initial });
+  }
+
+  /** Whether all steps are taken. */
+  get done(): boolean {
+    return this.#progress.step === this.#schedule.steps;
+  }
+
+  /** Whether the last step was the last of its epoch. */
+  get #betweenEpochs(): boolean {
+    return this.#progress.step % this.#stepsPerEpoch === 0;
+  }
+
+  /**
+   * Takes the remaining steps of the current epoch.
+   *
+   * @throws {DivergedError} If the loss becomes infinite or NaN
+   * @throws The signal's reason, if it is aborted; a checkpoint is written before
+   */
+  async finishEpoch(): Promise<void> {
+    const { batchSize, accumulation, padTo } = this.#options;
+    const shuffles = restoreRandom(this.#progress.shuffles);
+    const batches = epochBatches(
+      this.#examples,
+      batchSize,
+      shuffles,
+      padTo !== undefined,
+    );
+    const done = this.#progress.step % this.#stepsPerEpoch;
+    for (
+      let next = done * accumulation;
+      next < batches.length;
+      next += accumulation
+    ) {
+      this.#hooks.signal?.throwIfAborted();
+      const { rank, learningRate } = this.#step(
+        batches.slice(next, next + accumulation),
+      );
+      if (this.#progress.step % this.#reportEvery === 0 || this.done) {
+        await this.#report(rank, learningRate);
+      }
+      await breathe();
+      if (!this.#betweenEpochs) await this.#saveIfDue();
+    }
+    this.#progress.shuffles = shuffles.state;
+    if (!this.done || this.#hooks.evaluate) await this.#saveIfDue();
+  }
+
+  /** Scores the epoch that just ended, if epochs are evaluated and this one is not yet. */
+  async evaluateEpoch(): Promise<void> {
+    const { evaluate, signal } = this.#hooks;
+    const { step, epochs } = this.#progress;
+    const unscored = step - epochs.length * this.#stepsPerEpoch;
+    if (!evaluate || unscored < this.#stepsPerEpoch) return;
+    const values = await readValues(this.#state.values);
+    this.#training.stop();
+    this.#evaluations.start();
+    try {
+      const epoch = step / this.#stepsPerEpoch;
+      epochs.push({ epoch, step, ...await evaluate(values) });
+      if (bestEpoch(epochs) === epochs.at(-1)) this.#best = values;
+    } catch (error) {
+      if (signal?.aborted) await this.#save();
+      throw error;
+    }
+    this.#evaluations.stop();
+    this.#training.start();
+  }
+
+  /** The result, once all steps are taken. */
+  async result(): Promise<TrainingResult> {
+    const values = await readValues(this.#state.values);
+    this.#training.stop();
+    const { step, tokens, paddedTokens, flops, losses, epochs } =
+      this.#progress;
+    return {
+      values,
+      steps: step,
+      tokens,
+      paddedTokens,
+      flops,
+      losses,
+      msPerStep: median(this.#stepTimes),
+      seconds: this.#training.seconds,
+      epochs,
+      best: this.#best,
+      evaluationSeconds: this.#evaluations.seconds,
+    };
+  }
+
+  /** Takes one optimizer step on these batches. */
+  #step(batches: readonly (readonly number[])[]) {
+    const started = performance.now();
+    const { model } = this.#classifier;
+    const ranks = this.#options.objective.lossWeights.length;
+    const progress = this.#progress;
+    const padded = batches.map((indices) =>
+      padBatch(this.#examples, indices, model, this.#lengthOf(indices))
+    );
+    const rank = this.#ranks.next();
+    const learningRate = learningRateAt(progress.step, this.#schedule);
+    const { state, loss } = this.#takeStep(this.#state, padded, {
+      step: progress.step,
+      rank,
+      learningRate,
+      seed: this.#options.seed,
+      rowSteps: this.#ranks.rowSteps,
+    });
+    this.#disposeState();
+    this.#state = state;
+
+    const tokens = padded.reduce((sum, batch) => sum + batch.tokens, 0);
+    const milliseconds = performance.now() - started;
+    let flops = 0;
+    for (const { shape } of padded) {
+      progress.paddedTokens += shape[0] * shape[1];
+      flops += trainingFlops(this.#classifier, shape, ranks);
+    }
+    progress.tokens += tokens;
+    progress.flops += flops;
+    this.#stepTimes.push(milliseconds);
+    this.#window.add({
+      step: progress.step++,
+      loss,
+      tokens,
+      flops,
+      milliseconds,
+    });
+    return { rank, learningRate };
+  }
+
+  async #report(
+    rank: number | readonly number[],
+    learningRate: number,
+  ): Promise<void> {
+    await this.#settleLosses();
+    const { step, losses, pendingLoss } = this.#progress;
+    const loss = pendingLoss / ((step - 1) % this.#reportEvery + 1);
+    losses.push({ step, loss });
+    this.#progress.pendingLoss = 0;
+    this.#hooks.report({
+      step,
+      steps: this.#schedule.steps,
+      loss,
+      learningRate,
+      rank,
+      ...this.#window.rates(),
+    });
+  }
+
+  async #settleLosses(): Promise<void> {
+    for (const { step, loss } of await this.#window.losses()) {
+      if (!Number.isFinite(loss)) {
+        throw new DivergedError(step, loss, this.#options.learningRate);
+      }
+      this.#progress.pendingLoss += loss;
+    }
+  }
+
+  async #saveIfDue(): Promise<void> {
+    const { checkpointSeconds = 60, signal } = this.#hooks;
+    const due = performance.now() - this.#lastSave > checkpointSeconds * 1000;
+    if (due || signal?.aborted) await this.#save();
+  }
+
+  async #save(): Promise<void> {
+    await this.#settleLosses();
+    Object.assign(this.#progress, this.#ranks.state);
+    const values = await stateValues(this.#state);
+    this.#progress.seconds = this.#training.seconds;
+    this.#progress.evaluationSeconds = this.#evaluations.seconds;
+    this.#hooks.save?.({
+      ...values,
+      best: this.#best,
+      progress: this.#progress,
+      stepMilliseconds: Float32Array.from(this.#stepTimes),
+    });
+    this.#lastSave = performance.now();
+  }
+
+  #disposeState(): void {
+    const { values, moment1, moment2 } = this.#state;
+    tf.dispose([values, moment1, moment2]);
+  }
+
+  [Symbol.dispose](): void {
+    this.#window.dispose();
+    this.#disposeState();
+    this.#takeStep.dispose();
+  }
+}
+
+/** Steps between two reports: at least 10, and at most 200 reports in all. */
+function reportInterval(steps: number): number {
+  return Math.max(10, Math.ceil(steps / 200));
+}
+
+function startOfTraining(seed: number, ranks: RankDraws): TrainingProgress {
+  return {
+    step: 0,
+    tokens: 0,
+    paddedTokens: 0,
+    flops: 0,
+    losses: [],
+    pendingLoss: 0,
+    ...ranks.state,
+    shuffles: seededRandom(seed, "shuffle").state,
+    seconds: 0,
+    epochs: [],
+    evaluationSeconds: 0,
+  };
+}
+
+/** Draws the ranks of a training's steps, and counts the steps that train each row. */
+class RankDraws {
+  readonly #objective: RankObjective;
+  readonly #random: Random;
+  readonly #rowSteps: number[];
+  readonly #rank: number;
+  /** Undefined where the whole model draws one rank. */
+  readonly #modules: number | undefined;
+
+  /** @param state Where to resume; by default the start */
+  constructor(
+    { objective, seed }: Pick<TrainingOptions, "objective" | "seed">,
+    { rank, modules }: Classifier["layout"],
+    state?: Pick<TrainingProgress, "ranks" | "rowSteps">,
+  ) {
+    this.#objective = objective;
+    this.#modules = objective.scope === "module" ? modules.length : undefined;
+    this.#random = restoreRandom(
+      state?.ranks ?? seededRandom(seed, "rank").state,
+    );
+    this.#rowSteps = [
+      ...state?.rowSteps ?? Array<number>((this.#modules ?? 1) * rank).fill(0),
+    ];
+    this.#rank = rank;
+  }
+
+  /** The rank of the next step: one for the model, or one for each module. */
+  next(): number | readonly number[] {
+    const draw = () => this.#objective.draw(this.#random);
+    const drawn = this.#modules === undefined
+      ? draw()
+      : Array.from({ length: this.#modules }, draw);
+    [drawn].flat().forEach((rank, module) =>
+      this.#objective.gradientMask(rank).forEach((trained, row) =>
+        this.#rowSteps[module * this.#rank + row]! += trained
+      )
+    );
+    return drawn;
+  }
+
+  /** Steps that have trained each row, the last draw included: `[rank]`, or `[modules, rank]` flat. */
+  get rowSteps(): readonly number[] {
+    return this.#rowSteps;
+  }
+
+  /** State to resume from. */
+  get state(): { ranks: readonly number[]; rowSteps: number[] } {
+    return { ranks: this.#random.state, rowSteps: [...this.#rowSteps] };
+  }
+}
+
+/** The length that each batch is padded to, as a sample of a pass over the examples shows what lengths there are. */
+function trainingLengths(
+  classifier: Classifier,
+  examples: Examples,
+  { padTo, seed, batchSize, epochs, objective }: TrainingOptions,
+): (indices: readonly number[]) => number {
+  if (padTo !== undefined) return () => padTo;
+  const sample = epochBatches(
+    examples,
+    batchSize,
+    seededRandom(seed, "lengths"),
+  );
+  const ranks = objective.lossWeights.length;
+  return paddedLengths(
+    examples,
+    sample,
+    epochs,
+    (shape) => trainingFlops(classifier, shape, ranks),
+  );
+}
+
+let lastBreath = performance.now();
+
+/** Lets timers, signals and messages in, now and then: a step blocks the thread. */
+async function breathe(): Promise<void> {
+  if (performance.now() - lastBreath < 100) return;
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  lastBreath = performance.now();
+}
+
+/** The optimizer's state in memory; at the start of training without moments. */
+interface StateValues {
+  /** Flat, `[size]` */
+  readonly values: Float32Array;
+  readonly moment1?: Float32Array;
+  readonly moment2?: Float32Array;
+}
+
+/** The state as tensors; the caller disposes them. */
+function stateTensors(
+  { values, moment1, moment2 }: StateValues,
+): AdamWState {
+  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
+  return {
+    values: tf.tensor1d(values),
+    moment1: moment1 === undefined ? zeros() : tf.tensor1d(moment1),
+    moment2: moment2 === undefined ? zeros() : tf.tensor1d(moment2),
+  };
+}
+
+/** Reads the state. */
+async function stateValues(
+  { values, moment1, moment2 }: AdamWState,
+): Promise<Required<StateValues>> {
+  return {
+    values: await readValues(values),
+    moment1: await readValues(moment1),
+    moment2: await readValues(moment2),
+  };
+}
+
+/** Copies a tensor's values into memory. */
+async function readValues(
+  tensor: tf.Tensor1D,
+): Promise<Float32Array<ArrayBuffer>> {
+  return (await tensor.data()).slice() as Float32Array<ArrayBuffer>;
 }

@@ -12,7 +12,7 @@ import {
   EXIT,
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
-import { median } from "../../../lib/engine/median.ts";
+import { median } from "../../../lib/engine/training/progress.ts";
 import { peerPython, PRECISION, precisionsOf, variable } from "../options.ts";
 import { type EpochWork, timePeerEpoch } from "../peer/epoch.ts";
 import { EpochPipeline } from "./ours.ts";

@@ -13,7 +13,7 @@ import {
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
-import { median } from "../../../lib/engine/median.ts";
+import { median } from "../../../lib/engine/training/progress.ts";
 import {
   peerPython,
   PRECISION,

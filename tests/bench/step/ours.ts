@@ -2,34 +2,41 @@
  * Our side of the benchmark: answers the requests of `../peer/step.py`, one
  * JSON line each. Arguments: folder of the model, folder of the library.
  */
+import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import * as tf from "@tensorflow/tfjs-core";
-import { loadClassifier } from "../../../lib/stages/load_classifier.ts";
+import { dylora } from "../../../lib/engine/methods/dylora.ts";
+import {
+  type Classifier,
+  loadClassifier,
+  startValues,
+} from "../../../lib/engine/models/classifier.ts";
+import { parseModel } from "../../../lib/engine/models/registry.ts";
+import { seededRandom } from "../../../lib/engine/random.ts";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { startEngine } from "../../../lib/engine/start.ts";
 import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
 import {
+  type Batch,
   type Examples,
   padBatch,
-  type PaddedBatch,
-} from "../../../lib/engine/batches.ts";
-import { initialParameters } from "../../../lib/engine/parameters.ts";
-import { seededRandom } from "../../../lib/engine/random.ts";
+} from "../../../lib/engine/training/batch.ts";
 import {
   type RankEvaluator,
   rankEvaluator,
-} from "../../../lib/engine/evaluation/rank_evaluation.ts";
-import { startEngine } from "../../../lib/engine/start.ts";
+} from "../../../lib/engine/training/evaluation.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import type { PeerWork } from "../peer/peer.ts";
 
-const [model, library] = Deno.args as [string, string];
+const [folder, library] = Deno.args as [string, string];
 
 /** A model in training, and a batch. */
 class Work {
   readonly #work: PeerWork;
-  readonly #classifier: ReturnType<typeof loadClassifier>;
+  readonly #classifier: Classifier;
   readonly #examples: Examples;
-  readonly #batch: PaddedBatch;
+  readonly #batch: Batch;
   readonly #takeStep: ReturnType<typeof trainingStep>;
   #evaluate: RankEvaluator | undefined;
   readonly trained: number;
@@ -38,14 +45,27 @@ class Work {
 
   constructor(work: PeerWork) {
     this.#work = work;
-    this.#classifier = loadClassifier(model, work.rank, work.labels);
-    const { layout, pooler, config } = this.#classifier;
-    this.#examples = fullExamples(work, work.batch, config.vocabSize);
+    const model = parseModel(
+      Deno.readTextFileSync(join(folder, "config.json")),
+    );
+    using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+    this.#classifier = loadClassifier(file, model, work.labels, {
+      rank: work.rank,
+      targetModules: model.architecture.targetModules,
+    });
+    const { size } = this.#classifier.layout;
+    this.#examples = fullExamples(work, work.batch, model.vocabSize);
     const rows = Array.from({ length: work.batch }, (_, i) => i);
-    this.#batch = padBatch(this.#examples, rows, config);
+    this.#batch = padBatch(this.#examples, rows, model);
     this.#takeStep = trainingStep(this.#classifier, {
-      alpha: work.alpha,
-      mode: "all",
+      objective: dylora.objective({
+        mode: "all",
+        sampler: { kind: "uniform" },
+        scaling: "rank",
+        scope: "model",
+        rank: work.rank,
+        alpha: work.alpha,
+      }),
       dropout: true,
       optimizer: {
         beta1: 0.9,
@@ -55,12 +75,11 @@ class Work {
         clipNorm: 1,
       },
     });
-    this.trained = layout.size;
-    const start = seededRandom(0, "init");
+    this.trained = size;
     this.#state = {
-      values: tf.tensor1d(initialParameters(layout, pooler, start)),
-      moment1: tf.zeros([layout.size]),
-      moment2: tf.zeros([layout.size]),
+      values: tf.tensor1d(startValues(file, this.#classifier, 0)),
+      moment1: tf.zeros([size]),
+      moment2: tf.zeros([size]),
     };
   }
 

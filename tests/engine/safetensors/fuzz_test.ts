@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import fc from "fast-check";
 import { fileURLToPath } from "node:url";
-import { parseEncoderConfig } from "../../../lib/engine/config.ts";
+import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import {
   mutatedBytes,
@@ -115,10 +115,11 @@ const CONFIG = JSON.parse(
 );
 
 testProperty(
-  "parseEncoderConfig() accepts or rejects any values",
+  "parseModel() accepts or rejects any values",
   () =>
     survives(mutatedJson(CONFIG), "config.json", (config) => {
-      const parsed = parseEncoderConfig(JSON.stringify(config) ?? "");
-      assertEquals(parsed.hidden % parsed.heads, 0);
+      const { hidden, maxLength } = parseModel(JSON.stringify(config) ?? "");
+      assert(hidden % (config as typeof CONFIG).num_attention_heads === 0);
+      assert(maxLength > 0);
     }),
 );

@@ -16,9 +16,17 @@ const plain = inputs.flatMap((input) =>
   reduce(input).map((values) => values.dataSync())
 );
 for (let loop = 0; loop < Number(Deno.args[0]); loop++) {
-  const compiled = fused(([input]) => reduce(input!));
-  const both = trace((inputs) => inputs.flatMap((input) => compiled([input])));
-  both(inputs).forEach((values, i) => {
+  const compiled = fused(({ input }: Record<"input", tf.Tensor>) =>
+    named(reduce(input))
+  );
+  const both = trace((inputs: Record<string, tf.Tensor>) =>
+    named(
+      Object.values(inputs).flatMap((input) =>
+        Object.values(compiled({ input }))
+      ),
+    )
+  );
+  Object.values(both(named(inputs))).forEach((values, i) => {
     for (const [j, value] of values.dataSync().entries()) {
       const expected = plain[i]![j]!;
       assertAlmostEquals(
@@ -37,4 +45,9 @@ Deno.exit(0);
 /** Maximum of each row, sum of each column, and total sum. */
 function reduce(input: tf.Tensor): tf.Tensor[] {
   return [tf.max(input, -1), tf.sum(input, 0), tf.sum(input)];
+}
+
+/** Tensors by names that keep their order. */
+function named(tensors: readonly tf.Tensor[]): Record<string, tf.Tensor> {
+  return Object.fromEntries(tensors.map((tensor, i) => [`tensor${i}`, tensor]));
 }

@@ -1,0 +1,211 @@
+import type { Architecture, Model } from "../models/model.ts";
+import type { TargetModules } from "../models/parameters.ts";
+import { ARCHITECTURES } from "../models/registry.ts";
+
+/** Put by PEFT before the names of all tensors. */
+export const PEFT_PREFIX = "base_model.model.";
+
+/** Shapes of an adapter's tensors by PEFT's names. */
+export type AdapterShapes = ReadonlyMap<string, readonly number[]>;
+
+const LORA = /^(.+)\.lora_([AB])\.weight$/;
+
+/** The end of a module's name from its layer on, by which PEFT finds it: `layer.0.attention.self.query`. */
+export function moduleOf(tensor: string): string | undefined {
+  const [, name] = LORA.exec(tensor) ?? [];
+  return name && (/[^.]+\.\d+\..+$/.exec(name)?.[0] ?? name);
+}
+
+/** Modules of an adapter, in the order of its tensors. */
+export function modulesOf(tensors: Iterable<string>): string[] {
+  return [...new Set([...tensors].flatMap((name) => moduleOf(name) ?? []))];
+}
+
+/**
+ * Names of target modules as a configuration of PEFT lists them. `all-linear`
+ * is written out, since PEFT would adapt what is trained with the head as well.
+ */
+export function peftTargets(
+  targets: TargetModules,
+  tensors: Iterable<string>,
+): string[] {
+  if (targets !== "all-linear") return [...targets];
+  return [
+    ...new Set(
+      modulesOf(tensors).map((name) => name.replace(/^.*\.\d+\./, "")),
+    ),
+  ];
+}
+
+/** Modules of the head that a configuration of PEFT lists as `modules_to_save`. */
+export function modulesToSave(tensors: Iterable<string>): string[] {
+  const names = [...tensors].filter((name) => !LORA.test(name))
+    .map((name) => name.slice(PEFT_PREFIX.length).split("."));
+  const prefixes = new Set(ARCHITECTURES.map(({ prefix }) => prefix));
+  const heads = names.map(([first, second]) =>
+    prefixes.has(first!) ? second! : first!
+  );
+  return [...new Set(heads)].sort();
+}
+
+/** The architecture that an adapter was trained on; undefined if none is known with such names. */
+export function architectureOf(
+  tensors: Iterable<string>,
+): Architecture | undefined {
+  const [lora] = [...tensors].filter((name) => LORA.test(name));
+  return ARCHITECTURES.find(({ prefix }) =>
+    lora?.startsWith(`${PEFT_PREFIX}${prefix}.`)
+  );
+}
+
+/**
+ * Number of outputs of an adapter's classification head; undefined without one.
+ */
+export function headOutputs(shapes: AdapterShapes): number | undefined {
+  const last = architectureOf(shapes.keys())?.head(1, 1).at(-1)?.name;
+  return last === undefined ? undefined : shapes.get(`${PEFT_PREFIX}${last}`)
+    ?.[0];
+}
+
+/**
+ * Checks the names and shapes of an adapter's tensors, since PEFT loads an
+ * incomplete adapter with only a warning.
+ *
+ * An adapter is complete if each of its modules has A `[rank, in]` and B
+ * `[out, rank]` in every layer, and if it has the classification head of its
+ * architecture; of the head, what starts from the pretrained model may be
+ * absent.
+ *
+ * @returns What is wrong, or undefined.
+ */
+export function findAdapterFault(
+  shapes: AdapterShapes,
+  rank: number,
+  labels: number,
+): string | undefined {
+  if (![...shapes.keys()].some((name) => LORA.test(name))) {
+    return "it has no LoRA tensors";
+  }
+  const architecture = architectureOf(shapes.keys());
+  if (architecture === undefined) {
+    const [first] = [...shapes.keys()].filter((name) => LORA.test(name));
+    return `tensor "${first}" belongs to no supported architecture`;
+  }
+  return findFactorFault(shapes, rank) ??
+    findLayerFault(modulesOf(shapes.keys())) ??
+    findHeadFault(shapes, architecture, labels);
+}
+
+function findFactorFault(
+  shapes: AdapterShapes,
+  rank: number,
+): string | undefined {
+  const sizes = new Map<string, number>();
+  for (const [name, shape] of shapes) {
+    const [, module, factor] = LORA.exec(name) ?? [];
+    if (module === undefined) continue;
+    const other = `${module}.lora_${factor === "A" ? "B" : "A"}.weight`;
+    if (!shapes.has(other)) return `tensor "${other}" is missing`;
+    const [own, size] = factor === "A" ? shape : shape.toReversed();
+    // A module has the same shape in every layer.
+    const kind = `${module.replace(/\.\d+\./, ".*.")} ${factor}`;
+    const expected = sizes.get(kind) ?? size;
+    if (own !== rank || size !== expected || shape.length !== 2) {
+      const wanted = [rank, expected];
+      return `tensor "${name}" has shape [${shape}], expected [${
+        factor === "A" ? wanted : wanted.toReversed()
+      }]`;
+    }
+    sizes.set(kind, expected!);
+  }
+  return undefined;
+}
+
+function findLayerFault(modules: readonly string[]): string | undefined {
+  const layersOf = new Map<string, Set<number>>();
+  for (const name of modules) {
+    const [, layer, kind] = /\.(\d+)\.(.+)$/.exec(name) ?? [];
+    if (kind === undefined) continue;
+    const layers = layersOf.get(kind) ?? new Set();
+    layersOf.set(kind, layers.add(Number(layer)));
+  }
+  const count = 1 +
+    Math.max(...[...layersOf.values()].map((layers) => Math.max(...layers)));
+  for (const [kind, layers] of layersOf) {
+    if (layers.size !== count) {
+      return `module "${kind}" has LoRA tensors in ${layers.size} of ${count} layers`;
+    }
+  }
+  return undefined;
+}
+
+function findHeadFault(
+  shapes: AdapterShapes,
+  architecture: Architecture,
+  labels: number,
+): string | undefined {
+  const matrices = architecture.head(1, 1).flatMap(({ name }) => {
+    const shape = shapes.get(`${PEFT_PREFIX}${name}`);
+    return shape?.length === 2 ? [shape] : [];
+  });
+  const hidden = matrices[0]?.[1] ?? 0;
+  const head = architecture.head(hidden, labels);
+  const isPretrained = head.some(({ name, start }) =>
+    start === "pretrained" && shapes.has(`${PEFT_PREFIX}${name}`)
+  );
+  const expected = new Map(
+    head.filter(({ start }) => isPretrained || start !== "pretrained")
+      .map(({ name, shape }) => [`${PEFT_PREFIX}${name}`, shape]),
+  );
+  for (const [name, shape] of expected) {
+    const found = shapes.get(name);
+    if (found === undefined) return `tensor "${name}" is missing`;
+    if (String(found) !== String(shape)) {
+      return `tensor "${name}" has shape [${found}], expected [${shape}]`;
+    }
+  }
+  const unknown = [...shapes.keys()].find((name) =>
+    !LORA.test(name) && !expected.has(name)
+  );
+  return unknown === undefined
+    ? undefined
+    : `tensor "${unknown}" is not part of a ${architecture.type} adapter`;
+}
+
+/**
+ * Checks that an adapter belongs on a model.
+ *
+ * @returns What differs, or undefined.
+ */
+export function findMisfit(
+  shapes: AdapterShapes,
+  model: Model,
+): string | undefined {
+  const architecture = architectureOf(shapes.keys());
+  if (architecture !== model.architecture) {
+    return `its architecture is ${architecture?.type}, and the model's is ${model.architecture.type}`;
+  }
+  const layers = 1 + Math.max(
+    ...modulesOf(shapes.keys()).map((name) =>
+      Number(/\.(\d+)\./.exec(name)?.[1] ?? 0)
+    ),
+  );
+  if (layers !== model.layers) {
+    return `it has ${layers} layers, and the model has ${model.layers}`;
+  }
+  for (const [name, shape] of shapes) {
+    const [, module, factor] = LORA.exec(name) ?? [];
+    if (module === undefined) continue;
+    const own = model.tensors.get(
+      `${module.slice(PEFT_PREFIX.length)}.weight`,
+    );
+    if (own === undefined) return `the model has no module "${module}"`;
+    const [found, expected] = factor === "A"
+      ? [shape[1], own[1]]
+      : [shape[0], own[0]];
+    if (found !== expected) {
+      return `tensor "${name}" has shape [${shape}], and the module [${own}]`;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,37 @@
+import { dylora, dyloraFields, importedDylora } from "./dylora.ts";
+import { full } from "./full.ts";
+import { head } from "./head.ts";
+import { importedLora, lora, loraSvd, loraTruncated } from "./lora.ts";
+import { matryoshka, matryoshkaFields } from "./matryoshka.ts";
+import type { Method } from "./method.ts";
+
+/** Methods whose artifacts are adapters. */
+export const ADAPTER_METHODS: readonly Method[] = [
+  dylora,
+  lora,
+  loraTruncated,
+  loraSvd,
+  matryoshka,
+  importedLora,
+  importedDylora,
+];
+
+/** Methods whose artifacts are whole classifiers. */
+export const CLASSIFIER_METHODS: readonly Method[] = [head, full];
+
+/** Every method. */
+export const METHODS = [...ADAPTER_METHODS, ...CLASSIFIER_METHODS];
+
+/** Fields of `training.json` that belong to one method alone. */
+export const METHOD_FIELDS = { ...dyloraFields, ...matryoshkaFields };
+
+/**
+ * The method of this name.
+ *
+ * @throws {TypeError} If there is none.
+ */
+export function methodNamed(name: string): Method {
+  const found = METHODS.find((method) => method.name === name);
+  if (found === undefined) throw new TypeError(`Unknown method "${name}"`);
+  return found;
+}

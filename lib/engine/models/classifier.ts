@@ -1,0 +1,114 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { DropoutKeys } from "../ops/dropout.ts";
+import { seededRandom } from "../random.ts";
+import type { SafetensorsFile } from "../safetensors/reader.ts";
+import type { Model, ParameterLayout } from "./model.ts";
+import type { ClassifierShape } from "./outline.ts";
+import {
+  initialParameters,
+  parameterLayout,
+  sizeOf,
+  tensorReader,
+  type Trained,
+} from "./parameters.ts";
+import {
+  type BatchTensors,
+  type ModelRanks,
+  TensorPass,
+} from "./tensor_pass.ts";
+import { type FrozenWeights, loadFrozen } from "./weights.ts";
+
+/** A model with the layout of what is trained of it. */
+export interface Classifier extends ClassifierShape {
+  /** Undefined where the encoder's weights are among what is trained. */
+  readonly weights: FrozenWeights | undefined;
+}
+
+/**
+ * A model's file as a classifier: with adapters on a frozen encoder, with the
+ * head alone, or with all weights to be trained. The engine must have been
+ * started.
+ *
+ * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
+ * @throws {RangeError} If a target names no module of the model.
+ */
+export function loadClassifier(
+  file: SafetensorsFile,
+  model: Model,
+  labels: number,
+  trained: Trained,
+): Classifier {
+  return {
+    model,
+    layout: parameterLayout(model, labels, trained),
+    weights: trained === "all" ? undefined : loadFrozen(file, model),
+  };
+}
+
+/**
+ * Values at the start of a classifier's training, flat.
+ *
+ * @param file The pretrained model
+ * @param seed The head of a seed is the same whether it is trained alone or with all weights
+ */
+export function startValues(
+  file: SafetensorsFile,
+  { model, layout }: ClassifierShape,
+  seed: number,
+): Float32Array<ArrayBuffer> {
+  const read = tensorReader(file, model);
+  return initialParameters(
+    layout,
+    seededRandom(seed, "init"),
+    ({ name, shape }, into) => void read(name, shape, into),
+  );
+}
+
+/**
+ * Logits at the ranks in use.
+ *
+ * @param parameters The trained tensors by name, as {@linkcode splitParameters} gives them
+ * @param keys Keys of this step's dropout masks, int32 `[places, 2]`; undefined switches dropout off
+ * @returns `[ranks * batch, labels]`
+ */
+export function logitsOf(
+  { model, weights, layout }: Classifier,
+  parameters: Readonly<Record<string, tf.Tensor>>,
+  input: BatchTensors,
+  ranks: ModelRanks,
+  keys: tf.Tensor2D | undefined,
+): tf.Tensor2D {
+  const pass = new TensorPass({
+    weights,
+    layout,
+    parameters,
+    input,
+    ranks,
+    keys: keys && new DropoutKeys(keys),
+  });
+  return model.forward(pass).value as tf.Tensor2D;
+}
+
+/** Tensors of a flat parameter vector by name; the inverse of {@linkcode joinParameters}. */
+export function splitParameters(
+  flat: tf.Tensor1D,
+  { entries }: ParameterLayout,
+): Record<string, tf.Tensor> {
+  const all = [...entries.values()];
+  const parts = tf.split(flat, all.map(({ shape }) => sizeOf(shape)));
+  return Object.fromEntries(
+    all.map(({ name, shape }, i) => [name, tf.reshape(parts[i]!, [...shape])]),
+  );
+}
+
+/** One flat vector of tensors by name, `[size]`. */
+export function joinParameters(
+  tensors: Readonly<Record<string, tf.Tensor>>,
+  { entries }: ParameterLayout,
+): tf.Tensor1D {
+  return tf.concat(
+    [...entries.keys()].map((name) =>
+      tf.reshape(tensors[name]!, [-1]) as tf.Tensor1D
+    ),
+  );
+}

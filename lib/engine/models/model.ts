@@ -1,0 +1,172 @@
+/**
+ * What an architecture's file says of a model, and the operations that its
+ * forward pass is written in. Nothing here computes: `tensor_pass.ts` carries
+ * a forward pass out, `outline.ts` counts it.
+ */
+
+/** Name and shape of a tensor, both as transformers has them in a model for sequence classification. */
+export interface TensorShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** A tensor of the classification head, which is always trained. */
+export interface HeadTensor extends TensorShape {
+  /** Its values before training: normal with deviation 0.02 as transformers initializes heads, zeros, or those of the pretrained model. */
+  readonly start: "normal" | "zeros" | "pretrained";
+}
+
+/** How a text, or a pair of texts, becomes one sequence with special tokens. */
+export interface Wrapping {
+  /** Name of the architecture in messages. */
+  readonly title: string;
+  /** Separators between the texts of a pair: `<s> a </s></s> b </s>` has two. */
+  readonly separators: 1 | 2;
+  /** Token type of the second text of a pair. */
+  readonly pairType: 0 | 1;
+}
+
+/** One encoder architecture of transformers. */
+export interface Architecture {
+  /** `model_type` of its `config.json`. */
+  readonly type: string;
+  /** Transformers' class for sequence classification. */
+  readonly classifierClass: string;
+  /** Prefix of the encoder's tensors in that class. */
+  readonly prefix: string;
+  readonly wrapping: Wrapping;
+  /** Names of modules that adapters wrap by default, as in PEFT. */
+  readonly targetModules: readonly string[];
+  /** The classification head, in the order of computation. */
+  head(hidden: number, labels: number): readonly HeadTensor[];
+  /**
+   * Describes the model of a parsed `config.json`.
+   *
+   * @throws {z.ZodError} If the configuration is invalid or not supported.
+   */
+  configure(config: unknown): Model;
+}
+
+/** All that the engine needs to know of one model; the weights are elsewhere. */
+export interface Model {
+  readonly architecture: Architecture;
+  readonly layers: number;
+  readonly hidden: number;
+  readonly vocabSize: number;
+  readonly padId: number;
+  /** Longest sequence that has positions, in tokens, special tokens included. */
+  readonly maxLength: number;
+  /** All tensors of the encoder: shapes by name, embeddings first. */
+  readonly tensors: ReadonlyMap<string, readonly number[]>;
+  /**
+   * Rows of the position table.
+   *
+   * @param ids Padded token ids, `[batch, seq]`
+   * @returns `[batch, seq]`
+   */
+  positions(
+    ids: Int32Array,
+    batch: number,
+    seq: number,
+  ): Int32Array<ArrayBuffer>;
+  /** Computes the logits: `[sequences, labels]`. */
+  forward<T>(pass: Pass<T>): T;
+}
+
+/**
+ * Everything trained of a model as one flat vector: the adapters, module by
+ * module, or the encoder's own weights, or neither; then the head.
+ */
+export interface ParameterLayout {
+  /** Rank of the adapters; 0 without adapters. */
+  readonly rank: number;
+  /** Outputs of the head. */
+  readonly labels: number;
+  /** The modules that carry adapters, in the order of computation. */
+  readonly modules: readonly AdaptedModule[];
+  /** The tensors of the vector by name, in their order. */
+  readonly entries: ReadonlyMap<string, Parameter>;
+  /** Values in all. */
+  readonly size: number;
+}
+
+/** A linear module with an adapter. */
+export interface AdaptedModule {
+  /** As transformers names it: `roberta.encoder.layer.0.attention.self.query` */
+  readonly name: string;
+  readonly inputs: number;
+  readonly outputs: number;
+}
+
+/** A trained tensor and its place in the flat vector. */
+export interface Parameter {
+  readonly name: string;
+  /** In the vector; `lora_B` is transposed to `[rank, out]`, so that a rank is a row of both factors. */
+  readonly shape: readonly number[];
+  readonly offset: number;
+  readonly start: HeadTensor["start"] | "uniform";
+  /** Of the two factors of an adapter, which one it is, and of which of the layout's modules. */
+  readonly factor?: { readonly of: "A" | "B"; readonly module: number };
+}
+
+/** A layer normalization: the name of its two tensors, and its epsilon. */
+export interface Norm {
+  readonly name: string;
+  readonly epsilon: number;
+}
+
+/** Input of a batch that embeddings are looked up by. */
+export type Index = "ids" | "types" | "positions";
+
+/**
+ * The operations of a forward pass. `T` stands for activations: tensors where
+ * the pass is computed, shapes where it is counted.
+ *
+ * Linear modules go by name. Whether one is frozen, carries adapters at one
+ * rank or several, or is trained itself is up to the pass. Activations are
+ * `[sequences * tokens, width]` unless said otherwise; dropout happens in
+ * training only.
+ */
+export interface Pass<T> {
+  /** Dropout of the layer normalization of the sum of some tables' rows. */
+  embed(
+    tables: readonly (readonly [table: string, index: Index])[],
+    norm: Norm,
+    dropout: number,
+  ): T;
+  /** Several linear modules on the same input as one product, split into heads: for each module `[sequences, heads, tokens, depth]`. */
+  heads(modules: readonly string[], x: T, heads: number): T[];
+  /** Scaled dot-product attention on heads, padding masked, with dropout of the probabilities; heads joined again. */
+  attention(query: T, key: T, value: T, dropout: number): T;
+  /** `LayerNorm(dropout(module(x)) + residual)`. */
+  addNorm(module: string, x: T, residual: T, norm: Norm, dropout: number): T;
+  /** `GELU(module(x))`, GELU in its exact form. */
+  gelu(module: string, x: T): T;
+  /** `module(x)`. */
+  linear(module: string, x: T): T;
+  tanh(x: T): T;
+  dropout(x: T, rate: number): T;
+  /** The first token of each sequence: `[sequences, width]`. */
+  first(x: T): T;
+  /** What the head reads of the last layer's positions: {@linkcode first}, unless the pass is asked for all hidden states. */
+  read(x: T): T;
+  /** Called with the hidden states of the embeddings and of each layer. */
+  observe(x: T): void;
+}
+
+/** Shapes of linear modules with bias: weight `[out, in]`, bias `[out]`. */
+export function linearShapes(
+  name: string,
+  inputs: number,
+  outputs: number,
+): [string, readonly number[]][] {
+  return [[`${name}.weight`, [outputs, inputs]], [`${name}.bias`, [outputs]]];
+}
+
+/** Shapes of a layer normalization. */
+export function normShapes(
+  name: string,
+  width: number,
+): [string, readonly number[]][] {
+  return [[`${name}.weight`, [width]], [`${name}.bias`, [width]]];
+}

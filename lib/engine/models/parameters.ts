@@ -1,0 +1,256 @@
+import { normal, type Random } from "../random.ts";
+import type { SafetensorsFile } from "../safetensors/reader.ts";
+import type { TensorValues } from "../safetensors/writer.ts";
+import type {
+  AdaptedModule,
+  Model,
+  Parameter,
+  ParameterLayout,
+  TensorShape,
+} from "./model.ts";
+import { outline } from "./outline.ts";
+
+/** What is trained besides the head. */
+export type Trained =
+  | {
+    readonly rank: number;
+    /** By default those of the architecture. */
+    readonly targetModules?: TargetModules | undefined;
+  }
+  | "head"
+  | "all";
+
+/** Modules that carry adapters, as PEFT names them: ends of names, or every linear module of the encoder. */
+export type TargetModules = readonly string[] | "all-linear";
+
+/**
+ * Lays out what is trained of a model.
+ *
+ * @throws {RangeError} If no module has the name of a target.
+ */
+export function parameterLayout(
+  model: Model,
+  labels: number,
+  trained: Trained,
+): ParameterLayout {
+  const isAdapted = typeof trained === "object";
+  const rank = isAdapted ? trained.rank : 0;
+  const { targetModules } = model.architecture;
+  const modules = isAdapted
+    ? adaptedModules(model, trained.targetModules ?? targetModules)
+    : [];
+  const entries = new Map<string, Parameter>();
+  let offset = 0;
+  const add = (entry: Omit<Parameter, "offset">) => {
+    entries.set(entry.name, { ...entry, offset });
+    offset += sizeOf(entry.shape);
+  };
+  modules.forEach(({ name, inputs, outputs }, module) => {
+    add({
+      name: factorA(name),
+      shape: [rank, inputs],
+      start: "uniform",
+      factor: { of: "A", module },
+    });
+    add({
+      name: factorB(name),
+      shape: [rank, outputs],
+      start: "zeros",
+      factor: { of: "B", module },
+    });
+  });
+  if (trained === "all") {
+    for (const [name, shape] of model.tensors) {
+      add({ name, shape, start: "pretrained" });
+    }
+  }
+  for (const tensor of model.architecture.head(model.hidden, labels)) {
+    add(tensor);
+  }
+  return { rank, labels, modules, entries, size: offset };
+}
+
+/** Name of a module's `lora_A`, `[rank, in]`. */
+export function factorA(module: string): string {
+  return `${module}.lora_A.weight`;
+}
+
+/** Name of a module's `lora_B`, `[out, rank]`. */
+export function factorB(module: string): string {
+  return `${module}.lora_B.weight`;
+}
+
+function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
+  const all = outline(model).products.flat();
+  const isNamed = (name: string, target: string) =>
+    name === target || name.endsWith(`.${target}`);
+  if (targets !== "all-linear") {
+    const unknown = targets.find((target) =>
+      !all.some((name) => isNamed(name, target))
+    );
+    if (unknown !== undefined || targets.length === 0) {
+      const ends = new Set(all.map((name) => name.replace(/^.*\.\d+\./, "")));
+      throw new RangeError(
+        unknown === undefined
+          ? "targetModules names no module; leave it out for the model's defaults"
+          : `targetModules: no linear module of the model ends in "${unknown}"; it has ${
+            [...ends].map((end) => `"${end}"`).join(", ")
+          }`,
+      );
+    }
+  }
+  return all.filter((name) =>
+    targets === "all-linear" || targets.some((target) => isNamed(name, target))
+  ).map((name) => {
+    const [outputs, inputs] = model.tensors.get(`${name}.weight`)!;
+    return { name, inputs: inputs!, outputs: outputs! };
+  });
+}
+
+/**
+ * Values at the start of training: `lora_A` uniform in +-1/sqrt(in)
+ * (Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA), `lora_B` zero, the
+ * head as its architecture says.
+ *
+ * @param pretrained Reads a tensor of the pretrained model
+ * @returns `[size]`
+ */
+export function initialParameters(
+  { entries, size }: ParameterLayout,
+  random: Random,
+  pretrained: (tensor: TensorShape, into: Float32Array<ArrayBuffer>) => void,
+): Float32Array<ArrayBuffer> {
+  const flat = new Float32Array(size);
+  for (const entry of entries.values()) {
+    const { shape, offset, start } = entry;
+    const values = flat.subarray(offset, offset + sizeOf(shape));
+    if (start === "uniform") {
+      const bound = 1 / Math.sqrt(shape[1]!);
+      for (let i = 0; i < values.length; i++) {
+        values[i] = (2 * random.next() - 1) * bound;
+      }
+    } else if (start === "normal") {
+      for (let i = 0; i < values.length; i++) {
+        values[i] = 0.02 * normal(random);
+      }
+    } else if (start === "pretrained") pretrained(entry, values);
+  }
+  return flat;
+}
+
+/** 1 for each value that weight decay shrinks: all but biases and normalizations. `[size]` */
+export function decayedValues(
+  { entries, size }: ParameterLayout,
+): Float32Array<ArrayBuffer> {
+  const decayed = new Float32Array(size);
+  for (const { shape, offset } of entries.values()) {
+    if (shape.length > 1) decayed.fill(1, offset, offset + sizeOf(shape));
+  }
+  return decayed;
+}
+
+/**
+ * The tensors of a flat vector in memory, as PyTorch has them: all
+ * `[out, in]`, `lora_B` `[out, rank]`.
+ *
+ * @param prefix Put before every name
+ */
+export function toTensors(
+  flat: Float32Array,
+  { entries }: ParameterLayout,
+  prefix = "",
+): Record<string, TensorValues> {
+  return Object.fromEntries(
+    [...entries.values()].map((entry) => {
+      const { name, shape, offset } = entry;
+      const values = flat.slice(offset, offset + sizeOf(shape));
+      return [
+        `${prefix}${name}`,
+        isTransposed(entry)
+          ? { shape: shape.toReversed(), values: transpose(values, shape) }
+          : { shape, values },
+      ];
+    }),
+  );
+}
+
+/**
+ * The flat vector of tensors in memory; the inverse of {@linkcode toTensors}.
+ *
+ * @param read Gives the values of a tensor after checking its shape
+ * @returns `[size]`
+ */
+export function fromTensors(
+  read: (name: string, shape: readonly number[]) => Float32Array,
+  { entries, size }: ParameterLayout,
+  prefix = "",
+): Float32Array<ArrayBuffer> {
+  const flat = new Float32Array(size);
+  for (const entry of entries.values()) {
+    const { name, shape, offset } = entry;
+    const stored = isTransposed(entry) ? shape.toReversed() : shape;
+    const values = read(`${prefix}${name}`, stored);
+    flat.set(isTransposed(entry) ? transpose(values, stored) : values, offset);
+  }
+  return flat;
+}
+
+function isTransposed({ factor }: Parameter): boolean {
+  return factor?.of === "B";
+}
+
+/** Row-major `[rows, columns]` -> `[columns, rows]`. */
+function transpose(
+  values: Float32Array,
+  [rows, columns]: readonly number[],
+): Float32Array<ArrayBuffer> {
+  const transposed = new Float32Array(values.length);
+  for (let row = 0; row < rows!; row++) {
+    for (let column = 0; column < columns!; column++) {
+      transposed[column * rows! + row] = values[row * columns! + column]!;
+    }
+  }
+  return transposed;
+}
+
+/** Number of values of a shape. */
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** Reads a tensor of a model by its name in transformers' classifier, into memory given or new. */
+export type TensorReader = (
+  name: string,
+  shape: readonly number[],
+  into?: Float32Array<ArrayBuffer>,
+) => Float32Array;
+
+/**
+ * Reads tensors of a model's file, whether it holds a classifier or, without
+ * the prefix, the encoder alone.
+ *
+ * @throws {SyntaxError} From the reader, naming the tensor that is missing or has another shape.
+ */
+export function tensorReader(
+  file: SafetensorsFile,
+  model: Model,
+): TensorReader {
+  const prefix = `${model.architecture.prefix}.`;
+  const [first] = model.tensors.keys();
+  const isBare = file.tensors.has(first!.slice(prefix.length));
+  return (name, shape, into) => {
+    const stored = isBare && name.startsWith(prefix)
+      ? name.slice(prefix.length)
+      : name;
+    const entry = file.tensors.get(stored);
+    if (entry === undefined) {
+      throw new SyntaxError(`"${file.path}" has no tensor "${stored}"`);
+    }
+    if (entry.shape.join() !== shape.join()) {
+      throw new SyntaxError(
+        `"${file.path}": tensor "${stored}" has shape [${entry.shape}], but config.json asks for [${shape}]`,
+      );
+    }
+    return file.floats(stored, into);
+  };
+}

@@ -1,0 +1,52 @@
+import { z } from "zod";
+import { bert } from "./bert.ts";
+import type { Architecture, Model } from "./model.ts";
+import { roberta } from "./roberta.ts";
+
+/** Every architecture that the engine computes. */
+export const ARCHITECTURES: readonly Architecture[] = [bert, roberta];
+
+/** Any `config.json` of one of them. */
+const KnownConfig = z.looseObject({
+  model_type: z.enum(ARCHITECTURES.map(({ type }) => type) as [string], {
+    error: ({ input }) =>
+      `Model type ${JSON.stringify(input)} is not supported; expected ${
+        ARCHITECTURES.map(({ type }) => `"${type}"`).join(" or ")
+      }`,
+  }),
+});
+
+/**
+ * Describes the model of a Hugging Face `config.json`.
+ *
+ * @param path Name of the file in messages
+ * @throws {SyntaxError} If it is not JSON, or not of a supported model; names every fault.
+ */
+export function parseModel(text: string, path = "config.json"): Model {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    const { message } = error as SyntaxError;
+    throw new SyntaxError(`"${path}" is not JSON: ${message}`, {
+      cause: error,
+    });
+  }
+  try {
+    const { model_type: type } = KnownConfig.parse(json);
+    const model = ARCHITECTURES.find((it) => it.type === type)!
+      .configure(json);
+    if (model.maxLength >= 1) return model;
+    throw new SyntaxError(
+      `"${path}": "max_position_embeddings" leaves no positions for tokens`,
+    );
+  } catch (error) {
+    if (!(error instanceof z.ZodError)) throw error;
+    const faults = error.issues.map(({ path, message }) =>
+      path.length === 0 ? message : `"${path.join(".")}": ${message}`
+    );
+    throw new SyntaxError(
+      `"${path}" does not describe a supported encoder: ${faults.join("; ")}`,
+    );
+  }
+}

@@ -1,0 +1,80 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { libraryBinding, tensorIds, writtenTensor } from "../backend.ts";
+import type { SafetensorsFile } from "../safetensors/reader.ts";
+import type { Model } from "./model.ts";
+import { outline } from "./outline.ts";
+import { sizeOf, tensorReader } from "./parameters.ts";
+
+/** Frozen weights of an encoder, as the products of its forward pass take them. */
+export interface FrozenWeights {
+  /** Tables and normalizations by the names of their tensors. */
+  readonly tensors: ReadonlyMap<string, tf.Tensor>;
+  /** The linear modules of each product, joined: by the name of the first of them. */
+  readonly products: ReadonlyMap<string, FrozenProduct>;
+}
+
+/** Linear modules on the same input, as one. */
+export interface FrozenProduct {
+  readonly modules: readonly string[];
+  /** Outputs of each of them. */
+  readonly outputs: readonly number[];
+  /** `[sum of out, in]` */
+  readonly weight: tf.Tensor2D;
+  /** `[sum of out]` */
+  readonly bias: tf.Tensor1D;
+}
+
+/**
+ * Loads a model's encoder, frozen, tensor by tensor. The engine must have been
+ * started.
+ *
+ * @param allTokens True for passes that compute all hidden states of the last layer
+ * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
+ */
+export function loadFrozen(
+  file: SafetensorsFile,
+  model: Model,
+  allTokens = false,
+): FrozenWeights {
+  const read = tensorReader(file, model);
+  const products = new Map<string, FrozenProduct>();
+  const ofProducts = new Set<string>();
+  for (const modules of outline(model, allTokens).products) {
+    const join = (kind: "weight" | "bias") => {
+      const names = modules.map((module) => `${module}.${kind}`);
+      const shapes = names.map((name) => model.tensors.get(name)!);
+      const rows = shapes.reduce((sum, [rows]) => sum + rows!, 0);
+      return writtenTensor([rows, ...shapes[0]!.slice(1)], (values) => {
+        let offset = 0;
+        names.forEach((name, i) => {
+          const end = offset + sizeOf(shapes[i]!);
+          read(name, shapes[i]!, values.subarray(offset, end));
+          ofProducts.add(name);
+          offset = end;
+        });
+      });
+    };
+    products.set(modules[0]!, {
+      modules,
+      outputs: modules.map((name) => model.tensors.get(`${name}.weight`)![0]!),
+      weight: forProducts(join("weight") as tf.Tensor2D),
+      bias: join("bias") as tf.Tensor1D,
+    });
+  }
+  const tensors = new Map<string, tf.Tensor>();
+  for (const [name, shape] of model.tensors) {
+    if (ofProducts.has(name)) continue;
+    tensors.set(
+      name,
+      writtenTensor([...shape], (values) => void read(name, shape, values)),
+    );
+  }
+  return { tensors, products };
+}
+
+/** A matrix that only products take is stored in the type in which they take it. */
+function forProducts(matrix: tf.Tensor2D): tf.Tensor2D {
+  const binding = libraryBinding();
+  if (binding?.precision === "bf16") binding.narrow(tensorIds([matrix])[0]!);
+  return matrix;
+}

@@ -1,0 +1,69 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { libraryBinding, libraryOp } from "../backend.ts";
+import { AttributeType, DataType } from "../tensorflow/tensors.ts";
+import { withGradient } from "./gradient.ts";
+
+/**
+ * Rows of a frozen table. (tfjs-node's own kernel reads the ids to check
+ * them, which cannot be traced; the library checks them as well.)
+ *
+ * @param table `[rows, hidden]`
+ * @param ids int32 `[batch, seq]`
+ * @returns `[batch * seq, hidden]`
+ */
+export function lookUp(table: tf.Tensor2D, ids: tf.Tensor2D): tf.Tensor2D {
+  const flat = tf.reshape(ids, [-1]);
+  if (libraryBinding() === undefined) {
+    return tf.gather(table, flat) as tf.Tensor2D;
+  }
+  return libraryOp("GatherV2", [
+    { name: "Tparams", type: AttributeType.type, value: DataType.float32 },
+    { name: "Tindices", type: AttributeType.type, value: DataType.int32 },
+    { name: "Taxis", type: AttributeType.type, value: DataType.int32 },
+  ], [table, flat, tf.scalar(0, "int32")])[0] as tf.Tensor2D;
+}
+
+/**
+ * Rows of a table with a gradient of the table: each row's is the sum over the
+ * places where it was looked up.
+ *
+ * @param table `[rows, hidden]`
+ * @param ids int32 `[batch, seq]`
+ * @returns `[batch * seq, hidden]`
+ */
+export function lookUpTrained(
+  table: tf.Tensor2D,
+  ids: tf.Tensor2D,
+): tf.Tensor2D {
+  const rows = table.shape[0];
+  return withGradient(
+    { table: table as tf.Tensor },
+    ({ table }) => ({ value: lookUp(table as tf.Tensor2D, ids), saved: {} }),
+    (dy) => ({
+      table: sumByRow(dy as tf.Tensor2D, tf.reshape(ids, [-1]), rows),
+    }),
+  ) as tf.Tensor2D;
+}
+
+/** Sums of the values of each row: `[n, hidden]` and int32 `[n]` -> `[rows, hidden]`. */
+function sumByRow(
+  values: tf.Tensor2D,
+  row: tf.Tensor1D,
+  rows: number,
+): tf.Tensor2D {
+  const binding = libraryBinding();
+  // A GPU would add in an order that changes from run to run, and other engines lack the kernel.
+  if (binding === undefined || binding.isUsingGpuDevice()) {
+    // Some models have a single token type, and a one-hot vector needs two places or more.
+    const places = tf.oneHot(row, Math.max(rows, 2)) as tf.Tensor2D;
+    return tf.slice(tf.matMul(places, values, true), [0, 0], [
+      rows,
+      values.shape[1],
+    ]) as tf.Tensor2D;
+  }
+  return libraryOp("UnsortedSegmentSum", [
+    { name: "T", type: AttributeType.type, value: DataType.float32 },
+    { name: "Tindices", type: AttributeType.type, value: DataType.int32 },
+    { name: "Tnumsegments", type: AttributeType.type, value: DataType.int32 },
+  ], [values, row, tf.scalar(rows, "int32")])[0] as tf.Tensor2D;
+}

@@ -1,0 +1,277 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { engineLanes, libraryBinding } from "../backend.ts";
+import type { Classifier } from "../models/classifier.ts";
+import type { Model } from "../models/model.ts";
+import type { BatchTensors } from "../models/tensor_pass.ts";
+import { type Random, shuffle } from "../random.ts";
+
+/** Tokenized examples of a split, one after the other, without padding. */
+export interface Examples {
+  /** Token ids of all examples. */
+  readonly ids: Int32Array;
+  /** Token types of all examples. */
+  readonly types: Uint8Array;
+  /** Example i is `ids[offsets[i]..offsets[i + 1])`. */
+  readonly offsets: Int32Array;
+  /** Class numbers or scores, one for each example. */
+  readonly labels: Float32Array;
+}
+
+/**
+ * Some examples padded to one length, in memory; all arrays `[batch, seq]`
+ * unless said otherwise. Training and evaluation make their tensors of it by
+ * {@linkcode batchTensors}.
+ */
+export interface Batch {
+  readonly shape: [batch: number, seq: number];
+  readonly ids: Int32Array;
+  /** Rows of the model's position table. */
+  readonly positions: Int32Array;
+  readonly types: Int32Array;
+  /** 1 for tokens and 0 for padding; undefined where nothing is padded. */
+  readonly mask: Float32Array | undefined;
+  /** `[batch]` */
+  readonly labels: Float32Array;
+  /** Tokens without padding. */
+  readonly tokens: number;
+}
+
+/** Number of examples. */
+export function exampleCount({ offsets }: Pick<Examples, "offsets">): number {
+  return offsets.length - 1;
+}
+
+/** Lengths are multiples of this, so that few are traced. */
+const LENGTH_STEP = 8;
+
+/** Number of batches per length-bucketing window. */
+const WINDOW = 50;
+
+/**
+ * The batches of one epoch, as lists of example numbers: shuffled, and
+ * bucketed by length so that little is padded.
+ *
+ * @param padded True if all batches are padded to one length: then they are formed at random
+ */
+export function epochBatches(
+  examples: Examples,
+  batchSize: number,
+  random: Random,
+  padded = false,
+): number[][] {
+  const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
+  shuffle(order, random);
+  if (padded) return cutBatches(order, batchSize);
+  const batches: number[][] = [];
+  const step = batchSize * WINDOW;
+  for (let start = 0; start < order.length; start += step) {
+    const window = order.slice(start, start + step);
+    batches.push(...batchesByLength(examples, window, batchSize));
+  }
+  shuffle(batches, random);
+  return batches;
+}
+
+/** Batches of these examples, longest first; examples of equal length stay in order. */
+export function batchesByLength(
+  examples: Examples,
+  order: readonly number[],
+  batchSize: number,
+): number[][] {
+  const sorted = [...order].sort((a, b) =>
+    lengthOf(examples, b) - lengthOf(examples, a)
+  );
+  return cutBatches(sorted, batchSize);
+}
+
+function cutBatches(order: readonly number[], batchSize: number): number[][] {
+  const batches: number[][] = [];
+  for (let start = 0; start < order.length; start += batchSize) {
+    batches.push(order.slice(start, start + batchSize));
+  }
+  return batches;
+}
+
+/** Pads examples to a length, by default that of the longest, rounded up to a multiple of 8. */
+export function padBatch(
+  examples: Examples,
+  indices: readonly number[],
+  model: Pick<Model, "padId" | "positions">,
+  seq = paddedLength(examples, indices),
+): Batch {
+  const batch = indices.length;
+  const ids = new Int32Array(batch * seq).fill(model.padId);
+  const types = new Int32Array(batch * seq);
+  const mask = new Float32Array(batch * seq);
+  const labels = new Float32Array(batch);
+  let tokens = 0;
+  indices.forEach((example, row) => {
+    const start = examples.offsets[example]!;
+    const end = examples.offsets[example + 1]!;
+    ids.set(examples.ids.subarray(start, end), row * seq);
+    types.set(examples.types.subarray(start, end), row * seq);
+    mask.fill(1, row * seq, row * seq + end - start);
+    labels[row] = examples.labels[example]!;
+    tokens += end - start;
+  });
+  return {
+    shape: [batch, seq],
+    ids,
+    positions: model.positions(ids, batch, seq),
+    types,
+    mask: tokens === batch * seq ? undefined : mask,
+    labels,
+    tokens,
+  };
+}
+
+/** Tensors of a batch; the caller disposes them. */
+export function batchTensors(
+  batch: Omit<Batch, "labels" | "tokens">,
+): BatchTensors {
+  return {
+    ids: tf.tensor2d(batch.ids, batch.shape, "int32"),
+    positions: tf.tensor2d(batch.positions, batch.shape, "int32"),
+    types: tf.tensor2d(batch.types, batch.shape, "int32"),
+    mask: batch.mask && tf.tensor2d(batch.mask, batch.shape),
+  };
+}
+
+/** Length to which a batch of these examples is padded. */
+export function paddedLength(
+  examples: Pick<Examples, "offsets">,
+  indices: readonly number[],
+): number {
+  const longest = Math.max(...indices.map((i) => lengthOf(examples, i)));
+  return Math.ceil(longest / LENGTH_STEP) * LENGTH_STEP;
+}
+
+function lengthOf(
+  { offsets }: Pick<Examples, "offsets">,
+  example: number,
+): number {
+  return offsets[example + 1]! - offsets[example]!;
+}
+
+/**
+ * Cost of the first pass at a length beyond that of later ones, for tracing
+ * and compiling, in floating-point operations: two seconds at 150 GFLOPS, as
+ * measured for MiniLM. A constant, so that results do not depend on the
+ * machine's speed.
+ */
+const FIRST_PASS = 3e11;
+
+/**
+ * Chooses the lengths to which batches are padded: few, where preparing
+ * another would take longer than computing its padding.
+ *
+ * @param batches All batches of a pass over the examples, as lists of example numbers
+ * @param passes How often such a pass is made
+ * @param flops Floating-point operations of a batch, `[batch, seq]`
+ * @returns The length for any batch whose longest example is no longer than those of `batches`
+ */
+export function paddedLengths(
+  examples: Examples,
+  batches: readonly (readonly number[])[],
+  passes: number,
+  flops: (shape: readonly [number, number]) => number,
+): (indices: readonly number[]) => number {
+  const sizes = Map.groupBy(
+    batches,
+    (indices) => paddedLength(examples, indices),
+  );
+  const uses = [...sizes].sort(([a], [b]) => a - b).map(([length, found]) => ({
+    length,
+    sequences: passes * found.reduce((sum, { length }) => sum + length, 0),
+  }));
+  const chosen = cheapestLengths(uses, (length) => flops([1, length]));
+  return (indices) => {
+    const needed = paddedLength(examples, indices);
+    return chosen.find((length) => length >= needed)!;
+  };
+}
+
+/**
+ * The set of lengths that costs least: a first pass for each of them, and for
+ * every sequence its cost at the smallest of them that it fits. By dynamic
+ * programming over the longest length of all but the last of them.
+ *
+ * @param uses Number of sequences whose batch needs a length, by ascending length
+ */
+function cheapestLengths(
+  uses: readonly { readonly length: number; readonly sequences: number }[],
+  flops: (length: number) => number,
+): number[] {
+  let plans: { readonly cost: number; readonly lengths: readonly number[] }[] =
+    [{ cost: 0, lengths: [] }];
+  uses.forEach(({ length }, last) => {
+    let best = { cost: Infinity, lengths: [] as readonly number[] };
+    let sequences = 0;
+    for (let first = last; first >= 0; first--) {
+      sequences += uses[first]!.sequences;
+      const before = plans[first]!;
+      const cost = before.cost + FIRST_PASS + sequences * flops(length);
+      if (cost < best.cost) {
+        best = { cost, lengths: [...before.lengths, length] };
+      }
+    }
+    plans = [...plans, best];
+  });
+  return [...plans.at(-1)!.lengths];
+}
+
+/** Maximum rows (tokens x ranks) per shard. */
+const SHARD_ROWS = 1024;
+
+/** Bytes that a shard may keep for its backward pass. */
+const SHARD_BYTES = 192 * 2 ** 20;
+
+/** Bytes that a row keeps for it per hidden value and layer: measured with RoBERTa-base at 64 tokens. */
+const ROW_BYTES = { f32: 57, bf16: 34 } as const;
+
+/**
+ * How the sequences of a batch are shared out among the engine's threads: into
+ * shards of equal size, or of one sequence more, as many for each thread. Long
+ * batches make several shards per thread, so that memory stays bounded; on one
+ * thread a batch stays whole.
+ *
+ * The shards decide the order of sums, and so the bits: they depend on nothing
+ * but the shapes, the precision and the number of threads.
+ *
+ * @param rows Tokens of a sequence, times the ranks at which it is computed
+ * @param maxRows Maximum rows per shard of more than one sequence
+ * @returns Sequences of each shard
+ */
+export function shardSizes(
+  sequences: number,
+  rows: number,
+  maxRows = SHARD_ROWS,
+): number[] {
+  const lanes = engineLanes();
+  if (lanes === 1) return [sequences];
+  const rounds = Math.ceil(sequences * rows / (lanes * maxRows));
+  const shards = Math.min(sequences, lanes * rounds);
+  return Array.from(
+    { length: shards },
+    (_, i) =>
+      Math.floor((i + 1) * sequences / shards) -
+      Math.floor(i * sequences / shards),
+  );
+}
+
+/**
+ * The shards of a batch that is trained on: what they keep for the backward
+ * pass is bounded as well, unless all weights are trained, since then every
+ * shard has gradients as large as the model.
+ */
+export function trainingShardSizes(
+  { model, weights }: Pick<Classifier, "model" | "weights">,
+  sequences: number,
+  rows: number,
+): number[] {
+  if (weights === undefined) return shardSizes(sequences, rows);
+  const bytes = ROW_BYTES[libraryBinding()?.precision ?? "f32"] *
+    model.layers * model.hidden;
+  const maxRows = Math.floor(SHARD_BYTES / bytes);
+  return shardSizes(sequences, rows, Math.min(SHARD_ROWS, maxRows));
+}

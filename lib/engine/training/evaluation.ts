@@ -1,0 +1,267 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { rankScale, type RankScaling } from "../methods/method.ts";
+import {
+  type Classifier,
+  logitsOf,
+  splitParameters,
+} from "../models/classifier.ts";
+import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
+import {
+  type BatchTensors,
+  type ModelRanks,
+  rankCount,
+} from "../models/tensor_pass.ts";
+import { type Named, trace } from "../trace.ts";
+import {
+  batchesByLength,
+  batchTensors,
+  exampleCount,
+  type Examples,
+  padBatch,
+  paddedLengths,
+  shardSizes,
+} from "./batch.ts";
+
+/** What an evaluation reports on its way. */
+export interface EvaluationHooks {
+  /** Called after each batch with the number of examples done. */
+  readonly progress?: (examples: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Evaluates parameters of one classifier at any ranks, again and again. */
+export interface Evaluator {
+  /**
+   * Logits of every example at every rank, in one pass over the data: what
+   * does not depend on the rank is computed once.
+   *
+   * @param values Flat parameters, `[size]`
+   * @param scale Scales of the rows at each rank, as in {@linkcode ModelRanks}
+   * @returns `[ranks, examples, labels]`, flat, examples in their own order
+   */
+  (
+    values: Float32Array,
+    scale: ModelRanks["scale"],
+    examples: Examples,
+    hooks?: EvaluationHooks,
+  ): Promise<Float32Array<ArrayBuffer>>;
+  /** Frees what the evaluator holds. */
+  dispose(): void;
+}
+
+/**
+ * Makes an evaluator of a classifier.
+ *
+ * @param batchSize Examples of a forward pass
+ * @param passes How often the same examples will be evaluated: it decides how many lengths are prepared
+ */
+export function evaluator(
+  classifier: Classifier,
+  batchSize: number,
+  passes = 1,
+): Evaluator {
+  const { layout, model } = classifier;
+  const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
+  const run = trace((
+    { values, scale, ...input }: Named & BatchTensors & {
+      readonly values: tf.Tensor1D;
+      readonly scale: ModelRanks["scale"];
+    },
+  ) => {
+    const ranks = { scale, gradientMask };
+    const [sequences, seq] = input.ids.shape;
+    const sizes = shardSizes(sequences, seq * rankCount(ranks));
+    const split = (tensor: tf.Tensor2D) =>
+      tf.split(tensor, sizes) as tf.Tensor2D[];
+    const parts = {
+      ids: split(input.ids),
+      positions: split(input.positions),
+      types: split(input.types),
+      mask: input.mask && split(input.mask),
+    };
+    const logits = sizes.map((_, i) =>
+      tf.reshape(
+        logitsOf(
+          classifier,
+          splitParameters(values, layout),
+          {
+            ids: parts.ids[i]!,
+            positions: parts.positions[i]!,
+            types: parts.types[i]!,
+            mask: parts.mask?.[i],
+          },
+          ranks,
+          undefined,
+        ),
+        [rankCount(ranks), -1, layout.labels],
+      )
+    );
+    return { logits: tf.concat(logits, 1) };
+  });
+
+  async function evaluate(
+    values: Float32Array,
+    scale: ModelRanks["scale"],
+    examples: Examples,
+    { progress, signal }: EvaluationHooks = {},
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const ranks = rankCount({ scale });
+    const count = exampleCount(examples);
+    const { labels } = layout;
+    const all = new Float32Array(ranks * count * labels);
+    const flat = tf.tensor1d(values);
+    try {
+      let done = 0;
+      for (
+        const { indices, length } of evaluationBatches(classifier, examples, {
+          batchSize,
+          ranks,
+          passes,
+        })
+      ) {
+        signal?.throwIfAborted();
+        const input = batchTensors(padBatch(examples, indices, model, length));
+        const { logits } = run({ values: flat, scale, ...input });
+        const batch = await logits.data();
+        const { mask, ...others } = input;
+        tf.dispose([...Object.values(others), logits]);
+        mask?.dispose();
+        for (let rank = 0; rank < ranks; rank++) {
+          indices.forEach((example, row) => {
+            const from = (rank * indices.length + row) * labels;
+            all.set(
+              batch.subarray(from, from + labels),
+              (rank * count + example) * labels,
+            );
+          });
+        }
+        done += indices.length;
+        progress?.(done);
+      }
+      return all;
+    } finally {
+      flat.dispose();
+    }
+  }
+  return Object.assign(evaluate, {
+    dispose() {
+      gradientMask.dispose();
+      run.dispose();
+    },
+  });
+}
+
+/** Some examples that are evaluated together. */
+interface EvaluationBatch {
+  /** Their numbers. */
+  readonly indices: readonly number[];
+  /** Length to which they are padded. */
+  readonly length: number;
+}
+
+function evaluationBatches(
+  classifier: ClassifierShape,
+  examples: Examples,
+  { batchSize, ranks, passes }: {
+    readonly batchSize: number;
+    readonly ranks: number;
+    readonly passes: number;
+  },
+): EvaluationBatch[] {
+  const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
+  const batches = batchesByLength(examples, order, batchSize);
+  const lengthOf = paddedLengths(
+    examples,
+    batches,
+    passes,
+    (shape) => forwardFlops(classifier, shape, ranks),
+  );
+  return batches.map((indices) => ({ indices, length: lengthOf(indices) }));
+}
+
+/** How an adapter is evaluated. */
+export interface RankEvaluationOptions {
+  readonly alpha: number;
+  readonly scaling: RankScaling;
+  /** Ranks to evaluate, 1-based; 0 without adapters. */
+  readonly ranks: readonly number[];
+  readonly batchSize: number;
+  /** How often the same examples will be evaluated, by default once. */
+  readonly passes?: number;
+}
+
+/** Default number of examples of a forward pass at so many ranks: 32, and at most 256 sequences at all ranks together. */
+export function evaluationBatchSize(ranks: number): number {
+  return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
+}
+
+/** Evaluates parameters of one classifier at the same ranks again and again. */
+export interface RankEvaluator {
+  /** As {@linkcode Evaluator}, at the ranks that it was made for. */
+  (
+    values: Float32Array,
+    examples: Examples,
+    hooks?: EvaluationHooks,
+  ): Promise<Float32Array<ArrayBuffer>>;
+  /** Frees what the evaluator holds. */
+  dispose(): void;
+}
+
+/** Makes an evaluator of a classifier at some ranks, each the same in all modules. */
+export function rankEvaluator(
+  classifier: Classifier,
+  { alpha, scaling, ranks, batchSize, passes }: RankEvaluationOptions,
+): RankEvaluator {
+  const { rank: maxRank } = classifier.layout;
+  const scale = tf.tensor2d(
+    ranks.flatMap((rank) => [...rankScale(rank, alpha, maxRank, scaling)]),
+    [ranks.length, maxRank],
+  );
+  const evaluate = evaluator(classifier, batchSize, passes);
+  return Object.assign(
+    (values: Float32Array, examples: Examples, hooks?: EvaluationHooks) =>
+      evaluate(values, scale, examples, hooks),
+    {
+      dispose() {
+        scale.dispose();
+        evaluate.dispose();
+      },
+    },
+  );
+}
+
+/** Evaluates parameters once, as a {@linkcode RankEvaluator} does. */
+export async function evaluateRanks(
+  classifier: Classifier,
+  values: Float32Array,
+  examples: Examples,
+  options: RankEvaluationOptions & EvaluationHooks,
+): Promise<Float32Array<ArrayBuffer>> {
+  const evaluate = rankEvaluator(classifier, options);
+  try {
+    return await evaluate(values, examples, options);
+  } finally {
+    evaluate.dispose();
+  }
+}
+
+/** Floating-point operations of {@linkcode evaluateRanks}, counted like those of {@linkcode forwardFlops}. */
+export function evaluationFlops(
+  classifier: ClassifierShape,
+  examples: Examples,
+  { ranks, batchSize, passes = 1 }: Pick<
+    RankEvaluationOptions,
+    "ranks" | "batchSize" | "passes"
+  >,
+): number {
+  const count = ranks.length;
+  return evaluationBatches(classifier, examples, {
+    batchSize,
+    ranks: count,
+    passes,
+  }).reduce(
+    (sum, { indices, length }) =>
+      sum + forwardFlops(classifier, [indices.length, length], count),
+    0,
+  );
+}

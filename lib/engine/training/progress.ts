@@ -1,0 +1,200 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { engineLanes } from "../backend.ts";
+import type { Model } from "../models/model.ts";
+import { sizeOf } from "../models/parameters.ts";
+import { trace } from "../trace.ts";
+
+/** State of training after a step. */
+export interface TrainingReport extends Rates {
+  /** Optimizer steps taken. */
+  readonly step: number;
+  readonly steps: number;
+  /** Mean loss of the steps since the last report. */
+  readonly loss: number;
+  readonly learningRate: number;
+  /** Rank of the last step, or that of each module. */
+  readonly rank: number | readonly number[];
+}
+
+/** A step just taken: its loss stays a tensor, since reading it would wait for the step. */
+interface TakenStep {
+  /** Number of the step, from 0. */
+  readonly step: number;
+  readonly loss: tf.Scalar;
+  readonly tokens: number;
+  /** Floating-point operations of its products. */
+  readonly flops: number;
+  readonly milliseconds: number;
+}
+
+/** Speed of the steps since the last report. */
+interface Rates {
+  /** Median of the steps. */
+  readonly msPerStep: number;
+  /** Tokens a second, padding not counted. */
+  readonly tokensPerSecond: number;
+  /** Floating-point operations of products a second. */
+  readonly flopsPerSecond: number;
+}
+
+/** The steps since the last report. */
+export class ReportWindow {
+  #pending: TakenStep[] = [];
+  #tokens = 0;
+  #flops = 0;
+  #milliseconds: number[] = [];
+
+  add(taken: TakenStep): void {
+    this.#pending.push(taken);
+    this.#tokens += taken.tokens;
+    this.#flops += taken.flops;
+    this.#milliseconds.push(taken.milliseconds);
+  }
+
+  /** Reads the losses not read before, in order, and frees them. */
+  async losses(): Promise<{ step: number; loss: number }[]> {
+    const read: { step: number; loss: number }[] = [];
+    for (const { step, loss } of this.#pending) {
+      read.push({ step, loss: (await loss.data())[0]! });
+    }
+    this.dispose();
+    return read;
+  }
+
+  /** Speed of the steps in the window, which is emptied. */
+  rates(): Rates {
+    const seconds = this.#milliseconds.reduce((sum, ms) => sum + ms, 0) / 1000;
+    const rates = {
+      msPerStep: median(this.#milliseconds),
+      tokensPerSecond: this.#tokens / seconds,
+      flopsPerSecond: this.#flops / seconds,
+    };
+    this.#tokens = 0;
+    this.#flops = 0;
+    this.#milliseconds = [];
+    return rates;
+  }
+
+  /** Frees the losses that were not read. */
+  dispose(): void {
+    for (const { loss } of this.#pending) loss.dispose();
+    this.#pending = [];
+  }
+}
+
+/** Counts the seconds of a kind of work, with pauses, over all attempts. */
+export class Stopwatch {
+  #before = 0;
+  #since: number | undefined;
+
+  /** Starts counting; does nothing if it already counts. */
+  start(): void {
+    this.#since ??= performance.now();
+  }
+
+  /** Pauses until the next start. */
+  stop(): void {
+    this.#before = this.seconds;
+    this.#since = undefined;
+  }
+
+  /** Adds seconds that an earlier attempt took. */
+  add(seconds: number): void {
+    this.#before += seconds;
+  }
+
+  /** Seconds counted so far. */
+  get seconds(): number {
+    const since = this.#since;
+    return this.#before +
+      (since === undefined ? 0 : (performance.now() - since) / 1000);
+  }
+}
+
+/** Median of one or more numbers. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1
+    ? sorted[middle]!
+    : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Training ended because the loss became infinite or NaN. */
+export class DivergedError extends Error {
+  override readonly name = "DivergedError";
+
+  /** @param step Number of the step, from 0 */
+  constructor(step: number, loss: number, learningRate: number) {
+    super(
+      `The loss of step ${step + 1} is ${loss}: training has diverged. ` +
+        `Try a lower learning rate than ${learningRate}, a longer warm-up, or precision "f32"`,
+    );
+  }
+}
+
+/** Rows of the product: enough for a kernel to reach its full speed, and for casts not to matter. */
+const PEAK_ROWS = 2048;
+
+/** Seconds spent on measuring. */
+const PEAK_SECONDS = 0.1;
+
+/** Fewest products that are timed after the first, which prepares the library. */
+const PEAK_PRODUCTS = 3;
+
+/**
+ * Peak speed of matrix products on this machine in the precision in use, in
+ * floating-point operations a second: measured with the largest linear module
+ * of the model, `[2048, in] x [in, out]`, its rows shared out among the
+ * engine's threads. Training logs what share of it each step reaches.
+ */
+export async function measureProductPeak(
+  { tensors }: Pick<Model, "tensors">,
+  modules: readonly string[],
+): Promise<number> {
+  const [outputs, inputs] = modules
+    .map((name) => tensors.get(`${name}.weight`)!)
+    .reduce((largest, shape) =>
+      sizeOf(shape) > sizeOf(largest) ? shape : largest
+    ) as [number, number];
+  const lanes = engineLanes();
+  const share = Math.ceil(PEAK_ROWS / lanes);
+  const flops = 2 * lanes * share * inputs * outputs;
+  const products = trace(({ weight, ...parts }: Record<string, tf.Tensor>) =>
+    Object.fromEntries(
+      Object.entries(parts).map(([name, part]) => [
+        name,
+        tf.matMul(part, weight!, false, true),
+      ]),
+    )
+  );
+  const operands: Record<string, tf.Tensor> = {
+    weight: tf.fill([outputs, inputs], 0.25),
+    ...Object.fromEntries(
+      Array.from(
+        { length: lanes },
+        (_, i) => [`part${i}`, tf.fill([share, inputs], 0.5)],
+      ),
+    ),
+  };
+  const takeSeconds = async () => {
+    const started = performance.now();
+    const results = products(operands);
+    // One value is read, so that engines that compute later are waited for.
+    const value = tf.slice(results.part0!, [0, 0], [1, 1]);
+    await value.data();
+    tf.dispose([...Object.values(results), value]);
+    return (performance.now() - started) / 1000;
+  };
+  await takeSeconds();
+  let best = Infinity;
+  let spent = 0;
+  for (let count = 0; count < PEAK_PRODUCTS || spent < PEAK_SECONDS; count++) {
+    const seconds = await takeSeconds();
+    best = Math.min(best, seconds);
+    spent += seconds;
+  }
+  tf.dispose(operands);
+  products.dispose();
+  return flops / best;
+}

@@ -1,0 +1,86 @@
+import { assert, assertEquals } from "@std/assert";
+import { svdFactors } from "../../../lib/engine/adapters/svd_factors.ts";
+import { seededRandom } from "../../../lib/engine/random.ts";
+import { assertClose, fixture, openReference } from "../reference.ts";
+
+const { rank } = JSON.parse(
+  Deno.readTextFileSync(fixture("references/training.json")),
+);
+
+for (const architecture of ["roberta", "bert"] as const) {
+  Deno.test(`svdFactors() gives numpy's factors of every product of the reference, ${architecture}`, () => {
+    const { figures } = openReference(architecture);
+    const names = [...figures.tensors.keys()].filter((name) =>
+      name.startsWith("svd.adapter.") && name.includes("lora_A")
+    );
+    assertEquals(names.length, 4);
+    for (const name of names) {
+      const nameB = name.replace("lora_A", "lora_B");
+      const { a, b } = svdFactors({
+        a: figures.floats(name.replace("svd.", "")),
+        b: figures.floats(nameB.replace("svd.", "")),
+      }, rank);
+      assertClose(a, figures.floats(name), 1e-6, name);
+      assertClose(b, figures.floats(nameB), 1e-6, nameB);
+    }
+  });
+}
+
+Deno.test("svdFactors() keeps the product, where the rank exceeds its size as well", () => {
+  for (const [rank, inputs, outputs] of [[3, 7, 5], [5, 4, 6], [9, 4, 4]]) {
+    const given = {
+      a: randomMatrix(rank! * inputs!),
+      b: randomMatrix(outputs! * rank!),
+    };
+    const factors = svdFactors(given, rank!);
+    assertClose(
+      product(factors, rank!),
+      product(given, rank!),
+      1e-5,
+      `product of rank ${rank}`,
+    );
+    const own = Math.min(rank!, inputs!, outputs!);
+    assert(factors.a.subarray(own * inputs!).every((value) => value === 0));
+  }
+});
+
+Deno.test("svdFactors() of repeated rows leaves zeros beyond the product's own rank", () => {
+  const row = randomMatrix(6);
+  const column = randomMatrix(4);
+  const a = Float32Array.from([...row, ...row, ...row]);
+  const b = Float32Array.from([...column].flatMap((it) => [it, it, it]));
+  const factors = svdFactors({ a, b }, 3);
+  assertClose(product(factors, 3), product({ a, b }, 3), 1e-5, "product");
+  assertClose(factors.a.subarray(6), new Float32Array(12), 1e-6, "the rest");
+});
+
+Deno.test("svdFactors() of an adapter that was never trained is zero", () => {
+  const factors = svdFactors({
+    a: randomMatrix(12),
+    b: new Float32Array(8),
+  }, 2);
+  assertClose(factors.a, new Float32Array(12), 0, "A");
+  assertClose(factors.b, new Float32Array(8), 0, "B");
+});
+
+function randomMatrix(size: number): Float32Array {
+  const random = seededRandom(size, "matrix");
+  return Float32Array.from({ length: size }, () => 2 * random.next() - 1);
+}
+
+/** `B A`, row-major. */
+function product(
+  { a, b }: { readonly a: Float32Array; readonly b: Float32Array },
+  rank: number,
+): number[] {
+  const inputs = a.length / rank;
+  const outputs = b.length / rank;
+  return Array.from({ length: outputs * inputs }, (_, at) => {
+    const [row, column] = [Math.floor(at / inputs), at % inputs];
+    let sum = 0;
+    for (let r = 0; r < rank; r++) {
+      sum += b[row * rank + r]! * a[r * inputs + column]!;
+    }
+    return sum;
+  });
+}

@@ -1,0 +1,296 @@
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
+import "../engine.ts";
+import { lora } from "../../../lib/engine/methods/lora.ts";
+import {
+  matryoshka,
+  type MatryoshkaParams,
+} from "../../../lib/engine/methods/matryoshka.ts";
+import {
+  type RankObjective,
+  rankScale,
+} from "../../../lib/engine/methods/method.ts";
+import type { ModelRanks } from "../../../lib/engine/models/tensor_pass.ts";
+import { trainingFlops } from "../../../lib/engine/models/outline.ts";
+import { batchLoss } from "../../../lib/engine/ops/loss.ts";
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../../../lib/engine/training/checkpoint.ts";
+import { trainingStep } from "../../../lib/engine/training/step.ts";
+import {
+  train,
+  type TrainingOptions,
+} from "../../../lib/engine/training/train.ts";
+import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
+import {
+  assertClose,
+  assertSameBits,
+  openReference,
+  read,
+  type Reference,
+  referenceInput,
+} from "../reference.ts";
+import {
+  batchRows,
+  draw,
+  optimizer,
+  referenceAdapter,
+  referenceLabels,
+  settings,
+  startState,
+} from "../reference_step.ts";
+import { tinyClassifier, tinyExamples, tinyOptions } from "../tiny_task.ts";
+
+const alpha: number = settings.alpha;
+const maxRank: number = settings.rank;
+
+for (const architecture of ["roberta", "bert"] as const) {
+  Deno.test(`the gradient of weighted losses is the weighted sum of those of each rank by itself, ${architecture}`, async () => {
+    const reference = openReference(architecture);
+    const weights = [3, 1, 2];
+    const whole = await gradient(
+      reference,
+      objectiveOf({ objective: "losses", ranks: [1, 3, 4], weights }),
+    );
+    const sum = new Float32Array(whole.length);
+    for (const [i, rank] of [1, 3, 4].entries()) {
+      const scale = rankScale(rank, alpha, maxRank);
+      const single = await gradient(reference, {
+        ...lora.objective({ rank: maxRank, alpha }),
+        scale: () => scale,
+      });
+      single.forEach((value, at) => sum[at]! += weights[i]! / 6 * value);
+    }
+    assert(sum.some((value) => Math.abs(value) > 1e-2));
+    assertClose(whole, sum, 1e-5, "gradient");
+  });
+
+  for (const eager of [true, false]) {
+    Deno.test(`trainingStep() of weighted losses has the weighted mean of PEFT's losses at each rank, ${architecture}, ${eager ? "eager" : "traced"}`, async () => {
+      const reference = openReference(architecture);
+      const weights = [1, 2, 3, 4];
+      const loss = await stepLoss(
+        reference,
+        objectiveOf({ objective: "losses", weights }),
+        eager,
+      );
+      const expected = weights.reduce(
+        (sum, weight, i) =>
+          sum + weight / 10 * peftLoss(reference, `rank${i + 1}`),
+        0,
+      );
+      assertClose([loss], [expected], 1e-5, "loss");
+    });
+  }
+
+  Deno.test(`trainingStep() of weighted outputs has the loss of the adapter with P in its columns, ${architecture}`, async () => {
+    const reference = openReference(architecture);
+    const { classifier, values } = referenceAdapter(reference);
+    const loss = await stepLoss(
+      reference,
+      objectiveOf({ objective: "outputs", ranks: [1, 2, 4] }),
+      false,
+    );
+    // By hand, of alpha 8 and ranks 1, 2, 4: row 1 is in all, row 2 in the last two, rows 3 and 4 in the last.
+    const diagonal = [8 + 4 + 2, 4 + 2, 2, 2].map((sum) => sum / 3);
+    const scaled = values.slice();
+    for (
+      const { factor, offset, shape } of classifier.layout.entries.values()
+    ) {
+      if (factor?.of !== "B") continue;
+      const [rows, width] = shape as [number, number];
+      for (let i = 0; i < rows * width; i++) {
+        scaled[offset + i]! *= diagonal[Math.floor(i / width)]! /
+          (alpha / maxRank);
+      }
+    }
+    const logits = await logitsAt(
+      classifier,
+      scaled,
+      referenceInput(reference, "padded"),
+      ranksAt([maxRank], alpha, maxRank),
+    );
+    const labels = reference.figures.ints("labels2");
+    assertClose(
+      [loss],
+      [meanCrossEntropy(logits, labels)],
+      1e-5,
+      "loss",
+    );
+  });
+}
+
+const objectives = ["losses", "outputs"] as const;
+
+for (const objective of objectives) {
+  const options: TrainingOptions = {
+    ...tinyOptions,
+    epochs: 2,
+    objective: matryoshka.objective({ objective, rank: 4, alpha: 16 }),
+  };
+
+  Deno.test(`train() of weighted ${objective} gives the same bits when it was interrupted, and counts every rank`, async () => {
+    const examples = tinyExamples(40);
+    const { classifier, initial } = tinyClassifier(4);
+    const run = (hooks = {}) =>
+      train(classifier, initial, examples, options, {
+        report: () => {},
+        ...hooks,
+      });
+    const whole = await run();
+    const folder = await Deno.makeTempDir();
+    const path = join(folder, "training.safetensors");
+    const interrupt = new AbortController();
+    let saves = 0;
+    await assertRejects(
+      () =>
+        run({
+          signal: interrupt.signal,
+          checkpointSeconds: 0,
+          save: (checkpoint: Checkpoint) => {
+            saveCheckpoint(path, checkpoint);
+            if (++saves === 3) interrupt.abort(new Error("Interrupted"));
+          },
+        }),
+      Error,
+      "Interrupted",
+    );
+    const resumed = await run({
+      resume: loadCheckpoint(path, classifier.layout.size),
+    });
+    await Deno.remove(folder, { recursive: true });
+    assertSameBits(resumed.values, whole.values);
+    assertEquals(resumed.losses, whole.losses);
+
+    const plain = await train(classifier, initial, examples, {
+      ...options,
+      objective: lora.objective({ rank: 4, alpha: 16 }),
+    }, { report: () => {} });
+    const ranks = objective === "losses" ? 4 : 1;
+    const ratio = trainingFlops(classifier, [8, 24], ranks) /
+      trainingFlops(classifier, [8, 24]);
+    assertAlmostEquals(whole.flops / plain.flops / ratio, 1, 0.02);
+  });
+}
+
+Deno.test("the scale of weighted outputs is no larger than the largest scale in use, and the same for weights in the same proportion", () => {
+  const scale = (weights?: number[]) => [
+    ...matryoshka.objective({
+      objective: "outputs",
+      rank: 8,
+      alpha: 16,
+      weights,
+    }).scale(8),
+  ];
+  const even = scale();
+  assert(even[0]! < rankScale(1, 16, 8)[0]!);
+  assertEquals(even[7], 16 / 8 / 8);
+  assertClose(scale(even.map(() => 8)), even, 1e-6, "scale");
+});
+
+Deno.test("Matryoshka refuses ranks that leave rows untrained, and weights that do not fit the ranks", () => {
+  const refuses = (params: MatryoshkaParams, rank: number, message = "") =>
+    void assertThrows(
+      () => matryoshka.objective({ ...params, rank, alpha }),
+      RangeError,
+      message,
+    );
+  refuses(
+    { objective: "losses", ranks: [1, 2, 4] },
+    8,
+    "Ranks 1, 2, 4 do not ascend to the adapter's rank 8",
+  );
+  refuses({ objective: "losses", ranks: [2, 1, 4] }, 4);
+  refuses({ objective: "losses", ranks: [0, 4] }, 4);
+  refuses(
+    { objective: "outputs", ranks: [2, 4], weights: [1] },
+    4,
+    "positive weight for each of 2 ranks, got 1",
+  );
+});
+
+Deno.test("Matryoshka trains every rank with equal weights by default, and records them", () => {
+  assertEquals(matryoshka.entry({ objective: "losses", rank: 3 }), {
+    matryoshka: { objective: "losses", ranks: [1, 2, 3], weights: [1, 1, 1] },
+  });
+});
+
+/** Matryoshka's objective of the reference's adapter. */
+function objectiveOf(params: MatryoshkaParams): RankObjective {
+  return matryoshka.objective({ ...params, rank: maxRank, alpha });
+}
+
+async function gradient(
+  reference: Reference,
+  { scale, gradientMask, lossWeights }: RankObjective,
+): Promise<Float32Array> {
+  const { classifier, values } = referenceAdapter(reference);
+  const ranks: ModelRanks = {
+    scale: tf.tensor2d(scale(maxRank), [lossWeights.length, maxRank]),
+    gradientMask: tf.tensor1d(gradientMask(maxRank)),
+  };
+  const labels = tf.tensor1d(referenceLabels(reference));
+  const { gradient } = await lossAndGradient(
+    classifier,
+    values,
+    referenceInput(reference, "padded"),
+    ranks,
+    (logits) => batchLoss(logits, labels, lossWeights),
+  );
+  return gradient;
+}
+
+/** Loss of a step on the padded batch, before its update. */
+async function stepLoss(
+  reference: Reference,
+  objective: RankObjective,
+  eager: boolean,
+): Promise<number> {
+  const { classifier, values } = referenceAdapter(reference);
+  const step = trainingStep(classifier, {
+    objective,
+    optimizer,
+    dropout: false,
+    eager,
+  });
+  const state = startState(values);
+  const result = step(
+    state,
+    [batchRows(reference, 0, 4)],
+    draw(0, maxRank, 1e-3, maxRank),
+  );
+  const [loss] = await read(result.loss);
+  tf.dispose([
+    ...Object.values(state),
+    ...Object.values(result.state),
+    result.loss,
+  ]);
+  step.dispose();
+  return loss!;
+}
+
+/** Cross-entropy of the logits that PEFT computed. */
+function peftLoss({ figures }: Reference, rank: string): number {
+  return meanCrossEntropy(
+    figures.floats(`lora.logits.${rank}`),
+    figures.ints("labels2"),
+  );
+}
+
+function meanCrossEntropy(logits: Float32Array, labels: Int32Array): number {
+  const losses = Array.from(labels, (label, i) => {
+    const row = [...logits.subarray(2 * i, 2 * i + 2)];
+    return Math.log(row.reduce((sum, it) => sum + Math.exp(it), 0)) -
+      row[label]!;
+  });
+  return losses.reduce((sum, it) => sum + it) / losses.length;
+}

@@ -1,0 +1,200 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
+import "../engine.ts";
+import { rankScale } from "../../../lib/engine/methods/method.ts";
+import {
+  loadClassifier,
+  startValues,
+} from "../../../lib/engine/models/classifier.ts";
+import { fromTensors } from "../../../lib/engine/models/parameters.ts";
+import { crossEntropy } from "../../../lib/engine/ops/loss.ts";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
+import {
+  assertClose,
+  fixture,
+  openReference,
+  type Reference,
+  referenceInput,
+} from "../reference.ts";
+import {
+  referenceAdapter,
+  referenceLabels,
+  settings,
+} from "../reference_step.ts";
+import { queryAndValue } from "../tiny_task.ts";
+import {
+  fullClassifier,
+  headClassifier,
+  noRanks,
+} from "../without_adapters.ts";
+
+const { alpha, rank: maxRank } = settings;
+const everyRank = [1, 2, 3, 4];
+
+for (const architecture of ["roberta", "bert"] as const) {
+  const reference = openReference(architecture);
+  const { figures } = reference;
+  const full = SafetensorsFile.open(
+    fixture(`references/${architecture}-full.safetensors`),
+  );
+
+  Deno.test(`logitsOf() gives PEFT's logits at every rank in one pass, ${architecture}`, async () => {
+    const { classifier, values } = referenceAdapter(reference);
+    const logits = await logitsAt(
+      classifier,
+      values,
+      referenceInput(reference, "padded"),
+      ranksAt(everyRank, alpha, maxRank),
+    );
+    const expected = everyRank.flatMap((b) => [
+      ...figures.floats(`lora.logits.rank${b}`),
+    ]);
+    assertClose(logits, expected, 1e-4, "logits");
+  });
+
+  for (const method of ["truncated", "svd"] as const) {
+    Deno.test(`logitsOf() gives PEFT's logits of an adapter reduced to every rank, ${method}, ${architecture}`, async () => {
+      const { classifier, values } = referenceAdapter(
+        reference,
+        method === "svd" ? "svd.adapter" : "adapter",
+      );
+      const logits = await logitsAt(
+        classifier,
+        values,
+        referenceInput(reference, "padded"),
+        ranksAt(everyRank, alpha, maxRank, "maximum"),
+      );
+      const expected = everyRank.flatMap((b) => [
+        ...figures.floats(`${method}.logits.rank${b}`),
+      ]);
+      assertClose(logits, expected, 1e-4, "logits");
+    });
+  }
+
+  Deno.test(`logitsOf() has PEFT's gradients, ${architecture}`, async () => {
+    const { classifier, values } = referenceAdapter(reference);
+    const { loss, gradient } = await lossAndGradient(
+      classifier,
+      values,
+      referenceInput(reference, "padded"),
+      ranksAt([maxRank], alpha, maxRank),
+      lossOf(reference),
+    );
+    assertClose([loss], figures.floats("lora.loss"), 1e-5, "loss");
+    const expected = fromTensors(
+      (name) => figures.floats(`lora.gradient.${name}`),
+      classifier.layout,
+      "base_model.model.",
+    );
+    assertClose(gradient, expected, 1e-5, "gradient");
+  });
+
+  Deno.test(`logitsOf() with a rank for each module gives the logits of an adapter cut by hand, ${architecture}`, async () => {
+    const { classifier, values } = referenceAdapter(reference);
+    const { layout } = classifier;
+    const ranks = layout.modules.map((_, i) => 1 + i * 3 % 4);
+    assert(new Set(ranks).size > 2);
+    // B with rows beyond its rank zeroed, and the others scaled from alpha / 4 to alpha / b.
+    const cut = values.slice();
+    for (const { factor, offset, shape } of layout.entries.values()) {
+      if (factor?.of !== "B") continue;
+      const rank = ranks[factor.module]!;
+      const [rows, width] = shape as [number, number];
+      for (let i = 0; i < rows * width; i++) {
+        cut[offset + i]! *= Math.floor(i / width) < rank ? 4 / rank : 0;
+      }
+    }
+    const input = referenceInput(reference, "padded");
+    const { gradientMask } = ranksAt([4], 8, 4);
+    const scale = ranks.map((rank) => [[...rankScale(rank, 8, 4)]]);
+    const own = await logitsAt(classifier, values, input, {
+      scale: tf.tensor3d(scale),
+      gradientMask,
+    });
+    const whole = ranksAt([4], 8, 4);
+    const expected = await logitsAt(classifier, cut, input, whole);
+    assertClose(own, expected, 1e-6, "logits");
+    assertNotEquals(own, await logitsAt(classifier, values, input, whole));
+    const { message } = await assertRejects(
+      async () =>
+        await logitsAt(classifier, values, input, {
+          scale: tf.tensor3d(scale.slice(1)),
+          gradientMask,
+        }),
+      RangeError,
+    );
+    assertMatch(
+      message,
+      new RegExp(`for ${ranks.length - 1} modules, but ${ranks.length} carry`),
+    );
+  });
+
+  for (const name of ["padded", "unpadded"] as const) {
+    Deno.test(`logitsOf() with all weights trained gives transformers' logits, ${architecture}, ${name}`, async () => {
+      const { classifier, values } = fullClassifier(reference);
+      const logits = await logitsAt(
+        classifier,
+        values,
+        referenceInput(reference, name),
+        noRanks(),
+      );
+      const expected = figures.floats(`${name}.logits2`);
+      assertClose(logits, expected, 1e-4, "logits");
+    });
+  }
+
+  Deno.test(`logitsOf() has PyTorch's gradient of every weight, ${architecture}`, async () => {
+    const { classifier, values } = fullClassifier(reference);
+    const { loss, gradient } = await lossAndGradient(
+      classifier,
+      values,
+      referenceInput(reference, "padded"),
+      noRanks(),
+      lossOf(reference),
+    );
+    assertClose([loss], figures.floats("loss2"), 1e-5, "loss");
+    const expected = fromTensors(
+      (name) => full.floats(`gradient.${name}`),
+      classifier.layout,
+    );
+    assertClose(gradient, expected, 1e-5, "gradient");
+  });
+}
+
+Deno.test("logitsOf() of the head alone has the head's gradient of LoRA before its first step", async () => {
+  const reference = openReference("roberta");
+  const { file, model } = reference;
+  const input = referenceInput(reference, "padded");
+  const head = headClassifier(reference);
+  const lora = loadClassifier(file, model, 2, queryAndValue(2));
+  const values = startValues(file, lora, 0);
+  const first = lora.layout.entries.get("classifier.dense.weight")!.offset;
+  assertEquals(values.length - first, head.values.length);
+  const { gradient: own } = await lossAndGradient(
+    head.classifier,
+    values.slice(first),
+    input,
+    noRanks(),
+    lossOf(reference),
+  );
+  const { gradient } = await lossAndGradient(
+    lora,
+    values,
+    input,
+    ranksAt([2], 2, 2),
+    lossOf(reference),
+  );
+  assertClose(own, gradient.slice(first), 1e-6, "gradient of the head");
+});
+
+function lossOf(reference: Reference) {
+  return (logits: tf.Tensor2D) =>
+    crossEntropy(logits, tf.tensor1d(referenceLabels(reference)));
+}

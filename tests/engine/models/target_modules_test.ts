@@ -1,0 +1,346 @@
+/** Adapters on other modules than query and value. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
+import "../engine.ts";
+import { matryoshka } from "../../../lib/engine/methods/matryoshka.ts";
+import {
+  type RankObjective,
+  rankScale,
+} from "../../../lib/engine/methods/method.ts";
+import {
+  type Classifier,
+  loadClassifier,
+  startValues,
+} from "../../../lib/engine/models/classifier.ts";
+import type { Parameter } from "../../../lib/engine/models/model.ts";
+import {
+  factorA,
+  factorB,
+  parameterLayout,
+  sizeOf,
+  type TargetModules,
+} from "../../../lib/engine/models/parameters.ts";
+import { crossEntropy } from "../../../lib/engine/ops/loss.ts";
+import { evaluateRanks } from "../../../lib/engine/training/evaluation.ts";
+import {
+  type StepOptions,
+  trainingStep,
+} from "../../../lib/engine/training/step.ts";
+import { assertProfiledFlops } from "../flops.ts";
+import { lossAndGradient, ranksAt } from "../logits.ts";
+import {
+  assertClose,
+  assertSameBits,
+  openReference,
+  read,
+  type Reference,
+  referenceInput,
+} from "../reference.ts";
+import {
+  batchRows,
+  draw,
+  optimizer,
+  referenceLabels,
+  startState,
+} from "../reference_step.ts";
+import { dyloraObjective, tinyExamples, withAdapters } from "../tiny_task.ts";
+import { noRanks } from "../without_adapters.ts";
+
+const rank = 4;
+const alpha = 8;
+const everyRank = [1, 2, 3, 4];
+const everyModule = [
+  "attention.self.query",
+  "attention.self.key",
+  "attention.self.value",
+  "attention.output.dense",
+  "intermediate.dense",
+  "output.dense",
+];
+const dense = everyModule.slice(3);
+
+for (const architecture of ["roberta", "bert"] as const) {
+  const reference = openReference(architecture);
+  const { model } = reference;
+  const layersOf = (modules: readonly string[]) =>
+    Array.from(
+      { length: model.layers },
+      (_, layer) =>
+        modules.map((name) => `${architecture}.encoder.layer.${layer}.${name}`),
+    )
+      .flat();
+
+  Deno.test(`parameterLayout() finds the target modules in the order of computation, ${architecture}`, () => {
+    const modulesOf = (targetModules: TargetModules) =>
+      parameterLayout(model, 2, { rank, targetModules }).modules
+        .map(({ name }) => name);
+    assertEquals(modulesOf("all-linear"), layersOf(everyModule));
+    assertEquals(modulesOf(["dense"]), layersOf(dense));
+    assertEquals(modulesOf(["output.dense", "key"]), [
+      ...layersOf(everyModule).filter((name) =>
+        /output\.dense$|key$/.test(name)
+      ),
+    ]);
+    const [one] = layersOf(["attention.self.value"]);
+    assertEquals(modulesOf([one!]), [one!]);
+  });
+
+  Deno.test(`parameterLayout() names an unknown target, and the model's modules, ${architecture}`, () => {
+    const fails = (targetModules: string[], message: string) =>
+      void assertThrows(
+        () => parameterLayout(model, 2, { rank, targetModules }),
+        RangeError,
+        message,
+      );
+    fails(
+      ["query", "q_proj"],
+      `no linear module of the model ends in "q_proj"; it has ${
+        everyModule.map((name) => `"${name}"`).join(", ")
+      }`,
+    );
+    // The end of a name, but not of one of its parts.
+    fails(["uery"], '"uery"');
+    fails([], "names no module");
+  });
+
+  for (
+    const [name, targetModules] of [
+      ["all-linear", "all-linear"],
+      ["dense", ["dense"]],
+      ["key of the last layer", layersOf(["attention.self.key"]).slice(-1)],
+    ] as const
+  ) {
+    const { classifier, values } = adapted(reference, targetModules);
+    const modules = classifier.layout.modules.length;
+
+    for (
+      const { kind, objective, drawn, ranks } of [
+        {
+          kind: "one rank",
+          objective: dyloraObjective({ rank, alpha }),
+          drawn: 3,
+          ranks: [3],
+        },
+        {
+          kind: "every rank at once",
+          objective: matryoshka.objective({ objective: "losses", rank, alpha }),
+          drawn: rank,
+          ranks: everyRank,
+        },
+      ]
+    ) {
+      Deno.test(`trainingStep() traced has the gradient of the weights that the adapters add to, ${name}, at ${kind}, ${architecture}`, async () => {
+        const { loss, gradient } = await stepGradient(
+          reference,
+          classifier,
+          values,
+          objective,
+          drawn,
+        );
+        const expected = await mergedGradient(
+          reference,
+          classifier,
+          values,
+          ranks,
+        );
+        for (
+          const { factor, offset, shape } of classifier.layout.entries.values()
+        ) {
+          const part = expected.gradient.subarray(
+            offset,
+            offset + sizeOf(shape),
+          );
+          if (factor) assert(part.some((value) => Math.abs(value) > 1e-5));
+        }
+        assertClose([loss], [expected.loss], 1e-5, "loss");
+        assertClose(gradient, expected.gradient, 1e-5, "gradient");
+      });
+    }
+
+    Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, ${name}, ${architecture}`, async () => {
+      const strict = dyloraObjective({
+        mode: "frozen-strict",
+        scope: "module",
+        rank,
+        alpha,
+      });
+      const all = matryoshka.objective({ objective: "losses", rank, alpha });
+      for (
+        const [objective, ranks, counts] of [
+          [strict, classifier.layout.modules.map((_, i) => 1 + i % 4), modules],
+          [all, rank, 1],
+        ] as const
+      ) {
+        const end = (eager: boolean) =>
+          takeStep(
+            reference,
+            classifier,
+            values,
+            {
+              objective,
+              optimizer,
+              dropout: true,
+              eager,
+            },
+            ranks,
+            counts,
+          );
+        assertSameBits((await end(false)).values, (await end(true)).values);
+      }
+    });
+
+    Deno.test(`evaluateRanks() of all ranks in one pass gives the logits of one pass each, ${name}, ${architecture}`, async () => {
+      const tiny = tinyExamples(6);
+      const ids = tiny.ids.map((id) => id % model.vocabSize);
+      const examples = { ...tiny, ids };
+      const at = (ranks: readonly number[]) =>
+        evaluateRanks(classifier, values, examples, {
+          alpha,
+          scaling: "rank",
+          ranks,
+          batchSize: 4,
+        });
+      const alone: number[] = [];
+      for (const b of everyRank) alone.push(...await at([b]));
+      assertClose(await at(everyRank), alone, 1e-5, "logits");
+    });
+
+    for (const ranks of [[3], everyRank]) {
+      Deno.test(`forwardFlops() and trainingFlops() count the products that the engine computes, ${name}, ${ranks.length} ranks, ${architecture}`, async () => {
+        await assertProfiledFlops(
+          reference,
+          classifier,
+          values,
+          ranksAt(ranks, alpha, rank),
+        );
+      });
+    }
+  }
+}
+
+function adapted(
+  { file, model }: Reference,
+  targetModules: TargetModules,
+): { classifier: Classifier; values: Float32Array } {
+  const classifier = loadClassifier(file, model, 2, { rank, targetModules });
+  return { classifier, values: withAdapters(startValues(file, classifier, 0)) };
+}
+
+/** One step on the padded batch. */
+async function takeStep(
+  reference: Reference,
+  classifier: Classifier,
+  values: Float32Array,
+  options: StepOptions,
+  ranks: number | readonly number[],
+  counts = 1,
+): Promise<{ loss: number; values: Float32Array; moment1: Float32Array }> {
+  const step = trainingStep(classifier, options);
+  const state = startState(values);
+  const batch = batchRows(reference, 0, 4);
+  const result = step(state, [batch], {
+    ...draw(0, rank, 1e-2, rank * counts),
+    rank: ranks,
+  });
+  const taken = {
+    loss: (await read(result.loss))[0]!,
+    values: await read(result.state.values),
+    moment1: await read(result.state.moment1),
+  };
+  tf.dispose([
+    ...Object.values(state),
+    ...Object.values(result.state),
+    result.loss,
+  ]);
+  step.dispose();
+  return taken;
+}
+
+/** Loss and gradient of a traced step: without momentum, the first moment is the gradient. */
+async function stepGradient(
+  reference: Reference,
+  classifier: Classifier,
+  values: Float32Array,
+  objective: RankObjective,
+  drawn: number,
+): Promise<{ loss: number; gradient: Float32Array }> {
+  const { loss, moment1 } = await takeStep(reference, classifier, values, {
+    objective,
+    optimizer: { ...optimizer, beta1: 0, clipNorm: Infinity },
+    dropout: false,
+  }, drawn);
+  return { loss, gradient: moment1 };
+}
+
+/**
+ * Mean loss and gradient at some ranks, by way of the model with
+ * all weights trained: with adapters merged into its weights it has the same
+ * loss, and of the gradient G of a weight `W + B S A`, S the diagonal of the
+ * scale, A has the gradient `S B^T G` and B has `G A^T S`.
+ */
+async function mergedGradient(
+  reference: Reference,
+  { layout, model }: Classifier,
+  values: Float32Array,
+  ranks: readonly number[],
+): Promise<{ loss: number; gradient: Float32Array }> {
+  const { file } = reference;
+  const full = loadClassifier(file, model, 2, "all");
+  const pretrained = startValues(file, full, 0);
+  const tensorOf = (flat: Float32Array, { offset, shape }: Parameter) =>
+    tf.tensor(
+      flat.slice(offset, offset + sizeOf(shape)),
+      [...shape] as [number, number],
+    ) as tf.Tensor2D;
+  const mean = { loss: 0, gradient: new Float32Array(layout.size) };
+  for (const b of ranks) {
+    const diagonal = tf.tensor2d(rankScale(b, alpha, rank), [rank, 1]);
+    const factorsOf = (module: string) => {
+      const [a, b] = [factorA(module), factorB(module)].map((name) =>
+        tensorOf(values, layout.entries.get(name)!)
+      );
+      return { a: a!, b: b! };
+    };
+    const merged = pretrained.slice();
+    for (const { name, shape, offset } of layout.entries.values()) {
+      const own = full.layout.entries.get(name);
+      if (own === undefined) continue;
+      const head = values.subarray(offset, offset + sizeOf(shape));
+      merged.set(head, own.offset);
+    }
+    for (const { name } of layout.modules) {
+      const { a, b } = factorsOf(name);
+      const own = full.layout.entries.get(`${name}.weight`)!;
+      const added = tf.matMul(tf.mul(b, diagonal), a, true, false);
+      const weight = tf.add(tensorOf(pretrained, own), added);
+      merged.set(await read(weight), own.offset);
+    }
+    const { loss, gradient } = await lossAndGradient(
+      full,
+      merged,
+      referenceInput(reference, "padded"),
+      noRanks(),
+      (logits) => crossEntropy(logits, tf.tensor1d(referenceLabels(reference))),
+    );
+    mean.loss += loss / ranks.length;
+    for (const { name, factor, offset } of layout.entries.values()) {
+      let part: tf.Tensor;
+      if (factor === undefined) {
+        part = tensorOf(gradient, full.layout.entries.get(name)!);
+      } else {
+        const module = layout.modules[factor.module]!.name;
+        const { a, b } = factorsOf(module);
+        const own = full.layout.entries.get(`${module}.weight`)!;
+        const g = tensorOf(gradient, own);
+        const other = factor.of === "A"
+          ? tf.matMul(b, g)
+          : tf.matMul(a, g, false, true);
+        part = tf.mul(other, diagonal);
+      }
+      (await read(part)).forEach((value, i) =>
+        mean.gradient[offset + i]! += value / ranks.length
+      );
+    }
+  }
+  return mean;
+}

@@ -1,0 +1,115 @@
+/** What is left out because nothing depends on it changes no result: each is compared with the plain computation. */
+import { assert, assertEquals } from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
+import "../engine.ts";
+import {
+  type BatchTensors,
+  TensorPass,
+} from "../../../lib/engine/models/tensor_pass.ts";
+import { loadFrozen } from "../../../lib/engine/models/weights.ts";
+import { crossEntropy } from "../../../lib/engine/ops/loss.ts";
+import { batchTensors, padBatch } from "../../../lib/engine/training/batch.ts";
+import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
+import { assertClose, assertSameBits, openReference } from "../reference.ts";
+import { tinyClassifier, tinyExamples, withAdapters } from "../tiny_task.ts";
+
+const rank = 8;
+const { classifier, initial } = tinyClassifier(rank);
+const { model } = classifier;
+const values = withAdapters(initial);
+const examples = tinyExamples(6);
+
+Deno.test("the last layer computed for the classifier's position alone has the loss and gradient of all positions", async () => {
+  const batch = padBatch(examples, [0, 1, 2, 3], model);
+  const input = batchTensors(batch);
+  const weights = loadFrozen(openReference("roberta").file, model, true);
+  const lastRows: number[] = [];
+  const ranks = ranksAt([3], 16, rank);
+  const gradientOf = async (
+    logits?: (parameters: Record<string, tf.Tensor>) => tf.Tensor2D,
+  ) => {
+    const { loss, gradient } = await lossAndGradient(
+      classifier,
+      values,
+      input,
+      ranks,
+      (logits) => crossEntropy(logits, tf.tensor1d(batch.labels)),
+      logits,
+    );
+    return Float32Array.of(loss, ...gradient);
+  };
+  const plain = await gradientOf((parameters) =>
+    model.forward(
+      new TensorPass({
+        ...classifier,
+        weights,
+        parameters,
+        input,
+        ranks,
+        observe: ({ shape: [rows] }) => lastRows.push(rows),
+      }),
+    ).value as tf.Tensor2D
+  );
+  assertEquals(lastRows.at(-1), batch.shape[0] * batch.shape[1]);
+  const saved = await gradientOf();
+  assert(Math.max(...saved.map(Math.abs)) > 1e-2);
+  assertClose(saved, plain, 1e-6, "loss and gradient");
+});
+
+Deno.test("a batch without padding gives the logits that it has with a mask of ones", async () => {
+  const same = [0, 0, 0];
+  const batch = padBatch(
+    { ...examples, offsets: Int32Array.of(0, 8), labels: Float32Array.of(1) },
+    same,
+    model,
+  );
+  assertEquals(batch.mask, undefined);
+  const input = batchTensors(batch);
+  const ones = { ...input, mask: tf.ones(batch.shape) as tf.Tensor2D };
+  assertSameBits(
+    await logits(input, [4]),
+    await logits(ones, [4]),
+  );
+});
+
+Deno.test("examples have the same logits whatever their batch is padded to", async () => {
+  const all = [0, 1, 2, 3, 4, 5];
+  const labels = classifier.layout.labels;
+  const together = await logits(
+    batchTensors(padBatch(examples, all, model, 64)),
+    [5],
+  );
+  for (const i of all) {
+    const alone = await logits(
+      batchTensors(padBatch(examples, [i], model)),
+      [5],
+    );
+    const row = together.subarray(i * labels, (i + 1) * labels);
+    assertClose(row, alone, 1e-5, `example ${i}`);
+  }
+});
+
+Deno.test("all ranks in one pass, what they share computed once, give the logits of one pass each", async () => {
+  const input = batchTensors(
+    padBatch(examples, [0, 1, 2, 3], model),
+  );
+  const ranks = [1, 2, 5, 8];
+  const together = await logits(input, ranks);
+  for (const [i, b] of ranks.entries()) {
+    const alone = await logits(input, [b]);
+    const size = alone.length;
+    assertClose(
+      together.subarray(i * size, (i + 1) * size),
+      alone,
+      1e-5,
+      `rank ${b}`,
+    );
+  }
+});
+
+function logits(
+  input: BatchTensors,
+  ranks: readonly number[],
+): Promise<Float32Array> {
+  return logitsAt(classifier, values, input, ranksAt(ranks, 16, rank));
+}

@@ -1,0 +1,231 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import fc from "fast-check";
+import { engineLanes } from "../../../lib/engine/backend.ts";
+import type { FrozenWeights } from "../../../lib/engine/models/weights.ts";
+import { restoreRandom, seededRandom } from "../../../lib/engine/random.ts";
+import {
+  epochBatches,
+  type Examples,
+  padBatch,
+  paddedLengths,
+  shardSizes,
+  trainingShardSizes,
+} from "../../../lib/engine/training/batch.ts";
+import { tensorflow } from "../engine.ts";
+import { openReference } from "../reference.ts";
+import { tinyExamples } from "../tiny_task.ts";
+
+const examplesArbitrary = fc.array(fc.integer({ min: 1, max: 60 }), {
+  minLength: 1,
+  maxLength: 300,
+})
+  .map(examplesOf);
+
+Deno.test("epochBatches() takes every example once, in full batches but the last of each group", () => {
+  fc.assert(
+    fc.property(
+      examplesArbitrary,
+      fc.integer({ min: 1, max: 40 }),
+      (examples, size) => {
+        const batches = epochBatches(
+          examples,
+          size,
+          seededRandom(1, "shuffle"),
+        );
+        const taken = batches.flat().sort((a, b) => a - b);
+        assertEquals(taken, Array.from(examples.labels, (_, i) => i));
+        assertEquals(batches.length, Math.ceil(examples.labels.length / size));
+      },
+    ),
+    { seed: 1 },
+  );
+});
+
+Deno.test("epochBatches() of batches padded to one length takes examples at random, whatever their length", () => {
+  const examples = tinyExamples(400);
+  const lengths = (indices: readonly number[]) =>
+    indices.map((i) => examples.offsets[i + 1]! - examples.offsets[i]!);
+  const spread = (padded: boolean) => {
+    const batches = epochBatches(
+      examples,
+      16,
+      seededRandom(1, "shuffle"),
+      padded,
+    );
+    const taken = batches.flat().sort((a, b) => a - b);
+    assertEquals(taken, Array.from({ length: 400 }, (_, i) => i));
+    return batches.map((batch) =>
+      Math.max(...lengths(batch)) - Math.min(...lengths(batch))
+    );
+  };
+  // Lengths are from 5 to 24: sorted, 25 batches differ by little.
+  assert(spread(false).every((it) => it <= 3));
+  assert(spread(true).every((it) => it >= 10));
+});
+
+Deno.test("epochBatches() repeats itself from the state of its generator", () => {
+  const examples = tinyExamples(100);
+  const random = seededRandom(1, "shuffle");
+  const state = random.state;
+  const first = epochBatches(examples, 8, random);
+  assertEquals(epochBatches(examples, 8, restoreRandom(state)), first);
+  assertNotEquals(epochBatches(examples, 8, random), first);
+});
+
+Deno.test("padBatch() pads to the longest example, in steps of eight, and masks the padding", () => {
+  const { model } = openReference("roberta");
+  fc.assert(
+    fc.property(examplesArbitrary, (examples) => {
+      const indices = Array.from(examples.labels.slice(0, 16), (_, i) => i);
+      const batch = padBatch(examples, indices, model);
+      const [rows, seq] = batch.shape;
+      const long = padBatch(examples, indices, model, 100);
+      assertEquals([
+        long.shape,
+        long.tokens,
+        long.mask!.reduce((a, b) => a + b),
+      ], [[rows, 100], batch.tokens, batch.tokens]);
+      const lengths = indices.map((i) =>
+        examples.offsets[i + 1]! - examples.offsets[i]!
+      );
+      assertEquals(seq, Math.ceil(Math.max(...lengths) / 8) * 8);
+      assertEquals(batch.tokens, lengths.reduce((sum, it) => sum + it, 0));
+      for (let row = 0; row < rows; row++) {
+        const ids = [...batch.ids.slice(row * seq, (row + 1) * seq)];
+        const start = examples.offsets[row]!;
+        assertEquals(ids.slice(0, lengths[row]), [
+          ...examples.ids.slice(start, start + lengths[row]!),
+        ]);
+        assert(ids.slice(lengths[row]).every((id) => id === model.padId));
+        const mask = batch.mask?.slice(row * seq, (row + 1) * seq) ??
+          Array(seq).fill(1);
+        assertEquals([...mask], ids.map((_, i) => i < lengths[row]! ? 1 : 0));
+      }
+    }),
+    { seed: 2 },
+  );
+});
+
+/** What a first pass costs beyond others. */
+const FIRST_PASS = 3e11;
+
+const lengthsArbitrary = fc.array(fc.integer({ min: 1, max: 48 }), {
+  minLength: 1,
+  maxLength: 40,
+});
+
+Deno.test("paddedLengths() costs no more than any other set of lengths", () => {
+  fc.assert(fc.property(
+    lengthsArbitrary,
+    fc.integer({ min: 1, max: 5 }),
+    fc.double({ min: 1e8, max: 1e11, noNaN: true }),
+    (lengths, passes, perToken) => {
+      const { examples, batches } = batchesOf(lengths);
+      const flops = ([count, length]: readonly [number, number]) =>
+        count * length * perToken;
+      const lengthOf = paddedLengths(examples, batches, passes, flops);
+      const own = lengths.map((length) => Math.ceil(length / 8) * 8);
+      const cost = (set: readonly number[]) =>
+        FIRST_PASS * set.length +
+        passes * own.reduce(
+            (sum, length) => sum + flops([1, set.find((it) => it >= length)!]),
+            0,
+          );
+      const chosen = [...new Set(batches.map(lengthOf))].sort((a, b) => a - b);
+      batches.forEach((indices, i) => assert(lengthOf(indices) >= own[i]!));
+      const all = [...new Set(own)].sort((a, b) => a - b);
+      const longest = all.pop()!;
+      for (let set = 0; set < 2 ** all.length; set++) {
+        const other = all.filter((_, i) => set >> i & 1);
+        assert(cost(chosen) <= cost([...other, longest]) * (1 + 1e-12));
+      }
+    },
+  ));
+});
+
+Deno.test("paddedLengths() keeps every length where products are dear, and one where they are cheap", () => {
+  const { examples, batches } = batchesOf([3, 8, 9, 30, 31]);
+  const at = (perToken: number) =>
+    batches.map(
+      paddedLengths(
+        examples,
+        batches,
+        1,
+        ([count, length]) => count * length * perToken,
+      ),
+    );
+  assertEquals(at(1e12), [8, 8, 16, 32, 32]);
+  assertEquals(at(1), [32, 32, 32, 32, 32]);
+});
+
+Deno.test("shardSizes() shares out every sequence, evenly, and as often to each thread", () => {
+  const lanes = engineLanes();
+  assertEquals(lanes, tensorflow === undefined ? 1 : 2);
+  const sequences = fc.integer({ min: 1, max: 300 });
+  const rows = fc.integer({ min: 1, max: 8 * 512 });
+  fc.assert(fc.property(sequences, rows, (sequences, rows) => {
+    const sizes = shardSizes(sequences, rows);
+    assertEquals(sizes.reduce((sum, size) => sum + size, 0), sequences);
+    assert(Math.min(...sizes) >= 1);
+    assert(Math.max(...sizes) - Math.min(...sizes) <= 1);
+    assert(sizes.length % lanes === 0 || sizes.length === sequences);
+  }));
+});
+
+Deno.test({
+  name: "shardSizes() makes a long batch into more parts than threads",
+  ignore: tensorflow === undefined,
+  fn() {
+    assertEquals(shardSizes(16, 64), [8, 8]);
+    assertEquals(shardSizes(15, 64), [7, 8]);
+    assertEquals(shardSizes(32, 128), [8, 8, 8, 8]);
+    assertEquals(shardSizes(1, 512), [1]);
+  },
+});
+
+Deno.test({
+  name:
+    "trainingShardSizes() makes parts of what would keep too much for the backward pass, unless each had gradients of all weights",
+  ignore: tensorflow === undefined,
+  fn() {
+    const weights: FrozenWeights = { tensors: new Map(), products: new Map() };
+    const modelOf = (layers: number, hidden: number) => {
+      const { model } = openReference("roberta");
+      return { model: { ...model, layers, hidden }, weights };
+    };
+    const [roberta, minilm] = [modelOf(12, 768), modelOf(6, 384)];
+    const all = { ...roberta, weights: undefined };
+    const { binding } = tensorflow!;
+    const before = binding.precision;
+    try {
+      binding.precision = "f32";
+      assertEquals(trainingShardSizes(roberta, 16, 64), [4, 4, 4, 4]);
+      assertEquals(trainingShardSizes(minilm, 32, 64), [16, 16]);
+      assertEquals(trainingShardSizes(all, 16, 64), [8, 8]);
+      assertEquals(trainingShardSizes(roberta, 2, 512), [1, 1]);
+      binding.precision = "bf16";
+      assertEquals(trainingShardSizes(roberta, 16, 64), [8, 8]);
+      assertEquals(trainingShardSizes(roberta, 32, 128).length, 8);
+    } finally {
+      binding.precision = before;
+    }
+  },
+});
+
+/** Batches of one example each, of these lengths. */
+function batchesOf(lengths: readonly number[]) {
+  return { examples: examplesOf(lengths), batches: lengths.map((_, i) => [i]) };
+}
+
+/** Examples of these lengths. */
+function examplesOf(lengths: readonly number[]): Examples {
+  const offsets = [0];
+  for (const length of lengths) offsets.push(offsets.at(-1)! + length);
+  const tokens = offsets.at(-1)!;
+  return {
+    ids: Int32Array.from({ length: tokens }, (_, i) => 5 + i % 90),
+    types: new Uint8Array(tokens),
+    offsets: Int32Array.from(offsets),
+    labels: new Float32Array(lengths.length),
+  };
+}

@@ -1,0 +1,276 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
+import { tensorflow } from "../engine.ts";
+import { lora } from "../../../lib/engine/methods/lora.ts";
+import { matryoshka } from "../../../lib/engine/methods/matryoshka.ts";
+import type { RankObjective } from "../../../lib/engine/methods/method.ts";
+import {
+  loadClassifier,
+  startValues,
+} from "../../../lib/engine/models/classifier.ts";
+import type { Parameter } from "../../../lib/engine/models/model.ts";
+import { learningRateAt } from "../../../lib/engine/training/adamw.ts";
+import type { Batch } from "../../../lib/engine/training/batch.ts";
+import {
+  type StepOptions,
+  trainingStep,
+} from "../../../lib/engine/training/step.ts";
+import {
+  assertClose,
+  assertSameBits,
+  openReference,
+  read,
+} from "../reference.ts";
+import {
+  batchRows,
+  draw,
+  optimizer,
+  referenceAdapter,
+  settings,
+  startState,
+} from "../reference_step.ts";
+import { dyloraObjective, queryAndValue } from "../tiny_task.ts";
+
+const { alpha, rank } = settings;
+const strict = dyloraObjective({ mode: "frozen-strict" });
+const everyRank = matryoshka.objective({
+  objective: "losses",
+  rank: 8,
+  alpha: 16,
+});
+
+for (const architecture of ["roberta", "bert"] as const) {
+  for (const eager of [true, false]) {
+    Deno.test(`trainingStep() takes PyTorch's AdamW steps with accumulation, clip and schedule, ${architecture}, ${eager ? "eager" : "traced"}`, async () => {
+      const reference = openReference(architecture);
+      const { classifier, values } = referenceAdapter(reference);
+      const batches = [batchRows(reference, 0, 2), batchRows(reference, 2, 4)];
+      const step = trainingStep(classifier, {
+        objective: dyloraObjective({ alpha, rank }),
+        optimizer,
+        dropout: false,
+        eager,
+      });
+      const schedule = {
+        learningRate: settings.learning_rate,
+        steps: settings.total_steps,
+        warmupRatio: settings.warmup_steps / settings.total_steps,
+      };
+      const losses: number[] = [];
+      let state = startState(values);
+      for (let i = 0; i < 5; i++) {
+        const learningRate = learningRateAt(i, schedule);
+        assertClose(
+          [learningRate],
+          [reference.figures.floats("steps.lr")[i]!],
+          1e-8,
+          "lr",
+        );
+        const result = step(
+          state,
+          batches,
+          draw(i, rank, learningRate, rank),
+        );
+        losses.push((await read(result.loss))[0]!);
+        tf.dispose([...Object.values(state), result.loss]);
+        state = result.state;
+      }
+      assertClose(
+        losses,
+        reference.figures.floats("steps.loss"),
+        1e-4,
+        "losses",
+      );
+      const expected = referenceAdapter(reference, "steps.adapter").values;
+      // AdamW divides by the root of tiny squares, which magnifies rounding.
+      assertClose(
+        await read(state.values),
+        expected,
+        2e-4,
+        "values after 5 steps",
+      );
+      tf.dispose(Object.values(state));
+      step.dispose();
+    });
+  }
+}
+
+for (
+  const [size, copies] of [["small", 1], [
+    "so large that it is compiled",
+    6,
+  ]] as const
+) {
+  Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, at changing ranks, ${size}`, async () => {
+    const ends = (eager: boolean) =>
+      trainTiny({ dropout: true, eager }, [3, 1, 8, 5], { copies });
+    assertSameBits(await ends(false), await ends(true));
+  });
+}
+
+for (
+  const [name, architecture, objective, parts] of [
+    ["of BERT", "bert", dyloraObjective(), 1],
+    ["in mode frozen-strict", "roberta", strict, 1],
+    ["with accumulation", "roberta", dyloraObjective(), 2],
+    ["of all ranks at once", "roberta", everyRank, 1],
+  ] as const
+) {
+  Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, ${name}`, async () => {
+    const ends = (eager: boolean) =>
+      trainTiny({ dropout: true, objective, eager }, [3, 8], {
+        architecture,
+        parts,
+      });
+    assertSameBits(await ends(false), await ends(true));
+  });
+}
+
+Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", async () => {
+  const ends = (objective: RankObjective) =>
+    trainTiny({ objective }, [1, 1, 1], { maxRank: 1 });
+  const expected = await ends(lora.objective({ rank: 1, alpha: 16 }));
+  assertSameBits(await ends(dyloraObjective({ rank: 1 })), expected);
+  for (const mode of ["frozen", "frozen-strict"] as const) {
+    const trained = await ends(dyloraObjective({ rank: 1, mode }));
+    assertClose(trained, expected, 1e-6, mode);
+  }
+});
+
+Deno.test("trainingStep() with the maximum's scale trains rank b as with alpha b / R, bit for bit", async () => {
+  const ends = (objective: RankObjective) => trainTiny({ objective }, [2, 2]);
+  const maximum = await ends(dyloraObjective({ scaling: "maximum" }));
+  assertSameBits(await ends(dyloraObjective({ alpha: 4 })), maximum);
+  assertNotEquals(await ends(dyloraObjective()), maximum);
+});
+
+Deno.test("trainingStep() in mode frozen-strict leaves every row but the drawn one bit-identical", async () => {
+  const before = await trainTiny({ objective: strict }, [2, 6]);
+  const after = await trainTiny({ objective: strict }, [2, 6, 3]);
+  assertEquals(changedRows(before, after), [2]);
+});
+
+Deno.test("trainingStep() in mode frozen moves rows that momentum and decay move", async () => {
+  const objective = dyloraObjective({ mode: "frozen" });
+  const before = await trainTiny({ objective }, [2, 6]);
+  const after = await trainTiny({ objective }, [2, 6, 3]);
+  // All rows of A decay; rows 2 and 6 have momentum as well.
+  assertEquals(changedRows(before, after), [0, 1, 2, 3, 4, 5, 6, 7]);
+});
+
+Deno.test({
+  name: "trainingStep() keeps tensors and memory flat over 1,000 steps",
+  ignore: tensorflow === undefined,
+  fn: keepsMemoryFlat,
+});
+
+function keepsMemoryFlat(): void {
+  const { classifier, start, batch } = tinyTraining(8);
+  const step = trainingStep(classifier, stepOptions({ dropout: true }));
+  let state = startState(start);
+  const counts: string[] = [];
+  const memory: number[] = [];
+  for (let i = 0; i < 1000; i++) {
+    const result = step(state, [batch], draw(i, 1 + i % 8, 1e-3));
+    tf.dispose([...Object.values(state), result.loss]);
+    state = result.state;
+    if (i % 100 === 99) {
+      counts.push(
+        `${tensorflow!.binding.getNumOfTensors()} ${tf.memory().numTensors}`,
+      );
+      memory.push(Deno.memoryUsage().rss / 2 ** 20);
+    }
+  }
+  tf.dispose(Object.values(state));
+  step.dispose();
+  assertEquals(new Set(counts).size, 1, `tensor counts ${counts}`);
+  const growth = memory.at(-1)! - memory[4]!;
+  assert(growth < 32, `resident memory grew by ${growth} MiB over 500 steps`);
+}
+
+function stepOptions(options: Partial<StepOptions>): StepOptions {
+  return {
+    objective: dyloraObjective(),
+    optimizer,
+    dropout: false,
+    ...options,
+  };
+}
+
+/** What is trained, and on how many copies of the batch: in one batch, or in parts whose gradients are summed. */
+interface TinyTraining {
+  readonly maxRank?: number;
+  readonly architecture?: "bert" | "roberta";
+  readonly copies?: number;
+  readonly parts?: number;
+}
+
+async function trainTiny(
+  options: Partial<StepOptions>,
+  ranks: readonly number[],
+  { maxRank = 8, architecture, copies = 1, parts = 1 }: TinyTraining = {},
+) {
+  const { classifier, start, batch: once } = tinyTraining(
+    maxRank,
+    architecture,
+  );
+  const batches = Array<Batch>(parts).fill(repeated(once, copies));
+  const step = trainingStep(classifier, stepOptions(options));
+  const rowSteps = Array<number>(maxRank).fill(0);
+  let state = startState(start);
+  ranks.forEach((rank, i) => {
+    rowSteps[rank - 1]!++;
+    const result = step(state, batches, { ...draw(i, rank, 1e-2), rowSteps });
+    tf.dispose([...Object.values(state), result.loss]);
+    state = result.state;
+  });
+  const values = await read(state.values);
+  tf.dispose(Object.values(state));
+  step.dispose();
+  return values;
+}
+
+/** Rows of layer 0's query A that differ. */
+function changedRows(before: Float32Array, after: Float32Array): number[] {
+  const { layout } = tinyTraining(8).classifier;
+  const { offset, shape: [rank, width] } = layout.entries.get(
+    "roberta.encoder.layer.0.attention.self.query.lora_A.weight",
+  )! as Parameter & { shape: [number, number] };
+  return Array.from({ length: rank }, (_, row) => row).filter((row) => {
+    const start = offset + row * width;
+    const range = [start, start + width] as const;
+    return before.slice(...range).some((value, i) =>
+      value !== after.slice(...range)[i]
+    );
+  });
+}
+
+function tinyTraining(
+  maxRank: number,
+  architecture: "bert" | "roberta" = "roberta",
+) {
+  const reference = openReference(architecture);
+  const { file, model } = reference;
+  const classifier = loadClassifier(file, model, 2, queryAndValue(maxRank));
+  return {
+    classifier,
+    start: startValues(file, classifier, 0),
+    batch: batchRows(reference, 0, 4),
+  };
+}
+
+/** A batch that holds another one several times. */
+function repeated(batch: Batch, copies: number): Batch {
+  const [rows, seq] = batch.shape;
+  const times = (values: ArrayLike<number>) =>
+    Array.from({ length: copies }, () => Array.from(values)).flat();
+  return {
+    shape: [rows * copies, seq],
+    ids: Int32Array.from(times(batch.ids)),
+    positions: Int32Array.from(times(batch.positions)),
+    types: Int32Array.from(times(batch.types)),
+    mask: batch.mask && Float32Array.from(times(batch.mask)),
+    labels: Float32Array.from(times(batch.labels)),
+    tokens: batch.tokens * copies,
+  };
+}

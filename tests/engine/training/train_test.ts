@@ -1,0 +1,264 @@
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
+import { join } from "node:path";
+import "../engine.ts";
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../../../lib/engine/training/checkpoint.ts";
+import { lora } from "../../../lib/engine/methods/lora.ts";
+import type { RankObjective } from "../../../lib/engine/methods/method.ts";
+import { trainingFlops } from "../../../lib/engine/models/outline.ts";
+import {
+  DivergedError,
+  Stopwatch,
+  type TrainingReport,
+} from "../../../lib/engine/training/progress.ts";
+import {
+  train,
+  type TrainingHooks,
+} from "../../../lib/engine/training/train.ts";
+import { assertClose, assertSameBits } from "../reference.ts";
+import {
+  dyloraObjective,
+  tinyClassifier,
+  tinyExamples,
+  tinyOptions,
+} from "../tiny_task.ts";
+
+const quiet: TrainingHooks = { report: () => {} };
+const examples = tinyExamples(84);
+
+for (
+  const [name, options] of Object.entries({
+    all: tinyOptions,
+    "frozen-strict": {
+      ...tinyOptions,
+      objective: dyloraObjective({ mode: "frozen-strict" }),
+    },
+    "accumulating gradients": { ...tinyOptions, accumulation: 2 },
+  })
+) {
+  Deno.test(`train() gives the same bits twice, and when it was interrupted, ${name}`, async () => {
+    const { classifier, initial } = tinyClassifier();
+    const whole = await train(classifier, initial, examples, options, quiet);
+    const again = await train(classifier, initial, examples, options, quiet);
+    assertSameBits(again.values, whole.values);
+
+    const folder = await Deno.makeTempDir();
+    const path = join(folder, "training.safetensors");
+    let resume: Checkpoint | undefined;
+    for (const savesUntilInterrupt of [3, 4]) {
+      const interrupt = new AbortController();
+      let saves = 0;
+      await assertRejects(
+        () =>
+          train(classifier, initial, examples, options, {
+            ...quiet,
+            resume,
+            signal: interrupt.signal,
+            checkpointSeconds: 0,
+            save: (checkpoint) => {
+              saveCheckpoint(path, checkpoint);
+              if (++saves === savesUntilInterrupt) {
+                interrupt.abort(new Error("Interrupted"));
+              }
+            },
+          }),
+        Error,
+        "Interrupted",
+      );
+      const before = resume?.progress.step ?? 0;
+      resume = loadCheckpoint(path, classifier.layout.size);
+      assert(resume!.progress.step > before);
+    }
+    const resumed = await train(classifier, initial, examples, options, {
+      ...quiet,
+      resume,
+    });
+    const { seconds: _1, msPerStep: _2, ...figures } = resumed;
+    const { seconds: _3, msPerStep: _4, ...expected } = whole;
+    assertSameBits(figures, expected);
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("train() counts seconds and steps of all attempts", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const interrupt = new AbortController();
+  let checkpoint: Checkpoint | undefined;
+  await assertRejects(
+    () =>
+      train(classifier, initial, examples, tinyOptions, {
+        ...quiet,
+        signal: interrupt.signal,
+        checkpointSeconds: 0,
+        save: (state) => {
+          checkpoint = structuredClone(state);
+          if (state.progress.step === 20) interrupt.abort(new Error("Stop"));
+        },
+      }),
+    Error,
+    "Stop",
+  );
+  const { progress, stepMilliseconds } = checkpoint!;
+  assertEquals(stepMilliseconds.length, 20);
+  const steps = stepMilliseconds.reduce((sum, it) => sum + it, 0);
+  assert(progress.seconds * 1000 >= steps && steps > 0);
+
+  // As if the first attempt had been slow: 20 of 33 steps took 5 s each.
+  progress.seconds = 100;
+  stepMilliseconds.fill(5000);
+  const stopwatch = new Stopwatch();
+  stopwatch.add(7);
+  const resumed = await train(classifier, initial, examples, tinyOptions, {
+    ...quiet,
+    resume: checkpoint,
+    stopwatch,
+  });
+  assertEquals(resumed.msPerStep, 5000);
+  assert(resumed.seconds > 107, `${resumed.seconds} s`);
+});
+
+Deno.test("train() counts tokens with and without padding, and the operations of every pass", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const { offsets } = examples;
+  const lengths = [...offsets.slice(1)].map((end, i) => end - offsets[i]!);
+  const seq = Math.ceil(Math.max(...lengths) / 8) * 8;
+  const { tokens, paddedTokens, flops } = await train(
+    classifier,
+    initial,
+    examples,
+    { ...tinyOptions, epochs: 2, batchSize: 84 },
+    quiet,
+  );
+  assertEquals(tokens, 2 * offsets.at(-1)!);
+  assertEquals(paddedTokens, 2 * 84 * seq);
+  assertEquals(flops, 2 * trainingFlops(classifier, [84, seq]));
+});
+
+Deno.test("train() with every example padded to one length takes the same steps, but computes the padding", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const options = {
+    ...tinyOptions,
+    epochs: 3,
+    batchSize: 84,
+    dropout: false,
+    warmupRatio: 0,
+  };
+  const plain = await train(classifier, initial, examples, options, quiet);
+  const padded = await train(
+    classifier,
+    initial,
+    examples,
+    { ...options, padTo: 30 },
+    quiet,
+  );
+  // The mean of three steps; sums over more positions are rounded otherwise.
+  assertClose([padded.losses[0]!.loss], [plain.losses[0]!.loss], 1e-4, "loss");
+  assertEquals(padded.paddedTokens, 3 * 84 * 30);
+  assertEquals(padded.tokens, plain.tokens);
+  assertEquals(padded.flops, 3 * trainingFlops(classifier, [84, 30]));
+});
+
+Deno.test("train() gives other bits for another seed", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const once = await train(classifier, initial, examples, tinyOptions, quiet);
+  const other = await train(classifier, initial, examples, {
+    ...tinyOptions,
+    seed: 1,
+  }, quiet);
+  assertNotEquals(other.values, once.values);
+});
+
+Deno.test("train() stops with advice when the loss is NaN", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const options = { ...tinyOptions, learningRate: 1, warmupRatio: 0 };
+  const poisoned = initial.slice();
+  poisoned[0] = Infinity;
+  await assertRejects(
+    () => train(classifier, poisoned, examples, options, quiet),
+    DivergedError,
+    "The loss of step 1 is NaN: training has diverged. Try a lower learning rate than 1",
+  );
+});
+
+Deno.test("train() of DyLoRA with maximum rank 1 is LoRA of rank 1", async () => {
+  const { classifier, initial } = tinyClassifier(1);
+  const adapter = { rank: 1, alpha: 16 };
+  const values = async (objective: RankObjective) => {
+    const options = { ...tinyOptions, objective };
+    const result = await train(classifier, initial, examples, options, quiet);
+    return result.values;
+  };
+  assertSameBits(
+    await values(dyloraObjective(adapter)),
+    await values(lora.objective(adapter)),
+  );
+});
+
+Deno.test("train() with a rank for each module draws each by itself, and counts the rows of each", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const modules = classifier.layout.modules.length;
+  const steps = 200;
+  const rowSteps: number[][] = [Array<number>(modules * 8).fill(0)];
+  const reported: (readonly [number, unknown])[] = [];
+  await train(classifier, initial, tinyExamples(40), {
+    ...tinyOptions,
+    objective: dyloraObjective({ scope: "module" }),
+    epochs: steps / 40,
+    batchSize: 1,
+    learningRate: 1e-4,
+  }, {
+    report: ({ step, rank }) => reported.push([step, rank]),
+    checkpointSeconds: 0,
+    save: ({ progress }) => rowSteps.push(progress.rowSteps),
+  });
+  // The last step is not saved.
+  assertEquals(rowSteps.length, steps);
+  // A step at rank b counts for the first b rows.
+  const drawn = rowSteps.slice(1).map((after, i) => {
+    const counted = after.map((count, at) => count - rowSteps[i]![at]!);
+    return Array.from({ length: modules }, (_, module) => {
+      const rows = counted.slice(module * 8, (module + 1) * 8);
+      const rank = rows.reduce((sum, it) => sum + it, 0);
+      assertEquals(rows, rows.map((_, row) => row < rank ? 1 : 0));
+      return rank;
+    });
+  });
+  for (const [step, rank] of reported.slice(0, -1)) {
+    assertEquals(rank, drawn[step - 1]);
+  }
+  // Were they one rank, all would be equal.
+  assert(drawn.filter((ranks) => new Set(ranks).size > 1).length > 150);
+  for (let module = 0; module < modules; module++) {
+    assertEquals(new Set(drawn.map((ranks) => ranks[module])).size, 8);
+  }
+});
+
+Deno.test("train() reports loss, learning rate, rank and speed", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const reports: TrainingReport[] = [];
+  const { losses, steps } = await train(
+    classifier,
+    initial,
+    examples,
+    tinyOptions,
+    {
+      report: (report) => {
+        assert(report.msPerStep > 0 && report.tokensPerSecond > 0);
+        assert(report.flopsPerSecond > report.tokensPerSecond);
+        reports.push(report);
+      },
+    },
+  );
+  assertEquals(steps, Math.ceil(84 / 8) * 3);
+  assertEquals(reports.map(({ step }) => step), [10, 20, 30, 33]);
+  assertEquals(losses, reports.map(({ step, loss }) => ({ step, loss })));
+  assert(reports.every(({ rank }) => Number(rank) >= 1 && Number(rank) <= 8));
+});
