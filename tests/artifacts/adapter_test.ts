@@ -2,7 +2,6 @@ import {
   assert,
   assertEquals,
   assertIsError,
-  assertMatch,
   assertRejects,
 } from "@std/assert";
 import { join } from "node:path";
