@@ -53,22 +53,19 @@ function commandsOf(text: string): string[][] {
     });
 }
 
-async function denoTask(args: readonly string[], cwd = root) {
+/** Runs a command of a README, which must succeed; gives its output. */
+async function succeeds(args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["task", ...args],
-    cwd,
+    cwd: root,
     env: { NO_COLOR: "1", CI: "1" },
     stdin: "null",
   }).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, stdout: text(stdout), stderr: text(stderr) };
-}
-
-/** Runs a command of a README, which must succeed; gives its output. */
-async function succeeds(args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await denoTask(args);
-  assertEquals(code, 0, `${args.join(" ")}: ${stdout}${stderr}`);
-  return stdout;
+  const [text, errors] = [stdout, stderr].map((bytes) =>
+    new TextDecoder().decode(bytes)
+  ) as [string, string];
+  assertEquals(code, 0, `${args.join(" ")}: ${text}${errors}`);
+  return text;
 }
 
 /** Output folder of all planned commands. */
@@ -78,15 +75,15 @@ addEventListener(
   () => Deno.removeSync(planned, { recursive: true }),
 );
 
-/** Commands that ran: READMEs share some. */
-const done = new Map<string, Promise<string>>();
+/** Commands that were planned: READMEs share some. */
+const done = new Set<string>();
 
 /** Plans a command of a README, once. */
-function plans(args: readonly string[]): Promise<string> {
-  const command = args.join(" ");
-  let output = done.get(command);
-  if (output === undefined) done.set(command, output = succeeds(args));
-  return output;
+async function plans(args: readonly string[]): Promise<void> {
+  const command = args.join("\0");
+  if (done.has(command)) return;
+  done.add(command);
+  await succeeds(args);
 }
 
 /** Tasks whose commands are run or planned; others take long or need what tests lack. */
