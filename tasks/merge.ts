@@ -2,7 +2,6 @@ import type { CutAdapter } from "../lib/stages/cut_adapter.ts";
 import { join } from "node:path";
 import { z } from "zod";
 import { writeClassifierModel } from "../lib/artifacts/classifier.ts";
-import { mergeLora } from "../lib/engine/adapters/merge_lora.ts";
 import {
   findMisfit,
   moduleOf,
@@ -42,17 +41,18 @@ export default defineTask({
     await writeClassifierModel(stage.output, folder, {
       architecture: model.architecture,
       labels: cut.adapter.training.labels,
-      tensors: mergedTensors(folder, model, cut),
+      tensors: await mergedTensors(folder, model, cut),
     });
   },
 });
 
 /** The merged tensors of the encoder and those of the head, by their names in transformers. */
-function mergedTensors(
+async function mergedTensors(
   folder: string,
   model: Model,
   { adapter, ranks, tensors: trained }: CutAdapter,
-): Record<string, TensorValues> {
+): Promise<Record<string, TensorValues>> {
+  const { mergeLora } = await import("../lib/engine/adapters/factors.ts");
   const { alpha, rank: largest, scaling } = adapter.training;
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const read = tensorReader(file, model);

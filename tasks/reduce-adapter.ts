@@ -51,7 +51,7 @@ async function factoredTensors(
   tensors: AdapterTensors,
   rank: number,
 ): Promise<Record<string, TensorValues>> {
-  const { svdFactors } = await import("../lib/engine/adapters/svd_factors.ts");
+  const { svdFactors } = await import("../lib/engine/adapters/factors.ts");
   const factored: Record<string, TensorValues> = { ...tensors };
   for (const [nameA, tensorA] of Object.entries(tensors)) {
     if (!nameA.endsWith(".lora_A.weight")) continue;

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { dirname, join, relative, resolve } from "node:path";
+import { ARCHITECTURES } from "../lib/engine/models/registry.ts";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -111,20 +112,105 @@ Deno.test("the scheduler and the pipeline name no task", () => {
   assertEquals(named, []);
 });
 
-Deno.test("no module imports itself by way of others", () => {
-  const graph = new Map(all.map((it) => [it.path, importsOf(it)]));
+/** Cycles of a graph, as paths from a node back to itself. */
+function cyclesOf(graph: ReadonlyMap<string, Iterable<string>>): string[] {
   const done = new Set<string>();
   const cycles: string[] = [];
-  const visit = (path: string, way: readonly string[]) => {
-    if (way.includes(path)) {
-      cycles.push([...way.slice(way.indexOf(path)), path].join(" -> "));
-    } else if (!done.has(path)) {
-      for (const next of graph.get(path) ?? []) visit(next, [...way, path]);
-      done.add(path);
+  const visit = (node: string, way: readonly string[]) => {
+    if (way.includes(node)) {
+      cycles.push([...way.slice(way.indexOf(node)), node].join(" -> "));
+    } else if (!done.has(node)) {
+      for (const next of graph.get(node) ?? []) visit(next, [...way, node]);
+      done.add(node);
     }
   };
-  for (const path of graph.keys()) visit(path, []);
-  assertEquals(cycles, []);
+  for (const node of graph.keys()) visit(node, []);
+  return cycles;
+}
+
+Deno.test("no module imports itself through others", () => {
+  assertEquals(
+    cyclesOf(new Map(all.map((it) => [it.path, importsOf(it)]))),
+    [],
+  );
+});
+
+Deno.test("no folder imports itself through others", () => {
+  const graph = new Map<string, Set<string>>();
+  for (const source of all.filter(({ path }) => roomOf(path) !== undefined)) {
+    const folder = dirname(source.path);
+    const others = graph.get(folder) ?? new Set();
+    for (const path of importsOf(source)) {
+      if (dirname(path) !== folder) others.add(dirname(path));
+    }
+    graph.set(folder, others);
+  }
+  assertEquals(cyclesOf(graph), []);
+});
+
+/** Code of the rooms without comments, apart from a folder. */
+function codeOutside(folder: string): Source[] {
+  return all.filter(({ path }) =>
+    roomOf(path) !== undefined && !path.startsWith(`${folder}/`)
+  ).map(({ path, text }) => ({
+    path,
+    text: text.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, ""),
+  }));
+}
+
+/** Names of the modules in a folder, apart from some. */
+function namesIn(folder: string, others: readonly string[]): string[] {
+  return [...sources(folder)].map(({ path }) => basename(path, ".ts"))
+    .filter((name) => !others.includes(name));
+}
+
+Deno.test("only its own file and the registry name an architecture", () => {
+  const folder = "lib/engine/models";
+  const architectures = ARCHITECTURES.map(({ type }) => type);
+  const files = namesIn(folder, [
+    "classifier",
+    "model",
+    "outline",
+    "parameters",
+    "registry",
+    "tensor_pass",
+    "weights",
+  ]);
+  assertEquals(files.sort(), architectures.toSorted());
+  const named = codeOutside(folder).filter((source) =>
+    architectures.some((it) =>
+      source.text.includes(`"${it}"`) ||
+      importsOf(source).includes(`${folder}/${it}.ts`)
+    )
+  );
+  assertEquals(named.map(({ path }) => path), []);
+});
+
+Deno.test("only its own file and the registry compare a method's name", () => {
+  const compared = codeOutside("lib/engine/methods").filter(({ text }) =>
+    /\bmethod\s*[!=]==?\s*["'`]|\bcase "(?:dylora|lora|matryoshka|head|full)"/
+      .test(text)
+  );
+  assertEquals(compared.map(({ path }) => path), []);
+});
+
+Deno.test("tasks/ holds task modules only", () => {
+  const others = [...Deno.readDirSync(join(ROOT, "tasks"))]
+    .filter(({ name }) => name !== "README.md" && !name.endsWith(".ts"));
+  assertEquals(others, []);
+  const helpers = [...sources("tasks")].filter(({ text }) =>
+    !text.includes("export default defineTask({")
+  );
+  assertEquals(helpers.map(({ path }) => path), []);
+});
+
+Deno.test("no two names differ by a hyphen or an underscore only", () => {
+  const names = new Set(
+    all.filter(({ path }) => roomOf(path) !== undefined)
+      .map(({ path }) => basename(path)),
+  );
+  const alike = Map.groupBy(names, (name) => name.replace(/[-_]/g, ""));
+  assertEquals([...alike.values()].filter((found) => found.length > 1), []);
 });
 
 Deno.test("no module bears a name that says nothing", () => {

@@ -4,7 +4,7 @@ import type { Tensorflow } from "./tensorflow/start.ts";
 import type { Attribute } from "./tensorflow/attributes.ts";
 import type { TensorMetadata } from "./tensorflow/tensor_table.ts";
 
-/** tfjs-node's backend, as far as the engine reaches into it. */
+/** The parts of tfjs-node's backend that the engine uses. */
 interface NodeBackend {
   getInputTensorIds(tensors: readonly tf.Tensor[]): number[];
   createOutputTensor(metadata: TensorMetadata): tf.Tensor;
@@ -12,7 +12,7 @@ interface NodeBackend {
 
 let tensorflow: Tensorflow | undefined;
 
-/** Notes that the library runs in this process. */
+/** Registers the library that runs in this process. */
 export function useTensorflow(started: Tensorflow): void {
   tensorflow = started;
 }
@@ -22,12 +22,12 @@ export function libraryBinding(): Tensorflow["binding"] | undefined {
   return tensorflow?.binding;
 }
 
-/** Parts of a traced computation that run side by side; 1 on one thread, and where the engine shares out each operation itself. */
+/** Number of shards of a batch that run concurrently; 1 on one thread, and if the engine parallelizes each operation itself. */
 export function engineLanes(): number {
   return tensorflow?.lanes ?? 1;
 }
 
-/** Ids under which the library knows these tensors. */
+/** The library's ids of some tensors. */
 export function tensorIds(tensors: readonly tf.Tensor[]): number[] {
   return nodeBackend().getInputTensorIds(tensors);
 }
@@ -40,10 +40,10 @@ export function tensorOf<T extends tf.Tensor = tf.Tensor>(
 }
 
 /**
- * A float32 tensor whose values are written where they will stay: what is read
- * from a file needs no memory beside that of the tensor.
+ * A float32 tensor whose values are written in place, so that reading a file
+ * needs no memory besides the tensor's.
  *
- * @param write Fills all of it
+ * @param write Fills all values
  */
 export function writtenTensor(
   shape: number[],

@@ -2,21 +2,21 @@ import { useTensorflow } from "./backend.ts";
 import type { Precision } from "./tensorflow/precision.ts";
 import { startTensorflow } from "./tensorflow/start.ts";
 
-/** The engine to run, as it was chosen. */
+/** The chosen engine. */
 export interface EngineSettings {
   readonly engine: "tensorflow" | "webgpu" | "wasm";
   readonly device: "cpu" | "gpu";
-  /** True if it multiplies bfloat16 faster than float32. */
+  /** True if the hardware multiplies bfloat16 faster than float32. */
   readonly bfloat16: boolean;
   /** Folder of libtensorflow's files, for the engine `tensorflow`. */
   readonly library?: string;
 }
 
-/** How much of the machine it may use, and how it computes products. */
+/** Resources of an engine, and the precision of its products. */
 export interface EngineUse {
-  /** Threads: each computes a part of the batch, or all of them one operation for a GPU. */
+  /** Threads. On a processor, each computes a shard of the batch; for a GPU, all share each operation. */
   readonly cpus: number;
-  /** `auto` is bf16 where that is faster, else f32. */
+  /** `auto` selects bf16 if it is faster, otherwise f32. */
   readonly precision: Precision | "auto";
 }
 
@@ -24,7 +24,7 @@ export interface EngineUse {
  * Starts the engine in this process and makes it the backend of tfjs.
  *
  * @returns The precision in which products are computed
- * @throws {Error} If it cannot run, has no GPU where one was chosen, or lacks the precision.
+ * @throws {Error} If the engine cannot run, finds no GPU although one was chosen, or lacks the precision.
  */
 export async function startEngine(
   settings: EngineSettings,
@@ -37,7 +37,7 @@ export async function startEngine(
   if (engine !== "tensorflow") {
     if (precision !== "f32") {
       throw new Error(
-        `Precision "${precision}" needs the engine "tensorflow": give "precision: f32" to use "${engine}"`,
+        `Precision "${precision}" requires the engine "tensorflow": use "precision: f32" with "${engine}"`,
       );
     }
     if (engine === "webgpu") {
@@ -46,10 +46,12 @@ export async function startEngine(
     return precision;
   }
   if (library === undefined) {
-    throw new Error('The engine "tensorflow" needs the folder of its library');
+    throw new Error(
+      'The engine "tensorflow" requires the folder of its library',
+    );
   }
-  // A processor's threads each compute a part of the batch: they wait for each
-  // other once a step, instead of in every operation. A GPU is not shared out.
+  // On a processor, each thread computes a shard of the batch, so that threads
+  // wait for each other once per step instead of in every operation.
   const started = await startTensorflow(
     library,
     device === "gpu"
@@ -58,9 +60,9 @@ export async function startEngine(
   );
   if (device === "gpu" && !started.binding.isUsingGpuDevice()) {
     throw new Error(
-      `The GPU was chosen but libtensorflow finds none (its devices: ${
+      `A GPU was chosen, but libtensorflow finds none (devices: ${
         started.devices.map(({ type }) => type).join(", ")
-      }). Check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to compute on the processor`,
+      }). Check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to use the processor`,
     );
   }
   started.binding.precision = precision;

@@ -1,6 +1,6 @@
 import type { Random } from "../random.ts";
 
-/** What is divided into alpha to give the scale of an adapter at rank b. */
+/** Divisor of alpha in the scale of an adapter at rank b. */
 export type RankScaling =
   /** The rank b in use, as DyLoRA is trained. */
   | "rank"
@@ -17,7 +17,7 @@ export interface Method {
    * a bound has no rank.
    */
   readonly role: "candidate" | "baseline" | "bound";
-  /** Of adapters that were trained elsewhere, their scaling; the rest of their training is unknown. */
+  /** Scaling of imported adapters, whose training is unknown; undefined for methods of this project. */
   readonly importedScaling?: RankScaling;
   /** The method whose trained adapter it reduces, and how. */
   readonly reduces?: {
@@ -48,17 +48,17 @@ export interface ClassifierMethod extends Method {
   readonly trains: "head" | "all";
 }
 
-/** What the ranks of an optimizer step mean for its adapters. */
+/** What each optimizer step of a training does with the ranks of its adapters. */
 export interface RankObjective {
-  /** What draws a rank of its own in each step: the whole model, or each adapted module. */
+  /** Whether a step draws one rank for the whole model, or one for each adapted module. */
   readonly scope: "model" | "module";
-  /** Weight of the loss at each rank at which a step computes its batch side by side; they add up to 1. */
+  /** Weights of the losses of a step, which computes its batch at as many ranks; they add up to 1. */
   readonly lossWeights: readonly number[];
-  /** True if rows outside of the gradient mask keep their bits, so that each row counts its own steps. */
+  /** True if rows outside the gradient mask keep their bits: each row then has its own step count in AdamW. */
   readonly isStrict: boolean;
   /** Draws the rank of a step. */
   draw(random: Random): number;
-  /** Scale of each row when a rank is drawn: `[ranks side by side, rank]`, flat. */
+  /** Scale of each row when a rank is drawn: `[losses, rank]`, flat. */
   scale(rank: number): Float32Array;
   /** 1 for each row that gets a gradient when a rank is drawn: `[rank]`. */
   gradientMask(rank: number): Float32Array;
