@@ -22,18 +22,24 @@ export function modulesOf(tensors: Iterable<string>): string[] {
 }
 
 /**
- * Names of target modules as a configuration of PEFT lists them. `all-linear`
- * is written out, since PEFT would adapt what is trained with the head as well.
+ * Names of target modules as a configuration of PEFT lists them. They are
+ * written out from the layer on where PEFT would otherwise adapt modules of the
+ * head as well: for `all-linear`, and for names such as `dense`.
+ *
+ * @param tensors Names of the adapter's tensors
  */
 export function peftTargets(
   targets: TargetModules,
   tensors: Iterable<string>,
 ): string[] {
-  if (targets !== "all-linear") return [...targets];
+  const names = [...tensors];
+  const isOfHead = (target: string) =>
+    names.some((name) =>
+      !LORA.test(name) && name.endsWith(`.${target}.weight`)
+    );
+  if (targets !== "all-linear" && !targets.some(isOfHead)) return [...targets];
   return [
-    ...new Set(
-      modulesOf(tensors).map((name) => name.replace(/^.*\.\d+\./, "")),
-    ),
+    ...new Set(modulesOf(names).map((name) => name.replace(/^.*\.\d+\./, ""))),
   ];
 }
 

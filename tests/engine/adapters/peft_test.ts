@@ -1,0 +1,54 @@
+import { assertEquals } from "@std/assert";
+import {
+  moduleOf,
+  modulesToSave,
+  PEFT_PREFIX,
+  peftTargets,
+} from "../../../lib/engine/adapters/peft.ts";
+import type { TargetModules } from "../../../lib/engine/models/parameters.ts";
+import { parameterLayout } from "../../../lib/engine/models/parameters.ts";
+import { openReference } from "../reference.ts";
+
+/** Names of an adapter's tensors in PEFT. */
+function namesOf(
+  architecture: "bert" | "roberta",
+  targetModules: TargetModules,
+): string[] {
+  const { model } = openReference(architecture);
+  const { entries } = parameterLayout(model, 2, { rank: 2, targetModules });
+  return [...entries.keys()].map((name) => `${PEFT_PREFIX}${name}`);
+}
+
+Deno.test("peftTargets() lists suffixes as they were given, unless PEFT would match the head as well", () => {
+  const dense = [
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+  ];
+  for (const architecture of ["bert", "roberta"] as const) {
+    const targets = (given: TargetModules) =>
+      peftTargets(given, namesOf(architecture, given));
+    assertEquals(targets(["query", "value"]), ["query", "value"]);
+    // The pooler of BERT and the head of RoBERTa have a module "dense".
+    assertEquals(targets(["dense"]), dense);
+    assertEquals(targets("all-linear"), [
+      "attention.self.query",
+      "attention.self.key",
+      "attention.self.value",
+      ...dense,
+    ]);
+  }
+});
+
+Deno.test("modulesToSave() names what is trained with the head", () => {
+  const saved = (architecture: "bert" | "roberta") =>
+    modulesToSave(namesOf(architecture, ["query"]));
+  assertEquals(saved("bert"), ["classifier", "pooler"]);
+  assertEquals(saved("roberta"), ["classifier"]);
+});
+
+Deno.test("moduleOf() gives the end of a module's name from its layer on", () => {
+  const module = "base_model.model.bert.encoder.layer.10.output.dense";
+  assertEquals(moduleOf(`${module}.lora_A.weight`), "layer.10.output.dense");
+  assertEquals(moduleOf(`${module}.weight`), undefined);
+});
