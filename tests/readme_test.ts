@@ -254,17 +254,21 @@ for (const path of readmes()) {
   });
 
   Deno.test(`${path} has commands that run`, async () => {
-    for (const [name, ...rest] of commandsOf(text)) {
-      if (!QUICK.includes(name!)) continue;
-      const args = replaceAll(rest, OWN);
-      await plans([
-        name!,
-        ...args,
-        ...(name === "schema" ? [] : ["--out", planned]),
-        ...(name === "pipeline" && !args.includes("--dry-run")
-          ? ["--dry-run"]
-          : []),
-      ]);
+    const commands = commandsOf(text)
+      .filter(([name]) => QUICK.includes(name!))
+      .map(([name, ...rest]) => {
+        const args = replaceAll(rest, OWN);
+        return [
+          name!,
+          ...args,
+          ...(name === "schema" ? [] : ["--out", planned]),
+          ...(name === "pipeline" && !args.includes("--dry-run")
+            ? ["--dry-run"]
+            : []),
+        ];
+      });
+    for (let i = 0; i < commands.length; i += 2) {
+      await Promise.all(commands.slice(i, i + 2).map(plans));
     }
   });
 
@@ -287,7 +291,7 @@ for (const path of readmes()) {
           isWhole ? block : JSON.stringify(pipeline),
         );
         const profiles = Object.keys(pipeline.profiles as Mapping ?? {});
-        for (const profile of [undefined, ...profiles]) {
+        await Promise.all([undefined, ...profiles].map(async (profile) => {
           const stdout = await succeeds([
             "plan",
             file,
@@ -298,7 +302,7 @@ for (const path of readmes()) {
           for (const stage of Object.keys(pipeline.stages as Mapping)) {
             assertStringIncludes(stdout, stage);
           }
-        }
+        }));
       }
     } finally {
       await Deno.remove(temporary, { recursive: true });
