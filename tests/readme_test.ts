@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
+import { listFiles } from "../lib/store/blobs.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const tasks: Record<string, unknown> =
@@ -52,34 +53,87 @@ function commandsOf(text: string): string[][] {
     });
 }
 
-async function denoTask(args: readonly string[], cwd = root) {
+/** Runs a command of a README, which must succeed; gives its output. */
+async function succeeds(args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["task", ...args],
-    cwd,
+    cwd: root,
     env: { NO_COLOR: "1", CI: "1" },
     stdin: "null",
   }).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, stdout: text(stdout), stderr: text(stderr) };
+  const [text, errors] = [stdout, stderr].map((bytes) =>
+    new TextDecoder().decode(bytes)
+  ) as [string, string];
+  assertEquals(code, 0, `${args.join(" ")}: ${text}${errors}`);
+  return text;
+}
+
+/** Output folder of all planned commands. */
+const planned = Deno.makeTempDirSync();
+addEventListener(
+  "unload",
+  () => Deno.removeSync(planned, { recursive: true }),
+);
+
+/** Commands that were planned: READMEs share some. */
+const done = new Set<string>();
+
+/** Plans a command of a README, once. */
+async function plans(args: readonly string[]): Promise<void> {
+  const command = args.join("\0");
+  if (done.has(command)) return;
+  done.add(command);
+  await succeeds(args);
+}
+
+/** Tasks whose commands are run or planned; others take long or need what tests lack. */
+const QUICK = [
+  "cache",
+  "explain",
+  "graph",
+  "pipeline",
+  "plan",
+  "schema",
+  "status",
+];
+
+/** Tasks whose commands are run on the results of smoke. */
+const AFTER_SMOKE = ["logs", "predict", "verify"];
+
+/** Paths that stand for those of a reader. */
+const OWN: readonly (readonly [string, string])[] = [
+  ["GLUE", "./fixtures/tiny-glue"],
+  ["./roberta-base", "./fixtures/tiny-roberta"],
+  ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
+];
+
+function replaceAll(
+  args: readonly string[],
+  replacements: readonly (readonly [string, string])[],
+): string[] {
+  return args.map((arg) =>
+    replacements.reduce((arg, [from, to]) => arg.replaceAll(from, to), arg)
+  );
 }
 
 Deno.test("README has its two commands first", () => {
   const readme = textOf("README.md");
-  const commands = commandsOf(readme);
-  assertEquals(commands.slice(0, 2), [["pipeline", "smoke"], ["test"]]);
+  assertEquals(commandsOf(readme).slice(0, 2), [
+    ["pipeline", "smoke"],
+    ["pipeline", "sst2-mini"],
+  ]);
   assertMatch(
     readme,
-    /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task test/,
+    /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task pipeline sst2-mini/,
   );
 });
 
 Deno.test("README's smoke pipeline prints the report, then has nothing to do, and is deterministic", async () => {
   const out = await Deno.makeTempDir();
   try {
-    const first = await denoTask(["pipeline", "smoke", "--out", out]);
-    assertEquals(first.code, 0, first.stdout + first.stderr);
-    assertMatch(first.stdout, /12 stages: 12 ran/);
-    assertMatch(first.stdout, /\*\*Speed-up [\d.]+x\*\*/);
+    const first = await succeeds(["pipeline", "smoke", "--out", out]);
+    assertMatch(first, /12 stages: 12 ran/);
+    assertMatch(first, /\*\*Speed-up [\d.]+x\*\*/);
     const scores = JSON.parse(
       await Deno.readTextFile(
         join(out, "smoke/evaluate-dylora@sst2,seed=0/scores.json"),
@@ -102,41 +156,31 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
       );
     }
 
-    const second = await denoTask(["pipeline", "smoke", "--out", out]);
-    assertEquals(second.code, 0, second.stdout + second.stderr);
-    assertMatch(second.stdout, /Nothing to do: 12 stages unchanged/);
+    const second = await succeeds(["pipeline", "smoke", "--out", out]);
+    assertMatch(second, /Nothing to do: 12 stages unchanged/);
 
-    const again = await denoTask([
-      "verify",
-      "smoke",
-      "train-dylora",
-      "evaluate-dylora",
-      "--out",
-      out,
-    ]);
-    assertEquals(again.code, 0, again.stdout + again.stderr);
+    const commands = [...readmes()].flatMap((path) => commandsOf(textOf(path)))
+      .filter(([name]) => AFTER_SMOKE.includes(name!));
+    const names = new Set(commands.map(([name]) => name!));
+    assertEquals([...names].sort(), AFTER_SMOKE);
+    const distinct = new Set(
+      [...commands, ["verify", "smoke", "evaluate-dylora"]].map((args) =>
+        replaceAll(args, [
+          ["own-data", "smoke"],
+          ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
+          ["MODEL", join(out, "smoke/model")],
+        ]).join("\0")
+      ),
+    );
+    await Promise.all(
+      [...distinct].map((command) =>
+        succeeds([...command.split("\0"), "--out", out])
+      ),
+    );
   } finally {
     await Deno.remove(out, { recursive: true });
   }
 });
-
-/** Tasks whose commands are run here; others take long or need what tests lack. */
-const QUICK = [
-  "cache",
-  "explain",
-  "graph",
-  "pipeline",
-  "plan",
-  "schema",
-  "status",
-];
-
-/** What stands for the files of a reader. */
-const OWN: readonly (readonly [string, string])[] = [
-  ["GLUE", "./fixtures/tiny-glue"],
-  ["./roberta-base", "./fixtures/tiny-roberta"],
-  ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
-];
 
 /** Adds a part of a pipeline file: whole stages and profiles, and single parameters. */
 function added(base: Mapping, part: Mapping): Mapping {
@@ -153,47 +197,84 @@ function added(base: Mapping, part: Mapping): Mapping {
   };
 }
 
+/** Source files, by path below the root. */
+const sources = new Map<string, string>();
+for (const folder of ["fixtures", "lib", "tasks", "tests"]) {
+  for (const path of listFiles(join(root, folder), "follow")) {
+    if (!/\.(ts|py|sh)$/.test(path)) continue;
+    sources.set(`${folder}/${path}`, textOf(join(folder, path)));
+  }
+}
+const code = [...sources.values()].join("\n");
+
+/** Anchors of the headings, as GitHub makes them. */
+function anchorsOf(text: string): string[] {
+  return [...text.replace(/^```.*?^```/gms, "").matchAll(/^#+ (.*)$/gm)]
+    .map(([, title]) =>
+      title!.toLowerCase().replace(/[^\w\s-]/g, "").replaceAll(" ", "-")
+    );
+}
+
 for (const path of readmes()) {
   const text = textOf(path);
   const folder = dirname(join(root, path));
 
-  Deno.test(`${path} names tasks and files that exist`, () => {
-    for (const [, name] of text.matchAll(/\bdeno(?:@[\d.]+)? task ([a-z]+)/g)) {
+  Deno.test(`${path} names tasks, files, headings and functions that exist`, () => {
+    for (
+      const [, name] of text.matchAll(/\bdeno(?:@[\d.]+)? task ([a-z:]+)/g)
+    ) {
       assert(name! in tasks, `no task "${name}"`);
     }
-    const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)];
-    for (const [, link] of links) Deno.statSync(join(folder, link!));
+    for (const [, name] of text.matchAll(/\bdeno task bench ([a-z]+)/g)) {
+      Deno.statSync(join(root, "tests/bench", name!, "bench.ts"));
+    }
+    const links = text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g);
+    for (const [, link, anchor] of links) {
+      const target = link ? join(folder, link) : join(root, path);
+      Deno.statSync(target);
+      if (anchor === undefined) continue;
+      const anchors = anchorsOf(Deno.readTextFileSync(target));
+      assert(anchors.includes(anchor), `no heading "${anchor}" in ${target}`);
+    }
     for (const [, file] of text.matchAll(/deno test -A ([\w./-]+)/g)) {
       Deno.statSync(join(root, file!));
+    }
+    const prose = text.replace(/^```.*?^```/gms, "");
+    for (const [, file] of prose.matchAll(/`([\w./-]+\.(?:ts|py|sh))`/g)) {
+      // NAME is a placeholder; the tasks' README adds a task of its own.
+      if (/NAME|filter-data/.test(file!)) continue;
+      assert(
+        [...sources.keys()].some((it) => `/${it}`.endsWith(`/${file}`)),
+        `no file "${file}"`,
+      );
+    }
+    for (const [, name] of prose.matchAll(/`(?:\w+\.)*(\w+)\(\)`/g)) {
+      assert(new RegExp(`\\b${name}\\b`).test(code), `no function "${name}"`);
     }
   });
 
   Deno.test(`${path} has commands that run`, async () => {
-    const out = await Deno.makeTempDir();
-    try {
-      for (const [name, ...rest] of commandsOf(text)) {
-        if (!QUICK.includes(name!)) continue;
-        const args = rest.map((arg) =>
-          OWN.reduce((arg, [from, to]) => arg.replaceAll(from, to), arg)
-        );
-        const { code, stdout, stderr } = await denoTask([
+    const commands = commandsOf(text)
+      .filter(([name]) => QUICK.includes(name!))
+      .map(([name, ...rest]) => {
+        const args = replaceAll(rest, OWN);
+        return [
           name!,
           ...args,
-          ...(name === "schema" ? [] : ["--out", out]),
+          ...(name === "schema" ? [] : ["--out", planned]),
           ...(name === "pipeline" && !args.includes("--dry-run")
             ? ["--dry-run"]
             : []),
-        ]);
-        assertEquals(code, 0, `${name} ${args.join(" ")}: ${stdout}${stderr}`);
-      }
-    } finally {
-      await Deno.remove(out, { recursive: true });
+        ];
+      });
+    for (let i = 0; i < commands.length; i += 2) {
+      await Promise.all(commands.slice(i, i + 2).map(plans));
     }
   });
 
   // A block without a name adds to the last one that has one.
   Deno.test(`${path} has pipelines that can be planned`, async () => {
-    const out = await Deno.makeTempDir();
+    const temporary = await Deno.makeTempDir();
     try {
       let base: Mapping = {};
       // The tasks' own test runs the example there, which has a task of its own.
@@ -204,40 +285,39 @@ for (const path of readmes()) {
         const isWhole = (value as Mapping).name !== undefined;
         if (isWhole) base = value as Mapping;
         const pipeline = isWhole ? base : added(base, value as Mapping);
-        const file = join(out, "pipeline.yaml");
+        const file = join(temporary, "pipeline.yaml");
         await Deno.writeTextFile(
           file,
           isWhole ? block : JSON.stringify(pipeline),
         );
         const profiles = Object.keys(pipeline.profiles as Mapping ?? {});
-        for (const profile of [undefined, ...profiles]) {
-          const { code, stdout, stderr } = await denoTask([
+        await Promise.all([undefined, ...profiles].map(async (profile) => {
+          const stdout = await succeeds([
             "plan",
             file,
             ...(profile === undefined ? [] : ["--profile", profile]),
             "--out",
-            out,
+            planned,
           ]);
-          assertEquals(code, 0, block + stdout + stderr);
           for (const stage of Object.keys(pipeline.stages as Mapping)) {
             assertStringIncludes(stdout, stage);
           }
-        }
+        }));
       }
     } finally {
-      await Deno.remove(out, { recursive: true });
+      await Deno.remove(temporary, { recursive: true });
     }
   });
 }
 
-Deno.test("README has every flag of the pipeline command, and no other", async () => {
-  const { stdout } = await denoTask(["pipeline", "--help"]);
+Deno.test("lib/cli/README.md has every flag of the pipeline command, and no other", async () => {
+  const stdout = await succeeds(["pipeline", "--help"]);
   const flagsOf = (text: string) =>
     [...new Set(text.match(/--[a-z][a-z-]+/g))].sort();
-  const readme = textOf("README.md");
+  const readme = textOf("lib/cli/README.md");
   const table = readme.slice(
-    readme.indexOf("## Flags of"),
-    readme.indexOf("Stages are named by id"),
+    readme.indexOf("| flag "),
+    readme.indexOf("**Stages**"),
   );
   assertEquals(flagsOf(table), flagsOf(stdout));
 });
