@@ -153,10 +153,10 @@ export function loadCheckpoint(
   }
   using file = opened;
   const text = file.metadata.get("progress") ?? "null";
-  const { success, data: progress, error } = progressSchema.safeParse(
-    JSON.parse(text),
-  );
-  if (!success) {
+  let progress: TrainingProgress;
+  try {
+    progress = progressSchema.parse(JSON.parse(text));
+  } catch (error) {
     throw new SyntaxError(`Checkpoint "${path}" has no valid progress`, {
       cause: error,
     });

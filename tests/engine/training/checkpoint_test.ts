@@ -46,14 +46,14 @@ Deno.test("loadCheckpoint() gives nothing where there is none and names what is 
     assertThrows(
       () => loadCheckpoint(path, 4),
       SyntaxError,
-      undefined,
+      path,
       `byte ${at}`,
     );
     await Deno.writeFile(path, bytes.subarray(0, at));
     assertThrows(
       () => loadCheckpoint(path, 4),
       SyntaxError,
-      undefined,
+      path,
       `${at} bytes`,
     );
   }
