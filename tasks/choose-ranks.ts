@@ -54,8 +54,9 @@ export default defineTask({
   output: { kind: "ranks", files: RANKS_FILES },
   needs: ["engine"],
   async run(stage) {
-    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
-      await import("../lib/stages/load_classifier.ts");
+    const { adapterValues, loadFolder, startStageEngine } = await import(
+      "../lib/stages/load_classifier.ts"
+    );
     const { bestStep, ChoiceEvaluator, spreadExamples } = await import(
       "../lib/stages/rank_search.ts"
     );
@@ -68,7 +69,7 @@ export default defineTask({
     const adapted = parameterLayout(
       await readModel(folder),
       1,
-      trainedBy(training),
+      training,
     ).modules;
     const modules = adapted.map(({ name }) => moduleOf(factorA(name))!);
     const tokens = inputs.tokens![0]!.path;
@@ -84,7 +85,7 @@ export default defineTask({
     const costs = adapted.map(({ inputs, outputs }) => inputs + outputs);
     const total = totalValues(params, costs);
     const precision = await startStageEngine(stage);
-    const classifier = loadFolder(folder, held.outputs, trainedBy(training));
+    const classifier = loadFolder(folder, held.outputs, training);
     using evaluator = new ChoiceEvaluator(
       classifier,
       adapterValues({ tensors }, classifier.layout),

@@ -49,8 +49,9 @@ export default defineTask({
     const { evaluateRanks } = await import(
       "../lib/engine/training/evaluation.ts"
     );
-    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
-      await import("../lib/stages/load_classifier.ts");
+    const { adapterValues, loadFolder, startStageEngine } = await import(
+      "../lib/stages/load_classifier.ts"
+    );
     const { params, inputs } = stage;
     const model = inputs.model![0]!.path;
     const adapter = await adapterIn(inputs.adapter![0]!.path, model);
@@ -61,7 +62,7 @@ export default defineTask({
     const examples = await encode(params.texts, model);
     const precision = await startStageEngine(stage);
     const outputs = outputsOf(labels);
-    const classifier = loadFolder(model, outputs, trainedBy(training));
+    const classifier = loadFolder(model, outputs, training);
     const tensors = tensorsOf(adapter, params.epoch);
     const logits = await evaluateRanks(
       classifier,

@@ -38,8 +38,9 @@ export default defineTask({
     const { evaluationBatchSize } = await import(
       "../lib/engine/training/evaluation.ts"
     );
-    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
-      await import("../lib/stages/load_classifier.ts");
+    const { adapterValues, loadFolder, startStageEngine } = await import(
+      "../lib/stages/load_classifier.ts"
+    );
     const { ScoredSplit, writeSplitScores } = await import(
       "../lib/stages/scored_split.ts"
     );
@@ -58,7 +59,7 @@ export default defineTask({
     const classifier = loadFolder(
       model,
       split.outputs,
-      trainedBy(training),
+      training,
     );
     await writeSplitScores(
       stage,

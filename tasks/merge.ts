@@ -8,7 +8,7 @@ import {
   PEFT_PREFIX,
 } from "../lib/engine/adapters/peft.ts";
 import type { Model } from "../lib/engine/models/model.ts";
-import { tensorReader } from "../lib/engine/models/parameters.ts";
+import { encoderTensors } from "../lib/engine/models/parameters.ts";
 import { MODEL_FILES, readModel } from "../lib/artifacts/model.ts";
 import { SafetensorsFile } from "../lib/engine/safetensors/reader.ts";
 import type { TensorValues } from "../lib/engine/safetensors/writer.ts";
@@ -55,13 +55,7 @@ async function mergedTensors(
   const { mergeLora } = await import("../lib/engine/adapters/factors.ts");
   const { alpha, rank: largest, scaling } = adapter.training;
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-  const read = tensorReader(file, model);
-  const merged: Record<string, TensorValues> = Object.fromEntries(
-    [...model.tensors].map(([name, shape]) => [
-      name,
-      { shape, values: read(name, shape) },
-    ]),
-  );
+  const merged = encoderTensors(file, model);
   for (const [name, { shape, values }] of Object.entries(trained)) {
     const plain = name.slice(PEFT_PREFIX.length);
     const module = moduleOf(name);

@@ -37,8 +37,9 @@ export default defineTask({
     const { evaluateRanks } = await import(
       "../lib/engine/training/evaluation.ts"
     );
-    const { adapterValues, loadFolder, startStageEngine, trainedBy } =
-      await import("../lib/stages/load_classifier.ts");
+    const { adapterValues, loadFolder, startStageEngine } = await import(
+      "../lib/stages/load_classifier.ts"
+    );
     const { params, inputs, signal } = stage;
     const { split, batchSize } = params;
     const adapter = await readAdapter(inputs.adapter![0]!.path);
@@ -55,7 +56,7 @@ export default defineTask({
     const classifier = loadFolder(
       model,
       outputs,
-      trainedBy(adapter.training),
+      adapter.training,
     );
     const logits = await evaluateRanks(
       classifier,

@@ -76,15 +76,17 @@ const [trained, imported] = [false, true].map((isImported) =>
     .map(({ name }) => name)
 ) as [[string], [string]];
 
-const { mode, sampler, scope, matryoshka } = METHOD_FIELDS;
+type Fields = typeof METHOD_FIELDS;
 
 /** Fields of a single method; null for every other method. */
-const OWN_FIELDS = {
-  mode: mode.nullable().default(null),
-  sampler: sampler.nullable().default(null),
-  scope: scope.nullable().default(null),
-  matryoshka: matryoshka.nullable().default(null),
-} satisfies Record<keyof typeof METHOD_FIELDS, z.ZodType>;
+const OWN_FIELDS = Object.fromEntries(
+  Object.entries(METHOD_FIELDS).map(([name, field]) => [
+    name,
+    (field as z.ZodType).nullable().default(null),
+  ]),
+) as {
+  [Name in keyof Fields]: z.ZodDefault<z.ZodNullable<Fields[Name]>>;
+};
 
 /** `training.json`: how an adapter was trained. */
 export const Training = z.strictObject({

@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import type { Adapter } from "../artifacts/adapter.ts";
-import type { AdapterRecord } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
 import {
   type Classifier,
@@ -52,7 +51,7 @@ export interface Loaded extends Classifier {
  * Loads an artifact of kind `model` as a classifier. The engine must be running.
  *
  * @param labels Outputs of the head
- * @param trained What is trained, or was: adapters with the head, the head, or all weights
+ * @param trained What is trained, or was: adapters (of a `training.json`, say) with the head, the head, or all weights
  * @throws {SyntaxError} If the folder does not hold a supported encoder.
  */
 export function loadFolder(
@@ -72,13 +71,6 @@ export function loadFolder(
       return startValues(file, classifier, seed);
     },
   };
-}
-
-/** What was trained of an adapter's model. */
-export function trainedBy(
-  { rank, targetModules }: Pick<AdapterRecord, "rank" | "targetModules">,
-): Trained {
-  return { rank, targetModules };
 }
 
 /**

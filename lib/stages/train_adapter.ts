@@ -11,7 +11,7 @@ import { type AdapterMethod, servedRanks } from "../engine/methods/method.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
 import type { Stage } from "../pipeline/task.ts";
-import { adapterValues, loadFolder, trainedBy } from "./load_classifier.ts";
+import { adapterValues, loadFolder } from "./load_classifier.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
@@ -111,7 +111,7 @@ export function startFrom(
     }
   }
   const labels = outputsOf(training.labels);
-  const theirs = parameterLayout(model, labels, trainedBy(training));
+  const theirs = parameterLayout(model, labels, training);
   const start = adapterValues({ tensors }, theirs);
   const values = initial.slice();
   for (const { name, factor, offset, shape } of theirs.entries.values()) {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { writeClassifier } from "../artifacts/classifier.ts";
 import type { ClassifierMethod } from "../engine/methods/method.ts";
-import { tensorReader, toTensors } from "../engine/models/parameters.ts";
+import { encoderTensors, toTensors } from "../engine/models/parameters.ts";
 import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
@@ -27,8 +27,9 @@ export async function trainClassifier(
     trainingOptions(params, training.info.maxLength),
     { alpha: 1, scaling: "rank", ranks: [0] },
   );
+  const frozen = trains === "head" ? pretrained(folder, model) : {};
   const tensors = (values: Float32Array) => ({
-    ...pretrained(folder, model),
+    ...frozen,
     ...toTensors(values, layout),
   });
   await writeClassifier(stage.output, folder, {
@@ -39,17 +40,11 @@ export async function trainClassifier(
   });
 }
 
-/** The encoder's tensors as they are in the model's folder. */
+/** The tensors of a model folder's encoder. */
 function pretrained(
   folder: string,
   model: Model,
 ): Record<string, TensorValues> {
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-  const read = tensorReader(file, model);
-  return Object.fromEntries(
-    [...model.tensors].map(([name, shape]) => [
-      name,
-      { shape, values: read(name, shape) as Float32Array },
-    ]),
-  );
+  return encoderTensors(file, model);
 }

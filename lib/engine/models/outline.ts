@@ -20,9 +20,7 @@ export function forwardFlops(
   shape: readonly [number, number],
   ranks = 1,
 ): number {
-  const pass = new ShapePass(classifier, shape, ranks);
-  classifier.model.forward(pass);
-  return 2 * pass.forward;
+  return 2 * counted(classifier, shape, ranks).forward;
 }
 
 /**
@@ -39,9 +37,19 @@ export function trainingFlops(
   shape: readonly [number, number],
   ranks = 1,
 ): number {
-  const pass = new ShapePass(classifier, shape, ranks);
+  const { forward, backward } = counted(classifier, shape, ranks);
+  return 2 * (forward + backward);
+}
+
+function counted(
+  classifier: ClassifierShape,
+  shape: readonly [number, number],
+  ranks: number,
+  allTokens = false,
+): ShapePass {
+  const pass = new ShapePass(classifier, shape, ranks, allTokens);
   classifier.model.forward(pass);
-  return 2 * (pass.forward + pass.backward);
+  return pass;
 }
 
 /** What a forward pass asks for, found by running it on shapes. */
@@ -70,9 +78,13 @@ export function outline(model: Model, allTokens = false): Outline {
     size: 0,
   };
   // Two tokens, so that the first token is not all of a sequence.
-  const pass = new ShapePass({ model, layout }, [1, 2], 1, allTokens);
-  model.forward(pass);
-  return { products: pass.products, dropouts: pass.dropouts };
+  const { products, dropouts } = counted(
+    { model, layout },
+    [1, 2],
+    1,
+    allTokens,
+  );
+  return { products, dropouts };
 }
 
 /** An activation by its shape: `[sequences * tokens, width]`. */
@@ -101,7 +113,7 @@ class ShapePass implements Pass<Shape> {
     classifier: ClassifierShape,
     shape: readonly [number, number],
     ranks: number,
-    allTokens = false,
+    allTokens: boolean,
   ) {
     this.#classifier = classifier;
     this.#shape = shape;

@@ -254,3 +254,21 @@ export function tensorReader(
     return file.floats(stored, into);
   };
 }
+
+/**
+ * The tensors of a model's encoder in memory, as its file has them.
+ *
+ * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
+ */
+export function encoderTensors(
+  file: SafetensorsFile,
+  model: Model,
+): Record<string, TensorValues> {
+  const read = tensorReader(file, model);
+  return Object.fromEntries(
+    [...model.tensors].map(([name, shape]) => [
+      name,
+      { shape, values: read(name, shape) },
+    ]),
+  );
+}

@@ -9,7 +9,11 @@ import {
 import type { ParameterLayout } from "../models/model.ts";
 import { outline } from "../models/outline.ts";
 import { decayedValues, sizeOf } from "../models/parameters.ts";
-import type { BatchTensors, ModelRanks } from "../models/tensor_pass.ts";
+import {
+  type BatchTensors,
+  type ModelRanks,
+  rankCount,
+} from "../models/tensor_pass.ts";
 import { batchLoss } from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
 import { eager, type Named, trace } from "../trace.ts";
@@ -287,7 +291,7 @@ function shardBatch(batch: BatchInputs, classifier: Classifier): BatchInputs[] {
   const sizes = trainingShardSizes(
     classifier,
     sequences,
-    seq * ranks.scale.shape.at(-2)!,
+    seq * rankCount(ranks),
   );
   if (sizes.length === 1) return [batch];
   const split = <T extends tf.Tensor>(tensor: T) =>
