@@ -87,7 +87,7 @@ function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
 }
 
 /** Content of a model card. */
-export interface CardContent {
+interface CardContent {
   readonly baseModel: ModelOrigin | undefined;
   /** True if the user named the base model, so that the name is an argument of `from_pretrained`. */
   readonly named: boolean;

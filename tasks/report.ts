@@ -76,7 +76,7 @@ export default defineTask({
 });
 
 /** Settings of the statistics. */
-export interface ReportSettings {
+interface ReportSettings {
   readonly replicates: number;
   readonly confidence: number;
   readonly margin: number;
@@ -86,7 +86,7 @@ export interface ReportSettings {
  * Writes `report.json`, `report.md` with a figure per comparison beside it, and
  * everything in one page as `report.html`.
  */
-export async function makeReport(
+async function makeReport(
   folder: string,
   results: readonly Result[],
   choices: readonly ChoiceResult[],
@@ -137,7 +137,7 @@ function metricNamed(name: string): Metric {
 }
 
 /** Reads scores, each with the training that they belong to and its costs. */
-export async function readResults(
+async function readResults(
   scores: readonly InputArtifact[],
   adapters: readonly InputArtifact[],
   classifiers: readonly InputArtifact[],
@@ -254,7 +254,7 @@ const COMMON = [
 ];
 
 /** The variant of an artifact: its matrix dimensions that its files do not record. */
-export function variantOf(matrix: InputArtifact["matrix"]): Variant {
+function variantOf(matrix: InputArtifact["matrix"]): Variant {
   return Object.fromEntries(
     Object.entries(matrix).filter(([key]) => !COMMON.includes(key)).sort(),
   );
@@ -276,7 +276,7 @@ function metricOf({ stage, metrics }: InputArtifact, name: string): number {
 }
 
 /** An adapter or a classifier with its `training.json`. */
-export interface TrainedArtifact {
+interface TrainedArtifact {
   readonly artifact: InputArtifact;
   readonly training: AdapterRecord | ClassifierTraining;
   /** SHA-256 of `training.json`. */
@@ -284,7 +284,7 @@ export interface TrainedArtifact {
 }
 
 /** Reads the trainings of adapters. */
-export function readAdapters(
+function readAdapters(
   adapters: readonly InputArtifact[],
 ): Promise<TrainedArtifact[]> {
   return Promise.all(adapters.map(async (artifact) => ({
@@ -295,7 +295,7 @@ export function readAdapters(
 }
 
 /** Reads the trainings of models without adapters. */
-export function readClassifiers(
+function readClassifiers(
   classifiers: readonly InputArtifact[],
 ): Promise<TrainedArtifact[]> {
   return Promise.all(classifiers.map(async (artifact) => ({
@@ -311,7 +311,7 @@ export function readClassifiers(
  *
  * @throws {TypeError} If there is none, or more than one.
  */
-export function artifactOf(
+function artifactOf(
   scores: InputArtifact,
   info: ScoresInfo,
   trainings: readonly TrainedArtifact[],
@@ -379,7 +379,7 @@ function names(found: readonly TrainedArtifact[]): string {
 }
 
 /** Reads the scores of ranks chosen per module. */
-export function readChoices(
+function readChoices(
   ranks: readonly InputArtifact[],
 ): Promise<ChoiceResult[]> {
   return Promise.all(ranks.map(readChoice));

@@ -23,7 +23,7 @@ import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
 
 /** A LoRA adapter that PEFT wrote. */
-export interface PeftAdapter {
+interface PeftAdapter {
   readonly baseModel: ModelOrigin | undefined;
   readonly rank: number;
   /** The scale is alpha / rank. */
@@ -88,7 +88,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
 }
 
 /** What the files of an adapter do not tell. */
-export interface Provenance {
+interface Provenance {
   readonly method: "lora" | "dylora";
   readonly task: string;
   /** Class names in the order of their ids; null for a regression. */

@@ -11,7 +11,7 @@ import {
 } from "./messages.ts";
 
 /** What the live table uses of a terminal. */
-export interface Terminal {
+interface Terminal {
   write(text: string): void;
   /** Columns and rows; undefined if they are unknown. */
   size(): { readonly columns: number; readonly rows: number } | undefined;

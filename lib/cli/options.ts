@@ -186,7 +186,7 @@ export async function sizeOf(
  * A path from the user as an absolute path. `resolve()` without the current
  * folder takes it from Node's `process`, which takes 10 ms to load.
  */
-export function absolutePath(path: string): string {
+function absolutePath(path: string): string {
   return resolve(Deno.cwd(), path);
 }
 

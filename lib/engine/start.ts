@@ -13,7 +13,7 @@ export interface EngineSettings {
 }
 
 /** Resources of an engine, and the precision of its products. */
-export interface EngineUse {
+interface EngineUse {
   /** Threads. On a processor, each computes a shard of the batch; for a GPU, all share each operation. */
   readonly cpus: number;
   /** `auto` selects bf16 if it is faster, otherwise f32. */

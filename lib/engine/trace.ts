@@ -6,7 +6,7 @@ import type { FunctionOptions, TracedFunction } from "./tensorflow/graph.ts";
 export type Named = { readonly [name: string]: tf.Tensor | undefined };
 
 /** A function of named tensors that runs as one graph function of the library. */
-export interface Traced<Inputs extends Named, Outputs extends Named> {
+interface Traced<Inputs extends Named, Outputs extends Named> {
   /** Calls it; the caller disposes the results. */
   (inputs: Inputs): Outputs;
   /** Number of graph functions made so far: one for each set of names and shapes. */
@@ -50,7 +50,7 @@ export function fused<Inputs extends Named, Outputs extends Named>(
 }
 
 /** Options of {@linkcode fused}. */
-export interface FusedOptions<Outputs> {
+interface FusedOptions<Outputs> {
   /** Results that only products take: in mixed precision they are stored in bfloat16. */
   readonly products?: readonly (keyof Outputs & string)[];
 }

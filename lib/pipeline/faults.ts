@@ -41,7 +41,7 @@ export interface Place {
 }
 
 /** A fault whose line and column are not looked up yet. */
-export interface PlacedFault {
+interface PlacedFault {
   readonly message: string;
   /** Absent if the fault does not lie in the file. */
   readonly place?: Place;

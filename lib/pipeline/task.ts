@@ -79,7 +79,7 @@ export interface InputArtifact {
 }
 
 /** A runtime as the stage's process sees it, such as `{ engine: "tensorflow", library: "..." }`. */
-export type RuntimeSettings = Readonly<
+type RuntimeSettings = Readonly<
   Record<string, string | number | boolean>
 >;
 

@@ -96,7 +96,7 @@ export async function decide(
 }
 
 /** What a run would do with each stage of the graph, in topological order. */
-export type Plan = ReadonlyMap<string, Decision>;
+type Plan = ReadonlyMap<string, Decision>;
 
 /**
  * Finds out what a run would do, without running anything. The decision on a

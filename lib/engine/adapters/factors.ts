@@ -36,7 +36,7 @@ export function mergeLora(
 }
 
 /** The two matrices of an adapter, as PEFT stores them. */
-export interface AdapterFactors {
+interface AdapterFactors {
   /** `lora_A`: `[rank, in]` */
   readonly a: Float32Array;
   /** `lora_B`: `[out, rank]` */

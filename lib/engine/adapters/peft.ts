@@ -6,7 +6,7 @@ import { ARCHITECTURES } from "../models/registry.ts";
 export const PEFT_PREFIX = "base_model.model.";
 
 /** Shapes of an adapter's tensors by PEFT's names. */
-export type AdapterShapes = ReadonlyMap<string, readonly number[]>;
+type AdapterShapes = ReadonlyMap<string, readonly number[]>;
 
 const LORA = /^(.+)\.lora_([AB])\.weight$/;
 

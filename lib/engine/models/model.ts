@@ -11,7 +11,7 @@ export interface TensorShape {
 }
 
 /** A tensor of the classification head, which is always trained. */
-export interface HeadTensor extends TensorShape {
+interface HeadTensor extends TensorShape {
   /** Its values before training: normal with deviation 0.02 as transformers initializes heads, zeros, or those of the pretrained model. */
   readonly start: "normal" | "zeros" | "pretrained";
 }

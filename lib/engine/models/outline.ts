@@ -53,7 +53,7 @@ function counted(
 }
 
 /** What a forward pass asks for, found by running it on shapes. */
-export interface Outline {
+interface Outline {
   /** Linear modules of the encoder in the order of computation; those of one product together. */
   readonly products: readonly (readonly string[])[];
   /** Number of places where dropout is applied. */

@@ -219,7 +219,7 @@ export function sizeOf(shape: readonly number[]): number {
 }
 
 /** Reads a tensor of a model by its name in transformers' classifier, into memory given or new. */
-export type TensorReader = (
+type TensorReader = (
   name: string,
   shape: readonly number[],
   into?: Float32Array<ArrayBuffer>,

@@ -30,7 +30,7 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
   readonly mask: tf.Tensor2D | undefined;
 }
 
-/** The ranks in use in a whole model: for all modules alike, or for each its own. */
+/** The ranks in use in a model: the same for all modules, or one for each. */
 export interface ModelRanks {
   /** `[ranks, rank]`, or `[modules, ranks, rank]` */
   readonly scale: tf.Tensor2D | tf.Tensor3D;
@@ -44,7 +44,7 @@ export function rankCount({ scale }: Pick<ModelRanks, "scale">): number {
 }
 
 /** What a forward pass is computed with. */
-export interface PassOptions {
+interface PassOptions {
   /** Undefined where the encoder's weights are among the parameters. */
   readonly weights: FrozenWeights | undefined;
   readonly layout: ParameterLayout;
@@ -59,7 +59,7 @@ export interface PassOptions {
 }
 
 /** A tensor on its way through a model. */
-export interface Activation {
+interface Activation {
   /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]` */
   readonly value: tf.Tensor;
   readonly tokens: number;
@@ -335,7 +335,7 @@ export class TensorPass implements Pass<Activation> {
   }
 }
 
-/** Repeats what all ranks share until it has so many rows. */
+/** Repeats what all ranks share to a number of rows. */
 function repeated<T extends tf.Tensor>(x: T, rows: number): T {
   const [shared] = x.shape as [number];
   if (shared === rows) return x;

@@ -92,7 +92,7 @@ const dropFused = fused(
  * @param key Random itself, int32 `[2]`
  * @returns int32 of `shape`, all 32 bits random
  */
-export function randomBits(
+function randomBits(
   shape: readonly number[],
   key: tf.Tensor,
 ): tf.Tensor {

@@ -59,7 +59,7 @@ export interface RankVectors {
 }
 
 /** How {@linkcode adaptedLinear} is computed. */
-export interface AdaptedLinearOptions {
+interface AdaptedLinearOptions {
   /** Rows of `x` at one rank. */
   readonly rows: number;
   /** False if `x` depends on nothing trained, so that its gradient is not wanted. */

@@ -37,7 +37,7 @@ export function crossEntropy(
  * @param logits `[batch, 1]`
  * @param labels Scores, float32 `[batch]`
  */
-export function squaredError(
+function squaredError(
   logits: tf.Tensor2D,
   labels: tf.Tensor1D,
 ): tf.Scalar {

@@ -138,7 +138,7 @@ export function batchTensors(
 }
 
 /** Length to which a batch of these examples is padded. */
-export function paddedLength(
+function paddedLength(
   examples: Pick<Examples, "offsets">,
   indices: readonly number[],
 ): number {

@@ -23,7 +23,7 @@ import {
 } from "./batch.ts";
 
 /** What an evaluation reports on its way. */
-export interface EvaluationHooks {
+interface EvaluationHooks {
   /** Called after each batch with the number of examples done. */
   readonly progress?: (examples: number) => void;
   readonly signal?: AbortSignal;
@@ -190,7 +190,7 @@ export interface RankEvaluationOptions {
   readonly passes?: number;
 }
 
-/** Default number of examples of a forward pass at so many ranks: 32, and at most 256 sequences at all ranks together. */
+/** Default number of examples per forward pass at a number of ranks: 32, and at most 256 sequences at all ranks together. */
 export function evaluationBatchSize(ranks: number): number {
   return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
 }

@@ -49,7 +49,7 @@ export interface StepDraw {
 }
 
 /** A training step as a pure function of tensors: state and batches in, state and loss out. */
-export interface TrainingStep {
+interface TrainingStep {
   /**
    * Takes one optimizer step on the mean loss of all examples of the batches,
    * which are computed one after the other at the same rank.
