@@ -163,8 +163,17 @@ export interface Pass<T> {
   ): T;
   /** Rows of a table that are the same for all sequences, as one sequence: `[rows, width]` */
   rows(table: string, rows: readonly number[]): T;
-  /** A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, tokens, tokens]`, by the bucket of key minus query. */
-  positionBias(table: string, bucket: (distance: number) => number): T;
+  /**
+   * A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, tokens, tokens]`.
+   *
+   * @param bucket Row of the table for a distance, key minus query
+   * @param factor Of all biases
+   */
+  positionBias(
+    table: string,
+    bucket: (distance: number) => number,
+    factor: number,
+  ): T;
   /**
    * Several linear modules on the same input as one product, split into heads.
    *

@@ -65,7 +65,12 @@ export const mpnet: Architecture = {
           dropout,
         );
         m.observe(x);
-        const bias = m.positionBias(BIAS, bucketOf);
+        const bias = m.positionBias(
+          BIAS,
+          bucketOf,
+          // Attention scales its bias, and MPNet does not.
+          Math.sqrt(hidden / heads),
+        );
         names.forEach((names, i) => {
           const isLast = i === layers - 1;
           x = encodeLayer(m, names, x, {

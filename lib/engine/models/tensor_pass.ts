@@ -161,10 +161,11 @@ export class TensorPass implements Pass<Activation> {
   positionBias(
     table: string,
     bucket: (distance: number) => number,
+    factor: number,
   ): Activation {
     const { value, hasGradient } = this.#table(table);
     return {
-      value: positionBias(value, this.#seq, bucket),
+      value: positionBias(value, this.#seq, bucket, factor),
       sequences: 1,
       tokens: this.#seq,
       hasGradient,

@@ -59,12 +59,14 @@ function angles(
  *
  * @param table `[buckets, heads]`
  * @param bucket Row of the table for a distance, key minus query
+ * @param factor Of all biases
  * @returns `[1, heads, tokens, tokens]`
  */
 export function positionBias(
   table: tf.Tensor2D,
   tokens: number,
   bucket: (distance: number) => number,
+  factor: number,
 ): tf.Tensor4D {
   const heads = table.shape[1];
   const rows = Int32Array.from(
@@ -75,7 +77,12 @@ export function positionBias(
     table,
     tf.tensor2d(rows, [1, tokens * tokens], "int32"),
   );
-  return tf.reshape(tf.transpose(biases), [1, heads, tokens, tokens]);
+  return tf.reshape(tf.mul(tf.transpose(biases), factor), [
+    1,
+    heads,
+    tokens,
+    tokens,
+  ]);
 }
 
 /** Heads of contents, or of relative positions. */
