@@ -36,7 +36,7 @@ export function trainedLinear(
   return tf.add(tf.matMul(x, weight, false, true), bias);
 }
 
-/** A low-rank adapter on one of the modules whose outputs a product has side by side. */
+/** A low-rank adapter on one of the modules of a joined product. */
 export interface AdapterBlock {
   /** `lora_A`: `[rank, in]` */
   readonly a: tf.Tensor2D;
@@ -58,11 +58,11 @@ export interface RankVectors {
   readonly gradientMask: tf.Tensor1D;
 }
 
-/** How {@linkcode adaptedLinear} is computed. */
+/** Options of {@linkcode adaptedLinear}. */
 interface AdaptedLinearOptions {
   /** Rows of `x` at one rank. */
   readonly rows: number;
-  /** False if `x` depends on nothing trained, so that its gradient is not wanted. */
+  /** False if `x` depends on nothing trained, so that its gradient is not needed. */
   readonly inputGradient: boolean;
 }
 

@@ -52,20 +52,20 @@ export interface TrainingOptions {
   readonly seed: number;
 }
 
-/** What training reports on its way, and where it resumes. */
+/** Callbacks of training, and the checkpoint to resume from. */
 export interface TrainingHooks {
   /** Called every few steps. */
   readonly report: (report: TrainingReport) => void;
   /**
-   * Scores the parameters after each epoch, `[size]`; then those of the best
-   * epoch are returned beside the last. Must be deterministic.
+   * Scores the parameters after each epoch, `[size]`; the result then has the
+   * parameters of the best epoch as well. Must be deterministic.
    */
   readonly evaluate?:
     | ((values: Float32Array) => Promise<Pick<EpochScores, "score" | "ranks">>)
     | undefined;
   /** Aborted to stop training; a checkpoint is written before it ends. */
   readonly signal?: AbortSignal;
-  /** Where to resume from, if training was interrupted. */
+  /** Checkpoint to resume from, if training was interrupted. */
   readonly resume?: Checkpoint | undefined;
   /** Stores a checkpoint; called at most every `checkpointSeconds`. */
   readonly save?: (checkpoint: Checkpoint) => void;
@@ -74,7 +74,7 @@ export interface TrainingHooks {
   readonly stopwatch?: Stopwatch;
 }
 
-/** What training gives. */
+/** Result of training. */
 export interface TrainingResult {
   /** Flat parameters, `[size]` */
   readonly values: Float32Array<ArrayBuffer>;
@@ -85,23 +85,23 @@ export interface TrainingResult {
   readonly paddedTokens: number;
   /** Floating-point operations of all steps, as {@linkcode trainingFlops} counts them. */
   readonly flops: number;
-  /** Mean loss since the entry before, at regular steps. */
+  /** Mean loss since the previous entry, at regular steps. */
   readonly losses: readonly LossEntry[];
   /** Median milliseconds of a step, over all attempts. */
   readonly msPerStep: number;
   /** Seconds of training, over all attempts. */
   readonly seconds: number;
-  /** Scores of every epoch, where they were evaluated. */
+  /** Scores of every epoch, if they were evaluated. */
   readonly epochs: readonly EpochScores[];
-  /** Flat parameters of the best epoch, `[size]`, where epochs were evaluated. */
+  /** Flat parameters of the best epoch, `[size]`, if epochs were evaluated. */
   readonly best: Float32Array | undefined;
   /** Seconds of these evaluations, over all attempts. */
   readonly evaluationSeconds: number;
 }
 
 /**
- * Trains a classifier's adapters and head, its head, or all of it, as its
- * layout says.
+ * Trains what a classifier's layout lists: its adapters and head, its head, or
+ * all of it.
  *
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.
@@ -219,7 +219,7 @@ class TrainingRun implements Disposable {
       if (this.#progress.step % this.#reportEvery === 0 || this.done) {
         await this.#report(rank, learningRate);
       }
-      await breathe();
+      await yieldToEvents();
       if (!this.#betweenEpochs) await this.#saveIfDue();
     }
     this.#progress.shuffles = shuffles.state;
@@ -400,7 +400,7 @@ class RankDraws {
   /** Undefined where the whole model draws one rank. */
   readonly #modules: number | undefined;
 
-  /** @param state Where to resume; by default the start */
+  /** @param state State to resume from; by default the start */
   constructor(
     { objective, seed }: Pick<TrainingOptions, "objective" | "seed">,
     { rank, modules }: Classifier["layout"],
@@ -442,7 +442,7 @@ class RankDraws {
   }
 }
 
-/** The length that each batch is padded to, as a sample of a pass over the examples shows what lengths there are. */
+/** The length to which each batch is padded, chosen from the lengths in a sample of a pass over the examples. */
 function trainingLengths(
   classifier: Classifier,
   examples: Examples,
@@ -463,13 +463,13 @@ function trainingLengths(
   );
 }
 
-let lastBreath = performance.now();
+let lastYield = performance.now();
 
-/** Lets timers, signals and messages in, now and then: a step blocks the thread. */
-async function breathe(): Promise<void> {
-  if (performance.now() - lastBreath < 100) return;
+/** Yields to timers, signals and messages from time to time, since a step blocks the thread. */
+async function yieldToEvents(): Promise<void> {
+  if (performance.now() - lastYield < 100) return;
   await new Promise((resolve) => setTimeout(resolve, 0));
-  lastBreath = performance.now();
+  lastYield = performance.now();
 }
 
 /** The optimizer's state in memory; at the start of training without moments. */
