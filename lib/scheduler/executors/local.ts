@@ -4,7 +4,7 @@ import { ESRCH, osError } from "../../store/files.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 
 /** Runs stages as processes of this machine. */
-export const local: Executor = { allots: false, start, reap };
+export const local: Executor = { allocates: false, start, reap };
 
 /**
  * Shell script between the scheduler and a stage's process; the two form a
@@ -49,7 +49,8 @@ function start(job: Job): Execution {
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  // The script waits for a line on its standard input, so no stage runs before its group is noted.
+  // The script waits for a line on its standard input, so no stage runs before
+  // its group is recorded.
   try {
     noteGroup(job.folder, process.pid);
   } catch (error) {
