@@ -87,7 +87,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   };
 }
 
-/** What the files of an adapter do not tell. */
+/** Facts about an adapter that its files do not contain. */
 interface Provenance {
   readonly method: "lora" | "dylora";
   readonly task: string;
@@ -122,8 +122,8 @@ export function toAdapter(
 }
 
 /**
- * The tensors, completed by what of the head starts from the pretrained model
- * and was not trained.
+ * The tensors, completed by those of the head that start from the pretrained
+ * model and were not trained.
  *
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
@@ -276,7 +276,7 @@ const PeftConfig = z.looseObject({
     "VeLoRA",
     "train without velora_config, or merge it in PEFT",
   ),
-  /** Where it is a list of plain names; of a pattern the tensors tell the modules. */
+  /** If it is a list of plain names; for a pattern, the modules follow from the tensors. */
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
   target_parameters: empty(
@@ -313,9 +313,9 @@ interface PaddedModules {
 }
 
 /**
- * Gives all modules the largest rank, by rows of zeros in `lora_A` and columns
- * of zeros in `lora_B`, and the same scale, by multiplying `lora_B`. The adapter
- * computes the same values bit for bit.
+ * Gives all modules the largest rank, by adding rows of zeros to `lora_A` and
+ * columns of zeros to `lora_B`, and the same scale, by multiplying `lora_B`.
+ * The adapter computes the same values bit for bit.
  *
  * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
  */
@@ -360,7 +360,7 @@ interface Module {
   readonly name: string;
   readonly rank: number;
   readonly alpha: number;
-  /** Rounded to float32, as in use. */
+  /** Rounded to float32, as it is used. */
   readonly scale: number;
 }
 

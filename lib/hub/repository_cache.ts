@@ -90,7 +90,7 @@ export class RepositoryCache {
   }
 
   /**
-   * Links a content as a file of a commit.
+   * Links content as a file of a commit.
    *
    * Other tools create symbolic links, which need more permissions than those
    * for this folder. They accept hard links as well.
@@ -109,7 +109,7 @@ export class RepositoryCache {
     return file;
   }
 
-  /** Locks a content against other processes, including those of Hugging Face's tools. */
+  /** Locks content against other processes, including those of Hugging Face's tools. */
   async lock(etag: string): Promise<Disposable> {
     await Deno.mkdir(this.#locks, { recursive: true });
     const file = await Deno.open(join(this.#locks, `${etag}.lock`), {

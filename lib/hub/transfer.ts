@@ -67,7 +67,7 @@ export interface Patience {
 /** Gives up after about one minute. */
 export const PATIENCE: Patience = { retries: 6, pause: 1000, silence: 30_000 };
 
-/** Maximum milliseconds of `Retry-After` that are waited for; beyond, the request fails. */
+/** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
 
 /**
@@ -221,7 +221,7 @@ export interface DownloadOptions {
 }
 
 /**
- * Downloads a content to a file.
+ * Downloads content to a file.
  *
  * An interrupted attempt leaves `FILE.incomplete`, which the next one resumes.
  * The file gets its own name only after its size and hash are verified.
@@ -235,14 +235,14 @@ export async function download(
 ): Promise<void> {
   const partial = `${file}.incomplete`;
   const resumed = await receive(content, partial, options);
-  let right = await isRight(content, partial);
-  if (!right && resumed) {
-    // The resumed part may be of another file: restart from the beginning.
+  let intact = await isIntact(content, partial);
+  if (!intact && resumed) {
+    // The resumed part may belong to another file: restart from the beginning.
     await Deno.remove(partial);
     await receive(content, partial, options);
-    right = await isRight(content, partial);
+    intact = await isIntact(content, partial);
   }
-  if (!right) {
+  if (!intact) {
     await Deno.remove(partial);
     throw new HubError(
       "damaged",
@@ -331,7 +331,7 @@ async function writeAll(file: Deno.FsFile, chunk: Uint8Array): Promise<void> {
   }
 }
 
-async function isRight(content: Content, path: string): Promise<boolean> {
+async function isIntact(content: Content, path: string): Promise<boolean> {
   const { size } = await Deno.stat(path);
   if (size !== content.size) return false;
   const hash = newHash(content);

@@ -128,7 +128,7 @@ export interface CodeListing {
   readonly modules: Readonly<Record<string, ListedModule>>;
   /** npm packages by `name@version`, with their integrity in the lock file. */
   readonly packages: Readonly<Record<string, string>>;
-  /** Project settings that change the behavior of code. */
+  /** Project settings that change what code does. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 

@@ -72,7 +72,7 @@ export class ScoredSplit {
   }
 }
 
-/** A classifier with its parameters and what scores record of their origin. */
+/** A classifier with its parameters, and the origin that its scores record. */
 interface Evaluated {
   readonly classifier: Classifier;
   /** Flat parameters, `[size]` */
