@@ -108,7 +108,7 @@ Deno.test("every command has a summary, help and examples", async () => {
   assertEquals(commands.slice(0, 3), ["pipeline", "plan", "explain"]);
 });
 
-Deno.test("pipeline --help lists the codes that it exits with, and no others", async () => {
+Deno.test("pipeline --help lists exactly its exit codes", async () => {
   const { stdout } = await callMain("pipeline", "--help");
   const [, listed] = /Exit codes: ([^.]*)\./.exec(
     stdout.replaceAll(/\s+/g, " "),

@@ -25,7 +25,7 @@ for (const { name, predictions, labels, metrics } of reference) {
   });
 }
 
-Deno.test("computeMetrics() refuses to compare nothing or unequal numbers", () => {
+Deno.test("computeMetrics() rejects no examples, and different numbers of predictions and labels", () => {
   assertThrows(() => computeMetrics(["accuracy"], [], []), RangeError);
   assertThrows(
     () => computeMetrics(["accuracy"], [1, 0], [1]),

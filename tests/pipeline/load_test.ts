@@ -240,7 +240,7 @@ stages:
     assertEquals(stages.has("train@rte"), false);
   }));
 
-Deno.test("loadPipeline() reads files only, of a sane size and encoding", () =>
+Deno.test("loadPipeline() reads only files of a valid size and encoding", () =>
   withTasks(async (tasks) => {
     const refuses = async (name: string, message: RegExp) => {
       assertIsError(

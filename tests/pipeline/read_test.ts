@@ -105,7 +105,7 @@ Deno.test("readYaml() reads anchors and aliases, and leaves the merge key to pip
   ]);
 });
 
-Deno.test("readYaml() refuses what is not one document of plain data", async () => {
+Deno.test("readYaml() rejects anything but one document of plain data", async () => {
   const forms: readonly (readonly [string, string])[] = [
     ["", "The file is empty"],
     ["# only a comment", "The file is empty"],
@@ -233,7 +233,7 @@ const values = fc.dictionary(
 ).map((it) => JSON.stringify(it, null, 2));
 
 testProperty(
-  "both readers read what lines of YAML they take the same",
+  "both readers read the YAML lines that they accept the same",
   () =>
     staysBounded(
       fc.array(fc.oneof(lines, tokens), { minLength: 20, maxLength: 20 }),

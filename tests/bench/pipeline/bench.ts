@@ -83,7 +83,7 @@ async function bench(given: Arguments): Promise<number> {
   const counts = (given.value("stages") ?? "8,200").split(",").map((text) => {
     if (/^[1-9]\d*$/.test(text)) return Number(text);
     throw new UsageError(
-      `Option "--stages" takes whole numbers from 1, not "${text}"`,
+      `Invalid value "${text}" for option "--stages": expected an integer of at least 1`,
     );
   });
   const installed = resolve(given.value("tools") ?? INSTALLED);

@@ -54,7 +54,7 @@ const alpha: number = settings.alpha;
 const maxRank: number = settings.rank;
 
 for (const architecture of ["roberta", "bert"] as const) {
-  Deno.test(`the gradient of weighted losses is the weighted sum of those of each rank by itself, ${architecture}`, async () => {
+  Deno.test(`the gradient of weighted losses is the weighted sum of the gradients at the single ranks, ${architecture}`, async () => {
     const reference = openReference(architecture);
     const weights = [3, 1, 2];
     const whole = await gradient(
