@@ -138,7 +138,9 @@ function withPretrainedHead(
     model,
   );
   if (misfit !== undefined) {
-    throw new SyntaxError(`The adapter does not fit the model: ${misfit}`);
+    throw new SyntaxError(
+      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
+    );
   }
   const missing = model.architecture.head(model.hidden, 1).filter((
     { name, start },

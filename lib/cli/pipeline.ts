@@ -135,7 +135,7 @@ function showFiles(
       say({
         type: "note",
         text:
-          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist`,
+          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist; correct "show" in the pipeline file`,
       });
     }
   }

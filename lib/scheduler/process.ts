@@ -180,7 +180,10 @@ export async function follow(
     started = new Date();
     clock = performance.now();
     if (timeout !== undefined) {
-      stopAfter(timeout, `Timed out after ${timeout} s`);
+      stopAfter(
+        timeout,
+        `Timed out after ${timeout} s; set a longer "timeout" of the stage`,
+      );
     }
   });
   const take = (line: ChildLine) => {

@@ -91,7 +91,7 @@ export function adapterValues(
             (tensor === undefined
               ? "is missing"
               : `has shape [${tensor.shape}]`) +
-            `, expected [${shape}]`,
+            `, expected [${shape}]; connect the model on which it was trained`,
         );
       }
       return tensor.values as Float32Array;

@@ -50,7 +50,7 @@ for (const [module, args, beginning, options] of programs) {
 /** Wrong arguments, and their messages. */
 const wrong: readonly (readonly [string, string[], RegExp])[] = [
   ["./main.ts", [], /^Usage: deno task bench NAME/],
-  ["./main.ts", ["stp"], /^There is no benchmark "stp"$/m],
+  ["./main.ts", ["stp"], /^Unknown benchmark "stp"$/m],
   ["./main.ts", ["step"], /^PEFT_PYTHON is not set: run eval .*setup\.sh/],
   [
     "./main.ts",
@@ -70,7 +70,7 @@ const wrong: readonly (readonly [string, string[], RegExp])[] = [
   [
     "./main.ts",
     ["pipeline", "--tools", "no/such", "--only", "DVC"],
-    /^There is no tool "DVC" to time, but "ours"$/m,
+    /^Unknown tool "DVC"; the tools are "ours"$/m,
   ],
   ["../soak/soak.ts", ["--round", "3"], /^Unknown option "--round"; did/],
   [

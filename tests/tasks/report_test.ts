@@ -464,7 +464,7 @@ Deno.test("report refuses a training that reported no seconds", async () => {
     await assertRejects(
       () => stages.report(),
       Error,
-      'reported no "training_seconds"',
+      'reported no metric "training_seconds"',
     );
   });
 });
