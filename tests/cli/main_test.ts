@@ -26,7 +26,7 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     ["pipeline", "smok"],
     /^No pipeline "smok" in pipelines\/; did you mean "smoke"\?$/m,
   ],
-  [["pipeline", "no/such.yaml"], /^no\/such\.yaml: .*no such file$/m],
+  [["pipeline", "no/such.yaml"], /^no\/such\.yaml: The file does not exist$/m],
   [
     ["pipeline", "--forse"],
     /^Unknown option "--forse"; did you mean "--force"\?$/m,
