@@ -36,11 +36,11 @@ export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
   readonly mutex?: string;
 }
 
-/** The claim of a stage: its mutex and, unless the executor allocates them itself, its resources. */
+/** The claim of a stage: its mutex and, unless the executor allots them itself, its resources. */
 export function claimOf(context: Context, stage: GraphStage): Claim {
   const { mutex } = stage;
   return {
-    ...(context.settings.executor.allocates
+    ...(context.settings.executor.allots
       ? { cpus: 0, gpus: 0, memory: 0 }
       : resourcesOf(context, stage)),
     ...(mutex !== undefined && { mutex }),
@@ -202,7 +202,7 @@ export interface HeldGpus extends Disposable {
 /**
  * Takes the GPUs that a stage needs, waiting until they are free.
  *
- * @returns Undefined if the executor allocates GPUs itself.
+ * @returns Undefined if the executor allots GPUs itself.
  * @throws {StageFailure} If the stage needs more than the limits allow.
  * @throws {BusyError} If another process holds them and `Settings.wait` is false.
  */
@@ -212,7 +212,7 @@ export async function takeGpus(
   { emit, waiting }: Waiting,
 ): Promise<HeldGpus | undefined> {
   const { executor, wait, limits } = context.settings;
-  if (executor.allocates) return undefined;
+  if (executor.allots) return undefined;
   return await holdGpus({
     count: resourcesOf(context, stage).gpus,
     among: limits.gpus,

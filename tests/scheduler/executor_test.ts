@@ -3,11 +3,11 @@ import type { Executor, Job } from "../../lib/scheduler/executors/executor.ts";
 import { local } from "../../lib/scheduler/executors/local.ts";
 import { TestProject } from "./project.ts";
 
-/** An executor that allocates resources itself, and keeps the jobs that it is given. */
+/** An executor that allots resources itself, and keeps the jobs that it is given. */
 function batch(jobs: Job[] = []): Executor {
   return {
     ...local,
-    allocates: true,
+    allots: true,
     start(job) {
       jobs.push(job);
       // The job waits in the queue as far as the scheduler knows.
@@ -40,7 +40,7 @@ Deno.test("run() hands an executor the id and the resources of each stage", asyn
   assertEquals(jobs[0]!.env.CUDA_VISIBLE_DEVICES, "");
 });
 
-Deno.test("run() leaves resources to an executor that allocates them", async () => {
+Deno.test("run() leaves resources to an executor that allots them", async () => {
   using project = new TestProject();
   project.task("make", "return 1;");
   const jobs: Job[] = [];

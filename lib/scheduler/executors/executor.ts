@@ -1,11 +1,11 @@
 /** Runs the processes of stages: on this machine, or under a batch system. */
 export interface Executor {
   /**
-   * True if it allocates processors, memory and GPUs to jobs itself, as a batch
+   * True if it allots processors, memory and GPUs to jobs itself, as a batch
    * system does. Otherwise the scheduler keeps the running jobs within
    * `Settings.limits` and chooses their GPUs.
    */
-  readonly allocates: boolean;
+  readonly allots: boolean;
   /** Starts, or queues, a job. */
   start(job: Job): Execution;
   /** Ends all remaining processes of a job whose scheduler died, given its run folder only. */

@@ -4,7 +4,7 @@ import { ESRCH, osError } from "../../store/files.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 
 /** Runs stages as processes of this machine. */
-export const local: Executor = { allocates: false, start, reap };
+export const local: Executor = { allots: false, start, reap };
 
 /**
  * Shell script between the scheduler and a stage's process; the two form a
