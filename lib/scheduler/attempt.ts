@@ -115,7 +115,7 @@ export async function attempt(
 
 /** Files that must not change while a stage runs. */
 interface Frozen {
-  /** Inputs of the stage, as the task sees them. */
+  /** What the stage is given. */
   readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
   /** Fingerprints of the sources' files. */
   readonly sources: Prints;

@@ -56,8 +56,8 @@ export async function difference(
 }
 
 /**
- * Puts a result in the visible folder of its stage, replacing the previous
- * content. The files are copies, so the user may edit them.
+ * Puts a result in the visible folder of its stage, in place of what is there.
+ * The files are copies, so the user may edit them.
  *
  * @param fresh Folder with the artifact, which is moved; by default, it is copied from the cache.
  * @throws {DamagedBlobError} If the cache has lost a file of it.
@@ -85,9 +85,9 @@ export async function makeVisible(
 }
 
 /**
- * Replaces a folder by another, atomically where the system supports it. The
- * new one is flushed to the disk first, so that a power loss cannot leave half
- * of it.
+ * Moves a folder in place of another, which is removed; atomically, where the
+ * system can. It is flushed to the disk first, so that a power loss cannot
+ * leave half of it.
  */
 export function replaceFolder(folder: string, fresh: string): void {
   syncTree(fresh);

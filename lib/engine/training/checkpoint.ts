@@ -31,7 +31,7 @@ export interface TrainingProgress {
   evaluationSeconds: number;
 }
 
-/** Everything that training needs to continue as if it had not been interrupted. */
+/** All that training needs to continue as if it had not been interrupted. */
 export interface Checkpoint {
   /** Flat parameters and moments of the optimizer, each `[size]`. */
   readonly values: Float32Array;

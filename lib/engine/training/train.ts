@@ -74,7 +74,7 @@ export interface TrainingHooks {
   readonly stopwatch?: Stopwatch;
 }
 
-/** Result of training. */
+/** What training gives. */
 export interface TrainingResult {
   /** Flat parameters, `[size]` */
   readonly values: Float32Array<ArrayBuffer>;
@@ -85,15 +85,15 @@ export interface TrainingResult {
   readonly paddedTokens: number;
   /** Floating-point operations of all steps, as {@linkcode trainingFlops} counts them. */
   readonly flops: number;
-  /** Mean loss since the previous entry, at regular steps. */
+  /** Mean loss since the entry before, at regular steps. */
   readonly losses: readonly LossEntry[];
   /** Median milliseconds of a step, over all attempts. */
   readonly msPerStep: number;
   /** Seconds of training, over all attempts. */
   readonly seconds: number;
-  /** Scores of every epoch, if they were evaluated. */
+  /** Scores of every epoch, where they were evaluated. */
   readonly epochs: readonly EpochScores[];
-  /** Flat parameters of the best epoch, `[size]`, if epochs were evaluated. */
+  /** Flat parameters of the best epoch, `[size]`, where epochs were evaluated. */
   readonly best: Float32Array | undefined;
   /** Seconds of these evaluations, over all attempts. */
   readonly evaluationSeconds: number;
@@ -219,7 +219,7 @@ class TrainingRun implements Disposable {
       if (this.#progress.step % this.#reportEvery === 0 || this.done) {
         await this.#report(rank, learningRate);
       }
-      await yieldToEvents();
+      await breathe();
       if (!this.#betweenEpochs) await this.#saveIfDue();
     }
     this.#progress.shuffles = shuffles.state;
@@ -400,7 +400,7 @@ class RankDraws {
   /** Undefined where the whole model draws one rank. */
   readonly #modules: number | undefined;
 
-  /** @param state State to resume from; by default the start */
+  /** @param state Where to resume; by default the start */
   constructor(
     { objective, seed }: Pick<TrainingOptions, "objective" | "seed">,
     { rank, modules }: Classifier["layout"],
@@ -442,7 +442,7 @@ class RankDraws {
   }
 }
 
-/** The length to which each batch is padded, chosen from the lengths in a sample of a pass over the examples. */
+/** The length that each batch is padded to, as a sample of a pass over the examples shows what lengths there are. */
 function trainingLengths(
   classifier: Classifier,
   examples: Examples,
@@ -463,13 +463,13 @@ function trainingLengths(
   );
 }
 
-let lastYield = performance.now();
+let lastBreath = performance.now();
 
-/** Yields to timers, signals and messages from time to time, since a step blocks the thread. */
-async function yieldToEvents(): Promise<void> {
-  if (performance.now() - lastYield < 100) return;
+/** Lets timers, signals and messages in, now and then: a step blocks the thread. */
+async function breathe(): Promise<void> {
+  if (performance.now() - lastBreath < 100) return;
   await new Promise((resolve) => setTimeout(resolve, 0));
-  lastYield = performance.now();
+  lastBreath = performance.now();
 }
 
 /** The optimizer's state in memory; at the start of training without moments. */
