@@ -129,7 +129,7 @@ async function fetchMissing(
   return { commit, files };
 }
 
-/** Downloads content unless it is in the cache, or another process downloads it in the meantime. */
+/** Downloads a content unless it is in the cache, or another process downloads it meanwhile. */
 async function fetchContent(
   cache: RepositoryCache,
   content: Content,

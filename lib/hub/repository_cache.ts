@@ -90,7 +90,7 @@ export class RepositoryCache {
   }
 
   /**
-   * Links content as a file of a commit.
+   * Links a content as a file of a commit.
    *
    * Other tools create symbolic links, which need more permissions than those
    * for this folder. They accept hard links as well.

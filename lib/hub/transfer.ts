@@ -235,14 +235,14 @@ export async function download(
 ): Promise<void> {
   const partial = `${file}.incomplete`;
   const resumed = await receive(content, partial, options);
-  let intact = await isIntact(content, partial);
-  if (!intact && resumed) {
-    // The resumed part may belong to another file: restart from the beginning.
+  let right = await isRight(content, partial);
+  if (!right && resumed) {
+    // The resumed part may be of another file: restart from the beginning.
     await Deno.remove(partial);
     await receive(content, partial, options);
-    intact = await isIntact(content, partial);
+    right = await isRight(content, partial);
   }
-  if (!intact) {
+  if (!right) {
     await Deno.remove(partial);
     throw new HubError(
       "damaged",
@@ -331,7 +331,7 @@ async function writeAll(file: Deno.FsFile, chunk: Uint8Array): Promise<void> {
   }
 }
 
-async function isIntact(content: Content, path: string): Promise<boolean> {
+async function isRight(content: Content, path: string): Promise<boolean> {
   const { size } = await Deno.stat(path);
   if (size !== content.size) return false;
   const hash = newHash(content);

@@ -86,8 +86,8 @@ export async function makeVisible(
 
 /**
  * Moves a folder in place of another, which is removed; atomically, where the
- * system can. It is flushed to the disk first, so that a power loss cannot
- * leave half of it.
+ * system can. It is flushed to the disk first, so that a power loss cannot leave
+ * half of it.
  */
 export function replaceFolder(folder: string, fresh: string): void {
   syncTree(fresh);
