@@ -30,7 +30,7 @@ export class BusyError extends Error {
 export function messageOf(error: unknown, store: Store): string {
   if (!(error instanceof Error)) return String(error);
   if (isFull(error)) {
-    return `No space left on the disk of "${store.folder}"; free some space, or clean up the cache with a smaller limit`;
+    return `No space left on the disk of "${store.folder}"; free some, or clean up the cache with a smaller limit`;
   }
   if (isReadOnly(error)) {
     return `The cache "${store.folder}" is not writable, so no stage can run: ${error.message}`;

@@ -182,7 +182,7 @@ export async function follow(
     if (timeout !== undefined) {
       stopAfter(
         timeout,
-        `Timed out after ${timeout} s; set a longer "timeout" of the stage`,
+        `Timed out after ${timeout} s`,
       );
     }
   });

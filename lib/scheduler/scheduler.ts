@@ -59,7 +59,7 @@ export async function run(
   return summary;
 }
 
-/** Outcome of a stage: its result, or the reason why it has none. */
+/** End of a stage: its result, or the reason why it has none. */
 type Settled =
   | { readonly manifest: Manifest }
   | { readonly lacking: string };

@@ -64,8 +64,7 @@ export async function cleanUp(
   };
   const takeResult = (manifest: Manifest) => {
     if (needed.has(manifest.key)) return;
-    // The manifest is removed first: blobs without a manifest are harmless, a
-    // manifest without its blobs is not.
+    // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
     store.manifests.remove(manifest.key);
     removed.push(manifest.key);
     for (const blob of blobsOf(manifest, store)) {

@@ -143,10 +143,7 @@ Deno.test("run() stops a stage when its timeout is over", async () => {
   project.task("slow", FOREVER);
   const stages = { slow: { task: "slow", timeout: 0.5 } };
   const { events } = await project.run(stages);
-  assertEquals(
-    failure(events),
-    'Timed out after 0.5 s; set a longer "timeout" of the stage',
-  );
+  assertEquals(failure(events), "Timed out after 0.5 s");
   assert(!isAlive(pidIn(events)));
 });
 
@@ -155,16 +152,10 @@ Deno.test("run() stops a stage when resources.time is over, unless timeout diffe
   project.task("slow", FOREVER);
   const resources = { time: 0.5 };
   const given = await project.run({ slow: { task: "slow", resources } });
-  assertEquals(
-    failure(given.events),
-    'Timed out after 0.5 s; set a longer "timeout" of the stage',
-  );
+  assertEquals(failure(given.events), "Timed out after 0.5 s");
   const stages = { slow: { task: "slow", resources, timeout: 0.6 } };
   const { events } = await project.run(stages);
-  assertEquals(
-    failure(events),
-    'Timed out after 0.6 s; set a longer "timeout" of the stage',
-  );
+  assertEquals(failure(events), "Timed out after 0.6 s");
 });
 
 Deno.test("run() fails a stage that exits early, lacks a declared file, or writes a link", async () => {

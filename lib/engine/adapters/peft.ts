@@ -54,7 +54,7 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
   return [...new Set(heads)].sort();
 }
 
-/** The architecture that an adapter was trained on; undefined if its names match none. */
+/** The architecture that an adapter was trained on; undefined if none is known with such names. */
 export function architectureOf(
   tensors: Iterable<string>,
 ): Architecture | undefined {

@@ -49,8 +49,7 @@ function start(job: Job): Execution {
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  // The script waits for a line on its standard input, so no stage runs before
-  // its group is recorded.
+  // The script waits for a line on its standard input, so no stage runs before its group is noted.
   try {
     noteGroup(job.folder, process.pid);
   } catch (error) {
