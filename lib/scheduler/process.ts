@@ -180,10 +180,7 @@ export async function follow(
     started = new Date();
     clock = performance.now();
     if (timeout !== undefined) {
-      stopAfter(
-        timeout,
-        `Timed out after ${timeout} s`,
-      );
+      stopAfter(timeout, `Timed out after ${timeout} s`);
     }
   });
   const take = (line: ChildLine) => {
