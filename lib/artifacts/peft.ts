@@ -315,9 +315,9 @@ interface PaddedModules {
 }
 
 /**
- * Gives all modules the largest rank, by adding rows of zeros to `lora_A` and
- * columns of zeros to `lora_B`, and the same scale, by multiplying `lora_B`.
- * The adapter computes the same values bit for bit.
+ * Gives all modules the largest rank, by rows of zeros in `lora_A` and columns
+ * of zeros in `lora_B`, and the same scale, by multiplying `lora_B`. The
+ * adapter computes the same values bit for bit.
  *
  * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
  */
@@ -362,7 +362,7 @@ interface Module {
   readonly name: string;
   readonly rank: number;
   readonly alpha: number;
-  /** Rounded to float32, as it is used. */
+  /** Rounded to float32, as in use. */
   readonly scale: number;
 }
 
