@@ -278,7 +278,7 @@ const PeftConfig = z.looseObject({
     "VeLoRA",
     "train without velora_config, or merge it in PEFT",
   ),
-  /** If it is a list of plain names; for a pattern, the modules follow from the tensors. */
+  /** Where it is a list of plain names; of a pattern the tensors tell the modules. */
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
   target_parameters: empty(
@@ -316,8 +316,8 @@ interface PaddedModules {
 
 /**
  * Gives all modules the largest rank, by rows of zeros in `lora_A` and columns
- * of zeros in `lora_B`, and the same scale, by multiplying `lora_B`. The
- * adapter computes the same values bit for bit.
+ * of zeros in `lora_B`, and the same scale, by multiplying `lora_B`. The adapter
+ * computes the same values bit for bit.
  *
  * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
  */
