@@ -12,7 +12,7 @@ export class RankDraws {
   readonly #random: Random;
   readonly #rowSteps: number[];
   readonly #rank: number;
-  /** Undefined where the whole model draws one rank. */
+  /** Undefined unless each module draws a rank. */
   readonly #modules: number | undefined;
 
   /** @param state Where to resume; by default the start */
@@ -35,18 +35,42 @@ export class RankDraws {
     this.#rank = rank;
   }
 
-  /** The rank of the next step: one for the model, or one for each module. */
-  next(): number | readonly number[] {
-    const draw = () => this.#objective.draw(this.#random);
-    const drawn = this.#modules === undefined
+  /**
+   * The rank of the next step: one for the model, or one for each module or
+   * example.
+   *
+   * @param examples Examples of the step
+   * @param isSorted False while all steps are at the maximum rank
+   */
+  next(examples: number, isSorted: boolean): number | readonly number[] {
+    const { drawMany, gradientMask, scope } = this.#objective;
+    const draw = () =>
+      isSorted ? this.#objective.draw(this.#random) : this.#rank;
+    const many = (count: number) =>
+      isSorted
+        ? drawMany!(this.#random, count)
+        : Array<number>(count).fill(this.#rank);
+    const drawn = scope === "example"
+      ? many(examples)
+      : this.#modules === undefined
       ? draw()
       : Array.from({ length: this.#modules }, draw);
-    [drawn].flat().forEach((rank, module) =>
-      this.#objective.gradientMask(rank).forEach((trained, row) =>
-        this.#rowSteps[module * this.#rank + row]! += trained
+    const trained = typeof drawn === "number"
+      ? [drawn]
+      : scope === "example"
+      ? [Math.max(...drawn)]
+      : drawn;
+    trained.forEach((rank, module) =>
+      gradientMask(rank).forEach((count, row) =>
+        this.#rowSteps[module * this.#rank + row]! += count
       )
     );
     return drawn;
+  }
+
+  /** Counts the steps of each row from 0 again. */
+  restartRows(): void {
+    this.#rowSteps.fill(0);
   }
 
   /** Steps that have trained each row, the last draw included: `[rank]`, or `[modules, rank]` flat. */

@@ -134,6 +134,8 @@ class TrainingRun implements Disposable {
   readonly #options: TrainingOptions;
   readonly #hooks: TrainingHooks;
   readonly #stepsPerEpoch: number;
+  /** Step before which the factors are sorted; 0 if they never are. */
+  readonly #sortStep: number;
   readonly #schedule: Schedule;
   readonly #reportEvery: number;
   readonly #ranks: RankDraws;
@@ -168,13 +170,15 @@ class TrainingRun implements Disposable {
     const steps = this.#stepsPerEpoch * options.epochs;
     const { learningRate, warmupRatio } = options;
     this.#schedule = { learningRate, steps, warmupRatio };
+    this.#sortStep = Math.round((options.objective.sortAt ?? 0) * steps);
     this.#reportEvery = reportInterval(steps);
     this.#ranks = new RankDraws(options, classifier.layout, resume?.progress);
     this.#progress = structuredClone(
       resume?.progress ?? initialProgress(options.seed, this.#ranks.state),
     );
     this.#takeStep = trainingStep(classifier, options);
-    const ranks = options.objective.lossWeights.length;
+    const { scope, lossWeights } = options.objective;
+    const ranks = scope === "example" ? scope : lossWeights.length;
     this.#flopsOf = (shape) => trainingFlops(classifier, shape, ranks);
     this.#lengthOf = this.#chooseLengths();
     this.#stepTimes = [...resume?.stepMilliseconds ?? []];
@@ -227,6 +231,9 @@ class TrainingRun implements Disposable {
       next += accumulation
     ) {
       this.#hooks.signal?.throwIfAborted();
+      if (this.#sortStep > 0 && this.#progress.step === this.#sortStep) {
+        await this.#sort();
+      }
       const { rank, learningRate } = this.#step(
         batches.slice(next, next + accumulation),
       );
@@ -282,6 +289,17 @@ class TrainingRun implements Disposable {
     };
   }
 
+  /** Sorts the rows of all adapters by their singular values; the optimizer starts again. */
+  async #sort(): Promise<void> {
+    const { sortAdapters, sortFlops } = await import("../adapters/factors.ts");
+    const { layout } = this.#classifier;
+    const values = await readValues(this.#state.values);
+    this.#disposeState();
+    this.#state = stateTensors({ values: sortAdapters(values, layout) });
+    this.#ranks.restartRows();
+    this.#progress.flops += sortFlops(layout);
+  }
+
   /** Takes one optimizer step on these batches. */
   #step(batches: readonly (readonly number[])[]) {
     const started = performance.now();
@@ -290,10 +308,13 @@ class TrainingRun implements Disposable {
     const padded = batches.map((indices) =>
       padBatch(this.#examples, indices, model, this.#lengthOf(indices))
     );
-    const rank = this.#ranks.next();
+    const isSorted = progress.step >= this.#sortStep;
+    const examples = batches.reduce((sum, { length }) => sum + length, 0);
+    const rank = this.#ranks.next(examples, isSorted);
     const learningRate = learningRateAt(progress.step, this.#schedule);
     const { state, loss } = this.#takeStep(this.#state, padded, {
       step: progress.step,
+      optimizerStep: isSorted ? progress.step - this.#sortStep : progress.step,
       rank,
       learningRate,
       seed: this.#options.seed,
