@@ -19,17 +19,28 @@ export interface Reference {
   readonly figures: SafetensorsFile;
 }
 
-export function openReference(architecture: "bert" | "roberta"): Reference {
+/** References that have the weights of another's folder, and what their configuration says instead. */
+const variants: Readonly<
+  Record<string, { readonly folder: string; readonly config: object }>
+> = JSON.parse(Deno.readTextFileSync(fixture("references/variants.json")));
+
+/** The references of every tiny encoder, by the names of their files. */
+export const referenceNames: readonly string[] = [
+  ...Array.from(Deno.readDirSync(fixture("")), ({ name }) => name)
+    .filter((name) => /^tiny-(?!glue$|hub$)/.test(name))
+    .map((name) => name.slice("tiny-".length)).sort(),
+  ...Object.keys(variants),
+];
+
+export function openReference(name: string): Reference {
+  const { folder, config } = variants[name] ?? { folder: name, config: {} };
+  const hub = JSON.parse(
+    Deno.readTextFileSync(fixture(`tiny-${folder}/config.json`)),
+  );
   return {
-    model: parseModel(
-      Deno.readTextFileSync(fixture(`tiny-${architecture}/config.json`)),
-    ),
-    file: SafetensorsFile.open(
-      fixture(`tiny-${architecture}/model.safetensors`),
-    ),
-    figures: SafetensorsFile.open(
-      fixture(`references/${architecture}.safetensors`),
-    ),
+    model: parseModel(JSON.stringify({ ...hub, ...config })),
+    file: SafetensorsFile.open(fixture(`tiny-${folder}/model.safetensors`)),
+    figures: SafetensorsFile.open(fixture(`references/${name}.safetensors`)),
   };
 }
 

@@ -1,17 +1,12 @@
 import { assertEquals } from "@std/assert";
 import "../engine.ts";
 import {
-  loadClassifier,
-  startValues,
-} from "../../../lib/engine/models/classifier.ts";
-import {
   forwardFlops,
   trainingFlops,
 } from "../../../lib/engine/models/outline.ts";
 import { parameterLayout } from "../../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { assertProfiledFlops } from "../flops.ts";
-import { ranksAt } from "../logits.ts";
 import { openReference } from "../reference.ts";
 import { queryAndValue } from "../tiny_task.ts";
 import {
@@ -60,23 +55,6 @@ Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gi
   const back = 2 * (firstBack + 10 * layerBack + pooledBack + 2 * head);
   assertEquals(trainingFlops(classifier, [16, 64]), forward + back);
 });
-
-for (const architecture of ["roberta", "bert"] as const) {
-  for (const ranks of [[1], [1, 2, 3]]) {
-    Deno.test(`forwardFlops() and trainingFlops() count the products that the engine computes, ${architecture}, ${ranks.length} ranks`, async () => {
-      const reference = openReference(architecture);
-      const { model, file } = reference;
-      const classifier = loadClassifier(file, model, 2, queryAndValue(4));
-      const values = startValues(file, classifier, 0);
-      await assertProfiledFlops(
-        reference,
-        classifier,
-        values,
-        ranksAt(ranks, 16, 4),
-      );
-    });
-  }
-}
 
 for (
   const [name, make] of Object.entries({
