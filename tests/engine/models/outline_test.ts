@@ -7,7 +7,7 @@ import {
 import { parameterLayout } from "../../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { assertProfiledFlops } from "../flops.ts";
-import { openReference } from "../reference.ts";
+import { fixture, openReference } from "../reference.ts";
 import { queryAndValue } from "../tiny_task.ts";
 import {
   fullClassifier,
@@ -55,6 +55,25 @@ Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gi
   const back = 2 * (firstBack + 10 * layerBack + pooledBack + 2 * head);
   assertEquals(trainingFlops(classifier, [16, 64]), forward + back);
 });
+
+for (
+  const { config, targetModules, forward, training } of JSON.parse(
+    Deno.readTextFileSync(fixture("flops.json")),
+  )
+) {
+  const { model_type: type, classifier_pooling: pooling } = config;
+  Deno.test(
+    `forwardFlops() and trainingFlops() equal PyTorch's count of the same computation, ${
+      [type, pooling, targetModules.join(" ")].filter(Boolean).join(", ")
+    }`,
+    () => {
+      const model = parseModel(JSON.stringify(config));
+      const layout = parameterLayout(model, 2, { rank: 4, targetModules });
+      assertEquals(forwardFlops({ model, layout }, [2, 16]), forward);
+      assertEquals(trainingFlops({ model, layout }, [2, 16]), training);
+    },
+  );
+}
 
 for (
   const [name, make] of Object.entries({
