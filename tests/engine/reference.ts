@@ -24,13 +24,14 @@ const variants: Readonly<
   Record<string, { readonly folder: string; readonly config: object }>
 > = JSON.parse(Deno.readTextFileSync(fixture("references/variants.json")));
 
-/** The references of every tiny encoder, by the names of their files. */
-export const referenceNames: readonly string[] = [
-  ...Array.from(Deno.readDirSync(fixture("")), ({ name }) => name)
-    .filter((name) => /^tiny-(?!glue$|hub$)/.test(name))
-    .map((name) => name.slice("tiny-".length)).sort(),
-  ...Object.keys(variants),
-];
+/** Names of the tiny encoders: their folders are `tiny-NAME`. */
+export const tinyEncoders: readonly string[] = Array.from(
+  Deno.readDirSync(fixture("")),
+  ({ name }) => /^tiny-(?!glue$|hub$)(.+)$/.exec(name)?.[1] ?? [],
+).flat().sort();
+
+/** Names of all references: of every tiny encoder, and of its variants. */
+export const referenceNames = [...tinyEncoders, ...Object.keys(variants)];
 
 export function openReference(name: string): Reference {
   const { folder, config } = variants[name] ?? { folder: name, config: {} };
