@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
 import { listFiles } from "../lib/store/blobs.ts";
+import { tinyEncoders } from "./engine/reference.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const tasks: Record<string, unknown> =
@@ -177,6 +178,34 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
         succeeds([...command.split("\0"), "--out", out])
       ),
     );
+  } finally {
+    await Deno.remove(out, { recursive: true });
+  }
+});
+
+Deno.test("the smoke pipeline trains and evaluates every tiny encoder", async () => {
+  const out = await Deno.makeTempDir();
+  try {
+    // The tiny RoBERTa is the pipeline's own.
+    for (const name of tinyEncoders.filter((name) => name !== "roberta")) {
+      const model = `model=./fixtures/tiny-${name}`;
+      const short = "train.epochs=2";
+      const end = "evaluate-dylora";
+      await succeeds(
+        ["pipeline", "smoke", end, "-S", model, "-S", short, "--out", out],
+      );
+      const { ranks } = JSON.parse(
+        await Deno.readTextFile(
+          join(out, `smoke/${end}@sst2,seed=0/scores.json`),
+        ),
+      ) as { ranks: { metrics: { accuracy: number } }[] };
+      const mean = ranks.reduce(
+        (sum, { metrics }) => sum + metrics.accuracy / ranks.length,
+        0,
+      );
+      // Three standard errors above chance with 200 examples.
+      assert(mean > 0.5 + 3 * Math.sqrt(0.25 / 200), `${name}: ${mean}`);
+    }
   } finally {
     await Deno.remove(out, { recursive: true });
   }
