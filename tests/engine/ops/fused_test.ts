@@ -221,7 +221,7 @@ for (
 }
 
 Deno.test({
-  name: "fused functions give the same bits in a trace as called by themselves",
+  name: "fused functions give the same bits inside a trace as outside",
   ignore: tensorflow === undefined,
   fn: async () => {
     const shapes = [[256, 160], [160], [256, 160], [160], [160]];
@@ -253,7 +253,7 @@ Deno.test({
   },
 });
 
-Deno.test("dropout() keeps the share it should, and each site, key and place by itself", async () => {
+Deno.test("dropout() keeps the expected share, independently for each site, key and place", async () => {
   const ones = tf.ones([512, 512]);
   const masks: boolean[][] = [];
   for (const [i, rate] of [0.1, 0.1, 0.5].entries()) {
