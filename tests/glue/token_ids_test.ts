@@ -1,5 +1,5 @@
 /** Compares token ids with those of transformers, by fixtures/token_ids.json. */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import reference from "../../fixtures/token_ids.json" with { type: "json" };
