@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import reference from "../../fixtures/token_ids.json" with { type: "json" };
 import { Random } from "../../fixtures/make/random.ts";
+import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normalizer } from "../../lib/glue/normalizer.ts";
 import { preTokenizer } from "../../lib/glue/pre_tokenizer.ts";
 import {
@@ -13,16 +14,10 @@ import {
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-/** Separators between the texts of a pair; types are not compared here. */
-const SEPARATORS: Readonly<Record<string, 1 | 2>> = {
-  "tiny-roberta": 2,
-  "tiny-xlm-roberta": 2,
-  "tiny-camembert": 2,
-  "tiny-mpnet": 2,
-};
-
-function wrapping(model: string): Wrapping {
-  return { title: model, separators: SEPARATORS[model] ?? 1, pairType: 0 };
+/** The wrapping of the architecture that a folder's `config.json` names. */
+async function wrappingOf(folder: string): Promise<Wrapping> {
+  const text = await Deno.readTextFile(join(folder, "config.json"));
+  return parseModel(text).architecture.wrapping;
 }
 
 /** The text that text_of() of fixtures/token_ids.py makes. */
@@ -102,7 +97,8 @@ for (
     : ` with ${JSON.stringify({ ...settings, ...config }).slice(0, 200)}`;
   Deno.test(`ModelTokenizer.encode() gives the ids of transformers to ${blocks.length * reference.block} texts and pairs for ${model}${changes}`, async () => {
     await withChanges(model, settings, config, async (folder) => {
-      await compare(folder, wrapping(model), blocks, ids);
+      const wrapping = await wrappingOf(join(fixtures, model));
+      await compare(folder, wrapping, blocks, ids);
     });
   });
 }
@@ -134,10 +130,11 @@ Deno.test({
   ignore: glue === undefined || mpnet === undefined,
   async fn() {
     const { random, lines, tokens, sha256 } = reference.mpnet;
-    await compare(mpnet!, wrapping("tiny-mpnet"), random, []);
+    const wrapping = await wrappingOf(mpnet!);
+    await compare(mpnet!, wrapping, random, []);
     const tokenizer = await ModelTokenizer.load(
       mpnet!,
-      wrapping("tiny-mpnet"),
+      wrapping,
       128,
     );
     const hash = createHash("sha256");
