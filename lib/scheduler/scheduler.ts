@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
