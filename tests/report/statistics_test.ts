@@ -14,7 +14,7 @@ import {
   seededDraw,
 } from "../../lib/report/statistics.ts";
 
-/** Figures of NumPy, SciPy and scikit-learn, in the order of `fixtures/statistics.py`. */
+/** Figures of NumPy, SciPy and scikit-learn, in the order of `fixtures/report_figures.py`. */
 const REFERENCES = JSON.parse(Deno.readTextFileSync(
   join(import.meta.dirname!, "../../fixtures/references/statistics.json"),
 ));

@@ -10,10 +10,11 @@ type AdapterShapes = ReadonlyMap<string, readonly number[]>;
 
 const LORA = /^(.+)\.lora_([AB])\.weight$/;
 
-/** The end of a module's name from its layer on, by which PEFT finds it: `layer.0.attention.self.query`. */
+/** The end of a module's name from its layer on, by which PEFT finds it: `layer.0.attention.self.query`. Outside of layers it is the whole name. */
 export function moduleOf(tensor: string): string | undefined {
   const [, name] = LORA.exec(tensor) ?? [];
-  return name && (/[^.]+\.\d+\..+$/.exec(name)?.[0] ?? name);
+  return name &&
+    (/[^.]+\.\d+\..+$/.exec(name)?.[0] ?? name.slice(PEFT_PREFIX.length));
 }
 
 /** Modules of an adapter, in the order of its tensors. */
@@ -54,7 +55,7 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
   return [...new Set(heads)].sort();
 }
 
-/** The architecture that an adapter was trained on; undefined if none is known with such names. */
+/** The architecture that an adapter was trained on, or one with the same names of tensors; undefined if none is known with such names. */
 export function architectureOf(
   tensors: Iterable<string>,
 ): Architecture | undefined {
@@ -188,7 +189,8 @@ export function findMisfit(
   model: Model,
 ): string | undefined {
   const architecture = architectureOf(shapes.keys());
-  if (architecture !== model.architecture) {
+  // Architectures with the same names of tensors take each other's adapters.
+  if (architecture?.prefix !== model.architecture.prefix) {
     return `its architecture is ${architecture?.type}, and the model's is ${model.architecture.type}`;
   }
   const layers = 1 + Math.max(

@@ -7,7 +7,7 @@ export interface Linear {
   /** `[out, in]` */
   readonly weight: tf.Tensor2D;
   /** `[out]` */
-  readonly bias: tf.Tensor1D;
+  readonly bias: tf.Tensor1D | undefined;
 }
 
 /**
@@ -28,12 +28,13 @@ export function frozenProduct(
   ) as tf.Tensor2D;
 }
 
-/** `x W^T + b` with gradients of all three. */
+/** `x W^T + b` with gradients of everything. */
 export function trainedLinear(
   x: tf.Tensor2D,
   { weight, bias }: Linear,
 ): tf.Tensor2D {
-  return tf.add(tf.matMul(x, weight, false, true), bias);
+  const product: tf.Tensor2D = tf.matMul(x, weight, false, true);
+  return bias === undefined ? product : tf.add(product, bias);
 }
 
 /** A low-rank adapter on one of the modules whose outputs a product has side by side. */

@@ -67,8 +67,7 @@ const operations: Record<string, {
         q as tf.Tensor4D,
         k as tf.Tensor4D,
         v as tf.Tensor4D,
-        undefined,
-        undefined,
+        { scale: 0.25 },
       ),
     plain: ([q, k, v]) =>
       tf.matMul(

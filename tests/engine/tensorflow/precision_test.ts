@@ -81,7 +81,7 @@ Deno.test({
       assertEquals(products.size, 4 * 2 + 1);
       for (const { weight, bias } of products.values()) {
         assertEquals(typeOf(weight), DataType.bfloat16);
-        assertEquals(typeOf(bias), DataType.float32);
+        assertEquals(typeOf(bias!), DataType.float32);
       }
       // Three tables, and the normalizations of the embeddings and of the layers.
       assertEquals(tensors.size, 3 + 2 * (1 + 2 * 2));
