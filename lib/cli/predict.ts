@@ -100,17 +100,14 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
 
 async function predict(args: Arguments): Promise<number> {
   const { folders, texts } = await adapterOf(args);
-  const inputs = splitTexts(
-    texts.length > 0 ? texts : await readLines(),
-    args.value("pair"),
-  );
-  const rank = args.integer("rank", 1);
-  const epoch = args.value("epoch");
   const params = {
-    texts: inputs,
+    texts: splitTexts(
+      texts.length > 0 ? texts : await readLines(),
+      args.value("pair"),
+    ),
+    rank: args.integer("rank", 1),
+    epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
-    ...(rank !== undefined && { rank }),
-    ...(epoch !== undefined && { epoch }),
   };
   // Standard output is for predictions only.
   const say = (message: Message) => {
