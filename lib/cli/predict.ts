@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { printable } from "../pipeline/faults.ts";
@@ -299,7 +298,7 @@ async function runTask(
   ) as [string, string, string];
   for (const path of [output, checkpoint, temporary]) Deno.mkdirSync(path);
   const mark = newMark();
-  const cpus = availableParallelism();
+  const cpus = navigator.hardwareConcurrency;
   const spec: Spec = {
     mark,
     params: task.params.parse(params),
