@@ -86,7 +86,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   };
 }
 
-/** What the files of an adapter do not tell. */
+/** Facts about an adapter that its files do not contain. */
 interface Provenance {
   readonly method: "lora" | "dylora";
   readonly task: string;
@@ -121,8 +121,8 @@ export function toAdapter(
 }
 
 /**
- * The tensors, completed by what of the head starts from the pretrained model
- * and was not trained.
+ * The tensors, completed by those of the head that start from the pretrained
+ * model and were not trained.
  *
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
@@ -137,7 +137,9 @@ function withPretrainedHead(
     model,
   );
   if (misfit !== undefined) {
-    throw new SyntaxError(`The adapter does not fit the model: ${misfit}`);
+    throw new SyntaxError(
+      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
+    );
   }
   const missing = model.architecture.head(model.hidden, 1).filter((
     { name, start },

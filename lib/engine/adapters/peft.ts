@@ -2,7 +2,7 @@ import type { Architecture, Model } from "../models/model.ts";
 import type { TargetModules } from "../models/parameters.ts";
 import { ARCHITECTURES } from "../models/registry.ts";
 
-/** Put by PEFT before the names of all tensors. */
+/** Prefix that PEFT adds to the name of every tensor. */
 export const PEFT_PREFIX = "base_model.model.";
 
 /** Shapes of an adapter's tensors by PEFT's names. */
@@ -44,7 +44,7 @@ export function peftTargets(
   ];
 }
 
-/** Modules of the head that a configuration of PEFT lists as `modules_to_save`. */
+/** Modules of the head, which PEFT's configuration lists as `modules_to_save`. */
 export function modulesToSave(tensors: Iterable<string>): string[] {
   const names = [...tensors].filter((name) => !LORA.test(name))
     .map((name) => name.slice(PEFT_PREFIX.length).split("."));
@@ -80,10 +80,10 @@ export function headOutputs(shapes: AdapterShapes): number | undefined {
  *
  * An adapter is complete if each of its modules has A `[rank, in]` and B
  * `[out, rank]` in every layer, and if it has the classification head of its
- * architecture; of the head, what starts from the pretrained model may be
+ * architecture; tensors of the head that start from the pretrained model may be
  * absent.
  *
- * @returns What is wrong, or undefined.
+ * @returns Description of the fault, or undefined.
  */
 export function findAdapterFault(
   shapes: AdapterShapes,
@@ -180,9 +180,9 @@ function findHeadFault(
 }
 
 /**
- * Checks that an adapter belongs on a model.
+ * Checks that an adapter fits a model.
  *
- * @returns What differs, or undefined.
+ * @returns Description of the difference, or undefined.
  */
 export function findMisfit(
   shapes: AdapterShapes,

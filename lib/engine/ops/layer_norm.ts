@@ -74,7 +74,8 @@ const forward = fused((
 
 /**
  * `dx = s (g - mean(g) - n mean(g n))`, where `n` is the normalized input,
- * `s = 1 / sqrt(var + epsilon)` and `g = dy gamma`; for `x` masked again.
+ * `s = 1 / sqrt(var + epsilon)` and `g = dy gamma`; the dropout mask is applied
+ * to `dx` as well.
  */
 const backward = fused((
   { dy, gamma, sum, mean, scale, ...draw }: Names<

@@ -37,7 +37,7 @@ export function trainedLinear(
   return bias === undefined ? product : tf.add(product, bias);
 }
 
-/** A low-rank adapter on one of the modules whose outputs a product has side by side. */
+/** A low-rank adapter on one of the modules of a joined product. */
 export interface AdapterBlock {
   /** `lora_A`: `[rank, in]` */
   readonly a: tf.Tensor2D;
@@ -59,11 +59,11 @@ export interface RankVectors {
   readonly gradientMask: tf.Tensor1D;
 }
 
-/** How {@linkcode adaptedLinear} is computed. */
+/** Options of {@linkcode adaptedLinear}. */
 interface AdaptedLinearOptions {
   /** Rows of `x` at one rank. */
   readonly rows: number;
-  /** False if `x` depends on nothing trained, so that its gradient is not wanted. */
+  /** False if `x` depends on nothing trained, so that its gradient is not needed. */
   readonly inputGradient: boolean;
 }
 

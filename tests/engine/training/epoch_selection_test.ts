@@ -25,7 +25,7 @@ const ranks = [1, 4, 8];
 const stepsPerEpoch = 5;
 
 Deno.test(
-  "train() keeps the parameters of the best epoch, the earlier one of equals, and of the last",
+  "train() keeps the parameters of the best epoch, the earliest on a tie, and of the last",
   training,
   async () => {
     const { classifier, initial } = tinyClassifier();
