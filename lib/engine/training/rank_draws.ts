@@ -12,8 +12,8 @@ export class RankDraws {
   readonly #random: Random;
   readonly #rowSteps: number[];
   readonly #rank: number;
-  /** Undefined unless each module draws a rank. */
-  readonly #modules: number | undefined;
+  /** Modules that draw a rank each; 1 if the whole model draws one. */
+  readonly #modules: number;
 
   /** @param state Where to resume; by default the start */
   constructor(
@@ -25,12 +25,12 @@ export class RankDraws {
     state?: DrawsState,
   ) {
     this.#objective = objective;
-    this.#modules = objective.scope === "module" ? modules.length : undefined;
+    this.#modules = objective.scope === "module" ? modules.length : 1;
     this.#random = restoreRandom(
       state?.ranks ?? seededRandom(seed, "rank").state,
     );
     this.#rowSteps = [
-      ...state?.rowSteps ?? Array<number>((this.#modules ?? 1) * rank).fill(0),
+      ...state?.rowSteps ?? Array<number>(this.#modules * rank).fill(0),
     ];
     this.#rank = rank;
   }
@@ -44,28 +44,19 @@ export class RankDraws {
    */
   next(examples: number, isSorted: boolean): number | readonly number[] {
     const { drawMany, gradientMask, scope } = this.#objective;
-    const draw = () =>
-      isSorted ? this.#objective.draw(this.#random) : this.#rank;
-    const many = (count: number) =>
-      isSorted
-        ? drawMany!(this.#random, count)
-        : Array<number>(count).fill(this.#rank);
-    const drawn = scope === "example"
-      ? many(examples)
-      : this.#modules === undefined
-      ? draw()
-      : Array.from({ length: this.#modules }, draw);
-    const trained = typeof drawn === "number"
-      ? [drawn]
+    const count = scope === "example" ? examples : this.#modules;
+    const ranks = !isSorted
+      ? Array<number>(count).fill(this.#rank)
       : scope === "example"
-      ? [Math.max(...drawn)]
-      : drawn;
+      ? drawMany!(this.#random, count)
+      : Array.from({ length: count }, () => this.#objective.draw(this.#random));
+    const trained = scope === "example" ? [Math.max(...ranks)] : ranks;
     trained.forEach((rank, module) =>
-      gradientMask(rank).forEach((count, row) =>
-        this.#rowSteps[module * this.#rank + row]! += count
+      gradientMask(rank).forEach((isTrained, row) =>
+        this.#rowSteps[module * this.#rank + row]! += isTrained
       )
     );
-    return drawn;
+    return scope === "model" ? ranks[0]! : ranks;
   }
 
   /** Counts the steps of each row from 0 again. */

@@ -29,9 +29,11 @@ import {
 import {
   DivergedError,
   median,
+  reportInterval,
   ReportWindow,
   Stopwatch,
   type TrainingReport,
+  yieldToEvents,
 } from "./progress.ts";
 import { RankDraws } from "./rank_draws.ts";
 import { trainingStep } from "./step.ts";
@@ -240,7 +242,7 @@ class TrainingRun implements Disposable {
       if (this.#progress.step % this.#reportEvery === 0 || this.done) {
         await this.#report(rank, learningRate);
       }
-      await breathe();
+      await yieldToEvents();
       if (!this.#betweenEpochs) await this.#saveIfDue();
     }
     this.#progress.shuffles = shuffles.state;
@@ -402,18 +404,4 @@ class TrainingRun implements Disposable {
     this.#disposeState();
     this.#takeStep.dispose();
   }
-}
-
-/** Steps between two reports: at least 10, and at most 200 reports in all. */
-function reportInterval(steps: number): number {
-  return Math.max(10, Math.ceil(steps / 200));
-}
-
-let lastBreath = performance.now();
-
-/** Lets timers, signals and messages in, now and then: a step blocks the thread. */
-async function breathe(): Promise<void> {
-  if (performance.now() - lastBreath < 100) return;
-  await new Promise((resolve) => setTimeout(resolve, 0));
-  lastBreath = performance.now();
 }
