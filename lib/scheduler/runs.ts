@@ -18,6 +18,8 @@ export interface RunFolder extends Disposable {
   readonly path: string;
   readonly output: string;
   readonly inputs: string;
+  /** For copies of sources; created if needed. */
+  readonly sources: string;
   readonly temporary: string;
   readonly spec: string;
   readonly log: string;
@@ -59,6 +61,7 @@ export function makeRunFolder(
     path,
     output: join(path, "output"),
     inputs: join(path, "inputs"),
+    sources: join(path, "sources"),
     temporary: join(path, "tmp"),
     spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),

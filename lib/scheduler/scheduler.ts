@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
@@ -204,10 +203,10 @@ class Scheduler {
 
   /** Called before the first stage runs: removes what dead processes left. */
   async #prepare(): Promise<Slots> {
-    const { graph: { pipeline }, settings, store } = this.#context;
+    const { settings, store } = this.#context;
     const { sweepRuns } = await import("./runs.ts");
     await sweepRuns(store, settings.executor);
-    sweepVisible(join(settings.out, pipeline), store);
+    await sweepVisible(this.#context, this.#emit);
     const { Slots } = await import("./limits.ts");
     return new Slots(settings.limits);
   }
@@ -217,12 +216,16 @@ class Scheduler {
     const { graph: { pipeline }, store } = this.#context;
     this.outcomes.decided(id, decision);
     const start = performance.now();
+    // Noted first: what is visible later is then known as written by the stage.
+    await store.noteResult(pipeline, id, manifest.key);
     if (decision.state === "restore") {
-      await makeVisible(this.#context, stageOf(this.#context, id), manifest);
+      await makeVisible(this.#context, { id }, manifest, {
+        signal: this.#signal,
+        onKept: this.#emit,
+      });
       const seconds = (performance.now() - start) / 1000;
       this.outcomes.succeeded(id, "restored", manifest, seconds);
     } else this.outcomes.succeeded(id, "unchanged", manifest, 0);
-    await store.noteResult(pipeline, id, manifest.key);
     return { manifest };
   }
 
