@@ -115,9 +115,10 @@ async function runOnce(
       checkpoint: (sources) => takeCheckpoint(key, sources, store),
       emit: say,
     });
+    log.end();
     return await commit(context, stage, decided, folder, measured, {
       ...options,
-      emit: say,
+      emit,
     });
   } catch (error) {
     if (!(error instanceof StageFailure)) throw error;
@@ -134,6 +135,7 @@ async function runOnce(
       ...(error.code !== undefined && { code: error.code }),
     };
     log.write(failed);
+    log.end();
     Deno.renameSync(folder.log, kept);
     const ended = new Date().toISOString();
     store.histories.failed(pipeline, stage.id, {

@@ -14,6 +14,7 @@ import {
 } from "./failure.ts";
 import type { Slots } from "./limits.ts";
 import { decide, type Reused } from "./plan.ts";
+import type { Store } from "../store/store.ts";
 import type { Settings } from "./settings.ts";
 import { makeVisible, sweepVisible, visibleFolder } from "./visible.ts";
 
@@ -26,6 +27,7 @@ import { makeVisible, sweepVisible, visibleFolder } from "./visible.ts";
  * @param signal Interrupts the run: running stages are asked to write a checkpoint and end.
  * @param store The cache, if it is open already.
  * @throws {BusyError} After the summary, if another process holds what a stage needs and `Settings.wait` is false.
+ * @throws The reason of the signal, if the run does not end in time after an interrupt.
  */
 export async function run(
   graph: Graph,
@@ -35,27 +37,102 @@ export async function run(
   signal: AbortSignal,
   store = openStore(settings),
 ): Promise<Summary> {
+  using patience = new Patience(signal, settings.grace, emit);
+  return await Promise.race([
+    withCache(
+      store,
+      () => runAll(graph, targets, settings, patience.emit, signal, store),
+    ),
+    patience.over,
+  ]);
+}
+
+async function runAll(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  emit: (event: Event) => void,
+  signal: AbortSignal,
+  store: Store,
+): Promise<Summary> {
   const start = performance.now();
   let scheduler: Scheduler;
   {
     // Before anything else, since opening the context stores blobs that no result needs yet.
-    using _live = await holdOff(store);
+    using _live = await holdOff(store, signal);
     const context = await openContext(graph, targets, settings, store);
     const { selected, sources } = context;
     scheduler = new Scheduler(context, emit, signal);
     emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
     await scheduler.run();
     sources.save();
-    const { keys } = scheduler.outcomes;
-    await withCache(store, () => store.noteRun(graph.pipeline, keys));
+    await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
   }
   const { counts } = scheduler.outcomes;
-  if (counts.ran > 0) await keepWithin(store, settings.cacheLimit);
+  if (counts.ran + counts.failed > 0) {
+    await keepWithin(store, settings.cacheLimit);
+  }
   const seconds = (performance.now() - start) / 1000;
   const summary: Summary = { type: "summary", ...counts, seconds };
   emit(summary);
   if (scheduler.busy !== undefined) throw scheduler.busy;
   return summary;
+}
+
+/** Seconds that a run may take to end after an interrupt, besides the grace of its stages. */
+const LAST_SECONDS = 3;
+
+/** Gives a run up that does not end after an interrupt, whatever it waits for: a lock, a subprocess, a disk that does not answer. */
+class Patience implements Disposable {
+  /** Rejects when the run is given up. */
+  readonly over: Promise<never>;
+  readonly #emit: (event: Event) => void;
+  /** Stages with a process. */
+  readonly #running = new Set<string>();
+  readonly #ended = new AbortController();
+
+  constructor(
+    signal: AbortSignal,
+    grace: number,
+    emit: (event: Event) => void,
+  ) {
+    this.#emit = emit;
+    this.over = new Promise((_, reject) => {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const wait = (seconds: number, then: () => void) => {
+        timer = setTimeout(then, seconds * 1000);
+      };
+      const giveUp = () => {
+        this.#ended.abort();
+        reject(signal.reason);
+      };
+      const start = () =>
+        wait(LAST_SECONDS, () => {
+          if (this.#running.size === 0) giveUp();
+          else wait(grace, giveUp);
+        });
+      if (signal.aborted) start();
+      else signal.addEventListener("abort", start, { once: true });
+      this.#ended.signal.addEventListener("abort", () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", start);
+      });
+    });
+  }
+
+  /** Passes an event on, unless the run has been given up. */
+  readonly emit = (event: Event): void => {
+    if (this.#ended.signal.aborted) return;
+    if (event.type === "started") this.#running.add(event.stage);
+    if (event.type === "finished" || event.type === "failed") {
+      this.#running.delete(event.stage);
+    }
+    this.#emit(event);
+  };
+
+  [Symbol.dispose](): void {
+    this.#ended.abort();
+  }
 }
 
 /** End of a stage: its result, or the reason why it has none. */

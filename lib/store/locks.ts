@@ -25,6 +25,9 @@ export function isHeldHere(path: string): boolean {
 const FIRST_PAUSE = 5;
 const LAST_PAUSE = 100;
 
+/** Number of times that the file of a lock may be replaced while it is taken. */
+const MOST_TRIES = 100;
+
 /** Takes a lock, waiting until it is free. The file is created if needed. */
 export async function lockFile(
   path: string,
@@ -50,7 +53,7 @@ export function tryLockFile(
   path: string,
   options: Pick<LockOptions, "shared"> & { readonly create?: boolean } = {},
 ): Lock | undefined {
-  for (;;) {
+  for (let tries = 0; tries < MOST_TRIES; tries++) {
     const file = Deno.openSync(path, {
       read: true,
       write: true,
@@ -79,6 +82,9 @@ export function tryLockFile(
       },
     };
   }
+  throw new Error(
+    `The lock "${path}" cannot be taken, because its file is replaced again and again; check the file system`,
+  );
 }
 
 /** Holder of an exclusive lock, as it is written in the file: `process 1234`. */

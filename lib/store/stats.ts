@@ -194,9 +194,11 @@ export class Stats {
   async prune(): Promise<void> {
     using _lock = await lockFile(`${this.#path}.lock`);
     const entries = read(this.#path);
-    for (const path of entries.keys()) {
-      if (fingerprint(path) === undefined) entries.delete(path);
-    }
+    const gone = [...entries.keys()].filter((path) =>
+      fingerprint(path) === undefined
+    );
+    if (gone.length === 0) return;
+    for (const path of gone) entries.delete(path);
     write(this.#path, entries);
   }
 }
