@@ -155,7 +155,7 @@ const DISPOSABLE: Readonly<Record<string, RegExp>> = {
 function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
   for (const { name, isDirectory } of entriesOf(store.blobs.folder)) {
     const path = join(store.blobs.folder, name);
-    if (!isDirectory && isTemporary(name)) Deno.removeSync(path);
+    if (name.startsWith("new.") && isTemporary(name)) Deno.removeSync(path);
     for (const file of isDirectory ? entriesOf(path) : []) {
       const blob = name + file.name;
       if (isDigest(blob) && !((users.get(blob) ?? 0) > 0)) {

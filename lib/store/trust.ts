@@ -54,9 +54,10 @@ const NEVER = new Set(
  */
 export function trustIn(path: string, times: Times): Trust {
   if (Deno.build.os !== "linux") return { written: false, settles: FLUSHED };
-  const writers = writersOf(path);
+  const mount = mountOf(path);
+  const writers = writersOf(path, mount);
   const written = writers === "some";
-  if (written || !keepsChanges(mountOf(path), times)) {
+  if (written || !keepsChanges(mount, times)) {
     return { written, settles: Infinity };
   }
   return { written, settles: writers === "none" ? undefined : FLUSHED };
@@ -85,15 +86,14 @@ interface Mount {
 }
 
 let mounts: readonly Mount[] = [];
-/** When the mounts were read, on the clock of `performance.now()`. */
-let mountsAt = -Infinity;
+let mountsText = "";
 
 /** The mount that has the file; undefined if it has been removed. */
 function mountOf(path: string): Mount | undefined {
-  if (performance.now() - mountsAt > 1000) {
-    mounts = parseMounts(Deno.readTextFileSync("/proc/self/mountinfo"));
-    mountsAt = performance.now();
-  }
+  // Read each time, since an image may have been mounted just now.
+  const text = Deno.readTextFileSync("/proc/self/mountinfo");
+  if (text !== mountsText) mounts = parseMounts(text);
+  mountsText = text;
   let folder: string;
   try {
     folder = dirname(Deno.realPathSync(path));
@@ -153,7 +153,10 @@ let found: ReturnType<typeof libc> | undefined;
  * for files of other users and on some file systems. Of a file on an overlay,
  * mappings do not count.
  */
-function writersOf(path: string): "none" | "some" | "unknown" {
+function writersOf(
+  path: string,
+  mount: Mount | undefined,
+): "none" | "some" | "unknown" {
   const { open, fcntl, close, __errno_location } = found ??= libc();
   const bytes = new TextEncoder().encode(`${path}\0`);
   const file = open(bytes, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -162,7 +165,7 @@ function writersOf(path: string): "none" | "some" | "unknown" {
     fcntl(file, F_SETSIG, SIGURG);
     if (fcntl(file, F_SETLEASE, F_RDLCK) === 0) {
       fcntl(file, F_SETLEASE, F_UNLCK);
-      return mountOf(path)?.type === "overlay" ? "unknown" : "none";
+      return mount?.type === "overlay" ? "unknown" : "none";
     }
     const errno = __errno_location();
     return errno !== null &&
