@@ -1,9 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
-import { audit } from "../../lib/store/cleanup.ts";
 import { canonicalJson, digest } from "../../lib/store/digest.ts";
-import { cleanUp, holdOff } from "../../lib/store/cleanup.ts";
+import {
+  audit,
+  cleanUp,
+  diskUse,
+  holdOff,
+  keepWithin,
+  listResults,
+} from "../../lib/store/cleanup.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
-import { diskUse, listResults } from "../../lib/store/cleanup.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { keyOf } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
@@ -148,6 +153,22 @@ Deno.test("cleanUp() removes checkpoints 14 days after their last write", async 
   );
   await cleanUp(store, 1e9);
   assertEquals([live!, dead!].map(exists), [true, false]);
+});
+
+Deno.test("cleanUp() counts everything in the cache towards the limit, and removes logs of failures", async () => {
+  using folder = new TemporaryFolder();
+  const { store } = await filled(folder, 1);
+  const log = `${store.makeFolder("failures", "test")}/loud.jsonl`;
+  Deno.writeTextFileSync(log, ".".repeat(50_000));
+  Deno.utimeSync(log, 0, 0);
+  const failure = { key: digest("loud"), message: "failed", ended: "", log };
+  store.histories.failed("test", "loud", failure);
+  const foreign = folder.write("cache/failures/test/notes.jsonl", "mine");
+  await keepWithin(store, 40_000);
+  assertEquals([exists(log), exists(foreign)], [false, true]);
+  assertEquals(listResults(store).length, 1, "it was newer than the log");
+  await keepWithin(store, 10_000);
+  assertEquals(listResults(store).length, 0);
 });
 
 function exists(path: string): boolean {
