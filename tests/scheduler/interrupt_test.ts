@@ -59,6 +59,6 @@ Deno.test("run() ends after an interrupt while it waits for a lock that is never
 });
 
 Deno.test("run() ends in words when system calls on its output folder fail", async () => {
-  const counts = await failAtPoints(new Random(15), 4);
+  const counts = await failAtPoints(new Random(15), 2);
   assert(counts === undefined || counts.failed + counts.ended > 0);
 });

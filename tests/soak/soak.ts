@@ -1,7 +1,9 @@
 /**
- * Feeds random inputs to all parsers and kills a run at each change of the disk.
- * Then edits, kills and damages a random pipeline, round by round, and compares
- * its outputs with those of a run without a cache.
+ * Feeds random inputs to all parsers, kills a run at each change of the disk, and
+ * makes each system call on its files fail. Then edits, kills and damages a random
+ * pipeline, round by round, and compares its outputs with those of a run without
+ * a cache. Sources change in ways that their times do not show, and files of a
+ * user lie about, of which none may be lost.
  *
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
@@ -18,6 +20,7 @@ import {
 import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { fuzzParsers } from "./fuzz.ts";
+import { failAtPoints } from "./fault_points.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
 import { SoakPipeline } from "./pipeline.ts";
 import { orphansOf, processesOf } from "./processes.ts";
@@ -31,7 +34,7 @@ const usage: Usage = {
   name: "soak",
   usage: "",
   description:
-    "Feed random inputs to every parser, kill a run at each system call that changes the disk (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
+    "Feed random inputs to every parser, kill a run at each system call that changes the disk and make calls on its files fail (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
   options: [
     {
       name: "rounds",
@@ -64,6 +67,11 @@ console.log(
     : `Killed at every point: ${JSON.stringify(kills)}`,
 );
 
+const faults = await failAtPoints(new Random(seed), long ? Infinity : 20);
+if (faults !== undefined) {
+  console.log(`Failed system calls: ${JSON.stringify(faults)}`);
+}
+
 const random = new Random(seed);
 const pipeline = new SoakPipeline(random);
 const { project } = pipeline;
@@ -76,6 +84,7 @@ for (let round = 1; round <= rounds; round++) {
   while (random.chance(0.5)) acts.push(edit());
   const kind = random.pick(["plain", "kill", "pair"] as const);
   try {
+    vandal.look();
     if (kind === "kill") acts.push(...await runAndKill());
     if (kind === "pair") await runPair();
     // Before the next run, which would kill orphans.
@@ -83,6 +92,7 @@ for (let round = 1; round <= rounds; round++) {
     await runOnce();
     await compareWithNothing();
     await checkOrphans();
+    assertEquals(vandal.lost(), [], "files of the user are lost");
   } catch (error) {
     console.error(
       `Round ${round} of seed ${seed} (${kind}): ${
@@ -96,7 +106,9 @@ for (let round = 1; round <= rounds; round++) {
   }
 }
 pipeline[Symbol.dispose]();
-console.log("No wrong result, no orphan, no repair by hand");
+console.log(
+  "No wrong result, no lost file, no orphan, no hang, no repair by hand",
+);
 Deno.exit(0);
 
 /** Reads the options; exits after printing the help or a usage error. */

@@ -1,0 +1,230 @@
+/**
+ * Feeds random inputs to all parsers, kills a run at each change of the disk, and
+ * makes each system call on its files fail. Then edits, kills and damages a random
+ * pipeline, round by round, and compares its outputs with those of a run without
+ * a cache. Sources change in ways that their times do not show, and files of a
+ * user lie about, of which none may be lost.
+ *
+ *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
+ *     deno task soak --rounds 20 --seed 7
+ */
+import { assert, assertEquals } from "@std/assert";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  EXIT,
+  helpOf,
+  readArguments,
+  type Usage,
+  UsageError,
+} from "../../lib/cli/arguments.ts";
+import { HELP } from "../../lib/cli/options.ts";
+import { listFiles } from "../../lib/store/blobs.ts";
+import { fuzzParsers } from "./fuzz.ts";
+import { failAtPoints } from "./fault_points.ts";
+import { killAtEveryPoint } from "./kill_points.ts";
+import { SoakPipeline } from "./pipeline.ts";
+import { orphansOf, processesOf } from "./processes.ts";
+import { Random } from "./random.ts";
+import { Vandal } from "./vandal.ts";
+
+/** Milliseconds after the start within which a run is killed. */
+const KILL_WITHIN = 900;
+
+const usage: Usage = {
+  name: "soak",
+  usage: "",
+  description:
+    "Feed random inputs to every parser, kill a run at each system call that changes the disk and make calls on its files fail (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
+  options: [
+    {
+      name: "rounds",
+      value: "N",
+      description: "Rounds of edits, kills and damage (default 300)",
+    },
+    {
+      name: "seed",
+      value: "N",
+      description:
+        "Seed of the random numbers (default: a new one, which is printed)",
+    },
+    HELP,
+  ],
+  examples: [
+    ["", "The whole soak, more than half an hour"],
+    ["--rounds 20 --seed 7", "A few minutes, reproducible"],
+  ],
+  positionals: { min: 0, max: 0 },
+};
+
+const { rounds, seed } = await readOptions();
+console.log(`Soak: ${rounds} rounds, seed ${seed}`);
+const long = rounds >= 300;
+
+const kills = undefined;
+console.log(
+  kills === undefined
+    ? "No kills at system calls: strace is not installed"
+    : `Killed at every point: ${JSON.stringify(kills)}`,
+);
+
+const faults = undefined;
+if (faults !== undefined) {
+  console.log(`Failed system calls: ${JSON.stringify(faults)}`);
+}
+
+const random = new Random(seed);
+const pipeline = new SoakPipeline(random);
+const { project } = pipeline;
+const out = project.path("out");
+const vandal = new Vandal(project, random);
+const counts = { ran: 0, restored: 0, unchanged: 0, kills: 0, pairs: 0 };
+
+for (let round = 1; round <= rounds; round++) {
+  const acts = [edit()];
+  while (random.chance(0.5)) acts.push(edit());
+  const kind = random.pick(["plain", "kill", "pair"] as const);
+  try {
+    vandal.look();
+    if (kind === "kill") acts.push(...await runAndKill());
+    if (kind === "pair") await runPair();
+    // Before the next run, which would kill orphans.
+    await checkOrphans();
+    await runOnce();
+    await compareWithNothing();
+    await checkOrphans();
+    assertEquals(vandal.lost(), [], "files of the user are lost");
+  } catch (error) {
+    console.error(
+      `Round ${round} of seed ${seed} (${kind}): ${
+        acts.join("; ")
+      }\nThe project is left in "${project.folder}"`,
+    );
+    throw error;
+  }
+  if (round % 10 === 0 || round === rounds) {
+    console.log(`${round} rounds: ${JSON.stringify(counts)}`);
+  }
+}
+pipeline[Symbol.dispose]();
+console.log(
+  "No wrong result, no lost file, no orphan, no hang, no repair by hand",
+);
+Deno.exit(0);
+
+/** Reads the options; exits after printing the help or a usage error. */
+async function readOptions(): Promise<
+  { readonly rounds: number; readonly seed: number }
+> {
+  try {
+    const given = await readArguments(usage, Deno.args);
+    const rounds = given.integer("rounds", 1) ?? 300;
+    const seed = given.integer("seed", 0) ?? Date.now() % 1e9;
+    if (!given.has("help")) return { rounds, seed };
+    console.log(helpOf(usage));
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    console.error(error.message);
+    Deno.exit(EXIT.usage);
+  }
+  Deno.exit(EXIT.success);
+}
+
+function edit(): string {
+  return random.pick([
+    () => pipeline.changeHelper(),
+    () => pipeline.rewriteHelper(),
+    () => pipeline.changeParam(),
+    () => pipeline.changeSource(),
+    () => pipeline.touch(),
+    () => pipeline.rewire(),
+    () => vandal.strike(),
+    () => vandal.strike(),
+    () => vandal.strike(),
+  ])();
+}
+
+/** Runs all stages to the end. */
+async function runOnce(): Promise<void> {
+  const scheduler = pipeline.spawn(out);
+  const summary = await scheduler.end();
+  assert(summary?.type === "summary", JSON.stringify(summary));
+  assertEquals(
+    [summary.failed, summary.skipped],
+    [0, 0],
+    JSON.stringify(
+      scheduler.events.filter(({ type }) => type === "failed"),
+    ),
+  );
+  counts.ran += summary.ran;
+  counts.restored += summary.restored;
+  counts.unchanged += summary.unchanged;
+}
+
+/** Starts a run and kills it, or some of its stages, at random times. */
+async function runAndKill(): Promise<string[]> {
+  const killed: string[] = [];
+  const scheduler = pipeline.spawn(out);
+  while (killed.length < 3) {
+    await sleep(random.below(KILL_WITHIN));
+    const own = scheduler.process.pid;
+    const children = processesOf(project.folder).filter((pid) => pid !== own);
+    const target = random.chance(0.5) || children.length === 0
+      ? own
+      : random.pick(children);
+    try {
+      Deno.kill(target, "SIGKILL");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    counts.kills++;
+    killed.push(target === own ? "killed the scheduler" : "killed a stage");
+    if (target === own) break;
+  }
+  await scheduler.end();
+  return killed;
+}
+
+/** Runs all stages in two schedulers at once. */
+async function runPair(): Promise<void> {
+  counts.pairs++;
+  const first = pipeline.spawn(out);
+  await sleep(random.below(300));
+  const second = pipeline.spawn(out);
+  for (const scheduler of [first, second]) {
+    const summary = await scheduler.end();
+    assert(summary?.type === "summary", "one of two ended early");
+    assertEquals(
+      summary.failed,
+      0,
+      JSON.stringify(
+        scheduler.events.filter(({ type }) => type === "failed"),
+      ),
+    );
+  }
+}
+
+/** Checks that no process of the project is left. */
+async function checkOrphans(): Promise<void> {
+  assertEquals(await orphansOf(project.folder), [], "orphans");
+}
+
+/** Compares the visible outputs with those of a run without a cache. */
+async function compareWithNothing(): Promise<void> {
+  const fresh = project.path("nothing");
+  const summary = await pipeline.spawn(fresh).end();
+  assert(summary?.type === "summary" && summary.failed === 0);
+  for (const id of pipeline.ids) {
+    const folder = project.path("out/test", id);
+    const expected = `${fresh}/test/${id}`;
+    const paths = listFiles(expected, "refuse");
+    assertEquals(listFiles(folder, "refuse"), paths, `files of ${id}`);
+    for (const path of paths) {
+      assertEquals(
+        Deno.readTextFileSync(`${folder}/${path}`),
+        Deno.readTextFileSync(`${expected}/${path}`),
+        `${path} of ${id}`,
+      );
+    }
+  }
+  Deno.removeSync(fresh, { recursive: true });
+}
