@@ -37,13 +37,17 @@ export function makeRunFolder(
   // Renamed when it is locked and complete, so that no other process sweeps it.
   const unready = join(runs, `.${name}`);
   Deno.mkdirSync(unready);
-  const lock = tryLockFile(join(unready, "lock"))!;
+  let lock: Lock | undefined;
   const dispose = () => {
-    removeFolder(unready);
-    removeFolder(path);
-    lock[Symbol.dispose]();
+    try {
+      removeFolder(unready);
+      removeFolder(path);
+    } finally {
+      lock?.[Symbol.dispose]();
+    }
   };
   try {
+    lock = tryLockFile(join(unready, "lock"));
     for (const part of ["output", "inputs", "tmp"]) {
       Deno.mkdirSync(join(unready, part));
     }

@@ -59,25 +59,25 @@ export function tryLockFile(
       write: true,
       create: options.create !== false,
     });
-    if (!file.tryLockSync(options.shared !== true)) {
-      file.close();
-      return undefined;
+    let isKept = false;
+    try {
+      if (!file.tryLockSync(options.shared !== true)) return undefined;
+      // A clean-up may have removed the file after it was opened.
+      if (!isStill(file, path)) continue;
+      if (options.shared !== true) {
+        file.truncateSync();
+        file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
+        held.add(path);
+      }
+      isKept = true;
+    } finally {
+      // Else this process would hold, and wait for, a lock that nobody releases.
+      if (!isKept) file.close();
     }
-    // A clean-up may have removed the file after it was opened.
-    if (!isStill(file, path)) {
-      file.close();
-      continue;
-    }
-    if (options.shared === true) {
-      return { path, [Symbol.dispose]: () => file.close() };
-    }
-    file.truncateSync();
-    file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
-    held.add(path);
     return {
       path,
       [Symbol.dispose]: () => {
-        held.delete(path);
+        if (options.shared !== true) held.delete(path);
         file.close();
       },
     };

@@ -8,7 +8,7 @@ import type { Random } from "./random.ts";
 const ERRORS = ["ENOENT", "EIO", "ENOSPC", "EMFILE"];
 
 /** Seconds after which a run that has not ended hangs. */
-const LONGEST = 30;
+const LONGEST = 60;
 
 /** Files that two stages write, and what is in them for a word. */
 const TEXTS: Readonly<Record<string, (word: string) => string>> = {
