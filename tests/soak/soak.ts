@@ -50,7 +50,7 @@ const usage: Usage = {
     HELP,
   ],
   examples: [
-    ["", "The whole soak, more than half an hour"],
+    ["", "The whole soak, some hours"],
     ["--rounds 20 --seed 7", "A few minutes, reproducible"],
   ],
   positionals: { min: 0, max: 0 },
