@@ -82,7 +82,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "Peer says that its Python ended",
+  name: "Peer reports that its Python ended",
   ignore: PYTHON === undefined,
   async fn() {
     await using peer = Peer.start(PYTHON!);
@@ -94,7 +94,7 @@ Deno.test({
   },
 });
 
-Deno.test("Peer says that a Python cannot be started", async () => {
+Deno.test("Peer reports that a Python cannot be started", async () => {
   await using peer = Peer.start("no-such-python");
   assertIsError(
     await assertRejects(() => peer.step(1)),

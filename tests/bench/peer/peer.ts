@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
 
-/** What both sides of a benchmark work on. */
+/** The work of both sides of a benchmark. */
 export interface PeerWork {
   /** Fields of a Hugging Face `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -30,8 +30,8 @@ const Timed = z.strictObject({
 export type Timed = z.output<typeof Timed>;
 
 /**
- * PyTorch, transformers and PEFT in a process of their own, which works only
- * when asked: so a benchmark can take turns with it.
+ * PyTorch, transformers and PEFT in a separate process, which works only when
+ * asked, so that a benchmark can take turns with it.
  *
  * ```ts
  * await using peer = Peer.start(Deno.env.get("PEFT_PYTHON")!);

@@ -114,7 +114,7 @@ def main():
         elif op == "evaluate":
             reply = work.evaluate(**request)
         else:
-            sys.exit(f"Operation '{op}' is unknown")
+            sys.exit(f"Unknown operation '{op}'")
         print(json.dumps(reply), flush=True)
 
 

@@ -8,7 +8,7 @@ import {
 } from "../../../lib/engine/safetensors/writer.ts";
 import type { Model } from "./work.ts";
 
-/** Writes a Hugging Face model folder with random weights, as a fresh model has them. */
+/** Writes a Hugging Face model folder with random weights, like those of a new model. */
 export function writeRandomModel(folder: string, { config }: Model): void {
   const text = JSON.stringify(config);
   const { architecture, tensors: encoder, hidden } = parseModel(text);

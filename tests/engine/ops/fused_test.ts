@@ -67,8 +67,7 @@ const operations: Record<string, {
         q as tf.Tensor4D,
         k as tf.Tensor4D,
         v as tf.Tensor4D,
-        undefined,
-        undefined,
+        { scale: 0.25 },
       ),
     plain: ([q, k, v]) =>
       tf.matMul(
@@ -97,7 +96,7 @@ for (const [name, { inputs, ours, plain }] of Object.entries(operations)) {
 }
 
 Deno.test({
-  name: "fused functions give the same bits in a trace as called by themselves",
+  name: "fused functions give the same bits inside a trace as outside",
   ignore: tensorflow === undefined,
   fn: async () => {
     const shapes = [[256, 160], [160], [256, 160], [160], [160]];
@@ -129,7 +128,7 @@ Deno.test({
   },
 });
 
-Deno.test("dropout() keeps the share it should, and each site, key and place by itself", async () => {
+Deno.test("dropout() keeps the expected share, independently for each site, key and place", async () => {
   const ones = tf.ones([512, 512]);
   const masks: boolean[][] = [];
   for (const [i, rate] of [0.1, 0.1, 0.5].entries()) {
