@@ -30,6 +30,9 @@ import { Vandal } from "./vandal.ts";
 /** Milliseconds after the start within which a run is killed. */
 const KILL_WITHIN = 900;
 
+/** Seconds after which a run that has not ended hangs. */
+const LONGEST = 60;
+
 const usage: Usage = {
   name: "soak",
   usage: "",
@@ -82,11 +85,12 @@ const counts = { ran: 0, restored: 0, unchanged: 0, kills: 0, pairs: 0 };
 for (let round = 1; round <= rounds; round++) {
   const acts = [edit()];
   while (random.chance(0.5)) acts.push(edit());
-  const kind = random.pick(["plain", "kill", "pair"] as const);
+  const kind = random.pick(["plain", "kill", "pair", "remove"] as const);
   try {
     vandal.look();
     if (kind === "kill") acts.push(...await runAndKill());
     if (kind === "pair") await runPair();
+    if (kind === "remove") acts.push(await runAndRemove());
     // Before the next run, which would kill orphans.
     await checkOrphans();
     await runOnce();
@@ -182,6 +186,25 @@ async function runAndKill(): Promise<string[]> {
   }
   await scheduler.end();
   return killed;
+}
+
+/** Removes the cache while stages run. The run must end, one way or the other. */
+async function runAndRemove(): Promise<string> {
+  const scheduler = pipeline.spawn(out);
+  await sleep(random.below(2 * KILL_WITHIN));
+  const { success } = await new Deno.Command("rm", {
+    args: ["-rf", `${out}/cache`],
+  }).output();
+  const timer = setTimeout(
+    () => scheduler.process.kill("SIGKILL"),
+    LONGEST * 1000,
+  );
+  await scheduler.end();
+  clearTimeout(timer);
+  const { signal } = await scheduler.process.status;
+  assertEquals(signal, null, `hangs after ${LONGEST} s`);
+  vandal.look();
+  return success ? "removed the cache" : "removed a part of the cache";
 }
 
 /** Runs all stages in two schedulers at once. */
