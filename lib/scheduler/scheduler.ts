@@ -79,50 +79,39 @@ async function runAll(
   return summary;
 }
 
-/** Seconds that a run may take to end after an interrupt, besides the grace of its stages. */
-const LAST_SECONDS = 3;
+/** Seconds that a run may take to end after an interrupt; twice as many, besides the grace, if stages are running. */
+const LAST_SECONDS = 5;
 
 /** Gives a run up that does not end after an interrupt, whatever it waits for: a lock, a subprocess, a disk that does not answer. */
 class Patience implements Disposable {
-  /** Rejects when the run is given up. */
-  readonly over: Promise<never>;
-  readonly #emit: (event: Event) => void;
-  /** Stages with a process. */
+  readonly #over = Promise.withResolvers<never>();
   readonly #running = new Set<string>();
-  readonly #ended = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #grace: number;
+  readonly #emit: (event: Event) => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isOver = false;
 
   constructor(
     signal: AbortSignal,
     grace: number,
     emit: (event: Event) => void,
   ) {
+    this.#signal = signal;
+    this.#grace = grace;
     this.#emit = emit;
-    this.over = new Promise((_, reject) => {
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const wait = (seconds: number, then: () => void) => {
-        timer = setTimeout(then, seconds * 1000);
-      };
-      const giveUp = () => {
-        this.#ended.abort();
-        reject(signal.reason);
-      };
-      const start = () =>
-        wait(LAST_SECONDS, () => {
-          if (this.#running.size === 0) giveUp();
-          else wait(grace, giveUp);
-        });
-      if (signal.aborted) start();
-      else signal.addEventListener("abort", start, { once: true });
-      this.#ended.signal.addEventListener("abort", () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", start);
-      });
-    });
+    if (signal.aborted) this.#start();
+    else signal.addEventListener("abort", this.#start);
+  }
+
+  /** Rejects when the run is given up. */
+  get over(): Promise<never> {
+    return this.#over.promise;
   }
 
   /** Passes an event on, unless the run has been given up. */
   readonly emit = (event: Event): void => {
-    if (this.#ended.signal.aborted) return;
+    if (this.#isOver) return;
     if (event.type === "started") this.#running.add(event.stage);
     if (event.type === "finished" || event.type === "failed") {
       this.#running.delete(event.stage);
@@ -131,7 +120,25 @@ class Patience implements Disposable {
   };
 
   [Symbol.dispose](): void {
-    this.#ended.abort();
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#signal.removeEventListener("abort", this.#start);
+  }
+
+  readonly #start = (): void => {
+    this.#wait(LAST_SECONDS, () => {
+      if (this.#running.size === 0) this.#giveUp();
+      else this.#wait(this.#grace + LAST_SECONDS, () => this.#giveUp());
+    });
+  };
+
+  #wait(seconds: number, then: () => void): void {
+    this.#timer = setTimeout(then, seconds * 1000);
+  }
+
+  #giveUp(): void {
+    this.#isOver = true;
+    this.#over.reject(this.#signal.reason);
   }
 }
 
