@@ -77,7 +77,9 @@ export async function failAtPoints(
   }
   // What a fault has left is removed before the next stage runs.
   await runWhole(project, `w${++word}`);
-  assertEquals(namesIn(project.path("out/test")), Object.keys(TEXTS));
+  // If the history of a stage could not be read, its last output may be the user's and is kept.
+  const names = namesIn(project.path("out/test"));
+  assertEquals(names.filter((name) => name !== "_kept"), Object.keys(TEXTS));
   assertEquals(namesIn(project.path("out/cache/runs")), []);
   return counts;
 }
