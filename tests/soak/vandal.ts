@@ -84,7 +84,7 @@ export class Vandal {
 
   /** Deletes, edits or adds to the visible output of a stage. */
   #output(): string {
-    const path = this.#pickBelow("out/test");
+    const path = this.#pickBelow("out/test", /\/s\d+\/(out|more-\d+)\.txt$/);
     if (path === undefined) return "no output yet";
     const how = this.#random.pick(["delete", "edit", "add", "folder"] as const);
     if (how === "delete") Deno.removeSync(path);
@@ -138,8 +138,8 @@ export class Vandal {
     return `harmed ${name}`;
   }
 
-  #pickBelow(folder: string): string | undefined {
-    const files = this.#filesBelow(folder);
+  #pickBelow(folder: string, names = /(?:)/): string | undefined {
+    const files = this.#filesBelow(folder).filter((path) => names.test(path));
     return files.length === 0 ? undefined : this.#random.pick(files.sort());
   }
 
