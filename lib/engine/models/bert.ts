@@ -133,7 +133,7 @@ export function bertEncoder(
   };
 }
 
-/** BERT's encoder. Of the last layer only what the head reads is computed. */
+/** BERT's encoder. Only the part of the last layer that the head reads is computed. */
 export function encode<T>(
   m: Pass<T>,
   prefix: string,

@@ -78,7 +78,7 @@ const EMBEDDINGS = "deberta.embeddings";
 const RELATIVE = "deberta.encoder.rel_embeddings";
 const RELATIVE_NORM = "deberta.encoder.LayerNorm";
 
-/** The encoder. Of the last layer only what the head reads is computed. */
+/** The encoder. Only the part of the last layer that the head reads is computed. */
 function encode<T>(m: Pass<T>, config: DebertaConfig): T {
   const {
     num_hidden_layers: layers,

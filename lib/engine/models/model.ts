@@ -1,7 +1,7 @@
 /**
- * What an architecture's file says of a model, and the operations that its
- * forward pass is written in. Nothing here computes: `tensor_pass.ts` carries
- * a forward pass out, `outline.ts` counts it.
+ * The description of a model by its architecture's file, and the operations
+ * that its forward pass is written in. Nothing here computes: `tensor_pass.ts`
+ * computes a forward pass, `outline.ts` counts it.
  */
 
 /** Name and shape of a tensor, both as transformers has them in a model for sequence classification. */
@@ -51,7 +51,7 @@ export interface Architecture {
   configure(config: unknown): Model;
 }
 
-/** All that the engine needs to know of one model; the weights are elsewhere. */
+/** Everything that the engine needs to know about a model; the weights are elsewhere. */
 export interface Model {
   readonly architecture: Architecture;
   readonly layers: number;
@@ -90,7 +90,7 @@ export interface ParameterLayout {
   readonly modules: readonly AdaptedModule[];
   /** The tensors of the vector by name, in their order. */
   readonly entries: ReadonlyMap<string, Parameter>;
-  /** Values in all. */
+  /** Total number of values. */
   readonly size: number;
 }
 
@@ -146,7 +146,7 @@ export interface RelativePositions<T> {
  * The operations of a forward pass. `T` stands for activations: tensors where
  * the pass is computed, shapes where it is counted.
  *
- * Linear modules go by name, with a bias if the model has one. Whether a
+ * Linear modules are referred to by name, with a bias if the model has one. Whether a
  * module is frozen, carries adapters at one rank or several, or is trained
  * itself is up to the pass. Activations are `[sequences * tokens, width]`, and
  * those split into heads `[sequences, heads, tokens, depth]`. Dropout happens

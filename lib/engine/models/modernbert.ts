@@ -83,7 +83,7 @@ export const modernbert: Architecture = {
 
 const EMBEDDINGS = "model.embeddings.tok_embeddings";
 
-/** The encoder. Of the last layer only what the head reads is computed. */
+/** The encoder. Only the part of the last layer that the head reads is computed. */
 function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
   const norm = (name: string): Norm => ({ name, epsilon: config.norm_eps });
   let x = m.embed(

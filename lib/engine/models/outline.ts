@@ -15,9 +15,9 @@ export interface ClassifierShape {
 
 /**
  * Floating-point operations of a forward pass: two for each multiply-add of a
- * matrix product, none for elementwise operations. Counted is what is
- * computed: padding, all rows of the adapters whatever the rank in use, and of
- * the last layer only what the head reads.
+ * matrix product, none for elementwise operations. Padding counts, as do all
+ * rows of the adapters whatever the rank in use; of the last layer only the
+ * part that the head reads counts.
  *
  * @param shape `[batch, seq]`, padding included
  * @param ranks Number of ranks at which each sequence is computed
@@ -59,7 +59,7 @@ function counted(
   return pass;
 }
 
-/** What a forward pass asks for, found by running it on shapes. */
+/** Outline of a forward pass, found by running it on shapes. */
 interface Outline {
   /** Linear modules of the encoder in the order of their first use; those of one product together. */
   readonly products: readonly (readonly string[])[];

@@ -250,7 +250,7 @@ export function tensorReader(
     }
     if (entry.shape.join() !== shape.join()) {
       throw new SyntaxError(
-        `"${file.path}": tensor "${stored}" has shape [${entry.shape}], but config.json asks for [${shape}]`,
+        `"${file.path}": tensor "${stored}" has shape [${entry.shape}], but config.json requires [${shape}]`,
       );
     }
     return file.floats(stored, into);

@@ -23,7 +23,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   debertaV2,
 ];
 
-/** Any `config.json` of one of them. */
+/** `config.json` of any supported architecture. */
 const KnownConfig = z.looseObject({
   model_type: z.enum(ARCHITECTURES.map(({ type }) => type) as [string], {
     error: ({ input }) =>

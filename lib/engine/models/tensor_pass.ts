@@ -60,7 +60,7 @@ export function rankCount({ scale }: Pick<ModelRanks, "scale">): number {
   return scale.shape.at(-2)!;
 }
 
-/** What a forward pass is computed with. */
+/** Options of a forward pass. */
 interface PassOptions {
   /** Undefined where the encoder's weights are among the parameters. */
   readonly weights: FrozenWeights | undefined;
@@ -512,7 +512,7 @@ export class TensorPass implements Pass<Activation> {
     return keys && { rate, keys };
   }
 
-  /** What is added to the scores: 0 for tokens, -1e9 for padding. `[sequences, 1, 1, seq]` */
+  /** Values added to the scores: 0 for tokens, -1e9 for padding. `[sequences, 1, 1, seq]` */
   #mask(sequences: number): tf.Tensor4D | undefined {
     const { mask } = this.#options.input;
     if (mask === undefined) return undefined;
@@ -529,7 +529,7 @@ export class TensorPass implements Pass<Activation> {
   }
 }
 
-/** Repeats what all ranks share to a number of rows. */
+/** Repeats rows shared by all ranks. */
 function repeated<T extends tf.Tensor>(x: T, rows: number): T {
   const [shared] = x.shape as [number];
   if (shared === rows) return x;

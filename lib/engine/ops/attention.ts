@@ -85,7 +85,7 @@ export function attention(
   ) as tf.Tensor4D;
 }
 
-/** What has no gradient. */
+/** Inputs without a gradient. */
 type Frozen = DropoutDraw & {
   readonly scale: tf.Tensor;
   readonly mask: tf.Tensor | undefined;
@@ -106,7 +106,7 @@ const softmax = fused(
   { products: ["kept"] },
 );
 
-/** Its gradient, which finds the probabilities again from the logarithm of their sums. */
+/** Its gradient, which recomputes the probabilities from the logarithm of their sums. */
 const softmaxGradient = fused(
   (
     { dKept, products, logSum, scale, mask, bias, ...draw }:

@@ -85,13 +85,13 @@ export function positionBias(
   ]);
 }
 
-/** Heads of contents, or of relative positions. */
+/** Heads of contents and of relative positions. */
 interface Disentangled {
-  /** Queries `[sequences, heads, queries, depth]`, of all tokens or of the first of each sequence alone. */
+  /** Queries of all tokens, or of the first of each sequence alone: `[sequences, heads, queries, depth]` */
   readonly query: tf.Tensor4D;
   /** `[sequences, heads, tokens, depth]` */
   readonly key: tf.Tensor4D;
-  /** For each rank `[1, heads, 2 * tokens - 1, depth]`: the position of each distance, from `1 - tokens` on, query minus key. */
+  /** For each rank the position of each distance, from `1 - tokens` on, query minus key: `[ranks, heads, 2 * tokens - 1, depth]` */
   readonly positionQuery: tf.Tensor4D | undefined;
   readonly positionKey: tf.Tensor4D | undefined;
 }
@@ -100,63 +100,60 @@ interface Disentangled {
  * Products of contents and positions, `Q_i Pk(i - j) + K_j Pq(i - j)`, the
  * second and third term of equation 4 of arXiv 2006.03654.
  *
- * Every distance is multiplied once, not once for each pair of tokens; the
- * products of a row are then shifted to the pairs they belong to.
+ * Every token is multiplied with every distance, and the products are then
+ * shifted to the pairs of tokens that they belong to.
  *
  * @returns `[sequences, heads, queries, tokens]`
  */
 export function disentangle(
   { query, key, positionQuery, positionKey }: Disentangled,
 ): tf.Tensor4D {
-  const tokens = key.shape[2];
-  const queries = query.shape[2];
-  // With the first token alone, only its distances to the keys are needed: from 0 down.
-  const needed = (positions: tf.Tensor4D): tf.Tensor4D =>
-    tf.reverse(
-      queries === 1
-        ? tf.slice(positions, [0, 0, 0, 0], [-1, -1, tokens, -1])
-        : positions,
-      2,
-    );
-  const terms: tf.Tensor[] = [];
-  if (positionKey !== undefined) {
-    const products = byPosition(query, needed(positionKey));
-    terms.push(queries === 1 ? products : shift(products));
+  const [sequences, , tokens] = key.shape;
+  if (query.shape[2] === 1) {
+    // From the first token to the keys, distances fall from 0.
+    const falling = (positions: tf.Tensor4D): tf.Tensor4D =>
+      tf.reverse(tf.slice(positions, [0, 0, 0, 0], [-1, -1, tokens, -1]), 2);
+    return sumOf([
+      positionKey && tf.reshape(
+        tf.transpose(byPosition(query, falling(positionKey)), [0, 2, 1, 3]),
+        [sequences, -1, 1, tokens],
+      ),
+      positionQuery && rowProducts(key, falling(positionQuery)),
+    ]) as tf.Tensor4D;
   }
-  if (positionQuery !== undefined) {
-    if (queries === 1) {
-      terms.push(rowProducts(key, needed(positionQuery)));
-    } else {
-      const products = shift(byPosition(key, positionQuery));
-      terms.push(tf.transpose(products, [0, 1, 3, 2]));
-    }
-  }
-  return terms.reduce((sum, term) => tf.add(sum, term)) as tf.Tensor4D;
+  const ofQueries = positionKey &&
+    byPosition(query, tf.reverse(positionKey, 2));
+  const ofKeys = positionQuery && byPosition(key, positionQuery);
+  return tf.reshape(shifted(ofQueries, ofKeys), [
+    sequences,
+    -1,
+    tokens,
+    tokens,
+  ]);
 }
 
-/** `[ranks * batch, heads, rows, depth]` times `[ranks, heads, positions, depth]` transposed. */
+function sumOf(terms: readonly (tf.Tensor | undefined)[]): tf.Tensor {
+  return terms.flatMap((term) => term ?? [])
+    .reduce((sum, term) => tf.add(sum, term));
+}
+
+/** `[ranks * batch, heads, rows, depth]` times `[ranks, heads, positions, depth]`: `[ranks, heads, batch * rows, positions]` */
 function byPosition(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   const [sequences, heads, rows, depth] = x.shape;
-  const [ranks, , width] = positions.shape;
-  const batch = sequences / ranks;
-  const byHead = tf.reshape(
-    tf.transpose(
-      tf.reshape(x, [ranks, batch, heads, rows, depth]),
-      [0, 2, 1, 3, 4],
-    ),
-    [ranks, heads, batch * rows, depth],
+  const ranks = positions.shape[0];
+  const byHead = tf.transpose(
+    tf.reshape(x, [ranks, sequences / ranks, heads, rows, depth]),
+    [0, 2, 1, 3, 4],
   );
-  const products = tf.matMul(byHead, positions, false, true);
-  return tf.reshape(
-    tf.transpose(
-      tf.reshape(products, [ranks, heads, batch, rows, width]),
-      [0, 2, 1, 3, 4],
-    ),
-    [sequences, heads, rows, width],
+  return tf.matMul(
+    tf.reshape(byHead, [ranks, heads, -1, depth]) as tf.Tensor4D,
+    positions,
+    false,
+    true,
   );
 }
 
-/** The dot product of each row with its own position: `[ranks * batch, heads, 1, rows]`. */
+/** The dot product of each row with its own position: `[ranks * batch, heads, 1, rows]` */
 function rowProducts(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   const [sequences, heads, rows, depth] = x.shape;
   const ranks = positions.shape[0];
@@ -167,17 +164,85 @@ function rowProducts(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   return tf.reshape(tf.sum(products, -1), [sequences, heads, 1, rows]);
 }
 
-/** `[.., n, 2 n - 1]` -> `[.., n, n]`: element `(i, j)` is that of column `n - 1 + j - i`. */
-function shift(products: tf.Tensor4D): tf.Tensor4D {
-  const [sequences, heads, n] = products.shape;
-  // Rows one longer, cut anew into rows of the old length, each begin one column later.
-  const longer = tf.reshape(
-    tf.pad(products, [[0, 0], [0, 0], [0, 0], [0, 1]]),
-    [sequences, heads, n * 2 * n],
+/** Products of tokens and distances, `[ranks, heads, batch * tokens, 2 * tokens - 1]`. */
+type Terms = {
+  /** Of queries, distances falling. */
+  readonly ofQueries: tf.Tensor | undefined;
+  /** Of keys, distances rising. */
+  readonly ofKeys: tf.Tensor | undefined;
+};
+
+/** Sum of the terms for each pair of tokens, with its own gradient: `[ranks, batch, heads, tokens, tokens]` */
+function shifted(
+  ofQueries: tf.Tensor4D | undefined,
+  ofKeys: tf.Tensor4D | undefined,
+): tf.Tensor {
+  const inputs: Record<string, tf.Tensor> = {
+    ...(ofQueries && { ofQueries }),
+    ...(ofKeys && { ofKeys }),
+  };
+  return withGradient(
+    inputs,
+    (inputs) => ({ value: toPairs(inputs as Terms).sum, saved: {} }),
+    (dy) => {
+      const { ofQueries, ofKeys } = fromPairs({ dy });
+      return {
+        ...(inputs.ofQueries && { ofQueries }),
+        ...(inputs.ofKeys && { ofKeys }),
+      };
+    },
   );
-  const cut = tf.reshape(
-    tf.slice(longer, [0, 0, n - 1], [-1, -1, n * (2 * n - 1)]),
-    [sequences, heads, n, 2 * n - 1],
-  ) as tf.Tensor4D;
-  return tf.slice(cut, [0, 0, 0, 0], [-1, -1, n, n]);
+}
+
+const toPairs = fused(({ ofQueries, ofKeys }: Terms) => ({
+  sum: sumOf([
+    ofQueries && shift(ofQueries, [0, 2, 1, 3, 4]),
+    ofKeys && shift(ofKeys, [0, 2, 1, 4, 3]),
+  ]),
+}));
+
+const fromPairs = fused(({ dy }: { readonly dy: tf.Tensor }) => ({
+  ofQueries: unshift(dy, [0, 2, 1, 3, 4]),
+  ofKeys: unshift(dy, [0, 2, 1, 4, 3]),
+}), { products: ["ofQueries", "ofKeys"] });
+
+/**
+ * For each pair of tokens `(i, j)` of n the element in row i and column
+ * `n - 1 + j - i`. With the first n - 1 elements cut off and the others in rows
+ * one element shorter, these are the first n columns.
+ *
+ * @param x `[ranks, heads, batch * n, 2 n - 1]`
+ * @param order Of the axes `[ranks, heads, batch, n, n]` in the result
+ */
+function shift(x: tf.Tensor, order: number[]): tf.Tensor {
+  const [ranks, heads, , width] = x.shape as [number, number, number, number];
+  const n = (width + 1) / 2;
+  const flat = tf.reshape(x, [ranks, heads, -1, n * width]);
+  const cut = tf.slice(
+    flat,
+    [0, 0, 0, n - 1],
+    [-1, -1, -1, n * (width - 1)],
+  );
+  const rows = tf.reshape(cut, [ranks, heads, -1, n, width - 1]);
+  const pairs = tf.slice(rows, [0, 0, 0, 0, 0], [-1, -1, -1, -1, n]);
+  return tf.transpose(pairs, order);
+}
+
+/** The gradient of {@linkcode shift}, whose inverse it is but for elements of no pair, which are 0. */
+function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {
+  // Exchanging axes twice puts them back.
+  const ordered = tf.transpose(pairs, order);
+  const [ranks, heads, batch, n] = ordered.shape as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const none: [number, number] = [0, 0];
+  const rows = tf.pad(ordered, [none, none, none, none, [0, n - 2]]);
+  const flat = tf.pad(
+    tf.reshape(rows, [ranks, heads, batch, n * (2 * n - 2)]),
+    [none, none, none, [n - 1, 1]],
+  );
+  return tf.reshape(flat, [ranks, heads, batch * n, 2 * n - 1]);
 }

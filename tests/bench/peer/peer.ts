@@ -7,6 +7,10 @@ import { z } from "zod";
 export interface PeerWork {
   /** Fields of a Hugging Face `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Modules with LoRA, as PEFT names them. */
+  readonly target_modules: readonly string[];
+  /** Modules of the head, which are trained themselves. */
+  readonly modules_to_save: readonly string[];
   readonly precision: "f32" | "bf16";
   /** Sequences of a batch. */
   readonly batch: number;

@@ -12,7 +12,12 @@ import {
   EXIT,
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
+import {
+  modulesToSave,
+  PEFT_PREFIX,
+} from "../../../lib/engine/adapters/peft.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
+import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
   peerPython,
@@ -119,8 +124,14 @@ async function time(
   { steps, threads }: { readonly steps: number; readonly threads: number },
   report: (row: Row) => void,
 ): Promise<void> {
+  const { architecture, hidden } = parseModel(
+    JSON.stringify(shape.model.config),
+  );
+  const head = architecture.head(hidden, 2).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,
+    target_modules: architecture.targetModules,
+    modules_to_save: modulesToSave(head.map((name) => PEFT_PREFIX + name)),
     precision,
     batch: shape.batch,
     length: shape.length,
