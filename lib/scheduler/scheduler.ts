@@ -116,7 +116,8 @@ class Patience implements Disposable {
 
   [Symbol.dispose](): void {
     this.#isOver = true;
-    clearTimeout(this.#timer);
+    // The first use of timers in a process takes milliseconds.
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#signal.removeEventListener("abort", this.#start);
   }
 

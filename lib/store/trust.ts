@@ -4,7 +4,7 @@
  * the first write to a page only, until the page has been flushed. Nor do they
  * where a file system keeps no time of the last change (ctime) by its own clock.
  */
-import { dirname } from "node:path";
+import { dirname } from "./paths.ts";
 
 /** How far the metadata of a file can be trusted from now on. */
 export interface Trust {
