@@ -100,6 +100,9 @@ export async function attempt(
     startsPrograms: runtimes.length > 0 || (permissions.run ?? []).length > 0,
     folder: folder.path,
   });
+  if (execution.note !== undefined) {
+    emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
+  }
   const measured = await follow(execution, {
     stage: stage.id,
     mark,

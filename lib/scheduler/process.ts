@@ -216,7 +216,8 @@ export async function follow(
     stream: ReadableStream<Uint8Array>,
     hear: (line: string) => void,
   ) => {
-    for await (const line of linesOf(stream)) {
+    const output = ReadableStream.from(outputOf(stream, execution.ended));
+    for await (const line of linesOf(output)) {
       try {
         hear(line);
       } catch (error) {
@@ -249,6 +250,44 @@ export async function follow(
     seconds: Math.round(performance.now() - clock) / 1000,
     metrics,
   };
+}
+
+/** Milliseconds without output, and in all, after which the output of a process that has ended is not waited for. */
+const SILENCE = 500;
+const LAST_OUTPUT = 5_000;
+
+/**
+ * What a process writes to a stream, to its own end: a program that it left
+ * behind may keep the stream open.
+ */
+async function* outputOf(
+  stream: ReadableStream<Uint8Array>,
+  ended: Promise<unknown>,
+): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  let deadline = Infinity;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let isClosed = false;
+  const listenOn = () => {
+    clearTimeout(timer);
+    const left = Math.min(SILENCE, deadline - performance.now());
+    timer = setTimeout(() => reader.cancel(), left);
+  };
+  ended.then(() => {
+    deadline = performance.now() + LAST_OUTPUT;
+    if (!isClosed) listenOn();
+  });
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      if (deadline < Infinity) listenOn();
+      yield value;
+    }
+  } finally {
+    isClosed = true;
+    clearTimeout(timer);
+  }
 }
 
 function describeEnd({ code, signal }: Ended, lastError: string): string {

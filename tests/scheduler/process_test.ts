@@ -1,16 +1,18 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Event } from "../../lib/scheduler/events.ts";
-import { type StageOptions, TestProject } from "./project.ts";
+import { processesOf } from "../soak/processes.ts";
+import { pidOutside, type StageOptions, TestProject } from "./project.ts";
 
 /** A task that logs its PID and never ends. */
 const FOREVER =
   "stage.log('pid ' + Deno.pid); await new Promise((r) => setInterval(r, 1e6).ref && 0);";
 
-function pidIn(events: readonly Event[]): number {
+/** The process whose id in its namespace is in the log. */
+function pidIn(events: readonly Event[], project: TestProject): number {
   for (const event of events) {
     if (event.type === "log" && event.line.startsWith("pid ")) {
-      return Number(event.line.slice(4));
+      return pidOutside(project.folder, Number(event.line.slice(4)));
     }
   }
   throw new Error("No process id in the log");
@@ -46,7 +48,7 @@ Deno.test("run() ends its stages when it is killed, and the next run runs them",
   const stages: Record<string, StageOptions> = { slow: { task: "slow" } };
   const killed = project.spawn(stages);
   await killed.event((event) => event.type === "log");
-  const pid = pidIn(killed.events);
+  const pid = pidIn(killed.events, project);
   assert(isAlive(pid));
   killed.process.kill("SIGKILL");
   await until(() => !isAlive(pid), "the stage's process was gone");
@@ -73,7 +75,7 @@ Deno.test("run() retries a killed stage from its checkpoint when retries is set"
   for (const attempt of [1, 2]) {
     const logs = () => scheduler.events.filter(({ type }) => type === "log");
     await scheduler.event(() => logs().length === attempt);
-    Deno.kill(pidIn(logs().slice(-1)), "SIGKILL");
+    Deno.kill(pidIn(logs().slice(-1), project), "SIGKILL");
   }
   const summary = await scheduler.end();
   assertEquals(summary?.type === "summary" && summary.ran, 1);
@@ -98,7 +100,7 @@ Deno.test("run() lets a stage write a checkpoint when interrupted, and the next 
   const stages = { train: { task: "train" } };
   const scheduler = project.spawn(stages);
   await scheduler.event((event) => event.type === "log");
-  const pid = pidIn(scheduler.events);
+  const pid = pidIn(scheduler.events, project);
   scheduler.process.kill("SIGINT");
   await scheduler.end();
   assert(!isAlive(pid));
@@ -121,6 +123,7 @@ Deno.test("run() kills a stage that ignores the interrupt, with all that it star
     { rest: 'permissions: { run: ["setsid"] },' },
   );
   const interrupt = new AbortController();
+  let pid = 0;
   const { run } = await import("../../lib/scheduler/scheduler.ts");
   const events: Event[] = [];
   await run(
@@ -129,11 +132,14 @@ Deno.test("run() kills a stage that ignores the interrupt, with all that it star
     project.settings({ grace: 0.3 }),
     (event) => {
       events.push(event);
-      if (event.type === "log" && event.line === "busy") interrupt.abort();
+      if (event.type === "log" && event.line === "busy") {
+        pid = pidIn(events, project);
+        interrupt.abort();
+      }
     },
     interrupt.signal,
   );
-  const pid = pidIn(events);
+  assert(pid > 0);
   await until(() => !isAlive(pid), "the program that it started was gone");
   assertEquals(failure(events), "Interrupted");
 });
@@ -144,7 +150,7 @@ Deno.test("run() stops a stage when its timeout is over", async () => {
   const stages = { slow: { task: "slow", timeout: 0.5 } };
   const { events } = await project.run(stages);
   assertEquals(failure(events), "Timed out after 0.5 s");
-  assert(!isAlive(pidIn(events)));
+  assertEquals(processesOf(project.folder), []);
 });
 
 Deno.test("run() stops a stage when resources.time is over, unless timeout differs", async () => {
