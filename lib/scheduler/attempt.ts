@@ -57,7 +57,15 @@ export async function attempt(
   const { settings } = context;
   const ready = await readyRuntimes(context, stage);
   const runtimes = [...ready.values()];
-  const frozen = await freeze(context, stage, decided, options.results, folder);
+  const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
+  const frozen = await freeze(
+    context,
+    stage,
+    decided,
+    options.results,
+    folder,
+    files,
+  );
   const checkpoint = options.checkpoint(frozen.sources);
   const mark = newMark();
   const spec: Spec = {
@@ -124,7 +132,7 @@ interface Frozen {
   readonly sources: Prints;
   /** Throws if code changed before the stage's process had read it. */
   checkCode(): void;
-  /** Throws if an input or a source changed. */
+  /** Throws if an input, a source or a file of a runtime changed. */
   check(): void;
 }
 
@@ -132,6 +140,7 @@ interface Frozen {
  * Lays out the inputs of a stage in its run folder, as read-only hard links to
  * blobs, and checks that code and sources are still those of its key.
  *
+ * @param runtimeFiles Files of the runtimes that it needs.
  * @throws {MovedError} If they are not.
  * @throws {DamagedBlobError} If the cache has lost an input.
  */
@@ -141,6 +150,7 @@ async function freeze(
   { parts, sources }: Decided,
   results: ReadonlyMap<string, Manifest>,
   folder: RunFolder,
+  runtimeFiles: readonly string[],
 ): Promise<Frozen> {
   const { store } = context;
   const inputs: Record<string, InputArtifact[]> = {};
@@ -168,6 +178,7 @@ async function freeze(
     links: linkPrints(),
     sources: sourcePrints(sources),
     code: codePrints(),
+    runtimes: runtimeFiles.map(fingerprint),
   };
   if (!await isCurrent(code, store)) throw new MovedError("code changed");
   for (const [name, path] of sources) {
@@ -184,6 +195,14 @@ async function freeze(
       }
     },
     check() {
+      const changed = runtimeFiles.find((path, i) =>
+        !equal([fingerprint(path)], [before.runtimes[i]])
+      );
+      if (changed !== undefined) {
+        throw new StageFailure(
+          `"${changed}" was changed while the stage ran, so its result is discarded; run it again`,
+        );
+      }
       if (!equal(linkPrints(), before.links)) {
         throw new StageFailure(
           "An input was changed while the stage ran, so its result is discarded; run it again",

@@ -55,7 +55,9 @@ export interface Runtime {
   readonly read: readonly string[];
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
-  /** Makes it usable, for instance installs the library. Called once per run, before the first stage that needs it. */
+  /** Files that compute, once it is usable. They must not change while a stage runs. */
+  readonly files?: () => readonly string[];
+  /** Makes it usable, for instance installs a library that is missing or damaged. Called before each stage that needs it. */
   readonly prepare: () => Promise<void>;
 }
 

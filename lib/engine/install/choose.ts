@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { InstallError } from "../../pypi/install_error.ts";
 import { buildFor, folderName, hasCudaBuild } from "./builds.ts";
 import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
-import { cacheFolder, isInstalled } from "./folder.ts";
+import { cacheFolder, inspectInstallation, installedFiles } from "./folder.ts";
 import { findNvidia, type Host, thisHost } from "./host.ts";
 
 /** Release of tfjs, whose kernels the engines `webgpu` and `wasm` run. */
@@ -110,13 +110,21 @@ function chooseTensorflow(host: Host): EngineChoice {
     engine: "tensorflow",
     device,
     reason: `libtensorflow on the ${device.toUpperCase()}: ${nvidia.reason}`,
-    identity: `tensorflow ${build.version} ${build.platform} ${build.device}`,
+    identity: `tensorflow ${build.version} ${build.platform} ${build.device} ${
+      build.digest.slice(0, 16)
+    }`,
     library: join(folder, "tensorflow"),
+    files: () => installedFiles(folder),
     flags: ["--allow-ffi"],
     read: [folder],
     env: nvidia.usable ? cudaEnvironment(host, cache) : {},
     prepare: async (options) => {
-      if (isInstalled(folder, build)) return choice;
+      const { state } = await inspectInstallation(
+        folder,
+        build,
+        options?.thorough,
+      );
+      if (state === "intact") return choice;
       // An engine is chosen on every run but installed once.
       const { installLibrary } = await import("./install.ts");
       const { verifyLibrary } = await import("./check.ts");
