@@ -12,7 +12,8 @@ import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
 import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
-import { type HeldGpus, resourcesOf } from "./limits.ts";
+import type { HeldGpus } from "./gpus.ts";
+import { resourcesOf } from "./limits.ts";
 import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
 import {

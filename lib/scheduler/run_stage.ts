@@ -11,14 +11,8 @@ import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
-import {
-  claimOf,
-  type HeldGpus,
-  lockKey,
-  lockMutex,
-  type Slots,
-  takeGpus,
-} from "./limits.ts";
+import type { HeldGpus } from "./gpus.ts";
+import { claimOf, lockKey, lockMutex, type Slots, takeGpus } from "./limits.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import type { Measured } from "./process.ts";
 import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";

@@ -45,6 +45,7 @@ export async function lockFile(
  * Takes a lock if it is free; else returns undefined.
  *
  * @throws {Deno.errors.NotFound} If the file does not exist and `create` is false.
+ * @throws {Error} If the path is a symbolic link or the file has another name, so that writing to it would change a file elsewhere.
  */
 export function tryLockFile(
   path: string,
@@ -60,11 +61,14 @@ export function tryLockFile(
       file.close();
       return undefined;
     }
-    // A clean-up may have removed the file after it was opened.
-    if (!isStill(file, path)) {
-      file.close();
-      continue;
+    let isSame = false;
+    try {
+      isSame = isStill(file, path);
+    } finally {
+      if (!isSame) file.close();
     }
+    // A clean-up may have removed the file after it was opened.
+    if (!isSame) continue;
     if (options.shared === true) {
       return { path, [Symbol.dispose]: () => file.close() };
     }
@@ -92,10 +96,18 @@ export function lockHolder(path: string): string {
 }
 
 function isStill(file: Deno.FsFile, path: string): boolean {
+  let there: Deno.FileInfo;
   try {
-    return file.statSync().ino === Deno.statSync(path).ino;
+    there = Deno.lstatSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+  const opened = file.statSync();
+  const isOther = there.isSymlink ||
+    opened.ino === there.ino && (opened.nlink ?? 1) > 1;
+  if (isOther) {
+    throw new Error(`The lock "${path}" is a link to another file; remove it`);
+  }
+  return opened.ino === there.ino && opened.dev === there.dev;
 }
