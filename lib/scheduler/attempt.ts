@@ -25,6 +25,7 @@ import {
   stageEnvironment,
 } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
+import { visibleFolder } from "./visible.ts";
 
 /** What an attempt at a stage needs besides the stage. */
 interface AttemptOptions {
@@ -116,6 +117,7 @@ export async function attempt(
     stage: stage.id,
     mark,
     emit,
+    lastingPaths: lastingPaths(context, stage, folder),
     onReady: () => frozen.checkCode(),
     timeout: resources.time,
     grace: settings.grace,
@@ -123,6 +125,39 @@ export async function attempt(
   });
   frozen.check();
   return measured;
+}
+
+/**
+ * Replaces paths in the run folder, which is removed after the run: those of
+ * inputs by the visible folders of the stages that they come from, others by
+ * paths relative to the run folder.
+ */
+function lastingPaths(
+  { settings: { out }, graph: { pipeline } }: Context,
+  stage: GraphStage,
+  folder: RunFolder,
+): (text: string) => string {
+  const places = Object.entries(stage.inputs).flatMap(([name, ids]) =>
+    ids.map((id, i) => [
+      `${inputFolder(folder, name, i)}/`,
+      `${visibleFolder(out, pipeline, { id })}/`,
+    ])
+  );
+  // A path may also end here, with a quotation mark after it.
+  const replacements = [
+    ...places,
+    ...places.map(([from, to]) => [from!.slice(0, -1), to!.slice(0, -1)])
+      .toSorted(([a], [b]) => b!.length - a!.length),
+    [`${folder.path}/`, ""],
+  ];
+  return (text) =>
+    text.includes(folder.path)
+      ? replacements.reduce((it, [from, to]) => it.replaceAll(from!, to!), text)
+      : text;
+}
+
+function inputFolder(folder: RunFolder, name: string, index: number): string {
+  return join(folder.inputs, name, String(index));
 }
 
 /** Files that must not change while a stage runs. */
@@ -160,7 +195,7 @@ async function freeze(
     const artifacts: InputArtifact[] = inputs[name] = [];
     for (const [i, id] of ids.entries()) {
       const manifest = results.get(id)!;
-      const path = join(folder.inputs, name, String(i));
+      const path = inputFolder(folder, name, i);
       Deno.mkdirSync(path, { recursive: true });
       for (const file of manifest.files) {
         const link = join(path, file.path);

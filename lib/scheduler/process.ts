@@ -128,6 +128,8 @@ interface Watch {
   /** Prefix of the lines that are events; see {@linkcode newMark}. */
   readonly mark: string;
   readonly emit: (event: Event) => void;
+  /** Replaces paths in what it says by paths that the user will find. */
+  readonly lastingPaths?: (text: string) => string;
   /** Called when all modules of the process are loaded. If it throws, the process is stopped. */
   readonly onReady: () => void;
   /** Seconds after which the process is stopped. */
@@ -219,7 +221,7 @@ export async function follow(
     const output = ReadableStream.from(outputOf(stream, execution.ended));
     for await (const line of linesOf(output)) {
       try {
-        hear(line);
+        hear(watch.lastingPaths?.(line) ?? line);
       } catch (error) {
         // The log cannot be written (disk full, for instance): go on reading until the process has ended.
         stop(error);

@@ -185,7 +185,10 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
     paths = listFiles(folder, "refuse");
   } catch (error) {
     if (!(error instanceof NotAFileError)) throw error;
-    throw new StageFailure(error.message, { cause: error });
+    // The folder is removed, so the message names the file within it.
+    throw new StageFailure(error.message.replaceAll(`${folder}/`, ""), {
+      cause: error,
+    });
   }
   const missing = stage.declaration.output.files
     .filter((path) => !paths.includes(path));

@@ -188,7 +188,7 @@ Deno.test("run() fails a stage that exits early, lacks a declared file, or write
   const messages = events.flatMap((event) =>
     event.type === "failed" ? [event.message] : []
   ).sort();
-  assertMatch(messages[0]!, /is a symbolic link/);
+  assertMatch(messages[0]!, /^"d\/p" is a symbolic link/);
   assertEquals(
     messages[2],
     'The stage did not write "out.txt", which its task declares',
@@ -221,4 +221,42 @@ Deno.test("run() separates events from what a stage prints", async () => {
     "stdout: no end of line",
     'stdout: {"type":"metric","name":"loss","value":99}',
   ]);
+});
+
+Deno.test("run() names files by paths that exist after the run", async () => {
+  using project = new TestProject();
+  project.task("make", "return params.text;");
+  project.task(
+    "check",
+    `const [first] = stage.inputs.from;
+     stage.log(first.path);
+     Deno.writeTextFileSync(stage.output + "/out.txt", "");
+     console.error("wrote " + stage.output + "/out.txt");
+     throw new Error('"' + stage.inputs.from[10].path + '/out.txt" is damaged');`,
+    { inputs: { from: { kind: "text", many: true } } },
+  );
+  const makers = Array.from({ length: 11 }, (_, n) => `make@n=${n}`);
+  const { events } = await project.run({
+    ...Object.fromEntries(
+      makers.map((id, n) => [id, { task: "make", params: { text: `${n}` } }]),
+    ),
+    check: { task: "check", inputs: { from: makers } },
+  });
+  const damaged = project.path("out/test/make@n=10/out.txt");
+  assertEquals(failure(events), `"${damaged}" is damaged`);
+  assertEquals(Deno.readTextFileSync(damaged), "10");
+  const lines = events.flatMap((event) =>
+    event.type === "log" ? [event.line] : []
+  );
+  assert(lines.includes(project.path("out/test/make@n=0")), lines.join("\n"));
+  assert(lines.includes("wrote output/out.txt"), lines.join("\n"));
+});
+
+Deno.test("run() needs no folder for temporary files", async () => {
+  using project = new TestProject();
+  project.task("make", "return 1;");
+  const within = ["env", `TMPDIR=${project.path("missing")}`];
+  const scheduler = project.spawn({ make: { task: "make" } }, {}, within);
+  const summary = await scheduler.end();
+  assertEquals(summary?.type === "summary" && summary.ran, 1);
 });
