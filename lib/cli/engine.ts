@@ -97,7 +97,8 @@ export async function runtimeOf(
 ): Promise<Runtime> {
   const { hasBfloat16 } = await import("../engine/install/host.ts");
   const { thisHost } = await import("../engine/install/host.ts");
-  const { engine, device, identity, library, flags, read, env, files } = choice;
+  const { engine, device, identity, library, flags, read, env, files, native } =
+    choice;
   const bfloat16 = await hasBfloat16(choice, thisHost);
   return {
     // The precision "auto" depends on it, and so does what a stage computes.
@@ -114,6 +115,7 @@ export async function runtimeOf(
     flags,
     read,
     ...(files !== undefined && { files }),
+    ...(native !== undefined && { native }),
     env,
     prepare: async () => {
       await choice.prepare(options);

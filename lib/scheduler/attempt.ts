@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
@@ -13,6 +13,7 @@ import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
 import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
 import type { HeldGpus } from "./gpus.ts";
+import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
 import { resourcesOf } from "./limits.ts";
 import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
@@ -22,6 +23,7 @@ import {
   newMark,
   ownOrigin,
   permissionFlags,
+  rulesFor,
   stageEnvironment,
 } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
@@ -85,23 +87,36 @@ export async function attempt(
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
   using origin = ownOrigin();
+  const access = {
+    read: [folder.inputs, ...decided.sources.values()],
+    write: [folder.output, checkpoint, folder.temporary],
+  };
+  const entry = entryOf(stage, context);
+  const args = [
+    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
+    ...origin.flags,
+    ...projectFlags(settings.project),
+    ...permissionFlags(permissions, access, runtimes),
+    entry,
+  ];
+  const rules = rulesFor(permissions, access, runtimes, [
+    ...context.code.get(stage.module)!.files.map(([path]) => path),
+    join(settings.project, "node_modules"),
+    ...[entry, stage.module].map((url) => fileURLToPath(url))
+      .flatMap((path) => [path, ...packageFilesAbove(path)]),
+  ]);
+  const isConfined = rules !== undefined && hasLandlock();
+  if (rules !== undefined && !isConfined) {
+    const line =
+      "The native code of the stage can read every file of the user, since this system has no Landlock";
+    emit({ type: "log", stage: stage.id, line, stream: "log" });
+  }
   const execution = settings.executor.start({
     name: stage.id,
     resources,
-    args: [
-      "run",
-      "--quiet",
-      "--no-check",
-      "--no-remote",
-      "--cached-only",
-      ...origin.flags,
-      ...projectFlags(settings.project),
-      ...permissionFlags(permissions, {
-        read: [folder.inputs, ...decided.sources.values()],
-        write: [folder.output, checkpoint, folder.temporary],
-      }, runtimes),
-      entryOf(stage, context),
-    ],
+    args: isConfined
+      ? confined(args, rules, join(folder.path, "rules.json"))
+      : args,
     input: folder.spec,
     env: {
       ...stageEnvironment(permissions, runtimes, folder.temporary),

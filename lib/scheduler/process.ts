@@ -7,6 +7,7 @@ import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Ended, Execution } from "./executors/executor.ts";
 import { StageFailure } from "./failure.ts";
+import type { Rules } from "./landlock.ts";
 import type { Runtime } from "./settings.ts";
 
 /** Paths that a stage's process may access because of its run. */
@@ -29,14 +30,12 @@ export function permissionFlags(
   access: Access,
   runtimes: readonly Runtime[],
 ): string[] {
-  const { net, env = [], run = [], read, write } = permissions;
-  const writable = [...access.write, ...write?.() ?? []];
-  const readable = [
-    ...access.read,
-    ...writable,
-    ...read?.() ?? [],
-    ...runtimes.flatMap((runtime) => runtime.read),
-  ];
+  const { net, env = [], run = [] } = permissions;
+  const { read: readable, write: writable } = accessOf(
+    permissions,
+    access,
+    runtimes,
+  );
   const variables = [
     ...env,
     ...runtimes.flatMap(({ env }) => Object.keys(env)),
@@ -50,6 +49,51 @@ export function permissionFlags(
     ...allow("run", run),
     ...runtimes.flatMap((runtime) => runtime.flags),
   ];
+}
+
+/** All paths that a stage's process may access: because of its run, its task, and its runtimes. */
+function accessOf(
+  { read, write }: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+): Access {
+  const writable = [...access.write, ...write?.() ?? []];
+  return {
+    read: [
+      ...access.read,
+      ...writable,
+      ...read?.() ?? [],
+      ...runtimes.flatMap((runtime) => runtime.read),
+    ],
+    write: writable,
+  };
+}
+
+/**
+ * What the kernel lets a stage's process do whose native code Deno cannot
+ * restrict, since its runtimes need all of FFI.
+ *
+ * @param code Files and folders of its code.
+ * @returns Undefined if there is no such code, or the task starts programs, which need more.
+ */
+export function rulesFor(
+  permissions: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+  code: readonly string[],
+): Omit<Rules, "devices"> | undefined {
+  const { net, run = [] } = permissions;
+  const hasNativeCode = runtimes.some(({ flags }) =>
+    flags.includes("--allow-ffi")
+  );
+  if (!hasNativeCode || run.length > 0) return undefined;
+  const { read, write } = accessOf(permissions, access, runtimes);
+  const native = runtimes.flatMap((runtime) => runtime.native ?? []);
+  return {
+    read: [...code, ...read, ...native.flatMap(({ read }) => read)],
+    write: [denoFolder(), ...write, ...native.flatMap(({ write }) => write)],
+    net: net === true,
+  };
 }
 
 /**

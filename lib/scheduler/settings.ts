@@ -53,6 +53,11 @@ export interface Runtime {
   readonly flags: readonly string[];
   /** Paths that the process may read. */
   readonly read: readonly string[];
+  /** Paths that only its native code reads and writes, through FFI. */
+  readonly native?: {
+    readonly read: readonly string[];
+    readonly write: readonly string[];
+  };
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
   /** Files that compute, once it is usable. They must not change while a stage runs. */

@@ -21,6 +21,11 @@ export interface EngineChoice {
   readonly flags: readonly string[];
   /** Folders outside the project that the process must be allowed to read. */
   readonly read: readonly string[];
+  /** Paths that only the library reads and writes, through FFI. */
+  readonly native?: {
+    readonly read: readonly string[];
+    readonly write: readonly string[];
+  };
   /** Environment variables of the process. */
   readonly env: Readonly<Record<string, string>>;
   /**

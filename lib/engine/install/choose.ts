@@ -117,8 +117,12 @@ function chooseTensorflow(host: Host): EngineChoice {
     files: () => installedFiles(folder),
     flags: ["--allow-ffi"],
     read: [folder],
+    ...(nvidia.usable && { native: cudaPaths(host, cache) }),
     env: nvidia.usable ? cudaEnvironment(host, cache) : {},
     prepare: async (options) => {
+      if (nvidia.usable) {
+        Deno.mkdirSync(kernelCache(cache), { recursive: true });
+      }
       const { state } = await inspectInstallation(
         folder,
         build,
@@ -139,10 +143,27 @@ function chooseTensorflow(host: Host): EngineChoice {
   return choice;
 }
 
+/** Folder of the kernels that CUDA's driver compiles. */
+function kernelCache(cache: string): string {
+  return join(cache, "cuda-kernels");
+}
+
+/** Libraries of the driver in unusual places; where CUDA keeps kernels, and memory that its processes share. */
+function cudaPaths(
+  host: Host,
+  cache: string,
+): NonNullable<EngineChoice["native"]> {
+  const folders = (host.env("LD_LIBRARY_PATH") ?? "").split(":");
+  return {
+    read: folders.filter((folder) => folder !== ""),
+    write: [kernelCache(cache), "/dev/shm"],
+  };
+}
+
 /** Variables that CUDA reads, and a cache for the kernels that its driver compiles. */
 function cudaEnvironment(host: Host, cache: string): Record<string, string> {
   const env: Record<string, string> = {
-    CUDA_CACHE_PATH: join(cache, "cuda-kernels"),
+    CUDA_CACHE_PATH: kernelCache(cache),
     CUDA_CACHE_MAXSIZE: String(2 ** 32 - 1),
   };
   for (const name of ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]) {
