@@ -1,5 +1,4 @@
 import type { Loader } from "esbuild";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { digest } from "../store/digest.ts";
 import { fingerprint } from "../store/stats.ts";
