@@ -26,8 +26,8 @@ import { methodNamed } from "../lib/engine/methods/registry.ts";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import { METRICS, predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
-import type { ChoiceResult } from "../lib/report/result.ts";
 import type {
+  ChoiceResult,
   RankResult,
   Result,
   TrainingCost,
@@ -69,7 +69,7 @@ export default defineTask({
         inputs.adapters ?? [],
         inputs.classifiers ?? [],
       ),
-      await readChoices(inputs.ranks ?? []),
+      await Promise.all((inputs.ranks ?? []).map(readChoice)),
       params,
     );
   },
@@ -143,8 +143,8 @@ async function readResults(
   classifiers: readonly InputArtifact[],
 ): Promise<Result[]> {
   const trainings = [
-    ...await readAdapters(adapters),
-    ...await readClassifiers(classifiers),
+    ...await readTrainings(adapters, readRecord),
+    ...await readTrainings(classifiers, readClassifierTraining),
   ];
   return Promise.all(scores.map((artifact) => readResult(artifact, trainings)));
 }
@@ -283,24 +283,14 @@ interface TrainedArtifact {
   readonly digest: string;
 }
 
-/** Reads the trainings of adapters. */
-function readAdapters(
-  adapters: readonly InputArtifact[],
+/** Reads the trainings of adapters or of classifiers. */
+function readTrainings(
+  artifacts: readonly InputArtifact[],
+  read: (folder: string) => Promise<TrainedArtifact["training"]>,
 ): Promise<TrainedArtifact[]> {
-  return Promise.all(adapters.map(async (artifact) => ({
+  return Promise.all(artifacts.map(async (artifact) => ({
     artifact,
-    training: await readRecord(artifact.path),
-    digest: await digestOf(join(artifact.path, "training.json")),
-  })));
-}
-
-/** Reads the trainings of models without adapters. */
-function readClassifiers(
-  classifiers: readonly InputArtifact[],
-): Promise<TrainedArtifact[]> {
-  return Promise.all(classifiers.map(async (artifact) => ({
-    artifact,
-    training: await readClassifierTraining(artifact.path),
+    training: await read(artifact.path),
     digest: await digestOf(join(artifact.path, "training.json")),
   })));
 }
@@ -379,12 +369,6 @@ function names(found: readonly TrainedArtifact[]): string {
 }
 
 /** Reads the scores of ranks chosen per module. */
-function readChoices(
-  ranks: readonly InputArtifact[],
-): Promise<ChoiceResult[]> {
-  return Promise.all(ranks.map(readChoice));
-}
-
 async function readChoice(
   { path, stage, matrix }: InputArtifact,
 ): Promise<ChoiceResult> {

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { readText } from "../pipeline/faults.ts";
 import { didYouMean } from "../pipeline/faults.ts";

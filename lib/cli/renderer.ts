@@ -57,26 +57,11 @@ function consoleSize() {
   }
 }
 
-/**
- * Renders each message as a line of JSON. Those of one turn of the event loop
- * are written together: a run with nothing to do makes few writes.
- */
+/** Renders each message as a line of JSON. */
 function jsonLines(write: (text: string) => void): Renderer {
-  let lines = "";
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const flush = () => {
-    clearTimeout(timer);
-    timer = undefined;
-    const text = lines;
-    lines = "";
-    if (text !== "") write(text);
-  };
   return {
-    show(message) {
-      lines += `${JSON.stringify(ordered(message))}\n`;
-      timer ??= setTimeout(flush, 0);
-    },
-    end: flush,
+    show: (message) => write(`${JSON.stringify(ordered(message))}\n`),
+    end() {},
   };
 }
 

@@ -8,7 +8,7 @@ export type Normalizer = (text: string) => string;
 /*
  * The Rust library has tables of other versions of Unicode than V8. The
  * constants list the characters in which they differ, found by comparing all;
- * tests/glue/tokenizer_json_test.ts compares them again.
+ * tests/glue/token_ids_test.ts compares them again.
  */
 
 /** Format characters since Unicode 7, which it keeps. */
@@ -21,8 +21,8 @@ const NEW_CANONICAL = String
   .raw`\u{105c9}\u{105e4}\u{11383}\u{11385}\u{1138e}\u{11391}\u{113c5}\u{113c7}\u{113c8}\u{11938}\u{16121}-\u{16128}\u{16d68}-\u{16d6a}`;
 const NEW_COMPATIBLE = String
   .raw`\u32ff\ua7f2-\ua7f4\uab69\u{10781}-\u{10785}\u{10787}-\u{107b0}\u{107b2}-\u{107ba}\u{1ccd6}-\u{1ccf9}\u{1e030}-\u{1e06d}\u{1f16c}\u{1fbf0}-\u{1fbf9}`;
-/** Letters that V8 does not yet lower or lowers already, unlike it. */
-const NEW_CASED = String.raw`\ua7ce\ua7d2\ua7d4\u{16ea0}-\u{16eb8}`;
+/** Marks that stay where they are among others. */
+const NEW_ORDERED = String.raw`\u1df6\u{1e4ec}\u{1e4ed}`;
 
 const REMOVED = new RegExp(
   `[[\\p{Cc}\\p{Cf}\\p{Co}\uFFFD]--[\\t\\n\\r${NEW_FORMATS}]]+`,
@@ -32,7 +32,6 @@ const NONSPACING = new RegExp(
   `[[\\p{Mn}\\u1734\\u{1171e}]--[${NEW_NONSPACING}]]+`,
   "gv",
 );
-const CASED = new RegExp(`[^${NEW_CASED}]+`, "gu");
 const WHITE_SPACE = /\p{White_Space}/gu;
 /** Ideographs, and not the kana or hangul. */
 const CHINESE =
@@ -144,23 +143,24 @@ export function stripEnd(text: string): string {
   return text.slice(0, end);
 }
 
-/** Letter by letter: a sigma at the end of a word is lowered as any other. */
+/** Letter by letter, also those of Unicode 17: a sigma at the end of a word is lowered as any other. */
 function lowerCase(text: string): string {
+  const shifted = (letter: string, by: number) =>
+    String.fromCodePoint(letter.codePointAt(0)! + by);
   return text.replaceAll("\u03a3", "\u03c3")
-    .replace(CASED, (letters) => letters.toLowerCase());
+    .replace(/[\ua7ce\ua7d2\ua7d4]/g, (it) => shifted(it, 1))
+    .replace(/[\u{16ea0}-\u{16eb8}]/gu, (it) => shifted(it, 0x1b))
+    .toLowerCase();
 }
 
 /** Parts of a text to which a normal form is applied. */
 const PARTS = {
-  NFC: undefined,
-  NFD: new RegExp(`[^${NEW_CANONICAL}]+`, "gu"),
-  NFKC: new RegExp(`[^${NEW_COMPATIBLE}]+`, "gu"),
-  NFKD: new RegExp(`[^${NEW_CANONICAL}${NEW_COMPATIBLE}]+`, "gu"),
+  NFC: new RegExp(`[^${NEW_ORDERED}]+`, "gu"),
+  NFD: new RegExp(`[^${NEW_ORDERED}${NEW_CANONICAL}]+`, "gu"),
+  NFKC: new RegExp(`[^${NEW_ORDERED}${NEW_COMPATIBLE}]+`, "gu"),
+  NFKD: new RegExp(`[^${NEW_ORDERED}${NEW_CANONICAL}${NEW_COMPATIBLE}]+`, "gu"),
 };
 
 function normalForm(form: keyof typeof PARTS, text: string): string {
-  const parts = PARTS[form];
-  return parts === undefined
-    ? text.normalize(form)
-    : text.replace(parts, (part) => part.normalize(form));
+  return text.replace(PARTS[form], (part) => part.normalize(form));
 }

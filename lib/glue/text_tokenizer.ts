@@ -65,7 +65,10 @@ export class TextTokenizer {
    * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid or need what is not supported.
    */
   constructor(settings: unknown, config: unknown) {
-    const parsed = withConfig(Settings.parse(settings), Config.parse(config));
+    const { "tokenizer_config.json": checked } = z.object({
+      "tokenizer_config.json": Config,
+    }).parse({ "tokenizer_config.json": config });
+    const parsed = withConfig(Settings.parse(settings), checked);
     this.#normalize = normalizer(parsed.normalizer);
     this.#split = preTokenizer(parsed.pre_tokenizer);
     const { encode, idOf, size } = modelOf(parsed.model);

@@ -1,5 +1,4 @@
-import { homedir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, join, resolve } from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
@@ -225,7 +224,7 @@ export class SourcePaths {
       code.listing,
       params,
       this.#project,
-      homedir(),
+      Deno.env.get("HOME") ?? "",
     ]));
     const known = this.#known.get(question);
     if (known !== undefined) return new Map(Object.entries(known));

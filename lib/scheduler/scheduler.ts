@@ -1,22 +1,17 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { taskCode } from "./code.ts";
 import { type Context, openContext, openStore, stageOf } from "./context.ts";
-import type { Decision, Event, Summary } from "./events.ts";
-import {
-  BusyError,
-  messageOf,
-  MovedError,
-  StageFailure,
-  withCache,
-} from "./failure.ts";
+import type { Event, Summary } from "./events.ts";
+import { BusyError, MovedError, StageFailure, withCache } from "./failure.ts";
 import type { Slots } from "./limits.ts";
+import { Outcomes } from "./outcomes.ts";
 import { decide, type Reused } from "./plan.ts";
 import type { Settings } from "./settings.ts";
-import { makeVisible, sweepVisible, visibleFolder } from "./visible.ts";
+import { makeVisible, sweepVisible } from "./visible.ts";
 
 /**
  * Brings stages, and the stages that they need, up to date. Stages run in
@@ -244,82 +239,5 @@ class Scheduler {
       this.#halt.abort(new Halt("stopped after a failure"));
     }
     return { lacking: `${id} failed` };
-  }
-}
-
-type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
-
-/** Emits and counts the outcomes of stages. A stage that starts over has several outcomes; the last one counts. */
-class Outcomes {
-  readonly #context: Context;
-  readonly #emit: (event: Event) => void;
-  readonly #last = new Map<string, { outcome: Outcome; key?: string }>();
-
-  constructor(context: Context, emit: (event: Event) => void) {
-    this.#context = context;
-    this.#emit = emit;
-  }
-
-  /** Keys of all results. */
-  get keys(): string[] {
-    return [...this.#last.values()].flatMap(({ key }) => key ?? []);
-  }
-
-  /** Number of stages with each outcome. */
-  get counts(): Record<Outcome, number> {
-    const counts = { ran: 0, restored: 0, unchanged: 0, failed: 0, skipped: 0 };
-    for (const { outcome } of this.#last.values()) counts[outcome]++;
-    return counts;
-  }
-
-  decided(stage: string, decision: Decision): void {
-    this.#emit({ type: "decided", stage, decision });
-  }
-
-  succeeded(
-    stage: string,
-    outcome: "ran" | "restored" | "unchanged",
-    { key }: Manifest,
-    seconds: number,
-  ): void {
-    this.#last.set(stage, { outcome, key });
-    this.#finished(stage, outcome, seconds);
-  }
-
-  skipped(stage: string, reason: string): void {
-    this.#last.set(stage, { outcome: "skipped" });
-    this.decided(stage, { state: "skip", reason });
-    this.#finished(stage, "skipped", 0, reason);
-  }
-
-  /** @param error Undefined if the failure has been emitted already. */
-  failed(stage: string, error?: unknown): void {
-    this.#last.set(stage, { outcome: "failed" });
-    if (error === undefined) return;
-    this.#emit({
-      type: "failed",
-      stage,
-      attempt: 0,
-      message: messageOf(error, this.#context.store),
-      log: "",
-      retry: false,
-    });
-  }
-
-  #finished(
-    stage: string,
-    outcome: Exclude<Outcome, "failed">,
-    seconds: number,
-    note?: string,
-  ): void {
-    const { graph: { pipeline }, settings } = this.#context;
-    this.#emit({
-      type: "finished",
-      stage,
-      outcome,
-      seconds,
-      output: visibleFolder(settings.out, pipeline, { id: stage }),
-      ...(note !== undefined && { note }),
-    });
   }
 }

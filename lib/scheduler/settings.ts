@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Executor } from "./executors/executor.ts";
 import { local } from "./executors/local.ts";
 

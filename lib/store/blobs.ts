@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { dirname, join } from "./paths.ts";
 import { canonicalJson, digest, digestFile } from "./digest.ts";
 import { besides, removeIfThere, syncFolder, writeAll } from "./files.ts";
 import type { Stats } from "./stats.ts";

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "./paths.ts";
 import { quickChecksum } from "./digest.ts";
 import { entriesOf, readSealed, writeSealed } from "./files.ts";
 import { lockFile } from "./locks.ts";

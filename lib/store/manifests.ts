@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "./paths.ts";
 import { canonicalJson, digest, isDigest } from "./digest.ts";
 import { entriesOf, readSealed, removeIfThere, writeSealed } from "./files.ts";
 import type { TreeFile } from "./blobs.ts";

@@ -4,6 +4,9 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import reference from "../../fixtures/token_ids.json" with { type: "json" };
 import { Random } from "../../fixtures/make/random.ts";
+import { parseModel } from "../../lib/engine/models/registry.ts";
+import { normalizer } from "../../lib/glue/normalizer.ts";
+import { preTokenizer } from "../../lib/glue/pre_tokenizer.ts";
 import {
   ModelTokenizer,
   type Wrapping,
@@ -11,16 +14,10 @@ import {
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-/** Separators between the texts of a pair; types are not compared here. */
-const SEPARATORS: Readonly<Record<string, 1 | 2>> = {
-  "tiny-roberta": 2,
-  "tiny-xlm-roberta": 2,
-  "tiny-camembert": 2,
-  "tiny-mpnet": 2,
-};
-
-function wrapping(model: string): Wrapping {
-  return { title: model, separators: SEPARATORS[model] ?? 1, pairType: 0 };
+/** The wrapping of the architecture that a folder's `config.json` names. */
+async function wrappingOf(folder: string): Promise<Wrapping> {
+  const text = await Deno.readTextFile(join(folder, "config.json"));
+  return parseModel(text).architecture.wrapping;
 }
 
 /** The text that text_of() of fixtures/token_ids.py makes. */
@@ -66,27 +63,92 @@ async function compare(
   assertEquals(own, blocks);
 }
 
-for (const { model, blocks, ids } of reference.models) {
-  if (ids === undefined) continue;
-  Deno.test(`ModelTokenizer.encode() gives the ids of transformers to 1,000 texts and pairs for ${model}`, async () => {
-    await compare(join(fixtures, model), wrapping(model), blocks, ids);
+/** Calls a function with a folder of a tiny tokenizer whose files are changed. */
+async function withChanges(
+  model: string,
+  settings: object,
+  config: object,
+  test: (folder: string) => Promise<void>,
+) {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (
+      const [name, changes] of [
+        ["tokenizer.json", settings],
+        ["tokenizer_config.json", config],
+      ] as const
+    ) {
+      const sound = await Deno.readTextFile(join(fixtures, model, name));
+      const changed = { ...JSON.parse(sound), ...changes };
+      await Deno.writeTextFile(join(folder, name), JSON.stringify(changed));
+    }
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+for (
+  const { model, blocks, ids = [], settings = {}, config = {} } of reference
+    .models
+) {
+  const changes = Object.keys({ ...settings, ...config }).length === 0
+    ? ""
+    : ` with ${JSON.stringify({ ...settings, ...config }).slice(0, 200)}`;
+  Deno.test(`ModelTokenizer.encode() gives the ids of transformers to ${blocks.length * reference.block} texts and pairs for ${model}${changes}`, async () => {
+    await withChanges(model, settings, config, async (folder) => {
+      const wrapping = await wrappingOf(join(fixtures, model));
+      await compare(folder, wrapping, blocks, ids);
+    });
   });
 }
 
-for (const { model, blocks, changes } of reference.models) {
-  if (changes === undefined) continue;
-  Deno.test(`ModelTokenizer.encode() gives the ids of the Rust library for ${model} with ${JSON.stringify(changes).slice(0, 300)}`, async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      const path = join(fixtures, model, "tokenizer.json");
-      const settings = JSON.parse(await Deno.readTextFile(path));
-      await Deno.writeTextFile(
-        join(folder, "tokenizer.json"),
-        JSON.stringify({ ...settings, ...changes }),
-      );
-      await compare(folder, wrapping(model), blocks, []);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
+for (const { sha256, ...settings } of reference.sweeps) {
+  Deno.test(`${JSON.stringify(settings)} treats every character as the Rust library does`, () => {
+    const normalize = normalizer(settings.normalizer);
+    const split = preTokenizer(settings.pre_tokenizer);
+    const hash = createHash("sha256");
+    for (const [start, end] of reference.runs as [number, number][]) {
+      for (let first = start; first < end; first += 16) {
+        const text = Array.from({ length: 16 }, (_, i) => {
+          const character = String.fromCodePoint(first + i);
+          return ` a${character}b${character}\u0301`;
+        }).join("");
+        const { texts } = split({ texts: [normalize(text)], atStart: true });
+        hash.update([...texts, ""].join("\n"));
+      }
     }
+    assertEquals(hash.digest("hex"), sha256);
   });
 }
+
+const glue = Deno.env.get("DYLORA_GLUE");
+const mpnet = Deno.env.get("DYLORA_MPNET");
+Deno.test({
+  name:
+    "ModelTokenizer.encode() gives the ids of transformers to 1,000 texts and real lines for MPNet",
+  ignore: glue === undefined || mpnet === undefined,
+  async fn() {
+    const { random, lines, tokens, sha256 } = reference.mpnet;
+    const wrapping = await wrappingOf(mpnet!);
+    await compare(mpnet!, wrapping, random, []);
+    const tokenizer = await ModelTokenizer.load(
+      mpnet!,
+      wrapping,
+      128,
+    );
+    const hash = createHash("sha256");
+    let [count, total] = [0, 0];
+    for (const name of ["CoLA", "MRPC", "RTE", "SST-2", "STS-B", "WNLI"]) {
+      const text = await Deno.readTextFile(join(glue!, name, "dev.tsv"));
+      for (const line of text.replace("\ufeff", "").split("\n")) {
+        const { ids } = tokenizer.encode(line);
+        hash.update(new Int32Array([ids.length, ...ids]));
+        count++;
+        total += ids.length;
+      }
+    }
+    assertEquals([count, total], [lines, tokens]);
+    assertEquals(hash.digest("hex"), sha256);
+  },
+});

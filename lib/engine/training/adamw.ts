@@ -140,3 +140,38 @@ export function learningRateAt(step: number, schedule: Schedule): number {
   );
   return schedule.learningRate * factor;
 }
+
+/** The optimizer's state in memory, all of it flat: `[size]`. */
+export type StateValues = Readonly<Record<keyof AdamWState, Float32Array>>;
+
+/** The state as tensors, which the caller disposes; without moments at the start of training. */
+export function stateTensors(
+  { values, moment1, moment2 }:
+    & Pick<StateValues, "values">
+    & Partial<StateValues>,
+): AdamWState {
+  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
+  return {
+    values: tf.tensor1d(values),
+    moment1: moment1 === undefined ? zeros() : tf.tensor1d(moment1),
+    moment2: moment2 === undefined ? zeros() : tf.tensor1d(moment2),
+  };
+}
+
+/** Reads the state. */
+export async function stateValues(
+  { values, moment1, moment2 }: AdamWState,
+): Promise<StateValues> {
+  return {
+    values: await readValues(values),
+    moment1: await readValues(moment1),
+    moment2: await readValues(moment2),
+  };
+}
+
+/** Copies a flat tensor's values into memory. */
+export async function readValues(
+  tensor: tf.Tensor1D,
+): Promise<Float32Array<ArrayBuffer>> {
+  return (await tensor.data()).slice() as Float32Array<ArrayBuffer>;
+}

@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { SafetensorsFile } from "../safetensors/reader.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
+import { seededRandom } from "../random.ts";
+import type { StateValues } from "./adamw.ts";
 
 /** Progress of a training, apart from its tensors. */
 export interface TrainingProgress {
@@ -31,12 +33,28 @@ export interface TrainingProgress {
   evaluationSeconds: number;
 }
 
+/** Progress before the first step. */
+export function initialProgress(
+  seed: number,
+  draws: Pick<TrainingProgress, "ranks" | "rowSteps">,
+): TrainingProgress {
+  return {
+    step: 0,
+    tokens: 0,
+    paddedTokens: 0,
+    flops: 0,
+    losses: [],
+    pendingLoss: 0,
+    ...draws,
+    shuffles: seededRandom(seed, "shuffle").state,
+    seconds: 0,
+    epochs: [],
+    evaluationSeconds: 0,
+  };
+}
+
 /** All that training needs to continue as if it had not been interrupted. */
-export interface Checkpoint {
-  /** Flat parameters and moments of the optimizer, each `[size]`. */
-  readonly values: Float32Array;
-  readonly moment1: Float32Array;
-  readonly moment2: Float32Array;
+export interface Checkpoint extends StateValues {
   readonly progress: TrainingProgress;
   /** Milliseconds of each step, `[steps]` */
   readonly stepMilliseconds: Float32Array;

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../../store/paths.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
 import {

@@ -1,7 +1,7 @@
 /** Every architecture beside transformers and PEFT (fixtures/references.py), in float32. */
 import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import "../engine.ts";
+import { tensorflow, traced } from "../engine.ts";
 import { WITHOUT_ADAPTERS } from "../../../lib/engine/methods/method.ts";
 import {
   type Classifier,
@@ -170,45 +170,53 @@ for (const name of referenceNames) {
     assert(names.length > 0);
   });
 
-  Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, ${name}`, async () => {
-    const lora = referenceAdapter(reference);
-    const all = fullClassifier(reference);
-    for (
-      const [{ classifier, values }, objective, rank] of [
-        [lora, dyloraObjective({ alpha, rank: maxRank }), 3],
-        [all, WITHOUT_ADAPTERS, 0],
-      ] as const
-    ) {
-      const end = (eager: boolean) =>
-        takeStep(
+  Deno.test(
+    `trainingStep() traced equals eager bit for bit, with dropout, ${name}`,
+    traced,
+    async () => {
+      const lora = referenceAdapter(reference);
+      const all = fullClassifier(reference);
+      for (
+        const [{ classifier, values }, objective, rank] of [
+          [lora, dyloraObjective({ alpha, rank: maxRank }), 3],
+          [all, WITHOUT_ADAPTERS, 0],
+        ] as const
+      ) {
+        const end = (eager: boolean) =>
+          takeStep(
+            reference,
+            classifier,
+            values,
+            { objective, optimizer, dropout: true, eager },
+            rank,
+          );
+        assertSameBits(await end(false), await end(true));
+      }
+    },
+  );
+
+  Deno.test(
+    `forwardFlops() and trainingFlops() count the products that the engine computes, ${name}`,
+    { ignore: tensorflow === undefined },
+    async () => {
+      const { classifier, values } = referenceAdapter(reference);
+      for (const ranks of [[1], [1, 2, 3]]) {
+        await assertProfiledFlops(
           reference,
           classifier,
           values,
-          { objective, optimizer, dropout: true, eager },
-          rank,
+          ranksAt(ranks, alpha, maxRank),
         );
-      assertSameBits(await end(false), await end(true));
-    }
-  });
-
-  Deno.test(`forwardFlops() and trainingFlops() count the products that the engine computes, ${name}`, async () => {
-    const { classifier, values } = referenceAdapter(reference);
-    for (const ranks of [[1], [1, 2, 3]]) {
+      }
+      const all = fullClassifier(reference);
       await assertProfiledFlops(
         reference,
-        classifier,
-        values,
-        ranksAt(ranks, alpha, maxRank),
+        all.classifier,
+        all.values,
+        noRanks(),
       );
-    }
-    const all = fullClassifier(reference);
-    await assertProfiledFlops(
-      reference,
-      all.classifier,
-      all.values,
-      noRanks(),
-    );
-  });
+    },
+  );
 }
 
 /** A pass that computes all hidden states: those of the embeddings and of each layer, and the logits. */

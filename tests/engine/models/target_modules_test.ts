@@ -1,7 +1,7 @@
 /** Adapters on other modules than query and value. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import "../engine.ts";
+import { traced } from "../engine.ts";
 import { matryoshka } from "../../../lib/engine/methods/matryoshka.ts";
 import {
   type RankObjective,
@@ -146,37 +146,45 @@ for (const architecture of ["roberta", "bert"] as const) {
       });
     }
 
-    Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, ${name}, ${architecture}`, async () => {
-      const strict = dyloraObjective({
-        mode: "frozen-strict",
-        scope: "module",
-        rank,
-        alpha,
-      });
-      const all = matryoshka.objective({ objective: "losses", rank, alpha });
-      for (
-        const [objective, ranks, counts] of [
-          [strict, classifier.layout.modules.map((_, i) => 1 + i % 4), modules],
-          [all, rank, 1],
-        ] as const
-      ) {
-        const end = (eager: boolean) =>
-          takeStep(
-            reference,
-            classifier,
-            values,
-            {
-              objective,
-              optimizer,
-              dropout: true,
-              eager,
-            },
-            ranks,
-            counts,
-          );
-        assertSameBits((await end(false)).values, (await end(true)).values);
-      }
-    });
+    Deno.test(
+      `trainingStep() traced equals eager bit for bit, with dropout, ${name}, ${architecture}`,
+      traced,
+      async () => {
+        const strict = dyloraObjective({
+          mode: "frozen-strict",
+          scope: "module",
+          rank,
+          alpha,
+        });
+        const all = matryoshka.objective({ objective: "losses", rank, alpha });
+        for (
+          const [objective, ranks, counts] of [
+            [
+              strict,
+              classifier.layout.modules.map((_, i) => 1 + i % 4),
+              modules,
+            ],
+            [all, rank, 1],
+          ] as const
+        ) {
+          const end = (eager: boolean) =>
+            takeStep(
+              reference,
+              classifier,
+              values,
+              {
+                objective,
+                optimizer,
+                dropout: true,
+                eager,
+              },
+              ranks,
+              counts,
+            );
+          assertSameBits((await end(false)).values, (await end(true)).values);
+        }
+      },
+    );
 
     Deno.test(`evaluateRanks() of all ranks in one pass gives the logits of one pass per rank, ${name}, ${architecture}`, async () => {
       const tiny = tinyExamples(6);
