@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
@@ -11,6 +11,7 @@ import { CHILD, isCurrent } from "./code.ts";
 import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
+import type { HeldGpus } from "./gpus.ts";
 import {
   copySource,
   seeSource,
@@ -19,7 +20,8 @@ import {
   type Sources,
   withAbsoluteSources,
 } from "./key.ts";
-import { type HeldGpus, resourcesOf } from "./limits.ts";
+import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
+import { resourcesOf } from "./limits.ts";
 import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
 import {
@@ -28,9 +30,11 @@ import {
   newMark,
   ownOrigin,
   permissionFlags,
+  rulesFor,
   stageEnvironment,
 } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
+import { visibleFolder } from "./visible.ts";
 
 /** Options of an attempt at a stage. */
 interface AttemptOptions {
@@ -64,7 +68,15 @@ export async function attempt(
   const { settings } = context;
   const ready = await readyRuntimes(context, stage);
   const runtimes = [...ready.values()];
-  const frozen = await freeze(context, stage, decided, options.results, folder);
+  const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
+  const frozen = await freeze(
+    context,
+    stage,
+    decided,
+    options.results,
+    folder,
+    files,
+  );
   const checkpoint = options.checkpoint(frozen.sources);
   const mark = newMark();
   const spec: Spec = {
@@ -82,23 +94,36 @@ export async function attempt(
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
   using origin = ownOrigin();
+  const access = {
+    read: [folder.inputs, ...frozen.paths.values()],
+    write: [folder.output, checkpoint, folder.temporary],
+  };
+  const entry = entryOf(stage, context);
+  const args = [
+    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
+    ...origin.flags,
+    ...projectFlags(settings.project),
+    ...permissionFlags(permissions, access, runtimes),
+    entry,
+  ];
+  const rules = rulesFor(permissions, access, runtimes, [
+    ...context.code.get(stage.module)!.files.map(([path]) => path),
+    join(settings.project, "node_modules"),
+    ...[entry, stage.module].map((url) => fileURLToPath(url))
+      .flatMap((path) => [path, ...packageFilesAbove(path)]),
+  ]);
+  const isConfined = rules !== undefined && hasLandlock();
+  if (rules !== undefined && !isConfined) {
+    const line =
+      "The native code of the stage can read every file of the user, since this system has no Landlock";
+    emit({ type: "log", stage: stage.id, line, stream: "log" });
+  }
   const execution = settings.executor.start({
     name: stage.id,
     resources,
-    args: [
-      "run",
-      "--quiet",
-      "--no-check",
-      "--no-remote",
-      "--cached-only",
-      ...origin.flags,
-      ...projectFlags(settings.project),
-      ...permissionFlags(permissions, {
-        read: [folder.inputs, ...frozen.paths.values()],
-        write: [folder.output, checkpoint, folder.temporary],
-      }, runtimes),
-      entryOf(stage, context),
-    ],
+    args: isConfined
+      ? confined(args, rules, join(folder.path, "rules.json"))
+      : args,
     input: folder.spec,
     env: {
       ...stageEnvironment(permissions, runtimes, folder.temporary),
@@ -107,10 +132,14 @@ export async function attempt(
     startsPrograms: runtimes.length > 0 || (permissions.run ?? []).length > 0,
     folder: folder.path,
   });
+  if (execution.note !== undefined) {
+    emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
+  }
   const measured = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
+    lastingPaths: lastingPaths(context, stage, folder),
     onReady: () => frozen.checkCode(),
     timeout: resources.time,
     grace: settings.grace,
@@ -118,6 +147,39 @@ export async function attempt(
   });
   await frozen.check();
   return measured;
+}
+
+/**
+ * Replaces paths in the run folder, which is removed after the run: those of
+ * inputs by the visible folders of the stages that they come from, others by
+ * paths relative to the run folder.
+ */
+function lastingPaths(
+  { settings: { out }, graph: { pipeline } }: Context,
+  stage: GraphStage,
+  folder: RunFolder,
+): (text: string) => string {
+  const places = Object.entries(stage.inputs).flatMap(([name, ids]) =>
+    ids.map((id, i) => [
+      `${inputFolder(folder, name, i)}/`,
+      `${visibleFolder(out, pipeline, { id })}/`,
+    ])
+  );
+  // A path may also end here, with a quotation mark after it.
+  const replacements = [
+    ...places,
+    ...places.map(([from, to]) => [from!.slice(0, -1), to!.slice(0, -1)])
+      .toSorted(([a], [b]) => b!.length - a!.length),
+    [`${folder.path}/`, ""],
+  ];
+  return (text) =>
+    text.includes(folder.path)
+      ? replacements.reduce((it, [from, to]) => it.replaceAll(from!, to!), text)
+      : text;
+}
+
+function inputFolder(folder: RunFolder, name: string, index: number): string {
+  return join(folder.inputs, name, String(index));
 }
 
 /** Files that must not change while a stage runs. */
@@ -130,7 +192,7 @@ interface Frozen {
   readonly sources: Prints;
   /** Throws if code changed before the stage's process had read it. */
   checkCode(): void;
-  /** Throws if an input or a source changed. */
+  /** Throws if an input, a source or a file of a runtime changed. */
   check(): Promise<void>;
 }
 
@@ -141,6 +203,7 @@ interface Frozen {
  * back, so the stage gets a copy, which is what is compared with the key. One
  * whose changes might not show otherwise is read again when the stage has ended.
  *
+ * @param runtimeFiles Files of the runtimes that it needs.
  * @throws {MovedError} If they are not.
  * @throws {DamagedBlobError} If the cache has lost an input.
  */
@@ -150,6 +213,7 @@ async function freeze(
   { parts, sources }: Decided,
   results: ReadonlyMap<string, Manifest>,
   folder: RunFolder,
+  runtimeFiles: readonly string[],
 ): Promise<Frozen> {
   const { store } = context;
   const inputs: Record<string, InputArtifact[]> = {};
@@ -158,7 +222,7 @@ async function freeze(
     const artifacts: InputArtifact[] = inputs[name] = [];
     for (const [i, id] of ids.entries()) {
       const manifest = results.get(id)!;
-      const path = join(folder.inputs, name, String(i));
+      const path = inputFolder(folder, name, i);
       Deno.mkdirSync(path, { recursive: true });
       for (const file of manifest.files) {
         const link = join(path, file.path);
@@ -179,6 +243,7 @@ async function freeze(
       [...sources].map(([name, path]) => [name, sourcePrints(path)]),
     ),
     code: codePrints(),
+    runtimes: runtimeFiles.map(fingerprint),
   };
   if (!await isCurrent(code, store)) throw new MovedError("code changed");
   const paths = new Map(sources);
@@ -206,6 +271,14 @@ async function freeze(
       }
     },
     async check() {
+      const runtime = runtimeFiles.find((path, i) =>
+        !equal([fingerprint(path)], [before.runtimes[i]])
+      );
+      if (runtime !== undefined) {
+        throw new StageFailure(
+          `"${runtime}" was changed while the stage ran, so its result is discarded; run it again`,
+        );
+      }
       if (!equal(linkPrints(), before.links)) {
         throw new StageFailure(
           "An input was changed while the stage ran, so its result is discarded; run it again",

@@ -11,14 +11,8 @@ import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
-import {
-  claimOf,
-  type HeldGpus,
-  lockKey,
-  lockMutex,
-  type Slots,
-  takeGpus,
-} from "./limits.ts";
+import type { HeldGpus } from "./gpus.ts";
+import { claimOf, lockKey, lockMutex, type Slots, takeGpus } from "./limits.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import type { Measured } from "./process.ts";
 import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
@@ -202,7 +196,10 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
     paths = listTree(folder, "refuse");
   } catch (error) {
     if (!(error instanceof NotAFileError)) throw error;
-    throw new StageFailure(error.message, { cause: error });
+    // The folder is removed, so the message names the file within it.
+    throw new StageFailure(error.message.replaceAll(`${folder}/`, ""), {
+      cause: error,
+    });
   }
   const empty = paths.find((path) => path.endsWith("/"));
   if (empty !== undefined) {

@@ -183,3 +183,39 @@ Deno.test("keys contain only what lib/scheduler/README.md lists", async () => {
   ]);
   assert(!JSON.stringify([parts, listing]).includes(project.folder));
 });
+
+Deno.test("run() discards a result when a file of its runtime changes while it runs, and makes the runtime ready before each stage", async () => {
+  using project = new TestProject();
+  const library = project.path("library/file.so");
+  const mend = () => project.write("library/file.so", "whole");
+  mend();
+  project.task(
+    "compute",
+    `if (params.damages) Deno.writeTextFileSync(${
+      JSON.stringify(library)
+    }, "fault");
+     return Deno.readTextFileSync(${JSON.stringify(library)});`,
+    {
+      rest: `needs: ["engine"], permissions: { write: () => [${
+        JSON.stringify(project.path("library"))
+      }] },`,
+    },
+  );
+  const { summary, events } = await project.run({
+    a: { task: "compute", params: { damages: true } },
+    b: { task: "compute", params: { damages: false } },
+  }, {
+    ...engine("one", {
+      files: () => [library],
+      prepare: () => Promise.resolve(mend()),
+    }),
+    limits: { jobs: 1, cpus: 1, memory: 1e9, gpus: [] },
+  });
+  assertEquals([summary.failed, summary.ran], [1, 1]);
+  const failed = events.find((event) => event.type === "failed");
+  assertEquals(
+    failed?.type === "failed" && failed.message,
+    `"${library}" was changed while the stage ran, so its result is discarded; run it again`,
+  );
+  assertEquals(project.read("out/test/b/out.txt"), "whole");
+});
