@@ -65,3 +65,41 @@ Deno.test("fetch-model rejects other architectures and damaged weights, naming t
       /model.safetensors" as safetensors: .*truncated/,
     );
   }));
+
+Deno.test("fetch-model rejects weights that do not fit config.json, naming the tensors", () =>
+  withFolder(async (folder) => {
+    const tiny = join(fixtures, "tiny-bert");
+    for (const { name } of Deno.readDirSync(tiny)) {
+      await Deno.copyFile(join(tiny, name), join(folder, name));
+    }
+    const config = join(folder, "config.json");
+    const weights = join(folder, "model.safetensors");
+    const right = JSON.parse(await Deno.readTextFile(config));
+    const fetch = () => runTask(fetchModel, folder, { source: folder });
+    const cases: [object, RegExp][] = [
+      [
+        { hidden_size: 1e6 },
+        /word_embeddings.weight" with shape \[\d+,\d+\], but config.json asks for \[\d+,1000000\].*; \d+ more tensors/,
+      ],
+      [{ vocab_size: right.vocab_size + 1 }, /word_embeddings.weight" with/],
+      [{ intermediate_size: 7 }, /layer.0.intermediate.dense.weight" with/],
+      [{ num_hidden_layers: 1000 }, /no tensor "encoder.layer.2.*; \d+ more/],
+      [{ max_position_embeddings: 1e6 }, /position_embeddings.weight" with/],
+    ];
+    for (const [wrong, message] of cases) {
+      await Deno.writeTextFile(config, JSON.stringify({ ...right, ...wrong }));
+      const error = await assertRejects(fetch);
+      assertIsError(error, SyntaxError, message);
+      assertIsError(error, SyntaxError, `"${weights}"`);
+    }
+    await Deno.writeTextFile(config, JSON.stringify(right));
+    const bytes = await Deno.readFile(weights);
+    const text = new TextDecoder("latin1").decode(bytes);
+    const at = text.indexOf("pooler.dense.bias");
+    await Deno.writeFile(weights, bytes.with(at, "P".charCodeAt(0)));
+    assertIsError(
+      await assertRejects(fetch),
+      SyntaxError,
+      /no tensor "pooler.dense.bias"$/,
+    );
+  }));
