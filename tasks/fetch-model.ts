@@ -125,6 +125,7 @@ async function findFiles(
         optional: MODEL_EXTRA_FILES,
       }, {
         settings: hubSettings(),
+        log,
         onProgress: (bytes, total) =>
           progress(megabytes(bytes), megabytes(total), "MB"),
         signal,
