@@ -1,7 +1,8 @@
 /**
  * Feeds random inputs to all parsers and kills a run at each change of the disk.
- * Then edits, kills and damages a random pipeline, round by round, and compares
- * its outputs with those of a run without a cache.
+ * Then edits, kills and damages a random pipeline, round by round, with one of
+ * the faults of `faults.ts` in each, and compares its outputs with those of a
+ * run without a cache.
  *
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
@@ -17,6 +18,7 @@ import {
 } from "../../lib/cli/arguments.ts";
 import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
+import { impossibleFaults, possibleFaults, type Site } from "./faults.ts";
 import { fuzzParsers } from "./fuzz.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
 import { SoakPipeline } from "./pipeline.ts";
@@ -44,25 +46,40 @@ const usage: Usage = {
       description:
         "Seed of the random numbers (default: a new one, which is printed)",
     },
+    {
+      name: "only",
+      value: "TEXT",
+      description:
+        "Rounds alone, with those faults whose name contains the text",
+    },
     HELP,
   ],
   examples: [
     ["", "The whole soak, more than half an hour"],
     ["--rounds 20 --seed 7", "A few minutes, reproducible"],
+    ['--rounds 5 --only "no ps"', "One fault"],
   ],
   positionals: { min: 0, max: 0 },
 };
 
-const { rounds, seed } = await readOptions();
+const { rounds, seed, only } = await readOptions();
 console.log(`Soak: ${rounds} rounds, seed ${seed}`);
-const long = rounds >= 300;
-await fuzzParsers(long ? 100_000 : 2_000);
-const kills = await killAtEveryPoint(long);
-console.log(
-  kills === undefined
-    ? "No kills at system calls: strace is not installed"
-    : `Killed at every point: ${JSON.stringify(kills)}`,
-);
+const faults = possibleFaults().filter(({ name }) => name.includes(only ?? ""));
+if (faults.length === 0) {
+  console.error(`No fault of this machine has "${only}" in its name`);
+  Deno.exit(EXIT.usage);
+}
+if (only === undefined) {
+  const long = rounds >= 300;
+  await fuzzParsers(long ? 100_000 : 2_000);
+  const kills = await killAtEveryPoint(long);
+  console.log(
+    kills === undefined
+      ? "No kills at system calls: strace is not installed"
+      : `Killed at every point: ${JSON.stringify(kills)}`,
+  );
+  for (const fault of impossibleFaults()) console.log(`Not here: ${fault}`);
+}
 
 const random = new Random(seed);
 const pipeline = new SoakPipeline(random);
@@ -71,18 +88,27 @@ const out = project.path("out");
 const vandal = new Vandal(project, random);
 const counts = { ran: 0, restored: 0, unchanged: 0, kills: 0, pairs: 0 };
 
+const site: Site = { pipeline, out, run: runOnce };
+
 for (let round = 1; round <= rounds; round++) {
   const acts = [edit()];
   while (random.chance(0.5)) acts.push(edit());
   const kind = random.pick(["plain", "kill", "pair"] as const);
+  const fault = faults[(round - 1) % faults.length]!;
+  acts.push(fault.name);
   try {
-    if (kind === "kill") acts.push(...await runAndKill());
-    if (kind === "pair") await runPair();
-    // Before the next run, which would kill orphans.
-    await checkOrphans();
-    await runOnce();
-    await compareWithNothing();
-    await checkOrphans();
+    const undo = await fault.begin(site);
+    try {
+      if (kind === "kill") acts.push(...await runAndKill());
+      if (fault.mayFail) await pipeline.spawn(out).endInWords();
+      else if (kind === "pair") await runPair();
+      // Before the next run, which would kill orphans.
+      await checkOrphans();
+      if (!fault.mayFail) await runAndCompare();
+    } finally {
+      await undo?.();
+    }
+    if (fault.mayFail) await runAndCompare();
   } catch (error) {
     console.error(
       `Round ${round} of seed ${seed} (${kind}): ${
@@ -96,18 +122,25 @@ for (let round = 1; round <= rounds; round++) {
   }
 }
 pipeline[Symbol.dispose]();
-console.log("No wrong result, no orphan, no repair by hand");
+console.log(
+  "No wrong result, no lost file, no orphan, no hang, no repair by hand",
+);
 Deno.exit(0);
 
 /** Reads the options; exits after printing the help or a usage error. */
 async function readOptions(): Promise<
-  { readonly rounds: number; readonly seed: number }
+  {
+    readonly rounds: number;
+    readonly seed: number;
+    readonly only: string | undefined;
+  }
 > {
   try {
     const given = await readArguments(usage, Deno.args);
     const rounds = given.integer("rounds", 1) ?? 300;
     const seed = given.integer("seed", 0) ?? Date.now() % 1e9;
-    if (!given.has("help")) return { rounds, seed };
+    const only = given.value("only");
+    if (!given.has("help")) return { rounds, seed, only };
     console.log(helpOf(usage));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -148,7 +181,14 @@ async function runOnce(): Promise<void> {
   counts.unchanged += summary.unchanged;
 }
 
-/** Starts a run and kills it, or some of its stages, at random times. */
+/** Runs all stages, and compares the outputs with those of a run without a cache. */
+async function runAndCompare(): Promise<void> {
+  await runOnce();
+  await compareWithNothing();
+  await checkOrphans();
+}
+
+/** Starts a run and ends it, or kills some of its stages, at random times. */
 async function runAndKill(): Promise<string[]> {
   const killed: string[] = [];
   const scheduler = pipeline.spawn(out);
@@ -159,13 +199,16 @@ async function runAndKill(): Promise<string[]> {
     const target = random.chance(0.5) || children.length === 0
       ? own
       : random.pick(children);
+    const signal = target === own
+      ? random.pick(["SIGKILL", "SIGTERM", "SIGINT"] as const)
+      : "SIGKILL";
     try {
-      Deno.kill(target, "SIGKILL");
+      Deno.kill(target, signal);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
     counts.kills++;
-    killed.push(target === own ? "killed the scheduler" : "killed a stage");
+    killed.push(`${signal} to ${target === own ? "the run" : "a stage"}`);
     if (target === own) break;
   }
   await scheduler.end();
