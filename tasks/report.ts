@@ -130,7 +130,7 @@ function metricNamed(name: string): Metric {
     return METRICS[name as keyof typeof METRICS];
   }
   throw new TypeError(
-    `Metric "${name}" is unknown; the metrics are ${
+    `Unknown metric "${name}"; the metrics are ${
       Object.keys(METRICS).join(", ")
     }`,
   );
@@ -263,7 +263,7 @@ function variantOf(matrix: InputArtifact["matrix"]): Variant {
 function secondsOf({ stage, seconds }: InputArtifact): number {
   if (seconds !== undefined) return seconds;
   throw new TypeError(
-    `"${stage}" has no recorded seconds; run it again with \`--force\``,
+    `"${stage}" has no recorded seconds; run it again with --force`,
   );
 }
 
@@ -271,7 +271,7 @@ function metricOf({ stage, metrics }: InputArtifact, name: string): number {
   const value = metrics?.[name];
   if (value !== undefined) return value;
   throw new TypeError(
-    `"${stage}" reported no "${name}"; run it again with \`--force\``,
+    `"${stage}" reported no metric "${name}"; run it again with --force`,
   );
 }
 

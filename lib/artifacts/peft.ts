@@ -87,7 +87,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   };
 }
 
-/** What the files of an adapter do not tell. */
+/** Facts about an adapter that its files do not contain. */
 interface Provenance {
   readonly method: "lora" | "dylora";
   readonly task: string;
@@ -122,8 +122,8 @@ export function toAdapter(
 }
 
 /**
- * The tensors, completed by what of the head starts from the pretrained model
- * and was not trained.
+ * The tensors, completed by those of the head that start from the pretrained
+ * model and were not trained.
  *
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
@@ -138,7 +138,9 @@ function withPretrainedHead(
     model,
   );
   if (misfit !== undefined) {
-    throw new SyntaxError(`The adapter does not fit the model: ${misfit}`);
+    throw new SyntaxError(
+      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
+    );
   }
   const missing = model.architecture.head(model.hidden, 1).filter((
     { name, start },

@@ -127,7 +127,8 @@ async function predict(args: Arguments): Promise<number> {
     using gpus = await holdGpus({
       count: engine.gpus ?? 0,
       among: gpusOf(args) ?? visibleGpus(),
-      onWait: (holders) => console.error(`Waiting for a GPU of ${holders}`),
+      onWait: (holders) =>
+        console.error(`Waiting for a GPU held by ${holders}`),
       signal,
     });
     const file = join(tasksOf(args), "classify.ts");

@@ -80,7 +80,7 @@ function jsonLines(write: (text: string) => void): Renderer {
   };
 }
 
-/** A summary with the fields first that every version has. */
+/** A summary that starts with the fields that every version has. */
 function ordered(message: Message): Message {
   if (message.type !== "summary") return message;
   const { type, ran, restored, unchanged, failed, seconds, ...more } = message;

@@ -74,7 +74,7 @@ export const PATIENCE: Patience = {
   rate: 1000,
 };
 
-/** Maximum milliseconds of `Retry-After` that are waited for; beyond, the request fails. */
+/** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
 
 /** Maximum bytes of an answer of the API, decompressed; real ones have a few thousand. */
@@ -268,7 +268,7 @@ export interface DownloadOptions {
 }
 
 /**
- * Downloads a content to a file.
+ * Downloads content to a file.
  *
  * An interrupted attempt leaves `FILE.incomplete`, which the next one resumes.
  * The file gets its own name only after its size and hash are verified.

@@ -9,7 +9,7 @@ import type { ProjectSettings } from "./project.ts";
 /** Version of `code.json`. */
 const VERSION = 3;
 
-/** Code of a task: its module and all that it imports, as far as it can change results. */
+/** Code of a task: its module and everything that it imports, as far as it can change results. */
 export interface TaskCode {
   /** Digest of its {@linkcode CodeListing}, which is stored as a blob. */
   readonly listing: string;
@@ -227,7 +227,7 @@ function listCode(
   };
 }
 
-/** Specifiers that a module imports when it runs; all that it has, if it was not reduced. */
+/** Specifiers that a module imports when it runs; all its specifiers, if it was not reduced. */
 function importsOf(
   module: Module,
   reduced: ReadonlyMap<string, Reduced>,

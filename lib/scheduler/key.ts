@@ -10,7 +10,7 @@ import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
 import type { Runtime } from "./settings.ts";
 
-/** What a stage's key is made from, besides the stage. */
+/** The data that a stage's key is computed from, besides the stage. */
 interface KeySources {
   /** Digest of the task's code listing. */
   readonly code: string;
@@ -68,9 +68,9 @@ export async function keyParts(
 }
 
 /**
- * The part of an input is what the task sees of it. The stage's id is visible
- * for inputs that take many artifacts only, so renaming a stage rarely makes
- * others run.
+ * The part of an input contains only what the task sees of it. The stage's id
+ * is visible for inputs that take many artifacts only, so renaming a stage
+ * rarely makes others run.
  */
 function inputPart(
   { stage, manifest }: ConnectedResult,

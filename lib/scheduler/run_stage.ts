@@ -24,7 +24,7 @@ import type { Measured } from "./process.ts";
 import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
 import { makeVisible } from "./visible.ts";
 
-/** What running a stage needs besides the stage. */
+/** Options of {@linkcode runStage}. */
 interface StageOptions {
   /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;

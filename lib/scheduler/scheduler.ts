@@ -19,8 +19,8 @@ import type { Settings } from "./settings.ts";
 import { makeVisible, sweepVisible, visibleFolder } from "./visible.ts";
 
 /**
- * Brings stages, and all that they need, up to date. Stages run in parallel, as
- * far as the limits allow. A stage that fails blocks those that need it.
+ * Brings stages, and the stages that they need, up to date. Stages run in
+ * parallel within the limits. A stage that fails blocks those that need it.
  *
  * @param targets Ids of stages; all stages if empty.
  * @param emit Called with each event; the last one is the summary.
@@ -67,7 +67,7 @@ type Settled =
 /** Number of times that a stage starts over because something that its key depends on has changed. */
 const MOST_MOVES = 20;
 
-/** Number of times that a stage starts over because the cache has lost one and the same blob. */
+/** Number of times that a stage starts over because the cache has lost the same blob. */
 const MOST_LOSSES = 5;
 
 /** Thrown to stop scheduling further stages. */
@@ -78,8 +78,8 @@ class Halt extends Error {
 /**
  * Each stage is a promise that awaits those of the stages it needs, so the
  * order of execution follows from the edges alone. Modules that a run with
- * nothing to do does not need are imported dynamically: loading modules is most
- * of what such a run takes.
+ * nothing to do does not need are imported dynamically: loading modules takes
+ * most of the time of such a run.
  */
 class Scheduler {
   readonly outcomes: Outcomes;
@@ -152,14 +152,14 @@ class Scheduler {
           losses.set(error.blob, times);
           if (times === MOST_LOSSES) {
             throw new StageFailure(
-              `The cache loses its inputs again and again (${error.message}); check the disk of "${this.#context.store.folder}"`,
+              `The cache keeps losing its inputs (${error.message}); check the disk of "${this.#context.store.folder}"`,
             );
           }
           this.#forget(error.blob, results);
         } else if (error instanceof MovedError) {
           if (++moves === MOST_MOVES) {
             throw new StageFailure(
-              `Its code or sources change again and again (${error.message}); run it again when they no longer do`,
+              `Its code or sources keep changing (${error.message}); run it again when they are stable`,
             );
           }
           const { code, settings, store } = this.#context;
@@ -226,7 +226,7 @@ class Scheduler {
     return { manifest };
   }
 
-  /** Makes the stages start over whose results contain a lost blob. */
+  /** Makes the stages whose results contain a lost blob start over. */
   #forget(blob: string, results: ReadonlyMap<string, Manifest>): void {
     for (const [id, { files }] of results) {
       if (files.some((file) => file.blob === blob)) this.#settled.delete(id);
@@ -249,7 +249,7 @@ class Scheduler {
 
 type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
 
-/** Emits and counts the outcomes of stages. A stage that starts over has several, of which the last counts. */
+/** Emits and counts the outcomes of stages. A stage that starts over has several outcomes; the last one counts. */
 class Outcomes {
   readonly #context: Context;
   readonly #emit: (event: Event) => void;

@@ -99,7 +99,7 @@ Deno.test("pipeline runs named stages and what they need, and forces only these"
   assertEquals(project.exists("out/test/end"), false);
 });
 
-Deno.test("pipeline exits with 1 after a failure, and goes on only with --keep-going", async () => {
+Deno.test("pipeline exits with 1 after a failure, and continues only with --keep-going", async () => {
   using project = new CliProject(`name: test
 stages:
   bad: { task: make, with: { text: bad, fail: true } }

@@ -1,4 +1,10 @@
-import { assertEquals, assertIsError, assertRejects } from "@std/assert";
+import {
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fetchModel from "../../tasks/fetch-model.ts";
 import { runTask, withFolder } from "./run_task.ts";
@@ -79,7 +85,7 @@ Deno.test("fetch-model rejects weights that do not fit config.json, naming the t
     const cases: [object, RegExp][] = [
       [
         { hidden_size: 1e6 },
-        /word_embeddings.weight" with shape \[\d+,\d+\], but config.json asks for \[\d+,1000000\].*; \d+ more tensors/,
+        /word_embeddings.weight" with shape \[\d+,\d+\], but config.json requires \[\d+,1000000\].*; \d+ more tensors/,
       ],
       [{ vocab_size: right.vocab_size + 1 }, /word_embeddings.weight" with/],
       [{ intermediate_size: 7 }, /layer.0.intermediate.dense.weight" with/],
@@ -102,4 +108,30 @@ Deno.test("fetch-model rejects weights that do not fit config.json, naming the t
       SyntaxError,
       /no tensor "pooler.dense.bias"$/,
     );
+  }));
+
+Deno.test("fetch-model takes a ModernBERT whose head is not pretrained", () =>
+  withFolder(async (folder) => {
+    const tiny = join(fixtures, "tiny-modernbert");
+    for (const { name } of Deno.readDirSync(tiny)) {
+      await Deno.copyFile(join(tiny, name), join(folder, name));
+    }
+    const weights = join(folder, "model.safetensors");
+    const bytes = await Deno.readFile(weights);
+    const text = new TextDecoder("latin1").decode(bytes);
+    for (const name of ["head.dense.weight", "head.norm.weight"]) {
+      bytes[text.indexOf(name)] = "x".charCodeAt(0);
+    }
+    await Deno.writeFile(weights, bytes);
+    await runTask(fetchModel, folder, { source: folder });
+  }));
+
+Deno.test("fetch-model takes the fixture of every architecture", () =>
+  withFolder(async (folder) => {
+    for (const { name } of Deno.readDirSync(fixtures)) {
+      const source = join(fixtures, name);
+      if (!existsSync(join(source, "config.json"))) continue;
+      const { log } = await runTask(fetchModel, folder, { source });
+      assertMatch(log.join(), /model with \d+ tensors/);
+    }
   }));

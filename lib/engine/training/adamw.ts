@@ -16,7 +16,7 @@ export type AdamWState = Readonly<
   Record<"values" | "moment1" | "moment2", tf.Tensor1D>
 >;
 
-/** What changes from step to step, as tensors, so that one traced update serves every step. */
+/** The values that change from step to step, as tensors, so that one traced update serves every step. */
 export interface AdamWStep {
   readonly learningRate: tf.Tensor;
   /** `1 - beta1^t`, scalar or `[size]` */
@@ -77,7 +77,7 @@ type Inputs =
     >
   >;
 
-/** Compiled, since value by value it would read and write every vector in each of its operations. */
+/** Compiled, since otherwise each of its operations would read and write whole vectors. */
 const update = fused(
   (inputs: Inputs & Record<string, tf.Tensor | undefined>) => {
     const { values, moment1, moment2, gradient, decayed } = inputs;
@@ -129,8 +129,8 @@ export interface Schedule {
 }
 
 /**
- * Learning rate of a step, counted from 0, as `get_linear_schedule_with_warmup`
- * of transformers gives it.
+ * Learning rate of a step, counted from 0, as in
+ * `get_linear_schedule_with_warmup` of transformers.
  */
 export function learningRateAt(step: number, schedule: Schedule): number {
   const warmup = Math.ceil(schedule.warmupRatio * schedule.steps);

@@ -52,20 +52,20 @@ export interface TrainingOptions {
   readonly seed: number;
 }
 
-/** What training reports on its way, and where it resumes. */
+/** Callbacks of training, and the checkpoint to resume from. */
 export interface TrainingHooks {
   /** Called every few steps. */
   readonly report: (report: TrainingReport) => void;
   /**
-   * Scores the parameters after each epoch, `[size]`; then those of the best
-   * epoch are returned beside the last. Must be deterministic.
+   * Scores the parameters after each epoch, `[size]`; the result then has the
+   * parameters of the best epoch as well. Must be deterministic.
    */
   readonly evaluate?:
     | ((values: Float32Array) => Promise<Pick<EpochScores, "score" | "ranks">>)
     | undefined;
   /** Aborted to stop training; a checkpoint is written before it ends. */
   readonly signal?: AbortSignal;
-  /** Where to resume from, if training was interrupted. */
+  /** Checkpoint to resume from, if training was interrupted. */
   readonly resume?: Checkpoint | undefined;
   /** Stores a checkpoint; called at most every `checkpointSeconds`. */
   readonly save?: (checkpoint: Checkpoint) => void;
@@ -100,8 +100,8 @@ export interface TrainingResult {
 }
 
 /**
- * Trains a classifier's adapters and head, its head, or all of it, as its
- * layout says.
+ * Trains what a classifier's layout lists: its adapters and head, its head, or
+ * all of it.
  *
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.

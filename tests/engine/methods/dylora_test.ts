@@ -86,7 +86,7 @@ Deno.test("DyLoRA refuses ranks that the adapter does not have", () => {
   }
 });
 
-Deno.test("Sampler takes no empty list, and a probability between 0 and 1", () => {
+Deno.test("Sampler requires a list that is not empty, and a probability between 0 and 1", () => {
   const placesOf = (sampler: unknown) =>
     Sampler.safeParse(sampler).error?.issues.map(({ path }) => path.join("."));
   assertEquals(placesOf({ kind: "list", ranks: [] }), ["ranks"]);
@@ -103,7 +103,7 @@ Deno.test("DyLoRA serves every rank from the lowest that it drew", () => {
 });
 
 for (const mode of ["all", "frozen", "frozen-strict"] as const) {
-  Deno.test(`trainingStep() with the same rank for each module is that of the whole model, bit for bit, ${mode}`, async () => {
+  Deno.test(`trainingStep() with the same rank for each module equals that of the whole model, bit for bit, ${mode}`, async () => {
     const modules = tinyClassifier().classifier.layout.modules.length;
     const steps = [3, 1, 8];
     assertSameBits(

@@ -54,7 +54,7 @@ const alpha: number = settings.alpha;
 const maxRank: number = settings.rank;
 
 for (const architecture of ["roberta", "bert"] as const) {
-  Deno.test(`the gradient of weighted losses is the weighted sum of those of each rank by itself, ${architecture}`, async () => {
+  Deno.test(`the gradient of weighted losses is the weighted sum of the gradients at the single ranks, ${architecture}`, async () => {
     const reference = openReference(architecture);
     const weights = [3, 1, 2];
     const whole = await gradient(
@@ -207,7 +207,7 @@ Deno.test("Matryoshka refuses ranks that leave rows untrained, and weights that 
   refuses(
     { objective: "losses", ranks: [1, 2, 4] },
     8,
-    "Ranks 1, 2, 4 do not ascend to the adapter's rank 8",
+    "Ranks 1, 2, 4 must ascend and end with the adapter's rank 8",
   );
   refuses({ objective: "losses", ranks: [2, 1, 4] }, 4);
   refuses({ objective: "losses", ranks: [0, 4] }, 4);

@@ -20,7 +20,7 @@ import {
   noRanks,
 } from "../without_adapters.ts";
 
-Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gives", () => {
+Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 equals a count by hand", () => {
   const model = parseModel(JSON.stringify({
     model_type: "roberta",
     vocab_size: 50265,

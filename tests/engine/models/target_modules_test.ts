@@ -189,7 +189,7 @@ for (const architecture of ["roberta", "bert"] as const) {
       }
     });
 
-    Deno.test(`evaluateRanks() of all ranks in one pass gives the logits of one pass each, ${name}, ${architecture}`, async () => {
+    Deno.test(`evaluateRanks() of all ranks in one pass gives the logits of one pass per rank, ${name}, ${architecture}`, async () => {
       const tiny = tinyExamples(6);
       const ids = tiny.ids.map((id) => id % model.vocabSize);
       const examples = { ...tiny, ids };

@@ -24,7 +24,7 @@ const examples = tinyExamples(40);
 const ranks = [1, 4, 8];
 const stepsPerEpoch = 5;
 
-Deno.test("train() keeps the parameters of the best epoch, the earlier one of equals, and of the last", async () => {
+Deno.test("train() keeps the parameters of the best epoch, the earliest on a tie, and of the last", async () => {
   const { classifier, initial } = tinyClassifier();
   const seen: Float32Array[] = [];
   const scores = [0.25, 0.75, 0.5, 0.75];
