@@ -124,7 +124,7 @@ export function disentangle(
   const ofQueries = positionKey &&
     byPosition(query, tf.reverse(positionKey, 2));
   const ofKeys = positionQuery && byPosition(key, positionQuery);
-  return tf.reshape(shifted(ofQueries, ofKeys, tokens), [
+  return tf.reshape(shifted(ofQueries, ofKeys), [
     sequences,
     -1,
     tokens,
@@ -176,7 +176,6 @@ type Terms = {
 function shifted(
   ofQueries: tf.Tensor4D | undefined,
   ofKeys: tf.Tensor4D | undefined,
-  tokens: number,
 ): tf.Tensor {
   const inputs: Record<string, tf.Tensor> = {
     ...(ofQueries && { ofQueries }),

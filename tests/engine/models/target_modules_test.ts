@@ -20,12 +20,7 @@ import {
   sizeOf,
   type TargetModules,
 } from "../../../lib/engine/models/parameters.ts";
-import { crossEntropy } from "../../../lib/engine/ops/loss.ts";
 import { evaluateRanks } from "../../../lib/engine/training/evaluation.ts";
-import {
-  type StepOptions,
-  trainingStep,
-} from "../../../lib/engine/training/step.ts";
 import { assertProfiledFlops } from "../flops.ts";
 import { lossAndGradient, ranksAt } from "../logits.ts";
 import {
@@ -36,13 +31,7 @@ import {
   type Reference,
   referenceInput,
 } from "../reference.ts";
-import {
-  batchRows,
-  draw,
-  optimizer,
-  referenceLabels,
-  startState,
-} from "../reference_step.ts";
+import { optimizer, referenceLoss, takeStep } from "../reference_step.ts";
 import { dyloraObjective, tinyExamples, withAdapters } from "../tiny_task.ts";
 import { noRanks } from "../without_adapters.ts";
 
@@ -226,36 +215,6 @@ function adapted(
   return { classifier, values: withAdapters(startValues(file, classifier, 0)) };
 }
 
-/** One step on the padded batch. */
-async function takeStep(
-  reference: Reference,
-  classifier: Classifier,
-  values: Float32Array,
-  options: StepOptions,
-  ranks: number | readonly number[],
-  counts = 1,
-): Promise<{ loss: number; values: Float32Array; moment1: Float32Array }> {
-  const step = trainingStep(classifier, options);
-  const state = startState(values);
-  const batch = batchRows(reference, 0, 4);
-  const result = step(state, [batch], {
-    ...draw(0, rank, 1e-2, rank * counts),
-    rank: ranks,
-  });
-  const taken = {
-    loss: (await read(result.loss))[0]!,
-    values: await read(result.state.values),
-    moment1: await read(result.state.moment1),
-  };
-  tf.dispose([
-    ...Object.values(state),
-    ...Object.values(result.state),
-    result.loss,
-  ]);
-  step.dispose();
-  return taken;
-}
-
 /** Loss and gradient of a traced step: without momentum, the first moment is the gradient. */
 async function stepGradient(
   reference: Reference,
@@ -320,7 +279,7 @@ async function mergedGradient(
       merged,
       referenceInput(reference, "padded"),
       noRanks(),
-      (logits) => crossEntropy(logits, tf.tensor1d(referenceLabels(reference))),
+      referenceLoss(reference),
     );
     mean.loss += loss / ranks.length;
     for (const { name, factor, offset } of layout.entries.values()) {
