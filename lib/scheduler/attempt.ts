@@ -11,7 +11,14 @@ import { CHILD, isCurrent } from "./code.ts";
 import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
-import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
+import {
+  copySource,
+  seeSource,
+  sourceDigest,
+  sourcePrints,
+  type Sources,
+  withAbsoluteSources,
+} from "./key.ts";
 import { type HeldGpus, resourcesOf } from "./limits.ts";
 import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
@@ -62,7 +69,7 @@ export async function attempt(
   const mark = newMark();
   const spec: Spec = {
     mark,
-    params: withAbsoluteSources(stage.params, decided.sources),
+    params: withAbsoluteSources(stage.params, frozen.paths),
     inputs: frozen.inputs,
     output: folder.output,
     checkpoint,
@@ -87,7 +94,7 @@ export async function attempt(
       ...origin.flags,
       ...projectFlags(settings.project),
       ...permissionFlags(permissions, {
-        read: [folder.inputs, ...decided.sources.values()],
+        read: [folder.inputs, ...frozen.paths.values()],
         write: [folder.output, checkpoint, folder.temporary],
       }, runtimes),
       entryOf(stage, context),
@@ -109,7 +116,7 @@ export async function attempt(
     grace: settings.grace,
     signal,
   });
-  frozen.check();
+  await frozen.check();
   return measured;
 }
 
@@ -117,17 +124,22 @@ export async function attempt(
 interface Frozen {
   /** What the stage is given. */
   readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
+  /** Paths at which it finds its sources. */
+  readonly paths: Sources;
   /** Fingerprints of the sources' files. */
   readonly sources: Prints;
   /** Throws if code changed before the stage's process had read it. */
   checkCode(): void;
   /** Throws if an input or a source changed. */
-  check(): void;
+  check(): Promise<void>;
 }
 
 /**
  * Lays out the inputs of a stage in its run folder, as read-only hard links to
- * blobs, and checks that code and sources are still those of its key.
+ * blobs, and checks that code and sources are still those of its key. A source
+ * that a process has open for writing may change without a trace and change
+ * back, so the stage gets a copy, which is what is compared with the key. One
+ * whose changes might not show otherwise is read again when the stage has ended.
  *
  * @throws {MovedError} If they are not.
  * @throws {DamagedBlobError} If the cache has lost an input.
@@ -163,34 +175,56 @@ async function freeze(
     links.map(fingerprint).map((print) => print && { ...print, changed: 0 });
   const before = {
     links: linkPrints(),
-    sources: sourcePrints(sources),
+    sources: new Map(
+      [...sources].map(([name, path]) => [name, sourcePrints(path)]),
+    ),
     code: codePrints(),
   };
   if (!await isCurrent(code, store)) throw new MovedError("code changed");
+  const paths = new Map(sources);
+  const doubtful: string[] = [];
   for (const [name, path] of sources) {
-    if (await sourceDigest(path, store) !== parts.sources[name]) {
+    const seen = await seeSource(path, store);
+    let content = seen.digest;
+    if (seen.written) {
+      const place = join(folder.sources, digest(name).slice(0, 8));
+      const copy = await copySource(path, place);
+      paths.set(name, copy);
+      content = await sourceDigest(copy, store);
+    } else if (!seen.settled) doubtful.push(name);
+    if (content !== parts.sources[name]) {
       throw new MovedError(`source "${path}" changed`);
     }
   }
   return {
     inputs,
-    sources: before.sources,
+    paths,
+    sources: [...before.sources.values()].flat(),
     checkCode() {
       if (!equal(codePrints(), before.code)) {
         throw new MovedError("code changed");
       }
     },
-    check() {
+    async check() {
       if (!equal(linkPrints(), before.links)) {
         throw new StageFailure(
           "An input was changed while the stage ran, so its result is discarded; run it again",
         );
       }
-      if (!equal(sourcePrints(sources), before.sources)) {
-        const paths = [...sources.values()].map((path) => `"${path}"`);
+      const changed: string[] = [];
+      for (const [name, path] of sources) {
+        // A copy cannot change.
+        if (paths.get(name) !== path) continue;
+        const isChanged =
+          !equal(sourcePrints(path), before.sources.get(name)!) ||
+          doubtful.includes(name) &&
+            (await seeSource(path, store)).digest !== parts.sources[name];
+        if (isChanged) changed.push(`"${path}"`);
+      }
+      if (changed.length > 0) {
         throw new StageFailure(
           `${
-            paths.join(" or ")
+            changed.join(" and ")
           } was changed while the stage ran, so its result is discarded; run it again`,
         );
       }

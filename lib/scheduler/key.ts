@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { listFiles, notAFile, treeText } from "../store/blobs.ts";
+import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
@@ -106,8 +106,9 @@ async function sourceContents(
 
 /**
  * Digest of a source: of a file's name and content, or of a folder's name and
- * the paths and contents of all files in it. The name counts since a task may
- * record it, as `fetch-model` does; the location does not.
+ * the paths and contents of all files, and the paths of all empty folders, in
+ * it. The name counts since a task may record it, as `fetch-model` does; the
+ * location does not.
  *
  * @throws {Error} If the source does not exist.
  */
@@ -115,20 +116,75 @@ export async function sourceDigest(
   path: string,
   { stats, listings }: Pick<Store, "stats" | "listings">,
 ): Promise<string> {
+  return listings.note(
+    await sourceText(path, (file) => stats.digest(file)),
+  );
+}
+
+/** A source that is given to a stage. */
+interface SeenSource {
+  readonly digest: string;
+  /** True if any later change will show in the fingerprints of its files. */
+  readonly settled: boolean;
+  /** True if a process has one of its files open for writing. */
+  readonly written: boolean;
+}
+
+/** As {@linkcode sourceDigest}, with what has to be known to give the source to a stage. */
+export async function seeSource(
+  path: string,
+  { stats, listings }: Pick<Store, "stats" | "listings">,
+): Promise<SeenSource> {
+  let isSettled = true;
+  let isWritten = false;
+  const text = await sourceText(path, async (file) => {
+    const seen = await stats.see(file);
+    isSettled &&= seen?.settled === true;
+    isWritten ||= seen?.written === true;
+    return seen?.blob;
+  });
+  const digest = listings.note(text);
+  return { digest, settled: isSettled, written: isWritten };
+}
+
+async function sourceText(
+  path: string,
+  digestOf: (file: string) => Promise<string | undefined>,
+): Promise<string> {
   const files = [];
   for (const [name, file] of filesOf(path)) {
-    const blob = await stats.digest(file);
+    const blob = name.endsWith("/") ? "" : await digestOf(file);
     if (blob === undefined) throw new Error(`"${file}" does not exist`);
     files.push({ path: name, size: 0, blob });
   }
-  return listings.note(treeText(files));
+  return treeText(files);
 }
 
-/** Fingerprints of all files of all sources. */
-export function sourcePrints(sources: Sources): (Fingerprint | undefined)[] {
-  return [...sources.values()].flatMap((path) =>
-    filesOf(path).map(([, file]) => fingerprint(file))
-  );
+/**
+ * Copies a source into a folder, under its own name. The file system shares the
+ * blocks of the copy where it can.
+ *
+ * @returns Path of the copy.
+ */
+export async function copySource(
+  path: string,
+  folder: string,
+): Promise<string> {
+  Deno.mkdirSync(folder, { recursive: true });
+  for (const [name, file] of filesOf(path)) {
+    const copy = join(folder, name);
+    Deno.mkdirSync(name.endsWith("/") ? copy : dirname(copy), {
+      recursive: true,
+    });
+    if (!name.endsWith("/")) await Deno.copyFile(file, copy);
+  }
+  return join(folder, basename(path));
+}
+
+/** Fingerprints of all files of a source. */
+export function sourcePrints(path: string): (Fingerprint | undefined)[] {
+  return filesOf(path).filter(([name]) => !name.endsWith("/"))
+    .map(([, file]) => fingerprint(file));
 }
 
 /** The parameters, with the sources as absolute paths. */
@@ -171,7 +227,7 @@ function edit(
 }
 
 /**
- * Names and paths of the files of a source.
+ * Names and paths of the files of a source, and of its empty folders, whose names end with a slash.
  *
  * @throws {Error} If it does not exist, or is or contains something else, such as a pipe, which can be read only once.
  */
@@ -189,7 +245,7 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
     const { message } = notAFile(path, info);
     throw new Error(`${message}; write its content to a file`);
   }
-  return listFiles(path, "follow").map((name) => [
+  return listTree(path, "follow").map((name) => [
     `${own}/${name}`,
     join(path, name),
   ]);

@@ -20,7 +20,7 @@ export class Blobs {
 
   /** True if the blob exists and its content matches its digest. */
   async holds(blob: string): Promise<boolean> {
-    return await this.#stats.digest(this.path(blob), true) === blob;
+    return await this.#stats.digest(this.path(blob), "blob") === blob;
   }
 
   /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
@@ -188,6 +188,14 @@ export function listFiles(
   folder: string,
   links: "refuse" | "follow",
 ): string[] {
+  return listTree(folder, links).filter((path) => !path.endsWith("/"));
+}
+
+/** As {@linkcode listFiles}, with the folders in it that are empty; their paths end with a slash. */
+export function listTree(
+  folder: string,
+  links: "refuse" | "follow",
+): string[] {
   const found: string[] = [];
   walk(folder, "", links, [], found);
   return found.sort((a, b) => a < b ? -1 : 1);
@@ -207,8 +215,10 @@ function walk(
       `Folder "${folder}" links to a folder that contains it`,
     );
   }
+  const entries = [...Deno.readDirSync(folder)];
+  if (entries.length === 0 && below !== "") found.push(`${below}/`);
   const names = new Set<string>();
-  for (const entry of Deno.readDirSync(folder)) {
+  for (const entry of entries) {
     if (names.has(entry.name) || !isUtf8(folder, entry.name)) {
       throw new NotAFileError(
         `"${folder}" contains a file whose name is not valid UTF-8, "${entry.name}"; rename it`,

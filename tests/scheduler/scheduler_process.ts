@@ -11,11 +11,16 @@ const { folder, stages, more } = JSON.parse(Deno.args[0]!) as {
 const project = new TestProject(folder);
 const interrupt = new AbortController();
 Deno.addSignalListener("SIGINT", () => interrupt.abort());
-await run(
-  await project.graph(stages),
-  [],
-  project.settings(more),
-  (event) => console.log(JSON.stringify(event)),
-  interrupt.signal,
-);
+try {
+  await run(
+    await project.graph(stages),
+    [],
+    project.settings(more),
+    (event) => console.log(JSON.stringify(event)),
+    interrupt.signal,
+  );
+} catch (error) {
+  if (error !== interrupt.signal.reason) throw error;
+  Deno.exit(1);
+}
 Deno.exit(0);

@@ -1,8 +1,10 @@
 /**
- * Feeds random inputs to all parsers and kills a run at each change of the disk.
- * Then edits, kills and damages a random pipeline, round by round, with one of
- * the faults of `faults.ts` in each, and compares its outputs with those of a
- * run without a cache.
+ * Feeds random inputs to all parsers, kills a run at each change of the disk, and
+ * makes each system call on its files fail. Then edits, kills and damages a random
+ * pipeline, round by round, with one of the faults of `faults.ts` in each, and
+ * compares its outputs with those of a run without a cache. Sources change in ways
+ * that their times do not show, and files of a user lie about, of which none may
+ * be lost.
  *
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
@@ -20,6 +22,7 @@ import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { impossibleFaults, possibleFaults, type Site } from "./faults.ts";
 import { fuzzParsers } from "./fuzz.ts";
+import { failAtPoints } from "./fault_points.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
 import { SoakPipeline } from "./pipeline.ts";
 import { orphansOf, processesOf } from "./processes.ts";
@@ -33,7 +36,7 @@ const usage: Usage = {
   name: "soak",
   usage: "",
   description:
-    "Feed random inputs to every parser, kill a run at each system call that changes the disk (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
+    "Feed random inputs to every parser, kill a run at each system call that changes the disk and make calls on its files fail (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
   options: [
     {
       name: "rounds",
@@ -55,7 +58,7 @@ const usage: Usage = {
     HELP,
   ],
   examples: [
-    ["", "The whole soak, more than half an hour"],
+    ["", "The whole soak, some hours"],
     ["--rounds 20 --seed 7", "A few minutes, reproducible"],
     ['--rounds 5 --only "no ps"', "One fault"],
   ],
@@ -78,6 +81,10 @@ if (only === undefined) {
       ? "No kills at system calls: strace is not installed"
       : `Killed at every point: ${JSON.stringify(kills)}`,
   );
+  const failed = await failAtPoints(new Random(seed), long ? Infinity : 20);
+  if (failed !== undefined) {
+    console.log(`Failed system calls: ${JSON.stringify(failed)}`);
+  }
   for (const fault of impossibleFaults()) console.log(`Not here: ${fault}`);
 }
 
@@ -93,15 +100,17 @@ const site: Site = { pipeline, out, run: runOnce };
 for (let round = 1; round <= rounds; round++) {
   const acts = [edit()];
   while (random.chance(0.5)) acts.push(edit());
-  const kind = random.pick(["plain", "kill", "pair"] as const);
+  const kind = random.pick(["plain", "kill", "pair", "remove"] as const);
   const fault = faults[(round - 1) % faults.length]!;
   acts.push(fault.name);
   try {
+    vandal.look();
     const undo = await fault.begin(site);
     try {
       if (kind === "kill") acts.push(...await runAndKill());
       if (fault.mayFail) await pipeline.spawn(out).endInWords();
       else if (kind === "pair") await runPair();
+      else if (kind === "remove") acts.push(await runAndRemove());
       // Before the next run, which would kill orphans.
       await checkOrphans();
       if (!fault.mayFail) await runAndCompare();
@@ -109,6 +118,7 @@ for (let round = 1; round <= rounds; round++) {
       await undo?.();
     }
     if (fault.mayFail) await runAndCompare();
+    assertEquals(vandal.lost(), [], "files of the user are lost");
   } catch (error) {
     console.error(
       `Round ${round} of seed ${seed} (${kind}): ${
@@ -213,6 +223,18 @@ async function runAndKill(): Promise<string[]> {
   }
   await scheduler.end();
   return killed;
+}
+
+/** Removes the cache while stages run. The run must end, one way or the other. */
+async function runAndRemove(): Promise<string> {
+  const scheduler = pipeline.spawn(out);
+  await sleep(random.below(2 * KILL_WITHIN));
+  const { success } = await new Deno.Command("rm", {
+    args: ["-rf", `${out}/cache`],
+  }).output();
+  await scheduler.endInWords();
+  vandal.look();
+  return success ? "removed the cache" : "removed a part of the cache";
 }
 
 /** Runs all stages in two schedulers at once. */
