@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { sourceDigest } from "../../lib/scheduler/key.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -218,4 +219,49 @@ Deno.test("run() discards a result when a file of its runtime changes while it r
     `"${library}" was changed while the stage ran, so its result is discarded; run it again`,
   );
   assertEquals(project.read("out/test/b/out.txt"), "whole");
+});
+
+Deno.test({
+  name:
+    "sourceDigest() refuses pipes, devices, and names that are not UTF-8, at once",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    using project = new TestProject();
+    const store = new Store(project.path("out/cache"));
+    const { success } = new Deno.Command("bash", {
+      args: [
+        "-ec",
+        "mkdir a b c; mkfifo pipe a/pipe; ln -s /dev/zero b/zero; touch $'c/\\xff'",
+      ],
+      cwd: project.folder,
+    }).outputSync();
+    assert(success);
+    const reader = new Deno.Command("cat", { stdin: "piped" }).spawn();
+    const cases = {
+      [project.path("pipe")]: "is a pipe, not a file or a folder; write its",
+      // As the path that a shell gives for a process substitution.
+      [`/proc/${reader.pid}/fd/0`]: ", not a file or a folder",
+      "/dev/zero": "is a device",
+      [project.path("a")]: `/a/pipe" is a pipe`,
+      [project.path("b")]: `/b/zero" is a device`,
+      [project.path("c")]: "whose name is not valid UTF-8",
+    };
+    // Lets a reader of the pipe go on, so that the test fails instead of hanging.
+    using _writer = Deno.openSync(project.path("pipe"), {
+      read: true,
+      write: true,
+    });
+    for (const [path, message] of Object.entries(cases)) {
+      const tooLong = AbortSignal.timeout(5000);
+      const digest = Promise.race([
+        sourceDigest(path, store),
+        new Promise<never>((_, reject) =>
+          tooLong.onabort = () => reject(new Error("reads on and on"))
+        ),
+      ]);
+      await assertRejects(() => digest, Error, message);
+    }
+    await reader.stdin.close();
+    await reader.status;
+  },
 });
