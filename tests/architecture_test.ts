@@ -172,6 +172,7 @@ Deno.test("an architecture is named only in its own file and the registry", () =
     "model",
     "outline",
     "parameters",
+    "pass_weights",
     "registry",
     "tensor_pass",
     "weights",

@@ -12,7 +12,7 @@ import {
 import {
   type ModelRanks,
   rankCount,
-} from "../../lib/engine/models/tensor_pass.ts";
+} from "../../lib/engine/models/pass_weights.ts";
 import { crossEntropy } from "../../lib/engine/ops/loss.ts";
 import { lossAndGradient } from "./logits.ts";
 import { type Reference, referenceInput } from "./reference.ts";

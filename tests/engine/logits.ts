@@ -9,10 +9,8 @@ import {
   logitsOf,
   splitParameters,
 } from "../../lib/engine/models/classifier.ts";
-import type {
-  BatchTensors,
-  ModelRanks,
-} from "../../lib/engine/models/tensor_pass.ts";
+import type { ModelRanks } from "../../lib/engine/models/pass_weights.ts";
+import type { BatchTensors } from "../../lib/engine/models/tensor_pass.ts";
 import { read } from "./reference.ts";
 
 /** These ranks side by side, with gradients of all rows. */

@@ -9,7 +9,7 @@ import {
   parameterLayout,
   tensorReader,
 } from "../../lib/engine/models/parameters.ts";
-import type { ModelRanks } from "../../lib/engine/models/tensor_pass.ts";
+import type { ModelRanks } from "../../lib/engine/models/pass_weights.ts";
 import type { Reference } from "./reference.ts";
 
 /** The ranks of a classifier without adapters. */

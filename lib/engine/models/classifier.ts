@@ -11,11 +11,8 @@ import {
   tensorReader,
   type Trained,
 } from "./parameters.ts";
-import {
-  type BatchTensors,
-  type ModelRanks,
-  TensorPass,
-} from "./tensor_pass.ts";
+import { type ModelRanks } from "./pass_weights.ts";
+import { type BatchTensors, TensorPass } from "./tensor_pass.ts";
 import { type FrozenWeights, loadFrozen } from "./weights.ts";
 
 /** A model with the layout of what is trained of it. */

@@ -16,30 +16,25 @@ import { biasGeglu, biasGelu } from "../ops/gelu.ts";
 import {
   addAndNorm,
   addResidual,
-  type LayerNorm,
   layerNorm,
   normFrozen,
   trainedLayerNorm,
   trainedNorm,
 } from "../ops/layer_norm.ts";
 import {
-  adaptedLinear,
-  type AdapterBlock,
-  frozenProduct,
-  type RankVectors,
-  trainedLinear,
-} from "../ops/linear.ts";
-import { disentangle, positionBias, rotary } from "../ops/positions.ts";
+  disentangle,
+  ofDistances,
+  positionBias,
+  rotary,
+} from "../ops/positions.ts";
 import type {
   AttentionOptions,
   Index,
   Norm,
-  ParameterLayout,
   Pass,
   RelativePositions,
 } from "./model.ts";
-import { factorA, factorB } from "./parameters.ts";
-import type { FrozenProduct, FrozenWeights } from "./weights.ts";
+import { type PassTensors, PassWeights } from "./pass_weights.ts";
 
 /** A padded batch as tensors, all `[batch, seq]`. */
 export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
@@ -47,32 +42,9 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
   readonly mask: tf.Tensor2D | undefined;
 }
 
-/** The ranks in use in a model: the same for all modules, or one for each. */
-export interface ModelRanks {
-  /** True if each sequence has a rank of its own, instead of every sequence being computed at all of them. */
-  readonly perExample?: boolean;
-  /** `[ranks, rank]`, or `[modules, ranks, rank]`; `[sequences, rank]` if each sequence has its own */
-  readonly scale: tf.Tensor2D | tf.Tensor3D;
-  /** `[rank]`, or `[modules, rank]` */
-  readonly gradientMask: tf.Tensor1D | tf.Tensor2D;
-}
-
-/** Number of ranks at which each sequence is computed. */
-export function rankCount(
-  { scale, perExample }: Omit<ModelRanks, "gradientMask">,
-): number {
-  return perExample ? 1 : scale.shape.at(-2)!;
-}
-
 /** Options of a forward pass. */
-interface PassOptions {
-  /** Undefined where the encoder's weights are among the parameters. */
-  readonly weights: FrozenWeights | undefined;
-  readonly layout: ParameterLayout;
-  /** The trained tensors by name. */
-  readonly parameters: Readonly<Record<string, tf.Tensor>>;
+interface PassOptions extends PassTensors {
   readonly input: BatchTensors;
-  readonly ranks: ModelRanks;
   /** Keys of dropout masks; undefined switches dropout off. */
   readonly keys?: DropoutKeys | undefined;
   /** Called with all hidden states of the embeddings and every layer, `[sequences * tokens, hidden]`. */
@@ -100,16 +72,13 @@ export class TensorPass implements Pass<Activation> {
   readonly #options: PassOptions;
   readonly #batch: number;
   readonly #seq: number;
-  readonly #modules: ReadonlyMap<string, number>;
-  readonly #ranks: readonly RankVectors[];
+  readonly #weights: PassWeights;
   readonly #masks = new Map<number, tf.Tensor4D>();
 
   constructor(options: PassOptions) {
-    const { layout, input, ranks } = options;
     this.#options = options;
-    [this.#batch, this.#seq] = input.ids.shape;
-    this.#modules = new Map(layout.modules.map(({ name }, i) => [name, i]));
-    this.#ranks = rankVectors(ranks, layout.modules.length);
+    [this.#batch, this.#seq] = options.input.ids.shape;
+    this.#weights = new PassWeights(options);
   }
 
   get tokens(): number {
@@ -121,29 +90,31 @@ export class TensorPass implements Pass<Activation> {
     norm: Norm,
     rate: number,
   ): Activation {
-    const { weights, parameters, input } = this.#options;
+    const { input } = this.#options;
     const shape = { sequences: this.#batch, tokens: this.#seq };
-    const layerNorm = this.#norm(norm);
-    if (weights !== undefined) {
-      const rows = tables.map(([table, index]) =>
-        lookUp(this.#tensor(`${table}.weight`) as tf.Tensor2D, input[index])
-      );
+    const layerNorm = this.#weights.norm(norm);
+    const found = tables.map(([table, index]) => ({
+      ...this.#weights.table(table),
+      ids: input[index],
+    }));
+    if (!found.some(({ hasGradient }) => hasGradient)) {
+      const rows = found.map(({ value, ids }) => lookUp(value, ids));
       return {
         ...shape,
         value: normFrozen(rows, layerNorm, this.#dropout(rate)),
         hasGradient: false,
       };
     }
-    const rows = tables.map(([table, index]) =>
-      lookUpTrained(parameters[`${table}.weight`] as tf.Tensor2D, input[index])
-    );
+    const rows = found.map(({ value, ids }) => lookUpTrained(value, ids));
     const last = rows.pop()!;
-    const others = rows.length === 0
-      ? undefined
-      : rows.reduce((sum, part) => tf.add(sum, part));
-    const normed = others === undefined
+    const normed = rows.length === 0
       ? trainedLayerNorm(last, layerNorm)
-      : trainedNorm(others, last, layerNorm, undefined);
+      : trainedNorm(
+        rows.reduce((sum, part) => tf.add(sum, part)),
+        last,
+        layerNorm,
+        undefined,
+      );
     return {
       ...shape,
       value: dropout(normed, this.#dropout(rate)),
@@ -152,7 +123,7 @@ export class TensorPass implements Pass<Activation> {
   }
 
   rows(table: string, rows: readonly number[]): Activation {
-    const { value, hasGradient } = this.#table(table);
+    const { value, hasGradient } = this.#weights.table(table);
     const ids = tf.tensor2d(rows as number[], [1, rows.length], "int32");
     return {
       value: hasGradient ? lookUpTrained(value, ids) : lookUp(value, ids),
@@ -167,7 +138,7 @@ export class TensorPass implements Pass<Activation> {
     bucket: (distance: number) => number,
     factor: number,
   ): Activation {
-    const { value, hasGradient } = this.#table(table);
+    const { value, hasGradient } = this.#weights.table(table);
     return {
       value: positionBias(value, this.#seq, bucket, factor),
       sequences: 1,
@@ -213,7 +184,7 @@ export class TensorPass implements Pass<Activation> {
     const ofContents = (x: Activation) =>
       repeated(x.value as tf.Tensor4D, sequences);
     const byDistance = (x: Activation | undefined) =>
-      x && rowsOf(
+      x && ofDistances(
         repeated(x.value as tf.Tensor4D, groups),
         positions.rows,
         x.hasGradient,
@@ -283,7 +254,7 @@ export class TensorPass implements Pass<Activation> {
     norm: Norm,
     rate: number,
   ): Activation {
-    const { product, bias, hasGradient } = this.#product([module], x);
+    const { product, bias, hasGradient } = this.#weights.product([module], x);
     const rows = Math.max(product.shape[0], residual.value.shape[0]!);
     const y = repeated(product, rows);
     const other = repeated(residual.value as tf.Tensor2D, rows);
@@ -291,8 +262,8 @@ export class TensorPass implements Pass<Activation> {
     return {
       ...x,
       value: bias === undefined
-        ? trainedNorm(y, other, this.#norm(norm), source)
-        : addAndNorm(y, bias, other, this.#norm(norm), source),
+        ? trainedNorm(y, other, this.#weights.norm(norm), source)
+        : addAndNorm(y, bias, other, this.#weights.norm(norm), source),
       hasGradient: hasGradient || residual.hasGradient,
     };
   }
@@ -303,7 +274,7 @@ export class TensorPass implements Pass<Activation> {
     residual: Activation,
     rate: number,
   ): Activation {
-    const { product, bias, hasGradient } = this.#product([module], x);
+    const { product, bias, hasGradient } = this.#weights.product([module], x);
     const rows = Math.max(product.shape[0], residual.value.shape[0]!);
     return {
       ...x,
@@ -319,25 +290,24 @@ export class TensorPass implements Pass<Activation> {
 
   norm(x: Activation, norm: Norm): Activation {
     const value = x.value as tf.Tensor2D;
-    const isTrained =
-      this.#options.parameters[`${norm.name}.weight`] !== undefined;
+    const isTrained = this.#weights.isTrained(`${norm.name}.weight`);
     return {
       ...x,
       value: isTrained
-        ? trainedLayerNorm(value, this.#norm(norm))
-        : layerNorm(value, this.#norm(norm)),
+        ? trainedLayerNorm(value, this.#weights.norm(norm))
+        : layerNorm(value, this.#weights.norm(norm)),
       hasGradient: x.hasGradient || isTrained,
     };
   }
 
   gelu(module: string, x: Activation): Activation {
-    const { product, bias, hasGradient } = this.#product([module], x);
+    const { product, bias, hasGradient } = this.#weights.product([module], x);
     const added = bias ?? tf.zeros([product.shape[1]]) as tf.Tensor1D;
     return { ...x, value: biasGelu(product, added), hasGradient };
   }
 
   geglu(module: string, x: Activation): Activation {
-    const { product, bias, hasGradient } = this.#product([module], x);
+    const { product, bias, hasGradient } = this.#weights.product([module], x);
     return { ...x, value: biasGeglu(product, bias), hasGradient };
   }
 
@@ -397,129 +367,13 @@ export class TensorPass implements Pass<Activation> {
   }
 
   #linear(modules: readonly string[], x: Activation): Activation {
-    const { product, bias, hasGradient } = this.#product(modules, x, true);
+    const { product, bias, hasGradient } = this.#weights.product(
+      modules,
+      x,
+      true,
+    );
     const value = bias === undefined ? product : tf.add(product, bias);
     return { ...x, value, hasGradient };
-  }
-
-  /**
-   * Some modules' outputs side by side; of frozen modules without the bias,
-   * which is handed out for the caller to add.
-   *
-   * @param withBias True to add the bias of adapted modules here
-   */
-  #product(
-    modules: readonly string[],
-    x: Activation,
-    withBias = false,
-  ): {
-    readonly product: tf.Tensor2D;
-    readonly bias: tf.Tensor1D | undefined;
-    readonly hasGradient: boolean;
-  } {
-    const { parameters } = this.#options;
-    const input = x.value as tf.Tensor2D;
-    if (parameters[`${modules[0]}.weight`] !== undefined) {
-      const outputs = modules.map((module) =>
-        trainedLinear(input, {
-          weight: parameters[`${module}.weight`] as tf.Tensor2D,
-          bias: parameters[`${module}.bias`] as tf.Tensor1D | undefined,
-        })
-      );
-      return {
-        product: outputs.length === 1 ? outputs[0]! : tf.concat(outputs, 1),
-        bias: undefined,
-        hasGradient: true,
-      };
-    }
-    const frozen = this.#frozen(modules);
-    const { weight, bias } = frozen;
-    const blocks = this.#adapters(frozen);
-    if (blocks.length === 0) {
-      return {
-        product: frozenProduct(input, weight),
-        bias,
-        hasGradient: x.hasGradient,
-      };
-    }
-    return {
-      product: adaptedLinear(
-        input,
-        weight,
-        withBias ? bias : undefined,
-        blocks,
-        {
-          rows: this.#options.ranks.perExample
-            ? x.tokens
-            : x.sequences * x.tokens,
-          inputGradient: x.hasGradient,
-        },
-      ),
-      bias: withBias ? undefined : bias,
-      hasGradient: true,
-    };
-  }
-
-  /** The weights of some modules, as they were joined or as a part of that. */
-  #frozen(modules: readonly string[]): FrozenProduct {
-    const products = this.#options.weights?.products;
-    const joined = products?.get(modules[0]!) ??
-      [...products?.values() ?? []].find((it) =>
-        it.modules.includes(modules[0]!)
-      );
-    const start = joined?.modules.indexOf(modules[0]!) ?? 0;
-    const end = start + modules.length;
-    if (joined?.modules.slice(start, end).join() !== modules.join()) {
-      throw new TypeError(`No weights were loaded for ${modules.join(", ")}`);
-    }
-    if (joined.modules.length === modules.length) return joined;
-    const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
-    const outputs = joined.outputs.slice(start, end);
-    const [from, size] = [sum(joined.outputs.slice(0, start)), sum(outputs)];
-    return {
-      modules,
-      outputs,
-      weight: tf.slice(joined.weight, [from, 0], [size, -1]),
-      bias: joined.bias && tf.slice(joined.bias, [from], [size]),
-    };
-  }
-
-  #adapters({ modules, outputs }: FrozenProduct): AdapterBlock[] {
-    const { parameters } = this.#options;
-    const blocks: AdapterBlock[] = [];
-    let offset = 0;
-    for (const [i, name] of modules.entries()) {
-      const module = this.#modules.get(name);
-      if (module !== undefined) {
-        blocks.push({
-          a: parameters[factorA(name)] as tf.Tensor2D,
-          b: parameters[factorB(name)] as tf.Tensor2D,
-          offset,
-          ranks: this.#ranks[module]!,
-        });
-      }
-      offset += outputs[i]!;
-    }
-    return blocks;
-  }
-
-  /** A tensor that is frozen, or among what is trained. */
-  #tensor(name: string): tf.Tensor | undefined {
-    const { weights, parameters } = this.#options;
-    return weights?.tensors.get(name) ?? parameters[name];
-  }
-
-  #table(name: string): { value: tf.Tensor2D; hasGradient: boolean } {
-    return {
-      value: this.#tensor(`${name}.weight`) as tf.Tensor2D,
-      hasGradient: this.#options.weights === undefined,
-    };
-  }
-
-  #norm({ name, epsilon }: Norm): LayerNorm {
-    const gamma = this.#tensor(`${name}.weight`) as tf.Tensor1D;
-    const beta = this.#tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
-    return { gamma, beta: beta as tf.Tensor1D, epsilon };
   }
 
   #dropout(rate: number): DropoutSource | undefined {
@@ -554,49 +408,4 @@ function repeated<T extends tf.Tensor>(x: T, rows: number): T {
 /** Repeats what all ranks share to a number of sequences, unless all sequences share it. */
 function ofSequences(x: tf.Tensor4D, sequences: number): tf.Tensor4D {
   return x.shape[0] === 1 ? x : repeated(x, sequences);
-}
-
-/** Some rows of heads `[sequences, heads, rows, depth]`, in the order given and as often as asked for. */
-function rowsOf(
-  x: tf.Tensor4D,
-  rows: readonly number[],
-  hasGradient: boolean,
-): tf.Tensor4D {
-  if (rows.every((row, i) => row === i)) return x;
-  const [sequences, heads, count, depth] = x.shape;
-  const blocks = sequences * heads;
-  const ids = Int32Array.from(
-    { length: blocks * rows.length },
-    (_, i) => Math.floor(i / rows.length) * count + rows[i % rows.length]!,
-  );
-  const table = tf.reshape(x, [blocks * count, depth]) as tf.Tensor2D;
-  const all = tf.tensor2d(ids, [1, ids.length], "int32");
-  return tf.reshape(
-    hasGradient ? lookUpTrained(table, all) : lookUp(table, all),
-    [sequences, heads, rows.length, depth],
-  );
-}
-
-/** The rank vectors of each module. */
-function rankVectors(ranks: ModelRanks, modules: number): RankVectors[] {
-  const scale = byModule<tf.Tensor2D>(ranks.scale, 2, modules);
-  const mask = byModule<tf.Tensor1D>(ranks.gradientMask, 1, modules);
-  return scale.map((scale, i) => ({ scale, gradientMask: mask[i]! }));
-}
-
-/** One tensor of `rank` dimensions for each module. */
-function byModule<T extends tf.Tensor>(
-  tensor: tf.Tensor,
-  rank: number,
-  modules: number,
-): T[] {
-  if (tensor.rank === rank) return Array<T>(modules).fill(tensor as T);
-  if (tensor.shape[0] !== modules) {
-    throw new RangeError(
-      `Ranks are given for ${
-        tensor.shape[0]
-      } modules, but ${modules} carry adapters`,
-    );
-  }
-  return tf.unstack(tensor) as T[];
 }

@@ -6,11 +6,8 @@ import {
   splitParameters,
 } from "../models/classifier.ts";
 import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
-import {
-  type BatchTensors,
-  type ModelRanks,
-  rankCount,
-} from "../models/tensor_pass.ts";
+import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
+import { type BatchTensors } from "../models/tensor_pass.ts";
 import { type Named, trace } from "../trace.ts";
 import {
   batchesByLength,

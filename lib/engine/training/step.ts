@@ -9,11 +9,8 @@ import {
 import type { ParameterLayout } from "../models/model.ts";
 import { outline } from "../models/outline.ts";
 import { decayedValues, sizeOf } from "../models/parameters.ts";
-import {
-  type BatchTensors,
-  type ModelRanks,
-  rankCount,
-} from "../models/tensor_pass.ts";
+import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
+import { type BatchTensors } from "../models/tensor_pass.ts";
 import { batchLoss } from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
 import { eager, type Named, trace } from "../trace.ts";

@@ -17,7 +17,7 @@ import {
   type RankObjective,
   rankScale,
 } from "../../../lib/engine/methods/method.ts";
-import type { ModelRanks } from "../../../lib/engine/models/tensor_pass.ts";
+import type { ModelRanks } from "../../../lib/engine/models/pass_weights.ts";
 import { trainingFlops } from "../../../lib/engine/models/outline.ts";
 import { batchLoss } from "../../../lib/engine/ops/loss.ts";
 import {

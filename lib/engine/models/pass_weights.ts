@@ -1,0 +1,215 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { LayerNorm } from "../ops/layer_norm.ts";
+import {
+  adaptedLinear,
+  type AdapterBlock,
+  frozenProduct,
+  type RankVectors,
+  trainedLinear,
+} from "../ops/linear.ts";
+import type { Norm, ParameterLayout } from "./model.ts";
+import { factorA, factorB } from "./parameters.ts";
+import type { FrozenProduct, FrozenWeights } from "./weights.ts";
+
+/** The ranks in use in a model: the same for all modules, or one for each. */
+export interface ModelRanks {
+  /** True if each sequence has a rank of its own, instead of every sequence being computed at all of them. */
+  readonly perExample?: boolean;
+  /** `[ranks, rank]`, or `[modules, ranks, rank]`; `[sequences, rank]` if each sequence has its own */
+  readonly scale: tf.Tensor2D | tf.Tensor3D;
+  /** `[rank]`, or `[modules, rank]` */
+  readonly gradientMask: tf.Tensor1D | tf.Tensor2D;
+}
+
+/** Number of ranks at which each sequence is computed. */
+export function rankCount(
+  { scale, perExample }: Omit<ModelRanks, "gradientMask">,
+): number {
+  return perExample ? 1 : scale.shape.at(-2)!;
+}
+
+/** What a forward pass finds its tensors in. */
+export interface PassTensors {
+  /** Undefined where the encoder's weights are among the parameters. */
+  readonly weights: FrozenWeights | undefined;
+  readonly layout: ParameterLayout;
+  /** The trained tensors by name. */
+  readonly parameters: Readonly<Record<string, tf.Tensor>>;
+  readonly ranks: ModelRanks;
+}
+
+/** Input of linear modules. */
+interface ModuleInput {
+  /** `[rows, in]` */
+  readonly value: tf.Tensor;
+  /** Sequences at one rank. */
+  readonly sequences: number;
+  readonly tokens: number;
+  /** True if it depends on anything trained. */
+  readonly hasGradient: boolean;
+}
+
+/** The tensors behind the names of a forward pass: frozen, with adapters at the ranks in use, or trained themselves. */
+export class PassWeights {
+  readonly #tensors: PassTensors;
+  readonly #modules: ReadonlyMap<string, number>;
+  readonly #ranks: readonly RankVectors[];
+
+  constructor(tensors: PassTensors) {
+    const { layout, ranks } = tensors;
+    this.#tensors = tensors;
+    this.#modules = new Map(layout.modules.map(({ name }, i) => [name, i]));
+    this.#ranks = rankVectors(ranks, layout.modules.length);
+  }
+
+  /**
+   * Some modules' outputs side by side; of frozen modules without the bias,
+   * which is handed out for the caller to add.
+   *
+   * @param withBias True to add the bias of adapted modules here
+   */
+  product(
+    modules: readonly string[],
+    x: ModuleInput,
+    withBias = false,
+  ): {
+    readonly product: tf.Tensor2D;
+    readonly bias: tf.Tensor1D | undefined;
+    readonly hasGradient: boolean;
+  } {
+    const { parameters } = this.#tensors;
+    const input = x.value as tf.Tensor2D;
+    if (parameters[`${modules[0]}.weight`] !== undefined) {
+      const outputs = modules.map((module) =>
+        trainedLinear(input, {
+          weight: parameters[`${module}.weight`] as tf.Tensor2D,
+          bias: parameters[`${module}.bias`] as tf.Tensor1D | undefined,
+        })
+      );
+      return {
+        product: outputs.length === 1 ? outputs[0]! : tf.concat(outputs, 1),
+        bias: undefined,
+        hasGradient: true,
+      };
+    }
+    const frozen = this.#frozen(modules);
+    const { weight, bias } = frozen;
+    const blocks = this.#adapters(frozen);
+    if (blocks.length === 0) {
+      return {
+        product: frozenProduct(input, weight),
+        bias,
+        hasGradient: x.hasGradient,
+      };
+    }
+    return {
+      product: adaptedLinear(
+        input,
+        weight,
+        withBias ? bias : undefined,
+        blocks,
+        {
+          rows: this.#tensors.ranks.perExample
+            ? x.tokens
+            : x.sequences * x.tokens,
+          inputGradient: x.hasGradient,
+        },
+      ),
+      bias: withBias ? undefined : bias,
+      hasGradient: true,
+    };
+  }
+
+  /** The weights of some modules, as they were joined or as a part of that. */
+  #frozen(modules: readonly string[]): FrozenProduct {
+    const products = this.#tensors.weights?.products;
+    const joined = products?.get(modules[0]!) ??
+      [...products?.values() ?? []].find((it) =>
+        it.modules.includes(modules[0]!)
+      );
+    const start = joined?.modules.indexOf(modules[0]!) ?? 0;
+    const end = start + modules.length;
+    if (joined?.modules.slice(start, end).join() !== modules.join()) {
+      throw new TypeError(`No weights were loaded for ${modules.join(", ")}`);
+    }
+    if (joined.modules.length === modules.length) return joined;
+    const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
+    const outputs = joined.outputs.slice(start, end);
+    const [from, size] = [sum(joined.outputs.slice(0, start)), sum(outputs)];
+    return {
+      modules,
+      outputs,
+      weight: tf.slice(joined.weight, [from, 0], [size, -1]),
+      bias: joined.bias && tf.slice(joined.bias, [from], [size]),
+    };
+  }
+
+  #adapters({ modules, outputs }: FrozenProduct): AdapterBlock[] {
+    const { parameters } = this.#tensors;
+    const blocks: AdapterBlock[] = [];
+    let offset = 0;
+    for (const [i, name] of modules.entries()) {
+      const module = this.#modules.get(name);
+      if (module !== undefined) {
+        blocks.push({
+          a: parameters[factorA(name)] as tf.Tensor2D,
+          b: parameters[factorB(name)] as tf.Tensor2D,
+          offset,
+          ranks: this.#ranks[module]!,
+        });
+      }
+      offset += outputs[i]!;
+    }
+    return blocks;
+  }
+
+  /** A tensor that is frozen or trained; undefined if there is none of this name. */
+  tensor(name: string): tf.Tensor | undefined {
+    const { weights, parameters } = this.#tensors;
+    return weights?.tensors.get(name) ?? parameters[name];
+  }
+
+  isTrained(name: string): boolean {
+    return this.#tensors.parameters[name] !== undefined;
+  }
+
+  /** The table of an embedding. */
+  table(
+    name: string,
+  ): { readonly value: tf.Tensor2D; readonly hasGradient: boolean } {
+    return {
+      value: this.tensor(`${name}.weight`) as tf.Tensor2D,
+      hasGradient: this.isTrained(`${name}.weight`),
+    };
+  }
+
+  norm({ name, epsilon }: Norm): LayerNorm {
+    const gamma = this.tensor(`${name}.weight`) as tf.Tensor1D;
+    const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
+    return { gamma, beta: beta as tf.Tensor1D, epsilon };
+  }
+}
+
+/** The rank vectors of each module. */
+function rankVectors(ranks: ModelRanks, modules: number): RankVectors[] {
+  const scale = byModule<tf.Tensor2D>(ranks.scale, 2, modules);
+  const mask = byModule<tf.Tensor1D>(ranks.gradientMask, 1, modules);
+  return scale.map((scale, i) => ({ scale, gradientMask: mask[i]! }));
+}
+
+/** One tensor of `rank` dimensions for each module. */
+function byModule<T extends tf.Tensor>(
+  tensor: tf.Tensor,
+  rank: number,
+  modules: number,
+): T[] {
+  if (tensor.rank === rank) return Array<T>(modules).fill(tensor as T);
+  if (tensor.shape[0] !== modules) {
+    throw new RangeError(
+      `Ranks are given for ${
+        tensor.shape[0]
+      } modules, but ${modules} carry adapters`,
+    );
+  }
+  return tf.unstack(tensor) as T[];
+}
