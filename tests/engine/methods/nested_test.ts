@@ -31,7 +31,13 @@ import {
   read,
   referenceInput,
 } from "../reference.ts";
-import { batchRows, optimizer, startState } from "../reference_step.ts";
+import {
+  batchRows,
+  optimizer,
+  referenceAdapter,
+  settings,
+  startState,
+} from "../reference_step.ts";
 import {
   dyloraObjective,
   tinyClassifier,
@@ -112,40 +118,49 @@ Deno.test("train() of a sorted DyLoRA takes LoRA's steps of the maximum rank up 
   assertNotEquals(await valuesAt(sorted, 5), await valuesAt(full, 5));
 });
 
-Deno.test("trainingStep() with a rank for each example has the gradient of the examples by themselves, each at its rank", async () => {
-  const { classifier, initial } = tinyClassifier();
-  const values = withAdapters(initial);
-  const ranks = [3, 8, 1, 5];
-  const objective = dyloraObjective({ scope: "example" });
-  const takeStep = trainingStep(classifier, {
-    objective,
-    optimizer: { ...optimizer, weightDecay: 0 },
-    dropout: false,
-  });
-  const { state, loss } = takeStep(startState(values), [
-    batchRows(reference, 0, 4),
-  ], { step: 0, rank: ranks, learningRate: 0, seed: 0, rowSteps: ones(8) });
+// DeBERTa has positions that all examples share.
+for (const name of ["roberta", "deberta"] as const) {
+  Deno.test(`trainingStep() with a rank for each example has the gradient of the examples by themselves, each at its rank, ${name}`, async () => {
+    const reference = openReference(name);
+    const { classifier, values } = referenceAdapter(reference);
+    const { rank: maxRank, alpha } = settings;
+    const ranks = [3, 4, 1, 2];
+    const takeStep = trainingStep(classifier, {
+      objective: dyloraObjective({ scope: "example", rank: maxRank, alpha }),
+      optimizer: { ...optimizer, weightDecay: 0 },
+      dropout: false,
+    });
+    const { state, loss } = takeStep(startState(values), [
+      batchRows(reference, 0, 4),
+    ], {
+      step: 0,
+      rank: ranks,
+      learningRate: 0,
+      seed: 0,
+      rowSteps: ones(maxRank),
+    });
 
-  const gradient = new Float64Array(values.length);
-  let expected = 0;
-  for (const [row, rank] of ranks.entries()) {
-    const batch = batchRows(reference, row, row + 1);
-    const { loss, gradient: part } = await lossAndGradient(
-      classifier,
-      values,
-      inputOf(batch),
-      ranksAt([rank], 16, 8),
-      (logits) => batchLoss(logits, tf.tensor1d(batch.labels), [1]),
-    );
-    expected += loss / ranks.length;
-    part.forEach((value, i) => gradient[i]! += value / ranks.length);
-  }
-  assertClose(await read(loss), [expected], 1e-6, "loss");
-  // The first moment is a tenth of the clipped gradient.
-  const norm = Math.hypot(...gradient);
-  const clipped = gradient.map((value) => 0.1 * value / Math.max(1, norm));
-  assertClose(await read(state.moment1), clipped, 1e-6, "gradient");
-});
+    const gradient = new Float64Array(values.length);
+    let expected = 0;
+    for (const [row, rank] of ranks.entries()) {
+      const batch = batchRows(reference, row, row + 1);
+      const { loss, gradient: part } = await lossAndGradient(
+        classifier,
+        values,
+        inputOf(batch),
+        ranksAt([rank], alpha, maxRank),
+        (logits) => batchLoss(logits, tf.tensor1d(batch.labels), [1]),
+      );
+      expected += loss / ranks.length;
+      part.forEach((value, i) => gradient[i]! += value / ranks.length);
+    }
+    assertClose(await read(loss), [expected], 1e-6, "loss");
+    // The first moment is a tenth of the clipped gradient.
+    const norm = Math.hypot(...gradient);
+    const clipped = gradient.map((value) => 0.1 * value / Math.max(1, norm));
+    assertClose(await read(state.moment1), clipped, 1e-6, "gradient");
+  });
+}
 
 Deno.test("trainingStep() with a rank for each example traced equals eager bit for bit, whether its batches are one or two", async () => {
   const { classifier, initial } = tinyClassifier();

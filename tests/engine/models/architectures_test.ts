@@ -5,9 +5,13 @@ import { tensorflow, traced } from "../engine.ts";
 import { WITHOUT_ADAPTERS } from "../../../lib/engine/methods/method.ts";
 import {
   type Classifier,
+  loadClassifier,
   splitParameters,
+  startValues,
 } from "../../../lib/engine/models/classifier.ts";
 import {
+  factorA,
+  factorB,
   fromTensors,
   parameterLayout,
   sizeOf,
@@ -170,6 +174,57 @@ for (const name of referenceNames) {
     assert(names.length > 0);
   });
 
+  Deno.test(`adapters on all linear modules have the gradients that those of the weights give, ${name}`, async () => {
+    const [rank, scale] = [2, 2];
+    const input = referenceInput(reference, "padded");
+    const full = fullClassifier(reference);
+    const ofWeights = await lossAndGradient(
+      full.classifier,
+      full.values,
+      input,
+      noRanks(),
+      referenceLoss(reference),
+    );
+    const { file } = reference;
+    const classifier = loadClassifier(file, model, 2, {
+      rank,
+      targetModules: "all-linear",
+    });
+    const { layout } = classifier;
+    const values = startValues(file, classifier, 0);
+    const head = referenceHead(reference, 2);
+    values.set(head, layout.size - head.length);
+    const { gradient } = await lossAndGradient(
+      classifier,
+      values,
+      input,
+      ranksAt([rank], scale * rank, rank),
+      referenceLoss(reference),
+    );
+    // W + s B A with B = 0: the gradient of A is 0, and that of B is s dW A^T.
+    for (const { name, inputs, outputs } of layout.modules) {
+      const weight = offsetOf(full.classifier, `${name}.weight`);
+      const a = offsetOf(classifier, factorA(name));
+      const b = offsetOf(classifier, factorB(name));
+      const expected = Float64Array.from({ length: rank * outputs }, (_, i) => {
+        const [row, out] = [Math.floor(i / outputs), i % outputs];
+        let sum = 0;
+        for (let j = 0; j < inputs; j++) {
+          sum += ofWeights.gradient[weight + out * inputs + j]! *
+            values[a + row * inputs + j]!;
+        }
+        return scale * sum;
+      });
+      assertClose(
+        gradient.subarray(b, b + rank * outputs),
+        expected,
+        gradientTolerance,
+        name,
+      );
+      assert(gradient.subarray(a, a + rank * inputs).every((it) => it === 0));
+    }
+  });
+
   Deno.test(
     `trainingStep() traced equals eager bit for bit, with dropout, ${name}`,
     traced,
@@ -272,4 +327,8 @@ function withoutPadding(
   // The embeddings of some are narrower than the layers.
   const width = states.length / mask.length;
   return states.filter((_, i) => mask[Math.floor(i / width)] === 1);
+}
+
+function offsetOf({ layout }: Classifier, name: string): number {
+  return layout.entries.get(name)!.offset;
 }
