@@ -61,7 +61,7 @@ Deno.test("fetch-model rejects other architectures and damaged weights, naming t
     assertIsError(
       await assertRejects(fetch),
       Error,
-      /config.json".*"gpt2" is not supported; expected "bert" or "roberta"/,
+      /config.json".*"gpt2" is not supported; expected one of "bert", "roberta", /,
     );
     await Deno.writeTextFile(config, text);
     await Deno.truncate(join(folder, "model.safetensors"), 5000);

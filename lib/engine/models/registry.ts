@@ -27,14 +27,34 @@ export const ARCHITECTURES: readonly Architecture[] = [
 const KnownConfig = z.looseObject({
   model_type: z.enum(ARCHITECTURES.map(({ type }) => type) as [string], {
     error: ({ input }) =>
-      `Model type ${JSON.stringify(input)} is not supported; expected ${
-        ARCHITECTURES.map(({ type }) => `"${type}"`).join(" or ")
+      `Model type ${JSON.stringify(input)} is not supported; expected one of ${
+        ARCHITECTURES.map(({ type }) => `"${type}"`).join(", ")
       }`,
   }),
   auto_map: z.undefined({
     error: "The model runs code of its own repository, which is not supported",
   }).optional(),
 });
+
+/** A fault with the field, its value and what is supported. */
+function faultOf(issue: z.core.$ZodIssue, json: unknown): string {
+  const { path, message } = issue;
+  if (path.length === 0) return message;
+  const name = `"${path.join(".")}"`;
+  if (issue.code !== "invalid_value" || path[0] === "model_type") {
+    return `${name}: ${message}`;
+  }
+  const value = path.reduce<unknown>(
+    (of, key) => (of as Record<PropertyKey, unknown>)[key],
+    json,
+  );
+  const supported = issue.values.map((it) => JSON.stringify(it)).join(" or ");
+  return value === undefined
+    ? `${name} is missing; expected ${supported}`
+    : `${name} is ${
+      JSON.stringify(value)
+    }, which is not supported; expected ${supported}`;
+}
 
 /**
  * Describes the model of a Hugging Face `config.json`.
@@ -62,9 +82,7 @@ export function parseModel(text: string, path = "config.json"): Model {
     );
   } catch (error) {
     if (!(error instanceof z.ZodError)) throw error;
-    const faults = error.issues.map(({ path, message }) =>
-      path.length === 0 ? message : `"${path.join(".")}": ${message}`
-    );
+    const faults = error.issues.map((issue) => faultOf(issue, json));
     throw new SyntaxError(
       `"${path}" does not describe a supported encoder: ${faults.join("; ")}`,
     );

@@ -1,0 +1,111 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import "../engine.ts";
+import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
+import { parseModel } from "../../../lib/engine/models/registry.ts";
+import { logitsAt } from "../logits.ts";
+import {
+  assertSameBits,
+  fixture,
+  openReference,
+  referenceInput,
+} from "../reference.ts";
+import { noRanks, referenceHead } from "../without_adapters.ts";
+
+function configOf(name: string): Record<string, unknown> {
+  return JSON.parse(Deno.readTextFileSync(fixture(`tiny-${name}/config.json`)));
+}
+
+Deno.test("parseModel() names settings that the engine does not compute, with their values and what it does", () => {
+  const cases: [
+    name: string,
+    change: Record<string, unknown>,
+    fault: string,
+  ][] = [
+    [
+      "bert",
+      { hidden_act: "gelu_new" },
+      '"hidden_act" is "gelu_new", which is not supported; expected "gelu"',
+    ],
+    [
+      "bert",
+      { position_embedding_type: "relative_key" },
+      '"position_embedding_type" is "relative_key", which is not supported; expected "absolute"',
+    ],
+    [
+      "bert",
+      { auto_map: { AutoModel: "modeling.Model" } },
+      '"auto_map": The model runs code of its own repository',
+    ],
+    [
+      "bert",
+      { model_type: "nomic_bert" },
+      'Model type "nomic_bert" is not supported; expected one of "bert", "roberta", ',
+    ],
+    ["distilbert", { activation: "relu" }, '"activation" is "relu"'],
+    [
+      "mpnet",
+      { pad_token_id: 0 },
+      '"pad_token_id" is 0, which is not supported; expected 1',
+    ],
+    ["modernbert", { attention_bias: true }, '"attention_bias" is true'],
+    [
+      "modernbert",
+      { hidden_activation: "silu" },
+      '"hidden_activation" is "silu"',
+    ],
+    [
+      "modernbert",
+      { layer_types: ["full_attention"] },
+      '"layer_types": Expected num_hidden_layers (4) entries, got 1',
+    ],
+    ["modernbert", {
+      rope_parameters: { full_attention: { rope_type: "yarn" } },
+    }, '"rope_parameters.full_attention.rope_type" is "yarn"'],
+    [
+      "deberta",
+      { conv_kernel_size: 3 },
+      '"conv_kernel_size" is 3, which is not supported; expected 0',
+    ],
+    [
+      "deberta",
+      { share_att_key: undefined },
+      '"share_att_key" is missing; expected true',
+    ],
+    ["deberta", { pos_att_type: "p2p" }, '"pos_att_type.0" is "p2p"'],
+  ];
+  for (const [name, change, fault] of cases) {
+    assertThrows(
+      () => parseModel(JSON.stringify({ ...configOf(name), ...change })),
+      SyntaxError,
+      fault,
+    );
+  }
+});
+
+Deno.test("parseModel() reads ModernBERT's layers and rotary positions in the form of transformers 5", async () => {
+  const reference = openReference("modernbert");
+  const {
+    global_attn_every_n_layers: _1,
+    global_rope_theta: _2,
+    local_rope_theta: _3,
+    ...config
+  } = configOf("modernbert");
+  const logits = (model: typeof reference.model) =>
+    logitsAt(
+      loadClassifier(reference.file, model, 2, "head"),
+      referenceHead(reference, 2),
+      referenceInput(reference, "padded"),
+      noRanks(),
+    );
+  const [full, sliding] = ["full_attention", "sliding_attention"];
+  const model = parseModel(JSON.stringify({
+    ...config,
+    layer_types: [full, sliding, sliding, full],
+    rope_parameters: {
+      full_attention: { rope_type: "default", rope_theta: 160000 },
+      sliding_attention: { rope_type: "default", rope_theta: 10000 },
+    },
+  }));
+  assertEquals(model.layers, 4);
+  assertSameBits(await logits(model), await logits(reference.model));
+});
