@@ -44,8 +44,10 @@ function faultOf(issue: z.core.$ZodIssue, json: unknown): string {
   if (issue.code !== "invalid_value" || path[0] === "model_type") {
     return `${name}: ${message}`;
   }
+  // A path may go on into a list that is written as text.
   const value = path.reduce<unknown>(
-    (of, key) => (of as Record<PropertyKey, unknown>)[key],
+    (of, key) =>
+      typeof of === "object" ? (of as Record<PropertyKey, unknown>)[key] : of,
     json,
   );
   const supported = issue.values.map((it) => JSON.stringify(it)).join(" or ");
