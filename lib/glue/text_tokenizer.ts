@@ -1,21 +1,12 @@
 import { BPE, WordPiece } from "@huggingface/tokenizers";
 import { z } from "zod";
-import { type Normalizer, normalizer, stripEnd } from "./normalizer.ts";
+import { AddedToken, AddedTokens, addedTokens } from "./added_tokens.ts";
+import { type Normalizer, normalizer } from "./normalizer.ts";
 import { type PreTokenizer, preTokenizer } from "./pre_tokenizer.ts";
 import { Unigram } from "./unigram.ts";
 
 /** Sequence that a text or a pair becomes: ids of special tokens, and where its texts stand. */
 export type Layout = readonly (number | "A" | "B")[];
-
-const AddedToken = z.looseObject({
-  id: z.int().nonnegative(),
-  content: z.string(),
-  single_word: z.boolean().default(false),
-  lstrip: z.boolean().default(false),
-  rstrip: z.boolean().default(false),
-  normalized: z.boolean().optional(),
-  special: z.boolean().default(false),
-});
 
 const Settings = z.looseObject({
   added_tokens: z.array(AddedToken).default([]),
@@ -127,8 +118,6 @@ export class TextTokenizer {
     return ids;
   }
 }
-
-type AddedToken = z.infer<typeof AddedToken>;
 
 /** As transformers does, which builds the tokenizers of these models from their configuration. */
 function withConfig(
@@ -274,89 +263,6 @@ function ofLibrary(
     idOf: (token) => ids.get(token),
     size: ids.size,
   };
-}
-
-/** Checks ids of added tokens: those of the vocabulary, or else the next ones after it. */
-function addedTokens(
-  tokens: readonly AddedToken[],
-  idOf: (token: string) => number | undefined,
-  size: number,
-): readonly AddedToken[] {
-  let next = size;
-  const seen = new Map<string, number>();
-  for (const { content, id } of tokens) {
-    const expected = idOf(content) ?? seen.get(content) ?? next++;
-    seen.set(content, expected);
-    if (id !== expected) {
-      throw new RangeError(
-        `Added token ${
-          JSON.stringify(content)
-        } has id ${id}, but the vocabulary gives it ${expected}`,
-      );
-    }
-  }
-  return tokens.filter(({ content }) => content !== "");
-}
-
-interface Part {
-  readonly text: string;
-  /** Where it begins in the text that was split. */
-  readonly start: number;
-  /** If it is an added token. */
-  readonly id?: number;
-}
-
-const WORD = String.raw`[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]`;
-const WORD_AT_START = new RegExp(`^${WORD}`, "u");
-const WORD_AT_END = new RegExp(`${WORD}$`, "u");
-
-/** Finds added tokens in texts: the leftmost first, and the longest of those. */
-class AddedTokens {
-  readonly #tokens: ReadonlyMap<string, AddedToken>;
-  readonly #pattern: RegExp | undefined;
-
-  constructor(tokens: readonly AddedToken[]) {
-    this.#tokens = new Map(tokens.map((token) => [token.content, token]));
-    const contents = [...this.#tokens.keys()].filter((it) => it !== "")
-      .sort((a, b) => b.length - a.length);
-    if (contents.length > 0) {
-      this.#pattern = new RegExp(contents.map(escaped).join("|"), "gu");
-    }
-  }
-
-  split(text: string): Part[] {
-    if (text === "") return [];
-    if (this.#pattern === undefined) return [{ text, start: 0 }];
-    const parts: Part[] = [];
-    let last = 0;
-    for (const match of text.matchAll(this.#pattern)) {
-      const token = this.#tokens.get(match[0])!;
-      let start = match.index;
-      let end = start + match[0].length;
-      if (
-        token.single_word &&
-        (WORD_AT_END.test(text.slice(Math.max(0, start - 2), start)) ||
-          WORD_AT_START.test(text.slice(end, end + 2)))
-      ) continue;
-      if (token.lstrip) {
-        start = Math.max(last, stripEnd(text.slice(0, start)).length);
-      }
-      if (token.rstrip) {
-        end += /^\p{White_Space}*/u.exec(text.slice(end))![0].length;
-      }
-      if (last < start) {
-        parts.push({ text: text.slice(last, start), start: last });
-      }
-      parts.push({ text: text.slice(start, end), start, id: token.id });
-      last = end;
-    }
-    if (last < text.length) parts.push({ text: text.slice(last), start: last });
-    return parts;
-  }
-}
-
-function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|\/]/g, "\\$&");
 }
 
 const SpecialToken = z.tuple([z.string(), z.int().nonnegative()]);
