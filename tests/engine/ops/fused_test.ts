@@ -115,12 +115,19 @@ const operations: Record<string, {
         { length: 64 * 64 },
         (_, i) => Math.floor(i / 64) - i % 64 + 63,
       );
+      const places = tf.oneHot(tf.tensor1d(distances, "int32"), 127);
       // Two sequences at each of two ranks.
-      const ofPairs = (positions: tf.Tensor) =>
-        tf.reshape(
-          tf.gather(positions, tf.tensor1d(distances, "int32"), 2),
-          [2, 1, 2, 64, 64, 8],
+      const ofPairs = (positions: tf.Tensor) => {
+        const byDistance = tf.reshape(
+          tf.transpose(positions, [2, 0, 1, 3]),
+          [127, 32],
         );
+        const pairs = tf.matMul(tf.cast(places, "float32"), byDistance);
+        return tf.transpose(
+          tf.reshape(pairs, [64, 64, 2, 1, 2, 8]),
+          [2, 3, 4, 0, 1, 5],
+        );
+      };
       const byQuery = tf.reshape(query!, [2, 2, 2, 64, 1, 8]);
       const byKey = tf.reshape(key!, [2, 2, 2, 1, 64, 8]);
       const sum = tf.add(
