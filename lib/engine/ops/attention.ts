@@ -156,31 +156,33 @@ export function windowedAttention(
   const [batch, heads, seq, depth] = query.shape;
   const blocks = Math.ceil(seq / window);
   const end = blocks * window - seq;
-  /** `[batch, heads, seq, depth]` -> `[batch * blocks, heads, window, depth]` */
-  const split = (x: tf.Tensor4D): tf.Tensor5D =>
-    tf.reshape(x, [batch, heads, -1, window, depth]);
-  const join = (x: tf.Tensor5D): tf.Tensor4D =>
-    tf.reshape(tf.transpose(x, [0, 2, 1, 3, 4]), [
-      batch * blocks,
-      heads,
-      -1,
-      depth,
-    ]);
   const padded = (x: tf.Tensor4D, before: number, after: number) =>
     before + after === 0
       ? x
       : tf.pad(x, [[0, 0], [0, 0], [before, after], [0, 0]]) as tf.Tensor4D;
-  const neighbours = (x: tf.Tensor4D) => {
-    const all = split(padded(x, window, end + window));
-    return join(tf.concat(
-      [0, 1, 2].map((shift) =>
-        tf.slice(all, [0, 0, shift, 0, 0], [-1, -1, blocks, -1, -1])
+  /** `[.., rows * depth]`, one row for each block -> `[batch * blocks, heads, rows, depth]` */
+  const byBlock = (x: tf.Tensor): tf.Tensor4D =>
+    tf.reshape(
+      tf.transpose(
+        tf.reshape(x, [batch, heads, blocks, -1, depth]),
+        [0, 2, 1, 3, 4],
       ),
-      3,
+      [batch * blocks, heads, -1, depth],
+    );
+  const neighbours = (x: tf.Tensor4D): tf.Tensor4D => {
+    const all = tf.reshape(padded(x, window, end + window), [
+      batch * heads,
+      blocks + 2,
+      window * depth,
+    ]);
+    // The gradient pads, which WebGPU does wrongly from five dimensions on.
+    return byBlock(tf.concat(
+      [0, 1, 2].map((shift) => tf.slice(all, [0, shift, 0], [-1, blocks, -1])),
+      2,
     ));
   };
   const context = attention(
-    join(split(padded(query, 0, end))),
+    byBlock(padded(query, 0, end)),
     neighbours(key),
     neighbours(value),
     {

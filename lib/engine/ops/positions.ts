@@ -245,15 +245,17 @@ const fromPairs = fused(({ dy }: { readonly dy: tf.Tensor }) => ({
 function shift(x: tf.Tensor, order: number[]): tf.Tensor {
   const [ranks, heads, , width] = x.shape as [number, number, number, number];
   const n = (width + 1) / 2;
-  const flat = tf.reshape(x, [ranks, heads, -1, n * width]);
   const cut = tf.slice(
-    flat,
-    [0, 0, 0, n - 1],
-    [-1, -1, -1, n * (width - 1)],
+    tf.reshape(x, [-1, n * width]),
+    [0, n - 1],
+    [-1, n * (width - 1)],
   );
-  const rows = tf.reshape(cut, [ranks, heads, -1, n, width - 1]);
-  const pairs = tf.slice(rows, [0, 0, 0, 0, 0], [-1, -1, -1, -1, n]);
-  return tf.transpose(pairs, order);
+  const pairs = tf.slice(
+    tf.reshape(cut, [-1, n, width - 1]),
+    [0, 0, 0],
+    [-1, -1, n],
+  );
+  return tf.transpose(tf.reshape(pairs, [ranks, heads, -1, n, n]), order);
 }
 
 /** The gradient of {@linkcode shift}, whose inverse it is but for elements of no pair, which are 0. */
@@ -266,11 +268,15 @@ function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {
     number,
     number,
   ];
-  const none: [number, number] = [0, 0];
-  const rows = tf.pad(ordered, [none, none, none, none, [0, n - 2]]);
-  const flat = tf.pad(
-    tf.reshape(rows, [ranks, heads, batch, n * (2 * n - 2)]),
-    [none, none, none, [n - 1, 1]],
-  );
+  // Tensors of five dimensions are padded wrongly on WebGPU.
+  const rows = tf.pad(tf.reshape(ordered, [-1, n, n]), [
+    [0, 0],
+    [0, 0],
+    [0, n - 2],
+  ]);
+  const flat = tf.pad(tf.reshape(rows, [-1, n * (2 * n - 2)]), [
+    [0, 0],
+    [n - 1, 1],
+  ]);
   return tf.reshape(flat, [ranks, heads, batch * n, 2 * n - 1]);
 }
