@@ -9,7 +9,7 @@ import { type AdapterRecord, Training } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
 import {
   type AdapterMethod,
-  scaleInWords,
+  type RankScaling,
   servedRanks,
 } from "../engine/methods/method.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
@@ -105,8 +105,8 @@ export function startFrom(
       ["targetModules", inWords(training), inWords(own)],
       [
         "scaling",
-        isSameMethod ? scaleInWords(training.scaling) : undefined,
-        own.scaling && scaleInWords(own.scaling),
+        isSameMethod ? settingOf(training.scaling) : undefined,
+        settingOf(own.scaling),
       ],
       ["model", nameOf(baseModel), nameOf(own.baseModel)],
     ] as const
@@ -131,6 +131,11 @@ export function startFrom(
     );
   }
   return values;
+}
+
+/** A scaling as a parameter has it. */
+function settingOf(scaling: RankScaling): string {
+  return typeof scaling === "string" ? scaling : JSON.stringify(scaling);
 }
 
 function inWords(
