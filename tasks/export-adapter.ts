@@ -1,4 +1,4 @@
-import { scaleAt } from "../lib/engine/methods/method.ts";
+import { peftAlpha } from "../lib/engine/methods/method.ts";
 import { join } from "node:path";
 import { z } from "zod";
 import {
@@ -68,11 +68,9 @@ export default defineTask({
  * with another scale gets the alpha that makes it up.
  */
 function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
-  const { alpha: trainedAlpha, rank: largest, scaling } = training;
+  const { scaling } = training;
   const alphaAt = (rank: number) =>
-    scaling === "rank"
-      ? trainedAlpha
-      : scaleAt(rank, trainedAlpha, largest, scaling) * rank;
+    peftAlpha(rank, training.alpha, training.rank, scaling);
   const rank = Math.max(...ranks.values());
   const others = [...ranks].filter(([, other]) => other !== rank);
   const alpha = alphaAt(rank);

@@ -106,6 +106,20 @@ export function scaleAt(
     : atMaximum * (maxRank / b) ** scaling.exponent;
 }
 
+/** The alpha with which an adapter of rank b has this scale in PEFT, where it is alpha / b. */
+export function peftAlpha(
+  b: number,
+  alpha: number,
+  maxRank: number,
+  scaling: RankScaling,
+): number {
+  if (scaling === "rank") return alpha;
+  const atMaximum = alpha * b / maxRank;
+  return scaling === "maximum"
+    ? atMaximum
+    : atMaximum * (maxRank / b) ** scaling.exponent;
+}
+
 /** The scale at rank b in words. */
 export function scaleInWords(scaling: RankScaling): string {
   if (scaling === "rank") return "alpha / b";
