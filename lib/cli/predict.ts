@@ -328,6 +328,10 @@ await perform(task);
   );
   const execution = local.start({
     name: "predict",
+    task: "predict",
+    needs: ["engine"],
+    mark,
+    checkpoint,
     resources: { cpus, gpus: gpus.length, memory: 0 },
     args: [
       "run",

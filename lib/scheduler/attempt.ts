@@ -1,9 +1,9 @@
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
-import { writeDurably } from "../store/files.ts";
+import { readSealed, writeDurably, writeSealed } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { type Fingerprint, fingerprint, same } from "../store/stats.ts";
 import type { Spec } from "./child.ts";
@@ -12,7 +12,7 @@ import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
 import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
-import { type HeldGpus, resourcesOf } from "./limits.ts";
+import { executorOf, type HeldGpus, resourcesOf } from "./limits.ts";
 import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
 import {
@@ -57,26 +57,44 @@ export async function attempt(
   const { settings } = context;
   const ready = await readyRuntimes(context, stage);
   const runtimes = [...ready.values()];
-  const frozen = await freeze(context, stage, decided, options.results, folder);
-  const checkpoint = options.checkpoint(frozen.sources);
-  const mark = newMark();
-  const spec: Spec = {
-    mark,
-    params: withAbsoluteSources(stage.params, decided.sources),
-    inputs: frozen.inputs,
-    output: folder.output,
-    checkpoint,
-    cpus: stage.resources.cpus,
-    runtimes: Object.fromEntries(
-      [...ready].map(([name, { settings }]) => [name, settings]),
-    ),
-  };
-  Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
+  const executor = executorOf(context, stage);
+  let spec: Spec;
+  let frozen: Frozen;
+  if (folder.left) {
+    spec = JSON.parse(Deno.readTextFileSync(folder.spec));
+    frozen = watch(context, stage, decided, folder, readFrozen(folder));
+  } else {
+    const { inputs, links } = await layOut(
+      context,
+      stage,
+      options.results,
+      folder,
+    );
+    const before = prints(context, stage, decided, folder, links);
+    await checkKey(context, stage, decided);
+    frozen = watch(context, stage, decided, folder, { links, before });
+    spec = {
+      mark: newMark(),
+      params: withAbsoluteSources(stage.params, decided.sources),
+      inputs,
+      output: folder.output,
+      checkpoint: options.checkpoint(before.sources),
+      cpus: stage.resources.cpus,
+      runtimes: Object.fromEntries(
+        [...ready].map(([name, { settings }]) => [name, settings]),
+      ),
+    };
+    Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
+    if (executor.outlives) writeFrozen(folder, { links, before });
+  }
+  const { mark, checkpoint } = spec;
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
   using origin = ownOrigin();
-  const execution = settings.executor.start({
+  const execution = executor.start({
     name: stage.id,
+    task: stage.task,
+    needs: stage.declaration.needs,
     resources,
     args: [
       "run",
@@ -99,13 +117,16 @@ export async function attempt(
     },
     startsPrograms: runtimes.length > 0 || (permissions.run ?? []).length > 0,
     folder: folder.path,
+    checkpoint,
+    mark,
   });
   const measured = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
     onReady: () => frozen.checkCode(),
-    timeout: resources.time,
+    // A batch system keeps the time that it reserves, and may start the process again after it.
+    timeout: executor.allots ? stage.timeout : resources.time,
     grace: settings.grace,
     signal,
   });
@@ -113,33 +134,13 @@ export async function attempt(
   return measured;
 }
 
-/** Files that must not change while a stage runs. */
-interface Frozen {
-  /** What the stage is given. */
-  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
-  /** Fingerprints of the sources' files. */
-  readonly sources: Prints;
-  /** Throws if code changed before the stage's process had read it. */
-  checkCode(): void;
-  /** Throws if an input or a source changed. */
-  check(): void;
-}
-
-/**
- * Lays out the inputs of a stage in its run folder, as read-only hard links to
- * blobs, and checks that code and sources are still those of its key.
- *
- * @throws {MovedError} If they are not.
- * @throws {DamagedBlobError} If the cache has lost an input.
- */
-async function freeze(
+/** Lays out the inputs of a stage in its run folder, as read-only hard links to blobs. */
+async function layOut(
   context: Context,
   stage: GraphStage,
-  { parts, sources }: Decided,
   results: ReadonlyMap<string, Manifest>,
   folder: RunFolder,
-): Promise<Frozen> {
-  const { store } = context;
+): Promise<{ inputs: Record<string, InputArtifact[]>; links: string[] }> {
   const inputs: Record<string, InputArtifact[]> = {};
   const links: string[] = [];
   for (const [name, ids] of Object.entries(stage.inputs)) {
@@ -150,44 +151,103 @@ async function freeze(
       Deno.mkdirSync(path, { recursive: true });
       for (const file of manifest.files) {
         const link = join(path, file.path);
-        await store.blobs.linkTo(file.blob, link);
-        links.push(link);
+        await context.store.blobs.linkTo(file.blob, link);
+        links.push(relative(folder.path, link));
       }
       artifacts.push(artifact(context, stage, name, id, manifest, path));
     }
   }
-  const code = context.code.get(stage.module)!;
-  const codePrints = () => code.files.map(([path]) => fingerprint(path));
-  // Links that other stages create or remove change the ctime.
-  const linkPrints = () =>
-    links.map(fingerprint).map((print) => print && { ...print, changed: 0 });
-  const before = {
-    links: linkPrints(),
-    sources: sourcePrints(sources),
-    code: codePrints(),
-  };
-  if (!await isCurrent(code, store)) throw new MovedError("code changed");
+  return { inputs, links };
+}
+
+/**
+ * Checks that code and sources are still those of the key.
+ *
+ * @throws {MovedError} If they are not.
+ */
+async function checkKey(
+  { code, store }: Context,
+  stage: GraphStage,
+  { parts, sources }: Decided,
+): Promise<void> {
+  if (!await isCurrent(code.get(stage.module)!, store)) {
+    throw new MovedError("code changed");
+  }
   for (const [name, path] of sources) {
     if (await sourceDigest(path, store) !== parts.sources[name]) {
       throw new MovedError(`source "${path}" changed`);
     }
   }
+}
+
+/** Files that must not change while a stage runs. */
+interface Freeze {
+  /** The inputs, relative to the run folder. */
+  readonly links: readonly string[];
+  /** Their fingerprints, and those of sources and code, before the start. */
+  readonly before: Readonly<Record<"links" | "sources" | "code", Prints>>;
+}
+
+function prints(
+  { code }: Context,
+  stage: GraphStage,
+  { sources }: Decided,
+  folder: RunFolder,
+  links: readonly string[],
+): Freeze["before"] {
   return {
-    inputs,
-    sources: before.sources,
+    // Links that other stages create or remove change the ctime.
+    links: links.map((path) => fingerprint(join(folder.path, path)))
+      .map((print) => print && { ...print, changed: 0 }),
+    sources: sourcePrints(sources),
+    code: code.get(stage.module)!.files.map(([path]) => fingerprint(path)),
+  };
+}
+
+/** Notes what must not change for a scheduler that follows the stage later. Once it is written, the folder is complete. */
+function writeFrozen(folder: RunFolder, freeze: Freeze): void {
+  writeSealed(folder.frozen, freeze);
+}
+
+function readFrozen(folder: RunFolder): Freeze {
+  const sealed = readSealed(folder.frozen);
+  if (sealed.state !== "whole") {
+    throw new StageFailure(
+      `"${folder.frozen}" is damaged, so the job that an earlier run left cannot be taken up; run the stage again`,
+    );
+  }
+  return sealed.value as unknown as Freeze;
+}
+
+/** Checks on files that must not change. */
+interface Frozen {
+  /** Throws if code changed before the stage's process had read it. */
+  checkCode(): void;
+  /** Throws if an input or a source changed. */
+  check(): void;
+}
+
+function watch(
+  context: Context,
+  stage: GraphStage,
+  decided: Decided,
+  folder: RunFolder,
+  { links, before }: Freeze,
+): Frozen {
+  const now = () => prints(context, stage, decided, folder, links);
+  return {
     checkCode() {
-      if (!equal(codePrints(), before.code)) {
-        throw new MovedError("code changed");
-      }
+      if (!equal(now().code, before.code)) throw new MovedError("code changed");
     },
     check() {
-      if (!equal(linkPrints(), before.links)) {
+      const after = now();
+      if (!equal(after.links, before.links)) {
         throw new StageFailure(
           "An input was changed while the stage ran, so its result is discarded; run it again",
         );
       }
-      if (!equal(sourcePrints(sources), before.sources)) {
-        const paths = [...sources.values()].map((path) => `"${path}"`);
+      if (!equal(after.sources, before.sources)) {
+        const paths = [...decided.sources.values()].map((path) => `"${path}"`);
         throw new StageFailure(
           `${
             paths.join(" or ")
@@ -219,7 +279,8 @@ function artifact(
 
 function equal(a: Prints, b: Prints): boolean {
   return a.length === b.length && a.every((print, i) => {
-    const other = b[i];
+    // A missing print that was written to a file is null.
+    const other = b[i] ?? undefined;
     return print === undefined || other === undefined
       ? print === other
       : same(print, other);

@@ -5,8 +5,8 @@ import { digest } from "../store/digest.ts";
 import { removeFolder } from "../store/files.ts";
 import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
-import type { Ended, Execution } from "./executors/executor.ts";
-import { StageFailure } from "./failure.ts";
+import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
+import { LeftError, MovedError, StageFailure } from "./failure.ts";
 import type { Runtime } from "./settings.ts";
 
 /** Paths that a stage's process may access because of its run. */
@@ -154,6 +154,8 @@ const LAST_SECONDS = 10;
  * Follows a stage's process to its end and emits its events.
  *
  * @throws {StageFailure} If it fails, times out or is interrupted.
+ * @throws {LeftError} If it goes on without this scheduler.
+ * @throws {MovedError} If another scheduler has taken its result.
  */
 export async function follow(
   execution: Execution,
@@ -162,14 +164,17 @@ export async function follow(
   const { stage, timeout, emit } = watch;
   const metrics: Record<string, number> = {};
   let failure: unknown;
+  /** The last message of its task, which does not count if it is started again. */
+  let error: StageFailure | undefined;
   let done = false;
   let lastError = "";
+  let job = "";
   let started = new Date();
   let clock = performance.now();
   const timers: Disposable[] = [];
   const stop = (reason: unknown) => {
     failure ??= reason;
-    execution.stop(watch.grace);
+    execution.stop(watch.grace, watch.signal.aborted);
   };
   const stopAfter = (seconds: number, message: string) =>
     timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
@@ -196,7 +201,17 @@ export async function follow(
         );
         break;
       case "error":
-        failure ??= new StageFailure(line.message);
+        error ??= new StageFailure(line.message);
+        break;
+      case "restarted":
+        error = undefined;
+        done = false;
+        lastError = "";
+        emit({ type: "log", stage, line: line.reason, stream: "log" });
+        break;
+      case "queued":
+        job = line.job;
+        emit({ ...line, stage });
         break;
       case "print":
         emit({ type: "log", stage, line: line.line, stream: "stdout" });
@@ -237,16 +252,28 @@ export async function follow(
   ]);
   timers.forEach((timer) => timer[Symbol.dispose]());
   watch.signal.removeEventListener("abort", onAbort);
+  if (ended.followed === "left") {
+    throw new LeftError(
+      `job ${job} goes on; run the pipeline again to follow it`,
+    );
+  }
+  if (ended.followed === "taken") {
+    throw new MovedError(`another scheduler took the result of job ${job}`);
+  }
   if (failure !== undefined) throw failure;
+  if (ended.reason !== undefined) throw new StageFailure(ended.reason);
+  if (error !== undefined) throw error;
   if (ended.code !== 0 || ended.signal !== undefined) {
     throw new StageFailure(describeEnd(ended, lastError));
   }
   if (!done) {
     throw new StageFailure("The process ended before run() returned");
   }
+  const measured = ended.measured ??
+    { started, seconds: (performance.now() - clock) / 1000 };
   return {
-    started: started.toISOString(),
-    seconds: Math.round(performance.now() - clock) / 1000,
+    started: measured.started.toISOString(),
+    seconds: Math.round(measured.seconds * 1000) / 1000,
     metrics,
   };
 }
@@ -278,7 +305,7 @@ export function startTimer(seconds: number, ring: () => void): Disposable {
 }
 
 /** A line of the standard output of a stage's process. */
-type ChildLine = ChildEvent | {
+type ChildLine = ChildEvent | JobEvent | {
   readonly type: "print";
   readonly line: string;
 };
@@ -300,7 +327,7 @@ function readLine(line: string, mark: string): ChildLine[] {
     : [];
   const json = line.slice(start + mark.length);
   try {
-    return [...printed, JSON.parse(json) as ChildEvent];
+    return [...printed, JSON.parse(json) as ChildEvent | JobEvent];
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     return [...printed, { type: "print", line: json }];

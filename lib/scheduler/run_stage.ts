@@ -2,7 +2,12 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, treeDigest } from "../store/blobs.ts";
 import { canonicalJson } from "../store/digest.ts";
-import { readSealed, removeFolder, writeSealed } from "../store/files.ts";
+import {
+  readSealed,
+  removeFolder,
+  removeIfThere,
+  writeSealed,
+} from "../store/files.ts";
 import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
 import type { Fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
@@ -10,9 +15,10 @@ import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
-import { MovedError, StageFailure } from "./failure.ts";
+import { LeftError, MovedError, StageFailure } from "./failure.ts";
 import {
   claimOf,
+  executorOf,
   type HeldGpus,
   lockKey,
   lockMutex,
@@ -21,7 +27,12 @@ import {
 } from "./limits.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import type { Measured } from "./process.ts";
-import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
+import {
+  keptRunFolder,
+  makeRunFolder,
+  openLog,
+  type RunFolder,
+} from "./runs.ts";
 import { makeVisible } from "./visible.ts";
 
 /** What running a stage needs besides the stage. */
@@ -50,6 +61,7 @@ type StageOutcome =
  * the result is committed, so only one of many processes runs it.
  *
  * @throws {MovedError} If something that its key depends on has changed.
+ * @throws {LeftError} If its job goes on without this scheduler.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
@@ -96,7 +108,10 @@ async function runOnce(
 ): Promise<Manifest | undefined> {
   const { store, graph: { pipeline } } = context;
   const { key, decision } = decided;
-  using folder = makeRunFolder(store, pipeline, stage.id);
+  using folder = executorOf(context, stage).outlives === true
+    ? await keptRunFolder(store, pipeline, stage.id, key, options.waiting)
+    : makeRunFolder(store, pipeline, stage.id);
+  removeIfThere(folder.log);
   using log = openLog(folder.log);
   const say = (event: Event) => {
     log.write(event);
@@ -107,7 +122,11 @@ async function runOnce(
     type: "started",
     stage: stage.id,
     attempt: number,
-    reason: number > 1 ? "the last attempt failed" : reason,
+    reason: folder.left
+      ? "an earlier run left its job"
+      : number > 1
+      ? "the last attempt failed"
+      : reason,
   });
   try {
     const measured = await attempt(context, stage, decided, folder, {
@@ -117,6 +136,7 @@ async function runOnce(
     });
     return await commit(context, stage, decided, folder, measured);
   } catch (error) {
+    if (error instanceof LeftError) folder.leave();
     if (!(error instanceof StageFailure)) throw error;
     const failures = store.makeFolder("failures", pipeline);
     const kept = join(failures, `${stage.id}.jsonl`);

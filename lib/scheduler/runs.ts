@@ -1,6 +1,9 @@
 import { dirname, join } from "node:path";
+import { isDigest } from "../store/digest.ts";
 import {
+  ENOTEMPTY,
   entriesOf,
+  osError,
   readSealed,
   removeFolder,
   seal,
@@ -21,6 +24,12 @@ export interface RunFolder extends Disposable {
   readonly temporary: string;
   readonly spec: string;
   readonly log: string;
+  /** What must not change while the stage runs; see `attempt.ts`. */
+  readonly frozen: string;
+  /** True if an earlier scheduler left it with a job in it. */
+  readonly left: boolean;
+  /** Leaves the folder, with the job in it, to a later run: disposal only unlocks it. */
+  leave(): void;
 }
 
 /** Creates a run folder. It is locked until it is disposed of or this process ends. */
@@ -29,18 +38,67 @@ export function makeRunFolder(
   pipeline: string,
   stage: string,
 ): RunFolder {
-  const runs = store.makeFolder("runs");
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
+  return newRunFolder(store, pipeline, stage, name)!;
+}
+
+/** Milliseconds that a folder of another host may be in creation. */
+const LONGEST_CREATION = 60_000;
+
+/** Milliseconds between two looks at it. */
+const CREATION_PAUSE = 500;
+
+/**
+ * Creates the run folder of a key, for a job that may outlive this process, or
+ * takes the one that an earlier scheduler has left. Its name is the key, so of
+ * any number of schedulers, on any hosts, only one creates it.
+ *
+ * @param signal Cancels waiting for another host, which may be creating it.
+ */
+export async function keptRunFolder(
+  store: Store,
+  pipeline: string,
+  stage: string,
+  key: string,
+  signal: AbortSignal,
+): Promise<RunFolder> {
+  for (;;) {
+    signal.throwIfAborted();
+    const made = newRunFolder(store, pipeline, stage, key);
+    if (made !== undefined) return made;
+    const path = store.path("runs", key);
+    const lock = lockOf(path);
+    if (typeof lock === "object") {
+      const folder = runFolder(path, lock, true);
+      if (fingerprint(folder.frozen) !== undefined) return folder;
+      const made = fingerprint(path)?.modified ?? 0;
+      // Where locks work within one host only, its creator may live on another.
+      const isForeign = readSealed(join(path, "run.json"));
+      if (
+        isForeign.state !== "whole" ||
+        isForeign.value.host === Deno.hostname() ||
+        made < Date.now() - LONGEST_CREATION
+      ) folder[Symbol.dispose]();
+      else lock[Symbol.dispose]();
+    } else if (lock === "missing" && isOld(path)) removeFolder(path);
+    await new Promise((resolve) => setTimeout(resolve, CREATION_PAUSE));
+  }
+}
+
+/** Creates a locked run folder; undefined if there is one of this name. */
+function newRunFolder(
+  store: Store,
+  pipeline: string,
+  stage: string,
+  name: string,
+): RunFolder | undefined {
+  const runs = store.makeFolder("runs");
   const path = join(runs, name);
+  if (fingerprint(path) !== undefined) return undefined;
   // Renamed when it is locked and complete, so that no other process sweeps it.
-  const unready = join(runs, `.${name}`);
+  const unready = join(runs, `.${name}-${temporarySuffix()}`);
   Deno.mkdirSync(unready);
   const lock = tryLockFile(join(unready, "lock"))!;
-  const dispose = () => {
-    removeFolder(unready);
-    removeFolder(path);
-    lock[Symbol.dispose]();
-  };
   try {
     for (const part of ["output", "inputs", "tmp"]) {
       Deno.mkdirSync(join(unready, part));
@@ -48,13 +106,20 @@ export function makeRunFolder(
     const started = new Date().toISOString();
     Deno.writeTextFileSync(
       join(unready, "run.json"),
-      seal({ pipeline, stage, started }),
+      seal({ pipeline, stage, started, host: Deno.hostname() }),
     );
     Deno.renameSync(unready, path);
   } catch (error) {
-    dispose();
+    removeFolder(unready);
+    lock[Symbol.dispose]();
+    if (osError(error) === ENOTEMPTY) return undefined;
     throw error;
   }
+  return runFolder(path, lock, false);
+}
+
+function runFolder(path: string, lock: Lock, left: boolean): RunFolder {
+  let leaves = false;
   return {
     path,
     output: join(path, "output"),
@@ -62,8 +127,28 @@ export function makeRunFolder(
     temporary: join(path, "tmp"),
     spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),
-    [Symbol.dispose]: dispose,
+    frozen: join(path, "frozen.json"),
+    left,
+    leave() {
+      leaves = true;
+    },
+    [Symbol.dispose]: () => {
+      if (!leaves) removeRun(path);
+      lock[Symbol.dispose]();
+    },
   };
+}
+
+/** Removes a run folder. It has no name of a run any more as soon as it is incomplete. */
+function removeRun(path: string): void {
+  const gone = join(dirname(path), `.${temporarySuffix()}`);
+  try {
+    Deno.renameSync(path, gone);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
+  removeFolder(gone);
 }
 
 /** Removes run folders whose scheduler died, and ends the processes that are left of them. */
@@ -74,6 +159,8 @@ export async function sweepRuns(
   const runs = store.makeFolder("runs");
   for (const { name } of [...Deno.readDirSync(runs)]) {
     const path = join(runs, name);
+    // A job that outlived its scheduler belongs to the next run of its stage.
+    if (isDigest(name) && !isForgotten(path)) continue;
     const lock = lockOf(path);
     if (lock === "missing") {
       // It is being removed; or, if its name begins with a dot, possibly being created.
@@ -98,8 +185,18 @@ function lockOf(path: string): Lock | "held" | "missing" {
 
 /** True for a folder that is too old to be in creation. */
 function isOld(path: string): boolean {
-  const made = fingerprint(path)?.modified;
-  return made !== undefined && made < Date.now() - 60 * 60 * 1000;
+  return isUntouched(path, 60 * 60 * 1000);
+}
+
+/** True for the folder of a job that no run has taken up in 14 days. */
+function isForgotten(path: string): boolean {
+  return isUntouched(path, 14 * 24 * 60 * 60 * 1000);
+}
+
+/** True for a folder in which nothing was created or removed for so many milliseconds. */
+function isUntouched(path: string, age: number): boolean {
+  const modified = fingerprint(path)?.modified;
+  return modified !== undefined && modified < Date.now() - age;
 }
 
 /** A stage that is running now, in this process or another. */

@@ -8,6 +8,7 @@ import { type Context, openContext, openStore, stageOf } from "./context.ts";
 import type { Decision, Event, Summary } from "./events.ts";
 import {
   BusyError,
+  LeftError,
   messageOf,
   MovedError,
   StageFailure,
@@ -125,7 +126,9 @@ class Scheduler {
       if (this.#signal.aborted && error === this.#signal.reason) {
         return this.#skip(id, "interrupted");
       }
-      if (error instanceof Halt) return this.#skip(id, error.message);
+      if (error instanceof LeftError || error instanceof Halt) {
+        return this.#skip(id, error.message);
+      }
       if (error instanceof BusyError) this.busy ??= error;
       return this.#fail(id, error);
     }

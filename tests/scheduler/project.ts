@@ -107,6 +107,7 @@ export default {
           output: declared.output,
           needs: declared.needs ?? [],
           timings: declared.timings ?? false,
+          local: declared.small ?? false,
           sources: declared.sources !== undefined,
         },
         params: options.params ?? {},
