@@ -3,6 +3,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Graph, GraphStage } from "../../lib/pipeline/graph.ts";
 import { loadTask } from "../../lib/pipeline/load_task.ts";
 import { local } from "../../lib/scheduler/executors/local.ts";
+import type { SlurmSettings } from "../../lib/scheduler/executors/slurm_settings.ts";
 import { linesOf } from "../../lib/scheduler/process.ts";
 import type { Event, Summary } from "../../lib/scheduler/events.ts";
 import { plan } from "../../lib/scheduler/plan.ts";
@@ -177,7 +178,7 @@ export default {
    */
   spawn(
     stages: Record<string, StageOptions>,
-    more: Partial<Settings> = {},
+    { slurm, ...more }: Partial<Settings> & { slurm?: SlurmSettings } = {},
     within: readonly string[] = [],
   ): SchedulerProcess {
     const [program, ...before] = [...within, Deno.execPath()];
@@ -188,7 +189,7 @@ export default {
         "-A",
         "--no-check",
         fileURLToPath(import.meta.resolve("./scheduler_process.ts")),
-        JSON.stringify({ folder: this.folder, stages, more }),
+        JSON.stringify({ folder: this.folder, stages, more, slurm }),
       ],
       stdout: "piped",
       stderr: "inherit",

@@ -15,6 +15,7 @@ import {
   batchScript,
   type End,
   hasArrived,
+  jobOf,
   type Note,
   readBegan,
   readEnd,
@@ -47,6 +48,8 @@ interface Task {
   missing: number | undefined;
   /** Since when it is known to have ended, and how, as far as its own file says. */
   over: { readonly since: number; end?: End } | undefined;
+  /** How often it was submitted in vain since its last start. */
+  tries: number;
   /** True if Slurm put it back into the queue, so that another round follows. */
   requeued: boolean;
   /** Since when all that it wrote is waited for. */
@@ -91,6 +94,8 @@ export class Slurm implements Executor {
   /** Before this time nothing is submitted, since there were too many jobs. */
   #nextSubmission = 0;
   #told = "";
+  /** Jobs to remove from the queue, since others have taken their place. */
+  #discarded: string[] = [];
 
   /** @param say Tells the user something that concerns no single stage. */
   constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
@@ -121,6 +126,7 @@ export class Slurm implements Executor {
       missing: undefined,
       over: undefined,
       requeued: false,
+      tries: 0,
       arriving: undefined,
       stop: undefined,
       leaves: false,
@@ -151,8 +157,8 @@ export class Slurm implements Executor {
 
   async reap(folder: string): Promise<void> {
     const note = readNote(folder);
-    if (note?.array === undefined) return;
-    await this.#client.kill([`${note.array}_${note.index}`]);
+    const id = note && jobOf(note);
+    if (id !== undefined) await this.#client.kill([id]);
   }
 
   /** Follows all tasks until there are none left. */
@@ -287,7 +293,7 @@ export class Slurm implements Executor {
         ...(reason !== "" && { reason }),
       });
     }
-    const judged = verdict(state, {
+    const judged = verdict(state, reason, {
       job: listed.id,
       node,
       memory: task.options.find((it) => it.startsWith("--mem="))?.slice(6),
@@ -321,7 +327,8 @@ export class Slurm implements Executor {
       }
     } else if (
       task.stop === undefined &&
-      (judged.again || judged.limit && this.#hasCheckpoint(task))
+      (judged.again && task.tries < MOST_TRIES ||
+        judged.limit && this.#hasCheckpoint(task))
     ) this.#restart(task, judged.reason);
     else this.#finish(task, { code: end?.code ?? 1, reason: judged.reason });
     return true;
@@ -366,6 +373,7 @@ export class Slurm implements Executor {
 
   #nextRound(task: Task): void {
     task.round++;
+    task.tries = 0;
     task.over = undefined;
     task.requeued = false;
     task.arriving = undefined;
@@ -441,6 +449,8 @@ export class Slurm implements Executor {
     const { folder } = task.job;
     this.#report(task, { type: "restarted", reason });
     if (readBegan(folder, task.round) !== undefined) this.#nextRound(task);
+    else task.tries++;
+    this.#discarded.push(idOf(task)!);
     task.over = undefined;
     retire(folder);
     this.#again(task);
@@ -493,6 +503,13 @@ export class Slurm implements Executor {
       });
       if (asked) { for (const { stop } of ask) stop!.asked = true; }
       this.#nextQueue = 0;
+    }
+    if (this.#discarded.length > 0) {
+      const done = await this.#reach(async () => {
+        await this.#client.kill(this.#discarded);
+        return true;
+      });
+      if (done) this.#discarded = [];
     }
     if (kill.length > 0) {
       const killed = await this.#reach(async () => {
@@ -562,14 +579,21 @@ export class Slurm implements Executor {
   ): Promise<boolean> {
     const batch = crypto.randomUUID().slice(0, 13);
     for (const [index, task] of tasks.entries()) {
-      task.note = { batch, index, round: task.round };
+      task.note = {
+        batch,
+        round: task.round,
+        ...(tasks.length > 1 && { index }),
+      };
       writeNote(task.job.folder, task.note);
       admit(task.job.folder, batch);
     }
     const args = [
       ...tasks[0]!.options,
       `--comment=${batch}`,
-      `--array=0-${tasks.length - 1}%${throttle}`,
+      // A job of its own starts a second earlier than an array of one.
+      ...(tasks.length > 1
+        ? [`--array=0-${tasks.length - 1}%${throttle}`]
+        : []),
     ];
     const script = batchScript(tasks.map(({ job }) => job.folder), batch);
     let array: string | undefined;
@@ -651,7 +675,7 @@ export class Slurm implements Executor {
 }
 
 function idOf({ note }: Task): string | undefined {
-  return note?.array === undefined ? undefined : `${note.array}_${note.index}`;
+  return note && jobOf(note);
 }
 
 const SIGNALS: Readonly<Record<number, string>> = {
@@ -748,6 +772,9 @@ const NEWLINE = 10;
 
 /** Milliseconds after which a submission whose outcome is unknown is done again. */
 const SETTLING = 2_000;
+
+/** How often a job that does not start is submitted again. */
+const MOST_TRIES = 3;
 
 /** Pending jobs whose files are read between two calls of `squeue`. */
 const MOST_LOOKS = 64;

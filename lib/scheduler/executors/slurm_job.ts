@@ -34,7 +34,7 @@ export interface End {
   readonly bytes: number;
 }
 
-/** The script of a batch: task I of the array runs the job in the I-th folder. */
+/** The script of a batch: task I of the array runs the job in the I-th folder. Without an array, there is one. */
 export function batchScript(
   folders: readonly string[],
   batch: string,
@@ -43,7 +43,7 @@ export function batchScript(
 folders=(
 ${folders.map(quoted).join("\n")}
 )
-cd "\${folders[$SLURM_ARRAY_TASK_ID]}" && exec /bin/bash ./job.sh ${
+cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh ${
     quoted(batch)
   }
 `;
@@ -149,12 +149,19 @@ function quoted(text: string): string {
 export interface Note {
   /** Name of the batch: the comment of its job array. */
   readonly batch: string;
-  /** Index in the array. */
-  readonly index: number;
-  /** Number of the array, once it is known. */
+  /** Index in the job array; absent if the batch is a job of its own. */
+  readonly index?: number;
+  /** Number of the array or job, once it is known. */
   readonly array?: string;
   /** The first round that this batch runs. */
   readonly round: number;
+}
+
+/** Number of the job, once it is known. */
+export function jobOf({ array, index }: Note): string | undefined {
+  return array === undefined || index === undefined
+    ? array
+    : `${array}_${index}`;
 }
 
 function notePath(folder: string): string {

@@ -21,9 +21,10 @@ export type Verdict =
     readonly limit?: boolean;
   };
 
-/** Judges a job by its state in `squeue`: https://slurm.schedmd.com/job_state_codes.html. */
+/** Judges a job by its state in `squeue`, and the reason for it: https://slurm.schedmd.com/job_state_codes.html. */
 export function verdict(
   state: string,
+  why: string,
   { job, node, memory = "the default", time = "the default" }: Known,
 ): Verdict {
   const where = node === "" ? "" : ` on node "${node}"`;
@@ -31,6 +32,11 @@ export function verdict(
     case "COMPLETED":
     case "FAILED":
       return "ended";
+    case "PENDING":
+      // Slurm holds a job that a node did not start until an administrator releases it.
+      return /launch failed/i.test(why)
+        ? { again: true, reason: `Job ${job} could not start (${why})` }
+        : "active";
     case "PREEMPTED":
       return { again: true, reason: `Job ${job} was pre-empted${where}` };
     case "NODE_FAIL":

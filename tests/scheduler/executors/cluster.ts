@@ -91,8 +91,13 @@ export class Cluster implements AsyncDisposable {
     return cluster;
   }
 
-  /** Kills the controller. */
-  killController(): void {
+  /** Kills the controller, once it has saved the jobs that it knows. */
+  async killController(): Promise<void> {
+    const state = join(this.folder, "state", "job_state");
+    const now = Date.now();
+    await this.until(() =>
+      exists(state) && Deno.statSync(state).mtime!.getTime() > now
+    );
     const pid = Deno.readTextFileSync(join(this.folder, "slurmctld.pid"));
     Deno.kill(Number(pid), "SIGKILL");
   }
@@ -114,7 +119,7 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  /** Ids of all jobs that were ever submitted, without those of array tasks. */
+  /** Numbers of all jobs and arrays that were submitted. */
   async submitted(): Promise<string[]> {
     const text = await slurm(
       "squeue",
@@ -132,6 +137,28 @@ export class Cluster implements AsyncDisposable {
     await this.#keeper.status;
     Deno.removeSync(this.folder, { recursive: true });
   }
+}
+
+/**
+ * Puts a script in place of one of Slurm's commands. The script finds the
+ * command itself in `$REAL` and a folder of its own in `$HERE`.
+ */
+export function shadow(command: string, script: string): Disposable {
+  const folder = Deno.makeTempDirSync({ prefix: "shadow-" });
+  const path = join(folder, command);
+  Deno.writeTextFileSync(
+    path,
+    `#!/bin/bash\nHERE=${folder} REAL=/usr/bin/${command}\n${script}\n`,
+  );
+  Deno.chmodSync(path, 0o755);
+  const before = Deno.env.get("PATH")!;
+  Deno.env.set("PATH", `${folder}:${before}`);
+  return {
+    [Symbol.dispose]() {
+      Deno.env.set("PATH", before);
+      Deno.removeSync(folder, { recursive: true });
+    },
+  };
 }
 
 /** Runs a command of Slurm and returns its output. */
@@ -153,7 +180,7 @@ SlurmctldPort=${ports[0]}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=${folder}/munge.sock
+AuthInfo=socket=${folder}/munge.sock,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=${folder}/state
 SlurmdSpoolDir=${folder}/spool-%n
@@ -170,7 +197,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
 MinJobAge=3600
-MaxArraySize=65
+MaxArraySize=9
 KillWait=2
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
