@@ -75,6 +75,10 @@ function eventText(line: LogLine): string | undefined {
       const step = line.step === undefined ? "" : ` at step ${line.step}`;
       return printable(`${line.name} = ${line.value}${step}`);
     }
+    case "queued": {
+      const why = line.reason === undefined ? "" : ` (${line.reason})`;
+      return printable(`job ${line.job}: ${line.state}${why}`);
+    }
     case "started":
       return `attempt ${line.attempt}: ${line.reason}`;
     case "failed":

@@ -199,7 +199,7 @@ function isUntouched(path: string, age: number): boolean {
   return modified !== undefined && modified < Date.now() - age;
 }
 
-/** A stage that is running now, in this process or another. */
+/** A stage that is running now, in this process, another, or a job that a run has left. */
 export interface LiveRun {
   readonly pipeline: string;
   readonly stage: string;
@@ -217,12 +217,15 @@ export function liveRuns(store: Store): LiveRun[] {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
     const log = join(folder, "log.jsonl");
-    if (run.state !== "whole" || !isWritten(log)) return [];
+    const isFollowed = isWritten(log);
+    if (run.state !== "whole" || !isFollowed && !isDigest(name)) return [];
     return [{
       pipeline: String(run.value.pipeline),
       stage: String(run.value.stage),
       started: String(run.value.started),
-      holder: lockHolder(join(folder, "lock")),
+      holder: isFollowed
+        ? lockHolder(join(folder, "lock"))
+        : "a job that no run follows",
       log,
     }];
   });

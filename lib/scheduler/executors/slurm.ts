@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { removeFolder } from "../../store/files.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type {
   Ended,
@@ -26,7 +27,12 @@ import {
   writeNote,
   writeScript,
 } from "./slurm_job.ts";
-import { kindOf, sbatchOptions, type SlurmSettings } from "./slurm_settings.ts";
+import {
+  kindOf,
+  nodesOf,
+  sbatchOptions,
+  type SlurmSettings,
+} from "./slurm_settings.ts";
 import { verdict } from "./slurm_verdict.ts";
 
 /** A job that this scheduler follows. */
@@ -62,6 +68,20 @@ interface Task {
   leaves: boolean;
 }
 
+/** What a node answered. */
+export interface NodeAnswer {
+  /** Standard output of the program. */
+  readonly text: string;
+  /** Its processors and GPUs. */
+  readonly machine: string;
+}
+
+/** Seconds that a probe may take. */
+const PROBE_SECONDS = 300;
+
+/** Prefix of the executor's lines in the output of a probe. */
+const MARK = "\x1e";
+
 /** Array number of jobs, and how many of its tasks run at a time. */
 interface JobArray {
   throttle: number;
@@ -76,9 +96,12 @@ interface JobArray {
 export class Slurm implements Executor {
   readonly allots = true;
   readonly outlives = true;
+  /** What happens to jobs when the run is interrupted. */
+  onInterrupt: SlurmSettings["onInterrupt"];
   readonly #settings: SlurmSettings;
   readonly #client: SlurmClient;
   readonly #say: (text: string) => void;
+  readonly #machines = new Map<string, string>();
   readonly #tasks = new Set<Task>();
   readonly #arrays = new Map<string, JobArray>();
   #working = false;
@@ -100,6 +123,7 @@ export class Slurm implements Executor {
   /** @param say Tells the user something that concerns no single stage. */
   constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
     this.#settings = settings;
+    this.onInterrupt = settings.onInterrupt;
     this.#say = say;
     this.#client = new SlurmClient(settings.pace.call);
   }
@@ -112,6 +136,14 @@ export class Slurm implements Executor {
 
   start(job: Job): Execution {
     const note = readNote(job.folder);
+    if (note === undefined) {
+      const machine = this.#machines.get(nodesOf(this.#settings, job.task));
+      writeScript(job, job.needs.length > 0 ? machine : undefined);
+    }
+    return this.#start(job, note);
+  }
+
+  #start(job: Job, note: Note | undefined): Execution {
     const task: Task = {
       job,
       options: sbatchOptions(this.#settings, job),
@@ -131,7 +163,6 @@ export class Slurm implements Executor {
       stop: undefined,
       leaves: false,
     };
-    if (note === undefined) writeScript(job, undefined);
     if (note?.array !== undefined) this.#join(note.array, task);
     this.#tasks.add(task);
     this.#pause = 0;
@@ -144,7 +175,7 @@ export class Slurm implements Executor {
       started: task.started.promise,
       ended: task.ended.promise,
       stop: async (grace, interrupted = false) => {
-        if (interrupted && this.#settings.onInterrupt === "leave") {
+        if (interrupted && this.onInterrupt === "leave") {
           task.leaves = true;
         }
         const deadline = performance.now() + grace * 1000;
@@ -153,6 +184,77 @@ export class Slurm implements Executor {
         await task.ended.promise;
       },
     };
+  }
+
+  /** What decides on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
+  nodesOf(task: string): string {
+    return nodesOf(this.#settings, task);
+  }
+
+  /**
+   * Runs a short program on a node where the stages of a task run.
+   *
+   * @param program Arguments of the Deno executable.
+   * @param folder A folder that is created for it, and removed.
+   * @returns What it prints, and the node's processors and GPUs.
+   * @throws {Error} If it fails.
+   */
+  async probe(
+    task: string,
+    program: Pick<Job, "args" | "env">,
+    folder: string,
+    signal: AbortSignal,
+  ): Promise<NodeAnswer> {
+    for (const name of ["output", "tmp", "checkpoint"]) {
+      Deno.mkdirSync(join(folder, name), { recursive: true });
+    }
+    try {
+      const input = join(folder, "spec.json");
+      Deno.writeTextFileSync(input, "");
+      const job: Job = {
+        ...program,
+        name: "probe",
+        task,
+        needs: [],
+        resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
+        input,
+        startsPrograms: true,
+        folder,
+        checkpoint: join(folder, "checkpoint"),
+        mark: MARK,
+      };
+      writeScript(job, undefined, true);
+      const execution = this.#start(job, undefined);
+      const stop = () => execution.stop(0);
+      signal.addEventListener("abort", stop, { once: true });
+      const [stdout, stderr, ended] = await Promise.all([
+        new Response(execution.stdout).text(),
+        new Response(execution.stderr).text(),
+        execution.ended,
+      ]);
+      signal.removeEventListener("abort", stop);
+      signal.throwIfAborted();
+      if (ended.code !== 0 || ended.followed !== undefined) {
+        throw new Error(
+          `The job that asks a node (${
+            this.nodesOf(task)
+          }) for its engine failed: ${
+            ended.reason ?? (stderr.trim() || `code ${ended.code}`)
+          }`,
+        );
+      }
+      const { machine } = readBegan(folder, 0)!;
+      const text = stdout.split("\n").filter((line) => !line.startsWith(MARK))
+        .join("\n");
+      return { text, machine };
+    } finally {
+      removeFolder(folder);
+    }
+  }
+
+  /** Sets the processors and GPUs that stages on these nodes must find; see {@linkcode nodesOf}. */
+  expect(nodes: string, machine: string): void {
+    this.#machines.set(nodes, machine);
   }
 
   async reap(folder: string): Promise<void> {
@@ -429,7 +531,7 @@ export class Slurm implements Executor {
       this.#finish(task, {
         code: end.code,
         reason:
-          `Node "${end.node}" of job ${id} has another engine than the stage's key says (${end.machine.trim()}): name nodes of one kind with "partition" or "constraint" in the profile`,
+          `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
       });
       return;
     }
@@ -525,7 +627,8 @@ export class Slurm implements Executor {
   #leaveTasks(): void {
     for (const task of this.#tasks) {
       const leaves = task.leaves ||
-        this.#settings.detach && task.stop === undefined;
+        this.#settings.detach && task.stop === undefined &&
+          task.job.name !== "probe";
       if (!leaves || task.over !== undefined || task.arriving !== undefined) {
         continue;
       }

@@ -53,8 +53,13 @@ cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh ${
  * Writes the script that a job runs in its run folder.
  *
  * @param machine The processors and GPUs that its key stands for, if they matter.
+ * @param seesGpus True if it sees the GPUs that Slurm lets it see.
  */
-export function writeScript(job: Job, machine: string | undefined): void {
+export function writeScript(
+  job: Job,
+  machine: string | undefined,
+  seesGpus = job.resources.gpus > 0,
+): void {
   const { CUDA_VISIBLE_DEVICES: _, ...env } = job.env;
   const variables = Object.entries(env).map(([name, value]) =>
     quoted(`${name}=${value}`)
@@ -69,7 +74,7 @@ export function writeScript(job: Job, machine: string | undefined): void {
       )
       .replace("@INPUT@", () => quoted(job.input))
       .replace("@CHECKPOINT@", () => quoted(job.checkpoint))
-      .replace("@GPUS@", () => job.resources.gpus > 0 ? "1" : "")
+      .replace("@GPUS@", () => seesGpus ? "1" : "")
       .replace("@MACHINE@", () => quoted(machine ?? "")),
   );
 }
@@ -92,8 +97,8 @@ machine() {
     uname -m
     grep -m1 -E '^(flags|Features)' /proc/cpuinfo | tr ' ' '\\n' |
       grep -E '^(sse4|avx|fma|amx|asimd|sve|bf16|i8mm)' | LC_ALL=C sort
-    [ -z "@GPUS@" ] || cat /proc/driver/nvidia/gpus/*/information |
-      sed -n 's/^Model: *//p' | LC_ALL=C sort -u
+    cat /proc/driver/nvidia/gpus/*/information 2>/dev/null |
+      sed -n 's/^Model:[[:space:]]*//p' | LC_ALL=C sort -u
   } | tr '\\n' ' '
 }
 round=0
@@ -121,7 +126,8 @@ if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
   finish 1
 fi
 set -m
-env -i @ENV@ CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES" @COMMAND@ \\
+[ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
+env -i @ENV@ \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} @COMMAND@ \\
   <@INPUT@ >"stdout-$round" 2>"stderr-$round" &
 child=$!
 caught=

@@ -76,6 +76,16 @@ export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
   return Object.assign({}, kind, ...matching.map(([, more]) => more));
 }
 
+/** What decides on which nodes the stages of a task run. */
+export function nodesOf(settings: SlurmSettings, task: string): string {
+  const { partition = "", constraint = "", arguments: more = [] } = kindOf(
+    settings,
+    task,
+  );
+  return [`partition "${partition}"`, `constraint "${constraint}"`, ...more]
+    .join(", ");
+}
+
 /** Options of `sbatch` for a job, except those of the array. Equal jobs have equal options. */
 export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const kind = kindOf(settings, job.task);
