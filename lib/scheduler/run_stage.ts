@@ -9,7 +9,7 @@ import {
   writeSealed,
 } from "../store/files.ts";
 import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
-import type { Fingerprint } from "../store/stats.ts";
+import { type Fingerprint, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
@@ -137,6 +137,9 @@ async function runOnce(
     return await commit(context, stage, decided, folder, measured);
   } catch (error) {
     if (error instanceof LeftError) folder.leave();
+    if (isTaken(folder, error)) {
+      throw new MovedError("another scheduler took its result");
+    }
     if (!(error instanceof StageFailure)) throw error;
     const failures = store.makeFolder("failures", pipeline);
     const kept = join(failures, `${stage.id}.jsonl`);
@@ -162,6 +165,15 @@ async function runOnce(
     emit(failed);
     return undefined;
   }
+}
+
+/**
+ * True for an error because another scheduler, on a host that does not see the
+ * locks of this one, has committed the result and removed the run folder.
+ */
+function isTaken({ path, isShared }: RunFolder, error: unknown): boolean {
+  return isShared && fingerprint(path) === undefined &&
+    (error instanceof StageFailure || error instanceof Deno.errors.NotFound);
 }
 
 /**

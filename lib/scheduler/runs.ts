@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { isDigest } from "../store/digest.ts";
 import {
   ENOTEMPTY,
@@ -28,6 +28,8 @@ export interface RunFolder extends Disposable {
   readonly frozen: string;
   /** True if an earlier scheduler left it with a job in it. */
   readonly left: boolean;
+  /** True if schedulers on other hosts may use it at the same time. */
+  readonly isShared: boolean;
   /** Leaves the folder, with the job in it, to a later run: disposal only unlocks it. */
   leave(): void;
 }
@@ -129,6 +131,7 @@ function runFolder(path: string, lock: Lock, left: boolean): RunFolder {
     log: join(path, "log.jsonl"),
     frozen: join(path, "frozen.json"),
     left,
+    isShared: isDigest(basename(path)),
     leave() {
       leaves = true;
     },

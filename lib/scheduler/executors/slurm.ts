@@ -373,6 +373,7 @@ export class Slurm implements Executor {
       } else if (task.over?.end !== undefined) {
         this.#finishRound(task, task.over.end);
       } else if (missing > this.#settings.pace.vanished * 1000) {
+        this.#discard(task);
         this.#finish(task, {
           code: 1,
           reason: `Job ${
@@ -552,10 +553,16 @@ export class Slurm implements Executor {
     this.#report(task, { type: "restarted", reason });
     if (readBegan(folder, task.round) !== undefined) this.#nextRound(task);
     else task.tries++;
-    this.#discarded.push(idOf(task)!);
+    this.#discard(task);
     task.over = undefined;
     retire(folder);
     this.#again(task);
+  }
+
+  /** Removes a task's job from the queue, should it still be there. */
+  #discard(task: Task): void {
+    const id = idOf(task);
+    if (id !== undefined) this.#discarded.push(id);
   }
 
   /** Makes a task ready to be submitted again. */

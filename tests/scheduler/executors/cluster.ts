@@ -114,7 +114,11 @@ export class Cluster implements AsyncDisposable {
   /** Waits until a condition holds. */
   async until(condition: () => Promise<boolean> | boolean): Promise<void> {
     for (let tries = 0; !await condition(); tries++) {
-      if (tries === 300) throw new Error("Waited for 30 s in vain");
+      if (tries === 300) {
+        const state = await slurm("sinfo", "--long", "--Node") +
+          await slurm("squeue", "--states=all");
+        throw new Error(`Waited for 30 s in vain:\n${state}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

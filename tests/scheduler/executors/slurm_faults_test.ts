@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
 import type { Event } from "../../../lib/scheduler/events.ts";
 import { type StageOptions, TestProject } from "../project.ts";
 import { Cluster, HAS_SLURM, shadow, slurm } from "./cluster.ts";
@@ -13,8 +14,12 @@ import {
   QUICK,
   quick,
   slurmTest,
+  stateOf,
   waiter,
 } from "./waiting_stages.ts";
+
+/** True if tests that take minutes run as well. */
+const IS_LONG = Deno.env.get("DYLORA_LONG") === "1";
 
 let cluster: Cluster;
 
@@ -64,8 +69,12 @@ slurmTest(
   },
 );
 
-/** A stage that leaves a checkpoint when it is asked to end, and ends in the round after that. */
-function resumer(project: TestProject): Record<string, StageOptions> {
+/** A stage that leaves a checkpoint when it is asked to end, and goes on from it; and one that leaves none. */
+function limited(project: TestProject): Record<string, StageOptions> {
+  const untilAsked = `stage.log("begun");
+     const timer = setTimeout(() => {}, 1e6);
+     await new Promise((r) => stage.signal.addEventListener("abort", r));
+     clearTimeout(timer);`;
   project.task(
     "resume",
     `const file = stage.checkpoint + "/state";
@@ -73,61 +82,88 @@ function resumer(project: TestProject): Record<string, StageOptions> {
      try { before = Deno.readTextFileSync(file); } catch { /* the first round */ }
      if (before !== undefined) return "from " + before;
      Deno.writeTextFileSync(stage.output + "/unfinished.txt", "");
-     stage.log("begun");
-     const timer = setTimeout(() => {}, 1e6);
-     await new Promise((resolve) => stage.signal.addEventListener("abort", resolve));
-     clearTimeout(timer);
+     ${untilAsked}
      Deno.writeTextFileSync(file, "checkpoint");
      throw stage.signal.reason;`,
   );
-  return { resume: { task: "resume", resources: { time: 60 } } };
+  project.task("slow", `${untilAsked} throw stage.signal.reason;`);
+  return {
+    resume: { task: "resume", resources: { time: 60 } },
+    slow: { task: "slow", resources: { time: 60 } },
+  };
+}
+
+/** Checks that the first went on from its checkpoint, and the second failed. */
+function checkLimited(project: TestProject, events: readonly Event[]): void {
+  assertEquals(project.read("out/test/resume/out.txt"), "from checkpoint");
+  assertEquals(
+    [...Deno.readDirSync(project.path("out/test/resume"))]
+      .map(({ name }) => name),
+    ["out.txt"],
+  );
+  const [first, second] = jobsIn(
+    events.filter((it) => "stage" in it && it.stage === "resume"),
+  );
+  assertEquals(first === second, false);
+  assertEquals(logs(events).filter((it) => it.startsWith("Job")), [
+    `Job ${first} reached its time limit; it goes on from its checkpoint`,
+  ]);
+  assertMatch(
+    messages(events).join(),
+    /^Job \d+ reached its time limit and has left no checkpoint: raise "time" in its resources or the profile$/,
+  );
 }
 
 slurmTest(
-  "run() goes on from the checkpoint of a job whose time limit is near",
+  "run() goes on from the checkpoint of a job whose time limit is near, and fails one that leaves none",
   async () => {
     using project = new TestProject();
-    // Slurm sends the signal up to a minute early, so for a limit of a minute it comes at once.
-    const { ran, events } = await project.run(resumer(project), {
-      executor: quick({ pace: { warning: 50 } }),
+    const running = project.spawn(limited(project), {
+      slurm: QUICK,
       limits: LIMITS,
     });
-    assertEquals(messages(events), []);
-    assertEquals(ran, ["resume"]);
-    assertEquals(project.read("out/test/resume/out.txt"), "from checkpoint");
-    assertEquals(
-      [...Deno.readDirSync(project.path("out/test/resume"))]
-        .map(({ name }) => name),
-      ["out.txt"],
+    for (const stage of ["resume", "slow"]) {
+      await running.event((it) =>
+        isBegun(it) && "stage" in it && it.stage === stage
+      );
+    }
+    // As the controller does before the limit; see --signal in sbatch(1).
+    await slurm(
+      "scancel",
+      "--batch",
+      "--signal=USR1",
+      ...jobsIn(running.events),
     );
-    const [first, second] = jobsIn(events);
-    assertEquals(logs(events).filter((it) => it.startsWith("Job")), [
-      `Job ${first} reached its time limit; it goes on from its checkpoint`,
-    ]);
-    assertEquals(first === second, false);
+    await running.end();
+    checkLimited(project, running.events);
   },
 );
 
 slurmTest(
-  "run() fails a stage whose time limit comes before it leaves a checkpoint",
+  "run() goes on from the checkpoint of a job when Slurm announces its time limit",
   async () => {
     using project = new TestProject();
-    project.task(
-      "slow",
-      `const timer = setTimeout(() => {}, 1e6);
-     await new Promise((r) => stage.signal.addEventListener("abort", r));
-     clearTimeout(timer);
-     throw stage.signal.reason;`,
-    );
-    const { events } = await project.run(
-      { slow: { task: "slow", resources: { time: 60 } } },
-      { executor: quick({ pace: { warning: 50 } }), limits: LIMITS },
-    );
-    assertMatch(
-      messages(events).join(),
-      /^Job \d+ reached its time limit and has left no checkpoint: raise "time" in its resources or the profile$/,
-    );
+    const { events } = await project.run(limited(project), {
+      // Slurm looks at the limits every half minute, and sends the signal up to a minute early.
+      executor: quick({ pace: { warning: 50 } }),
+      limits: LIMITS,
+    });
+    checkLimited(project, events);
   },
+  IS_LONG,
+);
+
+slurmTest(
+  "run() runs 200 trivial stages",
+  async () => {
+    using project = new TestProject();
+    const { ran } = await project.run(equalStages(project, 200), {
+      executor: quick({ jobs: 8 }),
+      limits: LIMITS,
+    });
+    assertEquals(ran.length, 200);
+  },
+  IS_LONG,
 );
 
 slurmTest("run() starts a stage again whose node fails", async () => {
@@ -272,24 +308,22 @@ slurmTest(
       "sbatch",
       `if mkdir $HERE/first 2>/dev/null; then
   cat >$HERE/script
-  (sleep 4; $REAL "$@" <$HERE/script) >/dev/null 2>&1 &
+  (sleep 5; $REAL "$@" <$HERE/script) >/dev/null 2>&1 &
   exec sleep 100
 fi
 exec $REAL "$@"`,
     );
     const running = project.spawn(stages, {
-      slurm: { ...QUICK, pace: { ...QUICK.pace, call: 0.5 } },
+      slurm: { ...QUICK, pace: { ...QUICK.pace, call: 2 } },
       limits: LIMITS,
     });
     await running.event(isBegun);
-    await cluster.until(async () =>
-      (await cluster.submitted()).length === before.length + 2
-    );
-    const [copy] = (await cluster.submitted())
-      .filter((it) => !before.includes(it) && !jobsIn(running.events).has(it));
-    await cluster.until(async () =>
-      /COMPLETED/.test(await slurm("scontrol", "show", "job", copy!))
-    );
+    const copy = async () =>
+      (await cluster.submitted())
+        .find((it) => !before.includes(it) && !jobsIn(running.events).has(it));
+    await cluster.until(async () => await copy() !== undefined);
+    const late = (await copy())!;
+    await cluster.until(async () => await stateOf(late) === "COMPLETED");
     go(project);
     await running.end();
     assertEquals(messages(running.events), []);
@@ -309,5 +343,51 @@ slurmTest(
       messages(events).join(),
       /^sbatch failed: .*invalid partition/i,
     );
+  },
+);
+
+slurmTest(
+  "run() shares a job between hosts that do not see each other's locks, at two paths",
+  async () => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    const before = await cluster.submitted();
+    const first = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+    await first.event(isBegun);
+    // New files in place of the locked ones: the second host finds no lock taken.
+    const cache = project.path("out/cache");
+    const [run] = [...Deno.readDirSync(join(cache, "runs"))];
+    for (
+      const lock of [
+        join(cache, "runs", run!.name, "lock"),
+        ...[...Deno.readDirSync(join(cache, "locks"))]
+          .map(({ name }) => join(cache, "locks", name)),
+      ]
+    ) {
+      Deno.writeTextFileSync(`${lock}.new`, "");
+      Deno.renameSync(`${lock}.new`, lock);
+    }
+    const elsewhere = Deno.makeTempDirSync({ prefix: "mount-" });
+    const second = new TestProject(elsewhere).spawn(
+      stages,
+      { slurm: QUICK, limits: LIMITS },
+      [
+        ...["unshare", "--mount", "--uts", "sh", "-c"],
+        `hostname elsewhere; mount --bind ${project.folder} ${elsewhere}; exec "$@"`,
+        "sh",
+      ],
+    );
+    await second.event(isBegun);
+    go(project);
+    const ends = await Promise.all([first.end(), second.end()]);
+    Deno.removeSync(elsewhere);
+    assertEquals(
+      ends.map((it) => it?.type === "summary" ? it.failed : "no summary"),
+      [0, 0],
+      messages([...first.events, ...second.events]).join(),
+    );
+    assertEquals(project.read("out/test/wait/out.txt"), "went");
+    assertEquals((await cluster.submitted()).length, before.length + 1);
+    assertEquals(jobsIn(second.events), jobsIn(first.events));
   },
 );

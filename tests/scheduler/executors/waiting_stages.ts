@@ -43,9 +43,13 @@ export function quick(
 /** Limits that leave everything to Slurm. */
 export const LIMITS = { jobs: 1000, cpus: 2, memory: 1e9, gpus: [] };
 
-/** A test that needs Slurm. */
-export function slurmTest(name: string, run: () => Promise<void>): void {
-  Deno.test(name, { ignore: !HAS_SLURM }, run);
+/** A test that needs Slurm. It is reported as ignored where Slurm is not installed, or if `only` is false. */
+export function slurmTest(
+  name: string,
+  run: () => Promise<void>,
+  only = true,
+): void {
+  Deno.test(name, { ignore: !HAS_SLURM || !only }, run);
 }
 
 export function messages(events: readonly Event[]): string[] {
@@ -69,6 +73,7 @@ export function waiter(project: TestProject): Record<string, StageOptions> {
      while (true) {
        try { return Deno.readTextFileSync(params.go); } catch { /* not yet */ }
        await new Promise((r) => setTimeout(r, 50));
+       stage.signal.throwIfAborted();
      }`,
     {
       rest:
