@@ -52,19 +52,11 @@ slurmTest(
       );
       assertEquals(
         [...jobs].map((stage) => stage.split("@")[0]).sort(),
-        [
-          "evaluate-dylora",
-          "evaluate-lora",
-          "tokenize",
-          "train-dylora",
-          "train-lora",
-        ],
+        ["evaluate-dylora", "tokenize", "train-dylora"],
       );
       const stages = events.filter(({ outcome }) => outcome === "ran");
-      assertEquals(stages.length, 8);
+      assertEquals(stages.length, 5);
       for (const { stage } of stages) {
-        // A report contains times.
-        if (stage === "report") continue;
         const [a, b] = ["local", "slurm"].map((name) =>
           join(folder, name, "smoke", stage)
         );
@@ -172,7 +164,7 @@ stages:
     assertEquals(code, 0);
     const [, job] = /job (\d+) goes on/.exec(stdout) ?? [];
     const status = await project.call("status", ...flags);
-    assertMatch(status.stdout, /long +running/);
+    assertMatch(status.stdout, /running +long .* by a job that no run follows/);
     const interrupted = project.spawn(
       ...["pipeline", ...flags, "--json", "--on-interrupt", "cancel"] as [
         string,
@@ -212,9 +204,9 @@ stages:
     assertEquals(code, 2);
     for (
       const fault of [
-        `${file}:1:11: Invalid "executor" of the profile: expected "local" or "slurm", got "slurn"; did you mean "slurm"?`,
+        `${file}:1:11: Invalid "executor" of the profile: expected "local" or "slurm", got text "slurn"; did you mean "slurm"?`,
         `${file}:2:1: Unknown key "partiton" of the profile; did you mean "partition"?`,
-        `${file}:4:20: Invalid "stages.train-*.time" of the profile: expected a duration such as "90s", "30m" or "1h30m", got "soon"`,
+        `${file}:4:20: Invalid "stages.train-*.time" of the profile: expected a duration such as "90s", "30m" or "1h30m", got text "soon"`,
       ]
     ) assert(stderr.includes(fault), stderr);
     Deno.env.set("DYLORA_PROFILE", project.path("missing.yaml"));

@@ -208,17 +208,26 @@ export class SchedulerProcess {
   readonly events: Event[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #ended: Promise<void>;
+  #hasEnded = false;
 
   constructor(process: Deno.ChildProcess) {
     this.process = process;
     this.#ended = this.#listen();
   }
 
-  /** Waits for an event. */
+  /**
+   * Waits for an event.
+   *
+   * @throws {Error} If the process ends before.
+   */
   async event(wanted: (event: Event) => boolean): Promise<Event> {
     for (;;) {
       const found = this.events.find(wanted);
       if (found !== undefined) return found;
+      if (this.#hasEnded) {
+        const last = JSON.stringify(this.events.slice(-5));
+        throw new Error(`The scheduler ended before the event, after ${last}`);
+      }
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#listeners.add(resolve);
       await promise;
@@ -235,9 +244,15 @@ export class SchedulerProcess {
   async #listen(): Promise<void> {
     for await (const line of linesOf(this.process.stdout)) {
       this.events.push(JSON.parse(line));
-      for (const listener of this.#listeners) listener();
-      this.#listeners.clear();
+      this.#notify();
     }
+    this.#hasEnded = true;
+    this.#notify();
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+    this.#listeners.clear();
   }
 }
 

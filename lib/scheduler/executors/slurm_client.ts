@@ -34,6 +34,9 @@ export interface QueuedJob {
 const UNREACHABLE =
   /unable to contact|timed out|connection (refused|failure|reset)|zero bytes|communication|dns srv|no route|network is unreachable|unable to establish|controller.*(down|not responding)|protocol authentication|munge/i;
 
+/** Messages of clients that are not set up. */
+const UNUSABLE = /slurm\.conf|configuration (file|source)|clustername/i;
+
 /** Messages of limits that fewer jobs at a time, or later ones, keep. */
 const LIMIT =
   /submit ?(job|limit)|MaxSubmit|QOSMaxJobs|AssocGrp|QOSGrp|job violates accounting\/QOS policy|temporarily unable|resource temporarily unavailable|invalid job array specification|too many (jobs|tasks)/i;
@@ -176,7 +179,10 @@ function failure(command: string, stderr: string): SlurmError {
     .map((line) => line.replace(/^\w+: (error|fatal): /, "").trim())
     .filter((line) => line !== "");
   const said = lines.join("; ") || "it gave no reason";
-  const kind = UNREACHABLE.test(stderr)
+  const kind = UNUSABLE.test(stderr)
+    ? "refused"
+    // Nothing is wrong with the questions that the other commands ask.
+    : command !== "sbatch" && command !== "scancel" || UNREACHABLE.test(stderr)
     ? "unreachable"
     : LIMIT.test(stderr)
     ? "limit"
