@@ -123,6 +123,11 @@ export function callMain(...args: string[]): Promise<Called> {
   return callMainWith({}, ...args);
 }
 
+/** Starts the command line. */
+export function spawnMain(...args: string[]): Deno.ChildProcess {
+  return commandOf(args).spawn();
+}
+
 /** Calls the command line with environment variables and a standard input. */
 export async function callMainWith(
   { env = {}, input }: { env?: Record<string, string>; input?: string },

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { readSealed, writeSealed } from "../../lib/store/files.ts";
 import { Cluster, HAS_SLURM, slurm } from "../scheduler/executors/cluster.ts";
-import { callMain, CliProject } from "./project.ts";
+import { linesOf } from "../../lib/scheduler/process.ts";
+import { callMain, CliProject, spawnMain } from "./project.ts";
 
 let cluster: Cluster;
 
@@ -23,8 +24,15 @@ function slurmTest(name: string, run: () => Promise<void>): void {
 /** The part of the pipeline "smoke" that trains and evaluates DyLoRA, for one epoch. */
 const SMOKE = ["smoke", "evaluate-dylora", "-S", "train.epochs=1", "--json"];
 
+const TRAIN = "train-dylora@sst2,seed=0";
+
+function isRestart(event: { type: string; line?: string }): boolean {
+  return event.type === "log" &&
+    /reached its time limit; it goes on/.test(event.line ?? "");
+}
+
 slurmTest(
-  "pipeline --executor slurm makes the adapters of a local run byte for byte, and asks a node for its engine once",
+  "pipeline --executor slurm makes the adapters of a local run byte for byte, even after a time limit, and asks a node for its engine once",
   async () => {
     const folder = Deno.makeTempDirSync({ prefix: "smoke-" });
     const out = (name: string) => ["--out", join(folder, name)];
@@ -32,13 +40,26 @@ slurmTest(
     try {
       const locally = await callMain("pipeline", ...SMOKE, ...out("local"));
       assertEquals(locally.code, 0, locally.stderr);
-      const { code, json, stderr } = await callMain(
-        "pipeline",
-        ...SMOKE,
-        ...onSlurm,
-      );
-      assertEquals(code, 0, stderr);
-      const events = json();
+      const running = spawnMain("pipeline", ...SMOKE, ...onSlurm);
+      const errors = new Response(running.stderr).text();
+      // deno-lint-ignore no-explicit-any
+      const events: any[] = [];
+      let job: string | undefined;
+      for await (const line of linesOf(running.stdout)) {
+        const event = JSON.parse(line);
+        events.push(event);
+        if (event.stage !== TRAIN) continue;
+        if (event.type === "queued") job = event.job;
+        if (event.type === "progress" && event.done > 0 && job !== undefined) {
+          // What Slurm sends some time before the limit.
+          if (!events.some(isRestart)) {
+            await slurm("scancel", "--batch", "--signal=USR1", job);
+          }
+          job = undefined;
+        }
+      }
+      assertEquals((await running.status).code, 0, await errors);
+      assertEquals(events.filter(isRestart).length, 1);
       assertEquals(
         events.filter(({ type, text = "" }) =>
           type === "note" && text.startsWith("Asking a node")
@@ -125,7 +146,7 @@ stages:
     try {
       const { code, stdout, stderr } = await project.call("pipeline");
       assertEquals(code, 0, stderr);
-      const [, job] = /first: job (\d+) RUNNING/.exec(stdout) ?? [];
+      const [, job] = /first: job (\d+) /.exec(stdout) ?? [];
       const shown = await slurm("scontrol", "show", "job", job!);
       assertMatch(shown, /Partition=other/);
       assertMatch(shown, /TimeLimit=00:30:00/);
@@ -133,7 +154,7 @@ stages:
       assertMatch(shown, /Nice=5/);
       assertEquals(project.read("out/test/second/out.txt"), "a\nb\n");
       const logs = await project.call("logs", "first");
-      assertMatch(logs.stdout, new RegExp(`job ${job}: RUNNING`));
+      assertMatch(logs.stdout, new RegExp(`job ${job}: `));
       // The command line has the last word.
       const local = await project.call(
         "pipeline",
