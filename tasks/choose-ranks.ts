@@ -94,20 +94,20 @@ export default defineTask({
     );
     const subset = spreadExamples(selection.examples, params.examples);
     const budget = { costs, largest: training.rank, total };
-    const way = await searchRanks(
+    const steps = await searchRanks(
       stage,
       evaluator,
       subset,
       held.outputs,
       budget,
     );
-    const { ranks, loss } = bestStep(way);
+    const { ranks, loss } = bestStep(steps);
     const examples = subset.labels.length;
     stage.log(
       `Ranks ${ranks.join(", ")}: loss ${
         loss.toFixed(4)
       } on ${examples} examples of ${selection.name}, ${
-        way[0]!.loss.toFixed(4)
+        steps[0]!.loss.toFixed(4)
       } at rank 1`,
     );
     const { chosen, even } = await scoreBesideEven(
@@ -128,8 +128,8 @@ export default defineTask({
         selection: {
           split: selection.name,
           examples,
-          start: way[0]!.loss,
-          moves: way.slice(1).map(({ raised, loss }) => ({
+          start: steps[0]!.loss,
+          moves: steps.slice(1).map(({ raised, loss }) => ({
             module: modules[raised!]!,
             loss,
           })),

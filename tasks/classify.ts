@@ -108,7 +108,7 @@ async function adapterIn(folder: string, model: string): Promise<Adapter> {
   });
 }
 
-/** Tokenizes texts; their labels are zeros, which predicting ignores. */
+/** Tokenizes texts; their labels are zeros, which prediction ignores. */
 async function encode(
   texts: readonly TextInput[],
   model: string,

@@ -36,7 +36,9 @@ export default defineTask({
     );
     const misfit = findMisfit(shapes, model);
     if (misfit !== undefined) {
-      throw new SyntaxError(`The adapter does not fit the model: ${misfit}`);
+      throw new SyntaxError(
+        `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
+      );
     }
     await writeClassifierModel(stage.output, folder, {
       architecture: model.architecture,

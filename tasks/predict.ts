@@ -61,7 +61,7 @@ export default defineTask({
     const logits = await evaluateRanks(
       classifier,
       adapterValues({ tensors }, classifier.layout),
-      // Predicting ignores labels.
+      // Prediction ignores labels.
       { ...tokens, labels: new Float32Array(index.length) },
       {
         alpha,

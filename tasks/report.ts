@@ -26,8 +26,8 @@ import { methodNamed } from "../lib/engine/methods/registry.ts";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import { METRICS, predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
-import type { ChoiceResult } from "../lib/report/result.ts";
 import type {
+  ChoiceResult,
   RankResult,
   Result,
   TrainingCost,
@@ -70,7 +70,7 @@ export default defineTask({
         inputs.adapters ?? [],
         inputs.classifiers ?? [],
       ),
-      await readChoices(inputs.ranks ?? []),
+      await Promise.all((inputs.ranks ?? []).map(readChoice)),
       params,
     );
   },
@@ -131,7 +131,7 @@ function metricNamed(name: string): Metric {
     return METRICS[name as keyof typeof METRICS];
   }
   throw new TypeError(
-    `Metric "${name}" is unknown; the metrics are ${
+    `Unknown metric "${name}"; the metrics are ${
       Object.keys(METRICS).join(", ")
     }`,
   );
@@ -144,8 +144,8 @@ async function readResults(
   classifiers: readonly InputArtifact[],
 ): Promise<Result[]> {
   const trainings = [
-    ...await readAdapters(adapters),
-    ...await readClassifiers(classifiers),
+    ...await readTrainings(adapters, readRecord),
+    ...await readTrainings(classifiers, readClassifierTraining),
   ];
   return Promise.all(scores.map((artifact) => readResult(artifact, trainings)));
 }
@@ -264,7 +264,7 @@ function variantOf(matrix: InputArtifact["matrix"]): Variant {
 function secondsOf({ stage, seconds }: InputArtifact): number {
   if (seconds !== undefined) return seconds;
   throw new TypeError(
-    `"${stage}" has no recorded seconds; run it again with \`--force\``,
+    `"${stage}" has no recorded seconds; run it again with --force`,
   );
 }
 
@@ -272,7 +272,7 @@ function metricOf({ stage, metrics }: InputArtifact, name: string): number {
   const value = metrics?.[name];
   if (value !== undefined) return value;
   throw new TypeError(
-    `"${stage}" reported no "${name}"; run it again with \`--force\``,
+    `"${stage}" reported no metric "${name}"; run it again with --force`,
   );
 }
 
@@ -284,24 +284,14 @@ interface TrainedArtifact {
   readonly digest: string;
 }
 
-/** Reads the trainings of adapters. */
-function readAdapters(
-  adapters: readonly InputArtifact[],
+/** Reads the trainings of adapters or of classifiers. */
+function readTrainings(
+  artifacts: readonly InputArtifact[],
+  read: (folder: string) => Promise<TrainedArtifact["training"]>,
 ): Promise<TrainedArtifact[]> {
-  return Promise.all(adapters.map(async (artifact) => ({
+  return Promise.all(artifacts.map(async (artifact) => ({
     artifact,
-    training: await readRecord(artifact.path),
-    digest: await digestOf(join(artifact.path, "training.json")),
-  })));
-}
-
-/** Reads the trainings of models without adapters. */
-function readClassifiers(
-  classifiers: readonly InputArtifact[],
-): Promise<TrainedArtifact[]> {
-  return Promise.all(classifiers.map(async (artifact) => ({
-    artifact,
-    training: await readClassifierTraining(artifact.path),
+    training: await read(artifact.path),
     digest: await digestOf(join(artifact.path, "training.json")),
   })));
 }
@@ -380,12 +370,6 @@ function names(found: readonly TrainedArtifact[]): string {
 }
 
 /** Reads the scores of ranks chosen per module. */
-function readChoices(
-  ranks: readonly InputArtifact[],
-): Promise<ChoiceResult[]> {
-  return Promise.all(ranks.map(readChoice));
-}
-
 async function readChoice(
   { path, stage, matrix }: InputArtifact,
 ): Promise<ChoiceResult> {

@@ -89,7 +89,7 @@ Deno.test("each room knows only the rooms that it may", () => {
   assertEquals(wrong, []);
 });
 
-Deno.test("tasks take nothing of lib/pipeline but the form of a task", () => {
+Deno.test("tasks import nothing from lib/pipeline except task.ts", () => {
   const wrong = all.filter(({ path }) => /^(tasks|lib\/stages)\//.test(path))
     .flatMap((source) =>
       importsOf(source).filter((path) =>
@@ -128,14 +128,14 @@ function cyclesOf(graph: ReadonlyMap<string, Iterable<string>>): string[] {
   return cycles;
 }
 
-Deno.test("no module imports itself through others", () => {
+Deno.test("no modules import each other in a cycle", () => {
   assertEquals(
     cyclesOf(new Map(all.map((it) => [it.path, importsOf(it)]))),
     [],
   );
 });
 
-Deno.test("no folder imports itself through others", () => {
+Deno.test("no folders import each other in a cycle", () => {
   const graph = new Map<string, Set<string>>();
   for (const source of all.filter(({ path }) => roomOf(path) !== undefined)) {
     const folder = dirname(source.path);
@@ -164,7 +164,7 @@ function namesIn(folder: string, others: readonly string[]): string[] {
     .filter((name) => !others.includes(name));
 }
 
-Deno.test("only its own file and the registry name an architecture", () => {
+Deno.test("an architecture is named only in its own file and the registry", () => {
   const folder = "lib/engine/models";
   const architectures = ARCHITECTURES.map(({ type }) => type);
   const files = namesIn(folder, [
@@ -176,17 +176,18 @@ Deno.test("only its own file and the registry name an architecture", () => {
     "tensor_pass",
     "weights",
   ]);
-  assertEquals(files.sort(), architectures.toSorted());
+  const fileOf = (type: string) => type.replaceAll("-", "_");
+  assertEquals(files.sort(), architectures.map(fileOf).sort());
   const named = codeOutside(folder).filter((source) =>
     architectures.some((it) =>
       source.text.includes(`"${it}"`) ||
-      importsOf(source).includes(`${folder}/${it}.ts`)
+      importsOf(source).includes(`${folder}/${fileOf(it)}.ts`)
     )
   );
   assertEquals(named.map(({ path }) => path), []);
 });
 
-Deno.test("only its own file and the registry compare a method's name", () => {
+Deno.test("a method's name is compared only in its own file and the registry", () => {
   const compared = codeOutside("lib/engine/methods").filter(({ text }) =>
     /\bmethod\s*[!=]==?\s*["'`]|\bcase "(?:dylora|lora|matryoshka|head|full)"/
       .test(text)
@@ -213,7 +214,7 @@ Deno.test("no two names differ by a hyphen or an underscore only", () => {
   assertEquals([...alike.values()].filter((found) => found.length > 1), []);
 });
 
-Deno.test("no module bears a name that says nothing", () => {
+Deno.test("no module has a vague name such as utils or types", () => {
   const vague = all.map(({ path }) => path)
     .filter((it) =>
       /(^|\/)(utils?|helpers?|common|misc|index|types|lib)\.ts$/.test(it)
@@ -221,7 +222,7 @@ Deno.test("no module bears a name that says nothing", () => {
   assertEquals(vague, []);
 });
 
-Deno.test("no file holds a path of the machine that it was written on", () => {
+Deno.test("no file contains a path of the machine on which it was written", () => {
   const pipelines = [...Deno.readDirSync(join(ROOT, "pipelines"))]
     .map(({ name }) => `pipelines/${name}`);
   const texts = [
@@ -239,7 +240,7 @@ Deno.test("no file holds a path of the machine that it was written on", () => {
   assertEquals(found, []);
 });
 
-Deno.test("the top level holds what the house has rooms for", () => {
+Deno.test("the top level and lib/ hold only the known files and folders", () => {
   const allowed = new Set([
     "deno.json",
     "deno.lock",

@@ -1,11 +1,11 @@
-/** What tests that feed parsers random inputs share. */
+/** Functions shared by tests that feed parsers random inputs. */
 import { assert, assertInstanceOf, AssertionError } from "@std/assert";
 import { cpuUsage } from "node:process";
 import fc from "fast-check";
 
-/** Inputs that each property is tried with, at least; the soak sets 2,000. */
+/** Minimum number of inputs per property; the soak sets 2,000. */
 const FUZZ_RUNS = Number(Deno.env.get("DYLORA_FUZZ_RUNS") ?? 500);
-/** Inputs that each parser, a file of tests, is tried with, at least; a long soak sets 100,000. */
+/** Minimum number of inputs per parser (a test file); a long soak sets 100,000. */
 const FUZZ_INPUTS = Number(Deno.env.get("DYLORA_FUZZ_INPUTS") ?? 0);
 
 /** Microseconds of the processor that a parser may take for an input of a few kilobytes. */
@@ -15,7 +15,7 @@ const MOST_MEMORY = 1 << 30;
 
 let properties = 0;
 
-/** Names a property of the file's parser, whose inputs all of them share. */
+/** Registers a test of a property of the file's parser; all of them share its inputs. */
 export function testProperty(
   name: string,
   check: () => void | Promise<void>,
@@ -25,11 +25,10 @@ export function testProperty(
 }
 
 /**
- * Tries random inputs one after another: none takes long, counted in time of
- * the processor, which other work on the machine does not stretch, and memory
- * stays bounded.
+ * Tries random inputs one after another: each takes a bounded CPU time, which
+ * does not depend on other work on the machine, and memory stays bounded.
  *
- * @param check Throws if something is wrong with what comes of an input.
+ * @param check Throws if the result of an input is wrong.
  */
 export async function staysBounded<Input>(
   inputs: fc.Arbitrary<Input>,
@@ -50,9 +49,9 @@ export async function staysBounded<Input>(
 
 /**
  * Feeds a parser random inputs: it gives a value or throws a `SyntaxError` that
- * names the file and is fit to be read, within the same bounds.
+ * names the file and is readable, within the same bounds.
  *
- * @param parse Parses an input from a file, and checks what comes of it.
+ * @param parse Parses an input from a file, and checks the result.
  */
 export async function survives<Input>(
   inputs: fc.Arbitrary<Input>,
@@ -85,7 +84,7 @@ function memory(): number {
   return Math.max(rss, heapUsed + external);
 }
 
-/** A sound text with some of it replaced by pieces, cut, or repeated. */
+/** A valid text with some parts replaced by pieces, cut, or repeated. */
 export function mutatedText(
   sound: string,
   pieces: fc.Arbitrary<string>,
@@ -100,7 +99,7 @@ export function mutatedText(
   );
 }
 
-/** A sound file with some of its bytes replaced, and perhaps cut or continued. */
+/** A valid file with some of its bytes replaced, and possibly truncated or extended. */
 export function mutatedBytes(
   sound: Uint8Array,
 ): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
@@ -116,7 +115,7 @@ export function mutatedBytes(
   });
 }
 
-/** A JSON value with some of its parts replaced by others, or gone. */
+/** A JSON value with some of its parts replaced or removed. */
 export function mutatedJson(sound: unknown): fc.Arbitrary<unknown> {
   const places = placesOf(sound);
   const value = fc.oneof(
@@ -136,7 +135,7 @@ type Place = readonly (string | number)[];
 
 function placesOf(value: unknown, place: Place = []): Place[] {
   if (typeof value !== "object" || value === null) return [place];
-  // Of many alike, some will do.
+  // A few of many similar items are enough.
   const keys = Array.isArray(value)
     ? [...value.keys()].slice(0, 8)
     : Object.keys(value).slice(0, 30);

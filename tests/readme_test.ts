@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
 import { listFiles } from "../lib/store/blobs.ts";
+import { tinyEncoders } from "./engine/reference.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const tasks: Record<string, unknown> =
@@ -177,6 +178,36 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
         succeeds([...command.split("\0"), "--out", out])
       ),
     );
+  } finally {
+    await Deno.remove(out, { recursive: true });
+  }
+});
+
+Deno.test("the smoke pipeline trains and evaluates every tiny encoder", async () => {
+  const out = await Deno.makeTempDir();
+  const read = async (path: string) =>
+    JSON.parse(await Deno.readTextFile(join(out, "smoke", path)));
+  try {
+    // The tiny RoBERTa is the pipeline's own.
+    for (const name of tinyEncoders.filter((name) => name !== "roberta")) {
+      const model = `model=./fixtures/tiny-${name}`;
+      const short = "train.epochs=2";
+      const end = "evaluate-dylora";
+      await succeeds(
+        ["pipeline", "smoke", end, "-S", model, "-S", short, "--out", out],
+      );
+      const { ranks } = await read(`${end}@sst2,seed=0/scores.json`);
+      assertEquals(ranks.length, 8, name);
+      const { losses } = await read("train-dylora@sst2,seed=0/training.json");
+      const quarter = Math.floor(losses.length / 4);
+      const mean = (of: { loss: number }[]) =>
+        of.reduce((sum, { loss }) => sum + loss / of.length, 0);
+      const [first, last] = [
+        mean(losses.slice(0, quarter)),
+        mean(losses.slice(-quarter)),
+      ];
+      assert(last < first, `${name}: loss from ${first} to ${last}`);
+    }
   } finally {
     await Deno.remove(out, { recursive: true });
   }

@@ -106,7 +106,9 @@ async function writeTensors(
     new Map(names.map((name) => [name, tensors[name]!.shape])),
     training,
   );
-  if (fault !== undefined) throw new TypeError(`Cannot save adapter: ${fault}`);
+  if (fault !== undefined) {
+    throw new TypeError(`Cannot save the adapter: ${fault}`);
+  }
   const { rank, alpha, targetModules } = training;
   await writePeftFiles(
     folder,

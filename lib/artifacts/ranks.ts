@@ -106,6 +106,6 @@ export function checkRank(
   if (rank <= largest) return;
   const of = module === undefined ? "" : ` of "${module}"`;
   throw new RangeError(
-    `Rank ${rank}${of} exceeds the adapter's rank ${largest}`,
+    `Rank ${rank}${of} exceeds the adapter's rank ${largest}; choose a rank from 1 to ${largest}`,
   );
 }

@@ -67,7 +67,9 @@ export async function writeScores(
 ): Promise<void> {
   const shape = logitsShape(info);
   const fault = outputsFault(info, { logits, labels });
-  if (fault !== undefined) throw new TypeError(`Cannot save scores: ${fault}`);
+  if (fault !== undefined) {
+    throw new TypeError(`Cannot save the scores: ${fault}`);
+  }
   writeSafetensors(join(folder, "logits.safetensors"), {
     logits: { shape, values: logits },
     labels: { shape: [info.examples], values: labels },

@@ -38,7 +38,7 @@ const Selection = z.strictObject({
   epochs: z.array(EpochScores).min(1),
 });
 
-/** Settings, counts and results of a training, whatever its method. */
+/** Settings, counts and results of a training, for any method. */
 export const RUN_FIELDS = {
   epochs: z.number().positive(),
   /** Optimizer steps. */
@@ -125,7 +125,7 @@ export const Training = z.strictObject({
 
 export type Training = z.output<typeof Training>;
 
-/** `training.json` of an imported adapter: what is needed to use it. */
+/** `training.json` of an imported adapter: the fields that using it requires. */
 const Imported = z.strictObject({
   /** The method it was trained with. */
   method: z.enum(imported),
@@ -195,7 +195,7 @@ export function servedRanks(
 
 const { rank } = Training.shape;
 
-/** What distinguishes an adapter from others with its method, task and seed; null if unknown or of another method. */
+/** Settings that distinguish an adapter from others with the same method, task and seed; null if unknown or of another method. */
 export const TrainedAs = z.strictObject({
   rank,
   targetModules,

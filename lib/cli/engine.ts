@@ -90,7 +90,7 @@ function once<T>(compute: () => Promise<T>): () => Promise<T> {
   return () => result ??= compute();
 }
 
-/** The runtime that an engine is to the stages that compute with it. */
+/** The runtime of the stages that compute with an engine. */
 export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,

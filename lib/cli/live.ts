@@ -11,18 +11,18 @@ import {
 } from "./messages.ts";
 import { printable } from "../pipeline/faults.ts";
 
-/** What the live table uses of a terminal. */
+/** The parts of a terminal that the live table uses. */
 interface Terminal {
   write(text: string): void;
   /** Columns and rows; undefined if they are unknown. */
   size(): { readonly columns: number; readonly rows: number } | undefined;
 }
 
-/** What the live table uses of time; tests replace it. */
+/** The clock of the live table; tests replace it. */
 export interface Clock {
   /** The time in milliseconds. */
   now(): number;
-  /** Calls `tick` every so many milliseconds; returns a function that stops it. */
+  /** Calls `tick` at an interval in milliseconds; returns a function that stops it. */
   every(milliseconds: number, tick: () => void): () => void;
 }
 
@@ -85,7 +85,7 @@ class Table {
     this.#start = clock.now();
   }
 
-  /** Updates the table by a message. Returns what is to be printed above it. */
+  /** Updates the table from a message. Returns the text to print above it. */
   take(message: Message): string | undefined {
     const line = messageLine(message, this.#style);
     switch (message.type) {

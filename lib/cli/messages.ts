@@ -201,7 +201,7 @@ export function clip(text: string, width: number): string {
     : `${text.slice(0, Math.max(0, width - 1))}…`;
 }
 
-/** Formats text by ANSI escape codes, or returns it as it is. */
+/** Formats text with ANSI escape codes, or returns it unchanged. */
 export interface Style {
   bold(text: string): string;
   dim(text: string): string;

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { readText } from "../pipeline/faults.ts";
 import { didYouMean } from "../pipeline/faults.ts";
@@ -61,7 +61,7 @@ export async function openPipeline(
   };
 }
 
-/** A file as it is named, or a name looked up in `pipelines/`. */
+/** The path of a pipeline that is given as a file, or as a name in `pipelines/`. */
 function findPipeline(nameOrFile: string): string {
   if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
   const folder = join(PROJECT, "pipelines");
@@ -112,7 +112,7 @@ async function selectStages(
   return stages;
 }
 
-/** What a graph is made from, except for the code of the tasks and of `lib/pipeline`. */
+/** The inputs of a graph, except for the code of the tasks and of `lib/pipeline`. */
 interface Source {
   readonly file: string;
   readonly text: string;
@@ -127,11 +127,11 @@ const VERSION = 1;
 /** Number of snapshots in the cache. */
 const MAX_SNAPSHOTS = 20;
 
-/** A file that a graph was made from, and its digest. */
+/** A file that a graph depends on, and its digest. */
 type SourceFile = readonly [path: string, digest: string];
 
 /**
- * The saved graph of a pipeline, unless anything that it was made from has
+ * The saved graph of a pipeline, unless anything that it depends on has
  * changed: the pipeline file, the modules of its tasks, their packages, or
  * `lib/pipeline`.
  *
@@ -210,7 +210,7 @@ function snapshotPath(source: Source, store: Store): string {
   return store.path("graphs", `${name.slice(0, 16)}.json`);
 }
 
-/** The modules that make a graph of a text. */
+/** The modules that turn a text into a graph. */
 function programFiles(): string[] {
   const folder = join(import.meta.dirname!, "../pipeline");
   return [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name));

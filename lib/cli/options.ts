@@ -1,5 +1,4 @@
-import { join, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { dirname, join, relative, resolve } from "../store/paths.ts";
 import { defaultSettings, type Settings } from "../scheduler/settings.ts";
 import {
   type Arguments,
@@ -9,8 +8,7 @@ import {
 } from "./arguments.ts";
 
 /** Folder of the project, which contains `deno.json`, `pipelines/` and `tasks/`. */
-export const PROJECT = fileURLToPath(new URL("../../", import.meta.url))
-  .replace(/[\\/]$/, "");
+export const PROJECT = dirname(dirname(import.meta.dirname!));
 
 export const HELP: Option = {
   name: "help",

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { visibleFolder } from "../scheduler/visible.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
@@ -31,7 +31,7 @@ export const pipelineCommand: Command = {
 
 PIPELINE is a name in pipelines/ or a file. With STAGEs, only these and the stages that they need run. A STAGE is an id (train@mrpc,seed=0), the start of an id (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
 
-Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3 another process is in the way (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
+Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3 another process runs a stage or holds what it needs (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
   options: [
     FORCE,
     ...GRAPH_OPTIONS,
@@ -198,7 +198,7 @@ function showFiles(
       say({
         type: "note",
         text:
-          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist`,
+          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist; correct "show" in the pipeline file`,
       });
     }
   }

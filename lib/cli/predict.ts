@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { printable } from "../pipeline/faults.ts";
@@ -100,17 +99,14 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
 
 async function predict(args: Arguments): Promise<number> {
   const { folders, texts } = await adapterOf(args);
-  const inputs = splitTexts(
-    texts.length > 0 ? texts : await readLines(),
-    args.value("pair"),
-  );
-  const rank = args.integer("rank", 1);
-  const epoch = args.value("epoch");
   const params = {
-    texts: inputs,
+    texts: splitTexts(
+      texts.length > 0 ? texts : await readLines(),
+      args.value("pair"),
+    ),
+    rank: args.integer("rank", 1),
+    epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
-    ...(rank !== undefined && { rank }),
-    ...(epoch !== undefined && { epoch }),
   };
   // Standard output is for predictions only.
   const say = (message: Message) => {
@@ -127,7 +123,8 @@ async function predict(args: Arguments): Promise<number> {
     using gpus = await holdGpus({
       count: engine.gpus ?? 0,
       among: gpusOf(args) ?? visibleGpus(),
-      onWait: (holders) => console.error(`Waiting for a GPU of ${holders}`),
+      onWait: (holders) =>
+        console.error(`Waiting for a GPU held by ${holders}`),
       signal,
     });
     const file = join(tasksOf(args), "classify.ts");
@@ -302,7 +299,7 @@ async function runTask(
   ) as [string, string, string];
   for (const path of [output, checkpoint, temporary]) Deno.mkdirSync(path);
   const mark = newMark();
-  const cpus = availableParallelism();
+  const cpus = navigator.hardwareConcurrency;
   const spec: Spec = {
     mark,
     params: task.params.parse(params),

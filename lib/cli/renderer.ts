@@ -57,30 +57,15 @@ function consoleSize() {
   }
 }
 
-/**
- * Renders each message as a line of JSON. Those of one turn of the event loop
- * are written together: a run with nothing to do makes few writes.
- */
+/** Renders each message as a line of JSON. */
 function jsonLines(write: (text: string) => void): Renderer {
-  let lines = "";
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const flush = () => {
-    clearTimeout(timer);
-    timer = undefined;
-    const text = lines;
-    lines = "";
-    if (text !== "") write(text);
-  };
   return {
-    show(message) {
-      lines += `${JSON.stringify(ordered(message))}\n`;
-      timer ??= setTimeout(flush, 0);
-    },
-    end: flush,
+    show: (message) => write(`${JSON.stringify(ordered(message))}\n`),
+    end() {},
   };
 }
 
-/** A summary with the fields first that every version has. */
+/** A summary that starts with the fields that every version has. */
 function ordered(message: Message): Message {
   if (message.type !== "summary") return message;
   const { type, ran, restored, unchanged, failed, seconds, ...more } = message;

@@ -22,7 +22,7 @@ export function libraryBinding(): Tensorflow["binding"] | undefined {
   return tensorflow?.binding;
 }
 
-/** Number of shards of a batch that run concurrently; 1 on one thread, and if the engine parallelizes each operation itself. */
+/** Number of shards of a batch that run concurrently; 1 on one thread, or if the engine parallelizes each operation itself. */
 export function engineLanes(): number {
   return tensorflow?.lanes ?? 1;
 }
@@ -65,7 +65,7 @@ export function writtenTensor(
   return tensorOf({ id, shape, dtype });
 }
 
-/** Executes one of the library's own operations, which tfjs has no name for. */
+/** Executes an operation of the library for which tfjs has no function. */
 export function libraryOp(
   opName: string,
   attributes: readonly Attribute[],
@@ -75,7 +75,7 @@ export function libraryOp(
   const binding = libraryBinding();
   if (binding === undefined) {
     throw new Error(
-      `Operation "${opName}" exists in the tensorflow engine only`,
+      `Operation "${opName}" requires the engine "tensorflow"`,
     );
   }
   return binding.executeOp(opName, attributes, tensorIds(inputs), outputs).map((

@@ -1,4 +1,4 @@
-/** A private, seeded generator whose state can be saved: training resumes with the draws it would have made. */
+/** A private, seeded generator whose state can be saved, so that a resumed training continues with the same draws. */
 export interface Random {
   /** Uniform in [0, 1), with 32 random bits. */
   next(): number;
@@ -24,7 +24,7 @@ export function seededRandom(seed: number, stream: string): Random {
 /** Continues a generator from its saved state. */
 export function restoreRandom(state: readonly number[]): Random {
   if (state.length !== 4 || !state.every(Number.isInteger)) {
-    throw new RangeError("The state of a generator is four whole numbers");
+    throw new RangeError("The state of a generator must be four integers");
   }
   return sfc32([...state] as [number, number, number, number]);
 }

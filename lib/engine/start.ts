@@ -14,7 +14,7 @@ export interface EngineSettings {
 
 /** Resources of an engine, and the precision of its products. */
 interface EngineUse {
-  /** Threads. On a processor, each computes a shard of the batch; for a GPU, all share each operation. */
+  /** Threads. On a CPU, each computes a shard of the batch; on a GPU, all share each operation. */
   readonly cpus: number;
   /** `auto` selects bf16 if it is faster, otherwise f32. */
   readonly precision: Precision | "auto";
@@ -50,8 +50,8 @@ export async function startEngine(
       'The engine "tensorflow" requires the folder of its library',
     );
   }
-  // On a processor, each thread computes a shard of the batch, so that threads
-  // wait for each other once per step instead of in every operation.
+  // On a CPU, each thread computes a shard of the batch, so that threads wait
+  // for each other once per step instead of in every operation.
   const started = await startTensorflow(
     library,
     device === "gpu"
@@ -62,7 +62,7 @@ export async function startEngine(
     throw new Error(
       `A GPU was chosen, but libtensorflow finds none (devices: ${
         started.devices.map(({ type }) => type).join(", ")
-      }). Check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to use the processor`,
+      }): check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU`,
     );
   }
   started.binding.precision = precision;

@@ -20,9 +20,9 @@ interface Traced<Inputs extends Named, Outputs extends Named> {
  * and shapes, and runs the graph from then on.
  *
  * `f` must be a pure function of its inputs and of tensors that outlive it: it
- * may not read values. On engines without graphs `f` is called as it is.
+ * may not read values. On engines without graphs, `f` is called directly.
  *
- * @throws {Error} From the first call, if `f` does what cannot be traced.
+ * @throws {Error} From the first call, if `f` does something that cannot be traced.
  */
 export function trace<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
@@ -30,13 +30,13 @@ export function trace<Inputs extends Named, Outputs extends Named>(
   return functionOf(f, { compiled: false, narrow: [] });
 }
 
-/** Values in the largest input from which on compiling pays; it takes some 0.1 s. */
+/** Minimum number of values in the largest input for compilation to pay off; compiling takes about 0.1 s. */
 const COMPILED_SIZE = 2 ** 15;
 
 /**
- * Makes a function that is compiled into fused loops, for what is bound by
- * memory rather than by arithmetic. Inside a trace it stays a function of its
- * own, so that it gives the same bits there as called by itself.
+ * Makes a function that is compiled into fused loops, for computations that are
+ * bound by memory rather than by arithmetic. Inside a trace it stays a separate
+ * function, so that it gives the same bits there as outside.
  *
  * `f` must be a pure function of its inputs alone.
  */

@@ -159,8 +159,8 @@ function count(
 }
 
 /**
- * Predictions of a model: the class with the largest logit, the first of
- * equals; for a single output, the output itself.
+ * Predictions of a model: the class with the largest logit, the first on a tie;
+ * for a single output, the output itself.
  *
  * @param logits `[examples, outputs]`
  * @returns `[examples]`

@@ -1,5 +1,6 @@
-import { Tokenizer } from "@huggingface/tokenizers";
 import { join } from "node:path";
+import { z } from "zod";
+import { type Layout, TextTokenizer } from "./text_tokenizer.ts";
 
 /** A text, or a pair of texts, as input of a model. */
 interface Encoding {
@@ -31,7 +32,7 @@ interface PackedEncodings {
 
 /** Converts texts to token ids exactly as transformers does with the same `tokenizer.json`. */
 export class ModelTokenizer {
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: TextTokenizer;
   readonly #path: string;
   readonly #wrapping: Wrapping;
   readonly #maxLength: number;
@@ -39,7 +40,7 @@ export class ModelTokenizer {
   readonly #separator: number;
 
   private constructor(
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     path: string,
     wrapping: Wrapping,
     maxLength: number,
@@ -48,14 +49,7 @@ export class ModelTokenizer {
     this.#path = path;
     this.#wrapping = wrapping;
     this.#maxLength = maxLength;
-    const ids = this.#ask("");
-    if (ids.length === 0) {
-      throw new SyntaxError(
-        `The tokenizer "${path}" adds no special tokens to a text`,
-      );
-    }
-    this.#first = ids[0]!;
-    this.#separator = ids.at(-1)!;
+    [this.#first, this.#separator] = specialTokens(tokenizer, path, wrapping);
   }
 
   /**
@@ -76,18 +70,12 @@ export class ModelTokenizer {
         if (error instanceof Deno.errors.NotFound) return {};
         throw error;
       });
-    const tokenizer = new ModelTokenizer(
-      attempt(path, () => new Tokenizer(settings, config)),
+    return new ModelTokenizer(
+      attempt(path, () => new TextTokenizer(settings, config)),
       path,
       wrapping,
       maxLength,
     );
-    if (!tokenizer.#wrapsAsExpected()) {
-      throw new SyntaxError(
-        `The tokenizer "${path}" does not place its special tokens as a ${wrapping.title} model expects; the folder may mix files of different models`,
-      );
-    }
-    return tokenizer;
   }
 
   /**
@@ -157,45 +145,56 @@ export class ModelTokenizer {
   }
 
   #idsOf(text: string): number[] {
-    return this.#ask(text, { add_special_tokens: false });
-  }
-
-  #ask(text: string, options: EncodeOptions = {}): number[] {
-    const { ids } = attempt(
-      this.#path,
-      () => this.#tokenizer.encode(text, options),
-    );
-    if (!ids.every((id) => Number.isSafeInteger(id) && id >= 0)) {
-      throw new SyntaxError(
-        `The tokenizer "${this.#path}" has tokens without an id; its vocabulary is incomplete`,
-      );
-    }
-    return ids;
-  }
-
-  #wrapsAsExpected(): boolean {
-    const unlimited = new ModelTokenizer(
-      this.#tokenizer,
-      this.#path,
-      this.#wrapping,
-      Infinity,
-    );
-    return [undefined, "b"].every((pair) => {
-      const own = unlimited.encode("a", pair).ids;
-      const ids = this.#ask("a", { text_pair: pair ?? null });
-      return own.length === ids.length && own.every((id, i) => id === ids[i]);
-    });
+    return attempt(this.#path, () => this.#tokenizer.encode(text));
   }
 }
 
-type EncodeOptions = Parameters<Tokenizer["encode"]>[1];
+/**
+ * Ids of the first special token and of the separator.
+ *
+ * The architecture says how a text is wrapped, since that is how its model was
+ * trained, and the post-processor of `tokenizer.json` must agree: where it does
+ * not, the file is that of another model.
+ *
+ * @throws {SyntaxError} If the post-processor wraps texts differently.
+ */
+function specialTokens(
+  { single, pair }: TextTokenizer,
+  path: string,
+  { separators, title }: Wrapping,
+): readonly [first: number, separator: number] {
+  const [first] = single;
+  const separator = single.at(-1);
+  if (typeof first !== "number" || typeof separator !== "number") {
+    throw new SyntaxError(
+      `The tokenizer "${path}" adds no special tokens to a text`,
+    );
+  }
+  const between = separators === 1 ? [separator] : [separator, separator];
+  const equal = (a: Layout, b: Layout) => a.join() === b.join();
+  if (
+    !equal(single, [first, "A", separator]) ||
+    !equal(pair, [first, "A", ...between, "B", separator])
+  ) {
+    throw new SyntaxError(
+      `The tokenizer "${path}" does not place its special tokens as a ${title} model expects; the folder may mix files of different models`,
+    );
+  }
+  return [first, separator];
+}
 
-/** Calls the library, which does not validate its settings, and names their file if it fails. */
+/** Names the file of the settings if they turn out to be wrong or not supported. */
 function attempt<T>(path: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = error instanceof z.ZodError
+      ? error.issues.map(({ path, message }) =>
+        `"${path.join(".")}": ${message}`
+      ).join("; ")
+      : error instanceof Error
+      ? error.message
+      : String(error);
     throw new SyntaxError(
       `Cannot use the tokenizer "${path}": ${message.slice(0, 500)}`,
       { cause: error },

@@ -109,7 +109,7 @@ export class RepositoryCache {
     return file;
   }
 
-  /** Locks a content against other processes, including those of Hugging Face's tools. */
+  /** Locks content against other processes, including those of Hugging Face's tools. */
   async lock(etag: string): Promise<Disposable> {
     await Deno.mkdir(this.#locks, { recursive: true });
     const file = await Deno.open(join(this.#locks, `${etag}.lock`), {

@@ -67,7 +67,7 @@ export interface Patience {
 /** Gives up after about one minute. */
 export const PATIENCE: Patience = { retries: 6, pause: 1000, silence: 30_000 };
 
-/** Maximum milliseconds of `Retry-After` that are waited for; beyond, the request fails. */
+/** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
 
 /**
@@ -221,7 +221,7 @@ export interface DownloadOptions {
 }
 
 /**
- * Downloads a content to a file.
+ * Downloads content to a file.
  *
  * An interrupted attempt leaves `FILE.incomplete`, which the next one resumes.
  * The file gets its own name only after its size and hash are verified.

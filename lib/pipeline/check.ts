@@ -1,4 +1,4 @@
-/** Checks a pipeline file against its schema and words what is wrong with it. */
+/** Checks a pipeline file against its schema and describes its faults. */
 import { z } from "zod";
 import {
   describe,
@@ -19,14 +19,14 @@ export interface Definition {
   readonly damaged: ReadonlySet<string>;
 }
 
-/** The sound parts of a pipeline file. */
+/** The valid parts of a pipeline file. */
 export interface Definitions {
   /** Absent if the head of the file has faults. */
   readonly head?: PipelineHead;
   /** False if the parameters or profiles have faults, so that nothing can be expanded. */
   readonly paramsSound: boolean;
   readonly stages: ReadonlyMap<string, Definition>;
-  /** Names of all stages, sound or not. */
+  /** Names of all stages, valid or not. */
   readonly names: ReadonlySet<string>;
 }
 

@@ -1,4 +1,4 @@
-/** What is wrong with a pipeline file, and the text that it is shown with. */
+/** Faults of a pipeline file, and the source text that they are shown with. */
 
 /** Steps from the root of a file to a value: keys of mappings, indices of lists. */
 export type Path = readonly PropertyKey[];
@@ -28,7 +28,7 @@ export interface Span {
   readonly length: number;
 }
 
-/** A fault of a pipeline; without a span if it does not lie in the file. */
+/** A fault of a pipeline; without a span if it has no place in the file. */
 export interface Fault {
   readonly message: string;
   readonly span?: Span;
@@ -40,10 +40,10 @@ export interface Place {
   readonly of: "value" | "key";
 }
 
-/** A fault whose line and column are not looked up yet. */
+/** A fault whose line and column have not been looked up. */
 interface PlacedFault {
   readonly message: string;
-  /** Absent if the fault does not lie in the file. */
+  /** Absent if the fault has no place in the file. */
   readonly place?: Place;
 }
 
@@ -54,7 +54,7 @@ const MOST_SHOWN = 50;
 export class FaultList {
   readonly #faults = new Map<string, PlacedFault>();
 
-  /** Adds a fault that does not lie in the file. */
+  /** Adds a fault that has no place in the file. */
   add(message: string): void {
     this.#add(message);
   }
@@ -179,12 +179,12 @@ function render(source: SourceText, { message, span }: Fault): string {
   ].join("\n");
 }
 
-/** Replaces control characters, so that a hostile file cannot drive the terminal. */
+/** Replaces control characters, so that a hostile file cannot control the terminal. */
 export function printable(text: string): string {
   return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 }
 
-/** Limits of a pipeline file: bytes, values with aliases written out, and levels of nesting. */
+/** Limits of a pipeline file: bytes, values with aliases expanded, and levels of nesting. */
 export const LIMITS = { bytes: 262_144, values: 100_000, depth: 100 };
 
 /**
@@ -200,10 +200,10 @@ export async function readText(file: string): Promise<string> {
     info = await Deno.stat(file);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw refuse("There is no such file");
+    throw refuse("The file does not exist");
   }
   // A device or a pipe may never end.
-  if (!info.isFile) throw refuse("Not a regular file");
+  if (!info.isFile) throw refuse("It is not a regular file");
   if (info.size > LIMITS.bytes) {
     throw refuse(
       `The file has ${info.size} bytes; the maximum for a pipeline file is ${LIMITS.bytes}`,

@@ -16,7 +16,7 @@ export interface Edge {
 
 /** The stages that inputs can refer to. */
 interface EdgeContext {
-  /** Names of all stages of the file, sound or not. */
+  /** Names of all stages of the file, valid or not. */
   readonly names: ReadonlySet<string>;
   /** Tasks of the stages, as far as they are known. */
   readonly tasks: ReadonlyMap<string, LoadedTask>;
@@ -29,7 +29,7 @@ interface EdgeContext {
  * Checks the inputs of a stage: they must be those that its task declares, and
  * name stages whose artifacts have the right kind.
  *
- * @returns The sound edges; faults of the others are reported.
+ * @returns The valid edges; faults of the others are reported.
  */
 export function readEdges(
   { name, written, damaged }: Definition,

@@ -144,7 +144,7 @@ async function findTasks(
   return tasks;
 }
 
-/** The places of the stages by name; what stands at each place is added to `contents` by id. */
+/** The places of the stages by name; the content of each place is added to `contents` by id. */
 function expand(
   { stages }: Definitions,
   file: Mapping,
@@ -206,7 +206,9 @@ function order({ stages }: Definitions, faults: FaultList): readonly string[] {
       ["stages", cycle[0]!],
       cycle.length === 1
         ? `Stage "${cycle[0]}" needs itself`
-        : `Stages need one another: ${[...cycle, cycle[0]].join(" -> ")}`,
+        : `Stages depend on one another in a cycle: ${
+          [...cycle, cycle[0]].join(" -> ")
+        }`,
     );
   }
   return names;

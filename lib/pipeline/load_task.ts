@@ -1,4 +1,4 @@
-/** Imports task modules. Apart from task.ts, whose text is part of the key of every stage. */
+/** Imports task modules. Separate from task.ts, whose text is part of every stage's key. */
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";

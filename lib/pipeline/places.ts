@@ -42,7 +42,7 @@ export class YamlDocument {
     readonly tree?: Tree,
   ) {}
 
-  /** False if nothing can be said about the values, because the text cannot be parsed. */
+  /** False if the values are unknown, because the text cannot be parsed. */
   get isComplete(): boolean {
     return this.tree !== undefined;
   }
@@ -166,7 +166,7 @@ function* differences(
   yield { message, span };
 }
 
-/** A tree, and its number of values with aliases written out. */
+/** A tree, and its number of values with aliases expanded. */
 interface Built {
   readonly tree: Tree;
   readonly size: number;
@@ -177,7 +177,7 @@ class TreeBuilder {
   /** Nodes by anchor; null while the node is being built. */
   readonly #anchors = new Map<string, Built | null>();
   #size = 0;
-  /** True if the file is beyond the limits. */
+  /** True if the file exceeds the limits. */
   isOverLimit = false;
 
   build(node: ParsedNode | null, depth: number): Built {
@@ -190,7 +190,7 @@ class TreeBuilder {
     }
     const tag = node.tag;
     if (tag !== undefined && !PLAIN_TAGS.has(tag)) {
-      return this.#wrong(`Tag "${tag}" is not allowed`, span);
+      return this.#wrong(`Tag "${tag}" is not allowed; remove it`, span);
     }
     if (node.anchor !== undefined) this.#anchors.set(node.anchor, null);
     const built = isMap(node)
@@ -299,7 +299,7 @@ class TreeBuilder {
       this.isOverLimit = true;
       this.faults.push({
         message:
-          `The file has more than ${LIMITS.values} values with its aliases written out`,
+          `The file has more than ${LIMITS.values} values with its aliases expanded`,
       });
     }
     this.#size = Math.max(this.#size, size);

@@ -83,12 +83,12 @@ export async function readYaml(text: string): Promise<Read> {
   return { value: document.value, document };
 }
 
-/** The value of a text in common forms; undefined if there is anything to complain about. */
+/** The value of a text in common forms; undefined if it may have a fault. */
 function readCommon(masked: string): unknown {
   try {
     return new Restoration().restore(parseCore(masked), 0);
   } catch {
-    // The other reader says what is wrong, and where.
+    // The other reader reports the fault and its place.
     return undefined;
   }
 }

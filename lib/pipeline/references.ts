@@ -1,4 +1,4 @@
-/** References such as `${params.train.lr}`, and how they stand in YAML. */
+/** References such as `${params.train.lr}`, and how they are written in YAML. */
 import {
   describe,
   didYouMean,

@@ -110,7 +110,7 @@ function checkComparable(
   }
 }
 
-/** Scores of always predicting the most frequent class, the smallest of equals. */
+/** Scores of always predicting the most frequent class, the smallest on a tie. */
 function majorityOf(
   { labels, classes }: Result,
   metrics: readonly string[],

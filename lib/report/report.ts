@@ -40,7 +40,7 @@ const Cost = z.strictObject({
   steps: z.number(),
   /** Training examples, counted each time they are seen. */
   examples: z.number(),
-  /** Sequential seconds of training, from reading the data on, over all attempts. */
+  /** Sequential seconds of training, including reading the data, over all attempts. */
   trainingSeconds: z.number(),
   /** Seconds of evaluating every epoch to select the best; 0 if the last one is used. */
   selectionSeconds: z.number(),

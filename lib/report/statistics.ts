@@ -32,8 +32,8 @@ export function quantile(values: ArrayLike<number>, share: number): number {
 }
 
 /**
- * Percentile interval `[low, high]` of bootstrap replicates (Efron 1981), which
- * leaves out equal shares on both sides.
+ * Percentile interval `[low, high]` of bootstrap replicates (Efron 1981), with
+ * equal shares outside on both sides.
  *
  * @param confidence Between 0 and 1: 0.95.
  */
@@ -198,7 +198,7 @@ interface RankEvidence {
 /** A recommended rank and the evidence for it. */
 interface Recommendation {
   readonly rank: number;
-  /** Rank with the highest score; the smallest of equals. */
+  /** Rank with the highest score; the smallest on a tie. */
   readonly best: number;
   readonly margin: number;
   readonly confidence: number;

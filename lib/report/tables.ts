@@ -20,7 +20,7 @@ import type {
   ScoreSummary,
 } from "./report.ts";
 
-/** Scores by rank, and the scores of majority class and bounds. */
+/** Scores by rank, and the scores of the majority class and the bounds. */
 export function scoresText(comparison: Comparison): string[] {
   const { methods } = comparison;
   const [main, ...others] = comparison.metrics as [string, ...string[]];
@@ -242,7 +242,7 @@ export function costText(comparison: Comparison): string[] {
         cell: ([, text]) => text(cost),
       })),
     ),
-    "A sweep trains and evaluates a method at all its ranks. Times were measured when each stage ran, and are summed: training from reading the data on, evaluation and reduction as whole stages. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
+    "A sweep trains and evaluates a method at all its ranks. Times were measured when each stage ran, and are summed: training including reading the data, evaluation and reduction as whole stages. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
     ...speedUpText(comparison),
   ];
 }

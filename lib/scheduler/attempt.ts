@@ -25,7 +25,7 @@ import {
 } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
 
-/** What an attempt at a stage needs besides the stage. */
+/** Options of an attempt at a stage. */
 interface AttemptOptions {
   /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;
@@ -258,7 +258,7 @@ function watch(
   };
 }
 
-/** An input as the task sees it: what its key has of it, and its path. */
+/** An input as the task sees it: its part of the key, and its path. */
 function artifact(
   context: Context,
   stage: GraphStage,

@@ -44,7 +44,7 @@ function describeChange({ kind, name, before, after }: Change): string {
   if (before === undefined) {
     return `${kind} ${name} is new${kind === "param" ? `: ${after}` : ""}`;
   }
-  if (after === undefined) return `${kind} ${name} is gone`;
+  if (after === undefined) return `${kind} ${name} was removed`;
   return kind === "code" || kind === "source" || after === before
     ? `${kind} ${name} changed`
     : `${kind} ${name} ${before} -> ${after}`;
@@ -155,7 +155,7 @@ function entries(record: Readonly<Record<string, string>>) {
   return new Map(Object.entries(record));
 }
 
-/** An earlier result of a stage, and the differences of a key from its. */
+/** An earlier result of a stage, and how a key differs from that result's key. */
 interface Nearest {
   readonly manifest: Manifest;
   readonly changes: readonly Change[];

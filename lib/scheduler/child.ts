@@ -73,7 +73,9 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
       },
       metric(name, value, step) {
         if (!Number.isFinite(value)) {
-          throw new TypeError(`Metric "${name}" is ${value}, not a number`);
+          throw new TypeError(
+            `Metric "${name}" is ${value}; expected a finite number`,
+          );
         }
         send({
           type: "metric",

@@ -1,7 +1,6 @@
-import { dirname, join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
 import { canonicalJson, quickChecksum } from "../store/digest.ts";
 import { readSealed, writeSealed } from "../store/files.ts";
+import { dirname, fromFileUrl, join, relative } from "../store/paths.ts";
 import type { Store } from "../store/store.ts";
 import type { Module, ModuleGraph, Reduced } from "./modules.ts";
 import type { ProjectSettings } from "./project.ts";
@@ -9,7 +8,7 @@ import type { ProjectSettings } from "./project.ts";
 /** Version of `code.json`. */
 const VERSION = 3;
 
-/** Code of a task: its module and all that it imports, as far as it can change results. */
+/** Code of a task: its module and everything that it imports, as far as it can change results. */
 export interface TaskCode {
   /** Digest of its {@linkcode CodeListing}, which is stored as a blob. */
   readonly listing: string;
@@ -227,7 +226,7 @@ function listCode(
   };
 }
 
-/** Specifiers that a module imports when it runs; all that it has, if it was not reduced. */
+/** Specifiers that a module imports when it runs; all its specifiers, if it was not reduced. */
 function importsOf(
   module: Module,
   reduced: ReadonlyMap<string, Reduced>,
@@ -252,11 +251,11 @@ function moduleName(
 ): string {
   if (specifier === CHILD) return "scheduler/child.ts";
   if (!specifier.startsWith("file:")) return specifier;
-  const path = fileURLToPath(specifier);
-  const below = relative(project, path).replaceAll("\\", "/");
+  const path = fromFileUrl(specifier);
+  const below = relative(project, path);
   if (!below.startsWith("../")) return below;
-  const folder = dirname(fileURLToPath(entry));
-  return OUTSIDE + relative(folder, path).replaceAll("\\", "/");
+  const folder = dirname(fromFileUrl(entry));
+  return OUTSIDE + relative(folder, path);
 }
 
 /** Path of a module. Inverse of {@linkcode moduleName} for modules in files. */
@@ -266,6 +265,6 @@ export function modulePath(
   entry: string,
 ): string {
   return name.startsWith(OUTSIDE)
-    ? join(dirname(fileURLToPath(entry)), name.slice(OUTSIDE.length))
+    ? join(dirname(fromFileUrl(entry)), name.slice(OUTSIDE.length))
     : join(project, name);
 }

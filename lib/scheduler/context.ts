@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
@@ -7,7 +7,7 @@ import { withCache } from "./failure.ts";
 import { SourcePaths } from "./key.ts";
 import type { Runtime, Settings } from "./settings.ts";
 
-/** What planning and running share. Everything is found once, for all stages. */
+/** Data shared by planning and running. Everything is found once, for all stages. */
 export interface Context {
   readonly graph: Graph;
   readonly settings: Settings;

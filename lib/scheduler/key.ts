@@ -1,5 +1,4 @@
-import { homedir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, join, resolve } from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
@@ -10,7 +9,7 @@ import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
 import type { Runtime } from "./settings.ts";
 
-/** What a stage's key is made from, besides the stage. */
+/** The data that a stage's key is computed from, besides the stage. */
 interface KeySources {
   /** Digest of the task's code listing. */
   readonly code: string;
@@ -68,9 +67,9 @@ export async function keyParts(
 }
 
 /**
- * The part of an input is what the task sees of it. The stage's id is visible
- * for inputs that take many artifacts only, so renaming a stage rarely makes
- * others run.
+ * The part of an input contains only what the task sees of it. The stage's id
+ * is visible for inputs that take many artifacts only, so renaming a stage
+ * rarely makes others run.
  */
 function inputPart(
   { stage, manifest }: ConnectedResult,
@@ -225,7 +224,7 @@ export class SourcePaths {
       code.listing,
       params,
       this.#project,
-      homedir(),
+      Deno.env.get("HOME") ?? "",
     ]));
     const known = this.#known.get(question);
     if (known !== undefined) return new Map(Object.entries(known));

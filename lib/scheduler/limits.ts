@@ -60,7 +60,7 @@ interface Waiter {
   readonly admit: () => void;
 }
 
-/** Keeps the running stages of one run within the limits. Of those that fit, the first to ask is the first to run. */
+/** Keeps the running stages of one run within the limits. Among the stages that fit, the one that has waited longest runs first. */
 export class Slots {
   readonly #limits: Limits;
   readonly #held = new Set<Claim>();

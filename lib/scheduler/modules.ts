@@ -47,7 +47,7 @@ interface Info {
   >;
 }
 
-/** Milliseconds within which a write may leave a file's times as they are. */
+/** Milliseconds within which a second write may leave a file's times unchanged. */
 const TICK = 50;
 const TRIES = 20;
 
@@ -55,7 +55,7 @@ const TRIES = 20;
  * The module graph of entry modules, as `deno info` resolves it, with the text
  * of each module. Packages that are missing are installed.
  *
- * @throws {Error} If a module is missing or does not parse, or files change all the time.
+ * @throws {Error} If a module is missing or does not parse, or files keep changing.
  */
 export async function moduleGraph(
   entries: readonly string[],
@@ -90,13 +90,13 @@ async function settledGraph(info: () => Promise<Info>): Promise<ModuleGraph> {
       (fingerprint(path)?.modified ?? Infinity) < start - TICK
     );
     if (isQuiet) return graph;
-    // A time in the future, as after the clock was set back, proves nothing.
+    // A time in the future (the clock was set back) proves nothing.
     if (before !== undefined && haveSameTexts(before, graph)) return graph;
     before = graph;
     await new Promise((resolve) => setTimeout(resolve, 2 * TICK));
   }
   throw new Error(
-    "The project's modules change all the time; run again after saving them",
+    "The project's modules keep changing; run again when they have been saved",
   );
 }
 
@@ -190,8 +190,8 @@ const LOADERS: Readonly<Record<string, Loader>> = {
 };
 
 /**
- * True if a module can be reduced. Others count as they are: data, and JSX,
- * whose comments can determine what it compiles to.
+ * True if a module can be reduced. Others count unchanged: data, and JSX, whose
+ * comments can determine what it compiles to.
  */
 export function isReducible(module: Pick<Module, "mediaType">): boolean {
   return module.mediaType in LOADERS;

@@ -30,7 +30,7 @@ interface StageKey {
 type Run = Extract<Decision, { state: "run" }>;
 
 /**
- * Decides what to do with a stage. Plans and runs decide by this function alone.
+ * Decides what to do with a stage, for plans and runs alike.
  *
  * @param results Results of its inputs, by stage.
  * @throws {Error} If a source does not exist.
@@ -99,7 +99,7 @@ export async function decide(
 type Plan = ReadonlyMap<string, Decision>;
 
 /**
- * Finds out what a run would do, without running anything. The decision on a
+ * Determines what a run would do, without running anything. The decision on a
  * stage is unknown if one of its inputs does not exist yet.
  *
  * @param targets Ids of stages; all stages if empty.
@@ -117,7 +117,7 @@ export async function plan(
   const decisions = new Map<string, Decision>();
   for (const [id, stage] of graph.stages) {
     if (!context.selected.has(id)) {
-      decisions.set(id, { state: "skip", reason: "not asked for" });
+      decisions.set(id, { state: "skip", reason: "not selected" });
       continue;
     }
     const missing = missingInputs(stage, results);
@@ -192,11 +192,11 @@ export async function status(
   });
 }
 
-/** Why a run would do what it would do with a stage. */
+/** The reasons for the decision on a stage. */
 export interface Explanation {
   readonly stage: string;
   readonly decision: Decision;
-  /** Everything that its key is made from; absent while an input does not exist. */
+  /** Everything that its key contains; absent while an input does not exist. */
   readonly parts?: KeyParts;
   /** The most similar other result of the stage, and all differences from it. */
   readonly nearest?: {

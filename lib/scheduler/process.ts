@@ -9,7 +9,7 @@ import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
 import { LeftError, MovedError, StageFailure } from "./failure.ts";
 import type { Runtime } from "./settings.ts";
 
-/** Paths that a stage's process may access because of its run. */
+/** Paths that a stage's process may access for its run. */
 interface Access {
   readonly read: readonly string[];
   readonly write: readonly string[];
@@ -122,7 +122,7 @@ function denoFolder(): string {
   return Deno.env.get("DENO_DIR") || join(cache, "deno");
 }
 
-/** How a stage's process is followed. */
+/** Options of {@linkcode follow}. */
 interface Watch {
   readonly stage: string;
   /** Prefix of the lines that are events; see {@linkcode newMark}. */

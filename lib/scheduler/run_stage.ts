@@ -35,7 +35,7 @@ import {
 } from "./runs.ts";
 import { makeVisible } from "./visible.ts";
 
-/** What running a stage needs besides the stage. */
+/** Options of {@linkcode runStage}. */
 interface StageOptions {
   /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;

@@ -234,7 +234,7 @@ export function liveRuns(store: Store): LiveRun[] {
   });
 }
 
-/** True while the run goes on whose log this is: its scheduler holds the lock in the same folder. */
+/** True while the run that writes this log is in progress: its scheduler holds the lock in the same folder. */
 function isWritten(log: string): boolean {
   const path = join(dirname(log), "lock");
   try {
@@ -345,7 +345,7 @@ async function openFound({ from, path }: FoundLog): Promise<Deno.FsFile> {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Error(
       from === "live"
-        ? "The stage has just ended; ask for its log again"
+        ? "The stage has just ended; request its log again"
         : `The log "${path}" no longer exists; run the stage again`,
       { cause: error },
     );

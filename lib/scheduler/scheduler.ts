@@ -1,27 +1,27 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { taskCode } from "./code.ts";
 import { type Context, openContext, openStore, stageOf } from "./context.ts";
-import type { Decision, Event, Summary } from "./events.ts";
+import type { Event, Summary } from "./events.ts";
 import {
   BusyError,
   LeftError,
-  messageOf,
   MovedError,
   StageFailure,
   withCache,
 } from "./failure.ts";
 import type { Slots } from "./limits.ts";
+import { Outcomes } from "./outcomes.ts";
 import { decide, type Reused } from "./plan.ts";
 import type { Settings } from "./settings.ts";
-import { makeVisible, sweepVisible, visibleFolder } from "./visible.ts";
+import { makeVisible, sweepVisible } from "./visible.ts";
 
 /**
- * Brings stages, and all that they need, up to date. Stages run in parallel, as
- * far as the limits allow. A stage that fails blocks those that need it.
+ * Brings stages, and the stages that they need, up to date. Stages run in
+ * parallel within the limits. A stage that fails blocks those that need it.
  *
  * @param targets Ids of stages; all stages if empty.
  * @param emit Called with each event; the last one is the summary.
@@ -68,7 +68,7 @@ type Settled =
 /** Number of times that a stage starts over because something that its key depends on has changed. */
 const MOST_MOVES = 20;
 
-/** Number of times that a stage starts over because the cache has lost one and the same blob. */
+/** Number of times that a stage starts over because the cache has lost the same blob. */
 const MOST_LOSSES = 5;
 
 /** Thrown to stop scheduling further stages. */
@@ -79,8 +79,8 @@ class Halt extends Error {
 /**
  * Each stage is a promise that awaits those of the stages it needs, so the
  * order of execution follows from the edges alone. Modules that a run with
- * nothing to do does not need are imported dynamically: loading modules is most
- * of what such a run takes.
+ * nothing to do does not need are imported dynamically: loading modules takes
+ * most of the time of such a run.
  */
 class Scheduler {
   readonly outcomes: Outcomes;
@@ -155,14 +155,14 @@ class Scheduler {
           losses.set(error.blob, times);
           if (times === MOST_LOSSES) {
             throw new StageFailure(
-              `The cache loses its inputs again and again (${error.message}); check the disk of "${this.#context.store.folder}"`,
+              `The cache keeps losing its inputs (${error.message}); check the disk of "${this.#context.store.folder}"`,
             );
           }
           this.#forget(error.blob, results);
         } else if (error instanceof MovedError) {
           if (++moves === MOST_MOVES) {
             throw new StageFailure(
-              `Its code or sources change again and again (${error.message}); run it again when they no longer do`,
+              `Its code or sources keep changing (${error.message}); run it again when they are stable`,
             );
           }
           const { code, settings, store } = this.#context;
@@ -229,7 +229,7 @@ class Scheduler {
     return { manifest };
   }
 
-  /** Makes the stages start over whose results contain a lost blob. */
+  /** Makes the stages whose results contain a lost blob start over. */
   #forget(blob: string, results: ReadonlyMap<string, Manifest>): void {
     for (const [id, { files }] of results) {
       if (files.some((file) => file.blob === blob)) this.#settled.delete(id);
@@ -247,82 +247,5 @@ class Scheduler {
       this.#halt.abort(new Halt("stopped after a failure"));
     }
     return { lacking: `${id} failed` };
-  }
-}
-
-type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
-
-/** Emits and counts the outcomes of stages. A stage that starts over has several, of which the last counts. */
-class Outcomes {
-  readonly #context: Context;
-  readonly #emit: (event: Event) => void;
-  readonly #last = new Map<string, { outcome: Outcome; key?: string }>();
-
-  constructor(context: Context, emit: (event: Event) => void) {
-    this.#context = context;
-    this.#emit = emit;
-  }
-
-  /** Keys of all results. */
-  get keys(): string[] {
-    return [...this.#last.values()].flatMap(({ key }) => key ?? []);
-  }
-
-  /** Number of stages with each outcome. */
-  get counts(): Record<Outcome, number> {
-    const counts = { ran: 0, restored: 0, unchanged: 0, failed: 0, skipped: 0 };
-    for (const { outcome } of this.#last.values()) counts[outcome]++;
-    return counts;
-  }
-
-  decided(stage: string, decision: Decision): void {
-    this.#emit({ type: "decided", stage, decision });
-  }
-
-  succeeded(
-    stage: string,
-    outcome: "ran" | "restored" | "unchanged",
-    { key }: Manifest,
-    seconds: number,
-  ): void {
-    this.#last.set(stage, { outcome, key });
-    this.#finished(stage, outcome, seconds);
-  }
-
-  skipped(stage: string, reason: string): void {
-    this.#last.set(stage, { outcome: "skipped" });
-    this.decided(stage, { state: "skip", reason });
-    this.#finished(stage, "skipped", 0, reason);
-  }
-
-  /** @param error Undefined if the failure has been emitted already. */
-  failed(stage: string, error?: unknown): void {
-    this.#last.set(stage, { outcome: "failed" });
-    if (error === undefined) return;
-    this.#emit({
-      type: "failed",
-      stage,
-      attempt: 0,
-      message: messageOf(error, this.#context.store),
-      log: "",
-      retry: false,
-    });
-  }
-
-  #finished(
-    stage: string,
-    outcome: Exclude<Outcome, "failed">,
-    seconds: number,
-    note?: string,
-  ): void {
-    const { graph: { pipeline }, settings } = this.#context;
-    this.#emit({
-      type: "finished",
-      stage,
-      outcome,
-      seconds,
-      output: visibleFolder(settings.out, pipeline, { id: stage }),
-      ...(note !== undefined && { note }),
-    });
   }
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../store/paths.ts";
 import type { Executor } from "./executors/executor.ts";
 import { local } from "./executors/local.ts";
 
@@ -25,7 +25,7 @@ export interface Settings {
   readonly cacheLimit: number;
 }
 
-/** What all running stages together may use. */
+/** Resources that all running stages may use together. */
 export interface Limits {
   /** Number of stages that run at the same time. */
   readonly jobs: number;
@@ -42,12 +42,12 @@ export interface Runtime {
   readonly identity: string;
   /**
    * True if its results depend, in the last bits, on the number of threads. The
-   * key then contains the processors that the stage asks for.
+   * key then contains the number of processors that the stage asks for.
    */
   readonly threaded?: boolean;
-  /** GPUs that each stage needs that uses it; 0 by default. Not part of the key. */
+  /** Number of GPUs that each stage using it needs; 0 by default. Not part of the key. */
   readonly gpus?: number;
-  /** Handed to the stage's process. */
+  /** Settings passed to the stage's process. */
   readonly settings: Readonly<Record<string, string | number | boolean>>;
   /** Deno flags of the process: `--allow-ffi`, `--unstable-webgpu`. */
   readonly flags: readonly string[];
@@ -95,9 +95,8 @@ export function visibleGpus(): string[] {
 }
 
 /**
- * Ids of the GPUs among the names of devices. CUDA numbers the GPUs that it
- * sees from 0, whatever the device names are: a container may have `nvidia3`
- * only.
+ * Ids of the GPUs among device names. CUDA numbers the GPUs that it sees from
+ * 0, independent of the device names: a container may have `nvidia3` only.
  */
 export function gpusAmong(devices: readonly string[]): string[] {
   const numbered = devices.filter((name) => /^nvidia\d+$/.test(name));

@@ -1,4 +1,4 @@
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join } from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
 import { digest } from "../store/digest.ts";

@@ -14,7 +14,7 @@ import { type EngineSettings, startEngine } from "../engine/start.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { Stage } from "../pipeline/task.ts";
 
-/** What starting the engine needs of a stage. */
+/** The parts of a stage that starting the engine requires. */
 type ComputingStage = Pick<
   Stage<{ readonly precision: Precision | "auto" }>,
   "cpus" | "runtimes" | "params"
@@ -51,7 +51,7 @@ export interface Loaded extends Classifier {
  * Loads an artifact of kind `model` as a classifier. The engine must be running.
  *
  * @param labels Outputs of the head
- * @param trained What is trained, or was: adapters (of a `training.json`, say) with the head, the head, or all weights
+ * @param trained What is or was trained: adapters with the head (for example as in a `training.json`), the head, or all weights
  * @throws {SyntaxError} If the folder does not hold a supported encoder.
  */
 export function loadFolder(
@@ -91,7 +91,7 @@ export function adapterValues(
             (tensor === undefined
               ? "is missing"
               : `has shape [${tensor.shape}]`) +
-            `, expected [${shape}]`,
+            `, expected [${shape}]; connect the model on which it was trained`,
         );
       }
       return tensor.values as Float32Array;

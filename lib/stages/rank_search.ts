@@ -11,7 +11,7 @@ export type Choice = readonly number[];
 /** Choices per forward pass. */
 const CHOICES_PER_PASS = 8;
 
-/** Evaluates an adapter with a rank of its own for each module. */
+/** Evaluates an adapter with a separate rank for each module. */
 export class ChoiceEvaluator implements Disposable {
   readonly #classifier: Classifier;
   readonly #values: Float32Array;
@@ -105,7 +105,7 @@ export interface RankBudget {
 /**
  * Chooses ranks greedily: starting with rank 1 in every module, each step
  * raises by one the rank of the module that gives the smallest loss (the first
- * of equals), until the budget is spent or every module has the maximum rank.
+ * on a tie), until the budget is spent or every module has the maximum rank.
  *
  * @param lossesOf Computes the losses of several choices
  * @returns All steps, the start first
@@ -125,12 +125,12 @@ export async function greedyRanks(
   }
   let ranks: readonly number[] = costs.map(() => 1);
   const [loss] = await lossesOf([ranks]);
-  const way: GreedyStep[] = [{ raised: undefined, ranks, loss: loss! }];
+  const steps: GreedyStep[] = [{ raised: undefined, ranks, loss: loss! }];
   while (true) {
     const open = ranks.flatMap((rank, i) =>
       rank < largest && spent + costs[i]! <= total ? [i] : []
     );
-    if (open.length === 0) return way;
+    if (open.length === 0) return steps;
     const choices = open.map((i) => ranks.with(i, ranks[i]! + 1));
     const losses = await lossesOf(choices);
     const best = losses.indexOf(Math.min(...losses));
@@ -144,13 +144,13 @@ export async function greedyRanks(
     const raised = open[best]!;
     ranks = choices[best]!;
     spent += costs[raised]!;
-    way.push({ raised, ranks, loss: losses[best]! });
+    steps.push({ raised, ranks, loss: losses[best]! });
   }
 }
 
-/** The step with the smallest loss; of equals, the earlier one, which has fewer parameters. */
-export function bestStep(way: readonly GreedyStep[]): GreedyStep {
-  return way.reduce((best, step) => step.loss < best.loss ? step : best);
+/** The step with the smallest loss; on a tie the earliest, which has the fewest parameters. */
+export function bestStep(steps: readonly GreedyStep[]): GreedyStep {
+  return steps.reduce((best, step) => step.loss < best.loss ? step : best);
 }
 
 /** The largest rank for all modules within the budget. */

@@ -42,7 +42,7 @@ export class ScoredSplit {
     const { labels, ...tokens } = readTokens(folder, info, this.name);
     if (labels === undefined) {
       throw new Error(
-        `Split "${this.name}" of "${info.task}" has no labels, so it cannot be scored`,
+        `Split "${this.name}" of "${info.task}" has no labels, so it cannot be scored; choose a split with labels`,
       );
     }
     this.examples = { ...tokens, labels };
@@ -72,7 +72,7 @@ export class ScoredSplit {
   }
 }
 
-/** A classifier with its parameters and what scores record of their origin. */
+/** A classifier with its parameters, and the origin that its scores record. */
 interface Evaluated {
   readonly classifier: Classifier;
   /** Flat parameters, `[size]` */

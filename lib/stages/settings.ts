@@ -13,7 +13,7 @@ export const split = z.string().regex(/^[a-z_]+$/);
 /** Requested precision of matrix products. */
 export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
   .describe(
-    "Precision of matrix products; auto uses bf16 if the processor or GPU supports it, otherwise f32",
+    "Precision of matrix products; auto uses bf16 if the CPU or GPU supports it, otherwise f32",
   );
 
 /**
@@ -61,7 +61,7 @@ export const trainingSettings = {
     "Seed of initialization, shuffling, drawn ranks and dropout",
   ),
   selectOn: split.default("none").describe(
-    "Split on which to score every epoch at all ranks, such as validation, in order to save the best epoch beside the last; none saves the last only",
+    "Split on which to score every epoch at all ranks, such as validation, in order to save the best epoch as well as the last; none saves only the last",
   ),
   precision,
 };

@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { dirname, join } from "./paths.ts";
 import { canonicalJson, digest, digestFile } from "./digest.ts";
 import { besides, removeIfThere, syncFolder, writeAll } from "./files.ts";
 import type { Stats } from "./stats.ts";
@@ -23,7 +23,7 @@ export class Blobs {
     return await this.#stats.digest(this.path(blob), true) === blob;
   }
 
-  /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes meanwhile. */
+  /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
   async put(path: string): Promise<{ blob: string; size: number }> {
     return await this.#take((copy) => digestFile(path, copy));
   }

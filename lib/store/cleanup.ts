@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "./paths.ts";
 import { digestFile, isDigest } from "./digest.ts";
 import { entriesOf, isReadOnly, removeFolder } from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
@@ -110,7 +110,7 @@ function hasNewer(store: Store): boolean {
   });
 }
 
-/** Number of results that need each blob. */
+/** Number of results that use each blob. */
 function countUsers(
   manifests: readonly Manifest[],
   store: Store,
@@ -247,7 +247,7 @@ interface Audit {
   readonly blobs: number;
   /** Files that were damaged, or manifests of an older version. They are removed, so their stages run again. */
   readonly damaged: readonly string[];
-  /** Results that lack a file now, each as `PIPELINE STAGE`. */
+  /** Results that now lack a file, each as `PIPELINE STAGE`. */
   readonly incomplete: readonly string[];
 }
 
@@ -330,7 +330,7 @@ function folderSize(
     try {
       size += Deno.lstatSync(path).size;
     } catch (error) {
-      // Another process may have removed it meanwhile.
+      // Another process may have removed it in the meantime.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }

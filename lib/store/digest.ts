@@ -148,8 +148,8 @@ function fractions(count: number, of: (prime: number) => number): Int32Array {
 
 /**
  * 64-bit checksum for memos, which can be recomputed when damaged. It detects
- * accidents, not malice, and is some twenty times as fast as {@linkcode sha256}:
- * two FNV-1a hashes, each finalized as in MurmurHash3.
+ * accidental damage, not tampering, and is about twenty times as fast as
+ * {@linkcode sha256}: two FNV-1a hashes, each finalized as in MurmurHash3.
  *
  * @returns 16 hexadecimal digits.
  */

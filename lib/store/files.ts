@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { dirname, join } from "./paths.ts";
 import { digest } from "./digest.ts";
 
 /**

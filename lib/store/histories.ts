@@ -1,10 +1,10 @@
-import { join } from "node:path";
+import { join } from "./paths.ts";
 import { quickChecksum } from "./digest.ts";
 import { entriesOf, readSealed, writeSealed } from "./files.ts";
 import { lockFile } from "./locks.ts";
 import { fingerprint, settled } from "./stats.ts";
 
-/** Results remembered per stage. */
+/** Number of results recorded per stage. */
 const LENGTH = 20;
 
 /** Outcomes of a stage's runs. */
@@ -99,7 +99,7 @@ class LatestKeys {
   readonly #path: string;
   readonly #folder: string;
   readonly #now: () => number;
-  /** State of the folder for which the memo holds; undefined if a later write might not change it. */
+  /** State of the folder for which the memo is valid; undefined if a later write might not change it. */
   readonly #state: string | undefined;
   readonly #keys: Map<string, string>;
   #changed = false;
@@ -164,7 +164,7 @@ export class Usage {
     this.folder = folder;
   }
 
-  /** Records the results of a run. A run with the same results as the one before counts once. */
+  /** Records the results of a run. Runs with the same results count once. */
   async record(pipeline: string, keys: readonly string[]): Promise<void> {
     const path = join(this.folder, `${pipeline}.json`);
     using _lock = await lockFile(`${this.folder}.lock`);

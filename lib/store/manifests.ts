@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "./paths.ts";
 import { canonicalJson, digest, isDigest } from "./digest.ts";
 import { entriesOf, readSealed, removeIfThere, writeSealed } from "./files.ts";
 import type { TreeFile } from "./blobs.ts";
@@ -101,7 +101,7 @@ function isFile(value: unknown): value is TreeFile {
     isAmount(value.size) && areDigests([value.blob]);
 }
 
-/** True if the path, joined to a folder, cannot lead out of it. */
+/** True if the path, joined to a folder, cannot leave it. */
 function isBelow(path: string): boolean {
   return path.split("/").every((part) =>
     part !== "" && part !== "." && part !== ".." && !part.includes("\\")

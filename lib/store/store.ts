@@ -1,4 +1,4 @@
-import { join, resolve } from "node:path";
+import { join } from "./paths.ts";
 import { Blobs, Listings } from "./blobs.ts";
 import { Histories, Pins, Usage } from "./histories.ts";
 import { type Lookup, Manifests } from "./manifests.ts";
@@ -7,7 +7,6 @@ import { Stats } from "./stats.ts";
 
 /** The cache: everything below one folder. */
 export class Store {
-  readonly folder: string;
   readonly stats: Stats;
   readonly blobs: Blobs;
   readonly listings: Listings;
@@ -16,8 +15,8 @@ export class Store {
   readonly pins: Pins;
   readonly usage: Usage;
 
-  constructor(folder: string) {
-    this.folder = resolve(folder);
+  /** @param folder Absolute path of the cache's folder. */
+  constructor(readonly folder: string) {
     this.stats = new Stats(this.path("stats.json"));
     this.blobs = new Blobs(this.path("blobs"), this.stats);
     this.listings = new Listings(this.blobs);

@@ -58,7 +58,7 @@ Deno.test("writeAdapter() rejects an adapter with a missing tensor", async () =>
           tensors,
         }),
       Error,
-      'Cannot save adapter: tensor "base_model.model.classifier.out_proj.bias" is missing',
+      'Cannot save the adapter: tensor "base_model.model.classifier.out_proj.bias" is missing',
     );
     assertEquals([...Deno.readDirSync(folder)], []);
   });

@@ -60,7 +60,7 @@ Deno.test("import-adapter accepts the defaults of PEFT and initializations that 
     }
   }));
 
-Deno.test("import-adapter names each setting of PEFT under which it would compute something else", () =>
+Deno.test("import-adapter names each setting of PEFT that would change what the adapter computes", () =>
   withFolder(async (folder) => {
     const configs: [Record<string, unknown>, RegExp][] = [
       [

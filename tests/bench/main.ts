@@ -20,7 +20,7 @@ const usage = [
     `  ${name.replace("bench ", "").padEnd(10)}${description.split(". ")[0]}`
   ),
   "",
-  "deno task bench NAME --help says more of one.",
+  'Run "deno task bench NAME --help" for the options of a benchmark.',
 ].join("\n");
 
 /** Runs a benchmark; resolves to the exit code. */
@@ -31,7 +31,7 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   }
   const command = commands.find((it) => it.name === `bench ${name}`);
   if (command === undefined) {
-    throw new UsageError(`There is no benchmark "${name}"\n${usage}`);
+    throw new UsageError(`Unknown benchmark "${name}"\n${usage}`);
   }
   const given = await readArguments(command, args);
   if (!given.has("help")) return await command.run(given);

@@ -27,13 +27,13 @@ export function precisionsOf(given: Arguments): readonly Precision[] {
     const found = PRECISIONS.find((it) => it === name);
     if (found !== undefined) return found;
     throw new UsageError(
-      `Option "--precision" takes bf16, f32 or both, not "${name}"`,
+      `Invalid value "${name}" for option "--precision": expected bf16, f32 or bf16,f32`,
     );
   });
 }
 
 /**
- * The value of an environment variable that a benchmark cannot do without.
+ * The value of an environment variable that a benchmark requires.
  *
  * @throws {UsageError} If it is not set, with the remedy.
  */
@@ -47,6 +47,6 @@ export function variable(name: string, remedy: string): string {
 export function peerPython(): string {
   return variable(
     "PEFT_PYTHON",
-    'run eval "$(sh tests/bench/peer/setup.sh)" to make and name the Python to compare with',
+    'run eval "$(sh tests/bench/peer/setup.sh)" to install the Python to compare with and set the variable',
   );
 }

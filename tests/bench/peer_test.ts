@@ -21,6 +21,8 @@ const WORK: PeerWork = {
     intermediate_size: 64,
     max_position_embeddings: 66,
   },
+  target_modules: ["query", "value"],
+  modules_to_save: ["classifier"],
   precision: "f32",
   batch: 4,
   length: 16,
@@ -35,9 +37,18 @@ Deno.test({
   ignore: PYTHON === undefined,
   async fn() {
     await using peer = Peer.start(PYTHON!);
-    for (const model_type of ["roberta", "bert"]) {
+    for (
+      const [model_type, modules_to_save] of [
+        ["roberta", ["classifier"]],
+        ["bert", ["classifier", "pooler"]],
+      ] as const
+    ) {
       const config = { ...WORK.config, model_type };
-      const { trained } = await peer.prepare({ ...WORK, config });
+      const { trained } = await peer.prepare({
+        ...WORK,
+        config,
+        modules_to_save,
+      });
       // A and B of two projections in two layers; dense and its bias, and the last layer of the head.
       assertEquals(trained, 2 * 2 * 2 * 8 * 32 + 32 * 32 + 32 + 2 * 32 + 2);
       const first = await peer.step(2);
@@ -82,7 +93,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "Peer says that its Python ended",
+  name: "Peer reports that its Python ended",
   ignore: PYTHON === undefined,
   async fn() {
     await using peer = Peer.start(PYTHON!);
@@ -94,7 +105,7 @@ Deno.test({
   },
 });
 
-Deno.test("Peer says that a Python cannot be started", async () => {
+Deno.test("Peer reports that a Python cannot be started", async () => {
   await using peer = Peer.start("no-such-python");
   assertIsError(
     await assertRejects(() => peer.step(1)),

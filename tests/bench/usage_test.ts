@@ -38,7 +38,7 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
 ];
 
 for (const [module, args, beginning, options] of programs) {
-  Deno.test(`${module} ${[...args, "--help"].join(" ")} says what it takes, with examples`, async () => {
+  Deno.test(`${module} ${[...args, "--help"].join(" ")} prints the usage, with options and examples`, async () => {
     const { code, out } = await call(module, [...args, "--help"]);
     assertEquals(code, 0);
     assertMatch(out, beginning);
@@ -47,10 +47,10 @@ for (const [module, args, beginning, options] of programs) {
   });
 }
 
-/** Wrong arguments, and what is said of them. */
+/** Wrong arguments, and their messages. */
 const wrong: readonly (readonly [string, string[], RegExp])[] = [
   ["./main.ts", [], /^Usage: deno task bench NAME/],
-  ["./main.ts", ["stp"], /^There is no benchmark "stp"$/m],
+  ["./main.ts", ["stp"], /^Unknown benchmark "stp"$/m],
   ["./main.ts", ["step"], /^PEFT_PYTHON is not set: run eval .*setup\.sh/],
   [
     "./main.ts",
@@ -65,12 +65,12 @@ const wrong: readonly (readonly [string, string[], RegExp])[] = [
   [
     "./main.ts",
     ["pipeline", "--stages", "8,x"],
-    /^Option "--stages" takes whole numbers from 1, not "x"$/m,
+    /^Invalid value "x" for option "--stages": expected an integer of at least 1$/m,
   ],
   [
     "./main.ts",
     ["pipeline", "--tools", "no/such", "--only", "DVC"],
-    /^There is no tool "DVC" to time, but "ours"$/m,
+    /^Unknown tool "DVC"; the tools are "ours"$/m,
   ],
   ["../soak/soak.ts", ["--round", "3"], /^Unknown option "--round"; did/],
   [
@@ -81,7 +81,7 @@ const wrong: readonly (readonly [string, string[], RegExp])[] = [
 ];
 
 for (const [module, args, message] of wrong) {
-  Deno.test(`${module} refuses "${args.join(" ")}" with 2`, async () => {
+  Deno.test(`${module} rejects "${args.join(" ")}" with exit code 2`, async () => {
     const { code, out, error } = await call(module, args);
     assertEquals(code, 2);
     assertMatch(out + error, message);

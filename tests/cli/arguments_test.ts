@@ -66,7 +66,7 @@ Deno.test("readArguments() accepts every form of an option", async () => {
   }
 });
 
-Deno.test("readArguments() leaves positional arguments as they are", async () => {
+Deno.test("readArguments() keeps positional arguments", async () => {
   assertEquals(await parsed("1", "0x10", ""), [["1", "0x10", ""], {}]);
   assertEquals(await parsed("--force", "true"), [["true"], { force: [] }]);
   assertEquals(await parsed("--no-wait", "false"), [["false"], {
@@ -152,7 +152,7 @@ Deno.test("readArguments() names the argument, the value and the remedy in error
   assertEquals(await parsed("--help"), [[], { help: [] }]);
 });
 
-Deno.test("Arguments.integer() refuses what is not an integer of at least a minimum", async () => {
+Deno.test("Arguments.integer() rejects anything but an integer of at least a minimum", async () => {
   const jobs = async (...args: string[]) =>
     (await readArguments(USAGE, ["file", ...args])).integer("jobs", 1);
   assertEquals(await jobs("-j4"), 4);

@@ -55,7 +55,7 @@ Deno.test("cache names the result or the action that does not exist", async () =
   }
 });
 
-Deno.test("cache verify exits with 4 for a damaged cache, which the next run heals", async () => {
+Deno.test("cache verify exits with 4 for a damaged cache, which the next run repairs", async () => {
   using project = new CliProject(PIPELINE);
   await project.call("pipeline");
   const blobs = project.path("out/cache/blobs");

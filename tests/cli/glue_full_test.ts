@@ -11,7 +11,7 @@ const TASKS = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"];
 for (const protocol of ["paper", "scripts"]) {
   Deno.test({
     name:
-      `pipeline glue-full runs every task by protocol ${protocol}, unchanged but for a tiny model and little data`,
+      `pipeline glue-full runs every task by protocol ${protocol}, unchanged except for a tiny model and little data`,
     // Over 350 processes: `deno task rehearse` sets this.
     ignore: Deno.env.get("DYLORA_LONG") === undefined,
     async fn() {

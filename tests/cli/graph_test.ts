@@ -135,7 +135,7 @@ function reduced(all: readonly GraphNode[]): Record<string, string[]> {
   );
 }
 
-Deno.test("rails() loses no edge that others do not imply, and makes up none", () => {
+Deno.test("rails() draws exactly the edges that others do not imply", () => {
   const graph = fc.array(fc.array(fc.nat(20), { maxLength: 4 }), {
     minLength: 1,
     maxLength: 9,

@@ -40,7 +40,7 @@ Deno.test("openPipeline() notices every change that a saved graph depends on", a
   assertMatch(lines.join("\n"), /param size: 1 -> 2/);
 });
 
-Deno.test("pipeline refuses what its file does not know with 2", async () => {
+Deno.test("pipeline rejects stages, parameters and profiles that its file does not have with exit code 2", async () => {
   using project = new CliProject(PIPELINE);
   const refused: readonly (readonly [readonly string[], RegExp])[] = [
     [["strat"], /^No stage matches "strat"; did you mean "start"\?$/m],

@@ -118,7 +118,10 @@ stages:
     );
     const beyond = await predict([...args, "--rank", "5", "great !"]);
     assertEquals(beyond.code, 1);
-    assertMatch(beyond.stderr, /^Rank 5 exceeds the adapter's rank 4\n$/);
+    assertMatch(
+      beyond.stderr,
+      /^Rank 5 exceeds the adapter's rank 4; choose a rank from 1 to 4\n$/,
+    );
   }));
 
 Deno.test("predict refuses invalid arguments with exit code 2", () =>

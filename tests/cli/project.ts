@@ -89,7 +89,17 @@ export class CliProject implements Disposable {
 
   /** Calls a command on the project's pipeline. */
   call(command: string, ...args: string[]): Promise<Called> {
-    return callMain(
+    return this.callWith({}, command, ...args);
+  }
+
+  /** As {@linkcode CliProject.call}, with options of the process. */
+  callWith(
+    options: CallOptions,
+    command: string,
+    ...args: string[]
+  ): Promise<Called> {
+    return callMainWith(
+      options,
       command,
       this.path("test.yaml"),
       "--tasks",
@@ -128,13 +138,22 @@ export function spawnMain(...args: string[]): Deno.ChildProcess {
   return commandOf(args).spawn();
 }
 
-/** Calls the command line with environment variables and a standard input. */
+/** How the command line is called. */
+interface CallOptions {
+  readonly env?: Record<string, string>;
+  /** Standard input. */
+  readonly input?: string;
+  /** Further flags of Deno. */
+  readonly flags?: readonly string[];
+}
+
+/** Calls the command line with options of the process. */
 export async function callMainWith(
-  { env = {}, input }: { env?: Record<string, string>; input?: string },
+  { env = {}, input, flags = [] }: CallOptions,
   ...args: string[]
 ): Promise<Called> {
   const stdin = input === undefined ? "null" : "piped";
-  const process = commandOf(args, { env, stdin }).spawn();
+  const process = commandOf(args, { env, stdin }, flags).spawn();
   if (input !== undefined) {
     await new Blob([input]).stream().pipeTo(process.stdin);
   }
@@ -154,9 +173,10 @@ export async function callMainWith(
 function commandOf(
   args: readonly string[],
   { env = {}, stdin = "null" }: Pick<Deno.CommandOptions, "env" | "stdin"> = {},
+  flags: readonly string[] = [],
 ): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", MAIN, ...args],
+    args: ["run", "-A", ...flags, MAIN, ...args],
     cwd: ROOT,
     env: { NO_COLOR: "1", ...env },
     stdin,

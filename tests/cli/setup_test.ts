@@ -25,7 +25,7 @@ Deno.test("setup --check installs nothing", async () => {
   await Deno.remove(cache);
 });
 
-Deno.test("setup without Python selects another engine and says why, unless one was asked for", async () => {
+Deno.test("setup without Python selects another engine and says why, unless one was requested", async () => {
   const cache = await Deno.makeTempDir();
   const env = { DYLORA_CACHE: cache, PATH: cache, DENO_WEBGPU_BACKEND: "none" };
   const auto = await callMainWith({ env }, "setup");

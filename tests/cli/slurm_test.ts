@@ -232,7 +232,7 @@ stages:
     ) assert(stderr.includes(fault), stderr);
     Deno.env.set("DYLORA_PROFILE", project.path("missing.yaml"));
     const missing = await project.call("pipeline");
-    assertMatch(missing.stderr, /missing\.yaml: There is no such file/);
+    assertMatch(missing.stderr, /missing\.yaml: The file does not exist/);
   } finally {
     Deno.env.delete("DYLORA_PROFILE");
   }

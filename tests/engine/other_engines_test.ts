@@ -2,12 +2,13 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { webgpuAdapter } from "../../lib/engine/install/probe.ts";
 
-/** Tests of what every engine computes, but for whole trainings, which take minutes on one in software. */
+/** Tests of what every engine computes; they ignore what an engine does not have or has no time for (`engine.ts`). */
 const names = [
-  ...["models/classifier", "models/encoder", "models/target_modules"],
-  ...["models/tensor_pass", "methods/dylora", "methods/full_and_head"],
-  ...["methods/matryoshka", "ops/fused", "ops/official_layer"],
-  ...["training/epoch_selection", "training/evaluation", "training/step"],
+  ...["models/architectures", "models/classifier"],
+  ...["models/target_modules", "models/tensor_pass", "methods/dylora"],
+  ...["methods/full_and_head", "methods/matryoshka", "ops/fused"],
+  ...["ops/official_layer", "training/epoch_selection"],
+  ...["training/evaluation", "training/step"],
 ];
 
 for (

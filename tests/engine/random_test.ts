@@ -10,7 +10,7 @@ import {
   shuffle,
 } from "../../lib/engine/random.ts";
 
-Deno.test("seededRandom() gives another stream for every seed and every purpose", () => {
+Deno.test("seededRandom() gives a different stream for every seed and every purpose", () => {
   const streams = new Set<string>();
   for (let seed = 0; seed < 1000; seed++) {
     for (const purpose of ["init", "shuffle", "rank", "dropout"]) {
@@ -35,7 +35,7 @@ Deno.test("seededRandom() is uniform", () => {
   assert(chi2 < 37.7, `chi-squared ${chi2}`);
 });
 
-Deno.test("restoreRandom() goes on where the generator stood", () => {
+Deno.test("restoreRandom() continues from the state of the generator", () => {
   const random = seededRandom(3, "shuffle");
   random.next();
   const { state } = random;

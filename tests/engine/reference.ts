@@ -19,17 +19,29 @@ export interface Reference {
   readonly figures: SafetensorsFile;
 }
 
-export function openReference(architecture: "bert" | "roberta"): Reference {
+/** References that have the weights of another's folder, and what their configuration says instead. */
+const variants: Readonly<
+  Record<string, { readonly folder: string; readonly config: object }>
+> = JSON.parse(Deno.readTextFileSync(fixture("references/variants.json")));
+
+/** Names of the tiny encoders: their folders are `tiny-NAME`. */
+export const tinyEncoders: readonly string[] = Array.from(
+  Deno.readDirSync(fixture("")),
+  ({ name }) => /^tiny-(?!glue$|hub$)(.+)$/.exec(name)?.[1] ?? [],
+).flat().sort();
+
+/** Names of all references: of every tiny encoder, and of its variants. */
+export const referenceNames = [...tinyEncoders, ...Object.keys(variants)];
+
+export function openReference(name: string): Reference {
+  const { folder, config } = variants[name] ?? { folder: name, config: {} };
+  const hub = JSON.parse(
+    Deno.readTextFileSync(fixture(`tiny-${folder}/config.json`)),
+  );
   return {
-    model: parseModel(
-      Deno.readTextFileSync(fixture(`tiny-${architecture}/config.json`)),
-    ),
-    file: SafetensorsFile.open(
-      fixture(`tiny-${architecture}/model.safetensors`),
-    ),
-    figures: SafetensorsFile.open(
-      fixture(`references/${architecture}.safetensors`),
-    ),
+    model: parseModel(JSON.stringify({ ...hub, ...config })),
+    file: SafetensorsFile.open(fixture(`tiny-${folder}/model.safetensors`)),
+    figures: SafetensorsFile.open(fixture(`references/${name}.safetensors`)),
   };
 }
 

@@ -6,9 +6,13 @@ import {
 import { fromTensors } from "../../lib/engine/models/parameters.ts";
 import type { AdamWState } from "../../lib/engine/training/adamw.ts";
 import type { Batch } from "../../lib/engine/training/batch.ts";
-import type { StepDraw } from "../../lib/engine/training/step.ts";
-import { fixture, type Reference, referenceBatch } from "./reference.ts";
-import { queryAndValue } from "./tiny_task.ts";
+import {
+  type StepDraw,
+  type StepOptions,
+  trainingStep,
+} from "../../lib/engine/training/step.ts";
+import { crossEntropy } from "../../lib/engine/ops/loss.ts";
+import { fixture, read, type Reference, referenceBatch } from "./reference.ts";
 
 /** Settings of fixtures/references.py. */
 export const settings = JSON.parse(
@@ -28,12 +32,8 @@ export function referenceAdapter(
   { model, file, figures }: Reference,
   prefix = "adapter",
 ): { classifier: Classifier; values: Float32Array } {
-  const classifier = loadClassifier(
-    file,
-    model,
-    2,
-    queryAndValue(settings.rank),
-  );
+  const { rank } = settings;
+  const classifier = loadClassifier(file, model, 2, { rank });
   const values = fromTensors(
     (name) =>
       figures.floats(
@@ -51,6 +51,12 @@ export function referenceAdapter(
 /** Labels of the reference's batch, of two classes. */
 export function referenceLabels({ figures }: Reference): Float32Array {
   return Float32Array.from(figures.ints("labels2"));
+}
+
+/** Computes the loss of the reference's batch from its logits of two classes. */
+export function referenceLoss(reference: Reference) {
+  return (logits: tf.Tensor2D): tf.Scalar =>
+    crossEntropy(logits, tf.tensor1d(referenceLabels(reference)));
 }
 
 /** Rows of the padded batch, with their two labels. */
@@ -96,4 +102,37 @@ export function draw(
     seed: 7,
     rowSteps: Array<number>(maxRank).fill(step + 1),
   };
+}
+
+/**
+ * What one step on the padded batch makes of some values.
+ *
+ * @param counts Of ranks: 1, or as many as modules if each draws its own
+ */
+export async function takeStep(
+  reference: Reference,
+  classifier: Classifier,
+  values: Float32Array,
+  options: StepOptions,
+  ranks: number | readonly number[],
+  counts = 1,
+): Promise<{ loss: number; values: Float32Array; moment1: Float32Array }> {
+  const step = trainingStep(classifier, options);
+  const state = startState(values);
+  const result = step(state, [batchRows(reference, 0, 4)], {
+    ...draw(0, 0, 1e-2, classifier.layout.rank * counts),
+    rank: ranks,
+  });
+  const taken = {
+    loss: (await read(result.loss))[0]!,
+    values: await read(result.state.values),
+    moment1: await read(result.state.moment1),
+  };
+  tf.dispose([
+    ...Object.values(state),
+    ...Object.values(result.state),
+    result.loss,
+  ]);
+  step.dispose();
+  return taken;
 }

@@ -94,7 +94,7 @@ for (
     ["fused() inside of trace()", (f) => trace(fused(f))],
   ] satisfies [string, (f: typeof sum) => typeof sum][]
 ) {
-  Deno.test(`${kind} goes by the names of tensors, whatever their order`, async () => {
+  Deno.test(`${kind} matches tensors by name, in any order`, async () => {
     const f = make(sum);
     const expected = await read(tf.sub(large!, other!));
     const results = [f({ x: large, y: other }), f({ y: other, x: large })];
@@ -105,7 +105,7 @@ for (
     assertSameBits(await read(value), await read(tf.sub(other!, large!)));
   });
 
-  Deno.test(`${kind} takes an undefined tensor for an absent one`, async () => {
+  Deno.test(`${kind} treats an undefined tensor as absent`, async () => {
     const f = make(sum);
     const inputs = { x: large, y: other };
     const results = [f({ ...inputs, z: undefined }), f(inputs)];
@@ -120,7 +120,7 @@ for (
 }
 
 Deno.test({
-  name: "trace() makes no other function for a name that is undefined",
+  name: "trace() makes no further function for a name that is undefined",
   ignore,
   fn() {
     const traced = trace(sum);
@@ -133,7 +133,7 @@ Deno.test({
   },
 });
 
-Deno.test("trace() and eager() give every result by its name, but undefined ones", async () => {
+Deno.test("trace() and eager() give every result by its name, except undefined ones", async () => {
   const both = ({ x }: X) => ({
     sum: tf.add(x, 1),
     none: undefined,

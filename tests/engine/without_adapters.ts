@@ -7,6 +7,7 @@ import {
 import {
   fromTensors,
   parameterLayout,
+  tensorReader,
 } from "../../lib/engine/models/parameters.ts";
 import type { ModelRanks } from "../../lib/engine/models/tensor_pass.ts";
 import type { Reference } from "./reference.ts";
@@ -24,11 +25,12 @@ export function referenceHead(
   { model, file, figures }: Reference,
   labels: number,
 ): Float32Array {
-  return fromTensors((name) => {
+  const pretrained = tensorReader(file, model);
+  return fromTensors((name, shape) => {
     const found = ["head", `head${labels}`].map((group) => `${group}.${name}`)
       .find((it) => figures.tensors.has(it));
     return found === undefined
-      ? file.floats(name.replace("bert.", ""))
+      ? pretrained(name, shape)
       : figures.floats(found);
   }, parameterLayout(model, labels, "head"));
 }

@@ -25,7 +25,7 @@ for (const { name, predictions, labels, metrics } of reference) {
   });
 }
 
-Deno.test("computeMetrics() refuses to compare nothing or unequal numbers", () => {
+Deno.test("computeMetrics() rejects no examples, and different numbers of predictions and labels", () => {
   assertThrows(() => computeMetrics(["accuracy"], [], []), RangeError);
   assertThrows(
     () => computeMetrics(["accuracy"], [1, 0], [1]),
@@ -54,7 +54,7 @@ Deno.test("computeMetrics() does not depend on the order of the examples", () =>
   );
 });
 
-Deno.test("predictionsOf() takes the class with the largest logit, the first of equals", () => {
+Deno.test("predictionsOf() takes the class with the largest logit, the first on a tie", () => {
   const logits = Float32Array.of(0, 2, 1, 3, 3, -1, -2, -2, -2, -5, -4, -3);
   assertEquals(predictionsOf(logits, 3), Float32Array.of(1, 0, 0, 2));
 });

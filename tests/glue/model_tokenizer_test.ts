@@ -76,7 +76,7 @@ Deno.test("ModelTokenizer.load() refuses a tokenizer of another family", async (
   );
 });
 
-Deno.test("ModelTokenizer.load() names the file that is no tokenizer", async () => {
+Deno.test("ModelTokenizer.load() names the file that is not a tokenizer", async () => {
   const folder = await Deno.makeTempDir();
   const path = join(folder, "tokenizer.json");
   for (const text of ["{", "{}", '{"model": {"type": "BPE"}}', "[]"]) {
@@ -91,7 +91,7 @@ Deno.test("ModelTokenizer.load() names the file that is no tokenizer", async () 
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("truncatedLengths() fills the room and never lengthens a text", () => {
+Deno.test("truncatedLengths() uses all the room and never lengthens a text", () => {
   const length = fc.nat(40);
   fc.assert(
     fc.property(length, length, length, (first, second, room) => {

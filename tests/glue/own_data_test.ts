@@ -55,7 +55,7 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
   ]);
 });
 
-Deno.test("readTable() names the line on which a faulty record begins, whatever line ends its quotes hold", async () => {
+Deno.test("readTable() names the line on which a faulty record begins, with any line ends in its quotes", async () => {
   const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
   assertIsError(
     await assertRejects(() =>
@@ -76,7 +76,7 @@ Deno.test("readTable() names the line on which a faulty record begins, whatever 
   );
 });
 
-Deno.test("readTable() refuses a column that the header has twice, unless nobody asks for it", async () => {
+Deno.test("readTable() rejects a column that the header has twice, unless it is not requested", async () => {
   await assertRejects(
     () => read("a.tsv", "label\ttext\tid\tlabel\n1\ta\t7\t2\n"),
     Error,
@@ -129,7 +129,7 @@ function scoreOf(label: unknown) {
   return toExamples(rowsOf([label]), { kind: "score" })[0]!.label;
 }
 
-Deno.test("toExamples() takes numbers, however they are written in decimal, as scores", () => {
+Deno.test("toExamples() takes numbers in any decimal notation as scores", () => {
   const labels = [4, 4.5, -2n, "0", " 3 ", "+.5", "-5.", "1.5e-3", "2E2"];
   assertEquals(labels.map(scoreOf), [4, 4.5, -2, 0, 3, 0.5, -5, 0.0015, 200]);
 });

@@ -15,7 +15,7 @@ const hubFile = (task: string, split: string) =>
   join(fixtures, "tiny-hub", task, `${split}-00000-of-00001.parquet`);
 
 for (const name of ["rte", "stsb", "mnli"] as const) {
-  Deno.test(`readParquet() finds in the hub's files of ${name} what the TSV files hold`, async () => {
+  Deno.test(`readParquet() reads from the hub's files of ${name} the same as from the TSV files`, async () => {
     const task: GlueTask = GLUE_TASKS[name];
     for (const [split, file] of Object.entries(task.tsvFiles)) {
       const fromHub = await readParquet(hubFile(name, split), task, split);
@@ -32,7 +32,7 @@ for (const name of ["rte", "stsb", "mnli"] as const) {
   });
 }
 
-Deno.test("readParquet() refuses a file of another task, or none, by name", async () => {
+Deno.test("readParquet() names a file of another task, and one that is not Parquet", async () => {
   const path = hubFile("mnli", "train");
   const { message } = await assertRejects(
     () => readParquet(path, GLUE_TASKS.rte, "train"),

@@ -67,7 +67,7 @@ const changed = (
   change: (of: TestPredictions) => Partial<TestPredictions>,
 ) => complete.map((of) => of.task === task ? { ...of, ...change(of) } : of);
 
-Deno.test("packSubmission() packs the files that the server wants, each with all its lines", async () => {
+Deno.test("packSubmission() packs the files that the server expects, each with all its lines", async () => {
   const texts = await unzip(await packSubmission(complete));
   assertEquals(
     Object.fromEntries(

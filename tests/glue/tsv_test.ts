@@ -43,7 +43,7 @@ Deno.test("readTsv() reads CoLA's labelled files, which have no header, and its 
   assertEquals(test.examples, [{ index: 7, text: "Bill whistled." }]);
 });
 
-Deno.test("readTsv() reads MRPC behind its byte-order mark and keeps quotes as they stand", async () => {
+Deno.test("readTsv() drops the byte-order mark of MRPC and keeps quotes unchanged", async () => {
   const { examples } = await read(
     `${BOM}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n` +
       `1\t10\t20\t" It is , he said .\tHe said : "" it is\u2028so .\r\n`,

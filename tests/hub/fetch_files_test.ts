@@ -68,7 +68,7 @@ async function assertHubError(
 }
 
 Deno.test(
-  "fetchFiles() fills the cache in the layout that all of the hub's tools share",
+  "fetchFiles() fills the cache in the layout of Hugging Face's tools",
   withHub([model], async (_hub, settings) => {
     const { files, commit } = await fetchFiles(request, { settings, patience });
     await assertRight(files);
@@ -88,7 +88,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() leaves the network alone when the cache has all, by branch or by commit",
+  "fetchFiles() does not use the network when the cache has all files, by branch or by commit",
   withHub([model], async (hub, settings) => {
     await fetchFiles(request, { settings, patience });
     const before = hub.seen.length;
@@ -121,7 +121,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() reports how much of all files is there, up to the end",
+  "fetchFiles() reports the bytes of all files that are present, up to the end",
   withHub([model], async (_hub, settings) => {
     const reports: [number, number][] = [];
     await fetchFiles(request, {
@@ -140,7 +140,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() shows its token to the hub, and not to the host that the hub sends it to",
+  "fetchFiles() sends its token to the hub, but not to the host of a redirect",
   withHub([{ ...model, token: "hf_right" }], async (hub, settings) => {
     const token = "hf_right";
     const { files } = await fetchFiles(request, {
@@ -155,7 +155,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() goes on where a connection broke off",
+  "fetchFiles() resumes where a connection broke off",
   withHub([model], async (hub, settings) => {
     let broken = 0;
     hub.breakWith(({ host, range }, answer) =>
@@ -173,7 +173,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() goes on where a process before it broke off",
+  "fetchFiles() resumes where an earlier process stopped",
   withHub([model], async (hub, settings) => {
     hub.breakWith(({ host, range }, answer) =>
       host === "cdn" && range !== "bytes=0-0"
@@ -236,7 +236,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() gives up a connection that falls silent, and tries again",
+  "fetchFiles() abandons a connection that delivers no data, and tries again",
   withHub([model], async (hub, settings) => {
     let silent = 0;
     hub.breakWith(({ path, range }) => {
@@ -259,7 +259,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() refuses content that is not the one announced, and keeps nothing of it",
+  "fetchFiles() rejects content that differs from the announced one, and discards it",
   withHub([model], async (hub, settings) => {
     for (
       const wrong of [
@@ -292,7 +292,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() starts over once if what an earlier attempt left is not of this file",
+  "fetchFiles() starts over once if the partial download of an earlier attempt belongs to another file",
   withHub([model], async (_hub, settings) => {
     const blob = weightsIn(settings.cache);
     await Deno.mkdir(join(blob, ".."), { recursive: true });
@@ -307,7 +307,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() is not misled by a server that ignores ranges",
+  "fetchFiles() handles a server that ignores ranges",
   withHub([model], async (hub, settings) => {
     const blob = weightsIn(settings.cache);
     await Deno.mkdir(join(blob, ".."), { recursive: true });
@@ -361,7 +361,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() says what to do about a repository that is refused, gated or not there",
+  "fetchFiles() names the remedy for a repository that is private, gated or missing",
   withHub([
     { ...model, token: "hf_right" },
     { ...model, id: "models/org/gated", gated: true },
@@ -416,7 +416,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() refuses a commit and hashes that cannot be, before they name a path",
+  "fetchFiles() rejects an invalid commit and invalid hashes before using them in a path",
   withHub([model], async (hub, settings) => {
     hub.breakWith(({ path }) =>
       path.includes("/revision/")
@@ -446,7 +446,7 @@ Deno.test(
   }),
 );
 
-Deno.test("fetchFiles() says that the hub cannot be reached, and how to do without", () =>
+Deno.test("fetchFiles() says that the hub cannot be reached, and how to work without it", () =>
   withFolder(async (cache) => {
     const endpoint = "http://127.0.0.1:9";
     const settings = { endpoint, cache, offline: false };
@@ -478,7 +478,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() works offline from a warm cache, and says what a cold one lacks",
+  "fetchFiles() works offline from a complete cache, and names the file that another lacks",
   withHub([model], async (hub, settings) => {
     const offline = { settings: { ...settings, offline: true }, patience };
     await assertHubError(
@@ -550,7 +550,7 @@ Deno.test(
 
 Deno.test({
   name:
-    "fetchFiles() says that the disk is full, and goes on when there is space",
+    "fetchFiles() says that the disk is full, and resumes when there is space",
   // Only root can mount a small disk.
   ignore: Deno.build.os !== "linux" || Deno.uid() !== 0,
   fn: withHub([model], async (_hub, { endpoint, cache }) => {

@@ -44,7 +44,7 @@ Deno.test("hubSettings() honours endpoint, token and the values that mean offlin
   }
 });
 
-Deno.test("hubSettings() refuses a value that cannot be right, by the variable's name, and does not show a token", () => {
+Deno.test("hubSettings() rejects an invalid value, naming the variable without showing a token", () => {
   const home = { HOME: "/home/u" };
   assertThrows(
     () => settings({ ...home, HF_ENDPOINT: "hf-mirror.com" }),

@@ -91,7 +91,7 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
   b: { task: train, inputs: { data: a } }
   c: { task: train, inputs: { data: c } }`,
     [
-      "3:3 Stages need one another: a -> b -> a",
+      "3:3 Stages depend on one another in a cycle: a -> b -> a",
       '3:37 Stage "b" produces an artifact of kind "model", but this input takes kind "dataset"',
       '4:37 Stage "a" produces an artifact of kind "model", but this input takes kind "dataset"',
       '5:3 Stage "c" needs itself',
@@ -211,7 +211,7 @@ stages: {}`,
       '2:1 Duplicate key "name"',
       "3:3 A key must be text",
       '5:1 "__proto__" is not allowed as a key',
-      '6:23 Tag "tag:yaml.org,2002:binary" is not allowed',
+      '6:23 Tag "tag:yaml.org,2002:binary" is not allowed; remove it',
       '6:36 Alias "*b" is inside its own anchor',
       "6:44 Integer 12345678901234567890 is too large to be exact; put quotes around it if it is text",
       '6:69 Alias "*none" has no anchor before it',
@@ -233,14 +233,14 @@ stages:
     assertEquals(await faultsOf(tasks, text), [
       '2:1 Duplicate key "name"',
       '3:1 Unknown key "descrption" of the pipeline; did you mean "description"?',
-      '5:49 Tag "tag:yaml.org,2002:binary" is not allowed',
+      '5:49 Tag "tag:yaml.org,2002:binary" is not allowed; remove it',
       '5:55 Unknown key "rwos" of task "fetch"; did you mean "rows"?',
       '5:66 Unknown key "matrx" of stage "data"; did you mean "matrix"?',
       '6:18 Unknown task "trian"; did you mean "train"?',
       '6:57 Alias "*none" has no anchor before it',
       '7:25 Stage "other" needs input "data" of task "train": an artifact of kind "dataset"',
       '7:35 Task "train" has no input "strat"; did you mean "start"?',
-      '7:62 Tag "!own" is not allowed',
+      '7:62 Tag "!own" is not allowed; remove it',
     ]);
   }));
 

@@ -38,7 +38,7 @@ Deno.test("matchStages() takes an id, a name, a prefix and a glob", () =>
     assertEquals(match("other", "data@mrpc"), "data@mrpc other");
   }));
 
-Deno.test("matchStages() takes no part of a component for the whole", () =>
+Deno.test("matchStages() does not match a part of a component", () =>
   withGraph((graph) => {
     assertEquals(matchStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
       stages: [],

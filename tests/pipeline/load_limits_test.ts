@@ -19,7 +19,7 @@ ${
       ).join("\n")
     }
 stages: {}`,
-    fault: /The file has more than 100000 values with its aliases written out/,
+    fault: /The file has more than 100000 values with its aliases expanded/,
   },
   "a matrix": {
     text: `name: test

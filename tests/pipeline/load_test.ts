@@ -241,7 +241,7 @@ stages:
     assertEquals(stages.has("train@rte"), false);
   }));
 
-Deno.test("loadPipeline() reads files only, of a sane size and encoding", () =>
+Deno.test("loadPipeline() reads only files of a valid size and encoding", () =>
   withTasks(async (tasks) => {
     const refuses = async (name: string, message: RegExp) => {
       assertIsError(
@@ -250,11 +250,11 @@ Deno.test("loadPipeline() reads files only, of a sane size and encoding", () =>
         message,
       );
     };
-    await refuses("none.yaml", /none\.yaml: There is no such file/);
+    await refuses("none.yaml", /none\.yaml: The file does not exist/);
     await mkdir(join(tasks, "folder.yaml"));
-    await refuses("folder.yaml", /folder\.yaml: Not a regular file/);
+    await refuses("folder.yaml", /folder\.yaml: It is not a regular file/);
     await symlink("/dev/zero", join(tasks, "endless.yaml"));
-    await refuses("endless.yaml", /Not a regular file/);
+    await refuses("endless.yaml", /It is not a regular file/);
     await writeFile(join(tasks, "large.yaml"), "#".repeat(300_000));
     await refuses(
       "large.yaml",

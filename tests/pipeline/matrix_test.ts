@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expandMatrix, stageId } from "../../lib/pipeline/matrix.ts";
 
 /** The example of GitHub's documentation of `include`. */
-Deno.test("expandMatrix() adds what 'include' says as GitHub documents it", () => {
+Deno.test("expandMatrix() applies 'include' as GitHub documents it", () => {
   const combinations = expandMatrix({
     dimensions: { fruit: ["apple", "pear"], animal: ["cat", "dog"] },
     include: [
@@ -82,7 +82,7 @@ Deno.test("expandMatrix() makes every combination once, the last dimension faste
   }));
 });
 
-Deno.test("stageId() writes text bare and numbers with their dimension", () => {
+Deno.test("stageId() writes text alone and numbers with their dimension", () => {
   assertEquals(
     stageId("train", { glue: "mrpc", seed: 0, rank: 4 }),
     "train@mrpc,seed=0,rank=4",

@@ -105,7 +105,7 @@ Deno.test("readYaml() reads anchors and aliases, and leaves the merge key to pip
   ]);
 });
 
-Deno.test("readYaml() refuses what is not one document of plain data", async () => {
+Deno.test("readYaml() rejects anything but one document of plain data", async () => {
   const forms: readonly (readonly [string, string])[] = [
     ["", "The file is empty"],
     ["# only a comment", "The file is empty"],
@@ -118,7 +118,10 @@ Deno.test("readYaml() refuses what is not one document of plain data", async () 
     ["[a]: 1", "A key must be text"],
     ["null: 1", "A key must be text"],
     ["__proto__: 1", '"__proto__" is not allowed as a key'],
-    ["a: !!binary aaaa", 'Tag "tag:yaml.org,2002:binary" is not allowed'],
+    [
+      "a: !!binary aaaa",
+      'Tag "tag:yaml.org,2002:binary" is not allowed; remove it',
+    ],
     [
       "a: 12345678901234567890",
       "Integer 12345678901234567890 is too large to be exact; put quotes around it if it is text",
@@ -230,7 +233,7 @@ const values = fc.dictionary(
 ).map((it) => JSON.stringify(it, null, 2));
 
 testProperty(
-  "both readers read what lines of YAML they take the same",
+  "both readers read the YAML lines that they accept the same",
   () =>
     staysBounded(
       fc.array(fc.oneof(lines, tokens), { minLength: 20, maxLength: 20 }),

@@ -11,7 +11,7 @@ import { figureName, renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import type { Comparison } from "../../lib/report/report.ts";
 
-Deno.test("renderPage() takes names as text, whatever they hold", async () => {
+Deno.test("renderPage() renders names as text, whatever they contain", async () => {
   const names = fc.oneof(
     fc.string({ minLength: 1, unit: "grapheme" }),
     fc.constantFrom(

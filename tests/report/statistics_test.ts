@@ -14,7 +14,7 @@ import {
   seededDraw,
 } from "../../lib/report/statistics.ts";
 
-/** Figures of NumPy, SciPy and scikit-learn, in the order of `fixtures/statistics.py`. */
+/** Figures of NumPy, SciPy and scikit-learn, in the order of `fixtures/report_figures.py`. */
 const REFERENCES = JSON.parse(Deno.readTextFileSync(
   join(import.meta.dirname!, "../../fixtures/references/statistics.json"),
 ));
@@ -31,7 +31,7 @@ Deno.test("quantile(), mean() and deviation() agree with NumPy", () => {
   }
 });
 
-Deno.test("quantile() is NaN where a value is", () => {
+Deno.test("quantile() is NaN if a value is", () => {
   assert(Number.isNaN(quantile([1, NaN, 3], 0.1)));
   assert(Number.isNaN(quantile([], 0.5)));
 });
@@ -98,13 +98,13 @@ Deno.test("recommend() agrees with NumPy", () => {
   found!.evidence.forEach(({ bound }, i) => near(bound, reference.bounds[i]));
 });
 
-Deno.test("recommend() gives up where a score is undefined", () => {
+Deno.test("recommend() recommends nothing if a score is undefined", () => {
   const replicates = [Float64Array.of(0.5, NaN), Float64Array.of(0.5, 0.6)];
   const settings = { margin: 0.01, confidence: 0.95 };
   assertEquals(recommend([1, 2], [NaN, 0.55], replicates, settings), undefined);
 });
 
-Deno.test("recommend() takes a rank that is worse by exactly the margin, and the smaller of equals, whatever rounding makes of them", () => {
+Deno.test("recommend() takes a rank that is worse by exactly the margin, and the smaller on a tie, in spite of rounding", () => {
   const settings = { margin: 0.01, confidence: 0.95 };
   for (let right = 1; right < 200; right++) {
     const scores = [right / 200, (right + 2) / 200];
@@ -138,7 +138,7 @@ Deno.test("recommend() takes no rank above the best one, and a smaller one for a
   ));
 });
 
-Deno.test("seededDraw() draws every position about as often", () => {
+Deno.test("seededDraw() draws every position about equally often", () => {
   const counts = new Array(10).fill(0);
   const drawn = seededDraw(0)(10);
   assertEquals(drawn.length, 10);

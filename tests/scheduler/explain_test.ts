@@ -79,7 +79,7 @@ Deno.test("explain() names changed, new and removed files of a source folder", a
   const { decision, nearest } = await explain(graph, "s", project.settings());
   assertEquals(
     decision.state === "run" ? decision.reason : "",
-    "source data data/a changed, source data data/b is gone, source data data/sub/d is new",
+    "source data data/a changed, source data data/b was removed, source data data/sub/d is new",
   );
   assertEquals(nearest?.changes.length, 3);
   await project.run(stages, { cacheLimit: 1 });

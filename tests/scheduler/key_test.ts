@@ -151,7 +151,7 @@ Deno.test("keys contain the processors of a stage when its runtime is threaded",
   assertEquals(await toRun(project, moreMemory, threaded), []);
 });
 
-Deno.test("keys contain nothing else than lib/scheduler/README.md lists", async () => {
+Deno.test("keys contain only what lib/scheduler/README.md lists", async () => {
   using project = await ranProject();
   const store = new Store(project.path("out/cache"));
   const [key] = store.histories.read("test", "all").keys;

@@ -23,7 +23,7 @@ Deno.test(
     const failed = events.find((event) => event.type === "failed");
     assertMatch(
       failed?.type === "failed" ? failed.message : "",
-      /^Its code or sources change again and again \(source \w changed.*\); run it again when they no longer do$/,
+      /^Its code or sources keep changing \(source \w changed.*\); run it again when they are stable$/,
     );
   },
 );

@@ -12,7 +12,7 @@ const limit = (inputs: number) => 300 + inputs / 10;
 const EACH = 2_000;
 
 /**
- * Runs all tests that feed parsers random inputs (`fuzz_test.ts`): so many
+ * Runs all tests that feed parsers random inputs (`fuzz_test.ts`): this many
  * inputs per parser, and at least 2,000 per property. Kills them if one hangs.
  */
 export async function fuzzParsers(inputs: number): Promise<void> {

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type StageOptions, TestProject } from "../scheduler/project.ts";
 import { orphansOf } from "./processes.ts";
 
-/** System calls that change the disk; the first two are those that commit. */
+/** System calls that change the disk; the first two commit. */
 const CALLS = ["rename", "renameat2", "unlinkat", "mkdir", "fsync", "linkat"];
 
 /** Outputs of two stages, of which the second reads the first. */

@@ -51,7 +51,7 @@ export class SoakPipeline implements Disposable {
     return `helper ${i} = ${this.#constants[i]}`;
   }
 
-  /** Changes how a helper is written, but not what it does. */
+  /** Changes the text of a helper, but not what it does. */
   rewriteHelper(): string {
     const i = this.#random.below(HELPERS);
     this.#comments[i] = this.#random.pick([

@@ -12,7 +12,7 @@ export class Vandal {
     this.#random = random;
   }
 
-  /** Damages one thing; returns what. */
+  /** Damages one thing; returns a description. */
   strike(): string {
     const strike = this.#random.pick([
       () => this.#output(),

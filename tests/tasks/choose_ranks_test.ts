@@ -22,7 +22,7 @@ import { runTask, withFolder } from "./run_task.ts";
 
 const TOLERANCE = 1e-5;
 
-Deno.test("choose-ranks stays within its budget and scores its ranks as the model merged at them does", () =>
+Deno.test("choose-ranks stays within its budget and gives the scores of the model merged at its ranks", () =>
   withEngineStages(async ({ folder, given, run }) => {
     const training = { ...REFERENCE_TRAINING, task: "rte" };
     const adapter = await referenceAdapter(folder, training);

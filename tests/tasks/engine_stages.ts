@@ -1,16 +1,18 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { selectEngine } from "../../lib/engine/install/choose.ts";
+import fetchGlue from "../../tasks/fetch-glue.ts";
+import tokenize from "../../tasks/tokenize.ts";
 import {
   runSandboxed,
   type SandboxedResult,
   type SandboxOptions,
 } from "./run_sandboxed.ts";
-import { withFolder } from "./run_task.ts";
+import { runTask, withFolder } from "./run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-/** Stages of a model, by default the tiny RoBERTa, on a few examples of the tiny RTE, each in its own process. */
+/** Stages of a model, by default the tiny RoBERTa, on a few examples of the tiny RTE; each computes in its own process. */
 export interface EngineStages {
   /** A folder for more artifacts. */
   readonly folder: string;
@@ -53,8 +55,12 @@ export async function withEngineStages(
     };
     const source = join(fixtures, "tiny-glue");
     const limit = { train: 64, validation: 32 };
-    const data = await run("fetch-glue", { task: "rte", source, limit });
-    const tokens = await run("tokenize", {}, { model, data });
+    const params = { task: "rte", source, limit } as const;
+    const { output: data } = await runTask(fetchGlue, folder, params);
+    const { output: tokens } = await runTask(tokenize, folder, {}, {
+      model,
+      data,
+    });
     await body({ folder, given: { model, tokens }, run, attempt });
   });
 }

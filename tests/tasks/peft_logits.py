@@ -4,11 +4,12 @@ Usage: python peft_logits.py REQUEST.json
 
 The request names a `model` folder, a safetensors file of `tokens` (ids, types, offsets), the
 number of `labels`, and the folders of exported `adapters` and merged `models`. With `write`, an
-adapter is made by PEFT itself and saved in that folder, with `rslora` scaling if so asked.
+adapter is made by PEFT itself and saved in its `folder`, with fields of LoraConfig from `config`.
 Prints JSON: the logits of each adapter, of each model, and of the adapter that was written, as
 flat lists.
 """
 
+import inspect
 import json
 import sys
 
@@ -32,6 +33,10 @@ def main() -> None:
         return AutoModelForSequenceClassification.from_pretrained(
             request["model"], num_labels=labels, dtype=torch.float32, attn_implementation="eager")
 
+    # Some models have no token types.
+    takes = inspect.signature(type(base()).forward).parameters
+    batch = {name: tensor for name, tensor in batch.items() if name in takes}
+
     def logits(model) -> list[float]:
         with torch.no_grad():
             return model.eval()(**batch).logits.flatten().tolist()
@@ -45,13 +50,12 @@ def main() -> None:
     }
     if "write" in request:
         config = LoraConfig(
-            task_type="SEQ_CLS", r=4, lora_alpha=8, lora_dropout=0.0, use_rslora=request["rslora"],
-            target_modules=["query", "value"])
+            task_type="SEQ_CLS", r=4, lora_alpha=8, lora_dropout=0.0, **request["write"]["config"])
         model = get_peft_model(base(), config)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1)
-        model.save_pretrained(request["write"])
+        model.save_pretrained(request["write"]["folder"])
         result["written"] = logits(model)
     print(json.dumps(result))
 

@@ -1,10 +1,13 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
 import {
   type AdapterTensors,
   readAdapter,
   writeAdapter,
 } from "../../lib/artifacts/adapter.ts";
+import type { Architecture } from "../../lib/engine/models/model.ts";
+import type { TargetModules } from "../../lib/engine/models/parameters.ts";
+import { parseModel } from "../../lib/engine/models/registry.ts";
 import { moduleOf, modulesOf } from "../../lib/engine/adapters/peft.ts";
 import { type ModuleRanks, writeRanks } from "../../lib/artifacts/ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
@@ -15,7 +18,7 @@ import { logitsByRank } from "./logits_by_rank.ts";
 import { randomAdapter } from "./random_adapter.ts";
 import { REFERENCE_TRAINING } from "./reference_adapter.ts";
 import { runTask } from "./run_task.ts";
-import { assertSameBits } from "../engine/reference.ts";
+import { assertSameBits, tinyEncoders } from "../engine/reference.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 const MINILM = Deno.env.get("DYLORA_MINILM");
@@ -26,40 +29,84 @@ const TRAINING = { ...REFERENCE_TRAINING, rank: 8, alpha: 16 };
 /** Of every logit, in float32. */
 const TOLERANCE = 1e-4;
 
+/** Models for which rank-stabilized scales are tried as well. */
+const OFTEN = ["tiny-roberta", "tiny-bert", "MiniLM"];
+
 for (
   const model of [
-    join(fixtures, "tiny-roberta"),
-    join(fixtures, "tiny-bert"),
+    ...tinyEncoders.map((name) => join(fixtures, `tiny-${name}`)),
     MINILM,
   ]
 ) {
   const name = model === MINILM ? "MiniLM" : basename(model!);
-  Deno.test({
-    name:
-      `PEFT and transformers compute the logits of evaluate-ranks from exported and merged adapters, ${name}`,
-    ignore: PYTHON === undefined || model === undefined,
-    fn: () =>
-      withEngineStages((stages) => compareExports(stages, model!), model),
-  });
-  for (const rslora of [false, true]) {
+  const test = (what: string, fn: (stages: EngineStages) => Promise<void>) =>
     Deno.test({
-      name: `evaluate-ranks computes from an adapter of PEFT${
-        rslora ? " with rank-stabilized scale" : ""
-      } what PEFT computes, ${name}`,
+      name: `${what}, ${name}`,
       ignore: PYTHON === undefined || model === undefined,
-      fn: () =>
-        withEngineStages(
-          (stages) => compareImport(stages, model!, rslora),
-          model,
-        ),
+      fn: () => withEngineStages(fn, model),
     });
+
+  for (const targetModules of [undefined, "all-linear"] as const) {
+    test(
+      `PEFT and transformers compute the logits of evaluate-ranks from exported and merged adapters, ${
+        targetModules ?? "default modules"
+      }`,
+      (stages) => compareExports(stages, model!, targetModules),
+    );
+  }
+
+  test(
+    "evaluate-ranks computes what PEFT computes from an adapter that it made with the configuration of an exported one",
+    async (stages) => {
+      const adapter = await saved(stages.folder, model!, "all-linear");
+      const { output } = await runTask(exportAdapter, stages.folder, {}, {
+        adapter,
+      });
+      const { target_modules, modules_to_save } = JSON.parse(
+        Deno.readTextFileSync(join(output, "adapter_config.json")),
+      );
+      await compareImport(stages, model!, { target_modules, modules_to_save });
+    },
+  );
+
+  for (const use_rslora of OFTEN.includes(name) ? [false, true] : [false]) {
+    test(
+      `evaluate-ranks computes what PEFT computes from an adapter with the modules that it saves by default${
+        use_rslora ? " and rank-stabilized scale" : ""
+      }`,
+      async (stages) => {
+        const target_modules = architectureIn(model!).targetModules;
+        const config = { target_modules, use_rslora };
+        if (name !== "tiny-deberta") {
+          return await compareImport(stages, model!, config);
+        }
+        // Its pooler is part of no pretrained model, and PEFT saves "classifier" and "score".
+        const { message } = await assertRejects(
+          () => compareImport(stages, model!, config),
+          SyntaxError,
+        );
+        assertMatch(
+          message,
+          /"base_model\.model\.pooler\.dense\.\w+" is missing/,
+        );
+      },
+    );
   }
 }
 
-async function compareExports(stages: EngineStages, model: string) {
+function architectureIn(model: string): Architecture {
+  const path = join(model, "config.json");
+  return parseModel(Deno.readTextFileSync(path), path).architecture;
+}
+
+async function compareExports(
+  stages: EngineStages,
+  model: string,
+  targetModules: TargetModules | undefined,
+): Promise<void> {
   const { folder, given } = stages;
-  const tensors = randomAdapter(model, TRAINING.rank);
-  const adapter = await saved(folder, tensors);
+  const tensors = randomAdapter(model, TRAINING.rank, targetModules);
+  const adapter = await saved(folder, model, targetModules);
   const modules = modulesOf(Object.keys(tensors));
   const byModule = new Map(modules.map((name, i) => [name, 1 + i * 3 % 8]));
   const ranks = await Deno.makeTempDir({ dir: folder });
@@ -67,7 +114,12 @@ async function compareExports(stages: EngineStages, model: string) {
   await writeRanks(ranks, { task, method, modules: byModule, choice: null });
 
   const whole = await logitsByRank(stages, { ...given, adapter });
-  const cut = await saved(folder, atOwnRanks(tensors, byModule));
+  const cut = await saved(
+    folder,
+    model,
+    targetModules,
+    atOwnRanks(tensors, byModule),
+  );
   const { 8: mixed } = Object.fromEntries(
     await logitsByRank(stages, { ...given, adapter: cut }, { ranks: [8] }),
   );
@@ -97,15 +149,14 @@ async function compareExports(stages: EngineStages, model: string) {
 async function compareImport(
   stages: EngineStages,
   model: string,
-  rslora: boolean,
-) {
+  config: Readonly<Record<string, unknown>>,
+): Promise<void> {
   const { folder, given } = stages;
   const source = await Deno.makeTempDir({ dir: folder });
   const { written } = await askPython(stages, model, {
     adapters: [],
     models: [],
-    write: source,
-    rslora,
+    write: { folder: source, config },
   });
   const { output: adapter } = await runTask(importAdapter, folder, { source }, {
     model,
@@ -143,11 +194,20 @@ function atOwnRanks(
   );
 }
 
-async function saved(folder: string, tensors: AdapterTensors): Promise<string> {
+/** Writes an adapter as an artifact below a folder, by default a random one; gives its path. */
+async function saved(
+  folder: string,
+  model: string,
+  targetModules: TargetModules | undefined,
+  tensors = randomAdapter(model, TRAINING.rank, targetModules),
+): Promise<string> {
   const path = await Deno.makeTempDir({ dir: folder });
   await writeAdapter(path, {
     baseModel: undefined,
-    training: TRAINING,
+    training: {
+      ...TRAINING,
+      targetModules: targetModules ?? architectureIn(model).targetModules,
+    },
     tensors,
   });
   return path;

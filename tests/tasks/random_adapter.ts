@@ -3,6 +3,7 @@ import { PEFT_PREFIX } from "../../lib/engine/adapters/peft.ts";
 import {
   initialParameters,
   parameterLayout,
+  type TargetModules,
   tensorReader,
   toTensors,
 } from "../../lib/engine/models/parameters.ts";
@@ -12,9 +13,13 @@ import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { AdapterTensors } from "../../lib/artifacts/adapter.ts";
 
 /** Tensors of an adapter of random values, none of them zero, for a model folder and two classes. */
-export function randomAdapter(folder: string, rank: number): AdapterTensors {
+export function randomAdapter(
+  folder: string,
+  rank: number,
+  targetModules?: TargetModules,
+): AdapterTensors {
   const model = parseModel(Deno.readTextFileSync(join(folder, "config.json")));
-  const layout = parameterLayout(model, 2, { rank });
+  const layout = parameterLayout(model, 2, { rank, targetModules });
   const random = seededRandom(7, "adapter");
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const read = tensorReader(file, model);
@@ -22,7 +27,7 @@ export function randomAdapter(folder: string, rank: number): AdapterTensors {
     initialParameters(
       layout,
       random,
-      ({ name, shape }, into) => void read(name, shape, into),
+      ({ name, shape }, into) => read(name, shape, into) === into,
     ),
     layout,
     PEFT_PREFIX,

@@ -124,7 +124,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
   });
 });
 
-Deno.test("report counts for a speed-up the baseline's ranks within the candidate's range, and compares areas over the ranks of both", async () => {
+Deno.test("report counts only the baseline's ranks within the candidate's range for a speed-up, and compares areas over the ranks of both", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 4], 0, { training: 40 });
@@ -144,7 +144,7 @@ Deno.test("report counts for a speed-up the baseline's ranks within the candidat
   });
 });
 
-Deno.test("report counts a reduced LoRA as the one training that it came from, and the reduction", async () => {
+Deno.test("report counts a reduced LoRA as its one training, plus the reduction", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     for (const rank of [1, 4]) {
@@ -176,7 +176,7 @@ Deno.test("report counts a reduced LoRA as the one training that it came from, a
   });
 });
 
-Deno.test("report compares last and best epochs apart, and counts the choice of the best", async () => {
+Deno.test("report compares last and best epochs separately, and counts the cost of selecting the best", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     const epochs = ["last", "best"] as const;
@@ -199,7 +199,7 @@ Deno.test("report compares last and best epochs apart, and counts the choice of 
   });
 });
 
-Deno.test("report takes trainings without adapters as bounds of rank 0", async () => {
+Deno.test("report shows trainings without adapters as bounds of rank 0", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
@@ -277,7 +277,7 @@ Deno.test("report compares ranks chosen per module with the uniform rank of the 
   });
 });
 
-Deno.test("report refuses a reduced LoRA without the LoRA that it came from", async () => {
+Deno.test("report rejects a reduced LoRA without the LoRA that it was reduced from", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.reduce("lora-svd", 4, 0);
@@ -341,7 +341,7 @@ Deno.test("report writes its page and figures with a stage's permissions", async
   });
 });
 
-Deno.test("report does without baselines, and then claims no speed-up", async () => {
+Deno.test("report works without baselines, and then reports no speed-up", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 3, 4], 0);
@@ -353,7 +353,7 @@ Deno.test("report does without baselines, and then claims no speed-up", async ()
   });
 });
 
-Deno.test("report tells variants of a method apart by their matrix values", async () => {
+Deno.test("report distinguishes variants of a method by their matrix values", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0, {}, { mode: "all" });
@@ -369,7 +369,7 @@ Deno.test("report tells variants of a method apart by their matrix values", asyn
   });
 });
 
-Deno.test("report refuses scores without the training behind them", async () => {
+Deno.test("report rejects scores whose training is not connected", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
@@ -383,7 +383,7 @@ Deno.test("report refuses scores without the training behind them", async () => 
   });
 });
 
-Deno.test("report refuses scores of another training than the one that it is given", async () => {
+Deno.test("report rejects scores of another training than the connected one", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("lora", [4], 0);
@@ -464,7 +464,7 @@ Deno.test("report refuses a training that reported no seconds", async () => {
     await assertRejects(
       () => stages.report(),
       Error,
-      'reported no "training_seconds"',
+      'reported no metric "training_seconds"',
     );
   });
 });

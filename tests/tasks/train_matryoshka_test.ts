@@ -31,6 +31,6 @@ Deno.test("train-matryoshka trains an adapter that evaluate-ranks scores at ever
     assertEquals(refused.code, 1);
     assertMatch(
       refused.text,
-      /Ranks 1, 2 do not ascend to the adapter's rank 4/,
+      /Ranks 1, 2 must ascend and end with the adapter's rank 4/,
     );
   }));

@@ -2,7 +2,7 @@ import type { Architecture, Model } from "../models/model.ts";
 import type { TargetModules } from "../models/parameters.ts";
 import { ARCHITECTURES } from "../models/registry.ts";
 
-/** Put by PEFT before the names of all tensors. */
+/** Prefix that PEFT adds to the name of every tensor. */
 export const PEFT_PREFIX = "base_model.model.";
 
 /** Shapes of an adapter's tensors by PEFT's names. */
@@ -10,10 +10,11 @@ type AdapterShapes = ReadonlyMap<string, readonly number[]>;
 
 const LORA = /^(.+)\.lora_([AB])\.weight$/;
 
-/** The end of a module's name from its layer on, by which PEFT finds it: `layer.0.attention.self.query`. */
+/** The end of a module's name from its layer on, by which PEFT finds it: `layer.0.attention.self.query`. Outside of layers it is the whole name. */
 export function moduleOf(tensor: string): string | undefined {
   const [, name] = LORA.exec(tensor) ?? [];
-  return name && (/[^.]+\.\d+\..+$/.exec(name)?.[0] ?? name);
+  return name &&
+    (/[^.]+\.\d+\..+$/.exec(name)?.[0] ?? name.slice(PEFT_PREFIX.length));
 }
 
 /** Modules of an adapter, in the order of its tensors. */
@@ -43,7 +44,7 @@ export function peftTargets(
   ];
 }
 
-/** Modules of the head that a configuration of PEFT lists as `modules_to_save`. */
+/** Modules of the head, which PEFT's configuration lists as `modules_to_save`. */
 export function modulesToSave(tensors: Iterable<string>): string[] {
   const names = [...tensors].filter((name) => !LORA.test(name))
     .map((name) => name.slice(PEFT_PREFIX.length).split("."));
@@ -54,7 +55,7 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
   return [...new Set(heads)].sort();
 }
 
-/** The architecture that an adapter was trained on; undefined if none is known with such names. */
+/** The architecture that an adapter was trained on, or one with the same names of tensors; undefined if none is known with such names. */
 export function architectureOf(
   tensors: Iterable<string>,
 ): Architecture | undefined {
@@ -79,10 +80,10 @@ export function headOutputs(shapes: AdapterShapes): number | undefined {
  *
  * An adapter is complete if each of its modules has A `[rank, in]` and B
  * `[out, rank]` in every layer, and if it has the classification head of its
- * architecture; of the head, what starts from the pretrained model may be
+ * architecture; tensors of the head that start from the pretrained model may be
  * absent.
  *
- * @returns What is wrong, or undefined.
+ * @returns Description of the fault, or undefined.
  */
 export function findAdapterFault(
   shapes: AdapterShapes,
@@ -179,16 +180,17 @@ function findHeadFault(
 }
 
 /**
- * Checks that an adapter belongs on a model.
+ * Checks that an adapter fits a model.
  *
- * @returns What differs, or undefined.
+ * @returns Description of the difference, or undefined.
  */
 export function findMisfit(
   shapes: AdapterShapes,
   model: Model,
 ): string | undefined {
   const architecture = architectureOf(shapes.keys());
-  if (architecture !== model.architecture) {
+  // Architectures with the same names of tensors take each other's adapters.
+  if (architecture?.prefix !== model.architecture.prefix) {
     return `its architecture is ${architecture?.type}, and the model's is ${model.architecture.type}`;
   }
   const layers = 1 + Math.max(

@@ -81,7 +81,7 @@ async function chooseFirst(
   };
 }
 
-/** Why an engine is passed over. Rethrows interruptions and errors that no other engine would avoid. */
+/** Why an engine is skipped. Rethrows interruptions and errors that no other engine would avoid. */
 function rejection(engine: EngineName, error: unknown): string {
   if (!(error instanceof InstallError) || error.code === "interrupted") {
     throw error;

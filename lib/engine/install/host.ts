@@ -2,7 +2,7 @@ import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import type { WebgpuAdapter } from "./probe.ts";
 
-/** The facts about a machine that decide on the engine; tests substitute their own. */
+/** The facts about a machine that determine the engine; tests substitute their own. */
 export interface Host {
   /** `x86_64-unknown-linux-gnu`, as `Deno.build.target`. */
   readonly target: string;

@@ -1,8 +1,8 @@
 /**
  * A program that loads libtensorflow (`probe.ts FOLDER`) or asks for the WebGPU
  * adapter (`probe.ts`) and prints what it finds as JSON. It runs as a separate
- * process, since an unfit library or a broken graphics driver may crash it, and
- * without the project's configuration: it can import no packages.
+ * process, since an incompatible library or a broken graphics driver may crash
+ * it, and without the project's configuration: it can import no packages.
  */
 import { Status } from "../tensorflow/c_api.ts";
 import {

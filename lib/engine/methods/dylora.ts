@@ -52,7 +52,7 @@ export const dyloraParams = {
     "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / rank of the adapter at every b",
   ),
   scope: dyloraFields.scope.default("model").describe(
-    "What shares the rank drawn by a step: the whole model, or each adapted module draws its own",
+    "Scope of the rank that a step draws: model = one rank for the whole model; module = one rank for each adapted module",
   ),
 };
 
@@ -108,7 +108,7 @@ function lowestDrawn(sampler: Sampler): number {
     : sampler.minRank ?? 1;
 }
 
-/** @throws {RangeError} If it draws ranks that the adapter does not have. */
+/** @throws {RangeError} If it draws ranks beyond the adapter's. */
 function checkSampler(sampler: Sampler, maxRank: number): void {
   const ranks = sampler.kind === "list"
     ? sampler.ranks

@@ -38,9 +38,9 @@ export type MatryoshkaParams = z.output<z.ZodObject<typeof matryoshkaParams>>;
  * fixed diagonal P, the weighted mean of the prefixes' scales, and one loss; a
  * step costs as much as one of LoRA.
  *
- * The public code of MatryoshkaLoRA has both the sum of the scales (`diag`)
- * and their mean (`binary`). The sum over n ranks trains what is n times as
- * large as any prefix in use: alpha / b over ranks 1 to 8 makes it 2.7 times
+ * The public code of MatryoshkaLoRA has both the sum of the scales (`diag`) and
+ * their mean (`binary`). The sum over n ranks trains an update n times as large
+ * as that of any prefix in use: alpha / b over ranks 1 to 8 makes it 2.7 times
  * the scale of rank 1 on row 1 and 22 times that of rank 8.
  */
 export const matryoshka: AdapterMethod<
@@ -82,7 +82,7 @@ export const matryoshka: AdapterMethod<
 /**
  * The prefixes that are trained.
  *
- * @throws {RangeError} If the ranks do not ascend to the adapter's, or there are not as many weights.
+ * @throws {RangeError} If the ranks do not ascend to the adapter's, or the number of weights differs from theirs.
  */
 function prefixes(
   { objective, rank: maxRank, ranks, weights }:
@@ -97,7 +97,7 @@ function prefixes(
     throw new RangeError(
       `Ranks ${
         all.join(", ")
-      } do not ascend to the adapter's rank ${maxRank}: rows beyond the last would stay untrained`,
+      } must ascend and end with the adapter's rank ${maxRank}, since rows beyond the last rank would stay untrained`,
     );
   }
   const each = weights ?? all.map(() => 1);

@@ -9,12 +9,12 @@ export type RankScaling =
 
 /** A way to train a classifier, or to derive an adapter from a trained one. */
 export interface Method {
-  /** As artifacts and reports name it. */
+  /** Name in artifacts and reports. */
   readonly name: string;
   readonly title: string;
   /**
-   * Its place in a comparison: all candidates are compared with the baseline;
-   * a bound has no rank.
+   * Role in a comparison: all candidates are compared with the baseline; a
+   * bound has no rank.
    */
   readonly role: "candidate" | "baseline" | "bound";
   /** Scaling of imported adapters, whose training is unknown; undefined for methods of this project. */
@@ -37,13 +37,13 @@ export interface AdapterMethod<Params, Entry> extends Method {
   readonly scaling: (params: Params) => RankScaling;
   /** Its fields of `training.json`. */
   readonly entry: (params: Params) => Entry;
-  /** What the steps of a training do. */
+  /** The objective of a training. */
   readonly objective: (
     params: Params & { readonly rank: number; readonly alpha: number },
   ) => RankObjective;
 }
 
-/** A training without adapters: of the head alone, or of all weights. */
+/** A method that trains without adapters: the head alone, or all weights. */
 export interface ClassifierMethod extends Method {
   readonly trains: "head" | "all";
 }
@@ -52,7 +52,7 @@ export interface ClassifierMethod extends Method {
 export interface RankObjective {
   /** Whether a step draws one rank for the whole model, or one for each adapted module. */
   readonly scope: "model" | "module";
-  /** Weights of the losses of a step, which computes its batch at as many ranks; they add up to 1. */
+  /** Weights of a step's losses, one for each rank at which it computes its batch; they add up to 1. */
   readonly lossWeights: readonly number[];
   /** True if rows outside the gradient mask keep their bits: each row then has its own step count in AdamW. */
   readonly isStrict: boolean;

@@ -32,6 +32,7 @@ export const METHOD_FIELDS = { ...dyloraFields, ...matryoshkaFields };
  */
 export function methodNamed(name: string): Method {
   const found = METHODS.find((method) => method.name === name);
-  if (found === undefined) throw new TypeError(`Unknown method "${name}"`);
-  return found;
+  if (found !== undefined) return found;
+  const names = METHODS.map((method) => `"${method.name}"`).join(", ");
+  throw new TypeError(`Unknown method "${name}"; expected one of ${names}`);
 }

@@ -60,7 +60,11 @@ export function startValues(
   return initialParameters(
     layout,
     seededRandom(seed, "init"),
-    ({ name, shape }, into) => void read(name, shape, into),
+    ({ name, shape, otherwise }, into) => {
+      if (otherwise !== undefined && !file.tensors.has(name)) return false;
+      read(name, shape, into);
+      return true;
+    },
   );
 }
 

@@ -1,7 +1,7 @@
 /**
- * What an architecture's file says of a model, and the operations that its
- * forward pass is written in. Nothing here computes: `tensor_pass.ts` carries
- * a forward pass out, `outline.ts` counts it.
+ * The description of a model by its architecture's file, and the operations
+ * that its forward pass is written in. Nothing here computes: `tensor_pass.ts`
+ * computes a forward pass, `outline.ts` counts it.
  */
 
 /** Name and shape of a tensor, both as transformers has them in a model for sequence classification. */
@@ -11,9 +11,13 @@ export interface TensorShape {
 }
 
 /** A tensor of the classification head, which is always trained. */
-interface HeadTensor extends TensorShape {
-  /** Its values before training: normal with deviation 0.02 as transformers initializes heads, zeros, or those of the pretrained model. */
-  readonly start: "normal" | "zeros" | "pretrained";
+export interface HeadTensor extends TensorShape {
+  /** Its values before training: normal as transformers initializes heads, zeros, ones, or those of the pretrained model. */
+  readonly start: "normal" | "zeros" | "ones" | "pretrained";
+  /** The start of a pretrained tensor that the model's file lacks; by default the file must have it. */
+  readonly otherwise?: "normal" | "ones";
+  /** Standard deviation of a normal start, 0.02 by default. */
+  readonly deviation?: number;
 }
 
 /** How a text, or a pair of texts, becomes one sequence with special tokens. */
@@ -47,7 +51,7 @@ export interface Architecture {
   configure(config: unknown): Model;
 }
 
-/** All that the engine needs to know of one model; the weights are elsewhere. */
+/** Everything that the engine needs to know about a model; the weights are elsewhere. */
 export interface Model {
   readonly architecture: Architecture;
   readonly layers: number;
@@ -86,7 +90,7 @@ export interface ParameterLayout {
   readonly modules: readonly AdaptedModule[];
   /** The tensors of the vector by name, in their order. */
   readonly entries: ReadonlyMap<string, Parameter>;
-  /** Values in all. */
+  /** Total number of values. */
   readonly size: number;
 }
 
@@ -99,7 +103,7 @@ export interface AdaptedModule {
 }
 
 /** A trained tensor and its place in the flat vector. */
-export interface Parameter {
+export interface Parameter extends Pick<HeadTensor, "otherwise" | "deviation"> {
   readonly name: string;
   /** In the vector; `lora_B` is transposed to `[rank, out]`, so that a rank is a row of both factors. */
   readonly shape: readonly number[];
@@ -118,43 +122,95 @@ export interface Norm {
 /** Input of a batch that embeddings are looked up by. */
 export type Index = "ids" | "types" | "positions";
 
+/** How attention differs from the plain one of BERT. */
+export interface AttentionOptions<T> {
+  /** Rate of the dropout of the probabilities. */
+  readonly dropout: number;
+  /** Factor of the scores, `1 / sqrt(depth)` by default. */
+  readonly scale?: number;
+  /** Added to the products of queries and keys before the scale: `[1 or sequences, heads, queries, keys]` */
+  readonly bias?: T;
+  /** Tokens on either side that a token attends to; all of them by default. */
+  readonly window?: number | undefined;
+}
+
+/** Relative positions as queries and as keys, each one sequence split into heads, or left out. */
+export interface RelativePositions<T> {
+  readonly query: T | undefined;
+  readonly key: T | undefined;
+  /** Which of their rows each distance has, from `1 - tokens` to `tokens - 1`, query minus key. */
+  readonly rows: readonly number[];
+}
+
 /**
  * The operations of a forward pass. `T` stands for activations: tensors where
  * the pass is computed, shapes where it is counted.
  *
- * Linear modules go by name. Whether one is frozen, carries adapters at one
- * rank or several, or is trained itself is up to the pass. Activations are
- * `[sequences * tokens, width]` unless said otherwise; dropout happens in
- * training only.
+ * Linear modules are referred to by name, with a bias if the model has one. Whether a
+ * module is frozen, carries adapters at one rank or several, or is trained
+ * itself is up to the pass. Activations are `[sequences * tokens, width]`, and
+ * those split into heads `[sequences, heads, tokens, depth]`. Dropout happens
+ * in training only.
  */
 export interface Pass<T> {
+  /** Tokens of each sequence, padding included. */
+  readonly tokens: number;
   /** Dropout of the layer normalization of the sum of some tables' rows. */
   embed(
     tables: readonly (readonly [table: string, index: Index])[],
     norm: Norm,
     dropout: number,
   ): T;
-  /** Several linear modules on the same input as one product, split into heads: for each module `[sequences, heads, tokens, depth]`. */
-  heads(modules: readonly string[], x: T, heads: number): T[];
-  /** Scaled dot-product attention on heads, padding masked, with dropout of the probabilities; heads joined again. */
-  attention(query: T, key: T, value: T, dropout: number): T;
+  /** Rows of a table that are the same for all sequences, as one sequence: `[rows, width]` */
+  rows(table: string, rows: readonly number[]): T;
+  /**
+   * A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, tokens, tokens]`.
+   *
+   * @param bucket Row of the table for a distance, key minus query
+   * @param factor Of all biases
+   */
+  positionBias(
+    table: string,
+    bucket: (distance: number) => number,
+    factor: number,
+  ): T;
+  /**
+   * Several linear modules on the same input as one product, split into heads.
+   *
+   * @param parts Parts of the result, each of the same width; one for each module by default
+   */
+  heads(modules: readonly string[], x: T, heads: number, parts?: number): T[];
+  /** Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as in GPT-NeoX. */
+  rotary(x: T, theta: number): T;
+  /** The products of contents and relative positions in disentangled attention (arXiv 2006.03654, equation 4): a bias of attention. */
+  disentangle(query: T, key: T, positions: RelativePositions<T>): T;
+  /** Scaled dot-product attention on heads, padding masked; heads joined again. */
+  attention(query: T, key: T, value: T, options: AttentionOptions<T>): T;
   /** `LayerNorm(dropout(module(x)) + residual)`. */
   addNorm(module: string, x: T, residual: T, norm: Norm, dropout: number): T;
+  /** `dropout(module(x)) + residual`. */
+  add(module: string, x: T, residual: T, dropout: number): T;
+  norm(x: T, norm: Norm): T;
   /** `GELU(module(x))`, GELU in its exact form. */
   gelu(module: string, x: T): T;
+  /** `GELU(y1) * y2`, with `y1` and `y2` the halves of `module(x)` (arXiv 2002.05202). */
+  geglu(module: string, x: T): T;
   /** `module(x)`. */
   linear(module: string, x: T): T;
   tanh(x: T): T;
+  relu(x: T): T;
   dropout(x: T, rate: number): T;
-  /** The first token of each sequence: `[sequences, width]`. */
+  /** The first token of each sequence, split into heads or not. */
   first(x: T): T;
+  /** The mean of the tokens of each sequence that are not padding: `[sequences, width]`. */
+  mean(x: T): T;
   /** What the head reads of the last layer's positions: {@linkcode first}, unless the pass is asked for all hidden states. */
   read(x: T): T;
   /** Called with the hidden states of the embeddings and of each layer. */
   observe(x: T): void;
 }
 
-/** Shapes of linear modules with bias: weight `[out, in]`, bias `[out]`. */
+/** Shapes of a linear module with bias: weight `[out, in]`, bias `[out]`. */
 export function linearShapes(
   name: string,
   inputs: number,
@@ -169,4 +225,34 @@ export function normShapes(
   width: number,
 ): [string, readonly number[]][] {
   return [[`${name}.weight`, [width]], [`${name}.bias`, [width]]];
+}
+
+/** Positions counted from 0, `[batch, seq]`. Padding beyond the table is masked, so any row will do there. */
+export function countedPositions(
+  batch: number,
+  seq: number,
+  rows: number,
+): Int32Array<ArrayBuffer> {
+  return Int32Array.from(
+    { length: batch * seq },
+    (_, i) => Math.min(i % seq, rows - 1),
+  );
+}
+
+/** Positions counted from `padId + 1` as in fairseq, `padId` for padding: `[batch, seq]`. */
+export function positionsAfterPadding(
+  ids: Int32Array,
+  batch: number,
+  seq: number,
+  padId: number,
+  rows: number,
+): Int32Array<ArrayBuffer> {
+  const positions = new Int32Array(batch * seq).fill(padId);
+  for (let row = 0; row < batch; row++) {
+    let next = padId + 1;
+    for (let i = row * seq; i < (row + 1) * seq; i++) {
+      if (ids[i] !== padId) positions[i] = Math.min(next++, rows - 1);
+    }
+  }
+  return positions;
 }

@@ -1,4 +1,11 @@
-import type { Model, ParameterLayout, Pass } from "./model.ts";
+import type {
+  AttentionOptions,
+  Model,
+  Norm,
+  ParameterLayout,
+  Pass,
+  RelativePositions,
+} from "./model.ts";
 
 /** A model and what is trained of it, on which the cost of a pass depends. */
 export interface ClassifierShape {
@@ -8,9 +15,9 @@ export interface ClassifierShape {
 
 /**
  * Floating-point operations of a forward pass: two for each multiply-add of a
- * matrix product, none for elementwise operations. Counted is what is
- * computed: padding, all rows of the adapters whatever the rank in use, and of
- * the last layer only what the head reads.
+ * matrix product, none for elementwise operations. Padding counts, as do all
+ * rows of the adapters whatever the rank in use; of the last layer only the
+ * part that the head reads counts.
  *
  * @param shape `[batch, seq]`, padding included
  * @param ranks Number of ranks at which each sequence is computed
@@ -52,9 +59,9 @@ function counted(
   return pass;
 }
 
-/** What a forward pass asks for, found by running it on shapes. */
+/** Outline of a forward pass, found by running it on shapes. */
 interface Outline {
-  /** Linear modules of the encoder in the order of computation; those of one product together. */
+  /** Linear modules of the encoder in the order of their first use; those of one product together. */
   readonly products: readonly (readonly string[])[];
   /** Number of places where dropout is applied. */
   readonly dropouts: number;
@@ -87,8 +94,10 @@ export function outline(model: Model, allTokens = false): Outline {
   return { products, dropouts };
 }
 
-/** An activation by its shape: `[sequences * tokens, width]`. */
+/** An activation by its shape: `[ranks * sequences * tokens, width]`. */
 interface Shape {
+  /** Ranks at which it is computed: 1 where all share it. */
+  readonly ranks: number;
   readonly sequences: number;
   readonly tokens: number;
   readonly width: number;
@@ -121,12 +130,17 @@ class ShapePass implements Pass<Shape> {
     this.#allTokens = allTokens;
   }
 
+  get tokens(): number {
+    return this.#shape[1];
+  }
+
   embed(tables: readonly (readonly [string, string])[]): Shape {
     const { model, layout } = this.#classifier;
     const [sequences, tokens] = this.#shape;
     const names = tables.map(([table]) => `${table}.weight`);
     this.dropouts++;
     return {
+      ranks: 1,
       sequences,
       tokens,
       width: model.tensors.get(names[0]!)![1]!,
@@ -134,36 +148,113 @@ class ShapePass implements Pass<Shape> {
     };
   }
 
-  heads(modules: readonly string[], x: Shape): Shape[] {
-    const projected = this.#product(modules, x);
-    const width = projected.width / modules.length;
-    return modules.map(() => ({ ...projected, width }));
+  rows(table: string, rows: readonly number[]): Shape {
+    const { model, layout } = this.#classifier;
+    const name = `${table}.weight`;
+    return {
+      ranks: 1,
+      sequences: 1,
+      tokens: rows.length,
+      width: model.tensors.get(name)![1]!,
+      hasGradient: layout.entries.has(name),
+    };
   }
 
-  attention(query: Shape, key: Shape, value: Shape): Shape {
-    const parts = [query, key, value];
-    const sequences = Math.max(...parts.map((it) => it.sequences));
-    const size = sequences * query.tokens * key.tokens * query.width;
+  positionBias(table: string): Shape {
+    return this.rows(table, Array<number>(this.tokens));
+  }
+
+  heads(
+    modules: readonly string[],
+    x: Shape,
+    _heads: number,
+    parts = modules.length,
+  ): Shape[] {
+    const projected = this.#product(modules, x);
+    const width = projected.width / parts;
+    return Array.from({ length: parts }, () => ({ ...projected, width }));
+  }
+
+  rotary(x: Shape): Shape {
+    return x;
+  }
+
+  disentangle(
+    query: Shape,
+    key: Shape,
+    positions: RelativePositions<Shape>,
+  ): Shape {
+    const isFirst = query.tokens === 1;
+    const terms = [
+      ...(positions.key === undefined ? [] : [[query, positions.key] as const]),
+      ...(positions.query === undefined
+        ? []
+        : [[key, positions.query] as const]),
+    ];
+    const ranks = Math.max(
+      ...[query, key, ...terms.flat()].map((it) => it.ranks),
+    );
+    for (const [contents, { hasGradient }] of terms) {
+      // The products of a first query's keys with a position each are elementwise.
+      if (isFirst && contents === key) continue;
+      const distances = isFirst ? key.tokens : positions.rows.length;
+      const size = ranks * contents.sequences * contents.tokens * distances *
+        contents.width;
+      this.forward += size;
+      if (contents.hasGradient) this.backward += size;
+      if (hasGradient) this.backward += size;
+    }
+    return {
+      ...query,
+      ranks,
+      hasGradient: [query, key, ...terms.flat()].some((it) => it.hasGradient),
+    };
+  }
+
+  attention(
+    query: Shape,
+    key: Shape,
+    value: Shape,
+    { bias, window }: AttentionOptions<Shape>,
+  ): Shape {
+    const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
+    const ranks = Math.max(...parts.map((it) => it.ranks));
     const hasGradient = parts.some((it) => it.hasGradient);
     // Scores and weighted values: products of two activations each.
+    const size = ranks * query.sequences * scoresOf(query, key, window) *
+      query.width;
     this.forward += 2 * size;
     if (hasGradient) this.backward += 4 * size;
     this.dropouts++;
-    return { ...query, sequences, hasGradient };
+    return { ...query, ranks, hasGradient };
   }
 
   addNorm(module: string, x: Shape, residual: Shape): Shape {
+    return this.add(module, x, residual);
+  }
+
+  add(module: string, x: Shape, residual: Shape): Shape {
     const y = this.#product([module], x);
     this.dropouts++;
     return {
       ...y,
-      sequences: Math.max(y.sequences, residual.sequences),
+      ranks: Math.max(y.ranks, residual.ranks),
       hasGradient: y.hasGradient || residual.hasGradient,
     };
   }
 
+  norm(x: Shape, { name }: Norm): Shape {
+    const isTrained = this.#classifier.layout.entries.has(`${name}.weight`);
+    return { ...x, hasGradient: x.hasGradient || isTrained };
+  }
+
   gelu(module: string, x: Shape): Shape {
     return this.#product([module], x);
+  }
+
+  geglu(module: string, x: Shape): Shape {
+    const y = this.#product([module], x);
+    return { ...y, width: y.width / 2 };
   }
 
   linear(module: string, x: Shape): Shape {
@@ -174,6 +265,10 @@ class ShapePass implements Pass<Shape> {
     return x;
   }
 
+  relu(x: Shape): Shape {
+    return x;
+  }
+
   dropout(x: Shape): Shape {
     this.dropouts++;
     return x;
@@ -181,6 +276,10 @@ class ShapePass implements Pass<Shape> {
 
   first(x: Shape): Shape {
     return x.tokens === 1 ? x : { ...x, tokens: 1 };
+  }
+
+  mean(x: Shape): Shape {
+    return this.first(x);
   }
 
   read(x: Shape): Shape {
@@ -198,8 +297,10 @@ class ShapePass implements Pass<Shape> {
       (sum, name) => sum + this.#shapeOf(name)[0]!,
       0,
     );
-    if (model.tensors.has(weights[0]!)) this.products.push(modules);
-    const size = x.sequences * x.tokens * inputs! * outputs;
+    const isKnown = this.products.some((it) => it.includes(modules[0]!));
+    if (model.tensors.has(weights[0]!) && !isKnown) this.products.push(modules);
+    const rows = x.sequences * x.tokens;
+    const size = x.ranks * rows * inputs! * outputs;
     this.forward += size;
     if (x.hasGradient) this.backward += size;
     if (trained) this.backward += size;
@@ -209,14 +310,14 @@ class ShapePass implements Pass<Shape> {
       ).length;
     const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
     if (adapters === 0) return y;
-    // Sequences that all ranks share until here are computed at each rank from here on.
-    const sequences = Math.max(x.sequences, this.#ranks * this.#shape[0]);
+    // What all ranks share until here is computed at each rank from here on.
+    const ranks = this.#ranks;
     const width = adapters * layout.rank;
-    const down = x.sequences * x.tokens * inputs! * width;
-    const up = sequences * x.tokens * width * outputs;
+    const down = x.ranks * rows * inputs! * width;
+    const up = ranks * rows * width * outputs;
     this.forward += down + up;
     this.backward += down + 2 * up + (x.hasGradient ? down : 0);
-    return { ...y, sequences, hasGradient: true };
+    return { ...y, ranks, hasGradient: true };
   }
 
   #shapeOf(name: string): readonly number[] {
@@ -227,4 +328,18 @@ class ShapePass implements Pass<Shape> {
     }
     return shape;
   }
+}
+
+/** Scores of a sequence: pairs of a query and a key that attention computes. */
+function scoresOf(
+  query: Shape,
+  key: Shape,
+  window: number | undefined,
+): number {
+  if (window === undefined || key.tokens <= window + 1) {
+    return query.tokens * key.tokens;
+  }
+  return query.tokens === 1
+    ? window + 1
+    : Math.ceil(query.tokens / window) * window * 3 * window;
 }

@@ -6,7 +6,6 @@ import type {
   Model,
   Parameter,
   ParameterLayout,
-  TensorShape,
 } from "./model.ts";
 import { outline } from "./outline.ts";
 
@@ -112,18 +111,21 @@ function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
  * (Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA), `lora_B` zero, the
  * head as its architecture says.
  *
- * @param pretrained Reads a tensor of the pretrained model
+ * @param pretrained Reads a tensor of the pretrained model; false if the model lacks one that has another start
  * @returns `[size]`
  */
 export function initialParameters(
   { entries, size }: ParameterLayout,
   random: Random,
-  pretrained: (tensor: TensorShape, into: Float32Array<ArrayBuffer>) => void,
+  pretrained: (tensor: Parameter, into: Float32Array<ArrayBuffer>) => boolean,
 ): Float32Array<ArrayBuffer> {
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
-    const { shape, offset, start } = entry;
+    const { shape, offset, otherwise, deviation = 0.02 } = entry;
     const values = flat.subarray(offset, offset + sizeOf(shape));
+    const start = entry.start === "pretrained" && !pretrained(entry, values)
+      ? otherwise
+      : entry.start;
     if (start === "uniform") {
       const bound = 1 / Math.sqrt(shape[1]!);
       for (let i = 0; i < values.length; i++) {
@@ -131,9 +133,9 @@ export function initialParameters(
       }
     } else if (start === "normal") {
       for (let i = 0; i < values.length; i++) {
-        values[i] = 0.02 * normal(random);
+        values[i] = deviation * normal(random);
       }
-    } else if (start === "pretrained") pretrained(entry, values);
+    } else if (start === "ones") values.fill(1);
   }
   return flat;
 }
@@ -248,7 +250,7 @@ export function tensorReader(
     }
     if (entry.shape.join() !== shape.join()) {
       throw new SyntaxError(
-        `"${file.path}": tensor "${stored}" has shape [${entry.shape}], but config.json asks for [${shape}]`,
+        `"${file.path}": tensor "${stored}" has shape [${entry.shape}], but config.json requires [${shape}]`,
       );
     }
     return file.floats(stored, into);

@@ -1,12 +1,29 @@
 import { z } from "zod";
 import { bert } from "./bert.ts";
+import { camembert } from "./camembert.ts";
+import { debertaV2 } from "./deberta_v2.ts";
+import { distilbert } from "./distilbert.ts";
+import { electra } from "./electra.ts";
 import type { Architecture, Model } from "./model.ts";
+import { modernbert } from "./modernbert.ts";
+import { mpnet } from "./mpnet.ts";
 import { roberta } from "./roberta.ts";
+import { xlmRoberta } from "./xlm_roberta.ts";
 
 /** Every architecture that the engine computes. */
-export const ARCHITECTURES: readonly Architecture[] = [bert, roberta];
+export const ARCHITECTURES: readonly Architecture[] = [
+  bert,
+  roberta,
+  xlmRoberta,
+  camembert,
+  distilbert,
+  electra,
+  mpnet,
+  modernbert,
+  debertaV2,
+];
 
-/** Any `config.json` of one of them. */
+/** `config.json` of any supported architecture. */
 const KnownConfig = z.looseObject({
   model_type: z.enum(ARCHITECTURES.map(({ type }) => type) as [string], {
     error: ({ input }) =>
@@ -14,6 +31,9 @@ const KnownConfig = z.looseObject({
         ARCHITECTURES.map(({ type }) => `"${type}"`).join(" or ")
       }`,
   }),
+  auto_map: z.undefined({
+    error: "The model runs code of its own repository, which is not supported",
+  }).optional(),
 });
 
 /**

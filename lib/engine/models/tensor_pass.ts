@@ -1,16 +1,25 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { attention, joinHeads, splitHeads } from "../ops/attention.ts";
+import {
+  attention,
+  joinHeads,
+  MASKED,
+  splitHeads,
+  windowedAttention,
+} from "../ops/attention.ts";
 import {
   dropout,
   type DropoutKeys,
   type DropoutSource,
 } from "../ops/dropout.ts";
 import { lookUp, lookUpTrained } from "../ops/embedding.ts";
-import { biasGelu } from "../ops/gelu.ts";
+import { biasGeglu, biasGelu } from "../ops/gelu.ts";
 import {
   addAndNorm,
+  addResidual,
   type LayerNorm,
+  layerNorm,
   normFrozen,
+  trainedLayerNorm,
   trainedNorm,
 } from "../ops/layer_norm.ts";
 import {
@@ -20,7 +29,15 @@ import {
   type RankVectors,
   trainedLinear,
 } from "../ops/linear.ts";
-import type { Index, Norm, ParameterLayout, Pass } from "./model.ts";
+import { disentangle, positionBias, rotary } from "../ops/positions.ts";
+import type {
+  AttentionOptions,
+  Index,
+  Norm,
+  ParameterLayout,
+  Pass,
+  RelativePositions,
+} from "./model.ts";
 import { factorA, factorB } from "./parameters.ts";
 import type { FrozenProduct, FrozenWeights } from "./weights.ts";
 
@@ -43,7 +60,7 @@ export function rankCount({ scale }: Pick<ModelRanks, "scale">): number {
   return scale.shape.at(-2)!;
 }
 
-/** What a forward pass is computed with. */
+/** Options of a forward pass. */
 interface PassOptions {
   /** Undefined where the encoder's weights are among the parameters. */
   readonly weights: FrozenWeights | undefined;
@@ -62,6 +79,8 @@ interface PassOptions {
 interface Activation {
   /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]` */
   readonly value: tf.Tensor;
+  /** Sequences at one rank. */
+  readonly sequences: number;
   readonly tokens: number;
   /** True if it depends on anything trained. */
   readonly hasGradient: boolean;
@@ -89,23 +108,25 @@ export class TensorPass implements Pass<Activation> {
     this.#ranks = rankVectors(ranks, layout.modules.length);
   }
 
+  get tokens(): number {
+    return this.#seq;
+  }
+
   embed(
     tables: readonly (readonly [string, Index])[],
     norm: Norm,
     rate: number,
   ): Activation {
     const { weights, parameters, input } = this.#options;
+    const shape = { sequences: this.#batch, tokens: this.#seq };
     const layerNorm = this.#norm(norm);
     if (weights !== undefined) {
       const rows = tables.map(([table, index]) =>
-        lookUp(
-          weights.tensors.get(`${table}.weight`) as tf.Tensor2D,
-          input[index],
-        )
+        lookUp(this.#tensor(`${table}.weight`) as tf.Tensor2D, input[index])
       );
       return {
+        ...shape,
         value: normFrozen(rows, layerNorm, this.#dropout(rate)),
-        tokens: this.#seq,
         hasGradient: false,
       };
     }
@@ -113,12 +134,41 @@ export class TensorPass implements Pass<Activation> {
       lookUpTrained(parameters[`${table}.weight`] as tf.Tensor2D, input[index])
     );
     const last = rows.pop()!;
-    const others = rows.reduce((sum, part) => tf.add(sum, part));
-    const normed = trainedNorm(others, last, layerNorm, undefined);
+    const others = rows.length === 0
+      ? undefined
+      : rows.reduce((sum, part) => tf.add(sum, part));
+    const normed = others === undefined
+      ? trainedLayerNorm(last, layerNorm)
+      : trainedNorm(others, last, layerNorm, undefined);
     return {
+      ...shape,
       value: dropout(normed, this.#dropout(rate)),
-      tokens: this.#seq,
       hasGradient: true,
+    };
+  }
+
+  rows(table: string, rows: readonly number[]): Activation {
+    const { value, hasGradient } = this.#table(table);
+    const ids = tf.tensor2d(rows as number[], [1, rows.length], "int32");
+    return {
+      value: hasGradient ? lookUpTrained(value, ids) : lookUp(value, ids),
+      sequences: 1,
+      tokens: rows.length,
+      hasGradient,
+    };
+  }
+
+  positionBias(
+    table: string,
+    bucket: (distance: number) => number,
+    factor: number,
+  ): Activation {
+    const { value, hasGradient } = this.#table(table);
+    return {
+      value: positionBias(value, this.#seq, bucket, factor),
+      sequences: 1,
+      tokens: this.#seq,
+      hasGradient,
     };
   }
 
@@ -126,33 +176,88 @@ export class TensorPass implements Pass<Activation> {
     modules: readonly string[],
     x: Activation,
     heads: number,
+    parts: number = modules.length,
   ): Activation[] {
     const y = this.#linear(modules, x);
     const value = y.value as tf.Tensor2D;
-    return splitHeads(value, value.shape[0] / x.tokens, heads, modules.length)
+    return splitHeads(value, value.shape[0] / x.tokens, heads, parts)
       .map((value) => ({ ...y, value }));
+  }
+
+  rotary(x: Activation, theta: number): Activation {
+    // The first token is at position 0, where nothing turns.
+    if (x.tokens === 1) return x;
+    return { ...x, value: rotary(x.value as tf.Tensor4D, theta) };
+  }
+
+  disentangle(
+    query: Activation,
+    key: Activation,
+    positions: RelativePositions<Activation>,
+  ): Activation {
+    const parts = [query, key, positions.query, positions.key].flatMap((it) =>
+      it ?? []
+    );
+    const ranks = Math.max(
+      ...parts.map(({ value, sequences }) => value.shape[0]! / sequences),
+    );
+    const all = (x: Activation) =>
+      repeated(x.value as tf.Tensor4D, x.sequences * ranks);
+    const byDistance = (x: Activation | undefined) =>
+      x && rowsOf(all(x), positions.rows, x.hasGradient);
+    return {
+      value: disentangle({
+        query: all(query),
+        key: all(key),
+        positionQuery: byDistance(positions.query),
+        positionKey: byDistance(positions.key),
+      }),
+      sequences: query.sequences,
+      tokens: query.tokens,
+      hasGradient: parts.some(({ hasGradient }) => hasGradient),
+    };
   }
 
   attention(
     query: Activation,
     key: Activation,
     value: Activation,
-    rate: number,
+    options: AttentionOptions<Activation>,
   ): Activation {
-    const parts = [query, key, value];
+    const { bias, window } = options;
+    const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const sequences = Math.max(...parts.map(({ value }) => value.shape[0]!));
-    const [q, k, v] = parts.map(({ value }) =>
+    let [q, k, v] = [query, key, value].map(({ value }) =>
       repeated(value as tf.Tensor4D, sequences)
     ) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
-    const context = attention(
-      q,
-      k,
-      v,
-      this.#mask(sequences),
-      this.#dropout(rate),
-    );
+    const depth = q.shape[3];
+    const common = {
+      mask: this.#mask(sequences),
+      scale: options.scale ?? 1 / Math.sqrt(depth),
+      dropout: this.#dropout(options.dropout),
+    };
+    const isWindowed = window !== undefined && this.#seq > window + 1;
+    if (isWindowed && query.tokens === 1) {
+      // The first token sees the first tokens only.
+      const near = <T extends tf.Tensor>(x: T, axis: number): T =>
+        tf.slice(
+          x,
+          x.shape.map(() => 0),
+          x.shape.map((_, i) => i === axis ? window + 1 : -1),
+        );
+      [k, v] = [near(k, 2), near(v, 2)];
+      common.mask &&= near(common.mask, 3);
+    }
+    const context = isWindowed && query.tokens > 1
+      ? windowedAttention(q, k, v, window, common)
+      : attention(q, k, v, {
+        ...common,
+        bias: bias && ofSequences(bias.value as tf.Tensor4D, sequences),
+        biasGradient: bias?.hasGradient ?? false,
+      });
     return {
       value: joinHeads(context),
+      sequences: query.sequences,
       tokens: query.tokens,
       hasGradient: parts.some(({ hasGradient }) => hasGradient),
     };
@@ -171,11 +276,44 @@ export class TensorPass implements Pass<Activation> {
     const other = repeated(residual.value as tf.Tensor2D, rows);
     const source = this.#dropout(rate);
     return {
+      ...x,
       value: bias === undefined
         ? trainedNorm(y, other, this.#norm(norm), source)
         : addAndNorm(y, bias, other, this.#norm(norm), source),
-      tokens: x.tokens,
       hasGradient: hasGradient || residual.hasGradient,
+    };
+  }
+
+  add(
+    module: string,
+    x: Activation,
+    residual: Activation,
+    rate: number,
+  ): Activation {
+    const { product, bias, hasGradient } = this.#product([module], x);
+    const rows = Math.max(product.shape[0], residual.value.shape[0]!);
+    return {
+      ...x,
+      value: addResidual(
+        repeated(product, rows),
+        bias,
+        repeated(residual.value as tf.Tensor2D, rows),
+        this.#dropout(rate),
+      ),
+      hasGradient: hasGradient || residual.hasGradient,
+    };
+  }
+
+  norm(x: Activation, norm: Norm): Activation {
+    const value = x.value as tf.Tensor2D;
+    const isTrained =
+      this.#options.parameters[`${norm.name}.weight`] !== undefined;
+    return {
+      ...x,
+      value: isTrained
+        ? trainedLayerNorm(value, this.#norm(norm))
+        : layerNorm(value, this.#norm(norm)),
+      hasGradient: x.hasGradient || isTrained,
     };
   }
 
@@ -185,8 +323,17 @@ export class TensorPass implements Pass<Activation> {
     return { ...x, value: biasGelu(product, added), hasGradient };
   }
 
+  geglu(module: string, x: Activation): Activation {
+    const { product, bias, hasGradient } = this.#product([module], x);
+    return { ...x, value: biasGeglu(product, bias), hasGradient };
+  }
+
   linear(module: string, x: Activation): Activation {
     return this.#linear([module], x);
+  }
+
+  relu(x: Activation): Activation {
+    return { ...x, value: tf.relu(x.value) };
   }
 
   tanh(x: Activation): Activation {
@@ -199,13 +346,33 @@ export class TensorPass implements Pass<Activation> {
 
   first(x: Activation): Activation {
     if (x.tokens === 1) return x;
+    if (x.value.rank === 4) {
+      const value = tf.slice(x.value, [0, 0, 0, 0], [-1, -1, 1, -1]);
+      return { ...x, value, tokens: 1 };
+    }
     const width = x.value.shape[1]!;
-    const bySequence = tf.reshape(x.value, [-1, x.tokens, width]);
     const value = tf.reshape(
-      tf.slice(bySequence, [0, 0, 0], [-1, 1, width]),
+      tf.slice(this.#bySequence(x), [0, 0, 0], [-1, 1, width]),
       [-1, width],
     );
     return { ...x, value, tokens: 1 };
+  }
+
+  mean(x: Activation): Activation {
+    const all = this.#bySequence(x);
+    const { mask } = this.#options.input;
+    if (mask === undefined) return { ...x, value: tf.mean(all, 1), tokens: 1 };
+    const weights = repeated(
+      tf.div(mask, tf.sum(mask, 1, true)) as tf.Tensor2D,
+      all.shape[0],
+    );
+    const value = tf.sum(tf.mul(all, tf.expandDims(weights, 2)), 1);
+    return { ...x, value, tokens: 1 };
+  }
+
+  /** `[sequences * tokens, width]` -> `[sequences, tokens, width]` */
+  #bySequence(x: Activation): tf.Tensor3D {
+    return tf.reshape(x.value, [-1, x.tokens, x.value.shape[1]!]);
   }
 
   read(x: Activation): Activation {
@@ -219,7 +386,7 @@ export class TensorPass implements Pass<Activation> {
   #linear(modules: readonly string[], x: Activation): Activation {
     const { product, bias, hasGradient } = this.#product(modules, x, true);
     const value = bias === undefined ? product : tf.add(product, bias);
-    return { value, tokens: x.tokens, hasGradient };
+    return { ...x, value, hasGradient };
   }
 
   /**
@@ -243,7 +410,7 @@ export class TensorPass implements Pass<Activation> {
       const outputs = modules.map((module) =>
         trainedLinear(input, {
           weight: parameters[`${module}.weight`] as tf.Tensor2D,
-          bias: parameters[`${module}.bias`] as tf.Tensor1D,
+          bias: parameters[`${module}.bias`] as tf.Tensor1D | undefined,
         })
       );
       return {
@@ -269,7 +436,7 @@ export class TensorPass implements Pass<Activation> {
         withBias ? bias : undefined,
         blocks,
         {
-          rows: this.#batch * x.tokens,
+          rows: x.sequences * x.tokens,
           inputGradient: x.hasGradient,
         },
       ),
@@ -278,12 +445,28 @@ export class TensorPass implements Pass<Activation> {
     };
   }
 
+  /** The weights of some modules, as they were joined or as a part of that. */
   #frozen(modules: readonly string[]): FrozenProduct {
-    const product = this.#options.weights?.products.get(modules[0]!);
-    if (product === undefined || product.modules.length !== modules.length) {
+    const products = this.#options.weights?.products;
+    const joined = products?.get(modules[0]!) ??
+      [...products?.values() ?? []].find((it) =>
+        it.modules.includes(modules[0]!)
+      );
+    const start = joined?.modules.indexOf(modules[0]!) ?? 0;
+    const end = start + modules.length;
+    if (joined?.modules.slice(start, end).join() !== modules.join()) {
       throw new TypeError(`No weights were loaded for ${modules.join(", ")}`);
     }
-    return product;
+    if (joined.modules.length === modules.length) return joined;
+    const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
+    const outputs = joined.outputs.slice(start, end);
+    const [from, size] = [sum(joined.outputs.slice(0, start)), sum(outputs)];
+    return {
+      modules,
+      outputs,
+      weight: tf.slice(joined.weight, [from, 0], [size, -1]),
+      bias: joined.bias && tf.slice(joined.bias, [from], [size]),
+    };
   }
 
   #adapters({ modules, outputs }: FrozenProduct): AdapterBlock[] {
@@ -305,12 +488,23 @@ export class TensorPass implements Pass<Activation> {
     return blocks;
   }
 
-  #norm({ name, epsilon }: Norm): LayerNorm {
+  /** A tensor that is frozen, or among what is trained. */
+  #tensor(name: string): tf.Tensor | undefined {
     const { weights, parameters } = this.#options;
-    const tensor = (kind: string) =>
-      (weights?.tensors.get(`${name}.${kind}`) ??
-        parameters[`${name}.${kind}`]) as tf.Tensor1D;
-    return { gamma: tensor("weight"), beta: tensor("bias"), epsilon };
+    return weights?.tensors.get(name) ?? parameters[name];
+  }
+
+  #table(name: string): { value: tf.Tensor2D; hasGradient: boolean } {
+    return {
+      value: this.#tensor(`${name}.weight`) as tf.Tensor2D,
+      hasGradient: this.#options.weights === undefined,
+    };
+  }
+
+  #norm({ name, epsilon }: Norm): LayerNorm {
+    const gamma = this.#tensor(`${name}.weight`) as tf.Tensor1D;
+    const beta = this.#tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
+    return { gamma, beta: beta as tf.Tensor1D, epsilon };
   }
 
   #dropout(rate: number): DropoutSource | undefined {
@@ -318,14 +512,14 @@ export class TensorPass implements Pass<Activation> {
     return keys && { rate, keys };
   }
 
-  /** What is added to the scores: 0 for tokens, -1e9 for padding. `[sequences, 1, 1, seq]` */
+  /** Values added to the scores: 0 for tokens, -1e9 for padding. `[sequences, 1, 1, seq]` */
   #mask(sequences: number): tf.Tensor4D | undefined {
     const { mask } = this.#options.input;
     if (mask === undefined) return undefined;
     let added = this.#masks.get(sequences);
     if (added === undefined) {
       const once = tf.reshape(
-        tf.mul(tf.sub(mask, 1), 1e9),
+        tf.mul(tf.sub(1, mask), MASKED),
         [this.#batch, 1, 1, this.#seq],
       ) as tf.Tensor4D;
       added = repeated(once, sequences);
@@ -335,11 +529,37 @@ export class TensorPass implements Pass<Activation> {
   }
 }
 
-/** Repeats what all ranks share to a number of rows. */
+/** Repeats rows shared by all ranks. */
 function repeated<T extends tf.Tensor>(x: T, rows: number): T {
   const [shared] = x.shape as [number];
   if (shared === rows) return x;
   return tf.tile(x, [rows / shared, ...x.shape.slice(1).map(() => 1)]) as T;
+}
+
+/** Repeats what all ranks share to a number of sequences, unless all sequences share it. */
+function ofSequences(x: tf.Tensor4D, sequences: number): tf.Tensor4D {
+  return x.shape[0] === 1 ? x : repeated(x, sequences);
+}
+
+/** Some rows of heads `[sequences, heads, rows, depth]`, in the order given and as often as asked for. */
+function rowsOf(
+  x: tf.Tensor4D,
+  rows: readonly number[],
+  hasGradient: boolean,
+): tf.Tensor4D {
+  if (rows.every((row, i) => row === i)) return x;
+  const [sequences, heads, count, depth] = x.shape;
+  const blocks = sequences * heads;
+  const ids = Int32Array.from(
+    { length: blocks * rows.length },
+    (_, i) => Math.floor(i / rows.length) * count + rows[i % rows.length]!,
+  );
+  const table = tf.reshape(x, [blocks * count, depth]) as tf.Tensor2D;
+  const all = tf.tensor2d(ids, [1, ids.length], "int32");
+  return tf.reshape(
+    hasGradient ? lookUpTrained(table, all) : lookUp(table, all),
+    [sequences, heads, rows.length, depth],
+  );
 }
 
 /** The rank vectors of each module. */

@@ -20,8 +20,8 @@ export interface FrozenProduct {
   readonly outputs: readonly number[];
   /** `[sum of out, in]` */
   readonly weight: tf.Tensor2D;
-  /** `[sum of out]` */
-  readonly bias: tf.Tensor1D;
+  /** `[sum of out]`, or undefined if the modules have none */
+  readonly bias: tf.Tensor1D | undefined;
 }
 
 /**
@@ -58,7 +58,9 @@ export function loadFrozen(
       modules,
       outputs: modules.map((name) => model.tensors.get(`${name}.weight`)![0]!),
       weight: forProducts(join("weight") as tf.Tensor2D),
-      bias: join("bias") as tf.Tensor1D,
+      bias: model.tensors.has(`${modules[0]}.bias`)
+        ? join("bias") as tf.Tensor1D
+        : undefined,
     });
   }
   const tensors = new Map<string, tf.Tensor>();

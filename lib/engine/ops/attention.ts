@@ -8,6 +8,19 @@ import {
 } from "./dropout.ts";
 import { withGradient } from "./gradient.ts";
 
+/** How attention is computed. */
+export interface AttentionInputs {
+  /** Added to the scores, `[batch, 1, 1 or queries, seq]`; undefined where nothing is masked */
+  readonly mask?: tf.Tensor4D | undefined;
+  /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */
+  readonly bias?: tf.Tensor4D | undefined;
+  /** True if the bias depends on anything trained. */
+  readonly biasGradient?: boolean;
+  /** Factor of the scores. */
+  readonly scale: number;
+  readonly dropout?: DropoutSource | undefined;
+}
+
 /**
  * Scaled dot-product attention with dropout on the probabilities
  * (arXiv 1706.03762, equation 1), with its own gradient.
@@ -15,25 +28,38 @@ import { withGradient } from "./gradient.ts";
  * @param query `[batch, heads, queries, depth]`
  * @param key `[batch, heads, seq, depth]`
  * @param value `[batch, heads, seq, depth]`
- * @param mask Added to the scores, `[batch, 1, 1, seq]`; undefined where nothing is padded
  * @returns `[batch, heads, queries, depth]`
  */
 export function attention(
   query: tf.Tensor4D,
   key: tf.Tensor4D,
   value: tf.Tensor4D,
-  mask: tf.Tensor4D | undefined,
-  source: DropoutSource | undefined,
+  { mask, bias, biasGradient = false, scale, dropout }: AttentionInputs,
 ): tf.Tensor4D {
+  const isShared = bias !== undefined && bias.shape[0] < query.shape[0];
   const frozen: Frozen = {
-    scale: tf.scalar(1 / Math.sqrt(query.shape[3])),
+    scale: tf.scalar(scale),
     mask,
-    ...drawDropout(source),
+    // What all sequences share is added again in the gradient instead of being kept with the products.
+    bias: isShared ? bias : undefined,
+    ...drawDropout(dropout),
+  };
+  const inputs: Record<string, tf.Tensor> = {
+    query,
+    key,
+    value,
+    ...(biasGradient && bias !== undefined && { bias }),
   };
   return withGradient(
-    { query, key, value } as Record<"query" | "key" | "value", tf.Tensor>,
-    ({ query, key, value }) => {
-      const products = tf.matMul(query, key, false, true);
+    inputs,
+    (inputs) => {
+      const { query, key, value } = inputs as Record<
+        "query" | "key" | "value",
+        tf.Tensor
+      >;
+      const plain = tf.matMul(query, key, false, true);
+      const added = isShared ? undefined : inputs.bias ?? bias;
+      const products = added === undefined ? plain : tf.add(plain, added);
       const { kept, logSum } = softmax({ products, ...frozen });
       return {
         value: tf.matMul(kept, value),
@@ -48,25 +74,30 @@ export function attention(
         logSum,
         ...frozen,
       });
+      const dBias = isShared ? tf.sum(dProducts, 0, true) : dProducts;
       return {
         query: tf.matMul(dProducts, key),
         key: tf.matMul(dProducts, query, true, false),
         value: tf.matMul(kept, dy, true, false),
+        ...(inputs.bias !== undefined && { bias: dBias }),
       };
     },
   ) as tf.Tensor4D;
 }
 
-/** What has no gradient. */
+/** Inputs without a gradient. */
 type Frozen = DropoutDraw & {
   readonly scale: tf.Tensor;
   readonly mask: tf.Tensor | undefined;
+  readonly bias: tf.Tensor | undefined;
 };
 
 /** Softmax of the scaled and masked products over the last axis, then dropout. */
 const softmax = fused(
-  ({ products, scale, mask, ...draw }: Frozen & { products: tf.Tensor }) => {
-    const x = scores(products, scale, mask);
+  (
+    { products, scale, mask, bias, ...draw }: Frozen & { products: tf.Tensor },
+  ) => {
+    const x = scores(products, { scale, mask, bias });
     const max = tf.max(x, -1, true);
     const sum = tf.sum(tf.exp(tf.sub(x, max)), -1, true);
     const logSum = tf.add(max, tf.log(sum));
@@ -75,14 +106,15 @@ const softmax = fused(
   { products: ["kept"] },
 );
 
-/** Its gradient, which finds the probabilities again from the logarithm of their sums. */
+/** Its gradient, which recomputes the probabilities from the logarithm of their sums. */
 const softmaxGradient = fused(
   (
-    { dKept, products, logSum, scale, mask, ...draw }:
+    { dKept, products, logSum, scale, mask, bias, ...draw }:
       & Frozen
       & Record<"dKept" | "products" | "logSum", tf.Tensor>,
   ) => {
-    const p = tf.exp(tf.sub(scores(products, scale, mask), logSum));
+    const x = scores(products, { scale, mask, bias });
+    const p = tf.exp(tf.sub(x, logSum));
     const weighted = tf.mul(drop(dKept, draw), p);
     const dScores = tf.sub(
       weighted,
@@ -95,11 +127,124 @@ const softmaxGradient = fused(
 
 function scores(
   products: tf.Tensor,
-  scale: tf.Tensor,
-  mask: tf.Tensor | undefined,
+  { scale, mask, bias }: Pick<Frozen, "scale" | "mask" | "bias">,
 ): tf.Tensor {
-  const scaled = tf.mul(products, scale);
+  const biased = bias === undefined ? products : tf.add(products, bias);
+  const scaled = tf.mul(biased, scale);
   return mask === undefined ? scaled : tf.add(scaled, mask);
+}
+
+/** What a masked score is lowered by. */
+export const MASKED = -1e9;
+
+/**
+ * Attention within a window: each token attends to the tokens at a distance of
+ * at most `window`. Sequences are cut into blocks as long as the window, each
+ * of which attends to itself and its two neighbours, so that scores outside of
+ * these are not computed.
+ *
+ * @param query `[batch, heads, seq, depth]`
+ * @returns `[batch, heads, seq, depth]`
+ */
+export function windowedAttention(
+  query: tf.Tensor4D,
+  key: tf.Tensor4D,
+  value: tf.Tensor4D,
+  window: number,
+  { mask, scale, dropout }: Pick<AttentionInputs, "mask" | "scale" | "dropout">,
+): tf.Tensor4D {
+  const [batch, heads, seq, depth] = query.shape;
+  const blocks = Math.ceil(seq / window);
+  const end = blocks * window - seq;
+  /** `[batch, heads, seq, depth]` -> `[batch * blocks, heads, window, depth]` */
+  const split = (x: tf.Tensor4D): tf.Tensor5D =>
+    tf.reshape(x, [batch, heads, -1, window, depth]);
+  const join = (x: tf.Tensor5D): tf.Tensor4D =>
+    tf.reshape(tf.transpose(x, [0, 2, 1, 3, 4]), [
+      batch * blocks,
+      heads,
+      -1,
+      depth,
+    ]);
+  const padded = (x: tf.Tensor4D, before: number, after: number) =>
+    before + after === 0
+      ? x
+      : tf.pad(x, [[0, 0], [0, 0], [before, after], [0, 0]]) as tf.Tensor4D;
+  const neighbours = (x: tf.Tensor4D) => {
+    const all = split(padded(x, window, end + window));
+    return join(tf.concat(
+      [0, 1, 2].map((shift) =>
+        tf.slice(all, [0, 0, shift, 0, 0], [-1, -1, blocks, -1, -1])
+      ),
+      3,
+    ));
+  };
+  const context = attention(
+    join(split(padded(query, 0, end))),
+    neighbours(key),
+    neighbours(value),
+    {
+      mask: windowMask(mask, batch, seq, window),
+      scale,
+      dropout,
+    },
+  );
+  const joined = tf.reshape(
+    tf.transpose(
+      tf.reshape(context, [batch, blocks, heads, window, depth]),
+      [0, 2, 1, 3, 4],
+    ),
+    [batch, heads, blocks * window, depth],
+  ) as tf.Tensor4D;
+  return end === 0 ? joined : tf.slice(joined, [0, 0, 0, 0], [-1, -1, seq, -1]);
+}
+
+/**
+ * What is added to the scores of the blocks of {@linkcode windowedAttention}.
+ *
+ * @param mask `[batch, 1, 1, seq]`
+ * @returns `[batch * blocks, 1, window, 3 * window]`
+ */
+function windowMask(
+  mask: tf.Tensor4D | undefined,
+  batch: number,
+  seq: number,
+  window: number,
+): tf.Tensor4D {
+  const blocks = Math.ceil(seq / window);
+  const values = new Float32Array(blocks * window * 3 * window).fill(MASKED);
+  for (let block = 0; block < blocks; block++) {
+    for (let row = 0; row < window; row++) {
+      const query = block * window + row;
+      // Rows of padding attend to anything, so that their sums stay finite.
+      const from = Math.max(0, query - window);
+      const to = Math.min(seq - 1, query + window);
+      const start = ((block * window + row) * 3 + 1) * window - block * window;
+      values.fill(0, start + from, start + to + 1);
+    }
+  }
+  const inWindow = tf.tensor(values, [1, blocks, window, 3 * window]);
+  const shape: [number, number, number, number] = [
+    batch * blocks,
+    1,
+    window,
+    3 * window,
+  ];
+  if (mask === undefined) {
+    return tf.reshape(tf.tile(inWindow, [batch, 1, 1, 1]), shape);
+  }
+  const padded = tf.pad(tf.reshape(mask, [batch, seq]), [[0, 0], [
+    window,
+    (blocks + 1) * window - seq,
+  ]]);
+  const parts = tf.reshape(padded, [batch, blocks + 2, 1, window]);
+  const neighbours = tf.concat(
+    [0, 1, 2].map((shift) =>
+      tf.slice(parts, [0, shift, 0, 0], [-1, blocks, -1, -1])
+    ),
+    3,
+  );
+  return tf.reshape(tf.add(inWindow, neighbours), shape);
 }
 
 /**

@@ -4,7 +4,7 @@ import { AttributeType, DataType } from "../tensorflow/tensors.ts";
 import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
 
-/** Random keys of one step's masks: each place where dropout is applied takes the next one, so that masks depend on the keys alone. */
+/** Random keys of one step's masks: each dropout takes the next one, so that masks depend on the keys alone. */
 export class DropoutKeys {
   readonly #keys: readonly tf.Tensor[];
   #taken = 0;
@@ -26,7 +26,7 @@ export class DropoutKeys {
   }
 }
 
-/** Where values are dropped. */
+/** Rate and keys of a dropout. */
 export interface DropoutSource {
   /** Probability that a value is dropped. */
   readonly rate: number;
@@ -89,7 +89,7 @@ const dropFused = fused(
  * Random bits by a hash of each value's position: the same on every machine,
  * and cheap enough to be drawn again in the backward pass instead of being kept.
  *
- * @param key Random itself, int32 `[2]`
+ * @param key Random bits, int32 `[2]`
  * @returns int32 of `shape`, all 32 bits random
  */
 function randomBits(
@@ -133,7 +133,7 @@ function int32(bits: number): tf.Scalar {
   return tf.scalar(bits | 0, "int32");
 }
 
-/** Positions of a block: few enough that float32 tells the sines of all of them apart. */
+/** Positions per block: few enough that their sines are distinct in float32. */
 const BLOCK = 509;
 
 /**

@@ -38,8 +38,11 @@ export function lookUpTrained(
   const rows = table.shape[0];
   return withGradient(
     { table: table as tf.Tensor },
-    ({ table }) => ({ value: lookUp(table as tf.Tensor2D, ids), saved: {} }),
-    (dy) => ({
+    ({ table }) => ({
+      value: lookUp(table as tf.Tensor2D, ids),
+      saved: { ids },
+    }),
+    (dy, { ids }) => ({
       table: sumByRow(dy as tf.Tensor2D, tf.reshape(ids, [-1]), rows),
     }),
   ) as tf.Tensor2D;

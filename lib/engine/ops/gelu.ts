@@ -26,16 +26,76 @@ const forward = fused(({ x, bias }: Record<"x" | "bias", tf.Tensor>) => {
 const backward = fused(
   ({ dy, x, bias }: Record<"dy" | "x" | "bias", tf.Tensor>) => {
     const z = tf.add(x, bias);
-    const density = tf.mul(
-      tf.exp(tf.mul(tf.square(z), -0.5)),
-      1 / Math.sqrt(2 * Math.PI),
-    );
-    return { dx: tf.mul(dy, tf.add(cumulative(z), tf.mul(z, density))) };
+    return { dx: tf.mul(dy, tf.add(cumulative(z), tf.mul(z, density(z)))) };
   },
   { products: ["dx"] },
 );
 
+/**
+ * GeGLU (arXiv 2002.05202): `GELU(y1) y2` of the halves of `x + bias`, with its
+ * own gradient. The bias is frozen.
+ *
+ * @param x `[rows, 2 * width]`
+ * @param bias `[2 * width]`
+ * @returns `[rows, width]`
+ */
+export function biasGeglu(
+  x: tf.Tensor2D,
+  bias: tf.Tensor1D | undefined,
+): tf.Tensor2D {
+  return withGradient(
+    { x: x as tf.Tensor },
+    ({ x }) => ({ value: gegluForward({ x, bias }).value, saved: { x, bias } }),
+    (dy, { x, bias }) => ({ x: gegluBackward({ dy, x, bias }).dx }),
+  ) as tf.Tensor2D;
+}
+
+interface GegluInputs {
+  readonly [name: string]: tf.Tensor | undefined;
+  readonly x: tf.Tensor;
+  readonly bias: tf.Tensor | undefined;
+}
+
+const gegluForward = fused(({ x, bias }: GegluInputs) => {
+  const [z, gate] = halves(x, bias);
+  return { value: tf.mul(tf.mul(z, cumulative(z)), gate) };
+}, { products: ["value"] });
+
+const gegluBackward = fused(
+  ({ dy, x, bias }: GegluInputs & { readonly dy: tf.Tensor }) => {
+    const [z, gate] = halves(x, bias);
+    const phi = cumulative(z);
+    const dz = tf.mul(
+      tf.mul(dy, gate),
+      tf.add(phi, tf.mul(z, density(z))),
+    );
+    return { dx: tf.concat([dz, tf.mul(dy, tf.mul(z, phi))], -1) };
+  },
+  { products: ["dx"] },
+);
+
+function halves(
+  x: tf.Tensor,
+  bias: tf.Tensor | undefined,
+): [tf.Tensor, tf.Tensor] {
+  const y = bias === undefined ? x : tf.add(x, bias);
+  const [rows, width] = y.shape as [number, number];
+  const half = width / 2;
+  return [
+    tf.slice(y, [0, 0], [rows, half]),
+    tf.slice(y, [0, half], [rows, half]),
+  ];
+}
+
 /** Cumulative distribution function of the standard normal distribution. */
 function cumulative(x: tf.Tensor): tf.Tensor {
   return tf.add(tf.mul(tf.erf(tf.mul(x, Math.SQRT1_2)), 0.5), 0.5);
+}
+
+/** Density of the standard normal distribution. */
+function density(x: tf.Tensor): tf.Tensor {
+  return tf.mul(
+    tf.exp(tf.mul(tf.square(x), -0.5)),
+    1 / Math.sqrt(2 * Math.PI),
+  );
 }

@@ -3,6 +3,7 @@ import { fused } from "../trace.ts";
 import {
   drawDropout,
   drop,
+  dropout,
   type DropoutDraw,
   type DropoutSource,
 } from "./dropout.ts";
@@ -73,22 +74,83 @@ const forward = fused((
 
 /**
  * `dx = s (g - mean(g) - n mean(g n))`, where `n` is the normalized input,
- * `s = 1 / sqrt(var + epsilon)` and `g = dy gamma`; for `x` masked again.
+ * `s = 1 / sqrt(var + epsilon)` and `g = dy gamma`; the dropout mask is applied
+ * to `dx` as well.
  */
 const backward = fused((
   { dy, gamma, sum, mean, scale, ...draw }: Names<
     "dy" | "gamma" | "sum" | "mean" | "scale"
   >,
 ) => {
+  const dSum = normGradient({ dy, gamma, sum, mean, scale });
+  return { dx: drop(dSum, draw), dSum };
+}, { products: ["dx"] });
+
+function normGradient(
+  { dy, gamma, sum, mean, scale }: Record<
+    "dy" | "gamma" | "sum" | "mean" | "scale",
+    tf.Tensor
+  >,
+): tf.Tensor {
   const n = normalize(sum, mean, scale);
   const g = tf.mul(dy, gamma);
   const projection = tf.mul(n, tf.mean(tf.mul(g, n), -1, true));
-  const dSum = tf.mul(
-    tf.sub(tf.sub(g, tf.mean(g, -1, true)), projection),
-    scale,
-  );
-  return { dx: drop(dSum, draw), dSum };
-}, { products: ["dx"] });
+  return tf.mul(tf.sub(tf.sub(g, tf.mean(g, -1, true)), projection), scale);
+}
+
+/**
+ * Layer normalization with frozen scale and shift, and with its own gradient.
+ *
+ * @param x `[rows, hidden]`
+ */
+export function layerNorm(
+  x: tf.Tensor2D,
+  { gamma, beta, epsilon }: LayerNorm,
+): tf.Tensor2D {
+  return withGradient(
+    { x: x as tf.Tensor },
+    ({ x }) => {
+      const { value, mean, scale } = normOnly({
+        x,
+        gamma,
+        beta,
+        epsilon: tf.scalar(epsilon),
+      });
+      return { value, saved: { gamma, sum: x, mean, scale } };
+    },
+    (dy, saved) => ({ x: normBackward({ dy, ...saved }).dx }),
+  ) as tf.Tensor2D;
+}
+
+const normOnly = fused((
+  { x, gamma, beta, epsilon }: Names<"x" | "gamma" | "beta" | "epsilon">,
+) => {
+  const { mean, scale } = moments(x, epsilon);
+  const value = tf.add(tf.mul(normalize(x, mean, scale), gamma), beta);
+  return { value, mean, scale };
+}, { products: ["value"] });
+
+const normBackward = fused((
+  inputs: Names<"dy" | "gamma" | "sum" | "mean" | "scale">,
+) => ({ dx: normGradient(inputs) }));
+
+/**
+ * `dropout(x + bias) + residual` with the bias frozen, and with its own
+ * gradient.
+ *
+ * @param x `[rows, hidden]`
+ * @param bias `[hidden]`
+ * @param residual `[rows, hidden]`
+ */
+export function addResidual(
+  x: tf.Tensor2D,
+  bias: tf.Tensor1D | undefined,
+  residual: tf.Tensor2D,
+  source: DropoutSource | undefined,
+): tf.Tensor2D {
+  const y = bias === undefined ? x : tf.add(x, bias) as tf.Tensor2D;
+  return tf.add(dropout(y, source), residual);
+}
 
 /**
  * Layer normalization of the sum of frozen tensors, then dropout. It has no
@@ -130,6 +192,19 @@ const normThenDrop = fused((
   const normalized = normalize(x, mean, scale);
   return { value: drop(tf.add(tf.mul(normalized, gamma), beta), draw) };
 });
+
+/** Layer normalization with gradients of its input and of its scale and shift. */
+export function trainedLayerNorm(
+  x: tf.Tensor2D,
+  { gamma, beta, epsilon }: LayerNorm,
+): tf.Tensor2D {
+  const plain = {
+    gamma: tf.ones(gamma.shape) as tf.Tensor1D,
+    beta: tf.zeros(gamma.shape) as tf.Tensor1D,
+    epsilon,
+  };
+  return tf.add(tf.mul(layerNorm(x, plain), gamma), beta);
+}
 
 /**
  * `LayerNorm(dropout(x) + residual)` with gradients of both inputs and of the

@@ -7,7 +7,7 @@ export interface Linear {
   /** `[out, in]` */
   readonly weight: tf.Tensor2D;
   /** `[out]` */
-  readonly bias: tf.Tensor1D;
+  readonly bias: tf.Tensor1D | undefined;
 }
 
 /**
@@ -28,15 +28,16 @@ export function frozenProduct(
   ) as tf.Tensor2D;
 }
 
-/** `x W^T + b` with gradients of all three. */
+/** `x W^T + b` with gradients of everything. */
 export function trainedLinear(
   x: tf.Tensor2D,
   { weight, bias }: Linear,
 ): tf.Tensor2D {
-  return tf.add(tf.matMul(x, weight, false, true), bias);
+  const product: tf.Tensor2D = tf.matMul(x, weight, false, true);
+  return bias === undefined ? product : tf.add(product, bias);
 }
 
-/** A low-rank adapter on one of the modules whose outputs a product has side by side. */
+/** A low-rank adapter on one of the modules of a joined product. */
 export interface AdapterBlock {
   /** `lora_A`: `[rank, in]` */
   readonly a: tf.Tensor2D;
@@ -58,11 +59,11 @@ export interface RankVectors {
   readonly gradientMask: tf.Tensor1D;
 }
 
-/** How {@linkcode adaptedLinear} is computed. */
+/** Options of {@linkcode adaptedLinear}. */
 interface AdaptedLinearOptions {
   /** Rows of `x` at one rank. */
   readonly rows: number;
-  /** False if `x` depends on nothing trained, so that its gradient is not wanted. */
+  /** False if `x` depends on nothing trained, so that its gradient is not needed. */
   readonly inputGradient: boolean;
 }
 

@@ -22,7 +22,7 @@ const LIBRARY_SETTINGS = {
 };
 
 // Flags of dlopen().
-const RTLD_NOW = 0x2;
+const RTLD_LAZY = 0x1;
 const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
 
 /**
@@ -30,7 +30,8 @@ const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
  *
  * Deno unloads FFI libraries at exit, and libtensorflow crashes when it is
  * unloaded. So it is opened through libc first, with `RTLD_NODELETE`, which
- * keeps it mapped.
+ * keeps it mapped. Its functions are bound at their first call: binding all of
+ * them at once takes a quarter of the start.
  *
  * @throws {Error} With the loader's message, if a file cannot be loaded.
  */
@@ -49,7 +50,9 @@ export function openLibtensorflow(folder: string): LibTensorflow {
   keepFreedMemory();
   const paths = libraryFiles(folder);
   for (const path of paths) {
-    if (libc.symbols.dlopen(cString(path), RTLD_NOW | RTLD_NODELETE) === null) {
+    if (
+      libc.symbols.dlopen(cString(path), RTLD_LAZY | RTLD_NODELETE) === null
+    ) {
       const message = libc.symbols.dlerror();
       throw new Error(
         `Cannot load "${path}": ${

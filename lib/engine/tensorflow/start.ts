@@ -71,8 +71,8 @@ export async function startTensorflow(
 }
 
 /**
- * A `write()` for tfjs-node's backend, whose own one creates a tensor only at
- * its first use. If that were inside a trace, a tensor from outside of it would
+ * Replaces `write()` of tfjs-node's backend, which creates a tensor only at its
+ * first use. If that were inside a trace, a tensor from outside of it would
  * become a constant of the graph.
  */
 function writeAtOnce(

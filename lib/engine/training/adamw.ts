@@ -16,7 +16,7 @@ export type AdamWState = Readonly<
   Record<"values" | "moment1" | "moment2", tf.Tensor1D>
 >;
 
-/** What changes from step to step, as tensors, so that one traced update serves every step. */
+/** The values that change from step to step, as tensors, so that one traced update serves every step. */
 export interface AdamWStep {
   readonly learningRate: tf.Tensor;
   /** `1 - beta1^t`, scalar or `[size]` */
@@ -77,7 +77,7 @@ type Inputs =
     >
   >;
 
-/** Compiled, since value by value it would read and write every vector in each of its operations. */
+/** Compiled, since otherwise each of its operations would read and write whole vectors. */
 const update = fused(
   (inputs: Inputs & Record<string, tf.Tensor | undefined>) => {
     const { values, moment1, moment2, gradient, decayed } = inputs;
@@ -129,8 +129,8 @@ export interface Schedule {
 }
 
 /**
- * Learning rate of a step, counted from 0, as `get_linear_schedule_with_warmup`
- * of transformers gives it.
+ * Learning rate of a step, counted from 0, as in
+ * `get_linear_schedule_with_warmup` of transformers.
  */
 export function learningRateAt(step: number, schedule: Schedule): number {
   const warmup = Math.ceil(schedule.warmupRatio * schedule.steps);
@@ -139,4 +139,39 @@ export function learningRateAt(step: number, schedule: Schedule): number {
     (schedule.steps - step) / Math.max(1, schedule.steps - warmup),
   );
   return schedule.learningRate * factor;
+}
+
+/** The optimizer's state in memory, all of it flat: `[size]`. */
+export type StateValues = Readonly<Record<keyof AdamWState, Float32Array>>;
+
+/** The state as tensors, which the caller disposes; without moments at the start of training. */
+export function stateTensors(
+  { values, moment1, moment2 }:
+    & Pick<StateValues, "values">
+    & Partial<StateValues>,
+): AdamWState {
+  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
+  return {
+    values: tf.tensor1d(values),
+    moment1: moment1 === undefined ? zeros() : tf.tensor1d(moment1),
+    moment2: moment2 === undefined ? zeros() : tf.tensor1d(moment2),
+  };
+}
+
+/** Reads the state. */
+export async function stateValues(
+  { values, moment1, moment2 }: AdamWState,
+): Promise<StateValues> {
+  return {
+    values: await readValues(values),
+    moment1: await readValues(moment1),
+    moment2: await readValues(moment2),
+  };
+}
+
+/** Copies a flat tensor's values into memory. */
+export async function readValues(
+  tensor: tf.Tensor1D,
+): Promise<Float32Array<ArrayBuffer>> {
+  return (await tensor.data()).slice() as Float32Array<ArrayBuffer>;
 }

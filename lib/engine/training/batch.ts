@@ -19,7 +19,7 @@ export interface Examples {
 
 /**
  * Some examples padded to one length, in memory; all arrays `[batch, seq]`
- * unless said otherwise. Training and evaluation make their tensors of it by
+ * unless said otherwise. Training and evaluation convert it to tensors with
  * {@linkcode batchTensors}.
  */
 export interface Batch {
@@ -41,7 +41,7 @@ export function exampleCount({ offsets }: Pick<Examples, "offsets">): number {
   return offsets.length - 1;
 }
 
-/** Lengths are multiples of this, so that few are traced. */
+/** Lengths are multiples of this, so that few of them have to be traced. */
 const LENGTH_STEP = 8;
 
 /** Number of batches per length-bucketing window. */
@@ -154,19 +154,18 @@ function lengthOf(
 }
 
 /**
- * Cost of the first pass at a length beyond that of later ones, for tracing
- * and compiling, in floating-point operations: two seconds at 150 GFLOPS, as
- * measured for MiniLM. A constant, so that results do not depend on the
- * machine's speed.
+ * Extra cost of the first pass at a length, for tracing and compiling, in
+ * floating-point operations: two seconds at 150 GFLOPS, as measured for MiniLM.
+ * A constant, so that results do not depend on the machine's speed.
  */
 const FIRST_PASS = 3e11;
 
 /**
- * Chooses the lengths to which batches are padded: few, where preparing
- * another would take longer than computing its padding.
+ * Chooses the lengths to which batches are padded. A length is left out if
+ * preparing it would take longer than computing the padding that it saves.
  *
  * @param batches All batches of a pass over the examples, as lists of example numbers
- * @param passes How often such a pass is made
+ * @param passes Number of such passes
  * @param flops Floating-point operations of a batch, `[batch, seq]`
  * @returns The length for any batch whose longest example is no longer than those of `batches`
  */
@@ -192,9 +191,9 @@ export function paddedLengths(
 }
 
 /**
- * The set of lengths that costs least: a first pass for each of them, and for
- * every sequence its cost at the smallest of them that it fits. By dynamic
- * programming over the longest length of all but the last of them.
+ * The cheapest set of lengths. A set costs a first pass for each of its
+ * lengths, and for every sequence a pass at the smallest length that it fits.
+ * Computed by dynamic programming over the lengths in ascending order.
  *
  * @param uses Number of sequences whose batch needs a length, by ascending length
  */
@@ -226,14 +225,14 @@ const SHARD_ROWS = 1024;
 /** Bytes that a shard may keep for its backward pass. */
 const SHARD_BYTES = 192 * 2 ** 20;
 
-/** Bytes that a row keeps for it per hidden value and layer: measured with RoBERTa-base at 64 tokens. */
+/** Bytes that a row keeps for the backward pass per hidden value and layer, measured with RoBERTa-base at 64 tokens. */
 const ROW_BYTES = { f32: 57, bf16: 34 } as const;
 
 /**
- * How the sequences of a batch are shared out among the engine's threads: into
- * shards of equal size, or of one sequence more, as many for each thread. Long
- * batches make several shards per thread, so that memory stays bounded; on one
- * thread a batch stays whole.
+ * Splits the sequences of a batch into shards for the engine's threads: the
+ * same number for each thread, with sizes that differ by at most one sequence.
+ * Long batches make several shards per thread, so that memory stays bounded; on
+ * one thread a batch stays whole.
  *
  * The shards decide the order of sums, and so the bits: they depend on nothing
  * but the shapes, the precision and the number of threads.
@@ -260,7 +259,7 @@ export function shardSizes(
 }
 
 /**
- * The shards of a batch that is trained on: what they keep for the backward
+ * The shards of a training batch. The memory that they keep for the backward
  * pass is bounded as well, unless all weights are trained, since then every
  * shard has gradients as large as the model.
  */

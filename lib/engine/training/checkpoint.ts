@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { SafetensorsFile } from "../safetensors/reader.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
+import { seededRandom } from "../random.ts";
+import type { StateValues } from "./adamw.ts";
 
 /** Progress of a training, apart from its tensors. */
 export interface TrainingProgress {
@@ -13,7 +15,7 @@ export interface TrainingProgress {
   paddedTokens: number;
   /** Floating-point operations, as `trainingFlops()` counts them. */
   flops: number;
-  /** Mean loss since the entry before, at regular steps. */
+  /** Mean loss since the previous entry, at regular steps. */
   losses: LossEntry[];
   /** Sum of the losses since the last entry. */
   pendingLoss: number;
@@ -25,26 +27,42 @@ export interface TrainingProgress {
   ranks: readonly number[];
   /** Seconds of training, over all attempts. */
   seconds: number;
-  /** Scores of the epochs so far, where they are evaluated. */
+  /** Scores of the epochs so far, if they are evaluated. */
   epochs: EpochScores[];
   /** Seconds of their evaluations, over all attempts. */
   evaluationSeconds: number;
 }
 
+/** Progress before the first step. */
+export function initialProgress(
+  seed: number,
+  draws: Pick<TrainingProgress, "ranks" | "rowSteps">,
+): TrainingProgress {
+  return {
+    step: 0,
+    tokens: 0,
+    paddedTokens: 0,
+    flops: 0,
+    losses: [],
+    pendingLoss: 0,
+    ...draws,
+    shuffles: seededRandom(seed, "shuffle").state,
+    seconds: 0,
+    epochs: [],
+    evaluationSeconds: 0,
+  };
+}
+
 /** All that training needs to continue as if it had not been interrupted. */
-export interface Checkpoint {
-  /** Flat parameters and moments of the optimizer, each `[size]`. */
-  readonly values: Float32Array;
-  readonly moment1: Float32Array;
-  readonly moment2: Float32Array;
+export interface Checkpoint extends StateValues {
   readonly progress: TrainingProgress;
-  /** What each step took, `[steps]` */
+  /** Milliseconds of each step, `[steps]` */
   readonly stepMilliseconds: Float32Array;
-  /** Flat parameters of the best epoch so far, `[size]`, where epochs are evaluated. */
+  /** Flat parameters of the best epoch so far, `[size]`, if epochs are evaluated. */
   readonly best: Float32Array | undefined;
 }
 
-/** Mean training loss since the entry before. */
+/** Mean training loss since the previous entry. */
 export interface LossEntry {
   /** Optimizer steps taken. */
   readonly step: number;
@@ -54,13 +72,13 @@ export interface LossEntry {
 /** NaN where a metric is undefined; JSON writes null. */
 const figure = z.number().nullable().transform((value) => value ?? NaN);
 
-/** How the parameters do after an epoch, on examples that they were not trained on. */
+/** Scores of the parameters after an epoch, on examples that they were not trained on. */
 export const EpochScores = z.strictObject({
   /** From 1. */
   epoch: z.int().min(1),
   /** Optimizer steps taken. */
   step: z.int().min(1),
-  /** By which the best epoch is chosen: higher is better. */
+  /** Score that selects the best epoch: higher is better. */
   score: z.number(),
   /** Metrics by name, in ascending order of rank. */
   ranks: z.array(z.strictObject({
@@ -72,7 +90,7 @@ export const EpochScores = z.strictObject({
 
 export type EpochScores = z.output<typeof EpochScores>;
 
-/** The epoch of the highest score, the earlier one of equals. */
+/** The epoch with the highest score, the earliest on a tie. */
 export function bestEpoch(
   epochs: readonly EpochScores[],
 ): EpochScores | undefined {
@@ -116,7 +134,7 @@ export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
   }, { progress, checksum: checksum(progress, checkpoint) });
 }
 
-/** SHA-256 of all that a checkpoint holds: training that went on from damage would look like any other. */
+/** SHA-256 of everything in a checkpoint, since a training resumed from a damaged one would look like any other. */
 function checksum(
   progress: string,
   { values, moment1, moment2, best, stepMilliseconds }: Omit<
@@ -138,7 +156,7 @@ function checksum(
 /**
  * Reads a checkpoint; undefined if there is none.
  *
- * @throws {SyntaxError} If the file is damaged, or of a model of another size.
+ * @throws {SyntaxError} If the file is damaged, or belongs to a model of another size.
  */
 export function loadCheckpoint(
   path: string,

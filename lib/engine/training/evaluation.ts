@@ -22,7 +22,7 @@ import {
   shardSizes,
 } from "./batch.ts";
 
-/** What an evaluation reports on its way. */
+/** Callbacks of an evaluation. */
 interface EvaluationHooks {
   /** Called after each batch with the number of examples done. */
   readonly progress?: (examples: number) => void;
@@ -52,8 +52,8 @@ export interface Evaluator {
 /**
  * Makes an evaluator of a classifier.
  *
- * @param batchSize Examples of a forward pass
- * @param passes How often the same examples will be evaluated: it decides how many lengths are prepared
+ * @param batchSize Examples per forward pass
+ * @param passes Number of times that the same examples will be evaluated; it determines how many lengths are prepared
  */
 export function evaluator(
   classifier: Classifier,
@@ -186,7 +186,7 @@ export interface RankEvaluationOptions {
   /** Ranks to evaluate, 1-based; 0 without adapters. */
   readonly ranks: readonly number[];
   readonly batchSize: number;
-  /** How often the same examples will be evaluated, by default once. */
+  /** Number of times that the same examples will be evaluated (default 1). */
   readonly passes?: number;
 }
 

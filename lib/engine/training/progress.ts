@@ -51,7 +51,7 @@ export class ReportWindow {
     this.#milliseconds.push(taken.milliseconds);
   }
 
-  /** Reads the losses not read before, in order, and frees them. */
+  /** Reads the losses that have not been read, in order, and frees them. */
   async losses(): Promise<{ step: number; loss: number }[]> {
     const read: { step: number; loss: number }[] = [];
     for (const { step, loss } of this.#pending) {
@@ -61,7 +61,7 @@ export class ReportWindow {
     return read;
   }
 
-  /** Speed of the steps in the window, which is emptied. */
+  /** Returns the speed of the steps in the window, and empties it. */
   rates(): Rates {
     const seconds = this.#milliseconds.reduce((sum, ms) => sum + ms, 0) / 1000;
     const rates = {
@@ -133,20 +133,20 @@ export class DivergedError extends Error {
   }
 }
 
-/** Rows of the product: enough for a kernel to reach its full speed, and for casts not to matter. */
+/** Rows of the product: enough for a kernel to reach its full speed, and for casts to be negligible. */
 const PEAK_ROWS = 2048;
 
 /** Seconds spent on measuring. */
 const PEAK_SECONDS = 0.1;
 
-/** Fewest products that are timed after the first, which prepares the library. */
+/** Minimum number of products to time after the first, which prepares the library. */
 const PEAK_PRODUCTS = 3;
 
 /**
  * Peak speed of matrix products on this machine in the precision in use, in
  * floating-point operations a second: measured with the largest linear module
- * of the model, `[2048, in] x [in, out]`, its rows shared out among the
- * engine's threads. Training logs what share of it each step reaches.
+ * of the model, `[2048, in] x [in, out]`, its rows split among the engine's
+ * threads. Training logs the share of it that each step reaches.
  */
 export async function measureProductPeak(
   { tensors }: Pick<Model, "tensors">,
@@ -180,7 +180,7 @@ export async function measureProductPeak(
   const takeSeconds = async () => {
     const started = performance.now();
     const results = products(operands);
-    // One value is read, so that engines that compute later are waited for.
+    // Reading one value waits for engines that compute asynchronously.
     const value = tf.slice(results.part0!, [0, 0], [1, 1]);
     await value.data();
     tf.dispose([...Object.values(results), value]);

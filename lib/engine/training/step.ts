@@ -25,7 +25,7 @@ import {
 } from "./adamw.ts";
 import { type Batch, batchTensors, trainingShardSizes } from "./batch.ts";
 
-/** What a step is computed with, apart from its data. */
+/** Options of a training step. */
 export interface StepOptions {
   readonly objective: RankObjective;
   readonly optimizer: AdamWOptions;
@@ -35,7 +35,7 @@ export interface StepOptions {
   readonly eager?: boolean;
 }
 
-/** What one optimizer step draws. */
+/** Number, rank and seed of one optimizer step. */
 export interface StepDraw {
   /** Number of the step, from 0. */
   readonly step: number;
@@ -210,7 +210,7 @@ export function trainingStep(
   });
 }
 
-/** The state without anything else that an object may hold. */
+/** The state alone, without other properties of the object. */
 function stateOf({ values, moment1, moment2 }: AdamWState): AdamWState {
   return { values, moment1, moment2 };
 }
@@ -219,7 +219,7 @@ function sumOf<T extends tf.Tensor>(tensors: T[]): T {
   return tensors.length === 1 ? tensors[0]! : tf.addN(tensors);
 }
 
-/** A batch's tensors, and what the step's rank means for it. */
+/** A batch's tensors, and the vectors of the step's rank. */
 interface BatchInputs extends BatchTensors, ModelRanks {
   /** `[batch]` */
   readonly labels: tf.Tensor1D;
@@ -284,7 +284,7 @@ function dropoutKeys(
   return tf.tensor2d(keys, [count, 2], "int32");
 }
 
-/** Shares a batch out among the engine's threads. */
+/** Splits a batch into shards for the engine's threads. */
 function shardBatch(batch: BatchInputs, classifier: Classifier): BatchInputs[] {
   const { labels, keys, ids, positions, types, mask, ...ranks } = batch;
   const [sequences, seq] = ids.shape;
@@ -348,9 +348,9 @@ function optimizerInputs(
 }
 
 /**
- * What AdamW is given for every value of the flat vector. In a strict
- * objective a row counts its own steps and rests in those that do not train
- * it; else all values share one count.
+ * AdamW's inputs for every value of the flat vector. With a strict objective,
+ * each row counts its own steps and is not updated in steps that do not train
+ * it; otherwise all values share one count.
  */
 function adamWStep(
   { rates, rows }: OptimizerInputs,

@@ -2,12 +2,15 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { RankObjective } from "../methods/method.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
-import { type Random, restoreRandom, seededRandom } from "../random.ts";
+import { restoreRandom, seededRandom } from "../random.ts";
 import {
   type AdamWOptions,
   type AdamWState,
   learningRateAt,
+  readValues,
   type Schedule,
+  stateTensors,
+  stateValues,
 } from "./adamw.ts";
 import {
   epochBatches,
@@ -20,7 +23,7 @@ import {
   bestEpoch,
   type Checkpoint,
   type EpochScores,
-  type LossEntry,
+  initialProgress,
   type TrainingProgress,
 } from "./checkpoint.ts";
 import {
@@ -30,6 +33,7 @@ import {
   Stopwatch,
   type TrainingReport,
 } from "./progress.ts";
+import { RankDraws } from "./rank_draws.ts";
 import { trainingStep } from "./step.ts";
 
 /** How to train. */
@@ -52,20 +56,20 @@ export interface TrainingOptions {
   readonly seed: number;
 }
 
-/** What training reports on its way, and where it resumes. */
+/** Callbacks of training, and the checkpoint to resume from. */
 export interface TrainingHooks {
   /** Called every few steps. */
   readonly report: (report: TrainingReport) => void;
   /**
-   * Scores the parameters after each epoch, `[size]`; then those of the best
-   * epoch are returned beside the last. Must be deterministic.
+   * Scores the parameters after each epoch, `[size]`; the result then has the
+   * parameters of the best epoch as well. Must be deterministic.
    */
   readonly evaluate?:
     | ((values: Float32Array) => Promise<Pick<EpochScores, "score" | "ranks">>)
     | undefined;
   /** Aborted to stop training; a checkpoint is written before it ends. */
   readonly signal?: AbortSignal;
-  /** Where to resume from, if training was interrupted. */
+  /** Checkpoint to resume from, if training was interrupted. */
   readonly resume?: Checkpoint | undefined;
   /** Stores a checkpoint; called at most every `checkpointSeconds`. */
   readonly save?: (checkpoint: Checkpoint) => void;
@@ -74,34 +78,32 @@ export interface TrainingHooks {
   readonly stopwatch?: Stopwatch;
 }
 
-/** What training gives. */
-export interface TrainingResult {
+/** What training gives: the counts at its end, and the parameters. */
+export interface TrainingResult extends
+  Readonly<
+    Pick<
+      TrainingProgress,
+      | "tokens"
+      | "paddedTokens"
+      | "flops"
+      | "losses"
+      | "seconds"
+      | "epochs"
+      | "evaluationSeconds"
+    >
+  > {
   /** Flat parameters, `[size]` */
   readonly values: Float32Array<ArrayBuffer>;
-  readonly steps: number;
-  /** Tokens of all steps, padding not counted. */
-  readonly tokens: number;
-  /** Tokens that all steps computed, padding included. */
-  readonly paddedTokens: number;
-  /** Floating-point operations of all steps, as {@linkcode trainingFlops} counts them. */
-  readonly flops: number;
-  /** Mean loss since the entry before, at regular steps. */
-  readonly losses: readonly LossEntry[];
-  /** Median milliseconds of a step, over all attempts. */
-  readonly msPerStep: number;
-  /** Seconds of training, over all attempts. */
-  readonly seconds: number;
-  /** Scores of every epoch, where they were evaluated. */
-  readonly epochs: readonly EpochScores[];
   /** Flat parameters of the best epoch, `[size]`, where epochs were evaluated. */
   readonly best: Float32Array | undefined;
-  /** Seconds of these evaluations, over all attempts. */
-  readonly evaluationSeconds: number;
+  readonly steps: number;
+  /** Median milliseconds of a step, over all attempts. */
+  readonly msPerStep: number;
 }
 
 /**
- * Trains a classifier's adapters and head, its head, or all of it, as its
- * layout says.
+ * Trains what a classifier's layout lists: its adapters and head, its head, or
+ * all of it.
  *
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.
@@ -137,6 +139,7 @@ class TrainingRun implements Disposable {
   readonly #ranks: RankDraws;
   readonly #progress: TrainingProgress;
   readonly #takeStep: ReturnType<typeof trainingStep>;
+  readonly #flopsOf: (shape: readonly [batch: number, seq: number]) => number;
   readonly #lengthOf: (indices: readonly number[]) => number;
   readonly #window = new ReportWindow();
   readonly #stepTimes: number[];
@@ -168,10 +171,12 @@ class TrainingRun implements Disposable {
     this.#reportEvery = reportInterval(steps);
     this.#ranks = new RankDraws(options, classifier.layout, resume?.progress);
     this.#progress = structuredClone(
-      resume?.progress ?? startOfTraining(options.seed, this.#ranks),
+      resume?.progress ?? initialProgress(options.seed, this.#ranks.state),
     );
     this.#takeStep = trainingStep(classifier, options);
-    this.#lengthOf = trainingLengths(classifier, examples, options);
+    const ranks = options.objective.lossWeights.length;
+    this.#flopsOf = (shape) => trainingFlops(classifier, shape, ranks);
+    this.#lengthOf = this.#chooseLengths();
     this.#stepTimes = [...resume?.stepMilliseconds ?? []];
     this.#training = hooks.stopwatch ?? new Stopwatch();
     this.#training.add(this.#progress.seconds);
@@ -179,6 +184,15 @@ class TrainingRun implements Disposable {
     this.#evaluations.add(this.#progress.evaluationSeconds);
     this.#best = resume?.best;
     this.#state = stateTensors(resume ?? { values: initial });
+  }
+
+  /** The length that each batch is padded to; a sample pass over the examples shows what lengths there are. */
+  #chooseLengths(): (indices: readonly number[]) => number {
+    const { padTo, seed, batchSize, epochs } = this.#options;
+    if (padTo !== undefined) return () => padTo;
+    const random = seededRandom(seed, "lengths");
+    const sample = epochBatches(this.#examples, batchSize, random);
+    return paddedLengths(this.#examples, sample, epochs, this.#flopsOf);
   }
 
   /** Whether all steps are taken. */
@@ -272,7 +286,6 @@ class TrainingRun implements Disposable {
   #step(batches: readonly (readonly number[])[]) {
     const started = performance.now();
     const { model } = this.#classifier;
-    const ranks = this.#options.objective.lossWeights.length;
     const progress = this.#progress;
     const padded = batches.map((indices) =>
       padBatch(this.#examples, indices, model, this.#lengthOf(indices))
@@ -294,7 +307,7 @@ class TrainingRun implements Disposable {
     let flops = 0;
     for (const { shape } of padded) {
       progress.paddedTokens += shape[0] * shape[1];
-      flops += trainingFlops(this.#classifier, shape, ranks);
+      flops += this.#flopsOf(shape);
     }
     progress.tokens += tokens;
     progress.flops += flops;
@@ -375,94 +388,6 @@ function reportInterval(steps: number): number {
   return Math.max(10, Math.ceil(steps / 200));
 }
 
-function startOfTraining(seed: number, ranks: RankDraws): TrainingProgress {
-  return {
-    step: 0,
-    tokens: 0,
-    paddedTokens: 0,
-    flops: 0,
-    losses: [],
-    pendingLoss: 0,
-    ...ranks.state,
-    shuffles: seededRandom(seed, "shuffle").state,
-    seconds: 0,
-    epochs: [],
-    evaluationSeconds: 0,
-  };
-}
-
-/** Draws the ranks of a training's steps, and counts the steps that train each row. */
-class RankDraws {
-  readonly #objective: RankObjective;
-  readonly #random: Random;
-  readonly #rowSteps: number[];
-  readonly #rank: number;
-  /** Undefined where the whole model draws one rank. */
-  readonly #modules: number | undefined;
-
-  /** @param state Where to resume; by default the start */
-  constructor(
-    { objective, seed }: Pick<TrainingOptions, "objective" | "seed">,
-    { rank, modules }: Classifier["layout"],
-    state?: Pick<TrainingProgress, "ranks" | "rowSteps">,
-  ) {
-    this.#objective = objective;
-    this.#modules = objective.scope === "module" ? modules.length : undefined;
-    this.#random = restoreRandom(
-      state?.ranks ?? seededRandom(seed, "rank").state,
-    );
-    this.#rowSteps = [
-      ...state?.rowSteps ?? Array<number>((this.#modules ?? 1) * rank).fill(0),
-    ];
-    this.#rank = rank;
-  }
-
-  /** The rank of the next step: one for the model, or one for each module. */
-  next(): number | readonly number[] {
-    const draw = () => this.#objective.draw(this.#random);
-    const drawn = this.#modules === undefined
-      ? draw()
-      : Array.from({ length: this.#modules }, draw);
-    [drawn].flat().forEach((rank, module) =>
-      this.#objective.gradientMask(rank).forEach((trained, row) =>
-        this.#rowSteps[module * this.#rank + row]! += trained
-      )
-    );
-    return drawn;
-  }
-
-  /** Steps that have trained each row, the last draw included: `[rank]`, or `[modules, rank]` flat. */
-  get rowSteps(): readonly number[] {
-    return this.#rowSteps;
-  }
-
-  /** State to resume from. */
-  get state(): { ranks: readonly number[]; rowSteps: number[] } {
-    return { ranks: this.#random.state, rowSteps: [...this.#rowSteps] };
-  }
-}
-
-/** The length that each batch is padded to, as a sample of a pass over the examples shows what lengths there are. */
-function trainingLengths(
-  classifier: Classifier,
-  examples: Examples,
-  { padTo, seed, batchSize, epochs, objective }: TrainingOptions,
-): (indices: readonly number[]) => number {
-  if (padTo !== undefined) return () => padTo;
-  const sample = epochBatches(
-    examples,
-    batchSize,
-    seededRandom(seed, "lengths"),
-  );
-  const ranks = objective.lossWeights.length;
-  return paddedLengths(
-    examples,
-    sample,
-    epochs,
-    (shape) => trainingFlops(classifier, shape, ranks),
-  );
-}
-
 let lastBreath = performance.now();
 
 /** Lets timers, signals and messages in, now and then: a step blocks the thread. */
@@ -470,42 +395,4 @@ async function breathe(): Promise<void> {
   if (performance.now() - lastBreath < 100) return;
   await new Promise((resolve) => setTimeout(resolve, 0));
   lastBreath = performance.now();
-}
-
-/** The optimizer's state in memory; at the start of training without moments. */
-interface StateValues {
-  /** Flat, `[size]` */
-  readonly values: Float32Array;
-  readonly moment1?: Float32Array;
-  readonly moment2?: Float32Array;
-}
-
-/** The state as tensors; the caller disposes them. */
-function stateTensors(
-  { values, moment1, moment2 }: StateValues,
-): AdamWState {
-  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
-  return {
-    values: tf.tensor1d(values),
-    moment1: moment1 === undefined ? zeros() : tf.tensor1d(moment1),
-    moment2: moment2 === undefined ? zeros() : tf.tensor1d(moment2),
-  };
-}
-
-/** Reads the state. */
-async function stateValues(
-  { values, moment1, moment2 }: AdamWState,
-): Promise<Required<StateValues>> {
-  return {
-    values: await readValues(values),
-    moment1: await readValues(moment1),
-    moment2: await readValues(moment2),
-  };
-}
-
-/** Copies a tensor's values into memory. */
-async function readValues(
-  tensor: tf.Tensor1D,
-): Promise<Float32Array<ArrayBuffer>> {
-  return (await tensor.data()).slice() as Float32Array<ArrayBuffer>;
 }

@@ -1,7 +1,7 @@
 /** Runs the processes of stages: on this machine, or under a batch system. */
 export interface Executor {
   /**
-   * True if it allots processors, memory and GPUs to jobs by itself, as a batch
+   * True if it allots processors, memory and GPUs to jobs itself, as a batch
    * system does. Otherwise the scheduler keeps the running jobs within
    * `Settings.limits` and chooses their GPUs.
    */
@@ -15,7 +15,7 @@ export interface Executor {
   of?(task: PlacedTask): Executor;
   /** Starts, or queues, a job. */
   start(job: Job): Execution;
-  /** Ends whatever is left of a job whose scheduler died, given its run folder only. */
+  /** Ends all remaining processes of a job whose scheduler died, given its run folder only. */
   reap(folder: string): Promise<void>;
 }
 
@@ -43,7 +43,7 @@ export interface Job {
   readonly input: string;
   /** Its whole environment. */
   readonly env: Readonly<Record<string, string>>;
-  /** False if its permissions do not let it start programs, so that there are none to look for when it ends. */
+  /** False if its permissions do not allow it to start programs, so that none have to be ended with it. */
   readonly startsPrograms: boolean;
   /** Private run folder, where the executor may keep notes of its own. */
   readonly folder: string;
@@ -82,7 +82,7 @@ export interface JobResources {
 export interface Execution {
   readonly stdout: ReadableStream<Uint8Array>;
   readonly stderr: ReadableStream<Uint8Array>;
-  /** Resolves when the process starts, that is, when a batch system has found it a place. */
+  /** Resolves when the process starts, which under a batch system may be long after it was queued. */
   readonly started: Promise<void>;
   /** Resolves when the process, and every process that it started, has ended. */
   readonly ended: Promise<Ended>;

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../../store/paths.ts";
 import { entriesOf } from "../../store/files.ts";
 import { ESRCH, osError } from "../../store/files.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";

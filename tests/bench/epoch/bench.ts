@@ -17,7 +17,7 @@ import { peerPython, PRECISION, precisionsOf, variable } from "../options.ts";
 import { type EpochWork, timePeerEpoch } from "../peer/epoch.ts";
 import { EpochPipeline } from "./ours.ts";
 
-/** What is timed: a precision, and how the peer pads. We always pad to the longest of a batch. */
+/** The timed work: a precision, and how the peer pads. We always pad to the longest of a batch. */
 const works = [
   { name: "mrpc epoch", precision: "bf16", padding: "longest" },
   { name: "mrpc epoch", precision: "f32", padding: "longest" },
@@ -33,19 +33,19 @@ export const command: Command = {
   name: "bench epoch",
   usage: "",
   description:
-    "Time an epoch of LoRA on MRPC, from text to trained, beside PyTorch with PEFT, as whole processes in turn. Prints seconds of this project and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Let the machine be idle.",
+    "Time an epoch of LoRA on MRPC, from text to trained adapter, against PyTorch with PEFT, as whole processes in turn. Prints seconds of this project and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
   options: [
     PRECISION,
     {
       name: "rounds",
       value: "N",
-      description: "Epochs that each side trains of each row (default 3)",
+      description: "Epochs that each side trains per row (default 3)",
     },
     JSON_LINES,
     HELP,
   ],
   examples: [
-    ["--json", "Everything, one row a line"],
+    ["--json", "Time everything, one row per line"],
     ["--precision bf16 --rounds 1", "One epoch of each side in bfloat16"],
   ],
   positionals: { min: 0, max: 0 },

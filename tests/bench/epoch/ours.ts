@@ -27,7 +27,7 @@ export class EpochPipeline implements Disposable {
     return made;
   }
 
-  /** Tokenizes and trains, whatever the cache holds. */
+  /** Tokenizes and trains, even if the results are cached. */
   async train(precision: "f32" | "bf16"): Promise<void> {
     await this.#run(precision, ["tokens", "trained", "--force"]);
   }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 
-/** What both sides of the epoch benchmark do. */
+/** The work of both sides of the epoch benchmark. */
 export interface EpochWork {
   /** Folder of a Hugging Face model with its tokenizer. */
   readonly model: string;
@@ -28,7 +28,7 @@ const EpochTimes = z.strictObject({
   peak_bytes: z.int().positive(),
 });
 
-/** Seconds of each part, and what was done in them; `tokens` counts padding. */
+/** Seconds of each part, and the work done; `tokens` includes padding. */
 export type EpochTimes = z.output<typeof EpochTimes>;
 
 /**

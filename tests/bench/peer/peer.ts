@@ -3,10 +3,14 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { z } from "zod";
 
-/** What both sides of a benchmark work on. */
+/** The work of both sides of a benchmark. */
 export interface PeerWork {
   /** Fields of a Hugging Face `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Modules with LoRA, as PEFT names them. */
+  readonly target_modules: readonly string[];
+  /** Modules of the head, which are trained themselves. */
+  readonly modules_to_save: readonly string[];
   readonly precision: "f32" | "bf16";
   /** Sequences of a batch. */
   readonly batch: number;
@@ -30,8 +34,8 @@ const Timed = z.strictObject({
 export type Timed = z.output<typeof Timed>;
 
 /**
- * PyTorch, transformers and PEFT in a process of their own, which works only
- * when asked: so a benchmark can take turns with it.
+ * PyTorch, transformers and PEFT in a separate process, which works only when
+ * asked, so that a benchmark can take turns with it.
  *
  * ```ts
  * await using peer = Peer.start(Deno.env.get("PEFT_PYTHON")!);

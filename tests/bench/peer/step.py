@@ -1,10 +1,10 @@
 """The peer of the benchmarks: PyTorch, transformers and PEFT, one JSON request a line.
 
-    {"op": "prepare", "config": {...}, "precision": "f32" | "bf16", "batch": 16, "length": 64,
-     "rank": 8, "alpha": 16, "labels": 2, "threads": 2}
+    {"op": "prepare", "config": {...}, "target_modules": ["query", "value"], "modules_to_save": ["classifier"],
+     "precision": "f32" | "bf16", "batch": 16, "length": 64, "rank": 8, "alpha": 16, "labels": 2, "threads": 2}
         -> {"trained": parameters that are trained}
-        A model of that Hugging Face configuration with random weights, LoRA on query and
-        value, and the head (BERT: and the pooler) trained.
+        A model of that Hugging Face configuration with random weights, LoRA on the target
+        modules, and the modules of the head trained.
     {"op": "step", "count": 1}
         -> {"seconds": [of each step], "loss": of the last, "peak_bytes": resident so far}
         Forward with dropout, backward, clip to norm 1, fused AdamW (the default of
@@ -30,12 +30,12 @@ from transformers import get_linear_schedule_with_warmup
 class Work:
     """A model in training, and a batch."""
 
-    def __init__(self, config, precision, batch, length, rank, alpha, labels, threads):
+    def __init__(self, config, target_modules, modules_to_save, precision, batch, length, rank, alpha, labels, threads):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.precision, self.alpha = precision, alpha
         config = AutoConfig.for_model(**config, num_labels=labels)
-        self.head = ["classifier", "pooler"] if config.model_type == "bert" else ["classifier"]
+        self.target_modules, self.head = target_modules, modules_to_save
         model = AutoModelForSequenceClassification.from_config(config)
         self.model = get_peft_model(model, self.lora(rank))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -52,7 +52,7 @@ class Work:
             r=rank,
             lora_alpha=self.alpha,
             lora_dropout=0.0,
-            target_modules=["query", "value"],
+            target_modules=self.target_modules,
             modules_to_save=self.head,
         )
 
@@ -114,7 +114,7 @@ def main():
         elif op == "evaluate":
             reply = work.evaluate(**request)
         else:
-            sys.exit(f"Operation '{op}' is unknown")
+            sys.exit(f"Unknown operation '{op}'")
         print(json.dumps(reply), flush=True)
 
 

@@ -46,12 +46,12 @@ export const command: Command = {
   name: "bench pipeline",
   usage: "",
   description:
-    "Time the scheduler beside ninja, Turborepo, DVC and Snakemake, as whole processes on the same pipelines of small stages. Prints milliseconds, medians, and how many stages ran. Let the machine be idle.",
+    "Time the scheduler against ninja, Turborepo, DVC and Snakemake, as whole processes on the same pipelines of small stages. Prints median milliseconds and the number of stages that ran. Run it on an idle machine.",
   options: [
     {
       name: "only",
       value: "TOOL",
-      description: "Tool to time, such as ours or DVC (default: all there are)",
+      description: "Tool to time, such as ours or DVC (default: all installed)",
     },
     {
       name: "stages",
@@ -61,7 +61,7 @@ export const command: Command = {
     {
       name: "runs",
       value: "N",
-      description: "Runs of each, of which the median counts (default 5)",
+      description: "Runs of each, of which the median is reported (default 5)",
     },
     {
       name: "slurm",
@@ -72,15 +72,15 @@ export const command: Command = {
       name: "tools",
       value: "DIR",
       description:
-        "Folder that tests/bench/pipeline/setup.sh installed the other tools in (default out/bench-tools)",
+        "Folder in which tests/bench/pipeline/setup.sh installed the other tools (default out/bench-tools)",
     },
     JSON_LINES,
     HELP,
   ],
   examples: [
-    ["--json", "Everything, one row a line"],
-    ["--only ours --stages 8", "This scheduler alone, on 8 stages"],
-    ["--slurm --stages 200", "What a stage costs on Slurm"],
+    ["--json", "Time everything, one row per line"],
+    ["--only ours --stages 8", "Time only this scheduler, on 8 stages"],
+    ["--slurm --stages 200", "Time what a stage costs on Slurm"],
   ],
   positionals: { min: 0, max: 0 },
   run: bench,
@@ -91,7 +91,7 @@ async function bench(given: Arguments): Promise<number> {
   const counts = (given.value("stages") ?? "8,200").split(",").map((text) => {
     if (/^[1-9]\d*$/.test(text)) return Number(text);
     throw new UsageError(
-      `Option "--stages" takes whole numbers from 1, not "${text}"`,
+      `Invalid value "${text}" for option "--stages": expected an integer of at least 1`,
     );
   });
   const installed = resolve(given.value("tools") ?? INSTALLED);
@@ -117,7 +117,7 @@ async function bench(given: Arguments): Promise<number> {
   const tools = all.filter(({ name }) => only === undefined || name === only);
   if (tools.length === 0) {
     throw new UsageError(
-      `There is no tool "${only}" to time, but ${
+      `Unknown tool "${only}"; the tools are ${
         all.map(({ name }) => `"${name}"`).join(", ")
       }`,
     );
@@ -138,7 +138,7 @@ async function bench(given: Arguments): Promise<number> {
 /** Stages of the larger pipeline. */
 const MANY = 200;
 
-/** What a stage costs in a cold run of many: all of it, divided by their number. */
+/** Overhead of a stage: the time of a cold run of many stages, divided by their number. */
 function overheads(rows: readonly Row[]): Row[] {
   return rows.filter(({ work }) => work === `cold ${MANY}`)
     .map(({ tool, ms, ran }) => ({

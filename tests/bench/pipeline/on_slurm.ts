@@ -32,11 +32,11 @@ export function onSlurm(tools: string | undefined): Tool[] {
     command: [
       program!,
       ...["--executor", "slurm", "--jobs", String(JOBS), "--quiet", "all"],
-      ...["--slurm-status-command", "squeue"],
+      ...["--slurm-no-account", "--slurm-status-command", "squeue"],
       ...["--slurm-init-seconds-before-status-checks", "1"],
       ...["--seconds-between-status-checks", "1"],
       "--default-resources",
-      ...["slurm_partition=main", "slurm_account=none"],
+      "slurm_partition=main",
       ...["mem_mb=100", "runtime=5", "cpus_per_task=1"],
     ],
   }];

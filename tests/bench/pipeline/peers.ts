@@ -10,12 +10,12 @@ import {
   writeScripts,
 } from "./tool.ts";
 
-/** The tools compared with, as `setup.sh` installed them. */
+/** The tools to compare with, as `setup.sh` installed them. */
 export function peers(tools: string): Tool[] {
   return [ninja(tools), turborepo(tools), dvc(tools), snakemake(tools)];
 }
 
-/** What tools have in common that call a shell script for each stage. */
+/** Common parts of tools that call a shell script for each stage. */
 const scripted = {
   comment: (folder: string, round: number) =>
     append(folder, "s0.sh", `# ${round}\n`),
@@ -31,7 +31,7 @@ function ninja(tools: string): Tool {
     ...scripted,
     command: [installed(tools, "ninja"), "-j", "2"],
     prepare(folder, count) {
-      // Only a result that differs takes the place of the old one, so that `restat` sees.
+      // The old result is replaced only if the new one differs, for `restat`.
       writeScripts(folder, count, (stage) => ({
         ...flat(stage),
         output: `out/${stage}.new`,
@@ -173,7 +173,7 @@ function turborepo(tools: string): Tool {
         requires: true,
         packages,
       });
-      // Otherwise it takes a package's output for one of its inputs.
+      // Otherwise it treats a package's output as one of its inputs.
       Deno.writeTextFileSync(join(folder, ".gitignore"), "out.txt\n.turbo\n");
       write("turbo.json", {
         globalDependencies: ["input.txt"],

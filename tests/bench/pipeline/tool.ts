@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { parentOf, stagesOf } from "./shape.ts";
 
-/** A tool, and how it is made to run the pipeline. */
+/** A tool, and how it runs the pipeline. */
 export interface Tool {
   readonly name: string;
   /** Writes the pipeline into an empty folder. */
@@ -11,11 +11,11 @@ export interface Tool {
   readonly env?: Readonly<Record<string, string>>;
   /** Adds a comment to the code of stage 0. */
   comment(folder: string, round: number): void;
-  /** Changes the code of stage 0 in a way that its output does not show. */
+  /** Changes the code of stage 0 in a way that does not change its output. */
   edit(folder: string, round: number): void;
   /** Removes all outputs. */
   clean(folder: string): void;
-  /** How many stages the last command ran. */
+  /** Number of stages that the last command ran. */
   ran(folder: string, output: string): number;
 }
 
@@ -43,7 +43,7 @@ export function writeScripts(
   }
 }
 
-/** Where a stage's script, input and output lie. */
+/** Paths of a stage's script, input and output. */
 export interface Scripted {
   /** Below the project's folder. */
   readonly script: string;

@@ -12,7 +12,12 @@ import {
   EXIT,
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
+import {
+  modulesToSave,
+  PEFT_PREFIX,
+} from "../../../lib/engine/adapters/peft.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
+import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
   peerPython,
@@ -34,13 +39,13 @@ interface Row {
   readonly ratio: number;
 }
 
-/** Calls before anything is counted, at least: they trace, compile and fill caches. */
+/** Minimum number of uncounted calls at the start, which trace, compile and fill caches. */
 const WARM_UP = 3;
-/** Seconds of them, at least: both languages' own compilers need some. */
+/** Minimum seconds of these calls, since the compilers of both languages need some time. */
 const WARM_UP_SECONDS = 2;
-/** Seconds of a turn, at least: of a quick step, a turn takes several. */
+/** Minimum seconds of a turn; a turn has several steps if they are short. */
 const TURN_SECONDS = 0.1;
-/** Milliseconds before a turn: threads of the other side wait actively for a while, and would take a core. */
+/** Milliseconds of pause before a turn, since threads of the other side keep spinning for a while. */
 const PAUSE = 100;
 const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
@@ -49,7 +54,7 @@ export const command: Command = {
   name: "bench step",
   usage: "",
   description:
-    "Time a training step, the evaluation of 8 ranks and peak memory beside PyTorch with PEFT, in turn. Prints seconds (or bytes) of this engine and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python. Let the machine be idle.",
+    "Time a training step, the evaluation of 8 ranks and peak memory against PyTorch with PEFT, in turn. Prints seconds (or bytes) of this engine and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python. Run it on an idle machine.",
   options: [
     {
       name: "only",
@@ -72,7 +77,7 @@ export const command: Command = {
     HELP,
   ],
   examples: [
-    ["--json", "Everything, one row a line"],
+    ["--json", "Time everything, one row per line"],
     ['--only "minilm 32x64" --precision bf16', "One model in bfloat16"],
   ],
   positionals: { min: 0, max: 0 },
@@ -119,8 +124,14 @@ async function time(
   { steps, threads }: { readonly steps: number; readonly threads: number },
   report: (row: Row) => void,
 ): Promise<void> {
+  const { architecture, hidden } = parseModel(
+    JSON.stringify(shape.model.config),
+  );
+  const head = architecture.head(hidden, 2).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,
+    target_modules: architecture.targetModules,
+    modules_to_save: modulesToSave(head.map((name) => PEFT_PREFIX + name)),
     precision,
     batch: shape.batch,
     length: shape.length,
@@ -163,7 +174,7 @@ async function time(
   );
 }
 
-/** @returns How many steps or passes make a turn, of the slower side */
+/** @returns Number of steps or passes per turn, of the slower side */
 async function warmUp(
   sides: { readonly ours: Peer; readonly peer: Peer },
   take: (side: Peer, count: number) => Promise<Timed>,

@@ -103,7 +103,7 @@ class Work {
     return { seconds, loss, peak_bytes: peakBytes() };
   }
 
-  /** Passes of the batch at all ranks; the first of all traces, and is not counted. */
+  /** Passes of the batch at all ranks; the first one traces, and is not counted. */
   async evaluate(ranks: readonly number[], count: number) {
     const values = this.#state.values.dataSync() as Float32Array;
     if (this.#evaluate === undefined) {
@@ -164,10 +164,10 @@ for await (const line of createInterface({ input: process.stdin })) {
     work = new Work(request);
     reply = { trained: work.trained };
   } else if (work === undefined) {
-    throw new Error(`Operation "${op}" needs a "prepare" before it`);
+    throw new Error(`Operation "${op}" requires "prepare" first`);
   } else if (op === "step") reply = work.step(request.count);
   else if (op === "evaluate") {
     reply = await work.evaluate(request.ranks, request.count);
-  } else throw new Error(`Operation "${op}" is unknown`);
+  } else throw new Error(`Unknown operation "${op}"`);
   console.log(JSON.stringify(reply));
 }

@@ -8,17 +8,17 @@ import {
 } from "../../../lib/engine/safetensors/writer.ts";
 import type { Model } from "./work.ts";
 
-/** Writes a Hugging Face model folder with random weights, as a fresh model has them. */
+/** Writes a Hugging Face model folder with random weights, like those of a new model. */
 export function writeRandomModel(folder: string, { config }: Model): void {
   const text = JSON.stringify(config);
   const { architecture, tensors: encoder, hidden } = parseModel(text);
-  const { prefix } = architecture;
+  const { prefix, head } = architecture;
   const random = seededRandom(0, "weights");
   const tensors: Record<string, TensorValues> = {};
   const shapes = new Map([
     ...encoder,
-    [`${prefix}.pooler.dense.weight`, [hidden, hidden]],
-    [`${prefix}.pooler.dense.bias`, [hidden]],
+    ...head(hidden, 1).filter(({ start }) => start === "pretrained")
+      .map(({ name, shape }) => [name, shape] as const),
   ]);
   for (const [name, shape] of shapes) {
     const values = new Float32Array(sizeOf(shape));
@@ -27,8 +27,8 @@ export function writeRandomModel(folder: string, { config }: Model): void {
       values.forEach((_, i) =>
         values[i] = (random.next() - 0.5) * 0.02 * Math.sqrt(12)
       );
-    } else if (name.endsWith("LayerNorm.weight")) values.fill(1);
-    tensors[name.slice(prefix.length + 1)] = { shape, values };
+    } else if (name.endsWith(".weight")) values.fill(1);
+    tensors[name.replace(`${prefix}.`, "")] = { shape, values };
   }
   Deno.writeTextFileSync(join(folder, "config.json"), text);
   writeSafetensors(join(folder, "model.safetensors"), tensors);

@@ -1,7 +1,7 @@
 /** A model to work on: fields of a Hugging Face `config.json`. */
 export interface Model {
   readonly name: string;
-  readonly config: Readonly<Record<string, string | number>>;
+  readonly config: Readonly<Record<string, string | number | boolean>>;
 }
 
 /** One shape that is timed. */
@@ -13,37 +13,87 @@ export interface Shape {
   readonly evaluated: boolean;
 }
 
-function model(
-  name: string,
-  type: "bert" | "roberta",
-  [vocab, hidden, layers, heads, intermediate]: readonly [
-    number,
-    number,
-    number,
-    number,
-    number,
-  ],
-): Model {
+/** BERT's names for sizes, which most architectures share. */
+function sizes(
+  vocab: number,
+  hidden: number,
+  layers: number,
+  heads: number,
+  intermediate: number,
+) {
   return {
-    name,
-    config: {
-      model_type: type,
-      vocab_size: vocab,
-      hidden_size: hidden,
-      num_hidden_layers: layers,
-      num_attention_heads: heads,
-      intermediate_size: intermediate,
-      max_position_embeddings: 514,
-      type_vocab_size: type === "bert" ? 2 : 1,
-      layer_norm_eps: 1e-5,
-      pad_token_id: type === "bert" ? 0 : 1,
-    },
+    vocab_size: vocab,
+    hidden_size: hidden,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    intermediate_size: intermediate,
   };
 }
 
-const roberta = model("roberta-base", "roberta", [50265, 768, 12, 12, 3072]);
-const minilm = model("minilm", "bert", [30522, 384, 6, 12, 1536]);
-const tiny = model("tiny", "roberta", [1000, 128, 2, 2, 512]);
+const robertaFields = {
+  model_type: "roberta",
+  max_position_embeddings: 514,
+  type_vocab_size: 1,
+  layer_norm_eps: 1e-5,
+  pad_token_id: 1,
+};
+const tiny: Model = {
+  name: "tiny",
+  config: { ...robertaFields, ...sizes(1000, 128, 2, 2, 512) },
+};
+const minilm: Model = {
+  name: "minilm",
+  config: {
+    ...sizes(30522, 384, 6, 12, 1536),
+    model_type: "bert",
+    max_position_embeddings: 514,
+    type_vocab_size: 2,
+    layer_norm_eps: 1e-5,
+    pad_token_id: 0,
+  },
+};
+const roberta: Model = {
+  name: "roberta-base",
+  config: { ...robertaFields, ...sizes(50265, 768, 12, 12, 3072) },
+};
+const mpnet: Model = {
+  name: "mpnet-base",
+  config: {
+    ...sizes(30527, 768, 12, 12, 3072),
+    model_type: "mpnet",
+    max_position_embeddings: 514,
+    layer_norm_eps: 1e-5,
+    relative_attention_num_buckets: 32,
+    pad_token_id: 1,
+  },
+};
+const modernbert: Model = {
+  name: "modernbert-base",
+  config: {
+    ...sizes(50368, 768, 22, 12, 1152),
+    model_type: "modernbert",
+    max_position_embeddings: 8192,
+    classifier_pooling: "mean",
+    pad_token_id: 50283,
+  },
+};
+const deberta: Model = {
+  name: "deberta-v3-base",
+  config: {
+    ...sizes(128100, 768, 12, 12, 3072),
+    model_type: "deberta-v2",
+    max_position_embeddings: 512,
+    type_vocab_size: 0,
+    layer_norm_eps: 1e-7,
+    relative_attention: true,
+    position_biased_input: false,
+    position_buckets: 256,
+    pos_att_type: "p2c|c2p",
+    share_att_key: true,
+    norm_rel_ebd: "layer_norm",
+    pad_token_id: 0,
+  },
+};
 
 /** What is timed, in the order of the table. */
 export const shapes: readonly Shape[] = [
@@ -51,6 +101,10 @@ export const shapes: readonly Shape[] = [
   { model: minilm, batch: 32, length: 64, evaluated: true },
   { model: roberta, batch: 16, length: 64, evaluated: true },
   { model: roberta, batch: 32, length: 128, evaluated: false },
+  { model: mpnet, batch: 16, length: 64, evaluated: false },
+  { model: modernbert, batch: 16, length: 64, evaluated: false },
+  { model: modernbert, batch: 4, length: 512, evaluated: false },
+  { model: deberta, batch: 16, length: 64, evaluated: false },
 ];
 
 /** `roberta-base 16x64` */

@@ -26,7 +26,7 @@ for (const architecture of ["roberta", "bert"] as const) {
   });
 }
 
-Deno.test("svdFactors() keeps the product, where the rank exceeds its size as well", () => {
+Deno.test("svdFactors() keeps the product, even if the rank exceeds its size", () => {
   for (const [rank, inputs, outputs] of [[3, 7, 5], [5, 4, 6], [9, 4, 4]]) {
     const given = {
       a: randomMatrix(rank! * inputs!),

@@ -276,7 +276,8 @@ async function withSmallDisk(
 }
 
 Deno.test({
-  name: "installLibrary() explains a disk that fills up meanwhile",
+  name:
+    "installLibrary() explains a disk that fills up during the installation",
   ignore: !await withSmallDisk(() => Promise.resolve()),
   fn: async () => {
     const folder = await Deno.makeTempDir();

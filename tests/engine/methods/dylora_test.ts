@@ -6,7 +6,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
-import "../engine.ts";
+import { training } from "../engine.ts";
 import {
   dylora,
   type DyloraParams,
@@ -86,7 +86,7 @@ Deno.test("DyLoRA refuses ranks that the adapter does not have", () => {
   }
 });
 
-Deno.test("Sampler takes no empty list, and a probability between 0 and 1", () => {
+Deno.test("Sampler requires a list that is not empty, and a probability between 0 and 1", () => {
   const placesOf = (sampler: unknown) =>
     Sampler.safeParse(sampler).error?.issues.map(({ path }) => path.join("."));
   assertEquals(placesOf({ kind: "list", ranks: [] }), ["ranks"]);
@@ -103,7 +103,7 @@ Deno.test("DyLoRA serves every rank from the lowest that it drew", () => {
 });
 
 for (const mode of ["all", "frozen", "frozen-strict"] as const) {
-  Deno.test(`trainingStep() with the same rank for each module is that of the whole model, bit for bit, ${mode}`, async () => {
+  Deno.test(`trainingStep() with the same rank for each module equals that of the whole model, bit for bit, ${mode}`, async () => {
     const modules = tinyClassifier().classifier.layout.modules.length;
     const steps = [3, 1, 8];
     assertSameBits(
@@ -133,40 +133,44 @@ Deno.test("trainingStep() in mode frozen-strict trains each module at its own ra
   }
 });
 
-Deno.test("train() with a rank for each module gives the same bits when it was interrupted", async () => {
-  const { classifier, initial } = tinyClassifier();
-  const options = {
-    ...tinyOptions,
-    objective: dyloraObjective({ mode: "frozen-strict", scope: "module" }),
-    epochs: 2,
-  } as const;
-  const whole = await train(classifier, initial, examples, options, quiet);
-  const folder = await Deno.makeTempDir();
-  const path = join(folder, "training.safetensors");
-  const interrupt = new AbortController();
-  await assertRejects(
-    () =>
-      train(classifier, initial, examples, options, {
-        ...quiet,
-        signal: interrupt.signal,
-        checkpointSeconds: 0,
-        save: (checkpoint: Checkpoint) => {
-          saveCheckpoint(path, checkpoint);
-          if (checkpoint.progress.step === 7) {
-            interrupt.abort(new Error("Stop"));
-          }
-        },
-      }),
-    Error,
-    "Stop",
-  );
-  const resumed = await train(classifier, initial, examples, options, {
-    ...quiet,
-    resume: loadCheckpoint(path, classifier.layout.size),
-  });
-  assertSameBits(resumed.values, whole.values);
-  await Deno.remove(folder, { recursive: true });
-});
+Deno.test(
+  "train() with a rank for each module gives the same bits when it was interrupted",
+  training,
+  async () => {
+    const { classifier, initial } = tinyClassifier();
+    const options = {
+      ...tinyOptions,
+      objective: dyloraObjective({ mode: "frozen-strict", scope: "module" }),
+      epochs: 2,
+    } as const;
+    const whole = await train(classifier, initial, examples, options, quiet);
+    const folder = await Deno.makeTempDir();
+    const path = join(folder, "training.safetensors");
+    const interrupt = new AbortController();
+    await assertRejects(
+      () =>
+        train(classifier, initial, examples, options, {
+          ...quiet,
+          signal: interrupt.signal,
+          checkpointSeconds: 0,
+          save: (checkpoint: Checkpoint) => {
+            saveCheckpoint(path, checkpoint);
+            if (checkpoint.progress.step === 7) {
+              interrupt.abort(new Error("Stop"));
+            }
+          },
+        }),
+      Error,
+      "Stop",
+    );
+    const resumed = await train(classifier, initial, examples, options, {
+      ...quiet,
+      resume: loadCheckpoint(path, classifier.layout.size),
+    });
+    assertSameBits(resumed.values, whole.values);
+    await Deno.remove(folder, { recursive: true });
+  },
+);
 
 /** Parameters after a step at each of these ranks. */
 async function takeSteps(

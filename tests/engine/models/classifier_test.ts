@@ -12,28 +12,15 @@ import {
   loadClassifier,
   startValues,
 } from "../../../lib/engine/models/classifier.ts";
-import { fromTensors } from "../../../lib/engine/models/parameters.ts";
-import { crossEntropy } from "../../../lib/engine/ops/loss.ts";
-import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
-import {
-  assertClose,
-  fixture,
-  openReference,
-  type Reference,
-  referenceInput,
-} from "../reference.ts";
+import { assertClose, openReference, referenceInput } from "../reference.ts";
 import {
   referenceAdapter,
-  referenceLabels,
+  referenceLoss,
   settings,
 } from "../reference_step.ts";
 import { queryAndValue } from "../tiny_task.ts";
-import {
-  fullClassifier,
-  headClassifier,
-  noRanks,
-} from "../without_adapters.ts";
+import { headClassifier, noRanks } from "../without_adapters.ts";
 
 const { alpha, rank: maxRank } = settings;
 const everyRank = [1, 2, 3, 4];
@@ -41,23 +28,6 @@ const everyRank = [1, 2, 3, 4];
 for (const architecture of ["roberta", "bert"] as const) {
   const reference = openReference(architecture);
   const { figures } = reference;
-  const full = SafetensorsFile.open(
-    fixture(`references/${architecture}-full.safetensors`),
-  );
-
-  Deno.test(`logitsOf() gives PEFT's logits at every rank in one pass, ${architecture}`, async () => {
-    const { classifier, values } = referenceAdapter(reference);
-    const logits = await logitsAt(
-      classifier,
-      values,
-      referenceInput(reference, "padded"),
-      ranksAt(everyRank, alpha, maxRank),
-    );
-    const expected = everyRank.flatMap((b) => [
-      ...figures.floats(`lora.logits.rank${b}`),
-    ]);
-    assertClose(logits, expected, 1e-4, "logits");
-  });
 
   for (const method of ["truncated", "svd"] as const) {
     Deno.test(`logitsOf() gives PEFT's logits of an adapter reduced to every rank, ${method}, ${architecture}`, async () => {
@@ -77,24 +47,6 @@ for (const architecture of ["roberta", "bert"] as const) {
       assertClose(logits, expected, 1e-4, "logits");
     });
   }
-
-  Deno.test(`logitsOf() has PEFT's gradients, ${architecture}`, async () => {
-    const { classifier, values } = referenceAdapter(reference);
-    const { loss, gradient } = await lossAndGradient(
-      classifier,
-      values,
-      referenceInput(reference, "padded"),
-      ranksAt([maxRank], alpha, maxRank),
-      lossOf(reference),
-    );
-    assertClose([loss], figures.floats("lora.loss"), 1e-5, "loss");
-    const expected = fromTensors(
-      (name) => figures.floats(`lora.gradient.${name}`),
-      classifier.layout,
-      "base_model.model.",
-    );
-    assertClose(gradient, expected, 1e-5, "gradient");
-  });
 
   Deno.test(`logitsOf() with a rank for each module gives the logits of an adapter cut by hand, ${architecture}`, async () => {
     const { classifier, values } = referenceAdapter(reference);
@@ -135,37 +87,6 @@ for (const architecture of ["roberta", "bert"] as const) {
       new RegExp(`for ${ranks.length - 1} modules, but ${ranks.length} carry`),
     );
   });
-
-  for (const name of ["padded", "unpadded"] as const) {
-    Deno.test(`logitsOf() with all weights trained gives transformers' logits, ${architecture}, ${name}`, async () => {
-      const { classifier, values } = fullClassifier(reference);
-      const logits = await logitsAt(
-        classifier,
-        values,
-        referenceInput(reference, name),
-        noRanks(),
-      );
-      const expected = figures.floats(`${name}.logits2`);
-      assertClose(logits, expected, 1e-4, "logits");
-    });
-  }
-
-  Deno.test(`logitsOf() has PyTorch's gradient of every weight, ${architecture}`, async () => {
-    const { classifier, values } = fullClassifier(reference);
-    const { loss, gradient } = await lossAndGradient(
-      classifier,
-      values,
-      referenceInput(reference, "padded"),
-      noRanks(),
-      lossOf(reference),
-    );
-    assertClose([loss], figures.floats("loss2"), 1e-5, "loss");
-    const expected = fromTensors(
-      (name) => full.floats(`gradient.${name}`),
-      classifier.layout,
-    );
-    assertClose(gradient, expected, 1e-5, "gradient");
-  });
 }
 
 Deno.test("logitsOf() of the head alone has the head's gradient of LoRA before its first step", async () => {
@@ -182,19 +103,14 @@ Deno.test("logitsOf() of the head alone has the head's gradient of LoRA before i
     values.slice(first),
     input,
     noRanks(),
-    lossOf(reference),
+    referenceLoss(reference),
   );
   const { gradient } = await lossAndGradient(
     lora,
     values,
     input,
     ranksAt([2], 2, 2),
-    lossOf(reference),
+    referenceLoss(reference),
   );
   assertClose(own, gradient.slice(first), 1e-6, "gradient of the head");
 });
-
-function lossOf(reference: Reference) {
-  return (logits: tf.Tensor2D) =>
-    crossEntropy(logits, tf.tensor1d(referenceLabels(reference)));
-}

@@ -1,18 +1,13 @@
 import { assertEquals } from "@std/assert";
 import "../engine.ts";
 import {
-  loadClassifier,
-  startValues,
-} from "../../../lib/engine/models/classifier.ts";
-import {
   forwardFlops,
   trainingFlops,
 } from "../../../lib/engine/models/outline.ts";
 import { parameterLayout } from "../../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { assertProfiledFlops } from "../flops.ts";
-import { ranksAt } from "../logits.ts";
-import { openReference } from "../reference.ts";
+import { fixture, openReference } from "../reference.ts";
 import { queryAndValue } from "../tiny_task.ts";
 import {
   fullClassifier,
@@ -20,7 +15,7 @@ import {
   noRanks,
 } from "../without_adapters.ts";
 
-Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gives", () => {
+Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 equals a count by hand", () => {
   const model = parseModel(JSON.stringify({
     model_type: "roberta",
     vocab_size: 50265,
@@ -61,21 +56,23 @@ Deno.test("trainingFlops() of RoBERTa-base at 16 x 64 is what a count by hand gi
   assertEquals(trainingFlops(classifier, [16, 64]), forward + back);
 });
 
-for (const architecture of ["roberta", "bert"] as const) {
-  for (const ranks of [[1], [1, 2, 3]]) {
-    Deno.test(`forwardFlops() and trainingFlops() count the products that the engine computes, ${architecture}, ${ranks.length} ranks`, async () => {
-      const reference = openReference(architecture);
-      const { model, file } = reference;
-      const classifier = loadClassifier(file, model, 2, queryAndValue(4));
-      const values = startValues(file, classifier, 0);
-      await assertProfiledFlops(
-        reference,
-        classifier,
-        values,
-        ranksAt(ranks, 16, 4),
-      );
-    });
-  }
+for (
+  const { config, targetModules, forward, training } of JSON.parse(
+    Deno.readTextFileSync(fixture("flops.json")),
+  )
+) {
+  const { model_type: type, classifier_pooling: pooling } = config;
+  Deno.test(
+    `forwardFlops() and trainingFlops() equal PyTorch's count of the same computation, ${
+      [type, pooling, targetModules.join(" ")].filter(Boolean).join(", ")
+    }`,
+    () => {
+      const model = parseModel(JSON.stringify(config));
+      const layout = parameterLayout(model, 2, { rank: 4, targetModules });
+      assertEquals(forwardFlops({ model, layout }, [2, 16]), forward);
+      assertEquals(trainingFlops({ model, layout }, [2, 16]), training);
+    },
+  );
 }
 
 for (

@@ -1,7 +1,7 @@
 /** Adapters on other modules than query and value. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import "../engine.ts";
+import { traced } from "../engine.ts";
 import { matryoshka } from "../../../lib/engine/methods/matryoshka.ts";
 import {
   type RankObjective,
@@ -20,12 +20,7 @@ import {
   sizeOf,
   type TargetModules,
 } from "../../../lib/engine/models/parameters.ts";
-import { crossEntropy } from "../../../lib/engine/ops/loss.ts";
 import { evaluateRanks } from "../../../lib/engine/training/evaluation.ts";
-import {
-  type StepOptions,
-  trainingStep,
-} from "../../../lib/engine/training/step.ts";
 import { assertProfiledFlops } from "../flops.ts";
 import { lossAndGradient, ranksAt } from "../logits.ts";
 import {
@@ -36,13 +31,7 @@ import {
   type Reference,
   referenceInput,
 } from "../reference.ts";
-import {
-  batchRows,
-  draw,
-  optimizer,
-  referenceLabels,
-  startState,
-} from "../reference_step.ts";
+import { optimizer, referenceLoss, takeStep } from "../reference_step.ts";
 import { dyloraObjective, tinyExamples, withAdapters } from "../tiny_task.ts";
 import { noRanks } from "../without_adapters.ts";
 
@@ -157,39 +146,47 @@ for (const architecture of ["roberta", "bert"] as const) {
       });
     }
 
-    Deno.test(`trainingStep() traced equals eager bit for bit, with dropout, ${name}, ${architecture}`, async () => {
-      const strict = dyloraObjective({
-        mode: "frozen-strict",
-        scope: "module",
-        rank,
-        alpha,
-      });
-      const all = matryoshka.objective({ objective: "losses", rank, alpha });
-      for (
-        const [objective, ranks, counts] of [
-          [strict, classifier.layout.modules.map((_, i) => 1 + i % 4), modules],
-          [all, rank, 1],
-        ] as const
-      ) {
-        const end = (eager: boolean) =>
-          takeStep(
-            reference,
-            classifier,
-            values,
-            {
-              objective,
-              optimizer,
-              dropout: true,
-              eager,
-            },
-            ranks,
-            counts,
-          );
-        assertSameBits((await end(false)).values, (await end(true)).values);
-      }
-    });
+    Deno.test(
+      `trainingStep() traced equals eager bit for bit, with dropout, ${name}, ${architecture}`,
+      traced,
+      async () => {
+        const strict = dyloraObjective({
+          mode: "frozen-strict",
+          scope: "module",
+          rank,
+          alpha,
+        });
+        const all = matryoshka.objective({ objective: "losses", rank, alpha });
+        for (
+          const [objective, ranks, counts] of [
+            [
+              strict,
+              classifier.layout.modules.map((_, i) => 1 + i % 4),
+              modules,
+            ],
+            [all, rank, 1],
+          ] as const
+        ) {
+          const end = (eager: boolean) =>
+            takeStep(
+              reference,
+              classifier,
+              values,
+              {
+                objective,
+                optimizer,
+                dropout: true,
+                eager,
+              },
+              ranks,
+              counts,
+            );
+          assertSameBits((await end(false)).values, (await end(true)).values);
+        }
+      },
+    );
 
-    Deno.test(`evaluateRanks() of all ranks in one pass gives the logits of one pass each, ${name}, ${architecture}`, async () => {
+    Deno.test(`evaluateRanks() of all ranks in one pass gives the logits of one pass per rank, ${name}, ${architecture}`, async () => {
       const tiny = tinyExamples(6);
       const ids = tiny.ids.map((id) => id % model.vocabSize);
       const examples = { ...tiny, ids };
@@ -224,36 +221,6 @@ function adapted(
 ): { classifier: Classifier; values: Float32Array } {
   const classifier = loadClassifier(file, model, 2, { rank, targetModules });
   return { classifier, values: withAdapters(startValues(file, classifier, 0)) };
-}
-
-/** One step on the padded batch. */
-async function takeStep(
-  reference: Reference,
-  classifier: Classifier,
-  values: Float32Array,
-  options: StepOptions,
-  ranks: number | readonly number[],
-  counts = 1,
-): Promise<{ loss: number; values: Float32Array; moment1: Float32Array }> {
-  const step = trainingStep(classifier, options);
-  const state = startState(values);
-  const batch = batchRows(reference, 0, 4);
-  const result = step(state, [batch], {
-    ...draw(0, rank, 1e-2, rank * counts),
-    rank: ranks,
-  });
-  const taken = {
-    loss: (await read(result.loss))[0]!,
-    values: await read(result.state.values),
-    moment1: await read(result.state.moment1),
-  };
-  tf.dispose([
-    ...Object.values(state),
-    ...Object.values(result.state),
-    result.loss,
-  ]);
-  step.dispose();
-  return taken;
 }
 
 /** Loss and gradient of a traced step: without momentum, the first moment is the gradient. */
@@ -320,7 +287,7 @@ async function mergedGradient(
       merged,
       referenceInput(reference, "padded"),
       noRanks(),
-      (logits) => crossEntropy(logits, tf.tensor1d(referenceLabels(reference))),
+      referenceLoss(reference),
     );
     mean.loss += loss / ranks.length;
     for (const { name, factor, offset } of layout.entries.values()) {

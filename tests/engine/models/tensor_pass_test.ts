@@ -19,7 +19,7 @@ const { model } = classifier;
 const values = withAdapters(initial);
 const examples = tinyExamples(6);
 
-Deno.test("the last layer computed for the classifier's position alone has the loss and gradient of all positions", async () => {
+Deno.test("computing the last layer only at the classifier's position gives the loss and gradient of all positions", async () => {
   const batch = padBatch(examples, [0, 1, 2, 3], model);
   const input = batchTensors(batch);
   const weights = loadFrozen(openReference("roberta").file, model, true);
@@ -56,7 +56,7 @@ Deno.test("the last layer computed for the classifier's position alone has the l
   assertClose(saved, plain, 1e-6, "loss and gradient");
 });
 
-Deno.test("a batch without padding gives the logits that it has with a mask of ones", async () => {
+Deno.test("a batch without padding gives the same logits with and without a mask of ones", async () => {
   const same = [0, 0, 0];
   const batch = padBatch(
     { ...examples, offsets: Int32Array.of(0, 8), labels: Float32Array.of(1) },
@@ -72,7 +72,7 @@ Deno.test("a batch without padding gives the logits that it has with a mask of o
   );
 });
 
-Deno.test("examples have the same logits whatever their batch is padded to", async () => {
+Deno.test("examples have the same logits for any padded length of their batch", async () => {
   const all = [0, 1, 2, 3, 4, 5];
   const labels = classifier.layout.labels;
   const together = await logits(
@@ -89,7 +89,7 @@ Deno.test("examples have the same logits whatever their batch is padded to", asy
   }
 });
 
-Deno.test("all ranks in one pass, what they share computed once, give the logits of one pass each", async () => {
+Deno.test("computing all ranks in one pass, with shared parts computed once, gives the logits of one pass per rank", async () => {
   const input = batchTensors(
     padBatch(examples, [0, 1, 2, 3], model),
   );

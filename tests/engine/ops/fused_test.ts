@@ -1,10 +1,14 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { tensorflow } from "../engine.ts";
-import { attention } from "../../../lib/engine/ops/attention.ts";
+import {
+  attention,
+  windowedAttention,
+} from "../../../lib/engine/ops/attention.ts";
 import { dropout, DropoutKeys } from "../../../lib/engine/ops/dropout.ts";
-import { biasGelu } from "../../../lib/engine/ops/gelu.ts";
-import { addAndNorm } from "../../../lib/engine/ops/layer_norm.ts";
+import { biasGeglu, biasGelu } from "../../../lib/engine/ops/gelu.ts";
+import { addAndNorm, layerNorm } from "../../../lib/engine/ops/layer_norm.ts";
+import { disentangle, rotary } from "../../../lib/engine/ops/positions.ts";
 import { eager, type Named, trace } from "../../../lib/engine/trace.ts";
 import { assertClose, assertSameBits, read } from "../reference.ts";
 
@@ -24,9 +28,21 @@ const norm = ([gamma, beta]: Tensors) => ({
   epsilon: 1e-5,
 });
 
+/** What is added to the scores of sequences of these lengths, padded to 100. */
+function paddingOf(lengths: readonly number[]): tf.Tensor4D {
+  const values = lengths.flatMap((length) =>
+    Array.from({ length: 100 }, (_, i) => i < length ? 0 : -1e9)
+  );
+  return tf.tensor(values, [lengths.length, 1, 1, 100]);
+}
+
 /** Operations large enough to be compiled, and the same from tfjs's own operations, with its own gradients. */
 const operations: Record<string, {
   inputs: number[][];
+  /** Number of inputs whose gradient is compared, 1 by default. */
+  trained?: number;
+  /** 1e-5 by default. */
+  tolerance?: number;
   ours: (inputs: Tensors) => tf.Tensor;
   plain: (inputs: Tensors) => tf.Tensor;
 }> = {
@@ -36,6 +52,107 @@ const operations: Record<string, {
     plain: ([x, bias]) => {
       const z = tf.add(x!, bias!);
       return tf.mul(z, tf.mul(tf.add(tf.erf(tf.div(z, Math.SQRT2)), 1), 0.5));
+    },
+  },
+  "biasGeglu()": {
+    inputs: [[256, 160], [160]],
+    ours: ([x, bias]) => biasGeglu(x as tf.Tensor2D, bias as tf.Tensor1D),
+    plain: ([x, bias]) => {
+      const [z, gate] = tf.split(tf.add(x!, bias!), 2, 1) as [
+        tf.Tensor,
+        tf.Tensor,
+      ];
+      const phi = tf.mul(tf.add(tf.erf(tf.div(z, Math.SQRT2)), 1), 0.5);
+      return tf.mul(tf.mul(z, phi), gate);
+    },
+  },
+  "layerNorm()": {
+    inputs: [[256, 160], [160], [160]],
+    ours: ([x, ...weights]) => layerNorm(x as tf.Tensor2D, norm(weights)),
+    plain: ([x, gamma, beta]) => {
+      const { mean, variance } = tf.moments(x!, -1, true);
+      const normed = tf.div(
+        tf.sub(x!, mean),
+        tf.sqrt(tf.add(variance, 1e-5)),
+      );
+      return tf.add(tf.mul(normed, gamma!), beta!);
+    },
+  },
+  "rotary()": {
+    inputs: [[2, 4, 96, 64]],
+    // Angles are rounded to float32.
+    tolerance: 1e-4,
+    ours: ([x]) => rotary(x as tf.Tensor4D, 100),
+    plain: ([x]) => {
+      // (left + i right) e^(i angle)
+      const [left, right] = tf.split(x!, 2, 3) as [tf.Tensor, tf.Tensor];
+      const frequencies = tf.pow(100, tf.div(tf.range(0, 32), -32));
+      const angle = tf.outerProduct(
+        tf.range(0, 96),
+        frequencies as tf.Tensor1D,
+      );
+      const turned = tf.concat([tf.neg(right), left], 3);
+      const twice = (values: tf.Tensor) => tf.tile(values, [1, 2]);
+      return tf.add(
+        tf.mul(x!, twice(tf.cos(angle))),
+        tf.mul(turned, twice(tf.sin(angle))),
+      );
+    },
+  },
+  "disentangle()": {
+    inputs: [[4, 2, 64, 8], [4, 2, 64, 8], [2, 2, 127, 8], [2, 2, 127, 8]],
+    trained: 4,
+    // A position's gradient sums the products of 128 pairs.
+    tolerance: 1e-4,
+    ours: ([query, key, positionQuery, positionKey]) =>
+      disentangle(
+        { query, key, positionQuery, positionKey } as Parameters<
+          typeof disentangle
+        >[0],
+      ),
+    plain: ([query, key, positionQuery, positionKey]) => {
+      const distances = Int32Array.from(
+        { length: 64 * 64 },
+        (_, i) => Math.floor(i / 64) - i % 64 + 63,
+      );
+      // Two sequences at each of two ranks.
+      const ofPairs = (positions: tf.Tensor) =>
+        tf.reshape(
+          tf.gather(positions, tf.tensor1d(distances, "int32"), 2),
+          [2, 1, 2, 64, 64, 8],
+        );
+      const byQuery = tf.reshape(query!, [2, 2, 2, 64, 1, 8]);
+      const byKey = tf.reshape(key!, [2, 2, 2, 1, 64, 8]);
+      const sum = tf.add(
+        tf.sum(tf.mul(byQuery, ofPairs(positionKey!)), -1),
+        tf.sum(tf.mul(byKey, ofPairs(positionQuery!)), -1),
+      );
+      return tf.reshape(sum, [4, 2, 64, 64]);
+    },
+  },
+  "windowedAttention()": {
+    inputs: [[2, 4, 100, 8], [2, 4, 100, 8], [2, 4, 100, 8]],
+    trained: 3,
+    ours: ([q, k, v]) =>
+      windowedAttention(
+        q as tf.Tensor4D,
+        k as tf.Tensor4D,
+        v as tf.Tensor4D,
+        16,
+        { scale: 0.25, mask: paddingOf([100, 90]) },
+      ),
+    plain: ([q, k, v]) => {
+      const place = tf.range(0, 100);
+      const distance = tf.abs(
+        tf.sub(tf.reshape(place, [100, 1]), tf.reshape(place, [1, 100])),
+      );
+      const outside = tf.mul(
+        tf.cast(tf.greater(distance, 16), "float32"),
+        -1e9,
+      );
+      const scores = tf.mul(tf.matMul(q!, k!, false, true), 0.25);
+      const masked = tf.add(tf.add(scores, outside), paddingOf([100, 90]));
+      return tf.matMul(tf.softmax(masked), v!);
     },
   },
   "addAndNorm()": {
@@ -67,8 +184,7 @@ const operations: Record<string, {
         q as tf.Tensor4D,
         k as tf.Tensor4D,
         v as tf.Tensor4D,
-        undefined,
-        undefined,
+        { scale: 0.25 },
       ),
     plain: ([q, k, v]) =>
       tf.matMul(
@@ -78,26 +194,34 @@ const operations: Record<string, {
   },
 };
 
-for (const [name, { inputs, ours, plain }] of Object.entries(operations)) {
+for (
+  const [name, { inputs, trained = 1, tolerance = 1e-5, ours, plain }] of Object
+    .entries(
+      operations,
+    )
+) {
   Deno.test(`${name} and its gradient are those of tfjs's own operations`, async () => {
     const tensors = random(...inputs);
     const values = (f: (inputs: Tensors) => tf.Tensor) => [
       f(tensors),
-      tf.grad((x) => f([x, ...tensors.slice(1)]))(tensors[0]!),
+      ...tf.grads((...of) => f([...of, ...tensors.slice(trained)]))(
+        tensors.slice(0, trained),
+      ),
     ];
-    for (const [i, part] of ["value", "gradient"].entries()) {
+    const [actual, expected] = [values(ours), values(plain)];
+    for (const [i, value] of actual.entries()) {
       assertClose(
-        await read(values(ours)[i]!),
-        await read(values(plain)[i]!),
-        1e-5,
-        part,
+        await read(value),
+        await read(expected[i]!),
+        tolerance,
+        i === 0 ? "value" : `gradient of input ${i - 1}`,
       );
     }
   });
 }
 
 Deno.test({
-  name: "fused functions give the same bits in a trace as called by themselves",
+  name: "fused functions give the same bits inside a trace as outside",
   ignore: tensorflow === undefined,
   fn: async () => {
     const shapes = [[256, 160], [160], [256, 160], [160], [160]];
@@ -129,7 +253,7 @@ Deno.test({
   },
 });
 
-Deno.test("dropout() keeps the share it should, and each site, key and place by itself", async () => {
+Deno.test("dropout() keeps the expected share, independently for each site, key and place", async () => {
   const ones = tf.ones([512, 512]);
   const masks: boolean[][] = [];
   for (const [i, rate] of [0.1, 0.1, 0.5].entries()) {

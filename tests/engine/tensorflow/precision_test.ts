@@ -68,7 +68,7 @@ async function train(
 
 Deno.test({
   name:
-    "bf16 keeps frozen matrices in bfloat16 alone, and tables, biases and normalizations in float32",
+    "bf16 keeps frozen matrices only in bfloat16, and tables, biases and normalizations in float32",
   ignore,
   fn: () =>
     at("bf16", ({ weights }) => {
@@ -81,7 +81,7 @@ Deno.test({
       assertEquals(products.size, 4 * 2 + 1);
       for (const { weight, bias } of products.values()) {
         assertEquals(typeOf(weight), DataType.bfloat16);
-        assertEquals(typeOf(bias), DataType.float32);
+        assertEquals(typeOf(bias!), DataType.float32);
       }
       // Three tables, and the normalizations of the embeddings and of the layers.
       assertEquals(tensors.size, 3 + 2 * (1 + 2 * 2));
@@ -93,7 +93,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bf16 gives float32's logits to a hundredth, and others than float32",
+  name:
+    "bf16 gives logits within a hundredth of float32's, and not equal to them",
   ignore,
   fn: async () => {
     const logits = (precision: Precision) =>
@@ -110,7 +111,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "bf16 trains as float32 does, to a hundredth of the loss",
+  name: "bf16 training has losses within a hundredth of float32's",
   ignore,
   fn: async () => {
     const ends = (precision: Precision) =>
@@ -144,7 +145,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "startEngine() takes bfloat16 where the machine multiplies it, and what is asked for",
+    "startEngine() takes bfloat16 if the machine multiplies it, unless a precision is requested",
   ignore,
   fn: async () => {
     const library = (await selectEngine("tensorflow")).library!;

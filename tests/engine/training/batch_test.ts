@@ -21,7 +21,7 @@ const examplesArbitrary = fc.array(fc.integer({ min: 1, max: 60 }), {
 })
   .map(examplesOf);
 
-Deno.test("epochBatches() takes every example once, in full batches but the last of each group", () => {
+Deno.test("epochBatches() takes every example once, in full batches except the last of each group", () => {
   fc.assert(
     fc.property(
       examplesArbitrary,
@@ -41,7 +41,7 @@ Deno.test("epochBatches() takes every example once, in full batches but the last
   );
 });
 
-Deno.test("epochBatches() of batches padded to one length takes examples at random, whatever their length", () => {
+Deno.test("epochBatches() of batches padded to one length takes examples at random, independent of their length", () => {
   const examples = tinyExamples(400);
   const lengths = (indices: readonly number[]) =>
     indices.map((i) => examples.offsets[i + 1]! - examples.offsets[i]!);
@@ -63,7 +63,7 @@ Deno.test("epochBatches() of batches padded to one length takes examples at rand
   assert(spread(true).every((it) => it >= 10));
 });
 
-Deno.test("epochBatches() repeats itself from the state of its generator", () => {
+Deno.test("epochBatches() gives the same batches from the same generator state", () => {
   const examples = tinyExamples(100);
   const random = seededRandom(1, "shuffle");
   const state = random.state;
@@ -143,7 +143,7 @@ Deno.test("paddedLengths() costs no more than any other set of lengths", () => {
   ));
 });
 
-Deno.test("paddedLengths() keeps every length where products are dear, and one where they are cheap", () => {
+Deno.test("paddedLengths() keeps every length if products are expensive, and one if they are cheap", () => {
   const { examples, batches } = batchesOf([3, 8, 9, 30, 31]);
   const at = (perToken: number) =>
     batches.map(
@@ -158,7 +158,7 @@ Deno.test("paddedLengths() keeps every length where products are dear, and one w
   assertEquals(at(1), [32, 32, 32, 32, 32]);
 });
 
-Deno.test("shardSizes() shares out every sequence, evenly, and as often to each thread", () => {
+Deno.test("shardSizes() splits all sequences evenly, into the same number of shards for each thread", () => {
   const lanes = engineLanes();
   assertEquals(lanes, tensorflow === undefined ? 1 : 2);
   const sequences = fc.integer({ min: 1, max: 300 });
@@ -173,7 +173,7 @@ Deno.test("shardSizes() shares out every sequence, evenly, and as often to each 
 });
 
 Deno.test({
-  name: "shardSizes() makes a long batch into more parts than threads",
+  name: "shardSizes() splits a long batch into more shards than threads",
   ignore: tensorflow === undefined,
   fn() {
     assertEquals(shardSizes(16, 64), [8, 8]);
@@ -185,7 +185,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "trainingShardSizes() makes parts of what would keep too much for the backward pass, unless each had gradients of all weights",
+    "trainingShardSizes() limits the memory that a shard keeps for the backward pass, unless all weights are trained",
   ignore: tensorflow === undefined,
   fn() {
     const weights: FrozenWeights = { tensors: new Map(), products: new Map() };

@@ -8,7 +8,7 @@ import {
 } from "../../../lib/engine/training/checkpoint.ts";
 import { assertSameBits } from "../reference.ts";
 
-Deno.test("loadCheckpoint() gives nothing where there is none and names what is damaged", async () => {
+Deno.test("loadCheckpoint() returns undefined if there is none, and names a damaged one", async () => {
   const folder = await Deno.makeTempDir();
   const path = join(folder, "training.safetensors");
   assertEquals(loadCheckpoint(path, 4), undefined);
@@ -97,6 +97,6 @@ Deno.test("loadCheckpoint() reads back metrics that are undefined", async () => 
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("bestEpoch() of no epoch is none", () => {
+Deno.test("bestEpoch() is undefined without epochs", () => {
   assertEquals(bestEpoch([]), undefined);
 });

@@ -15,7 +15,7 @@ import { logitsAt, ranksAt } from "../logits.ts";
 import { assertSameBits } from "../reference.ts";
 import { tinyClassifier, tinyExamples, withAdapters } from "../tiny_task.ts";
 
-Deno.test("evaluateRanks() gives the logits of its parts computed by themselves, bit for bit", async () => {
+Deno.test("evaluateRanks() gives the logits of its parts computed separately, bit for bit", async () => {
   const { classifier, initial } = tinyClassifier();
   const values = withAdapters(initial);
   const examples = tinyExamples(6);

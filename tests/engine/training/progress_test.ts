@@ -6,7 +6,7 @@ import {
 } from "../../../lib/engine/training/progress.ts";
 import "../engine.ts";
 
-Deno.test("ReportWindow tells the speed of the steps since the last report", () => {
+Deno.test("ReportWindow gives the speed of the steps since the last report", () => {
   const window = new ReportWindow();
   const add = (milliseconds: number) =>
     window.add({
@@ -27,7 +27,7 @@ Deno.test("ReportWindow tells the speed of the steps since the last report", () 
   window.dispose();
 });
 
-Deno.test("measureProductPeak() is no slower than the same product timed by itself", async () => {
+Deno.test("measureProductPeak() is no slower than the same product timed separately", async () => {
   const weight = tf.ones([1024, 256]) as tf.Tensor2D;
   const x = tf.ones([2048, 256]) as tf.Tensor2D;
   const started = performance.now();

@@ -166,7 +166,7 @@ Deno.test("train() with every example padded to one length takes the same steps,
   assertEquals(padded.flops, 3 * trainingFlops(classifier, [84, 30]));
 });
 
-Deno.test("train() gives other bits for another seed", async () => {
+Deno.test("train() gives different bits for different seeds", async () => {
   const { classifier, initial } = tinyClassifier();
   const once = await train(classifier, initial, examples, tinyOptions, quiet);
   const other = await train(classifier, initial, examples, {
@@ -202,7 +202,7 @@ Deno.test("train() of DyLoRA with maximum rank 1 is LoRA of rank 1", async () =>
   );
 });
 
-Deno.test("train() with a rank for each module draws each by itself, and counts the rows of each", async () => {
+Deno.test("train() with a rank for each module draws them separately, and counts the rows of each", async () => {
   const { classifier, initial } = tinyClassifier();
   const modules = classifier.layout.modules.length;
   const steps = 200;

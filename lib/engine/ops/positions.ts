@@ -1,0 +1,248 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { fused } from "../trace.ts";
+import { lookUpTrained } from "./embedding.ts";
+import { withGradient } from "./gradient.ts";
+
+/**
+ * Rotary positions (arXiv 2104.09864), the halves of the depth paired as in
+ * GPT-NeoX, with its own gradient, which turns the other way.
+ *
+ * @param x `[sequences, heads, tokens, depth]`
+ * @param theta Base of the frequencies `theta^(-2 i / depth)`
+ */
+export function rotary(x: tf.Tensor4D, theta: number): tf.Tensor4D {
+  const [, , tokens, depth] = x.shape;
+  const { cos, sin } = angles(tokens, depth, theta);
+  return withGradient(
+    { x: x as tf.Tensor },
+    ({ x }) => ({ value: turn({ x, cos, sin }).value, saved: { cos, sin } }),
+    (dy, { cos, sin }) => ({
+      x: turn({ x: dy, cos, sin: tf.neg(sin) }).value,
+    }),
+  ) as tf.Tensor4D;
+}
+
+const turn = fused(
+  ({ x, cos, sin }: Record<"x" | "cos" | "sin", tf.Tensor>) => {
+    const [left, right] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
+    return {
+      value: tf.concat([
+        tf.sub(tf.mul(left, cos), tf.mul(right, sin)),
+        tf.add(tf.mul(right, cos), tf.mul(left, sin)),
+      ], -1),
+    };
+  },
+  { products: ["value"] },
+);
+
+/** Cosines and sines of every position and frequency: `[tokens, depth / 2]`, rounded as in float32. */
+function angles(
+  tokens: number,
+  depth: number,
+  theta: number,
+): { readonly cos: tf.Tensor2D; readonly sin: tf.Tensor2D } {
+  const half = depth / 2;
+  const { fround } = Math;
+  const values = Float32Array.from({ length: tokens * half }, (_, i) => {
+    const exponent = fround(2 * (i % half) / depth);
+    const frequency = fround(1 / fround(theta ** exponent));
+    return Math.floor(i / half) * frequency;
+  });
+  return {
+    cos: tf.tensor2d(values.map(Math.cos), [tokens, half]),
+    sin: tf.tensor2d(values.map(Math.sin), [tokens, half]),
+  };
+}
+
+/**
+ * A table of biases by distance, spread over queries and keys.
+ *
+ * @param table `[buckets, heads]`
+ * @param bucket Row of the table for a distance, key minus query
+ * @param factor Of all biases
+ * @returns `[1, heads, tokens, tokens]`
+ */
+export function positionBias(
+  table: tf.Tensor2D,
+  tokens: number,
+  bucket: (distance: number) => number,
+  factor: number,
+): tf.Tensor4D {
+  const heads = table.shape[1];
+  const rows = Int32Array.from(
+    { length: tokens * tokens },
+    (_, i) => bucket(i % tokens - Math.floor(i / tokens)),
+  );
+  const biases = lookUpTrained(
+    table,
+    tf.tensor2d(rows, [1, tokens * tokens], "int32"),
+  );
+  return tf.reshape(tf.mul(tf.transpose(biases), factor), [
+    1,
+    heads,
+    tokens,
+    tokens,
+  ]);
+}
+
+/** Heads of contents and of relative positions. */
+interface Disentangled {
+  /** Queries of all tokens, or of the first of each sequence alone: `[sequences, heads, queries, depth]` */
+  readonly query: tf.Tensor4D;
+  /** `[sequences, heads, tokens, depth]` */
+  readonly key: tf.Tensor4D;
+  /** For each rank the position of each distance, from `1 - tokens` on, query minus key: `[ranks, heads, 2 * tokens - 1, depth]` */
+  readonly positionQuery: tf.Tensor4D | undefined;
+  readonly positionKey: tf.Tensor4D | undefined;
+}
+
+/**
+ * Products of contents and positions, `Q_i Pk(i - j) + K_j Pq(i - j)`, the
+ * second and third term of equation 4 of arXiv 2006.03654.
+ *
+ * Every token is multiplied with every distance, and the products are then
+ * shifted to the pairs of tokens that they belong to.
+ *
+ * @returns `[sequences, heads, queries, tokens]`
+ */
+export function disentangle(
+  { query, key, positionQuery, positionKey }: Disentangled,
+): tf.Tensor4D {
+  const [sequences, , tokens] = key.shape;
+  if (query.shape[2] === 1) {
+    // From the first token to the keys, distances fall from 0.
+    const falling = (positions: tf.Tensor4D): tf.Tensor4D =>
+      tf.reverse(tf.slice(positions, [0, 0, 0, 0], [-1, -1, tokens, -1]), 2);
+    return sumOf([
+      positionKey && tf.reshape(
+        tf.transpose(byPosition(query, falling(positionKey)), [0, 2, 1, 3]),
+        [sequences, -1, 1, tokens],
+      ),
+      positionQuery && rowProducts(key, falling(positionQuery)),
+    ]) as tf.Tensor4D;
+  }
+  const ofQueries = positionKey &&
+    byPosition(query, tf.reverse(positionKey, 2));
+  const ofKeys = positionQuery && byPosition(key, positionQuery);
+  return tf.reshape(shifted(ofQueries, ofKeys), [
+    sequences,
+    -1,
+    tokens,
+    tokens,
+  ]);
+}
+
+function sumOf(terms: readonly (tf.Tensor | undefined)[]): tf.Tensor {
+  return terms.flatMap((term) => term ?? [])
+    .reduce((sum, term) => tf.add(sum, term));
+}
+
+/** `[ranks * batch, heads, rows, depth]` times `[ranks, heads, positions, depth]`: `[ranks, heads, batch * rows, positions]` */
+function byPosition(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
+  const [sequences, heads, rows, depth] = x.shape;
+  const ranks = positions.shape[0];
+  const byHead = tf.transpose(
+    tf.reshape(x, [ranks, sequences / ranks, heads, rows, depth]),
+    [0, 2, 1, 3, 4],
+  );
+  return tf.matMul(
+    tf.reshape(byHead, [ranks, heads, -1, depth]) as tf.Tensor4D,
+    positions,
+    false,
+    true,
+  );
+}
+
+/** The dot product of each row with its own position: `[ranks * batch, heads, 1, rows]` */
+function rowProducts(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
+  const [sequences, heads, rows, depth] = x.shape;
+  const ranks = positions.shape[0];
+  const products = tf.mul(
+    tf.reshape(x, [ranks, sequences / ranks, heads, rows, depth]),
+    tf.reshape(positions, [ranks, 1, heads, rows, depth]),
+  );
+  return tf.reshape(tf.sum(products, -1), [sequences, heads, 1, rows]);
+}
+
+/** Products of tokens and distances, `[ranks, heads, batch * tokens, 2 * tokens - 1]`. */
+type Terms = {
+  /** Of queries, distances falling. */
+  readonly ofQueries: tf.Tensor | undefined;
+  /** Of keys, distances rising. */
+  readonly ofKeys: tf.Tensor | undefined;
+};
+
+/** Sum of the terms for each pair of tokens, with its own gradient: `[ranks, batch, heads, tokens, tokens]` */
+function shifted(
+  ofQueries: tf.Tensor4D | undefined,
+  ofKeys: tf.Tensor4D | undefined,
+): tf.Tensor {
+  const inputs: Record<string, tf.Tensor> = {
+    ...(ofQueries && { ofQueries }),
+    ...(ofKeys && { ofKeys }),
+  };
+  return withGradient(
+    inputs,
+    (inputs) => ({ value: toPairs(inputs as Terms).sum, saved: {} }),
+    (dy) => {
+      const { ofQueries, ofKeys } = fromPairs({ dy });
+      return {
+        ...(inputs.ofQueries && { ofQueries }),
+        ...(inputs.ofKeys && { ofKeys }),
+      };
+    },
+  );
+}
+
+const toPairs = fused(({ ofQueries, ofKeys }: Terms) => ({
+  sum: sumOf([
+    ofQueries && shift(ofQueries, [0, 2, 1, 3, 4]),
+    ofKeys && shift(ofKeys, [0, 2, 1, 4, 3]),
+  ]),
+}));
+
+const fromPairs = fused(({ dy }: { readonly dy: tf.Tensor }) => ({
+  ofQueries: unshift(dy, [0, 2, 1, 3, 4]),
+  ofKeys: unshift(dy, [0, 2, 1, 4, 3]),
+}), { products: ["ofQueries", "ofKeys"] });
+
+/**
+ * For each pair of tokens `(i, j)` of n the element in row i and column
+ * `n - 1 + j - i`. With the first n - 1 elements cut off and the others in rows
+ * one element shorter, these are the first n columns.
+ *
+ * @param x `[ranks, heads, batch * n, 2 n - 1]`
+ * @param order Of the axes `[ranks, heads, batch, n, n]` in the result
+ */
+function shift(x: tf.Tensor, order: number[]): tf.Tensor {
+  const [ranks, heads, , width] = x.shape as [number, number, number, number];
+  const n = (width + 1) / 2;
+  const flat = tf.reshape(x, [ranks, heads, -1, n * width]);
+  const cut = tf.slice(
+    flat,
+    [0, 0, 0, n - 1],
+    [-1, -1, -1, n * (width - 1)],
+  );
+  const rows = tf.reshape(cut, [ranks, heads, -1, n, width - 1]);
+  const pairs = tf.slice(rows, [0, 0, 0, 0, 0], [-1, -1, -1, -1, n]);
+  return tf.transpose(pairs, order);
+}
+
+/** The gradient of {@linkcode shift}, whose inverse it is but for elements of no pair, which are 0. */
+function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {
+  // Exchanging axes twice puts them back.
+  const ordered = tf.transpose(pairs, order);
+  const [ranks, heads, batch, n] = ordered.shape as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const none: [number, number] = [0, 0];
+  const rows = tf.pad(ordered, [none, none, none, none, [0, n - 2]]);
+  const flat = tf.pad(
+    tf.reshape(rows, [ranks, heads, batch, n * (2 * n - 2)]),
+    [none, none, none, [n - 1, 1]],
+  );
+  return tf.reshape(flat, [ranks, heads, batch * n, 2 * n - 1]);
+}

@@ -1,0 +1,166 @@
+import { z } from "zod";
+import { PrecompiledMap } from "./precompiled_map.ts";
+import { textPattern } from "./text_pattern.ts";
+
+/** Maps a text to its normal form. */
+export type Normalizer = (text: string) => string;
+
+/*
+ * The Rust library has tables of other versions of Unicode than V8. The
+ * constants list the characters in which they differ, found by comparing all;
+ * tests/glue/token_ids_test.ts compares them again.
+ */
+
+/** Format characters since Unicode 7, which it keeps. */
+const NEW_FORMATS = String.raw`\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}`;
+/** Nonspacing marks since Unicode 7, which it does not strip. */
+const NEW_NONSPACING = String
+  .raw`\u07fd\u0897-\u089f\u08ca-\u08e1\u09fe\u0afa-\u0aff\u0b55\u0c04\u0c3c\u0d00\u0d3b\u0d3c\u0d81\u0eba\u0ece\u180f\u1885\u1886\u1abf-\u1ace\u1df6-\u1dfb\ua82c\ua8c5\ua8ff\ua9bd\u{10d24}-\u{10d27}\u{10d69}-\u{10d6d}\u{10eab}\u{10eac}\u{10efc}-\u{10eff}\u{10f46}-\u{10f50}\u{10f82}-\u{10f85}\u{11070}\u{11073}\u{11074}\u{110c2}\u{111c9}\u{111cf}\u{1123e}\u{11241}\u{1133b}\u{113bb}-\u{113c0}\u{113ce}\u{113d0}\u{113d2}\u{113e1}\u{113e2}\u{11438}-\u{1143f}\u{11442}-\u{11444}\u{11446}\u{1145e}\u{1182f}-\u{11837}\u{11839}\u{1183a}\u{1193b}\u{1193c}\u{1193e}\u{11943}\u{119d4}-\u{119d7}\u{119da}\u{119db}\u{119e0}\u{11a01}-\u{11a0a}\u{11a33}-\u{11a38}\u{11a3b}-\u{11a3e}\u{11a47}\u{11a51}-\u{11a56}\u{11a59}-\u{11a5b}\u{11a8a}-\u{11a96}\u{11a98}\u{11a99}\u{11c30}-\u{11c36}\u{11c38}-\u{11c3d}\u{11c3f}\u{11c92}-\u{11ca7}\u{11caa}-\u{11cb0}\u{11cb2}\u{11cb3}\u{11cb5}\u{11cb6}\u{11d31}-\u{11d36}\u{11d3a}\u{11d3c}\u{11d3d}\u{11d3f}-\u{11d45}\u{11d47}\u{11d90}\u{11d91}\u{11d95}\u{11d97}\u{11ef3}\u{11ef4}\u{11f00}\u{11f01}\u{11f36}-\u{11f3a}\u{11f40}\u{11f42}\u{11f5a}\u{13440}\u{13447}-\u{13455}\u{1611e}-\u{16129}\u{1612d}-\u{1612f}\u{16f4f}\u{16fe4}\u{1cf00}-\u{1cf2d}\u{1cf30}-\u{1cf46}\u{1e000}-\u{1e006}\u{1e008}-\u{1e018}\u{1e01b}-\u{1e021}\u{1e023}\u{1e024}\u{1e026}-\u{1e02a}\u{1e08f}\u{1e130}-\u{1e136}\u{1e2ae}\u{1e2ec}-\u{1e2ef}\u{1e4ec}-\u{1e4ef}\u{1e5ee}\u{1e5ef}\u{1e944}-\u{1e94a}`;
+/** Characters that it does not decompose, or not for compatibility, as Unicode 11. */
+const NEW_CANONICAL = String
+  .raw`\u{105c9}\u{105e4}\u{11383}\u{11385}\u{1138e}\u{11391}\u{113c5}\u{113c7}\u{113c8}\u{11938}\u{16121}-\u{16128}\u{16d68}-\u{16d6a}`;
+const NEW_COMPATIBLE = String
+  .raw`\u32ff\ua7f2-\ua7f4\uab69\u{10781}-\u{10785}\u{10787}-\u{107b0}\u{107b2}-\u{107ba}\u{1ccd6}-\u{1ccf9}\u{1e030}-\u{1e06d}\u{1f16c}\u{1fbf0}-\u{1fbf9}`;
+/** Marks that stay where they are among others. */
+const NEW_ORDERED = String.raw`\u1df6\u{1e4ec}\u{1e4ed}`;
+
+const REMOVED = new RegExp(
+  `[[\\p{Cc}\\p{Cf}\\p{Co}\uFFFD]--[\\t\\n\\r${NEW_FORMATS}]]+`,
+  "gv",
+);
+const NONSPACING = new RegExp(
+  `[[\\p{Mn}\\u1734\\u{1171e}]--[${NEW_NONSPACING}]]+`,
+  "gv",
+);
+const WHITE_SPACE = /\p{White_Space}/gu;
+/** Ideographs, and not the kana or hangul. */
+const CHINESE =
+  /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
+
+const Bert = z.looseObject({
+  clean_text: z.boolean(),
+  handle_chinese_chars: z.boolean(),
+  strip_accents: z.boolean().nullish(),
+  lowercase: z.boolean(),
+});
+
+const Strip = z.looseObject({
+  strip_left: z.boolean(),
+  strip_right: z.boolean(),
+});
+
+/** Normalizers by the `type` of their settings. */
+const KINDS: Readonly<Record<string, (settings: unknown) => Normalizer>> = {
+  Sequence(settings) {
+    const { normalizers } = z.looseObject({ normalizers: z.array(z.unknown()) })
+      .parse(settings);
+    const all = normalizers.map((it) => normalizer(it));
+    return (text) => all.reduce((text, normalize) => normalize(text), text);
+  },
+  BertNormalizer(settings) {
+    const options = Bert.parse(settings);
+    const stripAccents = options.strip_accents ?? options.lowercase;
+    return (text) => {
+      if (options.clean_text) {
+        text = text.replace(REMOVED, "").replace(WHITE_SPACE, " ");
+      }
+      if (options.handle_chinese_chars) text = text.replace(CHINESE, " $& ");
+      if (stripAccents) text = normalForm("NFD", text).replace(NONSPACING, "");
+      return options.lowercase ? lowerCase(text) : text;
+    };
+  },
+  Precompiled(settings) {
+    const { precompiled_charsmap } = z.looseObject({
+      precompiled_charsmap: z.string(),
+    }).parse(settings);
+    const map = new PrecompiledMap(precompiled_charsmap);
+    return (text) => map.normalize(text);
+  },
+  Replace(settings) {
+    const { pattern, content } = z.looseObject({
+      pattern: z.unknown(),
+      content: z.string(),
+    }).parse(settings);
+    const find = textPattern(pattern);
+    return (text) => {
+      let result = "";
+      let last = 0;
+      for (const [start, end] of find(text)) {
+        result += text.slice(last, start) + content;
+        last = end;
+      }
+      return result + text.slice(last);
+    };
+  },
+  Strip(settings) {
+    const { strip_left, strip_right } = Strip.parse(settings);
+    return (text) => {
+      if (strip_left) text = text.replace(/^\p{White_Space}+/u, "");
+      return strip_right ? stripEnd(text) : text;
+    };
+  },
+  Prepend(settings) {
+    const { prepend } = z.looseObject({ prepend: z.string() }).parse(settings);
+    return (text) => text === "" ? text : prepend + text;
+  },
+  Lowercase: () => lowerCase,
+  NFC: () => (text) => normalForm("NFC", text),
+  NFD: () => (text) => normalForm("NFD", text),
+  NFKC: () => (text) => normalForm("NFKC", text),
+  NFKD: () => (text) => normalForm("NFKD", text),
+  Nmt: () => (text) =>
+    // deno-lint-ignore no-control-regex -- it is about control characters
+    text.replace(/[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]+/g, "")
+      .replace(
+        /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g,
+        " ",
+      ),
+};
+
+/**
+ * The normalizer of a `tokenizer.json`.
+ *
+ * @param settings `normalizer` there; null leaves texts as they are.
+ * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid or of a kind not supported.
+ */
+export function normalizer(settings: unknown): Normalizer {
+  if (settings === null || settings === undefined) return (text) => text;
+  const { type } = z.looseObject({ type: z.string() }).parse(settings);
+  if (!Object.hasOwn(KINDS, type)) {
+    throw new RangeError(
+      `Normalizer ${JSON.stringify(type)} is not supported; expected ${
+        Object.keys(KINDS).join(", ")
+      }`,
+    );
+  }
+  return KINDS[type]!(settings);
+}
+
+/** Drops white space at the end, in time linear in its length. */
+export function stripEnd(text: string): string {
+  let end = text.length;
+  while (end > 0 && /\p{White_Space}/u.test(text[end - 1]!)) end--;
+  return text.slice(0, end);
+}
+
+/** Letter by letter, also those of Unicode 17: a sigma at the end of a word is lowered as any other. */
+function lowerCase(text: string): string {
+  const shifted = (letter: string, by: number) =>
+    String.fromCodePoint(letter.codePointAt(0)! + by);
+  return text.replaceAll("\u03a3", "\u03c3")
+    .replace(/[\ua7ce\ua7d2\ua7d4]/g, (it) => shifted(it, 1))
+    .replace(/[\u{16ea0}-\u{16eb8}]/gu, (it) => shifted(it, 0x1b))
+    .toLowerCase();
+}
+
+/** Parts of a text to which a normal form is applied. */
+const PARTS = {
+  NFC: new RegExp(`[^${NEW_ORDERED}]+`, "gu"),
+  NFD: new RegExp(`[^${NEW_ORDERED}${NEW_CANONICAL}]+`, "gu"),
+  NFKC: new RegExp(`[^${NEW_ORDERED}${NEW_COMPATIBLE}]+`, "gu"),
+  NFKD: new RegExp(`[^${NEW_ORDERED}${NEW_CANONICAL}${NEW_COMPATIBLE}]+`, "gu"),
+};
+
+function normalForm(form: keyof typeof PARTS, text: string): string {
+  return text.replace(PARTS[form], (part) => part.normalize(form));
+}

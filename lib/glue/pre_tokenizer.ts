@@ -1,0 +1,238 @@
+import { z } from "zod";
+import { textPattern } from "./text_pattern.ts";
+
+/** The parts that a text is cut into, each of which a model encodes by itself. */
+interface Words {
+  readonly texts: readonly string[];
+  /** Whether the first of them begins where the input does. */
+  readonly atStart: boolean;
+}
+
+/** Cuts normalized text into words. */
+export type PreTokenizer = (words: Words) => Words;
+
+/** Punctuation since Unicode 7, which the Rust library takes for letters. */
+const NEW_PUNCTUATION = String
+  .raw`\u061d\u09fd\u0a76\u0c77\u0c84\u1b4e\u1b4f\u1b7d-\u1b7f\u2e43-\u2e4f\u2e52-\u2e5d\u{10d6e}\u{10ead}\u{10f55}-\u{10f59}\u{10f86}-\u{10f89}\u{113d4}\u{113d5}\u{113d7}\u{113d8}\u{1144b}-\u{1144f}\u{1145a}\u{1145b}\u{1145d}\u{11660}-\u{1166c}\u{116b9}\u{1183b}\u{11944}-\u{11946}\u{119e2}\u{11a3f}-\u{11a46}\u{11a9a}-\u{11a9c}\u{11a9e}-\u{11aa2}\u{11b00}-\u{11b09}\u{11be1}\u{11c41}-\u{11c45}\u{11c70}\u{11c71}\u{11ef7}\u{11ef8}\u{11f43}-\u{11f4f}\u{11fff}\u{12ff1}\u{12ff2}\u{16d6d}-\u{16d6f}\u{16e97}-\u{16e9a}\u{16fe2}\u{1e5ff}\u{1e95e}\u{1e95f}`;
+const PUNCTUATION = new RegExp(
+  `[[\\p{P}!-\\/:-@\\[-\`\\{-~\\u166d\\u{111c9}]--[${NEW_PUNCTUATION}]]`,
+  "gv",
+);
+const WHITE_SPACE = /\p{White_Space}/gu;
+/** Decimal and other digits, of which V8 does not know the newest. */
+const DIGIT = /[\p{N}\u{11de0}-\u{11de9}\u{16ff4}-\u{16ff6}]/gu;
+/** GPT-2's words: contractions, letters, digits, others, white space. */
+const GPT2 =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+/** Runs of letters, digits and underscores, and of anything but them and white space. */
+const WORD =
+  /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu;
+
+const Behavior = z.enum([
+  "Removed",
+  "Isolated",
+  "MergedWithPrevious",
+  "MergedWithNext",
+  "Contiguous",
+]);
+type Behavior = z.infer<typeof Behavior>;
+
+const Metaspace = z.looseObject({
+  replacement: z.string().refine((it) => [...it].length === 1, {
+    error: "expected one character",
+  }),
+  prepend_scheme: z.enum(["always", "first", "never"]).default("always"),
+  add_prefix_space: z.boolean().optional(),
+  split: z.boolean().nullish(),
+});
+
+/** Pre-tokenizers by the `type` of their settings. */
+const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
+  Sequence(settings) {
+    const { pretokenizers } = z.looseObject({
+      pretokenizers: z.array(z.unknown()),
+    }).parse(settings);
+    const all = pretokenizers.map((it) => preTokenizer(it));
+    return (words) => all.reduce((words, split) => split(words), words);
+  },
+  BertPreTokenizer: () => (words) =>
+    splitAt(
+      splitAt(words, matches(WHITE_SPACE), "Removed"),
+      matches(PUNCTUATION),
+      "Isolated",
+    ),
+  Whitespace: () => (words) => splitAt(words, matches(WORD), "Removed", true),
+  WhitespaceSplit: () => (words) =>
+    splitAt(words, matches(WHITE_SPACE), "Removed"),
+  Punctuation(settings) {
+    const { behavior } = z.looseObject({
+      behavior: Behavior.default("Isolated"),
+    }).parse(settings);
+    return (words) => splitAt(words, matches(PUNCTUATION), behavior);
+  },
+  Digits(settings) {
+    const { individual_digits } = z.looseObject({
+      individual_digits: z.boolean(),
+    }).parse(settings);
+    const behavior = individual_digits ? "Isolated" : "Contiguous";
+    return (words) => splitAt(words, matches(DIGIT), behavior);
+  },
+  Split(settings) {
+    const { pattern, behavior, invert } = z.looseObject({
+      pattern: z.unknown(),
+      behavior: Behavior,
+      invert: z.boolean().default(false),
+    }).parse(settings);
+    const find = textPattern(pattern);
+    return (words) => splitAt(words, find, behavior, invert);
+  },
+  Metaspace(settings) {
+    const { replacement, prepend_scheme, add_prefix_space, split } = Metaspace
+      .parse(settings);
+    const prepended = add_prefix_space === false ? "never" : prepend_scheme;
+    const find = (text: string) => {
+      const found: [number, number][] = [];
+      for (let at = -1; (at = text.indexOf(replacement, at + 1)) !== -1;) {
+        found.push([at, at + replacement.length]);
+      }
+      return found;
+    };
+    return ({ texts, atStart }) => {
+      const words = {
+        atStart,
+        texts: texts.map((text, i) => {
+          const word = text.replaceAll(" ", replacement);
+          const prepends = prepended === "always" ||
+            prepended === "first" && i === 0 && atStart;
+          return prepends && !word.startsWith(replacement)
+            ? replacement + word
+            : word;
+        }),
+      };
+      return split === false ? words : splitAt(words, find, "MergedWithNext");
+    };
+  },
+  ByteLevel(settings) {
+    const { add_prefix_space, use_regex } = z.looseObject({
+      add_prefix_space: z.boolean(),
+      use_regex: z.boolean().default(true),
+    }).parse(settings);
+    return ({ texts, atStart }) => {
+      const prefixed = add_prefix_space
+        ? texts.map((text) => text.startsWith(" ") ? text : ` ${text}`)
+        : texts;
+      const words = { texts: prefixed, atStart };
+      const { texts: parts } = use_regex
+        ? splitAt(words, matches(GPT2), "Isolated")
+        : words;
+      return { atStart, texts: parts.map(byteLetters) };
+    };
+  },
+};
+
+/**
+ * The pre-tokenizer of a `tokenizer.json`.
+ *
+ * @param settings `pre_tokenizer` there; null leaves texts whole.
+ * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid or of a kind not supported.
+ */
+export function preTokenizer(settings: unknown): PreTokenizer {
+  if (settings === null || settings === undefined) return (words) => words;
+  const { type } = z.looseObject({ type: z.string() }).parse(settings);
+  if (!Object.hasOwn(KINDS, type)) {
+    throw new RangeError(
+      `Pre-tokenizer ${JSON.stringify(type)} is not supported; expected ${
+        Object.keys(KINDS).join(", ")
+      }`,
+    );
+  }
+  return KINDS[type]!(settings);
+}
+
+type Find = (text: string) => Iterable<readonly [start: number, end: number]>;
+
+function matches(regex: RegExp): Find {
+  return (text) =>
+    Array.from(
+      text.matchAll(regex),
+      (match) => [match.index, match.index + match[0].length],
+    );
+}
+
+/**
+ * Cuts texts where delimiters are found. What becomes of these is up to the
+ * behavior (`SplitDelimiterBehavior` of https://github.com/huggingface/tokenizers);
+ * empty parts vanish.
+ *
+ * @param inverted Takes what is between the matches for delimiters.
+ */
+function splitAt(
+  { texts, atStart }: Words,
+  find: Find,
+  behavior: Behavior,
+  inverted = false,
+): Words {
+  const parts: string[] = [];
+  let starts = atStart;
+  for (const [i, text] of texts.entries()) {
+    const cuts: { start: number; end: number; delimiter: boolean }[] = [];
+    let last = 0;
+    for (const [start, end] of find(text)) {
+      if (last < start) {
+        cuts.push({ start: last, end: start, delimiter: inverted });
+      }
+      cuts.push({ start, end, delimiter: !inverted });
+      last = end;
+    }
+    if (last < text.length) {
+      cuts.push({ start: last, end: text.length, delimiter: inverted });
+    }
+    const spans = merged(cuts, behavior);
+    if (i === 0 && spans[0] !== undefined) starts &&= spans[0].start === 0;
+    for (const { start, end } of spans) {
+      if (start < end) parts.push(text.slice(start, end));
+    }
+  }
+  return { texts: parts, atStart: starts };
+}
+
+interface Span {
+  start: number;
+  end: number;
+  readonly delimiter: boolean;
+}
+
+function merged(cuts: readonly Span[], behavior: Behavior): readonly Span[] {
+  if (behavior === "Isolated") return cuts;
+  if (behavior === "Removed") return cuts.filter((it) => !it.delimiter);
+  const spans: Span[] = [];
+  for (const cut of cuts) {
+    const last = spans.at(-1);
+    const joins = last !== undefined && {
+      Contiguous: cut.delimiter === last.delimiter,
+      MergedWithPrevious: cut.delimiter && !last.delimiter,
+      MergedWithNext: !cut.delimiter && last.delimiter,
+    }[behavior];
+    if (joins) spans[spans.length - 1] = { ...cut, start: last.start };
+    else spans.push(cut);
+  }
+  return spans;
+}
+
+/** The letters that stand for the 256 bytes in GPT-2's vocabulary: printable ones for themselves. */
+const BYTE_LETTERS: readonly string[] = (() => {
+  let hidden = 256;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const printable = byte >= 0x21 && byte <= 0x7e ||
+      byte >= 0xa1 && byte <= 0xac || byte >= 0xae;
+    return String.fromCharCode(printable ? byte : hidden++);
+  });
+})();
+
+const encoder = new TextEncoder();
+
+function byteLetters(text: string): string {
+  let letters = "";
+  for (const byte of encoder.encode(text)) letters += BYTE_LETTERS[byte];
+  return letters;
+}

@@ -1,0 +1,84 @@
+import { SplitPreTokenizer } from "@huggingface/tokenizers";
+import { createContext, Script } from "node:vm";
+import { z } from "zod";
+
+/** Milliseconds that a pattern may take for one text. */
+const LIMIT = 2000;
+
+/** Finds the parts of a text that match: `[start, end)` of each, in UTF-16 units. */
+export type TextPattern = (
+  text: string,
+) => readonly (readonly [start: number, end: number])[];
+
+const Setting = z.union([
+  z.strictObject({ String: z.string() }),
+  z.strictObject({ Regex: z.string() }),
+]);
+
+/**
+ * Compiles a `pattern` of a `tokenizer.json`: a string, or a regular expression
+ * of Oniguruma, which the library rewrites for JavaScript.
+ *
+ * @returns Throws a `RangeError` for a text on which it backtracks for too long.
+ * @throws {z.ZodError | SyntaxError} If it is not a pattern.
+ */
+export function textPattern(settings: unknown): TextPattern {
+  const pattern = Setting.parse(settings);
+  const { pattern: regex } = new SplitPreTokenizer({
+    type: "Split",
+    pattern,
+    behavior: "Isolated",
+  });
+  const find: TextPattern = (text) =>
+    Array.from(
+      text.matchAll(regex!),
+      (match) => [match.index, match.index + match[0].length],
+    );
+  if ("String" in pattern || NEVER_BACKTRACKS.test(pattern.Regex)) return find;
+  return (text) =>
+    withinLimit(
+      () => find(text),
+      `The regular expression ${JSON.stringify(pattern.Regex)}`,
+      text,
+    );
+}
+
+/**
+ * Regular expressions of alternatives without groups, each with a quantifier
+ * at its end only. Like ` {2,}` and `\s{2,}|[\n\r\t]`, which tokenizers of the
+ * hub have, they take linear time.
+ */
+const NEVER_BACKTRACKS = (() => {
+  const atom = String
+    .raw`(?:\\[a-zA-Z]|\[\^?(?:\\.|[^\[\]\\&])+\]|[^\\\[\](){}|*+?^$.])`;
+  const alternative = String.raw`${atom}+(?:[*+]|\{\d+,\d*\})?`;
+  return new RegExp(`^${alternative}(?:\\|${alternative})*$`, "u");
+})();
+
+let clock: { work: () => unknown; run: () => unknown } | undefined;
+
+/** Calls a function that V8 stops when its time is up, as it does within a regular expression too. */
+function withinLimit<T>(work: () => T, what: string, text: string): T {
+  if (clock === undefined) {
+    const script = new Script("work()");
+    const context = createContext({ work: () => clock!.work() });
+    clock = {
+      work,
+      run: () => script.runInContext(context, { timeout: LIMIT }),
+    };
+  }
+  clock.work = work;
+  try {
+    return clock.run() as T;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") {
+      throw error;
+    }
+    throw new RangeError(
+      `${what} takes more than ${
+        LIMIT / 1000
+      } seconds for a text of ${text.length} characters`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,82 @@
+import type { Manifest } from "../store/manifests.ts";
+import type { Context } from "./context.ts";
+import type { Decision, Event } from "./events.ts";
+import { messageOf } from "./failure.ts";
+import { visibleFolder } from "./visible.ts";
+
+type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
+
+/** Emits and counts the outcomes of stages. A stage that starts over has several outcomes; the last one counts. */
+export class Outcomes {
+  readonly #context: Context;
+  readonly #emit: (event: Event) => void;
+  readonly #last = new Map<string, { outcome: Outcome; key?: string }>();
+
+  constructor(context: Context, emit: (event: Event) => void) {
+    this.#context = context;
+    this.#emit = emit;
+  }
+
+  /** Keys of all results. */
+  get keys(): string[] {
+    return [...this.#last.values()].flatMap(({ key }) => key ?? []);
+  }
+
+  /** Number of stages with each outcome. */
+  get counts(): Record<Outcome, number> {
+    const counts = { ran: 0, restored: 0, unchanged: 0, failed: 0, skipped: 0 };
+    for (const { outcome } of this.#last.values()) counts[outcome]++;
+    return counts;
+  }
+
+  decided(stage: string, decision: Decision): void {
+    this.#emit({ type: "decided", stage, decision });
+  }
+
+  succeeded(
+    stage: string,
+    outcome: "ran" | "restored" | "unchanged",
+    { key }: Manifest,
+    seconds: number,
+  ): void {
+    this.#last.set(stage, { outcome, key });
+    this.#finished(stage, outcome, seconds);
+  }
+
+  skipped(stage: string, reason: string): void {
+    this.#last.set(stage, { outcome: "skipped" });
+    this.decided(stage, { state: "skip", reason });
+    this.#finished(stage, "skipped", 0, reason);
+  }
+
+  /** @param error Undefined if the failure has been emitted already. */
+  failed(stage: string, error?: unknown): void {
+    this.#last.set(stage, { outcome: "failed" });
+    if (error === undefined) return;
+    this.#emit({
+      type: "failed",
+      stage,
+      attempt: 0,
+      message: messageOf(error, this.#context.store),
+      log: "",
+      retry: false,
+    });
+  }
+
+  #finished(
+    stage: string,
+    outcome: Exclude<Outcome, "failed">,
+    seconds: number,
+    note?: string,
+  ): void {
+    const { graph: { pipeline }, settings } = this.#context;
+    this.#emit({
+      type: "finished",
+      stage,
+      outcome,
+      seconds,
+      output: visibleFolder(settings.out, pipeline, { id: stage }),
+      ...(note !== undefined && { note }),
+    });
+  }
+}

@@ -1,0 +1,275 @@
+/** Every architecture beside transformers and PEFT (fixtures/references.py), in float32. */
+import { assert, assertEquals } from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
+import { tensorflow, traced } from "../engine.ts";
+import { WITHOUT_ADAPTERS } from "../../../lib/engine/methods/method.ts";
+import {
+  type Classifier,
+  splitParameters,
+} from "../../../lib/engine/models/classifier.ts";
+import {
+  fromTensors,
+  parameterLayout,
+  sizeOf,
+} from "../../../lib/engine/models/parameters.ts";
+import { ARCHITECTURES } from "../../../lib/engine/models/registry.ts";
+import { TensorPass } from "../../../lib/engine/models/tensor_pass.ts";
+import { loadFrozen } from "../../../lib/engine/models/weights.ts";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { assertProfiledFlops } from "../flops.ts";
+import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
+import {
+  assertClose,
+  assertSameBits,
+  fixture,
+  openReference,
+  read,
+  type Reference,
+  referenceInput,
+  referenceNames,
+} from "../reference.ts";
+import {
+  optimizer,
+  referenceAdapter,
+  referenceLoss,
+  settings,
+  takeStep,
+} from "../reference_step.ts";
+import { dyloraObjective } from "../tiny_task.ts";
+import { fullClassifier, noRanks, referenceHead } from "../without_adapters.ts";
+
+const { alpha, rank: maxRank } = settings;
+const everyRank = [1, 2, 3, 4];
+/** Of hidden states and logits. */
+const tolerance = 1e-4;
+/** Of losses and gradients. */
+const gradientTolerance = 1e-5;
+
+Deno.test("every architecture has a reference", () => {
+  const types = referenceNames.map((name) =>
+    openReference(name).model.architecture.type
+  );
+  assertEquals(
+    new Set(types),
+    new Set(ARCHITECTURES.map(({ type }) => type)),
+  );
+});
+
+for (const name of referenceNames) {
+  const reference = openReference(name);
+  const { figures, model } = reference;
+
+  for (const batch of ["padded", "unpadded"] as const) {
+    Deno.test(`TensorPass observes the hidden states of transformers, ${name}, ${batch}`, async () => {
+      const { hidden } = forwardAllTokens(reference, batch, 2);
+      // The embeddings' and each layer's.
+      assertEquals(hidden.length, model.layers + 1);
+      for (const [layer, tensor] of hidden.entries()) {
+        const name = `${batch}.hidden.${layer}`;
+        assertClose(
+          withoutPadding(reference, batch, await read(tensor)),
+          withoutPadding(reference, batch, figures.floats(name)),
+          tolerance,
+          name,
+        );
+      }
+    });
+
+    Deno.test(`logitsOf() gives the logits of transformers, whether all hidden states are computed or not, ${name}, ${batch}`, async () => {
+      for (const labels of [1, 2, 3]) {
+        const { classifier } = withHead(reference, labels, false);
+        const logits = await logitsAt(
+          classifier,
+          referenceHead(reference, labels),
+          referenceInput(reference, batch),
+          noRanks(),
+        );
+        const ofAll = forwardAllTokens(reference, batch, labels).logits;
+        const expected = figures.floats(`${batch}.logits${labels}`);
+        assertClose(logits, expected, tolerance, `${labels} logits`);
+        assertClose(
+          await read(ofAll),
+          expected,
+          tolerance,
+          `${labels} logits beside all hidden states`,
+        );
+      }
+    });
+
+    Deno.test(`logitsOf() with all weights trained gives the logits of transformers, ${name}, ${batch}`, async () => {
+      const { classifier, values } = fullClassifier(reference);
+      const logits = await logitsAt(
+        classifier,
+        values,
+        referenceInput(reference, batch),
+        noRanks(),
+      );
+      const expected = figures.floats(`${batch}.logits2`);
+      assertClose(logits, expected, tolerance, "logits");
+    });
+  }
+
+  Deno.test(`logitsOf() gives PEFT's logits at every rank in one pass, ${name}`, async () => {
+    const { classifier, values } = referenceAdapter(reference);
+    const logits = await logitsAt(
+      classifier,
+      values,
+      referenceInput(reference, "padded"),
+      ranksAt(everyRank, alpha, maxRank),
+    );
+    const expected = everyRank.flatMap((b) => [
+      ...figures.floats(`lora.logits.rank${b}`),
+    ]);
+    assertClose(logits, expected, tolerance, "logits");
+  });
+
+  Deno.test(`logitsOf() has PEFT's gradients, ${name}`, async () => {
+    const { classifier, values } = referenceAdapter(reference);
+    const { loss, gradient } = await lossAndGradient(
+      classifier,
+      values,
+      referenceInput(reference, "padded"),
+      ranksAt([maxRank], alpha, maxRank),
+      referenceLoss(reference),
+    );
+    assertClose([loss], figures.floats("lora.loss"), gradientTolerance, "loss");
+    const expected = fromTensors(
+      (name) => figures.floats(`lora.gradient.${name}`),
+      classifier.layout,
+      "base_model.model.",
+    );
+    assertClose(gradient, expected, gradientTolerance, "gradient");
+  });
+
+  Deno.test(`logitsOf() with all weights trained has PyTorch's gradients, ${name}`, async () => {
+    using full = SafetensorsFile.open(
+      fixture(`references/${name}-full.safetensors`),
+    );
+    const { classifier, values } = fullClassifier(reference);
+    const { loss, gradient } = await lossAndGradient(
+      classifier,
+      values,
+      referenceInput(reference, "padded"),
+      noRanks(),
+      referenceLoss(reference),
+    );
+    assertClose([loss], figures.floats("loss2"), gradientTolerance, "loss");
+    const names = [...full.tensors.keys()]
+      .filter((name) => name.startsWith("gradient."));
+    for (const name of names) {
+      const { offset, shape } = classifier.layout.entries.get(
+        name.slice("gradient.".length),
+      )!;
+      assertClose(
+        gradient.subarray(offset, offset + sizeOf(shape)),
+        full.floats(name),
+        gradientTolerance,
+        name,
+      );
+    }
+    assert(names.length > 0);
+  });
+
+  Deno.test(
+    `trainingStep() traced equals eager bit for bit, with dropout, ${name}`,
+    traced,
+    async () => {
+      const lora = referenceAdapter(reference);
+      const all = fullClassifier(reference);
+      for (
+        const [{ classifier, values }, objective, rank] of [
+          [lora, dyloraObjective({ alpha, rank: maxRank }), 3],
+          [all, WITHOUT_ADAPTERS, 0],
+        ] as const
+      ) {
+        const end = (eager: boolean) =>
+          takeStep(
+            reference,
+            classifier,
+            values,
+            { objective, optimizer, dropout: true, eager },
+            rank,
+          );
+        assertSameBits(await end(false), await end(true));
+      }
+    },
+  );
+
+  Deno.test(
+    `forwardFlops() and trainingFlops() count the products that the engine computes, ${name}`,
+    { ignore: tensorflow === undefined },
+    async () => {
+      const { classifier, values } = referenceAdapter(reference);
+      for (const ranks of [[1], [1, 2, 3]]) {
+        await assertProfiledFlops(
+          reference,
+          classifier,
+          values,
+          ranksAt(ranks, alpha, maxRank),
+        );
+      }
+      const all = fullClassifier(reference);
+      await assertProfiledFlops(
+        reference,
+        all.classifier,
+        all.values,
+        noRanks(),
+      );
+    },
+  );
+}
+
+/** A pass that computes all hidden states: those of the embeddings and of each layer, and the logits. */
+function forwardAllTokens(
+  reference: Reference,
+  batch: "padded" | "unpadded",
+  labels: number,
+): { hidden: tf.Tensor[]; logits: tf.Tensor } {
+  const { classifier: { model, ...classifier }, parameters } = withHead(
+    reference,
+    labels,
+    true,
+  );
+  const hidden: tf.Tensor[] = [];
+  const logits = tf.tidy(() =>
+    model.forward(
+      new TensorPass({
+        ...classifier,
+        parameters,
+        input: referenceInput(reference, batch),
+        ranks: noRanks(),
+        observe: (x) => hidden.push(tf.keep(x)),
+      }),
+    ).value
+  );
+  return { hidden, logits };
+}
+
+/** A reference's frozen encoder with its head of this many labels. */
+function withHead(
+  reference: Reference,
+  labels: number,
+  allTokens: boolean,
+): { classifier: Classifier; parameters: Record<string, tf.Tensor> } {
+  const { model, file } = reference;
+  const layout = parameterLayout(model, labels, "head");
+  return {
+    classifier: { model, layout, weights: loadFrozen(file, model, allTokens) },
+    parameters: splitParameters(
+      tf.tensor1d(referenceHead(reference, labels)),
+      layout,
+    ),
+  };
+}
+
+/** Hidden states of real tokens only: those of padding are undefined. */
+function withoutPadding(
+  { figures }: Reference,
+  batch: string,
+  states: Float32Array,
+): Float32Array {
+  const mask = figures.ints(`${batch}.mask`);
+  // The embeddings of some are narrower than the layers.
+  const width = states.length / mask.length;
+  return states.filter((_, i) => mask[Math.floor(i / width)] === 1);
+}
