@@ -191,7 +191,7 @@ Deno.test("liveTable() shows the job of a stage with its state and reason, and i
   clock.advance(1000);
   assertMatch(
     terminal.rows.join("\n"),
-    /a .* 50%  job 12_3: 2\/4 steps, loss 0\.5/,
+    /a .* 50% {2}job 12_3: 2\/4 steps, loss 0\.5/,
   );
   assertEquals(terminal.rows.filter((row) => row.includes("12_3")).length, 1);
   renderer.end();

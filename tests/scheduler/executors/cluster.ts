@@ -200,6 +200,8 @@ ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 MinJobAge=3600
 MaxArraySize=9
 KillWait=2
@@ -213,7 +215,8 @@ ${
     ).join("\n")
   }
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
-PartitionName=other Nodes=n3 MaxTime=INFINITE State=UP
+PartitionName=other Nodes=n3 MaxTime=INFINITE PriorityTier=10 State=UP
+PartitionName=low Nodes=n3 MaxTime=INFINITE PriorityTier=1 State=UP
 `;
 }
 

@@ -181,6 +181,36 @@ slurmTest("run() starts a stage again whose node fails", async () => {
   assertEquals(project.read("out/test/wait/out.txt"), "went");
 });
 
+slurmTest(
+  "run() starts a stage again that was pre-empted, when its node is free",
+  async () => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    const running = project.spawn(
+      { wait: { ...stages.wait!, resources: { cpus: 4 } } },
+      { slurm: { ...QUICK, partition: "low" }, limits: LIMITS },
+    );
+    await running.event(isBegun);
+    await slurm(
+      ...[
+        "sbatch",
+        "--partition=other",
+        "--cpus-per-task=4",
+        "--chdir=/",
+      ] as const,
+      ...["--output=/dev/null", "--wrap=sleep 1"],
+    );
+    await running.event((it) =>
+      it.type === "log" && it.line.startsWith("Started again on node")
+    );
+    go(project);
+    await running.end();
+    assertEquals(messages(running.events), []);
+    assertEquals(project.read("out/test/wait/out.txt"), "went");
+    assertEquals(jobsIn(running.events).size, 1);
+  },
+);
+
 /** True for what the executor tells the user. */
 function isSaid(event: Event): boolean {
   return event.type === "log" && event.stage === "";
