@@ -158,7 +158,7 @@ async function askForJobs(
   if (signal === "SIGHUP") return "leave";
   if (signal === "SIGTERM" || !Deno.stdin.isTerminal()) return "cancel";
   note(
-    `Cancel the jobs of this run? c: cancel, l: leave them (without an answer within ${ANSWER_SECONDS} s)`,
+    `Cancel the jobs of this run? c: cancel, l: leave (also without an answer within ${ANSWER_SECONDS} s)`,
   );
   const { promise, resolve } = Promise.withResolvers<"leave">();
   const timer = setTimeout(() => resolve("leave"), ANSWER_SECONDS * 1000);
