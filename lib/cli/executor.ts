@@ -58,9 +58,9 @@ export async function slurmExecutor(
   );
   const { executor: _, warning, ...own } = profile ?? {};
   const settings: SlurmSettings = {
-    jobs: MOST_JOBS,
     stages: {},
     ...own,
+    jobs: args.integer("jobs", 1) ?? own.jobs ?? MOST_JOBS,
     detach: args.has("detach"),
     onInterrupt: args.value("on-interrupt") === "leave" ? "leave" : "cancel",
     pace: { ...PACE, ...(warning !== undefined && { warning }) },
