@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { didYouMean } from "../pipeline/faults.ts";
+import { local } from "../scheduler/executors/local.ts";
+import { sweepRuns } from "../scheduler/runs.ts";
 import { defaultSettings } from "../scheduler/settings.ts";
 import {
   audit,
@@ -39,7 +41,7 @@ export const cacheCommand: Command = {
   usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
   description: `Manage the cache of results.
 
-ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, so that the next run makes them again; it exits with code 4 if there are any. gc removes the oldest results until the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages, and all that are older than 14 days. pin protects results from gc; unpin undoes that.
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, so that the next run makes them again; it exits with code 4 if there are any. gc removes the oldest results until the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. Everything in the cache counts. gc also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
 
 A RESULT is PIPELINE/STAGE for the last result of a stage, or the start of a key as printed by ls.`,
   options: [CACHE_LIMIT, OUT, JSON_LINES, HELP],
@@ -121,6 +123,8 @@ async function verify(store: Store, args: Arguments): Promise<number> {
 async function gc(store: Store, args: Arguments): Promise<number> {
   const limit = await sizeOf(args, CACHE_LIMIT.name) ??
     defaultSettings(PROJECT).cacheLimit;
+  // Runs whose scheduler was killed count, too.
+  await sweepRuns(store, local);
   const done = await cleanUp(store, limit);
   const text = done === undefined
     ? "Nothing removed: a run is in progress, or a newer version of this program uses this cache"

@@ -65,6 +65,12 @@ export function messageLine(
     }
     case "finished":
       return finishedLine(message, style);
+    case "kept": {
+      const { stage, files, folder } = message;
+      return `${stage}: moved ${
+        count(files, "file")
+      } that it did not write from its output to "${folder}"`;
+    }
     case "failed":
       return failedLine(message, style);
     case "verified":

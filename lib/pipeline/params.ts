@@ -90,6 +90,9 @@ function change(
   }
   const old = params[key];
   if (dot < 0 && !(isMapping(old) && isMapping(value))) {
+    for (const [wrong] of wrongNames(value, [])) {
+      fail(`Invalid name "${wrong}" of a parameter`, NAME_RULE);
+    }
     return { ...params, [key]: value };
   }
   if (!isMapping(old)) {
@@ -107,18 +110,27 @@ function change(
   return { ...params, [key]: changed };
 }
 
+const NAME_RULE = ': a name consists of letters, digits, "_" and "-"';
+
 /** Reports names below `params` that a dot path cannot contain. */
-function checkNames(value: unknown, path: Path, faults: FaultList): void {
-  for (const [key, item] of entriesOf(value)) {
-    const at = [...path, key];
-    // The schema has checked the names of the parameters themselves.
-    if (typeof key === "string" && at.length > 2 && !/^\w[\w-]*$/.test(key)) {
+function checkNames(params: Mapping, path: Path, faults: FaultList): void {
+  // The schema has checked the names of the parameters themselves.
+  for (const [key, value] of Object.entries(params)) {
+    for (const [wrong, at] of wrongNames(value, [...path, key])) {
       faults.addAtKey(
         at,
-        `Invalid name "${key}" of a parameter: a name consists of letters, digits, "_" and "-"`,
+        `Invalid name "${wrong}" of a parameter${NAME_RULE}`,
       );
     }
-    checkNames(item, at, faults);
+  }
+}
+
+/** Keys below a value that a dot path cannot contain, such as `<<`, and their paths. */
+function* wrongNames(value: unknown, path: Path): Generator<[string, Path]> {
+  for (const [key, item] of entriesOf(value)) {
+    const at = [...path, key];
+    if (typeof key === "string" && !/^\w[\w-]*$/.test(key)) yield [key, at];
+    yield* wrongNames(item, at);
   }
 }
 

@@ -1,4 +1,4 @@
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
@@ -11,7 +11,14 @@ import { CHILD, isCurrent } from "./code.ts";
 import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
-import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
+import {
+  copySource,
+  seeSource,
+  sourceDigest,
+  sourcePrints,
+  type Sources,
+  withAbsoluteSources,
+} from "./key.ts";
 import { executorOf, type HeldGpus, resourcesOf } from "./limits.ts";
 import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
@@ -62,7 +69,7 @@ export async function attempt(
   let frozen: Frozen;
   if (folder.left) {
     spec = JSON.parse(Deno.readTextFileSync(folder.spec));
-    frozen = watch(context, stage, decided, folder, readFrozen(folder));
+    frozen = watch(context, stage, decided, folder, readFreeze(folder));
   } else {
     const { inputs, links } = await layOut(
       context,
@@ -70,22 +77,22 @@ export async function attempt(
       options.results,
       folder,
     );
-    const before = prints(context, stage, decided, folder, links);
-    await checkKey(context, stage, decided);
-    frozen = watch(context, stage, decided, folder, { links, before });
+    const freeze = await compare(context, stage, decided, folder, links);
+    frozen = watch(context, stage, decided, folder, freeze);
     spec = {
       mark: newMark(),
-      params: withAbsoluteSources(stage.params, decided.sources),
+      params: withAbsoluteSources(stage.params, frozen.paths),
       inputs,
       output: folder.output,
-      checkpoint: options.checkpoint(before.sources),
+      checkpoint: options.checkpoint(frozen.sources),
       cpus: stage.resources.cpus,
       runtimes: Object.fromEntries(
         [...ready].map(([name, { settings }]) => [name, settings]),
       ),
     };
     Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
-    if (executor.outlives) writeFrozen(folder, { links, before });
+    // Once it is written, a later scheduler can take up the folder.
+    if (executor.outlives) writeSealed(folder.frozen, freeze);
   }
   const { mark, checkpoint } = spec;
   const { permissions = {} } = await taskOf(stage);
@@ -105,7 +112,7 @@ export async function attempt(
       ...origin.flags,
       ...projectFlags(settings.project),
       ...permissionFlags(permissions, {
-        read: [folder.inputs, ...decided.sources.values()],
+        read: [folder.inputs, ...frozen.paths.values()],
         write: [folder.output, checkpoint, folder.temporary],
       }, runtimes),
       entryOf(stage, context),
@@ -130,7 +137,7 @@ export async function attempt(
     grace: settings.grace,
     signal,
   });
-  frozen.check();
+  await frozen.check();
   return measured;
 }
 
@@ -160,56 +167,81 @@ async function layOut(
   return { inputs, links };
 }
 
-/**
- * Checks that code and sources are still those of the key.
- *
- * @throws {MovedError} If they are not.
- */
-async function checkKey(
-  { code, store }: Context,
-  stage: GraphStage,
-  { parts, sources }: Decided,
-): Promise<void> {
-  if (!await isCurrent(code.get(stage.module)!, store)) {
-    throw new MovedError("code changed");
-  }
-  for (const [name, path] of sources) {
-    if (await sourceDigest(path, store) !== parts.sources[name]) {
-      throw new MovedError(`source "${path}" changed`);
-    }
-  }
-}
-
-/** Files that must not change while a stage runs. */
+/** What must not change while a stage runs. It is kept for a scheduler that follows the stage later. */
 interface Freeze {
   /** The inputs, relative to the run folder. */
   readonly links: readonly string[];
-  /** Their fingerprints, and those of sources and code, before the start. */
-  readonly before: Readonly<Record<"links" | "sources" | "code", Prints>>;
-}
-
-function prints(
-  { code }: Context,
-  stage: GraphStage,
-  { sources }: Decided,
-  folder: RunFolder,
-  links: readonly string[],
-): Freeze["before"] {
-  return {
-    // Links that other stages create or remove change the ctime.
-    links: links.map((path) => fingerprint(join(folder.path, path)))
-      .map((print) => print && { ...print, changed: 0 }),
-    sources: sourcePrints(sources),
-    code: code.get(stage.module)!.files.map(([path]) => fingerprint(path)),
+  /** Names of the sources that the stage gets as copies. */
+  readonly copied: readonly string[];
+  /** Names of the sources whose changes might not show. */
+  readonly doubtful: readonly string[];
+  /** Fingerprints before the start: of the inputs, of the files of each source, and of the code. */
+  readonly before: {
+    readonly links: Prints;
+    readonly sources: Readonly<Record<string, Prints>>;
+    readonly code: Prints;
   };
 }
 
-/** Notes what must not change for a scheduler that follows the stage later. Once it is written, the folder is complete. */
-function writeFrozen(folder: RunFolder, freeze: Freeze): void {
-  writeSealed(folder.frozen, freeze);
+/**
+ * Checks that code and sources are still those of a stage's key. A source
+ * that a process has open for writing may change without a trace and change
+ * back, so the stage gets a copy, which is what is compared with the key. One
+ * whose changes might not show otherwise is read again when the stage has ended.
+ *
+ * @throws {MovedError} If they are not.
+ */
+async function compare(
+  context: Context,
+  stage: GraphStage,
+  { parts, sources }: Decided,
+  folder: RunFolder,
+  links: readonly string[],
+): Promise<Freeze> {
+  const { store } = context;
+  const before = {
+    links: linkPrints(folder, links),
+    sources: Object.fromEntries(
+      [...sources].map(([name, path]) => [name, sourcePrints(path)]),
+    ),
+    code: codePrints(context, stage),
+  };
+  if (!await isCurrent(context.code.get(stage.module)!, store)) {
+    throw new MovedError("code changed");
+  }
+  const copied: string[] = [];
+  const doubtful: string[] = [];
+  for (const [name, path] of sources) {
+    const seen = await seeSource(path, store);
+    let content = seen.digest;
+    if (seen.written) {
+      const copy = await copySource(path, copyFolder(folder, name));
+      copied.push(name);
+      content = await sourceDigest(copy, store);
+    } else if (!seen.settled) doubtful.push(name);
+    if (content !== parts.sources[name]) {
+      throw new MovedError(`source "${path}" changed`);
+    }
+  }
+  return { links, copied, doubtful, before };
 }
 
-function readFrozen(folder: RunFolder): Freeze {
+/** Folder of the copy of a source. */
+function copyFolder(folder: RunFolder, name: string): string {
+  return join(folder.sources, digest(name).slice(0, 8));
+}
+
+// Links that other stages create or remove change the ctime.
+function linkPrints(folder: RunFolder, links: readonly string[]): Prints {
+  return links.map((path) => fingerprint(join(folder.path, path)))
+    .map((print) => print && { ...print, changed: 0 });
+}
+
+function codePrints({ code }: Context, { module }: GraphStage): Prints {
+  return code.get(module)!.files.map(([path]) => fingerprint(path));
+}
+
+function readFreeze(folder: RunFolder): Freeze {
   const sealed = readSealed(folder.frozen);
   if (sealed.state !== "whole") {
     throw new StageFailure(
@@ -219,38 +251,60 @@ function readFrozen(folder: RunFolder): Freeze {
   return sealed.value as unknown as Freeze;
 }
 
-/** Checks on files that must not change. */
+/** Files that must not change while a stage runs. */
 interface Frozen {
+  /** Paths at which the stage finds its sources. */
+  readonly paths: Sources;
+  /** Fingerprints of the sources' files. */
+  readonly sources: Prints;
   /** Throws if code changed before the stage's process had read it. */
   checkCode(): void;
   /** Throws if an input or a source changed. */
-  check(): void;
+  check(): Promise<void>;
 }
 
 function watch(
   context: Context,
   stage: GraphStage,
-  decided: Decided,
+  { parts, sources }: Decided,
   folder: RunFolder,
-  { links, before }: Freeze,
+  { links, copied, doubtful, before }: Freeze,
 ): Frozen {
-  const now = () => prints(context, stage, decided, folder, links);
   return {
+    paths: new Map(
+      [...sources].map(([name, path]) => [
+        name,
+        copied.includes(name)
+          ? join(copyFolder(folder, name), basename(path))
+          : path,
+      ]),
+    ),
+    sources: Object.values(before.sources).flat(),
     checkCode() {
-      if (!equal(now().code, before.code)) throw new MovedError("code changed");
+      if (!equal(codePrints(context, stage), before.code)) {
+        throw new MovedError("code changed");
+      }
     },
-    check() {
-      const after = now();
-      if (!equal(after.links, before.links)) {
+    async check() {
+      if (!equal(linkPrints(folder, links), before.links)) {
         throw new StageFailure(
           "An input was changed while the stage ran, so its result is discarded; run it again",
         );
       }
-      if (!equal(after.sources, before.sources)) {
-        const paths = [...decided.sources.values()].map((path) => `"${path}"`);
+      const changed: string[] = [];
+      for (const [name, path] of sources) {
+        // A copy cannot change.
+        if (copied.includes(name)) continue;
+        const isChanged = !equal(sourcePrints(path), before.sources[name]!) ||
+          doubtful.includes(name) &&
+            (await seeSource(path, context.store)).digest !==
+              parts.sources[name];
+        if (isChanged) changed.push(`"${path}"`);
+      }
+      if (changed.length > 0) {
         throw new StageFailure(
           `${
-            paths.join(" or ")
+            changed.join(" and ")
           } was changed while the stage ran, so its result is discarded; run it again`,
         );
       }

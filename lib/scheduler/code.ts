@@ -23,7 +23,20 @@ export interface TaskCode {
  *
  * @throws {Error} If a module is missing, does not parse, or has an import that is not a literal.
  */
-export async function taskCode(
+export function taskCode(
+  modules: readonly string[],
+  project: string,
+  store: Store,
+): Promise<Map<string, TaskCode>> {
+  const result = turn.then(() => readTasks(modules, project, store));
+  turn = result.then(() => {}, () => {});
+  return result;
+}
+
+/** End of the last call of {@linkcode taskCode}. Calls take turns, since each ends the process of esbuild, which all share. */
+let turn: Promise<void> = Promise.resolve();
+
+async function readTasks(
   modules: readonly string[],
   project: string,
   store: Store,
@@ -72,11 +85,15 @@ async function readCode(
   const { projectSettings } = await import("./project.ts");
   const settings = projectSettings(project);
   const graph = await moduleGraph([...tasks, CHILD], project);
-  const reduced = await reduceModules(
-    settings.asWritten ? [] : [...graph.modules.values()].filter(isReducible),
-    settings.emit,
-  );
-  await stopReducing();
+  let reduced: ReadonlyMap<string, Reduced>;
+  try {
+    reduced = await reduceModules(
+      settings.asWritten ? [] : [...graph.modules.values()].filter(isReducible),
+      settings.emit,
+    );
+  } finally {
+    await stopReducing();
+  }
   const texts = new Map<string, string>();
   const found = new Map<string, TaskCode>();
   for (const task of tasks) {

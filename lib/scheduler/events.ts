@@ -73,6 +73,14 @@ export type Event =
     readonly output: string;
     readonly note?: string;
   }
+  /** Files that no stage wrote were in the way of its output. */
+  | {
+    readonly type: "kept";
+    readonly stage: string;
+    readonly files: number;
+    /** Folder that they were moved to. */
+    readonly folder: string;
+  }
   | {
     readonly type: "failed";
     readonly stage: string;

@@ -1,4 +1,10 @@
-import { isFull, isReadOnly } from "../store/files.ts";
+import {
+  EIO,
+  isFull,
+  isOutOfFiles,
+  isReadOnly,
+  osError,
+} from "../store/files.ts";
 import type { Store } from "../store/store.ts";
 
 /** Thrown when a stage fails. The message is meant for the user. */
@@ -34,19 +40,39 @@ export class BusyError extends Error {
 /** Message of an error. For disk errors, it names the cache and the remedy; for bugs, it has the stack. */
 export function messageOf(error: unknown, store: Store): string {
   if (!(error instanceof Error)) return String(error);
-  if (isFull(error)) {
-    return `No space left on the disk of "${store.folder}"; free some, or clean up the cache with a smaller limit`;
-  }
-  if (isReadOnly(error)) {
-    return `The cache "${store.folder}" is not writable, so no stage can run: ${error.message}`;
+  // The first error says more than that of the clean-up after it.
+  if (error instanceof SuppressedError) {
+    return messageOf(error.suppressed, store);
   }
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
-  return isBug ? error.stack ?? error.message : error.message;
+  return diskMessage(error, store) ??
+    (isBug ? error.stack ?? error.message : error.message);
+}
+
+/** Message of an error of the disk or of the cache on it; undefined for other errors. */
+function diskMessage(error: Error, { folder }: Store): string | undefined {
+  const { message } = error;
+  if (isFull(error)) {
+    return `No space left on the disk of "${folder}"; free some, or clean up the cache with a smaller limit`;
+  }
+  if (isReadOnly(error)) {
+    return `The cache "${folder}" is not writable, so no stage can run: ${message}`;
+  }
+  if (isOutOfFiles(error)) {
+    return `Too many files are open; raise the limit (ulimit -n), or run fewer stages at once (--jobs): ${message}`;
+  }
+  if (osError(error) === EIO) {
+    return `The disk of "${folder}" fails; check it, then run again: ${message}`;
+  }
+  if (error instanceof Deno.errors.NotFound && message.includes(folder)) {
+    return `A part of the cache "${folder}" was removed during the run; run again: ${message}`;
+  }
+  return undefined;
 }
 
 /**
- * Calls a function that uses the cache. If the disk is full or not writable, the
- * error thrown has the message of {@linkcode messageOf}.
+ * Calls a function that uses the cache. For errors of the disk, the error thrown
+ * has the message of {@linkcode messageOf}.
  */
 export async function withCache<T>(
   store: Store,
@@ -55,7 +81,9 @@ export async function withCache<T>(
   try {
     return await work();
   } catch (error) {
-    if (!isFull(error) && !isReadOnly(error)) throw error;
-    throw new Error(messageOf(error, store), { cause: error });
+    const first = error instanceof SuppressedError ? error.suppressed : error;
+    const message = first instanceof Error && diskMessage(first, store);
+    if (!message) throw error;
+    throw new Error(message, { cause: error });
   }
 }

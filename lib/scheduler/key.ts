@@ -1,6 +1,6 @@
-import { basename, join, resolve } from "../store/paths.ts";
+import { basename, dirname, join, resolve } from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { listFiles, treeText } from "../store/blobs.ts";
+import { listTree, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
@@ -105,8 +105,9 @@ async function sourceContents(
 
 /**
  * Digest of a source: of a file's name and content, or of a folder's name and
- * the paths and contents of all files in it. The name counts since a task may
- * record it, as `fetch-model` does; the location does not.
+ * the paths and contents of all files, and the paths of all empty folders, in
+ * it. The name counts since a task may record it, as `fetch-model` does; the
+ * location does not.
  *
  * @throws {Error} If the source does not exist.
  */
@@ -114,20 +115,75 @@ export async function sourceDigest(
   path: string,
   { stats, listings }: Pick<Store, "stats" | "listings">,
 ): Promise<string> {
+  return listings.note(
+    await sourceText(path, (file) => stats.digest(file)),
+  );
+}
+
+/** A source that is given to a stage. */
+interface SeenSource {
+  readonly digest: string;
+  /** True if any later change will show in the fingerprints of its files. */
+  readonly settled: boolean;
+  /** True if a process has one of its files open for writing. */
+  readonly written: boolean;
+}
+
+/** As {@linkcode sourceDigest}, with what has to be known to give the source to a stage. */
+export async function seeSource(
+  path: string,
+  { stats, listings }: Pick<Store, "stats" | "listings">,
+): Promise<SeenSource> {
+  let isSettled = true;
+  let isWritten = false;
+  const text = await sourceText(path, async (file) => {
+    const seen = await stats.see(file);
+    isSettled &&= seen?.settled === true;
+    isWritten ||= seen?.written === true;
+    return seen?.blob;
+  });
+  const digest = listings.note(text);
+  return { digest, settled: isSettled, written: isWritten };
+}
+
+async function sourceText(
+  path: string,
+  digestOf: (file: string) => Promise<string | undefined>,
+): Promise<string> {
   const files = [];
   for (const [name, file] of filesOf(path)) {
-    const blob = await stats.digest(file);
+    const blob = name.endsWith("/") ? "" : await digestOf(file);
     if (blob === undefined) throw new Error(`"${file}" does not exist`);
     files.push({ path: name, size: 0, blob });
   }
-  return listings.note(treeText(files));
+  return treeText(files);
 }
 
-/** Fingerprints of all files of all sources. */
-export function sourcePrints(sources: Sources): (Fingerprint | undefined)[] {
-  return [...sources.values()].flatMap((path) =>
-    filesOf(path).map(([, file]) => fingerprint(file))
-  );
+/**
+ * Copies a source into a folder, under its own name. The file system shares the
+ * blocks of the copy where it can.
+ *
+ * @returns Path of the copy.
+ */
+export async function copySource(
+  path: string,
+  folder: string,
+): Promise<string> {
+  Deno.mkdirSync(folder, { recursive: true });
+  for (const [name, file] of filesOf(path)) {
+    const copy = join(folder, name);
+    Deno.mkdirSync(name.endsWith("/") ? copy : dirname(copy), {
+      recursive: true,
+    });
+    if (!name.endsWith("/")) await Deno.copyFile(file, copy);
+  }
+  return join(folder, basename(path));
+}
+
+/** Fingerprints of all files of a source. */
+export function sourcePrints(path: string): (Fingerprint | undefined)[] {
+  return filesOf(path).filter(([name]) => !name.endsWith("/"))
+    .map(([, file]) => fingerprint(file));
 }
 
 /** The parameters, with the sources as absolute paths. */
@@ -169,7 +225,7 @@ function edit(
   else if (last in place) place[last] = value;
 }
 
-/** Names and paths of the files of a source. */
+/** Names and paths of the files of a source, and of its empty folders, whose names end with a slash. */
 function filesOf(path: string): (readonly [name: string, file: string])[] {
   let info: Deno.FileInfo;
   try {
@@ -180,7 +236,7 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
   }
   const own = basename(path);
   return info.isDirectory
-    ? listFiles(path, "follow").map((name) => [
+    ? listTree(path, "follow").map((name) => [
       `${own}/${name}`,
       join(path, name),
     ])

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { digest } from "../store/digest.ts";
 import { fingerprint } from "../store/stats.ts";
 
@@ -50,8 +50,43 @@ export function projectFlags(project: string): string[] {
 /** Files that Deno reads besides `deno.json`: the first says whether `.js` is CommonJS, the second has compiler options. */
 const BESIDE = ["package.json", "tsconfig.json"];
 
-/** Settings that refer to further files, which are not supported. */
-const ELSEWHERE = ["workspace", "workspaces", "extends", "references"];
+/** Settings of other files that refer to further files, which are not supported. */
+const ELSEWHERE = ["workspaces", "extends", "references"];
+
+/**
+ * Settings of `deno.json` that are understood. They cannot change what code
+ * does, except for those that keys contain: `compilerOptions`, `unstable`, and
+ * what resolves imports, by the module that each import leads to.
+ */
+const UNDERSTOOD = new Set([
+  "$schema",
+  "allowScripts",
+  "bench",
+  "compile",
+  "compilerOptions",
+  "deploy",
+  "description",
+  "exclude",
+  "exports",
+  "fmt",
+  "importMap",
+  "imports",
+  "license",
+  "lint",
+  "lock",
+  "minimumDependencyAge",
+  "name",
+  "nodeModulesDir",
+  "nodeModulesLinker",
+  "permissions",
+  "publish",
+  "scopes",
+  "tasks",
+  "test",
+  "unstable",
+  "vendor",
+  "version",
+]);
 
 /** Resolves imports without file extensions, so that a new file can change what an old import means. */
 const SLOPPY = "sloppy-imports";
@@ -70,11 +105,17 @@ export function projectSettings(project: string): ProjectSettings {
   const files = [[configPath, config.raw] as const];
   files.push([lockPath, lock?.raw ?? ""]);
   const { importMap, unstable } = config.value;
+  refuseUnknown(configPath, config.value);
+  refuseWorkspaceAbove(project);
   if (typeof importMap === "string") {
+    if (/^\w+:/.test(importMap)) {
+      throw new Error(
+        `"${configPath}" has the URL "${importMap}" as "importMap"; write the path of a file in the project`,
+      );
+    }
     const map = join(project, importMap);
     files.push([map, readJson(map)?.raw ?? ""]);
   }
-  refuseElsewhere(configPath, config.value);
   if (Array.isArray(unstable) && unstable.includes(SLOPPY)) {
     throw new Error(
       `"${configPath}" enables "${SLOPPY}", with which a new file could change what code does; remove it and write file extensions in imports`,
@@ -117,6 +158,37 @@ function emitOptions(settings: Readonly<Record<string, unknown>>): EmitOptions {
   );
 }
 
+/**
+ * Refuses settings that are not {@linkcode UNDERSTOOD}: code that they add, as
+ * `links` and `workspace` do, would not be part of a key.
+ */
+function refuseUnknown(
+  path: string,
+  value: Readonly<Record<string, unknown>>,
+): void {
+  const name = Object.keys(value).find((name) => !UNDERSTOOD.has(name));
+  if (name === undefined) return;
+  throw new Error(
+    `"${path}" has the setting "${name}", which is not supported, since it could change what code does without a new key; remove it`,
+  );
+}
+
+/** Refuses a workspace that contains the project: Deno would apply the settings of its root as well. */
+function refuseWorkspaceAbove(project: string): void {
+  for (let folder = dirname(resolve(project));; folder = dirname(folder)) {
+    for (const name of ["deno.json", "deno.jsonc", "package.json"]) {
+      const path = join(folder, name);
+      const key = name === "package.json" ? "workspaces" : "workspace";
+      // Not parsed as JSON, since it may have comments.
+      if (!readIfThere(path)?.includes(`"${key}"`)) continue;
+      throw new Error(
+        `"${path}" has "${key}", and Deno would apply its settings to the project in "${project}"; move the project out of the workspace`,
+      );
+    }
+    if (folder === dirname(folder)) return;
+  }
+}
+
 function refuseElsewhere(
   path: string,
   value: Readonly<Record<string, unknown>>,
@@ -128,14 +200,18 @@ function refuseElsewhere(
   );
 }
 
-function readJson(path: string) {
-  let text: string;
+function readIfThere(path: string): string | undefined {
   try {
-    text = Deno.readTextFileSync(path);
+    return Deno.readTextFileSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
+}
+
+function readJson(path: string) {
+  const text = readIfThere(path);
+  if (text === undefined) return undefined;
   try {
     return { raw: digest(text), value: record(JSON.parse(text)) };
   } catch (error) {

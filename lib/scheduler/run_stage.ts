@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { listFiles, NotAFileError, treeDigest } from "../store/blobs.ts";
+import { listTree, NotAFileError, treeDigest } from "../store/blobs.ts";
 import { canonicalJson } from "../store/digest.ts";
 import {
   readSealed,
@@ -134,7 +134,11 @@ async function runOnce(
       checkpoint: (sources) => takeCheckpoint(key, sources, store),
       emit: say,
     });
-    return await commit(context, stage, decided, folder, measured);
+    log.end();
+    return await commit(context, stage, decided, folder, measured, {
+      ...options,
+      emit,
+    });
   } catch (error) {
     if (error instanceof LeftError) folder.leave();
     if (isTaken(folder, error)) {
@@ -154,6 +158,7 @@ async function runOnce(
       ...(error.code !== undefined && { code: error.code }),
     };
     log.write(failed);
+    log.end();
     Deno.renameSync(folder.log, kept);
     const ended = new Date().toISOString();
     store.histories.failed(pipeline, stage.id, {
@@ -188,6 +193,7 @@ async function commit(
   { key, parts }: Decided,
   folder: RunFolder,
   measured: Measured,
+  { emit, signal }: Pick<StageOptions, "emit" | "signal">,
 ): Promise<Manifest> {
   const { graph: { pipeline }, store } = context;
   const files = [];
@@ -212,18 +218,29 @@ async function commit(
   };
   store.manifests.write(manifest);
   removeFolder(store.path("checkpoints", key));
-  await makeVisible(context, stage, manifest, folder.output);
+  // Noted first: what is visible later is then known as written by the stage.
   await store.noteResult(pipeline, stage.id, key);
+  await makeVisible(context, stage, manifest, {
+    fresh: folder.output,
+    signal,
+    onKept: emit,
+  });
   return manifest;
 }
 
 function artifactFiles(stage: GraphStage, folder: string): string[] {
   let paths: string[];
   try {
-    paths = listFiles(folder, "refuse");
+    paths = listTree(folder, "refuse");
   } catch (error) {
     if (!(error instanceof NotAFileError)) throw error;
     throw new StageFailure(error.message, { cause: error });
+  }
+  const empty = paths.find((path) => path.endsWith("/"));
+  if (empty !== undefined) {
+    throw new StageFailure(
+      `The stage left the folder "${empty}" in its output empty, but only files are part of an artifact; the task must write a file in it or remove it`,
+    );
   }
   const missing = stage.declaration.output.files
     .filter((path) => !paths.includes(path));

@@ -21,6 +21,8 @@ export interface RunFolder extends Disposable {
   readonly path: string;
   readonly output: string;
   readonly inputs: string;
+  /** For copies of sources; created if needed. */
+  readonly sources: string;
   readonly temporary: string;
   readonly spec: string;
   readonly log: string;
@@ -98,10 +100,11 @@ function newRunFolder(
   const path = join(runs, name);
   if (fingerprint(path) !== undefined) return undefined;
   // Renamed when it is locked and complete, so that no other process sweeps it.
-  const unready = join(runs, `.${name}-${temporarySuffix()}`);
+  const unready = join(runs, `.${temporarySuffix()}-new`);
   Deno.mkdirSync(unready);
-  const lock = tryLockFile(join(unready, "lock"))!;
+  let lock: Lock | undefined;
   try {
+    lock = tryLockFile(join(unready, "lock"))!;
     for (const part of ["output", "inputs", "tmp"]) {
       Deno.mkdirSync(join(unready, part));
     }
@@ -112,8 +115,11 @@ function newRunFolder(
     );
     Deno.renameSync(unready, path);
   } catch (error) {
-    removeFolder(unready);
-    lock[Symbol.dispose]();
+    try {
+      removeFolder(unready);
+    } finally {
+      lock?.[Symbol.dispose]();
+    }
     if (osError(error) === ENOTEMPTY) return undefined;
     throw error;
   }
@@ -126,6 +132,7 @@ function runFolder(path: string, lock: Lock, left: boolean): RunFolder {
     path,
     output: join(path, "output"),
     inputs: join(path, "inputs"),
+    sources: join(path, "sources"),
     temporary: join(path, "tmp"),
     spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),
@@ -136,15 +143,18 @@ function runFolder(path: string, lock: Lock, left: boolean): RunFolder {
       leaves = true;
     },
     [Symbol.dispose]: () => {
-      if (!leaves) removeRun(path);
-      lock[Symbol.dispose]();
+      try {
+        if (!leaves) removeRun(path);
+      } finally {
+        lock[Symbol.dispose]();
+      }
     },
   };
 }
 
 /** Removes a run folder. It has no name of a run any more as soon as it is incomplete. */
 function removeRun(path: string): void {
-  const gone = join(dirname(path), `.${temporarySuffix()}`);
+  const gone = join(dirname(path), `.${temporarySuffix()}-gone`);
   try {
     Deno.renameSync(path, gone);
   } catch (error) {
@@ -154,13 +164,17 @@ function removeRun(path: string): void {
   removeFolder(gone);
 }
 
+/** Matches the names of run folders; others are not the scheduler's. */
+const RUN_NAME = /^\.?\d+-[0-9a-f]{8}-\d+-/;
+
 /** Removes run folders whose scheduler died, and ends the processes that are left of them. */
 export async function sweepRuns(
   store: Store,
   executor: Executor,
 ): Promise<void> {
   const runs = store.makeFolder("runs");
-  for (const { name } of [...Deno.readDirSync(runs)]) {
+  for (const { name } of entriesOf(runs)) {
+    if (!RUN_NAME.test(name) && !isDigest(name)) continue;
     const path = join(runs, name);
     // A job that outlived its scheduler belongs to the next run of its stage.
     if (isDigest(name) && !isForgotten(path)) continue;
@@ -249,6 +263,8 @@ function isWritten(log: string): boolean {
 /** Log of a run: its events as JSON lines. */
 interface Log extends Disposable {
   write(event: Event): void;
+  /** Writes what was held back. Called when the stage has ended. */
+  end(): void;
 }
 
 /** An event in a log, with the seconds since the start of the log. */
@@ -257,23 +273,91 @@ export type LogLine = Event & { readonly at: number };
 /** Seconds between two reports of progress in a log, since a stage may run for days. */
 const PROGRESS_PAUSE = 10;
 
-/** Creates a log file. Each event is written at once. */
+/** Characters of the start and of the end of a log that are kept. */
+const LOG_HEAD = 8 << 20;
+const LOG_TAIL = 1 << 20;
+
+/**
+ * Creates a log file. Each event is written at once, until the log is
+ * {@linkcode LOG_HEAD} long. The last events after that are held in memory, and
+ * written by `end()`; a line says how many are missing in between.
+ */
 export function openLog(path: string): Log {
   const file = Deno.openSync(path, { write: true, createNew: true });
   const start = performance.now();
   let progress = -Infinity;
+  let size = 0;
+  const tail = new LastEvents(LOG_TAIL);
+  const now = () => Math.round(performance.now() - start) / 1000;
   return {
     write(event) {
-      const at = Math.round(performance.now() - start) / 1000;
+      const at = now();
       if (event.type === "progress") {
         const { done, total } = event;
         if (done < total && at < progress + PROGRESS_PAUSE) return;
         progress = at;
       }
-      writeAll(file, JSON.stringify({ at, ...event }) + "\n");
+      const line = JSON.stringify({ at, ...event }) + "\n";
+      size += line.length;
+      if (size <= LOG_HEAD) writeAll(file, line);
+      else tail.add(line);
+    },
+    end() {
+      const { dropped, lines } = tail.take();
+      if (dropped > 0) {
+        const line =
+          `... ${dropped} lines are left out here, since the log is too long ...`;
+        const event = {
+          at: now(),
+          type: "log",
+          stage: "",
+          line,
+          stream: "log",
+        };
+        writeAll(file, JSON.stringify(event) + "\n");
+      }
+      writeAll(file, lines);
     },
     [Symbol.dispose]: () => file.close(),
   };
+}
+
+/** The last lines of a long log. */
+class LastEvents {
+  readonly #most: number;
+  #lines: string[] = [];
+  /** Index of the first line that is still kept. */
+  #first = 0;
+  #size = 0;
+  #dropped = 0;
+
+  /** @param most Characters to keep. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  add(line: string): void {
+    this.#lines.push(line);
+    this.#size += line.length;
+    while (this.#size > this.#most) {
+      this.#size -= this.#lines[this.#first]!.length;
+      this.#first++;
+      this.#dropped++;
+    }
+    if (this.#first > this.#lines.length / 2) {
+      this.#lines = this.#lines.slice(this.#first);
+      this.#first = 0;
+    }
+  }
+
+  /** Returns and forgets the lines, and the number of those that were dropped before. */
+  take(): { readonly dropped: number; readonly lines: string } {
+    const lines = this.#lines.slice(this.#first).join("");
+    const dropped = this.#dropped;
+    this.#lines = [];
+    this.#first = this.#size = this.#dropped = 0;
+    return { dropped, lines };
+  }
 }
 
 /** A stage's log: of the run in progress, of the last run if that failed, or of a result. */

@@ -1,4 +1,3 @@
-import { join } from "../store/paths.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
@@ -16,6 +15,7 @@ import {
 import type { Slots } from "./limits.ts";
 import { Outcomes } from "./outcomes.ts";
 import { decide, type Reused } from "./plan.ts";
+import type { Store } from "../store/store.ts";
 import type { Settings } from "./settings.ts";
 import { makeVisible, sweepVisible } from "./visible.ts";
 
@@ -28,6 +28,7 @@ import { makeVisible, sweepVisible } from "./visible.ts";
  * @param signal Interrupts the run: running stages are asked to write a checkpoint and end.
  * @param store The cache, if it is open already.
  * @throws {BusyError} After the summary, if another process holds what a stage needs and `Settings.wait` is false.
+ * @throws The reason of the signal, if the run does not end in time after an interrupt.
  */
 export async function run(
   graph: Graph,
@@ -37,27 +38,110 @@ export async function run(
   signal: AbortSignal,
   store = openStore(settings),
 ): Promise<Summary> {
+  using patience = new Patience(signal, settings.grace, emit);
+  return await Promise.race([
+    withCache(
+      store,
+      () => runAll(graph, targets, settings, patience.emit, signal, store),
+    ),
+    patience.over,
+  ]);
+}
+
+async function runAll(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  emit: (event: Event) => void,
+  signal: AbortSignal,
+  store: Store,
+): Promise<Summary> {
   const start = performance.now();
   let scheduler: Scheduler;
   {
     // Before anything else, since opening the context stores blobs that no result needs yet.
-    using _live = await holdOff(store);
+    using _live = await holdOff(store, signal);
     const context = await openContext(graph, targets, settings, store);
     const { selected, sources } = context;
     scheduler = new Scheduler(context, emit, signal);
     emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
     await scheduler.run();
     sources.save();
-    const { keys } = scheduler.outcomes;
-    await withCache(store, () => store.noteRun(graph.pipeline, keys));
+    await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
   }
   const { counts } = scheduler.outcomes;
-  if (counts.ran > 0) await keepWithin(store, settings.cacheLimit);
+  if (counts.ran + counts.failed > 0) {
+    await keepWithin(store, settings.cacheLimit);
+  }
   const seconds = (performance.now() - start) / 1000;
   const summary: Summary = { type: "summary", ...counts, seconds };
   emit(summary);
   if (scheduler.busy !== undefined) throw scheduler.busy;
   return summary;
+}
+
+/** Seconds that a run may take to end after an interrupt; twice as many, besides the grace, if stages are running. */
+const LAST_SECONDS = 5;
+
+/** Gives a run up that does not end after an interrupt, whatever it waits for: a lock, a subprocess, a disk that does not answer. */
+class Patience implements Disposable {
+  readonly #over = Promise.withResolvers<never>();
+  readonly #running = new Set<string>();
+  readonly #signal: AbortSignal;
+  readonly #grace: number;
+  readonly #emit: (event: Event) => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isOver = false;
+
+  constructor(
+    signal: AbortSignal,
+    grace: number,
+    emit: (event: Event) => void,
+  ) {
+    this.#signal = signal;
+    this.#grace = grace;
+    this.#emit = emit;
+    if (signal.aborted) this.#start();
+    else signal.addEventListener("abort", this.#start);
+  }
+
+  /** Rejects when the run is given up. */
+  get over(): Promise<never> {
+    return this.#over.promise;
+  }
+
+  /** Passes an event on, unless the run has been given up. */
+  readonly emit = (event: Event): void => {
+    if (this.#isOver) return;
+    if (event.type === "started") this.#running.add(event.stage);
+    if (event.type === "finished" || event.type === "failed") {
+      this.#running.delete(event.stage);
+    }
+    this.#emit(event);
+  };
+
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    // The first use of timers in a process takes milliseconds.
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+    this.#signal.removeEventListener("abort", this.#start);
+  }
+
+  readonly #start = (): void => {
+    this.#wait(LAST_SECONDS, () => {
+      if (this.#running.size === 0) this.#giveUp();
+      else this.#wait(this.#grace + LAST_SECONDS, () => this.#giveUp());
+    });
+  };
+
+  #wait(seconds: number, then: () => void): void {
+    this.#timer = setTimeout(then, seconds * 1000);
+  }
+
+  #giveUp(): void {
+    this.#isOver = true;
+    this.#over.reject(this.#signal.reason);
+  }
 }
 
 /** End of a stage: its result, or the reason why it has none. */
@@ -207,10 +291,10 @@ class Scheduler {
 
   /** Called before the first stage runs: removes what dead processes left. */
   async #prepare(): Promise<Slots> {
-    const { graph: { pipeline }, settings, store } = this.#context;
+    const { settings, store } = this.#context;
     const { sweepRuns } = await import("./runs.ts");
     await sweepRuns(store, settings.executor);
-    sweepVisible(join(settings.out, pipeline), store);
+    await sweepVisible(this.#context, this.#emit);
     const { Slots } = await import("./limits.ts");
     return new Slots(settings.limits);
   }
@@ -220,12 +304,16 @@ class Scheduler {
     const { graph: { pipeline }, store } = this.#context;
     this.outcomes.decided(id, decision);
     const start = performance.now();
+    // Noted first: what is visible later is then known as written by the stage.
+    await store.noteResult(pipeline, id, manifest.key);
     if (decision.state === "restore") {
-      await makeVisible(this.#context, stageOf(this.#context, id), manifest);
+      await makeVisible(this.#context, { id }, manifest, {
+        signal: this.#signal,
+        onKept: this.#emit,
+      });
       const seconds = (performance.now() - start) / 1000;
       this.outcomes.succeeded(id, "restored", manifest, seconds);
     } else this.outcomes.succeeded(id, "unchanged", manifest, 0);
-    await store.noteResult(pipeline, id, manifest.key);
     return { manifest };
   }
 

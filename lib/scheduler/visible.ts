@@ -6,6 +6,7 @@ import {
   entriesOf,
   exchange,
   removeFolder,
+  removeIfThere,
   syncFolder,
   syncTree,
   TEMPORARY,
@@ -15,6 +16,7 @@ import { lockFile, tryLockFile } from "../store/locks.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import type { Context } from "./context.ts";
+import type { Event } from "./events.ts";
 
 /** Folder of a stage's artifact that the user sees: `out/PIPELINE/STAGE`. */
 export function visibleFolder(
@@ -48,82 +50,263 @@ export async function difference(
   const found = new Set(present);
   for (const [path, blob] of expected) {
     if (!found.has(path)) return `output file ${path} is missing`;
-    if (await store.stats.digest(join(folder, path)) !== blob) {
+    if (await store.stats.digest(join(folder, path), "output") !== blob) {
       return `output file ${path} is changed`;
     }
   }
   return undefined;
 }
 
+/** Files of the user that were in the way of an output. */
+type Kept = Extract<Event, { type: "kept" }>;
+
+/** How a visible folder is replaced. */
+interface Replacement {
+  /** Folder with the artifact, which is moved; by default, it is copied from the cache. */
+  readonly fresh?: string;
+  /** Cancels waiting for another process. */
+  readonly signal: AbortSignal;
+  /** Called if files of the user were moved aside. */
+  readonly onKept: (kept: Kept) => void;
+}
+
 /**
  * Puts a result in the visible folder of its stage, in place of what is there.
- * The files are copies, so the user may edit them.
+ * The files are copies, so the user may edit them. What the cache has not
+ * written there is moved to `_kept/STAGE/N` beside the folder.
  *
- * @param fresh Folder with the artifact, which is moved; by default, it is copied from the cache.
- * @throws {DamagedBlobError} If the cache has lost a file of it.
+ * @throws {DamagedBlobError} If the cache has lost a file of the result.
  */
 export async function makeVisible(
-  { graph: { pipeline }, settings, store }: Context,
-  stage: GraphStage,
+  context: Context,
+  stage: Pick<GraphStage, "id">,
   manifest: Manifest,
-  fresh?: string,
+  { fresh, signal, onKept }: Replacement,
 ): Promise<void> {
+  const { graph: { pipeline }, settings, store } = context;
   const folder = visibleFolder(settings.out, pipeline, stage);
-  using _lock = await lockFile(lockPath(folder, store));
-  sweepBeside(folder);
-  if (fresh !== undefined) return replaceFolder(folder, fresh);
-  const copy = beside(folder);
+  using _lock = await lockFile(lockPath(folder, store), { signal });
+  const remains = new Remains(folder, pipeline, stage.id, store);
+  await remains.sweep();
+  const copy = `${beside(folder)}${INCOMING}`;
   try {
-    Deno.mkdirSync(copy, { recursive: true });
-    for (const { path, blob } of manifest.files) {
-      await store.blobs.copyTo(blob, join(copy, path));
+    if (fresh === undefined) {
+      Deno.mkdirSync(copy, { recursive: true });
+      for (const { path, blob } of manifest.files) {
+        await store.blobs.copyTo(blob, join(copy, path));
+      }
     }
-    replaceFolder(folder, copy);
+    setModes(fresh ?? copy);
+    const old = replaceFolder(folder, fresh ?? copy);
+    if (old !== undefined) await remains.clear(old);
   } finally {
     removeFolder(copy);
+    if (remains.kept !== undefined) onKept(remains.kept);
   }
 }
 
 /**
- * Moves a folder in place of another, which is removed; atomically, where the
- * system can. It is flushed to the disk first, so that a power loss cannot leave
- * half of it.
+ * Gives all files and folders the modes that new ones have, so that a restored
+ * output equals the first one. A hard link, through which an edit would change
+ * another file, becomes a copy.
  */
-export function replaceFolder(folder: string, fresh: string): void {
+function setModes(folder: string): void {
+  const mask = Deno.umask();
+  Deno.chmodSync(folder, 0o777 & ~mask);
+  for (const { name, isDirectory } of entriesOf(folder)) {
+    const path = join(folder, name);
+    if (isDirectory) {
+      setModes(path);
+      continue;
+    }
+    if ((Deno.statSync(path).nlink ?? 1) > 1) {
+      const copy = `${path}.${temporarySuffix()}`;
+      Deno.copyFileSync(path, copy);
+      Deno.renameSync(copy, path);
+    }
+    Deno.chmodSync(path, 0o666 & ~mask);
+  }
+}
+
+/**
+ * Moves a folder in place of another; atomically, where the system can. It is
+ * flushed to the disk first, so that a power loss cannot leave half of it.
+ *
+ * @returns Where the other folder is now; undefined if there was none.
+ */
+export function replaceFolder(
+  folder: string,
+  fresh: string,
+): string | undefined {
   syncTree(fresh);
   Deno.mkdirSync(dirname(folder), { recursive: true });
-  if (exchange(fresh, folder)) {
+  // What was visible must never be where a clean-up deletes everything.
+  const place = beside(folder);
+  Deno.renameSync(fresh, place);
+  if (exchange(place, folder)) {
     syncFolder(dirname(folder));
-    return removeFolder(fresh);
+    return place;
   }
   const old = beside(folder);
-  try {
-    Deno.renameSync(folder, old);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  Deno.renameSync(fresh, folder);
+  const existed = renameIfThere(folder, old);
+  Deno.renameSync(place, folder);
   syncFolder(dirname(folder));
-  removeFolder(old);
+  return existed ? old : undefined;
 }
 
-/** Removes temporary folders that dead processes left beside the visible folders of a pipeline. */
-export function sweepVisible(pipeline: string, store: Store): void {
-  for (const { name } of entriesOf(pipeline)) {
-    const [, stage, suffix] = /^\.(.+)\.([^.]+)$/.exec(name) ?? [];
-    if (stage === undefined || !TEMPORARY.test(suffix!)) continue;
-    const folder = join(pipeline, stage);
-    using lock = tryLockFile(lockPath(folder, store));
-    if (lock !== undefined) sweepBeside(folder);
+function renameIfThere(from: string, to: string): boolean {
+  try {
+    Deno.renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
   }
 }
 
-/** Removes temporary folders beside a visible folder, whose lock must be held. */
-function sweepBeside(folder: string): void {
-  const prefix = `.${basename(folder)}.`;
-  for (const { name } of entriesOf(dirname(folder))) {
-    if (name.startsWith(prefix) && TEMPORARY.test(name.slice(prefix.length))) {
-      removeFolder(join(dirname(folder), name));
+/** Removes what dead processes left beside the visible folders of a pipeline. */
+export async function sweepVisible(
+  { graph: { pipeline }, settings, store }: Context,
+  onKept: (kept: Kept) => void,
+): Promise<void> {
+  const folder = join(settings.out, pipeline);
+  const stages = new Set(
+    entriesOf(folder).flatMap(({ name }) => leftBy(name) ?? []),
+  );
+  for (const stage of stages) {
+    const visible = join(folder, stage);
+    using lock = tryLockFile(lockPath(visible, store));
+    if (lock === undefined) continue;
+    const remains = new Remains(visible, pipeline, stage, store);
+    await remains.sweep();
+    if (remains.kept !== undefined) onKept(remains.kept);
+  }
+}
+
+/** Ends the name of a copy that is not complete, and in which nothing is the user's. */
+const INCOMING = ".new";
+
+/** The stage beside whose visible folder a temporary folder of this name was left. */
+function leftBy(name: string): string | undefined {
+  const whole = name.endsWith(INCOMING)
+    ? name.slice(0, -INCOMING.length)
+    : name;
+  const [, stage, suffix] = /^\.(.+)\.([^.]+)$/.exec(whole) ?? [];
+  return suffix !== undefined && TEMPORARY.test(suffix) ? stage : undefined;
+}
+
+/**
+ * What was in a visible folder before it was replaced. Files that the cache has
+ * written are removed; anything else is the user's and is moved aside. The lock
+ * of the folder must be held.
+ */
+class Remains {
+  readonly #folder: string;
+  readonly #pipeline: string;
+  readonly #stage: string;
+  readonly #store: Store;
+  /** Digests of the files that the cache has written, by path. */
+  #written: Map<string, Set<string>> | undefined;
+  /** Folder for what is the user's; created if needed. */
+  #aside: string | undefined;
+  #count = 0;
+
+  constructor(folder: string, pipeline: string, stage: string, store: Store) {
+    this.#folder = folder;
+    this.#pipeline = pipeline;
+    this.#stage = stage;
+    this.#store = store;
+  }
+
+  /** What was moved aside; undefined if nothing was. */
+  get kept(): Kept | undefined {
+    if (this.#aside === undefined) return undefined;
+    return {
+      type: "kept",
+      stage: this.#stage,
+      files: this.#count,
+      folder: this.#aside,
+    };
+  }
+
+  /** Clears what processes that died have left beside the visible folder. */
+  async sweep(): Promise<void> {
+    const parent = dirname(this.#folder);
+    for (const { name } of entriesOf(parent)) {
+      if (leftBy(name) !== basename(this.#folder)) continue;
+      const path = join(parent, name);
+      if (name.endsWith(INCOMING)) removeFolder(path);
+      else await this.clear(path);
+    }
+  }
+
+  /** Removes a folder that was visible, after moving aside what is the user's. */
+  async clear(old: string): Promise<void> {
+    if (Deno.lstatSync(old).isDirectory) await this.#clear(old, "");
+    else this.#keep(old, basename(this.#folder));
+  }
+
+  async #clear(root: string, below: string): Promise<void> {
+    const folder = join(root, below);
+    for (const { name, isDirectory, isFile } of entriesOf(folder)) {
+      const path = below === "" ? name : `${below}/${name}`;
+      const whole = join(root, path);
+      if (isDirectory) await this.#clear(root, path);
+      else if (isFile && await this.#isWritten(whole, path)) {
+        removeIfThere(whole);
+      } else this.#keep(whole, path);
+    }
+    Deno.removeSync(folder);
+  }
+
+  /** True if the cache has written this content at this path. */
+  async #isWritten(whole: string, path: string): Promise<boolean> {
+    this.#written ??= this.#filesWritten();
+    const blobs = this.#written.get(path);
+    if (blobs === undefined) return false;
+    const name = join(this.#folder, path);
+    const blob = await this.#store.stats.digest(whole, "output", name);
+    return blob !== undefined && blobs.has(blob);
+  }
+
+  #filesWritten(): Map<string, Set<string>> {
+    const written = new Map<string, Set<string>>();
+    const { keys } = this.#store.histories.read(this.#pipeline, this.#stage);
+    for (const key of keys) {
+      const found = this.#store.manifests.read(key);
+      if (found.state !== "found") continue;
+      for (const { path, blob } of found.manifest.files) {
+        const blobs = written.get(path) ?? new Set();
+        written.set(path, blobs.add(blob));
+      }
+    }
+    return written;
+  }
+
+  #keep(whole: string, path: string): void {
+    this.#aside ??= newFolder(
+      join(dirname(this.#folder), KEPT, basename(this.#folder)),
+    );
+    const kept = join(this.#aside, path);
+    Deno.mkdirSync(dirname(kept), { recursive: true });
+    Deno.renameSync(whole, kept);
+    this.#count++;
+  }
+}
+
+/** Folder beside the visible folders of a pipeline, for files of the user. No stage can have this name. */
+const KEPT = "_kept";
+
+/** Creates the first of the folders 1, 2, ... that does not exist. */
+function newFolder(parent: string): string {
+  Deno.mkdirSync(parent, { recursive: true });
+  for (let n = 1;; n++) {
+    try {
+      const path = join(parent, String(n));
+      Deno.mkdirSync(path);
+      return path;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     }
   }
 }

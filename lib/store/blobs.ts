@@ -20,7 +20,7 @@ export class Blobs {
 
   /** True if the blob exists and its content matches its digest. */
   async holds(blob: string): Promise<boolean> {
-    return await this.#stats.digest(this.path(blob), true) === blob;
+    return await this.#stats.digest(this.path(blob), "blob") === blob;
   }
 
   /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
@@ -188,6 +188,14 @@ export function listFiles(
   folder: string,
   links: "refuse" | "follow",
 ): string[] {
+  return listTree(folder, links).filter((path) => !path.endsWith("/"));
+}
+
+/** As {@linkcode listFiles}, with the folders in it that are empty; their paths end with a slash. */
+export function listTree(
+  folder: string,
+  links: "refuse" | "follow",
+): string[] {
   const found: string[] = [];
   walk(folder, "", links, [], found);
   return found.sort((a, b) => a < b ? -1 : 1);
@@ -207,7 +215,9 @@ function walk(
       `Folder "${folder}" links to a folder that contains it`,
     );
   }
-  for (const entry of Deno.readDirSync(folder)) {
+  const entries = [...Deno.readDirSync(folder)];
+  if (entries.length === 0 && below !== "") found.push(`${below}/`);
+  for (const entry of entries) {
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
     const whole = join(root, path);
     if (entry.isSymlink && links === "refuse") {

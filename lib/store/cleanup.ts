@@ -1,6 +1,6 @@
 import { join } from "./paths.ts";
 import { digestFile, isDigest } from "./digest.ts";
-import { entriesOf, isReadOnly, removeFolder } from "./files.ts";
+import { entriesOf, isReadOnly, isTemporary, removeFolder } from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
 import type { Manifest } from "./manifests.ts";
 import { fingerprint } from "./stats.ts";
@@ -9,10 +9,18 @@ import type { Store } from "./store.ts";
 /**
  * Prevents clean-ups, in all processes, until the lock is released. Undefined
  * if the cache is not writable, so that no clean-up can happen.
+ *
+ * @param signal Cancels waiting for a clean-up.
  */
-export async function holdOff(store: Store): Promise<Lock | undefined> {
+export async function holdOff(
+  store: Store,
+  signal?: AbortSignal,
+): Promise<Lock | undefined> {
   try {
-    return await lockFile(lockPath(store), { shared: true });
+    return await lockFile(lockPath(store), {
+      shared: true,
+      ...(signal !== undefined && { signal }),
+    });
   } catch (error) {
     if (isReadOnly(error)) return undefined;
     throw error;
@@ -28,15 +36,15 @@ interface CleanUp {
   readonly removed: readonly string[];
   /** Bytes freed. */
   readonly freed: number;
-  /** Bytes of blobs and checkpoints that are left. */
+  /** Bytes of the cache that are left. */
   readonly left: number;
 }
 
 /**
- * Removes the oldest results and checkpoints until blobs and checkpoints take at
- * most `limit` bytes, and all blobs that no result needs. Pinned results and
- * those of the latest runs are kept. The age of a checkpoint is that of its last
- * write.
+ * Removes all blobs that no result needs, and then the oldest results,
+ * checkpoints and logs of failures until the cache takes at most `limit` bytes.
+ * Pinned results and those of the latest runs are kept. The age of a checkpoint
+ * is that of its last write.
  *
  * @returns Undefined if nothing was removed, because a run is in progress or
  * the cache has results of a newer version of this program.
@@ -47,30 +55,26 @@ export async function cleanUp(
 ): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined || hasNewer(store) || hasJobs(store)) return undefined;
-  const before = sizeOfAll(store);
+  const before = folderSize(store.folder);
   for (const { path, written } of checkpointsOf(store)) {
     if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
   }
   const manifests = manifestsOf(store);
-  const checkpoints = checkpointsOf(store);
   const needed = new Set([...store.pins.read(), ...store.usage.keys()]);
   const users = countUsers(manifests, store);
-  let size = checkpoints.reduce((sum, { size }) => sum + size, 0);
-  for (const blob of users.keys()) size += sizeOf(store, blob);
+  removeUnused(store, users);
+  let size = folderSize(store.folder);
   const removed: string[] = [];
-  const takeCheckpoint = (path: string, bytes: number) => {
-    Deno.removeSync(path, { recursive: true });
-    size -= bytes;
-  };
   const takeResult = (manifest: Manifest) => {
     if (needed.has(manifest.key)) return;
+    size -= fileSize(store.manifests.path(manifest.key));
     // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
     store.manifests.remove(manifest.key);
     removed.push(manifest.key);
     for (const blob of blobsOf(manifest, store)) {
       const left = users.get(blob)! - 1;
       users.set(blob, left);
-      if (left === 0) size -= sizeOf(store, blob);
+      if (left === 0) size -= fileSize(store.blobs.path(blob));
     }
   };
   const oldestFirst = [
@@ -78,10 +82,14 @@ export async function cleanUp(
       at: Date.parse(manifest.started) || 0,
       take: () => takeResult(manifest),
     })),
-    ...checkpoints.map(({ path, size, written }) => ({
-      at: written,
-      take: () => takeCheckpoint(path, size),
-    })),
+    ...[...checkpointsOf(store), ...failuresOf(store)]
+      .map(({ path, size: bytes, written }) => ({
+        at: written,
+        take: () => {
+          Deno.removeSync(path, { recursive: true });
+          size -= bytes;
+        },
+      })),
   ].sort((a, b) => a.at - b.at);
   for (const { take } of oldestFirst) {
     if (size <= limit) break;
@@ -89,13 +97,13 @@ export async function cleanUp(
   }
   removeUnused(store, users);
   await store.stats.prune();
-  const left = sizeOfAll(store);
+  const left = folderSize(store.folder);
   return { removed, freed: before - left, left };
 }
 
-/** Cleans up if blobs and checkpoints take more than `limit` bytes. */
+/** Cleans up if the cache takes more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
-  if (sizeOfAll(store) > limit) await cleanUp(store, limit);
+  if (folderSize(store.folder) > limit) await cleanUp(store, limit);
 }
 
 /** True if a job of a batch system, which outlived its scheduler, uses the cache. */
@@ -142,37 +150,39 @@ function blobsOf({ files, log, parts }: Manifest, store: Store): Set<string> {
   return blobs;
 }
 
+/** Matches the names of what a clean-up removes from the folders of locks and entry modules. */
+const DISPOSABLE: Readonly<Record<string, RegExp>> = {
+  locks: /^([0-9a-f]{64}|mutex-[0-9a-f]{16})$/,
+  entries: /-[0-9a-f]{8}\.js$/,
+};
+
+/** Removes blobs that no result needs, locks and entry modules; files of other names are not the cache's. */
 function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
   for (const { name, isDirectory } of entriesOf(store.blobs.folder)) {
     const path = join(store.blobs.folder, name);
-    if (!isDirectory) Deno.removeSync(path);
+    if (name.startsWith("new.") && isTemporary(name)) Deno.removeSync(path);
     for (const file of isDirectory ? entriesOf(path) : []) {
-      if (!((users.get(name + file.name) ?? 0) > 0)) {
+      const blob = name + file.name;
+      if (isDigest(blob) && !((users.get(blob) ?? 0) > 0)) {
         Deno.removeSync(join(path, file.name));
       }
     }
   }
   // No lock is held and no process starts while the cache is locked as a whole.
-  for (const folder of ["locks", "entries"]) {
+  for (const [folder, names] of Object.entries(DISPOSABLE)) {
     for (const { name } of entriesOf(store.path(folder))) {
-      Deno.removeSync(store.path(folder, name));
+      if (names.test(name)) Deno.removeSync(store.path(folder, name));
     }
   }
 }
 
-function sizeOf(store: Store, blob: string): number {
+function fileSize(path: string): number {
   try {
-    return Deno.statSync(store.blobs.path(blob)).size;
+    return Deno.statSync(path).size;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return 0;
     throw error;
   }
-}
-
-/** Bytes of blobs and checkpoints. */
-function sizeOfAll(store: Store): number {
-  return folderSize(store.blobs.folder) +
-    folderSize(store.path("checkpoints"));
 }
 
 /** Outside the folder of locks, whose files a clean-up removes. */
@@ -222,7 +232,7 @@ interface DiskUse {
   readonly results: number;
   readonly blobs: number;
   readonly checkpoints: number;
-  /** Manifests, logs of failed runs, memos. */
+  /** Manifests, logs of failures, memos. */
   readonly other: number;
   readonly total: number;
 }
@@ -290,8 +300,8 @@ function manifestsOf(store: Store): Manifest[] {
   });
 }
 
-/** Checkpoints of the stage with one key. */
-interface LeftCheckpoint {
+/** The checkpoints of a key, or the log of a failure. */
+interface Leftover {
   readonly path: string;
   /** Bytes. */
   readonly size: number;
@@ -299,11 +309,30 @@ interface LeftCheckpoint {
   readonly written: number;
 }
 
-function checkpointsOf(store: Store): LeftCheckpoint[] {
-  return entriesOf(store.path("checkpoints")).map(({ name }) => {
-    const path = store.path("checkpoints", name);
-    return { path, size: folderSize(path), written: lastWrite(path) };
-  });
+function checkpointsOf(store: Store): Leftover[] {
+  return entriesOf(store.path("checkpoints"))
+    .filter(({ name }) => isDigest(name))
+    .map(({ name }) => {
+      const path = store.path("checkpoints", name);
+      return { path, size: folderSize(path), written: lastWrite(path) };
+    });
+}
+
+/** Logs of failures, of all stages that have a history. */
+function failuresOf(store: Store): Leftover[] {
+  return entriesOf(store.histories.folder)
+    .filter(({ isDirectory }) => isDirectory)
+    .flatMap(({ name: pipeline }) =>
+      entriesOf(join(store.histories.folder, pipeline)).map(({ name }) =>
+        store.path("failures", pipeline, name.replace(/\.json$/, ".jsonl"))
+      )
+    )
+    .flatMap((path) => {
+      const print = fingerprint(path);
+      return print === undefined
+        ? []
+        : [{ path, size: print.size, written: print.modified }];
+    });
 }
 
 function lastWrite(path: string): number {

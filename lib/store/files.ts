@@ -89,6 +89,12 @@ const PROCESS_NAME = `${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
 /** Matches what {@linkcode temporarySuffix} returns. */
 export const TEMPORARY = /^\d+-[0-9a-f]{8}-\d+$/;
 
+/** True for a name that {@linkcode besides} made. */
+export function isTemporary(name: string): boolean {
+  const [, suffix] = /\.([^.]+)\.tmp$/.exec(name) ?? [];
+  return suffix !== undefined && TEMPORARY.test(suffix);
+}
+
 let serial = 0;
 
 /** A suffix for a temporary name, unique among all processes. */
@@ -228,6 +234,8 @@ export const ESRCH = 3;
 export const EIO = 5;
 /** A folder is not empty, so nothing can be renamed to its name. */
 export const ENOTEMPTY = Deno.build.os === "darwin" ? 66 : 39;
+const ENFILE = 23;
+const EMFILE = 24;
 const ENOSPC = 28;
 const EROFS = 30;
 const EDQUOT = Deno.build.os === "darwin" ? 69 : 122;
@@ -242,4 +250,10 @@ export function isFull(error: unknown): boolean {
 export function isReadOnly(error: unknown): boolean {
   return error instanceof Deno.errors.PermissionDenied ||
     osError(error) === EROFS;
+}
+
+/** True if the process, or the machine, has too many open files. */
+export function isOutOfFiles(error: unknown): boolean {
+  const number = osError(error);
+  return number === ENFILE || number === EMFILE;
 }

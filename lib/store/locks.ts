@@ -25,6 +25,9 @@ export function isHeldHere(path: string): boolean {
 const FIRST_PAUSE = 5;
 const LAST_PAUSE = 100;
 
+/** Number of times that the file of a lock may be replaced while it is taken. */
+const MOST_TRIES = 100;
+
 /** Takes a lock, waiting until it is free. The file is created if needed. */
 export async function lockFile(
   path: string,
@@ -50,35 +53,38 @@ export function tryLockFile(
   path: string,
   options: Pick<LockOptions, "shared"> & { readonly create?: boolean } = {},
 ): Lock | undefined {
-  for (;;) {
+  for (let tries = 0; tries < MOST_TRIES; tries++) {
     const file = Deno.openSync(path, {
       read: true,
       write: true,
       create: options.create !== false,
     });
-    if (!file.tryLockSync(options.shared !== true)) {
-      file.close();
-      return undefined;
+    let isKept = false;
+    try {
+      if (!file.tryLockSync(options.shared !== true)) return undefined;
+      // A clean-up may have removed the file after it was opened.
+      if (!isStill(file, path)) continue;
+      if (options.shared !== true) {
+        file.truncateSync();
+        file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
+        held.add(path);
+      }
+      isKept = true;
+    } finally {
+      // Else this process would hold, and wait for, a lock that nobody releases.
+      if (!isKept) file.close();
     }
-    // A clean-up may have removed the file after it was opened.
-    if (!isStill(file, path)) {
-      file.close();
-      continue;
-    }
-    if (options.shared === true) {
-      return { path, [Symbol.dispose]: () => file.close() };
-    }
-    file.truncateSync();
-    file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
-    held.add(path);
     return {
       path,
       [Symbol.dispose]: () => {
-        held.delete(path);
+        if (options.shared !== true) held.delete(path);
         file.close();
       },
     };
   }
+  throw new Error(
+    `The lock "${path}" cannot be taken, because its file is replaced again and again; check the file system`,
+  );
 }
 
 /** Holder of an exclusive lock, as it is written in the file: `process 1234`. */

@@ -5,7 +5,7 @@ import { lockFile } from "./locks.ts";
 /**
  * Metadata that shows whether a file may have changed, without reading it.
  * `changed` (ctime) cannot be set by programs, so a copy that preserves the
- * modification time is noticed.
+ * modification time is noticed; `trust.ts` says where this does not hold.
  */
 export interface Fingerprint {
   /** Bytes. */
@@ -49,33 +49,59 @@ export function same(a: Fingerprint, b: Fingerprint): boolean {
  * True if any change after `at` (milliseconds since 1970) would show in the
  * fingerprint, because the last change before is long enough ago. False also
  * after the clock was set back.
+ *
+ * @param settles Milliseconds that are long enough; those of the clock by default.
  */
-export function settled(print: Fingerprint, at: number): boolean {
-  return Math.max(print.modified, print.changed) + TICK <= at;
+export function settled(
+  print: Fingerprint,
+  at: number,
+  settles = TICK,
+): boolean {
+  return Math.max(print.modified, print.changed) + settles <= at;
 }
 
-const VERSION = 1;
+const VERSION = 2;
 
 /** Digest of a file when it had a certain fingerprint. */
 interface Entry extends Fingerprint {
   readonly blob: string;
-  /** When the file was read, in milliseconds since 1970. */
-  readonly at: number;
 }
 
-/** Serialized entry: path, size, modified, changed, inode, blob, at. */
-type Row = [string, number, number, number, number, string, number];
+/** Serialized entry: path, size, modified, changed, inode, blob. */
+type Row = [string, number, number, number, number, string];
+
+/**
+ * Whose a file is, which says how it may change. An `input` is written by the
+ * user, in any way: what its metadata might not show is found out by
+ * `trust.ts`. An `output` is a copy that the user sees. A `blob` belongs to the
+ * cache and never changes; its ctime is ignored, since hard links to it change
+ * that.
+ */
+type Kind = "input" | "output" | "blob";
+
+/** A file as it was read. */
+interface Seen {
+  readonly blob: string;
+  /** True if any later change will show in its fingerprint. */
+  readonly settled: boolean;
+  /** True if a process has it open for writing. */
+  readonly written: boolean;
+}
+
+/** Milliseconds for which a file on a file system without useful times is not read again within one process. */
+const RECENT = 1_000;
 
 /**
  * Stat cache: remembers digests of files by path and fingerprint, so that
- * unchanged files are not read again. An entry is not trusted if the file was
- * changed less than two seconds before it was read, since a second write within
- * the same clock tick would leave no trace.
+ * unchanged files are not read again. A digest is remembered only if any later
+ * change will show in the fingerprint.
  */
 export class Stats {
   readonly #path: string;
   readonly #entries: Map<string, Entry>;
   readonly #fresh = new Map<string, Entry>();
+  /** Digests that are not remembered, with the time until which they serve, on the clock of `performance.now()`. */
+  readonly #recent = new Map<string, Entry & { readonly until: number }>();
 
   constructor(path: string) {
     this.#path = path;
@@ -87,15 +113,48 @@ export class Stats {
    * it does not exist.
    *
    * @param path Absolute path.
-   * @param own True for a file of the cache itself. Its ctime is ignored, since
-   * hard links to it change that.
+   * @param name Path at which the file was seen last, if it has been moved.
    */
-  async digest(path: string, own = false): Promise<string | undefined> {
+  async digest(
+    path: string,
+    kind: Kind = "input",
+    name = path,
+  ): Promise<string | undefined> {
+    const now = fingerprint(path);
+    if (now === undefined) return undefined;
+    const known = this.#entries.get(name);
+    if (known !== undefined && isSame(known, now, kind)) return known.blob;
+    const recent = this.#recent.get(name);
+    if (
+      recent !== undefined && performance.now() < recent.until &&
+      isSame(recent, now, kind)
+    ) return recent.blob;
+    return (await this.#read(path, kind, name))?.blob;
+  }
+
+  /** As {@linkcode digest} for an input, with what has to be known to give it to a stage. */
+  async see(path: string): Promise<Seen | undefined> {
+    const now = fingerprint(path);
+    if (now === undefined) return undefined;
+    const known = this.#entries.get(path);
+    if (known !== undefined && isSame(known, now, "input")) {
+      return { blob: known.blob, settled: true, written: false };
+    }
+    return await this.#read(path, "input", path);
+  }
+
+  async #read(
+    path: string,
+    kind: Kind,
+    name: string,
+  ): Promise<Seen | undefined> {
     const before = fingerprint(path);
     if (before === undefined) return undefined;
-    const known = this.#entries.get(path);
-    if (known !== undefined && trusted(known, before, own)) return known.blob;
     const at = Date.now();
+    // After the first fingerprint: a writer who comes later changes the second one.
+    const { written, settles } = kind === "input"
+      ? (await import("./trust.ts")).trustIn(path, before)
+      : { written: false, settles: undefined };
     let read: Awaited<ReturnType<typeof digestFile>>;
     try {
       read = await digestFile(path);
@@ -106,12 +165,19 @@ export class Stats {
     }
     const { blob, size } = read;
     const after = fingerprint(path);
-    const entry = { ...before, blob, at };
-    if (after !== undefined && same(before, after) && size === before.size) {
-      this.#entries.set(path, entry);
-      this.#fresh.set(path, entry);
+    const entry = { ...before, blob };
+    const isStable = after !== undefined && same(before, after) &&
+      size === before.size;
+    const changed = kind === "blob" ? before.modified : before.changed;
+    const isSettled = isStable && settled({ ...before, changed }, at, settles);
+    if (isSettled) {
+      this.#entries.set(name, entry);
+      this.#fresh.set(name, entry);
+    } else if (isStable && !written && settles === Infinity) {
+      const until = performance.now() + RECENT;
+      this.#recent.set(name, { ...entry, until });
     }
-    return blob;
+    return { blob, settled: isSettled, written };
   }
 
   /** Writes new entries, merged with those that other processes have written. */
@@ -128,25 +194,27 @@ export class Stats {
   async prune(): Promise<void> {
     using _lock = await lockFile(`${this.#path}.lock`);
     const entries = read(this.#path);
-    for (const path of entries.keys()) {
-      if (fingerprint(path) === undefined) entries.delete(path);
-    }
+    const gone = [...entries.keys()].filter((path) =>
+      fingerprint(path) === undefined
+    );
+    if (gone.length === 0) return;
+    for (const path of gone) entries.delete(path);
     write(this.#path, entries);
   }
 }
 
 function write(path: string, entries: ReadonlyMap<string, Entry>): void {
   const rows: Row[] = [...entries].map((
-    [path, { size, modified, changed, inode, blob, at }],
-  ) => [path, size, modified, changed, inode, blob, at]);
+    [path, { size, modified, changed, inode, blob }],
+  ) => [path, size, modified, changed, inode, blob]);
   writeSealed(path, { version: VERSION, entries: rows }, quickChecksum);
 }
 
-function trusted(known: Entry, now: Fingerprint, own: boolean): boolean {
-  if (!own) return same(known, now) && settled(known, known.at);
-  const changed = known.changed;
-  return same(known, { ...now, changed }) &&
-    settled({ ...known, changed: known.modified }, known.at);
+function isSame(known: Entry, now: Fingerprint, kind: Kind): boolean {
+  return same(
+    known,
+    kind === "blob" ? { ...now, changed: known.changed } : now,
+  );
 }
 
 function read(path: string): Map<string, Entry> {
@@ -156,6 +224,6 @@ function read(path: string): Map<string, Entry> {
   }
   const rows = sealed.value.entries as Row[];
   return new Map(rows.map((
-    [path, size, modified, changed, inode, blob, at],
-  ) => [path, { size, modified, changed, inode, blob, at }]));
+    [path, size, modified, changed, inode, blob],
+  ) => [path, { size, modified, changed, inode, blob }]));
 }

@@ -43,6 +43,14 @@ Deno.test("messageLine() says whether a failed stage is tried again", () => {
   );
 });
 
+Deno.test("messageLine() says where files of the user were moved", () => {
+  const folder = "out/p/_kept/a/1";
+  assertEquals(
+    messageLine({ type: "kept", stage: "a", files: 2, folder }, PLAIN),
+    'a: moved 2 files that it did not write from its output to "out/p/_kept/a/1"',
+  );
+});
+
 Deno.test("duration() and bytes() never print 60 s or 1000 MB", () => {
   assertEquals([0.041, 12.34, 59.96, 200, 7500].map(duration), [
     "0.04 s",

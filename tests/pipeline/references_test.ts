@@ -181,3 +181,36 @@ Deno.test("loadPipeline() refuses a merge key below the parameters of a stage", 
       ],
     );
   }));
+
+Deno.test('loadPipeline() refuses "<<" wherever nothing is merged', () =>
+  withTasks(async (tasks) => {
+    const overridden = async (profile: string) =>
+      await faultsOf(
+        tasks,
+        pipeline(
+          `{ train: 3, list: [1] }\nprofiles: { quick: ${profile} }`,
+          "{}",
+        ),
+      );
+    assertEquals(await overridden("{ train: { <<: { lr: 1 } } }"), [
+      `4:22 Invalid name "<<" of a parameter in profile "quick": a name consists of letters, digits, "_" and "-"`,
+    ]);
+    assertEquals(await overridden("{ list: [{ <<: { lr: 1 } }] }"), [
+      `4:22 Invalid name "<<" of a parameter in profile "quick": a name consists of letters, digits, "_" and "-"`,
+    ]);
+    assertEquals(
+      await faultsOf(tasks, pipeline("{}", "{ note: { <<: { a: 1 } } }")),
+      [
+        '8:13 Invalid "note" of task "train": expected text, got a mapping',
+        '8:21 "<<" is allowed directly under "with" only',
+      ],
+    );
+    assertEquals(
+      await faultsOf(tasks, pipeline("{ train: 3 }", "{}"), {
+        settings: [{ key: "train", value: { "<<": { lr: 1 } } }],
+      }),
+      [
+        'Invalid name "<<" of a parameter in "-S train=...": a name consists of letters, digits, "_" and "-"',
+      ],
+    );
+  }));

@@ -94,9 +94,34 @@ Deno.test("taskCode() rejects sloppy imports", async () => {
   );
 });
 
+Deno.test("taskCode() rejects settings of deno.json that it does not know", async () => {
+  for (const name of ["workspace", "links", "patch", "addedByAnotherDeno"]) {
+    using project = new TestProject();
+    const settings = { "deno.json": `{"${name}":["./lib"]}` };
+    assertIsError(
+      await assertRejects(() => codeOf(project, { ...DECORATED, ...settings })),
+      Error,
+      new RegExp(`deno\\.json" has the setting "${name}", .*; remove it`),
+    );
+  }
+});
+
+Deno.test("taskCode() rejects a workspace around the project, whose root could link packages", async () => {
+  using outer = new TestProject();
+  Deno.mkdirSync(outer.path("project/tasks"), { recursive: true });
+  const inner = new TestProject(outer.path("project"));
+  outer.write("deno.json", '{"links":["./pkg"],"workspace":["./project"]}');
+  assertIsError(
+    await assertRejects(() =>
+      codeOf(inner, { ...DECORATED, "deno.json": "{}" })
+    ),
+    Error,
+    /has "workspace", and Deno would apply .*; move the project out/,
+  );
+});
+
 Deno.test("taskCode() rejects settings that refer to further files", async () => {
   const cases: [string, string][] = [
-    ["deno.json", '{"workspace":["lib"]}'],
     ["package.json", '{"workspaces":["lib"]}'],
     ["tsconfig.json", '{"extends":"./base.json"}'],
     ["tsconfig.json", '{"files":[],"references":[{"path":"lib"}]}'],
@@ -108,7 +133,7 @@ Deno.test("taskCode() rejects settings that refer to further files", async () =>
         codeOf(project, { ...DECORATED, [path]: text })
       ),
       Error,
-      new RegExp(`${path}" has "(workspaces?|extends|references)"`),
+      new RegExp(`${path}" has "(workspaces|extends|references)"`),
       text,
     );
   }

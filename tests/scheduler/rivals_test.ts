@@ -37,9 +37,11 @@ Deno.test("run() removes temporary folders that a killed process left beside vis
   });
   await project.run(stages("a"));
   // The name that an output has between the two renames that replace it.
-  for (const stage of ["kept@m=1.5", "made"]) {
-    project.write(`out/test/.${stage}.12345-0a1b2c3d-7/out.txt`, "old");
+  for (const [stage, text] of [["kept@m=1.5", "same"], ["made", "a"]]) {
+    project.write(`out/test/.${stage}.12345-0a1b2c3d-7/out.txt`, text!);
   }
+  // The name of a copy that is not complete.
+  project.write("out/test/.made.12345-0a1b2c3d-8.new/out.txt", "hal");
   await project.run(stages("b"));
   assertEquals(
     [...Deno.readDirSync(project.path("out/test"))].map(({ name }) => name)

@@ -17,21 +17,26 @@ const project = new TestProject(folder);
 const interrupt = new AbortController();
 Deno.addSignalListener("SIGINT", () => interrupt.abort());
 const print = (event: Event) => console.log(JSON.stringify(event));
-await run(
-  await project.graph(stages),
-  [],
-  project.settings({
-    ...more,
-    ...(slurm &&
-      {
-        executor: new Slurm(
-          slurm,
-          (text) =>
-            print({ type: "log", stage: "", line: text, stream: "log" }),
-        ),
-      }),
-  }),
-  print,
-  interrupt.signal,
-);
+try {
+  await run(
+    await project.graph(stages),
+    [],
+    project.settings({
+      ...more,
+      ...(slurm &&
+        {
+          executor: new Slurm(
+            slurm,
+            (text) =>
+              print({ type: "log", stage: "", line: text, stream: "log" }),
+          ),
+        }),
+    }),
+    print,
+    interrupt.signal,
+  );
+} catch (error) {
+  if (error !== interrupt.signal.reason) throw error;
+  Deno.exit(1);
+}
 Deno.exit(0);

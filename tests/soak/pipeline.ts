@@ -4,6 +4,7 @@ import {
   type StageOptions,
   TestProject,
 } from "../scheduler/project.ts";
+import { MappedFile } from "../store/mapped_file.ts";
 import type { Random } from "./random.ts";
 
 /** Numbers of helper modules, source files and tasks. */
@@ -19,6 +20,8 @@ export class SoakPipeline implements Disposable {
   readonly project = new TestProject();
   readonly stages: Record<string, StageOptions> = {};
   readonly #random: Random;
+  /** Mappings of source files through which they are written, kept open. */
+  readonly #mappings = new Map<number, MappedFile>();
   #written = "";
   /** Constant in each helper, and the text around it. */
   readonly #constants: number[] = [];
@@ -74,18 +77,35 @@ export class SoakPipeline implements Disposable {
     return `param of ${id} = ${x}`;
   }
 
-  /** Replaces a source file by one of the same size and mtime. */
+  /** Changes a source file, whose size stays the same, in one of the ways that hide a change. */
   changeSource(): string {
     const i = this.#random.below(SOURCES);
     const path = this.project.path("data", `${i}.txt`);
     const { atime, mtime } = Deno.statSync(path);
     const text = `source ${this.#random.below(5)}`;
-    const how = this.#random.pick(["write", "keep time", "replace"] as const);
-    if (how === "replace") {
-      Deno.writeTextFileSync(`${path}.new`, text);
-      Deno.renameSync(`${path}.new`, path);
+    const how = this.#random.pick(
+      ["write", "keep time", "rename", "link", "mapping"] as const,
+    );
+    if (how === "mapping") {
+      const mapping = this.#mappings.get(i) ?? new MappedFile(path);
+      this.#mappings.set(i, mapping);
+      mapping.write(text);
+    } else if (how === "rename" || how === "link") {
+      // The mapping is of the file that is replaced.
+      this.#mappings.get(i)?.[Symbol.dispose]();
+      this.#mappings.delete(i);
+      const other = this.project.path("data", `${i}.other`);
+      Deno.writeTextFileSync(other, text);
+      if (how === "rename") Deno.renameSync(other, path);
+      else {
+        Deno.removeSync(path);
+        Deno.linkSync(other, path);
+        Deno.removeSync(other);
+      }
     } else Deno.writeTextFileSync(path, text);
-    if (how !== "write") Deno.utimeSync(path, atime!, mtime!);
+    if (how !== "write" && how !== "mapping") {
+      Deno.utimeSync(path, atime!, mtime!);
+    }
     return `source ${i} = ${text} (${how})`;
   }
 
@@ -145,6 +165,7 @@ export class SoakPipeline implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    for (const mapping of this.#mappings.values()) mapping[Symbol.dispose]();
     this.project[Symbol.dispose]();
   }
 

@@ -1,7 +1,9 @@
 /**
- * Feeds random inputs to all parsers and kills a run at each change of the disk.
- * Then edits, kills and damages a random pipeline, round by round, and compares
- * its outputs with those of a run without a cache.
+ * Feeds random inputs to all parsers, kills a run at each change of the disk, and
+ * makes each system call on its files fail. Then edits, kills and damages a random
+ * pipeline, round by round, and compares its outputs with those of a run without
+ * a cache. Sources change in ways that their times do not show, and files of a
+ * user lie about, of which none may be lost.
  *
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
@@ -18,6 +20,7 @@ import {
 import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { fuzzParsers } from "./fuzz.ts";
+import { failAtPoints } from "./fault_points.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
 import { SoakPipeline } from "./pipeline.ts";
 import { orphansOf, processesOf } from "./processes.ts";
@@ -27,11 +30,14 @@ import { Vandal } from "./vandal.ts";
 /** Milliseconds after the start within which a run is killed. */
 const KILL_WITHIN = 900;
 
+/** Seconds after which a run that has not ended hangs. */
+const LONGEST = 60;
+
 const usage: Usage = {
   name: "soak",
   usage: "",
   description:
-    "Feed random inputs to every parser, kill a run at each system call that changes the disk (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
+    "Feed random inputs to every parser, kill a run at each system call that changes the disk and make calls on its files fail (if strace is installed), and edit, kill and damage pipelines at random, comparing the outputs with those of runs without a cache. With 300 rounds or more, each parser gets 100,000 inputs, otherwise 2,000.",
   options: [
     {
       name: "rounds",
@@ -47,7 +53,7 @@ const usage: Usage = {
     HELP,
   ],
   examples: [
-    ["", "The whole soak, more than half an hour"],
+    ["", "The whole soak, some hours"],
     ["--rounds 20 --seed 7", "A few minutes, reproducible"],
   ],
   positionals: { min: 0, max: 0 },
@@ -64,6 +70,11 @@ console.log(
     : `Killed at every point: ${JSON.stringify(kills)}`,
 );
 
+const faults = await failAtPoints(new Random(seed), long ? Infinity : 20);
+if (faults !== undefined) {
+  console.log(`Failed system calls: ${JSON.stringify(faults)}`);
+}
+
 const random = new Random(seed);
 const pipeline = new SoakPipeline(random);
 const { project } = pipeline;
@@ -74,15 +85,18 @@ const counts = { ran: 0, restored: 0, unchanged: 0, kills: 0, pairs: 0 };
 for (let round = 1; round <= rounds; round++) {
   const acts = [edit()];
   while (random.chance(0.5)) acts.push(edit());
-  const kind = random.pick(["plain", "kill", "pair"] as const);
+  const kind = random.pick(["plain", "kill", "pair", "remove"] as const);
   try {
+    vandal.look();
     if (kind === "kill") acts.push(...await runAndKill());
     if (kind === "pair") await runPair();
+    if (kind === "remove") acts.push(await runAndRemove());
     // Before the next run, which would kill orphans.
     await checkOrphans();
     await runOnce();
     await compareWithNothing();
     await checkOrphans();
+    assertEquals(vandal.lost(), [], "files of the user are lost");
   } catch (error) {
     console.error(
       `Round ${round} of seed ${seed} (${kind}): ${
@@ -96,7 +110,9 @@ for (let round = 1; round <= rounds; round++) {
   }
 }
 pipeline[Symbol.dispose]();
-console.log("No wrong result, no orphan, no repair by hand");
+console.log(
+  "No wrong result, no lost file, no orphan, no hang, no repair by hand",
+);
 Deno.exit(0);
 
 /** Reads the options; exits after printing the help or a usage error. */
@@ -170,6 +186,25 @@ async function runAndKill(): Promise<string[]> {
   }
   await scheduler.end();
   return killed;
+}
+
+/** Removes the cache while stages run. The run must end, one way or the other. */
+async function runAndRemove(): Promise<string> {
+  const scheduler = pipeline.spawn(out);
+  await sleep(random.below(2 * KILL_WITHIN));
+  const { success } = await new Deno.Command("rm", {
+    args: ["-rf", `${out}/cache`],
+  }).output();
+  const timer = setTimeout(
+    () => scheduler.process.kill("SIGKILL"),
+    LONGEST * 1000,
+  );
+  await scheduler.end();
+  clearTimeout(timer);
+  const { signal } = await scheduler.process.status;
+  assertEquals(signal, null, `hangs after ${LONGEST} s`);
+  vandal.look();
+  return success ? "removed the cache" : "removed a part of the cache";
 }
 
 /** Runs all stages in two schedulers at once. */

@@ -2,10 +2,27 @@ import { join } from "node:path";
 import type { TestProject } from "../scheduler/project.ts";
 import type { Random } from "./random.ts";
 
-/** Damages outputs and cache of a project at random. */
+/** Folders below `out` in which a user may put files. */
+const PLACES = [
+  "test",
+  "test/s0",
+  "test/s1/deep",
+  "test/gone",
+  "other/s0",
+  "cache",
+  "cache/blobs/ab",
+  "cache/runs/mine",
+  "cache/locks",
+  "cache/entries",
+];
+
+/** Damages outputs and cache of a project at random, and leaves files of a user. */
 export class Vandal {
   readonly #project: TestProject;
   readonly #random: Random;
+  /** Contents of the files of the user. */
+  #mine = new Set<string>();
+  #written = 0;
 
   constructor(project: TestProject, random: Random) {
     this.#project = project;
@@ -22,18 +39,57 @@ export class Vandal {
       () => this.#file("out/cache/manifests"),
       () => this.#file("out/cache/stages"),
       () => this.#own(),
+      () => this.#strew(),
+      () => this.#strew(),
     ]);
     return strike();
   }
 
+  /** Forgets files of the user that strikes have destroyed. Called before a run. */
+  look(): void {
+    this.#mine = this.#mine.intersection(this.#texts());
+  }
+
+  /** Contents of files of the user that a run has destroyed since `look()`. */
+  lost(): string[] {
+    return [...this.#mine.difference(this.#texts())];
+  }
+
+  /** Writes a file of the user somewhere below `out`. */
+  #strew(): string {
+    const folder = this.#project.path("out", this.#random.pick(PLACES));
+    const path = join(folder, `note${this.#random.below(3)}.txt`);
+    try {
+      Deno.mkdirSync(folder, { recursive: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotADirectory)) throw error;
+      return "a file in the way of a folder";
+    }
+    Deno.writeTextFileSync(path, this.#newText());
+    return `strewed ${path}`;
+  }
+
+  #newText(): string {
+    const text = `text ${++this.#written} of the user`;
+    this.#mine.add(text);
+    return text;
+  }
+
+  /** Contents of all files below `out`. */
+  #texts(): Set<string> {
+    return new Set(
+      this.#filesBelow("out").map((path) => Deno.readTextFileSync(path)),
+    );
+  }
+
   /** Deletes, edits or adds to the visible output of a stage. */
   #output(): string {
-    const path = this.#pickBelow("out/test");
+    const path = this.#pickBelow("out/test", /\/s\d+\/(out|more-\d+)\.txt$/);
     if (path === undefined) return "no output yet";
     const how = this.#random.pick(["delete", "edit", "add", "folder"] as const);
     if (how === "delete") Deno.removeSync(path);
-    if (how === "edit") Deno.writeTextFileSync(path, "edited by hand");
-    if (how === "add") Deno.writeTextFileSync(`${path}.more`, "mine");
+    if (how === "edit") Deno.writeTextFileSync(path, this.#newText());
+    if (how === "add") Deno.writeTextFileSync(`${path}.more`, this.#newText());
     if (how === "folder") {
       Deno.removeSync(join(path, ".."), { recursive: true });
     }
@@ -82,7 +138,12 @@ export class Vandal {
     return `harmed ${name}`;
   }
 
-  #pickBelow(folder: string): string | undefined {
+  #pickBelow(folder: string, names = /(?:)/): string | undefined {
+    const files = this.#filesBelow(folder).filter((path) => names.test(path));
+    return files.length === 0 ? undefined : this.#random.pick(files.sort());
+  }
+
+  #filesBelow(folder: string): string[] {
     const files: string[] = [];
     const walk = (path: string) => {
       for (const { name, isDirectory } of Deno.readDirSync(path)) {
@@ -95,6 +156,6 @@ export class Vandal {
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
-    return files.length === 0 ? undefined : this.#random.pick(files.sort());
+    return files;
   }
 }

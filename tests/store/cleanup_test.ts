@@ -1,9 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
-import { audit } from "../../lib/store/cleanup.ts";
-import { canonicalJson } from "../../lib/store/digest.ts";
-import { cleanUp, holdOff } from "../../lib/store/cleanup.ts";
+import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import {
+  audit,
+  cleanUp,
+  diskUse,
+  holdOff,
+  keepWithin,
+  listResults,
+} from "../../lib/store/cleanup.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
-import { diskUse, listResults } from "../../lib/store/cleanup.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { keyOf } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
@@ -56,7 +61,7 @@ Deno.test("cleanUp() removes the oldest results until the rest is within the lim
   const done = (await cleanUp(store, 25_000))!;
   assertEquals(done.removed, results.slice(0, 3).map(({ key }) => key));
   assert(done.left <= 25_000);
-  assertEquals(diskUse(store).blobs, done.left);
+  assertEquals(diskUse(store).total, done.left);
   for (const [i, { key }] of results.entries()) {
     assertEquals((await store.lookup(key)).state, i < 3 ? "none" : "found");
   }
@@ -116,8 +121,9 @@ Deno.test("cleanUp() removes blobs that no result needs", async () => {
 
 /** Adds a checkpoint of 10,000 bytes, last written so many days ago in a folder that is much older. */
 function addCheckpoint(store: Store, name: string, days: number): string {
-  const folder = store.makeFolder("checkpoints", name);
-  const file = `${store.makeFolder("checkpoints", name, "1")}/state`;
+  const key = digest(name);
+  const folder = store.makeFolder("checkpoints", key);
+  const file = `${store.makeFolder("checkpoints", key, "1")}/state`;
   Deno.writeTextFileSync(file, ".".repeat(10_000));
   const written = new Date(Date.now() - days * 24 * 60 * 60 * 1000);
   Deno.utimeSync(file, written, written);
@@ -132,7 +138,7 @@ Deno.test("cleanUp() counts checkpoints towards the limit, and removes the oldes
   const newer = addCheckpoint(store, "b", 2);
   const done = (await cleanUp(store, 25_000))!;
   assertEquals(done.removed, results.map(({ key }) => key));
-  assertEquals(done.left, 20_000);
+  assert(done.left > 20_000 && done.left < 25_000);
   await cleanUp(store, 15_000);
   assertEquals([older, newer].map(exists), [false, true]);
   await cleanUp(store, 0);
@@ -147,6 +153,22 @@ Deno.test("cleanUp() removes checkpoints 14 days after their last write", async 
   );
   await cleanUp(store, 1e9);
   assertEquals([live!, dead!].map(exists), [true, false]);
+});
+
+Deno.test("cleanUp() counts everything in the cache towards the limit, and removes logs of failures", async () => {
+  using folder = new TemporaryFolder();
+  const { store } = await filled(folder, 1);
+  const log = `${store.makeFolder("failures", "test")}/loud.jsonl`;
+  Deno.writeTextFileSync(log, ".".repeat(50_000));
+  Deno.utimeSync(log, 0, 0);
+  const failure = { key: digest("loud"), message: "failed", ended: "", log };
+  store.histories.failed("test", "loud", failure);
+  const foreign = folder.write("cache/failures/test/notes.jsonl", "mine");
+  await keepWithin(store, 40_000);
+  assertEquals([exists(log), exists(foreign)], [false, true]);
+  assertEquals(listResults(store).length, 1, "it was newer than the log");
+  await keepWithin(store, 10_000);
+  assertEquals(listResults(store).length, 0);
 });
 
 function exists(path: string): boolean {

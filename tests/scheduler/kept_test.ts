@@ -1,0 +1,164 @@
+import { assert, assertEquals } from "@std/assert";
+import { dirname, join } from "node:path";
+import { cleanUp } from "../../lib/store/cleanup.ts";
+import { Store } from "../../lib/store/store.ts";
+import { Random } from "../soak/random.ts";
+import { type StageOptions, TestProject } from "./project.ts";
+
+/** A project with a task that writes two files, one of them in a folder. */
+function makeProject(): TestProject {
+  const project = new TestProject();
+  project.task(
+    "make",
+    `Deno.mkdirSync(stage.output + "/more");
+     Deno.writeTextFileSync(stage.output + "/more/copy.txt", params.text);
+     return params.text;`,
+  );
+  return project;
+}
+
+function stagesOf(text: string): Record<string, StageOptions> {
+  return {
+    a: { task: "make", params: { text } },
+    b: { task: "make", params: { text: `${text}${text}` } },
+  };
+}
+
+Deno.test("run() moves files of the user out of the way of an output, and says where", async () => {
+  using project = makeProject();
+  const thesis = project.path("out/test/a/thesis.tex");
+  Deno.mkdirSync(dirname(thesis), { recursive: true });
+  Deno.writeTextFileSync(thesis, "my thesis");
+  const { summary, events } = await project.run(stagesOf("x"));
+  assertEquals([summary.ran, summary.failed], [2, 0]);
+  const folder = project.path("out/test/_kept/a/1");
+  assertEquals(
+    events.filter(({ type }) => type === "kept"),
+    [{ type: "kept", stage: "a", files: 1, folder }],
+  );
+  assertEquals(project.read("out/test/_kept/a/1/thesis.tex"), "my thesis");
+  assertEquals(project.read("out/test/a/out.txt"), "x");
+});
+
+Deno.test("run() keeps edited outputs and notes beside them, but not what stages wrote", async () => {
+  using project = makeProject();
+  await project.run(stagesOf("x"));
+  project.write("out/test/a/more/copy.txt", "edited");
+  project.write("out/test/a/more/note.txt", "a note");
+  Deno.symlinkSync("/etc/hostname", project.path("out/test/a/link"));
+  assertEquals((await project.run(stagesOf("x"))).summary.restored, 1);
+  assertEquals(filesBelow(project.path("out/test/_kept")), [
+    "a/1/link",
+    "a/1/more/copy.txt",
+    "a/1/more/note.txt",
+  ]);
+  assertEquals((await project.run(stagesOf("y"))).summary.ran, 2);
+  assertEquals((await project.run(stagesOf("x"))).summary.restored, 2);
+  assertEquals(filesBelow(project.path("out/test/_kept")).length, 3);
+});
+
+Deno.test("run() keeps a file or link of the user that has the name of an output folder", async () => {
+  using project = makeProject();
+  project.write("out/test/a", "not a folder");
+  project.write("elsewhere/b.txt", "far away");
+  Deno.symlinkSync(project.path("elsewhere"), project.path("out/test/b"));
+  assertEquals((await project.run(stagesOf("x"))).summary.ran, 2);
+  assertEquals(project.read("out/test/_kept/a/1/a"), "not a folder");
+  assertEquals(project.read("out/test/_kept/b/1/b/b.txt"), "far away");
+  assertEquals(project.read("elsewhere/b.txt"), "far away");
+});
+
+/** Paths of all files and links below a folder, sorted. */
+function filesBelow(folder: string, below = ""): string[] {
+  return [...Deno.readDirSync(join(folder, below))].flatMap(
+    ({ name, isDirectory }) => {
+      const path = join(below, name);
+      return isDirectory ? filesBelow(folder, path) : [path];
+    },
+  ).sort();
+}
+
+/** Contents of all files below a folder. */
+function textsBelow(folder: string): Set<string> {
+  return new Set(
+    filesBelow(folder).map((path) => Deno.readTextFileSync(join(folder, path))),
+  );
+}
+
+/** Names that the cache gives to what it removes; only a file with such a name in the right folder is its own. */
+const NAMES = [
+  "out.txt",
+  "more/copy.txt",
+  "note.txt",
+  "deep/in/here.md",
+  ".hidden",
+  "x.1-01234567-0.tmp",
+];
+
+const FOLDERS = [
+  "test",
+  "test/a",
+  "test/b",
+  "test/b/more",
+  "test/.a.123-01234567-0",
+  "test/.b.123-01234567-1",
+  "test/old-stage",
+  "test/_kept/a/1",
+  "other/a",
+  "cache",
+  "cache/blobs",
+  "cache/blobs/ab",
+  "cache/runs",
+  "cache/runs/mine",
+  "cache/locks",
+  "cache/entries",
+  "cache/checkpoints/mine",
+  "cache/failures/test",
+  "cache/manifests/ab",
+];
+
+Deno.test("run() and cleanUp() lose no file below out/ that they have not written", async () => {
+  using project = makeProject();
+  const random = new Random(15);
+  const mine = new Set<string>();
+  for (let round = 0; round < 5; round++) {
+    for (let i = 0; i < 25; i++) {
+      const path = project.path(
+        "out",
+        random.pick(FOLDERS),
+        random.pick(NAMES),
+      );
+      const text = `file ${round}.${i} of the user`;
+      try {
+        Deno.mkdirSync(dirname(path), { recursive: true });
+        if (mine.has(textOf(path))) continue;
+      } catch (error) {
+        // A file of the user stands where the folder would be.
+        if (!(error instanceof Deno.errors.NotADirectory)) throw error;
+        continue;
+      }
+      Deno.writeTextFileSync(path, text);
+      mine.add(text);
+    }
+    const { summary, events } = await project.run(
+      stagesOf(random.pick(["x", "y"])),
+      { force: new Set(random.chance(0.5) ? ["a"] : []) },
+    );
+    assertEquals(summary.failed + summary.skipped, 0, JSON.stringify(events));
+    if (random.chance(0.5)) {
+      assert(await cleanUp(new Store(project.path("out/cache")), 0));
+    }
+    const left = textsBelow(project.path("out"));
+    assertEquals([...mine].filter((text) => !left.has(text)), []);
+  }
+  assert(mine.size > 50);
+});
+
+function textOf(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  }
+}
