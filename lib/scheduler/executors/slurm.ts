@@ -444,8 +444,20 @@ export class Slurm implements Executor {
     return newest(task.job.checkpoint) > began.modified;
   }
 
-  /** Reads the files of a task's current round. */
+  /** Reads the files of a task, unless another scheduler has taken its result and removed them. */
   #look(task: Task): void {
+    try {
+      this.#lookAtRound(task);
+    } catch (error) {
+      const isGone = error instanceof Deno.errors.NotFound &&
+        fingerprint(task.job.folder) === undefined;
+      if (!isGone) throw error;
+      this.#finish(task, { code: 0, followed: "taken" });
+    }
+  }
+
+  /** Reads the files of a task's current round. */
+  #lookAtRound(task: Task): void {
     const { folder } = task.job;
     if (task.note === undefined) return;
     if (fingerprint(folder) === undefined) {
