@@ -174,10 +174,10 @@ async function runOnce(
 
 /**
  * True for an error because another scheduler, on a host that does not see the
- * locks of this one, has committed the result and removed the run folder.
+ * locks of this one, has committed the result and taken the output.
  */
-function isTaken({ path, isShared }: RunFolder, error: unknown): boolean {
-  return isShared && fingerprint(path) === undefined &&
+function isTaken({ output, isShared }: RunFolder, error: unknown): boolean {
+  return isShared && fingerprint(output) === undefined &&
     (error instanceof StageFailure || error instanceof Deno.errors.NotFound);
 }
 
