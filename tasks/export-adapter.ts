@@ -1,3 +1,4 @@
+import { scaleAt } from "../lib/engine/methods/method.ts";
 import { join } from "node:path";
 import { z } from "zod";
 import {
@@ -65,13 +66,14 @@ export default defineTask({
 /**
  * Ranks and alphas for the configuration of PEFT: the largest rank, and patterns
  * for modules with another one. PEFT scales by alpha / b at rank b, so an adapter
- * trained with the scale alpha / R gets the alpha `alpha b / R`.
+ * with another scale gets the alpha that makes it up.
  */
 function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
+  const { alpha: trainedAlpha, rank: largest, scaling } = training;
   const alphaAt = (rank: number) =>
-    training.scaling === "rank"
-      ? training.alpha
-      : training.alpha * rank / training.rank;
+    scaling === "rank"
+      ? trainedAlpha
+      : scaleAt(rank, trainedAlpha, largest, scaling) * rank;
   const rank = Math.max(...ranks.values());
   const others = [...ranks].filter(([, other]) => other !== rank);
   const alpha = alphaAt(rank);
@@ -79,7 +81,7 @@ function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
     rank,
     alpha,
     ...(others.length > 0 && { rankPattern: Object.fromEntries(others) }),
-    ...(others.length > 0 && training.scaling === "maximum" && {
+    ...(others.length > 0 && scaling !== "rank" && {
       alphaPattern: Object.fromEntries(
         others.map(([module, other]) => [module, alphaAt(other)]),
       ),

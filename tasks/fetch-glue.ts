@@ -183,6 +183,7 @@ async function hubFiles(
     required: paths,
   }, {
     settings: hubSettings(),
+    log,
     onProgress: (bytes, total) =>
       progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
     signal,

@@ -54,22 +54,23 @@ export default defineTask({
     const { SafetensorsFile } = await import(
       "../lib/engine/safetensors/reader.ts"
     );
-    const { readModel, writeModelOrigin } = await import(
-      "../lib/artifacts/model.ts"
-    );
-    for (const [name, path] of await findFiles(stage)) {
+    const { checkTensors } = await import("../lib/engine/models/parameters.ts");
+    const { parseModel } = await import("../lib/engine/models/registry.ts");
+    const { writeModelOrigin } = await import("../lib/artifacts/model.ts");
+    const files = await findFiles(stage);
+    // Checked where they are, so that messages name files that the user has.
+    const config = files.get("config.json")!;
+    const model = parseModel(await Deno.readTextFile(config), config);
+    using weights = SafetensorsFile.open(files.get("model.safetensors")!);
+    checkTensors(weights, model);
+    for (const [name, path] of files) {
       await Deno.copyFile(path, join(stage.output, name));
     }
     await writeModelOrigin(
       stage.output,
       originOf(parseModelSource(stage.params.source)),
     );
-    const { architecture, vocabSize, maxLength } = await readModel(
-      stage.output,
-    );
-    using weights = SafetensorsFile.open(
-      join(stage.output, "model.safetensors"),
-    );
+    const { architecture, vocabSize, maxLength } = model;
     stage.log(
       `${architecture.type} model with ${weights.tensors.size} tensors, a vocabulary of ${vocabSize} and up to ${maxLength} tokens per sequence`,
     );
@@ -124,6 +125,7 @@ async function findFiles(
         optional: MODEL_EXTRA_FILES,
       }, {
         settings: hubSettings(),
+        log,
         onProgress: (bytes, total) =>
           progress(megabytes(bytes), megabytes(total), "MB"),
         signal,

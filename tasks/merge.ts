@@ -1,3 +1,4 @@
+import { scaleAt } from "../lib/engine/methods/method.ts";
 import type { CutAdapter } from "../lib/stages/cut_adapter.ts";
 import { join } from "node:path";
 import { z } from "zod";
@@ -77,7 +78,7 @@ async function mergedTensors(
         values as Float32Array,
         b.values as Float32Array,
         rank,
-        alpha / (scaling === "rank" ? rank : largest),
+        scaleAt(rank, alpha, largest, scaling),
       ),
     };
   }

@@ -1,3 +1,4 @@
+import { scaleInWords } from "../lib/engine/methods/method.ts";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
@@ -205,7 +206,7 @@ function scaleOf(adapter: Training | undefined): string | undefined {
   if (adapter === undefined || servedRanks(adapter).length === 1) {
     return undefined;
   }
-  return adapter.scaling === "rank" ? "alpha / b" : "alpha / R";
+  return scaleInWords(adapter.scaling);
 }
 
 /** Costs of a training; undefined for an imported adapter. */

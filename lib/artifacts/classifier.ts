@@ -93,6 +93,20 @@ export function modelFolderOf(
   throw noBestEpoch("model");
 }
 
+/** Reviver that keeps numbers as they are written: transformers refuses 2 where it expects 2.0. */
+function asWritten(
+  _key: string,
+  value: unknown,
+  context?: { readonly source?: string },
+): unknown {
+  return typeof value === "number" ? rawJson(context!.source!) : value;
+}
+
+/** `JSON.rawJSON()` of ES2026, which TypeScript does not declare yet. */
+const { rawJSON: rawJson } = JSON as unknown as {
+  rawJSON(text: string): unknown;
+};
+
 /**
  * Writes a model folder that transformers loads as
  * `AutoModelForSequenceClassification`.
@@ -107,13 +121,12 @@ export async function writeClassifierModel(
   writeSafetensors(join(folder, "model.safetensors"), tensors, {
     format: "pt",
   });
-  const config = await readJsonFile(
-    join(model, "config.json"),
-    z.looseObject({}),
+  const { dtype: _, ...rest } = JSON.parse(
+    await Deno.readTextFile(join(model, "config.json")),
+    asWritten,
   );
-  const { dtype: _, ...rest } = config;
   const names = labels ?? ["LABEL_0"];
-  await writeJsonFile(join(folder, "config.json"), {
+  const config = {
     ...rest,
     architectures: [architecture.classifierClass],
     id2label: Object.fromEntries(names.map((name, i) => [i, name])),
@@ -122,7 +135,11 @@ export async function writeClassifierModel(
       ? "regression"
       : "single_label_classification",
     torch_dtype: "float32",
-  });
+  };
+  await Deno.writeTextFile(
+    join(folder, "config.json"),
+    `${JSON.stringify(config, null, 2)}\n`,
+  );
   for (const file of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
     if (existsSync(join(model, file))) {
       await Deno.copyFile(join(model, file), join(folder, file));

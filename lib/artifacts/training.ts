@@ -1,6 +1,9 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { servedRanks as ranksServed } from "../engine/methods/method.ts";
+import {
+  RankScaling,
+  servedRanks as ranksServed,
+} from "../engine/methods/method.ts";
 import {
   ADAPTER_METHODS,
   METHOD_FIELDS,
@@ -16,7 +19,7 @@ const count = z.int().positive();
 export const UsedPrecision = z.enum(["f32", "bf16"]);
 
 /** Scale at rank b: alpha / b (`rank`), or alpha / `rank` of the adapter at every b (`maximum`). */
-const scaling = z.enum(["rank", "maximum"]);
+const scaling = RankScaling;
 
 /** Modules that carry adapters, as in PEFT: name suffixes, or `all-linear`. */
 const targetModules = z.union([
@@ -107,10 +110,11 @@ export const Training = z.strictObject({
   }).nullable(),
   ...RUN_FIELDS,
 }).superRefine((training, context) => {
-  const { fields } = methodNamed(training.method);
+  const { fields, optionalFields = [] } = methodNamed(training.method);
   for (const field of Object.keys(OWN_FIELDS)) {
     const expected = fields.includes(field);
     const value = training[field as keyof typeof OWN_FIELDS];
+    if (value === null && optionalFields.includes(field)) continue;
     if ((value !== null) !== expected) {
       context.addIssue({
         code: "custom",

@@ -82,6 +82,12 @@ export function installOptions(say: Say, signal?: AbortSignal): InstallOptions {
   return {
     signal,
     onProgress: (progress) => say({ type: "install", ...progress }),
+    onDamage: (path) =>
+      say({
+        type: "note",
+        text:
+          `"${path}" of the library is missing or has changed since its installation: installing the library again`,
+      }),
   };
 }
 
@@ -97,7 +103,8 @@ export async function runtimeOf(
   host?: Host,
 ): Promise<Runtime> {
   const { hasBfloat16, thisHost } = await import("../engine/install/host.ts");
-  const { engine, device, identity, library, flags, read, env } = choice;
+  const { engine, device, identity, library, flags, read, env, files, native } =
+    choice;
   const bfloat16 = await hasBfloat16(choice, host ?? thisHost);
   return {
     // The precision "auto" depends on it, and so does what a stage computes.
@@ -113,6 +120,8 @@ export async function runtimeOf(
     },
     flags,
     read,
+    ...(files !== undefined && { files }),
+    ...(native !== undefined && { native }),
     env,
     prepare: async () => {
       await choice.prepare(options);

@@ -1,5 +1,3 @@
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Graph } from "../pipeline/graph.ts";
 import type { Host } from "../engine/install/host.ts";
 import type { NodeAnswer, Slurm } from "../scheduler/executors/slurm.ts";
@@ -7,6 +5,7 @@ import type { SlurmSettings } from "../scheduler/executors/slurm_settings.ts";
 import type { Runtime } from "../scheduler/settings.ts";
 import { digest } from "../store/digest.ts";
 import { readSealed, writeSealed } from "../store/files.ts";
+import { fromFileUrl, join } from "../store/paths.ts";
 import type { Store } from "../store/store.ts";
 import type { Arguments, Option } from "./arguments.ts";
 import { engineOption, selectedEngine } from "./engine.ts";
@@ -154,7 +153,7 @@ export async function nodeHost(
   );
   const { thisHost } = await import("../engine/install/host.ts");
   if (tasks.size === 0) return thisHost;
-  const program = fileURLToPath(import.meta.resolve("./node_facts.ts"));
+  const program = fromFileUrl(import.meta.resolve("./node_facts.ts"));
   const path = store.path("nodes.json");
   const sealed = readSealed(path);
   const kept = sealed.state === "whole" && sealed.value.version === VERSION

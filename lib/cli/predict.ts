@@ -16,7 +16,7 @@ import { CHILD } from "../scheduler/code.ts";
 import { projectFlags } from "../scheduler/project.ts";
 import { type Runtime, visibleGpus } from "../scheduler/settings.ts";
 import { local } from "../scheduler/executors/local.ts";
-import { holdGpus } from "../scheduler/limits.ts";
+import { holdGpus } from "../scheduler/gpus.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { watchInterrupts } from "./interrupts.ts";

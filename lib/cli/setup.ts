@@ -13,11 +13,11 @@ export const setupCommand: Command = {
   description:
     `Install the engine for all pipelines, and report what it supports on this machine.
 
-Setup is optional: a run installs the engine when the first stage needs it. The library is installed into $DYLORA_CACHE, by default in the user's cache folder.`,
+Setup is optional: a run installs the engine when the first stage needs it. The library is installed into $DYLORA_CACHE, by default in the user's cache folder. A damaged library is replaced.`,
   options: [
     {
       name: "check",
-      description: "Only check the files and load the library",
+      description: "Only check the files by their hashes and load the library",
     },
     ENGINE,
     JSON_LINES,
@@ -45,7 +45,10 @@ async function setUp(args: Arguments): Promise<number> {
   try {
     let choice = await selectEngine(engineOption(args));
     if (!args.has("check")) {
-      choice = await choice.prepare(installOptions(say, interrupts.signal));
+      choice = await choice.prepare({
+        ...installOptions(say, interrupts.signal),
+        thorough: true,
+      });
     }
     say(engineMessage(choice));
     for (const text of reportLines(await checkEngine(choice))) {

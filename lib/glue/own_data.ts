@@ -1,6 +1,6 @@
 import { extname } from "node:path";
 import type { Example } from "./example.ts";
-import { quote, quoteAll, readLines } from "./text.ts";
+import { lengthFault, quote, quoteAll, readLines } from "./text.ts";
 
 /** A row of a table. */
 interface Row {
@@ -22,7 +22,8 @@ export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
  * - `.parquet`
  *
  * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
- * without any `\n` they end with `\r`.
+ * without any `\n` they end with `\r`. A `.tsv` or `.csv` has at most 500 MB,
+ * a line of a `.jsonl` 64 Mi characters.
  *
  * @param required Columns that the table must have; single JSON objects may lack them.
  * @param optional Further columns, after the required ones in each row's values.
@@ -65,12 +66,21 @@ interface Columns {
   readonly optional: readonly string[];
 }
 
+/** Maximum bytes of a file that is decoded as a whole: V8's longest string has 2^29 - 24 characters. */
+const MAX_TABLE = 500_000_000;
+
 async function readDelimited(
   path: string,
   columns: Columns,
   format: { delimiter: string; quote: string | null },
 ): Promise<Row[]> {
   const { CsvError, parse } = await import("csv-parse/sync");
+  const { size } = await Deno.stat(path);
+  if (size > MAX_TABLE) {
+    throw new SyntaxError(
+      `"${path}" has ${size} bytes; the maximum of a .tsv or .csv file is ${MAX_TABLE}: convert it to .jsonl or .parquet`,
+    );
+  }
   const text = decode(await Deno.readFile(path), path);
   const lines = new LineCounter(text);
   const rows: { readonly record: string[]; readonly line: number }[] = [];
@@ -293,7 +303,7 @@ export function areLabelled(
  *
  * @param rows Rows whose values are one or two texts, then the label.
  * @param labelling Undefined for a test set without labels.
- * @throws {SyntaxError} With the location of the row, if a value is invalid.
+ * @throws {SyntaxError} With the location of the row, if a value is invalid or a text has more than 4 million characters.
  */
 export function toExamples(
   rows: readonly Row[],
@@ -301,10 +311,11 @@ export function toExamples(
 ): Example[] {
   return rows.map((row, index) => {
     const [text, pair] = row.values.slice(0, -1).map((value) => {
-      if (typeof value === "string") return value;
-      throw new SyntaxError(
-        `${row.place}: Expected text, found ${describe(value)}`,
-      );
+      const fault = typeof value === "string"
+        ? lengthFault(value)
+        : `Expected text, found ${describe(value)}`;
+      if (fault === undefined) return value as string;
+      throw new SyntaxError(`${row.place}: ${fault}`);
     });
     return {
       index,

@@ -1,6 +1,7 @@
 import { parquetReadObjects } from "hyparquet";
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
+import { lengthFault } from "./text.ts";
 
 /**
  * Reads a parquet file of the data set `nyu-mll/glue`.
@@ -38,7 +39,9 @@ export async function readParquet(
     const [text, pair] = task.columns.map((column) => {
       const value = row[column];
       if (typeof value !== "string") throw fault(column);
-      return value;
+      const tooLong = lengthFault(value);
+      if (tooLong === undefined) return value;
+      throw new SyntaxError(`"${path}", row ${place + 1}: ${tooLong}`);
     });
     const index = Number(row.idx);
     if (!Number.isSafeInteger(index) || index < 0) throw fault("idx");

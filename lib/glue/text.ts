@@ -1,10 +1,19 @@
+/** Maximum number of characters in a line; a longer one is rather a file of another format. */
+const MAX_LINE = 1 << 26;
+
 /**
- * Reads a UTF-8 text file line by line, in constant memory.
+ * Maximum number of characters in a text. A tokenizer takes a second and 150 MB
+ * of memory for each million, of which a model reads a few thousand.
+ */
+const MAX_TEXT = 4_000_000;
+
+/**
+ * Reads a UTF-8 text file line by line, in memory for a line.
  *
  * Only `\n` and `\r\n` end a line; other Unicode line separators are part of
  * the text. A byte-order mark is dropped.
  *
- * @throws {SyntaxError} If the file is not UTF-8.
+ * @throws {SyntaxError} If the file is not UTF-8 or has a line of more than 64 Mi characters.
  */
 export async function* readLines(path: string): AsyncGenerator<string> {
   using file = await Deno.open(path);
@@ -16,6 +25,13 @@ export async function* readLines(path: string): AsyncGenerator<string> {
     const ended = decode(buffer.subarray(0, count)).split("\n");
     ended[0] = rest + ended[0];
     rest = ended.pop()!;
+    if (rest.length > MAX_LINE) {
+      throw new SyntaxError(
+        `${path}:${
+          lines + ended.length + 1
+        }: The line has more than ${MAX_LINE} characters; use a text file with an example per line`,
+      );
+    }
     for (const line of ended) {
       lines++;
       yield line.endsWith("\r") ? line.slice(0, -1) : line;
@@ -34,6 +50,13 @@ export async function* readLines(path: string): AsyncGenerator<string> {
       );
     }
   }
+}
+
+/** What is wrong with the length of a text; undefined if it is not too long. */
+export function lengthFault(text: string): string | undefined {
+  return text.length <= MAX_TEXT
+    ? undefined
+    : `The text has ${text.length} characters; the maximum is ${MAX_TEXT}, of which a model reads only the first few thousand`;
 }
 
 /** Maximum number of characters that a message quotes. */

@@ -1,6 +1,6 @@
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
-import { quote, quoteAll, readLines } from "./text.ts";
+import { lengthFault, quote, quoteAll, readLines } from "./text.ts";
 
 /** Content of a TSV file of GLUE. */
 interface TsvSplit {
@@ -63,6 +63,10 @@ export async function readTsv(
         throw new SyntaxError(
           `Expected ${header.length} columns separated by tabs, found ${row.length}`,
         );
+      }
+      for (const at of [textAt, pairAt ?? textAt]) {
+        const fault = lengthFault(row[at]!);
+        if (fault !== undefined) throw new SyntaxError(fault);
       }
       return {
         index: numbered ? readIndex(row[0]!) : place,

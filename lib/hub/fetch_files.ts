@@ -1,6 +1,5 @@
 import {
   datasetInfo,
-  downloadFile,
   HubApiError,
   modelInfo,
   type PathInfo,
@@ -38,6 +37,10 @@ interface FetchOptions {
   readonly patience?: Patience;
   /** Called with the bytes present, and the total of all files to fetch. */
   readonly onProgress?: (bytes: number, total: number) => void;
+  /** Called with a sentence for the user. */
+  readonly log?: (line: string) => void;
+  /** Clock, in milliseconds since 1970. */
+  readonly now?: () => number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -52,7 +55,8 @@ interface FetchedFiles {
  * Fetches files of a repository into the hub's cache.
  *
  * If the cache has the revision with all these files, the network is not used:
- * a branch stays at the commit that was fetched first.
+ * a branch stays at the commit that was fetched first. Files of the cache whose
+ * content does not match their hash are fetched again.
  *
  * @throws {HubError}
  */
@@ -60,65 +64,96 @@ export async function fetchFiles(
   request: FilesRequest,
   options: FetchOptions,
 ): Promise<FetchedFiles> {
-  const { settings, patience = PATIENCE, signal } = options;
-  const cache = new RepositoryCache(settings.cache, request.repository);
-  const { found, complete, missing } = await findFiles(cache, request);
-  if (complete) return found;
-  if (settings.offline) {
-    if (missing === undefined) return found;
-    throw notCached(request, settings, missing);
-  }
+  const { settings, signal, patience = PATIENCE, now, log } = options;
+  const cache = new RepositoryCache(settings.cache, request.repository, now);
+  const { found, states } = await findFiles(cache, request);
+  const all = (state: State) => [...states].filter(([, it]) => it === state);
+  const title = (path: string) => `"${path}" of "${request.repository.name}"`;
   try {
-    const fetch = hubFetch(settings, patience, signal);
-    return await fetchMissing(cache, request, { ...options, patience, fetch });
+    if (settings.offline) {
+      const [missing] = all("missing").filter(([path]) =>
+        request.required.includes(path)
+      );
+      if (missing) throw notCached(request, settings, missing[0]);
+      for (const [path] of all("wrong")) throw damaged(title(path), settings);
+      for (const [path] of all("unknown")) {
+        log?.(
+          `${title(path)} is not verified: the cache has no hash of it`,
+        );
+      }
+      return found;
+    }
+    if ([...states.values()].every((it) => it === "right" || it === "absent")) {
+      return found;
+    }
+    for (const [path] of all("wrong")) {
+      log?.(
+        `${title(path)} in the hub's cache is damaged; replacing it`,
+      );
+    }
+    return await fetchMissing(cache, request, {
+      ...options,
+      patience,
+      ask: hubFetch("answer", settings, patience, signal),
+      load: hubFetch("content", settings, patience, signal),
+    });
   } catch (error) {
     throw explainFileError(error, settings.cache);
   }
 }
 
-/** Files in the cache, and the first required one that is missing. */
+/** What the cache has of a file. `absent`: the commit does not have it. */
+type State = "right" | "wrong" | "unknown" | "absent" | "missing";
+
+/** Files in the cache, and the state of each that was requested. */
 async function findFiles(
   cache: RepositoryCache,
   { revision, required, optional = [] }: FilesRequest,
 ) {
   const commit = await cache.commitOf(revision) ?? "";
   const files = new Map<string, string>();
-  let missing: string | undefined;
-  let unknown = false;
+  const states = new Map<string, State>();
   for (const path of [...required, ...optional]) {
     const file = commit && await cache.find(commit, path);
-    if (file) files.set(path, file);
-    else if (required.includes(path)) missing ??= path;
-    else if (file === undefined) unknown = true;
+    if (file) {
+      files.set(path, file);
+      states.set(path, await cache.check(commit, path));
+    } else {
+      const absent = file === false && !required.includes(path);
+      states.set(path, absent ? "absent" : "missing");
+    }
   }
-  const complete = missing === undefined && !unknown;
-  return { found: { commit, files }, complete, missing };
+  return { found: { commit, files }, states };
 }
 
 async function fetchMissing(
   cache: RepositoryCache,
   request: FilesRequest,
-  options: FetchOptions & { patience: Patience; fetch: typeof fetch },
+  options: FetchOptions & {
+    readonly patience: Patience;
+    readonly ask: typeof fetch;
+    readonly load: typeof fetch;
+  },
 ): Promise<FetchedFiles> {
   const { repository, revision, optional = [] } = request;
-  const { settings, onProgress } = options;
+  const { settings, onProgress, ask, load } = options;
   const hub: HubAccess = {
     repo: repository,
     hubUrl: settings.endpoint,
-    fetch: options.fetch,
+    fetch: ask,
     ...(settings.token && { accessToken: settings.token }),
   };
   const commit = await askCommit(request, hub);
-  const present = await askFiles(request, commit, hub);
+  const present = await askFiles(request, commit, hub, load);
   const total = present.reduce((sum, { content }) => sum + content.size, 0);
   const files = new Map<string, string>();
   let before = 0;
   for (const { path, content } of present) {
-    await fetchContent(cache, content, {
+    const file = await fetchContent(cache, content, commit, path, {
       ...options,
       onBytes: (bytes) => onProgress?.(before + bytes, total),
     });
-    files.set(path, await cache.link(content.hash, commit, path));
+    files.set(path, file);
     before += content.size;
     onProgress?.(before, total);
   }
@@ -129,15 +164,33 @@ async function fetchMissing(
   return { commit, files };
 }
 
-/** Downloads a content unless it is in the cache, or another process downloads it meanwhile. */
+/** Downloads a content unless it is in the cache, or another process downloads it meanwhile; returns the file. */
 async function fetchContent(
   cache: RepositoryCache,
   content: Content,
+  commit: string,
+  path: string,
   options: DownloadOptions,
-): Promise<void> {
+): Promise<string> {
   using _lock = await cache.lock(content.hash);
-  if (await cache.hasBlob(content.hash, content.size)) return;
+  const cached = await cache.take(content.hash, commit, path);
+  if (cached !== undefined) return cached;
   await download(content, cache.blob(content.hash), options);
+  const file = await cache.take(content.hash, commit, path);
+  if (file !== undefined) return file;
+  throw new HubError(
+    "damaged",
+    `The file ${content.title} changed in the hub's cache while it was fetched`,
+    "Try again; if it fails again, check the disk of the cache",
+  );
+}
+
+function damaged(title: string, { cache }: HubSettings): HubError {
+  return new HubError(
+    "damaged",
+    `${title} in the hub's cache "${cache}" does not match its hash, and HF_HUB_OFFLINE is set`,
+    "Unset HF_HUB_OFFLINE to fetch it again",
+  );
 }
 
 function notCached(
@@ -181,7 +234,7 @@ async function askCommit(
     if (isCommit(sha)) return sha;
     throw malformed(hub, `gives the invalid commit "${sha}" for "${name}"`);
   } catch (error) {
-    if (!isNotFound(error)) throw error;
+    if (!isNotFound(error)) throw explainAnswer(error, hub);
     throw new HubError(
       "not-found",
       `The hub at ${hub.hubUrl} has no ${type} "${name}" with a revision "${revision}"`,
@@ -196,13 +249,14 @@ async function askFiles(
   { repository, required, optional = [] }: FilesRequest,
   commit: string,
   hub: HubAccess,
+  load: typeof fetch,
 ): Promise<{ path: string; content: Content }[]> {
   const paths = [...required, ...optional];
   let infos: PathInfo[];
   try {
     infos = await pathsInfo({ ...hub, paths, revision: commit });
   } catch (error) {
-    if (!isNotFound(error)) throw error;
+    if (!isNotFound(error)) throw explainAnswer(error, hub);
     throw new HubError(
       "not-found",
       `The hub at ${hub.hubUrl} has no commit ${commit} of "${repository.name}"`,
@@ -219,7 +273,7 @@ async function askFiles(
   if (missing.length > 0) throw missingFiles(repository, commit, missing);
   return present.map((info) => ({
     path: info.path,
-    content: contentOf(info, repository, commit, hub),
+    content: contentOf(info, repository, commit, hub, load),
   }));
 }
 
@@ -228,29 +282,54 @@ function contentOf(
   repository: Repository,
   commit: string,
   hub: HubAccess,
+  load: typeof fetch,
 ): Content {
-  const title = `"${path}" of "${repository.name}"`;
+  const { type, name } = repository;
+  const title = `"${path}" of "${name}"`;
   const hash = lfs?.oid ?? oid ?? "";
   if (!(lfs ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(hash)) {
     throw malformed(hub, `gives the invalid hash "${hash}" for ${title}`);
   }
+  if (!Number.isSafeInteger(size) || size < 0) {
+    throw malformed(hub, `gives the invalid size "${size}" for ${title}`);
+  }
   return {
     title,
     size,
-    algorithm: lfs ? "sha256" : "git",
     hash,
+    // Plain HTTP instead of Xet: it resumes at any byte and works with every
+    // mirror. The library's own stream hides why it fails.
     async open(from) {
-      // Plain HTTP instead of Xet: it resumes at any byte and works with every mirror.
-      const options = { ...hub, path, revision: commit, xet: false };
-      const blob = await downloadFile(options);
-      if (blob === null) throw missingFiles(repository, commit, [path]);
-      return blob.slice(from).stream();
+      const folder = type === "dataset" ? "datasets/" : "";
+      const { status, body } = await load(
+        `${hub.hubUrl}/${folder}${name}/resolve/${commit}/${encodeURI(path)}`,
+        {
+          headers: {
+            ...(hub.accessToken &&
+              { authorization: `Bearer ${hub.accessToken}` }),
+            ...(from > 0 && { range: `bytes=${from}-${size - 1}` }),
+          },
+        },
+      );
+      if (status !== 404) return body ?? new Blob().stream();
+      await body?.cancel();
+      throw missingFiles(repository, commit, [path]);
     },
   };
 }
 
 function isNotFound(error: unknown): boolean {
   return error instanceof HubApiError && error.statusCode === 404;
+}
+
+/** Converts what the library throws on an answer that is not the hub's to a {@linkcode HubError}. */
+function explainAnswer(error: unknown, hub: HubAccess): unknown {
+  const isInvalid = error instanceof SyntaxError ||
+    error instanceof TypeError ||
+    error instanceof Error && error.message.startsWith("malformed response");
+  return isInvalid
+    ? malformed(hub, `gives an invalid answer: ${error.message}`)
+    : error;
 }
 
 function malformed({ hubUrl }: HubAccess, what: string): HubError {

@@ -1,4 +1,5 @@
-import { dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { basename, dirname, join } from "node:path";
 
 /** A repository of the hub. */
 export interface Repository {
@@ -19,14 +20,23 @@ export function isCommit(revision: string): boolean {
  * - `blobs/ETAG` has the content of a file
  * - `snapshots/COMMIT/PATH` is a file of a commit
  * - `.no_exist/COMMIT/PATH` marks a file that a commit does not have
+ * - `.verified/COMMIT/PATH`, which only this program writes, has the hash of a
+ *   file and its metadata when its content was last compared with that
  *
  * @see https://huggingface.co/docs/huggingface_hub/guides/manage-cache
  */
 export class RepositoryCache {
   readonly #folder: string;
   readonly #locks: string;
+  readonly #now: () => number;
 
-  constructor(cache: string, { type, name }: Repository) {
+  /** @param now Clock, in milliseconds since 1970 */
+  constructor(
+    cache: string,
+    { type, name }: Repository,
+    now: () => number = Date.now,
+  ) {
+    this.#now = now;
     const folder = `${type}s--${name.replaceAll("/", "--")}`;
     this.#folder = join(cache, folder);
     this.#locks = join(cache, ".locks", folder);
@@ -35,23 +45,14 @@ export class RepositoryCache {
   /** Commit of a revision when it was last fetched. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
-    try {
-      const commit = await Deno.readTextFile(this.#ref(revision));
-      return isCommit(commit.trim()) ? commit.trim() : undefined;
-    } catch (error) {
-      if (isAbsent(error)) return undefined;
-      throw error;
-    }
+    const commit = (await readIfThere(this.#ref(revision)))?.trim() ?? "";
+    return isCommit(commit) ? commit : undefined;
   }
 
   /** Records the commit of a revision. */
   async setCommit(revision: string, commit: string): Promise<void> {
     if (isCommit(revision)) return;
-    const ref = this.#ref(revision);
-    await Deno.mkdir(dirname(ref), { recursive: true });
-    const partial = `${ref}.${crypto.randomUUID()}`;
-    await Deno.writeTextFile(partial, commit);
-    await Deno.rename(partial, ref);
+    await this.#write(this.#ref(revision), commit);
   }
 
   /** Path of a commit's file; false if the commit does not have the file, undefined if that is unknown. */
@@ -67,9 +68,7 @@ export class RepositoryCache {
 
   /** Records that a commit does not have a file. */
   async setAbsent(commit: string, path: string): Promise<void> {
-    const note = this.#absence(commit, path);
-    await Deno.mkdir(dirname(note), { recursive: true });
-    await Deno.writeTextFile(note, "");
+    await this.#write(this.#absence(commit, path), "");
   }
 
   /** Path of a file of a commit. */
@@ -82,31 +81,97 @@ export class RepositoryCache {
     return join(this.#folder, "blobs", etag);
   }
 
-  /** Whether the cache has the whole content with this hash. */
-  async hasBlob(etag: string, size: number): Promise<boolean> {
-    const blob = this.blob(etag);
-    await Deno.mkdir(dirname(blob), { recursive: true });
-    return await exists(blob) && (await Deno.stat(blob)).size === size;
+  /**
+   * Compares a file of a commit with the hash that the cache has for it: the
+   * name of the blob that it links to, or what {@linkcode take} recorded. It is
+   * read only if it may have changed since it was last found right.
+   */
+  async check(
+    commit: string,
+    path: string,
+  ): Promise<"right" | "wrong" | "unknown"> {
+    const record = await this.#record(commit, path);
+    const hash = record?.hash ??
+      await blobName(this.#snapshot(commit, path));
+    if (hash === undefined) return "unknown";
+    return await this.#verify(commit, path, hash, record) ? "right" : "wrong";
   }
 
   /**
-   * Links a content as a file of a commit.
+   * Makes a content that is in the cache, as a blob or as this very file, a
+   * file of a commit.
    *
-   * Other tools create symbolic links, which need more permissions than those
-   * for this folder. They accept hard links as well.
+   * Other tools create symbolic links to blobs, which need more permissions
+   * than those for this folder. They accept hard links as well.
+   *
+   * @returns Path of the file; undefined if the cache does not have the content, or has it damaged.
    */
-  async link(etag: string, commit: string, path: string): Promise<string> {
-    const blob = this.blob(etag);
+  async take(
+    hash: string,
+    commit: string,
+    path: string,
+  ): Promise<string | undefined> {
+    const blob = this.blob(hash);
     const file = this.#snapshot(commit, path);
+    await Deno.mkdir(dirname(blob), { recursive: true });
     await Deno.mkdir(dirname(file), { recursive: true });
-    try {
-      await Deno.link(blob, file);
-    } catch (error) {
-      if (error instanceof Deno.errors.AlreadyExists) return file;
-      // The file system has no hard links.
-      await Deno.copyFile(blob, file);
+    const record = await this.#record(commit, path);
+    if (await exists(file)) {
+      if (await this.#verify(commit, path, hash, record)) return file;
     }
-    return file;
+    if (!await exists(blob) || !await hasContent(blob, hash)) return undefined;
+    const partial = `${file}.${crypto.randomUUID()}`;
+    try {
+      await Deno.link(blob, partial);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) throw error;
+      // The file system has no hard links.
+      await Deno.copyFile(blob, partial);
+    }
+    await Deno.rename(partial, file);
+    return await this.#verify(commit, path, hash, undefined) ? file : undefined;
+  }
+
+  /** Whether a file of a commit has a hash; records it if it does. */
+  async #verify(
+    commit: string,
+    path: string,
+    hash: string,
+    record: Verified | undefined,
+  ): Promise<boolean> {
+    const file = this.#snapshot(commit, path);
+    const at = this.#now();
+    const before = await Deno.stat(file);
+    const same = metadata(before);
+    if (record?.hash === hash && record.metadata === same) return true;
+    if (!await hasContent(file, hash)) return false;
+    if (metadata(await Deno.stat(file)) !== same) return false;
+    // A second write within a tick of the clock would leave the metadata as they are.
+    const changed = Math.max(Number(before.mtime), Number(before.ctime));
+    const settled = changed + TICK <= at;
+    const line = settled ? `${hash} ${same}` : hash;
+    try {
+      await this.#write(this.#verified(commit, path), line);
+    } catch (error) {
+      // The cache may be read-only, or full: the file is read again next time.
+      if (!isUnwritable(error)) throw error;
+    }
+    return true;
+  }
+
+  /** The hash of a file and its metadata when it was last verified. */
+  async #record(commit: string, path: string): Promise<Verified | undefined> {
+    const text = await readIfThere(this.#verified(commit, path));
+    const [hash = "", ...rest] = text?.split(" ") ?? [];
+    return isHash(hash) ? { hash, metadata: rest.join(" ") } : undefined;
+  }
+
+  /** Replaces a small file. */
+  async #write(path: string, text: string): Promise<void> {
+    await Deno.mkdir(dirname(path), { recursive: true });
+    const partial = `${path}.${crypto.randomUUID()}`;
+    await Deno.writeTextFile(partial, text);
+    await Deno.rename(partial, path);
   }
 
   /** Locks content against other processes, including those of Hugging Face's tools. */
@@ -132,6 +197,68 @@ export class RepositoryCache {
   #absence(commit: string, path: string): string {
     return join(this.#folder, ".no_exist", commit, path);
   }
+
+  #verified(commit: string, path: string): string {
+    return join(this.#folder, ".verified", commit, path);
+  }
+}
+
+/** What is known of a file's content. */
+interface Verified {
+  readonly hash: string;
+  /** When the content had this hash; empty if a change since would not show. */
+  readonly metadata: string;
+}
+
+/** Milliseconds within which a second write may leave the times of a file as they are: two ticks of the coarsest file system. */
+const TICK = 2_000;
+
+/** Metadata that change whenever the content does. */
+function metadata({ size, mtime, ctime, dev, ino }: Deno.FileInfo): string {
+  return [size, Number(mtime), Number(ctime), dev, ino].join(" ");
+}
+
+/** Whether a text is a hash as the hub gives it: SHA-256, or SHA-1 of a git blob. */
+function isHash(text: string): boolean {
+  return /^([0-9a-f]{64}|[0-9a-f]{40})$/.test(text);
+}
+
+/**
+ * Whether a file has the content of a hash.
+ *
+ * @param hash SHA-256 (64 hexadecimal digits), or SHA-1 of a git blob (40)
+ */
+export async function hasContent(path: string, hash: string): Promise<boolean> {
+  using file = await Deno.open(path);
+  const { size } = await file.stat();
+  const actual = hash.length === 64
+    ? createHash("sha256")
+    : createHash("sha1").update(`blob ${size}\0`);
+  for await (const chunk of file.readable) actual.update(chunk);
+  return actual.digest("hex") === hash;
+}
+
+/** Name of the blob that a symbolic link leads to; undefined if it is another file, or named by something other than a hash. */
+async function blobName(path: string): Promise<string | undefined> {
+  const { isSymlink } = await Deno.lstat(path);
+  const name = isSymlink ? basename(await Deno.realPath(path)) : "";
+  return isHash(name) ? name : undefined;
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+/** True if a folder cannot be written to, or its disk is full. */
+function isUnwritable(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" &&
+    /^E(ACCES|PERM|ROFS|NOSPC|DQUOT)$/.test(code);
 }
 
 async function exists(path: string): Promise<boolean> {

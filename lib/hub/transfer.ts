@@ -1,4 +1,4 @@
-import { createHash, type Hash } from "node:crypto";
+import { hasContent } from "./repository_cache.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** Cause of a {@linkcode HubError}. */
@@ -54,29 +54,42 @@ export function explainFileError(error: unknown, folder: string): unknown {
   }
 }
 
-/** Retries and timeouts of requests to the hub. */
+/** Retries and limits of requests to the hub. */
 export interface Patience {
   /** Number of retries of a failed request. */
   readonly retries: number;
   /** Milliseconds before the first retry; doubled for each further one. */
   readonly pause: number;
-  /** Milliseconds without data after which a connection is abandoned. */
+  /** Milliseconds without data after which a connection is abandoned; a whole answer of the API must arrive within them. */
   readonly silence: number;
+  /** Bytes per second that a download must reach on average, else it counts as failed. */
+  readonly rate: number;
 }
 
-/** Gives up after about one minute. */
-export const PATIENCE: Patience = { retries: 6, pause: 1000, silence: 30_000 };
+/** Gives up after about one minute if the hub refuses connections, and after some four minutes if it keeps them open in silence. */
+export const PATIENCE: Patience = {
+  retries: 6,
+  pause: 1000,
+  silence: 30_000,
+  rate: 1000,
+};
 
 /** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
+
+/** Maximum bytes of an answer of the API, decompressed; real ones have a few thousand. */
+const MAX_ANSWER = 8 << 20;
 
 /**
  * Creates a `fetch` for the hub that retries with exponential backoff when the
  * hub is busy or the network fails, and throws {@linkcode HubError}s.
  *
  * Responses of status 404 are returned: their meaning depends on the request.
+ *
+ * @param kind Answers of the API are received as a whole, within limits of time and size; contents are streams, which {@linkcode download} limits.
  */
 export function hubFetch(
+  kind: "answer" | "content",
   { endpoint, token }: HubSettings,
   patience: Patience,
   signal?: AbortSignal,
@@ -87,10 +100,18 @@ export function hubFetch(
       const pause = patience.pause * 2 ** attempt;
       let response: Response;
       try {
-        response = await fetchWithin(patience.silence, input, init, signal);
+        response = await fetchWithin(
+          patience.silence,
+          async (signal) => {
+            const response = await fetch(input, { ...init, signal });
+            return kind === "answer" ? await receiveAll(response) : response;
+          },
+          signal,
+        );
       } catch (error) {
         signal?.throwIfAborted();
-        if (last) throw unreachable(endpoint, error);
+        if (error instanceof HubError) throw error;
+        if (last || isFinal(error)) throw unreachable(endpoint, error);
         await delay(pause, signal);
         continue;
       }
@@ -109,16 +130,16 @@ export function hubFetch(
       if (last || asked !== undefined && asked > MAX_PAUSE) {
         throw busy(response, attempt + 1, asked);
       }
-      await delay(asked ?? pause, signal);
+      // A date that has passed, or 0, does not ask for a storm of requests.
+      await delay(Math.max(asked ?? 0, pause), signal);
     }
   };
 }
 
-/** Fetches with a timeout for the response headers, not for the body. */
+/** Fetches with a timeout, which is not that of a body received later. */
 async function fetchWithin(
   milliseconds: number,
-  input: Parameters<typeof fetch>[0],
-  init: RequestInit | undefined,
+  start: (signal: AbortSignal) => Promise<Response>,
   signal: AbortSignal | undefined,
 ): Promise<Response> {
   const watch = new AbortController();
@@ -127,13 +148,41 @@ async function fetchWithin(
     milliseconds,
   );
   try {
-    return await fetch(input, {
-      ...init,
-      signal: AbortSignal.any([watch.signal, ...signal ? [signal] : []]),
-    });
+    return await start(
+      AbortSignal.any([watch.signal, ...signal ? [signal] : []]),
+    );
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Receives the body of an answer that has a meaning. */
+async function receiveAll(response: Response): Promise<Response> {
+  const { body, ok, status, headers, url } = response;
+  if (body === null || !ok && status !== 404) return response;
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      if ((size += chunk.length) > MAX_ANSWER) break;
+    }
+  } catch (error) {
+    throw new Error("the answer broke off", { cause: error });
+  }
+  if (size <= MAX_ANSWER) {
+    return new Response(new Blob(chunks), { status, headers });
+  }
+  throw new HubError(
+    "damaged",
+    `The hub's answer to ${url} has more than ${MAX_ANSWER >> 20} MiB`,
+    "Check that HF_ENDPOINT is the address of a hub",
+  );
+}
+
+/** True for what `fetch()` itself refuses, such as a redirect to a file; failures of the network have a cause. */
+function isFinal(error: unknown): boolean {
+  return error instanceof TypeError && error.cause === undefined;
 }
 
 /** Milliseconds of the `Retry-After` header, which gives seconds or a date. */
@@ -143,7 +192,7 @@ function retryAfter({ headers }: Response): number | undefined {
   const milliseconds = /^\d+$/.test(value)
     ? Number(value) * 1000
     : Date.parse(value) - Date.now();
-  return Number.isNaN(milliseconds) ? undefined : Math.max(0, milliseconds);
+  return Number.isNaN(milliseconds) ? undefined : milliseconds;
 }
 
 /** Waits until the time has passed or the signal aborts. */
@@ -205,9 +254,7 @@ export interface Content {
   /** Name for messages: `"model.safetensors" of "FacebookAI/roberta-base"`. */
   readonly title: string;
   readonly size: number;
-  /** Plain SHA-256, or the SHA-1 of a git blob. */
-  readonly algorithm: "sha256" | "git";
-  /** Hexadecimal. */
+  /** As {@linkcode hasContent} takes it. */
   readonly hash: string;
   /** Opens the content from byte `from` on. */
   open(from: number): Promise<ReadableStream<Uint8Array>>;
@@ -235,12 +282,12 @@ export async function download(
 ): Promise<void> {
   const partial = `${file}.incomplete`;
   const resumed = await receive(content, partial, options);
-  let right = await isRight(content, partial);
+  let right = await hasContent(partial, content.hash);
   if (!right && resumed) {
     // The resumed part may be of another file: restart from the beginning.
     await Deno.remove(partial);
     await receive(content, partial, options);
-    right = await isRight(content, partial);
+    right = await hasContent(partial, content.hash);
   }
   if (!right) {
     await Deno.remove(partial);
@@ -254,8 +301,8 @@ export async function download(
 }
 
 /**
- * Appends the missing bytes to a partial file, reconnecting as long as each
- * connection delivers some.
+ * Appends the missing bytes to a partial file, reconnecting as long as the
+ * bytes arrive fast enough.
  *
  * @returns Whether the partial file had content before.
  */
@@ -271,9 +318,9 @@ async function receive(
   });
   let { size } = await file.stat();
   const resumed = size > 0;
+  let pace = new Pace(patience);
   for (let failures = 0; size < content.size;) {
     onBytes(size);
-    const before = size;
     try {
       const reader = (await content.open(size)).getReader();
       try {
@@ -282,6 +329,7 @@ async function receive(
           onBytes(size += chunk.length);
           signal?.throwIfAborted();
           if (size > content.size) return resumed;
+          pace.add(chunk.length);
         }
       } finally {
         await reader.cancel().catch(() => {});
@@ -290,7 +338,8 @@ async function receive(
     } catch (error) {
       signal?.throwIfAborted();
       if (error instanceof HubError || isFileError(error)) throw error;
-      failures = size > before ? 1 : failures + 1;
+      failures = pace.isKept ? 1 : failures + 1;
+      pace = new Pace(patience);
       if (failures > patience.retries) {
         throw new HubError(
           "unreachable",
@@ -305,6 +354,43 @@ async function receive(
     }
   }
   return resumed;
+}
+
+/** Bytes per second since the last failure of a download. */
+class Pace {
+  readonly #patience: Patience;
+  readonly #start = performance.now();
+  /** Start of the window of time in which the rate is checked, and its bytes. */
+  #from = this.#start;
+  #bytes = 0;
+  #all = 0;
+
+  constructor(patience: Patience) {
+    this.#patience = patience;
+  }
+
+  /** @throws {Error} If too few bytes have arrived in a window of time. */
+  add(bytes: number): void {
+    const { silence, rate } = this.#patience;
+    const now = performance.now();
+    this.#bytes += bytes;
+    this.#all += bytes;
+    if (now - this.#from < silence) return;
+    if (!this.#suffices(this.#bytes, now - this.#from)) {
+      throw new Error(`fewer than ${rate} bytes per second arrive`);
+    }
+    this.#from = now;
+    this.#bytes = 0;
+  }
+
+  /** Whether the rate is kept on the whole, pauses included. */
+  get isKept(): boolean {
+    return this.#suffices(this.#all, performance.now() - this.#start);
+  }
+
+  #suffices(bytes: number, milliseconds: number): boolean {
+    return bytes > 0 && bytes * 1000 >= this.#patience.rate * milliseconds;
+  }
 }
 
 async function next(
@@ -329,21 +415,6 @@ async function writeAll(file: Deno.FsFile, chunk: Uint8Array): Promise<void> {
   for (let done = 0; done < chunk.length;) {
     done += await file.write(chunk.subarray(done));
   }
-}
-
-async function isRight(content: Content, path: string): Promise<boolean> {
-  const { size } = await Deno.stat(path);
-  if (size !== content.size) return false;
-  const hash = newHash(content);
-  using file = await Deno.open(path);
-  for await (const chunk of file.readable) hash.update(chunk);
-  return hash.digest("hex") === content.hash;
-}
-
-function newHash({ algorithm, size }: Content): Hash {
-  return algorithm === "sha256"
-    ? createHash("sha256")
-    : createHash("sha1").update(`blob ${size}\0`);
 }
 
 function isFileError(error: unknown): boolean {

@@ -113,7 +113,12 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal | undefined;
   /** Default: {@linkcode findPip}. */
   readonly pip?: Pip;
+  /** Milliseconds in which at least 1000 bytes per second must arrive, else pip is stopped. Default: 5 minutes, more than pip's own timeouts and retries take. */
+  readonly window?: number;
 }
+
+/** Minimum bytes per second. */
+const RATE = 1000;
 
 /**
  * Downloads a wheel with pip, and so with the user's own pip settings: mirrors,
@@ -129,7 +134,7 @@ export interface DownloadOptions {
 export async function downloadWheel(
   request: WheelRequest,
   folder: string,
-  { onBytes, signal, pip }: DownloadOptions = {},
+  { onBytes, signal, pip, window = 300_000 }: DownloadOptions = {},
 ): Promise<string> {
   throwIfInterrupted(signal);
   const { python } = pip ?? await findPip();
@@ -142,6 +147,7 @@ export async function downloadWheel(
   const whole = join(folder, "whole");
   let output: string;
   let success: boolean;
+  const slow = new AbortController();
   try {
     await Deno.mkdir(partial);
     await Deno.writeTextFile(requirements, `${wheel}${hash}\n`);
@@ -159,12 +165,17 @@ export async function downloadWheel(
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
-      ...(signal && { signal }),
+      signal: AbortSignal.any([slow.signal, ...signal ? [signal] : []]),
     }).spawn();
-    const watch = setInterval(
-      () => onBytes?.(bytesIn(partial) + bytesIn(whole)),
-      200,
-    );
+    let from = { time: performance.now(), bytes: 0 };
+    const watch = setInterval(() => {
+      const now = performance.now();
+      const bytes = bytesIn(partial) + bytesIn(whole);
+      onBytes?.(bytes);
+      if (now - from.time < window) return;
+      if (bytes - from.bytes < RATE * window / 1000) slow.abort();
+      from = { time: now, bytes };
+    }, Math.min(200, window));
     try {
       const result = await child.output();
       success = result.success;
@@ -178,6 +189,13 @@ export async function downloadWheel(
     throw explainFileError(error, folder);
   }
   throwIfInterrupted(signal);
+  if (slow.signal.aborted && !success) {
+    throw new InstallError(
+      "network",
+      `pip cannot download ${wheel}: fewer than ${RATE} bytes per second arrive`,
+      "Check the network connection, or set PIP_INDEX_URL to another index",
+    );
+  }
   if (!success) throw explainPipFailure(output, wheel, folder);
   const [file] = [...Deno.readDirSync(whole)];
   if (file === undefined) throw explainPipFailure(output, wheel, folder);

@@ -27,6 +27,10 @@ interface UnpackOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Maximum ratio of unpacked and packed size, of files above a size. Libraries have some 4, weights less than 2. */
+const MAX_RATIO = 100;
+const FREE_SIZE = 50 << 20;
+
 /**
  * Extracts files of a wheel as streams, so that large ones never have to fit
  * into memory. Verifies checksums and syncs every file to disk.
@@ -49,6 +53,14 @@ export async function unpackWheel(
       if (entry.symlink || !isInside(entry.filename)) {
         throw new TypeError(
           `"${entry.filename}" points outside of the target folder`,
+        );
+      }
+      if (
+        entry.uncompressedSize > FREE_SIZE &&
+        entry.uncompressedSize > MAX_RATIO * entry.compressedSize
+      ) {
+        throw new TypeError(
+          `"${entry.filename}" would unpack ${entry.compressedSize} bytes to ${entry.uncompressedSize}, more than ${MAX_RATIO} times as many`,
         );
       }
       const file = await unpackEntry(entry, folder, (bytes) => {
@@ -93,6 +105,11 @@ async function unpackEntry(
   const output = new WritableStream<Uint8Array>({
     async write(chunk) {
       try {
+        if (bytes + chunk.length > entry.uncompressedSize) {
+          throw new TypeError(
+            `"${entry.filename}" has more than the ${entry.uncompressedSize} bytes that it announces`,
+          );
+        }
         hash.update(chunk);
         for (let done = 0; done < chunk.length;) {
           done += await file.write(chunk.subarray(done));

@@ -1,5 +1,5 @@
 import { basename, join, relative } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
@@ -11,6 +11,7 @@ import { CHILD, isCurrent } from "./code.ts";
 import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { MovedError, StageFailure } from "./failure.ts";
+import type { HeldGpus } from "./gpus.ts";
 import {
   copySource,
   seeSource,
@@ -19,7 +20,8 @@ import {
   type Sources,
   withAbsoluteSources,
 } from "./key.ts";
-import { executorOf, type HeldGpus, resourcesOf } from "./limits.ts";
+import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
+import { executorOf, resourcesOf } from "./limits.ts";
 import { projectFlags } from "./project.ts";
 import type { Decided } from "./plan.ts";
 import {
@@ -28,9 +30,11 @@ import {
   newMark,
   ownOrigin,
   permissionFlags,
+  rulesFor,
   stageEnvironment,
 } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
+import { visibleFolder } from "./visible.ts";
 
 /** Options of an attempt at a stage. */
 interface AttemptOptions {
@@ -77,7 +81,11 @@ export async function attempt(
       options.results,
       folder,
     );
-    const freeze = await compare(context, stage, decided, folder, links);
+    const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
+    const freeze = await compare(context, stage, decided, folder, {
+      links,
+      files,
+    });
     frozen = watch(context, stage, decided, folder, freeze);
     spec = {
       mark: newMark(),
@@ -98,25 +106,38 @@ export async function attempt(
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
   using origin = ownOrigin();
+  const access = {
+    read: [folder.inputs, ...frozen.paths.values()],
+    write: [folder.output, checkpoint, folder.temporary],
+  };
+  const entry = entryOf(stage, context);
+  const args = [
+    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
+    ...origin.flags,
+    ...projectFlags(settings.project),
+    ...permissionFlags(permissions, access, runtimes),
+    entry,
+  ];
+  const rules = rulesFor(permissions, access, runtimes, [
+    ...context.code.get(stage.module)!.files.map(([path]) => path),
+    join(settings.project, "node_modules"),
+    ...[entry, stage.module].map((url) => fileURLToPath(url))
+      .flatMap((path) => [path, ...packageFilesAbove(path)]),
+  ]);
+  const isConfined = rules !== undefined && hasLandlock();
+  if (rules !== undefined && !isConfined) {
+    const line =
+      "The native code of the stage can read every file of the user, since this system has no Landlock";
+    emit({ type: "log", stage: stage.id, line, stream: "log" });
+  }
   const execution = executor.start({
     name: stage.id,
     task: stage.task,
     needs: stage.declaration.needs,
     resources,
-    args: [
-      "run",
-      "--quiet",
-      "--no-check",
-      "--no-remote",
-      "--cached-only",
-      ...origin.flags,
-      ...projectFlags(settings.project),
-      ...permissionFlags(permissions, {
-        read: [folder.inputs, ...frozen.paths.values()],
-        write: [folder.output, checkpoint, folder.temporary],
-      }, runtimes),
-      entryOf(stage, context),
-    ],
+    args: isConfined
+      ? confined(args, rules, join(folder.path, "rules.json"))
+      : args,
     input: folder.spec,
     env: {
       ...stageEnvironment(permissions, runtimes, folder.temporary),
@@ -127,10 +148,14 @@ export async function attempt(
     checkpoint,
     mark,
   });
+  if (execution.note !== undefined) {
+    emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
+  }
   const measured = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
+    lastingPaths: lastingPaths(context, stage, folder),
     onReady: () => frozen.checkCode(),
     // A batch system keeps the time that it reserves, and may start the process again after it.
     timeout: executor.allots ? stage.timeout : resources.time,
@@ -139,6 +164,39 @@ export async function attempt(
   });
   await frozen.check();
   return measured;
+}
+
+/**
+ * Replaces paths in the run folder, which is removed after the run: those of
+ * inputs by the visible folders of the stages that they come from, others by
+ * paths relative to the run folder.
+ */
+function lastingPaths(
+  { settings: { out }, graph: { pipeline } }: Context,
+  stage: GraphStage,
+  folder: RunFolder,
+): (text: string) => string {
+  const places = Object.entries(stage.inputs).flatMap(([name, ids]) =>
+    ids.map((id, i) => [
+      `${inputFolder(folder, name, i)}/`,
+      `${visibleFolder(out, pipeline, { id })}/`,
+    ])
+  );
+  // A path may also end here, with a quotation mark after it.
+  const replacements = [
+    ...places,
+    ...places.map(([from, to]) => [from!.slice(0, -1), to!.slice(0, -1)])
+      .toSorted(([a], [b]) => b!.length - a!.length),
+    [`${folder.path}/`, ""],
+  ];
+  return (text) =>
+    text.includes(folder.path)
+      ? replacements.reduce((it, [from, to]) => it.replaceAll(from!, to!), text)
+      : text;
+}
+
+function inputFolder(folder: RunFolder, name: string, index: number): string {
+  return join(folder.inputs, name, String(index));
 }
 
 /** Lays out the inputs of a stage in its run folder, as read-only hard links to blobs. */
@@ -154,7 +212,7 @@ async function layOut(
     const artifacts: InputArtifact[] = inputs[name] = [];
     for (const [i, id] of ids.entries()) {
       const manifest = results.get(id)!;
-      const path = join(folder.inputs, name, String(i));
+      const path = inputFolder(folder, name, i);
       Deno.mkdirSync(path, { recursive: true });
       for (const file of manifest.files) {
         const link = join(path, file.path);
@@ -175,9 +233,12 @@ interface Freeze {
   readonly copied: readonly string[];
   /** Names of the sources whose changes might not show. */
   readonly doubtful: readonly string[];
-  /** Fingerprints before the start: of the inputs, of the files of each source, and of the code. */
+  /** Files of the runtimes that it needs. */
+  readonly files: readonly string[];
+  /** Fingerprints before the start: of the inputs, of the runtimes' files, of the files of each source, and of the code. */
   readonly before: {
     readonly links: Prints;
+    readonly files: Prints;
     readonly sources: Readonly<Record<string, Prints>>;
     readonly code: Prints;
   };
@@ -196,7 +257,7 @@ async function compare(
   stage: GraphStage,
   { parts, sources }: Decided,
   folder: RunFolder,
-  links: readonly string[],
+  { links, files }: Pick<Freeze, "links" | "files">,
 ): Promise<Freeze> {
   const { store } = context;
   const before = {
@@ -205,6 +266,7 @@ async function compare(
       [...sources].map(([name, path]) => [name, sourcePrints(path)]),
     ),
     code: codePrints(context, stage),
+    files: files.map(fingerprint),
   };
   if (!await isCurrent(context.code.get(stage.module)!, store)) {
     throw new MovedError("code changed");
@@ -223,7 +285,7 @@ async function compare(
       throw new MovedError(`source "${path}" changed`);
     }
   }
-  return { links, copied, doubtful, before };
+  return { links, files, copied, doubtful, before };
 }
 
 /** Folder of the copy of a source. */
@@ -259,7 +321,7 @@ interface Frozen {
   readonly sources: Prints;
   /** Throws if code changed before the stage's process had read it. */
   checkCode(): void;
-  /** Throws if an input or a source changed. */
+  /** Throws if an input, a source or a file of a runtime changed. */
   check(): Promise<void>;
 }
 
@@ -268,7 +330,7 @@ function watch(
   stage: GraphStage,
   { parts, sources }: Decided,
   folder: RunFolder,
-  { links, copied, doubtful, before }: Freeze,
+  { links, files, copied, doubtful, before }: Freeze,
 ): Frozen {
   return {
     paths: new Map(
@@ -286,6 +348,14 @@ function watch(
       }
     },
     async check() {
+      const file = files.find((path, i) =>
+        !equal([fingerprint(path)], [before.files[i]])
+      );
+      if (file !== undefined) {
+        throw new StageFailure(
+          `"${file}" was changed while the stage ran, so its result is discarded; run it again`,
+        );
+      }
       if (!equal(linkPrints(folder, links), before.links)) {
         throw new StageFailure(
           "An input was changed while the stage ran, so its result is discarded; run it again",

@@ -18,7 +18,7 @@ export interface Context {
   readonly code: Map<string, TaskCode>;
   readonly sources: SourcePaths;
   readonly runtimes: ReadonlyMap<string, Runtime>;
-  /** Calls of `prepare()`, by runtime. */
+  /** The last call of `prepare()`, by runtime. */
   readonly prepared: Map<Runtime, Promise<void>>;
 }
 
@@ -108,8 +108,11 @@ export async function readyRuntimes(
   const ready = new Map<string, Runtime>();
   for (const name of stage.declaration.needs) {
     const runtime = runtimes.get(name)!;
-    if (!prepared.has(runtime)) prepared.set(runtime, runtime.prepare());
-    await prepared.get(runtime);
+    // A failure is final, but what was usable may have been damaged since.
+    const before = prepared.get(runtime) ?? Promise.resolve();
+    const now = before.then(() => runtime.prepare());
+    prepared.set(runtime, now);
+    await now;
     ready.set(name, runtime);
   }
   return ready;

@@ -1,6 +1,6 @@
 import { basename, dirname, join, resolve } from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { listTree, treeText } from "../store/blobs.ts";
+import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
@@ -225,7 +225,11 @@ function edit(
   else if (last in place) place[last] = value;
 }
 
-/** Names and paths of the files of a source, and of its empty folders, whose names end with a slash. */
+/**
+ * Names and paths of the files of a source, and of its empty folders, whose names end with a slash.
+ *
+ * @throws {Error} If it does not exist, or is or contains something else, such as a pipe, which can be read only once.
+ */
 function filesOf(path: string): (readonly [name: string, file: string])[] {
   let info: Deno.FileInfo;
   try {
@@ -235,12 +239,15 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
     throw new Error(`"${path}" does not exist`, { cause: error });
   }
   const own = basename(path);
-  return info.isDirectory
-    ? listTree(path, "follow").map((name) => [
-      `${own}/${name}`,
-      join(path, name),
-    ])
-    : [[own, path]];
+  if (info.isFile) return [[own, path]];
+  if (!info.isDirectory) {
+    const { message } = notAFile(path, info);
+    throw new Error(`${message}; write its content to a file`);
+  }
+  return listTree(path, "follow").map((name) => [
+    `${own}/${name}`,
+    join(path, name),
+  ]);
 }
 
 /** Version of `sources.json`. */

@@ -8,11 +8,11 @@ import {
   lockHolder,
   tryLockFile,
 } from "../store/locks.ts";
-import { fingerprint } from "../store/stats.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
-import { BusyError, StageFailure } from "./failure.ts";
+import { BusyError } from "./failure.ts";
+import { checkGpus, type HeldGpus, holdGpus } from "./gpus.ts";
 import type { Limits } from "./settings.ts";
 
 /** What a stage's process needs. Its GPUs are those that it asks for, or that its runtimes need. */
@@ -202,11 +202,6 @@ function waitingFor({ id }: GraphStage, line: string): Event {
   return { type: "log", stage: id, line, stream: "log" };
 }
 
-/** GPUs of this machine that no other stage uses until they are released. */
-export interface HeldGpus extends Disposable {
-  readonly ids: readonly string[];
-}
-
 /**
  * Takes the GPUs that a stage needs, waiting until they are free.
  *
@@ -232,101 +227,4 @@ export async function takeGpus(
       emit(waitingFor(stage, `Waiting for a GPU held by ${holders}`));
     },
   });
-}
-
-/** GPUs to take. */
-interface WantedGpus {
-  readonly count: number;
-  /** Ids to choose from. */
-  readonly among: readonly string[];
-  /** Called once if other processes hold them: `process 1234 (GPU 0)`. If it throws, waiting ends. */
-  readonly onWait: (holders: string) => void;
-  /** Cancels waiting. */
-  readonly signal: AbortSignal;
-}
-
-/** Milliseconds between two tries to take GPUs. */
-const PAUSE = 100;
-
-/**
- * Takes GPUs, waiting until they are free. Each is locked by a file that all
- * processes of the machine share.
- *
- * @throws {StageFailure} If there are fewer to choose from.
- */
-export async function holdGpus(
-  { count, among, onWait, signal }: WantedGpus,
-): Promise<HeldGpus> {
-  checkGpus(count, among);
-  const folder = lockFolder();
-  for (let told = false;;) {
-    signal.throwIfAborted();
-    const held: { id: string; lock: Lock }[] = [];
-    const taken: string[] = [];
-    for (const id of among) {
-      if (held.length === count) break;
-      const path = lockPath(folder, id);
-      const lock = tryLockFile(path, { create: false });
-      if (lock !== undefined) held.push({ id, lock });
-      // A lock of this process is another stage's, which releases it soon.
-      else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
-    }
-    const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
-    if (held.length === count) {
-      return { ids: held.map(({ id }) => id), [Symbol.dispose]: release };
-    }
-    // All or none, so that two stages cannot each hold half of what both need.
-    release();
-    if (among.length - taken.length < count && !told) {
-      onWait(taken.join(", "));
-      told = true;
-    }
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
-  }
-}
-
-/**
- * Checks that there are enough GPUs.
- *
- * @throws {StageFailure} If there are not.
- */
-function checkGpus(count: number, ids: readonly string[]): void {
-  if (count <= ids.length) return;
-  const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
-  throw new StageFailure(
-    `${needed} needed, but ${ids.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
-  );
-}
-
-/** Folder of the locks of GPUs, which all users of the machine share. */
-function lockFolder(): string {
-  const folder = "/tmp/dylora-gpus";
-  if (fingerprint(folder) === undefined) {
-    unlessThere(() => {
-      Deno.mkdirSync(folder);
-      Deno.chmodSync(folder, 0o1777);
-    });
-  }
-  return folder;
-}
-
-/** Lock file of a GPU, which all users may open. */
-function lockPath(folder: string, id: string): string {
-  const path = join(folder, `gpu-${encodeURIComponent(id)}`);
-  if (fingerprint(path) === undefined) {
-    unlessThere(() => {
-      Deno.openSync(path, { write: true, createNew: true }).close();
-      Deno.chmodSync(path, 0o666);
-    });
-  }
-  return path;
-}
-
-/** Creates something, unless another process has just done so. */
-function unlessThere(create: () => void): void {
-  try {
-    create();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-  }
 }

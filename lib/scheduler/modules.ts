@@ -1,5 +1,4 @@
 import type { Loader } from "esbuild";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { digest } from "../store/digest.ts";
 import { fingerprint } from "../store/stats.ts";
@@ -61,23 +60,15 @@ export async function moduleGraph(
   entries: readonly string[],
   project: string,
 ): Promise<ModuleGraph> {
-  const folder = Deno.makeTempDirSync({ prefix: "modules-" });
-  try {
-    // One module that imports all entries: one call of Deno.
-    const entry = join(folder, "entry.js");
-    Deno.writeTextFileSync(
-      entry,
-      entries.map((module) => `import ${JSON.stringify(module)};\n`).join(""),
-    );
-    Deno.utimeSync(entry, 0, 0);
-    const flags = projectFlags(project);
-    await deno("install", "--quiet", ...flags, "--entrypoint", entry);
-    return await settledGraph(
-      async () => JSON.parse(await deno("info", "--json", ...flags, entry)),
-    );
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
+  const flags = projectFlags(project);
+  await deno("install", "--quiet", ...flags, "--entrypoint", ...entries);
+  // One module that imports all entries: one call of Deno.
+  const text = entries.map((module) => `import ${JSON.stringify(module)};`)
+    .join("");
+  const entry = `data:application/javascript,${encodeURIComponent(text)}`;
+  return await settledGraph(
+    async () => JSON.parse(await deno("info", "--json", ...flags, entry)),
+  );
 }
 
 /** Reads the graph until no module has changed since Deno read it. */

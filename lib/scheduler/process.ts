@@ -7,6 +7,7 @@ import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
 import { LeftError, MovedError, StageFailure } from "./failure.ts";
+import type { Rules } from "./landlock.ts";
 import type { Runtime } from "./settings.ts";
 
 /** Paths that a stage's process may access for its run. */
@@ -29,14 +30,12 @@ export function permissionFlags(
   access: Access,
   runtimes: readonly Runtime[],
 ): string[] {
-  const { net, env = [], run = [], read, write } = permissions;
-  const writable = [...access.write, ...write?.() ?? []];
-  const readable = [
-    ...access.read,
-    ...writable,
-    ...read?.() ?? [],
-    ...runtimes.flatMap((runtime) => runtime.read),
-  ];
+  const { net, env = [], run = [] } = permissions;
+  const { read: readable, write: writable } = accessOf(
+    permissions,
+    access,
+    runtimes,
+  );
   const variables = [
     ...env,
     ...runtimes.flatMap(({ env }) => Object.keys(env)),
@@ -50,6 +49,51 @@ export function permissionFlags(
     ...allow("run", run),
     ...runtimes.flatMap((runtime) => runtime.flags),
   ];
+}
+
+/** All paths that a stage's process may access: because of its run, its task, and its runtimes. */
+function accessOf(
+  { read, write }: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+): Access {
+  const writable = [...access.write, ...write?.() ?? []];
+  return {
+    read: [
+      ...access.read,
+      ...writable,
+      ...read?.() ?? [],
+      ...runtimes.flatMap((runtime) => runtime.read),
+    ],
+    write: writable,
+  };
+}
+
+/**
+ * What the kernel lets a stage's process do whose native code Deno cannot
+ * restrict, since its runtimes need all of FFI.
+ *
+ * @param code Files and folders of its code.
+ * @returns Undefined if there is no such code, or the task starts programs, which need more.
+ */
+export function rulesFor(
+  permissions: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+  code: readonly string[],
+): Rules | undefined {
+  const { net, run = [] } = permissions;
+  const hasNativeCode = runtimes.some(({ flags }) =>
+    flags.includes("--allow-ffi")
+  );
+  if (!hasNativeCode || run.length > 0) return undefined;
+  const { read, write } = accessOf(permissions, access, runtimes);
+  const native = runtimes.flatMap((runtime) => runtime.native ?? []);
+  return {
+    read: [...code, ...read, ...native.flatMap(({ read }) => read)],
+    write: [denoFolder(), ...write, ...native.flatMap(({ write }) => write)],
+    net: net === true,
+  };
 }
 
 /**
@@ -128,6 +172,8 @@ interface Watch {
   /** Prefix of the lines that are events; see {@linkcode newMark}. */
   readonly mark: string;
   readonly emit: (event: Event) => void;
+  /** Replaces paths in what it says by paths that the user will find. */
+  readonly lastingPaths?: (text: string) => string;
   /** Called when all modules of the process are loaded. If it throws, the process is stopped. */
   readonly onReady: () => void;
   /** Seconds after which the process is stopped. */
@@ -231,9 +277,10 @@ export async function follow(
     stream: ReadableStream<Uint8Array>,
     hear: (line: string) => void,
   ) => {
-    for await (const line of linesOf(stream)) {
+    const output = ReadableStream.from(outputOf(stream, execution.ended));
+    for await (const line of linesOf(output)) {
       try {
-        hear(line);
+        hear(watch.lastingPaths?.(line) ?? line);
       } catch (error) {
         // The log cannot be written (disk full, for instance): go on reading until the process has ended.
         stop(error);
@@ -276,6 +323,44 @@ export async function follow(
     seconds: Math.round(measured.seconds * 1000) / 1000,
     metrics,
   };
+}
+
+/** Milliseconds without output, and in all, after which the output of a process that has ended is not waited for. */
+const SILENCE = 500;
+const LAST_OUTPUT = 5_000;
+
+/**
+ * What a process writes to a stream, to its own end: a program that it left
+ * behind may keep the stream open.
+ */
+async function* outputOf(
+  stream: ReadableStream<Uint8Array>,
+  ended: Promise<unknown>,
+): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  let deadline = Infinity;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let isClosed = false;
+  const listenOn = () => {
+    clearTimeout(timer);
+    const left = Math.min(SILENCE, deadline - performance.now());
+    timer = setTimeout(() => reader.cancel(), left);
+  };
+  ended.then(() => {
+    deadline = performance.now() + LAST_OUTPUT;
+    if (!isClosed) listenOn();
+  });
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      if (deadline < Infinity) listenOn();
+      yield value;
+    }
+  } finally {
+    isClosed = true;
+    clearTimeout(timer);
+  }
 }
 
 function describeEnd({ code, signal }: Ended, lastError: string): string {

@@ -16,10 +16,10 @@ import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
 import { LeftError, MovedError, StageFailure } from "./failure.ts";
+import type { HeldGpus } from "./gpus.ts";
 import {
   claimOf,
   executorOf,
-  type HeldGpus,
   lockKey,
   lockMutex,
   type Slots,
@@ -234,7 +234,10 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
     paths = listTree(folder, "refuse");
   } catch (error) {
     if (!(error instanceof NotAFileError)) throw error;
-    throw new StageFailure(error.message, { cause: error });
+    // The folder is removed, so the message names the file within it.
+    throw new StageFailure(error.message.replaceAll(`${folder}/`, ""), {
+      cause: error,
+    });
   }
   const empty = paths.find((path) => path.endsWith("/"));
   if (empty !== undefined) {

@@ -53,9 +53,16 @@ export interface Runtime {
   readonly flags: readonly string[];
   /** Paths that the process may read. */
   readonly read: readonly string[];
+  /** Paths that only its native code reads and writes, through FFI. */
+  readonly native?: {
+    readonly read: readonly string[];
+    readonly write: readonly string[];
+  };
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
-  /** Makes it usable, for instance installs the library. Called once per run, before the first stage that needs it. */
+  /** Files that compute, once it is usable. They must not change while a stage runs. */
+  readonly files?: () => readonly string[];
+  /** Makes it usable, for instance installs a library that is missing or damaged. Called before each stage that needs it. */
   readonly prepare: () => Promise<void>;
 }
 

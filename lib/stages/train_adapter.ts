@@ -7,7 +7,11 @@ import { outputsOf } from "../artifacts/classes.ts";
 import { type ModelOrigin, readModelOrigin } from "../artifacts/model.ts";
 import { type AdapterRecord, Training } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
-import { type AdapterMethod, servedRanks } from "../engine/methods/method.ts";
+import {
+  type AdapterMethod,
+  scaleInWords,
+  servedRanks,
+} from "../engine/methods/method.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
 import type { Stage } from "../pipeline/task.ts";
@@ -99,7 +103,11 @@ export function startFrom(
       ["rank", training.rank, layout.rank],
       ["alpha", training.alpha, own.alpha],
       ["targetModules", inWords(training), inWords(own)],
-      ["scaling", isSameMethod ? training.scaling : undefined, own.scaling],
+      [
+        "scaling",
+        isSameMethod ? scaleInWords(training.scaling) : undefined,
+        own.scaling && scaleInWords(own.scaling),
+      ],
       ["model", nameOf(baseModel), nameOf(own.baseModel)],
     ] as const
   ) {

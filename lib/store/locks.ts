@@ -48,6 +48,7 @@ export async function lockFile(
  * Takes a lock if it is free; else returns undefined.
  *
  * @throws {Deno.errors.NotFound} If the file does not exist and `create` is false.
+ * @throws {Error} If the path is a symbolic link or the file has another name, so that writing to it would change a file elsewhere.
  */
 export function tryLockFile(
   path: string,
@@ -98,10 +99,18 @@ export function lockHolder(path: string): string {
 }
 
 function isStill(file: Deno.FsFile, path: string): boolean {
+  let there: Deno.FileInfo;
   try {
-    return file.statSync().ino === Deno.statSync(path).ino;
+    there = Deno.lstatSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+  const opened = file.statSync();
+  const isOther = there.isSymlink ||
+    opened.ino === there.ino && (opened.nlink ?? 1) > 1;
+  if (isOther) {
+    throw new Error(`The lock "${path}" is a link to another file; remove it`);
+  }
+  return opened.ino === there.ino && opened.dev === there.dev;
 }

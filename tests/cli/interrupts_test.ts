@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { pidOutside } from "../scheduler/project.ts";
 import { CliProject } from "./project.ts";
 
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
@@ -92,7 +93,8 @@ export default {
   for await (
     const chunk of process.stdout.pipeThrough(new TextDecoderStream())
   ) {
-    child ||= Number(/"process (\d+)"/.exec(chunk)?.[1] ?? 0);
+    const [, told] = /"process (\d+)"/.exec(chunk) ?? [];
+    if (told !== undefined) child ||= pidOutside(project.folder, Number(told));
     if (child > 0 && interrupts < 2) {
       interrupts++;
       process.kill("SIGINT");

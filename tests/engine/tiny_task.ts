@@ -24,6 +24,7 @@ export function dyloraObjective(
     sampler: { kind: "uniform" },
     scaling: "rank",
     scope: "model",
+    sortAt: 0,
     rank: 8,
     alpha: 16,
     ...params,

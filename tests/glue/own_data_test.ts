@@ -187,3 +187,24 @@ for (
     );
   });
 }
+
+Deno.test("toExamples() refuses a text of more than four million characters, with its place", () => {
+  const rows = [1, 0].map((more, i) => ({
+    place: `a.csv:${i + 2}`,
+    values: ["x".repeat(4_000_000 + more), "1"],
+  }));
+  assertEquals(toExamples(rows.slice(1), undefined).length, 1);
+  assertIsError(
+    assertThrows(() => toExamples(rows, undefined), SyntaxError),
+    SyntaxError,
+    /^a.csv:2: The text has 4000001 characters; the maximum is 4000000/,
+  );
+});
+
+Deno.test("readTable() refuses a table that is too large to decode, naming other formats", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".csv" });
+  await Deno.truncate(path, 600_000_000);
+  const error = await assertRejects(() => readTable(path, ["text"]));
+  assertIsError(error, SyntaxError, /has 600000000 bytes.*to .jsonl or .parq/);
+  await Deno.remove(path);
+});

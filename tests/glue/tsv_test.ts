@@ -171,6 +171,25 @@ Deno.test("readTsv() gives back any text without tabs and line ends, across buff
   );
 });
 
+Deno.test("readTsv() refuses a text or a line that is too long, with its place", async () => {
+  const header = "sentence\tlabel\nshort\t0\n";
+  for (
+    const [length, message] of [
+      [
+        4_000_001,
+        /:3: The text has 4000001 characters; the maximum is 4000000/,
+      ],
+      [100_000_000, /:3: The line has more than 67108864 characters/],
+    ] as const
+  ) {
+    const text = `${header}${"x".repeat(length)}\t1\nshort\t1\n`;
+    const error = await assertRejects(() =>
+      read(text, GLUE_TASKS.sst2, "train")
+    );
+    assertIsError(error, SyntaxError, message);
+  }
+});
+
 const glue = Deno.env.get("DYLORA_GLUE");
 for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
   const folder = glue && join(glue, task.tsvFolder ?? task.title);

@@ -9,6 +9,7 @@ import { runtimeOf } from "../../lib/cli/engine.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/settings.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
+import { lockFolder } from "../../lib/scheduler/gpus.ts";
 import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { TestProject } from "./project.ts";
@@ -77,7 +78,7 @@ Deno.test("run() never shares a GPU with another process", async () => {
 /** A GPU id that no other test uses. */
 function ownGpu() {
   const id = crypto.randomUUID();
-  const path = `/tmp/dylora-gpus/gpu-${id}`;
+  const path = `${lockFolder()}/gpu-${id}`;
   return { id, [Symbol.dispose]: () => Deno.removeSync(path) };
 }
 

@@ -1,6 +1,13 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import {
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import { join } from "node:path";
 import { visibleGpus } from "../../lib/scheduler/settings.ts";
-import { holdGpus } from "../../lib/scheduler/limits.ts";
+import { gpuUuids, holdGpus, lockFolder } from "../../lib/scheduler/gpus.ts";
+import { StageFailure } from "../../lib/scheduler/failure.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -21,7 +28,7 @@ Deno.test("holdGpus() waits for another process that holds a GPU", async () => {
   const waits: string[] = [];
   const onWait = (holders: string) => waits.push(holders);
   const holder = new Deno.Command("flock", {
-    args: [`/tmp/dylora-gpus/gpu-${id}`, "sh", "-c", "echo held; sleep 0.5"],
+    args: [`${lockFolder()}/gpu-${id}`, "sh", "-c", "echo held; sleep 0.5"],
     stdout: "piped",
   });
   (await holdGpus({ ...wanted, onWait }))[Symbol.dispose]();
@@ -34,5 +41,119 @@ Deno.test("holdGpus() waits for another process that holds a GPU", async () => {
   assertMatch(waits[0]!, new RegExp(`\\(GPU ${id}\\)$`));
   await reader.cancel();
   await other.status;
-  Deno.removeSync(`/tmp/dylora-gpus/gpu-${id}`);
+  Deno.removeSync(`${lockFolder()}/gpu-${id}`);
+});
+
+/** Calls a function with a folder, which DYLORA_GPU_LOCKS names in the meantime. */
+async function withLocks(body: (folder: string) => Promise<void> | void) {
+  const folder = Deno.makeTempDirSync({ prefix: "locks-" });
+  const before = Deno.env.get("DYLORA_GPU_LOCKS");
+  Deno.env.set("DYLORA_GPU_LOCKS", join(folder, "locks"));
+  try {
+    await body(folder);
+  } finally {
+    if (before === undefined) Deno.env.delete("DYLORA_GPU_LOCKS");
+    else Deno.env.set("DYLORA_GPU_LOCKS", before);
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+Deno.test("holdGpus() changes no file to which another user's link in the shared folder leads", async () => {
+  await withLocks(async (folder) => {
+    const victim = join(folder, "thesis.tex");
+    Deno.writeTextFileSync(victim, "years of work");
+    Deno.mkdirSync(join(folder, "locks"));
+    Deno.chmodSync(join(folder, "locks"), 0o1777);
+    Deno.symlinkSync(victim, join(folder, "locks/gpu-0"));
+    Deno.linkSync(victim, join(folder, "locks/gpu-1"));
+    for (const id of ["0", "1"]) {
+      const error = await assertRejects(
+        () =>
+          holdGpus(
+            { count: 1, among: [id], signal: NEVER, onWait() {} },
+            [],
+          ),
+        Error,
+      );
+      assertMatch(error.message, /locks\/gpu-\d" is a link to another file/);
+    }
+    assertEquals(Deno.readTextFileSync(victim), "years of work");
+  });
+});
+
+Deno.test("lockFolder() refuses a folder that other users can change", async () => {
+  await withLocks((folder) => {
+    const path = join(folder, "locks");
+    const refused = () =>
+      assertThrows(() => lockFolder(), StageFailure).message;
+    assertMatch(refused(), /locks" does not exist; correct or remove it/);
+    Deno.mkdirSync(join(folder, "elsewhere"));
+    Deno.symlinkSync(join(folder, "elsewhere"), path);
+    assertMatch(refused(), /is not a folder/);
+    Deno.removeSync(path);
+    Deno.mkdirSync(path);
+    Deno.chmodSync(path, 0o777);
+    assertMatch(refused(), /has no sticky bit/);
+    Deno.chmodSync(path, 0o1777);
+    assertEquals(lockFolder(), path);
+    if (Deno.uid() !== 0) return;
+    Deno.chownSync(path, 12345, 12345);
+    assertMatch(refused(), /belongs to another user/);
+  });
+});
+
+Deno.test("lockFolder() is private to the user unless a shared one is made", () => {
+  const runtime = Deno.makeTempDirSync();
+  const env = (name: string) =>
+    name === "XDG_RUNTIME_DIR" ? runtime : undefined;
+  const folder = lockFolder(env);
+  assertEquals(folder, join(runtime, "dylora-gpus"));
+  assertEquals(Deno.statSync(folder).mode! & 0o777, 0o700);
+  Deno.removeSync(runtime, { recursive: true });
+});
+
+/** A folder like that of the NVIDIA driver, with the devices of all GPUs but the second one of three. */
+function fakeDriver(folder: string): [driver: string, devices: string] {
+  const [driver, devices] = [join(folder, "gpus"), join(folder, "dev")];
+  Deno.mkdirSync(devices);
+  for (const [i, bus] of ["04", "c3", "65"].entries()) {
+    const gpu = join(driver, `0000:${bus}:00.0`);
+    Deno.mkdirSync(gpu, { recursive: true });
+    Deno.writeTextFileSync(
+      join(gpu, "information"),
+      `Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 0\nGPU UUID: \t GPU-${bus}000000-0000-0000-0000-000000000000\nBus Location: \t 0000:${bus}:00.0\nDevice Minor: \t ${i}\n`,
+    );
+    if (i !== 1) Deno.writeTextFileSync(join(devices, `nvidia${i}`), "");
+  }
+  return [driver, devices];
+}
+
+Deno.test("holdGpus() locks a GPU by its UUID, whatever it is called", async () => {
+  await withLocks(async (folder) => {
+    Deno.mkdirSync(join(folder, "locks"));
+    const uuids = gpuUuids(...fakeDriver(folder));
+    const [first, second] = ["04", "65"].map((bus) =>
+      `GPU-${bus}000000-0000-0000-0000-000000000000`
+    );
+    assertEquals(uuids, [first!, second!]);
+    const hold = async (count: number, ...among: string[]) => {
+      const wanted = { count, among, signal: NEVER, onWait() {} };
+      using held = await holdGpus(wanted, uuids);
+      return held.ids;
+    };
+    for (const name of ["1", "GPU-65", second!]) {
+      assertEquals(await hold(1, name), [second!]);
+    }
+    assertEquals(await hold(1, "7"), ["7"]);
+    assertEquals(
+      [...Deno.readDirSync(join(folder, "locks"))].map(({ name }) => name)
+        .sort(),
+      ["gpu-7", `gpu-${second}`],
+    );
+    const error = await assertRejects(
+      () => hold(2, "1", "GPU-65"),
+      StageFailure,
+    );
+    assertMatch(error.message, /^2 GPUs are needed, but 1 can be used/);
+  });
 });

@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { sourceDigest } from "../../lib/scheduler/key.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -182,4 +183,85 @@ Deno.test("keys contain only what lib/scheduler/README.md lists", async () => {
     "tasks/all.ts",
   ]);
   assert(!JSON.stringify([parts, listing]).includes(project.folder));
+});
+
+Deno.test("run() discards a result when a file of its runtime changes while it runs, and makes the runtime ready before each stage", async () => {
+  using project = new TestProject();
+  const library = project.path("library/file.so");
+  const mend = () => project.write("library/file.so", "whole");
+  mend();
+  project.task(
+    "compute",
+    `if (params.damages) Deno.writeTextFileSync(${
+      JSON.stringify(library)
+    }, "fault");
+     return Deno.readTextFileSync(${JSON.stringify(library)});`,
+    {
+      rest: `needs: ["engine"], permissions: { write: () => [${
+        JSON.stringify(project.path("library"))
+      }] },`,
+    },
+  );
+  const { summary, events } = await project.run({
+    a: { task: "compute", params: { damages: true } },
+    b: { task: "compute", params: { damages: false } },
+  }, {
+    ...engine("one", {
+      files: () => [library],
+      prepare: () => Promise.resolve(mend()),
+    }),
+    limits: { jobs: 1, cpus: 1, memory: 1e9, gpus: [] },
+  });
+  assertEquals([summary.failed, summary.ran], [1, 1]);
+  const failed = events.find((event) => event.type === "failed");
+  assertEquals(
+    failed?.type === "failed" && failed.message,
+    `"${library}" was changed while the stage ran, so its result is discarded; run it again`,
+  );
+  assertEquals(project.read("out/test/b/out.txt"), "whole");
+});
+
+Deno.test({
+  name:
+    "sourceDigest() refuses pipes, devices, and names that are not UTF-8, at once",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    using project = new TestProject();
+    const store = new Store(project.path("out/cache"));
+    const { success } = new Deno.Command("bash", {
+      args: [
+        "-ec",
+        "mkdir a b c; mkfifo pipe a/pipe; ln -s /dev/zero b/zero; touch $'c/\\xff'",
+      ],
+      cwd: project.folder,
+    }).outputSync();
+    assert(success);
+    const reader = new Deno.Command("cat", { stdin: "piped" }).spawn();
+    const cases = {
+      [project.path("pipe")]: "is a pipe, not a file or a folder; write its",
+      // As the path that a shell gives for a process substitution.
+      [`/proc/${reader.pid}/fd/0`]: ", not a file or a folder",
+      "/dev/zero": "is a device",
+      [project.path("a")]: `/a/pipe" is a pipe`,
+      [project.path("b")]: `/b/zero" is a device`,
+      [project.path("c")]: "whose name is not valid UTF-8",
+    };
+    // Lets a reader of the pipe go on, so that the test fails instead of hanging.
+    using _writer = Deno.openSync(project.path("pipe"), {
+      read: true,
+      write: true,
+    });
+    for (const [path, message] of Object.entries(cases)) {
+      const tooLong = AbortSignal.timeout(5000);
+      const digest = Promise.race([
+        sourceDigest(path, store),
+        new Promise<never>((_, reject) =>
+          tooLong.onabort = () => reject(new Error("reads on and on"))
+        ),
+      ]);
+      await assertRejects(() => digest, Error, message);
+    }
+    await reader.stdin.close();
+    await reader.status;
+  },
 });

@@ -6,6 +6,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
+import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { digest } from "../../lib/store/digest.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
 import { TestProject } from "./project.ts";
@@ -101,6 +102,105 @@ Deno.test("run() denies a stage everything that its task does not declare", asyn
   assertEquals(summary.failed, 0, JSON.stringify(events));
   assertEquals(JSON.parse(project.read("out/test/thief/out.txt")), []);
   assertEquals(requests, 0);
+});
+
+/** Attempts of native code at what a task did not declare; each returns what a function of the C library returned. */
+const NATIVE_ATTEMPTS: Readonly<Record<string, string>> = {
+  "a file": `open(SECRET, O_RDONLY)`,
+  "the project's folder": `open(PROJECT, O_RDONLY)`,
+  "the cache": `open(PROJECT + "/out/cache/blobs", O_RDONLY)`,
+  "another's output": `open(PROJECT + "/out/test/other/out.txt", O_RDONLY)`,
+  "the user's files": `open(HOME, O_RDONLY)`,
+  "the environment of the scheduler":
+    `open("/proc/" + SCHEDULER + "/environ", O_RDONLY)`,
+  "the files of the scheduler":
+    `open("/proc/" + SCHEDULER + "/cwd/secret.json", O_RDONLY)`,
+  "a file that is created": `open(PROJECT + "/written", O_CREAT)`,
+  "its own inputs": `open(stage.inputs.from[0].path + "/out.txt", O_WRONLY)`,
+  "the task's code": `open(PROJECT + "/tasks/native.ts", O_WRONLY)`,
+  "a removal": `unlink(SECRET)`,
+  "a connection": `connect()`,
+  "a signal to the scheduler": `kill(SCHEDULER, 0)`,
+};
+
+Deno.test({
+  name:
+    "run() denies native code everything that its task does not declare, where there is Landlock",
+  ignore: !hasLandlock(),
+  fn: async () => {
+    using project = new TestProject();
+    await using server = Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen() {} },
+      () => new Response("secret"),
+    );
+    project.write("secret.json", '"secret"');
+    project.task("make", "return params.text;");
+    project.task(
+      "native",
+      `const { symbols: libc } = Deno.dlopen("libc.so.6", {
+         open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
+         unlink: { parameters: ["buffer"], result: "i32" },
+         kill: { parameters: ["i32", "i32"], result: "i32" },
+         socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+         connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+       });
+       const [O_RDONLY, O_WRONLY, O_CREAT] = [0, 1, 0o101];
+       const path = (text: string) => new TextEncoder().encode(text + "\\0");
+       const open = (name: string, flags: number) => libc.open(path(name), flags, 0o600);
+       const unlink = (name: string) => libc.unlink(path(name));
+       const { kill } = libc;
+       const connect = () => libc.connect(libc.socket(2, 1, 0), new Uint8Array([2, 0, PORT >> 8, PORT & 255, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), 16);
+       const got: string[] = [];
+       const attempts: Record<string, () => number> = { ${
+        Object.entries(NATIVE_ATTEMPTS).map(([name, source]) =>
+          `${JSON.stringify(name)}: () => ${source},`
+        ).join("\n")
+      } };
+       for (const [name, attempt] of Object.entries(attempts)) {
+         if (attempt() !== -1) got.push(name);
+       }
+       // What it may use.
+       for (const name of [stage.inputs.from[0].path + "/out.txt", LIBRARY, "/proc/self/maps", "/dev/urandom"]) {
+         if (open(name, O_RDONLY) === -1) got.push("not " + name);
+       }
+       for (const folder of [stage.output, stage.checkpoint, Deno.env.get("TMPDIR")]) {
+         if (open(folder + "/file", O_CREAT) === -1) got.push("not " + folder);
+       }
+       unlink(stage.output + "/file");
+       return JSON.stringify(got);`,
+      {
+        inputs: { from: { kind: "text" } },
+        head: `const SECRET = ${JSON.stringify(project.path("secret.json"))};
+          const PROJECT = ${JSON.stringify(project.folder)};
+          const HOME = ${JSON.stringify(Deno.env.get("HOME"))};
+          const LIBRARY = ${JSON.stringify(project.path("library/file.so"))};
+          const PORT = ${server.addr.port};
+          const SCHEDULER = ${Deno.pid};`,
+        rest: 'needs: ["engine"], permissions: { env: ["TMPDIR"] },',
+      },
+    );
+    project.write("library/file.so", "library");
+    const { events, summary } = await project.run({
+      make: { task: "make", params: { text: "given" } },
+      other: { task: "make", params: { text: "not given" } },
+      native: { task: "native", inputs: { from: ["make"] } },
+    }, {
+      runtimes: {
+        engine: () =>
+          Promise.resolve({
+            identity: "engine 1",
+            settings: {},
+            flags: ["--allow-ffi"],
+            read: [project.path("library")],
+            env: {},
+            prepare: () => Promise.resolve(),
+          }),
+      },
+    });
+    assertEquals(summary.failed, 0, JSON.stringify(events));
+    assertEquals(JSON.parse(project.read("out/test/native/out.txt")), []);
+    assertEquals(project.read("secret.json"), '"secret"');
+  },
 });
 
 Deno.test("run() separates the caches of workers by stage, and removes them", async () => {

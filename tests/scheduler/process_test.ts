@@ -1,16 +1,18 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Event } from "../../lib/scheduler/events.ts";
-import { type StageOptions, TestProject } from "./project.ts";
+import { processesOf } from "../soak/processes.ts";
+import { pidOutside, type StageOptions, TestProject } from "./project.ts";
 
 /** A task that logs its PID and never ends. */
 const FOREVER =
   "stage.log('pid ' + Deno.pid); await new Promise((r) => setInterval(r, 1e6).ref && 0);";
 
-function pidIn(events: readonly Event[]): number {
+/** The process whose id in its namespace is in the log. */
+function pidIn(events: readonly Event[], project: TestProject): number {
   for (const event of events) {
     if (event.type === "log" && event.line.startsWith("pid ")) {
-      return Number(event.line.slice(4));
+      return pidOutside(project.folder, Number(event.line.slice(4)));
     }
   }
   throw new Error("No process id in the log");
@@ -46,7 +48,7 @@ Deno.test("run() ends its stages when it is killed, and the next run runs them",
   const stages: Record<string, StageOptions> = { slow: { task: "slow" } };
   const killed = project.spawn(stages);
   await killed.event((event) => event.type === "log");
-  const pid = pidIn(killed.events);
+  const pid = pidIn(killed.events, project);
   assert(isAlive(pid));
   killed.process.kill("SIGKILL");
   await until(() => !isAlive(pid), "the stage's process was gone");
@@ -73,7 +75,7 @@ Deno.test("run() retries a killed stage from its checkpoint when retries is set"
   for (const attempt of [1, 2]) {
     const logs = () => scheduler.events.filter(({ type }) => type === "log");
     await scheduler.event(() => logs().length === attempt);
-    Deno.kill(pidIn(logs().slice(-1)), "SIGKILL");
+    Deno.kill(pidIn(logs().slice(-1), project), "SIGKILL");
   }
   const summary = await scheduler.end();
   assertEquals(summary?.type === "summary" && summary.ran, 1);
@@ -98,7 +100,7 @@ Deno.test("run() lets a stage write a checkpoint when interrupted, and the next 
   const stages = { train: { task: "train" } };
   const scheduler = project.spawn(stages);
   await scheduler.event((event) => event.type === "log");
-  const pid = pidIn(scheduler.events);
+  const pid = pidIn(scheduler.events, project);
   scheduler.process.kill("SIGINT");
   await scheduler.end();
   assert(!isAlive(pid));
@@ -121,6 +123,7 @@ Deno.test("run() kills a stage that ignores the interrupt, with all that it star
     { rest: 'permissions: { run: ["setsid"] },' },
   );
   const interrupt = new AbortController();
+  let pid = 0;
   const { run } = await import("../../lib/scheduler/scheduler.ts");
   const events: Event[] = [];
   await run(
@@ -129,11 +132,14 @@ Deno.test("run() kills a stage that ignores the interrupt, with all that it star
     project.settings({ grace: 0.3 }),
     (event) => {
       events.push(event);
-      if (event.type === "log" && event.line === "busy") interrupt.abort();
+      if (event.type === "log" && event.line === "busy") {
+        pid = pidIn(events, project);
+        interrupt.abort();
+      }
     },
     interrupt.signal,
   );
-  const pid = pidIn(events);
+  assert(pid > 0);
   await until(() => !isAlive(pid), "the program that it started was gone");
   assertEquals(failure(events), "Interrupted");
 });
@@ -144,7 +150,7 @@ Deno.test("run() stops a stage when its timeout is over", async () => {
   const stages = { slow: { task: "slow", timeout: 0.5 } };
   const { events } = await project.run(stages);
   assertEquals(failure(events), "Timed out after 0.5 s");
-  assert(!isAlive(pidIn(events)));
+  assertEquals(processesOf(project.folder), []);
 });
 
 Deno.test("run() stops a stage when resources.time is over, unless timeout differs", async () => {
@@ -182,7 +188,7 @@ Deno.test("run() fails a stage that exits early, lacks a declared file, or write
   const messages = events.flatMap((event) =>
     event.type === "failed" ? [event.message] : []
   ).sort();
-  assertMatch(messages[0]!, /is a symbolic link/);
+  assertMatch(messages[0]!, /^"d\/p" is a symbolic link/);
   assertEquals(
     messages[2],
     'The stage did not write "out.txt", which its task declares',
@@ -215,4 +221,42 @@ Deno.test("run() separates events from what a stage prints", async () => {
     "stdout: no end of line",
     'stdout: {"type":"metric","name":"loss","value":99}',
   ]);
+});
+
+Deno.test("run() names files by paths that exist after the run", async () => {
+  using project = new TestProject();
+  project.task("make", "return params.text;");
+  project.task(
+    "check",
+    `const [first] = stage.inputs.from;
+     stage.log(first.path);
+     Deno.writeTextFileSync(stage.output + "/out.txt", "");
+     console.error("wrote " + stage.output + "/out.txt");
+     throw new Error('"' + stage.inputs.from[10].path + '/out.txt" is damaged');`,
+    { inputs: { from: { kind: "text", many: true } } },
+  );
+  const makers = Array.from({ length: 11 }, (_, n) => `make@n=${n}`);
+  const { events } = await project.run({
+    ...Object.fromEntries(
+      makers.map((id, n) => [id, { task: "make", params: { text: `${n}` } }]),
+    ),
+    check: { task: "check", inputs: { from: makers } },
+  });
+  const damaged = project.path("out/test/make@n=10/out.txt");
+  assertEquals(failure(events), `"${damaged}" is damaged`);
+  assertEquals(Deno.readTextFileSync(damaged), "10");
+  const lines = events.flatMap((event) =>
+    event.type === "log" ? [event.line] : []
+  );
+  assert(lines.includes(project.path("out/test/make@n=0")), lines.join("\n"));
+  assert(lines.includes("wrote output/out.txt"), lines.join("\n"));
+});
+
+Deno.test("run() needs no folder for temporary files", async () => {
+  using project = new TestProject();
+  project.task("make", "return 1;");
+  const within = ["env", `TMPDIR=${project.path("missing")}`];
+  const scheduler = project.spawn({ make: { task: "make" } }, {}, within);
+  const summary = await scheduler.end();
+  assertEquals(summary?.type === "summary" && summary.ran, 1);
 });

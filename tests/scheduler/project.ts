@@ -202,6 +202,28 @@ export default {
   }
 }
 
+/**
+ * Id by which this process knows a process of a stage, which may have another
+ * one in the PID namespace of the stage.
+ *
+ * @param folder A folder that is in its environment.
+ * @param pid The id in its own namespace.
+ */
+export function pidOutside(folder: string, pid: number): number {
+  const found = [...Deno.readDirSync("/proc")].map(({ name }) => name)
+    .filter((name) => /^\d+$/.test(name)).find((name) => {
+      try {
+        const status = Deno.readTextFileSync(`/proc/${name}/status`);
+        return new RegExp(`^NSpid:.*\\t${pid}$`, "m").test(status) &&
+          Deno.readTextFileSync(`/proc/${name}/environ`).includes(folder);
+      } catch {
+        return false; // It has just ended, or belongs to the kernel.
+      }
+    });
+  if (found === undefined) throw new Error(`There is no process ${pid}`);
+  return Number(found);
+}
+
 /** A scheduler in another process. */
 export class SchedulerProcess {
   readonly process: Deno.ChildProcess;

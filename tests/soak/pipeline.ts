@@ -1,10 +1,7 @@
 import { fileURLToPath } from "node:url";
-import {
-  SchedulerProcess,
-  type StageOptions,
-  TestProject,
-} from "../scheduler/project.ts";
+import { type StageOptions, TestProject } from "../scheduler/project.ts";
 import { MappedFile } from "../store/mapped_file.ts";
+import { SoakRun } from "./processes.ts";
 import type { Random } from "./random.ts";
 
 /** Numbers of helper modules, source files and tasks. */
@@ -19,6 +16,8 @@ const TASKS = 5;
 export class SoakPipeline implements Disposable {
   readonly project = new TestProject();
   readonly stages: Record<string, StageOptions> = {};
+  /** Environment variables of the runs, besides those of this process. */
+  readonly env: Record<string, string> = {};
   readonly #random: Random;
   /** Mappings of source files through which they are written, kept open. */
   readonly #mappings = new Map<number, MappedFile>();
@@ -109,6 +108,23 @@ export class SoakPipeline implements Disposable {
     return `source ${i} = ${text} (${how})`;
   }
 
+  get sourcePaths(): readonly string[] {
+    return Array.from(
+      { length: SOURCES },
+      (_, i) => this.project.path("data", `${i}.txt`),
+    );
+  }
+
+  /** A source that stages read, and another text of the same size for it. */
+  anotherSource(): { readonly path: string; readonly text: string } {
+    const stage = this.stages[this.#random.pick(this.ids)]!;
+    const path = stage.params!.source as string;
+    const texts = Array.from({ length: 5 }, (_, i) => `source ${i}`);
+    const now = Deno.readTextFileSync(path);
+    const text = this.#random.pick(texts.filter((text) => text !== now));
+    return { path, text };
+  }
+
   touch(): string {
     const path = this.#random.pick([
       `data/${this.#random.below(SOURCES)}.txt`,
@@ -133,7 +149,7 @@ export class SoakPipeline implements Disposable {
   }
 
   /** Writes the pipeline file and runs it by the command line. */
-  spawn(out: string): SchedulerProcess {
+  spawn(out: string): SoakRun {
     const stages = Object.entries(this.stages).map((
       [id, { task, params, inputs }],
     ) => {
@@ -143,7 +159,7 @@ export class SoakPipeline implements Disposable {
     const text = `name: test\nstages:\n${stages.join("")}`;
     if (text !== this.#written) this.project.write("soak.yaml", text);
     this.#written = text;
-    return new SchedulerProcess(
+    return new SoakRun(
       new Deno.Command(Deno.execPath(), {
         args: [
           "run",
@@ -158,8 +174,9 @@ export class SoakPipeline implements Disposable {
           "--out",
           out,
         ],
+        env: this.env,
         stdout: "piped",
-        stderr: "null",
+        stderr: "piped",
       }).spawn(),
     );
   }

@@ -1,4 +1,60 @@
+import { assert } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Event } from "../../lib/scheduler/events.ts";
+import { SchedulerProcess } from "../scheduler/project.ts";
+
+/** Milliseconds without an event after which a run hangs. */
+const SILENCE = 30_000;
+
+/** A run of the command line, which must not hang. */
+export class SoakRun extends SchedulerProcess {
+  /** What it writes to standard error. */
+  readonly #errors: Promise<string>;
+
+  constructor(process: Deno.ChildProcess) {
+    super(process);
+    this.#errors = new Response(process.stderr).text();
+  }
+
+  override async end(): Promise<Event | undefined> {
+    let seen = -1;
+    let hangs = false;
+    const timer = setInterval(() => {
+      if (seen === this.events.length) {
+        hangs = true;
+        this.process.kill("SIGKILL");
+      }
+      seen = this.events.length;
+    }, SILENCE);
+    const last = await super.end();
+    clearInterval(timer);
+    assert(!hangs, `a run hangs after ${JSON.stringify(last)}`);
+    return last;
+  }
+
+  /** Waits for an event, or for the end. */
+  async until(wanted: (event: Event) => boolean): Promise<void> {
+    await Promise.race([this.event(wanted), this.end()]);
+  }
+
+  /** Waits for the end of a run that may fail, and checks that it says why. */
+  async endInWords(): Promise<void> {
+    const last = await this.end();
+    const { code } = await this.process.status;
+    const messages = this.events.flatMap((event) =>
+      event.type === "failed" ? [event.message] : []
+    );
+    const errors = await this.#errors;
+    const isDone = last?.type === "summary" && last.failed === 0;
+    if (!isDone) {
+      assert(code !== 0, `exit code 0 after ${JSON.stringify(last)}`);
+      assert(errors.length + messages.length > 0, "fails without a word");
+    }
+    for (const message of [errors, ...messages]) {
+      assert(!/^ +at .*:\d+/m.test(message), `a stack trace: ${message}`);
+    }
+  }
+}
 
 /** PIDs of all processes with the folder in their arguments or environment. */
 export function processesOf(folder: string): number[] {

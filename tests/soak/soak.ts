@@ -1,9 +1,10 @@
 /**
  * Feeds random inputs to all parsers, kills a run at each change of the disk, and
  * makes each system call on its files fail. Then edits, kills and damages a random
- * pipeline, round by round, and compares its outputs with those of a run without
- * a cache. Sources change in ways that their times do not show, and files of a
- * user lie about, of which none may be lost.
+ * pipeline, round by round, with one of the faults of `faults.ts` in each, and
+ * compares its outputs with those of a run without a cache. Sources change in ways
+ * that their times do not show, and files of a user lie about, of which none may
+ * be lost.
  *
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
@@ -19,6 +20,7 @@ import {
 } from "../../lib/cli/arguments.ts";
 import { HELP } from "../../lib/cli/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
+import { impossibleFaults, possibleFaults, type Site } from "./faults.ts";
 import { fuzzParsers } from "./fuzz.ts";
 import { failAtPoints } from "./fault_points.ts";
 import { killAtEveryPoint } from "./kill_points.ts";
@@ -29,9 +31,6 @@ import { Vandal } from "./vandal.ts";
 
 /** Milliseconds after the start within which a run is killed. */
 const KILL_WITHIN = 900;
-
-/** Seconds after which a run that has not ended hangs. */
-const LONGEST = 60;
 
 const usage: Usage = {
   name: "soak",
@@ -50,29 +49,43 @@ const usage: Usage = {
       description:
         "Seed of the random numbers (default: a new one, which is printed)",
     },
+    {
+      name: "only",
+      value: "TEXT",
+      description:
+        "Rounds alone, with those faults whose name contains the text",
+    },
     HELP,
   ],
   examples: [
     ["", "The whole soak, some hours"],
     ["--rounds 20 --seed 7", "A few minutes, reproducible"],
+    ['--rounds 5 --only "no ps"', "One fault"],
   ],
   positionals: { min: 0, max: 0 },
 };
 
-const { rounds, seed } = await readOptions();
+const { rounds, seed, only } = await readOptions();
 console.log(`Soak: ${rounds} rounds, seed ${seed}`);
-const long = rounds >= 300;
-await fuzzParsers(long ? 100_000 : 2_000);
-const kills = await killAtEveryPoint(long);
-console.log(
-  kills === undefined
-    ? "No kills at system calls: strace is not installed"
-    : `Killed at every point: ${JSON.stringify(kills)}`,
-);
-
-const faults = await failAtPoints(new Random(seed), long ? Infinity : 20);
-if (faults !== undefined) {
-  console.log(`Failed system calls: ${JSON.stringify(faults)}`);
+const faults = possibleFaults().filter(({ name }) => name.includes(only ?? ""));
+if (faults.length === 0) {
+  console.error(`No fault of this machine has "${only}" in its name`);
+  Deno.exit(EXIT.usage);
+}
+if (only === undefined) {
+  const long = rounds >= 300;
+  await fuzzParsers(long ? 100_000 : 2_000);
+  const kills = await killAtEveryPoint(long);
+  console.log(
+    kills === undefined
+      ? "No kills at system calls: strace is not installed"
+      : `Killed at every point: ${JSON.stringify(kills)}`,
+  );
+  const failed = await failAtPoints(new Random(seed), long ? Infinity : 20);
+  if (failed !== undefined) {
+    console.log(`Failed system calls: ${JSON.stringify(failed)}`);
+  }
+  for (const fault of impossibleFaults()) console.log(`Not here: ${fault}`);
 }
 
 const random = new Random(seed);
@@ -82,20 +95,29 @@ const out = project.path("out");
 const vandal = new Vandal(project, random);
 const counts = { ran: 0, restored: 0, unchanged: 0, kills: 0, pairs: 0 };
 
+const site: Site = { pipeline, out, run: runOnce };
+
 for (let round = 1; round <= rounds; round++) {
   const acts = [edit()];
   while (random.chance(0.5)) acts.push(edit());
   const kind = random.pick(["plain", "kill", "pair", "remove"] as const);
+  const fault = faults[(round - 1) % faults.length]!;
+  acts.push(fault.name);
   try {
     vandal.look();
-    if (kind === "kill") acts.push(...await runAndKill());
-    if (kind === "pair") await runPair();
-    if (kind === "remove") acts.push(await runAndRemove());
-    // Before the next run, which would kill orphans.
-    await checkOrphans();
-    await runOnce();
-    await compareWithNothing();
-    await checkOrphans();
+    const undo = await fault.begin(site);
+    try {
+      if (kind === "kill") acts.push(...await runAndKill());
+      if (fault.mayFail) await pipeline.spawn(out).endInWords();
+      else if (kind === "pair") await runPair();
+      else if (kind === "remove") acts.push(await runAndRemove());
+      // Before the next run, which would kill orphans.
+      await checkOrphans();
+      if (!fault.mayFail) await runAndCompare();
+    } finally {
+      await undo?.();
+    }
+    if (fault.mayFail) await runAndCompare();
     assertEquals(vandal.lost(), [], "files of the user are lost");
   } catch (error) {
     console.error(
@@ -117,13 +139,18 @@ Deno.exit(0);
 
 /** Reads the options; exits after printing the help or a usage error. */
 async function readOptions(): Promise<
-  { readonly rounds: number; readonly seed: number }
+  {
+    readonly rounds: number;
+    readonly seed: number;
+    readonly only: string | undefined;
+  }
 > {
   try {
     const given = await readArguments(usage, Deno.args);
     const rounds = given.integer("rounds", 1) ?? 300;
     const seed = given.integer("seed", 0) ?? Date.now() % 1e9;
-    if (!given.has("help")) return { rounds, seed };
+    const only = given.value("only");
+    if (!given.has("help")) return { rounds, seed, only };
     console.log(helpOf(usage));
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -164,7 +191,14 @@ async function runOnce(): Promise<void> {
   counts.unchanged += summary.unchanged;
 }
 
-/** Starts a run and kills it, or some of its stages, at random times. */
+/** Runs all stages, and compares the outputs with those of a run without a cache. */
+async function runAndCompare(): Promise<void> {
+  await runOnce();
+  await compareWithNothing();
+  await checkOrphans();
+}
+
+/** Starts a run and ends it, or kills some of its stages, at random times. */
 async function runAndKill(): Promise<string[]> {
   const killed: string[] = [];
   const scheduler = pipeline.spawn(out);
@@ -175,13 +209,16 @@ async function runAndKill(): Promise<string[]> {
     const target = random.chance(0.5) || children.length === 0
       ? own
       : random.pick(children);
+    const signal = target === own
+      ? random.pick(["SIGKILL", "SIGTERM", "SIGINT"] as const)
+      : "SIGKILL";
     try {
-      Deno.kill(target, "SIGKILL");
+      Deno.kill(target, signal);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
     counts.kills++;
-    killed.push(target === own ? "killed the scheduler" : "killed a stage");
+    killed.push(`${signal} to ${target === own ? "the run" : "a stage"}`);
     if (target === own) break;
   }
   await scheduler.end();
@@ -195,14 +232,7 @@ async function runAndRemove(): Promise<string> {
   const { success } = await new Deno.Command("rm", {
     args: ["-rf", `${out}/cache`],
   }).output();
-  const timer = setTimeout(
-    () => scheduler.process.kill("SIGKILL"),
-    LONGEST * 1000,
-  );
-  await scheduler.end();
-  clearTimeout(timer);
-  const { signal } = await scheduler.process.status;
-  assertEquals(signal, null, `hangs after ${LONGEST} s`);
+  await scheduler.endInWords();
   vandal.look();
   return success ? "removed the cache" : "removed a part of the cache";
 }

@@ -1,4 +1,10 @@
-import { assertEquals, assertIsError, assertRejects } from "@std/assert";
+import {
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fetchModel from "../../tasks/fetch-model.ts";
 import { runTask, withFolder } from "./run_task.ts";
@@ -64,4 +70,68 @@ Deno.test("fetch-model rejects other architectures and damaged weights, naming t
       Error,
       /model.safetensors" as safetensors: .*truncated/,
     );
+  }));
+
+Deno.test("fetch-model rejects weights that do not fit config.json, naming the tensors", () =>
+  withFolder(async (folder) => {
+    const tiny = join(fixtures, "tiny-bert");
+    for (const { name } of Deno.readDirSync(tiny)) {
+      await Deno.copyFile(join(tiny, name), join(folder, name));
+    }
+    const config = join(folder, "config.json");
+    const weights = join(folder, "model.safetensors");
+    const right = JSON.parse(await Deno.readTextFile(config));
+    const fetch = () => runTask(fetchModel, folder, { source: folder });
+    const cases: [object, RegExp][] = [
+      [
+        { hidden_size: 1e6 },
+        /word_embeddings.weight" with shape \[\d+,\d+\], but config.json requires \[\d+,1000000\].*; \d+ more tensors/,
+      ],
+      [{ vocab_size: right.vocab_size + 1 }, /word_embeddings.weight" with/],
+      [{ intermediate_size: 7 }, /layer.0.intermediate.dense.weight" with/],
+      [{ num_hidden_layers: 1000 }, /no tensor "encoder.layer.2.*; \d+ more/],
+      [{ max_position_embeddings: 1e6 }, /position_embeddings.weight" with/],
+    ];
+    for (const [wrong, message] of cases) {
+      await Deno.writeTextFile(config, JSON.stringify({ ...right, ...wrong }));
+      const error = await assertRejects(fetch);
+      assertIsError(error, SyntaxError, message);
+      assertIsError(error, SyntaxError, `"${weights}"`);
+    }
+    await Deno.writeTextFile(config, JSON.stringify(right));
+    const bytes = await Deno.readFile(weights);
+    const text = new TextDecoder("latin1").decode(bytes);
+    const at = text.indexOf("pooler.dense.bias");
+    await Deno.writeFile(weights, bytes.with(at, "P".charCodeAt(0)));
+    assertIsError(
+      await assertRejects(fetch),
+      SyntaxError,
+      /no tensor "pooler.dense.bias"$/,
+    );
+  }));
+
+Deno.test("fetch-model takes a ModernBERT whose head is not pretrained", () =>
+  withFolder(async (folder) => {
+    const tiny = join(fixtures, "tiny-modernbert");
+    for (const { name } of Deno.readDirSync(tiny)) {
+      await Deno.copyFile(join(tiny, name), join(folder, name));
+    }
+    const weights = join(folder, "model.safetensors");
+    const bytes = await Deno.readFile(weights);
+    const text = new TextDecoder("latin1").decode(bytes);
+    for (const name of ["head.dense.weight", "head.norm.weight"]) {
+      bytes[text.indexOf(name)] = "x".charCodeAt(0);
+    }
+    await Deno.writeFile(weights, bytes);
+    await runTask(fetchModel, folder, { source: folder });
+  }));
+
+Deno.test("fetch-model takes the fixture of every architecture", () =>
+  withFolder(async (folder) => {
+    for (const { name } of Deno.readDirSync(fixtures)) {
+      const source = join(fixtures, name);
+      if (!existsSync(join(source, "config.json"))) continue;
+      const { log } = await runTask(fetchModel, folder, { source });
+      assertMatch(log.join(), /model with \d+ tensors/);
+    }
   }));

@@ -19,6 +19,7 @@ export const REFERENCE_TRAINING: Training = {
   mode: "all",
   sampler: { kind: "geometric", p: 0.15 },
   scope: "model",
+  sortAt: null,
   matryoshka: null,
   seed: 0,
   start: null,

@@ -168,6 +168,7 @@ export class TrainedStages {
           mode: "all",
           sampler: { kind: "uniform" },
           scope: "model",
+          sortAt: null,
           matryoshka: null,
         },
         epoch: "last",

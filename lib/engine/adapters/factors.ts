@@ -1,4 +1,11 @@
 import { Matrix, QrDecomposition, SingularValueDecomposition } from "ml-matrix";
+import type { ParameterLayout } from "../models/model.ts";
+import {
+  factorA,
+  factorB,
+  fromTensors,
+  toTensors,
+} from "../models/parameters.ts";
 
 /**
  * The weight of a linear module with a low-rank update added: `W + scale B A`, each
@@ -79,6 +86,47 @@ export function svdFactors(
     }
   });
   return factors;
+}
+
+/**
+ * Replaces the factors of all adapters of a flat parameter vector by those of
+ * {@linkcode svdFactors}: the products stay the same, and their first b rows are
+ * the best approximation of rank b.
+ *
+ * @param values `[size]`
+ */
+export function sortAdapters(
+  values: Float32Array,
+  layout: ParameterLayout,
+): Float32Array<ArrayBuffer> {
+  const tensors = toTensors(values, layout);
+  for (const { name } of layout.modules) {
+    const [nameA, nameB] = [factorA(name), factorB(name)];
+    const factors = svdFactors({
+      a: tensors[nameA]!.values as Float32Array,
+      b: tensors[nameB]!.values as Float32Array,
+    }, layout.rank);
+    tensors[nameA] = { ...tensors[nameA]!, values: factors.a };
+    tensors[nameB] = { ...tensors[nameB]!, values: factors.b };
+  }
+  return fromTensors(
+    (name) => tensors[name]!.values as Float32Array,
+    layout,
+  );
+}
+
+/**
+ * Floating-point operations of {@linkcode sortAdapters}: for each module two
+ * thin QR decompositions with their orthogonal factors, `4 n r^2` each, an SVD
+ * of the core, `22 r^3`, and two products, `2 n r^2` each (Golub and Van Loan,
+ * Matrix Computations, 4th edition, 5.2 and 8.6).
+ */
+export function sortFlops({ modules, rank }: ParameterLayout): number {
+  return modules.reduce(
+    (sum, { inputs, outputs }) =>
+      sum + 6 * (inputs + outputs) * rank ** 2 + 22 * rank ** 3,
+    0,
+  );
 }
 
 /** `m = q r` with orthonormal columns in q, which has no more columns than m has rows. */

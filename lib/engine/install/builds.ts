@@ -23,6 +23,8 @@ export interface LibraryBuild {
   readonly machine: "x86_64" | "aarch64";
   /** File names of the two libraries, in load order. */
   readonly libraries: readonly [framework: string, library: string];
+  /** SHA-256 of the hashes of its wheels, one a line. Stands for the content of its files in keys. */
+  readonly digest: string;
   /** The first wheel holds libtensorflow, the others the libraries of CUDA. */
   readonly wheels: readonly PinnedWheel[];
 }
@@ -116,6 +118,7 @@ export const builds: readonly LibraryBuild[] = [
     device: "cpu",
     machine: "x86_64",
     libraries: LINUX,
+    digest: "505342f95b7aa8c8d47098acd4934144860a6c35034ea1b7eadc81000636b6df",
     wheels: [
       {
         file: "tensorflow_cpu-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl",
@@ -132,6 +135,7 @@ export const builds: readonly LibraryBuild[] = [
     device: "cuda",
     machine: "x86_64",
     libraries: LINUX,
+    digest: "744d8c8badf1fb5b0fd26ebbf864e373add4a51530421393bf95a4ec1a78efec",
     wheels: [
       {
         file: "tensorflow-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl",
@@ -241,6 +245,7 @@ export const builds: readonly LibraryBuild[] = [
     device: "cpu",
     machine: "aarch64",
     libraries: LINUX,
+    digest: "77713589099da8bf22dc8805723edefb7ba587c8ed6bffec9f965610207f2467",
     wheels: [
       {
         file: "tensorflow-2.21.0-cp311-cp311-manylinux_2_27_aarch64.whl",
@@ -257,6 +262,7 @@ export const builds: readonly LibraryBuild[] = [
     device: "cpu",
     machine: "aarch64",
     libraries: MACOS,
+    digest: "7d0544ceda3e5b02219b49e27a6a471c75a8e6ccb339de3c80a12fda0a90cf36",
     wheels: [
       {
         file: "tensorflow-2.21.0-cp311-cp311-macosx_12_0_arm64.whl",

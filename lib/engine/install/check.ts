@@ -1,9 +1,8 @@
-import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
-import { readMarker } from "./folder.ts";
+import { fileDigest, readMarker } from "./folder.ts";
 import { hasBfloat16, type Host, thisHost } from "./host.ts";
 
 /** What an engine can do on this machine. */
@@ -65,28 +64,16 @@ export async function checkFiles(folder: string): Promise<number> {
   }
   let total = 0;
   for (const { path, bytes, sha256 } of marker.files) {
-    if (await hashOf(join(folder, path)) !== sha256) {
+    if (await fileDigest(join(folder, path)) !== sha256) {
       throw new InstallError(
         "not-loadable",
         `"${path}" in "${folder}" is missing or has changed since its installation`,
-        "Delete the folder and install it again: deno task setup",
+        "Install it again: deno task setup",
       );
     }
     total += bytes;
   }
   return total;
-}
-
-async function hashOf(path: string): Promise<string | undefined> {
-  const hash = createHash("sha256");
-  try {
-    using file = await Deno.open(path);
-    for await (const chunk of file.readable) hash.update(chunk);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  return hash.digest("hex");
 }
 
 const inspectionSchema = z.strictObject({
@@ -145,8 +132,7 @@ export async function verifyLibrary(
   }
 }
 
-const REINSTALL =
-  "Delete its folder in the cache and install it again: deno task setup";
+const REINSTALL = "Install it again: deno task setup";
 const OTHER_ENGINE = "or use another engine: --engine webgpu, --engine wasm";
 
 /** Known failures of the loader: a pattern of its message and the explanation. The first match wins. */

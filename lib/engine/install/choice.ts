@@ -11,18 +11,25 @@ export interface EngineChoice {
   readonly device: "cpu" | "gpu";
   /** Description of the engine and of why it was chosen: `libtensorflow on the CPU: no NVIDIA driver found`. */
   readonly reason: string;
-  /** The engine's part of a stage's key: `tensorflow 2.21.0 linux-x86_64 cpu`. */
+  /** The engine's part of a stage's key, with the digest of the library: `tensorflow 2.21.0 linux-x86_64 cpu 8e3c10b5a1b2c3d4`. */
   readonly identity: string;
   /** Folder of libtensorflow's files; `tensorflow` only. */
   readonly library?: string;
+  /** Files of the library, once it is installed; `tensorflow` only. */
+  readonly files?: () => readonly string[];
   /** Deno flags of the process. */
   readonly flags: readonly string[];
   /** Folders outside the project that the process must be allowed to read. */
   readonly read: readonly string[];
+  /** Paths that only the library reads and writes, through FFI. */
+  readonly native?: {
+    readonly read: readonly string[];
+    readonly write: readonly string[];
+  };
   /** Environment variables of the process. */
   readonly env: Readonly<Record<string, string>>;
   /**
-   * Makes the engine ready to run, installing the library if necessary.
+   * Makes the engine ready to run, installing the library if it is missing or damaged.
    *
    * @returns This choice, or with `auto` the next engine if this one cannot be installed.
    * @throws {InstallError} If a requested engine cannot be installed.

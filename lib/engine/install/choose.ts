@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { InstallError } from "../../pypi/install_error.ts";
 import { buildFor, folderName, hasCudaBuild } from "./builds.ts";
 import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
-import { cacheFolder, isInstalled } from "./folder.ts";
+import { cacheFolder, inspectInstallation, installedFiles } from "./folder.ts";
 import { findNvidia, type Host, thisHost } from "./host.ts";
 
 /** Release of tfjs, whose kernels the engines `webgpu` and `wasm` run. */
@@ -110,13 +110,25 @@ function chooseTensorflow(host: Host): EngineChoice {
     engine: "tensorflow",
     device,
     reason: `libtensorflow on the ${device.toUpperCase()}: ${nvidia.reason}`,
-    identity: `tensorflow ${build.version} ${build.platform} ${build.device}`,
+    identity: `tensorflow ${build.version} ${build.platform} ${build.device} ${
+      build.digest.slice(0, 16)
+    }`,
     library: join(folder, "tensorflow"),
+    files: () => installedFiles(folder),
     flags: ["--allow-ffi"],
     read: [folder],
+    ...(nvidia.usable && { native: cudaPaths(host, cache) }),
     env: nvidia.usable ? cudaEnvironment(host, cache) : {},
     prepare: async (options) => {
-      if (isInstalled(folder, build)) return choice;
+      if (nvidia.usable) {
+        Deno.mkdirSync(kernelCache(cache), { recursive: true });
+      }
+      const { state } = await inspectInstallation(
+        folder,
+        build,
+        options?.thorough,
+      );
+      if (state === "intact") return choice;
       // An engine is chosen on every run but installed once.
       const { installLibrary } = await import("./install.ts");
       const { verifyLibrary } = await import("./check.ts");
@@ -131,10 +143,27 @@ function chooseTensorflow(host: Host): EngineChoice {
   return choice;
 }
 
+/** Folder of the kernels that CUDA's driver compiles. */
+function kernelCache(cache: string): string {
+  return join(cache, "cuda-kernels");
+}
+
+/** Libraries of the driver in unusual places; where CUDA keeps kernels, and memory that its processes share. */
+function cudaPaths(
+  host: Host,
+  cache: string,
+): NonNullable<EngineChoice["native"]> {
+  const folders = (host.env("LD_LIBRARY_PATH") ?? "").split(":");
+  return {
+    read: folders.filter((folder) => folder !== ""),
+    write: [kernelCache(cache), "/dev/shm"],
+  };
+}
+
 /** Variables that CUDA reads, and a cache for the kernels that its driver compiles. */
 function cudaEnvironment(host: Host, cache: string): Record<string, string> {
   const env: Record<string, string> = {
-    CUDA_CACHE_PATH: join(cache, "cuda-kernels"),
+    CUDA_CACHE_PATH: kernelCache(cache),
     CUDA_CACHE_MAXSIZE: String(2 ** 32 - 1),
   };
   for (const name of ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]) {

@@ -79,23 +79,117 @@ export function readMarker(folder: string): Marker | undefined {
   }
 }
 
-/** True if `folder` holds a complete installation of this build: the same wheels, and every file with its size. */
-export function isInstalled(folder: string, build: LibraryBuild): boolean {
+/** State of an installation. */
+export type Installation =
+  | { readonly state: "intact" }
+  | { readonly state: "missing" }
+  /** A file is missing or differs from what was installed. */
+  | { readonly state: "damaged"; readonly path: string };
+
+/**
+ * Compares an installation with its record. Files are hashed if their size,
+ * inode and times differ from those at the last comparison, which are noted in
+ * the folder, or if `thorough` is set.
+ */
+export async function inspectInstallation(
+  folder: string,
+  build: LibraryBuild,
+  thorough = false,
+): Promise<Installation> {
   const marker = readMarker(folder);
-  return marker !== undefined &&
+  const isOfBuild = marker !== undefined &&
     marker.wheels.length === build.wheels.length &&
-    build.wheels.every(({ sha256 }, i) =>
-      marker.wheels[i]?.sha256 === sha256
-    ) &&
-    marker.files.every(({ path, bytes }) =>
-      sizeOf(join(folder, path)) === bytes
-    );
+    build.wheels.every(({ sha256 }, i) => marker.wheels[i]?.sha256 === sha256);
+  if (!isOfBuild) return { state: "missing" };
+  const known = thorough ? undefined : readPrints(folder);
+  const at = Date.now();
+  const prints: Record<string, Print> = {};
+  for (const { path, bytes, sha256 } of marker.files) {
+    const file = join(folder, path);
+    const print = printOf(file);
+    if (print?.[0] !== bytes) return { state: "damaged", path };
+    if (
+      known?.[path]?.join() !== print.join() &&
+      await fileDigest(file) !== sha256
+    ) return { state: "damaged", path };
+    prints[path] = print;
+  }
+  if (JSON.stringify(prints) !== JSON.stringify(known)) {
+    await writePrints(folder, prints, at);
+  }
+  return { state: "intact" };
 }
 
-function sizeOf(path: string): number | undefined {
+/** Files of an installation; none if it is missing. */
+export function installedFiles(folder: string): string[] {
+  return readMarker(folder)?.files.map(({ path }) => join(folder, path)) ?? [];
+}
+
+/** SHA-256 of a file in hexadecimal digits; undefined if it does not exist. */
+export async function fileDigest(path: string): Promise<string | undefined> {
+  const { createHash } = await import("node:crypto");
+  const hash = createHash("sha256");
+  const buffer = new Uint8Array(1 << 20);
   try {
-    return Deno.statSync(path).size;
-  } catch {
-    return undefined; // Missing: the installation is incomplete.
+    using file = await Deno.open(path);
+    for (let size; (size = await file.read(buffer)) !== null;) {
+      hash.update(buffer.subarray(0, size));
+    }
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  return hash.digest("hex");
+}
+
+/** Size, mtime, ctime and inode of a file. Any change shows in it, since programs cannot set the ctime. */
+type Print = [size: number, modified: number, changed: number, inode: number];
+
+function printOf(path: string): Print | undefined {
+  try {
+    const { size, mtime, ctime, ino } = Deno.statSync(path);
+    return [size, Number(mtime), Number(ctime), ino ?? 0];
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Name of the note of what the files looked like when their hashes were right. */
+const PRINTS = "verified.json";
+
+/** Milliseconds within which a second write may leave the times of a file as they are. */
+const TICK = 2_000;
+
+function readPrints(folder: string): Record<string, Print> | undefined {
+  try {
+    return JSON.parse(Deno.readTextFileSync(join(folder, PRINTS)));
+  } catch (error) {
+    if (
+      error instanceof Deno.errors.NotFound || error instanceof SyntaxError
+    ) return undefined;
+    throw error;
+  }
+}
+
+/** @param at When the first file was read, in milliseconds since 1970. */
+async function writePrints(
+  folder: string,
+  prints: Readonly<Record<string, Print>>,
+  at: number,
+): Promise<void> {
+  const settled = Object.values(prints).every(([, modified, changed]) =>
+    Math.max(modified, changed) + TICK <= at
+  );
+  if (!settled) return;
+  const temporary = join(folder, `${PRINTS}.${crypto.randomUUID()}`);
+  try {
+    await Deno.writeTextFile(temporary, JSON.stringify(prints));
+    await Deno.rename(temporary, join(folder, PRINTS));
+  } catch (error) {
+    // Another user's installation, whose files are hashed each time.
+    const isReadOnly = error instanceof Deno.errors.PermissionDenied ||
+      /\(os error 30\)/.test(String(error));
+    if (!isReadOnly) throw error;
   }
 }

@@ -13,7 +13,7 @@ import {
 } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
-import { isInstalled, writeMarker } from "./folder.ts";
+import { inspectInstallation, writeMarker } from "./folder.ts";
 
 /** Progress of an installation. */
 interface InstallProgress {
@@ -34,10 +34,15 @@ export interface InstallOptions {
   readonly pip?: Pip;
   /** Called with the complete folder before it is put in place; throws if the library cannot be used. */
   readonly verify?: ((folder: string) => Promise<void>) | undefined;
+  /** True to hash the files of an existing installation even if they look unchanged. */
+  readonly thorough?: boolean;
+  /** Called with the path of a damaged file before its installation is replaced. */
+  readonly onDamage?: ((path: string) => void) | undefined;
 }
 
 /**
- * Installs a build of libtensorflow into the cache, unless it is installed.
+ * Installs a build of libtensorflow into the cache, unless it is installed and
+ * undamaged.
  *
  * The files are assembled in a staging folder, which is renamed when it is
  * complete, so an interruption at any moment leaves the previous state or a
@@ -52,7 +57,9 @@ export async function installLibrary(
   options: InstallOptions = {},
 ): Promise<string> {
   const folder = join(cache, folderName(build));
-  if (isInstalled(folder, build)) return folder;
+  const found = await inspectInstallation(folder, build, options.thorough);
+  if (found.state === "intact") return folder;
+  if (found.state === "damaged") options.onDamage?.(found.path);
   const report = options.onProgress ?? (() => {});
   try {
     await Deno.mkdir(cache, { recursive: true });
@@ -63,7 +70,8 @@ export async function installLibrary(
       options.signal,
     );
     await removeLeftovers(folder);
-    if (isInstalled(folder, build)) return folder;
+    const again = await inspectInstallation(folder, build, options.thorough);
+    if (again.state === "intact") return folder;
     await checkSpace(build, cache);
     const staging = `${folder}.part-${Deno.pid}`;
     await Deno.mkdir(staging);

@@ -1,11 +1,12 @@
 import { z } from "zod";
-import type { Random } from "../random.ts";
+import { type Random, shuffle } from "../random.ts";
 import {
   type AdapterMethod,
   checkRank,
   firstRows,
   type Method,
   rankScale,
+  RankScaling,
 } from "./method.ts";
 
 const rank = z.int().min(1);
@@ -36,8 +37,10 @@ export const dyloraFields = {
   /** Rows that a step trained. */
   mode: z.enum(["all", "frozen", "frozen-strict"]),
   sampler: Sampler,
-  /** Whether a step drew one rank for the whole model, or one for each adapted module. */
-  scope: z.enum(["model", "module"]),
+  /** Whether a step drew one rank for the whole model, or one for each adapted module or example. */
+  scope: z.enum(["model", "module", "example"]),
+  /** Share of the steps before the factors were sorted; null if they never were. */
+  sortAt: z.number().gt(0).lt(1),
 };
 
 /** Parameters of DyLoRA beside those of LoRA. */
@@ -48,11 +51,14 @@ export const dyloraParams = {
   sampler: Sampler.default({ kind: "uniform" }).describe(
     "Distribution of the rank of a step: uniform or geometric from minRank (default 1) to rank, or uniform over a list",
   ),
-  scaling: z.enum(["rank", "maximum"]).default("rank").describe(
-    "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / rank of the adapter at every b",
+  scaling: RankScaling.default("rank").describe(
+    "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p",
   ),
   scope: dyloraFields.scope.default("model").describe(
-    "Scope of the rank that a step draws: model = one rank for the whole model; module = one rank for each adapted module",
+    "Scope of the rank that a step draws: model = one rank for the whole model; module = one rank for each adapted module; example = one rank for each example, all as often in a batch",
+  ),
+  sortAt: z.number().min(0).lt(1).default(0).describe(
+    "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper",
   ),
 };
 
@@ -65,22 +71,37 @@ export type DyloraParams = z.output<z.ZodObject<typeof dyloraParams>>;
  */
 export const dylora: AdapterMethod<
   DyloraParams,
-  Pick<DyloraParams, "mode" | "sampler" | "scope">
+  Pick<DyloraParams, "mode" | "sampler" | "scope"> & {
+    readonly sortAt: number | null;
+  }
 > = {
   name: "dylora",
   title: "DyLoRA",
   role: "candidate",
   fields: Object.keys(dyloraFields),
+  optionalFields: ["sortAt"],
   lowestRank: ({ sampler }) => lowestDrawn(sampler as Sampler),
   scaling: ({ scaling }) => scaling,
-  entry: ({ mode, sampler, scope }) => ({ mode, sampler, scope }),
-  objective({ mode, sampler, scaling, scope, rank, alpha }) {
+  entry: ({ mode, sampler, scope, sortAt }) => ({
+    mode,
+    sampler,
+    scope,
+    sortAt: sortAt || null,
+  }),
+  objective({ mode, sampler, scaling, scope, sortAt, rank, alpha }) {
     checkSampler(sampler, rank);
+    if (scope === "example" && mode !== "all") {
+      throw new RangeError(
+        `Mode "${mode}" trains the row of a step's rank, and scope "example" draws several ranks a step: use mode "all"`,
+      );
+    }
     return {
       scope,
+      sortAt,
       lossWeights: [1],
       isStrict: mode === "frozen-strict",
-      draw: (random) => drawRank(sampler, rank, random),
+      draw: (random) => rankAt(sampler, rank, random.next()),
+      drawMany: (random, count) => drawMany(sampler, rank, random, count),
       scale: (b) => rankScale(b, alpha, rank, scaling),
       gradientMask: (b) =>
         mode === "all"
@@ -117,23 +138,40 @@ function checkSampler(sampler: Sampler, maxRank: number): void {
 }
 
 /**
- * Draws a rank. The paper's geometric distribution has p = 0.15 and leaves its
- * truncation open; here it is renormalized over the ranks.
+ * The rank at a share of the distribution, from 0 to 1. The paper's geometric
+ * distribution has p = 0.15 and leaves its truncation open; here it is
+ * renormalized over the ranks.
  */
-function drawRank(sampler: Sampler, maxRank: number, random: Random): number {
+function rankAt(sampler: Sampler, maxRank: number, share: number): number {
   const min = lowestDrawn(sampler);
   switch (sampler.kind) {
     case "uniform":
-      return min + Math.floor(random.next() * (maxRank - min + 1));
+      return min + Math.floor(share * (maxRank - min + 1));
     case "list":
-      return sampler.ranks[Math.floor(random.next() * sampler.ranks.length)]!;
+      return sampler.ranks[Math.floor(share * sampler.ranks.length)]!;
     case "geometric": {
       const { p } = sampler;
       const total = 1 - (1 - p) ** (maxRank - min + 1);
       // Inverse of the truncated distribution function.
       const drawn = min +
-        Math.floor(Math.log1p(-random.next() * total) / Math.log1p(-p));
+        Math.floor(Math.log1p(-share * total) / Math.log1p(-p));
       return Math.min(maxRank, drawn);
     }
   }
+}
+
+/** Ranks at evenly spaced shares of the distribution, in random order. */
+function drawMany(
+  sampler: Sampler,
+  maxRank: number,
+  random: Random,
+  count: number,
+): number[] {
+  const offset = random.next();
+  const ranks = Array.from(
+    { length: count },
+    (_, i) => rankAt(sampler, maxRank, (i + offset) / count),
+  );
+  shuffle(ranks, random);
+  return ranks;
 }

@@ -1,11 +1,18 @@
+import { z } from "zod";
 import type { Random } from "../random.ts";
 
-/** Divisor of alpha in the scale of an adapter at rank b. */
-export type RankScaling =
-  /** The rank b in use, as DyLoRA is trained. */
-  | "rank"
-  /** The maximum rank R at every b, as a LoRA of rank R is trained. */
-  | "maximum";
+/**
+ * Scale of an adapter at rank b, of alpha and the maximum rank R: "rank" is
+ * `alpha / b`, as DyLoRA is trained; "maximum" is `alpha / R` at every b, as a
+ * LoRA of rank R is trained; with an exponent p it is `(alpha / R) (R / b)^p`,
+ * so that "rank" has exponent 1 and "maximum" 0.
+ */
+export const RankScaling = z.union([
+  z.enum(["rank", "maximum"]),
+  z.strictObject({ exponent: z.number().min(0).max(2) }),
+]);
+
+export type RankScaling = z.output<typeof RankScaling>;
 
 /** A way to train a classifier, or to derive an adapter from a trained one. */
 export interface Method {
@@ -26,6 +33,8 @@ export interface Method {
   };
   /** Its own fields of `training.json`; empty if it has none. */
   readonly fields: readonly string[];
+  /** Those of its fields that may be null. */
+  readonly optionalFields?: readonly string[];
   /** Lowest rank that its adapters serve; they serve every rank from there to their own. */
   lowestRank(
     training: { readonly rank: number } & Record<string, unknown>,
@@ -48,16 +57,23 @@ export interface ClassifierMethod extends Method {
   readonly trains: "head" | "all";
 }
 
+/** What shares a rank in a step. */
+export type RankScope = "model" | "module" | "example";
+
 /** What each optimizer step of a training does with the ranks of its adapters. */
 export interface RankObjective {
-  /** Whether a step draws one rank for the whole model, or one for each adapted module. */
-  readonly scope: "model" | "module";
+  /** Whether a step draws one rank for the whole model, or one for each adapted module or example. */
+  readonly scope: RankScope;
+  /** Share of the steps before the factors are sorted, all at the maximum rank; 0, the default, if they never are. */
+  readonly sortAt?: number;
   /** Weights of a step's losses, one for each rank at which it computes its batch; they add up to 1. */
   readonly lossWeights: readonly number[];
   /** True if rows outside the gradient mask keep their bits: each row then has its own step count in AdamW. */
   readonly isStrict: boolean;
-  /** Draws the rank of a step. */
+  /** Draws a rank. */
   draw(random: Random): number;
+  /** Draws ranks for some examples, each as often as its probability says, in random order; of scope "example" only. */
+  drawMany?(random: Random, count: number): number[];
   /** Scale of each row when a rank is drawn: `[losses, rank]`, flat. */
   scale(rank: number): Float32Array;
   /** 1 for each row that gets a gradient when a rank is drawn: `[rank]`. */
@@ -76,7 +92,29 @@ export function servedRanks(
   );
 }
 
-/** Scale of each row at rank b: alpha / b or alpha / R for the first b rows, 0 beyond. `[maxRank]` */
+/** Scale of an adapter of rank `maxRank` at rank b. */
+export function scaleAt(
+  b: number,
+  alpha: number,
+  maxRank: number,
+  scaling: RankScaling,
+): number {
+  if (scaling === "rank") return alpha / b;
+  const atMaximum = alpha / maxRank;
+  return scaling === "maximum"
+    ? atMaximum
+    : atMaximum * (maxRank / b) ** scaling.exponent;
+}
+
+/** The scale at rank b in words. */
+export function scaleInWords(scaling: RankScaling): string {
+  if (scaling === "rank") return "alpha / b";
+  return scaling === "maximum"
+    ? "alpha / R"
+    : `(alpha / R) (R / b)^${scaling.exponent}`;
+}
+
+/** Scale of each row at rank b: that of the rank for the first b rows, 0 beyond. `[maxRank]` */
 export function rankScale(
   b: number,
   alpha: number,
@@ -84,7 +122,7 @@ export function rankScale(
   scaling: RankScaling = "rank",
 ): Float32Array<ArrayBuffer> {
   checkRank(b, maxRank);
-  const scale = alpha / (scaling === "rank" ? b : maxRank);
+  const scale = b === 0 ? 0 : scaleAt(b, alpha, maxRank, scaling);
   return Float32Array.from(
     { length: maxRank },
     (_, row) => row < b ? scale : 0,

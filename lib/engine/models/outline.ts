@@ -37,12 +37,12 @@ export function forwardFlops(
  * elementwise operations are not counted.
  *
  * @param shape `[batch, seq]`, padding included
- * @param ranks Number of ranks at which each sequence is computed
+ * @param ranks Number of ranks at which each sequence is computed, or "example" if each has a rank of its own
  */
 export function trainingFlops(
   classifier: ClassifierShape,
   shape: readonly [number, number],
-  ranks = 1,
+  ranks: number | "example" = 1,
 ): number {
   const { forward, backward } = counted(classifier, shape, ranks);
   return 2 * (forward + backward);
@@ -51,7 +51,7 @@ export function trainingFlops(
 function counted(
   classifier: ClassifierShape,
   shape: readonly [number, number],
-  ranks: number,
+  ranks: number | "example",
   allTokens = false,
 ): ShapePass {
   const pass = new ShapePass(classifier, shape, ranks, allTokens);
@@ -115,13 +115,13 @@ class ShapePass implements Pass<Shape> {
   readonly products: (readonly string[])[] = [];
   readonly #classifier: ClassifierShape;
   readonly #shape: readonly [number, number];
-  readonly #ranks: number;
+  readonly #ranks: number | "example";
   readonly #allTokens: boolean;
 
   constructor(
     classifier: ClassifierShape,
     shape: readonly [number, number],
-    ranks: number,
+    ranks: number | "example",
     allTokens: boolean,
   ) {
     this.#classifier = classifier;
@@ -192,7 +192,8 @@ class ShapePass implements Pass<Shape> {
         : [[key, positions.query] as const]),
     ];
     const ranks = Math.max(
-      ...[query, key, ...terms.flat()].map((it) => it.ranks),
+      ...[query, key, ...this.#ranks === "example" ? [] : terms.flat()]
+        .map((it) => it.ranks),
     );
     for (const [contents, { hasGradient }] of terms) {
       // The products of a first query's keys with a position each are elementwise.
@@ -311,13 +312,19 @@ class ShapePass implements Pass<Shape> {
     const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
     if (adapters === 0) return y;
     // What all ranks share until here is computed at each rank from here on.
-    const ranks = this.#ranks;
+    const ranks = this.#ranksOf(x);
     const width = adapters * layout.rank;
     const down = x.ranks * rows * inputs! * width;
     const up = ranks * rows * width * outputs;
     this.forward += down + up;
     this.backward += down + 2 * up + (x.hasGradient ? down : 0);
     return { ...y, ranks, hasGradient: true };
+  }
+
+  /** Ranks at which an adapted module computes: a sequence that all examples share once for each of them. */
+  #ranksOf({ sequences }: Shape): number {
+    if (this.#ranks !== "example") return this.#ranks;
+    return this.#shape[0] / sequences;
   }
 
   #shapeOf(name: string): readonly number[] {

@@ -1,5 +1,5 @@
 import { normal, type Random } from "../random.ts";
-import type { SafetensorsFile } from "../safetensors/reader.ts";
+import { FLOAT_TYPES, type SafetensorsFile } from "../safetensors/reader.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import type {
   AdaptedModule,
@@ -237,24 +237,71 @@ export function tensorReader(
   file: SafetensorsFile,
   model: Model,
 ): TensorReader {
+  const stored = storedNames(file, model);
+  return (name, shape, into) => {
+    const fault = tensorFault(file, stored(name), shape);
+    if (fault !== undefined) throw new SyntaxError(`"${file.path}" ${fault}`);
+    return file.floats(stored(name), into);
+  };
+}
+
+/**
+ * Checks that a file has every pretrained tensor of a model, by its header
+ * alone.
+ *
+ * @throws {SyntaxError} Naming the tensors that are missing or have another shape or type.
+ */
+export function checkTensors(file: SafetensorsFile, model: Model): void {
+  const stored = storedNames(file, model);
+  const head = model.architecture.head(model.hidden, 1)
+    .filter(({ name, start, otherwise }) =>
+      start === "pretrained" &&
+      (otherwise === undefined || file.tensors.has(name))
+    )
+    .map(({ name, shape }) => [name, shape] as const);
+  const faults = [...model.tensors, ...head]
+    .map(([name, shape]) => tensorFault(file, stored(name), shape))
+    .filter((fault) => fault !== undefined);
+  if (faults.length === 0) return;
+  const more = faults.length - MAX_FAULTS;
+  throw new SyntaxError(
+    `"${file.path}" ${faults.slice(0, MAX_FAULTS).join("; it ")}${
+      more > 0 ? `; ${more} more tensors do not fit config.json` : ""
+    }`,
+  );
+}
+
+/** Maximum number of tensors that a message names. */
+const MAX_FAULTS = 3;
+
+/** Gives the names that the tensors of a model have in a file. */
+function storedNames(
+  file: SafetensorsFile,
+  model: Model,
+): (name: string) => string {
   const prefix = `${model.architecture.prefix}.`;
   const [first] = model.tensors.keys();
   const isBare = file.tensors.has(first!.slice(prefix.length));
-  return (name, shape, into) => {
-    const stored = isBare && name.startsWith(prefix)
-      ? name.slice(prefix.length)
-      : name;
-    const entry = file.tensors.get(stored);
-    if (entry === undefined) {
-      throw new SyntaxError(`"${file.path}" has no tensor "${stored}"`);
-    }
-    if (entry.shape.join() !== shape.join()) {
-      throw new SyntaxError(
-        `"${file.path}": tensor "${stored}" has shape [${entry.shape}], but config.json requires [${shape}]`,
-      );
-    }
-    return file.floats(stored, into);
-  };
+  return (name) =>
+    isBare && name.startsWith(prefix) ? name.slice(prefix.length) : name;
+}
+
+/** What is wrong with a tensor, to follow the name of the file. */
+function tensorFault(
+  { tensors }: SafetensorsFile,
+  name: string,
+  shape: readonly number[],
+): string | undefined {
+  const entry = tensors.get(name);
+  if (entry === undefined) return `has no tensor "${name}"`;
+  if (entry.shape.join() !== shape.join()) {
+    return `has tensor "${name}" with shape [${entry.shape}], but config.json requires [${shape}]`;
+  }
+  if (!FLOAT_TYPES.includes(entry.dtype)) {
+    return `has tensor "${name}" of type ${entry.dtype}, expected ${
+      FLOAT_TYPES.join(" or ")
+    }`;
+  }
 }
 
 /**

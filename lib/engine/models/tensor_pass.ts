@@ -49,15 +49,19 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
 
 /** The ranks in use in a model: the same for all modules, or one for each. */
 export interface ModelRanks {
-  /** `[ranks, rank]`, or `[modules, ranks, rank]` */
+  /** True if each sequence has a rank of its own, instead of every sequence being computed at all of them. */
+  readonly perExample?: boolean;
+  /** `[ranks, rank]`, or `[modules, ranks, rank]`; `[sequences, rank]` if each sequence has its own */
   readonly scale: tf.Tensor2D | tf.Tensor3D;
   /** `[rank]`, or `[modules, rank]` */
   readonly gradientMask: tf.Tensor1D | tf.Tensor2D;
 }
 
 /** Number of ranks at which each sequence is computed. */
-export function rankCount({ scale }: Pick<ModelRanks, "scale">): number {
-  return scale.shape.at(-2)!;
+export function rankCount(
+  { scale, perExample }: Omit<ModelRanks, "gradientMask">,
+): number {
+  return perExample ? 1 : scale.shape.at(-2)!;
 }
 
 /** Options of a forward pass. */
@@ -195,26 +199,35 @@ export class TensorPass implements Pass<Activation> {
     key: Activation,
     positions: RelativePositions<Activation>,
   ): Activation {
-    const parts = [query, key, positions.query, positions.key].flatMap((it) =>
+    const contents = [query, key];
+    const ofPositions = [positions.query, positions.key].flatMap((it) =>
       it ?? []
     );
-    const ranks = Math.max(
-      ...parts.map(({ value, sequences }) => value.shape[0]! / sequences),
-    );
-    const all = (x: Activation) =>
-      repeated(x.value as tf.Tensor4D, x.sequences * ranks);
+    const count = (parts: readonly Activation[]) =>
+      Math.max(...parts.map(({ value }) => value.shape[0]!));
+    // Positions are one sequence: computed once, at each rank, or at that of each example.
+    const groups = count(ofPositions);
+    const sequences = this.#options.ranks.perExample
+      ? query.sequences
+      : Math.max(count(contents), query.sequences * groups);
+    const ofContents = (x: Activation) =>
+      repeated(x.value as tf.Tensor4D, sequences);
     const byDistance = (x: Activation | undefined) =>
-      x && rowsOf(all(x), positions.rows, x.hasGradient);
+      x && rowsOf(
+        repeated(x.value as tf.Tensor4D, groups),
+        positions.rows,
+        x.hasGradient,
+      );
     return {
       value: disentangle({
-        query: all(query),
-        key: all(key),
+        query: ofContents(query),
+        key: ofContents(key),
         positionQuery: byDistance(positions.query),
         positionKey: byDistance(positions.key),
       }),
       sequences: query.sequences,
       tokens: query.tokens,
-      hasGradient: parts.some(({ hasGradient }) => hasGradient),
+      hasGradient: [...contents, ...ofPositions].some((it) => it.hasGradient),
     };
   }
 
@@ -436,7 +449,9 @@ export class TensorPass implements Pass<Activation> {
         withBias ? bias : undefined,
         blocks,
         {
-          rows: x.sequences * x.tokens,
+          rows: this.#options.ranks.perExample
+            ? x.tokens
+            : x.sequences * x.tokens,
           inputGradient: x.hasGradient,
         },
       ),

@@ -53,7 +53,7 @@ export interface AdapterBlock {
  * computation serves every rank: adding zeros is exact.
  */
 export interface RankVectors {
-  /** `[ranks, rank]`: alpha / b for the first b rows, 0 beyond. */
+  /** `[ranks, rank]`: the scale at rank b for the first b rows, 0 beyond. */
   readonly scale: tf.Tensor2D;
   /** `[rank]`: 1 for the rows that get a gradient, else 0. */
   readonly gradientMask: tf.Tensor1D;

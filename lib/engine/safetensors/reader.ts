@@ -8,6 +8,9 @@ interface TensorEntry {
   readonly end: number;
 }
 
+/** Element types that {@linkcode SafetensorsFile.floats} reads. */
+export const FLOAT_TYPES: readonly string[] = ["F32", "F16", "BF16"];
+
 /**
  * An open safetensors file.
  *
@@ -70,7 +73,7 @@ export class SafetensorsFile implements Disposable {
     name: string,
     into?: Float32Array<ArrayBuffer>,
   ): Float32Array<ArrayBuffer> {
-    const entry = this.#entry(name, ["F32", "F16", "BF16"]);
+    const entry = this.#entry(name, FLOAT_TYPES);
     const count = elementCount(entry.shape);
     const values = into ?? new Float32Array(count);
     if (values.length !== count) {

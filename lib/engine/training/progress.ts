@@ -198,3 +198,17 @@ export async function measureProductPeak(
   products.dispose();
   return flops / best;
 }
+
+/** Steps between two reports: at least 10, and at most 200 reports in all. */
+export function reportInterval(steps: number): number {
+  return Math.max(10, Math.ceil(steps / 200));
+}
+
+let lastYield = performance.now();
+
+/** Lets timers, signals and messages in, at most every 0.1 s: a step blocks the thread. */
+export async function yieldToEvents(): Promise<void> {
+  if (performance.now() - lastYield < 100) return;
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  lastYield = performance.now();
+}

@@ -12,8 +12,8 @@ export class RankDraws {
   readonly #random: Random;
   readonly #rowSteps: number[];
   readonly #rank: number;
-  /** Undefined where the whole model draws one rank. */
-  readonly #modules: number | undefined;
+  /** Modules that draw a rank each; 1 if the whole model draws one. */
+  readonly #modules: number;
 
   /** @param state Where to resume; by default the start */
   constructor(
@@ -25,28 +25,43 @@ export class RankDraws {
     state?: DrawsState,
   ) {
     this.#objective = objective;
-    this.#modules = objective.scope === "module" ? modules.length : undefined;
+    this.#modules = objective.scope === "module" ? modules.length : 1;
     this.#random = restoreRandom(
       state?.ranks ?? seededRandom(seed, "rank").state,
     );
     this.#rowSteps = [
-      ...state?.rowSteps ?? Array<number>((this.#modules ?? 1) * rank).fill(0),
+      ...state?.rowSteps ?? Array<number>(this.#modules * rank).fill(0),
     ];
     this.#rank = rank;
   }
 
-  /** The rank of the next step: one for the model, or one for each module. */
-  next(): number | readonly number[] {
-    const draw = () => this.#objective.draw(this.#random);
-    const drawn = this.#modules === undefined
-      ? draw()
-      : Array.from({ length: this.#modules }, draw);
-    [drawn].flat().forEach((rank, module) =>
-      this.#objective.gradientMask(rank).forEach((trained, row) =>
-        this.#rowSteps[module * this.#rank + row]! += trained
+  /**
+   * The rank of the next step: one for the model, or one for each module or
+   * example.
+   *
+   * @param examples Examples of the step
+   * @param isSorted False while all steps are at the maximum rank
+   */
+  next(examples: number, isSorted: boolean): number | readonly number[] {
+    const { drawMany, gradientMask, scope } = this.#objective;
+    const count = scope === "example" ? examples : this.#modules;
+    const ranks = !isSorted
+      ? Array<number>(count).fill(this.#rank)
+      : scope === "example"
+      ? drawMany!(this.#random, count)
+      : Array.from({ length: count }, () => this.#objective.draw(this.#random));
+    const trained = scope === "example" ? [Math.max(...ranks)] : ranks;
+    trained.forEach((rank, module) =>
+      gradientMask(rank).forEach((isTrained, row) =>
+        this.#rowSteps[module * this.#rank + row]! += isTrained
       )
     );
-    return drawn;
+    return scope === "model" ? ranks[0]! : ranks;
+  }
+
+  /** Counts the steps of each row from 0 again. */
+  restartRows(): void {
+    this.#rowSteps.fill(0);
   }
 
   /** Steps that have trained each row, the last draw included: `[rank]`, or `[modules, rank]` flat. */

@@ -39,7 +39,9 @@ export interface StepOptions {
 export interface StepDraw {
   /** Number of the step, from 0. */
   readonly step: number;
-  /** Rank of all its batches: one for the whole model, or one for each module. */
+  /** Steps that the optimizer has taken since it started; `step` by default. */
+  readonly optimizerStep?: number;
+  /** Rank of all its batches: one for the whole model, or one for each module or example. */
   readonly rank: number | readonly number[];
   readonly learningRate: number;
   /** Seed of the run's dropout masks. */
@@ -73,6 +75,18 @@ export function trainingStep(
   const { layout, model } = classifier;
   const { objective, optimizer } = options;
   const { dropouts } = outline(model);
+  const perExample = objective.scope === "example";
+  /** What a step draws for one of its batches. */
+  const rankOf = (
+    part: number,
+    batches: readonly Batch[],
+    rank: StepDraw["rank"],
+  ) => {
+    if (!perExample) return rank;
+    const sizes = batches.map(({ shape }) => shape[0]);
+    const start = sizes.slice(0, part).reduce((sum, size) => sum + size, 0);
+    return (rank as readonly number[]).slice(start, start + sizes[part]!);
+  };
   const decayed = tf.tensor1d(decayedValues(layout));
   const run = <In extends Named, Out extends Named>(f: (inputs: In) => Out) =>
     options.eager
@@ -83,14 +97,14 @@ export function trainingStep(
     const sequences = batch.labels.size;
     const parameters = splitParameters(flat, layout);
     const names = Object.keys(parameters);
-    const shards = shardBatch(batch, classifier).map((shard) => {
+    const shards = shardBatch(batch, classifier, perExample).map((shard) => {
       const { labels, scale, gradientMask, keys } = shard;
       return tf.valueAndGrads((...tensors: tf.Tensor[]) => {
         const logits = logitsOf(
           classifier,
           Object.fromEntries(names.map((name, i) => [name, tensors[i]!])),
           shard,
-          { scale, gradientMask },
+          { scale, gradientMask, perExample },
           options.dropout ? keys : undefined,
         );
         const loss = batchLoss(logits, labels, objective.lossWeights);
@@ -166,8 +180,12 @@ export function trainingStep(
         ...stateOf(state),
         ...own(optimizerInputs(draw, objective, optimizer)),
       };
-      const inputsOf = (batch: Batch, part: number) =>
-        own(batchInputs(batch, part, draw, objective, classifier, dropouts));
+      const inputsOf = (batch: Batch, part: number) => {
+        const ofBatch = { ...draw, rank: rankOf(part, batches, draw.rank) };
+        return own(
+          batchInputs(batch, part, ofBatch, objective, classifier, dropouts),
+        );
+      };
       if (batches.length === 1) {
         const { loss, ...after } = whole({
           ...before,
@@ -220,7 +238,8 @@ function sumOf<T extends tf.Tensor>(tensors: T[]): T {
 }
 
 /** A batch's tensors, and the vectors of the step's rank. */
-interface BatchInputs extends BatchTensors, ModelRanks {
+interface BatchInputs
+  extends BatchTensors, Pick<ModelRanks, "scale" | "gradientMask"> {
   /** `[batch]` */
   readonly labels: tf.Tensor1D;
   /** Keys of its dropout masks, int32 `[places, 2]` for each of its shards, one after the other. */
@@ -231,7 +250,7 @@ function batchInputs(
   batch: Batch,
   part: number,
   draw: StepDraw,
-  { scale, gradientMask, lossWeights }: RankObjective,
+  { scale, gradientMask, lossWeights, scope }: RankObjective,
   classifier: Classifier,
   dropouts: number,
 ): Named & BatchInputs {
@@ -241,15 +260,25 @@ function batchInputs(
   const shards = trainingShardSizes(classifier, sequences, seq * ranks).length;
   return {
     labels: tf.tensor1d(batch.labels),
-    scale: byModule(draw.rank, scale, [ranks, rank]) as ModelRanks["scale"],
+    scale: scope === "example"
+      ? tf.tensor2d(rowsOfAll(draw.rank, scale), [sequences, rank])
+      : byModule(draw.rank, scale, [ranks, rank]) as ModelRanks["scale"],
     gradientMask: byModule(
-      draw.rank,
+      trainedRank(draw.rank, scope),
       gradientMask,
       [rank],
     ) as ModelRanks["gradientMask"],
     keys: dropoutKeys(draw, part, dropouts * shards),
     ...batchTensors(batch),
   };
+}
+
+/** The rank up to which rows are trained: of the ranks of examples it is the largest. */
+function trainedRank(
+  rank: StepDraw["rank"],
+  scope: RankObjective["scope"],
+): StepDraw["rank"] {
+  return scope === "example" ? Math.max(...[rank].flat()) : rank;
 }
 
 /** A tensor for the rank of the whole model, or one for that of each module. */
@@ -263,7 +292,7 @@ function byModule(
     : tf.tensor(rowsOfAll(rank, rows), [rank.length, ...shape]);
 }
 
-/** The rows of all modules, flat. */
+/** The rows of all modules or examples, flat. */
 function rowsOfAll(
   rank: StepDraw["rank"],
   rows: (rank: number) => Float32Array,
@@ -285,13 +314,17 @@ function dropoutKeys(
 }
 
 /** Splits a batch into shards for the engine's threads. */
-function shardBatch(batch: BatchInputs, classifier: Classifier): BatchInputs[] {
+function shardBatch(
+  batch: BatchInputs,
+  classifier: Classifier,
+  perExample: boolean,
+): BatchInputs[] {
   const { labels, keys, ids, positions, types, mask, ...ranks } = batch;
   const [sequences, seq] = ids.shape;
   const sizes = trainingShardSizes(
     classifier,
     sequences,
-    seq * rankCount(ranks),
+    seq * rankCount({ ...ranks, perExample }),
   );
   if (sizes.length === 1) return [batch];
   const split = <T extends tf.Tensor>(tensor: T) =>
@@ -303,6 +336,7 @@ function shardBatch(batch: BatchInputs, classifier: Classifier): BatchInputs[] {
     positions: split(positions),
     types: split(types),
     mask: mask && split(mask),
+    scale: perExample ? split(ranks.scale) : undefined,
   };
   return sizes.map((_, i) => ({
     ...ranks,
@@ -312,6 +346,7 @@ function shardBatch(batch: BatchInputs, classifier: Classifier): BatchInputs[] {
     positions: parts.positions[i]!,
     types: parts.types[i]!,
     mask: parts.mask?.[i],
+    ...(parts.scale && { scale: parts.scale[i]! }),
   }));
 }
 
@@ -325,10 +360,10 @@ interface OptimizerInputs {
 
 function optimizerInputs(
   draw: StepDraw,
-  { gradientMask }: RankObjective,
+  { gradientMask, scope }: RankObjective,
   { beta1, beta2 }: AdamWOptions,
 ): Named & OptimizerInputs {
-  const steps = draw.step + 1;
+  const steps = (draw.optimizerStep ?? draw.step) + 1;
   const rowSteps = draw.rowSteps.map((count) => Math.max(1, count));
   return {
     rates: tf.tensor1d([
@@ -338,7 +373,7 @@ function optimizerInputs(
     ]),
     rows: tf.tensor2d(
       [
-        rowsOfAll(draw.rank, gradientMask),
+        rowsOfAll(trainedRank(draw.rank, scope), gradientMask),
         rowSteps.map((count) => 1 - beta1 ** count),
         rowSteps.map((count) => 1 - beta2 ** count),
       ],

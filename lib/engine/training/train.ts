@@ -29,9 +29,11 @@ import {
 import {
   DivergedError,
   median,
+  reportInterval,
   ReportWindow,
   Stopwatch,
   type TrainingReport,
+  yieldToEvents,
 } from "./progress.ts";
 import { RankDraws } from "./rank_draws.ts";
 import { trainingStep } from "./step.ts";
@@ -134,6 +136,8 @@ class TrainingRun implements Disposable {
   readonly #options: TrainingOptions;
   readonly #hooks: TrainingHooks;
   readonly #stepsPerEpoch: number;
+  /** Step before which the factors are sorted; 0 if they never are. */
+  readonly #sortStep: number;
   readonly #schedule: Schedule;
   readonly #reportEvery: number;
   readonly #ranks: RankDraws;
@@ -168,13 +172,15 @@ class TrainingRun implements Disposable {
     const steps = this.#stepsPerEpoch * options.epochs;
     const { learningRate, warmupRatio } = options;
     this.#schedule = { learningRate, steps, warmupRatio };
+    this.#sortStep = Math.round((options.objective.sortAt ?? 0) * steps);
     this.#reportEvery = reportInterval(steps);
     this.#ranks = new RankDraws(options, classifier.layout, resume?.progress);
     this.#progress = structuredClone(
       resume?.progress ?? initialProgress(options.seed, this.#ranks.state),
     );
     this.#takeStep = trainingStep(classifier, options);
-    const ranks = options.objective.lossWeights.length;
+    const { scope, lossWeights } = options.objective;
+    const ranks = scope === "example" ? scope : lossWeights.length;
     this.#flopsOf = (shape) => trainingFlops(classifier, shape, ranks);
     this.#lengthOf = this.#chooseLengths();
     this.#stepTimes = [...resume?.stepMilliseconds ?? []];
@@ -227,13 +233,16 @@ class TrainingRun implements Disposable {
       next += accumulation
     ) {
       this.#hooks.signal?.throwIfAborted();
+      if (this.#sortStep > 0 && this.#progress.step === this.#sortStep) {
+        await this.#sort();
+      }
       const { rank, learningRate } = this.#step(
         batches.slice(next, next + accumulation),
       );
       if (this.#progress.step % this.#reportEvery === 0 || this.done) {
         await this.#report(rank, learningRate);
       }
-      await breathe();
+      await yieldToEvents();
       if (!this.#betweenEpochs) await this.#saveIfDue();
     }
     this.#progress.shuffles = shuffles.state;
@@ -282,6 +291,17 @@ class TrainingRun implements Disposable {
     };
   }
 
+  /** Sorts the rows of all adapters by their singular values; the optimizer starts again. */
+  async #sort(): Promise<void> {
+    const { sortAdapters, sortFlops } = await import("../adapters/factors.ts");
+    const { layout } = this.#classifier;
+    const values = await readValues(this.#state.values);
+    this.#disposeState();
+    this.#state = stateTensors({ values: sortAdapters(values, layout) });
+    this.#ranks.restartRows();
+    this.#progress.flops += sortFlops(layout);
+  }
+
   /** Takes one optimizer step on these batches. */
   #step(batches: readonly (readonly number[])[]) {
     const started = performance.now();
@@ -290,10 +310,13 @@ class TrainingRun implements Disposable {
     const padded = batches.map((indices) =>
       padBatch(this.#examples, indices, model, this.#lengthOf(indices))
     );
-    const rank = this.#ranks.next();
+    const isSorted = progress.step >= this.#sortStep;
+    const examples = batches.reduce((sum, { length }) => sum + length, 0);
+    const rank = this.#ranks.next(examples, isSorted);
     const learningRate = learningRateAt(progress.step, this.#schedule);
     const { state, loss } = this.#takeStep(this.#state, padded, {
       step: progress.step,
+      optimizerStep: isSorted ? progress.step - this.#sortStep : progress.step,
       rank,
       learningRate,
       seed: this.#options.seed,
@@ -381,18 +404,4 @@ class TrainingRun implements Disposable {
     this.#disposeState();
     this.#takeStep.dispose();
   }
-}
-
-/** Steps between two reports: at least 10, and at most 200 reports in all. */
-function reportInterval(steps: number): number {
-  return Math.max(10, Math.ceil(steps / 200));
-}
-
-let lastBreath = performance.now();
-
-/** Lets timers, signals and messages in, now and then: a step blocks the thread. */
-async function breathe(): Promise<void> {
-  if (performance.now() - lastBreath < 100) return;
-  await new Promise((resolve) => setTimeout(resolve, 0));
-  lastBreath = performance.now();
 }

@@ -84,8 +84,10 @@ export interface Execution {
   readonly stderr: ReadableStream<Uint8Array>;
   /** Resolves when the process starts, which under a batch system may be long after it was queued. */
   readonly started: Promise<void>;
-  /** Resolves when the process, and every process that it started, has ended. */
+  /** Resolves when the process has ended, and with it every process that it started. */
   readonly ended: Promise<Ended>;
+  /** What the user should know of the way it runs here; written to its log. */
+  readonly note?: string;
   /**
    * Asks the process to end, and kills it and all it started after `grace`
    * seconds. If the run is `interrupted`, a job that outlives the scheduler may

@@ -1,22 +1,29 @@
 import { join } from "../../store/paths.ts";
-import { entriesOf } from "../../store/files.ts";
-import { ESRCH, osError } from "../../store/files.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
+import { inNamespace, tiedToParent } from "./namespace.ts";
+import {
+  killUntilGone,
+  namespaceOfChildren,
+  runningProcesses,
+  signal,
+} from "./processes.ts";
 
 /** Runs stages as processes of this machine. */
 export const local: Executor = { allots: false, start, reap };
 
 /**
- * Shell script between the scheduler and a stage's process; the two form a
- * process group of their own. Its standard input is a pipe whose other end only
- * the scheduler holds. When the scheduler dies, for whatever reason, the pipe
- * closes and the whole group is killed.
+ * Shell script between the scheduler and a stage's process, where there are no
+ * PID namespaces; the two form a process group of their own. Its standard input
+ * is a pipe whose other end only the scheduler holds. When the scheduler dies,
+ * for whatever reason, the pipe closes and the whole group is killed.
  */
 const SUPERVISOR = `
 exec 3<&0 4>&2 </dev/null 2>/dev/null
 trap : TERM INT HUP
+input=$1
+shift
 read -r go <&3 || exit 1
-"$@" < "$STAGE_INPUT" 3<&- 2>&4 4>&- &
+"$@" <"$input" 3<&- 2>&4 4>&- &
 child=$!
 (trap '' TERM INT HUP; while read -r word <&3; do :; done; kill -KILL 0) >/dev/null 4>&- &
 guard=$!
@@ -39,16 +46,42 @@ const SIGNALS: Readonly<Record<number, string>> = {
 };
 
 function start(job: Job): Execution {
-  const process = new Deno.Command("sh", {
-    args: ["-c", SUPERVISOR, "stage", Deno.execPath(), ...job.args],
-    env: { ...job.env, STAGE_RUN: job.folder, STAGE_INPUT: job.input },
-    clearEnv: true,
-    detached: true,
-    cwd: job.folder,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  const program = [Deno.execPath(), ...job.args];
+  const contained = inNamespace(job.input, program);
+  return typeof contained === "string"
+    ? startGroup(job, program, contained)
+    : startNamespace(job, contained);
+}
+
+/** Starts a job in a PID namespace, which ends with the stage's process. */
+function startNamespace(job: Job, command: readonly string[]): Execution {
+  const process = spawn(job, command, "null");
+  let namespace = "";
+  const ended = process.status.then(async ({ code, signal }) => {
+    // The namespace has ended before \`unshare\`, unless that was killed itself.
+    if (signal === "SIGKILL") await killJob(job.folder, namespace);
+    return describe(code, signal);
+  });
+  return execution(process, ended, () => {
+    const children = namespaceOfChildren(process.pid);
+    if (children !== namespaceOfChildren(Deno.pid)) namespace = children;
+  });
+}
+
+/** Starts a job in a process group, which a program that the stage starts may leave. */
+function startGroup(
+  job: Job,
+  program: readonly string[],
+  reason: string,
+): Execution {
+  // The script and the stage's process each end with their parent, even if all that watches them is killed.
+  const tied = tiedToParent();
+  const script = ["/bin/sh", "-c", SUPERVISOR, "stage", job.input];
+  const process = spawn(
+    job,
+    [...tied, ...script, ...tied, ...program],
+    "piped",
+  );
   // The script waits for a line on its standard input, so no stage runs before its group is noted.
   try {
     noteGroup(job.folder, process.pid);
@@ -61,21 +94,53 @@ function start(job: Job): Execution {
   lifeline.write(new TextEncoder().encode("go\n")).catch(() => {});
   const ended = process.status.then(async ({ code, signal }) => {
     await killGroup(process.pid);
-    if (job.startsPrograms) killStrays(job.folder);
+    if (job.startsPrograms) await killJob(job.folder);
     lifeline.close().catch(() => {});
     return describe(code, signal);
   });
+  return {
+    ...execution(process, ended),
+    ...(job.startsPrograms && {
+      note:
+        `Programs that the stage starts may outlive it, since it has no PID namespace: ${reason}`,
+    }),
+  };
+}
+
+function spawn(
+  job: Job,
+  [program, ...args]: readonly string[],
+  stdin: "null" | "piped",
+): Deno.ChildProcess {
+  return new Deno.Command(program!, {
+    args,
+    env: { ...job.env, STAGE_RUN: job.folder },
+    clearEnv: true,
+    detached: true,
+    cwd: job.folder,
+    stdin,
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+/** @param beforeKill Called before the process group is killed. */
+function execution(
+  process: Deno.ChildProcess,
+  ended: Promise<Ended>,
+  beforeKill: () => void = () => {},
+): Execution {
   return {
     stdout: process.stdout,
     stderr: process.stderr,
     started: Promise.resolve(),
     ended,
     async stop(grace) {
-      signalGroup(process.pid, "SIGTERM");
-      const timer = setTimeout(
-        () => signalGroup(process.pid, "SIGKILL"),
-        grace * 1000,
-      );
+      signal(-process.pid, "SIGTERM");
+      const timer = setTimeout(() => {
+        beforeKill();
+        signal(-process.pid, "SIGKILL");
+      }, grace * 1000);
       await ended;
       clearTimeout(timer);
     },
@@ -94,73 +159,54 @@ function noteGroup(folder: string, group: number): void {
 }
 
 async function reap(folder: string): Promise<void> {
-  let group: number;
-  try {
-    group = Number(Deno.readTextFileSync(groupFile(folder)));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw error;
-  }
+  const group = notedGroup(folder);
   // The id may have been reused by now: only a group whose arguments contain the folder is ours.
-  const isOurs = Number.isInteger(group) && group > 1 &&
-    (await members(group)).some((args) => args.includes(folder));
+  const isOurs = group !== undefined &&
+    runningProcesses()?.some((it) =>
+      it.group === group && it.text().includes(folder)
+    );
   if (isOurs) await killGroup(group);
-  killStrays(folder);
+  await killJob(folder);
 }
 
+function notedGroup(folder: string): number | undefined {
+  try {
+    const group = Number(Deno.readTextFileSync(groupFile(folder)));
+    return Number.isInteger(group) && group > 1 ? group : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Milliseconds after which a group that only zombies may be left of is taken for gone. */
+const PATIENCE = 1_000;
+
 async function killGroup(group: number): Promise<void> {
-  for (let pause = 2; signalGroup(group, "SIGKILL"); pause *= 2) {
+  const start = performance.now();
+  for (
+    let pause = 2;
+    signal(-group, "SIGKILL");
+    pause = Math.min(2 * pause, 100)
+  ) {
     await new Promise((resolve) => setTimeout(resolve, pause));
-    if (pause > 10 && (await members(group)).length === 0) return;
+    // A group of zombies only can be signalled.
+    const isGone = runningProcesses()?.every((it) => it.group !== group) ??
+      performance.now() - start > PATIENCE;
+    if (isGone) return;
   }
 }
 
 /**
- * Kills programs that a stage started and that left its process group. They are
- * found by the run folder in their environment, which only Linux shows.
+ * Kills what is left of a job: processes in its namespace, and those with its
+ * run folder in their environment, which only Linux shows.
  */
-function killStrays(folder: string): void {
+async function killJob(folder: string, namespace = ""): Promise<void> {
   const variable = `STAGE_RUN=${folder}\0`;
-  for (const { name } of entriesOf("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      if (Deno.readTextFileSync(`/proc/${name}/environ`).includes(variable)) {
-        Deno.kill(Number(name), "SIGKILL");
-      }
-    } catch (error) {
-      if (!isGoneOrForeign(error)) throw error;
-    }
-  }
-}
-
-function isGoneOrForeign(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound ||
-    error instanceof Deno.errors.PermissionDenied || osError(error) === ESRCH;
-}
-
-/** Command lines of the group's processes, without zombies. */
-async function members(group: number): Promise<string[]> {
-  const { stdout } = await new Deno.Command("ps", {
-    args: ["-A", "-o", "pgid=", "-o", "stat=", "-o", "args="],
-    stderr: "null",
-  }).output();
-  return new TextDecoder().decode(stdout).split("\n")
-    .map((line) => /^ *(\d+) +(\S+) +(.*)$/.exec(line))
-    .filter((found) =>
-      Number(found?.[1]) === group && !found![2]!.startsWith("Z")
-    )
-    .map((found) => found![3]!);
-}
-
-/** Signals all processes of a group; false if there are none left. */
-function signalGroup(group: number, signal: Deno.Signal): boolean {
-  try {
-    Deno.kill(-group, signal);
-    return true;
-  } catch (error) {
-    if (isGoneOrForeign(error)) return false;
-    throw error;
-  }
+  await killUntilGone((process) =>
+    process.text().includes(variable) ||
+    namespace !== "" && process.namespace() === namespace
+  );
 }
 
 function describe(code: number, signal: Deno.Signal | null): Ended {

@@ -63,6 +63,7 @@ class Work {
         sampler: { kind: "uniform" },
         scaling: "rank",
         scope: "model",
+        sortAt: 0,
         rank: work.rank,
         alpha: work.alpha,
       }),

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { createHash } from "node:crypto";
 import {
   buildFor,
   builds,
@@ -22,6 +23,11 @@ Deno.test("builds are pinned: every wheel has a name, a hash and sizes", () => {
       assertMatch(wheel.sha256, /^[0-9a-f]{64}$/);
       assert(wheel.bytes > 1e6 && wheel.unpacked > 5e5, wheel.file);
     }
+  }
+  for (const { digest, wheels } of builds) {
+    const lines = wheels.map(({ sha256 }) => `${sha256}\n`).join("");
+    const hash = createHash("sha256").update(lines).digest("hex");
+    assertEquals(digest, hash);
   }
   const names = builds.map(folderName);
   assertEquals(new Set(names).size, names.length);

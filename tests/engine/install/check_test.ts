@@ -109,6 +109,23 @@ Deno.test("prepare() installs a library that loads and names its devices", async
   );
 });
 
+Deno.test({
+  name: "prepare() reads a library once, as long as it looks unchanged",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    await tensorflow.prepare();
+    const bytesRead = () =>
+      Number(
+        /^rchar: (\d+)$/m.exec(Deno.readTextFileSync("/proc/self/io"))![1],
+      );
+    const before = bytesRead();
+    await tensorflow.prepare();
+    assert(bytesRead() - before < 1e6);
+    await tensorflow.prepare({ thorough: true });
+    assert(bytesRead() - before > 500e6);
+  },
+});
+
 Deno.test("inspectLibrary() explains a library that is truncated or missing", async () => {
   const folder = await Deno.makeTempDir();
   const assertUnusable = async () => {

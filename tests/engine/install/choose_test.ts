@@ -9,12 +9,15 @@ const LAVAPIPE = { name: "llvmpipe", software: true };
 const WINDOWS = "x86_64-pc-windows-msvc";
 
 Deno.test("selectEngine() takes tensorflow for auto on supported platforms", async () => {
-  const { prepare: _, ...choice } = await selectEngine("auto", fakeHost());
+  const { prepare: _, files: _files, ...choice } = await selectEngine(
+    "auto",
+    fakeHost(),
+  );
   assertEquals(choice, {
     engine: "tensorflow",
     device: "cpu",
     reason: "libtensorflow on the CPU: no NVIDIA driver found",
-    identity: "tensorflow 2.21.0 linux-x86_64 cpu",
+    identity: "tensorflow 2.21.0 linux-x86_64 cpu 505342f95b7aa8c8",
     library:
       "/home/u/.cache/dylora/libtensorflow-2.21.0-linux-x86_64-cpu/tensorflow",
     flags: ["--allow-ffi"],
@@ -27,8 +30,8 @@ Deno.test("selectEngine() takes tensorflow for auto on supported platforms", asy
     ),
   );
   assertEquals(identities, [
-    "tensorflow 2.21.0 linux-aarch64 cpu",
-    "tensorflow 2.21.0 macos-arm64 cpu",
+    "tensorflow 2.21.0 linux-aarch64 cpu 77713589099da8bf",
+    "tensorflow 2.21.0 macos-arm64 cpu 7d0544ceda3e5b02",
   ]);
 });
 
@@ -37,7 +40,10 @@ Deno.test("selectEngine() takes the CUDA build if there is an NVIDIA driver", as
   const files = { ...DRIVER, ...LIBCUDA };
   const choice = await selectEngine("auto", fakeHost({ files, env }));
   assertEquals(choice.device, "gpu");
-  assertEquals(choice.identity, "tensorflow 2.21.0 linux-x86_64 cuda");
+  assertEquals(
+    choice.identity,
+    "tensorflow 2.21.0 linux-x86_64 cuda 744d8c8badf1fb5b",
+  );
   assertEquals(
     choice.reason,
     "libtensorflow on the GPU: NVIDIA driver 550 found",
@@ -51,7 +57,10 @@ Deno.test("selectEngine() takes the CUDA build if there is an NVIDIA driver", as
     "auto",
     fakeHost({ files, env: { CUDA_VISIBLE_DEVICES: "-1" } }),
   );
-  assertEquals(hidden.identity, "tensorflow 2.21.0 linux-x86_64 cpu");
+  assertEquals(
+    hidden.identity,
+    "tensorflow 2.21.0 linux-x86_64 cpu 505342f95b7aa8c8",
+  );
   const arm = await selectEngine(
     "auto",
     fakeHost({ target: "aarch64-unknown-linux-gnu", files }),

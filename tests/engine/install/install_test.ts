@@ -133,6 +133,38 @@ test("installLibrary() replaces a damaged installation", async (folder) => {
   assertEquals(list(cache), [FOLDER, `${FOLDER}.lock`]);
 });
 
+test("installLibrary() replaces a library with one changed byte, whose size and mtime are as before", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const installed = await installLibrary(build, cache, { pip });
+  const path = "tensorflow/libtensorflow_cc.so.2";
+  const library = join(installed, path);
+  const content = await Deno.readFile(library);
+  const { mtime } = await Deno.stat(library);
+  const damage = async () => {
+    await Deno.writeFile(library, content.with(500, content[500]! ^ 1));
+    await Deno.utime(library, mtime!, mtime!);
+  };
+  await damage();
+  const damaged: string[] = [];
+  const onDamage = (path: string) => void damaged.push(path);
+  await installLibrary(build, cache, { pip, onDamage });
+  assertEquals(damaged, [path]);
+  assertEquals(await Deno.readFile(library), content);
+
+  // The note that spares hashing is trusted for what looks unchanged only.
+  await damage();
+  const { size, mtime: modified, ctime, ino } = await Deno.stat(library);
+  const print = [size, Number(modified), Number(ctime), ino];
+  const note = join(installed, "verified.json");
+  await Deno.writeTextFile(note, JSON.stringify({ [path]: print }));
+  await installLibrary(build, cache, { pip, onDamage });
+  assertEquals(damaged, [path]);
+  await installLibrary(build, cache, { pip, onDamage, thorough: true });
+  assertEquals(damaged, [path, path]);
+  assertEquals(await Deno.readFile(library), content);
+});
+
 test("installLibrary() leaves nothing behind when a step fails", async (folder) => {
   const { build, pip } = await smallBuild(folder);
   const cache = join(folder, "cache");

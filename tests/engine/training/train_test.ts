@@ -42,6 +42,11 @@ for (
       objective: dyloraObjective({ mode: "frozen-strict" }),
     },
     "accumulating gradients": { ...tinyOptions, accumulation: 2 },
+    // Sorted before step 3, after which the first interruption falls.
+    "sorted, with a rank for each example": {
+      ...tinyOptions,
+      objective: dyloraObjective({ sortAt: 0.1, scope: "example" }),
+    },
   })
 ) {
   Deno.test(`train() gives the same bits twice, and when it was interrupted, ${name}`, async () => {

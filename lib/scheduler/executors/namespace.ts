@@ -1,0 +1,102 @@
+/**
+ * Script that is process 1 of a stage's PID namespace. It starts the stage only
+ * if the scheduler still lives, in spite of which each process of the chain
+ * scheduler -> `unshare` -> process 1 is killed by the kernel when the one
+ * before it ends. With process 1, the kernel kills all that the stage started.
+ *
+ * The parents are compared by `/proc/PID/stat`, whose first fields are the id,
+ * the name, the state and the parent's id.
+ */
+const INIT = `
+exec 4>&2 2>/dev/null
+read -r _ _ _ unshare _ </proc/self/stat
+read -r _ _ _ scheduler _ <"/proc/$unshare/stat"
+[ "$scheduler" = "$1" ] || exit 1
+input=$2
+shift 2
+(exec "$@" <"$input" 2>&4 4>&-)
+exit $?
+`;
+
+/** Starts a program that the kernel kills when its parent ends. */
+const TIED = ["setpriv", "--pdeathsig", "KILL"];
+
+/** Commands that start a program in a PID namespace. The second is for users without rights. */
+const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
+  ...TIED,
+  ...["unshare", "--pid", "--fork", "--kill-child", ...flags],
+]);
+
+/** First release of util-linux whose `unshare` survives a SIGTERM that its process group gets. */
+const RELEASE = 2.36;
+
+let found: readonly string[] | string | undefined;
+let tied: readonly string[] | undefined;
+
+/** Start of a command line that ends with its parent; empty if this system has none. */
+export function tiedToParent(): readonly string[] {
+  return tied ??= Deno.build.os === "linux" &&
+      attempt([...TIED, "/bin/sh", "-c", ":"]).success
+    ? TIED
+    : [];
+}
+
+/**
+ * Command line that runs a program in a PID namespace of its own, which ends
+ * with the program and with this process.
+ *
+ * @param input File that becomes the standard input of the program.
+ * @returns The reason if this system does not allow it.
+ */
+export function inNamespace(
+  input: string,
+  program: readonly string[],
+): readonly string[] | string {
+  found ??= find();
+  if (typeof found === "string") return found;
+  // The id in the namespace that `/proc` shows.
+  const scheduler = Deno.readLinkSync("/proc/self");
+  const init = ["/bin/sh", "-c", INIT, "stage", scheduler, input];
+  return [...found, ...init, ...program];
+}
+
+function find(): readonly string[] | string {
+  if (Deno.build.os !== "linux") return "only Linux has PID namespaces";
+  const version = attempt(["unshare", "--version"]);
+  const [, release] = /util-linux (\d+\.\d+)/.exec(version.output) ?? [];
+  if (release === undefined || !isSince(release)) {
+    return `"unshare" of util-linux ${RELEASE} or later is not installed`;
+  }
+  let reason = "";
+  for (const command of COMMANDS) {
+    const { success, output } = attempt([
+      ...command,
+      ...["/bin/sh", "-c", "read -r self </proc/self/stat"],
+    ]);
+    if (success) return command;
+    reason = output.trim();
+  }
+  return reason;
+}
+
+/** Compares releases such as 2.9 and 2.36 by their numbers. */
+function isSince(release: string): boolean {
+  const [major, minor] = release.split(".").map(Number);
+  const [first, second] = String(RELEASE).split(".").map(Number);
+  return major! > first! || major === first && minor! >= second!;
+}
+
+function attempt([program, ...args]: readonly string[]) {
+  try {
+    const { success, stdout, stderr } = new Deno.Command(program!, {
+      args,
+      env: { LC_ALL: "C" },
+      stdin: "null",
+    }).outputSync();
+    const decoder = new TextDecoder();
+    return { success, output: decoder.decode(stdout) + decoder.decode(stderr) };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return { success: false, output: `"${program}" is not installed` };
+  }
+}

@@ -1,0 +1,216 @@
+import { isAbsolute, join } from "node:path";
+import { entriesOf } from "../store/files.ts";
+import {
+  isHeldHere,
+  type Lock,
+  lockHolder,
+  tryLockFile,
+} from "../store/locks.ts";
+import { fingerprint } from "../store/stats.ts";
+import { StageFailure } from "./failure.ts";
+
+/** GPUs of this machine that no other stage uses until they are released. */
+export interface HeldGpus extends Disposable {
+  /** UUIDs where the driver tells them, otherwise the names by which they were chosen. */
+  readonly ids: readonly string[];
+}
+
+/** GPUs to take. */
+interface WantedGpus {
+  readonly count: number;
+  /** Ids to choose from. */
+  readonly among: readonly string[];
+  /** Called once if other processes hold them: `process 1234 (GPU 0)`. If it throws, waiting ends. */
+  readonly onWait: (holders: string) => void;
+  /** Cancels waiting. */
+  readonly signal: AbortSignal;
+}
+
+/** Milliseconds between two tries to take GPUs. */
+const PAUSE = 100;
+
+/**
+ * Takes GPUs, waiting until they are free. Each is locked by a file named after
+ * its UUID, whatever it is called here.
+ *
+ * @param uuids UUIDs of the machine's GPUs, in the order of their numbers.
+ * @throws {StageFailure} If there are fewer to choose from, or the folder of the locks is not safe.
+ */
+export async function holdGpus(
+  { count, among: names, onWait, signal }: WantedGpus,
+  uuids = count === 0 ? [] : gpuUuids(),
+): Promise<HeldGpus> {
+  const among = [...new Set(names.map((name) => uuidOf(name, uuids)))];
+  checkGpus(count, among);
+  if (count === 0) return { ids: [], [Symbol.dispose]() {} };
+  const folder = lockFolder();
+  for (let told = false;;) {
+    signal.throwIfAborted();
+    const held: { id: string; lock: Lock }[] = [];
+    const taken: string[] = [];
+    for (const id of among) {
+      if (held.length === count) break;
+      const path = lockFileOf(folder, id);
+      const lock = tryLockFile(path, { create: false });
+      if (lock !== undefined) held.push({ id, lock });
+      // A lock of this process is another stage's, which releases it soon.
+      else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
+    }
+    const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
+    if (held.length === count) {
+      return { ids: held.map(({ id }) => id), [Symbol.dispose]: release };
+    }
+    // All or none, so that two stages cannot each hold half of what both need.
+    release();
+    if (among.length - taken.length < count && !told) {
+      onWait(taken.join(", "));
+      told = true;
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
+}
+
+/**
+ * Checks that there are enough GPUs.
+ *
+ * @throws {StageFailure} If there are not.
+ */
+export function checkGpus(count: number, ids: readonly string[]): void {
+  if (count <= ids.length) return;
+  const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
+  throw new StageFailure(
+    `${needed} needed, but ${ids.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
+  );
+}
+
+/** Where the NVIDIA driver describes each GPU, in a folder named after its PCI address. */
+const DRIVER = "/proc/driver/nvidia/gpus";
+
+/**
+ * UUIDs of the GPUs that this process can open, in the order of their PCI
+ * addresses, which is that of `nvidia-smi`. Empty if there are none, or the
+ * driver does not tell.
+ */
+export function gpuUuids(driver = DRIVER, devices = "/dev"): string[] {
+  const uuids: string[] = [];
+  for (const { name } of entriesOf(driver).sort(byName)) {
+    const text = Deno.readTextFileSync(join(driver, name, "information"));
+    const minor = /^Device Minor:\s*(\d+)/m.exec(text)?.[1];
+    // A container may have the devices of some GPUs only.
+    if (fingerprint(join(devices, `nvidia${minor}`)) === undefined) continue;
+    // The UUID consists of question marks until the GPU is used for the first time.
+    const uuid = /^GPU UUID:\s*(GPU-[\da-f-]+)\s*$/m.exec(text)?.[1];
+    if (uuid === undefined) return uuidsByProgram();
+    uuids.push(uuid);
+  }
+  return uuids;
+}
+
+function byName(a: Deno.DirEntry, b: Deno.DirEntry): number {
+  return a.name < b.name ? -1 : 1;
+}
+
+function uuidsByProgram(): string[] {
+  try {
+    const { stdout } = new Deno.Command("nvidia-smi", {
+      args: ["--query-gpu=uuid", "--format=csv,noheader"],
+      stderr: "null",
+    }).outputSync();
+    return new TextDecoder().decode(stdout).split("\n")
+      .map((line) => line.trim()).filter((line) => line.startsWith("GPU-"));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** The UUID of a GPU that is called by its number, or by the beginning of its UUID; other names are kept. */
+function uuidOf(name: string, uuids: readonly string[]): string {
+  if (/^\d+$/.test(name)) return uuids[Number(name)] ?? name;
+  if (!name.startsWith("GPU-")) return name;
+  const found = uuids.filter((uuid) => uuid.startsWith(name));
+  return found.length === 1 ? found[0]! : name;
+}
+
+/** Folder that an administrator makes so that the users of a machine share its GPUs. */
+const SHARED = "/var/lib/dylora/gpus";
+
+/**
+ * Folder of the locks: `$DYLORA_GPU_LOCKS` or, if it exists, the machine's
+ * shared folder; otherwise one of this user's.
+ *
+ * @throws {StageFailure} If another user could have put files or links there that this process would change.
+ */
+export function lockFolder(
+  env: (name: string) => string | undefined = Deno.env.get,
+): string {
+  const given = env("DYLORA_GPU_LOCKS");
+  const shared = given || SHARED;
+  if (given || fingerprint(shared) !== undefined) {
+    checkFolder(shared, [0, Deno.uid()], true);
+    return shared;
+  }
+  const own = ownFolder(env);
+  unlessThere(() => Deno.mkdirSync(own, { mode: 0o700 }));
+  checkFolder(own, [Deno.uid()], false);
+  return own;
+}
+
+function ownFolder(env: (name: string) => string | undefined): string {
+  const runtime = env("XDG_RUNTIME_DIR") || `/run/user/${Deno.uid()}`;
+  return isAbsolute(runtime) && fingerprint(runtime) !== undefined
+    ? join(runtime, "dylora-gpus")
+    : `/tmp/dylora-gpus-${Deno.uid()}`;
+}
+
+const STICKY = 0o1000;
+const WRITABLE_BY_OTHERS = 0o022;
+
+function checkFolder(
+  path: string,
+  owners: readonly (number | null)[],
+  shared: boolean,
+): void {
+  const refuse = (fault: string) => {
+    throw new StageFailure(
+      `The folder of GPU locks "${path}" ${fault}; correct or remove it, or set DYLORA_GPU_LOCKS to another one`,
+    );
+  };
+  let info: Deno.FileInfo;
+  try {
+    info = Deno.lstatSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return refuse("does not exist");
+  }
+  if (!info.isDirectory) return refuse("is not a folder");
+  if (!owners.includes(info.uid)) return refuse("belongs to another user");
+  const mode = info.mode ?? 0;
+  if (
+    (mode & WRITABLE_BY_OTHERS) !== 0 && !(shared && (mode & STICKY) !== 0)
+  ) {
+    return refuse(
+      "can be written by other users and has no sticky bit (chmod 1777)",
+    );
+  }
+}
+
+/** Lock file of a GPU, which all users may open who may open the folder. */
+function lockFileOf(folder: string, id: string): string {
+  const path = join(folder, `gpu-${encodeURIComponent(id)}`);
+  unlessThere(() => {
+    // Creates a file or fails: it follows no link.
+    Deno.openSync(path, { write: true, createNew: true }).close();
+    Deno.chmodSync(path, 0o666);
+  });
+  return path;
+}
+
+/** Creates something, unless it exists. */
+function unlessThere(create: () => void): void {
+  try {
+    create();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+}

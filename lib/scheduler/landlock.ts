@@ -1,0 +1,89 @@
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** What a confined process may do with files and the network. */
+export interface Rules {
+  /** Files and folders that it may read and execute. */
+  readonly read: readonly string[];
+  /** Files and folders that it may read and change. */
+  readonly write: readonly string[];
+  /** True if it may use the network. */
+  readonly net: boolean;
+}
+
+/** What the programs and libraries of a system read. */
+const SYSTEM = [
+  ...["/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"],
+  ...["ld.so.cache", "ld.so.conf", "ld.so.preload", "localtime"]
+    .map((name) => `/etc/${name}`),
+  ...["nsswitch.conf", "passwd", "group", "nvidia", "vulkan", "OpenCL"]
+    .map((name) => `/etc/${name}`),
+  // Landlock itself denies what /proc shows of other processes' memory, environment and files.
+  ...["/proc", "/sys", "/run/opengl-driver"],
+];
+
+const LAUNCH = fileURLToPath(new URL("launch.ts", import.meta.url));
+
+/**
+ * Arguments of Deno that start it confined: a launcher that becomes `deno`
+ * with other arguments.
+ *
+ * @param args The other arguments.
+ * @param rules What the process may use besides the system's libraries, Deno and GPUs.
+ * @param note Path of a file in which the rules are written down for the launcher.
+ */
+export function confined(
+  args: readonly string[],
+  { read, write, net }: Rules,
+  note: string,
+): string[] {
+  const all: Rules = {
+    read: [...SYSTEM, Deno.execPath(), ...read],
+    write,
+    net,
+  };
+  // A job that an earlier scheduler left may be reading it.
+  Deno.writeTextFileSync(`${note}.new`, JSON.stringify(all));
+  Deno.renameSync(`${note}.new`, note);
+  return [
+    ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
+    ...["--no-remote", "--cached-only", "-A", LAUNCH, note, Deno.execPath()],
+    ...args,
+  ];
+}
+
+/** Files that Deno looks for beside a module and in all folders above: `package.json`. */
+export function packageFilesAbove(path: string): string[] {
+  const folder = dirname(path);
+  const own = join(folder, "package.json");
+  return folder === path ? [own] : [own, ...packageFilesAbove(folder)];
+}
+
+let known: boolean | undefined;
+
+/** True if the kernel has Landlock (Linux 5.13 or later, unless it is disabled). */
+export function hasLandlock(): boolean {
+  return known ??= Deno.build.os === "linux" && version() > 0;
+}
+
+/** Number and flag of `landlock_create_ruleset()` that ask for the version. */
+const CREATE_RULESET = 444n;
+const CREATE_RULESET_VERSION = 1;
+
+function version(): number {
+  let libc;
+  try {
+    libc = Deno.dlopen("libc.so.6", {
+      syscall: {
+        parameters: ["i64", "buffer", "usize", "u32"],
+        result: "i64",
+      },
+    });
+  } catch (error) {
+    // Another C library than glibc, with which no engine uses FFI.
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return 0;
+  }
+  const { syscall } = libc.symbols;
+  return Number(syscall(CREATE_RULESET, null, 0n, CREATE_RULESET_VERSION));
+}

@@ -1,0 +1,140 @@
+/**
+ * Program that confines itself by Landlock and then becomes another program:
+ * `launch.ts RULES.json PROGRAM ARGUMENT...`. A domain of Landlock belongs to
+ * the thread that asks for it, and a runtime has other threads before its first
+ * line runs; `execve()` ends them, and all of the new program is in the domain.
+ */
+import type { Rules } from "./landlock.ts";
+
+/** Numbers of system calls, the same on all processors. */
+const CREATE_RULESET = 444n;
+const ADD_RULE = 445n;
+const RESTRICT_SELF = 446n;
+
+const CREATE_RULESET_VERSION = 1;
+const RULE_PATH_BENEATH = 1;
+const PR_CAPBSET_DROP = 24;
+const PR_SET_NO_NEW_PRIVS = 38;
+const CAP_SYS_ADMIN = 21n;
+const CAP_PERFMON = 38n;
+const O_PATH_CLOEXEC = 0o10000000 | 0o2000000;
+
+/** Rights of `linux/landlock.h` that apply to files, and those that apply to folders. */
+const EXECUTE = 1n << 0n;
+const WRITE_FILE = 1n << 1n;
+const READ_FILE = 1n << 2n;
+const READ_DIR = 1n << 3n;
+const REMOVE_DIR = 1n << 4n;
+const REMOVE_FILE = 1n << 5n;
+const MAKE_DIR = 1n << 7n;
+const MAKE_REG = 1n << 8n;
+const MAKE_SYM = 1n << 12n;
+const REFER = 1n << 13n;
+const TRUNCATE = 1n << 14n;
+const IOCTL_DEV = 1n << 15n;
+
+const ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
+const READ = EXECUTE | READ_FILE | READ_DIR;
+const WRITE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR |
+  REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM | REFER;
+const DEVICE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV;
+
+/** Devices that hold no data of others, and GPUs. Those of this machine, which may be a node of a cluster. */
+const DEVICES = /^(null|zero|full|u?random|nvidia.*|dxg|kfd|dri)$/;
+
+/** Number of rights that each version of Landlock knows, from version 1. */
+const KNOWN_RIGHTS = [13, 14, 15, 15, 16];
+/** Versions since which connections, and signals and abstract sockets, can be denied. */
+const SINCE_NET = 4;
+const SINCE_SCOPES = 6;
+const BIND_AND_CONNECT = 0b11n;
+const SOCKETS_AND_SIGNALS = 0b11n;
+
+const { symbols: libc } = Deno.dlopen("libc.so.6", {
+  createRuleset: {
+    name: "syscall",
+    parameters: ["i64", "buffer", "usize", "u32"],
+    result: "i64",
+  },
+  addRule: {
+    name: "syscall",
+    parameters: ["i64", "i32", "u32", "buffer", "u32"],
+    result: "i64",
+  },
+  restrictSelf: {
+    name: "syscall",
+    parameters: ["i64", "i32", "u32"],
+    result: "i64",
+  },
+  prctl: {
+    parameters: ["i32", "u64", "u64", "u64", "u64"],
+    result: "i32",
+  },
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  execv: { parameters: ["buffer", "buffer"], result: "i32" },
+});
+
+function cString(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+function confine({ read, write, net }: Rules): void {
+  const version = Number(
+    libc.createRuleset(CREATE_RULESET, null, 0n, CREATE_RULESET_VERSION),
+  );
+  if (version < 1) throw new Error("The kernel has no Landlock");
+  const rights = KNOWN_RIGHTS[version - 1] ?? KNOWN_RIGHTS.at(-1)!;
+  const handled = (1n << BigInt(rights)) - 1n;
+  const attributes = new BigUint64Array([
+    handled,
+    ...(version >= SINCE_NET ? [net ? 0n : BIND_AND_CONNECT] : []),
+    ...(version >= SINCE_SCOPES ? [SOCKETS_AND_SIGNALS] : []),
+  ]);
+  const ruleset = Number(libc.createRuleset(
+    CREATE_RULESET,
+    attributes,
+    BigInt(attributes.byteLength),
+    0,
+  ));
+  if (ruleset < 0) throw new Error("Landlock rejects the set of rules");
+  const allow = (path: string, access: bigint) => {
+    const parent = libc.open(cString(path), O_PATH_CLOEXEC);
+    if (parent < 0) return; // It does not exist.
+    const { isDirectory } = Deno.statSync(path);
+    const rule = new DataView(new ArrayBuffer(12));
+    const allowed = access & handled & (isDirectory ? ~0n : ON_FILES);
+    rule.setBigUint64(0, allowed, true);
+    rule.setInt32(8, parent, true);
+    const { buffer } = rule;
+    if (libc.addRule(ADD_RULE, ruleset, RULE_PATH_BENEATH, buffer, 0) !== 0n) {
+      throw new Error(`Landlock rejects a rule for "${path}"`);
+    }
+  };
+  read.forEach((path) => allow(path, READ));
+  write.forEach((path) => allow(path, WRITE));
+  for (const { name } of Deno.readDirSync("/dev")) {
+    if (DEVICES.test(name)) allow(`/dev/${name}`, DEVICE);
+  }
+  // With these, root reads the environment of every process in /proc. Users without rights have none to give up.
+  for (const capability of [CAP_SYS_ADMIN, CAP_PERFMON]) {
+    libc.prctl(PR_CAPBSET_DROP, capability, 0n, 0n, 0n);
+  }
+  if (
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0 ||
+    libc.restrictSelf(RESTRICT_SELF, ruleset, 0) !== 0n
+  ) throw new Error("Landlock rejects the process");
+}
+
+function become(program: readonly string[]): never {
+  const strings = program.map(cString);
+  const pointers = strings.map((it) =>
+    Deno.UnsafePointer.value(Deno.UnsafePointer.of(it))
+  );
+  const argv = new BigUint64Array([...pointers, 0n]);
+  libc.execv(strings[0]!, argv);
+  throw new Error(`Cannot start "${program[0]}"`);
+}
+
+const [rules, ...program] = Deno.args;
+confine(JSON.parse(Deno.readTextFileSync(rules!)));
+become(program);

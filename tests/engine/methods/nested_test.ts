@@ -1,0 +1,245 @@
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
+import "../engine.ts";
+import { sortAdapters } from "../../../lib/engine/adapters/factors.ts";
+import {
+  type RankObjective,
+  rankScale,
+  scaleAt,
+} from "../../../lib/engine/methods/method.ts";
+import {
+  factorA,
+  factorB,
+  toTensors,
+} from "../../../lib/engine/models/parameters.ts";
+import { batchLoss } from "../../../lib/engine/ops/loss.ts";
+import { seededRandom } from "../../../lib/engine/random.ts";
+import type { Batch } from "../../../lib/engine/training/batch.ts";
+import { trainingStep } from "../../../lib/engine/training/step.ts";
+import { train } from "../../../lib/engine/training/train.ts";
+import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
+import {
+  assertClose,
+  assertSameBits,
+  openReference,
+  read,
+  referenceInput,
+} from "../reference.ts";
+import { batchRows, optimizer, startState } from "../reference_step.ts";
+import {
+  dyloraObjective,
+  tinyClassifier,
+  tinyExamples,
+  tinyOptions,
+  withAdapters,
+} from "../tiny_task.ts";
+
+const reference = openReference("roberta");
+
+Deno.test("sortAdapters() keeps the logits at the maximum rank, and makes each prefix the best of its rank", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const { layout } = classifier;
+  const values = withAdapters(initial);
+  const sorted = sortAdapters(values, layout);
+  const input = referenceInput(reference, "padded");
+  const logits = (values: Float32Array) =>
+    logitsAt(classifier, values, input, ranksAt([8], 16, 8));
+  assertClose(await logits(sorted), await logits(values), 1e-5, "logits");
+
+  const { entries } = layout;
+  const head = [...entries.values()].find(({ factor }) => !factor)!.offset;
+  assertSameBits(sorted.subarray(head), values.subarray(head));
+  for (const { name } of layout.modules) {
+    const [before, after] = [values, sorted].map((of) => {
+      const tensors = toTensors(of, layout);
+      return (rank: number) =>
+        prefixProduct(
+          tensors[factorA(name)]!.values as Float32Array,
+          tensors[factorB(name)]!.values as Float32Array,
+          rank,
+        );
+    }) as [(rank: number) => Float64Array, (rank: number) => Float64Array];
+    const whole = before(8);
+    // Eckart and Young: no prefix of the same rank is closer to the product.
+    for (let rank = 1; rank < 8; rank++) {
+      assert(
+        distance(after(rank), whole) < distance(before(rank), whole),
+        `${name} at rank ${rank}`,
+      );
+    }
+  }
+});
+
+Deno.test("train() of a sorted DyLoRA takes LoRA's steps of the maximum rank up to the sort, and others after it", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const scaling = "maximum";
+  const [sorted, full] = [
+    dyloraObjective({ scaling, sortAt: 0.5 }),
+    dyloraObjective({ scaling, sampler: { kind: "list", ranks: [8] } }),
+  ];
+  const valuesAt = async (objective: RankObjective, steps: number) => {
+    const stop = new AbortController();
+    let values: Float32Array | undefined;
+    await assertRejects(
+      () =>
+        train(classifier, initial, tinyExamples(16), {
+          ...tinyOptions,
+          epochs: 4,
+          objective,
+        }, {
+          report: () => {},
+          signal: stop.signal,
+          checkpointSeconds: 0,
+          save: (checkpoint) => {
+            if (checkpoint.progress.step !== steps) return;
+            values = checkpoint.values.slice();
+            stop.abort(new Error("Enough"));
+          },
+        }),
+      Error,
+      "Enough",
+    );
+    return values!;
+  };
+  // Eight steps, four of them before the sort.
+  assertSameBits(await valuesAt(sorted, 4), await valuesAt(full, 4));
+  assertNotEquals(await valuesAt(sorted, 5), await valuesAt(full, 5));
+});
+
+Deno.test("trainingStep() with a rank for each example has the gradient of the examples by themselves, each at its rank", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const values = withAdapters(initial);
+  const ranks = [3, 8, 1, 5];
+  const objective = dyloraObjective({ scope: "example" });
+  const takeStep = trainingStep(classifier, {
+    objective,
+    optimizer: { ...optimizer, weightDecay: 0 },
+    dropout: false,
+  });
+  const { state, loss } = takeStep(startState(values), [
+    batchRows(reference, 0, 4),
+  ], { step: 0, rank: ranks, learningRate: 0, seed: 0, rowSteps: ones(8) });
+
+  const gradient = new Float64Array(values.length);
+  let expected = 0;
+  for (const [row, rank] of ranks.entries()) {
+    const batch = batchRows(reference, row, row + 1);
+    const { loss, gradient: part } = await lossAndGradient(
+      classifier,
+      values,
+      inputOf(batch),
+      ranksAt([rank], 16, 8),
+      (logits) => batchLoss(logits, tf.tensor1d(batch.labels), [1]),
+    );
+    expected += loss / ranks.length;
+    part.forEach((value, i) => gradient[i]! += value / ranks.length);
+  }
+  assertClose(await read(loss), [expected], 1e-6, "loss");
+  // The first moment is a tenth of the clipped gradient.
+  const norm = Math.hypot(...gradient);
+  const clipped = gradient.map((value) => 0.1 * value / Math.max(1, norm));
+  assertClose(await read(state.moment1), clipped, 1e-6, "gradient");
+});
+
+Deno.test("trainingStep() with a rank for each example traced equals eager bit for bit, whether its batches are one or two", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const values = withAdapters(initial);
+  const objective = dyloraObjective({ scope: "example" });
+  const draw = {
+    step: 0,
+    rank: [3, 8, 1, 5],
+    learningRate: 1e-2,
+    seed: 0,
+    rowSteps: ones(8),
+  };
+  const after = async (eager: boolean, sizes: readonly number[][]) => {
+    const takeStep = trainingStep(classifier, {
+      objective,
+      optimizer,
+      dropout: true,
+      eager,
+    });
+    const batches = sizes.map(([from, to]) => batchRows(reference, from!, to!));
+    return await read(takeStep(startState(values), batches, draw).state.values);
+  };
+  for (const sizes of [[[0, 4]], [[0, 3], [3, 4]]]) {
+    assertSameBits(await after(false, sizes), await after(true, sizes));
+  }
+});
+
+Deno.test("DyLoRA draws every rank equally often in a batch of examples", () => {
+  const random = seededRandom(0, "ranks");
+  const { drawMany } = dyloraObjective({ scope: "example" });
+  for (let i = 0; i < 20; i++) {
+    const drawn = drawMany!(random, 32);
+    assertEquals(
+      drawn.toSorted((a, b) => a - b),
+      Array.from({ length: 32 }, (_, i) => 1 + Math.floor(i / 4)),
+    );
+  }
+  const [one, other] = [drawMany!(random, 32), drawMany!(random, 32)];
+  assert(one.join() !== other.join(), "the order is random");
+  const few = Array.from({ length: 4000 }, () => drawMany!(random, 3)).flat();
+  for (let rank = 1; rank <= 8; rank++) {
+    const share = few.filter((drawn) => drawn === rank).length / few.length;
+    assert(Math.abs(share - 1 / 8) < 0.01, `rank ${rank}: ${share}`);
+  }
+});
+
+Deno.test("DyLoRA with a rank for each example trains all rows in use", () => {
+  assertThrows(
+    () => dyloraObjective({ scope: "example", mode: "frozen" }),
+    RangeError,
+    'use mode "all"',
+  );
+});
+
+Deno.test("scaleAt() with an exponent goes from that of LoRA to that of DyLoRA", () => {
+  for (const rank of [1, 3, 8]) {
+    const at = (exponent: number) => scaleAt(rank, 16, 8, { exponent });
+    assertEquals(at(0), scaleAt(rank, 16, 8, "maximum"));
+    assertClose([at(1)], [scaleAt(rank, 16, 8, "rank")], 1e-12, "exponent 1");
+    assertClose([at(0.5)], [16 / Math.sqrt(8 * rank)], 1e-12, "exponent 1/2");
+  }
+  assertEquals([...rankScale(2, 16, 4, { exponent: 0 })], [4, 4, 0, 0]);
+});
+
+function ones(length: number): number[] {
+  return Array<number>(length).fill(1);
+}
+
+function inputOf({ shape, ids, positions, types, mask }: Batch) {
+  return {
+    ids: tf.tensor2d(ids, [...shape], "int32"),
+    positions: tf.tensor2d(positions, [...shape], "int32"),
+    types: tf.tensor2d(types, [...shape], "int32"),
+    mask: mask && tf.tensor2d(mask, [...shape]),
+  };
+}
+
+/** Product of the first rows of A `[8, in]` and columns of B `[out, 8]`: `[out, in]` */
+function prefixProduct(
+  a: Float32Array,
+  b: Float32Array,
+  rank: number,
+): Float64Array {
+  const [inputs, outputs] = [a.length / 8, b.length / 8];
+  return Float64Array.from({ length: outputs * inputs }, (_, i) => {
+    const [row, column] = [Math.floor(i / inputs), i % inputs];
+    let sum = 0;
+    for (let k = 0; k < rank; k++) {
+      sum += b[row * 8 + k]! * a[k * inputs + column]!;
+    }
+    return sum;
+  });
+}
+
+function distance(x: Float64Array, y: Float64Array): number {
+  return Math.hypot(...x.map((value, i) => value - y[i]!));
+}

@@ -1,0 +1,176 @@
+/** No process of a stage is left when the stage ends, nor when its scheduler is killed. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { setTimeout as sleep } from "node:timers/promises";
+import { processesOf } from "../soak/processes.ts";
+import { type SchedulerProcess, TestProject } from "./project.ts";
+
+const ignore = Deno.build.os !== "linux";
+
+/** A task that never ends. */
+const FOREVER =
+  "stage.log('begun'); await new Promise((resolve) => setTimeout(resolve, 1e6));";
+
+/** A command that limits what a scheduler finds in PATH to these programs. */
+function withOnly(project: TestProject, programs: readonly string[]): string[] {
+  for (const program of programs) {
+    project.write("bin/.keep", "");
+    Deno.symlinkSync(`/usr/bin/${program}`, project.path("bin", program));
+  }
+  return ["/usr/bin/env", `PATH=${project.path("bin")}`];
+}
+
+function commandLine(pid: number): string[] {
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0");
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** Processes on this machine that sleep for so many seconds. */
+function sleepers(seconds: number): number[] {
+  return [...Deno.readDirSync("/proc")].map(({ name }) => Number(name))
+    .filter((pid) => pid > 0)
+    .filter((pid) => {
+      const [program, time] = commandLine(pid);
+      return program === "sleep" && time === String(seconds);
+    });
+}
+
+async function ranOnce(scheduler: SchedulerProcess): Promise<void> {
+  const summary = await scheduler.end();
+  assertEquals(
+    summary?.type === "summary" && summary.ran,
+    1,
+    JSON.stringify(scheduler.events),
+  );
+}
+
+for (const programs of [["unshare", "setpriv"], ["setpriv"], []]) {
+  const found = programs.join(" and ") || "no program";
+
+  Deno.test({
+    ignore,
+    name:
+      `run() ends what a killed scheduler left, and runs again, with ${found} in PATH`,
+    fn: async () => {
+      using project = new TestProject();
+      project.task("slow", FOREVER);
+      const within = withOnly(project, programs);
+      const killed = project.spawn({ slow: { task: "slow" } }, {}, within);
+      await killed.event(({ type }) => type === "log");
+      killed.process.kill("SIGKILL");
+      await killed.end();
+      project.task("slow", "return 1;");
+      await ranOnce(project.spawn({ slow: { task: "slow" } }, {}, within));
+      assertEquals(processesOf(project.folder), []);
+    },
+  });
+}
+
+for (const programs of [["unshare", "setpriv"], ["setpriv"]]) {
+  Deno.test({
+    ignore,
+    name: `no stage survives the end of all that watches it, with ${
+      programs.join(" and ")
+    } in PATH`,
+    fn: async () => {
+      using project = new TestProject();
+      project.task("slow", FOREVER);
+      const within = withOnly(project, programs);
+      const killed = project.spawn({ slow: { task: "slow" } }, {}, within);
+      await killed.event(({ type }) => type === "log");
+      const all = processesOf(project.folder);
+      const stages = all.filter((pid) =>
+        commandLine(pid)[0] === Deno.execPath() && pid !== killed.process.pid
+      );
+      assertEquals(stages.length, 1);
+      const watchers = all.filter((pid) => !stages.includes(pid));
+      assert(watchers.length > 1);
+      new Deno.Command("kill", {
+        args: ["-KILL", ...watchers.map(String)],
+        stderr: "null",
+      }).outputSync();
+      await killed.end();
+      for (let tries = 0; processesOf(project.folder).length > 0; tries++) {
+        assert(tries < 100, "a process is left");
+        await sleep(20);
+      }
+    },
+  });
+}
+
+/** A task that leaves a program behind, which holds the task's output and has neither its group nor its environment. */
+function leaver(project: TestProject, seconds: number): void {
+  project.task(
+    "leaver",
+    `new Deno.Command("setsid", { args: ["env", "-i", "/usr/bin/env", "PATH=/usr/bin", "sleep", "${seconds}"], stdin: "null" }).spawn().unref();
+     await new Promise((resolve) => setTimeout(resolve, 300));
+     return 1;`,
+    { rest: 'permissions: { run: ["setsid"] },' },
+  );
+}
+
+Deno.test({
+  ignore,
+  name:
+    "run() ends a program that left the group and the environment of its stage",
+  fn: async () => {
+    using project = new TestProject();
+    leaver(project, 40_071);
+    await ranOnce(project.spawn({ leaver: { task: "leaver" } }));
+    assertEquals(sleepers(40_071), []);
+  },
+});
+
+Deno.test({
+  ignore,
+  name:
+    "run() kills such a program with its stage when that does not heed an interrupt",
+  fn: async () => {
+    using project = new TestProject();
+    leaver(project, 40_072);
+    project.write(
+      "tasks/leaver.ts",
+      project.read("tasks/leaver.ts").replace(
+        "return 1;",
+        "Deno.addSignalListener('SIGTERM', () => {}); stage.log('left'); for (;;);",
+      ),
+    );
+    const more = { grace: 0.3 };
+    const scheduler = project.spawn({ leaver: { task: "leaver" } }, more);
+    await scheduler.event(({ type }) => type === "log");
+    assertEquals(sleepers(40_072).length, 1);
+    scheduler.process.kill("SIGINT");
+    await scheduler.end();
+    assertEquals(sleepers(40_072), []);
+  },
+});
+
+Deno.test({
+  ignore,
+  name:
+    "run() does not wait for such a program where there are no PID namespaces, and says that there are none",
+  fn: async () => {
+    using project = new TestProject();
+    leaver(project, 40_073);
+    const within = withOnly(project, ["setsid", "env", "sleep"]);
+    const scheduler = project.spawn(
+      { leaver: { task: "leaver" } },
+      {},
+      within,
+    );
+    await ranOnce(scheduler);
+    const left = sleepers(40_073);
+    left.forEach((pid) => Deno.kill(pid, "SIGKILL"));
+    assertEquals(left.length, 1);
+    const lines = scheduler.events.flatMap((event) =>
+      event.type === "log" ? [event.line] : []
+    );
+    assertMatch(
+      lines.join("\n"),
+      /^Programs that the stage starts may outlive it, since it has no PID namespace: "unshare" of util-linux 2.36 or later is not installed$/m,
+    );
+  },
+});
