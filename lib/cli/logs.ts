@@ -1,5 +1,5 @@
 import { printable } from "../pipeline/faults.ts";
-import { findLog, type LogLine, readLog } from "../scheduler/runs.ts";
+import { findLog, type LogLine, readLog } from "../scheduler/logs.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { progressText } from "./messages.ts";

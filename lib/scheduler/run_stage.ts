@@ -25,14 +25,10 @@ import {
   type Slots,
   takeGpus,
 } from "./limits.ts";
+import { openLog } from "./logs.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import type { Measured } from "./process.ts";
-import {
-  keptRunFolder,
-  makeRunFolder,
-  openLog,
-  type RunFolder,
-} from "./runs.ts";
+import { keptRunFolder, makeRunFolder, type RunFolder } from "./runs.ts";
 import { makeVisible } from "./visible.ts";
 
 /** Options of {@linkcode runStage}. */

@@ -296,6 +296,49 @@ exec $REAL "$@"`,
 );
 
 slurmTest(
+  "run() names a job that ends before squeue first answers",
+  async () => {
+    using project = new TestProject();
+    const stages = equalStages(project, 1);
+    using _squeue = shadow("squeue", `sleep 1.5; exec $REAL "$@"`);
+    const { ran, events } = await project.run(stages, {
+      executor: quick(),
+      limits: LIMITS,
+    });
+    assertEquals(ran.length, 1);
+    assertEquals(jobsIn(events).size, 1);
+  },
+);
+
+slurmTest(
+  "run() does not end on an interrupt before Slurm says that the jobs have ended",
+  async () => {
+    using project = new TestProject();
+    // As when the controller has not yet heard of the end of a job.
+    using _squeue = shadow(
+      "squeue",
+      `[ -e ${project.path("heard")} ] && exec $REAL "$@"
+$REAL "$@" | sed -E 's/[|](COMPLETING|COMPLETED|FAILED)[|]/|RUNNING|/'`,
+    );
+    const running = project.spawn(waiter(project), {
+      slurm: QUICK,
+      limits: LIMITS,
+    });
+    await running.event(isBegun);
+    running.process.kill("SIGINT");
+    let isOver = false;
+    const end = running.end().then(() => isOver = true);
+    const [job] = jobsIn(running.events);
+    await cluster.until(async () => await stateOf(job!) === "FAILED");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assertEquals(isOver, false);
+    project.write("heard", "");
+    await end;
+    assertEquals(messages(running.events), ["Interrupted"]);
+  },
+);
+
+slurmTest(
   "run() fails a stage whose job has vanished from the queue",
   async () => {
     using project = new TestProject();
