@@ -95,9 +95,13 @@ export class Cluster implements AsyncDisposable {
   async killController(): Promise<void> {
     const state = join(this.folder, "state", "job_state");
     const now = Date.now();
+    // It saves only what has changed since it last did.
+    const hold = ["--parsable", "--hold", "--output=/dev/null", "--wrap=:"];
+    const held = await slurm("sbatch", ...hold);
     await this.until(() =>
       exists(state) && Deno.statSync(state).mtime!.getTime() > now
     );
+    await slurm("scancel", held.trim());
     const pid = Deno.readTextFileSync(join(this.folder, "slurmctld.pid"));
     Deno.kill(Number(pid), "SIGKILL");
   }
