@@ -300,7 +300,13 @@ slurmTest(
   async () => {
     using project = new TestProject();
     const stages = equalStages(project, 1);
-    using _squeue = shadow("squeue", `sleep 1.5; exec $REAL "$@"`);
+    using _squeue = shadow(
+      "squeue",
+      `until [ -e ${
+        project.path("out/cache/runs")
+      }/*/end-0 ]; do sleep 0.05; done
+sleep 0.5; exec $REAL "$@"`,
+    );
     const { ran, events } = await project.run(stages, {
       executor: quick(),
       limits: LIMITS,
