@@ -27,6 +27,7 @@ export default defineTask({
     ranks: { kind: "ranks", optional: true },
   },
   output: { kind: "peft", files: [...PEFT_FILES, "README.md"] },
+  small: true,
   async run(stage) {
     const { readCutAdapter } = await import("../lib/stages/cut_adapter.ts");
     const { params, output } = stage;

@@ -59,6 +59,7 @@ export default defineTask({
           path ? [[`files.${split}`, expandHome(path)]] : []
         ),
     ),
+  small: true,
   async run({ params, output, log }) {
     const { areLabelled, classesOf, toExamples } = await import(
       "../lib/glue/own_data.ts"

@@ -45,6 +45,7 @@ export default defineTask({
   sources({ source }): Record<string, string> {
     return { source: expandHome(source) };
   },
+  small: true,
   async run(stage) {
     const { readPeft, toAdapter } = await import(
       "../lib/artifacts/peft.ts"

@@ -11,6 +11,7 @@ export default defineTask({
   }),
   inputs: { predictions: { kind: "predictions", many: true } },
   output: { kind: "submission", files: ["submission.zip"] },
+  small: true,
   async run({ params, inputs, output, log }) {
     const { join } = await import("node:path");
     const { packSubmission } = await import("../lib/glue/submission.ts");

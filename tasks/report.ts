@@ -62,6 +62,7 @@ export default defineTask({
     files: ["report.md", "report.html", "report.json"],
   },
   timings: true,
+  small: true,
   async run({ inputs, params, output }) {
     await makeReport(
       output,

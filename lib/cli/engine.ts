@@ -15,17 +15,21 @@ type Say = (message: Message) => void;
 /**
  * Selects the engine according to `--engine`, as a runtime for stages, and
  * reports which and why. It is installed when the first stage needs it.
+ *
+ * @param findHost Finds the facts about the machine that runs the stages; by default this one.
  */
 export function selectedEngine(
   args: Arguments,
   say: Say = () => {},
   signal?: AbortSignal,
+  findHost = () => hostFor(args),
 ): () => Promise<Runtime> {
   return once(async () => {
     const { selectEngine } = await import("../engine/install/choose.ts");
-    const choice = await selectEngine(engineOption(args), await hostFor(args));
+    const host = await findHost();
+    const choice = await selectEngine(engineOption(args), host);
     say(engineMessage(choice));
-    return await runtimeOf(choice, installOptions(say, signal));
+    return await runtimeOf(choice, installOptions(say, signal), host);
   });
 }
 
@@ -38,16 +42,18 @@ export function installedEngine(
   args: Arguments,
   say: Say,
   signal: AbortSignal,
+  findHost = () => hostFor(args),
 ): () => Promise<Runtime> {
   const engine = engineOption(args);
-  if (engine !== "auto") return selectedEngine(args, say, signal);
+  if (engine !== "auto") return selectedEngine(args, say, signal, findHost);
   return once(async () => {
     const { selectEngine } = await import("../engine/install/choose.ts");
     const options = installOptions(say, signal);
-    const selected = await selectEngine(engine, await hostFor(args));
+    const host = await findHost();
+    const selected = await selectEngine(engine, host);
     const choice = await selected.prepare(options);
     say(engineMessage(choice));
-    return await runtimeOf(choice, options);
+    return await runtimeOf(choice, options, host);
   });
 }
 
@@ -94,12 +100,12 @@ function once<T>(compute: () => Promise<T>): () => Promise<T> {
 export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,
+  host?: Host,
 ): Promise<Runtime> {
-  const { hasBfloat16 } = await import("../engine/install/host.ts");
-  const { thisHost } = await import("../engine/install/host.ts");
+  const { hasBfloat16, thisHost } = await import("../engine/install/host.ts");
   const { engine, device, identity, library, flags, read, env, files, native } =
     choice;
-  const bfloat16 = await hasBfloat16(choice, thisHost);
+  const bfloat16 = await hasBfloat16(choice, host ?? thisHost);
   return {
     // The precision "auto" depends on it, and so does what a stage computes.
     identity: bfloat16 ? `${identity} bfloat16` : identity,

@@ -14,17 +14,22 @@ export interface Interrupts extends Disposable {
  * Turns the first signal into an orderly stop. The second ends the program at
  * once; the processes of stages end with it.
  *
- * @param onFirst Called to tell the user.
+ * @param onFirst Called to tell the user; the stop begins when the promise that
+ * it returns, if it does, resolves.
  */
-export function watchInterrupts(onFirst: () => void): Interrupts {
+export function watchInterrupts(
+  onFirst: (signal: Deno.Signal) => void | Promise<void>,
+): Interrupts {
   const controller = new AbortController();
   let code: number | undefined;
   const listen = (signal: Deno.Signal, exitCode: number) => {
     const listener = () => {
       if (code !== undefined) Deno.exit(exitCode);
       code = exitCode;
-      controller.abort(new Error("Interrupted"));
-      onFirst();
+      const abort = () => controller.abort(new Error("Interrupted"));
+      const told = onFirst(signal);
+      if (told === undefined) abort();
+      else told.finally(abort);
     };
     Deno.addSignalListener(signal, listener);
     return () => Deno.removeSignalListener(signal, listener);

@@ -9,6 +9,7 @@ import {
   type Renderer,
   type Style,
 } from "./messages.ts";
+import { printable } from "../pipeline/faults.ts";
 
 /** The parts of a terminal that the live table uses. */
 interface Terminal {
@@ -59,8 +60,10 @@ export function liveTable(
 const BAR = 16;
 
 interface RunningStage {
-  /** When it started, in the clock's milliseconds. */
-  readonly since: number;
+  /** When it, or its job, started, in the clock's milliseconds. */
+  since: number;
+  /** Its job in a batch system. */
+  job?: Message & { type: "queued" };
   progress?: Message & { type: "progress" };
 }
 
@@ -102,6 +105,15 @@ class Table {
         const running = this.#running.get(message.stage);
         if (running) running.progress = message;
         break;
+      }
+      case "queued": {
+        const running = this.#running.get(message.stage);
+        if (running) {
+          if (message.state === "RUNNING") running.since = this.#clock.now();
+          running.job = message;
+        }
+        // The row of the stage shows it.
+        return undefined;
       }
       case "log":
         this.#lastLines.add(message);
@@ -145,8 +157,13 @@ class Table {
     return rows;
   }
 
-  #progress({ since, progress }: RunningStage, width: number): string {
+  #progress({ since, progress, job }: RunningStage, width: number): string {
     const seconds = (this.#clock.now() - since) / 1000;
+    if (job !== undefined && (job.state !== "RUNNING" || !progress)) {
+      const why = job.reason === undefined ? "" : ` (${printable(job.reason)})`;
+      const text = `job ${job.job} ${job.state}${why}, ${duration(seconds)}`;
+      return `${this.#bar(0)}       ${clip(text, width)}`;
+    }
     if (progress === undefined || progress.total <= 0) {
       return `${this.#bar(0)}       ${clip(duration(seconds), width)}`;
     }
@@ -154,7 +171,8 @@ class Table {
     const left = share > 0.02
       ? `, ${duration(seconds * (1 - share) / share)} left`
       : "";
-    const text = clip(progressText(progress) + left, width);
+    const number = job === undefined ? "" : `job ${job.job}: `;
+    const text = clip(number + progressText(progress) + left, width);
     return `${this.#bar(share)} ${percent(share)}  ${text}`;
   }
 

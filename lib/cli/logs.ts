@@ -1,5 +1,5 @@
 import { printable } from "../pipeline/faults.ts";
-import { findLog, type LogLine, readLog } from "../scheduler/runs.ts";
+import { findLog, type LogLine, readLog } from "../scheduler/logs.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { progressText } from "./messages.ts";
@@ -74,6 +74,10 @@ function eventText(line: LogLine): string | undefined {
     case "metric": {
       const step = line.step === undefined ? "" : ` at step ${line.step}`;
       return printable(`${line.name} = ${line.value}${step}`);
+    }
+    case "queued": {
+      const why = line.reason === undefined ? "" : ` (${line.reason})`;
+      return printable(`job ${line.job}: ${line.state}${why}`);
     }
     case "started":
       return `attempt ${line.attempt}: ${line.reason}`;

@@ -58,6 +58,11 @@ export function messageLine(
       const what = attempt > 1 ? `attempt ${attempt}` : "run";
       return `${style.dim(`${stage}:`)} ${what} - ${reason}`;
     }
+    case "queued": {
+      const { stage, job, state, reason } = message;
+      const why = reason === undefined ? "" : ` (${reason})`;
+      return style.dim(`${stage}: job ${job} ${state}${printable(why)}`);
+    }
     case "finished":
       return finishedLine(message, style);
     case "kept": {

@@ -6,6 +6,7 @@ import { run } from "../scheduler/scheduler.ts";
 import { selectStages } from "../scheduler/context.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
+import { CLUSTER_OPTIONS, nodeHost, slurmExecutor } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import type { Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
@@ -36,6 +37,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     ...GRAPH_OPTIONS,
     ENGINE,
     ...LIMIT_OPTIONS,
+    ...CLUSTER_OPTIONS,
     {
       name: "keep-going",
       short: "k",
@@ -80,13 +82,35 @@ async function runPipeline(args: Arguments): Promise<number> {
   );
   const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
-  using interrupts = watchInterrupts(() =>
-    say({
-      type: "note",
-      text:
-        "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
-    })
-  );
+  const note = (text: string) => say({ type: "note", text });
+  const slurm = await slurmExecutor(args, note);
+  using interrupts = watchInterrupts(async (signal) => {
+    if (slurm !== undefined && !args.has("on-interrupt")) {
+      slurm.executor.onInterrupt = await askForJobs(signal, note);
+    }
+    note(
+      slurm?.executor.onInterrupt === "leave"
+        ? "Leaving the jobs; the same command finds them again"
+        : "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+    );
+  });
+  const runtimes = {
+    engine: installedEngine(
+      args,
+      say,
+      interrupts.signal,
+      slurm &&
+        (() =>
+          nodeHost(
+            args,
+            slurm.executor,
+            graph,
+            store,
+            note,
+            interrupts.signal,
+          )),
+    ),
+  };
   const outcome = new Outcome();
   try {
     const { failed, skipped } = await run(
@@ -94,7 +118,11 @@ async function runPipeline(args: Arguments): Promise<number> {
       selected,
       {
         ...settings,
-        runtimes: { engine: installedEngine(args, say, interrupts.signal) },
+        ...(slurm && {
+          executor: slurm.executor,
+          limits: { ...settings.limits, jobs: MOST_JOBS },
+        }),
+        runtimes,
         force: forced,
       },
       (event) => {
@@ -114,6 +142,41 @@ async function runPipeline(args: Arguments): Promise<number> {
     renderer.end();
   }
   return interrupts.code ?? outcome.code;
+}
+
+/** Stages that may run or wait in the queue of a cluster at the same time. */
+const MOST_JOBS = 10_000;
+
+/** Seconds that the user has to say what happens to the jobs. */
+const ANSWER_SECONDS = 30;
+
+/** Asks in a terminal what happens to the jobs of an interrupted run. Elsewhere they are cancelled, unless the terminal was closed. */
+async function askForJobs(
+  signal: Deno.Signal,
+  note: (text: string) => void,
+): Promise<"cancel" | "leave"> {
+  if (signal === "SIGHUP") return "leave";
+  if (signal === "SIGTERM" || !Deno.stdin.isTerminal()) return "cancel";
+  note(
+    `Cancel the jobs of this run? c: cancel, l: leave (also without an answer within ${ANSWER_SECONDS} s)`,
+  );
+  const { promise, resolve } = Promise.withResolvers<"leave">();
+  const timer = setTimeout(() => resolve("leave"), ANSWER_SECONDS * 1000);
+  const answer = async () => {
+    const buffer = new Uint8Array(64);
+    for (;;) {
+      const count = await Deno.stdin.read(buffer);
+      if (count === null) return "leave";
+      const [letter] = new TextDecoder().decode(buffer.subarray(0, count))
+        .trim().toLowerCase();
+      if (letter === "c") return "cancel";
+      if (letter === "l") return "leave";
+      note("Type c or l, then Enter");
+    }
+  };
+  const answered = await Promise.race([answer(), promise]);
+  clearTimeout(timer);
+  return answered;
 }
 
 /** Shows the files in `show` of the pipeline whose stages are part of the run. */

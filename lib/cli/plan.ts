@@ -8,7 +8,7 @@ import {
 import type { Change, CodeHunk } from "../scheduler/changes.ts";
 import type { Decision } from "../scheduler/events.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
-import { selectedEngine } from "./engine.ts";
+import { EXECUTOR, plannedEngine } from "./executor.ts";
 import { clip, count, duration, type Style, styleFor } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
@@ -50,6 +50,7 @@ ${
     ...GRAPH_OPTIONS,
     ENGINE,
     GPUS,
+    EXECUTOR,
     {
       name: "exit-code",
       description: "Exit with code 10 if there is work to do",
@@ -85,7 +86,9 @@ export async function printPlan(
   const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);
   const decisions = await plan(graph, selected, {
     ...settings,
-    runtimes: { engine: selectedEngine(args, json ? print : () => {}) },
+    runtimes: {
+      engine: plannedEngine(args, graph, store, json ? print : () => {}),
+    },
     force: forced,
   }, store);
   await saveGraph();
@@ -151,7 +154,7 @@ export const explainCommand: Command = {
   usage: "PIPELINE [STAGE...]",
   description:
     `Explain why stages run or not: show the contents of each stage's key, and how it differs from the key of the most similar earlier result, down to the parameter, input or line of code that changed. Without a STAGE, explain all.`,
-  options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
+  options: [...GRAPH_OPTIONS, ENGINE, GPUS, EXECUTOR, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Explain why this stage runs"],
     [
@@ -165,10 +168,10 @@ export const explainCommand: Command = {
 
 async function explainStages(args: Arguments): Promise<number> {
   const settings = await settingsOf(args);
-  const { graph, selected } = await openPipeline(args, settings.out);
+  const { graph, selected, store } = await openPipeline(args, settings.out);
   const stages = selected.length > 0 ? selected : graph.stages.keys();
   const style = styleFor(Deno.stdout);
-  const engine = selectedEngine(args);
+  const engine = plannedEngine(args, graph, store);
   for (const id of stages) {
     const explanation = await explain(graph, id, {
       ...settings,
@@ -251,7 +254,7 @@ export const statusCommand: Command = {
   usage: "PIPELINE",
   description:
     "Show the state of each stage of a pipeline: whether it is running, failed the last time, or would run, and when and for how long it last ran.",
-  options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
+  options: [...GRAPH_OPTIONS, ENGINE, GPUS, EXECUTOR, JSON_LINES, HELP],
   examples: [
     ["smoke", "Show the state of each stage"],
     ["glue-mini --json", "Print it for a program, one stage per line"],
@@ -262,10 +265,10 @@ export const statusCommand: Command = {
 
 async function printStatus(args: Arguments): Promise<number> {
   const settings = await settingsOf(args);
-  const { graph, saveGraph } = await openPipeline(args, settings.out);
+  const { graph, store, saveGraph } = await openPipeline(args, settings.out);
   const stages = await status(graph, {
     ...settings,
-    runtimes: { engine: selectedEngine(args) },
+    runtimes: { engine: plannedEngine(args, graph, store) },
   });
   await saveGraph();
   const style = styleFor(Deno.stdout);

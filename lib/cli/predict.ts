@@ -4,12 +4,8 @@ import { pathToFileURL } from "node:url";
 import { printable } from "../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { loadTask } from "../pipeline/load_task.ts";
-import {
-  allow,
-  follow,
-  newMark,
-  stageEnvironment,
-} from "../scheduler/process.ts";
+import { allow, stageEnvironment } from "../scheduler/permissions.ts";
+import { follow, newMark } from "../scheduler/process.ts";
 import type { Spec } from "../scheduler/child.ts";
 import { visibleFolder } from "../scheduler/visible.ts";
 import { CHILD } from "../scheduler/code.ts";
@@ -325,6 +321,10 @@ await perform(task);
   );
   const execution = local.start({
     name: "predict",
+    task: "predict",
+    needs: ["engine"],
+    mark,
+    checkpoint,
     resources: { cpus, gpus: gpus.length, memory: 0 },
     args: [
       "run",

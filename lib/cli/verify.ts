@@ -1,6 +1,7 @@
 import { verify } from "../scheduler/verify.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
+import { EXECUTOR, nodeHost, slurmExecutor } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import type { Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
@@ -20,7 +21,7 @@ export const verifyCommand: Command = {
   usage: "PIPELINE STAGE...",
   description:
     "Run stages again, apart from the cache and the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
-  options: [...GRAPH_OPTIONS, ENGINE, GPUS, JSON_LINES, HELP],
+  options: [...GRAPH_OPTIONS, ENGINE, GPUS, EXECUTOR, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Check that training is deterministic"],
     ['smoke "*"', "Check every stage"],
@@ -31,11 +32,20 @@ export const verifyCommand: Command = {
 
 async function verifyStages(args: Arguments): Promise<number> {
   const settings = await settingsOf(args);
-  const { graph, selected } = await openPipeline(args, settings.out);
+  const { graph, selected, store } = await openPipeline(args, settings.out);
   const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
   using interrupts = watchInterrupts(() => {});
-  const runtimes = { engine: installedEngine(args, say, interrupts.signal) };
+  const note = (text: string) => say({ type: "note", text });
+  const slurm = await slurmExecutor(args, note);
+  const engine = installedEngine(
+    args,
+    say,
+    interrupts.signal,
+    slurm &&
+      (() =>
+        nodeHost(args, slurm.executor, graph, store, note, interrupts.signal)),
+  );
   let differing = 0;
   try {
     say({ type: "start", pipeline: graph.pipeline, stages: selected });
@@ -45,7 +55,11 @@ async function verifyStages(args: Arguments): Promise<number> {
       const result = await verify(
         graph,
         stage,
-        { ...settings, runtimes },
+        {
+          ...settings,
+          ...(slurm && { executor: slurm.executor }),
+          runtimes: { engine },
+        },
         say,
         interrupts.signal,
       );

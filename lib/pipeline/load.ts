@@ -313,6 +313,7 @@ function declarationOf(task: Task): Declaration {
     output: task.output,
     needs: task.needs ?? [],
     timings: task.timings ?? false,
+    local: task.small === true || task.permissions?.net === true,
     sources: task.sources !== undefined,
   };
 }

@@ -32,7 +32,7 @@ export const Bytes = z.union([
 ]).describe("Size in bytes, or with a unit: 4GB (10^9), 4GiB (2^30)");
 
 /** A number of seconds: `90s`, `1h30m`, or plain seconds. */
-const Duration = z.union([
+export const Duration = z.union([
   z.number().positive(),
   z.string().regex(/^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$/, {
     error: 'Expected a duration such as "90s", "30m" or "1h30m"',

@@ -33,6 +33,12 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   readonly needs?: readonly string[];
   /** True if the task reads the recorded seconds and metrics of its inputs; they become part of its key. */
   readonly timings?: boolean;
+  /**
+   * True if a stage takes seconds on one processor, so that a run on a batch
+   * system runs it where the scheduler runs. So it does with stages that have
+   * the network.
+   */
+  readonly small?: boolean;
   /** Runs the stage, in a process of its own. */
   readonly run: (stage: Stage<z.output<Params>>) => Promise<void>;
 }

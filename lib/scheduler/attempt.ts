@@ -1,38 +1,35 @@
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
-import type { InputArtifact } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
-import { writeDurably } from "../store/files.ts";
+import { writeDurably, writeSealed } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
-import { type Fingerprint, fingerprint, same } from "../store/stats.ts";
 import type { Spec } from "./child.ts";
-import { CHILD, isCurrent } from "./code.ts";
-import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
+import { CHILD } from "./code.ts";
+import { type Context, readyRuntimes, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
-import { MovedError, StageFailure } from "./failure.ts";
+import {
+  compare,
+  type Frozen,
+  inputFolder,
+  layOut,
+  type Prints,
+  readFreeze,
+  watch,
+} from "./freeze.ts";
 import type { HeldGpus } from "./gpus.ts";
-import {
-  copySource,
-  seeSource,
-  sourceDigest,
-  sourcePrints,
-  type Sources,
-  withAbsoluteSources,
-} from "./key.ts";
+import { withAbsoluteSources } from "./key.ts";
 import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
-import { resourcesOf } from "./limits.ts";
-import { projectFlags } from "./project.ts";
-import type { Decided } from "./plan.ts";
+import { executorOf, resourcesOf } from "./limits.ts";
 import {
-  follow,
-  type Measured,
-  newMark,
   ownOrigin,
   permissionFlags,
   rulesFor,
   stageEnvironment,
-} from "./process.ts";
+} from "./permissions.ts";
+import type { Decided } from "./plan.ts";
+import { follow, type Measured, newMark } from "./process.ts";
+import { projectFlags } from "./project.ts";
 import type { RunFolder } from "./runs.ts";
 import { visibleFolder } from "./visible.ts";
 
@@ -46,8 +43,6 @@ interface AttemptOptions {
   readonly emit: (event: Event) => void;
   readonly signal: AbortSignal;
 }
-
-type Prints = readonly (Fingerprint | undefined)[];
 
 /**
  * Runs a stage's process once. If it succeeds, its artifact is in the folder's
@@ -68,29 +63,41 @@ export async function attempt(
   const { settings } = context;
   const ready = await readyRuntimes(context, stage);
   const runtimes = [...ready.values()];
-  const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
-  const frozen = await freeze(
-    context,
-    stage,
-    decided,
-    options.results,
-    folder,
-    files,
-  );
-  const checkpoint = options.checkpoint(frozen.sources);
-  const mark = newMark();
-  const spec: Spec = {
-    mark,
-    params: withAbsoluteSources(stage.params, frozen.paths),
-    inputs: frozen.inputs,
-    output: folder.output,
-    checkpoint,
-    cpus: stage.resources.cpus,
-    runtimes: Object.fromEntries(
-      [...ready].map(([name, { settings }]) => [name, settings]),
-    ),
-  };
-  Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
+  const executor = executorOf(context, stage);
+  let spec: Spec;
+  let frozen: Frozen;
+  if (folder.left) {
+    spec = JSON.parse(Deno.readTextFileSync(folder.spec));
+    frozen = watch(context, stage, decided, folder, readFreeze(folder));
+  } else {
+    const { inputs, links } = await layOut(
+      context,
+      stage,
+      options.results,
+      folder,
+    );
+    const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
+    const freeze = await compare(context, stage, decided, folder, {
+      links,
+      files,
+    });
+    frozen = watch(context, stage, decided, folder, freeze);
+    spec = {
+      mark: newMark(),
+      params: withAbsoluteSources(stage.params, frozen.paths),
+      inputs,
+      output: folder.output,
+      checkpoint: options.checkpoint(frozen.sources),
+      cpus: stage.resources.cpus,
+      runtimes: Object.fromEntries(
+        [...ready].map(([name, { settings }]) => [name, settings]),
+      ),
+    };
+    Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
+    // Once it is written, a later scheduler can take up the folder.
+    if (executor.outlives) writeSealed(folder.frozen, freeze);
+  }
+  const { mark, checkpoint } = spec;
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
   using origin = ownOrigin();
@@ -118,8 +125,10 @@ export async function attempt(
       "The native code of the stage can read every file of the user, since this system has no Landlock";
     emit({ type: "log", stage: stage.id, line, stream: "log" });
   }
-  const execution = settings.executor.start({
+  const execution = executor.start({
     name: stage.id,
+    task: stage.task,
+    needs: stage.declaration.needs,
     resources,
     args: isConfined
       ? confined(args, rules, join(folder.path, "rules.json"))
@@ -131,6 +140,8 @@ export async function attempt(
     },
     startsPrograms: runtimes.length > 0 || (permissions.run ?? []).length > 0,
     folder: folder.path,
+    checkpoint,
+    mark,
   });
   if (execution.note !== undefined) {
     emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
@@ -141,7 +152,8 @@ export async function attempt(
     emit,
     lastingPaths: lastingPaths(context, stage, folder),
     onReady: () => frozen.checkCode(),
-    timeout: resources.time,
+    // A batch system keeps the time that it reserves, and may start the process again after it.
+    timeout: executor.allots ? stage.timeout : resources.time,
     grace: settings.grace,
     signal,
   });
@@ -176,161 +188,6 @@ function lastingPaths(
     text.includes(folder.path)
       ? replacements.reduce((it, [from, to]) => it.replaceAll(from!, to!), text)
       : text;
-}
-
-function inputFolder(folder: RunFolder, name: string, index: number): string {
-  return join(folder.inputs, name, String(index));
-}
-
-/** Files that must not change while a stage runs. */
-interface Frozen {
-  /** What the stage is given. */
-  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
-  /** Paths at which it finds its sources. */
-  readonly paths: Sources;
-  /** Fingerprints of the sources' files. */
-  readonly sources: Prints;
-  /** Throws if code changed before the stage's process had read it. */
-  checkCode(): void;
-  /** Throws if an input, a source or a file of a runtime changed. */
-  check(): Promise<void>;
-}
-
-/**
- * Lays out the inputs of a stage in its run folder, as read-only hard links to
- * blobs, and checks that code and sources are still those of its key. A source
- * that a process has open for writing may change without a trace and change
- * back, so the stage gets a copy, which is what is compared with the key. One
- * whose changes might not show otherwise is read again when the stage has ended.
- *
- * @param runtimeFiles Files of the runtimes that it needs.
- * @throws {MovedError} If they are not.
- * @throws {DamagedBlobError} If the cache has lost an input.
- */
-async function freeze(
-  context: Context,
-  stage: GraphStage,
-  { parts, sources }: Decided,
-  results: ReadonlyMap<string, Manifest>,
-  folder: RunFolder,
-  runtimeFiles: readonly string[],
-): Promise<Frozen> {
-  const { store } = context;
-  const inputs: Record<string, InputArtifact[]> = {};
-  const links: string[] = [];
-  for (const [name, ids] of Object.entries(stage.inputs)) {
-    const artifacts: InputArtifact[] = inputs[name] = [];
-    for (const [i, id] of ids.entries()) {
-      const manifest = results.get(id)!;
-      const path = inputFolder(folder, name, i);
-      Deno.mkdirSync(path, { recursive: true });
-      for (const file of manifest.files) {
-        const link = join(path, file.path);
-        await store.blobs.linkTo(file.blob, link);
-        links.push(link);
-      }
-      artifacts.push(artifact(context, stage, name, id, manifest, path));
-    }
-  }
-  const code = context.code.get(stage.module)!;
-  const codePrints = () => code.files.map(([path]) => fingerprint(path));
-  // Links that other stages create or remove change the ctime.
-  const linkPrints = () =>
-    links.map(fingerprint).map((print) => print && { ...print, changed: 0 });
-  const before = {
-    links: linkPrints(),
-    sources: new Map(
-      [...sources].map(([name, path]) => [name, sourcePrints(path)]),
-    ),
-    code: codePrints(),
-    runtimes: runtimeFiles.map(fingerprint),
-  };
-  if (!await isCurrent(code, store)) throw new MovedError("code changed");
-  const paths = new Map(sources);
-  const doubtful: string[] = [];
-  for (const [name, path] of sources) {
-    const seen = await seeSource(path, store);
-    let content = seen.digest;
-    if (seen.written) {
-      const place = join(folder.sources, digest(name).slice(0, 8));
-      const copy = await copySource(path, place);
-      paths.set(name, copy);
-      content = await sourceDigest(copy, store);
-    } else if (!seen.settled) doubtful.push(name);
-    if (content !== parts.sources[name]) {
-      throw new MovedError(`source "${path}" changed`);
-    }
-  }
-  return {
-    inputs,
-    paths,
-    sources: [...before.sources.values()].flat(),
-    checkCode() {
-      if (!equal(codePrints(), before.code)) {
-        throw new MovedError("code changed");
-      }
-    },
-    async check() {
-      const runtime = runtimeFiles.find((path, i) =>
-        !equal([fingerprint(path)], [before.runtimes[i]])
-      );
-      if (runtime !== undefined) {
-        throw new StageFailure(
-          `"${runtime}" was changed while the stage ran, so its result is discarded; run it again`,
-        );
-      }
-      if (!equal(linkPrints(), before.links)) {
-        throw new StageFailure(
-          "An input was changed while the stage ran, so its result is discarded; run it again",
-        );
-      }
-      const changed: string[] = [];
-      for (const [name, path] of sources) {
-        // A copy cannot change.
-        if (paths.get(name) !== path) continue;
-        const isChanged =
-          !equal(sourcePrints(path), before.sources.get(name)!) ||
-          doubtful.includes(name) &&
-            (await seeSource(path, store)).digest !== parts.sources[name];
-        if (isChanged) changed.push(`"${path}"`);
-      }
-      if (changed.length > 0) {
-        throw new StageFailure(
-          `${
-            changed.join(" and ")
-          } was changed while the stage ran, so its result is discarded; run it again`,
-        );
-      }
-    },
-  };
-}
-
-/** An input as the task sees it: its part of the key, and its path. */
-function artifact(
-  context: Context,
-  stage: GraphStage,
-  name: string,
-  id: string,
-  manifest: Manifest,
-  path: string,
-): InputArtifact {
-  const { inputs, timings } = stage.declaration;
-  const many = inputs[name]?.many === true;
-  return {
-    stage: many ? id : name,
-    matrix: many ? stageOf(context, id).matrix : {},
-    path,
-    ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
-  };
-}
-
-function equal(a: Prints, b: Prints): boolean {
-  return a.length === b.length && a.every((print, i) => {
-    const other = b[i];
-    return print === undefined || other === undefined
-      ? print === other
-      : same(print, other);
-  });
 }
 
 /** Matches the files of a task's code that are modules; the others are settings of the project. */

@@ -54,7 +54,7 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
   const interrupt = new AbortController();
   const onTerm = () => interrupt.abort(new Error("Interrupted"));
   Deno.addSignalListener("SIGTERM", onTerm);
-  let reported = 0;
+  let reported = -Infinity;
   send({ type: "ready" });
   try {
     await task.run({

@@ -32,6 +32,17 @@ export type Event =
     readonly attempt: number;
     readonly reason: Reason;
   }
+  /** The state of its job in a batch system changed. */
+  | {
+    readonly type: "queued";
+    readonly stage: string;
+    /** Number of the job. */
+    readonly job: string;
+    /** `PENDING`, `RUNNING`. */
+    readonly state: string;
+    /** Why it is in this state: `Resources`. */
+    readonly reason?: string;
+  }
   | {
     readonly type: "progress";
     readonly stage: string;

@@ -27,6 +27,11 @@ export class MovedError extends Error {
   override readonly name = "MovedError";
 }
 
+/** Thrown when a job goes on without this scheduler; a later run takes it up. */
+export class LeftError extends Error {
+  override readonly name = "LeftError";
+}
+
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
 export class BusyError extends Error {
   override readonly name = "BusyError";

@@ -39,6 +39,9 @@ const WRITE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR |
   REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM | REFER;
 const DEVICE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV;
 
+/** Devices that hold no data of others, and GPUs. Those of this machine, which may be a node of a cluster. */
+const DEVICES = /^(null|zero|full|u?random|nvidia.*|dxg|kfd|dri)$/;
+
 /** Number of rights that each version of Landlock knows, from version 1. */
 const KNOWN_RIGHTS = [13, 14, 15, 15, 16];
 /** Versions since which connections, and signals and abstract sockets, can be denied. */
@@ -75,7 +78,7 @@ function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${text}\0`);
 }
 
-function confine({ read, write, devices, net }: Rules): void {
+function confine({ read, write, net }: Rules): void {
   const version = Number(
     libc.createRuleset(CREATE_RULESET, null, 0n, CREATE_RULESET_VERSION),
   );
@@ -109,7 +112,9 @@ function confine({ read, write, devices, net }: Rules): void {
   };
   read.forEach((path) => allow(path, READ));
   write.forEach((path) => allow(path, WRITE));
-  devices.forEach((path) => allow(path, DEVICE));
+  for (const { name } of Deno.readDirSync("/dev")) {
+    if (DEVICES.test(name)) allow(`/dev/${name}`, DEVICE);
+  }
   // With these, root reads the environment of every process in /proc. Users without rights have none to give up.
   for (const capability of [CAP_SYS_ADMIN, CAP_PERFMON]) {
     libc.prctl(PR_CAPBSET_DROP, capability, 0n, 0n, 0n);

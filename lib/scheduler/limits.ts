@@ -10,7 +10,7 @@ import {
 } from "../store/locks.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
-import type { JobResources } from "./executors/executor.ts";
+import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError } from "./failure.ts";
 import { checkGpus, type HeldGpus, holdGpus } from "./gpus.ts";
 import type { Limits } from "./settings.ts";
@@ -31,6 +31,14 @@ export function resourcesOf(
   };
 }
 
+/** The executor that runs a stage. */
+export function executorOf(
+  { settings: { executor } }: Pick<Context, "settings">,
+  { task, declaration }: GraphStage,
+): Executor {
+  return executor.of?.({ task, local: declaration.local }) ?? executor;
+}
+
 /** Share of the limits that a running stage takes up. */
 export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
   readonly mutex?: string;
@@ -40,7 +48,7 @@ export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
 export function claimOf(context: Context, stage: GraphStage): Claim {
   const { mutex } = stage;
   return {
-    ...(context.settings.executor.allots
+    ...(executorOf(context, stage).allots
       ? { cpus: 0, gpus: 0, memory: 0 }
       : resourcesOf(context, stage)),
     ...(mutex !== undefined && { mutex }),
@@ -206,8 +214,8 @@ export async function takeGpus(
   stage: GraphStage,
   { emit, waiting }: Waiting,
 ): Promise<HeldGpus | undefined> {
-  const { executor, wait, limits } = context.settings;
-  if (executor.allots) return undefined;
+  const { wait, limits } = context.settings;
+  if (executorOf(context, stage).allots) return undefined;
   return await holdGpus({
     count: resourcesOf(context, stage).gpus,
     among: limits.gpus,

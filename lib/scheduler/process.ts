@@ -1,170 +1,7 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
-import type { Permissions } from "../pipeline/task.ts";
-import { digest } from "../store/digest.ts";
-import { removeFolder } from "../store/files.ts";
 import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
-import type { Ended, Execution } from "./executors/executor.ts";
-import { StageFailure } from "./failure.ts";
-import type { Rules } from "./landlock.ts";
-import type { Runtime } from "./settings.ts";
-
-/** Paths that a stage's process may access for its run. */
-interface Access {
-  readonly read: readonly string[];
-  readonly write: readonly string[];
-}
-
-/** Variables that Deno itself needs. The task cannot read them unless it declares them. */
-const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
-
-/**
- * Deno flags that permit a stage's process what its task declares and what its
- * runtimes need, and nothing else.
- *
- * @throws {StageFailure} If a path contains a comma.
- */
-export function permissionFlags(
-  permissions: Permissions,
-  access: Access,
-  runtimes: readonly Runtime[],
-): string[] {
-  const { net, env = [], run = [] } = permissions;
-  const { read: readable, write: writable } = accessOf(
-    permissions,
-    access,
-    runtimes,
-  );
-  const variables = [
-    ...env,
-    ...runtimes.flatMap(({ env }) => Object.keys(env)),
-  ];
-  return [
-    "--no-prompt",
-    ...allow("read", readable),
-    ...allow("write", writable),
-    ...(net === true ? ["--allow-net"] : []),
-    ...allow("env", variables),
-    ...allow("run", run),
-    ...runtimes.flatMap((runtime) => runtime.flags),
-  ];
-}
-
-/** All paths that a stage's process may access: because of its run, its task, and its runtimes. */
-function accessOf(
-  { read, write }: Permissions,
-  access: Access,
-  runtimes: readonly Runtime[],
-): Access {
-  const writable = [...access.write, ...write?.() ?? []];
-  return {
-    read: [
-      ...access.read,
-      ...writable,
-      ...read?.() ?? [],
-      ...runtimes.flatMap((runtime) => runtime.read),
-    ],
-    write: writable,
-  };
-}
-
-/**
- * What the kernel lets a stage's process do whose native code Deno cannot
- * restrict, since its runtimes need all of FFI.
- *
- * @param code Files and folders of its code.
- * @returns Undefined if there is no such code, or the task starts programs, which need more.
- */
-export function rulesFor(
-  permissions: Permissions,
-  access: Access,
-  runtimes: readonly Runtime[],
-  code: readonly string[],
-): Omit<Rules, "devices"> | undefined {
-  const { net, run = [] } = permissions;
-  const hasNativeCode = runtimes.some(({ flags }) =>
-    flags.includes("--allow-ffi")
-  );
-  if (!hasNativeCode || run.length > 0) return undefined;
-  const { read, write } = accessOf(permissions, access, runtimes);
-  const native = runtimes.flatMap((runtime) => runtime.native ?? []);
-  return {
-    read: [...code, ...read, ...native.flatMap(({ read }) => read)],
-    write: [denoFolder(), ...write, ...native.flatMap(({ write }) => write)],
-    net: net === true,
-  };
-}
-
-/**
- * The flag that grants a permission for some values; none if there are no
- * values.
- *
- * @param name `read`, `write`, `env` or `run`.
- * @throws {StageFailure} If a value contains a comma: Deno 2.9 splits values there, in spite of the escape in its manual.
- */
-export function allow(name: string, values: readonly string[]): string[] {
-  const split = values.find((value) => value.includes(","));
-  if (split !== undefined) {
-    throw new StageFailure(
-      `Deno cannot give a stage access to a path with a comma: copy or rename "${split}"`,
-    );
-  }
-  const distinct = [...new Set(values)];
-  return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
-}
-
-/**
- * Environment of a stage's process: what Deno and the runtimes need and what the
- * task declares, with a fixed time zone and language.
- */
-export function stageEnvironment(
-  permissions: Permissions,
-  runtimes: readonly Runtime[],
-  temporary: string,
-): Record<string, string> {
-  const names = [...DENO_ENV, ...permissions.env ?? []];
-  const own = names.map((name) => [name, Deno.env.get(name)])
-    .filter(([, value]) => value !== undefined);
-  return {
-    ...Object.fromEntries(own),
-    NO_COLOR: "1",
-    TZ: "UTC",
-    LC_ALL: "C.UTF-8",
-    TMPDIR: temporary,
-    ...Object.assign({}, ...runtimes.map((runtime) => runtime.env)),
-  };
-}
-
-/** An origin for one stage's process. What the process stored under it is removed on disposal. */
-interface OwnOrigin extends Disposable {
-  readonly flags: readonly string[];
-}
-
-/**
- * Separates the web storage and caches of stages. They need no permission, and
- * without an origin all processes of a project share them. `child.ts` takes
- * them from the stage's process, but cannot from its workers.
- */
-export function ownOrigin(): OwnOrigin {
-  const origin = `http://${crypto.randomUUID()}.invalid`;
-  return {
-    flags: ["--location", `${origin}/`],
-    [Symbol.dispose]: () => {
-      const stored = join(denoFolder(), "location_data");
-      removeFolder(join(stored, digest(origin)));
-      removeFolder(join(stored, "web_cache", digest(origin)));
-    },
-  };
-}
-
-/** Folder of Deno's caches. */
-function denoFolder(): string {
-  const cache = Deno.build.os === "darwin"
-    ? join(homedir(), "Library", "Caches")
-    : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");
-  return Deno.env.get("DENO_DIR") || join(cache, "deno");
-}
+import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
+import { LeftError, MovedError, StageFailure } from "./failure.ts";
 
 /** Options of {@linkcode follow}. */
 interface Watch {
@@ -200,6 +37,8 @@ const LAST_SECONDS = 10;
  * Follows a stage's process to its end and emits its events.
  *
  * @throws {StageFailure} If it fails, times out or is interrupted.
+ * @throws {LeftError} If it goes on without this scheduler.
+ * @throws {MovedError} If another scheduler has taken its result.
  */
 export async function follow(
   execution: Execution,
@@ -208,14 +47,17 @@ export async function follow(
   const { stage, timeout, emit } = watch;
   const metrics: Record<string, number> = {};
   let failure: unknown;
+  /** The last message of its task, which does not count if it is started again. */
+  let error: StageFailure | undefined;
   let done = false;
   let lastError = "";
+  let job = "";
   let started = new Date();
   let clock = performance.now();
   const timers: Disposable[] = [];
   const stop = (reason: unknown) => {
     failure ??= reason;
-    execution.stop(watch.grace);
+    execution.stop(watch.grace, watch.signal.aborted);
   };
   const stopAfter = (seconds: number, message: string) =>
     timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
@@ -242,7 +84,17 @@ export async function follow(
         );
         break;
       case "error":
-        failure ??= new StageFailure(line.message);
+        error ??= new StageFailure(line.message);
+        break;
+      case "restarted":
+        error = undefined;
+        done = false;
+        lastError = "";
+        emit({ type: "log", stage, line: line.reason, stream: "log" });
+        break;
+      case "queued":
+        job = line.job;
+        emit({ ...line, stage });
         break;
       case "print":
         emit({ type: "log", stage, line: line.line, stream: "stdout" });
@@ -284,16 +136,28 @@ export async function follow(
   ]);
   timers.forEach((timer) => timer[Symbol.dispose]());
   watch.signal.removeEventListener("abort", onAbort);
+  if (ended.followed === "left") {
+    throw new LeftError(
+      `job ${job} goes on; run the pipeline again to follow it`,
+    );
+  }
+  if (ended.followed === "taken") {
+    throw new MovedError(`another scheduler took the result of job ${job}`);
+  }
   if (failure !== undefined) throw failure;
+  if (ended.reason !== undefined) throw new StageFailure(ended.reason);
+  if (error !== undefined) throw error;
   if (ended.code !== 0 || ended.signal !== undefined) {
     throw new StageFailure(describeEnd(ended, lastError));
   }
   if (!done) {
     throw new StageFailure("The process ended before run() returned");
   }
+  const measured = ended.measured ??
+    { started, seconds: (performance.now() - clock) / 1000 };
   return {
-    started: started.toISOString(),
-    seconds: Math.round(performance.now() - clock) / 1000,
+    started: measured.started.toISOString(),
+    seconds: Math.round(measured.seconds * 1000) / 1000,
     metrics,
   };
 }
@@ -363,7 +227,7 @@ export function startTimer(seconds: number, ring: () => void): Disposable {
 }
 
 /** A line of the standard output of a stage's process. */
-type ChildLine = ChildEvent | {
+type ChildLine = ChildEvent | JobEvent | {
   readonly type: "print";
   readonly line: string;
 };
@@ -385,7 +249,7 @@ function readLine(line: string, mark: string): ChildLine[] {
     : [];
   const json = line.slice(start + mark.length);
   try {
-    return [...printed, JSON.parse(json) as ChildEvent];
+    return [...printed, JSON.parse(json) as ChildEvent | JobEvent];
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     return [...printed, { type: "print", line: json }];

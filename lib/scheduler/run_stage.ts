@@ -2,20 +2,33 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, NotAFileError, treeDigest } from "../store/blobs.ts";
 import { canonicalJson } from "../store/digest.ts";
-import { readSealed, removeFolder, writeSealed } from "../store/files.ts";
+import {
+  readSealed,
+  removeFolder,
+  removeIfThere,
+  writeSealed,
+} from "../store/files.ts";
 import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
-import type { Fingerprint } from "../store/stats.ts";
+import { type Fingerprint, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
-import { MovedError, StageFailure } from "./failure.ts";
+import { LeftError, MovedError, StageFailure } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
-import { claimOf, lockKey, lockMutex, type Slots, takeGpus } from "./limits.ts";
+import {
+  claimOf,
+  executorOf,
+  lockKey,
+  lockMutex,
+  type Slots,
+  takeGpus,
+} from "./limits.ts";
+import { openLog } from "./logs.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import type { Measured } from "./process.ts";
-import { makeRunFolder, openLog, type RunFolder } from "./runs.ts";
+import { keptRunFolder, makeRunFolder, type RunFolder } from "./runs.ts";
 import { makeVisible } from "./visible.ts";
 
 /** Options of {@linkcode runStage}. */
@@ -44,6 +57,7 @@ type StageOutcome =
  * the result is committed, so only one of many processes runs it.
  *
  * @throws {MovedError} If something that its key depends on has changed.
+ * @throws {LeftError} If its job goes on without this scheduler.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
@@ -90,7 +104,10 @@ async function runOnce(
 ): Promise<Manifest | undefined> {
   const { store, graph: { pipeline } } = context;
   const { key, decision } = decided;
-  using folder = makeRunFolder(store, pipeline, stage.id);
+  using folder = executorOf(context, stage).outlives === true
+    ? await keptRunFolder(store, pipeline, stage.id, key, options.waiting)
+    : makeRunFolder(store, pipeline, stage.id);
+  removeIfThere(folder.log);
   using log = openLog(folder.log);
   const say = (event: Event) => {
     log.write(event);
@@ -101,7 +118,11 @@ async function runOnce(
     type: "started",
     stage: stage.id,
     attempt: number,
-    reason: number > 1 ? "the last attempt failed" : reason,
+    reason: folder.left
+      ? "an earlier run left its job"
+      : number > 1
+      ? "the last attempt failed"
+      : reason,
   });
   try {
     const measured = await attempt(context, stage, decided, folder, {
@@ -115,6 +136,10 @@ async function runOnce(
       emit,
     });
   } catch (error) {
+    if (error instanceof LeftError) folder.leave();
+    if (isTaken(folder, error)) {
+      throw new MovedError("another scheduler took its result");
+    }
     if (!(error instanceof StageFailure)) throw error;
     const failures = store.makeFolder("failures", pipeline);
     const kept = join(failures, `${stage.id}.jsonl`);
@@ -141,6 +166,15 @@ async function runOnce(
     emit(failed);
     return undefined;
   }
+}
+
+/**
+ * True for an error because another scheduler, on a host that does not see the
+ * locks of this one, has committed the result and taken the output.
+ */
+function isTaken({ output, isShared }: RunFolder, error: unknown): boolean {
+  return isShared && fingerprint(output) === undefined &&
+    (error instanceof StageFailure || error instanceof Deno.errors.NotFound);
 }
 
 /**

@@ -5,7 +5,13 @@ import type { Manifest } from "../store/manifests.ts";
 import { taskCode } from "./code.ts";
 import { type Context, openContext, openStore, stageOf } from "./context.ts";
 import type { Event, Summary } from "./events.ts";
-import { BusyError, MovedError, StageFailure, withCache } from "./failure.ts";
+import {
+  BusyError,
+  LeftError,
+  MovedError,
+  StageFailure,
+  withCache,
+} from "./failure.ts";
 import type { Slots } from "./limits.ts";
 import { Outcomes } from "./outcomes.ts";
 import { decide, type Reused } from "./plan.ts";
@@ -204,7 +210,9 @@ class Scheduler {
       if (this.#signal.aborted && error === this.#signal.reason) {
         return this.#skip(id, "interrupted");
       }
-      if (error instanceof Halt) return this.#skip(id, error.message);
+      if (error instanceof LeftError || error instanceof Halt) {
+        return this.#skip(id, error.message);
+      }
       if (error instanceof BusyError) this.busy ??= error;
       return this.#fail(id, error);
     }

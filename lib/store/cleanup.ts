@@ -54,7 +54,7 @@ export async function cleanUp(
   limit: number,
 ): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
-  if (lock === undefined || hasNewer(store)) return undefined;
+  if (lock === undefined || hasNewer(store) || hasJobs(store)) return undefined;
   const before = folderSize(store.folder);
   for (const { path, written } of checkpointsOf(store)) {
     if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
@@ -104,6 +104,11 @@ export async function cleanUp(
 /** Cleans up if the cache takes more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
   if (folderSize(store.folder) > limit) await cleanUp(store, limit);
+}
+
+/** True if a job of a batch system, which outlived its scheduler, uses the cache. */
+function hasJobs(store: Store): boolean {
+  return entriesOf(store.path("runs")).some(({ name }) => isDigest(name));
 }
 
 function hasNewer(store: Store): boolean {

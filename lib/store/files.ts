@@ -232,6 +232,8 @@ export function osError(error: unknown): number | undefined {
 export const ESRCH = 3;
 /** I/O error; for a terminal, it has been closed. */
 export const EIO = 5;
+/** A folder is not empty, so nothing can be renamed to its name. */
+export const ENOTEMPTY = Deno.build.os === "darwin" ? 66 : 39;
 const ENFILE = 23;
 const EMFILE = 24;
 const ENOSPC = 28;

@@ -170,3 +170,29 @@ Deno.test("liveTable() fits any width and height, and draws at most 10 frames pe
   assert(terminal.writes.length < 10, `${terminal.writes.length} writes`);
   assert(terminal.rows.every((row) => row.length < 70));
 });
+
+Deno.test("liveTable() shows the job of a stage with its state and reason, and its progress while it runs", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  const queued = { type: "queued", stage: "a", job: "12_3" } as const;
+  renderer.show(START);
+  renderer.show(started("a"));
+  renderer.show({ ...queued, state: "PENDING", reason: "Resources" });
+  clock.advance(5000);
+  assertMatch(
+    terminal.rows.join("\n"),
+    /a .*job 12_3 PENDING \(Resources\), 5\.0 s/,
+  );
+  renderer.show({ ...queued, state: "RUNNING" });
+  clock.advance(1000);
+  assertMatch(terminal.rows.join("\n"), /a .*job 12_3 RUNNING, 1\.0 s/);
+  renderer.show(progress("a", 2));
+  clock.advance(1000);
+  assertMatch(
+    terminal.rows.join("\n"),
+    /a .* 50% {2}job 12_3: 2\/4 steps, loss 0\.5/,
+  );
+  assertEquals(terminal.rows.filter((row) => row.includes("12_3")).length, 1);
+  renderer.end();
+});

@@ -133,6 +133,11 @@ export function callMain(...args: string[]): Promise<Called> {
   return callMainWith({}, ...args);
 }
 
+/** Starts the command line. */
+export function spawnMain(...args: string[]): Deno.ChildProcess {
+  return commandOf(args).spawn();
+}
+
 /** How the command line is called. */
 interface CallOptions {
   readonly env?: Record<string, string>;

@@ -6,7 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { explain } from "../../lib/scheduler/plan.ts";
-import { findLog, readLog } from "../../lib/scheduler/runs.ts";
+import { findLog, readLog } from "../../lib/scheduler/logs.ts";
 import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";

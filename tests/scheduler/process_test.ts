@@ -223,6 +223,22 @@ Deno.test("run() separates events from what a stage prints", async () => {
   ]);
 });
 
+Deno.test("run() reports the first progress of a stage, however soon it comes", async () => {
+  using project = new TestProject();
+  project.task(
+    "quick",
+    `performance.now = () => 1;
+     stage.progress(1, 2, "steps");
+     stage.progress(1.5, 2, "steps");
+     return "";`,
+  );
+  const { events } = await project.run({ quick: { task: "quick" } });
+  assertEquals(
+    events.flatMap((it) => it.type === "progress" ? [it.done] : []),
+    [1],
+  );
+});
+
 Deno.test("run() names files by paths that exist after the run", async () => {
   using project = new TestProject();
   project.task("make", "return params.text;");

@@ -3,6 +3,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Graph, GraphStage } from "../../lib/pipeline/graph.ts";
 import { loadTask } from "../../lib/pipeline/load_task.ts";
 import { local } from "../../lib/scheduler/executors/local.ts";
+import type { SlurmSettings } from "../../lib/scheduler/executors/slurm_settings.ts";
 import { linesOf } from "../../lib/scheduler/process.ts";
 import type { Event, Summary } from "../../lib/scheduler/events.ts";
 import { plan } from "../../lib/scheduler/plan.ts";
@@ -107,6 +108,7 @@ export default {
           output: declared.output,
           needs: declared.needs ?? [],
           timings: declared.timings ?? false,
+          local: declared.small ?? false,
           sources: declared.sources !== undefined,
         },
         params: options.params ?? {},
@@ -176,7 +178,7 @@ export default {
    */
   spawn(
     stages: Record<string, StageOptions>,
-    more: Partial<Settings> = {},
+    { slurm, ...more }: Partial<Settings> & { slurm?: SlurmSettings } = {},
     within: readonly string[] = [],
   ): SchedulerProcess {
     const [program, ...before] = [...within, Deno.execPath()];
@@ -187,7 +189,7 @@ export default {
         "-A",
         "--no-check",
         fileURLToPath(import.meta.resolve("./scheduler_process.ts")),
-        JSON.stringify({ folder: this.folder, stages, more }),
+        JSON.stringify({ folder: this.folder, stages, more, slurm }),
       ],
       stdout: "piped",
       stderr: "inherit",
@@ -228,17 +230,26 @@ export class SchedulerProcess {
   readonly events: Event[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #ended: Promise<void>;
+  #hasEnded = false;
 
   constructor(process: Deno.ChildProcess) {
     this.process = process;
     this.#ended = this.#listen();
   }
 
-  /** Waits for an event. */
+  /**
+   * Waits for an event.
+   *
+   * @throws {Error} If the process ends before.
+   */
   async event(wanted: (event: Event) => boolean): Promise<Event> {
     for (;;) {
       const found = this.events.find(wanted);
       if (found !== undefined) return found;
+      if (this.#hasEnded) {
+        const last = JSON.stringify(this.events.slice(-5));
+        throw new Error(`The scheduler ended before the event, after ${last}`);
+      }
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#listeners.add(resolve);
       await promise;
@@ -255,9 +266,15 @@ export class SchedulerProcess {
   async #listen(): Promise<void> {
     for await (const line of linesOf(this.process.stdout)) {
       this.events.push(JSON.parse(line));
-      for (const listener of this.#listeners) listener();
-      this.#listeners.clear();
+      this.#notify();
     }
+    this.#hasEnded = true;
+    this.#notify();
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+    this.#listeners.clear();
   }
 }
 

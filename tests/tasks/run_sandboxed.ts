@@ -4,7 +4,7 @@ import type { Runtime } from "../../lib/scheduler/settings.ts";
 import {
   permissionFlags,
   stageEnvironment,
-} from "../../lib/scheduler/process.ts";
+} from "../../lib/scheduler/permissions.ts";
 import { withEnvironment } from "./with_environment.ts";
 
 const PROJECT = join(import.meta.dirname!, "../..");

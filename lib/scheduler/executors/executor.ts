@@ -6,16 +6,35 @@ export interface Executor {
    * `Settings.limits` and chooses their GPUs.
    */
   readonly allots: boolean;
+  /**
+   * True if jobs outlive the scheduler that started them. `start()` then takes
+   * up the job that an earlier scheduler started in the same run folder.
+   */
+  readonly outlives?: boolean;
+  /** The executor that runs the stages of a task; this one if absent. */
+  of?(task: PlacedTask): Executor;
   /** Starts, or queues, a job. */
   start(job: Job): Execution;
   /** Ends all remaining processes of a job whose scheduler died, given its run folder only. */
   reap(folder: string): Promise<void>;
 }
 
+/** What decides where the stages of a task run. */
+export interface PlacedTask {
+  /** Name of the task: `train-dylora`. */
+  readonly task: string;
+  /** True if the task declares that it belongs where the scheduler runs. */
+  readonly local: boolean;
+}
+
 /** A stage's process, ready to be started. */
 export interface Job {
   /** Id of the stage: `train-dylora@mrpc,seed=0`. */
   readonly name: string;
+  /** Name of its task: `train-dylora`. */
+  readonly task: string;
+  /** Names of the runtimes that it needs, such as the engine. */
+  readonly needs: readonly string[];
   /** What the process needs. */
   readonly resources: JobResources;
   /** Arguments of the Deno executable. */
@@ -28,7 +47,26 @@ export interface Job {
   readonly startsPrograms: boolean;
   /** Private run folder, where the executor may keep notes of its own. */
   readonly folder: string;
+  /** Folder of its checkpoints. */
+  readonly checkpoint: string;
+  /** Prefix of the lines of standard output that are events. The executor may add lines of its own: {@linkcode JobEvent}. */
+  readonly mark: string;
 }
+
+/** An event that an executor adds to the standard output of a job, as JSON after the mark. */
+export type JobEvent =
+  /** The state of the job in a batch system changed. */
+  | {
+    readonly type: "queued";
+    /** Number of the job in the batch system. */
+    readonly job: string;
+    /** State in the words of the batch system: `PENDING`. */
+    readonly state: string;
+    /** Why it is in this state: `Resources`. */
+    readonly reason?: string;
+  }
+  /** The process starts again from its checkpoint; what it reported of its end does not count. */
+  | { readonly type: "restarted"; readonly reason: string };
 
 export interface JobResources {
   readonly cpus: number;
@@ -50,8 +88,12 @@ export interface Execution {
   readonly ended: Promise<Ended>;
   /** What the user should know of the way it runs here; written to its log. */
   readonly note?: string;
-  /** Asks the process to end, and kills it and all it started after `grace` seconds. */
-  stop(grace: number): Promise<void>;
+  /**
+   * Asks the process to end, and kills it and all it started after `grace`
+   * seconds. If the run is `interrupted`, a job that outlives the scheduler may
+   * be left alone instead.
+   */
+  stop(grace: number, interrupted?: boolean): Promise<void>;
 }
 
 /** How a process ended. */
@@ -59,4 +101,13 @@ export interface Ended {
   readonly code: number;
   /** The signal that ended it, if one did. */
   readonly signal?: string;
+  /** Why it ended, in words, if the executor knows more than the code says. */
+  readonly reason?: string;
+  /** When the process started and how long it ran, if the executor has measured it. */
+  readonly measured?: { readonly started: Date; readonly seconds: number };
+  /**
+   * Set if this scheduler follows the job no longer. `left`: it goes on, and a
+   * later run takes it up. `taken`: another scheduler has taken its result.
+   */
+  readonly followed?: "left" | "taken";
 }

@@ -16,6 +16,8 @@ import {
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { fingerprint } from "../../../lib/store/stats.ts";
+import { Cluster, HAS_SLURM } from "../../scheduler/executors/cluster.ts";
+import { onSlurm } from "./on_slurm.ts";
 import { ours } from "./ours.ts";
 import { peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";
@@ -62,6 +64,11 @@ export const command: Command = {
       description: "Runs of each, of which the median is reported (default 5)",
     },
     {
+      name: "slurm",
+      description:
+        "Time the scheduler and Snakemake on a Slurm cluster on this machine instead, beside the scheduler without it",
+    },
+    {
       name: "tools",
       value: "DIR",
       description:
@@ -73,6 +80,7 @@ export const command: Command = {
   examples: [
     ["--json", "Time everything, one row per line"],
     ["--only ours --stages 8", "Time only this scheduler, on 8 stages"],
+    ["--slurm --stages 200", "Time what a stage costs on Slurm"],
   ],
   positionals: { min: 0, max: 0 },
   run: bench,
@@ -87,10 +95,20 @@ async function bench(given: Arguments): Promise<number> {
     );
   });
   const installed = resolve(given.value("tools") ?? INSTALLED);
-  const all = fingerprint(installed) === undefined
-    ? [ours]
-    : [ours, ...peers(installed)];
-  if (all.length === 1) {
+  const hasTools = fingerprint(installed) !== undefined;
+  const isOnSlurm = given.has("slurm");
+  if (isOnSlurm && !HAS_SLURM) {
+    throw new UsageError(
+      "Slurm is not installed: install slurmctld, slurmd, slurm-client and munge, and run this as root",
+    );
+  }
+  await using _cluster = isOnSlurm ? await Cluster.start() : undefined;
+  const all = isOnSlurm
+    ? [ours, ...onSlurm(hasTools ? installed : undefined)]
+    : hasTools
+    ? [ours, ...peers(installed)]
+    : [ours];
+  if (!hasTools) {
     console.error(
       `No other tools in "${installed}": install them with "sh tests/bench/pipeline/setup.sh" to compare`,
     );

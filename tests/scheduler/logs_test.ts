@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { openLog, readLog } from "../../lib/scheduler/runs.ts";
+import { openLog, readLog } from "../../lib/scheduler/logs.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
 
 Deno.test("openLog() keeps the start and the end of a long log, and says how much is left out", async () => {

@@ -1,0 +1,360 @@
+import { join } from "node:path";
+import { removeFolder } from "../../store/files.ts";
+import type { Execution, Executor, Job, PlacedTask } from "./executor.ts";
+import { local } from "./local.ts";
+import { Batches } from "./slurm_batches.ts";
+import { SlurmClient, SlurmError } from "./slurm_client.ts";
+import { FollowedJob } from "./slurm_followed.ts";
+import {
+  jobOf,
+  type Note,
+  readBegan,
+  readNote,
+  writeScript,
+} from "./slurm_job.ts";
+import {
+  kindOf,
+  nodesOf,
+  sbatchOptions,
+  type SlurmSettings,
+} from "./slurm_settings.ts";
+
+/** What a node answered. */
+export interface NodeAnswer {
+  /** Standard output of the program. */
+  readonly text: string;
+  /** Its processors and GPUs. */
+  readonly machine: string;
+}
+
+/** Seconds that a probe may take. */
+const PROBE_SECONDS = 300;
+
+/** Prefix of the executor's lines in the output of a probe. */
+const MARK = "\x1e";
+
+/**
+ * Runs stages as jobs of Slurm. Equal stages that become ready together are one
+ * job array. One loop follows all of them: states come from one `squeue` for
+ * all, ends from the file that each job writes in its run folder.
+ */
+export class Slurm implements Executor {
+  readonly allots = true;
+  readonly outlives = true;
+  /** What happens to jobs when the run is interrupted. */
+  onInterrupt: SlurmSettings["onInterrupt"];
+  readonly #settings: SlurmSettings;
+  readonly #client: SlurmClient;
+  readonly #say: (text: string) => void;
+  readonly #machines = new Map<string, string>();
+  readonly #jobs = new Set<FollowedJob>();
+  readonly #batches: Batches;
+  #working = false;
+  #wake: () => void = () => {};
+  /** When `squeue` is called next, and the pause after it, in milliseconds. */
+  #nextQueue = 0;
+  #pause = 0;
+  /** True while the controller does not answer. */
+  #unreachable = false;
+  /** Jobs to remove from the queue, since others have taken their place. */
+  #discarded: string[] = [];
+
+  /** @param say Tells the user something that concerns no single stage. */
+  constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
+    this.#settings = settings;
+    this.onInterrupt = settings.onInterrupt;
+    this.#say = say;
+    this.#client = new SlurmClient(settings.pace.call);
+    this.#batches = new Batches({
+      settings,
+      client: this.#client,
+      jobs: this.#jobs,
+      reach: (call) => this.#reach(call),
+      askNow: () => this.#askNow(),
+      say,
+    });
+  }
+
+  of({ task, local: isLocal }: PlacedTask): Executor {
+    const run = kindOf(this.#settings, task).run ??
+      (isLocal ? "local" : "slurm");
+    return run === "local" ? local : this;
+  }
+
+  start(job: Job): Execution {
+    const note = readNote(job.folder);
+    if (note === undefined) {
+      const machine = this.#machines.get(nodesOf(this.#settings, job.task));
+      writeScript(job, job.needs.length > 0 ? machine : undefined);
+    }
+    return this.#start(job, note);
+  }
+
+  #start(job: Job, note: Note | undefined): Execution {
+    const { pace } = this.#settings;
+    const options = sbatchOptions(this.#settings, job);
+    const followed = new FollowedJob(job, options, note, pace, {
+      askNow: () => this.#askNow(),
+      discard: (id) => this.#discarded.push(id),
+      finished: (it) => this.#jobs.delete(it),
+    });
+    this.#jobs.add(followed);
+    this.#askNow();
+    if (!this.#working) this.#work();
+    this.#wake();
+    return {
+      stdout: followed.stdout.stream,
+      stderr: followed.stderr.stream,
+      started: followed.started.promise,
+      ended: followed.ended.promise,
+      stop: async (grace, interrupted = false) => {
+        if (interrupted && this.onInterrupt === "leave") followed.leaves = true;
+        const deadline = performance.now() + grace * 1000;
+        followed.stop ??= { asked: false, killed: false, deadline };
+        this.#wake();
+        await followed.ended.promise;
+      },
+    };
+  }
+
+  /** Calls `squeue` as soon as possible, and often after that. */
+  #askNow(): void {
+    this.#pause = 0;
+    this.#nextQueue = 0;
+  }
+
+  /** What decides on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
+  nodesOf(task: string): string {
+    return nodesOf(this.#settings, task);
+  }
+
+  /**
+   * Runs a short program on a node where the stages of a task run.
+   *
+   * @param program Arguments of the Deno executable.
+   * @param folder A folder that is created for it, and removed.
+   * @returns What it prints, and the node's processors and GPUs.
+   * @throws {Error} If it fails.
+   */
+  async probe(
+    task: string,
+    program: Pick<Job, "args" | "env">,
+    folder: string,
+    signal: AbortSignal,
+  ): Promise<NodeAnswer> {
+    for (const name of ["output", "tmp", "checkpoint"]) {
+      Deno.mkdirSync(join(folder, name), { recursive: true });
+    }
+    try {
+      const input = join(folder, "spec.json");
+      Deno.writeTextFileSync(input, "");
+      const job: Job = {
+        ...program,
+        name: "probe",
+        task,
+        needs: [],
+        resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
+        input,
+        startsPrograms: true,
+        folder,
+        checkpoint: join(folder, "checkpoint"),
+        mark: MARK,
+      };
+      writeScript(job, undefined, true);
+      const execution = this.#start(job, undefined);
+      const stop = () => execution.stop(0);
+      signal.addEventListener("abort", stop, { once: true });
+      const [stdout, stderr, ended] = await Promise.all([
+        new Response(execution.stdout).text(),
+        new Response(execution.stderr).text(),
+        execution.ended,
+      ]);
+      signal.removeEventListener("abort", stop);
+      signal.throwIfAborted();
+      if (ended.code !== 0 || ended.followed !== undefined) {
+        throw new Error(
+          `The job that asks a node (${
+            this.nodesOf(task)
+          }) for its engine failed: ${
+            ended.reason ?? (stderr.trim() || `code ${ended.code}`)
+          }`,
+        );
+      }
+      const { machine } = readBegan(folder, 0)!;
+      const text = stdout.split("\n").filter((line) => !line.startsWith(MARK))
+        .join("\n");
+      return { text, machine };
+    } finally {
+      removeFolder(folder);
+    }
+  }
+
+  /** Sets the processors and GPUs that stages on these nodes must find; see {@linkcode nodesOf}. */
+  expect(nodes: string, machine: string): void {
+    this.#machines.set(nodes, machine);
+  }
+
+  async reap(folder: string): Promise<void> {
+    const note = readNote(folder);
+    const id = note && jobOf(note);
+    if (id !== undefined) await this.#client.kill([id]);
+  }
+
+  /** Follows all jobs until there are none left. */
+  async #work(): Promise<void> {
+    this.#working = true;
+    try {
+      while (this.#jobs.size > 0) {
+        const asked = await this.#ask();
+        let looks = MOST_LOOKS;
+        for (const job of this.#jobs) {
+          const isPending = job.state.startsWith("PENDING");
+          if (asked || !isPending || looks-- > 0) job.look();
+        }
+        await this.#stopJobs();
+        this.#leaveJobs();
+        await this.#batches.submit();
+        if (this.#jobs.size > 0) await this.#sleep();
+      }
+    } catch (error) {
+      for (const job of this.#jobs) {
+        job.stdout.close();
+        job.stderr.close();
+        job.ended.reject(error);
+      }
+      this.#jobs.clear();
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  async #sleep(): Promise<void> {
+    const { gather, files } = this.#settings.pace;
+    const waits = [...this.#jobs].some(({ note }) => note === undefined);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(
+      resolve,
+      1000 * (waits ? Math.min(gather, files) : files),
+    );
+    this.#wake = resolve;
+    await promise;
+    clearTimeout(timer);
+    this.#wake = () => {};
+  }
+
+  /** Calls `squeue`, if it is time. Returns true if it answered. */
+  async #ask(): Promise<boolean> {
+    const { queue, slowest } = this.#settings.pace;
+    const followed = [...this.#jobs].filter(({ note }) => note !== undefined);
+    if (followed.length === 0 || performance.now() < this.#nextQueue) {
+      return false;
+    }
+    const jobs = await this.#reach(() => this.#client.queue());
+    let changed = false;
+    if (jobs !== undefined) {
+      const byId = new Map(jobs.map((job) => [job.id, job]));
+      const arrays = new Map(
+        jobs.map(({ id, comment }) => [comment, id.split("_")[0]!]),
+      );
+      for (const job of followed) {
+        const array = arrays.get(job.note!.batch);
+        if (job.note!.array === undefined && array !== undefined) {
+          job.submitted(array);
+        }
+        const { id } = job;
+        const listed = id === undefined ? undefined : byId.get(id);
+        if (job.hear(listed)) changed = true;
+      }
+      await this.#batches.raiseThrottles();
+    }
+    this.#pause = changed || this.#pause === 0
+      ? queue * 1000
+      : Math.min(1.5 * this.#pause, slowest * 1000);
+    this.#nextQueue = performance.now() + this.#pause;
+    return jobs !== undefined;
+  }
+
+  /** Calls a command. Undefined if the controller does not answer, which the user is told. */
+  async #reach<T>(call: () => Promise<T>): Promise<T | undefined> {
+    try {
+      const result = await call();
+      if (this.#unreachable) this.#say("Slurm's controller answers again");
+      this.#unreachable = false;
+      return result;
+    } catch (error) {
+      if (!(error instanceof SlurmError) || error.kind !== "unreachable") {
+        throw error;
+      }
+      if (!this.#unreachable) {
+        this.#say(
+          `Slurm's controller does not answer (${error.message}); waiting for it, while running jobs go on`,
+        );
+      }
+      this.#unreachable = true;
+      return undefined;
+    }
+  }
+
+  /** Ends jobs that are to end. */
+  async #stopJobs(): Promise<void> {
+    const now = performance.now();
+    const stopping = [...this.#jobs].filter(({ stop, leaves }) =>
+      stop !== undefined && !leaves
+    );
+    for (const job of stopping) {
+      if (job.note === undefined) job.finish({ code: 1 });
+    }
+    const ask = stopping.filter((job) =>
+      job.id !== undefined && !job.stop!.asked
+    );
+    const kill = stopping.filter((job) =>
+      job.id !== undefined && !job.stop!.killed &&
+      now >= job.stop!.deadline
+    );
+    if (ask.length > 0) {
+      const ids = ask.map((job) => job.id!);
+      const asked = await this.#reach(async () => {
+        await this.#client.cancelPending(ids);
+        await this.#client.terminate(ids);
+        return true;
+      });
+      if (asked) { for (const { stop } of ask) stop!.asked = true; }
+      this.#askNow();
+    }
+    if (this.#discarded.length > 0) {
+      const done = await this.#reach(async () => {
+        await this.#client.kill(this.#discarded);
+        return true;
+      });
+      if (done) this.#discarded = [];
+    }
+    if (kill.length > 0) {
+      const killed = await this.#reach(async () => {
+        await this.#client.kill(kill.map((job) => job.id!));
+        return true;
+      });
+      if (killed) { for (const { stop } of kill) stop!.killed = true; }
+      this.#askNow();
+    }
+  }
+
+  /** Stops following jobs that go on without this scheduler. */
+  #leaveJobs(): void {
+    for (const job of this.#jobs) {
+      const leaves = job.leaves ||
+        this.#settings.detach && job.stop === undefined &&
+          job.job.name !== "probe";
+      if (!leaves || job.over !== undefined || job.arriving !== undefined) {
+        continue;
+      }
+      if (job.note === undefined) {
+        if (job.leaves) job.finish({ code: 1 });
+      } else if (job.leaves || job.state !== "") {
+        job.finish({ code: 0, followed: "left" });
+      }
+    }
+  }
+}
+
+/** Pending jobs whose files are read between two calls of `squeue`. */
+const MOST_LOOKS = 64;

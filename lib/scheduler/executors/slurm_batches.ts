@@ -1,0 +1,169 @@
+import type { FollowedJob } from "./slurm_followed.ts";
+import { type SlurmClient, SlurmError } from "./slurm_client.ts";
+import { admit, batchScript } from "./slurm_job.ts";
+import type { SlurmSettings } from "./slurm_settings.ts";
+
+/** What submitting jobs needs of the executor. */
+interface Submitter {
+  readonly settings: SlurmSettings;
+  readonly client: SlurmClient;
+  /** The jobs that are followed. */
+  readonly jobs: ReadonlySet<FollowedJob>;
+  /** Calls a command. Undefined if the controller does not answer. */
+  readonly reach: <T>(call: () => Promise<T>) => Promise<T | undefined>;
+  /** Asks Slurm for the states of jobs soon. */
+  readonly askNow: () => void;
+  /** Tells the user something that concerns no single stage. */
+  readonly say: (text: string) => void;
+}
+
+/**
+ * Submits jobs: equal ones that become ready together as one job array, no
+ * larger than the cluster accepts, and no more at a time than the settings say.
+ */
+export class Batches {
+  readonly #settings: SlurmSettings;
+  readonly #client: SlurmClient;
+  readonly #jobs: ReadonlySet<FollowedJob>;
+  readonly #reach: Submitter["reach"];
+  readonly #askNow: () => void;
+  readonly #say: (text: string) => void;
+  /** How many jobs of each array run at a time, by its number. */
+  readonly #throttles = new Map<string, number>();
+  /** The most jobs of an array, for the cluster and as far as it has accepted them lately. */
+  #maxArraySize: number | undefined;
+  #largest: number | undefined;
+  /** Before this time nothing is submitted, since there were too many jobs. */
+  #nextSubmission = 0;
+  #told = "";
+
+  constructor({ settings, client, jobs, reach, askNow, say }: Submitter) {
+    this.#settings = settings;
+    this.#client = client;
+    this.#jobs = jobs;
+    this.#reach = reach;
+    this.#askNow = askNow;
+    this.#say = say;
+  }
+
+  /** Submits jobs that have gathered. */
+  async submit(): Promise<void> {
+    const now = performance.now();
+    const ready = [...this.#jobs].filter(({ note }) => note === undefined);
+    if (ready.length === 0 || now < this.#nextSubmission) return;
+    const { gather } = this.#settings.pace;
+    const since = ready.map(({ ready }) => now - ready);
+    if (
+      Math.min(...since) < gather * 1000 && Math.max(...since) < gather * 10_000
+    ) return;
+    this.#maxArraySize ??= await this.#reach(() => this.#client.maxArraySize());
+    if (this.#maxArraySize === undefined) return this.#wait();
+    this.#largest ??= this.#maxArraySize;
+    const alike = Map.groupBy(ready, ({ options }) => JSON.stringify(options));
+    for (const jobs of alike.values()) {
+      for (let rest = jobs; rest.length > 0;) {
+        const room = this.#settings.jobs - this.#running();
+        if (room <= 0) return;
+        const batch = rest.slice(0, this.#largest);
+        if (!await this.#submitBatch(batch, Math.min(room, batch.length))) {
+          return;
+        }
+        rest = rest.slice(batch.length);
+      }
+    }
+  }
+
+  /** The most jobs that can run now: of each array, as many as its throttle lets. */
+  #running(): number {
+    return [...this.#sizes()].reduce(
+      (sum, [array, size]) => sum + Math.min(this.#throttleOf(array), size),
+      0,
+    );
+  }
+
+  /** Number of jobs of each array that have not ended. */
+  #sizes(): Map<string, number> {
+    const sizes = new Map<string, number>();
+    for (const { note } of this.#jobs) {
+      const array = note?.array;
+      if (array !== undefined) sizes.set(array, (sizes.get(array) ?? 0) + 1);
+    }
+    return sizes;
+  }
+
+  /** How many jobs of an array run at a time; those that an earlier scheduler submitted are not throttled by this one. */
+  #throttleOf(array: string): number {
+    return this.#throttles.get(array) ?? Infinity;
+  }
+
+  /** Submits jobs as one array. Returns false if nothing more can be submitted now. */
+  async #submitBatch(
+    jobs: readonly FollowedJob[],
+    throttle: number,
+  ): Promise<boolean> {
+    const batch = crypto.randomUUID().slice(0, 13);
+    for (const [index, job] of jobs.entries()) {
+      job.enter(batch, jobs.length > 1 ? index : undefined);
+      admit(job.job.folder, batch);
+    }
+    const args = [
+      ...jobs[0]!.options,
+      `--comment=${batch}`,
+      // A job of its own starts a second earlier than an array of one.
+      ...(jobs.length > 1 ? [`--array=0-${jobs.length - 1}%${throttle}`] : []),
+    ];
+    const script = batchScript(jobs.map(({ job }) => job.folder), batch);
+    let array: string | undefined;
+    try {
+      array = await this.#reach(() => this.#client.submit(args, script));
+    } catch (error) {
+      if (!(error instanceof SlurmError)) throw error;
+      if (error.kind === "limit") {
+        for (const job of jobs) job.again();
+        this.#tooMany(jobs.length, error.message);
+        return false;
+      }
+      for (const job of jobs) job.finish({ code: 1, reason: error.message });
+      return true;
+    }
+    // Otherwise it may have been submitted; `squeue` will say.
+    if (array === undefined) {
+      this.#wait();
+      return false;
+    }
+    this.#largest = Math.min(2 * this.#largest!, this.#maxArraySize!);
+    this.#throttles.set(array, throttle);
+    for (const job of jobs) job.submitted(array);
+    this.#askNow();
+    return true;
+  }
+
+  /** Lets arrays run as many jobs as others have left room for. */
+  async raiseThrottles(): Promise<void> {
+    const sizes = this.#sizes();
+    for (const [array, before] of this.#throttles) {
+      const size = sizes.get(array);
+      if (size === undefined) this.#throttles.delete(array);
+      const room = this.#settings.jobs - this.#running();
+      if (size === undefined || room <= 0 || before >= size) continue;
+      const throttle = Math.min(before + room, size);
+      await this.#reach(() => this.#client.throttle(array, throttle));
+      this.#throttles.set(array, throttle);
+    }
+  }
+
+  /** The cluster takes no batch of this size now: smaller ones follow, later. */
+  #tooMany(size: number, message: string): void {
+    this.#largest = Math.max(1, Math.floor(size / 2));
+    if (this.#told !== message) {
+      this.#say(`${message}; submitting fewer jobs at a time`);
+      this.#told = message;
+    }
+    if (size === 1) this.#wait();
+  }
+
+  #wait(): void {
+    this.#nextSubmission = performance.now() +
+      this.#settings.pace.slowest * 1000;
+  }
+}

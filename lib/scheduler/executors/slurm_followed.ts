@@ -1,0 +1,385 @@
+import { join } from "node:path";
+import { fingerprint } from "../../store/stats.ts";
+import type { Ended, Job, JobEvent } from "./executor.ts";
+import type { QueuedJob } from "./slurm_client.ts";
+import {
+  type End,
+  hasArrived,
+  jobOf,
+  type Note,
+  readBegan,
+  readEnd,
+  reserve,
+  retire,
+  writeNote,
+} from "./slurm_job.ts";
+import type { Pace } from "./slurm_settings.ts";
+import { Tail } from "./slurm_tail.ts";
+import { verdict } from "./slurm_verdict.ts";
+
+/** What follows jobs, as a job sees it. */
+interface Follower {
+  /** Asks Slurm for the states of jobs soon. */
+  askNow(): void;
+  /** Removes a job from the queue, since another takes its place. */
+  discard(id: string): void;
+  /** Called when a job is followed no longer. */
+  finished(job: FollowedJob): void;
+}
+
+/** A stage as a job of Slurm, from the time when it is ready to be submitted to its end. */
+export class FollowedJob {
+  readonly job: Job;
+  /** Options of `sbatch`. */
+  readonly options: readonly string[];
+  readonly stdout = new Tail();
+  readonly stderr = new Tail();
+  readonly started = Promise.withResolvers<void>();
+  readonly ended = Promise.withResolvers<Ended>();
+  /** When it became ready to be submitted, in milliseconds. */
+  ready = performance.now();
+  /** The state that was reported last, with its reason. */
+  state = "";
+  /** Since when it is known to have ended, and how, as far as its own file says. */
+  over: { readonly since: number; end?: End } | undefined;
+  /** Since when all that it wrote is waited for. */
+  arriving: number | undefined;
+  /** Set when it is to end: when it was asked, and when it is killed. */
+  stop:
+    | { asked: boolean; killed: boolean; readonly deadline: number }
+    | undefined;
+  /** True if the run was interrupted and leaves it. */
+  leaves = false;
+  readonly #pace: Pace;
+  readonly #follower: Follower;
+  #note: Note | undefined;
+  /** The round whose files are read. */
+  #round: number;
+  /** Since when `squeue` has not listed it. */
+  #missing: number | undefined;
+  /** How often it was submitted in vain since its last start. */
+  #tries = 0;
+  /** True if Slurm put it back into the queue, so that another round follows. */
+  #requeued = false;
+
+  /** @param note What an earlier scheduler noted when it submitted the job. */
+  constructor(
+    job: Job,
+    options: readonly string[],
+    note: Note | undefined,
+    pace: Pace,
+    follower: Follower,
+  ) {
+    this.job = job;
+    this.options = options;
+    this.#note = note;
+    this.#round = note?.round ?? 0;
+    this.#pace = pace;
+    this.#follower = follower;
+  }
+
+  /** What was noted when it was submitted; undefined while it waits for that. */
+  get note(): Note | undefined {
+    return this.#note;
+  }
+
+  /** Number of the job, once it is known. */
+  get id(): string | undefined {
+    return this.#note && jobOf(this.#note);
+  }
+
+  /** Notes the batch in which it is about to be submitted, and its index there. */
+  enter(batch: string, index: number | undefined): void {
+    const round = this.#round;
+    this.#note = { batch, round, ...(index !== undefined && { index }) };
+    writeNote(this.job.folder, this.#note);
+  }
+
+  /** Notes that its batch was submitted, and the number that Slurm gave it. */
+  submitted(array: string): void {
+    this.#note = { ...this.#note!, array };
+    this.#missing = undefined;
+    writeNote(this.job.folder, this.#note);
+    // It may end before Slurm is first asked for its state.
+    this.state = "PENDING";
+    this.#report({ type: "queued", job: this.id!, state: this.state });
+  }
+
+  /** Takes what `squeue` says of the job; undefined if it does not list it. Returns true if something changed. */
+  hear(listed: QueuedJob | undefined): boolean {
+    const now = performance.now();
+    if (listed === undefined) {
+      this.#missing ??= now;
+      const missing = now - this.#missing;
+      if (
+        this.#note!.array === undefined && missing > SETTLING &&
+        reserve(this.job.folder)
+      ) {
+        // The batch was not submitted, or comes too late: its jobs end at once.
+        this.again();
+      } else if (this.over?.end !== undefined) {
+        this.#finishRound(this.over.end);
+      } else if (missing > this.#pace.vanished * 1000) {
+        this.#discard();
+        this.finish({
+          code: 1,
+          reason: `Job ${
+            this.id ?? ""
+          } is no longer in the queue and has left no exit file in "${this.job.folder}"`,
+        });
+      }
+      return false;
+    }
+    this.#missing = undefined;
+    const { state, reason, node } = listed;
+    const shown = [state, reason].filter((it) => it !== "").join(" ");
+    const changed = this.state !== shown;
+    this.state = shown;
+    if (changed && state !== "COMPLETED" && state !== "COMPLETING") {
+      this.#report({
+        type: "queued",
+        job: listed.id,
+        state,
+        ...(reason !== "" && { reason }),
+      });
+    }
+    const judged = verdict(state, reason, {
+      job: listed.id,
+      node,
+      memory: this.options.find((it) => it.startsWith("--mem="))?.slice(6),
+      time: this.options.find((it) => it.startsWith("--time="))?.slice(7),
+    });
+    if (judged === "active") {
+      if (state === "COMPLETING" && this.stop && this.over?.end) {
+        this.#finishRound(this.over.end);
+        return true;
+      }
+      if (state === "PENDING" && this.over !== undefined) {
+        this.over = undefined;
+        this.#requeued = true;
+      }
+      return changed;
+    }
+    this.over ??= { since: now };
+    const { end, since } = this.over;
+    // Its own file says more, and may arrive late. A job that was killed may not have written it.
+    const { late, queue } = this.#pace;
+    const patience = judged === "ended" || this.arriving !== undefined
+      ? late
+      : readBegan(this.job.folder, this.#round) !== undefined
+      ? 2 * queue
+      : 0;
+    if (end === undefined && now - since < patience * 1000) return changed;
+    if (judged === "ended") {
+      if (end !== undefined) this.#finishRound(end);
+      else {
+        this.finish({
+          code: 1,
+          reason:
+            `Job ${listed.id} ended on node "${node}" and has left no exit file in "${this.job.folder}": check that the node has this folder, and see job.log there`,
+        });
+      }
+    } else if (
+      this.stop === undefined &&
+      (judged.again && this.#tries < MOST_TRIES ||
+        judged.limit && this.#hasCheckpoint())
+    ) this.#restart(judged.reason);
+    else this.finish({ code: end?.code ?? 1, reason: judged.reason });
+    return true;
+  }
+
+  /** True if the current round has left a checkpoint. */
+  #hasCheckpoint(): boolean {
+    const began = fingerprint(join(this.job.folder, `began-${this.#round}`));
+    if (began === undefined) return false;
+    return newest(this.job.checkpoint) > began.modified;
+  }
+
+  /** Reads the files of the job, unless another scheduler has taken its result and removed them. */
+  look(): void {
+    try {
+      this.#lookAtRound();
+    } catch (error) {
+      const isGone = error instanceof Deno.errors.NotFound &&
+        fingerprint(this.job.folder) === undefined;
+      if (!isGone) throw error;
+      this.finish({ code: 0, followed: "taken" });
+    }
+  }
+
+  /** Reads the files of the current round. */
+  #lookAtRound(): void {
+    const { folder } = this.job;
+    if (this.#note === undefined) return;
+    if (fingerprint(folder) === undefined) {
+      this.finish({ code: 0, followed: "taken" });
+      return;
+    }
+    for (;;) {
+      const end = readEnd(folder, this.#round);
+      if (readBegan(folder, this.#round) !== undefined) this.started.resolve();
+      this.stdout.read(join(folder, `stdout-${this.#round}`));
+      this.stderr.read(join(folder, `stderr-${this.#round}`));
+      const next = readBegan(folder, this.#round + 1);
+      if (next === undefined) {
+        const { stop, over } = this;
+        if (
+          stop && over?.end && performance.now() - over.since > CONFIRMING
+        ) {
+          this.#finishRound(over.end);
+        } else if (
+          end !== undefined && this.over?.end === undefined && !this.#requeued
+        ) {
+          this.#roundEnded(end);
+        }
+        return;
+      }
+      this.#report({
+        type: "restarted",
+        reason: `Started again on node "${next.node}" from the last checkpoint`,
+      });
+      this.#nextRound();
+    }
+  }
+
+  #nextRound(): void {
+    this.#round++;
+    this.#tries = 0;
+    this.over = undefined;
+    this.#requeued = false;
+    this.arriving = undefined;
+    this.stdout.rewind();
+    this.stderr.rewind();
+  }
+
+  /** A round has written its exit file. */
+  #roundEnded(end: End): void {
+    const now = performance.now();
+    this.arriving ??= now;
+    if (!hasArrived(this.job.folder, this.#round, end)) {
+      if (now - this.arriving < this.#pace.late * 1000) return;
+      this.finish({
+        code: 1,
+        reason:
+          `The output of job ${this.id} on node "${end.node}" is not complete here after ${this.#pace.late} s: check the file system of "${this.job.folder}"`,
+      });
+      return;
+    }
+    this.stdout.read(join(this.job.folder, `stdout-${this.#round}`));
+    this.stderr.read(join(this.job.folder, `stderr-${this.#round}`));
+    // After these, Slurm says whether it was cancelled, pre-empted or out of memory.
+    const asksSlurm = end.cause === "term" && end.code !== 0 ||
+      end.code === 137;
+    // A job that the user cancels is over when Slurm says so too.
+    if (asksSlurm || this.stop !== undefined && !this.leaves) {
+      this.over = { since: now, end };
+      this.#follower.askNow();
+      return;
+    }
+    this.#finishRound(end);
+  }
+
+  #finishRound(end: End): void {
+    const id = this.id;
+    if (this.stop === undefined && end.cause === "limit" && end.code !== 0) {
+      if (end.fresh) {
+        this.#restart(
+          `Job ${id} reached its time limit; it goes on from its checkpoint`,
+        );
+        return;
+      }
+      this.finish({
+        code: end.code,
+        reason:
+          `Job ${id} reached its time limit and has left no checkpoint: raise "time" in its resources or the profile`,
+      });
+      return;
+    }
+    if (end.cause === "machine") {
+      this.finish({
+        code: end.code,
+        reason:
+          `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
+      });
+      return;
+    }
+    const signal = end.code > 128 ? SIGNALS[end.code - 128] : undefined;
+    this.finish({
+      code: end.code,
+      ...(signal !== undefined && { signal }),
+      measured: {
+        started: new Date(end.began),
+        seconds: (end.ended - end.began) / 1000,
+      },
+    });
+  }
+
+  /** Submits a job again that goes on from its checkpoint. */
+  #restart(reason: string): void {
+    const { folder } = this.job;
+    this.#report({ type: "restarted", reason });
+    if (readBegan(folder, this.#round) !== undefined) this.#nextRound();
+    else this.#tries++;
+    this.#discard();
+    this.over = undefined;
+    retire(folder);
+    this.again();
+  }
+
+  /** Removes the job from the queue, should it still be there. */
+  #discard(): void {
+    const id = this.id;
+    if (id !== undefined) this.#follower.discard(id);
+  }
+
+  /** Makes the job ready to be submitted again. */
+  again(): void {
+    this.#note = undefined;
+    this.#missing = undefined;
+    this.state = "";
+    this.ready = performance.now();
+  }
+
+  /** Ends following the job. */
+  finish(ended: Ended): void {
+    this.#follower.finished(this);
+    this.started.resolve();
+    this.stdout.close();
+    this.stderr.close();
+    this.ended.resolve(ended);
+  }
+
+  #report(event: JobEvent): void {
+    this.stdout.add(`${this.job.mark}${JSON.stringify(event)}\n`);
+  }
+}
+
+const SIGNALS: Readonly<Record<number, string>> = {
+  6: "SIGABRT",
+  7: "SIGBUS",
+  8: "SIGFPE",
+  9: "SIGKILL",
+  11: "SIGSEGV",
+  15: "SIGTERM",
+};
+
+/** When something in a folder was written last, in milliseconds since 1970. */
+function newest(folder: string): number {
+  return Math.max(
+    0,
+    ...[...Deno.readDirSync(folder)].map(({ name, isDirectory }) =>
+      isDirectory
+        ? newest(join(folder, name))
+        : fingerprint(join(folder, name))?.modified ?? 0
+    ),
+  );
+}
+
+/** Milliseconds after which a submission whose outcome is unknown is done again. */
+const SETTLING = 2_000;
+
+/** How often a job that does not start is submitted again. */
+const MOST_TRIES = 3;
+
+/** Milliseconds that Slurm may take to say that a stopped job has ended, after its own file has. */
+const CONFIRMING = 10_000;

@@ -1,0 +1,284 @@
+/**
+ * The files by which a job and the schedulers that follow it know of each
+ * other, all in its run folder. A job may start more than once (after a time
+ * limit, a pre-emption, a failure of its node); each start is a round.
+ */
+import { join } from "node:path";
+import { removeIfThere } from "../../store/files.ts";
+import type { Job } from "./executor.ts";
+
+/** How a round began: `began-ROUND`. */
+export interface Began {
+  readonly node: string;
+  /** Processors and GPUs, as `machine()` of the script prints them. */
+  readonly machine: string;
+}
+
+/** How a round ended: `end-ROUND`, written by rename when everything else is. */
+export interface End {
+  readonly code: number;
+  /** Milliseconds since 1970. */
+  readonly began: number;
+  readonly ended: number;
+  /** `limit`: Slurm announced the time limit. `term`: something sent SIGTERM. `machine`: the node has another engine. */
+  readonly cause: "" | "limit" | "term" | "machine";
+  /** True if the round left a checkpoint. */
+  readonly fresh: boolean;
+  readonly node: string;
+  readonly machine: string;
+  /** Bytes of standard output and error. */
+  readonly stdout: number;
+  readonly stderr: number;
+  /** Number of files in the output, and their bytes. */
+  readonly files: number;
+  readonly bytes: number;
+}
+
+/** The script of a batch: task I of the array runs the job in the I-th folder. Without an array, there is one. */
+export function batchScript(
+  folders: readonly string[],
+  batch: string,
+): string {
+  return `#!/bin/bash
+folders=(
+${folders.map(quoted).join("\n")}
+)
+cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh ${
+    quoted(batch)
+  }
+`;
+}
+
+/**
+ * Writes the script that a job runs in its run folder.
+ *
+ * @param machine The processors and GPUs that its key stands for, if they matter.
+ * @param seesGpus True if it sees the GPUs that Slurm lets it see.
+ */
+export function writeScript(
+  job: Job,
+  machine: string | undefined,
+  seesGpus = job.resources.gpus > 0,
+): void {
+  const { CUDA_VISIBLE_DEVICES: _, ...env } = job.env;
+  const variables = Object.entries(env).map(([name, value]) =>
+    quoted(`${name}=${value}`)
+  );
+  Deno.writeTextFileSync(
+    join(job.folder, "job.sh"),
+    SCRIPT
+      .replace("@ENV@", () => variables.join(" "))
+      .replace(
+        "@COMMAND@",
+        () => [Deno.execPath(), ...job.args].map(quoted).join(" "),
+      )
+      .replace("@INPUT@", () => quoted(job.input))
+      .replace("@CHECKPOINT@", () => quoted(job.checkpoint))
+      .replace("@GPUS@", () => seesGpus ? "1" : "")
+      .replace("@MACHINE@", () => quoted(machine ?? "")),
+  );
+}
+
+/**
+ * Only the job whose batch the link `claim` names runs. The link is made by the
+ * first job that starts, or by a scheduler that gives up a batch of which it
+ * does not know whether it was submitted; making it is atomic on every file
+ * system, and so at most one job runs.
+ */
+const SCRIPT = `#!/bin/bash
+export PATH="$PATH:/usr/bin:/bin"
+ln -s "$1" claim 2>/dev/null
+[ "$(readlink claim)" = "$1" ] || exit 0
+exec </dev/null >>job.log 2>&1
+put() { printf '%s\\n' "$2" >"$1.new" && mv "$1.new" "$1"; }
+now() { date +%s%3N; }
+machine() {
+  {
+    uname -m
+    grep -m1 -E '^(flags|Features)' /proc/cpuinfo | tr ' ' '\\n' |
+      grep -E '^(sse4|avx|fma|amx|asimd|sve|bf16|i8mm)' | LC_ALL=C sort
+    cat /proc/driver/nvidia/gpus/*/information 2>/dev/null |
+      sed -n 's/^Model:[[:space:]]*//p' | LC_ALL=C sort -u
+  } | tr '\\n' ' '
+}
+round=0
+while [ -e "began-$round" ]; do round=$((round + 1)); done
+[ "$round" = 0 ] || { rm -rf output tmp; mkdir output tmp; }
+began=$(now) node=\${SLURMD_NODENAME:-$(uname -n)} machine=$(machine)
+put "began-$round" "{\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\"}"
+finish() {
+  local files=0 bytes=0 size fresh=false
+  while read -r size; do files=$((files + 1)) bytes=$((bytes + size)); done \\
+    < <(find output -type f -printf '%s\\n')
+  [ -z "$(find @CHECKPOINT@ -type f -newer "began-$round" -print -quit)" ] || fresh=true
+  put "end-$round" "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"fresh\\":$fresh,\\
+\\"began\\":$began,\\"ended\\":$(now),\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\",\\
+\\"stdout\\":$(stat -c %s "stdout-$round"),\\"stderr\\":$(stat -c %s "stderr-$round"),\\
+\\"files\\":$files,\\"bytes\\":$bytes}"
+  exit "$1"
+}
+cause=
+: >"stdout-$round"
+: >"stderr-$round"
+expected=@MACHINE@
+if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
+  cause=machine
+  finish 1
+fi
+set -m
+[ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
+env -i @ENV@ \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} @COMMAND@ \\
+  <@INPUT@ >"stdout-$round" 2>"stderr-$round" &
+child=$!
+caught=
+trap 'caught=1 cause=limit; kill -TERM "$child"' USR1
+trap 'caught=1 cause=\${cause:-term}; kill -TERM "$child"' TERM
+# A trapped signal ends wait early. 127: the code was read already.
+code=
+while :; do
+  caught=
+  wait "$child"
+  status=$?
+  [ "$status" = 127 ] && [ -n "$code" ] || code=$status
+  [ -n "$caught" ] || break
+done
+trap '' TERM USR1
+kill -KILL -- "-$child"
+finish "$code"
+`;
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** What a scheduler notes in the run folder of a job that it submits. */
+export interface Note {
+  /** Name of the batch: the comment of its job array. */
+  readonly batch: string;
+  /** Index in the job array; absent if the batch is a job of its own. */
+  readonly index?: number;
+  /** Number of the array or job, once it is known. */
+  readonly array?: string;
+  /** The first round that this batch runs. */
+  readonly round: number;
+}
+
+/** Number of the job, once it is known. */
+export function jobOf({ array, index }: Note): string | undefined {
+  return array === undefined || index === undefined
+    ? array
+    : `${array}_${index}`;
+}
+
+function notePath(folder: string): string {
+  return join(folder, "slurm.json");
+}
+
+export function writeNote(folder: string, note: Note): void {
+  const path = notePath(folder);
+  Deno.writeTextFileSync(`${path}.new`, JSON.stringify(note));
+  Deno.renameSync(`${path}.new`, path);
+}
+
+/** The note in a run folder, if it has one. */
+export function readNote(folder: string): Note | undefined {
+  return readJson(notePath(folder)) as Note | undefined;
+}
+
+/** How a round began, if it did. */
+export function readBegan(folder: string, round: number): Began | undefined {
+  return readJson(join(folder, `began-${round}`)) as Began | undefined;
+}
+
+/** How a round ended, if it did. */
+export function readEnd(folder: string, round: number): End | undefined {
+  return readJson(join(folder, `end-${round}`)) as End | undefined;
+}
+
+/** A file that is written as a whole or not at all. */
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** What `claim` names when no batch may start a job in the run folder. */
+const NOBODY = "nobody";
+
+/**
+ * Makes sure that no job starts in a run folder, if none has.
+ *
+ * @returns False if one has started.
+ */
+export function reserve(folder: string): boolean {
+  const claim = join(folder, "claim");
+  try {
+    Deno.symlinkSync(NOBODY, claim);
+    return true;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    return Deno.readLinkSync(claim) === NOBODY;
+  }
+}
+
+/** Makes sure that no job starts in a run folder, when the one in it has ended. */
+export function retire(folder: string): void {
+  replaceClaim(folder, NOBODY);
+}
+
+/** Lets a batch start a job in a run folder that was reserved or whose job has ended. */
+export function admit(folder: string, batch: string): void {
+  if (exists(join(folder, "claim"))) replaceClaim(folder, batch);
+}
+
+function replaceClaim(folder: string, batch: string): void {
+  const temporary = join(folder, "claim.new");
+  removeIfThere(temporary);
+  Deno.symlinkSync(batch, temporary);
+  Deno.renameSync(temporary, join(folder, "claim"));
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** True if all that the process wrote has arrived here. */
+export function hasArrived(folder: string, round: number, end: End): boolean {
+  const sizes = outputSizes(join(folder, "output"));
+  return sizes.length === end.files &&
+    sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
+    sizeOf(join(folder, `stdout-${round}`)) >= end.stdout &&
+    sizeOf(join(folder, `stderr-${round}`)) >= end.stderr;
+}
+
+function outputSizes(folder: string): number[] {
+  // Reading a folder makes a network file system ask for its present state.
+  return [...Deno.readDirSync(folder)].flatMap((
+    { name, isDirectory, isFile },
+  ) =>
+    isDirectory
+      ? outputSizes(join(folder, name))
+      : isFile
+      ? [sizeOf(join(folder, name))]
+      : []
+  );
+}
+
+/** Size of a file; 0 if it does not exist. */
+export function sizeOf(path: string): number {
+  try {
+    return Deno.statSync(path).size;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return 0;
+    throw error;
+  }
+}

@@ -1,0 +1,243 @@
+import { basename, join, relative } from "node:path";
+import type { GraphStage } from "../pipeline/graph.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
+import { digest } from "../store/digest.ts";
+import { readSealed } from "../store/files.ts";
+import type { Manifest } from "../store/manifests.ts";
+import { type Fingerprint, fingerprint, same } from "../store/stats.ts";
+import { isCurrent } from "./code.ts";
+import { type Context, stageOf } from "./context.ts";
+import { MovedError, StageFailure } from "./failure.ts";
+import {
+  copySource,
+  seeSource,
+  sourceDigest,
+  sourcePrints,
+  type Sources,
+} from "./key.ts";
+import type { Decided } from "./plan.ts";
+import type { RunFolder } from "./runs.ts";
+
+/** Fingerprints of files; undefined for those that do not exist. */
+export type Prints = readonly (Fingerprint | undefined)[];
+
+/** Folder of an input in the run folder. */
+export function inputFolder(
+  folder: RunFolder,
+  name: string,
+  index: number,
+): string {
+  return join(folder.inputs, name, String(index));
+}
+
+/** Lays out the inputs of a stage in its run folder, as read-only hard links to blobs. */
+export async function layOut(
+  context: Context,
+  stage: GraphStage,
+  results: ReadonlyMap<string, Manifest>,
+  folder: RunFolder,
+): Promise<{ inputs: Record<string, InputArtifact[]>; links: string[] }> {
+  const inputs: Record<string, InputArtifact[]> = {};
+  const links: string[] = [];
+  for (const [name, ids] of Object.entries(stage.inputs)) {
+    const artifacts: InputArtifact[] = inputs[name] = [];
+    for (const [i, id] of ids.entries()) {
+      const manifest = results.get(id)!;
+      const path = inputFolder(folder, name, i);
+      Deno.mkdirSync(path, { recursive: true });
+      for (const file of manifest.files) {
+        const link = join(path, file.path);
+        await context.store.blobs.linkTo(file.blob, link);
+        links.push(relative(folder.path, link));
+      }
+      artifacts.push(artifact(context, stage, name, id, manifest, path));
+    }
+  }
+  return { inputs, links };
+}
+
+/** What must not change while a stage runs. It is kept for a scheduler that follows the stage later. */
+interface Freeze {
+  /** The inputs, relative to the run folder. */
+  readonly links: readonly string[];
+  /** Names of the sources that the stage gets as copies. */
+  readonly copied: readonly string[];
+  /** Names of the sources whose changes might not show. */
+  readonly doubtful: readonly string[];
+  /** Files of the runtimes that it needs. */
+  readonly files: readonly string[];
+  /** Fingerprints before the start: of the inputs, of the runtimes' files, of the files of each source, and of the code. */
+  readonly before: {
+    readonly links: Prints;
+    readonly files: Prints;
+    readonly sources: Readonly<Record<string, Prints>>;
+    readonly code: Prints;
+  };
+}
+
+/**
+ * Checks that code and sources are still those of a stage's key. A source
+ * that a process has open for writing may change without a trace and change
+ * back, so the stage gets a copy, which is what is compared with the key. One
+ * whose changes might not show otherwise is read again when the stage has ended.
+ *
+ * @throws {MovedError} If they are not.
+ */
+export async function compare(
+  context: Context,
+  stage: GraphStage,
+  { parts, sources }: Decided,
+  folder: RunFolder,
+  { links, files }: Pick<Freeze, "links" | "files">,
+): Promise<Freeze> {
+  const { store } = context;
+  const before = {
+    links: linkPrints(folder, links),
+    sources: Object.fromEntries(
+      [...sources].map(([name, path]) => [name, sourcePrints(path)]),
+    ),
+    code: codePrints(context, stage),
+    files: files.map(fingerprint),
+  };
+  if (!await isCurrent(context.code.get(stage.module)!, store)) {
+    throw new MovedError("code changed");
+  }
+  const copied: string[] = [];
+  const doubtful: string[] = [];
+  for (const [name, path] of sources) {
+    const seen = await seeSource(path, store);
+    let content = seen.digest;
+    if (seen.written) {
+      const copy = await copySource(path, copyFolder(folder, name));
+      copied.push(name);
+      content = await sourceDigest(copy, store);
+    } else if (!seen.settled) doubtful.push(name);
+    if (content !== parts.sources[name]) {
+      throw new MovedError(`source "${path}" changed`);
+    }
+  }
+  return { links, files, copied, doubtful, before };
+}
+
+/** Folder of the copy of a source. */
+function copyFolder(folder: RunFolder, name: string): string {
+  return join(folder.sources, digest(name).slice(0, 8));
+}
+
+// Links that other stages create or remove change the ctime.
+function linkPrints(folder: RunFolder, links: readonly string[]): Prints {
+  return links.map((path) => fingerprint(join(folder.path, path)))
+    .map((print) => print && { ...print, changed: 0 });
+}
+
+function codePrints({ code }: Context, { module }: GraphStage): Prints {
+  return code.get(module)!.files.map(([path]) => fingerprint(path));
+}
+
+export function readFreeze(folder: RunFolder): Freeze {
+  const sealed = readSealed(folder.frozen);
+  if (sealed.state !== "whole") {
+    throw new StageFailure(
+      `"${folder.frozen}" is damaged, so the job that an earlier run left cannot be taken up; run the stage again`,
+    );
+  }
+  return sealed.value as unknown as Freeze;
+}
+
+/** Files that must not change while a stage runs. */
+export interface Frozen {
+  /** Paths at which the stage finds its sources. */
+  readonly paths: Sources;
+  /** Fingerprints of the sources' files. */
+  readonly sources: Prints;
+  /** Throws if code changed before the stage's process had read it. */
+  checkCode(): void;
+  /** Throws if an input, a source or a file of a runtime changed. */
+  check(): Promise<void>;
+}
+
+export function watch(
+  context: Context,
+  stage: GraphStage,
+  { parts, sources }: Decided,
+  folder: RunFolder,
+  { links, files, copied, doubtful, before }: Freeze,
+): Frozen {
+  return {
+    paths: new Map(
+      [...sources].map(([name, path]) => [
+        name,
+        copied.includes(name)
+          ? join(copyFolder(folder, name), basename(path))
+          : path,
+      ]),
+    ),
+    sources: Object.values(before.sources).flat(),
+    checkCode() {
+      if (!equal(codePrints(context, stage), before.code)) {
+        throw new MovedError("code changed");
+      }
+    },
+    async check() {
+      const file = files.find((path, i) =>
+        !equal([fingerprint(path)], [before.files[i]])
+      );
+      if (file !== undefined) {
+        throw new StageFailure(
+          `"${file}" was changed while the stage ran, so its result is discarded; run it again`,
+        );
+      }
+      if (!equal(linkPrints(folder, links), before.links)) {
+        throw new StageFailure(
+          "An input was changed while the stage ran, so its result is discarded; run it again",
+        );
+      }
+      const changed: string[] = [];
+      for (const [name, path] of sources) {
+        // A copy cannot change.
+        if (copied.includes(name)) continue;
+        const isChanged = !equal(sourcePrints(path), before.sources[name]!) ||
+          doubtful.includes(name) &&
+            (await seeSource(path, context.store)).digest !==
+              parts.sources[name];
+        if (isChanged) changed.push(`"${path}"`);
+      }
+      if (changed.length > 0) {
+        throw new StageFailure(
+          `${
+            changed.join(" and ")
+          } was changed while the stage ran, so its result is discarded; run it again`,
+        );
+      }
+    },
+  };
+}
+
+/** An input as the task sees it: its part of the key, and its path. */
+function artifact(
+  context: Context,
+  stage: GraphStage,
+  name: string,
+  id: string,
+  manifest: Manifest,
+  path: string,
+): InputArtifact {
+  const { inputs, timings } = stage.declaration;
+  const many = inputs[name]?.many === true;
+  return {
+    stage: many ? id : name,
+    matrix: many ? stageOf(context, id).matrix : {},
+    path,
+    ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
+  };
+}
+
+function equal(a: Prints, b: Prints): boolean {
+  return a.length === b.length && a.every((print, i) => {
+    // A missing print that was written to a file is null.
+    const other = b[i] ?? undefined;
+    return print === undefined || other === undefined
+      ? print === other
+      : same(print, other);
+  });
+}

@@ -1,0 +1,190 @@
+import { writeAll } from "../store/files.ts";
+import type { Store } from "../store/store.ts";
+import type { Event } from "./events.ts";
+import { isWritten, liveRuns } from "./runs.ts";
+
+/** Log of a run: its events as JSON lines. */
+interface Log extends Disposable {
+  write(event: Event): void;
+  /** Writes what was held back. Called when the stage has ended. */
+  end(): void;
+}
+
+/** An event in a log, with the seconds since the start of the log. */
+export type LogLine = Event & { readonly at: number };
+
+/** Seconds between two reports of progress in a log, since a stage may run for days. */
+const PROGRESS_PAUSE = 10;
+
+/** Characters of the start and of the end of a log that are kept. */
+const LOG_HEAD = 8 << 20;
+const LOG_TAIL = 1 << 20;
+
+/**
+ * Creates a log file. Each event is written at once, until the log is
+ * {@linkcode LOG_HEAD} long. The last events after that are held in memory, and
+ * written by `end()`; a line says how many are missing in between.
+ */
+export function openLog(path: string): Log {
+  const file = Deno.openSync(path, { write: true, createNew: true });
+  const start = performance.now();
+  let progress = -Infinity;
+  let size = 0;
+  const tail = new LastEvents(LOG_TAIL);
+  const now = () => Math.round(performance.now() - start) / 1000;
+  return {
+    write(event) {
+      const at = now();
+      if (event.type === "progress") {
+        const { done, total } = event;
+        if (done < total && at < progress + PROGRESS_PAUSE) return;
+        progress = at;
+      }
+      const line = JSON.stringify({ at, ...event }) + "\n";
+      size += line.length;
+      if (size <= LOG_HEAD) writeAll(file, line);
+      else tail.add(line);
+    },
+    end() {
+      const { dropped, lines } = tail.take();
+      if (dropped > 0) {
+        const line =
+          `... ${dropped} lines are left out here, since the log is too long ...`;
+        const event = {
+          at: now(),
+          type: "log",
+          stage: "",
+          line,
+          stream: "log",
+        };
+        writeAll(file, JSON.stringify(event) + "\n");
+      }
+      writeAll(file, lines);
+    },
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
+/** The last lines of a long log. */
+class LastEvents {
+  readonly #most: number;
+  #lines: string[] = [];
+  /** Index of the first line that is still kept. */
+  #first = 0;
+  #size = 0;
+  #dropped = 0;
+
+  /** @param most Characters to keep. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  add(line: string): void {
+    this.#lines.push(line);
+    this.#size += line.length;
+    while (this.#size > this.#most) {
+      this.#size -= this.#lines[this.#first]!.length;
+      this.#first++;
+      this.#dropped++;
+    }
+    if (this.#first > this.#lines.length / 2) {
+      this.#lines = this.#lines.slice(this.#first);
+      this.#first = 0;
+    }
+  }
+
+  /** Returns and forgets the lines, and the number of those that were dropped before. */
+  take(): { readonly dropped: number; readonly lines: string } {
+    const lines = this.#lines.slice(this.#first).join("");
+    const dropped = this.#dropped;
+    this.#lines = [];
+    this.#first = this.#size = this.#dropped = 0;
+    return { dropped, lines };
+  }
+}
+
+/** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
+interface FoundLog {
+  readonly from: "live" | "failed" | "result";
+  readonly path: string;
+}
+
+/** Finds the log of a stage's last run; undefined if there is none. */
+export function findLog(
+  pipeline: string,
+  stage: string,
+  store: Store,
+): FoundLog | undefined {
+  const live = liveRuns(store).find((run) =>
+    run.pipeline === pipeline && run.stage === stage
+  );
+  if (live !== undefined) return { from: "live", path: live.log };
+  const { keys, failure } = store.histories.read(pipeline, stage);
+  if (failure !== undefined) return { from: "failed", path: failure.log };
+  for (const key of keys) {
+    const found = store.manifests.read(key);
+    if (found.state !== "found") continue;
+    const path = store.blobs.path(found.manifest.log.blob);
+    return { from: "result", path };
+  }
+  return undefined;
+}
+
+/** Milliseconds between two reads of a log that is followed. */
+const FOLLOW_PAUSE = 100;
+
+/**
+ * Reads a log.
+ *
+ * @param follow True to wait for further lines until the run ends.
+ * @param signal Ends following.
+ * @throws {Error} If the log has been removed or is damaged.
+ */
+export async function* readLog(
+  found: FoundLog,
+  follow: boolean,
+  signal?: AbortSignal,
+): AsyncGenerator<LogLine> {
+  using file = await openFound(found);
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(1 << 16);
+  let rest = "";
+  for (;;) {
+    const ended = !follow || found.from !== "live" || !isWritten(found.path);
+    for (;;) {
+      const size = await file.read(buffer);
+      if (size === null) break;
+      const lines = (rest + decoder.decode(buffer.subarray(0, size), {
+        stream: true,
+      })).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) yield parseLine(line, found);
+    }
+    if (ended || signal?.aborted) return;
+    await new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
+  }
+}
+
+async function openFound({ from, path }: FoundLog): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(
+      from === "live"
+        ? "The stage has just ended; request its log again"
+        : `The log "${path}" no longer exists; run the stage again`,
+      { cause: error },
+    );
+  }
+}
+
+function parseLine(line: string, { path }: FoundLog): LogLine {
+  try {
+    return JSON.parse(line) as LogLine;
+  } catch (error) {
+    throw new Error(`The log "${path}" is damaged; run the stage again`, {
+      cause: error,
+    });
+  }
+}

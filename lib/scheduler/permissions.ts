@@ -1,0 +1,164 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Permissions } from "../pipeline/task.ts";
+import { digest } from "../store/digest.ts";
+import { removeFolder } from "../store/files.ts";
+import { StageFailure } from "./failure.ts";
+import type { Rules } from "./landlock.ts";
+import type { Runtime } from "./settings.ts";
+
+/** Paths that a stage's process may access for its run. */
+interface Access {
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+}
+
+/** Variables that Deno itself needs. The task cannot read them unless it declares them. */
+const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
+
+/**
+ * Deno flags that permit a stage's process what its task declares and what its
+ * runtimes need, and nothing else.
+ *
+ * @throws {StageFailure} If a path contains a comma.
+ */
+export function permissionFlags(
+  permissions: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+): string[] {
+  const { net, env = [], run = [] } = permissions;
+  const { read: readable, write: writable } = accessOf(
+    permissions,
+    access,
+    runtimes,
+  );
+  const variables = [
+    ...env,
+    ...runtimes.flatMap(({ env }) => Object.keys(env)),
+  ];
+  return [
+    "--no-prompt",
+    ...allow("read", readable),
+    ...allow("write", writable),
+    ...(net === true ? ["--allow-net"] : []),
+    ...allow("env", variables),
+    ...allow("run", run),
+    ...runtimes.flatMap((runtime) => runtime.flags),
+  ];
+}
+
+/** All paths that a stage's process may access: because of its run, its task, and its runtimes. */
+function accessOf(
+  { read, write }: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+): Access {
+  const writable = [...access.write, ...write?.() ?? []];
+  return {
+    read: [
+      ...access.read,
+      ...writable,
+      ...read?.() ?? [],
+      ...runtimes.flatMap((runtime) => runtime.read),
+    ],
+    write: writable,
+  };
+}
+
+/**
+ * What the kernel lets a stage's process do whose native code Deno cannot
+ * restrict, since its runtimes need all of FFI.
+ *
+ * @param code Files and folders of its code.
+ * @returns Undefined if there is no such code, or the task starts programs, which need more.
+ */
+export function rulesFor(
+  permissions: Permissions,
+  access: Access,
+  runtimes: readonly Runtime[],
+  code: readonly string[],
+): Rules | undefined {
+  const { net, run = [] } = permissions;
+  const hasNativeCode = runtimes.some(({ flags }) =>
+    flags.includes("--allow-ffi")
+  );
+  if (!hasNativeCode || run.length > 0) return undefined;
+  const { read, write } = accessOf(permissions, access, runtimes);
+  const native = runtimes.flatMap((runtime) => runtime.native ?? []);
+  return {
+    read: [...code, ...read, ...native.flatMap(({ read }) => read)],
+    write: [denoFolder(), ...write, ...native.flatMap(({ write }) => write)],
+    net: net === true,
+  };
+}
+
+/**
+ * The flag that grants a permission for some values; none if there are no
+ * values.
+ *
+ * @param name `read`, `write`, `env` or `run`.
+ * @throws {StageFailure} If a value contains a comma: Deno 2.9 splits values there, in spite of the escape in its manual.
+ */
+export function allow(name: string, values: readonly string[]): string[] {
+  const split = values.find((value) => value.includes(","));
+  if (split !== undefined) {
+    throw new StageFailure(
+      `Deno cannot give a stage access to a path with a comma: copy or rename "${split}"`,
+    );
+  }
+  const distinct = [...new Set(values)];
+  return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
+}
+
+/**
+ * Environment of a stage's process: what Deno and the runtimes need and what the
+ * task declares, with a fixed time zone and language.
+ */
+export function stageEnvironment(
+  permissions: Permissions,
+  runtimes: readonly Runtime[],
+  temporary: string,
+): Record<string, string> {
+  const names = [...DENO_ENV, ...permissions.env ?? []];
+  const own = names.map((name) => [name, Deno.env.get(name)])
+    .filter(([, value]) => value !== undefined);
+  return {
+    ...Object.fromEntries(own),
+    NO_COLOR: "1",
+    TZ: "UTC",
+    LC_ALL: "C.UTF-8",
+    TMPDIR: temporary,
+    ...Object.assign({}, ...runtimes.map((runtime) => runtime.env)),
+  };
+}
+
+/** An origin for one stage's process. What the process stored under it is removed on disposal. */
+interface OwnOrigin extends Disposable {
+  readonly flags: readonly string[];
+}
+
+/**
+ * Separates the web storage and caches of stages. They need no permission, and
+ * without an origin all processes of a project share them. `child.ts` takes
+ * them from the stage's process, but cannot from its workers.
+ */
+export function ownOrigin(): OwnOrigin {
+  const origin = `http://${crypto.randomUUID()}.invalid`;
+  return {
+    flags: ["--location", `${origin}/`],
+    [Symbol.dispose]: () => {
+      const stored = join(denoFolder(), "location_data");
+      removeFolder(join(stored, digest(origin)));
+      removeFolder(join(stored, "web_cache", digest(origin)));
+    },
+  };
+}
+
+/** Folder of Deno's caches. */
+function denoFolder(): string {
+  const cache = Deno.build.os === "darwin"
+    ? join(homedir(), "Library", "Caches")
+    : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");
+  return Deno.env.get("DENO_DIR") || join(cache, "deno");
+}

@@ -1,0 +1,43 @@
+import { join } from "node:path";
+import { ours } from "./ours.ts";
+import { peers } from "./peers.ts";
+import type { Tool } from "./tool.ts";
+
+/** Jobs that run at a time: as many as the nodes of the cluster have processors. */
+const JOBS = 8;
+
+/**
+ * The tools that run stages as jobs of Slurm, on the same cluster. Both look at
+ * their jobs every second.
+ */
+export function onSlurm(tools: string | undefined): Tool[] {
+  const profile = `executor: slurm\npartition: main\njobs: ${JOBS}\n`;
+  const own: Tool = {
+    ...ours,
+    name: "ours on Slurm",
+    env: { DYLORA_PROFILE: "profile.yaml" },
+    prepare(folder, count) {
+      ours.prepare(folder, count);
+      Deno.writeTextFileSync(join(folder, "profile.yaml"), profile);
+    },
+  };
+  const snakemake = tools === undefined
+    ? undefined
+    : peers(tools).find(({ name }) => name === "Snakemake");
+  if (snakemake === undefined) return [own];
+  const [program] = snakemake.command;
+  return [own, {
+    ...snakemake,
+    name: "Snakemake on Slurm",
+    command: [
+      program!,
+      ...["--executor", "slurm", "--jobs", String(JOBS), "--quiet", "all"],
+      ...["--slurm-no-account", "--slurm-status-command", "squeue"],
+      ...["--slurm-init-seconds-before-status-checks", "1"],
+      ...["--seconds-between-status-checks", "1"],
+      "--default-resources",
+      "slurm_partition=main",
+      ...["mem_mb=100", "runtime=5", "cpus_per_task=1"],
+    ],
+  }];
+}
