@@ -183,7 +183,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
   }
 });
 
-Deno.test("the smoke pipeline trains and evaluates every tiny encoder", async () => {
+Deno.test("the smoke pipeline trains every tiny encoder", async () => {
   const out = await Deno.makeTempDir();
   const read = async (path: string) =>
     JSON.parse(await Deno.readTextFile(join(out, "smoke", path)));
@@ -192,12 +192,10 @@ Deno.test("the smoke pipeline trains and evaluates every tiny encoder", async ()
     for (const name of tinyEncoders.filter((name) => name !== "roberta")) {
       const model = `model=./fixtures/tiny-${name}`;
       const short = "train.epochs=2";
-      const end = "evaluate-dylora";
+      const end = "train-dylora";
       await succeeds(
         ["pipeline", "smoke", end, "-S", model, "-S", short, "--out", out],
       );
-      const { ranks } = await read(`${end}@sst2,seed=0/scores.json`);
-      assertEquals(ranks.length, 8, name);
       const { losses } = await read("train-dylora@sst2,seed=0/training.json");
       const quarter = Math.floor(losses.length / 4);
       const mean = (of: { loss: number }[]) =>
