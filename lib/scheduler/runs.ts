@@ -87,6 +87,9 @@ export async function keptRunFolder(
   }
 }
 
+/** End of the name of a run folder in creation. */
+const IN_CREATION = "-new";
+
 /** Creates a locked run folder; undefined if there is one of this name. */
 function newRunFolder(
   store: Store,
@@ -98,7 +101,7 @@ function newRunFolder(
   const path = join(runs, name);
   if (fingerprint(path) !== undefined) return undefined;
   // Renamed when it is locked and complete, so that no other process sweeps it.
-  const unready = join(runs, `.${temporarySuffix()}-new`);
+  const unready = join(runs, `.${temporarySuffix()}${IN_CREATION}`);
   Deno.mkdirSync(unready);
   let lock: Lock | undefined;
   try {
@@ -178,8 +181,8 @@ export async function sweepRuns(
     if (isDigest(name) && !isForgotten(path)) continue;
     const lock = lockOf(path);
     if (lock === "missing") {
-      // It is being removed; or, if its name begins with a dot, possibly being created.
-      if (!name.startsWith(".") || isOld(path)) removeFolder(path);
+      // It may be in creation; else a removal of it goes on, or has failed.
+      if (!name.endsWith(IN_CREATION) || isOld(path)) removeFolder(path);
     } else if (lock !== "held") {
       await executor.reap(path);
       removeFolder(path);

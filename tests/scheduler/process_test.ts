@@ -59,6 +59,17 @@ Deno.test("run() ends its stages when it is killed, and the next run runs them",
   assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
 });
 
+Deno.test("run() removes a run folder whose removal has failed, even if its lock is gone", async () => {
+  using project = new TestProject();
+  project.task("quick", "return 'done';");
+  const stages: Record<string, StageOptions> = { quick: { task: "quick" } };
+  // As removal leaves it if it fails after the lock: named for removal, without a lock.
+  project.write("out/cache/runs/.12-0123abcd-3-gone/output/out.txt", "left");
+  const { summary } = await project.run(stages);
+  assertEquals(summary.ran, 1);
+  assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
+});
+
 Deno.test("run() retries a killed stage from its checkpoint when retries is set", async () => {
   using project = new TestProject();
   project.task(
