@@ -149,6 +149,7 @@ async function readParquetTable(
   const { parquetMetadata, parquetReadObjects, parquetSchema } = await import(
     "hyparquet"
   );
+  const { unpackSnappy } = await import("./parquet.ts");
   const file = (await Deno.readFile(path)).buffer;
   try {
     const { children } = parquetSchema(parquetMetadata(file));
@@ -157,6 +158,7 @@ async function readParquetTable(
     const objects = await parquetReadObjects({
       file,
       columns: names.filter((_, place) => places.includes(place)),
+      compressors: { SNAPPY: unpackSnappy },
     });
     return objects.map((object, i) => ({
       place: `"${path}", row ${i + 1}`,

@@ -1,4 +1,4 @@
-import { parquetReadObjects } from "hyparquet";
+import { parquetReadObjects, snappyUncompress } from "hyparquet";
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
 import { lengthFault } from "./text.ts";
@@ -20,7 +20,11 @@ export async function readParquet(
   const columns = [...task.columns, "label", "idx"];
   let rows: Record<string, unknown>[];
   try {
-    rows = await parquetReadObjects({ file: bytes.buffer, columns });
+    rows = await parquetReadObjects({
+      file: bytes.buffer,
+      columns,
+      compressors: { SNAPPY: unpackSnappy },
+    });
   } catch (error) {
     throw new SyntaxError(
       `Cannot read "${path}" as parquet with the columns ${
@@ -54,6 +58,26 @@ export async function readParquet(
       ...(!isTestSplit(split) && { label }),
     };
   });
+}
+
+/** Bytes that a byte of Snappy can become: an element of 3 bytes copies up to 64. */
+const MOST_EXPANSION = 64;
+
+/**
+ * Unpacks a page of a parquet file, compressed with Snappy.
+ *
+ * @param size Of the unpacked page, by its header
+ * @throws {Error} If the page cannot be that long, before memory is taken for it, or is damaged.
+ */
+export function unpackSnappy(page: Uint8Array, size: number): Uint8Array {
+  if (size > page.length * MOST_EXPANSION) {
+    throw new Error(
+      `a page of ${page.length} bytes cannot unpack to ${size} bytes`,
+    );
+  }
+  const unpacked = new Uint8Array(size);
+  snappyUncompress(page, unpacked);
+  return unpacked;
 }
 
 function isLabel(value: number, task: GlueTask): boolean {

@@ -4,10 +4,11 @@ import {
   assertIsError,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { readParquet } from "../../lib/glue/parquet.ts";
+import { readParquet, unpackSnappy } from "../../lib/glue/parquet.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
@@ -31,6 +32,17 @@ for (const name of ["rte", "stsb", "mnli"] as const) {
     }
   });
 }
+
+Deno.test("unpackSnappy() takes no memory for a page that says it is longer than it can be", () => {
+  const page = new Uint8Array(1000);
+  const before = Deno.memoryUsage().external;
+  assertThrows(
+    () => unpackSnappy(page, 2 ** 31 - 1),
+    Error,
+    "a page of 1000 bytes cannot unpack to 2147483647 bytes",
+  );
+  assert(Deno.memoryUsage().external - before < 2 ** 20);
+});
 
 Deno.test("readParquet() names a file of another task, and one that is not Parquet", async () => {
   const path = hubFile("mnli", "train");
