@@ -75,9 +75,44 @@ export function unpackSnappy(page: Uint8Array, size: number): Uint8Array {
       `a page of ${page.length} bytes cannot unpack to ${size} bytes`,
     );
   }
+  checkLiterals(page);
   const unpacked = new Uint8Array(size);
   snappyUncompress(page, unpacked);
   return unpacked;
+}
+
+/**
+ * Checks that no literal of a page compressed with Snappy reaches beyond it:
+ * the library takes a length of four bytes for a signed one and goes back, for
+ * seconds (format_description.txt of google/snappy, section 2).
+ */
+function checkLiterals(page: Uint8Array): void {
+  let place = 0;
+  // The unpacked length.
+  while (page[place]! >= 0x80) place++;
+  place++;
+  while (place < page.length) {
+    const tag = page[place]!;
+    const kind = tag & 3;
+    place++;
+    if (kind > 0) {
+      place += [0, 1, 2, 4][kind]!;
+      continue;
+    }
+    let length = tag >>> 2;
+    const bytes = length - 59;
+    if (bytes > 0) {
+      length = 0;
+      for (let i = bytes - 1; i >= 0; i--) {
+        length = length * 256 + (page[place + i] ?? 0);
+      }
+      place += bytes;
+    }
+    place += length + 1;
+    if (place > page.length) {
+      throw new Error("a literal of a page is longer than the page");
+    }
+  }
 }
 
 function isLabel(value: number, task: GlueTask): boolean {

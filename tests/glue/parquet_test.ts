@@ -44,6 +44,16 @@ Deno.test("unpackSnappy() takes no memory for a page that says it is longer than
   assert(Deno.memoryUsage().external - before < 2 ** 20);
 });
 
+Deno.test("unpackSnappy() refuses a literal whose length of four bytes would be negative", () => {
+  // Unpacked length 5, then a literal of 2^32 - 5 bytes.
+  const page = Uint8Array.of(5, 63 << 2, 0xfa, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5);
+  assertThrows(
+    () => unpackSnappy(page, 5),
+    Error,
+    "a literal of a page is longer than the page",
+  );
+});
+
 Deno.test("readParquet() names a file of another task, and one that is not Parquet", async () => {
   const path = hubFile("mnli", "train");
   const { message } = await assertRejects(
