@@ -134,6 +134,11 @@ function codePrints({ code }: Context, { module }: GraphStage): Prints {
   return code.get(module)!.files.map(([path]) => fingerprint(path));
 }
 
+/**
+ * What an earlier scheduler wrote into a run folder.
+ *
+ * @throws {StageFailure} If it is damaged.
+ */
 export function readFreeze(folder: RunFolder): Freeze {
   const sealed = readSealed(folder.frozen);
   if (sealed.state !== "whole") {
@@ -156,6 +161,7 @@ export interface Frozen {
   check(): Promise<void>;
 }
 
+/** Compares the files of a stage with what they were before its start. */
 export function watch(
   context: Context,
   stage: GraphStage,

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertNotMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { SchedulerProcess, TestProject } from "../scheduler/project.ts";
+import { hasStrace, namesIn } from "./kill_points.ts";
 import { orphansOf } from "./processes.ts";
 import type { Random } from "./random.ts";
 
@@ -163,18 +164,4 @@ function pointsIn(trace: string, folder: string): Point[] {
     }
   }
   return points;
-}
-
-function namesIn(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-}
-
-function hasStrace(): boolean {
-  try {
-    return new Deno.Command("strace", { args: ["-V"], stdout: "null" })
-      .outputSync().success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

@@ -77,11 +77,13 @@ async function runKilled(
   return last?.type !== "summary";
 }
 
-function namesIn(folder: string): string[] {
+/** Names in a folder, sorted. */
+export function namesIn(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 }
 
-function hasStrace(): boolean {
+/** Whether strace is installed. */
+export function hasStrace(): boolean {
   try {
     return new Deno.Command("strace", { args: ["-V"], stdout: "null" })
       .outputSync().success;

@@ -3,6 +3,7 @@ import {
   type Architecture,
   type AttentionOptions,
   countedPositions,
+  headLinear,
   linearShapes,
   type Model,
   type Norm,
@@ -21,14 +22,8 @@ export const bert: Architecture = {
   wrapping: { title: "BERT", separators: 1, pairType: 1 },
   targetModules: ["query", "value"],
   head: (hidden, labels) => [
-    {
-      name: "bert.pooler.dense.weight",
-      shape: [hidden, hidden],
-      start: "pretrained",
-    },
-    { name: "bert.pooler.dense.bias", shape: [hidden], start: "pretrained" },
-    { name: "classifier.weight", shape: [labels, hidden], start: "normal" },
-    { name: "classifier.bias", shape: [labels], start: "zeros" },
+    ...headLinear("bert.pooler.dense", hidden, hidden, "pretrained"),
+    ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {
     const config = BertConfig.parse(json);

@@ -11,6 +11,7 @@ import {
 import {
   type Architecture,
   countedPositions,
+  headLinear,
   type Index,
   type Model,
   normShapes,
@@ -30,10 +31,8 @@ export const debertaV2: Architecture = {
   wrapping: { title: "DeBERTa", separators: 1, pairType: 1 },
   targetModules: ["query_proj", "value_proj"],
   head: (hidden, labels) => [
-    { name: "pooler.dense.weight", shape: [hidden, hidden], start: "normal" },
-    { name: "pooler.dense.bias", shape: [hidden], start: "zeros" },
-    { name: "classifier.weight", shape: [labels, hidden], start: "normal" },
-    { name: "classifier.bias", shape: [labels], start: "zeros" },
+    ...headLinear("pooler.dense", hidden, hidden),
+    ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {
     const config = DebertaConfig.parse(json);

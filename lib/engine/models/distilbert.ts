@@ -10,6 +10,7 @@ import {
 import {
   type Architecture,
   countedPositions,
+  headLinear,
   type Model,
   normShapes,
 } from "./model.ts";
@@ -26,14 +27,8 @@ export const distilbert: Architecture = {
   wrapping: { title: "DistilBERT", separators: 1, pairType: 0 },
   targetModules: ["q_lin", "v_lin"],
   head: (hidden, labels) => [
-    {
-      name: "pre_classifier.weight",
-      shape: [hidden, hidden],
-      start: "normal",
-    },
-    { name: "pre_classifier.bias", shape: [hidden], start: "zeros" },
-    { name: "classifier.weight", shape: [labels, hidden], start: "normal" },
-    { name: "classifier.bias", shape: [labels], start: "zeros" },
+    ...headLinear("pre_classifier", hidden, hidden),
+    ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {
     const config = DistilBertConfig.parse(json);

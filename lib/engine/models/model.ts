@@ -210,6 +210,23 @@ export interface Pass<T> {
   observe(x: T): void;
 }
 
+/** The tensors of a linear module of the head: a weight with this start, and a bias that starts at zero unless the module is pretrained. */
+export function headLinear(
+  name: string,
+  inputs: number,
+  outputs: number,
+  start: "normal" | "pretrained" = "normal",
+): HeadTensor[] {
+  return [
+    { name: `${name}.weight`, shape: [outputs, inputs], start },
+    {
+      name: `${name}.bias`,
+      shape: [outputs],
+      start: start === "normal" ? "zeros" : start,
+    },
+  ];
+}
+
 /** Shapes of a linear module with bias: weight `[out, in]`, bias `[out]`. */
 export function linearShapes(
   name: string,

@@ -1,6 +1,7 @@
 import { BertConfig, bertEncoder, encode, headDropout } from "./bert.ts";
 import {
   type Architecture,
+  headLinear,
   type HeadTensor,
   type Model,
   positionsAfterPadding,
@@ -54,17 +55,7 @@ export function robertaLike(
 /** A head of two linear modules, both trained from the start. */
 export function denseHead(hidden: number, labels: number): HeadTensor[] {
   return [
-    {
-      name: "classifier.dense.weight",
-      shape: [hidden, hidden],
-      start: "normal",
-    },
-    { name: "classifier.dense.bias", shape: [hidden], start: "zeros" },
-    {
-      name: "classifier.out_proj.weight",
-      shape: [labels, hidden],
-      start: "normal",
-    },
-    { name: "classifier.out_proj.bias", shape: [labels], start: "zeros" },
+    ...headLinear("classifier.dense", hidden, hidden),
+    ...headLinear("classifier.out_proj", hidden, labels),
   ];
 }

@@ -126,7 +126,7 @@ export class TensorPass implements Pass<Activation> {
     const { value, hasGradient } = this.#weights.table(table);
     const ids = tf.tensor2d(rows as number[], [1, rows.length], "int32");
     return {
-      value: hasGradient ? lookUpTrained(value, ids) : lookUp(value, ids),
+      value: lookUpTrained(value, ids),
       sequences: 1,
       tokens: rows.length,
       hasGradient,
@@ -184,11 +184,8 @@ export class TensorPass implements Pass<Activation> {
     const ofContents = (x: Activation) =>
       repeated(x.value as tf.Tensor4D, sequences);
     const byDistance = (x: Activation | undefined) =>
-      x && ofDistances(
-        repeated(x.value as tf.Tensor4D, groups),
-        positions.rows,
-        x.hasGradient,
-      );
+      x &&
+      ofDistances(repeated(x.value as tf.Tensor4D, groups), positions.rows);
     return {
       value: disentangle({
         query: ofContents(query),

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
-import { lookUp, lookUpTrained } from "./embedding.ts";
+import { lookUpTrained } from "./embedding.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
@@ -90,13 +90,11 @@ export function positionBias(
  *
  * @param x `[ranks, heads, positions, depth]`
  * @param rows Position of each distance
- * @param hasGradient False if `x` depends on nothing trained
  * @returns `[ranks, heads, distances, depth]`
  */
 export function ofDistances(
   x: tf.Tensor4D,
   rows: readonly number[],
-  hasGradient: boolean,
 ): tf.Tensor4D {
   if (rows.every((row, i) => row === i)) return x;
   const [sequences, heads, count, depth] = x.shape;
@@ -108,7 +106,7 @@ export function ofDistances(
   const table = tf.reshape(x, [blocks * count, depth]) as tf.Tensor2D;
   const all = tf.tensor2d(ids, [1, ids.length], "int32");
   return tf.reshape(
-    hasGradient ? lookUpTrained(table, all) : lookUp(table, all),
+    lookUpTrained(table, all),
     [sequences, heads, rows.length, depth],
   );
 }

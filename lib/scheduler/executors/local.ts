@@ -58,7 +58,7 @@ function startNamespace(job: Job, command: readonly string[]): Execution {
   const process = spawn(job, command, "null");
   let namespace = "";
   const ended = process.status.then(async ({ code, signal }) => {
-    // The namespace has ended before \`unshare\`, unless that was killed itself.
+    // The namespace has ended before `unshare`, unless that was killed itself.
     if (signal === "SIGKILL") await killJob(job.folder, namespace);
     return describe(code, signal);
   });

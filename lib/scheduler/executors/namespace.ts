@@ -28,7 +28,7 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
 ]);
 
 /** First release of util-linux whose `unshare` survives a SIGTERM that its process group gets. */
-const RELEASE = 2.36;
+const RELEASE = "2.36";
 
 let found: readonly string[] | string | undefined;
 let tied: readonly string[] | undefined;
@@ -82,7 +82,7 @@ function find(): readonly string[] | string {
 /** Compares releases such as 2.9 and 2.36 by their numbers. */
 function isSince(release: string): boolean {
   const [major, minor] = release.split(".").map(Number);
-  const [first, second] = String(RELEASE).split(".").map(Number);
+  const [first, second] = RELEASE.split(".").map(Number);
   return major! > first! || major === first && minor! >= second!;
 }
 
