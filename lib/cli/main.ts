@@ -49,6 +49,10 @@ const COMMANDS: Readonly<
     "Classify texts with a trained adapter",
     async () => (await import("./predict.ts")).predictCommand,
   ],
+  push: [
+    "Upload an exported adapter to the Hugging Face hub",
+    async () => (await import("./push.ts")).pushCommand,
+  ],
   setup: [
     "Install the engine, or check it",
     async () => (await import("./setup.ts")).setupCommand,
