@@ -1,6 +1,7 @@
 import { printable } from "../pipeline/faults.ts";
 import type { Verification } from "../scheduler/verify.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
+import type { Answer } from "./answer.ts";
 
 /** What a command reports while it works: the scheduler's events and its own. */
 export type Message =
@@ -31,7 +32,8 @@ export type Message =
     readonly stage: string;
     readonly path: string;
     readonly text: string;
-  };
+  }
+  | Answer;
 
 /** Displays messages. */
 export interface Renderer {
@@ -81,6 +83,8 @@ export function messageLine(
       return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
     case "summary":
       return summaryLine(message, style);
+    case "answer":
+      return answerLines(message, style).join("\n");
     default:
       return undefined;
   }
@@ -245,6 +249,36 @@ function summaryLine(summary: Summary, style: Style): string {
     : interrupted + skipped > 0
     ? style.yellow(line)
     : style.green(line);
+}
+
+/** The verdicts, then what can be done with the results. */
+function answerLines(answer: Answer, style: Style): string[] {
+  const { findings, adapters, reports, predict, python } = answer;
+  const isOne = findings.length === 1;
+  const rest = adapters.length - 1;
+  const rows = [
+    ...adapters.slice(0, 1).map((
+      folder,
+    ) => ["adapter", `${folder}${rest > 0 ? ` and ${rest} more` : ""}`]),
+    ...(predict === undefined ? [] : [["predict", predict]]),
+    ...python.map((line, i) => [i === 0 ? "python" : "", line]),
+    ...reports.map((path) => ["report", path]),
+  ];
+  return [
+    ...findings.flatMap(({ title, headline, reasons, rank }) => [
+      "",
+      `${printable(title)}: ${style.bold(printable(headline))}`,
+      ...(isOne
+        ? reasons.map((reason) => `  ${printable(reason)}`)
+        : rank === undefined
+        ? []
+        : [`  recommended rank: ${rank}`]),
+    ]),
+    "",
+    ...rows.map(([what, text]) =>
+      `${style.dim(what!.padEnd(7))}  ${printable(text!)}`
+    ),
+  ];
 }
 
 /** The progress of a stage: `128/8192 examples, loss 0.41`. */
