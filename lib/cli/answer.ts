@@ -2,32 +2,9 @@ import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { visibleFolder } from "../scheduler/visible.ts";
 import { join } from "../store/paths.ts";
 import type { Arguments } from "./arguments.ts";
+import type { Answer, Finding } from "./messages.ts";
 import { shortPath } from "./options.ts";
 import { stageCommand } from "./stage_result.ts";
-
-/** What a run has found and where it is: its last lines. */
-export interface Answer {
-  readonly type: "answer";
-  readonly findings: readonly Finding[];
-  /** Pages of the reports. */
-  readonly reports: readonly string[];
-  /** Folders of the adapters to use. */
-  readonly adapters: readonly string[];
-  /** Command that classifies a text with the first adapter. */
-  readonly predict?: string;
-  /** Lines of Python that load the first adapter. */
-  readonly python: readonly string[];
-}
-
-/** The verdict of a report on a task. */
-interface Finding {
-  /** Title of the task, and what distinguishes it from others of the report. */
-  readonly title: string;
-  readonly headline: string;
-  readonly reasons: readonly string[];
-  /** Recommended rank; undefined if nothing was learnt. */
-  readonly rank?: number;
-}
 
 /** The fields of `report.json` that are read here. */
 interface Report {

@@ -1,7 +1,6 @@
 import { printable } from "../pipeline/faults.ts";
 import type { Verification } from "../scheduler/verify.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
-import type { Answer } from "./answer.ts";
 
 /** What a command reports while it works: the scheduler's events and its own. */
 export type Message =
@@ -34,6 +33,30 @@ export type Message =
     readonly text: string;
   }
   | Answer;
+
+/** What a run has found and where it is: its last lines. */
+export interface Answer {
+  readonly type: "answer";
+  readonly findings: readonly Finding[];
+  /** Pages of the reports. */
+  readonly reports: readonly string[];
+  /** Folders of the adapters to use. */
+  readonly adapters: readonly string[];
+  /** Command that classifies a text with the first adapter. */
+  readonly predict?: string;
+  /** Lines of Python that load the first adapter. */
+  readonly python: readonly string[];
+}
+
+/** The verdict of a report on a task. */
+export interface Finding {
+  /** Title of the task, and what distinguishes it from others of the report. */
+  readonly title: string;
+  readonly headline: string;
+  readonly reasons: readonly string[];
+  /** Recommended rank; undefined if nothing was learnt. */
+  readonly rank?: number;
+}
 
 /** Displays messages. */
 export interface Renderer {

@@ -5,12 +5,12 @@ import type { Event, Summary } from "../scheduler/events.ts";
 import { run } from "../scheduler/scheduler.ts";
 import { selectStages } from "../scheduler/context.ts";
 import type { Store } from "../store/store.ts";
-import { type Answer, answerOf } from "./answer.ts";
+import { answerOf } from "./answer.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { CLUSTER_OPTIONS, nodeHost, slurmExecutor } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
-import type { Message } from "./messages.ts";
+import type { Answer, Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
   afterSettings,

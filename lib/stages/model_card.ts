@@ -104,11 +104,7 @@ function metadata(
     ...(languages && { language: [...languages] }),
     ...(license && { license }),
     ...(metrics.length > 0 && { metrics }),
-    tags: [
-      "lora",
-      "text-classification",
-      ...(method === "lora" ? [] : [method]),
-    ],
+    tags: [...new Set(["lora", "text-classification", method])],
     ...(scores.length > 0 && {
       "model-index": [{
         name: title,

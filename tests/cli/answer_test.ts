@@ -11,6 +11,7 @@ stages:
   take:
     task: pack
     matrix: { seed: [0, 1] }
+    with: { seed: "\${matrix.seed}" }
     inputs: { report: judge }
 `;
 
@@ -42,7 +43,7 @@ const PACK = `
 import { z } from "zod";
 export default {
   description: "Writes a model card",
-  params: z.strictObject({}),
+  params: z.strictObject({ seed: z.number() }),
   inputs: { report: { kind: "report" } },
   output: { kind: "peft", files: ["README.md"] },
   async run({ output }) {
