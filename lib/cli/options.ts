@@ -184,8 +184,8 @@ function folderFault(out: string): string | undefined {
   }
 }
 
-/** A message after the settings whose values name a path in it: `-S train=x.tsv: ... does not exist`. */
-export function afterSettings(
+/** A message with the settings whose values name a path in it: `"/a/x.tsv" does not exist; it comes from -S train=x.tsv`. */
+export function withSettings(
   message: string,
   settings: readonly string[],
 ): string {
@@ -195,7 +195,9 @@ export function afterSettings(
   });
   return named.length === 0
     ? message
-    : `${named.map((it) => `-S ${it}`).join(", ")}: ${message}`;
+    : `${message}; it comes from ${
+      named.map((it) => `-S ${it}`).join(" and ")
+    }`;
 }
 
 /** The folder of the task modules, absolute. */
