@@ -157,7 +157,7 @@ Deno.test("pipeline refuses an output folder that cannot be one, in words", asyn
   }
 });
 
-Deno.test("pipeline refuses a source below /proc, in words", async () => {
+Deno.test("pipeline refuses a folder of /proc as a source, in words", async () => {
   using project = failing(
     `  bad: { task: fail, with: { how: data, file: /proc/self } }\n`,
   );
@@ -165,7 +165,7 @@ Deno.test("pipeline refuses a source below /proc, in words", async () => {
   assertEquals(code, 1);
   assertMatch(
     stdout,
-    /^bad: failed - Parameter "file" of stage "bad": "\/proc\/self" is in \/proc, which has no files of its own; copy/m,
+    /^bad: failed - Parameter "file" of stage "bad": "\/proc\/self" is a folder of \/proc, in which the system shows itself; copy what you need to another one$/m,
   );
 });
 
