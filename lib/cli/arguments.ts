@@ -241,7 +241,7 @@ function unknownOption(
 }
 
 /** Columns of help texts. */
-const WIDTH = 80;
+export const WIDTH = 80;
 
 /** The help text of a command. */
 export function helpOf(command: Usage): string {

@@ -77,7 +77,7 @@ interface Candidate {
  *
  * @param words Words after `deno task`, without quotes; the last one is being typed.
  */
-async function candidates(
+export async function candidates(
   words: readonly string[],
   commands: Commands,
 ): Promise<readonly Candidate[]> {
@@ -261,6 +261,8 @@ _dylora() {
   fi
   typed=\${words[\${#words[@]}-1]}
   local start=\${typed%"\${typed##*[\${COMP_WORDBREAKS//[[:space:]]/}]}"}
+  # A word that is completed begins with its "@".
+  start=\${start%@}
   COMPREPLY=()
   while IFS=$'\\t' read -r candidate _; do
     [[ $candidate == *= ]] && compopt -o nospace

@@ -11,7 +11,8 @@ import {
 import { readYaml } from "../pipeline/read.ts";
 import { mask, MERGE_KEY, unmask } from "../pipeline/references.ts";
 import { join } from "../store/paths.ts";
-import { type Arguments, columns, EXIT, wrap } from "./arguments.ts";
+import { type Arguments, columns, EXIT, WIDTH, wrap } from "./arguments.ts";
+import { clip } from "./messages.ts";
 import { findPipeline, pipelineNames } from "./open_pipeline.ts";
 import { PROJECT, tasksOf } from "./options.ts";
 import { writeOut } from "./renderer.ts";
@@ -55,13 +56,16 @@ export async function printPipelines(args: Arguments): Promise<number> {
     writeOut(found.map((it) => `${JSON.stringify(it)}\n`).join(""));
     return EXIT.success;
   }
-  const rows = found.map(({ name, description }) =>
-    [name, printable(description)] as const
+  const width = Math.max(...found.map(({ name }) => name.length));
+  const lines = found.map(({ name, description }) =>
+    `  ${name.padEnd(width)}  ${
+      clip(printable(description), WIDTH - width - 4)
+    }`
   );
   writeOut(`${
     [
       "Pipelines:",
-      ...columns(rows),
+      ...lines,
       "",
       ...columns([
         ["deno task pipeline NAME", "run a pipeline"],
@@ -86,7 +90,7 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
   return printable([
     `Usage: deno task pipeline ${given} [STAGE...] [OPTION...]`,
     "",
-    ...wrap(description === "" ? name : description, 80),
+    ...wrap(description === "" ? name : description, WIDTH),
     ...section(
       "Parameters (-S KEY=VALUE):",
       parameters.flatMap(parameterLines),
@@ -114,7 +118,7 @@ function parameterLines({ name, value, description }: Parameter): string[] {
     `  ${name}${shown}`,
     ...(description === ""
       ? []
-      : wrap(description, 80 - INDENT).map((line) =>
+      : wrap(description, WIDTH - INDENT).map((line) =>
         " ".repeat(INDENT) + line
       )),
   ];

@@ -167,7 +167,10 @@ class Results {
       seconds: {
         stage: seconds,
         ...(training !== undefined && { training }),
-        total: chain.reduce((sum, { seconds }) => sum + seconds, 0),
+        // To the millisecond, as the seconds of each.
+        total: Math.round(
+          chain.reduce((sum, { seconds }) => sum + 1000 * seconds, 0),
+        ) / 1000,
       },
       size: (scored ?? manifest).files
         .reduce((sum, { size }) => sum + size, 0),

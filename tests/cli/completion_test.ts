@@ -1,16 +1,27 @@
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import type { Commands } from "../../lib/cli/arguments.ts";
+import { candidates } from "../../lib/cli/completion.ts";
 import { callMain, CliProject } from "./project.ts";
+
+const CLI = "../../lib/cli";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
+const COMMANDS: Commands = {
+  pipeline: [
+    "",
+    async () => (await import(`${CLI}/pipeline.ts`)).pipelineCommand,
+  ],
+  plan: ["", async () => (await import(`${CLI}/plan.ts`)).planCommand],
+  logs: ["", async () => (await import(`${CLI}/logs.ts`)).logsCommand],
+  cache: ["", async () => (await import(`${CLI}/cache.ts`)).cacheCommand],
+  init: ["", async () => (await import(`${CLI}/init.ts`)).initCommand],
+};
+
 /** The words that complete a command line. */
 async function completing(...words: readonly string[]): Promise<string[]> {
-  const { code, lines, stderr } = await callMain(
-    ...["completion", "words", "--", ...words],
-  );
-  assertEquals([code, stderr], [0, ""]);
-  return lines.map((line) => line.split("\t")[0]!);
+  return (await candidates(words, COMMANDS)).map(({ word }) => word);
 }
 
 Deno.test("completion offers commands, pipelines, stages, parameters, profiles and options", async () => {
@@ -75,12 +86,10 @@ show = {"bash": 'deno() { printf "<%s>" "$@"; echo "|"; }', "zsh": 'deno() { pri
   "fish": 'function deno; printf "<%s>" $argv; echo "|"; end'}[shell]
 before = {"bash": "", "zsh": "autoload -Uz compinit; compinit -u; ", "fish": ""}[shell]
 os.write(terminal, (before + "source " + script + "; " + show + "; echo rea''dy\\n").encode())
-assert b"ready" in read(b"ready", 20), "no prompt"
+assert b"ready" in read(b"ready", 60), "no prompt"
 for line in sys.argv[4:]:
-    os.write(terminal, (line + "\\t").encode())
-    read(b"\\0", 3.0 if shell == "fish" else 2.0)
-    os.write(terminal, b"\\n")
-    seen = read(b">|", 5)
+    os.write(terminal, (line + "\\t\\n").encode())
+    seen = read(b">|", 60)
     found = re.findall(rb"((?:<[^<>\\r\\n]*>)+)\\|", seen)
     print(found[-1].decode() if found else "nothing in " + repr(seen))
 os.write(terminal, b"exit\\n")

@@ -143,9 +143,12 @@ Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents
   }));
 
 Deno.test("lookAt() reads parquet, and estimates a length that holds 99 % of the texts", async () => {
-  const path = join(FIXTURES, "tiny-hub/sst2/train-00000-of-00001.parquet");
+  const path = join(FIXTURES, "tiny-hub/rte/train-00000-of-00001.parquet");
   const seen = await lookAt(path, {});
-  assertEquals([seen.text.name, seen.label.name], ["sentence", "label"]);
+  assertEquals(
+    [seen.text.name, seen.pair?.name, seen.label.name],
+    ["sentence1", "sentence2", "label"],
+  );
   assert(seen.tokens % 32 === 0 && seen.tokens >= 32 && seen.tokens <= 512);
   assert(seen.text.longest / 3 + 4 <= seen.tokens);
 });
