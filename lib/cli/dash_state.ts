@@ -1,7 +1,6 @@
 /** What `dash` shows of a pipeline: read from what runs, of any process, leave on the disk. */
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Event } from "../scheduler/events.ts";
-import { findLog } from "../scheduler/logs.ts";
 import type { StageStatus } from "../scheduler/plan.ts";
 import { visibleFolder } from "../scheduler/visible.ts";
 import type { Manifest } from "../store/manifests.ts";
@@ -75,12 +74,15 @@ export class Follower {
   readonly #sources: Sources;
   readonly #now: () => number;
   #graph: Graph | undefined;
-  #status: readonly StageStatus[] = [];
+  #status: ReadonlyMap<string, StageStatus> = new Map();
   #problem: string | undefined;
   #seen = "";
   #at = -Infinity;
   #reading: Promise<void> | undefined;
   readonly #logs = new Map<string, StageLog>();
+  /** By key. */
+  readonly #results = new Map<string, Manifest>();
+  /** By blob. */
   readonly #scores = new Map<string, Scores | undefined>();
 
   /** @param now The clock: milliseconds since 1970. */
@@ -98,7 +100,7 @@ export class Follower {
     if (graph === undefined) {
       throw new Error(this.#problem ?? "The pipeline cannot be read");
     }
-    const stages = this.#status.flatMap((status) => {
+    const stages = [...this.#status.values()].flatMap((status) => {
       const stage = graph.stages.get(status.stage);
       return stage ? [this.#stageState(stage, status)] : [];
     });
@@ -107,7 +109,7 @@ export class Follower {
       now: new Date(this.#now()).toISOString(),
       stages,
       tables: this.#tables(graph),
-      reports: this.#status.flatMap(({ stage }) => {
+      reports: [...this.#status.keys()].flatMap((stage) => {
         const kind = graph.stages.get(stage)?.declaration.output.kind;
         const page = kind === "report" ? this.#page(stage) : undefined;
         return page ? [{ stage, version: page.version }] : [];
@@ -167,8 +169,9 @@ export class Follower {
     if (seen === this.#seen && age < LATEST) return;
     this.#at = this.#now();
     try {
-      this.#status = await this.#sources.status();
-      const ids = this.#status.map(({ stage }) => stage);
+      const status = await this.#sources.status();
+      this.#status = new Map(status.map((it) => [it.stage, it]));
+      const ids = status.map(({ stage }) => stage);
       if (
         this.#graph === undefined || ids.length !== this.#graph.stages.size ||
         ids.some((id) => !this.#graph!.stages.has(id))
@@ -216,28 +219,33 @@ export class Follower {
   /** The log of the last run of a stage, read up to its present end. */
   #log(stage: string): StageLog | undefined {
     const { store } = this.#sources;
-    const status = this.#status.find((it) => it.stage === stage);
-    if (status === undefined) return undefined;
-    const path = status.live?.log ??
-      findLog(this.#graph!.pipeline, stage, store)?.path;
+    const status = this.#status.get(stage);
+    const result = this.#result(stage);
+    const path = status?.live?.log ??
+      (result ? store.blobs.path(result.log.blob) : status?.failure?.log);
     if (path === undefined) return undefined;
     let log = this.#logs.get(stage);
     if (log === undefined || log.path !== path) {
       log = new StageLog(path);
       this.#logs.set(stage, log);
-    }
+    } else if (!status?.live) return log;
     log.read();
     return log;
   }
 
   /** The result of a stage that is up to date. */
   #result(stage: string): Manifest | undefined {
-    const decision = this.#status.find((it) => it.stage === stage)?.decision;
+    const decision = this.#status.get(stage)?.decision;
     if (decision?.state !== "unchanged" && decision?.state !== "restore") {
       return undefined;
     }
-    const found = this.#sources.store.manifests.read(decision.key);
-    return found.state === "found" ? found.manifest : undefined;
+    const { key } = decision;
+    const known = this.#results.get(key);
+    if (known !== undefined) return known;
+    const found = this.#sources.store.manifests.read(key);
+    if (found.state !== "found") return undefined;
+    this.#results.set(key, found.manifest);
+    return found.manifest;
   }
 
   #tables({ stages }: Graph): RankTable[] {
@@ -382,7 +390,8 @@ class StageLog {
         // Reports of progress are rarer in a log.
         const { progress } = this;
         if (progress?.unit === "steps" && event.step > progress.done) {
-          this.progress = { ...progress, done: event.step };
+          const note = `${event.name} ${event.value.toPrecision(4)}`;
+          this.progress = { ...progress, done: event.step, note };
         }
         break;
       }

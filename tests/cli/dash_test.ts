@@ -104,7 +104,7 @@ class Dash implements AsyncDisposable {
   /** Waits until the state is as it should be. */
   // deno-lint-ignore no-explicit-any
   async until(holds: (state: any) => boolean): Promise<any> {
-    const end = Date.now() + 20_000;
+    const end = Date.now() + 60_000;
     for (;;) {
       const state = await this.ask("state");
       if (holds(state)) return state;

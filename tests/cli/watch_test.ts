@@ -85,9 +85,10 @@ Deno.test("pipeline --watch runs again when a source, a task or the file changes
 
 /** Runs a command in a terminal of its own, presses Ctrl-C once when it prints a text, and prints the exit code. */
 const ONE_PRESS = `
-import os, pty, sys
+import fcntl, os, pty, struct, sys, termios
 pid, terminal = pty.fork()
 if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     os.execvp(sys.argv[2], sys.argv[2:])
 seen, pressed = b"", False
 while True:
