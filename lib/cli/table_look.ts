@@ -84,11 +84,6 @@ export async function lookAt(path: string, named: Named): Promise<Seen> {
     throw new UsageError(`File "${path}" does not exist`);
   }
   const names = await columnsOf(path);
-  if (names.length === 1 && names[0]!.includes("\t")) {
-    throw new UsageError(
-      `"${path}" seems to be separated by tabs, not by commas: rename it so that its name ends in .tsv`,
-    );
-  }
   const rows = await readTable(path, [], names);
   const columns = names.map((name, i) =>
     new Column(name, rows.map(({ values }) => values[i]))

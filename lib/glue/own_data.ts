@@ -40,15 +40,24 @@ export async function readTable(
 }
 
 async function readRows(path: string, columns: Columns): Promise<Row[]> {
-  const format = delimitedFormat(path);
-  if (format !== undefined) return await readDelimited(path, columns, format);
   switch (extname(path).toLowerCase()) {
+    case ".tsv":
+      return await readDelimited(path, columns, {
+        delimiter: "\t",
+        quote: null,
+      });
+    case ".csv":
+      return await readDelimited(path, columns, { delimiter: ",", quote: '"' });
     case ".jsonl":
       return await readJsonLines(path, columns);
     case ".parquet":
       return await readParquetTable(path, columns);
     default:
-      throw unsupported(path);
+      throw new SyntaxError(
+        `"${path}" is not a supported table; its name must end in ${
+          TABLE_FORMATS.join(", ")
+        }`,
+      );
   }
 }
 
@@ -59,66 +68,20 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
  * @throws {SyntaxError} As {@linkcode readTable}.
  */
 export async function columnsOf(path: string): Promise<string[]> {
-  const format = delimitedFormat(path);
-  if (format !== undefined) {
-    const [header] = await readRecords(path, format);
-    return header?.record ?? [];
-  }
-  if (extname(path).toLowerCase() === ".jsonl") {
-    const keys = new Set<string>();
-    for await (const { value } of readObjects(path)) {
-      for (const key of Object.keys(value)) keys.add(key);
-    }
-    return [...keys];
-  }
-  if (extname(path).toLowerCase() !== ".parquet") throw unsupported(path);
-  const { parquetMetadata, parquetSchema } = await import("hyparquet");
-  const { buffer } = await Deno.readFile(path);
-  try {
-    return parquetSchema(parquetMetadata(buffer)).children
-      .map(({ element }) => element.name);
-  } catch (error) {
-    throw notParquet(path, error);
-  }
-}
-
-function unsupported(path: string): SyntaxError {
-  return new SyntaxError(
-    `"${path}" is not a supported table; its name must end in ${
-      TABLE_FORMATS.join(", ")
-    }`,
-  );
-}
-
-function notParquet(path: string, error: unknown): SyntaxError {
-  return new SyntaxError(
-    `Cannot read "${path}" as parquet: ${
-      error instanceof Error ? error.message : error
-    }`,
-    { cause: error },
-  );
+  const found = new Set<string>();
+  await readRows(path, {
+    required: [],
+    optional: [],
+    onNames: (names) => names.forEach((it) => found.add(it)),
+  });
+  return [...found];
 }
 
 interface Columns {
   readonly required: readonly string[];
   readonly optional: readonly string[];
-}
-
-/** How the fields of a text file are separated and quoted. */
-interface DelimitedFormat {
-  readonly delimiter: string;
-  readonly quote: string | null;
-}
-
-function delimitedFormat(path: string): DelimitedFormat | undefined {
-  switch (extname(path).toLowerCase()) {
-    case ".tsv":
-      return { delimiter: "\t", quote: null };
-    case ".csv":
-      return { delimiter: ",", quote: '"' };
-    default:
-      return undefined;
-  }
+  /** Called with the names in a header, or with those of each JSON object. */
+  readonly onNames?: (names: readonly string[]) => void;
 }
 
 /** Maximum bytes of a file that is decoded as a whole: V8's longest string has 2^29 - 24 characters. */
@@ -127,21 +90,8 @@ const MAX_TABLE = 500_000_000;
 async function readDelimited(
   path: string,
   columns: Columns,
-  format: DelimitedFormat,
+  format: { delimiter: string; quote: string | null },
 ): Promise<Row[]> {
-  const [header, ...others] = await readRecords(path, format);
-  const places = findColumns(columns, header?.record ?? [], path);
-  return others.map(({ record, line }) => ({
-    place: `${path}:${line}`,
-    values: places.map((place) => record[place]),
-  }));
-}
-
-/** The fields of each line, of the header first, with its line number. */
-async function readRecords(
-  path: string,
-  format: DelimitedFormat,
-): Promise<{ readonly record: string[]; readonly line: number }[]> {
   const { CsvError, parse } = await import("csv-parse/sync");
   const { size } = await Deno.stat(path);
   if (size > MAX_TABLE) {
@@ -173,27 +123,20 @@ async function readRecords(
       `${path}:${lines.after(end)}: ${message.slice(0, 500)}`,
     );
   }
-  return rows;
+  const [header, ...others] = rows;
+  const places = findColumns(columns, header?.record ?? [], path);
+  return others.map(({ record, line }) => ({
+    place: `${path}:${line}`,
+    values: places.map((place) => record[place]),
+  }));
 }
 
 async function readJsonLines(
   path: string,
-  { required, optional }: Columns,
+  { required, optional, onNames }: Columns,
 ): Promise<Row[]> {
   const columns = [...required, ...optional];
   const rows: Row[] = [];
-  for await (const { place, value } of readObjects(path)) {
-    const values = columns.map((column) =>
-      Object.hasOwn(value, column) ? value[column] : undefined
-    );
-    rows.push({ place, values });
-  }
-  return rows;
-}
-
-async function* readObjects(
-  path: string,
-): AsyncGenerator<{ place: string; value: Record<string, unknown> }> {
   let line = 0;
   for await (const text of readLines(path)) {
     const place = `${path}:${++line}`;
@@ -207,8 +150,15 @@ async function* readObjects(
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw new SyntaxError(`${place}: Expected an object`);
     }
-    yield { place, value: value as Record<string, unknown> };
+    onNames?.(Object.keys(value));
+    const values = columns.map((column) =>
+      Object.hasOwn(value, column)
+        ? (value as Record<string, unknown>)[column]
+        : undefined
+    );
+    rows.push({ place, values });
   }
+  return rows;
 }
 
 async function readParquetTable(
@@ -235,16 +185,22 @@ async function readParquetTable(
     }));
   } catch (error) {
     if (error instanceof SyntaxError) throw error;
-    throw notParquet(path, error);
+    throw new SyntaxError(
+      `Cannot read "${path}" as parquet: ${
+        error instanceof Error ? error.message : error
+      }`,
+      { cause: error },
+    );
   }
 }
 
 /** Positions of the columns in a header, -1 for an absent optional one. */
 function findColumns(
-  { required, optional }: Columns,
+  { required, optional, onNames }: Columns,
   header: readonly string[],
   path: string,
 ): number[] {
+  onNames?.(header);
   const lacking = required.find((column) => !header.includes(column));
   if (lacking !== undefined) {
     throw new SyntaxError(

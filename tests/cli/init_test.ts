@@ -122,8 +122,6 @@ Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents
     ]);
     assertEquals((await lookAt(stars, {})).regression, false);
 
-    const tabs = await write("d.csv", ["text\tlabel", "a\t1", "b\t0"]);
-    await assertRejects(() => lookAt(tabs, {}), UsageError, "ends in .tsv");
     await assertRejects(
       () => lookAt(csv, { label: "verdikt" }),
       UsageError,
