@@ -50,7 +50,9 @@ const METRIC = "loss";
 /** Points of the curve of each stage, as far as they have been asked for. */
 const curves = new Map();
 
+/** The stage whose log is shown: one that runs, until the user chooses. */
 let chosen = "";
+let isChosen = false;
 let showAll = false;
 let state;
 
@@ -96,6 +98,7 @@ function layOut() {
   const nameOf = new Map(state.stages.map(({ id, name }) => [id, name]));
   const depths = new Map();
   const needs = new Map();
+  const reached = new Map();
   // Stages come in topological order.
   for (const [name, stages] of byName) {
     const needed = new Set(
@@ -103,10 +106,21 @@ function layOut() {
     );
     needed.delete(name);
     needs.set(name, needed);
+    reached.set(
+      name,
+      new Set([...needed].flatMap((it) => [it, ...reached.get(it)])),
+    );
     depths.set(
       name,
       Math.max(-1, ...[...needed].map((it) => depths.get(it) ?? -1)) + 1,
     );
+  }
+  // An edge that others imply is not drawn.
+  for (const needed of needs.values()) {
+    const all = [...needed];
+    for (const it of all) {
+      if (all.some((other) => reached.get(other).has(it))) needed.delete(it);
+    }
   }
   return { byName, depths, needs };
 }
@@ -392,9 +406,10 @@ function drawScores() {
 function drawStages() {
   const select = byId("stage");
   const ids = state.stages.map(({ id }) => id);
-  if (chosen === "" || !ids.includes(chosen)) {
-    const running = state.stages.find((it) => it.state === "running");
-    chosen = (running ?? state.stages.at(-1))?.id ?? "";
+  if (!isChosen || !ids.includes(chosen)) {
+    const of = (it) => state.stages.find(({ state }) => state === it)?.id;
+    chosen = of("running") ?? of("failed") ??
+      (ids.includes(chosen) ? chosen : ids[0] ?? "");
   }
   const listed = [...select.options].map(({ value }) => value);
   if (listed.join() !== ids.join()) {
@@ -443,6 +458,7 @@ function drawReport() {
 
 async function choose(id) {
   chosen = id;
+  isChosen = true;
   byId("stage").value = id;
   await drawLog();
 }
