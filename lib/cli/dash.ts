@@ -165,7 +165,9 @@ async function answer(
   if (given !== token || !["127.0.0.1", "localhost"].includes(hostname)) {
     return refuse(403, "The address of this page has been printed by dash");
   }
-  if (request.method !== "GET") return refuse(405, "Nothing can be changed");
+  if (!["GET", "HEAD"].includes(request.method)) {
+    return refuse(405, "Nothing can be changed");
+  }
   const send = (
     content: string | Uint8Array<ArrayBuffer>,
     type: string,

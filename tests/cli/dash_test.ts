@@ -312,6 +312,16 @@ Deno.test({
       ),
       [],
     );
+    const shown = await browser.evaluate<string>(
+      `document.getElementById("report").src`,
+    );
+    await browser.open(shown);
+    assertEquals(
+      await browser.evaluate(`document.getElementById("told").textContent`),
+      "The end",
+    );
+    await browser.open(dash.url);
+    await browser.until(`document.querySelectorAll(".cell.done").length === 5`);
     assertEquals(await dash.stop(), 130);
     await browser.until(
       `document.getElementById("problem").textContent.startsWith("dash has ended")`,
