@@ -82,7 +82,7 @@ async function update() {
 function drawSummary() {
   const { pipeline, stages, problem } = state;
   document.title = `${pipeline} - dash`;
-  byId("title").textContent = pipeline;
+  byId("title").textContent = pipeline || "dash";
   const count = (it) => stages.filter(({ state }) => state === it).length;
   const parts = ["running", "failed", "waiting"]
     .filter((it) => count(it) > 0).map((it) => `${count(it)} ${it}`);

@@ -42,6 +42,7 @@ interface RankTable {
 
 /** What the page shows. */
 export interface DashState {
+  /** Its name; empty until it has been read. */
   readonly pipeline: string;
   /** Time of the server, for durations: ISO 8601. */
   readonly now: string;
@@ -96,9 +97,13 @@ export class Follower {
     await (this.#reading ??= this.#read().finally(() => {
       this.#reading = undefined;
     }));
+    const problem = this.#problem !== undefined &&
+      { problem: this.#problem };
+    const now = new Date(this.#now()).toISOString();
     const graph = this.#graph;
     if (graph === undefined) {
-      throw new Error(this.#problem ?? "The pipeline cannot be read");
+      const nothing = { stages: [], tables: [], reports: [] };
+      return { pipeline: "", now, ...nothing, ...problem };
     }
     const stages = [...this.#status.values()].flatMap((status) => {
       const stage = graph.stages.get(status.stage);
@@ -106,7 +111,7 @@ export class Follower {
     });
     return {
       pipeline: graph.pipeline,
-      now: new Date(this.#now()).toISOString(),
+      now,
       stages,
       tables: this.#tables(graph),
       reports: [...this.#status.keys()].flatMap((stage) => {
@@ -114,7 +119,7 @@ export class Follower {
         const page = kind === "report" ? this.#page(stage) : undefined;
         return page ? [{ stage, version: page.version }] : [];
       }),
-      ...(this.#problem !== undefined && { problem: this.#problem }),
+      ...problem,
     };
   }
 

@@ -7,6 +7,7 @@ import {
 import { matchStages } from "../pipeline/graph.ts";
 import { readYaml } from "../pipeline/read.ts";
 import { holdOff } from "../store/cleanup.ts";
+import { entriesOf } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { join } from "../store/paths.ts";
 import { Store } from "../store/store.ts";
@@ -127,31 +128,64 @@ interface Row {
   readonly manifest: Manifest;
 }
 
+/** A result as one of a pipeline: another one may have made it. */
+interface Made {
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly manifest: Manifest;
+  readonly current: boolean;
+}
+
 /** The results in a cache, and what each was made from. */
 class Results {
-  readonly all: readonly Manifest[];
+  /** Latest first. */
+  readonly all: readonly Made[];
   readonly #store: Store;
   /** Results by the digest of their content, latest first. */
   readonly #byContent: Map<string, Manifest[]>;
 
   constructor(store: Store) {
     this.#store = store;
-    this.all = store.manifests.keys().flatMap((key) => {
+    const manifests = store.manifests.keys().flatMap((key) => {
       const found = store.manifests.read(key);
       return found.state === "found" ? [found.manifest] : [];
     }).sort((a, b) => a.started < b.started ? 1 : -1);
-    this.#byContent = Map.groupBy(this.all, ({ content }) => content);
+    this.#byContent = Map.groupBy(manifests, ({ content }) => content);
+    this.all = [...this.#made(manifests)].sort((a, b) =>
+      a.manifest.started < b.manifest.started ? 1 : -1
+    );
   }
 
-  /** True for results that say how good something is. */
-  isScored({ files }: Manifest): boolean {
-    return files.some(({ path }) => path === SCORES);
+  /** The results in the histories of all stages, and those that are too old for them. */
+  *#made(manifests: readonly Manifest[]): Generator<Made> {
+    const { histories } = this.#store;
+    const byKey = new Map(manifests.map((it) => [it.key, it]));
+    const listed = new Set<string>();
+    for (const { name: pipeline, isDirectory } of entriesOf(histories.folder)) {
+      if (!isDirectory) continue;
+      for (const { name } of entriesOf(join(histories.folder, pipeline))) {
+        if (!name.endsWith(".json")) continue;
+        const stage = name.slice(0, -".json".length);
+        const { keys } = histories.read(pipeline, stage);
+        for (const [i, key] of keys.entries()) {
+          const manifest = byKey.get(key);
+          if (manifest === undefined) continue;
+          listed.add(`${pipeline}/${stage}/${key}`);
+          yield { pipeline, stage, manifest, current: i === 0 };
+        }
+      }
+    }
+    for (const manifest of manifests) {
+      const { pipeline, stage, key } = manifest;
+      if (listed.has(`${pipeline}/${stage}/${key}`)) continue;
+      yield { pipeline, stage, manifest, current: false };
+    }
   }
 
-  row(manifest: Manifest): Row {
-    const { pipeline, stage, key, started, metrics, seconds } = manifest;
+  row({ pipeline, stage, manifest, current }: Made): Row {
+    const { key, started, metrics, seconds } = manifest;
     const chain = this.#chain(manifest);
-    const scored = this.isScored(manifest)
+    const scored = isScored(manifest)
       ? chain.find(({ metrics }) => TRAINING in metrics)
       : undefined;
     const training = (scored ?? manifest).metrics[TRAINING];
@@ -160,7 +194,7 @@ class Results {
       stage,
       key,
       started,
-      current: this.#store.histories.read(pipeline, stage).keys[0] === key,
+      current,
       params: Object.fromEntries(chain.toReversed().flatMap(paramsOf)),
       ranks: this.#scores(manifest),
       metrics,
@@ -211,6 +245,11 @@ class Results {
   }
 }
 
+/** True for results that say how good something is. */
+function isScored({ files }: Manifest): boolean {
+  return files.some(({ path }) => path === SCORES);
+}
+
 /** File of the scores of an evaluation: metrics at each rank. */
 const SCORES = "scores.json";
 
@@ -244,7 +283,10 @@ function selectedRows(
 ): Row[] {
   const ofPipeline = pipeline === undefined
     ? results.all
-    : results.all.filter((it) => it.pipeline === pipeline);
+    // Those that a run has kept under a name are in PIPELINE@NAME.
+    : results.all.filter((it) =>
+      [it.pipeline, it.pipeline.split("@")[0]].includes(pipeline)
+    );
   if (pipeline !== undefined && ofPipeline.length === 0) {
     const names = new Set(results.all.map((it) => it.pipeline));
     const hint = didYouMean(pipeline, names) ||
@@ -256,7 +298,7 @@ function selectedRows(
     );
   }
   if (patterns.length === 0) {
-    return ofPipeline.filter((it) => results.isScored(it))
+    return ofPipeline.filter(({ manifest }) => isScored(manifest))
       .map((it) => results.row(it));
   }
   const stages = new Map(

@@ -115,6 +115,17 @@ Deno.test("runs compares results that were replaced with those that are visible"
   );
   assertEquals([row!["train.seed"], row!["evaluate.seed"]], ["0", "0"]);
 
+  // A pipeline of another name has taken the same results from the cache.
+  project.write("other.yaml", PIPELINE.replace("name: test", "name: other"));
+  const other = project.path("other.yaml");
+  const tasks = ["--tasks", project.path("tasks")];
+  assertEquals((await callMain("pipeline", other, ...tasks, ...out)).code, 0);
+  const others = (await callMain("runs", other, ...out, "--json")).json();
+  assertEquals(
+    others.map((it) => [it.pipeline, it.key, it.current]),
+    [["other", first.key, true]],
+  );
+
   const wrong = await callMain("runs", "test", ...out, "--sort", "acuracy");
   assertEquals(wrong.code, 2);
   assertMatch(
