@@ -253,9 +253,18 @@ function textsOf(
   const texts = free.filter(({ values }) =>
     values.some((it) => typeof it === "string" && toNumber(it) === undefined)
   );
-  const found = byName(texts, TEXTS) ??
-    texts.sort((a, b) => b.mean - a.mean)[0];
-  if (found !== undefined) return [found, pair];
+  const longest = texts.toSorted((a, b) => b.mean - a.mean);
+  const found = byName(texts, TEXTS) ?? longest[0];
+  if (found !== undefined) {
+    // "#1 String" and "#2 String".
+    const [first, second] = [
+      found.name.replace("2", "1"),
+      found.name.replace("1", "2"),
+    ].map((name) => texts.find((it) => it.name === name));
+    return pair === undefined && first && second && first !== second
+      ? [first, second]
+      : [found, pair];
+  }
   throw new UsageError(
     `No column of "${path}" besides "${label.name}" looks like texts: name it with --text`,
   );

@@ -115,6 +115,19 @@ Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents
     assertMatch(scores.problems[0]!, /without a label: 1, .*b\.jsonl:42/);
     assertMatch(scores.problems[1]!, /without a text: 1, .*b\.jsonl:41/);
 
+    const numbered = await write("g.tsv", [
+      "Quality\t#1 ID\t#1 String\t#2 String",
+      ...Array.from(
+        { length: 30 },
+        (_, i) => `${i % 2}\t${i}\ta text, ${i}\tanother text, ${i}`,
+      ),
+    ]);
+    const both = await lookAt(numbered, {});
+    assertEquals(
+      [both.text.name, both.pair?.name, both.label.name],
+      ["#1 String", "#2 String", "Quality"],
+    );
+
     // Stars are classes, even if they are written as decimals.
     const stars = await write("c.tsv", [
       "text\tstars",
