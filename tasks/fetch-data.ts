@@ -98,10 +98,10 @@ export default defineTask({
     const texts = [params.text, ...params.pair ? [params.pair] : []];
     const files = await findFiles(stage);
     const read = (
-      paths: readonly string[],
+      files: readonly SplitFile[],
       required: readonly string[],
       optional: readonly string[] = [],
-    ) => readRows(paths, required, optional, label, params.regression);
+    ) => readRows(files, required, optional, label, params.regression);
     const { rows, names } = await read(files.train!, [...texts, label]);
     const labelling: Labelling = params.regression
       ? { kind: "score" }
@@ -146,9 +146,20 @@ export default defineTask({
   },
 });
 
-/** Reads the rows of a split, and the names of its classes if parquet files give them. */
+/** A file of a split. */
+interface SplitFile {
+  readonly path: string;
+  /** Its name in messages: the path of the user's file, or that in the data set of the hub. */
+  readonly title: string;
+}
+
+/**
+ * Reads the rows of a split, and the names of its classes if parquet files give them.
+ *
+ * @throws {SyntaxError} Naming the file, if it is invalid.
+ */
 async function readRows(
-  paths: readonly string[],
+  files: readonly SplitFile[],
   required: readonly string[],
   optional: readonly string[],
   label: string,
@@ -158,13 +169,21 @@ async function readRows(
   const { parquetClasses } = await import("../lib/glue/parquet.ts");
   const tables = [];
   let names: readonly string[] | undefined;
-  for (const path of paths) {
-    const rows = await readTable(path, required, optional);
-    const own = path.endsWith(".parquet") && !regression
-      ? await parquetClasses(path, label)
-      : undefined;
-    names ??= own;
-    tables.push(own ? nameClasses(rows, own) : rows);
+  for (const { path, title } of files) {
+    try {
+      const rows = (await readTable(path, required, optional))
+        .map((row) => ({ ...row, place: row.place.replace(path, title) }));
+      const own = path.endsWith(".parquet") && !regression
+        ? await parquetClasses(path, label)
+        : undefined;
+      names ??= own;
+      tables.push(own ? nameClasses(rows, own) : rows);
+    } catch (error) {
+      if (title === path || !(error instanceof SyntaxError)) throw error;
+      throw new SyntaxError(error.message.replaceAll(path, title), {
+        cause: error,
+      });
+    }
   }
   return { rows: tables.flat(), names };
 }
@@ -172,12 +191,12 @@ async function readRows(
 /** The user's files by split, and those of the hub after they have been fetched. */
 async function findFiles(
   { params: { files }, progress, log, signal }: FetchStage,
-): Promise<Partial<Record<string, readonly string[]>>> {
-  const found: Record<string, readonly string[]> = {};
+): Promise<Partial<Record<string, readonly SplitFile[]>>> {
+  const found: Record<string, readonly SplitFile[]> = {};
   for (const [split, file] of Object.entries(files)) {
     if (!file) continue;
     if (!isDataSource(file)) {
-      found[split] = [file];
+      found[split] = [{ path: file, title: file }];
       continue;
     }
     const { openDataSet } = await import("../lib/hub/data_files.ts");
@@ -191,11 +210,18 @@ async function findFiles(
       signal,
     });
     log(`${source.name} at commit ${data.commit}`);
-    found[split] = await data.fetch(source.split ?? split);
+    const fetch = async (wanted: string) => {
+      const paths = await data.fetch(wanted);
+      return data.splits.get(wanted)!.map((path, i) => ({
+        path: paths[i]!,
+        title: `${source.name}/${path}`,
+      }));
+    };
+    found[split] = await fetch(source.split ?? split);
     if (split !== "train" || source.split !== undefined) continue;
     for (const other of ["validation", "test"] as const) {
       if (files[other] || !data.splits.has(other)) continue;
-      found[other] = await data.fetch(other);
+      found[other] = await fetch(other);
     }
   }
   return found;

@@ -130,6 +130,15 @@ Deno.test("fetch-data takes single splits of the hub beside files, and class nam
       hub.seen.filter(({ path }) => path.includes("train-0000")),
       [],
     );
+    const wrong = await runSandboxed("fetch-data", folder, {
+      files: { train: "hub:org/reviews" },
+      text: "sentence",
+    }, { env });
+    assertEquals(wrong.code, 1);
+    assertMatch(
+      wrong.text,
+      /"org\/reviews\/data\/train-00000-of-00002\.parquet" has no column "sentence"; it has "text", "label"/,
+    );
   }));
 
 Deno.test("fetch-glue names a file missing from the data set on the hub", () =>
