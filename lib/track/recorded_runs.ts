@@ -11,6 +11,7 @@ export interface RecordedRun {
   readonly key: string;
   /** Stage and start of the key: `train-dylora@sst2,seed=0.1a2b3c4d` */
   readonly name: string;
+  /** Stage that ran; of another pipeline's result, the first stage of this one that has it. */
   readonly stage: string;
   readonly kind: "training" | "evaluation";
   /** When it started and ended, in milliseconds since 1970. */
@@ -50,15 +51,20 @@ export async function recordedRuns(
   const runs: RecordedRun[] = [];
   const trained = new Map<string, string>();
   const scored: [run: RecordedRun, contents: readonly string[]][] = [];
-  for (const stage of store.histories.stages(pipeline)) {
-    for (const key of store.histories.read(pipeline, stage).keys) {
+  const seen = new Set<string>();
+  for (const id of store.histories.stages(pipeline)) {
+    for (const key of store.histories.read(pipeline, id).keys) {
+      // Stages with the same key share a result.
+      if (seen.has(key)) continue;
+      seen.add(key);
       const found = await store.lookup(key);
       if (found.state === "none") continue;
       if (found.state === "unusable") {
-        note(`Left out ${stage}: its result ${key.slice(0, 8)} ${found.fault}`);
+        note(`Left out ${id}: its result ${key.slice(0, 8)} ${found.fault}`);
         continue;
       }
       const { manifest } = found;
+      const stage = manifest.pipeline === pipeline ? manifest.stage : id;
       if (isTraining(manifest)) {
         runs.push(await readTraining(stage, manifest, store));
         trained.set(manifest.content, key);

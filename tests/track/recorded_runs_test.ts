@@ -36,6 +36,18 @@ Deno.test("recordedRuns() gives every training and evaluation of the history, an
     assertEquals(second!.name, `train@seed=7.${second!.key.slice(0, 8)}`);
   }));
 
+Deno.test("recordedRuns() gives a result that several stages share once, by the stage that ran", () =>
+  withFolder(async (folder) => {
+    const store = await filledStore(folder);
+    const before = await recordedRuns("made", store, fail);
+    store.histories.succeeded("made", "another", before[0]!.key);
+    assertEquals(await recordedRuns("made", store, fail), before);
+    store.histories.succeeded("other", "b", before[0]!.key);
+    store.histories.succeeded("other", "c", before[0]!.key);
+    const [run, ...others] = await recordedRuns("other", store, fail);
+    assertEquals([run!.stage, others.length], ["b", 0]);
+  }));
+
 Deno.test("recordedRuns() gives losses and learning rates when they were reported, scores of epochs, and settings", () =>
   withFolder(async (folder) => {
     const [, run] = await recordedRuns(
