@@ -99,7 +99,7 @@ const QUICK = [
 ];
 
 /** Tasks whose commands are run on the results of smoke. */
-const AFTER_SMOKE = ["logs", "predict", "verify"];
+const AFTER_SMOKE = ["logs", "predict", "track", "verify"];
 
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [

@@ -53,7 +53,7 @@ export class Expansion {
     readonly faults: FaultList,
   ) {}
 
-  /** The places of a stage's matrix, empty if all are excluded; undefined if the matrix has faults. */
+  /** The places of a stage's matrix, empty if all are excluded or a list is empty; undefined if the matrix has faults. */
   place({ name, written, damaged }: Definition): PlacedStage[] | undefined {
     if (damaged.has("matrix")) return undefined;
     if (written.matrix === undefined) return this.#placed(name, [ALONE]);
@@ -68,7 +68,9 @@ export class Expansion {
     const size = productSize(matrix) + matrix.include.length;
     if (size > MOST_STAGES) return this.#tooMany(name);
     const combinations = expandMatrix(matrix);
-    if (combinations.length === 0 && matrix.exclude.length === 0) {
+    const isEmptied = matrix.exclude.length > 0 ||
+      Object.values(matrix.dimensions).some((values) => values.length === 0);
+    if (combinations.length === 0 && !isEmptied) {
       this.faults.addAtKey(
         path,
         `The matrix of stage "${name}" has no combinations`,

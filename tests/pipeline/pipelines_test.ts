@@ -81,6 +81,35 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
   assertEquals(inputs.report, ["report"]);
 });
 
+Deno.test("pipeline own-data compares with LoRA and its SVD by profile compare only", async () => {
+  const trained = (stages: Graph["stages"]) =>
+    [...stages.keys()].filter((id) => /lora|largest|reduced/.test(id)).sort();
+  const alone = await load("own-data", { seeds: [3] });
+  assertEquals(trained(alone.stages), [
+    "evaluate-dylora@seed=3",
+    "train-dylora@seed=3",
+  ]);
+  const values = { seeds: [3], rank: 6, loraRanks: [2] };
+  const { stages } = await load("own-data", values, "compare");
+  assertEquals(trained(stages), [
+    "evaluate-dylora@seed=3",
+    "evaluate-lora@rank=2,seed=3",
+    "evaluate-reduced@svd,seed=3",
+    "reduce-lora@svd,seed=3",
+    "train-dylora@seed=3",
+    "train-largest@svd,seed=3",
+    "train-lora@rank=2,seed=3",
+  ]);
+  const largest = stages.get("train-largest@svd,seed=3")!;
+  assertEquals([largest.task, largest.params.rank], ["train-lora", 6]);
+  assertEquals(stages.get("report")!.inputs.scores!.length, 3);
+  // A LoRA of this rank is the same stage, so it is trained once.
+  const { stages: same } = await load("own-data", {}, "compare");
+  const { params, inputs } = same.get("train-lora@rank=8,seed=0")!;
+  const other = same.get("train-largest@svd,seed=0")!;
+  assertEquals([params, inputs], [other.params, other.inputs]);
+});
+
 Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {
   const packed = async (values: Readonly<Record<string, unknown>> = {}) => {
     const { stages } = await load("submission", { predictAt: 3, ...values });
