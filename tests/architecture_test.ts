@@ -14,7 +14,10 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/store",
     "lib/engine",
     "lib/glue",
+    "lib/track",
   ],
+  // Schedules of learning rates are in the engine.
+  "lib/track": ["lib/scheduler", "lib/store", "lib/engine"],
   "lib/scheduler": ["lib/pipeline", "lib/store"],
   "lib/store": [],
   "lib/pipeline": [],

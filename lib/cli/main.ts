@@ -31,6 +31,10 @@ const COMMANDS: Commands = {
     "Follow a run in the browser",
     async () => (await import("./dash.ts")).dashCommand,
   ],
+  track: [
+    "Hand trainings and evaluations to TensorBoard, Trackio or MLflow",
+    async () => (await import("./track.ts")).trackCommand,
+  ],
   status: [
     "Show the state and the last run of each stage",
     async () => (await import("./plan.ts")).statusCommand,
