@@ -23,6 +23,10 @@ const COMMANDS: Commands = {
     "Classify texts with a trained adapter",
     async () => (await import("./predict.ts")).predictCommand,
   ],
+  push: [
+    "Upload an exported adapter to the Hugging Face hub",
+    async () => (await import("./push.ts")).pushCommand,
+  ],
   runs: [
     "Compare runs: parameters, scores, times and sizes",
     async () => (await import("./runs.ts")).runsCommand,
@@ -62,10 +66,6 @@ const COMMANDS: Commands = {
   cache: [
     "List, measure, check, clean up and pin cached results",
     async () => (await import("./cache.ts")).cacheCommand,
-  ],
-  push: [
-    "Upload an exported adapter to the Hugging Face hub",
-    async () => (await import("./push.ts")).pushCommand,
   ],
   setup: [
     "Install the engine, or check it",
