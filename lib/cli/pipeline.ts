@@ -133,7 +133,7 @@ async function runPipeline(args: Arguments): Promise<number> {
   };
   const outcome = new Outcome();
   try {
-    const { failed, skipped } = await run(
+    const { failed, skipped, interrupted } = await run(
       graph,
       selected,
       {
@@ -159,7 +159,9 @@ async function runPipeline(args: Arguments): Promise<number> {
       store,
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();
-    if (failed + skipped === 0) showFiles(graph, selected, settings.out, say);
+    if (failed + skipped + interrupted === 0) {
+      showFiles(graph, selected, settings.out, say);
+    }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
