@@ -20,6 +20,7 @@ import {
   LIMIT_OPTIONS,
   settingsOf,
   shortPath,
+  withSettings,
 } from "./options.ts";
 import { chooseRenderer } from "./renderer.ts";
 
@@ -132,7 +133,7 @@ async function runPipeline(args: Arguments): Promise<number> {
   };
   const outcome = new Outcome();
   try {
-    const { failed, skipped } = await run(
+    const { failed, skipped, interrupted } = await run(
       graph,
       selected,
       {
@@ -146,14 +147,21 @@ async function runPipeline(args: Arguments): Promise<number> {
       },
       (event) => {
         outcome.take(event);
-        // The summary comes last, after the files that the pipeline shows.
-        if (event.type !== "summary") say(event);
+        if (event.type === "failed") {
+          const message = withSettings(event.message, args.values("set"));
+          say({ ...event, message });
+        } else if (event.type !== "summary") {
+          // The summary comes last, after the files that the pipeline shows.
+          say(event);
+        }
       },
       interrupts.signal,
       store,
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();
-    if (failed + skipped === 0) showFiles(graph, selected, settings.out, say);
+    if (failed + skipped + interrupted === 0) {
+      showFiles(graph, selected, settings.out, say);
+    }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {

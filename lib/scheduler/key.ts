@@ -1,4 +1,10 @@
-import { basename, dirname, join, resolve } from "../store/paths.ts";
+import {
+  basename,
+  dirname,
+  join,
+  resolve,
+  systemFolderOf,
+} from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
@@ -243,6 +249,12 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
   if (!info.isDirectory) {
     const { message } = notAFile(path, info);
     throw new Error(`${message}; write its content to a file`);
+  }
+  const system = systemFolderOf(path);
+  if (system !== undefined) {
+    throw new Error(
+      `"${path}" is a folder of ${system}, in which the system shows itself; copy what you need to another one`,
+    );
   }
   return listTree(path, "follow").map((name) => [
     `${own}/${name}`,

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import type { Event } from "../../../lib/scheduler/events.ts";
 import { type StageOptions, TestProject } from "../project.ts";
@@ -340,7 +340,7 @@ $REAL "$@" | sed -E 's/[|](COMPLETING|COMPLETED|FAILED)[|]/|RUNNING|/'`,
     assertEquals(isOver, false);
     project.write("heard", "");
     await end;
-    assertEquals(messages(running.events), ["Interrupted"]);
+    assert(running.events.some(({ type }) => type === "interrupted"));
   },
 );
 
