@@ -63,6 +63,10 @@ const COMMANDS: Commands = {
     "List, measure, check, clean up and pin cached results",
     async () => (await import("./cache.ts")).cacheCommand,
   ],
+  push: [
+    "Upload an exported adapter to the Hugging Face hub",
+    async () => (await import("./push.ts")).pushCommand,
+  ],
   setup: [
     "Install the engine, or check it",
     async () => (await import("./setup.ts")).setupCommand,

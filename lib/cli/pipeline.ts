@@ -4,11 +4,13 @@ import { visibleFolder } from "../scheduler/visible.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 import { run } from "../scheduler/scheduler.ts";
 import { selectStages } from "../scheduler/context.ts";
+import type { Store } from "../store/store.ts";
+import { answerOf } from "./answer.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { CLUSTER_OPTIONS, nodeHost, slurmExecutor } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
-import type { Message } from "./messages.ts";
+import type { Answer, Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
   CACHE_LIMIT,
@@ -131,7 +133,8 @@ async function runPipeline(args: Arguments): Promise<number> {
           )),
     ),
   };
-  const outcome = new Outcome();
+  const outcome = new Outcome(graph.pipeline, store);
+  let answer: Answer | undefined;
   try {
     const { failed, skipped, interrupted } = await run(
       graph,
@@ -160,12 +163,19 @@ async function runPipeline(args: Arguments): Promise<number> {
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();
     if (failed + skipped + interrupted === 0) {
-      showFiles(graph, selected, settings.out, say);
+      const current = selectStages(graph, selected);
+      showFiles(graph, outcome.changed, settings.out, say);
+      const replaced = await outcome.replacedText();
+      if (replaced !== undefined) note(replaced);
+      answer = answerOf(graph, current, settings.out, args);
     }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
-    if (outcome.summary) say(outcome.summary);
+    // The last lines are for people, the last JSON is for programs.
+    const end = [outcome.summary, answer];
+    if (args.has("json")) end.reverse();
+    for (const message of end) if (message) say(message);
     renderer.end();
   }
   return interrupts.code ?? outcome.code;
@@ -206,16 +216,15 @@ async function askForJobs(
   return answered;
 }
 
-/** Shows the files in `show` of the pipeline whose stages are part of the run. */
+/** Shows the files in `show` of the pipeline whose stages have new results. */
 function showFiles(
   graph: Graph,
-  selected: readonly string[],
+  changed: ReadonlySet<string>,
   out: string,
   say: (message: Message) => void,
 ): void {
-  const current = selectStages(graph, selected);
   for (const { stage, file } of graph.show) {
-    if (!current.has(stage)) continue;
+    if (!changed.has(stage)) continue;
     const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
     try {
       const text = Deno.readTextFileSync(path);
@@ -231,17 +240,69 @@ function showFiles(
   }
 }
 
-/** Derives the exit code of a run from its events. */
+/** What the events of a run add up to. */
 class Outcome {
   summary: Summary | undefined;
+  /** Stages with new or restored results. */
+  readonly changed = new Set<string>();
+  readonly #pipeline: string;
+  readonly #store: Store;
+  /** Keys of the visible results before the run and after it, by stage. */
+  readonly #keys = new Map<string, { before: string; after: string }>();
   #otherFailure = false;
+
+  constructor(pipeline: string, store: Store) {
+    this.#pipeline = pipeline;
+    this.#store = store;
+  }
 
   take(event: Event): void {
     if (event.type === "summary") this.summary = event;
+    if (event.type === "decided") this.#decided(event);
+    if (
+      event.type === "finished" &&
+      (event.outcome === "ran" || event.outcome === "restored")
+    ) this.changed.add(event.stage);
     if (event.type !== "failed" || event.retry) return;
     this.#otherFailure ||= event.code !== "output-missing";
   }
 
+  #decided({ stage, decision }: Event & { type: "decided" }): void {
+    if (decision.state !== "run" && decision.state !== "restore") return;
+    const { keys } = this.#store.histories.read(this.#pipeline, stage);
+    const before = this.#keys.get(stage)?.before ?? keys[0];
+    if (before === undefined) return;
+    this.#keys.set(stage, { before, after: decision.key });
+  }
+
+  /** Names the results of other settings or sources that this run has replaced; undefined if there are none. */
+  async replacedText(): Promise<string | undefined> {
+    const replaced = [...this.#keys].filter(([stage, { before, after }]) =>
+      this.changed.has(stage) && before !== after
+    );
+    if (replaced.length === 0) return undefined;
+    const { changes, describeChanges } = await import(
+      "../scheduler/changes.ts"
+    );
+    const causes = replaced.flatMap(([stage, { before, after }]) => {
+      const [old, now] = [before, after].map((key) =>
+        this.#store.manifests.read(key)
+      );
+      if (old?.state !== "found" || now?.state !== "found") return [];
+      const found = changes(old.manifest.parts, now.manifest.parts, this.#store)
+        .filter(({ kind }) => kind === "param" || kind === "source");
+      return found.length === 0 ? [] : [`${stage}: ${describeChanges(found)}`];
+    });
+    const [cause] = causes;
+    if (cause === undefined) return undefined;
+    const names = replaced.slice(0, 3).map(([stage]) => stage).join(", ");
+    const more = replaced.length > 3 ? ` and ${replaced.length - 3} more` : "";
+    return `Replaced the results of other settings (${cause}${
+      causes.length > 1 ? ", ..." : ""
+    }): ${names}${more}; the cache keeps them, and --name NAME keeps several side by side`;
+  }
+
+  /** Exit code of the run. */
   get code(): number {
     if (this.summary === undefined || this.summary.failed === 0) {
       return EXIT.success;

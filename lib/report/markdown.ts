@@ -18,7 +18,7 @@ import {
 } from "./tables.ts";
 
 /**
- * Renders a report as Markdown: means over tasks, published results, one
+ * Renders a report as Markdown: the verdicts, means over tasks, published results, one
  * section per comparison, and ranks chosen per module.
  *
  * Each comparison refers to its figure by {@linkcode figureName}.
@@ -26,6 +26,7 @@ import {
 export function renderMarkdown(report: Report): string {
   return [
     "# Report",
+    ...report.comparisons.map((it) => verdictText(it, report.comparisons)),
     ...report.averages.flatMap(averageText),
     ...publishedText(report),
     ...report.comparisons.flatMap((comparison) => [
@@ -39,6 +40,25 @@ export function renderMarkdown(report: Report): string {
     ]),
     ...choicesText(report.choices),
   ].join("\n\n") + "\n";
+}
+
+/** The verdict on a comparison, after its title if there are several. */
+function verdictText(
+  comparison: Comparison,
+  all: readonly Comparison[],
+): string {
+  const { verdict, title, split } = comparison;
+  const isSplit = all.some((it) =>
+    it.title === title && it.epoch === comparison.epoch && it.split !== split
+  );
+  const of = all.length === 1
+    ? ""
+    : `${plain(title)}${isSplit ? `, ${plain(split)}` : ""}${
+      epochText(comparison)
+    }: `;
+  return verdict === null
+    ? `**${of}No verdict.** No adapter has a score that is defined.`
+    : `**${of}${plain(verdict.headline)}** ${plain(verdict.reasons.join(" "))}`;
 }
 
 /** Name of a comparison's figure file: `mrpc-validation.svg`. */

@@ -97,6 +97,13 @@ function comparisonOf(
     },
     intervals: { mean: around(score), median: around(score) },
   });
+  const pick = {
+    method: 0,
+    title: variant,
+    rank: 8,
+    score: 0.8,
+    interval: around(0.8),
+  };
   return {
     task: "sst2",
     title: "SST-2",
@@ -107,6 +114,24 @@ function comparisonOf(
     metrics: ["accuracy"],
     majority: { accuracy: 0.5 },
     confidence: 0.95,
+    verdict: {
+      kind: "recommended",
+      headline: variant,
+      reasons: [variant],
+      recommended: pick,
+      best: pick,
+      margin: 0.01,
+      bound: null,
+      reference: {
+        ...pick,
+        kind: "constant",
+        referenceScore: 0.5,
+        difference: 0.3,
+        differenceInterval: [0.2, 0.4],
+      },
+      other: null,
+      seeds: 1,
+    },
     methods: [{
       role: "candidate",
       method: "dylora",

@@ -313,7 +313,9 @@ export class TrainedStages {
   }
 
   /** Runs the task as a stage would. */
-  async report(): Promise<{ json: Report; markdown: string }> {
+  async report(): Promise<
+    { json: Report; markdown: string; folder: string }
+  > {
     const output = Deno.makeTempDirSync({ dir: this.#folder });
     await report.run({
       params: report.params.parse({ replicates: 200 }),
@@ -330,6 +332,7 @@ export class TrainedStages {
     });
     const json = Deno.readTextFileSync(join(output, "report.json"));
     return {
+      folder: output,
       json: Report.parse(JSON.parse(json)),
       markdown: Deno.readTextFileSync(join(output, "report.md")),
     };
