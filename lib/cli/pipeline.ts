@@ -4,6 +4,8 @@ import { visibleFolder } from "../scheduler/visible.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 import { run } from "../scheduler/scheduler.ts";
 import { selectStages } from "../scheduler/context.ts";
+import { fingerprint } from "../store/stats.ts";
+import type { Store } from "../store/store.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { CLUSTER_OPTIONS, nodeHost, slurmExecutor } from "./executor.ts";
@@ -18,6 +20,7 @@ import {
   HELP,
   JSON_LINES,
   LIMIT_OPTIONS,
+  outOf,
   settingsOf,
   shortPath,
 } from "./options.ts";
@@ -135,6 +138,11 @@ async function runPipeline(args: Arguments): Promise<number> {
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();
     if (failed + skipped === 0) showFiles(graph, selected, settings.out, say);
+    if (interrupts.code === undefined) {
+      for (const page of await updatePages(args, outcome, graph, store)) {
+        note(`Page: ${shortPath(page)}`);
+      }
+    }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
@@ -204,13 +212,64 @@ function showFiles(
   }
 }
 
-/** Derives the exit code of a run from its events. */
+/**
+ * Writes the pages of the reports that the run brought up to date, unless it
+ * had nothing to do: `out/PIPELINE/STAGE.html`.
+ *
+ * @returns Paths of all of them, new or not.
+ */
+async function updatePages(
+  args: Arguments,
+  { upToDate, summary }: Outcome,
+  graph: Graph,
+  store: Store,
+): Promise<string[]> {
+  const out = outOf(args);
+  const pages = new Map<string, string>();
+  let isStale = summary!.ran + summary!.restored > 0;
+  for (const { id, declaration } of graph.stages.values()) {
+    if (declaration.output.kind !== "report" || !upToDate.has(id)) continue;
+    const folder = visibleFolder(out, graph.pipeline, { id });
+    const page = `${folder}.html`;
+    const [own, source] = [page, join(folder, "report.html")].map(fingerprint);
+    if (source === undefined) continue;
+    pages.set(id, page);
+    // A run that was killed may have left an older page.
+    isStale ||= own === undefined || own.modified < source.modified;
+  }
+  if (isStale && pages.size > 0) {
+    const { writePages } = await import("./report_page.ts");
+    const options = GRAPH_OPTIONS.flatMap(({ name }) =>
+      args.values(name).flatMap((value) => [`--${name}`, value])
+    );
+    await writePages(pages, upToDate, graph, {
+      store,
+      out,
+      source: args.positionals[0]!,
+      command: Deno.args,
+      options,
+    });
+  }
+  return [...pages.values()];
+}
+
+/** Derives the exit code of a run from its events, and what is up to date after it. */
 class Outcome {
   summary: Summary | undefined;
+  /** Stages with a result, by id: what the run did, and the key of the result. */
+  readonly upToDate = new Map<string, { outcome: string; key: string }>();
+  readonly #keys = new Map<string, string>();
   #otherFailure = false;
 
   take(event: Event): void {
     if (event.type === "summary") this.summary = event;
+    if (event.type === "decided" && "key" in event.decision) {
+      this.#keys.set(event.stage, event.decision.key);
+    }
+    if (event.type === "finished" && event.outcome !== "skipped") {
+      const { stage, outcome } = event;
+      this.upToDate.set(stage, { outcome, key: this.#keys.get(stage)! });
+    }
     if (event.type !== "failed" || event.retry) return;
     this.#otherFailure ||= event.code !== "output-missing";
   }

@@ -1,12 +1,27 @@
-import { parse, View } from "vega";
+import { parse, type Spec, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 import { methodTitle } from "./methods.ts";
-import type { Comparison } from "./report.ts";
+import { averageFigure, figuresOf } from "./markdown.ts";
+import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
+import { mean } from "./statistics.ts";
 
-/** Maximum number of curves with interval bands; more bands would hide one another. */
+/** A figure of a report. */
+export interface Figure {
+  /** Name of its file: `mrpc-validation.svg`. */
+  readonly name: string;
+  /** Drawn for paper: black on white. */
+  readonly svg: string;
+  /** Specification for Vega's runtime, which draws it again to fit its place. */
+  readonly spec: Spec;
+}
+
+/** Name of the signal of a rank curve whose value is the rank that the reader picks. */
+export const PICKED = "picked";
+
+/** Number of curves above which intervals appear only for methods picked in the legend; more bands would hide one another. */
 const MAX_BANDS = 4;
 
-/** Palette of Okabe and Ito (2008), safe for colour-blind readers; further methods reuse it with other dashes. */
+/** Palette of Okabe and Ito (2008), safe for colour-blind readers, with the colour of the text as its black; further methods reuse it with other dashes. */
 const COLOURS = [
   "#0072b2",
   "#d55e00",
@@ -14,73 +29,233 @@ const COLOURS = [
   "#cc79a7",
   "#e69f00",
   "#56b4e9",
-  "#000000",
+  "currentColor",
 ];
 
 const DASHES = [[1, 0], [6, 3], [2, 2]];
 
-/**
- * Draws the main metric of all methods by rank as SVG: means as lines, their
- * intervals as bands unless there are too many, and bounds as horizontal lines.
- * Undefined scores are left out.
- */
-export function renderFigure(comparison: Comparison): Promise<string> {
-  const { spec } = compile(specificationOf(comparison));
-  return new View(parse(spec), { renderer: "none" }).toSVG();
+const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"];
+
+/** Width of a drawn figure with its axes, in pixels. */
+const WIDTH = 640;
+
+/** Looks of all figures. On a page, `currentColor` is the colour of its text. */
+const CONFIG = {
+  background: "white",
+  font: "system-ui, sans-serif",
+  axis: {
+    labelColor: "currentColor",
+    titleColor: "currentColor",
+    domainColor: "currentColor",
+    tickColor: "currentColor",
+    gridColor: "#88888844",
+    labelFontSize: 12,
+    titleFontSize: 12,
+    titleFontWeight: "normal",
+  },
+  legend: {
+    labelColor: "currentColor",
+    labelFontSize: 12,
+    labelLimit: 0,
+    symbolSize: 80,
+    symbolOpacity: 1,
+  },
+  text: { color: "currentColor", fontSize: 12 },
+  view: { stroke: null },
+} as const;
+
+/** Methods whose main metric a rank curve shows. */
+interface Curves {
+  readonly metric: string;
+  readonly confidence: number;
+  readonly methods: readonly (Pick<MethodSummary, "role" | "method" | "variant"> & {
+    readonly ranks: readonly CurvePoint[];
+  })[];
+  /** Rank that is picked at first; 0 for none. */
+  readonly picked: number;
 }
 
-function specificationOf(comparison: Comparison): TopLevelSpec {
-  const metric = comparison.metrics[0]!;
-  const points = pointsOf(comparison, metric);
+interface CurvePoint {
+  readonly rank: number;
+  /** Null if undefined. */
+  readonly mean: number | null;
+  readonly interval: readonly [number, number] | null;
+}
+
+/** Draws the figures of a report that its Markdown refers to. */
+export async function renderFigures(
+  { averages, comparisons }: Pick<Report, "averages" | "comparisons">,
+): Promise<Figure[]> {
+  const figures: Promise<Figure>[] = [
+    ...averages.map((average) =>
+      rendered(averageFigure(average), averageCurves(average))
+    ),
+    ...comparisons.flatMap((comparison) =>
+      figuresOf(comparison).map((figure) =>
+        rendered(figure, SPECIFICATIONS[figure.kind](comparison))
+      )
+    ),
+  ];
+  return await Promise.all(figures);
+}
+
+const SPECIFICATIONS = {
+  scores: scoreCurves,
+  cost: barChart,
+  loss: lossChart,
+} as const;
+
+async function rendered(
+  { name }: Pick<Figure, "name">,
+  specification: TopLevelSpec,
+): Promise<Figure> {
+  const { spec } = compile(specification);
+  const svg = await new View(parse(spec), { renderer: "none" }).toSVG();
+  return { name, spec, svg };
+}
+
+/** The recommended rank of the first candidate that has one; 0 for none. */
+function pickedIn(methods: readonly MethodSummary[]): number {
+  const found = methods.find(({ role, recommendation }) =>
+    role === "candidate" && recommendation !== null
+  );
+  return found?.recommendation?.rank ?? 0;
+}
+
+function scoreCurves({ metrics, methods, confidence }: Comparison) {
+  const [metric] = metrics as [string];
+  return rankCurve({
+    metric,
+    confidence,
+    methods: methods.map((method) => ({
+      ...method,
+      ranks: method.ranks.map(({ rank, metrics, intervals }) => ({
+        rank,
+        mean: metrics[metric]!.mean,
+        interval: intervals.mean,
+      })),
+    })),
+    picked: pickedIn(methods),
+  });
+}
+
+function averageCurves({ methods, confidence }: Average) {
+  return rankCurve({ metric: "mean score", confidence, methods, picked: 0 });
+}
+
+/**
+ * Means as lines, intervals as bands, and bounds as horizontal lines. Undefined
+ * scores are left out.
+ */
+function rankCurve({ metric, confidence, methods, picked }: Curves): TopLevelSpec {
+  const points = methods.flatMap((method) =>
+    method.ranks.map(({ rank, mean, interval }) => ({
+      rank,
+      method: methodTitle(method),
+      // Vega leaves out points that are null.
+      score: scaled(mean),
+      low: scaled(interval?.[0] ?? null),
+      high: scaled(interval?.[1] ?? null),
+    }))
+  );
   const curves = points.filter(({ rank }) => rank > 0);
-  const x = rankAxis(curves.map(({ rank }) => rank));
+  const ranks = [...new Set(curves.map(({ rank }) => rank))]
+    .sort((a, b) => a - b);
+  const x = rankAxis(ranks);
   const y = {
     type: "quantitative",
     title: `${metric} x 100`,
     scale: { zero: false },
   } as const;
-  const { color, strokeDash } = keysOf(comparison.methods.map(methodTitle));
-  const drawn = comparison.methods.filter(({ role }) => role !== "bound");
-  const bands = drawn.length > MAX_BANDS ? [] : [{
-    mark: { type: "area" as const, opacity: 0.15 },
-    data: { values: curves },
-    encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } },
-  }];
+  const few = methods.filter(({ role }) => role !== "bound").length <= MAX_BANDS;
+  const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
+  const interval = `${Number((100 * confidence).toPrecision(12))} % interval`;
+  const score = { field: "score", type: "quantitative", format: ".1f" } as const;
+  const tooltip = [
+    { field: "method", type: "nominal" },
+    { field: "rank", type: "quantitative" },
+    { ...score, title: metric },
+    { field: "low", type: "quantitative", format: ".1f", title: `${interval}, from` },
+    { field: "high", type: "quantitative", format: ".1f", title: "to" },
+  ] as const;
   return {
-    width: 560,
+    width: WIDTH,
     height: 320,
+    autosize: { type: "fit-x", contains: "padding" },
+    params: [{ name: PICKED, value: picked }],
     encoding: { color },
     layer: [
-      ...bands,
       {
-        mark: { type: "line", point: { size: 40 } },
-        data: { values: curves },
-        encoding: { x, y: { ...y, field: "score" }, strokeDash },
+        mark: { type: "rule", color: "#88888866", strokeWidth: 12 },
+        data: { values: ranks.map((rank) => ({ rank })) },
+        transform: [{ filter: `datum.rank === ${PICKED}` }],
+        encoding: { x, color: { value: "#88888866" } },
       },
       {
-        mark: { type: "rule", strokeWidth: 1.5, opacity: 0.8 },
+        mark: { type: "area" },
+        data: { values: curves },
+        encoding: {
+          x,
+          y: { ...y, field: "low" },
+          y2: { field: "high" },
+          opacity: {
+            condition: { param: SHOWN, value: 0.18, empty: few },
+            value: 0,
+          },
+        },
+      },
+      {
+        params: [{
+          name: SHOWN,
+          select: { type: "point", fields: ["method"] },
+          bind: "legend",
+        }],
+        mark: { type: "line" },
+        data: { values: curves },
+        encoding: { x, y: { ...y, field: "score" }, strokeDash, opacity: FADED },
+      },
+      {
+        mark: { type: "point", size: 50, filled: true },
+        data: { values: curves },
+        encoding: {
+          x,
+          y: { ...y, field: "score" },
+          shape,
+          opacity: FADED,
+          tooltip: [...tooltip],
+        },
+      },
+      {
+        mark: { type: "rule", strokeWidth: 2 },
         data: { values: points.filter(({ rank }) => rank === 0) },
-        encoding: { y: { ...y, field: "score" }, strokeDash },
+        encoding: {
+          y: { ...y, field: "score" },
+          strokeDash,
+          opacity: FADED,
+          tooltip: tooltip.filter(({ field }) => field !== "rank"),
+        },
       },
     ],
-    config: {
-      background: "white",
-      font: "sans-serif",
-      axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-      legend: { labelFontSize: 12 },
-      view: { stroke: null },
-    },
+    config: CONFIG,
   };
 }
 
-function rankAxis(values: readonly number[]) {
-  const ranks = [...new Set(values)].sort((a, b) => a - b);
+/** Name of the selection of methods in the legend of a figure. */
+const SHOWN = "shown";
+
+/** Opacity of what the legend deselects. */
+const FADED = {
+  condition: { param: SHOWN, value: 1 },
+  value: 0.15,
+} as const;
+
+function rankAxis(ranks: readonly number[]) {
   const ends = [ranks[0] ?? 1, ranks.at(-1) ?? 1] as [number, number];
   return {
     field: "rank",
     type: "quantitative",
     title: "rank",
-    axis: { values: ranks, format: "d", grid: false, labelOverlap: true },
+    axis: { values: [...ranks], format: "d", grid: false, labelOverlap: true },
     scale: {
       // Large ranks are usually powers of two.
       type: ends[1] > 16 ? "log" : "linear",
@@ -91,46 +266,186 @@ function rankAxis(values: readonly number[]) {
   } as const;
 }
 
-/** Colours and dashes by method title. */
+/** Colours, dashes and shapes by method title. */
 function keysOf(titles: readonly string[]) {
   const method = { field: "method", type: "nominal", title: null } as const;
   const scale = <T>(range: (place: number) => T) => ({
     domain: [...titles],
     range: titles.map((_, place) => range(place)),
   });
+  const legend = {
+    orient: "top",
+    columns: { expr: "width < 450 ? 1 : 3" },
+  } as const;
   return {
     color: {
       ...method,
       scale: scale((place) => COLOURS[place % COLOURS.length]!),
-      legend: {
-        orient: "top",
-        columns: 3,
-        labelLimit: 0,
-        symbolOpacity: 1,
-      },
+      legend,
     },
     strokeDash: {
       ...method,
       scale: scale((place) =>
         DASHES[Math.floor(place / COLOURS.length) % DASHES.length]!
       ),
+      legend,
+    },
+    shape: {
+      ...method,
+      scale: scale((place) => SHAPES[place % SHAPES.length]!),
+      legend,
     },
   } as const;
 }
 
-function pointsOf({ methods }: Comparison, metric: string) {
-  return methods.flatMap((method) =>
-    method.ranks.map(({ rank, metrics, intervals }) => ({
-      rank,
-      method: methodTitle(method),
-      // Vega leaves out points that are null.
-      score: scaled(metrics[metric]!.mean),
-      low: scaled(intervals.mean?.[0] ?? null),
-      high: scaled(intervals.mean?.[1] ?? null),
+function scaled(share: number | null): number | null {
+  return share === null ? null : 100 * share;
+}
+
+/** A part of a bar: the seconds of one training, or of evaluating it; means over seeds. */
+interface Bar {
+  readonly row: string;
+  readonly method: string;
+  readonly rank: number;
+  readonly seconds: number;
+}
+
+const PARTS = [
+  ["training", ["trainingSeconds"]],
+  ["epoch selection", ["selectionSeconds"]],
+  ["reduction", ["reductionSeconds"]],
+  ["evaluation", ["evaluationSeconds"]],
+] as const;
+
+/**
+ * Seconds of candidates and baselines by training. Of a baseline with a
+ * speed-up, only the ranks that it counts.
+ */
+function barsOf({ methods, contrasts }: Comparison): Bar[] {
+  const compared = methods.map((method, place) => {
+    const counted = contrasts.find((it) =>
+      it.baseline === place && it.speedUp !== null
+    )?.speedUp?.ranks;
+    return {
+      title: methodTitle(method),
+      trainings: method.role === "bound" ? [] : method.trainings
+        .filter(({ rank }) =>
+          counted === undefined || rank <= Math.max(...counted)
+        ),
+    };
+  });
+  return PARTS.flatMap(([part, fields]) =>
+    compared.flatMap(({ title, trainings }) =>
+      [...Map.groupBy(trainings, ({ rank }) => rank)].map(([rank, group]) => ({
+        row: `${title}, ${part}`,
+        method: title,
+        rank,
+        seconds: mean(group.map((training) => training[fields[0]])),
+      })).filter(({ seconds }) => seconds > 0)
+    )
+  );
+}
+
+/** One bar per method for training and one for evaluation, with a segment per training. */
+function barChart(comparison: Comparison): TopLevelSpec {
+  const bars = barsOf(comparison);
+  const rows = [...Map.groupBy(bars, ({ row }) => row)];
+  const totals = rows.map(([row, group]) => ({
+    row,
+    total: group.reduce((sum, { seconds }) => sum + seconds, 0),
+  }));
+  const { color } = keysOf([...new Set(bars.map(({ method }) => method))]);
+  const y = {
+    field: "row",
+    type: "nominal",
+    title: null,
+    sort: rows.map(([row]) => row),
+    axis: { labelLimit: 220, ticks: false, domain: false },
+  } as const;
+  return {
+    width: WIDTH,
+    height: { step: 30 },
+    autosize: { type: "fit-x", contains: "padding" },
+    layer: [
+      {
+        mark: { type: "bar", stroke: "white", strokeWidth: 1.5 },
+        data: { values: bars },
+        encoding: {
+          y,
+          x: {
+            field: "seconds",
+            type: "quantitative",
+            title: "seconds",
+            axis: { tickCount: 5 },
+          },
+          order: { field: "rank", type: "quantitative" },
+          color: { ...color, legend: null },
+          tooltip: [
+            { field: "row", type: "nominal", title: "method" },
+            { field: "rank", type: "quantitative", title: "trained rank" },
+            { field: "seconds", type: "quantitative", format: ".3~g" },
+          ],
+        },
+      },
+      {
+        mark: { type: "text", align: "left", dx: 5 },
+        data: { values: totals },
+        encoding: {
+          y,
+          x: { field: "total", type: "quantitative" },
+          text: { field: "total", type: "quantitative", format: ".3~g" },
+        },
+      },
+    ],
+    config: CONFIG,
+  };
+}
+
+interface LossPoint {
+  readonly training: string;
+  readonly method: string;
+  readonly step: number;
+  readonly loss: number;
+}
+
+function lossesOf(method: MethodSummary): LossPoint[] {
+  const title = methodTitle(method);
+  return method.trainings.flatMap(({ rank, seed, steps, losses }) =>
+    losses.map((loss, i) => ({
+      training: `${rank === 0 ? title : `${title} of rank ${rank}`}, seed ${seed}`,
+      method: title,
+      step: steps[i]!,
+      loss,
     }))
   );
 }
 
-function scaled(share: number | null): number | null {
-  return share === null ? null : 100 * share;
+/** Losses by step, a line per training. */
+function lossChart({ methods }: Comparison): TopLevelSpec {
+  const points = methods.flatMap(lossesOf);
+  const { color, strokeDash } = keysOf([
+    ...new Set(points.map(({ method }) => method)),
+  ]);
+  return {
+    width: WIDTH,
+    height: 240,
+    autosize: { type: "fit-x", contains: "padding" },
+    data: { values: points },
+    params: [{
+      name: SHOWN,
+      select: { type: "point", fields: ["method"] },
+      bind: "legend",
+    }],
+    mark: { type: "line", strokeWidth: 1.5, interpolate: "linear" },
+    encoding: {
+      x: { field: "step", type: "quantitative", title: "step", axis: { grid: false, tickCount: 6 } },
+      y: { field: "loss", type: "quantitative", title: "training loss" },
+      color,
+      strokeDash,
+      detail: { field: "training", type: "nominal" },
+      opacity: { condition: { param: SHOWN, value: 0.8 }, value: 0.08 },
+      tooltip: { field: "training", type: "nominal" },
+    },
+    config: CONFIG,
+  };
 }

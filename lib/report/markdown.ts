@@ -19,9 +19,8 @@ import {
 
 /**
  * Renders a report as Markdown: means over tasks, published results, one
- * section per comparison, and ranks chosen per module.
- *
- * Each comparison refers to its figure by {@linkcode figureName}.
+ * section per comparison with its {@linkcode figuresOf}, and ranks chosen per
+ * module.
  */
 export function renderMarkdown(report: Report): string {
   return [
@@ -30,24 +29,94 @@ export function renderMarkdown(report: Report): string {
     ...publishedText(report),
     ...report.comparisons.flatMap((comparison) => [
       `## ${plain(comparison.title)}${epochText(comparison)}`,
-      ...protocolText(comparison),
-      `![Scores by rank](${figureName(comparison)})`,
+      ...imageOf(comparison, "scores"),
+      ...imageOf(comparison, "cost"),
       ...scoresText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),
       ...costText(comparison),
+      ...lossText(comparison),
+      "### Settings",
+      ...protocolText(comparison),
     ]),
     ...choicesText(report.choices),
   ].join("\n\n") + "\n";
 }
 
-/** Name of a comparison's figure file: `mrpc-validation.svg`. */
+/** A figure of a comparison. */
+interface FigureReference {
+  /** Scores by rank, seconds of training and evaluation, or losses. */
+  readonly kind: "scores" | "cost" | "loss";
+  /** Name of its file: `mrpc-validation-cost.svg`. */
+  readonly name: string;
+  /** What it shows, for readers who do not see it. */
+  readonly title: string;
+}
+
+/** The figures of a comparison; those of seconds and losses only if it has trainings. */
+export function figuresOf(comparison: Comparison): FigureReference[] {
+  const { methods } = comparison;
+  const isTimed = methods.some(({ role, trainings }) =>
+    role !== "bound" && trainings.length > 0
+  );
+  const hasLosses = methods.some(({ trainings }) =>
+    trainings.some(({ losses }) => losses.length > 0)
+  );
+  return [
+    { kind: "scores", name: figureName(comparison), title: "Scores by rank" },
+    ...(isTimed
+      ? [{
+        kind: "cost",
+        name: figureName(comparison, "-cost"),
+        title: "Seconds of training and evaluation",
+      } as const]
+      : []),
+    ...(hasLosses
+      ? [{
+        kind: "loss",
+        name: figureName(comparison, "-loss"),
+        title: "Training loss by step",
+      } as const]
+      : []),
+  ];
+}
+
+/** The figure of a mean over tasks. */
+export function averageFigure(average: Average): FigureReference {
+  const task = `mean-of-${average.tasks.length}`;
+  return {
+    kind: "scores",
+    name: figureName({ ...average, task }),
+    title: "Mean scores by rank",
+  };
+}
+
+/** Name of a comparison's figure of scores by rank: `mrpc-validation.svg`; with a suffix, of another one. */
 export function figureName(
   { task, split, epoch }: Pick<Comparison, "task" | "split" | "epoch">,
+  suffix = "",
 ): string {
   const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");
-  const suffix = epoch === "last" ? "" : `-${epoch}-epoch`;
-  return `${safe(task)}-${safe(split)}${suffix}.svg`;
+  const epochs = epoch === "last" ? "" : `-${epoch}-epoch`;
+  return `${safe(task)}-${safe(split)}${epochs}${suffix}.svg`;
+}
+
+/** The figure of a kind, if the comparison has one. */
+function imageOf(
+  comparison: Comparison,
+  kind: FigureReference["kind"],
+): string[] {
+  return figuresOf(comparison).filter((figure) => figure.kind === kind)
+    .map(({ name, title }) => `![${title}](${name})`);
+}
+
+function lossText(comparison: Comparison): string[] {
+  const image = imageOf(comparison, "loss");
+  return image.length === 0 ? [] : [
+    "### Training loss",
+    "Mean over the steps since the previous point, one line per training.",
+    ...image,
+  ];
 }
 
 function epochText({ epoch }: Pick<Comparison, "epoch">): string {
@@ -187,6 +256,7 @@ function averageText(average: Average): string[] {
     }${
       tasks.some(({ task }) => task === "mnli") ? "; MNLI: matched set" : ""
     }.`,
+    `![Mean scores by rank](${averageFigure(average).name})`,
     ...(columns.length === 0
       ? []
       : [rankTable<AverageScore>(columns, cell, "not run")]),

@@ -1,51 +1,196 @@
-import { Marked } from "marked";
+import { Marked, type Tokens } from "marked";
+import { type Figure, PICKED } from "./figure.ts";
+import { percent, withInterval } from "./format.ts";
+import { figuresOf } from "./markdown.ts";
+import { methodTitle } from "./methods.ts";
+import style from "./page.css" with { type: "text" };
+import script from "./page.js" with { type: "text" };
+import type { Comparison, MethodSummary, Report } from "./report.ts";
+
+/** What a page is made of. */
+interface PageParts {
+  readonly report: Report;
+  /** The report as Markdown, which refers to the figures as images. */
+  readonly markdown: string;
+  readonly figures: readonly Figure[];
+  /** Vega's runtime as a classic script that defines `vega`. */
+  readonly runtime: string;
+}
 
 /**
- * Renders a report's Markdown as one self-contained HTML page with inline figures.
+ * Renders a report as one HTML page that needs no other file and no network:
+ * its policy forbids both. Figures are drawn without scripts, and again by
+ * Vega's runtime, so that they fit the window and answer the pointer.
  *
- * @param figures SVG by the file name that the Markdown's images refer to.
  * @throws {TypeError} If an image is not among the figures.
  */
 export function renderPage(
-  markdown: string,
-  figures: ReadonlyMap<string, string>,
+  { report, markdown, figures, runtime }: PageParts,
 ): string {
+  const title = titleOf(report);
+  const { body, sections } = bodyOf(markdown, figures);
+  const links = sections.map(({ id, text }) => `<a href="#${id}">${text}</a>`);
+  return `<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<title>${title}</title>
+<style>
+${style}</style>
+<header>
+<h1>${title}</h1>
+<nav aria-label="Sections">${links.join("\n")}</nav>
+</header>
+<main>
+${body}</main>
+<script type="application/json" id="report">${
+    json({
+      picked: PICKED,
+      figures: Object.fromEntries(figures.map(({ name, spec }) => [name, spec])),
+      curves: Object.fromEntries(
+        report.comparisons.map((comparison) => [
+          figuresOf(comparison)[0]!.name,
+          curveOf(comparison),
+        ]),
+      ),
+    })
+  }</script>
+${NO_RUN}
+<script>${runtime.replaceAll("</script", "<\\/script")}</script>
+<script type="module">
+${script}</script>
+</html>
+`;
+}
+
+/**
+ * Place in a page for what made the report, which the report cannot know: who
+ * publishes the page puts JSON in place of `null`.
+ */
+const NO_RUN = `<script type="application/json" id="run">null</script>`;
+
+/** Allows scripts and styles of the page itself only. Vega compiles expressions. */
+const POLICY =
+  "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:";
+
+/** JSON that can stand in a script. */
+function json(value: unknown): string {
+  return JSON.stringify(value).replaceAll("<", "\\u003c");
+}
+
+function titleOf({ comparisons }: Report): string {
+  const titles = [...new Set(comparisons.map(({ title }) => title))];
+  const text = titles.length > 4 ? `${titles.length} tasks` : titles.join(", ");
+  return text === "" ? "Report" : `Report on ${escapeHtml(text)}`;
+}
+
+interface Section {
+  readonly id: string;
+  /** As HTML. */
+  readonly text: string;
+}
+
+/** The body of the page in sections, one for each heading of the second level. */
+function bodyOf(markdown: string, figures: readonly Figure[]) {
+  const sections: Section[] = [];
+  const byName = new Map(figures.map((figure) => [figure.name, figure]));
   const marked = new Marked({
     // Names that look like addresses are not links.
     tokenizer: { url: () => undefined },
     renderer: {
       html: ({ text }) => escapeHtml(text),
+      heading({ depth, tokens }) {
+        const text = this.parser.parseInline(tokens);
+        // The title of the page says it.
+        if (depth === 1) return "";
+        if (depth > 2) return `<h${depth}>${text}</h${depth}>\n`;
+        const id = `section-${sections.length + 1}`;
+        sections.push({ id, text });
+        const end = sections.length > 1 ? "</section>\n" : "";
+        return `${end}<section id="${id}">\n<h2>${text}</h2>\n`;
+      },
+      // An image stands alone, and a figure cannot be in a paragraph.
+      paragraph({ tokens }) {
+        const text = this.parser.parseInline(tokens);
+        return isImage(tokens) ? `${text}\n` : `<p>${text}</p>\n`;
+      },
       image({ href, text }) {
-        const svg = figures.get(href);
-        if (svg === undefined) {
+        const figure = byName.get(href);
+        if (figure === undefined) {
           throw new TypeError(`The report has no figure "${href}"`);
         }
-        return `<figure role="img" aria-label="${
-          escapeHtml(text)
-        }">${svg}</figure>`;
+        return figureHtml(figure, text);
+      },
+      table(token) {
+        const row = (cells: readonly Tokens.TableCell[], name: string) =>
+          `<tr>${
+            cells.map(({ tokens }) =>
+              `<${name}>${this.parser.parseInline(tokens)}</${name}>`
+            ).join("")
+          }</tr>\n`;
+        return `<div class="table"><div class="scroll" tabindex="0" role="group" aria-label="Table">
+<table>
+<thead>
+${row(token.header, "th")}</thead>
+<tbody>
+${token.rows.map((cells) => row(cells, "td")).join("")}</tbody>
+</table></div></div>
+`;
       },
     },
   });
   const body = marked.parse(markdown, { async: false });
-  return `<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Report</title>
-<style>${STYLE}</style>
-${body}</html>
-`;
+  return { body: `${body}${sections.length > 0 ? "</section>\n" : ""}`, sections };
 }
 
-const STYLE = `
-body { font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
-th, td { padding: 0.25rem 0.75rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 1rem 0; }
-figure svg { max-width: 100%; height: auto; }
-code { background: #f3f3f3; padding: 0 0.25rem; }
-`;
+function isImage(tokens: readonly { readonly type: string }[]): boolean {
+  return tokens.length === 1 && tokens[0]!.type === "image";
+}
+
+function figureHtml({ name, svg }: Figure, title: string): string {
+  return `<div class="curve"><figure data-figure="${name}" aria-label="${
+    escapeHtml(title)
+  }">
+<figcaption>${escapeHtml(title)}</figcaption>
+<div class="chart">${svg}</div>
+</figure></div>`;
+}
+
+/** What the page shows of a comparison at one rank. */
+function curveOf({ metrics, methods }: Comparison) {
+  const shown = methods.filter(({ role }) => role !== "bound");
+  const ranks = shown.flatMap((method) => method.ranks.map(({ rank }) => rank));
+  const recommending = shown.find(({ role, recommendation }) =>
+    role === "candidate" && recommendation !== null
+  );
+  return {
+    ranks: [...new Set(ranks)].sort((a, b) => a - b),
+    recommended: recommending?.recommendation?.rank ?? 0,
+    metrics,
+    methods: shown.map((method) => ({
+      title: methodTitle(method),
+      recommended: method.role === "candidate"
+        ? method.recommendation?.rank ?? null
+        : null,
+      size: method.size,
+      scores: scoresOf(method, metrics),
+      stages: method.trainings.map(({ rank, stage }) => ({ rank, stage })),
+    })),
+  };
+}
+
+/** Texts of a method's scores by rank, one per metric; the main one has its interval. */
+function scoresOf({ ranks }: MethodSummary, metrics: readonly string[]) {
+  return Object.fromEntries(ranks.map(({ rank, metrics: found, intervals }) => [
+    rank,
+    metrics.map((metric, i) =>
+      i === 0
+        ? withInterval(found[metric]!.mean, intervals.mean)
+        : percent(found[metric]!.mean)
+    ),
+  ]));
+}
 
 function escapeHtml(text: string): string {
   const entities: Record<string, string> = {
