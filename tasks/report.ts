@@ -88,10 +88,10 @@ interface ReportSettings {
   readonly margin: number;
 }
 
-/** File of Vega's runtime as a classic script, without its maps, clouds of words and simulations of forces. */
+/** File of Vega's runtime, a classic script. */
 function vegaRuntime(): string {
   return fileURLToPath(
-    new URL("vega-core.min.js", import.meta.resolve("vega")),
+    new URL("vega.min.js", import.meta.resolve("vega")),
   );
 }
 

@@ -1,5 +1,4 @@
 import type { Graph } from "../pipeline/graph.ts";
-import type { Event } from "../scheduler/events.ts";
 import { visibleFolder } from "../scheduler/visible.ts";
 import { entriesOf, writeDurably } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
@@ -106,7 +105,10 @@ export async function writePages(
     const folder = visibleFolder(out, graph.pipeline, { id });
     const text = Deno.readTextFileSync(join(folder, "report.html"));
     // A function, since "$" has a meaning in a text.
-    writeDurably(page, text.replace(PLACE, () => PLACE.replace("null", () => json)));
+    writeDurably(
+      page,
+      text.replace(PLACE, () => PLACE.replace("null", () => json)),
+    );
   }
 }
 
@@ -160,7 +162,9 @@ function machine(): Record<string, string> {
   const gpus = gpuNames();
   return {
     System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
-    Processor: `${processorName() ?? Deno.build.arch}, ${count(cpus, "thread")}`,
+    Processor: `${processorName() ?? Deno.build.arch}, ${
+      count(cpus, "thread")
+    }`,
     Memory: `${memory.toFixed(1)} GiB`,
     ...(gpus.length > 0 && { GPU: gpus.join("; ") }),
   };

@@ -68,9 +68,10 @@ const CONFIG = {
 interface Curves {
   readonly metric: string;
   readonly confidence: number;
-  readonly methods: readonly (Pick<MethodSummary, "role" | "method" | "variant"> & {
-    readonly ranks: readonly CurvePoint[];
-  })[];
+  readonly methods:
+    readonly (Pick<MethodSummary, "role" | "method" | "variant"> & {
+      readonly ranks: readonly CurvePoint[];
+    })[];
   /** Rank that is picked at first; 0 for none. */
   readonly picked: number;
 }
@@ -147,7 +148,9 @@ function averageCurves({ methods, confidence }: Average) {
  * Means as lines, intervals as bands, and bounds as horizontal lines. Undefined
  * scores are left out.
  */
-function rankCurve({ metric, confidence, methods, picked }: Curves): TopLevelSpec {
+function rankCurve(
+  { metric, confidence, methods, picked }: Curves,
+): TopLevelSpec {
   const points = methods.flatMap((method) =>
     method.ranks.map(({ rank, mean, interval }) => ({
       rank,
@@ -167,15 +170,25 @@ function rankCurve({ metric, confidence, methods, picked }: Curves): TopLevelSpe
     title: `${metric} x 100`,
     scale: { zero: false },
   } as const;
-  const few = methods.filter(({ role }) => role !== "bound").length <= MAX_BANDS;
+  const few =
+    methods.filter(({ role }) => role !== "bound").length <= MAX_BANDS;
   const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
   const interval = `${Number((100 * confidence).toPrecision(12))} % interval`;
-  const score = { field: "score", type: "quantitative", format: ".1f" } as const;
+  const score = {
+    field: "score",
+    type: "quantitative",
+    format: ".1f",
+  } as const;
   const tooltip = [
     { field: "method", type: "nominal" },
     { field: "rank", type: "quantitative" },
     { ...score, title: metric },
-    { field: "low", type: "quantitative", format: ".1f", title: `${interval}, from` },
+    {
+      field: "low",
+      type: "quantitative",
+      format: ".1f",
+      title: `${interval}, from`,
+    },
     { field: "high", type: "quantitative", format: ".1f", title: "to" },
   ] as const;
   return {
@@ -186,10 +199,10 @@ function rankCurve({ metric, confidence, methods, picked }: Curves): TopLevelSpe
     encoding: { color },
     layer: [
       {
-        mark: { type: "rule", color: "#88888866", strokeWidth: 12 },
+        mark: { type: "rule", color: "#88888844", strokeWidth: 10 },
         data: { values: ranks.map((rank) => ({ rank })) },
         transform: [{ filter: `datum.rank === ${PICKED}` }],
-        encoding: { x, color: { value: "#88888866" } },
+        encoding: { x, color: { value: "#88888844" } },
       },
       {
         mark: { type: "area" },
@@ -212,7 +225,12 @@ function rankCurve({ metric, confidence, methods, picked }: Curves): TopLevelSpe
         }],
         mark: { type: "line" },
         data: { values: curves },
-        encoding: { x, y: { ...y, field: "score" }, strokeDash, opacity: FADED },
+        encoding: {
+          x,
+          y: { ...y, field: "score" },
+          strokeDash,
+          opacity: FADED,
+        },
       },
       {
         mark: { type: "point", size: 50, filled: true },
@@ -249,13 +267,13 @@ const FADED = {
   value: 0.15,
 } as const;
 
-function rankAxis(ranks: readonly number[]) {
+function rankAxis(ranks: number[]) {
   const ends = [ranks[0] ?? 1, ranks.at(-1) ?? 1] as [number, number];
   return {
     field: "rank",
     type: "quantitative",
     title: "rank",
-    axis: { values: [...ranks], format: "d", grid: false, labelOverlap: true },
+    axis: { values: ranks, format: "d", grid: false, labelOverlap: true },
     scale: {
       // Large ranks are usually powers of two.
       type: ends[1] > 16 ? "log" : "linear",
@@ -354,6 +372,7 @@ function barChart(comparison: Comparison): TopLevelSpec {
     row,
     total: group.reduce((sum, { seconds }) => sum + seconds, 0),
   }));
+  const longest = Math.max(...totals.map(({ total }) => total));
   const { color } = keysOf([...new Set(bars.map(({ method }) => method))]);
   const y = {
     field: "row",
@@ -377,6 +396,8 @@ function barChart(comparison: Comparison): TopLevelSpec {
             type: "quantitative",
             title: "seconds",
             axis: { tickCount: 5 },
+            // Leaves room for the total after the longest bar.
+            scale: { domain: [0, 1.15 * longest], nice: false },
           },
           order: { field: "rank", type: "quantitative" },
           color: { ...color, legend: null },
@@ -412,7 +433,9 @@ function lossesOf(method: MethodSummary): LossPoint[] {
   const title = methodTitle(method);
   return method.trainings.flatMap(({ rank, seed, steps, losses }) =>
     losses.map((loss, i) => ({
-      training: `${rank === 0 ? title : `${title} of rank ${rank}`}, seed ${seed}`,
+      training: `${
+        rank === 0 ? title : `${title} of rank ${rank}`
+      }, seed ${seed}`,
       method: title,
       step: steps[i]!,
       loss,
@@ -422,10 +445,12 @@ function lossesOf(method: MethodSummary): LossPoint[] {
 
 /** Losses by step, a line per training. */
 function lossChart({ methods }: Comparison): TopLevelSpec {
-  const points = methods.flatMap(lossesOf);
-  const { color, strokeDash } = keysOf([
-    ...new Set(points.map(({ method }) => method)),
-  ]);
+  // Candidates come first, and are drawn last.
+  const points = methods.toReversed().flatMap(lossesOf);
+  const shown = methods.filter(({ trainings }) =>
+    trainings.some(({ losses }) => losses.length > 0)
+  );
+  const { color, strokeDash } = keysOf(shown.map(methodTitle));
   return {
     width: WIDTH,
     height: 240,
@@ -436,9 +461,14 @@ function lossChart({ methods }: Comparison): TopLevelSpec {
       select: { type: "point", fields: ["method"] },
       bind: "legend",
     }],
-    mark: { type: "line", strokeWidth: 1.5, interpolate: "linear" },
+    mark: "line",
     encoding: {
-      x: { field: "step", type: "quantitative", title: "step", axis: { grid: false, tickCount: 6 } },
+      x: {
+        field: "step",
+        type: "quantitative",
+        title: "step",
+        axis: { grid: false, tickCount: 6 },
+      },
       y: { field: "loss", type: "quantitative", title: "training loss" },
       color,
       strokeDash,

@@ -15,6 +15,7 @@ import {
   differenceTables,
   recommendationText,
   scoresText,
+  speedUpText,
 } from "./tables.ts";
 
 /**
@@ -31,6 +32,7 @@ export function renderMarkdown(report: Report): string {
       `## ${plain(comparison.title)}${epochText(comparison)}`,
       ...imageOf(comparison, "scores"),
       ...imageOf(comparison, "cost"),
+      ...speedUpText(comparison),
       ...scoresText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),
@@ -55,7 +57,7 @@ interface FigureReference {
 
 /** The figures of a comparison; those of seconds and losses only if it has trainings. */
 export function figuresOf(comparison: Comparison): FigureReference[] {
-  const { methods } = comparison;
+  const { methods, metrics, confidence } = comparison;
   const isTimed = methods.some(({ role, trainings }) =>
     role !== "bound" && trainings.length > 0
   );
@@ -63,20 +65,31 @@ export function figuresOf(comparison: Comparison): FigureReference[] {
     trainings.some(({ losses }) => losses.length > 0)
   );
   return [
-    { kind: "scores", name: figureName(comparison), title: "Scores by rank" },
+    {
+      kind: "scores",
+      name: figureName(comparison),
+      title: `${metrics[0]} by rank, with ${
+        exactPercent(confidence)
+      } % intervals`,
+    },
     ...(isTimed
-      ? [{
-        kind: "cost",
-        name: figureName(comparison, "-cost"),
-        title: "Seconds of training and evaluation",
-      } as const]
+      ? [
+        {
+          kind: "cost",
+          name: figureName(comparison, "-cost"),
+          title:
+            "Seconds of training and of evaluation, a segment per training",
+        } as const,
+      ]
       : []),
     ...(hasLosses
-      ? [{
-        kind: "loss",
-        name: figureName(comparison, "-loss"),
-        title: "Training loss by step",
-      } as const]
+      ? [
+        {
+          kind: "loss",
+          name: figureName(comparison, "-loss"),
+          title: "Training loss by step, a line per training",
+        } as const,
+      ]
       : []),
   ];
 }
@@ -87,7 +100,9 @@ export function averageFigure(average: Average): FigureReference {
   return {
     kind: "scores",
     name: figureName({ ...average, task }),
-    title: "Mean scores by rank",
+    title: `Mean score by rank, with ${
+      exactPercent(average.confidence)
+    } % intervals`,
   };
 }
 
@@ -107,14 +122,18 @@ function imageOf(
   kind: FigureReference["kind"],
 ): string[] {
   return figuresOf(comparison).filter((figure) => figure.kind === kind)
-    .map(({ name, title }) => `![${title}](${name})`);
+    .map(imageText);
+}
+
+function imageText({ title, name }: FigureReference): string {
+  return `![${title}](${name})`;
 }
 
 function lossText(comparison: Comparison): string[] {
   const image = imageOf(comparison, "loss");
   return image.length === 0 ? [] : [
     "### Training loss",
-    "Mean over the steps since the previous point, one line per training.",
+    "Each point is the mean over the steps since the previous one.",
     ...image,
   ];
 }
@@ -256,7 +275,7 @@ function averageText(average: Average): string[] {
     }${
       tasks.some(({ task }) => task === "mnli") ? "; MNLI: matched set" : ""
     }.`,
-    `![Mean scores by rank](${averageFigure(average).name})`,
+    imageText(averageFigure(average)),
     ...(columns.length === 0
       ? []
       : [rankTable<AverageScore>(columns, cell, "not run")]),

@@ -135,9 +135,18 @@ function addPanel(figure, view) {
     buttons.forEach((it, i) =>
       it.setAttribute("aria-pressed", String(ranks[i] === rank))
     );
+    const others = methods.filter(({ scores }) => !(rank in scores))
+      .map(({ title }) => title);
     details.replaceChildren(
-      ...methods.filter(({ scores }) => scores[rank] !== undefined)
+      ...methods.filter(({ scores }) => rank in scores)
         .map((method) => methodAt(method, rank, metrics)),
+      ...(others.length === 0 ? [] : [
+        make(
+          "p",
+          { class: "quiet method" },
+          `Not run at rank ${rank}: ${others.join(", ")}`,
+        ),
+      ]),
     );
   };
   view.addEventListener("click", (event, item) => {
@@ -152,8 +161,17 @@ function addPanel(figure, view) {
     make(
       "section",
       { class: "ranks", "aria-label": "One rank" },
-      make("h3", {}, "Pick a rank, here or in the figure"),
-      make("div", { class: "choices", role: "group", "aria-label": "Rank" }, ...buttons),
+      make("h3", {}, "One rank"),
+      make(
+        "p",
+        { class: "quiet hint" },
+        "Pick it here, or click in the figure.",
+      ),
+      make(
+        "div",
+        { class: "choices", role: "group", "aria-label": "Rank" },
+        ...buttons,
+      ),
       details,
     ),
   );
@@ -318,19 +336,12 @@ function showRun() {
     stageTable(stages),
     make("h3", {}, "Versions and hardware"),
     make(
-      "div",
-      { class: "table" },
-      make(
-        "div",
-        { class: "scroll" },
-        make(
-          "table",
-          {},
-          ...[...Object.entries(versions), ...Object.entries(machine)].map((
-            row,
-          ) => make("tr", {}, ...row.map((text) => make("td", {}, text)))),
-        ),
-      ),
+      "dl",
+      { class: "facts listed" },
+      ...Object.entries({ ...versions, ...machine }).flatMap(([key, value]) => [
+        make("dt", {}, key),
+        make("dd", {}, value),
+      ]),
     ),
   );
   document.querySelector("main").append(section);
@@ -347,7 +358,7 @@ function groupsOf(stages) {
       { name, count: 0, seconds: 0, needs: new Set(), depth: 0 };
     groups.set(name, group);
     group.count++;
-    group.seconds += seconds ?? 0;
+    group.seconds += seconds;
     for (const id of needs) group.needs.add(nameOf.get(id));
     group.needs.delete(undefined);
   }
@@ -414,13 +425,18 @@ function graphOf(groups) {
   return make(
     "div",
     { class: "scroll", tabindex: "0", role: "group", "aria-label": "Graph" },
-    svg("svg", {
-      class: "graph",
-      role: "img",
-      "aria-label": "Stages of the pipeline and what each needs",
-      viewBox: `0 0 ${width} ${height}`,
-      style: `max-width: ${width}px; min-width: ${Math.min(width, 560)}px`,
-    }, ...edges, ...boxes),
+    svg(
+      "svg",
+      {
+        class: "graph",
+        role: "img",
+        "aria-label": "Stages of the pipeline and what each needs",
+        viewBox: `0 0 ${width} ${height}`,
+        style: `max-width: ${width}px; min-width: ${Math.min(width, 560)}px`,
+      },
+      ...edges,
+      ...boxes,
+    ),
   );
 }
 
@@ -462,7 +478,7 @@ function stageTable(stages) {
         make(
           "tr",
           {},
-          ...["Stage", "Seconds", "Made", "In this run"].map((text) =>
+          ...["Stage", "Seconds", "Started", "In this run"].map((text) =>
             make("th", { scope: "col" }, text)
           ),
         ),
@@ -472,9 +488,9 @@ function stageTable(stages) {
             {},
             ...[
               id,
-              seconds?.toFixed(1) ?? "",
-              started ? dateText(started) : "",
-              outcome,
+              seconds.toFixed(1),
+              dateText(started),
+              outcome === "ran" ? "ran" : "from the cache",
             ].map((text) => make("td", {}, text)),
           )
         ),
@@ -494,11 +510,17 @@ addEventListener("beforeprint", () => {
   for (const it of document.querySelectorAll("details")) it.open = true;
 });
 
-document.body.append(tooltip);
-if (run !== null) showRun();
-document.querySelectorAll(".table").forEach(addSaving);
-for (const figure of document.querySelectorAll("figure[data-figure]")) {
-  const view = await draw(figure);
-  if (figure.dataset.figure in curves) addPanel(figure, view);
+// A function instead of a top-level await, with which the process of a stage
+// would run this file: it loads all scripts of its task, to run them when needed.
+async function start() {
+  document.body.append(tooltip);
+  if (run !== null) showRun();
+  document.querySelectorAll(".table").forEach(addSaving);
+  for (const figure of document.querySelectorAll("figure[data-figure]")) {
+    const view = await draw(figure);
+    if (figure.dataset.figure in curves) addPanel(figure, view);
+  }
+  document.documentElement.dataset.ready = "";
 }
-document.documentElement.dataset.ready = "";
+
+start();

@@ -47,7 +47,9 @@ ${body}</main>
 <script type="application/json" id="report">${
     json({
       picked: PICKED,
-      figures: Object.fromEntries(figures.map(({ name, spec }) => [name, spec])),
+      figures: Object.fromEntries(
+        figures.map(({ name, spec }) => [name, spec]),
+      ),
       curves: Object.fromEntries(
         report.comparisons.map((comparison) => [
           figuresOf(comparison)[0]!.name,
@@ -141,7 +143,10 @@ ${token.rows.map((cells) => row(cells, "td")).join("")}</tbody>
     },
   });
   const body = marked.parse(markdown, { async: false });
-  return { body: `${body}${sections.length > 0 ? "</section>\n" : ""}`, sections };
+  return {
+    body: `${body}${sections.length > 0 ? "</section>\n" : ""}`,
+    sections,
+  };
 }
 
 function isImage(tokens: readonly { readonly type: string }[]): boolean {

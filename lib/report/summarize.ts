@@ -267,7 +267,10 @@ function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
       trainingSeconds: training.seconds,
       selectionSeconds: epoch === "best" ? training.selection?.seconds ?? 0 : 0,
       reductionSeconds,
-      evaluationSeconds: group.reduce((sum, it) => sum + it.evaluationSeconds, 0),
+      evaluationSeconds: group.reduce(
+        (sum, it) => sum + it.evaluationSeconds,
+        0,
+      ),
       steps: losses.map(({ step }) => step),
       losses: losses.map(({ loss }) => Number(loss.toPrecision(5))),
     };

@@ -35,7 +35,9 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
   project.write("tasks/render.ts", RENDER);
   const run = () => {
     const text = project.read("out/test/report.html");
-    const [before, json, after] = text.split(/(?<=id="run">)(.*?)(?=<\/script>)/)
+    const [before, json, after] = text.split(
+      /(?<=id="run">)(.*?)(?=<\/script>)/,
+    )
       .filter((part) => part !== "");
     assertEquals(`${before}null${after}`, PAGE);
     return JSON.parse(json!);
@@ -43,12 +45,22 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
   const start = Date.now();
   const first = await project.call("pipeline", "-S", "text=it's $& </script>");
   assertEquals(first.code, 0, first.stderr);
-  assert(first.lines.some((line) => /^Page: .*out\/test\/report\.html$/.test(line)));
+  assert(
+    first.lines.some((line) => /^Page: .*out\/test\/report\.html$/.test(line)),
+  );
   const facts = run();
-  assertEquals([facts.pipeline, facts.source], ["test", project.path("test.yaml")]);
-  assertMatch(facts.command, /^deno task pipeline .*test\.yaml .* -S 'text=it'\\''s \$& <\/script>'$/);
+  assertEquals([facts.pipeline, facts.source], [
+    "test",
+    project.path("test.yaml"),
+  ]);
+  assertMatch(
+    facts.command,
+    /^deno task pipeline .*test\.yaml .* -S 'text=it'\\''s \$& <\/script>'$/,
+  );
   assertEquals(facts.options.slice(0, 2), ["--set", "text=it's $& </script>"]);
-  assert(Date.parse(facts.date) >= start && Date.parse(facts.date) <= Date.now());
+  assert(
+    Date.parse(facts.date) >= start && Date.parse(facts.date) <= Date.now(),
+  );
   assertMatch(facts.versions.Deno, new RegExp(Deno.version.deno));
   assertMatch(facts.machine.Processor, / threads?$/);
   assertEquals(
@@ -81,9 +93,11 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
     again.stages.map((stage: object) => ({ ...stage, outcome: "ran" })),
     facts.stages,
   );
-  assert(again.stages.every(({ outcome }: { outcome: string }) =>
-    outcome === "unchanged"
-  ));
+  assert(
+    again.stages.every(({ outcome }: { outcome: string }) =>
+      outcome === "unchanged"
+    ),
+  );
 
   await project.call("pipeline", "start");
   assertEquals(run(), again, "Other stages leave the page alone");

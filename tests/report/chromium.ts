@@ -152,6 +152,7 @@ export class Browser implements AsyncDisposable {
       deviceScaleFactor: 1,
       mobile: false,
     });
+    await this.send("Emulation.setScrollbarsHidden", { hidden: true });
     await this.send("Emulation.setEmulatedMedia", {
       features: [{ name: "prefers-color-scheme", value: theme }],
     });

@@ -11,7 +11,9 @@ import { Browser, chromiumMissing } from "./chromium.ts";
 import { OPTIONS, resultOf, trainingOf } from "./results.ts";
 
 const missing = chromiumMissing();
-if (missing !== undefined) console.log(`Tests of the page are skipped: ${missing}`);
+if (missing !== undefined) {
+  console.log(`Tests of the page are skipped: ${missing}`);
+}
 
 const STAGES = [
   { id: "data", name: "data", needs: [] },
@@ -58,7 +60,7 @@ async function writePage(folder: string): Promise<string> {
     choices: summarizeChoices([]),
   };
   const vega = fileURLToPath(
-    new URL("vega-core.min.js", import.meta.resolve("vega")),
+    new URL("vega.min.js", import.meta.resolve("vega")),
   );
   const page = renderPage({
     report,
@@ -68,7 +70,10 @@ async function writePage(folder: string): Promise<string> {
   });
   const path = join(folder, "report.html");
   const run = JSON.stringify(RUN);
-  Deno.writeTextFileSync(path, page.replace('id="run">null', () => `id="run">${run}`));
+  Deno.writeTextFileSync(
+    path,
+    page.replace('id="run">null', () => `id="run">${run}`),
+  );
   return pathToFileURL(path).href;
 }
 
@@ -122,24 +127,31 @@ Deno.test({
         assertMatch(run, /train-dylora@rte12\.32026-01-02 03:04 UTCran/);
         // The edge from the data to the report is implied.
         assertEquals(
-          await browser.evaluate("document.querySelectorAll('.graph path').length"),
+          await browser.evaluate(
+            "document.querySelectorAll('.graph path').length",
+          ),
           2,
         );
       });
 
       await t.step("a click in a figure picks the nearest rank", async () => {
-        const { x, y } = await browser.evaluate<{ x: number; y: number }>(`(() => {
+        const { x, y } = await browser.evaluate<{ x: number; y: number }>(
+          `(() => {
           const points = [...document.querySelectorAll('.chart [aria-roledescription="point"]')];
           const point = points.find((it) => it.getAttribute("aria-label").startsWith("rank: 2"));
           point.scrollIntoView({ behavior: "instant", block: "center" });
           const { x, y, width, height } = point.getBoundingClientRect();
           return { x: x + width / 2 + 4, y: y + height / 2 - 40 };
-        })()`);
+        })()`,
+        );
         await browser.click(x, y);
         await browser.until(`/DyLoRA, rank 2/.test(${PANEL})`);
         const text = await browser.evaluate<string>(PANEL);
         assertMatch(text, /accuracy 80\.0 \[/);
-        assertMatch(text, /2,000 values in the adapter, 500 in the head: 10 kB/);
+        assertMatch(
+          text,
+          /2,000 values in the adapter, 500 in the head: 10 kB/,
+        );
         assertMatch(
           text,
           /deno task export 'my pipeline\.yaml' train-dylora@rte --rank 2 --set rank=4/,
@@ -209,7 +221,10 @@ Deno.test({
           "Save as PNG: rte-validation.svg",
           "rte-validation.png",
         );
-        assertEquals([...png.subarray(1, 4)].map((it) => String.fromCharCode(it)).join(""), "PNG");
+        assertEquals(
+          [...png.subarray(1, 4)].map((it) => String.fromCharCode(it)).join(""),
+          "PNG",
+        );
         // The width is in the first chunk: twice that of the figure.
         const [, width] = /<svg [^>]*width="(\d+)"/.exec(text(svg))!;
         assertEquals(

@@ -18,7 +18,10 @@ import { OPTIONS, resultOf, trainingOf } from "./results.ts";
 /** The report of results, its figures by name, and its page without Vega. */
 async function pageOf(results: readonly Result[]) {
   const options = { ...OPTIONS, draw: seededDraw(0), replicates: 100 };
-  const report = { ...compare(results, options), choices: summarizeChoices([]) };
+  const report = {
+    ...compare(results, options),
+    choices: summarizeChoices([]),
+  };
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
   const page = renderPage({ report, markdown, figures, runtime: "" });
@@ -131,7 +134,10 @@ Deno.test("renderPage() gives the scores, size and stage of each method by rank"
 
 Deno.test("renderPage() forbids the network, and leaves a place for the run", async () => {
   const { page } = await pageOf([resultOf("rte", "dylora", { 1: 4, 2: 2 })]);
-  assertMatch(page, /http-equiv="Content-Security-Policy" content="default-src 'none'; /);
+  assertMatch(
+    page,
+    /http-equiv="Content-Security-Policy" content="default-src 'none'; /,
+  );
   assertEquals(
     page.match(/<script type="application\/json" id="run">null<\/script>/g)
       ?.length,

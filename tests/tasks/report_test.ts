@@ -353,7 +353,11 @@ Deno.test("report gives the size of adapters, and the seconds and losses of each
     const { steps, losses } = methods[0]!.trainings[0]!;
     assertEquals([steps.length, losses.length], [84, 84]);
     assertEquals([steps[0], steps[1], steps[83]], [30, 60, 2500]);
-    const means = [(1 + 1 / 2 + 1 / 3) / 3, (1 / 4 + 1 / 5 + 1 / 6) / 3, 1 / 250];
+    const means = [
+      (1 + 1 / 2 + 1 / 3) / 3,
+      (1 / 4 + 1 / 5 + 1 / 6) / 3,
+      1 / 250,
+    ];
     [losses[0]!, losses[1]!, losses[83]!].forEach((loss, i) =>
       // Five digits.
       assert(Math.abs(loss / means[i]! - 1) < 1e-4)
