@@ -383,7 +383,7 @@ function barChart(comparison: Comparison): TopLevelSpec {
   } as const;
   return {
     width: WIDTH,
-    height: { step: 30 },
+    height: 30 * rows.length,
     autosize: { type: "fit-x", contains: "padding" },
     layer: [
       {

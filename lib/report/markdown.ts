@@ -29,7 +29,7 @@ export function renderMarkdown(report: Report): string {
     ...report.averages.flatMap(averageText),
     ...publishedText(report),
     ...report.comparisons.flatMap((comparison) => [
-      `## ${plain(comparison.title)}${epochText(comparison)}`,
+      `## ${headingOf(comparison, report.comparisons)}`,
       ...imageOf(comparison, "scores"),
       ...imageOf(comparison, "cost"),
       ...speedUpText(comparison),
@@ -43,6 +43,19 @@ export function renderMarkdown(report: Report): string {
     ]),
     ...choicesText(report.choices),
   ].join("\n\n") + "\n";
+}
+
+/** Title of a comparison among all: with its split if there are several, and with its epoch. */
+function headingOf(
+  comparison: Comparison,
+  all: readonly Comparison[],
+): string {
+  const { title, split, epoch } = comparison;
+  const hasOthers = all.some((it) =>
+    it.title === title && it.epoch === epoch && it.split !== split
+  );
+  const of = hasOthers ? `, ${plain(split)}` : "";
+  return `${plain(title)}${of}${epochText(comparison)}`;
 }
 
 /** A figure of a comparison. */

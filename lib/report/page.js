@@ -1,7 +1,7 @@
 // Runs in the page of a report. `vega` is Vega's runtime.
 
-// What `page.ts` puts in: figures for Vega and the scores of each curve by rank.
-const { figures, curves, picked } = dataOf("report");
+// What `page.ts` puts in: figures for Vega, and panels for rank curves.
+const { figures, panels, picked } = dataOf("report");
 // What the command line puts in (`lib/cli/report_page.ts`); null without it.
 const run = dataOf("run");
 
@@ -123,9 +123,7 @@ const VALUE_BYTES = 4;
 
 /** Adds a panel to a rank curve: a click on a rank shows its scores, its size and how to export it. */
 function addPanel(figure, view) {
-  const { ranks, recommended, methods, metrics } = curves[
-    figure.dataset.figure
-  ];
+  const { ranks, methods, metrics } = panels[figure.dataset.figure];
   const details = make("div", { "aria-live": "polite" });
   const buttons = ranks.map((rank) =>
     button(String(rank), () => pick(rank), { "aria-pressed": "false" })
@@ -175,7 +173,7 @@ function addPanel(figure, view) {
       details,
     ),
   );
-  pick(recommended || ranks.at(-1));
+  pick(view.signal(picked) || ranks.at(-1));
 }
 
 function nearest(ranks, at) {
@@ -518,7 +516,7 @@ async function start() {
   document.querySelectorAll(".table").forEach(addSaving);
   for (const figure of document.querySelectorAll("figure[data-figure]")) {
     const view = await draw(figure);
-    if (figure.dataset.figure in curves) addPanel(figure, view);
+    if (figure.dataset.figure in panels) addPanel(figure, view);
   }
   document.documentElement.dataset.ready = "";
 }

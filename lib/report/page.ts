@@ -1,11 +1,11 @@
 import { Marked, type Tokens } from "marked";
 import { type Figure, PICKED } from "./figure.ts";
-import { percent, withInterval } from "./format.ts";
-import { figuresOf } from "./markdown.ts";
+import { withInterval } from "./format.ts";
+import { averageFigure, figureName } from "./markdown.ts";
 import { methodTitle } from "./methods.ts";
 import style from "./page.css" with { type: "text" };
 import script from "./page.js" with { type: "text" };
-import type { Comparison, MethodSummary, Report } from "./report.ts";
+import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
 
 /** What a page is made of. */
 interface PageParts {
@@ -50,12 +50,16 @@ ${body}</main>
       figures: Object.fromEntries(
         figures.map(({ name, spec }) => [name, spec]),
       ),
-      curves: Object.fromEntries(
-        report.comparisons.map((comparison) => [
-          figuresOf(comparison)[0]!.name,
-          curveOf(comparison),
+      panels: Object.fromEntries([
+        ...report.averages.map((average) => [
+          averageFigure(average).name,
+          averagePanelOf(average),
         ]),
-      ),
+        ...report.comparisons.map((comparison) => [
+          figureName(comparison),
+          panelOf(comparison),
+        ]),
+      ]),
     })
   }</script>
 ${NO_RUN}
@@ -162,39 +166,68 @@ function figureHtml({ name, svg }: Figure, title: string): string {
 </figure></div>`;
 }
 
-/** What the page shows of a comparison at one rank. */
-function curveOf({ metrics, methods }: Comparison) {
-  const shown = methods.filter(({ role }) => role !== "bound");
-  const ranks = shown.flatMap((method) => method.ranks.map(({ rank }) => rank));
-  const recommending = shown.find(({ role, recommendation }) =>
-    role === "candidate" && recommendation !== null
-  );
-  return {
-    ranks: [...new Set(ranks)].sort((a, b) => a - b),
-    recommended: recommending?.recommendation?.rank ?? 0,
+/** What the page shows of each rank of a comparison. */
+function panelOf({ metrics, methods }: Comparison) {
+  return panel(
     metrics,
-    methods: shown.map((method) => ({
-      title: methodTitle(method),
-      recommended: method.role === "candidate"
-        ? method.recommendation?.rank ?? null
-        : null,
-      size: method.size,
-      scores: scoresOf(method, metrics),
-      stages: method.trainings.map(({ rank, stage }) => ({ rank, stage })),
-    })),
-  };
+    methods,
+    ({ role, recommendation, size, trainings, ranks }) => ({
+      recommended: role === "candidate" ? recommendation?.rank ?? null : null,
+      size,
+      stages: trainings.map(({ rank, stage }) => ({ rank, stage })),
+      scores: Object.fromEntries(
+        ranks.map(({ rank, metrics: found, intervals }) => [
+          rank,
+          metrics.map((metric, i) =>
+            withInterval(found[metric]!.mean, i === 0 ? intervals.mean : null)
+          ),
+        ]),
+      ),
+    }),
+  );
 }
 
-/** Texts of a method's scores by rank, one per metric; the main one has its interval. */
-function scoresOf({ ranks }: MethodSummary, metrics: readonly string[]) {
-  return Object.fromEntries(ranks.map(({ rank, metrics: found, intervals }) => [
-    rank,
-    metrics.map((metric, i) =>
-      i === 0
-        ? withInterval(found[metric]!.mean, intervals.mean)
-        : percent(found[metric]!.mean)
+/** What the page shows of each rank of a mean over tasks. */
+function averagePanelOf({ methods }: Average) {
+  return panel(["mean score"], methods, ({ ranks }) => ({
+    recommended: null,
+    size: null,
+    stages: [],
+    scores: Object.fromEntries(
+      ranks.map(({ rank, mean, interval }) => [
+        rank,
+        [withInterval(mean, interval)],
+      ]),
     ),
-  ]));
+  }));
+}
+
+/** The panel of a rank curve, as `page.js` reads it. */
+function panel<M extends Average["methods"][number] | MethodSummary>(
+  metrics: readonly string[],
+  methods: readonly M[],
+  shown: (method: M) => {
+    readonly recommended: number | null;
+    readonly size: MethodSummary["size"];
+    /** Texts by rank, one per metric; the main one with its interval. */
+    readonly scores: Readonly<Record<string, readonly string[]>>;
+    /** Stages that made the adapters, with the ranks of these. */
+    readonly stages: readonly {
+      readonly rank: number;
+      readonly stage: string;
+    }[];
+  },
+) {
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  const ranks = adapted.flatMap((it) => it.ranks.map(({ rank }) => rank));
+  return {
+    metrics,
+    ranks: [...new Set(ranks)].sort((a, b) => a - b),
+    methods: adapted.map((method) => ({
+      title: methodTitle(method),
+      ...shown(method),
+    })),
+  };
 }
 
 function escapeHtml(text: string): string {

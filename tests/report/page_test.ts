@@ -106,8 +106,8 @@ Deno.test("renderPage() gives the scores, size and stage of each method by rank"
     resultOf("rte", "head", { 0: 16 }, { size: undefined }),
   ]);
   const [, json] = /id="report">([^]*?)<\/script>/.exec(page)!;
-  const { curves } = JSON.parse(json!);
-  const { ranks, metrics, methods } = curves["rte-validation.svg"];
+  const { panels } = JSON.parse(json!);
+  const { ranks, metrics, methods } = panels["rte-validation.svg"];
   assertEquals([ranks, metrics], [[1, 2], ["accuracy"]]);
   assertEquals(
     methods.map(({ title, stages, size }: Record<string, unknown>) => [
