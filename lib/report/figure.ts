@@ -1,7 +1,8 @@
 import { parse, type Spec, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
+import { significant } from "./format.ts";
 import { methodTitle } from "./methods.ts";
-import { averageFigure, figuresOf } from "./markdown.ts";
+import { averageFigure, bandedMethods, figuresOf } from "./markdown.ts";
 import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
 import { mean } from "./statistics.ts";
 
@@ -17,9 +18,6 @@ export interface Figure {
 
 /** Name of the signal of a rank curve whose value is the rank that the reader picks. */
 export const PICKED = "picked";
-
-/** Number of curves above which intervals appear only for methods picked in the legend; more bands would hide one another. */
-const MAX_BANDS = 4;
 
 /** Palette of Okabe and Ito (2008), safe for colour-blind readers, with the colour of the text as its black; further methods reuse it with other dashes. */
 const COLOURS = [
@@ -56,7 +54,6 @@ const CONFIG = {
   legend: {
     labelColor: "currentColor",
     labelFontSize: 12,
-    labelLimit: 0,
     symbolSize: 80,
     symbolOpacity: 1,
   },
@@ -151,10 +148,12 @@ function averageCurves({ methods, confidence }: Average) {
 function rankCurve(
   { metric, confidence, methods, picked }: Curves,
 ): TopLevelSpec {
+  const banded = bandedMethods(methods);
   const points = methods.flatMap((method) =>
     method.ranks.map(({ rank, mean, interval }) => ({
       rank,
       method: methodTitle(method),
+      isBanded: banded.includes(method),
       // Vega leaves out points that are null.
       score: scaled(mean),
       low: scaled(interval?.[0] ?? null),
@@ -170,8 +169,6 @@ function rankCurve(
     title: `${metric} x 100`,
     scale: { zero: false },
   } as const;
-  const few =
-    methods.filter(({ role }) => role !== "bound").length <= MAX_BANDS;
   const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
   const interval = `${Number((100 * confidence).toPrecision(12))} % interval`;
   const score = {
@@ -212,7 +209,13 @@ function rankCurve(
           y: { ...y, field: "low" },
           y2: { field: "high" },
           opacity: {
-            condition: { param: SHOWN, value: 0.18, empty: few },
+            condition: [
+              { param: SHOWN, value: 0.18, empty: false },
+              {
+                test: `datum.isBanded && !length(data("${SHOWN}_store"))`,
+                value: 0.18,
+              },
+            ],
             value: 0,
           },
         },
@@ -291,9 +294,12 @@ function keysOf(titles: readonly string[]) {
     domain: [...titles],
     range: titles.map((_, place) => range(place)),
   });
+  // As many columns as the longest title allows; a longer one is cut.
+  const longest = Math.max(...titles.map(({ length }) => length));
   const legend = {
     orient: "top",
-    columns: { expr: "width < 450 ? 1 : 3" },
+    columns: { expr: `max(1, floor(width / ${7 * longest + 40}))` },
+    labelLimit: { expr: "width - 30" },
   } as const;
   return {
     color: {
@@ -323,16 +329,17 @@ function scaled(share: number | null): number | null {
 /** A part of a bar: the seconds of one training, or of evaluating it; means over seeds. */
 interface Bar {
   readonly row: string;
+  readonly part: string;
   readonly method: string;
   readonly rank: number;
   readonly seconds: number;
 }
 
 const PARTS = [
-  ["training", ["trainingSeconds"]],
-  ["epoch selection", ["selectionSeconds"]],
-  ["reduction", ["reductionSeconds"]],
-  ["evaluation", ["evaluationSeconds"]],
+  ["Training", "trainingSeconds"],
+  ["Epoch selection", "selectionSeconds"],
+  ["Reduction", "reductionSeconds"],
+  ["Evaluation", "evaluationSeconds"],
 ] as const;
 
 /**
@@ -352,42 +359,48 @@ function barsOf({ methods, contrasts }: Comparison): Bar[] {
         ),
     };
   });
-  return PARTS.flatMap(([part, fields]) =>
+  return PARTS.flatMap(([part, field]) =>
     compared.flatMap(({ title, trainings }) =>
       [...Map.groupBy(trainings, ({ rank }) => rank)].map(([rank, group]) => ({
-        row: `${title}, ${part}`,
+        row: `${title}, ${part.toLowerCase()}`,
+        part,
         method: title,
         rank,
-        seconds: mean(group.map((training) => training[fields[0]])),
+        seconds: mean(group.map((training) => training[field])),
       })).filter(({ seconds }) => seconds > 0)
     )
   );
 }
 
-/** One bar per method for training and one for evaluation, with a segment per training. */
+/** One bar per method for training and one for evaluation, with a segment per training, each below its title. */
 function barChart(comparison: Comparison): TopLevelSpec {
   const bars = barsOf(comparison);
   const rows = [...Map.groupBy(bars, ({ row }) => row)];
-  const totals = rows.map(([row, group]) => ({
-    row,
-    total: group.reduce((sum, { seconds }) => sum + seconds, 0),
-  }));
-  const longest = Math.max(...totals.map(({ total }) => total));
+  const titles = rows.map(([row, group]) => {
+    const total = group.reduce((sum, { seconds }) => sum + seconds, 0);
+    const [{ part, method }] = group as [Bar];
+    return { row, text: `${part}, ${significant(total)} s: ${method}` };
+  });
   const { color } = keysOf([...new Set(bars.map(({ method }) => method))]);
   const y = {
     field: "row",
     type: "nominal",
-    title: null,
     sort: rows.map(([row]) => row),
-    axis: { labelLimit: 220, ticks: false, domain: false },
+    axis: null,
   } as const;
   return {
     width: WIDTH,
-    height: 30 * rows.length,
+    height: 42 * rows.length,
     autosize: { type: "fit-x", contains: "padding" },
     layer: [
       {
-        mark: { type: "bar", stroke: "white", strokeWidth: 1.5 },
+        mark: {
+          type: "bar",
+          height: 16,
+          yOffset: 9,
+          // A gap between segments.
+          xOffset: -1.5,
+        },
         data: { values: bars },
         encoding: {
           y,
@@ -396,8 +409,6 @@ function barChart(comparison: Comparison): TopLevelSpec {
             type: "quantitative",
             title: "seconds",
             axis: { tickCount: 5 },
-            // Leaves room for the total after the longest bar.
-            scale: { domain: [0, 1.15 * longest], nice: false },
           },
           order: { field: "rank", type: "quantitative" },
           color: { ...color, legend: null },
@@ -409,13 +420,14 @@ function barChart(comparison: Comparison): TopLevelSpec {
         },
       },
       {
-        mark: { type: "text", align: "left", dx: 5 },
-        data: { values: totals },
-        encoding: {
-          y,
-          x: { field: "total", type: "quantitative" },
-          text: { field: "total", type: "quantitative", format: ".3~g" },
+        mark: {
+          type: "text",
+          align: "left",
+          yOffset: -9,
+          limit: { expr: "width" },
         },
+        data: { values: titles },
+        encoding: { y, x: { value: 0 }, text: { field: "text" } },
       },
     ],
     config: CONFIG,

@@ -70,7 +70,7 @@ interface FigureReference {
 
 /** The figures of a comparison; those of seconds and losses only if it has trainings. */
 export function figuresOf(comparison: Comparison): FigureReference[] {
-  const { methods, metrics, confidence } = comparison;
+  const { methods, metrics } = comparison;
   const isTimed = methods.some(({ role, trainings }) =>
     role !== "bound" && trainings.length > 0
   );
@@ -81,9 +81,7 @@ export function figuresOf(comparison: Comparison): FigureReference[] {
     {
       kind: "scores",
       name: figureName(comparison),
-      title: `${metrics[0]} by rank, with ${
-        exactPercent(confidence)
-      } % intervals`,
+      title: curveTitle(metrics[0]!, comparison),
     },
     ...(isTimed
       ? [
@@ -113,10 +111,38 @@ export function averageFigure(average: Average): FigureReference {
   return {
     kind: "scores",
     name: figureName({ ...average, task }),
-    title: `Mean score by rank, with ${
-      exactPercent(average.confidence)
-    } % intervals`,
+    title: curveTitle("mean score", average),
   };
+}
+
+/** Number of methods with adapters above which only some have intervals in a figure; more bands would hide one another. */
+const MAX_BANDS = 4;
+
+type Named = Pick<MethodSummary, "role" | "method" | "variant">;
+
+/** The methods whose intervals a figure shows unless the reader picks others: all, or if these are many, the first candidate and the first baseline. */
+export function bandedMethods<M extends Named>(methods: readonly M[]): M[] {
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  if (adapted.length <= MAX_BANDS) return adapted;
+  return ["candidate", "baseline"].flatMap((role) =>
+    adapted.find((method) => method.role === role) ?? []
+  );
+}
+
+function curveTitle(
+  metric: string,
+  { methods, confidence }: {
+    readonly methods: readonly Named[];
+    readonly confidence: number;
+  },
+): string {
+  const banded = bandedMethods(methods);
+  const intervals = `${exactPercent(confidence)} % intervals`;
+  return methods.every((it) => it.role === "bound" || banded.includes(it))
+    ? `${metric} by rank, with ${intervals}`
+    : `${metric} by rank, with ${intervals} of ${
+      banded.map(titleOf).join(" and ")
+    }`;
 }
 
 /** Name of a comparison's figure of scores by rank: `mrpc-validation.svg`; with a suffix, of another one. */

@@ -124,7 +124,8 @@ const VALUE_BYTES = 4;
 /** Adds a panel to a rank curve: a click on a rank shows its scores, its size and how to export it. */
 function addPanel(figure, view) {
   const { ranks, methods, metrics } = panels[figure.dataset.figure];
-  const details = make("div", { "aria-live": "polite" });
+  const heading = make("h3");
+  const details = make("div");
   const buttons = ranks.map((rank) =>
     button(String(rank), () => pick(rank), { "aria-pressed": "false" })
   );
@@ -135,6 +136,7 @@ function addPanel(figure, view) {
     );
     const others = methods.filter(({ scores }) => !(rank in scores))
       .map(({ title }) => title);
+    heading.textContent = `Rank ${rank}`;
     details.replaceChildren(
       ...methods.filter(({ scores }) => rank in scores)
         .map((method) => methodAt(method, rank, metrics)),
@@ -142,7 +144,7 @@ function addPanel(figure, view) {
         make(
           "p",
           { class: "quiet method" },
-          `Not run at rank ${rank}: ${others.join(", ")}`,
+          `Not run: ${others.join(", ")}`,
         ),
       ]),
     );
@@ -159,18 +161,13 @@ function addPanel(figure, view) {
     make(
       "section",
       { class: "ranks", "aria-label": "One rank" },
-      make("h3", {}, "One rank"),
-      make(
-        "p",
-        { class: "quiet hint" },
-        "Pick it here, or click in the figure.",
-      ),
+      make("p", { class: "quiet hint" }, "Pick a rank here, or in the figure."),
       make(
         "div",
         { class: "choices", role: "group", "aria-label": "Rank" },
         ...buttons,
       ),
-      details,
+      make("div", { "aria-live": "polite" }, heading, details),
     ),
   );
   pick(view.signal(picked) || ranks.at(-1));
@@ -195,9 +192,9 @@ function methodAt(method, rank, metrics) {
       make(
         "p",
         { class: "quiet" },
-        `${values.toLocaleString("en")} values in the adapter, ${
+        `${bytesText(bytes)}: ${values.toLocaleString("en")} values and ${
           size.others.toLocaleString("en")
-        } in the head: ${bytesText(bytes)} in float32`,
+        } of the head`,
       ),
     );
   }
@@ -217,7 +214,7 @@ function methodAt(method, rank, metrics) {
     make(
       "h4",
       {},
-      `${title}, rank ${rank} `,
+      `${title} `,
       ...(recommended === rank
         ? [make("span", { class: "tag" }, "recommended")]
         : []),

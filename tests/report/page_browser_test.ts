@@ -147,12 +147,12 @@ Deno.test({
         })()`,
         );
         await browser.click(x, y);
-        await browser.until(`/DyLoRA, rank 2/.test(${PANEL})`);
+        await browser.until(`/^Rank 2\\b/.test(${PANEL})`);
         const text = await browser.evaluate<string>(PANEL);
         assertMatch(text, /accuracy 80\.0 \[/);
         assertMatch(
           text,
-          /2,000 values in the adapter, 500 in the head: 10 kB/,
+          /10 kB: 2,000 values and 500 of the head/,
         );
         assertMatch(
           text,
@@ -167,7 +167,7 @@ Deno.test({
         await browser.press("Tab");
         await browser.press("Tab");
         await browser.press("Enter");
-        await browser.until(`/DyLoRA, rank 3/.test(${PANEL})`);
+        await browser.until(`/^Rank 3\\b/.test(${PANEL})`);
         assertEquals(
           await browser.evaluate(
             `[...${CURVE}.querySelectorAll(".choices button")].filter((it) => it.ariaPressed === "true").map((it) => it.textContent)[0]`,
