@@ -19,6 +19,9 @@ export interface Figure {
 /** Name of the signal of a rank curve whose value is the rank that the reader picks. */
 export const PICKED = "picked";
 
+/** Name of the signal whose value is the list of methods that the reader picks; all are shown if it is empty. */
+export const SHOWN = "shown";
+
 /** Palette of Okabe and Ito (2008), safe for colour-blind readers, with the colour of the text as its black; further methods reuse it with other dashes. */
 const COLOURS = [
   "#0072b2",
@@ -192,7 +195,7 @@ function rankCurve(
     width: WIDTH,
     height: 320,
     autosize: { type: "fit-x", contains: "padding" },
-    params: [{ name: PICKED, value: picked }],
+    params: [{ name: PICKED, value: picked }, { name: SHOWN, value: [] }],
     encoding: { color },
     layer: [
       {
@@ -209,23 +212,15 @@ function rankCurve(
           y: { ...y, field: "low" },
           y2: { field: "high" },
           opacity: {
-            condition: [
-              { param: SHOWN, value: 0.18, empty: false },
-              {
-                test: `datum.isBanded && !length(data("${SHOWN}_store"))`,
-                value: 0.18,
-              },
-            ],
+            condition: {
+              test: `length(${SHOWN}) ? ${IS_SHOWN} : datum.isBanded`,
+              value: 0.18,
+            },
             value: 0,
           },
         },
       },
       {
-        params: [{
-          name: SHOWN,
-          select: { type: "point", fields: ["method"] },
-          bind: "legend",
-        }],
         mark: { type: "line" },
         data: { values: curves },
         encoding: {
@@ -261,13 +256,12 @@ function rankCurve(
   };
 }
 
-/** Name of the selection of methods in the legend of a figure. */
-const SHOWN = "shown";
+const IS_SHOWN = `indexof(${SHOWN}, datum.method) >= 0`;
 
-/** Opacity of what the legend deselects. */
+/** Opacity of a method, small for those that the reader did not pick. */
 const FADED = {
-  condition: { param: SHOWN, value: 1 },
-  value: 0.15,
+  condition: { test: `!length(${SHOWN}) || ${IS_SHOWN}`, value: 1 },
+  value: 0.12,
 } as const;
 
 function rankAxis(ranks: number[]) {
@@ -398,8 +392,9 @@ function barChart(comparison: Comparison): TopLevelSpec {
           type: "bar",
           height: 16,
           yOffset: 9,
-          // A gap between segments.
-          xOffset: -1.5,
+          // Separates segments; on a page, in the colour of its ground.
+          stroke: "white",
+          strokeWidth: 1.5,
         },
         data: { values: bars },
         encoding: {
@@ -468,11 +463,7 @@ function lossChart({ methods }: Comparison): TopLevelSpec {
     height: 240,
     autosize: { type: "fit-x", contains: "padding" },
     data: { values: points },
-    params: [{
-      name: SHOWN,
-      select: { type: "point", fields: ["method"] },
-      bind: "legend",
-    }],
+    params: [{ name: SHOWN, value: [] }],
     mark: "line",
     encoding: {
       x: {
@@ -485,7 +476,7 @@ function lossChart({ methods }: Comparison): TopLevelSpec {
       color,
       strokeDash,
       detail: { field: "training", type: "nominal" },
-      opacity: { condition: { param: SHOWN, value: 0.8 }, value: 0.08 },
+      opacity: FADED,
       tooltip: { field: "training", type: "nominal" },
     },
     config: CONFIG,

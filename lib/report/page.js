@@ -1,7 +1,7 @@
 // Runs in the page of a report. `vega` is Vega's runtime.
 
 // What `page.ts` puts in: figures for Vega, and panels for rank curves.
-const { figures, panels, picked } = dataOf("report");
+const { figures, panels, picked, shown } = dataOf("report");
 // What the command line puts in (`lib/cli/report_page.ts`); null without it.
 const run = dataOf("run");
 
@@ -85,6 +85,7 @@ async function draw(figure) {
     make(
       "div",
       { class: "tools" },
+      ...methodButtons(view, spec),
       button("SVG", async () => {
         const svg = await paperSvg(name);
         save(name, new Blob([svg], { type: "image/svg+xml" }));
@@ -95,6 +96,30 @@ async function draw(figure) {
     ),
   );
   return view;
+}
+
+/** Buttons that pick methods, if the figure has several; without a pick, it shows all. */
+function methodButtons(view, { signals }) {
+  const titles = view.scale("color").domain();
+  const canPick = signals?.some(({ name }) => name === shown);
+  if (!canPick || titles.length < 2) return [];
+  const buttons = titles.map((title) =>
+    button(title, ({ currentTarget }) => {
+      const isPressed = currentTarget.ariaPressed === "true";
+      currentTarget.ariaPressed = String(!isPressed);
+      const pressed = buttons.filter((it) => it.ariaPressed === "true");
+      view.signal(shown, pressed.map(({ textContent }) => textContent))
+        .runAsync();
+    }, { "aria-pressed": "false" })
+  );
+  return [
+    make(
+      "div",
+      { class: "methods", role: "group", "aria-label": "Show only" },
+      make("span", { class: "quiet" }, "Show only"),
+      ...buttons,
+    ),
+  ];
 }
 
 /** The figure on white, at its full width. */

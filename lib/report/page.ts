@@ -1,5 +1,5 @@
 import { Marked, type Tokens } from "marked";
-import { type Figure, PICKED } from "./figure.ts";
+import { type Figure, PICKED, SHOWN } from "./figure.ts";
 import { withInterval } from "./format.ts";
 import { averageFigure, figureName } from "./markdown.ts";
 import { methodTitle } from "./methods.ts";
@@ -47,6 +47,7 @@ ${body}</main>
 <script type="application/json" id="report">${
     json({
       picked: PICKED,
+      shown: SHOWN,
       figures: Object.fromEntries(
         figures.map(({ name, spec }) => [name, spec]),
       ),

@@ -176,6 +176,23 @@ Deno.test({
         );
       });
 
+      await t.step("methods are picked by keyboard", async () => {
+        const faded =
+          `[...${CURVE}.querySelectorAll('.chart [aria-roledescription="point"]')]
+          .filter((it) => it.getAttribute("opacity") !== "1")
+          .map((it) => /method: ([^;]*)/.exec(it.getAttribute("aria-label"))[1])`;
+        assertEquals(await browser.evaluate(faded), []);
+        await browser.evaluate(
+          `${CURVE}.querySelector(".methods button").focus()`,
+        );
+        await browser.press(" ");
+        await browser.until(`${faded}.length > 0`);
+        const others = await browser.evaluate<string[]>(faded);
+        assert(others.includes("LoRA") && !others.includes("DyLoRA"));
+        await browser.press(" ");
+        await browser.until(`${faded}.length === 0`);
+      });
+
       await t.step("a command is copied", async () => {
         await browser.send("Browser.grantPermissions", {
           permissions: ["clipboardReadWrite", "clipboardSanitizedWrite"],
