@@ -115,15 +115,7 @@ async function rendered(
   return { name, spec, svg };
 }
 
-/** The recommended rank of the first candidate that has one; 0 for none. */
-function pickedIn(methods: readonly MethodSummary[]): number {
-  const found = methods.find(({ role, recommendation }) =>
-    role === "candidate" && recommendation !== null
-  );
-  return found?.recommendation?.rank ?? 0;
-}
-
-function scoreCurves({ metrics, methods, confidence }: Comparison) {
+function scoreCurves({ metrics, methods, confidence, verdict }: Comparison) {
   const [metric] = metrics as [string];
   return rankCurve({
     metric,
@@ -136,7 +128,9 @@ function scoreCurves({ metrics, methods, confidence }: Comparison) {
         interval: intervals.mean,
       })),
     })),
-    picked: pickedIn(methods),
+    picked: verdict === null || verdict.kind === "nothing-learnt"
+      ? 0
+      : verdict.recommended.rank,
   });
 }
 

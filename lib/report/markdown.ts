@@ -19,17 +19,18 @@ import {
 } from "./tables.ts";
 
 /**
- * Renders a report as Markdown: means over tasks, published results, one
- * section per comparison with its {@linkcode figuresOf}, and ranks chosen per
- * module.
+ * Renders a report as Markdown: the verdicts, means over tasks, published
+ * results, one section per comparison with its {@linkcode figuresOf}, and ranks
+ * chosen per module.
  */
 export function renderMarkdown(report: Report): string {
   return [
     "# Report",
+    ...report.comparisons.map((it) => verdictText(it, report.comparisons)),
     ...report.averages.flatMap(averageText),
     ...publishedText(report),
     ...report.comparisons.flatMap((comparison) => [
-      `## ${headingOf(comparison, report.comparisons)}`,
+      `## ${plain(comparisonTitle(comparison, report.comparisons))}`,
       ...imageOf(comparison, "scores"),
       ...imageOf(comparison, "cost"),
       ...speedUpText(comparison),
@@ -45,8 +46,22 @@ export function renderMarkdown(report: Report): string {
   ].join("\n\n") + "\n";
 }
 
-/** Title of a comparison among all: with its split if there are several, and with its epoch. */
-function headingOf(
+/** The verdict on a comparison, after its title if there are several. */
+function verdictText(
+  comparison: Comparison,
+  all: readonly Comparison[],
+): string {
+  const { verdict } = comparison;
+  const of = all.length === 1
+    ? ""
+    : `${plain(comparisonTitle(comparison, all))}: `;
+  return verdict === null
+    ? `**${of}No verdict.** No adapter has a score that is defined.`
+    : `**${of}${plain(verdict.headline)}** ${plain(verdict.reasons.join(" "))}`;
+}
+
+/** Title of a comparison among all, as plain text: with its split if there are several, and with its epoch. */
+export function comparisonTitle(
   comparison: Comparison,
   all: readonly Comparison[],
 ): string {
@@ -54,8 +69,8 @@ function headingOf(
   const hasOthers = all.some((it) =>
     it.title === title && it.epoch === epoch && it.split !== split
   );
-  const of = hasOthers ? `, ${plain(split)}` : "";
-  return `${plain(title)}${of}${epochText(comparison)}`;
+  const of = hasOthers ? `, ${split}` : "";
+  return `${title}${of}${epochText(comparison)}`;
 }
 
 /** A figure of a comparison. */

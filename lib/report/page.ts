@@ -1,7 +1,7 @@
 import { Marked, type Tokens } from "marked";
 import { type Figure, PICKED, SHOWN } from "./figure.ts";
 import { withInterval } from "./format.ts";
-import { averageFigure, figureName } from "./markdown.ts";
+import { averageFigure, comparisonTitle, figureName } from "./markdown.ts";
 import { methodTitle } from "./methods.ts";
 import style from "./page.css" with { type: "text" };
 import script from "./page.js" with { type: "text" };
@@ -40,7 +40,7 @@ export function renderPage(
 ${style}</style>
 <header>
 <h1>${title}</h1>
-<nav aria-label="Sections">${links.join("\n")}</nav>
+${verdictsHtml(report)}<nav aria-label="Sections">${links.join("\n")}</nav>
 </header>
 <main>
 ${body}</main>
@@ -90,6 +90,28 @@ function titleOf({ comparisons }: Report): string {
   const titles = [...new Set(comparisons.map(({ title }) => title))];
   const text = titles.length > 4 ? `${titles.length} tasks` : titles.join(", ");
   return text === "" ? "Report" : `Report on ${escapeHtml(text)}`;
+}
+
+/** The verdict on each comparison, after its title if there are several. */
+function verdictsHtml({ comparisons }: Report): string {
+  return comparisons.map((comparison) => {
+    const { verdict } = comparison;
+    const { headline, reasons } = verdict ?? {
+      headline: "No verdict.",
+      reasons: ["No adapter has a score that is defined."],
+    };
+    const isSure = verdict?.kind === "recommended";
+    return `<section class="verdict${isSure ? "" : " doubt"}">
+${
+      comparisons.length === 1
+        ? ""
+        : `<h2>${escapeHtml(comparisonTitle(comparison, comparisons))}</h2>
+`
+    }<p class="headline">${escapeHtml(headline)}</p>
+<p>${escapeHtml(reasons.join(" "))}</p>
+</section>
+`;
+  }).join("");
 }
 
 interface Section {
@@ -147,7 +169,12 @@ ${token.rows.map((cells) => row(cells, "td")).join("")}</tbody>
       },
     },
   });
-  const body = marked.parse(markdown, { async: false });
+  const tokens = marked.lexer(markdown);
+  // What comes before the sections are the verdicts, which the page has at its top.
+  const start = tokens.findIndex((token) =>
+    token.type === "heading" && token.depth === 2
+  );
+  const body = marked.parser(start < 0 ? tokens : tokens.slice(start));
   return {
     body: `${body}${sections.length > 0 ? "</section>\n" : ""}`,
     sections,
@@ -168,12 +195,14 @@ function figureHtml({ name, svg }: Figure, title: string): string {
 }
 
 /** What the page shows of each rank of a comparison. */
-function panelOf({ metrics, methods }: Comparison) {
+function panelOf({ metrics, methods, verdict }: Comparison) {
   return panel(
     metrics,
     methods,
     ({ role, recommendation, size, trainings, ranks }) => ({
-      recommended: role === "candidate" ? recommendation?.rank ?? null : null,
+      recommended: role === "candidate" && verdict?.kind !== "nothing-learnt"
+        ? recommendation?.rank ?? null
+        : null,
       size,
       stages: trainings.map(({ rank, stage }) => ({ rank, stage })),
       scores: Object.fromEntries(

@@ -153,7 +153,9 @@ function pairingText(
 }
 
 /** Recommended ranks with their evidence, and the curves over all ranks. */
-export function recommendationText({ methods, metrics }: Comparison): string[] {
+export function recommendationText(
+  { methods, metrics, verdict }: Comparison,
+): string[] {
   const curves = methods.filter(({ role, ranks }) =>
     role !== "bound" && ranks.length > 1
   );
@@ -165,14 +167,16 @@ export function recommendationText({ methods, metrics }: Comparison): string[] {
   );
   return [
     "### Recommended rank",
-    ...recommended.map(({ title, rank, best, margin, confidence }) => {
-      const points = exactPercent(margin);
-      return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${points} ${
-        points === "1" ? "point" : "points"
-      } below the best rank (${best}), at ${
-        exactPercent(confidence)
-      } % confidence.`;
-    }),
+    ...(verdict?.kind === "nothing-learnt"
+      ? ["No rank is recommended, because nothing was learnt."]
+      : recommended.map(({ title, rank, best, margin, confidence }) => {
+        const points = exactPercent(margin);
+        return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${points} ${
+          points === "1" ? "point" : "points"
+        } below the best rank (${best}), at ${
+          exactPercent(confidence)
+        } % confidence.`;
+      })),
     table("Method", curves, titleOf, [
       {
         title: "Ranks",
