@@ -85,10 +85,19 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Prints an error; returns its exit code. */
-function report(error: unknown, args: readonly string[]): number {
-  const { name, message } = error instanceof Error
+async function report(
+  error: unknown,
+  args: readonly string[],
+): Promise<number> {
+  const { afterSettings } = await import("./options.ts");
+  const { name, message: plain } = error instanceof Error
     ? error
     : new Error(String(error));
+  const settings = args.flatMap((arg, i) => {
+    if (arg === "-S" || arg === "--set") return args[i + 1] ?? [];
+    return /^(?:-S|--set=)(.+)$/s.exec(arg)?.[1] ?? [];
+  });
+  const message = afterSettings(plain, settings);
   const isUsage = error instanceof UsageError || name === "PipelineError";
   // These are bugs of the program, so the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
@@ -109,7 +118,11 @@ function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
   if (!(error instanceof Error) || !("faults" in error)) return {};
   const { faults } = error as PipelineError;
   return {
-    faults: faults.map(({ message, position }) => ({ message, ...position })),
+    faults: faults.map(({ message, position, setting }) => ({
+      message,
+      ...position,
+      ...(setting !== undefined && { setting }),
+    })),
   };
 }
 
@@ -117,6 +130,6 @@ let code: number;
 try {
   code = await main(Deno.args);
 } catch (error) {
-  code = report(error, Deno.args);
+  code = await report(error, Deno.args);
 }
 Deno.exit(code);

@@ -13,6 +13,7 @@ import { watchInterrupts } from "./interrupts.ts";
 import type { Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
+  afterSettings,
   CACHE_LIMIT,
   ENGINE,
   FORCE,
@@ -130,8 +131,13 @@ async function runPipeline(args: Arguments): Promise<number> {
       },
       (event) => {
         outcome.take(event);
-        // The summary comes last, after the files that the pipeline shows.
-        if (event.type !== "summary") say(event);
+        if (event.type === "failed") {
+          const message = afterSettings(event.message, args.values("set"));
+          say({ ...event, message });
+        } else if (event.type !== "summary") {
+          // The summary comes last, after the files that the pipeline shows.
+          say(event);
+        }
       },
       interrupts.signal,
       store,

@@ -4,10 +4,10 @@ import { pathToFileURL } from "node:url";
 import { printable } from "../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { loadTask } from "../pipeline/load_task.ts";
+import { openResults } from "../scheduler/results.ts";
 import { allow, stageEnvironment } from "../scheduler/permissions.ts";
 import { follow, newMark } from "../scheduler/process.ts";
 import type { Spec } from "../scheduler/child.ts";
-import { visibleFolder } from "../scheduler/visible.ts";
 import { CHILD } from "../scheduler/code.ts";
 import { projectFlags } from "../scheduler/project.ts";
 import { type Runtime, visibleGpus } from "../scheduler/settings.ts";
@@ -15,21 +15,20 @@ import { local } from "../scheduler/executors/local.ts";
 import { holdGpus } from "../scheduler/gpus.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
+import { plannedEngine } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import type { Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
-  ENGINE,
-  GPUS,
   gpusOf,
-  GRAPH_OPTIONS,
   HELP,
   JSON_LINES,
-  outOf,
   PROJECT,
+  settingsOf,
   tasksOf,
 } from "./options.ts";
 import { writeOut } from "./renderer.ts";
+import { KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
 export const predictCommand: Command = {
@@ -37,7 +36,7 @@ export const predictCommand: Command = {
   usage: "[PIPELINE STAGE] [TEXT...]",
   description: `Classify texts with a trained adapter, at any of its ranks.
 
-STAGE is a training stage of PIPELINE that has run. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model. Without TEXTs, standard input is read, one text per line.
+STAGE is a training stage of PIPELINE that has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model. Without TEXTs, standard input is read, one text per line.
 
 Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
   options: [
@@ -71,9 +70,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
       value: "DIR",
       description: "Folder of the adapter's base model",
     },
-    ...GRAPH_OPTIONS,
-    ENGINE,
-    GPUS,
+    ...KEY_OPTIONS,
     JSON_LINES,
     HELP,
   ],
@@ -94,7 +91,8 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
 };
 
 async function predict(args: Arguments): Promise<number> {
-  const { folders, texts } = await adapterOf(args);
+  const { folders: named, texts } = await adapterOf(args);
+  using folders = named;
   const params = {
     texts: splitTexts(
       texts.length > 0 ? texts : await readLines(),
@@ -125,7 +123,7 @@ async function predict(args: Arguments): Promise<number> {
     });
     const file = join(tasksOf(args), "classify.ts");
     const output = await runTask(
-      { file, params, inputs: folders, engine, gpus: gpus.ids, folder, signal },
+      { file, params, folders, engine, gpus: gpus.ids, folder, signal },
     );
     const text = Deno.readTextFileSync(join(output, "classification.json"));
     const predictions = JSON.parse(text) as Predictions;
@@ -141,7 +139,13 @@ async function predict(args: Arguments): Promise<number> {
   return interrupts.code ?? EXIT.success;
 }
 
-type Folders = { readonly adapter: string; readonly model: string };
+/** The folders of an adapter and of its base model, which exist until they are disposed of. */
+interface Folders extends Disposable {
+  readonly adapter: string;
+  readonly model: string;
+  /** Replaces folders in a text by those that the user knows. */
+  readonly lastingPaths: (text: string) => string;
+}
 
 /**
  * The adapter named by `--adapter` and `--model`, or by a pipeline and a stage,
@@ -155,6 +159,8 @@ async function adapterOf(
     const folders = {
       adapter: existingFolder("adapter", adapter),
       model: existingFolder("model", model),
+      lastingPaths: (text: string) => text,
+      [Symbol.dispose]() {},
     };
     return { folders, texts: args.positionals };
   }
@@ -184,8 +190,12 @@ async function foldersOfStage(
   args: Arguments,
   pattern: string,
 ): Promise<Folders> {
-  const out = outOf(args);
-  const { graph, selected } = await openPipeline(args, out, [pattern]);
+  const settings = await settingsOf(args);
+  const { graph, selected, store } = await openPipeline(
+    args,
+    settings.out,
+    [pattern],
+  );
   const [stage, other] = selected.map((id) => graph.stages.get(id)!)
     .filter(({ declaration }) => declaration.output.kind === "adapter");
   if (stage === undefined) {
@@ -202,16 +212,25 @@ async function foldersOfStage(
       `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
     );
   }
-  const folderOf = (stage: GraphStage) => {
-    const folder = visibleFolder(out, graph.pipeline, stage);
-    if (existsSync(folder)) return folder;
-    throw new Error(
-      `Stage "${stage.id}" has no result yet: run it with "deno task pipeline ${
-        args.positionals[0]
-      } ${stage.id}"`,
-    );
+  const runtimes = { engine: plannedEngine(args, graph, store) };
+  const results = await needingResult(
+    args,
+    stage.id,
+    () =>
+      openResults(
+        graph,
+        stage.id,
+        [stage.id, model.id],
+        { ...settings, runtimes },
+        store,
+      ),
+  );
+  return {
+    adapter: results.of(stage.id),
+    model: results.of(model.id),
+    lastingPaths: results.lastingPaths,
+    [Symbol.dispose]: () => results[Symbol.dispose](),
   };
-  return { adapter: folderOf(stage), model: folderOf(model) };
 }
 
 /** The stage of the base model: the input "model", or that of the input "adapter". */
@@ -265,8 +284,8 @@ interface TaskRun {
   /** The module of the task. */
   readonly file: string;
   readonly params: Readonly<Record<string, unknown>>;
-  /** The artifact's folder for each input. */
-  readonly inputs: Readonly<Record<string, string>>;
+  /** The inputs. */
+  readonly folders: Folders;
   readonly engine: Runtime;
   /** Ids of the GPUs to use. */
   readonly gpus: readonly string[];
@@ -285,7 +304,7 @@ const GRACE = 10;
  * @throws {StageFailure} If it fails.
  */
 async function runTask(
-  { file, params, inputs, engine, gpus, folder, signal }: TaskRun,
+  { file, params, folders, engine, gpus, folder, signal }: TaskRun,
 ): Promise<string> {
   const module = pathToFileURL(file).href;
   const task = await loadTask(module);
@@ -300,9 +319,10 @@ async function runTask(
     mark,
     params: task.params.parse(params),
     inputs: Object.fromEntries(
-      Object.entries(inputs).map((
-        [name, path],
-      ) => [name, [{ stage: name, matrix: {}, path }]]),
+      (["adapter", "model"] as const).map((name) => [
+        name,
+        [{ stage: name, matrix: {}, path: folders[name] }],
+      ]),
     ),
     output,
     checkpoint,
@@ -350,6 +370,7 @@ await perform(task);
     stage: "predict",
     mark,
     emit() {},
+    lastingPaths: folders.lastingPaths,
     onReady() {},
     timeout: undefined,
     grace: GRACE,

@@ -183,10 +183,10 @@ export class Expansion {
     const inFile = ([key, ...rest]: Path) =>
       key === undefined || key in written || !(MERGE_KEY in written)
         ? [key, ...rest].filter((it) => it !== undefined)
-        : [MERGE_KEY];
+        : [MERGE_KEY, key, ...rest];
     const issues = result.error.issues.filter(({ path }) =>
       !unresolved.has(path.join(".")) &&
-      !unresolved.has(inFile(path).join("."))
+      !(unresolved.has(MERGE_KEY) && inFile(path)[0] === MERGE_KEY)
     );
     reportIssues(issues, faults, { file, at, schema, value, owner, inFile });
   }

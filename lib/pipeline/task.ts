@@ -103,10 +103,16 @@ export interface Stage<Params> {
   readonly runtimes: Readonly<Record<string, RuntimeSettings>>;
   /** Aborted on interrupt: write a checkpoint and return soon. */
   readonly signal: AbortSignal;
-  /** Reports progress: `progress(128, 8192, "examples", "loss 0.41")`. */
+  /**
+   * Reports progress: `progress(128, 8192, "examples", "loss 0.41")`. It may be
+   * called at any rate. The same count again, with another note, says what
+   * begins now: `progress(0, 8192, "examples", "compiling length 32")`.
+   */
   progress(done: number, total: number, unit: string, note?: string): void;
   /** Writes a line to the stage's log. */
   log(line: string): void;
+  /** Says that a checkpoint was written, or found, and where the next attempt goes on: `step 175`. */
+  saved(place: string): void;
   /** Reports a measured value; the last value of each name is stored with the result. */
   metric(name: string, value: number, step?: number): void;
 }

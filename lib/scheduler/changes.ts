@@ -200,7 +200,10 @@ export function explainMiss(
   if (found !== undefined && found.changes.length > 0) {
     return describeChanges(found.changes);
   }
-  return failure === undefined ? "no earlier result" : "the last run failed";
+  if (failure === undefined) return "no earlier result";
+  return failure.interrupted
+    ? "the last run was interrupted"
+    : "the last run failed";
 }
 
 /** A place where the code of a module differs. */

@@ -1,4 +1,10 @@
-import { basename, dirname, join, resolve } from "../store/paths.ts";
+import {
+  basename,
+  dirname,
+  join,
+  resolve,
+  systemFolderOf,
+} from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
@@ -231,6 +237,12 @@ function edit(
  * @throws {Error} If it does not exist, or is or contains something else, such as a pipe, which can be read only once.
  */
 function filesOf(path: string): (readonly [name: string, file: string])[] {
+  const system = systemFolderOf(path);
+  if (system !== undefined) {
+    throw new Error(
+      `"${path}" is in ${system}, which has no files of its own; copy what it shows to a file elsewhere`,
+    );
+  }
   let info: Deno.FileInfo;
   try {
     info = Deno.statSync(path);

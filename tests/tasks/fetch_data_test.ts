@@ -171,7 +171,7 @@ for (
       "an open quote",
       "a.csv",
       'text,label\n"a,1\n',
-      /a\.csv:2: Quote Not Closed/,
+      /a\.csv:2: A quote is opened and not closed/,
     ],
     [
       "a line that is not JSON",

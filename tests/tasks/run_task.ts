@@ -40,6 +40,7 @@ export async function runTask<Params extends z.ZodObject>(
     runtimes: {},
     signal: new AbortController().signal,
     progress() {},
+    saved() {},
     log: (line) => log.push(line),
     metric: (name, value) => metrics.set(name, value),
   });

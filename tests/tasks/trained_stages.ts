@@ -346,6 +346,7 @@ export class TrainedStages {
       signal: new AbortController().signal,
       progress: () => {},
       log: () => {},
+      saved: () => {},
       metric: () => {},
     });
     const json = Deno.readTextFileSync(join(output, "report.json"));
