@@ -99,7 +99,7 @@ const QUICK = [
 ];
 
 /** Tasks whose commands are run on the results of smoke. */
-const AFTER_SMOKE = ["logs", "predict", "verify"];
+const AFTER_SMOKE = ["export", "logs", "predict", "verify"];
 
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [
@@ -170,6 +170,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
           ["own-data", "smoke"],
           ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
           ["MODEL", join(out, "smoke/model")],
+          ["my-adapter", join(out, "my-adapter")],
         ]).join("\0")
       ),
     );
@@ -178,6 +179,11 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
         succeeds([...command.split("\0"), "--out", out])
       ),
     );
+    const exported = join(out, "my-adapter/adapter_config.json");
+    assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);
+    // The page has what made it.
+    const page = await Deno.readTextFile(join(out, "smoke/report.html"));
+    assertMatch(page, /id="run">\{"pipeline":"smoke"/);
   } finally {
     await Deno.remove(out, { recursive: true });
   }

@@ -4,27 +4,19 @@ import { pathToFileURL } from "node:url";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { loadTask } from "../pipeline/load_task.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
-import { plan } from "../scheduler/plan.ts";
-import { visibleFolder } from "../scheduler/visible.ts";
+import { openResults } from "../scheduler/results.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { plannedEngine } from "./executor.ts";
 import { openPipeline } from "./open_pipeline.ts";
-import {
-  ENGINE,
-  GPUS,
-  GRAPH_OPTIONS,
-  HELP,
-  PROJECT,
-  settingsOf,
-  shortPath,
-  tasksOf,
-} from "./options.ts";
+import { HELP, settingsOf, shortPath, tasksOf } from "./options.ts";
+import { KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
 /** `deno task export`: writes a stage's adapter for PEFT. */
 export const exportCommand: Command = {
   name: "export",
   usage: "PIPELINE STAGE",
-  description: `Write the adapter of a stage, cut to one of its ranks, as a folder for PEFT. It does what a stage of the task export-adapter does, for a rank that the pipeline does not export.
+  description:
+    `Write the adapter of a stage, cut to one of its ranks, as a folder for PEFT. It does what a stage of the task export-adapter does, for a rank that the pipeline does not export.
 
 STAGE is a training stage of PIPELINE that has run with the same parameters (-S, --profile) and engine.`,
   options: [
@@ -45,9 +37,7 @@ STAGE is a training stage of PIPELINE that has run with the same parameters (-S,
       description:
         "Folder to write, which must not exist (default: a name made from the stage and the rank, in the current folder)",
     },
-    ...GRAPH_OPTIONS,
-    ENGINE,
-    GPUS,
+    ...KEY_OPTIONS,
     HELP,
   ],
   examples: [
@@ -64,64 +54,6 @@ STAGE is a training stage of PIPELINE that has run with the same parameters (-S,
 async function exportAdapter(args: Arguments): Promise<number> {
   const rank = args.integer("rank", 1);
   const [, pattern] = args.positionals as [string, string];
-  const { stage, inputs } = await inputsOf(args, pattern);
-  const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
-  const output = resolve(Deno.cwd(), args.value("to") ?? name);
-  if (existsSync(output)) {
-    throw new UsageError(
-      `"${shortPath(output)}" exists already: remove it, or name another folder with --to`,
-    );
-  }
-  const file = join(tasksOf(args), "export-adapter.ts");
-  const task = await loadTask(pathToFileURL(file).href);
-  const params = task.params.parse({
-    ...(rank !== undefined && { rank }),
-    ...(args.has("epoch") && { epoch: args.value("epoch") }),
-  });
-  // A folder that is complete or not there.
-  const folder = `${output}.incomplete`;
-  Deno.mkdirSync(folder);
-  try {
-    await task.run({
-      params,
-      inputs: Object.fromEntries(
-        Object.keys(task.inputs).flatMap((input) => {
-          const artifact = inputs.get(input);
-          return artifact === undefined ? [] : [[input, [artifact]]];
-        }),
-      ),
-      output: folder,
-      checkpoint: "",
-      cpus: 1,
-      runtimes: {},
-      signal: new AbortController().signal,
-      progress() {},
-      log: (line) => console.log(line),
-      metric() {},
-    });
-    Deno.renameSync(folder, output);
-  } catch (error) {
-    Deno.removeSync(folder, { recursive: true });
-    throw error;
-  }
-  console.log(shortPath(output));
-  return EXIT.success;
-}
-
-/**
- * The adapter of a stage and the model that it was trained on, as a run with
- * these arguments would find them.
- *
- * @throws {UsageError} If the pattern selects no adapter, or several.
- * @throws {Error} If one of them is not there.
- */
-async function inputsOf(
-  args: Arguments,
-  pattern: string,
-): Promise<{
-  readonly stage: GraphStage;
-  readonly inputs: ReadonlyMap<string, InputArtifact>;
-}> {
   const settings = await settingsOf(args);
   const { graph, selected, store } = await openPipeline(
     args,
@@ -138,26 +70,66 @@ async function inputsOf(
       `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
     );
   }
-  const decisions = await plan(graph, [stage.id], {
-    ...settings,
-    runtimes: { engine: plannedEngine(args, graph, store) },
-  }, store);
-  const model = modelOf(stage, graph);
-  const inputs = new Map<string, InputArtifact>();
-  for (const [name, source] of [["adapter", stage], ["model", model]] as const) {
-    if (source === undefined) continue;
-    const { state } = decisions.get(source.id)!;
-    if (state !== "unchanged") {
-      throw new Error(
-        `Stage "${source.id}" has no result with these parameters in "${
-          shortPath(settings.out)
-        }": run it with "deno task pipeline" and the same options first`,
-      );
-    }
-    const path = visibleFolder(settings.out, graph.pipeline, source);
-    inputs.set(name, { stage: name, matrix: {}, path });
+  const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
+  const output = resolve(Deno.cwd(), args.value("to") ?? name);
+  if (existsSync(output)) {
+    throw new UsageError(
+      `"${
+        shortPath(output)
+      }" exists already: remove it, or name another folder with --to`,
+    );
   }
-  return { stage, inputs };
+  const model = modelOf(stage, graph);
+  const sources = { adapter: stage, ...(model !== undefined && { model }) };
+  const runtimes = { engine: plannedEngine(args, graph, store) };
+  using results = await needingResult(
+    args,
+    stage.id,
+    () =>
+      openResults(
+        graph,
+        stage.id,
+        Object.values(sources).map(({ id }) => id),
+        { ...settings, runtimes },
+        store,
+      ),
+  );
+  const file = join(tasksOf(args), "export-adapter.ts");
+  const task = await loadTask(pathToFileURL(file).href);
+  const inputs = Object.entries(sources)
+    .filter(([name]) => Object.hasOwn(task.inputs, name))
+    .map(([name, { id }]): [string, InputArtifact[]] => [
+      name,
+      [{ stage: name, matrix: {}, path: results.of(id) }],
+    ]);
+  // A folder that is complete, or not there.
+  const folder = `${output}.incomplete`;
+  Deno.mkdirSync(folder, { recursive: true });
+  try {
+    await task.run({
+      params: task.params.parse({
+        ...(rank !== undefined && { rank }),
+        ...(args.has("epoch") && { epoch: args.value("epoch") }),
+      }),
+      inputs: Object.fromEntries(inputs),
+      output: folder,
+      checkpoint: "",
+      cpus: 1,
+      runtimes: {},
+      signal: new AbortController().signal,
+      progress() {},
+      saved() {},
+      log: (line) => console.log(line),
+      metric() {},
+    });
+    Deno.renameSync(folder, output);
+  } catch (error) {
+    Deno.removeSync(folder, { recursive: true });
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Error(results.lastingPaths(message), { cause: error });
+  }
+  console.log(shortPath(output));
+  return EXIT.success;
 }
 
 /** The stage of the base model: the input "model", or that of the input "adapter". */

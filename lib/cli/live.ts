@@ -157,7 +157,9 @@ class Table {
         this.#lastLines.take(message);
         const ran = message.outcome === "ran";
         this.#end(message.stage, ran ? message.seconds : undefined);
-        return ran && line && running ? [this.#why(line, running, width())] : lines;
+        return ran && line && running
+          ? [this.#why(line, running, width())]
+          : lines;
       }
       case "interrupted":
       case "failed": {
@@ -266,9 +268,9 @@ class Table {
   ): string {
     if (total === 0) return `  ${step} ${subject}`;
     const share = Math.min(1, done / total);
-    return `  ${
-      this.#bar(this.#barWidth(width), share)
-    } ${percent(share)}  ${step} ${subject}, ${bytes(done)} of ${bytes(total)}`;
+    return `  ${this.#bar(this.#barWidth(width), share)} ${
+      percent(share)
+    }  ${step} ${subject}, ${bytes(done)} of ${bytes(total)}`;
   }
 
   #barWidth(width: number): number {
@@ -287,7 +289,9 @@ function about(seconds: number): string {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
   const hours = seconds / 3600;
-  return hours < 48 ? `${hours.toFixed(1)} h` : `${Math.round(hours / 24)} days`;
+  return hours < 48
+    ? `${hours.toFixed(1)} h`
+    : `${Math.round(hours / 24)} days`;
 }
 
 function percent(share: number): string {

@@ -49,6 +49,10 @@ const COMMANDS: Readonly<
     "Classify texts with a trained adapter",
     async () => (await import("./predict.ts")).predictCommand,
   ],
+  export: [
+    "Export a trained adapter for PEFT, at any of its ranks",
+    async () => (await import("./export.ts")).exportCommand,
+  ],
   setup: [
     "Install the engine, or check it",
     async () => (await import("./setup.ts")).setupCommand,
