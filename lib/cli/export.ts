@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { loadTask } from "../pipeline/load_task.ts";
@@ -8,7 +8,7 @@ import { openResults } from "../scheduler/results.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { plannedEngine } from "./executor.ts";
 import { openPipeline } from "./open_pipeline.ts";
-import { HELP, settingsOf, shortPath, tasksOf } from "./options.ts";
+import { HELP, PROJECT, settingsOf, shortPath, tasksOf } from "./options.ts";
 import { KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
 /** `deno task export`: writes a stage's adapter for PEFT. */
@@ -100,7 +100,12 @@ async function exportAdapter(args: Arguments): Promise<number> {
     .filter(([name]) => Object.hasOwn(task.inputs, name))
     .map(([name, { id }]): [string, InputArtifact[]] => [
       name,
-      [{ stage: name, matrix: {}, path: results.of(id) }],
+      [{
+        stage: name,
+        matrix: {},
+        path: results.of(id),
+        place: placeOf(results.lastingPaths(results.of(id))),
+      }],
     ]);
   // A folder that is complete, or not there.
   const folder = `${output}.incomplete`;
@@ -130,6 +135,12 @@ async function exportAdapter(args: Arguments): Promise<number> {
   }
   console.log(shortPath(output));
   return EXIT.success;
+}
+
+/** A folder relative to the project, or absolute if it is outside. */
+function placeOf(folder: string): string {
+  const below = relative(PROJECT, folder);
+  return below.startsWith("..") ? folder : below;
 }
 
 /** The stage of the base model: the input "model", or that of the input "adapter". */

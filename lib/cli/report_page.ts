@@ -6,6 +6,7 @@ import { join } from "../store/paths.ts";
 import type { Store } from "../store/store.ts";
 import { count } from "./messages.ts";
 import { PROJECT } from "./options.ts";
+import { quoted } from "./stage_result.ts";
 
 /** What made a report, as the script of its page (`lib/report/page.js`) reads it. */
 interface RunFacts {
@@ -126,13 +127,6 @@ function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
       list(manifests.map(({ parts }) => parts.runtimes[name])),
     ])),
   };
-}
-
-/** An argument as a shell reads it. */
-function quoted(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text)
-    ? text
-    : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** The commit of a folder in a repository of Git, and whether files differ from it; undefined without either. */

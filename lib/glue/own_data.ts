@@ -143,9 +143,9 @@ function checkDelimiter(
   if (other === undefined) return;
   const format = { "\t": ".tsv", ",": ".csv" }[other];
   throw new SyntaxError(
-    `"${path}" seems to have ${DELIMITERS[other]} between its columns, where its name says ${
-      DELIMITERS[delimiter]
-    }; ${
+    `"${path}" seems to have ${
+      DELIMITERS[other]
+    } between its columns, where its name says ${DELIMITERS[delimiter]}; ${
       format === undefined
         ? `save it with ${DELIMITERS[delimiter]}`
         : `rename it to "${basename(path, extname(path))}${format}"`

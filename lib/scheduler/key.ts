@@ -23,6 +23,8 @@ interface KeySources {
   readonly sources: Sources;
   /** The stages connected to each input and their results, in order. */
   readonly inputs: Readonly<Record<string, readonly ConnectedResult[]>>;
+  /** The visible folder of a stage, as tasks with `places` record it. */
+  readonly placeOf: (stage: GraphStage) => string;
   readonly runtimes: ReadonlyMap<string, Runtime>;
   readonly store: Store;
 }
@@ -37,8 +39,8 @@ interface ConnectedResult {
 }
 
 /**
- * Everything that the result of a stage depends on. Not part of it: paths,
- * times, the stage's name, and its resources, except for the processors where
+ * Everything that the result of a stage depends on. Not part of it: paths, unless
+ * the task records them, times, the stage's name, and its resources, except for the processors where
  * results depend on the number of threads.
  *
  * @throws {Error} If a source does not exist.
@@ -57,7 +59,10 @@ export async function keyParts(
         const many = declaration.inputs[name]?.many === true;
         return [
           name,
-          results.map((result) => inputPart(result, many, declaration.timings)),
+          results.map((result) => ({
+            ...inputPart(result, many, declaration.timings),
+            ...(declaration.places && { place: from.placeOf(result.stage) }),
+          })),
         ];
       }),
     ),

@@ -61,7 +61,10 @@ Deno.test("pipeline prints a fault of the user's data once, without a stack", as
       ...expected,
     ],
   );
-  const { output } = await inTerminal([Deno.execPath(), ...argumentsOf(project)]);
+  const { output } = await inTerminal([
+    Deno.execPath(),
+    ...argumentsOf(project),
+  ]);
   // deno-lint-ignore no-control-regex
   const text = output.replaceAll(/\x1b\[[?\d;]*[A-Za-z]/g, "");
   assertEquals(text.match(/Expected 2 columns/g)?.length, 1, text);
@@ -85,7 +88,8 @@ Deno.test("pipeline prints where a bug of a task is", async () => {
 
 Deno.test("pipeline prints the fault that 17 stages share once, with their number and names", async () => {
   const seeds = Array.from({ length: 17 }, (_, i) => i).join(", ");
-  using project = failing(`  bad:
+  using project = failing(
+    `  bad:
     task: fail
     matrix: { seed: [${seeds}] }
     with: { how: data, file: "\${params.file}" }
@@ -94,7 +98,9 @@ Deno.test("pipeline prints the fault that 17 stages share once, with their numbe
     matrix: { seed: [${seeds}] }
     with: { text: x }
     inputs: { from: bad[seed] }
-`, "{ file: ./none.tsv }");
+`,
+    "{ file: ./none.tsv }",
+  );
   const path = project.path("other.tsv");
   const { code, lines } = await project.call("pipeline", "-S", `file=${path}`);
   assertEquals(code, 1);
@@ -121,7 +127,9 @@ Deno.test("pipeline names inputs in messages by the folders that the user sees",
   assertMatch(
     stdout,
     new RegExp(
-      `^bad: failed - ${project.path("out/test/start/out.txt")}:3: Expected 2 columns$`,
+      `^bad: failed - ${
+        project.path("out/test/start/out.txt")
+      }:3: Expected 2 columns$`,
       "m",
     ),
   );

@@ -246,8 +246,9 @@ await import(${JSON.stringify(new URL(MAIN, "file:").href)});
     "tasks.json",
     JSON.stringify({
       tasks: {
-        count:
-          `deno run -A --config ${ROOT}deno.json ${project.path("count.ts")}`,
+        count: `deno run -A --config ${ROOT}deno.json ${
+          project.path("count.ts")
+        }`,
       },
     }),
   );

@@ -75,8 +75,12 @@ for (const [columns, rows] of [[80, 24], [140, 40]] as const) {
     const lines = [...screen.above, ...screen.rows].filter((it) => it !== "");
     assertEquals(lines.length, 5, lines.join("\n"));
     for (const rank of [1, 2, 3]) {
-      const id = `train-with-a-name@a-long-name-of-a-data-set,rank=${rank},seed=0`;
-      assertEquals(lines.filter((it) => it.startsWith(`${id}: done`)).length, 1);
+      const id =
+        `train-with-a-name@a-long-name-of-a-data-set,rank=${rank},seed=0`;
+      assertEquals(
+        lines.filter((it) => it.startsWith(`${id}: done`)).length,
+        1,
+      );
     }
     assertMatch(lines.at(-2)!, /^after: done in [\d.]+ s - no earlier result$/);
     assertMatch(lines.at(-1)!, /^4 stages: 4 ran, in [\d.]+ s$/);

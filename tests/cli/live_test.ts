@@ -237,7 +237,10 @@ Deno.test("liveTable() tells the time that is left of a stage by its steps and b
     step(done, "loss 0.5");
   }
   clock.advance(100);
-  assertMatch(terminal.rows[1]!, / 20% {2}40 s left +20\/100 steps, loss 0\.5$/);
+  assertMatch(
+    terminal.rows[1]!,
+    / 20% {2}40 s left +20\/100 steps, loss 0\.5$/,
+  );
   // 40 s of a, then 50 s of b.
   assertMatch(terminal.rows[0]!, /, (90 s|2 min) left$/);
   renderer.end();

@@ -163,7 +163,11 @@ Deno.test("logs prints the log of the run with the given parameters", async () =
   using project = newProject();
   await runs(project, [], ["--profile", "small"], ["-S", "data=second"]);
   const logged = async (...args: string[]) => {
-    const { code, stdout, stderr } = await project.call("logs", "train", ...args);
+    const { code, stdout, stderr } = await project.call(
+      "logs",
+      "train",
+      ...args,
+    );
     assertEquals(code, 0, stderr);
     return /trains on .*/.exec(stdout)?.[0];
   };

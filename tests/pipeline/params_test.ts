@@ -61,14 +61,33 @@ stages:
       faultsOf(tasks, text, {
         settings: settings.map(([key, value]) => ({ key, value })),
       });
-    const own =
-      '14:40 Invalid "note" of task "train": expected text, got "5"';
+    const own = '14:40 Invalid "note" of task "train": expected text, got "5"';
     const cases: [key: string, value: unknown, fault: string][] = [
-      ["rows", "many", 'rows=many: Invalid "rows" of task "fetch": expected a number, got text "many"'],
-      ["cpus", 0.5, 'cpus=0.5: Invalid "resources.cpus" of stage "data": expected an integer, got "0.5"'],
-      ["train.lr", "x", 'train.lr=x: Invalid "lr" of task "train": expected a number, got text "x"'],
-      ["train", { lr: "x" }, 'train={"lr":"x"}: Invalid "lr" of task "train": expected a number, got text "x"'],
-      ["train.lrr", 1, 'train.lrr=1: Unknown parameter "train.lrr"; did you mean "train.lr"?'],
+      [
+        "rows",
+        "many",
+        'rows=many: Invalid "rows" of task "fetch": expected a number, got text "many"',
+      ],
+      [
+        "cpus",
+        0.5,
+        'cpus=0.5: Invalid "resources.cpus" of stage "data": expected an integer, got "0.5"',
+      ],
+      [
+        "train.lr",
+        "x",
+        'train.lr=x: Invalid "lr" of task "train": expected a number, got text "x"',
+      ],
+      [
+        "train",
+        { lr: "x" },
+        'train={"lr":"x"}: Invalid "lr" of task "train": expected a number, got text "x"',
+      ],
+      [
+        "train.lrr",
+        1,
+        'train.lrr=1: Unknown parameter "train.lrr"; did you mean "train.lr"?',
+      ],
     ];
     for (const [key, value, fault] of cases) {
       assertEquals(await faults([key, value]), [`-S ${fault}`, own]);

@@ -334,7 +334,9 @@ export class TrainedStages {
   }
 
   /** Runs the task as a stage would. */
-  async report(): Promise<{ json: Report; markdown: string; page: string }> {
+  async report(): Promise<
+    { json: Report; markdown: string; page: string; folder: string }
+  > {
     const output = Deno.makeTempDirSync({ dir: this.#folder });
     await report.run({
       params: report.params.parse({ replicates: 200 }),
@@ -351,6 +353,7 @@ export class TrainedStages {
     });
     const json = Deno.readTextFileSync(join(output, "report.json"));
     return {
+      folder: output,
       json: Report.parse(JSON.parse(json)),
       markdown: Deno.readTextFileSync(join(output, "report.md")),
       page: Deno.readTextFileSync(join(output, "report.html")),
