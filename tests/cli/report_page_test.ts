@@ -15,8 +15,9 @@ export default {
   description: "Writes a page",
   params: z.strictObject({}),
   inputs: { from: { kind: "text", many: true } },
-  output: { kind: "report", files: ["report.html"] },
+  output: { kind: "report", files: ["report.html", "report.json"] },
   async run({ output }) {
+    Deno.writeTextFileSync(output + "/report.json", '{ "comparisons": [] }');
     Deno.writeTextFileSync(output + "/report.html", ${JSON.stringify(PAGE)});
   },
 };
@@ -46,7 +47,9 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
   const first = await project.call("pipeline", "-S", "text=it's $& </script>");
   assertEquals(first.code, 0, first.stderr);
   assert(
-    first.lines.some((line) => /^Page: .*out\/test\/report\.html$/.test(line)),
+    first.lines.some((line) =>
+      /^report +\S*out\/test\/report\.html$/.test(line)
+    ),
   );
   const facts = run();
   assertEquals([facts.pipeline, facts.source], [

@@ -370,7 +370,9 @@ Deno.test("report gives the same bytes each time", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
-    assertEquals(await stages.report(), await stages.report());
+    const { folder: _1, ...first } = await stages.report();
+    const { folder: _2, ...second } = await stages.report();
+    assertEquals(first, second);
   });
 });
 
