@@ -55,7 +55,7 @@ export class Pace {
       ? undefined
       : Math.max(0, this.#expected - (now - this.since) / 1000);
     const bySteps = this.#leftBySteps(now);
-    if (bySteps === undefined) return byRun || undefined;
+    if (bySteps === undefined) return share < 1 && byRun || undefined;
     if (byRun === undefined) return bySteps;
     // Earlier runs tell more at the start, the steps later.
     const weight = Math.min(1, 5 * share);
@@ -65,6 +65,8 @@ export class Pace {
   #leftBySteps(now: number): number | undefined {
     if (this.#last === undefined || this.#units === 0) return undefined;
     const { progress: { done, total }, at } = this.#last;
+    // What comes after the last step is not known.
+    if (done >= total) return undefined;
     const left = (total - done) * this.#milliseconds / this.#units;
     const passed = this.#isOther ? 0 : now - at;
     return Math.max(0, left - passed) / 1000;
@@ -154,7 +156,8 @@ export class Forecast {
         };
       });
     if (known === 0) return undefined;
-    return { seconds: makespan(stages, this.#expected), isMinimum };
+    const seconds = makespan(stages, this.#expected);
+    return isMinimum && seconds < 1 ? undefined : { seconds, isMinimum };
   }
 }
 

@@ -89,7 +89,10 @@ class Table {
   readonly #lastLines = new LastLines();
   readonly #endings: Endings;
   #pipeline = "";
-  #total = 0;
+  #stages: readonly string[] = [];
+  #names:
+    | { readonly rows: string; readonly names: ReadonlyMap<string, string> }
+    | undefined;
   #finished = 0;
   #install: (Message & { type: "install" }) | undefined;
   #start: number;
@@ -117,7 +120,7 @@ class Table {
         return [];
       case "start":
         this.#pipeline = message.pipeline;
-        this.#total = message.stages.length;
+        this.#stages = message.stages;
         this.#start = now;
         return [];
       case "expected":
@@ -206,8 +209,7 @@ class Table {
     const hidden = shown.length > room
       ? shown.splice(Math.max(1, room - 1)).length
       : 0;
-    const most = Math.floor(width * 0.3);
-    const names = shortIds(shown.map(([stage]) => stage), most);
+    const names = this.#shortNames(shown.map(([stage]) => stage), width);
     const column = Math.max(...[...names.values()].map((it) => it.length));
     for (const [stage, running] of shown) {
       const name = names.get(stage)!.padEnd(column);
@@ -217,6 +219,20 @@ class Table {
     }
     if (hidden > 0) rows.push(this.#style.dim(`  and ${hidden} more`));
     return rows;
+  }
+
+  /** Names of rows, which are made once for the same rows: a run may have thousands of stages. */
+  #shortNames(
+    stages: readonly string[],
+    width: number,
+  ): ReadonlyMap<string, string> {
+    const rows = [width, ...stages].join(" ");
+    if (this.#names?.rows !== rows) {
+      const most = Math.floor(width * 0.3);
+      const names = shortIds(stages, most, this.#stages);
+      this.#names = { rows, names };
+    }
+    return this.#names.names;
   }
 
   #headRow(): string {
@@ -231,7 +247,7 @@ class Table {
       : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
     return this.#style.bold(this.#pipeline) +
       this.#style.dim(
-        `  ${this.#finished}/${this.#total} stages  ${time}${end}`,
+        `  ${this.#finished}/${this.#stages.length} stages  ${time}${end}`,
       );
   }
 

@@ -97,7 +97,7 @@ async function report(
   error: unknown,
   args: readonly string[],
 ): Promise<number> {
-  const { afterSettings } = await import("./options.ts");
+  const { withSettings } = await import("./options.ts");
   const { name, message: plain } = error instanceof Error
     ? error
     : new Error(String(error));
@@ -105,7 +105,7 @@ async function report(
     if (arg === "-S" || arg === "--set") return args[i + 1] ?? [];
     return /^(?:-S|--set=)(.+)$/s.exec(arg)?.[1] ?? [];
   });
-  const message = afterSettings(plain, settings);
+  const message = withSettings(plain, settings);
   const isUsage = error instanceof UsageError || name === "PipelineError";
   // These are bugs of the program, so the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;

@@ -190,8 +190,8 @@ function folderFault(out: string): string | undefined {
   }
 }
 
-/** A message after the settings whose values name a path in it: `-S train=x.tsv: ... does not exist`. */
-export function afterSettings(
+/** A message with the settings whose values name a path in it: `"/a/x.tsv" does not exist; it comes from -S train=x.tsv`. */
+export function withSettings(
   message: string,
   settings: readonly string[],
 ): string {
@@ -201,7 +201,9 @@ export function afterSettings(
   });
   return named.length === 0
     ? message
-    : `${named.map((it) => `-S ${it}`).join(", ")}: ${message}`;
+    : `${message}; it comes from ${
+      named.map((it) => `-S ${it}`).join(" and ")
+    }`;
 }
 
 /**

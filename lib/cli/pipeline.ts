@@ -14,7 +14,6 @@ import { watchInterrupts } from "./interrupts.ts";
 import type { Answer, Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
-  afterSettings,
   CACHE_LIMIT,
   ENGINE,
   FORCE,
@@ -25,6 +24,7 @@ import {
   outOf,
   settingsOf,
   shortPath,
+  withSettings,
 } from "./options.ts";
 import { chooseRenderer } from "./renderer.ts";
 import { KEY_OPTIONS } from "./stage_result.ts";
@@ -135,7 +135,7 @@ async function runPipeline(args: Arguments): Promise<number> {
       (event) => {
         outcome.take(event);
         if (event.type === "failed") {
-          const message = afterSettings(event.message, args.values("set"));
+          const message = withSettings(event.message, args.values("set"));
           say({ ...event, message });
         } else if (event.type !== "summary") {
           // The summary comes last, after the files that the pipeline shows.

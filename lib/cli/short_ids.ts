@@ -1,54 +1,59 @@
 import { clip } from "./messages.ts";
 
 /**
- * Shortens ids of stages to a width. They lose what they have in common, the
- * matrix values first and then the name, and keep what tells them apart:
- * `train-lora@sst2,rank=1,seed=0` and `train-lora@sst2,rank=2,seed=0` become
- * `train-lora…rank=1` and `train-lora…rank=2`.
+ * Shortens ids of stages to a width. They lose what does not tell them apart:
+ * first the matrix values that all stages of their name share, then the name, if
+ * all ids have the same. `train-lora@sst2,rank=1,seed=0` becomes
+ * `train-lora…rank=1`, or `…rank=1`.
+ *
+ * @param all Ids of all stages, with which these may be confused.
  */
 export function shortIds(
   ids: readonly string[],
   width: number,
+  all: readonly string[],
 ): Map<string, string> {
-  const parts = ids.map((id) => id.split(/(?=[@,])/));
-  const isShared = (part: string) => parts.every((it) => it.includes(part));
-  const [first = []] = parts;
-  // With a single id, nothing is there to be told apart.
-  const shared = ids.length > 1 ? first.filter(isShared) : [];
-  const dropped = new Set<string>();
-  for (const part of [...shared.filter(isValue), ...shared.filter(isName)]) {
-    if (Math.max(...parts.map((it) => without(it, dropped).length)) <= width) {
-      break;
-    }
-    dropped.add(part);
+  const parts = ids.map((id) => withoutShared(id, all, width));
+  const names = new Set(parts.map(([name]) => name));
+  const isTooLong = parts.some((it) => joined(it).length > width);
+  const short = names.size === 1 && ids.length > 1 && isTooLong
+    ? parts.map(([, ...values]) => joined(["", ...values]))
+    : parts.map(joined);
+  return new Map(ids.map((id, i) => [id, shortened(short, i, width)]));
+}
+
+/** The name and the values of an id; those that it lost, so that it fits, are empty. */
+function withoutShared(
+  id: string,
+  all: readonly string[],
+  width: number,
+): string[] {
+  const parts = partsOf(id);
+  if (id.length <= width) return parts;
+  const others = all.map(partsOf).filter(([name]) => name === parts[0]);
+  for (let i = 1; i < parts.length; i++) {
+    if (joined(parts).length <= width) break;
+    if (others.every((it) => it.includes(parts[i]!))) parts[i] = "";
   }
-  const names = parts.map((it) => without(it, dropped));
-  return new Map(ids.map((id, i) => [id, shortened(names, i, width)]));
+  return parts;
 }
 
-function isName(part: string): boolean {
-  return !isValue(part);
+/** `train@sst2,rank=1` as `train`, `@sst2` and `,rank=1`. */
+function partsOf(id: string): string[] {
+  return id.split(/(?=[@,])/);
 }
 
-function isValue(part: string): boolean {
-  return /^[@,]/.test(part);
-}
-
-/** An id without some of its parts, with `…` before what comes after them. */
-function without(
-  parts: readonly string[],
-  dropped: ReadonlySet<string>,
-): string {
-  let text = "";
-  let isCut = false;
-  for (const part of parts) {
-    if (dropped.has(part)) isCut = true;
-    else {
-      text += isCut ? `…${part.replace(/^[@,]/, "")}` : part;
-      isCut = false;
-    }
-  }
-  return text;
+/** The parts as a text, with `…` for those that are missing before others. */
+function joined(parts: readonly string[]): string {
+  return parts.reduce(
+    (text, part, i) =>
+      part === ""
+        ? text
+        : i > 0 && parts[i - 1] === ""
+        ? `${text}…${part.slice(1)}`
+        : text + part,
+    "",
+  );
 }
 
 /** A name that is still too long, without the characters at which all names begin. */

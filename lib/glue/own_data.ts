@@ -196,7 +196,12 @@ async function readJsonLines(
     try {
       value = JSON.parse(text);
     } catch (error) {
-      throw new SyntaxError(`${place}: ${(error as SyntaxError).message}`);
+      throw new SyntaxError(
+        `${place}: Expected an object in JSON on one line, found ${
+          quote(text)
+        }`,
+        { cause: error },
+      );
     }
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw new SyntaxError(`${place}: Expected an object`);

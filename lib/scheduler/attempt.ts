@@ -150,7 +150,7 @@ export async function attempt(
     stage: stage.id,
     mark,
     emit,
-    lastingPaths: lastingPaths(context, stage, folder),
+    lastingPaths: lastingPaths(context, stage, folder, decided, frozen),
     onReady: () => frozen.checkCode(),
     // A batch system keeps the time that it reserves, and may start the process again after it.
     timeout: executor.allots ? stage.timeout : resources.time,
@@ -163,13 +163,15 @@ export async function attempt(
 
 /**
  * Replaces paths in the run folder, which is removed after the run: those of
- * inputs by the visible folders of the stages that they come from, others by
- * paths relative to the run folder.
+ * inputs by the visible folders of the stages that they come from, those of
+ * copied sources by the sources, others by paths relative to the run folder.
  */
 function lastingPaths(
   { settings: { out }, graph: { pipeline } }: Context,
   stage: GraphStage,
   folder: RunFolder,
+  { sources }: Decided,
+  { paths }: Frozen,
 ): (text: string) => string {
   const places = Object.entries(stage.inputs).flatMap(([name, ids]) =>
     ids.map((id, i) => [
@@ -179,6 +181,7 @@ function lastingPaths(
   );
   // A path may also end here, with a quotation mark after it.
   const replacements = [
+    ...[...sources].map(([name, path]) => [paths.get(name)!, path]),
     ...places,
     ...places.map(([from, to]) => [from!.slice(0, -1), to!.slice(0, -1)])
       .toSorted(([a], [b]) => b!.length - a!.length),

@@ -242,12 +242,6 @@ function edit(
  * @throws {Error} If it does not exist, or is or contains something else, such as a pipe, which can be read only once.
  */
 function filesOf(path: string): (readonly [name: string, file: string])[] {
-  const system = systemFolderOf(path);
-  if (system !== undefined) {
-    throw new Error(
-      `"${path}" is in ${system}, which has no files of its own; copy what it shows to a file elsewhere`,
-    );
-  }
   let info: Deno.FileInfo;
   try {
     info = Deno.statSync(path);
@@ -260,6 +254,12 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
   if (!info.isDirectory) {
     const { message } = notAFile(path, info);
     throw new Error(`${message}; write its content to a file`);
+  }
+  const system = systemFolderOf(path);
+  if (system !== undefined) {
+    throw new Error(
+      `"${path}" is a folder of ${system}, in which the system shows itself; copy what you need to another one`,
+    );
   }
   return listTree(path, "follow").map((name) => [
     `${own}/${name}`,

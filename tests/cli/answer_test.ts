@@ -145,7 +145,7 @@ Deno.test("pipeline names the results that it replaces and the parameter that di
       .comparisons[0].verdict.recommended.rank;
   assertEquals([rankIn("test"), rankIn("test@four")], [3, 4]);
   const status = await test.call("status", "-S", "rank=4", "--name", "four");
-  assertMatch(status.stdout, /^unchanged  judge /m);
+  assertMatch(status.stdout, /^unchanged {2}judge /m);
   const replacing = await test.call("pipeline", "-S", "rank=5");
   assertMatch(
     replacing.stdout,

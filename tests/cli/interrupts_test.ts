@@ -264,6 +264,8 @@ await import(${JSON.stringify(new URL(MAIN, "file:").href)});
     Deno.removeSync(project.path("signals"));
   }
   assertEquals(signals, 2);
+  const { stdout } = await project.call("status");
+  assertMatch(stdout, /^interrupted +steps {2}log: /m);
 });
 
 Deno.test(

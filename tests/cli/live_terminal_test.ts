@@ -28,12 +28,12 @@ export default {
   output: { kind: "text", files: ["out.txt"] },
   async run(stage) {
     const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-    stage.progress(0, 20, "steps");
-    stage.progress(0, 20, "steps", "compiling length 32");
+    stage.progress(0, 40, "steps");
+    stage.progress(0, 40, "steps", "compiling length 32");
     await wait(500);
-    for (let step = 1; step <= 20; step++) {
-      await wait(40);
-      stage.progress(step, 20, "steps", "loss 0.5310  lr 8.21e-4  rank 3");
+    for (let step = 1; step <= 40; step++) {
+      await wait(50);
+      stage.progress(step, 40, "steps", "loss 0.5310  lr 8.21e-4  rank 3");
     }
     Deno.writeTextFileSync(stage.output + "/out.txt", String(stage.params.rank));
   },
@@ -68,8 +68,8 @@ for (const [columns, rows] of [[80, 24], [140, 40]] as const) {
     const texts = three.map((frame) => frame.join("\n"));
     assert(texts.some((it) => /━ +0% .* {2}compiling length 32$/m.test(it)));
     // No step has to be waited for until ten are done.
-    assert(texts.some((it) => / [1-4]\/20 steps, loss/.test(it)), texts.at(-1));
-    assert(texts.some((it) => / \d+% {2}[1-9] s left +\d+\/20 st/.test(it)));
+    assert(texts.some((it) => / [1-4]\/40 steps, loss/.test(it)), texts.at(-1));
+    assert(texts.some((it) => / \d+% {2}[1-9] s left +\d+\/40 st/.test(it)));
     assert(texts.some((it) => /stages {2}[\d.]+ s, over \d+ s left/.test(it)));
     // How long the last stage takes is told by no earlier run.
     const lines = [...screen.above, ...screen.rows].filter((it) => it !== "");

@@ -2,36 +2,51 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { shortIds } from "../../lib/cli/short_ids.ts";
 
-/** The short forms of ids, in their order. */
-function short(ids: readonly string[], width: number): string[] {
-  const found = shortIds(ids, width);
+/** The short forms of ids, in their order, among all ids of a run. */
+function short(ids: readonly string[], width: number, all = ids): string[] {
+  const found = shortIds(ids, width, all);
   return ids.map((id) => found.get(id)!);
 }
+
+const RANKS = [1, 2, 4].map((rank) => `train-lora@sst2,rank=${rank},seed=0`);
 
 Deno.test("shortIds() keeps ids that fit", () => {
   const ids = ["train-lora@sst2,rank=1", "report"];
   assertEquals(short(ids, 22), ids);
 });
 
-Deno.test("shortIds() drops the matrix values that all ids share, then the name, and keeps what differs", () => {
-  const ids = [1, 2].map((rank) => `train-lora@sst2,rank=${rank},seed=0`);
-  assertEquals(short(ids, 28), [
+Deno.test("shortIds() drops the matrix values that stages of a name share, then the name, and keeps what differs", () => {
+  const [one, two] = RANKS as [string, string, string];
+  assertEquals(short([one, two], 28), [
     "train-lora…rank=1,seed=0",
     "train-lora…rank=2,seed=0",
   ]);
-  assertEquals(short(ids, 20), ["train-lora…rank=1", "train-lora…rank=2"]);
-  assertEquals(short(ids, 10), ["…rank=1", "…rank=2"]);
+  assertEquals(short([one, two], 20), [
+    "train-lora…rank=1",
+    "train-lora…rank=2",
+  ]);
+  assertEquals(short([one, two], 10), ["…rank=1", "…rank=2"]);
 });
 
-Deno.test("shortIds() drops values that stages of different names share", () => {
+Deno.test("shortIds() keeps what tells a stage apart from those that it is not shown with", () => {
   assertEquals(
-    short(["evaluate-dylora@mrpc,seed=3", "train-lora@mrpc,seed=3"], 20),
-    ["evaluate-dylora", "train-lora"],
+    short([RANKS[2]!, "report@sst2,seed=0"], 17, [
+      ...RANKS,
+      "report@sst2,seed=0",
+      "report@sst2,seed=1",
+    ]),
+    ["train-lora…rank=4", "report…seed=0"],
+  );
+  assertEquals(short([RANKS[2]!], 17, RANKS), ["train-lora…rank=4"]);
+  assertEquals(
+    short(["evaluate-dylora@sst2,seed=0"], 20),
+    ["evaluate-dylora"],
+    "the name alone names it",
   );
 });
 
-Deno.test("shortIds() cuts a single id at its end", () => {
-  assertEquals(short(["train-lora@sst2,rank=1"], 12), ["train-lora@…"]);
+Deno.test("shortIds() cuts what is still too long at its end", () => {
+  assertEquals(short(["a-long-name-of-a-stage"], 12), ["a-long-name…"]);
 });
 
 Deno.test("shortIds() fits any width, and tells ids of one matrix apart where their values fit", () => {

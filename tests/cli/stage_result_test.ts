@@ -3,7 +3,7 @@ import { type Called, callMain, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
 params: { rank: 8, data: first }
-profiles: { small: { rank: 2 } }
+profiles: { wrong: { rank: -1 } }
 stages:
   base: { task: base }
   data: { task: make, with: { text: "\${params.data}" } }
@@ -60,39 +60,25 @@ export default {
 `,
 };
 
-function newProject(): CliProject {
-  const project = new CliProject(PIPELINE);
-  for (const [name, text] of Object.entries(TASKS)) {
-    project.write(`tasks/${name}.ts`, text);
-  }
-  return project;
+/** A project whose pipeline has run with the parameters of its file, then with another data set. */
+const project = new CliProject(PIPELINE);
+addEventListener("unload", () => project[Symbol.dispose]());
+for (const [name, text] of Object.entries(TASKS)) {
+  project.write(`tasks/${name}.ts`, text);
 }
-
-/** Runs the pipeline with each of these arguments, one after the other. */
-async function runs(
-  project: CliProject,
-  ...runs: readonly (readonly string[])[]
-): Promise<void> {
-  for (const args of runs) {
-    const { code, stderr, stdout } = await project.call("pipeline", ...args);
-    assertEquals(code, 0, stdout + stderr);
-  }
+for (const args of [[], ["-S", "data=second"]]) {
+  const { code, stderr, stdout } = await project.call("pipeline", ...args);
+  assertEquals(code, 0, stdout + stderr);
 }
 
 /** The adapter that `predict` used. */
-async function adapterUsed(
-  project: CliProject,
-  ...args: readonly string[]
-): Promise<string> {
-  const called = await predict(project, ...args);
+async function adapterUsed(...args: readonly string[]): Promise<string> {
+  const called = await predict(...args);
   assertEquals(called.code, 0, called.stderr);
   return called.json()[0].label;
 }
 
-function predict(
-  project: CliProject,
-  ...args: readonly string[]
-): Promise<Called> {
+function predict(...args: readonly string[]): Promise<Called> {
   return project.call(
     "predict",
     ...["train", "some text", "--engine", "wasm", "--json", ...args],
@@ -100,14 +86,12 @@ function predict(
 }
 
 Deno.test("predict answers with the adapter of the given parameters, whatever ran last", async () => {
-  using project = newProject();
-  await runs(project, [], ["-S", "data=second"]);
   assertEquals(
     project.read("out/test/train/adapter.txt"),
     "second at 8",
   );
-  assertEquals(await adapterUsed(project), "first at 8");
-  assertEquals(await adapterUsed(project, "-S", "data=second"), "second at 8");
+  assertEquals(await adapterUsed(), "first at 8");
+  assertEquals(await adapterUsed("-S", "data=second"), "second at 8");
   assertEquals(
     project.read("out/test/train/adapter.txt"),
     "second at 8",
@@ -127,9 +111,41 @@ Deno.test("predict answers with the adapter of the given parameters, whatever ra
   );
 });
 
+Deno.test("verify runs the stage of the given parameters again", async () => {
+  const { code, lines, stderr } = await project.call(
+    "verify",
+    ...["train", "--json"],
+  );
+  assertEquals(code, 0, stderr);
+  const events = lines.map((line) => JSON.parse(line));
+  assert(events.some(({ line }) => line === "trains on first at rank 8"));
+  assertMatch(JSON.stringify(events.at(-1)), /"differing":\[\],"files":1/);
+});
+Deno.test("logs prints the log of the run with the given parameters", async () => {
+  const logged = async (...args: string[]) => {
+    const { code, stdout, stderr } = await project.call(
+      "logs",
+      "train",
+      ...args,
+    );
+    assertEquals(code, 0, stderr);
+    return /trains on .*/.exec(stdout)?.[0];
+  };
+  assertEquals(await logged(), "trains on first at rank 8");
+  assertEquals(
+    await logged("-S", "data=second"),
+    "trains on second at rank 8",
+  );
+  const failed = await project.call("pipeline", "--profile", "wrong");
+  assertEquals(failed.code, 1);
+  assertEquals(
+    await logged("--profile", "wrong"),
+    "trains on first at rank -1",
+  );
+  assertEquals(await logged(), "trains on first at rank 8");
+});
+
 Deno.test("predict, logs and verify say which command runs a stage that has not run with these parameters", async () => {
-  using project = newProject();
-  await runs(project, []);
   const given = ["-S", "rank=4", "-S", "data=it's new"];
   const command = [
     `deno task pipeline ${project.path("test.yaml")} train`,
@@ -138,11 +154,16 @@ Deno.test("predict, logs and verify say which command runs a stage that has not 
   ].join(" ");
   const expected = `Stage "train" has no up-to-date result (data: param text ` +
     `"first" -> "it's new"): run it with "${command}"`;
+  const [logs, verify, prediction] = await Promise.all([
+    project.call("logs", "train", ...given),
+    project.call("verify", "train", ...given),
+    predict(...given),
+  ]);
   for (
     const [called, engine] of [
-      [await project.call("logs", "train", ...given), ""],
-      [await project.call("verify", "train", ...given), ""],
-      [await predict(project, ...given), " --engine wasm"],
+      [logs, ""],
+      [verify, ""],
+      [prediction, " --engine wasm"],
     ] as const
   ) {
     assertEquals(called.code, 1);
@@ -155,46 +176,5 @@ Deno.test("predict, logs and verify say which command runs a stage that has not 
     .split("\n").slice(0, -1);
   const { code, stderr } = await callMain(...words);
   assertEquals(code, 0, stderr);
-  assertEquals(await adapterUsed(project, ...given), "it's new at 4");
-  assertEquals(await adapterUsed(project), "first at 8");
-});
-
-Deno.test("logs prints the log of the run with the given parameters", async () => {
-  using project = newProject();
-  await runs(project, [], ["--profile", "small"], ["-S", "data=second"]);
-  const logged = async (...args: string[]) => {
-    const { code, stdout, stderr } = await project.call(
-      "logs",
-      "train",
-      ...args,
-    );
-    assertEquals(code, 0, stderr);
-    return /trains on .*/.exec(stdout)?.[0];
-  };
-  assertEquals(await logged(), "trains on first at rank 8");
-  assertEquals(
-    await logged("--profile", "small"),
-    "trains on first at rank 2",
-  );
-  assertEquals(
-    await logged("-S", "data=second"),
-    "trains on second at rank 8",
-  );
-  const failed = await project.call("pipeline", "-S", "rank=-1");
-  assertEquals(failed.code, 1);
-  assertEquals(await logged("-S", "rank=-1"), "trains on first at rank -1");
-  assertEquals(await logged(), "trains on first at rank 8");
-});
-
-Deno.test("verify runs the stage of the given parameters again", async () => {
-  using project = newProject();
-  await runs(project, [], ["-S", "data=second"]);
-  const { code, lines, stderr } = await project.call(
-    "verify",
-    ...["train", "--json"],
-  );
-  assertEquals(code, 0, stderr);
-  const events = lines.map((line) => JSON.parse(line));
-  assert(events.some(({ line }) => line === "trains on first at rank 8"));
-  assertMatch(JSON.stringify(events.at(-1)), /"differing":\[\],"files":1/);
+  assertEquals(await adapterUsed(...given), "it's new at 4");
 });

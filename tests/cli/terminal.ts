@@ -41,7 +41,7 @@ if pid == 0:
     os.execvp(spec["command"][0], spec["command"])
 output, start, due = b"", 0, None
 keys = spec["keys"]
-deadline = time.monotonic() + 120
+deadline = time.monotonic() + 300
 while True:
     now = time.monotonic()
     if now > deadline:
