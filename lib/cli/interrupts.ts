@@ -18,8 +18,9 @@ export interface Interrupts extends Disposable {
 const ONE_PRESS = 1000;
 
 /**
- * Turns the first signal into an orderly stop. The next one, unless it comes
- * with the first, ends the program at once; the processes of stages end with it.
+ * Turns the first signal into an orderly stop. The next press, or SIGTERM, ends
+ * the program at once, and the processes of stages with it. A terminal that is
+ * closed after Ctrl-C hurries nothing.
  *
  * @param onFirst Called to tell the user; the stop begins when the promise that
  * it returns, if it does, resolves.
@@ -39,7 +40,10 @@ export function watchInterrupts(
   const listen = (signal: Deno.Signal, exitCode: number) => {
     const listener = () => {
       if (isPressed) return;
-      if (code !== undefined) Deno.exit(exitCode);
+      if (code !== undefined) {
+        if (signal === "SIGHUP") return;
+        Deno.exit(exitCode);
+      }
       press();
       code = exitCode;
       const abort = () => controller.abort(new Error("Interrupted"));

@@ -169,6 +169,50 @@ function isAlive(process: number): boolean {
   }
 }
 
+Deno.test("pipeline waits for a checkpoint also if its terminal is closed after Ctrl-C", async () => {
+  using project = new CliProject(`name: test
+stages:
+  slow: { task: slow }
+`);
+  project.write(
+    "tasks/slow.ts",
+    `import { z } from "zod";
+export default {
+  description: "Takes two seconds to write a checkpoint",
+  params: z.object({}),
+  inputs: {},
+  output: { kind: "text", files: ["out.txt"] },
+  async run(stage) {
+    const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    stage.log("begun");
+    while (!stage.signal.aborted) await wait(20);
+    await wait(2000);
+    stage.saved("the end");
+    stage.signal.throwIfAborted();
+  },
+};
+`,
+  );
+  const process = project.spawn("pipeline", "--json");
+  let text = "";
+  let isSent = false;
+  for await (
+    const chunk of process.stdout.pipeThrough(new TextDecoderStream())
+  ) {
+    text += chunk;
+    if (isSent || !text.includes('"begun"')) continue;
+    isSent = true;
+    process.kill("SIGINT");
+    setTimeout(() => process.kill("SIGHUP"), 1300);
+  }
+  assertEquals((await process.status).code, 130);
+  await process.stderr.cancel();
+  assertMatch(
+    text,
+    /"type":"interrupted","stage":"slow","checkpoint":"the end"/,
+  );
+});
+
 /** A task that takes steps until it is interrupted, then writes a checkpoint, from which it goes on. */
 const STEPS = `
 import { z } from "zod";

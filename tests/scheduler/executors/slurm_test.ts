@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { TestProject } from "../project.ts";
 import { Cluster, HAS_SLURM, slurm } from "./cluster.ts";
 import {
