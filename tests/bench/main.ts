@@ -8,9 +8,10 @@ import {
 } from "../../lib/cli/arguments.ts";
 import { command as epoch } from "./epoch/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
+import { command as stage } from "./stage/bench.ts";
 import { command as step } from "./step/bench.ts";
 
-const commands: readonly Command[] = [epoch, pipeline, step];
+const commands: readonly Command[] = [epoch, pipeline, stage, step];
 
 const usage = [
   "Usage: deno task bench NAME [OPTION...]",
