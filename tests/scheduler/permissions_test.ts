@@ -116,6 +116,12 @@ const NATIVE_ATTEMPTS: Readonly<Record<string, string>> = {
     `open("/proc/" + SCHEDULER + "/environ", O_RDONLY)`,
   "the files of the scheduler":
     `open("/proc/" + SCHEDULER + "/cwd/secret.json", O_RDONLY)`,
+  "the memory of the scheduler":
+    `open("/proc/" + SCHEDULER + "/mem", O_RDONLY)`,
+  "a file by the root of the scheduler":
+    `open("/proc/" + SCHEDULER + "/root" + SECRET, O_RDONLY)`,
+  "a mount": `mount(PROJECT, stage.output)`,
+  "the scheduler as a debugger": `ptrace(PTRACE_SEIZE, SCHEDULER)`,
   "a file that is created": `open(PROJECT + "/written", O_CREAT)`,
   "its own inputs": `open(stage.inputs.from[0].path + "/out.txt", O_WRONLY)`,
   "the task's code": `open(PROJECT + "/tasks/native.ts", O_WRONLY)`,
@@ -145,6 +151,8 @@ Deno.test({
          open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
          unlink: { parameters: ["buffer"], result: "i32" },
          kill: { parameters: ["i32", "i32"], result: "i32" },
+         mount: { parameters: ["buffer", "buffer", "buffer", "u64", "pointer"], result: "i32" },
+         ptrace: { parameters: ["i64", "i32", "pointer", "pointer"], result: "i64" },
          socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
          connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
        });
@@ -153,6 +161,9 @@ Deno.test({
        const open = (name: string, flags: number) => libc.open(path(name), flags, 0o600);
        const unlink = (name: string) => libc.unlink(path(name));
        const { kill } = libc;
+       const [MS_BIND, PTRACE_SEIZE] = [4096n, 0x4206n];
+       const mount = (from: string, to: string) => libc.mount(path(from), path(to), path("none"), MS_BIND, null);
+       const ptrace = (request: bigint, pid: number) => Number(libc.ptrace(request, pid, null, null));
        const connect = () => libc.connect(libc.socket(2, 1, 0), new Uint8Array([2, 0, PORT >> 8, PORT & 255, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), 16);
        const got: string[] = [];
        const attempts: Record<string, () => number> = { ${
