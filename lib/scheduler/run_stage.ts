@@ -192,10 +192,12 @@ async function commit(
   { emit, signal }: Pick<StageOptions, "emit" | "signal">,
 ): Promise<Manifest> {
   const { graph: { pipeline }, store } = context;
-  const files = [];
-  for (const path of artifactFiles(stage, folder.output)) {
-    files.push({ path, ...await store.blobs.put(join(folder.output, path)) });
-  }
+  const paths = artifactFiles(stage, folder.output);
+  const stored = await store.blobs.putAll([
+    ...paths.map((path) => join(folder.output, path)),
+    folder.log,
+  ]);
+  const files = paths.map((path, i) => ({ path, ...stored[i]! }));
   for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
@@ -210,7 +212,7 @@ async function commit(
     ...measured,
     content: treeDigest(files),
     files,
-    log: await store.blobs.put(folder.log),
+    log: stored.at(-1)!,
   };
   store.manifests.write(manifest);
   removeFolder(store.path("checkpoints", key));
