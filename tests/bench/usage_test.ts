@@ -34,6 +34,11 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--tools DIR",
     "--json",
   ]],
+  ["./main.ts", ["stage"], /^Usage: deno task bench stage/, [
+    "--rounds N",
+    "--beside DIR",
+    "--json",
+  ]],
   ["../soak/soak.ts", [], /^Usage: deno task soak/, ["--rounds N", "--seed N"]],
 ];
 
