@@ -49,6 +49,10 @@ const COMMANDS: Readonly<
     "Classify texts with a trained adapter",
     async () => (await import("./predict.ts")).predictCommand,
   ],
+  track: [
+    "Hand trainings and evaluations to TensorBoard, Trackio or MLflow",
+    async () => (await import("./track.ts")).trackCommand,
+  ],
   setup: [
     "Install the engine, or check it",
     async () => (await import("./setup.ts")).setupCommand,
