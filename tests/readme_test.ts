@@ -91,6 +91,7 @@ async function plans(args: readonly string[]): Promise<void> {
 /** Tasks whose commands are run or planned; others take long or need what tests lack. */
 const QUICK = [
   "cache",
+  "completion",
   "explain",
   "graph",
   "pipeline",
@@ -100,7 +101,7 @@ const QUICK = [
 ];
 
 /** Tasks whose commands are run on the results of smoke. */
-const AFTER_SMOKE = ["logs", "predict", "track", "verify"];
+const AFTER_SMOKE = ["logs", "predict", "runs", "track", "verify"];
 
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [
@@ -306,7 +307,9 @@ for (const path of readmes()) {
         return [
           name!,
           ...args,
-          ...(name === "schema" ? [] : ["--out", planned]),
+          ...(["completion", "schema"].includes(name!)
+            ? []
+            : ["--out", planned]),
           ...(name === "pipeline" && !args.includes("--dry-run")
             ? ["--dry-run"]
             : []),

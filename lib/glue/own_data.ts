@@ -61,9 +61,27 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
   }
 }
 
+/**
+ * Names of the columns of a user's table, in their order; of a `.jsonl`, the
+ * keys of all of its objects.
+ *
+ * @throws {SyntaxError} As {@linkcode readTable}.
+ */
+export async function columnsOf(path: string): Promise<string[]> {
+  const found = new Set<string>();
+  await readRows(path, {
+    required: [],
+    optional: [],
+    onNames: (names) => names.forEach((it) => found.add(it)),
+  });
+  return [...found];
+}
+
 interface Columns {
   readonly required: readonly string[];
   readonly optional: readonly string[];
+  /** Called with the names in a header, or with those of each JSON object. */
+  readonly onNames?: (names: readonly string[]) => void;
 }
 
 /** Maximum bytes of a file that is decoded as a whole: V8's longest string has 2^29 - 24 characters. */
@@ -115,7 +133,7 @@ async function readDelimited(
 
 async function readJsonLines(
   path: string,
-  { required, optional }: Columns,
+  { required, optional, onNames }: Columns,
 ): Promise<Row[]> {
   const columns = [...required, ...optional];
   const rows: Row[] = [];
@@ -132,6 +150,7 @@ async function readJsonLines(
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw new SyntaxError(`${place}: Expected an object`);
     }
+    onNames?.(Object.keys(value));
     const values = columns.map((column) =>
       Object.hasOwn(value, column)
         ? (value as Record<string, unknown>)[column]
@@ -177,10 +196,11 @@ async function readParquetTable(
 
 /** Positions of the columns in a header, -1 for an absent optional one. */
 function findColumns(
-  { required, optional }: Columns,
+  { required, optional, onNames }: Columns,
   header: readonly string[],
   path: string,
 ): number[] {
+  onNames?.(header);
   const lacking = required.find((column) => !header.includes(column));
   if (lacking !== undefined) {
     throw new SyntaxError(
