@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { Cluster, HAS_SLURM, slurm } from "../scheduler/executors/cluster.ts";
+import { slurm, slurmTest } from "../scheduler/executors/cluster.ts";
 import { CliProject } from "./project.ts";
 
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
@@ -27,11 +27,9 @@ sys.stdout.buffer.write(text)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
 
-Deno.test(
+slurmTest(
   "pipeline asks at Ctrl-C in a terminal whether to cancel its jobs or to leave them",
-  { ignore: !HAS_SLURM },
   async () => {
-    await using _cluster = await Cluster.start();
     using project = new CliProject(`name: test
 stages:
   long: { task: make, with: { text: x, seconds: 60 } }

@@ -102,7 +102,8 @@ async function bench(given: Arguments): Promise<number> {
       "Slurm is not installed: install slurmctld, slurmd, slurm-client and munge, and run this as root",
     );
   }
-  await using _cluster = isOnSlurm ? await Cluster.start() : undefined;
+  // Slurm's own default of MaxArraySize.
+  if (isOnSlurm) await Cluster.start(1001);
   const all = isOnSlurm
     ? [ours, ...onSlurm(hasTools ? installed : undefined)]
     : hasTools
