@@ -227,7 +227,7 @@ stages:
     const followed: string[] = [];
     for await (const line of linesOf(following.stdout)) {
       followed.push(line);
-      if (line.endsWith("length = 1")) following.kill("SIGINT");
+      if (line.endsWith("half of it")) following.kill("SIGINT");
     }
     await following.stderr.cancel();
     await following.status;
@@ -241,6 +241,7 @@ stages:
     assertEquals(ownLines.filter((it) => !it.startsWith("job")), [
       "makes a",
       "length = 1",
+      "1/2 steps, half of it",
     ]);
     const interrupted = project.spawn(
       ...["pipeline", ...flags, "--json", "--on-interrupt", "cancel"] as [

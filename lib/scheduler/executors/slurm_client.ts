@@ -157,7 +157,7 @@ export class SlurmClient {
     let expired = false;
     const timer = setTimeout(() => {
       expired = true;
-      process.kill("SIGKILL");
+      killGroup(process.pid);
     }, this.#seconds * 1000);
     try {
       const writer = process.stdin.getWriter();
@@ -204,6 +204,16 @@ export class SlurmClient {
       kind,
       `${command} failed: ${said || "it gave no reason"}`,
     );
+  }
+}
+
+/** Kills a process and what it has started, since a command may be a script of the site. */
+function killGroup(pid: number): void {
+  try {
+    Deno.kill(-pid, "SIGKILL");
+  } catch (error) {
+    // It has just ended.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

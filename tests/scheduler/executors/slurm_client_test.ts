@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   SlurmClient,
   SlurmError,
@@ -62,6 +62,18 @@ Deno.test("SlurmClient waits for a controller that also gives clients their conf
     assertEquals(await client.queue(), []);
   }
   assertEquals(await kindOf("squeue", printed, queue, client), "unreachable");
+});
+
+Deno.test("SlurmClient gives up a command that hangs, even if it is a script that has started another", async () => {
+  using _squeue = shadow("squeue", "sleep 30; true");
+  const start = performance.now();
+  const error = await assertRejects(
+    () => new SlurmClient(0.2).queue(),
+    SlurmError,
+    "squeue did not answer within 0.2 s",
+  );
+  assertEquals(error.kind, "unreachable");
+  assert(performance.now() - start < 20_000);
 });
 
 Deno.test("SlurmClient.throttle() and kill() do nothing for jobs that have ended", async () => {

@@ -46,17 +46,14 @@ slurmTest(
       project,
       'mv() { case "$2" in end-*) /bin/mv output/out.txt late;; *) /bin/mv "$@";; esac; }',
     );
-    const late = 3;
     const running = project.spawn(equalStages(project, 1), {
-      slurm: { ...QUICK, pace: { ...QUICK.pace, late } },
+      slurm: { ...QUICK, pace: { ...QUICK.pace, late: 60 } },
       limits: LIMITS,
     });
     await running.event((it) => it.type === "queued");
     const [job] = jobsIn(running.events);
     await cluster.until(async () => await stateOf(job!) === "COMPLETED");
-    // Each is within the time for a file, but not both together.
-    const pause = () =>
-      new Promise((resolve) => setTimeout(resolve, late * 667));
+    const pause = () => new Promise((resolve) => setTimeout(resolve, 700));
     await pause();
     const folder = runFolder(project);
     Deno.renameSync(join(folder, "end-0.new"), join(folder, "end-0"));

@@ -193,7 +193,7 @@ slurmTest(
     });
     stages.after = { task: "after", inputs: { a: ["wait"] } };
     const running = project.spawn(stages, {
-      slurm: { ...QUICK, pace: { ...QUICK.pace, call: 1 } },
+      slurm: { ...QUICK, pace: { ...QUICK.pace, call: 2 } },
       limits: LIMITS,
     });
     await running.event(isBegun);
@@ -207,11 +207,10 @@ slurmTest(
     assertEquals(messages(running.events), []);
     assertEquals(project.read("out/test/after/out.txt"), "went!");
     const said = logs(running.events.filter(isSaid));
-    assertEquals(said.length, 2);
     assertMatch(
       said[0]!,
       /^Slurm's controller does not answer \(.*\); waiting for it/,
     );
-    assertEquals(said[1], "Slurm's controller answers again");
+    assertEquals(said.at(-1), "Slurm's controller answers again");
   },
 );
