@@ -103,9 +103,9 @@ async function bench(given: Arguments): Promise<number> {
     );
   }
   // Slurm's own default of MaxArraySize.
-  if (isOnSlurm) await Cluster.start(1001);
-  const all = isOnSlurm
-    ? [ours, ...onSlurm(hasTools ? installed : undefined)]
+  const cluster = isOnSlurm ? await Cluster.start(1001) : undefined;
+  const all = cluster !== undefined
+    ? [ours, ...onSlurm(hasTools ? installed : undefined, cluster)]
     : hasTools
     ? [ours, ...peers(installed)]
     : [ours];
