@@ -9,7 +9,7 @@ import { linesOf } from "../../lib/scheduler/process.ts";
 import { callMain, CliProject, spawnMain } from "./project.ts";
 
 /** Epochs of a training that takes longer than a minute. */
-const LONG_EPOCHS = 60;
+const LONG_EPOCHS = 40;
 
 /** The part of the pipeline "smoke" that trains DyLoRA. */
 function smoke(epochs: number): string[] {
@@ -63,7 +63,10 @@ async function runBoth(
       job = undefined;
     }
   }
-  assertEquals((await running.status).code, 0, await errors);
+  const failures = events.filter(({ type }) => type === "failed")
+    .map(({ message }) => message);
+  assertEquals(failures, [], await errors);
+  assertEquals((await running.status).code, 0);
   const stages = events.filter(({ outcome }) => outcome === "ran");
   assertEquals(stages.length, 4);
   for (const { stage } of stages) {
@@ -146,7 +149,7 @@ slurmTest(
   async () => {
     const folder = Deno.makeTempDirSync({ prefix: "smoke-" });
     const profile = join(folder, "profile.yaml");
-    Deno.writeTextFileSync(profile, "time: 60s\n");
+    Deno.writeTextFileSync(profile, "stages: { train-*: { time: 60s } }\n");
     Deno.env.set("DYLORA_PROFILE", profile);
     try {
       const events = await runBoth(folder, LONG_EPOCHS);

@@ -9,7 +9,8 @@ const JOBS = 8;
 
 /**
  * The tools that run stages as jobs of Slurm, on the same cluster, which must
- * have started. Both look at their jobs every second.
+ * have started. Both look at their jobs every second, but Snakemake's plugin
+ * waits ten seconds longer each time that none has ended.
  */
 export function onSlurm(
   tools: string | undefined,
