@@ -149,7 +149,7 @@ slurmTest(
   async () => {
     const folder = Deno.makeTempDirSync({ prefix: "smoke-" });
     const profile = join(folder, "profile.yaml");
-    Deno.writeTextFileSync(profile, "stages: { train-*: { time: 60s } }\n");
+    Deno.writeTextFileSync(profile, "stages: { train-*: { time: 2m } }\n");
     Deno.env.set("DYLORA_PROFILE", profile);
     try {
       const events = await runBoth(folder, LONG_EPOCHS);

@@ -151,10 +151,11 @@ slurmTest(
     // The first call hangs, and submits its job when the second one is made.
     using _late = shadow(
       "sbatch",
-      `if mkdir $HERE/first 2>/dev/null; then
+      `export HERE REAL
+if mkdir $HERE/first 2>/dev/null; then
   cat >$HERE/script
-  (until [ -e $HERE/second ] || [ ! -e $HERE ]; do sleep 0.1; done
-  $REAL "$@" <$HERE/script) >/dev/null 2>&1 &
+  setsid bash -c 'until [ -e $HERE/second ] || [ ! -e $HERE ]; do sleep 0.1; done
+    $REAL "$@" <$HERE/script' late "$@" >/dev/null 2>&1 &
   exec sleep 100
 fi
 mkdir -p $HERE/second
