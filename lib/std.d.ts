@@ -95,6 +95,14 @@ declare module "@std/assert" {
   export function fail(msg?: string): never;
 }
 
+declare module "@std/path/glob-to-regexp" {
+  /** Converts a glob to a regular expression that matches whole paths. */
+  export function globToRegExp(
+    glob: string,
+    options?: { readonly extended?: boolean },
+  ): RegExp;
+}
+
 declare module "@std/yaml" {
   /** Syntax error with its place; line and column are 1-based. */
   export class YamlSyntaxError extends SyntaxError {

@@ -3,86 +3,119 @@ import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import type { Labelling } from "../lib/glue/own_data.ts";
 import { TABLE_FORMATS } from "../lib/glue/own_data.ts";
+import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
-import { defineTask } from "../lib/pipeline/task.ts";
+import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
+import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import { areDistinct } from "../lib/artifacts/classes.ts";
 
-const File = z.string().refine(
-  (path) => TABLE_FORMATS.some((end) => path.toLowerCase().endsWith(end)),
-  `Expected a file whose name ends in ${TABLE_FORMATS.join(", ")}`,
+const File = z.string().superRefine((file, context) => {
+  if (isDataSource(file)) {
+    try {
+      parseDataSource(file);
+    } catch (error) {
+      context.addIssue((error as TypeError).message);
+    }
+  } else if (!TABLE_FORMATS.some((end) => file.toLowerCase().endsWith(end))) {
+    context.addIssue(
+      `Expected a file whose name ends in ${
+        TABLE_FORMATS.join(", ")
+      }, or a data set of the hub, "hub:OWNER/NAME"`,
+    );
+  }
+});
+
+const Params = z.strictObject({
+  name: z.string().regex(/^[\w-]+$/).refine(
+    (name) => !Object.hasOwn(GLUE_TASKS, name),
+    "Expected a name that is not a GLUE task",
+  ).default("data").describe("Name of the data in results and reports"),
+  files: z.strictObject({
+    train: File,
+    validation: File.nullish(),
+    test: File.nullish(),
+  }).describe(
+    "File of each split, or hub:OWNER/NAME[@REVISION][:CONFIG][/SPLIT] for parquet files of the hub, whose other splits are used too if train names no split; the labels of test may be missing: no column, or all empty or -1",
+  ),
+  text: z.string().default("text").describe("Column of the text"),
+  pair: z.string().nullish().describe(
+    "Column of the second text, for tasks on pairs",
+  ),
+  label: z.string().default("label").describe("Column of the label"),
+  regression: z.boolean().default(false).describe(
+    "True if the label is a number to predict, not a class",
+  ),
+  classes: z.array(z.string().trim().min(1)).min(2).refine(
+    areDistinct,
+    "Expected distinct names",
+  ).nullish().describe(
+    "Class names in the order of their ids; default: those in the training file, sorted",
+  ),
+  holdout: z.number().gt(0).lt(1).nullish().describe(
+    "Fraction of the training file to draw at random as the validation split if there is no validation file; rounded up, but at least one example is left for training",
+  ),
+  seed: z.int().nonnegative().default(0).describe(
+    "Seed of the draw of holdout",
+  ),
+}).refine(
+  ({ regression, classes }) => !(regression && classes),
+  "Expected no classes for a regression",
 );
 
+type FetchStage = Stage<z.output<typeof Params>>;
+
 export default defineTask({
-  description: "Read your own data from TSV, CSV, JSON Lines or Parquet files",
-  params: z.strictObject({
-    name: z.string().regex(/^[\w-]+$/).refine(
-      (name) => !Object.hasOwn(GLUE_TASKS, name),
-      "Expected a name that is not a GLUE task",
-    ).default("data").describe("Name of the data in results and reports"),
-    files: z.strictObject({
-      train: File,
-      validation: File.nullish(),
-      test: File.nullish(),
-    }).describe(
-      "File of each split; the labels of test may be missing: no column, or all empty or -1",
-    ),
-    text: z.string().default("text").describe("Column of the text"),
-    pair: z.string().nullish().describe(
-      "Column of the second text, for tasks on pairs",
-    ),
-    label: z.string().default("label").describe("Column of the label"),
-    regression: z.boolean().default(false).describe(
-      "True if the label is a number to predict, not a class",
-    ),
-    classes: z.array(z.string().trim().min(1)).min(2).refine(
-      areDistinct,
-      "Expected distinct names",
-    ).nullish().describe(
-      "Class names in the order of their ids; default: those in the training file, sorted",
-    ),
-    holdout: z.number().gt(0).lt(1).nullish().describe(
-      "Fraction of the training file to draw at random as the validation split if there is no validation file; rounded up, but at least one example is left for training",
-    ),
-    seed: z.int().nonnegative().default(0).describe(
-      "Seed of the draw of holdout",
-    ),
-  }).refine(
-    ({ regression, classes }) => !(regression && classes),
-    "Expected no classes for a regression",
-  ),
+  description:
+    "Read your own data from TSV, CSV, JSON Lines or Parquet files, or a data set of the hub",
+  params: Params,
   inputs: {},
   output: { kind: "dataset", files: ["dataset.json"] },
+  permissions: {
+    net: true,
+    env: [...HUB_ENV, ...NETWORK_ENV],
+    write: () => [hubCache()],
+  },
   sources: ({ files }) =>
     Object.fromEntries(
       Object.entries(files)
         .flatMap(([split, path]) =>
-          path ? [[`files.${split}`, expandHome(path)]] : []
+          path && !isDataSource(path)
+            ? [[`files.${split}`, expandHome(path)]]
+            : []
         ),
     ),
   small: true,
-  async run({ params, output, log }) {
+  async run(stage) {
     const { areLabelled, classesOf, toExamples } = await import(
       "../lib/glue/own_data.ts"
     );
-    const { drawSubset } = await import("../lib/glue/example.ts");
-    const { readTable } = await import("../lib/glue/own_data.ts");
+    const { describeExamples, drawSubset } = await import(
+      "../lib/glue/example.ts"
+    );
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
-    const { files, label } = params;
+    const { params, output, log } = stage;
+    const { label } = params;
     const texts = [params.text, ...params.pair ? [params.pair] : []];
-    const rows = await readTable(files.train, [...texts, label]);
+    const files = await findFiles(stage);
+    const read = (
+      files: readonly SplitFile[],
+      required: readonly string[],
+      optional: readonly string[] = [],
+    ) => readRows(files, required, optional, label, params.regression);
+    const { rows, names } = await read(files.train!, [...texts, label]);
     const labelling: Labelling = params.regression
       ? { kind: "score" }
-      : { kind: "classes", names: params.classes ?? classesOf(rows) };
+      : { kind: "classes", names: params.classes ?? names ?? classesOf(rows) };
 
     let train: readonly Example[] = toExamples(rows, labelling);
     let validation: readonly Example[] = [];
     if (files.validation) {
-      const rows = await readTable(files.validation, [...texts, label]);
+      const { rows } = await read(files.validation, [...texts, label]);
       validation = toExamples(rows, labelling);
     } else if (params.holdout) {
       if (train.length === 1) {
         throw new RangeError(
-          `"${files.train}" has a single example, too few for a holdout: add examples, or set "files.validation"`,
+          `"${params.files.train}" has a single example, too few for a holdout: add examples, or set "files.validation"`,
         );
       }
       const share = Math.ceil(train.length * params.holdout);
@@ -93,7 +126,7 @@ export default defineTask({
     }
     let test: readonly Example[] = [];
     if (files.test) {
-      const testRows = await readTable(files.test, texts, [label]);
+      const { rows: testRows } = await read(files.test, texts, [label]);
       const labelled = areLabelled(testRows, labelling, rows);
       test = toExamples(testRows, labelled ? labelling : undefined);
     }
@@ -101,18 +134,95 @@ export default defineTask({
       Object.entries({ train, validation, test })
         .filter(([, examples]) => examples.length > 0),
     );
+    const labels = labelling.kind === "classes" ? [...labelling.names] : null;
     for (const [split, examples] of Object.entries(splits)) {
-      const labelled = examples[0]!.label !== undefined;
-      log(
-        `${split}: ${examples.length} examples${
-          labelled ? "" : ", without labels"
-        }`,
-      );
+      log(`${split}: ${describeExamples(examples, labels)}`);
     }
     await writeDataset(output, {
       task: params.name,
-      labels: labelling.kind === "classes" ? [...labelling.names] : null,
+      labels,
       columns: texts,
     }, splits);
   },
 });
+
+/** A file of a split. */
+interface SplitFile {
+  readonly path: string;
+  /** Its name in messages: the path of the user's file, or that in the data set of the hub. */
+  readonly title: string;
+}
+
+/**
+ * Reads the rows of a split, and the names of its classes if parquet files give them.
+ *
+ * @throws {SyntaxError} Naming the file, if it is invalid.
+ */
+async function readRows(
+  files: readonly SplitFile[],
+  required: readonly string[],
+  optional: readonly string[],
+  label: string,
+  regression: boolean,
+) {
+  const { nameClasses, readTable } = await import("../lib/glue/own_data.ts");
+  const { parquetClasses } = await import("../lib/glue/parquet.ts");
+  const tables = [];
+  let names: readonly string[] | undefined;
+  for (const { path, title } of files) {
+    try {
+      const rows = (await readTable(path, required, optional))
+        .map((row) => ({ ...row, place: row.place.replace(path, title) }));
+      const own = path.endsWith(".parquet") && !regression
+        ? await parquetClasses(path, label)
+        : undefined;
+      names ??= own;
+      tables.push(own ? nameClasses(rows, own) : rows);
+    } catch (error) {
+      if (title === path || !(error instanceof SyntaxError)) throw error;
+      throw new SyntaxError(error.message.replaceAll(path, title), {
+        cause: error,
+      });
+    }
+  }
+  return { rows: tables.flat(), names };
+}
+
+/** The user's files by split, and those of the hub after they have been fetched. */
+async function findFiles(
+  { params: { files }, progress, log, signal }: FetchStage,
+): Promise<Partial<Record<string, readonly SplitFile[]>>> {
+  const found: Record<string, readonly SplitFile[]> = {};
+  for (const [split, file] of Object.entries(files)) {
+    if (!file) continue;
+    if (!isDataSource(file)) {
+      found[split] = [{ path: file, title: file }];
+      continue;
+    }
+    const { openDataSet } = await import("../lib/hub/data_files.ts");
+    const { hubSettings } = await import("../lib/hub/settings.ts");
+    const source = parseDataSource(file);
+    const data = await openDataSet({ split, ...source }, {
+      settings: hubSettings(),
+      log,
+      onProgress: (bytes, total) =>
+        progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
+      signal,
+    });
+    log(`${source.name} at commit ${data.commit}`);
+    const fetch = async (wanted: string) => {
+      const paths = await data.fetch(wanted);
+      return data.splits.get(wanted)!.map((path, i) => ({
+        path: paths[i]!,
+        title: `${source.name}/${path}`,
+      }));
+    };
+    found[split] = await fetch(source.split ?? split);
+    if (split !== "train" || source.split !== undefined) continue;
+    for (const other of ["validation", "test"] as const) {
+      if (files[other] || !data.splits.has(other)) continue;
+      found[other] = await fetch(other);
+    }
+  }
+  return found;
+}

@@ -76,7 +76,9 @@ export default defineTask({
     return source === "hub" ? {} : { source: taskFolder(source, task) };
   },
   async run(stage) {
-    const { drawSubset } = await import("../lib/glue/example.ts");
+    const { describeExamples, drawSubset } = await import(
+      "../lib/glue/example.ts"
+    );
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, log, output } = stage;
     const task: GlueTask = GLUE_TASKS[params.task];
@@ -94,8 +96,13 @@ export default defineTask({
     for (const [split, file] of files) {
       const all = await readSplit(file, task, split, log);
       const limit = limits.get(split) ?? all.length;
-      splits[split] = drawSubset(all, limit, params.seed);
-      log(`${split}: ${splits[split].length} of ${all.length} examples`);
+      const drawn = drawSubset(all, limit, params.seed);
+      splits[split] = drawn;
+      log(
+        `${split}: ${describeExamples(drawn, task.labels)}${
+          drawn.length < all.length ? `; drawn from ${all.length}` : ""
+        }`,
+      );
     }
     await writeDataset(output, {
       task: params.task,

@@ -28,7 +28,7 @@ export default defineTask({
     );
     if (reduction === undefined) {
       throw new SyntaxError(
-        `An adapter of method "${method}" cannot be reduced: connect a stage of the task "train-lora"`,
+        `An adapter of method "${method}" cannot be reduced: connect a stage of the task "train-lora", or "import-adapter" of a LoRA`,
       );
     }
     const reduced = (tensors: AdapterTensors) =>

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { z } from "zod";
 import type { Example } from "../lib/glue/example.ts";
-import type { ModelTokenizer } from "../lib/glue/model_tokenizer.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import type { TokenizedSplit } from "../lib/artifacts/tokens.ts";
 
@@ -60,13 +59,19 @@ export default defineTask({
     let done = 0;
     for (const name of names) {
       const examples = await readExamples(data, info, name);
-      splits[name] = tokenize(examples, tokenizer, limits.vocabSize, () => {
-        if (++done % 256 === 0) progress(done, total, "examples", name);
-      });
+      const { truncated, ...encoded } = tokenizer.encodeAll(
+        examples,
+        limits.vocabSize,
+        () => {
+          if (++done % 256 === 0) progress(done, total, "examples", name);
+        },
+      );
+      splits[name] = { ...encoded, ...numbersOf(examples) };
+      const share = (100 * truncated / examples.length).toFixed(1);
       log(
-        `${name}: ${examples.length} examples, ${
-          splits[name].ids.length
-        } tokens`,
+        `${name}: ${examples.length} examples, ${encoded.ids.length} tokens; ${
+          truncated === 0 ? "none" : `${truncated} of them (${share} %)`
+        } truncated to ${maxLength} tokens`,
       );
     }
     await writeTokens(output, {
@@ -80,12 +85,10 @@ export default defineTask({
   },
 });
 
-function tokenize(
+/** The examples' numbers in their source, and their labels if they have them. */
+function numbersOf(
   examples: readonly Example[],
-  tokenizer: ModelTokenizer,
-  vocabSize: number,
-  onExample: () => void,
-): TokenizedSplit {
+): Pick<TokenizedSplit, "index" | "labels"> {
   const index = Int32Array.from(examples, ({ index }) => index);
   const labels = examples.map(({ label }) => label)
     .filter((label) => label !== undefined);
@@ -95,7 +98,6 @@ function tokenize(
     );
   }
   return {
-    ...tokenizer.encodeAll(examples, vocabSize, onExample),
     index,
     ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
   };

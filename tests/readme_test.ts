@@ -10,6 +10,7 @@ import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
 import { listFiles } from "../lib/store/blobs.ts";
 import { tinyEncoders } from "./engine/reference.ts";
+import { peftFolder } from "./tasks/peft_folder.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const tasks: Record<string, unknown> =
@@ -90,6 +91,7 @@ async function plans(args: readonly string[]): Promise<void> {
 /** Tasks whose commands are run or planned; others take long or need what tests lack. */
 const QUICK = [
   "cache",
+  "completion",
   "explain",
   "graph",
   "pipeline",
@@ -99,12 +101,15 @@ const QUICK = [
 ];
 
 /** Tasks whose commands are run on the results of smoke. */
-const AFTER_SMOKE = ["logs", "predict", "verify"];
+const AFTER_SMOKE = ["logs", "predict", "runs", "track", "verify"];
 
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [
   ["GLUE", "./fixtures/tiny-glue"],
   ["./roberta-base", "./fixtures/tiny-roberta"],
+  ["./mpnet-base", "./fixtures/tiny-mpnet"],
+  ["ADAPTER", await peftFolder(planned, {})],
+  ["MODEL", "./fixtures/tiny-roberta"],
   ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
 ];
 
@@ -173,10 +178,22 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
         ]).join("\0")
       ),
     );
-    await Promise.all(
-      [...distinct].map((command) =>
+    const resize = [
+      ...["pipeline", "resize", "--profile", "trial", "--out", out],
+      ...["-S", `adapter=${join(out, "smoke/train-lora@sst2,seed=0,rank=8")}`],
+    ];
+    await Promise.all([
+      ...[...distinct].map((command) =>
         succeeds([...command.split("\0"), "--out", out])
       ),
+      succeeds(resize),
+    ]);
+    const { comparisons: [comparison] } = JSON.parse(
+      await Deno.readTextFile(join(out, "resize/report/report.json")),
+    ) as { comparisons: { methods: { method: string; ranks: unknown[] }[] }[] };
+    assertEquals(
+      comparison!.methods.map(({ method, ranks }) => [method, ranks.length]),
+      [["imported-lora", 1], ["imported-lora-svd", 8], ["dylora", 8]],
     );
   } finally {
     await Deno.remove(out, { recursive: true });
@@ -290,7 +307,9 @@ for (const path of readmes()) {
         return [
           name!,
           ...args,
-          ...(name === "schema" ? [] : ["--out", planned]),
+          ...(["completion", "schema"].includes(name!)
+            ? []
+            : ["--out", planned]),
           ...(name === "pipeline" && !args.includes("--dry-run")
             ? ["--dry-run"]
             : []),

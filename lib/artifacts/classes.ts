@@ -9,7 +9,7 @@ export const TASK_FIELDS = {
 };
 
 /** Task and classes of a trained artifact or of tokens. */
-interface TaskClasses {
+export interface TaskClasses {
   readonly task: string;
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;

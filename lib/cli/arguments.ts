@@ -59,8 +59,15 @@ export interface Usage {
 /** A command of the command line. */
 export interface Command extends Usage {
   /** Runs the command; resolves to the exit code. */
-  readonly run: (args: Arguments) => Promise<number>;
+  readonly run: (args: Arguments, all: Commands) => Promise<number>;
+  /** The help text for what the arguments name; undefined for that of the command. */
+  readonly help?: (args: Arguments) => Promise<string | undefined>;
 }
+
+/** The commands by name, each with a summary and how it is loaded. */
+export type Commands = Readonly<
+  Record<string, readonly [summary: string, load: () => Promise<Command>]>
+>;
 
 /** Parsed arguments of a command, checked against its options. */
 export class Arguments {
@@ -234,7 +241,7 @@ function unknownOption(
 }
 
 /** Columns of help texts. */
-const WIDTH = 80;
+export const WIDTH = 80;
 
 /** The help text of a command. */
 export function helpOf(command: Usage): string {
@@ -281,7 +288,10 @@ function descriptionOf({ description, many }: Option): string {
   return many === true ? `${description}; may be repeated` : description;
 }
 
-function columns(rows: readonly (readonly [string, string])[]): string[] {
+/** Two columns within the width of help texts, the second one wrapped. */
+export function columns(
+  rows: readonly (readonly [string, string])[],
+): string[] {
   const width = Math.max(...rows.map(([left]) => left.length)) + 4;
   return rows.flatMap(([left, right]) => {
     const [first = "", ...rest] = wrap(right, WIDTH - width);

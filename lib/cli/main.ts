@@ -1,7 +1,7 @@
 import type { PipelineError } from "../pipeline/faults.ts";
 import { didYouMean } from "../pipeline/faults.ts";
 import {
-  type Command,
+  type Commands,
   EXIT,
   helpOf,
   helpOfAll,
@@ -10,12 +10,38 @@ import {
 } from "./arguments.ts";
 
 /** The commands, each with a summary and the module that implements it. */
-const COMMANDS: Readonly<
-  Record<string, readonly [summary: string, load: () => Promise<Command>]>
-> = {
+const COMMANDS: Commands = {
   pipeline: [
     "Run a pipeline, or some of its stages",
     async () => (await import("./pipeline.ts")).pipelineCommand,
+  ],
+  init: [
+    "Write a pipeline for your own data",
+    async () => (await import("./init.ts")).initCommand,
+  ],
+  predict: [
+    "Classify texts with a trained adapter",
+    async () => (await import("./predict.ts")).predictCommand,
+  ],
+  runs: [
+    "Compare runs: parameters, scores, times and sizes",
+    async () => (await import("./runs.ts")).runsCommand,
+  ],
+  dash: [
+    "Follow a run in the browser",
+    async () => (await import("./dash.ts")).dashCommand,
+  ],
+  track: [
+    "Hand trainings and evaluations to TensorBoard, Trackio or MLflow",
+    async () => (await import("./track.ts")).trackCommand,
+  ],
+  status: [
+    "Show the state and the last run of each stage",
+    async () => (await import("./plan.ts")).statusCommand,
+  ],
+  logs: [
+    "Print the log of a stage",
+    async () => (await import("./logs.ts")).logsCommand,
   ],
   plan: [
     "Show what a run would do, and why",
@@ -29,25 +55,13 @@ const COMMANDS: Readonly<
     "Draw a pipeline for the terminal, Mermaid or Graphviz",
     async () => (await import("./graph.ts")).graphCommand,
   ],
-  status: [
-    "Show the state and the last run of each stage",
-    async () => (await import("./plan.ts")).statusCommand,
-  ],
-  logs: [
-    "Print the log of a stage",
-    async () => (await import("./logs.ts")).logsCommand,
-  ],
-  cache: [
-    "List, measure, check, clean up and pin cached results",
-    async () => (await import("./cache.ts")).cacheCommand,
-  ],
   verify: [
     "Run cached stages again and compare the output",
     async () => (await import("./verify.ts")).verifyCommand,
   ],
-  predict: [
-    "Classify texts with a trained adapter",
-    async () => (await import("./predict.ts")).predictCommand,
+  cache: [
+    "List, measure, check, clean up and pin cached results",
+    async () => (await import("./cache.ts")).cacheCommand,
   ],
   setup: [
     "Install the engine, or check it",
@@ -56,6 +70,10 @@ const COMMANDS: Readonly<
   schema: [
     "Print the JSON Schema of pipeline files, for editors",
     async () => (await import("./schema.ts")).schemaCommand,
+  ],
+  completion: [
+    "Print the completion script of a shell",
+    async () => (await import("./completion.ts")).completionCommand,
   ],
 };
 
@@ -78,10 +96,10 @@ async function main(args: readonly string[]): Promise<number> {
   const command = await load();
   const parsed = await readArguments(command, rest);
   if (parsed.has("help")) {
-    console.log(helpOf(command));
+    console.log(await command.help?.(parsed) ?? helpOf(command));
     return EXIT.success;
   }
-  return await command.run(parsed);
+  return await command.run(parsed, COMMANDS);
 }
 
 /** Prints an error; returns its exit code. */

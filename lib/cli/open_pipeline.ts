@@ -62,21 +62,21 @@ export async function openPipeline(
 }
 
 /** The path of a pipeline that is given as a file, or as a name in `pipelines/`. */
-function findPipeline(nameOrFile: string): string {
+export function findPipeline(nameOrFile: string): string {
   if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
-  const folder = join(PROJECT, "pipelines");
-  const names = pipelineNames(folder);
+  const names = pipelineNames();
   if (names.includes(nameOrFile)) {
-    return shortPath(join(folder, `${nameOrFile}.yaml`));
+    return shortPath(join(PROJECT, "pipelines", `${nameOrFile}.yaml`));
   }
   const hint = didYouMean(nameOrFile, names) ||
     `; available: ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
   throw new UsageError(`No pipeline "${nameOrFile}" in pipelines/${hint}`);
 }
 
-function pipelineNames(folder: string): string[] {
+/** Names of the pipelines in `pipelines/`, sorted. */
+export function pipelineNames(): string[] {
   try {
-    return [...Deno.readDirSync(folder)]
+    return [...Deno.readDirSync(join(PROJECT, "pipelines"))]
       .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];

@@ -26,8 +26,9 @@ import { chooseRenderer } from "./renderer.ts";
 /** `deno task pipeline`: brings the stages of a pipeline up to date. */
 export const pipelineCommand: Command = {
   name: "pipeline",
-  usage: "PIPELINE [STAGE...]",
-  description: `Run a pipeline: exactly the stages whose results are not cached.
+  usage: "[PIPELINE [STAGE...]]",
+  description:
+    `Run a pipeline: exactly the stages whose results are not cached. Without arguments, list the pipelines; PIPELINE --help shows the parameters of one.
 
 PIPELINE is a name in pipelines/ or a file. With STAGEs, only these and the stages that they need run. A STAGE is an id (train@mrpc,seed=0), the start of an id (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
 
@@ -54,6 +55,11 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
       description:
         "Fail if another process runs one of the stages, or holds a GPU or mutex that one needs",
     },
+    {
+      name: "watch",
+      description:
+        "Run again whenever the pipeline file, the code of its tasks or a source file changes, until Ctrl-C",
+    },
     CACHE_LIMIT,
     JSON_LINES,
     HELP,
@@ -65,11 +71,24 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     ['glue-mini "train-lora@mrpc*" --force', "Run stages again, by a glob"],
     ["my/pipeline.yaml --dry-run", "Show what would run, and why"],
   ],
-  positionals: { min: 1, max: Infinity },
+  positionals: { min: 0, max: Infinity },
   run: runPipeline,
+  async help(args) {
+    if (args.positionals.length === 0) return undefined;
+    const { helpOfPipeline } = await import("./pipeline_help.ts");
+    return await helpOfPipeline(args);
+  },
 };
 
 async function runPipeline(args: Arguments): Promise<number> {
+  if (args.positionals.length === 0) {
+    const { printPipelines } = await import("./pipeline_help.ts");
+    return await printPipelines(args);
+  }
+  if (args.has("watch")) {
+    const { watchPipeline } = await import("./watch.ts");
+    return await watchPipeline(args);
+  }
   if (args.has("dry-run")) {
     const { printPlan } = await import("./plan.ts");
     await printPlan(args);

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { quote } from "./text.ts";
 
 /** An example of a task: a text or a pair of texts. */
 export interface Example {
@@ -29,4 +30,60 @@ export function drawSubset(
   );
   const last = lots.toSorted()[count - 1]!;
   return examples.filter((_, i) => lots[i]! <= last);
+}
+
+/** Maximum number of classes whose counts a line shows. */
+const MAX_COUNTS = 10;
+
+/**
+ * Describes examples in a line: how many there are, their classes with counts,
+ * and how many lack a text: `90 examples; 2 classes: "neg" 40, "pos" 50; 1 has
+ * an empty text`.
+ *
+ * @param labels Class names in the order of their ids; null for a regression.
+ */
+export function describeExamples(
+  examples: readonly Example[],
+  labels: readonly string[] | null,
+): string {
+  const count = examples.length;
+  const empty =
+    examples.filter(({ text, pair }) =>
+      text.trim() === "" || pair?.trim() === ""
+    ).length;
+  return [
+    `${count} example${count === 1 ? "" : "s"}`,
+    describeLabels(examples, labels),
+    ...empty === 0
+      ? []
+      : [`${empty} ${empty === 1 ? "has" : "have"} an empty text`],
+  ].join("; ");
+}
+
+function describeLabels(
+  examples: readonly Example[],
+  labels: readonly string[] | null,
+): string {
+  const given = examples.flatMap(({ label }) => label ?? []);
+  if (given.length === 0) return "no labels";
+  if (labels === null) {
+    let [min, max, sum] = [Infinity, -Infinity, 0];
+    for (const label of given) {
+      min = Math.min(min, label);
+      max = Math.max(max, label);
+      sum += label;
+    }
+    const [from, to, mean] = [min, max, sum / given.length]
+      .map((value) => Number(value.toPrecision(4)));
+    return `scores from ${from} to ${to}, mean ${mean}`;
+  }
+  const counts = labels.map(() => 0);
+  for (const label of given) counts[label]!++;
+  const all = labels.map((name, i) => `${quote(name)} ${counts[i]}`);
+  if (all.length <= MAX_COUNTS) {
+    return `${all.length} classes: ${all.join(", ")}`;
+  }
+  const least = counts.indexOf(Math.min(...counts));
+  const most = counts.indexOf(Math.max(...counts));
+  return `${all.length} classes, from ${all[least]} to ${all[most]}`;
 }

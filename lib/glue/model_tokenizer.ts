@@ -8,6 +8,8 @@ interface Encoding {
   readonly ids: readonly number[];
   /** Token types: 1 for the second text of a pair if the model distinguishes them. */
   readonly types: readonly number[];
+  /** Whether tokens of the texts were left out. */
+  readonly truncated: boolean;
 }
 
 /** Wrapping of a text, or of a pair of texts, in special tokens, as the model's architecture describes it. */
@@ -28,6 +30,8 @@ interface PackedEncodings {
   readonly types: Uint8Array;
   /** Text i is `ids[offsets[i]..offsets[i + 1])`, `[texts + 1]`. */
   readonly offsets: Int32Array;
+  /** Number of texts that were truncated. */
+  readonly truncated: number;
 }
 
 /** Converts texts to token ids exactly as transformers does with the same `tokenizer.json`. */
@@ -101,7 +105,9 @@ export class ModelTokenizer {
       ids.push(...second.slice(0, secondLength), this.#separator);
       while (types.length < ids.length) types.push(pairType);
     }
-    return { ids, types };
+    const truncated = firstLength < first.length ||
+      secondLength < second.length;
+    return { ids, types, truncated };
   }
 
   /**
@@ -141,7 +147,8 @@ export class ModelTokenizer {
       ids.set(encoding.ids, offsets[i]);
       types.set(encoding.types, offsets[i]);
     }
-    return { ids, types, offsets };
+    const truncated = encodings.filter((it) => it.truncated).length;
+    return { ids, types, offsets, truncated };
   }
 
   #idsOf(text: string): number[] {

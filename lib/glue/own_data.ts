@@ -61,9 +61,27 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
   }
 }
 
+/**
+ * Names of the columns of a user's table, in their order; of a `.jsonl`, the
+ * keys of all of its objects.
+ *
+ * @throws {SyntaxError} As {@linkcode readTable}.
+ */
+export async function columnsOf(path: string): Promise<string[]> {
+  const found = new Set<string>();
+  await readRows(path, {
+    required: [],
+    optional: [],
+    onNames: (names) => names.forEach((it) => found.add(it)),
+  });
+  return [...found];
+}
+
 interface Columns {
   readonly required: readonly string[];
   readonly optional: readonly string[];
+  /** Called with the names in a header, or with those of each JSON object. */
+  readonly onNames?: (names: readonly string[]) => void;
 }
 
 /** Maximum bytes of a file that is decoded as a whole: V8's longest string has 2^29 - 24 characters. */
@@ -115,7 +133,7 @@ async function readDelimited(
 
 async function readJsonLines(
   path: string,
-  { required, optional }: Columns,
+  { required, optional, onNames }: Columns,
 ): Promise<Row[]> {
   const columns = [...required, ...optional];
   const rows: Row[] = [];
@@ -132,6 +150,7 @@ async function readJsonLines(
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw new SyntaxError(`${place}: Expected an object`);
     }
+    onNames?.(Object.keys(value));
     const values = columns.map((column) =>
       Object.hasOwn(value, column)
         ? (value as Record<string, unknown>)[column]
@@ -149,7 +168,7 @@ async function readParquetTable(
   const { parquetMetadata, parquetReadObjects, parquetSchema } = await import(
     "hyparquet"
   );
-  const { unpackSnappy } = await import("./parquet.ts");
+  const { COMPRESSORS } = await import("./parquet.ts");
   const file = (await Deno.readFile(path)).buffer;
   try {
     const { children } = parquetSchema(parquetMetadata(file));
@@ -158,7 +177,7 @@ async function readParquetTable(
     const objects = await parquetReadObjects({
       file,
       columns: names.filter((_, place) => places.includes(place)),
-      compressors: { SNAPPY: unpackSnappy },
+      compressors: COMPRESSORS,
     });
     return objects.map((object, i) => ({
       place: `"${path}", row ${i + 1}`,
@@ -177,10 +196,11 @@ async function readParquetTable(
 
 /** Positions of the columns in a header, -1 for an absent optional one. */
 function findColumns(
-  { required, optional }: Columns,
+  { required, optional, onNames }: Columns,
   header: readonly string[],
   path: string,
 ): number[] {
+  onNames?.(header);
   const lacking = required.find((column) => !header.includes(column));
   if (lacking !== undefined) {
     throw new SyntaxError(
@@ -254,6 +274,12 @@ export type Labelling =
 /** Maximum number of classes; more distinct values suggest a regression or a wrong column. */
 const MAX_CLASSES = 1000;
 
+/** Maximum number of different numbers with decimals that may be classes, such as half stars; more suggest a regression. */
+const MAX_GRADES = 10;
+
+/** Number of rows from which fewer than two rows per class suggest a regression or a wrong column. */
+const MIN_ROWS = 20;
+
 const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
 /**
@@ -261,7 +287,8 @@ const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
  * otherwise in alphabetical order.
  *
  * @param rows Rows whose last value is the label.
- * @throws {SyntaxError} If there are too few or too many classes, or a label is missing.
+ * @throws {SyntaxError} If there are too few or too many classes, if the labels
+ * are rather numbers to predict, or if a label is missing.
  */
 export function classesOf(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));
@@ -272,10 +299,62 @@ export function classesOf(rows: readonly Row[]): string[] {
       } (last row: ${rows.at(-1)?.place ?? "none"})`,
     );
   }
+  const doubt = doubtOf(names, rows.length);
+  if (doubt !== undefined) {
+    throw new SyntaxError(
+      `${doubt}; to predict a number, set "regression: true"; if these are classes, list them in "classes" (last row: ${
+        rows.at(-1)!.place
+      })`,
+    );
+  }
   const sorted = [...names].sort();
   return sorted.every((name) => /^-?\d{1,15}$/.test(name))
     ? sorted.sort((a, b) => Number(a) - Number(b))
     : sorted;
+}
+
+/** Why the labels of `rows` rows are unlikely to be classes; undefined if they may be. */
+function doubtOf(
+  names: ReadonlySet<string>,
+  rows: number,
+): string | undefined {
+  const found = [...names];
+  const decimal = found.find((name) => !Number.isInteger(toNumber(name)));
+  if (
+    names.size > MAX_GRADES && decimal !== undefined &&
+    found.every((name) => DECIMAL.test(name))
+  ) {
+    return `The labels have ${names.size} different values, all of them numbers and some with decimals, such as ${
+      quote(decimal)
+    }`;
+  }
+  if (rows >= MIN_ROWS && names.size > rows / 2) {
+    return `The labels of ${rows} rows have ${names.size} different values, such as ${
+      quote(found[0]!)
+    }, too many to learn as classes: check the column of the label`;
+  }
+  return undefined;
+}
+
+/**
+ * Replaces class ids by the names that a parquet file gives its classes. Other
+ * labels stay, such as -1 for one that is not published.
+ *
+ * @param rows Rows whose last value is the label.
+ */
+export function nameClasses(
+  rows: readonly Row[],
+  names: readonly string[],
+): Row[] {
+  return rows.map((row) => {
+    const label = row.values.at(-1);
+    const name = typeof label === "number" || typeof label === "bigint"
+      ? names[Number(label)]
+      : undefined;
+    return name === undefined
+      ? row
+      : { ...row, values: [...row.values.slice(0, -1), name] };
+  });
 }
 
 /**

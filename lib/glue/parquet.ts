@@ -1,4 +1,15 @@
-import { parquetReadObjects, snappyUncompress } from "hyparquet";
+import {
+  brotliDecompressSync,
+  gunzipSync,
+  zstdDecompressSync,
+} from "node:zlib";
+import {
+  type Compressors,
+  parquetMetadata,
+  parquetReadObjects,
+  snappyUncompress,
+} from "hyparquet";
+import { z } from "zod";
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
 import { lengthFault } from "./text.ts";
@@ -23,7 +34,7 @@ export async function readParquet(
     rows = await parquetReadObjects({
       file: bytes.buffer,
       columns,
-      compressors: { SNAPPY: unpackSnappy },
+      compressors: COMPRESSORS,
     });
   } catch (error) {
     throw new SyntaxError(
@@ -60,6 +71,50 @@ export async function readParquet(
   });
 }
 
+/** What the library `datasets` writes of a data set into the key "huggingface" of its parquet files. */
+const Features = z.object({
+  info: z.object({
+    features: z.record(
+      z.string(),
+      z.object({
+        names: z.array(z.string().min(1)).optional().catch(undefined),
+      })
+        .optional().catch(undefined),
+    ),
+  }),
+});
+
+/**
+ * The names of the classes that a column has ids of, as the library `datasets`
+ * records them (`ClassLabel`) in the parquet files of the hub.
+ *
+ * @returns undefined if the file names no classes of the column.
+ * @throws {SyntaxError} If the file is not parquet, or the record is not JSON.
+ */
+export async function parquetClasses(
+  path: string,
+  column: string,
+): Promise<readonly string[] | undefined> {
+  try {
+    const { key_value_metadata: entries = [] } = parquetMetadata(
+      (await Deno.readFile(path)).buffer,
+    );
+    const recorded = entries.find(({ key }) => key === "huggingface")?.value;
+    if (recorded === undefined) return undefined;
+    const { data } = Features.safeParse(JSON.parse(recorded));
+    return data && Object.hasOwn(data.info.features, column)
+      ? data.info.features[column]?.names
+      : undefined;
+  } catch (error) {
+    throw new SyntaxError(
+      `Cannot read "${path}" as parquet: ${
+        error instanceof Error ? error.message : error
+      }`,
+      { cause: error },
+    );
+  }
+}
+
 /** Bytes that a byte of Snappy can become: an element of 3 bytes copies up to 64. */
 const MOST_EXPANSION = 64;
 
@@ -80,6 +135,14 @@ export function unpackSnappy(page: Uint8Array, size: number): Uint8Array {
   snappyUncompress(page, unpacked);
   return unpacked;
 }
+
+/** How pages of parquet files are unpacked, into no more bytes than their headers say. */
+export const COMPRESSORS: Compressors = {
+  SNAPPY: unpackSnappy,
+  GZIP: (page, size) => gunzipSync(page, { maxOutputLength: size }),
+  BROTLI: (page, size) => brotliDecompressSync(page, { maxOutputLength: size }),
+  ZSTD: (page, size) => zstdDecompressSync(page, { maxOutputLength: size }),
+};
 
 /**
  * Checks that no literal of a page compressed with Snappy reaches beyond it:

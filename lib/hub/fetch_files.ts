@@ -1,6 +1,7 @@
 import {
   datasetInfo,
   HubApiError,
+  listFiles,
   modelInfo,
   type PathInfo,
   pathsInfo,
@@ -74,7 +75,7 @@ export async function fetchFiles(
       const [missing] = all("missing").filter(([path]) =>
         request.required.includes(path)
       );
-      if (missing) throw notCached(request, settings, missing[0]);
+      if (missing) throw notCached(request, settings, `"${missing[0]}"`);
       for (const [path] of all("wrong")) throw damaged(title(path), settings);
       for (const [path] of all("unknown")) {
         log?.(
@@ -100,6 +101,69 @@ export async function fetchFiles(
   } catch (error) {
     throw explainFileError(error, settings.cache);
   }
+}
+
+/** Maximum number of files of a repository that are listed. */
+const MAX_FILES = 100_000;
+
+/**
+ * Lists the files of a repository, and finds the commit of its revision.
+ *
+ * If the cache knows both, the network is not used: a branch stays at the
+ * commit that was fetched first.
+ *
+ * @throws {HubError}
+ */
+export async function listRepository(
+  { repository, revision }: Pick<FilesRequest, "repository" | "revision">,
+  options: FetchOptions,
+): Promise<{ readonly commit: string; readonly paths: readonly string[] }> {
+  const { settings, signal, patience = PATIENCE, now } = options;
+  const cache = new RepositoryCache(settings.cache, repository, now);
+  try {
+    const known = await cache.commitOf(revision);
+    const listed = known && await cache.listing(known);
+    if (listed) return { commit: known, paths: listed };
+    if (settings.offline) {
+      const request = { repository, revision, required: [] };
+      throw notCached(request, settings, "The list of files");
+    }
+    const ask = hubFetch("answer", settings, patience, signal);
+    const hub = hubAccess(repository, settings, ask);
+    const commit = known ??
+      await askCommit({ repository, revision, required: [] }, hub);
+    const paths: string[] = [];
+    try {
+      const entries = listFiles({ ...hub, recursive: true, revision: commit });
+      for await (const { type, path } of entries) {
+        if (type !== "file") continue;
+        if (!isPath(path)) {
+          throw malformed(hub, `gives the invalid path "${path}" of a file`);
+        }
+        if (paths.push(path) > MAX_FILES) {
+          throw new HubError(
+            "refused",
+            `"${repository.name}" has more than ${MAX_FILES} files`,
+            "Download the files that you need, and use their paths",
+          );
+        }
+      }
+    } catch (error) {
+      if (!isNotFound(error)) throw explainAnswer(error, hub);
+      throw noCommit(repository, commit, hub, error);
+    }
+    await cache.setListing(commit, paths);
+    await cache.setCommit(revision, commit);
+    return { commit, paths };
+  } catch (error) {
+    throw explainFileError(error, settings.cache);
+  }
+}
+
+/** Whether a path of the hub stays below the folder that it is joined to. */
+function isPath(path: unknown): path is string {
+  return typeof path === "string" && !/[\\\0\n]/.test(path) &&
+    path.split("/").every((part) => part !== "" && !/^\.\.?$/.test(part));
 }
 
 /** What the cache has of a file. `absent`: the commit does not have it. */
@@ -137,12 +201,7 @@ async function fetchMissing(
 ): Promise<FetchedFiles> {
   const { repository, revision, optional = [] } = request;
   const { settings, onProgress, ask, load } = options;
-  const hub: HubAccess = {
-    repo: repository,
-    hubUrl: settings.endpoint,
-    fetch: ask,
-    ...(settings.token && { accessToken: settings.token }),
-  };
+  const hub = hubAccess(repository, settings, ask);
   const commit = await askCommit(request, hub);
   const present = await askFiles(request, commit, hub, load);
   const total = present.reduce((sum, { content }) => sum + content.size, 0);
@@ -200,7 +259,7 @@ function notCached(
 ): HubError {
   return new HubError(
     "offline",
-    `"${missing}" of "${name}", revision "${revision}", is not in the hub's cache "${cache}", and HF_HUB_OFFLINE is set`,
+    `${missing} of "${name}", revision "${revision}", is not in the hub's cache "${cache}", and HF_HUB_OFFLINE is set`,
     `Unset HF_HUB_OFFLINE, or fill the cache with network access: hf download${
       type === "dataset" ? " --repo-type dataset" : ""
     } ${name}`,
@@ -213,6 +272,19 @@ interface HubAccess {
   readonly hubUrl: string;
   readonly fetch: typeof fetch;
   readonly accessToken?: string;
+}
+
+function hubAccess(
+  repo: Repository,
+  { endpoint, token }: HubSettings,
+  ask: typeof fetch,
+): HubAccess {
+  return {
+    repo,
+    hubUrl: endpoint,
+    fetch: ask,
+    ...(token && { accessToken: token }),
+  };
 }
 
 /** Asks the hub for the commit of a revision. */
@@ -238,7 +310,9 @@ async function askCommit(
     throw new HubError(
       "not-found",
       `The hub at ${hub.hubUrl} has no ${type} "${name}" with a revision "${revision}"`,
-      `Check the name and the revision; for a local folder, use "./${name}"`,
+      `Check the name and the revision${
+        type === "model" ? `; for a local folder, use "./${name}"` : ""
+      }`,
       { cause: error },
     );
   }
@@ -257,12 +331,7 @@ async function askFiles(
     infos = await pathsInfo({ ...hub, paths, revision: commit });
   } catch (error) {
     if (!isNotFound(error)) throw explainAnswer(error, hub);
-    throw new HubError(
-      "not-found",
-      `The hub at ${hub.hubUrl} has no commit ${commit} of "${repository.name}"`,
-      "Check the name and the commit",
-      { cause: error },
-    );
+    throw noCommit(repository, commit, hub, error);
   }
   const present = infos.filter(({ type, path }) =>
     type === "file" && paths.includes(path)
@@ -337,6 +406,20 @@ function malformed({ hubUrl }: HubAccess, what: string): HubError {
     "damaged",
     `The hub at ${hubUrl} ${what}`,
     "Check that HF_ENDPOINT is the address of a hub",
+  );
+}
+
+function noCommit(
+  { name }: Repository,
+  commit: string,
+  { hubUrl }: HubAccess,
+  cause: unknown,
+): HubError {
+  return new HubError(
+    "not-found",
+    `The hub at ${hubUrl} has no commit ${commit} of "${name}"`,
+    "Check the name and the commit",
+    { cause },
   );
 }
 

@@ -22,6 +22,8 @@ export function isCommit(revision: string): boolean {
  * - `.no_exist/COMMIT/PATH` marks a file that a commit does not have
  * - `.verified/COMMIT/PATH`, which only this program writes, has the hash of a
  *   file and its metadata when its content was last compared with that
+ * - `.listing/COMMIT`, which only this program writes, has the paths of all
+ *   files of a commit as JSON
  *
  * @see https://huggingface.co/docs/huggingface_hub/guides/manage-cache
  */
@@ -53,6 +55,17 @@ export class RepositoryCache {
   async setCommit(revision: string, commit: string): Promise<void> {
     if (isCommit(revision)) return;
     await this.#write(this.#ref(revision), commit);
+  }
+
+  /** Paths of all files of a commit; undefined if they are unknown. */
+  async listing(commit: string): Promise<readonly string[] | undefined> {
+    const text = await readIfThere(this.#listing(commit));
+    return text === undefined ? undefined : JSON.parse(text);
+  }
+
+  /** Records the paths of all files of a commit. */
+  async setListing(commit: string, paths: readonly string[]): Promise<void> {
+    await this.#write(this.#listing(commit), JSON.stringify(paths));
   }
 
   /** Path of a commit's file; false if the commit does not have the file, undefined if that is unknown. */
@@ -196,6 +209,10 @@ export class RepositoryCache {
 
   #absence(commit: string, path: string): string {
     return join(this.#folder, ".no_exist", commit, path);
+  }
+
+  #listing(commit: string): string {
+    return join(this.#folder, ".listing", commit);
   }
 
   #verified(commit: string, path: string): string {

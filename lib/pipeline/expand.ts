@@ -1,7 +1,12 @@
 /** Expands a stage: the places of its matrix, and its parameters and settings at each. */
 import type { z } from "zod";
 import { type Definition, reportIssues } from "./check.ts";
-import type { FaultList, Mapping, Path } from "./faults.ts";
+import {
+  type FaultList,
+  isMapping,
+  type Mapping,
+  type Path,
+} from "./faults.ts";
 import {
   type Combination,
   expandMatrix,
@@ -53,7 +58,7 @@ export class Expansion {
     readonly faults: FaultList,
   ) {}
 
-  /** The places of a stage's matrix, empty if all are excluded; undefined if the matrix has faults. */
+  /** The places of a stage's matrix, empty if all are excluded or a list is empty; undefined if the matrix has faults. */
   place({ name, written, damaged }: Definition): PlacedStage[] | undefined {
     if (damaged.has("matrix")) return undefined;
     if (written.matrix === undefined) return this.#placed(name, [ALONE]);
@@ -68,7 +73,9 @@ export class Expansion {
     const size = productSize(matrix) + matrix.include.length;
     if (size > MOST_STAGES) return this.#tooMany(name);
     const combinations = expandMatrix(matrix);
-    if (combinations.length === 0 && matrix.exclude.length === 0) {
+    const isEmptied = matrix.exclude.length > 0 ||
+      Object.values(matrix.dimensions).some((values) => values.length === 0);
+    if (combinations.length === 0 && !isEmptied) {
       this.faults.addAtKey(
         path,
         `The matrix of stage "${name}" has no combinations`,
@@ -162,16 +169,20 @@ export class Expansion {
       this.faults.addAt([...at, ...path], message);
     };
     const substituted = substitute(written, scope, fail) as Mapping;
-    const value = unresolved.has(MERGE_KEY)
+    const isUnresolved = [...unresolved].some((path) =>
+      path === MERGE_KEY || path.startsWith(`${MERGE_KEY}.`)
+    );
+    const value = isUnresolved
       ? withoutMergeKey(substituted)
       : mergeKey(substituted, (message) => fail(message, [MERGE_KEY]));
     this.#content += contentOf(value, MOST_CONTENT - this.#content);
-    return { value, written, at, unresolved };
+    const merged = substituted[MERGE_KEY];
+    return { value, written, merged, at, unresolved };
   }
 
   /** Checks resolved values; a faulty value does not hide other faults. */
   #check<T>(
-    { value, written, at, unresolved }: Resolved,
+    { value, written, merged, at, unresolved }: Resolved,
     schema: z.ZodType<T>,
     owner: string,
   ): T | undefined {
@@ -183,7 +194,7 @@ export class Expansion {
     const inFile = ([key, ...rest]: Path) =>
       key === undefined || key in written || !(MERGE_KEY in written)
         ? [key, ...rest].filter((it) => it !== undefined)
-        : [MERGE_KEY];
+        : [MERGE_KEY, ...indexIn(merged, key)];
     const issues = result.error.issues.filter(({ path }) =>
       !unresolved.has(path.join(".")) &&
       !unresolved.has(inFile(path).join("."))
@@ -196,6 +207,8 @@ export class Expansion {
 interface Resolved {
   readonly value: Mapping;
   readonly written: Mapping;
+  /** What is under the merge key. */
+  readonly merged: unknown;
   /** Path of the mapping in the file. */
   readonly at: readonly string[];
   /** Paths of values with faulty references. */
@@ -207,6 +220,13 @@ const ALONE: Combination = { place: {}, values: {} };
 /** The schema, refusing unknown keys unless it handles them itself. */
 function strict(schema: z.ZodObject): z.ZodType<Mapping> {
   return schema.def.catchall === undefined ? schema.strict() : schema;
+}
+
+/** Index of the merged mapping that supplies a parameter, if there is a list of them. */
+function indexIn(merged: unknown, key: PropertyKey): number[] {
+  if (!Array.isArray(merged)) return [];
+  const index = merged.findIndex((it) => isMapping(it) && key in it);
+  return index < 0 ? [] : [index];
 }
 
 /** Number of values and characters, counted up to `limit`. */

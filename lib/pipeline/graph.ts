@@ -84,7 +84,9 @@ interface Matched {
  * and `?` one character (`train-*@mrpc*`).
  */
 export function matchStages(
-  graph: Graph,
+  graph: {
+    readonly stages: ReadonlyMap<string, Pick<GraphStage, "name">>;
+  },
   patterns: readonly string[],
 ): Matched {
   const ids = [...graph.stages.keys()];

@@ -288,9 +288,9 @@ export class Connector {
     if (absent && declaration.many && !declaration.optional) {
       this.faults.addAtKey(
         path,
-        `Input "${input}" of "${stage.id}" has no artifact: all combinations of ${
+        `Input "${input}" of "${stage.id}" has no artifact: the matrix of ${
           quoted(references.map(({ stage }) => stage))
-        } are excluded`,
+        } has no combinations left`,
       );
     }
     return [...new Set(ids)];

@@ -82,8 +82,12 @@ function withMergeKey(
     properties: {
       ...properties as JsonSchema,
       [MERGE_KEY]: {
-        $ref: "#/$defs/reference",
-        description: "Mapping whose parameters are merged: ${params.train}",
+        anyOf: [
+          { $ref: "#/$defs/reference" },
+          { type: "array", items: { $ref: "#/$defs/reference" }, minItems: 1 },
+        ],
+        description:
+          "Mapping whose parameters are merged: ${params.train}; of a list, the first mapping that has a parameter",
       },
     },
     ...(required === undefined

@@ -152,6 +152,10 @@ export function readMatrix(
       );
     }
     dimensions[name] = checkValues(name, values, fail);
+    // A list that a parameter gives may be empty: a profile fills it.
+    if (Array.isArray(written[name]) && dimensions[name].length === 0) {
+      fail(`Dimension "${name}" has no values`, [name]);
+    }
   }
   const names = Object.keys(dimensions);
   const matrix = {
@@ -195,7 +199,6 @@ function checkValues(
     );
     return [];
   }
-  if (values.length === 0) fail(`Dimension "${name}" has no values`, [name]);
   const seen = new Set<unknown>();
   for (const [index, value] of values.entries()) {
     checkValue(value, (message) => fail(message, [name, index]));

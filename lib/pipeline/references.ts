@@ -264,26 +264,29 @@ function written(reference: Reference): string {
   return `\${${inner(reference)}}`;
 }
 
-/** Key under which `with` takes all parameters of a mapping, like YAML's merge key. */
+/** Key under which `with` takes all parameters of a mapping, or of several, like YAML's merge key. */
 export const MERGE_KEY = "<<";
 
 /**
- * Merges the mapping under {@linkcode MERGE_KEY} into the mapping that contains
- * it; the keys beside it take precedence.
+ * Merges the mapping under {@linkcode MERGE_KEY}, or the mappings of a list
+ * there, into the mapping that contains it. The keys beside it take precedence,
+ * and of several mappings the first that has a key, as in YAML.
  *
- * @param fail Called with a message if the value under the key is not a mapping.
+ * @param fail Called with a message if the value under the key is neither.
  */
 export function mergeKey(
   values: Mapping,
   fail: (message: string) => void,
 ): Mapping {
   if (!Object.hasOwn(values, MERGE_KEY)) return values;
-  const merged = values[MERGE_KEY];
   const own = withoutMergeKey(values);
-  if (isMapping(merged)) return { ...merged, ...own };
+  const merged = [values[MERGE_KEY]].flat();
+  if (merged.every(isMapping)) {
+    return Object.assign({}, ...merged.toReversed(), own);
+  }
   fail(
-    `Expected a mapping such as \${params.train} under "${MERGE_KEY}", got ${
-      describe(merged)
+    `Expected a mapping such as \${params.train}, or a list of mappings, under "${MERGE_KEY}", got ${
+      describe(merged.find((value) => !isMapping(value)))
     }`,
   );
   return own;

@@ -60,6 +60,9 @@ export const trainingSettings = {
   seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
     "Seed of initialization, shuffling, drawn ranks and dropout",
   ),
+  startHead: z.enum(["new", "kept"]).default("new").describe(
+    "Head of a training that continues from the adapter of the input start: new, since the task may be another, or kept, for the same classes",
+  ),
   selectOn: split.default("none").describe(
     "Split on which to score every epoch at all ranks, such as validation, in order to save the best epoch as well as the last; none saves only the last",
   ),
@@ -87,7 +90,7 @@ export const ADAPTER_INPUTS = {
 export const TRAINING_INPUTS = {
   model: { kind: "model" },
   tokens: { kind: "tokens" },
-  /** An adapter of the same rank to continue from, with a new head. */
+  /** An adapter of the same rank to continue from. */
   start: { kind: "adapter", optional: true },
 } as const;
 
@@ -129,6 +132,7 @@ const {
   rank: _rank,
   alpha: _alpha,
   targetModules: _targetModules,
+  startHead: _startHead,
   ...withoutAdapters
 } = trainingSettings;
 

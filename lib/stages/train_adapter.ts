@@ -3,7 +3,11 @@ import {
   readAdapter,
   writeAdapter,
 } from "../artifacts/adapter.ts";
-import { outputsOf } from "../artifacts/classes.ts";
+import {
+  checkClasses,
+  outputsOf,
+  type TaskClasses,
+} from "../artifacts/classes.ts";
 import { type ModelOrigin, readModelOrigin } from "../artifacts/model.ts";
 import { type AdapterRecord, Training } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
@@ -13,7 +17,11 @@ import {
   servedRanks,
 } from "../engine/methods/method.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
-import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
+import {
+  parameterLayout,
+  sizeOf,
+  toTensors,
+} from "../engine/models/parameters.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { adapterValues, loadFolder } from "./load_classifier.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
@@ -33,6 +41,7 @@ export async function trainAdapter<Params>(
   const start = startFolder === undefined
     ? undefined
     : await readAdapter(startFolder);
+  if (params.startHead === "kept") checkHead(start, training.info);
   const objective = method.objective(params);
   const own = {
     method: method.name,
@@ -52,7 +61,7 @@ export async function trainAdapter<Params>(
       ...own,
       baseModel,
       targetModules,
-    });
+    }, params.startHead);
   const { values, best, record } = await training.run(
     classifier,
     initial,
@@ -82,8 +91,20 @@ function originOf(
 }
 
 /**
+ * Checks that a training can go on with the head of the adapter that it starts from.
+ *
+ * @throws {TypeError} If there is none, or its classes are not those of the tokens.
+ */
+function checkHead(start: Adapter | undefined, tokens: TaskClasses): void {
+  if (start !== undefined) return checkClasses(start.training, tokens);
+  throw new TypeError(
+    'There is no head to keep: connect an adapter to the input "start", or remove "startHead"',
+  );
+}
+
+/**
  * Initial parameters of a training that continues from an adapter: its LoRA
- * values and a new head, since its task may have other classes.
+ * values, and its head or a new one, since its task may have other classes.
  *
  * @param initial Flat parameters with a new head, `[size]`
  * @throws {RangeError} If rank, alpha, modules or model differ, or both are of one method with different scaling.
@@ -96,6 +117,7 @@ export function startFrom(
   own:
     & Pick<Adapter, "baseModel">
     & Pick<AdapterRecord, "method" | "alpha" | "scaling" | "targetModules">,
+  head: TrainingSettings["startHead"] = "new",
 ): Float32Array {
   const isSameMethod = training.method === own.method;
   for (
@@ -123,8 +145,8 @@ export function startFrom(
   const start = adapterValues({ tensors }, theirs);
   const values = initial.slice();
   for (const { name, factor, offset, shape } of theirs.entries.values()) {
-    if (factor === undefined) continue;
-    const size = shape[0]! * shape[1]!;
+    if (factor === undefined && head === "new") continue;
+    const size = sizeOf(shape);
     values.set(
       start.subarray(offset, offset + size),
       layout.entries.get(name)!.offset,

@@ -45,6 +45,12 @@ export class Histories {
     return sealed.value as unknown as History;
   }
 
+  /** Ids of the stages of a pipeline that have run, in the order of their names. */
+  stages(pipeline: string): string[] {
+    return entriesOf(join(this.folder, pipeline))
+      .flatMap(({ name }) => /^(.+)\.json$/.exec(name)?.[1] ?? []).sort();
+  }
+
   /** Records that the stage's result is now the one with this key. */
   succeeded(pipeline: string, stage: string, key: string): void {
     const latest = this.#latestOf(pipeline);

@@ -8,9 +8,11 @@ import {
 } from "../../lib/cli/arguments.ts";
 import { command as epoch } from "./epoch/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
+import { command as profile } from "./profile/bench.ts";
 import { command as step } from "./step/bench.ts";
+import { command as sweep } from "./sweep/bench.ts";
 
-const commands: readonly Command[] = [epoch, pipeline, step];
+const commands: readonly Command[] = [epoch, pipeline, profile, step, sweep];
 
 const usage = [
   "Usage: deno task bench NAME [OPTION...]",
@@ -34,7 +36,7 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     throw new UsageError(`Unknown benchmark "${name}"\n${usage}`);
   }
   const given = await readArguments(command, args);
-  if (!given.has("help")) return await command.run(given);
+  if (!given.has("help")) return await command.run(given, {});
   console.log(helpOf(command));
   return EXIT.success;
 }

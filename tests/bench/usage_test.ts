@@ -34,6 +34,17 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--tools DIR",
     "--json",
   ]],
+  ["./main.ts", ["profile"], /^Usage: deno task bench profile/, [
+    "--only SHAPE",
+    "--precision LIST",
+    "--json",
+  ]],
+  ["./main.ts", ["sweep"], /^Usage: deno task bench sweep/, [
+    "--precision LIST",
+    "--rounds N",
+    "--examples N",
+    "--json",
+  ]],
   ["../soak/soak.ts", [], /^Usage: deno task soak/, ["--rounds N", "--seed N"]],
 ];
 

@@ -16,11 +16,27 @@ stages:
 
 /** Invalid command lines and their error messages. */
 const wrong: readonly (readonly [readonly string[], RegExp])[] = [
-  [["everything"], /^Unknown command "everything"; expected pipeline, plan, /],
+  [
+    ["everything"],
+    /^Unknown command "everything"; expected pipeline, init, predict, /,
+  ],
   [["pipelin"], /^Unknown command "pipelin"; did you mean "pipeline"\?$/m],
   [
-    ["pipeline"],
-    /^Missing arguments: deno task pipeline PIPELINE \[STAGE\.\.\.\]$/m,
+    ["plan"],
+    /^Missing arguments: deno task plan PIPELINE \[STAGE\.\.\.\]$/m,
+  ],
+  [
+    ["pipeline", "smok", "--help"],
+    /^No pipeline "smok" in pipelines\/; did you mean "smoke"\?$/m,
+  ],
+  [
+    ["completion", "tcsh"],
+    /^Unknown shell "tcsh"; expected bash, zsh or fish$/m,
+  ],
+  [["init", "no/such.csv"], /^File ".*no\/such\.csv" does not exist$/m],
+  [
+    ["dash", "smoke", "--port", "70000"],
+    /^Invalid value "70000" for option "--port"/,
   ],
   [
     ["pipeline", "smok"],
@@ -105,7 +121,9 @@ Deno.test("every command has a summary, help and examples", async () => {
     );
     assertMatch(tasks[command].description, /\w+ \w+/);
   }
-  assertEquals(commands.slice(0, 3), ["pipeline", "plan", "explain"]);
+  assertEquals(commands.slice(0, 3), ["pipeline", "init", "predict"]);
+  // "deno task" alone lists them in this order, before those of developers.
+  assertEquals(Object.keys(tasks).slice(0, commands.length), commands);
 });
 
 Deno.test("pipeline --help lists exactly its exit codes", async () => {
@@ -188,9 +206,13 @@ Deno.test("every command prints JSON lines with --json", async () => {
     for (const line of called.json()) assertEquals(typeof line, "object");
     assertEquals(called.lines.length > 0, true, command);
   }
+  const out = ["--out", project.path("out")];
+  const runs = await callMain("runs", "test", "start", ...out, "--json");
+  assertEquals(runs.json().map(({ stage }) => stage), ["start"]);
+  const listed = await callMain("pipeline", "--json");
+  assert(listed.json().some(({ name }) => name === "smoke"));
   for (const action of ["ls", "du", "verify", "gc", "pin", "unpin"]) {
     const named = /pin/.test(action) ? ["test/end"] : [];
-    const out = ["--out", project.path("out")];
     const called = await callMain("cache", action, ...named, ...out, "--json");
     assertEquals(called.code, 0, called.stderr);
     assertEquals(called.json().length > 0, true, action);

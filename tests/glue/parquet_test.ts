@@ -7,8 +7,15 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
+import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { readParquet, unpackSnappy } from "../../lib/glue/parquet.ts";
+import { readTable } from "../../lib/glue/own_data.ts";
+import {
+  COMPRESSORS,
+  parquetClasses,
+  readParquet,
+  unpackSnappy,
+} from "../../lib/glue/parquet.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
@@ -51,6 +58,60 @@ Deno.test("unpackSnappy() refuses a literal whose length of four bytes would be 
     () => unpackSnappy(page, 5),
     Error,
     "a literal of a page is longer than the page",
+  );
+});
+
+for (
+  const [split, compression, from, to] of [
+    ["train-00000-of-00002", "Snappy", 0, 20],
+    ["train-00001-of-00002", "Zstandard", 20, 40],
+    ["validation-00000-of-00001", "gzip", 40, 50],
+  ] as const
+) {
+  Deno.test(`readTable() reads pages compressed with ${compression}, and refuses damaged ones`, async () => {
+    const path = join(fixtures, "tiny-reviews/data", `${split}.parquet`);
+    const rows = await readTable(path, ["text", "label"]);
+    const lines = Deno.readTextFileSync(
+      join(fixtures, "tiny-glue/SST-2/train.tsv"),
+    ).split("\n").slice(1 + from, 1 + to).map((line) => line.split("\t"));
+    assertEquals(
+      rows.map(({ values: [text, label] }) => [text, Number(label)]),
+      lines.map(([text, label]) => [text, Number(label)]),
+    );
+    assertEquals(await parquetClasses(path, "label"), ["worse", "better"]);
+    assertEquals(await parquetClasses(path, "text"), undefined);
+    const bytes = await Deno.readFile(path);
+    bytes.fill(0, 60, 100);
+    const damaged = await Deno.makeTempFile({ suffix: ".parquet" });
+    await Deno.writeFile(damaged, bytes);
+    await assertRejects(
+      () => readTable(damaged, ["text"]),
+      SyntaxError,
+      `Cannot read "${damaged}" as parquet`,
+    );
+    await Deno.remove(damaged);
+  });
+}
+
+Deno.test("COMPRESSORS unpack no more than a page says it has", () => {
+  const long = new Uint8Array(100_000);
+  for (
+    const [name, packed] of [
+      ["GZIP", gzipSync(long)],
+      ["BROTLI", brotliCompressSync(long)],
+      ["ZSTD", zstdCompressSync(long)],
+    ] as const
+  ) {
+    const unpack = COMPRESSORS[name]!;
+    assertEquals(unpack(packed, long.length).length, long.length);
+    assertThrows(() => unpack(packed, 100), Error, "larger than 100 bytes");
+  }
+});
+
+Deno.test("parquetClasses() gives no names of a file that records none", async () => {
+  assertEquals(
+    await parquetClasses(hubFile("rte", "train"), "label"),
+    undefined,
   );
 });
 

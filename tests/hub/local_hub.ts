@@ -18,6 +18,8 @@ export interface ServedRepository {
   /** Token without which it answers 401, as it does for what does not exist. */
   readonly token?: string;
   readonly gated?: boolean;
+  /** Its only branch; default: main. */
+  readonly branch?: string;
 }
 
 /** Answers a request in the server's place, or leaves it to the server. */
@@ -82,7 +84,7 @@ export class LocalHub implements AsyncDisposable {
   async #answer(request: Request): Promise<Response> {
     const path = decodeURIComponent(new URL(request.url).pathname);
     const [, api, id, action, rest = ""] =
-      /^\/(api\/)?((?:models\/|datasets\/)?[\w.-]+(?:\/[\w.-]+)?)\/(revision|paths-info|resolve|resolve-cache)\/(.+)$/
+      /^\/(api\/)?((?:models\/|datasets\/)?[\w.-]+(?:\/[\w.-]+)?)\/(revision|tree|paths-info|resolve|resolve-cache)\/(.+)$/
         .exec(path) ?? [];
     const type = id?.startsWith("datasets/") || api ? "" : "models/";
     const repository = this.repositories.find((known) =>
@@ -98,8 +100,11 @@ export class LocalHub implements AsyncDisposable {
     if (repository.gated) {
       return failure(403, "GatedRepo", "Access to this model is restricted.");
     }
-    const [revision = "", ...file] = rest.split("/");
-    if (revision !== "main" && revision !== repository.commit) {
+    const { branch = "main" } = repository;
+    const [revision = "", ...file] = action === "revision"
+      ? [rest]
+      : rest.split("/");
+    if (revision !== branch && revision !== repository.commit) {
       return failure(404, "RevisionNotFound", `Invalid rev id: ${revision}`);
     }
     const name = file.join("/");
@@ -112,6 +117,8 @@ export class LocalHub implements AsyncDisposable {
           private: repository.token !== undefined,
           lastModified: "2024-01-01T00:00:00.000Z",
         });
+      case "tree":
+        return this.#tree(repository, new URL(request.url));
       case "paths-info": {
         const { paths } = await request.json();
         return Response.json(paths.flatMap((path: string) => {
@@ -126,6 +133,19 @@ export class LocalHub implements AsyncDisposable {
           })
           : this.#resolve(repository, name);
     }
+  }
+
+  /** A page of the list of files, and a link to the next one. */
+  #tree({ files }: ServedRepository, url: URL): Response {
+    const begin = Number(url.searchParams.get("cursor"));
+    const entries = [...files].map(([path, bytes]) => pathInfo(path, bytes));
+    const next = new URL(url);
+    next.searchParams.set("cursor", String(begin + PAGE));
+    return Response.json(entries.slice(begin, begin + PAGE), {
+      headers: begin + PAGE < entries.length
+        ? { link: `<${next}>; rel="next"` }
+        : {},
+    });
   }
 
   #resolve({ id, commit, files }: ServedRepository, name: string): Response {
@@ -159,6 +179,9 @@ export class LocalHub implements AsyncDisposable {
     return new Response("no such key", { status: 404 });
   }
 }
+
+/** Files that a page of a list has. */
+const PAGE = 3;
 
 /** Files above this size are large: in LFS, and served by the content network. */
 const LARGE = 10_000;

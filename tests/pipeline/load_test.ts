@@ -162,6 +162,29 @@ Deno.test("loadPipeline() makes no stage where all places are excluded, and leav
     ]);
   }));
 
+Deno.test("loadPipeline() makes no stage for an empty list that a parameter gives, until a profile fills it", () =>
+  withTasks(async (tasks) => {
+    const text = `
+name: test
+params: { more: [] }
+profiles: { all: { more: [mrpc] } }
+stages:
+  data: { task: fetch, with: { source: x } }
+  first: { task: train, matrix: { glue: [a, b], more: "\${params.more}" }, inputs: { data: data } }
+  second: { task: train, inputs: { data: data } }
+  report: { task: report, inputs: { models: ["first[*]", second] } }
+`;
+    const { stages } = await load(tasks, text);
+    assertEquals(stages.get("report")!.inputs.models, ["second"]);
+    assertEquals([...stages.keys()].length, 3);
+    const filled = await load(tasks, text, { profile: "all" });
+    assertEquals(filled.stages.get("report")!.inputs.models, [
+      "first@a,mrpc",
+      "first@b,mrpc",
+      "second",
+    ]);
+  }));
+
 Deno.test("loadPipeline() refuses an input that needs a stage whose places are all excluded", () =>
   withTasks(async (tasks) => {
     const text = `
@@ -179,7 +202,7 @@ stages:
     );
     assertStringIncludes(
       message,
-      'Input "models" of "report" has no artifact: all combinations of "all" are excluded',
+      'Input "models" of "report" has no artifact: the matrix of "all" has no combinations left',
     );
   }));
 

@@ -21,11 +21,12 @@ function load(
   });
 }
 
-/** The tiny model and data, as a pipeline takes them; own-data has them by default. */
+/** The tiny model and data, as a pipeline takes them; those for users' data have them by default. */
 function tiny(name: string): Record<string, string> {
   return {
     model: "./fixtures/tiny-roberta",
-    ...(name !== "own-data" && { data: "./fixtures/tiny-glue" }),
+    ...(!["own-data", "resize"].includes(name) &&
+      { data: "./fixtures/tiny-glue" }),
   };
 }
 
@@ -79,6 +80,35 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
   const { params: exported, inputs } = stages.get("take-away@seed=0")!;
   assertEquals(exported.rank, "recommended");
   assertEquals(inputs.report, ["report"]);
+});
+
+Deno.test("pipeline own-data compares with LoRA and its SVD by profile compare only", async () => {
+  const trained = (stages: Graph["stages"]) =>
+    [...stages.keys()].filter((id) => /lora|largest|reduced/.test(id)).sort();
+  const alone = await load("own-data", { seeds: [3] });
+  assertEquals(trained(alone.stages), [
+    "evaluate-dylora@seed=3",
+    "train-dylora@seed=3",
+  ]);
+  const values = { seeds: [3], rank: 6, loraRanks: [2] };
+  const { stages } = await load("own-data", values, "compare");
+  assertEquals(trained(stages), [
+    "evaluate-dylora@seed=3",
+    "evaluate-lora@rank=2,seed=3",
+    "evaluate-reduced@svd,seed=3",
+    "reduce-lora@svd,seed=3",
+    "train-dylora@seed=3",
+    "train-largest@svd,seed=3",
+    "train-lora@rank=2,seed=3",
+  ]);
+  const largest = stages.get("train-largest@svd,seed=3")!;
+  assertEquals([largest.task, largest.params.rank], ["train-lora", 6]);
+  assertEquals(stages.get("report")!.inputs.scores!.length, 3);
+  // A LoRA of this rank is the same stage, so it is trained once.
+  const { stages: same } = await load("own-data", {}, "compare");
+  const { params, inputs } = same.get("train-lora@rank=8,seed=0")!;
+  const other = same.get("train-largest@svd,seed=0")!;
+  assertEquals([params, inputs], [other.params, other.inputs]);
 });
 
 Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {

@@ -138,6 +138,44 @@ Deno.test(
     }),
 );
 
+Deno.test(
+  'loadPipeline() merges a list of mappings under "<<"; the first that has a key takes precedence',
+  () =>
+    withTasks(async (tasks) => {
+      const params =
+        "{ train: { lr: 0.5, seed: 1 }, other: { lr: 2, note: x } }";
+      const { stages } = await load(
+        tasks,
+        pipeline(params, "{ seed: 2, <<: [${params.train}, ${params.other}] }"),
+      );
+      assertEquals(stages.get("train")!.params, {
+        lr: 0.5,
+        seed: 2,
+        note: "x",
+      });
+      const faults = (params: string, merged: string) =>
+        faultsOf(tasks, pipeline(params, `{ seed: 1, <<: ${merged} }`));
+      assertEquals(
+        await faults(
+          "{ train: { note: x }, other: { lr: fast } }",
+          "[${params.train}, ${params.other}]",
+        ),
+        [
+          '8:44 Invalid "lr" of task "train": expected a number, got text "fast" from "${params.other}"',
+        ],
+      );
+      assertEquals(
+        await faults("{ train: {} }", "[${params.train}, ${params.no}]"),
+        [
+          '8:44 "params" has no "no"',
+        ],
+      );
+      assertEquals(await faults("{ train: 3 }", "[${params.train}, {}]"), [
+        '8:22 Expected a mapping such as ${params.train}, or a list of mappings, under "<<", got "3"',
+      ]);
+    }),
+);
+
 Deno.test("loadPipeline() marks the merge key for faults of merged parameters", () =>
   withTasks(async (tasks) => {
     const faults = (params: string, parameters: string) =>
@@ -146,7 +184,7 @@ Deno.test("loadPipeline() marks the merge key for faults of merged parameters", 
       await faults("{ train: 3 }", "{ seed: x, <<: ${params.train} }"),
       [
         '8:19 Invalid "seed" of task "train": expected a number, got text "x"',
-        '8:26 Expected a mapping such as ${params.train} under "<<", got "3"',
+        '8:26 Expected a mapping such as ${params.train}, or a list of mappings, under "<<", got "3"',
       ],
     );
     assertEquals(

@@ -120,6 +120,23 @@ Deno.test("train-dylora continues from the adapters of another task", () =>
       if (name.includes("lora_")) assertClose(values, before, 1e-6, name);
       else if (name.endsWith("weight")) assertNotEquals(values, before);
     }
+    const third = await run(
+      "train-dylora",
+      { ...still, startHead: "kept" },
+      inputs,
+    );
+    for (
+      const [name, { values }] of Object.entries(
+        (await readAdapter(third)).tensors,
+      )
+    ) assertClose(values, from.tensors[name]!.values, 1e-6, name);
+    const headless = await attempt(
+      "train-dylora",
+      { ...still, startHead: "kept" },
+      given,
+    );
+    assertEquals(headless.code, 1);
+    assertMatch(headless.text, /There is no head to keep: connect an adapter/);
     const refused = await attempt("train-lora", { rank: 3 }, inputs);
     assertEquals(refused.code, 1);
     assertMatch(refused.text, /has rank 2, but this training has rank 3/);

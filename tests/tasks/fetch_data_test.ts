@@ -112,9 +112,9 @@ Deno.test("fetch-data draws the same holdout from the training split every time"
         holdout: 0.2,
       });
       assertEquals(log, [
-        "train: 40 examples",
-        "validation: 10 examples",
-        "test: 1 examples, without labels",
+        'train: 40 examples; 2 classes: "false" 20, "true" 20',
+        'validation: 10 examples; 2 classes: "false" 5, "true" 5',
+        "test: 1 example; no labels",
       ]);
       return {
         train: await readSplit(output, "train"),
@@ -128,6 +128,83 @@ Deno.test("fetch-data draws the same holdout from the training split every time"
     assertEquals(all.sort((a, b) => a - b), [...Array(50).keys()]);
     assertEquals(test, [{ index: 0, text: "unknown" }]);
     assertEquals((await draw()).validation, validation);
+  }));
+
+for (
+  const [what, labels, message] of [
+    [
+      "200 decimal numbers in 200 rows",
+      Array.from({ length: 200 }, (_, i) => `${i / 200}`),
+      /The labels have 200 different values, all of them numbers and some with decimals, such as "0\.005"; to predict a number, set "regression: true"; if these are classes, list them in "classes" \(last row: .*train\.jsonl:200\)/,
+    ],
+    [
+      "eleven ratings with decimals",
+      Array.from({ length: 100 }, (_, i) => (i % 11) / 2),
+      /The labels have 11 different values, all of them numbers and some with decimals, such as "0\.5"/,
+    ],
+    [
+      "a different integer in each row",
+      Array.from({ length: 20 }, (_, i) => 1000 + i),
+      /The labels of 20 rows have 20 different values, such as "1000", too many to learn as classes: check the column of the label; to predict a number, set "regression: true"/,
+    ],
+    [
+      "a text of its own in most rows",
+      Array.from({ length: 40 }, (_, i) => `text ${Math.min(i, 20)}`),
+      /The labels of 40 rows have 21 different values, such as "text 0", too many/,
+    ],
+  ] as const
+) {
+  Deno.test(`fetch-data asks whether labels are classes if they are ${what}, unless it is told`, async () => {
+    assertIsError(
+      await assertRejects(() => labelsOf({ train: labels })),
+      SyntaxError,
+      message,
+    );
+    const classes = [...new Set(labels.map(String))];
+    const { train } = await labelsOf({ train: labels, params: { classes } });
+    assertEquals(train, labels.map((label) => classes.indexOf(String(label))));
+  });
+}
+
+Deno.test("fetch-data takes a few grades with decimals, and two rows per class, as classes", async () => {
+  const grades = Array.from({ length: 50 }, (_, i) => (i % 10) / 2);
+  const { train } = await labelsOf({ train: grades });
+  assertEquals(new Set(train).size, 10);
+  const pairs = Array.from({ length: 40 }, (_, i) => `class ${i % 20}`);
+  assertEquals(new Set((await labelsOf({ train: pairs })).train).size, 20);
+});
+
+Deno.test("fetch-data says in a line what it has read: classes with counts, scores, empty texts", () =>
+  withFolder(async (folder) => {
+    const linesOf = async (
+      text: string,
+      params: Readonly<Record<string, unknown>> = {},
+    ) => {
+      const { train } = await write(folder, { train: text });
+      await Deno.rename(train!, `${train}.tsv`);
+      const { log } = await runTask(fetchData, folder, {
+        ...params,
+        files: { train: `${train}.tsv` },
+      });
+      return log;
+    };
+    const rows = (labels: readonly unknown[], text = "x") =>
+      `text\tlabel\n${labels.map((it) => `${text}\t${it}\n`).join("")}`;
+    assertEquals(await linesOf(rows(["b", "a", "b"]) + "  \ta\n"), [
+      'train: 4 examples; 2 classes: "a" 2, "b" 2; 1 has an empty text',
+    ]);
+    assertEquals(
+      await linesOf(rows(["a"], " "), { classes: ["a", "b"] }),
+      ['train: 1 example; 2 classes: "a" 1, "b" 0; 1 has an empty text'],
+    );
+    assertEquals(
+      await linesOf(rows([1, 2.5, -4.25]), { regression: true }),
+      ["train: 3 examples; scores from -4.25 to 2.5, mean -0.25"],
+    );
+    const many = Array.from({ length: 40 }, (_, i) => `c${i % 12}`);
+    assertEquals(await linesOf(rows(many)), [
+      'train: 40 examples; 12 classes, from "c10" 3 to "c0" 4',
+    ]);
   }));
 
 Deno.test("fetch-data accepts null parameters and prefers a validation file to a holdout", () =>

@@ -32,9 +32,14 @@ const repositories = [
     commit: "b".repeat(40),
     files: filesOf(join(fixtures, "tiny-hub")),
   },
+  {
+    id: "datasets/org/reviews",
+    commit: "c".repeat(40),
+    files: filesOf(join(fixtures, "tiny-reviews")),
+  },
 ];
 
-Deno.test("fetch-model and fetch-glue fetch from the hub with the permissions that they declare, then work offline", () =>
+Deno.test("fetch-model, fetch-glue and fetch-data fetch from the hub with the permissions that they declare, then work offline", () =>
   withFolder(async (folder) => {
     // A cache that does not exist yet, in a folder that does not either.
     const cache = join(folder, "new", "hub");
@@ -42,15 +47,18 @@ Deno.test("fetch-model and fetch-glue fetch from the hub with the permissions th
     const env = { HF_HUB_CACHE: cache, HF_ENDPOINT: online.endpoint };
     const model = { source: "org/tiny-bert" };
     const glue = { task: "mnli" };
+    const reviews = { files: { train: "hub:org/reviews" }, holdout: 0.5 };
     const first = [
       await runSandboxed("fetch-model", folder, model, { env }),
       await runSandboxed("fetch-glue", folder, glue, { env }),
+      await runSandboxed("fetch-data", folder, reviews, { env }),
     ];
     await online[Symbol.asyncDispose]();
     const offline = { ...env, HF_HUB_OFFLINE: "1" };
     const again = [
       await runSandboxed("fetch-model", folder, model, { env: offline }),
       await runSandboxed("fetch-glue", folder, glue, { env: offline }),
+      await runSandboxed("fetch-data", folder, reviews, { env: offline }),
     ];
     for (const [i, { code, output, text }] of first.entries()) {
       assertEquals(code, 0, text);
@@ -76,6 +84,61 @@ Deno.test("fetch-model and fetch-glue fetch from the hub with the permissions th
     const path = first[1]!.output;
     const [example] = await readExamples(path, info, "test_matched");
     assertEquals(example!.label, undefined);
+
+    const { output, text } = first[2]!;
+    const data = await readDatasetInfo(output);
+    // The classes are in the order of the hub, not of the alphabet.
+    assertEquals(data.labels, ["worse", "better"]);
+    assertEquals(data.splits, { train: 40, validation: 10, test: 10 });
+    const train = await readExamples(output, data, "train");
+    const lines = Deno.readTextFileSync(
+      join(fixtures, "tiny-glue/SST-2/train.tsv"),
+    ).split("\n").slice(1, 41).map((line) => line.split("\t"));
+    assertEquals(
+      train.map(({ index, text, label }) => [index, text, label]),
+      lines.map(([text, label], i) => [i, text!, Number(label)]),
+    );
+    const test = await readExamples(output, data, "test");
+    assertEquals(test[0]!.label, undefined);
+    assertMatch(text, /org\/reviews at commit c{40}/);
+    assertMatch(text, /test: 10 examples; no labels/);
+  }));
+
+Deno.test("fetch-data takes single splits of the hub beside files, and class names in the order given", () =>
+  withFolder(async (folder) => {
+    await using hub = new LocalHub(repositories);
+    const env = {
+      HF_HUB_CACHE: join(folder, "hub"),
+      HF_ENDPOINT: hub.endpoint,
+    };
+    const file = join(folder, "test.jsonl");
+    await Deno.writeTextFile(file, '{"text":"great fun","label":"better"}');
+    const { code, output, text } = await runSandboxed("fetch-data", folder, {
+      files: {
+        train: `hub:org/reviews@${"c".repeat(40)}/validation`,
+        test: file,
+      },
+      classes: ["better", "worse"],
+    }, { env });
+    assertEquals(code, 0, text);
+    const info = await readDatasetInfo(output);
+    assertEquals(info.labels, ["better", "worse"]);
+    assertEquals(info.splits, { train: 10, test: 1 });
+    const [example] = await readExamples(output, info, "test");
+    assertEquals(example!.label, 0);
+    assertEquals(
+      hub.seen.filter(({ path }) => path.includes("train-0000")),
+      [],
+    );
+    const wrong = await runSandboxed("fetch-data", folder, {
+      files: { train: "hub:org/reviews" },
+      text: "sentence",
+    }, { env });
+    assertEquals(wrong.code, 1);
+    assertMatch(
+      wrong.text,
+      /"org\/reviews\/data\/train-00000-of-00002\.parquet" has no column "sentence"; it has "text", "label"/,
+    );
   }));
 
 Deno.test("fetch-glue names a file missing from the data set on the hub", () =>

@@ -10,7 +10,7 @@ import {
   tensorsOf,
   writeAdapter,
 } from "../../lib/artifacts/adapter.ts";
-import type { Training } from "../../lib/artifacts/training.ts";
+import { servedRanks, type Training } from "../../lib/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { assertClose, assertSameBits } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
@@ -76,6 +76,31 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, at its own lik
       );
     }
     assertNotEquals(byTruncation.get(1), bySvd.get(1));
+  }));
+
+Deno.test("reduce-adapter makes an imported LoRA serve every rank", () =>
+  withFolder(async (folder) => {
+    const { task, labels, rank, alpha, targetModules, seed } = LORA;
+    const adapter = join(folder, "imported");
+    await Deno.mkdir(adapter);
+    await writeAdapter(adapter, {
+      baseModel: undefined,
+      training: {
+        method: "imported-lora",
+        ...{ task, labels, rank, alpha, targetModules, seed },
+        scaling: "maximum",
+        selection: null,
+      },
+      tensors: referenceTensors("roberta"),
+    });
+    for (const by of ["truncation", "svd"] as const) {
+      const { output } = await runTask(reduceAdapter, folder, { by }, {
+        adapter,
+      });
+      const { training } = await readAdapter(output);
+      assertEquals(training.method, `imported-lora-${by.replace("ion", "ed")}`);
+      assertEquals(servedRanks(training), [1, 2, 3, 4]);
+    }
   }));
 
 Deno.test("reduce-adapter keeps every tensor by truncation", () =>

@@ -82,6 +82,39 @@ Deno.test("tokenize rejects a maxLength beyond the positions of the model", () =
     assertEquals(info.splits.train!.longest, 10);
   }));
 
+Deno.test("tokenize says how many examples are truncated", () =>
+  withFolder(async (folder) => {
+    const { output: data } = await runTask(fetchGlue, folder, {
+      task: "rte",
+      source,
+    });
+    const model = join(fixtures, "tiny-roberta");
+    const inputs = { data, model };
+    const whole = await runTask(tokenize, folder, {}, inputs);
+    const info = await readTokensInfo(whole.output);
+    const { offsets } = readTokens(whole.output, info, "train");
+    const lengths = [...offsets.slice(1)].map((end, i) => end - offsets[i]!);
+    const longest = Math.max(...lengths);
+    assertEquals(longest < 64, true, "none is truncated");
+    assertEquals(
+      whole.log[0],
+      `train: 400 examples, ${
+        offsets.at(-1)
+      } tokens; none truncated to 64 tokens`,
+    );
+    for (const maxLength of [longest, longest - 1, 12]) {
+      const long = lengths.filter((it) => it > maxLength).length;
+      const { log } = await runTask(tokenize, folder, { maxLength }, inputs);
+      const found = long === 0
+        ? "none"
+        : `${long} of them (${(long / 4).toFixed(1)} %)`;
+      assertEquals(
+        log[0]!.split("; ")[1],
+        `${found} truncated to ${maxLength} tokens`,
+      );
+    }
+  }));
+
 Deno.test("tokenize writes the same bytes every time", () =>
   withFolder(async (folder) => {
     const data = await runTask(fetchGlue, folder, { task: "stsb", source });

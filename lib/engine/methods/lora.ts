@@ -44,6 +44,24 @@ export const loraSvd: Method = {
   lowestRank: () => 1,
 };
 
+/** A LoRA that PEFT trained, cut to its first rows. */
+export const importedLoraTruncated: Method = {
+  ...loraTruncated,
+  name: "imported-lora-truncated",
+  title: "Truncated imported LoRA",
+  importedScaling: "maximum",
+  reduces: { method: "imported-lora", by: "truncation" },
+};
+
+/** A LoRA that PEFT trained, by the SVD of its products. */
+export const importedLoraSvd: Method = {
+  ...loraSvd,
+  name: "imported-lora-svd",
+  title: "Imported LoRA by SVD",
+  importedScaling: "maximum",
+  reduces: { method: "imported-lora", by: "svd" },
+};
+
 /** A LoRA that PEFT trained. */
 export const importedLora: Method = {
   name: "imported-lora",

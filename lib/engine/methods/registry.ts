@@ -1,7 +1,14 @@
 import { dylora, dyloraFields, importedDylora } from "./dylora.ts";
 import { full } from "./full.ts";
 import { head } from "./head.ts";
-import { importedLora, lora, loraSvd, loraTruncated } from "./lora.ts";
+import {
+  importedLora,
+  importedLoraSvd,
+  importedLoraTruncated,
+  lora,
+  loraSvd,
+  loraTruncated,
+} from "./lora.ts";
 import { matryoshka, matryoshkaFields } from "./matryoshka.ts";
 import type { Method } from "./method.ts";
 
@@ -13,6 +20,8 @@ export const ADAPTER_METHODS: readonly Method[] = [
   loraSvd,
   matryoshka,
   importedLora,
+  importedLoraTruncated,
+  importedLoraSvd,
   importedDylora,
 ];
 

@@ -15,7 +15,7 @@ import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import { peerPython, PRECISION, precisionsOf, variable } from "../options.ts";
 import { type EpochWork, timePeerEpoch } from "../peer/epoch.ts";
-import { EpochPipeline } from "./ours.ts";
+import { TimedPipeline } from "../timed_pipeline.ts";
 
 /** The timed work: a precision, and how the peer pads. We always pad to the longest of a batch. */
 const works = [
@@ -61,7 +61,9 @@ async function bench(given: Arguments): Promise<number> {
   const data = variable("DYLORA_GLUE", "name a folder of GLUE's TSV files");
   const precisions = precisionsOf(given);
   const rounds = given.integer("rounds", 1) ?? 3;
-  using ours = await EpochPipeline.prepare(model, data);
+  const file = join(import.meta.dirname!, "mrpc.yaml");
+  using ours = new TimedPipeline(file, { model, data });
+  await ours.run("model", "data");
   for (const { name, precision, padding } of works) {
     if (!precisions.includes(precision)) continue;
     const work: EpochWork = {
@@ -78,7 +80,17 @@ async function bench(given: Arguments): Promise<number> {
     };
     const times = { ours: [] as number[], peer: [] as number[] };
     for (let round = 0; round < rounds; round++) {
-      times.ours.push(await seconds(() => ours.train(precision)));
+      times.ours.push(
+        await seconds(() =>
+          ours.run(
+            "tokens",
+            "trained",
+            "--force",
+            "-S",
+            `precision=${precision}`,
+          )
+        ),
+      );
       times.peer.push(await seconds(() => timePeerEpoch(python, work)));
     }
     const [mine, theirs] = [median(times.ours), median(times.peer)];

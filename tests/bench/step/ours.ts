@@ -2,156 +2,12 @@
  * Our side of the benchmark: answers the requests of `../peer/step.py`, one
  * JSON line each. Arguments: folder of the model, folder of the library.
  */
-import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import * as tf from "@tensorflow/tfjs-core";
-import { dylora } from "../../../lib/engine/methods/dylora.ts";
-import {
-  type Classifier,
-  loadClassifier,
-  startValues,
-} from "../../../lib/engine/models/classifier.ts";
-import { parseModel } from "../../../lib/engine/models/registry.ts";
-import { seededRandom } from "../../../lib/engine/random.ts";
-import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
-import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
-import {
-  type Batch,
-  type Examples,
-  padBatch,
-} from "../../../lib/engine/training/batch.ts";
-import {
-  type RankEvaluator,
-  rankEvaluator,
-} from "../../../lib/engine/training/evaluation.ts";
-import { trainingStep } from "../../../lib/engine/training/step.ts";
-import type { PeerWork } from "../peer/peer.ts";
+import { Work } from "./training.ts";
 
 const [folder, library] = Deno.args as [string, string];
-
-/** A model in training, and a batch. */
-class Work {
-  readonly #work: PeerWork;
-  readonly #classifier: Classifier;
-  readonly #examples: Examples;
-  readonly #batch: Batch;
-  readonly #takeStep: ReturnType<typeof trainingStep>;
-  #evaluate: RankEvaluator | undefined;
-  readonly trained: number;
-  #state: AdamWState;
-  #step = 0;
-
-  constructor(work: PeerWork) {
-    this.#work = work;
-    const model = parseModel(
-      Deno.readTextFileSync(join(folder, "config.json")),
-    );
-    using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-    this.#classifier = loadClassifier(file, model, work.labels, {
-      rank: work.rank,
-      targetModules: model.architecture.targetModules,
-    });
-    const { size } = this.#classifier.layout;
-    this.#examples = fullExamples(work, work.batch, model.vocabSize);
-    const rows = Array.from({ length: work.batch }, (_, i) => i);
-    this.#batch = padBatch(this.#examples, rows, model);
-    this.#takeStep = trainingStep(this.#classifier, {
-      objective: dylora.objective({
-        mode: "all",
-        sampler: { kind: "uniform" },
-        scaling: "rank",
-        scope: "model",
-        sortAt: 0,
-        rank: work.rank,
-        alpha: work.alpha,
-      }),
-      dropout: true,
-      optimizer: {
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        weightDecay: 0.1,
-        clipNorm: 1,
-      },
-    });
-    this.trained = size;
-    this.#state = {
-      values: tf.tensor1d(startValues(file, this.#classifier, 0)),
-      moment1: tf.zeros([size]),
-      moment2: tf.zeros([size]),
-    };
-  }
-
-  step(count: number) {
-    const seconds: number[] = [];
-    let loss = NaN;
-    for (let i = 0; i < count; i++) {
-      const begin = performance.now();
-      const result = this.#takeStep(this.#state, [this.#batch], {
-        step: this.#step++,
-        rank: this.#work.rank,
-        learningRate: 1e-3,
-        seed: 0,
-        rowSteps: Array<number>(this.#work.rank).fill(this.#step),
-      });
-      loss = result.loss.dataSync()[0]!;
-      seconds.push((performance.now() - begin) / 1000);
-      tf.dispose([...Object.values(this.#state), result.loss]);
-      this.#state = result.state;
-    }
-    return { seconds, loss, peak_bytes: peakBytes() };
-  }
-
-  /** Passes of the batch at all ranks; the first one traces, and is not counted. */
-  async evaluate(ranks: readonly number[], count: number) {
-    const values = this.#state.values.dataSync() as Float32Array;
-    if (this.#evaluate === undefined) {
-      this.#evaluate = rankEvaluator(this.#classifier, {
-        alpha: this.#work.alpha,
-        scaling: "rank",
-        ranks,
-        batchSize: this.#work.batch,
-      });
-      await this.#evaluate(values, this.#examples);
-    }
-    const seconds: number[] = [];
-    for (let i = 0; i < count; i++) {
-      const begin = performance.now();
-      await this.#evaluate(values, this.#examples);
-      seconds.push((performance.now() - begin) / 1000);
-    }
-    return { seconds, peak_bytes: peakBytes() };
-  }
-}
-
-/** Examples of full length, of random tokens. */
-function fullExamples(
-  { length, labels }: PeerWork,
-  count: number,
-  vocabSize: number,
-): Examples {
-  const random = seededRandom(0, "tokens");
-  return {
-    // The first ids are special tokens: one of them would count as padding.
-    ids: Int32Array.from(
-      { length: count * length },
-      () => 5 + Math.floor(random.next() * (vocabSize - 5)),
-    ),
-    types: new Uint8Array(count * length),
-    offsets: Int32Array.from({ length: count + 1 }, (_, i) => i * length),
-    labels: Float32Array.from({ length: count }, (_, i) => i % labels),
-  };
-}
-
-/** Largest resident size so far. */
-function peakBytes(): number {
-  const status = Deno.build.os === "linux"
-    ? /^VmHWM:\s+(\d+) kB/m.exec(Deno.readTextFileSync("/proc/self/status"))
-    : null;
-  return status === null ? process.memoryUsage().rss : Number(status[1]) * 1024;
-}
 
 let work: Work | undefined;
 for await (const line of createInterface({ input: process.stdin })) {
@@ -162,7 +18,7 @@ for await (const line of createInterface({ input: process.stdin })) {
       { engine: "tensorflow", device: "cpu", library, bfloat16: true },
       { cpus: request.threads, precision: request.precision },
     );
-    work = new Work(request);
+    work = new Work(folder, request);
     reply = { trained: work.trained };
   } else if (work === undefined) {
     throw new Error(`Operation "${op}" requires "prepare" first`);

@@ -1,0 +1,229 @@
+import { z } from "zod";
+import type { DataSource } from "./data_source.ts";
+import { fetchFiles, listRepository } from "./fetch_files.ts";
+
+/** Parquet files of the splits of a configuration, in order: paths in the repository. */
+type Splits = ReadonlyMap<string, readonly string[]>;
+
+/** A configuration of a data set on the hub. */
+interface DataSet {
+  readonly commit: string;
+  readonly splits: Splits;
+  /** Fetches the files of a split into the hub's cache; returns their paths. */
+  readonly fetch: (split: string) => Promise<readonly string[]>;
+}
+
+/**
+ * Finds the parquet files of a data set on the hub as the library `datasets`
+ * does: by the `configs` in the head of `README.md`, otherwise by the names of
+ * folders and files. The branch `refs/convert/parquet`, where the hub keeps
+ * what it has converted, has the files `CONFIG/SPLIT/0000.parquet`.
+ *
+ * @throws {HubError} If the hub cannot be asked, or does not have the data set.
+ * @throws {SyntaxError} If it has no parquet files, or no such configuration or split.
+ */
+export async function openDataSet(
+  { name, revision, config, split }: DataSource,
+  options: Parameters<typeof listRepository>[1],
+): Promise<DataSet> {
+  const repository = { type: "dataset", name } as const;
+  const { commit, paths } = await listRepository(
+    { repository, revision },
+    options,
+  );
+  const fetch = async (wanted: readonly string[]) => {
+    const { files } = await fetchFiles(
+      { repository, revision: commit, required: wanted },
+      options,
+    );
+    return wanted.map((path) => files.get(path)!);
+  };
+  const parquet = paths.filter(isVisible)
+    .filter((path) => path.endsWith(".parquet")).sort();
+  if (parquet.length === 0) throw noParquet(name);
+  const card = paths.includes("README.md")
+    ? await Deno.readTextFile((await fetch(["README.md"]))[0]!)
+    : "";
+  const { configs, preferred } = convertedConfigs(parquet) ??
+    await listedConfigs(card, parquet, name) ??
+    { configs: new Map([["default", splitsByName(parquet)]]) };
+  const [first, second] = configs.keys();
+  const wanted = config ?? preferred ??
+    (second === undefined
+      ? first
+      : [...configs.keys()].find((it) => it === "default"));
+  const splits = configs.get(wanted ?? "");
+  if (splits === undefined) {
+    const names = quoted(configs.keys());
+    throw new SyntaxError(
+      wanted === undefined
+        ? `"${name}" has the configurations ${names}; name one of them: "hub:${name}:${first}"`
+        : `"${name}" has no configuration "${wanted}" in parquet files; it has ${names}`,
+    );
+  }
+  const filesOf = (split: string) => {
+    const files = splits.get(split);
+    if (files !== undefined) return files;
+    throw new SyntaxError(
+      `"${name}" has no split "${split}"; it has ${quoted(splits.keys())}`,
+    );
+  };
+  if (split !== undefined) filesOf(split);
+  return { commit, splits, fetch: (split) => fetch(filesOf(split)) };
+}
+
+/** Whether no part of a path marks it as hidden or as private to a tool. */
+function isVisible(path: string): boolean {
+  return path.split("/").every((part) => !/^(\.|__)/.test(part));
+}
+
+function quoted(names: Iterable<string>): string {
+  return [...names].map((name) => `"${name}"`).join(", ");
+}
+
+/** Configurations by name, and the one to use if none is named. */
+interface Configs {
+  readonly configs: ReadonlyMap<string, Splits>;
+  readonly preferred?: string | undefined;
+}
+
+/** Configurations of the branch that the hub converts to; undefined if the files are laid out otherwise. */
+function convertedConfigs(paths: readonly string[]): Configs | undefined {
+  const configs = new Map<string, Map<string, string[]>>();
+  for (const path of paths) {
+    const [, config, split] =
+      /^([^/]+)\/(?:partial-)?([^/]+)\/\d{4}\.parquet$/.exec(path) ?? [];
+    if (config === undefined || split === undefined) return undefined;
+    const splits = configs.get(config) ?? new Map<string, string[]>();
+    add(path, split, splits);
+    configs.set(config, splits);
+  }
+  return { configs };
+}
+
+function add(path: string, split: string, splits: Map<string, string[]>) {
+  splits.set(split, [...splits.get(split) ?? [], path]);
+}
+
+const OneOrMore = z.union([z.string(), z.array(z.string())])
+  .transform((given) => [given].flat());
+
+/** `configs` in the head of a data set's `README.md`. */
+const ListedConfigs = z.array(z.looseObject({
+  config_name: z.string(),
+  data_dir: z.string().optional(),
+  data_files: z.union([
+    OneOrMore.transform((path) => [{ split: "train", path }]),
+    z.array(z.looseObject({ split: z.string(), path: OneOrMore })),
+  ]).optional(),
+  default: z.boolean().optional(),
+})).min(1);
+
+/**
+ * Configurations that the head of `README.md` lists, apart from those without
+ * parquet files; undefined if it lists none.
+ *
+ * @see https://huggingface.co/docs/hub/datasets-manual-configuration
+ * @throws {SyntaxError} If the head is invalid, or none has parquet files.
+ */
+async function listedConfigs(
+  card: string,
+  paths: readonly string[],
+  name: string,
+): Promise<Configs | undefined> {
+  const [, head] = /^\uFEFF?---\r?\n([^]*?\n)---\s*(?:\n|$)/.exec(card) ?? [];
+  if (head === undefined) return undefined;
+  const { parse } = await import("@std/yaml");
+  const { globToRegExp } = await import("@std/path/glob-to-regexp");
+  let listed: unknown;
+  try {
+    listed = (parse(head) as { configs?: unknown } | null)?.configs;
+  } catch (error) {
+    throw new SyntaxError(
+      `The head of README.md of "${name}" is not YAML: ${
+        (error as Error).message
+      }`,
+      { cause: error },
+    );
+  }
+  if (listed === undefined) return undefined;
+  const { data, error } = ListedConfigs.safeParse(listed);
+  if (data === undefined) {
+    throw new SyntaxError(
+      `"configs" in README.md of "${name}" is invalid:\n${
+        z.prettifyError(error)
+      }`,
+    );
+  }
+  const configs = new Map<string, Splits>();
+  for (const { config_name, data_dir = "", data_files } of data) {
+    const folder = data_dir.replace(/^\.?\/|\/+$/g, "");
+    const base = folder && `${folder}/`;
+    const own = paths.filter((path) => path.startsWith(base));
+    const splits = new Map<string, string[]>();
+    for (const { split, path } of data_files ?? []) {
+      const patterns = path.map((glob) =>
+        globToRegExp(`${base}${glob}`, { extended: false })
+      );
+      const found = own.filter((file) => patterns.some((it) => it.test(file)));
+      if (found.length > 0) splits.set(split, found);
+    }
+    const named = data_files === undefined ? splitsByName(own, base) : splits;
+    if (named.size > 0) configs.set(config_name, named);
+  }
+  if (configs.size === 0) throw noParquet(name);
+  return {
+    configs,
+    preferred: data.find((config) => config.default)?.config_name,
+  };
+}
+
+function noParquet(name: string): SyntaxError {
+  return new SyntaxError(
+    `"${name}" has its data in other files than parquet; for most data sets, the hub keeps converted ones: use "hub:${name}@refs/convert/parquet"`,
+  );
+}
+
+/** Words that name a split in the name of a folder or file. */
+const KEYWORDS = {
+  train: "train|training",
+  validation: "validation|valid|dev|val",
+  test: "test|testing|eval|evaluation",
+} as const;
+
+/**
+ * Splits by the names of files: those of `data/SPLIT-00000-of-00001.parquet`,
+ * else by words such as "dev" in names of folders, else in names of files, else
+ * all are of the training split.
+ *
+ * @param base Folder of the files, with a slash at its end.
+ */
+function splitsByName(paths: readonly string[], base = ""): Splits {
+  const parts = paths.map((path) => path.slice(base.length).split("/"));
+  const word = (keywords: string) =>
+    new RegExp(`(^|[-._ 0-9])(${keywords})([-._ 0-9]|$)`);
+  const rules: ((parts: readonly string[]) => string | undefined)[] = [
+    (parts) =>
+      parts.length === 2 && parts[0] === "data"
+        ? /^(\w+(?:\.\w+)*)-\d{5}-of-\d{5}/.exec(parts[1]!)?.[1]
+        : undefined,
+    (parts) =>
+      Object.entries(KEYWORDS).find(([, keywords]) =>
+        parts.slice(0, -1).some((part) => word(keywords).test(part))
+      )?.[0],
+    (parts) =>
+      Object.entries(KEYWORDS).find(([, keywords]) =>
+        word(keywords).test(parts.at(-1)!)
+      )?.[0],
+    () => "train",
+  ];
+  for (const rule of rules) {
+    const splits = new Map<string, string[]>();
+    for (const [i, path] of paths.entries()) {
+      const split = rule(parts[i]!);
+      if (split !== undefined) add(path, split, splits);
+    }
+    if (splits.size > 0) return splits;
+  }
+  return new Map();
+}

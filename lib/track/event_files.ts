@@ -1,0 +1,175 @@
+import { join } from "node:path";
+import type { RecordedRun } from "./recorded_runs.ts";
+
+/**
+ * Writes an event file of TensorBoard for each run: `FOLDER/RUN/events.out.tfevents.TIME.dylora`.
+ *
+ * The same run gives the same file, so that writing it again changes nothing.
+ * Its settings are hyperparameters, which TensorBoard compares.
+ *
+ * @returns Number of runs that the folder did not have.
+ */
+export async function writeEventFiles(
+  runs: readonly RecordedRun[],
+  folder: string,
+): Promise<number> {
+  let added = 0;
+  for (const run of runs) {
+    const own = join(folder, run.name);
+    const seconds = Math.floor(run.started / 1000);
+    const path = join(own, `events.out.tfevents.${seconds}.dylora`);
+    const bytes = eventFile(run);
+    if (await hasBytes(path, bytes)) continue;
+    added++;
+    await Deno.mkdir(own, { recursive: true });
+    const partial = join(own, `.partial-${crypto.randomUUID()}`);
+    await Deno.writeFile(partial, bytes);
+    await Deno.rename(partial, path);
+  }
+  return added;
+}
+
+async function hasBytes(path: string, bytes: Uint8Array): Promise<boolean> {
+  try {
+    const found = await Deno.readFile(path);
+    return found.length === bytes.length &&
+      found.every((byte, i) => byte === bytes[i]);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/**
+ * An event file: records whose data are protocol buffers of the type `Event`.
+ *
+ * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto
+ * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
+ */
+function eventFile(run: RecordedRun): Uint8Array {
+  const events = [
+    event(run.started, 0, field(3, "brain.Event:2")),
+    event(run.started, 0, field(5, field(1, hyperparameters(run)))),
+    ...run.points.map(({ name, step, value, time }) =>
+      event(
+        time,
+        step,
+        field(5, field(1, concat([field(1, name), float(2, value)]))),
+      )
+    ),
+  ];
+  return concat(events.map(record));
+}
+
+/** `Event`: wall time in seconds, step, and its content. */
+function event(time: number, step: number, content: Uint8Array): Uint8Array {
+  const steps = step === 0 ? [] : [integer(2, step)];
+  return concat([double(1, time / 1000), ...steps, content]);
+}
+
+/**
+ * `Summary.Value` with the settings of the run, as TensorBoard's plugin for
+ * hyperparameters reads them.
+ *
+ * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/plugins/hparams/plugin_data.proto
+ */
+function hyperparameters({ params, started }: RecordedRun): Uint8Array {
+  const values = Object.entries(params).map(([name, value]) => {
+    const encoded = typeof value === "number"
+      ? double(2, value)
+      : typeof value === "boolean"
+      ? integer(4, Number(value))
+      : field(3, value);
+    return field(1, concat([field(1, name), field(2, encoded)]));
+  });
+  const session = concat([...values, double(5, started / 1000)]);
+  const plugin = concat([field(1, "hparams"), field(2, field(3, session))]);
+  // The plugin wants a tensor beside its data: floats of shape [0].
+  const shape = field(2, new Uint8Array());
+  const tensor = concat([integer(1, 1), field(2, shape)]);
+  return concat([
+    field(1, "_hparams_/session_start_info"),
+    field(8, tensor),
+    field(9, field(1, plugin)),
+  ]);
+}
+
+/**
+ * A record of TensorFlow's files: length, its checksum, data, their checksum.
+ *
+ * @see https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/lib/io/record_writer.h
+ */
+function record(data: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(data.length + 16);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, BigInt(data.length), true);
+  view.setUint32(8, maskedCrc(bytes.subarray(0, 8)), true);
+  bytes.set(data, 12);
+  view.setUint32(12 + data.length, maskedCrc(data), true);
+  return bytes;
+}
+
+/** CRC-32C of each byte. */
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) {
+    crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  }
+  return crc;
+});
+
+/** CRC-32C (RFC 3720, appendix B.4), rotated and shifted as TensorFlow stores it. */
+function maskedCrc(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc = CRC_TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
+  }
+  crc = ~crc >>> 0;
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+/** A field of a protocol buffer with a text, or with bytes such as another message. */
+function field(number: number, content: string | Uint8Array): Uint8Array {
+  const bytes = typeof content === "string"
+    ? new TextEncoder().encode(content)
+    : content;
+  return concat([varint(number << 3 | 2), varint(bytes.length), bytes]);
+}
+
+function integer(number: number, value: number): Uint8Array {
+  return concat([varint(number << 3), varint(value)]);
+}
+
+function double(number: number, value: number): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setFloat64(0, value, true);
+  return concat([varint(number << 3 | 1), bytes]);
+}
+
+function float(number: number, value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setFloat32(0, value, true);
+  return concat([varint(number << 3 | 5), bytes]);
+}
+
+/** A natural number in groups of seven bits, the lowest first. */
+function varint(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = value;
+  while (rest >= 0x80) {
+    bytes.push(rest % 0x80 + 0x80);
+    rest = Math.floor(rest / 0x80);
+  }
+  return Uint8Array.of(...bytes, rest);
+}

@@ -1,0 +1,207 @@
+import { z } from "zod";
+import type { RecordedRun } from "./recorded_runs.ts";
+import { ask, type Server, TrackError } from "./server.ts";
+
+/** Tag that identifies a run of this program. */
+const KEY_TAG = "dylora.key";
+
+/** Maximum number of metrics and of parameters in a request. */
+const MAX_METRICS = 1000;
+const MAX_PARAMS = 100;
+
+/** Maximum length of the value of a parameter. */
+const MAX_VALUE = 500;
+
+/**
+ * Sends runs to a server of MLflow, to the experiment of the pipeline.
+ *
+ * A run that the experiment has under its key is left alone, and one whose
+ * transfer was interrupted is replaced.
+ *
+ * @see https://mlflow.org/docs/latest/api_reference/rest-api.html
+ * @returns Number of runs that were added.
+ * @throws {TrackError}
+ */
+export async function sendToMlflow(
+  pipeline: string,
+  runs: readonly RecordedRun[],
+  server: Server,
+): Promise<number> {
+  const call = (method: string, body?: unknown) =>
+    ask(server, `/api/2.0/mlflow/${method}`, body);
+  const experiment = await experimentNamed(pipeline, call, server);
+  const present = await runsOf(experiment, call);
+  const ids = new Map<string, string>();
+  let added = 0;
+  for (const run of trainingsFirst(runs)) {
+    const same = present.filter(({ key }) => key === run.key);
+    const whole = same.find(({ status }) => status === "FINISHED");
+    if (whole !== undefined) {
+      ids.set(run.key, whole.id);
+      continue;
+    }
+    for (const { id } of same) await call("runs/delete", { run_id: id });
+    ids.set(run.key, await sendRun(run, experiment, ids, call));
+    added++;
+  }
+  return added;
+}
+
+/** Runs such that those that others belong to come first. */
+function trainingsFirst(runs: readonly RecordedRun[]): RecordedRun[] {
+  const isTraining = ({ kind }: RecordedRun) => kind === "training";
+  return [
+    ...runs.filter(isTraining),
+    ...runs.filter((run) => !isTraining(run)),
+  ];
+}
+
+type Call = (method: string, body?: unknown) => Promise<unknown>;
+
+const Created = z.looseObject({ experiment_id: z.string() });
+const Named = z.looseObject({
+  experiment: z.looseObject({
+    experiment_id: z.string(),
+    lifecycle_stage: z.string(),
+  }),
+});
+
+/** Id of the experiment with this name, which is created if there is none. */
+async function experimentNamed(
+  name: string,
+  call: Call,
+  { url }: Server,
+): Promise<string> {
+  const query = new URLSearchParams({ experiment_name: name });
+  let found: unknown;
+  try {
+    found = await call(`experiments/get-by-name?${query}`);
+  } catch (error) {
+    const isMissing = error instanceof TrackError && error.status === 404;
+    if (!isMissing) throw error;
+    return Created.parse(await call("experiments/create", { name }))
+      .experiment_id;
+  }
+  const { experiment } = Named.parse(found);
+  if (experiment.lifecycle_stage === "active") return experiment.experiment_id;
+  throw new TrackError(
+    `The experiment "${name}" of the server at ${url} is deleted`,
+    `Restore it with "mlflow experiments restore --experiment-id ${experiment.experiment_id}", or delete it permanently`,
+  );
+}
+
+const Found = z.looseObject({
+  runs: z.array(z.looseObject({
+    info: z.looseObject({ run_id: z.string(), status: z.string() }),
+    data: z.looseObject({
+      tags: z.array(z.looseObject({ key: z.string(), value: z.string() }))
+        .default([]),
+    }),
+  })).default([]),
+  next_page_token: z.string().optional(),
+});
+
+/** A run of this program on the server. */
+interface PresentRun {
+  readonly id: string;
+  readonly key: string;
+  readonly status: string;
+}
+
+async function runsOf(experiment: string, call: Call): Promise<PresentRun[]> {
+  const present: PresentRun[] = [];
+  let token: string | undefined;
+  do {
+    const { runs, next_page_token } = Found.parse(
+      await call("runs/search", {
+        experiment_ids: [experiment],
+        max_results: 1000,
+        ...(token && { page_token: token }),
+      }),
+    );
+    for (const { info: { run_id: id, status }, data } of runs) {
+      const key = data.tags.find((tag) => tag.key === KEY_TAG)?.value;
+      if (key !== undefined) present.push({ id, key, status });
+    }
+    token = next_page_token;
+  } while (token);
+  return present;
+}
+
+const CreatedRun = z.looseObject({
+  run: z.looseObject({ info: z.looseObject({ run_id: z.string() }) }),
+});
+
+/**
+ * Sends a run, which is finished only after all of it has arrived.
+ *
+ * @param ids Ids of the runs on the server, by key.
+ * @returns Its id.
+ */
+async function sendRun(
+  run: RecordedRun,
+  experiment: string,
+  ids: ReadonlyMap<string, string>,
+  call: Call,
+): Promise<string> {
+  const parent = run.training && ids.get(run.training);
+  const tags = {
+    [KEY_TAG]: run.key,
+    "dylora.stage": run.stage,
+    "dylora.kind": run.kind,
+    ...(parent && { "mlflow.parentRunId": parent }),
+  };
+  const { run: { info: { run_id } } } = CreatedRun.parse(
+    await call("runs/create", {
+      experiment_id: experiment,
+      run_name: run.name,
+      start_time: Math.round(run.started),
+      tags: Object.entries(tags).map(([key, value]) => ({ key, value })),
+    }),
+  );
+  const params = Object.entries(run.params).map(([key, value]) => ({
+    key,
+    value: String(value).slice(0, MAX_VALUE),
+  }));
+  for (const part of chunks(params, MAX_PARAMS)) {
+    await call("runs/log-batch", { run_id, params: part });
+  }
+  const metrics = run.points.map(({ name, step, value, time }) => ({
+    key: name,
+    value,
+    timestamp: Math.round(time),
+    step,
+  }));
+  for (const part of chunks(metrics, MAX_METRICS)) {
+    await call("runs/log-batch", { run_id, metrics: part });
+  }
+  await call("runs/update", {
+    run_id,
+    status: "FINISHED",
+    end_time: Math.round(run.ended),
+  });
+  return run_id;
+}
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from(
+    { length: Math.ceil(items.length / size) },
+    (_, i) => items.slice(i * size, (i + 1) * size),
+  );
+}
+
+/**
+ * Headers that authenticate at a server of MLflow, from the variables of its
+ * own clients.
+ */
+export function mlflowHeaders(
+  env: (name: string) => string | undefined,
+): Record<string, string> {
+  const token = env("MLFLOW_TRACKING_TOKEN");
+  if (token) return { authorization: `Bearer ${token}` };
+  const user = env("MLFLOW_TRACKING_USERNAME");
+  if (!user) return {};
+  const pair = `${user}:${env("MLFLOW_TRACKING_PASSWORD") ?? ""}`;
+  const bytes = new TextEncoder().encode(pair);
+  return { authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
+}

@@ -1,0 +1,267 @@
+import { z } from "zod";
+import { EpochScores } from "../engine/training/checkpoint.ts";
+import { learningRateAt } from "../engine/training/adamw.ts";
+import { readLog } from "../scheduler/logs.ts";
+import type { Manifest } from "../store/manifests.ts";
+import type { Store } from "../store/store.ts";
+
+/** A training or an evaluation whose result is in the cache, in the terms of experiment trackers. */
+export interface RecordedRun {
+  /** Key of the result: the same run always has the same one. */
+  readonly key: string;
+  /** Stage and start of the key: `train-dylora@sst2,seed=0.1a2b3c4d` */
+  readonly name: string;
+  /** Stage that ran; of another pipeline's result, the first stage of this one that has it. */
+  readonly stage: string;
+  readonly kind: "training" | "evaluation";
+  /** When it started and ended, in milliseconds since 1970. */
+  readonly started: number;
+  readonly ended: number;
+  /** Settings by name, those of a part of the settings by a dot path. */
+  readonly params: Readonly<Record<string, string | number | boolean>>;
+  /** In ascending order of step. */
+  readonly points: readonly Point[];
+  /** Key of the training that an evaluation scores, if that is in the cache. */
+  readonly training?: string;
+}
+
+/** A value of a run. */
+interface Point {
+  /** `train/loss`, `train/learning_rate`, `epochs/accuracy/rank_8`, `ranks/accuracy`, `seconds` */
+  readonly name: string;
+  /** Optimizer steps taken; of an evaluation, the rank. */
+  readonly step: number;
+  readonly value: number;
+  /** In milliseconds since 1970. */
+  readonly time: number;
+}
+
+/**
+ * All trainings and evaluations of a pipeline that the cache has, in the order
+ * in which they started: for each stage its latest results, whatever the
+ * parameters.
+ *
+ * @param note Called with a sentence for each result that cannot be used.
+ */
+export async function recordedRuns(
+  pipeline: string,
+  store: Store,
+  note: (text: string) => void,
+): Promise<RecordedRun[]> {
+  const runs: RecordedRun[] = [];
+  const trained = new Map<string, string>();
+  const scored: [run: RecordedRun, contents: readonly string[]][] = [];
+  const seen = new Set<string>();
+  for (const id of store.histories.stages(pipeline)) {
+    for (const key of store.histories.read(pipeline, id).keys) {
+      // Stages with the same key share a result.
+      if (seen.has(key)) continue;
+      seen.add(key);
+      const found = await store.lookup(key);
+      if (found.state === "none") continue;
+      if (found.state === "unusable") {
+        note(`Left out ${id}: its result ${key.slice(0, 8)} ${found.fault}`);
+        continue;
+      }
+      const { manifest } = found;
+      const stage = manifest.pipeline === pipeline ? manifest.stage : id;
+      if (isTraining(manifest)) {
+        runs.push(await readTraining(stage, manifest, store));
+        trained.set(manifest.content, key);
+      } else if (isEvaluation(manifest)) {
+        const inputs = Object.values(manifest.parts.inputs).flat();
+        scored.push([
+          readEvaluation(stage, manifest, store),
+          inputs.map(({ content }) => content),
+        ]);
+      }
+    }
+  }
+  for (const [run, contents] of scored) {
+    const training = contents.map((it) => trained.get(it)).find(Boolean);
+    runs.push({ ...run, ...(training !== undefined && { training }) });
+  }
+  return runs.sort((a, b) =>
+    a.started - b.started || (a.name < b.name ? -1 : 1)
+  );
+}
+
+/** Whether the stage has trained itself, unlike one that reduces or imports an adapter. */
+function isTraining({ files, metrics }: Manifest): boolean {
+  return metrics.loss !== undefined &&
+    files.some(({ path }) => path === "training.json");
+}
+
+function isEvaluation({ files }: Manifest): boolean {
+  return files.some(({ path }) => path === "scores.json");
+}
+
+/** What is read of `training.json`, of this version of the program or an earlier one. */
+const TrainingFile = z.looseObject({
+  steps: z.number(),
+  learningRate: z.number(),
+  warmupRatio: z.number(),
+  losses: z.array(z.object({ step: z.number(), loss: z.number() })),
+  selection: z.looseObject({ epochs: z.array(EpochScores) }).nullish(),
+});
+
+async function readTraining(
+  stage: string,
+  manifest: Manifest,
+  store: Store,
+): Promise<RecordedRun> {
+  const training = readFile("training.json", TrainingFile, manifest, store);
+  const { losses, selection, ...settings } = training;
+  const run = runOf(stage, "training", manifest, {
+    ...settings,
+    selection: selection && { ...selection, epochs: undefined },
+  });
+  const times = await lossTimes(run, manifest, store);
+  const timeAt = (step: number) =>
+    times.find(([logged]) => logged >= step)?.[1] ?? run.ended;
+  const points: Point[] = losses.flatMap(({ step, loss }) => {
+    const at = { step, time: timeAt(step) };
+    return [
+      { ...at, name: "train/loss", value: loss },
+      {
+        ...at,
+        name: "train/learning_rate",
+        // Steps are counted from 0 there.
+        value: learningRateAt(step - 1, training),
+      },
+    ];
+  });
+  for (const { step, ranks } of selection?.epochs ?? []) {
+    for (const { rank, metrics } of ranks) {
+      for (const [name, value] of defined(metrics)) {
+        points.push({
+          name: `epochs/${name}/rank_${rank}`,
+          step,
+          value,
+          time: timeAt(step),
+        });
+      }
+    }
+  }
+  for (const [name, value] of defined(manifest.metrics)) {
+    if (name === "loss") continue;
+    points.push({ name, step: training.steps, value, time: run.ended });
+  }
+  return { ...run, points: points.sort((a, b) => a.step - b.step) };
+}
+
+/**
+ * When the loss of each step was reported, in milliseconds since 1970. Those
+ * of attempts before the last one are not in the log: they count as reported
+ * when the last attempt started.
+ */
+async function lossTimes(
+  { started }: RecordedRun,
+  { log }: Manifest,
+  store: Store,
+): Promise<[step: number, time: number][]> {
+  const times: [number, number][] = [];
+  const path = store.blobs.path(log.blob);
+  for await (const line of readLog({ from: "result", path }, false)) {
+    if (line.type !== "metric" || line.name !== "loss") continue;
+    times.push([line.step ?? 0, started + 1000 * line.at]);
+  }
+  const [first] = times;
+  return first === undefined ? [] : [[first[0] - 1, started], ...times];
+}
+
+/** What is read of `scores.json`, of this version of the program or an earlier one. */
+const ScoresFile = z.looseObject({
+  ranks: z.array(z.object({
+    rank: z.number(),
+    metrics: z.record(z.string(), z.number().nullable()),
+  })),
+});
+
+function readEvaluation(
+  stage: string,
+  manifest: Manifest,
+  store: Store,
+): RecordedRun {
+  const { ranks, ...settings } = readFile(
+    "scores.json",
+    ScoresFile,
+    manifest,
+    store,
+  );
+  const run = runOf(stage, "evaluation", manifest, settings);
+  const points: Point[] = ranks.flatMap(({ rank, metrics }) =>
+    defined(metrics).map(([name, value]) => ({
+      name: `ranks/${name}`,
+      step: rank,
+      value,
+      time: run.ended,
+    }))
+  );
+  const step = ranks.at(-1)?.rank ?? 0;
+  const { seconds: value } = manifest;
+  points.push({ name: "seconds", step, value, time: run.ended });
+  return { ...run, points };
+}
+
+/** @throws {SyntaxError} If the file does not have what is read of it. */
+function readFile<T extends z.ZodType>(
+  name: string,
+  schema: T,
+  { files, key, stage }: Manifest,
+  store: Store,
+): z.output<T> {
+  const { blob } = files.find(({ path }) => path === name)!;
+  const { data, error } = schema.safeParse(
+    JSON.parse(store.blobs.text(blob) ?? "null"),
+  );
+  if (data !== undefined) return data;
+  throw new SyntaxError(
+    `"${name}" of the result ${key.slice(0, 8)} of ${stage} is invalid:\n${
+      z.prettifyError(error!)
+    }`,
+  );
+}
+
+function runOf(
+  stage: string,
+  kind: RecordedRun["kind"],
+  { key, started, seconds }: Manifest,
+  settings: Readonly<Record<string, unknown>>,
+): RecordedRun {
+  const start = Date.parse(started);
+  return {
+    key,
+    name: `${stage}.${key.slice(0, 8)}`,
+    stage,
+    kind,
+    started: start,
+    ended: start + 1000 * seconds,
+    params: Object.fromEntries(flattened(settings)),
+    points: [],
+  };
+}
+
+/** Values of a mapping and of those inside, by dot path; lists as JSON; null is left out. */
+function flattened(
+  settings: object,
+  prefix = "",
+): [string, string | number | boolean][] {
+  return Object.entries(settings).flatMap(([name, value]) => {
+    const path = prefix + name;
+    if (value === null || value === undefined) return [];
+    if (Array.isArray(value)) return [[path, JSON.stringify(value)]];
+    return typeof value === "object"
+      ? flattened(value, `${path}.`)
+      : [[path, value]];
+  });
+}
+
+/** Metrics with a finite value: trackers take no others. */
+function defined(
+  metrics: Readonly<Record<string, number | null>>,
+): [string, number][] {
+  return Object.entries(metrics).filter((entry): entry is [string, number] =>
+    Number.isFinite(entry[1])
+  );
+}

@@ -1,0 +1,86 @@
+/** Failure of a request to a tracking server; the message has the problem and, on a second line, the remedy. */
+export class TrackError extends Error {
+  override readonly name = "TrackError";
+
+  constructor(
+    problem: string,
+    remedy: string,
+    /** Status of the answer; undefined if there was none. */
+    readonly status?: number,
+    options?: ErrorOptions,
+  ) {
+    super(`${problem}\n${remedy}`, options);
+  }
+}
+
+/** A tracking server that takes and gives JSON. */
+export interface Server {
+  /** Name in messages: `MLflow`. */
+  readonly title: string;
+  /** URL without a slash at its end. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Command that starts such a server. */
+  readonly start: string;
+  readonly signal: AbortSignal;
+}
+
+/** Milliseconds in which a server must answer. */
+const TIMEOUT = 60_000;
+
+/**
+ * Sends a request, by POST if it has a body.
+ *
+ * @param path Begins with a slash.
+ * @returns The answer, parsed.
+ * @throws {TrackError} If the server cannot be reached, refuses, or does not answer in JSON.
+ */
+export async function ask(
+  { title, url, headers, start, signal }: Server,
+  path: string,
+  body?: unknown,
+): Promise<unknown> {
+  let status: number;
+  let text: string;
+  try {
+    const response = await fetch(`${url}${path}`, {
+      headers: { ...headers, "content-type": "application/json" },
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
+      ...(body !== undefined && {
+        method: "POST",
+        body: JSON.stringify(body),
+      }),
+    });
+    status = response.status;
+    text = await response.text();
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new TrackError(
+      `Cannot reach a server of ${title} at ${url}: ${
+        (error as Error).message
+      }`,
+      `Start one with "${start}", or name its address with --url`,
+      undefined,
+      { cause: error },
+    );
+  }
+  if (status < 200 || status > 299) {
+    throw new TrackError(
+      `The server at ${url} responds with status ${status} to ${path}: ${
+        text.slice(0, 300)
+      }`,
+      `Check that it is a server of ${title}, and that you may write to it`,
+      status,
+    );
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new TrackError(
+      `The server at ${url} does not answer in JSON to ${path}`,
+      `Check that it is a server of ${title}`,
+      status,
+      { cause: error },
+    );
+  }
+}

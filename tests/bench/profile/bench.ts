@@ -1,0 +1,205 @@
+/**
+ * Says where a training step of this engine spends its time, by part of the
+ * engine and by product, on one thread:
+ *
+ *     deno task bench profile --only "minilm 32x64"
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+} from "../../../lib/cli/arguments.ts";
+import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
+import { startEngine } from "../../../lib/engine/start.ts";
+import { median } from "../../../lib/engine/training/progress.ts";
+import { PRECISION, precisionsOf } from "../options.ts";
+import { writeRandomModel } from "../step/random_model.ts";
+import { Work } from "../step/training.ts";
+import { nameOf, shapes } from "../step/work.ts";
+import { timeOperations, type Timing } from "./operations.ts";
+
+/** Steps that are profiled. */
+const STEPS = 5;
+
+/** A row: milliseconds of a step, and of a product its speed. */
+interface Row {
+  /** Part of the engine, `product`, or what lies between the operations. */
+  readonly part: string;
+  readonly name?: string;
+  readonly calls?: number;
+  readonly milliseconds: number;
+  /** Share of the step. */
+  readonly share: number;
+  readonly gflops?: number;
+  /** Speed of the same product alone, repeated. */
+  readonly best?: number;
+}
+
+/** `deno task bench profile`. */
+export const command: Command = {
+  name: "bench profile",
+  usage: "",
+  description:
+    "Profile a training step on one thread. Prints the milliseconds of each part of the engine, of each product with its speed beside that of the product alone, and of the first step. Run it on an idle machine.",
+  options: [
+    {
+      name: "only",
+      value: "SHAPE",
+      choices: shapes.map(nameOf),
+      description: 'Model, batch and length (default: "minilm 32x64")',
+    },
+    PRECISION,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["", "MiniLM in both precisions"],
+    ['--only "roberta-base 16x64" --precision f32', "RoBERTa in float32"],
+  ],
+  positionals: { min: 0, max: 0 },
+  run: profile,
+};
+
+async function profile(given: Arguments): Promise<number> {
+  const only = given.value("only") ?? "minilm 32x64";
+  const shape = shapes.find((it) => nameOf(it) === only)!;
+  const choice = await selectEngine("tensorflow");
+  await choice.prepare();
+  const folder = Deno.makeTempDirSync({ prefix: "bench-" });
+  try {
+    writeRandomModel(folder, shape.model);
+    const [first, ...others] = precisionsOf(given);
+    await startEngine(
+      {
+        engine: "tensorflow",
+        device: "cpu",
+        library: choice.library!,
+        bfloat16: true,
+      },
+      { cpus: 1, precision: first! },
+    );
+    const timings = timeOperations();
+    for (const precision of [first!, ...others]) {
+      (await import("../../../lib/engine/backend.ts")).libraryBinding()!
+        .precision = precision;
+      const work = {
+        batch: shape.batch,
+        length: shape.length,
+        labels: 2,
+        rank: 8,
+        alpha: 16,
+        precision,
+        threads: 1,
+        config: shape.model.config,
+        target_modules: [],
+        modules_to_save: [],
+      };
+      for (const row of rowsOf(folder, work, timings)) {
+        console.log(
+          given.has("json")
+            ? JSON.stringify({ work: only, precision, ...row })
+            : `${precision} ${lineOf(row)}`,
+        );
+      }
+    }
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+  return EXIT.success;
+}
+
+function* rowsOf(
+  folder: string,
+  work: ConstructorParameters<typeof Work>[1],
+  timings: Map<string, Timing>,
+): Generator<Row> {
+  const graph = new Work(folder, work);
+  const [first] = graph.step(1).seconds;
+  graph.step(2);
+  const step = median(graph.step(STEPS).seconds) * 1000;
+  yield { part: "first step", ...of(first! * 1000 - step, step) };
+  yield { part: "step", ...of(step, step) };
+
+  const eager = new Work(folder, work, true);
+  eager.step(2);
+  timings.clear();
+  const whole = median(eager.step(STEPS).seconds) * 1000;
+  const found = [...timings.values()];
+  const parts = Map.groupBy(found, ({ part }) => part);
+  const sum = (of: readonly Timing[]) =>
+    of.reduce((sum, { seconds }) => sum + seconds, 0) / STEPS * 1000;
+  const rows = [...parts].map(([part, of]) => ({ part, milliseconds: sum(of) }))
+    .sort((a, b) => b.milliseconds - a.milliseconds);
+  for (const { part, milliseconds } of rows) {
+    yield { part, ...of(milliseconds, step) };
+  }
+  const between = whole - sum(found);
+  yield { part: "between the operations, one by one", ...of(between, step) };
+  yield {
+    part: "saved by the graph",
+    ...of(whole - step, step),
+  };
+  const products = (parts.get("product") ?? [])
+    .sort((a, b) => b.seconds - a.seconds).slice(0, 12);
+  for (const { name, calls, seconds, flops } of products) {
+    yield {
+      part: "product",
+      name,
+      calls: calls / STEPS,
+      ...of(seconds / STEPS * 1000, step),
+      gflops: flops * calls / seconds / 1e9,
+      best: bestOf(name, flops),
+    };
+  }
+}
+
+function of(milliseconds: number, step: number) {
+  return { milliseconds, share: milliseconds / step };
+}
+
+/** GFLOPS of a product alone, the fastest of some repetitions; NaN for other operations than plain products. */
+function bestOf(name: string, flops: number): number {
+  const [left, right] = [...name.matchAll(/\[([\d,]+)\]/g)]
+    .map(([, shape]) => shape!.split(",").map(Number));
+  if (left?.length !== 2 || right?.length !== 2) return NaN;
+  const transposes = [false, true].flatMap((a) =>
+    [false, true].map((b) => [a, b] as const)
+  );
+  const [a, b] = [left, right].map((shape) =>
+    tf.randomUniform(shape as [number, number], -1, 1, "float32", 7)
+  ) as [tf.Tensor2D, tf.Tensor2D];
+  // The name does not tell what is transposed; shapes that fit compute as much.
+  const found = transposes.find(([ta, tb]) =>
+    left[ta ? 0 : 1] === right[tb ? 1 : 0] &&
+    2 * left[0]! * left[1]! * right[tb ? 0 : 1]! === flops
+  );
+  let best = NaN;
+  if (found !== undefined) {
+    for (let i = 0; i < 10; i++) {
+      const begin = performance.now();
+      tf.matMul(a, b, ...found).dispose();
+      const speed = flops / (performance.now() - begin) / 1e6;
+      if (!(best > speed)) best = speed;
+    }
+  }
+  tf.dispose([a, b]);
+  return best;
+}
+
+function lineOf(
+  { part, name, calls, milliseconds, share, gflops, best }: Row,
+): string {
+  const speed = gflops === undefined ? "" : [
+    `${calls} x`,
+    `${gflops.toFixed(0)} GFLOPS`,
+    ...(Number.isNaN(best) ? [] : [`of ${best!.toFixed(0)}`]),
+  ].join(" ");
+  return [
+    (name ?? part).padEnd(44),
+    `${milliseconds.toFixed(2)} ms`.padStart(12),
+    `${(share * 100).toFixed(1)} %`.padStart(8),
+    speed,
+  ].join(" ").trimEnd();
+}
