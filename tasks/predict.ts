@@ -69,7 +69,8 @@ export default defineTask({
         ranks: [rank],
         batchSize,
         signal,
-        progress: (done) => stage.progress(done, index.length, "examples"),
+        progress: (done, note) =>
+          stage.progress(done, index.length, "examples", note),
       },
     );
     await writePredictions(stage.output, {

@@ -11,8 +11,16 @@ export interface Interrupts extends Disposable {
 }
 
 /**
- * Turns the first signal into an orderly stop. The second ends the program at
- * once; the processes of stages end with it.
+ * Milliseconds within which all signals are one press. A terminal signals every
+ * process of a command, and those above this one, `deno task` and `npx`, pass
+ * the signal on as well.
+ */
+const ONE_PRESS = 1000;
+
+/**
+ * Turns the first signal into an orderly stop. The next press, or SIGTERM, ends
+ * the program at once, and the processes of stages with it. A terminal that is
+ * closed after Ctrl-C hurries nothing.
  *
  * @param onFirst Called to tell the user; the stop begins when the promise that
  * it returns, if it does, resolves.
@@ -22,9 +30,21 @@ export function watchInterrupts(
 ): Interrupts {
   const controller = new AbortController();
   let code: number | undefined;
+  let isPressed = false;
+  const press = () => {
+    isPressed = true;
+    // What has arrived while the thread was busy is read before the second timer.
+    const release = () => setTimeout(() => isPressed = false, 1);
+    Deno.unrefTimer(setTimeout(release, ONE_PRESS));
+  };
   const listen = (signal: Deno.Signal, exitCode: number) => {
     const listener = () => {
-      if (code !== undefined) Deno.exit(exitCode);
+      if (isPressed) return;
+      if (code !== undefined) {
+        if (signal === "SIGHUP") return;
+        Deno.exit(exitCode);
+      }
+      press();
       code = exitCode;
       const abort = () => controller.abort(new Error("Interrupted"));
       const told = onFirst(signal);

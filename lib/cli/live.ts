@@ -1,7 +1,9 @@
+import { Forecast, Pace } from "./estimate.ts";
 import {
   bytes,
   clip,
   duration,
+  Endings,
   LastLines,
   type Message,
   messageLine,
@@ -10,6 +12,7 @@ import {
   type Style,
 } from "./messages.ts";
 import { printable } from "../pipeline/faults.ts";
+import { shortIds } from "./short_ids.ts";
 
 /** The parts of a terminal that the live table uses. */
 interface Terminal {
@@ -44,27 +47,37 @@ export function liveTable(
   clock = SYSTEM_CLOCK,
 ): Renderer {
   const table = new Table(style, clock);
-  const screen = new Screen(terminal, clock, (width) => table.rows(width));
+  const screen = new Screen(
+    terminal,
+    clock,
+    (width, height) => table.rows(width, height),
+  );
   return {
     show(message) {
-      const above = table.take(message);
-      if (above !== undefined) screen.print(above);
+      table.take(message, () => screen.width)
+        .forEach((line) => screen.print(line));
       screen.refresh();
       if (message.type === "summary") screen.close();
     },
-    end: () => screen.close(),
+    end() {
+      table.held().forEach((line) => screen.print(line));
+      screen.close();
+    },
   };
 }
 
-/** Cells of a progress bar. */
-const BAR = 16;
+/** Columns from which the bars are long. */
+const WIDE = 100;
+
+/** Columns of the time that is left: `59 min left`. */
+const LEFT = 11;
 
 interface RunningStage {
-  /** When it, or its job, started, in the clock's milliseconds. */
-  since: number;
+  readonly pace: Pace;
+  /** Why it runs. */
+  readonly reason: string;
   /** Its job in a batch system. */
   job?: Message & { type: "queued" };
-  progress?: Message & { type: "progress" };
 }
 
 /** The state of a run, as rows of a table. */
@@ -72,9 +85,14 @@ class Table {
   readonly #style: Style;
   readonly #clock: Clock;
   readonly #running = new Map<string, RunningStage>();
+  readonly #forecast = new Forecast();
   readonly #lastLines = new LastLines();
+  readonly #endings: Endings;
   #pipeline = "";
-  #total = 0;
+  #stages: readonly string[] = [];
+  #names:
+    | { readonly rows: string; readonly names: ReadonlyMap<string, string> }
+    | undefined;
   #finished = 0;
   #install: (Message & { type: "install" }) | undefined;
   #start: number;
@@ -82,115 +100,214 @@ class Table {
   constructor(style: Style, clock: Clock) {
     this.#style = style;
     this.#clock = clock;
+    this.#endings = new Endings(style);
     this.#start = clock.now();
   }
 
-  /** Updates the table from a message. Returns the text to print above it. */
-  take(message: Message): string | undefined {
-    const line = messageLine(message, this.#style);
+  /** Updates the table from a message. Returns the lines to print above it. */
+  take(message: Message, width: () => number): readonly string[] {
+    const running = "stage" in message
+      ? this.#running.get(message.stage)
+      : undefined;
+    const now = this.#clock.now();
+    const line = this.#endings.holds(message)
+      ? undefined
+      : messageLine(message, this.#style);
+    const lines = line === undefined ? [] : [line];
     switch (message.type) {
       case "install":
         this.#install = message;
-        break;
+        return [];
       case "start":
         this.#pipeline = message.pipeline;
-        this.#total = message.stages.length;
-        this.#start = this.#clock.now();
-        break;
-      case "started":
+        this.#stages = message.stages;
+        this.#start = now;
+        return [];
+      case "expected":
+        this.#forecast.expect(message);
+        return [];
+      case "started": {
+        const { stage, reason } = message;
         this.#install = undefined;
-        this.#running.set(message.stage, { since: this.#clock.now() });
-        break;
-      case "progress": {
-        const running = this.#running.get(message.stage);
-        if (running) running.progress = message;
-        break;
+        const pace = new Pace(now, this.#forecast.secondsOf(stage));
+        this.#running.set(stage, { pace, reason });
+        // The row of the stage says it.
+        return [];
       }
-      case "queued": {
-        const running = this.#running.get(message.stage);
-        if (running) {
-          if (message.state === "RUNNING") running.since = this.#clock.now();
-          running.job = message;
+      case "progress":
+        running?.pace.take(message, now);
+        return [];
+      case "queued":
+        if (running !== undefined) {
+          const { stage, state } = message;
+          const { reason } = running;
+          // Its time in the queue is none of its run.
+          const pace = state === "RUNNING" && running.job?.state !== state
+            ? new Pace(now, this.#forecast.secondsOf(stage))
+            : running.pace;
+          this.#running.set(stage, { pace, reason, job: message });
         }
-        // The row of the stage shows it.
-        return undefined;
-      }
+        return [];
       case "log":
         this.#lastLines.add(message);
-        break;
-      case "finished":
+        return [];
+      case "summary":
+        return [...this.held(), ...lines];
       case "verified":
-        this.#finished++;
-        this.#running.delete(message.stage);
-        this.#lastLines.take(message.stage);
-        break;
-      case "failed": {
-        if (!message.retry) this.#finished++;
-        this.#running.delete(message.stage);
-        const lines = this.#lastLines.take(message.stage)
-          .map((it) => this.#style.dim(`  | ${it}`));
-        return [...lines, line].join("\n");
+        this.#end(message.stage, message.seconds);
+        return lines;
+      case "finished": {
+        this.#lastLines.take(message);
+        const ran = message.outcome === "ran";
+        this.#end(message.stage, ran ? message.seconds : undefined);
+        return ran && line && running
+          ? [this.#why(line, running, width())]
+          : lines;
       }
+      case "interrupted":
+      case "failed": {
+        const last = this.#lastLines.take(message);
+        if (message.type === "failed" && message.retry) {
+          this.#running.delete(message.stage);
+        } else this.#end(message.stage);
+        return line === undefined
+          ? []
+          : [...last.map((it) => this.#style.dim(`  | ${it}`)), line];
+      }
+      default:
+        return lines;
     }
-    return line;
   }
 
-  rows(width: number): string[] {
-    const rows = this.#install ? [this.#installRow(this.#install)] : [];
-    if (this.#running.size > 0) {
-      const time = duration((this.#clock.now() - this.#start) / 1000);
-      rows.push(
-        this.#style.bold(this.#pipeline) +
-          this.#style.dim(`  ${this.#finished}/${this.#total} stages  ${time}`),
-      );
+  /** Lines that were held for the end. */
+  held(): readonly string[] {
+    return this.#endings.take();
+  }
+
+  #end(stage: string, seconds?: number): void {
+    this.#finished++;
+    this.#running.delete(stage);
+    this.#forecast.end(stage, seconds);
+  }
+
+  /** The line of a stage that has run, with the reason why it did if there is room. */
+  #why(line: string, { reason }: RunningStage, width: number): string {
+    // deno-lint-ignore no-control-regex
+    const left = width - line.replace(/\x1b\[\d+m/g, "").length - 3;
+    return reason === "" || left < 10
+      ? line
+      : `${line} ${this.#style.dim(`- ${clip(reason, left)}`)}`;
+  }
+
+  /** The rows of the table, at most so many. */
+  rows(width: number, height: number): string[] {
+    const rows = this.#install ? [this.#installRow(this.#install, width)] : [];
+    if (this.#running.size === 0) return rows;
+    rows.push(this.#headRow());
+    const room = Math.max(1, height - rows.length);
+    const shown = [...this.#running];
+    const hidden = shown.length > room
+      ? shown.splice(Math.max(1, room - 1)).length
+      : 0;
+    const names = this.#shortNames(shown.map(([stage]) => stage), width);
+    const column = Math.max(...[...names.values()].map((it) => it.length));
+    for (const [stage, running] of shown) {
+      const name = names.get(stage)!.padEnd(column);
+      const bar = this.#barWidth(width);
+      const rest = width - column - bar - LEFT - 13;
+      rows.push(`  ${name}  ${this.#progress(running, bar, rest)}`.trimEnd());
     }
-    const longest = Math.max(
-      0,
-      ...[...this.#running.keys()].map((it) => it.length),
-    );
-    const column = Math.min(longest, Math.floor(width / 3));
-    const rest = Math.max(0, width - column - BAR - 14);
-    for (const [stage, running] of this.#running) {
-      const name = clip(stage, column).padEnd(column);
-      rows.push(`  ${name}  ${this.#progress(running, rest)}`);
-    }
+    if (hidden > 0) rows.push(this.#style.dim(`  and ${hidden} more`));
     return rows;
   }
 
-  #progress({ since, progress, job }: RunningStage, width: number): string {
-    const seconds = (this.#clock.now() - since) / 1000;
+  /** Names of rows, which are made once for the same rows: a run may have thousands of stages. */
+  #shortNames(
+    stages: readonly string[],
+    width: number,
+  ): ReadonlyMap<string, string> {
+    const rows = [width, ...stages].join(" ");
+    if (this.#names?.rows !== rows) {
+      const most = Math.floor(width * 0.3);
+      const names = shortIds(stages, most, this.#stages);
+      this.#names = { rows, names };
+    }
+    return this.#names.names;
+  }
+
+  #headRow(): string {
+    const now = this.#clock.now();
+    const paces = new Map(
+      [...this.#running].map(([stage, { pace }]) => [stage, pace]),
+    );
+    const left = this.#forecast.left(paces, now);
+    const time = duration((now - this.#start) / 1000);
+    const end = left === undefined
+      ? ""
+      : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
+    return this.#style.bold(this.#pipeline) +
+      this.#style.dim(
+        `  ${this.#finished}/${this.#stages.length} stages  ${time}${end}`,
+      );
+  }
+
+  #progress({ pace, job }: RunningStage, bar: number, width: number): string {
+    const { progress, share } = pace;
+    const now = this.#clock.now();
+    const passed = duration((now - pace.since) / 1000);
+    const left = pace.left(now);
+    const time = left === undefined ? passed : `${about(left)} left`;
     if (job !== undefined && (job.state !== "RUNNING" || !progress)) {
       const why = job.reason === undefined ? "" : ` (${printable(job.reason)})`;
-      const text = `job ${job.job} ${job.state}${why}, ${duration(seconds)}`;
-      return `${this.#bar(0)}       ${clip(text, width)}`;
+      const text = `job ${job.job} ${job.state}${why}`;
+      return this.#cells(bar, 0, passed, clip(text, width));
     }
     if (progress === undefined || progress.total <= 0) {
-      return `${this.#bar(0)}       ${clip(duration(seconds), width)}`;
+      return this.#cells(bar, 0, time, "");
     }
-    const share = Math.min(1, progress.done / progress.total);
-    const left = share > 0.02
-      ? `, ${duration(seconds * (1 - share) / share)} left`
-      : "";
     const number = job === undefined ? "" : `job ${job.job}: `;
-    const text = clip(number + progressText(progress) + left, width);
-    return `${this.#bar(share)} ${percent(share)}  ${text}`;
+    const text = pace.otherWork === undefined
+      ? progressText(progress)
+      : printable(pace.otherWork);
+    return this.#cells(bar, share, time, clip(number + text, width));
+  }
+
+  #cells(bar: number, share: number, time: string, text: string): string {
+    return `${this.#bar(bar, share)} ${percent(share)}  ${
+      time.padEnd(LEFT)
+    }  ${text}`;
   }
 
   #installRow(
     { step, subject, done, total }: Message & { type: "install" },
+    width: number,
   ): string {
     if (total === 0) return `  ${step} ${subject}`;
     const share = Math.min(1, done / total);
-    return `  ${this.#bar(share)} ${percent(share)}  ${step} ${subject}, ${
-      bytes(done)
-    } of ${bytes(total)}`;
+    return `  ${this.#bar(this.#barWidth(width), share)} ${
+      percent(share)
+    }  ${step} ${subject}, ${bytes(done)} of ${bytes(total)}`;
   }
 
-  #bar(share: number): string {
-    const full = Math.round(share * BAR);
-    return this.#style.green("━".repeat(full)) +
-      this.#style.dim("━".repeat(BAR - full));
+  #barWidth(width: number): number {
+    return width < WIDE ? 10 : 16;
   }
+
+  #bar(width: number, share: number): string {
+    const full = Math.round(share * width);
+    return this.#style.green("━".repeat(full)) +
+      this.#style.dim("━".repeat(width - full));
+  }
+}
+
+/** An estimated duration: `45 s`, `12 min`, `2.1 h`, `3 days`. */
+function about(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
+  const hours = seconds / 3600;
+  return hours < 48
+    ? `${hours.toFixed(1)} h`
+    : `${Math.round(hours / 24)} days`;
 }
 
 function percent(share: number): string {
@@ -215,7 +332,7 @@ const CLEAR_BELOW = "\x1b[J";
 class Screen {
   readonly #terminal: Terminal;
   readonly #clock: Clock;
-  readonly #rows: (width: number) => readonly string[];
+  readonly #rows: (width: number, height: number) => readonly string[];
   readonly #stop: () => void;
   /** Lines to print above the rows with the next frame. */
   #pending: string[] = [];
@@ -227,7 +344,7 @@ class Screen {
   constructor(
     terminal: Terminal,
     clock: Clock,
-    rows: (width: number) => readonly string[],
+    rows: (width: number, height: number) => readonly string[],
   ) {
     this.#terminal = terminal;
     this.#clock = clock;
@@ -256,9 +373,16 @@ class Screen {
 
   #draw(): void {
     if (this.#closed) return;
-    const { columns = 80, rows = 24 } = this.#terminal.size() ?? {};
-    const shown = this.#rows(columns - 1).slice(0, Math.max(1, rows - 1));
-    this.#frame(shown.map((row) => fit(row, columns - 1)));
+    const { rows = 24 } = this.#terminal.size() ?? {};
+    const { width } = this;
+    const height = Math.max(1, rows - 1);
+    const shown = this.#rows(width, height).slice(0, height);
+    this.#frame(shown.map((row) => fit(row, width)));
+  }
+
+  /** Columns of a row; the last one stays free, since some terminals wrap after it. */
+  get width(): number {
+    return (this.#terminal.size()?.columns ?? 80) - 1;
   }
 
   #frame(rows: readonly string[]): void {

@@ -1,25 +1,28 @@
 import { printable } from "../pipeline/faults.ts";
-import { findLog, type LogLine, readLog } from "../scheduler/logs.ts";
+import { type LogLine, readLog } from "../scheduler/logs.ts";
+import { findStageLog } from "../scheduler/results.ts";
 import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
+import { plannedEngine } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import { progressText } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
-import { GRAPH_OPTIONS, HELP, JSON_LINES, outOf } from "./options.ts";
+import { HELP, JSON_LINES, settingsOf } from "./options.ts";
 import { writeOut } from "./renderer.ts";
+import { KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
 /** `deno task logs`: prints the log of a stage. */
 export const logsCommand: Command = {
   name: "logs",
   usage: "PIPELINE STAGE",
   description:
-    "Print the log of a stage: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.",
+    "Print the log of a stage with these parameters: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.",
   options: [
     {
       name: "follow",
       short: "f",
       description: "Keep printing while the stage runs",
     },
-    ...GRAPH_OPTIONS,
+    ...KEY_OPTIONS,
     JSON_LINES,
     HELP,
   ],
@@ -32,7 +35,8 @@ export const logsCommand: Command = {
 };
 
 async function printLog(args: Arguments): Promise<number> {
-  const { graph, selected, store } = await openPipeline(args, outOf(args));
+  const settings = await settingsOf(args);
+  const { graph, selected, store } = await openPipeline(args, settings.out);
   const [id, ...others] = selected;
   if (id === undefined || others.length > 0) {
     throw new UsageError(
@@ -41,14 +45,12 @@ async function printLog(args: Arguments): Promise<number> {
       }"; name one of them`,
     );
   }
-  const log = findLog(graph.pipeline, id, store);
-  if (log === undefined) {
-    throw new Error(
-      `Stage "${id}" has no log because it has not run yet: run it with "deno task pipeline ${
-        args.positionals[0]
-      } ${id}"`,
-    );
-  }
+  const runtimes = { engine: plannedEngine(args, graph, store) };
+  const log = await needingResult(
+    args,
+    id,
+    () => findStageLog(graph, id, { ...settings, runtimes }, store),
+  );
   using interrupts = watchInterrupts(() => {});
   for await (
     const line of readLog(log, args.has("follow"), interrupts.signal)
@@ -68,7 +70,11 @@ function logText(line: LogLine): string | undefined {
 function eventText(line: LogLine): string | undefined {
   switch (line.type) {
     case "log":
-      return printable(line.line);
+      return line.stream === "stack" ? undefined : printable(line.line);
+    case "saved":
+      return `checkpoint at ${printable(line.place)}`;
+    case "interrupted":
+      return "interrupted";
     case "progress":
       return progressText(line);
     case "metric": {

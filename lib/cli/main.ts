@@ -63,6 +63,14 @@ const COMMANDS: Commands = {
     "List, measure, check, clean up and pin cached results",
     async () => (await import("./cache.ts")).cacheCommand,
   ],
+  export: [
+    "Export a trained adapter for PEFT, at any of its ranks",
+    async () => (await import("./export.ts")).exportCommand,
+  ],
+  push: [
+    "Upload an exported adapter to the Hugging Face hub",
+    async () => (await import("./push.ts")).pushCommand,
+  ],
   setup: [
     "Install the engine, or check it",
     async () => (await import("./setup.ts")).setupCommand,
@@ -103,10 +111,19 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Prints an error; returns its exit code. */
-function report(error: unknown, args: readonly string[]): number {
-  const { name, message } = error instanceof Error
+async function report(
+  error: unknown,
+  args: readonly string[],
+): Promise<number> {
+  const { withSettings } = await import("./options.ts");
+  const { name, message: plain } = error instanceof Error
     ? error
     : new Error(String(error));
+  const settings = args.flatMap((arg, i) => {
+    if (arg === "-S" || arg === "--set") return args[i + 1] ?? [];
+    return /^(?:-S|--set=)(.+)$/s.exec(arg)?.[1] ?? [];
+  });
+  const message = withSettings(plain, settings);
   const isUsage = error instanceof UsageError || name === "PipelineError";
   // These are bugs of the program, so the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
@@ -127,7 +144,11 @@ function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
   if (!(error instanceof Error) || !("faults" in error)) return {};
   const { faults } = error as PipelineError;
   return {
-    faults: faults.map(({ message, position }) => ({ message, ...position })),
+    faults: faults.map(({ message, position, setting }) => ({
+      message,
+      ...position,
+      ...(setting !== undefined && { setting }),
+    })),
   };
 }
 
@@ -135,6 +156,6 @@ let code: number;
 try {
   code = await main(Deno.args);
 } catch (error) {
-  code = report(error, Deno.args);
+  code = await report(error, Deno.args);
 }
 Deno.exit(code);

@@ -31,7 +31,32 @@ export type Message =
     readonly stage: string;
     readonly path: string;
     readonly text: string;
-  };
+  }
+  | Answer;
+
+/** What a run has found and where it is: its last lines. */
+export interface Answer {
+  readonly type: "answer";
+  readonly findings: readonly Finding[];
+  /** Pages of the reports. */
+  readonly reports: readonly string[];
+  /** Folders of the adapters to use. */
+  readonly adapters: readonly string[];
+  /** Command that classifies a text with the first adapter. */
+  readonly predict?: string;
+  /** Lines of Python that load the first adapter. */
+  readonly python: readonly string[];
+}
+
+/** The verdict of a report on a task. */
+export interface Finding {
+  /** Title of the task, and what distinguishes it from others of the report. */
+  readonly title: string;
+  readonly headline: string;
+  readonly reasons: readonly string[];
+  /** Recommended rank; undefined if nothing was learnt. */
+  readonly rank?: number;
+}
 
 /** Displays messages. */
 export interface Renderer {
@@ -73,12 +98,16 @@ export function messageLine(
     }
     case "failed":
       return failedLine(message, style);
+    case "interrupted":
+      return interruptedLine(message, style);
     case "verified":
       return verifiedLine(message, style);
     case "shown":
       return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
     case "summary":
       return summaryLine(message, style);
+    case "answer":
+      return answerLines(message, style).join("\n");
     default:
       return undefined;
   }
@@ -94,7 +123,7 @@ function finishedLine(
     case "restored":
       return `${stage}: ${style.cyan("restored")} from the cache`;
     case "skipped":
-      return `${stage}: ${style.yellow("skipped")} - ${note ?? ""}`;
+      return skippedLine(stage, note, style);
     case "unchanged":
       return undefined;
   }
@@ -107,6 +136,98 @@ function failedLine(
   const line = `${stage}: ${style.red("failed")} - ${printable(message)}`;
   if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
   return log === "" ? line : `${line}\n  log: ${log}`;
+}
+
+function skippedLine(
+  what: string,
+  note: string | undefined,
+  style: Style,
+): string {
+  return `${what}: ${style.yellow("skipped")} - ${note ?? ""}`;
+}
+
+function interruptedLine(
+  { stage, checkpoint }: Message & { type: "interrupted" },
+  style: Style,
+): string {
+  const next = checkpoint === undefined
+    ? "; run again to start it over"
+    : `, checkpoint at ${printable(checkpoint)}; run again to go on`;
+  return `${stage}: ${style.yellow("interrupted")}${next}`;
+}
+
+/** Names that are listed; further ones are counted. */
+const MOST_NAMES = 5;
+
+/**
+ * What many stages share is said once: a fault, in full for the first stage and
+ * with the names of the others at the end; and the reason why stages are
+ * skipped, at the end. Stages that an interrupt has kept from starting are only
+ * counted, in the summary.
+ */
+export class Endings {
+  readonly #style: Style;
+  /** The stages with each fault after the first. */
+  readonly #faults = new Map<string, string[]>();
+  readonly #skipped = new Map<string, string[]>();
+
+  constructor(style: Style) {
+    this.#style = style;
+  }
+
+  /** True if the line of this message is not printed, or not yet. */
+  holds(message: Message): boolean {
+    if (message.type === "failed" && !message.retry) {
+      const fault = message.message.replaceAll(`"${message.stage}"`, "");
+      const others = this.#faults.get(fault);
+      if (others === undefined) this.#faults.set(fault, []);
+      else others.push(message.stage);
+      return others !== undefined;
+    }
+    if (message.type === "finished" && message.outcome === "skipped") {
+      const { stage, note = "" } = message;
+      const stages = this.#skipped.get(note);
+      if (note === "interrupted") return true;
+      if (stages === undefined) this.#skipped.set(note, [stage]);
+      else stages.push(stage);
+      return true;
+    }
+    return false;
+  }
+
+  /** The lines that were held, before the summary. */
+  take(): string[] {
+    const style = this.#style;
+    const lines = [...this.#faults.values()]
+      .filter((stages) => stages.length > 0)
+      .map((stages) =>
+        style.red(
+          `The same fault in ${count(stages.length, "more stage")}: ${
+            listed(stages)
+          }`,
+        )
+      );
+    for (const [note, stages] of this.#skipped) {
+      const [only] = stages;
+      lines.push(
+        stages.length === 1
+          ? skippedLine(only!, note, style)
+          : `${skippedLine(count(stages.length, "stage"), note, style)} (${
+            listed(stages)
+          })`,
+      );
+    }
+    this.#faults.clear();
+    this.#skipped.clear();
+    return lines;
+  }
+}
+
+/** `a, b, c and 12 more` */
+function listed(names: readonly string[]): string {
+  const more = names.length - MOST_NAMES;
+  return names.slice(0, MOST_NAMES).join(", ") +
+    (more > 0 ? ` and ${more} more` : "");
 }
 
 function verifiedLine(
@@ -124,24 +245,63 @@ function verifiedLine(
   }, ${time}: ${differing.join(", ")}`;
 }
 
+/** Seconds that the cache must save for the summary to say so. */
+const LEAST_SAVED = 1;
+
 function summaryLine(summary: Summary, style: Style): string {
-  const { ran, restored, unchanged, failed, skipped, seconds } = summary;
-  const time = `in ${duration(seconds)}`;
-  if (ran + restored + failed + skipped === 0) {
+  const { type: _, seconds, savedSeconds, ...outcomes } = summary;
+  const { unchanged, failed } = outcomes;
+  const saved = savedSeconds < LEAST_SAVED
+    ? ""
+    : `; the cache saved ${duration(savedSeconds)}`;
+  const time = `in ${duration(seconds)}${saved}`;
+  const stages = Object.values(outcomes).reduce((sum, it) => sum + it, 0);
+  if (unchanged === stages) {
     return style.green(
       `Nothing to do: ${count(unchanged, "stage")} unchanged, ${time}`,
     );
   }
-  const parts = Object.entries({ ran, restored, unchanged, failed, skipped })
+  const { ran, restored, interrupted, skipped } = outcomes;
+  const parts = { ran, restored, unchanged, failed, interrupted, skipped };
+  const told = Object.entries(parts)
     .filter(([outcome, number]) => number > 0 || outcome === "ran")
     .map(([outcome, number]) => `${number} ${outcome}`);
-  const stages = ran + restored + unchanged + failed + skipped;
-  const line = `${count(stages, "stage")}: ${parts.join(", ")}, ${time}`;
+  const line = `${count(stages, "stage")}: ${told.join(", ")}, ${time}`;
   return failed > 0
     ? style.red(line)
-    : skipped > 0
+    : interrupted + skipped > 0
     ? style.yellow(line)
     : style.green(line);
+}
+
+/** The verdicts, then what can be done with the results. */
+function answerLines(answer: Answer, style: Style): string[] {
+  const { findings, adapters, reports, predict, python } = answer;
+  const isOne = findings.length === 1;
+  const rest = adapters.length - 1;
+  const rows = [
+    ...adapters.slice(0, 1).map((
+      folder,
+    ) => ["adapter", `${folder}${rest > 0 ? ` and ${rest} more` : ""}`]),
+    ...(predict === undefined ? [] : [["predict", predict]]),
+    ...python.map((line, i) => [i === 0 ? "python" : "", line]),
+    ...reports.map((path) => ["report", path]),
+  ];
+  return [
+    ...findings.flatMap(({ title, headline, reasons, rank }) => [
+      "",
+      `${printable(title)}: ${style.bold(printable(headline))}`,
+      ...(isOne
+        ? reasons.map((reason) => `  ${printable(reason)}`)
+        : rank === undefined
+        ? []
+        : [`  recommended rank: ${rank}`]),
+    ]),
+    "",
+    ...rows.map(([what, text]) =>
+      `${style.dim(what!.padEnd(7))}  ${printable(text!)}`
+    ),
+  ];
 }
 
 /** The progress of a stage: `128/8192 examples, loss 0.41`. */
@@ -152,24 +312,29 @@ export function progressText(
   return printable(note === undefined ? text : `${text}, ${note}`);
 }
 
-/** The last lines that each running stage wrote, shown if it fails. */
+/**
+ * The last lines that each running stage wrote, shown if it fails and its
+ * message does not say all that there is to say.
+ */
 export class LastLines {
   readonly #lines = new Map<string, string[]>();
 
   constructor(readonly max = 20) {}
 
-  add({ stage, line }: Event & { type: "log" }): void {
+  add({ stage, line, stream }: Event & { type: "log" }): void {
+    if (stream === "stack") return;
     const lines = this.#lines.get(stage) ?? [];
     lines.push(printable(line));
     if (lines.length > this.max) lines.shift();
     this.#lines.set(stage, lines);
   }
 
-  /** Returns the lines of a stage and forgets them. */
-  take(stage: string): readonly string[] {
-    const lines = this.#lines.get(stage) ?? [];
-    this.#lines.delete(stage);
-    return lines;
+  /** Forgets the lines of the stage of a message, and returns those to show with it. */
+  take(message: Event & { readonly stage: string }): readonly string[] {
+    const lines = this.#lines.get(message.stage) ?? [];
+    this.#lines.delete(message.stage);
+    if (message.type !== "failed" || message.code === "reported") return [];
+    return lines.filter((line) => !line.includes(message.message));
   }
 }
 

@@ -1,4 +1,10 @@
-import { dirname, join, relative, resolve } from "../store/paths.ts";
+import {
+  dirname,
+  join,
+  relative,
+  resolve,
+  systemFolderOf,
+} from "../store/paths.ts";
 import { defaultSettings, type Settings } from "../scheduler/settings.ts";
 import {
   type Arguments,
@@ -61,6 +67,12 @@ export const GRAPH_OPTIONS: readonly Option[] = [
     name: "profile",
     value: "NAME",
     description: "Use the parameters of this profile of the pipeline",
+  },
+  {
+    name: "name",
+    value: "NAME",
+    description:
+      "Keep the results in out/PIPELINE@NAME, beside those without a name or with another one",
   },
   TASKS,
   OUT,
@@ -145,14 +157,68 @@ export function gpusOf(args: Arguments): string[] | undefined {
 /**
  * The output folder, absolute.
  *
- * @throws {UsageError} If its path contains a comma, which `--allow-read` would
- * take for a separator.
+ * @throws {UsageError} If it cannot be a folder, or its path contains a comma,
+ * which `--allow-read` would take for a separator.
  */
 export function outOf(args: Arguments): string {
   const out = absolutePath(args.value("out") ?? join(PROJECT, "out"));
-  if (!out.includes(",")) return out;
-  throw new UsageError(
-    `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it: choose another folder with --out`,
+  const fault = folderFault(out);
+  if (fault === undefined) return out;
+  throw new UsageError(`${fault}: choose another folder with --out`);
+}
+
+/** Why a path cannot be that of the output folder. */
+function folderFault(out: string): string | undefined {
+  if (out.includes(",")) {
+    return `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it`;
+  }
+  const system = systemFolderOf(out);
+  if (system !== undefined) {
+    return `The output folder "${out}" is in ${system}, where nothing can be stored`;
+  }
+  for (let path = out;; path = dirname(path)) {
+    try {
+      if (Deno.statSync(path).isDirectory) return undefined;
+    } catch (error) {
+      const { NotADirectory, NotFound } = Deno.errors;
+      if (error instanceof NotFound || error instanceof NotADirectory) continue;
+      throw error;
+    }
+    return path === out
+      ? `The output folder "${out}" is a file`
+      : `The output folder "${out}" cannot be made, since "${path}" is a file`;
+  }
+}
+
+/** A message with the settings whose values name a path in it: `"/a/x.tsv" does not exist; it comes from -S train=x.tsv`. */
+export function withSettings(
+  message: string,
+  settings: readonly string[],
+): string {
+  const named = settings.filter((setting) => {
+    const value = setting.slice(setting.indexOf("=") + 1);
+    return value !== "" && message.includes(`"${resolve(PROJECT, value)}"`);
+  });
+  return named.length === 0
+    ? message
+    : `${message}; it comes from ${
+      named.map((it) => `-S ${it}`).join(" and ")
+    }`;
+}
+
+/**
+ * The name of a pipeline's results: its own, followed by the one in `--name`.
+ *
+ * @throws {UsageError} If the name is not part of a folder's name.
+ */
+export function resultsName(args: Arguments, pipeline: string): string {
+  const name = args.value("name");
+  if (name === undefined) return pipeline;
+  if (/^[\w-]{1,100}$/.test(name)) return `${pipeline}@${name}`;
+  throw invalidValue(
+    "name",
+    name,
+    'expected at most 100 letters, digits, "_" and "-"',
   );
 }
 

@@ -294,6 +294,9 @@ function statusLine(
     }, by ${live.holder}`;
   }
   if (failure !== undefined) {
+    if (failure.interrupted) {
+      return `${style.yellow("interrupted")}  ${name}  log: ${failure.log}`;
+    }
     return `${style.red("failed   ")}  ${name}  ${
       clip(failure.message, 100)
     }; log: ${failure.log}`;

@@ -1,6 +1,8 @@
 import { EIO, osError } from "../store/files.ts";
+import { EXIT } from "./arguments.ts";
 import {
   bytes,
+  Endings,
   LastLines,
   type Message,
   messageLine,
@@ -17,7 +19,7 @@ import { printable } from "../pipeline/faults.ts";
  */
 export async function chooseRenderer(json: boolean): Promise<Renderer> {
   const { stdout } = Deno;
-  const write = stdout.isTerminal() ? terminalWriter() : writeOut;
+  const write = stdout.isTerminal() ? terminalWriter() : pipeWriter();
   if (json) return jsonLines(write);
   const style = styleFor(stdout);
   const live = stdout.isTerminal() && !Deno.env.get("CI") &&
@@ -27,8 +29,17 @@ export async function chooseRenderer(json: boolean): Promise<Renderer> {
   return liveTable({ write, size: consoleSize }, style);
 }
 
-/** Writes all of a text to standard output. */
+/** Writes all of a text to standard output. Ends the program if nobody reads it any more, as behind `| head`. */
 export function writeOut(text: string): void {
+  try {
+    writeAll(text);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    Deno.exit(EXIT.hungUp);
+  }
+}
+
+function writeAll(text: string): void {
   const bytes = new TextEncoder().encode(text);
   for (let done = 0; done < bytes.length;) {
     done += Deno.stdout.writeSync(bytes.subarray(done));
@@ -37,14 +48,31 @@ export function writeOut(text: string): void {
 
 /** Writes to the terminal until it is closed; SIGHUP reports that. */
 function terminalWriter(): (text: string) => void {
+  return writerUntil((error) => osError(error) === EIO, () => {});
+}
+
+/** Writes to a pipe or file. If nobody reads it any more, the run ends as if its terminal were closed. */
+function pipeWriter(): (text: string) => void {
+  return writerUntil(
+    (error) => error instanceof Deno.errors.BrokenPipe,
+    () => Deno.kill(Deno.pid, "SIGHUP"),
+  );
+}
+
+/** Writes until an error says that the output is closed. */
+function writerUntil(
+  isEnd: (error: unknown) => boolean,
+  onEnd: () => void,
+): (text: string) => void {
   let closed = false;
   return (text) => {
     if (closed) return;
     try {
-      writeOut(text);
+      writeAll(text);
     } catch (error) {
-      if (osError(error) !== EIO) throw error;
+      if (!isEnd(error)) throw error;
       closed = true;
+      onEnd();
     }
   };
 }
@@ -95,23 +123,27 @@ export function plainLines(
     shownAt.set(subject, now());
     return last !== undefined;
   };
+  const endings = new Endings(style);
   const print = (line: string) => write(`${line}\n`);
   return {
     show(message) {
-      if (message.type === "log" && message.stream === "stderr") {
-        errors.add(message);
-        return;
+      if (message.type === "log" && message.stream !== "log") {
+        if (message.stream === "stderr") errors.add(message);
+        if (message.stream !== "stdout") return;
       }
-      if (message.type === "failed" || message.type === "finished") {
-        const lines = errors.take(message.stage);
-        if (message.type === "failed") {
-          lines.forEach((it) => print(`  | ${it}`));
-        }
+      const isHeld = endings.holds(message);
+      if (
+        message.type === "failed" || message.type === "finished" ||
+        message.type === "interrupted"
+      ) {
+        const lines = errors.take(message);
+        if (!isHeld) lines.forEach((it) => print(`  | ${it}`));
       }
-      const line = plainLine(message, isDue, style);
+      if (message.type === "summary") endings.take().forEach(print);
+      const line = isHeld ? undefined : plainLine(message, isDue, style);
       if (line !== undefined) print(line);
     },
-    end() {},
+    end: () => endings.take().forEach(print),
   };
 }
 

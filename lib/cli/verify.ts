@@ -1,19 +1,13 @@
 import { verify } from "../scheduler/verify.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
-import { EXECUTOR, nodeHost, slurmExecutor } from "./executor.ts";
+import { nodeHost, slurmExecutor } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
 import type { Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
-import {
-  ENGINE,
-  GPUS,
-  GRAPH_OPTIONS,
-  HELP,
-  JSON_LINES,
-  settingsOf,
-} from "./options.ts";
+import { HELP, JSON_LINES, settingsOf } from "./options.ts";
 import { chooseRenderer } from "./renderer.ts";
+import { KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
 /** `deno task verify`: runs cached stages again and compares the output. */
 export const verifyCommand: Command = {
@@ -21,7 +15,7 @@ export const verifyCommand: Command = {
   usage: "PIPELINE STAGE...",
   description:
     "Run stages again, apart from the cache and the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
-  options: [...GRAPH_OPTIONS, ENGINE, GPUS, EXECUTOR, JSON_LINES, HELP],
+  options: [...KEY_OPTIONS, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Check that training is deterministic"],
     ['smoke "*"', "Check every stage"],
@@ -52,16 +46,21 @@ async function verifyStages(args: Arguments): Promise<number> {
     for (const stage of selected) {
       const reason = "compare with the cached result";
       say({ type: "started", stage, attempt: 1, reason });
-      const result = await verify(
-        graph,
+      const result = await needingResult(
+        args,
         stage,
-        {
-          ...settings,
-          ...(slurm && { executor: slurm.executor }),
-          runtimes: { engine },
-        },
-        say,
-        interrupts.signal,
+        () =>
+          verify(
+            graph,
+            stage,
+            {
+              ...settings,
+              ...(slurm && { executor: slurm.executor }),
+              runtimes: { engine },
+            },
+            say,
+            interrupts.signal,
+          ),
       );
       if (result.differing.length > 0) differing++;
       say({ type: "verified", ...result });

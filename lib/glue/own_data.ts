@@ -1,4 +1,4 @@
-import { extname } from "node:path";
+import { basename, extname } from "node:path";
 import type { Example } from "./example.ts";
 import { lengthFault, quote, quoteAll, readLines } from "./text.ts";
 
@@ -100,6 +100,7 @@ async function readDelimited(
     );
   }
   const text = decode(await Deno.readFile(path), path);
+  checkDelimiter(path, text, columns, format.delimiter);
   const lines = new LineCounter(text);
   const rows: { readonly record: string[]; readonly line: number }[] = [];
   let end = 0;
@@ -117,11 +118,16 @@ async function readDelimited(
     });
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
+    const { code, record } = error as { code: string; record?: unknown[] };
+    const message = faultOfRecord(code, {
+      format,
+      expected: rows[0]?.record.length ?? 0,
+      found: record?.length ?? 0,
+    }) ?? error.message;
     // Its line numbers count a quoted CRLF twice.
-    const message = error.message.replace(/ (at|on) line \d+/, "");
-    throw new SyntaxError(
-      `${path}:${lines.after(end)}: ${message.slice(0, 500)}`,
-    );
+    throw new SyntaxError(`${path}:${lines.after(end)}: ${message}`, {
+      cause: error,
+    });
   }
   const [header, ...others] = rows;
   const places = findColumns(columns, header?.record ?? [], path);
@@ -129,6 +135,69 @@ async function readDelimited(
     place: `${path}:${line}`,
     values: places.map((place) => record[place]),
   }));
+}
+
+/** The characters that separate columns. */
+const DELIMITERS: Readonly<Record<string, string>> = {
+  "\t": "tabs",
+  ",": "commas",
+  ";": "semicolons",
+};
+
+/**
+ * Refuses a table whose header has no delimiter of its format, but another one.
+ *
+ * @throws {SyntaxError} With what it seems to be, and what to do.
+ */
+function checkDelimiter(
+  path: string,
+  text: string,
+  { required }: Columns,
+  delimiter: string,
+): void {
+  const header = text.trimStart().split(/[\r\n]/, 1)[0]!;
+  if (header.includes(delimiter) || required.includes(header)) return;
+  const other = Object.keys(DELIMITERS).find((it) => header.includes(it));
+  if (other === undefined) return;
+  const format = { "\t": ".tsv", ",": ".csv" }[other];
+  throw new SyntaxError(
+    `"${path}" seems to have ${
+      DELIMITERS[other]
+    } between its columns, where its name says ${DELIMITERS[delimiter]}; ${
+      format === undefined
+        ? `save it with ${DELIMITERS[delimiter]}`
+        : `rename it to "${basename(path, extname(path))}${format}"`
+    }`,
+  );
+}
+
+/** What is wrong with a record, by the code of the CSV parser. */
+function faultOfRecord(
+  code: string,
+  { format, expected, found }: {
+    readonly format: { delimiter: string; quote: string | null };
+    readonly expected: number;
+    readonly found: number;
+  },
+): string | undefined {
+  const marks = DELIMITERS[format.delimiter];
+  switch (code) {
+    case "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH": {
+      const hint = format.quote !== null && found > expected
+        ? `; put a text that contains ${marks} in quotes`
+        : "";
+      return `Expected ${expected} columns separated by ${marks}, found ${found}${hint}`;
+    }
+    case "CSV_QUOTE_NOT_CLOSED":
+      return 'A quote is opened and not closed; write a quote inside of quotes twice ("")';
+    case "CSV_INVALID_CLOSING_QUOTE":
+    case "CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE":
+      return 'Text follows a closing quote; write a quote inside of quotes twice ("")';
+    case "INVALID_OPENING_QUOTE":
+      return 'A quote is inside of a text without quotes; put the whole text in quotes, and write the quote twice ("")';
+    default:
+      return undefined;
+  }
 }
 
 async function readJsonLines(
@@ -145,7 +214,12 @@ async function readJsonLines(
     try {
       value = JSON.parse(text);
     } catch (error) {
-      throw new SyntaxError(`${place}: ${(error as SyntaxError).message}`);
+      throw new SyntaxError(
+        `${place}: Expected an object in JSON on one line, found ${
+          quote(text)
+        }`,
+        { cause: error },
+      );
     }
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw new SyntaxError(`${place}: Expected an object`);

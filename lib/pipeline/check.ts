@@ -8,7 +8,7 @@ import {
   type Mapping,
   type Path,
 } from "./faults.ts";
-import { hasReference } from "./references.ts";
+import { hasReference, MERGE_KEY } from "./references.ts";
 import { PipelineHead, REFERENCE_EXPECTED, StageDefinition } from "./schema.ts";
 
 /** A stage before its references are resolved, without its faulty parts. */
@@ -145,7 +145,7 @@ function reportIssue(issue: Issue, faults: FaultList, checked: Checked): void {
   if (issue.code === "unrecognized_keys") {
     for (const key of issue.keys) {
       const written = [...at, ...inFile([...path, key])];
-      const from = written.at(-1) === key ? "" : origin(file, written);
+      const from = written.includes(MERGE_KEY) ? origin(file, written) : "";
       faults.addAtKey(
         written,
         `Unknown key "${[...path, key].join(".")}" of ${owner}${from}` +

@@ -32,6 +32,8 @@ export interface Span {
 export interface Fault {
   readonly message: string;
   readonly span?: Span;
+  /** The setting that it is a fault of, instead of the file: `train.lr=x`. */
+  readonly setting?: string;
 }
 
 /** A value of the file, or the key that leads to it. */
@@ -45,6 +47,8 @@ interface PlacedFault {
   readonly message: string;
   /** Absent if the fault has no place in the file. */
   readonly place?: Place;
+  /** The setting that it is a fault of: `train.lr=x`. */
+  readonly setting?: string;
 }
 
 /** Maximum number of faults that are shown. */
@@ -59,6 +63,11 @@ export class FaultList {
     this.#add(message);
   }
 
+  /** Adds a fault of a setting, such as `train.lr=x`. */
+  addOfSetting(setting: string, message: string): void {
+    this.#add(message, undefined, setting);
+  }
+
   /** Adds a fault of the value at a path. */
   addAt(path: Path, message: string): void {
     this.#add(message, { path, of: "value" });
@@ -69,10 +78,14 @@ export class FaultList {
     this.#add(message, { path, of: "key" });
   }
 
-  #add(message: string, place?: Place): void {
+  #add(message: string, place?: Place, setting?: string): void {
     if (this.#faults.size > MOST_SHOWN) return;
-    const key = JSON.stringify([message, place]);
-    this.#faults.set(key, { message, ...(place ? { place } : {}) });
+    const key = JSON.stringify([message, place, setting]);
+    this.#faults.set(key, {
+      message,
+      ...(place && { place }),
+      ...(setting !== undefined && { setting }),
+    });
   }
 
   get all(): readonly PlacedFault[] {
@@ -160,7 +173,9 @@ function report(source: SourceText, faults: readonly Fault[]): string {
  *       7 |     matrx: { glue: [cola] }
  *         |     ~~~~~
  */
-function render(source: SourceText, { message, span }: Fault): string {
+function render(source: SourceText, fault: Fault): string {
+  const { message, span, setting } = fault;
+  if (setting !== undefined) return printable(`-S ${setting}: ${message}`);
   if (span === undefined) return printable(`${source.file}: ${message}`);
   const { line, column } = source.position(span.offset);
   const whole = source.line(line);

@@ -13,7 +13,7 @@ import {
 import type { Declaration, Graph, GraphStage, Shown } from "./graph.ts";
 import { Connector, type Edge, readEdges } from "./inputs.ts";
 import { type LoadedTask, TaskFolder } from "./load_task.ts";
-import { resolveParams, type Setting } from "./params.ts";
+import { resolveParams, type Setting, settingBehind } from "./params.ts";
 import type { YamlDocument } from "./places.ts";
 import { readYaml } from "./read.ts";
 import type { Task } from "./task.ts";
@@ -85,27 +85,42 @@ export async function expandPipeline(
     }
   }
   if (faults.size > 0 || document?.faults.length || !definitions.head) {
-    throw new PipelineError(source, await allFaults(text, document, faults));
+    throw new PipelineError(
+      source,
+      await allFaults(text, document, faults, value, options.settings ?? []),
+    );
   }
   return { pipeline: definitions.head.name, file, stages, show };
 }
 
 /**
  * The faults of the syntax and of the checks, with places. A value that could
- * not be read has no other faults.
+ * not be read has no other faults. Of a value that a setting gives, the fault is
+ * the setting's.
  */
 async function allFaults(
   text: string,
   document: YamlDocument | undefined,
   faults: FaultList,
+  file: unknown,
+  settings: readonly Setting[],
 ): Promise<Fault[]> {
   const { readDocument } = await import("./places.ts");
   const places = document ?? readDocument(text);
   const unread = new Set(places.faults.map(({ span }) => span?.offset));
   const located = new Map<string, Fault>();
-  for (const { message, place } of faults.all) {
+  for (const { message, place, setting } of faults.all) {
+    const behind = place && settingBehind(file, place.path, settings);
     const span = place && places.spanOf(place);
     if (span && unread.has(span.offset)) continue;
+    if (setting !== undefined || behind !== undefined) {
+      const given = setting ?? behind!.setting;
+      located.set(`${given} ${message}`, {
+        message: message.replace(` from "${behind?.text}"`, ""),
+        setting: given,
+      });
+      continue;
+    }
     located.set(`${span?.offset} ${message}`, {
       message,
       ...(span ? { span } : {}),
@@ -313,6 +328,7 @@ function declarationOf(task: Task): Declaration {
     output: task.output,
     needs: task.needs ?? [],
     timings: task.timings ?? false,
+    places: task.places ?? false,
     local: task.small === true || task.permissions?.net === true,
     sources: task.sources !== undefined,
   };

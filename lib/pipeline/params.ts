@@ -60,16 +60,58 @@ export function resolveParams(
         : "; the pipeline has no profiles");
     faults.add(`Unknown profile "${profile}"${hint}`);
   }
-  for (const { key, value } of settings) {
+  for (const setting of settings) {
     params = change(
       params,
-      key,
-      value,
+      setting.key,
+      setting.value,
       (message, hint = "") =>
-        faults.add(`${message} in "-S ${key}=..."${hint}`),
+        faults.addOfSetting(textOf(setting), message + hint),
     );
   }
   return params;
+}
+
+/** Characters of a setting that a message shows. */
+const MOST_CHARACTERS = 80;
+
+/** A setting as it is written after `-S`. */
+function textOf({ key, value }: Setting): string {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return `${key}=${
+    text.length > MOST_CHARACTERS
+      ? `${text.slice(0, MOST_CHARACTERS)}...`
+      : text
+  }`;
+}
+
+/**
+ * The setting that a value of the file comes from, if a text at the path or
+ * above it is a reference to what the setting sets.
+ *
+ * @returns The setting as it is written, and the text with the reference.
+ */
+export function settingBehind(
+  file: unknown,
+  path: Path,
+  settings: readonly Setting[],
+): { readonly setting: string; readonly text: string } | undefined {
+  let at = file;
+  for (const [i, step] of path.entries()) {
+    if (typeof at !== "object" || at === null || !Object.hasOwn(at, step)) {
+      return undefined;
+    }
+    at = (at as Record<PropertyKey, unknown>)[step];
+    if (typeof at !== "string" || !hasReference(at)) continue;
+    for (const [, steps] of at.matchAll(/\$\{\s*params((?:\.[\w-]+)+)\s*\}/g)) {
+      const name = [steps!.slice(1), ...path.slice(i + 1)].join(".");
+      const setting = settings.findLast(({ key }) =>
+        `${name}.`.startsWith(`${key}.`) || key.startsWith(`${name}.`)
+      );
+      if (setting !== undefined) return { setting: textOf(setting), text: at };
+    }
+    return undefined;
+  }
 }
 
 /** A copy of the mapping with the value at a dot path changed. */

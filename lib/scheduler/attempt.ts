@@ -19,6 +19,7 @@ import {
 } from "./freeze.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { withAbsoluteSources } from "./key.ts";
+import { compileOnce } from "./compile.ts";
 import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
 import {
@@ -29,7 +30,7 @@ import {
 } from "./permissions.ts";
 import type { Decided } from "./plan.ts";
 import { follow, type Measured, newMark } from "./process.ts";
-import { projectFlags } from "./project.ts";
+import { asInstalled, projectFlags } from "./project.ts";
 import type { RunFolder } from "./runs.ts";
 import { visibleFolder } from "./visible.ts";
 
@@ -106,13 +107,6 @@ export async function attempt(
     write: [folder.output, checkpoint, folder.temporary],
   };
   const entry = entryOf(stage, context);
-  const args = [
-    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
-    ...origin.flags,
-    ...projectFlags(settings.project),
-    ...permissionFlags(permissions, access, runtimes),
-    entry,
-  ];
   const rules = rulesFor(permissions, access, runtimes, [
     ...context.code.get(stage.module)!.files.map(([path]) => path),
     join(settings.project, "node_modules"),
@@ -125,6 +119,21 @@ export async function attempt(
       "The native code of the stage can read every file of the user, since this system has no Landlock";
     emit({ type: "log", stage: stage.id, line, stream: "log" });
   }
+  const flags = [
+    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
+    ...origin.flags,
+    ...projectFlags(settings.project),
+    // Then Deno lets a process read every folder of this name: Landlock does not.
+    ...(isConfined ? asInstalled(settings.project) : []),
+  ];
+  if (isConfined) {
+    await compileOnce(context, stage, entry, runtimes, flags);
+  }
+  const args = [
+    ...flags,
+    ...permissionFlags(permissions, access, runtimes),
+    entry,
+  ];
   const execution = executor.start({
     name: stage.id,
     task: stage.task,
@@ -150,7 +159,7 @@ export async function attempt(
     stage: stage.id,
     mark,
     emit,
-    lastingPaths: lastingPaths(context, stage, folder),
+    lastingPaths: lastingPaths(context, stage, folder, decided, frozen),
     onReady: () => frozen.checkCode(),
     // A batch system keeps the time that it reserves, and may start the process again after it.
     timeout: executor.allots ? stage.timeout : resources.time,
@@ -163,13 +172,15 @@ export async function attempt(
 
 /**
  * Replaces paths in the run folder, which is removed after the run: those of
- * inputs by the visible folders of the stages that they come from, others by
- * paths relative to the run folder.
+ * inputs by the visible folders of the stages that they come from, those of
+ * copied sources by the sources, others by paths relative to the run folder.
  */
 function lastingPaths(
   { settings: { out }, graph: { pipeline } }: Context,
   stage: GraphStage,
   folder: RunFolder,
+  { sources }: Decided,
+  { paths }: Frozen,
 ): (text: string) => string {
   const places = Object.entries(stage.inputs).flatMap(([name, ids]) =>
     ids.map((id, i) => [
@@ -179,6 +190,7 @@ function lastingPaths(
   );
   // A path may also end here, with a quotation mark after it.
   const replacements = [
+    ...[...sources].map(([name, path]) => [paths.get(name)!, path]),
     ...places,
     ...places.map(([from, to]) => [from!.slice(0, -1), to!.slice(0, -1)])
       .toSorted(([a], [b]) => b!.length - a!.length),

@@ -132,9 +132,10 @@ function inputs(parts: KeyParts["inputs"]): Map<string, string> {
   );
 }
 
-function input({ content, seconds, metrics }: InputPart): string {
+function input({ content, seconds, metrics, place }: InputPart): string {
   return [
     content.slice(0, 8),
+    ...(place === undefined ? [] : [`in ${place}`]),
     ...(seconds === undefined ? [] : [`in ${seconds.toFixed(3)} s`]),
     ...(metrics === undefined ? [] : [canonicalJson(metrics)]),
   ].join(" ");
@@ -200,7 +201,10 @@ export function explainMiss(
   if (found !== undefined && found.changes.length > 0) {
     return describeChanges(found.changes);
   }
-  return failure === undefined ? "no earlier result" : "the last run failed";
+  if (failure === undefined) return "no earlier result";
+  return failure.interrupted
+    ? "the last run was interrupted"
+    : "the last run failed";
 }
 
 /** A place where the code of a module differs. */

@@ -21,6 +21,15 @@ export type Event =
     readonly pipeline: string;
     readonly stages: readonly string[];
   }
+  /** What the run needs and earlier runs took, told before the first stage runs. */
+  | {
+    readonly type: "expected";
+    readonly stages: readonly ExpectedStage[];
+    /** Limits of what may run at the same time: processors, GPUs, stages. */
+    readonly cpus: number;
+    readonly gpus: number;
+    readonly jobs: number;
+  }
   | {
     readonly type: "decided";
     readonly stage: string;
@@ -55,7 +64,8 @@ export type Event =
     readonly type: "log";
     readonly stage: string;
     readonly line: string;
-    readonly stream: "log" | "stdout" | "stderr";
+    /** `stack`: where a fault was noticed that the message of the failure explains. */
+    readonly stream: "log" | "stdout" | "stderr" | "stack";
   }
   | {
     readonly type: "metric";
@@ -63,6 +73,13 @@ export type Event =
     readonly name: string;
     readonly value: number;
     readonly step?: number;
+  }
+  /** It has written a checkpoint, from which the next attempt goes on. */
+  | {
+    readonly type: "saved";
+    readonly stage: string;
+    /** `step 175`. */
+    readonly place: string;
   }
   | {
     readonly type: "finished";
@@ -88,10 +105,31 @@ export type Event =
     readonly message: string;
     readonly log: string;
     readonly retry: boolean;
-    /** Kind of the failure, if it is distinguished. */
-    readonly code?: "output-missing";
+    /** Kind of the failure, if it is distinguished; see {@linkcode FailureCode}. */
+    readonly code?: FailureCode;
+  }
+  /** The run was interrupted while the stage ran. */
+  | {
+    readonly type: "interrupted";
+    readonly stage: string;
+    /** Where the next run goes on, such as `step 175`; absent if it starts over. */
+    readonly checkpoint?: string;
+    readonly log: string;
   }
   | Summary;
+
+/** What is known about a stage before the first one runs. */
+export interface ExpectedStage {
+  readonly stage: string;
+  readonly needs: readonly string[];
+  readonly cpus: number;
+  readonly gpus: number;
+  /** Duration of its last run, or the mean of those of stages of the same name. */
+  readonly seconds?: number;
+}
+
+/** Kinds of failures: no output was written; the task itself says what is wrong, so the message is all that there is to say. */
+export type FailureCode = "output-missing" | "reported";
 
 /** The last event of every run. */
 export interface Summary {
@@ -101,5 +139,8 @@ export interface Summary {
   readonly unchanged: number;
   readonly failed: number;
   readonly skipped: number;
+  readonly interrupted: number;
   readonly seconds: number;
+  /** Seconds that the runs took whose results the cache had. */
+  readonly savedSeconds: number;
 }

@@ -6,19 +6,30 @@ import {
   osError,
 } from "../store/files.ts";
 import type { Store } from "../store/store.ts";
+import type { FailureCode } from "./events.ts";
 
 /** Thrown when a stage fails. The message is meant for the user. */
 export class StageFailure extends Error {
-  override readonly name = "StageFailure";
+  override readonly name: string = "StageFailure";
   /** Kind of the failure, if it is distinguished. */
-  readonly code?: "output-missing";
+  readonly code?: FailureCode;
 
   constructor(
     message: string,
-    options: ErrorOptions & { readonly code?: "output-missing" } = {},
+    options: ErrorOptions & { readonly code?: FailureCode } = {},
   ) {
     super(message, options);
     if (options.code !== undefined) this.code = options.code;
+  }
+}
+
+/** Thrown when the run is interrupted while a stage runs. */
+export class StageInterrupted extends StageFailure {
+  override readonly name = "StageInterrupted";
+
+  /** @param checkpoint Where the next attempt goes on: `step 175`; undefined if it starts over. */
+  constructor(readonly checkpoint?: string) {
+    super("Interrupted");
   }
 }
 
@@ -35,6 +46,27 @@ export class LeftError extends Error {
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
 export class BusyError extends Error {
   override readonly name = "BusyError";
+}
+
+/** Thrown when the cache lacks the result of a stage that a command reads. */
+export class NoResultError extends Error {
+  override readonly name = "NoResultError";
+
+  /**
+   * @param id The stage whose result was asked for.
+   * @param lacking The stage whose result is missing, the same or one that it needs, and why.
+   */
+  constructor(
+    id: string,
+    { stage, reason }: { readonly stage: string; readonly reason: string },
+  ) {
+    const why = stage === id ? reason : `${stage}: ${reason}`;
+    super(
+      reason === "no earlier result"
+        ? `Stage "${id}" has no result yet`
+        : `Stage "${id}" has no up-to-date result (${why})`,
+    );
+  }
 }
 
 /** Message of an error. For disk errors, it names the cache and the remedy; for bugs, it has the stack. */

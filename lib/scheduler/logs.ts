@@ -1,11 +1,10 @@
 import { readSealed, writeAll } from "../store/files.ts";
 import { dirname, join } from "../store/paths.ts";
 import { fingerprint } from "../store/stats.ts";
-import type { Store } from "../store/store.ts";
 import type { Spec } from "./child.ts";
 import type { Event } from "./events.ts";
 import { eventOf, readLine } from "./process.ts";
-import { isWritten, liveRuns } from "./runs.ts";
+import { isWritten } from "./runs.ts";
 
 /** Log of a run: its events as JSON lines. */
 interface Log extends Disposable {
@@ -108,30 +107,9 @@ class LastEvents {
 }
 
 /** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
-interface FoundLog {
+export interface FoundLog {
   readonly from: "live" | "failed" | "result";
   readonly path: string;
-}
-
-/** Finds the log of a stage's last run; undefined if there is none. */
-export function findLog(
-  pipeline: string,
-  stage: string,
-  store: Store,
-): FoundLog | undefined {
-  const live = liveRuns(store).find((run) =>
-    run.pipeline === pipeline && run.stage === stage
-  );
-  if (live !== undefined) return { from: "live", path: live.log };
-  const { keys, failure } = store.histories.read(pipeline, stage);
-  if (failure !== undefined) return { from: "failed", path: failure.log };
-  for (const key of keys) {
-    const found = store.manifests.read(key);
-    if (found.state !== "found") continue;
-    const path = store.blobs.path(found.manifest.log.blob);
-    return { from: "result", path };
-  }
-  return undefined;
 }
 
 /** Milliseconds between two reads of a log that is followed. */

@@ -4,13 +4,22 @@ import type { Decision, Event } from "./events.ts";
 import { messageOf } from "./failure.ts";
 import { visibleFolder } from "./visible.ts";
 
-type Outcome = "ran" | "restored" | "unchanged" | "failed" | "skipped";
+type Outcome =
+  | "ran"
+  | "restored"
+  | "unchanged"
+  | "failed"
+  | "skipped"
+  | "interrupted";
 
 /** Emits and counts the outcomes of stages. A stage that starts over has several outcomes; the last one counts. */
 export class Outcomes {
   readonly #context: Context;
   readonly #emit: (event: Event) => void;
-  readonly #last = new Map<string, { outcome: Outcome; key?: string }>();
+  readonly #last = new Map<
+    string,
+    { outcome: Outcome; manifest?: Manifest }
+  >();
 
   constructor(context: Context, emit: (event: Event) => void) {
     this.#context = context;
@@ -19,14 +28,29 @@ export class Outcomes {
 
   /** Keys of all results. */
   get keys(): string[] {
-    return [...this.#last.values()].flatMap(({ key }) => key ?? []);
+    return [...this.#last.values()]
+      .flatMap(({ manifest }) => manifest?.key ?? []);
   }
 
   /** Number of stages with each outcome. */
   get counts(): Record<Outcome, number> {
-    const counts = { ran: 0, restored: 0, unchanged: 0, failed: 0, skipped: 0 };
+    const counts = {
+      ran: 0,
+      restored: 0,
+      unchanged: 0,
+      failed: 0,
+      skipped: 0,
+      interrupted: 0,
+    };
     for (const { outcome } of this.#last.values()) counts[outcome]++;
     return counts;
+  }
+
+  /** Seconds that the runs took whose results the cache had. */
+  get savedSeconds(): number {
+    return [...this.#last.values()]
+      .filter(({ outcome }) => outcome !== "ran")
+      .reduce((sum, { manifest }) => sum + (manifest?.seconds ?? 0), 0);
   }
 
   decided(stage: string, decision: Decision): void {
@@ -36,10 +60,10 @@ export class Outcomes {
   succeeded(
     stage: string,
     outcome: "ran" | "restored" | "unchanged",
-    { key }: Manifest,
+    manifest: Manifest,
     seconds: number,
   ): void {
-    this.#last.set(stage, { outcome, key });
+    this.#last.set(stage, { outcome, manifest });
     this.#finished(stage, outcome, seconds);
   }
 
@@ -47,6 +71,11 @@ export class Outcomes {
     this.#last.set(stage, { outcome: "skipped" });
     this.decided(stage, { state: "skip", reason });
     this.#finished(stage, "skipped", 0, reason);
+  }
+
+  /** Its interruption has been emitted already. */
+  interrupted(stage: string): void {
+    this.#last.set(stage, { outcome: "interrupted" });
   }
 
   /** @param error Undefined if the failure has been emitted already. */
@@ -65,7 +94,7 @@ export class Outcomes {
 
   #finished(
     stage: string,
-    outcome: Exclude<Outcome, "failed">,
+    outcome: Exclude<Outcome, "failed" | "interrupted">,
     seconds: number,
     note?: string,
   ): void {

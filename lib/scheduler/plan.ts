@@ -9,7 +9,7 @@ import type { Decision } from "./events.ts";
 import { keyParts, type Sources } from "./key.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
-import { difference, visibleFolder } from "./visible.ts";
+import { difference, placeOf, visibleFolder } from "./visible.ts";
 
 /** What to do with a stage whose inputs all exist. */
 export type Decided = Reused | (StageKey & { readonly decision: Run });
@@ -55,6 +55,7 @@ export async function decide(
         })),
       ]),
     ),
+    placeOf: (stage) => placeOf(context, stage),
     runtimes,
     store,
   });
@@ -141,6 +142,40 @@ function missingInputs(
   results: ReadonlyMap<string, Manifest>,
 ): string[] {
   return Object.values(stage.inputs).flat().filter((id) => !results.has(id));
+}
+
+/** A stage's result as a run would find it, and those of all stages that it needs. */
+interface FoundResult {
+  /** The stage's key; absent while an input has no result. */
+  readonly key?: string;
+  /** What the cache has, by stage. */
+  readonly reused: ReadonlyMap<string, Reused>;
+  /** The first stage whose result the cache lacks, and why. */
+  readonly lacking?: { readonly stage: string; readonly reason: string };
+}
+
+/**
+ * Finds the result of a stage by its key.
+ *
+ * @param context Opened with the stage as its only target.
+ */
+export async function findResult(
+  context: Context,
+  id: string,
+): Promise<FoundResult> {
+  const reused = new Map<string, Reused>();
+  const results = new Map<string, Manifest>();
+  for (const needed of context.selected) {
+    const decided = await decide(context, stageOf(context, needed), results);
+    if (!("manifest" in decided)) {
+      const { key, decision: { reason } } = decided;
+      const lacking = { stage: needed, reason };
+      return { ...(needed === id && { key }), reused, lacking };
+    }
+    reused.set(needed, decided);
+    results.set(needed, decided.manifest);
+  }
+  return { key: reused.get(id)!.key, reused };
 }
 
 /** Status of a stage. */

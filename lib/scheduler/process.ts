@@ -1,7 +1,12 @@
 import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
-import { LeftError, MovedError, StageFailure } from "./failure.ts";
+import {
+  LeftError,
+  MovedError,
+  StageFailure,
+  StageInterrupted,
+} from "./failure.ts";
 
 /** Options of {@linkcode follow}. */
 interface Watch {
@@ -36,7 +41,8 @@ const LAST_SECONDS = 10;
 /**
  * Follows a stage's process to its end and emits its events.
  *
- * @throws {StageFailure} If it fails, times out or is interrupted.
+ * @throws {StageFailure} If it fails or times out.
+ * @throws {StageInterrupted} If it is interrupted.
  * @throws {LeftError} If it goes on without this scheduler.
  * @throws {MovedError} If another scheduler has taken its result.
  */
@@ -50,6 +56,7 @@ export async function follow(
   /** The last message of its task, which does not count if it is started again. */
   let error: StageFailure | undefined;
   let done = false;
+  let saved: string | undefined;
   let lastError = "";
   let job = "";
   let started = new Date();
@@ -61,7 +68,7 @@ export async function follow(
   };
   const stopAfter = (seconds: number, message: string) =>
     timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
-  const onAbort = () => stop(new StageFailure("Interrupted"));
+  const onAbort = () => stop(new StageInterrupted());
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
   execution.started.then(() => {
@@ -83,8 +90,21 @@ export async function follow(
           `The process did not end within ${LAST_SECONDS} s after run() returned; a timer, worker or connection is still open`,
         );
         break;
-      case "error":
-        error ??= new StageFailure(line.message);
+      case "error": {
+        const { message, stack, isBug } = line;
+        error ??= new StageFailure(
+          message,
+          isBug ? {} : { code: "reported" },
+        );
+        const stream = isBug ? "stderr" : "stack";
+        for (const line of stack?.split("\n") ?? []) {
+          emit({ type: "log", stage, line, stream });
+        }
+        break;
+      }
+      case "saved":
+        saved = line.place;
+        emit({ ...line, stage });
         break;
       case "restarted":
         error = undefined;
@@ -134,6 +154,7 @@ export async function follow(
   if (ended.followed === "taken") {
     throw new MovedError(`another scheduler took the result of job ${job}`);
   }
+  if (failure instanceof StageInterrupted) throw new StageInterrupted(saved);
   if (failure !== undefined) throw failure;
   if (ended.reason !== undefined) throw new StageFailure(ended.reason);
   if (error !== undefined) throw error;

@@ -15,7 +15,12 @@ import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
-import { LeftError, MovedError, StageFailure } from "./failure.ts";
+import {
+  LeftError,
+  MovedError,
+  StageFailure,
+  StageInterrupted,
+} from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import {
   claimOf,
@@ -48,8 +53,8 @@ type StageOutcome =
   | { readonly state: "ran"; readonly manifest: Manifest }
   /** Another process has made the result in the meantime. */
   | { readonly state: "reused"; readonly decided: Reused }
-  /** The failure has been emitted. */
-  | { readonly state: "failed" };
+  /** The failure, or the interruption, has been emitted. */
+  | { readonly state: "failed" | "interrupted" };
 
 /**
  * Runs a stage whose result is not in the cache, and commits the result. The
@@ -81,9 +86,11 @@ export async function runStage(
   for (let number = 1;; number++) {
     const retry = number <= stage.retries;
     const run = { number, retry, gpus, ...options };
-    const manifest = await runOnce(context, stage, again, run);
-    if (manifest !== undefined) return { state: "ran", manifest };
-    if (!retry || signal.aborted) return { state: "failed" };
+    const outcome = await runOnce(context, stage, again, run);
+    if (typeof outcome === "object") return { state: "ran", manifest: outcome };
+    if (outcome === "interrupted" || !retry || signal.aborted) {
+      return { state: outcome };
+    }
   }
 }
 
@@ -95,18 +102,18 @@ interface RunOptions extends StageOptions {
   readonly gpus: HeldGpus | undefined;
 }
 
-/** Makes one attempt and commits its result; undefined if it failed. */
+/** Makes one attempt and commits its result. */
 async function runOnce(
   context: Context,
   stage: GraphStage,
   decided: Decided,
   { number, retry, emit, ...options }: RunOptions,
-): Promise<Manifest | undefined> {
+): Promise<Manifest | "failed" | "interrupted"> {
   const { store, graph: { pipeline } } = context;
   const { key, decision } = decided;
   using folder = executorOf(context, stage).outlives === true
     ? await keptRunFolder(store, pipeline, stage.id, key, options.waiting)
-    : makeRunFolder(store, pipeline, stage.id);
+    : makeRunFolder(store, pipeline, stage.id, key);
   removeIfThere(folder.log);
   using log = openLog(folder.log);
   const say = (event: Event) => {
@@ -144,16 +151,24 @@ async function runOnce(
     const failures = store.makeFolder("failures", pipeline);
     const kept = join(failures, `${stage.id}.jsonl`);
     const { message } = error;
-    const failed: Event = {
-      type: "failed",
-      stage: stage.id,
-      attempt: number,
-      message,
-      log: kept,
-      retry: retry && !options.signal.aborted,
-      ...(error.code !== undefined && { code: error.code }),
-    };
-    log.write(failed);
+    const isInterrupted = error instanceof StageInterrupted;
+    const end: Event = isInterrupted
+      ? {
+        type: "interrupted",
+        stage: stage.id,
+        ...(error.checkpoint !== undefined && { checkpoint: error.checkpoint }),
+        log: kept,
+      }
+      : {
+        type: "failed",
+        stage: stage.id,
+        attempt: number,
+        message,
+        log: kept,
+        retry: retry && !options.signal.aborted,
+        ...(error.code !== undefined && { code: error.code }),
+      };
+    log.write(end);
     log.end();
     Deno.renameSync(folder.log, kept);
     const ended = new Date().toISOString();
@@ -162,9 +177,10 @@ async function runOnce(
       message,
       ended,
       log: kept,
+      ...(isInterrupted && { interrupted: true }),
     });
-    emit(failed);
-    return undefined;
+    emit(end);
+    return end.type as "failed" | "interrupted";
   }
 }
 
@@ -192,10 +208,12 @@ async function commit(
   { emit, signal }: Pick<StageOptions, "emit" | "signal">,
 ): Promise<Manifest> {
   const { graph: { pipeline }, store } = context;
-  const files = [];
-  for (const path of artifactFiles(stage, folder.output)) {
-    files.push({ path, ...await store.blobs.put(join(folder.output, path)) });
-  }
+  const paths = artifactFiles(stage, folder.output);
+  const stored = await store.blobs.putAll([
+    ...paths.map((path) => join(folder.output, path)),
+    folder.log,
+  ]);
+  const files = paths.map((path, i) => ({ path, ...stored[i]! }));
   for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
@@ -210,7 +228,7 @@ async function commit(
     ...measured,
     content: treeDigest(files),
     files,
-    log: await store.blobs.put(folder.log),
+    log: stored.at(-1)!,
   };
   store.manifests.write(manifest);
   removeFolder(store.path("checkpoints", key));
@@ -239,6 +257,12 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
   if (empty !== undefined) {
     throw new StageFailure(
       `The stage left the folder "${empty}" in its output empty, but only files are part of an artifact; the task must write a file in it or remove it`,
+    );
+  }
+  const unusual = paths.find((path) => path.includes("\\"));
+  if (unusual !== undefined) {
+    throw new StageFailure(
+      `The stage wrote "${unusual}", but names with a backslash mean folders on some systems; the task must choose another name`,
     );
   }
   const missing = stage.declaration.output.files

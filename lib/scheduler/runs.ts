@@ -39,9 +39,10 @@ export function makeRunFolder(
   store: Store,
   pipeline: string,
   stage: string,
+  key: string,
 ): RunFolder {
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
-  return newRunFolder(store, pipeline, stage, name)!;
+  return newRunFolder(store, { pipeline, stage, key }, name)!;
 }
 
 /** Milliseconds that a folder of another host may be in creation. */
@@ -66,7 +67,7 @@ export async function keptRunFolder(
 ): Promise<RunFolder> {
   for (;;) {
     signal.throwIfAborted();
-    const made = newRunFolder(store, pipeline, stage, key);
+    const made = newRunFolder(store, { pipeline, stage, key }, key);
     if (made !== undefined) return made;
     const path = store.path("runs", key);
     const lock = lockOf(path);
@@ -93,8 +94,7 @@ const IN_CREATION = "-new";
 /** Creates a locked run folder; undefined if there is one of this name. */
 function newRunFolder(
   store: Store,
-  pipeline: string,
-  stage: string,
+  run: Pick<LiveRun, "pipeline" | "stage" | "key">,
   name: string,
 ): RunFolder | undefined {
   const runs = store.makeFolder("runs");
@@ -112,7 +112,7 @@ function newRunFolder(
     const started = new Date().toISOString();
     Deno.writeTextFileSync(
       join(unready, "run.json"),
-      seal({ pipeline, stage, started, host: Deno.hostname() }),
+      seal({ ...run, started, host: Deno.hostname() }),
     );
     Deno.renameSync(unready, path);
   } catch (error) {
@@ -221,6 +221,7 @@ function isUntouched(path: string, age: number): boolean {
 export interface LiveRun {
   readonly pipeline: string;
   readonly stage: string;
+  readonly key: string;
   /** When it started: ISO 8601. */
   readonly started: string;
   /** Process that runs it: `process 1234`. */
@@ -240,6 +241,7 @@ export function liveRuns(store: Store): LiveRun[] {
     return [{
       pipeline: String(run.value.pipeline),
       stage: String(run.value.stage),
+      key: String(run.value.key),
       started: String(run.value.started),
       holder: isFollowed
         ? lockHolder(join(folder, "lock"))

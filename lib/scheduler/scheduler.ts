@@ -69,12 +69,17 @@ async function runAll(
     sources.save();
     await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
   }
-  const { counts } = scheduler.outcomes;
+  const { counts, savedSeconds } = scheduler.outcomes;
   if (counts.ran + counts.failed > 0) {
     await keepWithin(store, settings.cacheLimit);
   }
   const seconds = (performance.now() - start) / 1000;
-  const summary: Summary = { type: "summary", ...counts, seconds };
+  const summary: Summary = {
+    type: "summary",
+    ...counts,
+    seconds,
+    savedSeconds,
+  };
   emit(summary);
   if (scheduler.busy !== undefined) throw scheduler.busy;
   return summary;
@@ -114,8 +119,8 @@ class Patience implements Disposable {
   readonly emit = (event: Event): void => {
     if (this.#isOver) return;
     if (event.type === "started") this.#running.add(event.stage);
-    if (event.type === "finished" || event.type === "failed") {
-      this.#running.delete(event.stage);
+    if (["finished", "failed", "interrupted"].includes(event.type)) {
+      this.#running.delete((event as Event & { stage: string }).stage);
     }
     this.#emit(event);
   };
@@ -154,6 +159,9 @@ const MOST_MOVES = 20;
 
 /** Number of times that a stage starts over because the cache has lost the same blob. */
 const MOST_LOSSES = 5;
+
+/** Why stages are skipped that an interrupted run has not come to. */
+const INTERRUPTED = "interrupted";
 
 /** Thrown to stop scheduling further stages. */
 class Halt extends Error {
@@ -208,7 +216,7 @@ class Scheduler {
       return await this.#bring(id);
     } catch (error) {
       if (this.#signal.aborted && error === this.#signal.reason) {
-        return this.#skip(id, "interrupted");
+        return this.#skip(id, INTERRUPTED);
       }
       if (error instanceof LeftError || error instanceof Halt) {
         return this.#skip(id, error.message);
@@ -279,6 +287,9 @@ class Scheduler {
     switch (outcome.state) {
       case "failed":
         return this.#fail(id);
+      case "interrupted":
+        this.outcomes.interrupted(id);
+        return { lacking: INTERRUPTED };
       case "reused":
         return await this.#reuse(id, outcome.decided);
       case "ran": {
@@ -296,6 +307,8 @@ class Scheduler {
     await sweepRuns(store, settings.executor);
     await sweepVisible(this.#context, this.#emit);
     const { Slots } = await import("./limits.ts");
+    const { expectation } = await import("./expectation.ts");
+    this.#emit(expectation(this.#context));
     return new Slots(settings.limits);
   }
 

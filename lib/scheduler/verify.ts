@@ -3,13 +3,12 @@ import type { Graph } from "../pipeline/graph.ts";
 import { listFiles } from "../store/blobs.ts";
 import { holdOff } from "../store/cleanup.ts";
 import { digestFile } from "../store/digest.ts";
-import type { Manifest } from "../store/manifests.ts";
 import { attempt } from "./attempt.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
-import { StageFailure } from "./failure.ts";
+import { NoResultError } from "./failure.ts";
 import { lockMutex, takeGpus } from "./limits.ts";
-import { decide, type Reused } from "./plan.ts";
+import { findResult } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 
@@ -29,7 +28,8 @@ export interface Verification {
  * with the cached one byte by byte. Neither the cache nor the visible output
  * changes.
  *
- * @throws {StageFailure} If the stage fails, or its result or an input is not in the cache.
+ * @throws {StageFailure} If the stage fails.
+ * @throws {NoResultError} If its result or an input is not in the cache.
  */
 export async function verify(
   graph: Graph,
@@ -41,23 +41,21 @@ export async function verify(
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
-  const reused = new Map<string, Reused>();
-  const results = new Map<string, Manifest>();
-  for (const needed of context.selected) {
-    const decided = await decide(context, stageOf(context, needed), results);
-    if (!("manifest" in decided)) {
-      throw new StageFailure(
-        `The cache has no result of "${needed}"; run the stage first`,
-      );
-    }
-    reused.set(needed, decided);
-    results.set(needed, decided.manifest);
-  }
+  const { reused, lacking } = await findResult(context, id);
+  if (lacking !== undefined) throw new NoResultError(id, lacking);
+  const results = new Map(
+    [...reused].map(([stage, { manifest }]) => [stage, manifest]),
+  );
   const stage = stageOf(context, id);
   const waiting = { emit, waiting: signal };
   using _mutex = await lockMutex(context, stage, waiting);
   using gpus = await takeGpus(context, stage, waiting);
-  using folder = makeRunFolder(store, graph.pipeline, id);
+  using folder = makeRunFolder(
+    store,
+    graph.pipeline,
+    id,
+    reused.get(id)!.key,
+  );
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
   const options = { results, gpus, checkpoint: () => checkpoint, emit, signal };

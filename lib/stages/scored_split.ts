@@ -96,7 +96,7 @@ export async function writeSplitScores(
   const logits = await evaluateRanks(classifier, values, examples, {
     ...options,
     signal: stage.signal,
-    progress: (done) => stage.progress(done, count, "examples"),
+    progress: (done, note) => stage.progress(done, count, "examples", note),
   });
   await writeScores(stage.output, {
     task,

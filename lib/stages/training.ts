@@ -37,6 +37,7 @@ import {
 } from "../engine/training/progress.ts";
 import {
   train,
+  type TrainingHooks,
   type TrainingOptions,
   type TrainingResult,
 } from "../engine/training/train.ts";
@@ -112,11 +113,12 @@ export class StageTraining {
 
   /** The checkpoint to resume from, if there is an intact one. */
   #resume(path: string, size: number): Checkpoint | undefined {
-    const { log } = this.#stage;
+    const { log, saved } = this.#stage;
     try {
       const resume = loadCheckpoint(path, size);
       if (resume !== undefined) {
         log(`Resuming after step ${resume.progress.step}`);
+        saved(`step ${resume.progress.step}`);
       }
       return resume;
     } catch (error) {
@@ -158,8 +160,11 @@ export class StageTraining {
       resume,
       stopwatch: this.#stopwatch,
       signal: stage.signal,
-      save: (state) => saveCheckpoint(checkpoint, state),
-      report: progressReporter(stage, peak),
+      save(state) {
+        saveCheckpoint(checkpoint, state);
+        stage.saved(`step ${state.progress.step}`);
+      },
+      ...progressReporter(stage, peak),
     });
     stage.metric(STEP_SECONDS, result.msPerStep / 1000);
     stage.metric(TRAINING_SECONDS, result.seconds);
@@ -265,24 +270,30 @@ class EpochSelection implements Disposable {
 }
 
 /**
- * Reports the steps of a training: to the log, as progress, and the loss as a metric.
+ * Reports the steps of a training: each as progress; to the log, and the loss
+ * as a metric, every few steps.
  *
  * @param peak Floating-point operations per second of the fastest matrix product
  */
 export function progressReporter(
   stage: Pick<Stage<unknown>, "log" | "metric" | "progress">,
   peak: number,
-): (report: TrainingReport) => void {
+): Required<Pick<TrainingHooks, "report" | "progress">> {
   stage.log(`Peak speed of matrix products: ${(peak / 1e9).toFixed(0)} GFLOPS`);
   let fastest = peak;
-  return (report) => {
-    const { step, steps, loss } = report;
-    // Other work on the machine may have slowed the measurement of the peak.
-    fastest = Math.max(fastest, report.flopsPerSecond);
-    const line = lineOf(report, fastest);
-    stage.progress(step, steps, "steps", line);
-    stage.log(`step ${step}/${steps}  ${line}`);
-    stage.metric("loss", loss, step);
+  let line: string | undefined;
+  return {
+    progress: (step, steps, note = line) =>
+      stage.progress(step, steps, "steps", note),
+    report(report) {
+      const { step, steps, loss } = report;
+      // Other work on the machine may have slowed the measurement of the peak.
+      fastest = Math.max(fastest, report.flopsPerSecond);
+      // Shown with the next step.
+      line = lineOf(report, fastest);
+      stage.log(`step ${step}/${steps}  ${line}`);
+      stage.metric("loss", loss, step);
+    },
   };
 }
 

@@ -11,11 +11,11 @@ const LENGTH = 20;
 interface History {
   /** Keys of its results, latest first. */
   readonly keys: readonly string[];
-  /** Set if the last run failed. */
+  /** Set if the last run failed or was interrupted. */
   readonly failure?: Failure;
 }
 
-/** A run that failed. */
+/** A run that failed or was interrupted. */
 export interface Failure {
   readonly key: string;
   readonly message: string;
@@ -23,6 +23,7 @@ export interface Failure {
   readonly ended: string;
   /** Path of its log. */
   readonly log: string;
+  readonly interrupted?: true;
 }
 
 /** History of each stage: `stages/PIPELINE/STAGE.json`. Failures are explained from it, and keys compared with the nearest earlier one. */

@@ -57,3 +57,11 @@ export function basename(path: string): string {
 export function fromFileUrl(url: string): string {
   return decodeURIComponent(new URL(url).pathname);
 }
+
+/** Folders in which the system shows itself: what they contain is not stored anywhere. */
+const SYSTEM = ["/proc", "/sys"];
+
+/** The folder of the system that an absolute path is in, such as `/proc`. */
+export function systemFolderOf(path: string): string | undefined {
+  return SYSTEM.find((it) => path === it || path.startsWith(`${it}/`));
+}

@@ -2,7 +2,9 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { pidOutside } from "../scheduler/project.ts";
 import { CliProject } from "./project.ts";
+import { CTRL_C, inTerminal } from "./terminal.ts";
 
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
 
 /** Runs a command in a terminal of its own, closes that after two seconds, and prints the exit code. */
@@ -33,7 +35,7 @@ stages:
   const decoder = new TextDecoder();
   assertEquals(decoder.decode(stdout), "129\n", decoder.decode(stderr));
   const { stdout: log } = await project.call("logs", "long");
-  assertMatch(log, /failed: Interrupted/);
+  assertMatch(log, /^ +[\d.]+ {2}interrupted$/m);
 });
 
 Deno.test("pipeline stops at Ctrl-C with 130 and leaves nothing running", async () => {
@@ -63,7 +65,9 @@ stages:
     const events = lines.map((line) => JSON.parse(line));
     assertEquals(events.at(-1).type, "summary");
     assertEquals(events.at(-1).ran, 0);
-    assert(events.some((it) => it.type === "failed" && it.stage === "long"));
+    assert(
+      events.some((it) => it.type === "interrupted" && it.stage === "long"),
+    );
   }
 });
 
@@ -89,17 +93,21 @@ export default {
   );
   const process = project.spawn("pipeline", "--json");
   let child = 0;
-  let interrupts = 0;
+  const start = { at: NaN };
   for await (
     const chunk of process.stdout.pipeThrough(new TextDecoderStream())
   ) {
     const [, told] = /"process (\d+)"/.exec(chunk) ?? [];
-    if (told !== undefined) child ||= pidOutside(project.folder, Number(told));
-    if (child > 0 && interrupts < 2) {
-      interrupts++;
-      process.kill("SIGINT");
+    if (told === undefined || child > 0) continue;
+    child = pidOutside(project.folder, Number(told));
+    start.at = performance.now();
+    // The second and the third signal are parts of the first press.
+    for (const at of [0, 50, 500, 1200]) {
+      setTimeout(() => process.kill("SIGINT"), at);
     }
   }
+  const seconds = (performance.now() - start.at) / 1000;
+  assert(seconds > 1.1 && seconds < 5, `it ended after ${seconds} s`);
   assertEquals((await process.status).code, 130);
   await process.stderr.cancel();
   for (let tries = 0; isAlive(child); tries++) {
@@ -160,3 +168,160 @@ function isAlive(process: number): boolean {
     throw error;
   }
 }
+
+Deno.test("pipeline waits for a checkpoint also if its terminal is closed after Ctrl-C", async () => {
+  using project = new CliProject(`name: test
+stages:
+  slow: { task: slow }
+`);
+  project.write(
+    "tasks/slow.ts",
+    `import { z } from "zod";
+export default {
+  description: "Takes two seconds to write a checkpoint",
+  params: z.object({}),
+  inputs: {},
+  output: { kind: "text", files: ["out.txt"] },
+  async run(stage) {
+    const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    stage.log("begun");
+    while (!stage.signal.aborted) await wait(20);
+    await wait(2000);
+    stage.saved("the end");
+    stage.signal.throwIfAborted();
+  },
+};
+`,
+  );
+  const process = project.spawn("pipeline", "--json");
+  let text = "";
+  let isSent = false;
+  for await (
+    const chunk of process.stdout.pipeThrough(new TextDecoderStream())
+  ) {
+    text += chunk;
+    if (isSent || !text.includes('"begun"')) continue;
+    isSent = true;
+    process.kill("SIGINT");
+    setTimeout(() => process.kill("SIGHUP"), 1300);
+  }
+  assertEquals((await process.status).code, 130);
+  await process.stderr.cancel();
+  assertMatch(
+    text,
+    /"type":"interrupted","stage":"slow","checkpoint":"the end"/,
+  );
+});
+
+/** A task that takes steps until it is interrupted, then writes a checkpoint, from which it goes on. */
+const STEPS = `
+import { z } from "zod";
+export default {
+  description: "Takes steps",
+  params: z.strictObject({}),
+  inputs: {},
+  output: { kind: "text", files: ["out.txt"] },
+  async run(stage) {
+    const checkpoint = stage.checkpoint + "/step";
+    let step = 0;
+    try {
+      step = Number(Deno.readTextFileSync(checkpoint));
+      stage.saved("step " + step);
+    } catch { /* the first attempt */ }
+    while (!stage.signal.aborted) {
+      stage.progress(++step, 1e5, "steps");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    Deno.writeTextFileSync(checkpoint, String(step));
+    stage.saved("step " + step);
+    stage.signal.throwIfAborted();
+  },
+};
+`;
+
+/** A project whose stage takes steps for ever. */
+function stepping(): CliProject {
+  const project = new CliProject(`name: test
+stages:
+  steps: { task: steps }
+`);
+  project.write("tasks/steps.ts", STEPS);
+  return project;
+}
+
+/** Presses Ctrl-C once while the stage of a project takes steps; checks that it went well, and returns the step of the checkpoint. */
+async function pressOnce(
+  project: CliProject,
+  command: readonly string[],
+  env: Record<string, string> = {},
+): Promise<number> {
+  const { code, output } = await inTerminal([
+    ...command,
+    "pipeline",
+    project.path("test.yaml"),
+    ...["--tasks", project.path("tasks"), "--out", project.path("out")],
+  ], {
+    cwd: ROOT,
+    env,
+    keys: [{ after: "/100000 steps", send: CTRL_C }],
+  });
+  assertEquals(code, 130, output);
+  const [, step] =
+    /steps: interrupted, checkpoint at step (\d+); run again to go on/
+      .exec(output) ?? [];
+  assert(step !== undefined, output);
+  assertMatch(output, /1 stage: 0 ran, 1 interrupted, in /);
+  return Number(step);
+}
+
+Deno.test("pipeline takes one press of Ctrl-C as one, which `deno task` passes on to it as well", async () => {
+  using project = stepping();
+  // Counts the signals that the process gets. Two that arrive at once are one.
+  project.write(
+    "count.ts",
+    `Deno.addSignalListener("SIGINT", () =>
+  Deno.writeTextFileSync(${
+      JSON.stringify(project.path("signals"))
+    }, "x", { append: true }));
+await import(${JSON.stringify(new URL(MAIN, "file:").href)});
+`,
+  );
+  project.write(
+    "tasks.json",
+    JSON.stringify({
+      tasks: {
+        count: `deno run -A --config ${ROOT}deno.json ${
+          project.path("count.ts")
+        }`,
+      },
+    }),
+  );
+  const config = ["--quiet", "--config", project.path("tasks.json")];
+  let signals = 0;
+  let step = 0;
+  for (let tries = 0; tries < 5 && signals < 2; tries++) {
+    const command = [Deno.execPath(), "task", ...config, "count"];
+    const next = await pressOnce(project, command);
+    assert(next > step, "it goes on from the checkpoint");
+    step = next;
+    signals = project.read("signals").length;
+    Deno.removeSync(project.path("signals"));
+  }
+  assertEquals(signals, 2);
+  const { stdout } = await project.call("status");
+  assertMatch(stdout, /^interrupted +steps {2}log: /m);
+});
+
+Deno.test(
+  "pipeline writes a checkpoint at each of 20 presses of Ctrl-C through `deno task`",
+  { ignore: Deno.env.get("DYLORA_LONG") !== "1" },
+  async () => {
+    using project = stepping();
+    let step = 0;
+    for (let press = 1; press <= 20; press++) {
+      const next = await pressOnce(project, [Deno.execPath(), "task"]);
+      assert(next > step, `press ${press}`);
+      step = next;
+    }
+  },
+);

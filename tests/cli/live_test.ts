@@ -47,8 +47,10 @@ class FakeTerminal {
     }
   }
 
+  constructor(readonly columns = 70, readonly height = 10) {}
+
   size() {
-    return { columns: 70, rows: 10 };
+    return { columns: this.columns, rows: this.height };
   }
 }
 
@@ -96,11 +98,9 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
   renderer.show(progress("a", 1));
   clock.advance(1500);
   assertEquals(terminal.rows, [
-    "a: run - param lr 1 -> 2",
-    "b: run - param lr 1 -> 2",
     "test  0/2 stages  2.0 s",
-    "  a  ━━━━━━━━━━━━━━━━  25%  1/4 steps, loss 0.5, 6.0 s left",
-    "  b  ━━━━━━━━━━━━━━━━       1.5 s",
+    "  a  ━━━━━━━━━━  25%  2.0 s        1/4 steps, loss 0.5",
+    "  b  ━━━━━━━━━━   0%  1.5 s",
     "",
   ]);
 
@@ -110,9 +110,7 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
   renderer.show(SUMMARY);
   renderer.end();
   assertEquals(terminal.rows, [
-    "a: run - param lr 1 -> 2",
-    "b: run - param lr 1 -> 2",
-    "a: done in 2.0 s",
+    "a: done in 2.0 s - param lr 1 -> 2",
     "  | last words",
     "b: failed - Told to",
     "  log: b.jsonl",
@@ -138,7 +136,7 @@ Deno.test("liveTable() shows the progress of an installation until a stage start
   clock.advance(100);
   assertMatch(
     terminal.rows[0]!,
-    /━{16} {2}25% {2}download it, 1\.0 MB of 4\.0 MB$/,
+    /━{10} {2}25% {2}download it, 1\.0 MB of 4\.0 MB$/,
   );
   renderer.show(START);
   renderer.show(started("a"));
@@ -182,17 +180,100 @@ Deno.test("liveTable() shows the job of a stage with its state and reason, and i
   clock.advance(5000);
   assertMatch(
     terminal.rows.join("\n"),
-    /a .*job 12_3 PENDING \(Resources\), 5\.0 s/,
+    /a .* 5\.0 s +job 12_3 PENDING \(Resources\)/,
   );
   renderer.show({ ...queued, state: "RUNNING" });
   clock.advance(1000);
-  assertMatch(terminal.rows.join("\n"), /a .*job 12_3 RUNNING, 1\.0 s/);
+  assertMatch(terminal.rows.join("\n"), /a .* 1\.0 s +job 12_3 RUNNING/);
   renderer.show(progress("a", 2));
   clock.advance(1000);
   assertMatch(
     terminal.rows.join("\n"),
-    /a .* 50% {2}job 12_3: 2\/4 steps, loss 0\.5/,
+    /a .* 50% {2}2\.0 s +job 12_3: 2\/4 steps, loss 0\.5/,
   );
   assertEquals(terminal.rows.filter((row) => row.includes("12_3")).length, 1);
+  renderer.end();
+});
+
+Deno.test("liveTable() tells the time that is left of a stage by its steps and by an earlier run, and of the whole", () => {
+  const terminal = new FakeTerminal(100);
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  const stage = { needs: [], cpus: 1, gpus: 0 };
+  renderer.show({
+    type: "expected",
+    stages: [
+      { ...stage, stage: "a", seconds: 100 },
+      { ...stage, stage: "b", needs: ["a"], seconds: 50 },
+    ],
+    cpus: 2,
+    gpus: 0,
+    jobs: 2,
+  });
+  renderer.show(started("a"));
+  clock.advance(20_000);
+  assertEquals(terminal.rows.slice(0, 2), [
+    "test  0/2 stages  20.0 s, 130 s left".replace("130 s", "2 min"),
+    `  a  ${"━".repeat(10)}   0%  80 s left`,
+  ]);
+  const step = (done: number, note?: string) =>
+    renderer.show({
+      type: "progress",
+      stage: "a",
+      done,
+      total: 100,
+      unit: "steps",
+      ...(note !== undefined && { note }),
+    });
+  step(0);
+  step(0, "compiling length 32");
+  clock.advance(10_000);
+  assertMatch(terminal.rows[1]!, / {2}70 s left +compiling length 32$/);
+  step(1, "loss 0.5");
+  // Two steps a second: the 10 s of compiling are none of theirs.
+  for (let done = 2; done <= 20; done++) {
+    clock.advance(500);
+    step(done, "loss 0.5");
+  }
+  clock.advance(100);
+  assertMatch(
+    terminal.rows[1]!,
+    / 20% {2}40 s left +20\/100 steps, loss 0\.5$/,
+  );
+  // 40 s of a, then 50 s of b.
+  assertMatch(terminal.rows[0]!, /, (90 s|2 min) left$/);
+  renderer.end();
+});
+
+Deno.test("liveTable() says that a run takes at least so long if nothing is known about some stages", () => {
+  const terminal = new FakeTerminal(100);
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  const stage = { needs: [], cpus: 1, gpus: 0 };
+  renderer.show({
+    type: "expected",
+    stages: [{ ...stage, stage: "a", seconds: 30 }, { ...stage, stage: "b" }],
+    cpus: 2,
+    gpus: 0,
+    jobs: 2,
+  });
+  renderer.show(started("a"));
+  clock.advance(10_000);
+  assertEquals(terminal.rows[0], "test  0/2 stages  10.0 s, over 20 s left");
+  renderer.end();
+});
+
+Deno.test("liveTable() counts the stages for which there is no row", () => {
+  const terminal = new FakeTerminal(80, 6);
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  for (let i = 0; i < 9; i++) renderer.show(started(`stage@seed=${i}`));
+  clock.advance(100);
+  assertEquals(terminal.rows.length, 6);
+  assertMatch(terminal.rows[3]!, /^ {2}stage@seed=2 /);
+  assertEquals(terminal.rows[4], "  and 6 more");
   renderer.end();
 });

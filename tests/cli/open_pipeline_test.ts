@@ -46,7 +46,7 @@ Deno.test("pipeline rejects stages, parameters and profiles that its file does n
     [["strat"], /^No stage matches "strat"; did you mean "start"\?$/m],
     [
       ["-S", "wrd=x"],
-      /test\.yaml: Unknown parameter "wrd" in "-S wrd=\.\.\."; did you mean "word"\?$/m,
+      /^-S wrd=x: Unknown parameter "wrd"; did you mean "word"\?$/m,
     ],
     [["-S", "word"], /^Setting "word" must have the form KEY=VALUE/],
     [
@@ -55,7 +55,7 @@ Deno.test("pipeline rejects stages, parameters and profiles that its file does n
     ],
     [
       ["-S", "word=5"],
-      /test\.yaml:5:38: Invalid "text" of task "make": expected text, got "5" from "\$\{params\.word\}"$/m,
+      /^-S word=5: Invalid "text" of task "make": expected text, got "5"$/m,
     ],
   ];
   for (const [args, message] of refused) {

@@ -99,7 +99,7 @@ stages:
     assertEquals(before.code, 1);
     assertMatch(
       before.stderr,
-      /Stage "adapter" has no result yet: run it with "deno task pipeline .*own.yaml adapter"/,
+      /Stage "adapter" has no result yet: run it with "deno task pipeline \S*own.yaml adapter --out \S+"/,
     );
     const run = await callMain("pipeline", pipeline, ...args.slice(2));
     assertEquals(run.code, 0, run.stderr);
@@ -133,7 +133,11 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
       [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
       [["smoke", "train-dylra", "a"], /train-dylora/],
-      [["--adapter", adapter, "a"], /Option "--adapter" requires "--model"/],
+      [
+        ["--adapter", adapter, "a"],
+        /Option "--adapter" requires "--model": the adapter names "org\/tiny-roberta", which is not a folder, as its base model/,
+      ],
+      [["--model", model, "a"], /Option "--model" requires "--adapter"/],
       [
         ["--adapter", adapter, "--model", "./none", "a"],
         /Folder ".\/none" of option "--model" does not exist/,

@@ -62,3 +62,56 @@ a: 4/4 steps, loss 0.5
 `,
   );
 });
+
+Deno.test("plainLines() prints no further lines of a stage that says itself what is wrong", () => {
+  let text = "";
+  const renderer = plainLines((it) => text += it, PLAIN);
+  renderer.show({ type: "log", stage: "a", line: "noise", stream: "stderr" });
+  renderer.show({ type: "log", stage: "a", line: "at x.ts", stream: "stack" });
+  renderer.show({ ...failed("a"), code: "reported" } as Message);
+  assertEquals(text, "a: failed - Told to\n  log: a.jsonl\n");
+});
+
+Deno.test("plainLines() says what an interrupted run has saved", () => {
+  let text = "";
+  const renderer = plainLines((it) => text += it, PLAIN);
+  const interrupted = { type: "interrupted", log: "a.jsonl" } as const;
+  renderer.show({ ...interrupted, stage: "a", checkpoint: "step 175" });
+  renderer.show({ ...interrupted, stage: "b" });
+  renderer.show({
+    type: "finished",
+    stage: "c",
+    outcome: "skipped",
+    seconds: 0,
+    output: "",
+    note: "interrupted",
+  });
+  renderer.show({
+    ...SUMMARY,
+    ran: 0,
+    failed: 0,
+    interrupted: 2,
+    skipped: 1,
+  } as Message);
+  assertEquals(
+    text,
+    `a: interrupted, checkpoint at step 175; run again to go on
+b: interrupted; run again to start it over
+3 stages: 0 ran, 2 interrupted, 1 skipped, in 3.0 s
+`,
+  );
+});
+
+Deno.test("plainLines() says what the cache saved", () => {
+  let text = "";
+  const renderer = plainLines((it) => text += it, PLAIN);
+  const nothing = { ...SUMMARY, ran: 0, failed: 0, unchanged: 12 };
+  renderer.show({ ...nothing, seconds: 0.05, savedSeconds: 754 } as Message);
+  renderer.show({ ...nothing, ran: 1, savedSeconds: 0.9 } as Message);
+  assertEquals(
+    text,
+    `Nothing to do: 12 stages unchanged, in 0.05 s; the cache saved 12 min 34 s
+13 stages: 1 ran, 12 unchanged, in 3.0 s
+`,
+  );
+});

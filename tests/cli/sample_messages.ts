@@ -14,7 +14,9 @@ export const SUMMARY: Message = {
   unchanged: 0,
   failed: 1,
   skipped: 0,
+  interrupted: 0,
   seconds: 3,
+  savedSeconds: 0,
 };
 
 export function started(stage: string): Message {

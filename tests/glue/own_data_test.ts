@@ -62,17 +62,52 @@ Deno.test("readTable() names the line on which a faulty record begins, with any 
       read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`)
     ),
     Error,
-    /a\.csv:6: Invalid Record Length: expect 2, got 3$/,
+    /a\.csv:6: Expected 2 columns separated by commas, found 3; put a text that contains commas in quotes$/,
   );
   assertIsError(
     await assertRejects(() => read("a.csv", `${before}a,"y\r\nc,d\r\n`)),
     Error,
-    /a\.csv:6: Quote Not Closed: the parsing is finished with an opening quote$/,
+    /a\.csv:6: A quote is opened and not closed; write a quote inside of quotes twice \(""\)$/,
   );
   await assertRejects(
     () => read("a.csv", `${before}"a"b,y\r\n`),
     Error,
-    "a.csv:6: Invalid Closing Quote",
+    "a.csv:6: Text follows a closing quote",
+  );
+});
+
+Deno.test("readTable() guesses what separates the columns if it is not what the name of the file says", async () => {
+  const cases: [name: string, text: string, message: RegExp][] = [
+    [
+      "a.csv",
+      "text\tlabel\na, b\tx\n",
+      /a\.csv" seems to have tabs between its columns, where its name says commas; rename it to "a\.tsv"$/,
+    ],
+    [
+      "a.tsv",
+      "text,label\nb,x\n",
+      /a\.tsv" seems to have commas between its columns, where its name says tabs; rename it to "a\.csv"$/,
+    ],
+    [
+      "a.csv",
+      "\ufefftext;label\r\na;x\r\n",
+      /a\.csv" seems to have semicolons between its columns, where its name says commas; save it with commas$/,
+    ],
+  ];
+  for (const [name, text, message] of cases) {
+    assertIsError(
+      await assertRejects(() => read(name, text)),
+      SyntaxError,
+      message,
+    );
+  }
+});
+
+Deno.test("readTable() says how quotes are written", async () => {
+  await assertRejects(
+    () => read("a.csv", 'text,label\na "b" c,x\n'),
+    SyntaxError,
+    'a.csv:2: A quote is inside of a text without quotes; put the whole text in quotes, and write the quote twice ("")',
   );
 });
 

@@ -86,8 +86,12 @@ export async function faultsOf(
     await load(tasks, text, options);
   } catch (error) {
     if (!(error instanceof PipelineError)) throw error;
-    return error.faults.map(({ message, position }) =>
-      position ? `${position.line}:${position.column} ${message}` : message
+    return error.faults.map(({ message, position, setting }) =>
+      setting !== undefined
+        ? `-S ${setting}: ${message}`
+        : position
+        ? `${position.line}:${position.column} ${message}`
+        : message
     );
   }
   return [];

@@ -1,5 +1,11 @@
-import { assertEquals, assertIsError, assertRejects } from "@std/assert";
+import {
+  assertEquals,
+  assertIsError,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
 import { parseSetting } from "../../lib/pipeline/params.ts";
+import { faultsOf, withTasks } from "./fake_tasks.ts";
 
 Deno.test("parseSetting() gives a value the type that it has in YAML", async () => {
   const value = async (text: string) =>
@@ -32,3 +38,61 @@ Deno.test("parseSetting() refuses text that is not a setting", async () => {
   );
   await refuses("a=010", /Ambiguous value "010"/);
 });
+
+Deno.test("expandPipeline() points at a setting whose value is faulty, whatever refers to it", () =>
+  withTasks(async (tasks) => {
+    const text = `name: test
+params: { train: { lr: 0.1, seed: 1 }, rows: 3, glue: [cola], cpus: 1 }
+stages:
+  data:
+    task: fetch
+    with: { source: a, rows: \${params.rows} }
+    resources: { cpus: "\${params.cpus}" }
+  other:
+    task: fetch
+    matrix: { glue: \${params.glue} }
+    with: { source: a }
+  train:
+    task: train
+    with: { <<: \${params.train}, note: 5 }
+    inputs: { data: data }
+`;
+    const faults = (...settings: [key: string, value: unknown][]) =>
+      faultsOf(tasks, text, {
+        settings: settings.map(([key, value]) => ({ key, value })),
+      });
+    const own = '14:40 Invalid "note" of task "train": expected text, got "5"';
+    const cases: [key: string, value: unknown, fault: string][] = [
+      [
+        "rows",
+        "many",
+        'rows=many: Invalid "rows" of task "fetch": expected a number, got text "many"',
+      ],
+      [
+        "cpus",
+        0.5,
+        'cpus=0.5: Invalid "resources.cpus" of stage "data": expected an integer, got "0.5"',
+      ],
+      [
+        "train.lr",
+        "x",
+        'train.lr=x: Invalid "lr" of task "train": expected a number, got text "x"',
+      ],
+      [
+        "train",
+        { lr: "x" },
+        'train={"lr":"x"}: Invalid "lr" of task "train": expected a number, got text "x"',
+      ],
+      [
+        "train.lrr",
+        1,
+        'train.lrr=1: Unknown parameter "train.lrr"; did you mean "train.lr"?',
+      ],
+    ];
+    for (const [key, value, fault] of cases) {
+      assertEquals(await faults([key, value]), [`-S ${fault}`, own]);
+    }
+    const [matrix, ...others] = await faults(["glue", "cola"], ["rows", 4]);
+    assertMatch(matrix!, /^-S glue=cola: /);
+    assertEquals(others, [own], "what is set well is no fault");
+  }));

@@ -248,7 +248,7 @@ Deno.test('loadPipeline() refuses "<<" wherever nothing is merged', () =>
         settings: [{ key: "train", value: { "<<": { lr: 1 } } }],
       }),
       [
-        'Invalid name "<<" of a parameter in "-S train=...": a name consists of letters, digits, "_" and "-"',
+        '-S train={"<<":{"lr":1}}: Invalid name "<<" of a parameter: a name consists of letters, digits, "_" and "-"',
       ],
     );
   }));

@@ -6,7 +6,8 @@ import {
   assertRejects,
 } from "@std/assert";
 import { explain } from "../../lib/scheduler/plan.ts";
-import { findLog, readLog } from "../../lib/scheduler/logs.ts";
+import { readLog } from "../../lib/scheduler/logs.ts";
+import { findStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";
@@ -89,18 +90,22 @@ Deno.test("explain() names changed, new and removed files of a source folder", a
   assertEquals(reason, "source data data/a changed");
 });
 
-Deno.test("findLog() finds the log of a result, of a failed run and of a run in progress", async () => {
+Deno.test("findStageLog() finds the log of a result, of a failed run and of a run in progress", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
+  const find = async () => {
+    const graph = await project.graph({ s: { task: "say" } });
+    return await findStageLog(graph, "s", project.settings(), store);
+  };
   const lines = async () => {
     const lines: string[] = [];
-    for await (const line of readLog(findLog("test", "s", store)!, true)) {
+    for await (const line of readLog(await find(), true)) {
       if (line.type === "log") lines.push(line.line);
     }
     return lines;
   };
-  assertEquals(findLog("test", "s", store), undefined);
   project.task("say", "stage.log('fine'); return 1;");
+  await assertRejects(find, Error, 'Stage "s" has no result yet');
   await project.run({ s: { task: "say" } });
   assertEquals(await lines(), ["fine"]);
   project.task("say", "stage.log('wrong'); throw new Error('x');");
@@ -126,7 +131,9 @@ Deno.test("readLog() stops following when the scheduler is killed", async () => 
   const scheduler = project.spawn({ s: { task: "slow" } });
   await scheduler.event((event) => event.type === "log");
   const lines = [];
-  for await (const line of readLog(findLog("test", "s", store)!, true)) {
+  const graph = await project.graph({ s: { task: "slow" } });
+  const found = await findStageLog(graph, "s", project.settings(), store);
+  for await (const line of readLog(found, true)) {
     lines.push(line.type);
     if (line.type === "log") scheduler.process.kill("SIGKILL");
   }
@@ -139,7 +146,8 @@ Deno.test("readLog() throws when the log was removed or is damaged", async () =>
   const store = new Store(project.path("out/cache"));
   project.task("say", "stage.log('fine'); return 1;");
   await project.run({ s: { task: "say" } });
-  const found = findLog("test", "s", store)!;
+  const graph = await project.graph({ s: { task: "say" } });
+  const found = await findStageLog(graph, "s", project.settings(), store);
   Deno.chmodSync(found.path, 0o644);
   Deno.writeTextFileSync(found.path, '{"at":\n');
   const read = async () => await Array.fromAsync(readLog(found, false));

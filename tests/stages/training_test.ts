@@ -228,7 +228,7 @@ Deno.test("a training with a damaged checkpoint starts from the first step and s
 
 Deno.test("progressReporter() compares with the highest speed seen, measured or in training", () => {
   const lines: string[] = [];
-  const report = progressReporter({
+  const { report } = progressReporter({
     log: (line) => lines.push(line),
     metric: () => {},
     progress: () => {},

@@ -242,19 +242,19 @@ for (
       "too many fields",
       "a.csv",
       "text,label\na,1\nb,2,3\n",
-      /a\.csv:3: .*expect 2, got 3/,
+      /a\.csv:3: Expected 2 columns separated by commas, found 3;/,
     ],
     [
       "an open quote",
       "a.csv",
       'text,label\n"a,1\n',
-      /a\.csv:2: Quote Not Closed/,
+      /a\.csv:2: A quote is opened and not closed/,
     ],
     [
       "a line that is not JSON",
       "a.jsonl",
       '{"text":"a","label":1}\n{',
-      /a\.jsonl:2: /,
+      /a\.jsonl:2: Expected an object in JSON on one line, found "\{"$/,
     ],
     [
       "a line that is no object",

@@ -125,6 +125,27 @@ export function padBatch(
   };
 }
 
+/**
+ * Lengths of the batches whose shapes have not been seen: for each shape, the
+ * library compiles what computes on it. None on engines that compile nothing.
+ *
+ * @param seen Shapes so far; those of the batches are added.
+ */
+export function newLengths(
+  batches: readonly Batch[],
+  seen: Set<string>,
+): number[] {
+  if (libraryBinding() === undefined) return [];
+  const fresh = batches.filter(({ shape }) => !seen.has(shape.join()));
+  for (const { shape } of fresh) seen.add(shape.join());
+  return [...new Set(fresh.map(({ shape }) => shape[1]))];
+}
+
+/** Says that lengths are compiled: `compiling length 32`. */
+export function compilingNote(lengths: readonly number[]): string {
+  return `compiling length ${lengths.join(", ")}`;
+}
+
 /** Tensors of a batch; the caller disposes them. */
 export function batchTensors(
   batch: Omit<Batch, "labels" | "tokens">,

@@ -12,8 +12,10 @@ import { type Named, trace } from "../trace.ts";
 import {
   batchesByLength,
   batchTensors,
+  compilingNote,
   exampleCount,
   type Examples,
+  newLengths,
   padBatch,
   paddedLengths,
   shardSizes,
@@ -21,8 +23,8 @@ import {
 
 /** Callbacks of an evaluation. */
 interface EvaluationHooks {
-  /** Called after each batch with the number of examples done. */
-  readonly progress?: (examples: number) => void;
+  /** Called after each batch with the number of examples done, and before a length is compiled with a note that says so. */
+  readonly progress?: (examples: number, note?: string) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -59,6 +61,7 @@ export function evaluator(
 ): Evaluator {
   const { layout, model } = classifier;
   const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
+  const shapes = new Set<string>();
   const run = trace((
     { values, scale, ...input }: Named & BatchTensors & {
       readonly values: tf.Tensor1D;
@@ -117,7 +120,10 @@ export function evaluator(
         })
       ) {
         signal?.throwIfAborted();
-        const input = batchTensors(padBatch(examples, indices, model, length));
+        const padded = padBatch(examples, indices, model, length);
+        const compiled = newLengths([padded], shapes);
+        if (compiled.length > 0) progress?.(done, compilingNote(compiled));
+        const input = batchTensors(padded);
         const { logits } = run({ values: flat, scale, ...input });
         const batch = await logits.data();
         const { mask, ...others } = input;

@@ -13,9 +13,11 @@ import {
   stateValues,
 } from "./adamw.ts";
 import {
+  compilingNote,
   epochBatches,
   exampleCount,
   type Examples,
+  newLengths,
   padBatch,
   paddedLengths,
 } from "./batch.ts";
@@ -62,6 +64,11 @@ export interface TrainingOptions {
 export interface TrainingHooks {
   /** Called every few steps. */
   readonly report: (report: TrainingReport) => void;
+  /**
+   * Called at the start and after every step with the number of steps taken,
+   * and before other work with a note: `compiling length 32`, `scoring epoch 1`.
+   */
+  readonly progress?: (step: number, steps: number, note?: string) => void;
   /**
    * Scores the parameters after each epoch, `[size]`; the result then has the
    * parameters of the best epoch as well. Must be deterministic.
@@ -152,6 +159,8 @@ class TrainingRun implements Disposable {
   #state: AdamWState;
   #best: Float32Array | undefined;
   #lastSave = performance.now();
+  /** Shapes of the batches so far, for each of which the step is compiled once. */
+  readonly #shapes = new Set<string>();
 
   /** @param initial Flat parameters at the start, `[size]` */
   constructor(
@@ -190,6 +199,12 @@ class TrainingRun implements Disposable {
     this.#evaluations.add(this.#progress.evaluationSeconds);
     this.#best = resume?.best;
     this.#state = stateTensors(resume ?? { values: initial });
+    this.#tell();
+  }
+
+  /** Reports the steps taken, or with a note what is done next. */
+  #tell(note?: string): void {
+    this.#hooks.progress?.(this.#progress.step, this.#schedule.steps, note);
   }
 
   /** The length that each batch is padded to; a sample pass over the examples shows what lengths there are. */
@@ -260,6 +275,7 @@ class TrainingRun implements Disposable {
     this.#evaluations.start();
     try {
       const epoch = step / this.#stepsPerEpoch;
+      this.#tell(`scoring epoch ${epoch}`);
       epochs.push({ epoch, step, ...await evaluate(values) });
       if (bestEpoch(epochs) === epochs.at(-1)) this.#best = values;
     } catch (error) {
@@ -310,6 +326,8 @@ class TrainingRun implements Disposable {
     const padded = batches.map((indices) =>
       padBatch(this.#examples, indices, model, this.#lengthOf(indices))
     );
+    const compiled = newLengths(padded, this.#shapes);
+    if (compiled.length > 0) this.#tell(compilingNote(compiled));
     const isSorted = progress.step >= this.#sortStep;
     const examples = batches.reduce((sum, { length }) => sum + length, 0);
     const rank = this.#ranks.next(examples, isSorted);
@@ -342,6 +360,7 @@ class TrainingRun implements Disposable {
       flops,
       milliseconds,
     });
+    this.#tell();
     return { rank, learningRate };
   }
 

@@ -1,6 +1,7 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
@@ -92,6 +93,27 @@ for (
     await Deno.remove(folder, { recursive: true });
   });
 }
+
+Deno.test("train() reports every step from the first, and what it compiles before it does", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const told: (readonly [step: number, note: string | undefined])[] = [];
+  const { steps } = await train(classifier, initial, examples, tinyOptions, {
+    ...quiet,
+    progress: (step, _, note) => told.push([step, note]),
+  });
+  assertEquals(
+    told.flatMap(([step, note]) => note === undefined ? [step] : []),
+    Array.from({ length: steps + 1 }, (_, step) => step),
+  );
+  const compiled = told.flatMap(([step, note]) =>
+    note === undefined ? [] : [[step, note] as const]
+  );
+  assertEquals(compiled[0]?.[0], 0);
+  for (const [, note] of compiled) {
+    assertMatch(note, /^compiling length \d+$/);
+  }
+  assert(compiled.length < steps / 2, `${compiled.length} of ${steps} steps`);
+});
 
 Deno.test("train() counts seconds and steps of all attempts", async () => {
   const { classifier, initial } = tinyClassifier();

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { TestProject } from "../project.ts";
 import { shadow, slurm, slurmTest } from "./cluster.ts";
 import {
@@ -106,7 +106,7 @@ $REAL "$@" | sed -E 's/[|](COMPLETING|COMPLETED|FAILED)[|]/|RUNNING|/'`,
     assertEquals(isOver, false);
     project.write("heard", "");
     await end;
-    assertEquals(messages(running.events), ["Interrupted"]);
+    assert(running.events.some(({ type }) => type === "interrupted"));
   },
 );
 

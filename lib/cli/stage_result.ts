@@ -1,0 +1,59 @@
+/** Commands that read the result of a stage: by its key, with the parameters and the engine of the command line. */
+import { NoResultError } from "../scheduler/failure.ts";
+import type { Arguments, Option } from "./arguments.ts";
+import { EXECUTOR } from "./executor.ts";
+import { ENGINE, GPUS, GRAPH_OPTIONS } from "./options.ts";
+
+/** Options that a stage's key depends on. */
+export const KEY_OPTIONS: readonly Option[] = [
+  ...GRAPH_OPTIONS,
+  ENGINE,
+  GPUS,
+  EXECUTOR,
+];
+
+/**
+ * Does what needs the result of a stage.
+ *
+ * @throws {Error} If the stage has no result, with the command that makes it.
+ */
+export async function needingResult<T>(
+  args: Arguments,
+  stage: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof NoResultError)) throw error;
+    throw new Error(
+      `${error.message}: run it with "${
+        stageCommand("pipeline", args, stage)
+      }"`,
+      { cause: error },
+    );
+  }
+}
+
+/** A command on a stage with the parameters and the engine of these arguments. */
+export function stageCommand(
+  command: string,
+  args: Arguments,
+  stage: string,
+): string {
+  const options = KEY_OPTIONS.flatMap(({ name, short }) =>
+    args.values(name).flatMap((value) => [
+      short === undefined ? `--${name}` : `-${short}`,
+      value,
+    ])
+  );
+  return ["deno", "task", command, args.positionals[0]!, stage, ...options]
+    .map(quoted).join(" ");
+}
+
+/** A word of a command line, quoted for the shell if it must be. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word)
+    ? word
+    : `'${word.replaceAll("'", `'\\''`)}'`;
+}
