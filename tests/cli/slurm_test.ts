@@ -9,7 +9,7 @@ import { linesOf } from "../../lib/scheduler/process.ts";
 import { callMain, CliProject, spawnMain } from "./project.ts";
 
 /** Epochs of a training that takes longer than a minute. */
-const LONG_EPOCHS = 40;
+const LONG_EPOCHS = 200;
 
 /** The part of the pipeline "smoke" that trains DyLoRA. */
 function smoke(epochs: number): string[] {
