@@ -111,6 +111,12 @@ declare module "@std/yaml" {
     readonly offset: number;
   }
 
+  /** Writes a value as one YAML document. */
+  export function stringify(
+    data: unknown,
+    options?: { readonly lineWidth?: number },
+  ): string;
+
   /** Parses one YAML document. */
   export function parse(
     content: string,

@@ -12,7 +12,12 @@ import {
   CLASSIFICATION_FILES,
   writeClassification,
 } from "../lib/artifacts/predictions.ts";
-import { numberedLabels, outputsOf } from "../lib/artifacts/classes.ts";
+import {
+  CLASSES_FILE,
+  numberedLabels,
+  outputsOf,
+  readClasses,
+} from "../lib/artifacts/classes.ts";
 import { checkRank } from "../lib/artifacts/ranks.ts";
 import type { Examples } from "../lib/engine/training/batch.ts";
 import { predictionsOf } from "../lib/glue/metrics.ts";
@@ -36,13 +41,19 @@ export default defineTask({
       text: z.string(),
       pair: z.string().optional(),
     })).min(1).describe("Texts or pairs of texts"),
-    rank: z.int().min(1).optional().describe(
-      "Rank to predict at; default: the rank of the adapter",
-    ),
+    rank: z.union([z.int().min(1), z.literal("recommended")]).optional()
+      .describe(
+        'Rank to predict at; "recommended" is the one that the input report recommends, and the default if it recommends one; otherwise the default is the rank of the adapter',
+      ),
     epoch,
     precision,
   }),
-  inputs: { model: { kind: "model" }, adapter: { kind: "adapter" } },
+  inputs: {
+    model: { kind: "model" },
+    /** An artifact of kind adapter, or a folder of PEFT. */
+    adapter: { kind: "adapter" },
+    report: { kind: "report", optional: true },
+  },
   output: { kind: "classification", files: CLASSIFICATION_FILES },
   needs: ["engine"],
   async run(stage) {
@@ -57,7 +68,11 @@ export default defineTask({
     const adapter = await adapterIn(inputs.adapter![0]!.path, model);
     const { training } = adapter;
     const { labels } = training;
-    const rank = params.rank ?? training.rank;
+    const { rank, recommended } = await rankOf(
+      training,
+      params,
+      inputs.report?.[0]?.path,
+    );
     checkRank(rank, training.rank);
     const examples = await encode(params.texts, model);
     const precision = await startStageEngine(stage);
@@ -81,6 +96,7 @@ export default defineTask({
       task: training.task,
       method: training.method,
       rank,
+      recommended,
       precision,
       texts: params.texts.map(({ text, pair }, i) => ({
         text,
@@ -95,17 +111,52 @@ export default defineTask({
   },
 });
 
-/** Reads an artifact of kind `adapter`, or a folder written by PEFT, whose classes have no names. */
+/** The rank to predict at, and whether a report recommends it. */
+async function rankOf(
+  training: Adapter["training"],
+  { rank, epoch }: {
+    readonly rank?: number | "recommended" | undefined;
+    readonly epoch: "last" | "best";
+  },
+  report: string | undefined,
+): Promise<{ readonly rank: number; readonly recommended: boolean }> {
+  if (typeof rank === "number") return { rank, recommended: false };
+  const own = { rank: training.rank, recommended: false };
+  if (report === undefined) {
+    if (rank === undefined) return own;
+    throw new TypeError(
+      'Rank "recommended" requires a report on the adapter: give the rank as a number',
+    );
+  }
+  const { NoRecommendationError, recommendedRank } = await import(
+    "../lib/stages/recommended_rank.ts"
+  );
+  try {
+    const found = await recommendedRank(report, training, { epoch });
+    return { rank: found, recommended: true };
+  } catch (error) {
+    if (rank === undefined && error instanceof NoRecommendationError) {
+      return own;
+    }
+    throw error;
+  }
+}
+
+/** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have no names unless it was exported here. */
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
   const { readPeft, toAdapter } = await import("../lib/artifacts/peft.ts");
   const peft = await readPeft(folder);
-  return toAdapter(peft, model, {
-    method: "lora",
-    task: "imported",
-    labels: numberedLabels(peft.outputs),
-    seed: 0,
-  });
+  const { task, labels } = await readClasses(folder) ??
+    { task: "imported", labels: numberedLabels(peft.outputs) };
+  if (outputsOf(labels) !== peft.outputs) {
+    throw new SyntaxError(
+      `"${folder}" has ${peft.outputs} outputs, but "${CLASSES_FILE}" names ${
+        outputsOf(labels)
+      }: correct or remove it`,
+    );
+  }
+  return toAdapter(peft, model, { method: "lora", task, labels, seed: 0 });
 }
 
 /** Tokenizes texts; their labels are zeros, which prediction ignores. */

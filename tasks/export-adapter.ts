@@ -1,4 +1,5 @@
 import { peftAlpha } from "../lib/engine/methods/method.ts";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import {
@@ -6,55 +7,82 @@ import {
   PEFT_FILES,
   writePeftFiles,
 } from "../lib/artifacts/adapter.ts";
-import type { ModelOrigin } from "../lib/artifacts/model.ts";
+import { CLASSES_FILE, writeClasses } from "../lib/artifacts/classes.ts";
+import { MODEL_EXTRA_FILES, type ModelOrigin } from "../lib/artifacts/model.ts";
 import type { ModuleRanks } from "../lib/artifacts/ranks.ts";
 import { peftTargets } from "../lib/engine/adapters/peft.ts";
-import { defineTask } from "../lib/pipeline/task.ts";
+import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
 import { rankToTake } from "../lib/stages/settings.ts";
+
+const list = z.array(z.string().min(1)).min(1).nullish();
 
 export default defineTask({
   description:
     "Export an adapter for PEFT, at one rank or at a rank per module",
   params: z.strictObject({
     ...rankToTake,
-    baseModel: z.string().min(1).optional().describe(
-      "Base model to write into the PEFT configuration, such as OWNER/NAME of the hub; default: the model on which the adapter was trained",
+    baseModel: z.string().min(1).nullish().describe(
+      "Base model to write into the PEFT configuration: OWNER/NAME of the hub, or a folder; default: the repository of the hub on which the adapter was trained, or the folder of the input model",
+    ),
+    datasets: list.describe(
+      "Data sets of the hub for the model card; default: nyu-mll/glue for tasks of GLUE",
+    ),
+    language: list.describe(
+      "Languages for the model card, such as en; default: en for tasks of GLUE",
+    ),
+    license: z.string().min(1).nullish().describe(
+      "License for the model card, such as apache-2.0",
     ),
   }),
   inputs: {
     adapter: { kind: "adapter" },
+    /** The model on which the adapter was trained, for its tokenizer. */
+    model: { kind: "model", optional: true },
     report: { kind: "report", optional: true },
     ranks: { kind: "ranks", optional: true },
   },
-  output: { kind: "peft", files: [...PEFT_FILES, "README.md"] },
+  output: { kind: "peft", files: [...PEFT_FILES, CLASSES_FILE, "README.md"] },
+  places: true,
   small: true,
   async run(stage) {
     const { readCutAdapter } = await import("../lib/stages/cut_adapter.ts");
-    const { params, output } = stage;
+    const { modelCard } = await import("../lib/stages/model_card.ts");
+    const { params, inputs, output } = stage;
+    const model = inputs.model?.[0];
+    const report = inputs.report?.[0];
     const { adapter, ranks, tensors } = await readCutAdapter(stage);
     const { training } = adapter;
-    const baseModel = params.baseModel === undefined
-      ? adapter.baseModel
-      : { name: params.baseModel, revision: null };
+    const base = baseModelOf(params.baseModel ?? undefined, adapter, model);
     await writePeftFiles(
       output,
       {
-        baseModel,
+        baseModel: base.origin,
         targetModules: training.targetModules,
         ...peftScales(ranks, training),
       },
       tensors,
     );
-    const { task, labels } = training;
-    const card = {
-      baseModel,
-      named: params.baseModel !== undefined,
-      task,
-      labels,
-      modules: peftTargets(training.targetModules, Object.keys(tensors)),
-    };
-    await Deno.writeTextFile(join(output, "README.md"), modelCard(card, ranks));
+    await writeClasses(output, training);
+    if (model !== undefined) await copyTokenizer(model.path, output);
     const used = [...new Set(ranks.values())].sort((a, b) => a - b);
+    const { scores, figure } = report === undefined || used.length > 1
+      ? { scores: [], figure: undefined }
+      : await copyScores(report.path, training, params, used[0]!, output);
+    await Deno.writeTextFile(
+      join(output, "README.md"),
+      modelCard({
+        training,
+        baseModel: base.origin,
+        isLoadable: base.isLoadable,
+        ranks,
+        modules: peftTargets(training.targetModules, Object.keys(tensors)),
+        scores,
+        figure,
+        datasets: params.datasets ?? undefined,
+        language: params.language ?? undefined,
+        license: params.license ?? undefined,
+      }),
+    );
     stage.log(
       `${training.method} of rank ${training.rank} at ${
         used.length === 1 ? `rank ${used[0]}` : `ranks ${used.join(", ")}`
@@ -87,65 +115,68 @@ function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
   };
 }
 
-/** Content of a model card. */
-interface CardContent {
-  readonly baseModel: ModelOrigin | undefined;
-  /** True if the user named the base model, so that the name is an argument of `from_pretrained`. */
-  readonly named: boolean;
-  readonly task: string;
-  /** Class names in the order of their ids; null for a regression. */
-  readonly labels: readonly string[] | null;
-  /** Names of the modules that carry adapters. */
-  readonly modules: readonly string[];
+/** The base model for the configuration, and whether transformers finds a model under its name. */
+function baseModelOf(
+  requested: string | undefined,
+  { baseModel }: Adapter,
+  model: InputArtifact | undefined,
+): { readonly origin: ModelOrigin | undefined; readonly isLoadable: boolean } {
+  if (requested !== undefined) {
+    return { origin: { name: requested, revision: null }, isLoadable: true };
+  }
+  if (baseModel !== undefined && /^[\w.-]+\/[\w.-]+$/.test(baseModel.name)) {
+    return { origin: baseModel, isLoadable: true };
+  }
+  return model === undefined
+    ? { origin: baseModel, isLoadable: false }
+    : { origin: { name: model.place!, revision: null }, isLoadable: true };
 }
 
-/** The `README.md` of an exported adapter, with the Python code that loads it. */
-export function modelCard(
-  { baseModel, named, task, labels, modules }: CardContent,
-  ranks: ModuleRanks,
-): string {
-  const used = [...new Set(ranks.values())].sort((a, b) => a - b);
-  const head = labels === null
-    ? 'num_labels=1, problem_type="regression"'
-    : `num_labels=${labels.length}, id2label=dict(enumerate(${
-      JSON.stringify(labels)
-    }))`;
-  return `---
-library_name: peft
-tags: [lora, text-classification]
----
-
-# LoRA for ${task}
-
-${
-    used.length === 1
-      ? `Rank ${used[0]} on ${modules.join(" and ")}`
-      : `Ranks ${used.join(", ")} on ${modules.join(" and ")}, by module,`
-  } with the classification head, in float32.
-
-\`\`\`python
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
-
-base = AutoModelForSequenceClassification.from_pretrained(
-    ${baseText(baseModel, named)}, ${head})
-model = PeftModel.from_pretrained(base, "the folder of this file")
-\`\`\`
-`;
+/**
+ * Copies the tokenizer of a model. Where its configuration names no class,
+ * transformers would look for one in `config.json`, which is not part of an
+ * adapter, so the class that reads `tokenizer.json` is added.
+ */
+async function copyTokenizer(from: string, to: string): Promise<void> {
+  for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
+    const path = join(from, name);
+    if (existsSync(path)) await Deno.copyFile(path, join(to, name));
+  }
+  const path = join(to, "tokenizer_config.json");
+  const config = existsSync(path)
+    ? JSON.parse(await Deno.readTextFile(path))
+    : {};
+  if (config.tokenizer_class !== undefined) return;
+  const text = JSON.stringify(
+    { ...config, tokenizer_class: "PreTrainedTokenizerFast" },
+    null,
+    2,
+  );
+  await Deno.writeTextFile(path, `${text}\n`);
 }
 
-/** Python arguments of `from_pretrained`: a name on the hub, or a placeholder for a local folder. */
-function baseText(
-  baseModel: ModelOrigin | undefined,
-  named: boolean,
-): string {
-  if (baseModel === undefined) {
-    return JSON.stringify("the model on which the adapter was trained");
-  }
-  const { name, revision } = baseModel;
-  if (!named && !/^[^/:]+\/[^/:]+$/.test(name)) {
-    return JSON.stringify(`the folder of the model ${name}`);
-  }
-  const at = revision === null ? "" : `, revision=${JSON.stringify(revision)}`;
-  return JSON.stringify(name) + at;
+/** The scores of an adapter at a rank in a report, and its figure of scores by rank, which is copied. */
+async function copyScores(
+  report: string,
+  training: Adapter["training"],
+  params: Parameters<
+    typeof import("../lib/stages/recommended_rank.ts").reportedScores
+  >[2],
+  rank: number,
+  output: string,
+) {
+  const { reportedScores } = await import("../lib/stages/recommended_rank.ts");
+  const { figureName } = await import("../lib/report/markdown.ts");
+  const scores = await reportedScores(report, training, params, rank);
+  const [first] = scores;
+  const names = first === undefined
+    ? []
+    : [".png", ".svg"].map((ending) =>
+      figureName(first.comparison).replace(/\.svg$/, ending)
+    );
+  const found = names.find((name) => existsSync(join(report, name)));
+  if (found === undefined) return { scores, figure: undefined };
+  const figure = `scores-by-rank${found.slice(-4)}`;
+  await Deno.copyFile(join(report, found), join(output, figure));
+  return { scores, figure };
 }

@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import { z } from "zod";
+import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** Fields by which every labelled artifact names its task and its classes. */
 export const TASK_FIELDS = {
@@ -13,6 +15,31 @@ export interface TaskClasses {
   readonly task: string;
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
+}
+
+/** File of an exported adapter with its task and the names of its classes, which PEFT does not write. */
+export const CLASSES_FILE = "classes.json";
+
+const Classes = z.strictObject(TASK_FIELDS);
+
+/** Writes {@linkcode CLASSES_FILE}. */
+export async function writeClasses(
+  folder: string,
+  { task, labels }: TaskClasses,
+): Promise<void> {
+  await writeJsonFile(join(folder, CLASSES_FILE), { task, labels }, Classes);
+}
+
+/** Reads {@linkcode CLASSES_FILE}; undefined for an adapter that another program wrote. */
+export async function readClasses(
+  folder: string,
+): Promise<z.output<typeof Classes> | undefined> {
+  try {
+    return await readJsonFile(join(folder, CLASSES_FILE), Classes);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
 }
 
 /** Outputs of a classifier for these classes: one logit per class, or one score. */

@@ -81,6 +81,8 @@ const Classification = z.strictObject({
   task: z.string().min(1),
   method: z.string().min(1),
   rank: z.int().positive(),
+  /** Whether a report recommends the rank. */
+  recommended: z.boolean(),
   precision: UsedPrecision,
   /** In the order of the texts. */
   texts: z.array(z.strictObject({

@@ -63,6 +63,14 @@ const COMMANDS: Commands = {
     "List, measure, check, clean up and pin cached results",
     async () => (await import("./cache.ts")).cacheCommand,
   ],
+  export: [
+    "Export a trained adapter for PEFT, at any of its ranks",
+    async () => (await import("./export.ts")).exportCommand,
+  ],
+  push: [
+    "Upload an exported adapter to the Hugging Face hub",
+    async () => (await import("./push.ts")).pushCommand,
+  ],
   setup: [
     "Install the engine, or check it",
     async () => (await import("./setup.ts")).setupCommand,

@@ -31,7 +31,32 @@ export type Message =
     readonly stage: string;
     readonly path: string;
     readonly text: string;
-  };
+  }
+  | Answer;
+
+/** What a run has found and where it is: its last lines. */
+export interface Answer {
+  readonly type: "answer";
+  readonly findings: readonly Finding[];
+  /** Pages of the reports. */
+  readonly reports: readonly string[];
+  /** Folders of the adapters to use. */
+  readonly adapters: readonly string[];
+  /** Command that classifies a text with the first adapter. */
+  readonly predict?: string;
+  /** Lines of Python that load the first adapter. */
+  readonly python: readonly string[];
+}
+
+/** The verdict of a report on a task. */
+export interface Finding {
+  /** Title of the task, and what distinguishes it from others of the report. */
+  readonly title: string;
+  readonly headline: string;
+  readonly reasons: readonly string[];
+  /** Recommended rank; undefined if nothing was learnt. */
+  readonly rank?: number;
+}
 
 /** Displays messages. */
 export interface Renderer {
@@ -81,6 +106,8 @@ export function messageLine(
       return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
     case "summary":
       return summaryLine(message, style);
+    case "answer":
+      return answerLines(message, style).join("\n");
     default:
       return undefined;
   }
@@ -245,6 +272,36 @@ function summaryLine(summary: Summary, style: Style): string {
     : interrupted + skipped > 0
     ? style.yellow(line)
     : style.green(line);
+}
+
+/** The verdicts, then what can be done with the results. */
+function answerLines(answer: Answer, style: Style): string[] {
+  const { findings, adapters, reports, predict, python } = answer;
+  const isOne = findings.length === 1;
+  const rest = adapters.length - 1;
+  const rows = [
+    ...adapters.slice(0, 1).map((
+      folder,
+    ) => ["adapter", `${folder}${rest > 0 ? ` and ${rest} more` : ""}`]),
+    ...(predict === undefined ? [] : [["predict", predict]]),
+    ...python.map((line, i) => [i === 0 ? "python" : "", line]),
+    ...reports.map((path) => ["report", path]),
+  ];
+  return [
+    ...findings.flatMap(({ title, headline, reasons, rank }) => [
+      "",
+      `${printable(title)}: ${style.bold(printable(headline))}`,
+      ...(isOne
+        ? reasons.map((reason) => `  ${printable(reason)}`)
+        : rank === undefined
+        ? []
+        : [`  recommended rank: ${rank}`]),
+    ]),
+    "",
+    ...rows.map(([what, text]) =>
+      `${style.dim(what!.padEnd(7))}  ${printable(text!)}`
+    ),
+  ];
 }
 
 /** The progress of a stage: `128/8192 examples, loss 0.41`. */

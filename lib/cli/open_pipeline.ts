@@ -8,7 +8,7 @@ import { fingerprint, settled } from "../store/stats.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import { Store } from "../store/store.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
-import { PROJECT, shortPath, tasksOf } from "./options.ts";
+import { PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
 
 /** A pipeline that a command works on. */
 interface OpenedPipeline {
@@ -47,7 +47,8 @@ export async function openPipeline(
   };
   const store = new Store(join(out, "cache"));
   const saved = await readSnapshot(source, store);
-  const graph = saved ?? await readGraph(source);
+  const read = saved ?? await readGraph(source);
+  const graph = { ...read, pipeline: resultsName(args, read.pipeline) };
   const selected = await selectStages(graph, patterns);
   const forced = selected.length > 0 ? selected : graph.stages.keys();
   return {
@@ -56,7 +57,7 @@ export async function openPipeline(
     forced: new Set(args.has("force") ? forced : []),
     store,
     async saveGraph() {
-      if (saved === undefined) await writeSnapshot(source, graph, since, store);
+      if (saved === undefined) await writeSnapshot(source, read, since, store);
     },
   };
 }

@@ -68,6 +68,12 @@ export const GRAPH_OPTIONS: readonly Option[] = [
     value: "NAME",
     description: "Use the parameters of this profile of the pipeline",
   },
+  {
+    name: "name",
+    value: "NAME",
+    description:
+      "Keep the results in out/PIPELINE@NAME, beside those without a name or with another one",
+  },
   TASKS,
   OUT,
 ];
@@ -198,6 +204,22 @@ export function withSettings(
     : `${message}; it comes from ${
       named.map((it) => `-S ${it}`).join(" and ")
     }`;
+}
+
+/**
+ * The name of a pipeline's results: its own, followed by the one in `--name`.
+ *
+ * @throws {UsageError} If the name is not part of a folder's name.
+ */
+export function resultsName(args: Arguments, pipeline: string): string {
+  const name = args.value("name");
+  if (name === undefined) return pipeline;
+  if (/^[\w-]{1,100}$/.test(name)) return `${pipeline}@${name}`;
+  throw invalidValue(
+    "name",
+    name,
+    'expected at most 100 letters, digits, "_" and "-"',
+  );
 }
 
 /** The folder of the task modules, absolute. */

@@ -4,11 +4,14 @@ import { visibleFolder } from "../scheduler/visible.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 import { run } from "../scheduler/scheduler.ts";
 import { selectStages } from "../scheduler/context.ts";
+import { fingerprint } from "../store/stats.ts";
+import type { Store } from "../store/store.ts";
+import { answerOf } from "./answer.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
 import { installedEngine } from "./engine.ts";
 import { CLUSTER_OPTIONS, nodeHost, slurmExecutor } from "./executor.ts";
 import { watchInterrupts } from "./interrupts.ts";
-import type { Message } from "./messages.ts";
+import type { Answer, Message } from "./messages.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import {
   CACHE_LIMIT,
@@ -18,11 +21,13 @@ import {
   HELP,
   JSON_LINES,
   LIMIT_OPTIONS,
+  outOf,
   settingsOf,
   shortPath,
   withSettings,
 } from "./options.ts";
 import { chooseRenderer } from "./renderer.ts";
+import { KEY_OPTIONS } from "./stage_result.ts";
 
 /** `deno task pipeline`: brings the stages of a pipeline up to date. */
 export const pipelineCommand: Command = {
@@ -131,7 +136,8 @@ async function runPipeline(args: Arguments): Promise<number> {
           )),
     ),
   };
-  const outcome = new Outcome();
+  const outcome = new Outcome(graph.pipeline, store);
+  let answer: Answer | undefined;
   try {
     const { failed, skipped, interrupted } = await run(
       graph,
@@ -159,13 +165,23 @@ async function runPipeline(args: Arguments): Promise<number> {
       store,
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();
+    const pages = interrupts.code === undefined
+      ? await updatePages(args, outcome, graph, store)
+      : new Map<string, string>();
     if (failed + skipped + interrupted === 0) {
-      showFiles(graph, selected, settings.out, say);
+      const current = selectStages(graph, selected);
+      showFiles(graph, outcome.changed, settings.out, say);
+      const replaced = await outcome.replacedText();
+      if (replaced !== undefined) note(replaced);
+      answer = answerOf(graph, current, pages, settings.out, args);
     }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
-    if (outcome.summary) say(outcome.summary);
+    // The last lines are for people, the last JSON is for programs.
+    const end = [outcome.summary, answer];
+    if (args.has("json")) end.reverse();
+    for (const message of end) if (message) say(message);
     renderer.end();
   }
   return interrupts.code ?? outcome.code;
@@ -206,16 +222,15 @@ async function askForJobs(
   return answered;
 }
 
-/** Shows the files in `show` of the pipeline whose stages are part of the run. */
+/** Shows the files in `show` of the pipeline whose stages have new results. */
 function showFiles(
   graph: Graph,
-  selected: readonly string[],
+  changed: ReadonlySet<string>,
   out: string,
   say: (message: Message) => void,
 ): void {
-  const current = selectStages(graph, selected);
   for (const { stage, file } of graph.show) {
-    if (!current.has(stage)) continue;
+    if (!changed.has(stage)) continue;
     const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
     try {
       const text = Deno.readTextFileSync(path);
@@ -231,17 +246,115 @@ function showFiles(
   }
 }
 
-/** Derives the exit code of a run from its events. */
+/**
+ * Writes the pages of the reports that the run brought up to date, unless it
+ * had nothing to do: `out/PIPELINE/STAGE.html`.
+ *
+ * @returns Paths of all of them, new or not, by the id of the stage.
+ */
+async function updatePages(
+  args: Arguments,
+  { changed, upToDate }: Outcome,
+  graph: Graph,
+  store: Store,
+): Promise<Map<string, string>> {
+  const out = outOf(args);
+  const pages = new Map<string, string>();
+  let isStale = changed.size > 0;
+  for (const { id, declaration } of graph.stages.values()) {
+    if (declaration.output.kind !== "report" || !upToDate.has(id)) continue;
+    const folder = visibleFolder(out, graph.pipeline, { id });
+    const page = `${folder}.html`;
+    const [own, source] = [page, join(folder, "report.html")].map(fingerprint);
+    if (source === undefined) continue;
+    pages.set(id, page);
+    // A run that was killed may have left an older page.
+    isStale ||= own === undefined || own.modified < source.modified;
+  }
+  if (isStale && pages.size > 0) {
+    const { writePages } = await import("./report_page.ts");
+    const options = KEY_OPTIONS.flatMap(({ name }) =>
+      args.values(name).flatMap((value) => [`--${name}`, value])
+    );
+    await writePages(pages, upToDate, graph, {
+      store,
+      out,
+      source: args.positionals[0]!,
+      command: Deno.args,
+      options,
+    });
+  }
+  return pages;
+}
+
+/** What the events of a run add up to. */
 class Outcome {
   summary: Summary | undefined;
+  /** Stages with new or restored results. */
+  readonly changed = new Set<string>();
+  /** Stages with a result, by id: what the run did, and the key of the result. */
+  readonly upToDate = new Map<string, { outcome: string; key: string }>();
+  readonly #decided = new Map<string, string>();
+  readonly #pipeline: string;
+  readonly #store: Store;
+  /** Keys of the visible results before the run and after it, by stage. */
+  readonly #keys = new Map<string, { before: string; after: string }>();
   #otherFailure = false;
+
+  constructor(pipeline: string, store: Store) {
+    this.#pipeline = pipeline;
+    this.#store = store;
+  }
 
   take(event: Event): void {
     if (event.type === "summary") this.summary = event;
+    if (event.type === "decided") this.#noteKeys(event);
+    if (event.type === "finished" && event.outcome !== "skipped") {
+      const { stage, outcome } = event;
+      this.upToDate.set(stage, { outcome, key: this.#decided.get(stage)! });
+      if (outcome !== "unchanged") this.changed.add(stage);
+    }
     if (event.type !== "failed" || event.retry) return;
     this.#otherFailure ||= event.code !== "output-missing";
   }
 
+  #noteKeys({ stage, decision }: Event & { type: "decided" }): void {
+    if ("key" in decision) this.#decided.set(stage, decision.key);
+    if (decision.state !== "run" && decision.state !== "restore") return;
+    const { keys } = this.#store.histories.read(this.#pipeline, stage);
+    const before = this.#keys.get(stage)?.before ?? keys[0];
+    if (before === undefined) return;
+    this.#keys.set(stage, { before, after: decision.key });
+  }
+
+  /** Names the results of other settings or sources that this run has replaced; undefined if there are none. */
+  async replacedText(): Promise<string | undefined> {
+    const replaced = [...this.#keys].filter(([stage, { before, after }]) =>
+      this.changed.has(stage) && before !== after
+    );
+    if (replaced.length === 0) return undefined;
+    const { changes, describeChanges } = await import(
+      "../scheduler/changes.ts"
+    );
+    const causes = replaced.flatMap(([stage, { before, after }]) => {
+      const [old, now] = [before, after].map((key) =>
+        this.#store.manifests.read(key)
+      );
+      if (old?.state !== "found" || now?.state !== "found") return [];
+      const found = changes(old.manifest.parts, now.manifest.parts, this.#store)
+        .filter(({ kind }) => kind === "param" || kind === "source");
+      return found.length === 0 ? [] : [`${stage}: ${describeChanges(found)}`];
+    });
+    const [cause] = causes;
+    if (cause === undefined) return undefined;
+    const names = replaced.slice(0, 3).map(([stage]) => stage).join(", ");
+    const more = replaced.length > 3 ? ` and ${replaced.length - 3} more` : "";
+    return `Replaced the results of other settings (${cause}${
+      causes.length > 1 ? ", ..." : ""
+    }): ${names}${more}; the cache keeps them, and --name NAME keeps several side by side`;
+  }
+
+  /** Exit code of the run. */
   get code(): number {
     if (this.summary === undefined || this.summary.failed === 0) {
       return EXIT.success;

@@ -4,6 +4,7 @@ import { pathToFileURL } from "node:url";
 import { printable } from "../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { loadTask } from "../pipeline/load_task.ts";
+import { NoResultError } from "../scheduler/failure.ts";
 import { openResults } from "../scheduler/results.ts";
 import { allow, stageEnvironment } from "../scheduler/permissions.ts";
 import { follow, newMark } from "../scheduler/process.ts";
@@ -36,14 +37,15 @@ export const predictCommand: Command = {
   usage: "[PIPELINE STAGE] [TEXT...]",
   description: `Classify texts with a trained adapter, at any of its ranks.
 
-STAGE is a training stage of PIPELINE that has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model. Without TEXTs, standard input is read, one text per line.
+STAGE is a training stage of PIPELINE, or one that exports an adapter, that has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line.
 
 Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
   options: [
     {
       name: "rank",
       value: "N",
-      description: "Rank to predict at (default: the adapter's own)",
+      description:
+        "Rank to predict at, or recommended (default: the one that the pipeline's report recommends, else the adapter's own)",
     },
     {
       name: "epoch",
@@ -98,7 +100,9 @@ async function predict(args: Arguments): Promise<number> {
       texts.length > 0 ? texts : await readLines(),
       args.value("pair"),
     ),
-    rank: args.integer("rank", 1),
+    rank: args.value("rank") === "recommended"
+      ? "recommended"
+      : args.integer("rank", 1),
     epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
   };
@@ -139,10 +143,11 @@ async function predict(args: Arguments): Promise<number> {
   return interrupts.code ?? EXIT.success;
 }
 
-/** The folders of an adapter and of its base model, which exist until they are disposed of. */
+/** The folders of an adapter, of its base model and of a report on it, which exist until they are disposed of. */
 interface Folders extends Disposable {
   readonly adapter: string;
   readonly model: string;
+  readonly report?: string;
   /** Replaces folders in a text by those that the user knows. */
   readonly lastingPaths: (text: string) => string;
 }
@@ -155,20 +160,20 @@ async function adapterOf(
   args: Arguments,
 ): Promise<{ folders: Folders; texts: readonly string[] }> {
   const [adapter, model] = [args.value("adapter"), args.value("model")];
-  if (adapter !== undefined && model !== undefined) {
+  if (adapter !== undefined) {
+    const folder = existingFolder("adapter", adapter);
     const folders = {
-      adapter: existingFolder("adapter", adapter),
-      model: existingFolder("model", model),
+      adapter: folder,
+      model: model === undefined
+        ? baseModelOf(folder)
+        : existingFolder("model", model),
       lastingPaths: (text: string) => text,
       [Symbol.dispose]() {},
     };
     return { folders, texts: args.positionals };
   }
-  if (adapter !== undefined || model !== undefined) {
-    const [given, missing] = adapter === undefined
-      ? ["model", "adapter"]
-      : ["adapter", "model"];
-    throw new UsageError(`Option "--${given}" requires "--${missing}"`);
+  if (model !== undefined) {
+    throw new UsageError('Option "--model" requires "--adapter"');
   }
   const [pipeline, stage, ...texts] = args.positionals;
   if (pipeline === undefined || stage === undefined) {
@@ -186,6 +191,24 @@ function existingFolder(option: string, folder: string): string {
   );
 }
 
+/** The folder that the configuration of an adapter names as its base model: relative to the current folder or to the project. */
+function baseModelOf(adapter: string): string {
+  const path = join(adapter, "adapter_config.json");
+  const name: unknown = existsSync(path)
+    ? JSON.parse(Deno.readTextFileSync(path)).base_model_name_or_path
+    : undefined;
+  const found = typeof name !== "string" || name === ""
+    ? undefined
+    : [resolve(name), resolve(PROJECT, name)]
+      .find((folder) => existsSync(join(folder, "config.json")));
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `Option "--adapter" requires "--model": the adapter names ${
+      name ? `"${name}", which is not a folder,` : "no folder"
+    } as its base model`,
+  );
+}
+
 async function foldersOfStage(
   args: Arguments,
   pattern: string,
@@ -197,7 +220,9 @@ async function foldersOfStage(
     [pattern],
   );
   const [stage, other] = selected.map((id) => graph.stages.get(id)!)
-    .filter(({ declaration }) => declaration.output.kind === "adapter");
+    .filter(({ declaration: { output } }) =>
+      output.kind === "adapter" || output.kind === "peft"
+    );
   if (stage === undefined) {
     throw new UsageError(`"${pattern}" selects no stage that makes an adapter`);
   }
@@ -213,24 +238,38 @@ async function foldersOfStage(
     );
   }
   const runtimes = { engine: plannedEngine(args, graph, store) };
-  const results = await needingResult(
-    args,
-    stage.id,
-    () =>
-      openResults(
-        graph,
-        stage.id,
-        [stage.id, model.id],
-        { ...settings, runtimes },
-        store,
-      ),
-  );
+  const open = (target: string, ids: readonly string[]) =>
+    openResults(graph, target, ids, { ...settings, runtimes }, store);
+  const ids = [stage.id, model.id];
+  const report = args.value("rank") === undefined ||
+      args.value("rank") === "recommended"
+    ? reportOn(stage, graph)
+    : undefined;
+  const reported = report === undefined
+    ? undefined
+    : await open(report.id, [...ids, report.id]).catch((error) => {
+      const needed = args.value("rank") !== undefined;
+      if (error instanceof NoResultError && !needed) return undefined;
+      throw error;
+    });
+  const results = reported ??
+    await needingResult(args, stage.id, () => open(stage.id, ids));
   return {
     adapter: results.of(stage.id),
     model: results.of(model.id),
+    ...(reported && { report: reported.of(report!.id) }),
     lastingPaths: results.lastingPaths,
     [Symbol.dispose]: () => results[Symbol.dispose](),
   };
+}
+
+/** The one stage of a report that reads a trained adapter; undefined if there is none, or several. */
+function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
+  const [report, ...others] = [...graph.stages.values()].filter((stage) =>
+    stage.declaration.output.kind === "report" &&
+    Object.values(stage.inputs).flat().includes(id)
+  );
+  return others.length === 0 ? report : undefined;
 }
 
 /** The stage of the base model: the input "model", or that of the input "adapter". */
@@ -319,10 +358,12 @@ async function runTask(
     mark,
     params: task.params.parse(params),
     inputs: Object.fromEntries(
-      (["adapter", "model"] as const).map((name) => [
-        name,
-        [{ stage: name, matrix: {}, path: folders[name] }],
-      ]),
+      (["adapter", "model", "report"] as const).flatMap((name) => {
+        const path = folders[name];
+        return path === undefined
+          ? []
+          : [[name, [{ stage: name, matrix: {}, path }]]];
+      }),
     ),
     output,
     checkpoint,
@@ -384,6 +425,7 @@ interface Predictions {
   readonly task: string;
   readonly method: string;
   readonly rank: number;
+  readonly recommended: boolean;
   readonly texts: readonly {
     readonly text: string;
     readonly pair?: string;
@@ -401,8 +443,14 @@ function jsonLines({ texts, rank }: Predictions): string[] {
 }
 
 /** Each text, followed by its score or by the probability of each class, the predicted one first. */
-function textLines({ task, method, rank, texts }: Predictions): string[] {
-  const lines = [`${printable(task)}, ${method} at rank ${rank}`];
+function textLines(
+  { task, method, rank, recommended, texts }: Predictions,
+): string[] {
+  const lines = [
+    `${printable(task)}, ${method} at rank ${rank}${
+      recommended ? " (recommended)" : ""
+    }`,
+  ];
   for (const { text, pair, label, probabilities, score } of texts) {
     lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
     if (probabilities === null || label === null) {

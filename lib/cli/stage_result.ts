@@ -27,26 +27,32 @@ export async function needingResult<T>(
   } catch (error) {
     if (!(error instanceof NoResultError)) throw error;
     throw new Error(
-      `${error.message}: run it with "${runCommand(args, stage)}"`,
+      `${error.message}: run it with "${
+        stageCommand("pipeline", args, stage)
+      }"`,
       { cause: error },
     );
   }
 }
 
-/** The command that runs a stage with the parameters and the engine of these arguments. */
-function runCommand(args: Arguments, stage: string): string {
+/** A command on a stage with the parameters and the engine of these arguments. */
+export function stageCommand(
+  command: string,
+  args: Arguments,
+  stage: string,
+): string {
   const options = KEY_OPTIONS.flatMap(({ name, short }) =>
     args.values(name).flatMap((value) => [
       short === undefined ? `--${name}` : `-${short}`,
       value,
     ])
   );
-  return ["deno", "task", "pipeline", args.positionals[0]!, stage, ...options]
+  return ["deno", "task", command, args.positionals[0]!, stage, ...options]
     .map(quoted).join(" ");
 }
 
 /** A word of a command line, quoted for the shell if it must be. */
-function quoted(word: string): string {
+export function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word)
     ? word
     : `'${word.replaceAll("'", `'\\''`)}'`;

@@ -67,6 +67,7 @@ const Shape = z.strictObject({
   sources: callable.optional(),
   needs: z.array(z.string()).optional(),
   timings: z.boolean().optional(),
+  places: z.boolean().optional(),
   small: z.boolean().optional(),
   run: callable,
 });

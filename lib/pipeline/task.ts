@@ -33,6 +33,8 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   readonly needs?: readonly string[];
   /** True if the task reads the recorded seconds and metrics of its inputs; they become part of its key. */
   readonly timings?: boolean;
+  /** True if the task records where its inputs are in the output folder; these paths become part of its key. */
+  readonly places?: boolean;
   /**
    * True if a stage takes seconds on one processor, so that a run on a batch
    * system runs it where the scheduler runs. So it does with stages that have
@@ -82,6 +84,11 @@ export interface InputArtifact {
   readonly seconds?: number;
   /** Last value of each metric of the run that produced it; only for tasks with `timings`. */
   readonly metrics?: Readonly<Record<string, number>>;
+  /**
+   * Where the user sees the artifact: `out/smoke/model`, relative to the
+   * project, or absolute if it is outside; only for tasks with `places`.
+   */
+  readonly place?: string;
 }
 
 /** A runtime as the stage's process sees it, such as `{ engine: "tensorflow", library: "..." }`. */

@@ -13,6 +13,7 @@ import {
   type ScoreCurve,
   summarize,
 } from "./summarize.ts";
+import { verdictOf } from "./verdict.ts";
 
 /**
  * Compares scores and costs of trainings on the same task, split and epoch, and
@@ -56,10 +57,11 @@ function compareOne(
   options: CompareOptions,
 ): Compared {
   const [first] = results as [Result];
-  const { confidence } = options;
+  const { confidence, margin } = options;
   const metrics = Object.keys(first.ranks[0]!.metrics);
   checkComparable(results, metrics);
-  const sides = methodsOf(results, metrics[0]!, options).map((curve) => ({
+  const { methods, constant } = methodsOf(results, metrics[0]!, options);
+  const sides = methods.map((curve) => ({
     curve,
     summary: summarize(curve, metrics, options),
   }));
@@ -74,6 +76,14 @@ function compareOne(
       metrics,
       majority: majorityOf(first, metrics, options),
       confidence,
+      verdict: verdictOf(sides, {
+        examples: first.labels.length,
+        classes: first.classes,
+        metric: metrics[0]!,
+        constant,
+        confidence,
+        margin,
+      }),
       methods: sides.map(({ summary }) => summary),
       contrasts: pairsOf(sides).map(([candidate, baseline]) => ({
         ...differenceOf(sides, candidate, baseline, confidence),

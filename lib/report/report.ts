@@ -58,6 +58,27 @@ const Cost = z.strictObject({
   sweepFlops: z.number(),
 });
 
+/** Seconds and losses of one training. */
+const Training = z.strictObject({
+  /** Id of the stage that made the adapter or model. */
+  stage: z.string(),
+  /** Rank of the trained adapter; 0 without adapters. */
+  rank: z.int(),
+  seed: z.int(),
+  /** Seconds of training, including reading the data, over all attempts. */
+  trainingSeconds: z.number(),
+  /** Seconds of evaluating every epoch to select the best; 0 if the last one is used. */
+  selectionSeconds: z.number(),
+  /** Seconds of reducing the trained adapter. */
+  reductionSeconds: z.number(),
+  /** Seconds of the stages that evaluated it. */
+  evaluationSeconds: z.number(),
+  /** Step of each value of `losses`. */
+  steps: z.array(z.int()),
+  /** Mean loss since the previous value; a long training has means of several values, with five digits. */
+  losses: z.array(z.number()),
+});
+
 /** Distinct values of each setting over the trainings of a method. */
 const Settings = z.strictObject({
   epochs: z.array(z.number()),
@@ -105,6 +126,10 @@ const Method = z.strictObject({
   settings: Settings.nullable(),
   /** Null if the adapters were not trained by this pipeline. */
   cost: Cost.nullable(),
+  /** One per rank and seed; empty if the adapters were not trained by this pipeline. */
+  trainings: z.array(Training),
+  /** Number of values in an adapter of rank b: `perRank * b + others`; null for a bound. */
+  size: z.strictObject({ perRank: z.int(), others: z.int() }).nullable(),
 });
 
 const Difference = z.strictObject({ difference: figure, interval: Interval });
@@ -134,6 +159,55 @@ const Contrast = z.strictObject({
   }).nullable(),
 });
 
+/** A method at one of its ranks. */
+const Pick = z.strictObject({
+  /** Position in `methods`. */
+  method: z.int(),
+  /** Title of the method with its variant: `DyLoRA (mode=frozen)`. */
+  title: z.string(),
+  rank: z.int(),
+  /** Mean of the main metric over seeds, and its interval. */
+  score: z.number(),
+  interval: Interval,
+});
+
+const Against = Pick.extend({
+  difference: z.number(),
+  /** Holds for all ranks at once. */
+  differenceInterval: z.tuple([z.number(), z.number()]).readonly(),
+});
+
+/** What the scores of a comparison say, and what the examples cannot tell. */
+const Verdict = z.strictObject({
+  kind: z.enum([
+    "nothing-learnt",
+    "other-better",
+    "too-few-examples",
+    "recommended",
+  ]),
+  /** One sentence of plain text. */
+  headline: z.string(),
+  /** The sentences that support it, plain text. */
+  reasons: z.array(z.string()),
+  /** The recommended rank of the method that the verdict is about. */
+  recommended: Pick,
+  /** The rank of this method with the highest score. */
+  best: Pick,
+  /** Largest acceptable loss of the recommended rank. */
+  margin: z.number(),
+  /** By how much another rank of this method may be better, at the confidence of the comparison; null if there is no other. */
+  bound: figure,
+  /** The adapter that is compared with always predicting the same class, or with the head on the frozen encoder. */
+  reference: Against.extend({
+    kind: z.enum(["constant", "head"]),
+    referenceScore: z.number(),
+  }),
+  /** The best of the other methods, against `best`; null if there is none. */
+  other: Against.nullable(),
+  /** Fewest seeds of a score that decides. */
+  seeds: z.int(),
+});
+
 const Comparison = z.strictObject({
   task: z.string(),
   /** Display name of the task: `SST-2`. */
@@ -148,6 +222,8 @@ const Comparison = z.strictObject({
   majority: z.record(z.string(), figure).nullable(),
   /** Confidence of all intervals. */
   confidence: z.number(),
+  /** Null if there is no adapter, or its score is undefined. */
+  verdict: Verdict.nullable(),
   methods: z.array(Method),
   /** Each candidate against each baseline whose variant does not contradict its own. */
   contrasts: z.array(Contrast),
@@ -222,4 +298,5 @@ export type MethodSummary = z.output<typeof Method>;
 export type ScoreSummary = z.output<typeof Score>;
 export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;
+export type Verdict = z.output<typeof Verdict>;
 export type ChoiceSummary = z.output<typeof Choice>;

@@ -5,12 +5,17 @@ export function mean(values: ArrayLike<number>): number {
   return sum / values.length;
 }
 
-/** Sample standard deviation (divisor n - 1); NaN for fewer than two values. */
-export function deviation(values: ArrayLike<number>): number {
+/** Sample variance (divisor n - 1); NaN for fewer than two values. */
+export function variance(values: ArrayLike<number>): number {
   const centre = mean(values);
   let squares = 0;
   for (let i = 0; i < values.length; i++) squares += (values[i]! - centre) ** 2;
-  return Math.sqrt(squares / (values.length - 1));
+  return squares / (values.length - 1);
+}
+
+/** Sample standard deviation (divisor n - 1); NaN for fewer than two values. */
+export function deviation(values: ArrayLike<number>): number {
+  return Math.sqrt(variance(values));
 }
 
 /**
@@ -53,8 +58,9 @@ export type Metric = (
 
 /** Trainings that differ only in their seed, and their predictions for the same examples. */
 interface Trainings {
+  /** Empty for predictions without training. */
   readonly seeds: readonly number[];
-  /** `[seeds][examples]` */
+  /** `[seeds][examples]`; `[1][examples]` without training */
   readonly predictions: readonly ArrayLike<number>[];
 }
 
@@ -104,7 +110,7 @@ export function bootstrap(
         gather(values, order, drawnPredictions);
         return metric(drawnPredictions, drawnLabels);
       });
-      const drawn = Array.from(
+      const drawn = seeds.length === 0 ? values : Array.from(
         seedDraws.get(key)!,
         (position) => values[position]!,
       );
@@ -121,6 +127,90 @@ function gather(
   into: Float64Array,
 ): void {
   for (let i = 0; i < into.length; i++) into[i] = values[order[i]!]!;
+}
+
+/** A difference of two scores and what is known of its error. */
+export interface Difference {
+  readonly value: number;
+  /** Replicates of a paired bootstrap. */
+  readonly replicates: Float64Array;
+  /** Variance that the replicates do not have. */
+  readonly added: number;
+}
+
+/**
+ * Confidence intervals that hold for all differences at once, so that the
+ * largest of them may be picked: `value ± c s`, with `s` the standard error of
+ * each and one `c` for all, the quantile over replicates of the largest
+ * studentized deviation (max-T of Westfall and Young 1993), but at least the
+ * normal quantile.
+ *
+ * @param sides 1 for intervals with one end, the upper one, at the requested
+ * confidence; 2 for both ends.
+ */
+export function simultaneousIntervals(
+  differences: readonly Difference[],
+  confidence: number,
+  sides: 1 | 2,
+): (readonly [low: number, high: number])[] {
+  const errors = differences.map(({ replicates }) => deviation(replicates));
+  const largest = (differences[0]?.replicates ?? new Float64Array())
+    .map((_, r) => {
+      const deviations = differences.flatMap(({ value, replicates }, i) => {
+        // Rounding errors of equal replicates are no deviation.
+        if (errors[i]! < ROUNDING) return [];
+        const deviation = (replicates[r]! - value) / errors[i]!;
+        // The value exceeds the truth by as much as a replicate exceeds the value.
+        return sides === 1 ? -deviation : Math.abs(deviation);
+      });
+      return Math.max(0, ...deviations);
+    });
+  const c = Math.max(
+    quantile(largest, confidence),
+    normalQuantile(sides === 1 ? confidence : (1 + confidence) / 2),
+  );
+  return differences.map(({ value, added }, i) => {
+    const half = c * Math.sqrt(errors[i]! ** 2 + added);
+    return [value - half, value + half] as const;
+  });
+}
+
+/**
+ * Quantile of the standard normal distribution, to seven digits: algorithm
+ * AS 241 (PPND7, Wichura 1988).
+ */
+export function normalQuantile(share: number): number {
+  const q = share - 0.5;
+  if (Math.abs(q) <= 0.425) {
+    const r = 0.180625 - q * q;
+    return q *
+      polynomial(r, 3.3871327179, 50.434271938, 159.29113202, 59.109374720) /
+      polynomial(r, 1, 17.895169469, 78.757757664, 67.187563600);
+  }
+  const r = Math.sqrt(-Math.log(Math.min(share, 1 - share)));
+  const z = r <= 5
+    ? polynomial(
+      r - 1.6,
+      1.4234372777,
+      2.7568153900,
+      1.3067284816,
+      0.17023821103,
+    ) /
+      polynomial(r - 1.6, 1, 0.73700164250, 0.12021132975)
+    : polynomial(
+      r - 5,
+      6.6579051150,
+      3.0812263860,
+      0.42868294337,
+      0.017337203997,
+    ) /
+      polynomial(r - 5, 1, 0.24197894225, 0.012258202635);
+  return q < 0 ? -z : z;
+}
+
+/** Polynomial with coefficients in ascending order. */
+function polynomial(x: number, ...coefficients: readonly number[]): number {
+  return coefficients.reduceRight((sum, a) => sum * x + a, 0);
 }
 
 /**

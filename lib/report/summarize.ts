@@ -47,9 +47,18 @@ export interface MethodResults extends ScoreCurve {
   readonly medians: readonly Float64Array[];
 }
 
+/** The main metric of always predicting the same, and its bootstrap replicates. */
+export interface Constant {
+  readonly score: number;
+  /** `[replicates]` */
+  readonly means: Float64Array;
+}
+
 /**
  * Groups results by method, and bootstraps the main metric of all methods at
- * once so that their replicates are paired.
+ * once so that their replicates are paired, also with those of always
+ * predicting the same: of the classes, the one with the highest score; of
+ * numbers any, whose correlation is taken as 0.
  *
  * @throws {TypeError} If a method has two results for the same rank and seed.
  */
@@ -57,7 +66,7 @@ export function methodsOf(
   results: readonly Result[],
   main: string,
   { metric, replicates, draw }: CompareOptions,
-): MethodResults[] {
+): { readonly methods: MethodResults[]; readonly constant: Constant } {
   const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
     const group = found.toSorted((a, b) => a.seed - b.seed);
     const ranks = ranksOf(group);
@@ -68,22 +77,45 @@ export function methodsOf(
       trainings: ranks.map((rank) => trainingsAt(group, rank)),
     };
   });
+  const { labels, classes } = results[0]!;
+  const constant = classes
+    ? bestConstant(labels, metric(main))
+    : { score: 0, predictions: [] };
   const rest: Replicates[] = bootstrap(
-    methods.flatMap(({ trainings }) => trainings),
-    results[0]!.labels,
+    [
+      ...methods.flatMap(({ trainings }) => trainings),
+      { seeds: [], predictions: constant.predictions },
+    ],
+    labels,
     metric(main),
     replicates,
     draw,
   );
-  return methods.map(({ trainings, ...method }) => {
-    const found = rest.splice(0, trainings.length);
-    return {
-      ...method,
-      seeds: trainings.map(({ seeds }) => seeds),
-      means: found.map(({ means }) => means),
-      medians: found.map(({ medians }) => medians),
-    };
-  });
+  return {
+    methods: methods.map(({ trainings, ...method }) => {
+      const found = rest.splice(0, trainings.length);
+      return {
+        ...method,
+        seeds: trainings.map(({ seeds }) => seeds),
+        means: found.map(({ means }) => means),
+        medians: found.map(({ medians }) => medians),
+      };
+    }),
+    constant: {
+      score: constant.score,
+      means: classes ? rest[0]!.means : new Float64Array(replicates),
+    },
+  };
+}
+
+/** The class that scores highest if it is always predicted; the smallest on a tie. */
+function bestConstant(labels: ArrayLike<number>, metric: Metric) {
+  const constants = [...new Set(Array.from(labels))].sort((a, b) => a - b)
+    .map((label) => {
+      const predictions = new Float64Array(labels.length).fill(label);
+      return { score: metric(predictions, labels), predictions: [predictions] };
+    });
+  return constants.reduce((best, it) => it.score > best.score ? it : best);
 }
 
 /** All ranks of the results, ascending. */
@@ -156,6 +188,8 @@ export function summarize(
     evaluatedIn: distinct(results.map(({ precision }) => precision)),
     settings: settingsOf(results),
     cost: costOf(results),
+    trainings: trainingsOf(results),
+    size: first.size ?? null,
   };
 }
 
@@ -245,6 +279,50 @@ export function costOf(results: readonly Result[]): CostSummary | null {
     evaluationFlops,
     sweepFlops: trainingFlops + selectionFlops + evaluationFlops,
   };
+}
+
+/** Seconds and losses of each training; none if an adapter was not trained by this pipeline. */
+function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
+  if (!allTrained(results)) return [];
+  const groups = Map.groupBy(
+    results,
+    ({ training, seed }) => `${training.rank} ${seed}`,
+  );
+  return [...groups.values()].map((group) => {
+    const [first] = group as [Trained];
+    const { stage, seed, epoch, training, reductionSeconds } = first;
+    const losses = thinned(training.losses);
+    return {
+      stage,
+      rank: training.rank,
+      seed,
+      trainingSeconds: training.seconds,
+      selectionSeconds: epoch === "best" ? training.selection?.seconds ?? 0 : 0,
+      reductionSeconds,
+      evaluationSeconds: group.reduce(
+        (sum, it) => sum + it.evaluationSeconds,
+        0,
+      ),
+      steps: losses.map(({ step }) => step),
+      losses: losses.map(({ loss }) => Number(loss.toPrecision(5))),
+    };
+  }).sort((a, b) => a.rank - b.rank || a.seed - b.seed);
+}
+
+/** Number of points above which a curve of losses is thinned. */
+const MAX_POINTS = 100;
+
+/** Means of equally many consecutive losses, of fewer at the end. */
+function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
+  const size = Math.ceil(losses.length / MAX_POINTS);
+  const count = size === 0 ? 0 : Math.ceil(losses.length / size);
+  return Array.from({ length: count }, (_, i) => {
+    const group = losses.slice(i * size, (i + 1) * size);
+    return {
+      step: group.at(-1)!.step,
+      loss: mean(group.map(({ loss }) => loss)),
+    };
+  });
 }
 
 /** Distinct values of each setting; null if an adapter was not trained by this pipeline. */

@@ -17,6 +17,7 @@ import {
 } from "./key.ts";
 import type { Decided } from "./plan.ts";
 import type { RunFolder } from "./runs.ts";
+import { placeOf } from "./visible.ts";
 
 /** Fingerprints of files; undefined for those that do not exist. */
 export type Prints = readonly (Fingerprint | undefined)[];
@@ -228,13 +229,14 @@ function artifact(
   manifest: Manifest,
   path: string,
 ): InputArtifact {
-  const { inputs, timings } = stage.declaration;
+  const { inputs, timings, places } = stage.declaration;
   const many = inputs[name]?.many === true;
   return {
     stage: many ? id : name,
     matrix: many ? stageOf(context, id).matrix : {},
     path,
     ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
+    ...(places && { place: placeOf(context, { id }) }),
   };
 }
 

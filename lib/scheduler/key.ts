@@ -23,6 +23,8 @@ interface KeySources {
   readonly sources: Sources;
   /** The stages connected to each input and their results, in order. */
   readonly inputs: Readonly<Record<string, readonly ConnectedResult[]>>;
+  /** The visible folder of a stage, as tasks with `places` record it. */
+  readonly placeOf: (stage: GraphStage) => string;
   readonly runtimes: ReadonlyMap<string, Runtime>;
   readonly store: Store;
 }
@@ -37,8 +39,8 @@ interface ConnectedResult {
 }
 
 /**
- * Everything that the result of a stage depends on. Not part of it: paths,
- * times, the stage's name, and its resources, except for the processors where
+ * Everything that the result of a stage depends on. Not part of it: paths, unless
+ * the task records them, times, the stage's name, and its resources, except for the processors where
  * results depend on the number of threads.
  *
  * @throws {Error} If a source does not exist.
@@ -57,7 +59,10 @@ export async function keyParts(
         const many = declaration.inputs[name]?.many === true;
         return [
           name,
-          results.map((result) => inputPart(result, many, declaration.timings)),
+          results.map((result) => ({
+            ...inputPart(result, many, declaration.timings),
+            ...(declaration.places && { place: from.placeOf(result.stage) }),
+          })),
         ];
       }),
     ),
@@ -186,10 +191,18 @@ export async function copySource(
   return join(folder, basename(path));
 }
 
-/** Fingerprints of all files of a source. */
+/** Fingerprints of all files and folders of a source: a file that comes and goes changes its folder. */
 export function sourcePrints(path: string): (Fingerprint | undefined)[] {
-  return filesOf(path).filter(([name]) => !name.endsWith("/"))
-    .map(([, file]) => fingerprint(file));
+  const files = filesOf(path).map(([, file]) => file);
+  const folders = new Set([path]);
+  for (const file of files) {
+    for (
+      let folder = dirname(file);
+      folder.length >= path.length && !folders.has(folder);
+      folder = dirname(folder)
+    ) folders.add(folder);
+  }
+  return [...files, ...folders].map(fingerprint);
 }
 
 /** The parameters, with the sources as absolute paths. */

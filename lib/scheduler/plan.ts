@@ -9,7 +9,7 @@ import type { Decision } from "./events.ts";
 import { keyParts, type Sources } from "./key.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
-import { difference, visibleFolder } from "./visible.ts";
+import { difference, placeOf, visibleFolder } from "./visible.ts";
 
 /** What to do with a stage whose inputs all exist. */
 export type Decided = Reused | (StageKey & { readonly decision: Run });
@@ -55,6 +55,7 @@ export async function decide(
         })),
       ]),
     ),
+    placeOf: (stage) => placeOf(context, stage),
     runtimes,
     store,
   });

@@ -17,7 +17,7 @@ import {
 
 /** Parameters that select the rank of an adapter. */
 interface RankSettings extends RecommendationRequest {
-  /** Rank of every module; by default the adapter's own. */
+  /** Rank of every module; by default the recommended one if there is a report, else the adapter's own. */
   readonly rank?: number | "recommended" | undefined;
 }
 
@@ -49,24 +49,22 @@ async function requestedRanks(
   adapter: Adapter,
   { params, inputs }: Pick<Stage<RankSettings>, "params" | "inputs">,
 ): Promise<ModuleRanks> {
-  const { rank } = params;
   const report = inputs.report?.[0];
   const ranks = inputs.ranks?.[0];
+  const rank = params.rank ??
+    (report === undefined || ranks !== undefined ? undefined : "recommended");
   if (rank === "recommended" && report === undefined) {
     throw new TypeError(
       '"rank: recommended" requires the input "report": connect a stage of the task "report"',
     );
   }
-  if (rank !== "recommended") {
-    const unused = report !== undefined
-      ? 'input "report"'
-      : params.variant !== undefined
-      ? 'parameter "variant"'
-      : params.split !== undefined
-      ? 'parameter "split"'
-      : undefined;
+  if (report === undefined) {
+    const unused = (["variant", "split"] as const)
+      .find((name) => params[name] !== undefined);
     if (unused !== undefined) {
-      throw new TypeError(`The ${unused} requires "rank: recommended"`);
+      throw new TypeError(
+        `The parameter "${unused}" requires "rank: recommended" and the input "report": connect a stage of the task "report"`,
+      );
     }
   }
   if (ranks !== undefined) {

@@ -8,7 +8,11 @@ import {
   Training,
 } from "../artifacts/training.ts";
 import { METHOD_FIELDS } from "../engine/methods/registry.ts";
-import { Report } from "../report/report.ts";
+import {
+  type Comparison,
+  Report,
+  type ScoreSummary,
+} from "../report/report.ts";
 import type { Variant } from "../report/result.ts";
 import { variantText } from "../report/methods.ts";
 
@@ -22,6 +26,9 @@ export interface RecommendationRequest {
   readonly epoch: Epoch;
 }
 
+/** A report recommends no rank, or not one, for an adapter. */
+export class NoRecommendationError extends TypeError {}
+
 /** A rank that a report recommends for a variant of a method. */
 interface Recommendation {
   readonly split: string;
@@ -33,7 +40,7 @@ interface Recommendation {
  * The rank that a report recommends for an adapter.
  *
  * @param folder An artifact of kind `report`
- * @throws {TypeError} If it recommends no rank, several, or the rank of another training.
+ * @throws {NoRecommendationError} If it recommends no rank, several, or the rank of another training.
  */
 export async function recommendedRank(
   folder: string,
@@ -45,7 +52,7 @@ export async function recommendedRank(
   const found = recommendations(report, training, request);
   const of = inWords(training, request);
   if (found.length === 0) {
-    throw new TypeError(
+    throw new NoRecommendationError(
       lackingEpoch(report, training, request) ??
         `The report recommends no rank for ${of}; give "rank" as a number`,
     );
@@ -55,7 +62,7 @@ export async function recommendedRank(
   );
   const [first] = contradictions;
   if (first !== undefined && !contradictions.includes(undefined)) {
-    throw new TypeError(
+    throw new NoRecommendationError(
       `The report recommends a rank for ${method} with ${first.variant}, but the adapter was trained with ${first.training}: connect an adapter with ${first.variant}, give the adapter's own "variant", or give "rank" as a number`,
     );
   }
@@ -66,29 +73,80 @@ export async function recommendedRank(
       const text = variantText(variant);
       return `${rank} on ${split}${text ? ` for ${text}` : ""}`;
     }).join(", ");
-    throw new TypeError(
+    throw new NoRecommendationError(
       `The report recommends several ranks for ${of} (${list}); select one by "variant" or "split", or give "rank" as a number`,
     );
   }
   if (servedRanks(training).includes(rank)) return rank;
-  throw new TypeError(
+  throw new NoRecommendationError(
     `The report recommends rank ${rank} of ${method}, which the adapter of rank ${training.rank} does not serve: connect the adapter that was trained at rank ${rank}, or give "rank" as a number`,
   );
 }
 
-function recommendations(
+/** Scores of the trainings of a method at a rank. */
+export interface ReportedScore {
+  readonly comparison: Comparison;
+  readonly score: ScoreSummary;
+}
+
+/**
+ * The scores that a report has of an adapter's method at a rank, one for each
+ * split; none where the report does not have the rank, or where several variants
+ * of the method may be the adapter's.
+ *
+ * @param folder An artifact of kind `report`
+ */
+export async function reportedScores(
+  folder: string,
+  training: AdapterRecord,
+  request: RecommendationRequest,
+  rank: number,
+): Promise<ReportedScore[]> {
+  const report = await readJsonFile(join(folder, "report.json"), Report);
+  return comparisonsFor(report, training, request).flatMap((comparison) => {
+    const found = comparison.methods.filter((it) =>
+      isRequested(it, training, request) &&
+      contradictionOf(it.variant, training) === undefined
+    );
+    const score = found[0]?.ranks.find((it) => it.rank === rank);
+    return found.length === 1 && score !== undefined
+      ? [{ comparison, score }]
+      : [];
+  });
+}
+
+/** The comparisons of a report on the task, epoch and requested split of an adapter. */
+function comparisonsFor(
   { comparisons }: Report,
-  { task, method }: AdapterRecord,
-  { epoch, variant: requested, split: requestedSplit }: RecommendationRequest,
-): Recommendation[] {
+  { task }: AdapterRecord,
+  { epoch, split }: RecommendationRequest,
+): Comparison[] {
   return comparisons.filter((it) =>
     it.task === task && it.epoch === epoch &&
-    (requestedSplit === undefined || it.split === requestedSplit)
-  ).flatMap(({ split, methods }) =>
-    methods.filter((it) =>
-      it.method === method &&
-      (requested === undefined || variantText(it.variant) === requested)
-    ).flatMap(({ variant, recommendation }) =>
+    (split === undefined || it.split === split)
+  );
+}
+
+function isRequested(
+  it: Comparison["methods"][number],
+  { method }: AdapterRecord,
+  { variant }: RecommendationRequest,
+): boolean {
+  return it.method === method &&
+    (variant === undefined || variantText(it.variant) === variant);
+}
+
+function recommendations(
+  report: Report,
+  training: AdapterRecord,
+  request: RecommendationRequest,
+): Recommendation[] {
+  return comparisonsFor(report, training, request).flatMap((
+    { split, methods },
+  ) =>
+    methods.filter((it) => isRequested(it, training, request)).flatMap((
+      { variant, recommendation },
+    ) =>
       recommendation === null
         ? []
         : [{ split, variant, rank: recommendation.rank }]

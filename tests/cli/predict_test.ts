@@ -133,7 +133,11 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
       [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
       [["smoke", "train-dylra", "a"], /train-dylora/],
-      [["--adapter", adapter, "a"], /Option "--adapter" requires "--model"/],
+      [
+        ["--adapter", adapter, "a"],
+        /Option "--adapter" requires "--model": the adapter names "org\/tiny-roberta", which is not a folder, as its base model/,
+      ],
+      [["--model", model, "a"], /Option "--model" requires "--adapter"/],
       [
         ["--adapter", adapter, "--model", "./none", "a"],
         /Folder ".\/none" of option "--model" does not exist/,

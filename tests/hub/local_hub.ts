@@ -22,6 +22,15 @@ export interface ServedRepository {
   readonly branch?: string;
 }
 
+/** A commit that the server got. */
+export interface ReceivedCommit {
+  /** `org/name` */
+  readonly repository: string;
+  readonly title: string;
+  /** Contents by path. */
+  readonly files: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+}
+
 /** Answers a request in the server's place, or leaves it to the server. */
 export type Fault = (
   request: SeenRequest,
@@ -32,14 +41,24 @@ export type Fault = (
  * A server on this machine that answers as the hub does: the repository's
  * commit and files as JSON, small files after a redirect on the same host,
  * large ones after a redirect to a content network, both with ranges and etags.
+ * It takes commits with a write token as well, large files by LFS.
  */
 export class LocalHub implements AsyncDisposable {
   readonly seen: SeenRequest[] = [];
+  /** Repositories that were created: `org/name`, and whether it is private. */
+  readonly created = new Map<string, boolean>();
+  readonly commits: ReceivedCommit[] = [];
+  /** Large files that were uploaded, by SHA-256. */
+  readonly #uploads = new Map<string, Uint8Array<ArrayBuffer>>();
   readonly #hub: Deno.HttpServer<Deno.NetAddr>;
   readonly #cdn: Deno.HttpServer<Deno.NetAddr>;
   #fault: Fault = () => undefined;
 
-  constructor(readonly repositories: readonly ServedRepository[]) {
+  /** @param writeToken Token without which it takes nothing. */
+  constructor(
+    readonly repositories: readonly ServedRepository[],
+    readonly writeToken?: string,
+  ) {
     const listen = (
       host: "hub" | "cdn",
       answer: (request: Request) => Promise<Response> | Response,
@@ -83,6 +102,13 @@ export class LocalHub implements AsyncDisposable {
 
   async #answer(request: Request): Promise<Response> {
     const path = decodeURIComponent(new URL(request.url).pathname);
+    const writing =
+      /^\/(?:api\/repos\/(create)|(?:api\/models\/)?([\w-]+\/[\w-]+)(?:\/(preupload|commit)\/main|\.git\/info\/lfs\/objects\/(batch)))$/
+        .exec(path);
+    if (request.method === "POST" && writing !== null) {
+      const [, create, id, action, batch] = writing;
+      return await this.#write(request, (create ?? action ?? batch)!, id ?? "");
+    }
     const [, api, id, action, rest = ""] =
       /^\/(api\/)?((?:models\/|datasets\/)?[\w.-]+(?:\/[\w.-]+)?)\/(revision|tree|paths-info|resolve|resolve-cache)\/(.+)$/
         .exec(path) ?? [];
@@ -135,6 +161,75 @@ export class LocalHub implements AsyncDisposable {
     }
   }
 
+  async #write(
+    request: Request,
+    action: string,
+    id: string,
+  ): Promise<Response> {
+    if (
+      request.headers.get("authorization") !== `Bearer ${this.writeToken}`
+    ) {
+      return failure(403, "Forbidden", "You do not have write access");
+    }
+    const text = await request.text();
+    switch (action) {
+      case "create": {
+        const { name, organization, visibility } = JSON.parse(text);
+        const created = `${organization}/${name}`;
+        if (this.created.has(created)) {
+          return failure(
+            409,
+            "Conflict",
+            "You already created this model repo",
+          );
+        }
+        this.created.set(created, visibility === "private");
+        return Response.json({ url: `${this.endpoint}/${created}` });
+      }
+      case "preupload":
+        return Response.json({
+          files: JSON.parse(text).files.map((
+            { path, size }: { path: string; size: number },
+          ) => ({ path, uploadMode: size > LARGE ? "lfs" : "regular" })),
+        });
+      case "batch":
+        return Response.json({
+          transfer: "basic",
+          objects: JSON.parse(text).objects.map((
+            { oid, size }: { oid: string; size: number },
+          ) => ({
+            oid,
+            size,
+            actions: {
+              upload: {
+                href: `http://127.0.0.1:${this.#cdn.addr.port}/${oid}`,
+              },
+            },
+          })),
+        });
+      default: {
+        const [header, ...files] = text.split("\n").map((line) =>
+          JSON.parse(line)
+        );
+        this.commits.push({
+          repository: id,
+          title: header.value.summary,
+          files: new Map(files.map(({ key, value }) => [
+            value.path,
+            key === "lfsFile"
+              ? this.#uploads.get(value.oid)!
+              : Uint8Array.fromBase64(value.content),
+          ])),
+        });
+        return Response.json({
+          commitOid: "f".repeat(40),
+          commitUrl: `${this.endpoint}/${id}/commit/${"f".repeat(40)}`,
+          hookOutput: "",
+        });
+      }
+    }
+  }
+
   /** A page of the list of files, and a link to the next one. */
   #tree({ files }: ServedRepository, url: URL): Response {
     const begin = Number(url.searchParams.get("cursor"));
@@ -169,8 +264,14 @@ export class LocalHub implements AsyncDisposable {
       : redirect(307, `/api/${id}/resolve-cache/${commit}/${name}`, headers);
   }
 
-  #content(request: Request): Response {
+  async #content(request: Request): Promise<Response> {
     const oid = new URL(request.url).pathname.slice(1);
+    if (request.method === "PUT") {
+      const bytes = new Uint8Array(await request.arrayBuffer());
+      if (sha256(bytes) !== oid) return new Response("", { status: 400 });
+      this.#uploads.set(oid, bytes);
+      return new Response();
+    }
     for (const { files } of this.repositories) {
       for (const bytes of files.values()) {
         if (sha256(bytes) === oid) return withRange(request, bytes);

@@ -84,6 +84,7 @@ Deno.test("loadPipeline() resolves everything that a stage has", () =>
       output: { kind: "model", files: ["model.txt"] },
       needs: ["engine"],
       timings: false,
+      places: false,
       local: false,
       sources: false,
     });

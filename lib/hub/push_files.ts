@@ -1,0 +1,107 @@
+import { createRepo, HubApiError, uploadFiles } from "@huggingface/hub";
+import type { HubSettings } from "./settings.ts";
+import { HubError } from "./transfer.ts";
+
+/** Files to upload to a repository for models. */
+interface Push {
+  /** `OWNER/NAME`. */
+  readonly repository: string;
+  /** Contents by path in the repository. */
+  readonly files: ReadonlyMap<string, Blob>;
+  /** Whether a new repository is private; an existing one stays as it is. */
+  readonly isPrivate: boolean;
+  /** Message of the commit. */
+  readonly title: string;
+}
+
+/** Where files were uploaded. */
+interface Pushed {
+  readonly url: string;
+  readonly commit: string;
+}
+
+/**
+ * Uploads files as one commit to a repository for models, which is created if it
+ * does not exist.
+ *
+ * @throws {HubError} If the hub cannot be reached or refuses them.
+ */
+export async function pushFiles(
+  { repository, files, isPrivate, title }: Push,
+  { endpoint, token, offline }: HubSettings,
+  signal?: AbortSignal,
+): Promise<Pushed> {
+  if (offline) {
+    throw new HubError(
+      "offline",
+      `Cannot push to "${repository}" because HF_HUB_OFFLINE is set`,
+      "Unset HF_HUB_OFFLINE",
+    );
+  }
+  if (token === undefined) {
+    throw new HubError(
+      "refused",
+      `Cannot push to "${repository}" without an access token`,
+      "Set HF_TOKEN to a token with write access: https://huggingface.co/settings/tokens",
+    );
+  }
+  const access = { hubUrl: endpoint, accessToken: token };
+  const repo = { type: "model", name: repository } as const;
+  try {
+    await createRepo({
+      repo,
+      visibility: isPrivate ? "private" : "public",
+      ...access,
+    }).catch((error: unknown) => {
+      // It exists.
+      if (!(error instanceof HubApiError) || error.statusCode !== 409) {
+        throw error;
+      }
+    });
+    const { commit } = await uploadFiles({
+      repo,
+      files: [...files].map(([path, content]) => ({ path, content })),
+      commitTitle: title,
+      ...access,
+      ...(signal && { abortSignal: signal }),
+    }) ?? {};
+    if (commit === undefined) {
+      throw new HubError(
+        "refused",
+        `The hub did not confirm the commit to "${repository}"`,
+        "Look at the repository's page, and push again",
+      );
+    }
+    return { url: `${endpoint}/${repository}`, commit: commit.oid };
+  } catch (error) {
+    throw explain(error, repository, endpoint);
+  }
+}
+
+function explain(
+  error: unknown,
+  repository: string,
+  endpoint: string,
+): unknown {
+  if (error instanceof HubApiError) {
+    const { statusCode, message } = error;
+    const denied = statusCode === 401 || statusCode === 403;
+    return new HubError(
+      "refused",
+      `The hub refuses the push to "${repository}" (status ${statusCode}): ${message}`,
+      denied
+        ? "Set HF_TOKEN to a token with write access to the repository's owner"
+        : "Correct what it names, and push again",
+      { cause: error },
+    );
+  }
+  if (error instanceof TypeError && /fetch|connect|send/i.test(error.message)) {
+    return new HubError(
+      "unreachable",
+      `Cannot reach the hub at "${endpoint}": ${error.message}`,
+      "Check the network and HF_ENDPOINT, and push again",
+      { cause: error },
+    );
+  }
+  return error;
+}

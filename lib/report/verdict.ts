@@ -1,0 +1,360 @@
+import { head } from "../engine/methods/head.ts";
+import { exactPercent, percent, signed, withInterval } from "./format.ts";
+import { methodTitle } from "./methods.ts";
+import type { MethodSummary, Verdict } from "./report.ts";
+import {
+  type Difference,
+  simultaneousIntervals,
+  variance,
+} from "./statistics.ts";
+import { type Constant, intervalOf, type ScoreCurve } from "./summarize.ts";
+
+/** A method in a comparison: its scores by rank and their summary. */
+interface Side {
+  readonly curve: ScoreCurve;
+  readonly summary: MethodSummary;
+}
+
+/** What a comparison is made of, apart from its methods. */
+interface Setting {
+  /** Number of scored examples. */
+  readonly examples: number;
+  /** Whether the labels are classes. */
+  readonly classes: boolean;
+  /** The main metric. */
+  readonly metric: string;
+  /** Always predicting the same class, or number. */
+  readonly constant: Constant;
+  readonly confidence: number;
+  /** Largest acceptable loss against the best rank. */
+  readonly margin: number;
+}
+
+/** A score with its replicates; of a method at a rank, or of a reference. */
+interface Scored {
+  readonly score: number;
+  /** `[replicates]` */
+  readonly means: Float64Array;
+  /** Empty for a reference without training. */
+  readonly seeds: readonly number[];
+  /** Scores by seed. */
+  readonly values: readonly number[];
+}
+
+/** A method at a rank. */
+interface Cell extends Scored {
+  /** Position among the sides. */
+  readonly method: number;
+  readonly rank: number;
+}
+
+/**
+ * The verdict on the first candidate of a comparison, or on its first baseline
+ * if there is no candidate. It is the first of these that holds:
+ *
+ * 1. `nothing-learnt`: no adapter scores above always predicting the same
+ *    class, or above the head on the frozen encoder.
+ * 2. `other-better`: another method, at one of its ranks, is better than the
+ *    best rank of this one, by more than the margin.
+ * 3. `nothing-learnt`, by this method.
+ * 4. `too-few-examples`: another rank may be better than the recommended one by
+ *    more than the margin, or another method is, but perhaps by chance.
+ * 5. `recommended`: no rank is better by more than the margin.
+ *
+ * "Better" and "above" are claims at the confidence of the comparison, by
+ * {@linkcode simultaneousIntervals} of paired differences: the same examples
+ * that test a claim have chosen the best of several ranks.
+ *
+ * @returns Null if there is no adapter, or its score is undefined.
+ */
+export function verdictOf(
+  sides: readonly Side[],
+  setting: Setting,
+): Verdict | null {
+  const { confidence, margin } = setting;
+  const place = subjectOf(sides);
+  if (place === undefined) return null;
+  const cells = sides.flatMap(({ summary }, i) =>
+    summary.role === "bound" ? [] : cellsOf(sides[i]!, i, setting.metric)
+  );
+  const own = cells.filter(({ method }) => method === place);
+  const others = cells.filter(({ method }) => method !== place);
+  const recommended = own.find(({ rank }) =>
+    rank === sides[place]!.summary.recommendation!.rank
+  )!;
+  const best = own.find(({ rank }) =>
+    rank === sides[place]!.summary.recommendation!.best
+  )!;
+  const references = referencesOf(sides, setting);
+  const pick = (cell: Cell) => ({
+    method: cell.method,
+    title: methodTitle(sides[cell.method]!.summary),
+    rank: cell.rank,
+    score: cell.score,
+    interval: intervalOf(cell.means, confidence),
+  });
+  /** The best of some cells against a reference, and the two-sided interval of its difference. */
+  const against = (
+    found: readonly Cell[],
+    { score, means, seeds, values }: Scored,
+  ) => {
+    const differences = found.map((cell) =>
+      differenceOf(cell, { score, means, seeds, values }, setting)
+    );
+    const intervals = simultaneousIntervals(differences, confidence, 2);
+    const i = indexOfLargest(differences.map(({ value }) => value));
+    return {
+      ...pick(found[i]!),
+      difference: differences[i]!.value,
+      differenceInterval: intervals[i]!,
+    };
+  };
+  const shortfall = (found: readonly Cell[]) => {
+    const results = references.map(({ kind, ...reference }) => ({
+      kind,
+      referenceScore: reference.score,
+      ...against(found, reference),
+    }));
+    const short = results.find(({ differenceInterval: [low] }) => low <= 0);
+    return { short, shown: short ?? results[0]! };
+  };
+  const all = shortfall(cells);
+  const ours = shortfall(own);
+  const other = others.length === 0 ? null : against(others, best);
+  const rivals = own.filter((cell) => cell !== recommended);
+  const bound = rivals.length === 0 ? null : Math.max(
+    ...simultaneousIntervals(
+      rivals.map((cell) => differenceOf(cell, recommended, setting)),
+      confidence,
+      1,
+    ).map(([, high]) => high),
+  );
+  const isOtherBetter = other !== null && other.differenceInterval[0] > 0 &&
+    other.difference > margin;
+  const kind = all.short !== undefined
+    ? "nothing-learnt"
+    : isOtherBetter
+    ? "other-better"
+    : ours.short !== undefined
+    ? "nothing-learnt"
+    : (bound !== null && bound > margin) ||
+        (other !== null && other.difference > margin)
+    ? "too-few-examples"
+    : "recommended";
+  const verdict = {
+    kind,
+    recommended: pick(recommended),
+    best: pick(best),
+    margin,
+    bound,
+    reference: (all.short === undefined ? ours : all).shown,
+    other,
+    seeds: Math.min(
+      ...[
+        recommended,
+        best,
+        ...others.filter(({ method, rank }) =>
+          method === other?.method && rank === other.rank
+        ),
+      ].map(({ seeds }) => seeds.length),
+    ),
+  } as const;
+  return { ...verdict, ...inWords(verdict, setting) };
+}
+
+/** The method that the verdict is about: the first candidate, or baseline, with defined scores. */
+function subjectOf(sides: readonly Side[]): number | undefined {
+  for (const role of ["candidate", "baseline"]) {
+    const place = sides.findIndex(({ summary }) =>
+      summary.role === role && summary.recommendation !== null
+    );
+    if (place >= 0) return place;
+  }
+  return undefined;
+}
+
+/** The ranks of a method whose scores are defined for every replicate. */
+function cellsOf(
+  { curve, summary }: Side,
+  method: number,
+  metric: string,
+): Cell[] {
+  return curve.ranks.map((rank, i): Cell => ({
+    method,
+    rank,
+    score: curve.scores[i]!,
+    means: curve.means[i]!,
+    seeds: summary.ranks[i]!.seeds,
+    values: summary.ranks[i]!.metrics[metric]!.values
+      .map((value) => value ?? NaN),
+  })).filter(({ score, means }) =>
+    !Number.isNaN(score) && !means.some(Number.isNaN)
+  );
+}
+
+/** What an adapter must score above to have learnt something. */
+function referencesOf(sides: readonly Side[], { constant, metric }: Setting) {
+  const heads = sides.flatMap((side, i) =>
+    side.summary.method === head.name ? cellsOf(side, i, metric) : []
+  );
+  return [
+    { kind: "constant" as const, ...constant, seeds: [], values: [] },
+    ...heads.map((cell) => ({ kind: "head" as const, ...cell })),
+  ];
+}
+
+/**
+ * The paired difference of two scores, with what the bootstrap leaves out of
+ * its variance:
+ *
+ * - A resample of n seeds has (n - 1) / n of their variance.
+ * - Where two methods agree on every example, the resamples do as well, however
+ *   few the examples. As in the interval of Bonett and Price (2012), two
+ *   examples are added, on each of which one of the two is right: 2 / (n + 2)^2.
+ *   They count as much as an example does in the accuracy.
+ */
+function differenceOf(
+  ours: Scored,
+  theirs: Scored,
+  { examples, classes }: Pick<Setting, "examples" | "classes">,
+): Difference {
+  const paired = ours.seeds.join() === theirs.seeds.join();
+  const samples = paired
+    ? [ours.values.map((value, s) => value - theirs.values[s]!)]
+    : [ours.values, theirs.values];
+  const betweenSeeds = samples.filter((values) => values.length > 1)
+    .reduce((sum, values) => sum + variance(values) / values.length ** 2, 0);
+  return {
+    value: ours.score - theirs.score,
+    replicates: ours.means.map((score, r) => score - theirs.means[r]!),
+    added: betweenSeeds + (classes ? 2 / (examples + 2) ** 2 : 0),
+  };
+}
+
+function indexOfLargest(values: readonly number[]): number {
+  return values.indexOf(Math.max(...values));
+}
+
+/** Number of seeds below which a verdict may depend on them. */
+const FEW_SEEDS = 2;
+
+/** The verdict as a headline and the sentences that support it, in plain text. */
+function inWords(
+  verdict: Omit<Verdict, "headline" | "reasons">,
+  { examples, classes, confidence, metric }: Setting,
+): Pick<Verdict, "headline" | "reasons"> {
+  const { kind, recommended, best, margin, bound, reference, other } = verdict;
+  const scoreOf = ({ score, interval }: typeof best) =>
+    withInterval(score, interval);
+  const { title } = recommended;
+  const acceptable = points(margin, exactPercent);
+  const level = `${exactPercent(confidence)} %`;
+  const seeds = verdict.seeds < FEW_SEEDS
+    ? [
+      "There is one seed, so the verdict is on these trainings; others may differ.",
+    ]
+    : [];
+  const otherText = other === null ? [] : [
+    `${other.title} at its best rank (${other.rank}) scores ${
+      scoreOf(other)
+    }: ${signed(other.difference)} [${
+      other.differenceInterval.map((end) => signed(end)).join(", ")
+    }] against the best rank of ${title} (${best.rank})${
+      other.difference !== 0 && other.differenceInterval[0] <= 0 &&
+        other.differenceInterval[1] >= 0
+        ? ", which may be chance"
+        : ""
+    }.`,
+  ];
+  const enough = `${title} scores ${
+    scoreOf(recommended)
+  } at rank ${recommended.rank}; ${
+    bound === null
+      ? "no other rank was evaluated"
+      : `${
+        bound <= 0
+          ? "no other rank is as good"
+          : `no other rank is better by more than ${points(bound)}`
+      } (${level} confidence), and a loss of ${acceptable} is acceptable`
+  }.`;
+  switch (kind) {
+    case "nothing-learnt": {
+      const { difference, differenceInterval } = reference;
+      const than = reference.kind === "head"
+        ? "the head on the frozen encoder"
+        : `always predicting the same ${classes ? "class" : "number"}`;
+      return {
+        headline: difference > 0
+          ? "No evidence that anything was learnt."
+          : reference.kind === "head"
+          ? "Nothing was learnt beyond the head."
+          : "Nothing was learnt.",
+        reasons: [
+          `The best score, ${
+            scoreOf(reference)
+          } (${reference.title} at rank ${reference.rank}), is not above the ${
+            percent(reference.referenceScore)
+          } of ${than}: ${metric} ${signed(difference)} [${
+            differenceInterval.map((end) => signed(end)).join(", ")
+          }] on ${examples} examples.`,
+          difference > 0
+            ? "More validation examples would tell; more epochs may help."
+            : "Try a lower learning rate or more epochs.",
+        ],
+      };
+    }
+    case "other-better": {
+      const { rank, difference, differenceInterval } = other!;
+      return {
+        headline: `${other!.title} is better here by ${
+          withInterval(difference, differenceInterval)
+        }.`,
+        reasons: [
+          `${other!.title} scores ${
+            scoreOf(other!)
+          } at rank ${rank}, ${title} at most ${
+            scoreOf(best)
+          }, at rank ${best.rank}.`,
+          `Of ${title}, rank ${recommended.rank} is recommended.`,
+          ...seeds,
+        ],
+      };
+    }
+    case "too-few-examples":
+      return bound !== null && bound > margin
+        ? {
+          headline: `Too few examples to tell ranks apart by less than ${
+            points(bound)
+          }.`,
+          reasons: [
+            `${title} scores ${
+              scoreOf(recommended)
+            } at rank ${recommended.rank}, the recommended one; by these ${examples} examples, another rank may be better by up to ${
+              points(bound)
+            } (${level} confidence), more than the margin of ${acceptable}.`,
+            ...otherText,
+            ...seeds,
+          ],
+        }
+        : {
+          headline: `Too few examples to tell whether ${
+            other!.title
+          } is better.`,
+          reasons: [...otherText, enough, ...seeds],
+        };
+    case "recommended":
+      return {
+        headline: `Rank ${recommended.rank} of ${title} is enough.`,
+        reasons: [enough, ...otherText, ...seeds],
+      };
+  }
+}
+
+/** `1 point`, `2.3 points`. */
+function points(
+  share: number,
+  text: (share: number) => string = percent,
+): string {
+  const number = text(share);
+  return `${number} ${number === "1" ? "point" : "points"}`;
+}

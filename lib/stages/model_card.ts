@@ -1,0 +1,214 @@
+import { stringify } from "@std/yaml";
+import type { ModelOrigin } from "../artifacts/model.ts";
+import type { ModuleRanks } from "../artifacts/ranks.ts";
+import type { AdapterRecord } from "../artifacts/training.ts";
+import { methodNamed } from "../engine/methods/registry.ts";
+import { GLUE_TASKS } from "../glue/benchmark.ts";
+import {
+  exactPercent,
+  percent,
+  plain,
+  withInterval,
+} from "../report/format.ts";
+import type { ReportedScore } from "./recommended_rank.ts";
+
+/** Content of a model card. */
+interface CardContent {
+  readonly training: AdapterRecord;
+  /** The model as the configuration of PEFT names it; undefined if unknown. */
+  readonly baseModel: ModelOrigin | undefined;
+  /** Whether transformers finds a model under that name. */
+  readonly isLoadable: boolean;
+  readonly ranks: ModuleRanks;
+  /** Names of the modules that carry adapters. */
+  readonly modules: readonly string[];
+  /** Scores of the adapter's method at its rank. */
+  readonly scores: readonly ReportedScore[];
+  /** File with the scores by rank, in the folder of the card. */
+  readonly figure: string | undefined;
+  /** Data sets on the hub; by default GLUE for its tasks. */
+  readonly datasets: readonly string[] | undefined;
+  /** Languages as ISO 639-1 codes; by default English for the tasks of GLUE. */
+  readonly language: readonly string[] | undefined;
+  readonly license: string | undefined;
+}
+
+/**
+ * The `README.md` of an exported adapter: metadata as the hub reads them, the
+ * Python code that loads the adapter, scores and training settings. In the code,
+ * `"FOLDER"` stands for the folder of the file or its repository.
+ */
+export function modelCard(card: CardContent): string {
+  const { training, ranks, modules, scores, figure } = card;
+  const used = [...new Set(ranks.values())].sort((a, b) => a - b);
+  const { title } = methodNamed(training.method);
+  return [
+    `---\n${stringify(metadata(card), { lineWidth: -1 })}---`,
+    `# ${title} for ${plain(taskTitle(training.task))}`,
+    `An adapter for [PEFT](https://github.com/huggingface/peft): ${
+      used.length === 1
+        ? `rank ${used[0]} on ${modules.join(" and ")}`
+        : `ranks ${used.join(", ")} on ${modules.join(" and ")}, by module,`
+    } with the classification head, in float32.${
+      training.labels === null
+        ? ""
+        : ` Classes: ${training.labels.map(plain).join(", ")}.`
+    }`,
+    `\`\`\`python\n${pythonCode(card)}\n\`\`\``,
+    "`FOLDER` is this folder, or the name of its repository on the hub.",
+    ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),
+    ...(figure === undefined ? [] : [`![Scores by rank](${figure})`]),
+    "## Training",
+    settingsText(training),
+  ].join("\n\n") + "\n";
+}
+
+/** Name of a task of GLUE, or the user's name for the data. */
+function taskTitle(task: string): string {
+  return glueTask(task)?.title ?? task;
+}
+
+function glueTask(task: string) {
+  return Object.hasOwn(GLUE_TASKS, task)
+    ? GLUE_TASKS[task as keyof typeof GLUE_TASKS]
+    : undefined;
+}
+
+/** Data set on the hub with the tasks of GLUE as configurations. */
+const GLUE = "nyu-mll/glue";
+
+/** Names of metrics in the hub's library `evaluate`. */
+const METRIC_TYPES: Readonly<Record<string, string>> = {
+  matthews: "matthews_correlation",
+  pearson: "pearsonr",
+  spearman: "spearmanr",
+};
+
+/** @see https://huggingface.co/docs/hub/model-cards#model-card-metadata */
+function metadata(
+  { training, baseModel, scores, datasets, language, license }: CardContent,
+) {
+  const { task, method } = training;
+  const glue = glueTask(task);
+  const found = datasets ?? (glue && [GLUE]);
+  const languages = language ?? (glue && ["en"]);
+  const metrics = scores[0] === undefined
+    ? []
+    : Object.keys(scores[0].score.metrics).map(metricType);
+  const title = `${methodNamed(method).title} for ${taskTitle(task)}`;
+  return {
+    library_name: "peft",
+    pipeline_tag: "text-classification",
+    ...(baseModel && { base_model: baseModel.name }),
+    ...(found && { datasets: [...found] }),
+    ...(languages && { language: [...languages] }),
+    ...(license && { license }),
+    ...(metrics.length > 0 && { metrics }),
+    tags: [...new Set(["lora", "text-classification", method])],
+    ...(scores.length > 0 && {
+      "model-index": [{
+        name: title,
+        results: scores.map(({ comparison, score }) => ({
+          task: { type: "text-classification", name: "Text Classification" },
+          dataset: {
+            name: taskTitle(task),
+            type: found?.[0] ?? task,
+            ...(glue && { config: task }),
+            split: comparison.split,
+          },
+          metrics: Object.entries(score.metrics).flatMap(([name, { mean }]) =>
+            mean === null ? [] : [{ type: metricType(name), name, value: mean }]
+          ),
+        })),
+      }],
+    }),
+  };
+}
+
+function metricType(name: string): string {
+  return METRIC_TYPES[name] ?? name;
+}
+
+/** The lines of Python that load the adapter and its tokenizer. */
+function pythonCode({ training, baseModel, isLoadable }: CardContent): string {
+  const { labels } = training;
+  const head = labels === null
+    ? 'num_labels=1, problem_type="regression"'
+    : `id2label={${
+      labels.map((label, id) => `${id}: ${JSON.stringify(label)}`).join(", ")
+    }}`;
+  if (isLoadable) {
+    return [
+      "from peft import AutoPeftModelForSequenceClassification",
+      "from transformers import AutoTokenizer",
+      `model = AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", ${head})`,
+      'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
+    ].join("\n");
+  }
+  const model = baseModel === undefined
+    ? "the model on which the adapter was trained"
+    : `the folder of the model ${baseModel.name}`;
+  return [
+    "from peft import PeftModel",
+    "from transformers import AutoModelForSequenceClassification",
+    `base = AutoModelForSequenceClassification.from_pretrained(${
+      JSON.stringify(model)
+    }, ${head})`,
+    'model = PeftModel.from_pretrained(base, "FOLDER")',
+  ].join("\n");
+}
+
+/** Scores on a split with the interval and the seeds, and the report's verdict. */
+function scoreText({ comparison, score }: ReportedScore): string {
+  const { split, examples, confidence, epoch, verdict } = comparison;
+  const [main, ...others] = Object.entries(score.metrics) as [
+    [string, typeof score.metrics[string]],
+    ...[string, typeof score.metrics[string]][],
+  ];
+  const { seeds } = score;
+  return [
+    `${main[0]} ${
+      withInterval(main[1].mean, score.intervals.mean)
+    } on the ${examples} examples of the split ${plain(split)}${
+      others.map(([name, { mean }]) => `, ${name} ${percent(mean)}`).join("")
+    }, times 100, after the ${epoch} epoch: ${
+      seeds.length === 1
+        ? `of the training with seed ${seeds[0]}`
+        : `the mean of the trainings with the seeds ${seeds.join(", ")}`
+    }. Brackets are a ${
+      exactPercent(confidence)
+    } % bootstrap interval over examples and seeds.`,
+    ...(verdict === null
+      ? []
+      : [`**${plain(verdict.headline)}** ${plain(verdict.reasons.join(" "))}`]),
+  ].join("\n\n");
+}
+
+/** Fields of `training.json` that a card lists, with their names. */
+const SETTINGS = [
+  ["method", "Method"],
+  ["rank", "Trained rank"],
+  ["alpha", "Alpha"],
+  ["mode", "Rows that a step trains"],
+  ["seed", "Seed"],
+  ["epochs", "Epochs"],
+  ["steps", "Optimizer steps"],
+  ["batchSize", "Batch size"],
+  ["learningRate", "Learning rate"],
+  ["warmupRatio", "Warm-up"],
+  ["weightDecay", "Weight decay"],
+  ["precision", "Precision"],
+] as const;
+
+function settingsText(training: AdapterRecord): string {
+  const values = training as Readonly<Record<string, unknown>>;
+  const rows = SETTINGS.flatMap(([field, name]) => {
+    const value = field === "method"
+      ? methodNamed(training.method).title
+      : values[field];
+    return value === undefined || value === null
+      ? []
+      : [`| ${name} | ${plain(String(value))} |`];
+  });
+  return ["| Setting | Value |", "| --- | --- |", ...rows].join("\n");
+}

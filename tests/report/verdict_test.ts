@@ -1,0 +1,311 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { compare } from "../../lib/report/compare.ts";
+import type { Verdict } from "../../lib/report/report.ts";
+import type { Result } from "../../lib/report/result.ts";
+import {
+  normalQuantile,
+  seededDraw,
+  simultaneousIntervals,
+} from "../../lib/report/statistics.ts";
+import { METRICS } from "../../lib/glue/metrics.ts";
+import { EXAMPLES, OPTIONS, resultOf } from "./results.ts";
+
+function verdictOn(results: readonly Result[], margin = 0.01): Verdict {
+  const { comparisons } = compare(results, {
+    ...OPTIONS,
+    draw: seededDraw(0),
+    margin,
+  });
+  assertEquals(comparisons.length, 1);
+  return comparisons[0]!.verdict!;
+}
+
+/** Number of examples whose errors are few enough to tell one point apart. */
+const MANY = 2000;
+const balanced = (examples: number) =>
+  Float32Array.from({ length: examples }, (_, i) => i % 2);
+
+Deno.test("compare() gives the verdict that nothing was learnt if no score is above always predicting the same class", () => {
+  const verdict = verdictOn([
+    resultOf("rte", "dylora", { 1: 22, 2: 21 }),
+    resultOf("rte", "lora", { 2: 23 }),
+  ]);
+  assertEquals(verdict.kind, "nothing-learnt");
+  assertEquals(verdict.headline, "Nothing was learnt.");
+  assertEquals(verdict.reference.kind, "constant");
+  assertEquals(verdict.reference.referenceScore, 0.5);
+  assertEquals([verdict.reference.method, verdict.reference.rank], [0, 2]);
+  assertAlmostEquals(verdict.reference.difference, -1 / EXAMPLES, 1e-12);
+  assert(verdict.reasons[0]!.startsWith("The best score, 47.5 ["));
+});
+
+Deno.test("compare() does not claim that nothing was learnt if a score is higher, but by chance perhaps", () => {
+  const verdict = verdictOn([resultOf("rte", "dylora", { 1: 17, 2: 16 })]);
+  assertEquals(verdict.kind, "nothing-learnt");
+  assertEquals(verdict.headline, "No evidence that anything was learnt.");
+  const [low, high] = verdict.reference.differenceInterval;
+  assert(low < 0 && high > 0.1, `${low} ${high}`);
+});
+
+Deno.test("compare() asks of F1 more than always predicting the better class, which need not be the most frequent one", () => {
+  // Class 1 is a quarter; marking every example gives F1 2 / 5, never marking gives 0.
+  const labels = Float32Array.from({ length: 40 }, (_, i) => i % 4 ? 0 : 1);
+  const predictions = labels.map((label, i) => i < 24 ? 1 - label : label);
+  const result = {
+    ...resultOf("own", "dylora", {}, { labels }),
+    ranks: [{
+      rank: 1,
+      metrics: { f1: METRICS.f1(predictions, labels) },
+      predictions,
+    }],
+  };
+  const { kind, reference } = verdictOn([result]);
+  assertEquals(kind, "nothing-learnt");
+  assertAlmostEquals(reference.referenceScore, 0.4, 1e-12);
+});
+
+Deno.test("compare() gives the verdict that nothing was learnt beyond the head on the frozen encoder", () => {
+  const labels = balanced(400);
+  const verdict = verdictOn([
+    resultOf("rte", "dylora", { 1: 82, 2: 81 }, { labels }),
+    resultOf("rte", "head", { 0: 80 }, { labels }),
+  ]);
+  assertEquals(verdict.kind, "nothing-learnt");
+  assertEquals(verdict.headline, "Nothing was learnt beyond the head.");
+  assertEquals(verdict.reference.kind, "head");
+  assertEquals(verdict.reference.referenceScore, 0.8);
+});
+
+Deno.test("compare() gives the verdict that another method is better, with the difference of the best ranks", () => {
+  const labels = balanced(MANY);
+  const verdict = verdictOn([
+    resultOf("rte", "dylora", { 1: 350, 2: 300 }, { labels }),
+    resultOf("rte", "lora", { 1: 345 }, { labels }),
+    resultOf("rte", "lora", { 4: 200 }, { labels }),
+  ]);
+  assertEquals(verdict.kind, "other-better");
+  assertEquals([verdict.other!.method, verdict.other!.rank], [1, 4]);
+  assertEquals([verdict.best.method, verdict.best.rank], [0, 2]);
+  assertAlmostEquals(verdict.other!.difference, 100 / MANY, 1e-12);
+  const [low, high] = verdict.other!.differenceInterval;
+  assert(low > 0.03 && high < 0.07, `${low} ${high}`);
+  assert(
+    verdict.headline.startsWith("LoRA is better here by 5.0 ["),
+    verdict.headline,
+  );
+});
+
+Deno.test("compare() does not call another method better within the margin", () => {
+  const labels = balanced(MANY);
+  const verdict = verdictOn([
+    resultOf("rte", "dylora", { 1: 300, 2: 300 }, { labels }),
+    resultOf("rte", "lora", { 1: 250 }, { labels }),
+  ], 0.03);
+  assert(verdict.other!.differenceInterval[0] > 0);
+  assertEquals(verdict.kind, "recommended");
+});
+
+Deno.test("compare() gives the verdict that examples are too few, also if all ranks agree on each of them", () => {
+  const labels = balanced(20);
+  const verdict = verdictOn([
+    resultOf("rte", "dylora", { 1: 2, 2: 2, 4: 2 }, { labels }),
+  ]);
+  assertEquals(verdict.kind, "too-few-examples");
+  assertEquals(verdict.recommended.rank, 1);
+  // Bonett and Price with no disagreement: z sqrt(2) / (n + 2), here of one side.
+  assertAlmostEquals(verdict.bound!, 1.6448536 * Math.SQRT2 / 22, 1e-6);
+  assertEquals(
+    verdict.headline,
+    "Too few examples to tell ranks apart by less than 10.6 points.",
+  );
+});
+
+Deno.test("compare() gives the verdict that examples are too few to tell whether another method is better", () => {
+  const verdict = verdictOn([
+    resultOf("rte", "dylora", { 1: 12, 4: 5 }),
+    resultOf("rte", "lora", { 8: 3 }),
+  ]);
+  assertEquals(verdict.kind, "too-few-examples");
+  assert(verdict.bound! <= 0);
+  assert(verdict.other!.differenceInterval[0] < 0);
+  assertEquals(
+    verdict.headline,
+    "Too few examples to tell whether LoRA is better.",
+  );
+});
+
+Deno.test("compare() recommends a rank if enough examples show that no other is better by more than the margin", () => {
+  const labels = balanced(MANY);
+  const verdict = verdictOn([
+    resultOf("rte", "dylora", { 1: 350, 2: 201, 4: 200 }, { labels }),
+  ]);
+  assertEquals(verdict.kind, "recommended");
+  assertEquals(verdict.recommended.rank, 2);
+  assertEquals(verdict.best.rank, 4);
+  assert(verdict.bound! > 0 && verdict.bound! < 0.004, `${verdict.bound}`);
+  assertEquals(verdict.headline, "Rank 2 of DyLoRA is enough.");
+});
+
+Deno.test("compare() gives no verdict without a defined score or an adapter", () => {
+  const labels = new Float32Array(40).fill(1);
+  const { comparisons } = compare([
+    resultOf("stsb", "dylora", { 1: 4 }, {
+      metrics: ["pearson"],
+      classes: false,
+      labels,
+    }),
+  ], OPTIONS);
+  assertEquals(comparisons[0]!.verdict, null);
+  const bounds = compare([resultOf("rte", "full", { 0: 1 })], OPTIONS);
+  assertEquals(bounds.comparisons[0]!.verdict, null);
+});
+
+Deno.test("compare() takes the correlation of always predicting the same number as 0", () => {
+  const labels = Float32Array.from({ length: 40 }, (_, i) => i);
+  const of = (predictions: Float32Array) =>
+    verdictOn([{
+      ...resultOf("stsb", "dylora", {}, { classes: false, labels }),
+      ranks: [{
+        rank: 1,
+        metrics: { pearson: METRICS.pearson(predictions, labels) },
+        predictions,
+      }],
+    }]);
+  assertEquals(of(labels.map((x) => x + (x % 2))).kind, "recommended");
+  const noise = of(labels.map((x) => x % 2));
+  assertEquals(noise.kind, "nothing-learnt");
+  assertEquals(noise.reference.referenceScore, 0);
+});
+
+Deno.test("a verdict's interval of a difference is that of Bonett and Price (2012)", () => {
+  // DyLoRA alone is wrong on 8 of 40 examples, LoRA alone on none.
+  const { other } = verdictOn([
+    resultOf("rte", "dylora", { 1: 12 }),
+    resultOf("rte", "lora", { 1: 4 }),
+  ]);
+  const [better, worse] = [9, 1].map((count) => count / (EXAMPLES + 2));
+  const half = 1.959964 *
+    Math.sqrt(
+      (better! + worse! - (better! - worse!) ** 2) / (EXAMPLES + 2),
+    );
+  const [low, high] = other!.differenceInterval;
+  // 400 replicates give the standard error to 4 %; the centre is not shrunk here.
+  assertAlmostEquals((high - low) / 2, half, 0.08 * half);
+  assertAlmostEquals((high + low) / 2, 0.2, 1e-12);
+});
+
+Deno.test("a verdict's interval has all of the variance between seeds", () => {
+  const labels = balanced(MANY);
+  const seeds = [0, 1, 2, 3, 4, 5];
+  const { other } = verdictOn(
+    seeds.flatMap((seed) => [
+      resultOf("rte", "dylora", { 1: 200 + 50 * seed }, { labels, seed }),
+      resultOf("rte", "lora", { 1: 100 }, { labels, seed }),
+    ]),
+  );
+  // The differences are 0.05, 0.075, ..., 0.175, their mean is 0.1125.
+  const betweenSeeds = 0.025 ** 2 * 3.5 / seeds.length;
+  const betweenExamples = 0.1125 * (1 - 0.1125) / MANY;
+  const half = 1.959964 * Math.sqrt(betweenSeeds + betweenExamples);
+  const [low, high] = other!.differenceInterval;
+  assertAlmostEquals((high - low) / 2, half, 0.08 * half);
+});
+
+Deno.test("normalQuantile() agrees with SciPy's norm.ppf", () => {
+  for (
+    const [share, expected] of [
+      [0.5, 0],
+      [0.9, 1.2815515655446004],
+      [0.95, 1.6448536269514722],
+      [0.975, 1.959963984540054],
+      [0.9999, 3.719016485455709],
+      [0.001, -3.090232306167813],
+      [1e-12, -7.034483825301131],
+    ] as const
+  ) assertAlmostEquals(normalQuantile(share), expected, 2e-6);
+});
+
+Deno.test("simultaneousIntervals() widen with the number of independent differences as by Šidák (1967), and not for equal ones", () => {
+  const replicates = 4000;
+  const draw = seededDraw(1);
+  const normal = () =>
+    Float64Array.from(
+      draw(replicates),
+      (position) => normalQuantile((position + 0.5) / replicates),
+    );
+  const halves = (samples: readonly Float64Array[], sides: 1 | 2) =>
+    simultaneousIntervals(
+      samples.map((replicates) => ({ value: 0, replicates, added: 0 })),
+      0.95,
+      sides,
+    ).map(([low, high]) => (high - low) / 2);
+  const one = normal();
+  const several = Array.from({ length: 8 }, normal);
+  for (const half of halves(several, 2)) {
+    assertAlmostEquals(half, normalQuantile((1 + 0.95 ** (1 / 8)) / 2), 0.1);
+  }
+  for (const half of halves(several, 1)) {
+    assertAlmostEquals(half, normalQuantile(0.95 ** (1 / 8)), 0.1);
+  }
+  for (const half of halves(Array(8).fill(one), 2)) {
+    assertAlmostEquals(half, 1.96, 0.05);
+  }
+});
+
+/** Results of DyLoRA and LoRA at four ranks, right on each example by chance. */
+function drawn(
+  examples: number,
+  seed: number,
+  rightBy: (method: string, rank: number) => number,
+): Result[] {
+  const draw = seededDraw(seed);
+  const labels = balanced(examples);
+  return ["dylora", "lora"].map((method) => ({
+    ...resultOf("rte", method, {}, { labels }),
+    ranks: [1, 2, 4, 8].map((rank) => {
+      const chance = draw(examples);
+      const predictions = labels.map((label, i) =>
+        chance[i]! < rightBy(method, rank) * examples ? label : 1 - label
+      );
+      const accuracy = METRICS.accuracy(predictions, labels);
+      return { rank, metrics: { accuracy }, predictions };
+    }),
+  }));
+}
+
+/** Share of data sets with each kind of verdict. */
+function shares(
+  examples: number,
+  rightBy: (method: string, rank: number) => number,
+): Partial<Record<Verdict["kind"], number>> {
+  const sets = 40;
+  const kinds = Array.from(
+    { length: sets },
+    (_, seed) =>
+      compare(drawn(examples, seed + 1, rightBy), {
+        ...OPTIONS,
+        replicates: 200,
+        draw: seededDraw(0),
+      }).comparisons[0]!.verdict!.kind,
+  );
+  return Object.fromEntries(
+    [...Map.groupBy(kinds, (kind) => kind)].map(([kind, found]) => [
+      kind,
+      found.length / sets,
+    ]),
+  );
+}
+
+Deno.test("a verdict is wrong in about one of twenty data sets at most, where the truth is known", () => {
+  // Of 40 sets, up to 6 are within three standard deviations of 2.
+  const equal = shares(200, () => 0.8);
+  assert((equal["other-better"] ?? 0) <= 0.15, JSON.stringify(equal));
+  assert((equal["too-few-examples"] ?? 0) >= 0.85, JSON.stringify(equal));
+  const chance = shares(200, () => 0.5);
+  assert((chance["nothing-learnt"] ?? 0) >= 0.85, JSON.stringify(chance));
+  const better = shares(
+    400,
+    (method, rank) => method === "lora" && rank === 8 ? 0.95 : 0.75,
+  );
+  assert((better["other-better"] ?? 0) >= 0.95, JSON.stringify(better));
+});

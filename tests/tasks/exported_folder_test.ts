@@ -1,0 +1,106 @@
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
+import { callMain } from "../cli/project.ts";
+import { randomAdapter } from "./random_adapter.ts";
+import { REFERENCE_TRAINING } from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const PYTHON = Deno.env.get("PEFT_PYTHON");
+const MINILM = Deno.env.get("DYLORA_MINILM");
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+const TEXTS = ["great !", "it is not a bad story , perhaps ."];
+
+/** Models, and the classes of the adapter on each. */
+const CASES: readonly (readonly [
+  model: string,
+  labels: readonly string[] | null,
+])[] = [
+  [join(fixtures, "tiny-roberta"), ["bad", "good"]],
+  [join(fixtures, "tiny-bert"), ["no", 'may "be"', "yes"]],
+  [join(fixtures, "tiny-distilbert"), ["bad", "good"]],
+  [join(fixtures, "tiny-deberta"), null],
+  ...(MINILM === undefined ? [] : [[MINILM, ["bad", "good"]] as const]),
+];
+
+Deno.test({
+  name:
+    "PEFT loads an exported folder by its model card, with tokenizer and classes, and computes what predict computes",
+  ignore: PYTHON === undefined,
+  fn: () =>
+    withFolder(async (folder) => {
+      const folders = [];
+      for (const [model, labels] of CASES) {
+        const adapter = await Deno.makeTempDir({ dir: folder });
+        await writeAdapter(adapter, {
+          baseModel: { name: "tiny", revision: null },
+          training: {
+            ...REFERENCE_TRAINING,
+            labels: labels && [...labels],
+            targetModules: "all-linear",
+          },
+          tensors: randomAdapter(model, 4, "all-linear", labels?.length ?? 1),
+        });
+        const { output } = await runTask(exportAdapter, folder, { rank: 2 }, {
+          adapter,
+          model,
+        });
+        const card = Deno.readTextFileSync(join(output, "README.md"));
+        const [, code] = /```python\n([^]*?)```/.exec(card)!;
+        folders.push({
+          folder: output,
+          code: code!.replaceAll('"FOLDER"', JSON.stringify(output)),
+          texts: TEXTS,
+        });
+      }
+      const theirs = await load(folder, folders);
+      for (const [i, [, labels]] of CASES.entries()) {
+        const { logits, classes, difference } = theirs[i]!;
+        if (labels !== null) assertEquals(classes, labels);
+        if (labels?.length === 2) assertEquals(difference, 0);
+        const { code, stderr, json } = await callMain(
+          "predict",
+          "--adapter",
+          folders[i]!.folder,
+          "--json",
+          ...TEXTS,
+        );
+        assertEquals(code, 0, stderr);
+        const outputs = labels?.length ?? 1;
+        for (const [row, { probabilities, score, label }] of json().entries()) {
+          const own = logits.slice(row * outputs, (row + 1) * outputs);
+          if (labels === null) {
+            assert(Math.abs(score - own[0]!) < 1e-4, `${score}, ${own}`);
+            continue;
+          }
+          const sum = own.reduce((sum, logit) => sum + Math.exp(logit), 0);
+          for (const [id, name] of labels.entries()) {
+            const expected = Math.exp(own[id]!) / sum;
+            assert(
+              Math.abs(probabilities[name] - expected) < 1e-4,
+              `${name}: ${probabilities[name]}, ${expected}`,
+            );
+          }
+          assertEquals(label, labels[own.indexOf(Math.max(...own))]);
+        }
+      }
+    }),
+});
+
+async function load(
+  folder: string,
+  folders: readonly unknown[],
+): Promise<
+  { logits: number[]; classes: string[]; difference?: number }[]
+> {
+  const path = join(folder, "request.json");
+  await Deno.writeTextFile(path, JSON.stringify({ folders }));
+  const { code, stdout, stderr } = await new Deno.Command(PYTHON!, {
+    args: [join(import.meta.dirname!, "exported_folder.py"), path],
+    env: { HF_HUB_OFFLINE: "1" },
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  assertEquals(code, 0, text(stderr));
+  return JSON.parse(text(stdout).trim().split("\n").at(-1)!);
+}
