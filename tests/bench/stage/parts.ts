@@ -256,7 +256,7 @@ export async function schedulerParts(): Promise<Parts> {
   const part = (name: string, work: (ready: Ready) => unknown): Part => ({
     name: `scheduler: ${name}`,
     async work() {
-      using folder = makeRunFolder(store, "test", "next");
+      using folder = makeRunFolder(store, "test", "next", "key");
       const output = join(folder.output, "out.txt");
       Deno.writeTextFileSync(output, String(serial++));
       Deno.writeTextFileSync(folder.log, `{"type":"x${serial}"}\n`);
@@ -268,7 +268,7 @@ export async function schedulerParts(): Promise<Parts> {
     parts: [
       part("decide", () => decide(context, next, results)),
       part("make and remove the run folder", () => {
-        using _folder = makeRunFolder(store, "test", "next");
+        using _folder = makeRunFolder(store, "test", "next", "key");
       }),
       part("lay out the inputs", ({ folder }) => {
         return layOut(context, next, results, folder);
