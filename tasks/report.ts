@@ -1,5 +1,6 @@
 import { scaleInWords } from "../lib/engine/methods/method.ts";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { outputsOf } from "../lib/artifacts/classes.ts";
@@ -28,6 +29,7 @@ import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import { METRICS, predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
 import type {
+  AdapterSize,
   ChoiceResult,
   RankResult,
   Result,
@@ -61,6 +63,8 @@ export default defineTask({
     kind: "report",
     files: ["report.md", "report.html", "report.json"],
   },
+  // Vega's runtime, which is part of the page. Its version is part of the key.
+  permissions: { read: () => [dirname(vegaRuntime())] },
   timings: true,
   small: true,
   async run({ inputs, params, output }) {
@@ -84,9 +88,16 @@ interface ReportSettings {
   readonly margin: number;
 }
 
+/** File of Vega's runtime, a classic script. */
+function vegaRuntime(): string {
+  return fileURLToPath(
+    new URL("vega.min.js", import.meta.resolve("vega")),
+  );
+}
+
 /**
- * Writes `report.json`, `report.md` with a figure per comparison beside it, and
- * everything in one page as `report.html`.
+ * Writes `report.json`, `report.md` with its figures beside it, and everything
+ * in one page as `report.html`.
  */
 async function makeReport(
   folder: string,
@@ -96,13 +107,11 @@ async function makeReport(
 ): Promise<void> {
   const { summarizeChoices } = await import("../lib/report/choices.ts");
   const { compare } = await import("../lib/report/compare.ts");
-  const { renderFigure } = await import("../lib/report/figure.ts");
+  const { renderFigures } = await import("../lib/report/figure.ts");
   const { renderPage } = await import("../lib/report/page.ts");
   const { Report } = await import("../lib/report/report.ts");
   const { seededDraw } = await import("../lib/report/statistics.ts");
-  const { figureName, renderMarkdown } = await import(
-    "../lib/report/markdown.ts"
-  );
+  const { renderMarkdown } = await import("../lib/report/markdown.ts");
   const report = Report.parse({
     ...compare(results, {
       ...settings,
@@ -112,15 +121,13 @@ async function makeReport(
     choices: summarizeChoices(choices),
   });
   const markdown = renderMarkdown(report);
-  const figures = new Map<string, string>();
-  for (const comparison of report.comparisons) {
-    figures.set(figureName(comparison), await renderFigure(comparison));
-  }
+  const figures = await renderFigures(report);
+  const runtime = await Deno.readTextFile(vegaRuntime());
   await writeJsonFile(join(folder, "report.json"), report);
   const texts = [
     ["report.md", markdown],
-    ["report.html", renderPage(markdown, figures)],
-    ...figures,
+    ["report.html", renderPage({ report, markdown, figures, runtime })],
+    ...figures.map(({ name, svg }) => [name, svg] as const),
   ] as const;
   for (const [name, text] of texts) {
     await Deno.writeTextFile(join(folder, name), text);
@@ -167,11 +174,13 @@ async function readResult(
     method: info.method,
     variant: variantOf(artifact.matrix),
     seed: info.seed,
+    stage: adapter.artifact.stage,
     labels,
     classes: info.labels !== null,
     precision: info.precision,
     ranks: rankResults(info, logits),
     training: costOf(origin),
+    size: await sizeOf(adapter),
     reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),
     evaluationSeconds: secondsOf(artifact),
     evaluationFlops: info.flops,
@@ -233,6 +242,7 @@ function costOf(
     steps: training.steps,
     examples: training.examples,
     flops: training.flops,
+    losses: training.losses,
     selection: training.selection
       ? {
         split: training.selection.split,
@@ -241,6 +251,26 @@ function costOf(
       }
       : undefined,
   };
+}
+
+/** Reads the size of an adapter; undefined for a model without adapters. */
+async function sizeOf(
+  { artifact, training }: TrainedArtifact,
+): Promise<AdapterSize | undefined> {
+  if (!("rank" in training)) return undefined;
+  const { SafetensorsFile } = await import(
+    "../lib/engine/safetensors/reader.ts"
+  );
+  const path = join(artifact.path, "adapter_model.safetensors");
+  using file = SafetensorsFile.open(path);
+  let ofRanks = 0;
+  let others = 0;
+  for (const [name, { shape }] of file.tensors) {
+    const count = shape.reduce((product, size) => product * size, 1);
+    if (/\.lora_[AB]\.weight$/.test(name)) ofRanks += count;
+    else others += count;
+  }
+  return { perRank: ofRanks / training.rank, others };
 }
 
 /** Matrix dimensions that are recorded in the files of scores; every other one makes variants. */

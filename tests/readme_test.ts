@@ -101,7 +101,7 @@ const QUICK = [
 ];
 
 /** Tasks whose commands are run on the results of smoke. */
-const AFTER_SMOKE = ["logs", "predict", "runs", "track", "verify"];
+const AFTER_SMOKE = ["export", "logs", "predict", "runs", "track", "verify"];
 
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [
@@ -179,6 +179,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
             ["take-away", "train-dylora"],
             ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
             ["MODEL", join(out, "smoke/model")],
+            ["my-adapter", join(out, "my-adapter")],
           ],
         ).join("\0")
       ),
@@ -200,6 +201,11 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
       comparison!.methods.map(({ method, ranks }) => [method, ranks.length]),
       [["imported-lora", 1], ["imported-lora-svd", 8], ["dylora", 8]],
     );
+    const exported = join(out, "my-adapter/adapter_config.json");
+    assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);
+    // The page has what made it.
+    const page = await Deno.readTextFile(join(out, "smoke/report.html"));
+    assertMatch(page, /id="run">\{"pipeline":"smoke"/);
   } finally {
     await Deno.remove(out, { recursive: true });
   }

@@ -26,11 +26,13 @@ interface Report {
  * PEFT, or else trained adapters.
  *
  * @param current Ids of the stages of the run.
+ * @param pages Paths of the pages of reports, by the id of the stage.
  * @returns Undefined if there is no report and no adapter.
  */
 export function answerOf(
   graph: Graph,
   current: ReadonlySet<string>,
+  pages: ReadonlyMap<string, string>,
   out: string,
   args: Arguments,
 ): Answer | undefined {
@@ -57,11 +59,7 @@ export function answerOf(
     type: "answer",
     findings,
     reports: reports.map((stage) =>
-      shortPath(pathOf(
-        stage,
-        ...stage.declaration.output.files
-          .filter((file) => file === "report.html"),
-      ))
+      shortPath(pages.get(stage.id) ?? pathOf(stage))
     ),
     adapters: adapters.map((stage) => shortPath(pathOf(stage))),
     ...(first !== undefined && !useless && {

@@ -198,7 +198,7 @@ export class Follower {
       ? "running"
       : isDone
       ? "done"
-      : failure
+      : failure !== undefined && !failure.interrupted
       ? "failed"
       : "waiting";
     const reason = state === "failed"
@@ -401,13 +401,16 @@ class StageLog {
         break;
       }
       case "log":
-        this.lines.push(event.line);
+        if (event.stream !== "stack") this.lines.push(event.line);
         break;
       case "started":
         this.lines.push(`attempt ${event.attempt}: ${event.reason}`);
         break;
       case "failed":
         this.lines.push(`failed: ${event.message}`);
+        break;
+      case "interrupted":
+        this.lines.push("interrupted");
         break;
     }
   }

@@ -10,6 +10,10 @@ import type { Arguments } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";
 
+/** Loads the packages that compute with libtensorflow. */
+const KERNELS =
+  new URL("../engine/tensorflow/kernels.ts", import.meta.url).href;
+
 type Say = (message: Message) => void;
 
 /**
@@ -122,6 +126,7 @@ export async function runtimeOf(
     read,
     ...(files !== undefined && { files }),
     ...(native !== undefined && { native }),
+    ...(engine === "tensorflow" && { modules: [KERNELS] }),
     env,
     prepare: async () => {
       await choice.prepare(options);

@@ -23,6 +23,10 @@ const COMMANDS: Commands = {
     "Classify texts with a trained adapter",
     async () => (await import("./predict.ts")).predictCommand,
   ],
+  export: [
+    "Export a trained adapter for PEFT, at any of its ranks",
+    async () => (await import("./export.ts")).exportCommand,
+  ],
   push: [
     "Upload an exported adapter to the Hugging Face hub",
     async () => (await import("./push.ts")).pushCommand,

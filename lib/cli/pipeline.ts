@@ -4,6 +4,7 @@ import { visibleFolder } from "../scheduler/visible.ts";
 import type { Event, Summary } from "../scheduler/events.ts";
 import { run } from "../scheduler/scheduler.ts";
 import { selectStages } from "../scheduler/context.ts";
+import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { answerOf } from "./answer.ts";
 import { type Arguments, type Command, EXIT } from "./arguments.ts";
@@ -20,11 +21,13 @@ import {
   HELP,
   JSON_LINES,
   LIMIT_OPTIONS,
+  outOf,
   settingsOf,
   shortPath,
   withSettings,
 } from "./options.ts";
 import { chooseRenderer } from "./renderer.ts";
+import { KEY_OPTIONS } from "./stage_result.ts";
 
 /** `deno task pipeline`: brings the stages of a pipeline up to date. */
 export const pipelineCommand: Command = {
@@ -136,7 +139,7 @@ async function runPipeline(args: Arguments): Promise<number> {
   const outcome = new Outcome(graph.pipeline, store);
   let answer: Answer | undefined;
   try {
-    const { failed, skipped } = await run(
+    const { failed, skipped, interrupted } = await run(
       graph,
       selected,
       {
@@ -162,12 +165,15 @@ async function runPipeline(args: Arguments): Promise<number> {
       store,
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();
-    if (failed + skipped === 0) {
+    const pages = interrupts.code === undefined
+      ? await updatePages(args, outcome, graph, store)
+      : new Map<string, string>();
+    if (failed + skipped + interrupted === 0) {
       const current = selectStages(graph, selected);
       showFiles(graph, outcome.changed, settings.out, say);
       const replaced = await outcome.replacedText();
       if (replaced !== undefined) note(replaced);
-      answer = answerOf(graph, current, settings.out, args);
+      answer = answerOf(graph, current, pages, settings.out, args);
     }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
@@ -240,11 +246,55 @@ function showFiles(
   }
 }
 
+/**
+ * Writes the pages of the reports that the run brought up to date, unless it
+ * had nothing to do: `out/PIPELINE/STAGE.html`.
+ *
+ * @returns Paths of all of them, new or not, by the id of the stage.
+ */
+async function updatePages(
+  args: Arguments,
+  { changed, upToDate }: Outcome,
+  graph: Graph,
+  store: Store,
+): Promise<Map<string, string>> {
+  const out = outOf(args);
+  const pages = new Map<string, string>();
+  let isStale = changed.size > 0;
+  for (const { id, declaration } of graph.stages.values()) {
+    if (declaration.output.kind !== "report" || !upToDate.has(id)) continue;
+    const folder = visibleFolder(out, graph.pipeline, { id });
+    const page = `${folder}.html`;
+    const [own, source] = [page, join(folder, "report.html")].map(fingerprint);
+    if (source === undefined) continue;
+    pages.set(id, page);
+    // A run that was killed may have left an older page.
+    isStale ||= own === undefined || own.modified < source.modified;
+  }
+  if (isStale && pages.size > 0) {
+    const { writePages } = await import("./report_page.ts");
+    const options = KEY_OPTIONS.flatMap(({ name }) =>
+      args.values(name).flatMap((value) => [`--${name}`, value])
+    );
+    await writePages(pages, upToDate, graph, {
+      store,
+      out,
+      source: args.positionals[0]!,
+      command: Deno.args,
+      options,
+    });
+  }
+  return pages;
+}
+
 /** What the events of a run add up to. */
 class Outcome {
   summary: Summary | undefined;
   /** Stages with new or restored results. */
   readonly changed = new Set<string>();
+  /** Stages with a result, by id: what the run did, and the key of the result. */
+  readonly upToDate = new Map<string, { outcome: string; key: string }>();
+  readonly #decided = new Map<string, string>();
   readonly #pipeline: string;
   readonly #store: Store;
   /** Keys of the visible results before the run and after it, by stage. */
@@ -258,16 +308,18 @@ class Outcome {
 
   take(event: Event): void {
     if (event.type === "summary") this.summary = event;
-    if (event.type === "decided") this.#decided(event);
-    if (
-      event.type === "finished" &&
-      (event.outcome === "ran" || event.outcome === "restored")
-    ) this.changed.add(event.stage);
+    if (event.type === "decided") this.#noteKeys(event);
+    if (event.type === "finished" && event.outcome !== "skipped") {
+      const { stage, outcome } = event;
+      this.upToDate.set(stage, { outcome, key: this.#decided.get(stage)! });
+      if (outcome !== "unchanged") this.changed.add(stage);
+    }
     if (event.type !== "failed" || event.retry) return;
     this.#otherFailure ||= event.code !== "output-missing";
   }
 
-  #decided({ stage, decision }: Event & { type: "decided" }): void {
+  #noteKeys({ stage, decision }: Event & { type: "decided" }): void {
+    if ("key" in decision) this.#decided.set(stage, decision.key);
     if (decision.state !== "run" && decision.state !== "restore") return;
     const { keys } = this.#store.histories.read(this.#pipeline, stage);
     const before = this.#keys.get(stage)?.before ?? keys[0];

@@ -18,13 +18,13 @@ const kind = {
   constraint: z.string().min(1).optional(),
   time: Duration.optional(),
   memory: Bytes.optional(),
+  jobs: z.number().int().positive().optional(),
   arguments: z.array(z.string().startsWith("--")).optional(),
 };
 
 const Profile = z.strictObject({
   executor: z.enum(["local", "slurm"]).optional(),
   ...kind,
-  jobs: z.number().int().positive().optional(),
   warning: Duration.optional(),
   stages: z.record(
     z.string(),

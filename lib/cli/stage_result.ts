@@ -52,7 +52,7 @@ export function stageCommand(
 }
 
 /** A word of a command line, quoted for the shell if it must be. */
-function quoted(word: string): string {
+export function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word)
     ? word
     : `'${word.replaceAll("'", `'\\''`)}'`;

@@ -191,13 +191,14 @@ export class Expansion {
     if (result.success) return unresolved.size > 0 ? undefined : result.data;
     const { file, faults } = this;
     // Parameters that are not in the mapping itself come from the merge key.
-    const inFile = ([key, ...rest]: Path) =>
+    const mergedFrom = (key: PropertyKey | undefined): Path =>
       key === undefined || key in written || !(MERGE_KEY in written)
-        ? [key, ...rest].filter((it) => it !== undefined)
+        ? []
         : [MERGE_KEY, ...indexIn(merged, key)];
+    const inFile = (path: Path) => [...mergedFrom(path[0]), ...path];
     const issues = result.error.issues.filter(({ path }) =>
       !unresolved.has(path.join(".")) &&
-      !(unresolved.has(MERGE_KEY) && inFile(path)[0] === MERGE_KEY)
+      !unresolved.has(mergedFrom(path[0]).join("."))
     );
     reportIssues(issues, faults, { file, at, schema, value, owner, inFile });
   }

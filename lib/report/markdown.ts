@@ -15,13 +15,13 @@ import {
   differenceTables,
   recommendationText,
   scoresText,
+  speedUpText,
 } from "./tables.ts";
 
 /**
- * Renders a report as Markdown: the verdicts, means over tasks, published results, one
- * section per comparison, and ranks chosen per module.
- *
- * Each comparison refers to its figure by {@linkcode figureName}.
+ * Renders a report as Markdown: the verdicts, means over tasks, published
+ * results, one section per comparison with its {@linkcode figuresOf}, and ranks
+ * chosen per module.
  */
 export function renderMarkdown(report: Report): string {
   return [
@@ -30,13 +30,17 @@ export function renderMarkdown(report: Report): string {
     ...report.averages.flatMap(averageText),
     ...publishedText(report),
     ...report.comparisons.flatMap((comparison) => [
-      `## ${plain(comparison.title)}${epochText(comparison)}`,
-      ...protocolText(comparison),
-      `![Scores by rank](${figureName(comparison)})`,
+      `## ${plain(comparisonTitle(comparison, report.comparisons))}`,
+      ...imageOf(comparison, "scores"),
+      ...imageOf(comparison, "cost"),
+      ...speedUpText(comparison),
       ...scoresText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),
       ...costText(comparison),
+      ...lossText(comparison),
+      "### Settings",
+      ...protocolText(comparison),
     ]),
     ...choicesText(report.choices),
   ].join("\n\n") + "\n";
@@ -47,27 +51,145 @@ function verdictText(
   comparison: Comparison,
   all: readonly Comparison[],
 ): string {
-  const { verdict, title, split } = comparison;
-  const isSplit = all.some((it) =>
-    it.title === title && it.epoch === comparison.epoch && it.split !== split
-  );
+  const { verdict } = comparison;
   const of = all.length === 1
     ? ""
-    : `${plain(title)}${isSplit ? `, ${plain(split)}` : ""}${
-      epochText(comparison)
-    }: `;
+    : `${plain(comparisonTitle(comparison, all))}: `;
   return verdict === null
     ? `**${of}No verdict.** No adapter has a score that is defined.`
     : `**${of}${plain(verdict.headline)}** ${plain(verdict.reasons.join(" "))}`;
 }
 
-/** Name of a comparison's figure file: `mrpc-validation.svg`. */
+/** Title of a comparison among all, as plain text: with its split if there are several, and with its epoch. */
+export function comparisonTitle(
+  comparison: Comparison,
+  all: readonly Comparison[],
+): string {
+  const { title, split, epoch } = comparison;
+  const hasOthers = all.some((it) =>
+    it.title === title && it.epoch === epoch && it.split !== split
+  );
+  const of = hasOthers ? `, ${split}` : "";
+  return `${title}${of}${epochText(comparison)}`;
+}
+
+/** A figure of a comparison. */
+interface FigureReference {
+  /** Scores by rank, seconds of training and evaluation, or losses. */
+  readonly kind: "scores" | "cost" | "loss";
+  /** Name of its file: `mrpc-validation-cost.svg`. */
+  readonly name: string;
+  /** What it shows, for readers who do not see it. */
+  readonly title: string;
+}
+
+/** The figures of a comparison; those of seconds and losses only if it has trainings. */
+export function figuresOf(comparison: Comparison): FigureReference[] {
+  const { methods, metrics } = comparison;
+  const isTimed = methods.some(({ role, trainings }) =>
+    role !== "bound" && trainings.length > 0
+  );
+  const hasLosses = methods.some(({ trainings }) =>
+    trainings.some(({ losses }) => losses.length > 0)
+  );
+  return [
+    {
+      kind: "scores",
+      name: figureName(comparison),
+      title: curveTitle(metrics[0]!, comparison),
+    },
+    ...(isTimed
+      ? [
+        {
+          kind: "cost",
+          name: figureName(comparison, "-cost"),
+          title:
+            "Seconds of training and of evaluation, a segment per training",
+        } as const,
+      ]
+      : []),
+    ...(hasLosses
+      ? [
+        {
+          kind: "loss",
+          name: figureName(comparison, "-loss"),
+          title: "Training loss by step, a line per training",
+        } as const,
+      ]
+      : []),
+  ];
+}
+
+/** The figure of a mean over tasks. */
+export function averageFigure(average: Average): FigureReference {
+  const task = `mean-of-${average.tasks.length}`;
+  return {
+    kind: "scores",
+    name: figureName({ ...average, task }),
+    title: curveTitle("mean score", average),
+  };
+}
+
+/** Number of methods with adapters above which only some have intervals in a figure; more bands would hide one another. */
+const MAX_BANDS = 4;
+
+type Named = Pick<MethodSummary, "role" | "method" | "variant">;
+
+/** The methods whose intervals a figure shows unless the reader picks others: all, or if these are many, the first candidate and the first baseline. */
+export function bandedMethods<M extends Named>(methods: readonly M[]): M[] {
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  if (adapted.length <= MAX_BANDS) return adapted;
+  return ["candidate", "baseline"].flatMap((role) =>
+    adapted.find((method) => method.role === role) ?? []
+  );
+}
+
+function curveTitle(
+  metric: string,
+  { methods, confidence }: {
+    readonly methods: readonly Named[];
+    readonly confidence: number;
+  },
+): string {
+  const banded = bandedMethods(methods);
+  const intervals = `${exactPercent(confidence)} % intervals`;
+  return methods.every((it) => it.role === "bound" || banded.includes(it))
+    ? `${metric} by rank, with ${intervals}`
+    : `${metric} by rank, with ${intervals} of ${
+      banded.map(titleOf).join(" and ")
+    }`;
+}
+
+/** Name of a comparison's figure of scores by rank: `mrpc-validation.svg`; with a suffix, of another one. */
 export function figureName(
   { task, split, epoch }: Pick<Comparison, "task" | "split" | "epoch">,
+  suffix = "",
 ): string {
   const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");
-  const suffix = epoch === "last" ? "" : `-${epoch}-epoch`;
-  return `${safe(task)}-${safe(split)}${suffix}.svg`;
+  const epochs = epoch === "last" ? "" : `-${epoch}-epoch`;
+  return `${safe(task)}-${safe(split)}${epochs}${suffix}.svg`;
+}
+
+/** The figure of a kind, if the comparison has one. */
+function imageOf(
+  comparison: Comparison,
+  kind: FigureReference["kind"],
+): string[] {
+  return figuresOf(comparison).filter((figure) => figure.kind === kind)
+    .map(imageText);
+}
+
+function imageText({ title, name }: FigureReference): string {
+  return `![${title}](${name})`;
+}
+
+function lossText(comparison: Comparison): string[] {
+  const image = imageOf(comparison, "loss");
+  return image.length === 0 ? [] : [
+    "### Training loss",
+    "Each point is the mean over the steps since the previous one.",
+    ...image,
+  ];
 }
 
 function epochText({ epoch }: Pick<Comparison, "epoch">): string {
@@ -207,6 +329,7 @@ function averageText(average: Average): string[] {
     }${
       tasks.some(({ task }) => task === "mnli") ? "; MNLI: matched set" : ""
     }.`,
+    imageText(averageFigure(average)),
     ...(columns.length === 0
       ? []
       : [rankTable<AverageScore>(columns, cell, "not run")]),

@@ -1,51 +1,264 @@
-import { Marked } from "marked";
+import { Marked, type Tokens } from "marked";
+import { type Figure, PICKED, SHOWN } from "./figure.ts";
+import { withInterval } from "./format.ts";
+import { averageFigure, comparisonTitle, figureName } from "./markdown.ts";
+import { methodTitle } from "./methods.ts";
+import style from "./page.css" with { type: "text" };
+import script from "./page.js" with { type: "text" };
+import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
+
+/** What a page is made of. */
+interface PageParts {
+  readonly report: Report;
+  /** The report as Markdown, which refers to the figures as images. */
+  readonly markdown: string;
+  readonly figures: readonly Figure[];
+  /** Vega's runtime as a classic script that defines `vega`. */
+  readonly runtime: string;
+}
 
 /**
- * Renders a report's Markdown as one self-contained HTML page with inline figures.
+ * Renders a report as one HTML page that needs no other file and no network:
+ * its policy forbids both. Figures are drawn without scripts, and again by
+ * Vega's runtime, so that they fit the window and answer the pointer.
  *
- * @param figures SVG by the file name that the Markdown's images refer to.
  * @throws {TypeError} If an image is not among the figures.
  */
 export function renderPage(
-  markdown: string,
-  figures: ReadonlyMap<string, string>,
+  { report, markdown, figures, runtime }: PageParts,
 ): string {
+  const title = titleOf(report);
+  const { body, sections } = bodyOf(markdown, figures);
+  const links = sections.map(({ id, text }) => `<a href="#${id}">${text}</a>`);
+  return `<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<title>${title}</title>
+<style>
+${style}</style>
+<header>
+<h1>${title}</h1>
+${verdictsHtml(report)}<nav aria-label="Sections">${links.join("\n")}</nav>
+</header>
+<main>
+${body}</main>
+<script type="application/json" id="report">${
+    json({
+      picked: PICKED,
+      shown: SHOWN,
+      figures: Object.fromEntries(
+        figures.map(({ name, spec }) => [name, spec]),
+      ),
+      panels: Object.fromEntries([
+        ...report.averages.map((average) => [
+          averageFigure(average).name,
+          averagePanelOf(average),
+        ]),
+        ...report.comparisons.map((comparison) => [
+          figureName(comparison),
+          panelOf(comparison),
+        ]),
+      ]),
+    })
+  }</script>
+${NO_RUN}
+<script>${runtime.replaceAll("</script", "<\\/script")}</script>
+<script type="module">
+${script}</script>
+</html>
+`;
+}
+
+/**
+ * Place in a page for what made the report, which the report cannot know: who
+ * publishes the page puts JSON in place of `null`.
+ */
+const NO_RUN = `<script type="application/json" id="run">null</script>`;
+
+/** Allows scripts and styles of the page itself only. Vega compiles expressions. */
+const POLICY =
+  "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:";
+
+/** JSON that can stand in a script. */
+function json(value: unknown): string {
+  return JSON.stringify(value).replaceAll("<", "\\u003c");
+}
+
+function titleOf({ comparisons }: Report): string {
+  const titles = [...new Set(comparisons.map(({ title }) => title))];
+  const text = titles.length > 4 ? `${titles.length} tasks` : titles.join(", ");
+  return text === "" ? "Report" : `Report on ${escapeHtml(text)}`;
+}
+
+/** The verdict on each comparison, after its title if there are several. */
+function verdictsHtml({ comparisons }: Report): string {
+  return comparisons.map((comparison) => {
+    const { verdict } = comparison;
+    const { headline, reasons } = verdict ?? {
+      headline: "No verdict.",
+      reasons: ["No adapter has a score that is defined."],
+    };
+    const isSure = verdict?.kind === "recommended";
+    return `<section class="verdict${isSure ? "" : " doubt"}">
+${
+      comparisons.length === 1
+        ? ""
+        : `<h2>${escapeHtml(comparisonTitle(comparison, comparisons))}</h2>
+`
+    }<p class="headline">${escapeHtml(headline)}</p>
+<p>${escapeHtml(reasons.join(" "))}</p>
+</section>
+`;
+  }).join("");
+}
+
+interface Section {
+  readonly id: string;
+  /** As HTML. */
+  readonly text: string;
+}
+
+/** The body of the page in sections, one for each heading of the second level. */
+function bodyOf(markdown: string, figures: readonly Figure[]) {
+  const sections: Section[] = [];
+  const byName = new Map(figures.map((figure) => [figure.name, figure]));
   const marked = new Marked({
     // Names that look like addresses are not links.
     tokenizer: { url: () => undefined },
     renderer: {
       html: ({ text }) => escapeHtml(text),
+      heading({ depth, tokens }) {
+        const text = this.parser.parseInline(tokens);
+        // The title of the page says it.
+        if (depth === 1) return "";
+        if (depth > 2) return `<h${depth}>${text}</h${depth}>\n`;
+        const id = `section-${sections.length + 1}`;
+        sections.push({ id, text });
+        const end = sections.length > 1 ? "</section>\n" : "";
+        return `${end}<section id="${id}">\n<h2>${text}</h2>\n`;
+      },
+      // An image stands alone, and a figure cannot be in a paragraph.
+      paragraph({ tokens }) {
+        const text = this.parser.parseInline(tokens);
+        return isImage(tokens) ? `${text}\n` : `<p>${text}</p>\n`;
+      },
       image({ href, text }) {
-        const svg = figures.get(href);
-        if (svg === undefined) {
+        const figure = byName.get(href);
+        if (figure === undefined) {
           throw new TypeError(`The report has no figure "${href}"`);
         }
-        return `<figure role="img" aria-label="${
-          escapeHtml(text)
-        }">${svg}</figure>`;
+        return figureHtml(figure, text);
+      },
+      table(token) {
+        const row = (cells: readonly Tokens.TableCell[], name: string) =>
+          `<tr>${
+            cells.map(({ tokens }) =>
+              `<${name}>${this.parser.parseInline(tokens)}</${name}>`
+            ).join("")
+          }</tr>\n`;
+        return `<div class="table"><div class="scroll" tabindex="0" role="group" aria-label="Table">
+<table>
+<thead>
+${row(token.header, "th")}</thead>
+<tbody>
+${token.rows.map((cells) => row(cells, "td")).join("")}</tbody>
+</table></div></div>
+`;
       },
     },
   });
-  const body = marked.parse(markdown, { async: false });
-  return `<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Report</title>
-<style>${STYLE}</style>
-${body}</html>
-`;
+  const tokens = marked.lexer(markdown);
+  // What comes before the sections are the verdicts, which the page has at its top.
+  const start = tokens.findIndex((token) =>
+    token.type === "heading" && token.depth === 2
+  );
+  const body = marked.parser(start < 0 ? tokens : tokens.slice(start));
+  return {
+    body: `${body}${sections.length > 0 ? "</section>\n" : ""}`,
+    sections,
+  };
 }
 
-const STYLE = `
-body { font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
-th, td { padding: 0.25rem 0.75rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 1rem 0; }
-figure svg { max-width: 100%; height: auto; }
-code { background: #f3f3f3; padding: 0 0.25rem; }
-`;
+function isImage(tokens: readonly { readonly type: string }[]): boolean {
+  return tokens.length === 1 && tokens[0]!.type === "image";
+}
+
+function figureHtml({ name, svg }: Figure, title: string): string {
+  return `<div class="curve"><figure data-figure="${name}" aria-label="${
+    escapeHtml(title)
+  }">
+<figcaption>${escapeHtml(title)}</figcaption>
+<div class="chart">${svg}</div>
+</figure></div>`;
+}
+
+/** What the page shows of each rank of a comparison. */
+function panelOf({ metrics, methods, verdict }: Comparison) {
+  return panel(
+    metrics,
+    methods,
+    ({ role, recommendation, size, trainings, ranks }) => ({
+      recommended: role === "candidate" && verdict?.kind !== "nothing-learnt"
+        ? recommendation?.rank ?? null
+        : null,
+      size,
+      stages: trainings.map(({ rank, stage }) => ({ rank, stage })),
+      scores: Object.fromEntries(
+        ranks.map(({ rank, metrics: found, intervals }) => [
+          rank,
+          metrics.map((metric, i) =>
+            withInterval(found[metric]!.mean, i === 0 ? intervals.mean : null)
+          ),
+        ]),
+      ),
+    }),
+  );
+}
+
+/** What the page shows of each rank of a mean over tasks. */
+function averagePanelOf({ methods }: Average) {
+  return panel(["mean score"], methods, ({ ranks }) => ({
+    recommended: null,
+    size: null,
+    stages: [],
+    scores: Object.fromEntries(
+      ranks.map(({ rank, mean, interval }) => [
+        rank,
+        [withInterval(mean, interval)],
+      ]),
+    ),
+  }));
+}
+
+/** The panel of a rank curve, as `page.js` reads it. */
+function panel<M extends Average["methods"][number] | MethodSummary>(
+  metrics: readonly string[],
+  methods: readonly M[],
+  shown: (method: M) => {
+    readonly recommended: number | null;
+    readonly size: MethodSummary["size"];
+    /** Texts by rank, one per metric; the main one with its interval. */
+    readonly scores: Readonly<Record<string, readonly string[]>>;
+    /** Stages that made the adapters, with the ranks of these. */
+    readonly stages: readonly {
+      readonly rank: number;
+      readonly stage: string;
+    }[];
+  },
+) {
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  const ranks = adapted.flatMap((it) => it.ranks.map(({ rank }) => rank));
+  return {
+    metrics,
+    ranks: [...new Set(ranks)].sort((a, b) => a - b),
+    methods: adapted.map((method) => ({
+      title: methodTitle(method),
+      ...shown(method),
+    })),
+  };
+}
 
 function escapeHtml(text: string): string {
   const entities: Record<string, string> = {

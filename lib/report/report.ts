@@ -58,6 +58,27 @@ const Cost = z.strictObject({
   sweepFlops: z.number(),
 });
 
+/** Seconds and losses of one training. */
+const Training = z.strictObject({
+  /** Id of the stage that made the adapter or model. */
+  stage: z.string(),
+  /** Rank of the trained adapter; 0 without adapters. */
+  rank: z.int(),
+  seed: z.int(),
+  /** Seconds of training, including reading the data, over all attempts. */
+  trainingSeconds: z.number(),
+  /** Seconds of evaluating every epoch to select the best; 0 if the last one is used. */
+  selectionSeconds: z.number(),
+  /** Seconds of reducing the trained adapter. */
+  reductionSeconds: z.number(),
+  /** Seconds of the stages that evaluated it. */
+  evaluationSeconds: z.number(),
+  /** Step of each value of `losses`. */
+  steps: z.array(z.int()),
+  /** Mean loss since the previous value; a long training has means of several values, with five digits. */
+  losses: z.array(z.number()),
+});
+
 /** Distinct values of each setting over the trainings of a method. */
 const Settings = z.strictObject({
   epochs: z.array(z.number()),
@@ -105,6 +126,10 @@ const Method = z.strictObject({
   settings: Settings.nullable(),
   /** Null if the adapters were not trained by this pipeline. */
   cost: Cost.nullable(),
+  /** One per rank and seed; empty if the adapters were not trained by this pipeline. */
+  trainings: z.array(Training),
+  /** Number of values in an adapter of rank b: `perRank * b + others`; null for a bound. */
+  size: z.strictObject({ perRank: z.int(), others: z.int() }).nullable(),
 });
 
 const Difference = z.strictObject({ difference: figure, interval: Interval });

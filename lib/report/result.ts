@@ -17,6 +17,8 @@ export interface Result {
   /** Often empty. */
   readonly variant: Variant;
   readonly seed: number;
+  /** Id of the stage that made the adapter or model: `train-dylora@mrpc,seed=0`. */
+  readonly stage: string;
   /** Class numbers or regression targets, `[examples]`. */
   readonly labels: ArrayLike<number>;
   /** Whether the labels are classes. */
@@ -27,11 +29,21 @@ export interface Result {
   readonly ranks: readonly RankResult[];
   /** Undefined if the adapter was not trained by this pipeline. */
   readonly training: TrainingCost | undefined;
+  /** Undefined for a model without adapters. */
+  readonly size: AdapterSize | undefined;
   /** Seconds spent reducing the trained adapter; 0 if it is evaluated as trained. */
   readonly reductionSeconds: number;
   readonly evaluationSeconds: number;
   /** Floating-point operations of the evaluation at all ranks. */
   readonly evaluationFlops: number;
+}
+
+/** Number of values in an adapter that is cut to rank b: `perRank * b + others`. */
+export interface AdapterSize {
+  /** Values in one row of every lora_A and one column of every lora_B. */
+  readonly perRank: number;
+  /** Values of the classification head. */
+  readonly others: number;
 }
 
 /** Scores and predictions at one rank. */
@@ -57,6 +69,8 @@ export interface TrainingCost {
   readonly examples: number;
   /** Floating-point operations of all matrix products. */
   readonly flops: number;
+  /** Mean training loss since the previous entry, at regular steps. */
+  readonly losses: readonly { readonly step: number; readonly loss: number }[];
   /** Evaluations that selected the best epoch; undefined if none was selected. */
   readonly selection: {
     /** Split on which every epoch was scored. */

@@ -188,6 +188,8 @@ export function summarize(
     evaluatedIn: distinct(results.map(({ precision }) => precision)),
     settings: settingsOf(results),
     cost: costOf(results),
+    trainings: trainingsOf(results),
+    size: first.size ?? null,
   };
 }
 
@@ -277,6 +279,50 @@ export function costOf(results: readonly Result[]): CostSummary | null {
     evaluationFlops,
     sweepFlops: trainingFlops + selectionFlops + evaluationFlops,
   };
+}
+
+/** Seconds and losses of each training; none if an adapter was not trained by this pipeline. */
+function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
+  if (!allTrained(results)) return [];
+  const groups = Map.groupBy(
+    results,
+    ({ training, seed }) => `${training.rank} ${seed}`,
+  );
+  return [...groups.values()].map((group) => {
+    const [first] = group as [Trained];
+    const { stage, seed, epoch, training, reductionSeconds } = first;
+    const losses = thinned(training.losses);
+    return {
+      stage,
+      rank: training.rank,
+      seed,
+      trainingSeconds: training.seconds,
+      selectionSeconds: epoch === "best" ? training.selection?.seconds ?? 0 : 0,
+      reductionSeconds,
+      evaluationSeconds: group.reduce(
+        (sum, it) => sum + it.evaluationSeconds,
+        0,
+      ),
+      steps: losses.map(({ step }) => step),
+      losses: losses.map(({ loss }) => Number(loss.toPrecision(5))),
+    };
+  }).sort((a, b) => a.rank - b.rank || a.seed - b.seed);
+}
+
+/** Number of points above which a curve of losses is thinned. */
+const MAX_POINTS = 100;
+
+/** Means of equally many consecutive losses, of fewer at the end. */
+function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
+  const size = Math.ceil(losses.length / MAX_POINTS);
+  const count = size === 0 ? 0 : Math.ceil(losses.length / size);
+  return Array.from({ length: count }, (_, i) => {
+    const group = losses.slice(i * size, (i + 1) * size);
+    return {
+      step: group.at(-1)!.step,
+      loss: mean(group.map(({ loss }) => loss)),
+    };
+  });
 }
 
 /** Distinct values of each setting; null if an adapter was not trained by this pipeline. */

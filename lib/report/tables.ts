@@ -247,17 +247,27 @@ export function costText(comparison: Comparison): string[] {
       })),
     ),
     "A sweep trains and evaluates a method at all its ranks. Times were measured when each stage ran, and are summed: training including reading the data, evaluation and reduction as whole stages. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
-    ...speedUpText(comparison),
+    ...speedUpTable(comparison),
   ];
 }
 
 /** Ratios of costs: sweep and training in seconds, then in FLOP, and training examples. */
 type SpeedUpRow = readonly [title: string, ...ratios: string[]];
 
-function speedUpText({ task, methods, contrasts }: Comparison): string[] {
+/** The speed-up of the first candidate against the first baseline that it is compared with. */
+export function speedUpText(comparison: Comparison): string[] {
+  const [first] = speedUps(comparison);
+  return first === undefined ? [] : [
+    `**Speed-up ${
+      first[1]
+    }** in seconds of the whole sweep, training and evaluation: ${first[0]}.`,
+  ];
+}
+
+function speedUps({ methods, contrasts }: Comparison): SpeedUpRow[] {
   const withRanks = (method: MethodSummary, ranks: readonly number[]) =>
     `${titleOf(method)}, ${plain(rankList(ranks))}`;
-  const rows = contrasts.flatMap(
+  return contrasts.flatMap(
     ({ candidate, baseline, speedUp }): SpeedUpRow[] => {
       if (speedUp === null) return [];
       const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
@@ -270,13 +280,13 @@ function speedUpText({ task, methods, contrasts }: Comparison): string[] {
       ]];
     },
   );
-  const [first] = rows;
-  if (first === undefined) return [];
-  const published = task === "mrpc" ? [PAPER_MRPC] : [];
+}
+
+function speedUpTable(comparison: Comparison): string[] {
+  const rows = speedUps(comparison);
+  if (rows.length === 0) return [];
+  const published = comparison.task === "mrpc" ? [PAPER_MRPC] : [];
   return [
-    `**Speed-up ${
-      first[1]
-    }** in seconds of the whole sweep, training and evaluation: ${first[0]}.`,
     table<SpeedUpRow>(
       "Speed-up",
       [...rows, ...published],

@@ -19,6 +19,7 @@ import {
 } from "./freeze.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { withAbsoluteSources } from "./key.ts";
+import { compileOnce } from "./compile.ts";
 import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
 import {
@@ -29,7 +30,7 @@ import {
 } from "./permissions.ts";
 import type { Decided } from "./plan.ts";
 import { follow, type Measured, newMark } from "./process.ts";
-import { projectFlags } from "./project.ts";
+import { asInstalled, projectFlags } from "./project.ts";
 import type { RunFolder } from "./runs.ts";
 import { visibleFolder } from "./visible.ts";
 
@@ -106,13 +107,6 @@ export async function attempt(
     write: [folder.output, checkpoint, folder.temporary],
   };
   const entry = entryOf(stage, context);
-  const args = [
-    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
-    ...origin.flags,
-    ...projectFlags(settings.project),
-    ...permissionFlags(permissions, access, runtimes),
-    entry,
-  ];
   const rules = rulesFor(permissions, access, runtimes, [
     ...context.code.get(stage.module)!.files.map(([path]) => path),
     join(settings.project, "node_modules"),
@@ -125,6 +119,21 @@ export async function attempt(
       "The native code of the stage can read every file of the user, since this system has no Landlock";
     emit({ type: "log", stage: stage.id, line, stream: "log" });
   }
+  const flags = [
+    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
+    ...origin.flags,
+    ...projectFlags(settings.project),
+    // Then Deno lets a process read every folder of this name: Landlock does not.
+    ...(isConfined ? asInstalled(settings.project) : []),
+  ];
+  if (isConfined) {
+    await compileOnce(context, stage, entry, runtimes, flags);
+  }
+  const args = [
+    ...flags,
+    ...permissionFlags(permissions, access, runtimes),
+    entry,
+  ];
   const execution = executor.start({
     name: stage.id,
     task: stage.task,

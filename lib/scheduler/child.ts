@@ -55,8 +55,7 @@ const PROGRESS_PAUSE = 50;
 
 /** Runs a task in its stage's process, which exits with code 1 if it fails. */
 export async function perform(task: Pick<Task, "run">): Promise<void> {
-  const input = await new Response(Deno.stdin.readable).text();
-  const { mark, ...spec } = JSON.parse(input) as Spec;
+  const { mark, ...spec } = JSON.parse(readInput()) as Spec;
   const send = sender(mark);
   const interrupt = new AbortController();
   const onTerm = () => interrupt.abort(new Error("Interrupted"));
@@ -108,6 +107,18 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
     Deno.exit(1);
   } finally {
     Deno.removeSignalListener("SIGTERM", onTerm);
+  }
+}
+
+/** All of standard input, as text. Streams would load 8 ms of code. */
+function readInput(): string {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(1 << 16);
+  let text = "";
+  for (;;) {
+    const size = Deno.stdin.readSync(buffer);
+    if (size === null) return text + decoder.decode();
+    text += decoder.decode(buffer.subarray(0, size), { stream: true });
   }
 }
 

@@ -82,9 +82,10 @@ async function readCode(
   // Not needed by a run with nothing to do.
   const { isReducible, moduleGraph, reduceModules, stopReducing } =
     await import("./modules.ts");
-  const { projectSettings } = await import("./project.ts");
+  const { installation, projectSettings } = await import("./project.ts");
   const settings = projectSettings(project);
   const graph = await moduleGraph([...tasks, CHILD], project);
+  const installed = installation(project);
   let reduced: ReadonlyMap<string, Reduced>;
   try {
     reduced = await reduceModules(
@@ -116,6 +117,7 @@ async function readCode(
       listing: (await store.blobs.putBytes(canonicalJson(listing))).blob,
       files: [
         ...settings.files,
+        installed,
         ...[...members].map((specifier) => {
           const { path, raw } = graph.modules.get(specifier)!;
           return [path, raw] as const;

@@ -191,10 +191,18 @@ export async function copySource(
   return join(folder, basename(path));
 }
 
-/** Fingerprints of all files of a source. */
+/** Fingerprints of all files and folders of a source: a file that comes and goes changes its folder. */
 export function sourcePrints(path: string): (Fingerprint | undefined)[] {
-  return filesOf(path).filter(([name]) => !name.endsWith("/"))
-    .map(([, file]) => fingerprint(file));
+  const files = filesOf(path).map(([, file]) => file);
+  const folders = new Set([path]);
+  for (const file of files) {
+    for (
+      let folder = dirname(file);
+      folder.length >= path.length && !folders.has(folder);
+      folder = dirname(folder)
+    ) folders.add(folder);
+  }
+  return [...files, ...folders].map(fingerprint);
 }
 
 /** The parameters, with the sources as absolute paths. */

@@ -1,5 +1,9 @@
-import { writeAll } from "../store/files.ts";
+import { readSealed, writeAll } from "../store/files.ts";
+import { dirname, join } from "../store/paths.ts";
+import { fingerprint } from "../store/stats.ts";
+import type { Spec } from "./child.ts";
 import type { Event } from "./events.ts";
+import { eventOf, readLine } from "./process.ts";
 import { isWritten } from "./runs.ts";
 
 /** Log of a run: its events as JSON lines. */
@@ -112,7 +116,8 @@ export interface FoundLog {
 const FOLLOW_PAUSE = 100;
 
 /**
- * Reads a log.
+ * Reads a log. That of a job which no scheduler follows consists of what the
+ * job has written.
  *
  * @param follow True to wait for further lines until the run ends.
  * @param signal Ends following.
@@ -123,12 +128,66 @@ export async function* readLog(
   follow: boolean,
   signal?: AbortSignal,
 ): AsyncGenerator<LogLine> {
+  const isOver = () => !follow || signal?.aborted === true;
+  const isLive = () => found.from === "live" && isWritten(found.path);
+  const isLeft = found.from === "live" && !isLive() &&
+    fingerprint(jobFile(found, "stdout-0")) !== undefined;
   using file = await openFound(found);
+  for await (const text of growingLines(file, () => isOver() || !isLive())) {
+    const line = parseLine(text, found);
+    // Of the other events of a job, it is not known which were written before it was left.
+    const isOfScheduler = line.type === "started" || line.type === "queued";
+    if (!isLeft || isOfScheduler) yield line;
+  }
+  if (isLeft) yield* readJob(found, isOver);
+}
+
+/** Reads what a job has written that no scheduler follows; see `Executor.outlives`. */
+async function* readJob(
+  found: FoundLog,
+  isOver: () => boolean,
+): AsyncGenerator<LogLine> {
+  const run = readSealed(jobFile(found, "run.json"));
+  if (run.state !== "whole") return;
+  const { mark } = JSON.parse(
+    await Deno.readTextFile(jobFile(found, "spec.json")),
+  ) as Spec;
+  const stage = String(run.value.stage);
+  const start = Date.parse(String(run.value.started));
+  for (let round = 0;; round++) {
+    const path = jobFile(found, `stdout-${round}`);
+    if (fingerprint(path) === undefined) return;
+    using file = await Deno.open(path);
+    const hasEnded = () =>
+      isOver() || fingerprint(path) === undefined ||
+      fingerprint(jobFile(found, `end-${round}`)) !== undefined;
+    for await (const text of growingLines(file, hasEnded)) {
+      for (const line of readLine(text, mark)) {
+        const event: Event | undefined = line.type === "error"
+          ? { type: "log", stage, line: line.message, stream: "log" }
+          : eventOf(line, stage);
+        const at = (Date.now() - start) / 1000;
+        if (event !== undefined) yield { at, ...event };
+      }
+    }
+  }
+}
+
+/** Path of a file in the run folder that a log is in. */
+function jobFile({ path }: FoundLog, name: string): string {
+  return join(dirname(path), name);
+}
+
+/** Whole lines of a file that grows until `hasEnded()`. */
+async function* growingLines(
+  file: Deno.FsFile,
+  hasEnded: () => boolean,
+): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(1 << 16);
   let rest = "";
   for (;;) {
-    const ended = !follow || found.from !== "live" || !isWritten(found.path);
+    const ended = hasEnded();
     for (;;) {
       const size = await file.read(buffer);
       if (size === null) break;
@@ -136,9 +195,9 @@ export async function* readLog(
         stream: true,
       })).split("\n");
       rest = lines.pop()!;
-      for (const line of lines) yield parseLine(line, found);
+      yield* lines;
     }
-    if (ended || signal?.aborted) return;
+    if (ended) return;
     await new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
   }
 }

@@ -87,8 +87,14 @@ export function rulesFor(
   const { read, write } = accessOf(permissions, access, runtimes);
   const native = runtimes.flatMap((runtime) => runtime.native ?? []);
   return {
-    read: [...code, ...read, ...native.flatMap(({ read }) => read)],
-    write: [denoFolder(), ...write, ...native.flatMap(({ write }) => write)],
+    // Compiled code is in Deno's folder: what could change it could change every other stage, and the scheduler.
+    read: [
+      ...code,
+      denoFolder(),
+      ...read,
+      ...native.flatMap(({ read }) => read),
+    ],
+    write: [...write, ...native.flatMap(({ write }) => write)],
     net: net === true,
   };
 }
@@ -156,7 +162,7 @@ export function ownOrigin(): OwnOrigin {
 }
 
 /** Folder of Deno's caches. */
-function denoFolder(): string {
+export function denoFolder(): string {
   const cache = Deno.build.os === "darwin"
     ? join(homedir(), "Library", "Caches")
     : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");

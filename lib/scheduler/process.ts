@@ -110,25 +110,15 @@ export async function follow(
         error = undefined;
         done = false;
         lastError = "";
-        emit({ type: "log", stage, line: line.reason, stream: "log" });
         break;
       case "queued":
         job = line.job;
-        emit({ ...line, stage });
-        break;
-      case "print":
-        emit({ type: "log", stage, line: line.line, stream: "stdout" });
-        break;
-      case "log":
-        emit({ ...line, stage, stream: "log" });
         break;
       case "metric":
         metrics[line.name] = line.value;
-        emit({ ...line, stage });
-        break;
-      case "progress":
-        emit({ ...line, stage });
     }
+    const event = eventOf(line, stage);
+    if (event !== undefined) emit(event);
   };
   const listen = async (
     stream: ReadableStream<Uint8Array>,
@@ -248,7 +238,7 @@ export function startTimer(seconds: number, ring: () => void): Disposable {
 }
 
 /** A line of the standard output of a stage's process. */
-type ChildLine = ChildEvent | JobEvent | {
+export type ChildLine = ChildEvent | JobEvent | {
   readonly type: "print";
   readonly line: string;
 };
@@ -258,11 +248,29 @@ export function newMark(): string {
   return `\x1e${crypto.randomUUID()} `;
 }
 
+/** What a line of a stage's process tells the user, if anything. */
+export function eventOf(line: ChildLine, stage: string): Event | undefined {
+  switch (line.type) {
+    case "queued":
+    case "progress":
+    case "metric":
+      return { ...line, stage };
+    case "log":
+      return { ...line, stage, stream: "log" };
+    case "restarted":
+      return { type: "log", stage, line: line.reason, stream: "log" };
+    case "print":
+      return { type: "log", stage, line: line.line, stream: "stdout" };
+    default:
+      return undefined;
+  }
+}
+
 /**
  * Separates events from what the task, or a library, prints. An event follows
  * the mark, which may be anywhere in the line.
  */
-function readLine(line: string, mark: string): ChildLine[] {
+export function readLine(line: string, mark: string): ChildLine[] {
   const start = line.indexOf(mark);
   if (start < 0) return [{ type: "print", line }];
   const printed: ChildLine[] = start > 0

@@ -208,10 +208,12 @@ async function commit(
   { emit, signal }: Pick<StageOptions, "emit" | "signal">,
 ): Promise<Manifest> {
   const { graph: { pipeline }, store } = context;
-  const files = [];
-  for (const path of artifactFiles(stage, folder.output)) {
-    files.push({ path, ...await store.blobs.put(join(folder.output, path)) });
-  }
+  const paths = artifactFiles(stage, folder.output);
+  const stored = await store.blobs.putAll([
+    ...paths.map((path) => join(folder.output, path)),
+    folder.log,
+  ]);
+  const files = paths.map((path, i) => ({ path, ...stored[i]! }));
   for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
@@ -226,7 +228,7 @@ async function commit(
     ...measured,
     content: treeDigest(files),
     files,
-    log: await store.blobs.put(folder.log),
+    log: stored.at(-1)!,
   };
   store.manifests.write(manifest);
   removeFolder(store.path("checkpoints", key));
@@ -255,6 +257,12 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
   if (empty !== undefined) {
     throw new StageFailure(
       `The stage left the folder "${empty}" in its output empty, but only files are part of an artifact; the task must write a file in it or remove it`,
+    );
+  }
+  const unusual = paths.find((path) => path.includes("\\"));
+  if (unusual !== undefined) {
+    throw new StageFailure(
+      `The stage wrote "${unusual}", but names with a backslash mean folders on some systems; the task must choose another name`,
     );
   }
   const missing = stage.declaration.output.files

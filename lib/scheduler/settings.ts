@@ -58,6 +58,8 @@ export interface Runtime {
     readonly read: readonly string[];
     readonly write: readonly string[];
   };
+  /** URLs of modules that its stages load when they run, besides those of their tasks. */
+  readonly modules?: readonly string[];
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
   /** Files that compute, once it is usable. They must not change while a stage runs. */

@@ -48,7 +48,7 @@ export async function lockFile(
  * Takes a lock if it is free; else returns undefined.
  *
  * @throws {Deno.errors.NotFound} If the file does not exist and `create` is false.
- * @throws {Error} If the path is a symbolic link or the file has another name, so that writing to it would change a file elsewhere.
+ * @throws {Error} If the path is not a file, is a symbolic link, or the file has another name, so that writing to it would change a file elsewhere.
  */
 export function tryLockFile(
   path: string,
@@ -105,6 +105,9 @@ function isStill(file: Deno.FsFile, path: string): boolean {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
+  }
+  if (!there.isFile && !there.isSymlink) {
+    throw new Error(`The lock "${path}" is not a file; remove it`);
   }
   const opened = file.statSync();
   const isOther = there.isSymlink ||

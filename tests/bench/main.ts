@@ -9,10 +9,18 @@ import {
 import { command as epoch } from "./epoch/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as profile } from "./profile/bench.ts";
+import { command as stage } from "./stage/bench.ts";
 import { command as step } from "./step/bench.ts";
 import { command as sweep } from "./sweep/bench.ts";
 
-const commands: readonly Command[] = [epoch, pipeline, profile, step, sweep];
+const commands: readonly Command[] = [
+  epoch,
+  pipeline,
+  profile,
+  stage,
+  step,
+  sweep,
+];
 
 const usage = [
   "Usage: deno task bench NAME [OPTION...]",

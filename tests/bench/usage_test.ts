@@ -34,6 +34,11 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--tools DIR",
     "--json",
   ]],
+  ["./main.ts", ["stage"], /^Usage: deno task bench stage/, [
+    "--rounds N",
+    "--beside DIR",
+    "--json",
+  ]],
   ["./main.ts", ["profile"], /^Usage: deno task bench profile/, [
     "--only SHAPE",
     "--precision LIST",

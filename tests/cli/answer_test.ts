@@ -82,7 +82,7 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
     } --out ${out} "your text"`,
     "python   from peft import P",
     `         model = P.from_pretrained("${out}/test/take@seed=0")`,
-    `report   ${out}/test/judge/report.html`,
+    `report   ${out}/test/judge.html`,
   ];
   assertEquals(first.lines.slice(-answer.length), answer);
   assert(first.stdout.includes("# The tables"));
@@ -105,7 +105,7 @@ Deno.test("pipeline --json prints the answer before the summary, which is last",
     rank: 3,
   }]);
   assertEquals(adapters.length, 2);
-  assertEquals(reports, [test.path("out/test/judge/report.html")]);
+  assertEquals(reports, [test.path("out/test/judge.html")]);
 });
 
 Deno.test("pipeline offers no prediction if nothing was learnt", async () => {

@@ -1,65 +1,103 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { loadProfile } from "../../lib/cli/profile.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { readSealed, writeSealed } from "../../lib/store/files.ts";
-import { Cluster, HAS_SLURM, slurm } from "../scheduler/executors/cluster.ts";
+import { slurm, slurmTest } from "../scheduler/executors/cluster.ts";
+import { IS_LONG } from "../scheduler/executors/waiting_stages.ts";
 import { linesOf } from "../../lib/scheduler/process.ts";
 import { callMain, CliProject, spawnMain } from "./project.ts";
 
-let cluster: Cluster;
+/** Epochs of a training that takes longer than a minute. */
+const LONG_EPOCHS = 200;
 
-Deno.test.beforeAll(async () => {
-  if (HAS_SLURM) cluster = await Cluster.start();
-});
-
-Deno.test.afterAll(async () => {
-  if (HAS_SLURM) await cluster[Symbol.asyncDispose]();
-});
-
-/** A test that needs Slurm. */
-function slurmTest(name: string, run: () => Promise<void>): void {
-  Deno.test(name, { ignore: !HAS_SLURM }, run);
+/** The part of the pipeline "smoke" that trains DyLoRA. */
+function smoke(epochs: number): string[] {
+  return ["smoke", "train-dylora", "-S", `train.epochs=${epochs}`, "--json"];
 }
 
-/** The part of the pipeline "smoke" that trains DyLoRA, for one epoch. */
-const SMOKE = ["smoke", "train-dylora", "-S", "train.epochs=1", "--json"];
+/** Where {@linkcode runBoth} lets Slurm run it. */
+function onSlurm(folder: string): string[] {
+  return ["--executor", "slurm", "--out", join(folder, "slurm")];
+}
 
 const TRAIN = "train-dylora@sst2,seed=0";
 
-function isRestart(event: { type: string; line?: string }): boolean {
-  return event.type === "log" &&
-    /reached its time limit; it goes on/.test(event.line ?? "");
+/** Restarts from a checkpoint at a time limit. */
+// deno-lint-ignore no-explicit-any
+function restarts(events: readonly any[]) {
+  return events.filter(({ type, line }) =>
+    type === "log" && /reached its time limit; it goes on/.test(line)
+  );
+}
+
+/**
+ * Runs {@linkcode smoke} here and on Slurm, and checks that both give the same
+ * files.
+ *
+ * @param trained Called when a job has made the first step of the training.
+ * @returns The events of the run on Slurm.
+ */
+async function runBoth(
+  folder: string,
+  epochs: number,
+  // deno-lint-ignore no-explicit-any
+  trained: (job: string, events: readonly any[]) => Promise<void> =
+    async () => {},
+) {
+  const here = ["--out", join(folder, "local")];
+  const locally = await callMain("pipeline", ...smoke(epochs), ...here);
+  assertEquals(locally.code, 0, locally.stderr);
+  const running = spawnMain("pipeline", ...smoke(epochs), ...onSlurm(folder));
+  const errors = new Response(running.stderr).text();
+  // deno-lint-ignore no-explicit-any
+  const events: any[] = [];
+  let job: string | undefined;
+  for await (const line of linesOf(running.stdout)) {
+    const event = JSON.parse(line);
+    events.push(event);
+    if (event.stage !== TRAIN) continue;
+    if (event.type === "queued") job = event.job;
+    if (event.type === "progress" && event.done > 0 && job !== undefined) {
+      await trained(job, events);
+      job = undefined;
+    }
+  }
+  const failures = events.filter(({ type }) => type === "failed")
+    .map(({ message }) => message);
+  assertEquals(failures, [], await errors);
+  assertEquals((await running.status).code, 0);
+  const stages = events.filter(({ outcome }) => outcome === "ran");
+  assertEquals(stages.length, 4);
+  for (const { stage } of stages) {
+    const [a, b] = ["local", "slurm"].map((name) =>
+      join(folder, name, "smoke", stage)
+    );
+    const files = listFiles(a!, "refuse");
+    assertEquals(files, listFiles(b!, "refuse"));
+    for (const file of files) {
+      assertEquals(
+        Deno.readFileSync(join(a!, file)),
+        Deno.readFileSync(join(b!, file)),
+        `${stage}/${file}`,
+      );
+    }
+  }
+  return events;
 }
 
 slurmTest(
   "pipeline --executor slurm makes the adapters of a local run byte for byte, even after a time limit, and asks a node for its engine once",
   async () => {
     const folder = Deno.makeTempDirSync({ prefix: "smoke-" });
-    const out = (name: string) => ["--out", join(folder, name)];
-    const onSlurm = ["--executor", "slurm", ...out("slurm")];
     try {
-      const locally = await callMain("pipeline", ...SMOKE, ...out("local"));
-      assertEquals(locally.code, 0, locally.stderr);
-      const running = spawnMain("pipeline", ...SMOKE, ...onSlurm);
-      const errors = new Response(running.stderr).text();
-      // deno-lint-ignore no-explicit-any
-      const events: any[] = [];
-      let job: string | undefined;
-      for await (const line of linesOf(running.stdout)) {
-        const event = JSON.parse(line);
-        events.push(event);
-        if (event.stage !== TRAIN) continue;
-        if (event.type === "queued") job = event.job;
-        if (event.type === "progress" && event.done > 0 && job !== undefined) {
-          // What Slurm sends some time before the limit.
-          if (!events.some(isRestart)) {
-            await slurm("scancel", "--batch", "--signal=USR1", job);
-          }
-          job = undefined;
+      const events = await runBoth(folder, 1, async (job, events) => {
+        // What Slurm sends some time before the limit.
+        if (restarts(events).length === 0) {
+          await slurm("scancel", "--batch", "--signal=USR1", job);
         }
-      }
-      assertEquals((await running.status).code, 0, await errors);
-      assertEquals(events.filter(isRestart).length, 1);
+      });
+      assertEquals(restarts(events).length, 1);
       assertEquals(
         events.filter(({ type, text = "" }) =>
           type === "note" && text.startsWith("Asking a node")
@@ -75,23 +113,7 @@ slurmTest(
         [...jobs].map((stage) => stage.split("@")[0]).sort(),
         ["tokenize", "train-dylora"],
       );
-      const stages = events.filter(({ outcome }) => outcome === "ran");
-      assertEquals(stages.length, 4);
-      for (const { stage } of stages) {
-        const [a, b] = ["local", "slurm"].map((name) =>
-          join(folder, name, "smoke", stage)
-        );
-        const files = listFiles(a!, "refuse");
-        assertEquals(files, listFiles(b!, "refuse"));
-        for (const file of files) {
-          assertEquals(
-            Deno.readFileSync(join(a!, file)),
-            Deno.readFileSync(join(b!, file)),
-            `${stage}/${file}`,
-          );
-        }
-      }
-      const planned = await callMain("plan", ...SMOKE, ...onSlurm);
+      const planned = await callMain("plan", ...smoke(1), ...onSlurm(folder));
       assertEquals(planned.json().at(-1).planned.unchanged, 4);
 
       // The nodes change: a stage that lands on another kind of node must fail.
@@ -105,8 +127,8 @@ slurmTest(
       writeSealed(path, { ...rest, nodes });
       const failed = await callMain(
         "pipeline",
-        ...SMOKE,
-        ...onSlurm,
+        ...smoke(1),
+        ...onSlurm(folder),
         "--force",
       );
       assertEquals(failed.code, 1);
@@ -120,6 +142,24 @@ slurmTest(
       Deno.removeSync(folder, { recursive: true });
     }
   },
+);
+
+slurmTest(
+  "pipeline --executor slurm makes the adapters of a local run byte for byte when Slurm ends trainings at their time limit",
+  async () => {
+    const folder = Deno.makeTempDirSync({ prefix: "smoke-" });
+    const profile = join(folder, "profile.yaml");
+    Deno.writeTextFileSync(profile, "stages: { train-*: { time: 2m } }\n");
+    Deno.env.set("DYLORA_PROFILE", profile);
+    try {
+      const events = await runBoth(folder, LONG_EPOCHS);
+      assert(restarts(events).length > 0);
+    } finally {
+      Deno.env.delete("DYLORA_PROFILE");
+      Deno.removeSync(folder, { recursive: true });
+    }
+  },
+  IS_LONG,
 );
 
 slurmTest(
@@ -171,7 +211,7 @@ stages:
 
 slurmTest(
   "pipeline --detach leaves its jobs, and status shows them",
-  async () => {
+  async (cluster) => {
     using project = new CliProject(`name: test
 stages:
   long: { task: make, with: { text: a, seconds: 60 } }
@@ -186,6 +226,26 @@ stages:
     const [, job] = /job (\d+) goes on/.exec(stdout) ?? [];
     const status = await project.call("status", ...flags);
     assertMatch(status.stdout, /running +long .* by a job that no run follows/);
+    const following = project.spawn("logs", "long", "-f");
+    const followed: string[] = [];
+    for await (const line of linesOf(following.stdout)) {
+      followed.push(line);
+      if (line.endsWith("half of it")) following.kill("SIGINT");
+    }
+    await following.stderr.cancel();
+    await following.status;
+    const [started, queued, ...ownLines] = followed.map((line) =>
+      line.slice(10)
+    );
+    assertMatch(
+      `${started}, ${queued}`,
+      new RegExp(`^attempt 1: .*, job ${job}: `),
+    );
+    assertEquals(ownLines.filter((it) => !it.startsWith("job")), [
+      "makes a",
+      "length = 1",
+      "1/2 steps, half of it",
+    ]);
     const interrupted = project.spawn(
       ...["pipeline", ...flags, "--json", "--on-interrupt", "cancel"] as [
         string,
@@ -235,5 +295,27 @@ stages:
     assertMatch(missing.stderr, /missing\.yaml: The file does not exist/);
   } finally {
     Deno.env.delete("DYLORA_PROFILE");
+  }
+});
+
+Deno.test("loadProfile() takes the example of the README of executors", async () => {
+  const readme = new URL(
+    "../../lib/scheduler/executors/README.md",
+    import.meta.url,
+  );
+  const [, example] = /^```text\n(executor: slurm .*?)^```/ms
+    .exec(Deno.readTextFileSync(readme))!;
+  const file = Deno.makeTempFileSync({ suffix: ".yaml" });
+  try {
+    Deno.writeTextFileSync(file, example!);
+    const profile = await loadProfile(file);
+    assertEquals(profile.executor, "slurm");
+    assertEquals(profile.stages?.["train-*"], {
+      partition: "a100",
+      time: 12 * 3600,
+      jobs: 8,
+    });
+  } finally {
+    Deno.removeSync(file);
   }
 });

@@ -1,21 +1,48 @@
 import {
+  assert,
   assertEquals,
   assertMatch,
   assertNotMatch,
-  assertStringIncludes,
-  assertThrows,
+  assertRejects,
 } from "@std/assert";
 import fc from "fast-check";
-import { renderFigure } from "../../lib/report/figure.ts";
-import { figureName, renderMarkdown } from "../../lib/report/markdown.ts";
+import { summarizeChoices } from "../../lib/report/choices.ts";
+import { compare } from "../../lib/report/compare.ts";
+import { renderFigures } from "../../lib/report/figure.ts";
+import { figuresOf, renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
-import type { Comparison } from "../../lib/report/report.ts";
+import type { Result } from "../../lib/report/result.ts";
+import { seededDraw } from "../../lib/report/statistics.ts";
+import { OPTIONS, resultOf, trainingOf } from "./results.ts";
+
+/** The report of results, its figures by name, and its page without Vega. */
+async function pageOf(results: readonly Result[]) {
+  const options = { ...OPTIONS, draw: seededDraw(0), replicates: 100 };
+  const report = {
+    ...compare(results, options),
+    choices: summarizeChoices([]),
+  };
+  const markdown = renderMarkdown(report);
+  const figures = await renderFigures(report);
+  const page = renderPage({ report, markdown, figures, runtime: "" });
+  return { report, figures, page };
+}
+
+/** The part of a page that a reader sees without scripts, without its figures. */
+function textOf(page: string, figures: readonly { readonly svg: string }[]) {
+  const body = page.slice(page.indexOf("<header>"), page.indexOf("</main>"));
+  return figures.reduce((text, { svg }) => {
+    assert(text.includes(svg));
+    return text.replace(svg, "");
+  }, body);
+}
 
 Deno.test("renderPage() renders names as text, whatever they contain", async () => {
   const names = fc.oneof(
     fc.string({ minLength: 1, unit: "grapheme" }),
     fc.constantFrom(
       "<script>alert(1)</script>",
+      "</script><script>alert(1)</script>",
       "[x](javascript:alert(1))",
       "![x](http://example.org/x.png)",
       "a | b",
@@ -24,160 +51,133 @@ Deno.test("renderPage() renders names as text, whatever they contain", async () 
     ),
   );
   await fc.assert(
-    fc.asyncProperty(names, names, names, async (title, split, variant) => {
-      const comparison = comparisonOf({ task: title, title, split }, variant);
-      const name = figureName(comparison);
-      const svg = await renderFigure(comparison);
-      const page = renderPage(
-        renderMarkdown({
-          comparisons: [comparison],
-          averages: [],
-          choices: [],
+    fc.asyncProperty(names, names, names, async (title, split, value) => {
+      const { page, figures, report } = await pageOf([
+        resultOf(title, "dylora", { 1: 9, 8: 3 }, {
+          title,
+          split,
+          variant: { value },
+          training: trainingOf(8, { scale: "alpha / b" }),
         }),
-        new Map([[name, svg]]),
-      );
-      assertStringIncludes(page, svg);
-      const text = page.replace(svg, "");
-      assertNotMatch(text, /<(script|img|b|i|a)[ >]/);
+      ]);
+      const text = textOf(page, figures);
+      assertNotMatch(text, /<(script|img|b|i)[ >]/);
+      assertNotMatch(text, /<a (?!href="#)/);
       assertEquals(text.match(/<h2>/g)?.length, 1);
-      // Scores, bounds, area, evidence, costs: a row has as many cells as its header.
-      assertEquals(
-        text.match(/<t[hd][ >]/g)!.length,
-        3 * 2 + 2 * 2 + 2 * 4 + 3 * 4 + 12 * 2,
-      );
-      assertMatch(name, /^[\w.-]+\.svg$/);
+      // A row has as many cells as its header.
+      for (const [table] of text.matchAll(/<table>[^]*?<\/table>/g)) {
+        const rows = table.split("</tr>").slice(0, -1)
+          .map((row) => row.match(/<t[hd]>/g)!.length);
+        assertEquals(new Set(rows).size, 1);
+      }
+      // The scripts of the page itself: two of data, Vega, its own.
+      assertEquals(page.match(/<script/g)?.length, 4);
+      assertEquals(page.match(/<\/script>/g)?.length, 4);
+      for (const { name } of figuresOf(report.comparisons[0]!)) {
+        assertMatch(name, /^[\w.-]+\.svg$/);
+      }
     }),
-    { numRuns: 60 },
+    { numRuns: 30 },
   );
 });
 
-Deno.test("renderPage() refuses an image that is not a figure of the report", () => {
-  assertThrows(
-    () => renderPage("![x](other.svg)", new Map()),
-    Error,
+Deno.test("renderPage() refuses an image that is not a figure of the report", async () => {
+  const { report } = await pageOf([resultOf("rte", "dylora", { 1: 4, 2: 2 })]);
+  await assertRejects(
+    // deno-lint-ignore require-await
+    async () =>
+      renderPage({
+        report,
+        markdown: "![x](other.svg)",
+        figures: [],
+        runtime: "",
+      }),
+    TypeError,
     'no figure "other.svg"',
   );
 });
 
-Deno.test("renderFigure() leaves out a score that is undefined", async () => {
-  const comparison = comparisonOf({}, "");
-  const [first, second] = comparison.methods[0]!.ranks;
-  const undefinedRank = {
-    ...second!,
-    intervals: { mean: null, median: null },
-    metrics: {
-      accuracy: { mean: null, median: null, deviation: null, values: [null] },
-    },
-  };
-  const method = { ...comparison.methods[0]!, ranks: [first!, undefinedRank] };
-  const svg = await renderFigure({ ...comparison, methods: [method] });
-  assertEquals(svg.match(/aria-roledescription="point"/g)?.length, 1);
-  assertNotMatch(svg, /NaN/);
+Deno.test("renderPage() gives the scores, size and stage of each method by rank", async () => {
+  const { page } = await pageOf([
+    resultOf("rte", "dylora", { 1: 12, 2: 8 }, {
+      training: trainingOf(2, { scale: "alpha / b" }),
+    }),
+    resultOf("rte", "lora", { 2: 4 }, { training: trainingOf(2) }),
+    resultOf("rte", "head", { 0: 16 }, { size: undefined }),
+  ]);
+  const [, json] = /id="report">([^]*?)<\/script>/.exec(page)!;
+  const { panels } = JSON.parse(json!);
+  const { ranks, metrics, methods } = panels["rte-validation.svg"];
+  assertEquals([ranks, metrics], [[1, 2], ["accuracy"]]);
+  assertEquals(
+    methods.map(({ title, stages, size }: Record<string, unknown>) => [
+      title,
+      stages,
+      size,
+    ]),
+    [
+      ["DyLoRA", [{ rank: 2, stage: "train-dylora@rte" }], {
+        perRank: 1000,
+        others: 500,
+      }],
+      ["LoRA", [{ rank: 2, stage: "train-lora@rte" }], {
+        perRank: 1000,
+        others: 500,
+      }],
+    ],
+  );
+  // 32 of 40 are right, with the interval of the table.
+  assertMatch(methods[0].scores[2][0], /^80\.0 \[[\d.]+, [\d.]+\]$/);
+  assert(page.includes(`<td>${methods[0].scores[2][0]}</td>`));
+  assertEquals(Object.keys(methods[1].scores), ["2"]);
 });
 
-/** A comparison of one method at two ranks. */
-function comparisonOf(
-  names: Partial<Pick<Comparison, "task" | "title" | "split">>,
-  variant: string,
-): Comparison {
-  const around = (score: number): [number, number] => [
-    score - 0.1,
-    score + 0.1,
-  ];
-  const rankOf = (rank: number, score: number) => ({
-    rank,
-    seeds: [0],
-    metrics: {
-      accuracy: {
-        mean: score,
-        median: score,
-        deviation: null,
-        values: [score],
-      },
-    },
-    intervals: { mean: around(score), median: around(score) },
-  });
-  const pick = {
-    method: 0,
-    title: variant,
-    rank: 8,
-    score: 0.8,
-    interval: around(0.8),
-  };
-  return {
-    task: "sst2",
-    title: "SST-2",
-    split: "validation",
-    ...names,
-    examples: 100,
-    epoch: "last",
-    metrics: ["accuracy"],
-    majority: { accuracy: 0.5 },
-    confidence: 0.95,
-    verdict: {
-      kind: "recommended",
-      headline: variant,
-      reasons: [variant],
-      recommended: pick,
-      best: pick,
-      margin: 0.01,
-      bound: null,
-      reference: {
-        ...pick,
-        kind: "constant",
-        referenceScore: 0.5,
-        difference: 0.3,
-        differenceInterval: [0.2, 0.4],
-      },
-      other: null,
-      seeds: 1,
-    },
-    methods: [{
-      role: "candidate",
-      method: "dylora",
-      variant: { variant },
-      ranks: [rankOf(1, 0.7), rankOf(8, 0.8)],
-      area: { value: 0.75, interval: [0.65, 0.85] },
-      elbow: null,
-      recommendation: {
-        rank: 8,
-        best: 8,
-        margin: 0.01,
-        confidence: 0.95,
-        evidence: [
-          { rank: 1, loss: 0.1, bound: 0.15, sufficient: false },
-          { rank: 8, loss: 0, bound: 0, sufficient: true },
-        ],
-      },
-      evaluatedIn: ["f32"],
-      settings: {
-        epochs: [2],
-        batchSize: [32],
-        learningRate: [1e-3],
-        alpha: [16],
-        scale: ["alpha / b"],
-        precision: ["f32"],
-        engine: ["tensorflow"],
-        startedFrom: [],
-        selectedOn: [],
-      },
-      cost: {
-        ranks: [1, 8],
-        trainings: 1,
-        stepSeconds: 0.1,
-        steps: 10,
-        examples: 320,
-        trainingSeconds: 1,
-        selectionSeconds: 0,
-        reductionSeconds: 0,
-        evaluationSeconds: 1,
-        sweepSeconds: 2,
-        trainingFlops: 1e12,
-        selectionFlops: 0,
-        evaluationFlops: 1e10,
-        sweepFlops: 1.01e12,
-      },
-    }],
-    contrasts: [],
-  };
-}
+Deno.test("renderPage() forbids the network, and leaves a place for the run", async () => {
+  const { page } = await pageOf([resultOf("rte", "dylora", { 1: 4, 2: 2 })]);
+  assertMatch(
+    page,
+    /http-equiv="Content-Security-Policy" content="default-src 'none'; /,
+  );
+  assertEquals(
+    page.match(/<script type="application\/json" id="run">null<\/script>/g)
+      ?.length,
+    1,
+  );
+  assertNotMatch(page, /(src|href)="(?!#)/);
+});
+
+Deno.test("renderFigures() leaves out a score that is undefined", async () => {
+  const { report } = await pageOf([resultOf("rte", "dylora", { 1: 4, 2: 2 })]);
+  const score = report.comparisons[0]!.methods[0]!.ranks[1]!;
+  score.intervals.mean = null;
+  score.metrics.accuracy!.mean = null;
+  const [figure] = await renderFigures(report);
+  assertEquals(figure!.name, "rte-validation.svg");
+  assertEquals(
+    figure!.svg.match(/aria-roledescription="point"/g)?.length,
+    1,
+  );
+  assertNotMatch(figure!.svg, /NaN/);
+});
+
+Deno.test("renderFigures() draws one segment for each training and for its evaluation", async () => {
+  const training = (rank: number) => ({ training: trainingOf(rank) });
+  const { figures } = await pageOf([
+    resultOf("rte", "dylora", { 1: 12, 2: 8, 4: 6 }, training(4)),
+    ...[1, 2, 4, 8].map((rank) =>
+      resultOf("rte", "lora", { [rank]: 4 }, training(rank))
+    ),
+    resultOf("rte", "full", { 0: 2 }, { ...training(0), size: undefined }),
+  ]);
+  const { svg } = figures.find(({ name }) => name.endsWith("-cost.svg"))!;
+  const labels = [...svg.matchAll(/aria-label="([^"]*)"[^>]*"bar"/g)]
+    .map(([, label]) => label!);
+  const segments = (row: string) =>
+    labels.filter((label) => label.includes(`: ${row}`)).length;
+  assertEquals(segments("DyLoRA, training"), 1);
+  assertEquals(segments("DyLoRA, evaluation"), 1);
+  // Of LoRA, only the ranks within those of DyLoRA.
+  assertEquals(segments("LoRA, training"), 3);
+  assertEquals(segments("LoRA, evaluation"), 3);
+  assertEquals(labels.length, 8);
+});

@@ -38,6 +38,8 @@ export function resultOf(
     method,
     variant: {},
     seed: 0,
+    stage: `train-${method}@${task}`,
+    size: { perRank: 1000, others: 500 },
     precision: "f32",
     labels,
     classes: true,
@@ -86,6 +88,7 @@ export function trainingOf(
     steps: 100,
     examples: 3200,
     flops: 1e12,
+    losses: [10, 20, 30].map((step) => ({ step, loss: 7 / step })),
     selection: undefined,
     ...others,
   };

@@ -6,6 +6,7 @@ import {
 } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { taskCode } from "../../lib/scheduler/code.ts";
+import { asInstalled } from "../../lib/scheduler/project.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 
@@ -211,4 +212,44 @@ Deno.test("taskCode() counts all packages when an import is computed", async () 
   sources.forEach(([text, all], i) =>
     assertEquals(before[i] !== after[i], all, text)
   );
+});
+
+/** Where Deno notes which packages it has linked. */
+const INSTALLED = "node_modules/.deno/.setup-cache.bin";
+
+Deno.test("asInstalled() takes packages as they are installed only if no other version fits an import", () => {
+  using project = new TestProject();
+  const flagsFor = (specifiers: readonly string[], mode = "auto") => {
+    project.write("deno.json", JSON.stringify({ nodeModulesDir: mode }));
+    const entries = specifiers.map((name) => [name, "1.0.0"]);
+    project.write(
+      "deno.lock",
+      JSON.stringify({ version: "5", specifiers: Object.fromEntries(entries) }),
+    );
+    return asInstalled(project.folder);
+  };
+  const exact = ["npm:zod@4.6.7", "npm:@a/b@1.2.3-rc.1", "jsr:@std/fs@1"];
+  assertEquals(flagsFor(exact), [], "nothing is installed");
+  project.write(INSTALLED, "");
+  assertEquals(flagsFor(exact), ["--node-modules-dir=manual"]);
+  assertEquals(flagsFor(exact, "none"), []);
+  for (const range of ["^1.2.3", "1", "1.2", "*", "1.2.3 - 2", "latest"]) {
+    assertEquals(flagsFor([...exact, `npm:a@${range}`]), [], range);
+  }
+  assertEquals(flagsFor(["npm:a"]), []);
+});
+
+Deno.test("taskCode() installs the packages again when others have been installed since", async () => {
+  using project = new TestProject();
+  const task = pathToFileURL(project.path("tasks/t.ts")).href;
+  project.write("tasks/t.ts", "export default 1;");
+  project.write(INSTALLED, "one");
+  const filesNow = async () => {
+    const store = new Store(project.path("out/cache"));
+    const code = await taskCode([task], project.folder, store);
+    return new Map(code.get(task)!.files).get(project.path(INSTALLED));
+  };
+  const first = await filesNow();
+  project.write(INSTALLED, "other");
+  assertNotEquals(await filesNow(), first);
 });

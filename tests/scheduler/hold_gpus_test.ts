@@ -58,7 +58,7 @@ async function withLocks(body: (folder: string) => Promise<void> | void) {
   }
 }
 
-Deno.test("holdGpus() changes no file to which another user's link in the shared folder leads", async () => {
+Deno.test("holdGpus() changes no file to which another user's link in the shared folder leads, and refuses a pipe there", async () => {
   await withLocks(async (folder) => {
     const victim = join(folder, "thesis.tex");
     Deno.writeTextFileSync(victim, "years of work");
@@ -66,7 +66,9 @@ Deno.test("holdGpus() changes no file to which another user's link in the shared
     Deno.chmodSync(join(folder, "locks"), 0o1777);
     Deno.symlinkSync(victim, join(folder, "locks/gpu-0"));
     Deno.linkSync(victim, join(folder, "locks/gpu-1"));
-    for (const id of ["0", "1"]) {
+    const pipe = join(folder, "locks/gpu-2");
+    new Deno.Command("mkfifo", { args: [pipe] }).outputSync();
+    for (const id of ["0", "1", "2"]) {
       const error = await assertRejects(
         () =>
           holdGpus(
@@ -75,7 +77,10 @@ Deno.test("holdGpus() changes no file to which another user's link in the shared
           ),
         Error,
       );
-      assertMatch(error.message, /locks\/gpu-\d" is a link to another file/);
+      assertMatch(
+        error.message,
+        /locks\/gpu-\d" is (a link to another|not a) file/,
+      );
     }
     assertEquals(Deno.readTextFileSync(victim), "years of work");
   });

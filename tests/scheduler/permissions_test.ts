@@ -5,6 +5,7 @@ import {
   assertNotEquals,
 } from "@std/assert";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { digest } from "../../lib/store/digest.ts";
@@ -115,10 +116,19 @@ const NATIVE_ATTEMPTS: Readonly<Record<string, string>> = {
     `open("/proc/" + SCHEDULER + "/environ", O_RDONLY)`,
   "the files of the scheduler":
     `open("/proc/" + SCHEDULER + "/cwd/secret.json", O_RDONLY)`,
+  "the memory of the scheduler":
+    `open("/proc/" + SCHEDULER + "/mem", O_RDONLY)`,
+  "a file by the root of the scheduler":
+    `open("/proc/" + SCHEDULER + "/root" + SECRET, O_RDONLY)`,
+  "a mount": `mount(PROJECT, stage.output)`,
+  "the scheduler as a debugger": `ptrace(PTRACE_SEIZE, SCHEDULER)`,
   "a file that is created": `open(PROJECT + "/written", O_CREAT)`,
   "its own inputs": `open(stage.inputs.from[0].path + "/out.txt", O_WRONLY)`,
   "the task's code": `open(PROJECT + "/tasks/native.ts", O_WRONLY)`,
   "a removal": `unlink(SECRET)`,
+  "the code that Deno has compiled":
+    `open(DENO + "/v8_code_cache_v2", O_WRONLY)`,
+  "code that Deno would take": `open(DENO + "/gen/planted.js", O_CREAT)`,
   "a connection": `connect()`,
   "a signal to the scheduler": `kill(SCHEDULER, 0)`,
 };
@@ -141,6 +151,8 @@ Deno.test({
          open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
          unlink: { parameters: ["buffer"], result: "i32" },
          kill: { parameters: ["i32", "i32"], result: "i32" },
+         mount: { parameters: ["buffer", "buffer", "buffer", "u64", "pointer"], result: "i32" },
+         ptrace: { parameters: ["i64", "i32", "pointer", "pointer"], result: "i64" },
          socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
          connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
        });
@@ -149,6 +161,9 @@ Deno.test({
        const open = (name: string, flags: number) => libc.open(path(name), flags, 0o600);
        const unlink = (name: string) => libc.unlink(path(name));
        const { kill } = libc;
+       const [MS_BIND, PTRACE_SEIZE] = [4096n, 0x4206n];
+       const mount = (from: string, to: string) => libc.mount(path(from), path(to), path("none"), MS_BIND, null);
+       const ptrace = (request: bigint, pid: number) => Number(libc.ptrace(request, pid, null, null));
        const connect = () => libc.connect(libc.socket(2, 1, 0), new Uint8Array([2, 0, PORT >> 8, PORT & 255, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]), 16);
        const got: string[] = [];
        const attempts: Record<string, () => number> = { ${
@@ -172,6 +187,7 @@ Deno.test({
         inputs: { from: { kind: "text" } },
         head: `const SECRET = ${JSON.stringify(project.path("secret.json"))};
           const PROJECT = ${JSON.stringify(project.folder)};
+          const DENO = ${JSON.stringify(denoFolder())};
           const HOME = ${JSON.stringify(Deno.env.get("HOME"))};
           const LIBRARY = ${JSON.stringify(project.path("library/file.so"))};
           const PORT = ${server.addr.port};
@@ -200,6 +216,49 @@ Deno.test({
     assertEquals(summary.failed, 0, JSON.stringify(events));
     assertEquals(JSON.parse(project.read("out/test/native/out.txt")), []);
     assertEquals(project.read("secret.json"), '"secret"');
+  },
+});
+
+Deno.test({
+  name:
+    "run() compiles the modules of confined stages once, in Deno's own folder, and again when one is edited",
+  ignore: !hasLandlock(),
+  fn: async () => {
+    using project = new TestProject();
+    const rest = 'needs: ["engine"],';
+    const head = 'import { value } from "../lib/value.ts";';
+    project.write("lib/value.ts", "export const value = 1;");
+    project.write("lib/late.ts", "export const late = 1;");
+    project.task("native", "return value + params.n;", { head, rest });
+    const compiled = async (n: number) => {
+      const { summary, events } = await project.run({
+        native: { task: "native", params: { n } },
+      }, {
+        runtimes: {
+          engine: () =>
+            Promise.resolve({
+              identity: "engine 1",
+              settings: {},
+              flags: ["--allow-ffi"],
+              read: [],
+              modules: [pathToFileURL(project.path("lib/late.ts")).href],
+              env: {},
+              prepare: () => Promise.resolve(),
+            }),
+        },
+      });
+      assertEquals(summary.ran, 1, JSON.stringify(events));
+      const late = `gen/file${project.path("lib/late.ts")}.js`;
+      const isCompiled = fingerprint(join(denoFolder(), late)) !== undefined;
+      const notes = [...Deno.readDirSync(project.path("out/cache/entries"))]
+        .filter(({ name }) => name.endsWith(".done"));
+      return [notes.length, isCompiled];
+    };
+    assertEquals(await compiled(1), [1, true]);
+    assertEquals(await compiled(2), [1, true]);
+    project.write("lib/value.ts", "export const value = 2;");
+    assertEquals(await compiled(3), [2, true]);
+    assertEquals(project.read("out/test/native/out.txt"), "5");
   },
 });
 

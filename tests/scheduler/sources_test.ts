@@ -64,6 +64,45 @@ Deno.test("run() runs a stage again when its source folder gets an empty folder,
   assertEquals(texts, ["a.txt", "a.txt,empty", "a.txt"]);
 });
 
+Deno.test("run() discards a result when a file was in its source folder only while the stage ran", async () => {
+  using project = new TestProject();
+  project.write("data/sub/a.txt", "A");
+  const data = JSON.stringify(project.path("data/sub"));
+  project.task(
+    "guest",
+    `const name = params.data + "/sub/b.txt";
+     Deno.writeTextFileSync(name, "B");
+     const names = [...Deno.readDirSync(params.data + "/sub")].map(({ name }) => name);
+     Deno.removeSync(name);
+     return names.length;`,
+    { rest: `${SOURCES} permissions: { write: () => [${data}] },` },
+  );
+  const { summary, events } = await project.run({
+    guest: { task: "guest", params: { data: "data" } },
+  });
+  assertEquals(summary.failed, 1);
+  const failed = events.find((event) => event.type === "failed");
+  assertMatch(
+    failed?.type === "failed" ? failed.message : "",
+    /data" was changed while the stage ran, so its result is discarded/,
+  );
+});
+
+Deno.test("run() refuses an output whose name has a backslash, which could not be restored everywhere", async () => {
+  using project = new TestProject();
+  project.task(
+    "writer",
+    "Deno.writeTextFileSync(stage.output + '/a\\\\b', ''); return 1;",
+  );
+  const { summary, events } = await project.run({ writer: { task: "writer" } });
+  assertEquals(summary.failed, 1);
+  const failed = events.find((event) => event.type === "failed");
+  assertMatch(
+    failed?.type === "failed" ? failed.message : "",
+    /The stage wrote "a\\b", but names with a backslash/,
+  );
+});
+
 Deno.test("run() fails a stage that leaves an empty folder in its output, which could not be restored", async () => {
   using project = new TestProject();
   project.task("empty", "Deno.mkdirSync(stage.output + '/logs'); return 1;");

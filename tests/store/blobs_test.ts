@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { DamagedBlobError } from "../../lib/store/blobs.ts";
+import { DamagedBlobError, listFiles } from "../../lib/store/blobs.ts";
 import { digest } from "../../lib/store/digest.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
@@ -21,6 +21,27 @@ Deno.test("Blobs.put() stores a read-only copy under its digest", async () => {
   assertEquals([...Deno.readDirSync(blobs.folder)].map(({ name }) => name), [
     blob.slice(0, 2),
   ], "no temporary file is left");
+});
+
+Deno.test("Blobs.putAll() stores files in the order given, equal ones once, and throws when one is missing", async () => {
+  using folder = new TemporaryFolder();
+  const { blobs } = new Store(folder.join("cache"));
+  const paths = Array.from({ length: 20 }, (_, i) => folder.join(`f${i}`));
+  paths.forEach((path, i) => Deno.writeTextFileSync(path, String(i % 15)));
+  const stored = await blobs.putAll(paths);
+  assertEquals(
+    stored.map(({ blob }) => blobs.text(blob)),
+    paths.map((_, i) => String(i % 15)),
+  );
+  await assertRejects(
+    () => blobs.putAll([paths[0]!, folder.join("none"), paths[1]!]),
+    Deno.errors.NotFound,
+  );
+  assertEquals(
+    listFiles(blobs.folder, "refuse").length,
+    15,
+    "no temporary files are left",
+  );
 });
 
 Deno.test("Blobs.holds() is false when a blob is truncated, changed or missing", async () => {

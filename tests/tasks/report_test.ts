@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
 import type { Comparison } from "../../lib/report/report.ts";
 import { readScores } from "../../lib/artifacts/scores.ts";
-import { EXAMPLES, TrainedStages } from "./trained_stages.ts";
+import { EXAMPLES, LOSSES, TrainedStages } from "./trained_stages.ts";
 
 Deno.test("report compares scores and sums the measured times of both sweeps", async () => {
   await inFolder(async (folder) => {
@@ -307,11 +307,72 @@ Deno.test("report compares variants with the baselines that do not contradict th
   });
 });
 
+Deno.test("report gives the size of adapters, and the seconds and losses of each training", async () => {
+  await inFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    const measured = { training: 40, evaluation: 6, apart: true };
+    await stages.train("dylora", [1, 2, 4], 0, measured);
+    await stages.train("lora", [4], 0, { training: 30, evaluation: 2 });
+    await stages.reduce("lora-svd", 4, 0, { reduction: 0.5, evaluation: 3 });
+    const { json } = await stages.report();
+    const [{ methods }] = json.comparisons as [Comparison];
+    // Rows of 8 and columns of 6 values in two modules; 2 x 8 weights and 2 biases.
+    for (const { size } of methods) {
+      assertEquals(size, { perRank: 28, others: 18 });
+    }
+    const seconds = methods.map(({ trainings: [first, ...others] }) => {
+      assertEquals(others, []);
+      const { steps: _1, losses: _2, ...rest } = first!;
+      return rest;
+    });
+    const timed = { seed: 0, rank: 4, selectionSeconds: 0 };
+    assertEquals(seconds, [
+      {
+        ...timed,
+        stage: "train-dylora@mrpc,seed=0",
+        trainingSeconds: 40,
+        reductionSeconds: 0,
+        evaluationSeconds: 18,
+      },
+      {
+        ...timed,
+        stage: "train-lora@mrpc,seed=0",
+        trainingSeconds: 30,
+        reductionSeconds: 0,
+        evaluationSeconds: 2,
+      },
+      {
+        ...timed,
+        stage: "reduce@mrpc,seed=0",
+        trainingSeconds: 30,
+        reductionSeconds: 0.5,
+        evaluationSeconds: 3,
+      },
+    ]);
+    // 250 losses are means of three each, the last one of a single loss.
+    const { steps, losses } = methods[0]!.trainings[0]!;
+    assertEquals([steps.length, losses.length], [84, 84]);
+    assertEquals([steps[0], steps[1], steps[83]], [30, 60, 2500]);
+    const means = [
+      (1 + 1 / 2 + 1 / 3) / 3,
+      (1 / 4 + 1 / 5 + 1 / 6) / 3,
+      1 / 250,
+    ];
+    [losses[0]!, losses[1]!, losses[83]!].forEach((loss, i) =>
+      // Five digits.
+      assert(Math.abs(loss / means[i]! - 1) < 1e-4)
+    );
+    assert(LOSSES.length > 100);
+  });
+});
+
 Deno.test("report gives the same bytes each time", async () => {
   await inFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
-    assertEquals(await stages.report(), await stages.report());
+    const { folder: _1, ...first } = await stages.report();
+    const { folder: _2, ...second } = await stages.report();
+    assertEquals(first, second);
   });
 });
 
@@ -329,14 +390,27 @@ Deno.test("report writes its page and figures with a stage's permissions", async
     assertEquals(result.code, 0, result.text);
     assertEquals(
       [...Deno.readDirSync(result.output)].map(({ name }) => name).sort(),
-      ["mrpc-validation.svg", "report.html", "report.json", "report.md"],
+      [
+        "mrpc-validation-cost.svg",
+        "mrpc-validation-loss.svg",
+        "mrpc-validation.svg",
+        "report.html",
+        "report.json",
+        "report.md",
+      ],
     );
     const read = (name: string) =>
       Deno.readTextFileSync(join(result.output, name));
-    const svg = read("mrpc-validation.svg");
-    assert(read("report.html").includes(svg));
-    assertMatch(read("report.md"), /\(mrpc-validation\.svg\)/);
+    const page = read("report.html");
+    for (const kind of ["", "-cost", "-loss"]) {
+      assert(page.includes(read(`mrpc-validation${kind}.svg`)));
+      assertMatch(
+        read("report.md"),
+        new RegExp(`\\(mrpc-validation${kind}\\.svg\\)`),
+      );
+    }
     // A point for each score: three of DyLoRA, one of LoRA.
+    const svg = read("mrpc-validation.svg");
     assertEquals(svg.match(/aria-roledescription="point"/g)?.length, 4);
   });
 });

@@ -5,6 +5,7 @@ import { Report } from "../../lib/report/report.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { writeScores } from "../../lib/artifacts/scores.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
   SELECTION_SECONDS,
   STEP_SECONDS,
@@ -32,6 +33,12 @@ const SELECTION = {
 
 const LABELS = ["not_equivalent", "equivalent"];
 
+/** Losses every ten steps, as of a long training. */
+export const LOSSES = Array.from({ length: 250 }, (_, i) => ({
+  step: 10 * (i + 1),
+  loss: 1 / (i + 1),
+}));
+
 /** What `training.json` says of any training. */
 const TRAINED = {
   task: "mrpc",
@@ -49,7 +56,7 @@ const TRAINED = {
   tokens: 64_000,
   paddedTokens: 70_000,
   flops: 1e12,
-  losses: [],
+  losses: LOSSES,
 };
 
 type Place = InputArtifact["matrix"];
@@ -215,7 +222,7 @@ export class TrainedStages {
     keepsBest = false,
   ): string {
     const dylora = method === "dylora";
-    return this.#addTraining("adapters", name, matrix, measured, {
+    const path = this.#addTraining("adapters", name, matrix, measured, {
       method,
       ...TRAINED,
       rank,
@@ -228,6 +235,20 @@ export class TrainedStages {
       start: null,
       selection: keepsBest ? SELECTION : null,
     });
+    const prefix = "base_model.model.roberta.encoder.layer.0.attention.self";
+    const zeros = (...shape: number[]) => ({
+      shape,
+      values: new Float32Array(shape.reduce((a, b) => a * b)),
+    });
+    writeSafetensors(join(path, "adapter_model.safetensors"), {
+      [`${prefix}.query.lora_A.weight`]: zeros(rank, 8),
+      [`${prefix}.query.lora_B.weight`]: zeros(6, rank),
+      [`${prefix}.value.lora_A.weight`]: zeros(rank, 8),
+      [`${prefix}.value.lora_B.weight`]: zeros(6, rank),
+      "base_model.model.classifier.out_proj.weight": zeros(2, 8),
+      "base_model.model.classifier.out_proj.bias": zeros(2),
+    });
+    return path;
   }
 
   async #addScores(
@@ -314,7 +335,7 @@ export class TrainedStages {
 
   /** Runs the task as a stage would. */
   async report(): Promise<
-    { json: Report; markdown: string; folder: string }
+    { json: Report; markdown: string; page: string; folder: string }
   > {
     const output = Deno.makeTempDirSync({ dir: this.#folder });
     await report.run({
@@ -335,6 +356,7 @@ export class TrainedStages {
       folder: output,
       json: Report.parse(JSON.parse(json)),
       markdown: Deno.readTextFileSync(join(output, "report.md")),
+      page: Deno.readTextFileSync(join(output, "report.html")),
     };
   }
 }

@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
-import { fileDigest, readMarker } from "./folder.ts";
+import { addedLibrary, fileDigest, readMarker } from "./folder.ts";
 import { hasBfloat16, type Host, thisHost } from "./host.ts";
 
 /** What an engine can do on this machine. */
@@ -72,6 +72,14 @@ export async function checkFiles(folder: string): Promise<number> {
       );
     }
     total += bytes;
+  }
+  const added = addedLibrary(folder, marker);
+  if (added !== undefined) {
+    throw new InstallError(
+      "not-loadable",
+      `"${added}" in "${folder}" was not installed with libtensorflow, which may load it`,
+      "Install it again: deno task setup",
+    );
   }
   return total;
 }

@@ -83,7 +83,7 @@ export function readMarker(folder: string): Marker | undefined {
 export type Installation =
   | { readonly state: "intact" }
   | { readonly state: "missing" }
-  /** A file is missing or differs from what was installed. */
+  /** A file is missing or differs from what was installed, or a library has been added, which the loader would take. */
   | { readonly state: "damaged"; readonly path: string };
 
 /**
@@ -114,10 +114,35 @@ export async function inspectInstallation(
     ) return { state: "damaged", path };
     prints[path] = print;
   }
+  const added = addedLibrary(folder, marker);
+  if (added !== undefined) return { state: "damaged", path: added };
   if (JSON.stringify(prints) !== JSON.stringify(known)) {
     await writePrints(folder, prints, at);
   }
   return { state: "intact" };
+}
+
+/** Matches the names of shared libraries. */
+const LIBRARY = /\.(so(\.\d+)*|dylib|dll)$/;
+
+/** A shared library in the folder of an installation that is not part of it: the loader may prefer it to the system's. */
+export function addedLibrary(
+  folder: string,
+  { files }: Marker,
+): string | undefined {
+  const own = new Set(files.map(({ path }) => path));
+  return librariesIn(folder).find((path) => !own.has(path));
+}
+
+/** Paths of the shared libraries in a folder, relative to it. */
+function librariesIn(folder: string, below = ""): string[] {
+  return [...Deno.readDirSync(join(folder, below))].flatMap(
+    ({ name, isDirectory }) => {
+      const path = below === "" ? name : `${below}/${name}`;
+      if (isDirectory) return librariesIn(folder, path);
+      return LIBRARY.test(name) ? [path] : [];
+    },
+  );
 }
 
 /** Files of an installation; none if it is missing. */

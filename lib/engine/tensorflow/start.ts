@@ -1,5 +1,3 @@
-import { createRequire } from "node:module";
-import util from "node:util";
 import { TensorflowBinding } from "./binding.ts";
 import { Status } from "./c_api.ts";
 import {
@@ -11,9 +9,6 @@ import {
   openLibtensorflow,
   releaseLoadingPages,
 } from "./open.ts";
-
-// Resolves packages from the project's folder, the only one in which a stage's process may look for them.
-const require = createRequire(new URL("../../../", import.meta.url));
 
 /** The running library, backend "tensorflow" of tfjs. */
 export interface Tensorflow {
@@ -42,16 +37,9 @@ export async function startTensorflow(
     context,
     devices.some(({ type }) => type === "GPU"),
   );
-  // tfjs-node calls functions that newer releases of Node do not have.
-  const nodeUtil = util as unknown as Record<string, unknown>;
-  nodeUtil.isNullOrUndefined ??= (value: unknown) =>
-    value === null || value === undefined;
-  nodeUtil.isArray ??= Array.isArray;
+  // Not before: whoever asks for another engine loads none of this.
+  const { NodeJSKernelBackend } = await import("./kernels.ts");
   const tf = await import("@tensorflow/tfjs-core");
-  const { NodeJSKernelBackend } = require(
-    "@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js",
-  );
-  require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
   tf.registerBackend("tensorflow", () => {
     const backend = new NodeJSKernelBackend(
       binding,

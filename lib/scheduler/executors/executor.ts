@@ -8,7 +8,10 @@ export interface Executor {
   readonly allots: boolean;
   /**
    * True if jobs outlive the scheduler that started them. `start()` then takes
-   * up the job that an earlier scheduler started in the same run folder.
+   * up the job that an earlier scheduler started in the same run folder. There,
+   * the job writes its standard output to `stdout-0` and, when it has ended,
+   * `end-0`; if it starts again, `stdout-1` and `end-1`. So its log can be read
+   * when no scheduler follows it.
    */
   readonly outlives?: boolean;
   /** The executor that runs the stages of a task; this one if absent. */

@@ -1,7 +1,7 @@
 import type { FollowedJob } from "./slurm_followed.ts";
 import { type SlurmClient, SlurmError } from "./slurm_client.ts";
 import { admit, batchScript } from "./slurm_job.ts";
-import type { SlurmSettings } from "./slurm_settings.ts";
+import { kindOf, type SlurmSettings } from "./slurm_settings.ts";
 
 /** What submitting jobs needs of the executor. */
 interface Submitter {
@@ -62,8 +62,8 @@ export class Batches {
     const alike = Map.groupBy(ready, ({ options }) => JSON.stringify(options));
     for (const jobs of alike.values()) {
       for (let rest = jobs; rest.length > 0;) {
-        const room = this.#settings.jobs - this.#running();
-        if (room <= 0) return;
+        const room = this.#room(rest[0]!.job.task);
+        if (room <= 0) break;
         const batch = rest.slice(0, this.#largest);
         if (!await this.#submitBatch(batch, Math.min(room, batch.length))) {
           return;
@@ -73,22 +73,27 @@ export class Batches {
     }
   }
 
-  /** The most jobs that can run now: of each array, as many as its throttle lets. */
-  #running(): number {
-    return [...this.#sizes()].reduce(
-      (sum, [array, size]) => sum + Math.min(this.#throttleOf(array), size),
-      0,
-    );
+  /** How many more jobs of a task may run. Of each array, as many can run as its throttle lets. */
+  #room(task: string): number {
+    const { jobs } = this.#settings;
+    let [all, own] = [jobs, kindOf(this.#settings, task).jobs ?? jobs];
+    for (const [array, { size, task: other }] of this.#arrays()) {
+      const running = Math.min(this.#throttleOf(array), size);
+      all -= running;
+      if (other === task) own -= running;
+    }
+    return Math.min(all, own);
   }
 
-  /** Number of jobs of each array that have not ended. */
-  #sizes(): Map<string, number> {
-    const sizes = new Map<string, number>();
-    for (const { note } of this.#jobs) {
-      const array = note?.array;
-      if (array !== undefined) sizes.set(array, (sizes.get(array) ?? 0) + 1);
+  /** The arrays with jobs that have not ended: how many, and of which task. */
+  #arrays(): Map<string, { readonly size: number; readonly task: string }> {
+    const arrays = new Map<string, { size: number; task: string }>();
+    for (const { note, job: { task } } of this.#jobs) {
+      if (note?.array === undefined) continue;
+      const size = arrays.get(note.array)?.size ?? 0;
+      arrays.set(note.array, { size: size + 1, task });
     }
-    return sizes;
+    return arrays;
   }
 
   /** How many jobs of an array run at a time; those that an earlier scheduler submitted are not throttled by this one. */
@@ -140,13 +145,16 @@ export class Batches {
 
   /** Lets arrays run as many jobs as others have left room for. */
   async raiseThrottles(): Promise<void> {
-    const sizes = this.#sizes();
+    const arrays = this.#arrays();
     for (const [array, before] of this.#throttles) {
-      const size = sizes.get(array);
-      if (size === undefined) this.#throttles.delete(array);
-      const room = this.#settings.jobs - this.#running();
-      if (size === undefined || room <= 0 || before >= size) continue;
-      const throttle = Math.min(before + room, size);
+      const found = arrays.get(array);
+      if (found === undefined) {
+        this.#throttles.delete(array);
+        continue;
+      }
+      const room = this.#room(found.task);
+      if (room <= 0 || before >= found.size) continue;
+      const throttle = Math.min(before + room, found.size);
       await this.#reach(() => this.#client.throttle(array, throttle));
       this.#throttles.set(array, throttle);
     }

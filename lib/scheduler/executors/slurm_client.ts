@@ -6,9 +6,10 @@ export class SlurmError extends Error {
   /**
    * `unreachable`: the controller does not answer, or the call took too long,
    * and may have had its effect. `limit`: there are too many jobs now.
-   * `refused`: it will not work however often it is tried.
+   * `refused`: it will not work however often it is tried. `unusable`: Slurm is
+   * not set up here.
    */
-  readonly kind: "unreachable" | "limit" | "refused";
+  readonly kind: "unreachable" | "limit" | "refused" | "unusable";
 
   constructor(kind: SlurmError["kind"], message: string) {
     super(message);
@@ -34,16 +35,21 @@ export interface QueuedJob {
 const UNREACHABLE =
   /unable to contact|timed out|connection (refused|failure|reset)|zero bytes|communication|dns srv|no route|network is unreachable|unable to establish|controller.*(down|not responding)|protocol authentication|munge/i;
 
-/** Messages of clients that are not set up. */
+/** Messages of clients that are not set up, or that get their set-up from a controller that does not answer. */
 const UNUSABLE = /slurm\.conf|configuration (file|source)|clustername/i;
 
 /** Messages of limits that fewer jobs at a time, or later ones, keep. */
 const LIMIT =
-  /submit ?(job|limit)|MaxSubmit|QOSMaxJobs|AssocGrp|QOSGrp|job violates accounting\/QOS policy|temporarily unable|resource temporarily unavailable|invalid job array specification|too many (jobs|tasks)/i;
+  /submit ?(job|limit)|MaxSubmit|job violates accounting\/QOS policy|temporarily unable|resource temporarily unavailable|invalid job array specification|too many (jobs|tasks)/i;
+
+/** A line that names the limit that a job violates: `QOSMaxWallDurationPerJobLimit`. */
+const NAMED_LIMIT = /^(sbatch: error: )?(QOS|Assoc|Max|Min)\w+$/m;
 
 /** Runs Slurm's commands. */
 export class SlurmClient {
   readonly #seconds: number;
+  /** True when a call has succeeded, so that Slurm is set up here. */
+  #isSetUp = false;
 
   /** @param seconds Seconds after which a call is given up. */
   constructor(seconds: number) {
@@ -88,36 +94,36 @@ export class SlurmClient {
 
   /** Cancels jobs that have not started. */
   async cancelPending(ids: readonly string[]): Promise<void> {
-    await this.#cancel(["--state=PENDING", ...ids]);
+    await this.#change("scancel", ["--state=PENDING", ...ids]);
   }
 
   /** Asks the scripts of running jobs to end. */
   async terminate(ids: readonly string[]): Promise<void> {
-    await this.#cancel(["--batch", "--signal=TERM", ...ids]);
+    await this.#change("scancel", ["--batch", "--signal=TERM", ...ids]);
   }
 
   /** Kills jobs. */
   async kill(ids: readonly string[]): Promise<void> {
-    await this.#cancel(ids);
-  }
-
-  async #cancel(args: readonly string[]): Promise<void> {
-    try {
-      await this.#call("scancel", args);
-    } catch (error) {
-      // A job that has ended in the meantime.
-      const isGone = error instanceof SlurmError && error.kind === "refused";
-      if (!isGone) throw error;
-    }
+    await this.#change("scancel", ids);
   }
 
   /** Changes how many tasks of an array run at a time. */
   async throttle(array: string, tasks: number): Promise<void> {
-    await this.#call("scontrol", [
+    await this.#change("scontrol", [
       "update",
       `JobId=${array}`,
       `ArrayTaskThrottle=${tasks}`,
     ]);
+  }
+
+  /** Changes jobs, unless they have ended in the meantime. */
+  async #change(command: string, args: readonly string[]): Promise<void> {
+    try {
+      await this.#call(command, args);
+    } catch (error) {
+      const isGone = error instanceof SlurmError && error.kind === "refused";
+      if (!isGone) throw error;
+    }
   }
 
   /** The most tasks that an array can have: `MaxArraySize` of the cluster. */
@@ -144,14 +150,14 @@ export class SlurmClient {
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
       throw new SlurmError(
-        "refused",
+        "unusable",
         `"${command}" was not found: Slurm's commands must be in PATH where the scheduler runs`,
       );
     }
     let expired = false;
     const timer = setTimeout(() => {
       expired = true;
-      process.kill("SIGKILL");
+      killGroup(process.pid);
     }, this.#seconds * 1000);
     try {
       const writer = process.stdin.getWriter();
@@ -161,31 +167,58 @@ export class SlurmClient {
         .catch(() => {});
       const { code, stdout, stderr } = await process.output();
       await written;
-      if (code === 0) return new TextDecoder().decode(stdout);
-      throw expired
-        ? new SlurmError(
+      if (code === 0) {
+        this.#isSetUp = true;
+        return new TextDecoder().decode(stdout);
+      }
+      if (expired) {
+        throw new SlurmError(
           "unreachable",
           `${command} did not answer within ${this.#seconds} s`,
-        )
-        : failure(command, new TextDecoder().decode(stderr));
+        );
+      }
+      throw this.#failure(command, args, new TextDecoder().decode(stderr));
     } finally {
       clearTimeout(timer);
     }
   }
+
+  #failure(
+    command: string,
+    args: readonly string[],
+    stderr: string,
+  ): SlurmError {
+    // Nothing is wrong with what these ask.
+    const isQuestion = command === "squeue" || args[0] === "show";
+    const kind = UNUSABLE.test(stderr)
+      ? this.#isSetUp ? "unreachable" : "unusable"
+      : isQuestion || UNREACHABLE.test(stderr)
+      ? "unreachable"
+      : command === "sbatch" && isForNow(stderr)
+      ? "limit"
+      : "refused";
+    const said = stderr.split("\n")
+      .map((line) => line.replace(/^\w+: (error|fatal): /, "").trim())
+      .filter((line) => line !== "").join("; ");
+    return new SlurmError(
+      kind,
+      `${command} failed: ${said || "it gave no reason"}`,
+    );
+  }
 }
 
-function failure(command: string, stderr: string): SlurmError {
-  const lines = stderr.split("\n")
-    .map((line) => line.replace(/^\w+: (error|fatal): /, "").trim())
-    .filter((line) => line !== "");
-  const said = lines.join("; ") || "it gave no reason";
-  const kind = UNUSABLE.test(stderr)
-    ? "refused"
-    // Nothing is wrong with the questions that the other commands ask.
-    : command !== "sbatch" && command !== "scancel" || UNREACHABLE.test(stderr)
-    ? "unreachable"
-    : LIMIT.test(stderr)
-    ? "limit"
-    : "refused";
-  return new SlurmError(kind, `${command} failed: ${said}`);
+/** Kills a process and what it has started, since a command may be a script of the site. */
+function killGroup(pid: number): void {
+  try {
+    Deno.kill(-pid, "SIGKILL");
+  } catch (error) {
+    // It has just ended.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/** True for a limit that fewer jobs, or later ones, keep; false for one that the job exceeds by itself. */
+function isForNow(stderr: string): boolean {
+  const [named] = NAMED_LIMIT.exec(stderr) ?? [];
+  return LIMIT.test(stderr) && (named === undefined || /submit/i.test(named));
 }

@@ -156,6 +156,7 @@ export class FollowedJob {
       }
       if (state === "PENDING" && this.over !== undefined) {
         this.over = undefined;
+        this.arriving = undefined;
         this.#requeued = true;
       }
       return changed;
@@ -163,13 +164,13 @@ export class FollowedJob {
     this.over ??= { since: now };
     const { end, since } = this.over;
     // Its own file says more, and may arrive late. A job that was killed may not have written it.
-    const { late, queue } = this.#pace;
-    const patience = judged === "ended" || this.arriving !== undefined
-      ? late
-      : readBegan(this.job.folder, this.#round) !== undefined
-      ? 2 * queue
-      : 0;
-    if (end === undefined && now - since < patience * 1000) return changed;
+    if (end === undefined) {
+      if (this.arriving !== undefined) return changed;
+      const { late, queue } = this.#pace;
+      const began = readBegan(this.job.folder, this.#round) !== undefined;
+      const patience = judged === "ended" ? late : began ? 2 * queue : 0;
+      if (now - since < patience * 1000) return changed;
+    }
     if (judged === "ended") {
       if (end !== undefined) this.#finishRound(end);
       else {

@@ -10,6 +10,8 @@ export interface SlurmKind {
   readonly time?: number | undefined;
   /** Bytes, for stages without `resources.memory`. */
   readonly memory?: number | undefined;
+  /** The most jobs of a task that run at a time. */
+  readonly jobs?: number | undefined;
   /** Further options of `sbatch`. */
   readonly arguments?: readonly string[] | undefined;
   /** Where its stages run: as jobs, or where the scheduler runs. By default, the task decides. */
@@ -18,7 +20,7 @@ export interface SlurmKind {
 
 /** Settings of the executor. */
 export interface SlurmSettings extends SlurmKind {
-  /** The most jobs that run at a time. */
+  /** The most jobs, of all tasks, that run at a time. */
   readonly jobs: number;
   /** Differences for some tasks, by name or by a pattern with `*`. The last match counts. */
   readonly stages: Readonly<Record<string, SlurmKind>>;
@@ -45,7 +47,7 @@ export interface Pace {
   readonly vanished: number;
   /** After which a call of a Slurm command is given up. */
   readonly call: number;
-  /** Before its time limit, a job is asked to write a checkpoint and end. */
+  /** Before its time limit, a job is asked to write a checkpoint and end; at most for the last quarter of a short one. */
   readonly warning: number;
 }
 
@@ -92,6 +94,7 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const { cpus, gpus } = job.resources;
   const memory = job.resources.memory || kind.memory;
   const time = job.resources.time ?? kind.time;
+  const warning = Math.min(settings.pace.warning, (time ?? Infinity) / 4);
   const given = (name: string, value: string | number | undefined) =>
     value === undefined ? [] : [`--${name}=${value}`];
   return [
@@ -105,7 +108,7 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
     "--nodes=1",
     "--ntasks=1",
     `--cpus-per-task=${cpus}`,
-    `--signal=B:USR1@${settings.pace.warning}`,
+    `--signal=B:USR1@${Math.ceil(warning)}`,
     ...given("mem", memory && `${Math.ceil(memory / 2 ** 20)}M`),
     ...given("time", time && slurmTime(time)),
     ...given("gres", gpus > 0 ? `gpu:${gpus}` : undefined),

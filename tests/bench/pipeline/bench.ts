@@ -102,9 +102,10 @@ async function bench(given: Arguments): Promise<number> {
       "Slurm is not installed: install slurmctld, slurmd, slurm-client and munge, and run this as root",
     );
   }
-  await using _cluster = isOnSlurm ? await Cluster.start() : undefined;
-  const all = isOnSlurm
-    ? [ours, ...onSlurm(hasTools ? installed : undefined)]
+  // Slurm's own default of MaxArraySize.
+  const cluster = isOnSlurm ? await Cluster.start(1001) : undefined;
+  const all = cluster !== undefined
+    ? [ours, ...onSlurm(hasTools ? installed : undefined, cluster)]
     : hasTools
     ? [ours, ...peers(installed)]
     : [ours];

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Cluster } from "../../scheduler/executors/cluster.ts";
 import { ours } from "./ours.ts";
 import { peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";
@@ -7,10 +8,14 @@ import type { Tool } from "./tool.ts";
 const JOBS = 8;
 
 /**
- * The tools that run stages as jobs of Slurm, on the same cluster. Both look at
- * their jobs every second.
+ * The tools that run stages as jobs of Slurm, on the same cluster, which must
+ * have started. Both look at their jobs every second, but Snakemake's plugin
+ * waits ten seconds longer each time that none has ended.
  */
-export function onSlurm(tools: string | undefined): Tool[] {
+export function onSlurm(
+  tools: string | undefined,
+  { folder }: Cluster,
+): Tool[] {
   const profile = `executor: slurm\npartition: main\njobs: ${JOBS}\n`;
   const own: Tool = {
     ...ours,
@@ -26,12 +31,21 @@ export function onSlurm(tools: string | undefined): Tool[] {
     : peers(tools).find(({ name }) => name === "Snakemake");
   if (snakemake === undefined) return [own];
   const [program] = snakemake.command;
+  // In a job, Snakemake calls srun without the variable that names the cluster.
+  const bin = join(folder, "bin");
+  Deno.mkdirSync(bin);
+  Deno.writeTextFileSync(
+    join(bin, "srun"),
+    `#!/bin/sh\nSLURM_CONF=${folder}/slurm.conf exec /usr/bin/srun "$@"\n`,
+    { mode: 0o755 },
+  );
   return [own, {
     ...snakemake,
     name: "Snakemake on Slurm",
+    env: { PATH: `${bin}:${Deno.env.get("PATH")}` },
     command: [
       program!,
-      ...["--executor", "slurm", "--jobs", String(JOBS), "--quiet", "all"],
+      ...["--executor", "slurm", "--jobs", String(JOBS), "--quiet", "progress"],
       ...["--slurm-no-account", "--slurm-status-command", "squeue"],
       ...["--slurm-init-seconds-before-status-checks", "1"],
       ...["--seconds-between-status-checks", "1"],

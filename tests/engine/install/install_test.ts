@@ -4,10 +4,12 @@ import {
   assertInstanceOf,
   assertMatch,
   assertNotEquals,
+  assertRejects,
   fail,
 } from "@std/assert";
 import { join } from "node:path";
 import type { LibraryBuild } from "../../../lib/engine/install/builds.ts";
+import { checkFiles } from "../../../lib/engine/install/check.ts";
 import {
   installLibrary,
   type InstallOptions,
@@ -163,6 +165,28 @@ test("installLibrary() replaces a library with one changed byte, whose size and 
   await installLibrary(build, cache, { pip, onDamage, thorough: true });
   assertEquals(damaged, [path, path]);
   assertEquals(await Deno.readFile(library), content);
+});
+
+test("installLibrary() removes a library that was added to the installation, which the loader would prefer to the system's", async (folder) => {
+  const { build, pip } = await smallBuild(folder);
+  const cache = join(folder, "cache");
+  const installed = await installLibrary(build, cache, { pip });
+  const whole = list(installed, true);
+  const path = "tensorflow/libstdc++.so.6";
+  await Deno.writeTextFile(join(installed, path), "another");
+  await assertRejects(
+    () => checkFiles(installed),
+    InstallError,
+    "libstdc++.so.6",
+  );
+  const damaged: string[] = [];
+  const onDamage = (path: string) => void damaged.push(path);
+  await installLibrary(build, cache, { pip, onDamage });
+  assertEquals(damaged, [path]);
+  assertEquals(
+    list(installed, true).filter((it) => !whole.includes(it)),
+    [],
+  );
 });
 
 test("installLibrary() leaves nothing behind when a step fails", async (folder) => {

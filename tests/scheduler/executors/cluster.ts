@@ -1,5 +1,4 @@
-import { join } from "node:path";
-import { linesOf } from "../../../lib/scheduler/process.ts";
+import { basename, dirname, join } from "node:path";
 
 /** What a real Slurm consists of. */
 const PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue"];
@@ -10,12 +9,27 @@ export const HAS_SLURM = Deno.build.os === "linux" && Deno.uid() === 0 &&
     ["/usr/sbin", "/usr/bin"].some((folder) => exists(join(folder, name)))
   );
 
+let running: Promise<Cluster> | undefined;
+
 /**
- * Runs the daemons until its standard input closes, which it does when the
- * tests end for whatever reason, and then ends them and what is left of jobs.
+ * A test that needs Slurm. It is reported as ignored where Slurm is not
+ * installed, or if `only` is false.
+ */
+export function slurmTest(
+  name: string,
+  run: (cluster: Cluster) => Promise<void>,
+  only = true,
+): void {
+  Deno.test(name, { ignore: !HAS_SLURM || !only }, async () => {
+    await run(await (running ??= Cluster.start()));
+  });
+}
+
+/**
+ * Runs the daemons of the cluster in folder $1 until process $2 has ended for
+ * whatever reason, and then ends them and what is left of jobs.
  */
 const KEEPER = `
-trap : TERM INT HUP
 cd "$1"
 munged --force --foreground --socket="$1/munge.sock" --key-file="$1/munge.key" \
   --pid-file="$1/munged.pid" --log-file="$1/munged.log" --seed-file="$1/munged.seed" &
@@ -23,72 +37,91 @@ munged=$!
 until [ -S munge.sock ]; do sleep 0.02; done
 slurmctld -f "$1/slurm.conf"
 for node in $NODES; do slurmd -f "$1/slurm.conf" -N $node; done
-echo started
-cat >/dev/null
+tail --pid="$2" --sleep-interval=0.2 --follow /dev/null
 for pid in slurmctld.pid slurmd-*.pid; do kill -KILL $(cat $pid); done
 kill -KILL $munged
 for environment in $(grep -ls "$1" /proc/[0-9]*/environ); do
   pid=\${environment#/proc/}
   kill -KILL \${pid%/environ}
 done
+cd / && rm -rf "$1"
 `;
 
 /** Nodes of a cluster. All are this machine; each has its own daemon. */
-const NODES = ["n1", "n2", "n3"];
+const NODES = ["n1", "n2", "n3", "n4"];
+
+/** Numbers of the GPUs of n3. */
+const GPUS = [0, 1];
 
 /** A real Slurm on the loopback interface, with ports and folders of its own. */
-export class Cluster implements AsyncDisposable {
+export class Cluster {
   readonly folder: string;
-  readonly #keeper: Deno.ChildProcess;
-  readonly #before: string | undefined;
 
-  private constructor(folder: string, keeper: Deno.ChildProcess) {
+  private constructor(folder: string) {
     this.folder = folder;
-    this.#keeper = keeper;
-    this.#before = Deno.env.get("SLURM_CONF");
-    Deno.env.set("SLURM_CONF", this.#conf);
   }
 
   get #conf(): string {
     return join(this.folder, "slurm.conf");
   }
 
-  /** Starts a cluster and makes it the one that Slurm's commands use. */
-  static async start(): Promise<Cluster> {
-    const folder = Deno.makeTempDirSync({ prefix: "slurm-" });
+  /**
+   * Makes a cluster the one that Slurm's commands use. The first call in this
+   * process starts it, and it ends with the process; files of tests share it.
+   *
+   * @param maxArraySize `MaxArraySize`; the default is small enough for tests to reach.
+   */
+  static async start(maxArraySize = 9): Promise<Cluster> {
+    const prefix = `slurm-${Deno.pid}-`;
+    const folder = dirname(Deno.env.get("SLURM_CONF") ?? "");
+    if (basename(folder).startsWith(prefix)) return new Cluster(folder);
+    const cluster = new Cluster(Deno.makeTempDirSync({ prefix }));
+    Deno.env.set("SLURM_CONF", cluster.#conf);
+    await cluster.#startDaemons(maxArraySize);
+    return cluster;
+  }
+
+  async #startDaemons(maxArraySize: number): Promise<void> {
+    const { folder } = this;
     Deno.chmodSync(folder, 0o755);
     for (const name of ["state", ...NODES.map((node) => `spool-${node}`)]) {
       Deno.mkdirSync(join(folder, name));
     }
+    const write = (name: string, text: string) =>
+      Deno.writeTextFileSync(join(folder, name), text);
     Deno.writeFileSync(
       join(folder, "munge.key"),
       crypto.getRandomValues(new Uint8Array(1024)),
       { mode: 0o600 },
     );
-    Deno.writeTextFileSync(
-      join(folder, "cgroup.conf"),
-      "CgroupPlugin=disabled\n",
+    write("cgroup.conf", "CgroupPlugin=disabled\n");
+    write("slurm.conf", configuration(folder, maxArraySize));
+    // Slurm takes any character device for a GPU.
+    for (const gpu of GPUS) {
+      Deno.symlinkSync("/dev/null", join(folder, `nvidia${gpu}`));
+    }
+    write(
+      "gres.conf",
+      `NodeName=n3 Name=gpu File=${folder}/nvidia[${GPUS.join()}]\n`,
     );
-    Deno.writeTextFileSync(join(folder, "slurm.conf"), configuration(folder));
-    const keeper = new Deno.Command("sh", {
-      args: ["-c", KEEPER, "cluster", folder],
+    // In a session of its own, it also outlives a Ctrl-C in the terminal of the tests.
+    await new Deno.Command("sh", {
+      args: [
+        "-c",
+        'env -u SLURM_CONF setsid sh -c "$0" keeper "$@" </dev/null >"$1/keeper.log" 2>&1 &',
+        KEEPER,
+        folder,
+        String(Deno.pid),
+      ],
       env: {
         NODES: NODES.join(" "),
         PATH: `${Deno.env.get("PATH")}:/usr/sbin`,
       },
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "null",
-      detached: true,
-    }).spawn();
-    const lines = linesOf(keeper.stdout);
-    await lines.next();
-    const cluster = new Cluster(folder, keeper);
-    await cluster.until(async () => {
+    }).output();
+    await this.until(async () => {
       const states = await slurm("sinfo", "--noheader", "--format=%T %D");
-      return /^idle 3$/m.test(states);
+      return new RegExp(`^idle ${NODES.length}$`, "m").test(states);
     });
-    return cluster;
   }
 
   /** Kills the controller, once it has saved the jobs that it knows. */
@@ -137,14 +170,6 @@ export class Cluster implements AsyncDisposable {
     );
     return [...new Set(text.split("\n").filter((it) => it !== ""))];
   }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#before === undefined) Deno.env.delete("SLURM_CONF");
-    else Deno.env.set("SLURM_CONF", this.#before);
-    await this.#keeper.stdin.close();
-    await this.#keeper.status;
-    Deno.removeSync(this.folder, { recursive: true });
-  }
 }
 
 /**
@@ -179,7 +204,7 @@ export async function slurm(
   return new TextDecoder().decode(stdout);
 }
 
-function configuration(folder: string): string {
+function configuration(folder: string, maxArraySize: number): string {
   const host = Deno.hostname().split(".")[0];
   const ports = freePorts(NODES.length + 1);
   return `ClusterName=test
@@ -203,34 +228,43 @@ MpiDefault=none
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=500
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 MinJobAge=3600
-MaxArraySize=9
+MaxArraySize=${maxArraySize}
 KillWait=2
+GresTypes=gpu
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 ${
     NODES.map((node, i) =>
       `NodeName=${node} NodeHostname=${host} NodeAddr=127.0.0.1 Port=${
         ports[i + 1]
-      } CPUs=4 RealMemory=8000 Features=${node} State=UNKNOWN`
+      } CPUs=4 RealMemory=8000 Features=${node}${
+        node === "n3" ? ` Gres=gpu:${GPUS.length}` : ""
+      } State=UNKNOWN`
     ).join("\n")
   }
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 PartitionName=other Nodes=n3 MaxTime=INFINITE PriorityTier=10 State=UP
 PartitionName=low Nodes=n3 MaxTime=INFINITE PriorityTier=1 State=UP
+PartitionName=frail Nodes=n4 MaxTime=INFINITE State=UP
 `;
 }
 
+/** Free ports below those that the system gives to connections. */
 function freePorts(count: number): number[] {
-  const listeners = Array.from(
-    { length: count },
-    () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
-  );
-  const ports = listeners.map(({ addr }) => (addr as Deno.NetAddr).port);
-  for (const listener of listeners) listener.close();
+  const ports: number[] = [];
+  for (let port = 10_000 + Deno.pid % 20_000; ports.length < count; port++) {
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      ports.push(port);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
   return ports;
 }
 

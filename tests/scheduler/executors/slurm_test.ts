@@ -1,29 +1,19 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { TestProject } from "../project.ts";
-import { Cluster, HAS_SLURM, slurm } from "./cluster.ts";
+import { slurm, slurmTest } from "./cluster.ts";
 import {
   equalStages,
   go,
+  IS_LONG,
   isBegun,
   jobsIn,
   LIMITS,
   messages,
   QUICK,
   quick,
-  slurmTest,
   stateOf,
   waiter,
 } from "./waiting_stages.ts";
-
-let cluster: Cluster;
-
-Deno.test.beforeAll(async () => {
-  if (HAS_SLURM) cluster = await Cluster.start();
-});
-
-Deno.test.afterAll(async () => {
-  if (HAS_SLURM) await cluster[Symbol.asyncDispose]();
-});
 
 slurmTest(
   "run() runs stages as jobs of Slurm, with their resources",
@@ -47,6 +37,22 @@ slurmTest(
     assertMatch(shown, /TimeLimit=01:00:00/);
     assertMatch(shown, /MinMemoryNode=954M/);
     assertMatch(shown, /CPUs\/Task=2/);
+  },
+);
+
+slurmTest(
+  "run() gives a stage the GPUs that Slurm allots to its job, and none to one that asks for none",
+  async () => {
+    using project = new TestProject();
+    project.task("see", "return Deno.env.get('CUDA_VISIBLE_DEVICES');", {
+      rest: 'permissions: { env: ["CUDA_VISIBLE_DEVICES"] },',
+    });
+    await project.run({
+      two: { task: "see", resources: { gpu: 2 } },
+      none: { task: "see", params: { n: 1 } },
+    }, { executor: quick({ partition: "other" }), limits: LIMITS });
+    assertEquals(project.read("out/test/two/out.txt"), "0,1");
+    assertEquals(project.read("out/test/none/out.txt"), "");
   },
 );
 
@@ -91,36 +97,67 @@ slurmTest(
   },
 );
 
+/** How many of the spans, at most, go on at the same time. */
+function atOnce(spans: readonly [start: number, end: number][]): number {
+  return Math.max(
+    ...spans.map(([now]) =>
+      spans.filter(([start, end]) => start <= now && now < end).length
+    ),
+  );
+}
+
 slurmTest(
-  "run() makes equal stages job arrays that the cluster accepts, and keeps within jobs",
-  async () => {
+  "run() makes equal stages job arrays that the cluster accepts, and keeps within the jobs of all and of a task, also when some fail",
+  async (cluster) => {
     using project = new TestProject();
     const before = await cluster.submitted();
-    const { ran, events } = await project.run(equalStages(project, 12), {
-      executor: quick({ jobs: 4 }),
-      limits: LIMITS,
-    });
-    assertEquals(messages(events), []);
-    assertEquals(ran.length, 12);
-    const arrays = (await cluster.submitted()).length - before.length;
-    // MaxArraySize of the cluster is 9.
-    assertEquals(arrays >= 2 && arrays <= 5, true, `${arrays} arrays`);
-    let most = 0;
-    const active = new Set<string>();
-    for (const event of events) {
-      if (event.type === "queued" && event.state === "RUNNING") {
-        active.add(event.stage);
-      }
-      if (event.type === "finished") active.delete(event.stage);
-      most = Math.max(most, active.size);
+    for (const task of ["make", "few"]) {
+      project.task(
+        task,
+        `const start = Date.now();
+         await new Promise((r) => setTimeout(r, 200));
+         stage.log(JSON.stringify([start, Date.now()]));
+         if (params.n % 4 === 1) throw new Error("odd");
+         return params.n;`,
+      );
     }
+    const stages = (task: string, count: number) =>
+      Object.fromEntries(
+        [...Array(count).keys()]
+          .map((n) => [`${task}@n=${n}`, { task, params: { n } }]),
+      );
+    const { ran, events } = await project.run(
+      { ...stages("make", 11), ...stages("few", 3) },
+      {
+        executor: quick({
+          jobs: 4,
+          stages: { few: { jobs: 1 } },
+          pace: { gather: 0.3 },
+        }),
+        limits: LIMITS,
+      },
+    );
+    assertEquals(messages(events), Array(4).fill("odd"));
+    assertEquals(ran.length, 10);
+    // MaxArraySize of the cluster is 9.
+    const arrays = (await cluster.submitted()).length - before.length;
+    assertEquals(arrays >= 3 && arrays <= 8, true, `${arrays} arrays`);
+    const spansOf = (task: string) =>
+      events.flatMap((it) =>
+        it.type === "log" && it.stream === "log" && it.stage.startsWith(task)
+          ? [JSON.parse(it.line) as [number, number]]
+          : []
+      );
+    assertEquals(spansOf("make").length, 11);
+    assertEquals(atOnce(spansOf("few")), 1);
+    const most = atOnce(spansOf(""));
     assertEquals(most <= 4, true, `${most} at a time`);
   },
 );
 
 slurmTest(
   "run() takes the result of a job that ended while no scheduler lived",
-  async () => {
+  async (cluster) => {
     using project = new TestProject();
     const stages = waiter(project);
     const before = await cluster.submitted();
@@ -142,7 +179,7 @@ slurmTest(
 
 slurmTest(
   "run() leaves its jobs with detach, and the next run takes up their results",
-  async () => {
+  async (cluster) => {
     using project = new TestProject();
     const stages = waiter(project);
     project.task("after", "return read('a') + '!';", {
@@ -201,7 +238,7 @@ slurmTest(
   },
 );
 
-slurmTest("run() lets two schedulers share one job", async () => {
+slurmTest("run() lets two schedulers share one job", async (cluster) => {
   using project = new TestProject();
   const stages = waiter(project);
   const before = await cluster.submitted();
@@ -216,3 +253,16 @@ slurmTest("run() lets two schedulers share one job", async () => {
   );
   assertEquals((await cluster.submitted()).length, before.length + 1);
 });
+
+slurmTest(
+  "run() runs 200 trivial stages",
+  async () => {
+    using project = new TestProject();
+    const { ran } = await project.run(equalStages(project, 200), {
+      executor: quick({ jobs: 8 }),
+      limits: LIMITS,
+    });
+    assertEquals(ran.length, 200);
+  },
+  IS_LONG,
+);

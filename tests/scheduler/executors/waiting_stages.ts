@@ -6,7 +6,7 @@ import {
   type SlurmSettings,
 } from "../../../lib/scheduler/executors/slurm_settings.ts";
 import type { StageOptions, TestProject } from "../project.ts";
-import { HAS_SLURM, slurm } from "./cluster.ts";
+import { slurm } from "./cluster.ts";
 
 /** Settings that look at everything often. */
 export const QUICK: SlurmSettings = {
@@ -43,14 +43,8 @@ export function quick(
 /** Limits that leave everything to Slurm. */
 export const LIMITS = { jobs: 1000, cpus: 2, memory: 1e9, gpus: [] };
 
-/** A test that needs Slurm. It is reported as ignored where Slurm is not installed, or if `only` is false. */
-export function slurmTest(
-  name: string,
-  run: () => Promise<void>,
-  only = true,
-): void {
-  Deno.test(name, { ignore: !HAS_SLURM || !only }, run);
-}
+/** True if tests that take minutes run as well. */
+export const IS_LONG = Deno.env.get("DYLORA_LONG") === "1";
 
 export function messages(events: readonly Event[]): string[] {
   return events.flatMap((it) => it.type === "failed" ? [it.message] : []);

@@ -1,0 +1,303 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { summarizeChoices } from "../../lib/report/choices.ts";
+import { compare } from "../../lib/report/compare.ts";
+import { renderFigures } from "../../lib/report/figure.ts";
+import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { renderPage } from "../../lib/report/page.ts";
+import { seededDraw } from "../../lib/report/statistics.ts";
+import { Browser, chromiumMissing } from "./chromium.ts";
+import { OPTIONS, resultOf, trainingOf } from "./results.ts";
+
+const missing = chromiumMissing();
+if (missing !== undefined) {
+  console.log(`Tests of the page are skipped: ${missing}`);
+}
+
+const STAGES = [
+  { id: "data", name: "data", needs: [] },
+  { id: "train-dylora@rte", name: "train-dylora", needs: ["data"] },
+  { id: "report", name: "report", needs: ["data", "train-dylora@rte"] },
+];
+
+const RUN = {
+  pipeline: "my pipeline",
+  source: "my pipeline.yaml",
+  command: "deno task pipeline 'my pipeline'",
+  options: ["--set", "rank=4"],
+  date: "2026-01-02T03:04:05.678Z",
+  commit: "0123456789ab",
+  versions: { Deno: "2.9.6" },
+  machine: { Processor: "a processor, 2 threads" },
+  stages: STAGES.map((stage) => ({
+    ...stage,
+    seconds: 12.3,
+    started: "2026-01-02T03:04:05.678Z",
+    outcome: "ran",
+  })),
+};
+
+/** Writes a page of three methods, with a run, and returns its address. */
+async function writePage(folder: string): Promise<string> {
+  const trained = (rank: number) => ({ training: trainingOf(rank) });
+  const results = ["rte", "mrpc"].flatMap((task) => [
+    resultOf(task, "dylora", { 1: 12, 2: 8, 3: 8, 4: 6 }, trained(4)),
+    ...[1, 4].map((rank) =>
+      resultOf(task, "lora", { [rank]: 6 - rank }, trained(rank))
+    ),
+    ...["all", "frozen", "frozen-strict", "another"].map((mode) =>
+      resultOf(task, "matryoshka", { 1: 5, 4: 6 }, {
+        ...trained(4),
+        variant: { mode, sampler: "geometric" },
+      })
+    ),
+    resultOf(task, "head", { 0: 16 }, { ...trained(0), size: undefined }),
+  ]);
+  const options = { ...OPTIONS, draw: seededDraw(0), replicates: 100 };
+  const report = {
+    ...compare(results, options),
+    choices: summarizeChoices([]),
+  };
+  const vega = fileURLToPath(
+    new URL("vega.min.js", import.meta.resolve("vega")),
+  );
+  const page = renderPage({
+    report,
+    markdown: renderMarkdown(report),
+    figures: await renderFigures(report),
+    runtime: Deno.readTextFileSync(vega),
+  });
+  const path = join(folder, "report.html");
+  const run = JSON.stringify(RUN);
+  Deno.writeTextFileSync(
+    path,
+    page.replace('id="run">null', () => `id="run">${run}`),
+  );
+  return pathToFileURL(path).href;
+}
+
+/** A rank curve with its panel, and the shown text of the panel. */
+const CURVE =
+  `document.querySelector('[data-figure="rte-validation.svg"]').parentElement`;
+const PANEL = `${CURVE}.querySelector(".ranks [aria-live]").innerText`;
+
+/** The ratio of contrast of the text to its ground (WCAG 2.2, 1.4.3). */
+const CONTRAST = `(() => {
+  const light = (text) => {
+    const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map((it) => {
+      const share = Number(it) / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = light(getComputedStyle(document.body).backgroundColor);
+  const ratios = [...document.querySelectorAll("p, td, a, figcaption, .chart text")].map((it) => {
+    const { color, fill } = getComputedStyle(it);
+    const ink = light(it.tagName === "text" ? fill : color);
+    return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+  });
+  return Math.min(...ratios);
+})()`;
+
+Deno.test({
+  name: "the page of a report works in Chromium",
+  ignore: missing !== undefined,
+  async fn(t) {
+    const folder = Deno.makeTempDirSync();
+    try {
+      const url = await writePage(folder);
+      await using browser = await Browser.start();
+      await browser.open(url);
+      await browser.until("document.documentElement.dataset.ready === ''");
+
+      await t.step("it asks for nothing but itself", () => {
+        assertEquals(browser.requests, [url]);
+      });
+
+      await t.step("it says what made it", async () => {
+        const text = await browser.evaluate<string>(
+          "document.querySelector('header').innerText",
+        );
+        assertMatch(text, /my pipeline/);
+        assertMatch(text, /2026-01-02 03:04 UTC/);
+        assertMatch(text, /0123456789ab/);
+        assertMatch(text, /deno task pipeline 'my pipeline'/);
+        const run = await browser.evaluate<string>(
+          "document.querySelector('#run').textContent",
+        );
+        assertMatch(run, /train-dylora@rte12\.32026-01-02 03:04 UTCran/);
+        // The edge from the data to the report is implied.
+        assertEquals(
+          await browser.evaluate(
+            "document.querySelectorAll('.graph path').length",
+          ),
+          2,
+        );
+      });
+
+      await t.step("a click in a figure picks the nearest rank", async () => {
+        const { x, y } = await browser.evaluate<{ x: number; y: number }>(
+          `(() => {
+          const points = [...${CURVE}.querySelectorAll('.chart [aria-roledescription="point"]')];
+          const point = points.find((it) => it.getAttribute("aria-label").startsWith("rank: 2"));
+          point.scrollIntoView({ behavior: "instant", block: "center" });
+          const { x, y, width, height } = point.getBoundingClientRect();
+          return { x: x + width / 2 + 4, y: y + height / 2 - 40 };
+        })()`,
+        );
+        await browser.click(x, y);
+        await browser.until(`/^Rank 2\\b/.test(${PANEL})`);
+        const text = await browser.evaluate<string>(PANEL);
+        assertMatch(text, /accuracy 80\.0 \[/);
+        assertMatch(
+          text,
+          /10 kB: 2,000 values and 500 of the head/,
+        );
+        assertMatch(
+          text,
+          /deno task export 'my pipeline\.yaml' train-dylora@rte --rank 2 --set rank=4/,
+        );
+      });
+
+      await t.step("ranks are picked by keyboard", async () => {
+        await browser.evaluate(
+          `${CURVE}.querySelector(".choices button").focus()`,
+        );
+        await browser.press("Tab");
+        await browser.press("Tab");
+        await browser.press("Enter");
+        await browser.until(`/^Rank 3\\b/.test(${PANEL})`);
+        assertEquals(
+          await browser.evaluate(
+            `[...${CURVE}.querySelectorAll(".choices button")].filter((it) => it.ariaPressed === "true").map((it) => it.textContent)[0]`,
+          ),
+          "3",
+        );
+      });
+
+      await t.step("methods are picked by keyboard", async () => {
+        const faded =
+          `[...${CURVE}.querySelectorAll('.chart [aria-roledescription="point"]')]
+          .filter((it) => it.getAttribute("opacity") !== "1")
+          .map((it) => /method: ([^;]*)/.exec(it.getAttribute("aria-label"))[1])`;
+        assertEquals(await browser.evaluate(faded), []);
+        await browser.evaluate(
+          `${CURVE}.querySelector(".methods button").focus()`,
+        );
+        await browser.press(" ");
+        await browser.until(`${faded}.length > 0`);
+        const others = await browser.evaluate<string[]>(faded);
+        assert(others.includes("LoRA") && !others.includes("DyLoRA"));
+        await browser.press(" ");
+        await browser.until(`${faded}.length === 0`);
+      });
+
+      await t.step("a command is copied", async () => {
+        await browser.send("Browser.grantPermissions", {
+          permissions: ["clipboardReadWrite", "clipboardSanitizedWrite"],
+        });
+        await browser.evaluate(
+          `(() => { const copy = ${CURVE}.querySelector(".command button"); copy.scrollIntoView({ behavior: "instant", block: "center" }); copy.focus(); })()`,
+        );
+        await browser.press(" ");
+        await browser.until(
+          `${CURVE}.querySelector(".command button").textContent === "Copied"`,
+        );
+        assertMatch(
+          await browser.evaluate<string>("navigator.clipboard.readText()"),
+          /^deno task export 'my pipeline\.yaml' train-dylora@rte --rank 3 /,
+        );
+      });
+
+      await t.step("figures and tables are saved", async () => {
+        const downloads = join(folder, "downloads");
+        Deno.mkdirSync(downloads);
+        await browser.send("Browser.setDownloadBehavior", {
+          behavior: "allow",
+          downloadPath: downloads,
+        });
+        const saved = async (label: string, name: string) => {
+          await browser.evaluate(
+            `[...document.querySelectorAll("button")].find((it) => it.ariaLabel === ${
+              JSON.stringify(label)
+            }).click()`,
+          );
+          for (let tries = 0; tries < 200; tries++) {
+            const found = [...Deno.readDirSync(downloads)];
+            if (found.some((it) => it.name === name)) break;
+            await new Promise((resolve) => setTimeout(resolve, 30));
+          }
+          return Deno.readFileSync(join(downloads, name));
+        };
+        const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+        const svg = await saved(
+          "Save as SVG: rte-validation.svg",
+          "rte-validation.svg",
+        );
+        assertMatch(text(svg), /^<svg .*fill="white"/);
+        const png = await saved(
+          "Save as PNG: rte-validation.svg",
+          "rte-validation.png",
+        );
+        assertEquals(
+          [...png.subarray(1, 4)].map((it) => String.fromCharCode(it)).join(""),
+          "PNG",
+        );
+        // The width is in the first chunk: twice that of the figure.
+        const [, width] = /<svg [^>]*width="(\d+)"/.exec(text(svg))!;
+        assertEquals(
+          new DataView(png.buffer, png.byteOffset).getUint32(16),
+          2 * Number(width),
+        );
+        const csv = await saved("Save table 2 as CSV", "table-2.csv");
+        const rows = text(csv).trimEnd().split("\r\n");
+        assertMatch(rows[0]!, /^Rank,DyLoRA/);
+        // The second table is that of differences over tasks, at ranks 1 and 4.
+        assertEquals(rows.length, 1 + 2, text(csv));
+        assertMatch(rows[1]!, /^1,"-17\.5 \[-\d+\.\d, -\d+\.\d\]",/);
+      });
+
+      await t.step("it fits narrow windows and paper", async () => {
+        for (const width of [400, 1280]) {
+          await browser.show({ width });
+          await browser.until(
+            `document.documentElement.scrollWidth <= ${width}`,
+            5,
+          );
+          await browser.until(
+            `[...document.querySelectorAll(".chart svg")].every((it) => it.getBoundingClientRect().right <= ${width})`,
+            5,
+          );
+        }
+        // The width of A4 without its margins, in pixels.
+        await browser.show({ width: 680 });
+        await browser.send("Emulation.setEmulatedMedia", { media: "print" });
+        await browser.until("document.documentElement.scrollWidth <= 680", 5);
+        assertEquals(
+          await browser.evaluate(
+            `[...document.querySelectorAll("table")].filter((it) => it.getBoundingClientRect().right > 681).length`,
+          ),
+          0,
+        );
+        await browser.send("Emulation.setEmulatedMedia", { media: "" });
+      });
+
+      await t.step("its text has contrast in both themes", async () => {
+        for (const theme of ["light", "dark"] as const) {
+          await browser.show({ theme });
+          const ratio = await browser.evaluate<number>(CONTRAST);
+          assert(ratio >= 4.5, `${theme}: ${ratio}`);
+        }
+        const ground = await browser.evaluate<string>(
+          "getComputedStyle(document.body).backgroundColor",
+        );
+        assertEquals(ground, "rgb(21, 24, 28)");
+      });
+
+      assertEquals(browser.errors, []);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  },
+});

@@ -1,0 +1,216 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import type { Event } from "../../../lib/scheduler/events.ts";
+import { type StageOptions, TestProject } from "../project.ts";
+import { slurm, slurmTest } from "./cluster.ts";
+import {
+  go,
+  IS_LONG,
+  isBegun,
+  jobsIn,
+  LIMITS,
+  logs,
+  messages,
+  QUICK,
+  quick,
+  waiter,
+} from "./waiting_stages.ts";
+
+slurmTest(
+  "run() finds the jobs of a scheduler that was killed, and submits nothing twice",
+  async (cluster) => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    const before = await cluster.submitted();
+    const killed = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+    await killed.event(isBegun);
+    killed.process.kill("SIGKILL");
+    await killed.end();
+    const next = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+    await next.event(isBegun);
+    go(project);
+    await next.end();
+    assertEquals(project.read("out/test/wait/out.txt"), "went");
+    assertEquals(jobsIn(next.events), jobsIn(killed.events));
+    assertEquals((await cluster.submitted()).length, before.length + 1);
+    assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
+  },
+);
+
+slurmTest(
+  "run() tells a job that somebody cancelled from one that failed",
+  async () => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    const running = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+    await running.event(isBegun);
+    const [job] = jobsIn(running.events);
+    await slurm("scancel", job!);
+    await running.end();
+    assertMatch(
+      messages(running.events).join(),
+      new RegExp(`^Job ${job} was cancelled on node "n\\d", not by this run$`),
+    );
+  },
+);
+
+/** A stage that leaves a checkpoint when it is asked to end, and goes on from it; and one that leaves none. */
+function limited(project: TestProject): Record<string, StageOptions> {
+  const untilAsked = `stage.log("begun");
+     const timer = setTimeout(() => {}, 1e6);
+     await new Promise((r) => stage.signal.addEventListener("abort", r));
+     clearTimeout(timer);`;
+  project.task(
+    "resume",
+    `const file = stage.checkpoint + "/state";
+     let before;
+     try { before = Deno.readTextFileSync(file); } catch { /* the first round */ }
+     if (before !== undefined) return "from " + before;
+     Deno.writeTextFileSync(stage.output + "/unfinished.txt", "");
+     ${untilAsked}
+     Deno.writeTextFileSync(file, "checkpoint");
+     throw stage.signal.reason;`,
+  );
+  project.task("slow", `${untilAsked} throw stage.signal.reason;`);
+  return {
+    resume: { task: "resume", resources: { time: 60 } },
+    slow: { task: "slow", resources: { time: 60 } },
+  };
+}
+
+/** Checks that the first went on from its checkpoint, and the second failed. */
+function checkLimited(project: TestProject, events: readonly Event[]): void {
+  assertEquals(project.read("out/test/resume/out.txt"), "from checkpoint");
+  assertEquals(
+    [...Deno.readDirSync(project.path("out/test/resume"))]
+      .map(({ name }) => name),
+    ["out.txt"],
+  );
+  const [first, second] = jobsIn(
+    events.filter((it) => "stage" in it && it.stage === "resume"),
+  );
+  assertEquals(first === second, false);
+  assertEquals(logs(events).filter((it) => it.startsWith("Job")), [
+    `Job ${first} reached its time limit; it goes on from its checkpoint`,
+  ]);
+  assertMatch(
+    messages(events).join(),
+    /^Job \d+ reached its time limit and has left no checkpoint: raise "time" in its resources or the profile$/,
+  );
+}
+
+slurmTest(
+  "run() goes on from the checkpoint of a job whose time limit is near, and fails one that leaves none",
+  async () => {
+    using project = new TestProject();
+    const running = project.spawn(limited(project), {
+      slurm: QUICK,
+      limits: LIMITS,
+    });
+    for (const stage of ["resume", "slow"]) {
+      await running.event((it) =>
+        isBegun(it) && "stage" in it && it.stage === stage
+      );
+    }
+    // As the controller does before the limit; see --signal in sbatch(1).
+    await slurm(
+      "scancel",
+      "--batch",
+      "--signal=USR1",
+      ...jobsIn(running.events),
+    );
+    await running.end();
+    checkLimited(project, running.events);
+  },
+);
+
+slurmTest(
+  "run() goes on from the checkpoint of a job when Slurm announces its time limit",
+  async () => {
+    using project = new TestProject();
+    const { events } = await project.run(limited(project), {
+      executor: quick(),
+      limits: LIMITS,
+    });
+    checkLimited(project, events);
+  },
+  IS_LONG,
+);
+
+/** Runs the stage "wait" on a partition until `disturb` has made Slurm start it again. */
+async function startedAgain(
+  partition: string,
+  cpus: number,
+  disturb: () => Promise<void>,
+): Promise<void> {
+  using project = new TestProject();
+  const { wait } = waiter(project);
+  const running = project.spawn({ wait: { ...wait!, resources: { cpus } } }, {
+    slurm: { ...QUICK, partition },
+    limits: LIMITS,
+  });
+  await running.event(isBegun);
+  await disturb();
+  await running.event((it) =>
+    it.type === "log" && it.line.startsWith("Started again on node")
+  );
+  go(project);
+  await running.end();
+  assertEquals(messages(running.events), []);
+  assertEquals(project.read("out/test/wait/out.txt"), "went");
+  assertEquals(jobsIn(running.events).size, 1);
+}
+
+// Together, since Slurm lets both wait for some seconds before they start again.
+slurmTest(
+  "run() starts stages again whose node failed, or that were pre-empted",
+  async () => {
+    await Promise.all([
+      startedAgain("frail", 1, async () => {
+        const node = ["update", "NodeName=n4"] as const;
+        await slurm("scontrol", ...node, "State=DOWN", "Reason=test");
+        await slurm("scontrol", ...node, "State=RESUME");
+      }),
+      startedAgain("low", 4, async () => {
+        const job = ["--partition=other", "--cpus-per-task=4", "--chdir=/"];
+        await slurm("sbatch", ...job, "--output=/dev/null", "--wrap=sleep 1");
+      }),
+    ]);
+  },
+);
+
+/** True for what the executor tells the user. */
+function isSaid(event: Event): boolean {
+  return event.type === "log" && event.stage === "";
+}
+
+slurmTest(
+  "run() waits for a controller that was killed, and says so",
+  async (cluster) => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    project.task("after", "return read('a') + '!';", {
+      inputs: { a: { kind: "text" } },
+    });
+    stages.after = { task: "after", inputs: { a: ["wait"] } };
+    const running = project.spawn(stages, {
+      slurm: { ...QUICK, pace: { ...QUICK.pace, call: 2 } },
+      limits: LIMITS,
+    });
+    await running.event(isBegun);
+    await cluster.killController();
+    await running.event(isSaid);
+    // The stage ends, and the next one is ready, while there is no controller.
+    go(project);
+    await running.event((it) => it.type === "finished" && it.stage === "wait");
+    await cluster.startController();
+    await running.end();
+    assertEquals(messages(running.events), []);
+    assertEquals(project.read("out/test/after/out.txt"), "went!");
+    const said = logs(running.events.filter(isSaid));
+    assertMatch(
+      said[0]!,
+      /^Slurm's controller does not answer \(.*\); waiting for it/,
+    );
+    assertEquals(said.at(-1), "Slurm's controller answers again");
+  },
+);
