@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { canonicalJson, digest } from "../store/digest.ts";
-import { writeDurably } from "../store/files.ts";
+import { temporarySuffix, writeDurably } from "../store/files.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Context } from "./context.ts";
 import { denoFolder, stageEnvironment } from "./permissions.ts";
@@ -56,14 +56,14 @@ async function compile(
   const late = runtimes.flatMap(({ modules = [] }) => modules);
   const imports = Deno.readTextFileSync(fileURLToPath(entry)).split("\n")
     .filter((line) => line.startsWith("import "));
-  const module = note.replace(/\.done$/, ".js");
+  const module = note.replace(/\.done$/, `.${temporarySuffix()}.js`);
   writeDurably(
     module,
     [...imports, ...late.map((url) => `import ${JSON.stringify(url)};`), ""]
       .join("\n"),
   );
-  // If it fails, so does the stage, which says why.
-  await new Deno.Command(Deno.execPath(), {
+  // If it fails, so does the stage, which says why; the next one tries again.
+  const { success } = await new Deno.Command(Deno.execPath(), {
     args: [...flags, "--no-prompt", module],
     env: stageEnvironment({}, [], Deno.env.get("TMPDIR") ?? "/tmp"),
     clearEnv: true,
@@ -72,5 +72,5 @@ async function compile(
     stderr: "null",
   }).output();
   Deno.removeSync(module);
-  Deno.writeTextFileSync(note, "");
+  if (success) Deno.writeTextFileSync(note, "");
 }
