@@ -6,6 +6,7 @@ import {
 } from "@std/assert";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { PEFT_FILES } from "../lib/artifacts/adapter.ts";
 import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
 import { listFiles } from "../lib/store/blobs.ts";
@@ -184,16 +185,24 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
         ).join("\0")
       ),
     );
+    const lora = join(out, "my-lora");
+    await Deno.mkdir(lora);
+    for (const file of PEFT_FILES) {
+      const trained = join(out, "smoke/train-lora@sst2,seed=0,rank=8", file);
+      await Deno.copyFile(trained, join(lora, file));
+    }
     const resize = [
       ...["pipeline", "resize", "--profile", "trial", "--out", out],
-      ...["-S", `adapter=${join(out, "smoke/train-lora@sst2,seed=0,rank=8")}`],
+      ...["-S", `adapter=${lora}`],
     ];
-    await Promise.all([
+    // All have ended before the folder is removed, even if one fails.
+    const ends = await Promise.allSettled([
       ...[...distinct].map((command) =>
         succeeds([...command.split("\0"), "--out", out])
       ),
       succeeds(resize),
     ]);
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
     const { comparisons: [comparison] } = JSON.parse(
       await Deno.readTextFile(join(out, "resize/report/report.json")),
     ) as { comparisons: { methods: { method: string; ranks: unknown[] }[] }[] };

@@ -137,7 +137,7 @@ Deno.test("fetch-data takes single splits of the hub beside files, and class nam
     assertEquals(wrong.code, 1);
     assertMatch(
       wrong.text,
-      /"org\/reviews\/data\/train-00000-of-00002\.parquet" has no column "sentence"; it has "text", "label"/,
+      /org\/reviews\/data\/train-00000-of-00002\.parquet\\?" has no column \\?"sentence\\?"; it has \\?"text\\?", \\?"label/,
     );
   }));
 

@@ -58,6 +58,8 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
           adapter: imported.output,
         });
         for (const file of exportAdapter.output.files) {
+          // The model card of an imported adapter cannot say how it was trained.
+          if (file === "README.md") continue;
           assertEquals(
             await Deno.readFile(join(again.output, file)),
             await Deno.readFile(join(exported.output, file)),
