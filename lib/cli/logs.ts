@@ -46,14 +46,20 @@ async function printLog(args: Arguments): Promise<number> {
     );
   }
   const runtimes = { engine: plannedEngine(args, graph, store) };
-  const log = await needingResult(
-    args,
-    id,
-    () => findStageLog(graph, id, { ...settings, runtimes }, store),
-  );
+  const find = () =>
+    needingResult(
+      args,
+      id,
+      () => findStageLog(graph, id, { ...settings, runtimes }, store),
+    );
   using interrupts = watchInterrupts(() => {});
   for await (
-    const line of readLog(log, args.has("follow"), interrupts.signal)
+    const line of readLog(
+      await find(),
+      args.has("follow"),
+      interrupts.signal,
+      find,
+    )
   ) {
     const text = args.has("json") ? JSON.stringify(line) : logText(line);
     if (text !== undefined) writeOut(`${text}\n`);

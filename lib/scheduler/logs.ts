@@ -121,18 +121,21 @@ const FOLLOW_PAUSE = 100;
  *
  * @param follow True to wait for further lines until the run ends.
  * @param signal Ends following.
+ * @param findAgain Finds the log where it is, if its run has ended since it was found.
  * @throws {Error} If the log has been removed or is damaged.
  */
 export async function* readLog(
-  found: FoundLog,
+  first: FoundLog,
   follow: boolean,
   signal?: AbortSignal,
+  findAgain?: () => Promise<FoundLog>,
 ): AsyncGenerator<LogLine> {
+  const { found, opened } = await openFound(first, findAgain);
+  using file = opened;
   const isOver = () => !follow || signal?.aborted === true;
   const isLive = () => found.from === "live" && isWritten(found.path);
   const isLeft = found.from === "live" && !isLive() &&
     fingerprint(jobFile(found, "stdout-0")) !== undefined;
-  using file = await openFound(found);
   for await (const text of growingLines(file, () => isOver() || !isLive())) {
     const line = parseLine(text, found);
     // Of the other events of a job, it is not known which were written before it was left.
@@ -202,17 +205,31 @@ async function* growingLines(
   }
 }
 
-async function openFound({ from, path }: FoundLog): Promise<Deno.FsFile> {
-  try {
-    return await Deno.open(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Error(
-      from === "live"
-        ? "The stage has just ended; request its log again"
-        : `The log "${path}" no longer exists; run the stage again`,
-      { cause: error },
-    );
+/** Attempts to open the log of a run in progress, which may end before each. */
+const ATTEMPTS = 3;
+
+async function openFound(
+  first: FoundLog,
+  findAgain: (() => Promise<FoundLog>) | undefined,
+): Promise<{ readonly found: FoundLog; readonly opened: Deno.FsFile }> {
+  let found = first;
+  for (let attempt = 1;; attempt++) {
+    try {
+      return { found, opened: await Deno.open(found.path) };
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      const { from, path } = found;
+      if (from === "live" && findAgain !== undefined && attempt < ATTEMPTS) {
+        found = await findAgain();
+        continue;
+      }
+      throw new Error(
+        from === "live"
+          ? "The stage has just ended; request its log again"
+          : `The log "${path}" no longer exists; run the stage again`,
+        { cause: error },
+      );
+    }
   }
 }
 

@@ -6,7 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { explain } from "../../lib/scheduler/plan.ts";
-import { readLog } from "../../lib/scheduler/logs.ts";
+import { type FoundLog, readLog } from "../../lib/scheduler/logs.ts";
 import { findStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
@@ -148,6 +148,17 @@ Deno.test("readLog() throws when the log was removed or is damaged", async () =>
   await project.run({ s: { task: "say" } });
   const graph = await project.graph({ s: { task: "say" } });
   const found = await findStageLog(graph, "s", project.settings(), store);
+  // The run of a log that was found may end before it is opened.
+  const ended: FoundLog = { from: "live", path: project.path("gone") };
+  const lines = await Array.fromAsync(
+    readLog(ended, false, undefined, () => Promise.resolve(found)),
+  );
+  assert(lines.some((it) => it.type === "log" && it.line === "fine"));
+  assertIsError(
+    await assertRejects(() => Array.fromAsync(readLog(ended, false))),
+    Error,
+    /^The stage has just ended; request its log again$/,
+  );
   Deno.chmodSync(found.path, 0o644);
   Deno.writeTextFileSync(found.path, '{"at":\n');
   const read = async () => await Array.fromAsync(readLog(found, false));
