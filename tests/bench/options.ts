@@ -37,7 +37,7 @@ export function precisionsOf(given: Arguments): readonly Precision[] {
  *
  * @throws {UsageError} If it is not set, with the remedy.
  */
-export function variable(name: string, remedy: string): string {
+function variable(name: string, remedy: string): string {
   const value = Deno.env.get(name);
   if (value !== undefined && value !== "") return value;
   throw new UsageError(`${name} is not set: ${remedy}`);
@@ -49,4 +49,21 @@ export function peerPython(): string {
     "PEFT_PYTHON",
     'run eval "$(sh tests/bench/peer/setup.sh)" to install the Python to compare with and set the variable',
   );
+}
+
+/** The folder of the model that the benchmarks of whole runs train. */
+export function minilmFolder(): string {
+  return variable("DYLORA_MINILM", "name the folder of all-MiniLM-L6-v2");
+}
+
+/** The folder of GLUE's TSV files. */
+export function glueFolder(): string {
+  return variable("DYLORA_GLUE", "name a folder of GLUE's TSV files");
+}
+
+/** Seconds that a run takes. */
+export async function secondsOf(run: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await run();
+  return (performance.now() - started) / 1000;
 }

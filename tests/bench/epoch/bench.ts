@@ -13,7 +13,14 @@ import {
 } from "../../../lib/cli/arguments.ts";
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
-import { peerPython, PRECISION, precisionsOf, variable } from "../options.ts";
+import {
+  glueFolder,
+  minilmFolder,
+  peerPython,
+  PRECISION,
+  precisionsOf,
+  secondsOf,
+} from "../options.ts";
 import { type EpochWork, timePeerEpoch } from "../peer/epoch.ts";
 import { TimedPipeline } from "../timed_pipeline.ts";
 
@@ -54,11 +61,8 @@ export const command: Command = {
 
 async function bench(given: Arguments): Promise<number> {
   const python = peerPython();
-  const model = variable(
-    "DYLORA_MINILM",
-    "name the folder of all-MiniLM-L6-v2",
-  );
-  const data = variable("DYLORA_GLUE", "name a folder of GLUE's TSV files");
+  const model = minilmFolder();
+  const data = glueFolder();
   const precisions = precisionsOf(given);
   const rounds = given.integer("rounds", 1) ?? 3;
   const file = join(import.meta.dirname!, "mrpc.yaml");
@@ -81,7 +85,7 @@ async function bench(given: Arguments): Promise<number> {
     const times = { ours: [] as number[], peer: [] as number[] };
     for (let round = 0; round < rounds; round++) {
       times.ours.push(
-        await seconds(() =>
+        await secondsOf(() =>
           ours.run(
             "tokens",
             "trained",
@@ -91,7 +95,7 @@ async function bench(given: Arguments): Promise<number> {
           )
         ),
       );
-      times.peer.push(await seconds(() => timePeerEpoch(python, work)));
+      times.peer.push(await secondsOf(() => timePeerEpoch(python, work)));
     }
     const [mine, theirs] = [median(times.ours), median(times.peer)];
     const row = {
@@ -110,10 +114,4 @@ async function bench(given: Arguments): Promise<number> {
     );
   }
   return EXIT.success;
-}
-
-async function seconds(run: () => Promise<unknown>): Promise<number> {
-  const started = performance.now();
-  await run();
-  return (performance.now() - started) / 1000;
 }

@@ -15,11 +15,13 @@ import {
 import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
+  glueFolder,
+  minilmFolder,
   peerPython,
   PRECISION,
   type Precision,
   precisionsOf,
-  variable,
+  secondsOf,
 } from "../options.ts";
 import { TimedPipeline } from "../timed_pipeline.ts";
 
@@ -62,11 +64,8 @@ export const command: Command = {
 
 async function bench(given: Arguments): Promise<number> {
   const python = peerPython();
-  const model = variable(
-    "DYLORA_MINILM",
-    "name the folder of all-MiniLM-L6-v2",
-  );
-  const data = variable("DYLORA_GLUE", "name a folder of GLUE's TSV files");
+  const model = minilmFolder();
+  const data = glueFolder();
   const precisions = precisionsOf(given);
   const rounds = given.integer("rounds", 1) ?? 1;
   const examples = given.integer("examples", 1) ?? 8192;
@@ -81,10 +80,10 @@ async function bench(given: Arguments): Promise<number> {
         examples: `${examples}`,
       });
       await ours.run("model", "data");
-      times.ours.push(await seconds(() => ours.run()));
+      times.ours.push(await secondsOf(() => ours.run()));
       scores.ours = mean(await ourScores(ours));
       times.peer.push(
-        await seconds(async () => {
+        await secondsOf(async () => {
           scores.peer = mean(
             await peerScores(python, { model, data, precision, examples }),
           );
@@ -170,10 +169,4 @@ async function peerScores(
 function mean({ dylora, lora }: z.output<typeof Scores>): number {
   const all = [...dylora, ...lora];
   return all.reduce((sum, score) => sum + score / all.length, 0);
-}
-
-async function seconds(run: () => Promise<unknown>): Promise<number> {
-  const started = performance.now();
-  await run();
-  return (performance.now() - started) / 1000;
 }
