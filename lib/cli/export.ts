@@ -9,7 +9,7 @@ import { type Arguments, type Command, EXIT, UsageError } from "./arguments.ts";
 import { plannedEngine } from "./executor.ts";
 import { openPipeline } from "./open_pipeline.ts";
 import { HELP, PROJECT, settingsOf, shortPath, tasksOf } from "./options.ts";
-import { KEY_OPTIONS, needingResult } from "./stage_result.ts";
+import { adapterStage, KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
 /** `deno task export`: writes a stage's adapter for PEFT. */
 export const exportCommand: Command = {
@@ -60,16 +60,7 @@ async function exportAdapter(args: Arguments): Promise<number> {
     settings.out,
     [pattern],
   );
-  const [stage, other] = selected.map((id) => graph.stages.get(id)!)
-    .filter(({ declaration }) => declaration.output.kind === "adapter");
-  if (stage === undefined) {
-    throw new UsageError(`"${pattern}" selects no stage that makes an adapter`);
-  }
-  if (other !== undefined) {
-    throw new UsageError(
-      `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
-    );
-  }
+  const stage = adapterStage(graph, selected, pattern, ["adapter"]);
   const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
   const output = resolve(Deno.cwd(), args.value("to") ?? name);
   if (existsSync(output)) {

@@ -29,7 +29,7 @@ import {
   tasksOf,
 } from "./options.ts";
 import { writeOut } from "./renderer.ts";
-import { KEY_OPTIONS, needingResult } from "./stage_result.ts";
+import { adapterStage, KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
 export const predictCommand: Command = {
@@ -219,18 +219,7 @@ async function foldersOfStage(
     settings.out,
     [pattern],
   );
-  const [stage, other] = selected.map((id) => graph.stages.get(id)!)
-    .filter(({ declaration: { output } }) =>
-      output.kind === "adapter" || output.kind === "peft"
-    );
-  if (stage === undefined) {
-    throw new UsageError(`"${pattern}" selects no stage that makes an adapter`);
-  }
-  if (other !== undefined) {
-    throw new UsageError(
-      `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
-    );
-  }
+  const stage = adapterStage(graph, selected, pattern, ["adapter", "peft"]);
   const model = modelOf(stage, graph);
   if (model === undefined) {
     throw new UsageError(

@@ -1,6 +1,7 @@
 /** Commands that read the result of a stage: by its key, with the parameters and the engine of the command line. */
+import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { NoResultError } from "../scheduler/failure.ts";
-import type { Arguments, Option } from "./arguments.ts";
+import { type Arguments, type Option, UsageError } from "./arguments.ts";
 import { EXECUTOR } from "./executor.ts";
 import { ENGINE, GPUS, GRAPH_OPTIONS } from "./options.ts";
 
@@ -11,6 +12,30 @@ export const KEY_OPTIONS: readonly Option[] = [
   GPUS,
   EXECUTOR,
 ];
+
+/**
+ * The stage among those selected that makes an adapter.
+ *
+ * @param pattern What selected them, for messages.
+ * @param kinds Kinds of artifacts that count as adapters.
+ * @throws {UsageError} If there is none, or more than one.
+ */
+export function adapterStage(
+  graph: Graph,
+  selected: readonly string[],
+  pattern: string,
+  kinds: readonly string[],
+): GraphStage {
+  const [stage, other] = selected.map((id) => graph.stages.get(id)!)
+    .filter(({ declaration }) => kinds.includes(declaration.output.kind));
+  if (stage === undefined) {
+    throw new UsageError(`"${pattern}" selects no stage that makes an adapter`);
+  }
+  if (other === undefined) return stage;
+  throw new UsageError(
+    `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
+  );
+}
 
 /**
  * Does what needs the result of a stage.
