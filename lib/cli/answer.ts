@@ -22,8 +22,8 @@ interface Report {
 }
 
 /**
- * The answer of a run from the results of its stages: reports, adapters for
- * PEFT, or else trained adapters.
+ * Collects the last lines of a run from the results of its stages: its reports,
+ * and its exported adapters or else its trained ones.
  *
  * @param current Ids of the stages of the run.
  * @param pages Paths of the pages of reports, by the id of the stage.
@@ -53,7 +53,7 @@ export function answerOf(
     : ofKind("adapter", "training.json");
   if (reports.length + adapters.length === 0) return undefined;
   const [first] = adapters;
-  const useless = findings.length > 0 &&
+  const nothingLearnt = findings.length > 0 &&
     findings.every(({ rank }) => rank === undefined);
   return {
     type: "answer",
@@ -62,10 +62,10 @@ export function answerOf(
       shortPath(pages.get(stage.id) ?? pathOf(stage))
     ),
     adapters: adapters.map((stage) => shortPath(pathOf(stage))),
-    ...(first !== undefined && !useless && {
+    ...(first !== undefined && !nothingLearnt && {
       predict: predictCommand(first, graph, args),
     }),
-    python: exported.length > 0 && !useless
+    python: exported.length > 0 && !nothingLearnt
       ? pythonLines(pathOf(exported[0]!))
       : [],
   };

@@ -60,7 +60,7 @@ export interface Usage {
 export interface Command extends Usage {
   /** Runs the command; resolves to the exit code. */
   readonly run: (args: Arguments, all: Commands) => Promise<number>;
-  /** The help text for what the arguments name; undefined for that of the command. */
+  /** Help for what the arguments name; undefined to print the command's own help. */
   readonly help?: (args: Arguments) => Promise<string | undefined>;
 }
 
@@ -172,10 +172,10 @@ async function parseOptions(
 }
 
 /**
- * Rewrites options into the form that `parseArgs()` does not misread, such as
- * `-fSa.b=c` into `--force true --set=a.b=c`. On its own it takes a positional
- * "true" after a flag for the flag's value, reads `-Sa=b` as `-S b`, and does
- * not accept "-" as a value.
+ * Rewrites options into a form that `parseArgs()` reads correctly: `-fSa.b=c`
+ * becomes `--force true --set=a.b=c`. Otherwise it would take a positional
+ * "true" after a flag as the flag's value, read `-Sa=b` as `-S b`, and reject
+ * "-" as a value.
  */
 function normalized(command: Usage, args: readonly string[]): string[] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
@@ -230,7 +230,7 @@ function checkValue({ name, value, choices }: Option, given: string): void {
   );
 }
 
-/** @param long What the user may have meant, in the form of a long option. */
+/** @param long The argument as a long option, to find a similar one. */
 function unknownOption(
   arg: string,
   { options }: Usage,
@@ -240,7 +240,7 @@ function unknownOption(
   return new UsageError(`Unknown option "${arg}"${hint}`);
 }
 
-/** Columns of help texts. */
+/** Width of help texts in columns. */
 export const WIDTH = 80;
 
 /** The help text of a command. */
@@ -288,7 +288,7 @@ function descriptionOf({ description, many }: Option): string {
   return many === true ? `${description}; may be repeated` : description;
 }
 
-/** Two columns within the width of help texts, the second one wrapped. */
+/** Formats rows as two columns within {@linkcode WIDTH}; the second one is wrapped. */
 export function columns(
   rows: readonly (readonly [string, string])[],
 ): string[] {
@@ -302,7 +302,7 @@ export function columns(
   });
 }
 
-/** Breaks a text at spaces into lines of at most `width` characters; line breaks stay. */
+/** Wraps a text at spaces into lines of at most `width` characters; keeps its line breaks. */
 export function wrap(text: string, width: number): string[] {
   return text.split("\n").flatMap((paragraph) => {
     const lines: string[] = [];

@@ -41,9 +41,9 @@ export const cacheCommand: Command = {
   usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
   description: `Manage the cache of results.
 
-ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, so that the next run makes them again; it exits with code 4 if there are any. gc removes the oldest results until the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. Everything in the cache counts. gc also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
 
-A RESULT is PIPELINE/STAGE for the last result of a stage, or the start of a key as printed by ls.`,
+A RESULT is PIPELINE/STAGE for the latest result of a stage, or the start of a key as printed by ls.`,
   options: [CACHE_LIMIT, OUT, JSON_LINES, HELP],
   examples: [
     ["ls", "List the results"],
@@ -123,11 +123,11 @@ async function verify(store: Store, args: Arguments): Promise<number> {
 async function gc(store: Store, args: Arguments): Promise<number> {
   const limit = await sizeOf(args, CACHE_LIMIT.name) ??
     defaultSettings(PROJECT).cacheLimit;
-  // Runs whose scheduler was killed count, too.
+  // What killed runs have left takes space as well.
   await sweepRuns(store, local);
   const done = await cleanUp(store, limit);
   const text = done === undefined
-    ? "Nothing removed: a run is in progress, or a newer version of this program uses this cache"
+    ? "Nothing removed: a run is in progress (try again when it has ended), or a newer version of this program uses this cache"
     : `${count(done.removed.length, "result")} removed, ${
       bytes(done.freed)
     } freed, ${bytes(done.left)} left`;
@@ -166,7 +166,7 @@ function keyOf(name: string, results: readonly Listed[]): string {
   const [first, second] = found;
   if (second !== undefined) {
     throw new UsageError(
-      `"${name}" is the start of ${found.length} keys: give more characters`,
+      `Key "${name}" is ambiguous, it matches ${found.length} results: give more characters`,
     );
   }
   if (first !== undefined) return first.key;

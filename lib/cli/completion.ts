@@ -17,7 +17,7 @@ export const completionCommand: Command = {
   name: "completion",
   usage: "bash|zsh|fish",
   description:
-    `Print a script with which the shell completes the arguments of "deno task" in this project: commands and their options, and the names of pipelines, stages, parameters and profiles. Elsewhere, and for other arguments of deno, it leaves completion as it was.`,
+    `Print a script that makes a shell complete the arguments of "deno task" in this project: commands and their options, and the names of pipelines, stages, parameters and profiles. Completion in other folders and of other deno commands does not change.`,
   options: [HELP],
   examples: [
     ["bash >> ~/.bashrc", "Install it for bash"],
@@ -73,7 +73,7 @@ interface Candidate {
 }
 
 /**
- * What the last word can be.
+ * Candidates for the last word.
  *
  * @param words Words after `deno task`, without quotes; the last one is being typed.
  */
@@ -121,7 +121,7 @@ async function taskNames(): Promise<Candidate[]> {
   }));
 }
 
-/** Words of a line that is not complete, and perhaps not valid. */
+/** Parses a line that is incomplete and may be invalid; `waiting` is the option whose value comes next. */
 function readLine(
   { options }: Command,
   words: readonly string[],
@@ -148,7 +148,7 @@ function readLine(
   return { args: new Arguments(positionals, given), waiting };
 }
 
-/** Values of an option; none where the shell completes file names. */
+/** Candidates for the value of an option; none where the shell completes file names. */
 async function valuesOf(
   { name, choices }: Option,
   args: Arguments,
@@ -172,7 +172,7 @@ async function valuesOf(
   }));
 }
 
-/** Parameters by dot path; behind a `=`, the present value, to be edited. */
+/** Parameters by dot path; after a `=`, the current value, for editing. */
 function parametersOf(
   { parameters }: Outline,
   typed: string,
@@ -222,7 +222,7 @@ async function stagesOf(
     : byName;
 }
 
-/** What a pipeline tells; undefined if its file has faults, which a completion has no place to show. */
+/** What `read` resolves to; undefined if the pipeline is invalid, since a completion cannot show errors. */
 async function readable<T>(read: () => Promise<T>): Promise<T | undefined> {
   try {
     return await read();
@@ -238,9 +238,9 @@ async function readable<T>(read: () => Promise<T>): Promise<T | undefined> {
  * `deno task` if the current folder belongs to the project.
  *
  * - bash splits words at `=`, `:` and `@`, so the script splits the line at
- *   blanks itself, and removes from each candidate what bash takes for words of
- *   their own.
- * - A candidate that ends with `=` gets no blank behind it.
+ *   blanks itself, and removes from each candidate the part that bash treats as
+ *   earlier words.
+ * - No blank is added after a candidate that ends with `=`.
  */
 const SCRIPTS: Readonly<
   Record<string, (project: string, command: string) => string>

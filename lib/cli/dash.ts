@@ -27,14 +27,14 @@ export const dashCommand: Command = {
   name: "dash",
   usage: "PIPELINE",
   description:
-    `Serve a page that follows a pipeline while it runs, in this or any other process: the stages and their states, loss curves of trainings, logs, and the scores by rank as they come in; then the report. Start it before, during or after the run, with the same parameters.
+    `Serve a page that follows the runs of a pipeline, whichever process started them: states of stages, loss curves of trainings, logs, scores by rank as they arrive, and then the report. Start it before, during or after a run, with the same parameters.
 
-The page is for this machine only (127.0.0.1), at an address that nobody can guess, and changes nothing.`,
+The page is served on this machine only (127.0.0.1), at an address with a random token, and is read-only.`,
   options: [
     {
       name: "port",
       value: "N",
-      description: "Port of the page (default: any that is free)",
+      description: "Port to listen on (default: any free port)",
     },
     ...GRAPH_OPTIONS,
     ENGINE,
@@ -53,7 +53,7 @@ The page is for this machine only (127.0.0.1), at an address that nobody can gue
 
 async function serveDash(args: Arguments): Promise<number> {
   const out = outOf(args);
-  // Faults of the arguments and of the file are told at once.
+  // Reports errors in the arguments and in the file before it serves anything.
   await openPipeline(args, out);
   const follower = new Follower({
     store: new Store(join(out, "cache")),
@@ -76,7 +76,7 @@ async function serveDash(args: Arguments): Promise<number> {
       writeOut(
         args.has("json")
           ? `${JSON.stringify({ type: "dash", url })}\n`
-          : `${url}\nOpen this page in a browser; Ctrl-C ends it\n`,
+          : `${url}\nOpen this page in a browser; press Ctrl-C to stop\n`,
       );
     },
   }, (request) => answer(request, token, follower));
@@ -94,14 +94,14 @@ function listen(
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new UsageError(
-      `Port ${options.port} is in use by another program: choose another one with --port`,
+      `Port ${options.port} is in use by another program: choose another port with --port`,
     );
   }
 }
 
 /**
- * The state of each stage, by the command `status` in a process of its own: a
- * long-lived process would plan with the modules that it has once imported.
+ * Reads the state of each stage with the command `status`, in a process of its
+ * own: this one would keep planning with the task modules it imported first.
  */
 async function readStatus(args: Arguments): Promise<StageStatus[]> {
   const flags = [...args.options]
@@ -128,7 +128,7 @@ async function readStatus(args: Arguments): Promise<StageStatus[]> {
     .filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
-/** Headers of every answer: nothing is loaded from elsewhere, framed elsewhere, kept, or named to others. */
+/** Headers of every response: nothing from other origins, no framing by them, no caching, no referrer. */
 const HEADERS = {
   "cache-control": "no-store",
   "content-security-policy":
@@ -138,21 +138,21 @@ const HEADERS = {
   "x-content-type-options": "nosniff",
 };
 
-/** Of a report: its own scripts and styles, without access to this page. */
+/** Headers of a report: it may run its own scripts, sandboxed from this page. */
 const REPORT_HEADERS = {
   ...HEADERS,
   "content-security-policy":
     "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'",
 };
 
-/** Types of files by the ends of their names. */
+/** Content types by file extension. */
 const TYPES: Readonly<Record<string, string>> = {
   html: "text/html; charset=utf-8",
   js: "text/javascript; charset=utf-8",
   json: "application/json",
 };
 
-/** Answers a request; refuses those that do not know the token, or that come by another host's name. */
+/** Answers a request; refuses those without the token, or with the name of another host. */
 async function answer(
   request: Request,
   token: string,
@@ -163,10 +163,10 @@ async function answer(
   const refuse = (status: number, text: string) =>
     new Response(`${text}\n`, { status, headers: HEADERS });
   if (given !== token || !["127.0.0.1", "localhost"].includes(hostname)) {
-    return refuse(403, "The address of this page has been printed by dash");
+    return refuse(403, 'Open the address that "deno task dash" has printed');
   }
   if (!["GET", "HEAD"].includes(request.method)) {
-    return refuse(405, "Nothing can be changed");
+    return refuse(405, "This page is read-only");
   }
   const send = (
     content: string | Uint8Array<ArrayBuffer>,
@@ -204,5 +204,5 @@ async function answer(
       if (page !== undefined) return send(page, "html", REPORT_HEADERS);
     }
   }
-  return refuse(404, "There is no such page");
+  return refuse(404, "Page not found");
 }

@@ -1,9 +1,9 @@
 // The page of "deno task dash": asks for the state of the pipeline once a second, and draws it.
 
-/** Milliseconds between two questions. */
+/** Milliseconds between two requests for the state. */
 const PAUSE = 1000;
 
-/** Curves that are shown before the user asks for all. */
+/** Number of curves shown until the user asks for all. */
 const FEW_CURVES = 12;
 
 const GLYPHS = { done: "✓", running: "▶", failed: "✕", waiting: "·" };
@@ -47,10 +47,10 @@ function duration(seconds) {
 /** The metric whose curve is drawn. */
 const METRIC = "loss";
 
-/** Points of the curve of each stage, as far as they have been asked for. */
+/** Points of each stage's curve that have been fetched. */
 const curves = new Map();
 
-/** The stage whose log is shown: one that runs, until the user chooses. */
+/** The stage whose log is shown: a running one until the user chooses. */
 let chosen = "";
 let isChosen = false;
 let showAll = false;
@@ -92,7 +92,7 @@ function drawSummary() {
   byId("problem").hidden = problem === undefined;
 }
 
-/** Columns and rows of the stages' names, from left to right along their inputs. */
+/** Groups stages by name, with the depth of each name in the graph and the names that it depends on directly. */
 function layOut() {
   const byName = Map.groupBy(state.stages, ({ name }) => name);
   const nameOf = new Map(state.stages.map(({ id, name }) => [id, name]));
@@ -115,7 +115,7 @@ function layOut() {
       Math.max(-1, ...[...needed].map((it) => depths.get(it) ?? -1)) + 1,
     );
   }
-  // An edge that others imply is not drawn.
+  // Edges that other edges imply are left out.
   for (const needed of needs.values()) {
     const all = [...needed];
     for (const it of all) {
@@ -127,7 +127,7 @@ function layOut() {
 
 const BOX = { width: 176, gap: 44, cell: 16, columns: 8, head: 24 };
 
-/** What the graph was drawn from: hints and focus stay until it changes. */
+/** State of the last drawing. The graph is drawn again only if it changes, so tooltips and focus stay. */
 let drawnGraph = "";
 
 function drawGraph() {
@@ -214,7 +214,7 @@ function drawGraph() {
   replace(byId("graph"), svg);
 }
 
-/** Replaces what an element contains, and keeps the focus on the same stage. */
+/** Replaces the children of an element, and keeps the focus on the same stage. */
 function replace(parent, ...children) {
   const focused = document.activeElement?.getAttribute?.("data-stage");
   const held = parent.contains(document.activeElement);
@@ -253,7 +253,7 @@ function drawRunning() {
   ));
 }
 
-/** A curve with its axes; the pointer reads values off it. */
+/** A curve with its axes, and the value at the pointer. */
 function curve(points) {
   const [width, height, left, bottom] = [300, 110, 40, 16];
   const [steps, values] = [
@@ -324,7 +324,7 @@ function curve(points) {
   return svg;
 }
 
-/** What the curves were drawn from: a curve that the pointer is on stays. */
+/** State of the last drawing. Curves are drawn again only if it changes, so that the value at the pointer stays. */
 let drawnCurves = "";
 
 function drawCurves(stages) {
@@ -423,7 +423,7 @@ function drawStages() {
 async function drawLog() {
   const lines = await ask(`log?stage=${encodeURIComponent(chosen)}`);
   const log = byId("log");
-  const text = lines.length === 0 ? "It has not run yet" : lines.join("\n");
+  const text = lines.length === 0 ? "No log yet" : lines.join("\n");
   if (log.textContent === text) return;
   const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
   log.textContent = text;
@@ -445,7 +445,7 @@ function drawReport() {
       element(
         "a",
         { href: address(it), target: "_blank" },
-        `Open ${it.stage} alone`,
+        `Open ${it.stage} in a new tab`,
       ),
       " ",
     ]),
@@ -474,7 +474,7 @@ for (;;) {
     await update();
   } catch (error) {
     byId("problem").textContent = error instanceof TypeError
-      ? "dash has ended; start it again with deno task dash"
+      ? 'dash has stopped: start it again with "deno task dash"'
       : error.message;
     byId("problem").hidden = false;
   }

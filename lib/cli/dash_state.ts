@@ -1,4 +1,4 @@
-/** What `dash` shows of a pipeline: read from what runs, of any process, leave on the disk. */
+/** The state of a pipeline that `dash` shows, read from the files of its runs, whichever process started them. */
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Event } from "../scheduler/events.ts";
 import type { StageStatus } from "../scheduler/plan.ts";
@@ -11,7 +11,7 @@ import type { Store } from "../store/store.ts";
 interface StageState {
   readonly id: string;
   readonly name: string;
-  /** Ids of the stages that it needs. */
+  /** Ids of the stages that it depends on. */
   readonly needs: readonly string[];
   readonly state: "done" | "running" | "failed" | "waiting";
   /** Why it waits or has failed. */
@@ -21,21 +21,21 @@ interface StageState {
   /** Duration of the run that made its result. */
   readonly seconds?: number;
   readonly progress?: Omit<Event & { type: "progress" }, "type" | "stage">;
-  /** Number of points of each metric that it reports by step. */
+  /** Number of points of each metric that it logs by step. */
   readonly points: Readonly<Record<string, number>>;
 }
 
-/** A metric by rank: a column for each way to get there. */
+/** A metric by rank, with a column for each group of evaluations. */
 interface RankTable {
-  /** Name of the data. */
+  /** Name of the data set. */
   readonly task: string;
   readonly metric: string;
   readonly columns: readonly {
     readonly title: string;
-    /** Scored results, and how many there will be. */
+    /** Number of evaluations that are done, of `total`. */
     readonly done: number;
     readonly total: number;
-    /** Mean over the results, by rank. */
+    /** Mean over the evaluations, by rank. */
     readonly scores: Readonly<Record<number, number>>;
   }[];
 }
@@ -54,7 +54,7 @@ export interface DashState {
     /** Changes with the content. */
     readonly version: string;
   }[];
-  /** Why the state could not be read again, such as a fault of the pipeline file. */
+  /** Why the last read failed, such as an error in the pipeline file. */
   readonly problem?: string;
 }
 
@@ -67,8 +67,8 @@ export interface Sources {
   status(): Promise<readonly StageStatus[]>;
 }
 
-/** Milliseconds between two looks at the state of all stages, which plans the pipeline: at least, and at most. */
-const [SOONEST, LATEST] = [1_000, 5_000];
+/** Minimum and maximum milliseconds between two reads of the state of all stages. A read plans the pipeline. */
+const [MIN_AGE, MAX_AGE] = [1_000, 5_000];
 
 /** Follows the runs of a pipeline. */
 export class Follower {
@@ -123,7 +123,7 @@ export class Follower {
     };
   }
 
-  /** Points `[step, value]` of a metric of a stage, from an index on. */
+  /** Points `[step, value]` of a metric of a stage, from the index `from`. */
   series(
     stage: string,
     name: string,
@@ -143,7 +143,7 @@ export class Follower {
     return page && Deno.readFileSync(page.path);
   }
 
-  /** Path of the page of a report: with the facts of the run, if that has written it beside the folder of the stage, else as the stage made it. */
+  /** Path of the page of a report: beside the folder of the stage, with the facts of the run, if the run has written it, else as the stage made it. */
   #page(stage: string): { path: string; version: string } | undefined {
     const file = this.#result(stage)?.files
       .find(({ path }) => path === "report.html");
@@ -160,7 +160,7 @@ export class Follower {
   async #read(): Promise<void> {
     const { store } = this.#sources;
     const age = this.#now() - this.#at;
-    if (age < SOONEST) return;
+    if (age < MIN_AGE) return;
     const seen = [
       "runs",
       ...this.#graph === undefined ? [] : [
@@ -171,7 +171,7 @@ export class Follower {
       const print = fingerprint(store.path(path));
       return `${print?.changed} ${print?.modified} ${print?.inode}`;
     }).join();
-    if (seen === this.#seen && age < LATEST) return;
+    if (seen === this.#seen && age < MAX_AGE) return;
     this.#at = this.#now();
     try {
       const status = await this.#sources.status();
@@ -264,7 +264,7 @@ export class Follower {
     for (const [title, members] of groups) {
       const scores = members.flatMap(({ id }) => this.#scoresOf(id) ?? []);
       const [first] = scores;
-      // Until then, nobody knows what data it is of.
+      // The data set is unknown until the first result.
       if (first === undefined) continue;
       const { task, metric } = first;
       const byRank = Map.groupBy(
@@ -300,7 +300,7 @@ export class Follower {
   }
 }
 
-/** The id of a stage without its seed and rank, which are averaged and tabulated. */
+/** The id of a stage without its seed, over which scores are averaged, and its rank, which is a row. */
 function titleOf({ id }: GraphStage): string {
   const [name, values = ""] = id.split("@");
   const others = values.split(",")
@@ -308,7 +308,7 @@ function titleOf({ id }: GraphStage): string {
   return others.length === 0 ? name! : `${name}@${others}`;
 }
 
-/** The main metric of a scored result, by rank. */
+/** The main metric of an evaluation, by rank. */
 interface Scores {
   readonly task: string;
   readonly metric: string;
@@ -335,10 +335,10 @@ function readScores(text: string): Scores | undefined {
   };
 }
 
-/** Lines of a log that the page shows. */
-const LINES = 500;
+/** Maximum number of lines of a log that the page shows. */
+const MAX_LINES = 500;
 
-/** The log of a run, read as far as it has been written. */
+/** The log of a run, read incrementally while it is written. */
 class StageLog {
   readonly path: string;
   /** Points `[step, value]` of each metric. */
@@ -360,10 +360,10 @@ class StageLog {
     const lines = (this.#rest + added).split("\n");
     this.#rest = lines.pop()!;
     for (const line of lines) this.#take(JSON.parse(line) as Event);
-    this.lines.splice(0, Math.max(0, this.lines.length - LINES));
+    this.lines.splice(0, Math.max(0, this.lines.length - MAX_LINES));
   }
 
-  /** Undefined if there is nothing new, or the run has ended and its log is elsewhere. */
+  /** Undefined if there is nothing new, or the run has ended and its log was moved. */
   #added(): string | undefined {
     try {
       using file = Deno.openSync(this.path);
@@ -392,7 +392,7 @@ class StageLog {
         const points = this.series.get(event.name) ?? [];
         points.push([event.step, event.value]);
         this.series.set(event.name, points);
-        // Reports of progress are rarer in a log.
+        // A log has fewer reports of progress than metrics.
         const { progress } = this;
         if (progress?.unit === "steps" && event.step > progress.done) {
           const note = `${event.name} ${event.value.toPrecision(4)}`;

@@ -10,17 +10,17 @@ import type { Arguments } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";
 
-/** Loads the packages that compute with libtensorflow. */
+/** The module that loads the packages that compute with libtensorflow. */
 const KERNELS =
   new URL("../engine/tensorflow/kernels.ts", import.meta.url).href;
 
 type Say = (message: Message) => void;
 
 /**
- * Selects the engine according to `--engine`, as a runtime for stages, and
- * reports which and why. It is installed when the first stage needs it.
+ * Selects the engine for `--engine` as a runtime for stages, and reports it with
+ * the reason. It is installed when the first stage needs it.
  *
- * @param findHost Finds the facts about the machine that runs the stages; by default this one.
+ * @param findHost Describes the machine that runs the stages; by default this one.
  */
 export function selectedEngine(
   args: Arguments,
@@ -90,7 +90,7 @@ export function installOptions(say: Say, signal?: AbortSignal): InstallOptions {
       say({
         type: "note",
         text:
-          `"${path}" of the library is missing or has changed since its installation: installing the library again`,
+          `"${path}" of the library is missing or was changed after its installation: reinstalling the library`,
       }),
   };
 }

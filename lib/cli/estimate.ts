@@ -4,14 +4,14 @@ import type { Event } from "../scheduler/events.ts";
 type Expected = Event & { readonly type: "expected" };
 type Progress = Event & { readonly type: "progress" };
 
-/** How long a stage will take, by its progress and by earlier runs. Times are in milliseconds. */
+/** Estimates how long a stage will take, from its progress and earlier runs. Times are in milliseconds. */
 export class Pace {
   /** When it, or its job, started. */
   readonly since: number;
-  /** Seconds that an earlier run took; undefined if there was none. */
+  /** Duration of an earlier run in seconds; undefined if there was none. */
   readonly #expected: number | undefined;
   #last: { readonly progress: Progress; readonly at: number } | undefined;
-  /** True if the last progress said what begins, so the time until the next is not that of a step. */
+  /** True if the last report was of other work, such as compiling: the time until the next one is not that of a step. */
   #isOther = false;
   #milliseconds = 0;
   #units = 0;
@@ -30,7 +30,7 @@ export class Pace {
     return this.#isOther ? this.#last?.progress.note : undefined;
   }
 
-  /** The part that is done, from 0 to 1. */
+  /** The fraction that is done, from 0 to 1. */
   get share(): number {
     const { done = 0, total = 0 } = this.progress ?? {};
     return total > 0 ? Math.min(1, done / total) : 0;
@@ -48,7 +48,7 @@ export class Pace {
     this.#last = { progress, at: now };
   }
 
-  /** Seconds that are left; undefined if nothing tells. */
+  /** Seconds left; undefined if there is nothing to estimate them from. */
   left(now: number): number | undefined {
     const { share } = this;
     const byRun = this.#expected === undefined
@@ -57,7 +57,7 @@ export class Pace {
     const bySteps = this.#leftBySteps(now);
     if (bySteps === undefined) return share < 1 && byRun || undefined;
     if (byRun === undefined) return bySteps;
-    // Earlier runs tell more at the start, the steps later.
+    // Earlier runs predict better at the start, steps later.
     const weight = Math.min(1, 5 * share);
     return weight * bySteps + (1 - weight) * byRun;
   }
@@ -65,7 +65,7 @@ export class Pace {
   #leftBySteps(now: number): number | undefined {
     if (this.#last === undefined || this.#units === 0) return undefined;
     const { progress: { done, total }, at } = this.#last;
-    // What comes after the last step is not known.
+    // The work after the last step is unknown.
     if (done >= total) return undefined;
     const left = (total - done) * this.#milliseconds / this.#units;
     const passed = this.#isOther ? 0 : now - at;
@@ -73,22 +73,22 @@ export class Pace {
   }
 }
 
-/** Time that is left of a run. */
+/** Time left of a run. */
 interface TimeLeft {
   readonly seconds: number;
-  /** True if it does not contain all stages, since nothing is known about some. */
+  /** True if some stages have no estimate, so this is a lower bound. */
   readonly isMinimum: boolean;
 }
 
-/** Milliseconds between two computations of the time that is left. */
+/** Milliseconds between two estimates of the time left. */
 const PAUSE = 1000;
 
-/** How long a run will take. */
+/** Estimates how long a run will take. */
 export class Forecast {
   #expected: Expected | undefined;
-  /** Seconds of earlier runs, by stage. */
+  /** Durations of earlier runs in seconds, by stage. */
   readonly #earlier = new Map<string, number>();
-  /** Seconds of the stages that have run, by name. */
+  /** Durations of the stages of this run in seconds, by name. */
   readonly #seen = new Map<string, number[]>();
   readonly #ended = new Set<string>();
   #left: TimeLeft | undefined;
@@ -101,7 +101,7 @@ export class Forecast {
     }
   }
 
-  /** Seconds that a stage is expected to take: as in an earlier run, else as other stages of its name. */
+  /** Expected duration of a stage in seconds: that of an earlier run, else the mean of stages of its name. */
   secondsOf(stage: string): number | undefined {
     const earlier = this.#earlier.get(stage);
     if (earlier !== undefined) return earlier;
@@ -117,7 +117,7 @@ export class Forecast {
     this.#seen.set(name, [...this.#seen.get(name) ?? [], seconds]);
   }
 
-  /** The time that is left of the run; undefined if nothing tells. */
+  /** The time left of the run; undefined if there is nothing to estimate it from. */
   left(
     running: ReadonlyMap<string, Pace>,
     now: number,

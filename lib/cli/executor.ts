@@ -18,7 +18,7 @@ export const EXECUTOR: Option = {
   value: "NAME",
   choices: ["local", "slurm"],
   description:
-    "What runs the stages: local or slurm (default: as your profile says, else local)",
+    "Where stages run: local or slurm (default: the one in your profile, else local)",
 };
 
 /** Options of a run on a cluster. */
@@ -27,21 +27,21 @@ export const CLUSTER_OPTIONS: readonly Option[] = [
   {
     name: "detach",
     description:
-      "With slurm: submit what is ready and leave; the same command finds the jobs again",
+      "With slurm: submit the stages that are ready, and exit; run the command again to go on",
   },
   {
     name: "on-interrupt",
     value: "WHAT",
     choices: ["cancel", "leave"],
     description:
-      "With slurm: what Ctrl-C does to jobs, cancel or leave (default: ask in a terminal, else cancel)",
+      "With slurm: on Ctrl-C, cancel jobs or leave them running (default: ask in a terminal, else cancel)",
   },
 ];
 
 /**
  * The executor for Slurm, if the options or the user's profile select it.
  *
- * @param say Tells the user something that concerns no single stage.
+ * @param say Prints a note.
  * @throws {PipelineError} If the profile has faults.
  */
 export async function slurmExecutor(
@@ -67,7 +67,7 @@ export async function slurmExecutor(
   return { executor: new Slurm(settings, say), settings };
 }
 
-/** The engine of the nodes, or of this machine, for commands that run no stages. */
+/** The engine of the nodes or of this machine, for commands that run no stages; nothing is installed. */
 export function plannedEngine(
   args: Arguments,
   graph: Graph,
@@ -119,7 +119,7 @@ function isThere(path: string): boolean {
     return true;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
-      // A path that was given must be right.
+      // A path that the user gives must exist.
       return Deno.env.get("DYLORA_PROFILE") === path;
     }
     throw error;
@@ -130,9 +130,9 @@ function isThere(path: string): boolean {
 const VERSION = 1;
 
 /**
- * Finds the facts about the nodes where the stages of a graph run that need the
- * engine. Short jobs ask them, one for all stages with the same partition and
- * constraint; the answers are kept in `cache/nodes.json`.
+ * Describes the nodes that run the stages which need the engine. A short job
+ * asks a node of each partition and constraint; `cache/nodes.json` keeps the
+ * answers.
  *
  * @throws {Error} If a job fails, or the nodes are not of one kind.
  */
@@ -213,7 +213,7 @@ function nodeEnvironment(): Record<string, string> {
   );
 }
 
-/** A node, by the answers that `node_facts.ts` has noted there. */
+/** The host of a node, with the answers that `node_facts.ts` has recorded there. */
 function hostOf(facts: Readonly<Record<string, unknown>>): Host {
   const answer = (...question: string[]) => facts[JSON.stringify(question)];
   return {

@@ -11,12 +11,12 @@ import { openPipeline } from "./open_pipeline.ts";
 import { HELP, PROJECT, settingsOf, shortPath, tasksOf } from "./options.ts";
 import { adapterStage, KEY_OPTIONS, needingResult } from "./stage_result.ts";
 
-/** `deno task export`: writes a stage's adapter for PEFT. */
+/** `deno task export`: exports a stage's adapter for PEFT. */
 export const exportCommand: Command = {
   name: "export",
   usage: "PIPELINE STAGE",
   description:
-    `Write the adapter of a stage, cut to one of its ranks, as a folder for PEFT. It does what a stage of the task export-adapter does, for a rank that the pipeline does not export.
+    `Export the adapter of a stage, at one of its ranks, as a folder for PEFT. The folder is the one that a stage of the task export-adapter writes, so the pipeline needs no such stage for the rank.
 
 STAGE is a training stage of PIPELINE that has run with the same parameters (-S, --profile) and engine.`,
   options: [
@@ -35,7 +35,7 @@ STAGE is a training stage of PIPELINE that has run with the same parameters (-S,
       name: "to",
       value: "DIR",
       description:
-        "Folder to write, which must not exist (default: a name made from the stage and the rank, in the current folder)",
+        "Folder to create (default: named after the stage and the rank, in the current folder)",
     },
     ...KEY_OPTIONS,
     HELP,
@@ -67,7 +67,7 @@ async function exportAdapter(args: Arguments): Promise<number> {
     throw new UsageError(
       `"${
         shortPath(output)
-      }" exists already: remove it, or name another folder with --to`,
+      }" already exists: remove it, or choose another folder with --to`,
     );
   }
   const model = modelOf(stage, graph);
@@ -98,7 +98,7 @@ async function exportAdapter(args: Arguments): Promise<number> {
         place: placeOf(results.lastingPaths(results.of(id))),
       }],
     ]);
-  // A folder that is complete, or not there.
+  // The folder appears when it is complete.
   const folder = `${output}.incomplete`;
   Deno.mkdirSync(folder, { recursive: true });
   try {

@@ -17,11 +17,11 @@ export const graphCommand: Command = {
       value: "NAME",
       choices: ["terminal", "mermaid", "dot"],
       description:
-        "terminal, mermaid (rendered by GitHub) or dot (for Graphviz) (default terminal)",
+        "terminal (default), mermaid (rendered by GitHub) or dot (for Graphviz)",
     },
     {
       name: "expand",
-      description: "Draw each stage of a matrix as a node",
+      description: "Draw each stage of a matrix as a node of its own",
     },
     ...GRAPH_OPTIONS,
     JSON_LINES,
@@ -101,16 +101,16 @@ function graphNodes(
 }
 
 /**
- * Draws a graph for the terminal like `git log --graph`: one line per node, below
- * all nodes that it depends on, connected by rails.
+ * Draws a graph like `git log --graph`: one line per node, below all nodes that
+ * it depends on, connected by lines.
  *
  *     ●  model
  *     │  ●  data ×3
  *     ├──╯
  *     ●  tokenize ×3
  *
- * Edges implied by others (`c` needs `b`, `b` needs `a`, so `c` needs `a`) are
- * omitted.
+ * Edges that other edges imply are omitted: `c` -> `a` if there are `c` -> `b`
+ * and `b` -> `a`.
  */
 export function rails(nodes: readonly GraphNode[]): string {
   const edges = reduceEdges(nodes);
@@ -220,7 +220,7 @@ const GLYPHS: Readonly<Record<string, string>> = {
   "1111": "┼",
 };
 
-/** The dependencies of each node, without those that another dependency implies. */
+/** The dependencies of each node, without those that others imply (the transitive reduction). */
 function reduceEdges(
   nodes: readonly GraphNode[],
 ): Map<string, readonly string[]> {

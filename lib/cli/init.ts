@@ -8,9 +8,13 @@ import { count } from "./messages.ts";
 import { findPipeline } from "./open_pipeline.ts";
 import { HELP, PROJECT } from "./options.ts";
 import { writeOut } from "./renderer.ts";
-import { type Look, lookAt, type Seen } from "./table_look.ts";
+import {
+  type ColumnSummary,
+  inspectTable,
+  type TableSummary,
+} from "./inspect_table.ts";
 
-/** The pipeline of which a starter is a copy with other parameters. */
+/** The pipeline that `init` copies and changes. */
 const TEMPLATE = "own-data";
 
 /** `deno task init`: writes a pipeline for a file of the user. */
@@ -18,7 +22,7 @@ export const initCommand: Command = {
   name: "init",
   usage: "FILE",
   description:
-    `Look at your data and write a commented pipeline for it. FILE is a .tsv, .csv, .jsonl or .parquet file with a column of texts and one of labels, which are found by their names and contents. Nothing is trained.`,
+    `Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.`,
   options: [
     { name: "text", value: "COLUMN", description: "Column of the text" },
     {
@@ -44,7 +48,7 @@ export const initCommand: Command = {
     ["reviews.csv", "Write pipelines/reviews.yaml"],
     [
       "pairs.tsv --text question --pair answer --label good",
-      "Say what the columns are",
+      "Name the columns",
     ],
     ["reviews.csv --to my/pipeline.yaml", "Write it elsewhere"],
   ],
@@ -65,17 +69,17 @@ async function init(args: Arguments): Promise<number> {
       `Invalid value "${target}" for option "--to": expected a file whose name ends in .yaml`,
     );
   }
-  const seen = await lookAt(data, {
+  const table = await inspectTable(data, {
     text: args.value("text"),
     pair: args.value("pair"),
     label: args.value("label"),
   });
-  const text = await starter(name, projectPath(data), seen);
+  const text = await starter(name, projectPath(data), table);
   write(file, text, target, args.has("force"));
   const command = args.has("to") ? target : name;
   writeOut(`${
     [
-      ...summary(given!, seen),
+      ...summary(given!, table),
       "",
       `Wrote ${target}. See what it would do, then run it:`,
       "",
@@ -104,7 +108,7 @@ function write(
   }
 }
 
-/** The name of a pipeline, from that of a file. */
+/** The name of a pipeline for a file. */
 function nameFor(path: string): string {
   const base = path.replace(/^.*[\\/]/, "").replace(/\.\w+$/, "");
   const name = base.replaceAll(/[^\w-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "")
@@ -112,42 +116,41 @@ function nameFor(path: string): string {
   return name === "" || name === "cache" ? `${name}data` : name;
 }
 
-/** A path as pipelines name it: relative to the project where it is in it. */
+/** A path as it is written in a pipeline: relative to the project if it is inside. */
 function projectPath(path: string): string {
   const short = relative(PROJECT, path);
   return short.startsWith("..") ? path : `./${short}`;
 }
 
-/** What was seen, for the user. */
-function summary(file: string, seen: Seen): string[] {
-  const { rows, columns, text, pair, label } = seen;
-  const lengths = (it: Look) =>
-    `"${it.name}", ${it.median} characters in the median, ${it.longest} at most`;
+/** The lines that describe the table to the user. */
+function summary(file: string, table: TableSummary): string[] {
+  const { rows, columns, text, pair, label } = table;
+  const lengths = (it: ColumnSummary) => `"${it.name}", ${lengthsOf(it)}`;
   return [
     `${file}: ${count(rows, "row")}, ${count(columns.length, "column")}`,
     `  text    ${lengths(text)}`,
     ...(pair ? [`  pair    ${lengths(pair)}`] : []),
-    `  label   "${label.name}", ${labelText(seen)}`,
-    ...seen.problems.map((it) => `  problem ${it}`),
+    `  label   "${label.name}", ${labelText(table)}`,
+    ...table.problems.map((it) => `  problem ${it}`),
   ];
 }
 
-/** Most classes that are listed with their counts. */
-const LISTED = 8;
+/** Maximum number of classes that are listed. */
+const MAX_LISTED = 8;
 
-function labelText({ regression, classes, range }: Seen): string {
+function labelText({ regression, classes, range }: TableSummary): string {
   if (regression) {
-    return `numbers from ${range[0]} to ${range[1]}: a regression`;
+    return `regression, numbers from ${range[0]} to ${range[1]}`;
   }
-  const listed = classes.slice(0, LISTED)
+  const listed = classes.slice(0, MAX_LISTED)
     .map(([name, size]) => `${name} ${size}`).join(", ");
-  const more = classes.length - LISTED;
+  const more = classes.length - MAX_LISTED;
   return `${classes.length} classes: ${listed}${
     more > 0 ? ` and ${more} more` : ""
   }`;
 }
 
-/** Epochs that suffice for so many examples, as in the pipelines of the project: some 20,000 examples in all, and one at least. */
+/** Default number of epochs for a number of training examples, as in the pipelines of the project. */
 function epochsFor(examples: number): number {
   return examples < 3000
     ? 10
@@ -158,7 +161,7 @@ function epochsFor(examples: number): number {
     : 1;
 }
 
-/** What a stage is for, by its name. */
+/** Comments of stages by name. */
 const STAGES: Readonly<Record<string, string>> = {
   model: "The encoder with its tokenizer",
   data:
@@ -171,18 +174,18 @@ const STAGES: Readonly<Record<string, string>> = {
   "take-away": "The adapter at the recommended rank, as PEFT loads it",
 };
 
-/** The text of a pipeline for the data: the pipeline for own data, with other parameters and with comments. */
+/** The text of a pipeline for a table: the template with its parameters and comments. */
 async function starter(
   name: string,
   path: string,
-  seen: Seen,
+  table: TableSummary,
 ): Promise<string> {
   const document = parseDocument(mask(await readText(findPipeline(TEMPLATE))));
-  const { rows, columns, text, pair, label } = seen;
+  const { rows, columns, text, pair, label } = table;
   const names = columns.map((it) => `"${it}"`).join(", ");
   document.commentBefore =
     ` A starter for ${path}: ${rows} rows with the columns ${names}.\n` +
-    ` Every parameter can be changed here, or for one run: -S rank=4`;
+    ` Change parameters here, or for one run with an option such as -S rank=4`;
   document.set("name", name);
   document.set("description", `Find the LoRA rank for ${path} with one DyLoRA`);
   const set = (key: string, value: unknown, comment: string) => {
@@ -194,41 +197,41 @@ async function starter(
   const { GLUE_TASKS } = await import("../glue/benchmark.ts");
   const isTaken = Object.hasOwn(GLUE_TASKS, name);
   set("train", path, "");
-  set("text", text.name, lengthComment(text));
+  set("text", text.name, lengthsOf(text));
   set(
     "pair",
     pair?.name ?? null,
-    pair ? lengthComment(pair) : "column of the second text, if there are two",
+    pair ? lengthsOf(pair) : "column of the second text, for pairs",
   );
-  set("label", label.name, labelText(seen));
+  set("label", label.name, labelText(table));
   set(
     "regression",
-    seen.regression,
-    seen.regression
-      ? `the labels look like numbers to predict: ${label.distinct} different values`
-      : "true if the label is a number to predict, not a class",
+    table.regression,
+    table.regression
+      ? `true because the labels look numeric: ${label.distinct} distinct values`
+      : "true if the labels are numbers to predict, not classes",
   );
   set("name", isTaken ? `${name}-data` : name, "name of the data in reports");
   set(
     "holdout",
     rows < 1000 ? 0.2 : 0.1,
-    "share of the examples that is held out for validation",
+    "fraction of the examples that is held out for validation",
   );
   set(
     "maxLength",
-    seen.tokens,
-    "tokens that are read of a text, estimated from 99 % of the texts; longer ones are cut",
+    table.tokens,
+    "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
   set("training.epochs", epochsFor(rows), "");
   explain(document.contents);
   return unmask(document.toString({ lineWidth: 0 }));
 }
 
-function lengthComment({ median, longest }: Look): string {
-  return `${median} characters in the median, ${longest} at most`;
+function lengthsOf({ median, longest }: ColumnSummary): string {
+  return `median ${median} characters, maximum ${longest}`;
 }
 
-/** Puts a comment above each stage that is known. */
+/** Puts the comments of {@linkcode STAGES} above the stages. */
 function explain(contents: ParsedNode | null): void {
   const stages = isMap(contents) ? contents.get("stages", true) : undefined;
   if (!isMap(stages)) return;

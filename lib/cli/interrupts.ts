@@ -6,24 +6,24 @@ export interface Interrupts extends Disposable {
   readonly signal: AbortSignal;
   /** The exit code of the signal; undefined if there was none. */
   readonly code: number | undefined;
-  /** True if the error only reports the interruption. */
+  /** True if the error is only a consequence of the interruption. */
   caused(error: unknown): boolean;
 }
 
 /**
- * Milliseconds within which all signals are one press. A terminal signals every
- * process of a command, and those above this one, `deno task` and `npx`, pass
- * the signal on as well.
+ * Milliseconds within which signals count as one press of Ctrl-C. A terminal
+ * signals every process of a command, and `deno task` and `npx` pass the signal
+ * on as well.
  */
 const ONE_PRESS = 1000;
 
 /**
- * Turns the first signal into an orderly stop. The next press, or SIGTERM, ends
- * the program at once, and the processes of stages with it. A terminal that is
- * closed after Ctrl-C hurries nothing.
+ * Turns the first signal into an orderly stop. The next press of Ctrl-C, or
+ * SIGTERM, ends the program at once, and the processes of stages with it. SIGHUP
+ * after another signal is ignored.
  *
- * @param onFirst Called to tell the user; the stop begins when the promise that
- * it returns, if it does, resolves.
+ * @param onFirst Called at the first signal, to notify the user. If it returns a
+ * promise, the stop begins when that settles.
  */
 export function watchInterrupts(
   onFirst: (signal: Deno.Signal) => void | Promise<void>,
@@ -33,7 +33,7 @@ export function watchInterrupts(
   let isPressed = false;
   const press = () => {
     isPressed = true;
-    // What has arrived while the thread was busy is read before the second timer.
+    // Signals that arrived while the thread was busy come before the second timer.
     const release = () => setTimeout(() => isPressed = false, 1);
     Deno.unrefTimer(setTimeout(release, ONE_PRESS));
   };

@@ -66,10 +66,10 @@ export function liveTable(
   };
 }
 
-/** Columns from which the bars are long. */
+/** Minimum width of a terminal for long bars, in columns. */
 const WIDE = 100;
 
-/** Columns of the time that is left: `59 min left`. */
+/** Width of the time left, such as `59 min left`, in columns. */
 const LEFT = 11;
 
 interface RunningStage {
@@ -131,7 +131,7 @@ class Table {
         this.#install = undefined;
         const pace = new Pace(now, this.#forecast.secondsOf(stage));
         this.#running.set(stage, { pace, reason });
-        // The row of the stage says it.
+        // The row of the stage shows it.
         return [];
       }
       case "progress":
@@ -141,7 +141,7 @@ class Table {
         if (running !== undefined) {
           const { stage, state } = message;
           const { reason } = running;
-          // Its time in the queue is none of its run.
+          // The time in the queue does not count.
           const pace = state === "RUNNING" && running.job?.state !== state
             ? new Pace(now, this.#forecast.secondsOf(stage))
             : running.pace;
@@ -179,7 +179,7 @@ class Table {
     }
   }
 
-  /** Lines that were held for the end. */
+  /** The lines that were held back for the end. */
   held(): readonly string[] {
     return this.#endings.take();
   }
@@ -190,7 +190,7 @@ class Table {
     this.#forecast.end(stage, seconds);
   }
 
-  /** The line of a stage that has run, with the reason why it did if there is room. */
+  /** The line of a stage that has run, with the reason why it ran if there is room. */
   #why(line: string, { reason }: RunningStage, width: number): string {
     // deno-lint-ignore no-control-regex
     const left = width - line.replace(/\x1b\[\d+m/g, "").length - 3;
@@ -199,7 +199,7 @@ class Table {
       : `${line} ${this.#style.dim(`- ${clip(reason, left)}`)}`;
   }
 
-  /** The rows of the table, at most so many. */
+  /** The rows of the table, at most `height`. */
   rows(width: number, height: number): string[] {
     const rows = this.#install ? [this.#installRow(this.#install, width)] : [];
     if (this.#running.size === 0) return rows;
@@ -221,7 +221,7 @@ class Table {
     return rows;
   }
 
-  /** Names of rows, which are made once for the same rows: a run may have thousands of stages. */
+  /** Short names of stages, cached as long as the rows stay the same: a run may have thousands of stages. */
   #shortNames(
     stages: readonly string[],
     width: number,

@@ -40,7 +40,7 @@ const COMMANDS: Commands = {
     async () => (await import("./dash.ts")).dashCommand,
   ],
   track: [
-    "Hand trainings and evaluations to TensorBoard, Trackio or MLflow",
+    "Send trainings and evaluations to TensorBoard, Trackio or MLflow",
     async () => (await import("./track.ts")).trackCommand,
   ],
   status: [
@@ -125,7 +125,7 @@ async function report(
   });
   const message = withSettings(plain, settings);
   const isUsage = error instanceof UsageError || name === "PipelineError";
-  // These are bugs of the program, so the stack trace helps.
+  // A bug of the program: the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
   console.error(isBug ? error.stack : message);
   const [command = ""] = args;

@@ -34,7 +34,7 @@ export type Message =
   }
   | Answer;
 
-/** What a run has found and where it is: its last lines. */
+/** The last lines of a run: its findings and where its results are. */
 export interface Answer {
   readonly type: "answer";
   readonly findings: readonly Finding[];
@@ -94,7 +94,7 @@ export function messageLine(
       const { stage, files, folder } = message;
       return `${stage}: moved ${
         count(files, "file")
-      } that it did not write from its output to "${folder}"`;
+      } of yours from its output folder to "${folder}"`;
     }
     case "failed":
       return failedLine(message, style);
@@ -151,24 +151,24 @@ function interruptedLine(
   style: Style,
 ): string {
   const next = checkpoint === undefined
-    ? "; run again to start it over"
-    : `, checkpoint at ${printable(checkpoint)}; run again to go on`;
+    ? "; run again to restart it"
+    : `, checkpoint at ${printable(checkpoint)}; run again to resume`;
   return `${stage}: ${style.yellow("interrupted")}${next}`;
 }
 
-/** Names that are listed; further ones are counted. */
-const MOST_NAMES = 5;
+/** Maximum number of names in a list. */
+const MAX_NAMES = 5;
 
 /**
- * What many stages share is said once: a fault, in full for the first stage and
- * with the names of the others at the end; and the reason why stages are
- * skipped, at the end. Stages that an interrupt has kept from starting are only
- * counted, in the summary.
+ * Groups the endings of stages. An error that several stages share is printed
+ * for the first one, with the names of the others before the summary. Skipped
+ * stages are listed there by the reason. Stages that an interrupt has kept from
+ * starting are counted in the summary only.
  */
 export class Endings {
   readonly #style: Style;
-  /** The stages with each fault after the first. */
-  readonly #faults = new Map<string, string[]>();
+  /** For each error, the stages after the first that have it. */
+  readonly #errors = new Map<string, string[]>();
   readonly #skipped = new Map<string, string[]>();
 
   constructor(style: Style) {
@@ -178,9 +178,9 @@ export class Endings {
   /** True if the line of this message is not printed, or not yet. */
   holds(message: Message): boolean {
     if (message.type === "failed" && !message.retry) {
-      const fault = message.message.replaceAll(`"${message.stage}"`, "");
-      const others = this.#faults.get(fault);
-      if (others === undefined) this.#faults.set(fault, []);
+      const error = message.message.replaceAll(`"${message.stage}"`, "");
+      const others = this.#errors.get(error);
+      if (others === undefined) this.#errors.set(error, []);
       else others.push(message.stage);
       return others !== undefined;
     }
@@ -195,14 +195,14 @@ export class Endings {
     return false;
   }
 
-  /** The lines that were held, before the summary. */
+  /** The lines to print before the summary. */
   take(): string[] {
     const style = this.#style;
-    const lines = [...this.#faults.values()]
+    const lines = [...this.#errors.values()]
       .filter((stages) => stages.length > 0)
       .map((stages) =>
         style.red(
-          `The same fault in ${count(stages.length, "more stage")}: ${
+          `Same error in ${count(stages.length, "more stage")}: ${
             listed(stages)
           }`,
         )
@@ -217,7 +217,7 @@ export class Endings {
           })`,
       );
     }
-    this.#faults.clear();
+    this.#errors.clear();
     this.#skipped.clear();
     return lines;
   }
@@ -225,8 +225,8 @@ export class Endings {
 
 /** `a, b, c and 12 more` */
 function listed(names: readonly string[]): string {
-  const more = names.length - MOST_NAMES;
-  return names.slice(0, MOST_NAMES).join(", ") +
+  const more = names.length - MAX_NAMES;
+  return names.slice(0, MAX_NAMES).join(", ") +
     (more > 0 ? ` and ${more} more` : "");
 }
 
@@ -245,7 +245,7 @@ function verifiedLine(
   }, ${time}: ${differing.join(", ")}`;
 }
 
-/** Seconds that the cache must save for the summary to say so. */
+/** Minimum seconds saved by the cache that the summary mentions. */
 const LEAST_SAVED = 1;
 
 function summaryLine(summary: Summary, style: Style): string {
@@ -263,10 +263,10 @@ function summaryLine(summary: Summary, style: Style): string {
   }
   const { ran, restored, interrupted, skipped } = outcomes;
   const parts = { ran, restored, unchanged, failed, interrupted, skipped };
-  const told = Object.entries(parts)
+  const counts = Object.entries(parts)
     .filter(([outcome, number]) => number > 0 || outcome === "ran")
     .map(([outcome, number]) => `${number} ${outcome}`);
-  const line = `${count(stages, "stage")}: ${told.join(", ")}, ${time}`;
+  const line = `${count(stages, "stage")}: ${counts.join(", ")}, ${time}`;
   return failed > 0
     ? style.red(line)
     : interrupted + skipped > 0
@@ -274,7 +274,7 @@ function summaryLine(summary: Summary, style: Style): string {
     : style.green(line);
 }
 
-/** The verdicts, then what can be done with the results. */
+/** The verdicts, then where the results are and how to use them. */
 function answerLines(answer: Answer, style: Style): string[] {
   const { findings, adapters, reports, predict, python } = answer;
   const isOne = findings.length === 1;
@@ -312,10 +312,7 @@ export function progressText(
   return printable(note === undefined ? text : `${text}, ${note}`);
 }
 
-/**
- * The last lines that each running stage wrote, shown if it fails and its
- * message does not say all that there is to say.
- */
+/** The last lines of output of each running stage, to show if it fails for a reason that its task did not report. */
 export class LastLines {
   readonly #lines = new Map<string, string[]>();
 

@@ -10,7 +10,7 @@ import { Store } from "../store/store.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
 
-/** A pipeline that a command works on. */
+/** A pipeline, opened for a command. */
 interface OpenedPipeline {
   readonly graph: Graph;
   /** Ids of the stages that the command line names. */
@@ -125,7 +125,7 @@ interface Source {
 /** Version of the format of snapshots. */
 const VERSION = 1;
 
-/** Number of snapshots in the cache. */
+/** Maximum number of snapshots in the cache. */
 const MAX_SNAPSHOTS = 20;
 
 /** A file that a graph depends on, and its digest. */
@@ -166,8 +166,8 @@ async function readSnapshot(
 /**
  * Saves a graph.
  *
- * @param since When reading of its sources began, in milliseconds since 1970:
- * nothing is saved if one of them may have changed since.
+ * @param since When its sources began to be read, in milliseconds since 1970.
+ * Nothing is saved if one of them may have changed since then.
  */
 async function writeSnapshot(
   source: Source,
@@ -211,7 +211,7 @@ function snapshotPath(source: Source, store: Store): string {
   return store.path("graphs", `${name.slice(0, 16)}.json`);
 }
 
-/** The modules that turn a text into a graph. */
+/** The modules of `lib/pipeline`, which turn a text into a graph. */
 function programFiles(): string[] {
   const folder = join(import.meta.dirname!, "../pipeline");
   return [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name));

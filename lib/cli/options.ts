@@ -38,13 +38,13 @@ export const CACHE_LIMIT: Option = {
   name: "cache-limit",
   value: "SIZE",
   description:
-    "Size above which the oldest results are removed from the cache (default 50GB)",
+    "Maximum size of the cache, from which the oldest results are removed (default 50GB)",
 };
 
 export const OUT: Option = {
   name: "out",
   value: "DIR",
-  description: "Folder of all output, including the cache (default out)",
+  description: "Output folder, including the cache (default out)",
 };
 
 export const TASKS: Option = {
@@ -66,13 +66,12 @@ export const GRAPH_OPTIONS: readonly Option[] = [
   {
     name: "profile",
     value: "NAME",
-    description: "Use the parameters of this profile of the pipeline",
+    description: "Use a profile of the pipeline: a named set of parameters",
   },
   {
     name: "name",
     value: "NAME",
-    description:
-      "Keep the results in out/PIPELINE@NAME, beside those without a name or with another one",
+    description: "Show the results in out/PIPELINE@NAME, not out/PIPELINE",
   },
   TASKS,
   OUT,
@@ -90,7 +89,7 @@ export const GPUS: Option = {
   name: "gpus",
   value: "IDS",
   description:
-    "GPUs to use, such as 0,2, or none, with which auto selects the CPU (default: all visible GPUs)",
+    "GPUs to use, such as 0,2; with none, --engine auto selects the CPU (default: all visible GPUs)",
 };
 
 /** Options that limit the resources of a run. */
@@ -104,13 +103,12 @@ export const LIMIT_OPTIONS: readonly Option[] = [
   {
     name: "cpus",
     value: "N",
-    description: "CPUs for all running stages together (default: all)",
+    description: "Total CPUs of running stages (default: all)",
   },
   {
     name: "memory",
     value: "SIZE",
-    description:
-      "Memory for all running stages together, such as 8GB (default: all)",
+    description: "Total memory of running stages, such as 8GB (default: all)",
   },
   GPUS,
 ];
@@ -186,11 +184,11 @@ function folderFault(out: string): string | undefined {
     }
     return path === out
       ? `The output folder "${out}" is a file`
-      : `The output folder "${out}" cannot be made, since "${path}" is a file`;
+      : `The output folder "${out}" cannot be created because "${path}" is a file`;
   }
 }
 
-/** A message with the settings whose values name a path in it: `"/a/x.tsv" does not exist; it comes from -S train=x.tsv`. */
+/** Appends the settings whose values are a path in the message: `"/a/x.tsv" does not exist; set by -S train=x.tsv`. */
 export function withSettings(
   message: string,
   settings: readonly string[],
@@ -201,15 +199,15 @@ export function withSettings(
   });
   return named.length === 0
     ? message
-    : `${message}; it comes from ${
-      named.map((it) => `-S ${it}`).join(" and ")
-    }`;
+    : `${message}; set by ${named.map((it) => `-S ${it}`).join(" and ")}`;
 }
 
 /**
- * The name of a pipeline's results: its own, followed by the one in `--name`.
+ * The name of the folder of a pipeline's results: `PIPELINE`, or
+ * `PIPELINE@NAME` with `--name`.
  *
- * @throws {UsageError} If the name is not part of a folder's name.
+ * @throws {UsageError} If the name has other characters than letters, digits,
+ * `_` and `-`, or more than 100.
  */
 export function resultsName(args: Arguments, pipeline: string): string {
   const name = args.value("name");
@@ -247,8 +245,8 @@ export async function sizeOf(
 }
 
 /**
- * A path from the user as an absolute path. `resolve()` without the current
- * folder takes it from Node's `process`, which takes 10 ms to load.
+ * Makes a path of the user absolute. Without the current folder, `resolve()`
+ * would load Node's `process` to find it, which takes 10 ms.
  */
 function absolutePath(path: string): string {
   return resolve(Deno.cwd(), path);

@@ -49,7 +49,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
       name: "keep-going",
       short: "k",
       description:
-        "After a failure, run the stages that do not need the failed one",
+        "After a failure, run the stages that do not depend on the failed one",
     },
     {
       name: "dry-run",
@@ -59,7 +59,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     {
       name: "no-wait",
       description:
-        "Fail if another process runs one of the stages, or holds a GPU or mutex that one needs",
+        "Fail instead of waiting for another process that runs one of the stages, or holds a GPU or mutex that one needs",
     },
     {
       name: "watch",
@@ -115,7 +115,7 @@ async function runPipeline(args: Arguments): Promise<number> {
     }
     note(
       slurm?.executor.onInterrupt === "leave"
-        ? "Leaving the jobs; the same command finds them again"
+        ? "Leaving the jobs running; run the same command again to follow them"
         : "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
     );
   });
@@ -178,7 +178,7 @@ async function runPipeline(args: Arguments): Promise<number> {
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
-    // The last lines are for people, the last JSON is for programs.
+    // People read the answer last; programs expect the summary last.
     const end = [outcome.summary, answer];
     if (args.has("json")) end.reverse();
     for (const message of end) if (message) say(message);
@@ -187,13 +187,16 @@ async function runPipeline(args: Arguments): Promise<number> {
   return interrupts.code ?? outcome.code;
 }
 
-/** Stages that may run or wait in the queue of a cluster at the same time. */
+/** Maximum number of stages that run or wait in the queue of a cluster. */
 const MOST_JOBS = 10_000;
 
-/** Seconds that the user has to say what happens to the jobs. */
+/** Seconds to wait for an answer to {@linkcode askForJobs}. */
 const ANSWER_SECONDS = 30;
 
-/** Asks in a terminal what happens to the jobs of an interrupted run. Elsewhere they are cancelled, unless the terminal was closed. */
+/**
+ * Asks in a terminal what to do with the jobs of an interrupted run. Without a
+ * terminal they are cancelled; if the terminal was closed they are left.
+ */
 async function askForJobs(
   signal: Deno.Signal,
   note: (text: string) => void,
@@ -201,7 +204,7 @@ async function askForJobs(
   if (signal === "SIGHUP") return "leave";
   if (signal === "SIGTERM" || !Deno.stdin.isTerminal()) return "cancel";
   note(
-    `Cancel the jobs of this run? c: cancel, l: leave (also without an answer within ${ANSWER_SECONDS} s)`,
+    `Cancel the jobs of this run? c: cancel, l: leave them running (default after ${ANSWER_SECONDS} s)`,
   );
   const { promise, resolve } = Promise.withResolvers<"leave">();
   const timer = setTimeout(() => resolve("leave"), ANSWER_SECONDS * 1000);
@@ -287,7 +290,7 @@ async function updatePages(
   return pages;
 }
 
-/** What the events of a run add up to. */
+/** Collects from the events of a run what its last lines and its exit code depend on. */
 class Outcome {
   summary: Summary | undefined;
   /** Stages with new or restored results. */
@@ -327,7 +330,7 @@ class Outcome {
     this.#keys.set(stage, { before, after: decision.key });
   }
 
-  /** Names the results of other settings or sources that this run has replaced; undefined if there are none. */
+  /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */
   async replacedText(): Promise<string | undefined> {
     const replaced = [...this.#keys].filter(([stage, { before, after }]) =>
       this.changed.has(stage) && before !== after
@@ -349,9 +352,9 @@ class Outcome {
     if (cause === undefined) return undefined;
     const names = replaced.slice(0, 3).map(([stage]) => stage).join(", ");
     const more = replaced.length > 3 ? ` and ${replaced.length - 3} more` : "";
-    return `Replaced the results of other settings (${cause}${
+    return `Replaced results of other parameters or sources (${cause}${
       causes.length > 1 ? ", ..." : ""
-    }): ${names}${more}; the cache keeps them, and --name NAME keeps several side by side`;
+    }): ${names}${more}; they stay in the cache, and --name NAME keeps both visible`;
   }
 
   /** Exit code of the run. */

@@ -1,4 +1,4 @@
-/** What `pipeline` and `pipeline NAME --help` print about pipelines, without opening them. */
+/** Lists pipelines and their parameters, as their files are written. */
 import { isMap, isScalar, type Pair, parseDocument } from "yaml";
 import {
   isMapping,
@@ -22,16 +22,16 @@ interface Parameter {
   /** Dot path: `training.learningRate`. */
   readonly name: string;
   readonly value: unknown;
-  /** The comment beside or above it in the file; else what its tasks say of it; else empty. */
+  /** Its comment in the file, else the description of the task's parameter, else empty. */
   readonly description: string;
 }
 
-/** A pipeline file as its reader sees it: nothing is expanded, and only the syntax is checked. */
+/** A pipeline file as written: not expanded, and checked for syntax only. */
 export interface Outline {
   readonly name: string;
   readonly description: string;
   readonly parameters: readonly Parameter[];
-  /** Overrides of parameters by the name of the profile. */
+  /** Changed parameters, by the name of the profile. */
   readonly profiles: Readonly<Record<string, unknown>>;
   /** Task of each stage, by the name of the stage. */
   readonly stages: Readonly<Record<string, string>>;
@@ -49,7 +49,7 @@ export async function printPipelines(args: Arguments): Promise<number> {
       name,
       description: typeof written === "string"
         ? written
-        : "It has faults or no description; --help shows them",
+        : "(no description, or invalid: see its --help)",
     });
   }
   if (args.has("json")) {
@@ -109,7 +109,7 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
   ].join("\n"));
 }
 
-/** Column in which the descriptions of parameters begin. */
+/** Indentation of the descriptions of parameters. */
 const INDENT = 6;
 
 function parameterLines({ name, value, description }: Parameter): string[] {
@@ -128,7 +128,7 @@ function parameterLines({ name, value, description }: Parameter): string[] {
  * Reads a pipeline file for help and completion.
  *
  * @param nameOrFile A name in `pipelines/`, or a file.
- * @param tasks Folder of the tasks, whose descriptions of parameters are taken where the file has no comment.
+ * @param tasks Folder of the tasks, whose descriptions are used for parameters without a comment.
  * @throws {UsageError} If there is no such pipeline.
  * @throws {PipelineError} If the file is not YAML with a mapping in it.
  */
@@ -168,7 +168,7 @@ export async function outlineOf(
   };
 }
 
-/** Parameters by dot path: a mapping by its keys, and what is deeper in one piece. */
+/** Parameters by dot path; mappings are flattened by one level. */
 function* flattened(params: Mapping): Generator<[string, unknown]> {
   for (const [name, value] of Object.entries(params)) {
     if (!isMapping(value)) yield [name, value];
@@ -194,30 +194,30 @@ function flow(value: unknown): string {
   return isPlain ? String(value) : JSON.stringify(value);
 }
 
-/** Comments of parameters by dot path: those on the lines above, or behind the value. */
+/** Comments of parameters by dot path: on the lines above, or after the value. */
 function commentsOf(text: string): Map<string, string> {
   const found = new Map<string, string>();
   const { contents } = parseDocument(mask(text), { logLevel: "silent" });
   const params = isMap(contents) ? contents.get("params", true) : undefined;
-  const said = (...comments: (string | null | undefined)[]) =>
+  const joined = (...comments: (string | null | undefined)[]) =>
     unmask(comments.join("\n").replaceAll(/\s+/g, " ").trim());
-  /** @param of What is said of the mapping, and so of its keys. */
-  const visit = (node: unknown, path: string, of: string) => {
+  /** @param inherited Comment of the mapping, for its keys without one. */
+  const visit = (node: unknown, path: string, inherited: string) => {
     if (!isMap(node)) return;
-    // The reader puts a comment above the first key here.
+    // "yaml" attaches a comment above the first key to the mapping.
     let above = path === "" ? node.commentBefore : undefined;
     for (const pair of node.items) {
       const { key, value } = pair as Pair<unknown, unknown>;
       if (!isScalar(key)) continue;
       const name = path + unmask(String(key.value));
-      const own = said(
+      const own = joined(
         above,
         key.commentBefore,
         isMap(value) ? value.commentBefore : undefined,
         isScalar(value) || isMap(value) ? value.comment : undefined,
       );
       above = undefined;
-      const comment = own === "" ? of : own;
+      const comment = own === "" ? inherited : own;
       if (comment !== "") found.set(name, comment);
       visit(value, `${name}.`, comment);
     }
@@ -227,8 +227,9 @@ function commentsOf(text: string): Map<string, string> {
 }
 
 /**
- * What tasks say of the parameters that they are given as they are: under
- * `with`, `key: ${params.path}`, or all of a mapping by the merge key.
+ * Descriptions of the task parameters to which pipeline parameters are passed
+ * unchanged, by dot path: under `with`, as `key: ${params.path}`, or as a whole
+ * mapping by the merge key.
  */
 async function descriptionsOf(
   stages: Mapping,

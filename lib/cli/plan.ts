@@ -26,10 +26,10 @@ type State = Decision["state"];
 
 /** The states of a stage in a plan. */
 const STATES: Readonly<Record<State, string>> = {
-  run: "its result is not cached, or is damaged, or --force names it",
-  restore: "its result is cached, but is not in the output folder",
+  run: "its result is not cached, or damaged, or --force selects it",
+  restore: "its result is cached, but not in the output folder",
   unchanged: "its result is in the output folder",
-  unknown: "it depends on stages to run, and may turn out unchanged",
+  unknown: "it depends on stages that will run, and may turn out unchanged",
   skip: "it is not selected (printed with --json only)",
 };
 
@@ -38,7 +38,7 @@ export const planCommand: Command = {
   name: "plan",
   usage: "PIPELINE [STAGE...]",
   description:
-    `Show what "deno task pipeline" would do with the same stages, parameters and engine, and do nothing.
+    `Show what "deno task pipeline" would do with the same arguments, and why, without running anything.
 
 The states of a stage:
 ${
@@ -145,7 +145,7 @@ function planText(
   return lines.map((line) => `${line}\n`).join("");
 }
 
-/** Maximum number of changed statements to show for a module. */
+/** Maximum number of changed statements shown per module. */
 const MAX_STATEMENTS = 12;
 
 /** `deno task explain`: explains why stages run or not. */
@@ -253,7 +253,7 @@ export const statusCommand: Command = {
   name: "status",
   usage: "PIPELINE",
   description:
-    "Show the state of each stage of a pipeline: whether it is running, failed the last time, or would run, and when and for how long it last ran.",
+    "Show the state of each stage of a pipeline: running, failed, interrupted, or what a run would do, with the time and the duration of its last run.",
   options: [...GRAPH_OPTIONS, ENGINE, GPUS, EXECUTOR, JSON_LINES, HELP],
   examples: [
     ["smoke", "Show the state of each stage"],

@@ -45,7 +45,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
       name: "rank",
       value: "N",
       description:
-        "Rank to predict at, or recommended (default: the one that the pipeline's report recommends, else the adapter's own)",
+        "Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)",
     },
     {
       name: "epoch",
@@ -57,7 +57,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
       name: "pair",
       value: "SEPARATOR",
       description:
-        "Each TEXT is a pair of texts with this separator; \\t is a tab",
+        "Split each TEXT into a pair at this separator; \\t is a tab",
     },
     {
       name: "precision",
@@ -143,12 +143,12 @@ async function predict(args: Arguments): Promise<number> {
   return interrupts.code ?? EXIT.success;
 }
 
-/** The folders of an adapter, of its base model and of a report on it, which exist until they are disposed of. */
+/** The folders of an adapter, its base model and a report on it, which exist until disposal. */
 interface Folders extends Disposable {
   readonly adapter: string;
   readonly model: string;
   readonly report?: string;
-  /** Replaces folders in a text by those that the user knows. */
+  /** Replaces temporary folders in a text by lasting ones. */
   readonly lastingPaths: (text: string) => string;
 }
 
@@ -191,7 +191,7 @@ function existingFolder(option: string, folder: string): string {
   );
 }
 
-/** The folder that the configuration of an adapter names as its base model: relative to the current folder or to the project. */
+/** The folder of the base model in the configuration of an adapter, relative to the current folder or to the project. */
 function baseModelOf(adapter: string): string {
   const path = join(adapter, "adapter_config.json");
   const name: unknown = existsSync(path)
@@ -252,7 +252,7 @@ async function foldersOfStage(
   };
 }
 
-/** The one stage of a report that reads a trained adapter; undefined if there is none, or several. */
+/** The only report stage that reads an adapter; undefined if there is none, or several. */
 function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
   const [report, ...others] = [...graph.stages.values()].filter((stage) =>
     stage.declaration.output.kind === "report" &&
@@ -322,7 +322,7 @@ interface TaskRun {
   readonly signal: AbortSignal;
 }
 
-/** Seconds that an interrupted task has to end. */
+/** Seconds that an interrupted task may take to end. */
 const GRACE = 10;
 
 /**

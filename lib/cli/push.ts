@@ -30,7 +30,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
       name: "base-model",
       value: "OWNER/NAME",
       description:
-        "Base model as the hub names it; needed if it was fetched from a package or a folder",
+        "Base model on the hub; required if it was fetched from a package or a folder",
     },
     {
       name: "private",
@@ -102,7 +102,7 @@ function hubName(args: Arguments, option: string): string | undefined {
   );
 }
 
-/** The folder of the adapter, which exists until it is disposed of. */
+/** The folder of the adapter, which exists until disposal. */
 async function folderOf(
   args: Arguments,
 ): Promise<{ readonly folder: string } & Disposable> {
@@ -111,7 +111,7 @@ async function folderOf(
   if (folder !== undefined) {
     if (pipeline !== undefined) {
       throw new UsageError(
-        `Unexpected argument "${pipeline}" beside option "--adapter"`,
+        `Unexpected argument "${pipeline}" with option "--adapter"`,
       );
     }
     return { folder, [Symbol.dispose]() {} };
@@ -149,11 +149,12 @@ async function folderOf(
 }
 
 /**
- * The files of an exported adapter. In the model card, the name of the
- * repository stands in place of the folder; in the configuration, the base model
- * is one of the hub.
+ * The files of an exported adapter for the hub: the model card names the
+ * repository instead of the folder, and the configuration names the base model
+ * on the hub.
  *
- * @throws {UsageError} If the folder is not an exported adapter, or its base model is not one of the hub.
+ * @throws {UsageError} If the folder is not an exported adapter, or its base
+ * model is not on the hub.
  */
 function adapterFiles(
   folder: string,
@@ -179,7 +180,7 @@ function adapterFiles(
     throw new UsageError(
       `The base model ${
         JSON.stringify(base)
-      } is not one of the hub: name it with --base-model OWNER/NAME`,
+      } is not a repository of the hub: name one with --base-model OWNER/NAME`,
     );
   }
   const changed = baseModel === undefined

@@ -29,7 +29,7 @@ export async function chooseRenderer(json: boolean): Promise<Renderer> {
   return liveTable({ write, size: consoleSize }, style);
 }
 
-/** Writes all of a text to standard output. Ends the program if nobody reads it any more, as behind `| head`. */
+/** Writes a text to standard output. Exits with code 129 if the reader has closed it, as `| head` does. */
 export function writeOut(text: string): void {
   try {
     writeAll(text);
@@ -51,7 +51,7 @@ function terminalWriter(): (text: string) => void {
   return writerUntil((error) => osError(error) === EIO, () => {});
 }
 
-/** Writes to a pipe or file. If nobody reads it any more, the run ends as if its terminal were closed. */
+/** Writes to a pipe or file. If the reader closes it, the run ends as if its terminal were closed. */
 function pipeWriter(): (text: string) => void {
   return writerUntil(
     (error) => error instanceof Deno.errors.BrokenPipe,
@@ -93,14 +93,14 @@ function jsonLines(write: (text: string) => void): Renderer {
   };
 }
 
-/** A summary that starts with the fields that every version has. */
+/** The message with the fields of a summary that every version has first. */
 function ordered(message: Message): Message {
   if (message.type !== "summary") return message;
   const { type, ran, restored, unchanged, failed, seconds, ...more } = message;
   return { type, ran, restored, unchanged, failed, seconds, ...more };
 }
 
-/** Milliseconds between two lines about the progress of one stage or installation. */
+/** Minimum milliseconds between two progress lines of a stage or an installation. */
 const PROGRESS_PAUSE = 10_000;
 
 /**
@@ -116,7 +116,7 @@ export function plainLines(
 ): Renderer {
   const shownAt = new Map<string, number>();
   const errors = new LastLines();
-  /** True if the subject was last shown a pause ago; false the first time. */
+  /** True if the pause since the subject was last shown is over; false the first time. */
   const isDue = (subject: string): boolean => {
     const last = shownAt.get(subject);
     if (last !== undefined && now() - last < PROGRESS_PAUSE) return false;

@@ -8,7 +8,7 @@ import { count } from "./messages.ts";
 import { PROJECT } from "./options.ts";
 import { quoted } from "./stage_result.ts";
 
-/** What made a report, as the script of its page (`lib/report/page.js`) reads it. */
+/** How a report was made, for the script of its page (`lib/report/page.js`). */
 interface RunFacts {
   readonly pipeline: string;
   /** How the command line names the pipeline: its name, or a file. */
@@ -41,7 +41,7 @@ interface StageFacts {
   readonly outcome: string;
 }
 
-/** Place in `report.html` for the facts, as `lib/report/page.ts` writes it. */
+/** Placeholder of the facts in `report.html`, as `lib/report/page.ts` writes it. */
 const PLACE = '<script type="application/json" id="run">null</script>';
 
 /** A stage that a run brought up to date. */
@@ -105,7 +105,7 @@ export async function writePages(
   for (const [id, page] of pages) {
     const folder = visibleFolder(out, graph.pipeline, { id });
     const text = Deno.readTextFileSync(join(folder, "report.html"));
-    // A function, since "$" has a meaning in a text.
+    // A function, since "$" is special in a replacement text.
     writeDurably(
       page,
       text.replace(PLACE, () => PLACE.replace("null", () => json)),
@@ -129,7 +129,7 @@ function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
   };
 }
 
-/** The commit of a folder in a repository of Git, and whether files differ from it; undefined without either. */
+/** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
 async function commitOf(folder: string): Promise<string | undefined> {
   const git = async (...args: string[]) => {
     const { success, stdout } = await new Deno.Command("git", {
@@ -149,7 +149,7 @@ async function commitOf(folder: string): Promise<string | undefined> {
   }
 }
 
-/** What this machine is, by name. */
+/** Properties of this machine by name. */
 function machine(): Record<string, string> {
   const cpus = navigator.hardwareConcurrency;
   const memory = Deno.systemMemoryInfo().total / 2 ** 30;
@@ -175,7 +175,7 @@ function gpuNames(): string[] {
   );
 }
 
-/** What a pattern captures in a file of the system; undefined if it is not there. */
+/** The first group of a pattern in a system file; undefined if there is no match or no file. */
 function textOf(path: string, pattern: RegExp): string | undefined {
   try {
     return pattern.exec(Deno.readTextFileSync(path))?.[1];

@@ -22,9 +22,9 @@ export const runsCommand: Command = {
   name: "runs",
   usage: "[PIPELINE [STAGE...]]",
   description:
-    `Compare runs: a row for each scored result in the cache, whether it is visible in the output folder now or was replaced. Columns are the parameters that differ, of the stage and of all that it was made from, then the scores at the best rank, times, and the size of the adapter. With STAGEs (names, ids or globs), compare their results, of any kind.
+    `Compare runs: one row for each scored result in the cache, current or replaced. The columns are the parameters that differ, of the stage and of all stages upstream, the scores at the best rank, the times, and the size of the adapter. With STAGEs (names, ids or globs), compare their results of any kind.
 
-* marks results that the output folder shows. --json and --csv have all parameters and the scores at all ranks.`,
+* marks the results in the output folder. --json and --csv have all parameters and the scores at every rank.`,
   options: [
     {
       name: "sort",
@@ -35,7 +35,7 @@ export const runsCommand: Command = {
     {
       name: "all",
       short: "a",
-      description: "Show all parameters, also those that do not differ",
+      description: "Show all parameters, including those that do not differ",
     },
     { name: "csv", description: "Print CSV" },
     OUT,
@@ -45,7 +45,7 @@ export const runsCommand: Command = {
   examples: [
     ["glue-mini", "Compare all scored results of a pipeline"],
     ["smoke --sort accuracy --reverse", "Show the best first"],
-    ['glue-mini "train-*" --csv > runs.csv', "Compare trainings elsewhere"],
+    ['glue-mini "train-*" --csv > runs.csv', "Save all trainings as CSV"],
   ],
   positionals: { min: 0, max: Infinity },
   run: printRuns,
@@ -55,7 +55,7 @@ async function printRuns(args: Arguments): Promise<number> {
   const store = new Store(join(outOf(args), "cache"));
   let rows: Row[];
   {
-    // No clean-up removes a manifest or its files in the meantime.
+    // Keeps a clean-up from removing manifests and their files meanwhile.
     using _live = await holdOff(store);
     const [given, ...patterns] = args.positionals;
     const pipeline = given === undefined ? given : await nameOf(given);
@@ -102,12 +102,12 @@ interface RankScores {
   readonly metrics: Readonly<Record<string, number | null>>;
 }
 
-/** A result, with what it was made from. */
+/** A result with the parameters and costs of all results that it was made from. */
 interface Row {
   readonly pipeline: string;
   readonly stage: string;
   readonly key: string;
-  /** When it was made: ISO 8601. */
+  /** When the run that made it started: ISO 8601. */
   readonly started: string;
   /** True if the output folder shows it. */
   readonly current: boolean;
@@ -117,7 +117,7 @@ interface Row {
   readonly ranks: readonly RankScores[];
   /** Metrics that the stage reported. */
   readonly metrics: Readonly<Record<string, number>>;
-  /** Of the stage itself, of the training that it scores, and of all that it was made from. */
+  /** Durations of the stage itself, of the training that it scores, and of all results that it was made from. */
   readonly seconds: {
     readonly stage: number;
     readonly training?: number;
@@ -128,18 +128,18 @@ interface Row {
   readonly manifest: Manifest;
 }
 
-/** A result as one of a pipeline: another one may have made it. */
-interface Made {
+/** A result of a stage; another pipeline may have made it. */
+interface StageResult {
   readonly pipeline: string;
   readonly stage: string;
   readonly manifest: Manifest;
   readonly current: boolean;
 }
 
-/** The results in a cache, and what each was made from. */
+/** The results in a cache, and the results that each was made from. */
 class Results {
   /** Latest first. */
-  readonly all: readonly Made[];
+  readonly all: readonly StageResult[];
   readonly #store: Store;
   /** Results by the digest of their content, latest first. */
   readonly #byContent: Map<string, Manifest[]>;
@@ -151,13 +151,13 @@ class Results {
       return found.state === "found" ? [found.manifest] : [];
     }).sort((a, b) => a.started < b.started ? 1 : -1);
     this.#byContent = Map.groupBy(manifests, ({ content }) => content);
-    this.all = [...this.#made(manifests)].sort((a, b) =>
+    this.all = [...this.#list(manifests)].sort((a, b) =>
       a.manifest.started < b.manifest.started ? 1 : -1
     );
   }
 
-  /** The results in the histories of all stages, and those that are too old for them. */
-  *#made(manifests: readonly Manifest[]): Generator<Made> {
+  /** The results in the histories of all stages, then those that are too old for a history. */
+  *#list(manifests: readonly Manifest[]): Generator<StageResult> {
     const { histories } = this.#store;
     const byKey = new Map(manifests.map((it) => [it.key, it]));
     const listed = new Set<string>();
@@ -182,7 +182,7 @@ class Results {
     }
   }
 
-  row({ pipeline, stage, manifest, current }: Made): Row {
+  row({ pipeline, stage, manifest, current }: StageResult): Row {
     const { key, started, metrics, seconds } = manifest;
     const chain = this.#chain(manifest);
     const scored = isScored(manifest)
@@ -201,7 +201,7 @@ class Results {
       seconds: {
         stage: seconds,
         ...(training !== undefined && { training }),
-        // To the millisecond, as the seconds of each.
+        // Rounded to milliseconds, as the durations of stages are.
         total: Math.round(
           chain.reduce((sum, { seconds }) => sum + 1000 * seconds, 0),
         ) / 1000,
@@ -212,7 +212,7 @@ class Results {
     };
   }
 
-  /** A result and all that it was made from, nearest first. */
+  /** A result and all results that it was made from, nearest first. */
   #chain(manifest: Manifest): Manifest[] {
     const chain = [manifest];
     const seen = new Set(chain);
@@ -220,7 +220,7 @@ class Results {
       for (const { content } of Object.values(parts.inputs).flat()) {
         const makers = this.#byContent.get(content) ?? [];
         const earlier = makers.filter((it) => it.started <= started);
-        // Two keys may give the same content; then their parameters had no effect.
+        // Several keys may have given the same content: their parameters made no difference.
         const maker = earlier.find((it) => it.pipeline === pipeline) ??
           earlier[0];
         if (maker === undefined || seen.has(maker)) continue;
@@ -245,7 +245,7 @@ class Results {
   }
 }
 
-/** True for results that say how good something is. */
+/** True for results that have scores. */
 function isScored({ files }: Manifest): boolean {
   return files.some(({ path }) => path === SCORES);
 }
@@ -253,10 +253,10 @@ function isScored({ files }: Manifest): boolean {
 /** File of the scores of an evaluation: metrics at each rank. */
 const SCORES = "scores.json";
 
-/** Metric under which a training reports its seconds, over all attempts. */
+/** Metric with the seconds of a training over all attempts. */
 const TRAINING = "training_seconds";
 
-/** Parameters of a result by `TASK.PARAMETER`, mappings by their keys, sources by digest; its engine as a further one. */
+/** Parameters of a result by `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code. */
 function paramsOf({ task, parts }: Manifest): [string, unknown][] {
   const found: [string, unknown][] = [];
   const add = (name: string, value: unknown) => {
@@ -283,7 +283,7 @@ function selectedRows(
 ): Row[] {
   const ofPipeline = pipeline === undefined
     ? results.all
-    // Those that a run has kept under a name are in PIPELINE@NAME.
+    // Runs with --name have results in PIPELINE@NAME.
     : results.all.filter((it) =>
       [it.pipeline, it.pipeline.split("@")[0]].includes(pipeline)
     );
@@ -320,9 +320,9 @@ type Cell = string | number | boolean | undefined;
 interface Column {
   readonly name: string;
   readonly value: (row: Row) => Cell;
-  /** The value for people, where it is not the value itself. */
+  /** Formats a number for the table. */
   readonly show?: (value: number) => string;
-  /** True if the column is left out when all rows agree. */
+  /** True if the column is left out when all rows have the same value. */
   readonly optional?: boolean;
 }
 
@@ -351,10 +351,10 @@ const LAST: readonly Column[] = [
 ];
 
 /**
- * The columns of the parameters: of those that differ between rows, and of the
- * others. Tasks that no row has together, such as two methods of training, share
- * a column for a parameter of the same name. The task is part of the name of a
- * column if there is another one for this parameter.
+ * The columns of the parameters: those that differ between rows, and the others.
+ * Tasks that never occur in the same row, such as two methods of training, share
+ * a column for parameters of the same name. If a parameter has several columns,
+ * their names include the task.
  */
 function parameterColumns(
   rows: readonly Row[],
@@ -377,7 +377,7 @@ function parameterColumns(
       else shared.push([one]);
     }
     return shared.map((of) => ({
-      // At most one column has several tasks: the others clash with all of it.
+      // At most one of these columns has several tasks.
       name: shared.length === 1 || of.length > 1 ? name : of[0]!,
       value({ params }) {
         const found = of.find((it) => Object.hasOwn(params, it));
@@ -389,7 +389,7 @@ function parameterColumns(
     if (!/(^|\.)code$/.test(name)) {
       return new Set(rows.map(value).filter((it) => it !== undefined)).size > 1;
     }
-    // Of different tasks, the code always differs.
+    // The code of different tasks always differs, so only the same tasks are compared.
     return Map.groupBy(
       rows,
       ({ params }) =>

@@ -8,7 +8,7 @@ export const schemaCommand: Command = {
   name: "schema",
   usage: "",
   description:
-    `Print the JSON Schema of pipeline files, including the parameters of every task, with which editors complete and check them. Write it to a file and name that in the first line of a pipeline: # yaml-language-server: $schema=FILE`,
+    `Print the JSON Schema of pipeline files, including the parameters of every task, for completion and validation in editors. Save it to a file, and name that file in the first line of a pipeline: # yaml-language-server: $schema=FILE`,
   options: [TASKS, HELP],
   examples: [["> out/pipeline.schema.json", "Write the schema to a file"]],
   positionals: { min: 0, max: 0 },

@@ -17,7 +17,7 @@ Setup is optional: a run installs the engine when the first stage needs it. The 
   options: [
     {
       name: "check",
-      description: "Only check the files by their hashes and load the library",
+      description: "Only verify the hashes of the files and load the library",
     },
     ENGINE,
     JSON_LINES,

@@ -1,12 +1,12 @@
 import { clip } from "./messages.ts";
 
 /**
- * Shortens ids of stages to a width. They lose what does not tell them apart:
- * first the matrix values that all stages of their name share, then the name, if
- * all ids have the same. `train-lora@sst2,rank=1,seed=0` becomes
- * `train-lora…rank=1`, or `…rank=1`.
+ * Shortens ids of stages to a width by dropping the parts that do not
+ * distinguish them: first the matrix values that all stages of the same name
+ * share, then the name, if all ids have the same. `train-lora@sst2,rank=1,seed=0`
+ * becomes `train-lora…rank=1`, or `…rank=1`.
  *
- * @param all Ids of all stages, with which these may be confused.
+ * @param all Ids of all stages, from which these must be distinguished.
  */
 export function shortIds(
   ids: readonly string[],
@@ -22,7 +22,7 @@ export function shortIds(
   return new Map(ids.map((id, i) => [id, shortened(short, i, width)]));
 }
 
-/** The name and the values of an id; those that it lost, so that it fits, are empty. */
+/** The name and the values of an id; values that were dropped to fit the width are empty. */
 function withoutShared(
   id: string,
   all: readonly string[],
@@ -43,7 +43,7 @@ function partsOf(id: string): string[] {
   return id.split(/(?=[@,])/);
 }
 
-/** The parts as a text, with `…` for those that are missing before others. */
+/** The parts as a text, with `…` for dropped parts that are followed by others. */
 function joined(parts: readonly string[]): string {
   return parts.reduce(
     (text, part, i) =>
@@ -56,7 +56,7 @@ function joined(parts: readonly string[]): string {
   );
 }
 
-/** A name that is still too long, without the characters at which all names begin. */
+/** A name without the characters that all names begin with, if it is still too long. */
 function shortened(
   names: readonly string[],
   index: number,

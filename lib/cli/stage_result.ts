@@ -16,7 +16,7 @@ export const KEY_OPTIONS: readonly Option[] = [
 /**
  * The stage among those selected that makes an adapter.
  *
- * @param pattern What selected them, for messages.
+ * @param pattern The argument that selected them, for messages.
  * @param kinds Kinds of artifacts that count as adapters.
  * @throws {UsageError} If there is none, or more than one.
  */
@@ -38,9 +38,10 @@ export function adapterStage(
 }
 
 /**
- * Does what needs the result of a stage.
+ * Does work that reads the result of a stage.
  *
- * @throws {Error} If the stage has no result, with the command that makes it.
+ * @throws {Error} If the stage has no result. The message has the command that
+ * makes it.
  */
 export async function needingResult<T>(
   args: Arguments,

@@ -13,20 +13,20 @@ import { openPipeline } from "./open_pipeline.ts";
 import { HELP, JSON_LINES, OUT, outOf, shortPath, TASKS } from "./options.ts";
 import { writeOut } from "./renderer.ts";
 
-/** `deno task track`: hands trainings and evaluations to an experiment tracker. */
+/** `deno task track`: sends trainings and evaluations to an experiment tracker. */
 export const trackCommand: Command = {
   name: "track",
   usage: "PIPELINE",
   description:
-    `Hand the trainings and evaluations of a pipeline that are in the cache to an experiment tracker: losses and learning rates by step, scores by rank, settings, seconds. Whatever their parameters were, each stage's latest 20 results are there. Runs that the tracker has are not added again.
+    `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters. Runs that the tracker already has are not added again.
 
-tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to a server, whose address is --url, or MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.`,
+tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.`,
   options: [
     {
       name: "to",
       value: "NAME",
       choices: ["tensorboard", "trackio", "mlflow"],
-      description: "The tracker: tensorboard, trackio or mlflow",
+      description: "Tracker: tensorboard, trackio or mlflow",
     },
     {
       name: "dir",
@@ -61,7 +61,7 @@ async function track(args: Arguments): Promise<number> {
   const to = args.value("to");
   if (to === undefined) {
     throw new UsageError(
-      'Missing option "--to": name a tracker, tensorboard, trackio or mlflow',
+      'Missing option "--to": give a tracker, tensorboard, trackio or mlflow',
     );
   }
   const other = to === "tensorboard" ? "url" : "dir";
@@ -102,12 +102,12 @@ async function track(args: Arguments): Promise<number> {
     return interrupts.code;
   }
   const present = runs.length - added;
-  const isIn = `${present} ${present === 1 ? "was" : "were"} there before`;
+
   writeOut(
     args.has("json")
       ? `${JSON.stringify({ type: "tracked", to, target, added, present })}\n`
       : `${count(added, "run")} added to ${target}${
-        present > 0 ? `; ${isIn}` : ""
+        present > 0 ? `; ${present} already there` : ""
       }\n`,
   );
   if (to === "tensorboard" && !args.has("json")) {
@@ -152,7 +152,7 @@ async function sendToTrackio(
   return [added, server.url];
 }
 
-/** The address of a server, by `--url`, a variable, or where it listens by default. */
+/** The address of a server: from `--url`, else from a variable, else the usual one. */
 function addressOf(
   args: Arguments,
   variable: string,
@@ -163,6 +163,6 @@ function addressOf(
   throw args.has("url")
     ? invalidValue("url", url, `expected an address such as "${usual}"`)
     : new UsageError(
-      `${variable} is "${url}"; expected an address such as "${usual}"`,
+      `Invalid value "${url}" for variable "${variable}": expected an address such as "${usual}"`,
     );
 }

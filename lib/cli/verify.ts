@@ -14,7 +14,7 @@ export const verifyCommand: Command = {
   name: "verify",
   usage: "PIPELINE STAGE...",
   description:
-    "Run stages again, apart from the cache and the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
+    "Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
   options: [...KEY_OPTIONS, JSON_LINES, HELP],
   examples: [
     ["smoke train-dylora", "Check that training is deterministic"],

@@ -9,18 +9,18 @@ import { count } from "./messages.ts";
 import { findPipeline, openPipeline } from "./open_pipeline.ts";
 import { outOf, PROJECT } from "./options.ts";
 
-/** Milliseconds between two looks at the files. */
-const LOOK = 250;
+/** Milliseconds between two polls of the files. */
+const POLL = 250;
 
 /**
  * `pipeline --watch`: runs the pipeline, and again whenever something that it
- * depends on changes. Each run is a process of its own, so it sees the new code
- * of tasks, and looks as it does without `--watch`.
+ * depends on changes. Each run is a process of its own, so it loads the changed
+ * code of tasks, and prints as it does without `--watch`.
  *
- * Files are looked at rather than subscribed to, which works on every file
- * system and notices what an editor replaces.
+ * Files are polled, which works on every file system and with editors that
+ * replace files.
  *
- * @returns The exit code of the signal that ended it.
+ * @returns The exit code for the signal that ended it.
  */
 export async function watchPipeline(args: Arguments): Promise<number> {
   const note = (text: string) => console.error(text);
@@ -41,12 +41,12 @@ export async function watchPipeline(args: Arguments): Promise<number> {
     if (code === EXIT.interrupted) return code;
     const seen = new Set(paths);
     paths = await dependencies(args, paths);
-    // What the run has brought in is new, and is as the run saw it.
+    // Paths that this run has added count as seen in their present state.
     const known = new Map(before);
     for (const path of paths.filter((path) => !seen.has(path))) {
       for (const [file, print] of stateOf([path])) known.set(file, print);
     }
-    note(`Watching ${count(known.size, "file")}; Ctrl-C ends it`);
+    note(`Watching ${count(known.size, "file")}; press Ctrl-C to stop`);
     const changed = await nextChange(paths, known, signal);
     if (changed !== undefined) note(`${changed} changed`);
   }
@@ -86,8 +86,8 @@ function startRun(
  * Paths that the pipeline depends on: its file, the modules of its tasks, and
  * the files and folders that parameters name.
  *
- * @param before The answer of the last call, which stays valid for what cannot be read now.
- * @throws {UsageError} In the first call, if the arguments name what does not exist.
+ * @param before The result of the last call, kept if the pipeline is invalid now.
+ * @throws {UsageError} In the first call, if the arguments are invalid.
  */
 async function dependencies(
   args: Arguments,
@@ -116,7 +116,7 @@ async function dependencies(
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     if (error.name === "UsageError" && before.length === 0) throw error;
-    // The user is in the middle of an edit; the run itself reports the fault.
+    // The user may be editing; the run itself reports the error.
     return [...new Set([...paths, ...before])];
   }
 }
@@ -148,8 +148,8 @@ function filesAt(path: string): string[] {
 }
 
 /**
- * Waits until a file differs from a state, and then until nothing changes any
- * more between two looks.
+ * Waits until a file differs from a state, and then until nothing changes
+ * between two polls.
  *
  * @returns The path of a file that changed; undefined if the signal came first.
  */
@@ -167,12 +167,12 @@ async function nextChange(
       return changed;
     }
     last = now;
-    await pause(LOOK, signal);
+    await pause(POLL, signal);
   }
   return undefined;
 }
 
-/** A path whose fingerprint two states do not share. */
+/** A path with different fingerprints in two states. */
 function difference(
   a: ReadonlyMap<string, string>,
   b: ReadonlyMap<string, string>,

@@ -149,7 +149,7 @@ Deno.test("pipeline names the results that it replaces and the parameter that di
   const replacing = await test.call("pipeline", "-S", "rank=5");
   assertMatch(
     replacing.stdout,
-    /^Replaced the results of other settings \(judge: param rank 3 -> 5\): judge, take@seed=0, take@seed=1; the cache keeps them, and --name NAME keeps several side by side$/m,
+    /^Replaced results of other parameters or sources \(judge: param rank 3 -> 5\): judge, take@seed=0, take@seed=1; they stay in the cache, and --name NAME keeps both visible$/m,
   );
   assertEquals([rankIn("test"), rankIn("test@four")], [5, 4]);
   // Going back replaces them again, from the cache.

@@ -324,7 +324,7 @@ Deno.test({
     await browser.until(`document.querySelectorAll(".cell.done").length === 5`);
     assertEquals(await dash.stop(), 130);
     await browser.until(
-      `document.getElementById("problem").textContent.startsWith("dash has ended")`,
+      `document.getElementById("problem").textContent.startsWith("dash has stopped")`,
     );
   },
 });

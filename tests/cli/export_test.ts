@@ -77,7 +77,7 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
 
   const again = await project.call("export", ...one);
   assertEquals(again.code, 2);
-  assertMatch(again.stderr, /exported" exists already: remove it, or name/);
+  assertMatch(again.stderr, /exported" already exists: remove it, or choose/);
 
   const other = ["--to", project.path("other")];
   const failed = await project.call(

@@ -86,7 +86,7 @@ Deno.test("pipeline prints where a bug of a task is", async () => {
   assertEquals(stdout.match(/Cannot read properties of null/g)?.length, 1);
 });
 
-Deno.test("pipeline prints the fault that 17 stages share once, with their number and names", async () => {
+Deno.test("pipeline prints the error that 17 stages share once, with their number and names", async () => {
   const seeds = Array.from({ length: 17 }, (_, i) => i).join(", ");
   using project = failing(
     `  bad:
@@ -110,14 +110,14 @@ Deno.test("pipeline prints the fault that 17 stages share once, with their numbe
   const [, first] = /^(bad@seed=\d+): failed - /.exec(fault!) ?? [];
   assertEquals(
     fault,
-    `${first}: failed - Parameter "file" of stage "${first}": "${path}" does not exist; it comes from -S file=${path}`,
+    `${first}: failed - Parameter "file" of stage "${first}": "${path}" does not exist; set by -S file=${path}`,
   );
   assertEquals(others, []);
-  const same = lines.filter((it) => it.startsWith("The same fault"));
+  const same = lines.filter((it) => it.startsWith("Same error"));
   assertEquals(same.length, 1);
   assertMatch(
     same[0]!,
-    /^The same fault in 16 more stages: (bad@seed=\d+, ){4}bad@seed=\d+ and 11 more$/,
+    /^Same error in 16 more stages: (bad@seed=\d+, ){4}bad@seed=\d+ and 11 more$/,
   );
   assertMatch(lines.at(-1)!, /^34 stages: 0 ran, 17 failed, 17 skipped, /);
 });
@@ -144,7 +144,10 @@ Deno.test("pipeline refuses an output folder that cannot be one, in words", asyn
   const file = project.path("test.yaml");
   const cases = [
     [file, `"${file}" is a file`],
-    [`${file}/out`, `"${file}/out" cannot be made, since "${file}" is a file`],
+    [
+      `${file}/out`,
+      `"${file}/out" cannot be created because "${file}" is a file`,
+    ],
     ["/proc/out", '"/proc/out" is in /proc, where nothing can be stored'],
   ] as const;
   for (const [out, fault] of cases) {

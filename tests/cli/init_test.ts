@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { UsageError } from "../../lib/cli/arguments.ts";
-import { lookAt } from "../../lib/cli/table_look.ts";
+import { inspectTable } from "../../lib/cli/inspect_table.ts";
 import { callMain } from "./project.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../fixtures", import.meta.url));
@@ -74,7 +74,7 @@ Deno.test("init replaces no file unless told to", () =>
     assertMatch(named.stderr, /^"pipelines\/smoke\.yaml" already exists/);
   }));
 
-Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents", () =>
+Deno.test("inspectTable() finds texts, pairs and labels by names, and else by contents", () =>
   inFolder(async (folder) => {
     const write = async (name: string, rows: readonly string[]) => {
       const path = join(folder, name);
@@ -89,7 +89,7 @@ Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents
           `${i},"a long text, number ${i} of them",${["good", "bad"][i % 2]}`,
       ),
     ]);
-    const found = await lookAt(csv, {});
+    const found = await inspectTable(csv, {});
     assertEquals(
       [found.text.name, found.pair, found.label.name, found.regression],
       ["said", undefined, "verdict", false],
@@ -106,14 +106,14 @@ Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents
       JSON.stringify({ premise: "p", hypothesis: null, score: 1 }),
       JSON.stringify({ premise: "p", hypothesis: "h" }),
     ]);
-    const scores = await lookAt(pairs, {});
+    const scores = await inspectTable(pairs, {});
     assertEquals(
       [scores.text.name, scores.pair?.name, scores.regression, scores.range],
       ["premise", "hypothesis", true, [0, 39 / 8]],
     );
     assertEquals(scores.problems.length, 2);
-    assertMatch(scores.problems[0]!, /without a label: 1, .*b\.jsonl:42/);
-    assertMatch(scores.problems[1]!, /without a text: 1, .*b\.jsonl:41/);
+    assertMatch(scores.problems[0]!, /^1 row without a label, .*b\.jsonl:42/);
+    assertMatch(scores.problems[1]!, /^1 row without a text, .*b\.jsonl:41/);
 
     const numbered = await write("g.tsv", [
       "Quality\t#1 ID\t#1 String\t#2 String",
@@ -122,7 +122,7 @@ Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents
         (_, i) => `${i % 2}\t${i}\ta text, ${i}\tanother text, ${i}`,
       ),
     ]);
-    const both = await lookAt(numbered, {});
+    const both = await inspectTable(numbered, {});
     assertEquals(
       [both.text.name, both.pair?.name, both.label.name],
       ["#1 String", "#2 String", "Quality"],
@@ -133,29 +133,29 @@ Deno.test("lookAt() finds texts, pairs and labels by names, and else by contents
       "text\tstars",
       ...Array.from({ length: 30 }, (_, i) => `t${i}\t${i % 5 + 1}.0`),
     ]);
-    assertEquals((await lookAt(stars, {})).regression, false);
+    assertEquals((await inspectTable(stars, {})).regression, false);
 
     await assertRejects(
-      () => lookAt(csv, { label: "verdikt" }),
+      () => inspectTable(csv, { label: "verdikt" }),
       UsageError,
       'did you mean "verdict"?',
     );
     const same = await write("e.csv", ["text,label", "a,1", "b,1"]);
     await assertRejects(
-      () => lookAt(same, { label: "label" }),
+      () => inspectTable(same, { label: "label" }),
       UsageError,
-      "1 different value, expected 2 to 1000",
+      "1 distinct value, expected 2 to 1000",
     );
     const ids = await write("f.csv", [
       "text",
       ...Array.from({ length: 60 }, (_, i) => `text number ${i}`),
     ]);
-    await assertRejects(() => lookAt(ids, {}), UsageError, "--label");
+    await assertRejects(() => inspectTable(ids, {}), UsageError, "--label");
   }));
 
-Deno.test("lookAt() reads parquet, and estimates a length that holds 99 % of the texts", async () => {
+Deno.test("inspectTable() reads parquet, and estimates a length that holds 99 % of the texts", async () => {
   const path = join(FIXTURES, "tiny-hub/rte/train-00000-of-00001.parquet");
-  const seen = await lookAt(path, {});
+  const seen = await inspectTable(path, {});
   assertEquals(
     [seen.text.name, seen.pair?.name, seen.label.name],
     ["sentence1", "sentence2", "label"],

@@ -265,7 +265,7 @@ async function pressOnce(
   });
   assertEquals(code, 130, output);
   const [, step] =
-    /steps: interrupted, checkpoint at step (\d+); run again to go on/
+    /steps: interrupted, checkpoint at step (\d+); run again to resume/
       .exec(output) ?? [];
   assert(step !== undefined, output);
   assertMatch(output, /1 stage: 0 ran, 1 interrupted, in /);

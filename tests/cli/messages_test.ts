@@ -47,7 +47,7 @@ Deno.test("messageLine() says where files of the user were moved", () => {
   const folder = "out/p/_kept/a/1";
   assertEquals(
     messageLine({ type: "kept", stage: "a", files: 2, folder }, PLAIN),
-    'a: moved 2 files that it did not write from its output to "out/p/_kept/a/1"',
+    'a: moved 2 files of yours from its output folder to "out/p/_kept/a/1"',
   );
 });
 

@@ -98,7 +98,7 @@ Deno.test(
     assertEquals(local.code, 2);
     assertMatch(
       local.stderr,
-      /The base model "out\/x\/model" is not one of the hub: name it with --base-model OWNER\/NAME/,
+      /The base model "out\/x\/model" is not a repository of the hub: name one with --base-model OWNER\/NAME/,
     );
     const env = { HF_ENDPOINT: hub.endpoint, HF_TOKEN: "hf_other" };
     const args = ["--to", "me/mine", "--base-model", "org/base"];

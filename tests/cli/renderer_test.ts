@@ -95,8 +95,8 @@ Deno.test("plainLines() says what an interrupted run has saved", () => {
   } as Message);
   assertEquals(
     text,
-    `a: interrupted, checkpoint at step 175; run again to go on
-b: interrupted; run again to start it over
+    `a: interrupted, checkpoint at step 175; run again to resume
+b: interrupted; run again to restart it
 3 stages: 0 ran, 2 interrupted, 1 skipped, in 3.0 s
 `,
   );

@@ -35,7 +35,7 @@ Deno.test("track writes event files for the results of the cache, once", async (
 
 for (
   const [fault, args, code, message] of [
-    ["no tracker", [], 2, /^Missing option "--to": name a tracker/],
+    ["no tracker", [], 2, /^Missing option "--to": give a tracker/],
     [
       "an unknown tracker",
       ["--to", "mlflo"],

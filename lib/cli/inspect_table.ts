@@ -1,46 +1,46 @@
-/** A look at a user's table: which column is what, and how long texts are. */
+/** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
 import { columnsOf, readTable } from "../glue/own_data.ts";
 import { didYouMean } from "../pipeline/faults.ts";
 import { UsageError } from "./arguments.ts";
 import { count } from "./messages.ts";
 
 /** A column. */
-export interface Look {
+export interface ColumnSummary {
   readonly name: string;
-  /** Number of different values, apart from empty ones. */
+  /** Number of distinct values, without empty ones. */
   readonly distinct: number;
-  /** Length of the texts in characters. */
+  /** Median and maximum length of the values in characters. */
   readonly median: number;
   readonly longest: number;
 }
 
-/** What a table seems to be. */
-export interface Seen {
+/** What was detected in a table. */
+export interface TableSummary {
   readonly rows: number;
   readonly columns: readonly string[];
-  readonly text: Look;
-  readonly pair: Look | undefined;
-  readonly label: Look;
+  readonly text: ColumnSummary;
+  readonly pair: ColumnSummary | undefined;
+  readonly label: ColumnSummary;
   /** True if the labels look like numbers to predict. */
   readonly regression: boolean;
-  /** Classes with the number of their rows, the largest first; none for a regression. */
+  /** Classes with their number of rows, largest first; none for a regression. */
   readonly classes: readonly (readonly [name: string, rows: number])[];
   /** Smallest and largest label of a regression. */
   readonly range: readonly [number, number];
-  /** Estimate of a maximum sequence length that cuts 1 % of the texts or fewer. */
+  /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
   readonly tokens: number;
-  /** What the pipeline would refuse. */
+  /** Rows that the pipeline would reject. */
   readonly problems: readonly string[];
 }
 
-/** Columns that the user has named. */
+/** Columns named by the user. */
 interface Named {
   readonly text?: string | undefined;
   readonly pair?: string | undefined;
   readonly label?: string | undefined;
 }
 
-/** Usual names of columns, the most telling first. */
+/** Usual names of columns, the most specific first. */
 const LABELS = [
   "label",
   "labels",
@@ -69,15 +69,18 @@ const PAIRS = [
 ] as const;
 
 /**
- * Reads a table and guesses what its columns are.
+ * Reads a table and detects its columns.
  *
  * @throws {SyntaxError} If the table cannot be read.
- * @throws {UsageError} If a named column does not exist, or there is none to guess.
+ * @throws {UsageError} If a named column does not exist, or none is detected.
  */
-export async function lookAt(path: string, named: Named): Promise<Seen> {
+export async function inspectTable(
+  path: string,
+  named: Named,
+): Promise<TableSummary> {
   try {
     if (Deno.statSync(path).isDirectory) {
-      throw new UsageError(`"${path}" is a folder; name a file`);
+      throw new UsageError(`"${path}" is a folder: give a file`);
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
@@ -96,13 +99,13 @@ export async function lookAt(path: string, named: Named): Promise<Seen> {
   const known = numbers.filter((it) => it !== undefined);
   const isNumeric = known.length > 0 && known.length === label.filled;
   const regression = isNumeric &&
-    (label.distinct > MANY || known.some((it) => !Number.isInteger(it)));
+    (label.distinct > MAX_NUMERIC || known.some((it) => !Number.isInteger(it)));
   const classes = regression ? [] : label.counts();
-  if (!regression && (classes.length < 2 || classes.length > MOST_CLASSES)) {
+  if (!regression && (classes.length < 2 || classes.length > MAX_CLASSES)) {
     throw new UsageError(
       `Column "${label.name}" of "${path}" has ${
-        count(classes.length, "different value")
-      }, expected 2 to ${MOST_CLASSES} classes; name the column of the labels with --label`,
+        count(classes.length, "distinct value")
+      }, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
     );
   }
   const missing = rows.filter((_, i) => isEmpty(label.values[i]));
@@ -126,27 +129,27 @@ export async function lookAt(path: string, named: Named): Promise<Seen> {
     tokens: tokensOf(text, pair),
     problems: [
       ...missing.length === 0 ? [] : [
-        `rows without a label: ${missing.length}, the first is ${
+        `${count(missing.length, "row")} without a label, first ${
           missing[0]!.place
-        }; remove them`,
+        }: remove them`,
       ],
       ...odd.length === 0 ? [] : [
-        `rows without a text: ${odd.length}, the first is ${
+        `${count(odd.length, "row")} without a text, first ${
           odd[0]!.place
-        }; remove them`,
+        }: remove them`,
       ],
     ],
   };
 }
 
-/** Numeric labels with more different values than this look like a regression. */
-const MANY = 20;
+/** Maximum number of distinct numeric labels that count as classes; more are a regression. */
+const MAX_NUMERIC = 20;
 
-/** As fetch-data takes them. */
-const MOST_CLASSES = 1000;
+/** Maximum number of classes that the task fetch-data accepts. */
+const MAX_CLASSES = 1000;
 
 /** A column with its values. */
-class Column implements Look {
+class Column implements ColumnSummary {
   readonly distinct: number;
   readonly median: number;
   readonly longest: number;
@@ -166,7 +169,7 @@ class Column implements Look {
       Math.max(1, lengths.length);
   }
 
-  /** Values with the number of their rows, the most frequent first. */
+  /** Values with their number of rows, most frequent first. */
   counts(): (readonly [string, number])[] {
     const counts = new Map<string, number>();
     for (const value of this.values) {
@@ -205,7 +208,7 @@ function byName(
   return undefined;
 }
 
-/** The column of the labels: by its name, else the one with the fewest different values, that are short. */
+/** The column of the labels: by its name, else the one with short values of which the fewest are distinct. */
 function guessLabel(
   columns: readonly Column[],
   { text, pair }: Named,
@@ -215,7 +218,7 @@ function guessLabel(
     name !== text && name !== pair && distinct > 1
   );
   const few = free.filter(({ mean, distinct, filled }) =>
-    mean < 40 && distinct <= Math.max(MANY, filled / 10)
+    mean < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
   ).sort((a, b) => a.distinct - b.distinct);
   const numeric = free.filter(({ values }) =>
     values.some((it) => {
@@ -270,13 +273,13 @@ function textsOf(
   );
 }
 
-/** Limits of an estimated sequence length: the first is short for any text, the last is that of the published models. */
+/** Bounds of an estimated sequence length; most published models take at most 512 tokens. */
 const [SHORTEST, LONGEST] = [32, 512];
 
 /**
- * A multiple of 32 tokens that holds 99 % of the texts, or pairs: WordPiece and
- * BPE vocabularies of English have about three characters to a token at worst,
- * other scripts up to one.
+ * Estimates a maximum sequence length, a multiple of 32 tokens, that covers 99 %
+ * of the texts or pairs. A token of WordPiece or BPE is assumed to hold three
+ * ASCII characters or one other.
  */
 function tokensOf(text: Column, pair: Column | undefined): number {
   const lengths = text.values.map((value, i) =>
@@ -287,7 +290,7 @@ function tokensOf(text: Column, pair: Column | undefined): number {
   return Math.min(LONGEST, Math.max(SHORTEST, rounded));
 }
 
-/** Special tokens of a pair in any architecture. */
+/** Maximum number of special tokens around a pair in any architecture. */
 const SPECIAL = 4;
 
 function estimate(value: unknown): number {
