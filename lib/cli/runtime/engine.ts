@@ -1,0 +1,144 @@
+import {
+  type EngineChoice,
+  type EngineName,
+  ENGINES,
+} from "../../engine/install/choice.ts";
+import type { Host } from "../../engine/install/host.ts";
+import type { InstallOptions } from "../../engine/install/install.ts";
+import type { Runtime } from "../../scheduler/settings.ts";
+import type { Arguments } from "../arguments/arguments.ts";
+import { gpusOf } from "../arguments/options.ts";
+import type { Message } from "../terminal/messages.ts";
+
+/** The module that loads the packages that compute with libtensorflow. */
+const KERNELS =
+  new URL("../../engine/tensorflow/kernels.ts", import.meta.url).href;
+
+type Say = (message: Message) => void;
+
+/**
+ * Selects the engine for `--engine` as a runtime for stages, and reports it with
+ * the reason. It is installed when the first stage needs it.
+ *
+ * @param findHost Describes the machine that runs the stages; by default this one.
+ */
+export function selectedEngine(
+  args: Arguments,
+  say: Say = () => {},
+  signal?: AbortSignal,
+  findHost = () => hostFor(args),
+): () => Promise<Runtime> {
+  return once(async () => {
+    const { selectEngine } = await import("../../engine/install/choose.ts");
+    const host = await findHost();
+    const choice = await selectEngine(engineOption(args), host);
+    say(engineMessage(choice));
+    return await runtimeOf(choice, installOptions(say, signal), host);
+  });
+}
+
+/**
+ * Like {@linkcode selectedEngine}, for commands that run stages: if an engine
+ * cannot be installed, `auto` tries the next one. It does so before the first
+ * decision, because the engine is part of every key.
+ */
+export function installedEngine(
+  args: Arguments,
+  say: Say,
+  signal: AbortSignal,
+  findHost = () => hostFor(args),
+): () => Promise<Runtime> {
+  const engine = engineOption(args);
+  if (engine !== "auto") return selectedEngine(args, say, signal, findHost);
+  return once(async () => {
+    const { selectEngine } = await import("../../engine/install/choose.ts");
+    const options = installOptions(say, signal);
+    const host = await findHost();
+    const selected = await selectEngine(engine, host);
+    const choice = await selected.prepare(options);
+    say(engineMessage(choice));
+    return await runtimeOf(choice, options, host);
+  });
+}
+
+/** The value of `--engine`. */
+export function engineOption(args: Arguments): EngineName | "auto" {
+  return ENGINES.find((name) => name === args.value("engine")) ?? "auto";
+}
+
+/** This machine; with `--gpus none`, without its GPUs. */
+async function hostFor(args: Arguments): Promise<Host> {
+  const { thisHost } = await import("../../engine/install/host.ts");
+  if (gpusOf(args)?.length !== 0) return thisHost;
+  return {
+    ...thisHost,
+    env: (name) => name === "CUDA_VISIBLE_DEVICES" ? "" : thisHost.env(name),
+    webgpuAdapter: async () => {
+      const adapter = await thisHost.webgpuAdapter();
+      const isUsable = engineOption(args) !== "auto" || adapter?.software;
+      return isUsable ? adapter : undefined;
+    },
+  };
+}
+
+/** Options that report the progress of an installation and let `signal` stop it. */
+export function installOptions(say: Say, signal?: AbortSignal): InstallOptions {
+  return {
+    signal,
+    onProgress: (progress) => say({ type: "install", ...progress }),
+    onDamage: (path) =>
+      say({
+        type: "note",
+        text:
+          `"${path}" of the library is missing or was changed after its installation: reinstalling the library`,
+      }),
+  };
+}
+
+function once<T>(compute: () => Promise<T>): () => Promise<T> {
+  let result: Promise<T> | undefined;
+  return () => result ??= compute();
+}
+
+/** The runtime of the stages that compute with an engine. */
+export async function runtimeOf(
+  choice: EngineChoice,
+  options: InstallOptions,
+  host?: Host,
+): Promise<Runtime> {
+  const { hasBfloat16, thisHost } = await import(
+    "../../engine/install/host.ts"
+  );
+  const { engine, device, identity, library, flags, read, env, files, native } =
+    choice;
+  const bfloat16 = await hasBfloat16(choice, host ?? thisHost);
+  return {
+    // The precision "auto" depends on it, and so does what a stage computes.
+    identity: bfloat16 ? `${identity} bfloat16` : identity,
+    threaded: engine === "tensorflow",
+    // WebGPU selects its adapter itself and ignores the ids of held GPUs.
+    gpus: engine === "tensorflow" && device === "gpu" ? 1 : 0,
+    settings: {
+      engine,
+      device,
+      bfloat16,
+      ...(library !== undefined && { library }),
+    },
+    flags,
+    read,
+    ...(files !== undefined && { files }),
+    ...(native !== undefined && { native }),
+    ...(engine === "tensorflow" && { modules: [KERNELS] }),
+    env,
+    prepare: async () => {
+      await choice.prepare(options);
+    },
+  };
+}
+
+/** The message that reports the selected engine. */
+export function engineMessage(
+  { engine, identity, reason }: EngineChoice,
+): Message {
+  return { type: "engine", engine, identity, reason };
+}
