@@ -245,6 +245,29 @@ export function resultsName(args: Arguments, pipeline: string): string {
   );
 }
 
+/** A command on a stage with the parameters and the engine of these arguments, for a shell. */
+export function stageCommand(
+  command: string,
+  args: Arguments,
+  stage: string,
+): string {
+  const options = KEY_OPTIONS.flatMap(({ name, short }) =>
+    args.values(name).flatMap((value) => [
+      short === undefined ? `--${name}` : `-${short}`,
+      value,
+    ])
+  );
+  return ["deno", "task", command, args.positionals[0]!, stage, ...options]
+    .map(quoted).join(" ");
+}
+
+/** A word of a command line, quoted for sh, bash, zsh and fish if it must be. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word)
+    ? word
+    : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
 /** The folder of the task modules, absolute. */
 export function tasksOf(args: Arguments): string {
   return absolutePath(args.value("tasks") ?? join(PROJECT, "tasks"));

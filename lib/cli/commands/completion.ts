@@ -13,9 +13,9 @@ import {
   outOf,
   PROGRAM,
   PROJECT,
+  quoted,
   tasksOf,
 } from "../arguments/options.ts";
-import { quoted } from "../arguments/stage_result.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import type { Outline } from "./pipeline_help.ts";
 

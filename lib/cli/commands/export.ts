@@ -1,27 +1,22 @@
 import { existsSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { loadTask } from "../../pipeline/load_task.ts";
 import type { InputArtifact } from "../../pipeline/task.ts";
-import { openResults } from "../../scheduler/results.ts";
 import {
   type Arguments,
   type Command,
   EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   HELP,
   KEY_OPTIONS,
   PROJECT,
-  settingsOf,
   shortPath,
   tasksOf,
 } from "../arguments/options.ts";
-import { adapterStage, needingResult } from "../arguments/stage_result.ts";
-import { plannedEngine } from "../runtime/executor.ts";
+import { adapterStage } from "./stage_result.ts";
 
 /** `deno task export`: exports a stage's adapter for PEFT. */
 export const exportCommand: Command = {
@@ -66,13 +61,7 @@ STAGE is a training stage of PIPELINE that has run with the same parameters (-S,
 async function exportAdapter(args: Arguments): Promise<number> {
   const rank = args.integer("rank", 1);
   const [, pattern] = args.positionals as [string, string];
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(
-    args,
-    settings.out,
-    [pattern],
-  );
-  const stage = adapterStage(graph, selected, pattern, ["adapter"]);
+  const { stage, model, open } = await adapterStage(args, pattern, ["adapter"]);
   const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
   const output = resolve(Deno.cwd(), args.value("to") ?? name);
   if (existsSync(output)) {
@@ -82,20 +71,10 @@ async function exportAdapter(args: Arguments): Promise<number> {
       }" already exists: remove it, or choose another folder with --to`,
     );
   }
-  const model = modelOf(stage, graph);
   const sources = { adapter: stage, ...(model !== undefined && { model }) };
-  const runtimes = { engine: plannedEngine(args, graph, store) };
-  using results = await needingResult(
-    args,
+  using results = await open(
     stage.id,
-    () =>
-      openResults(
-        graph,
-        stage.id,
-        Object.values(sources).map(({ id }) => id),
-        { ...settings, runtimes },
-        store,
-      ),
+    Object.values(sources).map(({ id }) => id),
   );
   const file = join(tasksOf(args), "export-adapter.ts");
   const task = await loadTask(pathToFileURL(file).href);
@@ -144,14 +123,4 @@ async function exportAdapter(args: Arguments): Promise<number> {
 function placeOf(folder: string): string {
   const below = relative(PROJECT, folder);
   return below.startsWith("..") ? folder : below;
-}
-
-/** The stage of the base model: the input "model", or that of the input "adapter". */
-function modelOf({ inputs }: GraphStage, graph: Graph): GraphStage | undefined {
-  const [model] = inputs.model ?? [];
-  if (model !== undefined) return graph.stages.get(model);
-  const [adapter] = inputs.adapter ?? [];
-  return adapter === undefined
-    ? undefined
-    : modelOf(graph.stages.get(adapter)!, graph);
 }

@@ -6,6 +6,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  invalidValue,
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
@@ -69,9 +70,7 @@ async function init(args: Arguments): Promise<number> {
     ? resolve(Deno.cwd(), target)
     : resolve(PROJECT, target);
   if (!/\.ya?ml$/.test(file)) {
-    throw new UsageError(
-      `Invalid value "${target}" for option "--to": expected a file whose name ends in .yaml`,
-    );
+    throw invalidValue("to", target, "expected a file name ending in .yaml");
   }
   const table = await inspectTable(data, {
     text: args.value("text"),

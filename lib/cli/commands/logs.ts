@@ -14,11 +14,11 @@ import {
   KEY_OPTIONS,
   settingsOf,
 } from "../arguments/options.ts";
-import { needingResult } from "../arguments/stage_result.ts";
 import { plannedEngine } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { progressText } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { needingResult } from "./stage_result.ts";
 
 /** `deno task logs`: prints the log of a stage. */
 export const logsCommand: Command = {

@@ -22,10 +22,9 @@ import {
   shortPath,
   withSettings,
 } from "../arguments/options.ts";
-import { installedEngine } from "../runtime/engine.ts";
 import {
   CLUSTER_OPTIONS,
-  nodeHost,
+  engineForRun,
   slurmExecutor,
 } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
@@ -115,31 +114,16 @@ async function runPipeline(args: Arguments): Promise<number> {
   const slurm = await slurmExecutor(args, note);
   using interrupts = watchInterrupts(async (signal) => {
     if (slurm !== undefined && !args.has("on-interrupt")) {
-      slurm.executor.onInterrupt = await askForJobs(signal, note);
+      slurm.onInterrupt = await askForJobs(signal, note);
     }
     note(
-      slurm?.executor.onInterrupt === "leave"
+      slurm?.onInterrupt === "leave"
         ? "Leaving the jobs running; run the same command again to follow them"
         : "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
     );
   });
-  const runtimes = {
-    engine: installedEngine(
-      args,
-      say,
-      interrupts.signal,
-      slurm &&
-        (() =>
-          nodeHost(
-            args,
-            slurm.executor,
-            graph,
-            store,
-            note,
-            interrupts.signal,
-          )),
-    ),
-  };
+  const { signal } = interrupts;
+  const engine = engineForRun(args, slurm, graph, store, say, signal);
   const outcome = new Outcome(graph.pipeline, store);
   let answer: Answer | undefined;
   try {
@@ -149,10 +133,10 @@ async function runPipeline(args: Arguments): Promise<number> {
       {
         ...settings,
         ...(slurm && {
-          executor: slurm.executor,
+          executor: slurm,
           limits: { ...settings.limits, jobs: MOST_JOBS },
         }),
-        runtimes,
+        runtimes: { engine },
         force: forced,
       },
       (event) => {
@@ -165,7 +149,7 @@ async function runPipeline(args: Arguments): Promise<number> {
           say(event);
         }
       },
-      interrupts.signal,
+      signal,
       store,
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();

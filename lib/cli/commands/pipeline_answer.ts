@@ -2,8 +2,7 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
 import { join } from "../../store/paths.ts";
 import type { Arguments } from "../arguments/arguments.ts";
-import { shortPath } from "../arguments/options.ts";
-import { stageCommand } from "../arguments/stage_result.ts";
+import { shortPath, stageCommand } from "../arguments/options.ts";
 import type { Answer, Finding } from "../terminal/messages.ts";
 
 /** The fields of `report.json` that are read here. */

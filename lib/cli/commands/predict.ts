@@ -12,7 +12,6 @@ import { holdGpus } from "../../scheduler/gpus.ts";
 import { allow, stageEnvironment } from "../../scheduler/permissions.ts";
 import { follow, newMark } from "../../scheduler/process.ts";
 import { projectFlags } from "../../scheduler/project.ts";
-import { openResults } from "../../scheduler/results.ts";
 import { type Runtime, visibleGpus } from "../../scheduler/settings.ts";
 import {
   type Arguments,
@@ -20,22 +19,19 @@ import {
   EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   gpusOf,
   HELP,
   JSON_LINES,
   KEY_OPTIONS,
   PROJECT,
-  settingsOf,
   tasksOf,
 } from "../arguments/options.ts";
-import { adapterStage, needingResult } from "../arguments/stage_result.ts";
-import { installedEngine } from "../runtime/engine.ts";
-import { plannedEngine } from "../runtime/executor.ts";
-import { watchInterrupts } from "../terminal/interrupts.ts";
+import { selectedEngine } from "../runtime/engine.ts";
+import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { adapterStage } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
 export const predictCommand: Command = {
@@ -119,34 +115,33 @@ async function predict(args: Arguments): Promise<number> {
       console.error(`${message.step} ${message.subject}`);
     }
   };
-  using interrupts = watchInterrupts(() => {});
   const folder = Deno.makeTempDirSync({ prefix: "predict-" });
   try {
-    const { signal } = interrupts;
-    const engine = await installedEngine(args, say, signal)();
-    using gpus = await holdGpus({
-      count: engine.gpus ?? 0,
-      among: gpusOf(args) ?? visibleGpus(),
-      onWait: (holders) =>
-        console.error(`Waiting for a GPU held by ${holders}`),
-      signal,
+    return await interruptible(async (signal) => {
+      const options = { say, signal, forRun: true };
+      const engine = await selectedEngine(args, options)();
+      using gpus = await holdGpus({
+        count: engine.gpus ?? 0,
+        among: gpusOf(args) ?? visibleGpus(),
+        onWait: (holders) =>
+          console.error(`Waiting for a GPU held by ${holders}`),
+        signal,
+      });
+      const file = join(tasksOf(args), "classify.ts");
+      const output = await runTask(
+        { file, params, folders, engine, gpus: gpus.ids, folder, signal },
+      );
+      const text = Deno.readTextFileSync(join(output, "classification.json"));
+      const predictions = JSON.parse(text) as Predictions;
+      const lines = args.has("json")
+        ? jsonLines(predictions)
+        : textLines(predictions);
+      writeOut(lines.map((line) => `${line}\n`).join(""));
+      return EXIT.success;
     });
-    const file = join(tasksOf(args), "classify.ts");
-    const output = await runTask(
-      { file, params, folders, engine, gpus: gpus.ids, folder, signal },
-    );
-    const text = Deno.readTextFileSync(join(output, "classification.json"));
-    const predictions = JSON.parse(text) as Predictions;
-    const lines = args.has("json")
-      ? jsonLines(predictions)
-      : textLines(predictions);
-    writeOut(lines.map((line) => `${line}\n`).join(""));
-  } catch (error) {
-    if (interrupts.code === undefined) throw error;
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
-  return interrupts.code ?? EXIT.success;
 }
 
 /** The folders of an adapter, its base model and a report on it, which exist until disposal. */
@@ -219,36 +214,28 @@ async function foldersOfStage(
   args: Arguments,
   pattern: string,
 ): Promise<Folders> {
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(
+  const { graph, stage, model, open } = await adapterStage(
     args,
-    settings.out,
-    [pattern],
+    pattern,
+    ["adapter", "peft"],
   );
-  const stage = adapterStage(graph, selected, pattern, ["adapter", "peft"]);
-  const model = modelOf(stage, graph);
   if (model === undefined) {
     throw new UsageError(
       `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
     );
   }
-  const runtimes = { engine: plannedEngine(args, graph, store) };
-  const open = (target: string, ids: readonly string[]) =>
-    openResults(graph, target, ids, { ...settings, runtimes }, store);
   const ids = [stage.id, model.id];
-  const report = args.value("rank") === undefined ||
-      args.value("rank") === "recommended"
+  const rank = args.value("rank") ?? "default";
+  const report = ["recommended", "default"].includes(rank)
     ? reportOn(stage, graph)
     : undefined;
-  const reported = report === undefined
-    ? undefined
-    : await open(report.id, [...ids, report.id]).catch((error) => {
-      const needed = args.value("rank") !== undefined;
-      if (error instanceof NoResultError && !needed) return undefined;
+  const reported = report &&
+    await open(report.id, [...ids, report.id]).catch((error) => {
+      const isMissing = error.cause instanceof NoResultError;
+      if (isMissing && rank === "default") return undefined;
       throw error;
     });
-  const results = reported ??
-    await needingResult(args, stage.id, () => open(stage.id, ids));
+  const results = reported ?? await open(stage.id, ids);
   return {
     adapter: results.of(stage.id),
     model: results.of(model.id),
@@ -265,16 +252,6 @@ function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
     Object.values(stage.inputs).flat().includes(id)
   );
   return others.length === 0 ? report : undefined;
-}
-
-/** The stage of the base model: the input "model", or that of the input "adapter". */
-function modelOf({ inputs }: GraphStage, graph: Graph): GraphStage | undefined {
-  const [model] = inputs.model ?? [];
-  if (model !== undefined) return graph.stages.get(model);
-  const [adapter] = inputs.adapter ?? [];
-  return adapter === undefined
-    ? undefined
-    : modelOf(graph.stages.get(adapter)!, graph);
 }
 
 /** A text, or a pair of texts. */

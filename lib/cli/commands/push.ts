@@ -1,23 +1,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { openResults } from "../../scheduler/results.ts";
 import {
   type Arguments,
   type Command,
   EXIT,
+  invalidValue,
   UsageError,
 } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
-import {
-  HELP,
-  JSON_LINES,
-  KEY_OPTIONS,
-  settingsOf,
-} from "../arguments/options.ts";
-import { needingResult } from "../arguments/stage_result.ts";
-import { plannedEngine } from "../runtime/executor.ts";
-import { watchInterrupts } from "../terminal/interrupts.ts";
+import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { interruptible } from "../terminal/interrupts.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { adapterStage } from "./stage_result.ts";
 
 /** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
 export const pushCommand: Command = {
@@ -78,8 +71,7 @@ async function push(args: Arguments): Promise<number> {
     import("../../hub/push_files.ts"),
     import("../../hub/settings.ts"),
   ]);
-  using interrupts = watchInterrupts(() => {});
-  try {
+  return await interruptible(async (signal) => {
     const pushed = await pushFiles(
       {
         repository,
@@ -88,17 +80,15 @@ async function push(args: Arguments): Promise<number> {
         title: "Upload adapter",
       },
       hubSettings(),
-      interrupts.signal,
+      signal,
     );
     writeOut(
       args.has("json")
         ? `${JSON.stringify({ type: "pushed", ...pushed })}\n`
         : `${pushed.url}\n`,
     );
-  } catch (error) {
-    if (interrupts.code === undefined) throw error;
-  }
-  return interrupts.code ?? EXIT.success;
+    return EXIT.success;
+  });
 }
 
 const HUB_NAME = /^[\w][\w.-]*\/[\w][\w.-]*$/;
@@ -107,9 +97,7 @@ const HUB_NAME = /^[\w][\w.-]*\/[\w][\w.-]*$/;
 function hubName(args: Arguments, option: string): string | undefined {
   const name = args.value(option);
   if (name === undefined || HUB_NAME.test(name)) return name;
-  throw new UsageError(
-    `Invalid value "${name}" for option "--${option}": expected OWNER/NAME`,
-  );
+  throw invalidValue(option, name, "expected OWNER/NAME");
 }
 
 /** The folder of the adapter, which exists until disposal. */
@@ -131,27 +119,8 @@ async function folderOf(
       "Missing arguments: give PIPELINE and STAGE, or --adapter",
     );
   }
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(args, settings.out);
-  const [id, other] = selected.filter((id) =>
-    graph.stages.get(id)!.declaration.output.kind === "peft"
-  );
-  if (id === undefined) {
-    throw new UsageError(
-      `"${pattern}" selects no stage that exports an adapter`,
-    );
-  }
-  if (other !== undefined) {
-    throw new UsageError(
-      `"${pattern}" selects more than one adapter: "${id}", "${other}"; name one of them`,
-    );
-  }
-  const runtimes = { engine: plannedEngine(args, graph, store) };
-  const results = await needingResult(
-    args,
-    id,
-    () => openResults(graph, id, [id], { ...settings, runtimes }, store),
-  );
+  const { stage: { id }, open } = await adapterStage(args, pattern, ["peft"]);
+  const results = await open(id, [id]);
   return {
     folder: results.of(id),
     [Symbol.dispose]: () => results[Symbol.dispose](),

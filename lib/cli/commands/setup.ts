@@ -6,7 +6,7 @@ import {
   engineOption,
   installOptions,
 } from "../runtime/engine.ts";
-import { watchInterrupts } from "../terminal/interrupts.ts";
+import { interruptible } from "../terminal/interrupts.ts";
 import { bytes, type Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 
@@ -40,30 +40,23 @@ async function setUp(args: Arguments): Promise<number> {
   const { checkEngine } = await import("../../engine/install/check.ts");
   const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
-  using interrupts = watchInterrupts(() =>
-    say({
-      type: "note",
-      text: "Stopping: removing the unfinished installation",
-    })
-  );
+  const note = (text: string) => say({ type: "note", text });
   try {
-    let choice = await selectEngine(engineOption(args));
-    if (!args.has("check")) {
-      choice = await choice.prepare({
-        ...installOptions(say, interrupts.signal),
-        thorough: true,
-      });
-    }
-    say(engineMessage(choice));
-    for (const text of reportLines(await checkEngine(choice))) {
-      say({ type: "note", text });
-    }
-  } catch (error) {
-    if (interrupts.code === undefined) throw error;
+    return await interruptible(async (signal) => {
+      let choice = await selectEngine(engineOption(args));
+      if (!args.has("check")) {
+        choice = await choice.prepare({
+          ...installOptions(say, signal),
+          thorough: true,
+        });
+      }
+      say(engineMessage(choice));
+      reportLines(await checkEngine(choice)).forEach(note);
+      return EXIT.success;
+    }, () => note("Stopping: removing the unfinished installation"));
   } finally {
     renderer.end();
   }
-  return interrupts.code ?? EXIT.success;
 }
 
 function reportLines({ library, devices, bfloat16 }: EngineReport): string[] {

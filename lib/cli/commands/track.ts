@@ -16,7 +16,7 @@ import {
   shortPath,
   TASKS,
 } from "../arguments/options.ts";
-import { watchInterrupts } from "../terminal/interrupts.ts";
+import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
@@ -75,8 +75,7 @@ async function track(args: Arguments): Promise<number> {
   if (args.has(other)) {
     throw new UsageError(`Option "--${other}" does not apply to "--to ${to}"`);
   }
-  const out = outOf(args);
-  const { graph: { pipeline }, store } = await openPipeline(args, out);
+  const { graph: { pipeline }, store } = await openPipeline(args, outOf(args));
   const { recordedRuns } = await import("../../track/recorded_runs.ts");
   const runs = await recordedRuns(
     pipeline,
@@ -90,37 +89,37 @@ async function track(args: Arguments): Promise<number> {
       }"`,
     );
   }
-  using interrupts = watchInterrupts(() => {});
-  const { signal } = interrupts;
-  let added: number;
-  let target: string;
-  try {
-    if (to === "tensorboard") {
-      const { writeEventFiles } = await import("../../track/event_files.ts");
-      const folder = args.value("dir") ?? join(out, pipeline, "_tensorboard");
-      added = await writeEventFiles(runs, folder);
-      target = shortPath(folder);
-    } else {
-      const send = to === "mlflow" ? sendToMlflow : sendToTrackio;
-      [added, target] = await send(pipeline, runs, args, signal);
+  const send = {
+    tensorboard: writeForTensorboard,
+    mlflow: sendToMlflow,
+    trackio: sendToTrackio,
+  }[to]!;
+  return await interruptible(async (signal) => {
+    const [added, target] = await send(pipeline, runs, args, signal);
+    const present = runs.length - added;
+    writeOut(
+      args.has("json")
+        ? `${JSON.stringify({ type: "tracked", to, target, added, present })}\n`
+        : `${count(added, "run")} added to ${target}${
+          present > 0 ? `; ${present} already there` : ""
+        }\n`,
+    );
+    if (to === "tensorboard" && !args.has("json")) {
+      writeOut(`Show it with "tensorboard --logdir ${target}"\n`);
     }
-  } catch (error) {
-    if (interrupts.code === undefined) throw error;
-    return interrupts.code;
-  }
-  const present = runs.length - added;
+    return EXIT.success;
+  });
+}
 
-  writeOut(
-    args.has("json")
-      ? `${JSON.stringify({ type: "tracked", to, target, added, present })}\n`
-      : `${count(added, "run")} added to ${target}${
-        present > 0 ? `; ${present} already there` : ""
-      }\n`,
-  );
-  if (to === "tensorboard" && !args.has("json")) {
-    writeOut(`Show it with "tensorboard --logdir ${target}"\n`);
-  }
-  return EXIT.success;
+async function writeForTensorboard(
+  pipeline: string,
+  runs: readonly RecordedRun[],
+  args: Arguments,
+): Promise<[added: number, target: string]> {
+  const { writeEventFiles } = await import("../../track/event_files.ts");
+  const folder = args.value("dir") ??
+    join(outOf(args), pipeline, "_tensorboard");
+  return [await writeEventFiles(runs, folder), shortPath(folder)];
 }
 
 async function sendToMlflow(

@@ -7,12 +7,11 @@ import {
   KEY_OPTIONS,
   settingsOf,
 } from "../arguments/options.ts";
-import { needingResult } from "../arguments/stage_result.ts";
-import { installedEngine } from "../runtime/engine.ts";
-import { nodeHost, slurmExecutor } from "../runtime/executor.ts";
-import { watchInterrupts } from "../terminal/interrupts.ts";
+import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
+import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
+import { needingResult } from "./stage_result.ts";
 
 /** `deno task verify`: runs cached stages again and compares the output. */
 export const verifyCommand: Command = {
@@ -34,46 +33,31 @@ async function verifyStages(args: Arguments): Promise<number> {
   const { graph, selected, store } = await openPipeline(args, settings.out);
   const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
-  using interrupts = watchInterrupts(() => {});
-  const note = (text: string) => say({ type: "note", text });
-  const slurm = await slurmExecutor(args, note);
-  const engine = installedEngine(
+  const slurm = await slurmExecutor(
     args,
-    say,
-    interrupts.signal,
-    slurm &&
-      (() =>
-        nodeHost(args, slurm.executor, graph, store, note, interrupts.signal)),
+    (text) => say({ type: "note", text }),
   );
-  let differing = 0;
   try {
-    say({ type: "start", pipeline: graph.pipeline, stages: selected });
-    for (const stage of selected) {
-      const reason = "compare with the cached result";
-      say({ type: "started", stage, attempt: 1, reason });
-      const result = await needingResult(
-        args,
-        stage,
-        () =>
-          verify(
-            graph,
-            stage,
-            {
-              ...settings,
-              ...(slurm && { executor: slurm.executor }),
-              runtimes: { engine },
-            },
-            say,
-            interrupts.signal,
-          ),
-      );
-      if (result.differing.length > 0) differing++;
-      say({ type: "verified", ...result });
-    }
-  } catch (error) {
-    if (interrupts.code === undefined) throw error;
+    return await interruptible(async (signal) => {
+      const engine = engineForRun(args, slurm, graph, store, say, signal);
+      const executor = slurm && { executor: slurm };
+      const ofRun = { ...settings, ...executor, runtimes: { engine } };
+      let code: number = EXIT.success;
+      say({ type: "start", pipeline: graph.pipeline, stages: selected });
+      for (const stage of selected) {
+        const reason = "compare with the cached result";
+        say({ type: "started", stage, attempt: 1, reason });
+        const result = await needingResult(
+          args,
+          stage,
+          () => verify(graph, stage, ofRun, say, signal),
+        );
+        if (result.differing.length > 0) code = EXIT.failed;
+        say({ type: "verified", ...result });
+      }
+      return code;
+    });
   } finally {
     renderer.end();
   }
-  return interrupts.code ?? (differing > 0 ? EXIT.failed : EXIT.success);
 }

@@ -4,8 +4,7 @@ import { entriesOf, writeDurably } from "../../store/files.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { join } from "../../store/paths.ts";
 import type { Store } from "../../store/store.ts";
-import { PROJECT } from "../arguments/options.ts";
-import { quoted } from "../arguments/stage_result.ts";
+import { PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 
 /** How a report was made, for the script of its page (`lib/report/page.js`). */

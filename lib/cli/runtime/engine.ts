@@ -14,51 +14,49 @@ import type { Message } from "../terminal/messages.ts";
 const KERNELS =
   new URL("../../engine/tensorflow/kernels.ts", import.meta.url).href;
 
-type Say = (message: Message) => void;
-
-/**
- * Selects the engine for `--engine` as a runtime for stages, and reports it with
- * the reason. It is installed when the first stage needs it.
- *
- * @param findHost Describes the machine that runs the stages; by default this one.
- */
-export function selectedEngine(
-  args: Arguments,
-  say: Say = () => {},
-  signal?: AbortSignal,
-  findHost = () => hostFor(args),
-): () => Promise<Runtime> {
-  return once(async () => {
-    const { selectEngine } = await import("../../engine/install/choose.ts");
-    const host = await findHost();
-    const choice = await selectEngine(engineOption(args), host);
-    say(engineMessage(choice));
-    return await runtimeOf(choice, installOptions(say, signal), host);
-  });
+/** For commands that do not run stages, all of these can be left out. */
+interface EngineOptions {
+  /** Prints messages about the engine. */
+  readonly say?: ((message: Message) => void) | undefined;
+  /** Stops an installation. */
+  readonly signal?: AbortSignal;
+  /** True if stages will run on it. */
+  readonly forRun?: boolean;
+  /** Describes the machine that runs the stages; by default this one. */
+  readonly findHost?: (() => Promise<Host>) | undefined;
 }
 
 /**
- * Like {@linkcode selectedEngine}, for commands that run stages: if an engine
- * cannot be installed, `auto` tries the next one. It does so before the first
- * decision, because the engine is part of every key.
+ * Selects the engine for `--engine` as a runtime for stages, and reports it with
+ * the reason. It is installed when the first stage needs it; only `auto` for a
+ * run installs it at once, to try the next engine if that fails, since the
+ * engine is part of every key.
+ *
+ * @returns A function that selects it, once.
  */
-export function installedEngine(
+export function selectedEngine(
   args: Arguments,
-  say: Say,
-  signal: AbortSignal,
-  findHost = () => hostFor(args),
+  {
+    say = () => {},
+    signal,
+    forRun = false,
+    findHost = () => hostFor(args),
+  }: EngineOptions = {},
 ): () => Promise<Runtime> {
-  const engine = engineOption(args);
-  if (engine !== "auto") return selectedEngine(args, say, signal, findHost);
-  return once(async () => {
+  const select = async () => {
     const { selectEngine } = await import("../../engine/install/choose.ts");
+    const engine = engineOption(args);
     const options = installOptions(say, signal);
     const host = await findHost();
     const selected = await selectEngine(engine, host);
-    const choice = await selected.prepare(options);
+    const choice = forRun && engine === "auto"
+      ? await selected.prepare(options)
+      : selected;
     say(engineMessage(choice));
     return await runtimeOf(choice, options, host);
-  });
+  };
+  let runtime: Promise<Runtime> | undefined;
+  return () => runtime ??= select();
 }
 
 /** The value of `--engine`. */
@@ -67,7 +65,7 @@ export function engineOption(args: Arguments): EngineName | "auto" {
 }
 
 /** This machine; with `--gpus none`, without its GPUs. */
-async function hostFor(args: Arguments): Promise<Host> {
+export async function hostFor(args: Arguments): Promise<Host> {
   const { thisHost } = await import("../../engine/install/host.ts");
   if (gpusOf(args)?.length !== 0) return thisHost;
   return {
@@ -82,7 +80,10 @@ async function hostFor(args: Arguments): Promise<Host> {
 }
 
 /** Options that report the progress of an installation and let `signal` stop it. */
-export function installOptions(say: Say, signal?: AbortSignal): InstallOptions {
+export function installOptions(
+  say: (message: Message) => void,
+  signal?: AbortSignal,
+): InstallOptions {
   return {
     signal,
     onProgress: (progress) => say({ type: "install", ...progress }),
@@ -93,11 +94,6 @@ export function installOptions(say: Say, signal?: AbortSignal): InstallOptions {
           `"${path}" of the library is missing or was changed after its installation: reinstalling the library`,
       }),
   };
-}
-
-function once<T>(compute: () => Promise<T>): () => Promise<T> {
-  let result: Promise<T> | undefined;
-  return () => result ??= compute();
 }
 
 /** The runtime of the stages that compute with an engine. */

@@ -10,7 +10,7 @@ import type { Store } from "../../store/store.ts";
 import type { Arguments, Option } from "../arguments/arguments.ts";
 import { EXECUTOR, PROJECT } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
-import { engineOption, selectedEngine } from "./engine.ts";
+import { engineOption, hostFor, selectedEngine } from "./engine.ts";
 
 /** Options of a run on a cluster. */
 export const CLUSTER_OPTIONS: readonly Option[] = [
@@ -32,13 +32,13 @@ export const CLUSTER_OPTIONS: readonly Option[] = [
 /**
  * The executor for Slurm, if the options or the user's profile select it.
  *
- * @param say Prints a note.
+ * @param note Prints a note.
  * @throws {PipelineError} If the profile has faults.
  */
 export async function slurmExecutor(
   args: Arguments,
-  say: (text: string) => void,
-): Promise<{ executor: Slurm; settings: SlurmSettings } | undefined> {
+  note: (text: string) => void,
+): Promise<Slurm | undefined> {
   const profile = await readProfile();
   const name = args.value("executor") ?? profile?.executor ?? "local";
   if (name !== "slurm") return undefined;
@@ -55,31 +55,40 @@ export async function slurmExecutor(
     onInterrupt: args.value("on-interrupt") === "leave" ? "leave" : "cancel",
     pace: { ...PACE, ...(warning !== undefined && { warning }) },
   };
-  return { executor: new Slurm(settings, say), settings };
+  return new Slurm(settings, note);
 }
 
-/** The engine of the nodes or of this machine, for commands that run no stages; nothing is installed. */
+/** The engine for commands that run stages: of the nodes, if they run on Slurm, or of this machine. */
+export function engineForRun(
+  args: Arguments,
+  slurm: Slurm | undefined,
+  graph: Graph,
+  store: Store,
+  say: (message: Message) => void,
+  signal: AbortSignal,
+): () => Promise<Runtime> {
+  const findHost = slurm &&
+    (() => nodeHost(args, slurm, graph, store, say, signal));
+  return selectedEngine(args, { say, signal, forRun: true, findHost });
+}
+
+/** The engine for commands that run no stages: of the nodes or of this machine. Nothing is installed. */
 export function plannedEngine(
   args: Arguments,
   graph: Graph,
   store: Store,
   say: (message: Message) => void = () => {},
 ): () => Promise<Runtime> {
-  let runtime: Promise<Runtime> | undefined;
-  const find = async () => {
-    const note = (text: string) => say({ type: "note", text });
-    const slurm = await slurmExecutor(args, note);
-    const { signal } = new AbortController();
-    const find = selectedEngine(
+  const findHost = async () => {
+    const slurm = await slurmExecutor(
       args,
-      say,
-      undefined,
-      slurm &&
-        (() => nodeHost(args, slurm.executor, graph, store, note, signal)),
+      (text) => say({ type: "note", text }),
     );
-    return await find();
+    return slurm === undefined
+      ? await hostFor(args)
+      : await nodeHost(args, slurm, graph, store, say);
   };
-  return () => runtime ??= find();
+  return selectedEngine(args, { say, findHost });
 }
 
 /** What a profile file may contain, besides the settings of the executor that are options. */
@@ -127,13 +136,13 @@ const VERSION = 1;
  *
  * @throws {Error} If a job fails, or the nodes are not of one kind.
  */
-export async function nodeHost(
+async function nodeHost(
   args: Arguments,
   executor: Slurm,
   graph: Graph,
   store: Store,
-  say: (text: string) => void,
-  signal: AbortSignal,
+  say: (message: Message) => void,
+  signal = new AbortController().signal,
 ): Promise<Host> {
   const tasks = new Map(
     [...graph.stages.values()]
@@ -155,7 +164,7 @@ export async function nodeHost(
     const question = digest(`${nodes}\n${engineOption(args)}`).slice(0, 16);
     let answer = kept[question];
     if (answer === undefined) {
-      say(`Asking a node (${nodes}) for its engine`);
+      say({ type: "note", text: `Asking a node (${nodes}) for its engine` });
       store.makeFolder("probes");
       answer = await executor.probe(
         task,

@@ -18,6 +18,27 @@ export interface Interrupts extends Disposable {
 const ONE_PRESS = 1000;
 
 /**
+ * Does work that a signal may interrupt.
+ *
+ * @param onFirst As of {@linkcode watchInterrupts}.
+ * @returns The exit code of the signal if there was one, whether or not the work
+ * then failed; otherwise that of the work.
+ */
+export async function interruptible(
+  work: (signal: AbortSignal) => Promise<number>,
+  onFirst = () => {},
+): Promise<number> {
+  using interrupts = watchInterrupts(onFirst);
+  try {
+    const code = await work(interrupts.signal);
+    return interrupts.code ?? code;
+  } catch (error) {
+    if (interrupts.code === undefined) throw error;
+    return interrupts.code;
+  }
+}
+
+/**
  * Turns the first signal into an orderly stop. The next press of Ctrl-C, or
  * SIGTERM, ends the program at once, and the processes of stages with it. SIGHUP
  * after another signal is ignored.

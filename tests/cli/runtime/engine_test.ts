@@ -5,8 +5,10 @@ import { selectedEngine } from "../../../lib/cli/runtime/engine.ts";
 Deno.test("selectedEngine() selects the CPU with --gpus none, and says why", async () => {
   const reasons: string[] = [];
   const args = new Arguments([], new Map([["gpus", ["none"]]]));
-  const engine = await selectedEngine(args, (message) => {
-    if (message.type === "engine") reasons.push(message.reason);
+  const engine = await selectedEngine(args, {
+    say(message) {
+      if (message.type === "engine") reasons.push(message.reason);
+    },
   })();
   assertEquals(engine.gpus, 0);
   assertEquals(engine.settings.device, "cpu");
