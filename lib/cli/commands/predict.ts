@@ -1,18 +1,10 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { printable } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
-import { loadTask } from "../../pipeline/load_task.ts";
-import type { Spec } from "../../scheduler/child.ts";
-import { CHILD } from "../../scheduler/code.ts";
-import { local } from "../../scheduler/executors/local.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
-import { allow, stageEnvironment } from "../../scheduler/permissions.ts";
-import { follow, newMark } from "../../scheduler/process.ts";
-import { projectFlags } from "../../scheduler/project.ts";
-import { type Runtime, visibleGpus } from "../../scheduler/settings.ts";
+import { visibleGpus } from "../../scheduler/settings.ts";
 import {
   type Arguments,
   type Command,
@@ -31,6 +23,7 @@ import { selectedEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { runTask } from "./predict_task.ts";
 import { adapterStage } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
@@ -128,8 +121,10 @@ async function predict(args: Arguments): Promise<number> {
         signal,
       });
       const file = join(tasksOf(args), "classify.ts");
+      const { inputs, lastingPaths } = folders;
+      const where = { engine, gpus: gpus.ids, folder };
       const output = await runTask(
-        { file, params, folders, engine, gpus: gpus.ids, folder, signal },
+        { file, params, inputs, lastingPaths, ...where, signal },
       );
       const text = Deno.readTextFileSync(join(output, "classification.json"));
       const predictions = JSON.parse(text) as Predictions;
@@ -146,9 +141,11 @@ async function predict(args: Arguments): Promise<number> {
 
 /** The folders of an adapter, its base model and a report on it, which exist until disposal. */
 interface Folders extends Disposable {
-  readonly adapter: string;
-  readonly model: string;
-  readonly report?: string;
+  readonly inputs: {
+    readonly adapter: string;
+    readonly model: string;
+    readonly report?: string;
+  };
   /** Replaces temporary folders in a text by lasting ones. */
   readonly lastingPaths: (text: string) => string;
 }
@@ -164,10 +161,12 @@ async function adapterOf(
   if (adapter !== undefined) {
     const folder = existingFolder("adapter", adapter);
     const folders = {
-      adapter: folder,
-      model: model === undefined
-        ? baseModelOf(folder)
-        : existingFolder("model", model),
+      inputs: {
+        adapter: folder,
+        model: model === undefined
+          ? baseModelOf(folder)
+          : existingFolder("model", model),
+      },
       lastingPaths: (text: string) => text,
       [Symbol.dispose]() {},
     };
@@ -237,9 +236,11 @@ async function foldersOfStage(
     });
   const results = reported ?? await open(stage.id, ids);
   return {
-    adapter: results.of(stage.id),
-    model: results.of(model.id),
-    ...(reported && { report: reported.of(report!.id) }),
+    inputs: {
+      adapter: results.of(stage.id),
+      model: results.of(model.id),
+      ...(reported && { report: reported.of(report!.id) }),
+    },
     lastingPaths: results.lastingPaths,
     [Symbol.dispose]: () => results[Symbol.dispose](),
   };
@@ -288,108 +289,6 @@ async function readLines(): Promise<string[]> {
   throw new UsageError(
     "No texts: give them as arguments, or on standard input, one per line",
   );
-}
-
-/** A task to run without a pipeline and without the cache. */
-interface TaskRun {
-  /** The module of the task. */
-  readonly file: string;
-  readonly params: Readonly<Record<string, unknown>>;
-  /** The inputs. */
-  readonly folders: Folders;
-  readonly engine: Runtime;
-  /** Ids of the GPUs to use. */
-  readonly gpus: readonly string[];
-  /** Existing, empty folder, the only one that the task may write to. */
-  readonly folder: string;
-  readonly signal: AbortSignal;
-}
-
-/** Seconds that an interrupted task may take to end. */
-const GRACE = 10;
-
-/**
- * Runs a task in a process of its own.
- *
- * @returns The folder of its artifact.
- * @throws {StageFailure} If it fails.
- */
-async function runTask(
-  { file, params, folders, engine, gpus, folder, signal }: TaskRun,
-): Promise<string> {
-  const module = pathToFileURL(file).href;
-  const task = await loadTask(module);
-  await engine.prepare();
-  const [output, checkpoint, temporary] = ["output", "checkpoint", "tmp"].map(
-    (name) => join(folder, name),
-  ) as [string, string, string];
-  for (const path of [output, checkpoint, temporary]) Deno.mkdirSync(path);
-  const mark = newMark();
-  const cpus = navigator.hardwareConcurrency;
-  const spec: Spec = {
-    mark,
-    params: task.params.parse(params),
-    inputs: Object.fromEntries(
-      (["adapter", "model", "report"] as const).flatMap((name) => {
-        const path = folders[name];
-        return path === undefined
-          ? []
-          : [[name, [{ stage: name, matrix: {}, path }]]];
-      }),
-    ),
-    output,
-    checkpoint,
-    cpus,
-    runtimes: { engine: engine.settings },
-  };
-  const input = join(folder, "spec.json");
-  Deno.writeTextFileSync(input, JSON.stringify(spec));
-  const entry = join(folder, "entry.js");
-  Deno.writeTextFileSync(
-    entry,
-    `import { perform } from ${JSON.stringify(CHILD)};
-import task from ${JSON.stringify(module)};
-await perform(task);
-`,
-  );
-  const execution = local.start({
-    name: "predict",
-    task: "predict",
-    needs: ["engine"],
-    mark,
-    checkpoint,
-    resources: { cpus, gpus: gpus.length, memory: 0 },
-    args: [
-      "run",
-      "--quiet",
-      "--no-check",
-      "--no-prompt",
-      ...projectFlags(PROJECT),
-      "--allow-read",
-      ...allow("write", [folder]),
-      "--allow-env",
-      ...engine.flags,
-      entry,
-    ],
-    input,
-    env: {
-      ...stageEnvironment({}, [engine], temporary),
-      CUDA_VISIBLE_DEVICES: gpus.join(),
-    },
-    startsPrograms: true,
-    folder,
-  });
-  await follow(execution, {
-    stage: "predict",
-    mark,
-    emit() {},
-    lastingPaths: folders.lastingPaths,
-    onReady() {},
-    timeout: undefined,
-    grace: GRACE,
-    signal,
-  });
-  return output;
 }
 
 /** `classification.json`, the artifact of the task `classify`. */

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Clock, liveTable } from "../../../lib/cli/terminal/live.ts";
+import { liveTable } from "../../../lib/cli/terminal/live.ts";
+import type { Clock } from "../../../lib/cli/terminal/screen.ts";
 import { styleFor } from "../../../lib/cli/terminal/messages.ts";
 import {
   failed,
