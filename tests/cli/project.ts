@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
+import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 
-const MAIN = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** The result of a call of the command line. */
@@ -176,7 +176,7 @@ function commandOf(
   flags: readonly string[] = [],
 ): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", ...flags, MAIN, ...args],
+    args: ["run", ...flags, ...PROGRAM.slice(1), ...args],
     cwd: ROOT,
     env: { NO_COLOR: "1", ...env },
     stdin,

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { readTraining } from "../../lib/artifacts/training.ts";
+import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 import { linesOf } from "../../lib/scheduler/process.ts";
 import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
@@ -151,8 +152,7 @@ async function call(
   signal?: Deno.Signal,
 ) {
   const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "lib/cli/main.ts", ...args, "--json"]
-      .concat("--out", `${folder}/out`),
+    args: [...PROGRAM, ...args, "--json", "--out", `${folder}/out`],
     cwd: ROOT,
     stdout: "piped",
     stderr: "inherit",

@@ -1,11 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { fileURLToPath } from "node:url";
+import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { callMain, CliProject } from "../project.ts";
 import { inTerminal } from "../terminal/pseudo_terminal.ts";
-
-const MAIN = fileURLToPath(
-  new URL("../../../lib/cli/main.ts", import.meta.url),
-);
 
 /** A task that fails: by its parameter, because of the user's data or by a bug. It may read a file. */
 const FAIL = `
@@ -40,7 +36,7 @@ ${stages}`);
 /** Arguments that run the pipeline of a project. */
 function argumentsOf(project: CliProject): string[] {
   return [
-    ...["run", "-A", MAIN, "pipeline", project.path("test.yaml")],
+    ...[...PROGRAM, "pipeline", project.path("test.yaml")],
     ...["--tasks", project.path("tasks"), "--out", project.path("out")],
   ];
 }
@@ -183,8 +179,8 @@ stages:
     [Deno.execPath(), ...args].map((it) => `'${it}'`).join(" ");
   const all = argumentsOf(project);
   const commands = [
-    ["run", "-A", MAIN, "--help"],
-    ["run", "-A", MAIN, "schema"],
+    [...PROGRAM, "--help"],
+    [...PROGRAM, "schema"],
     all,
     [...all, "--json"],
   ];

@@ -1,10 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { fileURLToPath } from "node:url";
+import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { CliProject } from "../project.ts";
-
-const MAIN = fileURLToPath(
-  new URL("../../../lib/cli/main.ts", import.meta.url),
-);
 
 const PIPELINE = `name: test
 stages:
@@ -113,7 +109,7 @@ stages:
   start: { task: make, with: { text: x, seconds: 60 } }
 `);
   const { stdout, stderr } = await new Deno.Command("python3", {
-    args: ["-c", ONE_PRESS, "start", Deno.execPath(), "run", "-A", MAIN]
+    args: ["-c", ONE_PRESS, "start", Deno.execPath(), ...PROGRAM]
       .concat("pipeline", project.path("test.yaml"), "--watch")
       .concat("--tasks", project.path("tasks"), "--out", project.path("out")),
     env: { TERM: "xterm", CI: "" },

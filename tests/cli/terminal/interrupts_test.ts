@@ -1,24 +1,22 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { pidOutside } from "../../scheduler/project.ts";
 import { CliProject } from "../project.ts";
 import { CTRL_C, inTerminal } from "./pseudo_terminal.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const MAIN = fileURLToPath(
-  new URL("../../../lib/cli/main.ts", import.meta.url),
-);
 
-/** Runs a command in a terminal of its own, closes that after two seconds, and prints the exit code. */
+/** Runs a command in a terminal of its own, closes that when a stage reports progress, and prints the exit code. */
 const CLOSING_TERMINAL = `
-import fcntl, os, pty, struct, sys, termios, time
+import fcntl, os, pty, struct, sys, termios
 pid, terminal = pty.fork()
 if pid == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     os.execvp(sys.argv[1], sys.argv[1:])
-start = time.monotonic()
-while time.monotonic() < start + 2:
-    os.read(terminal, 65536)
+seen = b""
+while b"half of it" not in seen:
+    seen += os.read(terminal, 65536)
 os.close(terminal)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
@@ -29,7 +27,7 @@ stages:
   long: { task: make, with: { text: x, seconds: 20 } }
 `);
   const { stdout, stderr } = await new Deno.Command("python3", {
-    args: ["-c", CLOSING_TERMINAL, Deno.execPath(), "run", "-A", MAIN]
+    args: ["-c", CLOSING_TERMINAL, Deno.execPath(), ...PROGRAM]
       .concat("pipeline", project.path("test.yaml"))
       .concat("--tasks", project.path("tasks"), "--out", project.path("out")),
     env: { TERM: "xterm", CI: "" },
@@ -41,13 +39,8 @@ stages:
 });
 
 Deno.test("pipeline stops at Ctrl-C with 130 and leaves nothing running", async () => {
-  for (
-    const [signal, expected] of [
-      ["SIGINT", 130],
-      ["SIGTERM", 143],
-      ["SIGHUP", 129],
-    ] as const
-  ) {
+  const signals = [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const;
+  await Promise.all(signals.map(async ([signal, expected]) => {
     using project = new CliProject(`name: test
 stages:
   long: { task: make, with: { text: x, seconds: 60 } }
@@ -70,7 +63,7 @@ stages:
     assert(
       events.some((it) => it.type === "interrupted" && it.stage === "long"),
     );
-  }
+  }));
 });
 
 Deno.test("pipeline ends at once at the second Ctrl-C, and its stages with it", async () => {
@@ -139,7 +132,7 @@ export default {
   const temporary = project.path("temporary");
   Deno.mkdirSync(temporary);
   const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", MAIN, "predict", "some text", "--engine", "wasm"]
+    args: [...PROGRAM, "predict", "some text", "--engine", "wasm"]
       .concat("--tasks", project.path("tasks"))
       .concat("--adapter", project.folder, "--model", project.folder),
     env: { TMPDIR: temporary },

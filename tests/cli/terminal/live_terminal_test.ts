@@ -1,12 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { fileURLToPath } from "node:url";
+import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { CliProject } from "../project.ts";
-import { Screen } from "./screen.ts";
 import { inTerminal } from "./pseudo_terminal.ts";
-
-const MAIN = fileURLToPath(
-  new URL("../../../lib/cli/main.ts", import.meta.url),
-);
+import { Screen } from "./screen.ts";
 
 const PIPELINE = `name: test
 stages:
@@ -16,7 +12,7 @@ stages:
     with: { rank: "\${matrix.rank}" }
   after:
     task: train
-    with: { rank: 4 }
+    with: { rank: 4, steps: 1 }
     inputs: { from: train-with-a-name[*] }
 `;
 
@@ -25,17 +21,18 @@ const TRAIN = `
 import { z } from "zod";
 export default {
   description: "Takes steps",
-  params: z.strictObject({ rank: z.number() }),
+  params: z.strictObject({ rank: z.number(), steps: z.number().default(40) }),
   inputs: { from: { kind: "text", many: true, optional: true } },
   output: { kind: "text", files: ["out.txt"] },
   async run(stage) {
     const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-    stage.progress(0, 40, "steps");
-    stage.progress(0, 40, "steps", "compiling length 32");
+    const { steps } = stage.params;
+    stage.progress(0, steps, "steps");
+    stage.progress(0, steps, "steps", "compiling length 32");
     await wait(500);
-    for (let step = 1; step <= 40; step++) {
+    for (let step = 1; step <= steps; step++) {
       await wait(50);
-      stage.progress(step, 40, "steps", "loss 0.5310  lr 8.21e-4  rank 3");
+      stage.progress(step, steps, "steps", "loss 0.5310  lr 8.21e-4  rank 3");
     }
     Deno.writeTextFileSync(stage.output + "/out.txt", String(stage.params.rank));
   },
@@ -48,7 +45,7 @@ for (const [columns, rows] of [[80, 24], [140, 40]] as const) {
     project.write("tasks/train.ts", TRAIN);
     const { code, output } = await inTerminal([
       Deno.execPath(),
-      ...["run", "-A", MAIN, "pipeline", project.path("test.yaml")],
+      ...[...PROGRAM, "pipeline", project.path("test.yaml")],
       ...["--tasks", project.path("tasks"), "--out", project.path("out")],
       ...["--jobs", "3", "--cpus", "3"],
     ], { columns, rows });
