@@ -5,7 +5,7 @@ import {
   helpOf,
   readArguments,
   UsageError,
-} from "../../lib/cli/arguments.ts";
+} from "../../lib/cli/arguments/arguments.ts";
 import { command as epoch } from "./epoch/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as profile } from "./profile/bench.ts";
