@@ -60,7 +60,12 @@ export async function runTask(
     output,
     checkpoint,
     cpus,
-    runtimes: { engine: engine.settings },
+    runtimes: {
+      engine: {
+        ...engine.settings,
+        ...engine.handsOn?.settings(join(folder, "compiled")),
+      },
+    },
   };
   const input = join(folder, "spec.json");
   Deno.writeTextFileSync(input, JSON.stringify(spec));
