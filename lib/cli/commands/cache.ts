@@ -27,7 +27,7 @@ import {
   sizeOf,
 } from "../arguments/options.ts";
 import { bytes, count, duration } from "../terminal/messages.ts";
-import { writeOut } from "../terminal/renderer.ts";
+import { writeLine } from "../terminal/renderer.ts";
 
 const ACTIONS: Readonly<
   Record<string, (store: Store, args: Arguments) => number | Promise<number>>
@@ -73,14 +73,9 @@ A RESULT is PIPELINE/STAGE for the latest result of a stage, or the start of a k
   },
 };
 
-/** Prints a value as JSON with `--json`, otherwise the text. */
-function print(args: Arguments, value: unknown, text: string): void {
-  writeOut(args.has("json") ? `${JSON.stringify(value)}\n` : `${text}\n`);
-}
-
 function ls(store: Store, args: Arguments): number {
   for (const result of listResults(store)) {
-    print(args, result, resultLine(result));
+    writeLine(args, result, resultLine(result));
   }
   return EXIT.success;
 }
@@ -107,7 +102,7 @@ function du(store: Store, args: Arguments): number {
   const lines = rows.map(([size, what]) =>
     `${bytes(size).padStart(8)}  ${what}`
   );
-  print(args, use, lines.join("\n"));
+  writeLine(args, use, lines.join("\n"));
   return EXIT.success;
 }
 
@@ -121,7 +116,7 @@ async function verify(store: Store, args: Arguments): Promise<number> {
     ),
     `${count(blobs, "file")} read, ${damaged.length} damaged`,
   ];
-  print(args, found, lines.join("\n"));
+  writeLine(args, found, lines.join("\n"));
   return damaged.length > 0 ? EXIT.corrupt : EXIT.success;
 }
 
@@ -136,7 +131,7 @@ async function gc(store: Store, args: Arguments): Promise<number> {
     : `${count(done.removed.length, "result")} removed, ${
       bytes(done.freed)
     } freed, ${bytes(done.left)} left`;
-  print(args, done ?? null, text);
+  writeLine(args, done ?? null, text);
   return EXIT.success;
 }
 
@@ -158,7 +153,7 @@ async function setPins(
   await store.pins.set(keys, pinned);
   for (const key of keys) {
     const text = `${key.slice(0, 12)}  ${pinned ? "pinned" : "unpinned"}`;
-    print(args, { key, pinned }, text);
+    writeLine(args, { key, pinned }, text);
   }
   return EXIT.success;
 }

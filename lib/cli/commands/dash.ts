@@ -19,7 +19,7 @@ import {
 } from "../arguments/options.ts";
 import { type DashState, Follower } from "../pages/dash_state.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
-import { writeOut } from "../terminal/renderer.ts";
+import { writeLine } from "../terminal/renderer.ts";
 
 /** `deno task dash`: serves a page that follows the runs of a pipeline. */
 export const dashCommand: Command = {
@@ -69,10 +69,10 @@ async function serveDash(args: Arguments): Promise<number> {
     signal: interrupts.signal,
     onListen({ port }) {
       const url = `http://127.0.0.1:${port}/${token}/`;
-      writeOut(
-        args.has("json")
-          ? `${JSON.stringify({ type: "dash", url })}\n`
-          : `${url}\nOpen this page in a browser; press Ctrl-C to stop\n`,
+      writeLine(
+        args,
+        { type: "dash", url },
+        `${url}\nOpen this page in a browser; press Ctrl-C to stop`,
       );
     },
   }, (request) => answer(request, token, follower));

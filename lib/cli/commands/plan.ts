@@ -24,7 +24,7 @@ import {
   type Style,
   styleFor,
 } from "../terminal/messages.ts";
-import { writeOut } from "../terminal/renderer.ts";
+import { writeLine, writeOut } from "../terminal/renderer.ts";
 
 type State = Decision["state"];
 
@@ -178,11 +178,7 @@ async function explainStages(args: Arguments): Promise<number> {
       ...settings,
       runtimes: { engine },
     });
-    writeOut(
-      args.has("json")
-        ? `${JSON.stringify(explanation)}\n`
-        : `${explanationText(explanation, style)}\n`,
-    );
+    writeLine(args, explanation, explanationText(explanation, style));
   }
   return EXIT.success;
 }
@@ -274,12 +270,7 @@ async function printStatus(args: Arguments): Promise<number> {
   await saveGraph();
   const style = styleFor(Deno.stdout);
   const width = Math.max(0, ...stages.map(({ stage }) => stage.length));
-  for (const it of stages) {
-    const line = args.has("json")
-      ? JSON.stringify(it)
-      : statusLine(it, width, style);
-    writeOut(`${line}\n`);
-  }
+  for (const it of stages) writeLine(args, it, statusLine(it, width, style));
   return EXIT.success;
 }
 

@@ -9,7 +9,7 @@ import {
 } from "../arguments/arguments.ts";
 import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { writeOut } from "../terminal/renderer.ts";
+import { writeLine } from "../terminal/renderer.ts";
 import { adapterStage } from "./stage_result.ts";
 
 /** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
@@ -82,11 +82,7 @@ async function push(args: Arguments): Promise<number> {
       hubSettings(),
       signal,
     );
-    writeOut(
-      args.has("json")
-        ? `${JSON.stringify({ type: "pushed", ...pushed })}\n`
-        : `${pushed.url}\n`,
-    );
+    writeLine(args, { type: "pushed", ...pushed }, pushed.url);
     return EXIT.success;
   });
 }

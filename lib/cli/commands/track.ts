@@ -18,7 +18,7 @@ import {
 } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
-import { writeOut } from "../terminal/renderer.ts";
+import { writeLine } from "../terminal/renderer.ts";
 
 /** `deno task track`: sends trainings and evaluations to an experiment tracker. */
 export const trackCommand: Command = {
@@ -97,16 +97,15 @@ async function track(args: Arguments): Promise<number> {
   return await interruptible(async (signal) => {
     const [added, target] = await send(pipeline, runs, args, signal);
     const present = runs.length - added;
-    writeOut(
-      args.has("json")
-        ? `${JSON.stringify({ type: "tracked", to, target, added, present })}\n`
-        : `${count(added, "run")} added to ${target}${
-          present > 0 ? `; ${present} already there` : ""
-        }\n`,
+    const before = present > 0 ? `; ${present} already there` : "";
+    const hint = to === "tensorboard"
+      ? `\nShow it with "tensorboard --logdir ${target}"`
+      : "";
+    writeLine(
+      args,
+      { type: "tracked", to, target, added, present },
+      `${count(added, "run")} added to ${target}${before}${hint}`,
     );
-    if (to === "tensorboard" && !args.has("json")) {
-      writeOut(`Show it with "tensorboard --logdir ${target}"\n`);
-    }
     return EXIT.success;
   });
 }

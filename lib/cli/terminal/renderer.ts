@@ -1,6 +1,6 @@
 import { printable } from "../../pipeline/faults.ts";
 import { EIO, osError } from "../../store/files.ts";
-import { EXIT } from "../arguments/arguments.ts";
+import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import {
   bytes,
   Endings,
@@ -37,6 +37,11 @@ export function writeOut(text: string): void {
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
     Deno.exit(EXIT.hungUp);
   }
+}
+
+/** Writes a line to standard output: a value as JSON with `--json`, else a text. */
+export function writeLine(args: Arguments, value: unknown, text: string): void {
+  writeOut(`${args.has("json") ? JSON.stringify(value) : text}\n`);
 }
 
 function writeAll(text: string): void {
