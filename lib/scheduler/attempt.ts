@@ -21,6 +21,7 @@ import type { HeldGpus } from "./gpus.ts";
 import { withAbsoluteSources } from "./key.ts";
 import { compileOnce } from "./compile.ts";
 import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
+import { ROUND } from "./executors/executor.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
 import {
   ownOrigin,
@@ -45,9 +46,15 @@ interface AttemptOptions {
   readonly signal: AbortSignal;
 }
 
+/** Result of {@linkcode attempt}. */
+export interface Attempted {
+  /** Folder of the artifact. */
+  readonly output: string;
+  readonly measured: Measured;
+}
+
 /**
- * Runs a stage's process once. If it succeeds, its artifact is in the folder's
- * `output`.
+ * Runs a stage's process once.
  *
  * @throws {StageFailure} If it fails.
  * @throws {MovedError} If code or sources have changed since the key was computed.
@@ -59,7 +66,7 @@ export async function attempt(
   decided: Decided,
   folder: RunFolder,
   options: AttemptOptions,
-): Promise<Measured> {
+): Promise<Attempted> {
   const { gpus, emit, signal } = options;
   const { settings } = context;
   const ready = await readyRuntimes(context, stage);
@@ -140,7 +147,11 @@ export async function attempt(
     needs: stage.declaration.needs,
     resources,
     args: isConfined
-      ? confined(args, rules, join(folder.path, "rules.json"))
+      ? confined(
+        args,
+        rules,
+        join(folder.path, executor.outlives ? `rules-${ROUND}` : "rules"),
+      )
       : args,
     input: folder.spec,
     env: {
@@ -155,7 +166,7 @@ export async function attempt(
   if (execution.note !== undefined) {
     emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
   }
-  const measured = await follow(execution, {
+  const { measured, round = 0 } = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
@@ -167,7 +178,8 @@ export async function attempt(
     signal,
   });
   await frozen.check();
-  return measured;
+  const output = folder.output.replace(ROUND, String(round));
+  return { output, measured };
 }
 
 /**

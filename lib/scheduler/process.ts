@@ -35,6 +35,13 @@ export interface Measured {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** Result of {@linkcode follow}. */
+interface Followed {
+  readonly measured: Measured;
+  /** See {@linkcode Ended.round}. */
+  readonly round: number | undefined;
+}
+
 /** Seconds that a process may take to end after its task is done. */
 const LAST_SECONDS = 10;
 
@@ -49,7 +56,7 @@ const LAST_SECONDS = 10;
 export async function follow(
   execution: Execution,
   watch: Watch,
-): Promise<Measured> {
+): Promise<Followed> {
   const { stage, timeout, emit } = watch;
   const metrics: Record<string, number> = {};
   let failure: unknown;
@@ -167,9 +174,12 @@ export async function follow(
   const measured = ended.measured ??
     { started, seconds: (performance.now() - clock) / 1000 };
   return {
-    started: measured.started.toISOString(),
-    seconds: Math.round(measured.seconds * 1000) / 1000,
-    metrics,
+    measured: {
+      started: measured.started.toISOString(),
+      seconds: Math.round(measured.seconds * 1000) / 1000,
+      metrics,
+    },
+    round: ended.round,
   };
 }
 

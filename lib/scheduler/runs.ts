@@ -12,11 +12,12 @@ import {
 import { type Lock, lockHolder, tryLockFile } from "../store/locks.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
-import type { Executor } from "./executors/executor.ts";
+import { type Executor, ROUND } from "./executors/executor.ts";
 
 /** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
 export interface RunFolder extends Disposable {
   readonly path: string;
+  /** Contains {@linkcode ROUND} if the executor may start the job again, as does `temporary`. */
   readonly output: string;
   readonly inputs: string;
   /** For copies of sources; created if needed. */
@@ -34,15 +35,20 @@ export interface RunFolder extends Disposable {
   leave(): void;
 }
 
-/** Creates a run folder. It is locked until it is disposed of or this process ends. */
+/**
+ * Creates a run folder. It is locked until it is disposed of or this process ends.
+ *
+ * @param rounds True if the executor may start the job again.
+ */
 export function makeRunFolder(
   store: Store,
   pipeline: string,
   stage: string,
   key: string,
+  rounds = false,
 ): RunFolder {
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
-  return newRunFolder(store, { pipeline, stage, key }, name)!;
+  return newRunFolder(store, { pipeline, stage, key }, name, rounds)!;
 }
 
 /** Milliseconds that a folder of another host may be in creation. */
@@ -67,12 +73,12 @@ export async function keptRunFolder(
 ): Promise<RunFolder> {
   for (;;) {
     signal.throwIfAborted();
-    const made = newRunFolder(store, { pipeline, stage, key }, key);
+    const made = newRunFolder(store, { pipeline, stage, key }, key, true);
     if (made !== undefined) return made;
     const path = store.path("runs", key);
     const lock = lockOf(path);
     if (typeof lock === "object") {
-      const folder = runFolder(path, lock, true);
+      const folder = runFolder(path, lock, true, true);
       if (fingerprint(folder.frozen) !== undefined) return folder;
       const made = fingerprint(path)?.modified ?? 0;
       // Where locks work within one host only, its creator may live on another.
@@ -96,6 +102,7 @@ function newRunFolder(
   store: Store,
   run: Pick<LiveRun, "pipeline" | "stage" | "key">,
   name: string,
+  rounds: boolean,
 ): RunFolder | undefined {
   const runs = store.makeFolder("runs");
   const path = join(runs, name);
@@ -106,7 +113,7 @@ function newRunFolder(
   let lock: Lock | undefined;
   try {
     lock = tryLockFile(join(unready, "lock"))!;
-    for (const part of ["output", "inputs", "tmp"]) {
+    for (const part of rounds ? ["inputs"] : ["inputs", "output", "tmp"]) {
       Deno.mkdirSync(join(unready, part));
     }
     const started = new Date().toISOString();
@@ -124,17 +131,23 @@ function newRunFolder(
     if (osError(error) === ENOTEMPTY) return undefined;
     throw error;
   }
-  return runFolder(path, lock, false);
+  return runFolder(path, lock, false, rounds);
 }
 
-function runFolder(path: string, lock: Lock, left: boolean): RunFolder {
+function runFolder(
+  path: string,
+  lock: Lock,
+  left: boolean,
+  rounds: boolean,
+): RunFolder {
   let leaves = false;
+  const round = rounds ? `-${ROUND}` : "";
   return {
     path,
-    output: join(path, "output"),
+    output: join(path, `output${round}`),
     inputs: join(path, "inputs"),
     sources: join(path, "sources"),
-    temporary: join(path, "tmp"),
+    temporary: join(path, `tmp${round}`),
     spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),
     frozen: join(path, "frozen.json"),

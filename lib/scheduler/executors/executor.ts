@@ -1,3 +1,9 @@
+/**
+ * Stands for the number of a start (0, 1, ...) in the arguments, environment,
+ * input and names of files of a job whose executor may start it again.
+ */
+export const ROUND = "@ROUND@";
+
 /** Runs the processes of stages: on this machine, or under a batch system. */
 export interface Executor {
   /**
@@ -11,7 +17,9 @@ export interface Executor {
    * up the job that an earlier scheduler started in the same run folder. There,
    * the job writes its standard output to `stdout-0` and, when it has ended,
    * `end-0`; if it starts again, `stdout-1` and `end-1`. So its log can be read
-   * when no scheduler follows it.
+   * when no scheduler follows it. The process of an earlier start may still live
+   * on a node that was lost, so {@linkcode ROUND} gives each start an output
+   * folder and a temporary folder of its own, which the executor creates.
    */
   readonly outlives?: boolean;
   /** The executor that runs the stages of a task; this one if absent. */
@@ -106,6 +114,8 @@ export interface Ended {
   readonly signal?: string;
   /** Why it ended, in words, if the executor knows more than the code says. */
   readonly reason?: string;
+  /** Number of the start whose output counts; see {@linkcode ROUND}. */
+  readonly round?: number;
   /** When the process started and how long it ran, if the executor has measured it. */
   readonly measured?: { readonly started: Date; readonly seconds: number };
   /**

@@ -142,9 +142,7 @@ export class Slurm implements Executor {
     folder: string,
     signal: AbortSignal,
   ): Promise<NodeAnswer> {
-    for (const name of ["output", "tmp", "checkpoint"]) {
-      Deno.mkdirSync(join(folder, name), { recursive: true });
-    }
+    Deno.mkdirSync(join(folder, "checkpoint"), { recursive: true });
     try {
       const input = join(folder, "spec.json");
       Deno.writeTextFileSync(input, "");

@@ -307,6 +307,7 @@ export class FollowedJob {
     const signal = end.code > 128 ? SIGNALS[end.code - 128] : undefined;
     this.finish({
       code: end.code,
+      round: this.#round,
       ...(signal !== undefined && { signal }),
       measured: {
         started: new Date(end.began),

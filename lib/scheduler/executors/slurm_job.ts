@@ -4,8 +4,8 @@
  * limit, a pre-emption, a failure of its node); each start is a round.
  */
 import { join } from "node:path";
-import { removeIfThere } from "../../store/files.ts";
-import type { Job } from "./executor.ts";
+import { entriesOf, removeIfThere } from "../../store/files.ts";
+import { type Job, ROUND } from "./executor.ts";
 
 /** How a round began: `began-ROUND`. */
 export interface Began {
@@ -67,6 +67,7 @@ export function writeScript(
   Deno.writeTextFileSync(
     join(job.folder, "job.sh"),
     SCRIPT
+      .replaceAll("@R@", ROUND)
       .replace("@ENV@", () => variables.join(" "))
       .replace(
         "@COMMAND@",
@@ -84,6 +85,10 @@ export function writeScript(
  * first job that starts, or by a scheduler that gives up a batch of which it
  * does not know whether it was submitted; making it is atomic on every file
  * system, and so at most one job runs.
+ *
+ * Slurm may start the job again while its process still lives on a node that
+ * the controller has lost. Each start, a round, therefore has a folder for its
+ * output and one for temporary files, and the process finds only its own.
  */
 const SCRIPT = `#!/bin/bash
 export PATH="$PATH:/usr/bin:/bin"
@@ -103,13 +108,19 @@ machine() {
 }
 round=0
 while [ -e "began-$round" ]; do round=$((round + 1)); done
-[ "$round" = 0 ] || { rm -rf output tmp; mkdir output tmp; }
+rm -rf "output-$round" "tmp-$round"
+mkdir "output-$round" "tmp-$round"
+# What names the round in the input, and in other files for the process.
+sed "s/@R@/$round/g" @INPUT@ >"input-$round"
+for file in *@R@*; do
+  [ ! -e "$file" ] || sed "s/@R@/$round/g" "$file" >"\${file//@R@/$round}"
+done
 began=$(now) node=\${SLURMD_NODENAME:-$(uname -n)} machine=$(machine)
 put "began-$round" "{\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\"}"
 finish() {
   local files=0 bytes=0 size fresh=false
   while read -r size; do files=$((files + 1)) bytes=$((bytes + size)); done \\
-    < <(find output -type f -printf '%s\\n')
+    < <(find "output-$round" -type f -printf '%s\\n')
   [ -z "$(find @CHECKPOINT@ -type f -newer "began-$round" -print -quit)" ] || fresh=true
   put "end-$round" "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"fresh\\":$fresh,\\
 \\"began\\":$began,\\"ended\\":$(now),\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\",\\
@@ -127,8 +138,11 @@ if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
 fi
 set -m
 [ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
-env -i @ENV@ \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} @COMMAND@ \\
-  <@INPUT@ >"stdout-$round" 2>"stderr-$round" &
+variables=(@ENV@)
+command=(@COMMAND@)
+env -i "\${variables[@]//@R@/$round}" \\
+  \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} \\
+  "\${command[@]//@R@/$round}" <"input-$round" >"stdout-$round" 2>"stderr-$round" &
 child=$!
 caught=
 trap 'caught=1 cause=limit; kill -TERM "$child"' USR1
@@ -253,7 +267,7 @@ function exists(path: string): boolean {
 
 /** True if all that the process wrote has arrived here. */
 export function hasArrived(folder: string, round: number, end: End): boolean {
-  const sizes = outputSizes(join(folder, "output"));
+  const sizes = outputSizes(join(folder, `output-${round}`));
   return sizes.length === end.files &&
     sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
     sizeOf(join(folder, `stdout-${round}`)) >= end.stdout &&
@@ -262,9 +276,7 @@ export function hasArrived(folder: string, round: number, end: End): boolean {
 
 function outputSizes(folder: string): number[] {
   // Reading a folder makes a network file system ask for its present state.
-  return [...Deno.readDirSync(folder)].flatMap((
-    { name, isDirectory, isFile },
-  ) =>
+  return entriesOf(folder).flatMap(({ name, isDirectory, isFile }) =>
     isDirectory
       ? outputSizes(join(folder, name))
       : isFile
