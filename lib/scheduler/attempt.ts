@@ -57,7 +57,7 @@ export interface Attempted {
  * Runs a stage's process once.
  *
  * @throws {StageFailure} If it fails.
- * @throws {MovedError} If code or sources have changed since the key was computed.
+ * @throws {StaleKeyError} If code or sources have changed since the key was computed.
  * @throws {DamagedBlobError} If the cache has lost an input.
  */
 export async function attempt(
@@ -102,7 +102,7 @@ export async function attempt(
       ),
     };
     Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
-    // Once it is written, a later scheduler can take up the folder.
+    // From here on, a later scheduler can follow the job.
     if (executor.outlives) writeSealed(folder.frozen, freeze);
   }
   const { mark, checkpoint } = spec;
@@ -123,14 +123,14 @@ export async function attempt(
   const isConfined = rules !== undefined && hasLandlock();
   if (rules !== undefined && !isConfined) {
     const line =
-      "The native code of the stage can read every file of the user, since this system has no Landlock";
+      "The native code of the stage can read every file of the user, because this system has no Landlock";
     emit({ type: "log", stage: stage.id, line, stream: "log" });
   }
   const flags = [
     ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
     ...origin.flags,
     ...projectFlags(settings.project),
-    // Then Deno lets a process read every folder of this name: Landlock does not.
+    // With this flag, Deno lets a process read every folder called "node_modules"; Landlock does not.
     ...(isConfined ? asInstalled(settings.project) : []),
   ];
   if (isConfined) {
@@ -172,7 +172,7 @@ export async function attempt(
     emit,
     lastingPaths: lastingPaths(context, stage, folder, decided, frozen),
     onReady: () => frozen.checkCode(),
-    // A batch system keeps the time that it reserves, and may start the process again after it.
+    // A batch system enforces the time that it reserves, and may start the process again.
     timeout: executor.allots ? stage.timeout : resources.time,
     grace: settings.grace,
     signal,

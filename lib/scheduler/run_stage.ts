@@ -16,10 +16,10 @@ import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
 import {
-  LeftError,
-  MovedError,
+  DetachedJobError,
   StageFailure,
   StageInterrupted,
+  StaleKeyError,
 } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import {
@@ -47,7 +47,7 @@ interface StageOptions {
   readonly waiting: AbortSignal;
 }
 
-/** How running a stage ended. */
+/** How the run of a stage ended. */
 type StageOutcome =
   | { readonly state: "ran"; readonly manifest: Manifest }
   /** Another process has made the result in the meantime. */
@@ -60,8 +60,8 @@ type StageOutcome =
  * lock of its key is held while the key is looked up again, the stage runs and
  * the result is committed, so only one of many processes runs it.
  *
- * @throws {MovedError} If something that its key depends on has changed.
- * @throws {LeftError} If its job goes on without this scheduler.
+ * @throws {StaleKeyError} If something that its key depends on has changed.
+ * @throws {DetachedJobError} If its job goes on without this scheduler.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
@@ -76,7 +76,7 @@ export async function runStage(
   const again = await decide(context, stage, results);
   if (again.key !== decided.key) {
     const moved = changes(decided.parts, again.parts, context.store);
-    throw new MovedError(describeChanges(moved));
+    throw new StaleKeyError(describeChanges(moved));
   }
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(context, stage, options);
@@ -143,9 +143,9 @@ async function runOnce(
       emit,
     });
   } catch (error) {
-    if (error instanceof LeftError) folder.leave();
+    if (error instanceof DetachedJobError) folder.leave();
     if (isTaken(folder, made?.output ?? folder.path, error)) {
-      throw new MovedError("another scheduler took its result");
+      throw new StaleKeyError("another scheduler took its result");
     }
     if (!(error instanceof StageFailure)) throw error;
     const failures = store.makeFolder("failures", pipeline);

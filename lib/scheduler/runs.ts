@@ -25,7 +25,7 @@ export interface RunFolder extends Disposable {
   readonly temporary: string;
   readonly spec: string;
   readonly log: string;
-  /** What must not change while the stage runs; see `freeze.ts`. */
+  /** Files that must not change while the stage runs; see `freeze.ts`. */
   readonly frozen: string;
   /** True if an earlier scheduler left it with a job in it. */
   readonly left: boolean;
@@ -51,10 +51,10 @@ export function makeRunFolder(
   return newRunFolder(store, { pipeline, stage, key }, name, rounds)!;
 }
 
-/** Milliseconds that a folder of another host may be in creation. */
+/** Milliseconds that another host may take to create a run folder. */
 const LONGEST_CREATION = 60_000;
 
-/** Milliseconds between two looks at it. */
+/** Milliseconds between two checks of it. */
 const CREATION_PAUSE = 500;
 
 /**
@@ -166,7 +166,7 @@ function runFolder(
   };
 }
 
-/** Removes a run folder. It has no name of a run any more as soon as it is incomplete. */
+/** Removes a run folder. It is renamed first, so that an incomplete folder never has the name of a run. */
 function removeRun(path: string): void {
   const gone = join(dirname(path), `.${temporarySuffix()}-gone`);
   try {
@@ -181,7 +181,7 @@ function removeRun(path: string): void {
 /** Matches the names of run folders; others are not the scheduler's. */
 const RUN_NAME = /^\.?\d+-[0-9a-f]{8}-\d+-/;
 
-/** Removes run folders whose scheduler died, and ends the processes that are left of them. */
+/** Removes run folders whose scheduler died, and ends the remaining processes of their stages. */
 export async function sweepRuns(
   store: Store,
   executor: Executor,
@@ -194,7 +194,7 @@ export async function sweepRuns(
     if (isDigest(name) && !isForgotten(path)) continue;
     const lock = lockOf(path);
     if (lock === "missing") {
-      // It may be in creation; else a removal of it goes on, or has failed.
+      // It is being created or removed, or a removal has failed.
       if (!name.endsWith(IN_CREATION) || isOld(path)) removeFolder(path);
     } else if (lock !== "held") {
       await executor.reap(path);
@@ -230,14 +230,14 @@ function isUntouched(path: string, age: number): boolean {
   return modified !== undefined && modified < Date.now() - age;
 }
 
-/** A stage that is running now, in this process, another, or a job that a run has left. */
+/** A stage that is running now: in this process, in another one, or as a job that no run follows. */
 export interface LiveRun {
   readonly pipeline: string;
   readonly stage: string;
   readonly key: string;
   /** When it started: ISO 8601. */
   readonly started: string;
-  /** Process that runs it: `process 1234`. */
+  /** Process that runs it (`process 1234`), or a text for a job that no run follows. */
   readonly holder: string;
   /** Path of its log. */
   readonly log: string;

@@ -62,9 +62,9 @@ export interface Runtime {
   readonly modules?: readonly string[];
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
-  /** Files that compute, once it is usable. They must not change while a stage runs. */
+  /** Its files, once it is usable. They must not change while a stage runs. */
   readonly files?: () => readonly string[];
-  /** Makes it usable, for instance installs a library that is missing or damaged. Called before each stage that needs it. */
+  /** Makes it usable, for instance by installing a library that is missing or damaged. Called before each stage that needs it. */
   readonly prepare: () => Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The files by which a job and the schedulers that follow it know of each
- * other, all in its run folder. A job may start more than once (after a time
- * limit, a pre-emption, a failure of its node); each start is a round.
+ * The files by which a job and the schedulers that follow it communicate, all in
+ * its run folder. A job may start more than once (after a time limit, a
+ * pre-emption, a failure of its node); each start is a round.
  */
 import { join } from "node:path";
 import { entriesOf, removeIfThere } from "../../store/files.ts";
@@ -14,7 +14,7 @@ export interface Began {
   readonly machine: string;
 }
 
-/** How a round ended: `end-ROUND`, written by rename when everything else is. */
+/** How a round ended: `end-ROUND`, written by rename after everything else. */
 export interface End {
   readonly code: number;
   /** Milliseconds since 1970. */
@@ -52,8 +52,8 @@ cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh ${
 /**
  * Writes the script that a job runs in its run folder.
  *
- * @param machine The processors and GPUs that its key stands for, if they matter.
- * @param seesGpus True if it sees the GPUs that Slurm lets it see.
+ * @param machine The processors and GPUs that the node must have, if they matter.
+ * @param seesGpus True if it may use the GPUs that Slurm allots to it.
  */
 export function writeScript(
   job: Job,
@@ -81,10 +81,10 @@ export function writeScript(
 }
 
 /**
- * Only the job whose batch the link `claim` names runs. The link is made by the
- * first job that starts, or by a scheduler that gives up a batch of which it
- * does not know whether it was submitted; making it is atomic on every file
- * system, and so at most one job runs.
+ * Only the job of the batch that the link `claim` names runs. The first job
+ * that starts makes the link, or a scheduler that abandons a batch without
+ * knowing whether it was submitted. Making a link is atomic on every file system,
+ * so jobs of only one batch run.
  *
  * Slurm may start the job again while its process still lives on a node that
  * the controller has lost. Each start, a round, therefore has a folder for its
@@ -165,19 +165,19 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** What a scheduler notes in the run folder of a job that it submits. */
+/** Note of a scheduler in the run folder of a job that it submits. */
 export interface Note {
   /** Name of the batch: the comment of its job array. */
   readonly batch: string;
   /** Index in the job array; absent if the batch is a job of its own. */
   readonly index?: number;
-  /** Number of the array or job, once it is known. */
+  /** Id of the array or job, once it is known. */
   readonly array?: string;
   /** The first round that this batch runs. */
   readonly round: number;
 }
 
-/** Number of the job, once it is known. */
+/** Id of the job, once it is known. */
 export function jobOf({ array, index }: Note): string | undefined {
   return array === undefined || index === undefined
     ? array
@@ -209,7 +209,7 @@ export function readEnd(folder: string, round: number): End | undefined {
   return readJson(join(folder, `end-${round}`)) as End | undefined;
 }
 
-/** A file that is written as a whole or not at all. */
+/** Reads a JSON file that is written atomically; undefined if it does not exist. */
 function readJson(path: string): unknown {
   try {
     return JSON.parse(Deno.readTextFileSync(path));
@@ -219,7 +219,7 @@ function readJson(path: string): unknown {
   }
 }
 
-/** What `claim` names when no batch may start a job in the run folder. */
+/** Target of `claim` while no batch may start a job in the run folder. */
 const NOBODY = "nobody";
 
 /**
@@ -265,7 +265,7 @@ function exists(path: string): boolean {
   }
 }
 
-/** True if all that the process wrote has arrived here. */
+/** True if everything that the process wrote is visible on this host. */
 export function hasArrived(folder: string, round: number, end: End): boolean {
   const sizes = outputSizes(join(folder, `output-${round}`));
   return sizes.length === end.files &&

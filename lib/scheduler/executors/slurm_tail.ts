@@ -1,6 +1,6 @@
 import { sizeOf } from "./slurm_job.ts";
 
-/** A stream of what is appended to a file, and of lines in between. */
+/** A stream of the bytes that are appended to a file, with further lines between its lines. */
 export class Tail {
   readonly stream: ReadableStream<Uint8Array>;
   #controller!: ReadableStreamDefaultController<Uint8Array>;
