@@ -11,10 +11,10 @@ import {
   readEnd,
   reserve,
   retire,
+  Tail,
   writeNote,
 } from "./slurm_job.ts";
 import type { Pace } from "./slurm_settings.ts";
-import { Tail } from "./slurm_tail.ts";
 import { verdict } from "./slurm_verdict.ts";
 
 /** The executor, as far as a job needs it. */
