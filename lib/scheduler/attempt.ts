@@ -98,7 +98,10 @@ export async function attempt(
       checkpoint: options.checkpoint(frozen.sources),
       cpus: stage.resources.cpus,
       runtimes: Object.fromEntries(
-        [...ready].map(([name, { settings }]) => [name, settings]),
+        [...ready].map(([name, { settings, handsOn }]) => [name, {
+          ...settings,
+          ...handsOn?.settings(handedOn(folder, name)),
+        }]),
       ),
     };
     Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
@@ -150,7 +153,7 @@ export async function attempt(
       ? confined(
         args,
         rules,
-        join(folder.path, executor.outlives ? `rules-${ROUND}` : "rules"),
+        join(folder.path, `rules${executor.outlives ? `-${ROUND}` : ""}.json`),
       )
       : args,
     input: folder.spec,
@@ -178,8 +181,28 @@ export async function attempt(
     signal,
   });
   await frozen.check();
-  const output = folder.output.replace(ROUND, String(round));
-  return { output, measured };
+  for (const [name, { handsOn }] of ready) {
+    try {
+      await handsOn?.take(inRound(handedOn(folder, name), round));
+    } catch (error) {
+      // The result is complete without it: the disk may be full, or the folder another user's.
+      const line = `Compiled code is not kept for later stages: ${
+        error instanceof Error ? error.message : error
+      }`;
+      emit({ type: "log", stage: stage.id, line, stream: "log" });
+    }
+  }
+  return { output: inRound(folder.output, round), measured };
+}
+
+/** A path in a run folder for one start of the job. */
+function inRound(path: string, round: number): string {
+  return path.replace(ROUND, String(round));
+}
+
+/** Folder in which a stage leaves what a runtime hands on to later stages. */
+function handedOn({ temporary }: RunFolder, runtime: string): string {
+  return join(temporary, `${runtime}-hands-on`);
 }
 
 /**

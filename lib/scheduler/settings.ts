@@ -64,6 +64,15 @@ export interface Runtime {
   readonly env: Readonly<Record<string, string>>;
   /** Its files, once it is usable. They must not change while a stage runs. */
   readonly files?: () => readonly string[];
+  /** Files that its stages hand on to later ones, such as compiled code. They affect no result and are part of none. */
+  readonly handsOn?: {
+    /** Further settings of a stage's process, given the folder for these files. */
+    settings(folder: string): Readonly<Record<string, string>>;
+    /** Paths that the process may read for it. */
+    readonly read: readonly string[];
+    /** Takes the files from that folder after the stage has succeeded. */
+    take(folder: string): Promise<void>;
+  };
   /** Makes it usable, for instance by installing a library that is missing or damaged. Called before each stage that needs it. */
   readonly prepare: () => Promise<void>;
 }

@@ -8,6 +8,7 @@ import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { NoResultError } from "./failure.ts";
 import { executorOf, lockMutex, takeGpus } from "./limits.ts";
+import { openLog } from "./logs.ts";
 import { findResult } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
@@ -57,9 +58,20 @@ export async function verify(
     reused.get(id)!.key,
     executorOf(context, stage).outlives,
   );
+  // `logs` finds it as that of a run in progress.
+  using log = openLog(folder.log);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const options = { results, gpus, checkpoint: () => checkpoint, emit, signal };
+  const options = {
+    results,
+    gpus,
+    checkpoint: () => checkpoint,
+    emit: (event: Event) => {
+      log.write(event);
+      emit(event);
+    },
+    signal,
+  };
   const { output, measured: { seconds } } = await attempt(
     context,
     stage,
@@ -67,6 +79,7 @@ export async function verify(
     folder,
     options,
   );
+  log.end();
   const cached = new Map(
     results.get(id)!.files.map(({ path, blob }) => [path, blob]),
   );

@@ -9,7 +9,7 @@ import {
 import { withGradient } from "./gradient.ts";
 
 /** How attention is computed. */
-export interface AttentionInputs {
+interface AttentionInputs {
   /** Added to the scores, `[batch, 1, 1 or queries, seq]`; undefined where nothing is masked */
   readonly mask?: tf.Tensor4D | undefined;
   /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */

@@ -19,7 +19,7 @@ export type AdamWState = Readonly<
 >;
 
 /** The values that change from step to step, as tensors, so that one traced update serves every step. */
-export interface AdamWStep {
+interface AdamWStep {
   readonly learningRate: tf.Tensor;
   /** `1 - beta1^t`, scalar or `[size]` */
   readonly correction1: tf.Tensor;
