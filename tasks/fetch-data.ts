@@ -209,7 +209,7 @@ async function findFiles(
         progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
       signal,
     });
-    log(`${source.name} at commit ${data.commit}`);
+    log(data.title);
     const fetch = async (wanted: string) => {
       const paths = await data.fetch(wanted);
       return data.splits.get(wanted)!.map((path, i) => ({

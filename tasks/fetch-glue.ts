@@ -184,7 +184,7 @@ async function hubFiles(
   const paths = splits.map((split) =>
     `${params.task}/${split}-00000-of-00001.parquet`
   );
-  const { files, commit } = await fetchFiles({
+  const { files, title } = await fetchFiles({
     repository: { type: "dataset", name: "nyu-mll/glue" },
     revision: params.revision,
     required: paths,
@@ -195,6 +195,6 @@ async function hubFiles(
       progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
     signal,
   });
-  log(`nyu-mll/glue at commit ${commit}`);
+  log(title);
   return new Map(splits.map((split, i) => [split, files.get(paths[i]!)!]));
 }

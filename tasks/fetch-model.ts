@@ -118,7 +118,7 @@ async function findFiles(
     case "hub": {
       const { fetchFiles } = await import("../lib/hub/fetch_files.ts");
       const { hubSettings } = await import("../lib/hub/settings.ts");
-      const { files, commit } = await fetchFiles({
+      const { files, title } = await fetchFiles({
         repository: { type: "model", name: source.name },
         revision: source.revision,
         required: MODEL_FILES,
@@ -130,7 +130,7 @@ async function findFiles(
           progress(megabytes(bytes), megabytes(total), "MB"),
         signal,
       });
-      log(`${source.name} at commit ${commit}`);
+      log(title);
       return files;
     }
   }

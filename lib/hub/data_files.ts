@@ -8,6 +8,8 @@ type Splits = ReadonlyMap<string, readonly string[]>;
 /** A configuration of a data set on the hub. */
 interface DataSet {
   readonly commit: string;
+  /** Name and commit for a log, and for a branch where the commit is from. */
+  readonly title: string;
   readonly splits: Splits;
   /** Fetches the files of a split into the hub's cache; returns their paths. */
   readonly fetch: (split: string) => Promise<readonly string[]>;
@@ -27,7 +29,7 @@ export async function openDataSet(
   options: Parameters<typeof listRepository>[1],
 ): Promise<DataSet> {
   const repository = { type: "dataset", name } as const;
-  const { commit, paths } = await listRepository(
+  const { commit, paths, title } = await listRepository(
     { repository, revision },
     options,
   );
@@ -69,7 +71,7 @@ export async function openDataSet(
     );
   };
   if (split !== undefined) filesOf(split);
-  return { commit, splits, fetch: (split) => fetch(filesOf(split)) };
+  return { commit, title, splits, fetch: (split) => fetch(filesOf(split)) };
 }
 
 /** Whether no part of a path marks it as hidden or as private to a tool. */

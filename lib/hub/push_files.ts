@@ -1,6 +1,6 @@
 import { createRepo, HubApiError, uploadFiles } from "@huggingface/hub";
 import type { HubSettings } from "./settings.ts";
-import { HubError } from "./transfer.ts";
+import { HubError } from "./requests.ts";
 
 /** Files to upload to a repository for models. */
 interface Push {
