@@ -166,17 +166,12 @@ async function copyScores(
   output: string,
 ) {
   const { reportedScores } = await import("../lib/stages/recommended_rank.ts");
-  const { figureName } = await import("../lib/report/markdown.ts");
+  const { figureName } = await import("../lib/report/figure_names.ts");
   const scores = await reportedScores(report, training, params, rank);
   const [first] = scores;
-  const names = first === undefined
-    ? []
-    : [".png", ".svg"].map((ending) =>
-      figureName(first.comparison).replace(/\.svg$/, ending)
-    );
-  const found = names.find((name) => existsSync(join(report, name)));
-  if (found === undefined) return { scores, figure: undefined };
-  const figure = `scores-by-rank${found.slice(-4)}`;
-  await Deno.copyFile(join(report, found), join(output, figure));
+  const drawn = first && join(report, figureName(first.comparison));
+  if (!drawn || !existsSync(drawn)) return { scores, figure: undefined };
+  const figure = "scores-by-rank.svg";
+  await Deno.copyFile(drawn, join(output, figure));
   return { scores, figure };
 }

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import type { Labelling } from "../lib/glue/own_data.ts";
-import { TABLE_FORMATS } from "../lib/glue/own_data.ts";
+import { TABLE_FORMATS } from "../lib/glue/table.ts";
 import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
@@ -165,7 +165,8 @@ async function readRows(
   label: string,
   regression: boolean,
 ) {
-  const { nameClasses, readTable } = await import("../lib/glue/own_data.ts");
+  const { nameClasses } = await import("../lib/glue/own_data.ts");
+  const { readTable } = await import("../lib/glue/table.ts");
   const { parquetClasses } = await import("../lib/glue/parquet.ts");
   const tables = [];
   let names: readonly string[] | undefined;

@@ -1,5 +1,5 @@
 /** A look at a user's table: which column is what, and how long texts are. */
-import { columnsOf, readTable } from "../glue/own_data.ts";
+import { columnsOf, readTable } from "../glue/table.ts";
 import { didYouMean } from "../pipeline/faults.ts";
 import { UsageError } from "./arguments.ts";
 import { count } from "./messages.ts";

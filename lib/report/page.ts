@@ -1,7 +1,9 @@
 import { Marked, type Tokens } from "marked";
-import { type Figure, PICKED, SHOWN } from "./figure.ts";
+import { PICKED, SHOWN } from "./chart_style.ts";
+import type { Figure } from "./figure.ts";
+import { averageFigure, figureName } from "./figure_names.ts";
 import { withInterval } from "./format.ts";
-import { averageFigure, comparisonTitle, figureName } from "./markdown.ts";
+import { comparisonTitle } from "./markdown.ts";
 import { methodTitle } from "./methods.ts";
 import style from "./page.css" with { type: "text" };
 import script from "./page.js" with { type: "text" };

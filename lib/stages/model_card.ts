@@ -3,7 +3,7 @@ import type { ModelOrigin } from "../artifacts/model.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
 import { methodNamed } from "../engine/methods/registry.ts";
-import { GLUE_TASKS } from "../glue/benchmark.ts";
+import { glueTask, taskTitle } from "../glue/benchmark.ts";
 import {
   exactPercent,
   percent,
@@ -61,17 +61,6 @@ export function modelCard(card: CardContent): string {
     "## Training",
     settingsText(training),
   ].join("\n\n") + "\n";
-}
-
-/** Name of a task of GLUE, or the user's name for the data. */
-function taskTitle(task: string): string {
-  return glueTask(task)?.title ?? task;
-}
-
-function glueTask(task: string) {
-  return Object.hasOwn(GLUE_TASKS, task)
-    ? GLUE_TASKS[task as keyof typeof GLUE_TASKS]
-    : undefined;
 }
 
 /** Data set on the hub with the tasks of GLUE as configurations. */

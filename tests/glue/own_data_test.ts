@@ -7,7 +7,8 @@ import {
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { classesOf, readTable, toExamples } from "../../lib/glue/own_data.ts";
+import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
+import { readTable } from "../../lib/glue/table.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 
 /** Reads the columns text and label of a file, and gives line and values of each row. */
