@@ -12,7 +12,7 @@ export type Labelling =
 /** Maximum number of classes; more distinct values suggest a regression or a wrong column. */
 const MAX_CLASSES = 1000;
 
-/** Maximum number of different numbers with decimals that may be classes, such as half stars; more suggest a regression. */
+/** Maximum number of distinct decimal numbers that may be classes, such as half stars; more suggest a regression. */
 const MAX_GRADES = 10;
 
 /** Number of rows from which fewer than two rows per class suggest a regression or a wrong column. */
@@ -26,7 +26,7 @@ const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
  *
  * @param rows Rows whose last value is the label.
  * @throws {SyntaxError} If there are too few or too many classes, if the labels
- * are rather numbers to predict, or if a label is missing.
+ * look like numbers to predict, or if a label is missing.
  */
 export function classesOf(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));
@@ -51,7 +51,7 @@ export function classesOf(rows: readonly Row[]): string[] {
     : sorted;
 }
 
-/** Why the labels of `rows` rows are unlikely to be classes; undefined if they may be. */
+/** The reason why the labels of `rows` rows are unlikely to be classes; undefined if there is none. */
 function doubtOf(
   names: ReadonlySet<string>,
   rows: number,
@@ -76,7 +76,7 @@ function doubtOf(
 
 /**
  * Replaces class ids by the names that a parquet file gives its classes. Other
- * labels stay, such as -1 for one that is not published.
+ * labels, such as -1 for an unpublished one, are kept.
  *
  * @param rows Rows whose last value is the label.
  */

@@ -100,7 +100,7 @@ function findFault(
     return `has ${predictions.length} predictions for ${index.length} examples`;
   }
   const seen = new Set(Array.from(index));
-  if (seen.size !== index.length) return "has an example index twice";
+  if (seen.size !== index.length) return "has a duplicate example index";
   if (!partial) {
     if (index.length !== examples) {
       return `has ${index.length} examples, expected ${examples}`;

@@ -144,9 +144,9 @@ const DELIMITERS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Refuses a table whose header has no delimiter of its format, but another one.
+ * Refuses a table whose header has the delimiter of another format only.
  *
- * @throws {SyntaxError} With what it seems to be, and what to do.
+ * @throws {SyntaxError} Naming the delimiter that it seems to have, and the remedy.
  */
 function checkDelimiter(
   path: string,
@@ -162,7 +162,7 @@ function checkDelimiter(
   throw new SyntaxError(
     `"${path}" seems to have ${
       DELIMITERS[other]
-    } between its columns, where its name says ${DELIMITERS[delimiter]}; ${
+    } between its columns, but its name requires ${DELIMITERS[delimiter]}; ${
       format === undefined
         ? `save it with ${DELIMITERS[delimiter]}`
         : `rename it to "${basename(path, extname(path))}${format}"`
@@ -170,7 +170,7 @@ function checkDelimiter(
   );
 }
 
-/** What is wrong with a record, by the code of the CSV parser. */
+/** Describes a faulty record by the error code of the CSV parser; undefined for other codes. */
 function faultOfRecord(
   code: string,
   { format, expected, found }: {
@@ -188,12 +188,12 @@ function faultOfRecord(
       return `Expected ${expected} columns separated by ${marks}, found ${found}${hint}`;
     }
     case "CSV_QUOTE_NOT_CLOSED":
-      return 'A quote is opened and not closed; write a quote inside of quotes twice ("")';
+      return 'A quoted text is not closed; write a quote inside quotes twice ("")';
     case "CSV_INVALID_CLOSING_QUOTE":
     case "CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE":
-      return 'Text follows a closing quote; write a quote inside of quotes twice ("")';
+      return 'Text follows a closing quote; write a quote inside quotes twice ("")';
     case "INVALID_OPENING_QUOTE":
-      return 'A quote is inside of a text without quotes; put the whole text in quotes, and write the quote twice ("")';
+      return 'A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")';
     default:
       return undefined;
   }
@@ -214,14 +214,14 @@ async function readJsonLines(
       value = JSON.parse(text);
     } catch (error) {
       throw new SyntaxError(
-        `${place}: Expected an object in JSON on one line, found ${
-          quote(text)
-        }`,
+        `${place}: Expected a JSON object on one line, found ${quote(text)}`,
         { cause: error },
       );
     }
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new SyntaxError(`${place}: Expected an object`);
+      throw new SyntaxError(
+        `${place}: Expected a JSON object, found ${quote(text)}`,
+      );
     }
     onNames?.(Object.keys(value));
     const values = columns.map((column) =>

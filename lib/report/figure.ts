@@ -67,8 +67,8 @@ const PARTS = [
 ] as const;
 
 /**
- * Seconds of candidates and baselines by training. Of a baseline with a
- * speed-up, only the ranks that it counts.
+ * Seconds of candidates and baselines by training; for a baseline with a
+ * speed-up, only the ranks that the speed-up counts.
  */
 function barsOf({ methods, contrasts }: Comparison): Bar[] {
   const compared = methods.map((method, place) => {

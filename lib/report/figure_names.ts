@@ -58,12 +58,12 @@ export function averageFigure(average: Average): FigureReference {
   };
 }
 
-/** Number of methods with adapters above which only some have intervals in a figure; more bands would hide one another. */
+/** Maximum number of methods with adapters that all have intervals in a figure; more bands would hide one another. */
 const MAX_BANDS = 4;
 
 type Named = Pick<MethodSummary, "role" | "method" | "variant">;
 
-/** The methods whose intervals a figure shows unless the reader picks others: all, or if these are many, the first candidate and the first baseline. */
+/** The methods whose intervals a figure shows unless the reader picks others: all, or of more than {@linkcode MAX_BANDS} the first candidate and the first baseline. */
 export function bandedMethods<M extends Named>(methods: readonly M[]): M[] {
   const adapted = methods.filter(({ role }) => role !== "bound");
   if (adapted.length <= MAX_BANDS) return adapted;
@@ -88,7 +88,7 @@ function curveTitle(
     }`;
 }
 
-/** Name of a comparison's figure of scores by rank: `mrpc-validation.svg`; with a suffix, of another one. */
+/** File of a comparison's figure of scores by rank, `mrpc-validation.svg`, or with a suffix of another figure. */
 export function figureName(
   { task, split, epoch }: Pick<Comparison, "task" | "split" | "epoch">,
   suffix = "",

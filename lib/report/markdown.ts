@@ -144,7 +144,7 @@ function seedsText({ methods }: Comparison): string {
   );
 }
 
-/** Number of seeds below which a bootstrap over them is clearly too narrow. */
+/** Number of seeds below which bootstrap intervals over seeds are noticeably too narrow. */
 const FEW_SEEDS = 10;
 
 /** A bootstrap over n values has (n - 1) / n of their variance: none for one value. */

@@ -248,19 +248,19 @@ for (
       "an open quote",
       "a.csv",
       'text,label\n"a,1\n',
-      /a\.csv:2: A quote is opened and not closed/,
+      /a\.csv:2: A quoted text is not closed/,
     ],
     [
       "a line that is not JSON",
       "a.jsonl",
       '{"text":"a","label":1}\n{',
-      /a\.jsonl:2: Expected an object in JSON on one line, found "\{"$/,
+      /a\.jsonl:2: Expected a JSON object on one line, found "\{"$/,
     ],
     [
       "a line that is no object",
       "a.jsonl",
       "[1]",
-      /a\.jsonl:1: Expected an object/,
+      /a\.jsonl:1: Expected a JSON object, found/,
     ],
     [
       "a text that is none",
