@@ -94,7 +94,7 @@ export default defineTask({
 /**
  * Ranks and alphas for the configuration of PEFT: the largest rank, and patterns
  * for modules with another one. PEFT scales by alpha / b at rank b, so an adapter
- * with another scale gets the alpha that makes it up.
+ * with another scale gets the alpha that gives the same scale.
  */
 function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
   const { scaling } = training;
@@ -155,7 +155,7 @@ async function copyTokenizer(from: string, to: string): Promise<void> {
   await Deno.writeTextFile(path, `${text}\n`);
 }
 
-/** The scores of an adapter at a rank in a report, and its figure of scores by rank, which is copied. */
+/** The scores of an adapter at a rank in a report; copies the figure of scores by rank. */
 async function copyScores(
   report: string,
   training: Adapter["training"],

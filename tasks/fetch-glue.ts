@@ -4,13 +4,14 @@ import {
   GLUE_TASKS,
   type GlueTask,
   type GlueTaskName,
+  type SplitName,
+  SPLITS,
+  splitsNamed,
 } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import { quoteAll } from "../lib/glue/text.ts";
-import { type SplitName, SPLITS, splitsNamed } from "../lib/glue/benchmark.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
-import { NETWORK_ENV } from "../lib/hub/settings.ts";
-import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
+import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 
 const Split = z.enum(SPLITS);
@@ -86,7 +87,7 @@ export default defineTask({
       ? await hubFiles(stage)
       : await folderFiles(stage);
     const limits = new Map(
-      // The name of a single split overrides one that stands for several.
+      // A longer name is of a single split and overrides one for several.
       Object.entries(params.limit).toSorted(([a], [b]) => a.length - b.length)
         .flatMap(([name, limit]) =>
           splitsNamed(task, Split.parse(name)).map((split) => [split, limit])
@@ -170,7 +171,7 @@ async function folderFiles(
   throw new Error(
     `"${folder}" contains none of the files ${
       Object.values(tsvFiles).map((file) => `"${file}"`).join(", ")
-    }; give the folder of the unpacked GLUE archive`,
+    }; set "source" to the folder of the unpacked GLUE archive`,
   );
 }
 

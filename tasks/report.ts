@@ -228,7 +228,7 @@ async function sizeOf(
   return { perRank: ofRanks / training.rank, others };
 }
 
-/** Matrix dimensions that are recorded in the files of scores; every other one makes variants. */
+/** Matrix dimensions that the files of scores record; all others distinguish variants. */
 const COMMON = [
   "glue",
   "task",
@@ -249,7 +249,7 @@ function variantOf(matrix: InputArtifact["matrix"]): Variant {
 
 function secondsOf({ stage, seconds }: InputArtifact): number {
   if (seconds !== undefined) return seconds;
-  throw new TypeError(
+  throw new Error(
     `"${stage}" has no recorded seconds; run it again with --force`,
   );
 }
@@ -257,7 +257,7 @@ function secondsOf({ stage, seconds }: InputArtifact): number {
 function metricOf({ stage, metrics }: InputArtifact, name: string): number {
   const value = metrics?.[name];
   if (value !== undefined) return value;
-  throw new TypeError(
+  throw new Error(
     `"${stage}" reported no metric "${name}"; run it again with --force`,
   );
 }
@@ -286,7 +286,7 @@ function readTrainings(
  * Finds the artifact to which scores belong: it has the same method, task, seed
  * and matrix values, and the training whose digest the scores record.
  *
- * @throws {TypeError} If there is none, or more than one.
+ * @throws {Error} If there is none, or more than one.
  */
 function artifactOf(
   scores: InputArtifact,
@@ -303,7 +303,7 @@ function artifactOf(
   const [only] = found;
   if (only !== undefined && found.length === 1) {
     if (only.digest === info.training) return only;
-    throw new TypeError(
+    throw new Error(
       `"${scores.stage}" does not score "${only.artifact.stage}", but another training with the same method, task, seed and matrix values: connect that training`,
     );
   }
@@ -312,14 +312,14 @@ function artifactOf(
     !("steps" in training) && training.task !== info.task
   );
   if (found.length === 0 && elsewhere !== undefined) {
-    throw new TypeError(
+    throw new Error(
       `"${elsewhere.artifact.stage}" was imported for the task "${elsewhere.training.task}", but "${scores.stage}" scores it on "${info.task}": set the parameter "task" of import-adapter, or connect its input "tokens"`,
     );
   }
-  throw new TypeError(
+  throw new Error(
     `Expected one training with the method "${info.method}", task "${info.task}", seed ${info.seed} and matrix values of "${scores.stage}", found ${
       names(found)
-    }; connect the stages that trained what is scored, with the same matrix, to "adapters" or "classifiers"`,
+    }; connect the stages that trained the scored adapters or models, with the same matrix, to "adapters" or "classifiers"`,
   );
 }
 
@@ -327,7 +327,7 @@ function artifactOf(
  * The training that produced an adapter: its own, or for a reduced adapter the
  * training of the original, which differs only in method and scaling.
  *
- * @throws {TypeError} If the original of a reduced adapter is not connected.
+ * @throws {Error} If the original of a reduced adapter is not connected.
  */
 export function originOf(
   adapter: TrainedArtifact,
@@ -345,7 +345,7 @@ export function originOf(
     isDeepStrictEqual(others(other), others(adapter))
   );
   if (found !== undefined) return found;
-  throw new TypeError(
+  throw new Error(
     `"${adapter.artifact.stage}" was reduced from an adapter of method "${reduces}" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
   );
 }
@@ -361,7 +361,7 @@ async function readChoice(
 ): Promise<ChoiceResult> {
   const { task, method, modules, choice } = await readRanks(path);
   if (choice === null) {
-    throw new TypeError(
+    throw new Error(
       `The ranks of "${stage}" were written by hand and have no scores: connect a stage of the task "choose-ranks"`,
     );
   }

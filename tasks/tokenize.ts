@@ -48,7 +48,7 @@ export default defineTask({
     const names = params.splits ?? Object.keys(info.splits);
     const unknown = names.find((name) => !Object.hasOwn(info.splits, name));
     if (unknown !== undefined) {
-      throw new TypeError(
+      throw new RangeError(
         `The data set "${info.task}" has no split "${unknown}"; it has ${
           Object.keys(info.splits).map((name) => `"${name}"`).join(", ")
         }`,
@@ -93,7 +93,7 @@ function numbersOf(
   const labels = examples.map(({ label }) => label)
     .filter((label) => label !== undefined);
   if (labels.length !== 0 && labels.length !== examples.length) {
-    throw new TypeError(
+    throw new Error(
       `Only ${labels.length} of ${examples.length} examples have a label`,
     );
   }

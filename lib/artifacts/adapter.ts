@@ -54,7 +54,7 @@ export interface Adapter {
 /**
  * The adapter's tensors after an epoch.
  *
- * @throws {TypeError} If the best epoch is requested and training selected none.
+ * @throws {Error} If the best epoch is requested and training selected none.
  */
 export function tensorsOf(
   { tensors, best }: Pick<Adapter, "tensors" | "best">,

@@ -86,7 +86,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   };
 }
 
-/** Facts about an adapter that its files do not contain. */
+/** Facts about an adapter that are not in its files. */
 interface Provenance {
   readonly method: "lora" | "dylora";
   readonly task: string;
@@ -121,8 +121,8 @@ export function toAdapter(
 }
 
 /**
- * The tensors, completed by those of the head that start from the pretrained
- * model and were not trained.
+ * The tensors, with those of the pretrained head that were not trained added
+ * from the model.
  *
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
@@ -187,10 +187,10 @@ const never = (what: string, remedy: string) => ({
 });
 const off = (what: string, remedy: string) =>
   z.literal(false, never(what, remedy)).nullish();
-/** The configuration of a LoRA variant, which must be absent. */
+/** A field that configures a variant of LoRA and must be absent. */
 const unset = (what: string, remedy: string) =>
   z.null(never(what, remedy)).optional();
-/** A list or mapping of further changes, which must be empty. */
+/** A list or mapping that must be empty. */
 const empty = (what: string, remedy: string) =>
   z.unknown().refine(
     (found) => Object.keys(found ?? {}).length === 0,
@@ -277,7 +277,7 @@ const PeftConfig = z.looseObject({
     "VeLoRA",
     "train without velora_config, or merge it in PEFT",
   ),
-  /** Where it is a list of plain names; of a pattern the tensors tell the modules. */
+  /** A list of plain names; for a pattern, the names of the tensors show the modules. */
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
   target_parameters: empty(

@@ -36,7 +36,7 @@ export async function download(
   const resumed = await receive(content, partial, options);
   let right = await hasContent(partial, content.hash);
   if (!right && resumed) {
-    // The resumed part may be of another file: restart from the beginning.
+    // The partial file may belong to another file: restart from the beginning.
     await Deno.remove(partial);
     await receive(content, partial, options);
     right = await hasContent(partial, content.hash);
@@ -53,8 +53,8 @@ export async function download(
 }
 
 /**
- * Appends the missing bytes to a partial file, reconnecting as long as the
- * bytes arrive fast enough.
+ * Appends the missing bytes to a partial file; reconnects as long as they arrive
+ * fast enough.
  *
  * @returns Whether the partial file had content before.
  */
@@ -112,7 +112,7 @@ async function receive(
 class Pace {
   readonly #patience: Patience;
   readonly #start = performance.now();
-  /** Start of the window of time in which the rate is checked, and its bytes. */
+  /** Start of the current window in which the rate is checked, and the bytes received in it. */
   #from = this.#start;
   #bytes = 0;
   #all = 0;
@@ -121,7 +121,7 @@ class Pace {
     this.#patience = patience;
   }
 
-  /** @throws {Error} If too few bytes have arrived in a window of time. */
+  /** @throws {Error} If too few bytes arrived in a window. */
   add(bytes: number): void {
     const { silence, rate } = this.#patience;
     const now = performance.now();
@@ -135,7 +135,7 @@ class Pace {
     this.#bytes = 0;
   }
 
-  /** Whether the rate is kept on the whole, pauses included. */
+  /** Whether the mean rate since the start, pauses included, is high enough. */
   get isKept(): boolean {
     return this.#suffices(this.#all, performance.now() - this.#start);
   }

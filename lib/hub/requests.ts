@@ -11,7 +11,7 @@ type HubErrorCode =
   | "disk-full"
   | "not-writable";
 
-/** Failure to fetch a file of the hub; the message has the problem and, on a second line, the remedy. */
+/** Failure of a request to the hub or of its cache; the message has the problem and, on a second line, the remedy. */
 export class HubError extends Error {
   override readonly name = "HubError";
 
@@ -65,7 +65,7 @@ export interface Patience {
   readonly rate: number;
 }
 
-/** Gives up after about one minute if the hub refuses connections, and after some four minutes if it keeps them open in silence. */
+/** Gives up after about one minute if the hub refuses connections, and after about four minutes if it does not respond. */
 export const PATIENCE: Patience = {
   retries: 6,
   pause: 1000,
@@ -76,7 +76,7 @@ export const PATIENCE: Patience = {
 /** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
 
-/** Maximum bytes of an answer of the API, decompressed; real ones have a few thousand. */
+/** Maximum bytes of an answer of the API after decompression; typical ones have a few thousand. */
 const MAX_ANSWER = 8 << 20;
 
 /**
@@ -129,13 +129,13 @@ export function hubFetch(
       if (last || asked !== undefined && asked > MAX_PAUSE) {
         throw busy(response, attempt + 1, asked);
       }
-      // A date that has passed, or 0, does not ask for a storm of requests.
+      // The hub may ask for 0 seconds, or for a date in the past.
       await delay(Math.max(asked ?? 0, pause), signal);
     }
   };
 }
 
-/** Fetches with a timeout, which is not that of a body received later. */
+/** Calls a function that fetches, with a timeout; a body that is received after it returns has none. */
 async function fetchWithin(
   milliseconds: number,
   start: (signal: AbortSignal) => Promise<Response>,
@@ -155,7 +155,7 @@ async function fetchWithin(
   }
 }
 
-/** Receives the body of an answer that has a meaning. */
+/** Receives the whole body of a response, unless its status alone matters. */
 async function receiveAll(response: Response): Promise<Response> {
   const { body, ok, status, headers, url } = response;
   if (body === null || !ok && status !== 404) return response;
@@ -179,7 +179,7 @@ async function receiveAll(response: Response): Promise<Response> {
   );
 }
 
-/** True for what `fetch()` itself refuses, such as a redirect to a file; failures of the network have a cause. */
+/** Whether `fetch()` refuses the request itself, such as a redirect to a file; network failures have a cause. */
 function isFinal(error: unknown): boolean {
   return error instanceof TypeError && error.cause === undefined;
 }

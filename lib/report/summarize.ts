@@ -60,7 +60,7 @@ export interface Constant {
  * prediction: the class with the highest score, or for a regression any number,
  * whose correlation is taken as 0.
  *
- * @throws {TypeError} If a method has two results for the same rank and seed.
+ * @throws {Error} If a method has two results for the same rank and seed.
  */
 export function methodsOf(
   results: readonly Result[],
@@ -144,7 +144,7 @@ function trainingsAt(results: readonly Result[], rank: number) {
   const seeds = found.map(({ seed }) => seed);
   if (new Set(seeds).size !== seeds.length) {
     const [{ task, method }] = results as [Result];
-    throw new TypeError(
+    throw new Error(
       `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${
         seeds.join(", ")
       }); add a matrix dimension that distinguishes the variants`,

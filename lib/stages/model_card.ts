@@ -136,7 +136,7 @@ function pythonCode({ training, baseModel, isLoadable }: CardContent): string {
   }
   const model = baseModel === undefined
     ? "the model on which the adapter was trained"
-    : `the folder of the model ${baseModel.name}`;
+    : `the folder of ${baseModel.name}`;
   return [
     "from peft import PeftModel",
     "from transformers import AutoModelForSequenceClassification",
@@ -156,15 +156,15 @@ function scoreText({ comparison, score }: ReportedScore): string {
   ];
   const { seeds } = score;
   return [
-    `${main[0]} ${
-      withInterval(main[1].mean, score.intervals.mean)
-    } on the ${examples} examples of the split ${plain(split)}${
+    `${main[0]} ${withInterval(main[1].mean, score.intervals.mean)}${
       others.map(([name, { mean }]) => `, ${name} ${percent(mean)}`).join("")
-    }, times 100, after the ${epoch} epoch: ${
+    } on the ${examples} examples of the split ${
+      plain(split)
+    } (times 100, ${epoch} epoch, ${
       seeds.length === 1
-        ? `of the training with seed ${seeds[0]}`
-        : `the mean of the trainings with the seeds ${seeds.join(", ")}`
-    }. Brackets are a ${
+        ? `seed ${seeds[0]}`
+        : `mean over seeds ${seeds.join(", ")}`
+    }). Brackets are a ${
       exactPercent(confidence)
     } % bootstrap interval over examples and seeds.`,
     ...(verdict === null
@@ -178,7 +178,7 @@ const SETTINGS = [
   ["method", "Method"],
   ["rank", "Trained rank"],
   ["alpha", "Alpha"],
-  ["mode", "Rows that a step trains"],
+  ["mode", "Rows trained in a step"],
   ["seed", "Seed"],
   ["epochs", "Epochs"],
   ["steps", "Optimizer steps"],
