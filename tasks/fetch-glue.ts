@@ -170,7 +170,7 @@ async function folderFiles(
   if (files.size > 0) return files;
   throw new Error(
     `"${folder}" contains none of the files ${
-      Object.values(tsvFiles).map((file) => `"${file}"`).join(", ")
+      quoteAll(Object.values(tsvFiles))
     }; set "source" to the folder of the unpacked GLUE archive`,
   );
 }

@@ -29,6 +29,7 @@ export default defineTask({
     const { readModel } = await import("../lib/artifacts/model.ts");
     const { writeTokens } = await import("../lib/artifacts/tokens.ts");
     const { digestOf } = await import("../lib/artifacts/json_file.ts");
+    const { quoteAll } = await import("../lib/glue/text.ts");
     const data = inputs.data![0]!.path;
     const model = inputs.model![0]!.path;
 
@@ -50,7 +51,7 @@ export default defineTask({
     if (unknown !== undefined) {
       throw new RangeError(
         `The data set "${info.task}" has no split "${unknown}"; it has ${
-          Object.keys(info.splits).map((name) => `"${name}"`).join(", ")
+          quoteAll(Object.keys(info.splits))
         }`,
       );
     }

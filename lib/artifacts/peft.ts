@@ -16,7 +16,12 @@ import {
 } from "../engine/models/parameters.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { type Adapter, type AdapterTensors, baseModelIn } from "./adapter.ts";
+import {
+  type Adapter,
+  type AdapterTensors,
+  baseModelIn,
+  shapesOf,
+} from "./adapter.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
 import { type PaddedModules, padModules } from "./pad_modules.ts";
@@ -67,11 +72,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
     );
   }
   const { rank, alpha, tensors } = padded(path, file, config);
-  const fault = findAdapterFault(
-    new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
-    rank,
-    outputs ?? 1,
-  );
+  const fault = findAdapterFault(shapesOf(tensors), rank, outputs ?? 1);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" cannot be imported: ${fault}`);
   }
@@ -132,10 +133,7 @@ function withPretrainedHead(
 ): AdapterTensors {
   const config = join(folder, "config.json");
   const model = parseModel(Deno.readTextFileSync(config), config);
-  const misfit = findMisfit(
-    new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
-    model,
-  );
+  const misfit = findMisfit(shapesOf(tensors), model);
   if (misfit !== undefined) {
     throw new SyntaxError(
       `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,

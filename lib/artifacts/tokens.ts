@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { quoteAll } from "../glue/text.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { digestOf, readJsonFile, writeJsonFile } from "./json_file.ts";
 import { readModel } from "./model.ts";
@@ -86,7 +87,7 @@ export function readTokens(
   if (!Object.hasOwn(info.splits, split)) {
     throw new SyntaxError(
       `The tokens of "${info.task}" have no split "${split}"; they have ${
-        Object.keys(info.splits).map((name) => `"${name}"`).join(", ")
+        quoteAll(Object.keys(info.splits))
       }`,
     );
   }
