@@ -6,6 +6,8 @@ import {
 import type { Host } from "../engine/install/host.ts";
 import type { InstallOptions } from "../engine/install/install.ts";
 import type { Runtime } from "../scheduler/settings.ts";
+import { digest } from "../store/digest.ts";
+import { join } from "../store/paths.ts";
 import type { Arguments } from "./arguments.ts";
 import type { Message } from "./messages.ts";
 import { gpusOf } from "./options.ts";
@@ -106,10 +108,16 @@ export async function runtimeOf(
   options: InstallOptions,
   host?: Host,
 ): Promise<Runtime> {
-  const { hasBfloat16, thisHost } = await import("../engine/install/host.ts");
+  const { hasBfloat16, processorOf, thisHost } = await import(
+    "../engine/install/host.ts"
+  );
   const { engine, device, identity, library, flags, read, env, files, native } =
     choice;
-  const bfloat16 = await hasBfloat16(choice, host ?? thisHost);
+  const machine = host ?? thisHost;
+  const bfloat16 = await hasBfloat16(choice, machine);
+  const processor = engine === "tensorflow" && device === "cpu"
+    ? processorOf(machine)
+    : undefined;
   return {
     // The precision "auto" depends on it, and so does what a stage computes.
     identity: bfloat16 ? `${identity} bfloat16` : identity,
@@ -127,9 +135,36 @@ export async function runtimeOf(
     ...(files !== undefined && { files }),
     ...(native !== undefined && { native }),
     ...(engine === "tensorflow" && { modules: [KERNELS] }),
+    ...(processor !== undefined && {
+      handsOn: await compiledFunctions(`${identity}\n${processor}`, machine),
+    }),
     env,
     prepare: async () => {
       await choice.prepare(options);
+    },
+  };
+}
+
+/**
+ * The functions that stages compile, handed on to later stages with the same
+ * library and kind of processor: `compiled/` in the user's cache.
+ */
+async function compiledFunctions(
+  engine: string,
+  host: Host,
+): Promise<NonNullable<Runtime["handsOn"]>> {
+  const { cacheFolder } = await import("../engine/install/folder.ts");
+  const kept = join(
+    cacheFolder(host.env),
+    "compiled",
+    digest(engine).slice(0, 16),
+  );
+  return {
+    settings: (folder) => ({ compiledBefore: kept, compiledNow: folder }),
+    read: [kept],
+    take: async (folder) => {
+      const { keepCompiled } = await import("../engine/tensorflow/compiled.ts");
+      keepCompiled({ kept, own: folder });
     },
   };
 }

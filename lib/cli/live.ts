@@ -140,11 +140,15 @@ class Table {
       case "queued":
         if (running !== undefined) {
           const { stage, state } = message;
-          const { reason } = running;
+          const { reason, job } = running;
+          let { pace } = running;
           // Its time in the queue is none of its run.
-          const pace = state === "RUNNING" && running.job?.state !== state
-            ? new Pace(now, this.#forecast.secondsOf(stage))
-            : running.pace;
+          if (state !== job?.state && /^(PENDING|RUNNING)$/.test(state)) {
+            const { progress } = pace;
+            pace = new Pace(now, this.#forecast.secondsOf(stage));
+            // The job's progress may be read before Slurm is asked for its state.
+            if (state === "RUNNING" && progress) pace.take(progress, now);
+          }
           this.#running.set(stage, { pace, reason, job: message });
         }
         return [];

@@ -341,6 +341,7 @@ async function runTask(
     (name) => join(folder, name),
   ) as [string, string, string];
   for (const path of [output, checkpoint, temporary]) Deno.mkdirSync(path);
+  const compiled = join(folder, "compiled");
   const mark = newMark();
   const cpus = navigator.hardwareConcurrency;
   const spec: Spec = {
@@ -357,7 +358,9 @@ async function runTask(
     output,
     checkpoint,
     cpus,
-    runtimes: { engine: engine.settings },
+    runtimes: {
+      engine: { ...engine.settings, ...engine.handsOn?.settings(compiled) },
+    },
   };
   const input = join(folder, "spec.json");
   Deno.writeTextFileSync(input, JSON.stringify(spec));

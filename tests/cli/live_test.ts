@@ -191,6 +191,17 @@ Deno.test("liveTable() shows the job of a stage with its state and reason, and i
     terminal.rows.join("\n"),
     /a .* 50% {2}2\.0 s +job 12_3: 2\/4 steps, loss 0\.5/,
   );
+  renderer.show({ ...queued, state: "PENDING", reason: "BeginTime" });
+  clock.advance(1000);
+  assertMatch(terminal.rows.join("\n"), /a .* 0% .* job 12_3 PENDING/);
+  renderer.show(progress("a", 1));
+  renderer.show({ ...queued, state: "RUNNING" });
+  clock.advance(1000);
+  assertMatch(
+    terminal.rows.join("\n"),
+    /a .* 25% {2}1\.0 s +job 12_3: 1\/4 steps/,
+    "progress that came before the state is shown",
+  );
   assertEquals(terminal.rows.filter((row) => row.includes("12_3")).length, 1);
   renderer.end();
 });
