@@ -24,7 +24,7 @@ const Params = z.strictObject({
     '"hub", or a folder with the TSV files of GLUE (MRPC/train.tsv and so on)',
   ),
   revision: z.string().regex(/^[\w-][\w.-]*$/).default("main").describe(
-    "Branch, tag or commit of the data set on the hub",
+    "Branch, tag or commit of the data set on the hub; a branch stays at the commit that was fetched first",
   ),
   splits: z.array(Split).min(1).optional().describe(
     'Required splits ("validation" means both of MNLI); default: those that the source has',

@@ -24,7 +24,7 @@ const Params = z.strictObject({
       context.addIssue((error as RangeError).message);
     }
   }).describe(
-    'Model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub, or "pypi:NAME==VERSION"',
+    'Model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub (a branch, such as the default main, stays at the commit that was fetched first), or "pypi:NAME==VERSION"',
   ),
 });
 
