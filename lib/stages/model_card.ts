@@ -136,7 +136,7 @@ function pythonCode({ training, baseModel, isLoadable }: CardContent): string {
   }
   const model = baseModel === undefined
     ? "the model on which the adapter was trained"
-    : `the folder of ${baseModel.name}`;
+    : `the folder of the model ${baseModel.name}`;
   return [
     "from peft import PeftModel",
     "from transformers import AutoModelForSequenceClassification",
