@@ -230,17 +230,20 @@ async function foldersOfStage(
   const open = (target: string, ids: readonly string[]) =>
     openResults(graph, target, ids, { ...settings, runtimes }, store);
   const ids = [stage.id, model.id];
-  const report = args.value("rank") === undefined ||
-      args.value("rank") === "recommended"
+  const rank = args.value("rank");
+  const report = rank === undefined || rank === "recommended"
     ? reportOn(stage, graph)
     : undefined;
-  const reported = report === undefined
-    ? undefined
-    : await open(report.id, [...ids, report.id]).catch((error) => {
-      const needed = args.value("rank") !== undefined;
-      if (error instanceof NoResultError && !needed) return undefined;
-      throw error;
-    });
+  const reported = report === undefined ? undefined : await needingResult(
+    args,
+    report.id,
+    () => open(report.id, [...ids, report.id]),
+  ).catch((error) => {
+    // Without a recommendation, the adapter's own rank is the default.
+    const isMissing = error.cause instanceof NoResultError;
+    if (rank === undefined && isMissing) return undefined;
+    throw error;
+  });
   const results = reported ??
     await needingResult(args, stage.id, () => open(stage.id, ids));
   return {
@@ -412,7 +415,6 @@ await perform(task);
 /** `classification.json`, the artifact of the task `classify`. */
 interface Predictions {
   readonly task: string;
-  readonly method: string;
   readonly rank: number;
   readonly recommended: boolean;
   readonly texts: readonly {
@@ -433,12 +435,10 @@ function jsonLines({ texts, rank }: Predictions): string[] {
 
 /** Each text, followed by its score or by the probability of each class, the predicted one first. */
 function textLines(
-  { task, method, rank, recommended, texts }: Predictions,
+  { task, rank, recommended, texts }: Predictions,
 ): string[] {
   const lines = [
-    `${printable(task)}, ${method} at rank ${rank}${
-      recommended ? " (recommended)" : ""
-    }`,
+    `${printable(task)}, rank ${rank}${recommended ? " (recommended)" : ""}`,
   ];
   for (const { text, pair, label, probabilities, score } of texts) {
     lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
