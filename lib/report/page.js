@@ -2,7 +2,7 @@
 
 // What `page.ts` puts in: figures for Vega, and panels for rank curves.
 const { figures, panels, picked, shown } = dataOf("report");
-// What the command line puts in (`lib/cli/report_page.ts`); null without it.
+// What the command line puts in (`lib/cli/pages/report_page.ts`); null without it.
 const run = dataOf("run");
 
 function dataOf(id) {

@@ -91,7 +91,10 @@ export async function attempt(
       checkpoint: options.checkpoint(frozen.sources),
       cpus: stage.resources.cpus,
       runtimes: Object.fromEntries(
-        [...ready].map(([name, { settings }]) => [name, settings]),
+        [...ready].map(([name, { settings, handsOn }]) => [name, {
+          ...settings,
+          ...handsOn?.settings(handedOn(folder, name)),
+        }]),
       ),
     };
     Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
@@ -167,7 +170,23 @@ export async function attempt(
     signal,
   });
   await frozen.check();
+  for (const [name, { handsOn }] of ready) {
+    try {
+      await handsOn?.take(handedOn(folder, name));
+    } catch (error) {
+      // The result is whole without it: the disk may be full, or the folder another user's.
+      const line = `Compiled code is not kept for later stages: ${
+        error instanceof Error ? error.message : error
+      }`;
+      emit({ type: "log", stage: stage.id, line, stream: "log" });
+    }
+  }
   return measured;
+}
+
+/** Folder of what a stage hands on by a runtime. */
+function handedOn({ temporary }: RunFolder, runtime: string): string {
+  return join(temporary, `${runtime}-hands-on`);
 }
 
 /**

@@ -60,7 +60,10 @@ function accessOf(
       ...access.read,
       ...writable,
       ...read?.() ?? [],
-      ...runtimes.flatMap((runtime) => runtime.read),
+      ...runtimes.flatMap(({ read, handsOn }) => [
+        ...read,
+        ...handsOn?.read ?? [],
+      ]),
     ],
     write: writable,
   };

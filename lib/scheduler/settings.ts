@@ -64,6 +64,15 @@ export interface Runtime {
   readonly env: Readonly<Record<string, string>>;
   /** Files that compute, once it is usable. They must not change while a stage runs. */
   readonly files?: () => readonly string[];
+  /** What its stages hand on to later ones, such as compiled code. It changes no result, and is part of none. */
+  readonly handsOn?: {
+    /** Further settings of a process, given a folder of its own. */
+    settings(folder: string): Readonly<Record<string, string>>;
+    /** Paths that the process may read for it. */
+    readonly read: readonly string[];
+    /** Takes what a stage that has succeeded left in that folder. */
+    take(folder: string): Promise<void>;
+  };
   /** Makes it usable, for instance installs a library that is missing or damaged. Called before each stage that needs it. */
   readonly prepare: () => Promise<void>;
 }

@@ -8,6 +8,7 @@ import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { NoResultError } from "./failure.ts";
 import { lockMutex, takeGpus } from "./limits.ts";
+import { openLog } from "./logs.ts";
 import { findResult } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
@@ -56,9 +57,20 @@ export async function verify(
     id,
     reused.get(id)!.key,
   );
+  // Who asks for the log of the stage meanwhile finds that of a run in progress.
+  using log = openLog(folder.log);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const options = { results, gpus, checkpoint: () => checkpoint, emit, signal };
+  const options = {
+    results,
+    gpus,
+    checkpoint: () => checkpoint,
+    emit: (event: Event) => {
+      log.write(event);
+      emit(event);
+    },
+    signal,
+  };
   const { seconds } = await attempt(
     context,
     stage,
@@ -66,6 +78,7 @@ export async function verify(
     folder,
     options,
   );
+  log.end();
   const cached = new Map(
     results.get(id)!.files.map(({ path, blob }) => [path, blob]),
   );
