@@ -21,14 +21,18 @@ Deno.test(
       ],
       stdout: "piped",
     }).spawn();
-    for (let i = 1; i <= 300; i++) {
+    for (let i = 1; i <= 100; i++) {
       folder.write(`fresh${i}/x.txt`, String(i));
-      replaceFolder(folder.join("shown"), folder.join(`fresh${i}`));
-      if (i % 30 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      replaceFolder(
+        folder.join("shown"),
+        folder.join(`fresh${i}`),
+        () => folder.join(`old${i}`),
+      );
+      if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
     folder.write("stop", "");
     const { stdout } = await watcher.output();
     assertEquals(new TextDecoder().decode(stdout).trim(), "0");
-    assertEquals(Deno.readTextFileSync(folder.join("shown/x.txt")), "300");
+    assertEquals(Deno.readTextFileSync(folder.join("shown/x.txt")), "100");
   },
 );
