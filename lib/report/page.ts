@@ -75,7 +75,7 @@ ${script}</script>
 
 /**
  * Placeholder for the facts of the run, which the report does not know: the
- * command line replaces `null` by JSON (`lib/cli/report_page.ts`).
+ * command line replaces `null` by JSON (`lib/cli/pages/report_page.ts`).
  */
 const NO_RUN = `<script type="application/json" id="run">null</script>`;
 
