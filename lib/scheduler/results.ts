@@ -11,7 +11,7 @@ import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
 /** Folders of results, which exist until disposal. */
-interface ResultFolders extends Disposable {
+export interface ResultFolders extends Disposable {
   /** The folder of a stage's result; read only. */
   of(stage: string): string;
   /** Replaces these folders in a text by those in which the user sees the results of the stages. */

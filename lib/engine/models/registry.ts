@@ -1,12 +1,14 @@
 import { z } from "zod";
 import { bert } from "./bert.ts";
+import { camembert } from "./camembert.ts";
 import { debertaV2 } from "./deberta_v2.ts";
 import { distilbert } from "./distilbert.ts";
 import { electra } from "./electra.ts";
 import type { Architecture, Model } from "./model.ts";
 import { modernbert } from "./modernbert.ts";
 import { mpnet } from "./mpnet.ts";
-import { camembert, roberta, xlmRoberta } from "./roberta.ts";
+import { roberta } from "./roberta.ts";
+import { xlmRoberta } from "./xlm_roberta.ts";
 
 /** Every architecture that the engine computes. */
 export const ARCHITECTURES: readonly Architecture[] = [

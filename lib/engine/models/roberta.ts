@@ -17,30 +17,8 @@ export const roberta: Architecture = robertaLike(
   "RoBERTa",
 );
 
-/**
- * XLM-RoBERTa (arXiv 1911.02116), as transformers'
- * `XLMRobertaForSequenceClassification` computes it: RoBERTa with a
- * multilingual vocabulary.
- */
-export const xlmRoberta: Architecture = robertaLike(
-  "xlm-roberta",
-  "XLMRobertaForSequenceClassification",
-  "XLM-RoBERTa",
-);
-
-/**
- * CamemBERT (arXiv 1911.03894), as transformers'
- * `CamembertForSequenceClassification` computes it: RoBERTa with a French
- * vocabulary.
- */
-export const camembert: Architecture = robertaLike(
-  "camembert",
-  "CamembertForSequenceClassification",
-  "CamemBERT",
-);
-
 /** An architecture that differs from RoBERTa in names only. Its encoder is called `roberta` in transformers, too. */
-function robertaLike(
+export function robertaLike(
   type: string,
   classifierClass: string,
   title: string,
