@@ -43,9 +43,9 @@ interface ConnectedResult {
 }
 
 /**
- * Everything that the result of a stage depends on. Not part of it: paths, unless
- * the task records them, times, the stage's name, and its resources, except for the processors where
- * results depend on the number of threads.
+ * Everything that the result of a stage depends on. These are not part of it:
+ * times, the stage's name, paths (unless the task records them), and resources
+ * (except for processors where results depend on the number of threads).
  *
  * @throws {Error} If a source does not exist.
  */
@@ -135,8 +135,8 @@ export async function sourceDigest(
   );
 }
 
-/** A source that is given to a stage. */
-interface SeenSource {
+/** Content of a source, and whether it may change without a trace. */
+interface InspectedSource {
   readonly digest: string;
   /** True if any later change will show in the fingerprints of its files. */
   readonly settled: boolean;
@@ -144,15 +144,15 @@ interface SeenSource {
   readonly written: boolean;
 }
 
-/** As {@linkcode sourceDigest}, with what has to be known to give the source to a stage. */
-export async function seeSource(
+/** Digest of a source, as {@linkcode sourceDigest} gives it, and whether the source may change without a trace. */
+export async function inspectSource(
   path: string,
   { stats, listings }: Pick<Store, "stats" | "listings">,
-): Promise<SeenSource> {
+): Promise<InspectedSource> {
   let isSettled = true;
   let isWritten = false;
   const text = await sourceText(path, async (file) => {
-    const seen = await stats.see(file);
+    const seen = await stats.inspect(file);
     isSettled &&= seen?.settled === true;
     isWritten ||= seen?.written === true;
     return seen?.blob;
@@ -317,7 +317,7 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
   const system = systemFolderOf(path);
   if (system !== undefined) {
     throw new Error(
-      `"${path}" is a folder of ${system}, in which the system shows itself; copy what you need to another one`,
+      `"${path}" is a folder of ${system}, whose content the kernel generates; copy the files that you need to another folder`,
     );
   }
   return listTree(path, "follow").map((name) => [
@@ -329,8 +329,8 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
 /** Version of `sources.json`. */
 const VERSION = 1;
 
-/** Number of entries kept in `sources.json`. */
-const MOST = 1_000;
+/** Maximum number of entries in `sources.json`. */
+const MAX_ENTRIES = 1_000;
 
 /**
  * The sources that stages name by their parameters, as their tasks' `sources()`
@@ -388,7 +388,7 @@ export class SourcePaths {
       this.#store.makeFolder();
       writeSealed(this.#path, {
         version: VERSION,
-        paths: Object.fromEntries([...this.#known].slice(-MOST)),
+        paths: Object.fromEntries([...this.#known].slice(-MAX_ENTRIES)),
       }, quickChecksum);
     } catch (error) {
       if (!isReadOnly(error) && !isFull(error)) throw error;

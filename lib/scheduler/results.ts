@@ -10,7 +10,7 @@ import { liveRuns, makeRunFolder, type RunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
-/** Folders of results, which exist until they are disposed of. */
+/** Folders of results, which exist until disposal. */
 export interface ResultFolders extends Disposable {
   /** The folder of a stage's result; read only. */
   of(stage: string): string;

@@ -7,7 +7,7 @@ import { attempt } from "./attempt.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { NoResultError } from "./failure.ts";
-import { lockMutex, takeGpus } from "./limits.ts";
+import { executorOf, lockMutex, takeGpus } from "./limits.ts";
 import { openLog } from "./logs.ts";
 import { findResult } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
@@ -56,8 +56,9 @@ export async function verify(
     graph.pipeline,
     id,
     reused.get(id)!.key,
+    executorOf(context, stage).outlives,
   );
-  // Who asks for the log of the stage meanwhile finds that of a run in progress.
+  // `logs` finds it as that of a run in progress.
   using log = openLog(folder.log);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
@@ -71,7 +72,7 @@ export async function verify(
     },
     signal,
   };
-  const { seconds } = await attempt(
+  const { output, measured: { seconds } } = await attempt(
     context,
     stage,
     reused.get(id)!,
@@ -83,8 +84,8 @@ export async function verify(
     results.get(id)!.files.map(({ path, blob }) => [path, blob]),
   );
   const made = new Map<string, string>();
-  for (const path of listFiles(folder.output, "refuse")) {
-    made.set(path, (await digestFile(join(folder.output, path))).blob);
+  for (const path of listFiles(output, "refuse")) {
+    made.set(path, (await digestFile(join(output, path))).blob);
   }
   const all = new Set([...cached.keys(), ...made.keys()]);
   return {

@@ -39,7 +39,7 @@ export function placeOf(
   return below.startsWith("..") ? folder : below;
 }
 
-/** How a folder differs from an artifact: `output file scores.json is changed`; undefined if it does not. */
+/** First difference between a folder and an artifact: `output file scores.json is changed`; undefined if they are equal. */
 export async function difference(
   folder: string,
   files: readonly TreeFile[],
@@ -58,7 +58,7 @@ export async function difference(
   }
   const expected = new Map(files.map(({ path, blob }) => [path, blob]));
   const added = present.find((path) => !expected.has(path));
-  if (added !== undefined) return `output file ${added} is not the stage's`;
+  if (added !== undefined) return `output file ${added} was added`;
   const found = new Set(present);
   for (const [path, blob] of expected) {
     if (!found.has(path)) return `output file ${path} is missing`;
@@ -69,7 +69,7 @@ export async function difference(
   return undefined;
 }
 
-/** Files of the user that were in the way of an output. */
+/** Files of the user that were moved out of an output folder. */
 type Kept = Extract<Event, { type: "kept" }>;
 
 /** How a visible folder is replaced. */
@@ -84,8 +84,8 @@ interface Replacement {
 
 /**
  * Puts a result in the visible folder of its stage, in place of what is there.
- * The files are copies, so the user may edit them. What the cache has not
- * written there is moved to `_kept/STAGE/N` beside the folder.
+ * The files are copies, so the user may edit them. Files that the cache has not
+ * written are moved to `_kept/STAGE/N` beside the folder.
  *
  * @throws {DamagedBlobError} If the cache has lost a file of the result.
  */

@@ -1,5 +1,5 @@
 /** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
-import { columnsOf, readTable } from "../../glue/own_data.ts";
+import { columnsOf, readTable } from "../../glue/table.ts";
 import { didYouMean } from "../../pipeline/faults.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";

@@ -149,7 +149,7 @@ function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
     manifests.flatMap(({ parts }) => Object.keys(parts.runtimes)),
   );
   return {
-    Deno: list(manifests.map(({ runtime }) => runtime)),
+    Deno: list(manifests.map(({ runtime }) => runtime?.replace(/^deno /, ""))),
     ...Object.fromEntries([...names].map((name) => [
       name,
       list(manifests.map(({ parts }) => parts.runtimes[name])),

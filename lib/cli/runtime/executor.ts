@@ -43,14 +43,14 @@ export async function slurmExecutor(
   const name = args.value("executor") ?? profile?.executor ?? "local";
   if (name !== "slurm") return undefined;
   const { Slurm } = await import("../../scheduler/executors/slurm.ts");
-  const { MOST_JOBS, PACE } = await import(
+  const { MAX_JOBS, PACE } = await import(
     "../../scheduler/executors/slurm_settings.ts"
   );
   const { executor: _, warning, ...own } = profile ?? {};
   const settings: SlurmSettings = {
     stages: {},
     ...own,
-    jobs: args.integer("jobs", 1) ?? own.jobs ?? MOST_JOBS,
+    jobs: args.integer("jobs", 1) ?? own.jobs ?? MAX_JOBS,
     detach: args.has("detach"),
     onInterrupt: args.value("on-interrupt") === "leave" ? "leave" : "cancel",
     pace: { ...PACE, ...(warning !== undefined && { warning }) },

@@ -29,7 +29,7 @@ export interface GraphTensor {
 export interface TracedFunction {
   /** Its name in the library. */
   readonly name: string;
-  /** Ids of the tensors from outside of the function that it uses. They must outlive it. */
+  /** Ids of the tensors from outside that the function uses. They must outlive it. */
   readonly captures: readonly number[];
   readonly outputs: readonly Pick<GraphTensor, "shape" | "dtype">[];
   /** The library's `TF_Function`. */

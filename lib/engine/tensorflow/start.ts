@@ -44,7 +44,7 @@ export async function startTensorflow(
     devices.some(({ type }) => type === "GPU"),
     compiled && new CompiledFunctions(compiled),
   );
-  // Not before: whoever asks for another engine loads none of this.
+  // Imported here, since other engines do not need these packages.
   const { NodeJSKernelBackend } = await import("./kernels.ts");
   const tf = await import("@tensorflow/tfjs-core");
   tf.registerBackend("tensorflow", () => {

@@ -170,7 +170,7 @@ Deno.test("pipeline refuses a folder of /proc as a source, in words", async () =
   assertEquals(code, 1);
   assertMatch(
     stdout,
-    /^bad: failed - Parameter "file" of stage "bad": "\/proc\/self" is a folder of \/proc, in which the system shows itself; copy what you need to another one$/m,
+    /^bad: failed - Parameter "file" of stage "bad": "\/proc\/self" is a folder of \/proc, whose content the kernel generates; copy the files that you need to another folder$/m,
   );
 });
 

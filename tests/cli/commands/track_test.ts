@@ -58,7 +58,7 @@ for (
       "a server that does not run",
       ["--to", "mlflow", "--url", "http://127.0.0.1:9"],
       1,
-      /^Cannot reach a server of MLflow at http:\/\/127.0.0.1:9: .*\nStart one with "mlflow server"/,
+      /^Cannot reach the MLflow server at http:\/\/127.0.0.1:9: .*\nStart one with "mlflow server"/,
     ],
   ] as const
 ) {

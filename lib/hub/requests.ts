@@ -1,4 +1,3 @@
-import { hasContent } from "./repository_cache.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** Cause of a {@linkcode HubError}. */
@@ -12,7 +11,7 @@ type HubErrorCode =
   | "disk-full"
   | "not-writable";
 
-/** Failure to fetch a file of the hub; the message has the problem and, on a second line, the remedy. */
+/** Failure of a request to the hub or of its cache; the message has the problem and, on a second line, the remedy. */
 export class HubError extends Error {
   override readonly name = "HubError";
 
@@ -66,7 +65,7 @@ export interface Patience {
   readonly rate: number;
 }
 
-/** Gives up after about one minute if the hub refuses connections, and after some four minutes if it keeps them open in silence. */
+/** Gives up after about one minute if the hub refuses connections, and after about four minutes if it does not respond. */
 export const PATIENCE: Patience = {
   retries: 6,
   pause: 1000,
@@ -77,7 +76,7 @@ export const PATIENCE: Patience = {
 /** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
 
-/** Maximum bytes of an answer of the API, decompressed; real ones have a few thousand. */
+/** Maximum bytes of an answer of the API after decompression; typical ones have a few thousand. */
 const MAX_ANSWER = 8 << 20;
 
 /**
@@ -130,13 +129,13 @@ export function hubFetch(
       if (last || asked !== undefined && asked > MAX_PAUSE) {
         throw busy(response, attempt + 1, asked);
       }
-      // A date that has passed, or 0, does not ask for a storm of requests.
+      // The hub may ask for 0 seconds, or for a date in the past.
       await delay(Math.max(asked ?? 0, pause), signal);
     }
   };
 }
 
-/** Fetches with a timeout, which is not that of a body received later. */
+/** Calls a function that fetches, with a timeout; a body that is received after it returns has none. */
 async function fetchWithin(
   milliseconds: number,
   start: (signal: AbortSignal) => Promise<Response>,
@@ -156,7 +155,7 @@ async function fetchWithin(
   }
 }
 
-/** Receives the body of an answer that has a meaning. */
+/** Receives the whole body of a response, unless its status alone matters. */
 async function receiveAll(response: Response): Promise<Response> {
   const { body, ok, status, headers, url } = response;
   if (body === null || !ok && status !== 404) return response;
@@ -180,7 +179,7 @@ async function receiveAll(response: Response): Promise<Response> {
   );
 }
 
-/** True for what `fetch()` itself refuses, such as a redirect to a file; failures of the network have a cause. */
+/** Whether `fetch()` refuses the request itself, such as a redirect to a file; network failures have a cause. */
 function isFinal(error: unknown): boolean {
   return error instanceof TypeError && error.cause === undefined;
 }
@@ -196,7 +195,7 @@ function retryAfter({ headers }: Response): number | undefined {
 }
 
 /** Waits until the time has passed or the signal aborts. */
-function delay(
+export function delay(
   milliseconds: number,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -247,179 +246,4 @@ function busy(
     `The hub is busy: it responds with status ${response.status} to ${response.url}${wait} (${tries} attempts)`,
     "Try again later; the hub allows more requests with an access token in HF_TOKEN",
   );
-}
-
-/** Content of a file to download. */
-export interface Content {
-  /** Name for messages: `"model.safetensors" of "FacebookAI/roberta-base"`. */
-  readonly title: string;
-  readonly size: number;
-  /** As {@linkcode hasContent} takes it. */
-  readonly hash: string;
-  /** Opens the content from byte `from` on. */
-  open(from: number): Promise<ReadableStream<Uint8Array>>;
-}
-
-export interface DownloadOptions {
-  readonly patience: Patience;
-  /** Called with the number of bytes present, including those of an earlier attempt. */
-  readonly onBytes: (bytes: number) => void;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/**
- * Downloads content to a file.
- *
- * An interrupted attempt leaves `FILE.incomplete`, which the next one resumes.
- * The file gets its own name only after its size and hash are verified.
- *
- * @throws {HubError} `damaged` if size or hash differ.
- */
-export async function download(
-  content: Content,
-  file: string,
-  options: DownloadOptions,
-): Promise<void> {
-  const partial = `${file}.incomplete`;
-  const resumed = await receive(content, partial, options);
-  let right = await hasContent(partial, content.hash);
-  if (!right && resumed) {
-    // The resumed part may be of another file: restart from the beginning.
-    await Deno.remove(partial);
-    await receive(content, partial, options);
-    right = await hasContent(partial, content.hash);
-  }
-  if (!right) {
-    await Deno.remove(partial);
-    throw new HubError(
-      "damaged",
-      `The download of ${content.title} does not match the size and hash given by the hub (${content.size} bytes, ${content.hash})`,
-      "The file was discarded. Try again; if it fails again, a proxy or mirror may modify files",
-    );
-  }
-  await Deno.rename(partial, file);
-}
-
-/**
- * Appends the missing bytes to a partial file, reconnecting as long as the
- * bytes arrive fast enough.
- *
- * @returns Whether the partial file had content before.
- */
-async function receive(
-  content: Content,
-  partial: string,
-  { patience, onBytes, signal }: DownloadOptions,
-): Promise<boolean> {
-  using file = await Deno.open(partial, {
-    create: true,
-    write: true,
-    append: true,
-  });
-  let { size } = await file.stat();
-  const resumed = size > 0;
-  let pace = new Pace(patience);
-  for (let failures = 0; size < content.size;) {
-    onBytes(size);
-    try {
-      const reader = (await content.open(size)).getReader();
-      try {
-        for (let chunk; (chunk = await next(reader, patience)) !== undefined;) {
-          await writeAll(file, chunk);
-          onBytes(size += chunk.length);
-          signal?.throwIfAborted();
-          if (size > content.size) return resumed;
-          pace.add(chunk.length);
-        }
-      } finally {
-        await reader.cancel().catch(() => {});
-      }
-      if (size < content.size) throw new Error("the connection was closed");
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (error instanceof HubError || isFileError(error)) throw error;
-      failures = pace.isKept ? 1 : failures + 1;
-      pace = new Pace(patience);
-      if (failures > patience.retries) {
-        throw new HubError(
-          "unreachable",
-          `The download of ${content.title} stopped after ${size} of ${content.size} bytes: ${
-            error instanceof Error ? error.message : error
-          }`,
-          "Run it again to resume the download",
-          { cause: error },
-        );
-      }
-      await delay(patience.pause * 2 ** (failures - 1), signal);
-    }
-  }
-  return resumed;
-}
-
-/** Bytes per second since the last failure of a download. */
-class Pace {
-  readonly #patience: Patience;
-  readonly #start = performance.now();
-  /** Start of the window of time in which the rate is checked, and its bytes. */
-  #from = this.#start;
-  #bytes = 0;
-  #all = 0;
-
-  constructor(patience: Patience) {
-    this.#patience = patience;
-  }
-
-  /** @throws {Error} If too few bytes have arrived in a window of time. */
-  add(bytes: number): void {
-    const { silence, rate } = this.#patience;
-    const now = performance.now();
-    this.#bytes += bytes;
-    this.#all += bytes;
-    if (now - this.#from < silence) return;
-    if (!this.#suffices(this.#bytes, now - this.#from)) {
-      throw new Error(`fewer than ${rate} bytes per second arrive`);
-    }
-    this.#from = now;
-    this.#bytes = 0;
-  }
-
-  /** Whether the rate is kept on the whole, pauses included. */
-  get isKept(): boolean {
-    return this.#suffices(this.#all, performance.now() - this.#start);
-  }
-
-  #suffices(bytes: number, milliseconds: number): boolean {
-    return bytes > 0 && bytes * 1000 >= this.#patience.rate * milliseconds;
-  }
-}
-
-async function next(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  { silence }: Patience,
-): Promise<Uint8Array | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const tooLong = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`no data for ${silence / 1000} s`)),
-      silence,
-    );
-  });
-  try {
-    return (await Promise.race([reader.read(), tooLong])).value;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function writeAll(file: Deno.FsFile, chunk: Uint8Array): Promise<void> {
-  for (let done = 0; done < chunk.length;) {
-    done += await file.write(chunk.subarray(done));
-  }
-}
-
-function isFileError(error: unknown): boolean {
-  return typeof (error as { code?: unknown }).code === "string" &&
-    /^E(NOSPC|DQUOT|ACCES|PERM|ROFS|IO)$/.test(
-      (error as { code: string }).code,
-    );
 }
