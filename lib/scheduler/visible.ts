@@ -348,6 +348,19 @@ class Remains {
 /** Folder beside the visible folders of a pipeline, for files of the user. No stage can have this name. */
 const KEPT = "_kept";
 
+/**
+ * Moves a file of the user aside that has the place of another one beside the
+ * visible folders of a pipeline.
+ *
+ * @param folder Visible folder of the stage to which the place belongs.
+ * @returns The folder that it is in now.
+ */
+export function keepAside(path: string, folder: string): string {
+  const aside = newFolder(join(dirname(folder), KEPT, basename(folder)));
+  Deno.renameSync(path, join(aside, basename(path)));
+  return aside;
+}
+
 /** Creates the first of the folders 1, 2, ... that does not exist. */
 function newFolder(parent: string): string {
   Deno.mkdirSync(parent, { recursive: true });
