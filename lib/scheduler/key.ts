@@ -10,7 +10,11 @@ import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
-import { type Fingerprint, fingerprint } from "../store/stats.ts";
+import {
+  type Fingerprint,
+  fingerprint,
+  linkFingerprint,
+} from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
 import type { Runtime } from "./settings.ts";
@@ -191,7 +195,11 @@ export async function copySource(
   return join(folder, basename(path));
 }
 
-/** Fingerprints of all files and folders of a source: a file that comes and goes changes its folder. */
+/**
+ * Fingerprints of all files and folders of a source, and of the symbolic links
+ * that lead to them: a file that comes and goes changes its folder, and a link
+ * that leads elsewhere and back is another link.
+ */
 export function sourcePrints(path: string): (Fingerprint | undefined)[] {
   const files = filesOf(path).map(([, file]) => file);
   const folders = new Set([path]);
@@ -202,7 +210,50 @@ export function sourcePrints(path: string): (Fingerprint | undefined)[] {
       folder = dirname(folder)
     ) folders.add(folder);
   }
-  return [...files, ...folders].map(fingerprint);
+  const members = [...files, ...folders];
+  const links = new Set(linksOn(path));
+  for (const member of members) {
+    if (isLink(member)) linksOn(member).forEach((link) => links.add(link));
+  }
+  return [
+    ...members.map(fingerprint),
+    ...[...links].map(linkFingerprint),
+  ];
+}
+
+/** Symbolic links that Linux follows to reach a file: more than these are an error. */
+const MOST_LINKS = 40;
+
+/** Symbolic links that the system follows to reach an absolute path, each by a path without links. */
+function linksOn(path: string): string[] {
+  const links: string[] = [];
+  const steps = path.split("/");
+  let at = "/";
+  for (let step; (step = steps.shift()) !== undefined;) {
+    const next = join(at, step);
+    if (!isLink(next)) {
+      at = next;
+      continue;
+    }
+    links.push(next);
+    if (links.length > MOST_LINKS) break;
+    const target = Deno.readLinkSync(next);
+    if (target.startsWith("/")) at = "/";
+    steps.unshift(...target.split("/"));
+  }
+  return links;
+}
+
+function isLink(path: string): boolean {
+  try {
+    return Deno.lstatSync(path).isSymlink;
+  } catch (error) {
+    if (
+      error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory
+    ) return false;
+    throw error;
+  }
 }
 
 /** The parameters, with the sources as absolute paths. */

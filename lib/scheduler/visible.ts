@@ -5,6 +5,8 @@ import { digest } from "../store/digest.ts";
 import {
   entriesOf,
   exchange,
+  EXDEV,
+  osError,
   removeFolder,
   removeIfThere,
   syncFolder,
@@ -109,7 +111,7 @@ export async function makeVisible(
       }
     }
     setModes(fresh ?? copy);
-    replaceFolder(folder, fresh ?? copy, () => remains.beside());
+    replaceFolder(folder, fresh ?? copy, (kind) => remains.beside(kind));
     await remains.sweep();
   } finally {
     removeFolder(copy);
@@ -145,23 +147,41 @@ function setModes(folder: string): void {
  * flushed to the disk first, so that a power loss cannot leave half of it. The
  * other folder, if there was one, is then at a path that `beside` gave.
  *
- * @param beside Gives a new path in the same folder as `folder`.
+ * @param beside Gives a new path in the same folder as `folder`: for a folder that was visible or will be, or for a copy.
  */
 export function replaceFolder(
   folder: string,
   fresh: string,
-  beside: () => string,
+  beside: (kind: Temporary) => string,
 ): void {
   syncTree(fresh);
   Deno.mkdirSync(dirname(folder), { recursive: true });
   // What was visible must never be where a clean-up deletes everything.
-  const place = beside();
-  Deno.renameSync(fresh, place);
+  const place = beside("visible");
+  try {
+    Deno.renameSync(fresh, place);
+  } catch (error) {
+    if (osError(error) !== EXDEV) throw error;
+    // The outputs, or the cache, are on another disk by a link or a mount.
+    const copy = beside("copy");
+    copyFolder(fresh, copy);
+    syncTree(copy);
+    Deno.renameSync(copy, place);
+  }
   if (!exchange(place, folder)) {
-    renameIfThere(folder, beside());
+    renameIfThere(folder, beside("visible"));
     Deno.renameSync(place, folder);
   }
   syncFolder(dirname(folder));
+}
+
+function copyFolder(from: string, to: string): void {
+  Deno.mkdirSync(to);
+  for (const { name, isDirectory } of Deno.readDirSync(from)) {
+    const [member, copy] = [join(from, name), join(to, name)];
+    if (isDirectory) copyFolder(member, copy);
+    else Deno.copyFileSync(member, copy);
+  }
 }
 
 function renameIfThere(from: string, to: string): void {
@@ -190,10 +210,13 @@ export async function sweepVisible(
 
 /**
  * Folder of the cache that lists the temporary folders beside visible ones, by
- * pipeline: an empty file of the same name for each. A folder that is not in
- * this list is the user's, whatever its name is.
+ * pipeline: for each, a file of the same name that says what it is. A folder
+ * that is not in this list is the user's, whatever its name is.
  */
 const REPLACED = "replaced";
+
+/** A temporary folder: one that was visible or will be, or a copy, in which nothing is the user's. */
+type Temporary = "visible" | "copy";
 
 /** The stage beside whose visible folder a temporary folder is; none if the name is not of a temporary folder. */
 function ownerOf(name: string): string[] {
@@ -236,10 +259,10 @@ class Remains {
   }
 
   /** A new temporary path beside the visible folder, listed as the scheduler's. */
-  beside(): string {
+  beside(kind: Temporary): string {
     const name = `.${basename(this.#folder)}.${temporarySuffix()}`;
     this.#store.makeFolder(REPLACED, this.#pipeline);
-    Deno.writeTextFileSync(this.#listed(name), "");
+    Deno.writeTextFileSync(this.#listed(name), kind);
     return join(dirname(this.#folder), name);
   }
 
@@ -254,7 +277,10 @@ class Remains {
   async sweep(): Promise<void> {
     for (const { name } of entriesOf(this.#listed())) {
       if (ownerOf(name)[0] !== basename(this.#folder)) continue;
-      await this.#take(join(dirname(this.#folder), name));
+      const path = join(dirname(this.#folder), name);
+      const kind = Deno.readTextFileSync(this.#listed(name));
+      if (kind === "copy") removeFolder(path);
+      else await this.#take(path);
       removeIfThere(this.#listed(name));
     }
   }
@@ -321,6 +347,19 @@ class Remains {
 
 /** Folder beside the visible folders of a pipeline, for files of the user. No stage can have this name. */
 const KEPT = "_kept";
+
+/**
+ * Moves a file of the user aside that has the place of another one beside the
+ * visible folders of a pipeline.
+ *
+ * @param folder Visible folder of the stage to which the place belongs.
+ * @returns The folder that it is in now.
+ */
+export function keepAside(path: string, folder: string): string {
+  const aside = newFolder(join(dirname(folder), KEPT, basename(folder)));
+  Deno.renameSync(path, join(aside, basename(path)));
+  return aside;
+}
 
 /** Creates the first of the folders 1, 2, ... that does not exist. */
 function newFolder(parent: string): string {

@@ -22,8 +22,17 @@ const TICK = 2_000;
 
 /** Fingerprint of a file or folder; undefined if it does not exist. Symbolic links are followed. */
 export function fingerprint(path: string): Fingerprint | undefined {
+  return printOf(() => Deno.statSync(path));
+}
+
+/** As {@linkcode fingerprint}, but of a symbolic link itself. */
+export function linkFingerprint(path: string): Fingerprint | undefined {
+  return printOf(() => Deno.lstatSync(path));
+}
+
+function printOf(stat: () => Deno.FileInfo): Fingerprint | undefined {
   try {
-    const info = Deno.statSync(path);
+    const info = stat();
     return {
       size: info.size,
       modified: info.mtime?.getTime() ?? 0,

@@ -213,15 +213,25 @@ function folderFault(out: string): string | undefined {
   }
 }
 
-/** Appends the settings whose values are a path in the message: `"/a/x.tsv" does not exist; set by -S train=x.tsv`. */
+/**
+ * A message with the settings that it is about: `"/a/x.tsv" does not exist; set
+ * by -S train=x.tsv`. Those whose values the message quotes as they are
+ * tell more than those that only name the file in which the fault is.
+ */
 export function withSettings(
   message: string,
   settings: readonly string[],
 ): string {
-  const named = settings.filter((setting) => {
-    const value = setting.slice(setting.indexOf("=") + 1);
-    return value !== "" && message.includes(`"${resolve(PROJECT, value)}"`);
-  });
+  const [fault] = message.split("; ", 1) as [string];
+  const unnamed = settings.filter((it) => !message.includes(`-S ${it}`));
+  const quoting = (text: string, isPath: boolean) =>
+    unnamed.filter((setting) => {
+      const value = setting.slice(setting.indexOf("=") + 1);
+      if (value === "" || (!isPath && value.includes("/"))) return false;
+      return text.includes(`"${isPath ? resolve(PROJECT, value) : value}"`);
+    });
+  const words = quoting(fault, false);
+  const named = words.length > 0 ? words : quoting(message, true);
   return named.length === 0
     ? message
     : `${message}; set by ${named.map((it) => `-S ${it}`).join(" and ")}`;

@@ -106,7 +106,7 @@ async function exportAdapter(args: Arguments): Promise<number> {
       signal: new AbortController().signal,
       progress() {},
       saved() {},
-      log: (line) => console.log(line),
+      log() {},
       metric() {},
     });
     Deno.renameSync(folder, output);
@@ -115,7 +115,8 @@ async function exportAdapter(args: Arguments): Promise<number> {
     const message = error instanceof Error ? error.message : String(error);
     throw new Error(results.lastingPaths(message), { cause: error });
   }
-  console.log(shortPath(output));
+  const at = rank === undefined ? "" : ` at rank ${rank}`;
+  console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
   return EXIT.success;
 }
 

@@ -150,7 +150,7 @@ async function runPipeline(args: Arguments): Promise<number> {
     );
     if (failed === 0 && interrupts.code === undefined) await saveGraph();
     const pages = interrupts.code === undefined
-      ? await updatePages(args, outcome, graph, store)
+      ? await updatePages(args, outcome, graph, store, say)
       : new Map<string, string>();
     if (failed + skipped + interrupted === 0) {
       const current = selectStages(graph, selected);

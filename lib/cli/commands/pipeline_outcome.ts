@@ -125,6 +125,7 @@ export async function updatePages(
   { changed, upToDate }: Outcome,
   graph: Graph,
   store: Store,
+  emit: (event: Event) => void,
 ): Promise<Map<string, string>> {
   const out = outOf(args);
   const pages = new Map<string, string>();
@@ -146,6 +147,7 @@ export async function updatePages(
     );
     await writePages(pages, upToDate, graph, {
       store,
+      emit,
       out,
       source: args.positionals[0]!,
       command: Deno.args,

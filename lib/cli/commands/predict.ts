@@ -294,7 +294,6 @@ async function readLines(): Promise<string[]> {
 /** `classification.json`, the artifact of the task `classify`. */
 interface Predictions {
   readonly task: string;
-  readonly method: string;
   readonly rank: number;
   readonly recommended: boolean;
   readonly texts: readonly {
@@ -315,12 +314,10 @@ function jsonLines({ texts, rank }: Predictions): string[] {
 
 /** Each text, followed by its score or by the probability of each class, the predicted one first. */
 function textLines(
-  { task, method, rank, recommended, texts }: Predictions,
+  { task, rank, recommended, texts }: Predictions,
 ): string[] {
   const lines = [
-    `${printable(task)}, ${method} at rank ${rank}${
-      recommended ? " (recommended)" : ""
-    }`,
+    `${printable(task)}, rank ${rank}${recommended ? " (recommended)" : ""}`,
   ];
   for (const { text, pair, label, probabilities, score } of texts) {
     lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));

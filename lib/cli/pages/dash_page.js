@@ -44,6 +44,11 @@ function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** An estimate, to the second. */
+function roughly(seconds) {
+  return seconds < 60 ? `${Math.ceil(seconds)} s` : duration(seconds);
+}
+
 /** The metric whose curve is drawn. */
 const METRIC = "loss";
 
@@ -125,34 +130,44 @@ function layOut() {
   return { byName, depths, needs };
 }
 
-const BOX = { width: 176, gap: 44, cell: 16, columns: 8, head: 24 };
+/** A box of the graph: as wide as the window allows, within limits. */
+const BOX = { narrow: 120, wide: 176, gap: 32, cell: 16, head: 24 };
 
 /** State of the last drawing. The graph is drawn again only if it changes, so tooltips and focus stay. */
 let drawnGraph = "";
 
 function drawGraph() {
-  const now = JSON.stringify(
-    state.stages.map(({ id, state, reason }) => [id, state, reason]),
+  const { byName, depths, needs } = layOut();
+  const across = Math.max(0, ...depths.values()) + 1;
+  const room = byId("graph").clientWidth - 8 - (across - 1) * BOX.gap;
+  const boxWidth = Math.min(
+    BOX.wide,
+    Math.max(BOX.narrow, Math.floor(room / across)),
   );
+  const letters = Math.floor((boxWidth - 16) / 6.6);
+  const cells = Math.floor((boxWidth - 12) / (BOX.cell + 4));
+  const now = JSON.stringify([
+    boxWidth,
+    state.stages.map(({ id, state, reason }) => [id, state, reason]),
+  ]);
   if (now === drawnGraph) return;
   drawnGraph = now;
-  const { byName, depths, needs } = layOut();
   const svg = drawn("svg", { role: "group", "aria-label": "Stages" });
   const places = new Map();
   const heights = [];
   for (const [name, stages] of byName) {
     const depth = depths.get(name);
-    const lines = Math.ceil(stages.length / BOX.columns);
+    const lines = Math.ceil(stages.length / cells);
     const height = BOX.head + lines * (BOX.cell + 3) + 8;
     const y = heights[depth] ?? 4;
     heights[depth] = y + height + 12;
-    places.set(name, { x: 4 + depth * (BOX.width + BOX.gap), y, height });
+    places.set(name, { x: 4 + depth * (boxWidth + BOX.gap), y, height });
   }
   for (const [name, needed] of needs) {
     const to = places.get(name);
     for (const need of needed) {
       const from = places.get(need);
-      const [x1, y1] = [from.x + BOX.width, from.y + from.height / 2];
+      const [x1, y1] = [from.x + boxWidth, from.y + from.height / 2];
       const [x2, y2] = [to.x, to.y + to.height / 2];
       const bend = BOX.gap / 2;
       svg.append(drawn("path", {
@@ -164,16 +179,16 @@ function drawGraph() {
   for (const [name, stages] of byName) {
     const { x, y, height } = places.get(name);
     svg.append(
-      drawn("rect", { class: "box", x, y, width: BOX.width, height, rx: 5 }),
+      drawn("rect", { class: "box", x, y, width: boxWidth, height, rx: 5 }),
       drawn(
         "text",
         { x: x + 8, y: y + 16 },
-        name.length > 24 ? `${name.slice(0, 23)}…` : name,
+        name.length > letters ? `${name.slice(0, letters - 1)}…` : name,
       ),
     );
     stages.forEach((stage, i) => {
-      const left = x + 8 + (i % BOX.columns) * (BOX.cell + 4);
-      const top = y + BOX.head + Math.floor(i / BOX.columns) * (BOX.cell + 3);
+      const left = x + 8 + (i % cells) * (BOX.cell + 4);
+      const top = y + BOX.head + Math.floor(i / cells) * (BOX.cell + 3);
       const words = [stage.id, stage.state, stage.reason]
         .filter((it) => it !== undefined).join(", ");
       const cell = drawn(
@@ -206,7 +221,7 @@ function drawGraph() {
       svg.append(cell);
     });
   }
-  const width = 8 + heights.length * (BOX.width + BOX.gap) - BOX.gap;
+  const width = 8 + across * (boxWidth + BOX.gap) - BOX.gap;
   const height = Math.max(0, ...heights.filter((it) => it !== undefined));
   svg.setAttribute("width", width);
   svg.setAttribute("height", height);
@@ -223,30 +238,46 @@ function replace(parent, ...children) {
   parent.querySelector(`[data-stage="${CSS.escape(focused)}"]`)?.focus();
 }
 
+/** Where each running stage was when the page saw it first: what came before, such as compiling, says nothing of its speed. */
+const firstSeen = new Map();
+
+/** Seconds until a running stage ends at its speed since it was first seen; undefined until that is known. */
+function secondsLeft({ id, started, progress: { done, total } }, now) {
+  const first = firstSeen.get(id);
+  if (first?.started !== started || done < first.done) {
+    firstSeen.set(id, { started, done, now });
+    return undefined;
+  }
+  if (done === first.done || done >= total) return undefined;
+  return (now - first.now) / 1000 * (total - done) / (done - first.done);
+}
+
 function drawRunning() {
   const running = state.stages.filter((it) => it.state === "running");
   byId("running-section").hidden = running.length === 0;
   byId("running").replaceChildren(...running.map(
-    ({ id, started, progress }) => {
-      const seconds = (Date.parse(state.now) - Date.parse(started)) / 1000;
+    (stage) => {
+      const { id, started, progress } = stage;
+      const now = Date.parse(state.now);
+      const seconds = (now - Date.parse(started)) / 1000;
       const times = [duration(Math.max(0, seconds))];
       const bar = element("progress", { max: 1, "aria-label": id });
       const words = [];
       if (progress !== undefined && progress.total > 0) {
-        const share = Math.min(1, progress.done / progress.total);
-        bar.value = share;
+        bar.value = Math.min(1, progress.done / progress.total);
         words.push(`${progress.done}/${progress.total} ${progress.unit}`);
-        if (progress.note !== undefined) words.push(progress.note);
-        if (share > 0.02 && share < 1) {
-          times.push(`${duration(seconds * (1 - share) / share)} left`);
-        }
+        // Columns of the log become items.
+        words.push(...(progress.note?.split(/ {2,}/) ?? []));
+        const left = secondsLeft(stage, now);
+        if (left !== undefined) times.push(`${roughly(left)} left`);
       }
       return element(
         "div",
         { class: "card" },
         element("h3", {}, id),
         bar,
-        element("div", { class: "quiet" }, [...times, ...words].join(", ")),
+        element("div", { class: "quiet" }, times.join(", ")),
+        element("div", { class: "quiet" }, words.join(", ")),
         ...(curves.has(id) ? [curve(curves.get(id))] : []),
       );
     },

@@ -1,8 +1,11 @@
 import type { Graph } from "../../pipeline/graph.ts";
-import { visibleFolder } from "../../scheduler/visible.ts";
+import type { Event } from "../../scheduler/events.ts";
+import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
+import { digest } from "../../store/digest.ts";
 import { entriesOf, writeDurably } from "../../store/files.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { join } from "../../store/paths.ts";
+import { linkFingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 import { PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
@@ -43,6 +46,9 @@ interface StageFacts {
 /** Placeholder of the facts in `report.html`, as `lib/report/page.ts` writes it. */
 const PLACE = '<script type="application/json" id="run">null</script>';
 
+/** Matches {@linkcode PLACE} with the facts of a run. */
+const FACTS = /<script type="application\/json" id="run">[^<]*<\/script>/;
+
 /** A stage that a run brought up to date. */
 interface UpToDate {
   /** `ran`, `restored`, `unchanged`. */
@@ -57,6 +63,7 @@ interface UpToDate {
  *
  * @param pages Paths of the pages by the id of the stage.
  * @param stages All stages of the run by id.
+ * @param run.emit Called if a file of the user had the place of a page and was moved aside.
  * @param run.source How the command line names the pipeline.
  * @param run.command The arguments of the command line: `pipeline`, `smoke`.
  * @param run.options Options of the command line that determine the graph.
@@ -65,8 +72,9 @@ export async function writePages(
   pages: ReadonlyMap<string, string>,
   stages: ReadonlyMap<string, UpToDate>,
   graph: Graph,
-  { store, out, source, command, options }: {
+  { store, emit, out, source, command, options }: {
     readonly store: Store;
+    readonly emit: (event: Event) => void;
     readonly out: string;
     readonly source: string;
     readonly command: readonly string[];
@@ -104,12 +112,33 @@ export async function writePages(
   for (const [id, page] of pages) {
     const folder = visibleFolder(out, graph.pipeline, { id });
     const text = Deno.readTextFileSync(join(folder, "report.html"));
+    if (!isPage(page, graph.pipeline, id, store)) {
+      const aside = keepAside(page, folder);
+      emit({ type: "kept", stage: id, files: 1, folder: aside });
+    }
     // A function, since "$" is special in a replacement text.
     writeDurably(
       page,
       text.replace(PLACE, () => PLACE.replace("null", () => json)),
     );
   }
+}
+
+/** True if there is nothing at a path, or a page as a run has written it: with the facts taken out, it is in a result of the stage. */
+function isPage(
+  path: string,
+  pipeline: string,
+  stage: string,
+  store: Store,
+): boolean {
+  if (linkFingerprint(path) === undefined) return true;
+  const file = Deno.lstatSync(path).isFile ? Deno.readTextFileSync(path) : "";
+  const blank = digest(file.replace(FACTS, () => PLACE));
+  return store.histories.read(pipeline, stage).keys.some((key) => {
+    const found = store.manifests.read(key);
+    return found.state === "found" &&
+      found.manifest.files.some(({ blob }) => blob === blank);
+  });
 }
 
 /** Versions of Deno and of the runtimes that made results. */
@@ -120,7 +149,7 @@ function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
     manifests.flatMap(({ parts }) => Object.keys(parts.runtimes)),
   );
   return {
-    Deno: list(manifests.map(({ runtime }) => runtime)),
+    Deno: list(manifests.map(({ runtime }) => runtime?.replace(/^deno /, ""))),
     ...Object.fromEntries([...names].map((name) => [
       name,
       list(manifests.map(({ parts }) => parts.runtimes[name])),

@@ -43,8 +43,9 @@ export class Pace {
       this.#milliseconds += now - last.at;
       this.#units += steps;
     }
-    this.#isOther = last !== undefined && steps === 0 &&
-      progress.note !== last.progress.note;
+    this.#isOther = last === undefined
+      ? progress.done === 0 && progress.note !== undefined
+      : steps === 0 && progress.note !== last.progress.note;
     this.#last = { progress, at: now };
   }
 

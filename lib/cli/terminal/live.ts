@@ -35,7 +35,6 @@ export function liveTable(
       table.take(message, () => screen.width)
         .forEach((line) => screen.print(line));
       screen.refresh();
-      if (message.type === "summary") screen.close();
     },
     end() {
       table.held().forEach((line) => screen.print(line));
@@ -50,10 +49,18 @@ const WIDE = 100;
 /** Width of the time left, such as `59 min left`, in columns. */
 const LEFT = 11;
 
+/**
+ * Lines of its log up to which a stage's log is shown when it has run: what it
+ * found, such as the classes of the data. Longer logs are of progress.
+ */
+const FEW_LINES = 4;
+
 interface RunningStage {
   readonly pace: Pace;
   /** Why it runs. */
   readonly reason: string;
+  /** The lines of its log, as far as they are few. */
+  readonly said: string[];
   /** Its job in a batch system. */
   job?: Message & { type: "queued" };
 }
@@ -108,7 +115,7 @@ class Table {
         const { stage, reason } = message;
         this.#install = undefined;
         const pace = new Pace(now, this.#forecast.secondsOf(stage));
-        this.#running.set(stage, { pace, reason });
+        this.#running.set(stage, { pace, reason, said: [] });
         // The row of the stage shows it.
         return [];
       }
@@ -118,7 +125,7 @@ class Table {
       case "queued":
         if (running !== undefined) {
           const { stage, state } = message;
-          const { reason, job } = running;
+          const { reason, said, job } = running;
           let { pace } = running;
           // The time in the queue does not count.
           if (state !== job?.state && /^(PENDING|RUNNING)$/.test(state)) {
@@ -127,11 +134,15 @@ class Table {
             // The job's progress may be read before Slurm is asked for its state.
             if (state === "RUNNING" && progress) pace.take(progress, now);
           }
-          this.#running.set(stage, { pace, reason, job: message });
+          this.#running.set(stage, { pace, reason, said, job: message });
         }
         return [];
       case "log":
         this.#lastLines.add(message);
+        if (
+          message.stream === "log" && running !== undefined &&
+          running.said.length <= FEW_LINES
+        ) running.said.push(printable(message.line));
         return [];
       case "summary":
         return [...this.held(), ...lines];
@@ -142,9 +153,12 @@ class Table {
         this.#lastLines.take(message);
         const ran = message.outcome === "ran";
         this.#end(message.stage, ran ? message.seconds : undefined);
-        return ran && line && running
-          ? [this.#why(line, running, width())]
-          : lines;
+        if (!ran || line === undefined || running === undefined) return lines;
+        const said = running.said.length > FEW_LINES ? [] : running.said;
+        return [
+          this.#why(line, running, width()),
+          ...said.map((it) => this.#style.dim(`  | ${it}`)),
+        ];
       }
       case "interrupted":
       case "failed": {
@@ -178,7 +192,7 @@ class Table {
     const left = width - line.replace(/\x1b\[\d+m/g, "").length - 3;
     return reason === "" || left < 10
       ? line
-      : `${line} ${this.#style.dim(`- ${clip(reason, left)}`)}`;
+      : `${line} ${this.#style.dim(`(${clip(reason, left)})`)}`;
   }
 
   /** The rows of the table, at most `height`. */
@@ -233,7 +247,11 @@ class Table {
       );
   }
 
-  #progress({ pace, job }: RunningStage, bar: number, width: number): string {
+  #progress(
+    { pace, job, said }: RunningStage,
+    bar: number,
+    width: number,
+  ): string {
     const { progress, share } = pace;
     const now = this.#clock.now();
     const passed = duration((now - pace.since) / 1000);
@@ -245,7 +263,7 @@ class Table {
       return this.#cells(bar, 0, passed, clip(text, width));
     }
     if (progress === undefined || progress.total <= 0) {
-      return this.#cells(bar, 0, time, "");
+      return this.#cells(bar, 0, time, clip(said.at(-1) ?? "", width));
     }
     const number = job === undefined ? "" : `job ${job.job}: `;
     const text = pace.otherWork === undefined

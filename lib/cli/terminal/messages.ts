@@ -1,6 +1,8 @@
 import { printable } from "../../pipeline/faults.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import type { Verification } from "../../scheduler/verify.ts";
+import { WIDTH, wrap } from "../arguments/arguments.ts";
+import { terminalMarkdown } from "./terminal_markdown.ts";
 
 /** What a command reports while it works: the scheduler's events and its own. */
 export type Message =
@@ -102,8 +104,12 @@ export function messageLine(
       return interruptedLine(message, style);
     case "verified":
       return verifiedLine(message, style);
-    case "shown":
-      return `\n${message.text.trimEnd()}\n\n${style.dim(message.path)}`;
+    case "shown": {
+      const text = message.path.endsWith(".md")
+        ? terminalMarkdown(message.text, style)
+        : message.text.trimEnd();
+      return `\n${text}\n\n${style.dim(message.path)}`;
+    }
     case "summary":
       return summaryLine(message, style);
     case "answer":
@@ -292,7 +298,9 @@ function answerLines(answer: Answer, style: Style): string[] {
       "",
       `${printable(title)}: ${style.bold(printable(headline))}`,
       ...(isOne
-        ? reasons.map((reason) => `  ${printable(reason)}`)
+        ? reasons.flatMap((reason) =>
+          wrap(printable(reason), WIDTH - 2).map((line) => `  ${line}`)
+        )
         : rank === undefined
         ? []
         : [`  recommended rank: ${rank}`]),

@@ -5,11 +5,28 @@ import {
   outOf,
   settingsOf,
   sizeOf,
+  withSettings,
 } from "../../../lib/cli/arguments/options.ts";
 
 function given(name: string, value: string): Arguments {
   return new Arguments([], new Map([[name, [value]]]));
 }
+
+Deno.test("withSettings() names the setting that a message quotes, else the one that names its file", () => {
+  const settings = ["train=/data/x.tsv", "text=txt", "label=label"];
+  assertEquals(
+    withSettings('"/data/x.tsv" has no column "txt"; it has "label"', settings),
+    '"/data/x.tsv" has no column "txt"; it has "label"; set by -S text=txt',
+  );
+  assertEquals(
+    withSettings('"/data/x.tsv" does not exist', settings),
+    '"/data/x.tsv" does not exist; set by -S train=/data/x.tsv',
+  );
+  const named = '-S text=txt: Invalid "text": got "txt"';
+  for (const message of [named, "The loss is NaN"]) {
+    assertEquals(withSettings(message, settings), message);
+  }
+});
 
 Deno.test("gpusOf() accepts ids with spaces around them, and refuses a repeated one", async () => {
   assertEquals(gpusOf(given("gpus", " 0, 1 ,GPU-x ")), ["0", "1", "GPU-x"]);

@@ -68,7 +68,7 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   // What is visible is the result of "two".
   const { code, stderr, lines } = await project.call("export", ...one);
   assertEquals(code, 0, stderr);
-  assertMatch(lines.at(-1)!, /exported$/);
+  assertMatch(lines.at(-1)!, /^Exported train@rank=1 at rank 4 to .*exported$/);
   assertEquals(JSON.parse(project.read("exported/exported.json")), {
     rank: 4,
     text: "one",

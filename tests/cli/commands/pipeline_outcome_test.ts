@@ -85,7 +85,7 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
     `report   ${out}/test/judge.html`,
   ];
   assertEquals(first.lines.slice(-answer.length), answer);
-  assert(first.stdout.includes("# The tables"));
+  assert(first.stdout.includes("\n\nThe tables\n\n"));
   const second = await test.call("pipeline", "-S", "rank=2");
   assertMatch(second.lines[0]!, /^Nothing to do: 3 stages unchanged/);
   assertEquals(second.lines.slice(1), answer);

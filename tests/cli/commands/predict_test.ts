@@ -114,7 +114,7 @@ stages:
     );
     assertEquals(
       stdout,
-      `imported, imported-lora at rank 4\n\ngreat !\n${first}${second}`,
+      `imported, rank 4\n\ngreat !\n${first}${second}`,
     );
     const beyond = await predict([...args, "--rank", "5", "great !"]);
     assertEquals(beyond.code, 1);

@@ -11,9 +11,13 @@ stages:
     task: fit
     with: { rank: "\${params.rank}" }
     inputs: { model: base, data: data }
+  report: { task: judge, inputs: { adapters: train } }
 `;
 
-/** Tasks that make a model, an adapter that says what it was made of, and a prediction that says with which adapter. */
+/**
+ * Tasks that make a model, an adapter that says what it was made of, a report
+ * that says on which adapter, and a prediction that says with which of them.
+ */
 const TASKS = {
   base: `
 import { z } from "zod";
@@ -40,19 +44,39 @@ export default {
   },
 };
 `,
+  judge: `
+import { z } from "zod";
+export default {
+  description: "Makes a report",
+  params: z.strictObject({}),
+  inputs: { adapters: { kind: "adapter", many: true } },
+  output: { kind: "report", files: ["report.txt"] },
+  async run(stage) {
+    const text = Deno.readTextFileSync(stage.inputs.adapters[0].path + "/adapter.txt");
+    Deno.writeTextFileSync(stage.output + "/report.txt", "a report on " + text);
+  },
+};
+`,
   classify: `
 import { z } from "zod";
 export default {
   description: "Says which adapter it was given",
   params: z.looseObject({}),
-  inputs: { model: { kind: "model" }, adapter: { kind: "adapter" } },
+  inputs: {
+    model: { kind: "model" },
+    adapter: { kind: "adapter" },
+    report: { kind: "report", optional: true },
+  },
   output: { kind: "classification", files: ["classification.json"] },
   async run(stage) {
     Deno.statSync(stage.inputs.model[0].path + "/model.txt");
     const folder = stage.inputs.adapter[0].path;
     const label = Deno.readTextFileSync(folder + "/adapter.txt");
     if (stage.params.texts[0].text === "fail") throw new Error("Cannot use " + folder + "/adapter.txt");
-    const texts = [{ text: "x", label, probabilities: { [label]: 1 }, score: null }];
+    const [report] = stage.inputs.report ?? [];
+    const advice = report && Deno.readTextFileSync(report.path + "/report.txt");
+    const { rank } = stage.params;
+    const texts = [{ text: "x", label, probabilities: { [label]: 1 }, score: null, asked: { rank, advice } }];
     Deno.writeTextFileSync(stage.output + "/classification.json",
       JSON.stringify({ task: "data", method: "fit", rank: 1, texts }));
   },
@@ -108,6 +132,32 @@ Deno.test("predict answers with the adapter of the given parameters, whatever ra
     stderr,
     `Cannot use ${project.path("out/test/train/adapter.txt")}\n`,
     "no folder that exists during the command only",
+  );
+});
+
+Deno.test("predict takes the rank that the report on the adapter recommends, by default and with --rank recommended", async () => {
+  const asked = async (...args: string[]) => {
+    const { json, stderr, code } = await predict(...args);
+    assertEquals(code, 0, stderr);
+    return json()[0].asked;
+  };
+  const rank = "recommended";
+  assertEquals(await asked(), { advice: "a report on first at 8" });
+  assertEquals(
+    await asked("--rank", rank),
+    { rank, advice: "a report on first at 8" },
+  );
+  assertEquals(await asked("--rank", "3"), { rank: 3 });
+
+  const other = ["-S", "rank=4"];
+  const run = await project.call("pipeline", "train", ...other);
+  assertEquals(run.code, 0, run.stderr);
+  assertEquals(await asked(...other), {}, "no report on it has been made");
+  const { code, stderr } = await predict("--rank", rank, ...other);
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /^Stage "report" has no .*: run it with "deno task pipeline \S+ report .*-S rank=4.*"\n$/,
   );
 });
 

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { renderPage } from "../../../lib/report/page.ts";
 import { CliProject } from "../project.ts";
 
@@ -64,7 +64,7 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
   assert(
     Date.parse(facts.date) >= start && Date.parse(facts.date) <= Date.now(),
   );
-  assertMatch(facts.versions.Deno, new RegExp(Deno.version.deno));
+  assertEquals(facts.versions.Deno, Deno.version.deno);
   assertMatch(facts.machine.Processor, / threads?$/);
   assertEquals(
     // deno-lint-ignore no-explicit-any
@@ -106,4 +106,34 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
   assertEquals(run(), again, "Other stages leave the page alone");
   await project.call("pipeline");
   assertMatch(JSON.stringify(run().stages), /"outcome":"ran"/);
+});
+
+Deno.test("pipeline moves a file of the user aside that has the place of a page, and an edited page, but no page of its own", async () => {
+  using project = new CliProject(`name: test
+stages:
+  start: { task: make, with: { text: x } }
+  report: { task: render, inputs: { from: start } }
+`);
+  project.write("tasks/render.ts", RENDER);
+  const page = project.path("out/test/report.html");
+  const run = async () => {
+    const { code, stderr } = await project.call(
+      ...["pipeline", "report", "--force"],
+    );
+    assertEquals(code, 0, stderr);
+  };
+  const kept = (n: number) =>
+    Deno.readTextFileSync(
+      project.path(`out/test/_kept/report/${n}/report.html`),
+    );
+  Deno.mkdirSync(project.path("out/test"), { recursive: true });
+  Deno.writeTextFileSync(page, "mine");
+  await run();
+  assertEquals(kept(1), "mine");
+  const edited = `${project.read("out/test/report.html")} note`;
+  Deno.writeTextFileSync(page, edited);
+  await run();
+  assertEquals(kept(2), edited);
+  await run();
+  assertThrows(() => kept(3), Deno.errors.NotFound);
 });

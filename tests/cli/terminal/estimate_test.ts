@@ -57,6 +57,16 @@ Deno.test("Pace trusts an earlier run at the start and the steps later", () => {
   assertAlmostEquals(pace.left(20_000)!, 80);
 });
 
+Deno.test("Pace says what a stage does before its first step", () => {
+  const pace = new Pace(0, undefined);
+  pace.take(step(0, "compiling length 32"), 0);
+  assertEquals(pace.otherWork, "compiling length 32");
+  pace.take(step(10, "loss 0.5"), 60_000);
+  assertEquals(pace.otherWork, undefined);
+  // The time of compiling is not that of ten steps.
+  assertEquals(pace.left(60_000), undefined);
+});
+
 Deno.test("Pace tells nothing once a stage takes longer than the run before, unless it takes steps", () => {
   const pace = new Pace(0, 10);
   assertEquals(pace.left(11_000), undefined);

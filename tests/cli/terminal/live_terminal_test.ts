@@ -81,7 +81,10 @@ for (const [columns, rows] of [[80, 24], [140, 40]] as const) {
         1,
       );
     }
-    assertMatch(lines.at(-2)!, /^after: done in [\d.]+ s - no earlier result$/);
+    assertMatch(
+      lines.at(-2)!,
+      /^after: done in [\d.]+ s \(no earlier result\)$/,
+    );
     assertMatch(lines.at(-1)!, /^4 stages: 4 ran, in [\d.]+ s$/);
   });
 }

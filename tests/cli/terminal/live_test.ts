@@ -111,7 +111,7 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
   renderer.show(SUMMARY);
   renderer.end();
   assertEquals(terminal.rows, [
-    "a: done in 2.0 s - param lr 1 -> 2",
+    "a: done in 2.0 s (param lr 1 -> 2)",
     "  | last words",
     "b: failed - Told to",
     "  log: b.jsonl",
@@ -126,6 +126,59 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
     );
   }
   assertEquals(clock.timers, 0);
+});
+
+Deno.test("liveTable() shows what a stage logs in few lines, in its row and below its end", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  const log = (stage: string, line: string) =>
+    renderer.show({ type: "log", stage, line, stream: "log" });
+  renderer.show(START);
+  renderer.show(started("a"));
+  renderer.show(started("b"));
+  log("a", "Fetching it with pip");
+  for (let step = 1; step <= 9; step++) log("b", `step ${step}`);
+  renderer.show({ type: "log", stage: "a", line: "noise", stream: "stderr" });
+  clock.advance(1000);
+  assertEquals(
+    terminal.rows[1],
+    "  a  ━━━━━━━━━━   0%  1.0 s        Fetching it with pip",
+  );
+  log("a", "train: 540 examples");
+  renderer.show(finished("a"));
+  renderer.show(finished("b"));
+  renderer.end();
+  assertEquals(terminal.rows, [
+    "a: done in 2.0 s (param lr 1 -> 2)",
+    "  | Fetching it with pip",
+    "  | train: 540 examples",
+    "b: done in 2.0 s (param lr 1 -> 2)",
+    "",
+  ]);
+});
+
+Deno.test("liveTable() shows the answer, which comes after the summary", () => {
+  const terminal = new FakeTerminal();
+  const renderer = liveTable(terminal, PLAIN, new FakeClock());
+  renderer.show(START);
+  renderer.show(started("a"));
+  renderer.show(finished("a"));
+  renderer.show(SUMMARY);
+  renderer.show({
+    type: "answer",
+    findings: [],
+    reports: ["out/test/report.html"],
+    adapters: [],
+    python: [],
+  });
+  renderer.end();
+  assertEquals(terminal.rows.slice(-4), [
+    "2 stages: 1 ran, 1 failed, in 3.0 s",
+    "",
+    "report   out/test/report.html",
+    "",
+  ]);
 });
 
 Deno.test("liveTable() shows the progress of an installation until a stage starts", () => {

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { type Job, ROUND } from "../../../lib/scheduler/executors/executor.ts";
 import {
@@ -73,7 +73,10 @@ function exists(path: string): boolean {
 }
 
 async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let tries = 0; !isTrue(); tries++) {
+    assert(tries < 6000, "waited a minute in vain");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
 
 Deno.test({
