@@ -1,5 +1,5 @@
 /** What `pipeline` and `pipeline NAME --help` print about pipelines, without opening them. */
-import { isMap, isScalar, type Pair, parseDocument } from "yaml";
+import { isCollection, isMap, isScalar, type Pair, parseDocument } from "yaml";
 import {
   isMapping,
   type Mapping,
@@ -12,7 +12,6 @@ import { readYaml } from "../pipeline/read.ts";
 import { mask, MERGE_KEY, unmask } from "../pipeline/references.ts";
 import { join } from "../store/paths.ts";
 import { type Arguments, columns, EXIT, WIDTH, wrap } from "./arguments.ts";
-import { clip } from "./messages.ts";
 import { findPipeline, pipelineNames } from "./open_pipeline.ts";
 import { PROJECT, tasksOf } from "./options.ts";
 import { writeOut } from "./renderer.ts";
@@ -37,7 +36,7 @@ export interface Outline {
   readonly stages: Readonly<Record<string, string>>;
 }
 
-/** Prints the pipelines in `pipelines/`, one per line. */
+/** Prints the pipelines in `pipelines/` with their descriptions. */
 export async function printPipelines(args: Arguments): Promise<number> {
   const found: { name: string; description: string }[] = [];
   for (const name of pipelineNames()) {
@@ -57,9 +56,11 @@ export async function printPipelines(args: Arguments): Promise<number> {
     return EXIT.success;
   }
   const width = Math.max(...found.map(({ name }) => name.length));
+  const indent = width + 4;
   const lines = found.map(({ name, description }) =>
     `  ${name.padEnd(width)}  ${
-      clip(printable(description), WIDTH - width - 4)
+      wrap(printable(description), WIDTH - indent)
+        .join(`\n${" ".repeat(indent)}`)
     }`
   );
   writeOut(`${
@@ -214,7 +215,7 @@ function commentsOf(text: string): Map<string, string> {
         above,
         key.commentBefore,
         isMap(value) ? value.commentBefore : undefined,
-        isScalar(value) || isMap(value) ? value.comment : undefined,
+        isScalar(value) || isCollection(value) ? value.comment : undefined,
       );
       above = undefined;
       const comment = own === "" ? of : own;
