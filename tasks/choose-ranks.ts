@@ -39,7 +39,7 @@ const Params = z.strictObject({
     "Maximum number of examples of selectOn to use, evenly spaced",
   ),
   split: split.default("validation").describe(
-    "Split on which to score the chosen ranks and, for comparison, one rank for all modules",
+    "Split on which to score the chosen ranks and, for comparison, a uniform rank",
   ),
   batchSize: evaluationBatch,
   epoch,
@@ -48,7 +48,7 @@ const Params = z.strictObject({
 
 export default defineTask({
   description:
-    "Choose a rank for each module of an adapter under a budget, greedily by the loss, and score the chosen ranks",
+    "Choose a rank for each module of an adapter within a budget, greedily by the loss, and score the chosen ranks",
   params: Params,
   inputs: ADAPTER_INPUTS,
   output: { kind: "ranks", files: RANKS_FILES },
@@ -78,7 +78,7 @@ export default defineTask({
     const selection = new ScoredSplit(tokens, info, params.selectOn);
     const held = new ScoredSplit(tokens, info, params.split);
     if (selection.name === held.name) {
-      throw new TypeError(
+      throw new RangeError(
         `"selectOn" and "split" are both "${held.name}": choose and score the ranks on different splits`,
       );
     }
@@ -166,7 +166,7 @@ async function searchRanks(
   });
 }
 
-/** Scores the chosen ranks, the largest single rank within the budget, and the whole adapter. */
+/** Scores the chosen ranks, the largest uniform rank within the budget, and the whole adapter. */
 async function scoreBesideEven(
   evaluator: ChoiceEvaluator,
   split: ScoredSplit,
@@ -200,19 +200,17 @@ function totalValues(
   costs: readonly number[],
 ): number {
   if ((averageRank === undefined) === (parameters === undefined)) {
-    throw new TypeError(
-      `The budget is given ${
-        parameters === undefined ? "neither" : "both"
-      } by "averageRank" ${
-        parameters === undefined ? "nor" : "and"
-      } "parameters": give one of them`,
+    throw new RangeError(
+      parameters === undefined
+        ? 'The ranks have no budget: set "averageRank" or "parameters"'
+        : '"averageRank" and "parameters" both set the budget: remove one of them',
     );
   }
   const least = sumOf(costs);
   if (averageRank !== undefined) return Math.floor(averageRank * least);
   if (parameters! >= least) return parameters!;
   throw new RangeError(
-    `"parameters" is ${parameters}, too small for rank 1 in every module, which takes ${least}`,
+    `"parameters" is ${parameters}, but rank 1 in every module takes ${least}: set at least ${least}`,
   );
 }
 

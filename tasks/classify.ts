@@ -124,7 +124,7 @@ async function rankOf(
   const own = { rank: training.rank, recommended: false };
   if (report === undefined) {
     if (rank === undefined) return own;
-    throw new TypeError(
+    throw new RangeError(
       'Rank "recommended" requires a report on the adapter: give the rank as a number',
     );
   }
@@ -142,7 +142,7 @@ async function rankOf(
   }
 }
 
-/** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have no names unless it was exported here. */
+/** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
   const { readPeft, toAdapter } = await import("../lib/artifacts/peft.ts");

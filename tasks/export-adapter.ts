@@ -94,7 +94,7 @@ export default defineTask({
 /**
  * Ranks and alphas for the configuration of PEFT: the largest rank, and patterns
  * for modules with another one. PEFT scales by alpha / b at rank b, so an adapter
- * with another scale gets the alpha that makes it up.
+ * with another scale gets the alpha that gives the same scale.
  */
 function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
   const { scaling } = training;
@@ -155,7 +155,7 @@ async function copyTokenizer(from: string, to: string): Promise<void> {
   await Deno.writeTextFile(path, `${text}\n`);
 }
 
-/** The scores of an adapter at a rank in a report, and its figure of scores by rank, which is copied. */
+/** The scores of an adapter at a rank in a report; copies the figure of scores by rank. */
 async function copyScores(
   report: string,
   training: Adapter["training"],
@@ -166,17 +166,12 @@ async function copyScores(
   output: string,
 ) {
   const { reportedScores } = await import("../lib/stages/recommended_rank.ts");
-  const { figureName } = await import("../lib/report/markdown.ts");
+  const { figureName } = await import("../lib/report/figure_names.ts");
   const scores = await reportedScores(report, training, params, rank);
   const [first] = scores;
-  const names = first === undefined
-    ? []
-    : [".png", ".svg"].map((ending) =>
-      figureName(first.comparison).replace(/\.svg$/, ending)
-    );
-  const found = names.find((name) => existsSync(join(report, name)));
-  if (found === undefined) return { scores, figure: undefined };
-  const figure = `scores-by-rank${found.slice(-4)}`;
-  await Deno.copyFile(join(report, found), join(output, figure));
+  const drawn = first && join(report, figureName(first.comparison));
+  if (!drawn || !existsSync(drawn)) return { scores, figure: undefined };
+  const figure = "scores-by-rank.svg";
+  await Deno.copyFile(drawn, join(output, figure));
   return { scores, figure };
 }

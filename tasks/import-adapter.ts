@@ -15,7 +15,7 @@ const Params = z.strictObject({
     "Folder with adapter_config.json and adapter_model.safetensors",
   ),
   method: z.enum(["lora", "dylora"]).default("lora").describe(
-    "Method of its training: lora serves its own rank, dylora every rank b up to its own with scale alpha / b",
+    "Method of its training: a lora serves its own rank, a dylora every rank b up to its own with scale alpha / b",
   ),
   task: z.string().min(1).optional().describe(
     "Name of the task; default: the task of the input tokens, which it must match",
@@ -87,7 +87,7 @@ async function taskOf(
   }
   if (labels.length === outputs) return { task, labels: [...labels] };
   throw new SyntaxError(
-    `The head of "${params.source}" has ${outputs} outputs, but "labels" names ${labels.length} classes`,
+    `The head of "${params.source}" has ${outputs} outputs, but "labels" names ${labels.length} classes: name one class per output`,
   );
 }
 
@@ -95,7 +95,7 @@ async function taskOf(
  * The task and its classes if tokens are connected.
  *
  * @throws {SyntaxError} If the head does not fit the tokens.
- * @throws {TypeError} If task or classes of the parameters differ from those of the tokens.
+ * @throws {RangeError} If task or classes of the parameters differ from those of the tokens.
  */
 function taskWithTokens(
   { source, task, labels }: ImportParams,
@@ -105,11 +105,11 @@ function taskWithTokens(
   const expected = outputsOf(info.labels);
   if (expected !== outputs) {
     throw new SyntaxError(
-      `The head of "${source}" has ${outputs} outputs, but the task "${info.task}" of the tokens needs ${expected}`,
+      `The head of "${source}" has ${outputs} outputs, but the tokens for "${info.task}" require ${expected}: connect tokens with the classes of the adapter`,
     );
   }
   if (task !== undefined && task !== info.task) {
-    throw new TypeError(
+    throw new RangeError(
       `"task" is "${task}", but the tokens are for "${info.task}": connect tokens for "${task}", or remove "task"`,
     );
   }

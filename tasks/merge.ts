@@ -2,6 +2,7 @@ import { scaleAt } from "../lib/engine/methods/method.ts";
 import type { CutAdapter } from "../lib/stages/cut_adapter.ts";
 import { join } from "node:path";
 import { z } from "zod";
+import { shapesOf } from "../lib/artifacts/adapter.ts";
 import { writeClassifierModel } from "../lib/artifacts/classifier.ts";
 import {
   findMisfit,
@@ -32,10 +33,7 @@ export default defineTask({
     const folder = stage.inputs.model![0]!.path;
     const cut = await readCutAdapter(stage);
     const model = await readModel(folder);
-    const shapes = new Map(
-      Object.entries(cut.tensors).map(([name, { shape }]) => [name, shape]),
-    );
-    const misfit = findMisfit(shapes, model);
+    const misfit = findMisfit(shapesOf(cut.tensors), model);
     if (misfit !== undefined) {
       throw new SyntaxError(
         `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,

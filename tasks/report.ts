@@ -21,11 +21,10 @@ import {
   SELECTION_SECONDS,
   servedRanks,
   STEP_SECONDS,
-  type Training,
   TRAINING_SECONDS,
 } from "../lib/artifacts/training.ts";
 import { methodNamed } from "../lib/engine/methods/registry.ts";
-import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
+import { taskTitle } from "../lib/glue/benchmark.ts";
 import { METRICS, predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
 import type {
@@ -68,70 +67,51 @@ export default defineTask({
   timings: true,
   small: true,
   async run({ inputs, params, output }) {
-    await makeReport(
-      output,
-      await readResults(
-        inputs.scores!,
-        inputs.adapters ?? [],
-        inputs.classifiers ?? [],
-      ),
-      await Promise.all((inputs.ranks ?? []).map(readChoice)),
-      params,
+    const { scores, adapters = [], classifiers = [], ranks = [] } = inputs;
+    const trainings = [
+      ...await readTrainings(adapters, readRecord),
+      ...await readTrainings(classifiers, readClassifierTraining),
+    ];
+    const results = await Promise.all(
+      scores!.map((artifact) => readResult(artifact, trainings)),
     );
+    const choices = await Promise.all(ranks.map(readChoice));
+    const { summarizeChoices } = await import("../lib/report/choices.ts");
+    const { compare } = await import("../lib/report/compare.ts");
+    const { renderFigures } = await import("../lib/report/figure.ts");
+    const { renderMarkdown } = await import("../lib/report/markdown.ts");
+    const { renderPage } = await import("../lib/report/page.ts");
+    const { Report } = await import("../lib/report/report.ts");
+    const { seededDraw } = await import("../lib/report/statistics.ts");
+    const report = Report.parse({
+      ...compare(results, {
+        ...params,
+        metric: metricNamed,
+        draw: seededDraw(0),
+      }),
+      choices: summarizeChoices(choices),
+    });
+    const markdown = renderMarkdown(report);
+    const figures = await renderFigures(report);
+    const runtime = await Deno.readTextFile(vegaRuntime());
+    await writeJsonFile(join(output, "report.json"), report);
+    for (
+      const [name, text] of [
+        ["report.md", markdown],
+        ["report.html", renderPage({ report, markdown, figures, runtime })],
+        ...figures.map(({ name, svg }) => [name, svg] as const),
+      ] as const
+    ) {
+      await Deno.writeTextFile(join(output, name), text);
+    }
   },
 });
-
-/** Settings of the statistics. */
-interface ReportSettings {
-  readonly replicates: number;
-  readonly confidence: number;
-  readonly margin: number;
-}
 
 /** File of Vega's runtime, a classic script. */
 function vegaRuntime(): string {
   return fileURLToPath(
     new URL("vega.min.js", import.meta.resolve("vega")),
   );
-}
-
-/**
- * Writes `report.json`, `report.md` with its figures beside it, and everything
- * in one page as `report.html`.
- */
-async function makeReport(
-  folder: string,
-  results: readonly Result[],
-  choices: readonly ChoiceResult[],
-  settings: ReportSettings,
-): Promise<void> {
-  const { summarizeChoices } = await import("../lib/report/choices.ts");
-  const { compare } = await import("../lib/report/compare.ts");
-  const { renderFigures } = await import("../lib/report/figure.ts");
-  const { renderPage } = await import("../lib/report/page.ts");
-  const { Report } = await import("../lib/report/report.ts");
-  const { seededDraw } = await import("../lib/report/statistics.ts");
-  const { renderMarkdown } = await import("../lib/report/markdown.ts");
-  const report = Report.parse({
-    ...compare(results, {
-      ...settings,
-      metric: metricNamed,
-      draw: seededDraw(0),
-    }),
-    choices: summarizeChoices(choices),
-  });
-  const markdown = renderMarkdown(report);
-  const figures = await renderFigures(report);
-  const runtime = await Deno.readTextFile(vegaRuntime());
-  await writeJsonFile(join(folder, "report.json"), report);
-  const texts = [
-    ["report.md", markdown],
-    ["report.html", renderPage({ report, markdown, figures, runtime })],
-    ...figures.map(({ name, svg }) => [name, svg] as const),
-  ] as const;
-  for (const [name, text] of texts) {
-    await Deno.writeTextFile(join(folder, name), text);
-  }
 }
 
 function metricNamed(name: string): Metric {
@@ -145,19 +125,7 @@ function metricNamed(name: string): Metric {
   );
 }
 
-/** Reads scores, each with the training that they belong to and its costs. */
-async function readResults(
-  scores: readonly InputArtifact[],
-  adapters: readonly InputArtifact[],
-  classifiers: readonly InputArtifact[],
-): Promise<Result[]> {
-  const trainings = [
-    ...await readTrainings(adapters, readRecord),
-    ...await readTrainings(classifiers, readClassifierTraining),
-  ];
-  return Promise.all(scores.map((artifact) => readResult(artifact, trainings)));
-}
-
+/** Reads scores, with the training that they belong to and its costs. */
 async function readResult(
   artifact: InputArtifact,
   trainings: readonly TrainedArtifact[],
@@ -168,7 +136,7 @@ async function readResult(
   const { logits, labels } = readOutputs(artifact.path, info);
   return {
     task: info.task,
-    title: titleOf(info.task),
+    title: taskTitle(info.task),
     split: info.split,
     epoch: info.epoch,
     method: info.method,
@@ -187,13 +155,6 @@ async function readResult(
   };
 }
 
-/** Title of a task: GLUE's spelling, or the user's own name. */
-export function titleOf(task: string): string {
-  return Object.hasOwn(GLUE_TASKS, task)
-    ? GLUE_TASKS[task as keyof typeof GLUE_TASKS].title
-    : task;
-}
-
 function rankResults(
   { ranks, labels, examples }: ScoresInfo,
   logits: Float32Array,
@@ -210,14 +171,6 @@ function rankResults(
   }));
 }
 
-/** The scale at rank b in words; undefined for an adapter of a single rank. */
-function scaleOf(adapter: Training | undefined): string | undefined {
-  if (adapter === undefined || servedRanks(adapter).length === 1) {
-    return undefined;
-  }
-  return scaleInWords(adapter.scaling);
-}
-
 /** Costs of a training; undefined for an imported adapter. */
 function costOf(
   { artifact, training }: TrainedArtifact,
@@ -232,7 +185,9 @@ function costOf(
       batchSize,
       learningRate,
       alpha: adapter?.alpha,
-      scale: scaleOf(adapter),
+      scale: adapter && servedRanks(adapter).length > 1
+        ? scaleInWords(adapter.scaling)
+        : undefined,
       precision,
       engine,
       start: adapter?.start?.task,
@@ -273,7 +228,7 @@ async function sizeOf(
   return { perRank: ofRanks / training.rank, others };
 }
 
-/** Matrix dimensions that are recorded in the files of scores; every other one makes variants. */
+/** Matrix dimensions that the files of scores record; all others distinguish variants. */
 const COMMON = [
   "glue",
   "task",
@@ -294,7 +249,7 @@ function variantOf(matrix: InputArtifact["matrix"]): Variant {
 
 function secondsOf({ stage, seconds }: InputArtifact): number {
   if (seconds !== undefined) return seconds;
-  throw new TypeError(
+  throw new Error(
     `"${stage}" has no recorded seconds; run it again with --force`,
   );
 }
@@ -302,7 +257,7 @@ function secondsOf({ stage, seconds }: InputArtifact): number {
 function metricOf({ stage, metrics }: InputArtifact, name: string): number {
   const value = metrics?.[name];
   if (value !== undefined) return value;
-  throw new TypeError(
+  throw new Error(
     `"${stage}" reported no metric "${name}"; run it again with --force`,
   );
 }
@@ -331,7 +286,7 @@ function readTrainings(
  * Finds the artifact to which scores belong: it has the same method, task, seed
  * and matrix values, and the training whose digest the scores record.
  *
- * @throws {TypeError} If there is none, or more than one.
+ * @throws {Error} If there is none, or more than one.
  */
 function artifactOf(
   scores: InputArtifact,
@@ -348,7 +303,7 @@ function artifactOf(
   const [only] = found;
   if (only !== undefined && found.length === 1) {
     if (only.digest === info.training) return only;
-    throw new TypeError(
+    throw new Error(
       `"${scores.stage}" does not score "${only.artifact.stage}", but another training with the same method, task, seed and matrix values: connect that training`,
     );
   }
@@ -357,14 +312,14 @@ function artifactOf(
     !("steps" in training) && training.task !== info.task
   );
   if (found.length === 0 && elsewhere !== undefined) {
-    throw new TypeError(
+    throw new Error(
       `"${elsewhere.artifact.stage}" was imported for the task "${elsewhere.training.task}", but "${scores.stage}" scores it on "${info.task}": set the parameter "task" of import-adapter, or connect its input "tokens"`,
     );
   }
-  throw new TypeError(
+  throw new Error(
     `Expected one training with the method "${info.method}", task "${info.task}", seed ${info.seed} and matrix values of "${scores.stage}", found ${
       names(found)
-    }; connect the stages that trained what is scored, with the same matrix, to "adapters" or "classifiers"`,
+    }; connect the stages that trained the scored adapters or models, with the same matrix, to "adapters" or "classifiers"`,
   );
 }
 
@@ -372,7 +327,7 @@ function artifactOf(
  * The training that produced an adapter: its own, or for a reduced adapter the
  * training of the original, which differs only in method and scaling.
  *
- * @throws {TypeError} If the original of a reduced adapter is not connected.
+ * @throws {Error} If the original of a reduced adapter is not connected.
  */
 export function originOf(
   adapter: TrainedArtifact,
@@ -390,7 +345,7 @@ export function originOf(
     isDeepStrictEqual(others(other), others(adapter))
   );
   if (found !== undefined) return found;
-  throw new TypeError(
+  throw new Error(
     `"${adapter.artifact.stage}" was reduced from an adapter of method "${reduces}" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
   );
 }
@@ -406,14 +361,14 @@ async function readChoice(
 ): Promise<ChoiceResult> {
   const { task, method, modules, choice } = await readRanks(path);
   if (choice === null) {
-    throw new TypeError(
+    throw new Error(
       `The ranks of "${stage}" were written by hand and have no scores: connect a stage of the task "choose-ranks"`,
     );
   }
   const { split, epoch, seed, budget, chosen, even } = choice;
   return {
     task,
-    title: titleOf(task),
+    title: taskTitle(task),
     split,
     epoch,
     method,

@@ -29,6 +29,7 @@ export default defineTask({
     const { readModel } = await import("../lib/artifacts/model.ts");
     const { writeTokens } = await import("../lib/artifacts/tokens.ts");
     const { digestOf } = await import("../lib/artifacts/json_file.ts");
+    const { quoteAll } = await import("../lib/glue/text.ts");
     const data = inputs.data![0]!.path;
     const model = inputs.model![0]!.path;
 
@@ -48,9 +49,9 @@ export default defineTask({
     const names = params.splits ?? Object.keys(info.splits);
     const unknown = names.find((name) => !Object.hasOwn(info.splits, name));
     if (unknown !== undefined) {
-      throw new TypeError(
+      throw new RangeError(
         `The data set "${info.task}" has no split "${unknown}"; it has ${
-          Object.keys(info.splits).map((name) => `"${name}"`).join(", ")
+          quoteAll(Object.keys(info.splits))
         }`,
       );
     }
@@ -93,7 +94,7 @@ function numbersOf(
   const labels = examples.map(({ label }) => label)
     .filter((label) => label !== undefined);
   if (labels.length !== 0 && labels.length !== examples.length) {
-    throw new TypeError(
+    throw new Error(
       `Only ${labels.length} of ${examples.length} examples have a label`,
     );
   }

@@ -54,7 +54,7 @@ export interface Adapter {
 /**
  * The adapter's tensors after an epoch.
  *
- * @throws {TypeError} If the best epoch is requested and training selected none.
+ * @throws {Error} If the best epoch is requested and training selected none.
  */
 export function tensorsOf(
   { tensors, best }: Pick<Adapter, "tensors" | "best">,
@@ -101,11 +101,7 @@ async function writeTensors(
   { baseModel, training }: Pick<Adapter, "baseModel" | "training">,
   tensors: AdapterTensors,
 ): Promise<void> {
-  const names = Object.keys(tensors);
-  const fault = adapterFault(
-    new Map(names.map((name) => [name, tensors[name]!.shape])),
-    training,
-  );
+  const fault = adapterFault(shapesOf(tensors), training);
   if (fault !== undefined) {
     throw new TypeError(`Cannot save the adapter: ${fault}`);
   }
@@ -163,6 +159,15 @@ function adapterFault(
 
 /** Tensors by PEFT's names: `lora_A` is `[rank, in]`, `lora_B` `[out, rank]`. */
 export type AdapterTensors = Readonly<Record<string, TensorValues>>;
+
+/** Shapes by the names of tensors. */
+export function shapesOf(
+  tensors: AdapterTensors,
+): ReadonlyMap<string, readonly number[]> {
+  return new Map(
+    Object.entries(tensors).map(([name, { shape }]) => [name, shape]),
+  );
+}
 
 /** The configuration of an adapter for PEFT. */
 interface PeftSettings {

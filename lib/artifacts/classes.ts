@@ -63,7 +63,7 @@ export function areDistinct(labels: readonly string[]): boolean {
  * Checks that class ids mean the same in training and in use. Unnamed classes
  * (`LABEL_0`), as imported adapters have them, match any names.
  *
- * @throws {TypeError} If the classes or their order differ.
+ * @throws {Error} If the classes or their order differ.
  */
 export function checkClasses(trained: TaskClasses, used: TaskClasses): void {
   const [ours, theirs] = [trained.labels, used.labels];
@@ -73,7 +73,7 @@ export function checkClasses(trained: TaskClasses, used: TaskClasses): void {
       (isNumbered(ours) || isNumbered(theirs) ||
         ours.every((label, i) => label === theirs[i]));
   if (same) return;
-  throw new TypeError(
+  throw new Error(
     `The model was trained for ${inWords(trained)}, but the tokens are for ${
       inWords(used)
     }: connect tokens with the same classes in the same order`,

@@ -81,7 +81,7 @@ export function readClassifierTraining(
 /**
  * The model folder of an artifact of kind `classifier` after an epoch.
  *
- * @throws {TypeError} If the best epoch is requested and training selected none.
+ * @throws {Error} If the best epoch is requested and training selected none.
  */
 export function modelFolderOf(
   folder: string,
@@ -93,7 +93,7 @@ export function modelFolderOf(
   throw noBestEpoch("model");
 }
 
-/** Reviver that keeps numbers as they are written: transformers refuses 2 where it expects 2.0. */
+/** Reviver that keeps the spelling of numbers: transformers refuses 2 where it expects 2.0. */
 function asWritten(
   _key: string,
   value: unknown,

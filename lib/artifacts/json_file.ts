@@ -29,7 +29,7 @@ export async function readJsonFile<T extends z.ZodType>(
 /**
  * Writes a JSON file, indented by two spaces, with a trailing newline.
  *
- * @param schema Validates what a reader will see, where NaN is null, and orders the fields
+ * @param schema Validates the value after conversion to JSON, where NaN is null, and orders the fields
  * @throws {TypeError} Naming the file and the invalid field.
  */
 export async function writeJsonFile(

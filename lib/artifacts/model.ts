@@ -30,7 +30,7 @@ const ModelOrigin = z.strictObject({
   revision: z.string().min(1).nullable(),
 });
 
-/** Where a model came from, as the configuration of an adapter names its base model. */
+/** Origin of a model, as the configuration of an adapter names its base model. */
 export type ModelOrigin = z.output<typeof ModelOrigin>;
 
 /** Records the origin of the model in a folder. */

@@ -22,9 +22,9 @@ export interface PaddedModules {
 }
 
 /**
- * Gives all modules the largest rank, by rows of zeros in `lora_A` and columns
- * of zeros in `lora_B`, and the same scale, by multiplying `lora_B`. The adapter
- * computes the same values bit for bit.
+ * Pads all modules to the largest rank, with rows of zeros in `lora_A` and
+ * columns of zeros in `lora_B`, and gives them the same scale by multiplying
+ * `lora_B`. The adapter computes the same values bit for bit.
  *
  * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
  */
@@ -69,7 +69,7 @@ interface Module {
   readonly name: string;
   readonly rank: number;
   readonly alpha: number;
-  /** Rounded to float32, as in use. */
+  /** Rounded to float32, as PEFT applies it. */
   readonly scale: number;
 }
 

@@ -16,7 +16,12 @@ import {
 } from "../engine/models/parameters.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { type Adapter, type AdapterTensors, baseModelIn } from "./adapter.ts";
+import {
+  type Adapter,
+  type AdapterTensors,
+  baseModelIn,
+  shapesOf,
+} from "./adapter.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
 import { type PaddedModules, padModules } from "./pad_modules.ts";
@@ -67,11 +72,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
     );
   }
   const { rank, alpha, tensors } = padded(path, file, config);
-  const fault = findAdapterFault(
-    new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
-    rank,
-    outputs ?? 1,
-  );
+  const fault = findAdapterFault(shapesOf(tensors), rank, outputs ?? 1);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" cannot be imported: ${fault}`);
   }
@@ -86,7 +87,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   };
 }
 
-/** Facts about an adapter that its files do not contain. */
+/** Facts about an adapter that are not in its files. */
 interface Provenance {
   readonly method: "lora" | "dylora";
   readonly task: string;
@@ -121,8 +122,8 @@ export function toAdapter(
 }
 
 /**
- * The tensors, completed by those of the head that start from the pretrained
- * model and were not trained.
+ * The tensors, with those of the pretrained head that were not trained added
+ * from the model.
  *
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
@@ -132,10 +133,7 @@ function withPretrainedHead(
 ): AdapterTensors {
   const config = join(folder, "config.json");
   const model = parseModel(Deno.readTextFileSync(config), config);
-  const misfit = findMisfit(
-    new Map(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
-    model,
-  );
+  const misfit = findMisfit(shapesOf(tensors), model);
   if (misfit !== undefined) {
     throw new SyntaxError(
       `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
@@ -187,10 +185,10 @@ const never = (what: string, remedy: string) => ({
 });
 const off = (what: string, remedy: string) =>
   z.literal(false, never(what, remedy)).nullish();
-/** The configuration of a LoRA variant, which must be absent. */
+/** A field that configures a variant of LoRA and must be absent. */
 const unset = (what: string, remedy: string) =>
   z.null(never(what, remedy)).optional();
-/** A list or mapping of further changes, which must be empty. */
+/** A list or mapping that must be empty. */
 const empty = (what: string, remedy: string) =>
   z.unknown().refine(
     (found) => Object.keys(found ?? {}).length === 0,
@@ -277,7 +275,7 @@ const PeftConfig = z.looseObject({
     "VeLoRA",
     "train without velora_config, or merge it in PEFT",
   ),
-  /** Where it is a list of plain names; of a pattern the tensors tell the modules. */
+  /** A list of plain names; for a pattern, the names of the tensors show the modules. */
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
   target_parameters: empty(

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { quoteAll } from "../glue/text.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { digestOf, readJsonFile, writeJsonFile } from "./json_file.ts";
 import { readModel } from "./model.ts";
@@ -86,7 +87,7 @@ export function readTokens(
   if (!Object.hasOwn(info.splits, split)) {
     throw new SyntaxError(
       `The tokens of "${info.task}" have no split "${split}"; they have ${
-        Object.keys(info.splits).map((name) => `"${name}"`).join(", ")
+        quoteAll(Object.keys(info.splits))
       }`,
     );
   }
@@ -156,7 +157,7 @@ function findFault(
  * ids of one tokenizer mean nothing to another, even if its vocabulary has them.
  *
  * @param model Folder of the model and its tokenizer
- * @throws {TypeError} If the tokens were made for another model.
+ * @throws {Error} If the tokens were made for another model.
  */
 export async function readFittingTokens(
   folder: string,
@@ -166,17 +167,17 @@ export async function readFittingTokens(
   const limits = await readModel(model);
   const remedy = "tokenize the data with this model";
   if (info.tokenizer !== await digestOf(join(model, "tokenizer.json"))) {
-    throw new TypeError(
+    throw new Error(
       `The tokens of "${info.task}" were made by a different tokenizer than the model's: ${remedy}`,
     );
   }
   if (info.maxLength > limits.maxLength) {
-    throw new TypeError(
+    throw new Error(
       `The tokens of "${info.task}" have up to ${info.maxLength} tokens per sequence, but the model has ${limits.maxLength} positions: ${remedy}`,
     );
   }
   if (info.vocabSize > limits.vocabSize) {
-    throw new TypeError(
+    throw new Error(
       `The tokens of "${info.task}" come from a vocabulary of ${info.vocabSize}, but the model's has ${limits.vocabSize}: ${remedy}`,
     );
   }

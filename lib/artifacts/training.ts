@@ -129,7 +129,7 @@ export const Training = z.strictObject({
 
 export type Training = z.output<typeof Training>;
 
-/** `training.json` of an imported adapter: the fields that using it requires. */
+/** `training.json` of an imported adapter: the fields that its use requires. */
 const Imported = z.strictObject({
   /** The method it was trained with. */
   method: z.enum(imported),
@@ -140,7 +140,7 @@ const Imported = z.strictObject({
   targetModules,
   /** Seed under which its scores are reported. */
   seed: z.int().nonnegative(),
-  /** Its epochs are unknown. */
+  /** Null, since its epochs are unknown. */
   selection: z.null(),
 });
 
@@ -222,8 +222,8 @@ export function trainedAs(record: AdapterRecord): z.output<typeof TrainedAs> {
 export type Epoch = "last" | "best";
 
 /** The error for a request for the best epoch of a training that selected none. */
-export function noBestEpoch(artifact: string): TypeError {
-  return new TypeError(
+export function noBestEpoch(artifact: string): Error {
+  return new Error(
     `The ${artifact} has no best epoch: train it with "selectOn: validation", or use "epoch: last"`,
   );
 }

@@ -7,81 +7,81 @@ import {
   helpOfAll,
   readArguments,
   UsageError,
-} from "./arguments.ts";
+} from "./arguments/arguments.ts";
 
 /** The commands, each with a summary and the module that implements it. */
 const COMMANDS: Commands = {
   pipeline: [
     "Run a pipeline, or some of its stages",
-    async () => (await import("./pipeline.ts")).pipelineCommand,
+    async () => (await import("./commands/pipeline.ts")).pipelineCommand,
   ],
   init: [
     "Write a pipeline for your own data",
-    async () => (await import("./init.ts")).initCommand,
+    async () => (await import("./commands/init.ts")).initCommand,
   ],
   predict: [
     "Classify texts with a trained adapter",
-    async () => (await import("./predict.ts")).predictCommand,
+    async () => (await import("./commands/predict.ts")).predictCommand,
   ],
   export: [
     "Export a trained adapter for PEFT, at any of its ranks",
-    async () => (await import("./export.ts")).exportCommand,
+    async () => (await import("./commands/export.ts")).exportCommand,
   ],
   push: [
     "Upload an exported adapter to the Hugging Face hub",
-    async () => (await import("./push.ts")).pushCommand,
+    async () => (await import("./commands/push.ts")).pushCommand,
   ],
   runs: [
     "Compare runs: parameters, scores, times and sizes",
-    async () => (await import("./runs.ts")).runsCommand,
+    async () => (await import("./commands/runs.ts")).runsCommand,
   ],
   dash: [
     "Follow a run in the browser",
-    async () => (await import("./dash.ts")).dashCommand,
+    async () => (await import("./commands/dash.ts")).dashCommand,
   ],
   track: [
-    "Hand trainings and evaluations to TensorBoard, Trackio or MLflow",
-    async () => (await import("./track.ts")).trackCommand,
+    "Send trainings and evaluations to TensorBoard, Trackio or MLflow",
+    async () => (await import("./commands/track.ts")).trackCommand,
   ],
   status: [
     "Show the state and the last run of each stage",
-    async () => (await import("./plan.ts")).statusCommand,
+    async () => (await import("./commands/plan.ts")).statusCommand,
   ],
   logs: [
     "Print the log of a stage",
-    async () => (await import("./logs.ts")).logsCommand,
+    async () => (await import("./commands/logs.ts")).logsCommand,
   ],
   plan: [
     "Show what a run would do, and why",
-    async () => (await import("./plan.ts")).planCommand,
+    async () => (await import("./commands/plan.ts")).planCommand,
   ],
   explain: [
     "Explain why a stage runs or not, down to the changed line",
-    async () => (await import("./plan.ts")).explainCommand,
+    async () => (await import("./commands/plan.ts")).explainCommand,
   ],
   graph: [
     "Draw a pipeline for the terminal, Mermaid or Graphviz",
-    async () => (await import("./graph.ts")).graphCommand,
+    async () => (await import("./commands/graph.ts")).graphCommand,
   ],
   verify: [
     "Run cached stages again and compare the output",
-    async () => (await import("./verify.ts")).verifyCommand,
+    async () => (await import("./commands/verify.ts")).verifyCommand,
   ],
   cache: [
     "List, measure, check, clean up and pin cached results",
-    async () => (await import("./cache.ts")).cacheCommand,
+    async () => (await import("./commands/cache.ts")).cacheCommand,
   ],
   setup: [
     "Install the engine, or check it",
-    async () => (await import("./setup.ts")).setupCommand,
+    async () => (await import("./commands/setup.ts")).setupCommand,
   ],
   schema: [
     "Print the JSON Schema of pipeline files, for editors",
-    async () => (await import("./schema.ts")).schemaCommand,
+    async () => (await import("./commands/schema.ts")).schemaCommand,
   ],
   completion: [
     "Print the completion script of a shell",
-    async () => (await import("./completion.ts")).completionCommand,
+    async () => (await import("./commands/completion.ts")).completionCommand,
   ],
 };
 
@@ -115,7 +115,7 @@ async function report(
   error: unknown,
   args: readonly string[],
 ): Promise<number> {
-  const { withSettings } = await import("./options.ts");
+  const { withSettings } = await import("./arguments/options.ts");
   const { name, message: plain } = error instanceof Error
     ? error
     : new Error(String(error));
@@ -125,7 +125,7 @@ async function report(
   });
   const message = withSettings(plain, settings);
   const isUsage = error instanceof UsageError || name === "PipelineError";
-  // These are bugs of the program, so the stack trace helps.
+  // A bug of the program: the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
   console.error(isBug ? error.stack : message);
   const [command = ""] = args;

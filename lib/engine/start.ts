@@ -10,6 +10,9 @@ export interface EngineSettings {
   readonly bfloat16: boolean;
   /** Folder of libtensorflow's files, for the engine `tensorflow`. */
   readonly library?: string;
+  /** Folder of functions that earlier processes have compiled, and one for those that this process compiles: both or none. */
+  readonly compiledBefore?: string;
+  readonly compiledNow?: string;
 }
 
 /** Resources of an engine, and the precision of its products. */
@@ -30,7 +33,8 @@ export async function startEngine(
   settings: EngineSettings,
   use: EngineUse,
 ): Promise<Precision> {
-  const { engine, device, library, bfloat16 } = settings;
+  const { engine, device, library, bfloat16, compiledBefore, compiledNow } =
+    settings;
   const precision = use.precision === "auto"
     ? bfloat16 ? "bf16" : "f32"
     : use.precision;
@@ -57,6 +61,9 @@ export async function startEngine(
     device === "gpu"
       ? { intraOpThreads: use.cpus, interOpThreads: 1 }
       : { intraOpThreads: 1, interOpThreads: use.cpus },
+    compiledBefore !== undefined && compiledNow !== undefined
+      ? { kept: compiledBefore, own: compiledNow }
+      : undefined,
   );
   if (device === "gpu" && !started.binding.isUsingGpuDevice()) {
     throw new Error(

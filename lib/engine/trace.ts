@@ -105,7 +105,7 @@ function functionOf<Inputs extends Named, Outputs extends Named>(
   }) as unknown as Traced<Inputs, Outputs>;
 }
 
-/** Calls `f` operation by operation: the reference that traced runs are compared with. */
+/** Calls `f` operation by operation; tests compare traced runs with it. */
 export function eager<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
   inputs: Inputs,

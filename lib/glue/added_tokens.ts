@@ -15,7 +15,7 @@ export const AddedToken = z.looseObject({
 export type AddedToken = z.infer<typeof AddedToken>;
 
 /**
- * Checks the ids of added tokens: those of the vocabulary, or else the next ones
+ * Checks that added tokens have the ids of the vocabulary, or else the next ones
  * after it.
  *
  * @throws {RangeError} Naming the token with another id.
@@ -44,9 +44,9 @@ export function addedTokens(
 /** A part of a text. */
 interface Part {
   readonly text: string;
-  /** Where it begins in the text that was split. */
+  /** Its start in the text that was split. */
   readonly start: number;
-  /** If it is an added token. */
+  /** Id of an added token; undefined for other text. */
   readonly id?: number;
 }
 

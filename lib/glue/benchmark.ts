@@ -153,6 +153,18 @@ export const GLUE_TASKS = {
 /** Name of a GLUE task on the hub. */
 export type GlueTaskName = keyof typeof GLUE_TASKS;
 
+/** The GLUE task of this name; undefined for the user's own data. */
+export function glueTask(name: string): GlueTask | undefined {
+  return Object.hasOwn(GLUE_TASKS, name)
+    ? GLUE_TASKS[name as GlueTaskName]
+    : undefined;
+}
+
+/** Display name of a task: GLUE's, or the user's own name for the data. */
+export function taskTitle(name: string): string {
+  return glueTask(name)?.title ?? name;
+}
+
 /**
  * Metrics of a data set, the main metric first: those of GLUE for its tasks,
  * otherwise by the kind of labels.
@@ -163,9 +175,8 @@ export function metricsOf(
   task: string,
   labels: readonly string[] | null,
 ): readonly MetricName[] {
-  if (Object.hasOwn(GLUE_TASKS, task)) {
-    return GLUE_TASKS[task as GlueTaskName].metrics;
-  }
+  const known = glueTask(task);
+  if (known !== undefined) return known.metrics;
   if (labels === null) return ["pearson", "spearman"];
   return labels.length === 2 ? ["accuracy", "f1"] : ["accuracy"];
 }

@@ -159,9 +159,9 @@ export class ModelTokenizer {
 /**
  * Ids of the first special token and of the separator.
  *
- * The architecture says how a text is wrapped, since that is how its model was
- * trained, and the post-processor of `tokenizer.json` must agree: where it does
- * not, the file is that of another model.
+ * The architecture defines how a text is wrapped, since its models were trained
+ * so. The post-processor of `tokenizer.json` must agree; if it does not, the file
+ * belongs to another model.
  *
  * @throws {SyntaxError} If the post-processor wraps texts differently.
  */
@@ -174,7 +174,7 @@ function specialTokens(
   const separator = single.at(-1);
   if (typeof first !== "number" || typeof separator !== "number") {
     throw new SyntaxError(
-      `The tokenizer "${path}" adds no special tokens to a text`,
+      `The tokenizer "${path}" adds no special tokens to a text; use the tokenizer.json of the model`,
     );
   }
   const between = separators === 1 ? [separator] : [separator, separator];
@@ -190,7 +190,7 @@ function specialTokens(
   return [first, separator];
 }
 
-/** Names the file of the settings if they turn out to be wrong or not supported. */
+/** Adds the path of the settings to errors about them. */
 function attempt<T>(path: string, work: () => T): T {
   try {
     return work();

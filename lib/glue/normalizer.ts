@@ -11,17 +11,17 @@ export type Normalizer = (text: string) => string;
  * tests/glue/token_ids_test.ts compares them again.
  */
 
-/** Format characters since Unicode 7, which it keeps. */
+/** Format characters added since Unicode 7, which it keeps. */
 const NEW_FORMATS = String.raw`\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}`;
-/** Nonspacing marks since Unicode 7, which it does not strip. */
+/** Nonspacing marks added since Unicode 7, which it does not strip. */
 const NEW_NONSPACING = String
   .raw`\u07fd\u0897-\u089f\u08ca-\u08e1\u09fe\u0afa-\u0aff\u0b55\u0c04\u0c3c\u0d00\u0d3b\u0d3c\u0d81\u0eba\u0ece\u180f\u1885\u1886\u1abf-\u1ace\u1df6-\u1dfb\ua82c\ua8c5\ua8ff\ua9bd\u{10d24}-\u{10d27}\u{10d69}-\u{10d6d}\u{10eab}\u{10eac}\u{10efc}-\u{10eff}\u{10f46}-\u{10f50}\u{10f82}-\u{10f85}\u{11070}\u{11073}\u{11074}\u{110c2}\u{111c9}\u{111cf}\u{1123e}\u{11241}\u{1133b}\u{113bb}-\u{113c0}\u{113ce}\u{113d0}\u{113d2}\u{113e1}\u{113e2}\u{11438}-\u{1143f}\u{11442}-\u{11444}\u{11446}\u{1145e}\u{1182f}-\u{11837}\u{11839}\u{1183a}\u{1193b}\u{1193c}\u{1193e}\u{11943}\u{119d4}-\u{119d7}\u{119da}\u{119db}\u{119e0}\u{11a01}-\u{11a0a}\u{11a33}-\u{11a38}\u{11a3b}-\u{11a3e}\u{11a47}\u{11a51}-\u{11a56}\u{11a59}-\u{11a5b}\u{11a8a}-\u{11a96}\u{11a98}\u{11a99}\u{11c30}-\u{11c36}\u{11c38}-\u{11c3d}\u{11c3f}\u{11c92}-\u{11ca7}\u{11caa}-\u{11cb0}\u{11cb2}\u{11cb3}\u{11cb5}\u{11cb6}\u{11d31}-\u{11d36}\u{11d3a}\u{11d3c}\u{11d3d}\u{11d3f}-\u{11d45}\u{11d47}\u{11d90}\u{11d91}\u{11d95}\u{11d97}\u{11ef3}\u{11ef4}\u{11f00}\u{11f01}\u{11f36}-\u{11f3a}\u{11f40}\u{11f42}\u{11f5a}\u{13440}\u{13447}-\u{13455}\u{1611e}-\u{16129}\u{1612d}-\u{1612f}\u{16f4f}\u{16fe4}\u{1cf00}-\u{1cf2d}\u{1cf30}-\u{1cf46}\u{1e000}-\u{1e006}\u{1e008}-\u{1e018}\u{1e01b}-\u{1e021}\u{1e023}\u{1e024}\u{1e026}-\u{1e02a}\u{1e08f}\u{1e130}-\u{1e136}\u{1e2ae}\u{1e2ec}-\u{1e2ef}\u{1e4ec}-\u{1e4ef}\u{1e5ee}\u{1e5ef}\u{1e944}-\u{1e94a}`;
-/** Characters that it does not decompose, or not for compatibility, as Unicode 11. */
+/** Characters without a decomposition, or without a compatible one, in Unicode 11, which it does not decompose. */
 const NEW_CANONICAL = String
   .raw`\u{105c9}\u{105e4}\u{11383}\u{11385}\u{1138e}\u{11391}\u{113c5}\u{113c7}\u{113c8}\u{11938}\u{16121}-\u{16128}\u{16d68}-\u{16d6a}`;
 const NEW_COMPATIBLE = String
   .raw`\u32ff\ua7f2-\ua7f4\uab69\u{10781}-\u{10785}\u{10787}-\u{107b0}\u{107b2}-\u{107ba}\u{1ccd6}-\u{1ccf9}\u{1e030}-\u{1e06d}\u{1f16c}\u{1fbf0}-\u{1fbf9}`;
-/** Marks that stay where they are among others. */
+/** Marks that it does not reorder. */
 const NEW_ORDERED = String.raw`\u1df6\u{1e4ec}\u{1e4ed}`;
 
 const REMOVED = new RegExp(
@@ -121,7 +121,7 @@ const KINDS: Readonly<Record<string, (settings: unknown) => Normalizer>> = {
  * The normalizer of a `tokenizer.json`.
  *
  * @param settings `normalizer` there; null leaves texts as they are.
- * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid or of a kind not supported.
+ * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an unsupported kind.
  */
 export function normalizer(settings: unknown): Normalizer {
   if (settings === null || settings === undefined) return (text) => text;
@@ -143,7 +143,7 @@ export function stripEnd(text: string): string {
   return text.slice(0, end);
 }
 
-/** Letter by letter, also those of Unicode 17: a sigma at the end of a word is lowered as any other. */
+/** Lowers each character by itself, including those of Unicode 17; a final sigma becomes a plain one. */
 function lowerCase(text: string): string {
   const shifted = (letter: string, by: number) =>
     String.fromCodePoint(letter.codePointAt(0)! + by);

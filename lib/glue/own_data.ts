@@ -1,342 +1,6 @@
-import { basename, extname } from "node:path";
 import type { Example } from "./example.ts";
-import { lengthFault, quote, quoteAll, readLines } from "./text.ts";
-
-/** A row of a table. */
-interface Row {
-  /** Location for messages: `reviews.csv:12` or `"reviews.parquet", row 11`. */
-  readonly place: string;
-  /** Values of the requested columns, in their order; undefined if absent. */
-  readonly values: readonly unknown[];
-}
-
-/** File name extensions of the formats that {@linkcode readTable} reads. */
-export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
-
-/**
- * Reads columns of a user's table.
- *
- * - `.tsv`: a header, then fields separated by tabs; a quote is a plain character
- * - `.csv`: a header, then fields separated by commas, quoted as in RFC 4180
- * - `.jsonl`: one object per line
- * - `.parquet`
- *
- * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
- * without any `\n` they end with `\r`. A `.tsv` or `.csv` has at most 500 MB,
- * a line of a `.jsonl` 64 Mi characters.
- *
- * @param required Columns that the table must have; single JSON objects may lack them.
- * @param optional Further columns, after the required ones in each row's values.
- * @throws {SyntaxError} With `file:line`, if the file is invalid or empty, lacks a column or has it twice.
- */
-export async function readTable(
-  path: string,
-  required: readonly string[],
-  optional: readonly string[] = [],
-): Promise<Row[]> {
-  const rows = await readRows(path, { required, optional });
-  if (rows.length === 0) throw new SyntaxError(`"${path}" has no rows`);
-  return rows;
-}
-
-async function readRows(path: string, columns: Columns): Promise<Row[]> {
-  switch (extname(path).toLowerCase()) {
-    case ".tsv":
-      return await readDelimited(path, columns, {
-        delimiter: "\t",
-        quote: null,
-      });
-    case ".csv":
-      return await readDelimited(path, columns, { delimiter: ",", quote: '"' });
-    case ".jsonl":
-      return await readJsonLines(path, columns);
-    case ".parquet":
-      return await readParquetTable(path, columns);
-    default:
-      throw new SyntaxError(
-        `"${path}" is not a supported table; its name must end in ${
-          TABLE_FORMATS.join(", ")
-        }`,
-      );
-  }
-}
-
-/**
- * Names of the columns of a user's table, in their order; of a `.jsonl`, the
- * keys of all of its objects.
- *
- * @throws {SyntaxError} As {@linkcode readTable}.
- */
-export async function columnsOf(path: string): Promise<string[]> {
-  const found = new Set<string>();
-  await readRows(path, {
-    required: [],
-    optional: [],
-    onNames: (names) => names.forEach((it) => found.add(it)),
-  });
-  return [...found];
-}
-
-interface Columns {
-  readonly required: readonly string[];
-  readonly optional: readonly string[];
-  /** Called with the names in a header, or with those of each JSON object. */
-  readonly onNames?: (names: readonly string[]) => void;
-}
-
-/** Maximum bytes of a file that is decoded as a whole: V8's longest string has 2^29 - 24 characters. */
-const MAX_TABLE = 500_000_000;
-
-async function readDelimited(
-  path: string,
-  columns: Columns,
-  format: { delimiter: string; quote: string | null },
-): Promise<Row[]> {
-  const { CsvError, parse } = await import("csv-parse/sync");
-  const { size } = await Deno.stat(path);
-  if (size > MAX_TABLE) {
-    throw new SyntaxError(
-      `"${path}" has ${size} bytes; the maximum of a .tsv or .csv file is ${MAX_TABLE}: convert it to .jsonl or .parquet`,
-    );
-  }
-  const text = decode(await Deno.readFile(path), path);
-  checkDelimiter(path, text, columns, format.delimiter);
-  const lines = new LineCounter(text);
-  const rows: { readonly record: string[]; readonly line: number }[] = [];
-  let end = 0;
-  try {
-    parse(text, {
-      ...format,
-      escape: format.quote,
-      record_delimiter: text.includes("\n") ? ["\r\n", "\n"] : "\r",
-      skip_empty_lines: true,
-      on_record: (record: string[], { bytes }) => {
-        rows.push({ record, line: lines.after(end) });
-        end = bytes;
-        return null;
-      },
-    });
-  } catch (error) {
-    if (!(error instanceof CsvError)) throw error;
-    const { code, record } = error as { code: string; record?: unknown[] };
-    const message = faultOfRecord(code, {
-      format,
-      expected: rows[0]?.record.length ?? 0,
-      found: record?.length ?? 0,
-    }) ?? error.message;
-    // Its line numbers count a quoted CRLF twice.
-    throw new SyntaxError(`${path}:${lines.after(end)}: ${message}`, {
-      cause: error,
-    });
-  }
-  const [header, ...others] = rows;
-  const places = findColumns(columns, header?.record ?? [], path);
-  return others.map(({ record, line }) => ({
-    place: `${path}:${line}`,
-    values: places.map((place) => record[place]),
-  }));
-}
-
-/** The characters that separate columns. */
-const DELIMITERS: Readonly<Record<string, string>> = {
-  "\t": "tabs",
-  ",": "commas",
-  ";": "semicolons",
-};
-
-/**
- * Refuses a table whose header has no delimiter of its format, but another one.
- *
- * @throws {SyntaxError} With what it seems to be, and what to do.
- */
-function checkDelimiter(
-  path: string,
-  text: string,
-  { required }: Columns,
-  delimiter: string,
-): void {
-  const header = text.trimStart().split(/[\r\n]/, 1)[0]!;
-  if (header.includes(delimiter) || required.includes(header)) return;
-  const other = Object.keys(DELIMITERS).find((it) => header.includes(it));
-  if (other === undefined) return;
-  const format = { "\t": ".tsv", ",": ".csv" }[other];
-  throw new SyntaxError(
-    `"${path}" seems to have ${
-      DELIMITERS[other]
-    } between its columns, where its name says ${DELIMITERS[delimiter]}; ${
-      format === undefined
-        ? `save it with ${DELIMITERS[delimiter]}`
-        : `rename it to "${basename(path, extname(path))}${format}"`
-    }`,
-  );
-}
-
-/** What is wrong with a record, by the code of the CSV parser. */
-function faultOfRecord(
-  code: string,
-  { format, expected, found }: {
-    readonly format: { delimiter: string; quote: string | null };
-    readonly expected: number;
-    readonly found: number;
-  },
-): string | undefined {
-  const marks = DELIMITERS[format.delimiter];
-  switch (code) {
-    case "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH": {
-      const hint = format.quote !== null && found > expected
-        ? `; put a text that contains ${marks} in quotes`
-        : "";
-      return `Expected ${expected} columns separated by ${marks}, found ${found}${hint}`;
-    }
-    case "CSV_QUOTE_NOT_CLOSED":
-      return 'A quote is opened and not closed; write a quote inside of quotes twice ("")';
-    case "CSV_INVALID_CLOSING_QUOTE":
-    case "CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE":
-      return 'Text follows a closing quote; write a quote inside of quotes twice ("")';
-    case "INVALID_OPENING_QUOTE":
-      return 'A quote is inside of a text without quotes; put the whole text in quotes, and write the quote twice ("")';
-    default:
-      return undefined;
-  }
-}
-
-async function readJsonLines(
-  path: string,
-  { required, optional, onNames }: Columns,
-): Promise<Row[]> {
-  const columns = [...required, ...optional];
-  const rows: Row[] = [];
-  let line = 0;
-  for await (const text of readLines(path)) {
-    const place = `${path}:${++line}`;
-    if (text.trim() === "") continue;
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch (error) {
-      throw new SyntaxError(
-        `${place}: Expected an object in JSON on one line, found ${
-          quote(text)
-        }`,
-        { cause: error },
-      );
-    }
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new SyntaxError(`${place}: Expected an object`);
-    }
-    onNames?.(Object.keys(value));
-    const values = columns.map((column) =>
-      Object.hasOwn(value, column)
-        ? (value as Record<string, unknown>)[column]
-        : undefined
-    );
-    rows.push({ place, values });
-  }
-  return rows;
-}
-
-async function readParquetTable(
-  path: string,
-  columns: Columns,
-): Promise<Row[]> {
-  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import(
-    "hyparquet"
-  );
-  const { COMPRESSORS } = await import("./parquet.ts");
-  const file = (await Deno.readFile(path)).buffer;
-  try {
-    const { children } = parquetSchema(parquetMetadata(file));
-    const names = children.map(({ element }) => element.name);
-    const places = findColumns(columns, names, path);
-    const objects = await parquetReadObjects({
-      file,
-      columns: names.filter((_, place) => places.includes(place)),
-      compressors: COMPRESSORS,
-    });
-    return objects.map((object, i) => ({
-      place: `"${path}", row ${i + 1}`,
-      values: places.map((place) => object[names[place] ?? ""]),
-    }));
-  } catch (error) {
-    if (error instanceof SyntaxError) throw error;
-    throw new SyntaxError(
-      `Cannot read "${path}" as parquet: ${
-        error instanceof Error ? error.message : error
-      }`,
-      { cause: error },
-    );
-  }
-}
-
-/** Positions of the columns in a header, -1 for an absent optional one. */
-function findColumns(
-  { required, optional, onNames }: Columns,
-  header: readonly string[],
-  path: string,
-): number[] {
-  onNames?.(header);
-  const lacking = required.find((column) => !header.includes(column));
-  if (lacking !== undefined) {
-    throw new SyntaxError(
-      `"${path}" has no column "${lacking}"; it has ${
-        quoteAll(header) || "none"
-      }`,
-    );
-  }
-  return [...required, ...optional].map((column) => {
-    const place = header.indexOf(column);
-    const last = header.lastIndexOf(column);
-    if (place === last) return place;
-    throw new SyntaxError(
-      `"${path}" has the column "${column}" more than once, as columns ${
-        place + 1
-      } and ${last + 1}; rename all but one`,
-    );
-  });
-}
-
-function decode(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw new SyntaxError(
-      `"${path}" is not valid UTF-8; convert it, for example with "iconv"`,
-      { cause: error },
-    );
-  }
-}
-
-const CR = 13;
-const LF = 10;
-
-/** Finds line numbers, from 1, of increasing byte offsets into a text. */
-class LineCounter {
-  readonly #bytes: Uint8Array;
-  /** Last byte of a line end. */
-  readonly #end: number;
-  #offset = 0;
-  #line = 1;
-
-  constructor(text: string) {
-    this.#bytes = new TextEncoder().encode(text);
-    this.#end = text.includes("\n") ? LF : CR;
-  }
-
-  /**
-   * Line of the first UTF-8 byte at or after `offset` that is not part of a line end.
-   *
-   * @param offset At least that of the previous call.
-   */
-  after(offset: number): number {
-    const bytes = this.#bytes;
-    const ends = (byte: number | undefined) => byte === CR || byte === LF;
-    while (this.#offset < offset || ends(bytes[this.#offset])) {
-      if (bytes[this.#offset] === this.#end) this.#line++;
-      this.#offset++;
-    }
-    return this.#line;
-  }
-}
+import type { Row } from "./table.ts";
+import { lengthFault, quote, quoteAll } from "./text.ts";
 
 /** Kind of the labels of a user's table. */
 export type Labelling =
@@ -348,7 +12,7 @@ export type Labelling =
 /** Maximum number of classes; more distinct values suggest a regression or a wrong column. */
 const MAX_CLASSES = 1000;
 
-/** Maximum number of different numbers with decimals that may be classes, such as half stars; more suggest a regression. */
+/** Maximum number of distinct decimal numbers that may be classes, such as half stars; more suggest a regression. */
 const MAX_GRADES = 10;
 
 /** Number of rows from which fewer than two rows per class suggest a regression or a wrong column. */
@@ -362,7 +26,7 @@ const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
  *
  * @param rows Rows whose last value is the label.
  * @throws {SyntaxError} If there are too few or too many classes, if the labels
- * are rather numbers to predict, or if a label is missing.
+ * look like numbers to predict, or if a label is missing.
  */
 export function classesOf(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));
@@ -387,7 +51,7 @@ export function classesOf(rows: readonly Row[]): string[] {
     : sorted;
 }
 
-/** Why the labels of `rows` rows are unlikely to be classes; undefined if they may be. */
+/** The reason why the labels of `rows` rows are unlikely to be classes; undefined if there is none. */
 function doubtOf(
   names: ReadonlySet<string>,
   rows: number,
@@ -412,7 +76,7 @@ function doubtOf(
 
 /**
  * Replaces class ids by the names that a parquet file gives its classes. Other
- * labels stay, such as -1 for one that is not published.
+ * labels, such as -1 for an unpublished one, are kept.
  *
  * @param rows Rows whose last value is the label.
  */

@@ -71,7 +71,7 @@ export async function readParquet(
   });
 }
 
-/** What the library `datasets` writes of a data set into the key "huggingface" of its parquet files. */
+/** Description of a data set that the library `datasets` writes into the metadata of parquet files, under the key "huggingface". */
 const Features = z.object({
   info: z.object({
     features: z.record(
@@ -85,10 +85,10 @@ const Features = z.object({
 });
 
 /**
- * The names of the classes that a column has ids of, as the library `datasets`
- * records them (`ClassLabel`) in the parquet files of the hub.
+ * Class names of a column with class ids (`ClassLabel`), as the library
+ * `datasets` records them in the parquet files of the hub.
  *
- * @returns undefined if the file names no classes of the column.
+ * @returns Undefined if the file names no classes of the column.
  * @throws {SyntaxError} If the file is not parquet, or the record is not JSON.
  */
 export async function parquetClasses(
@@ -115,17 +115,17 @@ export async function parquetClasses(
   }
 }
 
-/** Bytes that a byte of Snappy can become: an element of 3 bytes copies up to 64. */
-const MOST_EXPANSION = 64;
+/** Maximum ratio of unpacked to packed bytes of Snappy, rounded up: an element of 3 bytes copies up to 64. */
+const MAX_EXPANSION = 64;
 
 /**
  * Unpacks a page of a parquet file, compressed with Snappy.
  *
- * @param size Of the unpacked page, by its header
- * @throws {Error} If the page cannot be that long, before memory is taken for it, or is damaged.
+ * @param size Bytes of the unpacked page, by its header
+ * @throws {Error} If the page is damaged, or cannot have this size; this is checked before memory is allocated.
  */
 export function unpackSnappy(page: Uint8Array, size: number): Uint8Array {
-  if (size > page.length * MOST_EXPANSION) {
+  if (size > page.length * MAX_EXPANSION) {
     throw new Error(
       `a page of ${page.length} bytes cannot unpack to ${size} bytes`,
     );
@@ -136,7 +136,7 @@ export function unpackSnappy(page: Uint8Array, size: number): Uint8Array {
   return unpacked;
 }
 
-/** How pages of parquet files are unpacked, into no more bytes than their headers say. */
+/** Unpack pages of parquet files, to at most the size in their headers. */
 export const COMPRESSORS: Compressors = {
   SNAPPY: unpackSnappy,
   GZIP: (page, size) => gunzipSync(page, { maxOutputLength: size }),
@@ -145,9 +145,9 @@ export const COMPRESSORS: Compressors = {
 };
 
 /**
- * Checks that no literal of a page compressed with Snappy reaches beyond it:
- * the library takes a length of four bytes for a signed one and goes back, for
- * seconds (format_description.txt of google/snappy, section 2).
+ * Checks that no literal of a page compressed with Snappy extends beyond it: the
+ * library reads a length of four bytes as signed, and then loops for seconds
+ * (format_description.txt of google/snappy, section 2).
  */
 function checkLiterals(page: Uint8Array): void {
   let place = 0;

@@ -1,17 +1,17 @@
 import { z } from "zod";
 import { textPattern } from "./text_pattern.ts";
 
-/** The parts that a text is cut into, each of which a model encodes by itself. */
+/** Parts of a text, each of which a model encodes separately. */
 interface Words {
   readonly texts: readonly string[];
-  /** Whether the first of them begins where the input does. */
+  /** Whether the first part is at the start of the input. */
   readonly atStart: boolean;
 }
 
 /** Cuts normalized text into words. */
 export type PreTokenizer = (words: Words) => Words;
 
-/** Punctuation since Unicode 7, which the Rust library takes for letters. */
+/** Punctuation added since Unicode 7, which the Rust library treats as letters. */
 const NEW_PUNCTUATION = String
   .raw`\u061d\u09fd\u0a76\u0c77\u0c84\u1b4e\u1b4f\u1b7d-\u1b7f\u2e43-\u2e4f\u2e52-\u2e5d\u{10d6e}\u{10ead}\u{10f55}-\u{10f59}\u{10f86}-\u{10f89}\u{113d4}\u{113d5}\u{113d7}\u{113d8}\u{1144b}-\u{1144f}\u{1145a}\u{1145b}\u{1145d}\u{11660}-\u{1166c}\u{116b9}\u{1183b}\u{11944}-\u{11946}\u{119e2}\u{11a3f}-\u{11a46}\u{11a9a}-\u{11a9c}\u{11a9e}-\u{11aa2}\u{11b00}-\u{11b09}\u{11be1}\u{11c41}-\u{11c45}\u{11c70}\u{11c71}\u{11ef7}\u{11ef8}\u{11f43}-\u{11f4f}\u{11fff}\u{12ff1}\u{12ff2}\u{16d6d}-\u{16d6f}\u{16e97}-\u{16e9a}\u{16fe2}\u{1e5ff}\u{1e95e}\u{1e95f}`;
 const PUNCTUATION = new RegExp(
@@ -19,7 +19,7 @@ const PUNCTUATION = new RegExp(
   "gv",
 );
 const WHITE_SPACE = /\p{White_Space}/gu;
-/** Decimal and other digits, of which V8 does not know the newest. */
+/** Decimal and other digits, including the newest, which V8 does not know. */
 const DIGIT = /[\p{N}\u{11de0}-\u{11de9}\u{16ff4}-\u{16ff6}]/gu;
 /** GPT-2's words: contractions, letters, digits, others, white space. */
 const GPT2 =
@@ -134,7 +134,7 @@ const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
  * The pre-tokenizer of a `tokenizer.json`.
  *
  * @param settings `pre_tokenizer` there; null leaves texts whole.
- * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid or of a kind not supported.
+ * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an unsupported kind.
  */
 export function preTokenizer(settings: unknown): PreTokenizer {
   if (settings === null || settings === undefined) return (words) => words;
@@ -160,11 +160,10 @@ function matches(regex: RegExp): Find {
 }
 
 /**
- * Cuts texts where delimiters are found. What becomes of these is up to the
- * behavior (`SplitDelimiterBehavior` of https://github.com/huggingface/tokenizers);
- * empty parts vanish.
+ * Splits texts at delimiters and drops empty parts.
  *
- * @param inverted Takes what is between the matches for delimiters.
+ * @param behavior What becomes of the delimiters (`SplitDelimiterBehavior` of https://github.com/huggingface/tokenizers).
+ * @param inverted Whether the delimiters are the parts between the matches.
  */
 function splitAt(
   { texts, atStart }: Words,
@@ -219,7 +218,7 @@ function merged(cuts: readonly Span[], behavior: Behavior): readonly Span[] {
   return spans;
 }
 
-/** The letters that stand for the 256 bytes in GPT-2's vocabulary: printable ones for themselves. */
+/** Letters for the 256 bytes in GPT-2's vocabulary; a printable byte is its own letter. */
 const BYTE_LETTERS: readonly string[] = (() => {
   let hidden = 256;
   return Array.from({ length: 256 }, (_, byte) => {

@@ -1,6 +1,6 @@
-/** Bytes of a grapheme from which only its characters are looked up. */
+/** Number of bytes from which a grapheme is looked up by character only. */
 const LONG_GRAPHEME = 6;
-/** Graphemes whose result is kept. */
+/** Maximum number of cached graphemes. */
 const CACHED = 20_000;
 /** A text whose characters are its graphemes: no `\r\n`, no combining or joining characters. */
 const SIMPLE = /^[^\r\u0300-\u{10ffff}]*$/u;
@@ -11,10 +11,10 @@ const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
  * The `precompiled_charsmap` of SentencePiece: rules that replace characters,
  * as a double-array trie over UTF-8 followed by the replacements.
  *
- * It looks up what the Rust library does, which is not quite what SentencePiece
- * does: a grapheme of up to five bytes as a whole, where the shortest rule that
- * it begins with replaces it all; else its characters one by one
- * (https://github.com/huggingface/spm_precompiled).
+ * Lookups are those of the Rust library, which differ from SentencePiece's: a
+ * grapheme of up to five bytes is looked up as a whole, and the shortest rule
+ * that is a prefix of it replaces all of it; other characters are looked up one
+ * by one (https://github.com/huggingface/spm_precompiled).
  */
 export class PrecompiledMap {
   readonly #trie: Uint32Array;
@@ -49,7 +49,7 @@ export class PrecompiledMap {
     this.#results = bytes.subarray(4 + size);
   }
 
-  /** @throws {RangeError} If the map is damaged in a place that this text needs. */
+  /** @throws {RangeError} If a part of the map that this text needs is damaged. */
   normalize(text: string): string {
     let result = "";
     if (SIMPLE.test(text)) {
@@ -73,7 +73,7 @@ export class PrecompiledMap {
     return result;
   }
 
-  /** The result of the shortest rule that these bytes begin with. */
+  /** The result of the shortest rule that is a prefix of the text; undefined if there is none. */
   #lookUp(text: string): string | undefined {
     const bytes = this.#encoder.encode(text);
     if (bytes.length >= LONG_GRAPHEME) return undefined;

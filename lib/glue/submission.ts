@@ -57,7 +57,7 @@ const FILES: readonly SubmissionFile[] = [
  *
  * @param options.partial Allows missing tasks and examples, which the server rejects.
  * @returns The zip file.
- * @throws {TypeError} With every fault, if the server would reject the file.
+ * @throws {Error} With every fault, if the server would reject the file.
  */
 export async function packSubmission(
   predictions: readonly TestPredictions[],
@@ -83,7 +83,7 @@ export async function packSubmission(
     }
   }
   if (faults.length > 0) {
-    throw new TypeError(
+    throw new Error(
       `The predictions are not a valid GLUE submission:\n${faults.join("\n")}`,
     );
   }
@@ -100,7 +100,7 @@ function findFault(
     return `has ${predictions.length} predictions for ${index.length} examples`;
   }
   const seen = new Set(Array.from(index));
-  if (seen.size !== index.length) return "has an example index twice";
+  if (seen.size !== index.length) return "has a duplicate example index";
   if (!partial) {
     if (index.length !== examples) {
       return `has ${index.length} examples, expected ${examples}`;

@@ -1,4 +1,4 @@
-/** Maximum number of characters in a line; a longer one is rather a file of another format. */
+/** Maximum number of characters in a line; a longer one suggests a file of another format. */
 const MAX_LINE = 1 << 26;
 
 /**
@@ -8,7 +8,7 @@ const MAX_LINE = 1 << 26;
 const MAX_TEXT = 4_000_000;
 
 /**
- * Reads a UTF-8 text file line by line, in memory for a line.
+ * Reads a UTF-8 text file line by line, with one line in memory at a time.
  *
  * Only `\n` and `\r\n` end a line; other Unicode line separators are part of
  * the text. A byte-order mark is dropped.
@@ -29,7 +29,7 @@ export async function* readLines(path: string): AsyncGenerator<string> {
       throw new SyntaxError(
         `${path}:${
           lines + ended.length + 1
-        }: The line has more than ${MAX_LINE} characters; use a text file with an example per line`,
+        }: The line has more than ${MAX_LINE} characters; use a text file with one example per line`,
       );
     }
     for (const line of ended) {
@@ -52,11 +52,11 @@ export async function* readLines(path: string): AsyncGenerator<string> {
   }
 }
 
-/** What is wrong with the length of a text; undefined if it is not too long. */
+/** An error message if a text is too long; undefined otherwise. */
 export function lengthFault(text: string): string | undefined {
   return text.length <= MAX_TEXT
     ? undefined
-    : `The text has ${text.length} characters; the maximum is ${MAX_TEXT}, of which a model reads only the first few thousand`;
+    : `The text has ${text.length} characters; the maximum is ${MAX_TEXT}: shorten it, since a model reads only the first few thousand`;
 }
 
 /** Maximum number of characters that a message quotes. */

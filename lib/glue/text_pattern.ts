@@ -19,7 +19,7 @@ const Setting = z.union([
  * Compiles a `pattern` of a `tokenizer.json`: a string, or a regular expression
  * of Oniguruma, which the library rewrites for JavaScript.
  *
- * @returns Throws a `RangeError` for a text on which it backtracks for too long.
+ * @returns A function that throws a `RangeError` if it backtracks for too long.
  * @throws {z.ZodError | SyntaxError} If it is not a pattern.
  */
 export function textPattern(settings: unknown): TextPattern {
@@ -57,7 +57,7 @@ const NEVER_BACKTRACKS = (() => {
 
 let clock: { work: () => unknown; run: () => unknown } | undefined;
 
-/** Calls a function that V8 stops when its time is up, as it does within a regular expression too. */
+/** Calls a function with a time limit, which V8 enforces inside a regular expression too. */
 function withinLimit<T>(work: () => T, what: string, text: string): T {
   if (clock === undefined) {
     const script = new Script("work()");

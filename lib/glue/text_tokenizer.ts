@@ -5,7 +5,7 @@ import { type Normalizer, normalizer } from "./normalizer.ts";
 import { type PreTokenizer, preTokenizer } from "./pre_tokenizer.ts";
 import { Unigram } from "./unigram.ts";
 
-/** Sequence that a text or a pair becomes: ids of special tokens, and where its texts stand. */
+/** Sequence of a text or a pair: ids of special tokens, and the places of the texts. */
 export type Layout = readonly (number | "A" | "B")[];
 
 const Settings = z.looseObject({
@@ -16,7 +16,7 @@ const Settings = z.looseObject({
   model: z.looseObject({}),
 });
 
-/** Settings beside `tokenizer.json` that have precedence there. */
+/** Settings that override those of `tokenizer.json`. */
 const Config = z.looseObject({
   do_lower_case: z.boolean().nullish(),
   strip_accents: z.boolean().nullish(),
@@ -24,14 +24,15 @@ const Config = z.looseObject({
   add_prefix_space: z.boolean().nullish(),
 });
 
-/** Words whose ids are kept, and the length up to which they are. */
+/** Maximum number of cached words, and of characters in a cached word. */
 const CACHED_WORDS = 50_000;
 const CACHED_LENGTH = 64;
 
 /**
- * What a `tokenizer.json` says, as https://github.com/huggingface/tokenizers
- * (Rust) reads it: added tokens are cut out of the text, the rest is normalized
- * and cut into words, and the model encodes each word.
+ * The tokenizer of a `tokenizer.json`, with the results of
+ * https://github.com/huggingface/tokenizers (Rust): added tokens are cut out of
+ * the text, the rest is normalized and cut into words, and the model encodes each
+ * word.
  *
  * The package `@huggingface/tokenizers` has the models WordPiece and BPE and
  * the translation of regular expressions. Its normalizers, pre-tokenizers and
@@ -39,9 +40,9 @@ const CACHED_LENGTH = 64;
  * definitions of white space, punctuation and case), so these are our own.
  */
 export class TextTokenizer {
-  /** What the post-processor makes of a text. */
+  /** Layout of a text. */
   readonly single: Layout;
-  /** What the post-processor makes of a pair. */
+  /** Layout of a pair. */
   readonly pair: Layout;
   readonly #normalize: Normalizer;
   readonly #split: PreTokenizer;
@@ -53,7 +54,7 @@ export class TextTokenizer {
   /**
    * @param settings Contents of `tokenizer.json`.
    * @param config Contents of `tokenizer_config.json`.
-   * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid or need what is not supported.
+   * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
    */
   constructor(settings: unknown, config: unknown) {
     const { "tokenizer_config.json": checked } = z.object({
@@ -119,7 +120,7 @@ export class TextTokenizer {
   }
 }
 
-/** As transformers does, which builds the tokenizers of these models from their configuration. */
+/** Applies `tokenizer_config.json` as transformers does for these models. */
 function withConfig(
   settings: z.infer<typeof Settings>,
   config: z.infer<typeof Config>,
@@ -288,7 +289,7 @@ const PostProcessor = z.discriminatedUnion("type", [
   z.looseObject({ type: z.literal("ByteLevel") }),
 ]);
 
-/** What the post-processor makes of a text, and of a pair. */
+/** Layouts of a text and of a pair by the post-processor. */
 function layouts(settings: unknown): [single: Layout, pair: Layout] {
   const Sequence = z.looseObject({
     type: z.literal("Sequence"),

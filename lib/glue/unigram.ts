@@ -1,6 +1,6 @@
 import { z } from "zod";
 
-/** What an unknown character costs more than the rarest piece. */
+/** Difference between the scores of the rarest piece and of an unknown character. */
 const UNKNOWN_PENALTY = 10;
 
 const Settings = z.looseObject({
@@ -48,7 +48,7 @@ export class Unigram {
         throw new RangeError(
           `"vocab" has ${
             JSON.stringify(entry)?.slice(0, 80)
-          } at ${id}, which is not a piece and its score`,
+          } at index ${id}; expected a piece and its score`,
         );
       }
       this.ids.set(piece, id);
@@ -181,7 +181,7 @@ class Trie {
     return this.#ids[node]!;
   }
 
-  /** The slot of an edge, or the empty one where it would be. */
+  /** The slot of an edge, or an empty slot for it. */
   #slot(node: number, unit: number): number {
     const edge = node * 0x10000 + unit;
     let slot = Math.imul(node ^ Math.imul(unit, 0x9e3779b1), 0x85ebca6b);

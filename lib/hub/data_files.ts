@@ -2,12 +2,14 @@ import { z } from "zod";
 import type { DataSource } from "./data_source.ts";
 import { fetchFiles, listRepository } from "./fetch_files.ts";
 
-/** Parquet files of the splits of a configuration, in order: paths in the repository. */
+/** Parquet files by split of a configuration, as paths in the repository, in order. */
 type Splits = ReadonlyMap<string, readonly string[]>;
 
 /** A configuration of a data set on the hub. */
 interface DataSet {
   readonly commit: string;
+  /** Name and commit for a log, and for a branch where the commit is from. */
+  readonly title: string;
   readonly splits: Splits;
   /** Fetches the files of a split into the hub's cache; returns their paths. */
   readonly fetch: (split: string) => Promise<readonly string[]>;
@@ -15,8 +17,8 @@ interface DataSet {
 
 /**
  * Finds the parquet files of a data set on the hub as the library `datasets`
- * does: by the `configs` in the head of `README.md`, otherwise by the names of
- * folders and files. The branch `refs/convert/parquet`, where the hub keeps
+ * does: by the `configs` in the metadata block of `README.md`, otherwise by the
+ * names of folders and files. The branch `refs/convert/parquet`, where the hub keeps
  * what it has converted, has the files `CONFIG/SPLIT/0000.parquet`.
  *
  * @throws {HubError} If the hub cannot be asked, or does not have the data set.
@@ -27,7 +29,7 @@ export async function openDataSet(
   options: Parameters<typeof listRepository>[1],
 ): Promise<DataSet> {
   const repository = { type: "dataset", name } as const;
-  const { commit, paths } = await listRepository(
+  const { commit, paths, title } = await listRepository(
     { repository, revision },
     options,
   );
@@ -69,10 +71,10 @@ export async function openDataSet(
     );
   };
   if (split !== undefined) filesOf(split);
-  return { commit, splits, fetch: (split) => fetch(filesOf(split)) };
+  return { commit, title, splits, fetch: (split) => fetch(filesOf(split)) };
 }
 
-/** Whether no part of a path marks it as hidden or as private to a tool. */
+/** Whether no part of a path is hidden (`.x`) or private to a tool (`__x`). */
 function isVisible(path: string): boolean {
   return path.split("/").every((part) => !/^(\.|__)/.test(part));
 }
@@ -87,7 +89,7 @@ interface Configs {
   readonly preferred?: string | undefined;
 }
 
-/** Configurations of the branch that the hub converts to; undefined if the files are laid out otherwise. */
+/** Configurations in the layout of the branch that the hub converts to; undefined for other layouts. */
 function convertedConfigs(paths: readonly string[]): Configs | undefined {
   const configs = new Map<string, Map<string, string[]>>();
   for (const path of paths) {
@@ -108,7 +110,7 @@ function add(path: string, split: string, splits: Map<string, string[]>) {
 const OneOrMore = z.union([z.string(), z.array(z.string())])
   .transform((given) => [given].flat());
 
-/** `configs` in the head of a data set's `README.md`. */
+/** `configs` in the metadata block of a data set's `README.md`. */
 const ListedConfigs = z.array(z.looseObject({
   config_name: z.string(),
   data_dir: z.string().optional(),
@@ -120,11 +122,11 @@ const ListedConfigs = z.array(z.looseObject({
 })).min(1);
 
 /**
- * Configurations that the head of `README.md` lists, apart from those without
- * parquet files; undefined if it lists none.
+ * Configurations that the metadata block of `README.md` lists, apart from those
+ * without parquet files; undefined if it lists none.
  *
  * @see https://huggingface.co/docs/hub/datasets-manual-configuration
- * @throws {SyntaxError} If the head is invalid, or none has parquet files.
+ * @throws {SyntaxError} If the block is invalid, or no configuration has parquet files.
  */
 async function listedConfigs(
   card: string,
@@ -140,7 +142,7 @@ async function listedConfigs(
     listed = (parse(head) as { configs?: unknown } | null)?.configs;
   } catch (error) {
     throw new SyntaxError(
-      `The head of README.md of "${name}" is not YAML: ${
+      `The metadata block of README.md of "${name}" is not YAML: ${
         (error as Error).message
       }`,
       { cause: error },
@@ -180,7 +182,7 @@ async function listedConfigs(
 
 function noParquet(name: string): SyntaxError {
   return new SyntaxError(
-    `"${name}" has its data in other files than parquet; for most data sets, the hub keeps converted ones: use "hub:${name}@refs/convert/parquet"`,
+    `"${name}" has no data in parquet files; the hub has a converted copy of most data sets: use "hub:${name}@refs/convert/parquet"`,
   );
 }
 
@@ -192,9 +194,9 @@ const KEYWORDS = {
 } as const;
 
 /**
- * Splits by the names of files: those of `data/SPLIT-00000-of-00001.parquet`,
- * else by words such as "dev" in names of folders, else in names of files, else
- * all are of the training split.
+ * Splits by the names of files. The first of these rules that finds a split
+ * counts: `data/SPLIT-00000-of-00001.parquet`; words such as "dev" in names of
+ * folders; the same in names of files; all files are the training split.
  *
  * @param base Folder of the files, with a slash at its end.
  */

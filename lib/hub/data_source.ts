@@ -19,7 +19,7 @@ export function isDataSource(file: string): boolean {
  * `hub:stanfordnlp/sst2`, `hub:nyu-mll/glue:cola/validation` or
  * `hub:org/name@refs/convert/parquet:default/train`.
  *
- * @throws {TypeError} If the name has another form.
+ * @throws {RangeError} If the name has another form.
  */
 export function parseDataSource(source: string): DataSource {
   const { name, revision = "main", config, split } =
@@ -33,7 +33,7 @@ export function parseDataSource(source: string): DataSource {
       ...(split !== undefined && { split }),
     };
   }
-  throw new TypeError(
+  throw new RangeError(
     `"${source}" does not name a data set of the hub; use "hub:OWNER/NAME", "hub:OWNER/NAME/SPLIT", "hub:OWNER/NAME:CONFIG/SPLIT" or "hub:OWNER/NAME@REVISION:CONFIG/SPLIT"`,
   );
 }

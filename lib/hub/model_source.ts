@@ -21,7 +21,7 @@ export type ModelSource =
  * - `pypi:NAME==VERSION`, `pypi:NAME==VERSION#sha256=HASH`: a package of the
  *   Python Package Index
  *
- * @throws {TypeError} If the name has none of these forms.
+ * @throws {RangeError} If the name has none of these forms.
  */
 export function parseModelSource(source: string): ModelSource {
   if (isFolder(source)) return { kind: "folder", path: expandHome(source) };
@@ -42,7 +42,7 @@ export function parseModelSource(source: string): ModelSource {
   if (name !== undefined && !`${name}/${revision}`.includes("..")) {
     return { kind: "hub", name, revision };
   }
-  throw new TypeError(
+  throw new RangeError(
     `"${source}" does not name a model; use "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" for the hub, or "pypi:NAME==VERSION"`,
   );
 }

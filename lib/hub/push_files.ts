@@ -1,6 +1,6 @@
 import { createRepo, HubApiError, uploadFiles } from "@huggingface/hub";
 import type { HubSettings } from "./settings.ts";
-import { HubError } from "./transfer.ts";
+import { HubError } from "./requests.ts";
 
 /** Files to upload to a repository for models. */
 interface Push {
@@ -53,7 +53,7 @@ export async function pushFiles(
       visibility: isPrivate ? "private" : "public",
       ...access,
     }).catch((error: unknown) => {
-      // It exists.
+      // The repository exists.
       if (!(error instanceof HubApiError) || error.statusCode !== 409) {
         throw error;
       }
@@ -69,7 +69,7 @@ export async function pushFiles(
       throw new HubError(
         "refused",
         `The hub did not confirm the commit to "${repository}"`,
-        "Look at the repository's page, and push again",
+        "Check the page of the repository, and push again if the files are missing",
       );
     }
     return { url: `${endpoint}/${repository}`, commit: commit.oid };
@@ -90,8 +90,8 @@ function explain(
       "refused",
       `The hub refuses the push to "${repository}" (status ${statusCode}): ${message}`,
       denied
-        ? "Set HF_TOKEN to a token with write access to the repository's owner"
-        : "Correct what it names, and push again",
+        ? "Set HF_TOKEN to a token with write access to the owner's repositories"
+        : "Correct the problem, and push again",
       { cause: error },
     );
   }

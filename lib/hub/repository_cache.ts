@@ -96,8 +96,9 @@ export class RepositoryCache {
 
   /**
    * Compares a file of a commit with the hash that the cache has for it: the
-   * name of the blob that it links to, or what {@linkcode take} recorded. It is
-   * read only if it may have changed since it was last found right.
+   * name of the blob that it links to, or the hash that {@linkcode take}
+   * recorded. The file is read only if it may have changed since it was last
+   * verified.
    */
   async check(
     commit: string,
@@ -111,13 +112,13 @@ export class RepositoryCache {
   }
 
   /**
-   * Makes a content that is in the cache, as a blob or as this very file, a
-   * file of a commit.
+   * Makes content of the cache, a blob or the file itself, available as a file of
+   * a commit.
    *
-   * Other tools create symbolic links to blobs, which need more permissions
-   * than those for this folder. They accept hard links as well.
+   * Other tools create symbolic links to blobs, for which the permissions for this
+   * folder do not suffice. They accept hard links as well.
    *
-   * @returns Path of the file; undefined if the cache does not have the content, or has it damaged.
+   * @returns Path of the file; undefined if the content is missing or damaged.
    */
   async take(
     hash: string,
@@ -159,7 +160,7 @@ export class RepositoryCache {
     if (record?.hash === hash && record.metadata === same) return true;
     if (!await hasContent(file, hash)) return false;
     if (metadata(await Deno.stat(file)) !== same) return false;
-    // A second write within a tick of the clock would leave the metadata as they are.
+    // A second write within a tick of the clock would leave the metadata unchanged.
     const changed = Math.max(Number(before.mtime), Number(before.ctime));
     const settled = changed + TICK <= at;
     const line = settled ? `${hash} ${same}` : hash;
@@ -220,14 +221,14 @@ export class RepositoryCache {
   }
 }
 
-/** What is known of a file's content. */
+/** Recorded hash of a file. */
 interface Verified {
   readonly hash: string;
-  /** When the content had this hash; empty if a change since would not show. */
+  /** Metadata of the file when it had this hash; empty if they would not show a later change. */
   readonly metadata: string;
 }
 
-/** Milliseconds within which a second write may leave the times of a file as they are: two ticks of the coarsest file system. */
+/** Milliseconds within which a second write may leave the times of a file unchanged: two ticks of the coarsest file system. */
 const TICK = 2_000;
 
 /** Metadata that change whenever the content does. */
@@ -255,7 +256,7 @@ export async function hasContent(path: string, hash: string): Promise<boolean> {
   return actual.digest("hex") === hash;
 }
 
-/** Name of the blob that a symbolic link leads to; undefined if it is another file, or named by something other than a hash. */
+/** Hash that names the target of a symbolic link; undefined for other files and targets. */
 async function blobName(path: string): Promise<string | undefined> {
   const { isSymlink } = await Deno.lstat(path);
   const name = isSymlink ? basename(await Deno.realPath(path)) : "";

@@ -28,20 +28,20 @@ export const HUB_ENV = [
  * Reads the settings from the environment variables of Hugging Face's tools.
  *
  * @see https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
- * @throws {TypeError} If a variable is invalid.
+ * @throws {RangeError} If a variable is invalid.
  */
 export function hubSettings(
   env: (name: typeof HUB_ENV[number]) => string | undefined = Deno.env.get,
 ): HubSettings {
   const endpoint = env("HF_ENDPOINT") || "https://huggingface.co";
   if (!/^https?:\/\//.test(endpoint) || !URL.canParse(endpoint)) {
-    throw new TypeError(
+    throw new RangeError(
       `HF_ENDPOINT is "${endpoint}"; expected a URL such as "https://huggingface.co"`,
     );
   }
   const token = env("HF_TOKEN");
   if (token && !token.startsWith("hf_")) {
-    throw new TypeError(
+    throw new RangeError(
       'HF_TOKEN does not start with "hf_" as access tokens do; correct it or unset it',
     );
   }
@@ -56,7 +56,7 @@ export function hubSettings(
 /**
  * Folder of the cache that all of Hugging Face's tools share.
  *
- * @throws {TypeError} If no variable determines it.
+ * @throws {RangeError} If no variable determines it.
  */
 export function hubCache(
   env: (name: typeof HUB_ENV[number]) => string | undefined = Deno.env.get,
@@ -67,7 +67,7 @@ export function hubCache(
   const home = env("HOME") || env("USERPROFILE");
   const caches = env("XDG_CACHE_HOME") || (home && join(home, ".cache"));
   if (!caches) {
-    throw new TypeError(
+    throw new RangeError(
       "Cannot determine the folder of the hub's cache; set HF_HOME",
     );
   }

@@ -25,10 +25,10 @@ import { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
 
 /** Maximum number of stages of a pipeline. */
-const MOST_STAGES = 10_000;
+const MAX_STAGES = 10_000;
 
 /** Maximum number of values and characters in the parameters of all stages together. */
-const MOST_CONTENT = 16_000_000;
+const MAX_CONTENT = 16_000_000;
 
 /** Maximum length of a stage id, which names a folder. */
 const LONGEST_ID = 200;
@@ -71,7 +71,7 @@ export class Expansion {
     );
     if (matrix === undefined) return undefined;
     const size = productSize(matrix) + matrix.include.length;
-    if (size > MOST_STAGES) return this.#tooMany(name);
+    if (size > MAX_STAGES) return this.#tooMany(name);
     const combinations = expandMatrix(matrix);
     const isEmptied = matrix.exclude.length > 0 ||
       Object.values(matrix.dimensions).some((values) => values.length === 0);
@@ -87,7 +87,7 @@ export class Expansion {
 
   #placed(name: string, combinations: Combination[]) {
     this.#stages += combinations.length;
-    if (this.#stages > MOST_STAGES) return this.#tooMany(name);
+    if (this.#stages > MAX_STAGES) return this.#tooMany(name);
     const at = ["stages", name];
     const ids = new Set<string>();
     return combinations.map(({ place, values }) => {
@@ -109,7 +109,7 @@ export class Expansion {
   #tooMany(name: string): undefined {
     this.faults.addAtKey(
       ["stages", name],
-      `The pipeline has more than ${MOST_STAGES} stages`,
+      `The pipeline has more than ${MAX_STAGES} stages`,
     );
   }
 
@@ -119,15 +119,15 @@ export class Expansion {
     { values }: PlacedStage,
     task: Task | undefined,
   ): Content | undefined {
-    if (this.#content > MOST_CONTENT) return undefined;
+    if (this.#content > MAX_CONTENT) return undefined;
     const settings = this.#settings(name, written, values);
     const params = damaged.has("with") || task === undefined
       ? undefined
       : this.#params(name, written, values, strict(task.params));
-    if (this.#content > MOST_CONTENT) {
+    if (this.#content > MAX_CONTENT) {
       this.faults.addAtKey(
         ["stages", name],
-        `The parameters of all stages have more than ${MOST_CONTENT} values and characters`,
+        `The parameters of all stages have more than ${MAX_CONTENT} values and characters`,
       );
     }
     return settings && params && { params, settings };
@@ -175,7 +175,7 @@ export class Expansion {
     const value = isUnresolved
       ? withoutMergeKey(substituted)
       : mergeKey(substituted, (message) => fail(message, [MERGE_KEY]));
-    this.#content += contentOf(value, MOST_CONTENT - this.#content);
+    this.#content += contentOf(value, MAX_CONTENT - this.#content);
     const merged = substituted[MERGE_KEY];
     return { value, written, merged, at, unresolved };
   }
@@ -186,7 +186,7 @@ export class Expansion {
     schema: z.ZodType<T>,
     owner: string,
   ): T | undefined {
-    if (this.#content > MOST_CONTENT) return undefined;
+    if (this.#content > MAX_CONTENT) return undefined;
     const result = schema.safeParse(value);
     if (result.success) return unresolved.size > 0 ? undefined : result.data;
     const { file, faults } = this;

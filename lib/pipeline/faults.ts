@@ -52,7 +52,7 @@ interface PlacedFault {
 }
 
 /** Maximum number of faults that are shown. */
-const MOST_SHOWN = 50;
+const MAX_SHOWN = 50;
 
 /** Collects faults by place; a fault that repeats for each stage of a matrix counts once. */
 export class FaultList {
@@ -79,7 +79,7 @@ export class FaultList {
   }
 
   #add(message: string, place?: Place, setting?: string): void {
-    if (this.#faults.size > MOST_SHOWN) return;
+    if (this.#faults.size > MAX_SHOWN) return;
     const key = JSON.stringify([message, place, setting]);
     this.#faults.set(key, {
       message,
@@ -159,8 +159,8 @@ export class PipelineError extends Error {
 }
 
 function report(source: SourceText, faults: readonly Fault[]): string {
-  const shown = faults.slice(0, MOST_SHOWN).map((it) => render(source, it));
-  if (faults.length > MOST_SHOWN) {
+  const shown = faults.slice(0, MAX_SHOWN).map((it) => render(source, it));
+  if (faults.length > MAX_SHOWN) {
     shown.push(`${source.file}: There are more faults`);
   }
   return shown.join("\n\n");

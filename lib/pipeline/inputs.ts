@@ -210,7 +210,7 @@ function quoted(names: readonly string[]): string {
 }
 
 /** Maximum number of edges of a pipeline. */
-const MOST_EDGES = 1_000_000;
+const MAX_EDGES = 1_000_000;
 
 /** Ids of the stages connected to each input of a stage. */
 type Connections = Readonly<Record<string, readonly string[]>>;
@@ -273,10 +273,10 @@ export class Connector {
         );
       }
       this.#edges += found.length;
-      if (this.#edges > MOST_EDGES) {
+      if (this.#edges > MAX_EDGES) {
         this.faults.addAtKey(
           path,
-          `The pipeline has more than ${MOST_EDGES} edges`,
+          `The pipeline has more than ${MAX_EDGES} edges`,
         );
         return undefined;
       }

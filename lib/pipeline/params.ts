@@ -73,15 +73,13 @@ export function resolveParams(
 }
 
 /** Characters of a setting that a message shows. */
-const MOST_CHARACTERS = 80;
+const MAX_CHARACTERS = 80;
 
 /** A setting as it is written after `-S`. */
 function textOf({ key, value }: Setting): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return `${key}=${
-    text.length > MOST_CHARACTERS
-      ? `${text.slice(0, MOST_CHARACTERS)}...`
-      : text
+    text.length > MAX_CHARACTERS ? `${text.slice(0, MAX_CHARACTERS)}...` : text
   }`;
 }
 

@@ -36,9 +36,8 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   /** True if the task records where its inputs are in the output folder; these paths become part of its key. */
   readonly places?: boolean;
   /**
-   * True if a stage takes seconds on one processor, so that a run on a batch
-   * system runs it where the scheduler runs. So it does with stages that have
-   * the network.
+   * True if a stage takes seconds on one processor. A run on a batch system then
+   * runs it on the scheduler's machine, as it does stages with network access.
    */
   readonly small?: boolean;
   /** Runs the stage, in a process of its own. */

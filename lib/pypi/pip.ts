@@ -59,7 +59,7 @@ export async function findPip(path = Deno.env.get("PATH") ?? ""): Promise<Pip> {
   );
 }
 
-/** Files on PATH that are named like Python 3, in order of preference; none of them is run. */
+/** Files on PATH with the names of Python 3, in order of preference; none of them is run. */
 export function findPythons(path: string): string[] {
   const names = Deno.build.os === "windows"
     ? ["python.exe", "python3.exe"]
@@ -121,7 +121,7 @@ export interface DownloadOptions {
 const RATE = 1000;
 
 /**
- * Downloads a wheel with pip, and so with the user's own pip settings: mirrors,
+ * Downloads a wheel with pip and the user's own settings of pip: mirrors,
  * proxies, certificates, credentials, local folders of wheels.
  *
  * pip's cache is not used: the caller stores what it needs, and wheels of
@@ -216,7 +216,7 @@ function targetOptions({ file }: WheelRequest): string[] {
   ];
 }
 
-/** Size of a folder that another process writes to, so that files may disappear meanwhile. */
+/** Size in bytes of a folder that another process writes to; its files may disappear meanwhile. */
 function bytesIn(folder: string): number {
   let bytes = 0;
   try {
@@ -333,7 +333,7 @@ function explainPipFailure(
   return new InstallError(
     "pip",
     `pip cannot download ${wheel}:\n${cause.message}`,
-    `Run it by hand to find out more: python3 -m pip download --no-deps ${wheel}`,
+    `Run it by hand for details: python3 -m pip download --no-deps ${wheel}`,
     { cause },
   );
 }

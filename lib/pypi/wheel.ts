@@ -27,13 +27,15 @@ interface UnpackOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Maximum ratio of unpacked and packed size, of files above a size. Libraries have some 4, weights less than 2. */
+/** Maximum ratio of unpacked to packed size. Libraries have about 4, weights less than 2. */
 const MAX_RATIO = 100;
-const FREE_SIZE = 50 << 20;
+
+/** Unpacked bytes up to which the ratio of a file is not checked. */
+const UNCHECKED_SIZE = 50 << 20;
 
 /**
- * Extracts files of a wheel as streams, so that large ones never have to fit
- * into memory. Verifies checksums and syncs every file to disk.
+ * Extracts files of a wheel as streams, so that large ones need not fit into
+ * memory. Verifies checksums and syncs every file to disk.
  *
  * @throws {InstallError} `broken-wheel`, `disk-full`, `not-writable` or `interrupted`.
  */
@@ -56,7 +58,7 @@ export async function unpackWheel(
         );
       }
       if (
-        entry.uncompressedSize > FREE_SIZE &&
+        entry.uncompressedSize > UNCHECKED_SIZE &&
         entry.uncompressedSize > MAX_RATIO * entry.compressedSize
       ) {
         throw new TypeError(
@@ -107,7 +109,7 @@ async function unpackEntry(
       try {
         if (bytes + chunk.length > entry.uncompressedSize) {
           throw new TypeError(
-            `"${entry.filename}" has more than the ${entry.uncompressedSize} bytes that it announces`,
+            `"${entry.filename}" has more than the announced ${entry.uncompressedSize} bytes`,
           );
         }
         hash.update(chunk);

@@ -8,7 +8,7 @@ import { definedOf } from "./summarize.ts";
 /**
  * Summarizes per-module choices of ranks that differ only in their seed.
  *
- * @throws {TypeError} If such choices have different budgets or the same seed.
+ * @throws {Error} If such choices have different budgets or the same seed.
  */
 export function summarizeChoices(
   choices: readonly ChoiceResult[],
@@ -33,7 +33,7 @@ function summarize(group: readonly ChoiceResult[]): ChoiceSummary {
     other.budget === budget && evenRanks(other) === evenRanks(first)
   );
   if (!same || new Set(seeds).size !== seeds.length) {
-    throw new TypeError(
+    throw new Error(
       `The ranks per module of "${method}" on "${task}" were chosen ${
         same ? "twice for one seed" : "under different budgets"
       }; add a matrix dimension that distinguishes the variants`,
@@ -81,7 +81,7 @@ export function choicesText(choices: readonly ChoiceSummary[]): string[] {
   );
   return [
     "## Ranks chosen per module",
-    `One rank per module within a parameter budget, chosen by the loss on examples other than the scored ones, against the largest uniform rank within the same budget and against the full adapter. Scores are multiplied by 100${
+    `One rank per module within a parameter budget, chosen by the loss on examples other than the scored ones, compared with the largest uniform rank within the same budget and with the full adapter. Scores are multiplied by 100${
       several ? " and averaged over seeds" : ""
     }; they have no intervals.`,
     table("Task", choices, titleOf, [

@@ -19,7 +19,7 @@ import { verdictOf } from "./verdict.ts";
  * Compares scores and costs of trainings on the same task, split and epoch, and
  * averages the comparisons over tasks.
  *
- * @throws {TypeError} If results that are compared cover different examples or metrics.
+ * @throws {Error} If results that are compared cover different examples or metrics.
  */
 export function compare(
   results: readonly Result[],
@@ -104,13 +104,13 @@ function checkComparable(
     const same = other.labels.length === labels.length &&
       Array.from(labels).every((label, i) => label === other.labels[i]);
     if (!same) {
-      throw new TypeError(
+      throw new Error(
         `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
       );
     }
     for (const { rank, metrics: found } of other.ranks) {
       if (String(Object.keys(found)) !== String(metrics)) {
-        throw new TypeError(
+        throw new Error(
           `The scores of "${task}" at rank ${rank} have the metrics "${
             Object.keys(found).join(", ")
           }", others have "${metrics.join(", ")}"`,

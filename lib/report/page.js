@@ -1,8 +1,8 @@
 // Runs in the page of a report. `vega` is Vega's runtime.
 
-// What `page.ts` puts in: figures for Vega, and panels for rank curves.
+// From `page.ts`: figures for Vega, and panels for rank curves.
 const { figures, panels, picked, shown } = dataOf("report");
-// What the command line puts in (`lib/cli/report_page.ts`); null without it.
+// From the command line (`lib/cli/pages/report_page.ts`); null without it.
 const run = dataOf("run");
 
 function dataOf(id) {
@@ -62,7 +62,7 @@ function showTooltip(_handler, event, _item, value) {
   }px`;
 }
 
-/** Draws a figure again with Vega, so that it fits its place and answers the pointer. */
+/** Draws a figure again with Vega, to fit its place and to respond to the pointer. */
 async function draw(figure) {
   const name = figure.dataset.figure;
   const spec = { ...figures[name], background: undefined };
@@ -281,7 +281,7 @@ function commandLine(text) {
 // Tables
 
 /** Adds a button that saves a table as CSV (RFC 4180). */
-function addSaving(place, number) {
+function addCsvButton(place, number) {
   const rows = [...place.querySelectorAll("tr")].map((row) =>
     [...row.cells].map(({ textContent }) => csvCell(textContent)).join()
   );
@@ -333,7 +333,7 @@ function dateText(date) {
   return `${date.slice(0, 10)} ${date.slice(11, 16)} UTC`;
 }
 
-/** Shows what made the report: the command, the program, the machine, and the stages with their times. */
+/** Shows the run that made the report: its command, program and machine, and the stages with their times. */
 function showRun() {
   const { pipeline, command, date, commit, versions, machine, stages } = run;
   document.title = `${pipeline}: ${document.title}`;
@@ -350,7 +350,7 @@ function showRun() {
     make(
       "p",
       { class: "quiet" },
-      "Seconds are those of the run that made each result, which may have been an earlier one, elsewhere. A bar is a stage's share of the longest.",
+      "Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.",
     ),
     graphOf(groupsOf(stages)),
     stageTable(stages),
@@ -460,7 +460,7 @@ function graphOf(groups) {
   );
 }
 
-/** Whether another need leads to this one, so that its own edge says nothing. */
+/** Whether a path through another need makes the edge redundant. */
 function isImplied(need, needs, groups) {
   const reaches = (name) => {
     const { needs } = groups.get(name);
@@ -535,7 +535,7 @@ addEventListener("beforeprint", () => {
 async function start() {
   document.body.append(tooltip);
   if (run !== null) showRun();
-  document.querySelectorAll(".table").forEach(addSaving);
+  document.querySelectorAll(".table").forEach(addCsvButton);
   for (const figure of document.querySelectorAll("figure[data-figure]")) {
     const view = await draw(figure);
     if (figure.dataset.figure in panels) addPanel(figure, view);

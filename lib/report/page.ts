@@ -1,13 +1,15 @@
 import { Marked, type Tokens } from "marked";
-import { type Figure, PICKED, SHOWN } from "./figure.ts";
+import { PICKED, SHOWN } from "./chart_style.ts";
+import type { Figure } from "./figure.ts";
+import { averageFigure, figureName } from "./figure_names.ts";
 import { withInterval } from "./format.ts";
-import { averageFigure, comparisonTitle, figureName } from "./markdown.ts";
+import { comparisonTitle } from "./markdown.ts";
 import { methodTitle } from "./methods.ts";
 import style from "./page.css" with { type: "text" };
 import script from "./page.js" with { type: "text" };
 import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
 
-/** What a page is made of. */
+/** Content of a page. */
 interface PageParts {
   readonly report: Report;
   /** The report as Markdown, which refers to the figures as images. */
@@ -19,8 +21,8 @@ interface PageParts {
 
 /**
  * Renders a report as one HTML page that needs no other file and no network:
- * its policy forbids both. Figures are drawn without scripts, and again by
- * Vega's runtime, so that they fit the window and answer the pointer.
+ * its policy forbids both. Figures are in it as SVG, and Vega's runtime draws
+ * them again to fit the window and to respond to the pointer.
  *
  * @throws {TypeError} If an image is not among the figures.
  */
@@ -72,8 +74,8 @@ ${script}</script>
 }
 
 /**
- * Place in a page for what made the report, which the report cannot know: who
- * publishes the page puts JSON in place of `null`.
+ * Placeholder for the facts of the run, which the report does not know: the
+ * command line replaces `null` by JSON (`lib/cli/report_page.ts`).
  */
 const NO_RUN = `<script type="application/json" id="run">null</script>`;
 
@@ -131,7 +133,7 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
       html: ({ text }) => escapeHtml(text),
       heading({ depth, tokens }) {
         const text = this.parser.parseInline(tokens);
-        // The title of the page says it.
+        // It is the title of the page.
         if (depth === 1) return "";
         if (depth > 2) return `<h${depth}>${text}</h${depth}>\n`;
         const id = `section-${sections.length + 1}`;
@@ -139,7 +141,7 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
         const end = sections.length > 1 ? "</section>\n" : "";
         return `${end}<section id="${id}">\n<h2>${text}</h2>\n`;
       },
-      // An image stands alone, and a figure cannot be in a paragraph.
+      // HTML has no figures inside of paragraphs.
       paragraph({ tokens }) {
         const text = this.parser.parseInline(tokens);
         return isImage(tokens) ? `${text}\n` : `<p>${text}</p>\n`;
@@ -170,7 +172,7 @@ ${token.rows.map((cells) => row(cells, "td")).join("")}</tbody>
     },
   });
   const tokens = marked.lexer(markdown);
-  // What comes before the sections are the verdicts, which the page has at its top.
+  // The verdicts, before the first section, are in the header.
   const start = tokens.findIndex((token) =>
     token.type === "heading" && token.depth === 2
   );

@@ -129,12 +129,12 @@ function gather(
   for (let i = 0; i < into.length; i++) into[i] = values[order[i]!]!;
 }
 
-/** A difference of two scores and what is known of its error. */
+/** A difference of two scores and its error. */
 export interface Difference {
   readonly value: number;
   /** Replicates of a paired bootstrap. */
   readonly replicates: Float64Array;
-  /** Variance that the replicates do not have. */
+  /** Variance that the replicates do not include. */
   readonly added: number;
 }
 

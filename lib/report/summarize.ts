@@ -47,7 +47,7 @@ export interface MethodResults extends ScoreCurve {
   readonly medians: readonly Float64Array[];
 }
 
-/** The main metric of always predicting the same, and its bootstrap replicates. */
+/** Score of a constant prediction in the main metric, and its bootstrap replicates. */
 export interface Constant {
   readonly score: number;
   /** `[replicates]` */
@@ -56,11 +56,11 @@ export interface Constant {
 
 /**
  * Groups results by method, and bootstraps the main metric of all methods at
- * once so that their replicates are paired, also with those of always
- * predicting the same: of the classes, the one with the highest score; of
- * numbers any, whose correlation is taken as 0.
+ * once, so that their replicates are paired, also with those of a constant
+ * prediction: the class with the highest score, or for a regression any number,
+ * whose correlation is taken as 0.
  *
- * @throws {TypeError} If a method has two results for the same rank and seed.
+ * @throws {Error} If a method has two results for the same rank and seed.
  */
 export function methodsOf(
   results: readonly Result[],
@@ -108,7 +108,7 @@ export function methodsOf(
   };
 }
 
-/** The class that scores highest if it is always predicted; the smallest on a tie. */
+/** The class with the highest score as a constant prediction; the smallest on a tie. */
 function bestConstant(labels: ArrayLike<number>, metric: Metric) {
   const constants = [...new Set(Array.from(labels))].sort((a, b) => a - b)
     .map((label) => {
@@ -144,7 +144,7 @@ function trainingsAt(results: readonly Result[], rank: number) {
   const seeds = found.map(({ seed }) => seed);
   if (new Set(seeds).size !== seeds.length) {
     const [{ task, method }] = results as [Result];
-    throw new TypeError(
+    throw new Error(
       `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${
         seeds.join(", ")
       }); add a matrix dimension that distinguishes the variants`,
@@ -312,7 +312,7 @@ function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
 /** Number of points above which a curve of losses is thinned. */
 const MAX_POINTS = 100;
 
-/** Means of equally many consecutive losses, of fewer at the end. */
+/** Means of groups of consecutive losses of equal size; the last group may be smaller. */
 function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
   const size = Math.ceil(losses.length / MAX_POINTS);
   const count = size === 0 ? 0 : Math.ceil(losses.length / size);

@@ -246,7 +246,7 @@ export function costText(comparison: Comparison): string[] {
         cell: ([, text]) => text(cost),
       })),
     ),
-    "A sweep trains and evaluates a method at all its ranks. Times were measured when each stage ran, and are summed: training including reading the data, evaluation and reduction as whole stages. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
+    "A sweep trains and evaluates a method at all its ranks. Seconds are sums of the times measured when each stage ran: of training with reading the data, and of the whole stages of evaluation and reduction. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
     ...speedUpTable(comparison),
   ];
 }

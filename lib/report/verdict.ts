@@ -15,7 +15,7 @@ interface Side {
   readonly summary: MethodSummary;
 }
 
-/** What a comparison is made of, apart from its methods. */
+/** Facts about a comparison besides its methods. */
 interface Setting {
   /** Number of scored examples. */
   readonly examples: number;
@@ -23,7 +23,7 @@ interface Setting {
   readonly classes: boolean;
   /** The main metric. */
   readonly metric: string;
-  /** Always predicting the same class, or number. */
+  /** A constant prediction. */
   readonly constant: Constant;
   readonly confidence: number;
   /** Largest acceptable loss against the best rank. */
@@ -58,7 +58,7 @@ interface Cell extends Scored {
  *    best rank of this one, by more than the margin.
  * 3. `nothing-learnt`, by this method.
  * 4. `too-few-examples`: another rank may be better than the recommended one by
- *    more than the margin, or another method is, but perhaps by chance.
+ *    more than the margin, or another method is better, possibly by chance.
  * 5. `recommended`: no rank is better by more than the margin.
  *
  * "Better" and "above" are claims at the confidence of the comparison, by
@@ -192,7 +192,7 @@ function cellsOf(
   );
 }
 
-/** What an adapter must score above to have learnt something. */
+/** Scores that an adapter must exceed to have learnt something. */
 function referencesOf(sides: readonly Side[], { constant, metric }: Setting) {
   const heads = sides.flatMap((side, i) =>
     side.summary.method === head.name ? cellsOf(side, i, metric) : []
@@ -251,7 +251,7 @@ function inWords(
   const level = `${exactPercent(confidence)} %`;
   const seeds = verdict.seeds < FEW_SEEDS
     ? [
-      "There is one seed, so the verdict is on these trainings; others may differ.",
+      "There is only one seed: the verdict holds for these trainings, and other seeds may differ.",
     ]
     : [];
   const otherText = other === null ? [] : [
@@ -262,7 +262,7 @@ function inWords(
     }] against the best rank of ${title} (${best.rank})${
       other.difference !== 0 && other.differenceInterval[0] <= 0 &&
         other.differenceInterval[1] >= 0
-        ? ", which may be chance"
+        ? ", which may be due to chance"
         : ""
     }.`,
   ];
@@ -298,7 +298,7 @@ function inWords(
             differenceInterval.map((end) => signed(end)).join(", ")
           }] on ${examples} examples.`,
           difference > 0
-            ? "More validation examples would tell; more epochs may help."
+            ? "Use more validation examples to be sure; more epochs may help."
             : "Try a lower learning rate or more epochs.",
         ],
       };
@@ -315,7 +315,7 @@ function inWords(
           } at rank ${rank}, ${title} at most ${
             scoreOf(best)
           }, at rank ${best.rank}.`,
-          `Of ${title}, rank ${recommended.rank} is recommended.`,
+          `The recommended rank of ${title} is ${recommended.rank}.`,
           ...seeds,
         ],
       };
@@ -329,7 +329,7 @@ function inWords(
           reasons: [
             `${title} scores ${
               scoreOf(recommended)
-            } at rank ${recommended.rank}, the recommended one; by these ${examples} examples, another rank may be better by up to ${
+            } at rank ${recommended.rank}, the recommended one; on these ${examples} examples, another rank may be better by up to ${
               points(bound)
             } (${level} confidence), more than the margin of ${acceptable}.`,
             ...otherText,

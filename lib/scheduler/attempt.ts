@@ -21,6 +21,7 @@ import type { HeldGpus } from "./gpus.ts";
 import { withAbsoluteSources } from "./key.ts";
 import { compileOnce } from "./compile.ts";
 import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
+import { ROUND } from "./executors/executor.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
 import {
   ownOrigin,
@@ -45,12 +46,18 @@ interface AttemptOptions {
   readonly signal: AbortSignal;
 }
 
+/** Result of {@linkcode attempt}. */
+export interface Attempted {
+  /** Folder of the artifact. */
+  readonly output: string;
+  readonly measured: Measured;
+}
+
 /**
- * Runs a stage's process once. If it succeeds, its artifact is in the folder's
- * `output`.
+ * Runs a stage's process once.
  *
  * @throws {StageFailure} If it fails.
- * @throws {MovedError} If code or sources have changed since the key was computed.
+ * @throws {StaleKeyError} If code or sources have changed since the key was computed.
  * @throws {DamagedBlobError} If the cache has lost an input.
  */
 export async function attempt(
@@ -59,7 +66,7 @@ export async function attempt(
   decided: Decided,
   folder: RunFolder,
   options: AttemptOptions,
-): Promise<Measured> {
+): Promise<Attempted> {
   const { gpus, emit, signal } = options;
   const { settings } = context;
   const ready = await readyRuntimes(context, stage);
@@ -91,11 +98,14 @@ export async function attempt(
       checkpoint: options.checkpoint(frozen.sources),
       cpus: stage.resources.cpus,
       runtimes: Object.fromEntries(
-        [...ready].map(([name, { settings }]) => [name, settings]),
+        [...ready].map(([name, { settings, handsOn }]) => [name, {
+          ...settings,
+          ...handsOn?.settings(handedOn(folder, name)),
+        }]),
       ),
     };
     Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
-    // Once it is written, a later scheduler can take up the folder.
+    // From here on, a later scheduler can follow the job.
     if (executor.outlives) writeSealed(folder.frozen, freeze);
   }
   const { mark, checkpoint } = spec;
@@ -116,14 +126,14 @@ export async function attempt(
   const isConfined = rules !== undefined && hasLandlock();
   if (rules !== undefined && !isConfined) {
     const line =
-      "The native code of the stage can read every file of the user, since this system has no Landlock";
+      "The native code of the stage can read every file of the user, because this system has no Landlock";
     emit({ type: "log", stage: stage.id, line, stream: "log" });
   }
   const flags = [
     ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
     ...origin.flags,
     ...projectFlags(settings.project),
-    // Then Deno lets a process read every folder of this name: Landlock does not.
+    // With this flag, Deno lets a process read every folder called "node_modules"; Landlock does not.
     ...(isConfined ? asInstalled(settings.project) : []),
   ];
   if (isConfined) {
@@ -140,7 +150,11 @@ export async function attempt(
     needs: stage.declaration.needs,
     resources,
     args: isConfined
-      ? confined(args, rules, join(folder.path, "rules.json"))
+      ? confined(
+        args,
+        rules,
+        join(folder.path, `rules${executor.outlives ? `-${ROUND}` : ""}.json`),
+      )
       : args,
     input: folder.spec,
     env: {
@@ -155,19 +169,40 @@ export async function attempt(
   if (execution.note !== undefined) {
     emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
   }
-  const measured = await follow(execution, {
+  const { measured, round = 0 } = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
     lastingPaths: lastingPaths(context, stage, folder, decided, frozen),
     onReady: () => frozen.checkCode(),
-    // A batch system keeps the time that it reserves, and may start the process again after it.
+    // A batch system enforces the time that it reserves, and may start the process again.
     timeout: executor.allots ? stage.timeout : resources.time,
     grace: settings.grace,
     signal,
   });
   await frozen.check();
-  return measured;
+  for (const [name, { handsOn }] of ready) {
+    try {
+      await handsOn?.take(inRound(handedOn(folder, name), round));
+    } catch (error) {
+      // The result is complete without it: the disk may be full, or the folder another user's.
+      const line = `Compiled code is not kept for later stages: ${
+        error instanceof Error ? error.message : error
+      }`;
+      emit({ type: "log", stage: stage.id, line, stream: "log" });
+    }
+  }
+  return { output: inRound(folder.output, round), measured };
+}
+
+/** A path in a run folder for one start of the job. */
+function inRound(path: string, round: number): string {
+  return path.replace(ROUND, String(round));
+}
+
+/** Folder in which a stage leaves what a runtime hands on to later stages. */
+function handedOn({ temporary }: RunFolder, runtime: string): string {
+  return join(temporary, `${runtime}-hands-on`);
 }
 
 /**

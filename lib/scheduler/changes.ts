@@ -33,7 +33,7 @@ export function changes(
   ];
 }
 
-/** The first three differences, in words: `param lr 0.0004 -> 0.0005`. */
+/** The first three differences, as text: `param lr 0.0004 -> 0.0005`. */
 export function describeChanges(changes: readonly Change[]): string {
   const words = changes.slice(0, 3).map(describeChange);
   const more = changes.length - words.length;

@@ -12,10 +12,10 @@ import type { Runtime } from "./settings.ts";
 const compiled = new Map<string, Promise<void>>();
 
 /**
- * Compiles the modules of a stage that must not write to Deno's caches, which
- * keep the compiled code: loads them once, in a process without inputs, outputs
- * and native code. Without that, such a stage would compile everything at each
- * start. A note in the cache says that it has been done for this code.
+ * Fills Deno's caches with the compiled modules of a stage that cannot write to
+ * them, by loading the modules once in a process without inputs, outputs and
+ * native code. Otherwise such a stage would compile everything at each start. A
+ * file in the cache records that this was done for the code.
  *
  * @param entry URL of the module that the stage's process starts from.
  * @param flags Flags of Deno by which it resolves imports.

@@ -1,4 +1,4 @@
-/** Reason for a decision, in words: `param lr 4e-4 -> 5e-4`. */
+/** Reason for a decision, as text: `param lr 4e-4 -> 5e-4`. */
 type Reason = string;
 
 /** What a run does with a stage. */
@@ -21,7 +21,7 @@ export type Event =
     readonly pipeline: string;
     readonly stages: readonly string[];
   }
-  /** What the run needs and earlier runs took, told before the first stage runs. */
+  /** Resources of the stages and durations of earlier runs, emitted before the first stage runs. */
   | {
     readonly type: "expected";
     readonly stages: readonly ExpectedStage[];
@@ -45,7 +45,7 @@ export type Event =
   | {
     readonly type: "queued";
     readonly stage: string;
-    /** Number of the job. */
+    /** Id of the job. */
     readonly job: string;
     /** `PENDING`, `RUNNING`. */
     readonly state: string;
@@ -64,7 +64,7 @@ export type Event =
     readonly type: "log";
     readonly stage: string;
     readonly line: string;
-    /** `stack`: where a fault was noticed that the message of the failure explains. */
+    /** `stack`: stack trace of an error whose message the failure has. */
     readonly stream: "log" | "stdout" | "stderr" | "stack";
   }
   | {
@@ -74,7 +74,7 @@ export type Event =
     readonly value: number;
     readonly step?: number;
   }
-  /** It has written a checkpoint, from which the next attempt goes on. */
+  /** It has written a checkpoint, from which the next attempt resumes. */
   | {
     readonly type: "saved";
     readonly stage: string;
@@ -90,7 +90,7 @@ export type Event =
     readonly output: string;
     readonly note?: string;
   }
-  /** Files that no stage wrote were in the way of its output. */
+  /** Files of the user were moved out of its output folder. */
   | {
     readonly type: "kept";
     readonly stage: string;
@@ -112,7 +112,7 @@ export type Event =
   | {
     readonly type: "interrupted";
     readonly stage: string;
-    /** Where the next run goes on, such as `step 175`; absent if it starts over. */
+    /** Where the next run resumes, such as `step 175`; absent if it starts over. */
     readonly checkpoint?: string;
     readonly log: string;
   }
@@ -128,7 +128,7 @@ export interface ExpectedStage {
   readonly seconds?: number;
 }
 
-/** Kinds of failures: no output was written; the task itself says what is wrong, so the message is all that there is to say. */
+/** Kinds of failures. `output-missing`: a declared file was not written. `reported`: the task reported the error, and its message is complete. */
 export type FailureCode = "output-missing" | "reported";
 
 /** The last event of every run. */

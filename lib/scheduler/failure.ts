@@ -33,14 +33,14 @@ export class StageInterrupted extends StageFailure {
   }
 }
 
-/** Thrown when something that a stage's key depends on has changed since the key was computed. The message says what. */
-export class MovedError extends Error {
-  override readonly name = "MovedError";
+/** Thrown to compute the key of a stage again, since code, a source or an input has changed in the meantime. The message says which. */
+export class StaleKeyError extends Error {
+  override readonly name = "StaleKeyError";
 }
 
-/** Thrown when a job goes on without this scheduler; a later run takes it up. */
-export class LeftError extends Error {
-  override readonly name = "LeftError";
+/** Thrown when a job of a batch system goes on without this scheduler; a later run follows it. */
+export class DetachedJobError extends Error {
+  override readonly name = "DetachedJobError";
 }
 
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
@@ -53,8 +53,8 @@ export class NoResultError extends Error {
   override readonly name = "NoResultError";
 
   /**
-   * @param id The stage whose result was asked for.
-   * @param lacking The stage whose result is missing, the same or one that it needs, and why.
+   * @param id The stage whose result is read.
+   * @param lacking The stage whose result is missing, which is this one or one that it needs, and the reason.
    */
   constructor(
     id: string,
@@ -72,7 +72,7 @@ export class NoResultError extends Error {
 /** Message of an error. For disk errors, it names the cache and the remedy; for bugs, it has the stack. */
 export function messageOf(error: unknown, store: Store): string {
   if (!(error instanceof Error)) return String(error);
-  // The first error says more than that of the clean-up after it.
+  // The first error is the cause; the other one comes from the clean-up after it.
   if (error instanceof SuppressedError) {
     return messageOf(error.suppressed, store);
   }
@@ -85,7 +85,7 @@ export function messageOf(error: unknown, store: Store): string {
 function diskMessage(error: Error, { folder }: Store): string | undefined {
   const { message } = error;
   if (isFull(error)) {
-    return `No space left on the disk of "${folder}"; free some, or clean up the cache with a smaller limit`;
+    return `No space left on the disk of "${folder}"; free some space, or clean up the cache with a smaller limit`;
   }
   if (isReadOnly(error)) {
     return `The cache "${folder}" is not writable, so no stage can run: ${message}`;
@@ -94,10 +94,10 @@ function diskMessage(error: Error, { folder }: Store): string | undefined {
     return `Too many files are open; raise the limit (ulimit -n), or run fewer stages at once (--jobs): ${message}`;
   }
   if (osError(error) === EIO) {
-    return `The disk of "${folder}" fails; check it, then run again: ${message}`;
+    return `The disk of "${folder}" reports an I/O error; check it, then run again: ${message}`;
   }
   if (error instanceof Deno.errors.NotFound && message.includes(folder)) {
-    return `A part of the cache "${folder}" was removed during the run; run again: ${message}`;
+    return `Part of the cache "${folder}" was removed during the run; run again: ${message}`;
   }
   return undefined;
 }

@@ -7,10 +7,10 @@ import type { Manifest } from "../store/manifests.ts";
 import { type Fingerprint, fingerprint, same } from "../store/stats.ts";
 import { isCurrent } from "./code.ts";
 import { type Context, stageOf } from "./context.ts";
-import { MovedError, StageFailure } from "./failure.ts";
+import { StageFailure, StaleKeyError } from "./failure.ts";
 import {
   copySource,
-  seeSource,
+  inspectSource,
   sourceDigest,
   sourcePrints,
   type Sources,
@@ -57,13 +57,13 @@ export async function layOut(
   return { inputs, links };
 }
 
-/** What must not change while a stage runs. It is kept for a scheduler that follows the stage later. */
+/** Files that must not change while a stage runs, with their fingerprints. It is saved for a scheduler that follows the stage later. */
 interface Freeze {
   /** The inputs, relative to the run folder. */
   readonly links: readonly string[];
-  /** Names of the sources that the stage gets as copies. */
+  /** Names of the sources of which the stage gets copies. */
   readonly copied: readonly string[];
-  /** Names of the sources whose changes might not show. */
+  /** Names of the sources whose metadata might not show a change. */
   readonly doubtful: readonly string[];
   /** Files of the runtimes that it needs. */
   readonly files: readonly string[];
@@ -77,12 +77,12 @@ interface Freeze {
 }
 
 /**
- * Checks that code and sources are still those of a stage's key. A source
- * that a process has open for writing may change without a trace and change
- * back, so the stage gets a copy, which is what is compared with the key. One
- * whose changes might not show otherwise is read again when the stage has ended.
+ * Checks that code and sources are still those of a stage's key. A source that
+ * a process has open for writing may change and change back without a trace, so
+ * the stage gets a copy, and the copy is compared with the key. Other sources
+ * whose metadata might not show a change are read again after the stage.
  *
- * @throws {MovedError} If they are not.
+ * @throws {StaleKeyError} If they are not.
  */
 export async function compare(
   context: Context,
@@ -101,12 +101,12 @@ export async function compare(
     files: files.map(fingerprint),
   };
   if (!await isCurrent(context.code.get(stage.module)!, store)) {
-    throw new MovedError("code changed");
+    throw new StaleKeyError("code changed");
   }
   const copied: string[] = [];
   const doubtful: string[] = [];
   for (const [name, path] of sources) {
-    const seen = await seeSource(path, store);
+    const seen = await inspectSource(path, store);
     let content = seen.digest;
     if (seen.written) {
       const copy = await copySource(path, copyFolder(folder, name));
@@ -114,7 +114,7 @@ export async function compare(
       content = await sourceDigest(copy, store);
     } else if (!seen.settled) doubtful.push(name);
     if (content !== parts.sources[name]) {
-      throw new MovedError(`source "${path}" changed`);
+      throw new StaleKeyError(`source "${path}" changed`);
     }
   }
   return { links, files, copied, doubtful, before };
@@ -125,7 +125,7 @@ function copyFolder(folder: RunFolder, name: string): string {
   return join(folder.sources, digest(name).slice(0, 8));
 }
 
-// Links that other stages create or remove change the ctime.
+// Without the ctime, which changes when other stages create or remove links.
 function linkPrints(folder: RunFolder, links: readonly string[]): Prints {
   return links.map((path) => fingerprint(join(folder.path, path)))
     .map((print) => print && { ...print, changed: 0 });
@@ -136,7 +136,7 @@ function codePrints({ code }: Context, { module }: GraphStage): Prints {
 }
 
 /**
- * What an earlier scheduler wrote into a run folder.
+ * Reads the {@linkcode Freeze} that an earlier scheduler saved in a run folder.
  *
  * @throws {StageFailure} If it is damaged.
  */
@@ -144,7 +144,7 @@ export function readFreeze(folder: RunFolder): Freeze {
   const sealed = readSealed(folder.frozen);
   if (sealed.state !== "whole") {
     throw new StageFailure(
-      `"${folder.frozen}" is damaged, so the job that an earlier run left cannot be taken up; run the stage again`,
+      `"${folder.frozen}" is damaged, so the job of an earlier run cannot be followed; run the stage again`,
     );
   }
   return sealed.value as unknown as Freeze;
@@ -162,7 +162,7 @@ export interface Frozen {
   check(): Promise<void>;
 }
 
-/** Compares the files of a stage with what they were before its start. */
+/** Compares the files of a stage with their fingerprints before its start. */
 export function watch(
   context: Context,
   stage: GraphStage,
@@ -182,7 +182,7 @@ export function watch(
     sources: Object.values(before.sources).flat(),
     checkCode() {
       if (!equal(codePrints(context, stage), before.code)) {
-        throw new MovedError("code changed");
+        throw new StaleKeyError("code changed");
       }
     },
     async check() {
@@ -205,7 +205,7 @@ export function watch(
         if (copied.includes(name)) continue;
         const isChanged = !equal(sourcePrints(path), before.sources[name]!) ||
           doubtful.includes(name) &&
-            (await seeSource(path, context.store)).digest !==
+            (await inspectSource(path, context.store)).digest !==
               parts.sources[name];
         if (isChanged) changed.push(`"${path}"`);
       }

@@ -53,7 +53,7 @@ export async function holdGpus(
       const path = lockFileOf(folder, id);
       const lock = tryLockFile(path, { create: false });
       if (lock !== undefined) held.push({ id, lock });
-      // A lock of this process is another stage's, which releases it soon.
+      // Another stage of this process holds it, and will release it.
       else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
     }
     const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
@@ -124,7 +124,7 @@ function uuidsByProgram(): string[] {
   }
 }
 
-/** The UUID of a GPU that is called by its number, or by the beginning of its UUID; other names are kept. */
+/** The UUID of a GPU that is given by its number or by a prefix of its UUID; other names are returned unchanged. */
 function uuidOf(name: string, uuids: readonly string[]): string {
   if (/^\d+$/.test(name)) return uuids[Number(name)] ?? name;
   if (!name.startsWith("GPU-")) return name;

@@ -10,7 +10,11 @@ import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
-import { type Fingerprint, fingerprint } from "../store/stats.ts";
+import {
+  type Fingerprint,
+  fingerprint,
+  linkFingerprint,
+} from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
 import type { Runtime } from "./settings.ts";
@@ -39,9 +43,9 @@ interface ConnectedResult {
 }
 
 /**
- * Everything that the result of a stage depends on. Not part of it: paths, unless
- * the task records them, times, the stage's name, and its resources, except for the processors where
- * results depend on the number of threads.
+ * Everything that the result of a stage depends on. These are not part of it:
+ * times, the stage's name, paths (unless the task records them), and resources
+ * (except for processors where results depend on the number of threads).
  *
  * @throws {Error} If a source does not exist.
  */
@@ -131,8 +135,8 @@ export async function sourceDigest(
   );
 }
 
-/** A source that is given to a stage. */
-interface SeenSource {
+/** Content of a source, and whether it may change without a trace. */
+interface InspectedSource {
   readonly digest: string;
   /** True if any later change will show in the fingerprints of its files. */
   readonly settled: boolean;
@@ -140,15 +144,15 @@ interface SeenSource {
   readonly written: boolean;
 }
 
-/** As {@linkcode sourceDigest}, with what has to be known to give the source to a stage. */
-export async function seeSource(
+/** Digest of a source, as {@linkcode sourceDigest} gives it, and whether the source may change without a trace. */
+export async function inspectSource(
   path: string,
   { stats, listings }: Pick<Store, "stats" | "listings">,
-): Promise<SeenSource> {
+): Promise<InspectedSource> {
   let isSettled = true;
   let isWritten = false;
   const text = await sourceText(path, async (file) => {
-    const seen = await stats.see(file);
+    const seen = await stats.inspect(file);
     isSettled &&= seen?.settled === true;
     isWritten ||= seen?.written === true;
     return seen?.blob;
@@ -191,7 +195,11 @@ export async function copySource(
   return join(folder, basename(path));
 }
 
-/** Fingerprints of all files and folders of a source: a file that comes and goes changes its folder. */
+/**
+ * Fingerprints of all files and folders of a source, and of the symbolic links
+ * that lead to them: a file that comes and goes changes its folder, and a link
+ * that leads elsewhere and back is another link.
+ */
 export function sourcePrints(path: string): (Fingerprint | undefined)[] {
   const files = filesOf(path).map(([, file]) => file);
   const folders = new Set([path]);
@@ -202,7 +210,50 @@ export function sourcePrints(path: string): (Fingerprint | undefined)[] {
       folder = dirname(folder)
     ) folders.add(folder);
   }
-  return [...files, ...folders].map(fingerprint);
+  const members = [...files, ...folders];
+  const links = new Set(linksOn(path));
+  for (const member of members) {
+    if (isLink(member)) linksOn(member).forEach((link) => links.add(link));
+  }
+  return [
+    ...members.map(fingerprint),
+    ...[...links].map(linkFingerprint),
+  ];
+}
+
+/** Symbolic links that Linux follows to reach a file: more than these are an error. */
+const MOST_LINKS = 40;
+
+/** Symbolic links that the system follows to reach an absolute path, each by a path without links. */
+function linksOn(path: string): string[] {
+  const links: string[] = [];
+  const steps = path.split("/");
+  let at = "/";
+  for (let step; (step = steps.shift()) !== undefined;) {
+    const next = join(at, step);
+    if (!isLink(next)) {
+      at = next;
+      continue;
+    }
+    links.push(next);
+    if (links.length > MOST_LINKS) break;
+    const target = Deno.readLinkSync(next);
+    if (target.startsWith("/")) at = "/";
+    steps.unshift(...target.split("/"));
+  }
+  return links;
+}
+
+function isLink(path: string): boolean {
+  try {
+    return Deno.lstatSync(path).isSymlink;
+  } catch (error) {
+    if (
+      error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory
+    ) return false;
+    throw error;
+  }
 }
 
 /** The parameters, with the sources as absolute paths. */
@@ -266,7 +317,7 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
   const system = systemFolderOf(path);
   if (system !== undefined) {
     throw new Error(
-      `"${path}" is a folder of ${system}, in which the system shows itself; copy what you need to another one`,
+      `"${path}" is a folder of ${system}, whose content the kernel generates; copy the files that you need to another folder`,
     );
   }
   return listTree(path, "follow").map((name) => [
@@ -278,8 +329,8 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
 /** Version of `sources.json`. */
 const VERSION = 1;
 
-/** Number of entries kept in `sources.json`. */
-const MOST = 1_000;
+/** Maximum number of entries in `sources.json`. */
+const MAX_ENTRIES = 1_000;
 
 /**
  * The sources that stages name by their parameters, as their tasks' `sources()`
@@ -337,7 +388,7 @@ export class SourcePaths {
       this.#store.makeFolder();
       writeSealed(this.#path, {
         version: VERSION,
-        paths: Object.fromEntries([...this.#known].slice(-MOST)),
+        paths: Object.fromEntries([...this.#known].slice(-MAX_ENTRIES)),
       }, quickChecksum);
     } catch (error) {
       if (!isReadOnly(error) && !isFull(error)) throw error;

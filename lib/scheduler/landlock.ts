@@ -11,26 +11,26 @@ export interface Rules {
   readonly net: boolean;
 }
 
-/** What the programs and libraries of a system read. */
+/** Paths that the programs and libraries of a system read. */
 const SYSTEM = [
   ...["/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"],
   ...["ld.so.cache", "ld.so.conf", "ld.so.preload", "localtime"]
     .map((name) => `/etc/${name}`),
   ...["nsswitch.conf", "passwd", "group", "nvidia", "vulkan", "OpenCL"]
     .map((name) => `/etc/${name}`),
-  // Landlock itself denies what /proc shows of other processes' memory, environment and files.
+  // Landlock itself denies access to the memory, environment and files of other processes in /proc.
   ...["/proc", "/sys", "/run/opengl-driver"],
 ];
 
 const LAUNCH = fileURLToPath(new URL("launch.ts", import.meta.url));
 
 /**
- * Arguments of Deno that start it confined: a launcher that becomes `deno`
- * with other arguments.
+ * Arguments of Deno that start `launch.ts`, which confines itself and then
+ * becomes `deno` with other arguments.
  *
  * @param args The other arguments.
- * @param rules What the process may use besides the system's libraries, Deno and GPUs.
- * @param note Path of a file in which the rules are written down for the launcher.
+ * @param rules Access besides that to the system's libraries, Deno and GPUs.
+ * @param note Path of the file that passes the rules to the launcher.
  */
 export function confined(
   args: readonly string[],
@@ -42,13 +42,13 @@ export function confined(
     write,
     net,
   };
-  // A job that an earlier scheduler left may be reading it.
+  // A job of an earlier scheduler may be reading it.
   Deno.writeTextFileSync(`${note}.new`, JSON.stringify(all));
   Deno.renameSync(`${note}.new`, note);
   return [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
     ...["--no-remote", "--cached-only", "--no-npm", "--no-code-cache"],
-    // It runs for milliseconds: threads and machine code would cost more than they gain.
+    // It runs for milliseconds, so threads and compiled code cost more than they save.
     ...["--v8-flags=--single-threaded,--jitless", "-A"],
     ...[LAUNCH, note, Deno.execPath()],
     ...args,
@@ -83,7 +83,7 @@ function version(): number {
       },
     });
   } catch (error) {
-    // Another C library than glibc, with which no engine uses FFI.
+    // Not glibc: no engine with native code runs here.
     if (error instanceof Deno.errors.NotCapable) throw error;
     return 0;
   }

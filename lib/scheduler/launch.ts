@@ -39,7 +39,7 @@ const WRITE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR |
   REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM | REFER;
 const DEVICE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV;
 
-/** Devices that hold no data of others, and GPUs. Those of this machine, which may be a node of a cluster. */
+/** Devices without data of other processes, and GPUs. Matched where the stage runs, which may be a node of a cluster. */
 const DEVICES = /^(null|zero|full|u?random|nvidia.*|dxg|kfd|dri)$/;
 
 /** Number of rights that each version of Landlock knows, from version 1. */
@@ -96,7 +96,7 @@ function confine({ read, write, net }: Rules): void {
     BigInt(attributes.byteLength),
     0,
   ));
-  if (ruleset < 0) throw new Error("Landlock rejects the set of rules");
+  if (ruleset < 0) throw new Error("Landlock rejected the rule set");
   const allow = (path: string, access: bigint) => {
     const parent = libc.open(cString(path), O_PATH_CLOEXEC);
     if (parent < 0) return; // It does not exist.
@@ -107,7 +107,7 @@ function confine({ read, write, net }: Rules): void {
     rule.setInt32(8, parent, true);
     const { buffer } = rule;
     if (libc.addRule(ADD_RULE, ruleset, RULE_PATH_BENEATH, buffer, 0) !== 0n) {
-      throw new Error(`Landlock rejects a rule for "${path}"`);
+      throw new Error(`Landlock rejected the rule for "${path}"`);
     }
   };
   read.forEach((path) => allow(path, READ));
@@ -115,14 +115,14 @@ function confine({ read, write, net }: Rules): void {
   for (const { name } of Deno.readDirSync("/dev")) {
     if (DEVICES.test(name)) allow(`/dev/${name}`, DEVICE);
   }
-  // With these, root reads the environment of every process in /proc. Users without rights have none to give up.
+  // With these capabilities, root reads the environment of every process in /proc. Other users have none to drop.
   for (const capability of [CAP_SYS_ADMIN, CAP_PERFMON]) {
     libc.prctl(PR_CAPBSET_DROP, capability, 0n, 0n, 0n);
   }
   if (
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0 ||
     libc.restrictSelf(RESTRICT_SELF, ruleset, 0) !== 0n
-  ) throw new Error("Landlock rejects the process");
+  ) throw new Error("Landlock rejected the restriction of the process");
 }
 
 function become(program: readonly string[]): never {

@@ -8,14 +8,14 @@ import {
   lockHolder,
   tryLockFile,
 } from "../store/locks.ts";
-import type { Context } from "./context.ts";
-import type { Event } from "./events.ts";
+import { type Context, stageOf } from "./context.ts";
+import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError } from "./failure.ts";
 import { checkGpus, type HeldGpus, holdGpus } from "./gpus.ts";
 import type { Limits } from "./settings.ts";
 
-/** What a stage's process needs. Its GPUs are those that it asks for, or that its runtimes need. */
+/** Resources of a stage's process. Its number of GPUs is the larger of what the stage requests and what its runtimes need. */
 export function resourcesOf(
   { runtimes }: Pick<Context, "runtimes">,
   { declaration, resources, timeout }: GraphStage,
@@ -52,6 +52,44 @@ export function claimOf(context: Context, stage: GraphStage): Claim {
       ? { cpus: 0, gpus: 0, memory: 0 }
       : resourcesOf(context, stage)),
     ...(mutex !== undefined && { mutex }),
+  };
+}
+
+/** Resources of the stages of a run, and durations of their earlier runs. */
+export function expectation(context: Context): Event & { type: "expected" } {
+  const { graph: { pipeline }, settings: { limits }, store } = context;
+  /** Durations of results, by the name of the stage. */
+  const seen = new Map<string, number[]>();
+  const secondsOf = (id: string): number | undefined => {
+    for (const key of store.histories.read(pipeline, id).keys) {
+      const found = store.manifests.read(key);
+      if (found.state === "found") return found.manifest.seconds;
+    }
+  };
+  const stages = [...context.selected].map((id) => {
+    const stage = stageOf(context, id);
+    const { cpus, gpus } = claimOf(context, stage);
+    const seconds = secondsOf(id);
+    if (seconds !== undefined) {
+      seen.set(stage.name, [...seen.get(stage.name) ?? [], seconds]);
+    }
+    const needs = [...new Set(Object.values(stage.inputs).flat())];
+    return { stage: id, name: stage.name, needs, cpus, gpus, seconds };
+  });
+  return {
+    type: "expected",
+    stages: stages.map(({ name, seconds, ...stage }): ExpectedStage => {
+      const others = seen.get(name);
+      const expected = seconds ??
+        (others && others.reduce((sum, it) => sum + it, 0) / others.length);
+      return {
+        ...stage,
+        ...(expected !== undefined && { seconds: expected }),
+      };
+    }),
+    cpus: limits.cpus,
+    gpus: limits.gpus.length,
+    jobs: limits.jobs,
   };
 }
 
@@ -187,7 +225,7 @@ async function lock(
   if (!settings.wait) {
     const lock = tryLockFile(path);
     if (lock !== undefined) return lock;
-    // A lock of this process is another stage's, which releases it soon.
+    // Another stage of this process holds it, and will release it.
     if (!isHeldHere(path)) {
       throw new BusyError(messages.refuse(lockHolder(path)));
     }

@@ -60,18 +60,21 @@ function accessOf(
       ...access.read,
       ...writable,
       ...read?.() ?? [],
-      ...runtimes.flatMap((runtime) => runtime.read),
+      ...runtimes.flatMap(({ read, handsOn }) => [
+        ...read,
+        ...handsOn?.read ?? [],
+      ]),
     ],
     write: writable,
   };
 }
 
 /**
- * What the kernel lets a stage's process do whose native code Deno cannot
- * restrict, since its runtimes need all of FFI.
+ * Landlock rules for a stage's process whose runtimes need all of FFI, so that
+ * Deno cannot restrict their native code.
  *
  * @param code Files and folders of its code.
- * @returns Undefined if there is no such code, or the task starts programs, which need more.
+ * @returns Undefined if there is no such code, or the task starts programs, which need wider access.
  */
 export function rulesFor(
   permissions: Permissions,
@@ -87,7 +90,7 @@ export function rulesFor(
   const { read, write } = accessOf(permissions, access, runtimes);
   const native = runtimes.flatMap((runtime) => runtime.native ?? []);
   return {
-    // Compiled code is in Deno's folder: what could change it could change every other stage, and the scheduler.
+    // Read only: whoever can write the compiled code there can change every later stage, and the scheduler.
     read: [
       ...code,
       denoFolder(),
@@ -104,7 +107,7 @@ export function rulesFor(
  * values.
  *
  * @param name `read`, `write`, `env` or `run`.
- * @throws {StageFailure} If a value contains a comma: Deno 2.9 splits values there, in spite of the escape in its manual.
+ * @throws {StageFailure} If a value contains a comma: Deno 2.9 splits values there, although its manual describes an escape.
  */
 export function allow(name: string, values: readonly string[]): string[] {
   const split = values.find((value) => value.includes(","));
@@ -139,15 +142,15 @@ export function stageEnvironment(
   };
 }
 
-/** An origin for one stage's process. What the process stored under it is removed on disposal. */
+/** An origin for one stage's process. Its web storage is removed on disposal. */
 interface OwnOrigin extends Disposable {
   readonly flags: readonly string[];
 }
 
 /**
- * Separates the web storage and caches of stages. They need no permission, and
- * without an origin all processes of a project share them. `child.ts` takes
- * them from the stage's process, but cannot from its workers.
+ * Separates the web storage and caches of stages, which need no permission:
+ * without an origin, all processes of a project share them. `child.ts` removes
+ * their globals from the stage's process, but cannot do so in its workers.
  */
 export function ownOrigin(): OwnOrigin {
   const origin = `http://${crypto.randomUUID()}.invalid`;

@@ -11,7 +11,7 @@ import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { difference, placeOf, visibleFolder } from "./visible.ts";
 
-/** What to do with a stage whose inputs all exist. */
+/** Decision on a stage whose inputs all exist. */
 export type Decided = Reused | (StageKey & { readonly decision: Run });
 
 /** A stage whose result is in the cache. */
@@ -96,7 +96,7 @@ export async function decide(
   };
 }
 
-/** What a run would do with each stage of the graph, in topological order. */
+/** Decision on each stage of the graph, in topological order. */
 type Plan = ReadonlyMap<string, Decision>;
 
 /**

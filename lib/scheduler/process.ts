@@ -2,10 +2,10 @@ import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
 import {
-  LeftError,
-  MovedError,
+  DetachedJobError,
   StageFailure,
   StageInterrupted,
+  StaleKeyError,
 } from "./failure.ts";
 
 /** Options of {@linkcode follow}. */
@@ -14,7 +14,7 @@ interface Watch {
   /** Prefix of the lines that are events; see {@linkcode newMark}. */
   readonly mark: string;
   readonly emit: (event: Event) => void;
-  /** Replaces paths in what it says by paths that the user will find. */
+  /** Replaces paths in its output by paths that exist after the run. */
   readonly lastingPaths?: (text: string) => string;
   /** Called when all modules of the process are loaded. If it throws, the process is stopped. */
   readonly onReady: () => void;
@@ -35,6 +35,13 @@ export interface Measured {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** Result of {@linkcode follow}. */
+interface Followed {
+  readonly measured: Measured;
+  /** See {@linkcode Ended.round}. */
+  readonly round: number | undefined;
+}
+
 /** Seconds that a process may take to end after its task is done. */
 const LAST_SECONDS = 10;
 
@@ -43,17 +50,17 @@ const LAST_SECONDS = 10;
  *
  * @throws {StageFailure} If it fails or times out.
  * @throws {StageInterrupted} If it is interrupted.
- * @throws {LeftError} If it goes on without this scheduler.
- * @throws {MovedError} If another scheduler has taken its result.
+ * @throws {DetachedJobError} If it goes on without this scheduler.
+ * @throws {StaleKeyError} If another scheduler has taken its result.
  */
 export async function follow(
   execution: Execution,
   watch: Watch,
-): Promise<Measured> {
+): Promise<Followed> {
   const { stage, timeout, emit } = watch;
   const metrics: Record<string, number> = {};
   let failure: unknown;
-  /** The last message of its task, which does not count if it is started again. */
+  /** The error that its task reported; discarded if the job starts again. */
   let error: StageFailure | undefined;
   let done = false;
   let saved: string | undefined;
@@ -147,12 +154,12 @@ export async function follow(
   timers.forEach((timer) => timer[Symbol.dispose]());
   watch.signal.removeEventListener("abort", onAbort);
   if (ended.followed === "left") {
-    throw new LeftError(
+    throw new DetachedJobError(
       `job ${job} goes on; run the pipeline again to follow it`,
     );
   }
   if (ended.followed === "taken") {
-    throw new MovedError(`another scheduler took the result of job ${job}`);
+    throw new StaleKeyError(`another scheduler took the result of job ${job}`);
   }
   if (failure instanceof StageInterrupted) throw new StageInterrupted(saved);
   if (failure !== undefined) throw failure;
@@ -167,13 +174,16 @@ export async function follow(
   const measured = ended.measured ??
     { started, seconds: (performance.now() - clock) / 1000 };
   return {
-    started: measured.started.toISOString(),
-    seconds: Math.round(measured.seconds * 1000) / 1000,
-    metrics,
+    measured: {
+      started: measured.started.toISOString(),
+      seconds: Math.round(measured.seconds * 1000) / 1000,
+      metrics,
+    },
+    round: ended.round,
   };
 }
 
-/** Milliseconds without output, and in all, after which the output of a process that has ended is not waited for. */
+/** Milliseconds without output, and in total, after which the scheduler stops reading the output of a process that has ended. */
 const SILENCE = 500;
 const LAST_OUTPUT = 5_000;
 
@@ -243,12 +253,12 @@ export type ChildLine = ChildEvent | JobEvent | {
   readonly line: string;
 };
 
-/** A prefix for event lines that nothing else in the process can know or guess. */
+/** A prefix for event lines that other code in the process can neither know nor guess. */
 export function newMark(): string {
   return `\x1e${crypto.randomUUID()} `;
 }
 
-/** What a line of a stage's process tells the user, if anything. */
+/** The event for a line of a stage's process; undefined for lines that the user does not see. */
 export function eventOf(line: ChildLine, stage: string): Event | undefined {
   switch (line.type) {
     case "queued":

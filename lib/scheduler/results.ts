@@ -10,8 +10,8 @@ import { liveRuns, makeRunFolder, type RunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
-/** Folders of results, which exist until they are disposed of. */
-interface ResultFolders extends Disposable {
+/** Folders of results, which exist until disposal. */
+export interface ResultFolders extends Disposable {
   /** The folder of a stage's result; read only. */
   of(stage: string): string;
   /** Replaces these folders in a text by those in which the user sees the results of the stages. */

@@ -11,15 +11,15 @@ import {
 import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
 import { type Fingerprint, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
-import { attempt } from "./attempt.ts";
+import { attempt, type Attempted } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
 import {
-  LeftError,
-  MovedError,
+  DetachedJobError,
   StageFailure,
   StageInterrupted,
+  StaleKeyError,
 } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import {
@@ -32,7 +32,6 @@ import {
 } from "./limits.ts";
 import { openLog } from "./logs.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
-import type { Measured } from "./process.ts";
 import { keptRunFolder, makeRunFolder, type RunFolder } from "./runs.ts";
 import { makeVisible } from "./visible.ts";
 
@@ -48,7 +47,7 @@ interface StageOptions {
   readonly waiting: AbortSignal;
 }
 
-/** How running a stage ended. */
+/** How the run of a stage ended. */
 type StageOutcome =
   | { readonly state: "ran"; readonly manifest: Manifest }
   /** Another process has made the result in the meantime. */
@@ -61,8 +60,8 @@ type StageOutcome =
  * lock of its key is held while the key is looked up again, the stage runs and
  * the result is committed, so only one of many processes runs it.
  *
- * @throws {MovedError} If something that its key depends on has changed.
- * @throws {LeftError} If its job goes on without this scheduler.
+ * @throws {StaleKeyError} If something that its key depends on has changed.
+ * @throws {DetachedJobError} If its job goes on without this scheduler.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
@@ -77,7 +76,7 @@ export async function runStage(
   const again = await decide(context, stage, results);
   if (again.key !== decided.key) {
     const moved = changes(decided.parts, again.parts, context.store);
-    throw new MovedError(describeChanges(moved));
+    throw new StaleKeyError(describeChanges(moved));
   }
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(context, stage, options);
@@ -131,21 +130,22 @@ async function runOnce(
       ? "the last attempt failed"
       : reason,
   });
+  let made: Attempted | undefined;
   try {
-    const measured = await attempt(context, stage, decided, folder, {
+    made = await attempt(context, stage, decided, folder, {
       ...options,
       checkpoint: (sources) => takeCheckpoint(key, sources, store),
       emit: say,
     });
     log.end();
-    return await commit(context, stage, decided, folder, measured, {
+    return await commit(context, stage, decided, made, folder.log, {
       ...options,
       emit,
     });
   } catch (error) {
-    if (error instanceof LeftError) folder.leave();
-    if (isTaken(folder, error)) {
-      throw new MovedError("another scheduler took its result");
+    if (error instanceof DetachedJobError) folder.leave();
+    if (isTaken(folder, made?.output ?? folder.path, error)) {
+      throw new StaleKeyError("another scheduler took its result");
     }
     if (!(error instanceof StageFailure)) throw error;
     const failures = store.makeFolder("failures", pipeline);
@@ -188,7 +188,11 @@ async function runOnce(
  * True for an error because another scheduler, on a host that does not see the
  * locks of this one, has committed the result and taken the output.
  */
-function isTaken({ output, isShared }: RunFolder, error: unknown): boolean {
+function isTaken(
+  { isShared }: RunFolder,
+  output: string,
+  error: unknown,
+): boolean {
   return isShared && fingerprint(output) === undefined &&
     (error instanceof StageFailure || error instanceof Deno.errors.NotFound);
 }
@@ -203,15 +207,15 @@ async function commit(
   context: Context,
   stage: GraphStage,
   { key, parts }: Decided,
-  folder: RunFolder,
-  measured: Measured,
+  { output, measured }: Attempted,
+  log: string,
   { emit, signal }: Pick<StageOptions, "emit" | "signal">,
 ): Promise<Manifest> {
   const { graph: { pipeline }, store } = context;
-  const paths = artifactFiles(stage, folder.output);
+  const paths = artifactFiles(stage, output);
   const stored = await store.blobs.putAll([
-    ...paths.map((path) => join(folder.output, path)),
-    folder.log,
+    ...paths.map((path) => join(output, path)),
+    log,
   ]);
   const files = paths.map((path, i) => ({ path, ...stored[i]! }));
   for (const listing of Object.values(parts.sources)) {
@@ -235,7 +239,7 @@ async function commit(
   // Noted first: what is visible later is then known as written by the stage.
   await store.noteResult(pipeline, stage.id, key);
   await makeVisible(context, stage, manifest, {
-    fresh: folder.output,
+    fresh: output,
     signal,
     onKept: emit,
   });

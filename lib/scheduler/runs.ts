@@ -12,11 +12,12 @@ import {
 import { type Lock, lockHolder, tryLockFile } from "../store/locks.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
-import type { Executor } from "./executors/executor.ts";
+import { type Executor, ROUND } from "./executors/executor.ts";
 
 /** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
 export interface RunFolder extends Disposable {
   readonly path: string;
+  /** Contains {@linkcode ROUND} if the executor may start the job again, as does `temporary`. */
   readonly output: string;
   readonly inputs: string;
   /** For copies of sources; created if needed. */
@@ -24,7 +25,7 @@ export interface RunFolder extends Disposable {
   readonly temporary: string;
   readonly spec: string;
   readonly log: string;
-  /** What must not change while the stage runs; see `freeze.ts`. */
+  /** Files that must not change while the stage runs; see `freeze.ts`. */
   readonly frozen: string;
   /** True if an earlier scheduler left it with a job in it. */
   readonly left: boolean;
@@ -34,21 +35,26 @@ export interface RunFolder extends Disposable {
   leave(): void;
 }
 
-/** Creates a run folder. It is locked until it is disposed of or this process ends. */
+/**
+ * Creates a run folder. It is locked until it is disposed of or this process ends.
+ *
+ * @param rounds True if the executor may start the job again.
+ */
 export function makeRunFolder(
   store: Store,
   pipeline: string,
   stage: string,
   key: string,
+  rounds = false,
 ): RunFolder {
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
-  return newRunFolder(store, { pipeline, stage, key }, name)!;
+  return newRunFolder(store, { pipeline, stage, key }, name, rounds)!;
 }
 
-/** Milliseconds that a folder of another host may be in creation. */
+/** Milliseconds that another host may take to create a run folder. */
 const LONGEST_CREATION = 60_000;
 
-/** Milliseconds between two looks at it. */
+/** Milliseconds between two checks of it. */
 const CREATION_PAUSE = 500;
 
 /**
@@ -67,12 +73,12 @@ export async function keptRunFolder(
 ): Promise<RunFolder> {
   for (;;) {
     signal.throwIfAborted();
-    const made = newRunFolder(store, { pipeline, stage, key }, key);
+    const made = newRunFolder(store, { pipeline, stage, key }, key, true);
     if (made !== undefined) return made;
     const path = store.path("runs", key);
     const lock = lockOf(path);
     if (typeof lock === "object") {
-      const folder = runFolder(path, lock, true);
+      const folder = runFolder(path, lock, true, true);
       if (fingerprint(folder.frozen) !== undefined) return folder;
       const made = fingerprint(path)?.modified ?? 0;
       // Where locks work within one host only, its creator may live on another.
@@ -96,6 +102,7 @@ function newRunFolder(
   store: Store,
   run: Pick<LiveRun, "pipeline" | "stage" | "key">,
   name: string,
+  rounds: boolean,
 ): RunFolder | undefined {
   const runs = store.makeFolder("runs");
   const path = join(runs, name);
@@ -106,7 +113,7 @@ function newRunFolder(
   let lock: Lock | undefined;
   try {
     lock = tryLockFile(join(unready, "lock"))!;
-    for (const part of ["output", "inputs", "tmp"]) {
+    for (const part of rounds ? ["inputs"] : ["inputs", "output", "tmp"]) {
       Deno.mkdirSync(join(unready, part));
     }
     const started = new Date().toISOString();
@@ -124,17 +131,23 @@ function newRunFolder(
     if (osError(error) === ENOTEMPTY) return undefined;
     throw error;
   }
-  return runFolder(path, lock, false);
+  return runFolder(path, lock, false, rounds);
 }
 
-function runFolder(path: string, lock: Lock, left: boolean): RunFolder {
+function runFolder(
+  path: string,
+  lock: Lock,
+  left: boolean,
+  rounds: boolean,
+): RunFolder {
   let leaves = false;
+  const round = rounds ? `-${ROUND}` : "";
   return {
     path,
-    output: join(path, "output"),
+    output: join(path, `output${round}`),
     inputs: join(path, "inputs"),
     sources: join(path, "sources"),
-    temporary: join(path, "tmp"),
+    temporary: join(path, `tmp${round}`),
     spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),
     frozen: join(path, "frozen.json"),
@@ -153,7 +166,7 @@ function runFolder(path: string, lock: Lock, left: boolean): RunFolder {
   };
 }
 
-/** Removes a run folder. It has no name of a run any more as soon as it is incomplete. */
+/** Removes a run folder. It is renamed first, so that an incomplete folder never has the name of a run. */
 function removeRun(path: string): void {
   const gone = join(dirname(path), `.${temporarySuffix()}-gone`);
   try {
@@ -168,7 +181,7 @@ function removeRun(path: string): void {
 /** Matches the names of run folders; others are not the scheduler's. */
 const RUN_NAME = /^\.?\d+-[0-9a-f]{8}-\d+-/;
 
-/** Removes run folders whose scheduler died, and ends the processes that are left of them. */
+/** Removes run folders whose scheduler died, and ends the remaining processes of their stages. */
 export async function sweepRuns(
   store: Store,
   executor: Executor,
@@ -181,7 +194,7 @@ export async function sweepRuns(
     if (isDigest(name) && !isForgotten(path)) continue;
     const lock = lockOf(path);
     if (lock === "missing") {
-      // It may be in creation; else a removal of it goes on, or has failed.
+      // It is being created or removed, or a removal has failed.
       if (!name.endsWith(IN_CREATION) || isOld(path)) removeFolder(path);
     } else if (lock !== "held") {
       await executor.reap(path);
@@ -217,14 +230,14 @@ function isUntouched(path: string, age: number): boolean {
   return modified !== undefined && modified < Date.now() - age;
 }
 
-/** A stage that is running now, in this process, another, or a job that a run has left. */
+/** A stage that is running now: in this process, in another one, or as a job that no run follows. */
 export interface LiveRun {
   readonly pipeline: string;
   readonly stage: string;
   readonly key: string;
   /** When it started: ISO 8601. */
   readonly started: string;
-  /** Process that runs it: `process 1234`. */
+  /** Process that runs it (`process 1234`), or a text for a job that no run follows. */
   readonly holder: string;
   /** Path of its log. */
   readonly log: string;

@@ -7,9 +7,9 @@ import { type Context, openContext, openStore, stageOf } from "./context.ts";
 import type { Event, Summary } from "./events.ts";
 import {
   BusyError,
-  LeftError,
-  MovedError,
+  DetachedJobError,
   StageFailure,
+  StaleKeyError,
   withCache,
 } from "./failure.ts";
 import type { Slots } from "./limits.ts";
@@ -85,10 +85,10 @@ async function runAll(
   return summary;
 }
 
-/** Seconds that a run may take to end after an interrupt; twice as many, besides the grace, if stages are running. */
+/** Seconds that a run may take to end after an interrupt. If stages are running, it gets the grace and as many seconds again. */
 const LAST_SECONDS = 5;
 
-/** Gives a run up that does not end after an interrupt, whatever it waits for: a lock, a subprocess, a disk that does not answer. */
+/** Abandons a run that does not end after an interrupt, whether it waits for a lock, a subprocess or a disk. */
 class Patience implements Disposable {
   readonly #over = Promise.withResolvers<never>();
   readonly #running = new Set<string>();
@@ -110,12 +110,12 @@ class Patience implements Disposable {
     else signal.addEventListener("abort", this.#start);
   }
 
-  /** Rejects when the run is given up. */
+  /** Rejects when the run is abandoned. */
   get over(): Promise<never> {
     return this.#over.promise;
   }
 
-  /** Passes an event on, unless the run has been given up. */
+  /** Emits an event, unless the run has been abandoned. */
   readonly emit = (event: Event): void => {
     if (this.#isOver) return;
     if (event.type === "started") this.#running.add(event.stage);
@@ -154,13 +154,13 @@ type Settled =
   | { readonly manifest: Manifest }
   | { readonly lacking: string };
 
-/** Number of times that a stage starts over because something that its key depends on has changed. */
-const MOST_MOVES = 20;
+/** Maximum number of times that a stage starts over because its key has changed. */
+const MAX_KEY_CHANGES = 20;
 
-/** Number of times that a stage starts over because the cache has lost the same blob. */
-const MOST_LOSSES = 5;
+/** Maximum number of times that a stage starts over because the cache has lost the same blob. */
+const MAX_LOSSES = 5;
 
-/** Why stages are skipped that an interrupted run has not come to. */
+/** Reason for skipping the stages that an interrupted run has not reached. */
 const INTERRUPTED = "interrupted";
 
 /** Thrown to stop scheduling further stages. */
@@ -181,7 +181,7 @@ class Scheduler {
   readonly #context: Context;
   readonly #emit: (event: Event) => void;
   readonly #signal: AbortSignal;
-  /** Cancels the waiting of stages that must not start any more. */
+  /** Aborts the waiting of stages that must no longer start. */
   readonly #halt = new AbortController();
   readonly #settled = new Map<string, Promise<Settled>>();
   #slots: Promise<Slots> | undefined;
@@ -218,7 +218,7 @@ class Scheduler {
       if (this.#signal.aborted && error === this.#signal.reason) {
         return this.#skip(id, INTERRUPTED);
       }
-      if (error instanceof LeftError || error instanceof Halt) {
+      if (error instanceof DetachedJobError || error instanceof Halt) {
         return this.#skip(id, error.message);
       }
       if (error instanceof BusyError) this.busy ??= error;
@@ -230,7 +230,7 @@ class Scheduler {
   async #bring(id: string): Promise<Settled> {
     const stage = stageOf(this.#context, id);
     const losses = new Map<string, number>();
-    for (let moves = 0;;) {
+    for (let keyChanges = 0;;) {
       const results = new Map<string, Manifest>();
       for (const input of new Set(Object.values(stage.inputs).flat())) {
         const settled = await this.#get(input);
@@ -245,14 +245,14 @@ class Scheduler {
         if (error instanceof DamagedBlobError) {
           const times = (losses.get(error.blob) ?? 0) + 1;
           losses.set(error.blob, times);
-          if (times === MOST_LOSSES) {
+          if (times === MAX_LOSSES) {
             throw new StageFailure(
               `The cache keeps losing its inputs (${error.message}); check the disk of "${this.#context.store.folder}"`,
             );
           }
           this.#forget(error.blob, results);
-        } else if (error instanceof MovedError) {
-          if (++moves === MOST_MOVES) {
+        } else if (error instanceof StaleKeyError) {
+          if (++keyChanges === MAX_KEY_CHANGES) {
             throw new StageFailure(
               `Its code or sources keep changing (${error.message}); run it again when they are stable`,
             );
@@ -300,14 +300,13 @@ class Scheduler {
     }
   }
 
-  /** Called before the first stage runs: removes what dead processes left. */
+  /** Called before the first stage runs: removes the leftovers of dead processes. */
   async #prepare(): Promise<Slots> {
     const { settings, store } = this.#context;
     const { sweepRuns } = await import("./runs.ts");
     await sweepRuns(store, settings.executor);
     await sweepVisible(this.#context, this.#emit);
-    const { Slots } = await import("./limits.ts");
-    const { expectation } = await import("./expectation.ts");
+    const { expectation, Slots } = await import("./limits.ts");
     this.#emit(expectation(this.#context));
     return new Slots(settings.limits);
   }

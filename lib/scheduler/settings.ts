@@ -62,9 +62,18 @@ export interface Runtime {
   readonly modules?: readonly string[];
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
-  /** Files that compute, once it is usable. They must not change while a stage runs. */
+  /** Its files, once it is usable. They must not change while a stage runs. */
   readonly files?: () => readonly string[];
-  /** Makes it usable, for instance installs a library that is missing or damaged. Called before each stage that needs it. */
+  /** Files that its stages hand on to later ones, such as compiled code. They affect no result and are part of none. */
+  readonly handsOn?: {
+    /** Further settings of a stage's process, given the folder for these files. */
+    settings(folder: string): Readonly<Record<string, string>>;
+    /** Paths that the process may read for it. */
+    readonly read: readonly string[];
+    /** Takes the files from that folder after the stage has succeeded. */
+    take(folder: string): Promise<void>;
+  };
+  /** Makes it usable, for instance by installing a library that is missing or damaged. Called before each stage that needs it. */
   readonly prepare: () => Promise<void>;
 }
 

@@ -7,7 +7,8 @@ import { attempt } from "./attempt.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { NoResultError } from "./failure.ts";
-import { lockMutex, takeGpus } from "./limits.ts";
+import { executorOf, lockMutex, takeGpus } from "./limits.ts";
+import { openLog } from "./logs.ts";
 import { findResult } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
@@ -55,23 +56,36 @@ export async function verify(
     graph.pipeline,
     id,
     reused.get(id)!.key,
+    executorOf(context, stage).outlives,
   );
+  // `logs` finds it as that of a run in progress.
+  using log = openLog(folder.log);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const options = { results, gpus, checkpoint: () => checkpoint, emit, signal };
-  const { seconds } = await attempt(
+  const options = {
+    results,
+    gpus,
+    checkpoint: () => checkpoint,
+    emit: (event: Event) => {
+      log.write(event);
+      emit(event);
+    },
+    signal,
+  };
+  const { output, measured: { seconds } } = await attempt(
     context,
     stage,
     reused.get(id)!,
     folder,
     options,
   );
+  log.end();
   const cached = new Map(
     results.get(id)!.files.map(({ path, blob }) => [path, blob]),
   );
   const made = new Map<string, string>();
-  for (const path of listFiles(folder.output, "refuse")) {
-    made.set(path, (await digestFile(join(folder.output, path))).blob);
+  for (const path of listFiles(output, "refuse")) {
+    made.set(path, (await digestFile(join(output, path))).blob);
   }
   const all = new Set([...cached.keys(), ...made.keys()]);
   return {

@@ -5,6 +5,8 @@ import { digest } from "../store/digest.ts";
 import {
   entriesOf,
   exchange,
+  EXDEV,
+  osError,
   removeFolder,
   removeIfThere,
   syncFolder,
@@ -37,7 +39,7 @@ export function placeOf(
   return below.startsWith("..") ? folder : below;
 }
 
-/** How a folder differs from an artifact: `output file scores.json is changed`; undefined if it does not. */
+/** First difference between a folder and an artifact: `output file scores.json is changed`; undefined if they are equal. */
 export async function difference(
   folder: string,
   files: readonly TreeFile[],
@@ -56,7 +58,7 @@ export async function difference(
   }
   const expected = new Map(files.map(({ path, blob }) => [path, blob]));
   const added = present.find((path) => !expected.has(path));
-  if (added !== undefined) return `output file ${added} is not the stage's`;
+  if (added !== undefined) return `output file ${added} was added`;
   const found = new Set(present);
   for (const [path, blob] of expected) {
     if (!found.has(path)) return `output file ${path} is missing`;
@@ -67,7 +69,7 @@ export async function difference(
   return undefined;
 }
 
-/** Files of the user that were in the way of an output. */
+/** Files of the user that were moved out of an output folder. */
 type Kept = Extract<Event, { type: "kept" }>;
 
 /** How a visible folder is replaced. */
@@ -82,8 +84,8 @@ interface Replacement {
 
 /**
  * Puts a result in the visible folder of its stage, in place of what is there.
- * The files are copies, so the user may edit them. What the cache has not
- * written there is moved to `_kept/STAGE/N` beside the folder.
+ * The files are copies, so the user may edit them. Files that the cache has not
+ * written are moved to `_kept/STAGE/N` beside the folder.
  *
  * @throws {DamagedBlobError} If the cache has lost a file of the result.
  */
@@ -98,17 +100,19 @@ export async function makeVisible(
   using _lock = await lockFile(lockPath(folder, store), { signal });
   const remains = new Remains(folder, pipeline, stage.id, store);
   await remains.sweep();
-  const copy = `${beside(folder)}${INCOMING}`;
+  const copy = store.path("incoming", digest(folder));
   try {
     if (fresh === undefined) {
+      // An earlier process may have been killed while it copied.
+      removeFolder(copy);
       Deno.mkdirSync(copy, { recursive: true });
       for (const { path, blob } of manifest.files) {
         await store.blobs.copyTo(blob, join(copy, path));
       }
     }
     setModes(fresh ?? copy);
-    const old = replaceFolder(folder, fresh ?? copy);
-    if (old !== undefined) await remains.clear(old);
+    replaceFolder(folder, fresh ?? copy, (kind) => remains.beside(kind));
+    await remains.sweep();
   } finally {
     removeFolder(copy);
     if (remains.kept !== undefined) onKept(remains.kept);
@@ -140,51 +144,62 @@ function setModes(folder: string): void {
 
 /**
  * Moves a folder in place of another; atomically, where the system can. It is
- * flushed to the disk first, so that a power loss cannot leave half of it.
+ * flushed to the disk first, so that a power loss cannot leave half of it. The
+ * other folder, if there was one, is then at a path that `beside` gave.
  *
- * @returns Where the other folder is now; undefined if there was none.
+ * @param beside Gives a new path in the same folder as `folder`: for a folder that was visible or will be, or for a copy.
  */
 export function replaceFolder(
   folder: string,
   fresh: string,
-): string | undefined {
+  beside: (kind: Temporary) => string,
+): void {
   syncTree(fresh);
   Deno.mkdirSync(dirname(folder), { recursive: true });
   // What was visible must never be where a clean-up deletes everything.
-  const place = beside(folder);
-  Deno.renameSync(fresh, place);
-  if (exchange(place, folder)) {
-    syncFolder(dirname(folder));
-    return place;
+  const place = beside("visible");
+  try {
+    Deno.renameSync(fresh, place);
+  } catch (error) {
+    if (osError(error) !== EXDEV) throw error;
+    // The outputs, or the cache, are on another disk by a link or a mount.
+    const copy = beside("copy");
+    copyFolder(fresh, copy);
+    syncTree(copy);
+    Deno.renameSync(copy, place);
   }
-  const old = beside(folder);
-  const existed = renameIfThere(folder, old);
-  Deno.renameSync(place, folder);
+  if (!exchange(place, folder)) {
+    renameIfThere(folder, beside("visible"));
+    Deno.renameSync(place, folder);
+  }
   syncFolder(dirname(folder));
-  return existed ? old : undefined;
 }
 
-function renameIfThere(from: string, to: string): boolean {
+function copyFolder(from: string, to: string): void {
+  Deno.mkdirSync(to);
+  for (const { name, isDirectory } of Deno.readDirSync(from)) {
+    const [member, copy] = [join(from, name), join(to, name)];
+    if (isDirectory) copyFolder(member, copy);
+    else Deno.copyFileSync(member, copy);
+  }
+}
+
+function renameIfThere(from: string, to: string): void {
   try {
     Deno.renameSync(from, to);
-    return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
-/** Removes what dead processes left beside the visible folders of a pipeline. */
+/** Clears what dead processes left beside the visible folders of a pipeline. */
 export async function sweepVisible(
   { graph: { pipeline }, settings, store }: Context,
   onKept: (kept: Kept) => void,
 ): Promise<void> {
-  const folder = join(settings.out, pipeline);
-  const stages = new Set(
-    entriesOf(folder).flatMap(({ name }) => leftBy(name) ?? []),
-  );
-  for (const stage of stages) {
-    const visible = join(folder, stage);
+  const names = entriesOf(store.path(REPLACED, pipeline));
+  for (const stage of new Set(names.flatMap(({ name }) => ownerOf(name)))) {
+    const visible = visibleFolder(settings.out, pipeline, { id: stage });
     using lock = tryLockFile(lockPath(visible, store));
     if (lock === undefined) continue;
     const remains = new Remains(visible, pipeline, stage, store);
@@ -193,16 +208,20 @@ export async function sweepVisible(
   }
 }
 
-/** Ends the name of a copy that is not complete, and in which nothing is the user's. */
-const INCOMING = ".new";
+/**
+ * Folder of the cache that lists the temporary folders beside visible ones, by
+ * pipeline: for each, a file of the same name that says what it is. A folder
+ * that is not in this list is the user's, whatever its name is.
+ */
+const REPLACED = "replaced";
 
-/** The stage beside whose visible folder a temporary folder of this name was left. */
-function leftBy(name: string): string | undefined {
-  const whole = name.endsWith(INCOMING)
-    ? name.slice(0, -INCOMING.length)
-    : name;
-  const [, stage, suffix] = /^\.(.+)\.([^.]+)$/.exec(whole) ?? [];
-  return suffix !== undefined && TEMPORARY.test(suffix) ? stage : undefined;
+/** A temporary folder: one that was visible or will be, or a copy, in which nothing is the user's. */
+type Temporary = "visible" | "copy";
+
+/** The stage beside whose visible folder a temporary folder is; none if the name is not of a temporary folder. */
+function ownerOf(name: string): string[] {
+  const [, stage, suffix] = /^\.(.+)\.([^.]+)$/.exec(name) ?? [];
+  return suffix !== undefined && TEMPORARY.test(suffix) ? [stage!] : [];
 }
 
 /**
@@ -239,20 +258,42 @@ class Remains {
     };
   }
 
-  /** Clears what processes that died have left beside the visible folder. */
+  /** A new temporary path beside the visible folder, listed as the scheduler's. */
+  beside(kind: Temporary): string {
+    const name = `.${basename(this.#folder)}.${temporarySuffix()}`;
+    this.#store.makeFolder(REPLACED, this.#pipeline);
+    Deno.writeTextFileSync(this.#listed(name), kind);
+    return join(dirname(this.#folder), name);
+  }
+
+  #listed(name = ""): string {
+    return this.#store.path(REPLACED, this.#pipeline, name);
+  }
+
+  /**
+   * Removes the temporary folders beside the visible folder, after moving aside
+   * what is the user's: what was replaced, by this process or by one that died.
+   */
   async sweep(): Promise<void> {
-    const parent = dirname(this.#folder);
-    for (const { name } of entriesOf(parent)) {
-      if (leftBy(name) !== basename(this.#folder)) continue;
-      const path = join(parent, name);
-      if (name.endsWith(INCOMING)) removeFolder(path);
-      else await this.clear(path);
+    for (const { name } of entriesOf(this.#listed())) {
+      if (ownerOf(name)[0] !== basename(this.#folder)) continue;
+      const path = join(dirname(this.#folder), name);
+      const kind = Deno.readTextFileSync(this.#listed(name));
+      if (kind === "copy") removeFolder(path);
+      else await this.#take(path);
+      removeIfThere(this.#listed(name));
     }
   }
 
-  /** Removes a folder that was visible, after moving aside what is the user's. */
-  async clear(old: string): Promise<void> {
-    if (Deno.lstatSync(old).isDirectory) await this.#clear(old, "");
+  async #take(old: string): Promise<void> {
+    let isFolder: boolean;
+    try {
+      isFolder = Deno.lstatSync(old).isDirectory;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      throw error;
+    }
+    if (isFolder) await this.#clear(old, "");
     else this.#keep(old, basename(this.#folder));
   }
 
@@ -324,9 +365,4 @@ function newFolder(parent: string): string {
 /** Lock of a visible folder, held while it is replaced. */
 function lockPath(folder: string, store: Store): string {
   return join(store.makeFolder("locks"), digest(folder));
-}
-
-/** A hidden temporary path beside a visible folder. */
-function beside(folder: string): string {
-  return join(dirname(folder), `.${basename(folder)}.${temporarySuffix()}`);
 }

@@ -33,8 +33,7 @@ export interface CutAdapter {
  * Reads the adapter of a stage, cut to the rank that its parameters, its input
  * `report` or its input `ranks` select.
  *
- * @throws {TypeError} If these contradict each other, or belong to another adapter.
- * @throws {RangeError} If a rank exceeds the adapter's.
+ * @throws {Error} If these contradict each other, belong to another adapter, or exceed its rank.
  */
 export async function readCutAdapter(
   stage: Pick<Stage<RankSettings>, "params" | "inputs">,
@@ -54,7 +53,7 @@ async function requestedRanks(
   const rank = params.rank ??
     (report === undefined || ranks !== undefined ? undefined : "recommended");
   if (rank === "recommended" && report === undefined) {
-    throw new TypeError(
+    throw new RangeError(
       '"rank: recommended" requires the input "report": connect a stage of the task "report"',
     );
   }
@@ -62,14 +61,14 @@ async function requestedRanks(
     const unused = (["variant", "split"] as const)
       .find((name) => params[name] !== undefined);
     if (unused !== undefined) {
-      throw new TypeError(
+      throw new RangeError(
         `The parameter "${unused}" requires "rank: recommended" and the input "report": connect a stage of the task "report"`,
       );
     }
   }
   if (ranks !== undefined) {
     if (rank !== undefined) {
-      throw new TypeError(
+      throw new RangeError(
         'The parameter "rank" and the input "ranks" exclude each other: remove one of them',
       );
     }
@@ -92,7 +91,7 @@ async function ranksByModule(
 ): Promise<ModuleRanks> {
   const { task, method, modules: ranks, choice } = await readRanks(path);
   if (task !== training.task || method !== training.method) {
-    throw new TypeError(
+    throw new Error(
       `The ranks were chosen for ${method} on "${task}", but the adapter is ${training.method} on "${training.task}"`,
     );
   }
@@ -106,7 +105,7 @@ async function ranksByModule(
     for (const [field, own] of Object.entries(ours)) {
       const other = theirs[field as keyof typeof theirs];
       if (isDeepStrictEqual(own, other)) continue;
-      throw new TypeError(
+      throw new Error(
         `The ranks were chosen for an adapter with ${field} ${
           JSON.stringify(other)
         }, but this adapter has ${field} ${
@@ -118,7 +117,7 @@ async function ranksByModule(
   const modules = new Set(modulesOf(Object.keys(tensors)));
   const [odd] = new Set(ranks.keys()).symmetricDifference(modules);
   if (odd !== undefined) {
-    throw new TypeError(
+    throw new Error(
       `The ranks and the adapter have different modules: "${odd}" is only in the ${
         modules.has(odd) ? "adapter" : "ranks"
       }`,

@@ -3,7 +3,7 @@ import type { ModelOrigin } from "../artifacts/model.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
 import { methodNamed } from "../engine/methods/registry.ts";
-import { GLUE_TASKS } from "../glue/benchmark.ts";
+import { glueTask, taskTitle } from "../glue/benchmark.ts";
 import {
   exactPercent,
   percent,
@@ -61,17 +61,6 @@ export function modelCard(card: CardContent): string {
     "## Training",
     settingsText(training),
   ].join("\n\n") + "\n";
-}
-
-/** Name of a task of GLUE, or the user's name for the data. */
-function taskTitle(task: string): string {
-  return glueTask(task)?.title ?? task;
-}
-
-function glueTask(task: string) {
-  return Object.hasOwn(GLUE_TASKS, task)
-    ? GLUE_TASKS[task as keyof typeof GLUE_TASKS]
-    : undefined;
 }
 
 /** Data set on the hub with the tasks of GLUE as configurations. */
@@ -167,15 +156,15 @@ function scoreText({ comparison, score }: ReportedScore): string {
   ];
   const { seeds } = score;
   return [
-    `${main[0]} ${
-      withInterval(main[1].mean, score.intervals.mean)
-    } on the ${examples} examples of the split ${plain(split)}${
+    `${main[0]} ${withInterval(main[1].mean, score.intervals.mean)}${
       others.map(([name, { mean }]) => `, ${name} ${percent(mean)}`).join("")
-    }, times 100, after the ${epoch} epoch: ${
+    } on the ${examples} examples of the split ${
+      plain(split)
+    } (times 100, ${epoch} epoch, ${
       seeds.length === 1
-        ? `of the training with seed ${seeds[0]}`
-        : `the mean of the trainings with the seeds ${seeds.join(", ")}`
-    }. Brackets are a ${
+        ? `seed ${seeds[0]}`
+        : `mean over seeds ${seeds.join(", ")}`
+    }). Brackets are a ${
       exactPercent(confidence)
     } % bootstrap interval over examples and seeds.`,
     ...(verdict === null
@@ -189,7 +178,7 @@ const SETTINGS = [
   ["method", "Method"],
   ["rank", "Trained rank"],
   ["alpha", "Alpha"],
-  ["mode", "Rows that a step trains"],
+  ["mode", "Rows trained in a step"],
   ["seed", "Seed"],
   ["epochs", "Epochs"],
   ["steps", "Optimizer steps"],

@@ -26,8 +26,8 @@ export interface RecommendationRequest {
   readonly epoch: Epoch;
 }
 
-/** A report recommends no rank, or not one, for an adapter. */
-export class NoRecommendationError extends TypeError {}
+/** Thrown if a report does not recommend exactly one rank for an adapter. */
+export class NoRecommendationError extends Error {}
 
 /** A rank that a report recommends for a variant of a method. */
 interface Recommendation {
@@ -90,9 +90,9 @@ export interface ReportedScore {
 }
 
 /**
- * The scores that a report has of an adapter's method at a rank, one for each
- * split; none where the report does not have the rank, or where several variants
- * of the method may be the adapter's.
+ * Scores of an adapter's method at a rank in a report, one for each split; none
+ * for a split without this rank, or with several variants that the adapter may
+ * have.
  *
  * @param folder An artifact of kind `report`
  */
@@ -208,7 +208,7 @@ interface Contradiction {
 
 /**
  * Finds a dimension in which a variant of a report differs from the training of
- * an adapter. Dimensions that are no field of `training.json`, and values that
+ * an adapter. Dimensions that are not fields of `training.json`, and values that
  * the field cannot have, are names chosen by the user and are skipped.
  */
 function contradictionOf(

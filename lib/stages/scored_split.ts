@@ -9,8 +9,11 @@ import {
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
 import { metricsOf } from "../glue/benchmark.ts";
-import { computeMetrics, type MetricName } from "../glue/metrics.ts";
-import { predictionsOf } from "../glue/metrics.ts";
+import {
+  computeMetrics,
+  type MetricName,
+  predictionsOf,
+} from "../glue/metrics.ts";
 import type { Stage } from "../pipeline/task.ts";
 
 /** Metrics at one rank, by name; the main metric is the first. */

@@ -22,7 +22,7 @@ export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
  */
 export const trainingSettings = {
   rank: count.max(1024).default(8).describe(
-    "LoRA rank; the largest one for DyLoRA and Matryoshka",
+    "LoRA rank; for DyLoRA and Matryoshka, the largest one",
   ),
   alpha: z.number().positive().default(16).describe(
     "LoRA alpha; the scale is alpha / rank",
@@ -41,7 +41,7 @@ export const trainingSettings = {
     "Gradient accumulation: passes per optimizer step",
   ),
   padding: z.enum(["longest", "maxLength"]).default("longest").describe(
-    "Padded length of a batch: its longest example, with batches formed by length, or the tokens' maxLength, with batches formed at random",
+    "Length to which a batch is padded: that of its longest example, with batches formed by length, or the tokens' maxLength, with batches formed at random",
   ),
   learningRate: z.number().positive().max(1).default(4e-4).describe(
     "Peak learning rate, reached after warm-up and decayed linearly to 0",
@@ -61,10 +61,10 @@ export const trainingSettings = {
     "Seed of initialization, shuffling, drawn ranks and dropout",
   ),
   startHead: z.enum(["new", "kept"]).default("new").describe(
-    "Head of a training that continues from the adapter of the input start: new, since the task may be another, or kept, for the same classes",
+    "Head of a training that continues from the input start: new, for any task, or kept, for the same classes",
   ),
   selectOn: split.default("none").describe(
-    "Split on which to score every epoch at all ranks, such as validation, in order to save the best epoch as well as the last; none saves only the last",
+    "Split on which every epoch is scored at all ranks, such as validation, to save the best epoch beside the last one; none saves only the last one",
   ),
   precision,
 };

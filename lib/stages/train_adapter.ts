@@ -93,12 +93,12 @@ function originOf(
 /**
  * Checks that a training can go on with the head of the adapter that it starts from.
  *
- * @throws {TypeError} If there is none, or its classes are not those of the tokens.
+ * @throws {RangeError} If there is none, or its classes are not those of the tokens.
  */
 function checkHead(start: Adapter | undefined, tokens: TaskClasses): void {
   if (start !== undefined) return checkClasses(start.training, tokens);
-  throw new TypeError(
-    'There is no head to keep: connect an adapter to the input "start", or remove "startHead"',
+  throw new RangeError(
+    '"startHead: kept" requires an adapter: connect one to the input "start", or remove "startHead"',
   );
 }
 
@@ -155,7 +155,7 @@ export function startFrom(
   return values;
 }
 
-/** A scaling as a parameter has it. */
+/** A scaling as the value of a parameter. */
 function settingOf(scaling: RankScaling): string {
   return typeof scaling === "string" ? scaling : JSON.stringify(scaling);
 }

@@ -156,7 +156,7 @@ const DISPOSABLE: Readonly<Record<string, RegExp>> = {
   entries: /-[0-9a-f]{8}\.js$/,
 };
 
-/** Removes blobs that no result needs, locks and entry modules; files of other names are not the cache's. */
+/** Removes blobs that no result needs, locks, entry modules and half-made copies; files of other names are not the cache's. */
 function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
   for (const { name, isDirectory } of entriesOf(store.blobs.folder)) {
     const path = join(store.blobs.folder, name);
@@ -169,6 +169,9 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
     }
   }
   // No lock is held and no process starts while the cache is locked as a whole.
+  for (const { name } of entriesOf(store.path("incoming"))) {
+    if (isDigest(name)) removeFolder(store.path("incoming", name));
+  }
   for (const [folder, names] of Object.entries(DISPOSABLE)) {
     for (const { name } of entriesOf(store.path(folder))) {
       if (names.test(name)) Deno.removeSync(store.path(folder, name));

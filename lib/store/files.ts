@@ -232,6 +232,8 @@ export function osError(error: unknown): number | undefined {
 export const ESRCH = 3;
 /** I/O error; for a terminal, it has been closed. */
 export const EIO = 5;
+/** A file or folder cannot be renamed to a path on another disk. */
+export const EXDEV = 18;
 /** A folder is not empty, so nothing can be renamed to its name. */
 export const ENOTEMPTY = Deno.build.os === "darwin" ? 66 : 39;
 const ENFILE = 23;

@@ -26,7 +26,7 @@ const FIRST_PAUSE = 5;
 const LAST_PAUSE = 100;
 
 /** Number of times that the file of a lock may be replaced while it is taken. */
-const MOST_TRIES = 100;
+const MAX_TRIES = 100;
 
 /** Takes a lock, waiting until it is free. The file is created if needed. */
 export async function lockFile(
@@ -54,7 +54,7 @@ export function tryLockFile(
   path: string,
   options: Pick<LockOptions, "shared"> & { readonly create?: boolean } = {},
 ): Lock | undefined {
-  for (let tries = 0; tries < MOST_TRIES; tries++) {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
     const file = Deno.openSync(path, {
       read: true,
       write: true,

@@ -58,10 +58,10 @@ export function fromFileUrl(url: string): string {
   return decodeURIComponent(new URL(url).pathname);
 }
 
-/** Folders in which the system shows itself: what they contain is not stored anywhere. */
+/** Folders whose content the kernel generates. */
 const SYSTEM = ["/proc", "/sys"];
 
-/** The folder of the system that an absolute path is in, such as `/proc`. */
+/** The generated folder that an absolute path is in, such as `/proc`; undefined for other paths. */
 export function systemFolderOf(path: string): string | undefined {
   return SYSTEM.find((it) => path === it || path.startsWith(`${it}/`));
 }

@@ -22,8 +22,17 @@ const TICK = 2_000;
 
 /** Fingerprint of a file or folder; undefined if it does not exist. Symbolic links are followed. */
 export function fingerprint(path: string): Fingerprint | undefined {
+  return printOf(() => Deno.statSync(path));
+}
+
+/** As {@linkcode fingerprint}, but of a symbolic link itself. */
+export function linkFingerprint(path: string): Fingerprint | undefined {
+  return printOf(() => Deno.lstatSync(path));
+}
+
+function printOf(stat: () => Deno.FileInfo): Fingerprint | undefined {
   try {
-    const info = Deno.statSync(path);
+    const info = stat();
     return {
       size: info.size,
       modified: info.mtime?.getTime() ?? 0,
@@ -50,7 +59,7 @@ export function same(a: Fingerprint, b: Fingerprint): boolean {
  * fingerprint, because the last change before is long enough ago. False also
  * after the clock was set back.
  *
- * @param settles Milliseconds that are long enough; those of the clock by default.
+ * @param settles Milliseconds that are long enough; by default the tick of the clock
  */
 export function settled(
   print: Fingerprint,
@@ -71,15 +80,14 @@ interface Entry extends Fingerprint {
 type Row = [string, number, number, number, number, string];
 
 /**
- * Whose a file is, which says how it may change. An `input` is written by the
- * user, in any way: what its metadata might not show is found out by
- * `trust.ts`. An `output` is a copy that the user sees. A `blob` belongs to the
- * cache and never changes; its ctime is ignored, since hard links to it change
- * that.
+ * Owner of a file, which determines how it may change. An `input` is written by
+ * the user, by any means: `trust.ts` finds out whether its metadata shows every
+ * change. An `output` is a copy that the user sees. A `blob` belongs to the cache
+ * and never changes; its ctime is ignored, since hard links to it change it.
  */
 type Kind = "input" | "output" | "blob";
 
-/** A file as it was read. */
+/** An input file that was read. */
 interface Seen {
   readonly blob: string;
   /** True if any later change will show in its fingerprint. */
@@ -100,7 +108,7 @@ export class Stats {
   readonly #path: string;
   readonly #entries: Map<string, Entry>;
   readonly #fresh = new Map<string, Entry>();
-  /** Digests that are not remembered, with the time until which they serve, on the clock of `performance.now()`. */
+  /** Digests that are not remembered, with the time until which they are valid, on the clock of `performance.now()`. */
   readonly #recent = new Map<string, Entry & { readonly until: number }>();
 
   constructor(path: string) {
@@ -132,8 +140,8 @@ export class Stats {
     return (await this.#read(path, kind, name))?.blob;
   }
 
-  /** As {@linkcode digest} for an input, with what has to be known to give it to a stage. */
-  async see(path: string): Promise<Seen | undefined> {
+  /** Digest of an input, as {@linkcode digest} gives it, and whether the file may change without a trace. */
+  async inspect(path: string): Promise<Seen | undefined> {
     const now = fingerprint(path);
     if (now === undefined) return undefined;
     const known = this.#entries.get(path);
@@ -151,7 +159,7 @@ export class Stats {
     const before = fingerprint(path);
     if (before === undefined) return undefined;
     const at = Date.now();
-    // After the first fingerprint: a writer who comes later changes the second one.
+    // After the first fingerprint, since a later write changes the second one.
     const { written, settles } = kind === "input"
       ? (await import("./trust.ts")).trustIn(path, before)
       : { written: false, settles: undefined };

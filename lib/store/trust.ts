@@ -1,16 +1,17 @@
 /**
- * Whether the metadata of a file show that its content has changed. They do not
- * while a process may write to it through a mapping: Linux sets the times at
- * the first write to a page only, until the page has been flushed. Nor do they
- * where a file system keeps no time of the last change (ctime) by its own clock.
+ * Finds out whether the metadata of a file shows every change of its content.
+ * It does not while a process may write to the file through a mapping: Linux
+ * sets the times at the first write to a page, and not again until the page has
+ * been flushed. Neither does it on file systems that do not set the time of the
+ * last change (ctime) by their own clock.
  */
 import { dirname } from "./paths.ts";
 
-/** How far the metadata of a file can be trusted from now on. */
+/** How far the metadata of a file can be trusted. */
 export interface Trust {
   /** True if a process has the file open for writing, or mapped. */
   readonly written: boolean;
-  /** Milliseconds after the last change from which on any further change shows: Infinity if it may never show, undefined if the tick of the clock is all there is to wait for. */
+  /** Milliseconds after the last change until a further change is sure to show. Infinity if it may never show; undefined for the tick of the clock. */
   readonly settles: number | undefined;
 }
 
@@ -40,7 +41,7 @@ const RELAYED = new Set(
     .split(" "),
 );
 
-/** Images, whose times are those that the builder wrote; FAT, which has no ctime; and memory, where writes through a mapping do not set times. */
+/** Images, whose builder wrote the times; FAT, which has no ctime; memory, where writes through a mapping set no times. */
 const NEVER = new Set(
   "cramfs erofs exfat hugetlbfs iso9660 msdos ramfs romfs squashfs tmpfs udf vfat"
     .split(" "),
@@ -50,7 +51,7 @@ const NEVER = new Set(
  * Finds out how far the metadata of a file can be trusted.
  *
  * @param path Absolute path.
- * @param times Its times, which were read before: changes until then count as known.
+ * @param times Its times, read before this call; earlier changes are known.
  */
 export function trustIn(path: string, times: Times): Trust {
   if (Deno.build.os !== "linux") return { written: false, settles: FLUSHED };
@@ -69,10 +70,10 @@ function keepsChanges(
 ): boolean {
   if (mount === undefined || NEVER.has(mount.type)) return false;
   if (LOCAL.has(mount.type) && !mount.readOnly) return true;
-  // Another image may have been mounted, with the times that its builder chose.
+  // Another image may have been mounted, with times that its builder chose.
   const isFixed = changed === modified && changed % 1000 === 0;
   if (LOCAL.has(mount.type) || RELAYED.has(mount.type)) return !isFixed;
-  // Unknown or FUSE: the ctime means something if it differs from the mtime.
+  // Unknown or FUSE: a ctime that differs from the mtime is a real one.
   return changed > modified;
 }
 
@@ -133,7 +134,7 @@ const F_SETLEASE = 1024;
 const F_RDLCK = 0;
 const F_UNLCK = 2;
 const EAGAIN = 11;
-/** Ignored unless there is a handler; a lease that is broken sends it. */
+/** Sent when a lease is broken; ignored unless there is a handler. */
 const SIGURG = 23;
 
 function libc() {

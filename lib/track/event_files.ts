@@ -4,8 +4,8 @@ import type { RecordedRun } from "./recorded_runs.ts";
 /**
  * Writes an event file of TensorBoard for each run: `FOLDER/RUN/events.out.tfevents.TIME.dylora`.
  *
- * The same run gives the same file, so that writing it again changes nothing.
- * Its settings are hyperparameters, which TensorBoard compares.
+ * Equal runs give equal files, so that writing a run again changes nothing. The
+ * settings are written as hyperparameters, which TensorBoard compares.
  *
  * @returns Number of runs that the folder did not have.
  */
@@ -84,7 +84,7 @@ function hyperparameters({ params, started }: RecordedRun): Uint8Array {
   });
   const session = concat([...values, double(5, started / 1000)]);
   const plugin = concat([field(1, "hparams"), field(2, field(3, session))]);
-  // The plugin wants a tensor beside its data: floats of shape [0].
+  // The plugin expects a tensor beside its data: floats of shape [0].
   const shape = field(2, new Uint8Array());
   const tensor = concat([integer(1, 1), field(2, shape)]);
   return concat([

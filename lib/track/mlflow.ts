@@ -15,7 +15,7 @@ const MAX_VALUE = 500;
 /**
  * Sends runs to a server of MLflow, to the experiment of the pipeline.
  *
- * A run that the experiment has under its key is left alone, and one whose
+ * A run that the experiment already has, by its key, is not sent again; one whose
  * transfer was interrupted is replaced.
  *
  * @see https://mlflow.org/docs/latest/api_reference/rest-api.html
@@ -47,7 +47,7 @@ export async function sendToMlflow(
   return added;
 }
 
-/** Runs such that those that others belong to come first. */
+/** Runs with trainings first, since evaluations refer to them. */
 function trainingsFirst(runs: readonly RecordedRun[]): RecordedRun[] {
   const isTraining = ({ kind }: RecordedRun) => kind === "training";
   return [
@@ -133,7 +133,7 @@ const CreatedRun = z.looseObject({
 });
 
 /**
- * Sends a run, which is finished only after all of it has arrived.
+ * Sends a run, and marks it as finished when all of it has arrived.
  *
  * @param ids Ids of the runs on the server, by key.
  * @returns Its id.
@@ -191,8 +191,8 @@ function chunks<T>(items: readonly T[], size: number): T[][] {
 }
 
 /**
- * Headers that authenticate at a server of MLflow, from the variables of its
- * own clients.
+ * Headers that authenticate at a server of MLflow, from the environment variables
+ * of its own clients.
  */
 export function mlflowHeaders(
   env: (name: string) => string | undefined,

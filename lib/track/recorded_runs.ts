@@ -11,13 +11,13 @@ export interface RecordedRun {
   readonly key: string;
   /** Stage and start of the key: `train-dylora@sst2,seed=0.1a2b3c4d` */
   readonly name: string;
-  /** Stage that ran; of another pipeline's result, the first stage of this one that has it. */
+  /** Stage that ran; for a result of another pipeline, the first stage of this one that has it. */
   readonly stage: string;
   readonly kind: "training" | "evaluation";
   /** When it started and ended, in milliseconds since 1970. */
   readonly started: number;
   readonly ended: number;
-  /** Settings by name, those of a part of the settings by a dot path. */
+  /** Settings by name; nested ones by dot path. */
   readonly params: Readonly<Record<string, string | number | boolean>>;
   /** In ascending order of step. */
   readonly points: readonly Point[];
@@ -37,9 +37,8 @@ interface Point {
 }
 
 /**
- * All trainings and evaluations of a pipeline that the cache has, in the order
- * in which they started: for each stage its latest results, whatever the
- * parameters.
+ * All trainings and evaluations of a pipeline in the cache, in the order in which
+ * they started: the latest results of each stage, with any parameters.
  *
  * @param note Called with a sentence for each result that cannot be used.
  */
@@ -86,7 +85,7 @@ export async function recordedRuns(
   );
 }
 
-/** Whether the stage has trained itself, unlike one that reduces or imports an adapter. */
+/** Whether the stage trained its adapter or model, instead of reducing or importing it. */
 function isTraining({ files, metrics }: Manifest): boolean {
   return metrics.loss !== undefined &&
     files.some(({ path }) => path === "training.json");
@@ -96,7 +95,7 @@ function isEvaluation({ files }: Manifest): boolean {
   return files.some(({ path }) => path === "scores.json");
 }
 
-/** What is read of `training.json`, of this version of the program or an earlier one. */
+/** The fields of `training.json` that are read, in this version of the program and earlier ones. */
 const TrainingFile = z.looseObject({
   steps: z.number(),
   learningRate: z.number(),
@@ -126,7 +125,7 @@ async function readTraining(
       {
         ...at,
         name: "train/learning_rate",
-        // Steps are counted from 0 there.
+        // learningRateAt() counts steps from 0.
         value: learningRateAt(step - 1, training),
       },
     ];
@@ -170,7 +169,7 @@ async function lossTimes(
   return first === undefined ? [] : [[first[0] - 1, started], ...times];
 }
 
-/** What is read of `scores.json`, of this version of the program or an earlier one. */
+/** The fields of `scores.json` that are read, in this version of the program and earlier ones. */
 const ScoresFile = z.looseObject({
   ranks: z.array(z.object({
     rank: z.number(),
@@ -204,7 +203,7 @@ function readEvaluation(
   return { ...run, points };
 }
 
-/** @throws {SyntaxError} If the file does not have what is read of it. */
+/** @throws {SyntaxError} If a field is missing or invalid. */
 function readFile<T extends z.ZodType>(
   name: string,
   schema: T,
@@ -242,7 +241,7 @@ function runOf(
   };
 }
 
-/** Values of a mapping and of those inside, by dot path; lists as JSON; null is left out. */
+/** Values of a mapping and of nested mappings by dot path; lists as JSON, without null. */
 function flattened(
   settings: object,
   prefix = "",
@@ -257,7 +256,7 @@ function flattened(
   });
 }
 
-/** Metrics with a finite value: trackers take no others. */
+/** Metrics with a finite value, the only ones that trackers accept. */
 function defined(
   metrics: Readonly<Record<string, number | null>>,
 ): [string, number][] {

@@ -13,7 +13,7 @@ export class TrackError extends Error {
   }
 }
 
-/** A tracking server that takes and gives JSON. */
+/** A tracking server with a JSON interface. */
 export interface Server {
   /** Name in messages: `MLflow`. */
   readonly title: string;
@@ -56,10 +56,8 @@ export async function ask(
   } catch (error) {
     signal.throwIfAborted();
     throw new TrackError(
-      `Cannot reach a server of ${title} at ${url}: ${
-        (error as Error).message
-      }`,
-      `Start one with "${start}", or name its address with --url`,
+      `Cannot reach the ${title} server at ${url}: ${(error as Error).message}`,
+      `Start one with "${start}", or give its address with --url`,
       undefined,
       { cause: error },
     );
@@ -69,7 +67,7 @@ export async function ask(
       `The server at ${url} responds with status ${status} to ${path}: ${
         text.slice(0, 300)
       }`,
-      `Check that it is a server of ${title}, and that you may write to it`,
+      `Check that it is the ${title} server, and that you may write to it`,
       status,
     );
   }
@@ -78,7 +76,7 @@ export async function ask(
   } catch (error) {
     throw new TrackError(
       `The server at ${url} does not answer in JSON to ${path}`,
-      `Check that it is a server of ${title}`,
+      `Check that it is the ${title} server`,
       status,
       { cause: error },
     );

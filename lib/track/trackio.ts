@@ -8,8 +8,8 @@ const MAX_ENTRIES = 1000;
 /**
  * Sends runs to a server of Trackio, to the project of the pipeline.
  *
- * Runs and their entries have ids that are made of the run's key, so that an
- * entry that the server has is not added again.
+ * The ids of runs and entries are derived from the run's key, so that the server
+ * does not add an entry twice.
  *
  * @returns Number of runs that the server did not have.
  * @throws {TrackError}

@@ -25,6 +25,10 @@ Deno.test("checkClasses() rejects another order, another number of classes, and 
       Error,
       'trained for "mine" with the classes negative, positive, but the tokens are for',
     );
-    assertThrows(() => checkClasses(tokens, trained), TypeError);
+    assertThrows(
+      () => checkClasses(tokens, trained),
+      Error,
+      "connect tokens with the same classes in the same order",
+    );
   }
 });

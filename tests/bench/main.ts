@@ -5,8 +5,9 @@ import {
   helpOf,
   readArguments,
   UsageError,
-} from "../../lib/cli/arguments.ts";
+} from "../../lib/cli/arguments/arguments.ts";
 import { command as epoch } from "./epoch/bench.ts";
+import { command as first } from "./first/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as profile } from "./profile/bench.ts";
 import { command as stage } from "./stage/bench.ts";
@@ -15,6 +16,7 @@ import { command as sweep } from "./sweep/bench.ts";
 
 const commands: readonly Command[] = [
   epoch,
+  first,
   pipeline,
   profile,
   stage,

@@ -2,7 +2,7 @@ import {
   type Arguments,
   type Option,
   UsageError,
-} from "../../lib/cli/arguments.ts";
+} from "../../lib/cli/arguments/arguments.ts";
 
 /** Precisions that both sides can compute in. */
 const PRECISIONS = ["bf16", "f32"] as const;

@@ -27,6 +27,12 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--rounds N",
     "--json",
   ]],
+  ["./main.ts", ["first"], /^Usage: deno task bench first/, [
+    "--only SHAPE",
+    "--precision LIST",
+    "--runs N",
+    "--json",
+  ]],
   ["./main.ts", ["pipeline"], /^Usage: deno task bench pipeline/, [
     "--only TOOL",
     "--stages LIST",

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { EXIT } from "../../lib/cli/arguments.ts";
+import { EXIT } from "../../lib/cli/arguments/arguments.ts";
 import { callMain, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test

@@ -150,3 +150,20 @@ Deno.test("trace() and eager() give every result by its name, except undefined o
     assertEquals(tf.memory().numTensors, held);
   }
 });
+
+Deno.test({
+  name: "trace() keeps a function that another trace of the same frees",
+  ignore,
+  async fn() {
+    const functions = [1, 2].map(() =>
+      trace(({ x }: X) => ({ y: tf.matMul(x, x) }))
+    );
+    for (const f of functions) await read(f({ x }).y);
+    functions[0]!.dispose();
+    assertEquals([...await read(functions[1]!({ x }).y)], [7, 10, 15, 22]);
+    functions[1]!.dispose();
+    const again = trace(({ x }: X) => ({ y: tf.matMul(x, x) }));
+    assertEquals([...await read(again({ x }).y)], [7, 10, 15, 22]);
+    again.dispose();
+  },
+});

@@ -7,7 +7,8 @@ import {
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { classesOf, readTable, toExamples } from "../../lib/glue/own_data.ts";
+import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
+import { readTable } from "../../lib/glue/table.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 
 /** Reads the columns text and label of a file, and gives line and values of each row. */
@@ -67,7 +68,7 @@ Deno.test("readTable() names the line on which a faulty record begins, with any 
   assertIsError(
     await assertRejects(() => read("a.csv", `${before}a,"y\r\nc,d\r\n`)),
     Error,
-    /a\.csv:6: A quote is opened and not closed; write a quote inside of quotes twice \(""\)$/,
+    /a\.csv:6: A quoted text is not closed; write a quote inside quotes twice \(""\)$/,
   );
   await assertRejects(
     () => read("a.csv", `${before}"a"b,y\r\n`),
@@ -81,17 +82,17 @@ Deno.test("readTable() guesses what separates the columns if it is not what the 
     [
       "a.csv",
       "text\tlabel\na, b\tx\n",
-      /a\.csv" seems to have tabs between its columns, where its name says commas; rename it to "a\.tsv"$/,
+      /a\.csv" seems to have tabs between its columns, but its name requires commas; rename it to "a\.tsv"$/,
     ],
     [
       "a.tsv",
       "text,label\nb,x\n",
-      /a\.tsv" seems to have commas between its columns, where its name says tabs; rename it to "a\.csv"$/,
+      /a\.tsv" seems to have commas between its columns, but its name requires tabs; rename it to "a\.csv"$/,
     ],
     [
       "a.csv",
       "\ufefftext;label\r\na;x\r\n",
-      /a\.csv" seems to have semicolons between its columns, where its name says commas; save it with commas$/,
+      /a\.csv" seems to have semicolons between its columns, but its name requires commas; save it with commas$/,
     ],
   ];
   for (const [name, text, message] of cases) {
@@ -107,7 +108,7 @@ Deno.test("readTable() says how quotes are written", async () => {
   await assertRejects(
     () => read("a.csv", 'text,label\na "b" c,x\n'),
     SyntaxError,
-    'a.csv:2: A quote is inside of a text without quotes; put the whole text in quotes, and write the quote twice ("")',
+    'a.csv:2: A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")',
   );
 });
 

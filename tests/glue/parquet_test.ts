@@ -9,7 +9,7 @@ import {
 import { join } from "node:path";
 import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { readTable } from "../../lib/glue/own_data.ts";
+import { readTable } from "../../lib/glue/table.ts";
 import {
   COMPRESSORS,
   parquetClasses,

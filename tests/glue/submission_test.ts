@@ -139,7 +139,7 @@ for (
     [
       "a number given twice",
       changed("wnli", ({ index }) => ({ index: Array.from(index, () => 0) })),
-      /^"WNLI.tsv" has an example index twice$/m,
+      /^"WNLI.tsv" has a duplicate example index$/m,
     ],
     [
       "too few predictions",

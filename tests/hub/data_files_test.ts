@@ -177,7 +177,7 @@ Deno.test(
 
 for (
   const [fault, paths, card, message] of [
-    ["no parquet", ["train.csv"], undefined, "in other files than parquet"],
+    ["no parquet", ["train.csv"], undefined, "no data in parquet files"],
     [
       "parquet outside of its configurations",
       ["a.parquet", "b.csv"],
@@ -185,10 +185,10 @@ for (
       'use "hub:org/data@refs/convert/parquet"',
     ],
     [
-      "a card whose head is not YAML",
+      "a card whose metadata block is not YAML",
       ["a.parquet"],
       "---\nconfigs: [\n---\n",
-      'The head of README.md of "org/data" is not YAML',
+      'The metadata block of README.md of "org/data" is not YAML',
     ],
     [
       "invalid configurations",

@@ -40,7 +40,7 @@ for (
   Deno.test(`parseDataSource() refuses "${source}", with the forms it takes`, () => {
     assertThrows(
       () => parseDataSource(source),
-      TypeError,
+      RangeError,
       `"${source}" does not name a data set of the hub; use "hub:OWNER/NAME"`,
     );
   });

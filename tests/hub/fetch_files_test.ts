@@ -1,8 +1,8 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { fetchFiles } from "../../lib/hub/fetch_files.ts";
 import { withFolder } from "../tasks/run_task.ts";
-import { cutOff, gitHash, sha256 } from "./local_hub.ts";
+import { cutOff, gitHash, LocalHub, sha256 } from "./local_hub.ts";
 import {
   assertHubError,
   assertRight,
@@ -48,6 +48,47 @@ Deno.test(
       await assertRight(files);
     }
     assertEquals(hub.seen.length, before);
+  }),
+);
+
+Deno.test(
+  "fetchFiles() stays at the commit of a branch that moves on the hub, and says so",
+  withHub([model], async (_hub, settings) => {
+    const first = await fetchFiles({ ...request, required: ["config.json"] }, {
+      settings,
+      patience,
+    });
+    assertEquals(
+      first.title,
+      `org/tiny at commit ${COMMIT}, where "main" is now; later runs stay at it`,
+    );
+    const moved = {
+      ...model,
+      commit: "f".repeat(40),
+      files: new Map([["config.json", weights], ["model.safetensors", config]]),
+    };
+    await using later = new LocalHub([moved, { ...model, branch: "old" }]);
+    const { files, commit, title } = await fetchFiles(request, {
+      settings: { ...settings, endpoint: later.endpoint },
+      patience,
+    });
+    await assertRight(files);
+    assertEquals(commit, COMMIT);
+    assertMatch(title, /where "main" was when it was fetched; the hub may/);
+    // The history was rewritten, and has the commit no longer.
+    await using rewritten = new LocalHub([moved]);
+    await Deno.remove(files.get("model.safetensors")!);
+    await Deno.remove(weightsIn(settings.cache));
+    await assertHubError(
+      () =>
+        fetchFiles(request, {
+          settings: { ...settings, endpoint: rewritten.endpoint },
+          patience,
+        }),
+      "not-found",
+      /no commit 01234567/,
+      /hf cache rm model\/org\/tiny/,
+    );
   }),
 );
 

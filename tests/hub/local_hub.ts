@@ -9,7 +9,7 @@ export interface SeenRequest {
   readonly authorization: string | null;
 }
 
-/** A repository of the server. */
+/** A commit of a repository of the server. */
 export interface ServedRepository {
   /** `models/org/name` or `datasets/org/name` */
   readonly id: string;
@@ -18,7 +18,7 @@ export interface ServedRepository {
   /** Token without which it answers 401, as it does for what does not exist. */
   readonly token?: string;
   readonly gated?: boolean;
-  /** Its only branch; default: main. */
+  /** The branch that points to it; default: main. */
   readonly branch?: string;
 }
 
@@ -113,24 +113,27 @@ export class LocalHub implements AsyncDisposable {
       /^\/(api\/)?((?:models\/|datasets\/)?[\w.-]+(?:\/[\w.-]+)?)\/(revision|tree|paths-info|resolve|resolve-cache)\/(.+)$/
         .exec(path) ?? [];
     const type = id?.startsWith("datasets/") || api ? "" : "models/";
-    const repository = this.repositories.find((known) =>
+    const commits = this.repositories.filter((known) =>
       known.id === `${type}${id}`
     );
+    const [newest] = commits;
     const authorization = request.headers.get("authorization");
     if (
-      repository === undefined ||
-      repository.token && authorization !== `Bearer ${repository.token}`
+      newest === undefined ||
+      newest.token && authorization !== `Bearer ${newest.token}`
     ) {
       return failure(401, "RepoNotFound", "Invalid username or password.");
     }
-    if (repository.gated) {
+    if (newest.gated) {
       return failure(403, "GatedRepo", "Access to this model is restricted.");
     }
-    const { branch = "main" } = repository;
     const [revision = "", ...file] = action === "revision"
       ? [rest]
       : rest.split("/");
-    if (revision !== branch && revision !== repository.commit) {
+    const repository = commits.find(({ commit, branch = "main" }) =>
+      revision === branch || revision === commit
+    );
+    if (repository === undefined) {
       return failure(404, "RevisionNotFound", `Invalid rev id: ${revision}`);
     }
     const name = file.join("/");

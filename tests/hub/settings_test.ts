@@ -48,12 +48,12 @@ Deno.test("hubSettings() rejects an invalid value, naming the variable without s
   const home = { HOME: "/home/u" };
   assertThrows(
     () => settings({ ...home, HF_ENDPOINT: "hf-mirror.com" }),
-    Error,
+    RangeError,
     'HF_ENDPOINT is "hf-mirror.com"',
   );
   const { message } = assertThrows(
     () => settings({ ...home, HF_TOKEN: "secret" }),
-    Error,
+    RangeError,
     'HF_TOKEN does not start with "hf_"',
   );
   assertNotMatch(message, /secret/);

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { HubSettings } from "../../lib/hub/settings.ts";
-import { HubError, type Patience } from "../../lib/hub/transfer.ts";
+import { HubError, type Patience } from "../../lib/hub/requests.ts";
 import { withFolder } from "../tasks/run_task.ts";
 import { LocalHub, type ServedRepository, sha256 } from "./local_hub.ts";
 

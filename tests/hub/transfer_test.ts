@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { fetchFiles } from "../../lib/hub/fetch_files.ts";
-import type { Patience } from "../../lib/hub/transfer.ts";
+import type { Patience } from "../../lib/hub/requests.ts";
 import {
   assertHubError,
   assertRight,

@@ -246,3 +246,26 @@ Deno.test("verify() compares a second run with the cached result, and changes ne
   assertEquals(project.read("out/test/random/out.txt"), before);
   assertEquals((await project.run(stages)).summary.unchanged, 2);
 });
+
+Deno.test("readLog() reads the log of a stage that verify() runs again", async () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  project.task(
+    "say",
+    "stage.log('fine'); await new Promise((r) => setTimeout(r, 300)); return 1;",
+  );
+  const stages = { s: { task: "say" } };
+  await project.run(stages);
+  const graph = await project.graph(stages);
+  const lines: string[] = [];
+  const read = async () => {
+    const found = await findStageLog(graph, "s", project.settings(), store);
+    for await (const line of readLog(found, true)) {
+      if (line.type === "log") lines.push(line.line);
+    }
+  };
+  let reading: Promise<void> | undefined;
+  await verify(graph, "s", project.settings(), () => reading ??= read(), NEVER);
+  await reading;
+  assertEquals(lines, ["fine"]);
+});

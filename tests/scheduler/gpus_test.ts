@@ -5,7 +5,7 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { runtimeOf } from "../../lib/cli/engine.ts";
+import { runtimeOf } from "../../lib/cli/runtime/engine.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/settings.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";

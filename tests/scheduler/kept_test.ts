@@ -68,6 +68,29 @@ Deno.test("run() keeps a file or link of the user that has the name of an output
   assertEquals(project.read("elsewhere/b.txt"), "far away");
 });
 
+Deno.test("run() removes the temporary folder of a killed scheduler, but no folder of the user with such a name", async () => {
+  using project = makeProject();
+  const stages = () => ({ a: stagesOf("x").a! });
+  await project.run(stages());
+  // As if a scheduler had been killed after it had put the output in place.
+  project.write("out/cache/replaced/test/.a.9-0123abcd-7", "");
+  project.write("out/test/.a.9-0123abcd-7/out.txt", "x");
+  project.write("out/test/.a.9-0123abcd-7/note.txt", "a note");
+  project.write("out/test/.a.9-0123abcd-8/out.txt", "x");
+  project.write("out/test/.a.9-0123abcd-9.new/out.txt", "x");
+  project.write("out/test/a/out.txt", "edited");
+  assertEquals((await project.run(stages())).summary.restored, 1);
+  assertEquals(filesBelow(project.path("out/test")), [
+    ".a.9-0123abcd-8/out.txt",
+    ".a.9-0123abcd-9.new/out.txt",
+    "_kept/a/1/note.txt",
+    "_kept/a/1/out.txt",
+    "a/more/copy.txt",
+    "a/out.txt",
+  ]);
+  assertEquals(filesBelow(project.path("out/cache/replaced")), []);
+});
+
 /** Paths of all files and links below a folder, sorted. */
 function filesBelow(folder: string, below = ""): string[] {
   return [...Deno.readDirSync(join(folder, below))].flatMap(
@@ -101,6 +124,7 @@ const FOLDERS = [
   "test/b",
   "test/b/more",
   "test/.a.123-01234567-0",
+  "test/.a.123-01234567-0.new",
   "test/.b.123-01234567-1",
   "test/old-stage",
   "test/_kept/a/1",
@@ -114,6 +138,8 @@ const FOLDERS = [
   "cache/entries",
   "cache/checkpoints/mine",
   "cache/failures/test",
+  "cache/incoming/mine",
+  "cache/replaced/test",
   "cache/manifests/ab",
 ];
 

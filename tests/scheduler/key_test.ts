@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { sourceDigest } from "../../lib/scheduler/key.ts";
+import { sourceDigest, sourcePrints } from "../../lib/scheduler/key.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -265,3 +265,42 @@ Deno.test({
     await reader.status;
   },
 });
+
+/** Replaces a symbolic link. */
+function link(path: string, target: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  Deno.symlinkSync(target, path);
+}
+
+for (
+  const [what, source] of [
+    ["its own link", "file"],
+    ["a link above it", "current/a.txt"],
+    ["a link that a link in its folder leads through", "folder"],
+    ["a link with .. after it", "through/a.txt"],
+  ]
+) {
+  Deno.test(`sourcePrints() tells that ${what} led elsewhere and back`, () => {
+    using project = new TestProject();
+    for (const name of ["one", "two"]) project.write(`${name}/a.txt`, name);
+    project.write("folder/sub/b.txt", "b");
+    link(project.path("file"), "one/a.txt");
+    link(project.path("current"), project.path("one"));
+    link(project.path("folder/sub/a"), "../../current/a.txt");
+    link(project.path("through"), "current/../one");
+    const path = project.path(source!);
+    const before = sourcePrints(path);
+    assertEquals(sourcePrints(path), before);
+    for (const target of ["two", "one"]) {
+      link(project.path("current"), project.path(target));
+      link(project.path("file"), `${target}/a.txt`);
+    }
+    const after = sourcePrints(path);
+    assertEquals(after.length, before.length);
+    assert(JSON.stringify(after) !== JSON.stringify(before));
+  });
+}

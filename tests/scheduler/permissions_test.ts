@@ -355,6 +355,62 @@ Deno.test("run() grants a stage what its task declares", async () => {
   );
 });
 
+Deno.test("run() lets a runtime take what a stage hands on, if the stage succeeds, and says why it could not", async () => {
+  using project = new TestProject();
+  project.write("earlier.txt", "earlier");
+  const needs = { rest: 'needs: ["engine"],' };
+  project.task(
+    "compiles",
+    `const { earlier, own } = stage.runtimes.engine;
+     Deno.mkdirSync(own);
+     Deno.writeTextFileSync(own + "/code", "compiled");
+     return Deno.readTextFileSync(earlier);`,
+    needs,
+  );
+  project.task(
+    "fails",
+    `Deno.mkdirSync(stage.runtimes.engine.own); throw new Error("x");`,
+    needs,
+  );
+  project.task("nothing", "return 1;", needs);
+  const earlier = project.path("earlier.txt");
+  const taken: string[] = [];
+  const { summary, events } = await project.run({
+    compiles: { task: "compiles" },
+    fails: { task: "fails" },
+    nothing: { task: "nothing" },
+  }, {
+    runtimes: {
+      engine: () =>
+        Promise.resolve({
+          identity: "engine 1",
+          settings: {},
+          flags: [],
+          read: [],
+          env: {},
+          prepare: () => Promise.resolve(),
+          handsOn: {
+            settings: (own) => ({ earlier, own }),
+            read: [earlier],
+            take: async (folder) => {
+              taken.push(await Deno.readTextFile(`${folder}/code`));
+            },
+          },
+        }),
+    },
+  });
+  assertEquals([summary.ran, summary.failed], [2, 1]);
+  assertEquals(project.read("out/test/compiles/out.txt"), "earlier");
+  assertEquals(taken, ["compiled"]);
+  const lines = events.filter((it) => it.type === "log").map((it) =>
+    `${it.stage}: ${it.line}`
+  );
+  assertMatch(
+    lines.join("\n"),
+    /^nothing: Compiled code is not kept for later stages: .*No such file/m,
+  );
+});
+
 Deno.test("run() fails a stage that needs a path with a comma", async () => {
   using project = new TestProject();
   project.write("a,b.txt", "data");

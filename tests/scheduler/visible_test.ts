@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { replaceFolder } from "../../lib/scheduler/visible.ts";
+import { TestProject } from "./project.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
 
 /** Elsewhere, folders cannot be swapped atomically. */
@@ -21,14 +22,60 @@ Deno.test(
       ],
       stdout: "piped",
     }).spawn();
-    for (let i = 1; i <= 300; i++) {
+    for (let i = 1; i <= 100; i++) {
       folder.write(`fresh${i}/x.txt`, String(i));
-      replaceFolder(folder.join("shown"), folder.join(`fresh${i}`));
-      if (i % 30 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      replaceFolder(
+        folder.join("shown"),
+        folder.join(`fresh${i}`),
+        () => folder.join(`old${i}`),
+      );
+      if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
     folder.write("stop", "");
     const { stdout } = await watcher.output();
     assertEquals(new TextDecoder().decode(stdout).trim(), "0");
-    assertEquals(Deno.readTextFileSync(folder.join("shown/x.txt")), "300");
+    assertEquals(Deno.readTextFileSync(folder.join("shown/x.txt")), "100");
+  },
+);
+
+/** A folder of another file system than that of temporary files, on most machines with Linux. */
+const OTHER = "/dev/shm";
+
+function isElsewhere(): boolean {
+  try {
+    return Deno.statSync(OTHER).dev !== Deno.statSync("/tmp").dev;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+Deno.test(
+  "run() shows and restores outputs in a folder on another disk, and removes copies that were not finished",
+  { ignore: !isElsewhere() },
+  async () => {
+    using project = new TestProject();
+    project.task("shown", "return 'shown';");
+    const stages = { a: { task: "shown" } };
+    const elsewhere = Deno.makeTempDirSync({ dir: OTHER });
+    try {
+      Deno.mkdirSync(project.path("out"));
+      Deno.symlinkSync(elsewhere, project.path("out/test"));
+      // As if a scheduler had been killed while it copied.
+      project.write("out/cache/replaced/test/.a.9-0123abcd-7", "copy");
+      project.write("out/test/.a.9-0123abcd-7/out.txt", "sho");
+      for (const outcome of ["ran", "restored"] as const) {
+        const { summary } = await project.run(stages);
+        assertEquals(summary[outcome], 1);
+        assertEquals(project.read("out/test/a/out.txt"), "shown");
+        if (outcome === "ran") {
+          Deno.removeSync(project.path("out/test/a/out.txt"));
+        }
+      }
+      const names = [...Deno.readDirSync(elsewhere)].map(({ name }) => name);
+      assertEquals(names, ["a"]);
+    } finally {
+      Deno.removeSync(elsewhere, { recursive: true });
+    }
   },
 );

@@ -17,8 +17,8 @@ import {
   readArguments,
   type Usage,
   UsageError,
-} from "../../lib/cli/arguments.ts";
-import { HELP } from "../../lib/cli/options.ts";
+} from "../../lib/cli/arguments/arguments.ts";
+import { HELP } from "../../lib/cli/arguments/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { impossibleFaults, possibleFaults, type Site } from "./faults.ts";
 import { fuzzParsers } from "./fuzz.ts";

@@ -7,6 +7,7 @@ import {
 import { join } from "node:path";
 import type { Training } from "../../lib/artifacts/training.ts";
 import type { Comparison, MethodSummary } from "../../lib/report/report.ts";
+import { NoRecommendationError } from "../../lib/stages/recommended_rank.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import {
@@ -141,13 +142,13 @@ Deno.test("recommendedRank() names the epoch that a report lacks and the one tha
     write({ ...comparison, epoch: "best" });
     assertIsError(
       await assertRejects(take),
-      TypeError,
+      NoRecommendationError,
       /^The report has scores of "mrpc" only at the best epoch, but the adapter is used at the last epoch: evaluate that epoch too, use "epoch: best", or give "rank" as a number$/,
     );
     write({ ...comparison, task: "rte" });
     assertIsError(
       await assertRejects(take),
-      TypeError,
+      NoRecommendationError,
       /^The report recommends no rank for dylora on "mrpc" at the last epoch; give "rank" as a number$/,
     );
   }));

@@ -136,7 +136,12 @@ Deno.test("train-dylora continues from the adapters of another task", () =>
       given,
     );
     assertEquals(headless.code, 1);
-    assertMatch(headless.text, /There is no head to keep: connect an adapter/);
+    // A fault of the user is shown without a stack.
+    assertMatch(headless.text, /"isBug":false/);
+    assertMatch(
+      headless.text,
+      /"startHead: kept\\?" requires an adapter: connect one/,
+    );
     const refused = await attempt("train-lora", { rank: 3 }, inputs);
     assertEquals(refused.code, 1);
     assertMatch(refused.text, /has rank 2, but this training has rank 3/);

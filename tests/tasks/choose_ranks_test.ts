@@ -93,12 +93,15 @@ Deno.test("choose-ranks stays within its budget and gives the scores of the mode
       Parameters<typeof chooseRanks.params.parse>[0] & object,
       RegExp,
     ][] = [
-      [{}, /neither by "averageRank" nor "parameters"/],
+      [{}, /no budget: set "averageRank" or "parameters"/],
       [
         { averageRank: 2, parameters: 999 },
-        /both by "averageRank" and "parameters"/,
+        /"averageRank" and "parameters" both set the budget/,
       ],
-      [{ parameters: 511 }, /"parameters" is 511, too small .* takes 512/],
+      [
+        { parameters: 511 },
+        /"parameters" is 511, but rank 1 in every module takes 512: set at least 512/,
+      ],
       [{ averageRank: 2, selectOn: "validation" }, /on different splits/],
     ];
     for (const [params, message] of refusals) {

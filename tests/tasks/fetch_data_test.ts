@@ -6,7 +6,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { readTable } from "../../lib/glue/own_data.ts";
+import { readTable } from "../../lib/glue/table.ts";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
@@ -248,19 +248,19 @@ for (
       "an open quote",
       "a.csv",
       'text,label\n"a,1\n',
-      /a\.csv:2: A quote is opened and not closed/,
+      /a\.csv:2: A quoted text is not closed/,
     ],
     [
       "a line that is not JSON",
       "a.jsonl",
       '{"text":"a","label":1}\n{',
-      /a\.jsonl:2: Expected an object in JSON on one line, found "\{"$/,
+      /a\.jsonl:2: Expected a JSON object on one line, found "\{"$/,
     ],
     [
       "a line that is no object",
       "a.jsonl",
       "[1]",
-      /a\.jsonl:1: Expected an object/,
+      /a\.jsonl:1: Expected a JSON object, found/,
     ],
     [
       "a text that is none",

@@ -208,7 +208,7 @@ Deno.test("import-adapter checks task and classes against those of the tokens", 
     await assertRejects(
       () => take({ labels: ["a", "b"] }, null),
       Error,
-      'has 2 outputs, but the task "sst2" of the tokens needs 1',
+      'has 2 outputs, but the tokens for "sst2" require 1',
     );
   }));
 

@@ -211,9 +211,9 @@ Deno.test("ask() says how to start a server that it cannot reach", async () => {
       {},
     ), TrackError);
   assert(
-    error.message.startsWith(`Cannot reach a server of MLflow at ${url}: `) &&
+    error.message.startsWith(`Cannot reach the MLflow server at ${url}: `) &&
       error.message.endsWith(
-        '\nStart one with "mlflow server", or name its address with --url',
+        '\nStart one with "mlflow server", or give its address with --url',
       ),
     error.message,
   );

@@ -10,7 +10,7 @@ type AdapterShapes = ReadonlyMap<string, readonly number[]>;
 
 const LORA = /^(.+)\.lora_([AB])\.weight$/;
 
-/** The end of a module's name from its layer on, by which PEFT finds it: `layer.0.attention.self.query`. Outside of layers it is the whole name. */
+/** Name of the module of a LoRA tensor from its layer on, by which PEFT finds it: `layer.0.attention.self.query`; outside of layers, the whole name. */
 export function moduleOf(tensor: string): string | undefined {
   const [, name] = LORA.exec(tensor) ?? [];
   return name &&
@@ -55,7 +55,7 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
   return [...new Set(heads)].sort();
 }
 
-/** The architecture that an adapter was trained on, or one with the same names of tensors; undefined if none is known with such names. */
+/** The architecture of an adapter, or another one with the same tensor names; undefined if no supported architecture has them. */
 export function architectureOf(
   tensors: Iterable<string>,
 ): Architecture | undefined {

@@ -134,7 +134,7 @@ export async function verifyLibrary(
   if (inspection.version !== version) {
     throw new InstallError(
       "not-loadable",
-      `The installed libtensorflow has version ${inspection.version}, expected ${version}`,
+      `The installed libtensorflow has version "${inspection.version}", expected "${version}"`,
       "The package index served another file; check pip's settings: python3 -m pip config list",
     );
   }

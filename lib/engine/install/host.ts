@@ -166,8 +166,15 @@ export async function hasBfloat16(
     return capability !== undefined &&
       parseFloat(capability) >= FIRST_CAPABILITY;
   }
-  const flags =
-    /^(?:flags|Features)\s*:(.*)$/m.exec(host.read("/proc/cpuinfo") ?? "")
-      ?.[1] ?? "";
-  return /\s(avx512_bf16|amx_bf16|bf16)(\s|$)/.test(flags);
+  return /\s(avx512_bf16|amx_bf16|bf16)(\s|$)/.test(processorOf(host) ?? "");
+}
+
+/** The kind of the machine's processor and its instruction sets, as Linux describes them; undefined on other systems. */
+export function processorOf(host: Pick<Host, "read">): string | undefined {
+  const [first] = (host.read("/proc/cpuinfo") ?? "").trim().split("\n\n");
+  const lines = first!.split("\n").filter((line) =>
+    /^(vendor_id|cpu family|model|model name|stepping|CPU \w+|flags|Features)\s*:/
+      .test(line)
+  );
+  return lines.length === 0 ? undefined : lines.join("\n");
 }

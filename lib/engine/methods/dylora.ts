@@ -92,7 +92,7 @@ export const dylora: AdapterMethod<
     checkSampler(sampler, rank);
     if (scope === "example" && mode !== "all") {
       throw new RangeError(
-        `Mode "${mode}" trains the row of a step's rank, and scope "example" draws several ranks a step: use mode "all"`,
+        `Mode "${mode}" trains one row per step, but scope "example" draws several ranks per step; use mode "all"`,
       );
     }
     return {
@@ -113,7 +113,7 @@ export const dylora: AdapterMethod<
   },
 };
 
-/** A DyLoRA that was trained elsewhere. */
+/** A DyLoRA adapter that was trained elsewhere. */
 export const importedDylora: Method = {
   name: "imported-dylora",
   title: "Imported DyLoRA",

@@ -57,7 +57,7 @@ export interface ClassifierMethod extends Method {
   readonly trains: "head" | "all";
 }
 
-/** What shares a rank in a step. */
+/** Unit that draws one rank in a step. */
 export type RankScope = "model" | "module" | "example";
 
 /** What each optimizer step of a training does with the ranks of its adapters. */
@@ -72,7 +72,7 @@ export interface RankObjective {
   readonly isStrict: boolean;
   /** Draws a rank. */
   draw(random: Random): number;
-  /** Draws ranks for some examples, each as often as its probability says, in random order; of scope "example" only. */
+  /** Draws the ranks of the examples of a step, each as often as its probability says, in random order. Required with scope "example". */
   drawMany?(random: Random, count: number): number[];
   /** Scale of each row when a rank is drawn: `[losses, rank]`, flat. */
   scale(rank: number): Float32Array;

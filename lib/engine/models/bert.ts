@@ -52,6 +52,16 @@ export const rate = z.number().min(0).lt(1);
 /** Epsilon of a layer normalization. */
 export const epsilon = z.number().positive().max(0.1);
 
+/** Message for a size that is not a multiple of a number in the same `config.json`. */
+export function notMultiple(
+  config: unknown,
+  size: string,
+  factor: string,
+): string {
+  const { [size]: found, [factor]: of } = config as Record<string, unknown>;
+  return `Expected a multiple of ${factor} (${of}), got ${found}`;
+}
+
 /** The `config.json` of BERT, which RoBERTa shares. */
 export const BertConfig = z.looseObject({
   vocab_size: count,
@@ -73,7 +83,8 @@ export const BertConfig = z.looseObject({
     hidden_size % num_attention_heads === 0,
   {
     path: ["hidden_size"],
-    error: "Expected a multiple of num_attention_heads",
+    error: ({ input }) =>
+      notMultiple(input, "hidden_size", "num_attention_heads"),
   },
 );
 

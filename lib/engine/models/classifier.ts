@@ -15,9 +15,9 @@ import { type ModelRanks } from "./pass_weights.ts";
 import { type BatchTensors, TensorPass } from "./tensor_pass.ts";
 import { type FrozenWeights, loadFrozen } from "./weights.ts";
 
-/** A model with the layout of what is trained of it. */
+/** A model with the layout of its trained parameters. */
 export interface Classifier extends ClassifierShape {
-  /** Undefined where the encoder's weights are among what is trained. */
+  /** Undefined if the encoder's weights are trained. */
   readonly weights: FrozenWeights | undefined;
 }
 
@@ -43,10 +43,10 @@ export function loadClassifier(
 }
 
 /**
- * Values at the start of a classifier's training, flat.
+ * Initial parameters of a classifier's training, flat: `[size]`.
  *
  * @param file The pretrained model
- * @param seed The head of a seed is the same whether it is trained alone or with all weights
+ * @param seed Determines the adapters and the head; the head is the same whether it is trained alone or with all weights
  */
 export function startValues(
   file: SafetensorsFile,
@@ -90,7 +90,7 @@ export function logitsOf(
   return model.forward(pass).value as tf.Tensor2D;
 }
 
-/** Tensors of a flat parameter vector by name; the inverse of {@linkcode joinParameters}. */
+/** Splits a flat parameter vector into tensors by name. Inverse of {@linkcode joinParameters}. */
 export function splitParameters(
   flat: tf.Tensor1D,
   { entries }: ParameterLayout,
@@ -102,7 +102,7 @@ export function splitParameters(
   );
 }
 
-/** One flat vector of tensors by name, `[size]`. */
+/** Joins tensors by name to one flat vector, `[size]`. */
 export function joinParameters(
   tensors: Readonly<Record<string, tf.Tensor>>,
   { entries }: ParameterLayout,

@@ -5,6 +5,7 @@ import {
   layerCount,
   type LayerNames,
   layerShapes,
+  notMultiple,
   rate,
 } from "./bert.ts";
 import {
@@ -111,5 +112,5 @@ const DistilBertConfig = z.looseObject({
   seq_classif_dropout: rate.default(0.2),
 }).refine(({ dim, n_heads }) => dim % n_heads === 0, {
   path: ["dim"],
-  error: "Expected a multiple of n_heads",
+  error: ({ input }) => notMultiple(input, "dim", "n_heads"),
 });

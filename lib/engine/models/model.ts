@@ -12,11 +12,11 @@ export interface TensorShape {
 
 /** A tensor of the classification head, which is always trained. */
 export interface HeadTensor extends TensorShape {
-  /** Its values before training: normal as transformers initializes heads, zeros, ones, or those of the pretrained model. */
+  /** Initial values: normally distributed, zeros, ones, or those of the pretrained model. */
   readonly start: "normal" | "zeros" | "ones" | "pretrained";
-  /** The start of a pretrained tensor that the model's file lacks; by default the file must have it. */
+  /** Initial values of a pretrained tensor that the model's file lacks; by default, it must have the tensor. */
   readonly otherwise?: "normal" | "ones";
-  /** Standard deviation of a normal start, 0.02 by default. */
+  /** Standard deviation of normally distributed initial values, 0.02 by default as in transformers. */
   readonly deviation?: number;
 }
 
@@ -122,7 +122,7 @@ export interface Norm {
 /** Input of a batch that embeddings are looked up by. */
 export type Index = "ids" | "types" | "positions";
 
-/** How attention differs from the plain one of BERT. */
+/** How attention differs from that of BERT. */
 export interface AttentionOptions<T> {
   /** Rate of the dropout of the probabilities. */
   readonly dropout: number;
@@ -155,19 +155,19 @@ export interface RelativePositions<T> {
 export interface Pass<T> {
   /** Tokens of each sequence, padding included. */
   readonly tokens: number;
-  /** Dropout of the layer normalization of the sum of some tables' rows. */
+  /** `dropout(LayerNorm(x))`, with x the sum of the rows that are looked up in the tables. */
   embed(
     tables: readonly (readonly [table: string, index: Index])[],
     norm: Norm,
     dropout: number,
   ): T;
-  /** Rows of a table that are the same for all sequences, as one sequence: `[rows, width]` */
+  /** The same rows of a table for all sequences, as one sequence: `[rows, width]` */
   rows(table: string, rows: readonly number[]): T;
   /**
    * A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, tokens, tokens]`.
    *
    * @param bucket Row of the table for a distance, key minus query
-   * @param factor Of all biases
+   * @param factor Multiplies all biases
    */
   positionBias(
     table: string,
@@ -204,7 +204,7 @@ export interface Pass<T> {
   first(x: T): T;
   /** The mean of the tokens of each sequence that are not padding: `[sequences, width]`. */
   mean(x: T): T;
-  /** What the head reads of the last layer's positions: {@linkcode first}, unless the pass is asked for all hidden states. */
+  /** The positions of the last layer that the head reads: {@linkcode first}, unless the pass computes all hidden states. */
   read(x: T): T;
   /** Called with the hidden states of the embeddings and of each layer. */
   observe(x: T): void;
@@ -244,7 +244,7 @@ export function normShapes(
   return [[`${name}.weight`, [width]], [`${name}.bias`, [width]]];
 }
 
-/** Positions counted from 0, `[batch, seq]`. Padding beyond the table is masked, so any row will do there. */
+/** Positions counted from 0, `[batch, seq]`. Beyond the table there is only padding, which is masked, so its last row is used. */
 export function countedPositions(
   batch: number,
   seq: number,

@@ -193,7 +193,9 @@ const ModernBertConfig = z.looseObject({
     addIssue({
       code: "custom",
       path: ["hidden_size"],
-      message: "Expected an even multiple of num_attention_heads",
+      message: `Expected a multiple of twice num_attention_heads (${
+        2 * num_attention_heads
+      }), got ${hidden_size}`,
     });
   }
   if (layer_types && layer_types.length !== config.num_hidden_layers) {

@@ -7,7 +7,7 @@ import type {
   RelativePositions,
 } from "./model.ts";
 
-/** A model and what is trained of it, on which the cost of a pass depends. */
+/** A model and the layout of its trained parameters, which determine the cost of a pass. */
 export interface ClassifierShape {
   readonly model: Model;
   readonly layout: ParameterLayout;
@@ -59,7 +59,7 @@ function counted(
   return pass;
 }
 
-/** Outline of a forward pass, found by running it on shapes. */
+/** Outline of a forward pass, obtained by running it on shapes. */
 interface Outline {
   /** Linear modules of the encoder in the order of their first use; those of one product together. */
   readonly products: readonly (readonly string[])[];
@@ -101,7 +101,7 @@ interface Shape {
   readonly sequences: number;
   readonly tokens: number;
   readonly width: number;
-  /** True if it depends on anything trained. */
+  /** True if it depends on trained parameters. */
   readonly hasGradient: boolean;
 }
 
@@ -311,7 +311,7 @@ class ShapePass implements Pass<Shape> {
       ).length;
     const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
     if (adapters === 0) return y;
-    // What all ranks share until here is computed at each rank from here on.
+    // From the first adapter on, every rank has activations of its own.
     const ranks = this.#ranksOf(x);
     const width = adapters * layout.rank;
     const down = x.ranks * rows * inputs! * width;

@@ -28,7 +28,7 @@ export function rankCount(
   return perExample ? 1 : scale.shape.at(-2)!;
 }
 
-/** What a forward pass finds its tensors in. */
+/** The tensors that a forward pass uses. */
 export interface PassTensors {
   /** Undefined where the encoder's weights are among the parameters. */
   readonly weights: FrozenWeights | undefined;
@@ -45,7 +45,7 @@ interface ModuleInput {
   /** Sequences at one rank. */
   readonly sequences: number;
   readonly tokens: number;
-  /** True if it depends on anything trained. */
+  /** True if it depends on trained parameters. */
   readonly hasGradient: boolean;
 }
 
@@ -63,8 +63,8 @@ export class PassWeights {
   }
 
   /**
-   * Some modules' outputs side by side; of frozen modules without the bias,
-   * which is handed out for the caller to add.
+   * Outputs of several modules side by side. The bias of frozen modules is not
+   * added, but returned for the caller to add.
    *
    * @param withBias True to add the bias of adapted modules here
    */
@@ -120,7 +120,7 @@ export class PassWeights {
     };
   }
 
-  /** The weights of some modules, as they were joined or as a part of that. */
+  /** The joined weights of several modules, which may be a part of a product that was loaded. */
   #frozen(modules: readonly string[]): FrozenProduct {
     const products = this.#tensors.weights?.products;
     const joined = products?.get(modules[0]!) ??
@@ -130,7 +130,8 @@ export class PassWeights {
     const start = joined?.modules.indexOf(modules[0]!) ?? 0;
     const end = start + modules.length;
     if (joined?.modules.slice(start, end).join() !== modules.join()) {
-      throw new TypeError(`No weights were loaded for ${modules.join(", ")}`);
+      const names = modules.map((name) => `"${name}"`).join(", ");
+      throw new TypeError(`No weights were loaded for ${names} as one product`);
     }
     if (joined.modules.length === modules.length) return joined;
     const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);

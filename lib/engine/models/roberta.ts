@@ -17,7 +17,7 @@ export const roberta: Architecture = robertaLike(
   "RoBERTa",
 );
 
-/** An architecture that computes what RoBERTa does; transformers names all their encoders `roberta`. */
+/** An architecture that differs from RoBERTa in names only. Its encoder is called `roberta` in transformers, too. */
 export function robertaLike(
   type: string,
   classifierClass: string,

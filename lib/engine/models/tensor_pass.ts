@@ -51,14 +51,14 @@ interface PassOptions extends PassTensors {
   readonly observe?: ((hidden: tf.Tensor2D) => void) | undefined;
 }
 
-/** A tensor on its way through a model. */
+/** A tensor of a forward pass. */
 interface Activation {
   /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]` */
   readonly value: tf.Tensor;
   /** Sequences at one rank. */
   readonly sequences: number;
   readonly tokens: number;
-  /** True if it depends on anything trained. */
+  /** True if it depends on trained parameters. */
   readonly hasGradient: boolean;
 }
 
@@ -160,7 +160,7 @@ export class TensorPass implements Pass<Activation> {
   }
 
   rotary(x: Activation, theta: number): Activation {
-    // The first token is at position 0, where nothing turns.
+    // The first token is at position 0, where the angles are 0.
     if (x.tokens === 1) return x;
     return { ...x, value: rotary(x.value as tf.Tensor4D, theta) };
   }
@@ -208,7 +208,7 @@ export class TensorPass implements Pass<Activation> {
     const { bias, window } = options;
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const sequences = Math.max(...parts.map(({ value }) => value.shape[0]!));
-    let [q, k, v] = [query, key, value].map(({ value }) =>
+    const [q, k, v] = [query, key, value].map(({ value }) =>
       repeated(value as tf.Tensor4D, sequences)
     ) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
     const depth = q.shape[3];
@@ -217,19 +217,7 @@ export class TensorPass implements Pass<Activation> {
       scale: options.scale ?? 1 / Math.sqrt(depth),
       dropout: this.#dropout(options.dropout),
     };
-    const isWindowed = window !== undefined && this.#seq > window + 1;
-    if (isWindowed && query.tokens === 1) {
-      // The first token sees the first tokens only.
-      const near = <T extends tf.Tensor>(x: T, axis: number): T =>
-        tf.slice(
-          x,
-          x.shape.map(() => 0),
-          x.shape.map((_, i) => i === axis ? window + 1 : -1),
-        );
-      [k, v] = [near(k, 2), near(v, 2)];
-      common.mask &&= near(common.mask, 3);
-    }
-    const context = isWindowed && query.tokens > 1
+    const context = window !== undefined && this.#seq > window + 1
       ? windowedAttention(q, k, v, window, common)
       : attention(q, k, v, {
         ...common,

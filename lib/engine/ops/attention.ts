@@ -9,12 +9,12 @@ import {
 import { withGradient } from "./gradient.ts";
 
 /** How attention is computed. */
-export interface AttentionInputs {
+interface AttentionInputs {
   /** Added to the scores, `[batch, 1, 1 or queries, seq]`; undefined where nothing is masked */
   readonly mask?: tf.Tensor4D | undefined;
   /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */
   readonly bias?: tf.Tensor4D | undefined;
-  /** True if the bias depends on anything trained. */
+  /** True if the bias depends on trained parameters. */
   readonly biasGradient?: boolean;
   /** Factor of the scores. */
   readonly scale: number;
@@ -40,7 +40,7 @@ export function attention(
   const frozen: Frozen = {
     scale: tf.scalar(scale),
     mask,
-    // What all sequences share is added again in the gradient instead of being kept with the products.
+    // A bias that all sequences share is added again in the gradient instead of being stored with the products.
     bias: isShared ? bias : undefined,
     ...drawDropout(dropout),
   };
@@ -106,7 +106,7 @@ const softmax = fused(
   { products: ["kept"] },
 );
 
-/** Its gradient, which recomputes the probabilities from the logarithm of their sums. */
+/** Gradient of {@linkcode softmax}, which recomputes the probabilities from the logarithm of their sums. */
 const softmaxGradient = fused(
   (
     { dKept, products, logSum, scale, mask, bias, ...draw }:
@@ -134,7 +134,7 @@ function scores(
   return mask === undefined ? scaled : tf.add(scaled, mask);
 }
 
-/** What a masked score is lowered by. */
+/** Added to the scores of masked keys. */
 export const MASKED = -1e9;
 
 /**
@@ -143,8 +143,9 @@ export const MASKED = -1e9;
  * of which attends to itself and its two neighbours, so that scores outside of
  * these are not computed.
  *
- * @param query `[batch, heads, seq, depth]`
- * @returns `[batch, heads, seq, depth]`
+ * @param query `[batch, heads, queries, depth]`: all tokens, or the first alone
+ * @param key `[batch, heads, seq, depth]`, as `value`; longer than the window
+ * @returns `[batch, heads, queries, depth]`
  */
 export function windowedAttention(
   query: tf.Tensor4D,
@@ -153,6 +154,19 @@ export function windowedAttention(
   window: number,
   { mask, scale, dropout }: Pick<AttentionInputs, "mask" | "scale" | "dropout">,
 ): tf.Tensor4D {
+  if (query.shape[2] === 1) {
+    const near = <T extends tf.Tensor>(x: T, axis: number): T =>
+      tf.slice(
+        x,
+        x.shape.map(() => 0),
+        x.shape.map((_, i) => i === axis ? window + 1 : -1),
+      );
+    return attention(query, near(key, 2), near(value, 2), {
+      mask: mask && near(mask, 3),
+      scale,
+      dropout,
+    });
+  }
   const [batch, heads, seq, depth] = query.shape;
   const blocks = Math.ceil(seq / window);
   const end = blocks * window - seq;
@@ -175,7 +189,7 @@ export function windowedAttention(
       blocks + 2,
       window * depth,
     ]);
-    // The gradient pads, which WebGPU does wrongly from five dimensions on.
+    // On three dimensions: the gradient pads, and WebGPU pads tensors of five incorrectly.
     return byBlock(tf.concat(
       [0, 1, 2].map((shift) => tf.slice(all, [0, shift, 0], [-1, blocks, -1])),
       2,
@@ -202,7 +216,7 @@ export function windowedAttention(
 }
 
 /**
- * What is added to the scores of the blocks of {@linkcode windowedAttention}.
+ * Additive mask of the blocks of {@linkcode windowedAttention}.
  *
  * @param mask `[batch, 1, 1, seq]`
  * @returns `[batch * blocks, 1, window, 3 * window]`

@@ -4,7 +4,7 @@ import { AttributeType, DataType } from "../tensorflow/tensors.ts";
 import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
 
-/** Random keys of one step's masks: each dropout takes the next one, so that masks depend on the keys alone. */
+/** Random keys of the dropout masks of one step. Each dropout takes the next key, which alone determines its mask. */
 export class DropoutKeys {
   readonly #keys: readonly tf.Tensor[];
   #taken = 0;
@@ -33,13 +33,13 @@ export interface DropoutSource {
   readonly keys: DropoutKeys;
 }
 
-/** The key and the rate of one place, a scalar; both absent where nothing is dropped. */
+/** Key and rate (a scalar) of one dropout; both absent if nothing is dropped. */
 export type DropoutDraw = {
   readonly maskKey?: tf.Tensor | undefined;
   readonly rate?: tf.Tensor | undefined;
 };
 
-/** Takes the key of the next place. */
+/** Takes the key of the next dropout. */
 export function drawDropout(source: DropoutSource | undefined): DropoutDraw {
   if (source === undefined || source.rate === 0) return {};
   return { maskKey: source.keys.take(), rate: tf.scalar(source.rate) };

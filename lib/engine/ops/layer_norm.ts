@@ -19,8 +19,8 @@ export interface LayerNorm {
 }
 
 /**
- * The end of a sub-layer, `LayerNorm(dropout(x + bias) + residual)`, with bias
- * and normalization frozen, and with its own gradient.
+ * End of a post-norm sub-layer: `LayerNorm(dropout(x + bias) + residual)`, with
+ * bias and normalization frozen, and with its own gradient.
  *
  * @param x `[rows, hidden]`
  * @param bias `[hidden]`

@@ -28,7 +28,7 @@ export function frozenProduct(
   ) as tf.Tensor2D;
 }
 
-/** `x W^T + b` with gradients of everything. */
+/** `x W^T + b` with gradients of x, W and b. */
 export function trainedLinear(
   x: tf.Tensor2D,
   { weight, bias }: Linear,
@@ -63,7 +63,7 @@ export interface RankVectors {
 interface AdaptedLinearOptions {
   /** Rows of `x` at one rank. */
   readonly rows: number;
-  /** False if `x` depends on nothing trained, so that its gradient is not needed. */
+  /** False if `x` depends on no trained parameter, so that its gradient is not needed. */
   readonly inputGradient: boolean;
 }
 

@@ -59,7 +59,7 @@ function angles(
  *
  * @param table `[buckets, heads]`
  * @param bucket Row of the table for a distance, key minus query
- * @param factor Of all biases
+ * @param factor Multiplies all biases
  * @returns `[1, heads, tokens, tokens]`
  */
 export function positionBias(
@@ -238,7 +238,7 @@ const fromPairs = fused(({ dy }: { readonly dy: tf.Tensor }) => ({
  * one element shorter, these are the first n columns.
  *
  * @param x `[ranks, heads, batch * n, 2 n - 1]`
- * @param order Of the axes `[ranks, heads, batch, n, n]` in the result
+ * @param order Order of the axes `[ranks, heads, batch, n, n]` in the result
  */
 function shift(x: tf.Tensor, order: number[]): tf.Tensor {
   const [ranks, heads, , width] = x.shape as [number, number, number, number];
@@ -256,9 +256,9 @@ function shift(x: tf.Tensor, order: number[]): tf.Tensor {
   return tf.transpose(tf.reshape(pairs, [ranks, heads, -1, n, n]), order);
 }
 
-/** The gradient of {@linkcode shift}, whose inverse it is but for elements of no pair, which are 0. */
+/** Gradient of {@linkcode shift}: its inverse, with 0 for elements that belong to no pair. */
 function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {
-  // Exchanging axes twice puts them back.
+  // Each order of axes that is used is its own inverse.
   const ordered = tf.transpose(pairs, order);
   const [ranks, heads, batch, n] = ordered.shape as [
     number,
@@ -266,7 +266,7 @@ function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {
     number,
     number,
   ];
-  // Tensors of five dimensions are padded wrongly on WebGPU.
+  // On three dimensions, since WebGPU pads tensors of five incorrectly.
   const rows = tf.pad(tf.reshape(ordered, [-1, n, n]), [
     [0, 0],
     [0, 0],

@@ -1,5 +1,6 @@
 import type { Attribute } from "./attributes.ts";
 import type { LibTensorflow, Status } from "./c_api.ts";
+import type { CompiledFunctions } from "./compiled.ts";
 import { EagerRuntime } from "./eager.ts";
 import {
   compileFunction,
@@ -72,7 +73,9 @@ export class TensorflowBinding {
   readonly #runtime: EagerRuntime;
   readonly #usesGpu: boolean;
   readonly #tensors = new TensorTable();
-  #nextFunction = 0;
+  readonly #compiled: CompiledFunctions | undefined;
+  /** Names of the functions that have been called. */
+  readonly #called = new Set<string>();
   #trace: OpenTrace | undefined;
 
   constructor(
@@ -80,11 +83,13 @@ export class TensorflowBinding {
     status: Status,
     context: Deno.PointerValue,
     usesGpu: boolean,
+    compiled?: CompiledFunctions,
   ) {
     this.#library = library;
     this.#status = status;
     this.#runtime = new EagerRuntime(library, status, context);
     this.#usesGpu = usesGpu;
+    this.#compiled = compiled;
   }
 
   isUsingGpuDevice(): boolean {
@@ -244,11 +249,13 @@ export class TensorflowBinding {
         ),
       )
     );
-    const name = `traced_${this.#nextFunction++}`;
-    const made = trace.graph.toFunction(name, [
-      ...trace.inputs,
-      ...trace.captures.values(),
-    ], outputs);
+    const inputs = [...trace.inputs, ...trace.captures.values()];
+    // Named by what it computes: two of a name are one to the library, which
+    // counts them, and one that was compiled is found again by its name.
+    const name = `traced_${
+      trace.graph.digest(inputs, outputs, compiled).slice(0, 32)
+    }`;
+    const made = trace.graph.toFunction(name, inputs, outputs);
     try {
       if (compiled) compileFunction(this.#library, this.#status, name, made);
       this.#runtime.addFunction(name, made);
@@ -278,12 +285,17 @@ export class TensorflowBinding {
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
     const ids = [...inputIds, ...traced.captures];
     const trace = this.#trace;
+    const execute = () =>
+      this.#execute(traced.name, [], ids, traced.outputs.length);
     const records = trace === undefined
-      ? this.#execute(traced.name, [], ids, traced.outputs.length)
+      ? this.#compiled === undefined || this.#called.has(traced.name)
+        ? execute()
+        : this.#compiled.firstCall(traced.name, execute)
       : trace.graph.call(
         traced,
         ids.map((id) => this.#symbol(trace, id)),
       ).map((tensor) => symbolRecord(trace.graph, tensor));
+    if (trace === undefined) this.#called.add(traced.name);
     return this.#tensors.addAll(records);
   }
 

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   type Attribute,
   type AttributeSetters,
@@ -10,10 +11,12 @@ import {
   type LibTensorflow,
   type Status,
 } from "./c_api.ts";
-import { allocateTensor, type TensorSource } from "./tensors.ts";
+import { allocateTensor, tensorBytes, type TensorSource } from "./tensors.ts";
 
 /** A tensor of a graph under construction. */
 export interface GraphTensor {
+  /** Number of its node in the graph, and index of the output. */
+  readonly place: string;
   /** Name of the operation that computes it. */
   readonly opName: string;
   /** The bytes of its `TF_Output`: pointer to the operation, index of the output. */
@@ -26,7 +29,7 @@ export interface GraphTensor {
 export interface TracedFunction {
   /** Its name in the library. */
   readonly name: string;
-  /** Ids of the tensors from outside of the function that it uses. They must outlive it. */
+  /** Ids of the tensors from outside that the function uses. They must outlive it. */
   readonly captures: readonly number[];
   readonly outputs: readonly Pick<GraphTensor, "shape" | "dtype">[];
   /** The library's `TF_Function`. */
@@ -61,6 +64,8 @@ export class Graph {
   readonly #graph: Deno.PointerValue;
   /** Names of the functions that the graph calls. */
   readonly #functions = new Set<string>();
+  /** Of everything that was added, in its order. */
+  readonly #hash = createHash("sha256");
   #nodes = 0;
 
   constructor(library: LibTensorflow, status: Status) {
@@ -72,6 +77,7 @@ export class Graph {
 
   /** Adds an input of the function. */
   placeholder(dtype: number, shape: readonly number[]): GraphTensor {
+    this.#note("Placeholder", [dtype, shape]);
     const node = this.#newNode("Placeholder");
     this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
     this.#library.TF_SetAttrShape(
@@ -91,6 +97,8 @@ export class Graph {
   ): GraphTensor {
     const tensor = allocateTensor(this.#library, shape, dtype, values);
     try {
+      this.#note("Const", [dtype, shape]);
+      this.#hash.update(tensorBytes(this.#library, tensor));
       const node = this.#newNode("Const");
       this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
       this.#library.TF_SetAttrTensor(
@@ -115,6 +123,7 @@ export class Graph {
     inputs: readonly GraphTensor[],
     outputs: number,
   ): GraphTensor[] {
+    this.#note(opName, attributes, inputs);
     const node = this.#newNode(opName);
     const list = LIST_INPUTS[opName];
     if (list === undefined) {
@@ -156,6 +165,7 @@ export class Graph {
       this.#status.check(`Cannot copy the function "${name}" into a graph`);
       this.#functions.add(name);
     }
+    this.#note("PartitionedCall", name, inputs);
     const node = this.#newNode("PartitionedCall");
     this.#library.TF_AddInputList(node, joinOutputs(inputs), inputs.length);
     this.#library.TF_SetAttrTypeList(
@@ -179,6 +189,7 @@ export class Graph {
     );
     this.#status.check(`Cannot call the function "${name}" in a graph`);
     return outputs.map(({ shape, dtype }, index) => ({
+      place: this.#place(index),
       opName: name,
       output: outputBytes(operation, index),
       shape: [...shape],
@@ -209,6 +220,37 @@ export class Graph {
     );
     this.#status.check(`Cannot make the function "${name}"`);
     return made;
+  }
+
+  /** A hash of what a function of the graph computes: the same in every process. */
+  digest(
+    inputs: readonly GraphTensor[],
+    outputs: readonly GraphTensor[],
+    compiled: boolean,
+  ): string {
+    const places = [inputs, outputs].map((of) => of.map(({ place }) => place));
+    return this.#hash.copy().update(JSON.stringify([places, compiled]))
+      .digest("hex");
+  }
+
+  /** Adds what comes next to the hash. */
+  #note(
+    opName: string,
+    properties: unknown,
+    inputs: readonly GraphTensor[] = [],
+  ): void {
+    const places = inputs.map(({ place }) => place);
+    this.#hash.update(
+      JSON.stringify(
+        [opName, properties, places],
+        (_, it) => typeof it === "bigint" ? `${it}n` : it,
+      ),
+    );
+  }
+
+  /** Where an output of the last node is. */
+  #place(index: number): string {
+    return `${this.#nodes}:${index}`;
   }
 
   /** Frees the graph; functions made of it stay valid. */
@@ -270,6 +312,7 @@ export class Graph {
       );
     }
     return {
+      place: this.#place(index),
       opName,
       output,
       shape,

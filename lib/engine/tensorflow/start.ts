@@ -1,5 +1,6 @@
 import { TensorflowBinding } from "./binding.ts";
 import { Status } from "./c_api.ts";
+import { type CompiledFolders, CompiledFunctions } from "./compiled.ts";
 import {
   type ContextOptions,
   type Device,
@@ -21,13 +22,18 @@ export interface Tensorflow {
 /**
  * Loads libtensorflow from `folder` and makes it the backend of tfjs.
  *
+ * @param compiled Where compiled functions are kept; by default each process compiles its own.
  * @throws {Error} If the library cannot be loaded or tfjs rejects the backend.
  */
 export async function startTensorflow(
   folder: string,
   options: ContextOptions,
+  compiled?: CompiledFolders,
 ): Promise<Tensorflow> {
-  const library = openLibtensorflow(folder);
+  const library = openLibtensorflow(
+    folder,
+    compiled && CompiledFunctions.environment(compiled),
+  );
   const status = new Status(library);
   const context = openContext(library, status, options);
   const devices = listDevices(library, status, context);
@@ -36,8 +42,9 @@ export async function startTensorflow(
     status,
     context,
     devices.some(({ type }) => type === "GPU"),
+    compiled && new CompiledFunctions(compiled),
   );
-  // Not before: whoever asks for another engine loads none of this.
+  // Imported here, since other engines do not need these packages.
   const { NodeJSKernelBackend } = await import("./kernels.ts");
   const tf = await import("@tensorflow/tfjs-core");
   tf.registerBackend("tensorflow", () => {

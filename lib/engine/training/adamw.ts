@@ -1,4 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { ParameterLayout } from "../models/model.ts";
+import { sizeOf } from "../models/parameters.ts";
 import { fused } from "../trace.ts";
 
 /** Settings of AdamW (arXiv 1711.05101). */
@@ -17,7 +19,7 @@ export type AdamWState = Readonly<
 >;
 
 /** The values that change from step to step, as tensors, so that one traced update serves every step. */
-export interface AdamWStep {
+interface AdamWStep {
   readonly learningRate: tf.Tensor;
   /** `1 - beta1^t`, scalar or `[size]` */
   readonly correction1: tf.Tensor;
@@ -25,6 +27,59 @@ export interface AdamWStep {
   readonly correction2: tf.Tensor;
   /** 1 for the values that this step updates, `[size]`; undefined for all. */
   readonly updated: tf.Tensor1D | undefined;
+}
+
+/** The values that change from step to step, before they are spread over the flat vector. */
+export interface OptimizerInputs {
+  /** Learning rate and the two bias corrections, `[3]` */
+  readonly rates: tf.Tensor1D;
+  /** For each row whether it is updated, and its own bias corrections: `[3, rank]`, or `[3, modules * rank]` */
+  readonly rows: tf.Tensor2D;
+}
+
+/**
+ * AdamW's inputs for every value of the flat vector. With a strict objective,
+ * each row counts its own steps and is not updated in steps that do not train
+ * it; otherwise all values share one count.
+ */
+export function adamWStep(
+  { rates, rows }: OptimizerInputs,
+  layout: ParameterLayout,
+  isStrict: boolean,
+): AdamWStep {
+  const [learningRate, correction1, correction2] = tf.unstack(
+    rates,
+  ) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  if (!isStrict) {
+    return { learningRate, correction1, correction2, updated: undefined };
+  }
+  const [updated, row1, row2] = tf.unstack(rows) as [
+    tf.Tensor1D,
+    tf.Tensor1D,
+    tf.Tensor1D,
+  ];
+  const sets = rows.shape[1] / layout.rank;
+  /** The values of a module's rows for each value of its factors, and one value for all others. */
+  const spread = (row: tf.Tensor1D, others: tf.Tensor): tf.Tensor1D => {
+    const ofModules = tf.split(row, sets) as tf.Tensor1D[];
+    return tf.concat([...layout.entries.values()].map(({ shape, factor }) => {
+      if (factor === undefined) {
+        return tf.tile(tf.reshape(others, [1]), [sizeOf(shape)]) as tf.Tensor1D;
+      }
+      const own = ofModules[sets === 1 ? 0 : factor.module]!;
+      const [rank, width] = shape as [number, number];
+      return tf.reshape(
+        tf.tile(tf.reshape(own, [rank, 1]), [1, width]),
+        [rank * width],
+      ) as tf.Tensor1D;
+    }));
+  };
+  return {
+    learningRate,
+    correction1: spread(row1, correction1),
+    correction2: spread(row2, correction2),
+    updated: spread(updated, tf.scalar(1)),
+  };
 }
 
 /**
@@ -50,9 +105,9 @@ export function adamW(
     learningRate,
     correction1,
     correction2,
-    unlike1: tf.scalar(1 - beta1),
+    oneMinusBeta1: tf.scalar(1 - beta1),
     beta2: tf.scalar(beta2),
-    unlike2: tf.scalar(1 - beta2),
+    oneMinusBeta2: tf.scalar(1 - beta2),
     epsilon: tf.scalar(epsilon),
     weightDecay: tf.scalar(weightDecay),
     clipNorm: tf.scalar(clipNorm),
@@ -67,9 +122,9 @@ type Inputs =
     Record<
       | "gradient"
       | "decayed"
-      | "unlike1"
+      | "oneMinusBeta1"
       | "beta2"
-      | "unlike2"
+      | "oneMinusBeta2"
       | "epsilon"
       | "weightDecay"
       | "clipNorm",
@@ -85,11 +140,11 @@ const update = fused(
     const clipped = clipByGlobalNorm(gradient, inputs.clipNorm);
     const next1 = tf.add(
       moment1,
-      tf.mul(tf.sub(clipped, moment1), inputs.unlike1),
+      tf.mul(tf.sub(clipped, moment1), inputs.oneMinusBeta1),
     );
     const next2 = tf.add(
       tf.mul(moment2, inputs.beta2),
-      tf.mul(tf.square(clipped), inputs.unlike2),
+      tf.mul(tf.square(clipped), inputs.oneMinusBeta2),
     );
     const shrunk = tf.sub(
       values,

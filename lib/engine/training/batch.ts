@@ -51,7 +51,7 @@ const WINDOW = 50;
  * The batches of one epoch, as lists of example numbers: shuffled, and
  * bucketed by length so that little is padded.
  *
- * @param padded True if all batches are padded to one length: then they are formed at random
+ * @param padded True if all batches are padded to one length, so that they need not be bucketed
  */
 export function epochBatches(
   examples: Examples,
@@ -126,24 +126,22 @@ export function padBatch(
 }
 
 /**
- * Lengths of the batches whose shapes have not been seen: for each shape, the
- * library compiles what computes on it. None on engines that compile nothing.
+ * Names the lengths for whose batches the library compiles functions next:
+ * `compiling length 32`. Undefined if all shapes are compiled already, or the
+ * engine compiles nothing.
  *
- * @param seen Shapes so far; those of the batches are added.
+ * @param seen Shapes so far; those of the batches are added
  */
-export function newLengths(
+export function compilingNote(
   batches: readonly Batch[],
   seen: Set<string>,
-): number[] {
-  if (libraryBinding() === undefined) return [];
+): string | undefined {
+  if (libraryBinding() === undefined) return undefined;
   const fresh = batches.filter(({ shape }) => !seen.has(shape.join()));
+  if (fresh.length === 0) return undefined;
   for (const { shape } of fresh) seen.add(shape.join());
-  return [...new Set(fresh.map(({ shape }) => shape[1]))];
-}
-
-/** Says that lengths are compiled: `compiling length 32`. */
-export function compilingNote(lengths: readonly number[]): string {
-  return `compiling length ${lengths.join(", ")}`;
+  const lengths = new Set(fresh.map(({ shape }) => shape[1]));
+  return `compiling length ${[...lengths].join(", ")}`;
 }
 
 /** Tensors of a batch; the caller disposes them. */
@@ -243,10 +241,10 @@ function cheapestLengths(
 /** Maximum rows (tokens x ranks) per shard. */
 const SHARD_ROWS = 1024;
 
-/** Bytes that a shard may keep for its backward pass. */
+/** Maximum bytes per shard that are stored for the backward pass. */
 const SHARD_BYTES = 192 * 2 ** 20;
 
-/** Bytes that a row keeps for the backward pass per hidden value and layer, measured with RoBERTa-base at 64 tokens. */
+/** Bytes per row, hidden value and layer that are stored for the backward pass, measured with RoBERTa-base at 64 tokens. */
 const ROW_BYTES = { f32: 57, bf16: 34 } as const;
 
 /**

@@ -63,7 +63,7 @@ export interface Checkpoint extends StateValues {
 }
 
 /** Mean training loss since the previous entry. */
-export interface LossEntry {
+interface LossEntry {
   /** Optimizer steps taken. */
   readonly step: number;
   readonly loss: number;

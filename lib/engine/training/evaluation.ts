@@ -15,7 +15,6 @@ import {
   compilingNote,
   exampleCount,
   type Examples,
-  newLengths,
   padBatch,
   paddedLengths,
   shardSizes,
@@ -23,12 +22,12 @@ import {
 
 /** Callbacks of an evaluation. */
 interface EvaluationHooks {
-  /** Called after each batch with the number of examples done, and before a length is compiled with a note that says so. */
+  /** Called after each batch with the number of examples done, and with a note before a length is compiled. */
   readonly progress?: (examples: number, note?: string) => void;
   readonly signal?: AbortSignal;
 }
 
-/** Evaluates parameters of one classifier at any ranks, again and again. */
+/** Evaluates any number of parameter vectors of one classifier, each at any ranks. */
 export interface Evaluator {
   /**
    * Logits of every example at every rank, in one pass over the data: what
@@ -44,7 +43,7 @@ export interface Evaluator {
     examples: Examples,
     hooks?: EvaluationHooks,
   ): Promise<Float32Array<ArrayBuffer>>;
-  /** Frees what the evaluator holds. */
+  /** Frees its tensors and graph functions. */
   dispose(): void;
 }
 
@@ -121,8 +120,8 @@ export function evaluator(
       ) {
         signal?.throwIfAborted();
         const padded = padBatch(examples, indices, model, length);
-        const compiled = newLengths([padded], shapes);
-        if (compiled.length > 0) progress?.(done, compilingNote(compiled));
+        const note = compilingNote([padded], shapes);
+        if (note !== undefined) progress?.(done, note);
         const input = batchTensors(padded);
         const { logits } = run({ values: flat, scale, ...input });
         const batch = await logits.data();
@@ -198,7 +197,7 @@ export function evaluationBatchSize(ranks: number): number {
   return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
 }
 
-/** Evaluates parameters of one classifier at the same ranks again and again. */
+/** Evaluates any number of parameter vectors of one classifier, all at the same ranks. */
 export interface RankEvaluator {
   /** As {@linkcode Evaluator}, at the ranks that it was made for. */
   (
@@ -206,7 +205,7 @@ export interface RankEvaluator {
     examples: Examples,
     hooks?: EvaluationHooks,
   ): Promise<Float32Array<ArrayBuffer>>;
-  /** Frees what the evaluator holds. */
+  /** Frees its tensors and graph functions. */
   dispose(): void;
 }
 

@@ -82,7 +82,7 @@ export class ReportWindow {
   }
 }
 
-/** Counts the seconds of a kind of work, with pauses, over all attempts. */
+/** Measures the seconds of one kind of work, without pauses, over all attempts. */
 export class Stopwatch {
   #before = 0;
   #since: number | undefined;
@@ -206,7 +206,7 @@ export function reportInterval(steps: number): number {
 
 let lastYield = performance.now();
 
-/** Lets timers, signals and messages in, at most every 0.1 s: a step blocks the thread. */
+/** Lets pending timers, signals and messages run, at most every 0.1 s, since a step blocks the thread. */
 export async function yieldToEvents(): Promise<void> {
   if (performance.now() - lastYield < 100) return;
   await new Promise((resolve) => setTimeout(resolve, 0));

@@ -15,7 +15,7 @@ export class RankDraws {
   /** Modules that draw a rank each; 1 if the whole model draws one. */
   readonly #modules: number;
 
-  /** @param state Where to resume; by default the start */
+  /** @param state State to resume from; by default, the initial one */
   constructor(
     { objective, seed }: {
       readonly objective: RankObjective;

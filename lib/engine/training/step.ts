@@ -6,9 +6,8 @@ import {
   logitsOf,
   splitParameters,
 } from "../models/classifier.ts";
-import type { ParameterLayout } from "../models/model.ts";
 import { outline } from "../models/outline.ts";
-import { decayedValues, sizeOf } from "../models/parameters.ts";
+import { decayedValues } from "../models/parameters.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import { type BatchTensors } from "../models/tensor_pass.ts";
 import { batchLoss } from "../ops/loss.ts";
@@ -18,7 +17,8 @@ import {
   adamW,
   type AdamWOptions,
   type AdamWState,
-  type AdamWStep,
+  adamWStep,
+  type OptimizerInputs,
 } from "./adamw.ts";
 import { type Batch, batchTensors, trainingShardSizes } from "./batch.ts";
 
@@ -28,7 +28,7 @@ export interface StepOptions {
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
-  /** Runs operation by operation instead of as a graph: the reference. */
+  /** Runs operation by operation instead of as a graph; the reference in tests. */
   readonly eager?: boolean;
 }
 
@@ -60,7 +60,7 @@ interface TrainingStep {
     batches: readonly Batch[],
     draw: StepDraw,
   ): { readonly state: AdamWState; readonly loss: tf.Scalar };
-  /** Frees what the step holds. */
+  /** Frees the step's tensors and graph functions. */
   dispose(): void;
 }
 
@@ -73,7 +73,7 @@ export function trainingStep(
   const { objective, optimizer } = options;
   const { dropouts } = outline(model);
   const perExample = objective.scope === "example";
-  /** What a step draws for one of its batches. */
+  /** The rank, or the ranks of the examples, of one of a step's batches. */
   const rankOf = (
     part: number,
     batches: readonly Batch[],
@@ -174,7 +174,7 @@ export function trainingStep(
     };
     try {
       const before = {
-        ...stateOf(state),
+        ...state,
         ...own(optimizerInputs(draw, objective, optimizer)),
       };
       const inputsOf = (batch: Batch, part: number) => {
@@ -223,11 +223,6 @@ export function trainingStep(
       decayed.dispose();
     },
   });
-}
-
-/** The state alone, without other properties of the object. */
-function stateOf({ values, moment1, moment2 }: AdamWState): AdamWState {
-  return { values, moment1, moment2 };
 }
 
 function sumOf<T extends tf.Tensor>(tensors: T[]): T {
@@ -347,14 +342,6 @@ function shardBatch(
   }));
 }
 
-/** The optimizer's tensors of a step. */
-interface OptimizerInputs {
-  /** Learning rate and the two bias corrections, `[3]` */
-  readonly rates: tf.Tensor1D;
-  /** For each row whether it is updated, and its own bias corrections: `[3, rank]`, or `[3, modules * rank]` */
-  readonly rows: tf.Tensor2D;
-}
-
 function optimizerInputs(
   draw: StepDraw,
   { gradientMask, scope }: RankObjective,
@@ -376,50 +363,5 @@ function optimizerInputs(
       ],
       [3, rowSteps.length],
     ),
-  };
-}
-
-/**
- * AdamW's inputs for every value of the flat vector. With a strict objective,
- * each row counts its own steps and is not updated in steps that do not train
- * it; otherwise all values share one count.
- */
-function adamWStep(
-  { rates, rows }: OptimizerInputs,
-  layout: ParameterLayout,
-  isStrict: boolean,
-): AdamWStep {
-  const [learningRate, correction1, correction2] = tf.unstack(
-    rates,
-  ) as [tf.Tensor, tf.Tensor, tf.Tensor];
-  if (!isStrict) {
-    return { learningRate, correction1, correction2, updated: undefined };
-  }
-  const [updated, row1, row2] = tf.unstack(rows) as [
-    tf.Tensor1D,
-    tf.Tensor1D,
-    tf.Tensor1D,
-  ];
-  const sets = rows.shape[1] / layout.rank;
-  /** The values of a module's rows for each value of its factors, and one value for all others. */
-  const spread = (row: tf.Tensor1D, others: tf.Tensor): tf.Tensor1D => {
-    const ofModules = tf.split(row, sets) as tf.Tensor1D[];
-    return tf.concat([...layout.entries.values()].map(({ shape, factor }) => {
-      if (factor === undefined) {
-        return tf.tile(tf.reshape(others, [1]), [sizeOf(shape)]) as tf.Tensor1D;
-      }
-      const own = ofModules[sets === 1 ? 0 : factor.module]!;
-      const [rank, width] = shape as [number, number];
-      return tf.reshape(
-        tf.tile(tf.reshape(own, [rank, 1]), [1, width]),
-        [rank * width],
-      ) as tf.Tensor1D;
-    }));
-  };
-  return {
-    learningRate,
-    correction1: spread(row1, correction1),
-    correction2: spread(row2, correction2),
-    updated: spread(updated, tf.scalar(1)),
   };
 }

@@ -17,7 +17,6 @@ import {
   epochBatches,
   exampleCount,
   type Examples,
-  newLengths,
   padBatch,
   paddedLengths,
 } from "./batch.ts";
@@ -83,11 +82,11 @@ export interface TrainingHooks {
   /** Stores a checkpoint; called at most every `checkpointSeconds`. */
   readonly save?: (checkpoint: Checkpoint) => void;
   readonly checkpointSeconds?: number;
-  /** Counts the seconds of training; it may have been started earlier, with the preparations. */
+  /** Measures the seconds of training; it may already be running, to include preparations. */
   readonly stopwatch?: Stopwatch;
 }
 
-/** What training gives: the counts at its end, and the parameters. */
+/** Result of training: its final counts and parameters. */
 export interface TrainingResult extends
   Readonly<
     Pick<
@@ -111,8 +110,8 @@ export interface TrainingResult extends
 }
 
 /**
- * Trains what a classifier's layout lists: its adapters and head, its head, or
- * all of it.
+ * Trains the parameters that a classifier's layout lists: its adapters and head,
+ * its head, or all weights.
  *
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.
@@ -202,12 +201,12 @@ class TrainingRun implements Disposable {
     this.#tell();
   }
 
-  /** Reports the steps taken, or with a note what is done next. */
+  /** Reports the number of steps taken, with a note on what is done next. */
   #tell(note?: string): void {
     this.#hooks.progress?.(this.#progress.step, this.#schedule.steps, note);
   }
 
-  /** The length that each batch is padded to; a sample pass over the examples shows what lengths there are. */
+  /** Chooses the length to which each batch is padded, from a sample of an epoch's batches. */
   #chooseLengths(): (indices: readonly number[]) => number {
     const { padTo, seed, batchSize, epochs } = this.#options;
     if (padTo !== undefined) return () => padTo;
@@ -216,12 +215,12 @@ class TrainingRun implements Disposable {
     return paddedLengths(this.#examples, sample, epochs, this.#flopsOf);
   }
 
-  /** Whether all steps are taken. */
+  /** True if all steps have been taken. */
   get done(): boolean {
     return this.#progress.step === this.#schedule.steps;
   }
 
-  /** Whether the last step was the last of its epoch. */
+  /** True between two epochs. */
   get #betweenEpochs(): boolean {
     return this.#progress.step % this.#stepsPerEpoch === 0;
   }
@@ -264,7 +263,7 @@ class TrainingRun implements Disposable {
     if (!this.done || this.#hooks.evaluate) await this.#saveIfDue();
   }
 
-  /** Scores the epoch that just ended, if epochs are evaluated and this one is not yet. */
+  /** Scores the epoch that has just ended, if epochs are evaluated and this one has no score yet. */
   async evaluateEpoch(): Promise<void> {
     const { evaluate, signal } = this.#hooks;
     const { step, epochs } = this.#progress;
@@ -286,7 +285,7 @@ class TrainingRun implements Disposable {
     this.#training.start();
   }
 
-  /** The result, once all steps are taken. */
+  /** The result, after all steps have been taken. */
   async result(): Promise<TrainingResult> {
     const values = await readValues(this.#state.values);
     this.#training.stop();
@@ -326,8 +325,8 @@ class TrainingRun implements Disposable {
     const padded = batches.map((indices) =>
       padBatch(this.#examples, indices, model, this.#lengthOf(indices))
     );
-    const compiled = newLengths(padded, this.#shapes);
-    if (compiled.length > 0) this.#tell(compilingNote(compiled));
+    const note = compilingNote(padded, this.#shapes);
+    if (note !== undefined) this.#tell(note);
     const isSorted = progress.step >= this.#sortStep;
     const examples = batches.reduce((sum, { length }) => sum + length, 0);
     const rank = this.#ranks.next(examples, isSorted);

@@ -1,17 +1,25 @@
+/**
+ * Stands for the number of a start (0, 1, ...) in the arguments, environment,
+ * input and names of files of a job whose executor may start it again.
+ */
+export const ROUND = "@ROUND@";
+
 /** Runs the processes of stages: on this machine, or under a batch system. */
 export interface Executor {
   /**
    * True if it allots processors, memory and GPUs to jobs itself, as a batch
-   * system does. Otherwise the scheduler keeps the running jobs within
+   * system does. Otherwise the scheduler limits the running jobs to
    * `Settings.limits` and chooses their GPUs.
    */
   readonly allots: boolean;
   /**
-   * True if jobs outlive the scheduler that started them. `start()` then takes
-   * up the job that an earlier scheduler started in the same run folder. There,
-   * the job writes its standard output to `stdout-0` and, when it has ended,
-   * `end-0`; if it starts again, `stdout-1` and `end-1`. So its log can be read
-   * when no scheduler follows it.
+   * True if jobs outlive the scheduler that started them. `start()` then follows
+   * the job that an earlier scheduler started in the same run folder. There, the
+   * job writes its standard output to `stdout-0` and, when it has ended, `end-0`;
+   * if it starts again, `stdout-1` and `end-1`. So its log can be read when no
+   * scheduler follows it. The process of an earlier start may still live on a
+   * node that was lost, so {@linkcode ROUND} gives each start an output folder
+   * and a temporary folder of its own, which the executor creates.
    */
   readonly outlives?: boolean;
   /** The executor that runs the stages of a task; this one if absent. */
@@ -22,7 +30,7 @@ export interface Executor {
   reap(folder: string): Promise<void>;
 }
 
-/** What decides where the stages of a task run. */
+/** Properties of a task that determine where its stages run. */
 export interface PlacedTask {
   /** Name of the task: `train-dylora`. */
   readonly task: string;
@@ -38,7 +46,6 @@ export interface Job {
   readonly task: string;
   /** Names of the runtimes that it needs, such as the engine. */
   readonly needs: readonly string[];
-  /** What the process needs. */
   readonly resources: JobResources;
   /** Arguments of the Deno executable. */
   readonly args: readonly string[];
@@ -46,9 +53,9 @@ export interface Job {
   readonly input: string;
   /** Its whole environment. */
   readonly env: Readonly<Record<string, string>>;
-  /** False if its permissions do not allow it to start programs, so that none have to be ended with it. */
+  /** True if it may start programs, which must end with it. */
   readonly startsPrograms: boolean;
-  /** Private run folder, where the executor may keep notes of its own. */
+  /** Private run folder, where the executor may store files of its own. */
   readonly folder: string;
   /** Folder of its checkpoints. */
   readonly checkpoint: string;
@@ -61,14 +68,14 @@ export type JobEvent =
   /** The state of the job in a batch system changed. */
   | {
     readonly type: "queued";
-    /** Number of the job in the batch system. */
+    /** Id of the job in the batch system. */
     readonly job: string;
-    /** State in the words of the batch system: `PENDING`. */
+    /** State, as the batch system calls it: `PENDING`. */
     readonly state: string;
     /** Why it is in this state: `Resources`. */
     readonly reason?: string;
   }
-  /** The process starts again from its checkpoint; what it reported of its end does not count. */
+  /** The process starts again from its checkpoint; an error or end that it has reported does not count. */
   | { readonly type: "restarted"; readonly reason: string };
 
 export interface JobResources {
@@ -89,7 +96,7 @@ export interface Execution {
   readonly started: Promise<void>;
   /** Resolves when the process has ended, and with it every process that it started. */
   readonly ended: Promise<Ended>;
-  /** What the user should know of the way it runs here; written to its log. */
+  /** A warning about the way it runs, for its log. */
   readonly note?: string;
   /**
    * Asks the process to end, and kills it and all it started after `grace`
@@ -104,13 +111,15 @@ export interface Ended {
   readonly code: number;
   /** The signal that ended it, if one did. */
   readonly signal?: string;
-  /** Why it ended, in words, if the executor knows more than the code says. */
+  /** Why it ended, if the executor knows more than the exit code says. */
   readonly reason?: string;
+  /** Number of the start whose output counts; see {@linkcode ROUND}. */
+  readonly round?: number;
   /** When the process started and how long it ran, if the executor has measured it. */
   readonly measured?: { readonly started: Date; readonly seconds: number };
   /**
-   * Set if this scheduler follows the job no longer. `left`: it goes on, and a
-   * later run takes it up. `taken`: another scheduler has taken its result.
+   * Set if this scheduler no longer follows the job. `left`: it goes on, and a
+   * later run follows it. `taken`: another scheduler has committed its result.
    */
   readonly followed?: "left" | "taken";
 }

@@ -74,7 +74,7 @@ function startGroup(
   program: readonly string[],
   reason: string,
 ): Execution {
-  // The script and the stage's process each end with their parent, even if all that watches them is killed.
+  // The script and the stage's process each end with their parent, even if everything that watches them is killed.
   const tied = tiedToParent();
   const script = ["/bin/sh", "-c", SUPERVISOR, "stage", job.input];
   const process = spawn(
@@ -179,7 +179,7 @@ function notedGroup(folder: string): number | undefined {
   }
 }
 
-/** Milliseconds after which a group that only zombies may be left of is taken for gone. */
+/** Milliseconds after which a group is considered gone where zombies cannot be told from other processes. */
 const PATIENCE = 1_000;
 
 async function killGroup(group: number): Promise<void> {
@@ -198,8 +198,8 @@ async function killGroup(group: number): Promise<void> {
 }
 
 /**
- * Kills what is left of a job: processes in its namespace, and those with its
- * run folder in their environment, which only Linux shows.
+ * Kills the remaining processes of a job: those in its namespace, and those with
+ * its run folder in their environment, which only Linux shows.
  */
 async function killJob(folder: string, namespace = ""): Promise<void> {
   const variable = `STAGE_RUN=${folder}\0`;

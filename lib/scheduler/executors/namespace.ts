@@ -1,11 +1,12 @@
 /**
- * Script that is process 1 of a stage's PID namespace. It starts the stage only
- * if the scheduler still lives, in spite of which each process of the chain
- * scheduler -> `unshare` -> process 1 is killed by the kernel when the one
- * before it ends. With process 1, the kernel kills all that the stage started.
+ * Script that is process 1 of a stage's PID namespace. In the chain scheduler ->
+ * `unshare` -> process 1, the kernel kills each process when the one before it
+ * ends; with process 1, it kills everything that the stage started. That does
+ * not hold if the scheduler ended before the chain was complete, so the script
+ * starts the stage only if the scheduler is still the parent of `unshare`.
  *
- * The parents are compared by `/proc/PID/stat`, whose first fields are the id,
- * the name, the state and the parent's id.
+ * Parents are read from `/proc/PID/stat`, whose first fields are the id, the
+ * name, the state and the parent's id.
  */
 const INIT = `
 exec 4>&2 2>/dev/null
@@ -33,7 +34,7 @@ const RELEASE = "2.36";
 let found: readonly string[] | string | undefined;
 let tied: readonly string[] | undefined;
 
-/** Start of a command line that ends with its parent; empty if this system has none. */
+/** Command prefix that makes a program end with its parent; empty if this system has none. */
 export function tiedToParent(): readonly string[] {
   return tied ??= Deno.build.os === "linux" &&
       attempt([...TIED, "/bin/sh", "-c", ":"]).success
@@ -46,7 +47,7 @@ export function tiedToParent(): readonly string[] {
  * with the program and with this process.
  *
  * @param input File that becomes the standard input of the program.
- * @returns The reason if this system does not allow it.
+ * @returns The reason, as text, if this system does not allow it.
  */
 export function inNamespace(
   input: string,
@@ -54,7 +55,7 @@ export function inNamespace(
 ): readonly string[] | string {
   found ??= find();
   if (typeof found === "string") return found;
-  // The id in the namespace that `/proc` shows.
+  // Its id in the namespace of `/proc`.
   const scheduler = Deno.readLinkSync("/proc/self");
   const init = ["/bin/sh", "-c", INIT, "stage", scheduler, input];
   return [...found, ...init, ...program];

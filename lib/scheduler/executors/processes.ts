@@ -19,7 +19,7 @@ interface RunningProcess {
 export function runningProcesses(): RunningProcess[] | undefined {
   if (Deno.build.os !== "linux") return listedByPs();
   const own = readIfThere("/proc/self/status");
-  // Seen from another namespace, a process has a number in each of both.
+  // A process in a nested namespace has one number for each level.
   if (!/^NSpid:\s+\d+$/m.test(own)) return undefined;
   return entriesOf("/proc").flatMap(({ name }): RunningProcess[] => {
     if (!/^\d+$/.test(name)) return [];

@@ -19,7 +19,7 @@ import {
   type SlurmSettings,
 } from "./slurm_settings.ts";
 
-/** What a node answered. */
+/** Answer of a node to a probe. */
 export interface NodeAnswer {
   /** Standard output of the program. */
   readonly text: string;
@@ -56,10 +56,10 @@ export class Slurm implements Executor {
   #pause = 0;
   /** True while the controller does not answer. */
   #unreachable = false;
-  /** Jobs to remove from the queue, since others have taken their place. */
+  /** Jobs to remove from the queue, since others replace them. */
   #discarded: string[] = [];
 
-  /** @param say Tells the user something that concerns no single stage. */
+  /** @param say Shows the user a message that concerns no single stage. */
   constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
     this.#settings = settings;
     this.onInterrupt = settings.onInterrupt;
@@ -123,7 +123,7 @@ export class Slurm implements Executor {
     this.#nextQueue = 0;
   }
 
-  /** What decides on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
+  /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
   nodesOf(task: string): string {
     return nodesOf(this.#settings, task);
   }
@@ -142,9 +142,7 @@ export class Slurm implements Executor {
     folder: string,
     signal: AbortSignal,
   ): Promise<NodeAnswer> {
-    for (const name of ["output", "tmp", "checkpoint"]) {
-      Deno.mkdirSync(join(folder, name), { recursive: true });
-    }
+    Deno.mkdirSync(join(folder, "checkpoint"), { recursive: true });
     try {
       const input = join(folder, "spec.json");
       Deno.writeTextFileSync(input, "");
@@ -173,9 +171,9 @@ export class Slurm implements Executor {
       signal.throwIfAborted();
       if (ended.code !== 0 || ended.followed !== undefined) {
         throw new Error(
-          `The job that asks a node (${
+          `The job that probes the engine of a node (${
             this.nodesOf(task)
-          }) for its engine failed: ${
+          }) failed: ${
             ended.reason ?? (stderr.trim() || `code ${ended.code}`)
           }`,
         );
@@ -189,7 +187,7 @@ export class Slurm implements Executor {
     }
   }
 
-  /** Sets the processors and GPUs that stages on these nodes must find; see {@linkcode nodesOf}. */
+  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
   expect(nodes: string, machine: string): void {
     this.#machines.set(nodes, machine);
   }
@@ -206,7 +204,7 @@ export class Slurm implements Executor {
     try {
       while (this.#jobs.size > 0) {
         const asked = await this.#ask();
-        let looks = MOST_LOOKS;
+        let looks = MAX_LOOKS;
         for (const job of this.#jobs) {
           const isPending = job.state.startsWith("PENDING");
           if (asked || !isPending || looks-- > 0) job.look();
@@ -274,7 +272,7 @@ export class Slurm implements Executor {
     return jobs !== undefined;
   }
 
-  /** Calls a command. Undefined if the controller does not answer, which the user is told. */
+  /** Calls a command. If the controller does not answer, shows a message and returns undefined. */
   async #reach<T>(call: () => Promise<T>): Promise<T | undefined> {
     try {
       const result = await call();
@@ -295,7 +293,7 @@ export class Slurm implements Executor {
     }
   }
 
-  /** Ends jobs that are to end. */
+  /** Ends the jobs that were asked to stop. */
   async #stopJobs(): Promise<void> {
     const now = performance.now();
     const stopping = [...this.#jobs].filter(({ stop, leaves }) =>
@@ -338,7 +336,7 @@ export class Slurm implements Executor {
     }
   }
 
-  /** Stops following jobs that go on without this scheduler. */
+  /** Stops following the jobs that go on without this scheduler. */
   #leaveJobs(): void {
     for (const job of this.#jobs) {
       const leaves = job.leaves ||
@@ -356,5 +354,5 @@ export class Slurm implements Executor {
   }
 }
 
-/** Pending jobs whose files are read between two calls of `squeue`. */
-const MOST_LOOKS = 64;
+/** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
+const MAX_LOOKS = 64;

@@ -3,7 +3,7 @@ import { type SlurmClient, SlurmError } from "./slurm_client.ts";
 import { admit, batchScript } from "./slurm_job.ts";
 import { kindOf, type SlurmSettings } from "./slurm_settings.ts";
 
-/** What submitting jobs needs of the executor. */
+/** The executor, as far as submitting jobs needs it. */
 interface Submitter {
   readonly settings: SlurmSettings;
   readonly client: SlurmClient;
@@ -11,9 +11,9 @@ interface Submitter {
   readonly jobs: ReadonlySet<FollowedJob>;
   /** Calls a command. Undefined if the controller does not answer. */
   readonly reach: <T>(call: () => Promise<T>) => Promise<T | undefined>;
-  /** Asks Slurm for the states of jobs soon. */
+  /** Requests the states of jobs soon. */
   readonly askNow: () => void;
-  /** Tells the user something that concerns no single stage. */
+  /** Shows the user a message that concerns no single stage. */
   readonly say: (text: string) => void;
 }
 
@@ -28,9 +28,9 @@ export class Batches {
   readonly #reach: Submitter["reach"];
   readonly #askNow: () => void;
   readonly #say: (text: string) => void;
-  /** How many jobs of each array run at a time, by its number. */
+  /** Maximum number of jobs of each array that run at a time, by its id. */
   readonly #throttles = new Map<string, number>();
-  /** The most jobs of an array, for the cluster and as far as it has accepted them lately. */
+  /** Maximum number of jobs per array: that of the cluster, and that which it has accepted lately. */
   #maxArraySize: number | undefined;
   #largest: number | undefined;
   /** Before this time nothing is submitted, since there were too many jobs. */
@@ -46,7 +46,7 @@ export class Batches {
     this.#say = say;
   }
 
-  /** Submits jobs that have gathered. */
+  /** Submits the jobs that are ready. */
   async submit(): Promise<void> {
     const now = performance.now();
     const ready = [...this.#jobs].filter(({ note }) => note === undefined);
@@ -73,7 +73,7 @@ export class Batches {
     }
   }
 
-  /** How many more jobs of a task may run. Of each array, as many can run as its throttle lets. */
+  /** How many more jobs of a task may run. Each array counts as many jobs as its throttle allows. */
   #room(task: string): number {
     const { jobs } = this.#settings;
     let [all, own] = [jobs, kindOf(this.#settings, task).jobs ?? jobs];
@@ -85,7 +85,7 @@ export class Batches {
     return Math.min(all, own);
   }
 
-  /** The arrays with jobs that have not ended: how many, and of which task. */
+  /** The arrays with jobs that have not ended: the number of these jobs, and their task. */
   #arrays(): Map<string, { readonly size: number; readonly task: string }> {
     const arrays = new Map<string, { size: number; task: string }>();
     for (const { note, job: { task } } of this.#jobs) {
@@ -96,7 +96,7 @@ export class Batches {
     return arrays;
   }
 
-  /** How many jobs of an array run at a time; those that an earlier scheduler submitted are not throttled by this one. */
+  /** How many jobs of an array may run at a time; unlimited for arrays of an earlier scheduler. */
   #throttleOf(array: string): number {
     return this.#throttles.get(array) ?? Infinity;
   }
@@ -131,7 +131,7 @@ export class Batches {
       for (const job of jobs) job.finish({ code: 1, reason: error.message });
       return true;
     }
-    // Otherwise it may have been submitted; `squeue` will say.
+    // It may have been submitted all the same; `squeue` will show it.
     if (array === undefined) {
       this.#wait();
       return false;
@@ -143,7 +143,7 @@ export class Batches {
     return true;
   }
 
-  /** Lets arrays run as many jobs as others have left room for. */
+  /** Raises the throttles of arrays when other jobs have ended. */
   async raiseThrottles(): Promise<void> {
     const arrays = this.#arrays();
     for (const [array, before] of this.#throttles) {
@@ -160,7 +160,7 @@ export class Batches {
     }
   }
 
-  /** The cluster takes no batch of this size now: smaller ones follow, later. */
+  /** Reduces the size of batches after the cluster has refused one of this size. */
   #tooMany(size: number, message: string): void {
     this.#largest = Math.max(1, Math.floor(size / 2));
     if (this.#told !== message) {

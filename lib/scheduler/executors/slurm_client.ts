@@ -1,13 +1,12 @@
-/** Calls of Slurm's commands: each is bounded in time, and its failures are told apart. */
+/** Calls of Slurm's commands, with a time limit for each and a classification of failures. */
 
 /** A failed call. */
 export class SlurmError extends Error {
   override readonly name = "SlurmError";
   /**
-   * `unreachable`: the controller does not answer, or the call took too long,
-   * and may have had its effect. `limit`: there are too many jobs now.
-   * `refused`: it will not work however often it is tried. `unusable`: Slurm is
-   * not set up here.
+   * `unreachable`: the controller does not answer, or the call took too long and
+   * may have had its effect. `limit`: there are too many jobs now. `refused`:
+   * trying again is useless. `unusable`: Slurm is not set up here.
    */
   readonly kind: "unreachable" | "limit" | "refused" | "unusable";
 
@@ -35,20 +34,20 @@ export interface QueuedJob {
 const UNREACHABLE =
   /unable to contact|timed out|connection (refused|failure|reset)|zero bytes|communication|dns srv|no route|network is unreachable|unable to establish|controller.*(down|not responding)|protocol authentication|munge/i;
 
-/** Messages of clients that are not set up, or that get their set-up from a controller that does not answer. */
+/** Messages of clients that are not configured, or whose configuration comes from a controller that does not answer. */
 const UNUSABLE = /slurm\.conf|configuration (file|source)|clustername/i;
 
-/** Messages of limits that fewer jobs at a time, or later ones, keep. */
+/** Messages of limits that are met with fewer jobs at a time, or later. */
 const LIMIT =
   /submit ?(job|limit)|MaxSubmit|job violates accounting\/QOS policy|temporarily unable|resource temporarily unavailable|invalid job array specification|too many (jobs|tasks)/i;
 
-/** A line that names the limit that a job violates: `QOSMaxWallDurationPerJobLimit`. */
+/** A line with the name of the violated limit: `QOSMaxWallDurationPerJobLimit`. */
 const NAMED_LIMIT = /^(sbatch: error: )?(QOS|Assoc|Max|Min)\w+$/m;
 
 /** Runs Slurm's commands. */
 export class SlurmClient {
   readonly #seconds: number;
-  /** True when a call has succeeded, so that Slurm is set up here. */
+  /** True if a call has succeeded, so that Slurm is set up here. */
   #isSetUp = false;
 
   /** @param seconds Seconds after which a call is given up. */
@@ -126,7 +125,7 @@ export class SlurmClient {
     }
   }
 
-  /** The most tasks that an array can have: `MaxArraySize` of the cluster. */
+  /** Maximum number of tasks of an array: `MaxArraySize` of the cluster. */
   async maxArraySize(): Promise<number> {
     const text = await this.#call("scontrol", ["show", "config"]);
     return Number(/^MaxArraySize\s*=\s*(\d+)/m.exec(text)?.[1] ?? 1001);
@@ -188,7 +187,7 @@ export class SlurmClient {
     args: readonly string[],
     stderr: string,
   ): SlurmError {
-    // Nothing is wrong with what these ask.
+    // These calls are always valid, so a failure is the controller's.
     const isQuestion = command === "squeue" || args[0] === "show";
     const kind = UNUSABLE.test(stderr)
       ? this.#isSetUp ? "unreachable" : "unusable"
@@ -217,7 +216,7 @@ function killGroup(pid: number): void {
   }
 }
 
-/** True for a limit that fewer jobs, or later ones, keep; false for one that the job exceeds by itself. */
+/** True for a limit that is met with fewer jobs or later; false for one that the job exceeds by itself. */
 function isForNow(stderr: string): boolean {
   const [named] = NAMED_LIMIT.exec(stderr) ?? [];
   return LIMIT.test(stderr) && (named === undefined || /submit/i.test(named));

@@ -11,23 +11,23 @@ import {
   readEnd,
   reserve,
   retire,
+  Tail,
   writeNote,
 } from "./slurm_job.ts";
 import type { Pace } from "./slurm_settings.ts";
-import { Tail } from "./slurm_tail.ts";
 import { verdict } from "./slurm_verdict.ts";
 
-/** What follows jobs, as a job sees it. */
+/** The executor, as far as a job needs it. */
 interface Follower {
-  /** Asks Slurm for the states of jobs soon. */
+  /** Requests the states of jobs soon. */
   askNow(): void;
-  /** Removes a job from the queue, since another takes its place. */
+  /** Removes a job from the queue, since another one replaces it. */
   discard(id: string): void;
-  /** Called when a job is followed no longer. */
+  /** Called when a job is no longer followed. */
   finished(job: FollowedJob): void;
 }
 
-/** A stage as a job of Slurm, from the time when it is ready to be submitted to its end. */
+/** A stage as a job of Slurm, from when it is ready to be submitted to its end. */
 export class FollowedJob {
   readonly job: Job;
   /** Options of `sbatch`. */
@@ -38,13 +38,13 @@ export class FollowedJob {
   readonly ended = Promise.withResolvers<Ended>();
   /** When it became ready to be submitted, in milliseconds. */
   ready = performance.now();
-  /** The state that was reported last, with its reason. */
+  /** The last state that `squeue` gave, with its reason. */
   state = "";
-  /** Since when it is known to have ended, and how, as far as its own file says. */
+  /** Since when it is known to have ended, and its exit file, once it has appeared. */
   over: { readonly since: number; end?: End } | undefined;
-  /** Since when all that it wrote is waited for. */
+  /** Since when its exit file is there, but not all of its output. */
   arriving: number | undefined;
-  /** Set when it is to end: when it was asked, and when it is killed. */
+  /** Set if it was asked to stop; it is killed at the deadline. */
   stop:
     | { asked: boolean; killed: boolean; readonly deadline: number }
     | undefined;
@@ -57,7 +57,7 @@ export class FollowedJob {
   #round: number;
   /** Since when `squeue` has not listed it. */
   #missing: number | undefined;
-  /** How often it was submitted in vain since its last start. */
+  /** Number of submissions since its last start that did not start it. */
   #tries = 0;
   /** True if Slurm put it back into the queue, so that another round follows. */
   #requeued = false;
@@ -78,12 +78,12 @@ export class FollowedJob {
     this.#follower = follower;
   }
 
-  /** What was noted when it was submitted; undefined while it waits for that. */
+  /** The note of its submission; undefined before that. */
   get note(): Note | undefined {
     return this.#note;
   }
 
-  /** Number of the job, once it is known. */
+  /** Id of the job, once it is known. */
   get id(): string | undefined {
     return this.#note && jobOf(this.#note);
   }
@@ -95,7 +95,7 @@ export class FollowedJob {
     writeNote(this.job.folder, this.#note);
   }
 
-  /** Notes that its batch was submitted, and the number that Slurm gave it. */
+  /** Notes that its batch was submitted, with the id that Slurm gave it. */
   submitted(array: string): void {
     this.#note = { ...this.#note!, array };
     this.#missing = undefined;
@@ -105,7 +105,7 @@ export class FollowedJob {
     this.#report({ type: "queued", job: this.id!, state: this.state });
   }
 
-  /** Takes what `squeue` says of the job; undefined if it does not list it. Returns true if something changed. */
+  /** Updates the job from its line of `squeue`; undefined if it is not listed. Returns true if something changed. */
   hear(listed: QueuedJob | undefined): boolean {
     const now = performance.now();
     if (listed === undefined) {
@@ -115,7 +115,7 @@ export class FollowedJob {
         this.#note!.array === undefined && missing > SETTLING &&
         reserve(this.job.folder)
       ) {
-        // The batch was not submitted, or comes too late: its jobs end at once.
+        // The batch was not submitted; if it starts later, its jobs end at once.
         this.again();
       } else if (this.over?.end !== undefined) {
         this.#finishRound(this.over.end);
@@ -163,7 +163,7 @@ export class FollowedJob {
     }
     this.over ??= { since: now };
     const { end, since } = this.over;
-    // Its own file says more, and may arrive late. A job that was killed may not have written it.
+    // The exit file says more, but may appear late. A job that was killed may not have written one.
     if (end === undefined) {
       if (this.arriving !== undefined) return changed;
       const { late, queue } = this.#pace;
@@ -182,7 +182,7 @@ export class FollowedJob {
       }
     } else if (
       this.stop === undefined &&
-      (judged.again && this.#tries < MOST_TRIES ||
+      (judged.again && this.#tries < MAX_TRIES ||
         judged.limit && this.#hasCheckpoint())
     ) this.#restart(judged.reason);
     else this.finish({ code: end?.code ?? 1, reason: judged.reason });
@@ -268,7 +268,7 @@ export class FollowedJob {
     }
     this.stdout.read(join(this.job.folder, `stdout-${this.#round}`));
     this.stderr.read(join(this.job.folder, `stderr-${this.#round}`));
-    // After these, Slurm says whether it was cancelled, pre-empted or out of memory.
+    // In these cases, Slurm knows whether it was cancelled, pre-empted or out of memory.
     const asksSlurm = end.cause === "term" && end.code !== 0 ||
       end.code === 137;
     // A job that the user cancels is over when Slurm says so too.
@@ -307,6 +307,7 @@ export class FollowedJob {
     const signal = end.code > 128 ? SIGNALS[end.code - 128] : undefined;
     this.finish({
       code: end.code,
+      round: this.#round,
       ...(signal !== undefined && { signal }),
       measured: {
         started: new Date(end.began),
@@ -327,7 +328,7 @@ export class FollowedJob {
     this.again();
   }
 
-  /** Removes the job from the queue, should it still be there. */
+  /** Removes the job from the queue, if it is still there. */
   #discard(): void {
     const id = this.id;
     if (id !== undefined) this.#follower.discard(id);
@@ -364,7 +365,7 @@ const SIGNALS: Readonly<Record<number, string>> = {
   15: "SIGTERM",
 };
 
-/** When something in a folder was written last, in milliseconds since 1970. */
+/** Time of the last write in a folder, in milliseconds since 1970. */
 function newest(folder: string): number {
   return Math.max(
     0,
@@ -379,8 +380,8 @@ function newest(folder: string): number {
 /** Milliseconds after which a submission whose outcome is unknown is done again. */
 const SETTLING = 2_000;
 
-/** How often a job that does not start is submitted again. */
-const MOST_TRIES = 3;
+/** Maximum number of times that a job that does not start is submitted again. */
+const MAX_TRIES = 3;
 
-/** Milliseconds that Slurm may take to say that a stopped job has ended, after its own file has. */
+/** Milliseconds between the exit file of a stopped job and its end in `squeue`, at most. */
 const CONFIRMING = 10_000;

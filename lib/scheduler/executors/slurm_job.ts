@@ -1,11 +1,11 @@
 /**
- * The files by which a job and the schedulers that follow it know of each
- * other, all in its run folder. A job may start more than once (after a time
- * limit, a pre-emption, a failure of its node); each start is a round.
+ * The files by which a job and the schedulers that follow it communicate, all in
+ * its run folder. A job may start more than once (after a time limit, a
+ * pre-emption, a failure of its node); each start is a round.
  */
 import { join } from "node:path";
-import { removeIfThere } from "../../store/files.ts";
-import type { Job } from "./executor.ts";
+import { entriesOf, removeIfThere } from "../../store/files.ts";
+import { type Job, ROUND } from "./executor.ts";
 
 /** How a round began: `began-ROUND`. */
 export interface Began {
@@ -14,7 +14,7 @@ export interface Began {
   readonly machine: string;
 }
 
-/** How a round ended: `end-ROUND`, written by rename when everything else is. */
+/** How a round ended: `end-ROUND`, written by rename after everything else. */
 export interface End {
   readonly code: number;
   /** Milliseconds since 1970. */
@@ -52,8 +52,8 @@ cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh ${
 /**
  * Writes the script that a job runs in its run folder.
  *
- * @param machine The processors and GPUs that its key stands for, if they matter.
- * @param seesGpus True if it sees the GPUs that Slurm lets it see.
+ * @param machine The processors and GPUs that the node must have, if they matter.
+ * @param seesGpus True if it may use the GPUs that Slurm allots to it.
  */
 export function writeScript(
   job: Job,
@@ -67,6 +67,7 @@ export function writeScript(
   Deno.writeTextFileSync(
     join(job.folder, "job.sh"),
     SCRIPT
+      .replaceAll("@R@", ROUND)
       .replace("@ENV@", () => variables.join(" "))
       .replace(
         "@COMMAND@",
@@ -80,10 +81,14 @@ export function writeScript(
 }
 
 /**
- * Only the job whose batch the link `claim` names runs. The link is made by the
- * first job that starts, or by a scheduler that gives up a batch of which it
- * does not know whether it was submitted; making it is atomic on every file
- * system, and so at most one job runs.
+ * Only the job of the batch that the link `claim` names runs. The first job
+ * that starts makes the link, or a scheduler that abandons a batch without
+ * knowing whether it was submitted. Making a link is atomic on every file system,
+ * so jobs of only one batch run.
+ *
+ * Slurm may start the job again while its process still lives on a node that
+ * the controller has lost. Each start, a round, therefore has a folder for its
+ * output and one for temporary files, and the process finds only its own.
  */
 const SCRIPT = `#!/bin/bash
 export PATH="$PATH:/usr/bin:/bin"
@@ -103,13 +108,19 @@ machine() {
 }
 round=0
 while [ -e "began-$round" ]; do round=$((round + 1)); done
-[ "$round" = 0 ] || { rm -rf output tmp; mkdir output tmp; }
+rm -rf "output-$round" "tmp-$round"
+mkdir "output-$round" "tmp-$round"
+# What names the round in the input, and in other files for the process.
+sed "s/@R@/$round/g" @INPUT@ >"input-$round"
+for file in *@R@*; do
+  [ ! -e "$file" ] || sed "s/@R@/$round/g" "$file" >"\${file//@R@/$round}"
+done
 began=$(now) node=\${SLURMD_NODENAME:-$(uname -n)} machine=$(machine)
 put "began-$round" "{\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\"}"
 finish() {
   local files=0 bytes=0 size fresh=false
   while read -r size; do files=$((files + 1)) bytes=$((bytes + size)); done \\
-    < <(find output -type f -printf '%s\\n')
+    < <(find "output-$round" -type f -printf '%s\\n')
   [ -z "$(find @CHECKPOINT@ -type f -newer "began-$round" -print -quit)" ] || fresh=true
   put "end-$round" "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"fresh\\":$fresh,\\
 \\"began\\":$began,\\"ended\\":$(now),\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\",\\
@@ -127,8 +138,11 @@ if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
 fi
 set -m
 [ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
-env -i @ENV@ \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} @COMMAND@ \\
-  <@INPUT@ >"stdout-$round" 2>"stderr-$round" &
+variables=(@ENV@)
+command=(@COMMAND@)
+env -i "\${variables[@]//@R@/$round}" \\
+  \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} \\
+  "\${command[@]//@R@/$round}" <"input-$round" >"stdout-$round" 2>"stderr-$round" &
 child=$!
 caught=
 trap 'caught=1 cause=limit; kill -TERM "$child"' USR1
@@ -151,19 +165,19 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** What a scheduler notes in the run folder of a job that it submits. */
+/** Note of a scheduler in the run folder of a job that it submits. */
 export interface Note {
   /** Name of the batch: the comment of its job array. */
   readonly batch: string;
   /** Index in the job array; absent if the batch is a job of its own. */
   readonly index?: number;
-  /** Number of the array or job, once it is known. */
+  /** Id of the array or job, once it is known. */
   readonly array?: string;
   /** The first round that this batch runs. */
   readonly round: number;
 }
 
-/** Number of the job, once it is known. */
+/** Id of the job, once it is known. */
 export function jobOf({ array, index }: Note): string | undefined {
   return array === undefined || index === undefined
     ? array
@@ -195,7 +209,7 @@ export function readEnd(folder: string, round: number): End | undefined {
   return readJson(join(folder, `end-${round}`)) as End | undefined;
 }
 
-/** A file that is written as a whole or not at all. */
+/** Reads a JSON file that is written atomically; undefined if it does not exist. */
 function readJson(path: string): unknown {
   try {
     return JSON.parse(Deno.readTextFileSync(path));
@@ -205,7 +219,7 @@ function readJson(path: string): unknown {
   }
 }
 
-/** What `claim` names when no batch may start a job in the run folder. */
+/** Target of `claim` while no batch may start a job in the run folder. */
 const NOBODY = "nobody";
 
 /**
@@ -251,9 +265,9 @@ function exists(path: string): boolean {
   }
 }
 
-/** True if all that the process wrote has arrived here. */
+/** True if everything that the process wrote is visible on this host. */
 export function hasArrived(folder: string, round: number, end: End): boolean {
-  const sizes = outputSizes(join(folder, "output"));
+  const sizes = outputSizes(join(folder, `output-${round}`));
   return sizes.length === end.files &&
     sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
     sizeOf(join(folder, `stdout-${round}`)) >= end.stdout &&
@@ -262,9 +276,7 @@ export function hasArrived(folder: string, round: number, end: End): boolean {
 
 function outputSizes(folder: string): number[] {
   // Reading a folder makes a network file system ask for its present state.
-  return [...Deno.readDirSync(folder)].flatMap((
-    { name, isDirectory, isFile },
-  ) =>
+  return entriesOf(folder).flatMap(({ name, isDirectory, isFile }) =>
     isDirectory
       ? outputSizes(join(folder, name))
       : isFile
@@ -274,7 +286,7 @@ function outputSizes(folder: string): number[] {
 }
 
 /** Size of a file; 0 if it does not exist. */
-export function sizeOf(path: string): number {
+function sizeOf(path: string): number {
   try {
     return Deno.statSync(path).size;
   } catch (error) {
@@ -282,3 +294,74 @@ export function sizeOf(path: string): number {
     throw error;
   }
 }
+
+/** A stream of the bytes that are appended to a file, with further lines between its lines. */
+export class Tail {
+  readonly stream: ReadableStream<Uint8Array>;
+  #controller!: ReadableStreamDefaultController<Uint8Array>;
+  #offset = 0;
+  #closed = false;
+  /** Lines to add when the file is at the end of a line. */
+  #added: string[] = [];
+  #midLine = false;
+
+  constructor() {
+    this.stream = new ReadableStream({
+      start: (controller) => {
+        this.#controller = controller;
+      },
+      cancel: () => {
+        this.#closed = true;
+      },
+    });
+  }
+
+  /** Reads what was appended to the file since the last call. */
+  read(path: string): void {
+    if (this.#closed || sizeOf(path) <= this.#offset) return;
+    using file = Deno.openSync(path);
+    file.seekSync(this.#offset, Deno.SeekMode.Start);
+    for (;;) {
+      const buffer = new Uint8Array(1 << 16);
+      const count = file.readSync(buffer);
+      if (count === null) break;
+      this.#offset += count;
+      this.#midLine = buffer[count - 1] !== NEWLINE;
+      this.#controller.enqueue(buffer.subarray(0, count));
+    }
+    if (!this.#midLine) this.#flush();
+  }
+
+  /** Adds a line after the current line of the file. */
+  add(line: string): void {
+    if (this.#closed) return;
+    this.#added.push(line);
+    if (!this.#midLine) this.#flush();
+  }
+
+  #flush(): void {
+    for (const line of this.#added) {
+      this.#controller.enqueue(new TextEncoder().encode(line));
+    }
+    this.#added = [];
+  }
+
+  /** Goes on with another file, which is read from its start. */
+  rewind(): void {
+    if (this.#midLine && !this.#closed) {
+      this.#controller.enqueue(new Uint8Array([NEWLINE]));
+    }
+    this.#midLine = false;
+    this.#offset = 0;
+    this.#flush();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.rewind();
+    this.#closed = true;
+    this.#controller.close();
+  }
+}
+
+const NEWLINE = 10;

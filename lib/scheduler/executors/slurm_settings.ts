@@ -10,7 +10,7 @@ export interface SlurmKind {
   readonly time?: number | undefined;
   /** Bytes, for stages without `resources.memory`. */
   readonly memory?: number | undefined;
-  /** The most jobs of a task that run at a time. */
+  /** Maximum number of jobs of a task that run at a time. */
   readonly jobs?: number | undefined;
   /** Further options of `sbatch`. */
   readonly arguments?: readonly string[] | undefined;
@@ -20,34 +20,34 @@ export interface SlurmKind {
 
 /** Settings of the executor. */
 export interface SlurmSettings extends SlurmKind {
-  /** The most jobs, of all tasks, that run at a time. */
+  /** Maximum number of jobs of all tasks that run at a time. */
   readonly jobs: number;
   /** Differences for some tasks, by name or by a pattern with `*`. The last match counts. */
   readonly stages: Readonly<Record<string, SlurmKind>>;
-  /** Submits what is ready, and follows no job that has not ended. */
+  /** True to submit the stages that are ready and then leave the jobs. */
   readonly detach: boolean;
   /** What happens to jobs when the run is interrupted. */
   readonly onInterrupt: "cancel" | "leave";
   readonly pace: Pace;
 }
 
-/** How often things are looked at, in seconds. */
+/** Intervals and time limits, in seconds. */
 export interface Pace {
-  /** A batch of equal stages is submitted when no further one has become ready for so long. */
+  /** A batch of equal stages is submitted when no further one has become ready for this time. */
   readonly gather: number;
-  /** Between two looks at the files of running jobs. */
+  /** Interval between two checks of the files of running jobs. */
   readonly files: number;
-  /** Between two calls of `squeue` while states change. */
+  /** Interval between two calls of `squeue` while states change. */
   readonly queue: number;
-  /** Between two calls of `squeue` at most. */
+  /** Maximum interval between two calls of `squeue`. */
   readonly slowest: number;
-  /** A file that another host wrote appears at the latest after so long. */
+  /** Maximum time until a file from another host appears. */
   readonly late: number;
-  /** A job that `squeue` no longer lists is given up after so long. */
+  /** Time after which a job that `squeue` no longer lists counts as lost. */
   readonly vanished: number;
-  /** After which a call of a Slurm command is given up. */
+  /** Time limit of a call of a Slurm command. */
   readonly call: number;
-  /** Before its time limit, a job is asked to write a checkpoint and end; at most for the last quarter of a short one. */
+  /** Time before its limit at which a job is asked to write a checkpoint and end; at most a quarter of the limit. */
   readonly warning: number;
 }
 
@@ -62,8 +62,8 @@ export const PACE: Pace = {
   warning: 120,
 };
 
-/** The most jobs that run at a time, unless the profile says otherwise. */
-export const MOST_JOBS = 100;
+/** Default of {@linkcode SlurmSettings.jobs}. */
+export const MAX_JOBS = 100;
 
 /** Settings for the stages of a task. */
 export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
@@ -78,7 +78,7 @@ export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
   return Object.assign({}, kind, ...matching.map(([, more]) => more));
 }
 
-/** What decides on which nodes the stages of a task run. */
+/** Options that determine on which nodes the stages of a task run, as text. */
 export function nodesOf(settings: SlurmSettings, task: string): string {
   const { partition = "", constraint = "", arguments: more = [] } = kindOf(
     settings,
@@ -98,7 +98,7 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const given = (name: string, value: string | number | undefined) =>
     value === undefined ? [] : [`--${name}=${value}`];
   return [
-    // Neither the environment of the scheduler nor a log-in on the node: the script sets its own.
+    // Passes no environment, neither of the scheduler nor of a login shell on the node: the script sets its own.
     "--export=NIL",
     "--requeue",
     "--input=/dev/null",

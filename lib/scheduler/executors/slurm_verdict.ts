@@ -1,21 +1,21 @@
-/** What is known of a job when its state is judged. */
+/** Properties of a job, for messages. */
 interface Known {
   readonly job: string;
   readonly node: string;
-  /** What it was allotted: `16384M`, `02:00:00`. */
+  /** Its limits: `16384M`, `02:00:00`. */
   readonly memory: string | undefined;
   readonly time: string | undefined;
 }
 
-/** What a state of Slurm means for a job. */
+/** Meaning of a state of Slurm for a job. */
 export type Verdict =
   /** It waits, runs or is about to end. */
   | "active"
-  /** It ran to its end, which its own exit file describes. */
+  /** It ran to its end, which its exit file describes. */
   | "ended"
   | {
     readonly reason: string;
-    /** True if it is no fault of the stage, so that it starts again. */
+    /** True if the stage is not the cause, so that it starts again. */
     readonly again?: boolean;
     /** True if it starts again from a checkpoint, if it has left one. */
     readonly limit?: boolean;

@@ -13,8 +13,8 @@ import {
   type Command,
   EXIT,
   UsageError,
-} from "../../../lib/cli/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
+} from "../../../lib/cli/arguments/arguments.ts";
+import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { fingerprint } from "../../../lib/store/stats.ts";
 import { Cluster, HAS_SLURM } from "../../scheduler/executors/cluster.ts";
 import { onSlurm } from "./on_slurm.ts";

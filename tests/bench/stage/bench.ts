@@ -10,8 +10,8 @@ import {
   type Arguments,
   type Command,
   EXIT,
-} from "../../../lib/cli/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/options.ts";
+} from "../../../lib/cli/arguments/arguments.ts";
+import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import { checkout } from "../pipeline/ours.ts";
 import { type Part, processParts, schedulerParts } from "./parts.ts";

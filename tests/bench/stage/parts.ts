@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { PROJECT } from "../../../lib/cli/options.ts";
+import { PROJECT } from "../../../lib/cli/arguments/options.ts";
 import type { GraphStage } from "../../../lib/pipeline/graph.ts";
 import { openContext } from "../../../lib/scheduler/context.ts";
 import { local } from "../../../lib/scheduler/executors/local.ts";

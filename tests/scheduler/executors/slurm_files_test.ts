@@ -44,7 +44,7 @@ slurmTest(
     using project = new TestProject();
     using _script = inScript(
       project,
-      'mv() { case "$2" in end-*) /bin/mv output/out.txt late;; *) /bin/mv "$@";; esac; }',
+      'mv() { case "$2" in end-*) /bin/mv output-0/out.txt late;; *) /bin/mv "$@";; esac; }',
     );
     const running = project.spawn(equalStages(project, 1), {
       slurm: { ...QUICK, pace: { ...QUICK.pace, late: 60 } },
@@ -58,7 +58,7 @@ slurmTest(
     const folder = runFolder(project);
     Deno.renameSync(join(folder, "end-0.new"), join(folder, "end-0"));
     await pause();
-    Deno.renameSync(join(folder, "late"), join(folder, "output", "out.txt"));
+    Deno.renameSync(join(folder, "late"), join(folder, "output-0", "out.txt"));
     await running.end();
     assertEquals(messages(running.events), []);
     assertEquals(project.read("out/test/make@n=0/out.txt"), "0");
@@ -71,7 +71,7 @@ slurmTest(
     using project = new TestProject();
     using _script = inScript(
       project,
-      'mv() { case "$2" in end-*) rm output/out.txt;; esac; /bin/mv "$@"; }',
+      'mv() { case "$2" in end-*) rm output-0/out.txt;; esac; /bin/mv "$@"; }',
     );
     const { events } = await project.run(equalStages(project, 1), {
       executor: quick({ pace: { late: 1 } }),

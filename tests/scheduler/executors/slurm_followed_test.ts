@@ -15,7 +15,7 @@ class RunningJob implements Disposable {
 
   constructor() {
     performance.now = () => this.#now;
-    for (const name of ["output", "checkpoint"]) {
+    for (const name of ["output-0", "checkpoint"]) {
       Deno.mkdirSync(join(this.folder, name));
     }
     for (const name of ["stdout-0", "stderr-0"]) this.show(name, "");
@@ -74,7 +74,7 @@ Deno.test("FollowedJob waits for an exit file and then for an output, for each a
   job.hear("COMPLETED", PACE.late - 1);
   job.hear("COMPLETED", PACE.late - 1);
   assertEquals(job.isFinished, false);
-  job.show("output/out.txt", "1");
+  job.show("output-0/out.txt", "1");
   job.hear("COMPLETED", 0.5);
   assertEquals((await job.followed.ended.promise).code, 0);
 });

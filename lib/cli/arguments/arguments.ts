@@ -1,0 +1,331 @@
+import { didYouMean } from "../../pipeline/faults.ts";
+
+/** Exit codes of the command line. */
+export const EXIT = {
+  success: 0,
+  /** A stage failed, or an unexpected error occurred. */
+  failed: 1,
+  /** Invalid arguments or an invalid pipeline file. */
+  usage: 2,
+  /** With `--no-wait`: another process runs a stage or holds what it needs. */
+  busy: 3,
+  /** `cache verify` found damaged files. */
+  corrupt: 4,
+  /** A stage ended without writing its output. */
+  outputMissing: 5,
+  /** With `plan --exit-code`: there is work to do. */
+  workToDo: 10,
+  /** Interrupted by SIGHUP: the terminal was closed. */
+  hungUp: 129,
+  /** Interrupted by SIGINT: Ctrl-C. */
+  interrupted: 130,
+  /** Interrupted by SIGTERM. */
+  terminated: 143,
+} as const;
+
+/** Invalid arguments. The message names the argument, its value and the remedy. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** An option of a command: `--jobs N`, or a flag without a value such as `--force`. */
+export interface Option {
+  readonly name: string;
+  /** One letter: `-S`. */
+  readonly short?: string;
+  /** Placeholder of the value in the help text; absent for a flag. */
+  readonly value?: string;
+  /** The valid values, if there are only a few. */
+  readonly choices?: readonly string[];
+  /** True if the option may be repeated. */
+  readonly many?: boolean;
+  readonly description: string;
+}
+
+/** The arguments that a command accepts. */
+export interface Usage {
+  readonly name: string;
+  /** Positional arguments: `PIPELINE [STAGE...]`. */
+  readonly usage: string;
+  /** One sentence, then any details. */
+  readonly description: string;
+  readonly options: readonly Option[];
+  /** Arguments, and what they do. */
+  readonly examples: readonly (readonly [args: string, effect: string])[];
+  /** Number of positional arguments. */
+  readonly positionals: { readonly min: number; readonly max: number };
+}
+
+/** A command of the command line. */
+export interface Command extends Usage {
+  /** Runs the command; resolves to the exit code. */
+  readonly run: (args: Arguments, all: Commands) => Promise<number>;
+  /** Help for what the arguments name; undefined to print the command's own help. */
+  readonly help?: (args: Arguments) => Promise<string | undefined>;
+}
+
+/** The commands by name, each with a summary and how it is loaded. */
+export type Commands = Readonly<
+  Record<string, readonly [summary: string, load: () => Promise<Command>]>
+>;
+
+/** Parsed arguments of a command, checked against its options. */
+export class Arguments {
+  constructor(
+    readonly positionals: readonly string[],
+    readonly options: ReadonlyMap<string, readonly string[]>,
+  ) {}
+
+  has(name: string): boolean {
+    return this.options.has(name);
+  }
+
+  /** The value of an option that is not repeatable. */
+  value(name: string): string | undefined {
+    return this.options.get(name)?.at(-1);
+  }
+
+  values(name: string): readonly string[] {
+    return this.options.get(name) ?? [];
+  }
+
+  /** The arguments as words of a command line, without some of the options. */
+  words(without: readonly string[]): string[] {
+    const options = [...this.options].flatMap(([name, values]) =>
+      without.includes(name)
+        ? []
+        : values.length === 0
+        ? [`--${name}`]
+        : values.map((value) => `--${name}=${value}`)
+    );
+    return [...options, "--", ...this.positionals];
+  }
+
+  /**
+   * The value of an option as an integer.
+   *
+   * @throws {UsageError} If the value is not an integer of at least `min`.
+   */
+  integer(name: string, min: number): number | undefined {
+    const text = this.value(name);
+    if (text === undefined) return undefined;
+    const number = Number(text);
+    if (/^\d+$/.test(text) && number >= min) return number;
+    throw invalidValue(name, text, `expected an integer of at least ${min}`);
+  }
+}
+
+/** The error for an option whose value is invalid. */
+export function invalidValue(
+  name: string,
+  value: string,
+  expected: string,
+): UsageError {
+  return new UsageError(
+    `Invalid value "${value}" for option "--${name}": ${expected}`,
+  );
+}
+
+/**
+ * Parses the arguments of a command.
+ *
+ * @throws {UsageError} If the command does not accept them.
+ */
+export async function readArguments(
+  command: Usage,
+  args: readonly string[],
+): Promise<Arguments> {
+  const parsed = args.some((arg) => arg.startsWith("-"))
+    ? await parseOptions(command, args)
+    : new Arguments(args, new Map());
+  const { min, max } = command.positionals;
+  const { positionals } = parsed;
+  if (parsed.has("help")) return parsed;
+  if (positionals.length < min) {
+    throw new UsageError(
+      `Missing arguments: deno task ${command.name} ${command.usage}`,
+    );
+  }
+  if (positionals.length > max) {
+    throw new UsageError(`Unexpected argument "${positionals[max]}"`);
+  }
+  return parsed;
+}
+
+async function parseOptions(
+  command: Usage,
+  args: readonly string[],
+): Promise<Arguments> {
+  // Loaded only when needed: Deno checks node_modules first, which takes 5 ms.
+  const { parseArgs } = await import("@std/cli/parse-args");
+  const valued = command.options.filter(({ value }) => value !== undefined);
+  const flags = command.options.filter(({ value }) => value === undefined);
+  const { _: positionals, ...parsed } = parseArgs(normalized(command, args), {
+    boolean: flags.map(({ name }) => name),
+    string: ["_", ...valued.map(({ name }) => name)],
+    collect: valued.map(({ name }) => name),
+    unknown(arg, key) {
+      if (key !== undefined) throw unknownOption(arg.split("=")[0]!, command);
+    },
+  });
+  const options = new Map<string, readonly string[]>();
+  for (const { name } of flags) {
+    if (parsed[name] === true) options.set(name, []);
+  }
+  for (const option of valued) {
+    const values = parsed[option.name] as string[];
+    for (const value of values) checkValue(option, value);
+    if (values.length > 1 && option.many !== true) {
+      throw new UsageError(`Option "--${option.name}" can be given only once`);
+    }
+    if (values.length > 0) options.set(option.name, values);
+  }
+  return new Arguments(positionals, options);
+}
+
+/**
+ * Rewrites options into a form that `parseArgs()` reads correctly: `-fSa.b=c`
+ * becomes `--force true --set=a.b=c`. Otherwise it would take a positional
+ * "true" after a flag as the flag's value, read `-Sa=b` as `-S b`, and reject
+ * "-" as a value.
+ */
+function normalized(command: Usage, args: readonly string[]): string[] {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const result: string[] = [];
+  const push = ({ name, value }: Option, inline?: string) => {
+    if (value === undefined) result.push(`--${name}`, "true");
+    else result.push(inline ? `--${name}=${inline}` : `--${name}`);
+  };
+  for (const arg of args.slice(0, end)) {
+    const [, name, inline] = /^--([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    const long = command.options.find((it) => it.name === name);
+    if (long !== undefined && long.value === undefined) {
+      if (inline !== undefined) {
+        throw new UsageError(
+          `Option "--${name}" does not take a value, got "${inline}"`,
+        );
+      }
+      push(long);
+    } else if (/^-[^-]/.test(arg)) {
+      for (let at = 1; at < arg.length; at++) {
+        const short = command.options.find((it) => it.short === arg[at]);
+        if (short === undefined) {
+          throw unknownOption(`-${arg[at]}`, command, `-${arg}`);
+        }
+        push(short, arg.slice(at + 1));
+        if (short.value !== undefined) break;
+      }
+    } else if (
+      arg === "-" &&
+      command.options.some((it) =>
+        it.value !== undefined && result.at(-1) === `--${it.name}`
+      )
+    ) {
+      result.push(`${result.pop()}=-`);
+    } else result.push(arg);
+  }
+  return [...result, ...args.slice(end)];
+}
+
+function checkValue({ name, value, choices }: Option, given: string): void {
+  if (given === "") {
+    throw new UsageError(
+      `Option "--${name}" requires a value: --${name} ${value}`,
+    );
+  }
+  if (choices === undefined || choices.includes(given)) return;
+  const names = choices.map((it) => `"${it}"`).join(", ");
+  throw invalidValue(
+    name,
+    given,
+    `expected one of ${names}${didYouMean(given, choices)}`,
+  );
+}
+
+/** @param long The argument as a long option, to find a similar one. */
+function unknownOption(
+  arg: string,
+  { options }: Usage,
+  long = arg,
+): UsageError {
+  const hint = didYouMean(long, options.map(({ name }) => `--${name}`));
+  return new UsageError(`Unknown option "${arg}"${hint}`);
+}
+
+/** Width of help texts in columns. */
+export const WIDTH = 80;
+
+/** The help text of a command. */
+export function helpOf(command: Usage): string {
+  const { name, usage, description, options, examples } = command;
+  const rows = options.map((option) =>
+    [flagsOf(option), descriptionOf(option)] as const
+  );
+  return [
+    `Usage: deno task ${name} ${usage} [OPTION...]`.replace("  ", " "),
+    "",
+    ...wrap(description, WIDTH),
+    "",
+    "Options:",
+    ...columns(rows),
+    "",
+    "Examples:",
+    ...examples.flatMap(([args, effect]) => [
+      `  deno task ${name} ${args}`.trimEnd(),
+      `      ${effect}`,
+    ]),
+  ].join("\n");
+}
+
+/** The help text of the command line as a whole. */
+export function helpOfAll(
+  commands: readonly (readonly [name: string, summary: string])[],
+): string {
+  return [
+    "Usage: deno task COMMAND [ARGUMENT...]",
+    "",
+    "Commands:",
+    ...columns(commands),
+    "",
+    'Run "deno task COMMAND --help" for the options and examples of a command.',
+  ].join("\n");
+}
+
+function flagsOf({ name, short, value }: Option): string {
+  const flag = short === undefined ? `--${name}` : `-${short}, --${name}`;
+  return value === undefined ? flag : `${flag} ${value}`;
+}
+
+function descriptionOf({ description, many }: Option): string {
+  return many === true ? `${description}; may be repeated` : description;
+}
+
+/** Formats rows as two columns within {@linkcode WIDTH}; the second one is wrapped. */
+export function columns(
+  rows: readonly (readonly [string, string])[],
+): string[] {
+  const width = Math.max(...rows.map(([left]) => left.length)) + 4;
+  return rows.flatMap(([left, right]) => {
+    const [first = "", ...rest] = wrap(right, WIDTH - width);
+    return [
+      `  ${left}`.padEnd(width) + first,
+      ...rest.map((line) => " ".repeat(width) + line),
+    ];
+  });
+}
+
+/** Wraps a text at spaces into lines of at most `width` characters; keeps its line breaks. */
+export function wrap(text: string, width: number): string[] {
+  return text.split("\n").flatMap((paragraph) => {
+    const lines: string[] = [];
+    let line = "";
+    for (const word of paragraph.split(" ")) {
+      if (line !== "" && line.length + 1 + word.length > width) {
+        lines.push(line);
+        line = "";
+      }
+      line = line === "" ? word : `${line} ${word}`;
+    }
+    return [...lines, line];
+  });
+}

@@ -1,0 +1,238 @@
+import { didYouMean, readText } from "../../pipeline/faults.ts";
+import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import { taskCode } from "../../scheduler/code.ts";
+import { digest, quickChecksum } from "../../store/digest.ts";
+import {
+  isFull,
+  isReadOnly,
+  readSealed,
+  writeSealed,
+} from "../../store/files.ts";
+import { join } from "../../store/paths.ts";
+import { fingerprint, settled } from "../../store/stats.ts";
+import { Store } from "../../store/store.ts";
+import { type Arguments, UsageError } from "./arguments.ts";
+import { PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
+
+/** A pipeline, opened for a command. */
+interface OpenedPipeline {
+  readonly graph: Graph;
+  /** Ids of the stages that the command line names. */
+  readonly selected: readonly string[];
+  /** Ids of the stages that `--force` runs again: the selected ones, or all. */
+  readonly forced: ReadonlySet<string>;
+  readonly store: Store;
+  /** Saves the graph for the next command; cheap once the code of the tasks has been read. */
+  saveGraph(): Promise<void>;
+}
+
+/**
+ * Opens the pipeline named by the first argument.
+ *
+ * @param out Absolute path of the output folder.
+ * @param patterns Stages to select; by default the other arguments.
+ * @throws {UsageError} If the pipeline or a stage does not exist, or a setting
+ * is invalid.
+ * @throws {PipelineError} If the file has faults.
+ */
+export async function openPipeline(
+  args: Arguments,
+  out: string,
+  patterns = args.positionals.slice(1),
+): Promise<OpenedPipeline> {
+  const since = Date.now();
+  const file = findPipeline(args.positionals[0]!);
+  const source: Source = {
+    file,
+    text: await readText(file),
+    profile: args.value("profile"),
+    settings: args.values("set"),
+    tasks: tasksOf(args),
+  };
+  const store = new Store(join(out, "cache"));
+  const saved = await readSnapshot(source, store);
+  const read = saved ?? await readGraph(source);
+  const graph = { ...read, pipeline: resultsName(args, read.pipeline) };
+  const selected = await selectStages(graph, patterns);
+  const forced = selected.length > 0 ? selected : graph.stages.keys();
+  return {
+    graph,
+    selected,
+    forced: new Set(args.has("force") ? forced : []),
+    store,
+    async saveGraph() {
+      if (saved === undefined) await writeSnapshot(source, read, since, store);
+    },
+  };
+}
+
+/** The path of a pipeline that is given as a file, or as a name in `pipelines/`. */
+export function findPipeline(nameOrFile: string): string {
+  if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
+  const names = pipelineNames();
+  if (names.includes(nameOrFile)) {
+    return shortPath(join(PROJECT, "pipelines", `${nameOrFile}.yaml`));
+  }
+  const hint = didYouMean(nameOrFile, names) ||
+    `; available: ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
+  throw new UsageError(`No pipeline "${nameOrFile}" in pipelines/${hint}`);
+}
+
+/** Names of the pipelines in `pipelines/`, sorted. */
+export function pipelineNames(): string[] {
+  try {
+    return [...Deno.readDirSync(join(PROJECT, "pipelines"))]
+      .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+async function readGraph(
+  { file, text, profile, settings, tasks }: Source,
+): Promise<Graph> {
+  const [{ expandPipeline }, { parseSetting }] = await Promise.all([
+    import("../../pipeline/load.ts"),
+    import("../../pipeline/params.ts"),
+  ]);
+  const parsed = await Promise.all(settings.map(async (setting) => {
+    try {
+      return await parseSetting(setting);
+    } catch (error) {
+      throw error instanceof Error ? new UsageError(error.message) : error;
+    }
+  }));
+  return await expandPipeline(file, text, { tasks, profile, settings: parsed });
+}
+
+async function selectStages(
+  graph: Graph,
+  patterns: readonly string[],
+): Promise<readonly string[]> {
+  if (patterns.length === 0) return [];
+  const { matchStages } = await import("../../pipeline/graph.ts");
+  const { stages, problems } = matchStages(graph, patterns);
+  if (problems.length > 0) throw new UsageError(problems.join("\n"));
+  return stages;
+}
+
+/** The inputs of a graph, except for the code of the tasks and of `lib/pipeline`. */
+interface Source {
+  readonly file: string;
+  readonly text: string;
+  readonly profile: string | undefined;
+  readonly settings: readonly string[];
+  readonly tasks: string;
+}
+
+/** Version of the format of snapshots. */
+const VERSION = 1;
+
+/** Maximum number of snapshots in the cache. */
+const MAX_SNAPSHOTS = 20;
+
+/** A file that a graph depends on, and its digest. */
+type SourceFile = readonly [path: string, digest: string];
+
+/**
+ * The saved graph of a pipeline, unless anything that it depends on has
+ * changed: the pipeline file, the modules of its tasks, their packages, or
+ * `lib/pipeline`.
+ *
+ * With it, a run that has nothing to do loads neither the YAML parser nor the
+ * task modules.
+ */
+async function readSnapshot(
+  source: Source,
+  store: Store,
+): Promise<Graph | undefined> {
+  const sealed = readSealed(snapshotPath(source, store), quickChecksum);
+  if (sealed.state !== "whole") return undefined;
+  const { version, text, files, graph } = sealed.value as {
+    version: number;
+    text: string;
+    files: readonly SourceFile[];
+    graph: Omit<Graph, "stages"> & { stages: GraphStage[] };
+  };
+  if (version !== VERSION || text !== source.text) return undefined;
+  const digests = new Map(files);
+  if (!programFiles().every((path) => digests.has(path))) return undefined;
+  for (const [path, before] of files) {
+    if ((await store.stats.digest(path) ?? "") !== before) return undefined;
+  }
+  return {
+    ...graph,
+    stages: new Map(graph.stages.map((stage) => [stage.id, stage])),
+  };
+}
+
+/**
+ * Saves a graph.
+ *
+ * @param since When its sources began to be read, in milliseconds since 1970.
+ * Nothing is saved if one of them may have changed since then.
+ */
+async function writeSnapshot(
+  source: Source,
+  graph: Graph,
+  since: number,
+  store: Store,
+): Promise<void> {
+  const modules = new Set([...graph.stages.values()].map((it) => it.module));
+  const code = await taskCode([...modules], PROJECT, store);
+  const files = new Map<string, string>();
+  for (const { files: taskFiles } of code.values()) {
+    for (const [path, digest] of taskFiles) files.set(path, digest);
+  }
+  for (const path of programFiles()) {
+    files.set(path, await store.stats.digest(path) ?? "");
+  }
+  for (const path of files.keys()) {
+    const print = fingerprint(path);
+    if (print !== undefined && !settled(print, since)) return;
+  }
+  const { stages, ...rest } = graph;
+  try {
+    store.makeFolder("graphs");
+    writeSealed(snapshotPath(source, store), {
+      version: VERSION,
+      text: source.text,
+      files: [...files],
+      graph: { ...rest, stages: [...stages.values()] },
+    }, quickChecksum);
+    removeOldest(store.path("graphs"));
+    await store.saveStats();
+  } catch (error) {
+    // A snapshot only saves time.
+    if (!isReadOnly(error) && !isFull(error)) throw error;
+  }
+}
+
+function snapshotPath(source: Source, store: Store): string {
+  const { file, profile, settings, tasks } = source;
+  const name = digest(JSON.stringify([file, profile, settings, tasks]));
+  return store.path("graphs", `${name.slice(0, 16)}.json`);
+}
+
+/** The modules of `lib/pipeline`, which turn a text into a graph. */
+function programFiles(): string[] {
+  const folder = join(PROJECT, "lib/pipeline");
+  return [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name));
+}
+
+function removeOldest(folder: string): void {
+  const files = [...Deno.readDirSync(folder)].map(({ name }) => {
+    const path = join(folder, name);
+    return { path, modified: fingerprint(path)?.modified ?? 0 };
+  });
+  files.sort((a, b) => b.modified - a.modified);
+  for (const { path } of files.slice(MAX_SNAPSHOTS)) {
+    try {
+      Deno.removeSync(path);
+    } catch (error) {
+      // Another process may have removed it.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}

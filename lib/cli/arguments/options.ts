@@ -1,0 +1,317 @@
+import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
+import {
+  dirname,
+  join,
+  relative,
+  resolve,
+  systemFolderOf,
+} from "../../store/paths.ts";
+import {
+  type Arguments,
+  invalidValue,
+  type Option,
+  UsageError,
+} from "./arguments.ts";
+
+/** Folder of the project, which contains `deno.json`, `pipelines/` and `tasks/`. */
+export const PROJECT = dirname(dirname(dirname(import.meta.dirname!)));
+
+/** Arguments of `deno` that run this program; those of a command follow. */
+export const PROGRAM: readonly string[] = [
+  "run",
+  "-A",
+  "--unstable-lazy-dynamic-imports",
+  join(PROJECT, "lib/cli/main.ts"),
+];
+
+export const HELP: Option = {
+  name: "help",
+  short: "h",
+  description: "Show this help",
+};
+
+export const JSON_LINES: Option = {
+  name: "json",
+  description: "Print JSON, one object per line",
+};
+
+export const FORCE: Option = {
+  name: "force",
+  short: "f",
+  description:
+    "Run the named stages, or all if none is named, even if their results are cached",
+};
+
+export const CACHE_LIMIT: Option = {
+  name: "cache-limit",
+  value: "SIZE",
+  description:
+    "Maximum size of the cache, from which the oldest results are removed (default 50GB)",
+};
+
+export const OUT: Option = {
+  name: "out",
+  value: "DIR",
+  description: "Output folder, including the cache (default out)",
+};
+
+export const TASKS: Option = {
+  name: "tasks",
+  value: "DIR",
+  description: "Folder of the task modules (default tasks)",
+};
+
+/** Options that determine the graph of a pipeline. */
+export const GRAPH_OPTIONS: readonly Option[] = [
+  {
+    name: "set",
+    short: "S",
+    value: "KEY=VALUE",
+    many: true,
+    description:
+      "Set a parameter; KEY is a dotted path, VALUE is parsed as YAML",
+  },
+  {
+    name: "profile",
+    value: "NAME",
+    description: "Use a profile of the pipeline: a named set of parameters",
+  },
+  {
+    name: "name",
+    value: "NAME",
+    description: "Show the results in out/PIPELINE@NAME, not out/PIPELINE",
+  },
+  TASKS,
+  OUT,
+];
+
+/** Selects what runs the stages. */
+export const EXECUTOR: Option = {
+  name: "executor",
+  value: "NAME",
+  choices: ["local", "slurm"],
+  description:
+    "Where stages run: local or slurm (default: the one in your profile, else local)",
+};
+
+export const ENGINE: Option = {
+  name: "engine",
+  value: "NAME",
+  choices: ["auto", "tensorflow", "webgpu", "wasm"],
+  description:
+    "Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
+};
+
+export const GPUS: Option = {
+  name: "gpus",
+  value: "IDS",
+  description:
+    "GPUs to use, such as 0,2; with none, --engine auto selects the CPU (default: all visible GPUs)",
+};
+
+/** Options that the keys of stages depend on. */
+export const KEY_OPTIONS: readonly Option[] = [
+  ...GRAPH_OPTIONS,
+  ENGINE,
+  GPUS,
+  EXECUTOR,
+];
+
+/** Options that limit the resources of a run. */
+export const LIMIT_OPTIONS: readonly Option[] = [
+  {
+    name: "jobs",
+    short: "j",
+    value: "N",
+    description: "Run at most N stages at a time (default: one per CPU)",
+  },
+  {
+    name: "cpus",
+    value: "N",
+    description: "Total CPUs of running stages (default: all)",
+  },
+  {
+    name: "memory",
+    value: "SIZE",
+    description: "Total memory of running stages, such as 8GB (default: all)",
+  },
+  GPUS,
+];
+
+/**
+ * The scheduler's settings according to the options.
+ *
+ * @throws {UsageError} If an option has an invalid value.
+ */
+export async function settingsOf(args: Arguments): Promise<Settings> {
+  const settings = defaultSettings(PROJECT);
+  const { limits } = settings;
+  const cpus = args.integer("cpus", 1) ?? limits.cpus;
+  return {
+    ...settings,
+    out: outOf(args),
+    wait: !args.has("no-wait"),
+    keepGoing: args.has("keep-going"),
+    limits: {
+      jobs: args.integer("jobs", 1) ?? cpus,
+      cpus,
+      memory: await sizeOf(args, "memory") ?? limits.memory,
+      gpus: gpusOf(args) ?? limits.gpus,
+    },
+    cacheLimit: await sizeOf(args, "cache-limit") ?? settings.cacheLimit,
+  };
+}
+
+/**
+ * Ids of the GPUs in `--gpus`; undefined without the option.
+ *
+ * @throws {UsageError} If an id is repeated.
+ */
+export function gpusOf(args: Arguments): string[] | undefined {
+  const text = args.value("gpus")?.trim();
+  if (text === undefined) return undefined;
+  if (text === "none") return [];
+  const ids = text.split(",").map((id) => id.trim()).filter((id) => id !== "");
+  const repeated = ids.find((id, i) => ids.indexOf(id) < i);
+  if (repeated === undefined) return ids;
+  throw new UsageError(`Option "--gpus" names GPU "${repeated}" twice`);
+}
+
+/**
+ * The output folder, absolute.
+ *
+ * @throws {UsageError} If it cannot be a folder, or its path contains a comma,
+ * which `--allow-read` would take for a separator.
+ */
+export function outOf(args: Arguments): string {
+  const out = absolutePath(args.value("out") ?? join(PROJECT, "out"));
+  const fault = folderFault(out);
+  if (fault === undefined) return out;
+  throw new UsageError(`${fault}: choose another folder with --out`);
+}
+
+/** Why a path cannot be that of the output folder. */
+function folderFault(out: string): string | undefined {
+  if (out.includes(",")) {
+    return `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it`;
+  }
+  const system = systemFolderOf(out);
+  if (system !== undefined) {
+    return `The output folder "${out}" is in ${system}, where nothing can be stored`;
+  }
+  for (let path = out;; path = dirname(path)) {
+    try {
+      if (Deno.statSync(path).isDirectory) return undefined;
+    } catch (error) {
+      const { NotADirectory, NotFound } = Deno.errors;
+      if (error instanceof NotFound || error instanceof NotADirectory) continue;
+      throw error;
+    }
+    return path === out
+      ? `The output folder "${out}" is a file`
+      : `The output folder "${out}" cannot be created because "${path}" is a file`;
+  }
+}
+
+/**
+ * A message with the settings that it is about: `"/a/x.tsv" does not exist; set
+ * by -S train=x.tsv`. Those whose values the message quotes as they are
+ * tell more than those that only name the file in which the fault is.
+ */
+export function withSettings(
+  message: string,
+  settings: readonly string[],
+): string {
+  const [fault] = message.split("; ", 1) as [string];
+  const unnamed = settings.filter((it) => !message.includes(`-S ${it}`));
+  const quoting = (text: string, isPath: boolean) =>
+    unnamed.filter((setting) => {
+      const value = setting.slice(setting.indexOf("=") + 1);
+      if (value === "" || (!isPath && value.includes("/"))) return false;
+      return text.includes(`"${isPath ? resolve(PROJECT, value) : value}"`);
+    });
+  const words = quoting(fault, false);
+  const named = words.length > 0 ? words : quoting(message, true);
+  return named.length === 0
+    ? message
+    : `${message}; set by ${named.map((it) => `-S ${it}`).join(" and ")}`;
+}
+
+/**
+ * The name of the folder of a pipeline's results: `PIPELINE`, or
+ * `PIPELINE@NAME` with `--name`.
+ *
+ * @throws {UsageError} If the name has other characters than letters, digits,
+ * `_` and `-`, or more than 100.
+ */
+export function resultsName(args: Arguments, pipeline: string): string {
+  const name = args.value("name");
+  if (name === undefined) return pipeline;
+  if (/^[\w-]{1,100}$/.test(name)) return `${pipeline}@${name}`;
+  throw invalidValue(
+    "name",
+    name,
+    'expected at most 100 letters, digits, "_" and "-"',
+  );
+}
+
+/** A command on a stage with the parameters and the engine of these arguments, for a shell. */
+export function stageCommand(
+  command: string,
+  args: Arguments,
+  stage: string,
+): string {
+  const options = KEY_OPTIONS.flatMap(({ name, short }) =>
+    args.values(name).flatMap((value) => [
+      short === undefined ? `--${name}` : `-${short}`,
+      value,
+    ])
+  );
+  return ["deno", "task", command, args.positionals[0]!, stage, ...options]
+    .map(quoted).join(" ");
+}
+
+/** A word of a command line, quoted for sh, bash, zsh and fish if it must be. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word)
+    ? word
+    : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** The folder of the task modules, absolute. */
+export function tasksOf(args: Arguments): string {
+  return absolutePath(args.value("tasks") ?? join(PROJECT, "tasks"));
+}
+
+/**
+ * The value of an option in bytes; undefined without the option.
+ *
+ * @throws {UsageError} If the value is not a size.
+ */
+export async function sizeOf(
+  args: Arguments,
+  name: string,
+): Promise<number | undefined> {
+  const text = args.value(name);
+  if (text === undefined) return undefined;
+  const { Bytes } = await import("../../pipeline/schema.ts");
+  const { success, data } = Bytes.safeParse(
+    /^\d+$/.test(text) ? Number(text) : text,
+  );
+  if (success) return data;
+  throw invalidValue(name, text, "expected a size such as 8GB or 512MiB");
+}
+
+/**
+ * Makes a path of the user absolute. Without the current folder, `resolve()`
+ * would load Node's `process` to find it, which takes 10 ms.
+ */
+function absolutePath(path: string): string {
+  return resolve(Deno.cwd(), path);
+}
+
+/** A path for display: relative if it is below the current folder. */
+export function shortPath(path: string): string {
+  const short = relative(Deno.cwd(), path);
+  return short.startsWith("..") ? path : short;
+}

@@ -1,0 +1,182 @@
+import { join } from "node:path";
+import { didYouMean } from "../../pipeline/faults.ts";
+import { local } from "../../scheduler/executors/local.ts";
+import { sweepRuns } from "../../scheduler/runs.ts";
+import { defaultSettings } from "../../scheduler/settings.ts";
+import {
+  audit,
+  cleanUp,
+  diskUse,
+  type Listed,
+  listResults,
+} from "../../store/cleanup.ts";
+import { Store } from "../../store/store.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  UsageError,
+} from "../arguments/arguments.ts";
+import {
+  CACHE_LIMIT,
+  HELP,
+  JSON_LINES,
+  OUT,
+  outOf,
+  PROJECT,
+  sizeOf,
+} from "../arguments/options.ts";
+import { bytes, count, duration } from "../terminal/messages.ts";
+import { writeOut } from "../terminal/renderer.ts";
+
+const ACTIONS: Readonly<
+  Record<string, (store: Store, args: Arguments) => number | Promise<number>>
+> = {
+  ls,
+  du,
+  verify,
+  gc,
+  pin: (store, args) => setPins(store, args, true),
+  unpin: (store, args) => setPins(store, args, false),
+};
+
+/** `deno task cache`: manages the cache. */
+export const cacheCommand: Command = {
+  name: "cache",
+  usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
+  description: `Manage the cache of results.
+
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
+
+A RESULT is PIPELINE/STAGE for the latest result of a stage, or the start of a key as printed by ls.`,
+  options: [CACHE_LIMIT, OUT, JSON_LINES, HELP],
+  examples: [
+    ["ls", "List the results"],
+    ["gc --cache-limit 5GB", "Reduce the cache to 5 GB"],
+    ["pin glue-mini/train-dylora@mrpc,seed=0", "Keep a result"],
+  ],
+  positionals: { min: 1, max: Infinity },
+  async run(args) {
+    const [name = "", result] = args.positionals;
+    const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
+    if (action === undefined) {
+      const names = Object.keys(ACTIONS);
+      const hint = didYouMean(name, names) ||
+        `; expected ${names.join(", ")}`;
+      throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
+    }
+    const takesResults = name === "pin" || name === "unpin";
+    if (result !== undefined && !takesResults) {
+      throw new UsageError(`Unexpected argument "${result}"`);
+    }
+    return await action(new Store(join(outOf(args), "cache")), args);
+  },
+};
+
+/** Prints a value as JSON with `--json`, otherwise the text. */
+function print(args: Arguments, value: unknown, text: string): void {
+  writeOut(args.has("json") ? `${JSON.stringify(value)}\n` : `${text}\n`);
+}
+
+function ls(store: Store, args: Arguments): number {
+  for (const result of listResults(store)) {
+    print(args, result, resultLine(result));
+  }
+  return EXIT.success;
+}
+
+function resultLine(result: Listed): string {
+  const { key, pipeline, stage, started, seconds, size, pinned } = result;
+  return [
+    key.slice(0, 12),
+    started.slice(0, 16).replace("T", " "),
+    bytes(size).padStart(7),
+    duration(seconds).padStart(11),
+    `${pipeline}/${stage}${pinned ? "  pinned" : ""}`,
+  ].join("  ");
+}
+
+function du(store: Store, args: Arguments): number {
+  const use = diskUse(store);
+  const rows: readonly (readonly [number, string])[] = [
+    [use.blobs, `contents of ${count(use.results, "result")}`],
+    [use.checkpoints, "checkpoints"],
+    [use.other, "logs and records"],
+    [use.total, store.folder],
+  ];
+  const lines = rows.map(([size, what]) =>
+    `${bytes(size).padStart(8)}  ${what}`
+  );
+  print(args, use, lines.join("\n"));
+  return EXIT.success;
+}
+
+async function verify(store: Store, args: Arguments): Promise<number> {
+  const found = await audit(store);
+  const { blobs, damaged, incomplete } = found;
+  const lines = [
+    ...damaged.map((path) => `damaged, removed: ${path}`),
+    ...incomplete.map((result) =>
+      `incomplete, the next run makes it again: ${result}`
+    ),
+    `${count(blobs, "file")} read, ${damaged.length} damaged`,
+  ];
+  print(args, found, lines.join("\n"));
+  return damaged.length > 0 ? EXIT.corrupt : EXIT.success;
+}
+
+async function gc(store: Store, args: Arguments): Promise<number> {
+  const limit = await sizeOf(args, CACHE_LIMIT.name) ??
+    defaultSettings(PROJECT).cacheLimit;
+  // What killed runs have left takes space as well.
+  await sweepRuns(store, local);
+  const done = await cleanUp(store, limit);
+  const text = done === undefined
+    ? "Nothing removed: a run is in progress (try again when it has ended), or a newer version of this program uses this cache"
+    : `${count(done.removed.length, "result")} removed, ${
+      bytes(done.freed)
+    } freed, ${bytes(done.left)} left`;
+  print(args, done ?? null, text);
+  return EXIT.success;
+}
+
+async function setPins(
+  store: Store,
+  args: Arguments,
+  pinned: boolean,
+): Promise<number> {
+  const names = args.positionals.slice(1);
+  if (names.length === 0) {
+    throw new UsageError(
+      `Missing result: deno task cache ${
+        args.positionals[0]
+      } RESULT..., where RESULT is PIPELINE/STAGE or a key`,
+    );
+  }
+  const results = listResults(store);
+  const keys = names.map((name) => keyOf(name, results));
+  await store.pins.set(keys, pinned);
+  for (const key of keys) {
+    const text = `${key.slice(0, 12)}  ${pinned ? "pinned" : "unpinned"}`;
+    print(args, { key, pinned }, text);
+  }
+  return EXIT.success;
+}
+
+/** The key of the result that `PIPELINE/STAGE` or the start of a key names. */
+function keyOf(name: string, results: readonly Listed[]): string {
+  const found = /^[0-9a-f]{4,64}$/.test(name)
+    ? results.filter(({ key }) => key.startsWith(name))
+    : results.filter((it) => `${it.pipeline}/${it.stage}` === name).slice(0, 1);
+  const [first, second] = found;
+  if (second !== undefined) {
+    throw new UsageError(
+      `Key "${name}" is ambiguous, it matches ${found.length} results: give more characters`,
+    );
+  }
+  if (first !== undefined) return first.key;
+  const names = new Set(results.map((it) => `${it.pipeline}/${it.stage}`));
+  const hint = didYouMean(name, names) ||
+    '; run "deno task cache ls" for a list';
+  throw new UsageError(`The cache has no result "${name}"${hint}`);
+}

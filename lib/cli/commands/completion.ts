@@ -1,0 +1,309 @@
+import { join } from "../../store/paths.ts";
+import {
+  Arguments,
+  type Command,
+  type Commands,
+  EXIT,
+  type Option,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { openPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
+import {
+  HELP,
+  outOf,
+  PROGRAM,
+  PROJECT,
+  quoted,
+  tasksOf,
+} from "../arguments/options.ts";
+import { writeOut } from "../terminal/renderer.ts";
+import type { Outline } from "./pipeline_help.ts";
+
+/** `deno task completion`: prints the script that completes commands in a shell. */
+export const completionCommand: Command = {
+  name: "completion",
+  usage: "bash|zsh|fish",
+  description:
+    `Print a script that makes a shell complete the arguments of "deno task" in this project: commands and their options, and the names of pipelines, stages, parameters and profiles. Completion in other folders and of other deno commands does not change.`,
+  options: [HELP],
+  examples: [
+    ["bash >> ~/.bashrc", "Install it for bash"],
+    ["zsh >> ~/.zshrc", "Install it for zsh, after compinit"],
+    ["fish > ~/.config/fish/conf.d/dylora.fish", "Install it for fish"],
+  ],
+  positionals: { min: 1, max: Infinity },
+  async run({ positionals }, commands) {
+    const [shell, ...words] = positionals;
+    // The scripts call this for the words after "deno task".
+    if (shell === "words") {
+      for (const { word, about } of await candidates(words, commands)) {
+        writeOut(`${word}\t${about.replaceAll(/\s+/g, " ")}\n`);
+      }
+      return EXIT.success;
+    }
+    const script = Object.hasOwn(SCRIPTS, shell!) ? SCRIPTS[shell!] : undefined;
+    if (script === undefined || words.length > 0) {
+      throw new UsageError(
+        `Unknown shell "${positionals.join(" ")}"; expected bash, zsh or fish`,
+      );
+    }
+    writeOut(script(PROJECT, wordsCommand()));
+    return EXIT.success;
+  },
+};
+
+/** The command to which a script adds the words of a command line. */
+function wordsCommand(): string {
+  return [Deno.execPath(), ...PROGRAM, "completion", "words", "--"]
+    .map(quoted).join(" ");
+}
+
+/** A possible word, and what it means. */
+interface Candidate {
+  readonly word: string;
+  readonly about: string;
+}
+
+/**
+ * Candidates for the last word.
+ *
+ * @param words Words after `deno task`, without quotes; the last one is being typed.
+ */
+export async function candidates(
+  words: readonly string[],
+  commands: Commands,
+): Promise<readonly Candidate[]> {
+  const [name, ...before] = words.slice(0, -1);
+  const typed = words.at(-1) ?? "";
+  const matching = (found: Iterable<Candidate>) =>
+    [...found].filter(({ word }) => word.startsWith(typed));
+  if (name === undefined) return matching(await taskNames());
+  if (!Object.hasOwn(commands, name)) return [];
+  const command = await commands[name]![1]();
+  const line = readLine(command, before);
+  if (line.waiting !== undefined) {
+    return matching(await valuesOf(line.waiting, line.args, typed));
+  }
+  const [, long, value] = /^--([^=]+)=(.*)$/s.exec(typed) ?? [];
+  const option = command.options.find((it) => it.name === long);
+  if (option !== undefined) {
+    const found = await valuesOf(option, line.args, value!);
+    return matching(
+      found.map(({ word, about }) => ({ word: `--${long}=${word}`, about })),
+    );
+  }
+  if (typed.startsWith("-")) {
+    return matching(command.options.map(({ name, description }) => ({
+      word: `--${name}`,
+      about: description,
+    })));
+  }
+  return matching(await positionalsOf(command, line.args, typed));
+}
+
+/** Commands, and the other tasks of the project. */
+async function taskNames(): Promise<Candidate[]> {
+  const text = await Deno.readTextFile(join(PROJECT, "deno.json"));
+  const { tasks } = JSON.parse(text) as {
+    tasks: Record<string, { description?: string }>;
+  };
+  return Object.entries(tasks).map(([word, { description = "" }]) => ({
+    word,
+    about: description,
+  }));
+}
+
+/** Parses a line that is incomplete and may be invalid; `waiting` is the option whose value comes next. */
+function readLine(
+  { options }: Command,
+  words: readonly string[],
+): { readonly args: Arguments; readonly waiting: Option | undefined } {
+  const positionals: string[] = [];
+  const given = new Map<string, string[]>();
+  let waiting: Option | undefined;
+  for (const word of words) {
+    if (waiting !== undefined) {
+      given.set(waiting.name, [...given.get(waiting.name) ?? [], word]);
+      waiting = undefined;
+      continue;
+    }
+    const [, long, value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
+    const option = options.find((it) =>
+      long === undefined ? word === `-${it.short}` : it.name === long
+    );
+    if (option === undefined) {
+      if (!word.startsWith("-")) positionals.push(word);
+    } else if (option.value === undefined) given.set(option.name, []);
+    else if (value === undefined) waiting = option;
+    else given.set(option.name, [...given.get(option.name) ?? [], value]);
+  }
+  return { args: new Arguments(positionals, given), waiting };
+}
+
+/** Candidates for the value of an option; none where the shell completes file names. */
+async function valuesOf(
+  { name, choices }: Option,
+  args: Arguments,
+  typed: string,
+): Promise<readonly Candidate[]> {
+  if (choices !== undefined) {
+    return choices.map((word) => ({ word, about: "" }));
+  }
+  const [pipeline] = args.positionals;
+  if (pipeline === undefined) return [];
+  if (name !== "set" && name !== "profile") return [];
+  const outline = await readable(async () => {
+    const { outlineOf } = await import("./pipeline_help.ts");
+    return await outlineOf(pipeline, tasksOf(args));
+  });
+  if (outline === undefined) return [];
+  if (name === "set") return parametersOf(outline, typed);
+  return Object.entries(outline.profiles).map(([word, changes]) => ({
+    word,
+    about: JSON.stringify(changes),
+  }));
+}
+
+/** Parameters by dot path; after a `=`, the current value, for editing. */
+function parametersOf(
+  { parameters }: Outline,
+  typed: string,
+): Candidate[] {
+  if (!typed.includes("=")) {
+    return parameters.map(({ name, description, value }) => ({
+      word: `${name}=`,
+      about: description || JSON.stringify(value),
+    }));
+  }
+  return parameters.filter(({ value }) => typeof value !== "object")
+    .map(({ name, value }) => ({ word: `${name}=${value}`, about: "" }));
+}
+
+/** Pipelines, stages, or the words that the usage lists. */
+async function positionalsOf(
+  { usage }: Command,
+  args: Arguments,
+  typed: string,
+): Promise<readonly Candidate[]> {
+  const place = args.positionals.length;
+  const [first = ""] = usage.split(" ");
+  if (place === 0 && /^[a-z|]+$/.test(first)) {
+    return first.split("|").map((word) => ({ word, about: "" }));
+  }
+  if (!usage.replace("[", "").startsWith("PIPELINE")) return [];
+  if (place === 0) {
+    return pipelineNames().map((word) => ({ word, about: "pipeline" }));
+  }
+  const takesStage = usage.includes("STAGE...") ||
+    usage.includes("STAGE") && place === 1;
+  return takesStage ? await stagesOf(args, typed) : [];
+}
+
+/** Names of stages; ids once a name is complete. */
+async function stagesOf(
+  args: Arguments,
+  typed: string,
+): Promise<Candidate[]> {
+  const opened = await readable(() => openPipeline(args, outOf(args), []));
+  const stages = [...opened?.graph.stages.values() ?? []];
+  const names = new Map(stages.map((it) => [it.name, it.task]));
+  const byName = [...names].map(([word, about]) => ({ word, about }));
+  const isWhole = typed.includes("@") || names.has(typed);
+  return isWhole
+    ? stages.map(({ id, task }) => ({ word: id, about: task }))
+    : byName;
+}
+
+/** What `read` resolves to; undefined if the pipeline is invalid, since a completion cannot show errors. */
+async function readable<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    const { name } = error as Error;
+    if (name === "PipelineError" || name === "UsageError") return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The scripts by shell. Each asks for the candidates of the words after
+ * `deno task` if the current folder belongs to the project.
+ *
+ * - bash splits words at `=`, `:` and `@`, so the script splits the line at
+ *   blanks itself, and removes from each candidate the part that bash treats as
+ *   earlier words.
+ * - No blank is added after a candidate that ends with `=`.
+ */
+const SCRIPTS: Readonly<
+  Record<string, (project: string, command: string) => string>
+> = {
+  bash: (project, command) =>
+    `# Completes "deno task" in ${project}
+_dylora_before=$(complete -p deno 2>/dev/null | sed -n 's/.* -F \\([^ ]*\\) .*/\\1/p')
+[[ $_dylora_before != _dylora ]] && _dylora_deno=$_dylora_before
+_dylora() {
+  local line words typed candidate
+  line=\${COMP_LINE:0:COMP_POINT}
+  read -ra words <<< "$line"
+  [[ $line == *[[:space:]] ]] && words+=("")
+  if [[ "$PWD/" != ${quoted(project)}/* || \${words[1]} != task ]] ||
+    ((\${#words[@]} < 3)); then
+    [[ -n $_dylora_deno ]] && "$_dylora_deno" "$@"
+    return
+  fi
+  typed=\${words[\${#words[@]}-1]}
+  local start=\${typed%"\${typed##*[\${COMP_WORDBREAKS//[[:space:]]/}]}"}
+  # A word that is completed begins with its "@".
+  start=\${start%@}
+  COMPREPLY=()
+  while IFS=$'\\t' read -r candidate _; do
+    [[ $candidate == *= ]] && compopt -o nospace
+    COMPREPLY+=("\${candidate#"$start"}")
+  done < <(${command} "\${words[@]:2}" 2>/dev/null)
+}
+complete -o default -F _dylora deno
+`,
+  zsh: (project, command) =>
+    `# Completes "deno task" in ${project}
+[[ \${_comps[deno]:-} != _dylora ]] && _dylora_deno=\${_comps[deno]:-}
+_dylora() {
+  if [[ "$PWD/" != ${quoted(project)}/* || \${words[2]} != task ]] ||
+    ((CURRENT < 3)); then
+    [[ -n $_dylora_deno ]] && "$_dylora_deno" "$@"
+    return
+  fi
+  local line
+  local -a plain open plainabout openabout
+  for line in "\${(@f)$(${command} "\${(@)words[3,CURRENT]}" 2>/dev/null)}"; do
+    [[ -z $line ]] && continue
+    local word=\${line%%$'\\t'*} about=\${line#*$'\\t'}
+    [[ -n $about ]] && about="$word  -- $about" || about=$word
+    if [[ $word == *= ]]; then open+=("$word"); openabout+=("$about")
+    else plain+=("$word"); plainabout+=("$about"); fi
+  done
+  if ((\${#plain} + \${#open} == 0)); then _files; return; fi
+  compadd -l -d plainabout -a plain
+  compadd -l -S '' -d openabout -a open
+}
+compdef _dylora deno
+`,
+  fish: (project, command) =>
+    `# Completes "deno task" in ${project}
+function __dylora_task
+    set -l words (commandline -opc)
+    test (count $words) -ge 2; and test $words[2] = task
+    and string match -q -- ${quoted(`${project}/*`)} "$PWD/"
+end
+function __dylora_words
+    set -l words (commandline -opc)
+    set -e words[1..2]
+    set -l found (${command} $words (commandline -ct) 2>/dev/null)
+    if test (count $found) -eq 0
+        __fish_complete_path (commandline -ct)
+    else
+        printf '%s\\n' $found
+    end
+end
+complete -c deno -n __dylora_task -f -a '(__dylora_words)'
+`,
+};

@@ -1,0 +1,191 @@
+import type { StageStatus } from "../../scheduler/plan.ts";
+import { join } from "../../store/paths.ts";
+import { Store } from "../../store/store.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  invalidValue,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import {
+  HELP,
+  JSON_LINES,
+  KEY_OPTIONS,
+  outOf,
+  PROGRAM,
+  PROJECT,
+} from "../arguments/options.ts";
+import { type DashState, Follower } from "../pages/dash_state.ts";
+import { watchInterrupts } from "../terminal/interrupts.ts";
+import { writeOut } from "../terminal/renderer.ts";
+
+/** `deno task dash`: serves a page that follows the runs of a pipeline. */
+export const dashCommand: Command = {
+  name: "dash",
+  usage: "PIPELINE",
+  description:
+    `Serve a page that follows the runs of a pipeline, whichever process started them: states of stages, loss curves of trainings, logs, scores by rank as they arrive, and then the report. Start it before, during or after a run, with the same parameters.
+
+The page is served on this machine only (127.0.0.1), at an address with a random token, and is read-only.`,
+  options: [
+    {
+      name: "port",
+      value: "N",
+      description: "Port to listen on (default: any free port)",
+    },
+    ...KEY_OPTIONS,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke", "Print the address of the page, and serve it until Ctrl-C"],
+    ["glue-mini --profile quick", "Follow a run with these parameters"],
+  ],
+  positionals: { min: 1, max: 1 },
+  run: serveDash,
+};
+
+async function serveDash(args: Arguments): Promise<number> {
+  const out = outOf(args);
+  // Reports errors in the arguments and in the file before it serves anything.
+  await openPipeline(args, out);
+  const follower = new Follower({
+    store: new Store(join(out, "cache")),
+    out,
+    graph: async () => (await openPipeline(args, out)).graph,
+    status: () => readStatus(args),
+  });
+  using interrupts = watchInterrupts(() => {});
+  const token = crypto.randomUUID();
+  const port = args.integer("port", 0) ?? 0;
+  if (port > 65_535) {
+    throw invalidValue("port", String(port), "expected at most 65535");
+  }
+  const server = listen({
+    hostname: "127.0.0.1",
+    port,
+    signal: interrupts.signal,
+    onListen({ port }) {
+      const url = `http://127.0.0.1:${port}/${token}/`;
+      writeOut(
+        args.has("json")
+          ? `${JSON.stringify({ type: "dash", url })}\n`
+          : `${url}\nOpen this page in a browser; press Ctrl-C to stop\n`,
+      );
+    },
+  }, (request) => answer(request, token, follower));
+  await server.finished;
+  return interrupts.code ?? EXIT.success;
+}
+
+/** @throws {UsageError} If another program listens on the port. */
+function listen(
+  options: Deno.ServeTcpOptions & { port: number },
+  handler: (request: Request) => Promise<Response>,
+): Deno.HttpServer {
+  try {
+    return Deno.serve(options, handler);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new UsageError(
+      `Port ${options.port} is in use by another program: choose another port with --port`,
+    );
+  }
+}
+
+/**
+ * Reads the state of each stage with the command `status`, in a process of its
+ * own: this one would keep planning with the task modules it imported first.
+ */
+async function readStatus(args: Arguments): Promise<StageStatus[]> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...PROGRAM, "status", "--json", ...args.words(["port", "json"])],
+    stdin: "null",
+  }).output();
+  if (code !== EXIT.success) {
+    throw new Error(new TextDecoder().decode(stderr).trim());
+  }
+  return new TextDecoder().decode(stdout).split("\n")
+    .filter((line) => line !== "").map((line) => JSON.parse(line));
+}
+
+/** Headers of every response: nothing from other origins, no framing by them, no caching, no referrer. */
+const HEADERS = {
+  "cache-control": "no-store",
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'",
+  "cross-origin-opener-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+};
+
+/** Headers of a report: it may run its own scripts, sandboxed from this page. */
+const REPORT_HEADERS = {
+  ...HEADERS,
+  "content-security-policy":
+    "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'",
+};
+
+/** Content types by file extension. */
+const TYPES: Readonly<Record<string, string>> = {
+  html: "text/html; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  json: "application/json",
+};
+
+/** Answers a request; refuses those without the token, or with the name of another host. */
+async function answer(
+  request: Request,
+  token: string,
+  follower: Follower,
+): Promise<Response> {
+  const { pathname, hostname, searchParams } = new URL(request.url);
+  const [, given, ...path] = pathname.split("/");
+  const refuse = (status: number, text: string) =>
+    new Response(`${text}\n`, { status, headers: HEADERS });
+  if (given !== token || !["127.0.0.1", "localhost"].includes(hostname)) {
+    return refuse(403, 'Open the address that "deno task dash" has printed');
+  }
+  if (!["GET", "HEAD"].includes(request.method)) {
+    return refuse(405, "This page is read-only");
+  }
+  const send = (
+    content: string | Uint8Array<ArrayBuffer>,
+    type: string,
+    headers = HEADERS,
+  ) =>
+    new Response(content, {
+      headers: { ...headers, "content-type": TYPES[type]! },
+    });
+  const json = (value: unknown) => send(JSON.stringify(value), "json");
+  const asset = async (name: string, type: string) =>
+    send(await Deno.readTextFile(join(PROJECT, "lib/cli/pages", name)), type);
+  const stage = searchParams.get("stage") ?? "";
+  switch (path[0]) {
+    case "":
+      return await asset("dash_page.html", "html");
+    case "dash_page.js":
+      return await asset("dash_page.js", "js");
+    case "state": {
+      const state: DashState = await follower.state();
+      return json(state);
+    }
+    case "series":
+      return json(
+        follower.series(
+          stage,
+          searchParams.get("name") ?? "",
+          Number(searchParams.get("from")) || 0,
+        ),
+      );
+    case "log":
+      return json(follower.lines(stage));
+    case "report": {
+      const page = follower.report(stage);
+      if (page !== undefined) return send(page, "html", REPORT_HEADERS);
+    }
+  }
+  return refuse(404, "Page not found");
+}

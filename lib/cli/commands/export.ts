@@ -1,0 +1,127 @@
+import { existsSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { loadTask } from "../../pipeline/load_task.ts";
+import type { InputArtifact } from "../../pipeline/task.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  UsageError,
+} from "../arguments/arguments.ts";
+import {
+  HELP,
+  KEY_OPTIONS,
+  PROJECT,
+  shortPath,
+  tasksOf,
+} from "../arguments/options.ts";
+import { adapterStage } from "./stage_result.ts";
+
+/** `deno task export`: exports a stage's adapter for PEFT. */
+export const exportCommand: Command = {
+  name: "export",
+  usage: "PIPELINE STAGE",
+  description:
+    `Export the adapter of a stage, at one of its ranks, as a folder for PEFT. The folder is the one that a stage of the task export-adapter writes, so the pipeline needs no such stage for the rank.
+
+STAGE is a training stage of PIPELINE that has run with the same parameters (-S, --profile) and engine.`,
+  options: [
+    {
+      name: "rank",
+      value: "N",
+      description: "Rank to export (default: the adapter's own)",
+    },
+    {
+      name: "epoch",
+      value: "NAME",
+      choices: ["last", "best"],
+      description: "Epoch of the adapter: last or best (default last)",
+    },
+    {
+      name: "to",
+      value: "DIR",
+      description:
+        "Folder to create (default: named after the stage and the rank, in the current folder)",
+    },
+    ...KEY_OPTIONS,
+    HELP,
+  ],
+  examples: [
+    ["smoke train-dylora --rank 4", "Export the adapter at rank 4"],
+    [
+      "glue-mini train-dylora@mrpc,seed=0 --rank 2 --to ./mrpc",
+      "Name the folder",
+    ],
+  ],
+  positionals: { min: 2, max: 2 },
+  run: exportAdapter,
+};
+
+async function exportAdapter(args: Arguments): Promise<number> {
+  const rank = args.integer("rank", 1);
+  const [, pattern] = args.positionals as [string, string];
+  const { stage, model, open } = await adapterStage(args, pattern, ["adapter"]);
+  const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
+  const output = resolve(Deno.cwd(), args.value("to") ?? name);
+  if (existsSync(output)) {
+    throw new UsageError(
+      `"${
+        shortPath(output)
+      }" already exists: remove it, or choose another folder with --to`,
+    );
+  }
+  const sources = { adapter: stage, ...(model !== undefined && { model }) };
+  using results = await open(
+    stage.id,
+    Object.values(sources).map(({ id }) => id),
+  );
+  const file = join(tasksOf(args), "export-adapter.ts");
+  const task = await loadTask(pathToFileURL(file).href);
+  const inputs = Object.entries(sources)
+    .filter(([name]) => Object.hasOwn(task.inputs, name))
+    .map(([name, { id }]): [string, InputArtifact[]] => [
+      name,
+      [{
+        stage: name,
+        matrix: {},
+        path: results.of(id),
+        place: placeOf(results.lastingPaths(results.of(id))),
+      }],
+    ]);
+  // The folder appears when it is complete.
+  const folder = `${output}.incomplete`;
+  Deno.mkdirSync(folder, { recursive: true });
+  try {
+    await task.run({
+      params: task.params.parse({
+        ...(rank !== undefined && { rank }),
+        ...(args.has("epoch") && { epoch: args.value("epoch") }),
+      }),
+      inputs: Object.fromEntries(inputs),
+      output: folder,
+      checkpoint: "",
+      cpus: 1,
+      runtimes: {},
+      signal: new AbortController().signal,
+      progress() {},
+      saved() {},
+      log() {},
+      metric() {},
+    });
+    Deno.renameSync(folder, output);
+  } catch (error) {
+    Deno.removeSync(folder, { recursive: true });
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Error(results.lastingPaths(message), { cause: error });
+  }
+  const at = rank === undefined ? "" : ` at rank ${rank}`;
+  console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
+  return EXIT.success;
+}
+
+/** A folder relative to the project, or absolute if it is outside. */
+function placeOf(folder: string): string {
+  const below = relative(PROJECT, folder);
+  return below.startsWith("..") ? folder : below;
+}

@@ -1,0 +1,270 @@
+import type { Graph } from "../../pipeline/graph.ts";
+import { selectStages } from "../../scheduler/context.ts";
+import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import {
+  GRAPH_OPTIONS,
+  HELP,
+  JSON_LINES,
+  outOf,
+} from "../arguments/options.ts";
+import { writeOut } from "../terminal/renderer.ts";
+
+/** `deno task graph`: draws a pipeline. */
+export const graphCommand: Command = {
+  name: "graph",
+  usage: "PIPELINE [STAGE...]",
+  description:
+    "Draw the stages of a pipeline and their dependencies. With STAGEs, draw only these and the stages that they need. The stages of a matrix are one node unless --expand is given.",
+  options: [
+    {
+      name: "format",
+      value: "NAME",
+      choices: ["terminal", "mermaid", "dot"],
+      description:
+        "terminal (default), mermaid (rendered by GitHub) or dot (for Graphviz)",
+    },
+    {
+      name: "expand",
+      description: "Draw each stage of a matrix as a node of its own",
+    },
+    ...GRAPH_OPTIONS,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["glue-mini", "Show the stages and their dependencies"],
+    ["smoke --format mermaid", "Make a chart for a README"],
+    ["smoke --format dot | dot -Tsvg > smoke.svg", "Make an image"],
+  ],
+  positionals: { min: 1, max: Infinity },
+  run: printGraph,
+};
+
+async function printGraph(args: Arguments): Promise<number> {
+  const { graph, selected } = await openPipeline(args, outOf(args));
+  const stages = selectStages(graph, selected);
+  const nodes = graphNodes(graph, stages, args.has("expand"));
+  writeOut(drawing(graph.pipeline, nodes, args));
+  return EXIT.success;
+}
+
+function drawing(
+  name: string,
+  nodes: readonly GraphNode[],
+  args: Arguments,
+): string {
+  if (args.has("json")) {
+    return nodes.map((node) => `${JSON.stringify(node)}\n`).join("");
+  }
+  switch (args.value("format")) {
+    case "mermaid":
+      return mermaid(nodes);
+    case "dot":
+      return dot(name, nodes);
+    default:
+      return rails(nodes);
+  }
+}
+
+/** A node of a drawing: a stage, or all stages of a name. */
+export interface GraphNode {
+  readonly id: string;
+  readonly label: string;
+  /** Ids of the nodes that it depends on. */
+  readonly needs: readonly string[];
+}
+
+/**
+ * The nodes of a drawing, in topological order.
+ *
+ * @param stages Ids of the stages to draw.
+ * @param expanded True for a node per stage, false for one per name.
+ */
+function graphNodes(
+  graph: Graph,
+  stages: ReadonlySet<string>,
+  expanded: boolean,
+): GraphNode[] {
+  const nodeOf = (id: string) => expanded ? id : graph.stages.get(id)!.name;
+  const needs = new Map<string, Set<string>>();
+  const sizes = new Map<string, number>();
+  for (const id of stages) {
+    const node = nodeOf(id);
+    const needed = needs.get(node) ?? new Set();
+    for (const ids of Object.values(graph.stages.get(id)!.inputs)) {
+      for (const it of ids) if (stages.has(it)) needed.add(nodeOf(it));
+    }
+    needs.set(node, needed);
+    sizes.set(node, (sizes.get(node) ?? 0) + 1);
+  }
+  return [...needs].map(([id, needed]) => ({
+    id,
+    label: sizes.get(id)! > 1 ? `${id} ×${sizes.get(id)}` : id,
+    needs: [...needed],
+  }));
+}
+
+/**
+ * Draws a graph like `git log --graph`: one line per node, below all nodes that
+ * it depends on, connected by lines.
+ *
+ *     ●  model
+ *     │  ●  data ×3
+ *     ├──╯
+ *     ●  tokenize ×3
+ *
+ * Edges that other edges imply are omitted: `c` -> `a` if there are `c` -> `b`
+ * and `b` -> `a`.
+ */
+export function rails(nodes: readonly GraphNode[]): string {
+  const edges = reduceEdges(nodes);
+  const waiting = new Map<string, number>();
+  for (const { id } of nodes) {
+    for (const need of edges.get(id)!) {
+      waiting.set(need, (waiting.get(need) ?? 0) + 1);
+    }
+  }
+  /** The node whose rail goes down in each column. */
+  const columns: (string | undefined)[] = [];
+  /** Columns that the last line occupies. */
+  let above = new Set<number>();
+  const lines: string[] = [];
+  for (const { id, label } of nodes) {
+    const from = new Set<number>();
+    const before = columns.map((it) => it !== undefined);
+    for (const need of edges.get(id)!) {
+      const column = columns.indexOf(need);
+      from.add(column);
+      const left = waiting.get(need)! - 1;
+      waiting.set(need, left);
+      if (left === 0) columns[column] = undefined;
+    }
+    const to = place(columns, from, above);
+    columns[to] = id;
+    const joint = jointLine(from, to, before, columns);
+    if (joint !== undefined) lines.push(joint);
+    lines.push(nodeLine(columns, to, label));
+    above = new Set(
+      columns.flatMap((it, column) => it === undefined ? [] : [column]),
+    );
+    if ((waiting.get(id) ?? 0) === 0) columns[to] = undefined;
+  }
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+/**
+ * The column of a node: below a node that it needs, if that rail ends here;
+ * otherwise the first free one that is not right below an unrelated node.
+ */
+function place(
+  columns: readonly (string | undefined)[],
+  from: ReadonlySet<number>,
+  above: ReadonlySet<number>,
+): number {
+  const free = (column: number) => columns[column] === undefined;
+  const below = [...from].filter(free).sort((a, b) => a - b)[0];
+  if (below !== undefined) return below;
+  for (let column = 0;; column++) {
+    if (free(column) && (from.size > 0 || !above.has(column))) return column;
+  }
+}
+
+/** The line that joins rails into a node; undefined if its only rail comes straight down. */
+function jointLine(
+  from: ReadonlySet<number>,
+  to: number,
+  before: readonly boolean[],
+  after: readonly (string | undefined)[],
+): string | undefined {
+  const ends = [...from, to];
+  const [first, last] = [Math.min(...ends), Math.max(...ends)];
+  if (from.size === 0 || first === last) return undefined;
+  let line = "";
+  const width = Math.max(before.length, after.length);
+  for (let column = 0; column < width; column++) {
+    const within = column >= first && column <= last;
+    const joined = from.has(column) || column === to;
+    const up = before[column] === true;
+    const down = after[column] !== undefined;
+    const right = column >= first && column < last;
+    line += within && !joined
+      // A rail that only crosses is drawn over the others.
+      ? (up ? "│" : "─")
+      : GLYPHS[
+        [up, down, within && column > first, right].map(Number).join("")
+      ] ?? " ";
+    line += right ? "──" : "  ";
+  }
+  return line.trimEnd();
+}
+
+function nodeLine(
+  columns: readonly (string | undefined)[],
+  at: number,
+  label: string,
+): string {
+  const cells = columns.map((it, column) =>
+    column === at ? "●" : it === undefined ? " " : "│"
+  );
+  return `${cells.join("  ").trimEnd()}  ${label}`;
+}
+
+/** Box-drawing characters by the sides that they connect: up, down, left, right. */
+const GLYPHS: Readonly<Record<string, string>> = {
+  "0011": "─",
+  "1100": "│",
+  "1001": "╰",
+  "1010": "╯",
+  "1011": "┴",
+  "0101": "╭",
+  "0110": "╮",
+  "0111": "┬",
+  "1101": "├",
+  "1110": "┤",
+  "1111": "┼",
+};
+
+/** The dependencies of each node, without those that others imply (the transitive reduction). */
+function reduceEdges(
+  nodes: readonly GraphNode[],
+): Map<string, readonly string[]> {
+  const reached = new Map<string, Set<string>>();
+  const edges = new Map<string, readonly string[]>();
+  for (const { id, needs } of nodes) {
+    const implied = new Set(needs.flatMap((need) => [...reached.get(need)!]));
+    edges.set(id, needs.filter((need) => !implied.has(need)));
+    reached.set(id, new Set([...needs, ...implied]));
+  }
+  return edges;
+}
+
+/** A flow chart for Mermaid, which GitHub shows in Markdown (https://mermaid.js.org). */
+function mermaid(nodes: readonly GraphNode[]): string {
+  const names = new Map(nodes.map(({ id }, index) => [id, `s${index}`]));
+  return [
+    "flowchart TD",
+    ...nodes.map(({ id, label }) => `  ${names.get(id)}["${label}"]`),
+    ...nodes.flatMap(({ id, needs }) =>
+      needs.map((it) => `  ${names.get(it)} --> ${names.get(id)}`)
+    ),
+    "",
+  ].join("\n");
+}
+
+/** A directed graph in the language of Graphviz (https://graphviz.org). */
+function dot(name: string, nodes: readonly GraphNode[]): string {
+  const quoted = JSON.stringify;
+  return [
+    `digraph ${quoted(name)} {`,
+    "  node [shape=box, style=rounded];",
+    ...nodes.map(({ id, label }) =>
+      `  ${quoted(id)} [label=${quoted(label)}];`
+    ),
+    ...nodes.flatMap(({ id, needs }) =>
+      needs.map((it) => `  ${quoted(it)} -> ${quoted(id)};`)
+    ),
+    "}",
+    "",
+  ].join("\n");
+}

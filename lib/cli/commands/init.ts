@@ -1,0 +1,247 @@
+import { isMap, isScalar, type ParsedNode, parseDocument } from "yaml";
+import { readText } from "../../pipeline/faults.ts";
+import { mask, unmask } from "../../pipeline/references.ts";
+import { relative, resolve } from "../../store/paths.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  invalidValue,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { findPipeline } from "../arguments/open_pipeline.ts";
+import { HELP, PROJECT } from "../arguments/options.ts";
+import { count } from "../terminal/messages.ts";
+import { writeOut } from "../terminal/renderer.ts";
+import {
+  type ColumnSummary,
+  inspectTable,
+  type TableSummary,
+} from "./inspect_table.ts";
+
+/** The pipeline that `init` copies and changes. */
+const TEMPLATE = "own-data";
+
+/** `deno task init`: writes a pipeline for a file of the user. */
+export const initCommand: Command = {
+  name: "init",
+  usage: "FILE",
+  description:
+    `Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.`,
+  options: [
+    { name: "text", value: "COLUMN", description: "Column of the text" },
+    {
+      name: "pair",
+      value: "COLUMN",
+      description: "Column of the second text, for tasks on pairs",
+    },
+    { name: "label", value: "COLUMN", description: "Column of the label" },
+    {
+      name: "to",
+      value: "FILE",
+      description:
+        "Pipeline file to write (default: the name of the data in pipelines/)",
+    },
+    {
+      name: "force",
+      short: "f",
+      description: "Replace the pipeline file if it exists",
+    },
+    HELP,
+  ],
+  examples: [
+    ["reviews.csv", "Write pipelines/reviews.yaml"],
+    [
+      "pairs.tsv --text question --pair answer --label good",
+      "Name the columns",
+    ],
+    ["reviews.csv --to my/pipeline.yaml", "Write it elsewhere"],
+  ],
+  positionals: { min: 1, max: 1 },
+  run: init,
+};
+
+async function init(args: Arguments): Promise<number> {
+  const [given] = args.positionals;
+  const data = resolve(Deno.cwd(), given!);
+  const name = nameFor(args.value("to") ?? given!);
+  const target = args.value("to") ?? `pipelines/${name}.yaml`;
+  const file = args.has("to")
+    ? resolve(Deno.cwd(), target)
+    : resolve(PROJECT, target);
+  if (!/\.ya?ml$/.test(file)) {
+    throw invalidValue("to", target, "expected a file name ending in .yaml");
+  }
+  const table = await inspectTable(data, {
+    text: args.value("text"),
+    pair: args.value("pair"),
+    label: args.value("label"),
+  });
+  const text = await starter(name, projectPath(data), table);
+  write(file, text, target, args.has("force"));
+  const command = args.has("to") ? target : name;
+  writeOut(`${
+    [
+      ...summary(given!, table),
+      "",
+      `Wrote ${target}. See what it would do, then run it:`,
+      "",
+      `  deno task plan ${command}`,
+      `  deno task pipeline ${command}`,
+    ].join("\n")
+  }\n`);
+  return EXIT.success;
+}
+
+/** @throws {UsageError} If the file exists and is not to be replaced. */
+function write(
+  file: string,
+  text: string,
+  shown: string,
+  replace: boolean,
+): void {
+  try {
+    Deno.mkdirSync(resolve(file, ".."), { recursive: true });
+    Deno.writeTextFileSync(file, text, { createNew: !replace });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    throw new UsageError(
+      `"${shown}" already exists: choose another file with --to, or replace it with --force`,
+    );
+  }
+}
+
+/** The name of a pipeline for a file. */
+function nameFor(path: string): string {
+  const base = path.replace(/^.*[\\/]/, "").replace(/\.\w+$/, "");
+  const name = base.replaceAll(/[^\w-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "")
+    .replace(/-+$/, "").slice(0, 80);
+  return name === "" || name === "cache" ? `${name}data` : name;
+}
+
+/** A path as it is written in a pipeline: relative to the project if it is inside. */
+function projectPath(path: string): string {
+  const short = relative(PROJECT, path);
+  return short.startsWith("..") ? path : `./${short}`;
+}
+
+/** The lines that describe the table to the user. */
+function summary(file: string, table: TableSummary): string[] {
+  const { rows, columns, text, pair, label } = table;
+  const lengths = (it: ColumnSummary) => `"${it.name}", ${lengthsOf(it)}`;
+  return [
+    `${file}: ${count(rows, "row")}, ${count(columns.length, "column")}`,
+    `  text    ${lengths(text)}`,
+    ...(pair ? [`  pair    ${lengths(pair)}`] : []),
+    `  label   "${label.name}", ${labelText(table)}`,
+    ...table.problems.map((it) => `  problem ${it}`),
+  ];
+}
+
+/** Maximum number of classes that are listed. */
+const MAX_LISTED = 8;
+
+function labelText({ regression, classes, range }: TableSummary): string {
+  if (regression) {
+    return `regression, numbers from ${range[0]} to ${range[1]}`;
+  }
+  const listed = classes.slice(0, MAX_LISTED)
+    .map(([name, size]) => `${name} ${size}`).join(", ");
+  const more = classes.length - MAX_LISTED;
+  return `${classes.length} classes: ${listed}${
+    more > 0 ? ` and ${more} more` : ""
+  }`;
+}
+
+/** Default number of epochs for a number of training examples, as in the pipelines of the project. */
+function epochsFor(examples: number): number {
+  return examples < 3000
+    ? 10
+    : examples < 10_000
+    ? 5
+    : examples < 50_000
+    ? 3
+    : 1;
+}
+
+/** Comments of stages by name. */
+const STAGES: Readonly<Record<string, string>> = {
+  model: "The encoder with its tokenizer",
+  data:
+    "Reads the file, checks every row, and holds out the examples for validation",
+  tokenize: "Turns texts into token ids",
+  "train-dylora":
+    "One training that serves every rank up to params.rank. pipelines/smoke.yaml has a baseline LoRA per rank to compare it with",
+  "evaluate-dylora": "Scores all ranks on the validation examples in one pass",
+  report: "Tables, figures and the recommended rank, as text and as a page",
+  "take-away": "The adapter at the recommended rank, as PEFT loads it",
+};
+
+/** The text of a pipeline for a table: the template with its parameters and comments. */
+async function starter(
+  name: string,
+  path: string,
+  table: TableSummary,
+): Promise<string> {
+  const document = parseDocument(mask(await readText(findPipeline(TEMPLATE))));
+  const { rows, columns, text, pair, label } = table;
+  const names = columns.map((it) => `"${it}"`).join(", ");
+  document.commentBefore =
+    ` A starter for ${path}: ${rows} rows with the columns ${names}.\n` +
+    ` Change parameters here, or for one run with an option such as -S rank=4`;
+  document.set("name", name);
+  document.set("description", `Find the LoRA rank for ${path} with one DyLoRA`);
+  const set = (key: string, value: unknown, comment: string) => {
+    const at = ["params", ...key.split(".")];
+    document.setIn(at, value);
+    const node = document.getIn(at, true);
+    if (isScalar(node) && comment !== "") node.comment = ` ${comment}`;
+  };
+  const { GLUE_TASKS } = await import("../../glue/benchmark.ts");
+  const isTaken = Object.hasOwn(GLUE_TASKS, name);
+  set("train", path, "");
+  set("text", text.name, lengthsOf(text));
+  set(
+    "pair",
+    pair?.name ?? null,
+    pair ? lengthsOf(pair) : "column of the second text, for pairs",
+  );
+  set("label", label.name, labelText(table));
+  set(
+    "regression",
+    table.regression,
+    table.regression
+      ? `true because the labels look numeric: ${label.distinct} distinct values`
+      : "true if the labels are numbers to predict, not classes",
+  );
+  set("name", isTaken ? `${name}-data` : name, "name of the data in reports");
+  set(
+    "holdout",
+    rows < 1000 ? 0.2 : 0.1,
+    "fraction of the examples that is held out for validation",
+  );
+  set(
+    "maxLength",
+    table.tokens,
+    "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
+  );
+  set("training.epochs", epochsFor(rows), "");
+  explain(document.contents);
+  return unmask(document.toString({ lineWidth: 0 }));
+}
+
+function lengthsOf({ median, longest }: ColumnSummary): string {
+  return `median ${median} characters, maximum ${longest}`;
+}
+
+/** Puts the comments of {@linkcode STAGES} above the stages. */
+function explain(contents: ParsedNode | null): void {
+  const stages = isMap(contents) ? contents.get("stages", true) : undefined;
+  if (!isMap(stages)) return;
+  for (const { key } of stages.items) {
+    const comment = isScalar(key) ? STAGES[String(key.value)] : undefined;
+    if (isScalar(key) && comment !== undefined) {
+      key.commentBefore = ` ${comment}`;
+    }
+  }
+}

@@ -1,0 +1,318 @@
+/** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
+import { columnsOf, readTable } from "../../glue/table.ts";
+import { didYouMean } from "../../pipeline/faults.ts";
+import { UsageError } from "../arguments/arguments.ts";
+import { count } from "../terminal/messages.ts";
+
+/** A column. */
+export interface ColumnSummary {
+  readonly name: string;
+  /** Number of distinct values, without empty ones. */
+  readonly distinct: number;
+  /** Median and maximum length of the values in characters. */
+  readonly median: number;
+  readonly longest: number;
+}
+
+/** What was detected in a table. */
+export interface TableSummary {
+  readonly rows: number;
+  readonly columns: readonly string[];
+  readonly text: ColumnSummary;
+  readonly pair: ColumnSummary | undefined;
+  readonly label: ColumnSummary;
+  /** True if the labels look like numbers to predict. */
+  readonly regression: boolean;
+  /** Classes with their number of rows, largest first; none for a regression. */
+  readonly classes: readonly (readonly [name: string, rows: number])[];
+  /** Smallest and largest label of a regression. */
+  readonly range: readonly [number, number];
+  /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
+  readonly tokens: number;
+  /** Rows that the pipeline would reject. */
+  readonly problems: readonly string[];
+}
+
+/** Columns named by the user. */
+interface Named {
+  readonly text?: string | undefined;
+  readonly pair?: string | undefined;
+  readonly label?: string | undefined;
+}
+
+/** Usual names of columns, the most specific first. */
+const LABELS = [
+  "label",
+  "labels",
+  "gold_label",
+  "class",
+  "category",
+  "target",
+  "sentiment",
+  "score",
+  "rating",
+  "stars",
+  "y",
+];
+const TEXTS = ["text", "sentence", "review", "content", "body", "comment"];
+const PAIRS = [
+  ["sentence1", "sentence2"],
+  ["question1", "question2"],
+  ["text1", "text2"],
+  ["text_a", "text_b"],
+  ["premise", "hypothesis"],
+  ["question", "sentence"],
+  ["question", "passage"],
+  ["question", "answer"],
+  ["query", "passage"],
+  ["query", "document"],
+] as const;
+
+/**
+ * Reads a table and detects its columns.
+ *
+ * @throws {SyntaxError} If the table cannot be read.
+ * @throws {UsageError} If a named column does not exist, or none is detected.
+ */
+export async function inspectTable(
+  path: string,
+  named: Named,
+): Promise<TableSummary> {
+  try {
+    if (Deno.statSync(path).isDirectory) {
+      throw new UsageError(`"${path}" is a folder: give a file`);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new UsageError(`File "${path}" does not exist`);
+  }
+  const names = await columnsOf(path);
+  const rows = await readTable(path, [], names);
+  const columns = names.map((name, i) =>
+    new Column(name, rows.map(({ values }) => values[i]))
+  );
+  const label = named.label !== undefined
+    ? find(columns, named.label, path)
+    : guessLabel(columns, named, path);
+  const [text, pair] = textsOf(columns, named, label, path);
+  const numbers = label.values.map(toNumber);
+  const known = numbers.filter((it) => it !== undefined);
+  const isNumeric = known.length > 0 && known.length === label.filled;
+  const regression = isNumeric &&
+    (label.distinct > MAX_NUMERIC || known.some((it) => !Number.isInteger(it)));
+  const classes = regression ? [] : label.counts();
+  if (!regression && (classes.length < 2 || classes.length > MAX_CLASSES)) {
+    throw new UsageError(
+      `Column "${label.name}" of "${path}" has ${
+        count(classes.length, "distinct value")
+      }, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
+    );
+  }
+  const missing = rows.filter((_, i) => isEmpty(label.values[i]));
+  const odd = rows.filter((_, i) =>
+    [text, ...pair ? [pair] : []].some(({ values }) =>
+      typeof values[i] !== "string"
+    )
+  );
+  return {
+    rows: rows.length,
+    columns: names,
+    text,
+    pair,
+    label,
+    regression,
+    classes,
+    range: [
+      known.reduce((a, b) => Math.min(a, b), Infinity),
+      known.reduce((a, b) => Math.max(a, b), -Infinity),
+    ],
+    tokens: tokensOf(text, pair),
+    problems: [
+      ...missing.length === 0 ? [] : [
+        `${count(missing.length, "row")} without a label, first ${
+          missing[0]!.place
+        }: remove them`,
+      ],
+      ...odd.length === 0 ? [] : [
+        `${count(odd.length, "row")} without a text, first ${
+          odd[0]!.place
+        }: remove them`,
+      ],
+    ],
+  };
+}
+
+/** Maximum number of distinct numeric labels that count as classes; more are a regression. */
+const MAX_NUMERIC = 20;
+
+/** Maximum number of classes that the task fetch-data accepts. */
+const MAX_CLASSES = 1000;
+
+/** A column with its values. */
+class Column implements ColumnSummary {
+  readonly distinct: number;
+  readonly median: number;
+  readonly longest: number;
+  /** Number of values that are not empty. */
+  readonly filled: number;
+  /** Mean length of the values. */
+  readonly mean: number;
+
+  constructor(readonly name: string, readonly values: readonly unknown[]) {
+    const texts = values.filter((it) => !isEmpty(it)).map(String);
+    const lengths = texts.map((it) => it.length).sort((a, b) => a - b);
+    this.distinct = new Set(texts.map((it) => it.trim())).size;
+    this.filled = texts.length;
+    this.median = lengths[lengths.length >> 1] ?? 0;
+    this.longest = lengths.at(-1) ?? 0;
+    this.mean = lengths.reduce((sum, it) => sum + it, 0) /
+      Math.max(1, lengths.length);
+  }
+
+  /** Values with their number of rows, most frequent first. */
+  counts(): (readonly [string, number])[] {
+    const counts = new Map<string, number>();
+    for (const value of this.values) {
+      if (isEmpty(value)) continue;
+      const name = String(value).trim();
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  }
+}
+
+function find(
+  columns: readonly Column[],
+  name: string,
+  path: string,
+): Column {
+  const found = columns.find((it) => it.name === name);
+  if (found !== undefined) return found;
+  const names = columns.map((it) => it.name);
+  throw new UsageError(
+    `"${path}" has no column "${name}"${
+      didYouMean(name, names) ||
+      `; it has ${names.map((it) => `"${it}"`).join(", ") || "none"}`
+    }`,
+  );
+}
+
+function byName(
+  columns: readonly Column[],
+  names: readonly string[],
+): Column | undefined {
+  for (const name of names) {
+    const found = columns.find((it) => it.name.toLowerCase() === name);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** The column of the labels: by its name, else the one with short values of which the fewest are distinct. */
+function guessLabel(
+  columns: readonly Column[],
+  { text, pair }: Named,
+  path: string,
+): Column {
+  const free = columns.filter(({ name, distinct }) =>
+    name !== text && name !== pair && distinct > 1
+  );
+  const few = free.filter(({ mean, distinct, filled }) =>
+    mean < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
+  ).sort((a, b) => a.distinct - b.distinct);
+  const numeric = free.filter(({ values }) =>
+    values.some((it) => {
+      const number = toNumber(it);
+      return number !== undefined && !Number.isInteger(number);
+    })
+  );
+  const found = byName(free, LABELS) ?? few[0] ?? numeric[0];
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `No column of "${path}" looks like labels (${
+      columns.map(({ name }) => `"${name}"`).join(", ") || "it has none"
+    }): name it with --label`,
+  );
+}
+
+/** The columns of the texts: by their names, else the one with the longest texts. */
+function textsOf(
+  columns: readonly Column[],
+  named: Named,
+  label: Column,
+  path: string,
+): readonly [Column, Column | undefined] {
+  const pair = named.pair === undefined
+    ? undefined
+    : find(columns, named.pair, path);
+  if (named.text !== undefined) return [find(columns, named.text, path), pair];
+  const free = columns.filter((it) => it !== label && it !== pair);
+  if (pair === undefined) {
+    for (const [first, second] of PAIRS) {
+      const both = [byName(free, [first]), byName(free, [second])] as const;
+      if (both[0] && both[1]) return [both[0], both[1]];
+    }
+  }
+  const texts = free.filter(({ values }) =>
+    values.some((it) => typeof it === "string" && toNumber(it) === undefined)
+  );
+  const longest = texts.toSorted((a, b) => b.mean - a.mean);
+  const found = byName(texts, TEXTS) ?? longest[0];
+  if (found !== undefined) {
+    // "#1 String" and "#2 String".
+    const [first, second] = [
+      found.name.replace("2", "1"),
+      found.name.replace("1", "2"),
+    ].map((name) => texts.find((it) => it.name === name));
+    return pair === undefined && first && second && first !== second
+      ? [first, second]
+      : [found, pair];
+  }
+  throw new UsageError(
+    `No column of "${path}" besides "${label.name}" looks like texts: name it with --text`,
+  );
+}
+
+/** Bounds of an estimated sequence length; most published models take at most 512 tokens. */
+const [SHORTEST, LONGEST] = [32, 512];
+
+/**
+ * Estimates a maximum sequence length, a multiple of 32 tokens, that covers 99 %
+ * of the texts or pairs. A token of WordPiece or BPE is assumed to hold three
+ * ASCII characters or one other.
+ */
+function tokensOf(text: Column, pair: Column | undefined): number {
+  const lengths = text.values.map((value, i) =>
+    estimate(value) + (pair ? estimate(pair.values[i]) : 0)
+  ).sort((a, b) => a - b);
+  const most = lengths[Math.floor(0.99 * (lengths.length - 1))] ?? 0;
+  const rounded = Math.ceil((most + SPECIAL) / 32) * 32;
+  return Math.min(LONGEST, Math.max(SHORTEST, rounded));
+}
+
+/** Maximum number of special tokens around a pair in any architecture. */
+const SPECIAL = 4;
+
+function estimate(value: unknown): number {
+  if (typeof value !== "string") return 0;
+  // deno-lint-ignore no-control-regex
+  const ascii = value.match(/[\x00-\x7f]/g)?.length ?? 0;
+  return ascii / 3 + (value.length - ascii);
+}
+
+function isEmpty(value: unknown): boolean {
+  return value === undefined || value === null ||
+    typeof value === "string" && value.trim() === "";
+}
+
+const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
+
+/** The number that a label is or spells; undefined for others. */
+function toNumber(value: unknown): number | undefined {
+  if (typeof value === "number" || typeof value === "bigint") {
+    return Number(value);
+  }
+  return typeof value === "string" && DECIMAL.test(value.trim())
+    ? Number(value)
+    : undefined;
+}

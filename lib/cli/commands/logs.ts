@@ -1,0 +1,111 @@
+import { printable } from "../../pipeline/faults.ts";
+import { type LogLine, readLog } from "../../scheduler/logs.ts";
+import { findStageLog } from "../../scheduler/results.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import {
+  HELP,
+  JSON_LINES,
+  KEY_OPTIONS,
+  settingsOf,
+} from "../arguments/options.ts";
+import { plannedEngine } from "../runtime/executor.ts";
+import { watchInterrupts } from "../terminal/interrupts.ts";
+import { progressText } from "../terminal/messages.ts";
+import { writeOut } from "../terminal/renderer.ts";
+import { needingResult } from "./stage_result.ts";
+
+/** `deno task logs`: prints the log of a stage. */
+export const logsCommand: Command = {
+  name: "logs",
+  usage: "PIPELINE STAGE",
+  description:
+    "Print the log of a stage with these parameters: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.",
+  options: [
+    {
+      name: "follow",
+      short: "f",
+      description: "Keep printing while the stage runs",
+    },
+    ...KEY_OPTIONS,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke train-dylora", "Print what the stage logged"],
+    ["glue-mini train-dylora@mrpc -f", "Follow a running stage"],
+  ],
+  positionals: { min: 2, max: 2 },
+  run: printLog,
+};
+
+async function printLog(args: Arguments): Promise<number> {
+  const settings = await settingsOf(args);
+  const { graph, selected, store } = await openPipeline(args, settings.out);
+  const [id, ...others] = selected;
+  if (id === undefined || others.length > 0) {
+    throw new UsageError(
+      `"${args.positionals[1]}" selects more than one stage: "${id}", "${
+        others[0]
+      }"; name one of them`,
+    );
+  }
+  const runtimes = { engine: plannedEngine(args, graph, store) };
+  const find = () =>
+    needingResult(
+      args,
+      id,
+      () => findStageLog(graph, id, { ...settings, runtimes }, store),
+    );
+  using interrupts = watchInterrupts(() => {});
+  for await (
+    const line of readLog(
+      await find(),
+      args.has("follow"),
+      interrupts.signal,
+      find,
+    )
+  ) {
+    const text = args.has("json") ? JSON.stringify(line) : logText(line);
+    if (text !== undefined) writeOut(`${text}\n`);
+  }
+  return interrupts.code ?? EXIT.success;
+}
+
+/** A line of a log as text, after the seconds since the start; undefined for events that are not shown. */
+function logText(line: LogLine): string | undefined {
+  const text = eventText(line);
+  return text && `${line.at.toFixed(1).padStart(8)}  ${text}`;
+}
+
+function eventText(line: LogLine): string | undefined {
+  switch (line.type) {
+    case "log":
+      return line.stream === "stack" ? undefined : printable(line.line);
+    case "saved":
+      return `checkpoint at ${printable(line.place)}`;
+    case "interrupted":
+      return "interrupted";
+    case "progress":
+      return progressText(line);
+    case "metric": {
+      const step = line.step === undefined ? "" : ` at step ${line.step}`;
+      return printable(`${line.name} = ${line.value}${step}`);
+    }
+    case "queued": {
+      const why = line.reason === undefined ? "" : ` (${line.reason})`;
+      return printable(`job ${line.job}: ${line.state}${why}`);
+    }
+    case "started":
+      return `attempt ${line.attempt}: ${line.reason}`;
+    case "failed":
+      return `failed: ${printable(line.message)}`;
+    default:
+      return undefined;
+  }
+}

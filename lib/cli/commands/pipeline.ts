@@ -1,0 +1,210 @@
+import { selectStages } from "../../scheduler/context.ts";
+import { run } from "../../scheduler/scheduler.ts";
+import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import {
+  CACHE_LIMIT,
+  ENGINE,
+  FORCE,
+  GRAPH_OPTIONS,
+  HELP,
+  JSON_LINES,
+  LIMIT_OPTIONS,
+  settingsOf,
+  withSettings,
+} from "../arguments/options.ts";
+import {
+  CLUSTER_OPTIONS,
+  engineForRun,
+  slurmExecutor,
+} from "../runtime/executor.ts";
+import { watchInterrupts } from "../terminal/interrupts.ts";
+import type { Answer, Message } from "../terminal/messages.ts";
+import { chooseRenderer } from "../terminal/renderer.ts";
+import {
+  answerOf,
+  Outcome,
+  showFiles,
+  updatePages,
+} from "./pipeline_outcome.ts";
+
+/** `deno task pipeline`: brings the stages of a pipeline up to date. */
+export const pipelineCommand: Command = {
+  name: "pipeline",
+  usage: "[PIPELINE [STAGE...]]",
+  description:
+    `Run a pipeline: exactly the stages whose results are not cached. Without arguments, list the pipelines; PIPELINE --help shows the parameters of one.
+
+PIPELINE is a name in pipelines/ or a file. With STAGEs, only these and the stages that they need run. A STAGE is an id (train@mrpc,seed=0), the start of an id (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
+
+Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3 another process runs a stage or holds what it needs (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
+  options: [
+    FORCE,
+    ...GRAPH_OPTIONS,
+    ENGINE,
+    ...LIMIT_OPTIONS,
+    ...CLUSTER_OPTIONS,
+    {
+      name: "keep-going",
+      short: "k",
+      description:
+        "After a failure, run the stages that do not depend on the failed one",
+    },
+    {
+      name: "dry-run",
+      short: "n",
+      description: "Show what would run, and run nothing",
+    },
+    {
+      name: "no-wait",
+      description:
+        "Fail instead of waiting for another process that runs one of the stages, or holds a GPU or mutex that one needs",
+    },
+    {
+      name: "watch",
+      description:
+        "Run again whenever the pipeline file, the code of its tasks or a source file changes, until Ctrl-C",
+    },
+    CACHE_LIMIT,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke", "Run all of pipelines/smoke.yaml"],
+    ["glue-mini --profile quick -S data=glue", "Use a profile and a parameter"],
+    ["glue-mini train-dylora@mrpc", "Run some stages and what they need"],
+    ['glue-mini "train-lora@mrpc*" --force', "Run stages again, by a glob"],
+    ["my/pipeline.yaml --dry-run", "Show what would run, and why"],
+  ],
+  positionals: { min: 0, max: Infinity },
+  run: runPipeline,
+  async help(args) {
+    if (args.positionals.length === 0) return undefined;
+    const { helpOfPipeline } = await import("./pipeline_help.ts");
+    return await helpOfPipeline(args);
+  },
+};
+
+async function runPipeline(args: Arguments): Promise<number> {
+  if (args.positionals.length === 0) {
+    const { printPipelines } = await import("./pipeline_help.ts");
+    return await printPipelines(args);
+  }
+  if (args.has("watch")) {
+    const { watchPipeline } = await import("./pipeline_watch.ts");
+    return await watchPipeline(args);
+  }
+  if (args.has("dry-run")) {
+    const { printPlan } = await import("./plan.ts");
+    await printPlan(args);
+    return EXIT.success;
+  }
+  const settings = await settingsOf(args);
+  const { graph, selected, forced, store, saveGraph } = await openPipeline(
+    args,
+    settings.out,
+  );
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  const note = (text: string) => say({ type: "note", text });
+  const slurm = await slurmExecutor(args, note);
+  using interrupts = watchInterrupts(async (signal) => {
+    if (slurm !== undefined && !args.has("on-interrupt")) {
+      slurm.onInterrupt = await askForJobs(signal, note);
+    }
+    note(
+      slurm?.onInterrupt === "leave"
+        ? "Leaving the jobs running; run the same command again to follow them"
+        : "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+    );
+  });
+  const { signal } = interrupts;
+  const engine = engineForRun(args, slurm, graph, store, say, signal);
+  const outcome = new Outcome(graph.pipeline, store);
+  let answer: Answer | undefined;
+  try {
+    const { failed, skipped, interrupted } = await run(
+      graph,
+      selected,
+      {
+        ...settings,
+        ...(slurm && {
+          executor: slurm,
+          limits: { ...settings.limits, jobs: MOST_JOBS },
+        }),
+        runtimes: { engine },
+        force: forced,
+      },
+      (event) => {
+        outcome.take(event);
+        if (event.type === "failed") {
+          const message = withSettings(event.message, args.values("set"));
+          say({ ...event, message });
+        } else if (event.type !== "summary") {
+          // The summary comes last, after the files that the pipeline shows.
+          say(event);
+        }
+      },
+      signal,
+      store,
+    );
+    if (failed === 0 && interrupts.code === undefined) await saveGraph();
+    const pages = interrupts.code === undefined
+      ? await updatePages(args, outcome, graph, store)
+      : new Map<string, string>();
+    if (failed + skipped + interrupted === 0) {
+      const current = selectStages(graph, selected);
+      showFiles(graph, outcome.changed, settings.out, say);
+      const replaced = await outcome.replacedText();
+      if (replaced !== undefined) note(replaced);
+      answer = answerOf(graph, current, pages, settings.out, args);
+    }
+  } catch (error) {
+    if (!interrupts.caused(error)) throw error;
+  } finally {
+    // People read the answer last; programs expect the summary last.
+    const end = [outcome.summary, answer];
+    if (args.has("json")) end.reverse();
+    for (const message of end) if (message) say(message);
+    renderer.end();
+  }
+  return interrupts.code ?? outcome.code;
+}
+
+/** Maximum number of stages that run or wait in the queue of a cluster. */
+const MOST_JOBS = 10_000;
+
+/** Seconds to wait for an answer to {@linkcode askForJobs}. */
+const ANSWER_SECONDS = 30;
+
+/**
+ * Asks in a terminal what to do with the jobs of an interrupted run. Without a
+ * terminal they are cancelled; if the terminal was closed they are left.
+ */
+async function askForJobs(
+  signal: Deno.Signal,
+  note: (text: string) => void,
+): Promise<"cancel" | "leave"> {
+  if (signal === "SIGHUP") return "leave";
+  if (signal === "SIGTERM" || !Deno.stdin.isTerminal()) return "cancel";
+  note(
+    `Cancel the jobs of this run? c: cancel, l: leave them running (default after ${ANSWER_SECONDS} s)`,
+  );
+  const { promise, resolve } = Promise.withResolvers<"leave">();
+  const timer = setTimeout(() => resolve("leave"), ANSWER_SECONDS * 1000);
+  const answer = async () => {
+    const buffer = new Uint8Array(64);
+    for (;;) {
+      const count = await Deno.stdin.read(buffer);
+      if (count === null) return "leave";
+      const [letter] = new TextDecoder().decode(buffer.subarray(0, count))
+        .trim().toLowerCase();
+      if (letter === "c") return "cancel";
+      if (letter === "l") return "leave";
+      note("Type c or l, then Enter");
+    }
+  };
+  const answered = await Promise.race([answer(), promise]);
+  clearTimeout(timer);
+  return answered;
+}

@@ -1,0 +1,269 @@
+/** Lists pipelines and their parameters, as their files are written. */
+import { isCollection, isMap, isScalar, type Pair, parseDocument } from "yaml";
+import {
+  isMapping,
+  type Mapping,
+  PipelineError,
+  printable,
+  readText,
+  SourceText,
+} from "../../pipeline/faults.ts";
+import { readYaml } from "../../pipeline/read.ts";
+import { mask, MERGE_KEY, unmask } from "../../pipeline/references.ts";
+import { join } from "../../store/paths.ts";
+import {
+  type Arguments,
+  columns,
+  EXIT,
+  WIDTH,
+  wrap,
+} from "../arguments/arguments.ts";
+import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
+import { PROJECT, tasksOf } from "../arguments/options.ts";
+import { writeOut } from "../terminal/renderer.ts";
+
+/** A parameter of a pipeline, as `-S` sets it. */
+interface Parameter {
+  /** Dot path: `training.learningRate`. */
+  readonly name: string;
+  readonly value: unknown;
+  /** Its comment in the file, else the description of the task's parameter, else empty. */
+  readonly description: string;
+}
+
+/** A pipeline file as written: not expanded, and checked for syntax only. */
+export interface Outline {
+  readonly name: string;
+  readonly description: string;
+  readonly parameters: readonly Parameter[];
+  /** Changed parameters, by the name of the profile. */
+  readonly profiles: Readonly<Record<string, unknown>>;
+  /** Task of each stage, by the name of the stage. */
+  readonly stages: Readonly<Record<string, string>>;
+}
+
+/** Prints the pipelines in `pipelines/` with their descriptions. */
+export async function printPipelines(args: Arguments): Promise<number> {
+  const found: { name: string; description: string }[] = [];
+  for (const name of pipelineNames()) {
+    const { value } = await readYaml(
+      await readText(join(PROJECT, "pipelines", `${name}.yaml`)),
+    );
+    const written = isMapping(value) ? value.description : undefined;
+    found.push({
+      name,
+      description: typeof written === "string"
+        ? written
+        : "(no description, or invalid: see its --help)",
+    });
+  }
+  if (args.has("json")) {
+    writeOut(found.map((it) => `${JSON.stringify(it)}\n`).join(""));
+    return EXIT.success;
+  }
+  const width = Math.max(...found.map(({ name }) => name.length));
+  const indent = width + 4;
+  const lines = found.map(({ name, description }) =>
+    `  ${name.padEnd(width)}  ${
+      wrap(printable(description), WIDTH - indent)
+        .join(`\n${" ".repeat(indent)}`)
+    }`
+  );
+  writeOut(`${
+    [
+      "Pipelines:",
+      ...lines,
+      "",
+      ...columns([
+        ["deno task pipeline NAME", "run a pipeline"],
+        ["deno task pipeline NAME --help", "see its parameters"],
+        ["deno task init FILE", "write a pipeline for your own data"],
+        ["deno task pipeline --help", "see all options"],
+      ]),
+    ].join("\n")
+  }\n`);
+  return EXIT.success;
+}
+
+/** The help text of a pipeline: its parameters with defaults, its profiles and stages. */
+export async function helpOfPipeline(args: Arguments): Promise<string> {
+  const [given] = args.positionals;
+  const { name, description, parameters, profiles, stages } = await outlineOf(
+    given!,
+    tasksOf(args),
+  );
+  const section = (title: string, lines: readonly string[]) =>
+    lines.length === 0 ? [] : ["", title, ...lines];
+  return printable([
+    `Usage: deno task pipeline ${given} [STAGE...] [OPTION...]`,
+    "",
+    ...wrap(description === "" ? name : description, WIDTH),
+    ...section(
+      "Parameters (-S KEY=VALUE):",
+      parameters.flatMap(parameterLines),
+    ),
+    ...section(
+      "Profiles (--profile NAME):",
+      columns(
+        Object.entries(profiles).map(([name, changes]) =>
+          [name, flow(changes).replace(/^\{ (.*) \}$/s, "$1")] as const
+        ),
+      ),
+    ),
+    ...section("Stages:", columns(Object.entries(stages))),
+    "",
+    'Run "deno task pipeline --help" for all options.',
+  ].join("\n"));
+}
+
+/** Indentation of the descriptions of parameters. */
+const INDENT = 6;
+
+function parameterLines({ name, value, description }: Parameter): string[] {
+  const shown = value === undefined ? "" : ` = ${flow(value)}`;
+  return [
+    `  ${name}${shown}`,
+    ...(description === ""
+      ? []
+      : wrap(description, WIDTH - INDENT).map((line) =>
+        " ".repeat(INDENT) + line
+      )),
+  ];
+}
+
+/**
+ * Reads a pipeline file for help and completion.
+ *
+ * @param nameOrFile A name in `pipelines/`, or a file.
+ * @param tasks Folder of the tasks, whose descriptions are used for parameters without a comment.
+ * @throws {UsageError} If there is no such pipeline.
+ * @throws {PipelineError} If the file is not YAML with a mapping in it.
+ */
+export async function outlineOf(
+  nameOrFile: string,
+  tasks: string,
+): Promise<Outline> {
+  const file = findPipeline(nameOrFile);
+  const text = await readText(file);
+  const { value, document } = await readYaml(text);
+  if (!isMapping(value)) {
+    throw new PipelineError(
+      new SourceText(file, text),
+      document?.faults ?? [{ message: "The file is not a mapping" }],
+    );
+  }
+  const { name, description, profiles } = value;
+  const stages = isMapping(value.stages) ? value.stages : {};
+  const params = isMapping(value.params) ? value.params : {};
+  const comments = commentsOf(text);
+  const descriptions = await descriptionsOf(stages, tasks);
+  return {
+    name: typeof name === "string" ? name : nameOrFile,
+    description: typeof description === "string" ? description : "",
+    parameters: [...flattened(params)].map(([name, value]) => ({
+      name,
+      value,
+      description: comments.get(name) ?? descriptions.get(name) ?? "",
+    })),
+    profiles: isMapping(profiles) ? profiles : {},
+    stages: Object.fromEntries(
+      Object.entries(stages).map(([name, stage]) => [
+        name,
+        isMapping(stage) ? String(stage.task ?? "") : "",
+      ]),
+    ),
+  };
+}
+
+/** Parameters by dot path; mappings are flattened by one level. */
+function* flattened(params: Mapping): Generator<[string, unknown]> {
+  for (const [name, value] of Object.entries(params)) {
+    if (!isMapping(value)) yield [name, value];
+    else {
+      for (const [key, inner] of Object.entries(value)) {
+        yield [`${name}.${key}`, inner];
+      }
+    }
+  }
+}
+
+/** A value in YAML's flow style: `{ alpha: 16, epochs: [1, 2] }`. */
+function flow(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(flow).join(", ")}]`;
+  if (isMapping(value)) {
+    const entries = Object.entries(value);
+    return entries.length === 0
+      ? "{}"
+      : `{ ${entries.map(([key, it]) => `${key}: ${flow(it)}`).join(", ")} }`;
+  }
+  const isPlain = typeof value !== "string" ||
+    /^(?!(true|false|null|~)$)[A-Za-z./][\w./:=@-]*$/.test(value);
+  return isPlain ? String(value) : JSON.stringify(value);
+}
+
+/** Comments of parameters by dot path: on the lines above, or after the value. */
+function commentsOf(text: string): Map<string, string> {
+  const found = new Map<string, string>();
+  const { contents } = parseDocument(mask(text), { logLevel: "silent" });
+  const params = isMap(contents) ? contents.get("params", true) : undefined;
+  const joined = (...comments: (string | null | undefined)[]) =>
+    unmask(comments.join("\n").replaceAll(/\s+/g, " ").trim());
+  /** @param inherited Comment of the mapping, for its keys without one. */
+  const visit = (node: unknown, path: string, inherited: string) => {
+    if (!isMap(node)) return;
+    // "yaml" attaches a comment above the first key to the mapping.
+    let above = path === "" ? node.commentBefore : undefined;
+    for (const pair of node.items) {
+      const { key, value } = pair as Pair<unknown, unknown>;
+      if (!isScalar(key)) continue;
+      const name = path + unmask(String(key.value));
+      const own = joined(
+        above,
+        key.commentBefore,
+        isMap(value) ? value.commentBefore : undefined,
+        isScalar(value) || isCollection(value) ? value.comment : undefined,
+      );
+      above = undefined;
+      const comment = own === "" ? inherited : own;
+      if (comment !== "") found.set(name, comment);
+      visit(value, `${name}.`, comment);
+    }
+  };
+  visit(params, "", "");
+  return found;
+}
+
+/**
+ * Descriptions of the task parameters to which pipeline parameters are passed
+ * unchanged, by dot path: under `with`, as `key: ${params.path}`, or as a whole
+ * mapping by the merge key.
+ */
+async function descriptionsOf(
+  stages: Mapping,
+  folder: string,
+): Promise<Map<string, string>> {
+  const { TaskFolder } = await import("../../pipeline/load_task.ts");
+  const tasks = new TaskFolder(folder);
+  const found = new Map<string, string>();
+  for (const stage of Object.values(stages)) {
+    if (!isMapping(stage) || !isMapping(stage.with)) continue;
+    const task = await tasks.find(String(stage.task));
+    if ("problem" in task) continue;
+    const { shape } = task.task.params;
+    for (const [key, value] of Object.entries(stage.with)) {
+      const [, path] = /^\$\{params\.([\w.-]+)\}$/.exec(String(value)) ?? [];
+      if (path === undefined) continue;
+      const described = key === MERGE_KEY
+        ? Object.entries(shape).map(([name, it]) =>
+          [`${path}.${name}`, it] as const
+        )
+        : [[path, shape[key]] as const];
+      for (const [name, schema] of described) {
+        const text = (schema as { description?: string } | undefined)
+          ?.description;
+        if (text !== undefined && !found.has(name)) found.set(name, text);
+      }
+    }
+  }
+  return found;
+}

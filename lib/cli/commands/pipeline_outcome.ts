@@ -1,0 +1,259 @@
+/** What a run has come to: its exit code, its pages, and its last lines. */
+import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import type { Event, Summary } from "../../scheduler/events.ts";
+import { visibleFolder } from "../../scheduler/visible.ts";
+import { join } from "../../store/paths.ts";
+import { fingerprint } from "../../store/stats.ts";
+import type { Store } from "../../store/store.ts";
+import { type Arguments, EXIT } from "../arguments/arguments.ts";
+import {
+  KEY_OPTIONS,
+  outOf,
+  shortPath,
+  stageCommand,
+} from "../arguments/options.ts";
+import type { Answer, Finding, Message } from "../terminal/messages.ts";
+
+/** Collects from the events of a run what its last lines and its exit code depend on. */
+export class Outcome {
+  summary: Summary | undefined;
+  /** Stages with new or restored results. */
+  readonly changed = new Set<string>();
+  /** Stages with a result, by id: what the run did, and the key of the result. */
+  readonly upToDate = new Map<string, { outcome: string; key: string }>();
+  readonly #decided = new Map<string, string>();
+  readonly #pipeline: string;
+  readonly #store: Store;
+  /** Keys of the visible results before the run and after it, by stage. */
+  readonly #keys = new Map<string, { before: string; after: string }>();
+  #otherFailure = false;
+
+  constructor(pipeline: string, store: Store) {
+    this.#pipeline = pipeline;
+    this.#store = store;
+  }
+
+  take(event: Event): void {
+    if (event.type === "summary") this.summary = event;
+    if (event.type === "decided") this.#noteKeys(event);
+    if (event.type === "finished" && event.outcome !== "skipped") {
+      const { stage, outcome } = event;
+      this.upToDate.set(stage, { outcome, key: this.#decided.get(stage)! });
+      if (outcome !== "unchanged") this.changed.add(stage);
+    }
+    if (event.type !== "failed" || event.retry) return;
+    this.#otherFailure ||= event.code !== "output-missing";
+  }
+
+  #noteKeys({ stage, decision }: Event & { type: "decided" }): void {
+    if ("key" in decision) this.#decided.set(stage, decision.key);
+    if (decision.state !== "run" && decision.state !== "restore") return;
+    const { keys } = this.#store.histories.read(this.#pipeline, stage);
+    const before = this.#keys.get(stage)?.before ?? keys[0];
+    if (before === undefined) return;
+    this.#keys.set(stage, { before, after: decision.key });
+  }
+
+  /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */
+  async replacedText(): Promise<string | undefined> {
+    const replaced = [...this.#keys].filter(([stage, { before, after }]) =>
+      this.changed.has(stage) && before !== after
+    );
+    if (replaced.length === 0) return undefined;
+    const { changes, describeChanges } = await import(
+      "../../scheduler/changes.ts"
+    );
+    const causes = replaced.flatMap(([stage, { before, after }]) => {
+      const [old, now] = [before, after].map((key) =>
+        this.#store.manifests.read(key)
+      );
+      if (old?.state !== "found" || now?.state !== "found") return [];
+      const found = changes(old.manifest.parts, now.manifest.parts, this.#store)
+        .filter(({ kind }) => kind === "param" || kind === "source");
+      return found.length === 0 ? [] : [`${stage}: ${describeChanges(found)}`];
+    });
+    const [cause] = causes;
+    if (cause === undefined) return undefined;
+    const names = replaced.slice(0, 3).map(([stage]) => stage).join(", ");
+    const more = replaced.length > 3 ? ` and ${replaced.length - 3} more` : "";
+    return `Replaced results of other parameters or sources (${cause}${
+      causes.length > 1 ? ", ..." : ""
+    }): ${names}${more}; they stay in the cache, and --name NAME keeps both visible`;
+  }
+
+  /** Exit code of the run. */
+  get code(): number {
+    if (this.summary === undefined || this.summary.failed === 0) {
+      return EXIT.success;
+    }
+    return this.#otherFailure ? EXIT.failed : EXIT.outputMissing;
+  }
+}
+
+/** Shows the files in `show` of the pipeline whose stages have new results. */
+export function showFiles(
+  graph: Graph,
+  changed: ReadonlySet<string>,
+  out: string,
+  say: (message: Message) => void,
+): void {
+  for (const { stage, file } of graph.show) {
+    if (!changed.has(stage)) continue;
+    const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
+    try {
+      const text = Deno.readTextFileSync(path);
+      say({ type: "shown", stage, path: shortPath(path), text });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      say({
+        type: "note",
+        text:
+          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist; correct "show" in the pipeline file`,
+      });
+    }
+  }
+}
+
+/**
+ * Writes the pages of the reports that the run brought up to date, unless it
+ * had nothing to do: `out/PIPELINE/STAGE.html`.
+ *
+ * @returns Paths of all of them, new or not, by the id of the stage.
+ */
+export async function updatePages(
+  args: Arguments,
+  { changed, upToDate }: Outcome,
+  graph: Graph,
+  store: Store,
+): Promise<Map<string, string>> {
+  const out = outOf(args);
+  const pages = new Map<string, string>();
+  let isStale = changed.size > 0;
+  for (const { id, declaration } of graph.stages.values()) {
+    if (declaration.output.kind !== "report" || !upToDate.has(id)) continue;
+    const folder = visibleFolder(out, graph.pipeline, { id });
+    const page = `${folder}.html`;
+    const [own, source] = [page, join(folder, "report.html")].map(fingerprint);
+    if (source === undefined) continue;
+    pages.set(id, page);
+    // A run that was killed may have left an older page.
+    isStale ||= own === undefined || own.modified < source.modified;
+  }
+  if (isStale && pages.size > 0) {
+    const { writePages } = await import("../pages/report_page.ts");
+    const options = KEY_OPTIONS.flatMap(({ name }) =>
+      args.values(name).flatMap((value) => [`--${name}`, value])
+    );
+    await writePages(pages, upToDate, graph, {
+      store,
+      out,
+      source: args.positionals[0]!,
+      command: Deno.args,
+      options,
+    });
+  }
+  return pages;
+}
+
+/** The fields of `report.json` that are read here. */
+interface Report {
+  readonly comparisons: readonly {
+    readonly title: string;
+    readonly split: string;
+    readonly epoch: string;
+    readonly verdict: {
+      readonly kind: string;
+      readonly headline: string;
+      readonly reasons: readonly string[];
+      readonly recommended: { readonly rank: number };
+    } | null;
+  }[];
+}
+
+/**
+ * Collects the last lines of a run from the results of its stages: its reports,
+ * and its exported adapters or else its trained ones.
+ *
+ * @param current Ids of the stages of the run.
+ * @param pages Paths of the pages of reports, by the id of the stage.
+ * @returns Undefined if there is no report and no adapter.
+ */
+export function answerOf(
+  graph: Graph,
+  current: ReadonlySet<string>,
+  pages: ReadonlyMap<string, string>,
+  out: string,
+  args: Arguments,
+): Answer | undefined {
+  const stages = [...graph.stages.values()].filter(({ id }) => current.has(id));
+  const ofKind = (kind: string, file: string) =>
+    stages.filter(({ declaration: { output } }) =>
+      output.kind === kind && output.files.includes(file)
+    );
+  const pathOf = (stage: GraphStage, ...file: string[]) =>
+    join(visibleFolder(out, graph.pipeline, stage), ...file);
+  const reports = ofKind("report", "report.json");
+  const findings = reports.flatMap((stage) =>
+    findingsOf(JSON.parse(Deno.readTextFileSync(pathOf(stage, "report.json"))))
+  );
+  const exported = ofKind("peft", "README.md");
+  const adapters = exported.length > 0
+    ? exported
+    : ofKind("adapter", "training.json");
+  if (reports.length + adapters.length === 0) return undefined;
+  const [first] = adapters;
+  const nothingLearnt = findings.length > 0 &&
+    findings.every(({ rank }) => rank === undefined);
+  return {
+    type: "answer",
+    findings,
+    reports: reports.map((stage) =>
+      shortPath(pages.get(stage.id) ?? pathOf(stage))
+    ),
+    adapters: adapters.map((stage) => shortPath(pathOf(stage))),
+    ...(first !== undefined && !nothingLearnt && {
+      predict: predictCommand(first, graph, args),
+    }),
+    python: exported.length > 0 && !nothingLearnt
+      ? pythonLines(pathOf(exported[0]!))
+      : [],
+  };
+}
+
+function findingsOf({ comparisons }: Report): Finding[] {
+  return comparisons.flatMap(({ title, split, epoch, verdict }) => {
+    if (verdict === null) return [];
+    const others = comparisons.filter((it) => it.title === title);
+    const more = [
+      ...(others.some((it) => it.split !== split) ? [split] : []),
+      ...(others.some((it) => it.epoch !== epoch) ? [`${epoch} epoch`] : []),
+    ];
+    const { kind, headline, reasons, recommended } = verdict;
+    return [{
+      title: [title, ...more].join(", "),
+      headline,
+      reasons,
+      ...(kind !== "nothing-learnt" && { rank: recommended.rank }),
+    }];
+  });
+}
+
+/** The command that classifies a text with a stage's adapter. */
+function predictCommand(
+  { id, name }: GraphStage,
+  graph: Graph,
+  args: Arguments,
+): string {
+  const alone = [...graph.stages.values()]
+    .filter((other) => other.name === name).length === 1;
+  return `${stageCommand("predict", args, alone ? name : id)} "your text"`;
+}
+
+/** The lines of Python in the model card of a folder. */
+function pythonLines(folder: string): string[] {
+  const card = Deno.readTextFileSync(join(folder, "README.md"));
+  const [, code = ""] = /^```python\n([^]*?)^```/m.exec(card) ?? [];
+  return code.trimEnd().split("\n").map((line) =>
+    line.replaceAll('"FOLDER"', JSON.stringify(shortPath(folder)))
+  );
+}

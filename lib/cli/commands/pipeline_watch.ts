@@ -1,0 +1,179 @@
+import { taskCode } from "../../scheduler/code.ts";
+import { SourcePaths } from "../../scheduler/key.ts";
+import { listFiles } from "../../store/blobs.ts";
+import { fromFileUrl, resolve } from "../../store/paths.ts";
+import { fingerprint } from "../../store/stats.ts";
+import { type Arguments, EXIT } from "../arguments/arguments.ts";
+import { findPipeline, openPipeline } from "../arguments/open_pipeline.ts";
+import { outOf, PROGRAM, PROJECT } from "../arguments/options.ts";
+import { watchInterrupts } from "../terminal/interrupts.ts";
+import { count } from "../terminal/messages.ts";
+
+/** Milliseconds between two polls of the files. */
+const POLL = 250;
+
+/**
+ * `pipeline --watch`: runs the pipeline, and again whenever something that it
+ * depends on changes. Each run is a process of its own, so it loads the changed
+ * code of tasks, and prints as it does without `--watch`.
+ *
+ * Files are polled, which works on every file system and with editors that
+ * replace files.
+ *
+ * @returns The exit code for the signal that ended it.
+ */
+export async function watchPipeline(args: Arguments): Promise<number> {
+  const note = (text: string) => console.error(text);
+  let child: Deno.ChildProcess | undefined;
+  using interrupts = watchInterrupts((signal) => {
+    // A terminal sends Ctrl-C to the run as well.
+    if (signal === "SIGINT" && Deno.stdin.isTerminal()) return;
+    child?.kill(signal);
+  });
+  const { signal } = interrupts;
+  let paths = await dependencies(args, []);
+  for (let run = 0; !signal.aborted; run++) {
+    const before = stateOf(paths);
+    child = startRun(args, run);
+    const { code } = await child.status;
+    child = undefined;
+    if (signal.aborted) break;
+    if (code === EXIT.interrupted) return code;
+    const seen = new Set(paths);
+    paths = await dependencies(args, paths);
+    // Paths that this run has added count as seen in their present state.
+    const known = new Map(before);
+    for (const path of paths.filter((path) => !seen.has(path))) {
+      for (const [file, print] of stateOf([path])) known.set(file, print);
+    }
+    note(`Watching ${count(known.size, "file")}; press Ctrl-C to stop`);
+    const changed = await nextChange(paths, known, signal);
+    if (changed !== undefined) note(`${changed} changed`);
+  }
+  return interrupts.code!;
+}
+
+/** Starts a run with the same arguments; only the first one is forced. */
+function startRun(args: Arguments, run: number): Deno.ChildProcess {
+  const words = args.words(["watch", ...run > 0 ? ["force"] : []]);
+  return new Deno.Command(Deno.execPath(), {
+    args: [...PROGRAM, "pipeline", ...words],
+    stdin: "inherit",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).spawn();
+}
+
+/**
+ * Paths that the pipeline depends on: its file, the modules of its tasks, and
+ * the files and folders that parameters name.
+ *
+ * @param before The result of the last call, kept if the pipeline is invalid now.
+ * @throws {UsageError} In the first call, if the arguments are invalid.
+ */
+async function dependencies(
+  args: Arguments,
+  before: readonly string[],
+): Promise<readonly string[]> {
+  const file = resolve(Deno.cwd(), findPipeline(args.positionals[0]!));
+  const paths = new Set([file]);
+  try {
+    const { graph, store } = await openPipeline(args, outOf(args));
+    const stages = [...graph.stages.values()];
+    for (const { module } of stages) paths.add(fromFileUrl(module));
+    const code = await taskCode(
+      [...new Set(stages.map(({ module }) => module))],
+      PROJECT,
+      store,
+    );
+    for (const { files } of code.values()) {
+      for (const [path] of files) paths.add(path);
+    }
+    const sources = new SourcePaths(store, PROJECT);
+    for (const stage of stages) {
+      const named = await sources.of(stage, code.get(stage.module)!);
+      for (const path of named.values()) paths.add(path);
+    }
+    return [...paths];
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    if (error.name === "UsageError" && before.length === 0) throw error;
+    // The user may be editing; the run itself reports the error.
+    return [...new Set([...paths, ...before])];
+  }
+}
+
+/** Fingerprint of each file at or below some paths; empty for one that is missing. */
+function stateOf(paths: readonly string[]): Map<string, string> {
+  const state = new Map<string, string>();
+  const add = (path: string) => {
+    const print = fingerprint(path);
+    state.set(
+      path,
+      print ? `${print.size} ${print.modified} ${print.inode}` : "",
+    );
+  };
+  for (const path of paths) {
+    for (const file of filesAt(path)) add(file);
+  }
+  return state;
+}
+
+function filesAt(path: string): string[] {
+  try {
+    if (!Deno.statSync(path).isDirectory) return [path];
+    return listFiles(path, "follow").map((below) => `${path}/${below}`);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [path];
+    throw error;
+  }
+}
+
+/**
+ * Waits until a file differs from a state, and then until nothing changes
+ * between two polls.
+ *
+ * @returns The path of a file that changed; undefined if the signal came first.
+ */
+async function nextChange(
+  paths: readonly string[],
+  known: ReadonlyMap<string, string>,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  let last: ReadonlyMap<string, string> = known;
+  let changed: string | undefined;
+  while (!signal.aborted) {
+    const now = stateOf(paths);
+    changed = difference(known, now) ?? changed;
+    if (changed !== undefined && difference(last, now) === undefined) {
+      return changed;
+    }
+    last = now;
+    await pause(POLL, signal);
+  }
+  return undefined;
+}
+
+/** A path with different fingerprints in two states. */
+function difference(
+  a: ReadonlyMap<string, string>,
+  b: ReadonlyMap<string, string>,
+): string | undefined {
+  for (const [path, print] of b) if (a.get(path) !== print) return path;
+  for (const path of a.keys()) if (!b.has(path)) return path;
+  return undefined;
+}
+
+/** Waits some milliseconds, or until the signal. */
+async function pause(
+  milliseconds: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, milliseconds);
+  const stop = () => resolve();
+  signal.addEventListener("abort", stop);
+  await promise;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", stop);
+}

@@ -1,0 +1,320 @@
+import type { Change, CodeHunk } from "../../scheduler/changes.ts";
+import type { Decision } from "../../scheduler/events.ts";
+import {
+  explain,
+  type Explanation,
+  plan,
+  type StageStatus,
+  status,
+} from "../../scheduler/plan.ts";
+import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import {
+  FORCE,
+  HELP,
+  JSON_LINES,
+  KEY_OPTIONS,
+  settingsOf,
+} from "../arguments/options.ts";
+import { plannedEngine } from "../runtime/executor.ts";
+import {
+  clip,
+  count,
+  duration,
+  type Style,
+  styleFor,
+} from "../terminal/messages.ts";
+import { writeOut } from "../terminal/renderer.ts";
+
+type State = Decision["state"];
+
+/** The states of a stage in a plan. */
+const STATES: Readonly<Record<State, string>> = {
+  run: "its result is not cached, or damaged, or --force selects it",
+  restore: "its result is cached, but not in the output folder",
+  unchanged: "its result is in the output folder",
+  unknown: "it depends on stages that will run, and may turn out unchanged",
+  skip: "it is not selected (printed with --json only)",
+};
+
+/** `deno task plan`: shows what a run would do. */
+export const planCommand: Command = {
+  name: "plan",
+  usage: "PIPELINE [STAGE...]",
+  description:
+    `Show what "deno task pipeline" would do with the same arguments, and why, without running anything.
+
+The states of a stage:
+${
+      Object.entries(STATES)
+        .map(([state, meaning]) => `${state.padEnd(11)}${meaning}`).join("\n")
+    }`,
+  options: [
+    FORCE,
+    ...KEY_OPTIONS,
+    {
+      name: "exit-code",
+      description: "Exit with code 10 if there is work to do",
+    },
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke", "Show what a run would do"],
+    ["glue-mini -S train.mrpc.epochs=8", "Show what a parameter changes"],
+    ["smoke --exit-code", "Test in a script whether there is work to do"],
+  ],
+  positionals: { min: 1, max: Infinity },
+  async run(args) {
+    const { run, restore, unknown } = await printPlan(args);
+    return args.has("exit-code") && run + restore + unknown > 0
+      ? EXIT.workToDo
+      : EXIT.success;
+  },
+};
+
+/** Prints the plan of a run with these arguments. Returns the number of stages in each state. */
+export async function printPlan(
+  args: Arguments,
+): Promise<Readonly<Record<State, number>>> {
+  const start = performance.now();
+  const settings = await settingsOf(args);
+  const { graph, selected, forced, store, saveGraph } = await openPipeline(
+    args,
+    settings.out,
+  );
+  const json = args.has("json");
+  const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);
+  const decisions = await plan(graph, selected, {
+    ...settings,
+    runtimes: {
+      engine: plannedEngine(args, graph, store, json ? print : () => {}),
+    },
+    force: forced,
+  }, store);
+  await saveGraph();
+  const counts = { run: 0, restore: 0, unchanged: 0, unknown: 0, skip: 0 };
+  for (const { state } of decisions.values()) counts[state]++;
+  const seconds = (performance.now() - start) / 1000;
+  if (json) {
+    for (const [stage, decision] of decisions) {
+      print({ type: "decided", stage, decision });
+    }
+    print({
+      type: "summary",
+      ran: 0,
+      restored: 0,
+      unchanged: counts.unchanged,
+      failed: 0,
+      seconds,
+      planned: counts,
+    });
+  } else {
+    writeOut(planText(decisions, counts, seconds, styleFor(Deno.stdout)));
+  }
+  return counts;
+}
+
+function planText(
+  decisions: ReadonlyMap<string, Decision>,
+  { run, restore, unchanged, unknown }: Readonly<Record<State, number>>,
+  seconds: number,
+  style: Style,
+): string {
+  const colors: Record<State, (text: string) => string> = {
+    run: style.yellow,
+    restore: style.cyan,
+    unchanged: style.green,
+    unknown: style.yellow,
+    skip: style.dim,
+  };
+  const shown = [...decisions].filter(([, { state }]) => state !== "skip");
+  const width = Math.max(0, ...shown.map(([stage]) => stage.length));
+  const lines = shown.map(([stage, decision]) => {
+    const reason = "reason" in decision ? decision.reason : "";
+    const state = colors[decision.state](decision.state.padEnd(9));
+    return `${state}  ${stage.padEnd(width)}  ${reason}`.trimEnd();
+  });
+  const parts = [
+    `${run} to run`,
+    ...(unknown > 0 ? [`${unknown} that may run`] : []),
+    ...(restore > 0 ? [`${restore} to restore`] : []),
+    `${unchanged} unchanged`,
+  ];
+  const stages = count(shown.length, "stage");
+  lines.push(`${stages}: ${parts.join(", ")}, in ${duration(seconds)}`);
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+/** Maximum number of changed statements shown per module. */
+const MAX_STATEMENTS = 12;
+
+/** `deno task explain`: explains why stages run or not. */
+export const explainCommand: Command = {
+  name: "explain",
+  usage: "PIPELINE [STAGE...]",
+  description:
+    `Explain why stages run or not: show the contents of each stage's key, and how it differs from the key of the most similar earlier result, down to the parameter, input or line of code that changed. Without a STAGE, explain all.`,
+  options: [...KEY_OPTIONS, JSON_LINES, HELP],
+  examples: [
+    ["smoke train-dylora", "Explain why this stage runs"],
+    [
+      "glue-mini train-dylora@mrpc -S train.mrpc.epochs=8",
+      "Explain the effect of a parameter",
+    ],
+  ],
+  positionals: { min: 1, max: Infinity },
+  run: explainStages,
+};
+
+async function explainStages(args: Arguments): Promise<number> {
+  const settings = await settingsOf(args);
+  const { graph, selected, store } = await openPipeline(args, settings.out);
+  const stages = selected.length > 0 ? selected : graph.stages.keys();
+  const style = styleFor(Deno.stdout);
+  const engine = plannedEngine(args, graph, store);
+  for (const id of stages) {
+    const explanation = await explain(graph, id, {
+      ...settings,
+      runtimes: { engine },
+    });
+    writeOut(
+      args.has("json")
+        ? `${JSON.stringify(explanation)}\n`
+        : `${explanationText(explanation, style)}\n`,
+    );
+  }
+  return EXIT.success;
+}
+
+function explanationText(
+  { stage, decision, parts, nearest }: Explanation,
+  style: Style,
+): string {
+  const reason = "reason" in decision ? ` - ${decision.reason}` : "";
+  const lines = [`${style.bold(stage)}: ${decision.state}${reason}`];
+  if (nearest !== undefined) {
+    const when = nearest.started.replace("T", " ").replace(/\..*/, "");
+    lines.push("", `  Compared with the result of ${when}:`);
+    for (const change of nearest.changes) {
+      lines.push(`    ${changeText(change)}`);
+      if (change.kind !== "code") continue;
+      for (const hunk of nearest.code) {
+        if (hunk.module === change.name) lines.push(...hunkLines(hunk, style));
+      }
+    }
+  }
+  if (parts !== undefined) lines.push("", "  Key:", ...keyLines(parts));
+  return [...lines, ""].join("\n");
+}
+
+function changeText({ kind, name, before, after }: Change): string {
+  if (kind === "code") {
+    const change = before === undefined
+      ? "added"
+      : after === undefined
+      ? "removed"
+      : "changed";
+    return `code ${name} ${change}`;
+  }
+  return `${kind} ${name}: ${before ?? "absent"} -> ${after ?? "absent"}`;
+}
+
+function hunkLines(
+  { module, from, to, removed, added }: CodeHunk,
+  style: Style,
+): string[] {
+  const statements = [
+    ...removed.map((text) => style.red(`- ${clip(text, 100)}`)),
+    ...added.map((text) => style.green(`+ ${clip(text, 100)}`)),
+  ];
+  const hidden = statements.length - MAX_STATEMENTS;
+  return [
+    `      ${module}:${from}${to > from ? `-${to}` : ""}`,
+    ...statements.slice(0, MAX_STATEMENTS).map((it) => `        ${it}`),
+    ...(hidden > 0 ? [`        and ${hidden} more`] : []),
+  ];
+}
+
+/** The contents of a key, one per line, with abbreviated digests. */
+function keyLines(parts: NonNullable<Explanation["parts"]>): string[] {
+  const short = (text: string) =>
+    text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1");
+  return Object.entries(parts).flatMap(([part, value]) =>
+    typeof value === "object" && value !== null
+      ? Object.entries(value).map(([name, it]) =>
+        `    ${part} ${name}: ${short(JSON.stringify(it))}`
+      )
+      : [`    ${part}: ${short(String(value))}`]
+  );
+}
+
+/** `deno task status`: shows the state and the last run of each stage. */
+export const statusCommand: Command = {
+  name: "status",
+  usage: "PIPELINE",
+  description:
+    "Show the state of each stage of a pipeline: running, failed, interrupted, or what a run would do, with the time and the duration of its last run.",
+  options: [...KEY_OPTIONS, JSON_LINES, HELP],
+  examples: [
+    ["smoke", "Show the state of each stage"],
+    ["glue-mini --json", "Print it for a program, one stage per line"],
+  ],
+  positionals: { min: 1, max: 1 },
+  run: printStatus,
+};
+
+async function printStatus(args: Arguments): Promise<number> {
+  const settings = await settingsOf(args);
+  const { graph, store, saveGraph } = await openPipeline(args, settings.out);
+  const stages = await status(graph, {
+    ...settings,
+    runtimes: { engine: plannedEngine(args, graph, store) },
+  });
+  await saveGraph();
+  const style = styleFor(Deno.stdout);
+  const width = Math.max(0, ...stages.map(({ stage }) => stage.length));
+  for (const it of stages) {
+    const line = args.has("json")
+      ? JSON.stringify(it)
+      : statusLine(it, width, style);
+    writeOut(`${line}\n`);
+  }
+  return EXIT.success;
+}
+
+function statusLine(
+  { stage, decision, live, last, failure }: StageStatus,
+  width: number,
+  style: Style,
+): string {
+  const name = stage.padEnd(width);
+  if (live !== undefined) {
+    return `${style.cyan("running  ")}  ${name}  since ${
+      localTime(live.started)
+    }, by ${live.holder}`;
+  }
+  if (failure !== undefined) {
+    if (failure.interrupted) {
+      return `${style.yellow("interrupted")}  ${name}  log: ${failure.log}`;
+    }
+    return `${style.red("failed   ")}  ${name}  ${
+      clip(failure.message, 100)
+    }; log: ${failure.log}`;
+  }
+  const ran = last === undefined
+    ? "never ran"
+    : `ran ${localTime(last.started)}, ${duration(last.seconds)}`;
+  const reason = "reason" in decision ? `; ${decision.reason}` : "";
+  const color = decision.state === "unchanged" ? style.green : style.yellow;
+  return `${color(decision.state.padEnd(9))}  ${name}  ${ran}${reason}`;
+}
+
+/** An ISO time in the local time zone: `2026-01-31 14:05`. */
+function localTime(iso: string): string {
+  const date = new Date(iso);
+  const two = (number: number) => String(number).padStart(2, "0");
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${
+    two(date.getDate())
+  } ${two(date.getHours())}:${two(date.getMinutes())}`;
+}

@@ -1,0 +1,337 @@
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { printable } from "../../pipeline/faults.ts";
+import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import { NoResultError } from "../../scheduler/failure.ts";
+import { holdGpus } from "../../scheduler/gpus.ts";
+import { visibleGpus } from "../../scheduler/settings.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  UsageError,
+} from "../arguments/arguments.ts";
+import {
+  gpusOf,
+  HELP,
+  JSON_LINES,
+  KEY_OPTIONS,
+  PROJECT,
+  tasksOf,
+} from "../arguments/options.ts";
+import { selectedEngine } from "../runtime/engine.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import type { Message } from "../terminal/messages.ts";
+import { writeOut } from "../terminal/renderer.ts";
+import { runTask } from "./predict_task.ts";
+import { adapterStage } from "./stage_result.ts";
+
+/** `deno task predict`: classifies texts with a trained adapter. */
+export const predictCommand: Command = {
+  name: "predict",
+  usage: "[PIPELINE STAGE] [TEXT...]",
+  description: `Classify texts with a trained adapter, at any of its ranks.
+
+STAGE is a training stage of PIPELINE, or one that exports an adapter, that has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line.
+
+Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
+  options: [
+    {
+      name: "rank",
+      value: "N",
+      description:
+        "Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)",
+    },
+    {
+      name: "epoch",
+      value: "NAME",
+      choices: ["last", "best"],
+      description: "Epoch of the adapter: last or best (default last)",
+    },
+    {
+      name: "pair",
+      value: "SEPARATOR",
+      description:
+        "Split each TEXT into a pair at this separator; \\t is a tab",
+    },
+    {
+      name: "precision",
+      value: "NAME",
+      choices: ["f32", "bf16", "auto"],
+      description:
+        "Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)",
+    },
+    { name: "adapter", value: "DIR", description: "Folder of an adapter" },
+    {
+      name: "model",
+      value: "DIR",
+      description: "Folder of the adapter's base model",
+    },
+    ...KEY_OPTIONS,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ['smoke train-dylora "great fun !"', "Classify a text at the full rank"],
+    ['smoke train-dylora --rank 1 "great fun !"', "Classify it at rank 1"],
+    [
+      "glue-mini train-dylora@mrpc,seed=0 --pair '\\t' < pairs.tsv",
+      "Classify pairs of texts, one per line",
+    ],
+    [
+      '--adapter ./adapter --model ./roberta-base --json "a text"',
+      "Use folders, and print JSON",
+    ],
+  ],
+  positionals: { min: 0, max: Infinity },
+  run: predict,
+};
+
+async function predict(args: Arguments): Promise<number> {
+  const { folders: named, texts } = await adapterOf(args);
+  using folders = named;
+  const params = {
+    texts: splitTexts(
+      texts.length > 0 ? texts : await readLines(),
+      args.value("pair"),
+    ),
+    rank: args.value("rank") === "recommended"
+      ? "recommended"
+      : args.integer("rank", 1),
+    epoch: args.value("epoch"),
+    precision: args.value("precision") ?? "f32",
+  };
+  // Standard output is for predictions only.
+  const say = (message: Message) => {
+    if (message.type === "note") console.error(message.text);
+    if (message.type === "install" && message.done === 0) {
+      console.error(`${message.step} ${message.subject}`);
+    }
+  };
+  const folder = Deno.makeTempDirSync({ prefix: "predict-" });
+  try {
+    return await interruptible(async (signal) => {
+      const options = { say, signal, forRun: true };
+      const engine = await selectedEngine(args, options)();
+      using gpus = await holdGpus({
+        count: engine.gpus ?? 0,
+        among: gpusOf(args) ?? visibleGpus(),
+        onWait: (holders) =>
+          console.error(`Waiting for a GPU held by ${holders}`),
+        signal,
+      });
+      const file = join(tasksOf(args), "classify.ts");
+      const { inputs, lastingPaths } = folders;
+      const where = { engine, gpus: gpus.ids, folder };
+      const output = await runTask(
+        { file, params, inputs, lastingPaths, ...where, signal },
+      );
+      const text = Deno.readTextFileSync(join(output, "classification.json"));
+      const predictions = JSON.parse(text) as Predictions;
+      const lines = args.has("json")
+        ? jsonLines(predictions)
+        : textLines(predictions);
+      writeOut(lines.map((line) => `${line}\n`).join(""));
+      return EXIT.success;
+    });
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/** The folders of an adapter, its base model and a report on it, which exist until disposal. */
+interface Folders extends Disposable {
+  readonly inputs: {
+    readonly adapter: string;
+    readonly model: string;
+    readonly report?: string;
+  };
+  /** Replaces temporary folders in a text by lasting ones. */
+  readonly lastingPaths: (text: string) => string;
+}
+
+/**
+ * The adapter named by `--adapter` and `--model`, or by a pipeline and a stage,
+ * and the remaining arguments.
+ */
+async function adapterOf(
+  args: Arguments,
+): Promise<{ folders: Folders; texts: readonly string[] }> {
+  const [adapter, model] = [args.value("adapter"), args.value("model")];
+  if (adapter !== undefined) {
+    const folder = existingFolder("adapter", adapter);
+    const folders = {
+      inputs: {
+        adapter: folder,
+        model: model === undefined
+          ? baseModelOf(folder)
+          : existingFolder("model", model),
+      },
+      lastingPaths: (text: string) => text,
+      [Symbol.dispose]() {},
+    };
+    return { folders, texts: args.positionals };
+  }
+  if (model !== undefined) {
+    throw new UsageError('Option "--model" requires "--adapter"');
+  }
+  const [pipeline, stage, ...texts] = args.positionals;
+  if (pipeline === undefined || stage === undefined) {
+    throw new UsageError(
+      "Missing arguments: give PIPELINE and STAGE, or --adapter and --model",
+    );
+  }
+  return { folders: await foldersOfStage(args, stage), texts };
+}
+
+function existingFolder(option: string, folder: string): string {
+  if (existsSync(folder)) return resolve(folder);
+  throw new UsageError(
+    `Folder "${folder}" of option "--${option}" does not exist`,
+  );
+}
+
+/** The folder of the base model in the configuration of an adapter, relative to the current folder or to the project. */
+function baseModelOf(adapter: string): string {
+  const path = join(adapter, "adapter_config.json");
+  const name: unknown = existsSync(path)
+    ? JSON.parse(Deno.readTextFileSync(path)).base_model_name_or_path
+    : undefined;
+  const found = typeof name !== "string" || name === ""
+    ? undefined
+    : [resolve(name), resolve(PROJECT, name)]
+      .find((folder) => existsSync(join(folder, "config.json")));
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `Option "--adapter" requires "--model": the adapter names ${
+      name ? `"${name}", which is not a folder,` : "no folder"
+    } as its base model`,
+  );
+}
+
+async function foldersOfStage(
+  args: Arguments,
+  pattern: string,
+): Promise<Folders> {
+  const { graph, stage, model, open } = await adapterStage(
+    args,
+    pattern,
+    ["adapter", "peft"],
+  );
+  if (model === undefined) {
+    throw new UsageError(
+      `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
+    );
+  }
+  const ids = [stage.id, model.id];
+  const rank = args.value("rank") ?? "default";
+  const report = ["recommended", "default"].includes(rank)
+    ? reportOn(stage, graph)
+    : undefined;
+  const reported = report &&
+    await open(report.id, [...ids, report.id]).catch((error) => {
+      const isMissing = error.cause instanceof NoResultError;
+      if (isMissing && rank === "default") return undefined;
+      throw error;
+    });
+  const results = reported ?? await open(stage.id, ids);
+  return {
+    inputs: {
+      adapter: results.of(stage.id),
+      model: results.of(model.id),
+      ...(reported && { report: reported.of(report!.id) }),
+    },
+    lastingPaths: results.lastingPaths,
+    [Symbol.dispose]: () => results[Symbol.dispose](),
+  };
+}
+
+/** The only report stage that reads an adapter; undefined if there is none, or several. */
+function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
+  const [report, ...others] = [...graph.stages.values()].filter((stage) =>
+    stage.declaration.output.kind === "report" &&
+    Object.values(stage.inputs).flat().includes(id)
+  );
+  return others.length === 0 ? report : undefined;
+}
+
+/** A text, or a pair of texts. */
+interface TextInput {
+  readonly text: string;
+  readonly pair?: string;
+}
+
+/** Splits texts into pairs at the first occurrence of the separator. */
+function splitTexts(
+  texts: readonly string[],
+  separator: string | undefined,
+): TextInput[] {
+  if (separator === undefined) return texts.map((text) => ({ text }));
+  const mark = separator.replaceAll("\\t", "\t");
+  return texts.map((text) => {
+    const at = text.indexOf(mark);
+    if (at < 0) {
+      throw new UsageError(
+        `"${text}" is not a pair: it does not contain the separator ${
+          JSON.stringify(mark)
+        } of option "--pair"`,
+      );
+    }
+    return { text: text.slice(0, at), pair: text.slice(at + mark.length) };
+  });
+}
+
+/** The lines of standard input that are not empty. */
+async function readLines(): Promise<string[]> {
+  const text = await new Response(Deno.stdin.readable).text();
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
+  if (lines.length > 0) return lines;
+  throw new UsageError(
+    "No texts: give them as arguments, or on standard input, one per line",
+  );
+}
+
+/** `classification.json`, the artifact of the task `classify`. */
+interface Predictions {
+  readonly task: string;
+  readonly rank: number;
+  readonly recommended: boolean;
+  readonly texts: readonly {
+    readonly text: string;
+    readonly pair?: string;
+    /** Null for a regression task, which has a score. */
+    readonly label: string | null;
+    readonly probabilities: Readonly<Record<string, number>> | null;
+    readonly score: number | null;
+  }[];
+}
+
+function jsonLines({ texts, rank }: Predictions): string[] {
+  return texts.map((text) =>
+    JSON.stringify({ type: "prediction", ...text, rank })
+  );
+}
+
+/** Each text, followed by its score or by the probability of each class, the predicted one first. */
+function textLines(
+  { task, rank, recommended, texts }: Predictions,
+): string[] {
+  const lines = [
+    `${printable(task)}, rank ${rank}${recommended ? " (recommended)" : ""}`,
+  ];
+  for (const { text, pair, label, probabilities, score } of texts) {
+    lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
+    if (probabilities === null || label === null) {
+      lines.push(`  ${score!.toFixed(3)}`);
+      continue;
+    }
+    const classes = Object.entries(probabilities)
+      .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
+      .map(([name, value]) => [printable(name), value.toFixed(4)] as const);
+    const width = Math.max(...classes.map(([name]) => name.length));
+    for (const [name, value] of classes) {
+      lines.push(`  ${name.padEnd(width)}  ${value}`);
+    }
+  }
+  return lines;
+}

@@ -1,0 +1,118 @@
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { loadTask } from "../../pipeline/load_task.ts";
+import type { Spec } from "../../scheduler/child.ts";
+import { CHILD } from "../../scheduler/code.ts";
+import { local } from "../../scheduler/executors/local.ts";
+import { allow, stageEnvironment } from "../../scheduler/permissions.ts";
+import { follow, newMark } from "../../scheduler/process.ts";
+import { projectFlags } from "../../scheduler/project.ts";
+import type { Runtime } from "../../scheduler/settings.ts";
+import { PROJECT } from "../arguments/options.ts";
+
+/** A task to run without a pipeline and without the cache. */
+interface TaskRun {
+  /** The module of the task. */
+  readonly file: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Folders of the inputs by name. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** Replaces temporary folders in a message by lasting ones. */
+  readonly lastingPaths: (text: string) => string;
+  readonly engine: Runtime;
+  /** Ids of the GPUs to use. */
+  readonly gpus: readonly string[];
+  /** Existing, empty folder, the only one that the task may write to. */
+  readonly folder: string;
+  readonly signal: AbortSignal;
+}
+
+/** Seconds that an interrupted task may take to end. */
+const GRACE = 10;
+
+/**
+ * Runs a task in a process of its own.
+ *
+ * @returns The folder of its artifact.
+ * @throws {StageFailure} If it fails.
+ */
+export async function runTask(
+  { file, params, inputs, lastingPaths, engine, gpus, folder, signal }: TaskRun,
+): Promise<string> {
+  const module = pathToFileURL(file).href;
+  const task = await loadTask(module);
+  await engine.prepare();
+  const [output, checkpoint, temporary] = ["output", "checkpoint", "tmp"].map(
+    (name) => join(folder, name),
+  ) as [string, string, string];
+  for (const path of [output, checkpoint, temporary]) Deno.mkdirSync(path);
+  const mark = newMark();
+  const cpus = navigator.hardwareConcurrency;
+  const spec: Spec = {
+    mark,
+    params: task.params.parse(params),
+    inputs: Object.fromEntries(
+      Object.entries(inputs).map(([name, path]) => [
+        name,
+        [{ stage: name, matrix: {}, path }],
+      ]),
+    ),
+    output,
+    checkpoint,
+    cpus,
+    runtimes: {
+      engine: {
+        ...engine.settings,
+        ...engine.handsOn?.settings(join(folder, "compiled")),
+      },
+    },
+  };
+  const input = join(folder, "spec.json");
+  Deno.writeTextFileSync(input, JSON.stringify(spec));
+  const entry = join(folder, "entry.js");
+  Deno.writeTextFileSync(
+    entry,
+    `import { perform } from ${JSON.stringify(CHILD)};
+import task from ${JSON.stringify(module)};
+await perform(task);
+`,
+  );
+  const execution = local.start({
+    name: "predict",
+    task: "predict",
+    needs: ["engine"],
+    mark,
+    checkpoint,
+    resources: { cpus, gpus: gpus.length, memory: 0 },
+    args: [
+      "run",
+      "--quiet",
+      "--no-check",
+      "--no-prompt",
+      ...projectFlags(PROJECT),
+      "--allow-read",
+      ...allow("write", [folder]),
+      "--allow-env",
+      ...engine.flags,
+      entry,
+    ],
+    input,
+    env: {
+      ...stageEnvironment({}, [engine], temporary),
+      CUDA_VISIBLE_DEVICES: gpus.join(),
+    },
+    startsPrograms: true,
+    folder,
+  });
+  await follow(execution, {
+    stage: "predict",
+    mark,
+    emit() {},
+    lastingPaths,
+    onReady() {},
+    timeout: undefined,
+    grace: GRACE,
+    signal,
+  });
+  return output;
+}

@@ -1,0 +1,181 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  invalidValue,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import { writeOut } from "../terminal/renderer.ts";
+import { adapterStage } from "./stage_result.ts";
+
+/** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
+export const pushCommand: Command = {
+  name: "push",
+  usage: "[PIPELINE STAGE]",
+  description:
+    `Upload an exported adapter to the Hugging Face hub, with its tokenizer and its model card.
+
+STAGE is a stage of the task export-adapter that has run, such as take-away. Instead of PIPELINE and STAGE, --adapter names the folder of an exported adapter. The access token is read from HF_TOKEN.
+
+Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
+  options: [
+    {
+      name: "to",
+      value: "OWNER/NAME",
+      description:
+        "Repository to upload to; it is created if it does not exist",
+    },
+    {
+      name: "base-model",
+      value: "OWNER/NAME",
+      description:
+        "Base model on the hub; required if it was fetched from a package or a folder",
+    },
+    {
+      name: "private",
+      description: "Make a new repository private",
+    },
+    {
+      name: "adapter",
+      value: "DIR",
+      description: "Folder of an exported adapter",
+    },
+    ...KEY_OPTIONS,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    [
+      "own-data take-away --to me/my-adapter --base-model sentence-transformers/all-MiniLM-L6-v2",
+      "Upload the adapter at the recommended rank",
+    ],
+    ["--adapter out/own-data/take-away --to me/my-adapter", "Upload a folder"],
+  ],
+  positionals: { min: 0, max: 2 },
+  run: push,
+};
+
+async function push(args: Arguments): Promise<number> {
+  const repository = hubName(args, "to");
+  if (repository === undefined) {
+    throw new UsageError('Missing option "--to": give OWNER/NAME');
+  }
+  const baseModel = hubName(args, "base-model");
+  using found = await folderOf(args);
+  const files = adapterFiles(found.folder, repository, baseModel);
+  const [{ pushFiles }, { hubSettings }] = await Promise.all([
+    import("../../hub/push_files.ts"),
+    import("../../hub/settings.ts"),
+  ]);
+  return await interruptible(async (signal) => {
+    const pushed = await pushFiles(
+      {
+        repository,
+        files,
+        isPrivate: args.has("private"),
+        title: "Upload adapter",
+      },
+      hubSettings(),
+      signal,
+    );
+    writeOut(
+      args.has("json")
+        ? `${JSON.stringify({ type: "pushed", ...pushed })}\n`
+        : `${pushed.url}\n`,
+    );
+    return EXIT.success;
+  });
+}
+
+const HUB_NAME = /^[\w][\w.-]*\/[\w][\w.-]*$/;
+
+/** The value of an option that names a repository of the hub. */
+function hubName(args: Arguments, option: string): string | undefined {
+  const name = args.value(option);
+  if (name === undefined || HUB_NAME.test(name)) return name;
+  throw invalidValue(option, name, "expected OWNER/NAME");
+}
+
+/** The folder of the adapter, which exists until disposal. */
+async function folderOf(
+  args: Arguments,
+): Promise<{ readonly folder: string } & Disposable> {
+  const folder = args.value("adapter");
+  const [pipeline, pattern] = args.positionals;
+  if (folder !== undefined) {
+    if (pipeline !== undefined) {
+      throw new UsageError(
+        `Unexpected argument "${pipeline}" with option "--adapter"`,
+      );
+    }
+    return { folder, [Symbol.dispose]() {} };
+  }
+  if (pipeline === undefined || pattern === undefined) {
+    throw new UsageError(
+      "Missing arguments: give PIPELINE and STAGE, or --adapter",
+    );
+  }
+  const { stage: { id }, open } = await adapterStage(args, pattern, ["peft"]);
+  const results = await open(id, [id]);
+  return {
+    folder: results.of(id),
+    [Symbol.dispose]: () => results[Symbol.dispose](),
+  };
+}
+
+/**
+ * The files of an exported adapter for the hub: the model card names the
+ * repository instead of the folder, and the configuration names the base model
+ * on the hub.
+ *
+ * @throws {UsageError} If the folder is not an exported adapter, or its base
+ * model is not on the hub.
+ */
+function adapterFiles(
+  folder: string,
+  repository: string,
+  baseModel: string | undefined,
+): Map<string, Blob> {
+  for (const name of ["adapter_config.json", "README.md"]) {
+    if (existsSync(join(folder, name))) continue;
+    throw new UsageError(
+      `"${folder}" has no "${name}": give the output of a stage of the task export-adapter`,
+    );
+  }
+  const files = new Map<string, Blob>();
+  for (const { name, isFile } of Deno.readDirSync(folder)) {
+    if (isFile) {
+      files.set(name, new Blob([Deno.readFileSync(join(folder, name))]));
+    }
+  }
+  const read = (name: string) => Deno.readTextFileSync(join(folder, name));
+  const config = JSON.parse(read("adapter_config.json"));
+  const base: unknown = baseModel ?? config.base_model_name_or_path;
+  if (typeof base !== "string" || !HUB_NAME.test(base)) {
+    throw new UsageError(
+      `The base model ${
+        JSON.stringify(base)
+      } is not a repository of the hub: name one with --base-model OWNER/NAME`,
+    );
+  }
+  const changed = baseModel === undefined
+    ? config
+    : { ...config, base_model_name_or_path: baseModel, revision: null };
+  files.set(
+    "adapter_config.json",
+    new Blob([`${JSON.stringify(changed, null, 2)}\n`]),
+  );
+  const card = read("README.md")
+    .replace(/^base_model: .*$/m, () => `base_model: ${base}`)
+    .replaceAll('"FOLDER"', JSON.stringify(repository))
+    .replace(
+      /\n`FOLDER` is this folder, or the name of its repository on the hub\.\n/,
+      "",
+    );
+  files.set("README.md", new Blob([card]));
+  return files;
+}

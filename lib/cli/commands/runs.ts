@@ -1,0 +1,371 @@
+import {
+  didYouMean,
+  isMapping,
+  printable,
+  readText,
+} from "../../pipeline/faults.ts";
+import { matchStages } from "../../pipeline/graph.ts";
+import { readYaml } from "../../pipeline/read.ts";
+import { holdOff } from "../../store/cleanup.ts";
+import { join } from "../../store/paths.ts";
+import { Store } from "../../store/store.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
+import { HELP, JSON_LINES, OUT, outOf } from "../arguments/options.ts";
+import { bytes, duration, type Style, styleFor } from "../terminal/messages.ts";
+import { writeOut } from "../terminal/renderer.ts";
+import {
+  isScored,
+  type RankScores,
+  Results,
+  type Row,
+  TRAINING,
+} from "./runs_results.ts";
+
+/** `deno task runs`: compares results in the cache. */
+export const runsCommand: Command = {
+  name: "runs",
+  usage: "[PIPELINE [STAGE...]]",
+  description:
+    `Compare runs: one row for each scored result in the cache, current or replaced. The columns are the parameters that differ, of the stage and of all stages upstream, the scores at the best rank, the times, and the size of the adapter. With STAGEs (names, ids or globs), compare their results of any kind.
+
+* marks the results in the output folder. --json and --csv have all parameters and the scores at every rank.`,
+  options: [
+    {
+      name: "sort",
+      value: "COLUMN",
+      description: "Sort by a column, ascending (default: latest first)",
+    },
+    { name: "reverse", short: "r", description: "Reverse the order" },
+    {
+      name: "all",
+      short: "a",
+      description: "Show all parameters, including those that do not differ",
+    },
+    { name: "csv", description: "Print CSV" },
+    OUT,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["glue-mini", "Compare all scored results of a pipeline"],
+    ["smoke --sort accuracy --reverse", "Show the best first"],
+    ['glue-mini "train-*" --csv > runs.csv', "Save all trainings as CSV"],
+  ],
+  positionals: { min: 0, max: Infinity },
+  run: printRuns,
+};
+
+async function printRuns(args: Arguments): Promise<number> {
+  const store = new Store(join(outOf(args), "cache"));
+  let rows: Row[];
+  {
+    // Keeps a clean-up from removing manifests and their files meanwhile.
+    using _live = await holdOff(store);
+    const [given, ...patterns] = args.positionals;
+    const pipeline = given === undefined ? given : await nameOf(given);
+    rows = selectedRows(new Results(store), pipeline, patterns);
+  }
+  const [params, others] = parameterColumns(rows);
+  const columns = [
+    ...FIRST,
+    ...args.has("all") || args.has("csv") ? [...params, ...others] : params,
+    ...scoreColumns(rows),
+    ...LAST,
+  ].filter(({ optional, value }) =>
+    !optional || new Set(rows.map(value)).size > 1
+  );
+  const sorted = sortRows(rows, columns, args);
+  if (args.has("json")) {
+    for (const { manifest: _, ...row } of sorted) {
+      writeOut(`${JSON.stringify(row)}\n`);
+    }
+  } else if (args.has("csv")) {
+    writeOut(csv([...columns, ...rankColumns(rows)], sorted));
+  } else {
+    writeOut(
+      sorted.length === 0
+        ? "No scored results yet; name stages to compare other results\n"
+        : table(columns, sorted, styleFor(Deno.stdout)),
+    );
+  }
+  return EXIT.success;
+}
+
+/** The name under which results of a pipeline are stored; its file may be gone. */
+async function nameOf(given: string): Promise<string> {
+  const isFile = /[\\/]|\.ya?ml$/.test(given);
+  if (!isFile && !pipelineNames().includes(given)) return given;
+  const { value } = await readYaml(await readText(findPipeline(given)));
+  const name = isMapping(value) ? value.name : undefined;
+  return typeof name === "string" ? name : given;
+}
+
+/** The rows of the results that the arguments name. */
+function selectedRows(
+  results: Results,
+  pipeline: string | undefined,
+  patterns: readonly string[],
+): Row[] {
+  const ofPipeline = pipeline === undefined
+    ? results.all
+    // Runs with --name have results in PIPELINE@NAME.
+    : results.all.filter((it) =>
+      [it.pipeline, it.pipeline.split("@")[0]].includes(pipeline)
+    );
+  if (pipeline !== undefined && ofPipeline.length === 0) {
+    const names = new Set(results.all.map((it) => it.pipeline));
+    const hint = didYouMean(pipeline, names) ||
+      `; it has results of ${
+        [...names].sort().map((name) => `"${name}"`).join(", ") || "none"
+      }`;
+    throw new UsageError(
+      `The cache has no results of pipeline "${pipeline}"${hint}`,
+    );
+  }
+  if (patterns.length === 0) {
+    return ofPipeline.filter(({ manifest }) => isScored(manifest))
+      .map((it) => results.row(it));
+  }
+  const stages = new Map(
+    ofPipeline.map(({ stage }) =>
+      [stage, { name: stage.replace(/@.*/, "") }] as const
+    ),
+  );
+  const matched = matchStages({ stages }, patterns);
+  if (matched.problems.length > 0) {
+    throw new UsageError(matched.problems.join("\n"));
+  }
+  return ofPipeline.filter(({ stage }) => matched.stages.includes(stage))
+    .map((it) => results.row(it));
+}
+
+type Cell = string | number | boolean | undefined;
+
+/** A column of the table. */
+interface Column {
+  readonly name: string;
+  readonly value: (row: Row) => Cell;
+  /** Formats a number for the table. */
+  readonly show?: (value: number) => string;
+  /** True if the column is left out when all rows have the same value. */
+  readonly optional?: boolean;
+}
+
+const FIRST: readonly Column[] = [
+  { name: "started", value: ({ started }) => started },
+  { name: "current", value: ({ current }) => current },
+  { name: "pipeline", value: ({ pipeline }) => pipeline, optional: true },
+  { name: "stage", value: ({ stage }) => stage },
+];
+
+const LAST: readonly Column[] = [
+  {
+    name: "training",
+    value: ({ seconds }) => seconds.training,
+    show: duration,
+    optional: true,
+  },
+  { name: "time", value: ({ seconds }) => seconds.stage, show: duration },
+  {
+    name: "total",
+    value: ({ seconds }) => seconds.total,
+    show: duration,
+    optional: true,
+  },
+  { name: "size", value: ({ size }) => size, show: bytes },
+];
+
+/**
+ * The columns of the parameters: those that differ between rows, and the others.
+ * Tasks that never occur in the same row, such as two methods of training, share
+ * a column for parameters of the same name. If a parameter has several columns,
+ * their names include the task.
+ */
+function parameterColumns(
+  rows: readonly Row[],
+): readonly [differing: readonly Column[], others: readonly Column[]] {
+  const names = new Set(rows.flatMap(({ params }) => Object.keys(params)));
+  const groups = Map.groupBy(
+    names,
+    (name) => name.slice(name.indexOf(".") + 1),
+  );
+  const columns = [...groups].flatMap(([name, of]): Column[] => {
+    const shared: string[][] = [];
+    for (const one of of) {
+      const fits = shared.find((others) =>
+        rows.every(({ params }) =>
+          !Object.hasOwn(params, one) ||
+          !others.some((other) => Object.hasOwn(params, other))
+        )
+      );
+      if (fits) fits.push(one);
+      else shared.push([one]);
+    }
+    return shared.map((of) => ({
+      // At most one of these columns has several tasks.
+      name: shared.length === 1 || of.length > 1 ? name : of[0]!,
+      value({ params }) {
+        const found = of.find((it) => Object.hasOwn(params, it));
+        return found === undefined ? undefined : cellOf(params[found]);
+      },
+    }));
+  });
+  const differs = ({ name, value }: Column): boolean => {
+    if (!/(^|\.)code$/.test(name)) {
+      return new Set(rows.map(value).filter((it) => it !== undefined)).size > 1;
+    }
+    // The code of different tasks always differs, so only the same tasks are compared.
+    return Map.groupBy(
+      rows,
+      ({ params }) =>
+        Object.keys(params).filter((it) => it.endsWith(".code")).join(),
+    ).values()
+      .some((same) => new Set(same.map(value)).size > 1);
+  };
+  return [
+    columns.filter(differs),
+    columns.filter((column) => !differs(column)),
+  ];
+}
+
+function cellOf(value: unknown): Cell {
+  return typeof value === "number" || typeof value === "string"
+    ? value
+    : JSON.stringify(value);
+}
+
+/** The rank at which a row scores best by its first metric, and the scores there. */
+function best({ ranks }: Row): RankScores | undefined {
+  const main = ({ metrics }: RankScores) =>
+    Object.values(metrics)[0] ?? -Infinity;
+  return ranks.reduce<RankScores | undefined>(
+    (best, it) => best === undefined || main(it) > main(best) ? it : best,
+    undefined,
+  );
+}
+
+/** The scores at the best rank; without any, the metrics that stages reported. */
+function scoreColumns(rows: readonly Row[]): Column[] {
+  const scores = new Set(
+    rows.flatMap((row) => Object.keys(best(row)?.metrics ?? {})),
+  );
+  if (scores.size > 0) {
+    return [
+      ...[...scores].map((name): Column => ({
+        name,
+        value: (row) => best(row)?.metrics[name] ?? undefined,
+        show: (score) => score.toFixed(4),
+      })),
+      { name: "bestRank", value: (row) => best(row)?.rank },
+    ];
+  }
+  const metrics = new Set(rows.flatMap(({ metrics }) => Object.keys(metrics)));
+  metrics.delete(TRAINING);
+  return [...metrics].map((name) => ({
+    name,
+    value: ({ metrics }) => metrics[name],
+    show: (value) => String(Number(value.toPrecision(5))),
+  }));
+}
+
+/** A column for each metric at each rank. */
+function rankColumns(rows: readonly Row[]): Column[] {
+  const ranks = new Set(
+    rows.flatMap(({ ranks }) => ranks.map((it) => it.rank)),
+  );
+  const metrics = new Set(
+    rows.flatMap((row) => Object.keys(best(row)?.metrics ?? {})),
+  );
+  return [...metrics].flatMap((metric) =>
+    [...ranks].sort((a, b) => a - b).map((rank) => ({
+      name: `${metric}@${rank}`,
+      value: ({ ranks }: Row) =>
+        ranks.find((it) => it.rank === rank)?.metrics[metric] ?? undefined,
+    }))
+  );
+}
+
+/** @throws {UsageError} If there is no such column. */
+function sortRows(
+  rows: readonly Row[],
+  columns: readonly Column[],
+  args: Arguments,
+): readonly Row[] {
+  const name = args.value("sort");
+  let sorted = rows;
+  if (name !== undefined) {
+    const column = columns.find((it) => it.name === name);
+    if (column === undefined && rows.length > 0) {
+      const names = columns.map((it) => it.name);
+      const hint = didYouMean(name, names) ||
+        `; the columns are ${names.map((it) => `"${it}"`).join(", ")}`;
+      throw new UsageError(`No column "${name}" to sort by${hint}`);
+    }
+    sorted = rows.toSorted((a, b) => order(column!.value(a), column!.value(b)));
+  }
+  return args.has("reverse") ? sorted.toReversed() : sorted;
+}
+
+/** Orders cells: absent ones, numbers, then texts. */
+function order(a: Cell, b: Cell): number {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  const kind = (cell: Cell) =>
+    cell === undefined ? 0 : typeof cell === "number" ? 1 : 2;
+  if (kind(a) !== kind(b)) return kind(a) - kind(b);
+  const [left, right] = [String(a), String(b)];
+  return left < right ? -1 : left > right ? 1 : 0;
+}
+
+/** Rows as CSV (RFC 4180), with numbers in full. */
+function csv(columns: readonly Column[], rows: readonly Row[]): string {
+  const field = (cell: Cell) => {
+    const text = cell === undefined ? "" : String(cell);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return [
+    columns.map(({ name }) => field(name)),
+    ...rows.map((row) => columns.map(({ value }) => field(value(row)))),
+  ].map((fields) => `${fields.join(",")}\n`).join("");
+}
+
+function table(
+  columns: readonly Column[],
+  rows: readonly Row[],
+  style: Style,
+): string {
+  const shown = columns.filter(({ name }) => name !== "current");
+  const cells = rows.map((row) =>
+    shown.map(({ name, value, show }) => {
+      const cell = value(row);
+      if (name === "started") {
+        const [day, time] = row.started.split("T");
+        return `${row.current ? "*" : " "} ${day} ${time!.slice(0, 5)}`;
+      }
+      if (cell === undefined) return "";
+      return printable(
+        typeof cell === "number" && show ? show(cell) : String(cell),
+      );
+    })
+  );
+  const titles = shown.map(({ name }) =>
+    name === "started" ? "  started" : name
+  );
+  const widths = titles.map((title, i) =>
+    Math.max(title.length, ...cells.map((row) => row[i]!.length))
+  );
+  const isNumber = shown.map(({ value }) =>
+    rows.every((row) => typeof (value(row) ?? 0) === "number")
+  );
+  const line = (texts: readonly string[]) =>
+    texts.map((text, i) =>
+      isNumber[i] ? text.padStart(widths[i]!) : text.padEnd(widths[i]!)
+    ).join("  ").trimEnd();
+  return [style.bold(line(titles)), ...cells.map(line)]
+    .map((it) => `${it}\n`).join("");
+}

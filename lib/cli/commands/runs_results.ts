@@ -1,0 +1,184 @@
+/** The results in a cache, with the parameters and costs of everything that each was made from. */
+import { entriesOf } from "../../store/files.ts";
+import type { Manifest } from "../../store/manifests.ts";
+import { join } from "../../store/paths.ts";
+import type { Store } from "../../store/store.ts";
+
+/** Metrics at a rank; null for an undefined one. */
+export interface RankScores {
+  readonly rank: number;
+  readonly metrics: Readonly<Record<string, number | null>>;
+}
+
+/** A result with the parameters and costs of all results that it was made from. */
+export interface Row {
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly key: string;
+  /** When the run that made it started: ISO 8601. */
+  readonly started: string;
+  /** True if the output folder shows it. */
+  readonly current: boolean;
+  /** Parameters of the stage and of all that it was made from, by `TASK.PARAMETER`. */
+  readonly params: Readonly<Record<string, unknown>>;
+  /** From `scores.json`; empty for other results. */
+  readonly ranks: readonly RankScores[];
+  /** Metrics that the stage reported. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Durations of the stage itself, of the training that it scores, and of all results that it was made from. */
+  readonly seconds: {
+    readonly stage: number;
+    readonly training?: number;
+    readonly total: number;
+  };
+  /** Bytes of the adapter or classifier that it scores, else of its own files. */
+  readonly size: number;
+  readonly manifest: Manifest;
+}
+
+/** A result of a stage; another pipeline may have made it. */
+interface StageResult {
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly manifest: Manifest;
+  readonly current: boolean;
+}
+
+/** The results in a cache, and the results that each was made from. */
+export class Results {
+  /** Latest first. */
+  readonly all: readonly StageResult[];
+  readonly #store: Store;
+  /** Results by the digest of their content, latest first. */
+  readonly #byContent: Map<string, Manifest[]>;
+
+  constructor(store: Store) {
+    this.#store = store;
+    const manifests = store.manifests.keys().flatMap((key) => {
+      const found = store.manifests.read(key);
+      return found.state === "found" ? [found.manifest] : [];
+    }).sort((a, b) => a.started < b.started ? 1 : -1);
+    this.#byContent = Map.groupBy(manifests, ({ content }) => content);
+    this.all = [...this.#list(manifests)].sort((a, b) =>
+      a.manifest.started < b.manifest.started ? 1 : -1
+    );
+  }
+
+  /** The results in the histories of all stages, then those that are too old for a history. */
+  *#list(manifests: readonly Manifest[]): Generator<StageResult> {
+    const { histories } = this.#store;
+    const byKey = new Map(manifests.map((it) => [it.key, it]));
+    const listed = new Set<string>();
+    for (const { name: pipeline, isDirectory } of entriesOf(histories.folder)) {
+      if (!isDirectory) continue;
+      for (const { name } of entriesOf(join(histories.folder, pipeline))) {
+        if (!name.endsWith(".json")) continue;
+        const stage = name.slice(0, -".json".length);
+        const { keys } = histories.read(pipeline, stage);
+        for (const [i, key] of keys.entries()) {
+          const manifest = byKey.get(key);
+          if (manifest === undefined) continue;
+          listed.add(`${pipeline}/${stage}/${key}`);
+          yield { pipeline, stage, manifest, current: i === 0 };
+        }
+      }
+    }
+    for (const manifest of manifests) {
+      const { pipeline, stage, key } = manifest;
+      if (listed.has(`${pipeline}/${stage}/${key}`)) continue;
+      yield { pipeline, stage, manifest, current: false };
+    }
+  }
+
+  row({ pipeline, stage, manifest, current }: StageResult): Row {
+    const { key, started, metrics, seconds } = manifest;
+    const chain = this.#chain(manifest);
+    const scored = isScored(manifest)
+      ? chain.find(({ metrics }) => TRAINING in metrics)
+      : undefined;
+    const training = (scored ?? manifest).metrics[TRAINING];
+    return {
+      pipeline,
+      stage,
+      key,
+      started,
+      current,
+      params: Object.fromEntries(chain.toReversed().flatMap(paramsOf)),
+      ranks: this.#scores(manifest),
+      metrics,
+      seconds: {
+        stage: seconds,
+        ...(training !== undefined && { training }),
+        // Rounded to milliseconds, as the durations of stages are.
+        total: Math.round(
+          chain.reduce((sum, { seconds }) => sum + 1000 * seconds, 0),
+        ) / 1000,
+      },
+      size: (scored ?? manifest).files
+        .reduce((sum, { size }) => sum + size, 0),
+      manifest,
+    };
+  }
+
+  /** A result and all results that it was made from, nearest first. */
+  #chain(manifest: Manifest): Manifest[] {
+    const chain = [manifest];
+    const seen = new Set(chain);
+    for (const { parts, pipeline, started } of chain) {
+      for (const { content } of Object.values(parts.inputs).flat()) {
+        const makers = this.#byContent.get(content) ?? [];
+        const earlier = makers.filter((it) => it.started <= started);
+        // Several keys may have given the same content: their parameters made no difference.
+        const maker = earlier.find((it) => it.pipeline === pipeline) ??
+          earlier[0];
+        if (maker === undefined || seen.has(maker)) continue;
+        seen.add(maker);
+        chain.push(maker);
+      }
+    }
+    return chain;
+  }
+
+  #scores({ files, pipeline, stage }: Manifest): RankScores[] {
+    const file = files.find(({ path }) => path === SCORES);
+    if (file === undefined) return [];
+    const text = this.#store.blobs.text(file.blob);
+    if (text === undefined) {
+      throw new Error(
+        `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,
+      );
+    }
+    const { ranks } = JSON.parse(text) as { ranks?: RankScores[] };
+    return Array.isArray(ranks) ? ranks : [];
+  }
+}
+
+/** True for results that have scores. */
+export function isScored({ files }: Manifest): boolean {
+  return files.some(({ path }) => path === SCORES);
+}
+
+/** File of the scores of an evaluation: metrics at each rank. */
+const SCORES = "scores.json";
+
+/** Metric with the seconds of a training over all attempts. */
+export const TRAINING = "training_seconds";
+
+/** Parameters of a result by `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code. */
+function paramsOf({ task, parts }: Manifest): [string, unknown][] {
+  const found: [string, unknown][] = [];
+  const add = (name: string, value: unknown) => {
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+      for (const [key, it] of Object.entries(value)) add(`${name}.${key}`, it);
+    } else found.push([name, value]);
+  };
+  add(task, parts.params);
+  for (const [name, content] of Object.entries(parts.sources)) {
+    add(`${task}.${name}`, `content ${content.slice(0, 8)}`);
+  }
+  for (const [name, identity] of Object.entries(parts.runtimes)) {
+    add(`${task}.${name}`, identity);
+  }
+  add(`${task}.code`, parts.code.slice(0, 8));
+  return found;
+}

@@ -1,0 +1,72 @@
+import type { EngineReport } from "../../engine/install/check.ts";
+import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import { ENGINE, HELP, JSON_LINES } from "../arguments/options.ts";
+import {
+  engineMessage,
+  engineOption,
+  installOptions,
+} from "../runtime/engine.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import { bytes, type Message } from "../terminal/messages.ts";
+import { chooseRenderer } from "../terminal/renderer.ts";
+
+/** `deno task setup`: installs the engine, or checks it. */
+export const setupCommand: Command = {
+  name: "setup",
+  usage: "",
+  description:
+    `Install the engine for all pipelines, and report what it supports on this machine.
+
+Setup is optional: a run installs the engine when the first stage needs it. The library is installed into $DYLORA_CACHE, by default in the user's cache folder. A damaged library is replaced.`,
+  options: [
+    {
+      name: "check",
+      description: "Only verify the hashes of the files and load the library",
+    },
+    ENGINE,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["", "Install the engine that suits this machine"],
+    ["--check", "Check whether it works, and on which devices"],
+  ],
+  positionals: { min: 0, max: 0 },
+  run: setUp,
+};
+
+async function setUp(args: Arguments): Promise<number> {
+  const { selectEngine } = await import("../../engine/install/choose.ts");
+  const { checkEngine } = await import("../../engine/install/check.ts");
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  const note = (text: string) => say({ type: "note", text });
+  try {
+    return await interruptible(async (signal) => {
+      let choice = await selectEngine(engineOption(args));
+      if (!args.has("check")) {
+        choice = await choice.prepare({
+          ...installOptions(say, signal),
+          thorough: true,
+        });
+      }
+      say(engineMessage(choice));
+      reportLines(await checkEngine(choice)).forEach(note);
+      return EXIT.success;
+    }, () => note("Stopping: removing the unfinished installation"));
+  } finally {
+    renderer.end();
+  }
+}
+
+function reportLines({ library, devices, bfloat16 }: EngineReport): string[] {
+  return [
+    ...(library === undefined ? [] : [
+      `library: libtensorflow ${library.version}, ${
+        bytes(library.bytes)
+      } in ${library.folder}`,
+    ]),
+    `devices: ${devices.join(", ")}`,
+    `bfloat16: ${bfloat16 ? "yes" : "no"}`,
+  ];
+}

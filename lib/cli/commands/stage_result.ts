@@ -1,0 +1,102 @@
+/** For commands that read the result of a stage, which the parameters and the engine of the command line select. */
+import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import { NoResultError } from "../../scheduler/failure.ts";
+import { openResults, type ResultFolders } from "../../scheduler/results.ts";
+import { type Arguments, UsageError } from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import { settingsOf, stageCommand } from "../arguments/options.ts";
+import { plannedEngine } from "../runtime/executor.ts";
+
+/**
+ * Does work that reads the result of a stage.
+ *
+ * @throws {Error} If the stage has no result. The message has the command that
+ * makes it, and the cause is a {@linkcode NoResultError}.
+ */
+export async function needingResult<T>(
+  args: Arguments,
+  stage: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof NoResultError)) throw error;
+    throw new Error(
+      `${error.message}: run it with "${
+        stageCommand("pipeline", args, stage)
+      }"`,
+      { cause: error },
+    );
+  }
+}
+
+/** A stage that makes an adapter. */
+interface AdapterStage {
+  readonly graph: Graph;
+  readonly stage: GraphStage;
+  /** The stage of its base model: the input "model", or that of the input "adapter". */
+  readonly model: GraphStage | undefined;
+  /**
+   * Opens the result of a stage, and those of stages that it needs.
+   *
+   * @throws {Error} As {@linkcode needingResult}.
+   */
+  open(stage: string, stages: readonly string[]): Promise<ResultFolders>;
+}
+
+/**
+ * Finds the stage that makes an adapter in the pipeline of the first argument.
+ *
+ * @param pattern Selects the stage.
+ * @param kinds Kinds of artifacts that count as adapters.
+ * @throws {UsageError} If no stage makes an adapter, or several do.
+ */
+export async function adapterStage(
+  args: Arguments,
+  pattern: string,
+  kinds: readonly ("adapter" | "peft")[],
+): Promise<AdapterStage> {
+  const settings = await settingsOf(args);
+  const { graph, selected, store } = await openPipeline(
+    args,
+    settings.out,
+    [pattern],
+  );
+  const [stage, other] = selected.map((id) => graph.stages.get(id)!)
+    .filter(({ declaration: { output } }) =>
+      kinds.some((kind) => kind === output.kind)
+    );
+  if (stage === undefined) {
+    const verb = kinds.includes("adapter") ? "makes" : "exports";
+    throw new UsageError(
+      `"${pattern}" selects no stage that ${verb} an adapter`,
+    );
+  }
+  if (other !== undefined) {
+    throw new UsageError(
+      `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
+    );
+  }
+  const runtimes = { engine: plannedEngine(args, graph, store) };
+  return {
+    graph,
+    stage,
+    model: modelOf(stage, graph),
+    open: (id, stages) =>
+      needingResult(
+        args,
+        id,
+        () => openResults(graph, id, stages, { ...settings, runtimes }, store),
+      ),
+  };
+}
+
+function modelOf({ inputs }: GraphStage, graph: Graph): GraphStage | undefined {
+  const [model] = inputs.model ?? [];
+  if (model !== undefined) return graph.stages.get(model);
+  const [adapter] = inputs.adapter ?? [];
+  return adapter === undefined
+    ? undefined
+    : modelOf(graph.stages.get(adapter)!, graph);
+}

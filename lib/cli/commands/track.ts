@@ -1,0 +1,174 @@
+import { join } from "../../store/paths.ts";
+import type { RecordedRun } from "../../track/recorded_runs.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  invalidValue,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import {
+  HELP,
+  JSON_LINES,
+  OUT,
+  outOf,
+  shortPath,
+  TASKS,
+} from "../arguments/options.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import { count } from "../terminal/messages.ts";
+import { writeOut } from "../terminal/renderer.ts";
+
+/** `deno task track`: sends trainings and evaluations to an experiment tracker. */
+export const trackCommand: Command = {
+  name: "track",
+  usage: "PIPELINE",
+  description:
+    `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters. Runs that the tracker already has are not added again.
+
+tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.`,
+  options: [
+    {
+      name: "to",
+      value: "NAME",
+      choices: ["tensorboard", "trackio", "mlflow"],
+      description: "Tracker: tensorboard, trackio or mlflow",
+    },
+    {
+      name: "dir",
+      value: "DIR",
+      description:
+        "With tensorboard: folder of the event files (default OUT/PIPELINE/_tensorboard)",
+    },
+    {
+      name: "url",
+      value: "URL",
+      description:
+        "With mlflow and trackio: address of the server (default http://127.0.0.1:5000, http://127.0.0.1:7860)",
+    },
+    TASKS,
+    OUT,
+    JSON_LINES,
+    HELP,
+  ],
+  examples: [
+    ["smoke --to tensorboard", "Write event files"],
+    ["glue-mini --to mlflow", "Send to the server of MLFLOW_TRACKING_URI"],
+    [
+      '--to trackio --url "http://127.0.0.1:7860/?write_token=TOKEN" smoke',
+      "Send to a server that trackio.show() has started",
+    ],
+  ],
+  positionals: { min: 1, max: 1 },
+  run: track,
+};
+
+async function track(args: Arguments): Promise<number> {
+  const to = args.value("to");
+  if (to === undefined) {
+    throw new UsageError(
+      'Missing option "--to": give a tracker, tensorboard, trackio or mlflow',
+    );
+  }
+  const other = to === "tensorboard" ? "url" : "dir";
+  if (args.has(other)) {
+    throw new UsageError(`Option "--${other}" does not apply to "--to ${to}"`);
+  }
+  const { graph: { pipeline }, store } = await openPipeline(args, outOf(args));
+  const { recordedRuns } = await import("../../track/recorded_runs.ts");
+  const runs = await recordedRuns(
+    pipeline,
+    store,
+    (text) => console.error(text),
+  );
+  if (runs.length === 0) {
+    throw new Error(
+      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "deno task pipeline ${
+        args.positionals[0]
+      }"`,
+    );
+  }
+  const send = {
+    tensorboard: writeForTensorboard,
+    mlflow: sendToMlflow,
+    trackio: sendToTrackio,
+  }[to]!;
+  return await interruptible(async (signal) => {
+    const [added, target] = await send(pipeline, runs, args, signal);
+    const present = runs.length - added;
+    writeOut(
+      args.has("json")
+        ? `${JSON.stringify({ type: "tracked", to, target, added, present })}\n`
+        : `${count(added, "run")} added to ${target}${
+          present > 0 ? `; ${present} already there` : ""
+        }\n`,
+    );
+    if (to === "tensorboard" && !args.has("json")) {
+      writeOut(`Show it with "tensorboard --logdir ${target}"\n`);
+    }
+    return EXIT.success;
+  });
+}
+
+async function writeForTensorboard(
+  pipeline: string,
+  runs: readonly RecordedRun[],
+  args: Arguments,
+): Promise<[added: number, target: string]> {
+  const { writeEventFiles } = await import("../../track/event_files.ts");
+  const folder = args.value("dir") ??
+    join(outOf(args), pipeline, "_tensorboard");
+  return [await writeEventFiles(runs, folder), shortPath(folder)];
+}
+
+async function sendToMlflow(
+  pipeline: string,
+  runs: readonly RecordedRun[],
+  args: Arguments,
+  signal: AbortSignal,
+): Promise<[added: number, target: string]> {
+  const mlflow = await import("../../track/mlflow.ts");
+  const url = addressOf(args, "MLFLOW_TRACKING_URI", "http://127.0.0.1:5000");
+  const added = await mlflow.sendToMlflow(pipeline, runs, {
+    title: "MLflow",
+    url: url.replace(/\/+$/, ""),
+    headers: mlflow.mlflowHeaders(Deno.env.get),
+    start: "mlflow server",
+    signal,
+  });
+  return [added, url];
+}
+
+async function sendToTrackio(
+  pipeline: string,
+  runs: readonly RecordedRun[],
+  args: Arguments,
+  signal: AbortSignal,
+): Promise<[added: number, target: string]> {
+  const trackio = await import("../../track/trackio.ts");
+  const given = addressOf(args, "TRACKIO_SERVER_URL", "http://127.0.0.1:7860");
+  const server = trackio.trackioServer(given, Deno.env.get);
+  const added = await trackio.sendToTrackio(pipeline, runs, {
+    title: "Trackio",
+    ...server,
+    start: "trackio show",
+    signal,
+  });
+  return [added, server.url];
+}
+
+/** The address of a server: from `--url`, else from a variable, else the usual one. */
+function addressOf(
+  args: Arguments,
+  variable: string,
+  usual: string,
+): string {
+  const url = args.value("url") ?? (Deno.env.get(variable) || usual);
+  if (/^https?:\/\//.test(url) && URL.canParse(url)) return url;
+  throw args.has("url")
+    ? invalidValue("url", url, `expected an address such as "${usual}"`)
+    : new UsageError(
+      `Invalid value "${url}" for variable "${variable}": expected an address such as "${usual}"`,
+    );
+}

@@ -1,0 +1,63 @@
+import { verify } from "../../scheduler/verify.ts";
+import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
+import {
+  HELP,
+  JSON_LINES,
+  KEY_OPTIONS,
+  settingsOf,
+} from "../arguments/options.ts";
+import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import type { Message } from "../terminal/messages.ts";
+import { chooseRenderer } from "../terminal/renderer.ts";
+import { needingResult } from "./stage_result.ts";
+
+/** `deno task verify`: runs cached stages again and compares the output. */
+export const verifyCommand: Command = {
+  name: "verify",
+  usage: "PIPELINE STAGE...",
+  description:
+    "Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
+  options: [...KEY_OPTIONS, JSON_LINES, HELP],
+  examples: [
+    ["smoke train-dylora", "Check that training is deterministic"],
+    ['smoke "*"', "Check every stage"],
+  ],
+  positionals: { min: 2, max: Infinity },
+  run: verifyStages,
+};
+
+async function verifyStages(args: Arguments): Promise<number> {
+  const settings = await settingsOf(args);
+  const { graph, selected, store } = await openPipeline(args, settings.out);
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  const slurm = await slurmExecutor(
+    args,
+    (text) => say({ type: "note", text }),
+  );
+  try {
+    return await interruptible(async (signal) => {
+      const engine = engineForRun(args, slurm, graph, store, say, signal);
+      const executor = slurm && { executor: slurm };
+      const ofRun = { ...settings, ...executor, runtimes: { engine } };
+      let code: number = EXIT.success;
+      say({ type: "start", pipeline: graph.pipeline, stages: selected });
+      for (const stage of selected) {
+        const reason = "compare with the cached result";
+        say({ type: "started", stage, attempt: 1, reason });
+        const result = await needingResult(
+          args,
+          stage,
+          () => verify(graph, stage, ofRun, say, signal),
+        );
+        if (result.differing.length > 0) code = EXIT.failed;
+        say({ type: "verified", ...result });
+      }
+      return code;
+    });
+  } finally {
+    renderer.end();
+  }
+}

@@ -1,0 +1,337 @@
+/** The state of a pipeline that `dash` shows, read from the files of its runs, whichever process started them. */
+import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import type { Event } from "../../scheduler/events.ts";
+import type { StageStatus } from "../../scheduler/plan.ts";
+import { visibleFolder } from "../../scheduler/visible.ts";
+import type { Manifest } from "../../store/manifests.ts";
+import { fingerprint } from "../../store/stats.ts";
+import type { Store } from "../../store/store.ts";
+import { StageLog } from "./dash_log.ts";
+
+/** State of a stage, for the page. */
+interface StageState {
+  readonly id: string;
+  readonly name: string;
+  /** Ids of the stages that it depends on. */
+  readonly needs: readonly string[];
+  readonly state: "done" | "running" | "failed" | "waiting";
+  /** Why it waits or has failed. */
+  readonly reason?: string;
+  /** When its run started: ISO 8601. */
+  readonly started?: string;
+  /** Duration of the run that made its result. */
+  readonly seconds?: number;
+  readonly progress?: Omit<Event & { type: "progress" }, "type" | "stage">;
+  /** Number of points of each metric that it logs by step. */
+  readonly points: Readonly<Record<string, number>>;
+}
+
+/** A metric by rank, with a column for each group of evaluations. */
+interface RankTable {
+  /** Name of the data set. */
+  readonly task: string;
+  readonly metric: string;
+  readonly columns: readonly {
+    readonly title: string;
+    /** Number of evaluations that are done, of `total`. */
+    readonly done: number;
+    readonly total: number;
+    /** Mean over the evaluations, by rank. */
+    readonly scores: Readonly<Record<number, number>>;
+  }[];
+}
+
+/** What the page shows. */
+export interface DashState {
+  /** Its name; empty until it has been read. */
+  readonly pipeline: string;
+  /** Time of the server, for durations: ISO 8601. */
+  readonly now: string;
+  readonly stages: readonly StageState[];
+  readonly tables: readonly RankTable[];
+  /** Reports that are up to date. */
+  readonly reports: readonly {
+    readonly stage: string;
+    /** Changes with the content. */
+    readonly version: string;
+  }[];
+  /** Why the last read failed, such as an error in the pipeline file. */
+  readonly problem?: string;
+}
+
+/** How the state of a pipeline is read; a test replaces it. */
+export interface Sources {
+  readonly store: Store;
+  /** Folder of all output. */
+  readonly out: string;
+  graph(): Promise<Graph>;
+  status(): Promise<readonly StageStatus[]>;
+}
+
+/** Minimum and maximum milliseconds between two reads of the state of all stages. A read plans the pipeline. */
+const [MIN_AGE, MAX_AGE] = [1_000, 5_000];
+
+/** Follows the runs of a pipeline. */
+export class Follower {
+  readonly #sources: Sources;
+  readonly #now: () => number;
+  #graph: Graph | undefined;
+  #status: ReadonlyMap<string, StageStatus> = new Map();
+  #problem: string | undefined;
+  #seen = "";
+  #at = -Infinity;
+  #reading: Promise<void> | undefined;
+  readonly #logs = new Map<string, StageLog>();
+  /** By key. */
+  readonly #results = new Map<string, Manifest>();
+  /** By blob. */
+  readonly #scores = new Map<string, Scores | undefined>();
+
+  /** @param now The clock: milliseconds since 1970. */
+  constructor(sources: Sources, now: () => number = Date.now) {
+    this.#sources = sources;
+    this.#now = now;
+  }
+
+  /** The state now. */
+  async state(): Promise<DashState> {
+    await (this.#reading ??= this.#read().finally(() => {
+      this.#reading = undefined;
+    }));
+    const problem = this.#problem !== undefined &&
+      { problem: this.#problem };
+    const now = new Date(this.#now()).toISOString();
+    const graph = this.#graph;
+    if (graph === undefined) {
+      const nothing = { stages: [], tables: [], reports: [] };
+      return { pipeline: "", now, ...nothing, ...problem };
+    }
+    const stages = [...this.#status.values()].flatMap((status) => {
+      const stage = graph.stages.get(status.stage);
+      return stage ? [this.#stageState(stage, status)] : [];
+    });
+    return {
+      pipeline: graph.pipeline,
+      now,
+      stages,
+      tables: this.#tables(graph),
+      reports: [...this.#status.keys()].flatMap((stage) => {
+        const kind = graph.stages.get(stage)?.declaration.output.kind;
+        const page = kind === "report" ? this.#page(stage) : undefined;
+        return page ? [{ stage, version: page.version }] : [];
+      }),
+      ...problem,
+    };
+  }
+
+  /** Points `[step, value]` of a metric of a stage, from the index `from`. */
+  series(
+    stage: string,
+    name: string,
+    from: number,
+  ): readonly (readonly [step: number, value: number])[] {
+    return this.#log(stage)?.series.get(name)?.slice(from) ?? [];
+  }
+
+  /** The last lines of the log of a stage. */
+  lines(stage: string): readonly string[] {
+    return this.#log(stage)?.lines ?? [];
+  }
+
+  /** The page of a report that is up to date; undefined if there is none. */
+  report(stage: string): Uint8Array<ArrayBuffer> | undefined {
+    const page = this.#page(stage);
+    return page && Deno.readFileSync(page.path);
+  }
+
+  /** Path of the page of a report: beside the folder of the stage, with the facts of the run, if the run has written it, else as the stage made it. */
+  #page(stage: string): { path: string; version: string } | undefined {
+    const file = this.#result(stage)?.files
+      .find(({ path }) => path === "report.html");
+    if (file === undefined) return undefined;
+    const { out, store } = this.#sources;
+    const folder = visibleFolder(out, this.#graph!.pipeline, { id: stage });
+    const [page, source] = [`${folder}.html`, `${folder}/report.html`]
+      .map(fingerprint);
+    return page !== undefined && page.modified >= (source?.modified ?? 0)
+      ? { path: `${folder}.html`, version: `${page.changed}` }
+      : { path: store.blobs.path(file.blob), version: file.blob };
+  }
+
+  async #read(): Promise<void> {
+    const { store } = this.#sources;
+    const age = this.#now() - this.#at;
+    if (age < MIN_AGE) return;
+    const seen = [
+      "runs",
+      ...this.#graph === undefined ? [] : [
+        `stages/${this.#graph.pipeline}`,
+        `failures/${this.#graph.pipeline}`,
+      ],
+    ].map((path) => {
+      const print = fingerprint(store.path(path));
+      return `${print?.changed} ${print?.modified} ${print?.inode}`;
+    }).join();
+    if (seen === this.#seen && age < MAX_AGE) return;
+    this.#at = this.#now();
+    try {
+      const status = await this.#sources.status();
+      this.#status = new Map(status.map((it) => [it.stage, it]));
+      const ids = status.map(({ stage }) => stage);
+      if (
+        this.#graph === undefined || ids.length !== this.#graph.stages.size ||
+        ids.some((id) => !this.#graph!.stages.has(id))
+      ) this.#graph = await this.#sources.graph();
+      this.#problem = undefined;
+      this.#seen = seen;
+    } catch (error) {
+      // Shown on the page: the user may be editing the file.
+      this.#problem = error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  #stageState(stage: GraphStage, status: StageStatus): StageState {
+    const { decision, live, last, failure } = status;
+    const log = this.#log(stage.id);
+    const isDone = decision.state === "unchanged" ||
+      decision.state === "restore";
+    const state = live
+      ? "running"
+      : isDone
+      ? "done"
+      : failure !== undefined && !failure.interrupted
+      ? "failed"
+      : "waiting";
+    const reason = state === "failed"
+      ? failure!.message
+      : state === "waiting" && "reason" in decision
+      ? decision.reason
+      : undefined;
+    return {
+      id: stage.id,
+      name: stage.name,
+      needs: [...new Set(Object.values(stage.inputs).flat())],
+      state,
+      ...(reason !== undefined && { reason }),
+      ...(live && { started: live.started }),
+      ...(state === "done" && last && { seconds: last.seconds }),
+      ...(live && log?.progress && { progress: log.progress }),
+      points: Object.fromEntries(
+        [...log?.series ?? []].map(([name, points]) => [name, points.length]),
+      ),
+    };
+  }
+
+  /** The log of the last run of a stage, read up to its present end. */
+  #log(stage: string): StageLog | undefined {
+    const { store } = this.#sources;
+    const status = this.#status.get(stage);
+    const result = this.#result(stage);
+    const path = status?.live?.log ??
+      (result ? store.blobs.path(result.log.blob) : status?.failure?.log);
+    if (path === undefined) return undefined;
+    let log = this.#logs.get(stage);
+    if (log === undefined || log.path !== path) {
+      log = new StageLog(path);
+      this.#logs.set(stage, log);
+    } else if (!status?.live) return log;
+    log.read();
+    return log;
+  }
+
+  /** The result of a stage that is up to date. */
+  #result(stage: string): Manifest | undefined {
+    const decision = this.#status.get(stage)?.decision;
+    if (decision?.state !== "unchanged" && decision?.state !== "restore") {
+      return undefined;
+    }
+    const { key } = decision;
+    const known = this.#results.get(key);
+    if (known !== undefined) return known;
+    const found = this.#sources.store.manifests.read(key);
+    if (found.state !== "found") return undefined;
+    this.#results.set(key, found.manifest);
+    return found.manifest;
+  }
+
+  #tables({ stages }: Graph): RankTable[] {
+    const groups = Map.groupBy(
+      [...stages.values()].filter(({ declaration }) =>
+        declaration.output.kind === "scores"
+      ),
+      titleOf,
+    );
+    const tables = new Map<string, RankTable>();
+    for (const [title, members] of groups) {
+      const scores = members.flatMap(({ id }) => this.#scoresOf(id) ?? []);
+      const [first] = scores;
+      // The data set is unknown until the first result.
+      if (first === undefined) continue;
+      const { task, metric } = first;
+      const byRank = Map.groupBy(
+        scores.flatMap(({ ranks }) => ranks),
+        ({ rank }) => rank,
+      );
+      const table = tables.get(task) ?? { task, metric, columns: [] };
+      const column = {
+        title,
+        done: scores.length,
+        total: members.length,
+        scores: Object.fromEntries(
+          [...byRank].map(([rank, of]) => [
+            rank,
+            of.reduce((sum, { score }) => sum + score, 0) / of.length,
+          ]),
+        ),
+      };
+      tables.set(task, { ...table, columns: [...table.columns, column] });
+    }
+    return [...tables.values()];
+  }
+
+  #scoresOf(stage: string): Scores | undefined {
+    const file = this.#result(stage)?.files
+      .find(({ path }) => path === "scores.json");
+    if (file === undefined) return undefined;
+    if (!this.#scores.has(file.blob)) {
+      const text = this.#sources.store.blobs.text(file.blob);
+      this.#scores.set(file.blob, text === undefined ? text : readScores(text));
+    }
+    return this.#scores.get(file.blob);
+  }
+}
+
+/** The id of a stage without its seed, over which scores are averaged, and its rank, which is a row. */
+function titleOf({ id }: GraphStage): string {
+  const [name, values = ""] = id.split("@");
+  const others = values.split(",")
+    .filter((it) => it !== "" && !/^(seed|rank)=/.test(it));
+  return others.length === 0 ? name! : `${name}@${others}`;
+}
+
+/** The main metric of an evaluation, by rank. */
+interface Scores {
+  readonly task: string;
+  readonly metric: string;
+  readonly ranks: readonly { readonly rank: number; readonly score: number }[];
+}
+
+/** Reads `scores.json`; undefined if it is another file of this name. */
+function readScores(text: string): Scores | undefined {
+  const { task, ranks } = JSON.parse(text) as {
+    task?: string;
+    ranks?: { rank: number; metrics: Record<string, number | null> }[];
+  };
+  const metric = Object.keys(ranks?.[0]?.metrics ?? {})[0];
+  if (task === undefined || ranks === undefined || metric === undefined) {
+    return undefined;
+  }
+  return {
+    task,
+    metric,
+    ranks: ranks.flatMap(({ rank, metrics }) => {
+      const score = metrics[metric];
+      return typeof score === "number" ? [{ rank, score }] : [];
+    }),
+  };
+}

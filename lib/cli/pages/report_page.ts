@@ -1,0 +1,185 @@
+import type { Graph } from "../../pipeline/graph.ts";
+import { visibleFolder } from "../../scheduler/visible.ts";
+import { entriesOf, writeDurably } from "../../store/files.ts";
+import type { Manifest } from "../../store/manifests.ts";
+import { join } from "../../store/paths.ts";
+import type { Store } from "../../store/store.ts";
+import { PROJECT, quoted } from "../arguments/options.ts";
+import { count } from "../terminal/messages.ts";
+
+/** How a report was made, for the script of its page (`lib/report/page.js`). */
+interface RunFacts {
+  readonly pipeline: string;
+  /** How the command line names the pipeline: its name, or a file. */
+  readonly source: string;
+  /** The command line, for a shell. */
+  readonly command: string;
+  /** Options of the command line that determine the graph. */
+  readonly options: readonly string[];
+  /** ISO 8601. */
+  readonly date: string;
+  /** Of the project; undefined outside of a repository. */
+  readonly commit: string | undefined;
+  /** By name. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Properties of the machine by name. */
+  readonly machine: Readonly<Record<string, string>>;
+  readonly stages: readonly StageFacts[];
+}
+
+interface StageFacts {
+  readonly id: string;
+  readonly name: string;
+  /** Ids of the stages that it needs. */
+  readonly needs: readonly string[];
+  /** Seconds of the run that made its result. */
+  readonly seconds: number;
+  /** When that run started, ISO 8601. */
+  readonly started: string;
+  /** What this run did: `ran`, `restored`, `unchanged`. */
+  readonly outcome: string;
+}
+
+/** Placeholder of the facts in `report.html`, as `lib/report/page.ts` writes it. */
+const PLACE = '<script type="application/json" id="run">null</script>';
+
+/** A stage that a run brought up to date. */
+interface UpToDate {
+  /** `ran`, `restored`, `unchanged`. */
+  readonly outcome: string;
+  /** Key of its result. */
+  readonly key: string;
+}
+
+/**
+ * Writes the pages of reports: each is the `report.html` of a stage with the
+ * facts of the run.
+ *
+ * @param pages Paths of the pages by the id of the stage.
+ * @param stages All stages of the run by id.
+ * @param run.source How the command line names the pipeline.
+ * @param run.command The arguments of the command line: `pipeline`, `smoke`.
+ * @param run.options Options of the command line that determine the graph.
+ */
+export async function writePages(
+  pages: ReadonlyMap<string, string>,
+  stages: ReadonlyMap<string, UpToDate>,
+  graph: Graph,
+  { store, out, source, command, options }: {
+    readonly store: Store;
+    readonly out: string;
+    readonly source: string;
+    readonly command: readonly string[];
+    readonly options: readonly string[];
+  },
+): Promise<void> {
+  const made = [...stages].flatMap(([id, { outcome, key }]) => {
+    const found = store.manifests.read(key);
+    return found.state === "found"
+      ? [{ id, outcome, manifest: found.manifest }]
+      : [];
+  });
+  const facts: RunFacts = {
+    pipeline: graph.pipeline,
+    source,
+    command: ["deno", "task", ...command].map(quoted).join(" "),
+    options,
+    date: new Date().toISOString(),
+    commit: await commitOf(PROJECT),
+    versions: versionsOf(made.map(({ manifest }) => manifest)),
+    machine: machine(),
+    stages: made.map(({ id, outcome, manifest }) => {
+      const { name, inputs } = graph.stages.get(id)!;
+      return {
+        id,
+        name,
+        needs: [...new Set(Object.values(inputs).flat())],
+        seconds: manifest.seconds,
+        started: manifest.started,
+        outcome,
+      };
+    }),
+  };
+  const json = JSON.stringify(facts).replaceAll("<", "\\u003c");
+  for (const [id, page] of pages) {
+    const folder = visibleFolder(out, graph.pipeline, { id });
+    const text = Deno.readTextFileSync(join(folder, "report.html"));
+    // A function, since "$" is special in a replacement text.
+    writeDurably(
+      page,
+      text.replace(PLACE, () => PLACE.replace("null", () => json)),
+    );
+  }
+}
+
+/** Versions of Deno and of the runtimes that made results. */
+function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
+  const list = (values: readonly (string | undefined)[]) =>
+    [...new Set(values)].filter((it) => it !== undefined).join("; ");
+  const names = new Set(
+    manifests.flatMap(({ parts }) => Object.keys(parts.runtimes)),
+  );
+  return {
+    Deno: list(manifests.map(({ runtime }) => runtime?.replace(/^deno /, ""))),
+    ...Object.fromEntries([...names].map((name) => [
+      name,
+      list(manifests.map(({ parts }) => parts.runtimes[name])),
+    ])),
+  };
+}
+
+/** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
+async function commitOf(folder: string): Promise<string | undefined> {
+  const git = async (...args: string[]) => {
+    const { success, stdout } = await new Deno.Command("git", {
+      args: ["-C", folder, ...args],
+      stderr: "null",
+    }).output();
+    return success ? new TextDecoder().decode(stdout).trim() : undefined;
+  };
+  try {
+    const commit = await git("rev-parse", "--short=12", "HEAD");
+    if (commit === undefined) return undefined;
+    const changes = await git("status", "--porcelain", "--untracked-files=no");
+    return changes === "" ? commit : `${commit}, with changes`;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Properties of this machine by name. */
+function machine(): Record<string, string> {
+  const cpus = navigator.hardwareConcurrency;
+  const memory = Deno.systemMemoryInfo().total / 2 ** 30;
+  const gpus = gpuNames();
+  return {
+    System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
+    Processor: `${processorName() ?? Deno.build.arch}, ${
+      count(cpus, "thread")
+    }`,
+    Memory: `${memory.toFixed(1)} GiB`,
+    ...(gpus.length > 0 && { GPU: gpus.join("; ") }),
+  };
+}
+
+function processorName(): string | undefined {
+  return textOf("/proc/cpuinfo", /^model name\s*:\s*(.+)$/m);
+}
+
+function gpuNames(): string[] {
+  const folder = "/proc/driver/nvidia/gpus";
+  return entriesOf(folder).flatMap(({ name }) =>
+    textOf(join(folder, name, "information"), /^Model:\s*(.+)$/m) ?? []
+  );
+}
+
+/** The first group of a pattern in a system file; undefined if there is no match or no file. */
+function textOf(path: string, pattern: RegExp): string | undefined {
+  try {
+    return pattern.exec(Deno.readTextFileSync(path))?.[1];
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}

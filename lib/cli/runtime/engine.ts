@@ -1,0 +1,175 @@
+import {
+  type EngineChoice,
+  type EngineName,
+  ENGINES,
+} from "../../engine/install/choice.ts";
+import type { Host } from "../../engine/install/host.ts";
+import type { InstallOptions } from "../../engine/install/install.ts";
+import type { Runtime } from "../../scheduler/settings.ts";
+import { digest } from "../../store/digest.ts";
+import { join } from "../../store/paths.ts";
+import type { Arguments } from "../arguments/arguments.ts";
+import { gpusOf } from "../arguments/options.ts";
+import type { Message } from "../terminal/messages.ts";
+
+/** The module that loads the packages that compute with libtensorflow. */
+const KERNELS =
+  new URL("../../engine/tensorflow/kernels.ts", import.meta.url).href;
+
+/** For commands that do not run stages, all of these can be left out. */
+interface EngineOptions {
+  /** Prints messages about the engine. */
+  readonly say?: ((message: Message) => void) | undefined;
+  /** Stops an installation. */
+  readonly signal?: AbortSignal;
+  /** True if stages will run on it. */
+  readonly forRun?: boolean;
+  /** Describes the machine that runs the stages; by default this one. */
+  readonly findHost?: (() => Promise<Host>) | undefined;
+}
+
+/**
+ * Selects the engine for `--engine` as a runtime for stages, and reports it with
+ * the reason. It is installed when the first stage needs it; only `auto` for a
+ * run installs it at once, to try the next engine if that fails, since the
+ * engine is part of every key.
+ *
+ * @returns A function that selects it, once.
+ */
+export function selectedEngine(
+  args: Arguments,
+  {
+    say = () => {},
+    signal,
+    forRun = false,
+    findHost = () => hostFor(args),
+  }: EngineOptions = {},
+): () => Promise<Runtime> {
+  const select = async () => {
+    const { selectEngine } = await import("../../engine/install/choose.ts");
+    const engine = engineOption(args);
+    const options = installOptions(say, signal);
+    const host = await findHost();
+    const selected = await selectEngine(engine, host);
+    const choice = forRun && engine === "auto"
+      ? await selected.prepare(options)
+      : selected;
+    say(engineMessage(choice));
+    return await runtimeOf(choice, options, host);
+  };
+  let runtime: Promise<Runtime> | undefined;
+  return () => runtime ??= select();
+}
+
+/** The value of `--engine`. */
+export function engineOption(args: Arguments): EngineName | "auto" {
+  return ENGINES.find((name) => name === args.value("engine")) ?? "auto";
+}
+
+/** This machine; with `--gpus none`, without its GPUs. */
+export async function hostFor(args: Arguments): Promise<Host> {
+  const { thisHost } = await import("../../engine/install/host.ts");
+  if (gpusOf(args)?.length !== 0) return thisHost;
+  return {
+    ...thisHost,
+    env: (name) => name === "CUDA_VISIBLE_DEVICES" ? "" : thisHost.env(name),
+    webgpuAdapter: async () => {
+      const adapter = await thisHost.webgpuAdapter();
+      const isUsable = engineOption(args) !== "auto" || adapter?.software;
+      return isUsable ? adapter : undefined;
+    },
+  };
+}
+
+/** Options that report the progress of an installation and let `signal` stop it. */
+export function installOptions(
+  say: (message: Message) => void,
+  signal?: AbortSignal,
+): InstallOptions {
+  return {
+    signal,
+    onProgress: (progress) => say({ type: "install", ...progress }),
+    onDamage: (path) =>
+      say({
+        type: "note",
+        text:
+          `"${path}" of the library is missing or was changed after its installation: reinstalling the library`,
+      }),
+  };
+}
+
+/** The runtime of the stages that compute with an engine. */
+export async function runtimeOf(
+  choice: EngineChoice,
+  options: InstallOptions,
+  host?: Host,
+): Promise<Runtime> {
+  const { hasBfloat16, processorOf, thisHost } = await import(
+    "../../engine/install/host.ts"
+  );
+  const { engine, device, identity, library, flags, read, env, files, native } =
+    choice;
+  const machine = host ?? thisHost;
+  const bfloat16 = await hasBfloat16(choice, machine);
+  const processor = engine === "tensorflow" && device === "cpu"
+    ? processorOf(machine)
+    : undefined;
+  return {
+    // The precision "auto" depends on it, and so does what a stage computes.
+    identity: bfloat16 ? `${identity} bfloat16` : identity,
+    threaded: engine === "tensorflow",
+    // WebGPU selects its adapter itself and ignores the ids of held GPUs.
+    gpus: engine === "tensorflow" && device === "gpu" ? 1 : 0,
+    settings: {
+      engine,
+      device,
+      bfloat16,
+      ...(library !== undefined && { library }),
+    },
+    flags,
+    read,
+    ...(files !== undefined && { files }),
+    ...(native !== undefined && { native }),
+    ...(engine === "tensorflow" && { modules: [KERNELS] }),
+    ...(processor !== undefined && {
+      handsOn: await compiledFunctions(`${identity}\n${processor}`, machine),
+    }),
+    env,
+    prepare: async () => {
+      await choice.prepare(options);
+    },
+  };
+}
+
+/**
+ * The functions that stages compile, handed on to later stages with the same
+ * library and kind of processor: `compiled/` in the user's cache.
+ */
+async function compiledFunctions(
+  engine: string,
+  host: Host,
+): Promise<NonNullable<Runtime["handsOn"]>> {
+  const { cacheFolder } = await import("../../engine/install/folder.ts");
+  const kept = join(
+    cacheFolder(host.env),
+    "compiled",
+    digest(engine).slice(0, 16),
+  );
+  return {
+    settings: (folder) => ({ compiledBefore: kept, compiledNow: folder }),
+    read: [kept],
+    take: async (folder) => {
+      const { keepCompiled } = await import(
+        "../../engine/tensorflow/compiled.ts"
+      );
+      keepCompiled({ kept, own: folder });
+    },
+  };
+}
+
+/** The message that reports the selected engine. */
+export function engineMessage(
+  { engine, identity, reason }: EngineChoice,
+): Message {
+  return { type: "engine", engine, identity, reason };
+}

@@ -1,0 +1,233 @@
+import type { Host } from "../../engine/install/host.ts";
+import type { Graph } from "../../pipeline/graph.ts";
+import type { NodeAnswer, Slurm } from "../../scheduler/executors/slurm.ts";
+import type { SlurmSettings } from "../../scheduler/executors/slurm_settings.ts";
+import type { Runtime } from "../../scheduler/settings.ts";
+import { digest } from "../../store/digest.ts";
+import { readSealed, writeSealed } from "../../store/files.ts";
+import { fromFileUrl, join } from "../../store/paths.ts";
+import type { Store } from "../../store/store.ts";
+import type { Arguments, Option } from "../arguments/arguments.ts";
+import { EXECUTOR, PROJECT } from "../arguments/options.ts";
+import type { Message } from "../terminal/messages.ts";
+import { engineOption, hostFor, selectedEngine } from "./engine.ts";
+
+/** Options of a run on a cluster. */
+export const CLUSTER_OPTIONS: readonly Option[] = [
+  EXECUTOR,
+  {
+    name: "detach",
+    description:
+      "With slurm: submit the stages that are ready, and exit; run the command again to go on",
+  },
+  {
+    name: "on-interrupt",
+    value: "WHAT",
+    choices: ["cancel", "leave"],
+    description:
+      "With slurm: on Ctrl-C, cancel jobs or leave them running (default: ask in a terminal, else cancel)",
+  },
+];
+
+/**
+ * The executor for Slurm, if the options or the user's profile select it.
+ *
+ * @param note Prints a note.
+ * @throws {PipelineError} If the profile has faults.
+ */
+export async function slurmExecutor(
+  args: Arguments,
+  note: (text: string) => void,
+): Promise<Slurm | undefined> {
+  const profile = await readProfile();
+  const name = args.value("executor") ?? profile?.executor ?? "local";
+  if (name !== "slurm") return undefined;
+  const { Slurm } = await import("../../scheduler/executors/slurm.ts");
+  const { MAX_JOBS, PACE } = await import(
+    "../../scheduler/executors/slurm_settings.ts"
+  );
+  const { executor: _, warning, ...own } = profile ?? {};
+  const settings: SlurmSettings = {
+    stages: {},
+    ...own,
+    jobs: args.integer("jobs", 1) ?? own.jobs ?? MAX_JOBS,
+    detach: args.has("detach"),
+    onInterrupt: args.value("on-interrupt") === "leave" ? "leave" : "cancel",
+    pace: { ...PACE, ...(warning !== undefined && { warning }) },
+  };
+  return new Slurm(settings, note);
+}
+
+/** The engine for commands that run stages: of the nodes, if they run on Slurm, or of this machine. */
+export function engineForRun(
+  args: Arguments,
+  slurm: Slurm | undefined,
+  graph: Graph,
+  store: Store,
+  say: (message: Message) => void,
+  signal: AbortSignal,
+): () => Promise<Runtime> {
+  const findHost = slurm &&
+    (() => nodeHost(args, slurm, graph, store, say, signal));
+  return selectedEngine(args, { say, signal, forRun: true, findHost });
+}
+
+/** The engine for commands that run no stages: of the nodes or of this machine. Nothing is installed. */
+export function plannedEngine(
+  args: Arguments,
+  graph: Graph,
+  store: Store,
+  say: (message: Message) => void = () => {},
+): () => Promise<Runtime> {
+  const findHost = async () => {
+    const slurm = await slurmExecutor(
+      args,
+      (text) => say({ type: "note", text }),
+    );
+    return slurm === undefined
+      ? await hostFor(args)
+      : await nodeHost(args, slurm, graph, store, say);
+  };
+  return selectedEngine(args, { say, findHost });
+}
+
+/** What a profile file may contain, besides the settings of the executor that are options. */
+type Profile =
+  & { readonly executor?: "local" | "slurm"; readonly warning?: number }
+  & Partial<Omit<SlurmSettings, "detach" | "onInterrupt" | "pace">>;
+
+/** Path of the user's profile: `$DYLORA_PROFILE`, or `dylora/profile.yaml` in the user's configuration folder. */
+function profilePath(): string | undefined {
+  const { env } = Deno;
+  const home = env.get("HOME");
+  const folder = env.get("XDG_CONFIG_HOME") || home && join(home, ".config");
+  return env.get("DYLORA_PROFILE") ||
+    (folder ? join(folder, "dylora", "profile.yaml") : undefined);
+}
+
+/** Reads the user's profile, if there is one. */
+async function readProfile(): Promise<Profile | undefined> {
+  const path = profilePath();
+  if (path === undefined || !isThere(path)) return undefined;
+  const { loadProfile } = await import("./profile.ts");
+  return await loadProfile(path) as Profile;
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      // A path that the user gives must exist.
+      return Deno.env.get("DYLORA_PROFILE") === path;
+    }
+    throw error;
+  }
+}
+
+/** Version of `nodes.json`. */
+const VERSION = 1;
+
+/**
+ * Describes the nodes that run the stages which need the engine. A short job
+ * asks a node of each partition and constraint; `cache/nodes.json` keeps the
+ * answers.
+ *
+ * @throws {Error} If a job fails, or the nodes are not of one kind.
+ */
+async function nodeHost(
+  args: Arguments,
+  executor: Slurm,
+  graph: Graph,
+  store: Store,
+  say: (message: Message) => void,
+  signal = new AbortController().signal,
+): Promise<Host> {
+  const tasks = new Map(
+    [...graph.stages.values()]
+      .filter(({ task, declaration: { needs, local } }) =>
+        needs.length > 0 && executor.of({ task, local }) === executor
+      )
+      .map(({ task }) => [executor.nodesOf(task), task]),
+  );
+  const { thisHost } = await import("../../engine/install/host.ts");
+  if (tasks.size === 0) return thisHost;
+  const program = fromFileUrl(import.meta.resolve("./node_facts.ts"));
+  const path = store.path("nodes.json");
+  const sealed = readSealed(path);
+  const kept = sealed.state === "whole" && sealed.value.version === VERSION
+    ? sealed.value.nodes as Record<string, NodeAnswer>
+    : {};
+  const answers: [string, NodeAnswer][] = [];
+  for (const [nodes, task] of tasks) {
+    const question = digest(`${nodes}\n${engineOption(args)}`).slice(0, 16);
+    let answer = kept[question];
+    if (answer === undefined) {
+      say({ type: "note", text: `Asking a node (${nodes}) for its engine` });
+      store.makeFolder("probes");
+      answer = await executor.probe(
+        task,
+        {
+          args: [
+            ...["run", "--quiet", "--no-check", "--no-remote", "--no-prompt"],
+            ...["--allow-read", "--allow-env", "--allow-run"],
+            `--config=${join(PROJECT, "deno.json")}`,
+            program,
+            engineOption(args),
+          ],
+          env: nodeEnvironment(),
+        },
+        store.path("probes", crypto.randomUUID()),
+        signal,
+      );
+      kept[question] = answer;
+      writeSealed(path, { version: VERSION, nodes: kept });
+    }
+    executor.expect(nodes, answer.machine);
+    answers.push([nodes, answer]);
+  }
+  const [[nodes, first], ...others] = answers as [
+    [string, NodeAnswer],
+    ...[string, NodeAnswer][],
+  ];
+  const other = others.find(([, { machine }]) => machine !== first.machine);
+  if (other !== undefined) {
+    throw new Error(
+      `Nodes with ${nodes} have ${first.machine.trim()}, but those with ${
+        other[0]
+      } have ${
+        other[1].machine.trim()
+      }: select nodes of one kind for all stages that need the engine, by "partition" or "constraint" in the profile`,
+    );
+  }
+  return hostOf(JSON.parse(first.text));
+}
+
+/** Variables that decide where the engine is installed. */
+function nodeEnvironment(): Record<string, string> {
+  const names = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "DYLORA_CACHE"];
+  return Object.fromEntries(
+    names.map((name) => [name, Deno.env.get(name)])
+      .filter((pair): pair is [string, string] => pair[1] !== undefined),
+  );
+}
+
+/** The host of a node, with the answers that `node_facts.ts` has recorded there. */
+function hostOf(facts: Readonly<Record<string, unknown>>): Host {
+  const answer = (...question: string[]) => facts[JSON.stringify(question)];
+  return {
+    target: String(facts.target),
+    env: (name) => answer("env", name) as string | undefined,
+    exists: (path) => answer("exists", path) === true,
+    read: (path) => answer("read", path) as string | undefined,
+    output: (program, ...args) =>
+      Promise.resolve(answer("output", program, ...args) as string | undefined),
+    webgpuAdapter: () =>
+      Promise.resolve(
+        (answer("webgpuAdapter") ?? undefined) as Awaited<
+          ReturnType<Host["webgpuAdapter"]>
+        >,
+      ),
+  };
+}

@@ -1,0 +1,67 @@
+/** Reads the user's profile: what runs the stages, and how. */
+import { z } from "zod";
+import { reportIssues } from "../../pipeline/check.ts";
+import {
+  FaultList,
+  PipelineError,
+  readText,
+  SourceText,
+} from "../../pipeline/faults.ts";
+import { readDocument } from "../../pipeline/places.ts";
+import { Bytes, Duration } from "../../pipeline/schema.ts";
+
+/** Settings that may differ from one task to another. */
+const kind = {
+  partition: z.string().min(1).optional(),
+  account: z.string().min(1).optional(),
+  qos: z.string().min(1).optional(),
+  constraint: z.string().min(1).optional(),
+  time: Duration.optional(),
+  memory: Bytes.optional(),
+  jobs: z.number().int().positive().optional(),
+  arguments: z.array(z.string().startsWith("--")).optional(),
+};
+
+const Profile = z.strictObject({
+  executor: z.enum(["local", "slurm"]).optional(),
+  ...kind,
+  warning: Duration.optional(),
+  stages: z.record(
+    z.string(),
+    z.strictObject({ ...kind, run: z.enum(["slurm", "local"]).optional() }),
+  ).optional(),
+});
+
+/**
+ * Reads a profile file.
+ *
+ * @throws {PipelineError} With all faults of the file.
+ */
+export async function loadProfile(
+  file: string,
+): Promise<z.output<typeof Profile>> {
+  const text = await readText(file);
+  const source = new SourceText(file, text);
+  const document = readDocument(text);
+  if (document.faults.length > 0) {
+    throw new PipelineError(source, document.faults);
+  }
+  const value = document.value ?? {};
+  const { success, data, error } = Profile.safeParse(value);
+  if (success) return data;
+  const faults = new FaultList();
+  reportIssues(error.issues, faults, {
+    file: value,
+    at: [],
+    schema: Profile,
+    value,
+    owner: "the profile",
+  });
+  throw new PipelineError(
+    source,
+    faults.all.map(({ message, place }) => ({
+      message,
+      ...(place && { span: document.spanOf(place) }),
+    })),
+  );
+}

@@ -1,0 +1,231 @@
+import type { Event } from "../../scheduler/events.ts";
+
+/** What is known about the stages of a run before the first one runs. */
+type Expected = Event & { readonly type: "expected" };
+type Progress = Event & { readonly type: "progress" };
+
+/** Estimates how long a stage will take, from its progress and earlier runs. Times are in milliseconds. */
+export class Pace {
+  /** When it, or its job, started. */
+  readonly since: number;
+  /** Duration of an earlier run in seconds; undefined if there was none. */
+  readonly #expected: number | undefined;
+  #last: { readonly progress: Progress; readonly at: number } | undefined;
+  /** True if the last report was of other work, such as compiling: the time until the next one is not that of a step. */
+  #isOther = false;
+  #milliseconds = 0;
+  #units = 0;
+
+  constructor(since: number, expected: number | undefined) {
+    this.since = since;
+    this.#expected = expected;
+  }
+
+  get progress(): Progress | undefined {
+    return this.#last?.progress;
+  }
+
+  /** What the stage does instead of steps, such as compiling; undefined if it takes steps. */
+  get otherWork(): string | undefined {
+    return this.#isOther ? this.#last?.progress.note : undefined;
+  }
+
+  /** The fraction that is done, from 0 to 1. */
+  get share(): number {
+    const { done = 0, total = 0 } = this.progress ?? {};
+    return total > 0 ? Math.min(1, done / total) : 0;
+  }
+
+  take(progress: Progress, now: number): void {
+    const last = this.#last;
+    const steps = progress.done - (last?.progress.done ?? progress.done);
+    if (last !== undefined && steps > 0 && !this.#isOther) {
+      this.#milliseconds += now - last.at;
+      this.#units += steps;
+    }
+    this.#isOther = last === undefined
+      ? progress.done === 0 && progress.note !== undefined
+      : steps === 0 && progress.note !== last.progress.note;
+    this.#last = { progress, at: now };
+  }
+
+  /** Seconds left; undefined if there is nothing to estimate them from. */
+  left(now: number): number | undefined {
+    const { share } = this;
+    const byRun = this.#expected === undefined
+      ? undefined
+      : Math.max(0, this.#expected - (now - this.since) / 1000);
+    const bySteps = this.#leftBySteps(now);
+    if (bySteps === undefined) return share < 1 && byRun || undefined;
+    if (byRun === undefined) return bySteps;
+    // Earlier runs predict better at the start, steps later.
+    const weight = Math.min(1, 5 * share);
+    return weight * bySteps + (1 - weight) * byRun;
+  }
+
+  #leftBySteps(now: number): number | undefined {
+    if (this.#last === undefined || this.#units === 0) return undefined;
+    const { progress: { done, total }, at } = this.#last;
+    // The work after the last step is unknown.
+    if (done >= total) return undefined;
+    const left = (total - done) * this.#milliseconds / this.#units;
+    const passed = this.#isOther ? 0 : now - at;
+    return Math.max(0, left - passed) / 1000;
+  }
+}
+
+/** Time left of a run. */
+interface TimeLeft {
+  readonly seconds: number;
+  /** True if some stages have no estimate, so this is a lower bound. */
+  readonly isMinimum: boolean;
+}
+
+/** Milliseconds between two estimates of the time left. */
+const PAUSE = 1000;
+
+/** Estimates how long a run will take. */
+export class Forecast {
+  #expected: Expected | undefined;
+  /** Durations of earlier runs in seconds, by stage. */
+  readonly #earlier = new Map<string, number>();
+  /** Durations of the stages of this run in seconds, by name. */
+  readonly #seen = new Map<string, number[]>();
+  readonly #ended = new Set<string>();
+  #left: TimeLeft | undefined;
+  #computed = -Infinity;
+
+  expect(expected: Expected): void {
+    this.#expected = expected;
+    for (const { stage, seconds } of expected.stages) {
+      if (seconds !== undefined) this.#earlier.set(stage, seconds);
+    }
+  }
+
+  /** Expected duration of a stage in seconds: that of an earlier run, else the mean of stages of its name. */
+  secondsOf(stage: string): number | undefined {
+    const earlier = this.#earlier.get(stage);
+    if (earlier !== undefined) return earlier;
+    const seen = this.#seen.get(nameOf(stage));
+    return seen && seen.reduce((sum, it) => sum + it, 0) / seen.length;
+  }
+
+  /** @param seconds Undefined if it did not run. */
+  end(stage: string, seconds?: number): void {
+    this.#ended.add(stage);
+    if (seconds === undefined) return;
+    const name = nameOf(stage);
+    this.#seen.set(name, [...this.#seen.get(name) ?? [], seconds]);
+  }
+
+  /** The time left of the run; undefined if there is nothing to estimate it from. */
+  left(
+    running: ReadonlyMap<string, Pace>,
+    now: number,
+  ): TimeLeft | undefined {
+    if (now - this.#computed >= PAUSE) {
+      this.#computed = now;
+      this.#left = this.#compute(running, now);
+    }
+    if (this.#left === undefined) return undefined;
+    const { seconds, isMinimum } = this.#left;
+    const passed = (now - this.#computed) / 1000;
+    return { seconds: Math.max(0, seconds - passed), isMinimum };
+  }
+
+  #compute(
+    running: ReadonlyMap<string, Pace>,
+    now: number,
+  ): TimeLeft | undefined {
+    if (this.#expected === undefined) return undefined;
+    let known = 0;
+    let isMinimum = false;
+    const stages = this.#expected.stages
+      .filter(({ stage }) => !this.#ended.has(stage))
+      .map(({ stage, needs, cpus, gpus }) => {
+        const pace = running.get(stage);
+        const seconds = pace ? pace.left(now) : this.secondsOf(stage);
+        if (seconds === undefined) isMinimum = true;
+        else known++;
+        return {
+          stage,
+          needs: needs.filter((it) => !this.#ended.has(it)),
+          cpus,
+          gpus,
+          seconds: seconds ?? 0,
+          runs: pace !== undefined,
+        };
+      });
+    if (known === 0) return undefined;
+    const seconds = makespan(stages, this.#expected);
+    return isMinimum && seconds < 1 ? undefined : { seconds, isMinimum };
+  }
+}
+
+function nameOf(stage: string): string {
+  return stage.replace(/@.*/, "");
+}
+
+/** A stage to run, in the order of the graph. */
+interface Planned {
+  readonly stage: string;
+  /** Stages that have not ended. */
+  readonly needs: readonly string[];
+  readonly cpus: number;
+  readonly gpus: number;
+  readonly seconds: number;
+  /** True if it runs already. */
+  readonly runs: boolean;
+}
+
+/**
+ * Seconds until all stages have run, if each starts as soon as its inputs exist
+ * and the limits allow it.
+ */
+export function makespan(
+  stages: readonly Planned[],
+  limits: Pick<Expected, "cpus" | "gpus" | "jobs">,
+): number {
+  const missing = new Map(stages.map((it) => [it.stage, it.needs.length]));
+  const neededBy = Map.groupBy(
+    stages.flatMap((stage) => stage.needs.map((need) => ({ need, stage }))),
+    ({ need }) => need,
+  );
+  let ready = stages.filter(({ runs, needs }) => !runs && needs.length === 0);
+  let running = stages.filter(({ runs }) => runs)
+    .map((stage) => ({ stage, end: stage.seconds }));
+  // A stage that asks for more than there is runs alone.
+  const cpusOf = ({ cpus }: Planned) => Math.min(cpus, limits.cpus);
+  let { cpus, gpus } = limits;
+  const take = (stage: Planned, sign: 1 | -1) => {
+    cpus -= sign * cpusOf(stage);
+    gpus -= sign * stage.gpus;
+  };
+  for (const { stage } of running) take(stage, 1);
+  for (let now = 0;;) {
+    const left: Planned[] = [];
+    for (const stage of ready) {
+      const fits = running.length === 0 ||
+        running.length < limits.jobs && cpusOf(stage) <= cpus &&
+          stage.gpus <= gpus;
+      if (!fits) left.push(stage);
+      else {
+        take(stage, 1);
+        running.push({ stage, end: now + stage.seconds });
+      }
+    }
+    ready = left;
+    if (running.length === 0) return now;
+    now = Math.min(...running.map(({ end }) => end));
+    const ended = running.filter(({ end }) => end === now);
+    running = running.filter(({ end }) => end > now);
+    for (const { stage } of ended) {
+      take(stage, -1);
+      for (const { stage: next } of neededBy.get(stage.stage) ?? []) {
+        const left = missing.get(next.stage)! - 1;
+        missing.set(next.stage, left);
+        if (left === 0 && !next.runs) ready.push(next);
+      }
+    }
+  }
+}

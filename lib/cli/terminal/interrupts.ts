@@ -1,0 +1,94 @@
+import { EXIT } from "../arguments/arguments.ts";
+
+/** Watches for Ctrl-C, SIGTERM and the closing of the terminal. */
+export interface Interrupts extends Disposable {
+  /** Aborted by the first signal. */
+  readonly signal: AbortSignal;
+  /** The exit code of the signal; undefined if there was none. */
+  readonly code: number | undefined;
+  /** True if the error is only a consequence of the interruption. */
+  caused(error: unknown): boolean;
+}
+
+/**
+ * Milliseconds within which signals count as one press of Ctrl-C. A terminal
+ * signals every process of a command, and `deno task` and `npx` pass the signal
+ * on as well.
+ */
+const ONE_PRESS = 1000;
+
+/**
+ * Does work that a signal may interrupt.
+ *
+ * @param onFirst As of {@linkcode watchInterrupts}.
+ * @returns The exit code of the signal if there was one, whether or not the work
+ * then failed; otherwise that of the work.
+ */
+export async function interruptible(
+  work: (signal: AbortSignal) => Promise<number>,
+  onFirst = () => {},
+): Promise<number> {
+  using interrupts = watchInterrupts(onFirst);
+  try {
+    const code = await work(interrupts.signal);
+    return interrupts.code ?? code;
+  } catch (error) {
+    if (interrupts.code === undefined) throw error;
+    return interrupts.code;
+  }
+}
+
+/**
+ * Turns the first signal into an orderly stop. The next press of Ctrl-C, or
+ * SIGTERM, ends the program at once, and the processes of stages with it. SIGHUP
+ * after another signal is ignored.
+ *
+ * @param onFirst Called at the first signal, to notify the user. If it returns a
+ * promise, the stop begins when that settles.
+ */
+export function watchInterrupts(
+  onFirst: (signal: Deno.Signal) => void | Promise<void>,
+): Interrupts {
+  const controller = new AbortController();
+  let code: number | undefined;
+  let isPressed = false;
+  const press = () => {
+    isPressed = true;
+    // Signals that arrived while the thread was busy come before the second timer.
+    const release = () => setTimeout(() => isPressed = false, 1);
+    Deno.unrefTimer(setTimeout(release, ONE_PRESS));
+  };
+  const listen = (signal: Deno.Signal, exitCode: number) => {
+    const listener = () => {
+      if (isPressed) return;
+      if (code !== undefined) {
+        if (signal === "SIGHUP") return;
+        Deno.exit(exitCode);
+      }
+      press();
+      code = exitCode;
+      const abort = () => controller.abort(new Error("Interrupted"));
+      const told = onFirst(signal);
+      if (told === undefined) abort();
+      else told.finally(abort);
+    };
+    Deno.addSignalListener(signal, listener);
+    return () => Deno.removeSignalListener(signal, listener);
+  };
+  const stops = [
+    listen("SIGINT", EXIT.interrupted),
+    listen("SIGTERM", EXIT.terminated),
+    listen("SIGHUP", EXIT.hungUp),
+  ];
+  return {
+    signal: controller.signal,
+    get code() {
+      return code;
+    },
+    caused: (error) =>
+      code !== undefined && error instanceof Error &&
+      (error === controller.signal.reason ||
+        ("code" in error && error.code === "interrupted")),
+    [Symbol.dispose]: () => stops.forEach((stop) => stop()),
+  };
+}

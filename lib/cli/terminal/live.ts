@@ -1,0 +1,315 @@
+import { printable } from "../../pipeline/faults.ts";
+import { Forecast, Pace } from "./estimate.ts";
+import {
+  bytes,
+  clip,
+  duration,
+  Endings,
+  LastLines,
+  type Message,
+  messageLine,
+  progressText,
+  type Renderer,
+  type Style,
+} from "./messages.ts";
+import { type Clock, Screen, SYSTEM_CLOCK, type Terminal } from "./screen.ts";
+import { shortIds } from "./short_ids.ts";
+
+/**
+ * Renders running stages as a table at the bottom of the terminal; finished
+ * stages scroll away above it.
+ */
+export function liveTable(
+  terminal: Terminal,
+  style: Style,
+  clock = SYSTEM_CLOCK,
+): Renderer {
+  const table = new Table(style, clock);
+  const screen = new Screen(
+    terminal,
+    clock,
+    (width, height) => table.rows(width, height),
+  );
+  return {
+    show(message) {
+      table.take(message, () => screen.width)
+        .forEach((line) => screen.print(line));
+      screen.refresh();
+    },
+    end() {
+      table.held().forEach((line) => screen.print(line));
+      screen.close();
+    },
+  };
+}
+
+/** Minimum width of a terminal for long bars, in columns. */
+const WIDE = 100;
+
+/** Width of the time left, such as `59 min left`, in columns. */
+const LEFT = 11;
+
+/**
+ * Lines of its log up to which a stage's log is shown when it has run: what it
+ * found, such as the classes of the data. Longer logs are of progress.
+ */
+const FEW_LINES = 4;
+
+interface RunningStage {
+  readonly pace: Pace;
+  /** Why it runs. */
+  readonly reason: string;
+  /** The lines of its log, as far as they are few. */
+  readonly said: string[];
+  /** Its job in a batch system. */
+  job?: Message & { type: "queued" };
+}
+
+/** The state of a run, as rows of a table. */
+class Table {
+  readonly #style: Style;
+  readonly #clock: Clock;
+  readonly #running = new Map<string, RunningStage>();
+  readonly #forecast = new Forecast();
+  readonly #lastLines = new LastLines();
+  readonly #endings: Endings;
+  #pipeline = "";
+  #stages: readonly string[] = [];
+  #names:
+    | { readonly rows: string; readonly names: ReadonlyMap<string, string> }
+    | undefined;
+  #finished = 0;
+  #install: (Message & { type: "install" }) | undefined;
+  #start: number;
+
+  constructor(style: Style, clock: Clock) {
+    this.#style = style;
+    this.#clock = clock;
+    this.#endings = new Endings(style);
+    this.#start = clock.now();
+  }
+
+  /** Updates the table from a message. Returns the lines to print above it. */
+  take(message: Message, width: () => number): readonly string[] {
+    const running = "stage" in message
+      ? this.#running.get(message.stage)
+      : undefined;
+    const now = this.#clock.now();
+    const line = this.#endings.holds(message)
+      ? undefined
+      : messageLine(message, this.#style);
+    const lines = line === undefined ? [] : [line];
+    switch (message.type) {
+      case "install":
+        this.#install = message;
+        return [];
+      case "start":
+        this.#pipeline = message.pipeline;
+        this.#stages = message.stages;
+        this.#start = now;
+        return [];
+      case "expected":
+        this.#forecast.expect(message);
+        return [];
+      case "started": {
+        const { stage, reason } = message;
+        this.#install = undefined;
+        const pace = new Pace(now, this.#forecast.secondsOf(stage));
+        this.#running.set(stage, { pace, reason, said: [] });
+        // The row of the stage shows it.
+        return [];
+      }
+      case "progress":
+        running?.pace.take(message, now);
+        return [];
+      case "queued":
+        if (running !== undefined) {
+          const { stage, state } = message;
+          const { reason, said, job } = running;
+          let { pace } = running;
+          // The time in the queue does not count.
+          if (state !== job?.state && /^(PENDING|RUNNING)$/.test(state)) {
+            const { progress } = pace;
+            pace = new Pace(now, this.#forecast.secondsOf(stage));
+            // The job's progress may be read before Slurm is asked for its state.
+            if (state === "RUNNING" && progress) pace.take(progress, now);
+          }
+          this.#running.set(stage, { pace, reason, said, job: message });
+        }
+        return [];
+      case "log":
+        this.#lastLines.add(message);
+        if (
+          message.stream === "log" && running !== undefined &&
+          running.said.length <= FEW_LINES
+        ) running.said.push(printable(message.line));
+        return [];
+      case "summary":
+        return [...this.held(), ...lines];
+      case "verified":
+        this.#end(message.stage, message.seconds);
+        return lines;
+      case "finished": {
+        this.#lastLines.take(message);
+        const ran = message.outcome === "ran";
+        this.#end(message.stage, ran ? message.seconds : undefined);
+        if (!ran || line === undefined || running === undefined) return lines;
+        const said = running.said.length > FEW_LINES ? [] : running.said;
+        return [
+          this.#why(line, running, width()),
+          ...said.map((it) => this.#style.dim(`  | ${it}`)),
+        ];
+      }
+      case "interrupted":
+      case "failed": {
+        const last = this.#lastLines.take(message);
+        if (message.type === "failed" && message.retry) {
+          this.#running.delete(message.stage);
+        } else this.#end(message.stage);
+        return line === undefined
+          ? []
+          : [...last.map((it) => this.#style.dim(`  | ${it}`)), line];
+      }
+      default:
+        return lines;
+    }
+  }
+
+  /** The lines that were held back for the end. */
+  held(): readonly string[] {
+    return this.#endings.take();
+  }
+
+  #end(stage: string, seconds?: number): void {
+    this.#finished++;
+    this.#running.delete(stage);
+    this.#forecast.end(stage, seconds);
+  }
+
+  /** The line of a stage that has run, with the reason why it ran if there is room. */
+  #why(line: string, { reason }: RunningStage, width: number): string {
+    // deno-lint-ignore no-control-regex
+    const left = width - line.replace(/\x1b\[\d+m/g, "").length - 3;
+    return reason === "" || left < 10
+      ? line
+      : `${line} ${this.#style.dim(`(${clip(reason, left)})`)}`;
+  }
+
+  /** The rows of the table, at most `height`. */
+  rows(width: number, height: number): string[] {
+    const rows = this.#install ? [this.#installRow(this.#install, width)] : [];
+    if (this.#running.size === 0) return rows;
+    rows.push(this.#headRow());
+    const room = Math.max(1, height - rows.length);
+    const shown = [...this.#running];
+    const hidden = shown.length > room
+      ? shown.splice(Math.max(1, room - 1)).length
+      : 0;
+    const names = this.#shortNames(shown.map(([stage]) => stage), width);
+    const column = Math.max(...[...names.values()].map((it) => it.length));
+    for (const [stage, running] of shown) {
+      const name = names.get(stage)!.padEnd(column);
+      const bar = this.#barWidth(width);
+      const rest = width - column - bar - LEFT - 13;
+      rows.push(`  ${name}  ${this.#progress(running, bar, rest)}`.trimEnd());
+    }
+    if (hidden > 0) rows.push(this.#style.dim(`  and ${hidden} more`));
+    return rows;
+  }
+
+  /** Short names of stages, cached as long as the rows stay the same: a run may have thousands of stages. */
+  #shortNames(
+    stages: readonly string[],
+    width: number,
+  ): ReadonlyMap<string, string> {
+    const rows = [width, ...stages].join(" ");
+    if (this.#names?.rows !== rows) {
+      const most = Math.floor(width * 0.3);
+      const names = shortIds(stages, most, this.#stages);
+      this.#names = { rows, names };
+    }
+    return this.#names.names;
+  }
+
+  #headRow(): string {
+    const now = this.#clock.now();
+    const paces = new Map(
+      [...this.#running].map(([stage, { pace }]) => [stage, pace]),
+    );
+    const left = this.#forecast.left(paces, now);
+    const time = duration((now - this.#start) / 1000);
+    const end = left === undefined
+      ? ""
+      : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
+    return this.#style.bold(this.#pipeline) +
+      this.#style.dim(
+        `  ${this.#finished}/${this.#stages.length} stages  ${time}${end}`,
+      );
+  }
+
+  #progress(
+    { pace, job, said }: RunningStage,
+    bar: number,
+    width: number,
+  ): string {
+    const { progress, share } = pace;
+    const now = this.#clock.now();
+    const passed = duration((now - pace.since) / 1000);
+    const left = pace.left(now);
+    const time = left === undefined ? passed : `${about(left)} left`;
+    if (job !== undefined && (job.state !== "RUNNING" || !progress)) {
+      const why = job.reason === undefined ? "" : ` (${printable(job.reason)})`;
+      const text = `job ${job.job} ${job.state}${why}`;
+      return this.#cells(bar, 0, passed, clip(text, width));
+    }
+    if (progress === undefined || progress.total <= 0) {
+      return this.#cells(bar, 0, time, clip(said.at(-1) ?? "", width));
+    }
+    const number = job === undefined ? "" : `job ${job.job}: `;
+    const text = pace.otherWork === undefined
+      ? progressText(progress)
+      : printable(pace.otherWork);
+    return this.#cells(bar, share, time, clip(number + text, width));
+  }
+
+  #cells(bar: number, share: number, time: string, text: string): string {
+    return `${this.#bar(bar, share)} ${percent(share)}  ${
+      time.padEnd(LEFT)
+    }  ${text}`;
+  }
+
+  #installRow(
+    { step, subject, done, total }: Message & { type: "install" },
+    width: number,
+  ): string {
+    if (total === 0) return `  ${step} ${subject}`;
+    const share = Math.min(1, done / total);
+    return `  ${this.#bar(this.#barWidth(width), share)} ${
+      percent(share)
+    }  ${step} ${subject}, ${bytes(done)} of ${bytes(total)}`;
+  }
+
+  #barWidth(width: number): number {
+    return width < WIDE ? 10 : 16;
+  }
+
+  #bar(width: number, share: number): string {
+    const full = Math.round(share * width);
+    return this.#style.green("━".repeat(full)) +
+      this.#style.dim("━".repeat(width - full));
+  }
+}
+
+/** An estimated duration: `45 s`, `12 min`, `2.1 h`, `3 days`. */
+function about(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
+  const hours = seconds / 3600;
+  return hours < 48
+    ? `${hours.toFixed(1)} h`
+    : `${Math.round(hours / 24)} days`;
+}
+
+function percent(share: number): string {
+  return `${Math.floor(100 * share)}%`.padStart(4);
+}

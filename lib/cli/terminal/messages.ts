@@ -1,0 +1,404 @@
+import { printable } from "../../pipeline/faults.ts";
+import type { Event, Summary } from "../../scheduler/events.ts";
+import type { Verification } from "../../scheduler/verify.ts";
+import { WIDTH, wrap } from "../arguments/arguments.ts";
+import { terminalMarkdown } from "./terminal_markdown.ts";
+
+/** What a command reports while it works: the scheduler's events and its own. */
+export type Message =
+  | Event
+  /** The engine that was selected, and why. */
+  | {
+    readonly type: "engine";
+    readonly engine: string;
+    readonly identity: string;
+    readonly reason: string;
+  }
+  /** Progress of an installation before stages can run. */
+  | {
+    readonly type: "install";
+    readonly step: string;
+    readonly subject: string;
+    /** Bytes; a step with a total of 0 has no progress. */
+    readonly done: number;
+    readonly total: number;
+  }
+  /** A stage was run again by `verify`. */
+  | ({ readonly type: "verified" } & Verification)
+  /** A line of text. */
+  | { readonly type: "note"; readonly text: string }
+  /** A file that the pipeline shows at its end. */
+  | {
+    readonly type: "shown";
+    readonly stage: string;
+    readonly path: string;
+    readonly text: string;
+  }
+  | Answer;
+
+/** The last lines of a run: its findings and where its results are. */
+export interface Answer {
+  readonly type: "answer";
+  readonly findings: readonly Finding[];
+  /** Pages of the reports. */
+  readonly reports: readonly string[];
+  /** Folders of the adapters to use. */
+  readonly adapters: readonly string[];
+  /** Command that classifies a text with the first adapter. */
+  readonly predict?: string;
+  /** Lines of Python that load the first adapter. */
+  readonly python: readonly string[];
+}
+
+/** The verdict of a report on a task. */
+export interface Finding {
+  /** Title of the task, and what distinguishes it from others of the report. */
+  readonly title: string;
+  readonly headline: string;
+  readonly reasons: readonly string[];
+  /** Recommended rank; undefined if nothing was learnt. */
+  readonly rank?: number;
+}
+
+/** Displays messages. */
+export interface Renderer {
+  show(message: Message): void;
+  /** Restores the terminal. Called once, also after an error. */
+  end(): void;
+}
+
+/**
+ * The line that a message prints wherever it is displayed; undefined for
+ * messages that print nothing or are displayed in other ways.
+ */
+export function messageLine(
+  message: Message,
+  style: Style,
+): string | undefined {
+  switch (message.type) {
+    case "engine":
+      return style.dim(`engine: ${message.engine} - ${message.reason}`);
+    case "note":
+      return message.text;
+    case "started": {
+      const { stage, attempt, reason } = message;
+      const what = attempt > 1 ? `attempt ${attempt}` : "run";
+      return `${style.dim(`${stage}:`)} ${what} - ${reason}`;
+    }
+    case "queued": {
+      const { stage, job, state, reason } = message;
+      const why = reason === undefined ? "" : ` (${reason})`;
+      return style.dim(`${stage}: job ${job} ${state}${printable(why)}`);
+    }
+    case "finished":
+      return finishedLine(message, style);
+    case "kept": {
+      const { stage, files, folder } = message;
+      return `${stage}: moved ${
+        count(files, "file")
+      } of yours from its output folder to "${folder}"`;
+    }
+    case "failed":
+      return failedLine(message, style);
+    case "interrupted":
+      return interruptedLine(message, style);
+    case "verified":
+      return verifiedLine(message, style);
+    case "shown": {
+      const text = message.path.endsWith(".md")
+        ? terminalMarkdown(message.text, style)
+        : message.text.trimEnd();
+      return `\n${text}\n\n${style.dim(message.path)}`;
+    }
+    case "summary":
+      return summaryLine(message, style);
+    case "answer":
+      return answerLines(message, style).join("\n");
+    default:
+      return undefined;
+  }
+}
+
+function finishedLine(
+  { stage, outcome, seconds, note }: Message & { type: "finished" },
+  style: Style,
+): string | undefined {
+  switch (outcome) {
+    case "ran":
+      return `${stage}: ${style.green("done")} in ${duration(seconds)}`;
+    case "restored":
+      return `${stage}: ${style.cyan("restored")} from the cache`;
+    case "skipped":
+      return skippedLine(stage, note, style);
+    case "unchanged":
+      return undefined;
+  }
+}
+
+function failedLine(
+  { stage, message, log, retry, attempt }: Message & { type: "failed" },
+  style: Style,
+): string {
+  const line = `${stage}: ${style.red("failed")} - ${printable(message)}`;
+  if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
+  return log === "" ? line : `${line}\n  log: ${log}`;
+}
+
+function skippedLine(
+  what: string,
+  note: string | undefined,
+  style: Style,
+): string {
+  return `${what}: ${style.yellow("skipped")} - ${note ?? ""}`;
+}
+
+function interruptedLine(
+  { stage, checkpoint }: Message & { type: "interrupted" },
+  style: Style,
+): string {
+  const next = checkpoint === undefined
+    ? "; run again to restart it"
+    : `, checkpoint at ${printable(checkpoint)}; run again to resume`;
+  return `${stage}: ${style.yellow("interrupted")}${next}`;
+}
+
+/** Maximum number of names in a list. */
+const MAX_NAMES = 5;
+
+/**
+ * Groups the endings of stages. An error that several stages share is printed
+ * for the first one, with the names of the others before the summary. Skipped
+ * stages are listed there by the reason. Stages that an interrupt has kept from
+ * starting are counted in the summary only.
+ */
+export class Endings {
+  readonly #style: Style;
+  /** For each error, the stages after the first that have it. */
+  readonly #errors = new Map<string, string[]>();
+  readonly #skipped = new Map<string, string[]>();
+
+  constructor(style: Style) {
+    this.#style = style;
+  }
+
+  /** True if the line of this message is not printed, or not yet. */
+  holds(message: Message): boolean {
+    if (message.type === "failed" && !message.retry) {
+      const error = message.message.replaceAll(`"${message.stage}"`, "");
+      const others = this.#errors.get(error);
+      if (others === undefined) this.#errors.set(error, []);
+      else others.push(message.stage);
+      return others !== undefined;
+    }
+    if (message.type === "finished" && message.outcome === "skipped") {
+      const { stage, note = "" } = message;
+      const stages = this.#skipped.get(note);
+      if (note === "interrupted") return true;
+      if (stages === undefined) this.#skipped.set(note, [stage]);
+      else stages.push(stage);
+      return true;
+    }
+    return false;
+  }
+
+  /** The lines to print before the summary. */
+  take(): string[] {
+    const style = this.#style;
+    const lines = [...this.#errors.values()]
+      .filter((stages) => stages.length > 0)
+      .map((stages) =>
+        style.red(
+          `Same error in ${count(stages.length, "more stage")}: ${
+            listed(stages)
+          }`,
+        )
+      );
+    for (const [note, stages] of this.#skipped) {
+      const [only] = stages;
+      lines.push(
+        stages.length === 1
+          ? skippedLine(only!, note, style)
+          : `${skippedLine(count(stages.length, "stage"), note, style)} (${
+            listed(stages)
+          })`,
+      );
+    }
+    this.#errors.clear();
+    this.#skipped.clear();
+    return lines;
+  }
+}
+
+/** `a, b, c and 12 more` */
+function listed(names: readonly string[]): string {
+  const more = names.length - MAX_NAMES;
+  return names.slice(0, MAX_NAMES).join(", ") +
+    (more > 0 ? ` and ${more} more` : "");
+}
+
+function verifiedLine(
+  { stage, differing, files, seconds }: Verification,
+  style: Style,
+): string {
+  const time = `in ${duration(seconds)}`;
+  if (differing.length === 0) {
+    return `${stage}: ${count(files, "file")} ${
+      style.green("identical")
+    }, ${time}`;
+  }
+  return `${stage}: ${differing.length} of ${count(files, "file")} ${
+    style.red("different")
+  }, ${time}: ${differing.join(", ")}`;
+}
+
+/** Minimum seconds saved by the cache that the summary mentions. */
+const LEAST_SAVED = 1;
+
+function summaryLine(summary: Summary, style: Style): string {
+  const { type: _, seconds, savedSeconds, ...outcomes } = summary;
+  const { unchanged, failed } = outcomes;
+  const saved = savedSeconds < LEAST_SAVED
+    ? ""
+    : `; the cache saved ${duration(savedSeconds)}`;
+  const time = `in ${duration(seconds)}${saved}`;
+  const stages = Object.values(outcomes).reduce((sum, it) => sum + it, 0);
+  if (unchanged === stages) {
+    return style.green(
+      `Nothing to do: ${count(unchanged, "stage")} unchanged, ${time}`,
+    );
+  }
+  const { ran, restored, interrupted, skipped } = outcomes;
+  const parts = { ran, restored, unchanged, failed, interrupted, skipped };
+  const counts = Object.entries(parts)
+    .filter(([outcome, number]) => number > 0 || outcome === "ran")
+    .map(([outcome, number]) => `${number} ${outcome}`);
+  const line = `${count(stages, "stage")}: ${counts.join(", ")}, ${time}`;
+  return failed > 0
+    ? style.red(line)
+    : interrupted + skipped > 0
+    ? style.yellow(line)
+    : style.green(line);
+}
+
+/** The verdicts, then where the results are and how to use them. */
+function answerLines(answer: Answer, style: Style): string[] {
+  const { findings, adapters, reports, predict, python } = answer;
+  const isOne = findings.length === 1;
+  const rest = adapters.length - 1;
+  const rows = [
+    ...adapters.slice(0, 1).map((
+      folder,
+    ) => ["adapter", `${folder}${rest > 0 ? ` and ${rest} more` : ""}`]),
+    ...(predict === undefined ? [] : [["predict", predict]]),
+    ...python.map((line, i) => [i === 0 ? "python" : "", line]),
+    ...reports.map((path) => ["report", path]),
+  ];
+  return [
+    ...findings.flatMap(({ title, headline, reasons, rank }) => [
+      "",
+      `${printable(title)}: ${style.bold(printable(headline))}`,
+      ...(isOne
+        ? reasons.flatMap((reason) =>
+          wrap(printable(reason), WIDTH - 2).map((line) => `  ${line}`)
+        )
+        : rank === undefined
+        ? []
+        : [`  recommended rank: ${rank}`]),
+    ]),
+    "",
+    ...rows.map(([what, text]) =>
+      `${style.dim(what!.padEnd(7))}  ${printable(text!)}`
+    ),
+  ];
+}
+
+/** The progress of a stage: `128/8192 examples, loss 0.41`. */
+export function progressText(
+  { done, total, unit, note }: Message & { type: "progress" },
+): string {
+  const text = `${done}/${total} ${unit}`;
+  return printable(note === undefined ? text : `${text}, ${note}`);
+}
+
+/** The last lines of output of each running stage, to show if it fails for a reason that its task did not report. */
+export class LastLines {
+  readonly #lines = new Map<string, string[]>();
+
+  constructor(readonly max = 20) {}
+
+  add({ stage, line, stream }: Event & { type: "log" }): void {
+    if (stream === "stack") return;
+    const lines = this.#lines.get(stage) ?? [];
+    lines.push(printable(line));
+    if (lines.length > this.max) lines.shift();
+    this.#lines.set(stage, lines);
+  }
+
+  /** Forgets the lines of the stage of a message, and returns those to show with it. */
+  take(message: Event & { readonly stage: string }): readonly string[] {
+    const lines = this.#lines.get(message.stage) ?? [];
+    this.#lines.delete(message.stage);
+    if (message.type !== "failed" || message.code === "reported") return [];
+    return lines.filter((line) => !line.includes(message.message));
+  }
+}
+
+/** A duration: `0.04 s`, `12.3 s`, `3 min 20 s`, `2 h 5 min`. */
+export function duration(seconds: number): string {
+  if (seconds < 1) return `${seconds.toFixed(2)} s`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const minutes = Math.round(whole / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** A size in decimal units: `512 B`, `4.2 GB`. */
+export function bytes(count: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (count >= 999.5 && unit < units.length - 1) {
+    count /= 1000;
+    unit++;
+  }
+  const digits = unit === 0 || count >= 100 ? 0 : 1;
+  return `${count.toFixed(digits)} ${units[unit]}`;
+}
+
+/** A number with its noun: `1 stage`, `2 stages`. */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Truncates a text to `width` characters, ending in `…`. */
+export function clip(text: string, width: number): string {
+  return text.length <= width
+    ? text
+    : `${text.slice(0, Math.max(0, width - 1))}…`;
+}
+
+/** Formats text with ANSI escape codes, or returns it unchanged. */
+export interface Style {
+  bold(text: string): string;
+  dim(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+  cyan(text: string): string;
+}
+
+/** The style for a stream: colors in a terminal, unless `NO_COLOR` is set (https://no-color.org). */
+export function styleFor(stream: { isTerminal(): boolean }): Style {
+  const colors = stream.isTerminal() && !Deno.env.get("NO_COLOR") &&
+    Deno.env.get("TERM") !== "dumb";
+  const code = (on: number, off: number) => (text: string) =>
+    colors ? `\x1b[${on}m${text}\x1b[${off}m` : text;
+  return {
+    bold: code(1, 22),
+    dim: code(2, 22),
+    red: code(31, 39),
+    green: code(32, 39),
+    yellow: code(33, 39),
+    cyan: code(36, 39),
+  };
+}

@@ -1,0 +1,179 @@
+import { printable } from "../../pipeline/faults.ts";
+import { EIO, osError } from "../../store/files.ts";
+import { EXIT } from "../arguments/arguments.ts";
+import {
+  bytes,
+  Endings,
+  LastLines,
+  type Message,
+  messageLine,
+  progressText,
+  type Renderer,
+  type Style,
+  styleFor,
+} from "./messages.ts";
+
+/**
+ * Chooses the renderer: JSON lines on request, a live table in a terminal,
+ * plain lines elsewhere and under CI.
+ */
+export async function chooseRenderer(json: boolean): Promise<Renderer> {
+  const { stdout } = Deno;
+  const write = stdout.isTerminal() ? terminalWriter() : pipeWriter();
+  if (json) return jsonLines(write);
+  const style = styleFor(stdout);
+  const live = stdout.isTerminal() && !Deno.env.get("CI") &&
+    Deno.env.get("TERM") !== "dumb";
+  if (!live) return plainLines(write, style);
+  const { liveTable } = await import("./live.ts");
+  return liveTable({ write, size: consoleSize }, style);
+}
+
+/** Writes a text to standard output. Exits with code 129 if the reader has closed it, as `| head` does. */
+export function writeOut(text: string): void {
+  try {
+    writeAll(text);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    Deno.exit(EXIT.hungUp);
+  }
+}
+
+function writeAll(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) {
+    done += Deno.stdout.writeSync(bytes.subarray(done));
+  }
+}
+
+/** Writes to the terminal until it is closed; SIGHUP reports that. */
+function terminalWriter(): (text: string) => void {
+  return writerUntil((error) => osError(error) === EIO, () => {});
+}
+
+/** Writes to a pipe or file. If the reader closes it, the run ends as if its terminal were closed. */
+function pipeWriter(): (text: string) => void {
+  return writerUntil(
+    (error) => error instanceof Deno.errors.BrokenPipe,
+    () => Deno.kill(Deno.pid, "SIGHUP"),
+  );
+}
+
+/** Writes until an error says that the output is closed. */
+function writerUntil(
+  isEnd: (error: unknown) => boolean,
+  onEnd: () => void,
+): (text: string) => void {
+  let closed = false;
+  return (text) => {
+    if (closed) return;
+    try {
+      writeAll(text);
+    } catch (error) {
+      if (!isEnd(error)) throw error;
+      closed = true;
+      onEnd();
+    }
+  };
+}
+
+function consoleSize() {
+  try {
+    return Deno.consoleSize();
+  } catch {
+    return undefined; // The terminal does not report its size.
+  }
+}
+
+/** Renders each message as a line of JSON. */
+function jsonLines(write: (text: string) => void): Renderer {
+  return {
+    show: (message) => write(`${JSON.stringify(ordered(message))}\n`),
+    end() {},
+  };
+}
+
+/** The message with the fields of a summary that every version has first. */
+function ordered(message: Message): Message {
+  if (message.type !== "summary") return message;
+  const { type, ran, restored, unchanged, failed, seconds, ...more } = message;
+  return { type, ran, restored, unchanged, failed, seconds, ...more };
+}
+
+/** Minimum milliseconds between two progress lines of a stage or an installation. */
+const PROGRESS_PAUSE = 10_000;
+
+/**
+ * Renders messages as plain lines, for files, pipes and CI. What a stage writes
+ * to its standard error is shown only if it fails: libraries write a lot there.
+ *
+ * @param now The time in milliseconds.
+ */
+export function plainLines(
+  write: (text: string) => void,
+  style: Style,
+  now = () => performance.now(),
+): Renderer {
+  const shownAt = new Map<string, number>();
+  const errors = new LastLines();
+  /** True if the pause since the subject was last shown is over; false the first time. */
+  const isDue = (subject: string): boolean => {
+    const last = shownAt.get(subject);
+    if (last !== undefined && now() - last < PROGRESS_PAUSE) return false;
+    shownAt.set(subject, now());
+    return last !== undefined;
+  };
+  const endings = new Endings(style);
+  const print = (line: string) => write(`${line}\n`);
+  return {
+    show(message) {
+      if (message.type === "log" && message.stream !== "log") {
+        if (message.stream === "stderr") errors.add(message);
+        if (message.stream !== "stdout") return;
+      }
+      const isHeld = endings.holds(message);
+      if (
+        message.type === "failed" || message.type === "finished" ||
+        message.type === "interrupted"
+      ) {
+        const lines = errors.take(message);
+        if (!isHeld) lines.forEach((it) => print(`  | ${it}`));
+      }
+      if (message.type === "summary") endings.take().forEach(print);
+      const line = isHeld ? undefined : plainLine(message, isDue, style);
+      if (line !== undefined) print(line);
+    },
+    end: () => endings.take().forEach(print),
+  };
+}
+
+function plainLine(
+  message: Message,
+  isDue: (subject: string) => boolean,
+  style: Style,
+): string | undefined {
+  switch (message.type) {
+    case "install":
+      return installLine(message, isDue);
+    case "progress":
+      return isDue(message.stage)
+        ? style.dim(`${message.stage}: ${progressText(message)}`)
+        : undefined;
+    case "log":
+      return `${style.dim(`${message.stage} |`)} ${printable(message.line)}`;
+    default:
+      return messageLine(message, style);
+  }
+}
+
+function installLine(
+  { step, subject, done, total }: Message & { type: "install" },
+  isDue: (subject: string) => boolean,
+): string | undefined {
+  const line = `engine: ${step} ${subject}`;
+  if (total === 0) return line;
+  if (done === 0) return `${line} (${bytes(total)})`;
+  return isDue(line)
+    ? `${line}: ${Math.floor(100 * done / total)}%`
+    : undefined;
+}

@@ -1,0 +1,124 @@
+/** The parts of a terminal that the live table uses. */
+export interface Terminal {
+  write(text: string): void;
+  /** Columns and rows; undefined if they are unknown. */
+  size(): { readonly columns: number; readonly rows: number } | undefined;
+}
+
+/** The clock of the live table; tests replace it. */
+export interface Clock {
+  /** The time in milliseconds. */
+  now(): number;
+  /** Calls `tick` at an interval in milliseconds; returns a function that stops it. */
+  every(milliseconds: number, tick: () => void): () => void;
+}
+
+/** The clock of this process. */
+export const SYSTEM_CLOCK: Clock = {
+  now: () => performance.now(),
+  every(milliseconds, tick) {
+    const timer = setInterval(tick, milliseconds);
+    return () => clearInterval(timer);
+  },
+};
+
+/** Milliseconds between two frames. */
+const FRAME = 100;
+
+const HIDE_CURSOR = "\x1b[?25l";
+const SHOW_CURSOR = "\x1b[?25h";
+/** Synchronized output: terminals that support it show a frame at once. */
+const BEGIN_FRAME = "\x1b[?2026h";
+const END_FRAME = "\x1b[?2026l";
+const CLEAR_TO_END_OF_LINE = "\x1b[K";
+const CLEAR_BELOW = "\x1b[J";
+
+/**
+ * Keeps rows at the bottom of a terminal and prints lines above them. A frame
+ * is one write over the last one, so nothing flickers.
+ */
+export class Screen {
+  readonly #terminal: Terminal;
+  readonly #clock: Clock;
+  readonly #rows: (width: number, height: number) => readonly string[];
+  readonly #stop: () => void;
+  /** Lines to print above the rows with the next frame. */
+  #pending: string[] = [];
+  /** Number of rows on the screen; the cursor is below them. */
+  #drawn = 0;
+  #drawnAt = -Infinity;
+  #closed = false;
+
+  constructor(
+    terminal: Terminal,
+    clock: Clock,
+    rows: (width: number, height: number) => readonly string[],
+  ) {
+    this.#terminal = terminal;
+    this.#clock = clock;
+    this.#rows = rows;
+    // The rows show times, which change without any message.
+    this.#stop = clock.every(FRAME, () => this.#draw());
+  }
+
+  print(text: string): void {
+    this.#pending.push(...text.split("\n"));
+  }
+
+  /** Draws a frame, unless the last one is too recent. */
+  refresh(): void {
+    if (this.#clock.now() - this.#drawnAt >= FRAME) this.#draw();
+  }
+
+  /** Removes the rows, prints the pending lines and shows the cursor. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stop();
+    this.#frame([]);
+    this.#terminal.write(SHOW_CURSOR);
+  }
+
+  #draw(): void {
+    if (this.#closed) return;
+    const { rows = 24 } = this.#terminal.size() ?? {};
+    const { width } = this;
+    const height = Math.max(1, rows - 1);
+    const shown = this.#rows(width, height).slice(0, height);
+    this.#frame(shown.map((row) => fit(row, width)));
+  }
+
+  /** Columns of a row; the last one stays free, since some terminals wrap after it. */
+  get width(): number {
+    return (this.#terminal.size()?.columns ?? 80) - 1;
+  }
+
+  #frame(rows: readonly string[]): void {
+    this.#drawnAt = this.#clock.now();
+    if (this.#pending.length + rows.length + this.#drawn === 0) return;
+    const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
+    const lines = [...this.#pending, ...rows]
+      .map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("");
+    this.#terminal.write(
+      `${BEGIN_FRAME}${HIDE_CURSOR}${up}\r${lines}${CLEAR_BELOW}${END_FRAME}`,
+    );
+    this.#pending = [];
+    this.#drawn = rows.length;
+  }
+}
+
+/** Truncates a row to the width of the terminal, not counting escape codes. */
+function fit(row: string, columns: number): string {
+  let width = 0;
+  let result = "";
+  // deno-lint-ignore no-control-regex
+  for (const part of row.split(/(\x1b\[\d+m)/)) {
+    if (part.startsWith("\x1b[")) {
+      result += part;
+      continue;
+    }
+    result += part.slice(0, Math.max(0, columns - width));
+    width += part.length;
+  }
+  return result;
+}

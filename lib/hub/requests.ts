@@ -1,0 +1,249 @@
+import type { HubSettings } from "./settings.ts";
+
+/** Cause of a {@linkcode HubError}. */
+type HubErrorCode =
+  | "not-found"
+  | "refused"
+  | "busy"
+  | "unreachable"
+  | "offline"
+  | "damaged"
+  | "disk-full"
+  | "not-writable";
+
+/** Failure of a request to the hub or of its cache; the message has the problem and, on a second line, the remedy. */
+export class HubError extends Error {
+  override readonly name = "HubError";
+
+  constructor(
+    readonly code: HubErrorCode,
+    problem: string,
+    remedy: string,
+    options?: ErrorOptions,
+  ) {
+    super(`${problem}\n${remedy}`, options);
+  }
+}
+
+/** Converts file system errors (disk full, no permission) to a {@linkcode HubError}; returns other errors unchanged. */
+export function explainFileError(error: unknown, folder: string): unknown {
+  switch ((error as { code?: unknown } | null)?.code) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return new HubError(
+        "disk-full",
+        `No space left on the disk of the hub's cache "${folder}"`,
+        "Free some space (`hf cache ls` lists the cache), or set HF_HUB_CACHE to a folder on another disk",
+        { cause: error },
+      );
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+    case "ENOTDIR":
+      return new HubError(
+        "not-writable",
+        `Cannot write to the hub's cache "${folder}": ${
+          (error as Error).message
+        }`,
+        "Make the folder writable, or set HF_HUB_CACHE to another folder",
+        { cause: error },
+      );
+    default:
+      return error;
+  }
+}
+
+/** Retries and limits of requests to the hub. */
+export interface Patience {
+  /** Number of retries of a failed request. */
+  readonly retries: number;
+  /** Milliseconds before the first retry; doubled for each further one. */
+  readonly pause: number;
+  /** Milliseconds without data after which a connection is abandoned; a whole answer of the API must arrive within them. */
+  readonly silence: number;
+  /** Bytes per second that a download must reach on average, else it counts as failed. */
+  readonly rate: number;
+}
+
+/** Gives up after about one minute if the hub refuses connections, and after about four minutes if it does not respond. */
+export const PATIENCE: Patience = {
+  retries: 6,
+  pause: 1000,
+  silence: 30_000,
+  rate: 1000,
+};
+
+/** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
+const MAX_PAUSE = 120_000;
+
+/** Maximum bytes of an answer of the API after decompression; typical ones have a few thousand. */
+const MAX_ANSWER = 8 << 20;
+
+/**
+ * Creates a `fetch` for the hub that retries with exponential backoff when the
+ * hub is busy or the network fails, and throws {@linkcode HubError}s.
+ *
+ * Responses of status 404 are returned: their meaning depends on the request.
+ *
+ * @param kind Answers of the API are received as a whole, within limits of time and size; contents are streams, which {@linkcode download} limits.
+ */
+export function hubFetch(
+  kind: "answer" | "content",
+  { endpoint, token }: HubSettings,
+  patience: Patience,
+  signal?: AbortSignal,
+): typeof fetch {
+  return async (input, init) => {
+    for (let attempt = 0;; attempt++) {
+      const last = attempt === patience.retries;
+      const pause = patience.pause * 2 ** attempt;
+      let response: Response;
+      try {
+        response = await fetchWithin(
+          patience.silence,
+          async (signal) => {
+            const response = await fetch(input, { ...init, signal });
+            return kind === "answer" ? await receiveAll(response) : response;
+          },
+          signal,
+        );
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (error instanceof HubError) throw error;
+        if (last || isFinal(error)) throw unreachable(endpoint, error);
+        await delay(pause, signal);
+        continue;
+      }
+      const { status } = response;
+      if (response.ok || status === 404) return response;
+      await response.body?.cancel();
+      if (status === 401 || status === 403) throw refused(response, token);
+      if (status !== 429 && status < 500) {
+        throw new HubError(
+          "unreachable",
+          `The hub responds with status ${status} to ${response.url}`,
+          `Check that HF_ENDPOINT (${endpoint}) is the address of a hub`,
+        );
+      }
+      const asked = retryAfter(response);
+      if (last || asked !== undefined && asked > MAX_PAUSE) {
+        throw busy(response, attempt + 1, asked);
+      }
+      // The hub may ask for 0 seconds, or for a date in the past.
+      await delay(Math.max(asked ?? 0, pause), signal);
+    }
+  };
+}
+
+/** Calls a function that fetches, with a timeout; a body that is received after it returns has none. */
+async function fetchWithin(
+  milliseconds: number,
+  start: (signal: AbortSignal) => Promise<Response>,
+  signal: AbortSignal | undefined,
+): Promise<Response> {
+  const watch = new AbortController();
+  const timer = setTimeout(
+    () => watch.abort(new Error(`no response within ${milliseconds / 1000} s`)),
+    milliseconds,
+  );
+  try {
+    return await start(
+      AbortSignal.any([watch.signal, ...signal ? [signal] : []]),
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Receives the whole body of a response, unless its status alone matters. */
+async function receiveAll(response: Response): Promise<Response> {
+  const { body, ok, status, headers, url } = response;
+  if (body === null || !ok && status !== 404) return response;
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      if ((size += chunk.length) > MAX_ANSWER) break;
+    }
+  } catch (error) {
+    throw new Error("the answer broke off", { cause: error });
+  }
+  if (size <= MAX_ANSWER) {
+    return new Response(new Blob(chunks), { status, headers });
+  }
+  throw new HubError(
+    "damaged",
+    `The hub's answer to ${url} has more than ${MAX_ANSWER >> 20} MiB`,
+    "Check that HF_ENDPOINT is the address of a hub",
+  );
+}
+
+/** Whether `fetch()` refuses the request itself, such as a redirect to a file; network failures have a cause. */
+function isFinal(error: unknown): boolean {
+  return error instanceof TypeError && error.cause === undefined;
+}
+
+/** Milliseconds of the `Retry-After` header, which gives seconds or a date. */
+function retryAfter({ headers }: Response): number | undefined {
+  const value = headers.get("retry-after");
+  if (value === null) return undefined;
+  const milliseconds = /^\d+$/.test(value)
+    ? Number(value) * 1000
+    : Date.parse(value) - Date.now();
+  return Number.isNaN(milliseconds) ? undefined : milliseconds;
+}
+
+/** Waits until the time has passed or the signal aborts. */
+export function delay(
+  milliseconds: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal!.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+function unreachable(endpoint: string, cause: unknown): HubError {
+  return new HubError(
+    "unreachable",
+    `Cannot reach the hub at ${endpoint}: ${
+      cause instanceof Error ? cause.message : cause
+    }`,
+    "Check the connection and HF_ENDPOINT; to work offline, use a local folder, or set HF_HUB_OFFLINE=1 if the files are in the cache",
+    { cause },
+  );
+}
+
+function refused(response: Response, token: string | undefined): HubError {
+  return new HubError(
+    "refused",
+    `The hub denies access to ${response.url} (status ${response.status}): the repository does not exist, or it is private or gated`,
+    token
+      ? "Check the name, that HF_TOKEN has access to the repository, and that you accepted its terms on its page"
+      : "Check the name; for a private or gated repository, set HF_TOKEN to an access token with access to it",
+  );
+}
+
+function busy(
+  response: Response,
+  tries: number,
+  asked: number | undefined,
+): HubError {
+  const wait = asked === undefined
+    ? ""
+    : ` and asks to retry after ${Math.ceil(asked / 1000)} s`;
+  return new HubError(
+    "busy",
+    `The hub is busy: it responds with status ${response.status} to ${response.url}${wait} (${tries} attempts)`,
+    "Try again later; the hub allows more requests with an access token in HF_TOKEN",
+  );
+}

@@ -1,0 +1,91 @@
+/** Name of the signal of a rank curve whose value is the rank that the reader picks. */
+export const PICKED = "picked";
+
+/** Name of the signal whose value is the list of methods that the reader picks; all are shown if it is empty. */
+export const SHOWN = "shown";
+
+/** Palette of Okabe and Ito (2008), safe for colour-blind readers, with the colour of the text as its black; further methods reuse it with other dashes. */
+const COLOURS = [
+  "#0072b2",
+  "#d55e00",
+  "#009e73",
+  "#cc79a7",
+  "#e69f00",
+  "#56b4e9",
+  "currentColor",
+];
+
+const DASHES = [[1, 0], [6, 3], [2, 2]];
+
+const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"];
+
+/** Width of a drawn figure with its axes, in pixels. */
+export const WIDTH = 640;
+
+/** Configuration of all figures. On a page, `currentColor` is the colour of its text. */
+export const CONFIG = {
+  background: "white",
+  font: "system-ui, sans-serif",
+  axis: {
+    labelColor: "currentColor",
+    titleColor: "currentColor",
+    domainColor: "currentColor",
+    tickColor: "currentColor",
+    gridColor: "#88888844",
+    labelFontSize: 12,
+    titleFontSize: 12,
+    titleFontWeight: "normal",
+  },
+  legend: {
+    labelColor: "currentColor",
+    labelFontSize: 12,
+    symbolSize: 80,
+    symbolOpacity: 1,
+  },
+  text: { color: "currentColor", fontSize: 12 },
+  view: { stroke: null },
+} as const;
+
+/** Colours, dashes and shapes by method title. */
+export function keysOf(titles: readonly string[]) {
+  const method = { field: "method", type: "nominal", title: null } as const;
+  const scale = <T>(range: (place: number) => T) => ({
+    domain: [...titles],
+    range: titles.map((_, place) => range(place)),
+  });
+  // As many columns as the longest title allows; a longer one is cut.
+  const longest = Math.max(...titles.map(({ length }) => length));
+  const legend = {
+    orient: "top",
+    columns: { expr: `max(1, floor(width / ${7 * longest + 40}))` },
+    labelLimit: { expr: "width - 30" },
+  } as const;
+  return {
+    color: {
+      ...method,
+      scale: scale((place) => COLOURS[place % COLOURS.length]!),
+      legend,
+    },
+    strokeDash: {
+      ...method,
+      scale: scale((place) =>
+        DASHES[Math.floor(place / COLOURS.length) % DASHES.length]!
+      ),
+      legend,
+    },
+    shape: {
+      ...method,
+      scale: scale((place) => SHAPES[place % SHAPES.length]!),
+      legend,
+    },
+  } as const;
+}
+
+/** Expression of Vega: whether the reader picked the method of a datum. */
+export const IS_SHOWN = `indexof(${SHOWN}, datum.method) >= 0`;
+
+/** Opacity of a method, small for those that the reader did not pick. */
+export const FADED = {
+  condition: { test: `!length(${SHOWN}) || ${IS_SHOWN}`, value: 1 },
+  value: 0.12,
+} as const;

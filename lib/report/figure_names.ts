@@ -1,0 +1,99 @@
+import { exactPercent, titleOf } from "./format.ts";
+import type { Average, Comparison, MethodSummary } from "./report.ts";
+
+/** A figure of a comparison. */
+export interface FigureReference {
+  /** Scores by rank, seconds of training and evaluation, or losses. */
+  readonly kind: "scores" | "cost" | "loss";
+  /** Name of its file: `mrpc-validation-cost.svg`. */
+  readonly name: string;
+  /** What it shows, for readers who do not see it. */
+  readonly title: string;
+}
+
+/** The figures of a comparison; those of seconds and losses only if it has trainings. */
+export function figuresOf(comparison: Comparison): FigureReference[] {
+  const { methods, metrics } = comparison;
+  const isTimed = methods.some(({ role, trainings }) =>
+    role !== "bound" && trainings.length > 0
+  );
+  const hasLosses = methods.some(({ trainings }) =>
+    trainings.some(({ losses }) => losses.length > 0)
+  );
+  return [
+    {
+      kind: "scores",
+      name: figureName(comparison),
+      title: curveTitle(metrics[0]!, comparison),
+    },
+    ...(isTimed
+      ? [
+        {
+          kind: "cost",
+          name: figureName(comparison, "-cost"),
+          title:
+            "Seconds of training and of evaluation, a segment per training",
+        } as const,
+      ]
+      : []),
+    ...(hasLosses
+      ? [
+        {
+          kind: "loss",
+          name: figureName(comparison, "-loss"),
+          title: "Training loss by step, a line per training",
+        } as const,
+      ]
+      : []),
+  ];
+}
+
+/** The figure of a mean over tasks. */
+export function averageFigure(average: Average): FigureReference {
+  const task = `mean-of-${average.tasks.length}`;
+  return {
+    kind: "scores",
+    name: figureName({ ...average, task }),
+    title: curveTitle("mean score", average),
+  };
+}
+
+/** Maximum number of methods with adapters that all have intervals in a figure; more bands would hide one another. */
+const MAX_BANDS = 4;
+
+type Named = Pick<MethodSummary, "role" | "method" | "variant">;
+
+/** The methods whose intervals a figure shows unless the reader picks others: all, or of more than {@linkcode MAX_BANDS} the first candidate and the first baseline. */
+export function bandedMethods<M extends Named>(methods: readonly M[]): M[] {
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  if (adapted.length <= MAX_BANDS) return adapted;
+  return ["candidate", "baseline"].flatMap((role) =>
+    adapted.find((method) => method.role === role) ?? []
+  );
+}
+
+function curveTitle(
+  metric: string,
+  { methods, confidence }: {
+    readonly methods: readonly Named[];
+    readonly confidence: number;
+  },
+): string {
+  const banded = bandedMethods(methods);
+  const intervals = `${exactPercent(confidence)} % intervals`;
+  return methods.every((it) => it.role === "bound" || banded.includes(it))
+    ? `${metric} by rank, with ${intervals}`
+    : `${metric} by rank, with ${intervals} of ${
+      banded.map(titleOf).join(" and ")
+    }`;
+}
+
+/** File of a comparison's figure of scores by rank, `mrpc-validation.svg`, or with a suffix of another figure. */
+export function figureName(
+  { task, split, epoch }: Pick<Comparison, "task" | "split" | "epoch">,
+  suffix = "",
+): string {
+  const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");
+  const epochs = epoch === "last" ? "" : `-${epoch}-epoch`;
+  return `${safe(task)}-${safe(split)}${epochs}${suffix}.svg`;
+}

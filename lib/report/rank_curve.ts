@@ -1,0 +1,192 @@
+import type { TopLevelSpec } from "vega-lite";
+import {
+  CONFIG,
+  FADED,
+  IS_SHOWN,
+  keysOf,
+  PICKED,
+  SHOWN,
+  WIDTH,
+} from "./chart_style.ts";
+import { bandedMethods } from "./figure_names.ts";
+import { methodTitle } from "./methods.ts";
+import type { Average, Comparison, MethodSummary } from "./report.ts";
+
+/** Methods whose main metric a rank curve shows. */
+interface Curves {
+  readonly metric: string;
+  readonly confidence: number;
+  readonly methods:
+    readonly (Pick<MethodSummary, "role" | "method" | "variant"> & {
+      readonly ranks: readonly CurvePoint[];
+    })[];
+  /** Rank that is picked at first; 0 for none. */
+  readonly picked: number;
+}
+
+interface CurvePoint {
+  readonly rank: number;
+  /** Null if undefined. */
+  readonly mean: number | null;
+  readonly interval: readonly [number, number] | null;
+}
+
+/** The main metric of a comparison by rank. */
+export function scoreCurves(
+  { metrics, methods, confidence, verdict }: Comparison,
+) {
+  const [metric] = metrics as [string];
+  return rankCurve({
+    metric,
+    confidence,
+    methods: methods.map((method) => ({
+      ...method,
+      ranks: method.ranks.map(({ rank, metrics, intervals }) => ({
+        rank,
+        mean: metrics[metric]!.mean,
+        interval: intervals.mean,
+      })),
+    })),
+    picked: verdict === null || verdict.kind === "nothing-learnt"
+      ? 0
+      : verdict.recommended.rank,
+  });
+}
+
+/** The mean score over tasks by rank. */
+export function averageCurves({ methods, confidence }: Average) {
+  return rankCurve({ metric: "mean score", confidence, methods, picked: 0 });
+}
+
+/**
+ * Means as lines, intervals as bands, and bounds as horizontal lines. Undefined
+ * scores are left out.
+ */
+function rankCurve(
+  { metric, confidence, methods, picked }: Curves,
+): TopLevelSpec {
+  const banded = bandedMethods(methods);
+  const points = methods.flatMap((method) =>
+    method.ranks.map(({ rank, mean, interval }) => ({
+      rank,
+      method: methodTitle(method),
+      isBanded: banded.includes(method),
+      // Vega leaves out points that are null.
+      score: scaled(mean),
+      low: scaled(interval?.[0] ?? null),
+      high: scaled(interval?.[1] ?? null),
+    }))
+  );
+  const curves = points.filter(({ rank }) => rank > 0);
+  const ranks = [...new Set(curves.map(({ rank }) => rank))]
+    .sort((a, b) => a - b);
+  const x = rankAxis(ranks);
+  const y = {
+    type: "quantitative",
+    title: `${metric} x 100`,
+    scale: { zero: false },
+  } as const;
+  const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
+  const interval = `${Number((100 * confidence).toPrecision(12))} % interval`;
+  const score = {
+    field: "score",
+    type: "quantitative",
+    format: ".1f",
+  } as const;
+  const tooltip = [
+    { field: "method", type: "nominal" },
+    { field: "rank", type: "quantitative" },
+    { ...score, title: metric },
+    {
+      field: "low",
+      type: "quantitative",
+      format: ".1f",
+      title: `${interval}, from`,
+    },
+    { field: "high", type: "quantitative", format: ".1f", title: "to" },
+  ] as const;
+  return {
+    width: WIDTH,
+    height: 320,
+    autosize: { type: "fit-x", contains: "padding" },
+    params: [{ name: PICKED, value: picked }, { name: SHOWN, value: [] }],
+    encoding: { color },
+    layer: [
+      {
+        mark: { type: "rule", color: "#88888844", strokeWidth: 10 },
+        data: { values: ranks.map((rank) => ({ rank })) },
+        transform: [{ filter: `datum.rank === ${PICKED}` }],
+        encoding: { x, color: { value: "#88888844" } },
+      },
+      {
+        mark: { type: "area" },
+        data: { values: curves },
+        encoding: {
+          x,
+          y: { ...y, field: "low" },
+          y2: { field: "high" },
+          opacity: {
+            condition: {
+              test: `length(${SHOWN}) ? ${IS_SHOWN} : datum.isBanded`,
+              value: 0.18,
+            },
+            value: 0,
+          },
+        },
+      },
+      {
+        mark: { type: "line" },
+        data: { values: curves },
+        encoding: {
+          x,
+          y: { ...y, field: "score" },
+          strokeDash,
+          opacity: FADED,
+        },
+      },
+      {
+        mark: { type: "point", size: 50, filled: true },
+        data: { values: curves },
+        encoding: {
+          x,
+          y: { ...y, field: "score" },
+          shape,
+          opacity: FADED,
+          tooltip: [...tooltip],
+        },
+      },
+      {
+        mark: { type: "rule", strokeWidth: 2 },
+        data: { values: points.filter(({ rank }) => rank === 0) },
+        encoding: {
+          y: { ...y, field: "score" },
+          strokeDash,
+          opacity: FADED,
+          tooltip: tooltip.filter(({ field }) => field !== "rank"),
+        },
+      },
+    ],
+    config: CONFIG,
+  };
+}
+
+function rankAxis(ranks: number[]) {
+  const ends = [ranks[0] ?? 1, ranks.at(-1) ?? 1] as [number, number];
+  return {
+    field: "rank",
+    type: "quantitative",
+    title: "rank",
+    axis: { values: ranks, format: "d", grid: false, labelOverlap: true },
+    scale: {
+      // Large ranks are usually powers of two.
+      type: ends[1] > 16 ? "log" : "linear",
+      domain: ends,
+      nice: false,
+      padding: 12,
+    },
+  } as const;
+}
+
+function scaled(share: number | null): number | null {
+  return share === null ? null : 100 * share;
+}

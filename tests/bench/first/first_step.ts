@@ -1,0 +1,59 @@
+/**
+ * A process for `bench.ts`: takes two training steps and prints the seconds of
+ * each part. Arguments: the model's folder, the work as JSON, the library's
+ * folder, and the folders of compiled functions.
+ */
+import { startEngine } from "../../../lib/engine/start.ts";
+import { TensorflowBinding } from "../../../lib/engine/tensorflow/binding.ts";
+import { keepCompiled } from "../../../lib/engine/tensorflow/compiled.ts";
+import type { PeerWork } from "../peer/peer.ts";
+import { Work } from "../step/training.ts";
+
+const [folder, text, library, kept, own] = Deno.args as [
+  string,
+  string,
+  string,
+  string,
+  string,
+];
+const work = JSON.parse(text) as PeerWork;
+
+/** Seconds within the traced function of a step, which contains all others. */
+let inside = 0;
+const call = TensorflowBinding.prototype.call;
+TensorflowBinding.prototype.call = function (traced, inputs) {
+  if (this.tracing) return call.call(this, traced, inputs);
+  const begin = performance.now();
+  const result = call.call(this, traced, inputs);
+  inside += (performance.now() - begin) / 1000;
+  return result;
+};
+
+const seconds = (since: number) => (performance.now() - since) / 1000;
+let since = performance.now();
+await startEngine(
+  {
+    engine: "tensorflow",
+    device: "cpu",
+    library,
+    bfloat16: true,
+    compiledBefore: kept,
+    compiledNow: own,
+  },
+  { cpus: work.threads, precision: work.precision },
+);
+const start = seconds(since);
+since = performance.now();
+const training = new Work(folder, work);
+const weights = seconds(since);
+const first = training.step(1).seconds[0]!;
+const firstCall = inside;
+const step = training.step(1).seconds[0]!;
+keepCompiled({ kept, own });
+console.log(JSON.stringify({
+  "start of the library": start,
+  "weights": weights,
+  "tracing": first - firstCall,
+  "first call, without a step": firstCall - step,
+  "a step": step,
+}));

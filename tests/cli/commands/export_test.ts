@@ -1,0 +1,103 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { CliProject } from "../project.ts";
+
+const TRAIN = `
+import { z } from "zod";
+export default {
+  description: "Writes an adapter",
+  params: z.strictObject({ text: z.string() }),
+  inputs: { model: { kind: "text" } },
+  output: { kind: "adapter", files: ["adapter.txt"] },
+  async run({ params, output }) {
+    Deno.writeTextFileSync(output + "/adapter.txt", params.text);
+  },
+};
+`;
+
+const EXPORT = `
+import { z } from "zod";
+export default {
+  description: "Copies an adapter",
+  params: z.strictObject({ rank: z.number().optional(), epoch: z.string().optional() }),
+  inputs: { adapter: { kind: "adapter" }, report: { kind: "report", optional: true } },
+  output: { kind: "peft", files: ["exported.json"] },
+  async run({ params, inputs, output }) {
+    const path = inputs.adapter[0].path + "/adapter.txt";
+    const text = Deno.readTextFileSync(path);
+    Deno.writeTextFileSync(output + "/exported.json", JSON.stringify({
+      ...params, text, inputs: Object.keys(inputs),
+    }));
+    if (params.rank === 9) throw new TypeError("Rank 9 of " + path + " is too large");
+  },
+};
+`;
+
+const PIPELINE = `name: test
+params: { word: one }
+stages:
+  model: { task: make, with: { text: model } }
+  train:
+    task: train
+    matrix: { rank: [1, 2] }
+    with: { text: "\${params.word}" }
+    inputs: { model: model }
+`;
+
+Deno.test("export writes the adapter of the given parameters at a rank, or nothing", async () => {
+  using project = new CliProject(PIPELINE);
+  project.write("tasks/train.ts", TRAIN);
+  project.write("tasks/export-adapter.ts", EXPORT);
+  const to = ["--to", project.path("exported")];
+  const one = ["train@rank=1", "--rank", "4", ...to];
+
+  const early = await project.call("export", ...one);
+  assertEquals(early.code, 1);
+  assertMatch(
+    early.stderr,
+    /^Stage "train@rank=1" has no [^]*: run it with "deno task pipeline .*train@rank=1/,
+  );
+
+  for (const word of ["one", "two"]) {
+    const { code, stderr } = await project.call(
+      "pipeline",
+      "-S",
+      `word=${word}`,
+    );
+    assertEquals(code, 0, stderr);
+  }
+  // What is visible is the result of "two".
+  const { code, stderr, lines } = await project.call("export", ...one);
+  assertEquals(code, 0, stderr);
+  assertMatch(lines.at(-1)!, /^Exported train@rank=1 at rank 4 to .*exported$/);
+  assertEquals(JSON.parse(project.read("exported/exported.json")), {
+    rank: 4,
+    text: "one",
+    inputs: ["adapter"],
+  });
+
+  const again = await project.call("export", ...one);
+  assertEquals(again.code, 2);
+  assertMatch(again.stderr, /exported" already exists: remove it, or choose/);
+
+  const other = ["--to", project.path("other")];
+  const failed = await project.call(
+    "export",
+    ...["train@rank=2", "--rank", "9", "-S", "word=two", ...other],
+  );
+  assertEquals(failed.code, 1);
+  // In words of folders that the user knows.
+  assertMatch(
+    failed.stderr,
+    /Rank 9 of .*out\/test\/train@rank=2\/adapter\.txt/,
+  );
+  assert(!project.exists("other") && !project.exists("other.incomplete"));
+
+  const several = await project.call("export", "train", ...other);
+  assertEquals(several.code, 2);
+  assertMatch(
+    several.stderr,
+    /more than one adapter: "train@rank=1", "train@rank=2"/,
+  );
+  const none = await project.call("export", "model", ...other);
+  assertMatch(none.stderr, /"model" selects no stage that makes an adapter/);
+});

@@ -1,0 +1,204 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { callMain, CliProject } from "../project.ts";
+import { inTerminal } from "../terminal/pseudo_terminal.ts";
+
+const MAIN = fileURLToPath(
+  new URL("../../../lib/cli/main.ts", import.meta.url),
+);
+
+/** A task that fails: by its parameter, because of the user's data or by a bug. It may read a file. */
+const FAIL = `
+import { z } from "zod";
+export default {
+  description: "Fails",
+  params: z.strictObject({ how: z.string(), file: z.string().optional() }),
+  inputs: { from: { kind: "text", optional: true } },
+  output: { kind: "text", files: ["out.txt"] },
+  sources: ({ file }) => file === undefined ? {} : { file },
+  async run(stage) {
+    stage.log("reads the data");
+    const { how } = stage.params;
+    if (how === "bug") null.length;
+    const from = stage.inputs.from?.[0]?.path;
+    throw new SyntaxError(from === undefined
+      ? "data.csv:3: Expected 2 columns"
+      : from + "/out.txt:3: Expected 2 columns");
+  },
+};
+`;
+
+function failing(stages: string, params = "{}"): CliProject {
+  const project = new CliProject(`name: test
+params: ${params}
+stages:
+${stages}`);
+  project.write("tasks/fail.ts", FAIL);
+  return project;
+}
+
+/** Arguments that run the pipeline of a project. */
+function argumentsOf(project: CliProject): string[] {
+  return [
+    ...["run", "-A", MAIN, "pipeline", project.path("test.yaml")],
+    ...["--tasks", project.path("tasks"), "--out", project.path("out")],
+  ];
+}
+
+Deno.test("pipeline prints a fault of the user's data once, without a stack", async () => {
+  using project = failing(`  bad: { task: fail, with: { how: data } }\n`);
+  const log = project.path("out/cache/failures/test/bad.jsonl");
+  const expected = [
+    "bad: failed - data.csv:3: Expected 2 columns",
+    `  log: ${log}`,
+    "1 stage: 0 ran, 1 failed, in X s",
+  ];
+  const plain = await project.call("pipeline");
+  assertEquals(plain.code, 1);
+  assertEquals(
+    plain.lines.map((it) => it.replace(/[\d.]+ s$/, "X s")),
+    [
+      "bad: run - no earlier result",
+      "bad | reads the data",
+      ...expected,
+    ],
+  );
+  const { output } = await inTerminal([
+    Deno.execPath(),
+    ...argumentsOf(project),
+  ]);
+  // deno-lint-ignore no-control-regex
+  const text = output.replaceAll(/\x1b\[[?\d;]*[A-Za-z]/g, "");
+  assertEquals(text.match(/Expected 2 columns/g)?.length, 1, text);
+  assert(!/\n\s+(\| +)?at /.test(text), text);
+  assert(!text.includes("reads the data"), text);
+  const logged = await project.call("logs", "bad");
+  assertEquals(logged.lines.filter((it) => / at /.test(it)), []);
+  const events = (await project.call("logs", "bad", "--json")).json();
+  assert(
+    events.some(({ stream, line }) => stream === "stack" && / at /.test(line)),
+    "the stack is in the log, for those who write the task",
+  );
+});
+
+Deno.test("pipeline prints where a bug of a task is", async () => {
+  using project = failing(`  bad: { task: fail, with: { how: bug } }\n`);
+  const { stdout } = await project.call("pipeline");
+  assertMatch(stdout, /^ {2}\| +at .*\/fail\.ts:\d+:\d+/m);
+  assertEquals(stdout.match(/Cannot read properties of null/g)?.length, 1);
+});
+
+Deno.test("pipeline prints the error that 17 stages share once, with their number and names", async () => {
+  const seeds = Array.from({ length: 17 }, (_, i) => i).join(", ");
+  using project = failing(
+    `  bad:
+    task: fail
+    matrix: { seed: [${seeds}] }
+    with: { how: data, file: "\${params.file}" }
+  after:
+    task: make
+    matrix: { seed: [${seeds}] }
+    with: { text: x }
+    inputs: { from: bad[seed] }
+`,
+    "{ file: ./none.tsv }",
+  );
+  const path = project.path("other.tsv");
+  const { code, lines } = await project.call("pipeline", "-S", `file=${path}`);
+  assertEquals(code, 1);
+  const [fault, ...others] = lines.filter((it) =>
+    it.includes("does not exist")
+  );
+  const [, first] = /^(bad@seed=\d+): failed - /.exec(fault!) ?? [];
+  assertEquals(
+    fault,
+    `${first}: failed - Parameter "file" of stage "${first}": "${path}" does not exist; set by -S file=${path}`,
+  );
+  assertEquals(others, []);
+  const same = lines.filter((it) => it.startsWith("Same error"));
+  assertEquals(same.length, 1);
+  assertMatch(
+    same[0]!,
+    /^Same error in 16 more stages: (bad@seed=\d+, ){4}bad@seed=\d+ and 11 more$/,
+  );
+  assertMatch(lines.at(-1)!, /^34 stages: 0 ran, 17 failed, 17 skipped, /);
+});
+
+Deno.test("pipeline names inputs in messages by the folders that the user sees", async () => {
+  using project = failing(`  start: { task: make, with: { text: x } }
+  bad: { task: fail, with: { how: data }, inputs: { from: start } }
+`);
+  const { stdout } = await project.call("pipeline");
+  assertMatch(
+    stdout,
+    new RegExp(
+      `^bad: failed - ${
+        project.path("out/test/start/out.txt")
+      }:3: Expected 2 columns$`,
+      "m",
+    ),
+  );
+  assert(!stdout.includes("cache/runs"), stdout);
+});
+
+Deno.test("pipeline refuses an output folder that cannot be one, in words", async () => {
+  using project = new CliProject("");
+  const file = project.path("test.yaml");
+  const cases = [
+    [file, `"${file}" is a file`],
+    [
+      `${file}/out`,
+      `"${file}/out" cannot be created because "${file}" is a file`,
+    ],
+    ["/proc/out", '"/proc/out" is in /proc, where nothing can be stored'],
+  ] as const;
+  for (const [out, fault] of cases) {
+    const { code, stderr } = await callMain("pipeline", "smoke", "--out", out);
+    assertEquals(code, 2);
+    assertEquals(
+      stderr.split("\n")[0],
+      `The output folder ${fault}: choose another folder with --out`,
+    );
+  }
+});
+
+Deno.test("pipeline refuses a folder of /proc as a source, in words", async () => {
+  using project = failing(
+    `  bad: { task: fail, with: { how: data, file: /proc/self } }\n`,
+  );
+  const { code, stdout } = await project.call("pipeline");
+  assertEquals(code, 1);
+  assertMatch(
+    stdout,
+    /^bad: failed - Parameter "file" of stage "bad": "\/proc\/self" is a folder of \/proc, whose content the kernel generates; copy the files that you need to another folder$/m,
+  );
+});
+
+Deno.test("commands end quietly when nobody reads what they print", async () => {
+  using project = new CliProject(`name: test
+stages:
+  long: { task: make, with: { text: x, seconds: 60 } }
+`);
+  const quoted = (args: readonly string[]) =>
+    [Deno.execPath(), ...args].map((it) => `'${it}'`).join(" ");
+  const all = argumentsOf(project);
+  const commands = [
+    ["run", "-A", MAIN, "--help"],
+    ["run", "-A", MAIN, "schema"],
+    all,
+    [...all, "--json"],
+  ];
+  for (const command of commands) {
+    const { code, stdout, stderr } = await new Deno.Command("bash", {
+      args: [
+        "-c",
+        `${quoted(command)} | head -n 1; echo "\${PIPESTATUS[0]}"`,
+      ],
+      env: { NO_COLOR: "1" },
+    }).output();
+    const decoder = new TextDecoder();
+    assertEquals(code, 0);
+    assertEquals(decoder.decode(stderr), "", command.join(" "));
+    assertMatch(decoder.decode(stdout), /^.+\n(0|129)\n$/);
+  }
+});

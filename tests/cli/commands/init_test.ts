@@ -1,0 +1,165 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
+import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
+import { inspectTable } from "../../../lib/cli/commands/inspect_table.ts";
+import { callMain } from "../project.ts";
+
+const FIXTURES = fileURLToPath(new URL("../../../fixtures", import.meta.url));
+
+/** Runs with a temporary folder. */
+async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "init-" });
+  try {
+    await use(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("init writes a pipeline that reads the data, and says the command", () =>
+  inFolder(async (folder) => {
+    const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
+    const file = join(folder, "mine.yaml");
+    const { code, stdout, stderr } = await callMain("init", data, "--to", file);
+    assertEquals(code, 0, stderr);
+    assertMatch(stdout, /label {3}"label", 2 classes: \d \d+, \d \d+$/m);
+    assertMatch(stdout, new RegExp(`^  deno task pipeline ${file}$`, "m"));
+    const text = await Deno.readTextFile(file);
+    assertMatch(
+      text,
+      /^# A starter for .*: \d+ rows with the columns "sentence", "label"/,
+    );
+    assertMatch(text, /^ {2}# One training that serves every rank/m);
+    const { name, params, stages } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
+    assertEquals(name, "mine");
+    assertEquals(
+      [params.train, params.text, params.label, params.pair, params.regression],
+      [
+        "./fixtures/tiny-glue/SST-2/train.tsv",
+        "sentence",
+        "label",
+        null,
+        false,
+      ],
+    );
+    assertEquals(Object.keys(stages).includes("take-away"), true);
+
+    const out = ["--out", join(folder, "out")];
+    const ran = await callMain("pipeline", file, "data", ...out);
+    assertEquals(ran.code, 0, ran.stdout + ran.stderr);
+    const planned = await callMain(
+      ...["plan", file, "-S", "model=./fixtures/tiny-roberta", ...out],
+    );
+    assertEquals(planned.code, 0, planned.stderr);
+    assertMatch(planned.stdout, /^unchanged +data/m);
+  }));
+
+Deno.test("init replaces no file unless told to", () =>
+  inFolder(async (folder) => {
+    const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
+    const file = join(folder, "mine.yaml");
+    await Deno.writeTextFile(file, "the user's");
+    const refused = await callMain("init", data, "--to", file);
+    assertEquals(refused.code, 2);
+    assertMatch(refused.stderr, /already exists.*--to.*--force/);
+    assertEquals(await Deno.readTextFile(file), "the user's");
+    assertEquals((await callMain("init", data, "--to", file, "-f")).code, 0);
+    assertMatch(await Deno.readTextFile(file), /^name: mine$/m);
+    const smoke = join(folder, "smoke.tsv");
+    await Deno.copyFile(data, smoke);
+    const named = await callMain("init", smoke);
+    assertEquals(named.code, 2);
+    assertMatch(named.stderr, /^"pipelines\/smoke\.yaml" already exists/);
+  }));
+
+Deno.test("inspectTable() finds texts, pairs and labels by names, and else by contents", () =>
+  inFolder(async (folder) => {
+    const write = async (name: string, rows: readonly string[]) => {
+      const path = join(folder, name);
+      await Deno.writeTextFile(path, rows.map((row) => `${row}\n`).join(""));
+      return path;
+    };
+    const csv = await write("a.csv", [
+      "id,said,verdict",
+      ...Array.from(
+        { length: 60 },
+        (_, i) =>
+          `${i},"a long text, number ${i} of them",${["good", "bad"][i % 2]}`,
+      ),
+    ]);
+    const found = await inspectTable(csv, {});
+    assertEquals(
+      [found.text.name, found.pair, found.label.name, found.regression],
+      ["said", undefined, "verdict", false],
+    );
+    assertEquals(found.classes, [["bad", 30], ["good", 30]]);
+    assertEquals(found.problems, []);
+
+    const pairs = await write("b.jsonl", [
+      ...Array.from(
+        { length: 40 },
+        (_, i) =>
+          JSON.stringify({ premise: "p", hypothesis: "h", score: i / 8 }),
+      ),
+      JSON.stringify({ premise: "p", hypothesis: null, score: 1 }),
+      JSON.stringify({ premise: "p", hypothesis: "h" }),
+    ]);
+    const scores = await inspectTable(pairs, {});
+    assertEquals(
+      [scores.text.name, scores.pair?.name, scores.regression, scores.range],
+      ["premise", "hypothesis", true, [0, 39 / 8]],
+    );
+    assertEquals(scores.problems.length, 2);
+    assertMatch(scores.problems[0]!, /^1 row without a label, .*b\.jsonl:42/);
+    assertMatch(scores.problems[1]!, /^1 row without a text, .*b\.jsonl:41/);
+
+    const numbered = await write("g.tsv", [
+      "Quality\t#1 ID\t#1 String\t#2 String",
+      ...Array.from(
+        { length: 30 },
+        (_, i) => `${i % 2}\t${i}\ta text, ${i}\tanother text, ${i}`,
+      ),
+    ]);
+    const both = await inspectTable(numbered, {});
+    assertEquals(
+      [both.text.name, both.pair?.name, both.label.name],
+      ["#1 String", "#2 String", "Quality"],
+    );
+
+    // Stars are classes, even if they are written as decimals.
+    const stars = await write("c.tsv", [
+      "text\tstars",
+      ...Array.from({ length: 30 }, (_, i) => `t${i}\t${i % 5 + 1}.0`),
+    ]);
+    assertEquals((await inspectTable(stars, {})).regression, false);
+
+    await assertRejects(
+      () => inspectTable(csv, { label: "verdikt" }),
+      UsageError,
+      'did you mean "verdict"?',
+    );
+    const same = await write("e.csv", ["text,label", "a,1", "b,1"]);
+    await assertRejects(
+      () => inspectTable(same, { label: "label" }),
+      UsageError,
+      "1 distinct value, expected 2 to 1000",
+    );
+    const ids = await write("f.csv", [
+      "text",
+      ...Array.from({ length: 60 }, (_, i) => `text number ${i}`),
+    ]);
+    await assertRejects(() => inspectTable(ids, {}), UsageError, "--label");
+  }));
+
+Deno.test("inspectTable() reads parquet, and estimates a length that holds 99 % of the texts", async () => {
+  const path = join(FIXTURES, "tiny-hub/rte/train-00000-of-00001.parquet");
+  const seen = await inspectTable(path, {});
+  assertEquals(
+    [seen.text.name, seen.pair?.name, seen.label.name],
+    ["sentence1", "sentence2", "label"],
+  );
+  assert(seen.tokens % 32 === 0 && seen.tokens >= 32 && seen.tokens <= 512);
+  assert(seen.text.longest / 3 + 4 <= seen.tokens);
+});

@@ -1,0 +1,177 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { CliProject } from "../project.ts";
+
+const PIPELINE = `name: test
+params: { kind: recommended, rank: 3 }
+show: judge/report.md
+stages:
+  judge:
+    task: judge
+    with: { kind: "\${params.kind}", rank: "\${params.rank}" }
+  take:
+    task: pack
+    matrix: { seed: [0, 1] }
+    with: { seed: "\${matrix.seed}" }
+    inputs: { report: judge }
+`;
+
+/** A task that writes a report with a verdict. */
+const JUDGE = `
+import { z } from "zod";
+export default {
+  description: "Writes a report",
+  params: z.strictObject({ kind: z.string(), rank: z.number() }),
+  inputs: {},
+  output: { kind: "report", files: ["report.json", "report.html", "report.md"] },
+  async run({ params: { kind, rank }, output }) {
+    const verdict = {
+      kind,
+      headline: "Rank " + rank + " of DyLoRA is enough.",
+      reasons: ["It scores 82.9 [80.6, 85.2].", "LoRA scores more."],
+      recommended: { rank },
+    };
+    const comparison = { title: "SST-2", split: "validation", epoch: "last", verdict };
+    Deno.writeTextFileSync(output + "/report.json", JSON.stringify({ comparisons: [comparison] }));
+    Deno.writeTextFileSync(output + "/report.html", "page");
+    Deno.writeTextFileSync(output + "/report.md", "# The tables\\n");
+  },
+};
+`;
+
+/** A task that writes the model card of an adapter. */
+const PACK = `
+import { z } from "zod";
+export default {
+  description: "Writes a model card",
+  params: z.strictObject({ seed: z.number() }),
+  inputs: { report: { kind: "report" } },
+  output: { kind: "peft", files: ["README.md"] },
+  async run({ output }) {
+    const lines = ["from peft import P", 'model = P.from_pretrained("FOLDER")'];
+    Deno.writeTextFileSync(
+      output + "/README.md",
+      ["# Card", "\`\`\`python", ...lines, "\`\`\`", "end"].join("\\n"),
+    );
+  },
+};
+`;
+
+function project(): CliProject {
+  const made = new CliProject(PIPELINE);
+  made.write("tasks/judge.ts", JUDGE);
+  made.write("tasks/pack.ts", PACK);
+  return made;
+}
+
+Deno.test("pipeline ends with the verdict, the adapter, the commands that use it and the report, and shows tables only if they are new", async () => {
+  using test = project();
+  const first = await test.call("pipeline", "-S", "rank=2");
+  assertEquals(first.code, 0, first.stderr);
+  const out = test.path("out");
+  const answer = [
+    "",
+    "SST-2: Rank 2 of DyLoRA is enough.",
+    "  It scores 82.9 [80.6, 85.2].",
+    "  LoRA scores more.",
+    "",
+    `adapter  ${out}/test/take@seed=0 and 1 more`,
+    `predict  deno task predict ${
+      test.path("test.yaml")
+    } take@seed=0 -S rank=2 --tasks ${
+      test.path("tasks")
+    } --out ${out} "your text"`,
+    "python   from peft import P",
+    `         model = P.from_pretrained("${out}/test/take@seed=0")`,
+    `report   ${out}/test/judge.html`,
+  ];
+  assertEquals(first.lines.slice(-answer.length), answer);
+  assert(first.stdout.includes("\n\nThe tables\n\n"));
+  const second = await test.call("pipeline", "-S", "rank=2");
+  assertMatch(second.lines[0]!, /^Nothing to do: 3 stages unchanged/);
+  assertEquals(second.lines.slice(1), answer);
+});
+
+Deno.test("pipeline --json prints the answer before the summary, which is last", async () => {
+  using test = project();
+  const { json, stderr } = await test.call("pipeline", "--json");
+  const [answer, summary] = json().slice(-2);
+  assertEquals(summary?.type, "summary", stderr);
+  const { type, findings, adapters, reports } = answer;
+  assertEquals(type, "answer");
+  assertEquals(findings, [{
+    title: "SST-2",
+    headline: "Rank 3 of DyLoRA is enough.",
+    reasons: ["It scores 82.9 [80.6, 85.2].", "LoRA scores more."],
+    rank: 3,
+  }]);
+  assertEquals(adapters.length, 2);
+  assertEquals(reports, [test.path("out/test/judge.html")]);
+});
+
+Deno.test("pipeline offers no prediction if nothing was learnt", async () => {
+  using test = project();
+  const { code, lines } = await test.call(
+    "pipeline",
+    "-S",
+    "kind=nothing-learnt",
+  );
+  assertEquals(code, 0);
+  assert(!lines.some((line) => /^(predict|python)/.test(line)));
+  assertMatch(lines.at(-1)!, /^report /);
+});
+
+Deno.test("pipeline ends without an answer if stages of a report and an adapter are not selected", async () => {
+  using test = new CliProject(
+    "name: test\nstages: { a: { task: make, with: { text: a } } }\n",
+  );
+  const { lines } = await test.call("pipeline");
+  assertMatch(lines.at(-1)!, /^1 stage: 1 ran/);
+});
+
+Deno.test("pipeline names the results that it replaces and the parameter that differs, and --name keeps both", async () => {
+  using test = project();
+  await test.call("pipeline");
+  const named = await test.call(
+    "pipeline",
+    "-S",
+    "rank=4",
+    "--name",
+    "four",
+  );
+  assert(!named.stdout.includes("Replaced"), named.stdout);
+  assertMatch(named.stdout, /--name four/);
+  const rankIn = (folder: string) =>
+    JSON.parse(test.read(`out/${folder}/judge/report.json`))
+      .comparisons[0].verdict.recommended.rank;
+  assertEquals([rankIn("test"), rankIn("test@four")], [3, 4]);
+  const status = await test.call("status", "-S", "rank=4", "--name", "four");
+  assertMatch(status.stdout, /^unchanged {2}judge /m);
+  const replacing = await test.call("pipeline", "-S", "rank=5");
+  assertMatch(
+    replacing.stdout,
+    /^Replaced results of other parameters or sources \(judge: param rank 3 -> 5\): judge, take@seed=0, take@seed=1; they stay in the cache, and --name NAME keeps both visible$/m,
+  );
+  assertEquals([rankIn("test"), rankIn("test@four")], [5, 4]);
+  // Going back replaces them again, from the cache.
+  const restored = await test.call("pipeline");
+  assertMatch(restored.stdout, /Replaced .* param rank 5 -> 3/);
+});
+
+Deno.test("pipeline does not call results replaced that differ by code alone", async () => {
+  using test = project();
+  await test.call("pipeline");
+  test.edit("tasks/judge.ts", '"page"', '"another page"');
+  const { stdout, code } = await test.call("pipeline");
+  assertEquals(code, 0);
+  assert(!stdout.includes("Replaced"), stdout);
+});
+
+Deno.test("--name refuses what is not part of a folder's name", async () => {
+  using test = project();
+  const { code, stderr } = await test.call("plan", "--name", "../x");
+  assertEquals(code, 2);
+  assertMatch(
+    stderr,
+    /^Invalid value "\.\.\/x" for option "--name": expected at most 100 letters, digits, "_" and "-"$/m,
+  );
+});

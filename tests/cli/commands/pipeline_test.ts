@@ -1,0 +1,183 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Called, CliProject } from "../project.ts";
+
+const PIPELINE = `name: test
+params: { word: one, last: end, extra: {} }
+show: end/out.txt
+stages:
+  start: { task: make, with: { text: "start \${params.word}" } }
+  middle:
+    task: make
+    matrix: { glue: [mrpc, cola], rank: [1, 2] }
+    with: { text: "\${matrix.glue} \${matrix.rank}" }
+    inputs: { from: start }
+  other: { task: make, with: { text: other, <<: \${params.extra} } }
+  end:
+    task: make
+    with: { text: \${params.last} }
+    inputs: { from: [middle[*], other] }
+`;
+
+/** Ids of the stages that ran. */
+function ran(called: Called): string[] {
+  return called.json().flatMap((it) =>
+    it.type === "finished" && it.outcome === "ran" ? [it.stage] : []
+  ).sort();
+}
+
+/**
+ * Modules of Node that a command runs, as its profile shows: the first one, or
+ * the first timer, takes 8 ms.
+ */
+async function builtinsOf(
+  project: CliProject,
+  ...command: [string, ...string[]]
+): Promise<string[]> {
+  const folder = project.path("profile");
+  const flags = ["--cpu-prof-interval=100", `--cpu-prof-dir=${folder}`];
+  const { code } = await project.callWith(
+    { flags: ["--cpu-prof", ...flags] },
+    ...command,
+  );
+  assertEquals(code, 0);
+  const [profile] = [...Deno.readDirSync(folder)];
+  const text = project.read(`profile/${profile!.name}`);
+  assertMatch(text, /\/lib\/scheduler\/scheduler\.ts"/);
+  return [...new Set(text.match(/"(?:ext:deno_node\/|node:)[^"]*/g))];
+}
+
+Deno.test("pipeline runs everything, then nothing, then what a parameter changes", async () => {
+  using project = new CliProject(PIPELINE);
+  const first = await project.call("pipeline", "--json");
+  assertEquals(first.code, 0, first.stderr);
+  const summary = first.json().at(-1);
+  assertEquals({ ...summary, seconds: 0 }, {
+    type: "summary",
+    ran: 7,
+    restored: 0,
+    unchanged: 0,
+    failed: 0,
+    skipped: 0,
+    interrupted: 0,
+    seconds: 0,
+    savedSeconds: 0,
+  });
+  assert(summary.seconds > 0);
+  assertMatch(
+    first.lines.at(-1)!,
+    /^\{"type":"summary","ran":7,"restored":0,"unchanged":0,"failed":0,"seconds":[\d.]+[,}]/,
+  );
+  assertEquals(first.json()[0].type, "start");
+  const text = project.read("out/test/end/out.txt");
+  assertMatch(text, /^start one\nmrpc 1\nstart one\nmrpc 2\n.*other\nend\n$/s);
+
+  // The graph is saved for the next run when its sources are two seconds old.
+  const { mtime } = Deno.statSync(project.path("tasks/make.ts"));
+  const age = Date.now() - mtime!.getTime();
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, 2100 - age)));
+  const second = await project.call("pipeline");
+  assertEquals(second.code, 0);
+  assertMatch(
+    second.lines.at(-1)!,
+    /^Nothing to do: 7 stages unchanged, in [\d.]+ s(?:; the cache saved [\d.]+ s)?$/,
+  );
+
+  assertEquals(await builtinsOf(project, "pipeline", "--json"), []);
+
+  const third = await project.call("pipeline", "-S", "last=finish");
+  assertEquals(third.lines.slice(0, 3), [
+    'end: run - param text "end" -> "finish"',
+    "end | makes finish",
+    third.lines[2]!,
+  ]);
+  assertMatch(third.lines[2]!, /^end: done in [\d.]+ s$/);
+  assertMatch(third.stdout, /\nother\nfinish\n/);
+  assertMatch(
+    third.lines.at(-1)!,
+    /^7 stages: 1 ran, 6 unchanged, in [\d.]+ s(?:; the cache saved [\d.]+ s)?$/,
+  );
+
+  project.edit("test.yaml", "text: other", "text: other, size: 1");
+  const same = await project.call("plan", "other", "--exit-code");
+  assertEquals(same.code, 0, "a default that is written out changes nothing");
+});
+
+Deno.test("pipeline runs named stages and what they need, and forces only these", async () => {
+  using project = new CliProject(PIPELINE);
+  const named = await project.call(
+    "pipeline",
+    "middle@mrpc",
+    "oth*",
+    "--json",
+  );
+  assertEquals(named.code, 0, named.stderr);
+  assertEquals(ran(named), [
+    "middle@mrpc,rank=1",
+    "middle@mrpc,rank=2",
+    "other",
+    "start",
+  ]);
+  const forced = await project.call(
+    "pipeline",
+    "middle@*rank=2",
+    "--force",
+    "--json",
+  );
+  assertEquals(ran(forced), ["middle@cola,rank=2", "middle@mrpc,rank=2"]);
+  assertEquals(forced.json().at(-1).unchanged, 1);
+  assertEquals(project.exists("out/test/end"), false);
+});
+
+Deno.test("pipeline exits with 1 after a failure, and continues only with --keep-going", async () => {
+  using project = new CliProject(`name: test
+stages:
+  bad: { task: make, with: { text: bad, fail: true } }
+  after: { task: make, with: { text: after }, inputs: { from: bad } }
+  slow: { task: make, with: { text: slow }, inputs: { from: first } }
+  first: { task: make, with: { text: first, seconds: 1.5 } }
+`);
+  const stopped = await project.call("pipeline");
+  assertEquals(stopped.code, 1);
+  assertMatch(stopped.stdout, /^bad: failed - Told to fail\n {2}log: .*bad/m);
+  assertMatch(stopped.stdout, /^after: skipped - bad failed$/m);
+  assertMatch(stopped.stdout, /^slow: skipped - stopped after a failure$/m);
+  assertMatch(stopped.lines.at(-1)!, /1 ran, 1 failed, 2 skipped/);
+  const going = await project.call("pipeline", "--keep-going");
+  assertEquals(going.code, 1);
+  assertMatch(going.stdout, /^slow: done/m);
+  assertMatch(going.lines.at(-1)!, /1 ran, 1 unchanged, 1 failed, 1 skipped/);
+});
+
+Deno.test("pipeline exits with 5 if a stage ends without its output", async () => {
+  using project = new CliProject(`name: test
+stages:
+  none: { task: make, with: { text: x, empty: true } }
+`);
+  const { code, stdout } = await project.call("pipeline");
+  assertEquals(code, 5);
+  assertMatch(stdout, /none: failed - The stage did not write "out.txt"/);
+});
+
+Deno.test("pipeline --no-wait exits with 3 while another process runs the stage", async () => {
+  using project = new CliProject(`name: test
+stages:
+  long: { task: make, with: { text: x, seconds: 3 } }
+`);
+  const process = project.spawn("pipeline", "--json");
+  for await (
+    const chunk of process.stdout.pipeThrough(new TextDecoderStream(), {
+      preventCancel: true,
+    })
+  ) {
+    if (!chunk.includes('"metric"')) continue;
+    const busy = await project.call("pipeline", "--no-wait");
+    assertEquals(busy.code, 3, busy.stdout);
+    assertMatch(busy.stderr, /^"long" is being run by process \d+/);
+    const waited = await project.call("pipeline", "--json");
+    assertEquals(waited.code, 0);
+    assertEquals(waited.json().at(-1).unchanged, 1);
+    break;
+  }
+  assertEquals((await process.status).code, 0);
+  await process.stderr.cancel();
+});

@@ -1,0 +1,87 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { CliProject } from "../project.ts";
+
+const PIPELINE = `name: test
+params: { word: one, last: end, extra: {} }
+show: end/out.txt
+stages:
+  start: { task: make, with: { text: "start \${params.word}" } }
+  middle:
+    task: make
+    matrix: { glue: [mrpc, cola], rank: [1, 2] }
+    with: { text: "\${matrix.glue} \${matrix.rank}" }
+    inputs: { from: start }
+  other: { task: make, with: { text: other, <<: \${params.extra} } }
+  end:
+    task: make
+    with: { text: \${params.last} }
+    inputs: { from: [middle[*], other] }
+`;
+
+Deno.test("pipeline --dry-run and plan show what would run, and run nothing", async () => {
+  using project = new CliProject(PIPELINE);
+  const dry = await project.call("pipeline", "--dry-run", "--json");
+  assertEquals(dry.code, 0);
+  const { seconds, ...summary } = dry.json().at(-1);
+  assert(seconds > 0);
+  assertEquals(summary, {
+    type: "summary",
+    ran: 0,
+    restored: 0,
+    unchanged: 0,
+    failed: 0,
+    planned: { run: 2, restore: 0, unchanged: 0, unknown: 5, skip: 0 },
+  });
+  assertEquals(project.exists("out/test"), false);
+  const work = await project.call("plan", "other", "--exit-code");
+  assertEquals(work.code, 10);
+  assertMatch(work.lines[0]!, /^run +other +no earlier result$/);
+  assertMatch(work.lines[1]!, /^1 stage: 1 to run, 0 unchanged, in /);
+  await project.call("pipeline", "other");
+  const none = await project.call("plan", "other", "--exit-code");
+  assertEquals(none.code, 0);
+  assertMatch(none.lines[0]!, /^unchanged +other$/);
+  Deno.removeSync(project.path("out/test/other"), { recursive: true });
+  const restore = await project.call("plan", "other", "--exit-code");
+  assertEquals(restore.code, 10);
+  assertMatch(restore.lines[0]!, /^restore +other +output is missing$/);
+});
+
+Deno.test("explain compares a key with the nearest result, down to the parameter and the line of code", async () => {
+  using project = new CliProject(PIPELINE);
+  assertEquals((await project.call("pipeline", "start")).code, 0);
+  const explain = (...args: string[]) =>
+    project.call("explain", "start", ...args);
+  assertMatch(
+    (await explain("-S", "word=two")).stdout,
+    /^start: run - param text "start one" -> "start two"\n\n {2}Compared with the result of .*:\n {4}param text: "start one" -> "start two"\n/,
+  );
+  project.edit("tasks/make.ts", '"\\n"', '"\\n\\n"');
+  assertMatch(
+    (await explain()).stdout,
+    /code .*make\.ts changed\n +.*make\.ts:2\d\n +- .*\n +\+ /,
+  );
+  const [explanation] = (await explain("--json")).json();
+  assertEquals(explanation.decision.state, "run");
+  project.edit("tasks/make.ts", '"\\n\\n"', '"\\n"');
+  project.write("tasks/new.ts", "export const more = 1;");
+  project.edit(
+    "tasks/make.ts",
+    "export default",
+    'import "./new.ts";\nexport default',
+  );
+  assertMatch((await explain()).stdout, /^ {4}code task:new\.ts added$/m);
+});
+
+Deno.test("status prints the state and the last run of each stage", async () => {
+  using project = new CliProject(PIPELINE);
+  assertEquals((await project.call("pipeline", "other")).code, 0);
+  const { lines } = await project.call("status");
+  assertEquals(lines.length, 7);
+  const line = (stage: string) => lines.find((it) => it.includes(stage))!;
+  assertMatch(
+    line("other"),
+    /^unchanged {2}other +ran \d{4}-\d\d-\d\d \d\d:\d\d, [\d.]+ s$/,
+  );
+  assertMatch(line("start"), /^run {8}start +never ran; no earlier result$/);
+});

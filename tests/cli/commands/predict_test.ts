@@ -1,0 +1,154 @@
+import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { openReference } from "../../engine/reference.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../../tasks/reference_adapter.ts";
+import { withFolder } from "../../tasks/run_task.ts";
+import { callMain, callMainWith } from "../project.ts";
+
+const model = join(import.meta.dirname!, "../../../fixtures/tiny-roberta");
+
+/** Texts of fixtures/references.py, by their row there. */
+const TEXTS = new Map([
+  [0, ["the film is very good .", "i find the film good ."]],
+  [1, ["it is not a bad story ."]],
+  [2, ["great !"]],
+  [3, [
+    'she said " the cast and the plot , never dull .',
+    "perhaps the music is so cold .",
+  ]],
+]);
+
+function predict(args: readonly string[], input = "") {
+  return callMainWith({ input }, "predict", ...args);
+}
+
+/** Probabilities of both classes by row, from the logits that PEFT computed at a rank. */
+function expectedAt(rank: number): [number, number][] {
+  using figures = openReference("roberta").figures;
+  const logits = figures.floats(`lora.logits.rank${rank}`);
+  return Array.from({ length: 4 }, (_, row) => {
+    const second = 1 /
+      (1 + Math.exp(logits[2 * row]! - logits[2 * row + 1]!));
+    return [1 - second, second];
+  });
+}
+
+Deno.test("predict computes the probabilities of PEFT at any rank, for texts and pairs", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      labels: ["negative", "positive"],
+    });
+    const named = ["--adapter", adapter, "--model", model, "--json"];
+    const single = [1, 2].map((row) => TEXTS.get(row)![0]!);
+    const pairs = [0, 3].map((row) => TEXTS.get(row)!.join("\t"));
+    const runs = [
+      { rank: 2, rows: [1, 2], args: [...single, "--rank", "2"], input: "" },
+      {
+        rank: 4,
+        rows: [0, 3],
+        args: ["--pair", "\\t"],
+        input: `${pairs[0]}\n\n${pairs[1]}\n`,
+      },
+    ];
+    for (const { rank, rows, args, input } of runs) {
+      const { code, stderr, json } = await predict([...named, ...args], input);
+      assertEquals(code, 0, stderr);
+      const expected = expectedAt(rank);
+      const lines = json();
+      assertEquals(lines.length, rows.length);
+      rows.forEach((row, i) => {
+        const { label, probabilities, text, pair } = lines[i];
+        assertEquals(
+          [text, pair].filter((part) => part !== undefined),
+          TEXTS.get(row),
+        );
+        const [negative, positive] = expected[row]!;
+        assertAlmostEquals(probabilities.negative, negative, 1e-4);
+        assertAlmostEquals(probabilities.positive, positive, 1e-4);
+        assertEquals(label, positive > negative ? "positive" : "negative");
+      });
+    }
+  }));
+
+Deno.test("predict uses the adapter and the model of a stage that has run", () =>
+  withFolder(async (folder) => {
+    const source = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const pipeline = join(folder, "own.yaml");
+    await Deno.writeTextFile(
+      pipeline,
+      `name: own
+stages:
+  model:
+    task: fetch-model
+    with:
+      source: ${JSON.stringify(model)}
+  adapter:
+    task: import-adapter
+    with:
+      source: ${JSON.stringify(source)}
+      labels: [bad, good]
+    inputs: { model: model }
+`,
+    );
+    const args = [pipeline, "adapter", "--out", join(folder, "out")];
+    const before = await predict([...args, "great !"]);
+    assertEquals(before.code, 1);
+    assertMatch(
+      before.stderr,
+      /Stage "adapter" has no result yet: run it with "deno task pipeline \S*own.yaml adapter --out \S+"/,
+    );
+    const run = await callMain("pipeline", pipeline, ...args.slice(2));
+    assertEquals(run.code, 0, run.stderr);
+    const { code, stdout, stderr } = await predict([...args, "great !"]);
+    assertEquals(code, 0, stderr);
+    const [bad, good] = expectedAt(4)[2]!;
+    const rows = good > bad
+      ? [["good", good], ["bad", bad]] as const
+      : [["bad", bad], ["good", good]] as const;
+    const [first, second] = rows.map(([name, value]) =>
+      `  ${name.padEnd(4)}  ${value.toFixed(4)}\n`
+    );
+    assertEquals(
+      stdout,
+      `imported, rank 4\n\ngreat !\n${first}${second}`,
+    );
+    const beyond = await predict([...args, "--rank", "5", "great !"]);
+    assertEquals(beyond.code, 1);
+    assertMatch(
+      beyond.stderr,
+      /^Rank 5 exceeds the adapter's rank 4; choose a rank from 1 to 4\n$/,
+    );
+  }));
+
+Deno.test("predict refuses invalid arguments with exit code 2", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const named = ["--adapter", adapter, "--model", model];
+    const cases: [string[], RegExp][] = [
+      [["smoke"], /give PIPELINE and STAGE, or --adapter and --model/],
+      [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
+      [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
+      [["smoke", "train-dylra", "a"], /train-dylora/],
+      [
+        ["--adapter", adapter, "a"],
+        /Option "--adapter" requires "--model": the adapter names "org\/tiny-roberta", which is not a folder, as its base model/,
+      ],
+      [["--model", model, "a"], /Option "--model" requires "--adapter"/],
+      [
+        ["--adapter", adapter, "--model", "./none", "a"],
+        /Folder ".\/none" of option "--model" does not exist/,
+      ],
+      [[...named, "--rank", "0", "a"], /Invalid value "0" for option "--rank"/],
+      [[...named, "--pair", "|", "a"], /"a" is not a pair: .* "\|"/],
+      [named, /No texts: give them as arguments/],
+    ];
+    for (const [args, message] of cases) {
+      const { code, stderr } = await predict(args);
+      assertEquals(code, 2, `${args}: ${stderr}`);
+      assertMatch(stderr, message);
+    }
+  }));

@@ -1,0 +1,120 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { parse } from "@std/yaml";
+import { join } from "node:path";
+import exportAdapter from "../../../tasks/export-adapter.ts";
+import { LocalHub } from "../../hub/local_hub.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../../tasks/run_task.ts";
+import { callMainWith } from "../project.ts";
+
+const MODEL = join(import.meta.dirname!, "../../../fixtures/tiny-roberta");
+const TOKEN = "hf_write";
+
+/** Calls a function with a hub and the folder of an exported adapter. */
+function withExported(
+  body: (
+    hub: LocalHub,
+    exported: string,
+    push: (
+      ...args: readonly string[]
+    ) => ReturnType<typeof callMainWith>,
+  ) => Promise<void>,
+): () => Promise<void> {
+  return () =>
+    withFolder(async (folder) => {
+      await using hub = new LocalHub([], TOKEN);
+      const { output } = await runTask(exportAdapter, folder, {}, {
+        adapter: await referenceAdapter(folder, REFERENCE_TRAINING),
+        model: MODEL,
+      });
+      const env = { HF_ENDPOINT: hub.endpoint, HF_TOKEN: TOKEN };
+      await body(
+        hub,
+        output,
+        (...args) =>
+          callMainWith({ env }, "push", "--adapter", output, ...args),
+      );
+    });
+}
+
+Deno.test(
+  "push uploads an exported adapter as one commit, under the name of the repository and of the base model on the hub",
+  withExported(async (hub, exported, push) => {
+    const args = ["--to", "me/mine", "--base-model", "org/base", "--private"];
+    const { code, stdout, stderr } = await push(...args);
+    assertEquals(code, 0, stderr);
+    assertEquals(stdout, `${hub.endpoint}/me/mine\n`);
+    assertEquals([...hub.created], [["me/mine", true]]);
+    const [{ repository, files }, ...others] = hub.commits as [
+      typeof hub.commits[number],
+    ];
+    assertEquals(others.length, 0);
+    assertEquals(repository, "me/mine");
+    const names = [...Deno.readDirSync(exported)].map(({ name }) => name);
+    assertEquals([...files.keys()].sort(), names.sort());
+    const text = (name: string) => new TextDecoder().decode(files.get(name));
+    const card = text("README.md");
+    const [, head] = /^---\n([^]*?)^---$/m.exec(card)!;
+    assertEquals(
+      (parse(head!) as { base_model: string }).base_model,
+      "org/base",
+    );
+    assertMatch(
+      card,
+      /^model = AutoPeft\w+\.from_pretrained\("me\/mine", id2label/m,
+    );
+    assert(!card.includes("FOLDER"), card);
+    const config = JSON.parse(text("adapter_config.json"));
+    assertEquals(config.base_model_name_or_path, "org/base");
+    for (const name of ["adapter_model.safetensors", "tokenizer.json"]) {
+      assertEquals(files.get(name), Deno.readFileSync(join(exported, name)));
+    }
+    // A repository that exists is used.
+    const again = await push(...args, "--json");
+    assertEquals(again.code, 0, again.stderr);
+    assertEquals(again.json(), [{
+      type: "pushed",
+      url: `${hub.endpoint}/me/mine`,
+      commit: "f".repeat(40),
+    }]);
+    assertEquals(hub.commits.length, 2);
+  }),
+);
+
+Deno.test(
+  "push refuses a base model that is not of the hub, and says what the hub refuses",
+  withExported(async (hub, exported, push) => {
+    // The reference adapter names org/tiny-roberta.
+    const config = join(exported, "adapter_config.json");
+    const text = Deno.readTextFileSync(config);
+    Deno.writeTextFileSync(
+      config,
+      text.replace("org/tiny-roberta", "out/x/model"),
+    );
+    const local = await push("--to", "me/mine");
+    assertEquals(local.code, 2);
+    assertMatch(
+      local.stderr,
+      /The base model "out\/x\/model" is not a repository of the hub: name one with --base-model OWNER\/NAME/,
+    );
+    const env = { HF_ENDPOINT: hub.endpoint, HF_TOKEN: "hf_other" };
+    const args = ["--to", "me/mine", "--base-model", "org/base"];
+    const call = (env: Record<string, string>) =>
+      callMainWith({ env }, "push", "--adapter", exported, ...args);
+    const denied = await call(env);
+    assertEquals(denied.code, 1);
+    assertMatch(
+      denied.stderr,
+      /^The hub refuses the push to "me\/mine" \(status 403\): You do not have write access.*\nSet HF_TOKEN to a token with write access/,
+    );
+    const anonymous = await call({ ...env, HF_TOKEN: "" });
+    assertMatch(anonymous.stderr, /without an access token\nSet HF_TOKEN/);
+    assertEquals(hub.commits, []);
+    const missing = await callMainWith({}, "push", "--adapter", exported);
+    assertEquals(missing.code, 2);
+    assertMatch(missing.stderr, /Missing option "--to": give OWNER\/NAME/);
+  }),
+);

@@ -1,0 +1,330 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Browser, chromiumMissing } from "../../report/chromium.ts";
+import { CliProject, spawnMain } from "../project.ts";
+
+/** Tasks as trainings, evaluations and reports are; the training goes on while there is no file "go". */
+const TASKS = {
+  "train.ts": `
+import { z } from "zod";
+export default {
+  description: "Trains",
+  params: z.strictObject({ seed: z.int(), go: z.string() }),
+  inputs: {},
+  output: { kind: "adapter", files: ["weights"] },
+  permissions: { read: () => ["/"] },
+  async run({ params, output, metric, log, progress }) {
+    for (let step = 10; step <= 40; step += 10) {
+      log("step " + step);
+      metric("loss", 1 / step, step);
+      progress(step, 80, "steps", "loss " + 1 / step);
+    }
+    while (true) {
+      try {
+        Deno.statSync(params.go);
+        break;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+    metric("loss", 0.0125, 80);
+    Deno.writeTextFileSync(output + "/weights", String(params.seed));
+  },
+};`,
+  "evaluate.ts": `
+import { z } from "zod";
+export default {
+  description: "Scores",
+  params: z.strictObject({}),
+  inputs: { adapter: { kind: "adapter" } },
+  output: { kind: "scores", files: ["scores.json"] },
+  run({ inputs, output }) {
+    const seed = Number(Deno.readTextFileSync(inputs.adapter[0].path + "/weights"));
+    const ranks = [1, 2].map((rank) => ({ rank, metrics: { accuracy: rank / 4 + seed / 10 } }));
+    Deno.writeTextFileSync(output + "/scores.json", JSON.stringify({ task: "own", ranks }));
+  },
+};`,
+  "report.ts": `
+import { z } from "zod";
+export default {
+  description: "Reports",
+  params: z.strictObject({}),
+  inputs: { scores: { kind: "scores", many: true } },
+  output: { kind: "report", files: ["report.html"] },
+  run({ output }) {
+    Deno.writeTextFileSync(output + "/report.html", "<title>R</title><p id=told>The end</p>");
+  },
+};`,
+};
+
+const PIPELINE = `name: test
+stages:
+  train: { task: train, matrix: { seed: [0, 1] }, with: { seed: "\${matrix.seed}", go: GO } }
+  evaluate: { task: evaluate, matrix: { seed: [0, 1] }, inputs: { adapter: "train[seed]" } }
+  report: { task: report, inputs: { scores: "evaluate[*]" } }
+`;
+
+function dashProject(): CliProject {
+  const project = new CliProject(PIPELINE);
+  project.edit("test.yaml", "GO", project.path("go"));
+  for (const [name, text] of Object.entries(TASKS)) {
+    project.write(`tasks/${name}`, text);
+  }
+  return project;
+}
+
+/** A running dash. */
+class Dash implements AsyncDisposable {
+  private constructor(
+    readonly process: Deno.ChildProcess,
+    readonly url: string,
+  ) {}
+
+  static async start(project: CliProject): Promise<Dash> {
+    const process = spawnMain(
+      ...["dash", project.path("test.yaml"), "--json"],
+      ...["--tasks", project.path("tasks"), "--out", project.path("out")],
+    );
+    let text = "";
+    for await (
+      const chunk of process.stdout.pipeThrough(new TextDecoderStream())
+    ) {
+      text += chunk;
+      if (text.includes("\n")) break;
+    }
+    return new Dash(process, JSON.parse(text).url);
+  }
+
+  // deno-lint-ignore no-explicit-any
+  async ask(path: string): Promise<any> {
+    const answer = await fetch(this.url + path);
+    assertEquals(answer.status, 200, path);
+    return await answer.json();
+  }
+
+  /** Waits until the state is as it should be. */
+  // deno-lint-ignore no-explicit-any
+  async until(holds: (state: any) => boolean): Promise<any> {
+    const end = Date.now() + 60_000;
+    for (;;) {
+      const state = await this.ask("state");
+      if (holds(state)) return state;
+      assert(Date.now() < end, JSON.stringify(state));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+
+  /** Ends it by one Ctrl-C; gives its exit code. */
+  async stop(): Promise<number> {
+    this.process.kill("SIGINT");
+    const { code } = await this.process.status;
+    await this.process.stderr.cancel();
+    return code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.process.kill("SIGKILL");
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      return; // It has ended.
+    }
+    await this.process.status;
+    await this.process.stderr.cancel();
+  }
+}
+
+Deno.test("dash follows a run of another process from the disk, and ends at one Ctrl-C", async () => {
+  using project = dashProject();
+  await using dash = await Dash.start(project);
+  const before = await dash.ask("state");
+  assertEquals(before.pipeline, "test");
+  assertEquals(
+    before.stages.map((it: { state: string }) => it.state),
+    Array(5).fill("waiting"),
+  );
+  const run = project.call("pipeline");
+  const running = await dash.until(({ stages }) =>
+    stages.filter((it: { state: string; points: { loss?: number } }) =>
+      it.state === "running" && it.points.loss === 4
+    ).length === 2
+  );
+  const [first] = running.stages;
+  assertEquals(first.id, "train@seed=0");
+  assertEquals([first.progress.done, first.progress.total], [40, 80]);
+  assertEquals(running.tables, []);
+  const stage = encodeURIComponent(first.id);
+  assertEquals(await dash.ask(`series?stage=${stage}&name=loss&from=2`), [
+    [30, 1 / 30],
+    [40, 1 / 40],
+  ]);
+  const lines = await dash.ask(`log?stage=${stage}`);
+  assertEquals(lines.slice(1), ["step 10", "step 20", "step 30", "step 40"]);
+
+  project.write("go", "");
+  assertEquals((await run).code, 0);
+  const done = await dash.until(({ stages }) =>
+    stages.every((it: { state: string }) => it.state === "done")
+  );
+  assertEquals(done.tables, [{
+    task: "own",
+    metric: "accuracy",
+    columns: [{
+      title: "evaluate",
+      done: 2,
+      total: 2,
+      // The means of seeds 0 and 1.
+      scores: { 1: 0.3, 2: 0.55 },
+    }],
+  }]);
+  assertEquals(done.stages[0].points, { loss: 5 });
+  assertEquals(done.reports.length, 1);
+  const report = await fetch(`${dash.url}report?stage=report`);
+  assertMatch(report.headers.get("content-security-policy")!, /^sandbox /);
+  assertMatch(await report.text(), /The end/);
+
+  project.edit("test.yaml", "task: report", "task: reprt");
+  const faulty = await dash.until(({ problem }) => problem !== undefined);
+  assertMatch(faulty.problem, /test\.yaml:\d+:\d+: Unknown task "reprt"/);
+  assertEquals(faulty.stages.length, 5);
+  assertEquals(await dash.stop(), 130);
+});
+
+Deno.test("dash answers only who knows its address, on this machine, and only questions", async () => {
+  using project = dashProject();
+  await using dash = await Dash.start(project);
+  const { hostname, port, pathname } = new URL(dash.url);
+  assertEquals(hostname, "127.0.0.1");
+  assertMatch(pathname, /^\/[0-9a-f-]{36}\/$/);
+  const origin = `http://127.0.0.1:${port}`;
+  const statuses: number[] = [];
+  for (
+    const [url, init] of [
+      [`${origin}/`, {}],
+      [`${origin}/state`, {}],
+      [`${origin}/${crypto.randomUUID()}/state`, {}],
+      [`${dash.url}state`, { method: "POST", body: "{}" }],
+      [`${dash.url}../../etc/passwd`, {}],
+      [`${dash.url}report?stage=../../test.yaml`, {}],
+      [`${dash.url}dash.ts`, {}],
+    ] as const
+  ) {
+    const answer = await fetch(url, init);
+    statuses.push(answer.status);
+    await answer.body?.cancel();
+  }
+  assertEquals(statuses, [403, 403, 403, 405, 403, 404, 404]);
+  // A page of another site that a name server leads here.
+  using socket = await Deno.connect({ hostname, port: Number(port) });
+  await socket.write(new TextEncoder().encode(
+    `GET ${pathname}state HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n`,
+  ));
+  const answer = new Uint8Array(1024);
+  const size = await socket.read(answer);
+  assertMatch(
+    new TextDecoder().decode(answer.subarray(0, size!)),
+    /^HTTP\/1.1 403/,
+  );
+  // Nothing listens on the machine's other addresses.
+  for (const { address, family } of Deno.networkInterfaces()) {
+    if (family !== "IPv4" || address.startsWith("127.")) continue;
+    const connected = await Deno.connect({
+      hostname: address,
+      port: Number(port),
+    })
+      .then((it) => (it.close(), true), () => false);
+    assertEquals(connected, false, address);
+  }
+});
+
+const missing = chromiumMissing();
+if (missing !== undefined) console.log(`A test of dash is skipped: ${missing}`);
+
+Deno.test({
+  name: "dash shows a run in Chromium while it goes on, and then the report",
+  ignore: missing !== undefined,
+  async fn() {
+    using project = dashProject();
+    await using dash = await Dash.start(project);
+    await using browser = await Browser.start();
+    await browser.open(dash.url, { width: 400 });
+    await browser.until(
+      `document.querySelectorAll(".cell.waiting").length === 5`,
+    );
+    const run = project.call("pipeline");
+    await browser.until(
+      `document.querySelectorAll(".cell.running").length === 2`,
+    );
+    await browser.until(
+      `document.querySelectorAll("#running .curve").length === 2`,
+    );
+    const text = (id: string) =>
+      browser.evaluate<string>(`document.getElementById("${id}").textContent`);
+    assertMatch(
+      await text("running"),
+      /train@seed=0.*40\/80 steps, loss 0\.025/,
+    );
+    assertMatch(
+      await text("summary"),
+      /0 of 5 stages done, 2 running, 3 waiting/,
+    );
+    await browser.evaluate(
+      `document.querySelector('[data-stage="train@seed=1"]').focus()`,
+    );
+    await browser.press("Enter");
+    await browser.until(
+      `document.getElementById("log").textContent.includes("step 40")`,
+    );
+    assertEquals(
+      await browser.evaluate(`document.getElementById("stage").value`),
+      "train@seed=1",
+    );
+    // At a phone's width, only the graph and tables scroll to the side.
+    assert(
+      await browser.evaluate<boolean>(
+        `document.documentElement.scrollWidth <= 400`,
+      ),
+    );
+
+    project.write("go", "");
+    assertEquals((await run).code, 0);
+    await browser.until(`document.querySelectorAll(".cell.done").length === 5`);
+    assertMatch(
+      await text("scores"),
+      /own: accuracy.*2 of 2 results.*0\.3000.*0\.5500/,
+    );
+    assertEquals(
+      await browser.evaluate(
+        `document.querySelectorAll("#curves .curve").length`,
+      ),
+      2,
+    );
+    await browser.until(`!document.getElementById("report-section").hidden`);
+    assertEquals(
+      await browser.evaluate(
+        `document.getElementById("running-section").hidden`,
+      ),
+      true,
+    );
+    assertEquals(browser.errors, []);
+    assertEquals(
+      browser.requests.filter((it) =>
+        !it.startsWith(dash.url) && !it.startsWith("about:") && it !== "data:,"
+      ),
+      [],
+    );
+    const shown = await browser.evaluate<string>(
+      `document.getElementById("report").src`,
+    );
+    await browser.open(shown);
+    assertEquals(
+      await browser.evaluate(`document.getElementById("told").textContent`),
+      "The end",
+    );
+    await browser.open(dash.url);
+    await browser.until(`document.querySelectorAll(".cell.done").length === 5`);
+    assertEquals(await dash.stop(), 130);
+    await browser.until(
+      `document.getElementById("problem").textContent.startsWith("dash has stopped")`,
+    );
+  },
+});

@@ -1,0 +1,73 @@
+import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { makespan, Pace } from "../../../lib/cli/terminal/estimate.ts";
+
+const NONE = { needs: [], cpus: 1, gpus: 0, runs: false };
+const LIMITS = { cpus: 2, gpus: 1, jobs: 8 };
+
+Deno.test("makespan() runs stages side by side within the limits, and one after the other along the edges", () => {
+  const three = ["a", "b", "c"]
+    .map((stage) => ({ ...NONE, stage, seconds: 10 }));
+  assertEquals(makespan(three, LIMITS), 20);
+  assertEquals(makespan(three, { ...LIMITS, jobs: 1 }), 30);
+  assertEquals(makespan(three.map((it) => ({ ...it, gpus: 1 })), LIMITS), 30);
+  // Asks for more than there is: it runs alone.
+  assertEquals(makespan(three.map((it) => ({ ...it, cpus: 4 })), LIMITS), 30);
+  assertEquals(
+    makespan([
+      { ...NONE, stage: "a", seconds: 5, runs: true },
+      { ...NONE, stage: "b", needs: ["a"], seconds: 7 },
+      { ...NONE, stage: "c", needs: ["a"], seconds: 3 },
+      { ...NONE, stage: "d", needs: ["b", "c"], seconds: 1 },
+    ], LIMITS),
+    13,
+  );
+  assertEquals(makespan([], LIMITS), 0);
+});
+
+/** Progress of a stage of 100 steps. */
+function step(done: number, note?: string) {
+  return {
+    type: "progress",
+    stage: "a",
+    done,
+    total: 100,
+    unit: "steps",
+    ...(note !== undefined && { note }),
+  } as const;
+}
+
+Deno.test("Pace counts from the step at which a stage resumes", () => {
+  const pace = new Pace(0, undefined);
+  assertEquals(pace.left(0), undefined);
+  pace.take(step(60), 10_000);
+  assertEquals(pace.left(10_000), undefined);
+  pace.take(step(70), 15_000);
+  assertAlmostEquals(pace.left(15_000)!, 15);
+  assertAlmostEquals(pace.left(20_000)!, 10);
+});
+
+Deno.test("Pace trusts an earlier run at the start and the steps later", () => {
+  const pace = new Pace(0, 1000);
+  assertEquals(pace.left(100_000), 900);
+  pace.take(step(0), 0);
+  pace.take(step(10), 10_000);
+  // 90 s by the steps, 990 s by the earlier run, half of each at a tenth.
+  assertAlmostEquals(pace.left(10_000)!, 540);
+  pace.take(step(20), 20_000);
+  assertAlmostEquals(pace.left(20_000)!, 80);
+});
+
+Deno.test("Pace says what a stage does before its first step", () => {
+  const pace = new Pace(0, undefined);
+  pace.take(step(0, "compiling length 32"), 0);
+  assertEquals(pace.otherWork, "compiling length 32");
+  pace.take(step(10, "loss 0.5"), 60_000);
+  assertEquals(pace.otherWork, undefined);
+  // The time of compiling is not that of ten steps.
+  assertEquals(pace.left(60_000), undefined);
+});
+
+Deno.test("Pace tells nothing once a stage takes longer than the run before, unless it takes steps", () => {
+  const pace = new Pace(0, 10);
+  assertEquals(pace.left(11_000), undefined);
+});

@@ -1,0 +1,344 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { liveTable } from "../../../lib/cli/terminal/live.ts";
+import type { Clock } from "../../../lib/cli/terminal/screen.ts";
+import { styleFor } from "../../../lib/cli/terminal/messages.ts";
+import {
+  failed,
+  finished,
+  progress,
+  START,
+  started,
+  SUMMARY,
+} from "./sample_messages.ts";
+
+const PLAIN = styleFor({ isTerminal: () => false });
+
+/** A control sequence and its code, or a character. */
+const SEQUENCE = new RegExp("\x1b\\[([?\\d]*[A-Za-z])|[^\x1b]", "g");
+
+/** A terminal that records its screen. */
+class FakeTerminal {
+  readonly writes: string[] = [];
+  readonly rows: string[] = [""];
+  #row = 0;
+  #column = 0;
+
+  write(text: string): void {
+    this.writes.push(text);
+    for (const [part, code] of text.matchAll(SEQUENCE)) {
+      if (code === undefined) this.#put(part);
+      else if (code.endsWith("A")) this.#row -= Number(code.slice(0, -1));
+      else if (code === "K") {
+        this.rows[this.#row] = this.rows[this.#row]!.slice(0, this.#column);
+      } else if (code === "J") this.rows.length = this.#row + 1;
+    }
+  }
+
+  #put(character: string): void {
+    if (character === "\r") this.#column = 0;
+    else if (character === "\n") {
+      this.#row++;
+      this.#column = 0;
+      this.rows[this.#row] ??= "";
+    } else {
+      const row = this.rows[this.#row]!.padEnd(this.#column);
+      this.rows[this.#row] = row.slice(0, this.#column) + character +
+        row.slice(this.#column + 1);
+      this.#column++;
+    }
+  }
+
+  constructor(readonly columns = 70, readonly height = 10) {}
+
+  size() {
+    return { columns: this.columns, rows: this.height };
+  }
+}
+
+/** A clock that moves when told to. */
+class FakeClock implements Clock {
+  #now = 0;
+  #timers: { period: number; due: number; tick: () => void }[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  every(period: number, tick: () => void): () => void {
+    const timer = { period, due: this.#now + period, tick };
+    this.#timers.push(timer);
+    return () => this.#timers = this.#timers.filter((it) => it !== timer);
+  }
+
+  get timers(): number {
+    return this.#timers.length;
+  }
+
+  advance(milliseconds: number): void {
+    const end = this.#now + milliseconds;
+    for (;;) {
+      const [next] = this.#timers.filter(({ due }) => due <= end)
+        .sort((a, b) => a.due - b.due);
+      if (next === undefined) break;
+      this.#now = next.due;
+      next.due += next.period;
+      next.tick();
+    }
+    this.#now = end;
+  }
+}
+
+Deno.test("liveTable() shows running stages below finished ones", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  renderer.show(started("a"));
+  clock.advance(500);
+  renderer.show(started("b"));
+  renderer.show(progress("a", 1));
+  clock.advance(1500);
+  assertEquals(terminal.rows, [
+    "test  0/2 stages  2.0 s",
+    "  a  ━━━━━━━━━━  25%  2.0 s        1/4 steps, loss 0.5",
+    "  b  ━━━━━━━━━━   0%  1.5 s",
+    "",
+  ]);
+
+  renderer.show(finished("a"));
+  renderer.show({ type: "log", stage: "b", line: "last words", stream: "log" });
+  renderer.show(failed("b"));
+  renderer.show(SUMMARY);
+  renderer.end();
+  assertEquals(terminal.rows, [
+    "a: done in 2.0 s (param lr 1 -> 2)",
+    "  | last words",
+    "b: failed - Told to",
+    "  log: b.jsonl",
+    "2 stages: 1 ran, 1 failed, in 3.0 s",
+    "",
+  ]);
+  assert(terminal.writes.at(-1)!.endsWith("\x1b[?25h"), "the cursor is shown");
+  for (const write of terminal.writes.slice(0, -1)) {
+    assert(
+      write.startsWith("\x1b[?2026h") && write.endsWith("\x1b[?2026l"),
+      write,
+    );
+  }
+  assertEquals(clock.timers, 0);
+});
+
+Deno.test("liveTable() shows what a stage logs in few lines, in its row and below its end", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  const log = (stage: string, line: string) =>
+    renderer.show({ type: "log", stage, line, stream: "log" });
+  renderer.show(START);
+  renderer.show(started("a"));
+  renderer.show(started("b"));
+  log("a", "Fetching it with pip");
+  for (let step = 1; step <= 9; step++) log("b", `step ${step}`);
+  renderer.show({ type: "log", stage: "a", line: "noise", stream: "stderr" });
+  clock.advance(1000);
+  assertEquals(
+    terminal.rows[1],
+    "  a  ━━━━━━━━━━   0%  1.0 s        Fetching it with pip",
+  );
+  log("a", "train: 540 examples");
+  renderer.show(finished("a"));
+  renderer.show(finished("b"));
+  renderer.end();
+  assertEquals(terminal.rows, [
+    "a: done in 2.0 s (param lr 1 -> 2)",
+    "  | Fetching it with pip",
+    "  | train: 540 examples",
+    "b: done in 2.0 s (param lr 1 -> 2)",
+    "",
+  ]);
+});
+
+Deno.test("liveTable() shows the answer, which comes after the summary", () => {
+  const terminal = new FakeTerminal();
+  const renderer = liveTable(terminal, PLAIN, new FakeClock());
+  renderer.show(START);
+  renderer.show(started("a"));
+  renderer.show(finished("a"));
+  renderer.show(SUMMARY);
+  renderer.show({
+    type: "answer",
+    findings: [],
+    reports: ["out/test/report.html"],
+    adapters: [],
+    python: [],
+  });
+  renderer.end();
+  assertEquals(terminal.rows.slice(-4), [
+    "2 stages: 1 ran, 1 failed, in 3.0 s",
+    "",
+    "report   out/test/report.html",
+    "",
+  ]);
+});
+
+Deno.test("liveTable() shows the progress of an installation until a stage starts", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  const install = { type: "install", step: "download", subject: "it" } as const;
+  renderer.show({ ...install, done: 1e6, total: 4e6 });
+  clock.advance(100);
+  assertMatch(
+    terminal.rows[0]!,
+    /━{10} {2}25% {2}download it, 1\.0 MB of 4\.0 MB$/,
+  );
+  renderer.show(START);
+  renderer.show(started("a"));
+  clock.advance(100);
+  assert(!terminal.rows.some((row) => row.includes("download")));
+  renderer.end();
+});
+
+Deno.test("liveTable() fits any width and height, and draws at most 10 frames per second", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  for (let i = 0; i < 30; i++) {
+    renderer.show(started(`stage-with-a-long-name@value,seed=${i}`));
+  }
+  for (let i = 0; i < 1000; i++) {
+    renderer.show({
+      type: "progress",
+      stage: `stage-with-a-long-name@value,seed=${i % 30}`,
+      done: i,
+      total: 1000,
+      unit: "examples of some length",
+      note: "x".repeat(200),
+    });
+  }
+  clock.advance(250);
+  renderer.end();
+  assert(terminal.writes.length < 10, `${terminal.writes.length} writes`);
+  assert(terminal.rows.every((row) => row.length < 70));
+});
+
+Deno.test("liveTable() shows the job of a stage with its state and reason, and its progress while it runs", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  const queued = { type: "queued", stage: "a", job: "12_3" } as const;
+  renderer.show(START);
+  renderer.show(started("a"));
+  renderer.show({ ...queued, state: "PENDING", reason: "Resources" });
+  clock.advance(5000);
+  assertMatch(
+    terminal.rows.join("\n"),
+    /a .* 5\.0 s +job 12_3 PENDING \(Resources\)/,
+  );
+  renderer.show({ ...queued, state: "RUNNING" });
+  clock.advance(1000);
+  assertMatch(terminal.rows.join("\n"), /a .* 1\.0 s +job 12_3 RUNNING/);
+  renderer.show(progress("a", 2));
+  clock.advance(1000);
+  assertMatch(
+    terminal.rows.join("\n"),
+    /a .* 50% {2}2\.0 s +job 12_3: 2\/4 steps, loss 0\.5/,
+  );
+  renderer.show({ ...queued, state: "PENDING", reason: "BeginTime" });
+  clock.advance(1000);
+  assertMatch(terminal.rows.join("\n"), /a .* 0% .* job 12_3 PENDING/);
+  renderer.show(progress("a", 1));
+  renderer.show({ ...queued, state: "RUNNING" });
+  clock.advance(1000);
+  assertMatch(
+    terminal.rows.join("\n"),
+    /a .* 25% {2}1\.0 s +job 12_3: 1\/4 steps/,
+    "progress that came before the state is shown",
+  );
+  assertEquals(terminal.rows.filter((row) => row.includes("12_3")).length, 1);
+  renderer.end();
+});
+
+Deno.test("liveTable() tells the time that is left of a stage by its steps and by an earlier run, and of the whole", () => {
+  const terminal = new FakeTerminal(100);
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  const stage = { needs: [], cpus: 1, gpus: 0 };
+  renderer.show({
+    type: "expected",
+    stages: [
+      { ...stage, stage: "a", seconds: 100 },
+      { ...stage, stage: "b", needs: ["a"], seconds: 50 },
+    ],
+    cpus: 2,
+    gpus: 0,
+    jobs: 2,
+  });
+  renderer.show(started("a"));
+  clock.advance(20_000);
+  assertEquals(terminal.rows.slice(0, 2), [
+    "test  0/2 stages  20.0 s, 130 s left".replace("130 s", "2 min"),
+    `  a  ${"━".repeat(10)}   0%  80 s left`,
+  ]);
+  const step = (done: number, note?: string) =>
+    renderer.show({
+      type: "progress",
+      stage: "a",
+      done,
+      total: 100,
+      unit: "steps",
+      ...(note !== undefined && { note }),
+    });
+  step(0);
+  step(0, "compiling length 32");
+  clock.advance(10_000);
+  assertMatch(terminal.rows[1]!, / {2}70 s left +compiling length 32$/);
+  step(1, "loss 0.5");
+  // Two steps a second: the 10 s of compiling are none of theirs.
+  for (let done = 2; done <= 20; done++) {
+    clock.advance(500);
+    step(done, "loss 0.5");
+  }
+  clock.advance(100);
+  assertMatch(
+    terminal.rows[1]!,
+    / 20% {2}40 s left +20\/100 steps, loss 0\.5$/,
+  );
+  // 40 s of a, then 50 s of b.
+  assertMatch(terminal.rows[0]!, /, (90 s|2 min) left$/);
+  renderer.end();
+});
+
+Deno.test("liveTable() says that a run takes at least so long if nothing is known about some stages", () => {
+  const terminal = new FakeTerminal(100);
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  const stage = { needs: [], cpus: 1, gpus: 0 };
+  renderer.show({
+    type: "expected",
+    stages: [{ ...stage, stage: "a", seconds: 30 }, { ...stage, stage: "b" }],
+    cpus: 2,
+    gpus: 0,
+    jobs: 2,
+  });
+  renderer.show(started("a"));
+  clock.advance(10_000);
+  assertEquals(terminal.rows[0], "test  0/2 stages  10.0 s, over 20 s left");
+  renderer.end();
+});
+
+Deno.test("liveTable() counts the stages for which there is no row", () => {
+  const terminal = new FakeTerminal(80, 6);
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  for (let i = 0; i < 9; i++) renderer.show(started(`stage@seed=${i}`));
+  clock.advance(100);
+  assertEquals(terminal.rows.length, 6);
+  assertMatch(terminal.rows[3]!, /^ {2}stage@seed=2 /);
+  assertEquals(terminal.rows[4], "  and 6 more");
+  renderer.end();
+});

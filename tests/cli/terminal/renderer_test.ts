@@ -1,0 +1,117 @@
+import { assertEquals } from "@std/assert";
+import { type Message, styleFor } from "../../../lib/cli/terminal/messages.ts";
+import { plainLines } from "../../../lib/cli/terminal/renderer.ts";
+import {
+  failed,
+  finished,
+  progress,
+  START,
+  started,
+  SUMMARY,
+} from "./sample_messages.ts";
+
+const PLAIN = styleFor({ isTerminal: () => false });
+
+Deno.test("plainLines() prints what starts and ends, and standard error only after a failure", () => {
+  let text = "";
+  const renderer = plainLines((it) => text += it, PLAIN);
+  const messages: Message[] = [
+    START,
+    started("a"),
+    { type: "log", stage: "a", line: "mine \x1b[2J", stream: "log" },
+    { type: "log", stage: "a", line: "noise", stream: "stderr" },
+    { type: "metric", stage: "a", name: "loss", value: 1 },
+    progress("a", 1),
+    progress("a", 2),
+    finished("a"),
+    started("b"),
+    { type: "log", stage: "b", line: "why", stream: "stderr" },
+    failed("b"),
+    SUMMARY,
+  ];
+  messages.forEach((it) => renderer.show(it));
+  assertEquals(
+    text,
+    `a: run - param lr 1 -> 2
+a | mine \ufffd[2J
+a: done in 2.0 s
+b: run - param lr 1 -> 2
+  | why
+b: failed - Told to
+  log: b.jsonl
+2 stages: 1 ran, 1 failed, in 3.0 s
+`,
+  );
+});
+
+Deno.test("plainLines() prints the progress of a stage and of an installation every 10 s", () => {
+  let text = "";
+  let now = 0;
+  const renderer = plainLines((it) => text += it, PLAIN, () => now);
+  const install = { type: "install", step: "download", subject: "it" } as const;
+  for (let done = 0; done <= 4; done++, now += 6_000) {
+    renderer.show(progress("a", done));
+    renderer.show({ ...install, done: done * 1e6, total: 4e6 });
+  }
+  assertEquals(
+    text,
+    `engine: download it (4.0 MB)
+a: 2/4 steps, loss 0.5
+engine: download it: 75%
+a: 4/4 steps, loss 0.5
+`,
+  );
+});
+
+Deno.test("plainLines() prints no further lines of a stage that says itself what is wrong", () => {
+  let text = "";
+  const renderer = plainLines((it) => text += it, PLAIN);
+  renderer.show({ type: "log", stage: "a", line: "noise", stream: "stderr" });
+  renderer.show({ type: "log", stage: "a", line: "at x.ts", stream: "stack" });
+  renderer.show({ ...failed("a"), code: "reported" } as Message);
+  assertEquals(text, "a: failed - Told to\n  log: a.jsonl\n");
+});
+
+Deno.test("plainLines() says what an interrupted run has saved", () => {
+  let text = "";
+  const renderer = plainLines((it) => text += it, PLAIN);
+  const interrupted = { type: "interrupted", log: "a.jsonl" } as const;
+  renderer.show({ ...interrupted, stage: "a", checkpoint: "step 175" });
+  renderer.show({ ...interrupted, stage: "b" });
+  renderer.show({
+    type: "finished",
+    stage: "c",
+    outcome: "skipped",
+    seconds: 0,
+    output: "",
+    note: "interrupted",
+  });
+  renderer.show({
+    ...SUMMARY,
+    ran: 0,
+    failed: 0,
+    interrupted: 2,
+    skipped: 1,
+  } as Message);
+  assertEquals(
+    text,
+    `a: interrupted, checkpoint at step 175; run again to resume
+b: interrupted; run again to restart it
+3 stages: 0 ran, 2 interrupted, 1 skipped, in 3.0 s
+`,
+  );
+});
+
+Deno.test("plainLines() says what the cache saved", () => {
+  let text = "";
+  const renderer = plainLines((it) => text += it, PLAIN);
+  const nothing = { ...SUMMARY, ran: 0, failed: 0, unchanged: 12 };
+  renderer.show({ ...nothing, seconds: 0.05, savedSeconds: 754 } as Message);
+  renderer.show({ ...nothing, ran: 1, savedSeconds: 0.9 } as Message);
+  assertEquals(
+    text,
+    `Nothing to do: 12 stages unchanged, in 0.05 s; the cache saved 12 min 34 s
+13 stages: 1 ran, 12 unchanged, in 3.0 s
+`,
+  );
+});

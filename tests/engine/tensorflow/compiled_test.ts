@@ -1,0 +1,122 @@
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
+import { keepCompiled } from "../../../lib/engine/tensorflow/compiled.ts";
+import { engineName } from "../engine.ts";
+
+const PROCESS = fileURLToPath(new URL("compiling.ts", import.meta.url));
+
+/** Two folders, one with a space and quotes in its name. */
+function folders() {
+  const root = Deno.makeTempDirSync();
+  return {
+    kept: join(root, "compiled", "engine"),
+    own: (name: string) => join(root, `a "b" ${name}`),
+    [Symbol.dispose]: () => Deno.removeSync(root, { recursive: true }),
+  };
+}
+
+/** Variables of the process; the library of this one sets others. */
+const ENV = Object.fromEntries(
+  ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "DYLORA_CACHE"]
+    .map((name) => [name, Deno.env.get(name)])
+    .filter(([, value]) => value !== undefined),
+);
+
+/** Runs the process, and returns the hash of what it computes. */
+async function compute(...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", PROCESS, ...args],
+    env: ENV,
+    clearEnv: true,
+    stdin: "null",
+  }).output();
+  const [text, errors] = [stdout, stderr].map((bytes) =>
+    new TextDecoder().decode(bytes).trim()
+  );
+  assert(success, errors);
+  assert(!errors!.includes("Error"), errors);
+  return text!;
+}
+
+/** What a process has compiled: the number of files of each function. */
+function compiledIn(own: string): number[] {
+  const functions = join(own, "functions");
+  return [...Deno.readDirSync(functions)].map(({ name }) =>
+    [...Deno.readDirSync(join(functions, name))].length
+  );
+}
+
+/** Files of all functions that are kept. */
+function keptFiles(kept: string): string[] {
+  return [...Deno.readDirSync(kept)].flatMap(({ name }) =>
+    [...Deno.readDirSync(join(kept, name))]
+      .map((file) => join(kept, name, file.name))
+  );
+}
+
+Deno.test({
+  name:
+    "startEngine() loads what an earlier process has compiled, with the same results, and compiles what is damaged",
+  ignore: engineName !== "tensorflow",
+  async fn() {
+    await (await selectEngine("tensorflow")).prepare();
+    using at = folders();
+    const { kept } = at;
+    const alone = compute();
+    const first = await compute(kept, at.own("1"));
+    assertEquals(first, await alone);
+    // One file each: two calls of one function in a function are compiled once.
+    assertEquals(compiledIn(at.own("1")), [1, 1]);
+    keepCompiled({ kept, own: at.own("1") });
+
+    assertEquals(await compute(kept, at.own("2")), first);
+    assertEquals(compiledIn(at.own("2")), [0, 0]);
+    keepCompiled({ kept, own: at.own("2") });
+
+    const files = keptFiles(kept).filter((path) => path.endsWith(".pb"));
+    assertEquals(files.length, 2);
+    const bytes = Deno.readFileSync(files[0]!);
+    const damaged = bytes.slice();
+    damaged[damaged.length >> 1]! ^= 1;
+    Deno.writeFileSync(files[0]!, damaged);
+    assertEquals(await compute(kept, at.own("3")), first);
+    assertEquals(compiledIn(at.own("3")).sort(), [0, 1]);
+    keepCompiled({ kept, own: at.own("3") });
+    assertEquals(await compute(kept, at.own("4")), first);
+    assertEquals(compiledIn(at.own("4")), [0, 0]);
+  },
+});
+
+Deno.test("keepCompiled() removes what was used least recently, and takes only files of functions", () => {
+  using at = folders();
+  const { kept } = at;
+  const nameOf = (digit: string) => `traced_${digit.repeat(32)}`;
+  const own = (digit: string, ...names: string[]) => {
+    const functions = join(at.own(digit), "functions");
+    for (const name of names) {
+      const folder = join(functions, name);
+      Deno.mkdirSync(folder, { recursive: true });
+      Deno.writeFileSync(join(folder, "a.pb"), new Uint8Array(1000));
+      Deno.symlinkSync("/etc/hostname", join(folder, "b.pb"));
+    }
+    return { kept, own: at.own(digit) };
+  };
+  const all = () => [...Deno.readDirSync(kept)].map(({ name }) => name).sort();
+  keepCompiled({ kept, own: at.own("none") });
+  keepCompiled(own("1", nameOf("1"), "..evil", nameOf("2")));
+  assertEquals(all(), [nameOf("1"), nameOf("2")]);
+  assertEquals(
+    keptFiles(kept).map((path) => path.slice(path.lastIndexOf("/"))).sort(),
+    ["/a.pb", "/a.pb", "/index.json", "/index.json"],
+  );
+  for (const path of keptFiles(kept)) Deno.utimeSync(path, 1, 1);
+  // A process that used one of them has left an empty folder.
+  Deno.mkdirSync(join(at.own("2"), "functions", nameOf("2")), {
+    recursive: true,
+  });
+  keepCompiled({ kept, own: at.own("2") });
+  keepCompiled(own("3", nameOf("3")), 2500);
+  assertEquals(all(), [nameOf("2"), nameOf("3")]);
+});
