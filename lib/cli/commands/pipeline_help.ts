@@ -1,5 +1,5 @@
 /** Lists pipelines and their parameters, as their files are written. */
-import { isMap, isScalar, type Pair, parseDocument } from "yaml";
+import { isCollection, isMap, isScalar, type Pair, parseDocument } from "yaml";
 import {
   isMapping,
   type Mapping,
@@ -20,7 +20,6 @@ import {
 } from "../arguments/arguments.ts";
 import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import { PROJECT, tasksOf } from "../arguments/options.ts";
-import { clip } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
 /** A parameter of a pipeline, as `-S` sets it. */
@@ -43,7 +42,7 @@ export interface Outline {
   readonly stages: Readonly<Record<string, string>>;
 }
 
-/** Prints the pipelines in `pipelines/`, one per line. */
+/** Prints the pipelines in `pipelines/` with their descriptions. */
 export async function printPipelines(args: Arguments): Promise<number> {
   const found: { name: string; description: string }[] = [];
   for (const name of pipelineNames()) {
@@ -63,9 +62,11 @@ export async function printPipelines(args: Arguments): Promise<number> {
     return EXIT.success;
   }
   const width = Math.max(...found.map(({ name }) => name.length));
+  const indent = width + 4;
   const lines = found.map(({ name, description }) =>
     `  ${name.padEnd(width)}  ${
-      clip(printable(description), WIDTH - width - 4)
+      wrap(printable(description), WIDTH - indent)
+        .join(`\n${" ".repeat(indent)}`)
     }`
   );
   writeOut(`${
@@ -220,7 +221,7 @@ function commentsOf(text: string): Map<string, string> {
         above,
         key.commentBefore,
         isMap(value) ? value.commentBefore : undefined,
-        isScalar(value) || isMap(value) ? value.comment : undefined,
+        isScalar(value) || isCollection(value) ? value.comment : undefined,
       );
       above = undefined;
       const comment = own === "" ? inherited : own;

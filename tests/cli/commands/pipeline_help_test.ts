@@ -8,11 +8,14 @@ Deno.test("pipeline alone lists all pipelines with their descriptions", async ()
   for (const { name } of Deno.readDirSync(folder)) {
     if (!name.endsWith(".yaml")) continue;
     const text = Deno.readTextFileSync(new URL(name, folder));
-    const [, description] = /^description: (.{1,30})/m.exec(text)!;
-    const line = new RegExp(`^  ${name.replace(".yaml", "")} +(.*)$`, "m");
+    const [, description] = /^description: (.+)$/m.exec(text)!;
+    const entry = new RegExp(
+      `^  ${name.replace(".yaml", "")} (.*(?:\n {5,}.*)*)`,
+      "m",
+    );
     assertEquals(
-      line.exec(stdout)![1]!.slice(0, 20),
-      description!.slice(0, 20),
+      entry.exec(stdout)![1]!.replaceAll(/\s+/g, " ").trim(),
+      description,
     );
   }
   assertMatch(stdout, /deno task init FILE/);
@@ -29,6 +32,7 @@ params:
   many: [1, 2]
   group: { size: 3, text: "1" } # a whole group
   plain: [a]
+  listed: [] # what is listed
   make: { size: 4 }
 profiles: { quick: { word: two, group.size: 1 } }
 stages:
@@ -55,6 +59,8 @@ stages:
   group.text = "1"
       a whole group
   plain = [a]
+  listed = []
+      what is listed
   make.size = 4
       How large it is`,
   );
