@@ -105,7 +105,7 @@ Deno.test("prepare() installs a library that loads and names its devices", async
   await assertRejects(
     () => verifyLibrary(library, "2.22.0"),
     Error,
-    "has version 2.21.0, expected 2.22.0",
+    'has version "2.21.0", expected "2.22.0"',
   );
 });
 
