@@ -223,7 +223,9 @@ export function withSettings(
   settings: readonly string[],
 ): string {
   const [fault] = message.split("; ", 1) as [string];
-  const unnamed = settings.filter((it) => !message.includes(`-S ${it}`));
+  const unnamed = settings.filter((it) =>
+    !message.includes(`-S ${quoted(it)}`)
+  );
   const quoting = (text: string, isPath: boolean) =>
     unnamed.filter((setting) => {
       const value = setting.slice(setting.indexOf("=") + 1);
