@@ -140,12 +140,12 @@ stages:
   tokens: { task: tokenize, inputs: { data: data, model: model } }
   train:
     task: train-dylora
-    with: { rank: 8, epochs: 1, batchSize: 32, learningRate: 5e-3 }
+    with: { rank: 8, epochs: 8, batchSize: 32, learningRate: 5e-3 }
     inputs: { model: model, tokens: tokens }
     resources: { cpus: 2 }
 `;
 
-/** Calls a command on the pipeline, sending it a signal once its training has taken a step. */
+/** Calls a command on the pipeline, sending it a signal once its training has taken some steps. */
 async function call(
   folder: string,
   args: readonly string[],
@@ -163,7 +163,7 @@ async function call(
     const event = JSON.parse(line);
     events.push(event);
     if (signal === undefined || sent || event.stage !== "train") continue;
-    if (event.type === "progress" && event.done > 0) {
+    if (event.type === "progress" && event.done > 2) {
       sent = true;
       process.kill(signal);
     }
