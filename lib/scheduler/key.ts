@@ -222,7 +222,7 @@ export function sourcePrints(path: string): (Fingerprint | undefined)[] {
 }
 
 /** Symbolic links that Linux follows to reach a file: more than these are an error. */
-const MOST_LINKS = 40;
+const MAX_LINKS = 40;
 
 /** Symbolic links that the system follows to reach an absolute path, each by a path without links. */
 function linksOn(path: string): string[] {
@@ -236,7 +236,7 @@ function linksOn(path: string): string[] {
       continue;
     }
     links.push(next);
-    if (links.length > MOST_LINKS) break;
+    if (links.length > MAX_LINKS) break;
     const target = Deno.readLinkSync(next);
     if (target.startsWith("/")) at = "/";
     steps.unshift(...target.split("/"));

@@ -130,7 +130,7 @@ async function runPipeline(args: Arguments): Promise<number> {
         ...settings,
         ...(slurm && {
           executor: slurm,
-          limits: { ...settings.limits, jobs: MOST_JOBS },
+          limits: { ...settings.limits, jobs: MAX_JOBS },
         }),
         runtimes: { engine },
         force: forced,
@@ -172,7 +172,7 @@ async function runPipeline(args: Arguments): Promise<number> {
 }
 
 /** Maximum number of stages that run or wait in the queue of a cluster. */
-const MOST_JOBS = 10_000;
+const MAX_JOBS = 10_000;
 
 /** Seconds to wait for an answer to {@linkcode askForJobs}. */
 const ANSWER_SECONDS = 30;

@@ -10,9 +10,9 @@ export interface CompiledFolders {
 }
 
 /** Folder, below {@linkcode CompiledFolders.own}, in which the library looks for functions and writes them. */
-const LIBRARYS = "library";
+const LIBRARY_FOLDER = "library";
 /** Folder, below {@linkcode CompiledFolders.own}, of what was compiled or used, by function. */
-const FUNCTIONS = "functions";
+const FUNCTIONS_FOLDER = "functions";
 /** The hashes of a function's files. */
 const INDEX = "index.json";
 
@@ -36,7 +36,7 @@ export class CompiledFunctions {
 
   constructor(folders: CompiledFolders) {
     this.#folders = folders;
-    for (const folder of [LIBRARYS, FUNCTIONS]) {
+    for (const folder of [LIBRARY_FOLDER, FUNCTIONS_FOLDER]) {
       Deno.mkdirSync(join(folders.own, folder), { recursive: true });
     }
   }
@@ -45,7 +45,7 @@ export class CompiledFunctions {
   static environment({ own }: CompiledFolders): Record<string, string> {
     return {
       TF_XLA_FLAGS: `--tf_xla_persistent_cache_directory="${
-        join(own, LIBRARYS).replaceAll(/["\\]/g, "\\$&")
+        join(own, LIBRARY_FOLDER).replaceAll(/["\\]/g, "\\$&")
       }"`,
       // The library tries to read each file as text first, and logs errors when it is not.
       TF_CPP_MIN_LOG_LEVEL: "3",
@@ -59,17 +59,17 @@ export class CompiledFunctions {
    * @param name Says what the function computes.
    */
   firstCall<T>(name: string, call: () => T): T {
-    const librarys = join(this.#folders.own, LIBRARYS);
-    const taken = this.#take(name, librarys);
+    const shared = join(this.#folders.own, LIBRARY_FOLDER);
+    const taken = this.#take(name, shared);
     const result = call();
-    const files = filesIn(librarys);
-    const own = join(this.#folders.own, FUNCTIONS, name);
+    const files = filesIn(shared);
+    const own = join(this.#folders.own, FUNCTIONS_FOLDER, name);
     Deno.mkdirSync(own);
     // A folder without files says that those that were kept have been used.
     const isNew = files.length > taken.length;
     for (const file of files) {
-      if (isNew) Deno.renameSync(join(librarys, file), join(own, file));
-      else Deno.removeSync(join(librarys, file));
+      if (isNew) Deno.renameSync(join(shared, file), join(own, file));
+      else Deno.removeSync(join(shared, file));
     }
     return result;
   }
@@ -102,23 +102,23 @@ export class CompiledFunctions {
 }
 
 /** Bytes of compiled functions that are kept; those that were used least recently go first. */
-const MOST_BYTES = 2 ** 30;
+const MAX_BYTES = 2 ** 30;
 
 /** Largest file that is kept. */
-const MOST_OF_FILE = 2 ** 26;
+const MAX_FILE_BYTES = 2 ** 26;
 
 /**
  * Keeps what a process has compiled, for later ones.
  *
- * @param most Maximum size of all that is kept beside it, in bytes.
+ * @param maxBytes Bytes of compiled functions to keep, of all engines.
  */
 export function keepCompiled(
   { kept, own }: CompiledFolders,
-  most = MOST_BYTES,
+  maxBytes = MAX_BYTES,
 ): void {
   let names: string[];
   try {
-    names = [...Deno.readDirSync(join(own, FUNCTIONS))]
+    names = [...Deno.readDirSync(join(own, FUNCTIONS_FOLDER))]
       .filter((it) => it.isDirectory && NAME.test(it.name))
       .map(({ name }) => name);
   } catch (error) {
@@ -127,7 +127,7 @@ export function keepCompiled(
   }
   let isNew = false;
   for (const name of names) {
-    const folder = join(own, FUNCTIONS, name);
+    const folder = join(own, FUNCTIONS_FOLDER, name);
     const files = filesIn(folder);
     if (files.length === 0) touch(join(kept, name, INDEX));
     else {
@@ -135,7 +135,7 @@ export function keepCompiled(
       isNew = true;
     }
   }
-  if (isNew) trim(dirname(kept), most);
+  if (isNew) trim(dirname(kept), maxBytes);
 }
 
 function keep(from: string, files: readonly string[], to: string): void {
@@ -145,7 +145,7 @@ function keep(from: string, files: readonly string[], to: string): void {
     const index: Record<string, string> = {};
     for (const file of files) {
       const path = join(from, file);
-      if (Deno.lstatSync(path).size > MOST_OF_FILE) return;
+      if (Deno.lstatSync(path).size > MAX_FILE_BYTES) return;
       const bytes = Deno.readFileSync(path);
       Deno.writeFileSync(join(temporary, file), bytes);
       index[file] = digestOf(bytes);
@@ -180,7 +180,7 @@ function removeIfThere(path: string): void {
 const LONGEST_COPY = 60 * 60 * 1000;
 
 /** Removes the functions that were used least recently, of all engines, until the others are small enough. */
-function trim(root: string, most: number): void {
+function trim(root: string, maxBytes: number): void {
   const found: { path: string; bytes: number; used: number }[] = [];
   for (const engine of Deno.readDirSync(root)) {
     for (const { name } of Deno.readDirSync(join(root, engine.name))) {
@@ -201,7 +201,7 @@ function trim(root: string, most: number): void {
   let total = 0;
   for (const { path, bytes } of found) {
     total += bytes;
-    if (total > most) removeIfThere(path);
+    if (total > maxBytes) removeIfThere(path);
   }
 }
 
