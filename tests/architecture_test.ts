@@ -71,14 +71,20 @@ const all = [...Object.keys(KNOWS), ...OTHERS].flatMap((it) => [
   ...sources(it),
 ]);
 
-/** Relative specifiers of imports, exports and dynamic imports. */
-function importsOf({ path, text }: Source): string[] {
-  const found = text.matchAll(
-    /\b(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g,
-  );
-  return [...found].map(([, specifier]) =>
-    relative(ROOT, resolve(ROOT, dirname(path), specifier!))
-      .replaceAll("\\", "/")
+/** Paths of the modules in imports, exports and dynamic imports. */
+function importsOf(source: Source): string[] {
+  return pathsOf(source, /\b(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g);
+}
+
+/** Paths of the modules that are loaded together with a module. */
+function staticImportsOf({ path, text }: Source): string[] {
+  const code = text.replace(/^(import|export) type [^;]*;/gm, "");
+  return pathsOf({ path, text: code }, /\bfrom\s+"(\.{1,2}\/[^"]+)"/g);
+}
+
+function pathsOf({ path, text }: Source, specifier: RegExp): string[] {
+  return [...text.matchAll(specifier)].map(([, found]) =>
+    relative(ROOT, resolve(ROOT, dirname(path), found!)).replaceAll("\\", "/")
   );
 }
 
@@ -108,6 +114,26 @@ Deno.test("tasks import nothing from lib/pipeline except task.ts", () => {
       ).map((path) => `${source.path} imports ${path}`)
     );
   assertEquals(wrong, []);
+});
+
+Deno.test("yaml is read for places and comments only, in two modules that are loaded when needed", () => {
+  const readers = ["lib/pipeline/comments.ts", "lib/pipeline/places.ts"];
+  const product = all.filter(({ path }) => /^(lib|tasks)\//.test(path));
+  assertEquals(
+    product.filter(({ text }) => /\b(from|import\()\s*"yaml"/.test(text))
+      .map(({ path }) => path).sort(),
+    readers,
+  );
+  const loaded = new Set(readers);
+  for (const path of loaded) {
+    for (const source of product) {
+      if (staticImportsOf(source).includes(path)) loaded.add(source.path);
+    }
+  }
+  assertEquals(
+    [...loaded].filter((it) => /main\.ts$|pipeline\/(load|read)\.ts$/.test(it)),
+    [],
+  );
 });
 
 Deno.test("the scheduler and the pipeline name no task", () => {

@@ -1,6 +1,5 @@
-import { isMap, isScalar, type ParsedNode, parseDocument } from "yaml";
+import { EditableYaml } from "../../pipeline/comments.ts";
 import { readText } from "../../pipeline/faults.ts";
-import { mask, unmask } from "../../pipeline/references.ts";
 import { relative, resolve } from "../../store/paths.ts";
 import {
   type Arguments,
@@ -183,23 +182,23 @@ async function starter(
   path: string,
   table: TableSummary,
 ): Promise<string> {
-  const document = parseDocument(mask(await readText(findPipeline(TEMPLATE))));
+  const pipeline = new EditableYaml(await readText(findPipeline(TEMPLATE)));
   const { rows, columns, text, pair, label } = table;
   const names = columns.map((it) => `"${it}"`).join(", ");
-  document.commentBefore =
-    ` A starter for ${path}: ${rows} rows with the columns ${names}.\n` +
-    ` Change parameters here, or for one run with an option such as -S rank=4`;
-  document.set("name", name);
-  document.set("description", `Find the LoRA rank for ${path} with one DyLoRA`);
-  const set = (key: string, value: unknown, comment: string) => {
-    const at = ["params", ...key.split(".")];
-    document.setIn(at, value);
-    const node = document.getIn(at, true);
-    if (isScalar(node) && comment !== "") node.comment = ` ${comment}`;
-  };
+  pipeline.setHeading([
+    `A starter for ${path}: ${rows} rows with the columns ${names}.`,
+    "Change parameters here, or for one run with an option such as -S rank=4",
+  ]);
+  pipeline.set(["name"], name);
+  pipeline.set(
+    ["description"],
+    `Find the LoRA rank for ${path} with one DyLoRA`,
+  );
+  const set = (key: string, value: unknown, comment?: string) =>
+    pipeline.set(["params", ...key.split(".")], value, comment);
   const { GLUE_TASKS } = await import("../../glue/benchmark.ts");
   const isTaken = Object.hasOwn(GLUE_TASKS, name);
-  set("train", path, "");
+  set("train", path);
   set("text", text.name, lengthsOf(text));
   set(
     "pair",
@@ -225,23 +224,11 @@ async function starter(
     table.tokens,
     "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
-  set("training.epochs", epochsFor(rows), "");
-  explain(document.contents);
-  return unmask(document.toString({ lineWidth: 0 }));
+  set("training.epochs", epochsFor(rows));
+  pipeline.explain("stages", STAGES);
+  return pipeline.toString();
 }
 
 function lengthsOf({ median, longest }: ColumnSummary): string {
   return `median ${median} characters, maximum ${longest}`;
-}
-
-/** Puts the comments of {@linkcode STAGES} above the stages. */
-function explain(contents: ParsedNode | null): void {
-  const stages = isMap(contents) ? contents.get("stages", true) : undefined;
-  if (!isMap(stages)) return;
-  for (const { key } of stages.items) {
-    const comment = isScalar(key) ? STAGES[String(key.value)] : undefined;
-    if (isScalar(key) && comment !== undefined) {
-      key.commentBefore = ` ${comment}`;
-    }
-  }
 }

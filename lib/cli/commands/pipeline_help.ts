@@ -1,5 +1,5 @@
 /** Lists pipelines and their parameters, as their files are written. */
-import { isCollection, isMap, isScalar, type Pair, parseDocument } from "yaml";
+import { commentsUnder } from "../../pipeline/comments.ts";
 import {
   isMapping,
   type Mapping,
@@ -9,7 +9,7 @@ import {
   SourceText,
 } from "../../pipeline/faults.ts";
 import { readYaml } from "../../pipeline/read.ts";
-import { mask, MERGE_KEY, unmask } from "../../pipeline/references.ts";
+import { MERGE_KEY } from "../../pipeline/references.ts";
 import { join } from "../../store/paths.ts";
 import {
   type Arguments,
@@ -155,7 +155,7 @@ export async function outlineOf(
   const { name, description, profiles } = value;
   const stages = isMapping(value.stages) ? value.stages : {};
   const params = isMapping(value.params) ? value.params : {};
-  const comments = commentsOf(text);
+  const comments = commentsUnder(text, "params");
   const descriptions = await descriptionsOf(stages, tasks);
   return {
     name: typeof name === "string" ? name : nameOrFile,
@@ -199,38 +199,6 @@ function flow(value: unknown): string {
   const isPlain = typeof value !== "string" ||
     /^(?!(true|false|null|~)$)[A-Za-z./][\w./:=@-]*$/.test(value);
   return isPlain ? String(value) : JSON.stringify(value);
-}
-
-/** Comments of parameters by dot path: on the lines above, or after the value. */
-function commentsOf(text: string): Map<string, string> {
-  const found = new Map<string, string>();
-  const { contents } = parseDocument(mask(text), { logLevel: "silent" });
-  const params = isMap(contents) ? contents.get("params", true) : undefined;
-  const joined = (...comments: (string | null | undefined)[]) =>
-    unmask(comments.join("\n").replaceAll(/\s+/g, " ").trim());
-  /** @param inherited Comment of the mapping, for its keys without one. */
-  const visit = (node: unknown, path: string, inherited: string) => {
-    if (!isMap(node)) return;
-    // "yaml" attaches a comment above the first key to the mapping.
-    let above = path === "" ? node.commentBefore : undefined;
-    for (const pair of node.items) {
-      const { key, value } = pair as Pair<unknown, unknown>;
-      if (!isScalar(key)) continue;
-      const name = path + unmask(String(key.value));
-      const own = joined(
-        above,
-        key.commentBefore,
-        isMap(value) ? value.commentBefore : undefined,
-        isScalar(value) || isCollection(value) ? value.comment : undefined,
-      );
-      above = undefined;
-      const comment = own === "" ? inherited : own;
-      if (comment !== "") found.set(name, comment);
-      visit(value, `${name}.`, comment);
-    }
-  };
-  visit(params, "", "");
-  return found;
 }
 
 /**

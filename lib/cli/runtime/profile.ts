@@ -7,7 +7,7 @@ import {
   readText,
   SourceText,
 } from "../../pipeline/faults.ts";
-import { readDocument } from "../../pipeline/places.ts";
+import { readYaml } from "../../pipeline/read.ts";
 import { Bytes, Duration } from "../../pipeline/schema.ts";
 
 /** Settings that may differ from one task to another. */
@@ -42,11 +42,10 @@ export async function loadProfile(
 ): Promise<z.output<typeof Profile>> {
   const text = await readText(file);
   const source = new SourceText(file, text);
-  const document = readDocument(text);
-  if (document.faults.length > 0) {
+  const { value, document } = await readYaml(text);
+  if (document && document.faults.length > 0) {
     throw new PipelineError(source, document.faults);
   }
-  const value = document.value ?? {};
   const { success, data, error } = Profile.safeParse(value);
   if (success) return data;
   const faults = new FaultList();
@@ -57,11 +56,13 @@ export async function loadProfile(
     value,
     owner: "the profile",
   });
+  const { readDocument } = await import("../../pipeline/places.ts");
+  const places = document ?? readDocument(text);
   throw new PipelineError(
     source,
     faults.all.map(({ message, place }) => ({
       message,
-      ...(place && { span: document.spanOf(place) }),
+      ...(place && { span: places.spanOf(place) }),
     })),
   );
 }
