@@ -182,11 +182,12 @@ export async function attempt(
   });
   await frozen.check();
   for (const [name, { handsOn }] of ready) {
+    if (handsOn === undefined) continue;
     try {
-      await handsOn?.take(inRound(handedOn(folder, name), round));
+      await handsOn.take(inRound(handedOn(folder, name), round));
     } catch (error) {
       // The result is complete without it: the disk may be full, or the folder another user's.
-      const line = `Compiled code is not kept for later stages: ${
+      const line = `${handsOn.title} is not kept for later stages: ${
         error instanceof Error ? error.message : error
       }`;
       emit({ type: "log", stage: stage.id, line, stream: "log" });

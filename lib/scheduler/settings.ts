@@ -66,6 +66,8 @@ export interface Runtime {
   readonly files?: () => readonly string[];
   /** Files that its stages hand on to later ones, such as compiled code. They affect no result and are part of none. */
   readonly handsOn?: {
+    /** What they are, as the start of a message: "Compiled code". */
+    readonly title: string;
     /** Further settings of a stage's process, given the folder for these files. */
     settings(folder: string): Readonly<Record<string, string>>;
     /** Paths that the process may read for it. */

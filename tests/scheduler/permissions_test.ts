@@ -390,6 +390,7 @@ Deno.test("run() lets a runtime take what a stage hands on, if the stage succeed
           env: {},
           prepare: () => Promise.resolve(),
           handsOn: {
+            title: "Compiled code",
             settings: (own) => ({ earlier, own }),
             read: [earlier],
             take: async (folder) => {

@@ -156,6 +156,7 @@ async function compiledFunctions(
     digest(engine).slice(0, 16),
   );
   return {
+    title: "Compiled code",
     settings: (folder) => ({ compiledBefore: kept, compiledNow: folder }),
     read: [kept],
     take: async (folder) => {
