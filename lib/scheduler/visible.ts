@@ -99,6 +99,7 @@ export async function makeVisible(
   const folder = visibleFolder(settings.out, pipeline, stage);
   using _lock = await lockFile(lockPath(folder, store), { signal });
   const remains = new Remains(folder, pipeline, stage.id, store);
+  checkAside(folder);
   await remains.sweep();
   const copy = store.path("incoming", digest(folder));
   try {
@@ -359,6 +360,25 @@ export function keepAside(path: string, folder: string): string {
   const aside = newFolder(join(dirname(folder), KEPT, basename(folder)));
   Deno.renameSync(path, join(aside, basename(path)));
   return aside;
+}
+
+/**
+ * @param folder A visible folder that is about to be replaced.
+ * @throws {Error} If a file has the place of the folder to which files of the user would be moved.
+ */
+function checkAside(folder: string): void {
+  for (const parts of [[KEPT], [KEPT, basename(folder)]]) {
+    const path = join(dirname(folder), ...parts);
+    try {
+      if (Deno.statSync(path).isDirectory) continue;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      throw error;
+    }
+    throw new Error(
+      `"${path}" is not a folder, so no file of yours in "${folder}" could be moved there; rename it, and run again`,
+    );
+  }
 }
 
 /** Creates the first of the folders 1, 2, ... that does not exist. */

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { cleanUp } from "../../lib/store/cleanup.ts";
 import { Store } from "../../lib/store/store.ts";
@@ -38,6 +38,21 @@ Deno.test("run() moves files of the user out of the way of an output, and says w
   );
   assertEquals(project.read("out/test/_kept/a/1/thesis.tex"), "my thesis");
   assertEquals(project.read("out/test/a/out.txt"), "x");
+});
+
+Deno.test("run() replaces no output while a file has the place to which files of the user are moved", async () => {
+  using project = makeProject();
+  project.write("out/test/a/thesis.tex", "my thesis");
+  project.write("out/test/_kept", "a file of mine");
+  const { summary, events } = await project.run(stagesOf("x"));
+  assertEquals([summary.ran, summary.failed], [0, 2]);
+  const failure = events.find((it) => it.type === "failed");
+  assertStringIncludes(failure!.message, project.path("out/test/_kept"));
+  assertEquals(project.read("out/test/a/thesis.tex"), "my thesis");
+  Deno.renameSync(project.path("out/test/_kept"), project.path("moved"));
+  assertEquals((await project.run(stagesOf("x"))).summary.failed, 0);
+  assertEquals(project.read("out/test/_kept/a/1/thesis.tex"), "my thesis");
+  assertEquals(project.read("moved"), "a file of mine");
 });
 
 Deno.test("run() keeps edited outputs and notes beside them, but not what stages wrote", async () => {
