@@ -93,10 +93,11 @@ function eventText(line: LogLine): string | undefined {
       return "interrupted";
     case "progress":
       return progressText(line);
-    case "metric": {
-      const step = line.step === undefined ? "" : ` at step ${line.step}`;
-      return printable(`${line.name} = ${line.value}${step}`);
-    }
+    case "metric":
+      // Points of a curve are for pages and trackers; a training logs the step in words.
+      return line.step === undefined
+        ? printable(`${line.name} = ${line.value}`)
+        : undefined;
     case "queued": {
       const why = line.reason === undefined ? "" : ` (${line.reason})`;
       return printable(`job ${line.job}: ${line.state}${why}`);
