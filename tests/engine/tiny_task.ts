@@ -25,6 +25,8 @@ export function dyloraObjective(
     scaling: "rank",
     scope: "model",
     sortAt: 0,
+    distill: 0,
+    rowRate: 0,
     rank: 8,
     alpha: 16,
     ...params,

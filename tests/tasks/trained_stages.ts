@@ -176,6 +176,8 @@ export class TrainedStages {
           sampler: { kind: "uniform" },
           scope: "model",
           sortAt: null,
+          distill: null,
+          rowRate: null,
           matryoshka: null,
         },
         epoch: "last",

@@ -41,6 +41,10 @@ export const dyloraFields = {
   scope: z.enum(["model", "module", "example"]),
   /** Share of the steps before the factors were sorted; null if they never were. */
   sortAt: z.number().gt(0).lt(1),
+  /** Share of the labels that the output at the maximum rank replaced; null if none. */
+  distill: z.number().gt(0).max(1),
+  /** Exponent of the learning rates of rows; null if all have the same rate. */
+  rowRate: z.number().gt(0).max(1),
 };
 
 /** Parameters of DyLoRA beside those of LoRA. */
@@ -60,6 +64,12 @@ export const dyloraParams = {
   sortAt: z.number().min(0).lt(1).default(0).describe(
     "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper",
   ),
+  distill: z.number().min(0).max(1).default(0).describe(
+    "Share of the labels at a drawn rank that the output at the full rank replaces; a step then computes its batch at both ranks (in-place distillation, arXiv 1903.05134). 0 = off; requires scope model",
+  ),
+  rowRate: z.number().min(0).max(1).default(0).describe(
+    "Exponent p of the learning rates of rows: a row that a share s of the draws train learns at s^p times the rate, after the sort. 0 = the same rate for all rows",
+  ),
 };
 
 /** Values of {@linkcode dyloraParams}. */
@@ -71,40 +81,57 @@ export type DyloraParams = z.output<z.ZodObject<typeof dyloraParams>>;
  */
 export const dylora: AdapterMethod<
   DyloraParams,
-  Pick<DyloraParams, "mode" | "sampler" | "scope"> & {
-    readonly sortAt: number | null;
-  }
+  & Pick<DyloraParams, "mode" | "sampler" | "scope">
+  & Readonly<Record<"sortAt" | "distill" | "rowRate", number | null>>
 > = {
   name: "dylora",
   title: "DyLoRA",
   role: "candidate",
   fields: Object.keys(dyloraFields),
-  optionalFields: ["sortAt"],
+  optionalFields: ["sortAt", "distill", "rowRate"],
   lowestRank: ({ sampler }) => lowestDrawn(sampler as Sampler),
   scaling: ({ scaling }) => scaling,
-  entry: ({ mode, sampler, scope, sortAt }) => ({
+  entry: ({ mode, sampler, scope, sortAt, distill, rowRate }) => ({
     mode,
     sampler,
     scope,
     sortAt: sortAt || null,
+    distill: distill || null,
+    rowRate: rowRate || null,
   }),
-  objective({ mode, sampler, scaling, scope, sortAt, rank, alpha }) {
+  objective(params) {
+    const { mode, sampler, scaling, scope, sortAt, distill, rowRate } = params;
+    const { rank, alpha } = params;
     checkSampler(sampler, rank);
     if (scope === "example" && mode !== "all") {
       throw new RangeError(
         `Mode "${mode}" trains one row per step, but scope "example" draws several ranks per step; use mode "all"`,
       );
     }
+    const isDistilled = distill > 0;
+    if (isDistilled && (scope !== "model" || mode !== "all")) {
+      throw new RangeError(
+        `"distill" computes a batch at two ranks, so it requires scope "model" and mode "all", got "${scope}" and "${mode}"`,
+      );
+    }
+    const atMaximum = [...rankScale(rank, alpha, rank, scaling)];
     return {
       scope,
       sortAt,
-      lossWeights: [1],
+      lossWeights: isDistilled ? [0.5, 0.5] : [1],
+      ...(isDistilled && { distill }),
+      ...(rowRate > 0 && { rowRates: rowRates(sampler, rank, rowRate) }),
       isStrict: mode === "frozen-strict",
       draw: (random) => rankAt(sampler, rank, random.next()),
       drawMany: (random, count) => drawMany(sampler, rank, random, count),
-      scale: (b) => rankScale(b, alpha, rank, scaling),
+      scale(b) {
+        const scale = rankScale(b, alpha, rank, scaling);
+        return isDistilled ? Float32Array.of(...atMaximum, ...scale) : scale;
+      },
       gradientMask: (b) =>
-        mode === "all"
+        isDistilled
+          ? firstRows(rank, rank)
+          : mode === "all"
           ? firstRows(b, rank)
           // Equation 10 of the paper updates row b alone. The official code
           // masks its gradient only, which is mode "frozen".
@@ -158,6 +185,23 @@ function rankAt(sampler: Sampler, maxRank: number, share: number): number {
       return Math.min(maxRank, drawn);
     }
   }
+}
+
+/** Relative learning rate of each row: the share of the draws that train it, to the power of the exponent. */
+function rowRates(
+  sampler: Sampler,
+  maxRank: number,
+  exponent: number,
+): number[] {
+  const draws = Array.from(
+    { length: 1000 },
+    (_, i) => rankAt(sampler, maxRank, (i + 0.5) / 1000),
+  );
+  return Array.from(
+    { length: maxRank },
+    (_, row) =>
+      (draws.filter((rank) => rank > row).length / draws.length) ** exponent,
+  );
 }
 
 /** Ranks at evenly spaced shares of the distribution, in random order. */
