@@ -42,10 +42,11 @@ export async function loadProfile(
 ): Promise<z.output<typeof Profile>> {
   const text = await readText(file);
   const source = new SourceText(file, text);
-  const { value, document } = await readYaml(text);
+  const { value: written, document } = await readYaml(text);
   if (document && document.faults.length > 0) {
     throw new PipelineError(source, document.faults);
   }
+  const value = written ?? {};
   const { success, data, error } = Profile.safeParse(value);
   if (success) return data;
   const faults = new FaultList();

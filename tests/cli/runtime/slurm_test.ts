@@ -8,8 +8,8 @@ import { IS_LONG } from "../../scheduler/executors/waiting_stages.ts";
 import { linesOf } from "../../../lib/scheduler/process.ts";
 import { callMain, CliProject, spawnMain } from "../project.ts";
 
-/** Epochs of a training that takes longer than a minute. */
-const LONG_EPOCHS = 200;
+/** Epochs of a training that takes longer than two minutes, also on a fast machine. */
+const LONG_EPOCHS = 500;
 
 /** The part of the pipeline "smoke" that trains DyLoRA. */
 function smoke(epochs: number): string[] {

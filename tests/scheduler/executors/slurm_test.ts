@@ -4,7 +4,6 @@ import { slurm, slurmTest } from "./cluster.ts";
 import {
   equalStages,
   go,
-  IS_LONG,
   isBegun,
   jobsIn,
   LIMITS,
@@ -264,5 +263,4 @@ slurmTest(
     });
     assertEquals(ran.length, 200);
   },
-  IS_LONG,
 );
