@@ -17,10 +17,11 @@ const TEXTS: Readonly<Record<string, (word: string) => string>> = {
   second: (word) => word.toUpperCase(),
 };
 
-/** The n-th call of a system call by the main thread of a run. */
+/** The n-th call of a system call by the main thread of a run, and the error that it gets. */
 interface Point {
   readonly call: string;
   readonly n: number;
+  readonly error: string;
 }
 
 /**
@@ -28,7 +29,7 @@ interface Point {
  * run. Each run must end within seconds; what fails must fail in words; and the
  * next run must succeed, with right outputs and nothing left behind.
  *
- * @param most Number of points, chosen at random; all by default.
+ * @param most Number of points, chosen at random; by default all calls, each with every error.
  * @returns Number of runs that failed, ended early and succeeded all the same; undefined if `strace` is not installed.
  */
 export async function failAtPoints(
@@ -51,8 +52,7 @@ export async function failAtPoints(
     ? points
     : Array.from({ length: most }, () => random.pick(points));
   const counts = { failed: 0, ended: 0, succeeded: 0 };
-  for (const [i, { call, n }] of chosen.entries()) {
-    const error = ERRORS[i % ERRORS.length]!;
+  for (const { call, n, error } of chosen) {
     const where = `${call} ${n}: ${error}`;
     const run = start(project, `w${++word}`, [
       ...["-o", "/dev/null", "-e", `trace=${call}`],
@@ -150,7 +150,7 @@ async function endOf(run: SchedulerProcess, where: string): Promise<number> {
   return (await run.process.status).code;
 }
 
-/** The calls in a trace that name a file in the folder, by path or descriptor. */
+/** The calls in a trace that name a file in the folder, by path or descriptor, with each error. */
 function pointsIn(trace: string, folder: string): Point[] {
   const seen = new Map<string, number>();
   const points: Point[] = [];
@@ -160,7 +160,7 @@ function pointsIn(trace: string, folder: string): Point[] {
     const n = (seen.get(call) ?? 0) + 1;
     seen.set(call, n);
     if (call !== "close" && line.includes(`${folder}/`)) {
-      points.push({ call, n });
+      points.push(...ERRORS.map((error) => ({ call, n, error })));
     }
   }
   return points;
