@@ -1,7 +1,7 @@
 import { methodKey } from "./methods.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
-import { areaUnderCurve, mean } from "./statistics.ts";
+import { areaUnderCurve, mean, recommend } from "./statistics.ts";
 import {
   areasOver,
   type CompareOptions,
@@ -65,6 +65,13 @@ function compareOne(
     curve,
     summary: summarize(curve, metrics, options),
   }));
+  const pairs = pairsOf(sides);
+  const bySeeds =
+    pairs.some(([candidate, baseline]) =>
+        sharedRange(candidate.curve, baseline.curve) !== undefined
+      )
+      ? curvesBySeeds(methods, metrics[0]!, options)
+      : [];
   return {
     sides,
     comparison: {
@@ -85,10 +92,17 @@ function compareOne(
         margin,
       }),
       methods: sides.map(({ summary }) => summary),
-      contrasts: pairsOf(sides).map(([candidate, baseline]) => ({
+      contrasts: pairs.map(([candidate, baseline]) => ({
         ...differenceOf(sides, candidate, baseline, confidence),
         area: areaDifference(candidate.curve, baseline.curve, confidence),
         speedUp: speedUp(candidate.curve, baseline.curve),
+        recommendations: bySeeds.flatMap(({ seeds, curves }) =>
+          bothRecommended(
+            curves[methods.indexOf(candidate.curve)],
+            curves[methods.indexOf(baseline.curve)],
+            options,
+          ).map((both) => ({ seeds, ...both }))
+        ),
       })),
     },
   };
@@ -206,6 +220,80 @@ function pairedInterval(
   confidence: number,
 ): [number, number] | null {
   return intervalOf(ours.map((it, r) => it - theirs[r]!), confidence);
+}
+
+/** The curves of all methods, by some seeds. */
+interface BySeeds {
+  readonly seeds: number[];
+  /** Undefined for a method without these seeds. */
+  readonly curves: readonly (ScoreCurve | undefined)[];
+}
+
+/** Curves by all seeds, then, if there are several, by each alone. */
+function curvesBySeeds(
+  methods: readonly MethodResults[],
+  main: string,
+  options: CompareOptions,
+): BySeeds[] {
+  // A bound has the single rank 0.
+  const results = methods.filter(({ ranks }) => ranks.length > 1)
+    .flatMap(({ results }) => results);
+  const seeds = [...new Set(results.map(({ seed }) => seed))]
+    .sort((a, b) => a - b);
+  const alone = seeds.length === 1 ? [] : seeds.map((seed): BySeeds => {
+    const found = methodsOf(
+      results.filter((result) => result.seed === seed),
+      main,
+      options,
+    ).methods;
+    const keyOf = ({ results: [first] }: MethodResults) => methodKey(first!);
+    return {
+      seeds: [seed],
+      curves: methods.map((method) =>
+        found.find((curve) => keyOf(curve) === keyOf(method))
+      ),
+    };
+  });
+  return [{ seeds, curves: methods }, ...alone];
+}
+
+/** The ranks of a baseline within a candidate's range; undefined if either has fewer than two. */
+function sharedRange(
+  candidate: ScoreCurve,
+  baseline: ScoreCurve,
+): ScoreCurve | undefined {
+  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
+  const places = baseline.ranks.flatMap((rank, i) =>
+    rank >= low && rank <= high ? [i] : []
+  );
+  return candidate.ranks.length < 2 || places.length < 2 ? undefined : {
+    ranks: places.map((i) => baseline.ranks[i]!),
+    scores: places.map((i) => baseline.scores[i]!),
+    means: places.map((i) => baseline.means[i]!),
+  };
+}
+
+/** The ranks recommended for a candidate and by a baseline's sweep, and what the first loses. */
+function bothRecommended(
+  candidate: ScoreCurve | undefined,
+  baseline: ScoreCurve | undefined,
+  options: CompareOptions,
+): Omit<Contrast["recommendations"][number], "seeds">[] {
+  if (candidate === undefined || baseline === undefined) return [];
+  const sweep = sharedRange(candidate, baseline);
+  if (sweep === undefined) return [];
+  const at = ({ ranks, scores, means }: ScoreCurve) => {
+    const found = recommend(ranks, scores, means, options);
+    const i = found === undefined ? -1 : ranks.indexOf(found.rank);
+    return { rank: ranks[i], score: scores[i]!, means: means[i]! };
+  };
+  const [ours, theirs] = [at(candidate), at(sweep)];
+  return ours.rank === undefined || theirs.rank === undefined ? [] : [{
+    candidate: ours.rank,
+    baseline: theirs.rank,
+    difference: ours.score - theirs.score,
+    interval: pairedInterval(ours.means, theirs.means, options.confidence),
+  }];
 }
 
 /** Only the baseline's trainings within the candidate's range of ranks count. */

@@ -21,6 +21,7 @@ import {
   recommendationText,
   scoresText,
   speedUpText,
+  sweepText,
 } from "./tables.ts";
 
 /**
@@ -42,6 +43,7 @@ export function renderMarkdown(report: Report): string {
       ...scoresText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),
+      ...sweepText(comparison),
       ...costText(comparison),
       ...lossText(comparison),
       "### Settings",

@@ -157,6 +157,20 @@ const Contrast = z.strictObject({
     trainingFlops: z.number(),
     sweepFlops: z.number(),
   }).nullable(),
+  /**
+   * The rank recommended for the candidate, and the one that a sweep of the
+   * baseline recommends within the candidate's range: by all seeds, then, if
+   * there are several, by each alone. Empty if either has fewer than two such
+   * ranks.
+   */
+  recommendations: z.array(z.strictObject({
+    seeds: z.array(z.int()),
+    candidate: z.int(),
+    baseline: z.int(),
+    /** Score of the candidate at its rank minus that of the baseline at its own. */
+    difference: z.number(),
+    interval: Interval,
+  })),
 });
 
 /** A method at one of its ranks. */

@@ -19,6 +19,7 @@ import type {
   MethodSummary,
   ScoreSummary,
 } from "./report.ts";
+import { mean } from "./statistics.ts";
 
 /** Scores by rank, and the scores of the majority class and the bounds. */
 export function scoresText(comparison: Comparison): string[] {
@@ -27,7 +28,7 @@ export function scoresText(comparison: Comparison): string[] {
   const several = methods.some(({ ranks }) =>
     ranks.some(({ seeds }) => seeds.length > 1)
   );
-  const mean = several ? "mean over seeds" : "one seed";
+  const of = several ? "mean over seeds" : "one seed";
   const curves = methods.filter(({ role }) => role !== "bound").map((it) => ({
     title: titleOf(it),
     ranks: it.ranks,
@@ -36,7 +37,7 @@ export function scoresText(comparison: Comparison): string[] {
     rankTable<ScoreSummary>(curves, text, "not run");
   return [
     "### Scores by rank",
-    `**${main}**, ${mean}:`,
+    `**${main}**, ${of}:`,
     scores(({ metrics, intervals }) =>
       withInterval(metrics[main]!.mean, intervals.mean)
     ),
@@ -50,7 +51,7 @@ export function scoresText(comparison: Comparison): string[] {
       ]
       : []),
     ...others.flatMap((other) => [
-      `**${other}**, ${mean}${several ? " ± standard deviation" : ""}:`,
+      `**${other}**, ${of}${several ? " ± standard deviation" : ""}:`,
       scores((score) =>
         percent(score.metrics[other]!.mean) + spread(score, other)
       ),
@@ -206,6 +207,73 @@ export function recommendationText(
     ),
   ];
 }
+
+/** What taking the recommended rank loses against the rank that a sweep of a baseline recommends. */
+export function sweepText(
+  { methods, metrics, contrasts, verdict }: Comparison,
+): string[] {
+  const compared = contrasts.filter(({ recommendations }) =>
+    recommendations.length > 0
+  );
+  if (compared.length === 0 || verdict?.kind === "nothing-learnt") return [];
+  const several = compared.some(({ recommendations }) =>
+    recommendations.length > 1
+  );
+  return [
+    "### Against the rank that a sweep recommends",
+    ...[...Map.groupBy(compared, ({ baseline }) => baseline)].flatMap(
+      ([place, found]) => {
+        const baseline = titleOf(methods[place]!);
+        return [
+          `**${
+            metrics[0]
+          }** at the recommended rank, against that of ${baseline} at the rank that training it at every rank recommends${
+            several ? "; by all seeds, and by each alone" : ""
+          }:`,
+          table(
+            "Method",
+            found,
+            ({ candidate }) => titleOf(methods[candidate]!),
+            [
+              {
+                title: "Recommended",
+                cell: ({ recommendations: [all] }) => `rank ${all!.candidate}`,
+              },
+              {
+                title: `By ${baseline}`,
+                cell: ({ recommendations: [all] }) => `rank ${all!.baseline}`,
+              },
+              {
+                title: "Difference",
+                cell: ({ recommendations: [all] }) =>
+                  withInterval(all!.difference, all!.interval, signed),
+              },
+              ...(several ? SINGLE_SEEDS : []),
+            ],
+          ),
+        ];
+      },
+    ),
+  ];
+}
+
+/** Columns of what each seed alone recommends. */
+const SINGLE_SEEDS: readonly Column<Contrast>[] = [
+  {
+    title: "Same rank by single seeds",
+    cell: ({ recommendations: [, ...alone] }) =>
+      `${
+        alone.filter((it) => it.candidate === it.baseline).length
+      } of ${alone.length}`,
+  },
+  {
+    title: "Mean difference by single seeds",
+    cell: ({ recommendations: [, ...alone] }) =>
+      alone.length === 0
+        ? ""
+        : signed(mean(alone.map(({ difference }) => difference))),
+  },
+];
 
 /** Rows of the cost table; a row is left out if it is 0 for all methods. */
 const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [

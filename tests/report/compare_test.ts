@@ -66,6 +66,44 @@ Deno.test("compare() averages nothing over one task", () => {
   assertEquals(averages, []);
 });
 
+Deno.test("compare() sets the recommended rank against that of a sweep, by all seeds and by each", () => {
+  // Within one example of 40 lies no margin of a point: the best rank is recommended.
+  const { comparisons: [comparison] } = compare([
+    resultOf("mrpc", "dylora", { 1: 20, 2: 4, 4: 8 }),
+    resultOf("mrpc", "lora", { 1: 16, 4: 2, 8: 0 }),
+    resultOf("mrpc", "dylora", { 1: 20, 2: 8, 4: 6 }, { seed: 1 }),
+    resultOf("mrpc", "lora", { 1: 16, 4: 6, 8: 0 }, { seed: 1 }),
+    resultOf("mrpc", "head", { 0: 20 }, { seed: 2 }),
+  ], { ...OPTIONS, confidence: 0.5 });
+  const [contrast] = comparison!.contrasts;
+  assertEquals(
+    contrast!.recommendations.map(({ seeds, ...it }) => [
+      seeds,
+      it.candidate,
+      // Rank 8 of LoRA is beyond what DyLoRA serves.
+      it.baseline,
+      Number(it.difference.toFixed(6)),
+    ]),
+    [
+      [[0, 1], 2, 4, -0.05],
+      [[0], 2, 4, -0.05],
+      [[1], 4, 4, 0],
+    ],
+  );
+  const [low, high] = contrast!.recommendations[1]!.interval!;
+  assert(low < -0.05 && high > -0.05 && high <= 0, `${low} ${high}`);
+  // Equal predictions.
+  assertEquals(contrast!.recommendations[2]!.interval, [0, 0]);
+});
+
+Deno.test("compare() recommends no rank against a baseline with one rank", () => {
+  const { comparisons: [comparison] } = compare([
+    resultOf("mrpc", "dylora", { 1: 20, 2: 4, 4: 8 }),
+    resultOf("mrpc", "lora", { 4: 2, 8: 0 }),
+  ], OPTIONS);
+  assertEquals(comparison!.contrasts[0]!.recommendations, []);
+});
+
 Deno.test("compare() refuses two results of a method for the same rank and seed", () => {
   const result = resultOf("mrpc", "dylora", { 1: 1, 2: 1 });
   assertThrows(
