@@ -120,6 +120,8 @@ export function startFrom(
   head: TrainingSettings["startHead"] = "new",
 ): Float32Array {
   const isSameMethod = training.method === own.method;
+  // PEFT notes whatever path or name the model was loaded by.
+  const isTrainedHere = "steps" in training;
   for (
     const [name, found, expected] of [
       ["rank", training.rank, layout.rank],
@@ -130,7 +132,11 @@ export function startFrom(
         isSameMethod ? settingOf(training.scaling) : undefined,
         settingOf(own.scaling),
       ],
-      ["model", nameOf(baseModel), nameOf(own.baseModel)],
+      [
+        "model",
+        isTrainedHere ? nameOf(baseModel) : undefined,
+        nameOf(own.baseModel),
+      ],
     ] as const
   ) {
     const known = found !== undefined && expected !== undefined;

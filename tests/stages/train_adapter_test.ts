@@ -98,6 +98,30 @@ Deno.test("startFrom() rejects another rank, alpha, scaling or model", () => {
   );
 });
 
+Deno.test("startFrom() takes an imported adapter whose model PEFT knew by another name", () => {
+  const { model } = openReference("roberta");
+  const { task, labels, rank, alpha, targetModules } = TRAINING;
+  const layout = parameterLayout(model, 2, { rank });
+  const values = startFrom(
+    {
+      baseModel: { name: "/home/me/roberta", revision: null },
+      training: {
+        method: "imported-lora",
+        ...{ task, labels, rank, alpha, targetModules },
+        scaling: "maximum",
+        seed: 0,
+        selection: null,
+      },
+      tensors: referenceTensors("roberta"),
+    },
+    new Float32Array(layout.size),
+    { model, layout },
+    { ...TRAINING, baseModel },
+    "kept",
+  );
+  assertNotEquals(values, new Float32Array(layout.size));
+});
+
 Deno.test("train-dylora continues from the adapters of another task", () =>
   withEngineStages(async ({ run, attempt, given }) => {
     const params = { rank: 2, epochs: 1, batchSize: 16 };
