@@ -320,28 +320,29 @@ function inWords(
         ],
       };
     }
-    case "too-few-examples":
-      return bound !== null && bound > margin
-        ? {
-          headline: `Too few examples to tell ranks apart by less than ${
-            points(bound)
-          }.`,
-          reasons: [
-            `${title} scores ${
-              scoreOf(recommended)
-            } at rank ${recommended.rank}, the recommended one; on these ${examples} examples, another rank may be better by up to ${
-              points(bound)
-            } (${level} confidence), more than the margin of ${acceptable}.`,
-            ...otherText,
-            ...seeds,
-          ],
-        }
-        : {
+    case "too-few-examples": {
+      if (bound === null || bound <= margin) {
+        return {
           headline: `Too few examples to tell whether ${
             other!.title
           } is better.`,
           reasons: [...otherText, enough, ...seeds],
         };
+      }
+      // With one digit, the bound may look like the margin that it exceeds.
+      const isClose = percent(bound) === percent(margin);
+      const most = points(bound, (it) => (100 * it).toFixed(isClose ? 2 : 1));
+      return {
+        headline: `Too few examples to tell ranks apart by less than ${most}.`,
+        reasons: [
+          `${title} scores ${
+            scoreOf(recommended)
+          } at rank ${recommended.rank}, the recommended one; on these ${examples} examples, another rank may be better by up to ${most} (${level} confidence), more than the margin of ${acceptable}.`,
+          ...otherText,
+          ...seeds,
+        ],
+      };
+    }
     case "recommended":
       return {
         headline: `Rank ${recommended.rank} of ${title} is enough.`,

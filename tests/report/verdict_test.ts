@@ -1,4 +1,9 @@
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+} from "@std/assert";
 import { compare } from "../../lib/report/compare.ts";
 import type { Verdict } from "../../lib/report/report.ts";
 import type { Result } from "../../lib/report/result.ts";
@@ -117,6 +122,14 @@ Deno.test("compare() gives the verdict that examples are too few, also if all ra
   assertEquals(
     verdict.headline,
     "Too few examples to tell ranks apart by less than 10.6 points.",
+  );
+  // Rounded to one digit, the bound would be the margin.
+  const close = verdictOn([
+    resultOf("rte", "dylora", { 1: 2, 2: 2, 4: 2 }, { labels }),
+  ], 0.1056);
+  assertMatch(
+    close.reasons[0]!,
+    /better by up to 10\.57 points .*, more than the margin of 10\.56 points/,
   );
 });
 
