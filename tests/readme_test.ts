@@ -208,7 +208,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
     ) as { comparisons: { methods: { method: string; ranks: unknown[] }[] }[] };
     assertEquals(
       comparison!.methods.map(({ method, ranks }) => [method, ranks.length]),
-      [["imported-lora", 1], ["imported-lora-svd", 8], ["dylora", 8]],
+      [["dylora", 8], ["imported-lora-svd", 8], ["imported-lora", 1]],
     );
     const exported = join(out, "my-adapter/adapter_config.json");
     assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);

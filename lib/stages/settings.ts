@@ -21,17 +21,17 @@ export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
  * paper's appendix (arXiv 2210.07558).
  */
 export const trainingSettings = {
-  rank: count.max(1024).default(8).describe(
-    "LoRA rank; for DyLoRA and Matryoshka, the largest one",
+  rank: count.max(1024).optional().describe(
+    "LoRA rank; for DyLoRA and Matryoshka, the largest one; default: that of the input start, otherwise 8",
   ),
-  alpha: z.number().positive().default(16).describe(
-    "LoRA alpha; the scale is alpha / rank",
+  alpha: z.number().positive().optional().describe(
+    "LoRA alpha; the scale is alpha / rank; default: that of the input start, otherwise 16",
   ),
   targetModules: z.union([
     z.array(z.string().regex(/^[\w.-]+$/)).min(1),
     z.literal("all-linear"),
   ]).optional().describe(
-    "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of PEFT for the model, such as [query, value]",
+    "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of the input start, otherwise those of PEFT for the model, such as [query, value]",
   ),
   epochs: count.default(30).describe("Passes over the training set"),
   batchSize: count.default(32).describe(

@@ -13,6 +13,7 @@ import { type AdapterRecord, Training } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
 import {
   type AdapterMethod,
+  type AdapterSize,
   type RankScaling,
   servedRanks,
 } from "../engine/methods/method.ts";
@@ -32,8 +33,7 @@ export async function trainAdapter<Params>(
   stage: Stage<TrainingSettings & Params>,
   method: AdapterMethod<Params, object>,
 ): Promise<void> {
-  const { params, inputs } = stage;
-  const { rank, alpha, seed } = params;
+  const { inputs } = stage;
   const training = await StageTraining.open(stage);
   const folder = inputs.model![0]!.path;
   const baseModel = await readModelOrigin(folder);
@@ -41,6 +41,8 @@ export async function trainAdapter<Params>(
   const start = startFolder === undefined
     ? undefined
     : await readAdapter(startFolder);
+  const params = withDefaults(stage.params, start);
+  const { rank, alpha, seed } = params;
   if (params.startHead === "kept") checkHead(start, training.info);
   const objective = method.objective(params);
   const own = {
@@ -81,6 +83,20 @@ export async function trainAdapter<Params>(
     tensors: tensors(values),
     best: best && tensors(best),
   });
+}
+
+/** Where a training gives no rank, alpha and modules: those of the adapter that it continues from, otherwise those of the paper. */
+function withDefaults<Params extends TrainingSettings>(
+  params: Params,
+  start: Adapter | undefined,
+): Params & AdapterSize {
+  const { rank = 8, alpha = 16, targetModules } = start?.training ?? {};
+  return {
+    ...(targetModules && { targetModules }),
+    ...params,
+    rank: params.rank ?? rank,
+    alpha: params.alpha ?? alpha,
+  };
 }
 
 /** The entry `start` of `training.json`. */

@@ -144,11 +144,14 @@ Deno.test("train-dylora continues from the adapters of another task", () =>
       if (name.includes("lora_")) assertClose(values, before, 1e-6, name);
       else if (name.endsWith("weight")) assertNotEquals(values, before);
     }
+    // The rank is that of the adapter if none is given.
+    const { rank: _, ...unranked } = still;
     const third = await run(
       "train-dylora",
-      { ...still, startHead: "kept" },
+      { ...unranked, startHead: "kept" },
       inputs,
     );
+    assertEquals((await readTraining(third)).rank, params.rank);
     for (
       const [name, { values }] of Object.entries(
         (await readAdapter(third)).tensors,

@@ -43,10 +43,7 @@ export type MatryoshkaParams = z.output<z.ZodObject<typeof matryoshkaParams>>;
  * as that of any prefix in use: alpha / b over ranks 1 to 8 makes it 2.7 times
  * the scale of rank 1 on row 1 and 22 times that of rank 8.
  */
-export const matryoshka: AdapterMethod<
-  MatryoshkaParams & { readonly rank: number },
-  Entry
-> = {
+export const matryoshka: AdapterMethod<MatryoshkaParams, Entry> = {
   name: "matryoshka",
   title: "Matryoshka",
   role: "candidate",

@@ -45,11 +45,15 @@ export interface Method {
 export interface AdapterMethod<Params, Entry> extends Method {
   readonly scaling: (params: Params) => RankScaling;
   /** Its fields of `training.json`. */
-  readonly entry: (params: Params) => Entry;
+  readonly entry: (params: Params & AdapterSize) => Entry;
   /** The objective of a training. */
-  readonly objective: (
-    params: Params & { readonly rank: number; readonly alpha: number },
-  ) => RankObjective;
+  readonly objective: (params: Params & AdapterSize) => RankObjective;
+}
+
+/** The maximum rank of an adapter, and its alpha. */
+export interface AdapterSize {
+  readonly rank: number;
+  readonly alpha: number;
 }
 
 /** A method that trains without adapters: the head alone, or all weights. */

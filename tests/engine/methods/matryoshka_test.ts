@@ -223,7 +223,7 @@ Deno.test("Matryoshka refuses ranks that leave rows untrained, and weights that 
 });
 
 Deno.test("Matryoshka trains every rank with equal weights by default, and records them", () => {
-  assertEquals(matryoshka.entry({ objective: "losses", rank: 3 }), {
+  assertEquals(matryoshka.entry({ objective: "losses", rank: 3, alpha: 16 }), {
     matryoshka: { objective: "losses", ranks: [1, 2, 3], weights: [1, 1, 1] },
   });
 });
