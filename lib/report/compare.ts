@@ -235,7 +235,7 @@ function curvesBySeeds(
   main: string,
   options: CompareOptions,
 ): BySeeds[] {
-  // A bound has the single rank 0.
+  // A method with one rank has no choice.
   const results = methods.filter(({ ranks }) => ranks.length > 1)
     .flatMap(({ results }) => results);
   const seeds = [...new Set(results.map(({ seed }) => seed))]
