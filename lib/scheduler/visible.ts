@@ -16,6 +16,7 @@ import {
 } from "../store/files.ts";
 import { lockFile, tryLockFile } from "../store/locks.ts";
 import type { Manifest } from "../store/manifests.ts";
+import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
@@ -282,7 +283,8 @@ class Remains {
       const kind = Deno.readTextFileSync(this.#listed(name));
       if (kind === "copy") removeFolder(path);
       else await this.#take(path);
-      removeIfThere(this.#listed(name));
+      // Out of the list, it would be the user's: a network disk may say for a moment that it is not there.
+      if (fingerprint(path) === undefined) removeIfThere(this.#listed(name));
     }
   }
 

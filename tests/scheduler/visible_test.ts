@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import { replaceFolder } from "../../lib/scheduler/visible.ts";
 import { TestProject } from "./project.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
@@ -79,3 +79,29 @@ Deno.test(
     }
   },
 );
+
+Deno.test("run() removes a replaced folder that the disk once said was not there", async () => {
+  using project = new TestProject();
+  project.task("shown", "return params.word;");
+  const run = (word: string) =>
+    project.run({ a: { task: "shown", params: { word } } });
+  await run("first");
+  const { lstatSync } = Deno;
+  let denied = "";
+  Deno.lstatSync = (path) => {
+    const isReplaced = /\/\.a\.[^/]+$/.test(String(path));
+    if (denied !== "" || !isReplaced) return lstatSync(path);
+    denied = String(path);
+    throw new Deno.errors.NotFound(denied);
+  };
+  try {
+    await run("second");
+  } finally {
+    Deno.lstatSync = lstatSync;
+  }
+  assertNotEquals(denied, "");
+  await run("third");
+  const names = [...Deno.readDirSync(project.path("out/test"))]
+    .map(({ name }) => name);
+  assertEquals(names, ["a"]);
+});
