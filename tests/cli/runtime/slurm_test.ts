@@ -11,6 +11,9 @@ import { callMain, CliProject, spawnMain } from "../project.ts";
 /** Epochs of a training that takes longer than two minutes, also on a fast machine. */
 const LONG_EPOCHS = 500;
 
+/** Epochs of a training that goes on when the signal after its first step arrives: 63 steps of 10 ms are over by then. */
+const SOME_EPOCHS = 12;
+
 /** The part of the pipeline "smoke" that trains DyLoRA. */
 function smoke(epochs: number): string[] {
   return ["smoke", "train-dylora", "-S", `train.epochs=${epochs}`, "--json"];
@@ -91,7 +94,7 @@ slurmTest(
   async () => {
     const folder = Deno.makeTempDirSync({ prefix: "smoke-" });
     try {
-      const events = await runBoth(folder, 1, async (job, events) => {
+      const events = await runBoth(folder, SOME_EPOCHS, async (job, events) => {
         // What Slurm sends some time before the limit.
         if (restarts(events).length === 0) {
           await slurm("scancel", "--batch", "--signal=USR1", job);
@@ -113,7 +116,11 @@ slurmTest(
         [...jobs].map((stage) => stage.split("@")[0]).sort(),
         ["tokenize", "train-dylora"],
       );
-      const planned = await callMain("plan", ...smoke(1), ...onSlurm(folder));
+      const planned = await callMain(
+        "plan",
+        ...smoke(SOME_EPOCHS),
+        ...onSlurm(folder),
+      );
       assertEquals(planned.json().at(-1).planned.unchanged, 4);
 
       // The nodes change: a stage that lands on another kind of node must fail.
@@ -127,7 +134,7 @@ slurmTest(
       writeSealed(path, { ...rest, nodes });
       const failed = await callMain(
         "pipeline",
-        ...smoke(1),
+        ...smoke(SOME_EPOCHS),
         ...onSlurm(folder),
         "--force",
       );
