@@ -12,7 +12,7 @@ import { callMain, CliProject, spawnMain } from "../project.ts";
 const LONG_EPOCHS = 500;
 
 /** Epochs of a training that goes on when the signal after its first step arrives: 63 steps of 10 ms are over by then. */
-const SOME_EPOCHS = 12;
+const SOME_EPOCHS = 8;
 
 /** The part of the pipeline "smoke" that trains DyLoRA. */
 function smoke(epochs: number): string[] {
@@ -130,7 +130,11 @@ slurmTest(
       const { nodes, ...rest } = sealed.value as {
         nodes: Record<string, { machine: string; text: string }>;
       };
-      for (const answer of Object.values(nodes)) answer.machine = "a riscv64";
+      for (const answer of Object.values(nodes)) {
+        // It decides on the precision of products.
+        assertMatch(answer.text, /"\[\\"read\\",\\"\/proc\/cpuinfo\\"\]":"/);
+        answer.machine = "a riscv64";
+      }
       writeSealed(path, { ...rest, nodes });
       const failed = await callMain(
         "pipeline",
