@@ -49,6 +49,8 @@ Deno.test("renderPage() renders names as text, whatever they contain", async () 
       "a | b",
       "`<b>`",
       "# &lt;i&gt;",
+      "\u2028",
+      "a\u2029b",
     ),
   );
   await fc.assert(
