@@ -99,17 +99,18 @@ function barsOf({ methods, contrasts }: Comparison): Bar[] {
 /** One bar per method for training and one for evaluation, with a segment per training, each below its title. */
 function barChart(comparison: Comparison): TopLevelSpec {
   const bars = barsOf(comparison);
-  const rows = [...Map.groupBy(bars, ({ row }) => row)];
-  const titles = rows.map(([row, group]) => {
+  const rows = [...Map.groupBy(bars, ({ row }) => row).values()];
+  const titles = rows.map((group, place) => {
     const total = group.reduce((sum, { seconds }) => sum + seconds, 0);
-    const [{ part, method }] = group as [Bar];
-    return { row, text: `${part}, ${significant(total)} s: ${method}` };
+    const [{ row, part, method }] = group as [Bar];
+    return { row, place, text: `${part}, ${significant(total)} s: ${method}` };
   });
   const { color } = keysOf([...new Set(bars.map(({ method }) => method))]);
   const y = {
     field: "row",
     type: "nominal",
-    sort: rows.map(([row]) => row),
+    // Vega-Lite would put listed names into an expression, whose strings cannot contain all characters.
+    sort: { field: "place", op: "min" },
     axis: null,
   } as const;
   return {
@@ -126,7 +127,11 @@ function barChart(comparison: Comparison): TopLevelSpec {
           stroke: "white",
           strokeWidth: 1.5,
         },
-        data: { values: bars },
+        data: {
+          values: rows.flatMap((group, place) =>
+            group.map((bar) => ({ ...bar, place }))
+          ),
+        },
         encoding: {
           y,
           x: {

@@ -29,7 +29,5 @@ export function methodTitle({ method, variant }: Named): string {
 /** `mode=frozen, sampler=uniform`; empty for a variant without dimensions. */
 export function variantText(variant: Variant): string {
   return Object.entries(variant).map(([key, value]) => `${key}=${value}`)
-    .join(", ")
-    // Vega takes these for the ends of lines, which its strings cannot contain.
-    .replaceAll(/[\u2028\u2029]/g, " ");
+    .join(", ");
 }
