@@ -7,6 +7,7 @@ import {
   type FunctionOptions,
   Graph,
   type GraphTensor,
+  type TensorType,
   type TracedFunction,
 } from "./graph.ts";
 import {
@@ -76,6 +77,8 @@ export class TensorflowBinding {
   readonly #compiled: CompiledFunctions | undefined;
   /** Names of the functions that have been called. */
   readonly #called = new Set<string>();
+  /** Names of those whose compiled code this process has. */
+  readonly #ready = new Set<string>();
   #trace: OpenTrace | undefined;
 
   constructor(
@@ -250,6 +253,7 @@ export class TensorflowBinding {
       )
     );
     const inputs = [...trace.inputs, ...trace.captures.values()];
+    const { functions } = trace.graph;
     // Named by what it computes: two of a name are one to the library, which
     // counts them, and one that was compiled is found again by its name.
     const name = `traced_${
@@ -268,7 +272,9 @@ export class TensorflowBinding {
       name,
       made,
       captures: [...trace.captures.keys()],
-      outputs: outputs.map(({ shape, dtype }) => ({ shape, dtype })),
+      inputs: inputs.map(typeOf),
+      outputs: outputs.map(typeOf),
+      calls: functions,
     };
   }
 
@@ -285,18 +291,47 @@ export class TensorflowBinding {
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
     const ids = [...inputIds, ...traced.captures];
     const trace = this.#trace;
-    const execute = () =>
-      this.#execute(traced.name, [], ids, traced.outputs.length);
     const records = trace === undefined
-      ? this.#compiled === undefined || this.#called.has(traced.name)
-        ? execute()
-        : this.#compiled.firstCall(traced.name, execute)
+      ? this.#callNow(traced, ids)
       : trace.graph.call(
         traced,
         ids.map((id) => this.#symbol(trace, id)),
       ).map((tensor) => symbolRecord(trace.graph, tensor));
-    if (trace === undefined) this.#called.add(traced.name);
     return this.#tensors.addAll(records);
+  }
+
+  #callNow(traced: TracedFunction, ids: readonly number[]): TensorRecord[] {
+    const call = () =>
+      this.#execute(traced.name, [], ids, traced.outputs.length);
+    if (this.#compiled === undefined || this.#called.has(traced.name)) {
+      return call();
+    }
+    this.#called.add(traced.name);
+    const fresh = traced.calls.filter(({ name }) => !this.#ready.has(name));
+    for (const { name } of fresh) this.#ready.add(name);
+    return this.#compiled.firstCall(
+      new Map(fresh.map((it) => [it.name, () => this.#compile(it)])),
+      call,
+    );
+  }
+
+  /** Has a function compiled, by a call with zeros: inside another function, where it is compiled in another way than alone. */
+  #compile(part: TracedFunction): void {
+    const name = `calls_${part.name}`;
+    const graph = new Graph(this.#library, this.#status);
+    const inputs = part.inputs.map(({ dtype, shape }) =>
+      graph.placeholder(dtype, shape)
+    );
+    const made = graph.toFunction(name, inputs, graph.call(part, inputs));
+    graph.close();
+    this.#runtime.addFunction(name, made);
+    const zeros = part.inputs.map(({ shape, dtype }) =>
+      this.#runtime.make(shape, dtype, (memory) => memory.fill(0))
+    );
+    const results = this.#runtime.execute(name, [], zeros, part.outputs.length);
+    for (const tensor of [...zeros, ...results]) this.#runtime.free(tensor);
+    this.#runtime.removeFunction(name);
+    this.#library.TF_DeleteFunction(made);
   }
 
   /** Frees a traced function. */
@@ -397,4 +432,8 @@ export class TensorflowBinding {
     trace.casts.set(memo, cast);
     return cast;
   }
+}
+
+function typeOf({ shape, dtype }: TensorType): TensorType {
+  return { shape, dtype };
 }

@@ -53,24 +53,34 @@ export class CompiledFunctions {
   }
 
   /**
-   * Makes the first call of a function, with which the library compiles it and
-   * the functions in it: those of the files that were kept are loaded instead.
+   * Makes the first call of a function, with the compiled code of the functions
+   * in it at hand: what was kept of them, and of the others what the library
+   * compiles now.
    *
-   * @param name Says what the function computes.
+   * @param functions Of each function by name, a call that has it compiled
    */
-  firstCall<T>(name: string, call: () => T): T {
+  firstCall<T>(
+    functions: ReadonlyMap<string, () => void>,
+    call: () => T,
+  ): T {
     const shared = join(this.#folders.own, LIBRARY_FOLDER);
-    const taken = this.#take(name, shared);
-    const result = call();
-    const files = filesIn(shared);
-    const own = join(this.#folders.own, FUNCTIONS_FOLDER, name);
-    Deno.mkdirSync(own);
-    // A folder without files says that those that were kept have been used.
-    const isNew = files.length > taken.length;
-    for (const file of files) {
-      if (isNew) Deno.renameSync(join(shared, file), join(own, file));
-      else Deno.removeSync(join(shared, file));
+    const found = new Set<string>();
+    for (const [name, compile] of functions) {
+      const own = join(this.#folders.own, FUNCTIONS_FOLDER, name);
+      Deno.mkdirSync(own);
+      const kept = this.#take(name, shared);
+      for (const file of kept) found.add(file);
+      // A folder without files says that those that were kept have been used.
+      if (kept.length > 0) continue;
+      compile();
+      for (const file of filesIn(shared)) {
+        if (found.has(file)) continue;
+        Deno.copyFileSync(join(shared, file), join(own, file));
+        found.add(file);
+      }
     }
+    const result = call();
+    for (const file of filesIn(shared)) Deno.removeSync(join(shared, file));
     return result;
   }
 

@@ -13,16 +13,20 @@ import {
 } from "./c_api.ts";
 import { allocateTensor, tensorBytes, type TensorSource } from "./tensors.ts";
 
+/** Shape and element type of a tensor. */
+export interface TensorType {
+  readonly shape: number[];
+  readonly dtype: number;
+}
+
 /** A tensor of a graph under construction. */
-export interface GraphTensor {
+export interface GraphTensor extends TensorType {
   /** Number of its node in the graph, and index of the output. */
   readonly place: string;
   /** Name of the operation that computes it. */
   readonly opName: string;
   /** The bytes of its `TF_Output`: pointer to the operation, index of the output. */
   readonly output: Uint8Array<ArrayBuffer>;
-  readonly shape: number[];
-  readonly dtype: number;
 }
 
 /** A function that was made from a trace. */
@@ -31,7 +35,10 @@ export interface TracedFunction {
   readonly name: string;
   /** Ids of the tensors from outside that the function uses. They must outlive it. */
   readonly captures: readonly number[];
-  readonly outputs: readonly Pick<GraphTensor, "shape" | "dtype">[];
+  readonly inputs: readonly TensorType[];
+  readonly outputs: readonly TensorType[];
+  /** The functions that it calls, all of which are compiled. */
+  readonly calls: readonly TracedFunction[];
   /** The library's `TF_Function`. */
   readonly made: Deno.PointerValue;
 }
@@ -62,8 +69,8 @@ export class Graph {
   readonly #status: Status;
   readonly #setters: AttributeSetters;
   readonly #graph: Deno.PointerValue;
-  /** Names of the functions that the graph calls. */
-  readonly #functions = new Set<string>();
+  /** The functions that the graph calls, by name. */
+  readonly #functions = new Map<string, TracedFunction>();
   /** Of everything that was added, in its order. */
   readonly #hash = createHash("sha256");
   #nodes = 0;
@@ -150,11 +157,17 @@ export class Graph {
     return this.#finish(node, opName, outputs);
   }
 
+  /** The functions that the graph calls. */
+  get functions(): readonly TracedFunction[] {
+    return [...this.#functions.values()];
+  }
+
   /** Adds a call of a function. */
   call(
-    { name, made, outputs }: TracedFunction,
+    called: TracedFunction,
     inputs: readonly GraphTensor[],
   ): GraphTensor[] {
+    const { name, made, outputs } = called;
     if (!this.#functions.has(name)) {
       this.#library.TF_GraphCopyFunction(
         this.#graph,
@@ -163,7 +176,7 @@ export class Graph {
         this.#status.pointer,
       );
       this.#status.check(`Cannot copy the function "${name}" into a graph`);
-      this.#functions.add(name);
+      this.#functions.set(name, called);
     }
     this.#note("PartitionedCall", name, inputs);
     const node = this.#newNode("PartitionedCall");

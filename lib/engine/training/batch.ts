@@ -41,9 +41,6 @@ export function exampleCount({ offsets }: Pick<Examples, "offsets">): number {
   return offsets.length - 1;
 }
 
-/** Lengths are multiples of this, so that few of them have to be traced. */
-const LENGTH_STEP = 8;
-
 /** Number of batches per length-bucketing window. */
 const WINDOW = 50;
 
@@ -92,12 +89,12 @@ function cutBatches(order: readonly number[], batchSize: number): number[][] {
   return batches;
 }
 
-/** Pads examples to a length, by default that of the longest, rounded up to a multiple of 8. */
+/** Pads examples to a length, by default that of the longest. */
 export function padBatch(
   examples: Examples,
   indices: readonly number[],
   model: Pick<Model, "padId" | "positions">,
-  seq = paddedLength(examples, indices),
+  seq = longestOf(examples, indices),
 ): Batch {
   const batch = indices.length;
   const ids = new Int32Array(batch * seq).fill(model.padId);
@@ -156,13 +153,11 @@ export function batchTensors(
   };
 }
 
-/** Length to which a batch of these examples is padded. */
-function paddedLength(
+function longestOf(
   examples: Pick<Examples, "offsets">,
   indices: readonly number[],
 ): number {
-  const longest = Math.max(...indices.map((i) => lengthOf(examples, i)));
-  return Math.ceil(longest / LENGTH_STEP) * LENGTH_STEP;
+  return Math.max(...indices.map((i) => lengthOf(examples, i)));
 }
 
 function lengthOf(
@@ -173,11 +168,12 @@ function lengthOf(
 }
 
 /**
- * Extra cost of the first pass at a length, for tracing and compiling, in
- * floating-point operations: two seconds at 150 GFLOPS, as measured for MiniLM.
- * A constant, so that results do not depend on the machine's speed.
+ * Extra cost of the first pass at a length, for tracing and for loading what
+ * was compiled, in floating-point operations: half a second at 200 GFLOPS, as
+ * measured for MiniLM. A constant, so that results do not depend on the
+ * machine's speed.
  */
-const FIRST_PASS = 3e11;
+const FIRST_PASS = 1e11;
 
 /**
  * Chooses the lengths to which batches are padded. A length is left out if
@@ -196,7 +192,7 @@ export function paddedLengths(
 ): (indices: readonly number[]) => number {
   const sizes = Map.groupBy(
     batches,
-    (indices) => paddedLength(examples, indices),
+    (indices) => longestOf(examples, indices),
   );
   const uses = [...sizes].sort(([a], [b]) => a - b).map(([length, found]) => ({
     length,
@@ -204,7 +200,7 @@ export function paddedLengths(
   }));
   const chosen = cheapestLengths(uses, (length) => flops([1, length]));
   return (indices) => {
-    const needed = paddedLength(examples, indices);
+    const needed = longestOf(examples, indices);
     return chosen.find((length) => length >= needed)!;
   };
 }

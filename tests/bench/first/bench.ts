@@ -44,7 +44,7 @@ export const command: Command = {
   ],
   examples: [
     ["", "MiniLM in both precisions"],
-    ['--only "tiny 32x64" --precision f32 --runs 1', "A quick look"],
+    ['--only "tiny 16x32" --precision f32 --runs 1', "A quick look"],
   ],
   positionals: { min: 0, max: 0 },
   run: first,

@@ -3,6 +3,7 @@
  * engine and by product, on one thread:
  *
  *     deno task bench profile --only "minilm 32x64"
+ *     deno task bench profile --only "minilm 32x64" --samples
  */
 import * as tf from "@tensorflow/tfjs-core";
 import {
@@ -14,11 +15,13 @@ import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
-import { PRECISION, precisionsOf } from "../options.ts";
+import { PRECISION, type Precision, precisionsOf } from "../options.ts";
+import type { PeerWork } from "../peer/peer.ts";
 import { writeRandomModel } from "../step/random_model.ts";
 import { Work } from "../step/training.ts";
 import { nameOf, shapes } from "../step/work.ts";
 import { timeOperations, type Timing } from "./operations.ts";
+import { sampleSteps } from "./samples.ts";
 
 /** Steps that are profiled. */
 const STEPS = 5;
@@ -51,12 +54,18 @@ export const command: Command = {
       description: 'Model, batch and length (default: "minilm 32x64")',
     },
     PRECISION,
+    {
+      name: "samples",
+      description:
+        "Sample the step with perf instead, as one graph, and print the share of each kind of work",
+    },
     JSON_LINES,
     HELP,
   ],
   examples: [
     ["", "MiniLM in both precisions"],
     ['--only "roberta-base 16x64" --precision f32', "RoBERTa in float32"],
+    ['--only "tiny 16x32" --samples', "Where dispatch counts"],
   ],
   positionals: { min: 0, max: 0 },
   run: profile,
@@ -70,7 +79,38 @@ async function profile(given: Arguments): Promise<number> {
   const folder = Deno.makeTempDirSync({ prefix: "bench-" });
   try {
     writeRandomModel(folder, shape.model);
-    const [first, ...others] = precisionsOf(given);
+    const precisions = precisionsOf(given);
+    const workIn = (precision: Precision): PeerWork => ({
+      ...{ batch: shape.batch, length: shape.length, precision },
+      ...{ labels: 2, rank: 8, alpha: 16, threads: 1 },
+      ...{
+        config: shape.model.config,
+        target_modules: [],
+        modules_to_save: [],
+      },
+    });
+    const print = (precision: Precision, row: Row) =>
+      console.log(
+        given.has("json")
+          ? JSON.stringify({ work: only, precision, ...row })
+          : `${precision} ${lineOf(row)}`,
+      );
+    if (given.has("samples")) {
+      for (const precision of precisions) {
+        const { seconds, shares } = await sampleSteps(
+          folder,
+          workIn(precision),
+          choice.library!,
+        );
+        const step = seconds * 1000;
+        print(precision, { part: "step", ...of(step, step) });
+        for (const [part, share] of shares) {
+          print(precision, { part, ...of(share * step, step) });
+        }
+      }
+      return EXIT.success;
+    }
+    const [first] = precisions;
     await startEngine(
       {
         engine: "tensorflow",
@@ -81,27 +121,11 @@ async function profile(given: Arguments): Promise<number> {
       { cpus: 1, precision: first! },
     );
     const timings = timeOperations();
-    for (const precision of [first!, ...others]) {
+    for (const precision of precisions) {
       (await import("../../../lib/engine/backend.ts")).libraryBinding()!
         .precision = precision;
-      const work = {
-        batch: shape.batch,
-        length: shape.length,
-        labels: 2,
-        rank: 8,
-        alpha: 16,
-        precision,
-        threads: 1,
-        config: shape.model.config,
-        target_modules: [],
-        modules_to_save: [],
-      };
-      for (const row of rowsOf(folder, work, timings)) {
-        console.log(
-          given.has("json")
-            ? JSON.stringify({ work: only, precision, ...row })
-            : `${precision} ${lineOf(row)}`,
-        );
+      for (const row of rowsOf(folder, workIn(precision), timings)) {
+        print(precision, row);
       }
     }
   } finally {

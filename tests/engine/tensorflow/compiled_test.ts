@@ -24,10 +24,13 @@ const ENV = Object.fromEntries(
     .filter(([, value]) => value !== undefined),
 );
 
-/** Runs the process, and returns the hash of what it computes. */
-async function compute(...args: string[]): Promise<string> {
+/** Runs the process, and returns the hash of what it computes, and a number of files. */
+async function compute(
+  times: number,
+  ...folders: string[]
+): Promise<{ hash: string; files: number }> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", PROCESS, ...args],
+    args: ["run", "-A", "--no-check", PROCESS, `${times}`, ...folders],
     env: ENV,
     clearEnv: true,
     stdin: "null",
@@ -37,7 +40,8 @@ async function compute(...args: string[]): Promise<string> {
   );
   assert(success, errors);
   assert(!errors!.includes("Error"), errors);
-  return text!;
+  const [hash, files] = text!.split(" ");
+  return { hash: hash!, files: Number(files) };
 }
 
 /** What a process has compiled: the number of files of each function. */
@@ -64,16 +68,19 @@ Deno.test({
     await (await selectEngine("tensorflow")).prepare();
     using at = folders();
     const { kept } = at;
-    const alone = compute();
-    const first = await compute(kept, at.own("1"));
-    assertEquals(first, await alone);
-    // One file each: two calls of one function in a function are compiled once.
+    const alone = compute(2);
+    const first = await compute(2, kept, at.own("1"));
+    // One file each: what is called twice is compiled once, and by itself as it is within.
+    assertEquals(first, { hash: (await alone).hash, files: 2 });
     assertEquals(compiledIn(at.own("1")), [1, 1]);
     keepCompiled({ kept, own: at.own("1") });
 
-    assertEquals(await compute(kept, at.own("2")), first);
+    assertEquals(await compute(2, kept, at.own("2")), first);
     assertEquals(compiledIn(at.own("2")), [0, 0]);
     keepCompiled({ kept, own: at.own("2") });
+    // Another function that calls the same ones.
+    assertEquals(await compute(3, kept, at.own("three")), first);
+    assertEquals(compiledIn(at.own("three")), [0, 0]);
 
     const files = keptFiles(kept).filter((path) => path.endsWith(".pb"));
     assertEquals(files.length, 2);
@@ -81,10 +88,10 @@ Deno.test({
     const damaged = bytes.slice();
     damaged[damaged.length >> 1]! ^= 1;
     Deno.writeFileSync(files[0]!, damaged);
-    assertEquals(await compute(kept, at.own("3")), first);
+    assertEquals(await compute(2, kept, at.own("3")), first);
     assertEquals(compiledIn(at.own("3")).sort(), [0, 1]);
     keepCompiled({ kept, own: at.own("3") });
-    assertEquals(await compute(kept, at.own("4")), first);
+    assertEquals(await compute(2, kept, at.own("4")), first);
     assertEquals(compiledIn(at.own("4")), [0, 0]);
   },
 });

@@ -1,7 +1,8 @@
 /**
- * A process for `compiled_test.ts`: calls two functions that are large enough
- * to be compiled, with the folders that it is given, if any, and prints a hash
- * of the results.
+ * A process for `compiled_test.ts`: traces two functions that call another some
+ * times, which is large enough to be compiled, with the folders that it is
+ * given, if any. Prints a hash of the results of the first two calls, and the
+ * number of files that the library wrote or was given.
  */
 import { createHash } from "node:crypto";
 import * as tf from "@tensorflow/tfjs-core";
@@ -10,7 +11,13 @@ import { biasGelu } from "../../../lib/engine/ops/gelu.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
 import { trace } from "../../../lib/engine/trace.ts";
 
-const [compiledBefore, compiledNow] = Deno.args;
+const [times, compiledBefore, compiledNow] = Deno.args;
+let files = 0;
+const { removeSync } = Deno;
+Deno.removeSync = (path, options) => {
+  files++;
+  removeSync(path, options);
+};
 const { library } = await selectEngine("tensorflow");
 await startEngine(
   {
@@ -27,14 +34,17 @@ const hash = createHash("sha256");
 for (const size of [160, 192]) {
   const x = tf.randomNormal([256, size], 0, 1, "float32", 1);
   const bias = tf.randomNormal([size], 0, 1, "float32", 2);
-  const twice = trace((inputs: { x: tf.Tensor; bias: tf.Tensor }) => ({
-    y: biasGelu(
-      biasGelu(inputs.x as tf.Tensor2D, inputs.bias as tf.Tensor1D),
-      inputs.bias as tf.Tensor1D,
-    ),
-  }));
+  const repeated = trace(({ x, bias }: Record<"x" | "bias", tf.Tensor>) => {
+    const results = [x];
+    for (let i = 0; i < Number(times); i++) {
+      results.push(
+        biasGelu(results.at(-1) as tf.Tensor2D, bias as tf.Tensor1D),
+      );
+    }
+    return { twice: results[2], last: results.at(-1) };
+  });
   for (let i = 0; i < 2; i++) {
-    hash.update(twice({ x, bias }).y.dataSync() as Float32Array);
+    hash.update(repeated({ x, bias }).twice!.dataSync() as Float32Array);
   }
 }
-console.log(hash.digest("hex"));
+console.log(hash.digest("hex"), files);

@@ -72,7 +72,7 @@ Deno.test("epochBatches() gives the same batches from the same generator state",
   assertNotEquals(epochBatches(examples, 8, random), first);
 });
 
-Deno.test("padBatch() pads to the longest example, in steps of eight, and masks the padding", () => {
+Deno.test("padBatch() pads to the longest example, and masks the padding", () => {
   const { model } = openReference("roberta");
   fc.assert(
     fc.property(examplesArbitrary, (examples) => {
@@ -88,7 +88,7 @@ Deno.test("padBatch() pads to the longest example, in steps of eight, and masks 
       const lengths = indices.map((i) =>
         examples.offsets[i + 1]! - examples.offsets[i]!
       );
-      assertEquals(seq, Math.ceil(Math.max(...lengths) / 8) * 8);
+      assertEquals(seq, Math.max(...lengths));
       assertEquals(batch.tokens, lengths.reduce((sum, it) => sum + it, 0));
       for (let row = 0; row < rows; row++) {
         const ids = [...batch.ids.slice(row * seq, (row + 1) * seq)];
@@ -107,9 +107,9 @@ Deno.test("padBatch() pads to the longest example, in steps of eight, and masks 
 });
 
 /** What a first pass costs beyond others. */
-const FIRST_PASS = 3e11;
+const FIRST_PASS = 1e11;
 
-const lengthsArbitrary = fc.array(fc.integer({ min: 1, max: 48 }), {
+const lengthsArbitrary = fc.array(fc.integer({ min: 1, max: 12 }), {
   minLength: 1,
   maxLength: 40,
 });
@@ -124,16 +124,15 @@ Deno.test("paddedLengths() costs no more than any other set of lengths", () => {
       const flops = ([count, length]: readonly [number, number]) =>
         count * length * perToken;
       const lengthOf = paddedLengths(examples, batches, passes, flops);
-      const own = lengths.map((length) => Math.ceil(length / 8) * 8);
       const cost = (set: readonly number[]) =>
         FIRST_PASS * set.length +
-        passes * own.reduce(
+        passes * lengths.reduce(
             (sum, length) => sum + flops([1, set.find((it) => it >= length)!]),
             0,
           );
       const chosen = [...new Set(batches.map(lengthOf))].sort((a, b) => a - b);
-      batches.forEach((indices, i) => assert(lengthOf(indices) >= own[i]!));
-      const all = [...new Set(own)].sort((a, b) => a - b);
+      batches.forEach((indices, i) => assert(lengthOf(indices) >= lengths[i]!));
+      const all = [...new Set(lengths)].sort((a, b) => a - b);
       const longest = all.pop()!;
       for (let set = 0; set < 2 ** all.length; set++) {
         const other = all.filter((_, i) => set >> i & 1);
@@ -154,8 +153,8 @@ Deno.test("paddedLengths() keeps every length if products are expensive, and one
         ([count, length]) => count * length * perToken,
       ),
     );
-  assertEquals(at(1e12), [8, 8, 16, 32, 32]);
-  assertEquals(at(1), [32, 32, 32, 32, 32]);
+  assertEquals(at(1e12), [3, 8, 9, 30, 31]);
+  assertEquals(at(1), [31, 31, 31, 31, 31]);
 });
 
 Deno.test("shardSizes() splits all sequences evenly, into the same number of shards for each thread", () => {
