@@ -71,11 +71,7 @@ export async function sampleSteps(
   } finally {
     child.kill("SIGKILL");
     await child.status;
-    try {
-      Deno.removeSync(names);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
+    removeIfThere(names);
   }
 }
 
@@ -93,6 +89,14 @@ async function perf(...args: readonly string[]): Promise<string> {
     .map((bytes) => new TextDecoder().decode(bytes));
   if (result.success) return output!;
   throw new UsageError(`"perf ${args[0]}" failed: ${message!.trim()}`);
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 /** The share of each kind in what `perf script` prints. */
