@@ -42,6 +42,7 @@ export async function sampleSteps(
   work: PeerWork,
   library: string,
 ): Promise<Sampled> {
+  await perf("--version");
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--no-check", PROCESS],
@@ -99,8 +100,11 @@ function removeIfThere(path: string): void {
   }
 }
 
-/** The share of each kind in what `perf script` prints. */
-function sharesOf(samples: string, pid: number): Map<Kind, number> {
+/**
+ * The share of each kind in what `perf script` prints of a process: a line for
+ * each sample, `THREAD ADDRESS SYMBOL (FILE)`.
+ */
+export function sharesOf(samples: string, pid: number): Map<Kind, number> {
   const counts = new Map(KINDS.map((kind) => [kind, 0]));
   let all = 0;
   for (
