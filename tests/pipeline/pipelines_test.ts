@@ -82,6 +82,25 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
   assertEquals(inputs.report, ["report"]);
 });
 
+Deno.test("pipeline own-data sorts the ranks unless it is told to train as in the paper", async () => {
+  const trained = async (profile?: string) => {
+    const { stages } = await load("own-data", {}, profile);
+    const { sortAt, scope, scaling } =
+      stages.get("train-dylora@seed=0")!.params;
+    return { sortAt, scope, scaling };
+  };
+  assertEquals(await trained(), {
+    sortAt: 0.6,
+    scope: "example",
+    scaling: { exponent: 0 },
+  });
+  assertEquals(await trained("paper"), {
+    sortAt: 0,
+    scope: "model",
+    scaling: "rank",
+  });
+});
+
 Deno.test("pipeline own-data compares with LoRA and its SVD by profile compare only", async () => {
   const trained = (stages: Graph["stages"]) =>
     [...stages.keys()].filter((id) => /lora|largest|reduced/.test(id)).sort();
