@@ -98,9 +98,12 @@ export class CompiledFunctions {
         files.push([basename(file), bytes]);
       }
     } catch (error) {
-      // Nothing was kept, it was removed meanwhile, or it is damaged: it is compiled again.
+      // Nothing was kept, or it is damaged, or it was removed, and made again
+      // where a confined process may not read: it is compiled again.
       if (
-        error instanceof Deno.errors.NotFound || error instanceof SyntaxError
+        error instanceof Deno.errors.NotFound ||
+        error instanceof Deno.errors.PermissionDenied ||
+        error instanceof SyntaxError
       ) return [];
       throw error;
     }

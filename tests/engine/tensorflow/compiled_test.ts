@@ -24,13 +24,22 @@ const ENV = Object.fromEntries(
     .filter(([, value]) => value !== undefined),
 );
 
+/** Takes the right to read everything from a program that root runs. */
+const UNPRIVILEGED = Deno.uid() === 0
+  ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
+  : [];
+
 /** Runs the process, and returns the hash of what it computes, and a number of files. */
 async function compute(
   times: number,
   ...folders: string[]
 ): Promise<{ hash: string; files: number }> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", PROCESS, `${times}`, ...folders],
+  const [program, ...args] = [...UNPRIVILEGED, Deno.execPath()];
+  const { success, stdout, stderr } = await new Deno.Command(program!, {
+    args: [
+      ...args,
+      ...["run", "-A", "--no-check", PROCESS, `${times}`, ...folders],
+    ],
     env: ENV,
     clearEnv: true,
     stdin: "null",
@@ -62,7 +71,7 @@ function keptFiles(kept: string): string[] {
 
 Deno.test({
   name:
-    "startEngine() loads what an earlier process has compiled, with the same results, and compiles what is damaged",
+    "startEngine() loads what an earlier process has compiled, with the same results, and compiles what is damaged or cannot be read",
   ignore: engineName !== "tensorflow",
   async fn() {
     await (await selectEngine("tensorflow")).prepare();
@@ -93,6 +102,12 @@ Deno.test({
     keepCompiled({ kept, own: at.own("3") });
     assertEquals(await compute(2, kept, at.own("4")), first);
     assertEquals(compiledIn(at.own("4")), [0, 0]);
+
+    for (const { name } of Deno.readDirSync(kept)) {
+      Deno.chmodSync(join(kept, name), 0o000);
+    }
+    assertEquals(await compute(2, kept, at.own("5")), first);
+    assertEquals(compiledIn(at.own("5")), [1, 1]);
   },
 });
 
