@@ -26,6 +26,7 @@ import {
 import {
   AttributeType,
   DataType,
+  elementCount,
   isFloat,
   type TensorSource,
 } from "./tensors.ts";
@@ -307,7 +308,9 @@ export class TensorflowBinding {
       return call();
     }
     this.#called.add(traced.name);
-    const fresh = traced.calls.filter(({ name }) => !this.#ready.has(name));
+    const fresh = traced.calls.filter(({ name, inputs }) =>
+      !this.#ready.has(name) && valuesOf(inputs) <= MAX_VALUES
+    );
     for (const { name } of fresh) this.#ready.add(name);
     return this.#compiled.firstCall(
       new Map(fresh.map((it) => [it.name, () => this.#compile(it)])),
@@ -432,6 +435,17 @@ export class TensorflowBinding {
     trace.casts.set(memo, cast);
     return cast;
   }
+}
+
+/**
+ * Maximum values of the inputs of a function that is called alone. Larger ones,
+ * such as an optimizer step of all weights, would take too much memory beside
+ * their real inputs; they are compiled in each process.
+ */
+const MAX_VALUES = 2 ** 26;
+
+function valuesOf(tensors: readonly TensorType[]): number {
+  return tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
 function typeOf({ shape, dtype }: TensorType): TensorType {

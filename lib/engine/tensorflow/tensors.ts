@@ -33,7 +33,7 @@ export function isFloat(dtype: number): boolean {
 }
 
 /** Number of elements of a shape. */
-function elementCount(shape: readonly number[]): number {
+export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 

@@ -93,6 +93,11 @@ for line in sys.argv[4:]:
     found = re.findall(rb"((?:<[^<>\\r\\n]*>)+)\\|", seen)
     print(found[-1].decode() if found else "nothing in " + repr(seen))
 os.write(terminal, b"exit\\n")
+# It writes its history at the end.
+try:
+    while os.read(terminal, 65536): pass
+except OSError: pass
+os.waitpid(pid, 0)
 `;
 
 for (const shell of ["bash", "zsh", "fish"]) {
