@@ -301,10 +301,12 @@ export function progressReporter(
 function lineOf(report: TrainingReport, peak: number): string {
   const { loss, learningRate, rank } = report;
   const { msPerStep, tokensPerSecond, flopsPerSecond } = report;
+  const ranks = [rank].flat();
+  const [lowest, highest] = [Math.min(...ranks), Math.max(...ranks)];
   return [
     `loss ${loss.toFixed(4)}`,
     `lr ${learningRate.toExponential(2)}`,
-    `rank ${[rank].flat().join()}`,
+    lowest === highest ? `rank ${highest}` : `ranks ${lowest} to ${highest}`,
     `${msPerStep.toFixed(0)} ms/step`,
     `${tokensPerSecond.toFixed(0)} tokens/s`,
     `${(flopsPerSecond / peak * 100).toFixed(0)} % of peak`,

@@ -226,7 +226,7 @@ Deno.test("a training with a damaged checkpoint starts from the first step and s
   });
 });
 
-Deno.test("progressReporter() compares with the highest speed seen, measured or in training", () => {
+Deno.test("progressReporter() compares with the highest speed seen, measured or in training, and names the ranks of a step", () => {
   const lines: string[] = [];
   const { report } = progressReporter({
     log: (line) => lines.push(line),
@@ -242,8 +242,10 @@ Deno.test("progressReporter() compares with the highest speed seen, measured or 
     tokensPerSecond: 1000,
   };
   report({ ...given, step: 10, flopsPerSecond: 50e9 });
-  report({ ...given, step: 20, flopsPerSecond: 200e9 });
-  report({ ...given, step: 30, flopsPerSecond: 50e9 });
+  report({ ...given, rank: [8, 8], step: 20, flopsPerSecond: 200e9 });
+  report({ ...given, rank: [5, 2, 8, 3], step: 30, flopsPerSecond: 50e9 });
   const shares = lines.slice(1).map((line) => /(\d+) % of peak/.exec(line)![1]);
   assertEquals(shares, ["50", "100", "25"]);
+  const ranks = lines.slice(1).map((line) => /ranks? .*?(?=  )/.exec(line)![0]);
+  assertEquals(ranks, ["rank 3", "rank 8", "ranks 2 to 8"]);
 });

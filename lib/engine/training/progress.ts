@@ -12,7 +12,7 @@ export interface TrainingReport extends Rates {
   /** Mean loss of the steps since the last report. */
   readonly loss: number;
   readonly learningRate: number;
-  /** Rank of the last step, or that of each module. */
+  /** Rank of the last step, or those of each module or example. */
   readonly rank: number | readonly number[];
 }
 
