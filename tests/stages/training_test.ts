@@ -246,6 +246,8 @@ Deno.test("progressReporter() compares with the highest speed seen, measured or 
   report({ ...given, rank: [5, 2, 8, 3], step: 30, flopsPerSecond: 50e9 });
   const shares = lines.slice(1).map((line) => /(\d+) % of peak/.exec(line)![1]);
   assertEquals(shares, ["50", "100", "25"]);
-  const ranks = lines.slice(1).map((line) => /ranks? .*?(?= {2})/.exec(line)![0]);
+  const ranks = lines.slice(1).map((line) =>
+    /ranks? .*?(?= {2})/.exec(line)![0]
+  );
   assertEquals(ranks, ["rank 3", "rank 8", "ranks 2 to 8"]);
 });
