@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
+import { removeIfThere } from "../../../lib/store/files.ts";
 import type { PeerWork } from "../peer/peer.ts";
 
 const PROCESS = fileURLToPath(new URL("steps.ts", import.meta.url));
@@ -90,14 +91,6 @@ async function perf(...args: readonly string[]): Promise<string> {
     .map((bytes) => new TextDecoder().decode(bytes));
   if (result.success) return output!;
   throw new UsageError(`"perf ${args[0]}" failed: ${message!.trim()}`);
-}
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
 
 /**
