@@ -1,5 +1,6 @@
 import { readSealed, writeAll } from "../store/files.ts";
-import { dirname, join } from "../store/paths.ts";
+import { isDigest } from "../store/digest.ts";
+import { basename, dirname, join } from "../store/paths.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Spec } from "./child.ts";
 import type { Event } from "./events.ts";
@@ -134,15 +135,28 @@ export async function* readLog(
   using file = opened;
   const isOver = () => !follow || signal?.aborted === true;
   const isLive = () => found.from === "live" && isWritten(found.path);
-  const isLeft = found.from === "live" && !isLive() &&
-    fingerprint(jobFile(found, "stdout-0")) !== undefined;
+  const isLeft = found.from === "live" && !isLive() && isKept(found);
+  let isQueued = false;
   for await (const text of growingLines(file, () => isOver() || !isLive())) {
     const line = parseLine(text, found);
+    if (line.type === "queued") isQueued = true;
     // Of the other events of a job, it is not known which were written before it was left.
     const isOfScheduler = line.type === "started" || line.type === "queued";
     if (!isLeft || isOfScheduler) yield line;
   }
-  if (isLeft) yield* readJob(found, isOver);
+  if (isLeft) {
+    const starts = jobFile(found, "stdout-0");
+    while (isQueued && !exists(starts) && isKept(found) && !isOver()) {
+      await pause();
+    }
+    yield* readJob(found, isOver);
+  }
+}
+
+/** True for the run of a job that may outlive its scheduler, until a scheduler has taken its result. */
+function isKept(found: FoundLog): boolean {
+  return isDigest(basename(dirname(found.path))) &&
+    exists(jobFile(found, "run.json"));
 }
 
 /** Reads what a job has written that no scheduler follows; see `Executor.outlives`. */
@@ -159,11 +173,10 @@ async function* readJob(
   const start = Date.parse(String(run.value.started));
   for (let round = 0;; round++) {
     const path = jobFile(found, `stdout-${round}`);
-    if (fingerprint(path) === undefined) return;
+    if (!exists(path)) return;
     using file = await Deno.open(path);
     const hasEnded = () =>
-      isOver() || fingerprint(path) === undefined ||
-      fingerprint(jobFile(found, `end-${round}`)) !== undefined;
+      isOver() || !exists(path) || exists(jobFile(found, `end-${round}`));
     for await (const text of growingLines(file, hasEnded)) {
       for (const line of readLine(text, mark)) {
         const event: Event | undefined = line.type === "error"
@@ -179,6 +192,14 @@ async function* readJob(
 /** Path of a file in the run folder that a log is in. */
 function jobFile({ path }: FoundLog, name: string): string {
   return join(dirname(path), name);
+}
+
+function exists(path: string): boolean {
+  return fingerprint(path) !== undefined;
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
 }
 
 /** Whole lines of a file that grows until `hasEnded()`. */
@@ -201,7 +222,7 @@ async function* growingLines(
       yield* lines;
     }
     if (ended) return;
-    await new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
+    await pause();
   }
 }
 

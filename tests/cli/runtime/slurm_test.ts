@@ -221,6 +221,39 @@ stages:
 );
 
 slurmTest(
+  "logs -f waits for a job that has not started and that no run follows",
+  async () => {
+    using project = new CliProject(`name: test
+stages:
+  first: { task: make, with: { text: a } }
+`);
+    project.write("profile.yaml", "arguments: [--hold]\n");
+    Deno.env.set("DYLORA_PROFILE", project.path("profile.yaml"));
+    try {
+      const flags = ["--executor", "slurm"];
+      const { stdout } = await project.call("pipeline", ...flags, "--detach");
+      const [, job] = /job (\d+) goes on/.exec(stdout) ?? [];
+      const following = project.spawn("logs", "first", "-f");
+      const lines: string[] = [];
+      for await (const line of linesOf(following.stdout)) {
+        lines.push(line.slice(10));
+        if (lines.length === 2) await slurm("scontrol", "release", job!);
+      }
+      await following.stderr.cancel();
+      assertEquals((await following.status).code, 0);
+      assertMatch(lines[1] ?? "", new RegExp(`^job ${job}: PENDING`));
+      assertEquals(lines.slice(1).filter((it) => !it.startsWith("job")), [
+        "makes a",
+        "length = 1",
+        "1/2 steps, half of it",
+      ]);
+    } finally {
+      Deno.env.delete("DYLORA_PROFILE");
+    }
+  },
+);
+
+slurmTest(
   "pipeline --detach leaves its jobs, and status shows them",
   async (cluster) => {
     using project = new CliProject(`name: test
