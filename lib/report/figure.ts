@@ -72,15 +72,13 @@ const PARTS = [
  */
 function barsOf({ methods, contrasts }: Comparison): Bar[] {
   const compared = methods.map((method, place) => {
-    const counted = contrasts.find((it) =>
-      it.baseline === place && it.speedUp !== null
-    )?.speedUp?.ranks;
+    const counted = contrasts.flatMap(({ baseline, speedUp }) =>
+      baseline === place && speedUp !== null ? speedUp.ranks : []
+    );
     return {
       title: methodTitle(method),
       trainings: method.role === "bound" ? [] : method.trainings
-        .filter(({ rank }) =>
-          counted === undefined || rank <= Math.max(...counted)
-        ),
+        .filter(({ rank }) => counted.length === 0 || counted.includes(rank)),
     };
   });
   return PARTS.flatMap(([part, field]) =>

@@ -93,16 +93,28 @@ export function verdictOf(
     score: cell.score,
     interval: intervalOf(cell.means, confidence),
   });
-  /** The best of some cells against a reference, and the two-sided interval of its difference. */
+  /**
+   * The best of some cells against a reference, and the two-sided interval of
+   * its difference: of the cells that are certainly better, and by more than
+   * `least`, if there are any; a mean over seeds that differ much may be larger
+   * than theirs.
+   */
   const against = (
     found: readonly Cell[],
     { score, means, seeds, values }: Scored,
+    least = 0,
   ) => {
     const differences = found.map((cell) =>
       differenceOf(cell, { score, means, seeds, values }, setting)
     );
     const intervals = simultaneousIntervals(differences, confidence, 2);
-    const i = indexOfLargest(differences.map(({ value }) => value));
+    const certain = differences.map(({ value }, i) =>
+      intervals[i]![0] > 0 && value > least ? value : -Infinity
+    );
+    const largest = Math.max(...certain);
+    const i = largest > -Infinity
+      ? certain.indexOf(largest)
+      : indexOfLargest(differences.map(({ value }) => value));
     return {
       ...pick(found[i]!),
       difference: differences[i]!.value,
@@ -120,7 +132,7 @@ export function verdictOf(
   };
   const all = shortfall(cells);
   const ours = shortfall(own);
-  const other = others.length === 0 ? null : against(others, best);
+  const other = others.length === 0 ? null : against(others, best, margin);
   const rivals = own.filter((cell) => cell !== recommended);
   const bound = rivals.length === 0 ? null : Math.max(
     ...simultaneousIntervals(

@@ -81,6 +81,27 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
   assertEquals(verdict.reference.referenceScore, 0.8);
 });
 
+Deno.test("compare() finds what is certainly better beside a rank with a larger mean and one collapsed seed", () => {
+  const labels = balanced(MANY);
+  const bySeed = (method: string, ...errors: Record<number, number>[]) =>
+    errors.map((of, seed) => resultOf("rte", method, of, { labels, seed }));
+  const half = MANY / 2;
+  const ours = bySeed(
+    "dylora",
+    { 4: 0.6 * half, 8: 0.2 * half },
+    { 4: 0.6 * half, 8: 0.98 * half },
+  );
+  const learnt = verdictOn(ours);
+  assertEquals(learnt.reference.rank, 4);
+  assert(learnt.kind !== "nothing-learnt", learnt.headline);
+  const one = bySeed("dylora", { 4: 0.6 * half }, { 4: 0.6 * half });
+  const lora = bySeed("lora", { 4: 0.4 * half }, { 4: 0.4 * half });
+  const matryoshka = bySeed("matryoshka", { 4: 0 }, { 4: 0.78 * half });
+  const better = verdictOn([...one, ...lora, ...matryoshka]);
+  assertEquals(better.kind, "other-better");
+  assert(better.headline.startsWith("LoRA is better"), better.headline);
+});
+
 Deno.test("compare() gives the verdict that another method is better, with the difference of the best ranks", () => {
   const labels = balanced(MANY);
   const verdict = verdictOn([
