@@ -8,7 +8,11 @@ import type {
 import { z } from "zod";
 import { readAdapter, tensorsOf } from "../lib/artifacts/adapter.ts";
 import { checkClasses } from "../lib/artifacts/classes.ts";
-import { RANKS_FILES, writeRanks } from "../lib/artifacts/ranks.ts";
+import {
+  checkServed,
+  RANKS_FILES,
+  writeRanks,
+} from "../lib/artifacts/ranks.ts";
 import { readFittingTokens } from "../lib/artifacts/tokens.ts";
 import { trainedAs } from "../lib/artifacts/training.ts";
 import { readModel } from "../lib/artifacts/model.ts";
@@ -64,6 +68,8 @@ export default defineTask({
     const { params, inputs } = stage;
     const adapter = await readAdapter(inputs.adapter![0]!.path);
     const { training } = adapter;
+    // The search starts at rank 1 in every module.
+    checkServed(1, training);
     const tensors = tensorsOf(adapter, params.epoch);
     const folder = inputs.model![0]!.path;
     const adapted = parameterLayout(

@@ -18,7 +18,7 @@ import {
   outputsOf,
   readClasses,
 } from "../lib/artifacts/classes.ts";
-import { checkRank } from "../lib/artifacts/ranks.ts";
+import { checkServed } from "../lib/artifacts/ranks.ts";
 import type { Examples } from "../lib/engine/training/batch.ts";
 import { predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
@@ -73,7 +73,7 @@ export default defineTask({
       params,
       inputs.report?.[0]?.path,
     );
-    checkRank(rank, training.rank);
+    checkServed(rank, training);
     const examples = await encode(params.texts, model);
     const precision = await startStageEngine(stage);
     const outputs = outputsOf(labels);

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { readAdapter, tensorsOf } from "../lib/artifacts/adapter.ts";
 import { checkClasses } from "../lib/artifacts/classes.ts";
 import { digestOf } from "../lib/artifacts/json_file.ts";
-import { checkRank } from "../lib/artifacts/ranks.ts";
+import { checkServed } from "../lib/artifacts/ranks.ts";
 import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { readFittingTokens } from "../lib/artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../lib/artifacts/training.ts";
@@ -91,18 +91,7 @@ function ranksToEvaluate(
   training: AdapterRecord,
   requested: readonly number[] | undefined,
 ): number[] {
-  const served = servedRanks(training);
-  if (requested === undefined) return served;
-  for (const rank of requested) {
-    checkRank(rank, training.rank);
-    if (served.includes(rank)) continue;
-    throw new RangeError(
-      served.length === 1
-        ? `The adapter is a LoRA that serves rank ${training.rank} only, not rank ${rank}: reduce it with the task "reduce-adapter" to evaluate it at lower ranks`
-        : `Rank ${rank} was not trained: the adapter serves ranks ${
-          served[0]
-        } to ${training.rank}`,
-    );
-  }
+  if (requested === undefined) return servedRanks(training);
+  for (const rank of requested) checkServed(rank, training);
   return [...new Set(requested)].sort((a, b) => a - b);
 }

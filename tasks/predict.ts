@@ -5,7 +5,7 @@ import {
   PREDICTIONS_FILES,
   writePredictions,
 } from "../lib/artifacts/predictions.ts";
-import { checkRank } from "../lib/artifacts/ranks.ts";
+import { checkServed } from "../lib/artifacts/ranks.ts";
 import { readFittingTokens, readTokens } from "../lib/artifacts/tokens.ts";
 import { predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
@@ -46,7 +46,7 @@ export default defineTask({
     const { alpha, scaling, rank: largest } = adapter.training;
     const tensors = tensorsOf(adapter, params.epoch);
     const rank = params.rank ?? largest;
-    checkRank(rank, largest);
+    checkServed(rank, adapter.training);
     const [model, folder] = [inputs.model![0]!.path, inputs.tokens![0]!.path];
     const info = await readFittingTokens(folder, model);
     const { index, ...tokens } = readTokens(folder, info, split);

@@ -1,7 +1,12 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
-import { TrainedAs, UsedPrecision } from "./training.ts";
+import {
+  type AdapterRecord,
+  servedRanks,
+  TrainedAs,
+  UsedPrecision,
+} from "./training.ts";
 
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
@@ -92,20 +97,34 @@ export async function readRanks(folder: string): Promise<ChosenRanks> {
 }
 
 /**
- * Checks a requested rank.
+ * Checks that an adapter serves a requested rank.
  *
- * @param largest Rank of the adapter
  * @param module Module for which the rank is requested, if not for all
- * @throws {RangeError} If the rank exceeds the adapter's.
+ * @throws {RangeError} If the rank exceeds the adapter's, or was not trained.
  */
-export function checkRank(
+export function checkServed(
   rank: number,
-  largest: number,
+  training: AdapterRecord,
   module?: string,
 ): void {
-  if (rank <= largest) return;
+  const served = servedRanks(training);
+  if (served.includes(rank)) return;
+  const largest = training.rank;
   const of = module === undefined ? "" : ` of "${module}"`;
+  if (rank > largest) {
+    throw new RangeError(
+      `Rank ${rank}${of} exceeds the adapter's rank ${largest}; choose ${
+        served.length === 1
+          ? `rank ${largest}`
+          : `a rank from ${served[0]} to ${largest}`
+      }`,
+    );
+  }
   throw new RangeError(
-    `Rank ${rank}${of} exceeds the adapter's rank ${largest}; choose a rank from 1 to ${largest}`,
+    served.length === 1
+      ? `The adapter is a LoRA that serves rank ${largest} only, not rank ${rank}${of}: reduce it with the task "reduce-adapter" to use it at lower ranks`
+      : `Rank ${rank}${of} was not trained: the adapter serves ranks ${
+        served[0]
+      } to ${largest}`,
   );
 }

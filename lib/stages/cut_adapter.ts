@@ -5,7 +5,11 @@ import {
   readAdapter,
   tensorsOf,
 } from "../artifacts/adapter.ts";
-import { checkRank, type ModuleRanks, readRanks } from "../artifacts/ranks.ts";
+import {
+  checkServed,
+  type ModuleRanks,
+  readRanks,
+} from "../artifacts/ranks.ts";
 import { trainedAs } from "../artifacts/training.ts";
 import { moduleOf, modulesOf } from "../engine/adapters/peft.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
@@ -78,7 +82,7 @@ async function requestedRanks(
   const one = rank === "recommended"
     ? await recommendedRank(report!.path, training, params)
     : rank ?? training.rank;
-  checkRank(one, training.rank);
+  checkServed(one, training);
   const modules = modulesOf(Object.keys(adapter.tensors));
   return new Map(modules.map((module) => [module, one]));
 }
@@ -123,7 +127,7 @@ async function ranksByModule(
       }`,
     );
   }
-  for (const [module, rank] of ranks) checkRank(rank, training.rank, module);
+  for (const [module, rank] of ranks) checkServed(rank, training, module);
   return ranks;
 }
 

@@ -7,6 +7,7 @@ import {
   servedRanks,
   Training,
 } from "../artifacts/training.ts";
+import { dylora } from "../engine/methods/dylora.ts";
 import { METHOD_FIELDS } from "../engine/methods/registry.ts";
 import {
   type Comparison,
@@ -177,6 +178,8 @@ function inWords(
 }
 
 const { mode, scope, sampler, matryoshka } = METHOD_FIELDS;
+/** Of a share or exponent of DyLoRA, which is null in `training.json` where it is 0. */
+const share = z.number().min(0).max(1);
 const { padding, precision } = Training.shape;
 const { epochs, alpha, learningRate, weightDecay, warmupRatio } =
   Training.shape;
@@ -187,6 +190,10 @@ const DIMENSIONS = {
   scope,
   sampler: z.enum(sampler.options.map(({ shape }) => shape.kind.value)),
   objective: matryoshka.shape.objective,
+  scaling: z.enum(["rank", "maximum"]),
+  sortAt: share,
+  distill: share,
+  rowRate: share,
   padding,
   precision,
   epochs,
@@ -231,10 +238,19 @@ function recordedValues(
   training: AdapterRecord,
 ): Partial<Record<Dimension, string | number | null | undefined>> {
   if (!("mode" in training)) return {};
-  const { sampler, matryoshka } = training;
+  const { method, sampler, matryoshka, scaling } = training;
+  const { sortAt, distill, rowRate } = training;
   return {
     ...training,
     sampler: sampler?.kind,
     objective: matryoshka?.objective,
+    scaling: typeof scaling === "string"
+      ? scaling
+      : `exponent ${scaling.exponent}`,
+    ...(method === dylora.name && {
+      sortAt: sortAt ?? 0,
+      distill: distill ?? 0,
+      rowRate: rowRate ?? 0,
+    }),
   };
 }

@@ -12,6 +12,10 @@ import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 import { linesOf } from "../../lib/scheduler/process.ts";
 import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../tasks/reference_adapter.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 Deno.test("train-dylora saves the epoch with the best mean over its ranks, and evaluate-ranks scores it as recorded", () =>
@@ -77,7 +81,7 @@ Deno.test("train-dylora saves the epoch with the best mean over its ranks, and e
   }));
 
 Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations reject tokens of another tokenizer", () =>
-  withEngineStages(async ({ run, attempt, given }) => {
+  withEngineStages(async ({ folder, run, attempt, given }) => {
     const params = { rank: 4, epochs: 1, batchSize: 8 };
     const lora = await run("train-lora", params, given);
     const cut = await attempt("evaluate-ranks", { ranks: [2, 4] }, {
@@ -108,6 +112,7 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
       limit: { train: 64, validation: 32 },
     });
     const tokens = await run("tokenize", {}, { model, data });
+    const nested = await referenceAdapter(folder, REFERENCE_TRAINING);
     const foreign =
       /made by a different tokenizer than the model's: tokenize the data with this model/;
     for (
@@ -116,7 +121,7 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
         ["train-head", {}, {}],
         ["evaluate-ranks", {}, { adapter: dylora }],
         ["predict", { split: "validation" }, { adapter: dylora }],
-        ["choose-ranks", { averageRank: 2 }, { adapter: dylora }],
+        ["choose-ranks", { averageRank: 2 }, { adapter: nested }],
       ] as const
     ) {
       const refused = await attempt(task, params, {

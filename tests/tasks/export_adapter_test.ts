@@ -13,7 +13,10 @@ import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { modulesOf } from "../../lib/engine/adapters/peft.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
+import chooseRanks from "../../tasks/choose-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
+import merge from "../../tasks/merge.ts";
+import predict from "../../tasks/predict.ts";
 import {
   REFERENCE_TRAINING,
   referenceAdapter,
@@ -300,6 +303,61 @@ Deno.test("export-adapter rejects ranks that the adapter does not have", () =>
       () => take({ rank: 2 }, { ranks }),
       Error,
       'parameter "rank" and the input "ranks" exclude each other',
+    );
+  }));
+
+Deno.test("export-adapter, merge, predict and choose-ranks reject ranks that the adapter does not serve", () =>
+  withFolder(async (folder) => {
+    const lora: Training = {
+      ...REFERENCE_TRAINING,
+      ...{ method: "lora", scaling: "maximum" },
+      ...{ mode: null, sampler: null, scope: null },
+    };
+    const high: Training = {
+      ...REFERENCE_TRAINING,
+      sampler: { kind: "list", ranks: [3, 4] },
+    };
+    const ranks = await Deno.makeTempDir({ dir: folder });
+    await writeRanks(ranks, {
+      task: "sst2",
+      method: "dylora",
+      modules: new Map(MODULES.map((name, i) => [name, i === 1 ? 2 : 3])),
+      choice: null,
+    });
+    const inputs = { model: MODEL, tokens: folder };
+    const takes = {
+      exported: (adapter: string) =>
+        runTask(exportAdapter, folder, { rank: 1 }, { adapter }),
+      merged: (adapter: string) =>
+        runTask(merge, folder, { rank: 1 }, { adapter, model: MODEL }),
+      predicted: (adapter: string) =>
+        runTask(predict, folder, { rank: 1 }, { adapter, ...inputs }),
+      chosen: (adapter: string) =>
+        runTask(chooseRanks, folder, { averageRank: 3 }, {
+          adapter,
+          ...inputs,
+        }),
+    };
+    const [ofLora, ofHigh] = [
+      await referenceAdapter(folder, lora),
+      await referenceAdapter(folder, high),
+    ];
+    for (const take of Object.values(takes)) {
+      await assertRejects(
+        () => take(ofLora),
+        RangeError,
+        "The adapter is a LoRA that serves rank 4 only, not rank 1: reduce it",
+      );
+      await assertRejects(
+        () => take(ofHigh),
+        RangeError,
+        "Rank 1 was not trained: the adapter serves ranks 3 to 4",
+      );
+    }
+    await assertRejects(
+      () => runTask(exportAdapter, folder, {}, { adapter: ofHigh, ranks }),
+      RangeError,
+      `Rank 2 of "${MODULES[1]}" was not trained`,
     );
   }));
 

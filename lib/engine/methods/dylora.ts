@@ -53,7 +53,7 @@ export const dyloraParams = {
     "Rows that a step at rank b trains: all = 1 to b; frozen = b, while momentum and weight decay still move the others; frozen-strict = b only",
   ),
   sampler: Sampler.default({ kind: "uniform" }).describe(
-    "Distribution of the rank of a step: uniform or geometric from minRank (default 1) to rank, or uniform over a list",
+    "Distribution of the rank of a step: uniform or geometric from minRank (default 1) to rank, or uniform over a list that includes rank",
   ),
   scaling: RankScaling.default("rank").describe(
     "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p",
@@ -103,15 +103,23 @@ export const dylora: AdapterMethod<
     const { mode, sampler, scaling, scope, sortAt, distill, rowRate } = params;
     const { rank, alpha } = params;
     checkSampler(sampler, rank);
-    if (scope === "example" && mode !== "all") {
+    const isDistilled = distill > 0;
+    const [reason] = mode === "all" ? [] : [
+      ...scope === "example"
+        ? ['scope "example" draws several ranks per step']
+        : [],
+      ...sortAt > 0 ? ['"sortAt" first trains all rows at the full rank'] : [],
+      ...isDistilled ? ['"distill" trains all rows of the full rank'] : [],
+      ...rowRate > 0 ? ['"rowRate" is for rows that several ranks train'] : [],
+    ];
+    if (reason !== undefined) {
       throw new RangeError(
-        `Mode "${mode}" trains one row per step, but scope "example" draws several ranks per step; use mode "all"`,
+        `Mode "${mode}" trains one row per step, but ${reason}; use mode "all"`,
       );
     }
-    const isDistilled = distill > 0;
-    if (isDistilled && (scope !== "model" || mode !== "all")) {
+    if (isDistilled && scope !== "model") {
       throw new RangeError(
-        `"distill" computes a batch at two ranks, so it requires scope "model" and mode "all", got "${scope}" and "${mode}"`,
+        `"distill" computes a batch at two ranks, so it requires scope "model", got "${scope}"`,
       );
     }
     const atMaximum = [...rankScale(rank, alpha, rank, scaling)];
@@ -156,12 +164,19 @@ function lowestDrawn(sampler: Sampler): number {
     : sampler.minRank ?? 1;
 }
 
-/** @throws {RangeError} If it draws ranks beyond the adapter's. */
+/** @throws {RangeError} If it draws ranks beyond the adapter's, or leaves its last rows untrained. */
 function checkSampler(sampler: Sampler, maxRank: number): void {
   const ranks = sampler.kind === "list"
     ? sampler.ranks
     : [lowestDrawn(sampler)];
   for (const rank of ranks) checkRank(rank, maxRank);
+  if (sampler.kind === "list" && !ranks.includes(maxRank)) {
+    throw new RangeError(
+      `Ranks ${
+        ranks.join(", ")
+      } must include the adapter's rank ${maxRank}, since rows beyond the largest would stay untrained`,
+    );
+  }
 }
 
 /**
@@ -193,15 +208,28 @@ function rowRates(
   maxRank: number,
   exponent: number,
 ): number[] {
-  const draws = Array.from(
-    { length: 1000 },
-    (_, i) => rankAt(sampler, maxRank, (i + 0.5) / 1000),
-  );
   return Array.from(
     { length: maxRank },
-    (_, row) =>
-      (draws.filter((rank) => rank > row).length / draws.length) ** exponent,
+    (_, row) => shareFrom(row + 1, sampler, maxRank) ** exponent,
   );
+}
+
+/** The probability of drawing this rank or a higher one. */
+function shareFrom(rank: number, sampler: Sampler, maxRank: number): number {
+  const min = lowestDrawn(sampler);
+  if (rank <= min) return 1;
+  switch (sampler.kind) {
+    case "uniform":
+      return (maxRank - rank + 1) / (maxRank - min + 1);
+    case "list":
+      return sampler.ranks.filter((it) => it >= rank).length /
+        sampler.ranks.length;
+    case "geometric": {
+      const beyond = (ranks: number) => (1 - sampler.p) ** ranks;
+      const rest = beyond(maxRank - min + 1);
+      return (beyond(rank - min) - rest) / (1 - rest);
+    }
+  }
 }
 
 /** Ranks at evenly spaced shares of the distribution, in random order. */

@@ -118,6 +118,7 @@ export interface TrainingResult extends
  *
  * @param initial Flat parameters at the start, `[size]`
  * @throws {DivergedError} If the loss becomes infinite or NaN
+ * @throws {RangeError} If the factors cannot be sorted at the objective's share of the steps
  * @throws The signal's reason, if it is aborted
  */
 export async function train(
@@ -133,6 +134,32 @@ export async function train(
     if (run.done) return await run.result();
     await run.finishEpoch();
   }
+}
+
+/**
+ * The step before which the factors are sorted; 0 if they never are.
+ *
+ * @throws {RangeError} If no step before it changes the adapter, or none follows it
+ */
+function sortStepOf(
+  { sortAt = 0 }: RankObjective,
+  schedule: Schedule,
+): number {
+  if (sortAt === 0) return 0;
+  const { steps } = schedule;
+  const sortStep = Math.round(sortAt * steps);
+  const hasChanged = Array.from(
+    { length: sortStep },
+    (_, step) => learningRateAt(step, schedule),
+  ).some((rate) => rate > 0);
+  if (hasChanged && sortStep < steps) return sortStep;
+  throw new RangeError(
+    `"sortAt: ${sortAt}" sorts the rows after ${sortStep} of ${steps} steps, ${
+      hasChanged
+        ? "which leaves none that draws ranks"
+        : "before any of them has changed the rows"
+    }: train for more steps, or use a share further from 0 and 1 (0 = draw ranks from the start)`,
+  );
 }
 
 /** A training in progress, which can be saved after every step. */
@@ -180,7 +207,7 @@ class TrainingRun implements Disposable {
     const steps = this.#stepsPerEpoch * options.epochs;
     const { learningRate, warmupRatio } = options;
     this.#schedule = { learningRate, steps, warmupRatio };
-    this.#sortStep = Math.round((options.objective.sortAt ?? 0) * steps);
+    this.#sortStep = sortStepOf(options.objective, this.#schedule);
     this.#reportEvery = reportInterval(steps);
     this.#ranks = new RankDraws(options, classifier.layout, resume?.progress);
     this.#progress = structuredClone(

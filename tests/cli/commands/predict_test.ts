@@ -120,7 +120,7 @@ stages:
     assertEquals(beyond.code, 1);
     assertMatch(
       beyond.stderr,
-      /^Rank 5 exceeds the adapter's rank 4; choose a rank from 1 to 4\n$/,
+      /^Rank 5 exceeds the adapter's rank 4; choose rank 4\n$/,
     );
   }));
 

@@ -86,6 +86,14 @@ Deno.test("DyLoRA refuses ranks that the adapter does not have", () => {
   }
 });
 
+Deno.test("DyLoRA refuses a list that would leave the last rows untrained", () => {
+  assertThrows(
+    () => dyloraObjective({ sampler: { kind: "list", ranks: [1, 2, 4] } }),
+    RangeError,
+    "Ranks 1, 2, 4 must include the adapter's rank 8",
+  );
+});
+
 Deno.test("Sampler requires a list that is not empty, and a probability between 0 and 1", () => {
   const placesOf = (sampler: unknown) =>
     Sampler.safeParse(sampler).error?.issues.map(({ path }) => path.join("."));

@@ -303,12 +303,64 @@ Deno.test("DyLoRA draws every rank equally often in a batch of examples", () => 
   }
 });
 
-Deno.test("DyLoRA with a rank for each example trains all rows in use", () => {
-  assertThrows(
-    () => dyloraObjective({ scope: "example", mode: "frozen" }),
+Deno.test("train() refuses to sort before any step has changed the rows, and after the last one", async () => {
+  const { classifier, initial } = tinyClassifier();
+  // Six steps; the first has the learning rate 0.
+  const sortedAt = (sortAt: number) =>
+    train(classifier, initial, tinyExamples(16), {
+      ...tinyOptions,
+      objective: dyloraObjective({ sortAt }),
+    }, { report: () => {} });
+  for (const [sortAt, after] of [[0.05, 0], [0.2, 1]] as const) {
+    await assertRejects(
+      () => sortedAt(sortAt),
+      RangeError,
+      `"sortAt: ${sortAt}" sorts the rows after ${after} of 6 steps, before any of them has changed the rows`,
+    );
+  }
+  await assertRejects(
+    () => sortedAt(0.95),
     RangeError,
-    'use mode "all"',
+    "after 6 of 6 steps, which leaves none that draws ranks",
   );
+});
+
+Deno.test("DyLoRA's rates of rows follow the probability of drawing them, however small", () => {
+  const [rank, p] = [64, 0.15];
+  const { rowRates } = dyloraObjective({
+    ...{ rank, rowRate: 0.5 },
+    sampler: { kind: "geometric", p, minRank: 2 },
+  });
+  const mass = Array.from(
+    { length: rank },
+    (_, row) => row < 1 ? 0 : (1 - p) ** (row - 1),
+  );
+  const sum = (from: number) => mass.slice(from).reduce((a, b) => a + b, 0);
+  assertClose(
+    [...rowRates!],
+    mass.map((_, row) => Math.sqrt(sum(row) / sum(0))),
+    1e-12,
+    "rates",
+  );
+});
+
+Deno.test("DyLoRA refuses what a training of one row per step cannot have", () => {
+  for (
+    const params of [
+      { scope: "example" },
+      { sortAt: 0.5 },
+      { distill: 0.5 },
+      { rowRate: 0.5 },
+    ] as const
+  ) {
+    for (const mode of ["frozen", "frozen-strict"] as const) {
+      assertThrows(
+        () => dyloraObjective({ ...params, mode }),
+        RangeError,
+        'use mode "all"',
+      );
+    }
+  }
   assertThrows(
     () => dyloraObjective({ scope: "example", distill: 0.5 }),
     RangeError,
