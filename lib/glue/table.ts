@@ -76,6 +76,22 @@ export async function columnsOf(path: string): Promise<string[]> {
   return [...found];
 }
 
+/**
+ * Class names that a user's table records for a column of class ids, which
+ * only a `.parquet` can.
+ *
+ * @returns Undefined if it names no classes of the column.
+ * @throws {SyntaxError} If the parquet file, or its record, is invalid.
+ */
+export async function recordedClasses(
+  path: string,
+  column: string,
+): Promise<readonly string[] | undefined> {
+  if (extname(path).toLowerCase() !== ".parquet") return undefined;
+  const { parquetClasses } = await import("./parquet.ts");
+  return await parquetClasses(path, column);
+}
+
 interface Columns {
   readonly required: readonly string[];
   readonly optional: readonly string[];

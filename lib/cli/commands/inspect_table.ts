@@ -1,5 +1,6 @@
 /** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
-import { columnsOf, readTable } from "../../glue/table.ts";
+import { nameClasses } from "../../glue/own_data.ts";
+import { columnsOf, readTable, recordedClasses } from "../../glue/table.ts";
 import { didYouMean } from "../../pipeline/faults.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
@@ -23,7 +24,7 @@ export interface TableSummary {
   readonly label: ColumnSummary;
   /** True if the labels look like numbers to predict. */
   readonly regression: boolean;
-  /** Classes with their number of rows, largest first; none for a regression. */
+  /** Classes with their number of rows, largest first, by the names that the file records; none for a regression. */
   readonly classes: readonly (readonly [name: string, rows: number])[];
   /** Smallest and largest label of a regression. */
   readonly range: readonly [number, number];
@@ -86,25 +87,27 @@ export async function inspectTable(
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new UsageError(`File "${path}" does not exist`);
   }
-  const names = await columnsOf(path);
-  const rows = await readTable(path, [], names);
-  const columns = names.map((name, i) =>
+  const header = await columnsOf(path);
+  const rows = await readTable(path, [], header);
+  const columns = header.map((name, i) =>
     new Column(name, rows.map(({ values }) => values[i]))
   );
-  const label = named.label !== undefined
+  const found = named.label !== undefined
     ? find(columns, named.label, path)
     : guessLabel(columns, named, path);
-  const [text, pair] = textsOf(columns, named, label, path);
+  const names = await recordedClasses(path, found.name);
+  const label = names === undefined ? found : found.withNames(names);
+  const [text, pair] = textsOf(columns, named, found, path);
   const numbers = label.values.map(toNumber);
   const known = numbers.filter((it) => it !== undefined);
   const isNumeric = known.length > 0 && known.length === label.filled;
-  const regression = isNumeric &&
+  const regression = isNumeric && names === undefined &&
     (label.distinct > MAX_NUMERIC || known.some((it) => !Number.isInteger(it)));
-  const classes = regression ? [] : label.counts();
-  if (!regression && (classes.length < 2 || classes.length > MAX_CLASSES)) {
+  const classes = regression ? [] : label.counts(names);
+  if (!regression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
     throw new UsageError(
       `Column "${label.name}" of "${path}" has ${
-        count(classes.length, "distinct value")
+        count(label.distinct, "distinct value")
       }, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
     );
   }
@@ -116,7 +119,7 @@ export async function inspectTable(
   );
   return {
     rows: rows.length,
-    columns: names,
+    columns: header,
     text,
     pair,
     label,
@@ -169,9 +172,18 @@ class Column implements ColumnSummary {
       Math.max(1, lengths.length);
   }
 
-  /** Values with their number of rows, most frequent first. */
-  counts(): (readonly [string, number])[] {
-    const counts = new Map<string, number>();
+  /** The column with names instead of class ids. */
+  withNames(names: readonly string[]): Column {
+    const rows = this.values.map((value) => ({ place: "", values: [value] }));
+    return new Column(
+      this.name,
+      nameClasses(rows, names).map(({ values }) => values[0]),
+    );
+  }
+
+  /** Values, and names that no row has, with their number of rows, most frequent first. */
+  counts(names: readonly string[] = []): (readonly [string, number])[] {
+    const counts = new Map(names.map((name) => [name.trim(), 0]));
     for (const value of this.values) {
       if (isEmpty(value)) continue;
       const name = String(value).trim();

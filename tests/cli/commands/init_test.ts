@@ -163,3 +163,12 @@ Deno.test("inspectTable() reads parquet, and estimates a length that holds 99 % 
   assert(seen.tokens % 32 === 0 && seen.tokens >= 32 && seen.tokens <= 512);
   assert(seen.text.longest / 3 + 4 <= seen.tokens);
 });
+
+Deno.test("inspectTable() takes class ids whose names the file records as these classes, however many", async () => {
+  const path = join(FIXTURES, "tiny-intents/train.parquet");
+  const seen = await inspectTable(path, {});
+  assertEquals([seen.label.name, seen.regression], ["label", false]);
+  assertEquals(seen.classes.length, 25);
+  assertEquals(seen.classes.slice(0, 2), [["card lost", 2], ["intent 0", 2]]);
+  assertEquals(seen.problems, []);
+});
