@@ -226,13 +226,12 @@ function guessLabel(
   { text, pair }: Named,
   path: string,
 ): Column {
-  const free = columns.filter(({ name, distinct }) =>
-    name !== text && name !== pair && distinct > 1
-  );
-  const few = free.filter(({ mean, distinct, filled }) =>
+  const free = columns.filter(({ name }) => name !== text && name !== pair);
+  const varied = free.filter(({ distinct }) => distinct > 1);
+  const few = varied.filter(({ mean, distinct, filled }) =>
     mean < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
   ).sort((a, b) => a.distinct - b.distinct);
-  const numeric = free.filter(({ values }) =>
+  const numeric = varied.filter(({ values }) =>
     values.some((it) => {
       const number = toNumber(it);
       return number !== undefined && !Number.isInteger(number);

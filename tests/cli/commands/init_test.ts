@@ -146,6 +146,16 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
       UsageError,
       "1 distinct value, expected 2 to 1000",
     );
+    const constant = await write("h.csv", [
+      "text,label,lang",
+      "a,1,en",
+      "b,1,de",
+    ]);
+    await assertRejects(
+      () => inspectTable(constant, {}),
+      UsageError,
+      'Column "label" of',
+    );
     const ids = await write("f.csv", [
       "text",
       ...Array.from({ length: 60 }, (_, i) => `text number ${i}`),
