@@ -166,17 +166,16 @@ async function readRows(
   regression: boolean,
 ) {
   const { nameClasses } = await import("../lib/glue/own_data.ts");
-  const { readTable } = await import("../lib/glue/table.ts");
-  const { parquetClasses } = await import("../lib/glue/parquet.ts");
+  const { readTable, recordedClasses } = await import(
+    "../lib/glue/table.ts"
+  );
   const tables = [];
   let names: readonly string[] | undefined;
   for (const { path, title } of files) {
     try {
       const rows = (await readTable(path, required, optional))
         .map((row) => ({ ...row, place: row.place.replace(path, title) }));
-      const own = path.endsWith(".parquet") && !regression
-        ? await parquetClasses(path, label)
-        : undefined;
+      const own = regression ? undefined : await recordedClasses(path, label);
       names ??= own;
       tables.push(own ? nameClasses(rows, own) : rows);
     } catch (error) {

@@ -12,7 +12,7 @@ import {
 import { z } from "zod";
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
-import { lengthFault } from "./text.ts";
+import { lengthFault, quote } from "./text.ts";
 
 /**
  * Reads a parquet file of the data set `nyu-mll/glue`.
@@ -77,7 +77,7 @@ const Features = z.object({
     features: z.record(
       z.string(),
       z.object({
-        names: z.array(z.string().min(1)).optional().catch(undefined),
+        names: z.array(z.string().trim().min(1)).optional().catch(undefined),
       })
         .optional().catch(undefined),
     ),
@@ -86,12 +86,27 @@ const Features = z.object({
 
 /**
  * Class names of a column with class ids (`ClassLabel`), as the library
- * `datasets` records them in the parquet files of the hub.
+ * `datasets` records them in the parquet files of the hub, without surrounding
+ * whitespace.
  *
  * @returns Undefined if the file names no classes of the column.
- * @throws {SyntaxError} If the file is not parquet, or the record is not JSON.
+ * @throws {SyntaxError} If the file is not parquet, the record is not JSON, or two names differ in whitespace only.
  */
 export async function parquetClasses(
+  path: string,
+  column: string,
+): Promise<readonly string[] | undefined> {
+  const names = await recordedNames(path, column);
+  const twice = names?.find((name, i) => names.indexOf(name) < i);
+  if (twice === undefined) return names;
+  throw new SyntaxError(
+    `"${path}" records the class ${
+      quote(twice)
+    } of the column "${column}" twice, apart from spaces around it; rename one`,
+  );
+}
+
+async function recordedNames(
   path: string,
   column: string,
 ): Promise<readonly string[] | undefined> {

@@ -6,6 +6,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
@@ -113,6 +114,22 @@ Deno.test("parquetClasses() gives no names of a file that records none", async (
     await parquetClasses(hubFile("rte", "train"), "label"),
     undefined,
   );
+});
+
+Deno.test("parquetClasses() refuses two names that differ in spaces only", async () => {
+  const bytes = await Deno.readFile(
+    join(fixtures, "tiny-intents/train.parquet"),
+  );
+  const at = Buffer.from(bytes).indexOf('" card lost"');
+  bytes.set(new TextEncoder().encode('"intent 11 "'), at);
+  const path = await Deno.makeTempFile({ suffix: ".parquet" });
+  await Deno.writeFile(path, bytes);
+  await assertRejects(
+    () => parquetClasses(path, "label"),
+    SyntaxError,
+    `"${path}" records the class "intent 11" of the column "label" twice`,
+  );
+  await Deno.remove(path);
 });
 
 Deno.test("readParquet() names a file of another task, and one that is not Parquet", async () => {

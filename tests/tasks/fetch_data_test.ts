@@ -80,6 +80,18 @@ Deno.test("fetch-data reads pairs and scores from Parquet", () =>
     assertEquals(first!.label, Math.fround(4.7));
   }));
 
+Deno.test("fetch-data names classes as a parquet file records them, without spaces around, whatever the case of its ending", () =>
+  withFolder(async (folder) => {
+    const file = join(folder, "INTENTS.PARQUET");
+    await Deno.copyFile(join(fixtures, "tiny-intents/train.parquet"), file);
+    const { output } = await runTask(fetchData, folder, {
+      files: { train: file },
+    });
+    const { labels } = await readDatasetInfo(output);
+    assertEquals(labels?.length, 25);
+    assertEquals([labels?.[0], labels?.[24]], ["intent 0", "card lost"]);
+  }));
+
 Deno.test("fetch-data orders classes as given, else by number, else alphabetically", () =>
   withFolder(async (folder) => {
     const labelsOf = async (labels: readonly string[], classes?: string[]) => {
