@@ -52,7 +52,7 @@ export function classesOf(rows: readonly Row[]): string[] {
 }
 
 /** The reason why the labels of `rows` rows are unlikely to be classes; undefined if there is none. */
-function doubtOf(
+export function doubtOf(
   names: ReadonlySet<string>,
   rows: number,
 ): string | undefined {
@@ -132,7 +132,7 @@ export function toExamples(
     const [text, pair] = row.values.slice(0, -1).map((value) => {
       const fault = typeof value === "string"
         ? lengthFault(value)
-        : `Expected text, found ${describe(value)}`;
+        : `Expected text, found ${describeValue(value)}`;
       if (fault === undefined) return value as string;
       throw new SyntaxError(`${row.place}: ${fault}`);
     });
@@ -151,7 +151,9 @@ function readLabel(row: Row, labelling: Labelling): number {
     const score = toNumber(value);
     if (Number.isFinite(score)) return score;
     throw new SyntaxError(
-      `${row.place}: Expected a number as the label, found ${describe(value)}`,
+      `${row.place}: Expected a number as the label, found ${
+        describeValue(value)
+      }`,
     );
   }
   const name = readClass(row);
@@ -173,31 +175,43 @@ function toNumber(value: unknown): number {
   return spelt ? Number(value) : NaN;
 }
 
-/** Reads a class name without surrounding whitespace. */
 function readClass({ place, values }: Row): string {
   const value = values.at(-1);
+  const name = className(value);
+  if (name !== undefined) return name;
+  throw new SyntaxError(
+    `${place}: Expected a label, found ${describeValue(value)}`,
+  );
+}
+
+/**
+ * The class name that a value spells, without surrounding whitespace.
+ *
+ * @returns Undefined for a value that cannot be a label: nothing, a list, an object or a date.
+ */
+export function className(value: unknown): string | undefined {
   if (typeof value === "string" && !isEmpty(value)) return value.trim();
-  if (
-    typeof value === "number" && Number.isFinite(value) ||
-    typeof value === "bigint" || typeof value === "boolean"
-  ) {
-    return String(value);
-  }
-  throw new SyntaxError(`${place}: Expected a label, found ${describe(value)}`);
+  return typeof value === "number" && Number.isFinite(value) ||
+      typeof value === "bigint" || typeof value === "boolean"
+    ? String(value)
+    : undefined;
 }
 
 function isMinusOne(value: unknown): boolean {
   return toNumber(value) === -1;
 }
 
-function isEmpty(value: unknown): boolean {
+/** Whether a value is absent, null or blank. */
+export function isEmpty(value: unknown): boolean {
   return value === undefined || value === null ||
     typeof value === "string" && value.trim() === "";
 }
 
-function describe(value: unknown): string {
+/** A value of a table as a message quotes it: `"abc"`, `3`, `a list`. */
+export function describeValue(value: unknown): string {
   if (isEmpty(value)) return "nothing";
   if (typeof value === "string") return quote(value);
   if (typeof value !== "object") return String(value);
+  if (value instanceof Date) return "a date";
   return Array.isArray(value) ? "a list" : "an object";
 }

@@ -186,7 +186,7 @@ for (
     [true, "true"],
     [[], "a list"],
     [[4], "a list"],
-    [new Date(0), "an object"],
+    [new Date(0), "a date"],
   ] as const
 ) {
   Deno.test(`toExamples() refuses ${Deno.inspect(label)} as a score, with its place`, () => {

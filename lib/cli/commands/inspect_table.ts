@@ -1,6 +1,17 @@
 /** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
-import { nameClasses } from "../../glue/own_data.ts";
-import { columnsOf, readTable, recordedClasses } from "../../glue/table.ts";
+import {
+  className,
+  describeValue,
+  doubtOf,
+  isEmpty,
+  nameClasses,
+} from "../../glue/own_data.ts";
+import {
+  columnsOf,
+  readTable,
+  recordedClasses,
+  type Row,
+} from "../../glue/table.ts";
 import { didYouMean } from "../../pipeline/faults.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
@@ -30,7 +41,7 @@ export interface TableSummary {
   readonly range: readonly [number, number];
   /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
   readonly tokens: number;
-  /** Rows that the pipeline would reject. */
+  /** Why the pipeline would reject rows, or all of them. */
   readonly problems: readonly string[];
 }
 
@@ -98,6 +109,14 @@ export async function inspectTable(
   const names = await recordedClasses(path, found.name);
   const label = names === undefined ? found : found.withNames(names);
   const [text, pair] = textsOf(columns, named, found, path);
+  const odd = label.values.find((it) => !isEmpty(it));
+  if (label.filled === 0 && odd !== undefined) {
+    throw new UsageError(
+      `Column "${label.name}" of "${path}" has ${
+        describeValue(odd)
+      } in each row, expected text, a number or a boolean: name the column of the labels with --label`,
+    );
+  }
   const numbers = label.values.map(toNumber);
   const known = numbers.filter((it) => it !== undefined);
   const isNumeric = known.length > 0 && known.length === label.filled;
@@ -111,12 +130,9 @@ export async function inspectTable(
       }, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
     );
   }
-  const missing = rows.filter((_, i) => isEmpty(label.values[i]));
-  const odd = rows.filter((_, i) =>
-    [text, ...pair ? [pair] : []].some(({ values }) =>
-      typeof values[i] !== "string"
-    )
-  );
+  const doubt = regression || names !== undefined
+    ? undefined
+    : doubtOf(new Set(classes.map(([name]) => name)), label.filled);
   return {
     rows: rows.length,
     columns: header,
@@ -131,18 +147,54 @@ export async function inspectTable(
     ],
     tokens: tokensOf(text, pair),
     problems: [
-      ...missing.length === 0 ? [] : [
-        `${count(missing.length, "row")} without a label, first ${
-          missing[0]!.place
-        }: remove them`,
-      ],
-      ...odd.length === 0 ? [] : [
-        `${count(odd.length, "row")} without a text, first ${
-          odd[0]!.place
-        }: remove them`,
-      ],
+      ...labelProblems(rows, label, names),
+      ...doubt === undefined ? [] : [doubt],
+      ...rejected(
+        rows,
+        "without a text",
+        (i) =>
+          [text, ...pair ? [pair] : []].some(({ values }) =>
+            typeof values[i] !== "string"
+          ),
+      ),
     ],
   };
+}
+
+/** Lines on the rows whose labels the pipeline would reject. */
+function labelProblems(
+  rows: readonly Row[],
+  { values }: Column,
+  names: readonly string[] | undefined,
+): string[] {
+  const classes = values.map(className);
+  return [
+    ...rejected(rows, "without a label", (i) => isEmpty(values[i])),
+    ...rejected(
+      rows,
+      "with a label that is not text, a number or a boolean",
+      (i) => classes[i] === undefined && !isEmpty(values[i]),
+    ),
+    ...rejected(
+      rows,
+      "with a label that is not one of the recorded classes",
+      (i) => classes[i] !== undefined && names?.includes(classes[i]) === false,
+    ),
+  ];
+}
+
+/** A line on the rows that the pipeline would reject for a reason; none if there are no such rows. */
+function rejected(
+  rows: readonly Row[],
+  reason: string,
+  isRejected: (row: number) => boolean,
+): string[] {
+  const found = rows.filter((_, i) => isRejected(i));
+  return found.length === 0 ? [] : [
+    `${count(found.length, "row")} ${reason}, first ${
+      found[0]!.place
+    }: remove them`,
+  ];
 }
 
 /** Maximum number of distinct numeric labels that count as classes; more are a regression. */
@@ -156,13 +208,14 @@ class Column implements ColumnSummary {
   readonly distinct: number;
   readonly median: number;
   readonly longest: number;
-  /** Number of values that are not empty. */
+  /** Number of values that are a text, a number or a boolean, and not empty. */
   readonly filled: number;
   /** Mean length of the values. */
   readonly mean: number;
 
   constructor(readonly name: string, readonly values: readonly unknown[]) {
-    const texts = values.filter((it) => !isEmpty(it)).map(String);
+    const texts = values.filter((it) => className(it) !== undefined)
+      .map(String);
     const lengths = texts.map((it) => it.length).sort((a, b) => a - b);
     this.distinct = new Set(texts.map((it) => it.trim())).size;
     this.filled = texts.length;
@@ -185,8 +238,8 @@ class Column implements ColumnSummary {
   counts(names: readonly string[] = []): (readonly [string, number])[] {
     const counts = new Map(names.map((name) => [name.trim(), 0]));
     for (const value of this.values) {
-      if (isEmpty(value)) continue;
-      const name = String(value).trim();
+      const name = className(value);
+      if (name === undefined) continue;
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     return [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
@@ -311,18 +364,11 @@ function estimate(value: unknown): number {
   return ascii / 3 + (value.length - ascii);
 }
 
-function isEmpty(value: unknown): boolean {
-  return value === undefined || value === null ||
-    typeof value === "string" && value.trim() === "";
-}
-
 const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
 /** The number that a label is or spells; undefined for others. */
 function toNumber(value: unknown): number | undefined {
-  if (typeof value === "number" || typeof value === "bigint") {
-    return Number(value);
-  }
+  if (Number.isFinite(value) || typeof value === "bigint") return Number(value);
   return typeof value === "string" && DECIMAL.test(value.trim())
     ? Number(value)
     : undefined;

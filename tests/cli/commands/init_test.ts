@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
@@ -182,3 +183,47 @@ Deno.test("inspectTable() takes class ids whose names the file records as these 
   assertEquals(seen.classes.slice(0, 2), [["card lost", 2], ["intent 0", 2]]);
   assertEquals(seen.problems, []);
 });
+
+Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, dates, unrecorded and too many classes", () =>
+  inFolder(async (folder) => {
+    const write = async (name: string, labels: readonly unknown[]) => {
+      const path = join(folder, name);
+      const rows = labels.map((label, i) =>
+        JSON.stringify({ text: `text ${i}`, label })
+      );
+      await Deno.writeTextFile(path, rows.join("\n"));
+      return path;
+    };
+    const problems = async (path: string, label = "label") =>
+      (await inspectTable(path, { label })).problems;
+
+    const some = await write("some.jsonl", ["neg", ["pos"], "pos", ["neg"]]);
+    assertEquals(await problems(some), [
+      `2 rows with a label that is not text, a number or a boolean, first ${some}:2: remove them`,
+    ]);
+    const all = await write("all.jsonl", [["neg"], ["pos"]]);
+    await assertRejects(
+      () => inspectTable(all, {}),
+      UsageError,
+      `Column "label" of "${all}" has a list in each row, expected text, a number or a boolean`,
+    );
+    const times = join(FIXTURES, "tiny-intents/train.parquet");
+    await assertRejects(
+      () => inspectTable(times, { label: "sent" }),
+      UsageError,
+      "has a date in each row",
+    );
+    const bytes = await Deno.readFile(times);
+    const last = ', " card lost"';
+    const at = Buffer.from(bytes).indexOf(last);
+    bytes.set(new TextEncoder().encode(" ".repeat(last.length)), at);
+    const unnamed = join(folder, "unnamed.parquet");
+    await Deno.writeFile(unnamed, bytes);
+    assertEquals(await problems(unnamed), [
+      `2 rows with a label that is not one of the recorded classes, first "${unnamed}", row 25: remove them`,
+    ]);
+    const many = Array.from({ length: 20 }, (_, i) => `class ${i % 11}`);
+    assertEquals(await problems(await write("many.jsonl", many)), [
+      'The labels of 20 rows have 11 different values, such as "class 0", too many to learn as classes: check the column of the label',
+    ]);
+  }));
