@@ -61,19 +61,23 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
 }
 
 /**
- * Names of the columns of a user's table, in their order; of a `.jsonl`, the
- * keys of all of its objects.
+ * Names of the columns of a user's table, in their order, as often as its
+ * header has them; of a `.jsonl`, the keys of all of its objects.
  *
  * @throws {SyntaxError} As {@linkcode readTable}.
  */
 export async function columnsOf(path: string): Promise<string[]> {
-  const found = new Set<string>();
+  const found: string[] = [];
+  const known = new Set<string>();
   await readRows(path, {
     required: [],
     optional: [],
-    onNames: (names) => names.forEach((it) => found.add(it)),
+    onNames: (names) => {
+      found.push(...names.filter((it) => !known.has(it)));
+      names.forEach((it) => known.add(it));
+    },
   });
-  return [...found];
+  return found;
 }
 
 /**
@@ -298,16 +302,27 @@ function findColumns(
       }`,
     );
   }
-  return [...required, ...optional].map((column) => {
-    const place = header.indexOf(column);
-    const last = header.lastIndexOf(column);
-    if (place === last) return place;
-    throw new SyntaxError(
-      `"${path}" has the column "${column}" more than once, as columns ${
-        place + 1
-      } and ${last + 1}; rename all but one`,
-    );
-  });
+  return [...required, ...optional].map((it) => columnPlace(header, it, path));
+}
+
+/**
+ * Position of a column in a header; -1 if it is absent.
+ *
+ * @throws {SyntaxError} If the header has it twice.
+ */
+export function columnPlace(
+  header: readonly string[],
+  column: string,
+  path: string,
+): number {
+  const place = header.indexOf(column);
+  const last = header.lastIndexOf(column);
+  if (place === last) return place;
+  throw new SyntaxError(
+    `"${path}" has the column "${column}" more than once, as columns ${
+      place + 1
+    } and ${last + 1}; rename all but one`,
+  );
 }
 
 function decode(bytes: Uint8Array, path: string): string {

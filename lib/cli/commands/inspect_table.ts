@@ -7,6 +7,7 @@ import {
   nameClasses,
 } from "../../glue/own_data.ts";
 import {
+  columnPlace,
   columnsOf,
   readTable,
   recordedClasses,
@@ -99,16 +100,24 @@ export async function inspectTable(
     throw new UsageError(`File "${path}" does not exist`);
   }
   const header = await columnsOf(path);
-  const rows = await readTable(path, [], header);
-  const columns = header.map((name, i) =>
-    new Column(name, rows.map(({ values }) => values[i]))
+  const once = header.filter((it, i) =>
+    header.indexOf(it) === i && header.lastIndexOf(it) === i
   );
+  const rows = await readTable(path, [], once);
+  const columns = [...new Set(header)].map((name) => {
+    const place = once.indexOf(name);
+    return new Column(name, rows.map(({ values }) => values[place]), place < 0);
+  });
   const found = named.label !== undefined
     ? find(columns, named.label, path)
     : guessLabel(columns, named, path);
   const names = await recordedClasses(path, found.name);
   const label = names === undefined ? found : found.withNames(names);
   const [text, pair] = textsOf(columns, named, found, path);
+  // A repeated name is a fault only where a value is needed.
+  for (const { name } of [found, text, ...pair ? [pair] : []]) {
+    columnPlace(header, name, path);
+  }
   const odd = label.values.find((it) => !isEmpty(it));
   if (label.filled === 0 && odd !== undefined) {
     throw new UsageError(
@@ -213,7 +222,12 @@ class Column implements ColumnSummary {
   /** Mean length of the values. */
   readonly mean: number;
 
-  constructor(readonly name: string, readonly values: readonly unknown[]) {
+  /** @param isRepeated True if the header has the name more than once, so that the values are unknown. */
+  constructor(
+    readonly name: string,
+    readonly values: readonly unknown[],
+    readonly isRepeated = false,
+  ) {
     const texts = values.filter((it) => className(it) !== undefined)
       .map(String);
     const lengths = texts.map((it) => it.length).sort((a, b) => a - b);
@@ -317,7 +331,8 @@ function textsOf(
       if (both[0] && both[1]) return [both[0], both[1]];
     }
   }
-  const texts = free.filter(({ values }) =>
+  const texts = free.filter(({ values, isRepeated }) =>
+    isRepeated ||
     values.some((it) => typeof it === "string" && toNumber(it) === undefined)
   );
   const longest = texts.toSorted((a, b) => b.mean - a.mean);

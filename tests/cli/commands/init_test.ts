@@ -157,6 +157,27 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
       UsageError,
       'Column "label" of',
     );
+    const repeated = await write("i.csv", [
+      "text,label,,,note,note",
+      "a,1,,,x,y",
+      "b,2,,,x,y",
+    ]);
+    const unique = await inspectTable(repeated, {});
+    assertEquals([unique.text.name, unique.label.name], ["text", "label"]);
+    assertEquals(unique.columns, ["text", "label", "", "", "note", "note"]);
+    for (const header of ["text,label,label,kind", "text,text,kind,label"]) {
+      const path = await write("j.csv", [header, "a,b,1,2", "c,d,2,1"]);
+      await assertRejects(
+        () => inspectTable(path, {}),
+        SyntaxError,
+        "more than once, as columns",
+      );
+    }
+    await assertRejects(
+      () => inspectTable(repeated, { pair: "note" }),
+      SyntaxError,
+      'the column "note" more than once, as columns 5 and 6; rename all but one',
+    );
     const ids = await write("f.csv", [
       "text",
       ...Array.from({ length: 60 }, (_, i) => `text number ${i}`),
