@@ -123,8 +123,9 @@ async function report(
     if (arg === "-S" || arg === "--set") return args[i + 1] ?? [];
     return /^(?:-S|--set=)(.+)$/s.exec(arg)?.[1] ?? [];
   });
-  const message = withSettings(plain, settings);
   const isUsage = error instanceof UsageError || name === "PipelineError";
+  // A pipeline names the settings of its faults itself.
+  const message = isUsage ? plain : withSettings(plain, settings);
   // A bug of the program: the stack trace helps.
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
   console.error(isBug ? error.stack : message);

@@ -174,7 +174,10 @@ export class Expansion {
     );
     const value = isUnresolved
       ? withoutMergeKey(substituted)
-      : mergeKey(substituted, (message) => fail(message, [MERGE_KEY]));
+      : mergeKey(substituted, (message, path) => {
+        unresolved.add(MERGE_KEY);
+        fail(message, path);
+      });
     this.#content += contentOf(value, MAX_CONTENT - this.#content);
     const merged = substituted[MERGE_KEY];
     return { value, written, merged, at, unresolved };

@@ -272,22 +272,25 @@ export const MERGE_KEY = "<<";
  * there, into the mapping that contains it. The keys beside it take precedence,
  * and of several mappings the first that has a key, as in YAML.
  *
- * @param fail Called with a message if the value under the key is neither.
+ * @param fail Called with a message and the path of the fault if the value under the key is neither.
  */
 export function mergeKey(
   values: Mapping,
-  fail: (message: string) => void,
+  fail: (message: string, path: Path) => void,
 ): Mapping {
   if (!Object.hasOwn(values, MERGE_KEY)) return values;
   const own = withoutMergeKey(values);
-  const merged = [values[MERGE_KEY]].flat();
+  const given = values[MERGE_KEY];
+  const merged = [given].flat();
   if (merged.every(isMapping)) {
     return Object.assign({}, ...merged.toReversed(), own);
   }
+  const wrong = merged.findIndex((value) => !isMapping(value));
   fail(
     `Expected a mapping such as \${params.train}, or a list of mappings, under "${MERGE_KEY}", got ${
-      describe(merged.find((value) => !isMapping(value)))
+      describe(merged[wrong])
     }`,
+    Array.isArray(given) ? [MERGE_KEY, wrong] : [MERGE_KEY],
   );
   return own;
 }

@@ -84,6 +84,14 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     ["pipeline", "smoke", "--out", "a,b"],
     /^The path of the output folder ".*a,b" contains a comma.*--out$/m,
   ],
+  [
+    ["plan", "own-data", "-S", "foo"],
+    /^Setting "foo" must have the form KEY=VALUE, such as "train.lr=5e-4"$/m,
+  ],
+  [
+    ["plan", "own-data", "-S", "training=3"],
+    /^-S training=3: Expected a mapping .*, under "<<", got "3"\n$/,
+  ],
   [["status", "x", "y"], /^Unexpected argument "y"$/m],
   [["cache", "lss"], /^Unknown action "lss" of "cache"; did you mean "ls"\?$/m],
   [["cache", "pin"], /^Missing result: deno task cache pin RESULT/m],
@@ -98,6 +106,13 @@ for (const [args, message] of wrong) {
     else assertEquals(stdout, "");
   });
 }
+
+Deno.test("a fault of the file is not put down to a setting with the same word", async () => {
+  using project = new CliProject(PIPELINE.replace("end }", "end }, word: 3"));
+  const { code, stderr } = await project.call("plan", "-S", "word=word");
+  assertEquals(code, 2);
+  assertMatch(stderr, /: Unknown key "word" of stage "end"\n.*\n.*~\n$/);
+});
 
 Deno.test("every command has a summary, help and examples", async () => {
   const all = await callMain("--help");

@@ -56,6 +56,10 @@ stages:
     task: train
     with: { <<: \${params.train}, note: 5 }
     inputs: { data: data }
+  merged:
+    task: train
+    with: { <<: [{ seed: 2 }, "\${params.train}"] }
+    inputs: { data: data }
 `;
     const faults = (...settings: [key: string, value: unknown][]) =>
       faultsOf(tasks, text, {
@@ -92,6 +96,9 @@ stages:
     for (const [key, value, fault] of cases) {
       assertEquals(await faults([key, value]), [`-S ${fault}`, own]);
     }
+    const [setting, _, ...more] = await faults(["train", 3]);
+    assertMatch(setting!, /^-S train=3: Expected a mapping such as/);
+    assertEquals(more, [], "the fault is the setting's in a list, too");
     const [matrix, ...others] = await faults(["glue", "cola"], ["rows", 4]);
     assertMatch(matrix!, /^-S glue=cola: /);
     assertEquals(others, [own], "what is set well is no fault");

@@ -171,7 +171,7 @@ Deno.test(
         ],
       );
       assertEquals(await faults("{ train: 3 }", "[${params.train}, {}]"), [
-        '8:22 Expected a mapping such as ${params.train}, or a list of mappings, under "<<", got "3"',
+        '8:27 Expected a mapping such as ${params.train}, or a list of mappings, under "<<", got "3"',
       ]);
     }),
 );
