@@ -33,8 +33,12 @@ export function resolveParams(
   const original = (file.params ?? {}) as Mapping;
   const profiles = (file.profiles ?? {}) as Record<string, Mapping>;
   checkNames(original, ["params"], faults);
-  refuseReferences(original, ["params"], faults);
-  refuseReferences(profiles, ["profiles"], faults);
+  for (const path of referencesIn(original, ["params"])) {
+    faults.addAt(path, NO_REFERENCE);
+  }
+  for (const path of referencesIn(profiles, ["profiles"])) {
+    faults.addAt(path, NO_REFERENCE);
+  }
   let params = original;
   for (const [name, changes] of Object.entries(profiles)) {
     let changed = original;
@@ -61,6 +65,10 @@ export function resolveParams(
     faults.add(`Unknown profile "${profile}"${hint}`);
   }
   for (const setting of settings) {
+    if (!referencesIn(setting.value, []).next().done) {
+      faults.addOfSetting(textOf(setting), NO_REFERENCE);
+      continue;
+    }
     params = change(
       params,
       setting.key,
@@ -174,15 +182,14 @@ function* wrongNames(value: unknown, path: Path): Generator<[string, Path]> {
   }
 }
 
-function refuseReferences(value: unknown, path: Path, faults: FaultList): void {
-  if (typeof value === "string" && hasReference(value)) {
-    faults.addAt(
-      path,
-      "A parameter cannot contain a reference; refer to both parameters where they are used",
-    );
-  }
+const NO_REFERENCE =
+  "A parameter cannot contain a reference; refer to both parameters where they are used";
+
+/** Paths of the texts with references in a value. */
+function* referencesIn(value: unknown, path: Path): Generator<Path> {
+  if (typeof value === "string" && hasReference(value)) yield path;
   for (const [key, item] of entriesOf(value)) {
-    refuseReferences(item, [...path, key], faults);
+    yield* referencesIn(item, [...path, key]);
   }
 }
 

@@ -88,6 +88,16 @@ stages:
         'train={"lr":"x"}: Invalid "lr" of task "train": expected a number, got text "x"',
       ],
       [
+        "train.lr",
+        "${params.rows}",
+        "train.lr=${params.rows}: A parameter cannot contain a reference; refer to both parameters where they are used",
+      ],
+      [
+        "glue",
+        ["cola", "${params.rows}"],
+        'glue=["cola","${params.rows}"]: A parameter cannot contain a reference; refer to both parameters where they are used',
+      ],
+      [
         "train.lrr",
         1,
         'train.lrr=1: Unknown parameter "train.lrr"; did you mean "train.lr"?',

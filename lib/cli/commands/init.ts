@@ -1,5 +1,6 @@
 import { EditableYaml } from "../../pipeline/comments.ts";
 import { readText } from "../../pipeline/faults.ts";
+import { hasReference } from "../../pipeline/references.ts";
 import { relative, resolve } from "../../store/paths.ts";
 import {
   type Arguments,
@@ -194,8 +195,16 @@ async function starter(
     ["description"],
     `Find the LoRA rank for ${path} with one DyLoRA`,
   );
-  const set = (key: string, value: unknown, comment?: string) =>
+  const set = (key: string, value: unknown, comment?: string) => {
+    if (typeof value === "string" && hasReference(value)) {
+      throw new UsageError(
+        `"${value}" cannot be the parameter "${key}" because "\${" begins a reference in a pipeline: rename the ${
+          key === "train" ? "file" : "column"
+        }`,
+      );
+    }
     pipeline.set(["params", ...key.split(".")], value, comment);
+  };
   const { GLUE_TASKS } = await import("../../glue/benchmark.ts");
   const isTaken = Object.hasOwn(GLUE_TASKS, name);
   set("train", path);

@@ -75,6 +75,24 @@ Deno.test("init replaces no file unless told to", () =>
     assertMatch(named.stderr, /^"pipelines\/smoke\.yaml" already exists/);
   }));
 
+Deno.test("init refuses a column or a file whose name would be a reference in the pipeline", () =>
+  inFolder(async (folder) => {
+    const to = ["--to", join(folder, "mine.yaml")];
+    const data = join(folder, "a.csv");
+    await Deno.writeTextFile(data, "te${x}t,label\ngood,1\nbad,0\n");
+    const column = await callMain("init", data, ...to);
+    assertEquals(column.code, 2);
+    assertMatch(
+      column.stderr,
+      /^"te\$\{x\}t" cannot be .*"text".*the column$/m,
+    );
+    const other = join(folder, "${a}.csv");
+    await Deno.writeTextFile(other, "text,label\ngood,1\nbad,0\n");
+    const file = await callMain("init", other, ...to);
+    assertMatch(file.stderr, /\$\{a\}\.csv" cannot be .*: rename the file$/m);
+    assertEquals([...Deno.readDirSync(folder)].length, 2);
+  }));
+
 Deno.test("inspectTable() finds texts, pairs and labels by names, and else by contents", () =>
   inFolder(async (folder) => {
     const write = async (name: string, rows: readonly string[]) => {
