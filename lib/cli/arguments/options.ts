@@ -199,17 +199,23 @@ function folderFault(out: string): string | undefined {
   if (system !== undefined) {
     return `The output folder "${out}" is in ${system}, where nothing can be stored`;
   }
-  for (let path = out;; path = dirname(path)) {
+  const file = fileInWay(out);
+  if (file === undefined) return undefined;
+  return file === out
+    ? `The output folder "${out}" is a file`
+    : `The output folder "${out}" cannot be created because "${file}" is a file`;
+}
+
+/** The file at an absolute path or above it, which keeps it from being a folder; undefined if there is none. */
+export function fileInWay(folder: string): string | undefined {
+  for (let path = folder;; path = dirname(path)) {
     try {
-      if (Deno.statSync(path).isDirectory) return undefined;
+      return Deno.statSync(path).isDirectory ? undefined : path;
     } catch (error) {
       const { NotADirectory, NotFound } = Deno.errors;
       if (error instanceof NotFound || error instanceof NotADirectory) continue;
       throw error;
     }
-    return path === out
-      ? `The output folder "${out}" is a file`
-      : `The output folder "${out}" cannot be created because "${path}" is a file`;
   }
 }
 

@@ -1,7 +1,7 @@
 import { EditableYaml } from "../../pipeline/comments.ts";
 import { readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
-import { relative, resolve } from "../../store/paths.ts";
+import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
   type Arguments,
   type Command,
@@ -10,7 +10,7 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
-import { HELP, PROJECT } from "../arguments/options.ts";
+import { fileInWay, HELP, PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
@@ -79,7 +79,7 @@ async function init(args: Arguments): Promise<number> {
   });
   const text = await starter(name, projectPath(data), table);
   write(file, text, target, args.has("force"));
-  const command = args.has("to") ? target : name;
+  const command = quoted(args.has("to") ? target : name);
   writeOut(`${
     [
       ...summary(given!, table),
@@ -93,15 +93,22 @@ async function init(args: Arguments): Promise<number> {
   return EXIT.success;
 }
 
-/** @throws {UsageError} If the file exists and is not to be replaced. */
+/** @throws {UsageError} If the file cannot be written, or exists and is not to be replaced. */
 function write(
   file: string,
   text: string,
   shown: string,
   replace: boolean,
 ): void {
+  const folder = dirname(file);
+  const inWay = fileInWay(folder);
+  if (inWay !== undefined) {
+    throw new UsageError(
+      `"${shown}" cannot be written because "${inWay}" is a file: choose another file with --to`,
+    );
+  }
+  Deno.mkdirSync(folder, { recursive: true });
   try {
-    Deno.mkdirSync(resolve(file, ".."), { recursive: true });
     Deno.writeTextFileSync(file, text, { createNew: !replace });
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;

@@ -22,11 +22,14 @@ async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
 Deno.test("init writes a pipeline that reads the data, and says the command", () =>
   inFolder(async (folder) => {
     const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
-    const file = join(folder, "mine.yaml");
-    const { code, stdout, stderr } = await callMain("init", data, "--to", file);
+    const file = join(folder, "it's (mine).yaml");
+    const { code, lines, stdout, stderr } = await callMain(
+      ...["init", data, "--to", file],
+    );
     assertEquals(code, 0, stderr);
     assertMatch(stdout, /label {3}"label", 2 classes: \d \d+, \d \d+$/m);
-    assertMatch(stdout, new RegExp(`^  deno task pipeline ${file}$`, "m"));
+    const word = `'${folder}/it'\\''s (mine).yaml'`;
+    assertEquals(lines.at(-1), `  deno task pipeline ${word}`);
     const text = await Deno.readTextFile(file);
     assertMatch(
       text,
@@ -34,7 +37,7 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     );
     assertMatch(text, /^ {2}# One training that serves every rank/m);
     const { name, params, stages } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
-    assertEquals(name, "mine");
+    assertEquals(name, "it-s-mine");
     assertEquals(
       [params.train, params.text, params.label, params.pair, params.regression],
       [
@@ -68,6 +71,12 @@ Deno.test("init replaces no file unless told to", () =>
     assertEquals(await Deno.readTextFile(file), "the user's");
     assertEquals((await callMain("init", data, "--to", file, "-f")).code, 0);
     assertMatch(await Deno.readTextFile(file), /^name: mine$/m);
+    const inside = await callMain("init", data, "--to", join(file, "p.yaml"));
+    assertEquals(inside.code, 2);
+    assertEquals(
+      inside.stderr.split("\n")[0],
+      `"${file}/p.yaml" cannot be written because "${file}" is a file: choose another file with --to`,
+    );
     const smoke = join(folder, "smoke.tsv");
     await Deno.copyFile(data, smoke);
     const named = await callMain("init", smoke);
