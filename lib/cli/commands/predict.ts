@@ -24,7 +24,7 @@ import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { runTask } from "./predict_task.ts";
-import { adapterStage } from "./stage_result.ts";
+import { adapterConfig, adapterStage } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
 export const predictCommand: Command = {
@@ -193,9 +193,8 @@ function existingFolder(option: string, folder: string): string {
 
 /** The folder of the base model in the configuration of an adapter, relative to the current folder or to the project. */
 function baseModelOf(adapter: string): string {
-  const path = join(adapter, "adapter_config.json");
-  const name: unknown = existsSync(path)
-    ? JSON.parse(Deno.readTextFileSync(path)).base_model_name_or_path
+  const name = existsSync(join(adapter, "adapter_config.json"))
+    ? adapterConfig(adapter).base_model_name_or_path
     : undefined;
   const found = typeof name !== "string" || name === ""
     ? undefined

@@ -10,7 +10,7 @@ import {
 import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { writeLine } from "../terminal/renderer.ts";
-import { adapterStage } from "./stage_result.ts";
+import { adapterConfig, adapterStage } from "./stage_result.ts";
 
 /** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
 export const pushCommand: Command = {
@@ -149,8 +149,8 @@ function adapterFiles(
     }
   }
   const read = (name: string) => Deno.readTextFileSync(join(folder, name));
-  const config = JSON.parse(read("adapter_config.json"));
-  const base: unknown = baseModel ?? config.base_model_name_or_path;
+  const config = adapterConfig(folder);
+  const base = baseModel ?? config.base_model_name_or_path;
   if (typeof base !== "string" || !HUB_NAME.test(base)) {
     throw new UsageError(
       `The base model ${

@@ -1,7 +1,9 @@
-/** For commands that read the result of a stage, which the parameters and the engine of the command line select. */
+/** For commands that read the result of a stage, which the parameters and the engine of the command line select, or an adapter. */
+import { describe, isMapping, type Mapping } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { openResults, type ResultFolders } from "../../scheduler/results.ts";
+import { join } from "../../store/paths.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import { settingsOf, stageCommand } from "../arguments/options.ts";
@@ -90,6 +92,29 @@ export async function adapterStage(
         () => openResults(graph, id, stages, { ...settings, runtimes }, store),
       ),
   };
+}
+
+/**
+ * The configuration of the adapter in a folder, which exists.
+ *
+ * @throws {UsageError} Naming the file, if it is not a JSON object.
+ */
+export function adapterConfig(folder: string): Mapping {
+  const path = join(folder, "adapter_config.json");
+  const refuse = (reason: string, cause?: unknown) =>
+    new UsageError(
+      `"${path}" is not a valid adapter configuration: ${reason}; save the adapter again`,
+      { cause },
+    );
+  const text = Deno.readTextFileSync(path);
+  let config: unknown;
+  try {
+    config = JSON.parse(text);
+  } catch (error) {
+    throw refuse((error as SyntaxError).message, error);
+  }
+  if (isMapping(config)) return config;
+  throw refuse(`expected a JSON object, got ${describe(config)}`);
 }
 
 function modelOf({ inputs }: GraphStage, graph: Graph): GraphStage | undefined {

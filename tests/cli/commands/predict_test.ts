@@ -128,6 +128,9 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
     const named = ["--adapter", adapter, "--model", model];
+    const damaged = join(folder, "damaged");
+    Deno.mkdirSync(damaged);
+    Deno.writeTextFileSync(join(damaged, "adapter_config.json"), "[]");
     const cases: [string[], RegExp][] = [
       [["smoke"], /give PIPELINE and STAGE, or --adapter and --model/],
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
@@ -136,6 +139,10 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       [
         ["--adapter", adapter, "a"],
         /Option "--adapter" requires "--model": the adapter names "org\/tiny-roberta", which is not a folder, as its base model/,
+      ],
+      [
+        ["--adapter", damaged, "a"],
+        /^".*\/damaged\/adapter_config\.json" is not a valid adapter configuration: expected a JSON object, got a list; save the adapter again$/m,
       ],
       [["--model", model, "a"], /Option "--model" requires "--adapter"/],
       [

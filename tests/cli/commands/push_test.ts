@@ -113,6 +113,22 @@ Deno.test(
     const anonymous = await call({ ...env, HF_TOKEN: "" });
     assertMatch(anonymous.stderr, /without an access token\nSet HF_TOKEN/);
     assertEquals(hub.commits, []);
+    for (
+      const [damaged, reason] of [
+        ["{bad", "Expected property name .*"],
+        ["null", "expected a JSON object, got nothing"],
+      ] as const
+    ) {
+      Deno.writeTextFileSync(config, damaged);
+      const { code, stderr } = await push("--to", "me/mine");
+      assertEquals(code, 2);
+      assertMatch(
+        stderr,
+        new RegExp(
+          `^"${config}" is not a valid adapter configuration: ${reason}; save`,
+        ),
+      );
+    }
     const missing = await callMainWith({}, "push", "--adapter", exported);
     assertEquals(missing.code, 2);
     assertMatch(missing.stderr, /Missing option "--to": give OWNER\/NAME/);
