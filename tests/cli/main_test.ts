@@ -1,5 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { EXIT } from "../../lib/cli/arguments/arguments.ts";
+import { exportCommand } from "../../lib/cli/commands/export.ts";
+import { logsCommand } from "../../lib/cli/commands/logs.ts";
+import { predictCommand } from "../../lib/cli/commands/predict.ts";
+import { pushCommand } from "../../lib/cli/commands/push.ts";
 import { callMain, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
@@ -198,6 +202,34 @@ Deno.test("the examples in help texts name existing pipelines, profiles, paramet
       }
     }
     assert(checked > 8, `${checked} examples`);
+  } finally {
+    await Deno.remove(out, { recursive: true });
+  }
+});
+
+Deno.test("the examples of commands that read a stage name a single one", async () => {
+  const out = await Deno.makeTempDir();
+  let checked = 0;
+  try {
+    for (
+      const { name, examples } of [
+        exportCommand,
+        logsCommand,
+        predictCommand,
+        pushCommand,
+      ]
+    ) {
+      for (const [line] of examples) {
+        if (line.startsWith("-")) continue;
+        const [words] = line.replaceAll('"', "").split(" <");
+        const { stderr } = await callMain(
+          ...[name, ...words!.split(" "), "--out", out],
+        );
+        assertMatch(stderr, /^Stage ".*" has no result yet: /, line);
+        checked++;
+      }
+    }
+    assert(checked > 7, `${checked} examples`);
   } finally {
     await Deno.remove(out, { recursive: true });
   }

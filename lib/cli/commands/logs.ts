@@ -38,7 +38,7 @@ export const logsCommand: Command = {
   ],
   examples: [
     ["smoke train-dylora", "Print what the stage logged"],
-    ["glue-mini train-dylora@mrpc -f", "Follow a running stage"],
+    ["glue-mini train-dylora@mrpc,seed=0 -f", "Follow a running stage"],
   ],
   positionals: { min: 2, max: 2 },
   run: printLog,

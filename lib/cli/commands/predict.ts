@@ -72,7 +72,10 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
     HELP,
   ],
   examples: [
-    ['smoke train-dylora "great fun !"', "Classify a text at the full rank"],
+    [
+      'smoke train-dylora "great fun !"',
+      "Classify a text at the recommended rank",
+    ],
     ['smoke train-dylora --rank 1 "great fun !"', "Classify it at rank 1"],
     [
       "glue-mini train-dylora@mrpc,seed=0 --pair '\\t' < pairs.tsv",

@@ -53,7 +53,10 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
       "own-data take-away --to me/my-adapter --base-model sentence-transformers/all-MiniLM-L6-v2",
       "Upload the adapter at the recommended rank",
     ],
-    ["--adapter out/own-data/take-away --to me/my-adapter", "Upload a folder"],
+    [
+      "--adapter out/own-data/take-away@seed=0 --to me/my-adapter --base-model sentence-transformers/all-MiniLM-L6-v2",
+      "Upload a folder",
+    ],
   ],
   positionals: { min: 0, max: 2 },
   run: push,
