@@ -171,9 +171,9 @@ function reportIssue(issue: Issue, faults: FaultList, checked: Checked): void {
     : "";
   faults.addAt(
     whole,
-    `Invalid ${subject}: ${expectation(issue)}, got ${describe(found)}${
-      origin(file, whole)
-    }${hint}`,
+    `Invalid ${subject.replace(/^the /, "")}: ${expectation(issue)}, got ${
+      describe(found)
+    }${origin(file, whole)}${hint}`,
   );
 }
 

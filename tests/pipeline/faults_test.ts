@@ -85,6 +85,12 @@ Deno.test("PipelineError hides control characters of a hostile file", () =>
 const head = "name: test\nstages:\n";
 const data = "  data: { task: fetch, with: { source: x } }\n";
 const cases: readonly (readonly [string, string, readonly string[]])[] = [
+  ["a file that is a list", "- a\n", [
+    "1:1 Invalid pipeline: expected a mapping, got a list",
+  ]],
+  ["a file that is text", "hello\n", [
+    '1:1 Invalid pipeline: expected a mapping, got text "hello"',
+  ]],
   [
     "a cycle",
     `${head}  a: { task: train, inputs: { data: b } }
