@@ -220,8 +220,8 @@ export function fileInWay(folder: string): string | undefined {
 }
 
 /**
- * A message with the settings that it is about: `"/a/x.tsv" does not exist; set
- * by -S train=x.tsv`. Those whose values the message quotes as they are
+ * A message with the settings that it is about, behind the line that quotes
+ * them: `"/a/x.tsv" does not exist; set by -S train=x.tsv`. Those whose values the message quotes as they are
  * tell more than those that only name the file in which the fault is.
  */
 export function withSettings(
@@ -240,9 +240,15 @@ export function withSettings(
     });
   const words = quoting(fault, false);
   const named = words.length > 0 ? words : quoting(message, true);
-  return named.length === 0
-    ? message
-    : `${message}; set by ${named.map((it) => `-S ${it}`).join(" and ")}`;
+  if (named.length === 0) return message;
+  const setBy = named.map((it) => `-S ${quoted(it)}`).join(" and ");
+  const lines = message.split("\n");
+  const place = lines.findIndex((it) =>
+    quoting(it, words.length === 0).length > 0
+  );
+  // A value of several lines is on none of them.
+  lines[Math.max(place, 0)] += `; set by ${setBy}`;
+  return lines.join("\n");
 }
 
 /**

@@ -22,7 +22,13 @@ Deno.test("withSettings() names the setting that a message quotes, else the one 
     withSettings('"/data/x.tsv" does not exist', settings),
     '"/data/x.tsv" does not exist; set by -S train=/data/x.tsv',
   );
+  assertEquals(
+    withSettings('No model "my x" on the hub\nSet HF_TOKEN', ["model=my x"]),
+    `No model "my x" on the hub; set by -S 'model=my x'\nSet HF_TOKEN`,
+  );
   const named = '-S text=txt: Invalid "text": got "txt"';
+  const once = withSettings('No column "my x"', ["text=my x"]);
+  assertEquals(withSettings(once, ["text=my x"]), once);
   for (const message of [named, "The loss is NaN"]) {
     assertEquals(withSettings(message, settings), message);
   }
