@@ -150,12 +150,16 @@ export class Follower {
       .find(({ path }) => path === "report.html");
     if (file === undefined) return undefined;
     const { out, store } = this.#sources;
+    const made = { path: store.blobs.path(file.blob), version: file.blob };
+    // What is visible may be the report of a run with other parameters.
+    const isVisible = this.#status.get(stage)?.decision.state === "unchanged";
+    if (!isVisible) return made;
     const folder = visibleFolder(out, this.#graph!.pipeline, { id: stage });
     const [page, source] = [`${folder}.html`, `${folder}/report.html`]
       .map(fingerprint);
     return page !== undefined && page.modified >= (source?.modified ?? 0)
       ? { path: `${folder}.html`, version: `${page.changed}` }
-      : { path: store.blobs.path(file.blob), version: file.blob };
+      : made;
   }
 
   async #read(): Promise<void> {

@@ -79,10 +79,11 @@ class Dash implements AsyncDisposable {
     readonly url: string,
   ) {}
 
-  static async start(project: CliProject): Promise<Dash> {
+  static async start(project: CliProject, ...options: string[]): Promise<Dash> {
     const process = spawnMain(
       ...["dash", project.path("test.yaml"), "--json"],
       ...["--tasks", project.path("tasks"), "--out", project.path("out")],
+      ...options,
     );
     let text = "";
     for await (
@@ -187,6 +188,38 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
   assertMatch(faulty.problem, /test\.yaml:\d+:\d+: Unknown task "reprt"/);
   assertEquals(faulty.stages.length, 5);
   assertEquals(await dash.stop(), 130);
+});
+
+Deno.test("dash shows the report of its own parameters, whichever run wrote the visible one", async () => {
+  using project = new CliProject(`name: test
+params: { word: one }
+stages:
+  report: { task: tell, with: { word: "\${params.word}" } }
+`);
+  project.write(
+    "tasks/tell.ts",
+    `
+import { z } from "zod";
+export default {
+  description: "Reports",
+  params: z.strictObject({ word: z.string() }),
+  inputs: {},
+  output: { kind: "report", files: ["report.html"] },
+  run({ params, output }) {
+    Deno.writeTextFileSync(output + "/report.html", "The word " + params.word);
+  },
+};`,
+  );
+  for (const word of ["one", "two"]) {
+    const { code } = await project.call("pipeline", "-S", `word=${word}`);
+    assertEquals(code, 0);
+  }
+  assertMatch(project.read("out/test/report.html"), /The word two/);
+  await using dash = await Dash.start(project);
+  const { reports } = await dash.ask("state");
+  assertEquals(reports.length, 1);
+  const report = await fetch(`${dash.url}report?stage=report`);
+  assertMatch(await report.text(), /The word one/);
 });
 
 Deno.test("dash answers only who knows its address, on this machine, and only questions", async () => {
