@@ -3,14 +3,16 @@ import type { Event } from "../../scheduler/events.ts";
 /** Maximum number of lines of a log that the page shows. */
 const MAX_LINES = 500;
 
-/** The log of a run, read incrementally while it is written. */
+/** The log at a path, read incrementally while it is written. A later run may replace the file. */
 export class StageLog {
   readonly path: string;
   /** Points `[step, value]` of each metric. */
   readonly series = new Map<string, [number, number][]>();
   readonly lines: string[] = [];
   progress: Omit<Event & { type: "progress" }, "type" | "stage"> | undefined;
-  readonly #decoder = new TextDecoder();
+  /** Identifies the file that was read. */
+  file = "";
+  #decoder = new TextDecoder();
   #offset = 0;
   #rest = "";
 
@@ -32,7 +34,11 @@ export class StageLog {
   #added(): string | undefined {
     try {
       using file = Deno.openSync(this.path);
-      const { size } = file.statSync();
+      const { size, ino, birthtime } = file.statSync();
+      // A new file may get the inode of one that was removed.
+      const identity = `${ino} ${birthtime?.getTime()}`;
+      if (identity !== this.file || size < this.#offset) this.#startOver();
+      this.file = identity;
       if (size <= this.#offset) return undefined;
       file.seekSync(this.#offset, Deno.SeekMode.Start);
       const bytes = new Uint8Array(size - this.#offset);
@@ -43,6 +49,15 @@ export class StageLog {
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;
     }
+  }
+
+  #startOver(): void {
+    this.series.clear();
+    this.lines.length = 0;
+    this.progress = undefined;
+    this.#decoder = new TextDecoder();
+    this.#offset = 0;
+    this.#rest = "";
   }
 
   #take(event: Event): void {

@@ -55,6 +55,9 @@ const METRIC = "loss";
 /** Points of each stage's curve that have been fetched. */
 const curves = new Map();
 
+/** The log that each curve comes from. */
+const sources = new Map();
+
 /** The stage whose log is shown: a running one until the user chooses. */
 let chosen = "";
 let isChosen = false;
@@ -64,9 +67,9 @@ let state;
 async function update() {
   state = await ask("state");
   const withCurve = state.stages.filter(({ points }) => points[METRIC] > 1);
-  for (const { id, points } of withCurve) {
-    const known = curves.get(id) ?? [];
-    // A later run of the stage starts over.
+  for (const { id, points, log } of withCurve) {
+    const known = sources.get(id) === log ? curves.get(id) ?? [] : [];
+    sources.set(id, log);
     const from = known.length <= points[METRIC] ? known.length : 0;
     if (from === points[METRIC]) continue;
     const more = await ask(

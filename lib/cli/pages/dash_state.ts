@@ -22,6 +22,8 @@ interface StageState {
   /** Duration of the run that made its result. */
   readonly seconds?: number;
   readonly progress?: Omit<Event & { type: "progress" }, "type" | "stage">;
+  /** Identifies its log: changes when another run begins one. */
+  readonly log?: string;
   /** Number of points of each metric that it logs by step. */
   readonly points: Readonly<Record<string, number>>;
 }
@@ -220,6 +222,7 @@ export class Follower {
       ...(live && { started: live.started }),
       ...(state === "done" && last && { seconds: last.seconds }),
       ...(live && log?.progress && { progress: log.progress }),
+      ...(log && { log: log.file }),
       points: Object.fromEntries(
         [...log?.series ?? []].map(([name, points]) => [name, points.length]),
       ),
@@ -235,11 +238,14 @@ export class Follower {
       (result ? store.blobs.path(result.log.blob) : status?.failure?.log);
     if (path === undefined) return undefined;
     let log = this.#logs.get(stage);
-    if (log === undefined || log.path !== path) {
+    const isKnown = log?.path === path;
+    if (log === undefined || !isKnown) {
       log = new StageLog(path);
       this.#logs.set(stage, log);
-    } else if (!status?.live) return log;
-    log.read();
+    }
+    // The log of a result never changes.
+    const isFixed = status?.live === undefined && result !== undefined;
+    if (!isKnown || !isFixed) log.read();
     return log;
   }
 

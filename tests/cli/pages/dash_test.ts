@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { StageLog } from "../../../lib/cli/pages/dash_log.ts";
+import { openLog } from "../../../lib/scheduler/logs.ts";
 import { Browser, chromiumMissing } from "../../report/chromium.ts";
 import { CliProject, spawnMain } from "../project.ts";
 
@@ -104,11 +106,11 @@ class Dash implements AsyncDisposable {
 
   /** Waits until the state is as it should be. */
   // deno-lint-ignore no-explicit-any
-  async until(holds: (state: any) => boolean): Promise<any> {
+  async until(holds: (state: any) => boolean | Promise<boolean>): Promise<any> {
     const end = Date.now() + 60_000;
     for (;;) {
       const state = await this.ask("state");
-      if (holds(state)) return state;
+      if (await holds(state)) return state;
       assert(Date.now() < end, JSON.stringify(state));
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -220,6 +222,72 @@ export default {
   assertEquals(reports.length, 1);
   const report = await fetch(`${dash.url}report?stage=report`);
   assertMatch(await report.text(), /The word one/);
+});
+
+Deno.test("dash shows the log of the last of two failures in a row", async () => {
+  using project = new CliProject(`name: test
+stages:
+  fail: { task: fail, with: { told: TOLD } }
+`);
+  project.edit("test.yaml", "TOLD", project.path("told"));
+  project.write(
+    "tasks/fail.ts",
+    `
+import { z } from "zod";
+export default {
+  description: "Fails",
+  params: z.strictObject({ told: z.string() }),
+  inputs: {},
+  output: { kind: "text", files: ["out.txt"] },
+  permissions: { read: () => ["/"] },
+  run({ params, log }) {
+    log(Deno.readTextFileSync(params.told));
+    throw new Error("Failed");
+  },
+};`,
+  );
+  const fail = async (told: string) => {
+    project.write("told", told);
+    assertEquals((await project.call("pipeline")).code, 1);
+  };
+  await fail("first");
+  await using dash = await Dash.start(project);
+  await dash.until(({ stages }) => stages[0].state === "failed");
+  const lines = () => dash.ask("log?stage=fail");
+  assertEquals((await lines())[1], "first");
+  await fail("second, and longer");
+  await dash.until(async () => {
+    const [, line] = await lines();
+    return line === "second, and longer";
+  });
+});
+
+Deno.test("StageLog starts over when another file has the path of the log, even with its inode", async () => {
+  const path = Deno.makeTempFileSync({ prefix: "log-" });
+  const write = (steps: readonly number[]) => {
+    Deno.removeSync(path);
+    using log = openLog(path);
+    for (const step of steps) {
+      log.write({ type: "metric", stage: "s", name: "loss", value: 1, step });
+    }
+  };
+  try {
+    const log = new StageLog(path);
+    const steps = () => log.series.get("loss")?.map(([step]) => step);
+    write([1, 2, 3]);
+    log.read();
+    const { file } = log;
+
+    assertEquals(steps(), [1, 2, 3]);
+    // Clocks of file systems tick every few milliseconds.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    write([21, 22, 23, 24]);
+    log.read();
+    assertEquals(steps(), [21, 22, 23, 24]);
+    assert(log.file !== file);
+  } finally {
+    Deno.removeSync(path);
+  }
 });
 
 Deno.test("dash answers only who knows its address, on this machine, and only questions", async () => {
