@@ -134,7 +134,28 @@ export async function plan(
   }
   context.sources.save();
   await store.saveStats();
+  const { liveRuns } = await import("./runs.ts");
+  for (const { isLeft, ended, ...run } of liveRuns(store)) {
+    const decision = decisions.get(run.stage);
+    if (
+      !isLeft || decision?.state !== "run" || !isRunOf(graph, decision, run)
+    ) {
+      continue;
+    }
+    const reason = ended ?? "an earlier run left its job, which goes on";
+    decisions.set(run.stage, { ...decision, reason });
+  }
   return decisions;
+}
+
+/** True for the run of a stage with the key of a decision. */
+function isRunOf(
+  { pipeline }: Graph,
+  decision: Decision,
+  run: Pick<LiveRun, "pipeline" | "key">,
+): boolean {
+  return run.pipeline === pipeline && "key" in decision &&
+    run.key === decision.key;
 }
 
 function missingInputs(
@@ -182,7 +203,7 @@ export async function findResult(
 export interface StageStatus {
   readonly stage: string;
   readonly decision: Decision;
-  /** Set while it runs. */
+  /** Set while it runs with this key, and if its job has ended and the next run takes it up. */
   readonly live?: LiveRun;
   /** Its latest result. */
   readonly last?: {
@@ -204,10 +225,14 @@ export async function status(
   const store = openStore(settings);
   const decisions = await plan(graph, [], settings, store);
   const { liveRuns } = await import("./runs.ts");
-  const live = liveRuns(store).filter((run) => run.pipeline === pipeline);
+  const live = liveRuns(store);
   return [...decisions].map(([stage, decision]) => {
     const { keys, failure } = store.histories.read(pipeline, stage);
-    const running = live.find((run) => run.stage === stage);
+    const running = live.find((run) =>
+      run.stage === stage && isRunOf(graph, decision, run) &&
+      // A job that has ended is of no use beside a result.
+      (run.ended === undefined || decision.state === "run")
+    );
     const last = keys[0] === undefined
       ? undefined
       : store.manifests.read(keys[0]);

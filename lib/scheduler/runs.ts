@@ -13,6 +13,12 @@ import { type Lock, lockHolder, tryLockFile } from "../store/locks.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { type Executor, ROUND } from "./executors/executor.ts";
+import {
+  type End,
+  readBegan,
+  readEnd,
+  readNote,
+} from "./executors/slurm_job.ts";
 
 /** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
 export interface RunFolder extends Disposable {
@@ -239,11 +245,15 @@ export interface LiveRun {
   readonly started: string;
   /** Process that runs it (`process 1234`), or a text for a job that no run follows. */
   readonly holder: string;
+  /** True for a job that no run follows. */
+  readonly isLeft: boolean;
   /** Path of its log. */
   readonly log: string;
+  /** Set for a job that no run follows and that has ended: what becomes of it. */
+  readonly ended?: string;
 }
 
-/** All stages that are running now. */
+/** All stages that are running now, and jobs that have ended since their run left them. */
 export function liveRuns(store: Store): LiveRun[] {
   return entriesOf(store.path("runs")).flatMap(({ name }) => {
     const folder = store.path("runs", name);
@@ -251,6 +261,7 @@ export function liveRuns(store: Store): LiveRun[] {
     const log = join(folder, "log.jsonl");
     const isFollowed = isWritten(log);
     if (run.state !== "whole" || !isFollowed && !isDigest(name)) return [];
+    const end = isFollowed ? undefined : lastEnd(folder);
     return [{
       pipeline: String(run.value.pipeline),
       stage: String(run.value.stage),
@@ -259,9 +270,32 @@ export function liveRuns(store: Store): LiveRun[] {
       holder: isFollowed
         ? lockHolder(join(folder, "lock"))
         : "a job that no run follows",
+      isLeft: !isFollowed,
       log,
+      ...(end !== undefined && { ended: whatFollows(end) }),
     }];
   });
+}
+
+/** How a job that may outlive its scheduler ended; undefined while it goes on. It may start again. */
+export function lastEnd(folder: string): End | undefined {
+  // A scheduler may have submitted it again.
+  let round = readNote(folder)?.round ?? 0;
+  while (readBegan(folder, round + 1) !== undefined) round++;
+  return readEnd(folder, round);
+}
+
+/** True if only the batch system knows whether the job starts again: it may have been pre-empted or cancelled. */
+export function mayStartAgain({ code, cause }: End): boolean {
+  return cause === "term" && code !== 0 || code === 137;
+}
+
+function whatFollows(end: End): string {
+  if (end.code === 0) return "its job has ended; the next run takes its result";
+  if (mayStartAgain(end)) return "its job was stopped, and may start again";
+  return end.cause === "limit" && end.fresh
+    ? "its job reached its time limit; the next run goes on from its checkpoint"
+    : "its job has failed; the next run tells why";
 }
 
 /** True while the run that writes this log is in progress: its scheduler holds the lock in the same folder. */

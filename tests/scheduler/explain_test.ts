@@ -198,12 +198,12 @@ Deno.test("plan() and explain() wait for a clean-up in progress", async () => {
   }
 });
 
-Deno.test("status() returns running stages, latest results and failures", async () => {
+Deno.test("status() returns running stages of these parameters, latest results and failures", async () => {
   using project = new TestProject();
   project.task("make", "stage.metric('n', 2); return 1;");
   project.task(
     "slow",
-    "stage.log('begun'); await new Promise((r) => setTimeout(r, 600));",
+    "stage.log('begun'); await new Promise((r) => setTimeout(r, 1500));",
   );
   project.task("bad", "throw new Error('Not today');");
   const stages: Record<string, StageOptions> = {
@@ -217,15 +217,19 @@ Deno.test("status() returns running stages, latest results and failures", async 
   );
   await scheduler.event((event) => event.type === "failed");
   await scheduler.event((event) => event.type === "log");
-  const [make, bad, slow] = await status(
-    await project.graph(stages),
-    project.settings(),
-  );
+  const ask = async (more: Record<string, StageOptions> = {}) =>
+    await status(
+      await project.graph({ ...stages, ...more }),
+      project.settings(),
+    );
+  const [make, bad, slow] = await ask();
+  const [, , other] = await ask({ slow: { task: "slow", params: { n: 1 } } });
   await scheduler.end();
   assertEquals(make?.decision.state, "unchanged");
   assertEquals(make?.last?.metrics, { n: 2 });
   assertEquals(bad?.failure?.message, "Not today");
   assertMatch(slow?.live?.holder ?? "", /^process \d+$/);
+  assertEquals(other?.live, undefined, "of other parameters");
 });
 
 Deno.test("verify() compares a second run with the cached result, and changes neither cache nor output", async () => {

@@ -250,7 +250,7 @@ export const statusCommand: Command = {
   name: "status",
   usage: "PIPELINE",
   description:
-    "Show the state of each stage of a pipeline: running, failed, interrupted, or what a run would do, with the time and the duration of its last run.",
+    "Show the state of each stage of a pipeline with these parameters: running, ended (a job that no run follows), failed, interrupted, or what a run would do, with the time and the duration of its last run.",
   options: [...KEY_OPTIONS, JSON_LINES, HELP],
   examples: [
     ["smoke", "Show the state of each stage"],
@@ -280,6 +280,9 @@ function statusLine(
   style: Style,
 ): string {
   const name = stage.padEnd(width);
+  if (live?.ended !== undefined) {
+    return `${style.yellow("ended    ")}  ${name}  ${live.ended}`;
+  }
   if (live !== undefined) {
     return `${style.cyan("running  ")}  ${name}  since ${
       localTime(live.started)

@@ -201,17 +201,20 @@ export class Follower {
     const log = this.#log(stage.id);
     const isDone = decision.state === "unchanged" ||
       decision.state === "restore";
-    const state = live
+    const isRunning = live !== undefined && live.ended === undefined;
+    const state = isRunning
       ? "running"
       : isDone
       ? "done"
+      : live !== undefined
+      ? "waiting"
       : failure !== undefined && !failure.interrupted
       ? "failed"
       : "waiting";
     const reason = state === "failed"
       ? failure!.message
       : state === "waiting" && "reason" in decision
-      ? decision.reason
+      ? live?.ended ?? decision.reason
       : undefined;
     return {
       id: stage.id,
@@ -219,9 +222,9 @@ export class Follower {
       needs: [...new Set(Object.values(stage.inputs).flat())],
       state,
       ...(reason !== undefined && { reason }),
-      ...(live && { started: live.started }),
+      ...(isRunning && { started: live.started }),
       ...(state === "done" && last && { seconds: last.seconds }),
-      ...(live && log?.progress && { progress: log.progress }),
+      ...(isRunning && log?.progress && { progress: log.progress }),
       ...(log && { log: log.file }),
       points: Object.fromEntries(
         [...log?.series ?? []].map(([name, points]) => [name, points.length]),
