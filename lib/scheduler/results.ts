@@ -4,8 +4,8 @@ import { holdOff } from "../store/cleanup.ts";
 import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";
-import type { FoundLog } from "./logs.ts";
 import { findResult } from "./plan.ts";
+import type { FoundLog } from "./read_log.ts";
 import { liveRuns, makeRunFolder, type RunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
@@ -96,10 +96,12 @@ export async function findStageLog(
   const live = liveRuns(store).find((run) =>
     run.pipeline === pipeline && run.stage === id && run.key === key
   );
-  if (live !== undefined) return { from: "live", path: live.log };
+  if (live !== undefined) {
+    return { from: "live", path: live.log, key: live.key };
+  }
   const { failure } = store.histories.read(pipeline, id);
   if (failure !== undefined && failure.key === key) {
-    return { from: "failed", path: failure.log };
+    return { from: "failed", path: failure.log, key };
   }
   if (lacking !== undefined) throw new NoResultError(id, lacking);
   const { blob } = reused.get(id)!.manifest.log;

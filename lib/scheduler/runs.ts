@@ -9,7 +9,12 @@ import {
   seal,
   temporarySuffix,
 } from "../store/files.ts";
-import { type Lock, lockHolder, tryLockFile } from "../store/locks.ts";
+import {
+  isLocked,
+  type Lock,
+  lockHolder,
+  tryLockFile,
+} from "../store/locks.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { type Executor, ROUND } from "./executors/executor.ts";
@@ -278,7 +283,7 @@ export function liveRuns(store: Store): LiveRun[] {
 }
 
 /** How a job that may outlive its scheduler ended; undefined while it goes on. It may start again. */
-export function lastEnd(folder: string): End | undefined {
+function lastEnd(folder: string): End | undefined {
   // A scheduler may have submitted it again.
   let round = readNote(folder)?.round ?? 0;
   while (readBegan(folder, round + 1) !== undefined) round++;
@@ -300,12 +305,5 @@ function whatFollows(end: End): string {
 
 /** True while the run that writes this log is in progress: its scheduler holds the lock in the same folder. */
 export function isWritten(log: string): boolean {
-  const path = join(dirname(log), "lock");
-  try {
-    using lock = tryLockFile(path, { shared: true, create: false });
-    return lock === undefined;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  return isLocked(join(dirname(log), "lock"));
 }

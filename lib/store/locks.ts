@@ -88,6 +88,17 @@ export function tryLockFile(
   );
 }
 
+/** True if a process holds the exclusive lock. */
+export function isLocked(path: string): boolean {
+  try {
+    using lock = tryLockFile(path, { shared: true, create: false });
+    return lock === undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /** Holder of an exclusive lock, as it is written in the file: `process 1234`. */
 export function lockHolder(path: string): string {
   try {

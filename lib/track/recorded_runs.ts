@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { learningRateAt } from "../engine/training/adamw.ts";
-import { readLog } from "../scheduler/logs.ts";
+import { readLog } from "../scheduler/read_log.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 

@@ -6,7 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { explain } from "../../lib/scheduler/plan.ts";
-import { type FoundLog, readLog } from "../../lib/scheduler/logs.ts";
+import { type FoundLog, readLog } from "../../lib/scheduler/read_log.ts";
 import { findStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
@@ -151,7 +151,7 @@ Deno.test("readLog() throws when the log was removed or is damaged", async () =>
   // The run of a log that was found may end before it is opened.
   const ended: FoundLog = { from: "live", path: project.path("gone") };
   const lines = await Array.fromAsync(
-    readLog(ended, false, undefined, () => Promise.resolve(found)),
+    readLog(ended, false, { findAgain: () => Promise.resolve(found) }),
   );
   assert(lines.some((it) => it.type === "log" && it.line === "fine"));
   assertIsError(

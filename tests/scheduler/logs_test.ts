@@ -1,6 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { openLog, readLog } from "../../lib/scheduler/logs.ts";
+import { openLog } from "../../lib/scheduler/logs.ts";
+import { readLog } from "../../lib/scheduler/read_log.ts";
+import { findStageLog } from "../../lib/scheduler/results.ts";
+import { Store } from "../../lib/store/store.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TestProject } from "./project.ts";
 
 Deno.test("openLog() keeps the start and the end of a long log, and says how much is left out", async () => {
   using folder = new TemporaryFolder();
@@ -46,4 +50,42 @@ Deno.test("openLog() writes the events of a short log at once", () => {
   assertMatch(text, /"line":"now"/);
   log.end();
   assertEquals(Deno.readTextFileSync(path), text);
+});
+
+Deno.test("logs -f goes on with the next attempt of a stage, and ends with the last one", async () => {
+  using project = new TestProject();
+  project.task(
+    "second",
+    `const file = stage.checkpoint + "/state";
+     stage.log("begun");
+     await new Promise((r) => setTimeout(r, 300));
+     const isFirst = [...Deno.readDirSync(stage.checkpoint)].length === 0;
+     Deno.writeTextFileSync(file, "");
+     if (isFirst || params.fail) throw new Error("Not now");
+     stage.log("done");
+     return 1;`,
+  );
+  const store = new Store(project.path("out/cache"));
+  for (const fail of [false, true]) {
+    const stages = { s: { task: "second", params: { fail }, retries: 1 } };
+    const scheduler = project.spawn(stages);
+    await scheduler.event((event) => event.type === "log");
+    const found = await findStageLog(
+      await project.graph(stages),
+      "s",
+      project.settings(),
+      store,
+    );
+    const told: string[] = [];
+    for await (const line of readLog(found, true, { store })) {
+      if (line.type === "started") told.push(`attempt ${line.attempt}`);
+      if (line.type === "failed") told.push(line.message);
+      if (line.type === "log" && line.stream === "log") told.push(line.line);
+    }
+    await scheduler.end();
+    assertEquals(told, [
+      ...["attempt 1", "begun", "Not now", "attempt 2", "begun"],
+      fail ? "Not now" : "done",
+    ]);
+  }
 });

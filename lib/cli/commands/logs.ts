@@ -1,5 +1,6 @@
 import { printable } from "../../pipeline/faults.ts";
-import { type LogLine, readLog } from "../../scheduler/logs.ts";
+import type { LogLine } from "../../scheduler/logs.ts";
+import { readLog } from "../../scheduler/read_log.ts";
 import { findStageLog } from "../../scheduler/results.ts";
 import {
   type Arguments,
@@ -14,7 +15,7 @@ import {
   KEY_OPTIONS,
   settingsOf,
 } from "../arguments/options.ts";
-import { plannedEngine } from "../runtime/executor.ts";
+import { isQueued, plannedEngine } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { progressText } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
@@ -30,7 +31,8 @@ export const logsCommand: Command = {
     {
       name: "follow",
       short: "f",
-      description: "Keep printing while the stage runs",
+      description:
+        "Keep printing while the stage runs, also in further attempts",
     },
     ...KEY_OPTIONS,
     JSON_LINES,
@@ -64,12 +66,12 @@ async function printLog(args: Arguments): Promise<number> {
     );
   using interrupts = watchInterrupts(() => {});
   for await (
-    const line of readLog(
-      await find(),
-      args.has("follow"),
-      interrupts.signal,
-      find,
-    )
+    const line of readLog(await find(), args.has("follow"), {
+      signal: interrupts.signal,
+      findAgain: find,
+      store,
+      isQueued,
+    })
   ) {
     const text = args.has("json") ? JSON.stringify(line) : logText(line);
     if (text !== undefined) writeOut(`${text}\n`);

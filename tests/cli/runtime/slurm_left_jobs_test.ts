@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { linesOf } from "../../../lib/scheduler/process.ts";
 import { entriesOf } from "../../../lib/store/files.ts";
-import { slurmTest } from "../../scheduler/executors/cluster.ts";
+import { slurm, slurmTest } from "../../scheduler/executors/cluster.ts";
+import { stateOf } from "../../scheduler/executors/waiting_stages.ts";
 import { CliProject } from "../project.ts";
 
 const FLAGS = ["--executor", "slurm"];
@@ -63,5 +64,141 @@ stages:
     assertEquals((await project.call("pipeline", ...FLAGS)).code, 0);
     const taken = await project.call("status", ...FLAGS);
     assertMatch(taken.stdout, /^unchanged +short /m);
+  },
+);
+
+/** Tells "step 0", "step 1", ... until there is a file "go", and then "last". */
+const STEPS = `
+import { z } from "zod";
+export default {
+  description: "Counts",
+  params: z.strictObject({ go: z.string() }),
+  inputs: {},
+  output: { kind: "text", files: ["out.txt"] },
+  permissions: { read: () => ["/"] },
+  async run({ params, output, log, signal }) {
+    for (let step = 0;; step++) {
+      // A test that fails leaves no process behind.
+      if (step === 1000) throw new Error("Waited in vain");
+      log("step " + step);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      signal.throwIfAborted();
+      try {
+        Deno.statSync(params.go);
+        break;
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+    log("last");
+    Deno.writeTextFileSync(output + "/out.txt", "");
+  },
+};`;
+
+/** Follows a stage by \`logs -f\`; calls \`hear\` with each line that its task logs, and gives all of them. */
+async function follow(
+  project: CliProject,
+  stage: string,
+  hear: (line: string) => Promise<void> | void,
+): Promise<string[]> {
+  const following = project.spawn("logs", stage, "-f");
+  const lines: string[] = [];
+  for await (const text of linesOf(following.stdout)) {
+    const line = text.slice(10);
+    if (!/^(step|last)/.test(line)) continue;
+    lines.push(line);
+    await hear(line);
+  }
+  assertEquals(await new Response(following.stderr).text(), "");
+  assertEquals((await following.status).code, 0);
+  return lines;
+}
+
+slurmTest(
+  "logs -f goes on with a job that its run leaves, without telling a line twice",
+  async () => {
+    using project = new CliProject(`name: test
+stages:
+  steps: { task: steps, with: { go: GO } }
+`);
+    project.edit("test.yaml", "GO", project.path("go"));
+    project.write("tasks/steps.ts", STEPS);
+    const run = project.spawn("pipeline", ...FLAGS, "--json");
+    const begun = Promise.withResolvers<void>();
+    const read = (async () => {
+      for await (const line of linesOf(run.stdout)) {
+        if (JSON.parse(line).line === "step 3") begun.resolve();
+      }
+    })();
+    await begun.promise;
+    let told = 0;
+    const lines = await follow(project, "steps", async () => {
+      told++;
+      if (told === 10) {
+        run.kill("SIGKILL");
+        await Promise.all([read, run.status]);
+      }
+      if (told === 60) project.write("go", "");
+    });
+    await run.stderr.cancel();
+    assertEquals(
+      lines.slice(0, -1),
+      lines.slice(0, -1).map((_, i) => `step ${i}`),
+    );
+    assertEquals(lines.at(-1), "last");
+  },
+);
+
+slurmTest(
+  "logs -f goes on with a job that Slurm starts again without a run, and ends with one that was cancelled",
+  async (cluster) => {
+    const tasks = ["killed", "requeued", "cancelled"] as const;
+    using project = new CliProject(
+      "name: test\nstages:\n" +
+        tasks.map((it) => `  ${it}: { task: ${it}, with: { go: GO } }\n`).join(
+          "",
+        ),
+    );
+    project.edit("test.yaml", /GO/g, project.path("go"));
+    for (const task of tasks) project.write(`tasks/${task}.ts`, STEPS);
+    await detach(project);
+    /** Follows a job, and disturbs it after its third step. */
+    const disturbed = async (
+      task: typeof tasks[number],
+      disturb: (job: string) => Promise<void>,
+    ) => {
+      let count = 0;
+      return await follow(project, task, async (line) => {
+        count++;
+        if (count === 3) {
+          const name = `--name=dylora-${task}`;
+          const job = await slurm("squeue", "--noheader", name, "--format=%i");
+          await disturb(job.trim());
+        }
+        if (count > 3 && line === "step 0") project.write(`${task}.again`, "");
+      });
+    };
+    const [killed, requeued, cancelled] = await Promise.all([
+      disturbed("killed", async (job) => {
+        // No file tells of its end.
+        await slurm("scancel", "--batch", "--signal=KILL", job);
+        await cluster.until(async () => await stateOf(job) === "FAILED");
+        await slurm("scontrol", "requeue", job);
+      }),
+      disturbed("requeued", async (job) => {
+        await slurm("scontrol", "requeue", job);
+      }),
+      disturbed("cancelled", async (job) => {
+        await slurm("scancel", job);
+      }),
+      cluster.until(() =>
+        project.exists("killed.again") && project.exists("requeued.again")
+      ).then(() => project.write("go", "")),
+    ]);
+    for (const lines of [killed, requeued]) {
+      assertEquals(lines.filter((line) => line === "step 0").length, 2);
+      assertEquals(lines.at(-1), "last");
+    }
+    assertEquals(cancelled.includes("last"), false);
   },
 );
