@@ -33,19 +33,17 @@ export async function watchPipeline(args: Arguments): Promise<number> {
   const { signal } = interrupts;
   let paths = await dependencies(args, []);
   for (let run = 0; !signal.aborted; run++) {
-    const before = stateOf(paths);
+    const before = new Map(paths.map((path) => [path, stateOf([path])]));
     child = startRun(args, run);
     const { code } = await child.status;
     child = undefined;
     if (signal.aborted) break;
     if (code === EXIT.interrupted) return code;
-    const seen = new Set(paths);
     paths = await dependencies(args, paths);
     // Paths that this run has added count as seen in their present state.
-    const known = new Map(before);
-    for (const path of paths.filter((path) => !seen.has(path))) {
-      for (const [file, print] of stateOf([path])) known.set(file, print);
-    }
+    const known = new Map(
+      paths.flatMap((path) => [...before.get(path) ?? stateOf([path])]),
+    );
     note(`Watching ${count(known.size, "file")}; press Ctrl-C to stop`);
     const changed = await nextChange(paths, known, signal);
     if (changed !== undefined) note(`${changed} changed`);

@@ -33,25 +33,38 @@ async function* linesOf(
   }
 }
 
+/** Starts `pipeline --watch`. */
+function watch(project: CliProject) {
+  const process = project.spawn("pipeline", "--watch");
+  const told = linesOf(process.stderr);
+  const printed = linesOf(process.stdout);
+  return {
+    told,
+    /** Waits until a run has ended and the files are watched; gives its summary. */
+    async ended(): Promise<string> {
+      for (let line = ""; !line.startsWith("Watching ");) {
+        line = (await told.next()).value;
+      }
+      let line = "";
+      while (!/^Nothing to do|^1 stage:/.test(line)) {
+        line = (await printed.next()).value;
+      }
+      return line;
+    },
+    async stop(): Promise<void> {
+      process.kill("SIGINT");
+      assertEquals((await process.status).code, 130);
+      await Promise.all([told.return(undefined), printed.return(undefined)]);
+    },
+  };
+}
+
 Deno.test("pipeline --watch runs again when a source, a task or the file changes, and ends at one signal", async () => {
   using project = new CliProject(PIPELINE);
   project.write("tasks/copy.ts", COPY);
   project.write("source.txt", "one");
   project.edit("test.yaml", "FILE", project.path("source.txt"));
-  const process = project.spawn("pipeline", "--watch");
-  const told = linesOf(process.stderr);
-  const printed = linesOf(process.stdout);
-  /** Waits until a run has ended and the files are watched; gives its summary. */
-  const ended = async () => {
-    for (let line = ""; !line.startsWith("Watching ");) {
-      line = (await told.next()).value;
-    }
-    let line = "";
-    while (!/^Nothing to do|^1 stage:/.test(line)) {
-      line = (await printed.next()).value;
-    }
-    return line;
-  };
+  const { told, ended, stop } = watch(project);
   assertMatch(await ended(), /1 ran/);
   const output = () => project.read("out/test/start/out.txt");
   assertEquals(output(), "one");
@@ -76,9 +89,33 @@ Deno.test("pipeline --watch runs again when a source, a task or the file changes
   project.edit("test.yaml", "task: cpy", "task: copy");
   assertMatch(await ended(), /^Nothing to do/);
 
-  process.kill("SIGINT");
-  assertEquals((await process.status).code, 130);
-  await Promise.all([told.return(undefined), printed.return(undefined)]);
+  await stop();
+});
+
+Deno.test("pipeline --watch runs no more for a module or a source that the pipeline has dropped", async () => {
+  using project = new CliProject(PIPELINE);
+  project.write("tasks/copy.ts", `import "../helper.ts";${COPY}`);
+  project.write("helper.ts", "");
+  project.write("source.txt", "one");
+  project.write("other.txt", "two");
+  project.edit("test.yaml", "FILE", project.path("source.txt"));
+  const { told, ended, stop } = watch(project);
+  /** Gives it time to run once more, which it must not. */
+  const rest = async () => {
+    await ended();
+    await new Promise((resolve) => setTimeout(resolve, 800));
+  };
+  await ended();
+  project.edit("tasks/copy.ts", 'import "../helper.ts";', "");
+  assertMatch((await told.next()).value, /copy\.ts changed$/);
+  await rest();
+  project.edit("test.yaml", "source.txt", "other.txt");
+  assertMatch((await told.next()).value, /test\.yaml changed$/);
+  await rest();
+  project.write("other.txt", "three, longer");
+  assertMatch((await told.next()).value, /other\.txt changed$/);
+  await ended();
+  await stop();
 });
 
 /** Runs a command in a terminal of its own, presses Ctrl-C once when it prints a text, and prints the exit code. */
