@@ -184,3 +184,26 @@ Deno.test("renderFigures() draws one segment for each training and for its evalu
   assertEquals(segments("LoRA, evaluation"), 3);
   assertEquals(labels.length, 8);
 });
+
+Deno.test("renderFigures() counts in the cost only the trainings that the speed-up counts", async () => {
+  const training = (rank: number) => ({ training: trainingOf(rank) });
+  const { figures, report } = await pageOf([
+    resultOf("rte", "dylora", { 3: 5, 4: 4 }, training(4)),
+    ...[1, 2, 3, 4].map((rank) =>
+      resultOf("rte", "lora", { [rank]: 5 }, training(rank))
+    ),
+  ]);
+  assertEquals(report.comparisons[0]!.contrasts[0]!.speedUp?.ranks, [3, 4]);
+  const { svg } = figures.find(({ name }) => name.endsWith("-cost.svg"))!;
+  const bars = [
+    ...svg.matchAll(
+      /aria-label="seconds: (\d+); row: LoRA, training;.*?rank: (\d)/g,
+    ),
+  ].map(([, seconds, rank]) => ({ rank, seconds: Number(seconds) }));
+  assertEquals(bars.map(({ rank }) => rank), ["3", "4"]);
+  const [, sum] = />Training, (\d+) s: LoRA</.exec(svg)!;
+  assertEquals(
+    Number(sum),
+    bars.reduce((sum, { seconds }) => sum + seconds, 0),
+  );
+});
