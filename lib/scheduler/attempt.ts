@@ -17,6 +17,7 @@ import {
   readFreeze,
   watch,
 } from "./freeze.ts";
+import { StageFailure } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { withAbsoluteSources } from "./key.ts";
 import { compileOnce } from "./compile.ts";
@@ -75,8 +76,17 @@ export async function attempt(
   let spec: Spec;
   let frozen: Frozen;
   if (folder.left) {
-    spec = JSON.parse(Deno.readTextFileSync(folder.spec));
-    frozen = watch(context, stage, decided, folder, readFreeze(folder));
+    try {
+      spec = JSON.parse(Deno.readTextFileSync(folder.spec));
+      frozen = watch(context, stage, decided, folder, readFreeze(folder));
+    } catch (error) {
+      if (error instanceof StageFailure || error instanceof SyntaxError) {
+        // No run can follow the job, which must not go on beside the next one.
+        await executor.reap(folder.path);
+        folder.hasJob = false;
+      }
+      throw error;
+    }
   } else {
     const { inputs, links } = await layOut(
       context,
@@ -166,6 +176,7 @@ export async function attempt(
     checkpoint,
     mark,
   });
+  folder.hasJob = executor.outlives === true;
   if (execution.note !== undefined) {
     emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
   }
@@ -179,6 +190,9 @@ export async function attempt(
     timeout: executor.allots ? stage.timeout : resources.time,
     grace: settings.grace,
     signal,
+    onEnded({ followed }) {
+      folder.hasJob = followed === "left";
+    },
   });
   await frozen.check();
   for (const [name, { handsOn }] of ready) {

@@ -23,6 +23,8 @@ interface Watch {
   /** Seconds between asking the process to end and killing it. */
   readonly grace: number;
   readonly signal: AbortSignal;
+  /** Called when the executor no longer follows the process, unless it has failed to. */
+  readonly onEnded?: (ended: Ended) => void;
 }
 
 /** Measurements of a process that succeeded. */
@@ -52,6 +54,7 @@ const LAST_SECONDS = 10;
  * @throws {StageInterrupted} If it is interrupted.
  * @throws {DetachedJobError} If it goes on without this scheduler.
  * @throws {StaleKeyError} If another scheduler has taken its result.
+ * @throws What `execution.ended` rejects with, if the executor can no longer follow it.
  */
 export async function follow(
   execution: Execution,
@@ -71,7 +74,9 @@ export async function follow(
   const timers: Disposable[] = [];
   const stop = (reason: unknown) => {
     failure ??= reason;
-    execution.stop(watch.grace, watch.signal.aborted);
+    execution.stop(watch.grace, watch.signal.aborted)
+      // Thrown when the process has ended.
+      .catch((error) => failure = error);
   };
   const stopAfter = (seconds: number, message: string) =>
     timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
@@ -141,7 +146,7 @@ export async function follow(
       }
     }
   };
-  const [ended] = await Promise.all([
+  const [end, ...heard] = await Promise.allSettled([
     execution.ended,
     listen(execution.stdout, (line) => {
       readLine(line, watch.mark).forEach(take);
@@ -153,6 +158,10 @@ export async function follow(
   ]);
   timers.forEach((timer) => timer[Symbol.dispose]());
   watch.signal.removeEventListener("abort", onAbort);
+  if (end.status === "rejected") throw end.reason;
+  const ended = end.value;
+  watch.onEnded?.(ended);
+  for (const it of heard) if (it.status === "rejected") throw it.reason;
   if (ended.followed === "left") {
     throw new DetachedJobError(
       `job ${job} goes on; run the pipeline again to follow it`,
@@ -204,10 +213,11 @@ async function* outputOf(
     const left = Math.min(SILENCE, deadline - performance.now());
     timer = setTimeout(() => reader.cancel(), left);
   };
-  ended.then(() => {
+  const onEnd = () => {
     deadline = performance.now() + LAST_OUTPUT;
     if (!isClosed) listenOn();
-  });
+  };
+  ended.then(onEnd, onEnd);
   try {
     for (;;) {
       const { done, value } = await reader.read();

@@ -15,12 +15,7 @@ import { attempt, type Attempted } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
-import {
-  DetachedJobError,
-  StageFailure,
-  StageInterrupted,
-  StaleKeyError,
-} from "./failure.ts";
+import { StageFailure, StageInterrupted, StaleKeyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import {
   claimOf,
@@ -143,7 +138,6 @@ async function runOnce(
       emit,
     });
   } catch (error) {
-    if (error instanceof DetachedJobError) folder.leave();
     if (isTaken(folder, made?.output ?? folder.path, error)) {
       throw new StaleKeyError("another scheduler took its result");
     }

@@ -42,8 +42,11 @@ export interface RunFolder extends Disposable {
   readonly left: boolean;
   /** True if schedulers on other hosts may use it at the same time. */
   readonly isShared: boolean;
-  /** Leaves the folder, with the job in it, to a later run: disposal only unlocks it. */
-  leave(): void;
+  /**
+   * True while a job is in it that outlives this process and is not known to
+   * have ended. Disposal then only unlocks the folder, for a later run.
+   */
+  hasJob: boolean;
 }
 
 /**
@@ -91,6 +94,7 @@ export async function keptRunFolder(
     if (typeof lock === "object") {
       const folder = runFolder(path, lock, true, true);
       if (fingerprint(folder.frozen) !== undefined) return folder;
+      folder.hasJob = false;
       const made = fingerprint(path)?.modified ?? 0;
       // Where locks work within one host only, its creator may live on another.
       const isForeign = readSealed(join(path, "run.json"));
@@ -151,9 +155,8 @@ function runFolder(
   left: boolean,
   rounds: boolean,
 ): RunFolder {
-  let leaves = false;
   const round = rounds ? `-${ROUND}` : "";
-  return {
+  const folder: RunFolder = {
     path,
     output: join(path, `output${round}`),
     inputs: join(path, "inputs"),
@@ -164,17 +167,16 @@ function runFolder(
     frozen: join(path, "frozen.json"),
     left,
     isShared: isDigest(basename(path)),
-    leave() {
-      leaves = true;
-    },
+    hasJob: left,
     [Symbol.dispose]: () => {
       try {
-        if (!leaves) removeRun(path);
+        if (!folder.hasJob) removeRun(path);
       } finally {
         lock[Symbol.dispose]();
       }
     },
   };
+  return folder;
 }
 
 /** Removes a run folder. It is renamed first, so that an incomplete folder never has the name of a run. */

@@ -94,14 +94,19 @@ export interface Execution {
   readonly stderr: ReadableStream<Uint8Array>;
   /** Resolves when the process starts, which under a batch system may be long after it was queued. */
   readonly started: Promise<void>;
-  /** Resolves when the process has ended, and with it every process that it started. */
+  /**
+   * Resolves when the process has ended, and with it every process that it
+   * started. Rejects if the executor can no longer follow the process, which may
+   * go on: an executor whose jobs outlive the scheduler then follows it in a
+   * later run.
+   */
   readonly ended: Promise<Ended>;
   /** A warning about the way it runs, for its log. */
   readonly note?: string;
   /**
    * Asks the process to end, and kills it and all it started after `grace`
    * seconds. If the run is `interrupted`, a job that outlives the scheduler may
-   * be left alone instead.
+   * be left alone instead. Resolves when it has ended or is no longer followed.
    */
   stop(grace: number, interrupted?: boolean): Promise<void>;
 }

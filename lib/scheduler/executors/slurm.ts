@@ -18,6 +18,7 @@ import {
   sbatchOptions,
   type SlurmSettings,
 } from "./slurm_settings.ts";
+import { unfollowed } from "./slurm_verdict.ts";
 
 /** Answer of a node to a probe. */
 export interface NodeAnswer {
@@ -82,7 +83,9 @@ export class Slurm implements Executor {
   }
 
   start(job: Job): Execution {
-    const note = readNote(job.folder);
+    const note = noteIn(job.folder);
+    // Otherwise, a cluster whose controller is down might seem to be none.
+    if (note?.array !== undefined) this.#client.isSetUp = true;
     if (note === undefined) {
       const machine = this.#machines.get(nodesOf(this.#settings, job.task));
       writeScript(job, job.needs.length > 0 ? machine : undefined);
@@ -112,7 +115,7 @@ export class Slurm implements Executor {
         const deadline = performance.now() + grace * 1000;
         followed.stop ??= { asked: false, killed: false, deadline };
         this.#wake();
-        await followed.ended.promise;
+        await Promise.allSettled([followed.ended.promise]);
       },
     };
   }
@@ -215,12 +218,7 @@ export class Slurm implements Executor {
         if (this.#jobs.size > 0) await this.#sleep();
       }
     } catch (error) {
-      for (const job of this.#jobs) {
-        job.stdout.close();
-        job.stderr.close();
-        job.ended.reject(error);
-      }
-      this.#jobs.clear();
+      for (const job of this.#jobs) job.lose(error);
     } finally {
       this.#working = false;
     }
@@ -259,6 +257,7 @@ export class Slurm implements Executor {
         if (job.note!.array === undefined && array !== undefined) {
           job.submitted(array);
         }
+        if (!this.#jobs.has(job)) continue;
         const { id } = job;
         const listed = id === undefined ? undefined : byId.get(id);
         if (job.hear(listed)) changed = true;
@@ -351,6 +350,15 @@ export class Slurm implements Executor {
         job.finish({ code: 0, followed: "left" });
       }
     }
+  }
+}
+
+/** The note of the job that an earlier scheduler left in a run folder, if there is one. */
+function noteIn(folder: string): Note | undefined {
+  try {
+    return readNote(folder);
+  } catch (error) {
+    throw unfollowed(error, undefined);
   }
 }
 

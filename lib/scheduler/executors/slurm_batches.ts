@@ -1,6 +1,6 @@
 import type { FollowedJob } from "./slurm_followed.ts";
 import { type SlurmClient, SlurmError } from "./slurm_client.ts";
-import { admit, batchScript } from "./slurm_job.ts";
+import { batchScript } from "./slurm_job.ts";
 import { kindOf, type SlurmSettings } from "./slurm_settings.ts";
 
 /** The executor, as far as submitting jobs needs it. */
@@ -107,9 +107,13 @@ export class Batches {
     throttle: number,
   ): Promise<boolean> {
     const batch = crypto.randomUUID().slice(0, 13);
-    for (const [index, job] of jobs.entries()) {
-      job.enter(batch, jobs.length > 1 ? index : undefined);
-      admit(job.job.folder, batch);
+    const entered = jobs.filter((job, index) =>
+      job.enter(batch, jobs.length > 1 ? index : undefined)
+    );
+    if (entered.length < jobs.length) {
+      // The others become another batch.
+      for (const job of entered) job.again();
+      return true;
     }
     const args = [
       ...jobs[0]!.options,

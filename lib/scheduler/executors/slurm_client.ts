@@ -32,10 +32,10 @@ export interface QueuedJob {
 
 /** Messages of a controller that does not answer. */
 const UNREACHABLE =
-  /unable to contact|timed out|connection (refused|failure|reset)|zero bytes|communication|dns srv|no route|network is unreachable|unable to establish|controller.*(down|not responding)|protocol authentication|munge/i;
+  /unable to contact|timed out|connection (refused|failure|reset)|zero bytes|communication|no route|network is unreachable|unable to establish|controller.*(down|not responding)|protocol authentication|munge/i;
 
 /** Messages of clients that are not configured, or whose configuration comes from a controller that does not answer. */
-const UNUSABLE = /slurm\.conf|configuration (file|source)|clustername/i;
+const UNUSABLE = /slurm\.conf|configuration (file|source)|clustername|dns srv/i;
 
 /** Messages of limits that are met with fewer jobs at a time, or later. */
 const LIMIT =
@@ -47,8 +47,8 @@ const NAMED_LIMIT = /^(sbatch: error: )?(QOS|Assoc|Max|Min)\w+$/m;
 /** Runs Slurm's commands. */
 export class SlurmClient {
   readonly #seconds: number;
-  /** True if a call has succeeded, so that Slurm is set up here. */
-  #isSetUp = false;
+  /** True if Slurm is known to be set up here, as it is once a call has succeeded. */
+  isSetUp = false;
 
   /** @param seconds Seconds after which a call is given up. */
   constructor(seconds: number) {
@@ -167,7 +167,7 @@ export class SlurmClient {
       const { code, stdout, stderr } = await process.output();
       await written;
       if (code === 0) {
-        this.#isSetUp = true;
+        this.isSetUp = true;
         return new TextDecoder().decode(stdout);
       }
       if (expired) {
@@ -189,9 +189,11 @@ export class SlurmClient {
   ): SlurmError {
     // These calls are always valid, so a failure is the controller's.
     const isQuestion = command === "squeue" || args[0] === "show";
-    const kind = UNUSABLE.test(stderr)
-      ? this.#isSetUp ? "unreachable" : "unusable"
-      : isQuestion || UNREACHABLE.test(stderr)
+    const kind = UNREACHABLE.test(stderr)
+      ? "unreachable"
+      : UNUSABLE.test(stderr)
+      ? this.isSetUp ? "unreachable" : "unusable"
+      : isQuestion
       ? "unreachable"
       : command === "sbatch" && isForNow(stderr)
       ? "limit"

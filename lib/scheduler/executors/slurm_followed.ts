@@ -3,8 +3,10 @@ import { fingerprint } from "../../store/stats.ts";
 import type { Ended, Job, JobEvent } from "./executor.ts";
 import type { QueuedJob } from "./slurm_client.ts";
 import {
+  admit,
   type End,
   hasArrived,
+  hasCheckpoint,
   jobOf,
   type Note,
   readBegan,
@@ -15,7 +17,7 @@ import {
   writeNote,
 } from "./slurm_job.ts";
 import type { Pace } from "./slurm_settings.ts";
-import { verdict } from "./slurm_verdict.ts";
+import { causeOf, endedBy, unfollowed, verdict } from "./slurm_verdict.ts";
 
 /** The executor, as far as a job needs it. */
 interface Follower {
@@ -50,6 +52,8 @@ export class FollowedJob {
     | undefined;
   /** True if the run was interrupted and leaves it. */
   leaves = false;
+  /** False if no later run can follow it. */
+  readonly mayBeLeft: boolean;
   readonly #pace: Pace;
   readonly #follower: Follower;
   #note: Note | undefined;
@@ -69,6 +73,7 @@ export class FollowedJob {
     note: Note | undefined,
     pace: Pace,
     follower: Follower,
+    mayBeLeft = true,
   ) {
     this.job = job;
     this.options = options;
@@ -76,6 +81,7 @@ export class FollowedJob {
     this.#round = note?.round ?? 0;
     this.#pace = pace;
     this.#follower = follower;
+    this.mayBeLeft = mayBeLeft;
   }
 
   /** The note of its submission; undefined before that. */
@@ -88,18 +94,23 @@ export class FollowedJob {
     return this.#note && jobOf(this.#note);
   }
 
-  /** Notes the batch in which it is about to be submitted, and its index there. */
-  enter(batch: string, index: number | undefined): void {
+  /** Notes the batch in which it is about to be submitted, and its index there. Returns false if that fails, and with it the stage. */
+  enter(batch: string, index: number | undefined): boolean {
     const round = this.#round;
-    this.#note = { batch, round, ...(index !== undefined && { index }) };
-    writeNote(this.job.folder, this.#note);
+    const note = { batch, round, ...(index !== undefined && { index }) };
+    return this.#withFiles(() => {
+      writeNote(this.job.folder, note);
+      admit(this.job.folder, batch);
+      this.#note = note;
+      return true;
+    }) ?? false;
   }
 
   /** Notes that its batch was submitted, with the id that Slurm gave it. */
   submitted(array: string): void {
     this.#note = { ...this.#note!, array };
     this.#missing = undefined;
-    writeNote(this.job.folder, this.#note);
+    this.#withFiles(() => writeNote(this.job.folder, this.#note!));
     // It may end before Slurm is first asked for its state.
     this.state = "PENDING";
     this.#report({ type: "queued", job: this.id!, state: this.state });
@@ -107,6 +118,10 @@ export class FollowedJob {
 
   /** Updates the job from its line of `squeue`; undefined if it is not listed. Returns true if something changed. */
   hear(listed: QueuedJob | undefined): boolean {
+    return this.#withFiles(() => this.#hear(listed)) ?? true;
+  }
+
+  #hear(listed: QueuedJob | undefined): boolean {
     const now = performance.now();
     if (listed === undefined) {
       this.#missing ??= now;
@@ -183,28 +198,27 @@ export class FollowedJob {
     } else if (
       this.stop === undefined &&
       (judged.again && this.#tries < MAX_TRIES ||
-        judged.limit && this.#hasCheckpoint())
+        judged.limit && hasCheckpoint(this.job, this.#round))
     ) this.#restart(judged.reason);
     else this.finish({ code: end?.code ?? 1, reason: judged.reason });
     return true;
   }
 
-  /** True if the current round has left a checkpoint. */
-  #hasCheckpoint(): boolean {
-    const began = fingerprint(join(this.job.folder, `began-${this.#round}`));
-    if (began === undefined) return false;
-    return newest(this.job.checkpoint) > began.modified;
-  }
-
   /** Reads the files of the job, unless another scheduler has taken its result and removed them. */
   look(): void {
+    this.#withFiles(() => this.#lookAtRound());
+  }
+
+  /** Does something with the files of the job. An error concerns this job only, which is then no longer followed. */
+  #withFiles<T>(work: () => T): T | undefined {
     try {
-      this.#lookAtRound();
+      return work();
     } catch (error) {
       const isGone = error instanceof Deno.errors.NotFound &&
         fingerprint(this.job.folder) === undefined;
-      if (!isGone) throw error;
-      this.finish({ code: 0, followed: "taken" });
+      if (isGone) this.finish({ code: 0, followed: "taken" });
+      else this.lose(error);
+      return undefined;
     }
   }
 
@@ -296,24 +310,7 @@ export class FollowedJob {
       });
       return;
     }
-    if (end.cause === "machine") {
-      this.finish({
-        code: end.code,
-        reason:
-          `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
-      });
-      return;
-    }
-    const signal = end.code > 128 ? SIGNALS[end.code - 128] : undefined;
-    this.finish({
-      code: end.code,
-      round: this.#round,
-      ...(signal !== undefined && { signal }),
-      measured: {
-        started: new Date(end.began),
-        seconds: (end.ended - end.began) / 1000,
-      },
-    });
+    this.finish(endedBy(end, id, this.#round));
   }
 
   /** Submits a job again that goes on from its checkpoint. */
@@ -344,37 +341,30 @@ export class FollowedJob {
 
   /** Ends following the job. */
   finish(ended: Ended): void {
-    this.#follower.finished(this);
+    this.#close();
     this.started.resolve();
+    this.ended.resolve(ended);
+  }
+
+  /** Ends following the job because of an error that does not tell how it ends. */
+  lose(error: unknown): void {
+    if (this.#note === undefined || !this.mayBeLeft) {
+      this.finish({ code: 1, reason: causeOf(error) });
+      return;
+    }
+    this.#close();
+    this.ended.reject(unfollowed(error, this.id));
+  }
+
+  #close(): void {
+    this.#follower.finished(this);
     this.stdout.close();
     this.stderr.close();
-    this.ended.resolve(ended);
   }
 
   #report(event: JobEvent): void {
     this.stdout.add(`${this.job.mark}${JSON.stringify(event)}\n`);
   }
-}
-
-const SIGNALS: Readonly<Record<number, string>> = {
-  6: "SIGABRT",
-  7: "SIGBUS",
-  8: "SIGFPE",
-  9: "SIGKILL",
-  11: "SIGSEGV",
-  15: "SIGTERM",
-};
-
-/** Time of the last write in a folder, in milliseconds since 1970. */
-function newest(folder: string): number {
-  return Math.max(
-    0,
-    ...[...Deno.readDirSync(folder)].map(({ name, isDirectory }) =>
-      isDirectory
-        ? newest(join(folder, name))
-        : fingerprint(join(folder, name))?.modified ?? 0
-    ),
-  );
 }
 
 /** Milliseconds after which a submission whose outcome is unknown is done again. */

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { entriesOf, removeIfThere } from "../../store/files.ts";
+import { fingerprint } from "../../store/stats.ts";
 import { type Job, ROUND } from "./executor.ts";
 
 /** How a round began: `began-ROUND`. */
@@ -215,6 +216,9 @@ function readJson(path: string): unknown {
     return JSON.parse(Deno.readTextFileSync(path));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof SyntaxError) {
+      throw new Error(`"${path}" is damaged`, { cause: error });
+    }
     throw error;
   }
 }
@@ -272,6 +276,27 @@ export function hasArrived(folder: string, round: number, end: End): boolean {
     sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
     sizeOf(join(folder, `stdout-${round}`)) >= end.stdout &&
     sizeOf(join(folder, `stderr-${round}`)) >= end.stderr;
+}
+
+/** True if a round has left a checkpoint. */
+export function hasCheckpoint(
+  { folder, checkpoint }: Pick<Job, "folder" | "checkpoint">,
+  round: number,
+): boolean {
+  const began = fingerprint(join(folder, `began-${round}`));
+  return began !== undefined && newest(checkpoint) > began.modified;
+}
+
+/** Time of the last write in a folder, in milliseconds since 1970. */
+function newest(folder: string): number {
+  return Math.max(
+    0,
+    ...[...Deno.readDirSync(folder)].map(({ name, isDirectory }) =>
+      isDirectory
+        ? newest(join(folder, name))
+        : fingerprint(join(folder, name))?.modified ?? 0
+    ),
+  );
 }
 
 function outputSizes(folder: string): number[] {

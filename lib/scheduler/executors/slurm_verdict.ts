@@ -1,3 +1,6 @@
+import type { Ended } from "./executor.ts";
+import type { End } from "./slurm_job.ts";
+
 /** Properties of a job, for messages. */
 interface Known {
   readonly job: string;
@@ -66,4 +69,55 @@ export function verdict(
     default:
       return "active";
   }
+}
+
+/** How the stage of a job ended that has written an exit file in a round and does not start again. */
+export function endedBy(
+  end: End,
+  id: string | undefined,
+  round: number,
+): Ended {
+  if (end.cause === "machine") {
+    return {
+      code: end.code,
+      reason:
+        `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
+    };
+  }
+  const signal = end.code > 128 ? SIGNALS[end.code - 128] : undefined;
+  return {
+    code: end.code,
+    round,
+    ...(signal !== undefined && { signal }),
+    measured: {
+      started: new Date(end.began),
+      seconds: (end.ended - end.began) / 1000,
+    },
+  };
+}
+
+const SIGNALS: Readonly<Record<number, string>> = {
+  6: "SIGABRT",
+  7: "SIGBUS",
+  8: "SIGFPE",
+  9: "SIGKILL",
+  11: "SIGSEGV",
+  15: "SIGTERM",
+};
+
+/** The error of a stage whose job goes on, while the executor cannot follow it. */
+export function unfollowed(error: unknown, id: string | undefined): Error {
+  return new Error(
+    `${causeOf(error)}; ${
+      id === undefined ? "the stage's job" : `job ${id}`
+    } goes on, and the next run takes it up`,
+    { cause: error },
+  );
+}
+
+/** Message of an error; of a bug, with its place. */
+export function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const isBug = error instanceof TypeError || error instanceof ReferenceError;
+  return isBug ? error.stack ?? error.message : error.message;
 }

@@ -194,6 +194,27 @@ export function shadow(command: string, script: string): Disposable {
   };
 }
 
+/** Hides one of Slurm's commands, as where Slurm is not installed. */
+export function hide(command: string): Disposable {
+  const folder = Deno.makeTempDirSync({ prefix: "hidden-" });
+  const before = Deno.env.get("PATH")!;
+  const names = new Set<string>();
+  for (const programs of before.split(":").filter(exists)) {
+    for (const { name } of Deno.readDirSync(programs)) {
+      if (name === command || names.has(name)) continue;
+      names.add(name);
+      Deno.symlinkSync(join(programs, name), join(folder, name));
+    }
+  }
+  Deno.env.set("PATH", folder);
+  return {
+    [Symbol.dispose]() {
+      Deno.env.set("PATH", before);
+      Deno.removeSync(folder, { recursive: true });
+    },
+  };
+}
+
 /** Runs a command of Slurm and returns its output. */
 export async function slurm(
   command: string,

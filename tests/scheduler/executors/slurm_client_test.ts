@@ -48,6 +48,10 @@ Deno.test("SlurmClient.submit() tells limits that pass from those that a job exc
         "sbatch: fatal: Could not establish a configuration source",
         "unusable",
       ],
+      [
+        "sbatch: error: failed to fetch remote configs: Unable to contact slurm controller (connect failure)\nsbatch: fatal: Could not establish a configuration source",
+        "unreachable",
+      ],
     ] as const
   ) assertEquals(await kindOf("sbatch", printed, submit), kind, printed);
 });

@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { fingerprint } from "../../../lib/store/stats.ts";
 import { TestProject } from "../project.ts";
 import { HAS_SLURM, shadow, slurmTest } from "./cluster.ts";
 import {
@@ -31,11 +32,13 @@ function inScript(project: TestProject, line: string): Disposable {
   );
 }
 
-/** The run folder of the only stage. */
-function runFolder(project: TestProject): string {
+/** The run folder of a stage. */
+function runFolder(project: TestProject, stage: string): string {
   const runs = project.path("out/cache/runs");
-  const [run] = [...Deno.readDirSync(runs)];
-  return join(runs, run!.name);
+  return [...Deno.readDirSync(runs)].map(({ name }) => join(runs, name))
+    .find((run) =>
+      Deno.readTextFileSync(join(run, "run.json")).includes(`"${stage}"`)
+    )!;
 }
 
 slurmTest(
@@ -55,7 +58,7 @@ slurmTest(
     await cluster.until(async () => await stateOf(job!) === "COMPLETED");
     const pause = () => new Promise((resolve) => setTimeout(resolve, 700));
     await pause();
-    const folder = runFolder(project);
+    const folder = runFolder(project, "make@n=0");
     Deno.renameSync(join(folder, "end-0.new"), join(folder, "end-0"));
     await pause();
     Deno.renameSync(join(folder, "late"), join(folder, "output-0", "out.txt"));
@@ -155,4 +158,107 @@ slurmTest(
     assertEquals(jobsIn(second.events), jobsIn(first.events));
   },
   MAY_UNSHARE,
+);
+
+slurmTest(
+  "run() fails only the stage whose job has a file that cannot be read, and keeps its folder",
+  async (cluster) => {
+    using project = new TestProject();
+    const { wait } = waiter(project);
+    const stages = (...numbers: number[]) =>
+      Object.fromEntries(numbers.map((n) => [
+        `wait@n=${n}`,
+        { ...wait!, params: { ...wait!.params, n } },
+      ]));
+    const before = await cluster.submitted();
+    await project.run(stages(0, 1, 2), {
+      executor: quick({ detach: true }),
+      limits: LIMITS,
+    });
+    // What cannot be read: a folder where a file is expected.
+    const files = [
+      join(runFolder(project, "wait@n=0"), "end-0"),
+      join(runFolder(project, "wait@n=1"), "slurm.json"),
+    ];
+    Deno.mkdirSync(files[0]!);
+    Deno.renameSync(files[1]!, `${files[1]}.away`);
+    Deno.mkdirSync(files[1]!);
+    go(project);
+    const { ran, events } = await project.run(stages(0, 1, 2), {
+      executor: quick(),
+      limits: LIMITS,
+    });
+    assertEquals(ran, ["wait@n=2"]);
+    const [note, end, ...others] = messages(events);
+    assertEquals(others, []);
+    assertMatch(
+      note!,
+      /^Is a directory.*; the stage's job goes on, and the next run takes it up$/,
+    );
+    assertMatch(
+      end!,
+      /^Is a directory.*; job \d+_\d goes on, and the next run takes it up$/,
+    );
+    await cluster.until(() =>
+      fingerprint(join(files[0]!, "end-0.new")) !== undefined
+    );
+    Deno.renameSync(join(files[0]!, "end-0.new"), `${files[0]}.away`);
+    for (const file of files) {
+      Deno.removeSync(file);
+      Deno.renameSync(`${file}.away`, file);
+    }
+    const next = await project.run(stages(0, 1), {
+      executor: quick(),
+      limits: LIMITS,
+    });
+    assertEquals(next.ran.toSorted(), ["wait@n=0", "wait@n=1"]);
+    assertEquals((await cluster.submitted()).length, before.length + 1);
+  },
+);
+
+slurmTest(
+  "run() submits the other jobs of a batch when one of them cannot be noted",
+  async () => {
+    using project = new TestProject();
+    // A folder where the note is written, made before the first job is submitted.
+    using _scontrol = shadow(
+      "scontrol",
+      `run=$(grep -l '"make@n=0"' ${
+        project.path("out/cache/runs")
+      }/*/run.json); mkdir "\${run%/*}/slurm.json.new"; exec $REAL "$@"`,
+    );
+    const { ran, events } = await project.run(equalStages(project, 3), {
+      executor: quick({ pace: { gather: 0.5 } }),
+      limits: LIMITS,
+    });
+    assertEquals(ran.toSorted(), ["make@n=1", "make@n=2"]);
+    assertMatch(messages(events).join(), /^Is a directory.*slurm\.json\.new/);
+  },
+);
+
+slurmTest(
+  "run() cancels a job that no run can follow, since what was noted at its start is damaged",
+  async (cluster) => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    const executor = () => quick({ detach: true });
+    const left = await project.run(stages, {
+      executor: executor(),
+      limits: LIMITS,
+    });
+    Deno.writeTextFileSync(
+      join(runFolder(project, "wait"), "frozen.json"),
+      "",
+    );
+    const { events } = await project.run(stages, {
+      executor: executor(),
+      limits: LIMITS,
+    });
+    assertMatch(messages(events).join(), /frozen.json" is damaged/);
+    const [job] = jobsIn(left.events);
+    await cluster.until(async () =>
+      /^(CANCELLED|FAILED)$/.test(await stateOf(job!))
+    );
+    assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
+  },
 );

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Event } from "../../../lib/scheduler/events.ts";
 import { type StageOptions, TestProject } from "../project.ts";
-import { slurm, slurmTest } from "./cluster.ts";
+import { hide, shadow, slurm, slurmTest } from "./cluster.ts";
 import {
   go,
   IS_LONG,
@@ -212,5 +212,76 @@ slurmTest(
       /^Slurm's controller does not answer \(.*\); waiting for it/,
     );
     assertEquals(said.at(-1), "Slurm's controller answers again");
+  },
+);
+
+slurmTest(
+  "run() keeps the folders of jobs when the executor fails, and other stages go on",
+  async (cluster) => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    project.task(
+      "near",
+      "await new Promise((r) => setTimeout(r, 500)); return 'near';",
+      { rest: "small: true," },
+    );
+    const before = await cluster.submitted();
+    const left = await project.run(stages, {
+      executor: quick({ detach: true }),
+      limits: LIMITS,
+    });
+    const [job] = jobsIn(left.events);
+    {
+      using _squeue = hide("squeue");
+      const failed = await project.run(
+        { ...stages, near: { task: "near" } },
+        { executor: quick(), limits: LIMITS },
+      );
+      assertEquals(messages(failed.events), [
+        `"squeue" was not found: Slurm's commands must be in PATH where the scheduler runs; job ${job} goes on, and the next run takes it up`,
+      ]);
+      assertEquals(failed.ran, ["near"]);
+    }
+    go(project);
+    const { ran } = await project.run(stages, {
+      executor: quick(),
+      limits: LIMITS,
+    });
+    assertEquals(ran, ["wait"]);
+    assertEquals((await cluster.submitted()).length, before.length + 1);
+  },
+);
+
+slurmTest(
+  "run() takes up a job once the controller answers from which the commands get their configuration",
+  async (cluster) => {
+    using project = new TestProject();
+    const stages = waiter(project);
+    const before = await cluster.submitted();
+    await project.run(stages, {
+      executor: quick({ detach: true }),
+      limits: LIMITS,
+    });
+    go(project);
+    using _squeue = shadow(
+      "squeue",
+      `echo >>$HERE/calls
+[ $(wc -l <$HERE/calls) -gt 2 ] && exec $REAL "$@"
+cat >&2 <<'END'
+squeue: error: fetch_config: DNS SRV lookup failed
+squeue: error: _establish_config_source: failed to fetch config
+squeue: fatal: Could not establish a configuration source
+END
+exit 1`,
+    );
+    const said: string[] = [];
+    const { ran, events } = await project.run(stages, {
+      executor: quick({}, (text) => said.push(text)),
+      limits: LIMITS,
+    });
+    assertEquals(messages(events), []);
+    assertEquals(ran, ["wait"]);
+    assertMatch(said[0]!, /^Slurm's controller does not answer \(.*DNS SRV/);
+    assertEquals((await cluster.submitted()).length, before.length + 1);
   },
 );
