@@ -22,6 +22,8 @@ interface Watch {
   readonly timeout: number | undefined;
   /** Seconds between asking the process to end and killing it. */
   readonly grace: number;
+  /** Seconds that it may take to end after its task is done; by default, {@linkcode LAST_SECONDS}. */
+  readonly lastSeconds?: number;
   readonly signal: AbortSignal;
   /** Called when the executor no longer follows the process, unless it has failed to. */
   readonly onEnded?: (ended: Ended) => void;
@@ -44,7 +46,7 @@ interface Followed {
   readonly round: number | undefined;
 }
 
-/** Seconds that a process may take to end after its task is done. */
+/** See {@linkcode Watch.lastSeconds}. */
 const LAST_SECONDS = 10;
 
 /**
@@ -60,7 +62,7 @@ export async function follow(
   execution: Execution,
   watch: Watch,
 ): Promise<Followed> {
-  const { stage, timeout, emit } = watch;
+  const { stage, timeout, emit, lastSeconds = LAST_SECONDS } = watch;
   const metrics: Record<string, number> = {};
   let failure: unknown;
   /** The error that its task reported; discarded if the job starts again. */
@@ -72,6 +74,8 @@ export async function follow(
   let started = new Date();
   let clock = performance.now();
   const timers: Disposable[] = [];
+  /** Runs from the end of its task to its own. */
+  let ending: Disposable | undefined;
   const stop = (reason: unknown) => {
     failure ??= reason;
     execution.stop(watch.grace, watch.signal.aborted)
@@ -80,6 +84,24 @@ export async function follow(
   };
   const stopAfter = (seconds: number, message: string) =>
     timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
+  const endSoon = () => {
+    const timer = startTimer(lastSeconds, async () => {
+      const isRunning = await execution.isRunning?.() ?? true;
+      if (ending !== timer) return;
+      // Otherwise it has ended, and files that tell how appear late.
+      if (!isRunning) return endSoon();
+      stop(
+        new StageFailure(
+          `The process did not end within ${lastSeconds} s after run() returned; a timer, worker or connection is still open`,
+        ),
+      );
+    });
+    ending = timer;
+  };
+  const endLater = () => {
+    ending?.[Symbol.dispose]();
+    ending = undefined;
+  };
   const onAbort = () => stop(new StageInterrupted());
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
@@ -97,10 +119,7 @@ export async function follow(
         break;
       case "done":
         done = true;
-        stopAfter(
-          LAST_SECONDS,
-          `The process did not end within ${LAST_SECONDS} s after run() returned; a timer, worker or connection is still open`,
-        );
+        endSoon();
         break;
       case "error": {
         const { message, stack, isBug } = line;
@@ -121,6 +140,7 @@ export async function follow(
       case "restarted":
         error = undefined;
         done = false;
+        endLater();
         lastError = "";
         break;
       case "queued":
@@ -157,6 +177,7 @@ export async function follow(
     }),
   ]);
   timers.forEach((timer) => timer[Symbol.dispose]());
+  endLater();
   watch.signal.removeEventListener("abort", onAbort);
   if (end.status === "rejected") throw end.reason;
   const ended = end.value;

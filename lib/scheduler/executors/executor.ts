@@ -101,6 +101,11 @@ export interface Execution {
    * later run.
    */
   readonly ended: Promise<Ended>;
+  /**
+   * Whether the process runs. Only for executors for which `ended` may resolve
+   * long after its end, since the files that tell how it ended appear late.
+   */
+  isRunning?(): Promise<boolean>;
   /** A warning about the way it runs, for its log. */
   readonly note?: string;
   /**

@@ -110,6 +110,7 @@ export class Slurm implements Executor {
       stderr: followed.stderr.stream,
       started: followed.started.promise,
       ended: followed.ended.promise,
+      isRunning: () => followed.isRunning(),
       stop: async (grace, interrupted = false) => {
         if (interrupted && this.onInterrupt === "leave") followed.leaves = true;
         const deadline = performance.now() + grace * 1000;

@@ -65,6 +65,10 @@ export class FollowedJob {
   #tries = 0;
   /** True if Slurm put it back into the queue, so that another round follows. */
   #requeued = false;
+  /** True once it is no longer followed. */
+  #isClosed = false;
+  /** Called with whether it runs, when Slurm has been asked. */
+  #listeners: ((isRunning: boolean) => void)[] = [];
 
   /** @param note What an earlier scheduler noted when it submitted the job. */
   constructor(
@@ -116,9 +120,25 @@ export class FollowedJob {
     this.#report({ type: "queued", job: this.id!, state: this.state });
   }
 
+  /** Whether Slurm says that it runs. */
+  async isRunning(): Promise<boolean> {
+    if (this.#isClosed) return false;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#listeners.push(resolve);
+    this.#follower.askNow();
+    return await promise;
+  }
+
+  #tell(isRunning: boolean): void {
+    for (const listener of this.#listeners) listener(isRunning);
+    this.#listeners = [];
+  }
+
   /** Updates the job from its line of `squeue`; undefined if it is not listed. Returns true if something changed. */
   hear(listed: QueuedJob | undefined): boolean {
-    return this.#withFiles(() => this.#hear(listed)) ?? true;
+    const changed = this.#withFiles(() => this.#hear(listed)) ?? true;
+    this.#tell(listed?.state === "RUNNING" && this.arriving === undefined);
+    return changed;
   }
 
   #hear(listed: QueuedJob | undefined): boolean {
@@ -357,6 +377,8 @@ export class FollowedJob {
   }
 
   #close(): void {
+    this.#isClosed = true;
+    this.#tell(false);
     this.#follower.finished(this);
     this.stdout.close();
     this.stderr.close();

@@ -1,9 +1,13 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Job } from "../../../lib/scheduler/executors/executor.ts";
 import { FollowedJob } from "../../../lib/scheduler/executors/slurm_followed.ts";
 import type { End } from "../../../lib/scheduler/executors/slurm_job.ts";
+import { follow } from "../../../lib/scheduler/process.ts";
 import { PACE } from "../../../lib/scheduler/executors/slurm_settings.ts";
+
+/** Prefix of the lines that are events. */
+const MARK = "\x1emark ";
 
 /** A job that is running, and what its node shows of its files. */
 class RunningJob implements Disposable {
@@ -13,8 +17,9 @@ class RunningJob implements Disposable {
   #now = 0;
   readonly #clock = performance.now;
 
-  constructor() {
-    performance.now = () => this.#now;
+  /** @param waits True if time passes by {@linkcode hear} only. */
+  constructor(waits = true) {
+    if (waits) performance.now = () => this.#now;
     for (const name of ["output-0", "checkpoint"]) {
       Deno.mkdirSync(join(this.folder, name));
     }
@@ -22,7 +27,7 @@ class RunningJob implements Disposable {
     this.show("began-0", '{"node":"n1","machine":""}');
     const { folder } = this;
     this.followed = new FollowedJob(
-      { folder, checkpoint: join(folder, "checkpoint"), mark: "" } as Job,
+      { folder, checkpoint: join(folder, "checkpoint"), mark: MARK } as Job,
       [],
       { batch: "b", array: "7", round: 0 },
       PACE,
@@ -38,13 +43,13 @@ class RunningJob implements Disposable {
     Deno.writeTextFileSync(join(this.folder, name), text);
   }
 
-  end(more: Partial<End> = {}): void {
+  end(more: Partial<End> = {}, round = 0): void {
     const end: End = {
       ...{ code: 0, began: 0, ended: 1000, cause: "", fresh: false },
       ...{ node: "n1", machine: "", stdout: 0, stderr: 0, files: 0, bytes: 0 },
       ...more,
     };
-    this.show("end-0", JSON.stringify(end));
+    this.show(`end-${round}`, JSON.stringify(end));
   }
 
   /** Lets seconds pass, after which `squeue` gives a state. */
@@ -103,4 +108,100 @@ Deno.test("FollowedJob fails a job that Slurm has ended and that has left no exi
     const { code, reason = "" } = await job.followed.ended.promise;
     assertEquals([code, reason.startsWith("Job 7 ")], [1, true], reason);
   }
+});
+
+/** Lets the scheduler follow a stage whose job runs, with an executor that looks often. */
+class FollowedStage extends RunningJob {
+  /** What `squeue` says. */
+  state = "RUNNING";
+  stops = 0;
+  readonly #timer: ReturnType<typeof setInterval>;
+
+  constructor() {
+    super(false);
+    this.#timer = setInterval(() => {
+      if (!this.isFinished) this.hear(this.state);
+    }, 10);
+  }
+
+  async follow(
+    more: { readonly timeout?: number; readonly lastSeconds?: number },
+  ): Promise<number | undefined> {
+    const { stdout, stderr, started, ended } = this.followed;
+    const { round } = await follow({
+      stdout: stdout.stream,
+      stderr: stderr.stream,
+      started: started.promise,
+      ended: ended.promise,
+      isRunning: () => this.followed.isRunning(),
+      stop: (grace) => {
+        this.stops++;
+        const deadline = performance.now() + grace * 1000;
+        this.followed.stop ??= { asked: false, killed: false, deadline };
+        return Promise.resolve();
+      },
+    }, {
+      ...{ stage: "a", mark: MARK, emit() {}, onReady() {}, grace: 20 },
+      timeout: undefined,
+      signal: new AbortController().signal,
+      ...more,
+    });
+    return round;
+  }
+
+  /** Writes the output of a start whose task is done. */
+  done(round: number): number {
+    const text = `${MARK}{"type":"done"}\n`;
+    this.show(`stdout-${round}`, text);
+    return text.length;
+  }
+
+  override [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    super[Symbol.dispose]();
+  }
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+Deno.test("follow() waits for the exit file of a job that has ended, and stops one that does not end", async () => {
+  {
+    using stage = new FollowedStage();
+    const following = stage.follow({ lastSeconds: 0.1 });
+    const stdout = stage.done(0);
+    stage.state = "COMPLETED";
+    await pause(500);
+    assertEquals([stage.stops, stage.isFinished], [0, false]);
+    stage.end({ stdout });
+    assertEquals(await following, 0);
+  }
+  using stage = new FollowedStage();
+  const following = stage.follow({ lastSeconds: 0.1 });
+  const stdout = stage.done(0);
+  const failed = assertRejects(
+    () => following,
+    Error,
+    "The process did not end within 0.1 s after run() returned",
+  );
+  await pause(300);
+  assertEquals(stage.stops, 1);
+  stage.state = "FAILED";
+  stage.end({ stdout, code: 143, cause: "term" });
+  await failed;
+});
+
+Deno.test("follow() lets a job run that starts again after its task was done", async () => {
+  using stage = new FollowedStage();
+  const following = stage.follow({ lastSeconds: 0.2 });
+  stage.done(0);
+  await pause(50);
+  for (const name of ["stdout-1", "stderr-1"]) stage.show(name, "");
+  Deno.mkdirSync(join(stage.folder, "output-1"));
+  stage.show("began-1", '{"node":"n2","machine":""}');
+  await pause(500);
+  assertEquals(stage.stops, 0);
+  stage.end({ stdout: stage.done(1) }, 1);
+  assertEquals(await following, 1);
 });
