@@ -18,7 +18,7 @@ interface Watch {
   readonly lastingPaths?: (text: string) => string;
   /** Called when all modules of the process are loaded. If it throws, the process is stopped. */
   readonly onReady: () => void;
-  /** Seconds after which the process is stopped. */
+  /** Seconds, without those in a queue, after which the process is stopped. */
   readonly timeout: number | undefined;
   /** Seconds between asking the process to end and killing it. */
   readonly grace: number;
@@ -62,7 +62,7 @@ export async function follow(
   execution: Execution,
   watch: Watch,
 ): Promise<Followed> {
-  const { stage, timeout, emit, lastSeconds = LAST_SECONDS } = watch;
+  const { stage, emit, lastSeconds = LAST_SECONDS } = watch;
   const metrics: Record<string, number> = {};
   let failure: unknown;
   /** The error that its task reported; discarded if the job starts again. */
@@ -73,7 +73,6 @@ export async function follow(
   let job = "";
   let started = new Date();
   let clock = performance.now();
-  const timers: Disposable[] = [];
   /** Runs from the end of its task to its own. */
   let ending: Disposable | undefined;
   const stop = (reason: unknown) => {
@@ -82,8 +81,11 @@ export async function follow(
       // Thrown when the process has ended.
       .catch((error) => failure = error);
   };
-  const stopAfter = (seconds: number, message: string) =>
-    timers.push(startTimer(seconds, () => stop(new StageFailure(message))));
+  const timeout = new Countdown(
+    watch.timeout ?? Infinity,
+    () => stop(new StageFailure(`Timed out after ${watch.timeout} s`)),
+  );
+  let hasStarted = false;
   const endSoon = () => {
     const timer = startTimer(lastSeconds, async () => {
       const isRunning = await execution.isRunning?.() ?? true;
@@ -108,9 +110,8 @@ export async function follow(
   execution.started.then(() => {
     started = new Date();
     clock = performance.now();
-    if (timeout !== undefined) {
-      stopAfter(timeout, `Timed out after ${timeout} s`);
-    }
+    hasStarted = true;
+    timeout.start();
   });
   const take = (line: ChildLine) => {
     switch (line.type) {
@@ -141,10 +142,13 @@ export async function follow(
         error = undefined;
         done = false;
         endLater();
+        timeout.pause();
         lastError = "";
         break;
       case "queued":
         job = line.job;
+        if (line.state !== "RUNNING") timeout.pause();
+        else if (hasStarted) timeout.start();
         break;
       case "metric":
         metrics[line.name] = line.value;
@@ -176,7 +180,7 @@ export async function follow(
       emit({ type: "log", stage, line, stream: "stderr" });
     }),
   ]);
-  timers.forEach((timer) => timer[Symbol.dispose]());
+  timeout.pause();
   endLater();
   watch.signal.removeEventListener("abort", onAbort);
   if (end.status === "rejected") throw end.reason;
@@ -276,6 +280,34 @@ export function startTimer(seconds: number, ring: () => void): Disposable {
   };
   wait();
   return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** Calls a function when the stretches of time between `start()` and `pause()` add up to some seconds. */
+class Countdown {
+  readonly #ring: () => void;
+  #left: number;
+  #since = 0;
+  #timer: Disposable | undefined;
+
+  /** @param seconds Infinity for never. */
+  constructor(seconds: number, ring: () => void) {
+    this.#left = seconds;
+    this.#ring = ring;
+  }
+
+  /** Starts, or goes on. */
+  start(): void {
+    if (this.#timer !== undefined || this.#left === Infinity) return;
+    this.#since = performance.now();
+    this.#timer = startTimer(this.#left, this.#ring);
+  }
+
+  pause(): void {
+    if (this.#timer === undefined) return;
+    this.#timer[Symbol.dispose]();
+    this.#timer = undefined;
+    this.#left -= (performance.now() - this.#since) / 1000;
+  }
 }
 
 /** A line of the standard output of a stage's process. */

@@ -70,12 +70,12 @@ export type JobEvent =
     readonly type: "queued";
     /** Id of the job in the batch system. */
     readonly job: string;
-    /** State, as the batch system calls it: `PENDING`. */
+    /** State, as the batch system calls it: `PENDING`. Time counts towards a timeout only while it is `RUNNING`. */
     readonly state: string;
     /** Why it is in this state: `Resources`. */
     readonly reason?: string;
   }
-  /** The process starts again from its checkpoint; an error or end that it has reported does not count. */
+  /** The process starts again from its checkpoint, when its state is `RUNNING` again; an error or end that it has reported does not count. */
   | { readonly type: "restarted"; readonly reason: string };
 
 export interface JobResources {

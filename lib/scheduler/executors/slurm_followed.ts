@@ -116,8 +116,7 @@ export class FollowedJob {
     this.#missing = undefined;
     this.#withFiles(() => writeNote(this.job.folder, this.#note!));
     // It may end before Slurm is first asked for its state.
-    this.state = "PENDING";
-    this.#report({ type: "queued", job: this.id!, state: this.state });
+    this.#reportState(this.state = "PENDING");
   }
 
   /** Whether Slurm says that it runs. */
@@ -171,12 +170,7 @@ export class FollowedJob {
     const changed = this.state !== shown;
     this.state = shown;
     if (changed && state !== "COMPLETED" && state !== "COMPLETING") {
-      this.#report({
-        type: "queued",
-        job: listed.id,
-        state,
-        ...(reason !== "" && { reason }),
-      });
+      this.#reportState(state, reason, listed.id);
     }
     const judged = verdict(state, reason, {
       job: listed.id,
@@ -247,8 +241,7 @@ export class FollowedJob {
     const { folder } = this.job;
     if (this.#note === undefined) return;
     if (fingerprint(folder) === undefined) {
-      this.finish({ code: 0, followed: "taken" });
-      return;
+      return this.finish({ code: 0, followed: "taken" });
     }
     for (;;) {
       const end = readEnd(folder, this.#round);
@@ -274,6 +267,8 @@ export class FollowedJob {
         reason: `Started again on node "${next.node}" from the last checkpoint`,
       });
       this.#nextRound();
+      // Its state may have been reported before.
+      this.#reportState(this.state = "RUNNING");
     }
   }
 
@@ -318,17 +313,15 @@ export class FollowedJob {
     const id = this.id;
     if (this.stop === undefined && end.cause === "limit" && end.code !== 0) {
       if (end.fresh) {
-        this.#restart(
+        return this.#restart(
           `Job ${id} reached its time limit; it goes on from its checkpoint`,
         );
-        return;
       }
-      this.finish({
+      return this.finish({
         code: end.code,
         reason:
           `Job ${id} reached its time limit and has left no checkpoint: raise "time" in its resources or the profile`,
       });
-      return;
     }
     this.finish(endedBy(end, id, this.#round));
   }
@@ -382,6 +375,13 @@ export class FollowedJob {
     this.#follower.finished(this);
     this.stdout.close();
     this.stderr.close();
+  }
+
+  #reportState(state: string, reason = "", job = this.id): void {
+    // Unknown if Slurm has not listed it since it was submitted.
+    if (job === undefined) return;
+    const why = reason !== "" && { reason };
+    this.#report({ type: "queued", job, state, ...why });
   }
 
   #report(event: JobEvent): void {

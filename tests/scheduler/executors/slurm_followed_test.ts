@@ -20,11 +20,8 @@ class RunningJob implements Disposable {
   /** @param waits True if time passes by {@linkcode hear} only. */
   constructor(waits = true) {
     if (waits) performance.now = () => this.#now;
-    for (const name of ["output-0", "checkpoint"]) {
-      Deno.mkdirSync(join(this.folder, name));
-    }
-    for (const name of ["stdout-0", "stderr-0"]) this.show(name, "");
-    this.show("began-0", '{"node":"n1","machine":""}');
+    Deno.mkdirSync(join(this.folder, "checkpoint"));
+    this.begin(0);
     const { folder } = this;
     this.followed = new FollowedJob(
       { folder, checkpoint: join(folder, "checkpoint"), mark: MARK } as Job,
@@ -37,6 +34,12 @@ class RunningJob implements Disposable {
         finished: () => this.isFinished = true,
       },
     );
+  }
+
+  begin(round: number): void {
+    Deno.mkdirSync(join(this.folder, `output-${round}`));
+    for (const name of ["stdout", "stderr"]) this.show(`${name}-${round}`, "");
+    this.show(`began-${round}`, '{"node":"n1","machine":""}');
   }
 
   show(name: string, text: string): void {
@@ -197,11 +200,28 @@ Deno.test("follow() lets a job run that starts again after its task was done", a
   const following = stage.follow({ lastSeconds: 0.2 });
   stage.done(0);
   await pause(50);
-  for (const name of ["stdout-1", "stderr-1"]) stage.show(name, "");
-  Deno.mkdirSync(join(stage.folder, "output-1"));
-  stage.show("began-1", '{"node":"n2","machine":""}');
+  stage.begin(1);
   await pause(500);
   assertEquals(stage.stops, 0);
   stage.end({ stdout: stage.done(1) }, 1);
   assertEquals(await following, 1);
+});
+
+Deno.test("follow() does not count the time that a pre-empted job waits in the queue towards a timeout", async () => {
+  using stage = new FollowedStage();
+  const following = stage.follow({ timeout: 1 });
+  await pause(100);
+  stage.state = "PENDING";
+  await pause(1200);
+  stage.state = "RUNNING";
+  stage.begin(1);
+  await pause(100);
+  assertEquals(stage.stops, 0);
+  // What it ran before counts, too.
+  const failed = assertRejects(() => following, Error, "Timed out after 1 s");
+  await pause(900);
+  assertEquals(stage.stops, 1);
+  stage.state = "FAILED";
+  stage.end({ code: 143, cause: "term" }, 1);
+  await failed;
 });
