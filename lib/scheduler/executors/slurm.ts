@@ -93,14 +93,14 @@ export class Slurm implements Executor {
     return this.#start(job, note);
   }
 
-  #start(job: Job, note: Note | undefined): Execution {
+  #start(job: Job, note: Note | undefined, mayBeLeft = true): Execution {
     const { pace } = this.#settings;
     const options = sbatchOptions(this.#settings, job);
     const followed = new FollowedJob(job, options, note, pace, {
       askNow: () => this.#askNow(),
       discard: (id) => this.#discarded.push(id),
       finished: (it) => this.#jobs.delete(it),
-    });
+    }, mayBeLeft);
     this.#jobs.add(followed);
     this.#askNow();
     if (!this.#working) this.#work();
@@ -163,7 +163,7 @@ export class Slurm implements Executor {
         mark: MARK,
       };
       writeScript(job, undefined, true);
-      const execution = this.#start(job, undefined);
+      const execution = this.#start(job, undefined, false);
       const stop = () => execution.stop(0);
       signal.addEventListener("abort", stop, { once: true });
       const [stdout, stderr, ended] = await Promise.all([
@@ -340,8 +340,7 @@ export class Slurm implements Executor {
   #leaveJobs(): void {
     for (const job of this.#jobs) {
       const leaves = job.leaves ||
-        this.#settings.detach && job.stop === undefined &&
-          job.job.name !== "probe";
+        this.#settings.detach && job.stop === undefined && job.mayBeLeft;
       if (!leaves || job.over !== undefined || job.arriving !== undefined) {
         continue;
       }

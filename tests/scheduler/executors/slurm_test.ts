@@ -177,19 +177,24 @@ slurmTest(
 );
 
 slurmTest(
-  "run() leaves its jobs with detach, and the next run takes up their results",
+  "run() leaves its jobs with detach, whatever their names, and the next run takes up their results",
   async (cluster) => {
     using project = new TestProject();
-    const stages = waiter(project);
+    const { wait } = waiter(project);
     project.task("after", "return read('a') + '!';", {
       inputs: { a: { kind: "text" } },
     });
-    stages.after = { task: "after", inputs: { a: ["wait"] } };
+    // An id that the executor itself uses as a name.
+    const stages = {
+      probe: wait!,
+      after: { task: "after", inputs: { a: ["probe"] } },
+    };
     const before = await cluster.submitted();
     const executor = () => quick({ detach: true });
     const first = await project.run(stages, {
       executor: executor(),
       limits: LIMITS,
+      signal: AbortSignal.timeout(20_000),
     });
     const [job] = jobsIn(first.events);
     assertEquals(
@@ -206,7 +211,7 @@ slurmTest(
       executor: quick(),
       limits: LIMITS,
     });
-    assertEquals(last.ran, ["wait", "after"]);
+    assertEquals(last.ran, ["probe", "after"]);
     assertEquals(project.read("out/test/after/out.txt"), "went!");
     assertEquals((await cluster.submitted()).length, before.length + 2);
   },
