@@ -9,7 +9,9 @@ import { CHILD } from "./code.ts";
 import { type Context, readyRuntimes, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import {
+  codeFiles,
   compare,
+  currentCode,
   type Frozen,
   inputFolder,
   layOut,
@@ -76,9 +78,11 @@ export async function attempt(
   let spec: Spec;
   let frozen: Frozen;
   if (folder.left) {
+    const code = await currentCode(context, stage);
     try {
       spec = JSON.parse(Deno.readTextFileSync(folder.spec));
-      frozen = watch(context, stage, decided, folder, readFreeze(folder));
+      const freeze = readFreeze(folder);
+      frozen = watch(context, stage, decided, folder, freeze, code);
     } catch (error) {
       if (error instanceof StageFailure || error instanceof SyntaxError) {
         // No run can follow the job, which must not go on beside the next one.
@@ -128,7 +132,7 @@ export async function attempt(
   };
   const entry = entryOf(stage, context);
   const rules = rulesFor(permissions, access, runtimes, [
-    ...context.code.get(stage.module)!.files.map(([path]) => path),
+    ...codeFiles(context, stage),
     join(settings.project, "node_modules"),
     ...[entry, stage.module].map((url) => fileURLToPath(url))
       .flatMap((path) => [path, ...packageFilesAbove(path)]),
@@ -166,6 +170,7 @@ export async function attempt(
         join(folder.path, `rules${executor.outlives ? `-${ROUND}` : ""}.json`),
       )
       : args,
+    code: codeFiles(context, stage),
     input: folder.spec,
     env: {
       ...stageEnvironment(permissions, runtimes, folder.temporary),
@@ -180,12 +185,15 @@ export async function attempt(
   if (execution.note !== undefined) {
     emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
   }
-  const { measured, round = 0 } = await follow(execution, {
+  const { measured, round = 0, loaded } = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
     lastingPaths: lastingPaths(context, stage, folder, decided, frozen),
-    onReady: () => frozen.checkCode(),
+    onReady() {
+      // What was loaded, perhaps days ago, is known when the job has ended.
+      if (!folder.left) frozen.checkCode();
+    },
     // A batch system enforces the time that it reserves, and may start the process again.
     timeout: executor.allots ? stage.timeout : resources.time,
     grace: settings.grace,
@@ -194,6 +202,7 @@ export async function attempt(
       folder.hasJob = followed === "left";
     },
   });
+  if (folder.left) frozen.checkLoaded(loaded);
   await frozen.check();
   for (const [name, { handsOn }] of ready) {
     if (handsOn === undefined) continue;

@@ -97,12 +97,9 @@ export async function compare(
     sources: Object.fromEntries(
       [...sources].map(([name, path]) => [name, sourcePrints(path)]),
     ),
-    code: codePrints(context, stage),
+    code: await currentCode(context, stage),
     files: files.map(fingerprint),
   };
-  if (!await isCurrent(context.code.get(stage.module)!, store)) {
-    throw new StaleKeyError("code changed");
-  }
   const copied: string[] = [];
   const doubtful: string[] = [];
   for (const [name, path] of sources) {
@@ -131,8 +128,32 @@ function linkPrints(folder: RunFolder, links: readonly string[]): Prints {
     .map((print) => print && { ...print, changed: 0 });
 }
 
-function codePrints({ code }: Context, { module }: GraphStage): Prints {
-  return code.get(module)!.files.map(([path]) => fingerprint(path));
+function codePrints(context: Context, stage: GraphStage): Prints {
+  return codeFiles(context, stage).map(fingerprint);
+}
+
+/** The files of a stage's code; some may not exist. */
+export function codeFiles(
+  { code }: Context,
+  { module }: GraphStage,
+): string[] {
+  return code.get(module)!.files.map(([path]) => path);
+}
+
+/**
+ * Fingerprints of the code that a stage's key was computed from.
+ *
+ * @throws {StaleKeyError} If it has changed since.
+ */
+export async function currentCode(
+  context: Context,
+  stage: GraphStage,
+): Promise<Prints> {
+  const prints = codePrints(context, stage);
+  if (!await isCurrent(context.code.get(stage.module)!, context.store)) {
+    throw new StaleKeyError("code changed");
+  }
+  return prints;
 }
 
 /**
@@ -158,17 +179,29 @@ export interface Frozen {
   readonly sources: Prints;
   /** Throws if code changed before the stage's process had read it. */
   checkCode(): void;
+  /**
+   * For a job that an earlier run has started: throws unless its process is known
+   * to have loaded code with the stage's key.
+   *
+   * @param loaded What the files of the code were while it loaded them, if that is known.
+   */
+  checkLoaded(loaded: Prints | undefined): void;
   /** Throws if an input, a source or a file of a runtime changed. */
   check(): Promise<void>;
 }
 
-/** Compares the files of a stage with their fingerprints before its start. */
+/**
+ * Compares the files of a stage with their fingerprints before its start.
+ *
+ * @param current Fingerprints of the code that the stage's key was computed from.
+ */
 export function watch(
   context: Context,
   stage: GraphStage,
   { parts, sources }: Decided,
   folder: RunFolder,
   { links, files, copied, doubtful, before }: Freeze,
+  current = before.code,
 ): Frozen {
   return {
     paths: new Map(
@@ -183,6 +216,15 @@ export function watch(
     checkCode() {
       if (!equal(codePrints(context, stage), before.code)) {
         throw new StaleKeyError("code changed");
+      }
+    },
+    checkLoaded(loaded) {
+      // Code that differs from both may have another key, and may have been changed back since.
+      const isKnown = equal(codePrints(context, stage), before.code) ||
+        loaded !== undefined &&
+          [before.code, current].some((prints) => equal(loaded, prints));
+      if (!isKnown) {
+        throw new StaleKeyError("code changed before the job had read it");
       }
     },
     async check() {

@@ -44,6 +44,8 @@ interface Followed {
   readonly measured: Measured;
   /** See {@linkcode Ended.round}. */
   readonly round: number | undefined;
+  /** See {@linkcode Ended.loaded}. */
+  readonly loaded: Ended["loaded"];
 }
 
 /** See {@linkcode Watch.lastSeconds}. */
@@ -214,6 +216,7 @@ export async function follow(
       metrics,
     },
     round: ended.round,
+    loaded: ended.loaded,
   };
 }
 

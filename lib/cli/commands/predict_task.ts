@@ -101,6 +101,7 @@ await perform(task);
       ...stageEnvironment({}, [engine], temporary),
       CUDA_VISIBLE_DEVICES: gpus.join(),
     },
+    code: [],
     startsPrograms: true,
     folder,
   });

@@ -1,3 +1,5 @@
+import type { Fingerprint } from "../../store/stats.ts";
+
 /**
  * Stands for the number of a start (0, 1, ...) in the arguments, environment,
  * input and names of files of a job whose executor may start it again.
@@ -49,6 +51,8 @@ export interface Job {
   readonly resources: JobResources;
   /** Arguments of the Deno executable. */
   readonly args: readonly string[];
+  /** The files of its code, whether or not they exist. */
+  readonly code: readonly string[];
   /** File that becomes its standard input. */
   readonly input: string;
   /** Its whole environment. */
@@ -123,6 +127,11 @@ export interface Ended {
   readonly signal?: string;
   /** Why it ended, if the executor knows more than the exit code says. */
   readonly reason?: string;
+  /**
+   * What the files in {@linkcode Job.code} were from the start of the process
+   * until it was ready, if the executor knows that they did not change meanwhile.
+   */
+  readonly loaded?: readonly (Fingerprint | undefined)[];
   /** Number of the start whose output counts; see {@linkcode ROUND}. */
   readonly round?: number;
   /** When the process started and how long it ran, if the executor has measured it. */

@@ -158,6 +158,7 @@ export class Slurm implements Executor {
         resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
         input,
         startsPrograms: true,
+        code: [],
         folder,
         checkpoint: join(folder, "checkpoint"),
         mark: MARK,

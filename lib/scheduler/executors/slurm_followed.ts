@@ -5,17 +5,15 @@ import type { QueuedJob } from "./slurm_client.ts";
 import {
   admit,
   type End,
-  hasArrived,
-  hasCheckpoint,
   jobOf,
   type Note,
   readBegan,
   readEnd,
   reserve,
   retire,
-  Tail,
   writeNote,
 } from "./slurm_job.ts";
+import { hasArrived, hasCheckpoint, Tail } from "./slurm_output.ts";
 import type { Pace } from "./slurm_settings.ts";
 import { causeOf, endedBy, unfollowed, verdict } from "./slurm_verdict.ts";
 

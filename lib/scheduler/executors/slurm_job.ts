@@ -4,8 +4,7 @@
  * pre-emption, a failure of its node); each start is a round.
  */
 import { join } from "node:path";
-import { entriesOf, removeIfThere } from "../../store/files.ts";
-import { fingerprint } from "../../store/stats.ts";
+import { removeIfThere } from "../../store/files.ts";
 import { type Job, ROUND } from "./executor.ts";
 
 /** How a round began: `began-ROUND`. */
@@ -33,6 +32,8 @@ export interface End {
   /** Number of files in the output, and their bytes. */
   readonly files: number;
   readonly bytes: number;
+  /** Size, times in seconds and inode of each file in `Job.code`, if they were the same before the start and when the process was ready. */
+  readonly loaded?: readonly (readonly number[] | null)[] | null;
 }
 
 /** The script of a batch: task I of the array runs the job in the I-th folder. Without an array, there is one. */
@@ -74,6 +75,8 @@ export function writeScript(
         "@COMMAND@",
         () => [Deno.execPath(), ...job.args].map(quoted).join(" "),
       )
+      .replace("@CODE@", () => job.code.map(quoted).join(" "))
+      .replace("@READY@", () => quoted(`${job.mark}{"type":"ready"}`))
       .replace("@INPUT@", () => quoted(job.input))
       .replace("@CHECKPOINT@", () => quoted(job.checkpoint))
       .replace("@GPUS@", () => seesGpus ? "1" : "")
@@ -118,7 +121,27 @@ for file in *@R@*; do
 done
 began=$(now) node=\${SLURMD_NODENAME:-$(uname -n)} machine=$(machine)
 put "began-$round" "{\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\"}"
+modules=(@CODE@)
+stamps() {
+  local module present=() lines i=0
+  for module in "\${modules[@]}"; do [ ! -e "$module" ] || present+=("$module"); done
+  mapfile -t lines < <(stat -L -c '[%s,%.3Y,%.3Z,%i]' -- "\${present[@]}")
+  for module in "\${modules[@]}"; do
+    [ -e "$module" ] && printf '%s,' "\${lines[i++]}" || printf 'null,'
+  done
+}
+# Once the process has loaded its code, notes what that was, if it has not changed meanwhile.
+loaded() {
+  grep -qF @READY@ "stdout-$round" || return 1
+  local noted=null
+  [ "$(stamps)" != "$before" ] || noted="[\${before%,}]"
+  put "loaded-$round" "$noted"
+}
 finish() {
+  [ -e "loaded-$round" ] || {
+    [ -z "$watcher" ] || kill -KILL -- "-$watcher"
+    loaded || put "loaded-$round" null
+  }
   local files=0 bytes=0 size fresh=false
   while read -r size; do files=$((files + 1)) bytes=$((bytes + size)); done \\
     < <(find "output-$round" -type f -printf '%s\\n')
@@ -126,10 +149,10 @@ finish() {
   put "end-$round" "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"fresh\\":$fresh,\\
 \\"began\\":$began,\\"ended\\":$(now),\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\",\\
 \\"stdout\\":$(stat -c %s "stdout-$round"),\\"stderr\\":$(stat -c %s "stderr-$round"),\\
-\\"files\\":$files,\\"bytes\\":$bytes}"
+\\"files\\":$files,\\"bytes\\":$bytes,\\"loaded\\":$(<"loaded-$round")}"
   exit "$1"
 }
-cause=
+cause= watcher=
 : >"stdout-$round"
 : >"stderr-$round"
 expected=@MACHINE@
@@ -138,6 +161,7 @@ if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
   finish 1
 fi
 set -m
+before=$(stamps)
 [ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
 variables=(@ENV@)
 command=(@COMMAND@)
@@ -145,6 +169,8 @@ env -i "\${variables[@]//@R@/$round}" \\
   \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} \\
   "\${command[@]//@R@/$round}" <"input-$round" >"stdout-$round" 2>"stderr-$round" &
 child=$!
+{ until loaded; do kill -0 "$child" && sleep 0.2 || exit; done; } &
+watcher=$!
 caught=
 trap 'caught=1 cause=limit; kill -TERM "$child"' USR1
 trap 'caught=1 cause=\${cause:-term}; kill -TERM "$child"' TERM
@@ -268,125 +294,3 @@ function exists(path: string): boolean {
     throw error;
   }
 }
-
-/** True if everything that the process wrote is visible on this host. */
-export function hasArrived(folder: string, round: number, end: End): boolean {
-  const sizes = outputSizes(join(folder, `output-${round}`));
-  return sizes.length === end.files &&
-    sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
-    sizeOf(join(folder, `stdout-${round}`)) >= end.stdout &&
-    sizeOf(join(folder, `stderr-${round}`)) >= end.stderr;
-}
-
-/** True if a round has left a checkpoint. */
-export function hasCheckpoint(
-  { folder, checkpoint }: Pick<Job, "folder" | "checkpoint">,
-  round: number,
-): boolean {
-  const began = fingerprint(join(folder, `began-${round}`));
-  return began !== undefined && newest(checkpoint) > began.modified;
-}
-
-/** Time of the last write in a folder, in milliseconds since 1970. */
-function newest(folder: string): number {
-  return Math.max(
-    0,
-    ...[...Deno.readDirSync(folder)].map(({ name, isDirectory }) =>
-      isDirectory
-        ? newest(join(folder, name))
-        : fingerprint(join(folder, name))?.modified ?? 0
-    ),
-  );
-}
-
-function outputSizes(folder: string): number[] {
-  // Reading a folder makes a network file system ask for its present state.
-  return entriesOf(folder).flatMap(({ name, isDirectory, isFile }) =>
-    isDirectory
-      ? outputSizes(join(folder, name))
-      : isFile
-      ? [sizeOf(join(folder, name))]
-      : []
-  );
-}
-
-/** Size of a file; 0 if it does not exist. */
-function sizeOf(path: string): number {
-  try {
-    return Deno.statSync(path).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return 0;
-    throw error;
-  }
-}
-
-/** A stream of the bytes that are appended to a file, with further lines between its lines. */
-export class Tail {
-  readonly stream: ReadableStream<Uint8Array>;
-  #controller!: ReadableStreamDefaultController<Uint8Array>;
-  #offset = 0;
-  #closed = false;
-  /** Lines to add when the file is at the end of a line. */
-  #added: string[] = [];
-  #midLine = false;
-
-  constructor() {
-    this.stream = new ReadableStream({
-      start: (controller) => {
-        this.#controller = controller;
-      },
-      cancel: () => {
-        this.#closed = true;
-      },
-    });
-  }
-
-  /** Reads what was appended to the file since the last call. */
-  read(path: string): void {
-    if (this.#closed || sizeOf(path) <= this.#offset) return;
-    using file = Deno.openSync(path);
-    file.seekSync(this.#offset, Deno.SeekMode.Start);
-    for (;;) {
-      const buffer = new Uint8Array(1 << 16);
-      const count = file.readSync(buffer);
-      if (count === null) break;
-      this.#offset += count;
-      this.#midLine = buffer[count - 1] !== NEWLINE;
-      this.#controller.enqueue(buffer.subarray(0, count));
-    }
-    if (!this.#midLine) this.#flush();
-  }
-
-  /** Adds a line after the current line of the file. */
-  add(line: string): void {
-    if (this.#closed) return;
-    this.#added.push(line);
-    if (!this.#midLine) this.#flush();
-  }
-
-  #flush(): void {
-    for (const line of this.#added) {
-      this.#controller.enqueue(new TextEncoder().encode(line));
-    }
-    this.#added = [];
-  }
-
-  /** Goes on with another file, which is read from its start. */
-  rewind(): void {
-    if (this.#midLine && !this.#closed) {
-      this.#controller.enqueue(new Uint8Array([NEWLINE]));
-    }
-    this.#midLine = false;
-    this.#offset = 0;
-    this.#flush();
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.rewind();
-    this.#closed = true;
-    this.#controller.close();
-  }
-}
-
-const NEWLINE = 10;

@@ -93,6 +93,19 @@ export function endedBy(
       started: new Date(end.began),
       seconds: (end.ended - end.began) / 1000,
     },
+    ...(end.loaded && {
+      loaded: end.loaded.map((stamp) => {
+        if (stamp === null) return undefined;
+        const [size, modified, changed, inode] = stamp;
+        return {
+          size: size!,
+          modified: Math.round(1000 * modified!),
+          // As Deno gives it, in whole seconds.
+          changed: 1000 * Math.floor(changed!),
+          inode: inode!,
+        };
+      }),
+    }),
   };
 }
 

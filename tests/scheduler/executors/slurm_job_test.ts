@@ -4,11 +4,11 @@ import { type Job, ROUND } from "../../../lib/scheduler/executors/executor.ts";
 import {
   admit,
   type End,
-  hasArrived,
   readEnd,
   reserve,
   writeScript,
 } from "../../../lib/scheduler/executors/slurm_job.ts";
+import { hasArrived } from "../../../lib/scheduler/executors/slurm_output.ts";
 import { fingerprint } from "../../../lib/store/stats.ts";
 
 Deno.test("hasArrived() is false until all that the exit file lists has appeared", () => {
@@ -104,7 +104,14 @@ Deno.test({
       Deno.writeTextFileSync(input, JSON.stringify({ output, go: folder }));
       Deno.mkdirSync(at("checkpoint"));
       const job: Job = {
-        ...{ name: "a", task: "a", needs: [], startsPrograms: false, mark: "" },
+        ...{
+          name: "a",
+          task: "a",
+          needs: [],
+          startsPrograms: false,
+          mark: "",
+          code: [],
+        },
         resources: { cpus: 1, gpus: 0, memory: 0 },
         args: ["run", "-A", "--no-config", at("main.js"), `${ROUND} `],
         input,

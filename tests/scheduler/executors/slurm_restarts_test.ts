@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Event } from "../../../lib/scheduler/events.ts";
+import { fingerprint } from "../../../lib/store/stats.ts";
 import { type StageOptions, TestProject } from "../project.ts";
 import { hide, shadow, slurm, slurmTest } from "./cluster.ts";
 import {
@@ -12,6 +13,7 @@ import {
   messages,
   QUICK,
   quick,
+  stateOf,
   waiter,
 } from "./waiting_stages.ts";
 
@@ -283,5 +285,102 @@ exit 1`,
     assertEquals(ran, ["wait"]);
     assertMatch(said[0]!, /^Slurm's controller does not answer \(.*DNS SRV/);
     assertEquals((await cluster.submitted()).length, before.length + 1);
+  },
+);
+
+/** Leaves a job that waits in the queue until it is released, and returns its number. */
+async function leaveHeld(
+  project: TestProject,
+  stages: Record<string, StageOptions>,
+): Promise<string> {
+  const { events } = await project.run(stages, {
+    executor: quick({ detach: true, arguments: ["--hold"] }),
+    limits: LIMITS,
+  });
+  const [job] = jobsIn(events);
+  return job!;
+}
+
+/** Fingerprint of a file in the only run folder; undefined if it does not exist. */
+function inRun(project: TestProject, name: string) {
+  const runs = project.path("out/cache/runs");
+  const [run] = [...Deno.readDirSync(runs)];
+  return fingerprint(`${runs}/${run!.name}/${name}`);
+}
+
+/** Adds a comment to a task. */
+function comment(project: TestProject, task: string): void {
+  const path = `tasks/${task}.ts`;
+  project.write(path, `${project.read(path)}// ${crypto.randomUUID()}\n`);
+}
+
+slurmTest(
+  "run() keeps the result of a job if only comments changed before it started or after it had loaded its code",
+  async (cluster) => {
+    for (const when of ["before", "after"]) {
+      using project = new TestProject();
+      const stages = waiter(project);
+      const before = await cluster.submitted();
+      const job = await leaveHeld(project, stages);
+      if (when === "before") comment(project, "wait");
+      await slurm("scontrol", "release", job);
+      await cluster.until(() => inRun(project, "loaded-0") !== undefined);
+      if (when === "after") comment(project, "wait");
+      go(project);
+      await cluster.until(async () => await stateOf(job) === "COMPLETED");
+      const { ran, events } = await project.run(stages, {
+        executor: quick(),
+        limits: LIMITS,
+      });
+      assertEquals([messages(events), ran], [[], ["wait"]]);
+      assertEquals((await cluster.submitted()).length, before.length + 1, when);
+    }
+  },
+);
+
+slurmTest(
+  "run() runs a stage again whose job may have loaded other code, though the code is the same again",
+  async (cluster) => {
+    using project = new TestProject();
+    project.task("make", "return 'first';");
+    const stages = { a: { task: "make" } };
+    const before = await cluster.submitted();
+    const job = await leaveHeld(project, stages);
+    project.task("make", "return 'other';");
+    await slurm("scontrol", "release", job);
+    await cluster.until(async () => await stateOf(job) === "COMPLETED");
+    project.task("make", "return 'first';");
+    const { ran } = await project.run(stages, {
+      executor: quick(),
+      limits: LIMITS,
+    });
+    assertEquals(ran, ["a"]);
+    assertEquals(project.read("out/test/a/out.txt"), "first");
+    assertEquals((await cluster.submitted()).length, before.length + 2);
+  },
+);
+
+slurmTest(
+  "run() runs a stage again whose code changed while its job loaded it",
+  async (cluster) => {
+    using project = new TestProject();
+    // The task has read the other code when it changes back, before it is ready.
+    project.task("make", "return word;", {
+      head: `import { word } from "./text.ts";
+console.log("loading");
+for (const end = Date.now() + 500; Date.now() < end;);`,
+    });
+    project.write("tasks/text.ts", "export const word = 'first';\n");
+    const stages = { a: { task: "make" } };
+    const before = await cluster.submitted();
+    const job = await leaveHeld(project, stages);
+    project.write("tasks/text.ts", "export const word = 'other';\n");
+    await slurm("scontrol", "release", job);
+    await cluster.until(() => (inRun(project, "stdout-0")?.size ?? 0) > 0);
+    project.write("tasks/text.ts", "export const word = 'first';\n");
+    await cluster.until(async () => await stateOf(job) === "COMPLETED");
+    await project.run(stages, { executor: quick(), limits: LIMITS });
+    assertEquals(project.read("out/test/a/out.txt"), "first");
+    assertEquals((await cluster.submitted()).length, before.length + 2);
   },
 );
