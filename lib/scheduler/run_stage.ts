@@ -20,6 +20,7 @@ import type { HeldGpus } from "./gpus.ts";
 import {
   claimOf,
   executorOf,
+  leftHolder,
   lockKey,
   lockMutex,
   type Slots,
@@ -48,7 +49,9 @@ type StageOutcome =
   /** Another process has made the result in the meantime. */
   | { readonly state: "reused"; readonly decided: Reused }
   /** The failure, or the interruption, has been emitted. */
-  | { readonly state: "failed" | "interrupted" };
+  | { readonly state: "failed" | "interrupted" }
+  /** A job that an earlier run has left holds its mutex; see `awaitLeftHolder()`. */
+  | { readonly state: "blocked" };
 
 /**
  * Runs a stage whose result is not in the cache, and commits the result. The
@@ -75,6 +78,9 @@ export async function runStage(
   }
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(context, stage, options);
+  if (await leftHolder(context, stage, decided.key)) {
+    return { state: "blocked" };
+  }
   using gpus = await takeGpus(context, stage, options);
   emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
@@ -106,7 +112,14 @@ async function runOnce(
   const { store, graph: { pipeline } } = context;
   const { key, decision } = decided;
   using folder = executorOf(context, stage).outlives === true
-    ? await keptRunFolder(store, pipeline, stage.id, key, options.waiting)
+    ? await keptRunFolder(
+      store,
+      pipeline,
+      stage.id,
+      key,
+      stage.mutex,
+      options.waiting,
+    )
     : makeRunFolder(store, pipeline, stage.id, key);
   removeIfThere(folder.log);
   using log = openLog(folder.log);

@@ -83,11 +83,13 @@ export async function keptRunFolder(
   pipeline: string,
   stage: string,
   key: string,
+  mutex: string | undefined,
   signal: AbortSignal,
 ): Promise<RunFolder> {
   for (;;) {
     signal.throwIfAborted();
-    const made = newRunFolder(store, { pipeline, stage, key }, key, true);
+    const run = { pipeline, stage, key, ...(mutex !== undefined && { mutex }) };
+    const made = newRunFolder(store, run, key, true);
     if (made !== undefined) return made;
     const path = store.path("runs", key);
     const lock = lockOf(path);
@@ -115,7 +117,9 @@ const IN_CREATION = "-new";
 /** Creates a locked run folder; undefined if there is one of this name. */
 function newRunFolder(
   store: Store,
-  run: Pick<LiveRun, "pipeline" | "stage" | "key">,
+  run: Pick<LiveRun, "pipeline" | "stage" | "key"> & {
+    readonly mutex?: string;
+  },
   name: string,
   rounds: boolean,
 ): RunFolder | undefined {
@@ -303,6 +307,35 @@ function whatFollows(end: End): string {
   return end.cause === "limit" && end.fresh
     ? "its job reached its time limit; the next run goes on from its checkpoint"
     : "its job has failed; the next run tells why";
+}
+
+/** A job that an earlier run has left and no run follows. */
+export interface LeftRun {
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly key: string;
+  /** The run folder. */
+  readonly folder: string;
+}
+
+/** The jobs of stages with a mutex that earlier runs have left. */
+export function leftRuns(store: Store, mutex: string): LeftRun[] {
+  return entriesOf(store.path("runs")).flatMap(({ name }) => {
+    const folder = store.path("runs", name);
+    if (
+      !isDigest(name) || fingerprint(join(folder, "frozen.json")) === undefined
+    ) return [];
+    const run = readSealed(join(folder, "run.json"));
+    if (run.state !== "whole" || run.value.mutex !== mutex) return [];
+    if (isWritten(join(folder, "log.jsonl"))) return [];
+    const { pipeline, stage, key } = run.value;
+    return [{
+      pipeline: String(pipeline),
+      stage: String(stage),
+      key: String(key),
+      folder,
+    }];
+  });
 }
 
 /** True while the run that writes this log is in progress: its scheduler holds the lock in the same folder. */

@@ -277,14 +277,20 @@ class Scheduler {
     if ("manifest" in decided) return await this.#reuse(id, decided);
     const slots = await (this.#slots ??= this.#prepare());
     const { runStage } = await import("./run_stage.ts");
-    const outcome = await runStage(this.#context, stage, decided, {
+    const options = {
       results,
       slots,
       emit: this.#emit,
       signal: this.#signal,
       waiting: AbortSignal.any([this.#signal, this.#halt.signal]),
-    });
+    };
+    const outcome = await runStage(this.#context, stage, decided, options);
     switch (outcome.state) {
+      case "blocked": {
+        const { awaitLeftHolder } = await import("./limits.ts");
+        await awaitLeftHolder(this.#context, stage, decided.key, options);
+        return await this.#once(id, results);
+      }
       case "failed":
         return this.#fail(id);
       case "interrupted":

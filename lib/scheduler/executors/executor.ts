@@ -24,6 +24,13 @@ export interface Executor {
    * and a temporary folder of its own, which the executor creates.
    */
   readonly outlives?: boolean;
+  /** True if it leaves each job as soon as it is submitted. */
+  readonly leaves?: boolean;
+  /**
+   * Whether the job that an earlier scheduler left in a run folder goes on. An
+   * executor that cannot tell has none.
+   */
+  goesOn?(folder: string): Promise<boolean>;
   /** The executor that runs the stages of a task; this one if absent. */
   of?(task: PlacedTask): Executor;
   /** Starts, or queues, a job. */

@@ -3,7 +3,7 @@ import { removeFolder } from "../../store/files.ts";
 import type { Execution, Executor, Job, PlacedTask } from "./executor.ts";
 import { local } from "./local.ts";
 import { Batches } from "./slurm_batches.ts";
-import { SlurmClient, SlurmError } from "./slurm_client.ts";
+import { type QueuedJob, SlurmClient, SlurmError } from "./slurm_client.ts";
 import { FollowedJob } from "./slurm_followed.ts";
 import {
   jobOf,
@@ -18,7 +18,7 @@ import {
   sbatchOptions,
   type SlurmSettings,
 } from "./slurm_settings.ts";
-import { unfollowed } from "./slurm_verdict.ts";
+import { unfollowed, verdict } from "./slurm_verdict.ts";
 
 /** Answer of a node to a probe. */
 export interface NodeAnswer {
@@ -42,6 +42,7 @@ const MARK = "\x1e";
 export class Slurm implements Executor {
   readonly allots = true;
   readonly outlives = true;
+  readonly leaves: boolean;
   /** What happens to jobs when the run is interrupted. */
   onInterrupt: SlurmSettings["onInterrupt"];
   readonly #settings: SlurmSettings;
@@ -57,12 +58,17 @@ export class Slurm implements Executor {
   #pause = 0;
   /** True while the controller does not answer. */
   #unreachable = false;
+  /** The last answer about jobs of other runs, and until when it is good enough. */
+  #listed:
+    | { readonly jobs: readonly QueuedJob[]; readonly until: number }
+    | undefined;
   /** Jobs to remove from the queue, since others replace them. */
   #discarded: string[] = [];
 
   /** @param say Shows the user a message that concerns no single stage. */
   constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
     this.#settings = settings;
+    this.leaves = settings.detach;
     this.onInterrupt = settings.onInterrupt;
     this.#say = say;
     this.#client = new SlurmClient(settings.pace.call);
@@ -83,14 +89,24 @@ export class Slurm implements Executor {
   }
 
   start(job: Job): Execution {
-    const note = noteIn(job.folder);
-    // Otherwise, a cluster whose controller is down might seem to be none.
-    if (note?.array !== undefined) this.#client.isSetUp = true;
+    const note = this.#noteIn(job.folder);
     if (note === undefined) {
       const machine = this.#machines.get(nodesOf(this.#settings, job.task));
       writeScript(job, job.needs.length > 0 ? machine : undefined);
     }
     return this.#start(job, note);
+  }
+
+  /** The note of the job that an earlier scheduler left in a run folder, if there is one. */
+  #noteIn(folder: string): Note | undefined {
+    try {
+      const note = readNote(folder);
+      // Otherwise, a cluster whose controller is down might seem to be none.
+      if (note?.array !== undefined) this.#client.isSetUp = true;
+      return note;
+    } catch (error) {
+      throw unfollowed(error, undefined);
+    }
   }
 
   #start(job: Job, note: Note | undefined, mayBeLeft = true): Execution {
@@ -201,6 +217,25 @@ export class Slurm implements Executor {
     const note = readNote(folder);
     const id = note && jobOf(note);
     if (id !== undefined) await this.#client.kill([id]);
+  }
+
+  async goesOn(folder: string): Promise<boolean> {
+    const note = this.#noteIn(folder);
+    if (note === undefined) return false;
+    const isListed = (jobs: readonly QueuedJob[]) =>
+      jobs.some(({ id, comment, state, reason }) =>
+        (note.array === undefined
+          ? comment === note.batch
+          : id === jobOf(note)) &&
+        verdict(state, reason, { job: id, node: "" }) === "active"
+      );
+    const { jobs = [], until = 0 } = this.#listed ?? {};
+    if (performance.now() < until && isListed(jobs)) return true;
+    const fresh = await this.#reach(() => this.#client.queue());
+    if (fresh === undefined) return true;
+    const { slowest } = this.#settings.pace;
+    this.#listed = { jobs: fresh, until: performance.now() + slowest * 1000 };
+    return isListed(fresh);
   }
 
   /** Follows all jobs until there are none left. */
@@ -341,7 +376,7 @@ export class Slurm implements Executor {
   #leaveJobs(): void {
     for (const job of this.#jobs) {
       const leaves = job.leaves ||
-        this.#settings.detach && job.stop === undefined && job.mayBeLeft;
+        this.leaves && job.stop === undefined && job.mayBeLeft;
       if (!leaves || job.over !== undefined || job.arriving !== undefined) {
         continue;
       }
@@ -351,15 +386,6 @@ export class Slurm implements Executor {
         job.finish({ code: 0, followed: "left" });
       }
     }
-  }
-}
-
-/** The note of the job that an earlier scheduler left in a run folder, if there is one. */
-function noteIn(folder: string): Note | undefined {
-  try {
-    return readNote(folder);
-  } catch (error) {
-    throw unfollowed(error, undefined);
   }
 }
 

@@ -6,8 +6,8 @@ interface Known {
   readonly job: string;
   readonly node: string;
   /** Its limits: `16384M`, `02:00:00`. */
-  readonly memory: string | undefined;
-  readonly time: string | undefined;
+  readonly memory?: string | undefined;
+  readonly time?: string | undefined;
 }
 
 /** Meaning of a state of Slurm for a job. */

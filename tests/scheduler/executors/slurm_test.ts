@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { TestProject } from "../project.ts";
+import { type StageOptions, TestProject } from "../project.ts";
 import { slurm, slurmTest } from "./cluster.ts";
 import {
   equalStages,
@@ -267,5 +267,58 @@ slurmTest(
       limits: LIMITS,
     });
     assertEquals(ran.length, 200);
+  },
+);
+
+slurmTest(
+  "run() does not start a stage while a job that a run has left holds its mutex",
+  async (cluster) => {
+    using project = new TestProject();
+    const { wait } = waiter(project);
+    project.task("quick", "return 1;");
+    const stages: Record<string, StageOptions> = {
+      first: { ...wait!, mutex: "m" },
+      second: { task: "quick", mutex: "m" },
+    };
+    const before = await cluster.submitted();
+    const submitted = async () =>
+      (await cluster.submitted()).length - before.length;
+    await project.run(stages, {
+      executor: quick({ detach: true }),
+      limits: LIMITS,
+      targets: ["first"],
+    });
+    const again = await project.run(stages, {
+      executor: quick({ detach: true }),
+      limits: LIMITS,
+    });
+    assertMatch(
+      again.events.flatMap((it) =>
+        it.type === "finished" && it.stage === "second" ? [it.note] : []
+      ).join(),
+      /^the job of "first" in ".*", which an earlier run has left, holds the mutex "m"; run/,
+    );
+    assertEquals(await submitted(), 1);
+    // It waits for a job that its run does not take up, and for one that it does.
+    const second = project.spawn({ second: stages.second! }, {
+      slurm: QUICK,
+      limits: LIMITS,
+    });
+    await second.event((it) =>
+      it.type === "log" && it.line.startsWith('Waiting: the job of "first"')
+    );
+    second.process.kill("SIGINT");
+    await second.end();
+    const both = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+    await both.event(isBegun);
+    assertEquals(await submitted(), 1);
+    go(project);
+    await both.end();
+    assertEquals(messages(both.events), []);
+    assertEquals(
+      both.events.flatMap((it) => it.type === "finished" ? [it.stage] : []),
+      ["first", "second"],
+    );
+    assertEquals(await submitted(), 2);
   },
 );
