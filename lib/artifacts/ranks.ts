@@ -99,32 +99,24 @@ export async function readRanks(folder: string): Promise<ChosenRanks> {
 /**
  * Checks that an adapter serves a requested rank.
  *
- * @param module Module for which the rank is requested, if not for all
  * @throws {RangeError} If the rank exceeds the adapter's, or was not trained.
  */
-export function checkServed(
-  rank: number,
-  training: AdapterRecord,
-  module?: string,
-): void {
+export function checkServed(rank: number, training: AdapterRecord): void {
   const served = servedRanks(training);
   if (served.includes(rank)) return;
+  const [lowest] = served;
   const largest = training.rank;
-  const of = module === undefined ? "" : ` of "${module}"`;
   if (rank > largest) {
+    const ranks = lowest === largest
+      ? `rank ${largest}`
+      : `a rank from ${lowest} to ${largest}`;
     throw new RangeError(
-      `Rank ${rank}${of} exceeds the adapter's rank ${largest}; choose ${
-        served.length === 1
-          ? `rank ${largest}`
-          : `a rank from ${served[0]} to ${largest}`
-      }`,
+      `Rank ${rank} exceeds the adapter's rank ${largest}; choose ${ranks}`,
     );
   }
   throw new RangeError(
-    served.length === 1
-      ? `The adapter is a LoRA that serves rank ${largest} only, not rank ${rank}${of}: reduce it with the task "reduce-adapter" to use it at lower ranks`
-      : `Rank ${rank}${of} was not trained: the adapter serves ranks ${
-        served[0]
-      } to ${largest}`,
+    lowest === largest
+      ? `The adapter is a LoRA that serves rank ${largest} only, not rank ${rank}: reduce it with the task "reduce-adapter" to use it at lower ranks`
+      : `Rank ${rank} was not trained: the adapter serves ranks ${lowest} to ${largest}`,
   );
 }

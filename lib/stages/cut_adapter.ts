@@ -127,7 +127,12 @@ async function ranksByModule(
       }`,
     );
   }
-  for (const [module, rank] of ranks) checkServed(rank, training, module);
+  for (const [module, rank] of ranks) {
+    if (rank <= training.rank) continue;
+    throw new RangeError(
+      `Rank ${rank} of "${module}" exceeds the adapter's rank ${training.rank}; choose a rank from 1 to ${training.rank}`,
+    );
+  }
   return ranks;
 }
 

@@ -27,7 +27,8 @@ const variants: Readonly<
 /** Names of the tiny encoders: their folders are `tiny-NAME`. */
 export const tinyEncoders: readonly string[] = Array.from(
   Deno.readDirSync(fixture("")),
-  ({ name }) => /^tiny-(?!glue$|hub$|reviews$)(.+)$/.exec(name)?.[1] ?? [],
+  ({ name }) =>
+    /^tiny-(?!glue$|hub$|intents$|reviews$)(.+)$/.exec(name)?.[1] ?? [],
 ).flat().sort();
 
 /** Names of all references: of every tiny encoder, and of its variants. */
