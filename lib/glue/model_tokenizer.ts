@@ -84,7 +84,7 @@ export class ModelTokenizer {
 
   /**
    * Encodes a text or a pair of texts, truncated like `truncation="longest_first"`
-   * of transformers.
+   * of transformers, on the side that the files say.
    *
    * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
@@ -98,11 +98,15 @@ export class ModelTokenizer {
       second.length,
       Math.max(0, this.#maxLength - specials),
     );
-    const ids = [this.#first, ...first.slice(0, firstLength), this.#separator];
+    const cut = (ids: readonly number[], length: number) =>
+      this.#tokenizer.cutsLeft
+        ? ids.slice(ids.length - length)
+        : ids.slice(0, length);
+    const ids = [this.#first, ...cut(first, firstLength), this.#separator];
     const types = ids.map(() => 0);
     if (pair !== undefined) {
       for (let i = 1; i < separators; i++) ids.push(this.#separator);
-      ids.push(...second.slice(0, secondLength), this.#separator);
+      ids.push(...cut(second, secondLength), this.#separator);
       while (types.length < ids.length) types.push(pairType);
     }
     const truncated = firstLength < first.length ||

@@ -14,6 +14,8 @@ const Settings = z.looseObject({
   pre_tokenizer: z.unknown(),
   post_processor: z.unknown(),
   model: z.looseObject({}),
+  truncation: z.looseObject({ direction: z.enum(["Left", "Right"]).nullish() })
+    .nullish(),
 });
 
 /** Settings that override those of `tokenizer.json`. */
@@ -22,6 +24,7 @@ const Config = z.looseObject({
   strip_accents: z.boolean().nullish(),
   tokenize_chinese_chars: z.boolean().nullish(),
   add_prefix_space: z.boolean().nullish(),
+  truncation_side: z.enum(["left", "right"]).nullish(),
 });
 
 /** Maximum number of cached words, and of characters in a cached word. */
@@ -44,6 +47,8 @@ export class TextTokenizer {
   readonly single: Layout;
   /** Layout of a pair. */
   readonly pair: Layout;
+  /** True if long texts lose their beginnings instead of their ends. */
+  readonly cutsLeft: boolean;
   readonly #normalize: Normalizer;
   readonly #split: PreTokenizer;
   readonly #encodeWord: (word: string) => readonly number[];
@@ -76,6 +81,8 @@ export class TextTokenizer {
       })),
     );
     [this.single, this.pair] = layouts(parsed.post_processor);
+    const side = checked.truncation_side ?? parsed.truncation?.direction;
+    this.cutsLeft = side?.toLowerCase() === "left";
   }
 
   /**
@@ -236,7 +243,21 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
         fuse_unk: parsed.fuse_unk,
         ignore_merges: parsed.ignore_merges,
       });
-      return ofLibrary(model, parsed.vocab, parsed.unk_token ?? undefined);
+      const found = ofLibrary(
+        model,
+        parsed.vocab,
+        parsed.unk_token ?? undefined,
+      );
+      if (parsed.unk_token != null) return found;
+      // Without an unknown token, characters that are unknown are gone before pairs are merged.
+      return {
+        ...found,
+        encode(word) {
+          if (parsed.ignore_merges && known(word)) return found.encode(word);
+          const rest = Array.from(word).filter(known).join("");
+          return rest === "" ? [] : found.encode(rest);
+        },
+      };
     }
   }
   throw new RangeError(

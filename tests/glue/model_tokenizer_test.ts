@@ -63,6 +63,45 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
   });
 }
 
+Deno.test("ModelTokenizer.encode() cuts the beginnings of texts where either file says so", async () => {
+  const change = async (folder: string, file: string, changes: object) => {
+    const path = join(folder, file);
+    const settings = JSON.parse(await Deno.readTextFile(path));
+    await Deno.writeTextFile(path, JSON.stringify({ ...settings, ...changes }));
+  };
+  for (
+    const [file, changes] of [
+      ["tokenizer_config.json", { truncation_side: "left" }],
+      ["tokenizer.json", {
+        truncation: {
+          ...{ direction: "Left", strategy: "LongestFirst" },
+          ...{ max_length: 128, stride: 0 },
+        },
+      }],
+    ] as const
+  ) {
+    const folder = await Deno.makeTempDir();
+    for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
+      await Deno.copyFile(
+        join(fixtures, "tiny-bert", name),
+        join(folder, name),
+      );
+    }
+    await change(folder, file, changes);
+    const load = (length: number) =>
+      ModelTokenizer.load(folder, wrappingOf("bert"), length);
+    const text = "great fun , a good film";
+    // As transformers 5.24.0 gives them.
+    const [one, two] = [await load(6), await load(9)];
+    assertEquals(one.encode(text).ids, [2, 82, 5, 99, 89, 3]);
+    assertEquals(two.encode(text, "a bad plot").ids, [
+      ...[2, 5, 99, 89, 3],
+      ...[5, 107, 93, 3],
+    ]);
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("ModelTokenizer.load() refuses a tokenizer of another family", async () => {
   await assertRejects(
     () =>

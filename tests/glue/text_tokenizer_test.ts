@@ -62,6 +62,28 @@ Deno.test("Unigram.encode() refuses an unknown character if no token stands for 
   );
 });
 
+Deno.test("TextTokenizer.encode() merges across unknown characters where BPE has no unknown token", () => {
+  for (const ignore_merges of [false, true]) {
+    const tokenizer = new TextTokenizer({
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      model: {
+        type: "BPE",
+        vocab: { a: 0, b: 1, ab: 2 },
+        merges: [["a", "b"]],
+        unk_token: null,
+        ignore_merges,
+      },
+    }, {});
+    // As tokenizers 0.23.3 gives them.
+    assertEquals(
+      ["a文b", "文", "aab文", "ab"].map((text) => tokenizer.encode(text)),
+      [[2], [], [0, 2], [2]],
+    );
+  }
+});
+
 Deno.test("TextTokenizer.encode() finds added tokens as whole words, with the white space around them", () => {
   const tokenizer = new TextTokenizer({
     added_tokens: [

@@ -75,6 +75,7 @@ export const BertConfig = z.looseObject({
   layer_norm_eps: epsilon.default(1e-12),
   hidden_act: z.literal("gelu").default("gelu"),
   position_embedding_type: z.literal("absolute").default("absolute"),
+  is_decoder: z.literal(false).default(false),
   hidden_dropout_prob: rate.default(0.1),
   attention_probs_dropout_prob: rate.default(0.1),
   classifier_dropout: rate.nullish(),

@@ -156,6 +156,8 @@ type LayerType = z.output<typeof LayerType>;
 /** Rotary positions of a kind of layer; other kinds than the plain ones change the frequencies. */
 const Rope = z.looseObject({
   rope_type: z.literal("default").default("default"),
+  /** Its older name. */
+  type: z.literal("default").default("default"),
   rope_theta: z.number().positive().optional(),
 });
 const noBias = z.literal(false).default(false);
@@ -180,6 +182,7 @@ const ModernBertConfig = z.looseObject({
   layer_types: z.array(LayerType).nullish(),
   global_attn_every_n_layers: count.default(3),
   rope_parameters: z.partialRecord(LayerType, Rope.nullable()).nullish(),
+  rope_scaling: Rope.omit({ rope_theta: true }).nullish(),
   global_rope_theta: z.number().positive().default(160_000),
   local_rope_theta: z.number().positive().nullish(),
   embedding_dropout: rate.default(0),

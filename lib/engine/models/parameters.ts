@@ -274,7 +274,11 @@ export function checkTensors(file: SafetensorsFile, model: Model): void {
 /** Maximum number of tensors that a message names. */
 const MAX_FAULTS = 3;
 
-/** Gives the names that the tensors of a model have in a file. */
+/**
+ * Gives the names that the tensors of a model have in a file: without the
+ * model's prefix if it has the encoder alone, and of the first BERTs with the
+ * old names of what layer normalization learns.
+ */
 function storedNames(
   file: SafetensorsFile,
   model: Model,
@@ -282,8 +286,15 @@ function storedNames(
   const prefix = `${model.architecture.prefix}.`;
   const [first] = model.tensors.keys();
   const isBare = file.tensors.has(first!.slice(prefix.length));
-  return (name) =>
-    isBare && name.startsWith(prefix) ? name.slice(prefix.length) : name;
+  return (name) => {
+    const own = isBare && name.startsWith(prefix)
+      ? name.slice(prefix.length)
+      : name;
+    if (file.tensors.has(own)) return own;
+    const old = own.replace(/LayerNorm\.weight$/, "LayerNorm.gamma")
+      .replace(/LayerNorm\.bias$/, "LayerNorm.beta");
+    return file.tensors.has(old) ? old : own;
+  };
 }
 
 /** What is wrong with a tensor, to follow the name of the file. */

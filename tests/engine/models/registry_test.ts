@@ -1,7 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import "../engine.ts";
 import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
+import {
+  checkTensors,
+  encoderTensors,
+} from "../../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { writeSafetensors } from "../../../lib/engine/safetensors/writer.ts";
 import { logitsAt } from "../logits.ts";
 import {
   assertSameBits,
@@ -31,6 +37,7 @@ Deno.test("parseModel() names settings that the engine does not compute, with th
       { position_embedding_type: "relative_key" },
       '"position_embedding_type" is "relative_key", which is not supported; expected "absolute"',
     ],
+    ["bert", { is_decoder: true }, '"is_decoder" is true'],
     [
       "bert",
       { auto_map: { AutoModel: "modeling.Model" } },
@@ -61,6 +68,14 @@ Deno.test("parseModel() names settings that the engine does not compute, with th
     ["modernbert", {
       rope_parameters: { full_attention: { rope_type: "yarn" } },
     }, '"rope_parameters.full_attention.rope_type" is "yarn"'],
+    ["modernbert", {
+      rope_parameters: { full_attention: { type: "linear", factor: 4 } },
+    }, '"rope_parameters.full_attention.type" is "linear"'],
+    [
+      "modernbert",
+      { rope_scaling: { rope_type: "linear", factor: 4 } },
+      '"rope_scaling.rope_type" is "linear"',
+    ],
     [
       "deberta",
       { conv_kernel_size: 3 },
@@ -108,4 +123,27 @@ Deno.test("parseModel() reads ModernBERT's layers and rotary positions in the fo
   }));
   assertEquals(model.layers, 4);
   assertSameBits(await logits(model), await logits(reference.model));
+});
+
+Deno.test("encoderTensors() reads the norms of the first BERTs, whose names are gamma and beta", () => {
+  const { model, file } = openReference("bert");
+  const expected = encoderTensors(file, model);
+  const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
+  try {
+    writeSafetensors(
+      path,
+      Object.fromEntries(
+        [...file.tensors].map(([name, { shape }]) => [
+          name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            .replace("LayerNorm.bias", "LayerNorm.beta"),
+          { shape, values: file.floats(name) },
+        ]),
+      ),
+    );
+    const old = SafetensorsFile.open(path);
+    checkTensors(old, model);
+    assertEquals(encoderTensors(old, model), expected);
+  } finally {
+    Deno.removeSync(path);
+  }
 });
