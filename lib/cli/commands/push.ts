@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import {
   type Arguments,
@@ -131,26 +131,33 @@ async function folderOf(
  * repository instead of the folder, and the configuration names the base model
  * on the hub.
  *
- * @throws {UsageError} If the folder is not an exported adapter, or its base
- * model is not on the hub.
+ * @throws {UsageError} If the folder is not a whole exported adapter, or its
+ * base model is not on the hub.
  */
 function adapterFiles(
   folder: string,
   repository: string,
   baseModel: string | undefined,
 ): Map<string, Blob> {
-  for (const name of ["adapter_config.json", "README.md"]) {
-    if (existsSync(join(folder, name))) continue;
+  const names = fileNames(folder);
+  for (
+    const name of [
+      "adapter_config.json",
+      "adapter_model.safetensors",
+      "README.md",
+    ]
+  ) {
+    if (names.includes(name)) continue;
     throw new UsageError(
-      `"${folder}" has no "${name}": give the output of a stage of the task export-adapter`,
+      `"${folder}" has no file "${name}": give the output of a stage of the task export-adapter`,
     );
   }
-  const files = new Map<string, Blob>();
-  for (const { name, isFile } of Deno.readDirSync(folder)) {
-    if (isFile) {
-      files.set(name, new Blob([Deno.readFileSync(join(folder, name))]));
-    }
-  }
+  const files = new Map(
+    names.map((name) => [
+      name,
+      new Blob([Deno.readFileSync(join(folder, name))]),
+    ]),
+  );
   const read = (name: string) => Deno.readTextFileSync(join(folder, name));
   const config = adapterConfig(folder);
   const base = baseModel ?? config.base_model_name_or_path;
@@ -177,4 +184,30 @@ function adapterFiles(
     );
   files.set("README.md", new Blob([card]));
   return files;
+}
+
+/**
+ * Names of the files of a folder, which may be links to files, as caches of
+ * datasets and models make them.
+ *
+ * @throws {UsageError} If there is no such folder, or the target of a link is missing.
+ */
+function fileNames(folder: string): string[] {
+  const find = (path: string) => statSync(path, { throwIfNoEntry: false });
+  if (!find(folder)?.isDirectory()) {
+    throw new UsageError(
+      `"${folder}" is not a folder: give the output of a stage of the task export-adapter`,
+    );
+  }
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).filter(
+    (name) => {
+      const found = find(join(folder, name));
+      if (found !== undefined) return found.isFile();
+      throw new UsageError(
+        `"${
+          join(folder, name)
+        }" is a link to a file that is missing: fetch the file, or remove the link`,
+      );
+    },
+  );
 }

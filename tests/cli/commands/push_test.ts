@@ -134,3 +134,49 @@ Deno.test(
     assertMatch(missing.stderr, /Missing option "--to": give OWNER\/NAME/);
   }),
 );
+
+Deno.test(
+  "push uploads the targets of links, and refuses an adapter without weights and a link whose target is missing",
+  withExported(async (hub, exported, push) => {
+    const args = ["--to", "me/mine", "--base-model", "org/base"];
+    const weights = join(exported, "adapter_model.safetensors");
+    const bytes = Deno.readFileSync(weights);
+    const blobs = `${exported}-blobs`;
+    Deno.mkdirSync(blobs);
+    for (const { name } of [...Deno.readDirSync(exported)]) {
+      Deno.renameSync(join(exported, name), join(blobs, name));
+      Deno.symlinkSync(join(blobs, name), join(exported, name));
+    }
+    Deno.symlinkSync(blobs, join(exported, "folder"));
+    const linked = await push(...args);
+    assertEquals(linked.code, 0, linked.stderr);
+    const { files } = hub.commits[0]!;
+    const names = [...Deno.readDirSync(blobs)].map(({ name }) => name);
+    assertEquals([...files.keys()].sort(), names.sort());
+    assertEquals(files.get("adapter_model.safetensors"), bytes);
+
+    Deno.removeSync(join(blobs, "adapter_model.safetensors"));
+    const broken = await push(...args);
+    assertEquals(broken.code, 2);
+    assertMatch(
+      broken.stderr,
+      new RegExp(
+        `^"${weights}" is a link to a file that is missing: fetch the file, or remove the link`,
+      ),
+    );
+    Deno.removeSync(weights);
+    const without = await push(...args);
+    assertEquals(without.code, 2);
+    assertMatch(
+      without.stderr,
+      new RegExp(
+        `^"${exported}" has no file "adapter_model.safetensors": give the output of a stage of the task export-adapter`,
+      ),
+    );
+    Deno.removeSync(exported, { recursive: true });
+    const gone = await push(...args);
+    assertEquals(gone.code, 2);
+    assertMatch(gone.stderr, new RegExp(`^"${exported}" is not a folder: `));
+    assertEquals(hub.commits.length, 1);
+  }),
+);
