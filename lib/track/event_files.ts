@@ -1,32 +1,50 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RecordedRun } from "./recorded_runs.ts";
+
+/** What {@linkcode writeEventFiles} has changed. */
+export interface WrittenRuns {
+  /** Number of runs that the folder did not have. */
+  readonly added: number;
+  /** Number of runs that it had otherwise, such as before their stage was run again. */
+  readonly replaced: number;
+}
 
 /**
  * Writes an event file of TensorBoard for each run: `FOLDER/RUN/events.out.tfevents.TIME.dylora`.
  *
- * Equal runs give equal files, so that writing a run again changes nothing. The
+ * Equal runs give equal files, so that writing a run again changes nothing. A
+ * run has only one such file, because TensorBoard merges those of a folder. The
  * settings are written as hyperparameters, which TensorBoard compares.
- *
- * @returns Number of runs that the folder did not have.
  */
 export async function writeEventFiles(
   runs: readonly RecordedRun[],
   folder: string,
-): Promise<number> {
+): Promise<WrittenRuns> {
   let added = 0;
+  let replaced = 0;
   for (const run of runs) {
     const own = join(folder, run.name);
     const seconds = Math.floor(run.started / 1000);
-    const path = join(own, `events.out.tfevents.${seconds}.dylora`);
+    const name = `events.out.tfevents.${seconds}.dylora`;
+    const path = join(own, name);
     const bytes = eventFile(run);
-    if (await hasBytes(path, bytes)) continue;
-    added++;
     await Deno.mkdir(own, { recursive: true });
-    const partial = join(own, `.partial-${crypto.randomUUID()}`);
-    await Deno.writeFile(partial, bytes);
-    await Deno.rename(partial, path);
+    const present = [...Deno.readDirSync(own)].map(({ name }) => name)
+      .filter((name) => /^events\.out\.tfevents\.\d+\.dylora$/.test(name));
+    const others = present.filter((other) => other !== name);
+    const isWritten = await hasBytes(path, bytes);
+    if (!isWritten) {
+      const partial = join(own, `.partial-${crypto.randomUUID()}`);
+      await Deno.writeFile(partial, bytes);
+      await Deno.rename(partial, path);
+    }
+    // Forced, because a second process may remove them at the same time.
+    for (const other of others) await rm(join(own, other), { force: true });
+    if (present.length === 0) added++;
+    else if (!isWritten || others.length > 0) replaced++;
   }
-  return added;
+  return { added, replaced };
 }
 
 async function hasBytes(path: string, bytes: Uint8Array): Promise<boolean> {

@@ -38,7 +38,10 @@ const RUN: RecordedRun = {
 
 Deno.test("writeEventFiles() writes the bytes that TensorBoard's own writer writes", () =>
   withFolder(async (folder) => {
-    assertEquals(await writeEventFiles([RUN], folder), 1);
+    assertEquals(await writeEventFiles([RUN], folder), {
+      added: 1,
+      replaced: 0,
+    });
     const [path] = listFiles(folder, "refuse");
     assertEquals(path, "train/events.out.tfevents.1772366400.dylora");
     assertEquals(
@@ -52,12 +55,42 @@ Deno.test("writeEventFiles() leaves files that are there as they are, and comple
     await writeEventFiles([RUN], folder);
     const [path] = listFiles(folder, "refuse");
     const before = await Deno.stat(join(folder, path!));
-    assertEquals(await writeEventFiles([RUN], folder), 0);
+    assertEquals(await writeEventFiles([RUN], folder), {
+      added: 0,
+      replaced: 0,
+    });
     assertEquals((await Deno.stat(join(folder, path!))).ino, before.ino);
     await Deno.truncate(join(folder, path!), 100);
-    assertEquals(await writeEventFiles([RUN], folder), 1);
+    assertEquals(await writeEventFiles([RUN], folder), {
+      added: 0,
+      replaced: 1,
+    });
     assertEquals(listFiles(folder, "refuse"), [path!]);
     assertEquals((await Deno.stat(join(folder, path!))).size, before.size);
+  }));
+
+Deno.test("writeEventFiles() replaces the event file of a run whose stage was run again, and leaves files of others", () =>
+  withFolder(async (folder) => {
+    await writeEventFiles([RUN], folder);
+    const foreign = "train/events.out.tfevents.1772366400.host.1.0";
+    await Deno.writeTextFile(join(folder, foreign), "");
+    const started = RUN.started + 100_000;
+    const again = { ...RUN, started };
+    const other = { ...RUN, name: "other", key: "1".repeat(64) };
+    assertEquals(await writeEventFiles([again, other], folder), {
+      added: 1,
+      replaced: 1,
+    });
+    const files = [
+      "other/events.out.tfevents.1772366400.dylora",
+      foreign,
+      "train/events.out.tfevents.1772366500.dylora",
+    ];
+    assertEquals(listFiles(folder, "refuse").toSorted(), files.toSorted());
+    assertEquals(await writeEventFiles([again, other], folder), {
+      added: 0,
+      replaced: 0,
+    });
   }));
 
 Deno.test({

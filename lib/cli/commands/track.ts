@@ -25,7 +25,7 @@ export const trackCommand: Command = {
   name: "track",
   usage: "PIPELINE",
   description:
-    `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters. Runs that the tracker already has are not added again.
+    `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters. Runs that the tracker already has are not added again; the event file of a run whose stage has run again is replaced.
 
 tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.`,
   options: [
@@ -95,30 +95,44 @@ async function track(args: Arguments): Promise<number> {
     trackio: sendToTrackio,
   }[to]!;
   return await interruptible(async (signal) => {
-    const [added, target] = await send(pipeline, runs, args, signal);
-    const present = runs.length - added;
+    const { added, replaced = 0, target } = await send(
+      pipeline,
+      runs,
+      args,
+      signal,
+    );
+    const present = runs.length - added - replaced;
+    const anew = replaced > 0 ? `; ${replaced} replaced` : "";
     const before = present > 0 ? `; ${present} already there` : "";
     const hint = to === "tensorboard"
       ? `\nShow it with "tensorboard --logdir ${target}"`
       : "";
     writeLine(
       args,
-      { type: "tracked", to, target, added, present },
-      `${count(added, "run")} added to ${target}${before}${hint}`,
+      { type: "tracked", to, target, added, replaced, present },
+      `${count(added, "run")} added to ${target}${anew}${before}${hint}`,
     );
     return EXIT.success;
   });
+}
+
+/** Numbers of runs that a tracker has got, and its address or folder. */
+interface Sent {
+  readonly added: number;
+  readonly replaced?: number;
+  readonly target: string;
 }
 
 async function writeForTensorboard(
   pipeline: string,
   runs: readonly RecordedRun[],
   args: Arguments,
-): Promise<[added: number, target: string]> {
+): Promise<Sent> {
   const { writeEventFiles } = await import("../../track/event_files.ts");
   const folder = args.value("dir") ??
     join(outOf(args), pipeline, "_tensorboard");
-  return [await writeEventFiles(runs, folder), shortPath(folder)];
+  const written = await writeEventFiles(runs, folder);
+  return { ...written, target: shortPath(folder) };
 }
 
 async function sendToMlflow(
@@ -126,7 +140,7 @@ async function sendToMlflow(
   runs: readonly RecordedRun[],
   args: Arguments,
   signal: AbortSignal,
-): Promise<[added: number, target: string]> {
+): Promise<Sent> {
   const mlflow = await import("../../track/mlflow.ts");
   const url = addressOf(args, "MLFLOW_TRACKING_URI", "http://127.0.0.1:5000");
   const added = await mlflow.sendToMlflow(pipeline, runs, {
@@ -136,7 +150,7 @@ async function sendToMlflow(
     start: "mlflow server",
     signal,
   });
-  return [added, url];
+  return { added, target: url };
 }
 
 async function sendToTrackio(
@@ -144,7 +158,7 @@ async function sendToTrackio(
   runs: readonly RecordedRun[],
   args: Arguments,
   signal: AbortSignal,
-): Promise<[added: number, target: string]> {
+): Promise<Sent> {
   const trackio = await import("../../track/trackio.ts");
   const given = addressOf(args, "TRACKIO_SERVER_URL", "http://127.0.0.1:7860");
   const server = trackio.trackioServer(given, Deno.env.get);
@@ -154,7 +168,7 @@ async function sendToTrackio(
     start: "trackio show",
     signal,
   });
-  return [added, server.url];
+  return { added, target: server.url };
 }
 
 /** The address of a server: from `--url`, else from a variable, else the usual one. */

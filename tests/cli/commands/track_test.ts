@@ -28,8 +28,20 @@ Deno.test("track writes event files for the results of the cache, once", async (
     to: "tensorboard",
     target: folder,
     added: 0,
+    replaced: 0,
     present: 3,
   }]);
+  assertEquals(listFiles(folder, "refuse"), files);
+  const [file] = files;
+  await Deno.rename(
+    join(folder, file!),
+    join(folder, file!, "../events.out.tfevents.1.dylora"),
+  );
+  const replaced = await project.call("track", "--to", "tensorboard");
+  assertEquals(
+    replaced.lines[0],
+    `0 runs added to ${folder}; 1 replaced; 2 already there`,
+  );
   assertEquals(listFiles(folder, "refuse"), files);
 });
 
