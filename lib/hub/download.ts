@@ -8,8 +8,15 @@ export interface Content {
   readonly size: number;
   /** As {@linkcode hasContent} takes it. */
   readonly hash: string;
-  /** Opens the content from byte `from` on. */
-  open(from: number): Promise<ReadableStream<Uint8Array>>;
+  /** Opens the content from byte `from` on; a server may give all of it instead. */
+  open(from: number): Promise<OpenedContent>;
+}
+
+/** Content that arrives. */
+interface OpenedContent {
+  /** Where it starts: at the byte asked for, or at 0. */
+  readonly from: number;
+  readonly bytes: ReadableStream<Uint8Array>;
 }
 
 export interface DownloadOptions {
@@ -53,10 +60,10 @@ export async function download(
 }
 
 /**
- * Appends the missing bytes to a partial file; reconnects as long as they arrive
- * fast enough.
+ * Appends the missing bytes to a partial file, or writes it anew if the server
+ * gives all of them; reconnects as long as they arrive fast enough.
  *
- * @returns Whether the partial file had content before.
+ * @returns Whether the partial file has content of an earlier attempt.
  */
 async function receive(
   content: Content,
@@ -69,13 +76,21 @@ async function receive(
     append: true,
   });
   let { size } = await file.stat();
-  const resumed = size > 0;
+  let resumed = size > 0;
   let pace = new Pace(patience);
+  /** Most bytes that the file has had: a server that always starts over brings no more. */
+  let most = size;
   for (let failures = 0; size < content.size;) {
     onBytes(size);
     try {
-      const reader = (await content.open(size)).getReader();
+      const { from, bytes } = await content.open(size);
+      const reader = bytes.getReader();
       try {
+        if (from !== size) {
+          await file.truncate(from);
+          size = from;
+          resumed = false;
+        }
         for (let chunk; (chunk = await next(reader, patience)) !== undefined;) {
           await writeAll(file, chunk);
           onBytes(size += chunk.length);
@@ -90,7 +105,8 @@ async function receive(
     } catch (error) {
       signal?.throwIfAborted();
       if (error instanceof HubError || isFileError(error)) throw error;
-      failures = pace.isKept ? 1 : failures + 1;
+      failures = pace.isKept && size > most ? 1 : failures + 1;
+      most = Math.max(most, size);
       pace = new Pace(patience);
       if (failures > patience.retries) {
         throw new HubError(

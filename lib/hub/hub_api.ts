@@ -156,7 +156,12 @@ export class HubApi {
             ...(from > 0 && { range: `bytes=${from}-${size - 1}` }),
           },
         });
-        if (status !== 404) return body ?? new Blob().stream();
+        if (status !== 404) {
+          return {
+            from: status === 206 ? from : 0,
+            bytes: body ?? new Blob().stream(),
+          };
+        }
         await body?.cancel();
         throw this.#missingFiles(commit, [path]);
       },

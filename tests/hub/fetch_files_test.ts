@@ -298,18 +298,41 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() handles a server that ignores ranges",
+  "fetchFiles() starts over when a server ignores ranges, in the partial download of an earlier attempt and after a connection broke off",
   withHub([model], async (hub, settings) => {
     const blob = weightsIn(settings.cache);
-    await Deno.mkdir(join(blob, ".."), { recursive: true });
-    await Deno.writeFile(`${blob}.incomplete`, weights.slice(0, 1000));
+    for (const left of [1000, 0]) {
+      await Deno.mkdir(join(blob, ".."), { recursive: true });
+      await Deno.writeFile(`${blob}.incomplete`, weights.slice(0, left));
+      let answers = 0;
+      hub.breakWith(({ host, range }) => {
+        if (host !== "cdn" || range === "bytes=0-0") return undefined;
+        const whole = new Response(weights);
+        return answers++ === 0 ? cutOff(whole, 100_000) : whole;
+      });
+      const { files } = await fetchFiles(request, { settings, patience });
+      await assertRight(files);
+      assertEquals(answers, 2);
+      await Deno.remove(repositoryIn(settings.cache), { recursive: true });
+    }
+  }),
+);
+
+Deno.test(
+  "fetchFiles() gives up when a server ignores ranges and always breaks off",
+  withHub([model], async (hub, settings) => {
+    let answers = 0;
     hub.breakWith(({ host, range }) =>
       host === "cdn" && range !== "bytes=0-0"
-        ? new Response(weights)
+        ? (answers++, cutOff(new Response(weights), 100_000))
         : undefined
     );
-    const { files } = await fetchFiles(request, { settings, patience });
-    await assertRight(files);
+    await assertHubError(
+      () => fetchFiles(request, { settings, patience }),
+      "unreachable",
+      /stopped after 100000 of 300000/,
+    );
+    assertEquals(answers, 1 + patience.retries);
   }),
 );
 
