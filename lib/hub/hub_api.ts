@@ -140,8 +140,9 @@ export class HubApi {
       throw this.#malformed(`gives the invalid size "${size}" for ${title}`);
     }
     const folder = type === "dataset" ? "datasets/" : "";
+    const parts = path.split("/").map(encodeURIComponent);
     const url = `${this.#endpoint}/${folder}${name}/resolve/${commit}/${
-      encodeURI(path)
+      parts.join("/")
     }`;
     return {
       title,

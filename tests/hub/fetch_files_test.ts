@@ -337,6 +337,32 @@ Deno.test(
 );
 
 Deno.test(
+  "fetchFiles() fetches files whose names have a meaning in addresses",
+  withHub(
+    [{
+      ...model,
+      files: new Map([
+        ["a#b/c?d=1&e%20.json", config],
+        ["ä +;@$,:=.safetensors", weights],
+      ]),
+    }],
+    async (hub, settings) => {
+      const required = [...hub.repositories[0]!.files.keys()];
+      const { files } = await fetchFiles({ ...request, required }, {
+        settings,
+        patience,
+      });
+      for (const [path, bytes] of hub.repositories[0]!.files) {
+        assertEquals(
+          sha256(await Deno.readFile(files.get(path)!)),
+          sha256(bytes),
+        );
+      }
+    },
+  ),
+);
+
+Deno.test(
   "fetchFiles() waits as long as a busy hub asks it to",
   withHub([model], async (hub, settings) => {
     let refusals = 0;

@@ -252,6 +252,7 @@ export class LocalHub implements AsyncDisposable {
       return failure(404, "EntryNotFound", "Entry not found");
     }
     const { lfs, oid } = pathInfo(name, bytes);
+    const parts = name.split("/").map(encodeURIComponent);
     const headers = {
       "x-repo-commit": commit,
       "x-linked-size": String(bytes.length),
@@ -264,7 +265,11 @@ export class LocalHub implements AsyncDisposable {
         `http://127.0.0.1:${this.#cdn.addr.port}/${lfs.oid}`,
         headers,
       )
-      : redirect(307, `/api/${id}/resolve-cache/${commit}/${name}`, headers);
+      : redirect(
+        307,
+        `/api/${id}/resolve-cache/${commit}/${parts.join("/")}`,
+        headers,
+      );
   }
 
   async #content(request: Request): Promise<Response> {
