@@ -1,4 +1,9 @@
-import { createRepo, HubApiError, uploadFiles } from "@huggingface/hub";
+import {
+  createRepo,
+  HubApiError,
+  repoExists,
+  uploadFiles,
+} from "@huggingface/hub";
 import type { HubSettings } from "./settings.ts";
 import { HubError } from "./requests.ts";
 
@@ -52,11 +57,12 @@ export async function pushFiles(
       repo,
       visibility: isPrivate ? "private" : "public",
       ...access,
-    }).catch((error: unknown) => {
-      // The repository exists.
-      if (!(error instanceof HubApiError) || error.statusCode !== 409) {
-        throw error;
-      }
+    }).catch(async (error: unknown) => {
+      const status = error instanceof HubApiError ? error.statusCode : 0;
+      // A token may write to a repository without the right to create others.
+      const exists = status === 409 ||
+        status === 403 && await repoExists({ repo, ...access });
+      if (!exists) throw error;
     });
     const { commit } = await uploadFiles({
       repo,

@@ -109,6 +109,10 @@ export class LocalHub implements AsyncDisposable {
       const [, create, id, action, batch] = writing;
       return await this.#write(request, (create ?? action ?? batch)!, id ?? "");
     }
+    const [, created] = /^\/api\/models\/([\w-]+\/[\w-]+)$/.exec(path) ?? [];
+    if (created !== undefined && this.created.has(created)) {
+      return Response.json({ _id: "621ffdc036468d709f17434d", id: created });
+    }
     const [, api, id, action, rest = ""] =
       /^\/(api\/)?((?:models\/|datasets\/)?[\w.-]+(?:\/[\w.-]+)?)\/(revision|tree|paths-info|resolve|resolve-cache)\/(.+)$/
         .exec(path) ?? [];

@@ -136,6 +136,36 @@ Deno.test(
 );
 
 Deno.test(
+  "push uploads to a repository that exists with a token that may write to it but not create one",
+  withExported(async (hub, _exported, push) => {
+    const args = ["--to", "me/mine", "--base-model", "org/base"];
+    let exists = true;
+    hub.breakWith(({ path }) => {
+      switch (path) {
+        case "/api/repos/create":
+          return Response.json({ error: "You may not create a model" }, {
+            status: 403,
+          });
+        case "/api/models/me/mine":
+          return exists ? undefined : new Response("", { status: 404 });
+      }
+    });
+    hub.created.set("me/mine", false);
+    const { code, stdout, stderr } = await push(...args);
+    assertEquals(code, 0, stderr);
+    assertEquals(stdout, `${hub.endpoint}/me/mine\n`);
+    exists = false;
+    const missing = await push(...args);
+    assertEquals(missing.code, 1);
+    assertMatch(
+      missing.stderr,
+      /^The hub refuses the push to "me\/mine" \(status 403\): You may not create a model/,
+    );
+    assertEquals(hub.commits.map((commit) => commit.repository), ["me/mine"]);
+  }),
+);
+
+Deno.test(
   "push uploads the targets of links, and refuses an adapter without weights and a link whose target is missing",
   withExported(async (hub, exported, push) => {
     const args = ["--to", "me/mine", "--base-model", "org/base"];
