@@ -6,7 +6,7 @@ import type { Module, ModuleGraph, Reduced } from "./modules.ts";
 import type { ProjectSettings } from "./project.ts";
 
 /** Version of `code.json`. */
-const VERSION = 3;
+const VERSION = 4;
 
 /** Code of a task: its module and everything that it imports, as far as it can change results. */
 export interface TaskCode {
@@ -21,7 +21,9 @@ export interface TaskCode {
  * the files that it was read from, so that nothing is parsed again until one of
  * them changes.
  *
- * @throws {Error} If a module is missing, does not parse, or has an import that is not a literal.
+ * @throws {Error} If a module is missing, does not parse, or has an import that
+ * is computed and could lead to other modules of the project or, without a lock
+ * file, to any package.
  */
 export function taskCode(
   modules: readonly string[],
@@ -80,7 +82,7 @@ async function readCode(
   store: Store,
 ): Promise<Map<string, TaskCode>> {
   // Not needed by a run with nothing to do.
-  const { isReducible, moduleGraph, reduceModules, stopReducing } =
+  const { isReducible, isScript, moduleGraph, reduceModules, stopReducing } =
     await import("./modules.ts");
   const { installation, projectSettings } = await import("./project.ts");
   const settings = projectSettings(project);
@@ -112,6 +114,7 @@ async function readCode(
       texts,
       project,
       settings,
+      isScript,
     );
     found.set(task, {
       listing: (await store.blobs.putBytes(canonicalJson(listing))).blob,
@@ -144,7 +147,7 @@ export interface CodeListing {
   readonly entry: string;
   /** Modules by {@linkcode moduleName}. */
   readonly modules: Readonly<Record<string, ListedModule>>;
-  /** npm packages by `name@version`, with their integrity in the lock file. */
+  /** Packages as in {@linkcode ProjectSettings.integrity}, with their integrity in the lock file. */
   readonly packages: Readonly<Record<string, string>>;
   /** Project settings that change what code does. */
   readonly options: Readonly<Record<string, unknown>>;
@@ -157,9 +160,19 @@ interface ListedModule {
   readonly imports: Readonly<Record<string, string>>;
 }
 
+/** White space and comments, which modules that are not reduced still have. */
+const GAP = String.raw`(?:\s|//.*|/\*(?:[^*]|\*(?!/))*\*/)*`;
+
+/** A string without parts that are known only when the code runs. */
+const LITERAL = String.raw`(["'\`])(?:\\[^]|(?!\1|\$\{)[^\\])*\1`;
+
 /** Matches code whose imports are known only when it runs. All packages of the lock file then count. */
-const COMPUTED_IMPORT =
-  /\bimport\s*\((?!\s*["'])|\bcreateRequire\b|["'`](?:node:)?module["'`]|\beval\s*\(|\bFunction\s*\(/;
+const COMPUTED_IMPORT = new RegExp(
+  String
+    .raw`\bimport${GAP}(?:\.${GAP}(?:defer|source)${GAP})?\((?!${GAP}${LITERAL}${GAP}[,)])` +
+    String
+      .raw`|\bcreateRequire\b|["'\`](?:node:)?module["'\`]|\beval${GAP}\(|\bFunction${GAP}\(`,
+);
 
 /**
  * Specifiers of the entries and of all modules that they import, directly or
@@ -195,6 +208,7 @@ function reachable(
  * @param entry Specifier of its module.
  * @param members Specifiers of that module and of all that it imports.
  * @param texts Blob of each module's reduced text.
+ * @throws {Error} If an import is computed and the project has no lock file.
  */
 function listCode(
   entry: string,
@@ -204,6 +218,7 @@ function listCode(
   texts: ReadonlyMap<string, string>,
   project: string,
   settings: ProjectSettings,
+  isScript: (module: Module) => boolean,
 ): CodeListing {
   const modules: Record<string, ListedModule> = {};
   const packages = new Set<string>();
@@ -223,8 +238,12 @@ function listCode(
     for (const [, target] of targets) {
       if (target.startsWith("npm:")) packages.add(target.slice("npm:".length));
     }
-    const { text } = reduced.get(specifier) ?? module;
-    if (COMPUTED_IMPORT.test(String(text))) {
+    if (isScript(module) && COMPUTED_IMPORT.test(textOf(module, reduced))) {
+      if (!settings.isLocked) {
+        throw new Error(
+          `"${module.path}" may import packages that it does not name, and without "deno.lock" their versions are not known; run "deno install" in "${project}", or import literal specifiers`,
+        );
+      }
       for (const name of settings.integrity.keys()) packages.add(name);
     }
   }
@@ -243,6 +262,13 @@ function listCode(
       unstable: settings.unstable,
     },
   };
+}
+
+function textOf(
+  { specifier, text }: Module,
+  reduced: ReadonlyMap<string, Reduced>,
+): string {
+  return reduced.get(specifier)?.text ?? new TextDecoder().decode(text);
 }
 
 /** Specifiers that a module imports when it runs; all its specifiers, if it was not reduced. */

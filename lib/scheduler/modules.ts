@@ -188,13 +188,18 @@ export function isReducible(module: Pick<Module, "mediaType">): boolean {
   return module.mediaType in LOADERS;
 }
 
+/** True for a module of code, not of data. */
+export function isScript(module: Pick<Module, "mediaType">): boolean {
+  return isReducible(module) || ["JSX", "TSX"].includes(module.mediaType);
+}
+
 /**
  * Reduces modules to what they do: esbuild parses and prints them. Comments,
  * types, white space, quotes and number formats disappear; names, order and
  * statements, used or not, stay.
  *
  * @returns By specifier.
- * @throws {Error} If a module does not parse.
+ * @throws {Error} If a module does not parse, or computes which file it imports.
  */
 export async function reduceModules(
   modules: readonly Module[],
@@ -202,7 +207,7 @@ export async function reduceModules(
 ): Promise<Map<string, Reduced>> {
   const reduced = await Promise.all(modules.map(async (module) => {
     const { code } = await reduceText(module, options);
-    const imports = await remainingImports(code);
+    const imports = await remainingImports(code, module.path);
     return [module.specifier, { text: code, imports }] as const;
   }));
   return new Map(reduced);
@@ -247,10 +252,13 @@ export async function stopReducing(): Promise<void> {
   await esbuild.stop();
 }
 
-async function remainingImports(code: string): Promise<string[]> {
+/** Matches esbuild's complaint about an import of several files. */
+const PATTERN = /Could not resolve \w+\("(.*)"\)/;
+
+async function remainingImports(code: string, path: string): Promise<string[]> {
   const esbuild = await import("esbuild");
   const imports = new Set<string>();
-  await esbuild.build({
+  const built = esbuild.build({
     stdin: { contents: code, loader: "js" },
     bundle: true,
     write: false,
@@ -266,5 +274,16 @@ async function remainingImports(code: string): Promise<string[]> {
       },
     }],
   });
+  try {
+    await built;
+  } catch (error) {
+    // esbuild looks for the files itself if a part of a relative path is computed.
+    const [, pattern] = PATTERN.exec((error as Error).message) ?? [];
+    if (pattern === undefined) throw error;
+    throw new Error(
+      `Cannot resolve the import of "${pattern}" in "${path}"; import a literal specifier`,
+      { cause: error },
+    );
+  }
   return [...imports].sort();
 }

@@ -31,7 +31,9 @@ export interface ProjectSettings {
   readonly beside: Readonly<Record<string, EmitOptions>>;
   /** Unstable features of Deno that are enabled. */
   readonly unstable: readonly string[];
-  /** Integrity of each package in the lock file, by `name@version`. */
+  /** True if the project has a lock file. */
+  readonly isLocked: boolean;
+  /** Integrity of each package in the lock file: of npm by `name@version`, of JSR by `jsr:name@version`, of other modules by URL. */
   readonly integrity: ReadonlyMap<string, string>;
 }
 
@@ -175,13 +177,25 @@ export function projectSettings(project: string): ProjectSettings {
       Object.keys(beside["tsconfig.json"] ?? {}).length > 0,
     beside,
     unstable: Array.isArray(unstable) ? unstable.map(String).sort() : [],
-    integrity: new Map(
-      Object.entries(record(lock?.value.npm)).map(([name, entry]) => [
-        name,
-        String(record(entry).integrity ?? ""),
-      ]),
-    ),
+    isLocked: lock !== undefined,
+    integrity: integrityIn(record(lock?.value)),
   };
+}
+
+function integrityIn(
+  { npm, jsr, remote }: Readonly<Record<string, unknown>>,
+): Map<string, string> {
+  const packages = (entries: unknown, prefix: string) =>
+    Object.entries(record(entries)).map(([name, entry]) =>
+      [prefix + name, String(record(entry).integrity ?? "")] as const
+    );
+  return new Map([
+    ...packages(npm, ""),
+    ...packages(jsr, "jsr:"),
+    ...Object.entries(record(remote)).map(([url, sum]) =>
+      [url, String(sum)] as const
+    ),
+  ]);
 }
 
 function emitOptions(settings: Readonly<Record<string, unknown>>): EmitOptions {

@@ -48,7 +48,7 @@ const DECORATED = {
 function note(...given: any[]) { console.log(given.length); return undefined as any; }
 class Noted { @note method(x: number) { return x; } }
 `,
-  "lib/plain.js": "console.log(this === undefined ? 'module' : 'script');",
+  "lib/plain.js": "console.log(this === undefined ? 'no script' : 'script');",
 };
 
 Deno.test("taskCode() notices settings in other files than deno.json that change behaviour", async () => {
@@ -183,34 +183,89 @@ Deno.test("taskCode() differs for two tasks that import each other", async () =>
   assertNotEquals(await codeOf(project, files), await codeOf(project, {}, "u"));
 });
 
-Deno.test("taskCode() counts all packages when an import is computed", async () => {
-  const sources: [text: string, all: boolean][] = [
-    ['export default () => import("node:path");', false],
-    ["export default (x: string) => import(x);", true],
-    [
-      'import { createRequire as c } from "node:module"; export default c;',
-      true,
-    ],
-    ['import * as module from "node:module"; export default module;', true],
-    ["export default (x: string) => new Function(x);", true],
-    ["export default (x: string) => eval(x);", true],
-  ];
-  using project = new TestProject();
-  project.write("deno.json", "{}");
-  const tasks = sources.map(([text], i) => {
-    project.write(`tasks/t${i}.ts`, text);
-    return pathToFileURL(project.path(`tasks/t${i}.ts`)).href;
+/** Modules, and whether they may import packages that they do not name. */
+const COMPUTED: readonly (readonly [text: string, all: boolean])[] = [
+  ['export default () => import("node:path");', false],
+  ["export default () => import(/* why */ 'node:path' /* so */);", false],
+  ['export default () => import("node:path", {});', false],
+  ["export default (x: string) => import(x);", true],
+  ["export default (x: string) => import /* why */ (x);", true],
+  ['export default (x: string) => import("yaml" + x);', true],
+  ["export default (x: string) => import(`yaml/${x}`);", true],
+  ['import { createRequire as c } from "node:module"; export default c;', true],
+  ['import * as module from "node:module"; export default module;', true],
+  ["export default (x: string) => new Function(x);", true],
+  ["export default (x: string) => eval(x);", true],
+];
+
+/** Digests of the code of a task for each of {@linkcode COMPUTED}. */
+async function computedCode(
+  project: TestProject,
+  extension: string,
+): Promise<string[]> {
+  const tasks = COMPUTED.map(([text], i) => {
+    project.write(`tasks/t${i}.${extension}`, text);
+    return pathToFileURL(project.path(`tasks/t${i}.${extension}`)).href;
   });
-  const listings = async (version: string) => {
-    const npm = { [`yaml@${version}`]: { integrity: `sha512-${version}` } };
-    project.write("deno.lock", JSON.stringify({ version: "5", npm }));
-    const store = new Store(project.path("out/cache"));
-    const code = await taskCode(tasks, project.folder, store);
-    return tasks.map((task) => code.get(task)!.listing);
-  };
-  const [before, after] = [await listings("2.9.0"), await listings("2.9.1")];
-  sources.forEach(([text, all], i) =>
-    assertEquals(before[i] !== after[i], all, text)
+  const store = new Store(project.path("out/cache"));
+  const code = await taskCode(tasks, project.folder, store);
+  return tasks.map((task) => code.get(task)!.listing);
+}
+
+const METADATA =
+  '{"compilerOptions":{"experimentalDecorators":true,"emitDecoratorMetadata":true}}';
+
+for (
+  const [what, extension, config] of [
+    ["a module", "ts", "{}"],
+    ["a module that counts as written", "ts", METADATA],
+    ["a module of JSX", "tsx", "{}"],
+  ] as const
+) {
+  Deno.test(`taskCode() counts all packages when an import of ${what} is computed`, async () => {
+    using project = new TestProject();
+    project.write("deno.json", config);
+    const codeWith = async (version: string) => {
+      const entry = { integrity: `sha512-${version}` };
+      const lock = { version: "5", npm: { [`yaml@${version}`]: entry } };
+      project.write("deno.lock", JSON.stringify(lock));
+      return await computedCode(project, extension);
+    };
+    const [before, after] = [await codeWith("2.9.0"), await codeWith("2.9.1")];
+    COMPUTED.forEach(([text, all], i) =>
+      assertEquals(before[i] !== after[i], all, text)
+    );
+  });
+}
+
+Deno.test("taskCode() counts packages of JSR and modules of servers, too, when an import is computed", async () => {
+  using project = new TestProject();
+  const text = "export default (x: string) => import(x);";
+  const found = new Set<string>();
+  for (
+    const more of [
+      {},
+      { jsr: { "@std/fs@1.0.0": { integrity: "a" } } },
+      { jsr: { "@std/fs@1.0.1": { integrity: "b" } } },
+      { remote: { "https://localhost/a.ts": "c" } },
+    ]
+  ) {
+    const lock = JSON.stringify({ version: "5", ...more });
+    const files = { "deno.json": "{}", "deno.lock": lock, "tasks/t.ts": text };
+    found.add(await codeOf(project, files));
+  }
+  assertEquals(found.size, 4);
+});
+
+Deno.test("taskCode() rejects a computed import of packages without a lock file", async () => {
+  using project = new TestProject();
+  const text = "export default (x: string) => import(x);";
+  assertIsError(
+    await assertRejects(() =>
+      codeOf(project, { "deno.json": "{}", "tasks/t.ts": text })
+    ),
+    Error,
+    /tasks\/t\.ts" may import packages that it does not name, .*; run "deno install"/,
   );
 });
 

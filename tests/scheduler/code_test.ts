@@ -3,6 +3,7 @@ import {
   assertEquals,
   assertNotEquals,
   assertRejects,
+  assertStringIncludes,
 } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { type CodeListing, taskCode } from "../../lib/scheduler/code.ts";
@@ -235,6 +236,22 @@ Deno.test("taskCode() rejects a missing import and a module that does not parse"
     Error,
     "t.ts",
   );
+});
+
+Deno.test("taskCode() rejects computed paths of modules, and names the file", async () => {
+  using project = new TestProject();
+  for (const path of ["`../lib/${x}.ts`", '"../lib/" + x']) {
+    const error = await assertRejects(
+      () =>
+        codeOf(project, {
+          "tasks/t.ts": `export default (x: string) => import(${path});`,
+          "lib/a.ts": "export default 1;",
+        }),
+      Error,
+      "import a literal specifier",
+    );
+    assertStringIncludes(error.message, project.path("tasks/t.ts"));
+  }
 });
 
 /** Forms of import, each of a module that prints when it is evaluated. */

@@ -62,6 +62,7 @@ const ATTEMPTS: Readonly<Record<string, string>> = {
 
 Deno.test("run() denies a stage everything that its task does not declare", async () => {
   using project = new TestProject();
+  project.lock();
   let requests = 0;
   await using server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
@@ -264,6 +265,7 @@ Deno.test({
 
 Deno.test("run() separates the caches of workers by stage, and removes them", async () => {
   using project = new TestProject();
+  project.lock();
   project.task(
     "cacher",
     `const source = 'const cache = await caches.open("shared"); const found = await cache.match("http://x/y"); await cache.put("http://x/y", new Response("z")); postMessage(found === undefined ? "nothing" : "something");';

@@ -58,6 +58,21 @@ export class TestProject implements Disposable {
     return Deno.readTextFileSync(this.path(...parts));
   }
 
+  /** Writes a lock file, which tasks with computed imports need. */
+  lock(): void {
+    const { npm } = JSON.parse(Deno.readTextFileSync("deno.lock"));
+    const [specifier, name] = ["npm:zod@4.6.7", "zod@4.6.7"];
+    this.write(
+      "deno.lock",
+      JSON.stringify({
+        version: "5",
+        specifiers: { [specifier]: "4.6.7" },
+        npm: { [name]: npm[name] },
+        workspace: { dependencies: [specifier] },
+      }),
+    );
+  }
+
   /**
    * Writes a task whose `out.txt` is what the body returns. The body can use
    * `stage`, `params`, and `read(input)`, the `out.txt` of an input's first
