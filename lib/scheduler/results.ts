@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
+import { isFull, isReadOnly, removeFolder } from "../store/files.ts";
 import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";
 import { findResult } from "./plan.ts";
 import type { FoundLog } from "./read_log.ts";
-import { liveRuns, makeRunFolder, type RunFolder } from "./runs.ts";
+import { liveRuns, makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
@@ -21,8 +22,9 @@ export interface ResultFolders extends Disposable {
 /**
  * Opens the result that a run of a stage would find in the cache, and those of
  * stages that it needs. What is visible in `out/PIPELINE/STAGE` may be another
- * one, of a run with other parameters; the folder is then a private one with
- * links to the cache.
+ * one, of a run with other parameters, or become it at any time; the folders are
+ * therefore private ones, with links to the cache. Their files are read once, at
+ * about 1 GB/s, to verify them.
  *
  * @param stages The stage and stages that it needs, whose results are opened.
  * @throws {NoResultError} If the cache lacks one of them.
@@ -42,26 +44,22 @@ export async function openResults(
   const paths = new Map<string, string>();
   const visible = (stage: string) =>
     visibleFolder(settings.out, pipeline, { id: stage });
-  let folder: RunFolder | undefined;
+  const folder = privateFolder(() =>
+    makeRunFolder(store, pipeline, `${id} (read)`, key!)
+  );
   try {
     for (const [i, stage] of stages.entries()) {
-      const { decision, manifest } = reused.get(stage)!;
-      if (decision.state === "unchanged") {
-        paths.set(stage, visible(stage));
-        continue;
-      }
-      folder ??= makeRunFolder(store, pipeline, `${id} (read)`, key!);
       const path = join(folder.inputs, String(i));
       Deno.mkdirSync(path);
-      for (const file of manifest.files) {
-        await store.blobs.linkTo(file.blob, join(path, file.path));
+      for (const { blob, path: below } of reused.get(stage)!.manifest.files) {
+        await store.blobs.linkTo(blob, join(path, below));
       }
       paths.set(stage, path);
     }
     context.sources.save();
     await store.saveStats();
   } catch (error) {
-    folder?.[Symbol.dispose]();
+    folder[Symbol.dispose]();
     throw error;
   }
   return {
@@ -71,8 +69,24 @@ export async function openResults(
         (it, [stage, path]) => it.replaceAll(path, visible(stage)),
         text,
       ),
-    [Symbol.dispose]: () => folder?.[Symbol.dispose](),
+    [Symbol.dispose]: () => folder[Symbol.dispose](),
   };
+}
+
+/** A private folder for results. */
+interface PrivateFolder extends Disposable {
+  readonly inputs: string;
+}
+
+/** Makes a folder in the cache, or one for temporary files if the cache is not writable. */
+function privateFolder(make: () => PrivateFolder): PrivateFolder {
+  try {
+    return make();
+  } catch (error) {
+    if (!isReadOnly(error) && !isFull(error)) throw error;
+    const inputs = Deno.makeTempDirSync({ prefix: "dylora-results-" });
+    return { inputs, [Symbol.dispose]: () => removeFolder(inputs) };
+  }
 }
 
 /**

@@ -5,6 +5,8 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
+import { openStore } from "../../lib/scheduler/context.ts";
+import { openResults } from "../../lib/scheduler/results.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
 /** Only root can mount a small file system. */
@@ -109,6 +111,35 @@ Deno.test(
       failures(events)[0]!,
       /is not writable, so no stage can run/,
     );
+  },
+);
+
+Deno.test(
+  "openResults() opens results of a read-only cache and on a full disk, and leaves nothing behind",
+  { ignore },
+  async () => {
+    using project = new TestProject();
+    project.task("make", "return 'made';");
+    const graph = await project.graph({ make: { task: "make" } });
+    for (const harm of ["full", "read-only"] as const) {
+      using disk = new SmallDisk(1_000_000);
+      const settings = project.settings({ out: disk.path });
+      await project.run({ make: { task: "make" } }, { out: disk.path });
+      if (harm === "full") fill(disk.path);
+      else disk.makeReadOnly();
+      const store = openStore(settings);
+      const results = await openResults(
+        graph,
+        "make",
+        ["make"],
+        settings,
+        store,
+      );
+      const folder = results.of("make");
+      assertEquals(Deno.readTextFileSync(`${folder}/out.txt`), "made", harm);
+      results[Symbol.dispose]();
+      await assertRejects(() => Deno.stat(folder), Deno.errors.NotFound);
+    }
   },
 );
 
