@@ -207,7 +207,7 @@ export async function reduceModules(
 ): Promise<Map<string, Reduced>> {
   const reduced = await Promise.all(modules.map(async (module) => {
     const { code } = await reduceText(module, options);
-    const imports = await remainingImports(code, module.path);
+    const imports = await remainingImports(code, module);
     return [module.specifier, { text: code, imports }] as const;
   }));
   return new Map(reduced);
@@ -255,11 +255,19 @@ export async function stopReducing(): Promise<void> {
 /** Matches esbuild's complaint about an import of several files. */
 const PATTERN = /Could not resolve \w+\("(.*)"\)/;
 
-async function remainingImports(code: string, path: string): Promise<string[]> {
+/** Id of esbuild's warning that it does not count an import, since its options are computed. */
+const UNCOUNTED = "unsupported-dynamic-import";
+
+async function remainingImports(
+  code: string,
+  { path, imports: all }: Module,
+): Promise<string[]> {
   const esbuild = await import("esbuild");
   const imports = new Set<string>();
   const built = esbuild.build({
     stdin: { contents: code, loader: "js" },
+    // For a browser, the default, code behind `process.env.NODE_ENV` would be dead.
+    platform: "neutral",
     bundle: true,
     write: false,
     format: "esm",
@@ -275,7 +283,10 @@ async function remainingImports(code: string, path: string): Promise<string[]> {
     }],
   });
   try {
-    await built;
+    const { warnings } = await built;
+    if (warnings.some(({ id }) => id === UNCOUNTED)) {
+      for (const name of all.keys()) imports.add(name);
+    }
   } catch (error) {
     // esbuild looks for the files itself if a part of a relative path is computed.
     const [, pattern] = PATTERN.exec((error as Error).message) ?? [];

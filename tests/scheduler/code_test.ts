@@ -254,6 +254,30 @@ Deno.test("taskCode() rejects computed paths of modules, and names the file", as
   }
 });
 
+Deno.test("taskCode() lists modules whose import depends on what is known only when the task runs", async () => {
+  const sources = [
+    'process.env.NODE_ENV === "production" && await import("../lib/a.ts");',
+    'process.env.NODE_ENV !== "production" && await import("../lib/a.ts");',
+    'typeof window === "object" && await import("../lib/a.ts");',
+    'import.meta.main || await import("../lib/a.ts");',
+    'export default (options: any) => import("../lib/a.ts", options);',
+    'export default (type: string) => import("../lib/a.ts", { with: { type } });',
+  ];
+  using project = new TestProject();
+  project.write("lib/a.ts", "export default 1;");
+  const tasks = sources.map((text, i) => {
+    project.write(`tasks/t${i}.ts`, text);
+    return pathToFileURL(project.path(`tasks/t${i}.ts`)).href;
+  });
+  const store = new Store(project.path("out/cache"));
+  const code = await taskCode(tasks, project.folder, store);
+  sources.forEach((text, i) => {
+    const { listing } = code.get(tasks[i]!)!;
+    const { modules }: CodeListing = JSON.parse(store.blobs.text(listing)!);
+    assert("lib/a.ts" in modules, text);
+  });
+});
+
 /** Forms of import, each of a module that prints when it is evaluated. */
 const FORMS = [
   (m: string) => `import "${m}";`,
