@@ -198,7 +198,10 @@ function removeRun(path: string): void {
 /** Matches the names of run folders; others are not the scheduler's. */
 const RUN_NAME = /^\.?\d+-[0-9a-f]{8}-\d+-/;
 
-/** Removes run folders whose scheduler died, and ends the remaining processes of their stages. */
+/**
+ * Removes run folders whose scheduler died, and ends the remaining processes of
+ * their stages. Those of other hosts are removed when they are 14 days old.
+ */
 export async function sweepRuns(
   store: Store,
   executor: Executor,
@@ -209,6 +212,8 @@ export async function sweepRuns(
     const path = join(runs, name);
     // A job that outlived its scheduler belongs to the next run of its stage.
     if (isDigest(name) && !isForgotten(path)) continue;
+    // Where locks work within one host only, its scheduler may live on another.
+    if (isOfOtherHost(path) && !isForgotten(path)) continue;
     const lock = lockOf(path);
     if (lock === "missing") {
       // It is being created or removed, or a removal has failed.
@@ -219,6 +224,14 @@ export async function sweepRuns(
       lock[Symbol.dispose]();
     }
   }
+}
+
+/** True if another host has made a run folder, or may be making it. */
+function isOfOtherHost(path: string): boolean {
+  const run = readSealed(join(path, "run.json"));
+  return run.state === "whole"
+    ? run.value.host !== Deno.hostname()
+    : path.endsWith(IN_CREATION) && !isOld(path);
 }
 
 /** The lock of a run folder, taken if it is free. */
@@ -236,15 +249,17 @@ function isOld(path: string): boolean {
   return isUntouched(path, 60 * 60 * 1000);
 }
 
-/** True for the folder of a job that no run has taken up in 14 days. */
+/** True for the folder of a job that no run has taken up, or of another host that has not used it, for 14 days. */
 function isForgotten(path: string): boolean {
   return isUntouched(path, 14 * 24 * 60 * 60 * 1000);
 }
 
-/** True for a folder in which nothing was created or removed for so many milliseconds. */
+/** True for a folder in which nothing was created, removed or logged for so many milliseconds. */
 function isUntouched(path: string, age: number): boolean {
   const modified = fingerprint(path)?.modified;
-  return modified !== undefined && modified < Date.now() - age;
+  const logged = fingerprint(join(path, "log.jsonl"))?.modified ?? 0;
+  return modified !== undefined &&
+    Math.max(modified, logged) < Date.now() - age;
 }
 
 /** A stage that is running now: in this process, in another one, or as a job that no run follows. */

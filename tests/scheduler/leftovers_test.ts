@@ -1,6 +1,11 @@
-/** No process of a stage is left when the stage ends, nor when its scheduler is killed. */
+/** No process of a stage is left when the stage ends, nor when its scheduler is killed; and no run folder. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { local } from "../../lib/scheduler/executors/local.ts";
+import { makeRunFolder, sweepRuns } from "../../lib/scheduler/runs.ts";
+import { seal } from "../../lib/store/files.ts";
+import { Store } from "../../lib/store/store.ts";
 import { processesOf } from "../soak/processes.ts";
 import { type SchedulerProcess, TestProject } from "./project.ts";
 
@@ -173,4 +178,42 @@ Deno.test({
       /^Programs that the stage starts may outlive it, since it has no PID namespace: "unshare" of util-linux 2.36 or later is not installed$/m,
     );
   },
+});
+
+Deno.test("sweepRuns() removes what killed schedulers of this host left, but of another host only what it has not used for 14 days", async () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  using folder = makeRunFolder(store, "p", "s", "0".repeat(64));
+  const runs = store.path("runs");
+  const old = Date.now() / 1000 - 15 * 24 * 60 * 60;
+  /** A run folder whose lock is free, as all locks of other hosts are where locks work within one host only. */
+  const leave = (name: string, host: string | undefined, more = {}) => {
+    const { touched, logged } = { touched: true, logged: true, ...more };
+    const path = join(runs, name);
+    Deno.mkdirSync(path);
+    for (const file of ["lock", "log.jsonl"]) {
+      Deno.writeTextFileSync(join(path, file), "");
+    }
+    if (host !== undefined) {
+      Deno.writeTextFileSync(join(path, "run.json"), seal({ host }));
+    }
+    if (!logged) Deno.utimeSync(join(path, "log.jsonl"), old, old);
+    if (!touched) Deno.utimeSync(path, old, old);
+  };
+  leave("1-00000001-0-own", Deno.hostname());
+  leave("1-00000002-0-other", "other");
+  leave("1-00000003-0-long", "other", { touched: false });
+  leave("1-00000004-0-old", "other", { touched: false, logged: false });
+  leave(".1-00000005-0-new", undefined);
+  leave(".1-00000006-0-new", undefined, { touched: false, logged: false });
+  await sweepRuns(store, local);
+  assertEquals(
+    [...Deno.readDirSync(runs)].map(({ name }) => name).sort(),
+    [
+      ".1-00000005-0-new",
+      "1-00000002-0-other",
+      "1-00000003-0-long",
+      basename(folder.path),
+    ].sort(),
+  );
 });
