@@ -6,7 +6,7 @@ import type { Module, ModuleGraph, Reduced } from "./modules.ts";
 import type { ProjectSettings } from "./project.ts";
 
 /** Version of `code.json`. */
-const VERSION = 4;
+const VERSION = 5;
 
 /** Code of a task: its module and everything that it imports, as far as it can change results. */
 export interface TaskCode {
@@ -166,7 +166,7 @@ const GAP = String.raw`(?:\s|//.*|/\*(?:[^*]|\*(?!/))*\*/)*`;
 /** A string without parts that are known only when the code runs. */
 const LITERAL = String.raw`(["'\`])(?:\\[^]|(?!\1|\$\{)[^\\])*\1`;
 
-/** Matches code whose imports are known only when it runs. All packages of the lock file then count. */
+/** Matches code whose imports are known only when it runs. All packages of the lock file then count, and all that resolves imports. */
 const COMPUTED_IMPORT = new RegExp(
   String
     .raw`\bimport${GAP}(?:\.${GAP}(?:defer|source)${GAP})?\((?!${GAP}${LITERAL}${GAP}[,)])` +
@@ -222,6 +222,7 @@ function listCode(
 ): CodeListing {
   const modules: Record<string, ListedModule> = {};
   const packages = new Set<string>();
+  let isComputed = false;
   for (const specifier of members) {
     const module = graph.modules.get(specifier)!;
     const targets = importsOf(module, reduced)
@@ -244,6 +245,7 @@ function listCode(
           `"${module.path}" may import packages that it does not name, and without "deno.lock" their versions are not known; run "deno install" in "${project}", or import literal specifiers`,
         );
       }
+      isComputed = true;
       for (const name of settings.integrity.keys()) packages.add(name);
     }
   }
@@ -260,6 +262,7 @@ function listCode(
       ...settings.emit,
       ...settings.beside,
       unstable: settings.unstable,
+      ...(isComputed && { resolution: settings.resolution }),
     },
   };
 }

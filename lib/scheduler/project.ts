@@ -31,6 +31,8 @@ export interface ProjectSettings {
   readonly beside: Readonly<Record<string, EmitOptions>>;
   /** Unstable features of Deno that are enabled. */
   readonly unstable: readonly string[];
+  /** What imports in `deno.json`, `package.json`, the import map and the lock file lead to. */
+  readonly resolution: Readonly<Record<string, unknown>>;
   /** True if the project has a lock file. */
   readonly isLocked: boolean;
   /** Integrity of each package in the lock file: of npm by `name@version`, of JSR by `jsr:name@version`, of other modules by URL. */
@@ -140,7 +142,12 @@ export function projectSettings(project: string): ProjectSettings {
   const lock = readJson(lockPath);
   const files = [[configPath, config.raw] as const];
   files.push([lockPath, lock?.raw ?? ""]);
-  const { importMap, unstable } = config.value;
+  const { importMap, imports, scopes, unstable } = config.value;
+  const resolution: Record<string, unknown> = {
+    imports: imports ?? {},
+    scopes: scopes ?? {},
+    locked: record(lock?.value.specifiers),
+  };
   refuseUnknown(configPath, config.value);
   refuseWorkspaceAbove(project);
   if (typeof importMap === "string") {
@@ -150,7 +157,9 @@ export function projectSettings(project: string): ProjectSettings {
       );
     }
     const map = join(project, importMap);
-    files.push([map, readJson(map)?.raw ?? ""]);
+    const read = readJson(map);
+    files.push([map, read?.raw ?? ""]);
+    resolution.map = read?.value ?? {};
   }
   if (Array.isArray(unstable) && unstable.includes(SLOPPY)) {
     throw new Error(
@@ -165,6 +174,10 @@ export function projectSettings(project: string): ProjectSettings {
     files.push([path, read?.raw ?? ""]);
     if (read === undefined) continue;
     refuseElsewhere(path, read.value);
+    if (name === "package.json") {
+      const { dependencies, devDependencies, imports } = read.value;
+      resolution.package = { dependencies, devDependencies, imports };
+    }
     beside[name] = {
       ...emitOptions(read.value),
       ...(name === "package.json" && { type: read.value.type }),
@@ -177,6 +190,7 @@ export function projectSettings(project: string): ProjectSettings {
       Object.keys(beside["tsconfig.json"] ?? {}).length > 0,
     beside,
     unstable: Array.isArray(unstable) ? unstable.map(String).sort() : [],
+    resolution,
     isLocked: lock !== undefined,
     integrity: integrityIn(record(lock?.value)),
   };

@@ -257,6 +257,34 @@ Deno.test("taskCode() counts packages of JSR and modules of servers, too, when a
   assertEquals(found.size, 4);
 });
 
+Deno.test("taskCode() notices that a computed import leads elsewhere, with the same packages", async () => {
+  const { npm } = JSON.parse(Deno.readTextFileSync("deno.lock"));
+  const names = ["yaml@2.9.1", "zod@4.6.7"];
+  const lock = {
+    version: "5",
+    specifiers: { "npm:yaml@2.9.1": "2.9.1", "npm:zod@4.6.7": "4.6.7" },
+    npm: Object.fromEntries(names.map((name) => [name, npm[name]])),
+    workspace: { dependencies: names.map((name) => `npm:${name}`) },
+  };
+  const files = ([one, two]: readonly string[]) => ({
+    "deno.json": JSON.stringify({
+      imports: { one: `npm:${one}`, two: `npm:${two}` },
+    }),
+    "deno.lock": JSON.stringify(lock),
+  });
+  for (const computed of [true, false]) {
+    using project = new TestProject();
+    const name = computed ? "x" : '"node:path"';
+    const text = `export default (x: string) => import(${name});`;
+    const before = await codeOf(project, {
+      ...files(names),
+      "tasks/t.ts": text,
+    });
+    const after = await codeOf(project, files(names.toReversed()));
+    assertEquals(before !== after, computed);
+  }
+});
+
 Deno.test("taskCode() rejects a computed import of packages without a lock file", async () => {
   using project = new TestProject();
   const text = "export default (x: string) => import(x);";
