@@ -310,7 +310,8 @@ class Remains {
         removeIfThere(whole);
       } else this.#keep(whole, path);
     }
-    Deno.removeSync(folder);
+    // A scheduler on another host, which may not see the lock, sweeps too.
+    removeIfThere(folder);
   }
 
   /** True if the cache has written this content at this path. */
