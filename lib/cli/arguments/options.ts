@@ -221,8 +221,9 @@ export function fileInWay(folder: string): string | undefined {
 
 /**
  * A message with the settings that it is about, behind the line that quotes
- * them: `"/a/x.tsv" does not exist; set by -S train=x.tsv`. Those whose values the message quotes as they are
- * tell more than those that only name the file in which the fault is.
+ * them: `"/a/x.tsv" does not exist; set by -S train=x.tsv`. Those whose values
+ * the message quotes as they are tell more than those that only name the file
+ * in which the fault is.
  */
 export function withSettings(
   message: string,

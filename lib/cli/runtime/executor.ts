@@ -78,12 +78,7 @@ export async function isQueued(folder: string): Promise<boolean> {
   const id = note && jobOf(note);
   const jobs = await new SlurmClient(PACE.call).queue();
   return jobs.some(({ state, reason, node, ...job }) =>
-    job.id === id && verdict(state, reason, {
-        job: job.id,
-        node,
-        memory: undefined,
-        time: undefined,
-      }) === "active"
+    job.id === id && verdict(state, reason, { job: job.id, node }) === "active"
   );
 }
 
