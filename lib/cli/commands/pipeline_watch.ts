@@ -1,4 +1,5 @@
 import { taskCode } from "../../scheduler/code.ts";
+import { signal as sendSignal } from "../../scheduler/executors/processes.ts";
 import { SourcePaths } from "../../scheduler/key.ts";
 import { listFiles } from "../../store/blobs.ts";
 import { fromFileUrl, resolve } from "../../store/paths.ts";
@@ -28,7 +29,8 @@ export async function watchPipeline(args: Arguments): Promise<number> {
   using interrupts = watchInterrupts((signal) => {
     // A terminal sends Ctrl-C to the run as well.
     if (signal === "SIGINT" && Deno.stdin.isTerminal()) return;
-    child?.kill(signal);
+    // Unlike `child.kill()`, this takes a run that has just ended.
+    if (child !== undefined) sendSignal(child.pid, signal);
   });
   const { signal } = interrupts;
   let paths = await dependencies(args, []);
