@@ -105,3 +105,28 @@ Deno.test("run() removes a replaced folder that the disk once said was not there
     .map(({ name }) => name);
   assertEquals(names, ["a"]);
 });
+
+Deno.test("run() replaces an output while another host clears what was replaced there before", async () => {
+  using project = new TestProject();
+  project.task("shown", "return params.word;");
+  const run = (word: string) =>
+    project.run({ a: { task: "shown", params: { word } } });
+  await run("first");
+  const listed = project.path("out/cache/replaced/test/.a.9-0123abcd-7");
+  project.write("out/cache/replaced/test/.a.9-0123abcd-7", "visible");
+  const { readTextFileSync } = Deno;
+  Deno.readTextFileSync = (path) => {
+    // The other host removes it after this one has listed the folder.
+    if (path === listed) Deno.removeSync(listed);
+    return readTextFileSync(path);
+  };
+  try {
+    const { summary } = await run("second");
+    assertEquals([summary.ran, summary.failed], [1, 0]);
+  } finally {
+    Deno.readTextFileSync = readTextFileSync;
+  }
+  assertEquals(project.read("out/test/a/out.txt"), "second");
+  const left = [...Deno.readDirSync(project.path("out/cache/replaced/test"))];
+  assertEquals(left, []);
+});
