@@ -3,7 +3,7 @@ import { digestFile, isDigest } from "./digest.ts";
 import { entriesOf, isReadOnly, isTemporary, removeFolder } from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
 import type { Manifest } from "./manifests.ts";
-import { fingerprint } from "./stats.ts";
+import { fileSize, fingerprint } from "./stats.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -176,15 +176,6 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
     for (const { name } of entriesOf(store.path(folder))) {
       if (names.test(name)) Deno.removeSync(store.path(folder, name));
     }
-  }
-}
-
-function fileSize(path: string): number {
-  try {
-    return Deno.statSync(path).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return 0;
-    throw error;
   }
 }
 

@@ -48,6 +48,11 @@ function printOf(stat: () => Deno.FileInfo): Fingerprint | undefined {
   }
 }
 
+/** Bytes of a file; 0 if it does not exist. */
+export function fileSize(path: string): number {
+  return fingerprint(path)?.size ?? 0;
+}
+
 /** True if two fingerprints of a file show no change. */
 export function same(a: Fingerprint, b: Fingerprint): boolean {
   return a.size === b.size && a.modified === b.modified &&

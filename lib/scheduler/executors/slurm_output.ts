@@ -1,7 +1,7 @@
 /** What a job has written, as far as it is visible on this host. */
 import { join } from "node:path";
 import { entriesOf } from "../../store/files.ts";
-import { fingerprint } from "../../store/stats.ts";
+import { fileSize, fingerprint } from "../../store/stats.ts";
 import type { Job } from "./executor.ts";
 import type { End } from "./slurm_job.ts";
 
@@ -10,8 +10,8 @@ export function hasArrived(folder: string, round: number, end: End): boolean {
   const sizes = outputSizes(join(folder, `output-${round}`));
   return sizes.length === end.files &&
     sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
-    sizeOf(join(folder, `stdout-${round}`)) >= end.stdout &&
-    sizeOf(join(folder, `stderr-${round}`)) >= end.stderr;
+    fileSize(join(folder, `stdout-${round}`)) >= end.stdout &&
+    fileSize(join(folder, `stderr-${round}`)) >= end.stderr;
 }
 
 /** True if a round has left a checkpoint. */
@@ -41,19 +41,9 @@ function outputSizes(folder: string): number[] {
     isDirectory
       ? outputSizes(join(folder, name))
       : isFile
-      ? [sizeOf(join(folder, name))]
+      ? [fileSize(join(folder, name))]
       : []
   );
-}
-
-/** Size of a file; 0 if it does not exist. */
-function sizeOf(path: string): number {
-  try {
-    return Deno.statSync(path).size;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return 0;
-    throw error;
-  }
 }
 
 /** A stream of the bytes that are appended to a file, with further lines between its lines. */
@@ -79,7 +69,7 @@ export class Tail {
 
   /** Reads what was appended to the file since the last call. */
   read(path: string): void {
-    if (this.#closed || sizeOf(path) <= this.#offset) return;
+    if (this.#closed || fileSize(path) <= this.#offset) return;
     using file = Deno.openSync(path);
     file.seekSync(this.#offset, Deno.SeekMode.Start);
     for (;;) {
