@@ -6,10 +6,10 @@ import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import type { Spec } from "./child.ts";
 import type { Event } from "./events.ts";
-import { readBegan, readEnd, readNote } from "./executors/slurm_job.ts";
+import { LeftJob } from "./executors/left_job.ts";
 import type { LogLine } from "./logs.ts";
 import { eventOf, readLine } from "./process.ts";
-import { isWritten, liveRuns, mayStartAgain } from "./runs.ts";
+import { isWritten, liveRuns } from "./runs.ts";
 
 /** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
 export interface FoundLog {
@@ -27,8 +27,6 @@ interface Following {
   readonly findAgain?: () => Promise<FoundLog>;
   /** The cache, where further attempts at the stage are found. */
   readonly store?: Store;
-  /** Asks the batch system whether a job that was stopped is still in its queue, given the run folder. */
-  readonly isQueued?: (folder: string) => Promise<boolean>;
 }
 
 /** Milliseconds between two reads of a log that is followed, and between two questions to the batch system. */
@@ -57,7 +55,7 @@ export async function* readLog(
     seen.add(startOf(found));
     let goesOn: boolean;
     try {
-      goesOn = yield* readRun(opened, isOver, following);
+      goesOn = yield* readRun(opened, isOver);
     } finally {
       file.close();
     }
@@ -77,7 +75,6 @@ interface OpenLog {
 async function* readRun(
   { found, file }: OpenLog,
   isOver: () => boolean,
-  { isQueued }: Following,
 ): AsyncGenerator<LogLine, boolean> {
   const hasScheduler = found.from === "live" && isWritten(found.path);
   const isLeft = found.from === "live" && !hasScheduler && isKept(found);
@@ -105,100 +102,92 @@ async function* readRun(
   if (last?.type === "failed") return last.retry;
   if (last?.type === "interrupted" || !isLeft && isOver()) return false;
   if (found.from !== "live" || !isKept(found)) return false;
-  const starts = jobFile(found, "stdout-0");
-  while (wasQueued && !exists(starts) && isKept(found) && !isOver()) {
-    await pause();
-  }
-  return yield* readJob(found, shown, isOver, isQueued);
+  const job = new LeftJob(dirname(found.path));
+  while (
+    wasQueued && job.output(0) === undefined && isKept(found) && !isOver()
+  ) await pause();
+  return yield* readJob(found, job, shown, isOver);
 }
 
 /** True for the run of a job that may outlive its scheduler, until a scheduler has taken its result. */
 function isKept(found: FoundLog): boolean {
   return isDigest(basename(dirname(found.path))) &&
-    exists(jobFile(found, "run.json"));
+    fingerprint(runFile(found, "run.json")) !== undefined;
 }
 
 /** When the run in the folder of a log started; undefined if there is none. */
 function startOf(found: FoundLog): string | undefined {
-  const run = readSealed(jobFile(found, "run.json"));
+  const run = readSealed(runFile(found, "run.json"));
   return run.state === "whole" ? String(run.value.started) : undefined;
 }
 
 /**
- * Reads what a job has written that no scheduler follows; see
- * `Executor.outlives`. Returns true if a scheduler has taken its result.
+ * Reads what a job has written that no scheduler follows. Returns true if a
+ * scheduler has taken its result.
  *
  * @param shown How often each event was shown when a scheduler still followed it.
  */
 async function* readJob(
   found: FoundLog,
+  job: LeftJob,
   shown: Map<string, number>,
   isOver: () => boolean,
-  isQueued: Following["isQueued"],
 ): AsyncGenerator<LogLine, boolean> {
-  const run = readSealed(jobFile(found, "run.json"));
+  const run = readSealed(runFile(found, "run.json"));
   if (run.state !== "whole") return true;
   const started = String(run.value.started);
   const isTaken = () => startOf(found) !== started;
   const { mark } = JSON.parse(
-    await Deno.readTextFile(jobFile(found, "spec.json")),
+    await Deno.readTextFile(runFile(found, "spec.json")),
   ) as Spec;
   const stage = String(run.value.stage);
-  let skipped = await lastShown(found, shown, stage, mark);
-  for (let round = 0; exists(jobFile(found, `stdout-${round}`)); round++) {
-    const hasEnded = () =>
-      isOver() || isTaken() || exists(jobFile(found, `end-${round}`)) ||
-      // Without a file of its end, if its node was lost.
-      exists(jobFile(found, `began-${round + 1}`));
-    for await (
-      const event of roundEvents(found, round, stage, mark, hasEnded)
-    ) {
+  let skipped = await lastShown(job, shown, stage, mark);
+  for (
+    let start = 0, path = job.output(start);
+    path !== undefined;
+    path = job.output(++start)
+  ) {
+    const hasEnded = () => isOver() || isTaken() || job.hasEnded(start);
+    for await (const event of eventsIn(path, stage, mark, hasEnded)) {
       const at = (Date.now() - Date.parse(started)) / 1000;
       if (skipped > 0) skipped--;
       else yield { at, ...event };
     }
-    const next = jobFile(found, `stdout-${round + 1}`);
-    while (!isOver() && !exists(next)) {
+    while (!isOver() && job.output(start + 1) === undefined) {
       if (isTaken()) return true;
-      if (!await startsAgain(found, round, isQueued)) return false;
+      if (!isWritten(found.path) && !await startsAgain(job, start)) {
+        return false;
+      }
       await pause();
     }
   }
   return isTaken();
 }
 
-/** True if it is certain that a round of a job follows another one, or that a scheduler decides about it. */
-async function startsAgain(
-  found: FoundLog,
-  round: number,
-  isQueued: Following["isQueued"],
-): Promise<boolean> {
-  const folder = dirname(found.path);
-  if (
-    isWritten(found.path) || readBegan(folder, round + 1) !== undefined ||
-    (readNote(folder)?.round ?? 0) > round
-  ) return true;
-  const end = readEnd(folder, round);
-  if (end === undefined || !mayStartAgain(end) || isQueued === undefined) {
-    return false;
-  }
-  const answer = await isQueued(folder);
-  if (answer) await pause(QUEUE_PAUSE);
-  return answer;
+/** True if another start of a job follows one that has ended. */
+async function startsAgain(job: LeftJob, start: number): Promise<boolean> {
+  const comes = job.comes(start + 1);
+  if (comes !== undefined) return comes;
+  const isActive = await job.ask() === "active";
+  if (isActive) await pause(QUEUE_PAUSE);
+  return isActive;
 }
 
 /** Number of the events of a job up to the last one that was shown. */
 async function lastShown(
-  found: FoundLog,
+  job: LeftJob,
   shown: Map<string, number>,
   stage: string,
   mark: string,
 ): Promise<number> {
   let number = 0;
   let last = 0;
-  const isAll = () => true;
-  for (let round = 0; exists(jobFile(found, `stdout-${round}`)); round++) {
-    for await (const event of roundEvents(found, round, stage, mark, isAll)) {
+  for (
+    let start = 0, path = job.output(start);
+    path !== undefined;
+    path = job.output(++start)
+  ) {
+    for await (const event of eventsIn(path, stage, mark, () => true)) {
       number++;
       const text = canonicalJson(event);
       if ((shown.get(text) ?? 0) === 0) continue;
@@ -213,15 +202,14 @@ function count(counts: Map<string, number>, text: string, more = 1): void {
   counts.set(text, (counts.get(text) ?? 0) + more);
 }
 
-/** The events of a round of a job. */
-async function* roundEvents(
-  found: FoundLog,
-  round: number,
+/** The events in the standard output of a job's start. */
+async function* eventsIn(
+  path: string,
   stage: string,
   mark: string,
   hasEnded: () => boolean,
 ): AsyncGenerator<Event> {
-  using file = await Deno.open(jobFile(found, `stdout-${round}`));
+  using file = await Deno.open(path);
   for await (const text of growingLines(file, hasEnded)) {
     for (const line of readLine(text, mark)) {
       const event: Event | undefined = line.type === "error"
@@ -233,12 +221,8 @@ async function* roundEvents(
 }
 
 /** Path of a file in the run folder that a log is in. */
-function jobFile({ path }: FoundLog, name: string): string {
+function runFile({ path }: FoundLog, name: string): string {
   return join(dirname(path), name);
-}
-
-function exists(path: string): boolean {
-  return fingerprint(path) !== undefined;
 }
 
 function pause(milliseconds = FOLLOW_PAUSE): Promise<void> {

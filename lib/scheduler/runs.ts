@@ -18,12 +18,7 @@ import {
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { type Executor, ROUND } from "./executors/executor.ts";
-import {
-  type End,
-  readBegan,
-  readEnd,
-  readNote,
-} from "./executors/slurm_job.ts";
+import { LeftJob } from "./executors/left_job.ts";
 
 /** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
 export interface RunFolder extends Disposable {
@@ -287,7 +282,7 @@ export function liveRuns(store: Store): LiveRun[] {
     const log = join(folder, "log.jsonl");
     const isFollowed = isWritten(log);
     if (run.state !== "whole" || !isFollowed && !isDigest(name)) return [];
-    const end = isFollowed ? undefined : lastEnd(folder);
+    const ended = isFollowed ? undefined : new LeftJob(folder).end();
     return [{
       pipeline: String(run.value.pipeline),
       stage: String(run.value.stage),
@@ -298,30 +293,9 @@ export function liveRuns(store: Store): LiveRun[] {
         : "a job that no run follows",
       isLeft: !isFollowed,
       log,
-      ...(end !== undefined && { ended: whatFollows(end) }),
+      ...(ended !== undefined && { ended }),
     }];
   });
-}
-
-/** How a job that may outlive its scheduler ended; undefined while it goes on. It may start again. */
-function lastEnd(folder: string): End | undefined {
-  // A scheduler may have submitted it again.
-  let round = readNote(folder)?.round ?? 0;
-  while (readBegan(folder, round + 1) !== undefined) round++;
-  return readEnd(folder, round);
-}
-
-/** True if only the batch system knows whether the job starts again: it may have been pre-empted or cancelled. */
-export function mayStartAgain({ code, cause }: End): boolean {
-  return cause === "term" && code !== 0 || code === 137;
-}
-
-function whatFollows(end: End): string {
-  if (end.code === 0) return "its job has ended; the next run takes its result";
-  if (mayStartAgain(end)) return "its job was stopped, and may start again";
-  return end.cause === "limit" && end.fresh
-    ? "its job reached its time limit; the next run goes on from its checkpoint"
-    : "its job has failed; the next run tells why";
 }
 
 /** A job that an earlier run has left and no run follows. */

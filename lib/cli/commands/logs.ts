@@ -15,7 +15,7 @@ import {
   KEY_OPTIONS,
   settingsOf,
 } from "../arguments/options.ts";
-import { isQueued, plannedEngine } from "../runtime/executor.ts";
+import { plannedEngine } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { progressText } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
@@ -70,7 +70,6 @@ async function printLog(args: Arguments): Promise<number> {
       signal: interrupts.signal,
       findAgain: find,
       store,
-      isQueued,
     })
   ) {
     const text = args.has("json") ? JSON.stringify(line) : logText(line);

@@ -58,30 +58,6 @@ export async function slurmExecutor(
   return new Slurm(settings, note);
 }
 
-/**
- * Asks Slurm whether the job in a run folder waits or runs.
- *
- * @throws {Error} If Slurm does not answer.
- */
-export async function isQueued(folder: string): Promise<boolean> {
-  const { SlurmClient } = await import(
-    "../../scheduler/executors/slurm_client.ts"
-  );
-  const { PACE } = await import("../../scheduler/executors/slurm_settings.ts");
-  const { jobOf, readNote } = await import(
-    "../../scheduler/executors/slurm_job.ts"
-  );
-  const { verdict } = await import(
-    "../../scheduler/executors/slurm_verdict.ts"
-  );
-  const note = readNote(folder);
-  const id = note && jobOf(note);
-  const jobs = await new SlurmClient(PACE.call).queue();
-  return jobs.some(({ state, reason, node, ...job }) =>
-    job.id === id && verdict(state, reason, { job: job.id, node }) === "active"
-  );
-}
-
 /** The engine for commands that run stages: of the nodes, if they run on Slurm, or of this machine. */
 export function engineForRun(
   args: Arguments,

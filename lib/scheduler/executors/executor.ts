@@ -16,12 +16,11 @@ export interface Executor {
   readonly allots: boolean;
   /**
    * True if jobs outlive the scheduler that started them. `start()` then follows
-   * the job that an earlier scheduler started in the same run folder. There, the
-   * job writes its standard output to `stdout-0` and, when it has ended, `end-0`;
-   * if it starts again, `stdout-1` and `end-1`. So its log can be read when no
-   * scheduler follows it. The process of an earlier start may still live on a
-   * node that was lost, so {@linkcode ROUND} gives each start an output folder
-   * and a temporary folder of its own, which the executor creates.
+   * the job that an earlier scheduler started in the same run folder. When no
+   * scheduler follows it, `left_job.ts` says what it has written and how it goes
+   * on. The process of an earlier start may still live on a node that was lost,
+   * so {@linkcode ROUND} gives each start an output folder and a temporary folder
+   * of its own, which the executor creates.
    */
   readonly outlives?: boolean;
   /** True if it leaves each job as soon as it is submitted. */

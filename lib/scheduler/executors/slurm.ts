@@ -18,7 +18,7 @@ import {
   sbatchOptions,
   type SlurmSettings,
 } from "./slurm_settings.ts";
-import { unfollowed, verdict } from "./slurm_verdict.ts";
+import { unfollowed, verdictIn } from "./slurm_verdict.ts";
 
 /** Answer of a node to a probe. */
 export interface NodeAnswer {
@@ -222,20 +222,15 @@ export class Slurm implements Executor {
   async goesOn(folder: string): Promise<boolean> {
     const note = this.#noteIn(folder);
     if (note === undefined) return false;
-    const isListed = (jobs: readonly QueuedJob[]) =>
-      jobs.some(({ id, comment, state, reason }) =>
-        (note.array === undefined
-          ? comment === note.batch
-          : id === jobOf(note)) &&
-        verdict(state, reason, { job: id, node: "" }) === "active"
-      );
+    const isActive = (jobs: readonly QueuedJob[]) =>
+      verdictIn(jobs, note) === "active";
     const { jobs = [], until = 0 } = this.#listed ?? {};
-    if (performance.now() < until && isListed(jobs)) return true;
+    if (performance.now() < until && isActive(jobs)) return true;
     const fresh = await this.#reach(() => this.#client.queue());
     if (fresh === undefined) return true;
     const { slowest } = this.#settings.pace;
     this.#listed = { jobs: fresh, until: performance.now() + slowest * 1000 };
-    return isListed(fresh);
+    return isActive(fresh);
   }
 
   /** Follows all jobs until there are none left. */

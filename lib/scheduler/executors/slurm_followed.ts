@@ -15,7 +15,13 @@ import {
 } from "./slurm_job.ts";
 import { hasArrived, hasCheckpoint, Tail } from "./slurm_output.ts";
 import type { Pace } from "./slurm_settings.ts";
-import { causeOf, endedBy, unfollowed, verdict } from "./slurm_verdict.ts";
+import {
+  causeOf,
+  endedBy,
+  mayStartAgain,
+  unfollowed,
+  verdict,
+} from "./slurm_verdict.ts";
 
 /** The executor, as far as a job needs it. */
 interface Follower {
@@ -295,11 +301,8 @@ export class FollowedJob {
     }
     this.stdout.read(join(this.job.folder, `stdout-${this.#round}`));
     this.stderr.read(join(this.job.folder, `stderr-${this.#round}`));
-    // In these cases, Slurm knows whether it was cancelled, pre-empted or out of memory.
-    const asksSlurm = end.cause === "term" && end.code !== 0 ||
-      end.code === 137;
     // A job that the user cancels is over when Slurm says so too.
-    if (asksSlurm || this.stop !== undefined && !this.leaves) {
+    if (mayStartAgain(end) || this.stop !== undefined && !this.leaves) {
       this.over = { since: now, end };
       this.#follower.askNow();
       return;

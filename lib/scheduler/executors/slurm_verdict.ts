@@ -1,5 +1,6 @@
 import type { Ended } from "./executor.ts";
-import type { End } from "./slurm_job.ts";
+import type { QueuedJob } from "./slurm_client.ts";
+import { type End, jobOf, type Note } from "./slurm_job.ts";
 
 /** Properties of a job, for messages. */
 interface Known {
@@ -69,6 +70,28 @@ export function verdict(
     default:
       return "active";
   }
+}
+
+/**
+ * Judges a job by all that the controller lists. Before the number of the job is
+ * known, it is found by its batch.
+ */
+export function verdictIn(jobs: readonly QueuedJob[], note: Note): Verdict {
+  const array = note.array ??
+    jobs.find(({ comment }) => comment === note.batch)?.id.split("_")[0];
+  const id = array && jobOf({ ...note, array });
+  const listed = jobs.find((job) => job.id === id);
+  if (listed === undefined) {
+    const job = id === undefined ? "Its job" : `Job ${id}`;
+    return { reason: `${job} is no longer in the queue` };
+  }
+  const { state, reason, node } = listed;
+  return verdict(state, reason, { job: listed.id, node });
+}
+
+/** True if only Slurm knows whether a job starts again after such an end: it may have been cancelled, pre-empted or out of memory. */
+export function mayStartAgain({ code, cause }: End): boolean {
+  return cause === "term" && code !== 0 || code === 137;
 }
 
 /** How the stage of a job ended that has written an exit file in a round and does not start again. */
