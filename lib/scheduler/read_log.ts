@@ -29,9 +29,8 @@ interface Following {
   readonly store?: Store;
 }
 
-/** Milliseconds between two reads of a log that is followed, and between two questions to the batch system. */
+/** Milliseconds between two reads of a log that is followed. */
 const FOLLOW_PAUSE = 100;
-const QUEUE_PAUSE = 2_000;
 
 /**
  * Reads a log. That of a job which no scheduler follows consists of what the
@@ -81,7 +80,6 @@ async function* readRun(
   const mayBeLeft = hasScheduler && isKept(found);
   const shown = new Map<string, number>();
   let last: LogLine | undefined;
-  let wasQueued = false;
   // A scheduler that takes up the job begins another log at this path.
   const hasEnded = () =>
     isOver() || !hasScheduler || !isWritten(found.path) ||
@@ -89,7 +87,6 @@ async function* readRun(
   for await (const text of growingLines(file, hasEnded)) {
     const line = parseLine(text, found);
     last = line;
-    if (line.type === "queued") wasQueued = true;
     // Of the other events of a job, it is not known which were written before it was left.
     const isOfScheduler = line.type === "started" || line.type === "queued";
     if (isLeft && !isOfScheduler) continue;
@@ -102,11 +99,7 @@ async function* readRun(
   if (last?.type === "failed") return last.retry;
   if (last?.type === "interrupted" || !isLeft && isOver()) return false;
   if (found.from !== "live" || !isKept(found)) return false;
-  const job = new LeftJob(dirname(found.path));
-  while (
-    wasQueued && job.output(0) === undefined && isKept(found) && !isOver()
-  ) await pause();
-  return yield* readJob(found, job, shown, isOver);
+  return yield* readJob(found, shown, isOver);
 }
 
 /** True for the run of a job that may outlive its scheduler, until a scheduler has taken its result. */
@@ -129,7 +122,6 @@ function startOf(found: FoundLog): string | undefined {
  */
 async function* readJob(
   found: FoundLog,
-  job: LeftJob,
   shown: Map<string, number>,
   isOver: () => boolean,
 ): AsyncGenerator<LogLine, boolean> {
@@ -137,40 +129,37 @@ async function* readJob(
   if (run.state !== "whole") return true;
   const started = String(run.value.started);
   const isTaken = () => startOf(found) !== started;
+  const isEnd = () => isOver() || isTaken();
   const { mark } = JSON.parse(
     await Deno.readTextFile(runFile(found, "spec.json")),
   ) as Spec;
   const stage = String(run.value.stage);
+  const line = (event: Event): LogLine => (
+    { at: (Date.now() - Date.parse(started)) / 1000, ...event }
+  );
+  const job = new LeftJob(dirname(found.path));
   let skipped = await lastShown(job, shown, stage, mark);
-  for (
-    let start = 0, path = job.output(start);
-    path !== undefined;
-    path = job.output(++start)
-  ) {
-    const hasEnded = () => isOver() || isTaken() || job.hasEnded(start);
-    for await (const event of eventsIn(path, stage, mark, hasEnded)) {
-      const at = (Date.now() - Date.parse(started)) / 1000;
-      if (skipped > 0) skipped--;
-      else yield { at, ...event };
-    }
-    while (!isOver() && job.output(start + 1) === undefined) {
-      if (isTaken()) return true;
-      if (!isWritten(found.path) && !await startsAgain(job, start)) {
-        return false;
+  for (let start = 0;;) {
+    const output = job.output(start);
+    if (output !== undefined) {
+      const hasEnded = () => isEnd() || job.hasEnded(start);
+      for await (const event of eventsIn(output, stage, mark, hasEnded)) {
+        if (skipped > 0) skipped--;
+        else yield line(event);
       }
-      await pause();
+      start++;
+      continue;
     }
+    if (isEnd()) return isTaken();
+    const comes = isWritten(found.path) || await job.comes(start);
+    if (comes !== true && job.output(start) === undefined) {
+      if (comes !== false) {
+        yield line({ type: "log", stage, line: comes, stream: "log" });
+      }
+      return isTaken();
+    }
+    await pause();
   }
-  return isTaken();
-}
-
-/** True if another start of a job follows one that has ended. */
-async function startsAgain(job: LeftJob, start: number): Promise<boolean> {
-  const comes = job.comes(start + 1);
-  if (comes !== undefined) return comes;
-  const isActive = await job.ask() === "active";
-  if (isActive) await pause(QUEUE_PAUSE);
-  return isActive;
 }
 
 /** Number of the events of a job up to the last one that was shown. */
@@ -225,8 +214,8 @@ function runFile({ path }: FoundLog, name: string): string {
   return join(dirname(path), name);
 }
 
-function pause(milliseconds = FOLLOW_PAUSE): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
 }
 
 /** Whole lines of a file that grows until `hasEnded()`. */

@@ -1,6 +1,13 @@
 import { join } from "node:path";
 import { fingerprint } from "../../store/stats.ts";
-import { type End, readBegan, readEnd, readNote } from "./slurm_job.ts";
+import {
+  type End,
+  type Note,
+  readBegan,
+  readEnd,
+  readNote,
+} from "./slurm_job.ts";
+import { PACE } from "./slurm_settings.ts";
 import { mayStartAgain, type Verdict, verdictIn } from "./slurm_verdict.ts";
 
 /**
@@ -9,6 +16,11 @@ import { mayStartAgain, type Verdict, verdictIn } from "./slurm_verdict.ts";
  */
 export class LeftJob {
   readonly #folder: string;
+  /** The last answer of Slurm, and until when it is good enough, in milliseconds. */
+  #state: Verdict = "active";
+  #due = 0;
+  /** Seconds between two questions to Slurm. */
+  #pause = PACE.queue;
 
   /** @param folder Its run folder. */
   constructor(folder: string) {
@@ -26,13 +38,23 @@ export class LeftJob {
       this.#find(`began-${start + 1}`) !== undefined;
   }
 
-  /** Whether a start will come, the one before having ended; undefined if only Slurm knows. */
-  comes(start: number): boolean | undefined {
+  /**
+   * Whether a start will come, the one before having ended. Only Slurm may know,
+   * which is asked more and more seldom. If it says why not, returns its words.
+   */
+  async comes(start: number): Promise<boolean | string> {
     if (readBegan(this.#folder, start) !== undefined) return true;
     const note = readNote(this.#folder);
-    if (note !== undefined && note.round >= start) return undefined;
+    if (note === undefined) return false;
+    if (note.round >= start) {
+      const state = await this.#ask(note);
+      // Files of a job that has ended may appear late.
+      if (typeof state === "string") return true;
+      return `${state.reason}; the stage had not started`;
+    }
     const before = readEnd(this.#folder, start - 1);
-    return before !== undefined && mayStartAgain(before) ? undefined : false;
+    return before !== undefined && mayStartAgain(before) &&
+      await this.#ask(note) === "active";
   }
 
   /** What becomes of it, in words, when it has ended; undefined while it goes on. */
@@ -44,18 +66,20 @@ export class LeftJob {
     return end && whatFollows(end);
   }
 
-  /** Asks Slurm for its state. A job counts as active if Slurm does not answer. */
-  async ask(): Promise<Verdict> {
+  /** Its state in Slurm. It counts as active if Slurm does not answer. */
+  async #ask(note: Note): Promise<Verdict> {
+    if (performance.now() < this.#due) return this.#state;
     const { SlurmClient, SlurmError } = await import("./slurm_client.ts");
-    const { PACE } = await import("./slurm_settings.ts");
-    const note = readNote(this.#folder);
-    if (note === undefined) return { reason: "Its job was not submitted" };
     try {
-      return verdictIn(await new SlurmClient(PACE.call).queue(), note);
+      const jobs = await new SlurmClient(PACE.call).queue();
+      this.#state = verdictIn(jobs, note);
     } catch (error) {
-      if (error instanceof SlurmError) return "active";
-      throw error;
+      if (!(error instanceof SlurmError)) throw error;
+      this.#state = "active";
     }
+    this.#pause = Math.min(1.5 * this.#pause, PACE.slowest);
+    this.#due = performance.now() + this.#pause * 1000;
+    return this.#state;
   }
 
   /** Path of a file in the run folder, if it exists. */

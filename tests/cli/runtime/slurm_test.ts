@@ -220,36 +220,60 @@ stages:
   },
 );
 
-slurmTest(
-  "logs -f waits for a job that has not started and that no run follows",
-  async () => {
-    using project = new CliProject(`name: test
+/**
+ * Leaves a job that waits in the queue, follows it by `logs -f`, and does
+ * something with it when its state is printed.
+ *
+ * @returns Its number, and what is printed after its states, without the times.
+ */
+async function followWaiting(
+  then: (job: string) => Promise<string>,
+): Promise<{ job: string; lines: string[] }> {
+  using project = new CliProject(`name: test
 stages:
   first: { task: make, with: { text: a } }
 `);
-    project.write("profile.yaml", "arguments: [--hold]\n");
-    Deno.env.set("DYLORA_PROFILE", project.path("profile.yaml"));
-    try {
-      const flags = ["--executor", "slurm"];
-      const { stdout } = await project.call("pipeline", ...flags, "--detach");
-      const [, job] = /job (\d+) goes on/.exec(stdout) ?? [];
-      const following = project.spawn("logs", "first", "-f");
-      const lines: string[] = [];
-      for await (const line of linesOf(following.stdout)) {
-        lines.push(line.slice(10));
-        if (lines.length === 2) await slurm("scontrol", "release", job!);
-      }
-      await following.stderr.cancel();
-      assertEquals((await following.status).code, 0);
-      assertMatch(lines[1] ?? "", new RegExp(`^job ${job}: PENDING`));
-      assertEquals(lines.slice(1).filter((it) => !it.startsWith("job")), [
-        "makes a",
-        "length = 1",
-        "1/2 steps, half of it",
-      ]);
-    } finally {
-      Deno.env.delete("DYLORA_PROFILE");
+  project.write("profile.yaml", "arguments: [--hold]\n");
+  Deno.env.set("DYLORA_PROFILE", project.path("profile.yaml"));
+  try {
+    const flags = ["--executor", "slurm"];
+    const { stdout } = await project.call("pipeline", ...flags, "--detach");
+    const [, job] = /job (\d+) goes on/.exec(stdout) ?? [];
+    const following = project.spawn("logs", "first", "-f");
+    const lines: string[] = [];
+    for await (const line of linesOf(following.stdout)) {
+      lines.push(line.slice(10));
+      if (lines.length === 2) await then(job!);
     }
+    await following.stderr.cancel();
+    assertEquals((await following.status).code, 0);
+    assertMatch(lines[1] ?? "", new RegExp(`^job ${job}: PENDING`));
+    return {
+      job: job!,
+      lines: lines.slice(1).filter((it) => !/^job /.test(it)),
+    };
+  } finally {
+    Deno.env.delete("DYLORA_PROFILE");
+  }
+}
+
+slurmTest(
+  "logs -f waits for a job that has not started and that no run follows",
+  async () => {
+    const { lines } = await followWaiting((job) =>
+      slurm("scontrol", "release", job)
+    );
+    assertEquals(lines, ["makes a", "length = 1", "1/2 steps, half of it"]);
+  },
+);
+
+slurmTest(
+  "logs -f ends, and says why, if such a job is cancelled",
+  async () => {
+    const { job, lines } = await followWaiting((job) => slurm("scancel", job));
+    assertEquals(lines, [
+      `Job ${job} was cancelled, not by this run; the stage had not started`,
+    ]);
   },
 );
 
