@@ -13,7 +13,7 @@ import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError, DetachedJobError } from "./failure.ts";
 import { checkGpus, type HeldGpus, holdGpus } from "./gpus.ts";
-import { type LeftRun, leftRuns } from "./runs.ts";
+import { type LiveRun, liveRuns } from "./runs.ts";
 import type { Limits } from "./settings.ts";
 
 /** Resources of a stage's process. Its number of GPUs is the larger of what the stage requests and what its runtimes need. */
@@ -220,10 +220,10 @@ export async function leftHolder(
   { settings: { executor }, store }: Context,
   { mutex }: GraphStage,
   key: string,
-): Promise<LeftRun | undefined> {
+): Promise<LiveRun | undefined> {
   if (mutex === undefined) return undefined;
-  for (const left of leftRuns(store, mutex)) {
-    if (left.key === key) continue;
+  for (const left of liveRuns(store, mutex)) {
+    if (!left.isLeft || left.key === key) continue;
     if (await executor.goesOn?.(left.folder) ?? true) return left;
   }
 }

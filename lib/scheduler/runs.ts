@@ -268,20 +268,32 @@ export interface LiveRun {
   readonly holder: string;
   /** True for a job that no run follows. */
   readonly isLeft: boolean;
+  /** The run folder. */
+  readonly folder: string;
   /** Path of its log. */
   readonly log: string;
   /** Set for a job that no run follows and that has ended: what becomes of it. */
   readonly ended?: string;
 }
 
-/** All stages that are running now, and jobs that have ended since their run left them. */
-export function liveRuns(store: Store): LiveRun[] {
+/**
+ * All stages that are running now, and jobs that have ended since their run left
+ * them.
+ *
+ * @param mutex Only those of stages with this mutex.
+ */
+export function liveRuns(store: Store, mutex?: string): LiveRun[] {
   return entriesOf(store.path("runs")).flatMap(({ name }) => {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
+    if (run.state !== "whole") return [];
+    if (mutex !== undefined && run.value.mutex !== mutex) return [];
     const log = join(folder, "log.jsonl");
     const isFollowed = isWritten(log);
-    if (run.state !== "whole" || !isFollowed && !isDigest(name)) return [];
+    // A job is submitted after the frozen files are noted.
+    const hasJob = isDigest(name) &&
+      fingerprint(join(folder, "frozen.json")) !== undefined;
+    if (!isFollowed && !hasJob) return [];
     const ended = isFollowed ? undefined : new LeftJob(folder).end();
     return [{
       pipeline: String(run.value.pipeline),
@@ -292,37 +304,9 @@ export function liveRuns(store: Store): LiveRun[] {
         ? lockHolder(join(folder, "lock"))
         : "a job that no run follows",
       isLeft: !isFollowed,
+      folder,
       log,
       ...(ended !== undefined && { ended }),
-    }];
-  });
-}
-
-/** A job that an earlier run has left and no run follows. */
-export interface LeftRun {
-  readonly pipeline: string;
-  readonly stage: string;
-  readonly key: string;
-  /** The run folder. */
-  readonly folder: string;
-}
-
-/** The jobs of stages with a mutex that earlier runs have left. */
-export function leftRuns(store: Store, mutex: string): LeftRun[] {
-  return entriesOf(store.path("runs")).flatMap(({ name }) => {
-    const folder = store.path("runs", name);
-    if (
-      !isDigest(name) || fingerprint(join(folder, "frozen.json")) === undefined
-    ) return [];
-    const run = readSealed(join(folder, "run.json"));
-    if (run.state !== "whole" || run.value.mutex !== mutex) return [];
-    if (isWritten(join(folder, "log.jsonl"))) return [];
-    const { pipeline, stage, key } = run.value;
-    return [{
-      pipeline: String(pipeline),
-      stage: String(stage),
-      key: String(key),
-      folder,
     }];
   });
 }
