@@ -11,6 +11,7 @@ import {
   messages,
   QUICK,
   quick,
+  runJobs,
   stateOf,
   waiter,
 } from "./waiting_stages.ts";
@@ -52,9 +53,8 @@ slurmTest(
 case $(wc -l <$HERE/calls) in 1 | 2) exit 0;; 3) exec sleep 100;; esac
 exec $REAL "$@"`,
     );
-    const { ran, events } = await project.run(equalStages(project, 1), {
-      executor: quick({ pace: { call: 0.5 } }),
-      limits: LIMITS,
+    const { ran, events } = await runJobs(project, equalStages(project, 1), {
+      pace: { call: 0.5 },
     });
     assertEquals(messages(events), []);
     assertEquals(ran, ["make@n=0"]);
@@ -73,10 +73,7 @@ slurmTest(
       }/*/end-0 ]; do sleep 0.05; done
 sleep 0.5; exec $REAL "$@"`,
     );
-    const { ran, events } = await project.run(stages, {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const { ran, events } = await runJobs(project, stages);
     assertEquals(ran.length, 1);
     assertEquals(jobsIn(events).size, 1);
   },
@@ -115,9 +112,8 @@ slurmTest(
   async () => {
     using project = new TestProject();
     using _empty = shadow("squeue", "exit 0");
-    const { events } = await project.run(waiter(project), {
-      executor: quick({ pace: { vanished: 1 } }),
-      limits: LIMITS,
+    const { events } = await runJobs(project, waiter(project), {
+      pace: { vanished: 1 },
     });
     assertMatch(
       messages(events).join(),
@@ -132,9 +128,8 @@ slurmTest(
     using project = new TestProject();
     const before = await cluster.submitted();
     using _hanging = shadow("sbatch", `$REAL "$@" >/dev/null; exec sleep 100`);
-    const { ran, events } = await project.run(equalStages(project, 1), {
-      executor: quick({ pace: { call: 2 } }),
-      limits: LIMITS,
+    const { ran, events } = await runJobs(project, equalStages(project, 1), {
+      pace: { call: 2 },
     });
     assertEquals(messages(events), []);
     assertEquals(ran, ["make@n=0"]);
@@ -183,9 +178,8 @@ slurmTest(
   "run() fails a stage with the words of sbatch when its options are wrong",
   async () => {
     using project = new TestProject();
-    const { events } = await project.run(equalStages(project, 1), {
-      executor: quick({ partition: "nowhere" }),
-      limits: LIMITS,
+    const { events } = await runJobs(project, equalStages(project, 1), {
+      partition: "nowhere",
     });
     assertMatch(
       messages(events).join(),

@@ -11,7 +11,7 @@ import {
   LIMITS,
   messages,
   QUICK,
-  quick,
+  runJobs,
   stateOf,
   waiter,
 } from "./waiting_stages.ts";
@@ -76,9 +76,8 @@ slurmTest(
       project,
       'mv() { case "$2" in end-*) rm output-0/out.txt;; esac; /bin/mv "$@"; }',
     );
-    const { events } = await project.run(equalStages(project, 1), {
-      executor: quick({ pace: { late: 1 } }),
-      limits: LIMITS,
+    const { events } = await runJobs(project, equalStages(project, 1), {
+      pace: { late: 1 },
     });
     assertMatch(
       messages(events).join(),
@@ -101,9 +100,8 @@ slurmTest(
         project.path("readonly.sh")
       }|' | exec $REAL "$@"`,
     );
-    const { events } = await project.run(equalStages(project, 1), {
-      executor: quick({ pace: { late: 1 } }),
-      limits: LIMITS,
+    const { events } = await runJobs(project, equalStages(project, 1), {
+      pace: { late: 1 },
     });
     assertMatch(
       messages(events).join(),
@@ -171,10 +169,7 @@ slurmTest(
         { ...wait!, params: { ...wait!.params, n } },
       ]));
     const before = await cluster.submitted();
-    await project.run(stages(0, 1, 2), {
-      executor: quick({ detach: true }),
-      limits: LIMITS,
-    });
+    await runJobs(project, stages(0, 1, 2), { detach: true });
     // What cannot be read: a folder where a file is expected.
     const files = [
       join(runFolder(project, "wait@n=0"), "end-0"),
@@ -184,10 +179,7 @@ slurmTest(
     Deno.renameSync(files[1]!, `${files[1]}.away`);
     Deno.mkdirSync(files[1]!);
     go(project);
-    const { ran, events } = await project.run(stages(0, 1, 2), {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const { ran, events } = await runJobs(project, stages(0, 1, 2));
     assertEquals(ran, ["wait@n=2"]);
     const [note, end, ...others] = messages(events)
       .toSorted((a, b) =>
@@ -210,10 +202,7 @@ slurmTest(
       Deno.removeSync(file);
       Deno.renameSync(`${file}.away`, file);
     }
-    const next = await project.run(stages(0, 1), {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const next = await runJobs(project, stages(0, 1));
     assertEquals(next.ran.toSorted(), ["wait@n=0", "wait@n=1"]);
     assertEquals((await cluster.submitted()).length, before.length + 1);
   },
@@ -230,9 +219,8 @@ slurmTest(
         project.path("out/cache/runs")
       }/*/run.json); mkdir "\${run%/*}/slurm.json.new"; exec $REAL "$@"`,
     );
-    const { ran, events } = await project.run(equalStages(project, 3), {
-      executor: quick({ pace: { gather: 0.5 } }),
-      limits: LIMITS,
+    const { ran, events } = await runJobs(project, equalStages(project, 3), {
+      pace: { gather: 0.5 },
     });
     assertEquals(ran.toSorted(), ["make@n=1", "make@n=2"]);
     assertMatch(messages(events).join(), /^Is a directory.*slurm\.json\.new/);
@@ -244,19 +232,12 @@ slurmTest(
   async (cluster) => {
     using project = new TestProject();
     const stages = waiter(project);
-    const executor = () => quick({ detach: true });
-    const left = await project.run(stages, {
-      executor: executor(),
-      limits: LIMITS,
-    });
+    const left = await runJobs(project, stages, { detach: true });
     Deno.writeTextFileSync(
       join(runFolder(project, "wait"), "frozen.json"),
       "",
     );
-    const { events } = await project.run(stages, {
-      executor: executor(),
-      limits: LIMITS,
-    });
+    const { events } = await runJobs(project, stages, { detach: true });
     assertMatch(messages(events).join(), /frozen.json" is damaged/);
     const [job] = jobsIn(left.events);
     await cluster.until(async () =>

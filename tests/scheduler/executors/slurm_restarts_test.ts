@@ -8,11 +8,13 @@ import {
   IS_LONG,
   isBegun,
   jobsIn,
+  killScheduler,
   LIMITS,
   logs,
   messages,
   QUICK,
   quick,
+  runJobs,
   stateOf,
   waiter,
 } from "./waiting_stages.ts";
@@ -23,16 +25,13 @@ slurmTest(
     using project = new TestProject();
     const stages = waiter(project);
     const before = await cluster.submitted();
-    const killed = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
-    await killed.event(isBegun);
-    killed.process.kill("SIGKILL");
-    await killed.end();
+    const killed = await killScheduler(project, stages);
     const next = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
     await next.event(isBegun);
     go(project);
     await next.end();
     assertEquals(project.read("out/test/wait/out.txt"), "went");
-    assertEquals(jobsIn(next.events), jobsIn(killed.events));
+    assertEquals(jobsIn(next.events), jobsIn(killed));
     assertEquals((await cluster.submitted()).length, before.length + 1);
     assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
   },
@@ -129,10 +128,7 @@ slurmTest(
   "run() goes on from the checkpoint of a job when Slurm announces its time limit",
   async () => {
     using project = new TestProject();
-    const { events } = await project.run(limited(project), {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const { events } = await runJobs(project, limited(project));
     checkLimited(project, events);
   },
   IS_LONG,
@@ -228,27 +224,21 @@ slurmTest(
       { rest: "small: true," },
     );
     const before = await cluster.submitted();
-    const left = await project.run(stages, {
-      executor: quick({ detach: true }),
-      limits: LIMITS,
-    });
+    const left = await runJobs(project, stages, { detach: true });
     const [job] = jobsIn(left.events);
     {
       using _squeue = hide("squeue");
-      const failed = await project.run(
-        { ...stages, near: { task: "near" } },
-        { executor: quick(), limits: LIMITS },
-      );
+      const failed = await runJobs(project, {
+        ...stages,
+        near: { task: "near" },
+      });
       assertEquals(messages(failed.events), [
         `"squeue" was not found: Slurm's commands must be in PATH where the scheduler runs; job ${job} goes on, and the next run takes it up`,
       ]);
       assertEquals(failed.ran, ["near"]);
     }
     go(project);
-    const { ran } = await project.run(stages, {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const { ran } = await runJobs(project, stages);
     assertEquals(ran, ["wait"]);
     assertEquals((await cluster.submitted()).length, before.length + 1);
   },
@@ -260,10 +250,7 @@ slurmTest(
     using project = new TestProject();
     const stages = waiter(project);
     const before = await cluster.submitted();
-    await project.run(stages, {
-      executor: quick({ detach: true }),
-      limits: LIMITS,
-    });
+    await runJobs(project, stages, { detach: true });
     go(project);
     using _squeue = shadow(
       "squeue",
@@ -293,9 +280,9 @@ async function leaveHeld(
   project: TestProject,
   stages: Record<string, StageOptions>,
 ): Promise<string> {
-  const { events } = await project.run(stages, {
-    executor: quick({ detach: true, arguments: ["--hold"] }),
-    limits: LIMITS,
+  const { events } = await runJobs(project, stages, {
+    detach: true,
+    arguments: ["--hold"],
   });
   const [job] = jobsIn(events);
   return job!;
@@ -328,10 +315,7 @@ slurmTest(
       if (when === "after") comment(project, "wait");
       go(project);
       await cluster.until(async () => await stateOf(job) === "COMPLETED");
-      const { ran, events } = await project.run(stages, {
-        executor: quick(),
-        limits: LIMITS,
-      });
+      const { ran, events } = await runJobs(project, stages);
       assertEquals([messages(events), ran], [[], ["wait"]]);
       assertEquals((await cluster.submitted()).length, before.length + 1, when);
     }
@@ -350,10 +334,7 @@ slurmTest(
     await slurm("scontrol", "release", job);
     await cluster.until(async () => await stateOf(job) === "COMPLETED");
     project.task("make", "return 'first';");
-    const { ran } = await project.run(stages, {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const { ran } = await runJobs(project, stages);
     assertEquals(ran, ["a"]);
     assertEquals(project.read("out/test/a/out.txt"), "first");
     assertEquals((await cluster.submitted()).length, before.length + 2);
@@ -379,7 +360,7 @@ for (const end = Date.now() + 500; Date.now() < end;);`,
     await cluster.until(() => (inRun(project, "stdout-0")?.size ?? 0) > 0);
     project.write("tasks/text.ts", "export const word = 'first';\n");
     await cluster.until(async () => await stateOf(job) === "COMPLETED");
-    await project.run(stages, { executor: quick(), limits: LIMITS });
+    await runJobs(project, stages);
     assertEquals(project.read("out/test/a/out.txt"), "first");
     assertEquals((await cluster.submitted()).length, before.length + 2);
   },

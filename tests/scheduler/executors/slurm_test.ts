@@ -6,10 +6,11 @@ import {
   go,
   isBegun,
   jobsIn,
+  killScheduler,
   LIMITS,
   messages,
   QUICK,
-  quick,
+  runJobs,
   stateOf,
   waiter,
 } from "./waiting_stages.ts";
@@ -23,10 +24,10 @@ slurmTest(
       inputs: { a: { kind: "text" } },
     });
     const resources = { cpus: 2, memory: 1e9, time: 3600 };
-    const { ran, events } = await project.run({
+    const { ran, events } = await runJobs(project, {
       "make@x": { task: "make", resources },
       add: { task: "add", inputs: { a: ["make@x"] } },
-    }, { executor: quick(), limits: LIMITS });
+    });
     assertEquals(messages(events), []);
     assertEquals(ran, ["make@x", "add"]);
     assertEquals(project.read("out/test/add/out.txt"), "2");
@@ -46,10 +47,10 @@ slurmTest(
     project.task("see", "return Deno.env.get('CUDA_VISIBLE_DEVICES');", {
       rest: 'permissions: { env: ["CUDA_VISIBLE_DEVICES"] },',
     });
-    await project.run({
+    await runJobs(project, {
       two: { task: "see", resources: { gpu: 2 } },
       none: { task: "see", params: { n: 1 } },
-    }, { executor: quick({ partition: "other" }), limits: LIMITS });
+    }, { partition: "other" });
     assertEquals(project.read("out/test/two/out.txt"), "0,1");
     assertEquals(project.read("out/test/none/out.txt"), "");
   },
@@ -60,9 +61,8 @@ slurmTest(
   async () => {
     using project = new TestProject();
     project.task("bad", "throw new Error('the data is bad');");
-    const { summary, events } = await project.run({ bad: { task: "bad" } }, {
-      executor: quick(),
-      limits: LIMITS,
+    const { summary, events } = await runJobs(project, {
+      bad: { task: "bad" },
     });
     assertEquals(summary.failed, 1);
     assertEquals(messages(events), ["the data is bad"]);
@@ -78,15 +78,12 @@ slurmTest(
         rest: `small: ${task !== "named"},`,
       });
     }
-    const { ran, events } = await project.run({
+    const { ran, events } = await runJobs(project, {
       small: { task: "small" },
       named: { task: "named" },
       forced: { task: "forced" },
     }, {
-      executor: quick({
-        stages: { "nam*": { run: "local" }, forced: { run: "slurm" } },
-      }),
-      limits: LIMITS,
+      stages: { "nam*": { run: "local" }, forced: { run: "slurm" } },
     });
     assertEquals(ran.length, 3);
     assertEquals(
@@ -125,17 +122,14 @@ slurmTest(
         [...Array(count).keys()]
           .map((n) => [`${task}@n=${n}`, { task, params: { n } }]),
       );
-    const { ran, events } = await project.run(
-      { ...stages("make", 11), ...stages("few", 3) },
-      {
-        executor: quick({
-          jobs: 4,
-          stages: { few: { jobs: 1 } },
-          pace: { gather: 0.3 },
-        }),
-        limits: LIMITS,
-      },
-    );
+    const { ran, events } = await runJobs(project, {
+      ...stages("make", 11),
+      ...stages("few", 3),
+    }, {
+      jobs: 4,
+      stages: { few: { jobs: 1 } },
+      pace: { gather: 0.3 },
+    });
     assertEquals(messages(events), Array(4).fill("odd"));
     assertEquals(ran.length, 10);
     // MaxArraySize of the cluster is 9.
@@ -160,17 +154,11 @@ slurmTest(
     using project = new TestProject();
     const stages = waiter(project);
     const before = await cluster.submitted();
-    const killed = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
-    await killed.event(isBegun);
-    killed.process.kill("SIGKILL");
-    await killed.end();
+    const killed = await killScheduler(project, stages);
     go(project);
-    const [job] = jobsIn(killed.events);
+    const [job] = jobsIn(killed);
     await cluster.until(async () => await stateOf(job!) === "COMPLETED");
-    const { ran } = await project.run(stages, {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const { ran } = await runJobs(project, stages);
     assertEquals(ran, ["wait"]);
     assertEquals((await cluster.submitted()).length, before.length + 1);
   },
@@ -190,10 +178,8 @@ slurmTest(
       after: { task: "after", inputs: { a: ["probe"] } },
     };
     const before = await cluster.submitted();
-    const executor = () => quick({ detach: true });
-    const first = await project.run(stages, {
-      executor: executor(),
-      limits: LIMITS,
+    const detach = { detach: true };
+    const first = await runJobs(project, stages, detach, {
       signal: AbortSignal.timeout(20_000),
     });
     const [job] = jobsIn(first.events);
@@ -201,16 +187,10 @@ slurmTest(
       first.events.flatMap((it) => it.type === "finished" ? [it.note] : []),
       Array(2).fill(`job ${job} goes on; run the pipeline again to follow it`),
     );
-    const again = await project.run(stages, {
-      executor: executor(),
-      limits: LIMITS,
-    });
+    const again = await runJobs(project, stages, detach);
     assertEquals(jobsIn(again.events), jobsIn(first.events));
     go(project);
-    const last = await project.run(stages, {
-      executor: quick(),
-      limits: LIMITS,
-    });
+    const last = await runJobs(project, stages);
     assertEquals(last.ran, ["probe", "after"]);
     assertEquals(project.read("out/test/after/out.txt"), "went!");
     assertEquals((await cluster.submitted()).length, before.length + 2);
@@ -262,9 +242,8 @@ slurmTest(
   "run() runs 200 trivial stages",
   async () => {
     using project = new TestProject();
-    const { ran } = await project.run(equalStages(project, 200), {
-      executor: quick({ jobs: 8 }),
-      limits: LIMITS,
+    const { ran } = await runJobs(project, equalStages(project, 200), {
+      jobs: 8,
     });
     assertEquals(ran.length, 200);
   },
@@ -283,15 +262,8 @@ slurmTest(
     const before = await cluster.submitted();
     const submitted = async () =>
       (await cluster.submitted()).length - before.length;
-    await project.run(stages, {
-      executor: quick({ detach: true }),
-      limits: LIMITS,
-      targets: ["first"],
-    });
-    const again = await project.run(stages, {
-      executor: quick({ detach: true }),
-      limits: LIMITS,
-    });
+    await runJobs(project, stages, { detach: true }, { targets: ["first"] });
+    const again = await runJobs(project, stages, { detach: true });
     assertMatch(
       again.events.flatMap((it) =>
         it.type === "finished" && it.stage === "second" ? [it.note] : []

@@ -5,7 +5,7 @@ import {
   PACE,
   type SlurmSettings,
 } from "../../../lib/scheduler/executors/slurm_settings.ts";
-import type { StageOptions, TestProject } from "../project.ts";
+import type { Ran, StageOptions, TestProject } from "../project.ts";
 import { slurm } from "./cluster.ts";
 
 /** Settings that look at everything often. */
@@ -42,6 +42,34 @@ export function quick(
 
 /** Limits that leave everything to Slurm. */
 export const LIMITS = { jobs: 1000, cpus: 2, memory: 1e9, gpus: [] };
+
+/**
+ * Runs stages as jobs; with `{ detach: true }`, leaves them.
+ *
+ * @param settings Of {@linkcode quick}.
+ * @param more Of the run.
+ */
+export async function runJobs(
+  project: TestProject,
+  stages: Record<string, StageOptions>,
+  settings: Parameters<typeof quick>[0] = {},
+  more: Parameters<TestProject["run"]>[1] = {},
+): Promise<Ran> {
+  const executor = quick(settings);
+  return await project.run(stages, { executor, limits: LIMITS, ...more });
+}
+
+/** Runs stages as jobs until the stage "wait" has begun, and then kills the scheduler. Returns its events. */
+export async function killScheduler(
+  project: TestProject,
+  stages: Record<string, StageOptions>,
+): Promise<readonly Event[]> {
+  const killed = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+  await killed.event(isBegun);
+  killed.process.kill("SIGKILL");
+  await killed.end();
+  return killed.events;
+}
 
 /** True if tests that take minutes run as well. */
 export const IS_LONG = Deno.env.get("DYLORA_LONG") === "1";
