@@ -235,18 +235,19 @@ const HOLDER_PAUSE = 500;
  * Waits while a job that an earlier run has left holds the mutex of a stage. The
  * stage must not hold the mutex meanwhile, since this run may take up the job.
  *
+ * @param keys Keys of the stages of this run, as far as they are known.
  * @throws {DetachedJobError} If this run leaves the job, too.
  * @throws {BusyError} If this run does not take up the job, and `Settings.wait` is false.
  */
 export async function awaitLeftHolder(
   context: Context,
   stage: GraphStage,
-  key: string,
+  keys: ReadonlyMap<string, string>,
   { emit, waiting }: Waiting,
 ): Promise<void> {
   const { settings, graph: { pipeline }, selected } = context;
   for (let isFirst = true;; isFirst = false) {
-    const left = await leftHolder(context, stage, key);
+    const left = await leftHolder(context, stage, keys.get(stage.id)!);
     if (left === undefined) return;
     const holds =
       `the job of "${left.stage}" in "${left.folder}", which an earlier run has left, holds the mutex "${stage.mutex}"`;
@@ -255,7 +256,8 @@ export async function awaitLeftHolder(
         `${holds}; run the pipeline again when it has ended`,
       );
     }
-    const isTaken = left.pipeline === pipeline && selected.has(left.stage);
+    const isTaken = left.pipeline === pipeline && selected.has(left.stage) &&
+      (keys.get(left.stage) ?? left.key) === left.key;
     if (!settings.wait && !isTaken) {
       throw new BusyError(`"${stage.id}" cannot start: ${holds}`);
     }

@@ -184,6 +184,8 @@ class Scheduler {
   /** Aborts the waiting of stages that must no longer start. */
   readonly #halt = new AbortController();
   readonly #settled = new Map<string, Promise<Settled>>();
+  /** Keys of the stages that were decided on. */
+  readonly #keys = new Map<string, string>();
   #slots: Promise<Slots> | undefined;
 
   constructor(
@@ -274,6 +276,7 @@ class Scheduler {
   ): Promise<Settled> {
     const stage = stageOf(this.#context, id);
     const decided = await decide(this.#context, stage, results);
+    this.#keys.set(id, decided.key);
     if ("manifest" in decided) return await this.#reuse(id, decided);
     const slots = await (this.#slots ??= this.#prepare());
     const { runStage } = await import("./run_stage.ts");
@@ -288,7 +291,7 @@ class Scheduler {
     switch (outcome.state) {
       case "blocked": {
         const { awaitLeftHolder } = await import("./limits.ts");
-        await awaitLeftHolder(this.#context, stage, decided.key, options);
+        await awaitLeftHolder(this.#context, stage, this.#keys, options);
         return await this.#once(id, results);
       }
       case "failed":

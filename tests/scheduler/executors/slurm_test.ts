@@ -1,4 +1,5 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { BusyError } from "../../../lib/scheduler/failure.ts";
 import { type StageOptions, TestProject } from "../project.ts";
 import { slurm, slurmTest } from "./cluster.ts";
 import {
@@ -292,5 +293,51 @@ slurmTest(
       ["first", "second"],
     );
     assertEquals(await submitted(), 2);
+  },
+);
+
+slurmTest(
+  "run() with wait: false fails a stage whose mutex a left job holds, unless the run takes up the job",
+  async (cluster) => {
+    using project = new TestProject();
+    const { wait } = waiter(project);
+    project.task("quick", "return 1;");
+    const first = { ...wait!, mutex: "m" };
+    const second = { task: "quick", mutex: "m" };
+    const before = await cluster.submitted();
+    await runJobs(project, { first }, { detach: true });
+    const holds =
+      'the job of "first" in ".*", which an earlier run has left, holds the mutex "m"';
+    const noWait = { wait: false, signal: AbortSignal.timeout(20_000) };
+    // With other parameters, a run does not take up the job of its stage.
+    const other = { ...first, params: { ...first.params, other: true } };
+    for (
+      const stages of [{ second }, { first: other }, { first: other, second }]
+    ) {
+      const refused = await assertRejects(
+        () => runJobs(project, stages, {}, noWait),
+        BusyError,
+      );
+      assertMatch(refused.message, new RegExp(`cannot start: ${holds}$`));
+    }
+    const left = await runJobs(
+      project,
+      { first, second },
+      { detach: true },
+      noWait,
+    );
+    assertEquals(messages(left.events), []);
+    const both = project.spawn({ first, second }, {
+      slurm: QUICK,
+      limits: LIMITS,
+      wait: false,
+    });
+    await both.event(isBegun);
+    assertEquals((await cluster.submitted()).length, before.length + 1);
+    go(project);
+    await both.end();
+    assertEquals(messages(both.events), []);
+    assertEquals(project.read("out/test/second/out.txt"), "1");
+    assertEquals((await cluster.submitted()).length, before.length + 2);
   },
 );
