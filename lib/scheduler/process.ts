@@ -83,15 +83,21 @@ export async function follow(
       // Thrown when the process has ended.
       .catch((error) => failure = error);
   };
-  const timeout = new Countdown(
-    watch.timeout ?? Infinity,
-    () => stop(new StageFailure(`Timed out after ${watch.timeout} s`)),
-  );
   let hasStarted = false;
+  /** True while its last output may still arrive. */
+  let hasEnded = false;
+  const onEnd = () => {
+    hasEnded = true;
+  };
+  execution.ended.then(onEnd, onEnd);
+  const timeout = new Countdown(watch.timeout ?? Infinity, () => {
+    if (hasEnded) return;
+    stop(new StageFailure(`Timed out after ${watch.timeout} s`));
+  });
   const endSoon = () => {
     const timer = startTimer(lastSeconds, async () => {
       const isRunning = await execution.isRunning?.() ?? true;
-      if (ending !== timer) return;
+      if (ending !== timer || hasEnded) return;
       // Otherwise it has ended, and files that tell how appear late.
       if (!isRunning) return endSoon();
       stop(
@@ -220,9 +226,14 @@ export async function follow(
   };
 }
 
-/** Milliseconds without output, and in total, after which the scheduler stops reading the output of a process that has ended. */
-const SILENCE = 500;
-const LAST_OUTPUT = 5_000;
+/**
+ * Milliseconds between two looks at the output of a process that has ended, and
+ * the number of looks, without output and in total, after which the scheduler
+ * stops reading it.
+ */
+const LOOK = 50;
+const SILENT_LOOKS = 10;
+const MOST_LOOKS = 100;
 
 /**
  * What a process writes to a stream, to its own end: a program that it left
@@ -233,29 +244,28 @@ async function* outputOf(
   ended: Promise<unknown>,
 ): AsyncGenerator<Uint8Array> {
   const reader = stream.getReader();
-  let deadline = Infinity;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let timer: ReturnType<typeof setInterval> | undefined;
   let isClosed = false;
-  const listenOn = () => {
-    clearTimeout(timer);
-    const left = Math.min(SILENCE, deadline - performance.now());
-    timer = setTimeout(() => reader.cancel(), left);
-  };
+  let silent = 0;
   const onEnd = () => {
-    deadline = performance.now() + LAST_OUTPUT;
-    if (!isClosed) listenOn();
+    if (isClosed) return;
+    let looks = 0;
+    // Not by the clock: while this thread is busy, nothing is read, either.
+    timer = setInterval(() => {
+      if (++silent >= SILENT_LOOKS || ++looks >= MOST_LOOKS) reader.cancel();
+    }, LOOK);
   };
   ended.then(onEnd, onEnd);
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      if (deadline < Infinity) listenOn();
+      silent = 0;
       yield value;
     }
   } finally {
     isClosed = true;
-    clearTimeout(timer);
+    clearInterval(timer);
   }
 }
 
@@ -271,15 +281,21 @@ function describeEnd({ code, signal }: Ended, lastError: string): string {
 /** Milliseconds that `setTimeout()` can wait at most: 24 days. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
-/** Calls a function after any number of seconds, unless disposed of. */
+/**
+ * Calls a function after any number of seconds, unless disposed of. What
+ * happened while the thread was busy is handled first.
+ */
 export function startTimer(seconds: number, ring: () => void): Disposable {
   const due = performance.now() + seconds * 1000;
   let timer: ReturnType<typeof setTimeout>;
+  const ringNext = () => {
+    timer = setTimeout(ring, 1);
+  };
   const wait = () => {
     const left = due - performance.now();
     timer = left > LONGEST_TIMEOUT
       ? setTimeout(wait, LONGEST_TIMEOUT)
-      : setTimeout(ring, Math.max(0, left));
+      : setTimeout(ringNext, Math.max(0, left));
   };
   wait();
   return { [Symbol.dispose]: () => clearTimeout(timer) };
