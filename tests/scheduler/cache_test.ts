@@ -11,6 +11,7 @@ import type { Manifest } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type Ran, type StageOptions, TestProject } from "./project.ts";
+import { firstLine, gateOf, holdTask } from "./span_tasks.ts";
 
 /** A project whose two stages have run, and the manifest of the first. */
 async function ranProject(): Promise<
@@ -178,35 +179,31 @@ Deno.test("run() runs a stage whose manifest is newer, older, damaged, invalid o
 
 Deno.test("run() waits for another process that runs the same stage, and reuses its result", async () => {
   using project = new TestProject();
-  project.task(
-    "slow",
-    "await new Promise((r) => setTimeout(r, 700)); return crypto.randomUUID();",
-  );
-  const stages = { slow: { task: "slow" } };
+  const letGo = holdTask(project);
+  const stages = { hold: { task: "hold" } };
   const first = project.spawn(stages);
   await first.event((event) => event.type === "started");
-  const second = await project.run(stages);
+  const second = project.spawn(stages);
+  assertMatch(await firstLine(second), /^hold: Waiting for process \d+/);
+  letGo();
   await first.end();
-  assertEquals(second.summary.ran, 0);
-  assertEquals(second.summary.failed, 0);
-  assert(
-    second.events.some((event) =>
-      event.type === "log" && /Waiting for process \d+/.test(event.line)
-    ),
-  );
+  const summary = await second.end();
+  assert(summary?.type === "summary");
+  assertEquals([summary.ran, summary.failed], [0, 0]);
 });
 
 Deno.test("run() throws BusyError when another process runs the stage and wait is false", async () => {
   using project = new TestProject();
-  project.task("slow", "await new Promise((r) => setTimeout(r, 700));");
-  const stages = { slow: { task: "slow" } };
+  const letGo = holdTask(project);
+  const stages = { hold: { task: "hold" } };
   const first = project.spawn(stages);
   await first.event((event) => event.type === "started");
   assertIsError(
     await assertRejects(() => project.run(stages, { wait: false })),
     BusyError,
-    /"slow" is being run by process \d+/,
+    /"hold" is being run by process \d+/,
   );
+  letGo();
   await first.end();
 });
 
@@ -227,19 +224,24 @@ Deno.test("run() runs one of two stages with the same key, even when wait is fal
 
 Deno.test("run() discards a result when its source changed while the stage ran", async () => {
   using project = new TestProject();
+  const gate = gateOf(project);
   project.write("data.txt", "old");
   project.task(
     "reader",
     `const text = Deno.readTextFileSync(params.data);
-     await new Promise((r) => setTimeout(r, 600));
+     stage.log("read");
+     ${gate.wait()}
      return text;`,
-    { rest: "sources: (params: any) => ({ data: params.data })," },
+    {
+      rest:
+        `sources: (params: any) => ({ data: params.data }), ${gate.permissions}`,
+    },
   );
   const stages = { reader: { task: "reader", params: { data: "data.txt" } } };
   const scheduler = project.spawn(stages);
-  await scheduler.event((event) => event.type === "started");
-  await new Promise((resolve) => setTimeout(resolve, 450));
+  await scheduler.event((event) => event.type === "log");
   project.write("data.txt", "new");
+  gate.open();
   const summary = await scheduler.end();
   assertEquals(summary?.type === "summary" && summary.failed, 1);
   const failed = scheduler.events.find((event) => event.type === "failed");
@@ -287,15 +289,19 @@ Deno.test("run() identifies a source folder by its name and content, not by its 
 
 Deno.test("run() starts over with the new code when it changes before the stage has loaded it", async () => {
   using project = new TestProject();
+  const gate = gateOf(project);
   project.write("lib/value.ts", "export const value = 1;");
   project.task("late", "return value;", {
+    // The scheduler, which has arguments, imports the task, too.
     head:
-      'import { value } from "../lib/value.ts";\nawait new Promise((r) => setTimeout(r, 1000));',
+      `import { value } from "../lib/value.ts";\nif (Deno.args.length === 0) ${gate.wait()}`,
+    rest: gate.permissions,
   });
   const stages = { late: { task: "late" } };
   const scheduler = project.spawn(stages);
   await scheduler.event((event) => event.type === "started");
   project.write("lib/value.ts", "export const value = 2;");
+  gate.open();
   const summary = await scheduler.end();
   assertEquals(summary?.type === "summary" && summary.ran, 1);
   assertEquals(project.read("out/test/late/out.txt"), "2");
@@ -350,18 +356,21 @@ Deno.test("run() gives recorded seconds and metrics to tasks with timings only",
 
 Deno.test("run() gives a stage the code of its key when a module is edited before the stage imports it", async () => {
   using project = new TestProject();
+  const gate = gateOf(project);
   project.write("lib/late.ts", "export const late = 1;");
   project.task(
     "patient",
     `stage.log("running");
-     await new Promise((r) => setTimeout(r, 600));
+     ${gate.wait()}
      const { late } = await import("../lib/late.ts");
      return late;`,
+    { rest: gate.permissions },
   );
   const stages = { patient: { task: "patient" } };
   const scheduler = project.spawn(stages);
   await scheduler.event((event) => event.type === "log");
   project.write("lib/late.ts", "export const late = 2;");
+  gate.open();
   const summary = await scheduler.end();
   assertEquals(summary?.type === "summary" && summary.ran, 1);
   assertEquals(project.read("out/test/patient/out.txt"), "1");

@@ -13,6 +13,7 @@ import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
+import { gateOf } from "./span_tasks.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -88,37 +89,6 @@ Deno.test("explain() names changed, new and removed files of a source folder", a
   const { reason } = (await explain(graph, "s", project.settings()))
     .decision as { reason: string };
   assertEquals(reason, "source data data/a changed");
-});
-
-Deno.test("findStageLog() finds the log of a result, of a failed run and of a run in progress", async () => {
-  using project = new TestProject();
-  const store = new Store(project.path("out/cache"));
-  const find = async () => {
-    const graph = await project.graph({ s: { task: "say" } });
-    return await findStageLog(graph, "s", project.settings(), store);
-  };
-  const lines = async () => {
-    const lines: string[] = [];
-    for await (const line of readLog(await find(), true)) {
-      if (line.type === "log") lines.push(line.line);
-    }
-    return lines;
-  };
-  project.task("say", "stage.log('fine'); return 1;");
-  await assertRejects(find, Error, 'Stage "s" has no result yet');
-  await project.run({ s: { task: "say" } });
-  assertEquals(await lines(), ["fine"]);
-  project.task("say", "stage.log('wrong'); throw new Error('x');");
-  await project.run({ s: { task: "say" } });
-  assert((await lines()).includes("wrong"));
-  project.task(
-    "say",
-    "stage.log('first'); await new Promise((r) => setTimeout(r, 500)); stage.log('last'); return 1;",
-  );
-  const scheduler = project.spawn({ s: { task: "say" } });
-  await scheduler.event((event) => event.type === "log");
-  assertEquals(await lines(), ["first", "last"]);
-  await scheduler.end();
 });
 
 Deno.test("readLog() stops following when the scheduler is killed", async () => {
@@ -201,10 +171,10 @@ Deno.test("plan() and explain() wait for a clean-up in progress", async () => {
 Deno.test("status() returns running stages of these parameters, latest results and failures", async () => {
   using project = new TestProject();
   project.task("make", "stage.metric('n', 2); return 1;");
-  project.task(
-    "slow",
-    "stage.log('begun'); await new Promise((r) => setTimeout(r, 1500));",
-  );
+  const gate = gateOf(project);
+  project.task("slow", `stage.log('begun'); ${gate.wait()}`, {
+    rest: gate.permissions,
+  });
   project.task("bad", "throw new Error('Not today');");
   const stages: Record<string, StageOptions> = {
     make: { task: "make" },
@@ -224,6 +194,7 @@ Deno.test("status() returns running stages of these parameters, latest results a
     );
   const [make, bad, slow] = await ask();
   const [, , other] = await ask({ slow: { task: "slow", params: { n: 1 } } });
+  gate.open();
   await scheduler.end();
   assertEquals(make?.decision.state, "unchanged");
   assertEquals(make?.last?.metrics, { n: 2 });
@@ -254,18 +225,23 @@ Deno.test("verify() compares a second run with the cached result, and changes ne
 Deno.test("readLog() reads the log of a stage that verify() runs again", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
-  project.task(
-    "say",
-    "stage.log('fine'); await new Promise((r) => setTimeout(r, 300)); return 1;",
-  );
+  const gate = gateOf(project);
+  project.task("say", `stage.log('fine'); ${gate.wait()} return 1;`, {
+    rest: gate.permissions,
+  });
   const stages = { s: { task: "say" } };
+  gate.open();
   await project.run(stages);
+  gate.close();
   const graph = await project.graph(stages);
   const lines: string[] = [];
   const read = async () => {
     const found = await findStageLog(graph, "s", project.settings(), store);
+    assertEquals(found.from, "live");
     for await (const line of readLog(found, true)) {
-      if (line.type === "log") lines.push(line.line);
+      if (line.type !== "log") continue;
+      lines.push(line.line);
+      gate.open();
     }
   };
   let reading: Promise<void> | undefined;

@@ -26,13 +26,19 @@ Deno.test("holdGpus() waits for another process that holds a GPU", async () => {
   const id = crypto.randomUUID();
   const wanted = { count: 1, among: [id], signal: NEVER };
   const waits: string[] = [];
-  const onWait = (holders: string) => waits.push(holders);
+  let letGo = () => {};
+  const onWait = (holders: string) => {
+    waits.push(holders);
+    letGo();
+  };
   const holder = new Deno.Command("flock", {
-    args: [`${lockFolder()}/gpu-${id}`, "sh", "-c", "echo held; sleep 0.5"],
+    args: [`${lockFolder()}/gpu-${id}`, "sh", "-c", "echo held; read -r _"],
+    stdin: "piped",
     stdout: "piped",
   });
   (await holdGpus({ ...wanted, onWait }))[Symbol.dispose]();
   const other = holder.spawn();
+  letGo = () => void other.stdin.close();
   const reader = other.stdout.getReader();
   await reader.read();
   using held = await holdGpus({ ...wanted, onWait });

@@ -1,12 +1,12 @@
 /** No process of a stage is left when the stage ends, nor when its scheduler is killed; and no run folder. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { basename, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { local } from "../../lib/scheduler/executors/local.ts";
 import { makeRunFolder, sweepRuns } from "../../lib/scheduler/runs.ts";
 import { seal } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { processesOf } from "../soak/processes.ts";
+import { until } from "../until.ts";
 import { type SchedulerProcess, TestProject } from "./project.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -98,20 +98,30 @@ for (const programs of [["unshare", "setpriv"], ["setpriv"]]) {
         stderr: "null",
       }).outputSync();
       await killed.end();
-      for (let tries = 0; processesOf(project.folder).length > 0; tries++) {
-        assert(tries < 100, "a process is left");
-        await sleep(20);
-      }
+      await until(
+        () => processesOf(project.folder).length === 0,
+        "no process was left",
+      );
     },
   });
 }
 
-/** A task that leaves a program behind, which holds the task's output and has neither its group nor its environment. */
+/** Seconds for which no other process of this machine sleeps, not even in the same test of another checkout. */
+function unusualSeconds(): number {
+  return 40_000_000 + Math.floor(Math.random() * 1e9);
+}
+
+/** A task that leaves a program behind, which holds the task's standard error and has neither its group nor its environment. */
 function leaver(project: TestProject, seconds: number): void {
   project.task(
     "leaver",
-    `new Deno.Command("setsid", { args: ["env", "-i", "/usr/bin/env", "PATH=/usr/bin", "sleep", "${seconds}"], stdin: "null" }).spawn().unref();
-     await new Promise((resolve) => setTimeout(resolve, 300));
+    `const program = new Deno.Command("setsid", {
+       args: ["env", "-i", "/usr/bin/env", "PATH=/usr/bin", "sh", "-c", "echo begun; exec sleep ${seconds}"],
+       stdin: "null",
+       stdout: "piped",
+     }).spawn();
+     await program.stdout.getReader().read();
+     program.unref();
      return 1;`,
     { rest: 'permissions: { run: ["setsid"] },' },
   );
@@ -123,9 +133,10 @@ Deno.test({
     "run() ends a program that left the group and the environment of its stage",
   fn: async () => {
     using project = new TestProject();
-    leaver(project, 40_071);
+    const seconds = unusualSeconds();
+    leaver(project, seconds);
     await ranOnce(project.spawn({ leaver: { task: "leaver" } }));
-    assertEquals(sleepers(40_071), []);
+    assertEquals(sleepers(seconds), []);
   },
 });
 
@@ -135,7 +146,8 @@ Deno.test({
     "run() kills such a program with its stage when that does not heed an interrupt",
   fn: async () => {
     using project = new TestProject();
-    leaver(project, 40_072);
+    const seconds = unusualSeconds();
+    leaver(project, seconds);
     project.write(
       "tasks/leaver.ts",
       project.read("tasks/leaver.ts").replace(
@@ -146,10 +158,10 @@ Deno.test({
     const more = { grace: 0.3 };
     const scheduler = project.spawn({ leaver: { task: "leaver" } }, more);
     await scheduler.event(({ type }) => type === "log");
-    assertEquals(sleepers(40_072).length, 1);
+    await until(() => sleepers(seconds).length === 1, "the program slept");
     scheduler.process.kill("SIGINT");
     await scheduler.end();
-    assertEquals(sleepers(40_072), []);
+    assertEquals(sleepers(seconds), []);
   },
 });
 
@@ -159,7 +171,8 @@ Deno.test({
     "run() does not wait for such a program where there are no PID namespaces, and says that there are none",
   fn: async () => {
     using project = new TestProject();
-    leaver(project, 40_073);
+    const seconds = unusualSeconds();
+    leaver(project, seconds);
     const within = withOnly(project, ["setsid", "env", "sleep"]);
     const scheduler = project.spawn(
       { leaver: { task: "leaver" } },
@@ -167,9 +180,8 @@ Deno.test({
       within,
     );
     await ranOnce(scheduler);
-    const left = sleepers(40_073);
-    left.forEach((pid) => Deno.kill(pid, "SIGKILL"));
-    assertEquals(left.length, 1);
+    await until(() => sleepers(seconds).length === 1, "the program slept");
+    sleepers(seconds).forEach((pid) => Deno.kill(pid, "SIGKILL"));
     const lines = scheduler.events.flatMap((event) =>
       event.type === "log" ? [event.line] : []
     );

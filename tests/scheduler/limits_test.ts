@@ -3,7 +3,14 @@ import { BusyError } from "../../lib/scheduler/failure.ts";
 import type { Limits } from "../../lib/scheduler/settings.ts";
 import { type Claim, Slots } from "../../lib/scheduler/limits.ts";
 import { TestProject } from "./project.ts";
-import { firstLine, holdTask, overlap, spans, spansOf } from "./span_tasks.ts";
+import {
+  firstLine,
+  holdTask,
+  meet,
+  overlap,
+  spans,
+  spansOf,
+} from "./span_tasks.ts";
 
 const LIMITS: Limits = { jobs: 3, cpus: 4, memory: 100, gpus: ["0", "1"] };
 const NEVER = new AbortController().signal;
@@ -65,8 +72,8 @@ Deno.test("Slots.take() rejects when aborted, and when a claim has too many GPUs
 
 Deno.test("run() runs stages in parallel, but one at a time when they have the same mutex", async () => {
   using project = new TestProject();
-  await project.run(spans(project));
-  assertEquals(overlap(spansOf(project)), true);
+  const meeting = await project.run(meet(project));
+  assertEquals(meeting.summary.ran, 2);
   await project.run(spans(project, { mutex: "m" }), {
     force: new Set(["s0", "s1"]),
   });

@@ -5,6 +5,7 @@ import { findStageLog } from "../../lib/scheduler/results.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
 import { TestProject } from "./project.ts";
+import { gateOf } from "./span_tasks.ts";
 
 Deno.test("openLog() keeps the start and the end of a long log, and says how much is left out", async () => {
   using folder = new TemporaryFolder();
@@ -54,16 +55,18 @@ Deno.test("openLog() writes the events of a short log at once", () => {
 
 Deno.test("logs -f goes on with the next attempt of a stage, and ends with the last one", async () => {
   using project = new TestProject();
+  const gate = gateOf(project);
   project.task(
     "second",
     `const file = stage.checkpoint + "/state";
      stage.log("begun");
-     await new Promise((r) => setTimeout(r, 300));
      const isFirst = [...Deno.readDirSync(stage.checkpoint)].length === 0;
+     ${gate.wait('isFirst ? "first" : "second"')}
      Deno.writeTextFileSync(file, "");
      if (isFirst || params.fail) throw new Error("Not now");
      stage.log("done");
      return 1;`,
+    { rest: gate.permissions },
   );
   const store = new Store(project.path("out/cache"));
   for (const fail of [false, true]) {
@@ -81,8 +84,11 @@ Deno.test("logs -f goes on with the next attempt of a stage, and ends with the l
       if (line.type === "started") told.push(`attempt ${line.attempt}`);
       if (line.type === "failed") told.push(line.message);
       if (line.type === "log" && line.stream === "log") told.push(line.line);
+      if (told.at(-1) !== "begun") continue;
+      gate.open(told.includes("attempt 2") ? "second" : "first");
     }
     await scheduler.end();
+    for (const name of ["first", "second"]) gate.close(name);
     assertEquals(told, [
       ...["attempt 1", "begun", "Not now", "attempt 2", "begun"],
       fail ? "Not now" : "done",

@@ -11,6 +11,7 @@ import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { digest } from "../../lib/store/digest.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
 import { TestProject } from "./project.ts";
+import { gateOf } from "./span_tasks.ts";
 
 /** Attempts at what a task did not declare; each returns what it got. */
 const ATTEMPTS: Readonly<Record<string, string>> = {
@@ -265,6 +266,7 @@ Deno.test({
 
 Deno.test("run() separates the caches of workers by stage, and removes them", async () => {
   using project = new TestProject();
+  const gate = gateOf(project);
   project.lock();
   project.task(
     "cacher",
@@ -276,8 +278,9 @@ Deno.test("run() separates the caches of workers by stage, and removes them", as
      });
      worker.terminate();
      stage.log(location.origin);
-     await new Promise((resolve) => setTimeout(resolve, 500));
+     ${gate.wait("String(params.n)")}
      return found;`,
+    { rest: gate.permissions },
   );
   const folderOf = (event: Event) =>
     event.type === "log"
@@ -291,6 +294,7 @@ Deno.test("run() separates the caches of workers by stage, and removes them", as
     const said = await scheduler.event(({ type }) => type === "log");
     folders.push(folderOf(said));
     assert(fingerprint(folders.at(-1)!));
+    gate.open(String(n));
     await scheduler.end();
     assertEquals(project.read("out/test/cacher/out.txt"), "nothing");
   }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { processesOf } from "../soak/processes.ts";
+import { until } from "../until.ts";
 import { pidOutside, type StageOptions, TestProject } from "./project.ts";
 
 /** A task that logs its PID and never ends. */
@@ -27,14 +27,6 @@ function isAlive(pid: number): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
-}
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let tries = 0; tries < 500; tries++) {
-    if (condition()) return;
-    await sleep(10);
-  }
-  throw new Error(`Waited in vain until ${what}`);
 }
 
 /** How the stage was interrupted: where the next run goes on. */
@@ -138,9 +130,10 @@ Deno.test("run() kills a stage that ignores the interrupt, with all that it star
   project.task(
     "deaf",
     `Deno.addSignalListener("SIGTERM", () => {});
-     new Deno.Command("setsid", { args: ["sh", "-c", "trap '' TERM; echo pid $$ >&2; sleep 1000"], stdin: "null", stdout: "null" }).spawn();
+     const program = new Deno.Command("setsid", { args: ["sh", "-c", "trap '' TERM; echo pid $$; sleep 1000"], stdin: "null", stdout: "piped" }).spawn();
+     const { value } = await program.stdout.getReader().read();
+     stage.log(new TextDecoder().decode(value).trim());
      const end = Date.now() + 1e6;
-     await new Promise((resolve) => setTimeout(resolve, 300));
      stage.log("busy");
      while (Date.now() < end);`,
     { rest: 'permissions: { run: ["setsid"] },' },

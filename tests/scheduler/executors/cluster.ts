@@ -151,10 +151,10 @@ export class Cluster {
   /** Waits until a condition holds. */
   async until(condition: () => Promise<boolean> | boolean): Promise<void> {
     for (let tries = 0; !await condition(); tries++) {
-      if (tries === 300) {
+      if (tries === 1200) {
         const state = await slurm("sinfo", "--long", "--Node") +
           await slurm("squeue", "--states=all");
-        throw new Error(`Waited for 30 s in vain:\n${state}`);
+        throw new Error(`Waited for two minutes in vain:\n${state}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -278,7 +278,9 @@ PartitionName=frail Nodes=n4 MaxTime=INFINITE State=UP
 /** Free ports below those that the system gives to connections. */
 function freePorts(count: number): number[] {
   const ports: number[] = [];
-  for (let port = 10_000 + Deno.pid % 20_000; ports.length < count; port++) {
+  // Other processes that start a cluster now look elsewhere.
+  const first = 10_000 + (Deno.pid * 2 * count) % 20_000;
+  for (let port = first; ports.length < count; port++) {
     try {
       Deno.listen({ hostname: "127.0.0.1", port }).close();
       ports.push(port);

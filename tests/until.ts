@@ -1,0 +1,16 @@
+/** Milliseconds after which a test gives up, far more than a busy machine explains. */
+const PATIENCE = 120_000;
+
+/** Waits until a condition holds. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+): Promise<void> {
+  const end = performance.now() + PATIENCE;
+  while (!await condition()) {
+    if (performance.now() > end) {
+      throw new Error(`Waited in vain until ${what}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
