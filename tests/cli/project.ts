@@ -16,7 +16,7 @@ export interface Called {
   json(): any[];
 }
 
-/** A task that writes its inputs and its text to `out.txt`. By its parameters, it waits, fails or writes nothing. */
+/** A task that writes its inputs and its text to `out.txt`. By its parameters, it waits for some seconds or for a file "go", fails or writes nothing. */
 const MAKE = `
 import { z } from "zod";
 export default {
@@ -27,17 +27,29 @@ export default {
     fail: z.boolean().default(false),
     empty: z.boolean().default(false),
     seconds: z.number().default(0),
+    waits: z.boolean().default(false),
   }),
   inputs: { from: { kind: "text", many: true, optional: true } },
   output: { kind: "text", files: ["out.txt"] },
+  permissions: { read: () => [new URL("../go", import.meta.url).pathname] },
   async run(stage) {
-    const { text, fail, empty, seconds } = stage.params;
+    const { text, fail, empty, seconds, waits } = stage.params;
     stage.log("makes " + text);
     stage.metric("length", text.length);
     stage.progress(1, 2, "steps", "half of it");
-    for (let i = 0; i < seconds * 50 && !stage.signal.aborted; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    const mayGo = () => {
+      try {
+        Deno.statSync(new URL("../go", import.meta.url));
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    for (
+      let i = 0;
+      (i < seconds * 50 || waits && !mayGo()) && !stage.signal.aborted;
+      i++
+    ) await new Promise((resolve) => setTimeout(resolve, 20));
     stage.signal.throwIfAborted();
     if (fail) throw new Error("Told to fail");
     if (empty) return;
@@ -128,6 +140,11 @@ export class CliProject implements Disposable {
   }
 }
 
+/** What a process has written to standard error, but for what Deno says when another one is starting in this checkout. */
+export function errorsOf(text: string): string {
+  return text.replaceAll(/^Blocking waiting for file lock on .*\n/gm, "");
+}
+
 /** Calls the command line. */
 export function callMain(...args: string[]): Promise<Called> {
   return callMainWith({}, ...args);
@@ -164,7 +181,7 @@ export async function callMainWith(
   return {
     code,
     stdout: text,
-    stderr: decoder.decode(stderr),
+    stderr: errorsOf(decoder.decode(stderr)),
     lines,
     json: () => lines.map((line) => JSON.parse(line)),
   };

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
-import { callMain, CliProject } from "../project.ts";
+import { callMain, CliProject, errorsOf } from "../project.ts";
 import { inTerminal } from "../terminal/pseudo_terminal.ts";
 
 /** A task that fails: by its parameter, because of the user's data or by a bug. It may read a file. */
@@ -196,7 +196,7 @@ stages:
     }).output();
     const decoder = new TextDecoder();
     assertEquals(code, 0);
-    assertEquals(decoder.decode(stderr), "", command.join(" "));
+    assertEquals(errorsOf(decoder.decode(stderr)), "", command.join(" "));
     assertMatch(decoder.decode(stdout), /^.+\n(0|129)\n$/);
   }
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { linesOf } from "../../../lib/scheduler/process.ts";
 import { type Called, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
@@ -134,14 +135,24 @@ stages:
   bad: { task: make, with: { text: bad, fail: true } }
   after: { task: make, with: { text: after }, inputs: { from: bad } }
   slow: { task: make, with: { text: slow }, inputs: { from: first } }
-  first: { task: make, with: { text: first, seconds: 1.5 } }
+  first: { task: make, with: { text: first, waits: true } }
 `);
-  const stopped = await project.call("pipeline");
-  assertEquals(stopped.code, 1);
-  assertMatch(stopped.stdout, /^bad: failed - Told to fail\n {2}log: .*bad/m);
-  assertMatch(stopped.stdout, /^after: skipped - bad failed$/m);
-  assertMatch(stopped.stdout, /^slow: skipped - stopped after a failure$/m);
-  assertMatch(stopped.lines.at(-1)!, /1 ran, 1 failed, 2 skipped/);
+  const process = project.spawn("pipeline", "--jobs", "2", "--cpus", "2");
+  const lines: string[] = [];
+  for await (const line of linesOf(process.stdout)) {
+    lines.push(line);
+    const hasBegun = lines.includes("first | makes first");
+    if (hasBegun && lines.some((it) => it.startsWith("bad: failed"))) {
+      project.write("go", "");
+    }
+  }
+  await process.stderr.cancel();
+  assertEquals((await process.status).code, 1);
+  const stopped = lines.join("\n");
+  assertMatch(stopped, /^bad: failed - Told to fail\n {2}log: .*bad/m);
+  assertMatch(stopped, /^after: skipped - bad failed$/m);
+  assertMatch(stopped, /^slow: skipped - stopped after a failure$/m);
+  assertMatch(lines.at(-1)!, /1 ran, 1 failed, 2 skipped/);
   const going = await project.call("pipeline", "--keep-going");
   assertEquals(going.code, 1);
   assertMatch(going.stdout, /^slow: done/m);
@@ -161,22 +172,19 @@ stages:
 Deno.test("pipeline --no-wait exits with 3 while another process runs the stage", async () => {
   using project = new CliProject(`name: test
 stages:
-  long: { task: make, with: { text: x, seconds: 3 } }
+  long: { task: make, with: { text: x, waits: true } }
 `);
   const process = project.spawn("pipeline", "--json");
-  for await (
-    const chunk of process.stdout.pipeThrough(new TextDecoderStream(), {
-      preventCancel: true,
-    })
-  ) {
-    if (!chunk.includes('"metric"')) continue;
+  for await (const line of linesOf(process.stdout)) {
+    if (!line.includes('"metric"')) continue;
     const busy = await project.call("pipeline", "--no-wait");
     assertEquals(busy.code, 3, busy.stdout);
     assertMatch(busy.stderr, /^"long" is being run by process \d+/);
-    const waited = await project.call("pipeline", "--json");
+    const waiting = project.call("pipeline", "--json");
+    project.write("go", "");
+    const waited = await waiting;
     assertEquals(waited.code, 0);
     assertEquals(waited.json().at(-1).unchanged, 1);
-    break;
   }
   assertEquals((await process.status).code, 0);
   await process.stderr.cancel();

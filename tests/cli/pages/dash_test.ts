@@ -107,7 +107,7 @@ class Dash implements AsyncDisposable {
   /** Waits until the state is as it should be. */
   // deno-lint-ignore no-explicit-any
   async until(holds: (state: any) => boolean | Promise<boolean>): Promise<any> {
-    const end = Date.now() + 60_000;
+    const end = Date.now() + 120_000;
     for (;;) {
       const state = await this.ask("state");
       if (await holds(state)) return state;
@@ -145,7 +145,7 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
     before.stages.map((it: { state: string }) => it.state),
     Array(5).fill("waiting"),
   );
-  const run = project.call("pipeline");
+  const run = project.call("pipeline", "--jobs", "2", "--cpus", "2");
   const running = await dash.until(({ stages }) =>
     stages.filter((it: { state: string; points: { loss?: number } }) =>
       it.state === "running" && it.points.loss === 4
@@ -351,7 +351,7 @@ Deno.test({
     await browser.until(
       `document.querySelectorAll(".cell.waiting").length === 5`,
     );
-    const run = project.call("pipeline");
+    const run = project.call("pipeline", "--jobs", "2", "--cpus", "2");
     await browser.until(
       `document.querySelectorAll(".cell.running").length === 2`,
     );

@@ -3,7 +3,7 @@ import { linesOf } from "../../../lib/scheduler/process.ts";
 import { entriesOf } from "../../../lib/store/files.ts";
 import { slurm, slurmTest } from "../../scheduler/executors/cluster.ts";
 import { stateOf } from "../../scheduler/executors/waiting_stages.ts";
-import { CliProject } from "../project.ts";
+import { CliProject, errorsOf } from "../project.ts";
 
 const FLAGS = ["--executor", "slurm"];
 
@@ -25,7 +25,7 @@ slurmTest(
     using project = new CliProject(`name: test
 params: { word: one }
 stages:
-  short: { task: make, with: { text: "\${params.word}", seconds: 1 } }
+  short: { task: make, with: { text: "\${params.word}", waits: true } }
 `);
     await detach(project);
     const going = await project.call("status", ...FLAGS);
@@ -42,6 +42,7 @@ stages:
     assertMatch(other.stdout, /^run +short +never ran; no earlier result$/m);
 
     const folder = runFolder(project);
+    project.write("go", "");
     await cluster.until(() => project.exists(`${folder}/end-0`));
     const ended = /its job has ended; the next run takes its result$/m;
     const status = await project.call("status", ...FLAGS);
@@ -79,7 +80,7 @@ export default {
   async run({ params, output, log, signal }) {
     for (let step = 0;; step++) {
       // A test that fails leaves no process behind.
-      if (step === 1000) throw new Error("Waited in vain");
+      if (step === 4000) throw new Error("Waited in vain");
       log("step " + step);
       await new Promise((resolve) => setTimeout(resolve, 50));
       signal.throwIfAborted();
@@ -109,7 +110,7 @@ async function follow(
     lines.push(line);
     await hear(line);
   }
-  assertEquals(await new Response(following.stderr).text(), "");
+  assertEquals(errorsOf(await new Response(following.stderr).text()), "");
   assertEquals((await following.status).code, 0);
   return lines;
 }
