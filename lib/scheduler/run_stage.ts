@@ -179,7 +179,7 @@ async function runOnce(
     log.end();
     Deno.renameSync(folder.log, kept);
     const ended = new Date().toISOString();
-    store.histories.failed(pipeline, stage.id, {
+    await store.histories.failed(pipeline, stage.id, {
       key,
       message,
       ended,

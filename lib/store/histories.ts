@@ -53,22 +53,23 @@ export class Histories {
   }
 
   /** Records that the stage's result is now the one with this key. */
-  succeeded(pipeline: string, stage: string, key: string): void {
+  async succeeded(pipeline: string, stage: string, key: string): Promise<void> {
     const latest = this.#latestOf(pipeline);
     if (latest.get(stage) === key) return;
-    const { keys, failure } = this.read(pipeline, stage);
-    if (keys[0] === key && failure === undefined) {
-      return latest.set(stage, key);
-    }
-    this.#write(pipeline, stage, {
+    const { keys: [first], failure } = this.read(pipeline, stage);
+    if (first === key && failure === undefined) return latest.set(stage, key);
+    await this.#change(pipeline, stage, ({ keys }) => ({
       keys: [key, ...keys.filter((other) => other !== key)].slice(0, LENGTH),
-    });
+    }));
   }
 
   /** Records that the stage's last run failed. */
-  failed(pipeline: string, stage: string, failure: Failure): void {
-    const { keys } = this.read(pipeline, stage);
-    this.#write(pipeline, stage, { keys, failure });
+  async failed(
+    pipeline: string,
+    stage: string,
+    failure: Failure,
+  ): Promise<void> {
+    await this.#change(pipeline, stage, ({ keys }) => ({ keys, failure }));
   }
 
   /** Saves the latest keys of a pipeline, so that the next run with nothing to do reads one file instead of one per stage. */
@@ -91,10 +92,16 @@ export class Histories {
     return join(this.folder, pipeline, `${stage}.json`);
   }
 
-  #write(pipeline: string, stage: string, history: History): void {
+  /** Replaces a history, which runs with other parameters may change at the same time. */
+  async #change(
+    pipeline: string,
+    stage: string,
+    next: (history: History) => History,
+  ): Promise<void> {
     const path = this.#path(pipeline, stage);
     Deno.mkdirSync(join(path, ".."), { recursive: true });
-    writeSealed(path, history);
+    using _lock = await lockFile(`${this.folder}.lock`);
+    writeSealed(path, next(this.read(pipeline, stage)));
   }
 }
 

@@ -162,7 +162,7 @@ Deno.test("cleanUp() counts everything in the cache towards the limit, and remov
   Deno.writeTextFileSync(log, ".".repeat(50_000));
   Deno.utimeSync(log, 0, 0);
   const failure = { key: digest("loud"), message: "failed", ended: "", log };
-  store.histories.failed("test", "loud", failure);
+  await store.histories.failed("test", "loud", failure);
   const foreign = folder.write("cache/failures/test/notes.jsonl", "mine");
   await keepWithin(store, 40_000);
   assertEquals([exists(log), exists(foreign)], [false, true]);

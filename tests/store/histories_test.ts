@@ -17,60 +17,85 @@ async function tick(): Promise<void> {
 Deno.test("Histories.succeeded() reads a history only when the folder has changed", async () => {
   using folder = new TemporaryFolder();
   const path = folder.join("p", "s.json");
-  new Histories(folder.path).succeeded("p", "s", "k1");
+  await new Histories(folder.path).succeeded("p", "s", "k1");
   const quiet = new Histories(folder.path, later);
-  quiet.succeeded("p", "s", "k1");
+  await quiet.succeeded("p", "s", "k1");
   quiet.remember("p");
 
   // A write in place, which this program never does, does not change the folder.
   const text = Deno.readTextFileSync(path);
   Deno.writeTextFileSync(path, "damaged");
-  new Histories(folder.path, later).succeeded("p", "s", "k1");
+  await new Histories(folder.path, later).succeeded("p", "s", "k1");
   assertEquals(Deno.readTextFileSync(path), "damaged");
   Deno.writeTextFileSync(path, text);
 
   await tick();
-  new Histories(folder.path, later).failed("p", "s", FAILURE);
+  await new Histories(folder.path, later).failed("p", "s", FAILURE);
   const after = new Histories(folder.path, later);
   assertEquals(after.read("p", "s").failure, FAILURE);
-  after.succeeded("p", "s", "k1");
+  await after.succeeded("p", "s", "k1");
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
 
 Deno.test("Histories.remember() writes nothing when a history was written in between", async () => {
   using folder = new TemporaryFolder();
-  new Histories(folder.path).succeeded("p", "s", "k1");
+  await new Histories(folder.path).succeeded("p", "s", "k1");
   const one = new Histories(folder.path, later);
-  one.succeeded("p", "s", "k1");
+  await one.succeeded("p", "s", "k1");
   await tick();
-  new Histories(folder.path, later).failed("p", "s", FAILURE);
+  await new Histories(folder.path, later).failed("p", "s", FAILURE);
   one.remember("p");
   const after = new Histories(folder.path, later);
-  after.succeeded("p", "s", "k1");
+  await after.succeeded("p", "s", "k1");
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
 
-/** A program that records runs. */
-const NOTING = (name: string) =>
-  `const { Usage } = await import(${
-    JSON.stringify(import.meta.resolve("../../lib/store/histories.ts"))
+/** Runs programs at once, each with this body and a name of its own. */
+async function atOnce(
+  folder: TemporaryFolder,
+  names: readonly string[],
+  body: string,
+): Promise<void> {
+  const head = ["histories", "digest"].map((it) => {
+    const url = import.meta.resolve(`../../lib/store/${it}.ts`);
+    return `import * as ${it} from ${JSON.stringify(url)};\n`;
   });
-   const { digest } = await import(${
-    JSON.stringify(import.meta.resolve("../../lib/store/digest.ts"))
-  });
-   const usage = new Usage(Deno.args[0]);
-   for (let i = 0; i < 5; i++) await usage.record("p", [digest("${name}" + i)]);`;
+  const program = folder.write("program.js", `${head.join("")}${body}`);
+  await Promise.all(names.map(async (name) => {
+    const { success } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", program, folder.join("used"), name],
+      stderr: "inherit",
+    }).output();
+    assert(success);
+  }));
+}
+
+Deno.test("Histories.succeeded() keeps all results when runs with different parameters record them at once", async () => {
+  using folder = new TemporaryFolder();
+  const names = ["a", "b"];
+  await atOnce(
+    folder,
+    names,
+    `const [path, name] = Deno.args;
+     const all = new histories.Histories(path);
+     for (let i = 0; i < 10; i++) await all.succeeded("p", "s", name + i);`,
+  );
+  assertEquals(
+    new Histories(folder.join("used")).read("p", "s").keys.toSorted(),
+    names.flatMap((name) => [...Array(10).keys()].map((i) => name + i)),
+  );
+});
 
 Deno.test("Usage.record() keeps all runs when two processes record at once", async () => {
   using folder = new TemporaryFolder();
   const names = ["a", "b"];
-  await Promise.all(names.map(async (name) => {
-    const program = folder.write(`${name}.js`, NOTING(name));
-    const { success } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-check", program, folder.join("used")],
-    }).output();
-    assert(success);
-  }));
+  await atOnce(
+    folder,
+    names,
+    `const [path, name] = Deno.args;
+     const usage = new histories.Usage(path);
+     for (let i = 0; i < 5; i++) await usage.record("p", [digest.digest(name + i)]);`,
+  );
   const wanted = names.flatMap((name) =>
     [0, 1, 2, 3, 4].map((i) => digest(name + i))
   );

@@ -59,7 +59,7 @@ export async function addResult(
     log: await store.blobs.putBytes(log.join("")),
   };
   store.manifests.write(manifest);
-  store.histories.succeeded("made", stage, manifest.key);
+  await store.histories.succeeded("made", stage, manifest.key);
   return manifest;
 }
 

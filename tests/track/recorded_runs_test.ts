@@ -40,10 +40,10 @@ Deno.test("recordedRuns() gives a result that several stages share once, by the 
   withFolder(async (folder) => {
     const store = await filledStore(folder);
     const before = await recordedRuns("made", store, fail);
-    store.histories.succeeded("made", "another", before[0]!.key);
+    await store.histories.succeeded("made", "another", before[0]!.key);
     assertEquals(await recordedRuns("made", store, fail), before);
-    store.histories.succeeded("other", "b", before[0]!.key);
-    store.histories.succeeded("other", "c", before[0]!.key);
+    await store.histories.succeeded("other", "b", before[0]!.key);
+    await store.histories.succeeded("other", "c", before[0]!.key);
     const [run, ...others] = await recordedRuns("other", store, fail);
     assertEquals([run!.stage, others.length], ["b", 0]);
   }));

@@ -286,8 +286,8 @@ export async function schedulerParts(): Promise<Parts> {
       part("write the manifest", () => {
         store.manifests.write(decided.manifest);
       }),
-      part("note the result in the history", () => {
-        store.histories.failed("test", "next", {
+      part("note the result in the history", async () => {
+        await store.histories.failed("test", "next", {
           key: decided.key,
           message: "",
           ended: "",
