@@ -257,6 +257,7 @@ interface Audit {
 
 /** Reads all blobs and manifests, compares them with their digests and removes those that are damaged. */
 export async function audit(store: Store): Promise<Audit> {
+  using _live = await holdOff(store);
   const damaged: string[] = [];
   let blobs = 0;
   for (const folder of entriesOf(store.blobs.folder)) {

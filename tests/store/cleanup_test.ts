@@ -175,6 +175,15 @@ function exists(path: string): boolean {
   return fingerprint(path) !== undefined;
 }
 
+Deno.test("audit() keeps clean-ups away from the files that it reads", async () => {
+  using folder = new TemporaryFolder();
+  const store = new Store(folder.path);
+  await addResult(store, 1);
+  const auditing = audit(store);
+  assertEquals(await cleanUp(store, 0), undefined);
+  assertEquals((await auditing).damaged, []);
+});
+
 Deno.test("audit() finds and removes damaged files whose metadata show no change", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 3);
