@@ -103,11 +103,13 @@ export async function findStageLog(
 ): Promise<FoundLog> {
   const { pipeline } = graph;
   using _live = await holdOff(store);
+  // Before results: a run that ends meanwhile is in neither otherwise.
+  const runs = liveRuns(store);
   const context = await openContext(graph, [id], settings, store);
   const { reused, lacking, key } = await findResult(context, id);
   context.sources.save();
   await store.saveStats();
-  const live = liveRuns(store).find((run) =>
+  const live = runs.find((run) =>
     run.pipeline === pipeline && run.stage === id && run.key === key
   );
   if (live !== undefined) {

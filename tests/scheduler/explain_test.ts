@@ -91,6 +91,67 @@ Deno.test("explain() names changed, new and removed files of a source folder", a
   assertEquals(reason, "source data data/a changed");
 });
 
+Deno.test("findStageLog() finds the log of a result, of a failed run and of a run in progress", async () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  const find = async () => {
+    const graph = await project.graph({ s: { task: "say" } });
+    return await findStageLog(graph, "s", project.settings(), store);
+  };
+  const gate = gateOf(project);
+  const lines = async () => {
+    const lines: string[] = [];
+    for await (const line of readLog(await find(), true)) {
+      if (line.type === "log") lines.push(line.line);
+      if (lines.includes("first")) gate.open();
+    }
+    return lines;
+  };
+  project.task("say", "stage.log('fine'); return 1;");
+  await assertRejects(find, Error, 'Stage "s" has no result yet');
+  await project.run({ s: { task: "say" } });
+  assertEquals(await lines(), ["fine"]);
+  project.task("say", "stage.log('wrong'); throw new Error('x');");
+  await project.run({ s: { task: "say" } });
+  assert((await lines()).includes("wrong"));
+  project.task(
+    "say",
+    `stage.log('first'); ${gate.wait()} stage.log('last'); return 1;`,
+    { rest: gate.permissions },
+  );
+  const scheduler = project.spawn({ s: { task: "say" } });
+  await scheduler.event((event) => event.type === "log");
+  assertEquals(await lines(), ["first", "last"]);
+  await scheduler.end();
+});
+
+Deno.test("findStageLog() finds the log of a run that ends while it looks", async () => {
+  using project = new TestProject();
+  const gate = gateOf(project);
+  project.task("say", `stage.log("fine"); ${gate.wait()} return 1;`, {
+    rest: gate.permissions,
+  });
+  const stages = { s: { task: "say" } };
+  const graph = await project.graph(stages);
+  const scheduler = project.spawn(stages);
+  await scheduler.event((event) => event.type === "log");
+  class SlowStore extends Store {
+    // Called between the look at results and the end of the search.
+    override async saveStats(): Promise<void> {
+      gate.open();
+      await scheduler.end();
+    }
+  }
+  const find = (store: Store) =>
+    findStageLog(graph, "s", project.settings(), store);
+  const found = await find(new SlowStore(project.path("out/cache")));
+  const store = new Store(project.path("out/cache"));
+  const lines = await Array.fromAsync(
+    readLog(found, false, { findAgain: () => find(store) }),
+  );
+  assert(lines.some((it) => it.type === "log" && it.line === "fine"));
+});
+
 Deno.test("readLog() stops following when the scheduler is killed", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
