@@ -1,13 +1,7 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../store/digest.ts";
-import {
-  isHeldHere,
-  type Lock,
-  lockFile,
-  lockHolder,
-  tryLockFile,
-} from "../store/locks.ts";
+import { isHeldHere, type Lock, lockFile } from "../store/locks.ts";
 import { type Context, stageOf } from "./context.ts";
 import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
@@ -275,17 +269,15 @@ async function lock(
   messages: Record<"refuse" | "wait", (holder: string) => string>,
 ): Promise<Lock> {
   const path = join(store.makeFolder("locks"), name);
-  if (!settings.wait) {
-    const lock = tryLockFile(path);
-    if (lock !== undefined) return lock;
-    // Another stage of this process holds it, and will release it.
-    if (!isHeldHere(path)) {
-      throw new BusyError(messages.refuse(lockHolder(path)));
-    }
-  }
   return await lockFile(path, {
     signal: waiting,
-    onWait: (holder) => emit(waitingFor(stage, messages.wait(holder))),
+    onWait(holder) {
+      // Another stage of this process will release it.
+      if (!settings.wait && !isHeldHere(path)) {
+        throw new BusyError(messages.refuse(holder));
+      }
+      emit(waitingFor(stage, messages.wait(holder)));
+    },
   });
 }
 

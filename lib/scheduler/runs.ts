@@ -286,6 +286,7 @@ export function liveRuns(store: Store, mutex?: string): LiveRun[] {
   return entriesOf(store.path("runs")).flatMap(({ name }) => {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
+    // Its scheduler locks it before it writes this file, and must find the lock free.
     if (run.state !== "whole") return [];
     if (mutex !== undefined && run.value.mutex !== mutex) return [];
     const log = join(folder, "log.jsonl");

@@ -7,7 +7,7 @@ export interface Lock extends Disposable {
 interface LockOptions {
   /** True for a shared (reader) lock; by default, it is exclusive. */
   readonly shared?: boolean;
-  /** Called once if the lock is taken, with its holder: `process 1234`. */
+  /** Called once if another process holds the exclusive lock, with its name: `process 1234`. */
   readonly onWait?: (holder: string) => void;
   /** Cancels waiting. */
   readonly signal?: AbortSignal;
@@ -38,8 +38,11 @@ export async function lockFile(
     options.signal?.throwIfAborted();
     const lock = tryLockFile(path, options);
     if (lock !== undefined) return lock;
-    if (!told) options.onWait?.(lockHolder(path));
-    told = true;
+    // A process that asks whether it is locked does not hold it.
+    if (!told && options.onWait !== undefined && isLocked(path)) {
+      options.onWait(lockHolder(path));
+      told = true;
+    }
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
@@ -88,7 +91,7 @@ export function tryLockFile(
   );
 }
 
-/** True if a process holds the exclusive lock. */
+/** True if a process holds the exclusive lock. To find out, this process holds a shared one for a moment. */
 export function isLocked(path: string): boolean {
   try {
     using lock = tryLockFile(path, { shared: true, create: false });

@@ -2,7 +2,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { basename, join } from "node:path";
 import { local } from "../../lib/scheduler/executors/local.ts";
-import { makeRunFolder, sweepRuns } from "../../lib/scheduler/runs.ts";
+import {
+  liveRuns,
+  makeRunFolder,
+  sweepRuns,
+} from "../../lib/scheduler/runs.ts";
 import { seal } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { processesOf } from "../soak/processes.ts";
@@ -228,4 +232,13 @@ Deno.test("sweepRuns() removes what killed schedulers of this host left, but of 
       basename(folder.path),
     ].sort(),
   );
+});
+
+Deno.test("liveRuns() does not touch the lock of a run folder that another process is creating", () => {
+  using project = new TestProject();
+  const store = new Store(project.path("out/cache"));
+  const creating = join(store.makeFolder("runs"), ".1-00000001-0-new");
+  // Whoever tries to lock this fails.
+  Deno.mkdirSync(join(creating, "lock"), { recursive: true });
+  assertEquals(liveRuns(store), []);
 });
