@@ -86,7 +86,8 @@ function startGroup(
   try {
     noteGroup(job.folder, process.pid);
   } catch (error) {
-    process.kill("SIGKILL");
+    // Unlike `process.kill()`, this takes a process that has just ended.
+    signal(process.pid, "SIGKILL");
     throw error;
   }
   const lifeline = process.stdin.getWriter();
