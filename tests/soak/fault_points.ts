@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertNotMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { signal } from "../../lib/scheduler/executors/processes.ts";
 import { SchedulerProcess, TestProject } from "../scheduler/project.ts";
 import { hasStrace, namesIn } from "./kill_points.ts";
 import { orphansOf } from "./processes.ts";
@@ -142,7 +143,7 @@ async function endOf(run: SchedulerProcess, where: string): Promise<number> {
   let hangs = false;
   const timer = setTimeout(() => {
     hangs = true;
-    run.process.kill("SIGKILL");
+    signal(run.process.pid, "SIGKILL");
   }, LONGEST * 1000);
   await run.end();
   clearTimeout(timer);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { signal } from "../../lib/scheduler/executors/processes.ts";
 import type { SoakPipeline } from "./pipeline.ts";
 
 /** Where a fault is brought about. */
@@ -102,7 +103,9 @@ const FAULTS: readonly Fault[] = [
       pipeline.changeSource();
       const run = pipeline.spawn(out);
       await run.until(({ type }) => type === "started");
-      if (run.events.at(-1)?.type !== "summary") run.process.kill("SIGKILL");
+      if (run.events.at(-1)?.type !== "summary") {
+        signal(run.process.pid, "SIGKILL");
+      }
       await run.end();
       return () => {
         delete pipeline.env.PATH;

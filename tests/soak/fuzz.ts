@@ -1,5 +1,6 @@
 import { assert } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { signal } from "../../lib/scheduler/executors/processes.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 
 /** Parsers that must have a fuzz test, each by a word of the test's path. */
@@ -34,7 +35,7 @@ export async function fuzzParsers(inputs: number): Promise<void> {
   let hangs = false;
   const timer = setTimeout(() => {
     hangs = true;
-    process.kill("SIGKILL");
+    signal(process.pid, "SIGKILL");
   }, limit(inputs) * 1000);
   const { success } = await process.status;
   clearTimeout(timer);

@@ -1,6 +1,7 @@
 import { assert } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Event } from "../../lib/scheduler/events.ts";
+import { signal } from "../../lib/scheduler/executors/processes.ts";
 import { SchedulerProcess } from "../scheduler/project.ts";
 
 /** Milliseconds without an event after which a run hangs. */
@@ -22,7 +23,7 @@ export class SoakRun extends SchedulerProcess {
     const timer = setInterval(() => {
       if (seen === this.events.length) {
         hangs = true;
-        this.process.kill("SIGKILL");
+        signal(this.process.pid, "SIGKILL");
       }
       seen = this.events.length;
     }, SILENCE);
@@ -71,9 +72,9 @@ export function processesOf(folder: string): number[] {
     .map(({ name }) => Number(name));
 }
 
-/** Waits until these processes have ended; returns those that have not after five seconds. */
+/** Waits until these processes have ended; returns those that have not after half a minute. */
 export async function orphansOf(folder: string): Promise<number[]> {
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 600; tries++) {
     if (processesOf(folder).length === 0) return [];
     await sleep(50);
   }
