@@ -51,9 +51,12 @@ Deno.test("gpusAmong() numbers the visible devices as CUDA does", () => {
 
 Deno.test("run() gives each stage GPUs of its own, and none to stages that ask for none", async () => {
   using project = new TestProject();
-  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: ["7", "9"] };
+  using one = ownGpu();
+  using other = ownGpu();
+  const gpus = [one.id, other.id].sort();
+  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus };
   await project.run(spans(project, { resources: { gpu: 1 } }), { limits });
-  assertEquals(spansOf(project).map(([, , id]) => id).sort(), ["7", "9"]);
+  assertEquals(spansOf(project).map(([, , id]) => id).sort(), gpus);
   await project.run(spans(project), {
     limits,
     force: new Set(["s0", "s1"]),
@@ -75,7 +78,7 @@ Deno.test("run() never shares a GPU with another process", async () => {
   assertEquals(overlap([spanOf(one, "s0"), spanOf(other, "s0")]), false);
 });
 
-/** A GPU id that no other test uses. */
+/** A GPU id that no other test uses, also not the same one in another checkout. */
 function ownGpu() {
   const id = crypto.randomUUID();
   const path = `${lockFolder()}/gpu-${id}`;
@@ -129,24 +132,28 @@ Deno.test("run() lets its own stages take turns with a GPU, even when wait is fa
 
 Deno.test("run() gives a GPU to each stage whose runtime needs one", async () => {
   using project = new TestProject();
+  using one = ownGpu();
+  using other = ownGpu();
+  const gpus = [one.id, other.id].sort();
+  const [first] = gpus;
   const stages = spans(project, {}, NEEDS_ENGINE);
   project.task("plain", "return Deno.env.get('CUDA_VISIBLE_DEVICES');", {
     rest: `permissions: { env: ["CUDA_VISIBLE_DEVICES"] },`,
   });
   const withPlain = { ...stages, plain: { task: "plain" } };
   const ids = () => spansOf(project).map(([, , id]) => id).sort();
-  await project.run(withPlain, engineOn(1, ["7", "9"]));
-  assertEquals(ids(), ["7", "9"]);
+  await project.run(withPlain, engineOn(1, gpus));
+  assertEquals(ids(), gpus);
   assertEquals(project.read("out/test/plain/out.txt"), "");
 
   const force = new Set(Object.keys(stages));
-  await project.run(stages, { ...engineOn(1, ["7"]), force });
-  assertEquals(ids(), ["7", "7"]);
+  await project.run(stages, { ...engineOn(1, [first!]), force });
+  assertEquals(ids(), [first!, first!]);
   assertEquals(overlap(spansOf(project)), false);
 
   const asking = spans(project, { resources: { gpu: 2 } }, NEEDS_ENGINE);
-  await project.run(asking, { ...engineOn(1, ["7", "9"]), force });
-  assertEquals(ids(), ["7,9", "7,9"]);
+  await project.run(asking, { ...engineOn(1, gpus), force });
+  assertEquals(ids(), [gpus.join(), gpus.join()]);
 });
 
 Deno.test("run() fails a stage whose runtime needs a GPU when none can be used", async () => {
