@@ -16,22 +16,22 @@ async function tick(): Promise<void> {
 
 Deno.test("Histories.succeeded() reads a history only when the folder has changed", async () => {
   using folder = new TemporaryFolder();
-  const path = folder.join("p", "s.json");
-  await new Histories(folder.path).succeeded("p", "s", "k1");
-  const quiet = new Histories(folder.path, later);
+  const path = folder.join("stages", "p", "s.json");
+  await new Histories(folder.join("stages")).succeeded("p", "s", "k1");
+  const quiet = new Histories(folder.join("stages"), later);
   await quiet.succeeded("p", "s", "k1");
   quiet.remember("p");
 
   // A write in place, which this program never does, does not change the folder.
   const text = Deno.readTextFileSync(path);
   Deno.writeTextFileSync(path, "damaged");
-  await new Histories(folder.path, later).succeeded("p", "s", "k1");
+  await new Histories(folder.join("stages"), later).succeeded("p", "s", "k1");
   assertEquals(Deno.readTextFileSync(path), "damaged");
   Deno.writeTextFileSync(path, text);
 
   await tick();
-  await new Histories(folder.path, later).failed("p", "s", FAILURE);
-  const after = new Histories(folder.path, later);
+  await new Histories(folder.join("stages"), later).failed("p", "s", FAILURE);
+  const after = new Histories(folder.join("stages"), later);
   assertEquals(after.read("p", "s").failure, FAILURE);
   await after.succeeded("p", "s", "k1");
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
@@ -39,13 +39,13 @@ Deno.test("Histories.succeeded() reads a history only when the folder has change
 
 Deno.test("Histories.remember() writes nothing when a history was written in between", async () => {
   using folder = new TemporaryFolder();
-  await new Histories(folder.path).succeeded("p", "s", "k1");
-  const one = new Histories(folder.path, later);
+  await new Histories(folder.join("stages")).succeeded("p", "s", "k1");
+  const one = new Histories(folder.join("stages"), later);
   await one.succeeded("p", "s", "k1");
   await tick();
-  await new Histories(folder.path, later).failed("p", "s", FAILURE);
+  await new Histories(folder.join("stages"), later).failed("p", "s", FAILURE);
   one.remember("p");
-  const after = new Histories(folder.path, later);
+  const after = new Histories(folder.join("stages"), later);
   await after.succeeded("p", "s", "k1");
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
