@@ -48,20 +48,43 @@ export async function* readLog(
   const { signal, findAgain, store } = following;
   const isOver = () => !follow || signal?.aborted === true;
   const seen = new Set<string | undefined>();
+  const attempt = { number: 0 };
   let opened = await openFound(first, findAgain);
   for (;;) {
     const { found, file } = opened;
     seen.add(startOf(found));
     let goesOn: boolean;
     try {
-      goesOn = yield* readRun(opened, isOver);
+      goesOn = yield* readRun(opened, isOver, attempt);
     } finally {
       file.close();
     }
     if (!goesOn || store === undefined || found.key === undefined) return;
     const next = await nextAttempt(store, found.key, seen, isOver);
-    if (next === undefined) return;
+    if (next === undefined) {
+      if (findAgain !== undefined && !isOver()) {
+        yield* lastAttempt(await findAgain(), attempt.number);
+      }
+      return;
+    }
     opened = next;
+  }
+}
+
+/**
+ * Reads the log of the last attempt, which may have begun and ended between two
+ * looks.
+ *
+ * @param shown Number of the attempt that was read last.
+ */
+async function* lastAttempt(
+  found: FoundLog,
+  shown: number,
+): AsyncGenerator<LogLine> {
+  let isNew = false;
+  for await (const line of readLog(found, false)) {
+    if (line.type === "started") isNew = line.attempt > shown;
+    if (isNew) yield line;
   }
 }
 
@@ -70,10 +93,15 @@ interface OpenLog {
   readonly file: Deno.FsFile;
 }
 
-/** Reads the log of one run. Returns true if another attempt may follow. */
+/**
+ * Reads the log of one run. Returns true if another attempt may follow.
+ *
+ * @param attempt Gets the number of the attempt.
+ */
 async function* readRun(
   { found, file }: OpenLog,
   isOver: () => boolean,
+  attempt: { number: number },
 ): AsyncGenerator<LogLine, boolean> {
   const hasScheduler = found.from === "live" && isWritten(found.path);
   const isLeft = found.from === "live" && !hasScheduler && isKept(found);
@@ -87,6 +115,7 @@ async function* readRun(
   for await (const text of growingLines(file, hasEnded)) {
     const line = parseLine(text, found);
     last = line;
+    if (line.type === "started") attempt.number = line.attempt;
     // Of the other events of a job, it is not known which were written before it was left.
     const isOfScheduler = line.type === "started" || line.type === "queued";
     if (isLeft && !isOfScheduler) continue;

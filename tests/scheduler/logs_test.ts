@@ -53,6 +53,39 @@ Deno.test("openLog() writes the events of a short log at once", () => {
   assertEquals(Deno.readTextFileSync(path), text);
 });
 
+Deno.test("logs -f shows the last attempt of a stage also if that ended before it was found", async () => {
+  using project = new TestProject();
+  project.task("bad", "stage.log('begun'); throw new Error('Not now');");
+  const stages = { s: { task: "bad", retries: 1 } };
+  const { events } = await project.run(stages);
+  const store = new Store(project.path("out/cache"));
+  const graph = await project.graph(stages);
+  const find = () => findStageLog(graph, "s", project.settings(), store);
+  const found = await find();
+  // The log of the first attempt, as a reader has opened it.
+  const second = events.findIndex((it) =>
+    it.type === "started" && it.attempt === 2
+  );
+  const path = project.path("log.jsonl");
+  const lines = events.slice(0, second)
+    .filter((it) => ["started", "log", "failed"].includes(it.type))
+    .map((it) => JSON.stringify({ at: 0, ...it }) + "\n");
+  Deno.writeTextFileSync(path, lines.join(""));
+  const told: string[] = [];
+  const following = { store, findAgain: find };
+  for await (
+    const line of readLog({ ...found, from: "live", path }, true, following)
+  ) {
+    if (line.type === "started") told.push(`attempt ${line.attempt}`);
+    if (line.type === "failed") told.push(line.message);
+    if (line.type === "log" && line.stream === "log") told.push(line.line);
+  }
+  assertEquals(told, [
+    ...["attempt 1", "begun", "Not now"],
+    ...["attempt 2", "begun", "Not now"],
+  ]);
+});
+
 Deno.test("logs -f goes on with the next attempt of a stage, and ends with the last one", async () => {
   using project = new TestProject();
   const gate = gateOf(project);
