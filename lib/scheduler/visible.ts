@@ -251,7 +251,7 @@ class Remains {
 
   /** What was moved aside; undefined if nothing was. */
   get kept(): Kept | undefined {
-    if (this.#aside === undefined) return undefined;
+    if (this.#aside === undefined || this.#count === 0) return undefined;
     return {
       type: "kept",
       stage: this.#stage,
@@ -284,7 +284,7 @@ class Remains {
       try {
         kind = Deno.readTextFileSync(this.#listed(name));
       } catch (error) {
-        // A scheduler on another host, which may not see the lock, has just swept it.
+        // A scheduler on another host, which may not see the lock, has swept it.
         if (error instanceof Deno.errors.NotFound) continue;
         throw error;
       }
@@ -351,7 +351,13 @@ class Remains {
     );
     const kept = join(this.#aside, path);
     Deno.mkdirSync(dirname(kept), { recursive: true });
-    Deno.renameSync(whole, kept);
+    try {
+      Deno.renameSync(whole, kept);
+    } catch (error) {
+      // Another host has moved or removed it.
+      if (error instanceof Deno.errors.NotFound) return;
+      throw error;
+    }
     this.#count++;
   }
 }
