@@ -59,7 +59,7 @@ Deno.test("explain compares a key with the nearest result, down to the parameter
   project.edit("tasks/make.ts", '"\\n"', '"\\n\\n"');
   assertMatch(
     (await explain()).stdout,
-    /code .*make\.ts changed\n +.*make\.ts:2\d\n +- .*\n +\+ /,
+    /code .*make\.ts changed\n +.*make\.ts:3\d\n +- .*\n +\+ /,
   );
   const [explanation] = (await explain("--json")).json();
   assertEquals(explanation.decision.state, "run");
