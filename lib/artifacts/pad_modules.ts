@@ -14,11 +14,13 @@ interface PeftScales {
   readonly stabilized: boolean;
 }
 
-/** A LoRA with one rank and the scale alpha / rank for all modules. */
+/** A LoRA with one rank and the scale alpha / rank for all modules of the encoder. */
 export interface PaddedModules {
   readonly rank: number;
   readonly alpha: number;
   readonly tensors: AdapterTensors;
+  /** What LoRA on modules of the head adds to their weights, by the names of these. */
+  readonly headUpdates: AdapterTensors;
 }
 
 /**
@@ -26,12 +28,23 @@ export interface PaddedModules {
  * columns of zeros in `lora_B`, and gives them the same scale by multiplying
  * `lora_B`. The adapter computes the same values bit for bit.
  *
+ * LoRA on a module of the head, as `all-linear` of PEFT puts it on BERT's
+ * pooler, is multiplied out, because a head has no rank.
+ *
+ * @param isOfHead Tells the modules of the head by the names of their weights.
  * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
  */
 export function padModules(
-  tensors: AdapterTensors,
+  given: AdapterTensors,
   scales: PeftScales,
+  isOfHead: (weight: string) => boolean,
 ): PaddedModules {
+  const { head = [], encoder = [] } = Object.groupBy(
+    Object.entries(given),
+    ([name]) =>
+      LORA.test(name) && isOfHead(weightOf(name)) ? "head" : "encoder",
+  );
+  const tensors = Object.fromEntries(encoder);
   const modules = modulesIn(tensors, scales);
   const [first, ...others] = modules.values();
   if (first === undefined) throw new SyntaxError("it has no LoRA tensors");
@@ -43,11 +56,7 @@ export function padModules(
     const module = modules.get(moduleOf(name) ?? "");
     if (module === undefined) return [name, tensor];
     const isA = name.includes(".lora_A.");
-    if (tensor.shape[isA ? 0 : 1] !== module.rank) {
-      throw new SyntaxError(
-        `tensor "${name}" has shape [${tensor.shape}], but its rank in "adapter_config.json" is ${module.rank}`,
-      );
-    }
+    checkRank(name, tensor, module);
     return [
       name,
       isA
@@ -61,7 +70,66 @@ export function padModules(
       ? largest.alpha * Math.sqrt(largest.rank)
       : largest.alpha,
     tensors: Object.fromEntries(padded),
+    headUpdates: productsOf(Object.fromEntries(head), scales),
   };
+}
+
+const LORA = /\.lora_[AB]\.weight$/;
+
+/** Name of the weight that a LoRA tensor adapts. */
+function weightOf(tensor: string): string {
+  return tensor.replace(LORA, ".weight");
+}
+
+/** @throws {SyntaxError} If a LoRA tensor has another rank than the configuration says. */
+function checkRank(
+  name: string,
+  { shape }: TensorValues,
+  { rank }: Module,
+): void {
+  if (shape[name.includes(".lora_A.") ? 0 : 1] === rank) return;
+  throw new SyntaxError(
+    `tensor "${name}" has shape [${shape}], but its rank in "adapter_config.json" is ${rank}`,
+  );
+}
+
+/** The scaled products B A, `[out, in]`, by the names of the weights to which they are added. */
+function productsOf(
+  tensors: AdapterTensors,
+  scales: PeftScales,
+): AdapterTensors {
+  const modules = modulesIn(tensors, scales);
+  return Object.fromEntries(
+    Object.entries(tensors).flatMap(([name, a]) => {
+      if (!name.includes(".lora_A.")) return [];
+      const other = name.replace(".lora_A.", ".lora_B.");
+      const b = tensors[other];
+      if (b === undefined) {
+        throw new SyntaxError(`tensor "${other}" is missing`);
+      }
+      const module = modules.get(moduleOf(name)!)!;
+      checkRank(name, a, module);
+      checkRank(other, b, module);
+      return [[weightOf(name), product(b, a, module.scale)]];
+    }),
+  );
+}
+
+/** `scale B A`, with B `[out, rank]` and A `[rank, in]`. */
+function product(b: TensorValues, a: TensorValues, scale: number) {
+  const [rows, rank] = b.shape as [number, number];
+  const columns = a.shape[1]!;
+  const values = new Float32Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      let sum = 0;
+      for (let i = 0; i < rank; i++) {
+        sum += b.values[row * rank + i]! * a.values[i * columns + column]!;
+      }
+      values[row * columns + column] = scale * sum;
+    }
+  }
+  return { shape: [rows, columns], values };
 }
 
 /** Rank, alpha and scale of a module. */

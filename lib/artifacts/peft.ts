@@ -6,11 +6,17 @@ import {
   findAdapterFault,
   findMisfit,
   headOutputs,
+  moduleOf,
+  modulesOf,
+  modulesToSave,
   PEFT_PREFIX,
   peftTargets,
 } from "../engine/adapters/peft.ts";
 import { methodNamed } from "../engine/methods/registry.ts";
+import type { Architecture, Model } from "../engine/models/model.ts";
 import {
+  factorA,
+  parameterLayout,
   type TargetModules,
   tensorReader,
 } from "../engine/models/parameters.ts";
@@ -32,10 +38,13 @@ interface PeftAdapter {
   readonly rank: number;
   /** The scale is alpha / rank. */
   readonly alpha: number;
-  readonly targetModules: TargetModules;
+  /** Target modules as the configuration lists them; undefined if it has a pattern. */
+  readonly listedModules: readonly string[] | undefined;
   /** Outputs of the classification head. */
   readonly outputs: number;
   readonly tensors: AdapterTensors;
+  /** What is to be added to weights of the pretrained head, by their names. */
+  readonly headUpdates: AdapterTensors;
 }
 
 /**
@@ -49,8 +58,14 @@ interface PeftAdapter {
 export async function readPeft(folder: string): Promise<PeftAdapter> {
   const configPath = join(folder, "adapter_config.json");
   if (!existsSync(configPath)) {
+    // PEFT saves an adapter with a name of its own in a folder of that name.
+    const named = await subfolders(folder, "adapter_config.json");
     throw new SyntaxError(
-      `"${folder}" has no "adapter_config.json": give a folder written by save_pretrained() of PEFT`,
+      `"${folder}" has no "adapter_config.json": give ${
+        named.length === 0
+          ? "a folder written by save_pretrained() of PEFT"
+          : named.map((it) => `"${it}"`).join(" or ")
+      }`,
     );
   }
   const config = await readJsonFile(configPath, PeftConfig);
@@ -64,27 +79,63 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   const shapes = new Map(
     [...file.tensors].map(([name, { shape }]) => [name, shape]),
   );
-  const architecture = architectureOf(shapes.keys());
-  const outputs = headOutputs(shapes);
+  const architecture = architectureIn(file);
+  const outputs = headOutputs(
+    new Map([...shapes].filter(([name]) => !isOutsideLayers(name))),
+  );
   if (architecture !== undefined && outputs === undefined) {
     throw new SyntaxError(
       `"${path}" has no classification head: train the adapter with modules_to_save=["classifier"], the default of PEFT for task_type SEQ_CLS`,
     );
   }
-  const { rank, alpha, tensors } = padded(path, file, config);
+  const { rank, alpha, tensors, headUpdates } = padded(path, file, config);
   const fault = findAdapterFault(shapesOf(tensors), rank, outputs ?? 1);
   if (fault !== undefined) {
-    throw new SyntaxError(`"${path}" cannot be imported: ${fault}`);
+    throw new SyntaxError(
+      `"${path}" cannot be imported: ${fault}${
+        architecture === undefined ? "" : `; ${importable(architecture)}`
+      }`,
+    );
   }
   return {
     baseModel: baseModelIn(config),
     rank,
     alpha,
-    targetModules: config.target_modules ??
-      peftTargets("all-linear", shapes.keys()),
+    listedModules: config.target_modules,
     outputs: outputs!,
     tensors,
+    headUpdates,
   };
+}
+
+/** How PEFT trains an adapter that can be imported. */
+function importable({ head }: Architecture): string {
+  const needed = head(1, 1).filter(({ start }) => start !== "pretrained")
+    .map(({ name }) => `${PEFT_PREFIX}${name}`);
+  return `train LoRA in every layer, with modules_to_save=${
+    JSON.stringify(modulesToSave(needed))
+  } and no other trained weights`;
+}
+
+/** The architecture of an adapter. PEFT may adapt modules of the head too, whose names do not tell it. */
+function architectureIn(file: SafetensorsFile): Architecture | undefined {
+  return architectureOf(
+    [...file.tensors.keys()].filter((name) => !isOutsideLayers(name)),
+  );
+}
+
+/** True for a LoRA tensor of a module that is in no layer. */
+function isOutsideLayers(tensor: string): boolean {
+  return moduleOf(tensor) !== undefined && !/\.\d+\./.test(tensor);
+}
+
+/** The folders in a folder that have a file. */
+async function subfolders(folder: string, file: string): Promise<string[]> {
+  const names = await Array.fromAsync(
+    existsSync(folder) ? Deno.readDir(folder) : [],
+    ({ name }) => join(folder, name),
+  );
+  return names.filter((it) => existsSync(join(it, file))).sort();
 }
 
 /** Facts about an adapter that are not in its files. */
@@ -102,10 +153,19 @@ interface Provenance {
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
 export function toAdapter(
-  { baseModel, rank, alpha, targetModules, tensors }: PeftAdapter,
-  model: string,
+  peft: PeftAdapter,
+  folder: string,
   { method, ...known }: Provenance,
 ): Adapter {
+  const { baseModel, rank, alpha, tensors } = peft;
+  const config = join(folder, "config.json");
+  const model = parseModel(Deno.readTextFileSync(config), config);
+  const misfit = findMisfit(shapesOf(tensors), model);
+  if (misfit !== undefined) {
+    throw new SyntaxError(
+      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained, with LoRA in every layer`,
+    );
+  }
   return {
     baseModel,
     training: {
@@ -113,32 +173,56 @@ export function toAdapter(
       method: `imported-${method}`,
       rank,
       alpha,
-      targetModules,
+      targetModules: targetsOf(peft, model),
       scaling: methodNamed(`imported-${method}`).importedScaling!,
       selection: null,
     },
-    tensors: withPretrainedHead(tensors, model),
+    tensors: withPretrainedHead(peft, folder, model),
   };
 }
 
 /**
- * The tensors, with those of the pretrained head that were not trained added
- * from the model.
+ * The targets that select the modules of an adapter: those listed, or the ends
+ * of the modules' names. PEFT lists modules of the head as well for
+ * `all-linear`, and leaves out what `exclude_modules` names.
+ */
+function targetsOf(
+  { listedModules, tensors }: PeftAdapter,
+  model: Model,
+): TargetModules {
+  const { modules } = parameterLayout(model, 1, {
+    rank: 1,
+    targetModules: "all-linear",
+  });
+  const isEnd = (target: string, name: string) =>
+    `.${name}`.endsWith(`.${target}`);
+  const selects = (targets: readonly string[]) =>
+    targets.every((target) =>
+      modules.some(({ name }) => isEnd(target, name))
+    ) &&
+    modules.every(({ name }) =>
+      targets.some((target) => isEnd(target, name)) ===
+        `${PEFT_PREFIX}${factorA(name)}` in tensors
+    );
+  const names = Object.keys(tensors);
+  const isLayer = (target: string) => /\.\d+\./.test(`.${target}`);
+  return [
+    ...(listedModules && !listedModules.some(isLayer) ? [listedModules] : []),
+    peftTargets("all-linear", names),
+  ].find(selects) ?? modulesOf(names);
+}
+
+/**
+ * The tensors, with those of the pretrained head that were not saved added from
+ * the model.
  *
- * @throws {SyntaxError} If the adapter does not fit the model.
+ * @throws {SyntaxError} If LoRA on the head has another shape than the model.
  */
 function withPretrainedHead(
-  tensors: AdapterTensors,
+  { tensors, headUpdates }: PeftAdapter,
   folder: string,
+  model: Model,
 ): AdapterTensors {
-  const config = join(folder, "config.json");
-  const model = parseModel(Deno.readTextFileSync(config), config);
-  const misfit = findMisfit(shapesOf(tensors), model);
-  if (misfit !== undefined) {
-    throw new SyntaxError(
-      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
-    );
-  }
   const missing = model.architecture.head(model.hidden, 1).filter((
     { name, start },
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
@@ -147,10 +231,17 @@ function withPretrainedHead(
   const read = tensorReader(file, model);
   return {
     ...tensors,
-    ...Object.fromEntries(missing.map(({ name, shape }) => [
-      `${PEFT_PREFIX}${name}`,
-      { shape, values: read(name, shape) },
-    ])),
+    ...Object.fromEntries(missing.map(({ name, shape }) => {
+      const update = headUpdates[`${PEFT_PREFIX}${name}`];
+      if (update !== undefined && String(update.shape) !== String(shape)) {
+        throw new SyntaxError(
+          `The adapter does not fit the model: its LoRA on "${name}" has shape [${update.shape}], expected [${shape}]; connect the model on which it was trained`,
+        );
+      }
+      const values = read(name, shape)
+        .map((value, i) => value + (update?.values[i] ?? 0));
+      return [`${PEFT_PREFIX}${name}`, { shape, values }];
+    })),
   };
 }
 
@@ -160,6 +251,12 @@ function padded(
   file: SafetensorsFile,
   config: PeftConfig,
 ): PaddedModules {
+  const head = new Set(
+    architectureIn(file)?.head(1, 1)
+      .map(({ name }) => `${PEFT_PREFIX}${name}`),
+  );
+  const isOfHead = (weight: string) =>
+    head.has(weight) && !file.tensors.has(weight);
   const tensors = Object.fromEntries(
     [...file.tensors].map(([name, { shape }]) => [
       name,
@@ -173,7 +270,7 @@ function padded(
       rankPattern: config.rank_pattern,
       alphaPattern: config.alpha_pattern,
       stabilized: config.use_rslora === true,
-    });
+    }, isOfHead);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new SyntaxError(`"${path}" cannot be imported: ${error.message}`);
@@ -223,20 +320,20 @@ const PLAIN_INITS = [
  * visible in its tensors, such as the target modules.
  */
 const PeftConfig = z.looseObject({
-  peft_type: z.literal(
-    "LORA",
-    never(
-      "An adapter of another type than LoRA",
-      "train it with LoRA, or merge it in PEFT",
-    ),
-  ),
-  task_type: z.literal(
-    "SEQ_CLS",
-    never(
-      "An adapter for another task type",
-      "train it with task_type SEQ_CLS",
-    ),
-  ),
+  peft_type: z.literal("LORA", {
+    error: ({ input }) =>
+      `An adapter of another type than LoRA (${
+        JSON.stringify(input)
+      }) cannot be imported; train it with LoRA, or merge it in PEFT`,
+  }),
+  task_type: z.literal("SEQ_CLS", {
+    error: ({ input }) =>
+      input == null
+        ? 'An adapter without a task type cannot be imported; if it was trained on a model for sequence classification, write "SEQ_CLS" here'
+        : `An adapter for another task type (${
+          JSON.stringify(input)
+        }) cannot be imported; train it with task_type SEQ_CLS`,
+  }),
   base_model_name_or_path: z.string().nullish(),
   revision: z.string().nullish(),
   r: z.int().positive(),

@@ -65,9 +65,13 @@ Deno.test("import-adapter names each setting of PEFT that would change what the 
     const configs: [Record<string, unknown>, RegExp][] = [
       [
         { peft_type: "IA3" },
-        /another type than LoRA cannot be imported/,
+        /another type than LoRA \("IA3"\) cannot be imported/,
       ],
-      [{ task_type: "CAUSAL_LM" }, /another task type cannot .*SEQ_CLS/],
+      [
+        { task_type: "CAUSAL_LM" },
+        /another task type \("CAUSAL_LM"\) cannot .*SEQ_CLS/,
+      ],
+      [{ task_type: null }, /without a task type cannot .* write "SEQ_CLS"/],
       [
         { init_lora_weights: "pissa_niter_16" },
         /initialization may change the model's weights \("pissa_niter_16"\) cannot.*path_initial/,

@@ -149,6 +149,78 @@ Deno.test("import-adapter adds the model's pooler if the adapter of a BERT has n
     assertEquals(servedRanks(imported.training), [4]);
   }));
 
+Deno.test("import-adapter adds LoRA on BERT's pooler to its weight, as all-linear of PEFT trains it", () =>
+  withFolder(async (folder) => {
+    const own = referenceTensors("bert");
+    const pooler = "base_model.model.bert.pooler.dense";
+    const { [`${pooler}.weight`]: weight, [`${pooler}.bias`]: _, ...others } =
+      own;
+    const [outputs, inputs] = weight!.shape as [number, number];
+    // B A is 1.5 in row 2, column 3.
+    const a = new Float32Array(4 * inputs);
+    const b = new Float32Array(outputs * 4);
+    a[1 * inputs + 3] = 0.5;
+    b[2 * 4 + 1] = 3;
+    const tensors = {
+      ...others,
+      [`${pooler}.lora_A.weight`]: { shape: [4, inputs], values: a },
+      [`${pooler}.lora_B.weight`]: { shape: [outputs, 4], values: b },
+    };
+    const adapted = ["query", "value"].flatMap((name) =>
+      [0, 1].map((i) => `bert.encoder.layer.${i}.attention.self.${name}`)
+    );
+    const source = await peftFolder(folder, {
+      target_modules: [...adapted, "bert.pooler.dense"],
+      alpha_pattern: { "pooler.dense": 16 },
+    }, tensors);
+    const { output } = await runTask(importAdapter, folder, { source }, {
+      model: join(fixtures, "tiny-bert"),
+    });
+    const imported = await readAdapter(output);
+    const expected = Float32Array.from(weight!.values);
+    expected[2 * inputs + 3]! += 1.5 * 16 / 4;
+    assertSameBits(imported.tensors, {
+      ...own,
+      [`${pooler}.weight`]: { shape: weight!.shape, values: expected },
+    });
+    assertEquals(imported.training.targetModules, [
+      "attention.self.query",
+      "attention.self.value",
+    ]);
+  }));
+
+Deno.test("import-adapter takes the target modules from the tensors where PEFT's configuration lists others", () =>
+  withFolder(async (folder) => {
+    const whole = referenceTensors("roberta");
+    const layers = ["query", "value"].flatMap((name) =>
+      [0, 1].map((i) => `roberta.encoder.layer.${i}.attention.self.${name}`)
+    );
+    const cases: [string[], Record<string, TensorValues>, string[]][] = [
+      // As all-linear of PEFT lists them, with the head, which is saved whole.
+      [
+        [...layers, "classifier.dense", "classifier.out_proj"],
+        whole,
+        ["attention.self.query", "attention.self.value"],
+      ],
+      // With exclude_modules=["value"].
+      [
+        ["query", "value"],
+        without(whole, /value\.lora/),
+        ["attention.self.query"],
+      ],
+      [["value", "query"], whole, ["value", "query"]],
+    ];
+    const model = join(fixtures, "tiny-roberta");
+    for (const [target_modules, tensors, expected] of cases) {
+      const source = await peftFolder(folder, { target_modules }, tensors);
+      const { output } = await runTask(importAdapter, folder, { source }, {
+        model,
+      });
+      const { training } = await readAdapter(output);
+      assertEquals(training.targetModules, expected);
+    }
+  }));
+
 Deno.test("import-adapter converts a rank-stabilized alpha to one with the same scale", () =>
   withFolder(async (folder) => {
     const source = await peftFolder(folder, { use_rslora: true });
@@ -228,7 +300,11 @@ Deno.test("import-adapter says what it cannot import and why", () =>
           [`${name}.key.lora_A.weight`]: key,
           [`${name}.key.lora_B.weight`]: whole[`${name}.query.lora_B.weight`]!,
         },
-        /module "attention.self.key" has LoRA tensors in 1 of 2 layers/,
+        /module "attention.self.key" has LoRA tensors in 1 of 2 layers; train LoRA in every layer, with modules_to_save=\["classifier"\] and no other trained weights/,
+      ],
+      [
+        without(whole, /layer\.1\./),
+        /it has 1 layers, and the model has 2; connect the model on which it was trained, with LoRA in every layer/,
       ],
       [
         without(whole, /classifier/),
@@ -244,7 +320,7 @@ Deno.test("import-adapter says what it cannot import and why", () =>
       ],
       [
         { ...whole, "base_model.model.lm_head.weight": key },
-        /tensor "base_model.model.lm_head.weight" is not part of a roberta adapter/,
+        /tensor "base_model.model.lm_head.weight" is not part of a roberta adapter; train LoRA in every layer, with modules_to_save=\["classifier"\]/,
       ],
     ];
     const attempt = (
@@ -285,6 +361,14 @@ Deno.test("import-adapter says what it cannot import and why", () =>
       Error,
       'has no "adapter_config.json": give a folder written by save_pretrained',
     );
+    const named = await Deno.makeTempDir({ dir: folder });
+    await Deno.rename(fine, join(named, "sst2"));
+    await assertRejects(
+      () => attempt(named),
+      Error,
+      `"${named}" has no "adapter_config.json": give "${named}/sst2"`,
+    );
+    await Deno.rename(join(named, "sst2"), fine);
     await Deno.remove(join(fine, "adapter_model.safetensors"));
     await assertRejects(() => attempt(fine), Error, "save the adapter again");
   }));

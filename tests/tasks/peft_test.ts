@@ -69,6 +69,15 @@ for (
     },
   );
 
+  // PEFT can adapt neither the head of DistilBERT, which it saves, nor DeBERTa's pooler, which is random.
+  if (!["tiny-distilbert", "tiny-deberta"].includes(name)) {
+    test(
+      "evaluate-ranks computes what PEFT computes from an adapter on all linear modules, those of the pretrained head included",
+      (stages) =>
+        compareImport(stages, model!, { target_modules: "all-linear" }),
+    );
+  }
+
   for (const use_rslora of OFTEN.includes(name) ? [false, true] : [false]) {
     test(
       `evaluate-ranks computes what PEFT computes from an adapter with the modules that it saves by default${
