@@ -52,6 +52,13 @@ export class Histories {
       .flatMap(({ name }) => /^(.+)\.json$/.exec(name)?.[1] ?? []).sort();
   }
 
+  /** A pipeline, and the names under which its runs with `--name` are recorded. */
+  named(pipeline: string): string[] {
+    const others = entriesOf(this.folder).map(({ name }) => name)
+      .filter((name) => name.startsWith(`${pipeline}@`));
+    return [pipeline, ...others.sort()];
+  }
+
   /** Records that the stage's result is now the one with this key. */
   async succeeded(pipeline: string, stage: string, key: string): Promise<void> {
     const latest = this.#latestOf(pipeline);

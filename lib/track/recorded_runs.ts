@@ -38,7 +38,8 @@ interface Point {
 
 /**
  * All trainings and evaluations of a pipeline in the cache, in the order in which
- * they started: the latest results of each stage, with any parameters.
+ * they started: the latest results of each stage, with any parameters, those of
+ * runs with `--name` included.
  *
  * @param note Called with a sentence for each result that cannot be used.
  */
@@ -51,8 +52,12 @@ export async function recordedRuns(
   const trained = new Map<string, string>();
   const scored: [run: RecordedRun, contents: readonly string[]][] = [];
   const seen = new Set<string>();
-  for (const id of store.histories.stages(pipeline)) {
-    for (const key of store.histories.read(pipeline, id).keys) {
+  const { histories } = store;
+  const stages = histories.named(pipeline).flatMap((name) =>
+    histories.stages(name).map((id) => [name, id] as const)
+  );
+  for (const [name, id] of stages) {
+    for (const key of histories.read(name, id).keys) {
       // Stages with the same key share a result.
       if (seen.has(key)) continue;
       seen.add(key);
@@ -63,7 +68,7 @@ export async function recordedRuns(
         continue;
       }
       const { manifest } = found;
-      const stage = manifest.pipeline === pipeline ? manifest.stage : id;
+      const stage = manifest.pipeline === name ? manifest.stage : id;
       if (isTraining(manifest)) {
         runs.push(await readTraining(stage, manifest, store));
         trained.set(manifest.content, key);

@@ -8,6 +8,8 @@ export const START = Date.parse("2026-03-01T12:00:00Z");
 
 /** What a result consists of, apart from what all have. */
 interface Made {
+  /** By default "made". */
+  readonly pipeline?: string;
   readonly stage: string;
   /** Tells results of a stage apart. */
   readonly n?: number;
@@ -20,10 +22,18 @@ interface Made {
   readonly adapter?: string;
 }
 
-/** Commits a result to the cache, as a run of the pipeline "made" does; the n-th starts n hours after {@linkcode START} and takes 100 seconds. */
+/** Commits a result to the cache, as a run of its pipeline does; the n-th starts n hours after {@linkcode START} and takes 100 seconds. */
 export async function addResult(
   store: Store,
-  { stage, n = 0, files, metrics = {}, losses = [], adapter }: Made,
+  {
+    pipeline = "made",
+    stage,
+    n = 0,
+    files,
+    metrics = {},
+    losses = [],
+    adapter,
+  }: Made,
 ): Promise<Manifest> {
   const listing = canonicalJson({ modules: {}, packages: {}, options: {} });
   const parts = {
@@ -48,7 +58,7 @@ export async function addResult(
     key: keyOf(parts),
     parts,
     task: "train",
-    pipeline: "made",
+    pipeline,
     stage,
     started: new Date(START + n * 3_600_000).toISOString(),
     runtime: "deno",
@@ -59,7 +69,7 @@ export async function addResult(
     log: await store.blobs.putBytes(log.join("")),
   };
   store.manifests.write(manifest);
-  await store.histories.succeeded("made", stage, manifest.key);
+  await store.histories.succeeded(pipeline, stage, manifest.key);
   return manifest;
 }
 

@@ -48,6 +48,24 @@ Deno.test("recordedRuns() gives a result that several stages share once, by the 
     assertEquals([run!.stage, others.length], ["b", 0]);
   }));
 
+Deno.test("recordedRuns() gives what runs of the pipeline with --name made, but no other pipeline's results", () =>
+  withFolder(async (folder) => {
+    const store = await filledStore(folder);
+    const before = await recordedRuns("made", store, fail);
+    for (const [i, pipeline] of ["made@b", "made-up"].entries()) {
+      await addResult(store, {
+        pipeline,
+        stage: "train@seed=7",
+        n: 5 + i,
+        files: { "training.json": { ...TRAINING, seed: 8 } },
+        metrics: { loss: 1 },
+      });
+    }
+    const runs = await recordedRuns("made", store, fail);
+    assertEquals(runs.slice(0, -1), before);
+    assertEquals((runs.at(-1)!.started - START) / HOUR, 5);
+  }));
+
 Deno.test("recordedRuns() gives losses and learning rates when they were reported, scores of epochs, and settings", () =>
   withFolder(async (folder) => {
     const [, run] = await recordedRuns(

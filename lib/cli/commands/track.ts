@@ -25,7 +25,7 @@ export const trackCommand: Command = {
   name: "track",
   usage: "PIPELINE",
   description:
-    `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters. Runs that the tracker already has are not added again; the event file of a run whose stage has run again is replaced.
+    `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters, and the same of runs with --name. Runs that the tracker already has are not added again; the event file of a run whose stage has run again is replaced.
 
 tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.`,
   options: [
