@@ -51,6 +51,10 @@ for (const name of NAMES) {
         declaration.output.kind === "scores"
       ).map(({ id }) => id);
       assertEquals([...scores!].sort(), evaluated.sort());
+      // An exported adapter has a tokenizer, and a base model that PEFT finds.
+      for (const { task, inputs } of stages.values()) {
+        if (task === "export-adapter") assertEquals(inputs.model?.length, 1);
+      }
     }
   });
 }
