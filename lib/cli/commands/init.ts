@@ -1,5 +1,5 @@
 import { EditableYaml } from "../../pipeline/comments.ts";
-import { readText } from "../../pipeline/faults.ts";
+import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
 import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
@@ -135,14 +135,20 @@ function projectPath(path: string): string {
 /** The lines that describe the table to the user. */
 function summary(file: string, table: TableSummary): string[] {
   const { rows, columns, text, pair, label } = table;
-  const lengths = (it: ColumnSummary) => `"${it.name}", ${lengthsOf(it)}`;
+  const lengths = (it: ColumnSummary) =>
+    `"${oneLine(it.name)}", ${lengthsOf(it)}`;
   return [
     `${file}: ${count(rows, "row")}, ${count(columns.length, "column")}`,
     `  text    ${lengths(text)}`,
     ...(pair ? [`  pair    ${lengths(pair)}`] : []),
-    `  label   "${label.name}", ${labelText(table)}`,
-    ...table.problems.map((it) => `  problem ${it}`),
+    `  label   "${oneLine(label.name)}", ${labelText(table)}`,
+    ...table.problems.map((it) => `  problem ${oneLine(it)}`),
   ];
+}
+
+/** A text of the user's file, safe for the terminal and for one line of comments. */
+function oneLine(text: string): string {
+  return printable(text).replaceAll(/[\n\t]/g, "\ufffd");
 }
 
 /** Maximum number of classes that are listed. */
@@ -153,7 +159,7 @@ function labelText({ regression, classes, range }: TableSummary): string {
     return `regression, numbers from ${range[0]} to ${range[1]}`;
   }
   const listed = classes.slice(0, MAX_LISTED)
-    .map(([name, size]) => `${name} ${size}`).join(", ");
+    .map(([name, size]) => `${oneLine(name)} ${size}`).join(", ");
   const more = classes.length - MAX_LISTED;
   return `${classes.length} classes: ${listed}${
     more > 0 ? ` and ${more} more` : ""
@@ -192,7 +198,7 @@ async function starter(
 ): Promise<string> {
   const pipeline = new EditableYaml(await readText(findPipeline(TEMPLATE)));
   const { rows, columns, text, pair, label } = table;
-  const names = columns.map((it) => `"${it}"`).join(", ");
+  const names = columns.map((it) => `"${oneLine(it)}"`).join(", ");
   pipeline.setHeading([
     `A starter for ${path}: ${rows} rows with the columns ${names}.`,
     "Change parameters here, or for one run with an option such as -S rank=4",

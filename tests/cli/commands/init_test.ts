@@ -60,6 +60,26 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     assertMatch(planned.stdout, /^unchanged +data/m);
   }));
 
+Deno.test("init shows names of the data without control characters, each on one line", () =>
+  inFolder(async (folder) => {
+    const data = join(folder, "odd.jsonl");
+    const rows = ["a\u001b[31m", "b\nnext: line"].map((label, i) =>
+      JSON.stringify({ text: `text ${i}`, "the\nlabel": label })
+    );
+    await Deno.writeTextFile(data, rows.join("\n"));
+    const file = join(folder, "odd.yaml");
+    const { code, lines, stderr } = await callMain(
+      ...["init", data, "--label", "the\nlabel", "--to", file],
+    );
+    assertEquals(code, 0, stderr);
+    const classes = "2 classes: a\ufffd[31m 1, b\ufffdnext: line 1";
+    assertEquals(lines[2], `  label   "the\ufffdlabel", ${classes}`);
+    const text = await Deno.readTextFile(file);
+    assert(!text.includes("\u001b") && !/^#? *next/m.test(text));
+    const { params } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
+    assertEquals(params.label, "the\nlabel");
+  }));
+
 Deno.test("init replaces no file unless told to", () =>
   inFolder(async (folder) => {
     const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
