@@ -214,7 +214,14 @@ export function answerOf(
     ),
     adapters: adapters.map((stage) => shortPath(pathOf(stage))),
     ...(first !== undefined && !nothingLearnt && {
-      predict: predictCommand(first, graph, args),
+      predict: predictCommand(
+        first,
+        graph,
+        args,
+        isOnPairs(first, graph, pathOf)
+          ? `--pair '|' "your text|its pair"`
+          : '"your text"',
+      ),
     }),
     python: exported.length > 0 && !nothingLearnt
       ? pythonLines(pathOf(exported[0]!))
@@ -240,15 +247,38 @@ function findingsOf({ comparisons }: Report): Finding[] {
   });
 }
 
-/** The command that classifies a text with a stage's adapter. */
+/** Whether an adapter is on pairs: the nearest data set upstream has two columns of texts. */
+function isOnPairs(
+  stage: GraphStage,
+  graph: Graph,
+  pathOf: (stage: GraphStage, file: string) => string,
+): boolean {
+  const upstream = [stage];
+  for (const { inputs } of upstream) {
+    for (const id of Object.values(inputs).flat()) {
+      const input = graph.stages.get(id)!;
+      const { kind, files } = input.declaration.output;
+      if (kind === "dataset" && files.includes("dataset.json")) {
+        const text = Deno.readTextFileSync(pathOf(input, "dataset.json"));
+        return JSON.parse(text).columns.length > 1;
+      }
+      // A report may be on other data as well.
+      if (kind !== "report") upstream.push(input);
+    }
+  }
+  return false;
+}
+
+/** The command that classifies texts, given as words of a shell, with a stage's adapter. */
 function predictCommand(
   { id, name }: GraphStage,
   graph: Graph,
   args: Arguments,
+  texts: string,
 ): string {
   const alone = [...graph.stages.values()]
     .filter((other) => other.name === name).length === 1;
-  return `${stageCommand("predict", args, alone ? name : id)} "your text"`;
+  return `${stageCommand("predict", args, alone ? name : id)} ${texts}`;
 }
 
 /** The lines of Python in the model card of a folder. */

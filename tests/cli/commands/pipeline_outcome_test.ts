@@ -166,6 +166,42 @@ Deno.test("pipeline does not call results replaced that differ by code alone", a
   assert(!stdout.includes("Replaced"), stdout);
 });
 
+Deno.test("pipeline ends with a command for pairs of texts if the adapter's data set has pairs, whatever the report is on", async () => {
+  const predicts = async (own: number, other: number) => {
+    using test = new CliProject(`name: test
+stages:
+  own: { task: data, with: { columns: ${own} } }
+  other: { task: data, with: { columns: ${other} } }
+  judge: { task: judge, with: { kind: recommended, rank: 2 }, inputs: { on: other } }
+  take: { task: pack, with: { seed: 0 }, inputs: { report: judge, data: own } }
+`);
+    const on = 'inputs: { on: { kind: "dataset" } }';
+    test.write("tasks/judge.ts", JUDGE.replace("inputs: {}", on));
+    const data = 'inputs: { data: { kind: "dataset" }, ';
+    test.write("tasks/pack.ts", PACK.replace("inputs: {", data));
+    test.write(
+      "tasks/data.ts",
+      `
+import { z } from "zod";
+export default {
+  description: "Writes a data set",
+  params: z.strictObject({ columns: z.number() }),
+  inputs: {},
+  output: { kind: "dataset", files: ["dataset.json"] },
+  async run({ params, output }) {
+    const columns = ["a", "b"].slice(0, params.columns);
+    Deno.writeTextFileSync(output + "/dataset.json", JSON.stringify({ columns }));
+  },
+};
+`,
+    );
+    const { stdout } = await test.call("pipeline");
+    return /^predict.*take.* (--pair .*|"your text")$/m.exec(stdout)?.[1];
+  };
+  assertEquals(await predicts(2, 1), `--pair '|' "your text|its pair"`);
+  assertEquals(await predicts(1, 2), '"your text"');
+});
+
 Deno.test("--name refuses what is not part of a folder's name", async () => {
   using test = project();
   const { code, stderr } = await test.call("plan", "--name", "../x");
