@@ -50,6 +50,7 @@ export default defineTask({
     const { readPeft, toAdapter } = await import(
       "../lib/artifacts/peft.ts"
     );
+    const { readModelOrigin } = await import("../lib/artifacts/model.ts");
     const { source, method, seed } = stage.params;
     const peft = await readPeft(source);
     const { task, labels } = await taskOf(stage, peft.outputs);
@@ -58,6 +59,19 @@ export default defineTask({
       stage.output,
       toAdapter(peft, model, { method, task, labels, seed }),
     );
+    // Names of paths and packages say nothing, and copies have other owners.
+    const [theirs, ours] = [peft.baseModel, await readModelOrigin(model)].map(
+      (it) => /^(?:[\w.-]+\/)?([\w.-]+)$/.exec(it?.name ?? "") ?? undefined,
+    );
+    if (theirs && ours && theirs[1] !== ours[1]) {
+      stage.log(
+        `"${source}" names "${
+          theirs[0]
+        }" as its base model, but the model is "${
+          ours[0]
+        }": make sure that their weights are the same`,
+      );
+    }
     stage.log(
       `LoRA of rank ${peft.rank} and alpha ${peft.alpha} for ${
         labels === null ? "a regression" : labels.join(", ")

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import { PEFT_FILES, readAdapter } from "../../lib/artifacts/adapter.ts";
 import { moduleOf, modulesOf } from "../../lib/engine/adapters/peft.ts";
+import { MODEL_FILES, writeModelOrigin } from "../../lib/artifacts/model.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeTokens } from "../../lib/artifacts/tokens.ts";
@@ -218,6 +219,38 @@ Deno.test("import-adapter takes the target modules from the tensors where PEFT's
       });
       const { training } = await readAdapter(output);
       assertEquals(training.targetModules, expected);
+    }
+  }));
+
+Deno.test("import-adapter says if the adapter names another base model than it is given", () =>
+  withFolder(async (folder) => {
+    const model = join(folder, "model");
+    await Deno.mkdir(model);
+    for (const file of MODEL_FILES) {
+      await Deno.copyFile(
+        join(fixtures, "tiny-roberta", file),
+        join(model, file),
+      );
+    }
+    const name = "org/roberta-large";
+    await writeModelOrigin(model, { name, revision: null });
+    for (
+      const [theirs, isNamed] of [
+        ["org/roberta-base", true],
+        ["other/roberta-large", false],
+        ["roberta-base", true],
+        ["out/mine/model", false],
+        [null, false],
+      ] as const
+    ) {
+      const source = await peftFolder(folder, {
+        base_model_name_or_path: theirs,
+      });
+      const { log } = await runTask(importAdapter, folder, { source }, {
+        model,
+      });
+      const text = `names "${theirs}" as its base model, but the model is`;
+      assertEquals(log.some((line) => line.includes(text)), isNamed);
     }
   }));
 
