@@ -124,7 +124,9 @@ function filesAt(path: string): string[] {
     if (!Deno.statSync(path).isDirectory) return [path];
     return listFiles(path, "follow").map((below) => `${path}/${below}`);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [path];
+    const hasChanged = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory;
+    if (hasChanged) return [path];
     throw error;
   }
 }
