@@ -179,19 +179,24 @@ function readClass({ place, values }: Row): string {
   const value = values.at(-1);
   const name = className(value);
   if (name !== undefined) return name;
+  const hint = Number.isFinite(value)
+    ? ", which is not exact as a number: write it in quotes"
+    : "";
   throw new SyntaxError(
-    `${place}: Expected a label, found ${describeValue(value)}`,
+    `${place}: Expected a label, found ${describeValue(value)}${hint}`,
   );
 }
 
 /**
  * The class name that a value spells, without surrounding whitespace.
  *
- * @returns Undefined for a value that cannot be a label: nothing, a list, an object or a date.
+ * @returns Undefined for a value that cannot be a label: nothing, a list, an
+ * object, a date, or a number beyond 2^53, which may have been another in the file.
  */
 export function className(value: unknown): string | undefined {
   if (typeof value === "string" && !isEmpty(value)) return value.trim();
-  return typeof value === "number" && Number.isFinite(value) ||
+  return typeof value === "number" &&
+        Math.abs(value) <= Number.MAX_SAFE_INTEGER ||
       typeof value === "bigint" || typeof value === "boolean"
     ? String(value)
     : undefined;

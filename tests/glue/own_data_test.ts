@@ -210,6 +210,10 @@ for (
     ["   ", "nothing"],
     [NaN, "NaN"],
     [-Infinity, "-Infinity"],
+    [
+      2 ** 53,
+      "9007199254740992, which is not exact as a number: write it in quotes",
+    ],
     [["pos"], "a list"],
   ] as const
 ) {

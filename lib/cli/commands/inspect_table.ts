@@ -383,8 +383,7 @@ const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
 /** The number that a label is or spells; undefined for others. */
 function toNumber(value: unknown): number | undefined {
-  if (Number.isFinite(value) || typeof value === "bigint") return Number(value);
-  return typeof value === "string" && DECIMAL.test(value.trim())
-    ? Number(value)
-    : undefined;
+  const spelt = typeof value === "string" && DECIMAL.test(value.trim());
+  const number = spelt || typeof value === "bigint" ? Number(value) : value;
+  return Number.isFinite(number) ? number as number : undefined;
 }
