@@ -19,8 +19,20 @@ export interface PaddedModules {
   readonly rank: number;
   readonly alpha: number;
   readonly tensors: AdapterTensors;
-  /** What LoRA on modules of the head adds to their weights, by the names of these. */
-  readonly headUpdates: AdapterTensors;
+  /** LoRA on modules of the head, by the names of the weights that it adapts. */
+  readonly headUpdates: Readonly<Record<string, WeightUpdate>>;
+}
+
+/** LoRA that is to be added to a weight: `scale B A`. */
+export interface WeightUpdate {
+  /** `lora_A`: `[rank, in]` */
+  readonly a: Float32Array;
+  /** `lora_B`: `[out, rank]` */
+  readonly b: Float32Array;
+  readonly rank: number;
+  readonly scale: number;
+  /** Shape of the weight: `[out, in]` */
+  readonly shape: readonly number[];
 }
 
 /**
@@ -29,7 +41,7 @@ export interface PaddedModules {
  * `lora_B`. The adapter computes the same values bit for bit.
  *
  * LoRA on a module of the head, as `all-linear` of PEFT puts it on BERT's
- * pooler, is multiplied out, because a head has no rank.
+ * pooler, is kept apart, because a head has no rank.
  *
  * @param isOfHead Tells the modules of the head by the names of their weights.
  * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
@@ -70,7 +82,7 @@ export function padModules(
       ? largest.alpha * Math.sqrt(largest.rank)
       : largest.alpha,
     tensors: Object.fromEntries(padded),
-    headUpdates: productsOf(Object.fromEntries(head), scales),
+    headUpdates: updatesOf(Object.fromEntries(head), scales),
   };
 }
 
@@ -93,11 +105,10 @@ function checkRank(
   );
 }
 
-/** The scaled products B A, `[out, in]`, by the names of the weights to which they are added. */
-function productsOf(
+function updatesOf(
   tensors: AdapterTensors,
   scales: PeftScales,
-): AdapterTensors {
+): Record<string, WeightUpdate> {
   const modules = modulesIn(tensors, scales);
   return Object.fromEntries(
     Object.entries(tensors).flatMap(([name, a]) => {
@@ -110,26 +121,15 @@ function productsOf(
       const module = modules.get(moduleOf(name)!)!;
       checkRank(name, a, module);
       checkRank(other, b, module);
-      return [[weightOf(name), product(b, a, module.scale)]];
+      return [[weightOf(name), {
+        a: Float32Array.from(a.values),
+        b: Float32Array.from(b.values),
+        rank: module.rank,
+        scale: module.scale,
+        shape: [b.shape[0]!, a.shape[1]!],
+      }]];
     }),
   );
-}
-
-/** `scale B A`, with B `[out, rank]` and A `[rank, in]`. */
-function product(b: TensorValues, a: TensorValues, scale: number) {
-  const [rows, rank] = b.shape as [number, number];
-  const columns = a.shape[1]!;
-  const values = new Float32Array(rows * columns);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      let sum = 0;
-      for (let i = 0; i < rank; i++) {
-        sum += b.values[row * rank + i]! * a.values[i * columns + column]!;
-      }
-      values[row * columns + column] = scale * sum;
-    }
-  }
-  return { shape: [rows, columns], values };
 }
 
 /** Rank, alpha and scale of a module. */
@@ -149,8 +149,7 @@ function modulesIn(
     Object.keys(tensors).flatMap((tensor) => {
       const module = moduleOf(tensor);
       if (module === undefined) return [];
-      const name = tensor.slice(PEFT_PREFIX.length)
-        .replace(/\.lora_[AB]\.weight$/, "");
+      const name = tensor.slice(PEFT_PREFIX.length).replace(LORA, "");
       const rank = at(rankPattern, name) ?? r;
       const alpha = at(alphaPattern, name) ?? a;
       const scale = Math.fround(alpha / (stabilized ? Math.sqrt(rank) : rank));

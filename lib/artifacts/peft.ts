@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { mergeLora } from "../engine/adapters/factors.ts";
 import {
   architectureOf,
   findAdapterFault,
@@ -30,7 +31,11 @@ import {
 } from "./adapter.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
-import { type PaddedModules, padModules } from "./pad_modules.ts";
+import {
+  type PaddedModules,
+  padModules,
+  type WeightUpdate,
+} from "./pad_modules.ts";
 
 /** A LoRA adapter that PEFT wrote. */
 interface PeftAdapter {
@@ -43,8 +48,8 @@ interface PeftAdapter {
   /** Outputs of the classification head. */
   readonly outputs: number;
   readonly tensors: AdapterTensors;
-  /** What is to be added to weights of the pretrained head, by their names. */
-  readonly headUpdates: AdapterTensors;
+  /** LoRA on weights of the pretrained head, by their names. */
+  readonly headUpdates: Readonly<Record<string, WeightUpdate>>;
 }
 
 /**
@@ -238,9 +243,13 @@ function withPretrainedHead(
           `The adapter does not fit the model: its LoRA on "${name}" has shape [${update.shape}], expected [${shape}]; connect the model on which it was trained`,
         );
       }
-      const values = read(name, shape)
-        .map((value, i) => value + (update?.values[i] ?? 0));
-      return [`${PEFT_PREFIX}${name}`, { shape, values }];
+      const weight = read(name, shape);
+      return [`${PEFT_PREFIX}${name}`, {
+        shape,
+        values: update
+          ? mergeLora(weight, update.a, update.b, update.rank, update.scale)
+          : weight,
+      }];
     })),
   };
 }

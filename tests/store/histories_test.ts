@@ -50,10 +50,11 @@ Deno.test("Histories.remember() writes nothing when a history was written in bet
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
 
+const NAMES = ["a", "b"];
+
 /** Runs programs at once, each with this body and a name of its own. */
 async function atOnce(
   folder: TemporaryFolder,
-  names: readonly string[],
   body: string,
 ): Promise<void> {
   const head = ["histories", "digest"].map((it) => {
@@ -61,7 +62,7 @@ async function atOnce(
     return `import * as ${it} from ${JSON.stringify(url)};\n`;
   });
   const program = folder.write("program.js", `${head.join("")}${body}`);
-  await Promise.all(names.map(async (name) => {
+  await Promise.all(NAMES.map(async (name) => {
     const { success } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--no-check", program, folder.join("used"), name],
       stderr: "inherit",
@@ -72,31 +73,27 @@ async function atOnce(
 
 Deno.test("Histories.succeeded() keeps all results when runs with different parameters record them at once", async () => {
   using folder = new TemporaryFolder();
-  const names = ["a", "b"];
   await atOnce(
     folder,
-    names,
     `const [path, name] = Deno.args;
      const all = new histories.Histories(path);
      for (let i = 0; i < 10; i++) await all.succeeded("p", "s", name + i);`,
   );
   assertEquals(
     new Histories(folder.join("used")).read("p", "s").keys.toSorted(),
-    names.flatMap((name) => [...Array(10).keys()].map((i) => name + i)),
+    NAMES.flatMap((name) => [...Array(10).keys()].map((i) => name + i)),
   );
 });
 
 Deno.test("Usage.record() keeps all runs when two processes record at once", async () => {
   using folder = new TemporaryFolder();
-  const names = ["a", "b"];
   await atOnce(
     folder,
-    names,
     `const [path, name] = Deno.args;
      const usage = new histories.Usage(path);
      for (let i = 0; i < 5; i++) await usage.record("p", [digest.digest(name + i)]);`,
   );
-  const wanted = names.flatMap((name) =>
+  const wanted = NAMES.flatMap((name) =>
     [0, 1, 2, 3, 4].map((i) => digest(name + i))
   );
   assertEquals(
