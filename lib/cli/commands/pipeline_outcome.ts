@@ -13,6 +13,7 @@ import {
   stageCommand,
 } from "../arguments/options.ts";
 import type { Answer, Finding, Message } from "../terminal/messages.ts";
+import { dataOf, isOfPairs } from "./adapter_data.ts";
 
 /** Collects from the events of a run what its last lines and its exit code depend on. */
 export class Outcome {
@@ -204,6 +205,7 @@ export function answerOf(
     : ofKind("adapter", "training.json");
   if (reports.length + adapters.length === 0) return undefined;
   const [first] = adapters;
+  const data = first && dataOf(first, graph);
   const nothingLearnt = findings.length > 0 &&
     findings.every(({ rank }) => rank === undefined);
   return {
@@ -218,7 +220,7 @@ export function answerOf(
         first,
         graph,
         args,
-        isOnPairs(first, graph, pathOf)
+        data !== undefined && isOfPairs(pathOf(data))
           ? `--pair '|' "your text|its pair"`
           : '"your text"',
       ),
@@ -245,28 +247,6 @@ function findingsOf({ comparisons }: Report): Finding[] {
       ...(kind !== "nothing-learnt" && { rank: recommended.rank }),
     }];
   });
-}
-
-/** Whether an adapter is on pairs: the nearest data set upstream has two columns of texts. */
-function isOnPairs(
-  stage: GraphStage,
-  graph: Graph,
-  pathOf: (stage: GraphStage, file: string) => string,
-): boolean {
-  const upstream = [stage];
-  for (const { inputs } of upstream) {
-    for (const id of Object.values(inputs).flat()) {
-      const input = graph.stages.get(id)!;
-      const { kind, files } = input.declaration.output;
-      if (kind === "dataset" && files.includes("dataset.json")) {
-        const text = Deno.readTextFileSync(pathOf(input, "dataset.json"));
-        return JSON.parse(text).columns.length > 1;
-      }
-      // A report may be on other data as well.
-      if (kind !== "report") upstream.push(input);
-    }
-  }
-  return false;
 }
 
 /** The command that classifies texts, given as words of a shell, with a stage's adapter. */

@@ -23,6 +23,7 @@ import { selectedEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { dataOf, isOfPairs } from "./adapter_data.ts";
 import { runTask } from "./predict_task.ts";
 import { adapterConfig, adapterStage } from "./stage_result.ts";
 
@@ -93,10 +94,12 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
 async function predict(args: Arguments): Promise<number> {
   const { folders: named, texts } = await adapterOf(args);
   using folders = named;
+  const separator = args.value("pair");
+  checkPairs(folders, separator);
   const params = {
     texts: splitTexts(
       texts.length > 0 ? texts : await readLines(),
-      args.value("pair"),
+      separator,
     ),
     rank: args.value("rank") === "recommended"
       ? "recommended"
@@ -151,6 +154,8 @@ interface Folders extends Disposable {
   };
   /** Replaces temporary folders in a text by lasting ones. */
   readonly lastingPaths: (text: string) => string;
+  /** The stage that trained the adapter, and whether it did so on pairs of texts, as far as they are known. */
+  readonly trained?: { readonly by: string; readonly onPairs: boolean };
 }
 
 /**
@@ -225,7 +230,8 @@ async function foldersOfStage(
       `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
     );
   }
-  const ids = [stage.id, model.id];
+  const data = dataOf(stage, graph);
+  const ids = [stage.id, model.id, ...data ? [data.id] : []];
   const rank = args.value("rank") ?? "default";
   const report = ["recommended", "default"].includes(rank)
     ? reportOn(stage, graph)
@@ -244,6 +250,9 @@ async function foldersOfStage(
       ...(reported && { report: reported.of(report!.id) }),
     },
     lastingPaths: results.lastingPaths,
+    ...(data && {
+      trained: { by: stage.id, onPairs: isOfPairs(results.of(data.id)) },
+    }),
     [Symbol.dispose]: () => results[Symbol.dispose](),
   };
 }
@@ -261,6 +270,18 @@ function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
 interface TextInput {
   readonly text: string;
   readonly pair?: string;
+}
+
+/** @throws {UsageError} If texts are not given in the form that the adapter was trained on. */
+function checkPairs({ trained }: Folders, separator: string | undefined): void {
+  if (trained === undefined) return;
+  const { by, onPairs } = trained;
+  if (onPairs === (separator !== undefined)) return;
+  throw new UsageError(
+    onPairs
+      ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
+      : `"${by}" classifies single texts: leave out "--pair"`,
+  );
 }
 
 /** Splits texts into pairs at the first occurrence of the separator. */

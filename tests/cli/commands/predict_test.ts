@@ -6,7 +6,7 @@ import {
   referenceAdapter,
 } from "../../tasks/reference_adapter.ts";
 import { withFolder } from "../../tasks/run_task.ts";
-import { callMain, callMainWith } from "../project.ts";
+import { callMain, callMainWith, CliProject } from "../project.ts";
 
 const model = join(import.meta.dirname!, "../../../fixtures/tiny-roberta");
 
@@ -123,6 +123,51 @@ stages:
       /^Rank 5 exceeds the adapter's rank 4; choose rank 4\n$/,
     );
   }));
+
+Deno.test("predict wants texts in the form of the data that the adapter was trained on", async () => {
+  using test = new CliProject(`name: test
+params: { columns: [text] }
+stages:
+  model: { task: model }
+  data: { task: data, with: { columns: "\${params.columns}" } }
+  adapter: { task: adapt, inputs: { model: model, data: data } }
+`);
+  const task = (kind: string, inputs: string, columns = "") => `
+import { z } from "zod";
+export default {
+  description: "Writes an artifact",
+  params: z.strictObject({ ${columns && "columns: z.array(z.string())"} }),
+  inputs: { ${inputs} },
+  output: { kind: "${kind}", files: ["${kind}.json"] },
+  run: ({ params, output }) =>
+    Deno.writeTextFileSync(output + "/${kind}.json", JSON.stringify(params)),
+};
+`;
+  test.write("tasks/model.ts", task("model", ""));
+  test.write("tasks/data.ts", task("dataset", "", "columns"));
+  const inputs = 'model: { kind: "model" }, data: { kind: "dataset" }';
+  test.write("tasks/adapt.ts", task("adapter", inputs));
+  const refusal = async (columns: string, ...texts: string[]) => {
+    const set = ["-S", `columns=[${columns}]`];
+    await test.call("pipeline", ...set);
+    const { code, stderr } = await test.call(
+      "predict",
+      "adapter",
+      ...texts,
+      ...set,
+    );
+    assertEquals(code, 2, stderr);
+    return stderr;
+  };
+  assertMatch(
+    await refusal("a, b", "one text"),
+    /^"adapter" classifies pairs of texts: separate them, as in --pair '\|' "a text\|its pair"$/m,
+  );
+  assertMatch(
+    await refusal("a", "--pair", "|", "a text|its pair"),
+    /^"adapter" classifies single texts: leave out "--pair"$/m,
+  );
+});
 
 Deno.test("predict refuses invalid arguments with exit code 2", () =>
   withFolder(async (folder) => {
