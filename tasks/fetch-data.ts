@@ -89,7 +89,7 @@ export default defineTask({
     const { areLabelled, classesOf, toExamples } = await import(
       "../lib/glue/own_data.ts"
     );
-    const { describeExamples, drawSubset } = await import(
+    const { countShared, describeExamples, drawSubset } = await import(
       "../lib/glue/example.ts"
     );
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
@@ -137,6 +137,12 @@ export default defineTask({
     const labels = labelling.kind === "classes" ? [...labelling.names] : null;
     for (const [split, examples] of Object.entries(splits)) {
       log(`${split}: ${describeExamples(examples, labels)}`);
+      const shared = split === "train" ? 0 : countShared(examples, train);
+      if (shared > 0) {
+        log(
+          `${split}: ${shared} of ${examples.length} examples have the texts of an example of train, so scores may be too high; remove duplicates from your files`,
+        );
+      }
     }
     await writeDataset(output, {
       task: params.name,

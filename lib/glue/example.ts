@@ -32,6 +32,21 @@ export function drawSubset(
   return examples.filter((_, i) => lots[i]! <= last);
 }
 
+/** Counts the examples whose texts are also those of an example in `others`. */
+export function countShared(
+  examples: readonly Example[],
+  others: readonly Example[],
+): number {
+  const pairs = new Map<string, Set<string | undefined>>();
+  for (const { text, pair } of others) {
+    const known = pairs.get(text);
+    if (known === undefined) pairs.set(text, new Set([pair]));
+    else known.add(pair);
+  }
+  return examples
+    .filter(({ text, pair }) => pairs.get(text)?.has(pair)).length;
+}
+
 /** Maximum number of classes whose counts a line shows. */
 const MAX_COUNTS = 10;
 

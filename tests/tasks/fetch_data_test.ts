@@ -142,6 +142,32 @@ Deno.test("fetch-data draws the same holdout from the training split every time"
     assertEquals((await draw()).validation, validation);
   }));
 
+Deno.test("fetch-data says how many examples of the other splits are in the training split", () =>
+  withFolder(async (folder) => {
+    const table = (rows: readonly string[]) =>
+      `a,b,label\n${rows.join("\n")}\n`;
+    const files = await write(folder, {
+      "train.csv": table(["x,y,0", "x,z,1", "u,v,1"]),
+      "validation.csv": table(["x,z,0", "x,v,1", "x,y,0"]),
+      "test.csv": table(["y,x,0", "u,u,1"]),
+    });
+    const { log } = await runTask(fetchData, folder, {
+      files: {
+        train: files["train.csv"]!,
+        validation: files["validation.csv"]!,
+        test: files["test.csv"]!,
+      },
+      text: "a",
+      pair: "b",
+    });
+    assertEquals(log, [
+      'train: 3 examples; 2 classes: "0" 1, "1" 2',
+      'validation: 3 examples; 2 classes: "0" 2, "1" 1',
+      "validation: 2 of 3 examples have the texts of an example of train, so scores may be too high; remove duplicates from your files",
+      'test: 2 examples; 2 classes: "0" 1, "1" 1',
+    ]);
+  }));
+
 for (
   const [what, labels, message] of [
     [
