@@ -128,9 +128,11 @@ export class Results {
       for (const { content } of Object.values(parts.inputs).flat()) {
         const makers = this.#byContent.get(content) ?? [];
         const earlier = makers.filter((it) => it.started <= started);
+        // One that was run again has the time of its last run.
+        const possible = earlier.length > 0 ? earlier : makers;
         // Several keys may have given the same content: their parameters made no difference.
-        const maker = earlier.find((it) => it.pipeline === pipeline) ??
-          earlier[0];
+        const maker = possible.find((it) => it.pipeline === pipeline) ??
+          possible[0];
         if (maker === undefined || seen.has(maker)) continue;
         seen.add(maker);
         chain.push(maker);

@@ -133,3 +133,16 @@ Deno.test("runs compares results that were replaced with those that are visible"
     /^No column "acuracy" .*; did you mean "accuracy"\?$/m,
   );
 });
+
+Deno.test("runs shows the parameters of a training that was run again after its evaluation", async () => {
+  using project = new CliProject(PIPELINE);
+  for (const [name, text] of Object.entries(TASKS)) {
+    project.write(`tasks/${name}`, text);
+  }
+  const out = ["--out", project.path("out")];
+  assertEquals((await project.call("pipeline")).code, 0);
+  assertEquals((await project.call("pipeline", "train", "--force")).code, 0);
+  const [row] = (await callMain("runs", "test", ...out, "--json")).json();
+  assertEquals(row.params["train.lr"], 0.25);
+  assertEquals(row.seconds.training, 25);
+});
