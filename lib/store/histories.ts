@@ -109,6 +109,7 @@ export class Histories {
     Deno.mkdirSync(join(path, ".."), { recursive: true });
     using _lock = await lockFile(`${this.folder}.lock`);
     writeSealed(path, next(this.read(pipeline, stage)));
+    this.#latest.get(pipeline)?.forget(stage);
   }
 }
 
@@ -146,6 +147,11 @@ class LatestKeys {
   set(stage: string, key: string): void {
     this.#keys.set(stage, key);
     this.#changed = true;
+  }
+
+  /** Forgets the latest key of a stage whose history has been written since. */
+  forget(stage: string): void {
+    this.#keys.delete(stage);
   }
 
   /** Writes the memo, unless a history has been written since it was read. */

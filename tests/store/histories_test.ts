@@ -37,6 +37,16 @@ Deno.test("Histories.succeeded() reads a history only when the folder has change
   assertEquals(after.read("p", "s"), { keys: ["k1"] });
 });
 
+Deno.test("Histories.succeeded() clears a failure of the same process", async () => {
+  using folder = new TemporaryFolder();
+  const histories = new Histories(folder.join("stages"), later);
+  await histories.succeeded("p", "s", "k1");
+  await histories.succeeded("p", "s", "k1");
+  await histories.failed("p", "s", FAILURE);
+  await histories.succeeded("p", "s", "k1");
+  assertEquals(histories.read("p", "s"), { keys: ["k1"] });
+});
+
 Deno.test("Histories.remember() writes nothing when a history was written in between", async () => {
   using folder = new TemporaryFolder();
   await new Histories(folder.join("stages")).succeeded("p", "s", "k1");
