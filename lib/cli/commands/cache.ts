@@ -48,7 +48,7 @@ export const cacheCommand: Command = {
 
 ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
 
-A RESULT is PIPELINE/STAGE for the latest result of a stage, or the start of a key as printed by ls.`,
+A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.`,
   options: [CACHE_LIMIT, OUT, JSON_LINES, HELP],
   examples: [
     ["ls", "List the results"],
@@ -149,7 +149,7 @@ async function setPins(
     );
   }
   const results = listResults(store);
-  const keys = names.map((name) => keyOf(name, results));
+  const keys = names.map((name) => keyOf(name, results, store));
   await store.pins.set(keys, pinned);
   for (const key of keys) {
     const text = `${key.slice(0, 12)}  ${pinned ? "pinned" : "unpinned"}`;
@@ -159,10 +159,14 @@ async function setPins(
 }
 
 /** The key of the result that `PIPELINE/STAGE` or the start of a key names. */
-function keyOf(name: string, results: readonly Listed[]): string {
+function keyOf(
+  name: string,
+  results: readonly Listed[],
+  store: Store,
+): string {
   const found = /^[0-9a-f]{4,64}$/.test(name)
     ? results.filter(({ key }) => key.startsWith(name))
-    : results.filter((it) => `${it.pipeline}/${it.stage}` === name).slice(0, 1);
+    : resultsOf(name, results, store).slice(0, 1);
   const [first, second] = found;
   if (second !== undefined) {
     throw new UsageError(
@@ -174,4 +178,18 @@ function keyOf(name: string, results: readonly Listed[]): string {
   const hint = didYouMean(name, names) ||
     '; run "deno task cache ls" for a list';
   throw new UsageError(`The cache has no result "${name}"${hint}`);
+}
+
+/** The results of `PIPELINE/STAGE`, the one in its output folder first, which another pipeline may have made. */
+function resultsOf(
+  name: string,
+  results: readonly Listed[],
+  { histories }: Store,
+): Listed[] {
+  const [, pipeline = "", stage = ""] = /^([^/]+)\/([^/]+)$/.exec(name) ?? [];
+  return [
+    ...histories.read(pipeline, stage).keys
+      .flatMap((key) => results.find((it) => it.key === key) ?? []),
+    ...results.filter((it) => `${it.pipeline}/${it.stage}` === name),
+  ];
 }

@@ -74,3 +74,26 @@ Deno.test("cache verify exits with 4 for a damaged cache, which the next run rep
   assertMatch(stdout, /^damaged, removed: .*blobs/m);
   assertEquals((await project.call("pipeline")).code, 0);
 });
+
+Deno.test("cache pin protects the result that a stage shows, which may be older than others or another pipeline's", async () => {
+  using project = new CliProject(`name: test
+params: { text: old }
+stages:
+  make: { task: make, with: { text: "\${params.text}" } }
+`);
+  for (const text of ["old", "new", "old"]) {
+    assertEquals(
+      (await project.call("pipeline", "-S", `text=${text}`)).code,
+      0,
+    );
+  }
+  assertEquals((await project.call("pipeline", "--name", "kept")).code, 0);
+  const cache = (...args: string[]) =>
+    callMain("cache", ...args, "--out", project.path("out"));
+  const [, old] = (await cache("ls", "--json")).json();
+  for (const name of ["test/make", "test@kept/make"]) {
+    const { code, stdout, stderr } = await cache("pin", name, "--json");
+    assertEquals(code, 0, stderr);
+    assertEquals(JSON.parse(stdout).key, old.key);
+  }
+});
