@@ -212,7 +212,7 @@ export interface StageStatus {
     readonly seconds: number;
     readonly metrics: Readonly<Record<string, number>>;
   };
-  /** Set if its last run failed. */
+  /** Set if its last run had this key, and failed. */
   readonly failure?: Failure;
 }
 
@@ -236,6 +236,7 @@ export async function status(
     const last = keys[0] === undefined
       ? undefined
       : store.manifests.read(keys[0]);
+    const hasFailed = "key" in decision && failure?.key === decision.key;
     return {
       stage,
       decision,
@@ -247,7 +248,7 @@ export async function status(
           metrics: last.manifest.metrics,
         },
       }),
-      ...(failure !== undefined && { failure }),
+      ...(hasFailed && { failure }),
     };
   });
 }

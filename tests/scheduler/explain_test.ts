@@ -254,7 +254,10 @@ Deno.test("status() returns running stages of these parameters, latest results a
       project.settings(),
     );
   const [make, bad, slow] = await ask();
-  const [, , other] = await ask({ slow: { task: "slow", params: { n: 1 } } });
+  const [, otherBad, other] = await ask({
+    bad: { task: "bad", params: { n: 1 } },
+    slow: { task: "slow", params: { n: 1 } },
+  });
   gate.open();
   await scheduler.end();
   assertEquals(make?.decision.state, "unchanged");
@@ -262,6 +265,7 @@ Deno.test("status() returns running stages of these parameters, latest results a
   assertEquals(bad?.failure?.message, "Not today");
   assertMatch(slow?.live?.holder ?? "", /^process \d+$/);
   assertEquals(other?.live, undefined, "of other parameters");
+  assertEquals(otherBad?.failure, undefined, "of other parameters");
 });
 
 Deno.test("verify() compares a second run with the cached result, and changes neither cache nor output", async () => {
