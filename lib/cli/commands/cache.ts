@@ -26,7 +26,7 @@ import {
   PROJECT,
   sizeOf,
 } from "../arguments/options.ts";
-import { bytes, count, duration } from "../terminal/messages.ts";
+import { bytes, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
 const ACTIONS: Readonly<
@@ -84,7 +84,7 @@ function resultLine(result: Listed): string {
   const { key, pipeline, stage, started, seconds, size, pinned } = result;
   return [
     key.slice(0, 12),
-    started.slice(0, 16).replace("T", " "),
+    localTime(started),
     bytes(size).padStart(7),
     duration(seconds).padStart(11),
     `${pipeline}/${stage}${pinned ? "  pinned" : ""}`,

@@ -21,6 +21,7 @@ import {
   clip,
   count,
   duration,
+  localTime,
   type Style,
   styleFor,
 } from "../terminal/messages.ts";
@@ -190,7 +191,7 @@ function explanationText(
   const reason = "reason" in decision ? ` - ${decision.reason}` : "";
   const lines = [`${style.bold(stage)}: ${decision.state}${reason}`];
   if (nearest !== undefined) {
-    const when = nearest.started.replace("T", " ").replace(/\..*/, "");
+    const when = localTime(nearest.started);
     lines.push("", `  Compared with the result of ${when}:`);
     for (const change of nearest.changes) {
       lines.push(`    ${changeText(change)}`);
@@ -302,13 +303,4 @@ function statusLine(
   const reason = "reason" in decision ? `; ${decision.reason}` : "";
   const color = decision.state === "unchanged" ? style.green : style.yellow;
   return `${color(decision.state.padEnd(9))}  ${name}  ${ran}${reason}`;
-}
-
-/** An ISO time in the local time zone: `2026-01-31 14:05`. */
-function localTime(iso: string): string {
-  const date = new Date(iso);
-  const two = (number: number) => String(number).padStart(2, "0");
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${
-    two(date.getDate())
-  } ${two(date.getHours())}:${two(date.getMinutes())}`;
 }

@@ -17,7 +17,13 @@ import {
 } from "../arguments/arguments.ts";
 import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import { HELP, JSON_LINES, OUT, outOf } from "../arguments/options.ts";
-import { bytes, duration, type Style, styleFor } from "../terminal/messages.ts";
+import {
+  bytes,
+  duration,
+  localTime,
+  type Style,
+  styleFor,
+} from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
   isScored,
@@ -344,8 +350,7 @@ function table(
     shown.map(({ name, value, show }) => {
       const cell = value(row);
       if (name === "started") {
-        const [day, time] = row.started.split("T");
-        return `${row.current ? "*" : " "} ${day} ${time!.slice(0, 5)}`;
+        return `${row.current ? "*" : " "} ${localTime(row.started)}`;
       }
       if (cell === undefined) return "";
       return printable(

@@ -1,5 +1,10 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { CliProject } from "../project.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { callMain, callMainWith, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
 params: { word: one, last: end, extra: {} }
@@ -84,4 +89,28 @@ Deno.test("status prints the state and the last run of each stage", async () => 
     /^unchanged {2}other +ran \d{4}-\d\d-\d\d \d\d:\d\d, [\d.]+ s$/,
   );
   assertMatch(line("start"), /^run {8}start +never ran; no earlier result$/);
+});
+
+Deno.test("status, explain, runs and cache ls print times in the local time zone", async () => {
+  using project = new CliProject(PIPELINE);
+  assertEquals((await project.call("pipeline", "other")).code, 0);
+  const out = ["--out", project.path("out")];
+  const [{ started }] = (await callMain("cache", "ls", ...out, "--json"))
+    .json();
+  const env = { TZ: "Asia/Kolkata" };
+  const time = new Date(started)
+    .toLocaleString("sv-SE", {
+      timeZone: env.TZ,
+      timeStyle: "short",
+      dateStyle: "short",
+    });
+  project.edit("test.yaml", "text: other", "text: another");
+  for (
+    const { stdout, stderr } of [
+      await project.callWith({ env }, "status"),
+      await project.callWith({ env }, "explain", "other"),
+      await callMainWith({ env }, "runs", "test", "other", ...out),
+      await callMainWith({ env }, "cache", "ls", ...out),
+    ]
+  ) assertStringIncludes(stdout, time, stderr);
 });
