@@ -19,8 +19,6 @@ interface StageState {
   readonly reason?: string;
   /** When its run started: ISO 8601. */
   readonly started?: string;
-  /** Duration of the run that made its result. */
-  readonly seconds?: number;
   readonly progress?: Omit<Event & { type: "progress" }, "type" | "stage">;
   /** Identifies its log: changes when another run begins one. */
   readonly log?: string;
@@ -197,7 +195,7 @@ export class Follower {
   }
 
   #stageState(stage: GraphStage, status: StageStatus): StageState {
-    const { decision, live, last, failure } = status;
+    const { decision, live, failure } = status;
     const log = this.#log(stage.id);
     const isDone = decision.state === "unchanged" ||
       decision.state === "restore";
@@ -223,7 +221,6 @@ export class Follower {
       state,
       ...(reason !== undefined && { reason }),
       ...(isRunning && { started: live.started }),
-      ...(state === "done" && last && { seconds: last.seconds }),
       ...(isRunning && log?.progress && { progress: log.progress }),
       ...(log && { log: log.file }),
       points: Object.fromEntries(
