@@ -44,6 +44,9 @@ export function commentsUnder(text: string, key: string): Map<string, string> {
   return found;
 }
 
+/** Texts such as `2024_01` and `0b1`, which some readers take for numbers. */
+const LIKE_NUMBER = /^[-+.]*_?\d[\w.+-]*$/;
+
 /** A YAML text whose values and comments can be changed. */
 export class EditableYaml {
   readonly #document: ReturnType<typeof parseDocument>;
@@ -66,7 +69,11 @@ export class EditableYaml {
   set(path: readonly string[], value: unknown, comment?: string): void {
     this.#document.setIn(path, value);
     const node = this.#document.getIn(path, true);
-    if (isScalar(node) && comment !== undefined) node.comment = ` ${comment}`;
+    if (!isScalar(node)) return;
+    if (typeof value === "string" && LIKE_NUMBER.test(value)) {
+      node.type = "QUOTE_DOUBLE";
+    }
+    if (comment !== undefined) node.comment = ` ${comment}`;
   }
 
   /** Sets the comments on the lines above the keys of the mapping under `key`. */

@@ -80,6 +80,29 @@ Deno.test("init shows names of the data without control characters, each on one 
     assertEquals(params.label, "the\nlabel");
   }));
 
+Deno.test("init quotes names that some readers of YAML take for numbers", () =>
+  inFolder(async (folder) => {
+    const data = join(folder, "2024_01.tsv");
+    const rows = ["1_000\t0b1", "good\tpos", "bad\tneg"];
+    await Deno.writeTextFile(data, rows.join("\n"));
+    const file = join(folder, "2024_01.yaml");
+    const written = await callMain(
+      ...["init", data, "--text", "1_000", "--label", "0b1", "--to", file],
+    );
+    assertEquals(written.code, 0, written.stderr);
+    const { name, params } = parse(
+      (await Deno.readTextFile(file)).replaceAll(/\$\{.*?\}/g, "x"),
+    );
+    assertEquals(
+      [name, params.name, params.text, params.label],
+      ["2024_01", "2024_01", "1_000", "0b1"],
+    );
+    const planned = await callMain(
+      ...["plan", file, "--out", join(folder, "out")],
+    );
+    assertEquals(planned.code, 0, planned.stderr);
+  }));
+
 Deno.test("init replaces no file unless told to", () =>
   inFolder(async (folder) => {
     const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
