@@ -1,4 +1,7 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+
+/** Where `deno task` runs commands; stages run in folders of their own. */
+const PROJECT = join(import.meta.dirname!, "../..");
 
 /** Access to the hub, as configured for Hugging Face's tools. */
 export interface HubSettings {
@@ -54,24 +57,25 @@ export function hubSettings(
 }
 
 /**
- * Folder of the cache that all of Hugging Face's tools share.
+ * Absolute path of the cache that all of Hugging Face's tools share. `~` stands
+ * for the home folder, also in a variable that no shell has expanded.
  *
  * @throws {RangeError} If no variable determines it.
  */
 export function hubCache(
   env: (name: typeof HUB_ENV[number]) => string | undefined = Deno.env.get,
 ): string {
-  const cache = env("HF_HUB_CACHE") || env("HUGGINGFACE_HUB_CACHE");
-  if (cache) return cache;
-  if (env("HF_HOME")) return join(env("HF_HOME")!, "hub");
   const home = env("HOME") || env("USERPROFILE");
   const caches = env("XDG_CACHE_HOME") || (home && join(home, ".cache"));
-  if (!caches) {
+  const all = env("HF_HOME") || (caches && join(caches, "huggingface"));
+  const cache = env("HF_HUB_CACHE") || env("HUGGINGFACE_HUB_CACHE") ||
+    (all && join(all, "hub"));
+  if (!cache) {
     throw new RangeError(
       "Cannot determine the folder of the hub's cache; set HF_HOME",
     );
   }
-  return join(caches, "huggingface", "hub");
+  return resolve(PROJECT, cache.replace(/^~(?=[/\\]|$)/, () => home ?? "~"));
 }
 
 /** Environment variables that configure proxies and certificates, also for pip. */

@@ -13,6 +13,7 @@ const settings = (env: Environment) => hubSettings((name) => env[name]);
 
 Deno.test("hubSettings() looks for the cache where Hugging Face's own tools do", () => {
   const home = { HOME: "/home/u" };
+  const project = join(import.meta.dirname!, "../..");
   for (
     const [env, cache] of [
       [home, "/home/u/.cache/huggingface/hub"],
@@ -21,6 +22,9 @@ Deno.test("hubSettings() looks for the cache where Hugging Face's own tools do",
       [{ ...home, HF_HOME: "/hf", HUGGINGFACE_HUB_CACHE: "/old" }, "/old"],
       [{ HF_HOME: "/hf", HF_HUB_CACHE: "/new" }, "/new"],
       [{ USERPROFILE: "/users/u" }, "/users/u/.cache/huggingface/hub"],
+      [{ ...home, HF_HOME: "~/hf" }, "/home/u/hf/hub"],
+      [{ ...home, HF_HUB_CACHE: "~" }, "/home/u"],
+      [{ ...home, HF_HOME: "hf" }, join(project, "hf/hub")],
     ] as const
   ) {
     assertEquals(settings(env).cache, join(cache));

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join, relative } from "node:path";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { LocalHub } from "../hub/local_hub.ts";
@@ -102,6 +102,28 @@ Deno.test("fetch-model, fetch-glue and fetch-data fetch from the hub with the pe
     assertEquals(test[0]!.label, undefined);
     assertMatch(text, /org\/reviews at commit c{40}/);
     assertMatch(text, /test: 10 examples; no labels/);
+  }));
+
+Deno.test("fetch-model keeps what it fetched if HF_HOME begins with ~", () =>
+  withFolder(async (folder) => {
+    const hub = new LocalHub(repositories);
+    const env = {
+      HOME: folder,
+      HF_HOME: "~/hf",
+      HF_ENDPOINT: hub.endpoint,
+    };
+    const model = { source: "org/tiny-bert" };
+    const fetched = await runSandboxed("fetch-model", folder, model, { env });
+    await hub[Symbol.asyncDispose]();
+    assertEquals(fetched.code, 0, fetched.text);
+    const offline = { ...env, HF_HUB_OFFLINE: "1" };
+    const again = await runSandboxed("fetch-model", folder, model, {
+      env: offline,
+    });
+    assertEquals(again.code, 0, again.text);
+    assert(
+      Deno.statSync(join(folder, "hf/hub/models--org--tiny-bert")).isDirectory,
+    );
   }));
 
 Deno.test("fetch-data takes single splits of the hub beside files, and class names in the order given", () =>
