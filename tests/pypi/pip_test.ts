@@ -8,7 +8,7 @@ import {
   assertThrows,
   fail,
 } from "@std/assert";
-import { basename } from "node:path";
+import { basename, join, relative } from "node:path";
 import { InstallError } from "../../lib/pypi/install_error.ts";
 import {
   downloadWheel,
@@ -18,6 +18,7 @@ import {
   type WheelRequest,
 } from "../../lib/pypi/pip.ts";
 import { fakePython, pipWith } from "./fake_python.ts";
+import { withEnvironment } from "../tasks/with_environment.ts";
 import { makeWheel } from "./make_wheel.ts";
 
 const posix = { ignore: Deno.build.os === "windows" };
@@ -131,6 +132,31 @@ Deno.test(
       file: FILE.replace("1.0", "1.1"),
     }, pip);
     assertEquals(missing.code, "not-found");
+    await Deno.remove(folder, { recursive: true });
+  },
+);
+
+Deno.test(
+  "downloadWheel() finds relative paths of the user's variables from the project, although pip runs in another folder",
+  posix,
+  async () => {
+    const folder = await Deno.makeTempDir();
+    const project = join(import.meta.dirname!, "../..");
+    await Deno.mkdir(`${folder}/wheels`);
+    await makeWheel(`${folder}/wheels`, FILE, { "thing/a.txt": "a" });
+    await Deno.writeTextFile(
+      `${folder}/pip.conf`,
+      "[global]\nno-index = true\n",
+    );
+    await Deno.mkdir(`${folder}/to`);
+    const path = await withEnvironment(
+      {
+        PIP_FIND_LINKS: relative(project, `${folder}/wheels`),
+        PIP_CONFIG_FILE: relative(project, `${folder}/pip.conf`),
+      },
+      () => downloadWheel(REQUEST, `${folder}/to`),
+    );
+    assertEquals(basename(path), FILE);
     await Deno.remove(folder, { recursive: true });
   },
 );
