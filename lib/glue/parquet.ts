@@ -154,10 +154,21 @@ export function unpackSnappy(page: Uint8Array, size: number): Uint8Array {
 /** Unpack pages of parquet files, to at most the size in their headers. */
 export const COMPRESSORS: Compressors = {
   SNAPPY: unpackSnappy,
-  GZIP: (page, size) => gunzipSync(page, { maxOutputLength: size }),
-  BROTLI: (page, size) => brotliDecompressSync(page, { maxOutputLength: size }),
-  ZSTD: (page, size) => zstdDecompressSync(page, { maxOutputLength: size }),
+  GZIP: atMost(gunzipSync),
+  BROTLI: atMost(brotliDecompressSync),
+  ZSTD: atMost(zstdDecompressSync),
 };
+
+/** Unpacks by a function that refuses the limit 0 of an empty page, such as the dictionary of a column without values. */
+function atMost(
+  unpack: (
+    page: Uint8Array,
+    options: { readonly maxOutputLength: number },
+  ) => Uint8Array,
+) {
+  return (page: Uint8Array, size: number) =>
+    size === 0 ? new Uint8Array() : unpack(page, { maxOutputLength: size });
+}
 
 /**
  * Checks that no literal of a page compressed with Snappy extends beyond it: the

@@ -109,6 +109,20 @@ Deno.test("COMPRESSORS unpack no more than a page says it has", () => {
   }
 });
 
+Deno.test("COMPRESSORS unpack an empty page, as a column without values has it", () => {
+  const empty = new Uint8Array();
+  for (
+    const [name, page] of [
+      ["SNAPPY", Uint8Array.of(0)],
+      ["GZIP", gzipSync(empty)],
+      ["BROTLI", brotliCompressSync(empty)],
+      ["ZSTD", zstdCompressSync(empty)],
+    ] as const
+  ) {
+    assertEquals(COMPRESSORS[name]!(page, 0).length, 0, name);
+  }
+});
+
 Deno.test("parquetClasses() gives no names of a file that records none", async () => {
   assertEquals(
     await parquetClasses(hubFile("rte", "train"), "label"),
