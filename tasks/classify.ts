@@ -168,7 +168,7 @@ async function encode(
   const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
   const tokenizer = await ModelTokenizer.load(
     model,
-    architecture.wrapping,
+    architecture.pairType,
     maxLength,
   );
   return {

@@ -12,16 +12,6 @@ interface Encoding {
   readonly truncated: boolean;
 }
 
-/** Wrapping of a text, or of a pair of texts, in special tokens, as the model's architecture describes it. */
-export interface Wrapping {
-  /** Name of the architecture in messages. */
-  readonly title: string;
-  /** Separators between the texts of a pair. */
-  readonly separators: 1 | 2;
-  /** Token type of the second text of a pair. */
-  readonly pairType: 0 | 1;
-}
-
 /** Encoded texts one after the other, without padding. */
 interface PackedEncodings {
   /** Token ids, `[tokens]`. */
@@ -38,33 +28,35 @@ interface PackedEncodings {
 export class ModelTokenizer {
   readonly #tokenizer: TextTokenizer;
   readonly #path: string;
-  readonly #wrapping: Wrapping;
+  readonly #specials: SpecialTokens;
+  readonly #pairType: 0 | 1;
   readonly #maxLength: number;
-  readonly #first: number;
-  readonly #separator: number;
 
   private constructor(
     tokenizer: TextTokenizer,
     path: string,
-    wrapping: Wrapping,
+    pairType: 0 | 1,
     maxLength: number,
   ) {
     this.#tokenizer = tokenizer;
     this.#path = path;
-    this.#wrapping = wrapping;
+    this.#specials = specialTokens(tokenizer, path);
+    // Tokenizers of RoBERTa's kind, with two separators, give no types.
+    const hasTypes = tokenizer.hasTypes && this.#specials.between === 1;
+    this.#pairType = hasTypes ? pairType : 0;
     this.#maxLength = maxLength;
-    [this.#first, this.#separator] = specialTokens(tokenizer, path, wrapping);
   }
 
   /**
    * Loads `tokenizer.json` of a model folder, and `tokenizer_config.json` if present.
    *
+   * @param pairType Token type of the second text of a pair in this model
    * @param maxLength Maximum number of tokens including special tokens; longer texts are truncated.
-   * @throws {SyntaxError} If the tokenizer is invalid or wraps texts differently.
+   * @throws {SyntaxError} If the tokenizer is invalid, or wraps texts in a way that is not supported.
    */
   static async load(
     folder: string,
-    wrapping: Wrapping,
+    pairType: 0 | 1,
     maxLength: number,
   ): Promise<ModelTokenizer> {
     const path = join(folder, "tokenizer.json");
@@ -77,7 +69,7 @@ export class ModelTokenizer {
     return new ModelTokenizer(
       attempt(path, () => new TextTokenizer(settings, config)),
       path,
-      wrapping,
+      pairType,
       maxLength,
     );
   }
@@ -89,10 +81,10 @@ export class ModelTokenizer {
    * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
   encode(text: string, pair?: string): Encoding {
-    const { separators, pairType } = this.#wrapping;
+    const { start, separator, between } = this.#specials;
     const first = this.#idsOf(text);
     const second = pair === undefined ? [] : this.#idsOf(pair);
-    const specials = pair === undefined ? 2 : 2 + separators;
+    const specials = pair === undefined ? 2 : 2 + between;
     const [firstLength, secondLength] = truncatedLengths(
       first.length,
       second.length,
@@ -102,12 +94,12 @@ export class ModelTokenizer {
       this.#tokenizer.cutsLeft
         ? ids.slice(ids.length - length)
         : ids.slice(0, length);
-    const ids = [this.#first, ...cut(first, firstLength), this.#separator];
-    const types = ids.map(() => 0);
+    const ids = [start, ...cut(first, firstLength), separator];
+    const types: number[] = ids.map(() => 0);
     if (pair !== undefined) {
-      for (let i = 1; i < separators; i++) ids.push(this.#separator);
-      ids.push(...cut(second, secondLength), this.#separator);
-      while (types.length < ids.length) types.push(pairType);
+      for (let i = 1; i < between; i++) ids.push(separator);
+      ids.push(...cut(second, secondLength), separator);
+      while (types.length < ids.length) types.push(this.#pairType);
     }
     const truncated = firstLength < first.length ||
       secondLength < second.length;
@@ -160,38 +152,47 @@ export class ModelTokenizer {
   }
 }
 
+/** The special tokens around a text, or a pair of texts. */
+interface SpecialTokens {
+  /** Id of the token before the first text. */
+  readonly start: number;
+  /** Id of the token after each text. */
+  readonly separator: number;
+  /** Separators between the texts of a pair: `<s> a </s></s> b </s>` has two. */
+  readonly between: 1 | 2;
+}
+
 /**
- * Ids of the first special token and of the separator.
+ * The special tokens by the post-processor of `tokenizer.json`, which models of
+ * one architecture need not share: some BERTs have the tokenizer of XLM-RoBERTa.
  *
- * The architecture defines how a text is wrapped, since its models were trained
- * so. The post-processor of `tokenizer.json` must agree; if it does not, the file
- * belongs to another model.
- *
- * @throws {SyntaxError} If the post-processor wraps texts differently.
+ * @throws {SyntaxError} If it wraps texts in a way that no supported model does.
  */
 function specialTokens(
   { single, pair }: TextTokenizer,
   path: string,
-  { separators, title }: Wrapping,
-): readonly [first: number, separator: number] {
-  const [first] = single;
+): SpecialTokens {
+  const [start] = single;
   const separator = single.at(-1);
-  if (typeof first !== "number" || typeof separator !== "number") {
+  if (typeof start !== "number" || typeof separator !== "number") {
     throw new SyntaxError(
       `The tokenizer "${path}" adds no special tokens to a text; use the tokenizer.json of the model`,
     );
   }
-  const between = separators === 1 ? [separator] : [separator, separator];
   const equal = (a: Layout, b: Layout) => a.join() === b.join();
-  if (
-    !equal(single, [first, "A", separator]) ||
-    !equal(pair, [first, "A", ...between, "B", separator])
-  ) {
+  const between = ([1, 2] as const).find((count) =>
+    equal(pair, [
+      ...[start, "A" as const],
+      ...Array<number>(count).fill(separator),
+      ...["B" as const, separator],
+    ])
+  );
+  if (!equal(single, [start, "A", separator]) || between === undefined) {
     throw new SyntaxError(
-      `The tokenizer "${path}" does not place its special tokens as a ${title} model expects; the folder may mix files of different models`,
+      `The tokenizer "${path}" does not place its special tokens as the supported models expect: one before the texts, the same one after each, once or twice between them; use the tokenizer.json of the model`,
     );
   }
-  return [first, separator];
+  return { start, separator, between };
 }
 
 /** Adds the path of the settings to errors about them. */

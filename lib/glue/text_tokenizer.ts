@@ -25,6 +25,7 @@ const Config = z.looseObject({
   tokenize_chinese_chars: z.boolean().nullish(),
   add_prefix_space: z.boolean().nullish(),
   truncation_side: z.enum(["left", "right"]).nullish(),
+  model_input_names: z.array(z.string()).nullish(),
 });
 
 /** Maximum number of cached words, and of characters in a cached word. */
@@ -49,6 +50,8 @@ export class TextTokenizer {
   readonly pair: Layout;
   /** True if long texts lose their beginnings instead of their ends. */
   readonly cutsLeft: boolean;
+  /** False if its configuration says that it gives no token types. */
+  readonly hasTypes: boolean;
   readonly #normalize: Normalizer;
   readonly #split: PreTokenizer;
   readonly #encodeWord: (word: string) => readonly number[];
@@ -83,6 +86,8 @@ export class TextTokenizer {
     [this.single, this.pair] = layouts(parsed.post_processor);
     const side = checked.truncation_side ?? parsed.truncation?.direction;
     this.cutsLeft = side?.toLowerCase() === "left";
+    this.hasTypes = checked.model_input_names?.includes("token_type_ids") ??
+      true;
   }
 
   /**

@@ -22,7 +22,7 @@ for (const family of ["bert", "roberta"] as const) {
     for (const { model, text, pair, maxLength, ids, types } of cases) {
       const tokenizer = await ModelTokenizer.load(
         join(fixtures, model),
-        wrappingOf(family),
+        pairTypeOf(family),
         maxLength,
       );
       const encoding = tokenizer.encode(text, pair ?? undefined);
@@ -47,7 +47,7 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
       const { examples } = await readTsv(join(glue!, file), task!, "train");
       const tokenizer = await ModelTokenizer.load(
         minilm!,
-        wrappingOf("bert"),
+        pairTypeOf("bert"),
         maxLength,
       );
       const hash = createHash("sha256");
@@ -89,7 +89,7 @@ Deno.test("ModelTokenizer.encode() cuts the beginnings of texts where either fil
     }
     await change(folder, file, changes);
     const load = (length: number) =>
-      ModelTokenizer.load(folder, wrappingOf("bert"), length);
+      ModelTokenizer.load(folder, pairTypeOf("bert"), length);
     const text = "great fun , a good film";
     // As transformers 5.24.0 gives them.
     const [one, two] = [await load(6), await load(9)];
@@ -102,17 +102,67 @@ Deno.test("ModelTokenizer.encode() cuts the beginnings of texts where either fil
   }
 });
 
-Deno.test("ModelTokenizer.load() refuses a tokenizer of another family", async () => {
-  await assertRejects(
-    () =>
-      ModelTokenizer.load(
-        join(fixtures, "tiny-roberta"),
-        wrappingOf("bert"),
-        64,
-      ),
-    Error,
-    "does not place its special tokens as a BERT model expects",
+Deno.test("ModelTokenizer.encode() follows the tokenizer where it is not the one that the architecture usually has, as in BERTs with the tokenizer of RoBERTa", async () => {
+  const pairs = reference.tiny.filter(({ model, pair }) =>
+    model === "tiny-roberta" && pair !== null
   );
+  assert(pairs.length > 10);
+  for (const { model, text, pair, maxLength, ids } of pairs) {
+    const tokenizer = await ModelTokenizer.load(
+      join(fixtures, model),
+      pairTypeOf("bert"),
+      maxLength,
+    );
+    const encoding = tokenizer.encode(text, pair!);
+    assertEquals(encoding.ids.join(" "), ids);
+    assertEquals(encoding.types, encoding.ids.map(() => 0));
+  }
+});
+
+Deno.test("ModelTokenizer.encode() gives no token types if the configuration of the tokenizer names none as input of the model", async () => {
+  for (const [names, type] of [[["input_ids"], 0], [null, 1]] as const) {
+    const folder = await Deno.makeTempDir();
+    await Deno.copyFile(
+      join(fixtures, "tiny-bert/tokenizer.json"),
+      join(folder, "tokenizer.json"),
+    );
+    await Deno.writeTextFile(
+      join(folder, "tokenizer_config.json"),
+      JSON.stringify({ model_input_names: names }),
+    );
+    const tokenizer = await ModelTokenizer.load(folder, pairTypeOf("bert"), 64);
+    const { types } = tokenizer.encode("great", "bad");
+    assertEquals(types, [0, 0, 0, type, type]);
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("ModelTokenizer.load() refuses special tokens in other places", async () => {
+  const folder = await Deno.makeTempDir();
+  const settings = JSON.parse(
+    await Deno.readTextFile(join(fixtures, "tiny-bert/tokenizer.json")),
+  );
+  const piece = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
+  const [a, b] = ["A", "B"].map((id) => ({ Sequence: { id, type_id: 0 } }));
+  const special = (id: number, token: string) => ({
+    [token]: { id: token, ids: [id], tokens: [token] },
+  });
+  settings.post_processor = {
+    type: "TemplateProcessing",
+    single: [piece("[CLS]"), a, piece("[SEP]")],
+    pair: [piece("[CLS]"), a, piece("[CLS]"), b, piece("[SEP]")],
+    special_tokens: { ...special(2, "[CLS]"), ...special(3, "[SEP]") },
+  };
+  await Deno.writeTextFile(
+    join(folder, "tokenizer.json"),
+    JSON.stringify(settings),
+  );
+  await assertRejects(
+    () => ModelTokenizer.load(folder, 0, 64),
+    SyntaxError,
+    "does not place its special tokens as the supported models expect",
+  );
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("ModelTokenizer.load() names the file that is not a tokenizer", async () => {
@@ -121,7 +171,7 @@ Deno.test("ModelTokenizer.load() names the file that is not a tokenizer", async 
   for (const text of ["{", "{}", '{"model": {"type": "BPE"}}', "[]"]) {
     await Deno.writeTextFile(path, text);
     await assertRejects(
-      () => ModelTokenizer.load(folder, wrappingOf("bert"), 64),
+      () => ModelTokenizer.load(folder, pairTypeOf("bert"), 64),
       SyntaxError,
       path,
       text,
@@ -141,6 +191,6 @@ Deno.test("truncatedLengths() uses all the room and never lengthens a text", () 
   );
 });
 
-function wrappingOf(family: string) {
-  return ARCHITECTURES.find(({ type }) => type === family)!.wrapping;
+function pairTypeOf(family: string) {
+  return ARCHITECTURES.find(({ type }) => type === family)!.pairType;
 }

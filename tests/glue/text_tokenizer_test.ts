@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { cpuUsage } from "node:process";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
@@ -127,12 +127,7 @@ Deno.test("ModelTokenizer.encode() stops a regular expression that backtracks fo
     ) {
       const settings = await settingsOf("tiny-electra", changes);
       await Deno.writeTextFile(path, JSON.stringify(settings));
-      const wrapping = {
-        title: "ELECTRA",
-        separators: 1,
-        pairType: 1,
-      } as const;
-      const tokenizer = await ModelTokenizer.load(folder, wrapping, 64);
+      const tokenizer = await ModelTokenizer.load(folder, 1, 64);
       assertEquals(tokenizer.encode("b").ids.length, 3);
       const error = assertThrows(
         () => tokenizer.encode(`${"a".repeat(50)} !`),
@@ -189,26 +184,6 @@ Deno.test("TextTokenizer() names what it does not support", async () => {
       () => new TextTokenizer(settings, {}),
       Error,
       "not supported",
-    );
-  }
-});
-
-Deno.test("ModelTokenizer.load() refuses a tokenizer whose pairs have another separator", async () => {
-  for (
-    const [model, separators] of [["tiny-mpnet", 1], [
-      "tiny-deberta",
-      2,
-    ]] as const
-  ) {
-    await assertRejects(
-      () =>
-        ModelTokenizer.load(join(fixtures, model), {
-          title: "Other",
-          separators,
-          pairType: 0,
-        }, 64),
-      SyntaxError,
-      "does not place its special tokens as a Other model expects",
     );
   }
 });

@@ -7,17 +7,14 @@ import { Random } from "../../fixtures/make/random.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normalizer } from "../../lib/glue/normalizer.ts";
 import { preTokenizer } from "../../lib/glue/pre_tokenizer.ts";
-import {
-  ModelTokenizer,
-  type Wrapping,
-} from "../../lib/glue/model_tokenizer.ts";
+import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-/** The wrapping of the architecture that a folder's `config.json` names. */
-async function wrappingOf(folder: string): Promise<Wrapping> {
+/** The token type of the second text of a pair, in the architecture that a folder's `config.json` names. */
+async function pairTypeOf(folder: string): Promise<0 | 1> {
   const text = await Deno.readTextFile(join(folder, "config.json"));
-  return parseModel(text).architecture.wrapping;
+  return parseModel(text).architecture.pairType;
 }
 
 /** The text that text_of() of fixtures/token_ids.py makes. */
@@ -41,12 +38,12 @@ function inputOf(seed: number) {
 /** Compares all texts with the hashes of a folder's tokenizer, and the first ones with their ids. */
 async function compare(
   folder: string,
-  wrapping: Wrapping,
+  pairType: 0 | 1,
   blocks: readonly string[],
   shown: readonly string[],
 ) {
-  const whole = await ModelTokenizer.load(folder, wrapping, 4096);
-  const cut = await ModelTokenizer.load(folder, wrapping, reference.width);
+  const whole = await ModelTokenizer.load(folder, pairType, 4096);
+  const cut = await ModelTokenizer.load(folder, pairType, reference.width);
   const own = blocks.map((_, block) => {
     const hash = createHash("sha256");
     for (let i = 0; i < reference.block; i++) {
@@ -97,8 +94,8 @@ for (
     : ` with ${JSON.stringify({ ...settings, ...config }).slice(0, 200)}`;
   Deno.test(`ModelTokenizer.encode() gives the ids of transformers to ${blocks.length * reference.block} texts and pairs for ${model}${changes}`, async () => {
     await withChanges(model, settings, config, async (folder) => {
-      const wrapping = await wrappingOf(join(fixtures, model));
-      await compare(folder, wrapping, blocks, ids);
+      const pairType = await pairTypeOf(join(fixtures, model));
+      await compare(folder, pairType, blocks, ids);
     });
   });
 }
@@ -130,11 +127,11 @@ Deno.test({
   ignore: glue === undefined || mpnet === undefined,
   async fn() {
     const { random, lines, tokens, sha256 } = reference.mpnet;
-    const wrapping = await wrappingOf(mpnet!);
-    await compare(mpnet!, wrapping, random, []);
+    const pairType = await pairTypeOf(mpnet!);
+    await compare(mpnet!, pairType, random, []);
     const tokenizer = await ModelTokenizer.load(
       mpnet!,
-      wrapping,
+      pairType,
       128,
     );
     const hash = createHash("sha256");

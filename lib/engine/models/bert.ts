@@ -19,7 +19,7 @@ export const bert: Architecture = {
   type: "bert",
   classifierClass: "BertForSequenceClassification",
   prefix: "bert",
-  wrapping: { title: "BERT", separators: 1, pairType: 1 },
+  pairType: 1,
   targetModules: ["query", "value"],
   head: (hidden, labels) => [
     ...headLinear("bert.pooler.dense", hidden, hidden, "pretrained"),

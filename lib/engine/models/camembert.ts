@@ -8,5 +8,4 @@ import { robertaLike } from "./roberta.ts";
 export const camembert = robertaLike(
   "camembert",
   "CamembertForSequenceClassification",
-  "CamemBERT",
 );

@@ -28,7 +28,7 @@ export const debertaV2: Architecture = {
   type: "deberta-v2",
   classifierClass: "DebertaV2ForSequenceClassification",
   prefix: "deberta",
-  wrapping: { title: "DeBERTa", separators: 1, pairType: 1 },
+  pairType: 1,
   targetModules: ["query_proj", "value_proj"],
   head: (hidden, labels) => [
     ...headLinear("pooler.dense", hidden, hidden),

@@ -25,7 +25,7 @@ export const distilbert: Architecture = {
   type: "distilbert",
   classifierClass: "DistilBertForSequenceClassification",
   prefix: "distilbert",
-  wrapping: { title: "DistilBERT", separators: 1, pairType: 0 },
+  pairType: 0,
   targetModules: ["q_lin", "v_lin"],
   head: (hidden, labels) => [
     ...headLinear("pre_classifier", hidden, hidden),

@@ -11,7 +11,7 @@ export const electra: Architecture = {
   type: "electra",
   classifierClass: "ElectraForSequenceClassification",
   prefix: "electra",
-  wrapping: { title: "ELECTRA", separators: 1, pairType: 1 },
+  pairType: 1,
   targetModules: ["query", "value"],
   head: denseHead,
   configure(json): Model {

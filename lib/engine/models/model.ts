@@ -20,16 +20,6 @@ export interface HeadTensor extends TensorShape {
   readonly deviation?: number;
 }
 
-/** How a text, or a pair of texts, becomes one sequence with special tokens. */
-export interface Wrapping {
-  /** Name of the architecture in messages. */
-  readonly title: string;
-  /** Separators between the texts of a pair: `<s> a </s></s> b </s>` has two. */
-  readonly separators: 1 | 2;
-  /** Token type of the second text of a pair. */
-  readonly pairType: 0 | 1;
-}
-
 /** One encoder architecture of transformers. */
 export interface Architecture {
   /** `model_type` of its `config.json`. */
@@ -38,7 +28,8 @@ export interface Architecture {
   readonly classifierClass: string;
   /** Prefix of the encoder's tensors in that class. */
   readonly prefix: string;
-  readonly wrapping: Wrapping;
+  /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
+  readonly pairType: 0 | 1;
   /** Names of modules that adapters wrap by default, as in PEFT. */
   readonly targetModules: readonly string[];
   /** The classification head, in the order of computation. */

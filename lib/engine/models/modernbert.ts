@@ -19,7 +19,7 @@ export const modernbert: Architecture = {
   type: "modernbert",
   classifierClass: "ModernBertForSequenceClassification",
   prefix: "model",
-  wrapping: { title: "ModernBERT", separators: 1, pairType: 0 },
+  pairType: 0,
   targetModules: ["Wqkv"],
   head: (hidden, labels) => [
     {

@@ -23,7 +23,7 @@ export const mpnet: Architecture = {
   type: "mpnet",
   classifierClass: "MPNetForSequenceClassification",
   prefix: "mpnet",
-  wrapping: { title: "MPNet", separators: 2, pairType: 0 },
+  pairType: 0,
   targetModules: ["q", "v"],
   head: denseHead,
   configure(json): Model {

@@ -14,20 +14,18 @@ import {
 export const roberta: Architecture = robertaLike(
   "roberta",
   "RobertaForSequenceClassification",
-  "RoBERTa",
 );
 
 /** An architecture that differs from RoBERTa in names only. Its encoder is called `roberta` in transformers, too. */
 export function robertaLike(
   type: string,
   classifierClass: string,
-  title: string,
 ): Architecture {
   const architecture: Architecture = {
     type,
     classifierClass,
     prefix: "roberta",
-    wrapping: { title, separators: 2, pairType: 0 },
+    pairType: 0,
     targetModules: ["query", "value"],
     head: denseHead,
     configure(json): Model {

@@ -8,5 +8,4 @@ import { robertaLike } from "./roberta.ts";
 export const xlmRoberta = robertaLike(
   "xlm-roberta",
   "XLMRobertaForSequenceClassification",
-  "XLM-RoBERTa",
 );
