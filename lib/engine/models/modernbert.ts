@@ -177,7 +177,6 @@ const ModernBertConfig = z.looseObject({
   attention_bias: noBias,
   mlp_bias: noBias,
   classifier_bias: noBias,
-  position_embedding_type: z.enum(["absolute", "rope"]).optional(),
   local_attention: count.min(2).default(128),
   layer_types: z.array(LayerType).nullish(),
   global_attn_every_n_layers: count.default(3),

@@ -125,6 +125,17 @@ Deno.test("parseModel() reads ModernBERT's layers and rotary positions in the fo
   assertSameBits(await logits(model), await logits(reference.model));
 });
 
+Deno.test("parseModel() reads ModernBERT with any position_embedding_type, which transformers ignores", () => {
+  const config = configOf("modernbert");
+  // Ettin and mmBERT have "sans_pos", a name of the code that pretrained them.
+  for (const position_embedding_type of ["absolute", "rope", "sans_pos"]) {
+    const model = parseModel(
+      JSON.stringify({ ...config, position_embedding_type }),
+    );
+    assertEquals(model.layers, 4);
+  }
+});
+
 Deno.test("encoderTensors() reads the norms of the first BERTs, whose names are gamma and beta", () => {
   const { model, file } = openReference("bert");
   const expected = encoderTensors(file, model);
