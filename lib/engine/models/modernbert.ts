@@ -182,7 +182,7 @@ const ModernBertConfig = z.looseObject({
   global_attn_every_n_layers: count.default(3),
   rope_parameters: z.partialRecord(LayerType, Rope.nullable()).nullish(),
   rope_scaling: Rope.omit({ rope_theta: true }).nullish(),
-  global_rope_theta: z.number().positive().default(160_000),
+  global_rope_theta: z.number().positive().nullish(),
   local_rope_theta: z.number().positive().nullish(),
   embedding_dropout: rate.default(0),
   attention_dropout: rate.default(0),
@@ -221,10 +221,14 @@ function layerTypes(config: ModernBertConfig): readonly LayerType[] {
     );
 }
 
-/** Base of the rotary positions, which configurations name in two ways. */
+/**
+ * Base of the rotary positions, which configurations name in two ways; null in
+ * the older one where the newer is used. A null for sliding attention alone
+ * stands for the base of full attention.
+ */
 function thetaOf(config: ModernBertConfig, type: LayerType): number {
-  return config.rope_parameters?.[type]?.rope_theta ??
-    (type === "full_attention"
-      ? config.global_rope_theta
-      : config.local_rope_theta ?? 10_000);
+  const { rope_parameters, local_rope_theta: local = 10_000 } = config;
+  const global = config.global_rope_theta ?? 160_000;
+  return rope_parameters?.[type]?.rope_theta ??
+    (type === "full_attention" ? global : local ?? global);
 }

@@ -97,7 +97,7 @@ Deno.test("parseModel() names settings that the engine does not compute, with th
   }
 });
 
-Deno.test("parseModel() reads ModernBERT's layers and rotary positions in the form of transformers 5", async () => {
+Deno.test("parseModel() reads ModernBERT's layers and rotary positions in every form of transformers", async () => {
   const reference = openReference("modernbert");
   const {
     global_attn_every_n_layers: _1,
@@ -105,24 +105,34 @@ Deno.test("parseModel() reads ModernBERT's layers and rotary positions in the fo
     local_rope_theta: _3,
     ...config
   } = configOf("modernbert");
-  const logits = (model: typeof reference.model) =>
+  const logits = (form: Record<string, unknown>) =>
     logitsAt(
-      loadClassifier(reference.file, model, 2, "head"),
+      loadClassifier(
+        reference.file,
+        parseModel(JSON.stringify({ ...config, ...form })),
+        2,
+        "head",
+      ),
       referenceHead(reference, 2),
       referenceInput(reference, "padded"),
       noRanks(),
     );
   const [full, sliding] = ["full_attention", "sliding_attention"];
-  const model = parseModel(JSON.stringify({
-    ...config,
+  const newer = {
     layer_types: [full, sliding, sliding, full],
     rope_parameters: {
       full_attention: { rope_type: "default", rope_theta: 160000 },
       sliding_attention: { rope_type: "default", rope_theta: 10000 },
     },
-  }));
-  assertEquals(model.layers, 4);
-  assertSameBits(await logits(model), await logits(reference.model));
+  };
+  const older = { global_rope_theta: null, local_rope_theta: null };
+  const expected = await logits(configOf("modernbert"));
+  assertSameBits(await logits(newer), expected);
+  assertSameBits(await logits({ ...newer, ...older }), expected);
+  assertSameBits(
+    await logits({ global_rope_theta: 5000, local_rope_theta: null }),
+    await logits({ global_rope_theta: 5000, local_rope_theta: 5000 }),
+  );
 });
 
 Deno.test("parseModel() reads ModernBERT with any position_embedding_type, which transformers ignores", () => {
