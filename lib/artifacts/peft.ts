@@ -17,6 +17,7 @@ import { methodNamed } from "../engine/methods/registry.ts";
 import type { Architecture, Model } from "../engine/models/model.ts";
 import {
   factorA,
+  hasTensor,
   parameterLayout,
   type TargetModules,
   tensorReader,
@@ -113,9 +114,14 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   };
 }
 
-/** How PEFT trains an adapter that can be imported. */
-function importable({ head }: Architecture): string {
-  const needed = head(1, 1).filter(({ start }) => start !== "pretrained")
+/**
+ * How PEFT trains an adapter that can be imported.
+ *
+ * @param isPretrained False if the model's file lacks tensors of the head.
+ */
+function importable({ head }: Architecture, isPretrained = true): string {
+  const needed = head(1, 1)
+    .filter(({ start }) => !isPretrained || start !== "pretrained")
     .map(({ name }) => `${PEFT_PREFIX}${name}`);
   return `train LoRA in every layer, with modules_to_save=${
     JSON.stringify(modulesToSave(needed))
@@ -221,7 +227,7 @@ function targetsOf(
  * The tensors, with those of the pretrained head that were not saved added from
  * the model.
  *
- * @throws {SyntaxError} If LoRA on the head has another shape than the model.
+ * @throws {SyntaxError} If the model lacks one as well, or LoRA on the head has another shape than the model.
  */
 function withPretrainedHead(
   { tensors, headUpdates }: PeftAdapter,
@@ -233,6 +239,14 @@ function withPretrainedHead(
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
   if (missing.length === 0) return tensors;
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const lost = missing.find(({ name }) => !hasTensor(file, model, name));
+  if (lost !== undefined) {
+    throw new SyntaxError(
+      `Neither the adapter nor the model has "${lost.name}", which was new when the adapter was trained; ${
+        importable(model.architecture, false)
+      }`,
+    );
+  }
   const read = tensorReader(file, model);
   return {
     ...tensors,

@@ -143,30 +143,35 @@ Deno.test("fetch-model rejects weights that do not fit config.json, naming the t
     await Deno.writeTextFile(config, JSON.stringify(right));
     const bytes = await Deno.readFile(weights);
     const text = new TextDecoder("latin1").decode(bytes);
-    const at = text.indexOf("pooler.dense.bias");
-    await Deno.writeFile(weights, bytes.with(at, "P".charCodeAt(0)));
+    const at = text.indexOf("encoder.layer.1.output.dense.bias");
+    await Deno.writeFile(weights, bytes.with(at, "E".charCodeAt(0)));
     assertIsError(
       await assertRejects(fetch),
       SyntaxError,
-      /no tensor "pooler.dense.bias"$/,
+      /no tensor "encoder.layer.1.output.dense.bias"$/,
     );
   }));
 
-Deno.test("fetch-model takes a ModernBERT whose head is not pretrained", () =>
-  withFolder(async (folder) => {
-    const tiny = join(fixtures, "tiny-modernbert");
-    for (const { name } of Deno.readDirSync(tiny)) {
-      await Deno.copyFile(join(tiny, name), join(folder, name));
-    }
-    const weights = join(folder, "model.safetensors");
-    const bytes = await Deno.readFile(weights);
-    const text = new TextDecoder("latin1").decode(bytes);
-    for (const name of ["head.dense.weight", "head.norm.weight"]) {
-      bytes[text.indexOf(name)] = "x".charCodeAt(0);
-    }
-    await Deno.writeFile(weights, bytes);
-    await runTask(fetchModel, folder, { source: folder });
-  }));
+for (
+  const [model, names] of [
+    ["bert", ["pooler.dense.weight", "pooler.dense.bias"]],
+    ["modernbert", ["head.dense.weight", "head.norm.weight"]],
+  ] as const
+) {
+  Deno.test(`fetch-model takes a model whose head is not pretrained, ${model}`, () =>
+    withFolder(async (folder) => {
+      const tiny = join(fixtures, `tiny-${model}`);
+      for (const { name } of Deno.readDirSync(tiny)) {
+        await Deno.copyFile(join(tiny, name), join(folder, name));
+      }
+      const weights = join(folder, "model.safetensors");
+      const bytes = await Deno.readFile(weights);
+      const text = new TextDecoder("latin1").decode(bytes);
+      for (const name of names) bytes[text.indexOf(name)] = "x".charCodeAt(0);
+      await Deno.writeFile(weights, bytes);
+      await runTask(fetchModel, folder, { source: folder });
+    }));
+}
 
 Deno.test("fetch-model takes the fixture of every architecture", () =>
   withFolder(async (folder) => {

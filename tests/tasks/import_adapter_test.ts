@@ -150,6 +150,30 @@ Deno.test("import-adapter adds the model's pooler if the adapter of a BERT has n
     assertEquals(servedRanks(imported.training), [4]);
   }));
 
+Deno.test("import-adapter says how to train if neither the adapter nor the model of a BERT has a pooler", () =>
+  withFolder(async (folder) => {
+    const model = join(folder, "model");
+    await Deno.mkdir(model);
+    for (const name of MODEL_FILES) {
+      await Deno.copyFile(join(fixtures, "tiny-bert", name), join(model, name));
+    }
+    const weights = join(model, "model.safetensors");
+    const bytes = await Deno.readFile(weights);
+    const text = new TextDecoder("latin1").decode(bytes);
+    bytes[text.indexOf("pooler.dense.weight")] = "x".charCodeAt(0);
+    await Deno.writeFile(weights, bytes);
+    const tensors = Object.fromEntries(
+      Object.entries(referenceTensors("bert"))
+        .filter(([name]) => !name.includes("pooler")),
+    );
+    const source = await peftFolder(folder, {}, tensors);
+    await assertRejects(
+      () => runTask(importAdapter, folder, { source }, { model }),
+      SyntaxError,
+      'Neither the adapter nor the model has "bert.pooler.dense.weight", which was new when the adapter was trained; train LoRA in every layer, with modules_to_save=["classifier","pooler"]',
+    );
+  }));
+
 Deno.test("import-adapter adds LoRA on BERT's pooler to its weight, as all-linear of PEFT trains it", () =>
   withFolder(async (folder) => {
     const own = referenceTensors("bert");

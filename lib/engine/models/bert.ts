@@ -22,7 +22,19 @@ export const bert: Architecture = {
   pairType: 1,
   targetModules: ["query", "value"],
   head: (hidden, labels) => [
-    ...headLinear("bert.pooler.dense", hidden, hidden, "pretrained"),
+    // Models for masked words alone are saved without a pooler.
+    {
+      name: "bert.pooler.dense.weight",
+      shape: [hidden, hidden],
+      start: "pretrained",
+      otherwise: "normal",
+    },
+    {
+      name: "bert.pooler.dense.bias",
+      shape: [hidden],
+      start: "pretrained",
+      otherwise: "zeros",
+    },
     ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {

@@ -5,6 +5,7 @@ import type { SafetensorsFile } from "../safetensors/reader.ts";
 import type { Model, ParameterLayout } from "./model.ts";
 import type { ClassifierShape } from "./outline.ts";
 import {
+  hasTensor,
   initialParameters,
   parameterLayout,
   sizeOf,
@@ -58,7 +59,9 @@ export function startValues(
     layout,
     seededRandom(seed, "init"),
     ({ name, shape, otherwise }, into) => {
-      if (otherwise !== undefined && !file.tensors.has(name)) return false;
+      if (otherwise !== undefined && !hasTensor(file, model, name)) {
+        return false;
+      }
       read(name, shape, into);
       return true;
     },

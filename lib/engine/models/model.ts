@@ -15,7 +15,7 @@ export interface HeadTensor extends TensorShape {
   /** Initial values: normally distributed, zeros, ones, or those of the pretrained model. */
   readonly start: "normal" | "zeros" | "ones" | "pretrained";
   /** Initial values of a pretrained tensor that the model's file lacks; by default, it must have the tensor. */
-  readonly otherwise?: "normal" | "ones";
+  readonly otherwise?: "normal" | "zeros" | "ones";
   /** Standard deviation of normally distributed initial values, 0.02 by default as in transformers. */
   readonly deviation?: number;
 }
@@ -201,20 +201,15 @@ export interface Pass<T> {
   observe(x: T): void;
 }
 
-/** The tensors of a linear module of the head: a weight with this start, and a bias that starts at zero unless the module is pretrained. */
+/** The tensors of a new linear module of the head. */
 export function headLinear(
   name: string,
   inputs: number,
   outputs: number,
-  start: "normal" | "pretrained" = "normal",
 ): HeadTensor[] {
   return [
-    { name: `${name}.weight`, shape: [outputs, inputs], start },
-    {
-      name: `${name}.bias`,
-      shape: [outputs],
-      start: start === "normal" ? "zeros" : start,
-    },
+    { name: `${name}.weight`, shape: [outputs, inputs], start: "normal" },
+    { name: `${name}.bias`, shape: [outputs], start: "zeros" },
   ];
 }
 

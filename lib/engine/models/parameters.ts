@@ -245,6 +245,15 @@ export function tensorReader(
   };
 }
 
+/** True if a model's file has a tensor, by its name in transformers' classifier. */
+export function hasTensor(
+  file: SafetensorsFile,
+  model: Model,
+  name: string,
+): boolean {
+  return file.tensors.has(storedNames(file, model)(name));
+}
+
 /**
  * Checks that a file has every pretrained tensor of a model, by its header
  * alone.
@@ -256,7 +265,7 @@ export function checkTensors(file: SafetensorsFile, model: Model): void {
   const head = model.architecture.head(model.hidden, 1)
     .filter(({ name, start, otherwise }) =>
       start === "pretrained" &&
-      (otherwise === undefined || file.tensors.has(name))
+      (otherwise === undefined || file.tensors.has(stored(name)))
     )
     .map(({ name, shape }) => [name, shape] as const);
   const faults = [...model.tensors, ...head]

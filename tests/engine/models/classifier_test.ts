@@ -1,5 +1,6 @@
 import {
   assert,
+  assertAlmostEquals,
   assertEquals,
   assertMatch,
   assertNotEquals,
@@ -12,6 +13,9 @@ import {
   loadClassifier,
   startValues,
 } from "../../../lib/engine/models/classifier.ts";
+import { toTensors } from "../../../lib/engine/models/parameters.ts";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { writeSafetensors } from "../../../lib/engine/safetensors/writer.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
 import { assertClose, openReference, referenceInput } from "../reference.ts";
 import {
@@ -113,4 +117,34 @@ Deno.test("logitsOf() of the head alone has the head's gradient of LoRA before i
     referenceLoss(reference),
   );
   assertClose(own, gradient.slice(first), 1e-6, "gradient of the head");
+});
+
+Deno.test("startValues() takes BERT's pooler from the file, and a new one if it has none", () => {
+  const { file, model } = openReference("bert");
+  const pooler = (file: SafetensorsFile) => {
+    const classifier = loadClassifier(file, model, 2, "head");
+    const { layout } = classifier;
+    const tensors = toTensors(startValues(file, classifier, 0), layout);
+    return ["weight", "bias"].map((kind) =>
+      tensors[`bert.pooler.dense.${kind}`]!.values as Float32Array
+    );
+  };
+  assertEquals(pooler(file), [
+    file.floats("pooler.dense.weight"),
+    file.floats("pooler.dense.bias"),
+  ]);
+  const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
+  try {
+    const others = [...file.tensors].filter(([name]) =>
+      !name.startsWith("pooler.")
+    ).map(([name, { shape }]) => [name, { shape, values: file.floats(name) }]);
+    writeSafetensors(path, Object.fromEntries(others));
+    using masked = SafetensorsFile.open(path);
+    const [weight, bias] = pooler(masked) as [Float32Array, Float32Array];
+    const squares = weight.reduce((sum, value) => sum + value ** 2, 0);
+    assertAlmostEquals(Math.sqrt(squares / weight.length), 0.02, 0.002);
+    assertEquals(bias, new Float32Array(bias.length));
+  } finally {
+    Deno.removeSync(path);
+  }
 });
