@@ -19,6 +19,7 @@ import {
   paddedLengths,
   shardSizes,
 } from "./batch.ts";
+import { yieldToEvents } from "./progress.ts";
 
 /** Callbacks of an evaluation. */
 interface EvaluationHooks {
@@ -118,6 +119,7 @@ export function evaluator(
           passes,
         })
       ) {
+        await yieldToEvents();
         signal?.throwIfAborted();
         const padded = padBatch(examples, indices, model, length);
         const note = compilingNote([padded], shapes);

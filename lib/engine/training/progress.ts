@@ -206,7 +206,7 @@ export function reportInterval(steps: number): number {
 
 let lastYield = performance.now();
 
-/** Lets pending timers, signals and messages run, at most every 0.1 s, since a step blocks the thread. */
+/** Lets pending timers, signals and messages run, at most every 0.1 s, since a pass over a batch blocks the thread. */
 export async function yieldToEvents(): Promise<void> {
   if (performance.now() - lastYield < 100) return;
   await new Promise((resolve) => setTimeout(resolve, 0));

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
 import { forwardFlops } from "../../../lib/engine/models/outline.ts";
@@ -61,6 +61,28 @@ Deno.test("evaluateRanks() gives the logits of its parts computed separately, bi
       }
     }
   }
+});
+
+Deno.test("evaluateRanks() stops when it is interrupted while it computes", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const examples = tinyExamples(2000);
+  const interrupt = new AbortController();
+  let done = 0;
+  setTimeout(() => interrupt.abort(new Error("Interrupted")), 0);
+  await assertRejects(
+    () =>
+      evaluateRanks(classifier, initial, examples, {
+        alpha: 16,
+        scaling: "rank",
+        ranks: [8],
+        batchSize: 1,
+        signal: interrupt.signal,
+        progress: (examples) => done = examples,
+      }),
+    Error,
+    "Interrupted",
+  );
+  assert(done < 2000, `all ${done} examples were computed`);
 });
 
 Deno.test("evaluationFlops() sums the batches of all ranks, each padded as it is computed", () => {
