@@ -196,8 +196,7 @@ const BpeSettings = z.looseObject({
   }).optional(),
   continuing_subword_prefix: absent,
   end_of_word_suffix: absent,
-  byte_fallback: z.literal(false, { error: "not supported for BPE" })
-    .optional(),
+  byte_fallback: z.boolean().default(false),
 });
 
 function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
@@ -247,13 +246,14 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
         unk_token: parsed.unk_token ?? null,
         fuse_unk: parsed.fuse_unk,
         ignore_merges: parsed.ignore_merges,
+        byte_fallback: parsed.byte_fallback,
       });
       const found = ofLibrary(
         model,
         parsed.vocab,
         parsed.unk_token ?? undefined,
       );
-      if (parsed.unk_token != null) return found;
+      if (parsed.unk_token != null || parsed.byte_fallback) return found;
       // Without an unknown token, characters that are unknown are gone before pairs are merged.
       return {
         ...found,
