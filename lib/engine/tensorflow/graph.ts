@@ -52,16 +52,14 @@ export interface FunctionOptions {
 }
 
 /**
- * Operations with a list among their inputs: the number of single inputs before
- * and after the list. The library derives their attribute `N` from the list.
+ * Operations whose inputs begin with a list: the number of single inputs after
+ * it. The library derives their attribute `N` from the list.
  */
-const LIST_INPUTS: Readonly<Record<string, { before: number; after: number }>> =
-  {
-    AddN: { before: 0, after: 0 },
-    ConcatV2: { before: 0, after: 1 },
-    Pack: { before: 0, after: 0 },
-    _FusedMatMul: { before: 2, after: 0 },
-  };
+const LIST_INPUTS: Readonly<Record<string, number>> = {
+  AddN: 0,
+  ConcatV2: 1,
+  Pack: 0,
+};
 
 /** A graph under construction, from which a function is made. */
 export class Graph {
@@ -132,27 +130,22 @@ export class Graph {
   ): GraphTensor[] {
     this.#note(opName, attributes, inputs);
     const node = this.#newNode(opName);
-    const list = LIST_INPUTS[opName];
-    if (list === undefined) {
-      for (const input of inputs) this.#library.TF_AddInput(node, input.output);
-    } else {
-      const end = inputs.length - list.after;
-      for (const input of inputs.slice(0, list.before)) {
-        this.#library.TF_AddInput(node, input.output);
-      }
-      const listed = inputs.slice(list.before, end);
+    const after = LIST_INPUTS[opName];
+    const end = after === undefined ? 0 : inputs.length - after;
+    const listed = inputs.slice(0, end);
+    if (after !== undefined) {
       this.#library.TF_AddInputList(node, joinOutputs(listed), listed.length);
-      for (const input of inputs.slice(end)) {
-        this.#library.TF_AddInput(node, input.output);
-      }
+    }
+    for (const input of inputs.slice(end)) {
+      this.#library.TF_AddInput(node, input.output);
     }
     setAttributes(
       this.#setters,
       node,
       opName,
-      list === undefined
+      after === undefined
         ? attributes
-        : attributes.filter(({ name }) => name !== "N" && name !== "num_args"),
+        : attributes.filter(({ name }) => name !== "N"),
     );
     return this.#finish(node, opName, outputs);
   }
