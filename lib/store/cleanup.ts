@@ -1,4 +1,4 @@
-import { join } from "./paths.ts";
+import { dirname, join } from "./paths.ts";
 import { digestFile, isDigest } from "./digest.ts";
 import { entriesOf, isReadOnly, isTemporary, removeFolder } from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
@@ -43,8 +43,8 @@ interface CleanUp {
 /**
  * Removes all blobs that no result needs, and then the oldest results,
  * checkpoints and logs of failures until the cache takes at most `limit` bytes.
- * Pinned results and those of the latest runs are kept. The age of a checkpoint
- * is that of its last write.
+ * Pinned results, those of the latest runs and those that output folders show
+ * are kept. The age of a checkpoint is that of its last write.
  *
  * @returns Undefined if nothing was removed, because a run is in progress or
  * the cache has results of a newer version of this program.
@@ -55,15 +55,20 @@ export async function cleanUp(
 ): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined || hasNewer(store) || hasJobs(store)) return undefined;
-  const before = folderSize(store.folder);
+  const before = cacheSize(store);
   for (const { path, written } of checkpointsOf(store)) {
     if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
   }
   const manifests = manifestsOf(store);
-  const needed = new Set([...store.pins.read(), ...store.usage.keys()]);
+  const needed = new Set([
+    ...store.pins.read(),
+    ...store.usage.keys(),
+    // Without its record, what an output folder shows would count as the user's.
+    ...store.histories.shown(dirname(store.folder)),
+  ]);
   const users = countUsers(manifests, store);
   removeUnused(store, users);
-  let size = folderSize(store.folder);
+  let size = cacheSize(store);
   const removed: string[] = [];
   const takeResult = (manifest: Manifest) => {
     if (needed.has(manifest.key)) return;
@@ -97,13 +102,13 @@ export async function cleanUp(
   }
   removeUnused(store, users);
   await store.stats.prune();
-  const left = folderSize(store.folder);
+  const left = cacheSize(store);
   return { removed, freed: before - left, left };
 }
 
 /** Cleans up if the cache takes more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
-  if (folderSize(store.folder) > limit) await cleanUp(store, limit);
+  if (cacheSize(store) > limit) await cleanUp(store, limit);
 }
 
 /** True if a job of a batch system, which outlived its scheduler, uses the cache. */
@@ -231,11 +236,16 @@ interface DiskUse {
   readonly total: number;
 }
 
-/** Measures the disk use of the cache, except for stages that are running. */
+/** Bytes of the cache, except for run folders: their inputs are links to blobs. */
+function cacheSize(store: Store): number {
+  return folderSize(store.folder, new Set([store.path("runs")]));
+}
+
+/** Measures the disk use of the cache, except for run folders. */
 export function diskUse(store: Store): DiskUse {
   const blobs = folderSize(store.blobs.folder);
   const checkpoints = folderSize(store.path("checkpoints"));
-  const total = folderSize(store.folder, new Set([store.path("runs")]));
+  const total = cacheSize(store);
   return {
     results: store.manifests.keys().length,
     blobs,

@@ -59,6 +59,20 @@ export class Histories {
     return [pipeline, ...others.sort()];
   }
 
+  /**
+   * Keys of the results that stages show in their folders, which may be gone.
+   *
+   * @param out The folder of all output folders: `OUT/PIPELINE/STAGE`.
+   */
+  shown(out: string): string[] {
+    return entriesOf(this.folder).filter(({ isDirectory }) => isDirectory)
+      .flatMap(({ name: pipeline }) =>
+        this.stages(pipeline)
+          .filter((stage) => fingerprint(join(out, pipeline, stage)))
+          .flatMap((stage) => this.read(pipeline, stage).keys.slice(0, 1))
+      );
+  }
+
   /** Records that the stage's result is now the one with this key. */
   async succeeded(pipeline: string, stage: string, key: string): Promise<void> {
     const latest = this.#latestOf(pipeline);

@@ -67,6 +67,14 @@ Deno.test("cleanUp() removes the oldest results until the rest is within the lim
   }
 });
 
+Deno.test("cleanUp() does not count links to blobs in the folder of a run", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 2);
+  const inputs = store.makeFolder("runs", "predict", "inputs");
+  await store.blobs.linkTo(results[0]!.files[0]!.blob, `${inputs}/out.txt`);
+  assertEquals((await cleanUp(store, 25_000))!.removed, []);
+});
+
 Deno.test("cleanUp() keeps pinned results and those of the latest runs", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 5);
@@ -83,6 +91,18 @@ Deno.test("cleanUp() keeps pinned results and those of the latest runs", async (
   await store.pins.set([results[0]!.key], false);
   await cleanUp(store, 0);
   assertEquals(listResults(store).map(({ stage }) => stage), ["s2"]);
+});
+
+Deno.test("cleanUp() keeps the results that output folders show", async () => {
+  using folder = new TemporaryFolder();
+  const { store, results } = await filled(folder, 3);
+  const [first, second, third] = results as [Manifest, Manifest, Manifest];
+  await store.noteResult("test", "a", first.key);
+  await store.noteResult("test", "a", second.key);
+  await store.noteResult("test@name", "a", third.key);
+  Deno.mkdirSync(folder.join("test/a"), { recursive: true });
+  const done = (await cleanUp(store, 0))!;
+  assertEquals(done.removed, [first.key, third.key]);
 });
 
 Deno.test("cleanUp() keeps the results of the last ten different runs of a pipeline", async () => {

@@ -46,7 +46,7 @@ export const cacheCommand: Command = {
   usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
   description: `Manage the cache of results.
 
-ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
 
 A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.`,
   options: [CACHE_LIMIT, OUT, JSON_LINES, HELP],
