@@ -107,7 +107,14 @@ export class Screen {
   }
 }
 
-/** Truncates a row to the width of the terminal, not counting escape codes. */
+/** Matches characters that take up two columns: East Asian ones and emoji. */
+const WIDE =
+  /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{16fe0}-\u{1b2ff}\u{1f200}-\u{1f2ff}\u{20000}-\u{3fffd}\p{Emoji_Presentation}]/u;
+
+/**
+ * Truncates a row to the width of the terminal, not counting escape codes. Tabs
+ * and line breaks become spaces, since the table counts rows.
+ */
 function fit(row: string, columns: number): string {
   let width = 0;
   let result = "";
@@ -117,8 +124,10 @@ function fit(row: string, columns: number): string {
       result += part;
       continue;
     }
-    result += part.slice(0, Math.max(0, columns - width));
-    width += part.length;
+    for (const character of part.replaceAll(/\s/g, " ")) {
+      width += WIDE.test(character) ? 2 : 1;
+      if (width <= columns) result += character;
+    }
   }
   return result;
 }

@@ -223,6 +223,36 @@ Deno.test("liveTable() fits any width and height, and draws at most 10 frames pe
   assert(terminal.rows.every((row) => row.length < 70));
 });
 
+Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", () => {
+  const terminal = new FakeTerminal();
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  const stages = ["a@评论", "b", "c"];
+  renderer.show({ type: "start", pipeline: "test", stages });
+  for (const stage of stages) renderer.show(started(stage));
+  const [wide, line] = ["正面👍".repeat(20), "1\tb\t2\tc"];
+  const log = { type: "log", stage: stages[0]!, stream: "log" } as const;
+  renderer.show({ ...log, line: wide });
+  renderer.show({ ...log, line, stage: "b" });
+  renderer.show({
+    type: "progress",
+    stage: "c",
+    done: 1,
+    total: 4,
+    unit: "steps",
+    note: "a\nb",
+  });
+  clock.advance(1000);
+  const [, first, second, third, ...rest] = terminal.rows;
+  assertEquals(rest, [""]);
+  const columns = [...first!].map((it) => /[正面👍评论]/u.test(it) ? 2 : 1)
+    .reduce((sum, it) => sum + it, 0);
+  assert(columns === 68 || columns === 69, `${columns} columns`);
+  assertMatch(second!, / 1 b 2 c$/);
+  assertMatch(third!, /, a b$/);
+  renderer.end();
+});
+
 Deno.test("liveTable() shows the job of a stage with its state and reason, and its progress while it runs", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
