@@ -81,16 +81,16 @@ export class Screen {
 
   #draw(): void {
     if (this.#closed) return;
-    const { rows = 24 } = this.#terminal.size() ?? {};
     const { width } = this;
-    const height = Math.max(1, rows - 1);
+    // Some terminals report 0 rows and columns.
+    const height = Math.max(1, (this.#terminal.size()?.rows || 24) - 1);
     const shown = this.#rows(width, height).slice(0, height);
     this.#frame(shown.map((row) => fit(row, width)));
   }
 
   /** Columns of a row; the last one stays free, since some terminals wrap after it. */
   get width(): number {
-    return (this.#terminal.size()?.columns ?? 80) - 1;
+    return (this.#terminal.size()?.columns || 80) - 1;
   }
 
   #frame(rows: readonly string[]): void {

@@ -253,6 +253,18 @@ Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", ()
   renderer.end();
 });
 
+Deno.test("liveTable() takes a terminal that reports 0 columns and rows for one of unknown size", () => {
+  const terminal = new FakeTerminal(0, 0);
+  const clock = new FakeClock();
+  const renderer = liveTable(terminal, PLAIN, clock);
+  renderer.show(START);
+  renderer.show(started("a"));
+  clock.advance(1000);
+  assertMatch(terminal.rows[0]!, /stages {2}1\.0 s$/);
+  assertMatch(terminal.rows[1]!, /^ {2}a {2}━+ {3}0% {2}1\.0 s$/);
+  renderer.end();
+});
+
 Deno.test("liveTable() shows the job of a stage with its state and reason, and its progress while it runs", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
