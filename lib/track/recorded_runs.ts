@@ -160,18 +160,31 @@ async function readTraining(
  * when the last attempt started.
  */
 async function lossTimes(
-  { started }: RecordedRun,
+  { started, ended }: RecordedRun,
   { log }: Manifest,
   store: Store,
 ): Promise<[step: number, time: number][]> {
-  const times: [number, number][] = [];
+  const reported: [step: number, at: number][] = [];
   const path = store.blobs.path(log.blob);
+  let isJob = false;
+  let last = 0;
   for await (const line of readLog({ from: "result", path }, false)) {
+    last = line.at;
+    if (line.type === "queued") isJob = true;
     if (line.type !== "metric" || line.name !== "loss") continue;
-    times.push([line.step ?? 0, started + 1000 * line.at]);
+    reported.push([line.step ?? 0, line.at]);
   }
-  const [first] = times;
-  return first === undefined ? [] : [[first[0] - 1, started], ...times];
+  const [first] = reported;
+  if (first === undefined) return [];
+  // The log of a job also covers its time in the queue, or begins when a later run takes it up.
+  const start = isJob ? ended - 1000 * last : started;
+  return [
+    [first[0] - 1, started],
+    ...reported.map(([step, at]): [number, number] => [
+      step,
+      Math.max(started, start + 1000 * at),
+    ]),
+  ];
 }
 
 /** The fields of `scores.json` that are read, in this version of the program and earlier ones. */

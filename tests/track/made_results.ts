@@ -18,6 +18,8 @@ interface Made {
   readonly metrics?: Readonly<Record<string, number>>;
   /** Losses that its log reports: step, value, seconds since the start. */
   readonly losses?: readonly (readonly [number, number, number])[];
+  /** Seconds that its job waited in the queue of a batch system. */
+  readonly queued?: number;
   /** Content of its input "adapter". */
   readonly adapter?: string;
 }
@@ -32,6 +34,7 @@ export async function addResult(
     files,
     metrics = {},
     losses = [],
+    queued,
     adapter,
   }: Made,
 ): Promise<Manifest> {
@@ -49,10 +52,19 @@ export async function addResult(
       ...await store.blobs.putBytes(JSON.stringify(value)),
     })),
   );
-  const log = losses.map(([step, value, at]) =>
-    JSON.stringify({ at, type: "metric", stage, name: "loss", value, step }) +
-    "\n"
-  );
+  const metric = { type: "metric", stage, name: "loss" };
+  const lines: unknown[] = losses.map(([step, value, at]) => (
+    { ...metric, at: at + (queued ?? 0), value, step }
+  ));
+  if (queued !== undefined) {
+    const job = { type: "queued", stage, job: "7" };
+    lines.unshift(
+      { ...job, at: 0, state: "PENDING" },
+      { ...job, at: queued, state: "RUNNING" },
+    );
+    lines.push({ ...metric, at: queued + 100, name: "step_seconds", value: 1 });
+  }
+  const log = lines.map((line) => `${JSON.stringify(line)}\n`);
   const manifest: Manifest = {
     version: 2,
     key: keyOf(parts),

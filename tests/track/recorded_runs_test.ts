@@ -128,6 +128,25 @@ Deno.test("recordedRuns() takes losses before the last attempt as reported at it
     );
   }));
 
+Deno.test("recordedRuns() gives the losses of a job without its time in the queue", () =>
+  withFolder(async (folder) => {
+    const store = await filledStore(folder);
+    await addResult(store, {
+      stage: "queued",
+      n: 9,
+      files: { "training.json": { ...TRAINING, selection: null } },
+      metrics: { loss: 0.5 },
+      losses: [[4, 0.7, 30], [8, 0.5, 70]],
+      queued: 7200,
+    });
+    const run = (await recordedRuns("made", store, fail)).at(-1)!;
+    assertEquals(
+      run.points.filter(({ name }) => name === "train/loss")
+        .map(({ time }) => time - run.started),
+      [30_000, 70_000],
+    );
+  }));
+
 Deno.test("recordedRuns() gives scores by rank, without undefined ones", () =>
   withFolder(async (folder) => {
     const runs = await recordedRuns("made", await filledStore(folder), fail);
