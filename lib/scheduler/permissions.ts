@@ -1,5 +1,5 @@
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Permissions } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
 import { removeFolder } from "../store/files.ts";
@@ -134,6 +134,8 @@ export function stageEnvironment(
     .filter(([, value]) => value !== undefined);
   return {
     ...Object.fromEntries(own),
+    // It may be relative, and the stage runs in a folder of its own.
+    ...(Deno.env.get("DENO_DIR") && { DENO_DIR: denoFolder() }),
     NO_COLOR: "1",
     TZ: "UTC",
     LC_ALL: "C.UTF-8",
@@ -164,10 +166,10 @@ export function ownOrigin(): OwnOrigin {
   };
 }
 
-/** Folder of Deno's caches. */
+/** Absolute path of the folder of Deno's caches. */
 export function denoFolder(): string {
   const cache = Deno.build.os === "darwin"
     ? join(homedir(), "Library", "Caches")
     : Deno.env.get("XDG_CACHE_HOME") || join(homedir(), ".cache");
-  return Deno.env.get("DENO_DIR") || join(cache, "deno");
+  return resolve(Deno.env.get("DENO_DIR") || join(cache, "deno"));
 }

@@ -4,7 +4,7 @@ import {
   assertMatch,
   assertNotEquals,
 } from "@std/assert";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
@@ -309,6 +309,23 @@ function denoFolder(): string {
   }).outputSync();
   return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
 }
+
+Deno.test("run() lets stages use Deno's cache if DENO_DIR is relative", async () => {
+  using project = new TestProject();
+  const deno = denoFolder();
+  const before = Deno.env.get("DENO_DIR");
+  Deno.env.set("DENO_DIR", relative(Deno.cwd(), deno));
+  try {
+    project.task("cached", `return Deno.env.get("DENO_DIR");`, {
+      rest: 'permissions: { env: ["DENO_DIR"] },',
+    });
+    await project.run({ cached: { task: "cached" } });
+    assertEquals(project.read("out/test/cached/out.txt"), deno);
+  } finally {
+    if (before === undefined) Deno.env.delete("DENO_DIR");
+    else Deno.env.set("DENO_DIR", before);
+  }
+});
 
 Deno.test("run() grants a stage what its task declares", async () => {
   using project = new TestProject();
