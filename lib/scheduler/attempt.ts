@@ -125,6 +125,8 @@ export async function attempt(
   const { mark, checkpoint } = spec;
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
+  // A batch system enforces the time that it reserves, and may start the process again.
+  const { time, timeout = executor.allots ? undefined : time } = resources;
   using origin = ownOrigin();
   const access = {
     read: [folder.inputs, ...frozen.paths.values()],
@@ -194,8 +196,7 @@ export async function attempt(
       // What was loaded, perhaps days ago, is known when the job has ended.
       if (!folder.left) frozen.checkCode();
     },
-    // A batch system enforces the time that it reserves, and may start the process again.
-    timeout: executor.allots ? stage.timeout : resources.time,
+    timeout,
     grace: settings.grace,
     signal,
     onEnded({ followed }) {

@@ -17,12 +17,12 @@ export function resourcesOf(
 ): JobResources {
   const { cpus, memory, gpu, time } = resources;
   const needed = declaration.needs.map((name) => runtimes.get(name)?.gpus ?? 0);
-  const limit = timeout ?? time;
   return {
     cpus,
     gpus: Math.max(gpu, ...needed),
     memory,
-    ...(limit !== undefined && { time: limit }),
+    ...(time !== undefined && { time }),
+    ...(timeout !== undefined && { timeout }),
   };
 }
 

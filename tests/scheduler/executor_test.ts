@@ -35,7 +35,10 @@ Deno.test("run() hands an executor the id and the resources of each stage", asyn
     },
   }, { executor });
   assertEquals(jobs.map(({ name, resources }) => ({ name, resources })), [
-    { name: "a@m=1", resources: { cpus: 2, gpus: 0, memory: 5e8, time: 50 } },
+    {
+      name: "a@m=1",
+      resources: { cpus: 2, gpus: 0, memory: 5e8, time: 60, timeout: 50 },
+    },
   ]);
   assertEquals(jobs[0]!.env.CUDA_VISIBLE_DEVICES, "");
 });

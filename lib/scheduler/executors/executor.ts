@@ -94,8 +94,10 @@ export interface JobResources {
   readonly gpus: number;
   /** Bytes. */
   readonly memory: number;
-  /** Seconds after which the scheduler stops the job, if it is limited. */
+  /** Seconds that a batch system reserves for each start of the process. */
   readonly time?: number;
+  /** Seconds after which the scheduler stops the job, all its starts together. */
+  readonly timeout?: number;
 }
 
 /** A job that was started. */

@@ -91,10 +91,10 @@ export function nodesOf(settings: SlurmSettings, task: string): string {
 /** Options of `sbatch` for a job, except those of the array. Equal jobs have equal options. */
 export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const kind = kindOf(settings, job.task);
-  const { cpus, gpus } = job.resources;
+  const { cpus, gpus, timeout = Infinity } = job.resources;
   const memory = job.resources.memory || kind.memory;
-  const time = job.resources.time ?? kind.time;
-  const warning = Math.min(settings.pace.warning, (time ?? Infinity) / 4);
+  const time = Math.min(job.resources.time ?? kind.time ?? Infinity, timeout);
+  const warning = Math.min(settings.pace.warning, time / 4);
   const given = (name: string, value: string | number | undefined) =>
     value === undefined ? [] : [`--${name}=${value}`];
   return [
@@ -110,7 +110,7 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
     `--cpus-per-task=${cpus}`,
     `--signal=B:USR1@${Math.ceil(warning)}`,
     ...given("mem", memory && `${Math.ceil(memory / 2 ** 20)}M`),
-    ...given("time", time && slurmTime(time)),
+    ...given("time", time < Infinity ? slurmTime(time) : undefined),
     ...given("gres", gpus > 0 ? `gpu:${gpus}` : undefined),
     ...given("partition", kind.partition),
     ...given("account", kind.account),
