@@ -1,8 +1,16 @@
 import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import {
+  type TensorValues,
+  writeSafetensors,
+} from "../../lib/engine/safetensors/writer.ts";
 import { PEFT_FILES, readAdapter } from "../../lib/artifacts/adapter.ts";
-import { moduleOf, modulesOf } from "../../lib/engine/adapters/peft.ts";
+import {
+  moduleOf,
+  modulesOf,
+  PEFT_PREFIX,
+} from "../../lib/engine/adapters/peft.ts";
 import { MODEL_FILES, writeModelOrigin } from "../../lib/artifacts/model.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
@@ -148,6 +156,45 @@ Deno.test("import-adapter adds the model's pooler if the adapter of a BERT has n
     assertSameBits(imported.tensors, own);
     assertEquals(imported.training.labels, ["LABEL_0", "LABEL_1"]);
     assertEquals(servedRanks(imported.training), [4]);
+  }));
+
+Deno.test("import-adapter adds the model's pooler if the adapter of a DeBERTa has none, as PEFT saves it by default", () =>
+  withFolder(async (folder) => {
+    const own = referenceTensors("deberta");
+    const isOfPooler = (name: string) => name.includes(".pooler.");
+    const all = Object.entries(own);
+    const source = await peftFolder(
+      folder,
+      { target_modules: ["value_proj", "query_proj"] },
+      Object.fromEntries(all.filter(([name]) => !isOfPooler(name))),
+    );
+    // A DeBERTa for NLI is saved with the pooler of its classifier.
+    const model = join(folder, "model");
+    await Deno.mkdir(model);
+    const tiny = join(fixtures, "tiny-deberta");
+    for (const name of MODEL_FILES) {
+      await Deno.copyFile(join(tiny, name), join(model, name));
+    }
+    using file = SafetensorsFile.open(join(tiny, "model.safetensors"));
+    const pretrained = [...file.tensors].map((
+      [name, { shape }],
+    ) => [name, { shape, values: file.floats(name) }] as const);
+    const pooler = all.filter(([name]) => isOfPooler(name))
+      .map(([name, tensor]) => [name.slice(PEFT_PREFIX.length), tensor]);
+    assertEquals(pooler.length, 2);
+    writeSafetensors(
+      join(model, "model.safetensors"),
+      Object.fromEntries([...pretrained, ...pooler]),
+    );
+    const { output } = await runTask(importAdapter, folder, { source }, {
+      model,
+    });
+    assertSameBits((await readAdapter(output)).tensors, own);
+    await assertRejects(
+      () => runTask(importAdapter, folder, { source }, { model: tiny }),
+      SyntaxError,
+      'Neither the adapter nor the model has "pooler.dense.weight", which was new when the adapter was trained; train LoRA in every layer, with modules_to_save=["classifier","pooler"]',
+    );
   }));
 
 Deno.test("import-adapter says how to train if neither the adapter nor the model of a BERT has a pooler", () =>

@@ -9,6 +9,7 @@ import {
   type Norm,
   normShapes,
   type Pass,
+  poolerLinear,
 } from "./model.ts";
 
 /**
@@ -23,18 +24,7 @@ export const bert: Architecture = {
   targetModules: ["query", "value"],
   head: (hidden, labels) => [
     // Models for masked words alone are saved without a pooler.
-    {
-      name: "bert.pooler.dense.weight",
-      shape: [hidden, hidden],
-      start: "pretrained",
-      otherwise: "normal",
-    },
-    {
-      name: "bert.pooler.dense.bias",
-      shape: [hidden],
-      start: "pretrained",
-      otherwise: "zeros",
-    },
+    ...poolerLinear("bert.pooler.dense", hidden),
     ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {

@@ -16,6 +16,7 @@ import {
   type Model,
   normShapes,
   type Pass,
+  poolerLinear,
 } from "./model.ts";
 
 /**
@@ -31,7 +32,8 @@ export const debertaV2: Architecture = {
   pairType: 1,
   targetModules: ["query_proj", "value_proj"],
   head: (hidden, labels) => [
-    ...headLinear("pooler.dense", hidden, hidden),
+    // Only classifiers, such as those for NLI, are saved with a pooler.
+    ...poolerLinear("pooler.dense", hidden),
     ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {

@@ -213,6 +213,24 @@ export function headLinear(
   ];
 }
 
+/** The tensors of a pooler: those of the model's file, or new ones if it was saved without. */
+export function poolerLinear(name: string, hidden: number): HeadTensor[] {
+  return [
+    {
+      name: `${name}.weight`,
+      shape: [hidden, hidden],
+      start: "pretrained",
+      otherwise: "normal",
+    },
+    {
+      name: `${name}.bias`,
+      shape: [hidden],
+      start: "pretrained",
+      otherwise: "zeros",
+    },
+  ];
+}
+
 /** Shapes of a linear module with bias: weight `[out, in]`, bias `[out]`. */
 export function linearShapes(
   name: string,

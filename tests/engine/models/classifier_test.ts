@@ -119,32 +119,46 @@ Deno.test("logitsOf() of the head alone has the head's gradient of LoRA before i
   assertClose(own, gradient.slice(first), 1e-6, "gradient of the head");
 });
 
-Deno.test("startValues() takes BERT's pooler from the file, and a new one if it has none", () => {
-  const { file, model } = openReference("bert");
-  const pooler = (file: SafetensorsFile) => {
-    const classifier = loadClassifier(file, model, 2, "head");
-    const { layout } = classifier;
-    const tensors = toTensors(startValues(file, classifier, 0), layout);
-    return ["weight", "bias"].map((kind) =>
-      tensors[`bert.pooler.dense.${kind}`]!.values as Float32Array
-    );
-  };
-  assertEquals(pooler(file), [
-    file.floats("pooler.dense.weight"),
-    file.floats("pooler.dense.bias"),
-  ]);
-  const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
-  try {
-    const others = [...file.tensors].filter(([name]) =>
-      !name.startsWith("pooler.")
-    ).map(([name, { shape }]) => [name, { shape, values: file.floats(name) }]);
-    writeSafetensors(path, Object.fromEntries(others));
-    using masked = SafetensorsFile.open(path);
-    const [weight, bias] = pooler(masked) as [Float32Array, Float32Array];
+for (
+  const [name, module] of [
+    ["bert", "bert.pooler.dense"],
+    ["deberta", "pooler.dense"],
+  ] as const
+) {
+  Deno.test(`startValues() takes the pooler from the file, and a new one if it has none, ${name}`, () => {
+    const { file, model } = openReference(name);
+    const { hidden } = model;
+    const pooler = {
+      "pooler.dense.weight": {
+        shape: [hidden, hidden],
+        values: Float32Array.from({ length: hidden * hidden }, (_, i) => i),
+      },
+      "pooler.dense.bias": {
+        shape: [hidden],
+        values: new Float32Array(hidden).fill(0.5),
+      },
+    };
+    const others = [...file.tensors].filter(([name]) => !(name in pooler))
+      .map(([name, { shape }]) => [name, { shape, values: file.floats(name) }]);
+    const start = (saved: typeof pooler | undefined) => {
+      const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
+      try {
+        writeSafetensors(path, { ...Object.fromEntries(others), ...saved });
+        using file = SafetensorsFile.open(path);
+        const classifier = loadClassifier(file, model, 2, "head");
+        const { layout } = classifier;
+        const tensors = toTensors(startValues(file, classifier, 0), layout);
+        return ["weight", "bias"].map((kind) =>
+          tensors[`${module}.${kind}`]!.values as Float32Array
+        );
+      } finally {
+        Deno.removeSync(path);
+      }
+    };
+    assertEquals(start(pooler), Object.values(pooler).map((it) => it.values));
+    const [weight, bias] = start(undefined) as [Float32Array, Float32Array];
     const squares = weight.reduce((sum, value) => sum + value ** 2, 0);
     assertAlmostEquals(Math.sqrt(squares / weight.length), 0.02, 0.002);
-    assertEquals(bias, new Float32Array(bias.length));
-  } finally {
-    Deno.removeSync(path);
-  }
-});
+    assertEquals(bias, new Float32Array(hidden));
+  });
+}
