@@ -41,8 +41,9 @@ export class ModelTokenizer {
     this.#tokenizer = tokenizer;
     this.#path = path;
     this.#specials = specialTokens(tokenizer, path);
+    const { between, separator } = this.#specials;
     // Tokenizers of RoBERTa's kind, with two separators, give no types.
-    const hasTypes = tokenizer.hasTypes && this.#specials.between === 1;
+    const hasTypes = tokenizer.hasTypes && between[1] !== separator;
     this.#pairType = hasTypes ? pairType : 0;
     this.#maxLength = maxLength;
   }
@@ -84,7 +85,7 @@ export class ModelTokenizer {
     const { start, separator, between } = this.#specials;
     const first = this.#idsOf(text);
     const second = pair === undefined ? [] : this.#idsOf(pair);
-    const specials = pair === undefined ? 2 : 2 + between;
+    const specials = pair === undefined ? 2 : 2 + between.length;
     const [firstLength, secondLength] = truncatedLengths(
       first.length,
       second.length,
@@ -97,8 +98,7 @@ export class ModelTokenizer {
     const ids = [start, ...cut(first, firstLength), separator];
     const types: number[] = ids.map(() => 0);
     if (pair !== undefined) {
-      for (let i = 1; i < between; i++) ids.push(separator);
-      ids.push(...cut(second, secondLength), separator);
+      ids.push(...between.slice(1), ...cut(second, secondLength), separator);
       while (types.length < ids.length) types.push(this.#pairType);
     }
     const truncated = firstLength < first.length ||
@@ -158,8 +158,8 @@ interface SpecialTokens {
   readonly start: number;
   /** Id of the token after each text. */
   readonly separator: number;
-  /** Separators between the texts of a pair: `<s> a </s></s> b </s>` has two. */
-  readonly between: 1 | 2;
+  /** Ids between the texts of a pair, the separator first: `[SEP]`, `</s></s>` or, of tokenizers like that of Llama, `</s><s>`. */
+  readonly between: readonly number[];
 }
 
 /**
@@ -180,16 +180,11 @@ function specialTokens(
     );
   }
   const equal = (a: Layout, b: Layout) => a.join() === b.join();
-  const between = ([1, 2] as const).find((count) =>
-    equal(pair, [
-      ...[start, "A" as const],
-      ...Array<number>(count).fill(separator),
-      ...["B" as const, separator],
-    ])
-  );
+  const between = [[separator], [separator, separator], [separator, start]]
+    .find((ids) => equal(pair, [start, "A", ...ids, "B", separator]));
   if (!equal(single, [start, "A", separator]) || between === undefined) {
     throw new SyntaxError(
-      `The tokenizer "${path}" does not place its special tokens as the supported models expect: one before the texts, the same one after each, once or twice between them; use the tokenizer.json of the model`,
+      `The tokenizer "${path}" does not place its special tokens as the supported models expect: one before the texts, the same one after each, and at most one of them once more before the second; use the tokenizer.json of the model`,
     );
   }
   return { start, separator, between };
