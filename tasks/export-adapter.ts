@@ -8,7 +8,11 @@ import {
   writePeftFiles,
 } from "../lib/artifacts/adapter.ts";
 import { CLASSES_FILE, writeClasses } from "../lib/artifacts/classes.ts";
-import { MODEL_EXTRA_FILES, type ModelOrigin } from "../lib/artifacts/model.ts";
+import {
+  MODEL_EXTRA_FILES,
+  type ModelOrigin,
+  readModel,
+} from "../lib/artifacts/model.ts";
 import type { ModuleRanks } from "../lib/artifacts/ranks.ts";
 import { peftTargets } from "../lib/engine/adapters/peft.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
@@ -134,8 +138,9 @@ function baseModelOf(
 
 /**
  * Copies the tokenizer of a model. Where its configuration names no class,
- * transformers would look for one in `config.json`, which is not part of an
- * adapter, so the class that reads `tokenizer.json` is added.
+ * transformers takes that of `config.json` or of the architecture, with the
+ * names of its special tokens. An adapter has no `config.json`, so the class is
+ * added.
  */
 async function copyTokenizer(from: string, to: string): Promise<void> {
   for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
@@ -143,12 +148,17 @@ async function copyTokenizer(from: string, to: string): Promise<void> {
     if (existsSync(path)) await Deno.copyFile(path, join(to, name));
   }
   const path = join(to, "tokenizer_config.json");
-  const config = existsSync(path)
-    ? JSON.parse(await Deno.readTextFile(path))
-    : {};
-  if (config.tokenizer_class !== undefined) return;
+  const readJson = async (path: string) =>
+    JSON.parse(await Deno.readTextFile(path));
+  const config = existsSync(path) ? await readJson(path) : {};
+  if (config.tokenizer_class != null) return;
+  const { tokenizer_class } = await readJson(join(from, "config.json"));
+  const { architecture } = await readModel(from);
   const text = JSON.stringify(
-    { ...config, tokenizer_class: "PreTrainedTokenizerFast" },
+    {
+      ...config,
+      tokenizer_class: tokenizer_class ?? architecture.tokenizerClass,
+    },
     null,
     2,
   );

@@ -27,7 +27,8 @@ import type { Comparison } from "../../lib/report/report.ts";
 import { runTask, withFolder } from "./run_task.ts";
 import { TrainedStages } from "./trained_stages.ts";
 
-const MODEL = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
+const fixtures = join(import.meta.dirname!, "../../fixtures");
+const MODEL = join(fixtures, "tiny-roberta");
 
 const TRUNCATED: Training = {
   ...REFERENCE_TRAINING,
@@ -106,7 +107,7 @@ Deno.test("export-adapter names a base model that transformers finds: of the hub
     assertMatch(card, /PeftModel.from_pretrained\(base, "FOLDER"\)/);
   }));
 
-Deno.test("export-adapter copies the tokenizer of its model, and names the class that reads it if the configuration does not", () =>
+Deno.test("export-adapter copies the tokenizer of its model", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
     const given = await runTask(exportAdapter, folder, {}, {
@@ -119,21 +120,46 @@ Deno.test("export-adapter copies the tokenizer of its model, and names the class
         await Deno.readTextFile(join(MODEL, name)),
       );
     }
-    const model = join(folder, "model");
-    Deno.mkdirSync(model);
-    Deno.copyFileSync(
-      join(MODEL, "tokenizer.json"),
-      join(model, "tokenizer.json"),
-    );
-    const { output } = await runTask(exportAdapter, folder, {}, {
-      adapter,
-      model,
-    });
-    assertEquals(
-      JSON.parse(Deno.readTextFileSync(join(output, "tokenizer_config.json"))),
-      { tokenizer_class: "PreTrainedTokenizerFast" },
-    );
   }));
+
+for (
+  const name of [
+    ...["bert", "roberta", "xlm-roberta", "camembert", "distilbert"],
+    ...["electra", "mpnet", "modernbert", "deberta"],
+  ]
+) {
+  Deno.test(`export-adapter names the class of a tokenizer whose configuration does not, ${name}`, () =>
+    withFolder(async (folder) => {
+      const own = join(fixtures, `tiny-${name}`);
+      const read = (path: string) => JSON.parse(Deno.readTextFileSync(path));
+      const model = join(folder, "model");
+      Deno.mkdirSync(model);
+      for (const file of ["tokenizer.json", "config.json"]) {
+        Deno.copyFileSync(join(own, file), join(model, file));
+      }
+      // As those of bert-base-uncased and roberta-base.
+      Deno.writeTextFileSync(
+        join(model, "tokenizer_config.json"),
+        '{"model_max_length": 64}',
+      );
+      const adapter = await referenceAdapter(folder, REFERENCE_TRAINING, name);
+      const exported = async () => {
+        const { output } = await runTask(exportAdapter, folder, {}, {
+          adapter,
+          model,
+        });
+        return read(join(output, "tokenizer_config.json"));
+      };
+      const { tokenizer_class } = read(join(own, "tokenizer_config.json"));
+      assertEquals(await exported(), { model_max_length: 64, tokenizer_class });
+      const config = read(join(model, "config.json"));
+      Deno.writeTextFileSync(
+        join(model, "config.json"),
+        JSON.stringify({ ...config, tokenizer_class: "OtherTokenizer" }),
+      );
+      assertEquals((await exported()).tokenizer_class, "OtherTokenizer");
+    }));
+}
 
 Deno.test("export-adapter takes the recommended rank by default, and writes a model card with the report's scores and figure", () =>
   withFolder(async (folder) => {

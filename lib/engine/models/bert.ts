@@ -19,6 +19,7 @@ import {
 export const bert: Architecture = {
   type: "bert",
   classifierClass: "BertForSequenceClassification",
+  tokenizerClass: "BertTokenizer",
   prefix: "bert",
   pairType: 1,
   targetModules: ["query", "value"],

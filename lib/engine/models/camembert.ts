@@ -8,4 +8,5 @@ import { robertaLike } from "./roberta.ts";
 export const camembert = robertaLike(
   "camembert",
   "CamembertForSequenceClassification",
+  "CamembertTokenizer",
 );

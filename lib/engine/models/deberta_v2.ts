@@ -28,6 +28,7 @@ import {
 export const debertaV2: Architecture = {
   type: "deberta-v2",
   classifierClass: "DebertaV2ForSequenceClassification",
+  tokenizerClass: "DebertaV2Tokenizer",
   prefix: "deberta",
   pairType: 1,
   targetModules: ["query_proj", "value_proj"],

@@ -24,6 +24,7 @@ import {
 export const distilbert: Architecture = {
   type: "distilbert",
   classifierClass: "DistilBertForSequenceClassification",
+  tokenizerClass: "DistilBertTokenizer",
   prefix: "distilbert",
   pairType: 0,
   targetModules: ["q_lin", "v_lin"],

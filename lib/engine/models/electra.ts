@@ -10,6 +10,7 @@ import { denseHead } from "./roberta.ts";
 export const electra: Architecture = {
   type: "electra",
   classifierClass: "ElectraForSequenceClassification",
+  tokenizerClass: "ElectraTokenizer",
   prefix: "electra",
   pairType: 1,
   targetModules: ["query", "value"],

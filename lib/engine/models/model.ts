@@ -26,6 +26,8 @@ export interface Architecture {
   readonly type: string;
   /** Transformers' class for sequence classification. */
   readonly classifierClass: string;
+  /** Transformers' class of the tokenizer, unless the model names another. */
+  readonly tokenizerClass: string;
   /** Prefix of the encoder's tensors in that class. */
   readonly prefix: string;
   /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */

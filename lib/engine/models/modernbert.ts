@@ -18,6 +18,7 @@ import {
 export const modernbert: Architecture = {
   type: "modernbert",
   classifierClass: "ModernBertForSequenceClassification",
+  tokenizerClass: "PreTrainedTokenizerFast",
   prefix: "model",
   pairType: 0,
   targetModules: ["Wqkv"],

@@ -22,6 +22,7 @@ import { denseHead } from "./roberta.ts";
 export const mpnet: Architecture = {
   type: "mpnet",
   classifierClass: "MPNetForSequenceClassification",
+  tokenizerClass: "MPNetTokenizer",
   prefix: "mpnet",
   pairType: 0,
   targetModules: ["q", "v"],

@@ -14,16 +14,19 @@ import {
 export const roberta: Architecture = robertaLike(
   "roberta",
   "RobertaForSequenceClassification",
+  "RobertaTokenizer",
 );
 
 /** An architecture that differs from RoBERTa in names only. Its encoder is called `roberta` in transformers, too. */
 export function robertaLike(
   type: string,
   classifierClass: string,
+  tokenizerClass: string,
 ): Architecture {
   const architecture: Architecture = {
     type,
     classifierClass,
+    tokenizerClass,
     prefix: "roberta",
     pairType: 0,
     targetModules: ["query", "value"],

@@ -8,4 +8,5 @@ import { robertaLike } from "./roberta.ts";
 export const xlmRoberta = robertaLike(
   "xlm-roberta",
   "XLMRobertaForSequenceClassification",
+  "XLMRobertaTokenizer",
 );
