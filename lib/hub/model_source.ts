@@ -58,7 +58,7 @@ export function expandHome(path: string): string {
 }
 
 const MAKE_TOKENIZER =
-  "Create it from the vocabulary: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
+  "Create it from the vocabulary: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER). Tokenizers that are written in Python, such as BertJapaneseTokenizer, BertweetTokenizer and PhobertTokenizer, have none and are not supported";
 
 /** Remedies by missing file and by the file that is there instead. */
 const REMEDIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -75,6 +75,8 @@ const REMEDIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "tokenizer.json": {
     "vocab.txt": MAKE_TOKENIZER,
     "vocab.json": MAKE_TOKENIZER,
+    "sentencepiece.bpe.model": MAKE_TOKENIZER,
+    "spm.model": MAKE_TOKENIZER,
   },
 };
 

@@ -82,12 +82,16 @@ Deno.test("fetch-model names a missing file and how to create it", () =>
     );
     const weights = join(folder, "model.safetensors");
     await Deno.copyFile(join(tiny, "model.safetensors"), weights);
-    await Deno.writeTextFile(join(folder, "vocab.txt"), "");
-    assertIsError(
-      await assertRejects(fetch),
-      Error,
-      /no "tokenizer.json"\n.*AutoTokenizer/,
-    );
+    // Of BERT, XLM-RoBERTa and DeBERTa-v3.
+    for (const name of ["vocab.txt", "sentencepiece.bpe.model", "spm.model"]) {
+      await Deno.writeTextFile(join(folder, name), "");
+      assertIsError(
+        await assertRejects(fetch),
+        Error,
+        /no "tokenizer.json"\n.*AutoTokenizer.* written in Python, such as BertJapaneseTokenizer/,
+      );
+      await Deno.remove(join(folder, name));
+    }
   }));
 
 Deno.test("fetch-model rejects other architectures and damaged weights, naming the file", () =>
