@@ -159,7 +159,7 @@ export function spawnMain(...args: string[]): Deno.ChildProcess {
 interface CallOptions {
   readonly env?: Record<string, string>;
   /** Standard input. */
-  readonly input?: string;
+  readonly input?: string | Uint8Array<ArrayBuffer>;
   /** Further flags of Deno. */
   readonly flags?: readonly string[];
 }

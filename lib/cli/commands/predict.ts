@@ -306,7 +306,15 @@ function splitTexts(
 
 /** The lines of standard input that are not empty. */
 async function readLines(): Promise<string[]> {
-  const text = await new Response(Deno.stdin.readable).text();
+  const bytes = await new Response(Deno.stdin.readable).bytes();
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new UsageError(
+      'Standard input is not valid UTF-8; convert it, for example with "iconv"',
+    );
+  }
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
   if (lines.length > 0) return lines;
   throw new UsageError(

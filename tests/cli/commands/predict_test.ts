@@ -21,7 +21,10 @@ const TEXTS = new Map([
   ]],
 ]);
 
-function predict(args: readonly string[], input = "") {
+function predict(
+  args: readonly string[],
+  input: string | Uint8Array<ArrayBuffer> = "",
+) {
   return callMainWith({ input }, "predict", ...args);
 }
 
@@ -203,4 +206,11 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       assertEquals(code, 2, `${args}: ${stderr}`);
       assertMatch(stderr, message);
     }
+    const latin1 = Uint8Array.from("caf\xe9\n", (it) => it.charCodeAt(0));
+    const { code, stderr } = await predict(named, latin1);
+    assertEquals(code, 2, stderr);
+    assertMatch(
+      stderr,
+      /^Standard input is not valid UTF-8; convert it, for example with "iconv"$/m,
+    );
   }));
