@@ -60,7 +60,13 @@ const Params = z.strictObject({
 }).refine(
   ({ regression, classes }) => !(regression && classes),
   "Expected no classes for a regression",
-);
+).refine(({ text, pair }) => pair !== text, {
+  path: ["pair"],
+  message: "Expected another column than that of the text",
+}).refine(({ text, pair, label }) => label !== text && label !== pair, {
+  path: ["label"],
+  message: "Expected another column than those of the texts",
+});
 
 type FetchStage = Stage<z.output<typeof Params>>;
 

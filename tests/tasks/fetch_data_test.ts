@@ -368,6 +368,9 @@ Deno.test("fetch-data rejects contradictory parameters", () => {
   refused({ files, name: "mrpc" });
   refused({ files: { train: "a.xlsx" } });
   refused({ files, lable: "x" });
+  refused({ files, text: "a", pair: "a" });
+  refused({ files, text: "label" });
+  refused({ files, label: "a", pair: "a" });
 });
 
 Deno.test("readTable() reads back any text written as CSV", () =>

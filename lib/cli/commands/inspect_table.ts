@@ -91,6 +91,15 @@ export async function inspectTable(
   path: string,
   named: Named,
 ): Promise<TableSummary> {
+  const given = [named.text, named.pair, named.label];
+  const twice = given.find((it, i) =>
+    it !== undefined && given.indexOf(it) !== i
+  );
+  if (twice !== undefined) {
+    throw new UsageError(
+      `Column "${twice}" is named more than once: give --text, --pair and --label different columns`,
+    );
+  }
   try {
     if (Deno.statSync(path).isDirectory) {
       throw new UsageError(`"${path}" is a folder: give a file`);

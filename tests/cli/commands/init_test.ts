@@ -248,6 +248,11 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
       SyntaxError,
       'the column "note" more than once, as columns 5 and 6; rename all but one',
     );
+    await assertRejects(
+      () => inspectTable(repeated, { text: "text", label: "text" }),
+      UsageError,
+      'Column "text" is named more than once: give --text, --pair and --label different columns',
+    );
     const ids = await write("f.csv", [
       "text",
       ...Array.from({ length: 60 }, (_, i) => `text number ${i}`),
