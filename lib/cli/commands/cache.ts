@@ -175,8 +175,10 @@ function keyOf(
   }
   if (first !== undefined) return first.key;
   const names = new Set(results.map((it) => `${it.pipeline}/${it.stage}`));
-  const hint = didYouMean(name, names) ||
-    '; run "deno task cache ls" for a list';
+  const ofMatrix = [...names].find((it) => it.startsWith(`${name}@`));
+  const hint = ofMatrix === undefined
+    ? didYouMean(name, names) || '; run "deno task cache ls" for a list'
+    : `; did you mean "${ofMatrix}"?`;
   throw new UsageError(`The cache has no result "${name}"${hint}`);
 }
 

@@ -7,6 +7,12 @@ stages:
   end: { task: make, with: { text: end }, inputs: { from: start } }
 `;
 
+const MATRIX = `name: test
+stages:
+  end: { task: make, with: { text: end } }
+  ends: { task: make, matrix: { seed: [0, 1] }, with: { text: "ends \${matrix.seed}" } }
+`;
+
 Deno.test("cache lists, measures, pins and cleans up results", async () => {
   using project = new CliProject(PIPELINE);
   assertEquals((await project.call("pipeline")).code, 0);
@@ -53,6 +59,23 @@ Deno.test("cache names the result or the action that does not exist", async () =
     assertEquals(code, 2, stderr);
     assertMatch(stderr, message);
   }
+});
+
+Deno.test("cache pin suggests a result of a stage with a matrix, rather than one of a similar name, if its values are left out", async () => {
+  using project = new CliProject(MATRIX);
+  assertEquals((await project.call("pipeline")).code, 0);
+  const { code, stderr } = await callMain(
+    "cache",
+    "pin",
+    "test/ends",
+    "--out",
+    project.path("out"),
+  );
+  assertEquals(code, 2, stderr);
+  assertMatch(
+    stderr,
+    /no result "test\/ends"; did you mean "test\/ends@seed=[01]"\?$/m,
+  );
 });
 
 Deno.test("cache verify exits with 4 for a damaged cache, which the next run repairs", async () => {
