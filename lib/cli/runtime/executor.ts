@@ -7,7 +7,11 @@ import { digest } from "../../store/digest.ts";
 import { readSealed, writeSealed } from "../../store/files.ts";
 import { fromFileUrl, join } from "../../store/paths.ts";
 import type { Store } from "../../store/store.ts";
-import type { Arguments, Option } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  type Option,
+  UsageError,
+} from "../arguments/arguments.ts";
 import { EXECUTOR, PROJECT } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 import { engineOption, hostFor, selectedEngine } from "./engine.ts";
@@ -34,6 +38,7 @@ export const CLUSTER_OPTIONS: readonly Option[] = [
  *
  * @param note Prints a note.
  * @throws {PipelineError} If the profile has faults.
+ * @throws {UsageError} If an option for Slurm is given to another executor.
  */
 export async function slurmExecutor(
   args: Arguments,
@@ -41,7 +46,13 @@ export async function slurmExecutor(
 ): Promise<Slurm | undefined> {
   const profile = await readProfile();
   const name = args.value("executor") ?? profile?.executor ?? "local";
-  if (name !== "slurm") return undefined;
+  if (name !== "slurm") {
+    const unused = ["detach", "on-interrupt"].find((it) => args.has(it));
+    if (unused === undefined) return undefined;
+    throw new UsageError(
+      `Option "--${unused}" requires "--executor slurm": stages of the executor "${name}" end with the run`,
+    );
+  }
   const { Slurm } = await import("../../scheduler/executors/slurm.ts");
   const { MAX_JOBS, PACE } = await import(
     "../../scheduler/executors/slurm_settings.ts"
