@@ -270,37 +270,44 @@ async function printStatus(args: Arguments): Promise<number> {
   });
   await saveGraph();
   const style = styleFor(Deno.stdout);
-  const width = Math.max(0, ...stages.map(({ stage }) => stage.length));
-  for (const it of stages) writeLine(args, it, statusLine(it, width, style));
+  const lines = stages.map((it) => ({ it, ...statusOf(it, style) }));
+  const widest = (texts: readonly string[]) =>
+    Math.max(0, ...texts.map((text) => text.length));
+  const states = widest(lines.map(({ state }) => state));
+  const names = widest(stages.map(({ stage }) => stage));
+  for (const { it, state, color, text } of lines) {
+    const name = it.stage.padEnd(names);
+    writeLine(args, it, `${color(state.padEnd(states))}  ${name}  ${text}`);
+  }
   return EXIT.success;
 }
 
-function statusLine(
-  { stage, decision, live, last, failure }: StageStatus,
-  width: number,
+/** What `status` says of a stage: a word, its color, and the rest of the line. */
+function statusOf(
+  { decision, live, last, failure }: StageStatus,
   style: Style,
-): string {
-  const name = stage.padEnd(width);
+): { state: string; color: (text: string) => string; text: string } {
+  const { cyan, green, red, yellow } = style;
   if (live?.ended !== undefined) {
-    return `${style.yellow("ended    ")}  ${name}  ${live.ended}`;
+    return { state: "ended", color: yellow, text: live.ended };
   }
   if (live !== undefined) {
-    return `${style.cyan("running  ")}  ${name}  since ${
-      localTime(live.started)
-    }, by ${live.holder}`;
+    const since = `since ${localTime(live.started)}, by ${live.holder}`;
+    return { state: "running", color: cyan, text: since };
+  }
+  if (failure?.interrupted) {
+    const text = `log: ${failure.log}`;
+    return { state: "interrupted", color: yellow, text };
   }
   if (failure !== undefined) {
-    if (failure.interrupted) {
-      return `${style.yellow("interrupted")}  ${name}  log: ${failure.log}`;
-    }
-    return `${style.red("failed   ")}  ${name}  ${
-      clip(failure.message, 100)
-    }; log: ${failure.log}`;
+    const text = `${clip(failure.message, 100)}; log: ${failure.log}`;
+    return { state: "failed", color: red, text };
   }
   const ran = last === undefined
     ? "never ran"
     : `ran ${localTime(last.started)}, ${duration(last.seconds)}`;
   const reason = "reason" in decision ? `; ${decision.reason}` : "";
-  const color = decision.state === "unchanged" ? style.green : style.yellow;
-  return `${color(decision.state.padEnd(9))}  ${name}  ${ran}${reason}`;
+  const { state } = decision;
+  const color = state === "unchanged" ? green : yellow;
+  return { state, color, text: `${ran}${reason}` };
 }

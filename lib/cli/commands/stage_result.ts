@@ -65,14 +65,16 @@ export async function adapterStage(
     settings.out,
     [pattern],
   );
+  const isAdapter = ({ declaration: { output } }: GraphStage) =>
+    kinds.some((kind) => kind === output.kind);
   const [stage, other] = selected.map((id) => graph.stages.get(id)!)
-    .filter(({ declaration: { output } }) =>
-      kinds.some((kind) => kind === output.kind)
-    );
+    .filter(isAdapter);
   if (stage === undefined) {
     const verb = kinds.includes("adapter") ? "makes" : "exports";
+    const one = [...graph.stages.values()].find(isAdapter);
+    const hint = one && `; name one that does, such as "${one.id}"`;
     throw new UsageError(
-      `"${pattern}" selects no stage that ${verb} an adapter`,
+      `"${pattern}" selects no stage that ${verb} an adapter${hint ?? ""}`,
     );
   }
   if (other !== undefined) {
