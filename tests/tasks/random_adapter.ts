@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { PEFT_PREFIX } from "../../lib/engine/adapters/peft.ts";
 import {
+  hasTensor,
   initialParameters,
   parameterLayout,
   type TargetModules,
@@ -28,7 +29,8 @@ export function randomAdapter(
     initialParameters(
       layout,
       random,
-      ({ name, shape }, into) => read(name, shape, into) === into,
+      ({ name, shape }, into) =>
+        hasTensor(file, model, name) && read(name, shape, into) === into,
     ),
     layout,
     PEFT_PREFIX,
