@@ -178,8 +178,6 @@ function inWords(
 }
 
 const { mode, scope, sampler, matryoshka } = METHOD_FIELDS;
-/** Of a share or exponent of DyLoRA, which is null in `training.json` where it is 0. */
-const share = z.number().min(0).max(1);
 const { padding, precision } = Training.shape;
 const { epochs, alpha, learningRate, weightDecay, warmupRatio } =
   Training.shape;
@@ -191,9 +189,8 @@ const DIMENSIONS = {
   sampler: z.enum(sampler.options.map(({ shape }) => shape.kind.value)),
   objective: matryoshka.shape.objective,
   scaling: z.enum(["rank", "maximum"]),
-  sortAt: share,
-  distill: share,
-  rowRate: share,
+  /** Null in `training.json` where it is 0. */
+  sortAt: z.number().min(0).max(1),
   padding,
   precision,
   epochs,
@@ -238,8 +235,7 @@ function recordedValues(
   training: AdapterRecord,
 ): Partial<Record<Dimension, string | number | null | undefined>> {
   if (!("mode" in training)) return {};
-  const { method, sampler, matryoshka, scaling } = training;
-  const { sortAt, distill, rowRate } = training;
+  const { method, sampler, matryoshka, scaling, sortAt } = training;
   return {
     ...training,
     sampler: sampler?.kind,
@@ -247,10 +243,6 @@ function recordedValues(
     scaling: typeof scaling === "string"
       ? scaling
       : `exponent ${scaling.exponent}`,
-    ...(method === dylora.name && {
-      sortAt: sortAt ?? 0,
-      distill: distill ?? 0,
-      rowRate: rowRate ?? 0,
-    }),
+    ...(method === dylora.name && { sortAt: sortAt ?? 0 }),
   };
 }

@@ -25,8 +25,6 @@ export function dyloraObjective(
     scaling: "rank",
     scope: "model",
     sortAt: 0,
-    distill: 0,
-    rowRate: 0,
     rank: 8,
     alpha: 16,
     ...params,

@@ -113,8 +113,6 @@ Deno.test("recommendedRank() compares only those dimensions of a variant that tr
       // Of an adapter whose rows were never sorted, null is recorded.
       [{ sortAt: 0 }, undefined],
       [{ sortAt: 0.6 }, "sortAt=0.6"],
-      [{ distill: 0.5 }, "distill=0.5"],
-      [{ rowRate: 0.5 }, "rowRate=0.5"],
       // Of one's own naming, or told by no adapter of DyLoRA.
       [{ sampler: "mine" }, undefined],
       [{ learningRate: "high" }, undefined],

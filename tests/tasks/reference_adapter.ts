@@ -20,8 +20,6 @@ export const REFERENCE_TRAINING: Training = {
   sampler: { kind: "geometric", p: 0.15 },
   scope: "model",
   sortAt: null,
-  distill: null,
-  rowRate: null,
   matryoshka: null,
   seed: 0,
   start: null,

@@ -176,8 +176,6 @@ export class TrainedStages {
           sampler: { kind: "uniform" },
           scope: "model",
           sortAt: null,
-          distill: null,
-          rowRate: null,
           matryoshka: null,
         },
         epoch: "last",

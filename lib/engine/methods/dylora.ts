@@ -41,10 +41,6 @@ export const dyloraFields = {
   scope: z.enum(["model", "module", "example"]),
   /** Share of the steps before the factors were sorted; null if they never were. */
   sortAt: z.number().gt(0).lt(1),
-  /** Share of the labels that the output at the maximum rank replaced; null if none. */
-  distill: z.number().gt(0).max(1),
-  /** Exponent of the learning rates of rows; null if all have the same rate. */
-  rowRate: z.number().gt(0).max(1),
 };
 
 /** Parameters of DyLoRA beside those of LoRA. */
@@ -64,12 +60,6 @@ export const dyloraParams = {
   sortAt: z.number().min(0).lt(1).default(0).describe(
     "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper",
   ),
-  distill: z.number().min(0).max(1).default(0).describe(
-    "Share of the labels at a drawn rank that the output at the full rank replaces; a step then computes its batch at both ranks (in-place distillation, arXiv 1903.05134). 0 = off; requires scope model",
-  ),
-  rowRate: z.number().min(0).max(1).default(0).describe(
-    "Exponent p of the learning rates of rows: a row that a share s of the draws train learns at s^p times the rate, after the sort. 0 = the same rate for all rows",
-  ),
 };
 
 /** Values of {@linkcode dyloraParams}. */
@@ -81,65 +71,46 @@ export type DyloraParams = z.output<z.ZodObject<typeof dyloraParams>>;
  */
 export const dylora: AdapterMethod<
   DyloraParams,
-  & Pick<DyloraParams, "mode" | "sampler" | "scope">
-  & Readonly<Record<"sortAt" | "distill" | "rowRate", number | null>>
+  Pick<DyloraParams, "mode" | "sampler" | "scope"> & {
+    readonly sortAt: number | null;
+  }
 > = {
   name: "dylora",
   title: "DyLoRA",
   role: "candidate",
   fields: Object.keys(dyloraFields),
-  optionalFields: ["sortAt", "distill", "rowRate"],
+  optionalFields: ["sortAt"],
   lowestRank: ({ sampler }) => lowestDrawn(sampler as Sampler),
   scaling: ({ scaling }) => scaling,
-  entry: ({ mode, sampler, scope, sortAt, distill, rowRate }) => ({
+  entry: ({ mode, sampler, scope, sortAt }) => ({
     mode,
     sampler,
     scope,
     sortAt: sortAt || null,
-    distill: distill || null,
-    rowRate: rowRate || null,
   }),
-  objective(params) {
-    const { mode, sampler, scaling, scope, sortAt, distill, rowRate } = params;
-    const { rank, alpha } = params;
+  objective({ mode, sampler, scaling, scope, sortAt, rank, alpha }) {
     checkSampler(sampler, rank);
-    const isDistilled = distill > 0;
     const [reason] = mode === "all" ? [] : [
       ...scope === "example"
         ? ['scope "example" draws several ranks per step']
         : [],
       ...sortAt > 0 ? ['"sortAt" first trains all rows at the full rank'] : [],
-      ...isDistilled ? ['"distill" trains all rows of the full rank'] : [],
-      ...rowRate > 0 ? ['"rowRate" is for rows that several ranks train'] : [],
     ];
     if (reason !== undefined) {
       throw new RangeError(
         `Mode "${mode}" trains one row per step, but ${reason}; use mode "all"`,
       );
     }
-    if (isDistilled && scope !== "model") {
-      throw new RangeError(
-        `"distill" computes a batch at two ranks, so it requires scope "model", got "${scope}"`,
-      );
-    }
-    const atMaximum = [...rankScale(rank, alpha, rank, scaling)];
     return {
       scope,
       sortAt,
-      lossWeights: isDistilled ? [0.5, 0.5] : [1],
-      ...(isDistilled && { distill }),
-      ...(rowRate > 0 && { rowRates: rowRates(sampler, rank, rowRate) }),
+      lossWeights: [1],
       isStrict: mode === "frozen-strict",
       draw: (random) => rankAt(sampler, rank, random.next()),
       drawMany: (random, count) => drawMany(sampler, rank, random, count),
-      scale(b) {
-        const scale = rankScale(b, alpha, rank, scaling);
-        return isDistilled ? Float32Array.of(...atMaximum, ...scale) : scale;
-      },
+      scale: (b) => rankScale(b, alpha, rank, scaling),
       gradientMask: (b) =>
-        isDistilled
-          ? firstRows(rank, rank)
-          : mode === "all"
+        mode === "all"
           ? firstRows(b, rank)
           // Equation 10 of the paper updates row b alone. The official code
           // masks its gradient only, which is mode "frozen".
@@ -198,36 +169,6 @@ function rankAt(sampler: Sampler, maxRank: number, share: number): number {
       const drawn = min +
         Math.floor(Math.log1p(-share * total) / Math.log1p(-p));
       return Math.min(maxRank, drawn);
-    }
-  }
-}
-
-/** Relative learning rate of each row: the share of the draws that train it, to the power of the exponent. */
-function rowRates(
-  sampler: Sampler,
-  maxRank: number,
-  exponent: number,
-): number[] {
-  return Array.from(
-    { length: maxRank },
-    (_, row) => shareFrom(row + 1, sampler, maxRank) ** exponent,
-  );
-}
-
-/** The probability of drawing this rank or a higher one. */
-function shareFrom(rank: number, sampler: Sampler, maxRank: number): number {
-  const min = lowestDrawn(sampler);
-  if (rank <= min) return 1;
-  switch (sampler.kind) {
-    case "uniform":
-      return (maxRank - rank + 1) / (maxRank - min + 1);
-    case "list":
-      return sampler.ranks.filter((it) => it >= rank).length /
-        sampler.ranks.length;
-    case "geometric": {
-      const beyond = (ranks: number) => (1 - sampler.p) ** ranks;
-      const rest = beyond(maxRank - min + 1);
-      return (beyond(rank - min) - rest) / (1 - rest);
     }
   }
 }

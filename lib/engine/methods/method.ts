@@ -72,10 +72,6 @@ export interface RankObjective {
   readonly sortAt?: number;
   /** Weights of a step's losses, one for each rank at which it computes its batch; they add up to 1. */
   readonly lossWeights: readonly number[];
-  /** Share of the labels, at the ranks after the first, that is replaced by what the model gives at the first; 0 by default. */
-  readonly distill?: number;
-  /** Learning rate of each row relative to that of the training, once the factors are sorted: `[rank]`; 1 by default. */
-  readonly rowRates?: readonly number[];
   /** True if rows outside the gradient mask keep their bits: each row then has its own step count in AdamW. */
   readonly isStrict: boolean;
   /** Draws a rank. */

@@ -1,5 +1,4 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { RankObjective } from "../methods/method.ts";
 import type { ParameterLayout } from "../models/model.ts";
 import { sizeOf } from "../models/parameters.ts";
 import { fused } from "../trace.ts";
@@ -21,7 +20,6 @@ export type AdamWState = Readonly<
 
 /** The values that change from step to step, as tensors, so that one traced update serves every step. */
 interface AdamWStep {
-  /** Scalar or `[size]` */
   readonly learningRate: tf.Tensor;
   /** `1 - beta1^t`, scalar or `[size]` */
   readonly correction1: tf.Tensor;
@@ -35,33 +33,27 @@ interface AdamWStep {
 export interface OptimizerInputs {
   /** Learning rate and the two bias corrections, `[3]` */
   readonly rates: tf.Tensor1D;
-  /** For each row whether it is updated, its own bias corrections, and its learning rate: `[4, rank]`, or `[4, modules * rank]` */
+  /** For each row whether it is updated, and its own bias corrections: `[3, rank]`, or `[3, modules * rank]` */
   readonly rows: tf.Tensor2D;
 }
 
 /**
  * AdamW's inputs for every value of the flat vector. With a strict objective,
  * each row counts its own steps and is not updated in steps that do not train
- * it; otherwise all values share one count. Rows have learning rates of their
- * own if the objective says so.
+ * it; otherwise all values share one count.
  */
 export function adamWStep(
   { rates, rows }: OptimizerInputs,
   layout: ParameterLayout,
-  { isStrict, rowRates }: Pick<RankObjective, "isStrict" | "rowRates">,
+  isStrict: boolean,
 ): AdamWStep {
   const [learningRate, correction1, correction2] = tf.unstack(
     rates,
   ) as [tf.Tensor, tf.Tensor, tf.Tensor];
-  const same = {
-    learningRate,
-    correction1,
-    correction2,
-    updated: undefined,
-  };
-  if (!isStrict && rowRates === undefined) return same;
-  const [updated, row1, row2, rowRate] = tf.unstack(rows) as [
-    tf.Tensor1D,
+  if (!isStrict) {
+    return { learningRate, correction1, correction2, updated: undefined };
+  }
+  const [updated, row1, row2] = tf.unstack(rows) as [
     tf.Tensor1D,
     tf.Tensor1D,
     tf.Tensor1D,
@@ -83,13 +75,10 @@ export function adamWStep(
     }));
   };
   return {
-    ...same,
-    ...(rowRates && { learningRate: spread(rowRate, learningRate) }),
-    ...(isStrict && {
-      correction1: spread(row1, correction1),
-      correction2: spread(row2, correction2),
-      updated: spread(updated, tf.scalar(1)),
-    }),
+    learningRate,
+    correction1: spread(row1, correction1),
+    correction2: spread(row2, correction2),
+    updated: spread(updated, tf.scalar(1)),
   };
 }
 

@@ -38,8 +38,6 @@ export interface StepDraw {
   readonly step: number;
   /** Steps that the optimizer has taken since it started; `step` by default. */
   readonly optimizerStep?: number;
-  /** False before the factors are sorted; true by default. */
-  readonly isSorted?: boolean;
   /** Rank of all its batches: one for the whole model, or one for each module or example. */
   readonly rank: number | readonly number[];
   readonly learningRate: number;
@@ -106,7 +104,7 @@ export function trainingStep(
           { scale, gradientMask, perExample },
           options.dropout ? keys : undefined,
         );
-        const loss = batchLoss(logits, labels, objective);
+        const loss = batchLoss(logits, labels, objective.lossWeights);
         return labels.size === sequences
           ? loss
           : tf.mul(loss, labels.size / sequences);
@@ -131,7 +129,7 @@ export function trainingStep(
       state,
       gradient,
       decayed,
-      adamWStep(optimizerInputs, layout, objective),
+      adamWStep(optimizerInputs, layout, objective.isStrict),
       optimizer,
     );
 
@@ -346,12 +344,11 @@ function shardBatch(
 
 function optimizerInputs(
   draw: StepDraw,
-  { gradientMask, scope, rowRates }: RankObjective,
+  { gradientMask, scope }: RankObjective,
   { beta1, beta2 }: AdamWOptions,
 ): Named & OptimizerInputs {
   const steps = (draw.optimizerStep ?? draw.step) + 1;
   const rowSteps = draw.rowSteps.map((count) => Math.max(1, count));
-  const ownRates = draw.isSorted === false ? [] : rowRates ?? [];
   return {
     rates: tf.tensor1d([
       draw.learningRate,
@@ -363,11 +360,8 @@ function optimizerInputs(
         rowsOfAll(trainedRank(draw.rank, scope), gradientMask),
         rowSteps.map((count) => 1 - beta1 ** count),
         rowSteps.map((count) => 1 - beta2 ** count),
-        rowSteps.map((_, i) =>
-          draw.learningRate * (ownRates[i % ownRates.length] ?? 1)
-        ),
       ],
-      [4, rowSteps.length],
+      [3, rowSteps.length],
     ),
   };
 }

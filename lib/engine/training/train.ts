@@ -361,7 +361,6 @@ class TrainingRun implements Disposable {
     const { state, loss } = this.#takeStep(this.#state, padded, {
       step: progress.step,
       optimizerStep: isSorted ? progress.step - this.#sortStep : progress.step,
-      isSorted,
       rank,
       learningRate,
       seed: this.#options.seed,

@@ -60,8 +60,6 @@ export class Work {
         scaling: "rank",
         scope: "model",
         sortAt: 0,
-        distill: 0,
-        rowRate: 0,
         rank: work.rank,
         alpha: work.alpha,
       }),

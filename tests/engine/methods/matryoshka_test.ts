@@ -248,7 +248,7 @@ async function gradient(
     values,
     referenceInput(reference, "padded"),
     ranks,
-    (logits) => batchLoss(logits, labels, { lossWeights }),
+    (logits) => batchLoss(logits, labels, lossWeights),
   );
   return gradient;
 }

@@ -149,7 +149,7 @@ for (const name of ["roberta", "deberta"] as const) {
         values,
         inputOf(batch),
         ranksAt([rank], alpha, maxRank),
-        (logits) => batchLoss(logits, tf.tensor1d(batch.labels)),
+        (logits) => batchLoss(logits, tf.tensor1d(batch.labels), [1]),
       );
       expected += loss / ranks.length;
       part.forEach((value, i) => gradient[i]! += value / ranks.length);
@@ -185,102 +185,6 @@ Deno.test("trainingStep() with a rank for each example traced equals eager bit f
   };
   for (const sizes of [[[0, 4]], [[0, 3], [3, 4]]]) {
     assertSameBits(await after(false, sizes), await after(true, sizes));
-  }
-});
-
-Deno.test("trainingStep() with distillation replaces a share of the labels at a rank by the output at the maximum rank", async () => {
-  const { classifier, values } = referenceAdapter(reference);
-  const { rank: maxRank, alpha } = settings;
-  const distill = 0.3;
-  const takeStep = trainingStep(classifier, {
-    objective: dyloraObjective({ distill, rank: maxRank, alpha }),
-    optimizer: { ...optimizer, weightDecay: 0 },
-    dropout: false,
-  });
-  const batch = batchRows(reference, 0, 4);
-  const { state, loss } = takeStep(startState(values), [batch], {
-    step: 0,
-    rank: 2,
-    learningRate: 0,
-    seed: 0,
-    rowSteps: ones(maxRank),
-  });
-
-  const lossAt = (rank: number, target: (logits: tf.Tensor2D) => tf.Tensor) =>
-    lossAndGradient(
-      classifier,
-      values,
-      inputOf(batch),
-      ranksAt([rank], alpha, maxRank),
-      (logits) =>
-        tf.neg(
-          tf.mean(tf.sum(tf.mul(tf.logSoftmax(logits), target(logits)), -1)),
-        ) as tf.Scalar,
-    );
-  const labels = tf.oneHot(tf.tensor1d(batch.labels, "int32"), 2);
-  let teacher: tf.Tensor | undefined;
-  const full = await lossAt(maxRank, (logits) => {
-    teacher = tf.keep(tf.tensor2d(logits.dataSync(), [4, 2]).softmax());
-    return labels;
-  });
-  const target = tf.add(
-    tf.mul(labels, 1 - distill),
-    tf.mul(teacher!, distill),
-  );
-  const lower = await lossAt(2, () => target);
-  assertClose(
-    await read(loss),
-    [(full.loss + lower.loss) / 2],
-    1e-6,
-    "loss",
-  );
-  const gradient = full.gradient.map((it, i) => (it + lower.gradient[i]!) / 2);
-  const norm = Math.hypot(...gradient);
-  // The first moment is a tenth of the clipped gradient.
-  const clipped = gradient.map((value) => 0.1 * value / Math.max(1, norm));
-  assertClose(await read(state.moment1), clipped, 1e-6, "gradient");
-});
-
-Deno.test("trainingStep() with rates of rows changes each row by the share of draws that train it to a power, once sorted", async () => {
-  const { classifier, initial } = tinyClassifier();
-  const values = withAdapters(initial);
-  const after = async (rowRate: number, isSorted: boolean) => {
-    const takeStep = trainingStep(classifier, {
-      objective: dyloraObjective({ rowRate }),
-      optimizer,
-      dropout: false,
-    });
-    const { state } = takeStep(
-      startState(values),
-      [batchRows(reference, 0, 4)],
-      {
-        step: 0,
-        isSorted,
-        rank: 8,
-        learningRate: 1e-2,
-        seed: 0,
-        rowSteps: ones(8),
-      },
-    );
-    return await read(state.values);
-  };
-  const same = await after(0, true);
-  assertSameBits(await after(0.5, false), same);
-  const changed = await after(0.5, true);
-  for (const { shape, offset, factor } of classifier.layout.entries.values()) {
-    const [rows = 1, width = 1] = shape;
-    for (let i = 0; i < rows * width; i++) {
-      const row = Math.floor(i / width);
-      // Ranks 1 to 8 are drawn equally often, so 8 - row of 8 draws train a row.
-      const rate = factor === undefined ? 1 : Math.sqrt((8 - row) / 8);
-      const start = values[offset + i]!;
-      assertClose(
-        [changed[offset + i]! - start],
-        [(same[offset + i]! - start) * rate],
-        1e-6,
-        `row ${row}`,
-      );
-    }
   }
 });
 
@@ -325,34 +229,8 @@ Deno.test("train() refuses to sort before any step has changed the rows, and aft
   );
 });
 
-Deno.test("DyLoRA's rates of rows follow the probability of drawing them, however small", () => {
-  const [rank, p] = [64, 0.15];
-  const { rowRates } = dyloraObjective({
-    ...{ rank, rowRate: 0.5 },
-    sampler: { kind: "geometric", p, minRank: 2 },
-  });
-  const mass = Array.from(
-    { length: rank },
-    (_, row) => row < 1 ? 0 : (1 - p) ** (row - 1),
-  );
-  const sum = (from: number) => mass.slice(from).reduce((a, b) => a + b, 0);
-  assertClose(
-    [...rowRates!],
-    mass.map((_, row) => Math.sqrt(sum(row) / sum(0))),
-    1e-12,
-    "rates",
-  );
-});
-
 Deno.test("DyLoRA refuses what a training of one row per step cannot have", () => {
-  for (
-    const params of [
-      { scope: "example" },
-      { sortAt: 0.5 },
-      { distill: 0.5 },
-      { rowRate: 0.5 },
-    ] as const
-  ) {
+  for (const params of [{ scope: "example" }, { sortAt: 0.5 }] as const) {
     for (const mode of ["frozen", "frozen-strict"] as const) {
       assertThrows(
         () => dyloraObjective({ ...params, mode }),
@@ -361,11 +239,6 @@ Deno.test("DyLoRA refuses what a training of one row per step cannot have", () =
       );
     }
   }
-  assertThrows(
-    () => dyloraObjective({ scope: "example", distill: 0.5 }),
-    RangeError,
-    'requires scope "model"',
-  );
 });
 
 Deno.test("scaleAt() with an exponent goes from that of LoRA to that of DyLoRA", () => {
