@@ -104,23 +104,23 @@ Deno.test("fetch-model, fetch-glue and fetch-data fetch from the hub with the pe
     assertMatch(text, /test: 10 examples; no labels/);
   }));
 
+/** Fetches a model with these variables, and again without the hub. */
+async function fetchTwice(folder: string, cache: Record<string, string>) {
+  const hub = new LocalHub(repositories);
+  const env = { ...cache, HF_ENDPOINT: hub.endpoint };
+  const model = { source: "org/tiny-bert" };
+  const fetched = await runSandboxed("fetch-model", folder, model, { env });
+  await hub[Symbol.asyncDispose]();
+  assertEquals(fetched.code, 0, fetched.text);
+  const again = await runSandboxed("fetch-model", folder, model, {
+    env: { ...env, HF_HUB_OFFLINE: "1" },
+  });
+  assertEquals(again.code, 0, again.text);
+}
+
 Deno.test("fetch-model keeps what it fetched if HF_HOME begins with ~", () =>
   withFolder(async (folder) => {
-    const hub = new LocalHub(repositories);
-    const env = {
-      HOME: folder,
-      HF_HOME: "~/hf",
-      HF_ENDPOINT: hub.endpoint,
-    };
-    const model = { source: "org/tiny-bert" };
-    const fetched = await runSandboxed("fetch-model", folder, model, { env });
-    await hub[Symbol.asyncDispose]();
-    assertEquals(fetched.code, 0, fetched.text);
-    const offline = { ...env, HF_HUB_OFFLINE: "1" };
-    const again = await runSandboxed("fetch-model", folder, model, {
-      env: offline,
-    });
-    assertEquals(again.code, 0, again.text);
+    await fetchTwice(folder, { HOME: folder, HF_HOME: "~/hf" });
     assert(
       Deno.statSync(join(folder, "hf/hub/models--org--tiny-bert")).isDirectory,
     );
@@ -128,20 +128,10 @@ Deno.test("fetch-model keeps what it fetched if HF_HOME begins with ~", () =>
 
 Deno.test("fetch-model takes a hub cache that is a symbolic link", () =>
   withFolder(async (folder) => {
-    const hub = new LocalHub(repositories);
     const cache = join(folder, "link");
     await Deno.mkdir(join(folder, "cache"));
     await Deno.symlink(join(folder, "cache"), cache);
-    const env = { HF_HUB_CACHE: cache, HF_ENDPOINT: hub.endpoint };
-    const model = { source: "org/tiny-bert" };
-    const fetched = await runSandboxed("fetch-model", folder, model, { env });
-    await hub[Symbol.asyncDispose]();
-    assertEquals(fetched.code, 0, fetched.text);
-    const offline = { ...env, HF_HUB_OFFLINE: "1" };
-    const again = await runSandboxed("fetch-model", folder, model, {
-      env: offline,
-    });
-    assertEquals(again.code, 0, again.text);
+    await fetchTwice(folder, { HF_HUB_CACHE: cache });
   }));
 
 Deno.test("fetch-data takes single splits of the hub beside files, and class names in the order given", () =>
