@@ -3,13 +3,13 @@ import {
   type Architecture,
   type AttentionOptions,
   countedPositions,
+  headDense,
   headLinear,
   linearShapes,
   type Model,
   type Norm,
   normShapes,
   type Pass,
-  poolerLinear,
 } from "./model.ts";
 
 /**
@@ -25,7 +25,7 @@ export const bert: Architecture = {
   targetModules: ["query", "value"],
   head: (hidden, labels) => [
     // Models for masked words alone are saved without a pooler.
-    ...poolerLinear("bert.pooler.dense", hidden),
+    ...headDense("bert.pooler.dense", hidden),
     ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {

@@ -11,12 +11,12 @@ import {
 import {
   type Architecture,
   countedPositions,
+  headDense,
   headLinear,
   type Index,
   type Model,
   normShapes,
   type Pass,
-  poolerLinear,
 } from "./model.ts";
 
 /**
@@ -34,7 +34,7 @@ export const debertaV2: Architecture = {
   targetModules: ["query_proj", "value_proj"],
   head: (hidden, labels) => [
     // Only classifiers, such as those for NLI, are saved with a pooler.
-    ...poolerLinear("pooler.dense", hidden),
+    ...headDense("pooler.dense", hidden),
     ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {

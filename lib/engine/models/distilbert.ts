@@ -11,6 +11,7 @@ import {
 import {
   type Architecture,
   countedPositions,
+  headDense,
   headLinear,
   type Model,
   normShapes,
@@ -29,7 +30,7 @@ export const distilbert: Architecture = {
   pairType: 0,
   targetModules: ["q_lin", "v_lin"],
   head: (hidden, labels) => [
-    ...headLinear("pre_classifier", hidden, hidden),
+    ...headDense("pre_classifier", hidden),
     ...headLinear("classifier", hidden, labels),
   ],
   configure(json): Model {

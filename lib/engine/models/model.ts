@@ -203,7 +203,7 @@ export interface Pass<T> {
   observe(x: T): void;
 }
 
-/** The tensors of a new linear module of the head. */
+/** The tensors of a new linear layer of the head. */
 export function headLinear(
   name: string,
   inputs: number,
@@ -215,8 +215,8 @@ export function headLinear(
   ];
 }
 
-/** The tensors of a pooler: those of the model's file, or new ones if it was saved without. */
-export function poolerLinear(name: string, hidden: number): HeadTensor[] {
+/** The tensors of a dense layer of the head, `[hidden, hidden]`: those of the model's file if it was saved with a head, otherwise new ones. */
+export function headDense(name: string, hidden: number): HeadTensor[] {
   return [
     {
       name: `${name}.weight`,

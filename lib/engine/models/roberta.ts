@@ -1,6 +1,7 @@
 import { BertConfig, bertEncoder, encode, headDropout } from "./bert.ts";
 import {
   type Architecture,
+  headDense,
   headLinear,
   type HeadTensor,
   type Model,
@@ -53,10 +54,10 @@ export function robertaLike(
   return architecture;
 }
 
-/** A head of two linear modules, both trained from the start. */
+/** A head of two linear layers; the first starts as the model's file has it, if it is a classifier's. */
 export function denseHead(hidden: number, labels: number): HeadTensor[] {
   return [
-    ...headLinear("classifier.dense", hidden, hidden),
+    ...headDense("classifier.dense", hidden),
     ...headLinear("classifier.out_proj", hidden, labels),
   ];
 }

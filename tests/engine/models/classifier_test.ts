@@ -120,27 +120,29 @@ Deno.test("logitsOf() of the head alone has the head's gradient of LoRA before i
 });
 
 for (
-  const [name, module] of [
-    ["bert", "bert.pooler.dense"],
-    ["deberta", "pooler.dense"],
+  const [name, module, stored] of [
+    ["bert", "bert.pooler.dense", "pooler.dense"],
+    ["deberta", "pooler.dense", "pooler.dense"],
+    ["roberta", "classifier.dense", "classifier.dense"],
+    ["distilbert", "pre_classifier", "pre_classifier"],
   ] as const
 ) {
-  Deno.test(`startValues() takes the pooler from the file, and a new one if it has none, ${name}`, () => {
+  Deno.test(`startValues() takes the dense layer of the head from the file, and a new one if it has none, ${name}`, () => {
     const { file, model } = openReference(name);
     const { hidden } = model;
-    const pooler = {
-      "pooler.dense.weight": {
+    const dense = {
+      [`${stored}.weight`]: {
         shape: [hidden, hidden],
         values: Float32Array.from({ length: hidden * hidden }, (_, i) => i),
       },
-      "pooler.dense.bias": {
+      [`${stored}.bias`]: {
         shape: [hidden],
         values: new Float32Array(hidden).fill(0.5),
       },
     };
-    const others = [...file.tensors].filter(([name]) => !(name in pooler))
+    const others = [...file.tensors].filter(([name]) => !(name in dense))
       .map(([name, { shape }]) => [name, { shape, values: file.floats(name) }]);
-    const start = (saved: typeof pooler | undefined) => {
+    const start = (saved: typeof dense | undefined) => {
       const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
       try {
         writeSafetensors(path, { ...Object.fromEntries(others), ...saved });
@@ -155,7 +157,7 @@ for (
         Deno.removeSync(path);
       }
     };
-    assertEquals(start(pooler), Object.values(pooler).map((it) => it.values));
+    assertEquals(start(dense), Object.values(dense).map((it) => it.values));
     const [weight, bias] = start(undefined) as [Float32Array, Float32Array];
     const squares = weight.reduce((sum, value) => sum + value ** 2, 0);
     assertAlmostEquals(Math.sqrt(squares / weight.length), 0.02, 0.002);
