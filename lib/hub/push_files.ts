@@ -17,6 +17,8 @@ interface Push {
   readonly isPrivate: boolean;
   /** Message of the commit. */
   readonly title: string;
+  /** Called before the upload, when the repository exists. */
+  readonly onUpload: () => void;
 }
 
 /** Where files were uploaded. */
@@ -32,7 +34,7 @@ interface Pushed {
  * @throws {HubError} If the hub cannot be reached or refuses them.
  */
 export async function pushFiles(
-  { repository, files, isPrivate, title }: Push,
+  { repository, files, isPrivate, title, onUpload }: Push,
   { endpoint, token, offline }: HubSettings,
   signal?: AbortSignal,
 ): Promise<Pushed> {
@@ -64,6 +66,7 @@ export async function pushFiles(
         status === 403 && await repoExists({ repo, ...access });
       if (!exists) throw error;
     });
+    onUpload();
     const { commit } = await uploadFiles({
       repo,
       files: [...files].map(([path, content]) => ({ path, content })),

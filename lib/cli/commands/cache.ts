@@ -69,6 +69,11 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
     if (result !== undefined && !takesResults) {
       throw new UsageError(`Unexpected argument "${result}"`);
     }
+    if (name !== "gc" && args.has(CACHE_LIMIT.name)) {
+      throw new UsageError(
+        `Option "--${CACHE_LIMIT.name}" is for "cache gc" only`,
+      );
+    }
     return await action(new Store(join(outOf(args), "cache")), args);
   },
 };

@@ -9,6 +9,7 @@ import {
 } from "../arguments/arguments.ts";
 import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
+import { bytes, count } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 import { adapterConfig, adapterStage } from "./stage_result.ts";
 
@@ -74,6 +75,7 @@ async function push(args: Arguments): Promise<number> {
     import("../../hub/push_files.ts"),
     import("../../hub/settings.ts"),
   ]);
+  const size = [...files.values()].reduce((sum, file) => sum + file.size, 0);
   return await interruptible(async (signal) => {
     const pushed = await pushFiles(
       {
@@ -81,6 +83,12 @@ async function push(args: Arguments): Promise<number> {
         files,
         isPrivate: args.has("private"),
         title: "Upload adapter",
+        onUpload: () =>
+          console.error(
+            `Uploading ${count(files.size, "file")}, ${
+              bytes(size)
+            }, to ${repository}`,
+          ),
       },
       hubSettings(),
       signal,

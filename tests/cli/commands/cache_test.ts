@@ -45,6 +45,10 @@ Deno.test("cache names the result or the action that does not exist", async () =
       /^Unknown action "everything" .*; expected ls, du, verify/m,
     ],
     [["ls", "test/end"], /^Unexpected argument "test\/end"$/m],
+    [
+      ["ls", "--cache-limit", "1GB"],
+      /^Option "--cache-limit" is for "cache gc" only$/m,
+    ],
     [["pin"], /^Missing result: deno task cache pin RESULT/m],
     [["pin", "test/ned"], /no result "test\/ned"; did you mean "test\/end"\?/],
     [["pin", "0000"], /no result "0000"; run "deno task cache ls" for a list/],

@@ -47,6 +47,7 @@ Deno.test(
     const { code, stdout, stderr } = await push(...args);
     assertEquals(code, 0, stderr);
     assertEquals(stdout, `${hub.endpoint}/me/mine\n`);
+    assertMatch(stderr, /^Uploading \d files, [\d.]+ \wB, to me\/mine$/m);
     assertEquals([...hub.created], [["me/mine", true]]);
     const [{ repository, files }, ...others] = hub.commits as [
       typeof hub.commits[number],
