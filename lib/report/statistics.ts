@@ -81,7 +81,8 @@ export interface Replicates {
  * Each replicate draws one set of examples for all trainings, and one set of
  * seeds for all entries with the same seeds; its score is the mean, or median,
  * of the metric over the drawn seeds. Shared draws make differences between
- * entries paired.
+ * entries paired. Examples whose labels are all equal, with which nothing has a
+ * correlation, are drawn again.
  *
  * @returns The replicates of each entry of `trainings`.
  */
@@ -99,9 +100,15 @@ export function bootstrap(
     means: new Float64Array(replicates),
     medians: new Float64Array(replicates),
   }));
+  const isDefined = (labels: ArrayLike<number>) =>
+    !Number.isNaN(metric(labels, labels));
+  const isEverDefined = isDefined(labels);
   for (let replicate = 0; replicate < replicates; replicate++) {
-    const order = draw(examples);
-    gather(labels, order, drawnLabels);
+    let order: ArrayLike<number>;
+    do {
+      order = draw(examples);
+      gather(labels, order, drawnLabels);
+    } while (isEverDefined && !isDefined(drawnLabels));
     const seedDraws = new Map<string, ArrayLike<number>>();
     trainings.forEach(({ seeds, predictions }, t) => {
       const key = seeds.join();

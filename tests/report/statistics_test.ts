@@ -78,6 +78,21 @@ Deno.test("bootstrap() and interval() give the percentile interval of SciPy", ()
   );
 });
 
+Deno.test("bootstrap() draws examples again if their labels are all equal, unless all labels are", () => {
+  const correlations = (labels: number[]) =>
+    bootstrap(
+      [{ seeds: [0], predictions: [labels.map((label, i) => label + i / 9)] }],
+      labels,
+      METRICS.pearson,
+      1000,
+      seededDraw(0),
+    )[0]!.means;
+  // The only 1 is missing from about 349 of 1,000 draws.
+  const rare = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+  assert(!correlations(rare).some(Number.isNaN));
+  assert(correlations(rare.map(() => 0)).every(Number.isNaN));
+});
+
 Deno.test("areaUnderCurve() and elbow() agree with NumPy", () => {
   for (const curve of REFERENCES.curves) {
     near(areaUnderCurve(curve), curve.area);
