@@ -96,12 +96,11 @@ function compareOne(
         ...differenceOf(sides, candidate, baseline, confidence),
         area: areaDifference(candidate.curve, baseline.curve, confidence),
         speedUp: speedUp(candidate.curve, baseline.curve),
-        recommendations: bySeeds.flatMap(({ seeds, curves }) =>
-          bothRecommended(
-            curves[methods.indexOf(candidate.curve)],
-            curves[methods.indexOf(baseline.curve)],
-            options,
-          ).map((both) => ({ seeds, ...both }))
+        recommendations: recommendationsOf(
+          bySeeds,
+          methods.indexOf(candidate.curve),
+          methods.indexOf(baseline.curve),
+          options,
         ),
       })),
     },
@@ -271,6 +270,20 @@ function sharedRange(
     scores: places.map((i) => baseline.scores[i]!),
     means: places.map((i) => baseline.means[i]!),
   };
+}
+
+/** What is recommended by all seeds, then by each alone; nothing if a score is undefined, so that all seeds recommend no rank. */
+function recommendationsOf(
+  bySeeds: readonly BySeeds[],
+  candidate: number,
+  baseline: number,
+  options: CompareOptions,
+): Contrast["recommendations"] {
+  const [all = [], ...alone] = bySeeds.map(({ seeds, curves }) =>
+    bothRecommended(curves[candidate], curves[baseline], options)
+      .map((both) => ({ seeds, ...both }))
+  );
+  return all.length === 0 ? [] : [...all, ...alone.flat()];
 }
 
 /** The ranks recommended for a candidate and by a baseline's sweep, and what the first loses. */

@@ -104,6 +104,34 @@ Deno.test("compare() recommends no rank against a baseline with one rank", () =>
   assertEquals(comparison!.contrasts[0]!.recommendations, []);
 });
 
+Deno.test("compare() sets no rank against that of a sweep if a seed has an undefined score, so that all seeds recommend none", () => {
+  const of = (method: string, seed: number, collapsed?: number) => {
+    const result = resultOf("stsb", method, { 1: 16, 4: 8 }, {
+      metrics: ["pearson"],
+      classes: false,
+      seed,
+    });
+    const ranks = result.ranks.map((it) =>
+      it.rank === collapsed
+        ? {
+          ...it,
+          metrics: { pearson: NaN },
+          predictions: Array(EXAMPLES).fill(1),
+        }
+        : it
+    );
+    return { ...result, ranks };
+  };
+  const recommendations = (collapsed?: number) =>
+    compare([
+      ...[0, 1].map((seed) => of("lora", seed)),
+      of("dylora", 0),
+      of("dylora", 1, collapsed),
+    ], OPTIONS).comparisons[0]!.contrasts[0]!.recommendations;
+  assertEquals(recommendations().map(({ seeds }) => seeds), [[0, 1], [0], [1]]);
+  assertEquals(recommendations(1), []);
+});
+
 Deno.test("compare() refuses two results of a method for the same rank and seed", () => {
   const result = resultOf("mrpc", "dylora", { 1: 1, 2: 1 });
   assertThrows(
