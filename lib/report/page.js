@@ -148,7 +148,7 @@ const VALUE_BYTES = 4;
 
 /** Adds a panel to a rank curve: a click on a rank shows its scores, its size and how to export it. */
 function addPanel(figure, view) {
-  const { ranks, methods, metrics } = panels[figure.dataset.figure];
+  const { ranks, methods, ...comparison } = panels[figure.dataset.figure];
   const heading = make("h3");
   const details = make("div");
   const buttons = ranks.map((rank) =>
@@ -164,7 +164,7 @@ function addPanel(figure, view) {
     heading.textContent = `Rank ${rank}`;
     details.replaceChildren(
       ...methods.filter(({ scores }) => rank in scores)
-        .map((method) => methodAt(method, rank, metrics)),
+        .map((method) => methodAt(method, rank, comparison)),
       ...(others.length === 0 ? [] : [
         make(
           "p",
@@ -205,7 +205,7 @@ function nearest(ranks, at) {
 }
 
 /** One method at a rank. */
-function methodAt(method, rank, metrics) {
+function methodAt(method, rank, { metrics, options }) {
   const { title, recommended, scores, size, stages } = method;
   const lines = metrics.map((metric, i) =>
     make("p", {}, `${metric} ${scores[rank][i]}`)
@@ -229,7 +229,9 @@ function methodAt(method, rank, metrics) {
       commandLine(
         `deno task export ${quoted(run.source)} ${
           quoted(trained.stage)
-        } --rank ${rank}${run.options.map((it) => ` ${quoted(it)}`).join("")}`,
+        } --rank ${rank}${
+          [...options, ...run.options].map((it) => ` ${quoted(it)}`).join("")
+        }`,
       ),
     );
   }

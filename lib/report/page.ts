@@ -197,8 +197,8 @@ function figureHtml({ name, svg }: Figure, title: string): string {
 }
 
 /** What the page shows of each rank of a comparison. */
-function panelOf({ metrics, methods, verdict }: Comparison) {
-  return panel(
+function panelOf({ metrics, methods, verdict, epoch }: Comparison) {
+  const shown = panel(
     metrics,
     methods,
     ({ role, recommendation, size, trainings, ranks }) => ({
@@ -217,6 +217,8 @@ function panelOf({ metrics, methods, verdict }: Comparison) {
       ),
     }),
   );
+  // Of the command that exports an adapter.
+  return { ...shown, options: epoch === "best" ? ["--epoch", epoch] : [] };
 }
 
 /** What the page shows of each rank of a mean over tasks. */

@@ -135,6 +135,20 @@ Deno.test("renderPage() gives the scores, size and stage of each method by rank"
   assertEquals(Object.keys(methods[1].scores), ["2"]);
 });
 
+Deno.test("renderPage() gives the options that export adapters of the epoch that it shows", async () => {
+  const { page } = await pageOf([
+    resultOf("rte", "dylora", { 1: 12, 2: 8 }),
+    resultOf("rte", "dylora", { 1: 8, 2: 4 }, { epoch: "best" }),
+  ]);
+  const [, json] = /id="report">([^]*?)<\/script>/.exec(page)!;
+  const { panels } = JSON.parse(json!);
+  assertEquals(panels["rte-validation.svg"].options, []);
+  assertEquals(panels["rte-validation-best-epoch.svg"].options, [
+    "--epoch",
+    "best",
+  ]);
+});
+
 Deno.test("renderPage() forbids the network, and leaves a place for the run", async () => {
   const { page } = await pageOf([resultOf("rte", "dylora", { 1: 4, 2: 2 })]);
   assertMatch(
