@@ -153,6 +153,13 @@ export function verdictOf(
         (other !== null && other.difference > margin)
     ? "too-few-examples"
     : "recommended";
+  const deciding = [
+    recommended,
+    best,
+    ...others.filter(({ method, rank }) =>
+      method === other?.method && rank === other.rank
+    ),
+  ];
   const verdict = {
     kind,
     recommended: pick(recommended),
@@ -161,17 +168,13 @@ export function verdictOf(
     bound,
     reference: (all.short === undefined ? ours : all).shown,
     other,
-    seeds: Math.min(
-      ...[
-        recommended,
-        best,
-        ...others.filter(({ method, rank }) =>
-          method === other?.method && rank === other.rank
-        ),
-      ].map(({ seeds }) => seeds.length),
-    ),
+    seeds: Math.min(...deciding.map(({ seeds }) => seeds.length)),
   } as const;
-  return { ...verdict, ...inWords(verdict, setting) };
+  const single = deciding.filter(({ seeds }) => seeds.length < FEW_SEEDS);
+  const titles = single.length === deciding.length
+    ? []
+    : single.map((cell) => pick(cell).title);
+  return { ...verdict, ...inWords(verdict, setting, [...new Set(titles)]) };
 }
 
 /** The method that the verdict is about: the first candidate, or baseline, with defined scores. */
@@ -250,10 +253,15 @@ function indexOfLargest(values: readonly number[]): number {
 /** Number of seeds below which a verdict may depend on them. */
 const FEW_SEEDS = 2;
 
-/** The verdict as a headline and the sentences that support it, in plain text. */
+/**
+ * The verdict as a headline and the sentences that support it, in plain text.
+ *
+ * @param single Titles of the methods with one seed, if others have several
+ */
 function inWords(
   verdict: Omit<Verdict, "headline" | "reasons">,
   { examples, classes, confidence, metric }: Setting,
+  single: readonly string[],
 ): Pick<Verdict, "headline" | "reasons"> {
   const { kind, recommended, best, margin, bound, reference, other } = verdict;
   const scoreOf = ({ score, interval }: typeof best) =>
@@ -263,7 +271,9 @@ function inWords(
   const level = `${exactPercent(confidence)} %`;
   const seeds = verdict.seeds < FEW_SEEDS
     ? [
-      "There is only one seed: the verdict holds for these trainings, and other seeds may differ.",
+      `There is only one seed${
+        single.length === 0 ? "" : ` of ${single.join(" and ")}`
+      }: the verdict holds for these trainings, and other seeds may differ.`,
     ]
     : [];
   const otherText = other === null ? [] : [

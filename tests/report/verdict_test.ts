@@ -180,6 +180,22 @@ Deno.test("compare() recommends a rank if enough examples show that no other is 
   assertEquals(verdict.headline, "Rank 2 of DyLoRA is enough.");
 });
 
+Deno.test("a verdict names the method with one seed where others have several", () => {
+  const trained = [0, 1].map((seed) =>
+    resultOf("rte", "dylora", { 1: 8, 2: 4 }, { seed })
+  );
+  const imported = resultOf("rte", "imported-lora", { 2: 6 });
+  const warning = (results: readonly Result[]) =>
+    /There is only one seed[^:]*/.exec(verdictOn(results).reasons.join(" "))
+      ?.[0];
+  assertEquals(
+    warning([...trained, imported]),
+    "There is only one seed of Imported LoRA",
+  );
+  assertEquals(warning([trained[0]!, imported]), "There is only one seed");
+  assertEquals(warning(trained), undefined);
+});
+
 Deno.test("compare() gives no verdict without a defined score or an adapter", () => {
   const labels = new Float32Array(40).fill(1);
   const { comparisons } = compare([
