@@ -7,7 +7,11 @@ import {
   PEFT_FILES,
   writePeftFiles,
 } from "../lib/artifacts/adapter.ts";
-import { CLASSES_FILE, writeClasses } from "../lib/artifacts/classes.ts";
+import {
+  CLASSES_FILE,
+  outputsOf,
+  writeClasses,
+} from "../lib/artifacts/classes.ts";
 import {
   MODEL_EXTRA_FILES,
   type ModelOrigin,
@@ -78,6 +82,8 @@ export default defineTask({
         training,
         baseModel: base.origin,
         isLoadable: base.isLoadable,
+        hasOtherClasses: model !== undefined &&
+          await hasOtherClasses(model.path, outputsOf(training.labels)),
         ranks,
         modules: peftTargets(training.targetModules, Object.keys(tensors)),
         scores,
@@ -134,6 +140,21 @@ function baseModelOf(
   return model === undefined
     ? { origin: baseModel, isLoadable: false }
     : { origin: { name: model.place!, revision: null }, isLoadable: true };
+}
+
+/** Whether a model was saved as a classifier with another number of outputs. */
+async function hasOtherClasses(
+  folder: string,
+  outputs: number,
+): Promise<boolean> {
+  const { SafetensorsFile } = await import(
+    "../lib/engine/safetensors/reader.ts"
+  );
+  const { architecture } = await readModel(folder);
+  const { name } = architecture.head(1, outputs).at(-1)!;
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const [found = outputs] = file.tensors.get(name)?.shape ?? [];
+  return found !== outputs;
 }
 
 /**

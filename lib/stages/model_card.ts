@@ -19,6 +19,8 @@ interface CardContent {
   readonly baseModel: ModelOrigin | undefined;
   /** Whether transformers finds a model under that name. */
   readonly isLoadable: boolean;
+  /** Whether the model is a classifier with another number of outputs, which transformers refuses by default. */
+  readonly hasOtherClasses: boolean;
   readonly ranks: ModuleRanks;
   /** Names of the modules that carry adapters. */
   readonly modules: readonly string[];
@@ -119,13 +121,18 @@ function metricType(name: string): string {
 }
 
 /** The lines of Python that load the adapter and its tokenizer. */
-function pythonCode({ training, baseModel, isLoadable }: CardContent): string {
+function pythonCode(
+  { training, baseModel, isLoadable, hasOtherClasses }: CardContent,
+): string {
   const { labels } = training;
-  const head = labels === null
+  const classes = labels === null
     ? 'num_labels=1, problem_type="regression"'
     : `id2label={${
       labels.map((label, id) => `${id}: ${JSON.stringify(label)}`).join(", ")
     }}`;
+  const head = hasOtherClasses
+    ? `${classes}, ignore_mismatched_sizes=True`
+    : classes;
   if (isLoadable) {
     return [
       "from peft import AutoPeftModelForSequenceClassification",

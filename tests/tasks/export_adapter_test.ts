@@ -24,6 +24,7 @@ import {
 } from "./reference_adapter.ts";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
 import type { Comparison } from "../../lib/report/report.ts";
+import { classifierFolder } from "./classifier_folder.ts";
 import { runTask, withFolder } from "./run_task.ts";
 import { TrainedStages } from "./trained_stages.ts";
 
@@ -107,6 +108,23 @@ Deno.test("export-adapter names a base model that transformers finds: of the hub
     assertMatch(card, /PeftModel.from_pretrained\(base, "FOLDER"\)/);
   }));
 
+Deno.test("export-adapter gives code that loads a base model with a head for other classes", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    for (const outputs of [1, 2, 3]) {
+      const model = classifierFolder(folder, MODEL, outputs);
+      const { output } = await runTask(exportAdapter, folder, {}, {
+        adapter,
+        model,
+      });
+      const card = await Deno.readTextFile(join(output, "README.md"));
+      assertEquals(
+        card.includes(', 1: "LABEL_1"}, ignore_mismatched_sizes=True)'),
+        outputs !== 2,
+      );
+    }
+  }));
+
 Deno.test("export-adapter copies the tokenizer of its model", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
@@ -134,7 +152,9 @@ for (
       const read = (path: string) => JSON.parse(Deno.readTextFileSync(path));
       const model = join(folder, "model");
       Deno.mkdirSync(model);
-      for (const file of ["tokenizer.json", "config.json"]) {
+      for (
+        const file of ["tokenizer.json", "config.json", "model.safetensors"]
+      ) {
         Deno.copyFileSync(join(own, file), join(model, file));
       }
       // As those of bert-base-uncased and roberta-base.

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import { callMain } from "../cli/project.ts";
+import { classifierFolder } from "./classifier_folder.ts";
 import { randomAdapter } from "./random_adapter.ts";
 import { REFERENCE_TRAINING } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
@@ -31,7 +32,14 @@ Deno.test({
   fn: () =>
     withFolder(async (folder) => {
       const folders = [];
-      for (const [model, labels] of CASES) {
+      const cases = [
+        ...CASES,
+        [
+          classifierFolder(folder, join(fixtures, "tiny-roberta"), 2),
+          ["entailment", "neutral", "contradiction"],
+        ] as const,
+      ];
+      for (const [model, labels] of cases) {
         const adapter = await Deno.makeTempDir({ dir: folder });
         await writeAdapter(adapter, {
           baseModel: { name: "tiny", revision: null },
@@ -55,7 +63,7 @@ Deno.test({
         });
       }
       const theirs = await load(folder, folders);
-      for (const [i, [, labels]] of CASES.entries()) {
+      for (const [i, [, labels]] of cases.entries()) {
         const { logits, classes, difference } = theirs[i]!;
         if (labels !== null) assertEquals(classes, labels);
         if (labels?.length === 2) assertEquals(difference, 0);
