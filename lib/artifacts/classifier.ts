@@ -121,7 +121,8 @@ export async function writeClassifierModel(
   writeSafetensors(join(folder, "model.safetensors"), tensors, {
     format: "pt",
   });
-  const { dtype: _, ...rest } = JSON.parse(
+  // Transformers 5 prefers these to `torch_dtype` and `id2label`.
+  const { dtype: _, num_labels: __, ...rest } = JSON.parse(
     await Deno.readTextFile(join(model, "config.json")),
     asWritten,
   );

@@ -1,4 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
@@ -102,6 +103,22 @@ Deno.test("merge writes the tensors and labels of a classifier and nothing else"
         "the reference's adapter has the pooler of its model",
       );
     }
+  }));
+
+Deno.test("merge leaves out the number of classes that the model's configuration names", () =>
+  withFolder(async (folder) => {
+    const model = join(folder, "model");
+    cpSync(join(fixtures, "tiny-roberta"), model, { recursive: true });
+    const path = join(model, "config.json");
+    const config = JSON.parse(await Deno.readTextFile(path));
+    await Deno.writeTextFile(
+      path,
+      JSON.stringify({ ...config, num_labels: 5 }),
+    );
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const { output } = await runTask(merge, folder, {}, { model, adapter });
+    const merged = await Deno.readTextFile(join(output, "config.json"));
+    assert(!("num_labels" in JSON.parse(merged)), merged);
   }));
 
 Deno.test("merge rejects an adapter of another model", () =>
