@@ -17,6 +17,15 @@ export interface Interrupts extends Disposable {
  */
 const ONE_PRESS = 1000;
 
+/** True if the reader of the output has ended. */
+let isUnread = false;
+
+/** Interrupts this program as the closing of its terminal does, since the reader of its output has ended. */
+export function hangUp(): void {
+  isUnread = true;
+  Deno.kill(Deno.pid, "SIGHUP");
+}
+
 /**
  * Does work that a signal may interrupt.
  *
@@ -41,7 +50,8 @@ export async function interruptible(
 /**
  * Turns the first signal into an orderly stop. The next press of Ctrl-C, or
  * SIGTERM, ends the program at once, and the processes of stages with it. SIGHUP
- * after another signal is ignored.
+ * is ignored after another signal, and without a terminal, as under `nohup`: that
+ * SIGHUP is to be ignored is lost on the way through `deno task`.
  *
  * @param onFirst Called at the first signal, to notify the user. If it returns a
  * promise, the stop begins when that settles.
@@ -52,6 +62,9 @@ export function watchInterrupts(
   const controller = new AbortController();
   let code: number | undefined;
   let isPressed = false;
+  // A terminal that has been closed is none.
+  const hasTerminal = [Deno.stdin, Deno.stdout, Deno.stderr]
+    .some((stream) => stream.isTerminal());
   const press = () => {
     isPressed = true;
     // Signals that arrived while the thread was busy come before the second timer.
@@ -61,6 +74,7 @@ export function watchInterrupts(
   const listen = (signal: Deno.Signal, exitCode: number) => {
     const listener = () => {
       if (isPressed) return;
+      if (signal === "SIGHUP" && !hasTerminal && !isUnread) return;
       if (code !== undefined) {
         if (signal === "SIGHUP") return;
         Deno.exit(exitCode);

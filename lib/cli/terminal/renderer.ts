@@ -1,6 +1,7 @@
 import { printable } from "../../pipeline/faults.ts";
 import { EIO, osError } from "../../store/files.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
+import { hangUp } from "./interrupts.ts";
 import {
   bytes,
   Endings,
@@ -60,7 +61,7 @@ function terminalWriter(): (text: string) => void {
 function pipeWriter(): (text: string) => void {
   return writerUntil(
     (error) => error instanceof Deno.errors.BrokenPipe,
-    () => Deno.kill(Deno.pid, "SIGHUP"),
+    hangUp,
   );
 }
 

@@ -42,7 +42,7 @@ stages:
 });
 
 Deno.test("pipeline stops at Ctrl-C with 130 and leaves nothing running", async () => {
-  const signals = [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const;
+  const signals = [["SIGINT", 130], ["SIGTERM", 143]] as const;
   await Promise.all(signals.map(async ([signal, expected]) => {
     using project = new CliProject(`name: test
 stages:
@@ -65,6 +65,27 @@ stages:
       events.some((it) => it.type === "interrupted" && it.stage === "long"),
     );
   }));
+});
+
+Deno.test("pipeline goes on under nohup when the terminal of the shell is closed", async () => {
+  using project = new CliProject(`name: test
+stages:
+  long: { task: make, with: { text: x, waits: true } }
+`);
+  const process = project.spawn("pipeline", "--json");
+  let isSent = false;
+  const lines: string[] = [];
+  for await (const line of linesOf(process.stdout)) {
+    lines.push(line);
+    if (isSent || !line.includes('"metric"')) continue;
+    isSent = true;
+    process.kill("SIGHUP");
+    // An interrupted stage would not wait for the file.
+    setTimeout(() => project.write("go", ""), 500);
+  }
+  assertEquals((await process.status).code, 0, lines.join("\n"));
+  await process.stderr.cancel();
+  assertEquals(JSON.parse(lines.at(-1)!).ran, 1);
 });
 
 Deno.test("pipeline ends at once at the second Ctrl-C, and its stages with it", async () => {
