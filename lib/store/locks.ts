@@ -57,18 +57,17 @@ export function tryLockFile(
   path: string,
   options: Pick<LockOptions, "shared"> & { readonly create?: boolean } = {},
 ): Lock | undefined {
+  const { shared = false, create = true } = options;
+  // A shared lock of a file that exists can be taken without the right to write.
+  const write = !shared || create;
   for (let tries = 0; tries < MAX_TRIES; tries++) {
-    const file = Deno.openSync(path, {
-      read: true,
-      write: true,
-      create: options.create !== false,
-    });
+    const file = Deno.openSync(path, { read: true, write, create });
     let isKept = false;
     try {
-      if (!file.tryLockSync(options.shared !== true)) return undefined;
+      if (!file.tryLockSync(!shared)) return undefined;
       // A clean-up may have removed the file after it was opened.
       if (!isStill(file, path)) continue;
-      if (options.shared !== true) {
+      if (!shared) {
         file.truncateSync();
         file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
         held.add(path);
@@ -81,7 +80,7 @@ export function tryLockFile(
     return {
       path,
       [Symbol.dispose]: () => {
-        if (options.shared !== true) held.delete(path);
+        if (!shared) held.delete(path);
         file.close();
       },
     };

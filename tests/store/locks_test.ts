@@ -21,3 +21,17 @@ Deno.test("lockFile() names who holds the lock, but not who asks whether it is h
   (await next)[Symbol.dispose]();
   assertEquals(holders, [`process ${Deno.pid}`]);
 });
+
+Deno.test({
+  name: "isLocked() needs no right to write the file of another user's lock",
+  permissions: { read: true, write: false },
+  fn() {
+    const path = import.meta.filename!;
+    {
+      using file = Deno.openSync(path);
+      file.lockSync(true);
+      assertEquals(isLocked(path), true);
+    }
+    assertEquals(isLocked(path), false);
+  },
+});
