@@ -1,5 +1,5 @@
 import { canonicalJson, quickChecksum } from "../store/digest.ts";
-import { readSealed, writeSealed } from "../store/files.ts";
+import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
 import { dirname, fromFileUrl, join, relative } from "../store/paths.ts";
 import type { Store } from "../store/store.ts";
 import type { Module, ModuleGraph, Reduced } from "./modules.ts";
@@ -57,11 +57,16 @@ async function readTasks(
     found.set(module, code);
     memo.set(module, code);
   }
-  store.makeFolder();
-  writeSealed(store.path("code.json"), {
-    version: VERSION,
-    tasks: Object.fromEntries(memo),
-  }, quickChecksum);
+  try {
+    store.makeFolder();
+    writeSealed(store.path("code.json"), {
+      version: VERSION,
+      tasks: Object.fromEntries(memo),
+    }, quickChecksum);
+  } catch (error) {
+    // The memo only saves time; the cache may be another user's.
+    if (!isReadOnly(error) && !isFull(error)) throw error;
+  }
   return found;
 }
 

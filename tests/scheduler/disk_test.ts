@@ -115,6 +115,22 @@ Deno.test(
 );
 
 Deno.test(
+  "plan() finds the results of a read-only cache from another copy of the project",
+  { ignore },
+  async () => {
+    using disk = new SmallDisk(1_000_000);
+    const stages = { make: { task: "make" } };
+    using project = new TestProject();
+    using copy = new TestProject();
+    for (const it of [project, copy]) it.task("make", "return 'made';");
+    await project.run(stages, { out: disk.path });
+    disk.makeReadOnly();
+    const plan = await copy.plan(stages, { out: disk.path });
+    assertEquals(plan.get("make")?.state, "unchanged");
+  },
+);
+
+Deno.test(
   "openResults() opens results of a read-only cache and on a full disk, and leaves nothing behind",
   { ignore },
   async () => {
