@@ -9,6 +9,7 @@ import type { Decision } from "./events.ts";
 import { keyParts, type Sources } from "./key.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
+import type { Store } from "../store/store.ts";
 import { difference, placeOf, visibleFolder } from "./visible.ts";
 
 /** Decision on a stage whose inputs all exist. */
@@ -112,6 +113,17 @@ export async function plan(
   settings: Settings,
   store = openStore(settings),
 ): Promise<Plan> {
+  const { decisions } = await planAround(graph, targets, settings, store);
+  return decisions;
+}
+
+/** Makes a plan, and finds the runs that are live meanwhile. */
+async function planAround(
+  graph: Graph,
+  targets: readonly string[],
+  settings: Settings,
+  store: Store,
+): Promise<{ decisions: Plan; live: readonly LiveRun[] }> {
   using _live = await holdOff(store);
   const context = await openContext(graph, targets, settings, store);
   const results = new Map<string, Manifest>();
@@ -134,8 +146,9 @@ export async function plan(
   }
   context.sources.save();
   await store.saveStats();
-  const { liveRuns } = await import("./runs.ts");
-  for (const { isLeft, ended, ...run } of liveRuns(store)) {
+  const { liveRunsNow } = await import("./runs.ts");
+  const live = await liveRunsNow(store);
+  for (const { isLeft, ended, ...run } of live) {
     const decision = decisions.get(run.stage);
     if (
       !isLeft || decision?.state !== "run" || !isRunOf(graph, decision, run)
@@ -145,7 +158,7 @@ export async function plan(
     const reason = ended ?? "an earlier run left its job, which goes on";
     decisions.set(run.stage, { ...decision, reason });
   }
-  return decisions;
+  return { decisions, live };
 }
 
 /** True for the run of a stage with the key of a decision. */
@@ -223,9 +236,7 @@ export async function status(
 ): Promise<StageStatus[]> {
   const { pipeline } = graph;
   const store = openStore(settings);
-  const decisions = await plan(graph, [], settings, store);
-  const { liveRuns } = await import("./runs.ts");
-  const live = liveRuns(store);
+  const { decisions, live } = await planAround(graph, [], settings, store);
   return [...decisions].map(([stage, decision]) => {
     const { keys, failure } = store.histories.read(pipeline, stage);
     const running = live.find((run) =>

@@ -18,7 +18,7 @@ import {
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { type Executor, ROUND } from "./executors/executor.ts";
-import { LeftJob } from "./executors/left_job.ts";
+import { LeftJob, lostJobs } from "./executors/left_job.ts";
 
 /** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
 export interface RunFolder extends Disposable {
@@ -309,6 +309,21 @@ export function liveRuns(store: Store, mutex?: string): LiveRun[] {
       log,
       ...(ended !== undefined && { ended }),
     }];
+  });
+}
+
+/**
+ * As {@linkcode liveRuns}, with the ends of jobs that left no files of it, which
+ * Slurm tells: of those that were cancelled before they started, for instance.
+ */
+export async function liveRunsNow(store: Store): Promise<LiveRun[]> {
+  const runs = liveRuns(store);
+  const open = runs.filter((it) => it.isLeft && it.ended === undefined);
+  if (open.length === 0) return runs;
+  const lost = await lostJobs(open.map(({ folder }) => folder));
+  return runs.map((run) => {
+    const ended = run.ended ?? lost.get(run.folder);
+    return { ...run, ...(ended !== undefined && { ended }) };
   });
 }
 

@@ -89,6 +89,42 @@ export class LeftJob {
   }
 }
 
+/**
+ * Why jobs that their files do not show to have ended will not go on, by their
+ * run folders: they were cancelled in the queue, for instance, or killed. Slurm
+ * is asked once for all of them; without its answer, all go on, as do those of
+ * other users, which it does not list.
+ */
+export async function lostJobs(
+  folders: readonly string[],
+): Promise<Map<string, string>> {
+  const { SlurmClient, SlurmError } = await import("./slurm_client.ts");
+  try {
+    const jobs = await new SlurmClient(PACE.call).queue();
+    return new Map(
+      folders.flatMap((folder): [string, string][] => {
+        const note = isOwn(folder) ? readNote(folder) : undefined;
+        const state = note && verdictIn(jobs, note);
+        // Files of a job that has ended may appear late.
+        return typeof state === "object" ? [[folder, state.reason]] : [];
+      }),
+    );
+  } catch (error) {
+    if (!(error instanceof SlurmError)) throw error;
+    return new Map();
+  }
+}
+
+/** True for a folder of this user; false also if a run has just taken its result and removed it. */
+function isOwn(folder: string): boolean {
+  try {
+    return Deno.statSync(folder).uid === Deno.uid();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 function whatFollows(end: End): string {
   if (end.code === 0) return "its job has ended; the next run takes its result";
   if (mayStartAgain(end)) return "its job was stopped, and may start again";

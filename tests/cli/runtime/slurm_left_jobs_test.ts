@@ -68,6 +68,36 @@ stages:
   },
 );
 
+slurmTest(
+  "status and plan say that a left job was cancelled before it started",
+  async () => {
+    using project = new CliProject(`name: test
+stages:
+  held: { task: make, with: { text: x } }
+`);
+    project.write("profile.yaml", "arguments: [--hold]\n");
+    const env = { DYLORA_PROFILE: project.path("profile.yaml") };
+    const call = (command: string, ...args: string[]) =>
+      project.callWith({ env }, command, ...FLAGS, ...args);
+    const { stdout } = await call("pipeline", "--detach");
+    const [, job] = /job (\d+) goes on/.exec(stdout)!;
+    assertMatch((await call("status")).stdout, /^running +held /m);
+    await slurm("scancel", job!);
+    const lost = `Job ${job} was cancelled, not by this run$`;
+    assertMatch(
+      (await call("status")).stdout,
+      new RegExp(`^ended +held +${lost}`, "m"),
+    );
+    assertMatch(
+      (await call("plan")).stdout,
+      new RegExp(`^run +held +${lost}`, "m"),
+    );
+    // Slurm does not list the jobs of others here.
+    Deno.chownSync(project.path(runFolder(project)), 65534, 65534);
+    assertMatch((await call("status")).stdout, /^running +held /m);
+  },
+);
+
 /** Tells "step 0", "step 1", ... until there is a file "go", and then "last". */
 const STEPS = `
 import { z } from "zod";
