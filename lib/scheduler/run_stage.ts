@@ -8,7 +8,11 @@ import {
   removeIfThere,
   writeSealed,
 } from "../store/files.ts";
-import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
+import {
+  type Manifest,
+  MANIFEST_VERSION,
+  replacedFiles,
+} from "../store/manifests.ts";
 import { type Fingerprint, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { attempt, type Attempted } from "./attempt.ts";
@@ -228,6 +232,10 @@ async function commit(
   for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
+  const before = store.manifests.read(key);
+  const replaced = before.state === "found"
+    ? replacedFiles(before.manifest, files)
+    : [];
   const manifest: Manifest = {
     version: MANIFEST_VERSION,
     key,
@@ -239,6 +247,7 @@ async function commit(
     ...measured,
     content: treeDigest(files),
     files,
+    ...(replaced.length > 0 && { replaced }),
     log: stored.at(-1)!,
   };
   store.manifests.write(manifest);

@@ -15,7 +15,7 @@ import {
   temporarySuffix,
 } from "../store/files.ts";
 import { lockFile, tryLockFile } from "../store/locks.ts";
-import type { Manifest } from "../store/manifests.ts";
+import { filesOfKey, type Manifest } from "../store/manifests.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import type { Context } from "./context.ts";
@@ -337,7 +337,7 @@ class Remains {
     for (const key of keys) {
       const found = this.#store.manifests.read(key);
       if (found.state !== "found") continue;
-      for (const { path, blob } of found.manifest.files) {
+      for (const { path, blob } of filesOfKey(found.manifest)) {
         const blobs = written.get(path) ?? new Set();
         written.set(path, blobs.add(blob));
       }

@@ -51,6 +51,8 @@ export interface Manifest {
   /** Digest of the artifact's tree. */
   readonly content: string;
   readonly files: readonly TreeFile[];
+  /** Files of earlier results with this key, as before `--force`: what output folders show of them is not the user's. */
+  readonly replaced?: readonly TreeFile[];
   /** The log, as JSON lines of events. */
   readonly log: { readonly blob: string; readonly size: number };
 }
@@ -89,12 +91,12 @@ export function parseManifest(
 function isManifest(value: unknown): value is Manifest {
   if (!isRecord(value) || value.version !== MANIFEST_VERSION) return false;
   const { key, parts, task, pipeline, stage, started, runtime } = value;
-  const { seconds, metrics, content, files, log } = value;
+  const { seconds, metrics, content, files, replaced = [], log } = value;
   return areDigests([key, content]) && isRecord(parts) &&
     [task, pipeline, stage, started, runtime].every(isText) &&
     isAmount(seconds) && isRecord(metrics) &&
     Object.values(metrics).every((metric) => typeof metric === "number") &&
-    Array.isArray(files) && files.every(isFile) &&
+    [files, replaced].every((it) => Array.isArray(it) && it.every(isFile)) &&
     isRecord(log) && areDigests([log.blob]) && isAmount(log.size);
 }
 
@@ -124,6 +126,27 @@ function isText(value: unknown): value is string {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Maximum number of files of earlier results that a manifest names. */
+const MAX_REPLACED = 1_000;
+
+/** The files of a result, and of the earlier ones with its key. */
+export function filesOfKey(
+  { files, replaced = [] }: Manifest,
+): readonly TreeFile[] {
+  return [...files, ...replaced];
+}
+
+/** The files of earlier results, latest first, that a new one with the same key does not have. */
+export function replacedFiles(
+  before: Manifest,
+  files: readonly TreeFile[],
+): readonly TreeFile[] {
+  const name = ({ path, blob }: TreeFile) => `${blob} ${path}`;
+  const kept = new Set(files.map(name));
+  return filesOfKey(before).filter((file) => !kept.has(name(file)))
+    .slice(0, MAX_REPLACED);
 }
 
 /** Result of looking up a manifest. */

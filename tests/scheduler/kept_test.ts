@@ -72,6 +72,29 @@ Deno.test("run() keeps edited outputs and notes beside them, but not what stages
   assertEquals(filesBelow(project.path("out/test/_kept")).length, 3);
 });
 
+Deno.test("run() takes no output of an earlier run with --force for the user's, whichever folder shows it", async () => {
+  using project = new TestProject();
+  project.task("vary", "return crypto.randomUUID();");
+  const graph = { a: { task: "vary" }, b: { task: "vary" } };
+  const force = new Set(["a"]);
+  await project.run(graph);
+  const made: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    const { summary } = await project.run({ a: graph.a }, { force });
+    assertEquals(summary.ran, 1);
+    made.push(project.read("out/test/a/out.txt"));
+  }
+  assert(made[0] !== made[1]);
+  // Its folder shows the first result of the same key.
+  const { summary } = await project.run(graph);
+  assertEquals([summary.unchanged, summary.restored], [1, 1]);
+  assertEquals(project.read("out/test/b/out.txt"), made[1]);
+  assertEquals(filesBelow(project.path("out/test")), [
+    "a/out.txt",
+    "b/out.txt",
+  ]);
+});
+
 Deno.test("run() keeps a file or link of the user that has the name of an output folder", async () => {
   using project = makeProject();
   project.write("out/test/a", "not a folder");

@@ -35,6 +35,7 @@ const MANIFEST: Manifest = {
   metrics: { loss: 0.25 },
   content: treeDigest(FILES),
   files: FILES,
+  replaced: [{ path: "a.txt", size: 3, blob: digest("former") }],
   log: { blob: digest("log"), size: 3 },
 };
 

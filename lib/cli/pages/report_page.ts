@@ -3,7 +3,7 @@ import type { Event } from "../../scheduler/events.ts";
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
 import { digest } from "../../store/digest.ts";
 import { entriesOf, writeDurably } from "../../store/files.ts";
-import type { Manifest } from "../../store/manifests.ts";
+import { filesOfKey, type Manifest } from "../../store/manifests.ts";
 import { join } from "../../store/paths.ts";
 import { linkFingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
@@ -137,7 +137,7 @@ function isPage(
   return store.histories.read(pipeline, stage).keys.some((key) => {
     const found = store.manifests.read(key);
     return found.state === "found" &&
-      found.manifest.files.some(({ blob }) => blob === blank);
+      filesOfKey(found.manifest).some(({ blob }) => blob === blank);
   });
 }
 
