@@ -121,11 +121,12 @@ export class TaskFolder {
   }
 }
 
+/** Names of the modules in a folder, sorted. Hidden files are none: editors leave some there. */
 function listModules(folder: string): readonly string[] {
   try {
     return [...Deno.readDirSync(folder)]
-      .filter(({ name, isDirectory }) => !isDirectory && name.endsWith(".ts"))
-      .map(({ name }) => name.slice(0, -".ts".length)).sort();
+      .filter(({ isDirectory }) => !isDirectory)
+      .flatMap(({ name }) => /^([^.].*)\.ts$/.exec(name)?.[1] ?? []).sort();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Error(`The task folder "${folder}" does not exist`, {

@@ -78,11 +78,11 @@ export function findPipeline(nameOrFile: string): string {
   throw new UsageError(`No pipeline "${nameOrFile}" in pipelines/${hint}`);
 }
 
-/** Names of the pipelines in `pipelines/`, sorted. */
+/** Names of the pipelines in `pipelines/`, sorted. Hidden files are none: editors leave some there. */
 export function pipelineNames(): string[] {
   try {
     return [...Deno.readDirSync(join(PROJECT, "pipelines"))]
-      .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
+      .flatMap(({ name }) => /^([^.].*)\.yaml$/.exec(name)?.[1] ?? []).sort();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;

@@ -246,7 +246,7 @@ _dylora() {
   line=\${COMP_LINE:0:COMP_POINT}
   read -ra words <<< "$line"
   [[ $line == *[[:space:]] ]] && words+=("")
-  if [[ "$PWD/" != ${quoted(project)}/* || \${words[1]} != task ]] ||
+  if [[ "$(pwd -P)/" != ${quoted(project)}/* || \${words[1]} != task ]] ||
     ((\${#words[@]} < 3)); then
     [[ -n $_dylora_deno ]] && "$_dylora_deno" "$@"
     return
@@ -267,7 +267,7 @@ complete -o default -F _dylora deno
     `# Completes "deno task" in ${project}
 [[ \${_comps[deno]:-} != _dylora ]] && _dylora_deno=\${_comps[deno]:-}
 _dylora() {
-  if [[ "$PWD/" != ${quoted(project)}/* || \${words[2]} != task ]] ||
+  if [[ "\${PWD:A}/" != ${quoted(project)}/* || \${words[2]} != task ]] ||
     ((CURRENT < 3)); then
     [[ -n $_dylora_deno ]] && "$_dylora_deno" "$@"
     return
@@ -292,7 +292,7 @@ compdef _dylora deno
 function __dylora_task
     set -l words (commandline -opc)
     test (count $words) -ge 2; and test $words[2] = task
-    and string match -q -- ${quoted(`${project}/*`)} "$PWD/"
+    and string match -q -- ${quoted(`${project}/*`)} (pwd -P)/
 end
 function __dylora_words
     set -l words (commandline -opc)

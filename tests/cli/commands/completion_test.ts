@@ -73,7 +73,7 @@ shell, script, folder = sys.argv[1:4]
 pid, terminal = pty.fork()
 if pid == 0:
     os.chdir(folder)
-    os.environ.update(PS1="> ", TERM="dumb", HOME=os.environ["SHELL_HOME"])
+    os.environ.update(PWD=folder, PS1="> ", TERM="dumb", HOME=os.environ["SHELL_HOME"])
     os.execvp(shell, [shell] + {"bash": ["--norc", "--noprofile", "-i"], "zsh": ["-f", "-i"], "fish": ["--no-config", "-i"]}[shell])
 def read(until, seconds):
     seen, end = b"", time.monotonic() + seconds
@@ -107,7 +107,8 @@ for (const shell of ["bash", "zsh", "fish"]) {
   }).outputSync().success;
   if (!installed) console.log(`${shell} is not installed: its test is skipped`);
   Deno.test({
-    name: `completion completes words in a real ${shell}`,
+    name:
+      `completion completes words in a real ${shell}, in a folder that is a link to the project`,
     ignore: !installed,
     async fn() {
       const home = await Deno.makeTempDir();
@@ -115,9 +116,11 @@ for (const shell of ["bash", "zsh", "fish"]) {
         const { stdout } = await callMain("completion", shell);
         const script = `${home}/completion`;
         await Deno.writeTextFile(script, stdout);
+        const project = `${home}/project`;
+        await Deno.symlink(ROOT, project);
         const typed = await new Deno.Command("python3", {
           args: [
-            ...["-c", TYPING, shell, script, ROOT],
+            ...["-c", TYPING, shell, script, project],
             "deno task pipeline smok",
             "deno task logs smoke train-dylora@ss",
             "deno task pipeline smoke -S train.learn",

@@ -54,3 +54,20 @@ Deno.test("schema knows the parameters and inputs of each task", async () => {
   assertEquals(validate({ stages: {} }), false);
   assertEquals(validate.errors?.[0]?.params, { missingProperty: "name" });
 });
+
+Deno.test("schema knows no task in a hidden file, such as the lock of an editor", async () => {
+  using project = new CliProject("");
+  const tasks = project.path("tasks");
+  Deno.symlinkSync("me@host.1:2", `${tasks}/.#make.ts`);
+  const validate = await validator("--tasks", tasks);
+  assert(
+    validate({
+      name: "t",
+      stages: { a: { task: "make", with: { text: "x" } } },
+    }),
+  );
+  assertEquals(
+    validate({ name: "t", stages: { a: { task: ".#make" } } }),
+    false,
+  );
+});
