@@ -125,10 +125,11 @@ export class SlurmClient {
     }
   }
 
-  /** Maximum number of tasks of an array: `MaxArraySize` of the cluster. */
+  /** Maximum number of tasks of an array: `MaxArraySize` of the cluster; 1 if it takes no arrays. */
   async maxArraySize(): Promise<number> {
     const text = await this.#call("scontrol", ["show", "config"]);
-    return Number(/^MaxArraySize\s*=\s*(\d+)/m.exec(text)?.[1] ?? 1001);
+    const [, size = 1001] = /^MaxArraySize\s*=\s*(\d+)/m.exec(text) ?? [];
+    return Math.max(Number(size), 1);
   }
 
   async #call(
