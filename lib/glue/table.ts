@@ -21,8 +21,9 @@ export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
  * - `.parquet`
  *
  * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
- * without any `\n` they end with `\r`. A `.tsv` or `.csv` has at most 500 MB,
- * a line of a `.jsonl` 64 Mi characters.
+ * without any `\n` they end with `\r`. Rows of empty fields at their end are
+ * dropped. A `.tsv` or `.csv` has at most 500 MB, a line of a `.jsonl` 64 Mi
+ * characters.
  *
  * @param required Columns that the table must have; single JSON objects may lack them.
  * @param optional Further columns, after the required ones in each row's values.
@@ -148,6 +149,8 @@ async function readDelimited(
       cause: error,
     });
   }
+  // Spreadsheets write the cells below a table that were ever used.
+  while (rows.at(-1)?.record.every((value) => value.trim() === "")) rows.pop();
   const [header, ...others] = rows;
   const places = findColumns(columns, header?.record ?? [], path);
   return others.map(({ record, line }) => ({

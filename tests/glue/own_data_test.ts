@@ -56,6 +56,22 @@ Deno.test("readTable() keeps line ends of both kinds in quotes, and skips empty 
   ]);
 });
 
+Deno.test("readTable() drops rows of empty cells below a table, as spreadsheets write them, and no others", async () => {
+  for (const [name, mark] of [["a.tsv", "\t"], ["a.csv", ","]] as const) {
+    const row = (text: string, label: string) => `${text}${mark}${label}\r\n`;
+    const table = [row("text", "label"), row("a", "x"), row("", "")];
+    const below = [row("", ""), row(" ", ""), row("", "")];
+    assertEquals(
+      await read(name, [...table, row("", "y"), ...below].join("")),
+      [
+        [`${name}:2`, "a", "x"],
+        [`${name}:3`, "", ""],
+        [`${name}:4`, "", "y"],
+      ],
+    );
+  }
+});
+
 Deno.test("readTable() names the line on which a faulty record begins, with any line ends in its quotes", async () => {
   const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
   assertIsError(
