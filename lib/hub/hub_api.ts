@@ -7,6 +7,7 @@ import {
   pathsInfo,
 } from "@huggingface/hub";
 import type { Content } from "./download.ts";
+import { hubRemedy } from "./model_source.ts";
 import { isCommit, type Repository } from "./repository_cache.ts";
 import { HubError, hubFetch, type Patience } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
@@ -197,12 +198,15 @@ export class HubApi {
   }
 
   #missingFiles(commit: string, paths: readonly string[]): HubError {
+    const { type, name } = this.#repository;
     return new HubError(
       "not-found",
-      `"${this.#repository.name}" has no ${
+      `"${name}" has no ${
         paths.map((path) => `"${path}"`).join(", ")
       } (commit ${commit.slice(0, 8)})`,
-      "Use a repository or a revision that has the file",
+      type === "model"
+        ? hubRemedy(name, paths)
+        : "Use a repository or a revision that has the file",
     );
   }
 }

@@ -57,8 +57,25 @@ export function expandHome(path: string): string {
   return /^~([/\\]|$)/.test(path) ? join(homedir(), path.slice(1)) : path;
 }
 
+const NO_TOKENIZER =
+  "Tokenizers that are written in Python, such as BertJapaneseTokenizer, BertweetTokenizer and PhobertTokenizer, have no tokenizer.json and are not supported";
+
 const MAKE_TOKENIZER =
-  "Create it from the vocabulary: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER). Tokenizers that are written in Python, such as BertJapaneseTokenizer, BertweetTokenizer and PhobertTokenizer, have none and are not supported";
+  `Create it from the vocabulary: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER). ${NO_TOKENIZER}`;
+
+/** The remedy for a model of the hub that lacks files, such as those that are older than safetensors. */
+export function hubRemedy(name: string, missing: readonly string[]): string {
+  if (missing.includes("config.json")) {
+    return "Use a repository or a revision that has the file";
+  }
+  const save = (auto: string) =>
+    `${auto}.from_pretrained("${name}").save_pretrained("FOLDER")`;
+  return `Create the files in a folder with transformers, and use "./FOLDER" as the model: ${
+    save("AutoModel")
+  }; ${save("AutoTokenizer")}${
+    missing.includes("tokenizer.json") ? `. ${NO_TOKENIZER}` : ""
+  }`;
+}
 
 /** Remedies by missing file and by the file that is there instead. */
 const REMEDIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {

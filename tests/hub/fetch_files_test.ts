@@ -427,7 +427,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() names the revision or the file that a repository lacks",
+  "fetchFiles() names the revision or the file that a repository lacks, and says how to make the files of a model",
   withHub([model], async (_hub, settings) => {
     await assertHubError(
       () => fetchFiles({ ...request, revision: "v2" }, { settings, patience }),
@@ -450,7 +450,16 @@ Deno.test(
           patience,
         }),
       "not-found",
-      /"org\/tiny" has no "tokenizer.json"/,
+      /"org\/tiny" has no "tokenizer.json".*\n.*AutoTokenizer\.from_pretrained\("org\/tiny"\)\.save_pretrained.* written in Python/,
+    );
+    await assertHubError(
+      () =>
+        fetchFiles({
+          ...request,
+          required: ["config.json", "weights", "tokens"],
+        }, { settings, patience }),
+      "not-found",
+      /"org\/tiny" has no "weights", "tokens".*\n.*AutoModel\.from_pretrained\("org\/tiny"\)\.save_pretrained/,
     );
   }),
 );
