@@ -2,7 +2,7 @@ import { z } from "zod";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import type { Labelling } from "../lib/glue/own_data.ts";
-import { TABLE_FORMATS } from "../lib/glue/table.ts";
+import { type Row, TABLE_FORMATS } from "../lib/glue/table.ts";
 import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
@@ -109,15 +109,36 @@ export default defineTask({
       optional: readonly string[] = [],
     ) => readRows(files, required, optional, label, params.regression);
     const { rows, names } = await read(files.train!, [...texts, label]);
-    const labelling: Labelling = params.regression
-      ? { kind: "score" }
-      : { kind: "classes", names: params.classes ?? names ?? classesOf(rows) };
+    const labelling: Labelling = params.regression ? { kind: "score" } : {
+      kind: "classes",
+      names: params.classes ?? names ?? classesOf(rows),
+      areRecorded: names !== undefined,
+    };
+    const labelled = (split: string, rows: readonly Row[]) => {
+      const all = toExamples(rows, labelling);
+      const found = all.filter(({ label }) => label !== undefined);
+      if (found.length === 0) {
+        throw new SyntaxError(
+          `The split "${split}" has no labels: all are -1 (last row: ${
+            rows.at(-1)!.place
+          })`,
+        );
+      }
+      if (found.length < all.length) {
+        log(
+          `${split}: ${
+            all.length - found.length
+          } of ${all.length} examples have no label (-1) and are left out`,
+        );
+      }
+      return found;
+    };
 
-    let train: readonly Example[] = toExamples(rows, labelling);
+    let train: readonly Example[] = labelled("train", rows);
     let validation: readonly Example[] = [];
     if (files.validation) {
       const { rows } = await read(files.validation, [...texts, label]);
-      validation = toExamples(rows, labelling);
+      validation = labelled("validation", rows);
     } else if (params.holdout) {
       if (train.length === 1) {
         throw new RangeError(
@@ -133,8 +154,9 @@ export default defineTask({
     let test: readonly Example[] = [];
     if (files.test) {
       const { rows: testRows } = await read(files.test, texts, [label]);
-      const labelled = areLabelled(testRows, labelling, rows);
-      test = toExamples(testRows, labelled ? labelling : undefined);
+      test = areLabelled(testRows, labelling, rows)
+        ? labelled("test", testRows)
+        : toExamples(testRows, undefined);
     }
     const splits = Object.fromEntries(
       Object.entries({ train, validation, test })

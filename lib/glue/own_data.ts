@@ -4,8 +4,13 @@ import { lengthFault, quote, quoteAll } from "./text.ts";
 
 /** Kind of the labels of a user's table. */
 export type Labelling =
-  /** Classes, with names in the order of their numbers. */
-  | { readonly kind: "classes"; readonly names: readonly string[] }
+  | {
+    readonly kind: "classes";
+    /** In the order of their numbers. */
+    readonly names: readonly string[];
+    /** Whether a file names the classes, where -1 is the id of examples without a label. */
+    readonly areRecorded?: boolean;
+  }
   /** Numbers, for a regression. */
   | { readonly kind: "score" };
 
@@ -95,6 +100,11 @@ export function nameClasses(
   });
 }
 
+/** Whether a label is the number that marks an example without one in a file that names its classes, such as those of SNLI on which the annotators disagree. */
+export function isUnlabelled(label: unknown): boolean {
+  return label === -1 || label === -1n;
+}
+
 /**
  * Tells whether any row of a test set has a label. A label of -1 counts only if
  * the training set has it too: on the hub it marks an unpublished label.
@@ -118,7 +128,8 @@ export function areLabelled(
 }
 
 /**
- * Converts rows to examples.
+ * Converts rows to examples. Those without a label, which only a file that names
+ * its classes may have, have none.
  *
  * @param rows Rows whose values are one or two texts, then the label.
  * @param labelling Undefined for a test set without labels.
@@ -140,9 +151,15 @@ export function toExamples(
       index,
       text: text!,
       ...(pair !== undefined && { pair }),
-      ...(labelling && { label: readLabel(row, labelling) }),
+      ...(labelling && !lacksLabel(row, labelling) &&
+        { label: readLabel(row, labelling) }),
     };
   });
+}
+
+function lacksLabel({ values }: Row, labelling: Labelling): boolean {
+  return labelling.kind === "classes" && labelling.areRecorded === true &&
+    isUnlabelled(values.at(-1));
 }
 
 function readLabel(row: Row, labelling: Labelling): number {

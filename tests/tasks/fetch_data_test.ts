@@ -92,6 +92,37 @@ Deno.test("fetch-data names classes as a parquet file records them, without spac
     assertEquals([labels?.[0], labels?.[24]], ["intent 0", "card lost"]);
   }));
 
+Deno.test("fetch-data leaves out examples with the label -1 where a parquet file names the classes, and says how many", () =>
+  withFolder(async (folder) => {
+    const train = join(fixtures, "tiny-undecided/train.parquet");
+    const { output, log } = await runTask(fetchData, folder, {
+      files: { train, validation: train, test: train },
+    });
+    assertEquals(log.filter((line) => line.includes("no label")), [
+      "train: 4 of 12 examples have no label (-1) and are left out",
+      "validation: 4 of 12 examples have no label (-1) and are left out",
+      "test: 4 of 12 examples have no label (-1) and are left out",
+    ]);
+    const { labels, splits } = await readDatasetInfo(output);
+    assertEquals(labels, ["worse", "better"]);
+    assertEquals(splits, { train: 8, validation: 8, test: 8 });
+    assertEquals(
+      (await readSplit(output, "train")).map(({ index }) => index),
+      [1, 2, 4, 5, 7, 8, 10, 11],
+    );
+    const unpublished = join(
+      fixtures,
+      "tiny-reviews/data/test-00000-of-00001.parquet",
+    );
+    assertIsError(
+      await assertRejects(() =>
+        runTask(fetchData, folder, { files: { train: unpublished } })
+      ),
+      Error,
+      /The split "train" has no labels: all are -1 \(last row: .*", row 10\)/,
+    );
+  }));
+
 Deno.test("fetch-data orders classes as given, else by number, else alphabetically", () =>
   withFolder(async (folder) => {
     const labelsOf = async (labels: readonly string[], classes?: string[]) => {

@@ -4,6 +4,7 @@ import {
   describeValue,
   doubtOf,
   isEmpty,
+  isUnlabelled,
   nameClasses,
 } from "../../glue/own_data.ts";
 import {
@@ -165,7 +166,8 @@ export async function inspectTable(
     ],
     tokens: tokensOf(text, pair),
     problems: [
-      ...labelProblems(rows, label, names),
+      // Examples without a label are left out.
+      ...labelProblems(rows, label, names && [...names, "-1"]),
       ...doubt === undefined ? [] : [doubt],
       ...rejected(
         rows,
@@ -258,11 +260,11 @@ class Column implements ColumnSummary {
   }
 
   /** Values, and names that no row has, with their number of rows, most frequent first. */
-  counts(names: readonly string[] = []): (readonly [string, number])[] {
-    const counts = new Map(names.map((name) => [name.trim(), 0]));
+  counts(names?: readonly string[]): (readonly [string, number])[] {
+    const counts = new Map(names?.map((name) => [name.trim(), 0]));
     for (const value of this.values) {
       const name = className(value);
-      if (name === undefined) continue;
+      if (name === undefined || names && isUnlabelled(value)) continue;
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     return [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));

@@ -280,6 +280,13 @@ Deno.test("inspectTable() takes class ids whose names the file records as these 
   assertEquals(seen.problems, []);
 });
 
+Deno.test("inspectTable() counts no class for -1 where the file records the classes", async () => {
+  const path = join(FIXTURES, "tiny-undecided/train.parquet");
+  const { classes, problems } = await inspectTable(path, {});
+  assertEquals(classes.map(([name]) => name).sort(), ["better", "worse"]);
+  assertEquals(problems, []);
+});
+
 Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, dates, unrecorded and too many classes", () =>
   inFolder(async (folder) => {
     const write = async (name: string, labels: readonly unknown[]) => {
