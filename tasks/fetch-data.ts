@@ -95,9 +95,10 @@ export default defineTask({
     const { areLabelled, classesOf, toExamples } = await import(
       "../lib/glue/own_data.ts"
     );
-    const { countShared, describeExamples, drawSubset } = await import(
-      "../lib/glue/example.ts"
-    );
+    const { countQuoted, countShared, describeExamples, drawSubset } =
+      await import(
+        "../lib/glue/example.ts"
+      );
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, output, log } = stage;
     const { label } = params;
@@ -165,6 +166,13 @@ export default defineTask({
     const labels = labelling.kind === "classes" ? [...labelling.names] : null;
     for (const [split, examples] of Object.entries(splits)) {
       log(`${split}: ${describeExamples(examples, labels)}`);
+      const isTsv = files[split]?.some(({ path }) => /\.tsv$/i.test(path));
+      const quoted = isTsv ? countQuoted(examples) : 0;
+      if (quoted > 0) {
+        log(
+          `${split}: ${quoted} of ${examples.length} examples have a text in quotes, with doubled quotes in it; quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv`,
+        );
+      }
       const shared = split === "train" ? 0 : countShared(examples, train);
       if (shared > 0) {
         log(

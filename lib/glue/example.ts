@@ -47,6 +47,17 @@ export function countShared(
     .filter(({ text, pair }) => pairs.get(text)?.has(pair)).length;
 }
 
+/** Counts the examples with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
+export function countQuoted(examples: readonly Example[]): number {
+  const isQuoted = (text: string) => {
+    const [, inner = ""] = /^"([^]*)"$/.exec(text) ?? [];
+    return inner.includes('""') && !inner.replaceAll('""', "").includes('"');
+  };
+  return examples.filter(({ text, pair = "" }) =>
+    isQuoted(text) || isQuoted(pair)
+  ).length;
+}
+
 /** Maximum number of classes whose counts a line shows. */
 const MAX_COUNTS = 10;
 

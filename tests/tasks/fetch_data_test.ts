@@ -173,6 +173,26 @@ Deno.test("fetch-data draws the same holdout from the training split every time"
     assertEquals((await draw()).validation, validation);
   }));
 
+Deno.test("fetch-data says how many texts of a TSV file are quoted as in a CSV file", () =>
+  withFolder(async (folder) => {
+    const quoted = '"a ""b"""';
+    const rows = [quoted, '"a" b "c"', "a", '"a"'];
+    const files = await write(folder, {
+      "a.tsv": `text\tlabel\n${
+        rows.map((row, i) => `${row}\t${i % 2}\n`).join("")
+      }`,
+      "a.csv": `text,label\n${quoted},0\nb,1\n`,
+    });
+    const logOf = async (train: string) => {
+      const { log } = await runTask(fetchData, folder, { files: { train } });
+      return log.filter((line) => line.includes("in quotes"));
+    };
+    assertEquals(await logOf(files["a.tsv"]!), [
+      "train: 1 of 4 examples have a text in quotes, with doubled quotes in it; quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv",
+    ]);
+    assertEquals(await logOf(files["a.csv"]!), []);
+  }));
+
 Deno.test("fetch-data says how many examples of the other splits are in the training split", () =>
   withFolder(async (folder) => {
     const table = (rows: readonly string[]) =>
