@@ -1,3 +1,4 @@
+import { printable } from "../../pipeline/faults.ts";
 import type { Change, CodeHunk } from "../../scheduler/changes.ts";
 import type { Decision } from "../../scheduler/events.ts";
 import {
@@ -300,7 +301,8 @@ function statusOf(
     return { state: "interrupted", color: yellow, text };
   }
   if (failure !== undefined) {
-    const text = `${clip(failure.message, 100)}; log: ${failure.log}`;
+    const message = printable(failure.message).replaceAll(/\s+/g, " ");
+    const text = `${clip(message, 100)}; log: ${failure.log}`;
     return { state: "failed", color: red, text };
   }
   const ran = last === undefined

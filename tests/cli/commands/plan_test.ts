@@ -91,6 +91,19 @@ Deno.test("status prints the state and the last run of each stage", async () => 
   assertMatch(line("start"), /^run {8}start +never ran; no earlier result$/);
 });
 
+Deno.test("status prints the message of a failure on the line of its stage", async () => {
+  using project = new CliProject(PIPELINE);
+  project.edit("tasks/make.ts", "Told to fail", "No disk\\n\\x1b[31mFree some");
+  project.edit("test.yaml", "extra: {}", "extra: { fail: true }");
+  assertEquals((await project.call("pipeline", "other")).code, 1);
+  const { lines } = await project.call("status");
+  assertEquals(lines.length, 7);
+  assertMatch(
+    lines.find((it) => it.includes("other"))!,
+    /^failed +other +No disk \ufffd\[31mFree some; log: /,
+  );
+});
+
 Deno.test("status, explain, runs and cache ls print times in the local time zone", async () => {
   using project = new CliProject(PIPELINE);
   assertEquals((await project.call("pipeline", "other")).code, 0);
