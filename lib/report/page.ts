@@ -58,10 +58,9 @@ ${body}</main>
           averageFigure(average).name,
           averagePanelOf(average),
         ]),
-        ...report.comparisons.map((comparison) => [
-          figureName(comparison),
-          panelOf(comparison),
-        ]),
+        ...report.comparisons
+          .filter(({ methods }) => methods.some(({ role }) => role !== "bound"))
+          .map((comparison) => [figureName(comparison), panelOf(comparison)]),
       ]),
     })
   }</script>

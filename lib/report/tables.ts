@@ -33,6 +33,7 @@ export function scoresText(comparison: Comparison): string[] {
     title: titleOf(it),
     ranks: it.ranks,
   }));
+  if (curves.length === 0) return ["### Scores", ...boundsText(comparison)];
   const scores = (text: (score: ScoreSummary) => string) =>
     rankTable<ScoreSummary>(curves, text, "not run");
   return [

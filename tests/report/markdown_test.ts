@@ -64,6 +64,7 @@ const REPORTS: Readonly<
       }),
     ],
   },
+  "The head alone": { results: [resultOf("rte", "head", { 0: 12 })] },
   "Several tasks and seeds with bounds, a baseline and reductions": {
     results: [0, 1].flatMap((seed) => [
       ...(["mrpc", "mnli"] as const).flatMap((task) => {

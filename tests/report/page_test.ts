@@ -38,6 +38,16 @@ function textOf(page: string, figures: readonly { readonly svg: string }[]) {
   }, body);
 }
 
+Deno.test("renderPage() shows ranks to pick only where a method has some", async () => {
+  const { page } = await pageOf([
+    resultOf("rte", "head", { 0: 12 }),
+    resultOf("mrpc", "dylora", { 1: 12 }),
+  ]);
+  const [, report] =
+    /<script type="application\/json" id="report">(.*?)<\/script>/s.exec(page)!;
+  assertEquals(Object.keys(JSON.parse(report!).panels), ["mrpc-validation.svg"]);
+});
+
 Deno.test("renderPage() renders names as text, whatever they contain", async () => {
   const names = fc.oneof(
     fc.string({ minLength: 1, unit: "grapheme" }),
