@@ -188,6 +188,7 @@ function costOf(
       scale: adapter && servedRanks(adapter).length > 1
         ? scaleInWords(adapter.scaling)
         : undefined,
+      draws: adapter && methodNamed(adapter.method).drawsInWords?.(adapter),
       precision,
       engine,
       start: adapter?.start?.task,

@@ -177,6 +177,7 @@ const SETTINGS = [
   ["learningRate", "learning rate"],
   ["alpha", "alpha"],
   ["scale", "scale at rank b"],
+  ["draws", "ranks drawn"],
   ["precision", "precision"],
   ["engine", "engine"],
 ] as const;

@@ -87,6 +87,8 @@ const Settings = z.strictObject({
   alpha: z.array(z.number()),
   /** Scale at rank b of adapters that serve several ranks: `alpha / b`. */
   scale: z.array(z.string()),
+  /** How steps drew ranks: `uniformly for each step`. */
+  draws: z.array(z.string()),
   precision: z.array(z.string()),
   engine: z.array(z.string()),
   /** Tasks whose trained adapters the trainings started from. */

@@ -90,6 +90,8 @@ interface TrainingSettings {
   readonly alpha: number | undefined;
   /** Scale at rank b of an adapter that serves several ranks: `alpha / b`. */
   readonly scale: string | undefined;
+  /** How the steps drew ranks: `uniformly for each step`; undefined if they drew none. */
+  readonly draws: string | undefined;
   readonly precision: string;
   readonly engine: string;
   /** Task whose trained adapter this training started from. */

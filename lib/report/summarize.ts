@@ -335,6 +335,7 @@ function settingsOf(results: readonly Result[]): MethodSummary["settings"] {
     learningRate: distinct(settings.map(({ learningRate }) => learningRate)),
     alpha: distinct(settings.flatMap(({ alpha }) => alpha ?? [])),
     scale: distinct(settings.flatMap(({ scale }) => scale ?? [])),
+    draws: distinct(settings.flatMap(({ draws }) => draws ?? [])),
     precision: distinct(settings.map(({ precision }) => precision)),
     engine: distinct(settings.map(({ engine }) => engine)),
     startedFrom: distinct(settings.flatMap(({ start }) => start ?? [])),

@@ -129,6 +129,9 @@ const REPORTS: Readonly<
             variant: { mode },
             training: trainingOf(4, {
               scale: mode === "all" ? "alpha / b" : "alpha / R",
+              draws: `uniformly for each step${
+                mode === "all" ? "" : `, mode ${mode}`
+              }`,
               start: mode === "all" ? undefined : "mnli",
             }, { selection }),
           }),

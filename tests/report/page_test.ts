@@ -45,7 +45,9 @@ Deno.test("renderPage() shows ranks to pick only where a method has some", async
   ]);
   const [, report] =
     /<script type="application\/json" id="report">(.*?)<\/script>/s.exec(page)!;
-  assertEquals(Object.keys(JSON.parse(report!).panels), ["mrpc-validation.svg"]);
+  assertEquals(Object.keys(JSON.parse(report!).panels), [
+    "mrpc-validation.svg",
+  ]);
 });
 
 Deno.test("renderPage() renders names as text, whatever they contain", async () => {

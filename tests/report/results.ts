@@ -78,6 +78,7 @@ export function trainingOf(
       learningRate: 1e-3,
       alpha: 16,
       scale: undefined,
+      draws: undefined,
       precision: "f32",
       engine: "tensorflow",
       start: undefined,

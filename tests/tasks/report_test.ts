@@ -114,12 +114,14 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       learningRate: [1e-3],
       alpha: [16],
       scale: ["alpha / b"],
+      draws: ["uniformly for each step"],
       precision: ["f32"],
       engine: ["tensorflow"],
       startedFrom: [],
       selectedOn: [],
     });
     assertEquals(lora!.settings!.scale, []);
+    assertEquals(lora!.settings!.draws, []);
     assertEquals(dylora!.evaluatedIn, ["bf16"]);
   });
 });

@@ -65,22 +65,22 @@ export const dyloraParams = {
 /** Values of {@linkcode dyloraParams}. */
 export type DyloraParams = z.output<z.ZodObject<typeof dyloraParams>>;
 
+interface Entry extends Pick<DyloraParams, "mode" | "sampler" | "scope"> {
+  readonly sortAt: number | null;
+}
+
 /**
  * DyLoRA (arXiv 2210.07558): each step trains the rows up to a rank drawn at
  * random, so that one adapter serves every rank.
  */
-export const dylora: AdapterMethod<
-  DyloraParams,
-  Pick<DyloraParams, "mode" | "sampler" | "scope"> & {
-    readonly sortAt: number | null;
-  }
-> = {
+export const dylora: AdapterMethod<DyloraParams, Entry> = {
   name: "dylora",
   title: "DyLoRA",
   role: "candidate",
   fields: Object.keys(dyloraFields),
   optionalFields: ["sortAt"],
   lowestRank: ({ sampler }) => lowestDrawn(sampler as Sampler),
+  drawsInWords: (training) => drawsInWords(training as unknown as Entry),
   scaling: ({ scaling }) => scaling,
   entry: ({ mode, sampler, scope, sortAt }) => ({
     mode,
@@ -128,6 +128,26 @@ export const importedDylora: Method = {
   fields: [],
   lowestRank: () => 1,
 };
+
+/** `uniformly for each example, after the rows were sorted at 60 % of the steps`. */
+function drawsInWords({ mode, sampler, scope, sortAt }: Entry): string {
+  const lowest = lowestDrawn(sampler);
+  const how = sampler.kind === "list"
+    ? `from ${sampler.ranks.join(" ")}`
+    : (sampler.kind === "uniform"
+      ? "uniformly"
+      : `geometrically (p = ${sampler.p})`) +
+      (lowest > 1 ? ` from ${lowest} on` : "");
+  return [
+    `${how} for each ${scope === "model" ? "step" : scope}`,
+    ...mode === "all" ? [] : [`mode ${mode}`],
+    ...sortAt === null ? [] : [
+      `after the rows were sorted at ${
+        Number((100 * sortAt).toPrecision(6))
+      } % of the steps`,
+    ],
+  ].join(", ");
+}
 
 function lowestDrawn(sampler: Sampler): number {
   return sampler.kind === "list"

@@ -39,6 +39,8 @@ export interface Method {
   lowestRank(
     training: { readonly rank: number } & Record<string, unknown>,
   ): number;
+  /** How the steps of a training drew ranks, in words; absent if they drew none. */
+  readonly drawsInWords?: (training: Record<string, unknown>) => string;
 }
 
 /** A method that trains adapters, with parameters of its own. */
@@ -126,10 +128,11 @@ export function peftAlpha(
 
 /** The scale at rank b in words. */
 export function scaleInWords(scaling: RankScaling): string {
-  if (scaling === "rank") return "alpha / b";
-  return scaling === "maximum"
-    ? "alpha / R"
-    : `(alpha / R) (R / b)^${scaling.exponent}`;
+  const exponent = typeof scaling === "object"
+    ? scaling.exponent
+    : { rank: 1, maximum: 0 }[scaling];
+  if (exponent === 1) return "alpha / b";
+  return exponent === 0 ? "alpha / R" : `(alpha / R) (R / b)^${exponent}`;
 }
 
 /** Scale of each row at rank b: that of the rank for the first b rows, 0 beyond. `[maxRank]` */

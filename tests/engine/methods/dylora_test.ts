@@ -110,6 +110,29 @@ Deno.test("DyLoRA serves every rank from the lowest that it drew", () => {
   assertEquals(lowest({ kind: "list", ranks: [8, 2, 4] }), 2);
 });
 
+Deno.test("DyLoRA says in words how a training drew ranks", () => {
+  const inWords = (
+    sampler: Sampler,
+    others: Partial<Record<string, unknown>> = {},
+  ) =>
+    dylora.drawsInWords!({
+      ...{ mode: "all", scope: "model", sortAt: null, sampler },
+      ...others,
+    });
+  assertEquals(inWords({ kind: "uniform" }), "uniformly for each step");
+  assertEquals(
+    inWords({ kind: "geometric", p: 0.15, minRank: 2 }, { mode: "frozen" }),
+    "geometrically (p = 0.15) from 2 on for each step, mode frozen",
+  );
+  assertEquals(
+    inWords({ kind: "list", ranks: [2, 8] }, {
+      scope: "example",
+      sortAt: 0.55,
+    }),
+    "from 2 8 for each example, after the rows were sorted at 55 % of the steps",
+  );
+});
+
 for (const mode of ["all", "frozen", "frozen-strict"] as const) {
   Deno.test(`trainingStep() with the same rank for each module equals that of the whole model, bit for bit, ${mode}`, async () => {
     const modules = tinyClassifier().classifier.layout.modules.length;
