@@ -49,7 +49,7 @@ const Params = z.strictObject({
     areDistinct,
     "Expected distinct names",
   ).nullish().describe(
-    "Class names in the order of their ids; default: those in the training file, sorted",
+    "Class names in the order of their ids; default: those that a parquet file records, otherwise the labels in the training file, sorted",
   ),
   holdout: z.number().gt(0).lt(1).nullish().describe(
     "Fraction of the training examples to draw at random as the validation split if there is no validation file; rounded up, but at least one example is left for training",

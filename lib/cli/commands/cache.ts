@@ -49,7 +49,15 @@ export const cacheCommand: Command = {
 ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
 
 A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.`,
-  options: [CACHE_LIMIT, OUT, JSON_LINES, HELP],
+  options: [
+    {
+      ...CACHE_LIMIT,
+      description: "With gc: maximum size of the cache (default 50GB)",
+    },
+    OUT,
+    JSON_LINES,
+    HELP,
+  ],
   examples: [
     ["ls", "List the results"],
     ["gc --cache-limit 5GB", "Reduce the cache to 5 GB"],

@@ -25,7 +25,7 @@ export const exportCommand: Command = {
   description:
     `Export the adapter of a stage, at one of its ranks, as a folder for PEFT. The folder is the one that a stage of the task export-adapter writes, so the pipeline needs no such stage for the rank.
 
-STAGE is a training stage of PIPELINE that has run with the same parameters (-S, --profile) and engine.`,
+STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine.`,
   options: [
     {
       name: "rank",

@@ -184,7 +184,7 @@ const STAGES: Readonly<Record<string, string>> = {
     "Reads the file, checks every row, and holds out the examples for validation",
   tokenize: "Turns texts into token ids",
   "train-dylora":
-    "One training that serves every rank up to params.rank. pipelines/smoke.yaml has a baseline LoRA per rank to compare it with",
+    "One training that serves every rank up to params.rank; --profile compare trains LoRA at some ranks to compare it with",
   "evaluate-dylora": "Scores all ranks on the validation examples in one pass",
   report: "Tables, figures and the recommended rank, as text and as a page",
   "take-away": "The adapter at the recommended rank, as PEFT loads it",
