@@ -1,7 +1,8 @@
 import { stringify } from "@std/yaml";
 import type { ModelOrigin } from "../artifacts/model.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
-import type { AdapterRecord } from "../artifacts/training.ts";
+import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
+import { scaleInWords } from "../engine/methods/method.ts";
 import { methodNamed } from "../engine/methods/registry.ts";
 import { glueTask, taskTitle } from "../glue/benchmark.ts";
 import {
@@ -180,12 +181,13 @@ function scoreText({ comparison, score }: ReportedScore): string {
   ].join("\n\n");
 }
 
-/** Fields of `training.json` that a card lists, with their names. */
+/** Fields of `training.json` and of {@linkcode settingsText} that a card lists, with their names. */
 const SETTINGS = [
   ["method", "Method"],
-  ["rank", "Trained rank"],
+  ["rank", "Trained rank, R"],
   ["alpha", "Alpha"],
-  ["mode", "Rows trained in a step"],
+  ["draws", "Ranks drawn"],
+  ["scale", "Scale at rank b"],
   ["seed", "Seed"],
   ["epochs", "Epochs"],
   ["steps", "Optimizer steps"],
@@ -197,11 +199,17 @@ const SETTINGS = [
 ] as const;
 
 function settingsText(training: AdapterRecord): string {
-  const values = training as Readonly<Record<string, unknown>>;
+  const { title, drawsInWords } = methodNamed(training.method);
+  const values: Readonly<Record<string, unknown>> = {
+    ...training,
+    method: title,
+    draws: drawsInWords?.(training),
+    scale: servedRanks(training).length > 1
+      ? scaleInWords(training.scaling)
+      : undefined,
+  };
   const rows = SETTINGS.flatMap(([field, name]) => {
-    const value = field === "method"
-      ? methodNamed(training.method).title
-      : values[field];
+    const value = values[field];
     return value === undefined || value === null
       ? []
       : [`| ${name} | ${plain(String(value))} |`];

@@ -243,6 +243,11 @@ Deno.test("export-adapter takes the recommended rank by default, and writes a mo
       Deno.readFileSync(join(report, `mrpc-validation${figure!.slice(-4)}`)),
     );
     assertMatch(card, /^\| Learning rate \| 0\.01 \|$/m);
+    assertMatch(
+      card,
+      /^\| Ranks drawn \| geometrically \(p = 0\.15\) for each step \|$/m,
+    );
+    assertMatch(card, /^\| Scale at rank b \| alpha \/ b \|$/m);
     assertEquals(
       JSON.parse(Deno.readTextFileSync(join(output, "classes.json"))),
       { task: "mrpc", labels: ["not_equivalent", "equivalent"] },
