@@ -63,7 +63,7 @@ function taskPart({ params, inputs }: Task): JsonSchema {
         properties: Object.fromEntries(
           Object.entries(inputs).map(([name, { kind, many }]) => [name, {
             description: many
-              ? `Artifacts of kind "${kind}": evaluate[*]`
+              ? `Artifacts of kind "${kind}": STAGE[*], or a list of stages`
               : `An artifact of kind "${kind}"`,
             type: many ? ["string", "array"] : "string",
           }]),
