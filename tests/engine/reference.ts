@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Model } from "../../lib/engine/models/model.ts";
@@ -24,12 +25,12 @@ const variants: Readonly<
   Record<string, { readonly folder: string; readonly config: object }>
 > = JSON.parse(Deno.readTextFileSync(fixture("references/variants.json")));
 
-/** Names of the tiny encoders: their folders are `tiny-NAME`. */
+/** Names of the tiny encoders: their folders are `tiny-NAME`, and those of data have no `config.json`. */
 export const tinyEncoders: readonly string[] = Array.from(
   Deno.readDirSync(fixture("")),
-  ({ name }) =>
-    /^tiny-(?!glue$|hub$|intents$|reviews$)(.+)$/.exec(name)?.[1] ?? [],
-).flat().sort();
+  ({ name }) => /^tiny-(.+)$/.exec(name)?.[1] ?? [],
+).flat().filter((name) => existsSync(fixture(`tiny-${name}/config.json`)))
+  .sort();
 
 /** Names of all references: of every tiny encoder, and of its variants. */
 export const referenceNames = [...tinyEncoders, ...Object.keys(variants)];
