@@ -41,7 +41,7 @@ export const trainingSettings = {
     "Gradient accumulation: passes per optimizer step",
   ),
   padding: z.enum(["longest", "maxLength"]).default("longest").describe(
-    "Length to which a batch is padded: that of its longest example, with batches formed by length, or the tokens' maxLength, with batches formed at random",
+    "Length to which a batch is padded: longest = that of its longest example, or the next of a few lengths, with batches formed by length; maxLength = the tokens' maxLength, with batches formed at random",
   ),
   learningRate: z.number().positive().max(1).default(4e-4).describe(
     "Peak learning rate, reached after warm-up and decayed linearly to 0",

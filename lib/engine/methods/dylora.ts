@@ -55,7 +55,7 @@ export const dyloraParams = {
     "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p",
   ),
   scope: dyloraFields.scope.default("model").describe(
-    "Scope of the rank that a step draws: model = one rank for the whole model; module = one rank for each adapted module; example = one rank for each example, all as often in a batch",
+    "Scope of the rank that a step draws: model = one rank for the whole model; module = one rank for each adapted module; example = one rank for each example, each as often in a batch as the sampler says",
   ),
   sortAt: z.number().min(0).lt(1).default(0).describe(
     "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper",
