@@ -17,10 +17,11 @@ import {
   REFERENCE_TRAINING,
   referenceTensors,
 } from "../tasks/reference_adapter.ts";
+import { withFolder } from "../tasks/run_task.ts";
 
 Deno.test("readAdapter() reads back what writeAdapter() wrote, for both architectures", async () => {
   for (const family of ["roberta", "bert"]) {
-    await inFolder(async (folder) => {
+    await withFolder(async (folder) => {
       const tensors = referenceTensors(family);
       await writeAdapter(folder, {
         baseModel: { name: "org/tiny", revision: "v1" },
@@ -47,7 +48,7 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both architec
 });
 
 Deno.test("writeAdapter() rejects an adapter with a missing tensor", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const tensors = referenceTensors("roberta");
     delete tensors["base_model.model.classifier.out_proj.bias"];
     await assertRejects(
@@ -65,7 +66,7 @@ Deno.test("writeAdapter() rejects an adapter with a missing tensor", async () =>
 });
 
 Deno.test("readAdapter() rejects files that contradict each other", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     await writeAdapter(folder, {
       baseModel: undefined,
       training: REFERENCE_TRAINING,
@@ -142,17 +143,8 @@ Deno.test("findAdapterFault() rejects an absurd number of layers without listing
   );
 });
 
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = Deno.makeTempDirSync();
-  try {
-    await use(folder);
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
-}
-
 Deno.test("readAdapter() reads an undefined metric of an epoch as NaN", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const selection = {
       split: "validation",
       examples: 8,

@@ -14,6 +14,7 @@ import {
 } from "../../lib/artifacts/scores.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { assertSameBits } from "../engine/reference.ts";
+import { withFolder } from "../tasks/run_task.ts";
 
 const INFO: ScoresInfo = {
   task: "mrpc",
@@ -39,7 +40,7 @@ const OUTPUTS: Outputs = {
 };
 
 Deno.test("readScores() and readOutputs() read back what writeScores() wrote", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     await writeScores(folder, INFO, OUTPUTS);
     const info = await readScores(folder);
     assertEquals(info, INFO);
@@ -48,7 +49,7 @@ Deno.test("readScores() and readOutputs() read back what writeScores() wrote", a
 });
 
 Deno.test("readScores() reads an undefined metric as NaN", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const info: ScoresInfo = {
       ...INFO,
       task: "stsb",
@@ -75,7 +76,7 @@ Deno.test("writeScores() rejects outputs that do not match the scores", async ()
     [{ labels: Float32Array.of(1, 0, 0.5) }, /label 0.5 is not a class id/],
   ];
   for (const [change, message] of cases) {
-    await inFolder(async (folder) => {
+    await withFolder(async (folder) => {
       assertIsError(
         await assertRejects(() =>
           writeScores(folder, INFO, { ...OUTPUTS, ...change })
@@ -88,7 +89,7 @@ Deno.test("writeScores() rejects outputs that do not match the scores", async ()
 });
 
 Deno.test("readOutputs() rejects logits of another shape than the scores", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     await writeScores(folder, INFO, OUTPUTS);
     writeSafetensors(join(folder, "logits.safetensors"), {
       logits: { shape: [3, 2, 2], values: OUTPUTS.logits },
@@ -104,7 +105,7 @@ Deno.test("readOutputs() rejects logits of another shape than the scores", async
 });
 
 Deno.test("readScores() rejects unordered ranks and unknown fields", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const write = (info: unknown) =>
       Deno.writeTextFileSync(
         join(folder, "scores.json"),
@@ -124,12 +125,3 @@ Deno.test("readScores() rejects unordered ranks and unknown fields", async () =>
     );
   });
 });
-
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = Deno.makeTempDirSync();
-  try {
-    await use(folder);
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
-}

@@ -8,14 +8,10 @@ import { readTable } from "../../lib/glue/table.ts";
 import { readParquet } from "../../lib/glue/parquet.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 import { mutatedBytes, mutatedText, survives, testProperty } from "../fuzz.ts";
+import { withFolder } from "../tasks/run_task.ts";
 
-async function withFile(name: string, test: (path: string) => Promise<void>) {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(join(folder, name));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+function withFile(name: string, test: (path: string) => Promise<void>) {
+  return withFolder((folder) => test(join(folder, name)));
 }
 
 const PIECES = fc.oneof(

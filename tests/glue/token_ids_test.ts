@@ -8,6 +8,7 @@ import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normalizer } from "../../lib/glue/normalizer.ts";
 import { preTokenizer } from "../../lib/glue/pre_tokenizer.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
+import { withFolder } from "../tasks/run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
@@ -61,14 +62,13 @@ async function compare(
 }
 
 /** Calls a function with a folder of a tiny tokenizer whose files are changed. */
-async function withChanges(
+function withChanges(
   model: string,
   settings: object,
   config: object,
   test: (folder: string) => Promise<void>,
 ) {
-  const folder = await Deno.makeTempDir();
-  try {
+  return withFolder(async (folder) => {
     for (
       const [name, changes] of [
         ["tokenizer.json", settings],
@@ -80,9 +80,7 @@ async function withChanges(
       await Deno.writeTextFile(join(folder, name), JSON.stringify(changed));
     }
     await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 }
 
 for (

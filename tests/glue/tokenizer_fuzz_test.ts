@@ -3,19 +3,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
 import { mutatedBytes, mutatedJson, survives, testProperty } from "../fuzz.ts";
+import { withFolder } from "../tasks/run_task.ts";
 
 /** Models with tokenizers of each kind. */
 const FAMILIES = ["bert", "roberta", "modernbert", "deberta"];
 
 const TEXT = "A film, of 2 ideas; ünlike\tany [MASK] 😀 other!";
 
-async function withFile(test: (path: string) => Promise<void>) {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(join(folder, "tokenizer.json"));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+function withFile(test: (path: string) => Promise<void>) {
+  return withFolder((folder) => test(join(folder, "tokenizer.json")));
 }
 
 function tokenizerOf(name: string): Uint8Array {

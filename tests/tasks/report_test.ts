@@ -11,9 +11,10 @@ import { runSandboxed } from "./run_sandboxed.ts";
 import type { Comparison } from "../../lib/report/report.ts";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { EXAMPLES, LOSSES, TrainedStages } from "./trained_stages.ts";
+import { withFolder } from "./run_task.ts";
 
 Deno.test("report compares scores and sums the measured times of both sweeps", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     for (const seed of [0, 1]) {
       await stages.train("dylora", [1, 2, 4], seed, {
@@ -127,7 +128,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
 });
 
 Deno.test("report counts only the baseline's ranks within the candidate's range for a speed-up, and compares areas over the ranks of both", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 4], 0, { training: 40 });
     for (const rank of [1, 4, 8]) {
@@ -147,7 +148,7 @@ Deno.test("report counts only the baseline's ranks within the candidate's range 
 });
 
 Deno.test("report counts a reduced LoRA as its one training, plus the reduction", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     for (const rank of [1, 4]) {
       await stages.train("lora", [rank], 0, { training: 10 * rank });
@@ -179,7 +180,7 @@ Deno.test("report counts a reduced LoRA as its one training, plus the reduction"
 });
 
 Deno.test("report compares last and best epochs separately, and counts the cost of selecting the best", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     const epochs = ["last", "best"] as const;
     await stages.train("dylora", [1, 2], 0, { epochs });
@@ -202,7 +203,7 @@ Deno.test("report compares last and best epochs separately, and counts the cost 
 });
 
 Deno.test("report shows trainings without adapters as bounds of rank 0", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     await stages.train("lora", [2], 0);
@@ -241,7 +242,7 @@ Deno.test("report shows trainings without adapters as bounds of rank 0", async (
 });
 
 Deno.test("report compares ranks chosen per module with the uniform rank of the same budget", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 4], 0);
     const [query, value] = ["query", "value"].map((part) =>
@@ -280,7 +281,7 @@ Deno.test("report compares ranks chosen per module with the uniform rank of the 
 });
 
 Deno.test("report rejects a reduced LoRA without the LoRA that it was reduced from", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.reduce("lora-svd", 4, 0);
     await assertRejects(
@@ -292,7 +293,7 @@ Deno.test("report rejects a reduced LoRA without the LoRA that it was reduced fr
 });
 
 Deno.test("report compares variants with the baselines that do not contradict them", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     for (const rate of ["low", "high"]) {
       await stages.train("lora", [2], 0, {}, { rate });
@@ -310,7 +311,7 @@ Deno.test("report compares variants with the baselines that do not contradict th
 });
 
 Deno.test("report gives the size of adapters, and the seconds and losses of each training", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     const measured = { training: 40, evaluation: 6, apart: true };
     await stages.train("dylora", [1, 2, 4], 0, measured);
@@ -369,7 +370,7 @@ Deno.test("report gives the size of adapters, and the seconds and losses of each
 });
 
 Deno.test("report gives the same bytes each time", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     const { folder: _1, ...first } = await stages.report();
@@ -379,7 +380,7 @@ Deno.test("report gives the same bytes each time", async () => {
 });
 
 Deno.test("report writes its page and figures with a stage's permissions", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 4], 0);
     await stages.train("lora", [4], 0);
@@ -418,7 +419,7 @@ Deno.test("report writes its page and figures with a stage's permissions", async
 });
 
 Deno.test("report works without baselines, and then reports no speed-up", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2, 3, 4], 0);
     const { json } = await stages.report();
@@ -430,7 +431,7 @@ Deno.test("report works without baselines, and then reports no speed-up", async 
 });
 
 Deno.test("report distinguishes variants of a method by their matrix values", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0, {}, { mode: "all" });
     await stages.train("dylora", [1, 2], 0, {}, { mode: "frozen" });
@@ -446,7 +447,7 @@ Deno.test("report distinguishes variants of a method by their matrix values", as
 });
 
 Deno.test("report rejects scores whose training is not connected", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     await stages.train("dylora", [1, 2], 1);
@@ -460,7 +461,7 @@ Deno.test("report rejects scores whose training is not connected", async () => {
 });
 
 Deno.test("report rejects scores of another training than the connected one", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("lora", [4], 0);
     const { path } = stages.inputs.adapters![0]!;
@@ -480,7 +481,7 @@ Deno.test("report rejects scores of another training than the connected one", as
 });
 
 Deno.test("report counts an adapter that was evaluated rank by rank as one training", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     for (const seed of [0, 1]) {
       await stages.train("dylora", [1, 2, 4], seed, {
@@ -504,7 +505,7 @@ Deno.test("report counts an adapter that was evaluated rank by rank as one train
 });
 
 Deno.test("report says how to give an imported adapter the task of its scores", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     const path = stages.inputs.adapters![0]!.path;
@@ -532,7 +533,7 @@ Deno.test("report says how to give an imported adapter the task of its scores", 
 });
 
 Deno.test("report refuses a training that reported no seconds", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
     const adapters = stages.inputs.adapters!;
@@ -546,7 +547,7 @@ Deno.test("report refuses a training that reported no seconds", async () => {
 });
 
 Deno.test("report refuses scores of different examples", async () => {
-  await inFolder(async (folder) => {
+  await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1], 0);
     await stages.train("lora", [1], 0);
@@ -560,12 +561,3 @@ Deno.test("report refuses scores of different examples", async () => {
     );
   });
 });
-
-async function inFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
-  const folder = Deno.makeTempDirSync();
-  try {
-    return await use(folder);
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
-}

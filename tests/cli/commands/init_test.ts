@@ -5,22 +5,13 @@ import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import { inspectTable } from "../../../lib/cli/commands/inspect_table.ts";
+import { withFolder } from "../../tasks/run_task.ts";
 import { callMain } from "../project.ts";
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures", import.meta.url));
 
-/** Runs with a temporary folder. */
-async function inFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "init-" });
-  try {
-    await use(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
 Deno.test("init writes a pipeline that reads the data, and says the command", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
     const file = join(folder, "it's (mine).yaml");
     const { code, lines, stdout, stderr } = await callMain(
@@ -61,7 +52,7 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
   }));
 
 Deno.test("init shows names of the data without control characters, each on one line", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const data = join(folder, "odd.jsonl");
     const rows = ["a\u001b[31m", "b\nnext: line"].map((label, i) =>
       JSON.stringify({ text: `text ${i}`, "the\nlabel": label })
@@ -81,7 +72,7 @@ Deno.test("init shows names of the data without control characters, each on one 
   }));
 
 Deno.test("init quotes names that some readers of YAML take for numbers", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const data = join(folder, "2024_01.tsv");
     const rows = ["1_000\t0b1", "good\tpos", "bad\tneg"];
     await Deno.writeTextFile(data, rows.join("\n"));
@@ -104,7 +95,7 @@ Deno.test("init quotes names that some readers of YAML take for numbers", () =>
   }));
 
 Deno.test("init replaces no file unless told to", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
     const file = join(folder, "mine.yaml");
     await Deno.writeTextFile(file, "the user's");
@@ -128,7 +119,7 @@ Deno.test("init replaces no file unless told to", () =>
   }));
 
 Deno.test("init refuses a column or a file whose name would be a reference in the pipeline", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const to = ["--to", join(folder, "mine.yaml")];
     const data = join(folder, "a.csv");
     await Deno.writeTextFile(data, "te${x}t,label\ngood,1\nbad,0\n");
@@ -146,7 +137,7 @@ Deno.test("init refuses a column or a file whose name would be a reference in th
   }));
 
 Deno.test("inspectTable() finds texts, pairs and labels by names, and else by contents", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const write = async (name: string, rows: readonly string[]) => {
       const path = join(folder, name);
       await Deno.writeTextFile(path, rows.map((row) => `${row}\n`).join(""));
@@ -288,7 +279,7 @@ Deno.test("inspectTable() counts no class for -1 where the file records the clas
 });
 
 Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, dates, unrecorded and too many classes", () =>
-  inFolder(async (folder) => {
+  withFolder(async (folder) => {
     const write = async (name: string, labels: readonly unknown[]) => {
       const path = join(folder, name);
       const rows = labels.map((label, i) =>

@@ -20,6 +20,7 @@ import {
   type InstallErrorCode,
 } from "../../../lib/pypi/install_error.ts";
 import { fakePython } from "../../pypi/fake_python.ts";
+import { withFolder } from "../../tasks/run_task.ts";
 import { ELF_S390X, smallBuild } from "./small_build.ts";
 
 const FOLDER = "libtensorflow-2.21.0-linux-x86_64-cpu";
@@ -39,14 +40,7 @@ function test(name: string, fn: (folder: string) => Promise<void>): void {
   Deno.test({
     name,
     ignore: Deno.build.os === "windows",
-    fn: async () => {
-      const folder = await Deno.makeTempDir();
-      try {
-        await fn(folder);
-      } finally {
-        await Deno.remove(folder, { recursive: true });
-      }
-    },
+    fn: () => withFolder(fn),
   });
 }
 
