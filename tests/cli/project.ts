@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
@@ -90,13 +91,7 @@ export class CliProject implements Disposable {
   }
 
   exists(path: string): boolean {
-    try {
-      Deno.statSync(this.path(path));
-      return true;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
-      throw error;
-    }
+    return existsSync(this.path(path));
   }
 
   /** Calls a command on the project's pipeline. */

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { signal } from "../../lib/scheduler/executors/processes.ts";
 import type { SoakPipeline } from "./pipeline.ts";
@@ -30,7 +31,7 @@ const NEEDS = {
   "the right to mount": canMount,
   "mksquashfs": () => has("mksquashfs"),
   "squashfs and loop devices": () =>
-    isThere("/dev/loop-control") &&
+    existsSync("/dev/loop-control") &&
     /\bsquashfs$/m.test(Deno.readTextFileSync("/proc/filesystems")),
 } satisfies Record<string, () => boolean>;
 
@@ -160,22 +161,12 @@ function call(program: string, ...args: string[]): void {
 }
 
 function has(program: string): boolean {
-  return pathFolders().some((folder) => isThere(join(folder, program)));
+  return pathFolders().some((folder) => existsSync(join(folder, program)));
 }
 
 /** Folders of programs that exist. */
 function pathFolders(): string[] {
-  return (Deno.env.get("PATH") ?? "").split(":").filter(isThere);
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  return (Deno.env.get("PATH") ?? "").split(":").filter(existsSync);
 }
 
 function linkUnlessThere(target: string, path: string): void {

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { existsSync } from "node:fs";
 import { canonicalJson, digest } from "../../lib/store/digest.ts";
 import {
   audit,
@@ -8,7 +9,6 @@ import {
   keepWithin,
   listResults,
 } from "../../lib/store/cleanup.ts";
-import { fingerprint } from "../../lib/store/stats.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { keyOf } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
@@ -160,9 +160,9 @@ Deno.test("cleanUp() counts checkpoints towards the limit, and removes the oldes
   assertEquals(done.removed, results.map(({ key }) => key));
   assert(done.left > 20_000 && done.left < 25_000);
   await cleanUp(store, 15_000);
-  assertEquals([older, newer].map(exists), [false, true]);
+  assertEquals([older, newer].map(existsSync), [false, true]);
   await cleanUp(store, 0);
-  assertEquals(exists(newer), false);
+  assertEquals(existsSync(newer), false);
 });
 
 Deno.test("cleanUp() removes checkpoints 14 days after their last write", async () => {
@@ -172,7 +172,7 @@ Deno.test("cleanUp() removes checkpoints 14 days after their last write", async 
     addCheckpoint(store, `of ${days} days`, days)
   );
   await cleanUp(store, 1e9);
-  assertEquals([live!, dead!].map(exists), [true, false]);
+  assertEquals([live!, dead!].map(existsSync), [true, false]);
 });
 
 Deno.test("cleanUp() counts everything in the cache towards the limit, and removes logs of failures", async () => {
@@ -185,15 +185,11 @@ Deno.test("cleanUp() counts everything in the cache towards the limit, and remov
   await store.histories.failed("test", "loud", failure);
   const foreign = folder.write("cache/failures/test/notes.jsonl", "mine");
   await keepWithin(store, 40_000);
-  assertEquals([exists(log), exists(foreign)], [false, true]);
+  assertEquals([existsSync(log), existsSync(foreign)], [false, true]);
   assertEquals(listResults(store).length, 1, "it was newer than the log");
   await keepWithin(store, 10_000);
   assertEquals(listResults(store).length, 0);
 });
-
-function exists(path: string): boolean {
-  return fingerprint(path) !== undefined;
-}
 
 Deno.test("audit() keeps clean-ups away from the files that it reads", async () => {
   using folder = new TemporaryFolder();

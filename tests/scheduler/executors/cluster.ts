@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 /** What a real Slurm consists of. */
@@ -6,7 +7,7 @@ const PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue"];
 /** True if Slurm is installed; otherwise tests that need it are ignored. */
 export const HAS_SLURM = Deno.build.os === "linux" && Deno.uid() === 0 &&
   PROGRAMS.every((name) =>
-    ["/usr/sbin", "/usr/bin"].some((folder) => exists(join(folder, name)))
+    ["/usr/sbin", "/usr/bin"].some((folder) => existsSync(join(folder, name)))
   );
 
 let running: Promise<Cluster> | undefined;
@@ -132,7 +133,7 @@ export class Cluster {
     const hold = ["--parsable", "--hold", "--output=/dev/null", "--wrap=:"];
     const held = await slurm("sbatch", ...hold);
     await this.until(() =>
-      exists(state) && Deno.statSync(state).mtime!.getTime() > now
+      existsSync(state) && Deno.statSync(state).mtime!.getTime() > now
     );
     await slurm("scancel", held.trim());
     const pid = Deno.readTextFileSync(join(this.folder, "slurmctld.pid"));
@@ -199,7 +200,7 @@ export function hide(command: string): Disposable {
   const folder = Deno.makeTempDirSync({ prefix: "hidden-" });
   const before = Deno.env.get("PATH")!;
   const names = new Set<string>();
-  for (const programs of before.split(":").filter(exists)) {
+  for (const programs of before.split(":").filter(existsSync)) {
     for (const { name } of Deno.readDirSync(programs)) {
       if (name === command || names.has(name)) continue;
       names.add(name);
@@ -289,14 +290,4 @@ function freePorts(count: number): number[] {
     }
   }
   return ports;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

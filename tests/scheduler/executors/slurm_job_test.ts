@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Job, ROUND } from "../../../lib/scheduler/executors/executor.ts";
 import {
@@ -9,7 +10,6 @@ import {
   writeScript,
 } from "../../../lib/scheduler/executors/slurm_job.ts";
 import { hasArrived } from "../../../lib/scheduler/executors/slurm_output.ts";
-import { fingerprint } from "../../../lib/store/stats.ts";
 
 Deno.test("hasArrived() is false until all that the exit file lists has appeared", () => {
   const folder = Deno.makeTempDirSync({ prefix: "run-" });
@@ -68,10 +68,6 @@ function startRound(folder: string): Promise<Deno.CommandStatus> {
   }).spawn().status;
 }
 
-function exists(path: string): boolean {
-  return fingerprint(path) !== undefined;
-}
-
 async function until(isTrue: () => boolean): Promise<void> {
   for (let tries = 0; !isTrue(); tries++) {
     assert(tries < 6000, "waited a minute in vain");
@@ -121,7 +117,7 @@ Deno.test({
       };
       writeScript(job, undefined);
       const first = startRound(folder);
-      await until(() => exists(at("output-0/out.txt")));
+      await until(() => existsSync(at("output-0/out.txt")));
       await startRound(folder);
       assertEquals(read("output-1/out.txt"), "1 tmp-1");
       assertEquals(read("output-0/out.txt"), "half of ");
