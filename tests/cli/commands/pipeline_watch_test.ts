@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
+import { linesOf } from "../../../lib/scheduler/process.ts";
 import { CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
@@ -20,18 +21,6 @@ export default {
   },
 };
 `;
-
-/** Lines of a process, each when it has been written. */
-async function* linesOf(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-): AsyncGenerator<string> {
-  let rest = "";
-  for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + chunk).split("\n");
-    rest = lines.pop()!;
-    yield* lines;
-  }
-}
 
 /** Starts `pipeline --watch`. */
 function watch(project: CliProject) {

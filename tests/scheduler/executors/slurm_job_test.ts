@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Job, ROUND } from "../../../lib/scheduler/executors/executor.ts";
@@ -10,6 +10,7 @@ import {
   writeScript,
 } from "../../../lib/scheduler/executors/slurm_job.ts";
 import { hasArrived } from "../../../lib/scheduler/executors/slurm_output.ts";
+import { until } from "../../until.ts";
 
 Deno.test("hasArrived() is false until all that the exit file lists has appeared", () => {
   const folder = Deno.makeTempDirSync({ prefix: "run-" });
@@ -68,13 +69,6 @@ function startRound(folder: string): Promise<Deno.CommandStatus> {
   }).spawn().status;
 }
 
-async function until(isTrue: () => boolean): Promise<void> {
-  for (let tries = 0; !isTrue(); tries++) {
-    assert(tries < 6000, "waited a minute in vain");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
 Deno.test({
   name:
     "a job that starts again keeps its files apart from the process of its first start, which still runs",
@@ -117,7 +111,10 @@ Deno.test({
       };
       writeScript(job, undefined);
       const first = startRound(folder);
-      await until(() => existsSync(at("output-0/out.txt")));
+      await until(
+        () => existsSync(at("output-0/out.txt")),
+        "the first start had written",
+      );
       await startRound(folder);
       assertEquals(read("output-1/out.txt"), "1 tmp-1");
       assertEquals(read("output-0/out.txt"), "half of ");
