@@ -79,12 +79,10 @@ export function verdictOf(
   );
   const own = cells.filter(({ method }) => method === place);
   const others = cells.filter(({ method }) => method !== place);
-  const recommended = own.find(({ rank }) =>
-    rank === sides[place]!.summary.recommendation!.rank
-  )!;
-  const best = own.find(({ rank }) =>
-    rank === sides[place]!.summary.recommendation!.best
-  )!;
+  const { recommendation } = sides[place]!.summary;
+  const at = (rank: number) => own.find((cell) => cell.rank === rank)!;
+  const recommended = at(recommendation!.rank);
+  const best = at(recommendation!.best);
   const references = referencesOf(sides, setting);
   const pick = (cell: Cell) => ({
     method: cell.method,
@@ -101,11 +99,11 @@ export function verdictOf(
    */
   const against = (
     found: readonly Cell[],
-    { score, means, seeds, values }: Scored,
+    reference: Scored,
     least = 0,
   ) => {
     const differences = found.map((cell) =>
-      differenceOf(cell, { score, means, seeds, values }, setting)
+      differenceOf(cell, reference, setting)
     );
     const intervals = simultaneousIntervals(differences, confidence, 2);
     const certain = differences.map(({ value }, i) =>
