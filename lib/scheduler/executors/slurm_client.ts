@@ -1,4 +1,5 @@
 /** Calls of Slurm's commands, with a time limit for each and a classification of failures. */
+import { signal } from "./processes.ts";
 
 /** A failed call. */
 export class SlurmError extends Error {
@@ -157,7 +158,8 @@ export class SlurmClient {
     let expired = false;
     const timer = setTimeout(() => {
       expired = true;
-      killGroup(process.pid);
+      // With what it has started: a command may be a script of the site.
+      signal(-process.pid, "SIGKILL");
     }, this.#seconds * 1000);
     try {
       const writer = process.stdin.getWriter();
@@ -206,16 +208,6 @@ export class SlurmClient {
       kind,
       `${command} failed: ${said || "it gave no reason"}`,
     );
-  }
-}
-
-/** Kills a process and what it has started, since a command may be a script of the site. */
-function killGroup(pid: number): void {
-  try {
-    Deno.kill(-pid, "SIGKILL");
-  } catch (error) {
-    // It has just ended.
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
