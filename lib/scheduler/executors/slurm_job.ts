@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { removeIfThere } from "../../store/files.ts";
+import { linkFingerprint } from "../../store/stats.ts";
 import { type Job, ROUND } from "./executor.ts";
 
 /** How a round began: `began-ROUND`. */
@@ -275,7 +276,8 @@ export function retire(folder: string): void {
 
 /** Lets a batch start a job in a run folder that was reserved or whose job has ended. */
 export function admit(folder: string, batch: string): void {
-  if (exists(join(folder, "claim"))) replaceClaim(folder, batch);
+  const hasClaim = linkFingerprint(join(folder, "claim")) !== undefined;
+  if (hasClaim) replaceClaim(folder, batch);
 }
 
 function replaceClaim(folder: string, batch: string): void {
@@ -283,14 +285,4 @@ function replaceClaim(folder: string, batch: string): void {
   removeIfThere(temporary);
   Deno.symlinkSync(batch, temporary);
   Deno.renameSync(temporary, join(folder, "claim"));
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
