@@ -59,7 +59,6 @@ export interface Declaration {
 /** A pipeline with all stages expanded, in topological order. */
 export interface Graph {
   readonly pipeline: string;
-  readonly file: string;
   readonly stages: ReadonlyMap<string, GraphStage>;
   /** Files to print after a run, such as a report. */
   readonly show: readonly Shown[];

@@ -90,7 +90,7 @@ export async function expandPipeline(
       await allFaults(text, document, faults, value, options.settings ?? []),
     );
   }
-  return { pipeline: definitions.head.name, file, stages, show };
+  return { pipeline: definitions.head.name, stages, show };
 }
 
 /**

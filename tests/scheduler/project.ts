@@ -135,7 +135,7 @@ export default {
         retries: options.retries ?? 0,
       });
     }
-    return { pipeline: "test", file: "test.yaml", stages: expanded, show: [] };
+    return { pipeline: "test", stages: expanded, show: [] };
   }
 
   settings(more: Partial<Settings> = {}): Settings {
