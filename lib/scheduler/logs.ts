@@ -28,7 +28,7 @@ export function openLog(path: string): Log {
   const start = performance.now();
   let progress = -Infinity;
   let size = 0;
-  const tail = new LastEvents(LOG_TAIL);
+  const tail = new LastEvents();
   const now = () => Math.round(performance.now() - start) / 1000;
   return {
     write(event) {
@@ -63,24 +63,18 @@ export function openLog(path: string): Log {
   };
 }
 
-/** The last lines of a long log. */
+/** The last lines of a long log, up to {@linkcode LOG_TAIL}. */
 class LastEvents {
-  readonly #most: number;
   #lines: string[] = [];
   /** Index of the first line that is still kept. */
   #first = 0;
   #size = 0;
   #dropped = 0;
 
-  /** @param most Characters to keep. */
-  constructor(most: number) {
-    this.#most = most;
-  }
-
   add(line: string): void {
     this.#lines.push(line);
     this.#size += line.length;
-    while (this.#size > this.#most) {
+    while (this.#size > LOG_TAIL) {
       this.#size -= this.#lines[this.#first]!.length;
       this.#first++;
       this.#dropped++;

@@ -320,17 +320,18 @@ export function progressText(
   return printable(note === undefined ? text : `${text}, ${note}`);
 }
 
+/** Number of the last lines of output that are shown with a failure. */
+const LAST_LINES = 20;
+
 /** The last lines of output of each running stage, to show if it fails for a reason that its task did not report. */
 export class LastLines {
   readonly #lines = new Map<string, string[]>();
-
-  constructor(readonly max = 20) {}
 
   add({ stage, line, stream }: Event & { type: "log" }): void {
     if (stream === "stack") return;
     const lines = this.#lines.get(stage) ?? [];
     lines.push(printable(line));
-    if (lines.length > this.max) lines.shift();
+    if (lines.length > LAST_LINES) lines.shift();
     this.#lines.set(stage, lines);
   }
 
