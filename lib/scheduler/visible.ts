@@ -1,4 +1,4 @@
-import { basename, dirname, join, relative } from "../store/paths.ts";
+import { basename, dirname, join, relativeIfBelow } from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
 import { digest } from "../store/digest.ts";
@@ -35,9 +35,7 @@ export function placeOf(
   { graph: { pipeline }, settings: { out, project } }: Context,
   stage: Pick<GraphStage, "id">,
 ): string {
-  const folder = visibleFolder(out, pipeline, stage);
-  const below = relative(project, folder);
-  return below.startsWith("..") ? folder : below;
+  return relativeIfBelow(project, visibleFolder(out, pipeline, stage));
 }
 
 /** First difference between a folder and an artifact: `output file scores.json is changed`; undefined if they are equal. */

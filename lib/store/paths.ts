@@ -38,6 +38,12 @@ export function relative(folder: string, path: string): string {
   return [...from.slice(shared).map(() => ".."), ...to.slice(shared)].join("/");
 }
 
+/** An absolute path, relative to an absolute folder if it is below that. */
+export function relativeIfBelow(folder: string, path: string): string {
+  const below = relative(folder, path);
+  return below.startsWith("..") ? path : below;
+}
+
 function partsOf(path: string): string[] {
   return normalize(path).split("/").filter((part) => part !== "");
 }

@@ -2,7 +2,7 @@ import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
 import {
   dirname,
   join,
-  relative,
+  relativeIfBelow,
   resolve,
   systemFolderOf,
 } from "../../store/paths.ts";
@@ -327,6 +327,5 @@ function absolutePath(path: string): string {
 
 /** A path for display: relative if it is below the current folder. */
 export function shortPath(path: string): string {
-  const short = relative(Deno.cwd(), path);
-  return short.startsWith("..") ? path : short;
+  return relativeIfBelow(Deno.cwd(), path);
 }

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../../pipeline/load_task.ts";
 import type { InputArtifact } from "../../pipeline/task.ts";
+import { relativeIfBelow } from "../../store/paths.ts";
 import {
   type Arguments,
   type Command,
@@ -86,7 +87,7 @@ async function exportAdapter(args: Arguments): Promise<number> {
         stage: name,
         matrix: {},
         path: results.of(id),
-        place: placeOf(results.lastingPaths(results.of(id))),
+        place: relativeIfBelow(PROJECT, results.lastingPaths(results.of(id))),
       }],
     ]);
   // The folder appears when it is complete.
@@ -118,10 +119,4 @@ async function exportAdapter(args: Arguments): Promise<number> {
   const at = rank === undefined ? "" : ` at rank ${rank}`;
   console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
   return EXIT.success;
-}
-
-/** A folder relative to the project, or absolute if it is outside. */
-function placeOf(folder: string): string {
-  const below = relative(PROJECT, folder);
-  return below.startsWith("..") ? folder : below;
 }
