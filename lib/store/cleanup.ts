@@ -59,7 +59,7 @@ export async function cleanUp(
   for (const { path, written } of checkpointsOf(store)) {
     if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
   }
-  const manifests = manifestsOf(store);
+  const manifests = store.manifests.all();
   const needed = new Set([
     ...store.pins.read(),
     ...store.usage.keys(),
@@ -211,7 +211,7 @@ export interface Listed {
 export function listResults(store: Store): Listed[] {
   const pinned = store.pins.read();
   const used = store.usage.keys();
-  return manifestsOf(store).map((manifest) => ({
+  return store.manifests.all().map((manifest) => ({
     key: manifest.key,
     pipeline: manifest.pipeline,
     stage: manifest.stage,
@@ -289,20 +289,12 @@ export async function audit(store: Store): Promise<Audit> {
     store.manifests.remove(key);
   }
   const incomplete = [];
-  for (const { key, pipeline, stage } of manifestsOf(store)) {
+  for (const { key, pipeline, stage } of store.manifests.all()) {
     if ((await store.lookup(key)).state !== "found") {
       incomplete.push(`${pipeline} ${stage}`);
     }
   }
   return { blobs, damaged, incomplete };
-}
-
-/** All usable manifests. */
-function manifestsOf(store: Store): Manifest[] {
-  return store.manifests.keys().flatMap((key) => {
-    const found = store.manifests.read(key);
-    return found.state === "found" ? [found.manifest] : [];
-  });
 }
 
 /** The checkpoints of a key, or the log of a failure. */

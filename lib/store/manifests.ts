@@ -221,4 +221,12 @@ export class Manifests {
     }
     return keys.sort();
   }
+
+  /** All usable manifests. */
+  all(): Manifest[] {
+    return this.keys().flatMap((key) => {
+      const found = this.read(key);
+      return found.state === "found" ? [found.manifest] : [];
+    });
+  }
 }

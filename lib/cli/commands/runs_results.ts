@@ -54,10 +54,8 @@ export class Results {
 
   constructor(store: Store) {
     this.#store = store;
-    const manifests = store.manifests.keys().flatMap((key) => {
-      const found = store.manifests.read(key);
-      return found.state === "found" ? [found.manifest] : [];
-    }).sort((a, b) => a.started < b.started ? 1 : -1);
+    const manifests = store.manifests.all()
+      .sort((a, b) => a.started < b.started ? 1 : -1);
     this.#byContent = Map.groupBy(manifests, ({ content }) => content);
     this.all = [...this.#list(manifests)].sort((a, b) =>
       a.manifest.started < b.manifest.started ? 1 : -1
