@@ -178,9 +178,8 @@ export function nearest(
   let best: Nearest | undefined;
   for (const key of store.histories.read(pipeline, stage).keys) {
     if (key === except) continue;
-    const found = store.manifests.read(key);
-    if (found.state !== "found") continue;
-    const { manifest } = found;
+    const manifest = store.manifests.find(key);
+    if (manifest === undefined) continue;
     const differences = changes(manifest.parts, parts, store);
     if (best === undefined || differences.length < best.changes.length) {
       best = { manifest, changes: differences };

@@ -57,8 +57,8 @@ export function expectation(context: Context): Event & { type: "expected" } {
   const seen = new Map<string, number[]>();
   const secondsOf = (id: string): number | undefined => {
     for (const key of store.histories.read(pipeline, id).keys) {
-      const found = store.manifests.read(key);
-      if (found.state === "found") return found.manifest.seconds;
+      const found = store.manifests.find(key);
+      if (found !== undefined) return found.seconds;
     }
   };
   const stages = [...context.selected].map((id) => {

@@ -246,17 +246,17 @@ export async function status(
     );
     const last = keys[0] === undefined
       ? undefined
-      : store.manifests.read(keys[0]);
+      : store.manifests.find(keys[0]);
     const hasFailed = "key" in decision && failure?.key === decision.key;
     return {
       stage,
       decision,
       ...(running !== undefined && { live: running }),
-      ...(last?.state === "found" && {
+      ...(last !== undefined && {
         last: {
-          started: last.manifest.started,
-          seconds: last.manifest.seconds,
-          metrics: last.manifest.metrics,
+          started: last.started,
+          seconds: last.seconds,
+          metrics: last.metrics,
         },
       }),
       ...(hasFailed && { failure }),

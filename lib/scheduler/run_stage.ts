@@ -232,10 +232,8 @@ async function commit(
   for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
-  const before = store.manifests.read(key);
-  const replaced = before.state === "found"
-    ? replacedFiles(before.manifest, files)
-    : [];
+  const before = store.manifests.find(key);
+  const replaced = before === undefined ? [] : replacedFiles(before, files);
   const manifest: Manifest = {
     version: MANIFEST_VERSION,
     key,

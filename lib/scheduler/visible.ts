@@ -333,9 +333,9 @@ class Remains {
     const written = new Map<string, Set<string>>();
     const { keys } = this.#store.histories.read(this.#pipeline, this.#stage);
     for (const key of keys) {
-      const found = this.#store.manifests.read(key);
-      if (found.state !== "found") continue;
-      for (const { path, blob } of filesOfKey(found.manifest)) {
+      const manifest = this.#store.manifests.find(key);
+      if (manifest === undefined) continue;
+      for (const { path, blob } of filesOfKey(manifest)) {
         const blobs = written.get(path) ?? new Set();
         written.set(path, blobs.add(blob));
       }

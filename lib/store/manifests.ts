@@ -198,6 +198,12 @@ export class Manifests {
       : { state: "unusable", fault: "belongs to another key", newer: false };
   }
 
+  /** The manifest of a key, if there is one and it is usable. */
+  find(key: string): Manifest | undefined {
+    const found = this.read(key);
+    return found.state === "found" ? found.manifest : undefined;
+  }
+
   /** Writes a manifest. Its blobs must already be stored. */
   write(manifest: Manifest): void {
     const path = this.path(manifest.key);
@@ -224,9 +230,6 @@ export class Manifests {
 
   /** All usable manifests. */
   all(): Manifest[] {
-    return this.keys().flatMap((key) => {
-      const found = this.read(key);
-      return found.state === "found" ? [found.manifest] : [];
-    });
+    return this.keys().flatMap((key) => this.find(key) ?? []);
   }
 }

@@ -66,10 +66,10 @@ export class Outcome {
     );
     const causes = replaced.flatMap(([stage, { before, after }]) => {
       const [old, now] = [before, after].map((key) =>
-        this.#store.manifests.read(key)
+        this.#store.manifests.find(key)
       );
-      if (old?.state !== "found" || now?.state !== "found") return [];
-      const found = changes(old.manifest.parts, now.manifest.parts, this.#store)
+      if (old === undefined || now === undefined) return [];
+      const found = changes(old.parts, now.parts, this.#store)
         .filter(({ kind }) => kind === "param" || kind === "source");
       return found.length === 0 ? [] : [`${stage}: ${describeChanges(found)}`];
     });

@@ -258,10 +258,9 @@ export class Follower {
     const { key } = decision;
     const known = this.#results.get(key);
     if (known !== undefined) return known;
-    const found = this.#sources.store.manifests.read(key);
-    if (found.state !== "found") return undefined;
-    this.#results.set(key, found.manifest);
-    return found.manifest;
+    const found = this.#sources.store.manifests.find(key);
+    if (found !== undefined) this.#results.set(key, found);
+    return found;
   }
 
   #tables({ stages }: Graph): RankTable[] {

@@ -82,10 +82,8 @@ export async function writePages(
   },
 ): Promise<void> {
   const made = [...stages].flatMap(([id, { outcome, key }]) => {
-    const found = store.manifests.read(key);
-    return found.state === "found"
-      ? [{ id, outcome, manifest: found.manifest }]
-      : [];
+    const manifest = store.manifests.find(key);
+    return manifest === undefined ? [] : [{ id, outcome, manifest }];
   });
   const facts: RunFacts = {
     pipeline: graph.pipeline,
@@ -135,9 +133,9 @@ function isPage(
   const file = Deno.lstatSync(path).isFile ? Deno.readTextFileSync(path) : "";
   const blank = digest(file.replace(FACTS, () => PLACE));
   return store.histories.read(pipeline, stage).keys.some((key) => {
-    const found = store.manifests.read(key);
-    return found.state === "found" &&
-      filesOfKey(found.manifest).some(({ blob }) => blob === blank);
+    const manifest = store.manifests.find(key);
+    return manifest !== undefined &&
+      filesOfKey(manifest).some(({ blob }) => blob === blank);
   });
 }
 
