@@ -317,19 +317,16 @@ function checkpointsOf(store: Store): Leftover[] {
 
 /** Logs of failures, of all stages that have a history. */
 function failuresOf(store: Store): Leftover[] {
-  return entriesOf(store.histories.folder)
-    .filter(({ isDirectory }) => isDirectory)
-    .flatMap(({ name: pipeline }) =>
-      entriesOf(join(store.histories.folder, pipeline)).map(({ name }) =>
-        store.path("failures", pipeline, name.replace(/\.json$/, ".jsonl"))
-      )
-    )
-    .flatMap((path) => {
+  const { histories } = store;
+  return histories.pipelines().flatMap((pipeline) =>
+    histories.stages(pipeline).flatMap((stage) => {
+      const path = store.path("failures", pipeline, `${stage}.jsonl`);
       const print = fingerprint(path);
       return print === undefined
         ? []
         : [{ path, size: print.size, written: print.modified }];
-    });
+    })
+  );
 }
 
 function lastWrite(path: string): number {

@@ -46,6 +46,12 @@ export class Histories {
     return sealed.value as unknown as History;
   }
 
+  /** Names of the pipelines whose stages have run. */
+  pipelines(): string[] {
+    return entriesOf(this.folder).filter(({ isDirectory }) => isDirectory)
+      .map(({ name }) => name);
+  }
+
   /** Ids of the stages of a pipeline that have run, in the order of their names. */
   stages(pipeline: string): string[] {
     return entriesOf(join(this.folder, pipeline))
@@ -65,12 +71,11 @@ export class Histories {
    * @param out The folder of all output folders: `OUT/PIPELINE/STAGE`.
    */
   shown(out: string): string[] {
-    return entriesOf(this.folder).filter(({ isDirectory }) => isDirectory)
-      .flatMap(({ name: pipeline }) =>
-        this.stages(pipeline)
-          .filter((stage) => fingerprint(join(out, pipeline, stage)))
-          .flatMap((stage) => this.read(pipeline, stage).keys.slice(0, 1))
-      );
+    return this.pipelines().flatMap((pipeline) =>
+      this.stages(pipeline)
+        .filter((stage) => fingerprint(join(out, pipeline, stage)))
+        .flatMap((stage) => this.read(pipeline, stage).keys.slice(0, 1))
+    );
   }
 
   /** Records that the stage's result is now the one with this key. */

@@ -1,7 +1,5 @@
 /** The results in a cache, with the parameters and costs of everything that each was made from. */
-import { entriesOf } from "../../store/files.ts";
 import type { Manifest } from "../../store/manifests.ts";
-import { join } from "../../store/paths.ts";
 import type { Store } from "../../store/store.ts";
 
 /** Metrics at a rank; null for an undefined one. */
@@ -67,11 +65,8 @@ export class Results {
     const { histories } = this.#store;
     const byKey = new Map(manifests.map((it) => [it.key, it]));
     const listed = new Set<string>();
-    for (const { name: pipeline, isDirectory } of entriesOf(histories.folder)) {
-      if (!isDirectory) continue;
-      for (const { name } of entriesOf(join(histories.folder, pipeline))) {
-        if (!name.endsWith(".json")) continue;
-        const stage = name.slice(0, -".json".length);
+    for (const pipeline of histories.pipelines()) {
+      for (const stage of histories.stages(pipeline)) {
         const { keys } = histories.read(pipeline, stage);
         for (const [i, key] of keys.entries()) {
           const manifest = byKey.get(key);
