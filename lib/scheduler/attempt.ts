@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../store/digest.ts";
-import { writeDurably, writeSealed } from "../store/files.ts";
+import { readIfThere, writeDurably, writeSealed } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Spec } from "./child.ts";
 import { CHILD } from "./code.ts";
@@ -288,11 +288,6 @@ function entryOf(stage: GraphStage, context: Context): string {
     digest(text).slice(0, 8)
   }.js`;
   const path = join(store.makeFolder("entries"), name);
-  try {
-    if (Deno.readTextFileSync(path) === text) return pathToFileURL(path).href;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  writeDurably(path, text);
+  if (readIfThere(path) !== text) writeDurably(path, text);
   return pathToFileURL(path).href;
 }

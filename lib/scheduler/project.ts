@@ -1,5 +1,6 @@
 import { dirname, join, resolve } from "node:path";
 import { digest } from "../store/digest.ts";
+import { readIfThere } from "../store/files.ts";
 import { fingerprint } from "../store/stats.ts";
 
 /** Compiler options that change what a module does. */
@@ -260,15 +261,6 @@ function refuseElsewhere(
   throw new Error(
     `"${path}" has "${name}", which refers to further files; write their settings into deno.json`,
   );
-}
-
-function readIfThere(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
 }
 
 function readBytesDigest(path: string): string {

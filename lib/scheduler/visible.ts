@@ -7,6 +7,7 @@ import {
   exchange,
   EXDEV,
   osError,
+  readIfThere,
   removeFolder,
   removeIfThere,
   syncFolder,
@@ -278,14 +279,9 @@ class Remains {
     for (const { name } of entriesOf(this.#listed())) {
       if (ownerOf(name)[0] !== basename(this.#folder)) continue;
       const path = join(dirname(this.#folder), name);
-      let kind: string;
-      try {
-        kind = Deno.readTextFileSync(this.#listed(name));
-      } catch (error) {
-        // A scheduler on another host, which may not see the lock, has swept it.
-        if (error instanceof Deno.errors.NotFound) continue;
-        throw error;
-      }
+      const kind = readIfThere(this.#listed(name));
+      // A scheduler on another host, which may not see the lock, has swept it.
+      if (kind === undefined) continue;
       if (kind === "copy") removeFolder(path);
       else await this.#take(path);
       // Out of the list, it would be the user's: a network disk may say for a moment that it is not there.

@@ -55,6 +55,16 @@ export function besides(path: string): string {
   return `${path}.${temporarySuffix()}.tmp`;
 }
 
+/** The text of a file; undefined if it does not exist. */
+export function readIfThere(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
 /** Removes a file, if it exists. */
 export function removeIfThere(path: string): void {
   try {
@@ -195,13 +205,8 @@ export function readSealed(
   path: string,
   checksum: Checksum = digest,
 ): Sealed {
-  let text: string;
-  try {
-    text = Deno.readTextFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return { state: "missing" };
-    throw error;
-  }
+  const text = readIfThere(path);
+  if (text === undefined) return { state: "missing" };
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);

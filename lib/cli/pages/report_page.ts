@@ -2,7 +2,7 @@ import type { Graph } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
 import { digest } from "../../store/digest.ts";
-import { entriesOf, writeDurably } from "../../store/files.ts";
+import { entriesOf, readIfThere, writeDurably } from "../../store/files.ts";
 import { filesOfKey, type Manifest } from "../../store/manifests.ts";
 import { join } from "../../store/paths.ts";
 import { linkFingerprint } from "../../store/stats.ts";
@@ -203,10 +203,5 @@ function gpuNames(): string[] {
 
 /** The first group of a pattern in a system file; undefined if there is no match or no file. */
 function textOf(path: string, pattern: RegExp): string | undefined {
-  try {
-    return pattern.exec(Deno.readTextFileSync(path))?.[1];
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  return pattern.exec(readIfThere(path) ?? "")?.[1];
 }

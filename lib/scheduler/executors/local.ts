@@ -1,3 +1,4 @@
+import { readIfThere } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
@@ -171,13 +172,8 @@ async function reap(folder: string): Promise<void> {
 }
 
 function notedGroup(folder: string): number | undefined {
-  try {
-    const group = Number(Deno.readTextFileSync(groupFile(folder)));
-    return Number.isInteger(group) && group > 1 ? group : undefined;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  const group = Number(readIfThere(groupFile(folder)));
+  return Number.isInteger(group) && group > 1 ? group : undefined;
 }
 
 /** Milliseconds after which a group is considered gone where zombies cannot be told from other processes. */
