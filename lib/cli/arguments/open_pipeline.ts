@@ -3,9 +3,11 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { taskCode } from "../../scheduler/code.ts";
 import { digest, quickChecksum } from "../../store/digest.ts";
 import {
+  entriesOf,
   isFull,
   isReadOnly,
   readSealed,
+  removeIfThere,
   writeSealed,
 } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
@@ -80,13 +82,8 @@ export function findPipeline(nameOrFile: string): string {
 
 /** Names of the pipelines in `pipelines/`, sorted. Hidden files are none: editors leave some there. */
 export function pipelineNames(): string[] {
-  try {
-    return [...Deno.readDirSync(join(PROJECT, "pipelines"))]
-      .flatMap(({ name }) => /^([^.].*)\.yaml$/.exec(name)?.[1] ?? []).sort();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+  return entriesOf(join(PROJECT, "pipelines"))
+    .flatMap(({ name }) => /^([^.].*)\.yaml$/.exec(name)?.[1] ?? []).sort();
 }
 
 async function readGraph(
@@ -227,12 +224,5 @@ function removeOldest(folder: string): void {
     return { path, modified: fingerprint(path)?.modified ?? 0 };
   });
   files.sort((a, b) => b.modified - a.modified);
-  for (const { path } of files.slice(MAX_SNAPSHOTS)) {
-    try {
-      Deno.removeSync(path);
-    } catch (error) {
-      // Another process may have removed it.
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  }
+  for (const { path } of files.slice(MAX_SNAPSHOTS)) removeIfThere(path);
 }
