@@ -22,7 +22,10 @@ export function writeDurably(path: string, text: string): void {
 }
 
 /** Writes all bytes, or text as UTF-8, to an open file. */
-export function writeAll(file: Deno.FsFile, content: string | Uint8Array) {
+export function writeAll(
+  file: Pick<Deno.FsFile, "writeSync">,
+  content: string | Uint8Array,
+) {
   const bytes = typeof content === "string"
     ? new TextEncoder().encode(content)
     : content;

@@ -1,5 +1,5 @@
 import { printable } from "../../pipeline/faults.ts";
-import { EIO, osError } from "../../store/files.ts";
+import { EIO, osError, writeAll } from "../../store/files.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { hangUp } from "./interrupts.ts";
 import {
@@ -33,7 +33,7 @@ export async function chooseRenderer(json: boolean): Promise<Renderer> {
 /** Writes a text to standard output. Exits with code 129 if the reader has closed it, as `| head` does. */
 export function writeOut(text: string): void {
   try {
-    writeAll(text);
+    writeAll(Deno.stdout, text);
   } catch (error) {
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
     Deno.exit(EXIT.hungUp);
@@ -43,13 +43,6 @@ export function writeOut(text: string): void {
 /** Writes a line to standard output: a value as JSON with `--json`, else a text. */
 export function writeLine(args: Arguments, value: unknown, text: string): void {
   writeOut(`${args.has("json") ? JSON.stringify(value) : text}\n`);
-}
-
-function writeAll(text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  for (let done = 0; done < bytes.length;) {
-    done += Deno.stdout.writeSync(bytes.subarray(done));
-  }
 }
 
 /** Writes to the terminal until it is closed; SIGHUP reports that. */
@@ -74,7 +67,7 @@ function writerUntil(
   return (text) => {
     if (closed) return;
     try {
-      writeAll(text);
+      writeAll(Deno.stdout, text);
     } catch (error) {
       if (!isEnd(error)) throw error;
       closed = true;
