@@ -92,13 +92,12 @@ export async function keptRunFolder(
       const folder = runFolder(path, lock, true, true);
       if (fingerprint(folder.frozen) !== undefined) return folder;
       folder.hasJob = false;
-      const made = fingerprint(path)?.modified ?? 0;
+      const touched = fingerprint(path)?.modified ?? 0;
       // Where locks work within one host only, its creator may live on another.
-      const isForeign = readSealed(join(path, "run.json"));
+      const record = readSealed(join(path, "run.json"));
       if (
-        isForeign.state !== "whole" ||
-        isForeign.value.host === Deno.hostname() ||
-        made < Date.now() - LONGEST_CREATION
+        record.state !== "whole" || record.value.host === Deno.hostname() ||
+        touched < Date.now() - LONGEST_CREATION
       ) folder[Symbol.dispose]();
       else lock[Symbol.dispose]();
     } else if (lock === "missing" && isOld(path)) removeFolder(path);
