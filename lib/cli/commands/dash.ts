@@ -17,7 +17,7 @@ import {
   PROGRAM,
   PROJECT,
 } from "../arguments/options.ts";
-import { type DashState, Follower } from "../pages/dash_state.ts";
+import { Follower } from "../pages/dash_state.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
@@ -168,10 +168,8 @@ async function answer(
       return await asset("dash_page.html", "html");
     case "dash_page.js":
       return await asset("dash_page.js", "js");
-    case "state": {
-      const state: DashState = await follower.state();
-      return json(state);
-    }
+    case "state":
+      return json(await follower.state());
     case "series":
       return json(
         follower.series(

@@ -42,7 +42,7 @@ interface RankTable {
 }
 
 /** What the page shows. */
-export interface DashState {
+interface DashState {
   /** Its name; empty until it has been read. */
   readonly pipeline: string;
   /** Time of the server, for durations: ISO 8601. */
