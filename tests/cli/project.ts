@@ -105,29 +105,18 @@ export class CliProject implements Disposable {
     command: string,
     ...args: string[]
   ): Promise<Called> {
-    return callMainWith(
-      options,
-      command,
-      this.path("test.yaml"),
-      "--tasks",
-      this.path("tasks"),
-      "--out",
-      this.path("out"),
-      ...args,
-    );
+    return callMainWith(options, ...this.#words(command, args));
   }
 
   /** Starts a command on the project's pipeline. */
   spawn(command: string, ...args: string[]): Deno.ChildProcess {
-    return commandOf([
-      command,
-      this.path("test.yaml"),
-      "--tasks",
-      this.path("tasks"),
-      "--out",
-      this.path("out"),
-      ...args,
-    ]).spawn();
+    return commandOf(this.#words(command, args)).spawn();
+  }
+
+  #words(command: string, args: readonly string[]): string[] {
+    const [file, tasks, out] = ["test.yaml", "tasks", "out"]
+      .map((it) => this.path(it)) as [string, string, string];
+    return [command, file, "--tasks", tasks, "--out", out, ...args];
   }
 
   [Symbol.dispose](): void {
