@@ -8,11 +8,10 @@ import {
 import { runtimeOf } from "../../lib/cli/runtime/engine.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/settings.ts";
-import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { lockFolder } from "../../lib/scheduler/gpus.ts";
 import { BusyError, StageFailure } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
-import { TestProject } from "./project.ts";
+import { engine, TestProject } from "./project.ts";
 import {
   firstLine,
   holdTask,
@@ -27,17 +26,8 @@ const NEVER = new AbortController().signal;
 
 /** Settings with an engine that needs so many GPUs, and the ids of those that can be used. */
 function engineOn(count: number | undefined, gpus: readonly string[]) {
-  const engine: Runtime = {
-    identity: "engine 1",
-    ...(count !== undefined && { gpus: count }),
-    settings: {},
-    flags: [],
-    read: [],
-    env: {},
-    prepare: () => Promise.resolve(),
-  };
   return {
-    runtimes: { engine: () => Promise.resolve(engine) },
+    ...engine("engine 1", count === undefined ? {} : { gpus: count }),
     limits: { jobs: 2, cpus: 2, memory: 1e9, gpus },
   };
 }

@@ -1,22 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { sourceDigest, sourcePrints } from "../../lib/scheduler/key.ts";
-import type { Runtime } from "../../lib/scheduler/settings.ts";
 import { Store } from "../../lib/store/store.ts";
-import { type StageOptions, TestProject } from "./project.ts";
-
-/** Settings with a runtime of this identity. */
-function engine(identity: string, more: Partial<Runtime> = {}) {
-  const runtime: Runtime = {
-    identity,
-    settings: {},
-    flags: [],
-    read: [],
-    env: {},
-    prepare: () => Promise.resolve(),
-    ...more,
-  };
-  return { runtimes: { engine: () => Promise.resolve(runtime) } };
-}
+import { engine, type StageOptions, TestProject } from "./project.ts";
 
 const TRAIN: StageOptions = {
   task: "train",

@@ -10,7 +10,7 @@ import type { Event } from "../../lib/scheduler/events.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { digest } from "../../lib/store/digest.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
-import { TestProject } from "./project.ts";
+import { engine, TestProject } from "./project.ts";
 import { gateOf } from "./span_tasks.ts";
 
 /** Attempts at what a task did not declare; each returns what it got. */
@@ -198,23 +198,15 @@ Deno.test({
       },
     );
     project.write("library/file.so", "library");
+    const settings = engine("engine 1", {
+      flags: ["--allow-ffi"],
+      read: [project.path("library")],
+    });
     const { events, summary } = await project.run({
       make: { task: "make", params: { text: "given" } },
       other: { task: "make", params: { text: "not given" } },
       native: { task: "native", inputs: { from: ["make"] } },
-    }, {
-      runtimes: {
-        engine: () =>
-          Promise.resolve({
-            identity: "engine 1",
-            settings: {},
-            flags: ["--allow-ffi"],
-            read: [project.path("library")],
-            env: {},
-            prepare: () => Promise.resolve(),
-          }),
-      },
-    });
+    }, settings);
     assertEquals(summary.failed, 0, JSON.stringify(events));
     assertEquals(JSON.parse(project.read("out/test/native/out.txt")), []);
     assertEquals(project.read("secret.json"), '"secret"');
@@ -232,23 +224,14 @@ Deno.test({
     project.write("lib/value.ts", "export const value = 1;");
     project.write("lib/late.ts", "export const late = 1;");
     project.task("native", "return value + params.n;", { head, rest });
+    const settings = engine("engine 1", {
+      flags: ["--allow-ffi"],
+      modules: [pathToFileURL(project.path("lib/late.ts")).href],
+    });
     const compiled = async (n: number) => {
       const { summary, events } = await project.run({
         native: { task: "native", params: { n } },
-      }, {
-        runtimes: {
-          engine: () =>
-            Promise.resolve({
-              identity: "engine 1",
-              settings: {},
-              flags: ["--allow-ffi"],
-              read: [],
-              modules: [pathToFileURL(project.path("lib/late.ts")).href],
-              env: {},
-              prepare: () => Promise.resolve(),
-            }),
-        },
-      });
+      }, settings);
       assertEquals(summary.ran, 1, JSON.stringify(events));
       const late = `gen/file${project.path("lib/late.ts")}.js`;
       const isCompiled = fingerprint(join(denoFolder(), late)) !== undefined;
@@ -398,31 +381,21 @@ Deno.test("run() lets a runtime take what a stage hands on, if the stage succeed
   project.task("nothing", "return 1;", needs);
   const earlier = project.path("earlier.txt");
   const taken: string[] = [];
+  const settings = engine("engine 1", {
+    handsOn: {
+      title: "Compiled code",
+      settings: (own) => ({ earlier, own }),
+      read: [earlier],
+      take: async (folder) => {
+        taken.push(await Deno.readTextFile(`${folder}/code`));
+      },
+    },
+  });
   const { summary, events } = await project.run({
     compiles: { task: "compiles" },
     fails: { task: "fails" },
     nothing: { task: "nothing" },
-  }, {
-    runtimes: {
-      engine: () =>
-        Promise.resolve({
-          identity: "engine 1",
-          settings: {},
-          flags: [],
-          read: [],
-          env: {},
-          prepare: () => Promise.resolve(),
-          handsOn: {
-            title: "Compiled code",
-            settings: (own) => ({ earlier, own }),
-            read: [earlier],
-            take: async (folder) => {
-              taken.push(await Deno.readTextFile(`${folder}/code`));
-            },
-          },
-        }),
-    },
-  });
+  }, settings);
   assertEquals([summary.ran, summary.failed], [2, 1]);
   assertEquals(project.read("out/test/compiles/out.txt"), "earlier");
   assertEquals(taken, ["compiled"]);

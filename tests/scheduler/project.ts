@@ -8,7 +8,7 @@ import { linesOf } from "../../lib/scheduler/process.ts";
 import type { Event, Summary } from "../../lib/scheduler/events.ts";
 import { plan } from "../../lib/scheduler/plan.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";
-import type { Settings } from "../../lib/scheduler/settings.ts";
+import type { Runtime, Settings } from "../../lib/scheduler/settings.ts";
 
 /** Options of a stage in a test. */
 export interface StageOptions {
@@ -20,6 +20,20 @@ export interface StageOptions {
   readonly mutex?: string;
   readonly retries?: number;
   readonly timeout?: number;
+}
+
+/** Settings with a runtime of this identity. */
+export function engine(identity: string, more: Partial<Runtime> = {}) {
+  const runtime: Runtime = {
+    identity,
+    settings: {},
+    flags: [],
+    read: [],
+    env: {},
+    prepare: () => Promise.resolve(),
+    ...more,
+  };
+  return { runtimes: { engine: () => Promise.resolve(runtime) } };
 }
 
 /** Result of a run of a test project. */
