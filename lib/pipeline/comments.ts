@@ -3,7 +3,6 @@ import {
   isCollection,
   isMap,
   isScalar,
-  type Pair,
   parseDocument,
   type Scalar,
 } from "yaml";
@@ -25,7 +24,7 @@ export function commentsUnder(text: string, key: string): Map<string, string> {
     // "yaml" attaches a comment above the first key to the mapping.
     let above = path === "" ? node.commentBefore : undefined;
     for (const pair of node.items) {
-      const { key, value } = pair as Pair<unknown, unknown>;
+      const { key, value } = pair;
       if (!isScalar(key)) continue;
       const name = path + unmask(String(key.value));
       const own = joined(

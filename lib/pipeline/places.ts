@@ -196,7 +196,7 @@ class TreeBuilder {
     const built = isMap(node)
       ? this.#mapping(node, span, depth)
       : isSeq(node)
-      ? this.#list(node.items as ParsedNode[], span, depth)
+      ? this.#list(node.items, span, depth)
       : this.#scalar(node.value, node.source, span);
     if (node.anchor !== undefined) this.#anchors.set(node.anchor, built);
     return built;

@@ -191,7 +191,7 @@ async function runOnce(
       ...(isInterrupted && { interrupted: true }),
     });
     emit(end);
-    return end.type as "failed" | "interrupted";
+    return end.type;
   }
 }
 

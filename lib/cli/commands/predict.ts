@@ -247,7 +247,7 @@ async function foldersOfStage(
     inputs: {
       adapter: results.of(stage.id),
       model: results.of(model.id),
-      ...(reported && { report: reported.of(report!.id) }),
+      ...(reported && { report: reported.of(report.id) }),
     },
     lastingPaths: results.lastingPaths,
     ...(data && {

@@ -175,7 +175,7 @@ export class TensorPass implements Pass<Activation> {
       it ?? []
     );
     const count = (parts: readonly Activation[]) =>
-      Math.max(...parts.map(({ value }) => value.shape[0]!));
+      Math.max(...parts.map(({ value }) => value.shape[0]));
     // Positions are one sequence: computed once, at each rank, or at that of each example.
     const groups = count(ofPositions);
     const sequences = this.#options.ranks.perExample
@@ -207,7 +207,7 @@ export class TensorPass implements Pass<Activation> {
   ): Activation {
     const { bias, window } = options;
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
-    const sequences = Math.max(...parts.map(({ value }) => value.shape[0]!));
+    const sequences = Math.max(...parts.map(({ value }) => value.shape[0]));
     const [q, k, v] = [query, key, value].map(({ value }) =>
       repeated(value as tf.Tensor4D, sequences)
     ) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
@@ -240,7 +240,7 @@ export class TensorPass implements Pass<Activation> {
     rate: number,
   ): Activation {
     const { product, bias, hasGradient } = this.#weights.product([module], x);
-    const rows = Math.max(product.shape[0], residual.value.shape[0]!);
+    const rows = Math.max(product.shape[0], residual.value.shape[0]);
     const y = repeated(product, rows);
     const other = repeated(residual.value as tf.Tensor2D, rows);
     const source = this.#dropout(rate);
@@ -260,7 +260,7 @@ export class TensorPass implements Pass<Activation> {
     rate: number,
   ): Activation {
     const { product, bias, hasGradient } = this.#weights.product([module], x);
-    const rows = Math.max(product.shape[0], residual.value.shape[0]!);
+    const rows = Math.max(product.shape[0], residual.value.shape[0]);
     return {
       ...x,
       value: addResidual(

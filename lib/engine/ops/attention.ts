@@ -173,7 +173,7 @@ export function windowedAttention(
   const padded = (x: tf.Tensor4D, before: number, after: number) =>
     before + after === 0
       ? x
-      : tf.pad(x, [[0, 0], [0, 0], [before, after], [0, 0]]) as tf.Tensor4D;
+      : tf.pad(x, [[0, 0], [0, 0], [before, after], [0, 0]]);
   /** `[.., rows * depth]`, one row for each block -> `[batch * blocks, heads, rows, depth]` */
   const byBlock = (x: tf.Tensor): tf.Tensor4D =>
     tf.reshape(
