@@ -1,7 +1,5 @@
 /** An advisory file lock. The kernel releases it when the process ends, for whatever reason. */
-export interface Lock extends Disposable {
-  readonly path: string;
-}
+export type Lock = Disposable;
 
 /** Options of {@linkcode lockFile}. */
 interface LockOptions {
@@ -78,7 +76,6 @@ export function tryLockFile(
       if (!isKept) file.close();
     }
     return {
-      path,
       [Symbol.dispose]: () => {
         if (!shared) held.delete(path);
         file.close();
