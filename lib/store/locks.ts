@@ -1,3 +1,5 @@
+import { readIfThere } from "./files.ts";
+
 /** An advisory file lock. The kernel releases it when the process ends, for whatever reason. */
 export type Lock = Disposable;
 
@@ -100,12 +102,7 @@ export function isLocked(path: string): boolean {
 
 /** Holder of an exclusive lock, as it is written in the file: `process 1234`. */
 export function lockHolder(path: string): string {
-  try {
-    return Deno.readTextFileSync(path).trim() || "another process";
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "another process";
-    throw error;
-  }
+  return readIfThere(path)?.trim() || "another process";
 }
 
 function isStill(file: Deno.FsFile, path: string): boolean {
