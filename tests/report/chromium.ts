@@ -209,14 +209,6 @@ export class Browser implements AsyncDisposable {
     await this.send("Input.dispatchKeyEvent", { type: "keyUp", ...at });
   }
 
-  /** A picture of the whole page as PNG. */
-  async screenshot(): Promise<Uint8Array> {
-    const { data } = await this.send("Page.captureScreenshot", {
-      captureBeyondViewport: true,
-    });
-    return Uint8Array.fromBase64(data as string);
-  }
-
   /** The page as it is printed, as PDF. */
   async print(): Promise<Uint8Array> {
     const { data } = await this.send("Page.printToPDF", {
