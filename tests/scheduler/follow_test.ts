@@ -5,6 +5,7 @@ import type {
   Execution,
 } from "../../lib/scheduler/executors/executor.ts";
 import { follow } from "../../lib/scheduler/process.ts";
+import { isAlive } from "./project.ts";
 
 /** Prefix of the lines that are events. */
 const MARK = "\x1emark ";
@@ -36,17 +37,6 @@ async function followed(
   });
 }
 
-function hasEnded(pid: number): boolean {
-  try {
-    return /^State:\s+[ZX]/m.test(
-      Deno.readTextFileSync(`/proc/${pid}/status`),
-    );
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return true;
-    throw error;
-  }
-}
-
 for (
   const [limit, more] of [
     ["its timeout", { timeout: 0.5 }],
@@ -67,7 +57,7 @@ for (
         ended: process.status.then(({ code }) => ({ code })),
       }, {
         ...more,
-        onReady: () => beBusy(700, () => hasEnded(process.pid)),
+        onReady: () => beBusy(700, () => !isAlive(process.pid)),
       });
     },
   });

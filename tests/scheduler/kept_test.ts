@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { cleanUp } from "../../lib/store/cleanup.ts";
+import { readIfThere } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { Random } from "../soak/random.ts";
 import { type StageOptions, TestProject } from "./project.ts";
@@ -195,7 +196,7 @@ Deno.test("run() and cleanUp() lose no file below out/ that they have not writte
       const text = `file ${round}.${i} of the user`;
       try {
         Deno.mkdirSync(dirname(path), { recursive: true });
-        if (mine.has(textOf(path))) continue;
+        if (mine.has(readIfThere(path) ?? "")) continue;
       } catch (error) {
         // A file of the user stands where the folder would be.
         if (!(error instanceof Deno.errors.NotADirectory)) throw error;
@@ -217,12 +218,3 @@ Deno.test("run() and cleanUp() lose no file below out/ that they have not writte
   }
   assert(mine.size > 50);
 });
-
-function textOf(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  }
-}

@@ -7,7 +7,7 @@ import {
   makeRunFolder,
   sweepRuns,
 } from "../../lib/scheduler/runs.ts";
-import { seal } from "../../lib/store/files.ts";
+import { readIfThere, seal } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { processesOf } from "../soak/processes.ts";
 import { until } from "../until.ts";
@@ -29,12 +29,7 @@ function withOnly(project: TestProject, programs: readonly string[]): string[] {
 }
 
 function commandLine(pid: number): string[] {
-  try {
-    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0");
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+  return readIfThere(`/proc/${pid}/cmdline`)?.split("\0") ?? [];
 }
 
 /** Processes on this machine that sleep for so many seconds. */

@@ -2,7 +2,12 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { processesOf } from "../soak/processes.ts";
 import { until } from "../until.ts";
-import { pidOutside, type StageOptions, TestProject } from "./project.ts";
+import {
+  isAlive,
+  pidOutside,
+  type StageOptions,
+  TestProject,
+} from "./project.ts";
 
 /** A task that logs its PID and never ends. */
 const FOREVER =
@@ -16,17 +21,6 @@ function pidIn(events: readonly Event[], project: TestProject): number {
     }
   }
   throw new Error("No process id in the log");
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+[ZX]/m.test(
-      Deno.readTextFileSync(`/proc/${pid}/status`),
-    );
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 /** How the stage was interrupted: where the next run goes on. */

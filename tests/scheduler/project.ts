@@ -9,6 +9,7 @@ import type { Event, Summary } from "../../lib/scheduler/events.ts";
 import { plan } from "../../lib/scheduler/plan.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Runtime, Settings } from "../../lib/scheduler/settings.ts";
+import { readIfThere } from "../../lib/store/files.ts";
 
 /** Options of a stage in a test. */
 export interface StageOptions {
@@ -320,4 +321,9 @@ export interface TaskOptions {
   readonly head?: string;
   /** Source of more members of the task. */
   readonly rest?: string;
+}
+
+/** True for a process that has not ended, as a zombie has. */
+export function isAlive(pid: number): boolean {
+  return /^State:\s+[^ZX]/m.test(readIfThere(`/proc/${pid}/status`) ?? "");
 }

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { signal } from "../../../lib/scheduler/executors/processes.ts";
 import { linesOf } from "../../../lib/scheduler/process.ts";
-import { pidOutside } from "../../scheduler/project.ts";
+import { isAlive, pidOutside } from "../../scheduler/project.ts";
 import { until } from "../../until.ts";
 import { CliProject } from "../project.ts";
 import { CTRL_C, inTerminal } from "./pseudo_terminal.ts";
@@ -174,17 +174,6 @@ export default {
   assertEquals(code, 130, new TextDecoder().decode(stderr));
   assertEquals([...Deno.readDirSync(temporary)], []);
 });
-
-function isAlive(process: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(
-      Deno.readTextFileSync(`/proc/${process}/status`),
-    );
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 Deno.test("pipeline waits for a checkpoint also if its terminal is closed after Ctrl-C", async () => {
   using project = new CliProject(`name: test
