@@ -88,9 +88,7 @@ async function printRuns(args: Arguments): Promise<number> {
   );
   const sorted = sortRows(rows, columns, args);
   if (args.has("json")) {
-    for (const { manifest: _, ...row } of sorted) {
-      writeOut(`${JSON.stringify(row)}\n`);
-    }
+    for (const row of sorted) writeOut(`${JSON.stringify(row)}\n`);
   } else if (args.has("csv")) {
     writeOut(csv([...columns, ...rankColumns(rows)], sorted));
   } else {

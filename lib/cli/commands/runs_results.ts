@@ -31,7 +31,6 @@ export interface Row {
   };
   /** Bytes of the adapter or classifier that it scores, else of its own files. */
   readonly size: number;
-  readonly manifest: Manifest;
 }
 
 /** A result of a stage; another pipeline may have made it. */
@@ -109,7 +108,6 @@ export class Results {
       },
       size: (scored ?? manifest).files
         .reduce((sum, { size }) => sum + size, 0),
-      manifest,
     };
   }
 
