@@ -198,7 +198,8 @@ export async function copySource(
 /**
  * Fingerprints of all files and folders of a source, and of the symbolic links
  * that lead to them: a file that comes and goes changes its folder, and a link
- * that leads elsewhere and back is another link.
+ * that leads elsewhere and back is another link, unless both changes fall into
+ * the tick of the file system's clock in which the link was made.
  */
 export function sourcePrints(path: string): (Fingerprint | undefined)[] {
   const files = filesOf(path).map(([, file]) => file);
