@@ -26,8 +26,19 @@ interface Traced<Inputs extends Named, Outputs extends Named> {
  */
 export function trace<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
+  options: TraceOptions = {},
 ): Traced<Inputs, Outputs> {
-  return functionOf(f, { compiled: false, narrow: [] });
+  if (!options.eager) return functionOf(f, { compiled: false, narrow: [] });
+  return Object.assign((inputs: Inputs) => eager(f, inputs), {
+    traces: 0,
+    dispose() {},
+  });
+}
+
+/** Options of {@linkcode trace}. */
+export interface TraceOptions {
+  /** Runs operation by operation instead of as a graph: the reference in tests, and what a profile times. */
+  readonly eager?: boolean;
 }
 
 /** Minimum number of values in the largest input for compilation to pay off; compiling takes about 0.1 s. */

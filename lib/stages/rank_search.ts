@@ -33,7 +33,7 @@ export class ChoiceEvaluator implements Disposable {
     this.#values = values;
     this.#training = training;
     this.#signal = signal;
-    this.#evaluate = evaluator(classifier, batchSize);
+    this.#evaluate = evaluator(classifier, { batchSize });
   }
 
   /** Logits of the examples for each choice, `[examples, outputs]`. */

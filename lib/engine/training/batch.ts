@@ -153,6 +153,27 @@ export function batchTensors(
   };
 }
 
+/** Splits a batch along its sequences. */
+export function splitBatch(
+  { ids, positions, types, mask }: BatchTensors,
+  sizes: readonly number[],
+): BatchTensors[] {
+  const split = (tensor: tf.Tensor2D) =>
+    tf.split(tensor, [...sizes]) as tf.Tensor2D[];
+  const parts = {
+    ids: split(ids),
+    positions: split(positions),
+    types: split(types),
+    mask: mask && split(mask),
+  };
+  return sizes.map((_, i) => ({
+    ids: parts.ids[i]!,
+    positions: parts.positions[i]!,
+    types: parts.types[i]!,
+    mask: parts.mask?.[i],
+  }));
+}
+
 function longestOf(
   examples: Pick<Examples, "offsets">,
   indices: readonly number[],

@@ -8,7 +8,7 @@ import {
 import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import { type BatchTensors } from "../models/tensor_pass.ts";
-import { type Named, trace } from "../trace.ts";
+import { type Named, trace, type TraceOptions } from "../trace.ts";
 import {
   batchesByLength,
   batchTensors,
@@ -18,6 +18,7 @@ import {
   padBatch,
   paddedLengths,
   shardSizes,
+  splitBatch,
 } from "./batch.ts";
 import { yieldToEvents } from "./progress.ts";
 
@@ -50,15 +51,12 @@ export interface Evaluator {
 
 /**
  * Makes an evaluator of a classifier.
- *
- * @param batchSize Examples per forward pass
- * @param passes Number of times that the same examples will be evaluated; it determines how many lengths are prepared
  */
 export function evaluator(
   classifier: Classifier,
-  batchSize: number,
-  passes = 1,
+  options: EvaluatorOptions,
 ): Evaluator {
+  const { batchSize, passes = 1 } = options;
   const { layout, model } = classifier;
   const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
   const shapes = new Set<string>();
@@ -71,25 +69,12 @@ export function evaluator(
     const ranks = { scale, gradientMask };
     const [sequences, seq] = input.ids.shape;
     const sizes = shardSizes(sequences, seq * rankCount(ranks));
-    const split = (tensor: tf.Tensor2D) =>
-      tf.split(tensor, sizes) as tf.Tensor2D[];
-    const parts = {
-      ids: split(input.ids),
-      positions: split(input.positions),
-      types: split(input.types),
-      mask: input.mask && split(input.mask),
-    };
-    const logits = sizes.map((_, i) =>
+    const logits = splitBatch(input, sizes).map((part) =>
       tf.reshape(
         logitsOf(
           classifier,
           splitParameters(values, layout),
-          {
-            ids: parts.ids[i]!,
-            positions: parts.positions[i]!,
-            types: parts.types[i]!,
-            mask: parts.mask?.[i],
-          },
+          part,
           ranks,
           undefined,
         ),
@@ -97,7 +82,7 @@ export function evaluator(
       )
     );
     return { logits: tf.concat(logits, 1) };
-  });
+  }, options);
 
   async function evaluate(
     values: Float32Array,
@@ -183,15 +168,20 @@ function evaluationBatches(
   return batches.map((indices) => ({ indices, length: lengthOf(indices) }));
 }
 
+/** Options of an evaluator. */
+interface EvaluatorOptions extends TraceOptions {
+  /** Examples per forward pass. */
+  readonly batchSize: number;
+  /** Number of times that the same examples will be evaluated (default 1); it determines how many lengths are prepared. */
+  readonly passes?: number;
+}
+
 /** How an adapter is evaluated. */
-export interface RankEvaluationOptions {
+export interface RankEvaluationOptions extends EvaluatorOptions {
   readonly alpha: number;
   readonly scaling: RankScaling;
   /** Ranks to evaluate, 1-based; 0 without adapters. */
   readonly ranks: readonly number[];
-  readonly batchSize: number;
-  /** Number of times that the same examples will be evaluated (default 1). */
-  readonly passes?: number;
 }
 
 /** Default number of examples per forward pass at a number of ranks: 32, and at most 256 sequences at all ranks together. */
@@ -214,14 +204,15 @@ export interface RankEvaluator {
 /** Makes an evaluator of a classifier at some ranks, each the same in all modules. */
 export function rankEvaluator(
   classifier: Classifier,
-  { alpha, scaling, ranks, batchSize, passes }: RankEvaluationOptions,
+  options: RankEvaluationOptions,
 ): RankEvaluator {
+  const { alpha, scaling, ranks } = options;
   const { rank: maxRank } = classifier.layout;
   const scale = tf.tensor2d(
     ranks.flatMap((rank) => [...rankScale(rank, alpha, maxRank, scaling)]),
     [ranks.length, maxRank],
   );
-  const evaluate = evaluator(classifier, batchSize, passes);
+  const evaluate = evaluator(classifier, options);
   return Object.assign(
     (values: Float32Array, examples: Examples, hooks?: EvaluationHooks) =>
       evaluate(values, scale, examples, hooks),

@@ -12,7 +12,7 @@ import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import { type BatchTensors } from "../models/tensor_pass.ts";
 import { batchLoss } from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
-import { eager, type Named, trace } from "../trace.ts";
+import { type Named, trace, type TraceOptions } from "../trace.ts";
 import {
   adamW,
   type AdamWOptions,
@@ -20,16 +20,19 @@ import {
   adamWStep,
   type OptimizerInputs,
 } from "./adamw.ts";
-import { type Batch, batchTensors, trainingShardSizes } from "./batch.ts";
+import {
+  type Batch,
+  batchTensors,
+  splitBatch,
+  trainingShardSizes,
+} from "./batch.ts";
 
 /** Options of a training step. */
-export interface StepOptions {
+export interface StepOptions extends TraceOptions {
   readonly objective: RankObjective;
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
-  /** Runs operation by operation instead of as a graph; the reference in tests. */
-  readonly eager?: boolean;
 }
 
 /** Number, rank and seed of one optimizer step. */
@@ -85,10 +88,6 @@ export function trainingStep(
     return (rank as readonly number[]).slice(start, start + sizes[part]!);
   };
   const decayed = tf.tensor1d(decayedValues(layout));
-  const run = <In extends Named, Out extends Named>(f: (inputs: In) => Out) =>
-    options.eager
-      ? Object.assign((inputs: In) => eager(f, inputs), { dispose() {} })
-      : trace(f);
 
   const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
     const sequences = batch.labels.size;
@@ -133,13 +132,13 @@ export function trainingStep(
       optimizer,
     );
 
-  const whole = run((
+  const whole = trace((
     inputs: Named & AdamWState & OptimizerInputs & BatchInputs,
   ) => {
     const { loss, gradient } = gradientOf(inputs.values, inputs);
     return { ...update(inputs, gradient, inputs), loss };
   });
-  const accumulate = run((
+  const accumulate = trace((
     inputs: Named & BatchInputs & {
       readonly values: tf.Tensor1D;
       readonly gradient: tf.Tensor1D;
@@ -154,7 +153,7 @@ export function trainingStep(
       loss: tf.add(inputs.loss, tf.mul(part.loss, inputs.weight)),
     };
   });
-  const finish = run((
+  const finish = trace((
     inputs: Named & AdamWState & OptimizerInputs & {
       readonly gradient: tf.Tensor1D;
     },
@@ -311,34 +310,23 @@ function shardBatch(
   classifier: Classifier,
   perExample: boolean,
 ): BatchInputs[] {
-  const { labels, keys, ids, positions, types, mask, ...ranks } = batch;
-  const [sequences, seq] = ids.shape;
+  const { labels, keys, scale, gradientMask } = batch;
+  const [sequences, seq] = batch.ids.shape;
   const sizes = trainingShardSizes(
     classifier,
     sequences,
-    seq * rankCount({ ...ranks, perExample }),
+    seq * rankCount({ scale, perExample }),
   );
   if (sizes.length === 1) return [batch];
-  const split = <T extends tf.Tensor>(tensor: T) =>
-    tf.split(tensor, sizes) as T[];
-  const parts = {
-    labels: split(labels),
-    keys: tf.split(keys, sizes.length) as tf.Tensor2D[],
-    ids: split(ids),
-    positions: split(positions),
-    types: split(types),
-    mask: mask && split(mask),
-    scale: perExample ? split(ranks.scale) : undefined,
-  };
-  return sizes.map((_, i) => ({
-    ...ranks,
-    labels: parts.labels[i]!,
-    keys: parts.keys[i]!,
-    ids: parts.ids[i]!,
-    positions: parts.positions[i]!,
-    types: parts.types[i]!,
-    mask: parts.mask?.[i],
-    ...(parts.scale && { scale: parts.scale[i]! }),
+  const labelsOf = tf.split(labels, sizes) as tf.Tensor1D[];
+  const keysOf = tf.split(keys, sizes.length) as tf.Tensor2D[];
+  const scaleOf = perExample ? tf.split<typeof scale>(scale, sizes) : undefined;
+  return splitBatch(batch, sizes).map((part, i) => ({
+    ...part,
+    labels: labelsOf[i]!,
+    keys: keysOf[i]!,
+    scale: scaleOf?.[i] ?? scale,
+    gradientMask,
   }));
 }
 
