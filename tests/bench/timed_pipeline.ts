@@ -21,9 +21,10 @@ export class TimedPipeline implements Disposable {
   /**
    * Runs some of its stages, or all, in a process of its own.
    *
+   * @returns What it printed
    * @throws {Error} With what the run printed, if it fails.
    */
-  async run(...args: readonly string[]): Promise<void> {
+  async run(...args: readonly string[]): Promise<string> {
     const { success, code, stdout, stderr } = await new Deno.Command(
       Deno.execPath(),
       {
@@ -37,10 +38,10 @@ export class TimedPipeline implements Disposable {
         stderr: "piped",
       },
     ).output();
-    if (success) return;
     const text = [stdout, stderr].map((bytes) =>
       new TextDecoder().decode(bytes)
     );
+    if (success) return text[0]!;
     throw new Error(
       `The pipeline ended with code ${code}: ${text.join("\n").trim()}`,
     );

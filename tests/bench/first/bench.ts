@@ -25,7 +25,7 @@ export const command: Command = {
   name: "bench first",
   usage: "",
   description:
-    "Time the first step of a training on one thread. Prints the median seconds of each part, in processes that compile and in processes that load what was compiled. Run it on an idle machine.",
+    "Time the first step of a training on one thread. Prints the median seconds of each part, and the median peak memory up to its end, in processes that compile and in processes that load what was compiled. Run it on an idle machine.",
   options: [
     {
       name: "only",
@@ -70,26 +70,25 @@ async function first(given: Arguments): Promise<number> {
         for (const parts of Object.values(found)) {
           const own = Deno.makeTempDirSync({ dir: folder });
           parts.add(
-            await timesOf(
+            await partsOf(
               ...[folder, JSON.stringify(work), choice.library!, kept, own],
             ),
           );
         }
       }
       for (const [functions, parts] of Object.entries(found)) {
-        for (const [part, seconds] of parts.medians()) {
+        for (const [part, { seconds, bytes }] of parts.medians()) {
           console.log(
             given.has("json")
               ? JSON.stringify({
-                work: only,
-                precision,
-                functions,
-                part,
-                seconds,
+                ...{ work: only, precision, functions, part },
+                ...{ seconds, bytes },
               })
-              : `${precision} ${functions.padEnd(9)} ${part.padEnd(28)} ${
-                seconds.toFixed(2)
-              } s`,
+              : [
+                ...[precision, functions.padEnd(9), part.padEnd(28)],
+                `${seconds.toFixed(2)} s`,
+                bytes !== undefined && `${Math.round(bytes / 2 ** 20)} MiB`,
+              ].filter(Boolean).join(" "),
           );
         }
       }
@@ -100,25 +99,37 @@ async function first(given: Arguments): Promise<number> {
   return EXIT.success;
 }
 
-/** Seconds of each part, of several runs. */
-class Parts {
-  readonly #seconds = new Map<string, number[]>();
+/** What a part takes, and the peak memory of the process up to its end. */
+interface Part {
+  readonly seconds: number;
+  readonly bytes?: number | undefined;
+}
 
-  add(parts: Readonly<Record<string, number>>): void {
-    for (const [part, seconds] of Object.entries(parts)) {
-      this.#seconds.set(part, [...this.#seconds.get(part) ?? [], seconds]);
+/** The parts of several runs. */
+class Parts {
+  readonly #parts = new Map<string, Part[]>();
+
+  add(parts: Readonly<Record<string, Part>>): void {
+    for (const [name, part] of Object.entries(parts)) {
+      this.#parts.set(name, [...this.#parts.get(name) ?? [], part]);
     }
   }
 
-  medians(): [string, number][] {
-    return [...this.#seconds].map(([part, of]) => [part, median(of)]);
+  medians(): [string, Part][] {
+    return [...this.#parts].map(([name, runs]) => {
+      const bytes = runs.flatMap((run) => run.bytes ?? []);
+      return [name, {
+        seconds: median(runs.map(({ seconds }) => seconds)),
+        bytes: bytes.length === 0 ? undefined : median(bytes),
+      }];
+    });
   }
 }
 
-/** Runs the process; returns the seconds of each part. */
-async function timesOf(
+/** Runs the process; returns its parts. */
+async function partsOf(
   ...args: readonly string[]
-): Promise<Record<string, number>> {
+): Promise<Record<string, Part>> {
   const { success, stdout } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-check", PROCESS, ...args],
     stdin: "null",

@@ -1,9 +1,10 @@
 /**
- * Says where a training step of this engine spends its time, by part of the
- * engine and by product, on one thread:
+ * Says where a training step of this engine, or an evaluation of 8 ranks, spends
+ * its time, by part of the engine and by product, on one thread:
  *
  *     deno task bench profile --only "minilm 32x64"
  *     deno task bench profile --only "minilm 32x64" --samples
+ *     deno task bench profile --only "minilm 32x64" --evaluate
  */
 import * as tf from "@tensorflow/tfjs-core";
 import {
@@ -18,12 +19,12 @@ import { median } from "../../../lib/engine/training/progress.ts";
 import { PRECISION, type Precision, precisionsOf } from "../options.ts";
 import type { PeerWork } from "../peer/peer.ts";
 import { writeRandomModel } from "../step/random_model.ts";
-import { Work } from "../step/training.ts";
+import { type Phase, Work } from "../step/training.ts";
 import { nameOf, shapes } from "../step/work.ts";
 import { timeOperations, type Timing } from "./operations.ts";
 import { sampleSteps } from "./samples.ts";
 
-/** Steps that are profiled. */
+/** Steps, or evaluations, that are profiled. */
 const STEPS = 5;
 
 /** A row: milliseconds of a step, and of a product its speed. */
@@ -45,7 +46,7 @@ export const command: Command = {
   name: "bench profile",
   usage: "",
   description:
-    "Profile a training step on one thread. Prints the milliseconds of each part of the engine, of each product with its speed beside that of the product alone, and of the first step. Run it on an idle machine.",
+    "Profile a training step, or the evaluation of a batch at 8 ranks, on one thread. Prints the milliseconds of each part of the engine, of each product with its speed beside that of the product alone, and of the first step. Run it on an idle machine.",
   options: [
     {
       name: "only",
@@ -54,6 +55,10 @@ export const command: Command = {
       description: 'Model, batch and length (default: "minilm 32x64")',
     },
     PRECISION,
+    {
+      name: "evaluate",
+      description: "Profile the evaluation of 8 ranks instead of a step",
+    },
     {
       name: "samples",
       description:
@@ -66,6 +71,7 @@ export const command: Command = {
     ["", "MiniLM in both precisions"],
     ['--only "roberta-base 16x64" --precision f32', "RoBERTa in float32"],
     ['--only "tiny 16x32" --samples', "Where dispatch counts"],
+    ["--evaluate --precision bf16", "An evaluation in bfloat16"],
   ],
   positionals: { min: 0, max: 0 },
   run: profile,
@@ -74,6 +80,7 @@ export const command: Command = {
 async function profile(given: Arguments): Promise<number> {
   const only = given.value("only") ?? "minilm 32x64";
   const shape = shapes.find((it) => nameOf(it) === only)!;
+  const phase = given.has("evaluate") ? "evaluation" : "step";
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const folder = Deno.makeTempDirSync({ prefix: "bench-" });
@@ -101,9 +108,10 @@ async function profile(given: Arguments): Promise<number> {
           folder,
           workIn(precision),
           choice.library!,
+          phase,
         );
         const step = seconds * 1000;
-        print(precision, { part: "step", ...of(step, step) });
+        print(precision, { part: phase, ...of(step, step) });
         for (const [part, share] of shares) {
           print(precision, { part, ...of(share * step, step) });
         }
@@ -124,9 +132,8 @@ async function profile(given: Arguments): Promise<number> {
     for (const precision of precisions) {
       (await import("../../../lib/engine/backend.ts")).libraryBinding()!
         .precision = precision;
-      for (const row of rowsOf(folder, workIn(precision), timings)) {
-        print(precision, row);
-      }
+      const rows = rowsOf(folder, workIn(precision), phase, timings);
+      for await (const row of rows) print(precision, row);
     }
   } finally {
     Deno.removeSync(folder, { recursive: true });
@@ -134,22 +141,23 @@ async function profile(given: Arguments): Promise<number> {
   return EXIT.success;
 }
 
-function* rowsOf(
+async function* rowsOf(
   folder: string,
   work: ConstructorParameters<typeof Work>[1],
+  phase: Phase,
   timings: Map<string, Timing>,
-): Generator<Row> {
+): AsyncGenerator<Row> {
   const graph = new Work(folder, work);
-  const [first] = graph.step(1).seconds;
-  graph.step(2);
-  const step = median(graph.step(STEPS).seconds) * 1000;
-  yield { part: "first step", ...of(first! * 1000 - step, step) };
-  yield { part: "step", ...of(step, step) };
+  const [first] = await graph.take(phase, 1);
+  await graph.take(phase, 2);
+  const step = median(await graph.take(phase, STEPS)) * 1000;
+  yield { part: `first ${phase}`, ...of(first! * 1000 - step, step) };
+  yield { part: phase, ...of(step, step) };
 
   const eager = new Work(folder, work, true);
-  eager.step(2);
+  await eager.take(phase, 2);
   timings.clear();
-  const whole = median(eager.step(STEPS).seconds) * 1000;
+  const whole = median(await eager.take(phase, STEPS)) * 1000;
   const found = [...timings.values()];
   const parts = Map.groupBy(found, ({ part }) => part);
   const sum = (of: readonly Timing[]) =>

@@ -1,12 +1,13 @@
 /**
- * Samples a process that takes training steps, with `perf`: the step as it
- * runs, one graph function, whose parts cannot be timed from outside.
+ * Samples a process that takes training steps or evaluates, with `perf`: the
+ * step as it runs, one graph function, whose parts cannot be timed from outside.
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import { removeIfThere } from "../../../lib/store/files.ts";
 import type { PeerWork } from "../peer/peer.ts";
+import type { Phase } from "../step/training.ts";
 
 const PROCESS = fileURLToPath(new URL("steps.ts", import.meta.url));
 
@@ -25,14 +26,14 @@ const KINDS = [
 
 type Kind = typeof KINDS[number];
 
-/** A step: its median seconds, and the share of each kind. */
+/** A step or an evaluation: its median seconds, and the share of each kind. */
 export interface Sampled {
   readonly seconds: number;
   readonly shares: ReadonlyMap<Kind, number>;
 }
 
 /**
- * Samples the steps of a process of its own.
+ * Samples a process of its own that takes steps or evaluates.
  *
  * @param folder Folder of the model, in which the samples are stored too
  * @param library Folder of libtensorflow
@@ -42,12 +43,13 @@ export async function sampleSteps(
   folder: string,
   work: PeerWork,
   library: string,
+  phase: Phase,
 ): Promise<Sampled> {
   await perf("--version");
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--no-check", PROCESS],
-      ...[folder, JSON.stringify(work), library],
+      ...[folder, JSON.stringify(work), library, phase],
     ],
     // Names the kernels that oneDNN compiles, in a file for perf.
     env: { ONEDNN_JIT_PROFILE: "6" },

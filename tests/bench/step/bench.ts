@@ -27,7 +27,7 @@ import {
 } from "../options.ts";
 import { Peer, type PeerWork, type Timed } from "../peer/peer.ts";
 import { writeRandomModel } from "./random_model.ts";
-import { nameOf, type Shape, shapes } from "./work.ts";
+import { nameOf, RANKS, type Shape, shapes } from "./work.ts";
 
 /** One line of the result: seconds, or bytes for peak memory. */
 interface Row {
@@ -47,7 +47,6 @@ const WARM_UP_SECONDS = 2;
 const TURN_SECONDS = 0.1;
 /** Milliseconds of pause before a turn, since threads of the other side keep spinning for a while. */
 const PAUSE = 100;
-const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
 /** `deno task bench step`. */
 export const command: Command = {

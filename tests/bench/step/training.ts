@@ -22,10 +22,15 @@ import {
 } from "../../../lib/engine/training/evaluation.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import type { PeerWork } from "../peer/peer.ts";
+import { RANKS } from "./work.ts";
+
+/** What a {@linkcode Work} is timed at. */
+export type Phase = "step" | "evaluation";
 
 /** A model in training, and a batch. The engine must have been started. */
 export class Work {
   readonly #work: PeerWork;
+  readonly #eager: boolean;
   readonly #classifier: Classifier;
   readonly #examples: Examples;
   readonly #batch: Batch;
@@ -37,10 +42,11 @@ export class Work {
 
   /**
    * @param folder Folder of the model
-   * @param eager Runs the step operation by operation instead of as a graph
+   * @param eager Runs steps and evaluations operation by operation instead of as graphs
    */
   constructor(folder: string, work: PeerWork, eager = false) {
     this.#work = work;
+    this.#eager = eager;
     const model = parseModel(
       Deno.readTextFileSync(join(folder, "config.json")),
     );
@@ -81,6 +87,12 @@ export class Work {
     };
   }
 
+  /** Seconds of each of some steps, or of some evaluations at ranks 1 to 8. */
+  async take(phase: Phase, count: number): Promise<number[]> {
+    if (phase === "step") return this.step(count).seconds;
+    return (await this.evaluate(RANKS, count)).seconds;
+  }
+
   step(count: number) {
     const seconds: number[] = [];
     let loss = NaN;
@@ -101,18 +113,16 @@ export class Work {
     return { seconds, loss, peak_bytes: peakBytes() };
   }
 
-  /** Passes of the batch at all ranks; the first one traces, and is not counted. */
+  /** Passes of the batch at all ranks; the first one traces. */
   async evaluate(ranks: readonly number[], count: number) {
     const values = this.#state.values.dataSync() as Float32Array;
-    if (this.#evaluate === undefined) {
-      this.#evaluate = rankEvaluator(this.#classifier, {
-        alpha: this.#work.alpha,
-        scaling: "rank",
-        ranks,
-        batchSize: this.#work.batch,
-      });
-      await this.#evaluate(values, this.#examples);
-    }
+    this.#evaluate ??= rankEvaluator(this.#classifier, {
+      alpha: this.#work.alpha,
+      scaling: "rank",
+      ranks,
+      batchSize: this.#work.batch,
+      eager: this.#eager,
+    });
     const seconds: number[] = [];
     for (let i = 0; i < count; i++) {
       const begin = performance.now();
@@ -143,7 +153,7 @@ function fullExamples(
 }
 
 /** Largest resident size so far. */
-function peakBytes(): number {
+export function peakBytes(): number {
   const status = Deno.build.os === "linux"
     ? /^VmHWM:\s+(\d+) kB/m.exec(Deno.readTextFileSync("/proc/self/status"))
     : null;

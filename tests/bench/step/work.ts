@@ -107,6 +107,9 @@ export const shapes: readonly Shape[] = [
   { model: deberta, batch: 16, length: 64, evaluated: false },
 ];
 
+/** Ranks at which evaluations are timed. */
+export const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
+
 /** `roberta-base 16x64` */
 export function nameOf({ model, batch, length }: Shape): string {
   return `${model.name} ${batch}x${length}`;

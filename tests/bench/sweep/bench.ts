@@ -7,6 +7,8 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { readScores } from "../../../lib/artifacts/scores.ts";
+import { readTraining } from "../../../lib/artifacts/training.ts";
 import {
   type Arguments,
   type Command,
@@ -27,6 +29,9 @@ import { TimedPipeline } from "../timed_pipeline.ts";
 
 const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
+/** Trainings at a time. */
+const PROCESSES = 2;
+
 /** Accuracies at every rank. */
 const Scores = z.strictObject({
   dylora: z.array(z.number()).length(RANKS.length),
@@ -38,7 +43,7 @@ export const command: Command = {
   name: "bench sweep",
   usage: "",
   description:
-    "Time a sweep on SST-2 with MiniLM against PyTorch with PEFT: one DyLoRA and a LoRA of each rank from 1 to 8, all scored at every rank, two trainings at a time. Prints seconds of this project and of the peer, medians, their ratio, and the mean accuracies of both. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
+    "Time a sweep on SST-2 with MiniLM against PyTorch with PEFT: one DyLoRA and a LoRA of each rank from 1 to 8, all scored at every rank, two trainings at a time. Prints seconds of this project and of the peer, medians, their ratio, and the mean accuracies of both; and the seconds that this project's matrix products alone would take at the speed of the fastest of them, with padding and without. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
   options: [
     PRECISION,
     {
@@ -72,6 +77,7 @@ async function bench(given: Arguments): Promise<number> {
   for (const precision of precisions) {
     const times = { ours: [] as number[], peer: [] as number[] };
     const scores = { ours: NaN, peer: NaN };
+    let limit: Limit | undefined;
     for (let round = 0; round < rounds; round++) {
       using ours = new TimedPipeline(join(import.meta.dirname!, "sweep.yaml"), {
         model,
@@ -80,8 +86,12 @@ async function bench(given: Arguments): Promise<number> {
         examples: `${examples}`,
       });
       await ours.run("model", "data");
-      times.ours.push(await secondsOf(() => ours.run()));
+      let events = "";
+      times.ours.push(
+        await secondsOf(async () => events = await ours.run("--json")),
+      );
       scores.ours = mean(await ourScores(ours));
+      limit = await limitOf(ours, events);
       times.peer.push(
         await secondsOf(async () => {
           scores.peer = mean(
@@ -97,6 +107,7 @@ async function bench(given: Arguments): Promise<number> {
       ours: mine,
       peer: theirs,
       ratio: mine / theirs,
+      ...limit!,
       oursAccuracy: scores.ours,
       peerAccuracy: scores.peer,
     };
@@ -107,10 +118,50 @@ async function bench(given: Arguments): Promise<number> {
           `${theirs.toFixed(1).padStart(8)} ${row.ratio.toFixed(2)}, ` +
           `mean accuracy ${scores.ours.toFixed(3)} and ${
             scores.peer.toFixed(3)
+          }; products alone ${row.products.toFixed(1)}, without padding ${
+            row.unpadded.toFixed(1)
           }`,
     );
   }
   return EXIT.success;
+}
+
+/** What the matrix products of a sweep alone would take. */
+interface Limit {
+  /** Seconds at the speed of the fastest product. */
+  readonly products: number;
+  /** The same, for trainings whose batches have no padding. */
+  readonly unpadded: number;
+}
+
+/**
+ * Divides the operations in the artifacts by the speed that trainings measured
+ * of the fastest product of their model, as they ran two at a time.
+ *
+ * @param events What the run printed, one event a line
+ */
+async function limitOf(ours: TimedPipeline, events: string): Promise<Limit> {
+  const speeds = [...events.matchAll(/Peak speed of matrix products: (\d+)/g)]
+    .map(([, gflops]) => Number(gflops) * 1e9);
+  if (speeds.length === 0) throw new Error("No training has logged its speed");
+  let products = 0;
+  let unpadded = 0;
+  for (
+    const method of [
+      "dylora",
+      ...RANKS.map((rank) => `lora@rank=${rank}`),
+    ]
+  ) {
+    const folder = (stage: string) =>
+      ours.output("bench-sweep", `${stage}-${method}`);
+    const training = await readTraining(folder("train"));
+    const evaluation = await readScores(folder("evaluate"));
+    const { flops, tokens, paddedTokens } = training;
+    products += evaluation.flops + flops;
+    unpadded += evaluation.flops + flops * tokens / paddedTokens;
+  }
+  const speed = PROCESSES * median(speeds);
+  return { products: products / speed, unpadded: unpadded / speed };
 }
 
 /** The scores in the pipeline's artifacts. */
@@ -118,10 +169,7 @@ async function ourScores(
   ours: TimedPipeline,
 ): Promise<z.output<typeof Scores>> {
   const read = async (stage: string) => {
-    const path = ours.output("bench-sweep", `${stage}/scores.json`);
-    const { ranks } = JSON.parse(await Deno.readTextFile(path)) as {
-      ranks: { metrics: { accuracy: number } }[];
-    };
+    const { ranks } = await readScores(ours.output("bench-sweep", stage));
     return ranks.map(({ metrics }) => metrics.accuracy);
   };
   const lora = await Promise.all(
@@ -152,7 +200,7 @@ async function peerScores(
     learning_rate: 2e-3,
     ranks: RANKS,
     alpha: 16,
-    processes: 2,
+    processes: PROCESSES,
   };
   const { success, code, stdout } = await new Deno.Command(python, {
     args: [
