@@ -48,6 +48,7 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
   ["./main.ts", ["profile"], /^Usage: deno task bench profile/, [
     "--only SHAPE",
     "--precision LIST",
+    "--evaluate",
     "--samples",
     "--json",
   ]],
