@@ -21,7 +21,7 @@ import {
 import { checkServed } from "../lib/artifacts/ranks.ts";
 import type { Examples } from "../lib/engine/training/batch.ts";
 import { predictionsOf } from "../lib/glue/metrics.ts";
-import { defineTask } from "../lib/pipeline/task.ts";
+import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import { epoch, precision } from "../lib/stages/settings.ts";
 
 /** A text or a pair of texts. */
@@ -70,7 +70,7 @@ export default defineTask({
     const { labels } = training;
     const { rank, recommended } = await rankOf(
       training,
-      params,
+      stage,
       inputs.report?.[0]?.path,
     );
     checkServed(rank, training);
@@ -114,10 +114,13 @@ export default defineTask({
 /** The rank to predict at, and whether a report recommends it. */
 async function rankOf(
   training: Adapter["training"],
-  { rank, epoch }: {
-    readonly rank?: number | "recommended" | undefined;
-    readonly epoch: "last" | "best";
-  },
+  { params: { rank, epoch }, log }: Pick<
+    Stage<{
+      readonly rank?: number | "recommended" | undefined;
+      readonly epoch: "last" | "best";
+    }>,
+    "params" | "log"
+  >,
   report: string | undefined,
 ): Promise<{ readonly rank: number; readonly recommended: boolean }> {
   if (typeof rank === "number") return { rank, recommended: false };
@@ -133,7 +136,8 @@ async function rankOf(
   );
   try {
     const found = await recommendedRank(report, training, { epoch });
-    return { rank: found, recommended: true };
+    if (found.caution !== undefined) log(found.caution);
+    return { rank: found.rank, recommended: found.caution === undefined };
   } catch (error) {
     if (rank === undefined && error instanceof NoRecommendationError) {
       return own;

@@ -40,7 +40,7 @@ export interface CutAdapter {
  * @throws {Error} If these contradict each other, belong to another adapter, or exceed its rank.
  */
 export async function readCutAdapter(
-  stage: Pick<Stage<RankSettings>, "params" | "inputs">,
+  stage: Pick<Stage<RankSettings>, "params" | "inputs" | "log">,
 ): Promise<CutAdapter> {
   const { epoch } = stage.params;
   const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
@@ -50,7 +50,10 @@ export async function readCutAdapter(
 
 async function requestedRanks(
   adapter: Adapter,
-  { params, inputs }: Pick<Stage<RankSettings>, "params" | "inputs">,
+  { params, inputs, log }: Pick<
+    Stage<RankSettings>,
+    "params" | "inputs" | "log"
+  >,
 ): Promise<ModuleRanks> {
   const report = inputs.report?.[0];
   const ranks = inputs.ranks?.[0];
@@ -79,9 +82,12 @@ async function requestedRanks(
     return await ranksByModule(ranks, adapter, params);
   }
   const { training } = adapter;
-  const one = rank === "recommended"
-    ? await recommendedRank(report!.path, training, params)
-    : rank ?? training.rank;
+  let one = rank ?? training.rank;
+  if (one === "recommended") {
+    const found = await recommendedRank(report!.path, training, params);
+    if (found.caution !== undefined) log(found.caution);
+    one = found.rank;
+  }
   checkServed(one, training);
   const modules = modulesOf(Object.keys(adapter.tensors));
   return new Map(modules.map((module) => [module, one]));

@@ -37,6 +37,13 @@ interface Recommendation {
   readonly rank: number;
 }
 
+/** The rank to use. */
+export interface RecommendedRank {
+  readonly rank: number;
+  /** Sentence for the log if the report says that nothing was learnt, so that no rank is better than another. */
+  readonly caution?: string | undefined;
+}
+
 /**
  * The rank that a report recommends for an adapter.
  *
@@ -47,7 +54,7 @@ export async function recommendedRank(
   folder: string,
   training: AdapterRecord,
   request: RecommendationRequest,
-): Promise<number> {
+): Promise<RecommendedRank> {
   const { method } = training;
   const report = await readJsonFile(join(folder, "report.json"), Report);
   const found = recommendations(report, training, request);
@@ -78,7 +85,17 @@ export async function recommendedRank(
       `The report recommends several ranks for ${of} (${list}); select one by "variant" or "split", or give "rank" as a number`,
     );
   }
-  if (servedRanks(training).includes(rank)) return rank;
+  if (servedRanks(training).includes(rank)) {
+    const [headline] = comparisonsFor(report, training, request)
+      .flatMap(({ verdict }) =>
+        verdict?.kind === "nothing-learnt" ? verdict.headline : []
+      );
+    return {
+      rank,
+      caution: headline &&
+        `The report says: "${headline}" Rank ${rank} is used all the same`,
+    };
+  }
   throw new NoRecommendationError(
     `The report recommends rank ${rank} of ${method}, which the adapter of rank ${training.rank} does not serve: connect the adapter that was trained at rank ${rank}, or give "rank" as a number`,
   );

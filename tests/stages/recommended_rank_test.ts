@@ -1,6 +1,7 @@
 import {
   assertEquals,
   assertIsError,
+  assertMatch,
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
@@ -158,6 +159,26 @@ Deno.test("recommendedRank() names the epoch that a report lacks and the one tha
     );
   }));
 
+Deno.test("export-adapter says that the report behind its rank found nothing learnt", () =>
+  withReport(async ({ write, comparison, export: run }) => {
+    const verdict = comparison.verdict!;
+    write({ ...comparison, verdict: { ...verdict, kind: "recommended" } });
+    assertEquals((await run()).log.length, 1);
+    write({
+      ...comparison,
+      verdict: {
+        ...verdict,
+        kind: "nothing-learnt",
+        headline: "Nothing was learnt.",
+      },
+    });
+    const { log } = await run();
+    assertMatch(
+      log[0]!,
+      /^The report says: "Nothing was learnt\." Rank \d is used all the same$/,
+    );
+  }));
+
 Deno.test("export-adapter and merge reject a variant or a split without rank: recommended", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, TRAINING);
@@ -195,6 +216,11 @@ interface Reported {
   /** DyLoRA as a variant with a recommended rank. */
   at(rank: number, variant?: MethodSummary["variant"]): MethodSummary;
   write(...comparisons: Comparison[]): void;
+  /** Exports an adapter. */
+  export(
+    params?: Readonly<Record<string, unknown>>,
+    training?: Training,
+  ): ReturnType<typeof runTask>;
   /** The rank at which an adapter is exported. */
   take(
     params?: Readonly<Record<string, unknown>>,
@@ -222,6 +248,16 @@ function withReport(
         JSON.stringify({ comparisons, averages: [], choices: [] }),
       );
     write(comparison!);
+    const run: Reported["export"] = async (
+      params = {},
+      training = TRAINING,
+    ) => {
+      const adapter = await referenceAdapter(folder, training);
+      return runTask(exportAdapter, folder, {
+        rank: "recommended",
+        ...params,
+      }, { adapter, report });
+    };
     await body({
       comparison: comparison!,
       dylora,
@@ -231,12 +267,9 @@ function withReport(
         recommendation: { ...dylora.recommendation!, rank },
       }),
       write,
-      async take(params = {}, training = TRAINING) {
-        const adapter = await referenceAdapter(folder, training);
-        const { output } = await runTask(exportAdapter, folder, {
-          rank: "recommended",
-          ...params,
-        }, { adapter, report });
+      export: run,
+      async take(...given) {
+        const { output } = await run(...given);
         const config = join(output, "adapter_config.json");
         return JSON.parse(await Deno.readTextFile(config)).r;
       },
