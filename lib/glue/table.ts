@@ -40,6 +40,11 @@ export async function readTable(
 }
 
 async function readRows(path: string, columns: Columns): Promise<Row[]> {
+  if ((await Deno.stat(path)).isDirectory) {
+    throw new SyntaxError(
+      `"${path}" is a folder, such as Spark writes: give a single file`,
+    );
+  }
   switch (extname(path).toLowerCase()) {
     case ".tsv":
       return await readDelimited(path, columns, {

@@ -8,7 +8,7 @@ import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
 import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
-import { readTable } from "../../lib/glue/table.ts";
+import { readTable, TABLE_FORMATS } from "../../lib/glue/table.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 
 /** Reads the columns text and label of a file, and gives line and values of each row. */
@@ -255,6 +255,23 @@ Deno.test("toExamples() refuses a text of more than four million characters, wit
     SyntaxError,
     /^a.csv:2: The text has 4000001 characters; the maximum is 4000000/,
   );
+});
+
+Deno.test("readTable() refuses a folder with the name of a table, as Spark writes it", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (const end of TABLE_FORMATS) {
+      const path = join(folder, `a${end}`);
+      await Deno.mkdir(path);
+      await assertRejects(
+        () => readTable(path, ["text", "label"]),
+        SyntaxError,
+        `"${path}" is a folder, such as Spark writes: give a single file`,
+      );
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("readTable() refuses a table that is too large to decode, naming other formats", async () => {
