@@ -6,7 +6,7 @@ import {
   readAdapter,
   tensorsOf,
 } from "../lib/artifacts/adapter.ts";
-import { readModel } from "../lib/artifacts/model.ts";
+import { MODEL_FILES, readModel } from "../lib/artifacts/model.ts";
 import {
   type Classification,
   CLASSIFICATION_FILES,
@@ -57,6 +57,7 @@ export default defineTask({
   output: { kind: "classification", files: CLASSIFICATION_FILES },
   needs: ["engine"],
   async run(stage) {
+    const { findModelFiles } = await import("../lib/hub/model_source.ts");
     const { evaluateRanks } = await import(
       "../lib/engine/training/evaluation.ts"
     );
@@ -65,6 +66,7 @@ export default defineTask({
     );
     const { params, inputs } = stage;
     const model = inputs.model![0]!.path;
+    findModelFiles(model, MODEL_FILES, []);
     const adapter = await adapterIn(inputs.adapter![0]!.path, model);
     const { training } = adapter;
     const { labels } = training;

@@ -127,6 +127,34 @@ stages:
     );
   }));
 
+Deno.test("predict says what a folder lacks that is not a model", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const bare = join(folder, "bare");
+    Deno.mkdirSync(bare);
+    for (const file of ["config.json", "model.safetensors"]) {
+      Deno.copyFileSync(join(model, file), join(bare, file));
+    }
+    const cases: [string, RegExp][] = [
+      [bare, /^".*\/bare" has no "tokenizer\.json"\nUse a folder with/],
+      [folder, /^".*" has no "config\.json"\nUse a folder with/],
+      [
+        join(bare, "config.json"),
+        /^".*\/bare\/config\.json" has no "config\.json"\nUse a folder with/,
+      ],
+      [
+        adapter,
+        /^".*" has no "config\.json"\nThis is an adapter, not a model; use the model that it was trained on/,
+      ],
+    ];
+    for (const [given, message] of cases) {
+      const named = ["--adapter", adapter, "--model", given];
+      const { code, stderr } = await predict([...named, "great !"]);
+      assertEquals(code, 1, stderr);
+      assertMatch(stderr, message);
+    }
+  }));
+
 Deno.test("predict wants texts in the form of the data that the adapter was trained on", async () => {
   using test = new CliProject(`name: test
 params: { columns: [text] }
