@@ -199,23 +199,46 @@ function folderFault(out: string): string | undefined {
   if (system !== undefined) {
     return `The output folder "${out}" is in ${system}, where nothing can be stored`;
   }
-  const file = fileInWay(out);
-  if (file === undefined) return undefined;
-  return file === out
-    ? `The output folder "${out}" is a file`
-    : `The output folder "${out}" cannot be created because "${file}" is a file`;
+  const inWay = findInWay(out);
+  if (inWay === undefined) return undefined;
+  const { path, what } = inWay;
+  return path === out
+    ? `The output folder "${out}" is ${what}`
+    : `The output folder "${out}" cannot be created because "${path}" is ${what}`;
 }
 
-/** The file at an absolute path or above it, which keeps it from being a folder; undefined if there is none. */
-export function fileInWay(folder: string): string | undefined {
+/** What keeps a path from being a folder. */
+interface InWay {
+  readonly path: string;
+  /** `a file`, or `a link to "/a", which does not exist`. */
+  readonly what: string;
+}
+
+/** What is at an absolute path or above it, and keeps it from being a folder; undefined if nothing does. */
+export function findInWay(folder: string): InWay | undefined {
   for (let path = folder;; path = dirname(path)) {
     try {
-      return Deno.statSync(path).isDirectory ? undefined : path;
+      return Deno.statSync(path).isDirectory
+        ? undefined
+        : { path, what: "a file" };
     } catch (error) {
       const { NotADirectory, NotFound } = Deno.errors;
-      if (error instanceof NotFound || error instanceof NotADirectory) continue;
-      throw error;
+      if (!(error instanceof NotFound || error instanceof NotADirectory)) {
+        throw error;
+      }
+      const target = linkTarget(path);
+      if (target === undefined) continue;
+      return { path, what: `a link to "${target}", which does not exist` };
     }
+  }
+}
+
+/** What a link names; undefined if there is no link at the path. */
+function linkTarget(path: string): string | undefined {
+  try {
+    return Deno.readLinkSync(path);
+  } catch {
+    return undefined;
   }
 }
 

@@ -10,7 +10,7 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
-import { fileInWay, HELP, PROJECT, quoted } from "../arguments/options.ts";
+import { findInWay, HELP, PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
@@ -101,10 +101,10 @@ function write(
   replace: boolean,
 ): void {
   const folder = dirname(file);
-  const inWay = fileInWay(folder);
+  const inWay = findInWay(folder);
   if (inWay !== undefined) {
     throw new UsageError(
-      `"${shown}" cannot be written because "${inWay}" is a file: choose another file with --to`,
+      `"${shown}" cannot be written because "${inWay.path}" is ${inWay.what}: choose another file with --to`,
     );
   }
   Deno.mkdirSync(folder, { recursive: true });

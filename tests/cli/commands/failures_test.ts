@@ -142,8 +142,15 @@ Deno.test("pipeline names inputs in messages by the folders that the user sees",
 Deno.test("pipeline refuses an output folder that cannot be one, in words", async () => {
   using project = new CliProject("");
   const file = project.path("test.yaml");
+  const link = project.path("link");
+  Deno.symlinkSync("/mnt/none", link);
   const cases = [
     [file, `"${file}" is a file`],
+    [link, `"${link}" is a link to "/mnt/none", which does not exist`],
+    [
+      `${link}/out`,
+      `"${link}/out" cannot be created because "${link}" is a link to "/mnt/none", which does not exist`,
+    ],
     [
       `${file}/out`,
       `"${file}/out" cannot be created because "${file}" is a file`,
