@@ -148,7 +148,7 @@ export function readMatrix(
     if (!Key.safeParse(name).success) {
       faults.addAtKey(
         [...path, name],
-        `Invalid name "${name}" of a dimension: a name consists of at most 100 letters, digits, "_" and "-"`,
+        `Invalid name "${name}" of a dimension: a name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"`,
       );
     }
     dimensions[name] = checkValues(name, values, fail);

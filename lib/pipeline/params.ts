@@ -158,7 +158,8 @@ function change(
   return { ...params, [key]: changed };
 }
 
-const NAME_RULE = ': a name consists of letters, digits, "_" and "-"';
+const NAME_RULE =
+  ': a name consists of letters, digits, "_" and "-", and does not begin with "-"';
 
 /** Reports names below `params` that a dot path cannot contain. */
 function checkNames(params: Mapping, path: Path, faults: FaultList): void {

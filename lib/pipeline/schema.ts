@@ -65,17 +65,19 @@ function orReference<T extends z.ZodType>(schema: T) {
 
 const name = (what: string) =>
   z.string().regex(/^[A-Za-z0-9][\w-]{0,99}$/, {
-    error: `${what} consists of at most 100 letters, digits, "_" and "-"`,
+    error:
+      `${what} consists of at most 100 letters, digits, "_" and "-", and begins with a letter or digit`,
   });
 
 /** Name of a parameter or dimension, as references contain it. */
 export const Key = z.string().regex(/^\w[\w-]{0,99}$/, {
-  error: 'A name consists of at most 100 letters, digits, "_" and "-"',
+  error:
+    'A name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
 });
 
 /** The rule for text as a matrix value. */
 export const MATRIX_TEXT_RULE =
-  `text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-"; to use other text, choose a short name and add the text with "include"`;
+  `text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"`;
 
 /** A value of a matrix dimension; it becomes part of stage ids and folder names. */
 export const MatrixValue = z.union([

@@ -111,8 +111,34 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
     '3:14 Task module "file://TASKS/empty.ts" does not declare a task: "params" of its default export: expected a zod object',
   ]],
   ["a task outside the folder", `${head}  a: { task: ../x }`, [
-    '3:14 Invalid "task" of stage "a": a task consists of at most 100 letters, digits, "_" and "-", got text "../x"',
+    '3:14 Invalid "task" of stage "a": a task consists of at most 100 letters, digits, "_" and "-", and begins with a letter or digit, got text "../x"',
   ]],
+  [
+    "names that begin with another character than a letter or digit",
+    `name: -x
+params: { -p: 1 }
+stages:
+  _data:
+    task: fetch
+    with: { source: x }
+    matrix: { -d: [1], v: [.a] }`,
+    [
+      `1:7 Invalid "name" of the pipeline: a pipeline's name consists of at most 100 letters, digits, "_" and "-", and begins with a letter or digit, got text "-x"`,
+      '2:11 Invalid name "-p" in the pipeline: A name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
+      `4:3 Invalid name "_data" in the pipeline: A stage's name consists of at most 100 letters, digits, "_" and "-", and begins with a letter or digit`,
+    ],
+  ],
+  [
+    "dimensions and values that begin with another character than a letter or digit",
+    `${head}  data:
+    task: fetch
+    with: { source: x }
+    matrix: { -d: [1], v: [.a] }`,
+    [
+      '6:15 Invalid name "-d" of a dimension: a name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
+      '6:28 Invalid matrix value ".a": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"',
+    ],
+  ],
   ["a missing parameter", `${head}  a: { task: fetch }`, [
     '3:3 "source" of task "fetch" is missing',
   ]],
@@ -161,7 +187,7 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
     [
       '7:7 Dimension "none" has no values',
       '8:18 Dimension "twice" contains "1" twice',
-      `9:14 Invalid matrix value "a/b": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-"; to use other text, choose a short name and add the text with "include"`,
+      `9:14 Invalid matrix value "a/b": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"`,
       "10:14 A matrix value must be text or a finite number, got a list",
       '11:19 "exclude" names "tiwce", which is not a dimension of the matrix; did you mean "twice"?',
       '11:31 An entry of "exclude" must be a mapping with at least one key',

@@ -231,10 +231,10 @@ Deno.test('loadPipeline() refuses "<<" wherever nothing is merged', () =>
         ),
       );
     assertEquals(await overridden("{ train: { <<: { lr: 1 } } }"), [
-      `4:22 Invalid name "<<" of a parameter in profile "quick": a name consists of letters, digits, "_" and "-"`,
+      `4:22 Invalid name "<<" of a parameter in profile "quick": a name consists of letters, digits, "_" and "-", and does not begin with "-"`,
     ]);
     assertEquals(await overridden("{ list: [{ <<: { lr: 1 } }] }"), [
-      `4:22 Invalid name "<<" of a parameter in profile "quick": a name consists of letters, digits, "_" and "-"`,
+      `4:22 Invalid name "<<" of a parameter in profile "quick": a name consists of letters, digits, "_" and "-", and does not begin with "-"`,
     ]);
     assertEquals(
       await faultsOf(tasks, pipeline("{}", "{ note: { <<: { a: 1 } } }")),
@@ -248,7 +248,7 @@ Deno.test('loadPipeline() refuses "<<" wherever nothing is merged', () =>
         settings: [{ key: "train", value: { "<<": { lr: 1 } } }],
       }),
       [
-        '-S train={"<<":{"lr":1}}: Invalid name "<<" of a parameter: a name consists of letters, digits, "_" and "-"',
+        '-S train={"<<":{"lr":1}}: Invalid name "<<" of a parameter: a name consists of letters, digits, "_" and "-", and does not begin with "-"',
       ],
     );
   }));
