@@ -293,11 +293,11 @@ export function resultsName(args: Arguments, pipeline: string): string {
   );
 }
 
-/** A command on a stage with the parameters and the engine of these arguments, for a shell. */
+/** A command on a pipeline or its stages with the parameters and the engine of these arguments, for a shell. */
 export function stageCommand(
   command: string,
   args: Arguments,
-  stage: string,
+  ...stages: readonly string[]
 ): string {
   const options = KEY_OPTIONS.flatMap(({ name, short }) =>
     args.values(name).flatMap((value) => [
@@ -305,7 +305,7 @@ export function stageCommand(
       value,
     ])
   );
-  return ["deno", "task", command, args.positionals[0]!, stage, ...options]
+  return ["deno", "task", command, args.positionals[0]!, ...stages, ...options]
     .map(quoted).join(" ");
 }
 

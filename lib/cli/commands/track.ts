@@ -13,7 +13,9 @@ import {
   JSON_LINES,
   OUT,
   outOf,
+  quoted,
   shortPath,
+  stageCommand,
   TASKS,
 } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
@@ -84,8 +86,8 @@ async function track(args: Arguments): Promise<number> {
   );
   if (runs.length === 0) {
     throw new Error(
-      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "deno task pipeline ${
-        args.positionals[0]
+      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${
+        stageCommand("pipeline", args)
       }"`,
     );
   }
@@ -105,7 +107,7 @@ async function track(args: Arguments): Promise<number> {
     const anew = replaced > 0 ? `; ${replaced} replaced` : "";
     const before = present > 0 ? `; ${present} already there` : "";
     const hint = to === "tensorboard"
-      ? `\nShow it with "tensorboard --logdir ${target}"`
+      ? `\nShow it with "tensorboard --logdir ${quoted(target)}"`
       : "";
     writeLine(
       args,

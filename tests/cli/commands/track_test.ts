@@ -45,6 +45,18 @@ Deno.test("track writes event files for the results of the cache, once", async (
   assertEquals(listFiles(folder, "refuse"), files);
 });
 
+Deno.test("track quotes a folder in the command that shows it", async () => {
+  using project = new CliProject(PIPELINE);
+  await filledStore(project.path("out/cache"));
+  const folder = project.path("my runs");
+  const to = ["--to", "tensorboard", "--dir", folder];
+  const { lines } = await project.call("track", ...to);
+  assertEquals(lines, [
+    `3 runs added to ${folder}`,
+    `Show it with "tensorboard --logdir '${folder}'"`,
+  ]);
+});
+
 for (
   const [fault, args, code, message] of [
     ["no tracker", [], 2, /^Missing option "--to": give a tracker/],
@@ -89,7 +101,7 @@ Deno.test("track says that a pipeline has not run yet", async () => {
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^Pipeline "made" has no trainings or evaluations yet: run it with "deno task pipeline .*test.yaml"$/m,
+    /^Pipeline "made" has no trainings or evaluations yet: run it with "deno task pipeline \S+test.yaml --tasks \S+ --out \S+"$/m,
   );
 });
 
