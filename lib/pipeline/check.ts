@@ -208,7 +208,13 @@ function reportUnion(
     );
   }
   const best = branches.toSorted((a, b) => closeness(b) - closeness(a))[0];
-  reportIssues(best ?? [], faults, checked);
+  if (best !== undefined) return reportIssues(best, faults, checked);
+  // A union that tells its branches by a key has none for this value.
+  const options = "options" in issue ? issue.options : undefined;
+  const plain = options === undefined
+    ? { ...issue, code: "custom" }
+    : { ...issue, code: "invalid_value", values: options };
+  reportIssue(plain as Issue, faults, checked);
 }
 
 function closeness(issues: readonly Issue[]): number {

@@ -29,6 +29,10 @@ const MODULES: Readonly<Record<string, string>> = {
         lr: z.number().positive().default(0.001),
         seed: z.number().int().default(0),
         note: z.string().optional(),
+        draw: z.discriminatedUnion("kind", [
+          z.strictObject({ kind: z.literal("uniform") }),
+          z.strictObject({ kind: z.literal("list"), of: z.array(z.int()) }),
+        ]).optional(),
       }),
       inputs: {
         data: { kind: "dataset" },

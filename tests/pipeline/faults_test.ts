@@ -139,6 +139,17 @@ stages:
       '6:28 Invalid matrix value ".a": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"',
     ],
   ],
+  [
+    "a parameter of no known kind",
+    `${head}${data}  a: { task: train, with: { draw: { kind: unifrm } }, inputs: { data: data } }
+  b: { task: train, with: { draw: { of: [1] } }, inputs: { data: data } }
+  c: { task: train, with: { draw: { kind: list, of: x } }, inputs: { data: data } }`,
+    [
+      '4:43 Invalid "draw.kind" of task "train": expected "uniform" or "list", got text "unifrm"; did you mean "uniform"?',
+      '5:29 "draw.kind" of task "train" is missing',
+      '6:53 Invalid "draw.of" of task "train": expected a list, got text "x"',
+    ],
+  ],
   ["a missing parameter", `${head}  a: { task: fetch }`, [
     '3:3 "source" of task "fetch" is missing',
   ]],
