@@ -132,7 +132,21 @@ export function reportIssues(
   faults: FaultList,
   checked: Checked,
 ): void {
-  for (const issue of issues) reportIssue(issue, faults, checked);
+  const mistyped = new Set(
+    issues.flatMap(({ code, path }) =>
+      code === "invalid_type" ? path.join(".") : []
+    ),
+  );
+  for (const issue of issues) {
+    if (isOfLength(issue) && mistyped.has(issue.path.join("."))) continue;
+    reportIssue(issue, faults, checked);
+  }
+}
+
+/** Whether an issue is about a length, which zod also compares if the value is a list in place of text, or the reverse. */
+function isOfLength(issue: Issue): boolean {
+  return (issue.code === "too_small" || issue.code === "too_big") &&
+    ["array", "string"].includes(issue.origin);
 }
 
 function reportIssue(issue: Issue, faults: FaultList, checked: Checked): void {

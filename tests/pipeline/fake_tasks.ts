@@ -29,6 +29,7 @@ const MODULES: Readonly<Record<string, string>> = {
         lr: z.number().positive().default(0.001),
         seed: z.number().int().default(0),
         note: z.string().optional(),
+        ranks: z.array(z.int()).min(2).optional(),
         draw: z.discriminatedUnion("kind", [
           z.strictObject({ kind: z.literal("uniform") }),
           z.strictObject({ kind: z.literal("list"), of: z.array(z.int()) }),

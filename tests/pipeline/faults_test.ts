@@ -150,6 +150,15 @@ stages:
       '6:53 Invalid "draw.of" of task "train": expected a list, got text "x"',
     ],
   ],
+  [
+    "text in place of a list, and a list in place of text, with one fault each",
+    `${head}${data}  a: { task: train, with: { ranks: x }, inputs: { data: data } }
+  b: { task: fetch, with: { source: [] } }`,
+    [
+      '4:36 Invalid "ranks" of task "train": expected a list, got text "x"',
+      '5:29 Invalid "source" of task "fetch": expected text, got a list',
+    ],
+  ],
   ["a missing parameter", `${head}  a: { task: fetch }`, [
     '3:3 "source" of task "fetch" is missing',
   ]],
