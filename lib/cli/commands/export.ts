@@ -65,10 +65,13 @@ async function exportAdapter(args: Arguments): Promise<number> {
   const { stage, model, open } = await adapterStage(args, pattern, ["adapter"]);
   const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
   const output = resolve(Deno.cwd(), args.value("to") ?? name);
-  if (existsSync(output)) {
+  // The folder appears when it is complete.
+  const folder = `${output}.incomplete`;
+  const present = [output, folder].find((it) => existsSync(it));
+  if (present !== undefined) {
     throw new UsageError(
       `"${
-        shortPath(output)
+        shortPath(present)
       }" already exists: remove it, or choose another folder with --to`,
     );
   }
@@ -90,8 +93,6 @@ async function exportAdapter(args: Arguments): Promise<number> {
         place: relativeIfBelow(PROJECT, results.lastingPaths(results.of(id))),
       }],
     ]);
-  // The folder appears when it is complete.
-  const folder = `${output}.incomplete`;
   Deno.mkdirSync(folder, { recursive: true });
   try {
     await task.run({

@@ -92,6 +92,19 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   );
   assert(!project.exists("other") && !project.exists("other.incomplete"));
 
+  Deno.mkdirSync(project.path("other.incomplete"));
+  project.write("other.incomplete/notes.txt", "mine");
+  const beside = await project.call(
+    "export",
+    ...["train@rank=2", "--rank", "9", "-S", "word=two", ...other],
+  );
+  assertEquals(beside.code, 2);
+  assertMatch(
+    beside.stderr,
+    /other\.incomplete" already exists: remove it, or choose/,
+  );
+  assertEquals(project.read("other.incomplete/notes.txt"), "mine");
+
   const several = await project.call("export", "train", ...other);
   assertEquals(several.code, 2);
   assertMatch(
