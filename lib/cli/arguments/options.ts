@@ -236,9 +236,13 @@ export function findInWay(folder: string): InWay | undefined {
 /** What a link names; undefined if there is no link at the path. */
 function linkTarget(path: string): string | undefined {
   try {
-    return Deno.readLinkSync(path);
-  } catch {
-    return undefined;
+    return Deno.lstatSync(path).isSymlink ? Deno.readLinkSync(path) : undefined;
+  } catch (error) {
+    const { NotADirectory, NotFound } = Deno.errors;
+    if (error instanceof NotFound || error instanceof NotADirectory) {
+      return undefined;
+    }
+    throw error;
   }
 }
 
