@@ -137,9 +137,9 @@ async function readCode(
 }
 
 function readMemo(path: string): Map<string, TaskCode> {
-  const sealed = readSealed(path, quickChecksum);
-  return sealed.state === "whole" && sealed.value.version === VERSION
-    ? new Map(Object.entries(sealed.value.tasks as Record<string, TaskCode>))
+  const memo = readSealed(path, quickChecksum);
+  return memo?.version === VERSION
+    ? new Map(Object.entries(memo.tasks as Record<string, TaskCode>))
     : new Map();
 }
 

@@ -162,13 +162,11 @@ export async function currentCode(
  * @throws {StageFailure} If it is damaged.
  */
 export function readFreeze(folder: RunFolder): Freeze {
-  const sealed = readSealed(folder.frozen);
-  if (sealed.state !== "whole") {
-    throw new StageFailure(
-      `"${folder.frozen}" is damaged, so the job of an earlier run cannot be followed; run the stage again`,
-    );
-  }
-  return sealed.value as unknown as Freeze;
+  const freeze = readSealed(folder.frozen);
+  if (freeze !== undefined) return freeze as unknown as Freeze;
+  throw new StageFailure(
+    `"${folder.frozen}" is damaged, so the job of an earlier run cannot be followed; run the stage again`,
+  );
 }
 
 /** Files that must not change while a stage runs. */

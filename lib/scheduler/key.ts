@@ -347,9 +347,9 @@ export class SourcePaths {
   constructor(store: Store, project: string) {
     this.#store = store;
     this.#project = project;
-    const sealed = readSealed(this.#path, quickChecksum);
-    const paths = sealed.state === "whole" && sealed.value.version === VERSION
-      ? sealed.value.paths as Record<string, Record<string, string>>
+    const memo = readSealed(this.#path, quickChecksum);
+    const paths = memo?.version === VERSION
+      ? memo.paths as Record<string, Record<string, string>>
       : {};
     this.#known = new Map(Object.entries(paths));
   }

@@ -140,7 +140,7 @@ function isKept(found: FoundLog): boolean {
 /** When the run in the folder of a log started; undefined if there is none. */
 function startOf(found: FoundLog): string | undefined {
   const run = readSealed(runFile(found, "run.json"));
-  return run.state === "whole" ? String(run.value.started) : undefined;
+  return run && String(run.started);
 }
 
 /**
@@ -155,14 +155,14 @@ async function* readJob(
   isOver: () => boolean,
 ): AsyncGenerator<LogLine, boolean> {
   const run = readSealed(runFile(found, "run.json"));
-  if (run.state !== "whole") return true;
-  const started = String(run.value.started);
+  if (run === undefined) return true;
+  const started = String(run.started);
   const isTaken = () => startOf(found) !== started;
   const isEnd = () => isOver() || isTaken();
   const { mark } = JSON.parse(
     await Deno.readTextFile(runFile(found, "spec.json")),
   ) as Spec;
-  const stage = String(run.value.stage);
+  const stage = String(run.stage);
   const line = (event: Event): LogLine => (
     { at: (Date.now() - Date.parse(started)) / 1000, ...event }
   );

@@ -314,7 +314,7 @@ function takeCheckpoint(
   const memo = join(folder, "sources.json");
   const before = readSealed(memo);
   const sameSources = prints ===
-    (before.state === "whole" ? before.value.prints : "[]");
+    (before === undefined ? "[]" : before.prints);
   const attempts = [...Deno.readDirSync(folder)]
     .map(({ name }) => Number(name)).filter(Number.isInteger)
     .sort((a, b) => b - a);

@@ -96,7 +96,7 @@ export async function keptRunFolder(
       // Where locks work within one host only, its creator may live on another.
       const record = readSealed(join(path, "run.json"));
       if (
-        record.state !== "whole" || record.value.host === Deno.hostname() ||
+        record === undefined || record.host === Deno.hostname() ||
         touched < Date.now() - LONGEST_CREATION
       ) folder[Symbol.dispose]();
       else lock[Symbol.dispose]();
@@ -223,9 +223,9 @@ export async function sweepRuns(
 /** True if another host has made a run folder, or may be making it. */
 function isOfOtherHost(path: string): boolean {
   const run = readSealed(join(path, "run.json"));
-  return run.state === "whole"
-    ? run.value.host !== Deno.hostname()
-    : path.endsWith(IN_CREATION) && !isOld(path);
+  return run === undefined
+    ? path.endsWith(IN_CREATION) && !isOld(path)
+    : run.host !== Deno.hostname();
 }
 
 /** The lock of a run folder, taken if it is free. */
@@ -286,8 +286,8 @@ export function liveRuns(store: Store, mutex?: string): LiveRun[] {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
     // Its scheduler locks it before it writes this file, and must find the lock free.
-    if (run.state !== "whole") return [];
-    if (mutex !== undefined && run.value.mutex !== mutex) return [];
+    if (run === undefined) return [];
+    if (mutex !== undefined && run.mutex !== mutex) return [];
     const log = join(folder, "log.jsonl");
     const isFollowed = isWritten(log);
     // A job is submitted after the frozen files are noted.
@@ -296,10 +296,10 @@ export function liveRuns(store: Store, mutex?: string): LiveRun[] {
     if (!isFollowed && !hasJob) return [];
     const ended = isFollowed ? undefined : new LeftJob(folder).end();
     return [{
-      pipeline: String(run.value.pipeline),
-      stage: String(run.value.stage),
-      key: String(run.value.key),
-      started: String(run.value.started),
+      pipeline: String(run.pipeline),
+      stage: String(run.stage),
+      key: String(run.key),
+      started: String(run.started),
       holder: isFollowed
         ? lockHolder(join(folder, "lock"))
         : "a job that no run follows",

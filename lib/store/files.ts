@@ -189,41 +189,35 @@ export function seal(value: object, checksum: Checksum = digest): string {
   return `{"seal":"${checksum(json)}"${members}}\n`;
 }
 
-/** Inverse of {@linkcode seal}: cuts the original JSON out of the text. */
-function unsealed(text: string, seal: string): string {
-  const start = `{"seal":"${seal}"`;
-  const rest = text.slice(start.length, -1);
-  if (!text.startsWith(start) || !text.endsWith("\n")) return "";
-  return `{${rest.startsWith(",") ? rest.slice(1) : rest}`;
-}
-
-/** Result of {@linkcode readSealed}. */
-type Sealed =
-  | { readonly state: "whole"; readonly value: Record<string, unknown> }
-  | { readonly state: "missing" }
-  | { readonly state: "damaged" };
-
-/** Reads what {@linkcode writeSealed} wrote with the same checksum function. */
-export function readSealed(
-  path: string,
+/** Inverse of {@linkcode seal}; undefined if the text is damaged. */
+export function unseal(
+  text: string,
   checksum: Checksum = digest,
-): Sealed {
-  const text = readIfThere(path);
-  if (text === undefined) return { state: "missing" };
+): Record<string, unknown> | undefined {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch (error) {
-    if (error instanceof SyntaxError) return { state: "damaged" };
+    if (error instanceof SyntaxError) return undefined;
     throw error;
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    return { state: "damaged" };
+    return undefined;
   }
   const { seal, ...value } = parsed as Record<string, unknown>;
-  return seal === checksum(unsealed(text, String(seal)))
-    ? { state: "whole", value }
-    : { state: "damaged" };
+  const start = `{"seal":"${seal}"`;
+  if (!text.startsWith(start) || !text.endsWith("\n")) return undefined;
+  const json = `{${text.slice(start.length, -1).replace(/^,/, "")}`;
+  return seal === checksum(json) ? value : undefined;
+}
+
+/** Reads what {@linkcode writeSealed} wrote with the same checksum function; undefined if it is missing or damaged. */
+export function readSealed(
+  path: string,
+  checksum?: Checksum,
+): Record<string, unknown> | undefined {
+  const text = readIfThere(path);
+  return text === undefined ? undefined : unseal(text, checksum);
 }
 
 /**

@@ -1,6 +1,12 @@
 import { join } from "./paths.ts";
 import { quickChecksum } from "./digest.ts";
-import { entriesOf, readSealed, writeSealed } from "./files.ts";
+import {
+  entriesOf,
+  readIfThere,
+  readSealed,
+  unseal,
+  writeSealed,
+} from "./files.ts";
 import { lockFile } from "./locks.ts";
 import { fingerprint, settled } from "./stats.ts";
 
@@ -39,11 +45,10 @@ export class Histories {
   }
 
   read(pipeline: string, stage: string): History {
-    const sealed = readSealed(this.#path(pipeline, stage));
-    if (sealed.state !== "whole" || !Array.isArray(sealed.value.keys)) {
-      return { keys: [] };
-    }
-    return sealed.value as unknown as History;
+    const history = readSealed(this.#path(pipeline, stage));
+    return Array.isArray(history?.keys)
+      ? history as unknown as History
+      : { keys: [] };
   }
 
   /** Names of the pipelines whose stages have run. */
@@ -193,9 +198,9 @@ function readKeys(
   path: string,
   state: string | undefined,
 ): Map<string, string> {
-  const sealed = readSealed(path, quickChecksum);
-  return sealed.state === "whole" && sealed.value.state === state
-    ? new Map(Object.entries(sealed.value.keys as Record<string, string>))
+  const memo = readSealed(path, quickChecksum);
+  return memo !== undefined && memo.state === state
+    ? new Map(Object.entries(memo.keys as Record<string, string>))
     : new Map();
 }
 
@@ -233,8 +238,7 @@ export class Usage {
 }
 
 function readRuns(path: string): string[][] {
-  const sealed = readSealed(path);
-  return sealed.state === "whole" ? sealed.value.runs as string[][] : [];
+  return readSealed(path)?.runs as string[][] | undefined ?? [];
 }
 
 /** Keys of the results that a clean-up never removes: `pins.json`. */
@@ -246,14 +250,12 @@ export class Pins {
   }
 
   read(): Set<string> {
-    const sealed = readSealed(this.#path);
-    if (sealed.state === "damaged") {
-      throw new Error(
-        `"${this.#path}" is damaged; remove it and pin the results again`,
-      );
-    }
-    return new Set(
-      sealed.state === "whole" ? sealed.value.keys as string[] : [],
+    const text = readIfThere(this.#path);
+    if (text === undefined) return new Set();
+    const pins = unseal(text);
+    if (pins !== undefined) return new Set(pins.keys as string[]);
+    throw new Error(
+      `"${this.#path}" is damaged; remove it and pin the results again`,
     );
   }
 

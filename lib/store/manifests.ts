@@ -1,6 +1,12 @@
 import { join } from "./paths.ts";
 import { canonicalJson, digest, isDigest } from "./digest.ts";
-import { entriesOf, readSealed, removeIfThere, writeSealed } from "./files.ts";
+import {
+  entriesOf,
+  readIfThere,
+  removeIfThere,
+  unseal,
+  writeSealed,
+} from "./files.ts";
 import type { TreeFile } from "./blobs.ts";
 
 /** Version of the manifest format that this program writes. */
@@ -180,15 +186,14 @@ export class Manifests {
    * it is faster than computing the digest.
    */
   read(key: string, canonical?: string): Lookup {
-    const sealed = readSealed(this.path(key));
-    if (sealed.state === "missing") return { state: "none" };
-    if (sealed.state === "damaged") {
+    const text = readIfThere(this.path(key));
+    if (text === undefined) return { state: "none" };
+    const value = unseal(text);
+    if (value === undefined) {
       return { state: "unusable", fault: "is damaged", newer: false };
     }
-    const manifest = parseManifest(sealed.value);
-    if ("fault" in manifest) {
-      return { state: "unusable", ...manifest };
-    }
+    const manifest = parseManifest(value);
+    if ("fault" in manifest) return { state: "unusable", ...manifest };
     const own = canonicalJson(manifest.parts);
     const isOfKey = canonical === undefined
       ? digest(own) === key

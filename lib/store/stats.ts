@@ -231,11 +231,9 @@ function isSame(known: Entry, now: Fingerprint, kind: Kind): boolean {
 }
 
 function read(path: string): Map<string, Entry> {
-  const sealed = readSealed(path, quickChecksum);
-  if (sealed.state !== "whole" || sealed.value.version !== VERSION) {
-    return new Map();
-  }
-  const rows = sealed.value.entries as Row[];
+  const memo = readSealed(path, quickChecksum);
+  if (memo?.version !== VERSION) return new Map();
+  const rows = memo.entries as Row[];
   return new Map(rows.map((
     [path, size, modified, changed, inode, blob],
   ) => [path, { size, modified, changed, inode, blob }]));

@@ -144,9 +144,9 @@ async function readSnapshot(
   source: Source,
   store: Store,
 ): Promise<Graph | undefined> {
-  const sealed = readSealed(snapshotPath(source, store), quickChecksum);
-  if (sealed.state !== "whole") return undefined;
-  const { version, text, files, graph } = sealed.value as {
+  const snapshot = readSealed(snapshotPath(source, store), quickChecksum);
+  if (snapshot === undefined) return undefined;
+  const { version, text, files, graph } = snapshot as {
     version: number;
     text: string;
     files: readonly SourceFile[];

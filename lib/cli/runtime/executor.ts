@@ -166,9 +166,9 @@ async function nodeHost(
   if (tasks.size === 0) return thisHost;
   const program = fromFileUrl(import.meta.resolve("./node_facts.ts"));
   const path = store.path("nodes.json");
-  const sealed = readSealed(path);
-  const kept = sealed.state === "whole" && sealed.value.version === VERSION
-    ? sealed.value.nodes as Record<string, NodeAnswer>
+  const memo = readSealed(path);
+  const kept = memo?.version === VERSION
+    ? memo.nodes as Record<string, NodeAnswer>
     : {};
   const answers: [string, NodeAnswer][] = [];
   for (const [nodes, task] of tasks) {
