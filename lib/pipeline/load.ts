@@ -7,7 +7,6 @@ import {
   FaultList,
   type Mapping,
   PipelineError,
-  readText,
   SourceText,
 } from "./faults.ts";
 import type { Declaration, Graph, GraphStage, Shown } from "./graph.ts";
@@ -29,18 +28,10 @@ export interface LoadOptions {
 }
 
 /**
- * Reads and checks a pipeline file and expands its stages.
+ * Checks the text of a pipeline file and expands its stages.
  *
  * @throws {PipelineError} With all faults of the file.
  */
-export async function loadPipeline(
-  file: string,
-  options: LoadOptions,
-): Promise<Graph> {
-  return await expandPipeline(file, await readText(file), options);
-}
-
-/** Checks the text of a pipeline file and expands its stages; see `loadPipeline()`. */
 export async function expandPipeline(
   file: string,
   text: string,

@@ -162,11 +162,6 @@ export type Lookup =
   /** There is a manifest, but it cannot be used. */
   | { readonly state: "unusable" } & Fault;
 
-/** The key of the parts. */
-export function keyOf(parts: KeyParts): string {
-  return digest(canonicalJson(parts));
-}
-
 /** Manifests by key: `manifests/ab/cdef....json`. */
 export class Manifests {
   readonly folder: string;

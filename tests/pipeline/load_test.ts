@@ -6,7 +6,7 @@ import {
 } from "@std/assert";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { loadPipeline } from "../../lib/pipeline/load.ts";
+import { readText } from "../../lib/pipeline/faults.ts";
 import { load, withTasks } from "./fake_tasks.ts";
 
 const PIPELINE = `
@@ -42,7 +42,7 @@ stages:
   other: { task: fetch, with: { source: x, options: { mode: all } } }
 `;
 
-Deno.test("loadPipeline() expands stages in topological order", () =>
+Deno.test("expandPipeline() expands stages in topological order", () =>
   withTasks(async (tasks) => {
     const { pipeline, stages, show } = await load(tasks, PIPELINE);
     assertEquals(pipeline, "test");
@@ -60,7 +60,7 @@ Deno.test("loadPipeline() expands stages in topological order", () =>
     assertEquals(show, [{ stage: "report", file: "report.md" }]);
   }));
 
-Deno.test("loadPipeline() resolves everything that a stage has", () =>
+Deno.test("expandPipeline() resolves everything that a stage has", () =>
   withTasks(async (tasks) => {
     const { stages } = await load(tasks, PIPELINE);
     const { declaration, module, ...stage } = stages.get("train@cola,seed=1")!;
@@ -106,7 +106,7 @@ Deno.test("loadPipeline() resolves everything that a stage has", () =>
     assertEquals(stages.get("data@mrpc")!.declaration.sources, true);
   }));
 
-Deno.test("loadPipeline() applies a profile, then settings", () =>
+Deno.test("expandPipeline() applies a profile, then settings", () =>
   withTasks(async (tasks) => {
     const lr = async (id: string, options: Parameters<typeof load>[2]) => {
       const { stages } = await load(tasks, PIPELINE, options);
@@ -141,7 +141,7 @@ stages:
   report: { task: report, inputs: { models: ["first[*]", "second[*]"] } }
 `;
 
-Deno.test("loadPipeline() makes no stage where all places are excluded, and leaves out the inputs that name it", () =>
+Deno.test("expandPipeline() makes no stage where all places are excluded, and leaves out the inputs that name it", () =>
   withTasks(async (tasks) => {
     const some = await load(tasks, CHAIN("[{ glue: cola }]"));
     assertEquals(some.stages.get("second@mrpc")!.inputs.start, [
@@ -163,7 +163,7 @@ Deno.test("loadPipeline() makes no stage where all places are excluded, and leav
     ]);
   }));
 
-Deno.test("loadPipeline() makes no stage for an empty list that a parameter gives, until a profile fills it", () =>
+Deno.test("expandPipeline() makes no stage for an empty list that a parameter gives, until a profile fills it", () =>
   withTasks(async (tasks) => {
     const text = `
 name: test
@@ -186,7 +186,7 @@ stages:
     ]);
   }));
 
-Deno.test("loadPipeline() refuses an input that needs a stage whose places are all excluded", () =>
+Deno.test("expandPipeline() refuses an input that needs a stage whose places are all excluded", () =>
   withTasks(async (tasks) => {
     const text = `
 name: test
@@ -207,7 +207,7 @@ stages:
     );
   }));
 
-Deno.test("loadPipeline() takes references unquoted in flow and in block style", () =>
+Deno.test("expandPipeline() takes references unquoted in flow and in block style", () =>
   withTasks(async (tasks) => {
     const { stages } = await load(
       tasks,
@@ -239,7 +239,7 @@ stages:
     ]);
   }));
 
-Deno.test("loadPipeline() lets 'include' give settings to combinations", () =>
+Deno.test("expandPipeline() lets 'include' give settings to combinations", () =>
   withTasks(async (tasks) => {
     const { stages } = await load(
       tasks,
@@ -265,11 +265,11 @@ stages:
     assertEquals(stages.has("train@rte"), false);
   }));
 
-Deno.test("loadPipeline() reads only files of a valid size and encoding", () =>
+Deno.test("readText() reads only files of a valid size and encoding", () =>
   withTasks(async (tasks) => {
     const refuses = async (name: string, message: RegExp) => {
       assertIsError(
-        await assertRejects(() => loadPipeline(join(tasks, name), { tasks })),
+        await assertRejects(() => readText(join(tasks, name))),
         Error,
         message,
       );
@@ -286,6 +286,4 @@ Deno.test("loadPipeline() reads only files of a valid size and encoding", () =>
     );
     await writeFile(join(tasks, "latin.yaml"), new Uint8Array([0x6e, 0xe4]));
     await refuses("latin.yaml", /The file is not valid UTF-8/);
-    await writeFile(join(tasks, "void.yaml"), "# nothing\n");
-    await refuses("void.yaml", /The file is empty/);
   }));

@@ -1,20 +1,22 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { readText } from "../../lib/pipeline/faults.ts";
 import type { Graph } from "../../lib/pipeline/graph.ts";
-import { loadPipeline } from "../../lib/pipeline/load.ts";
+import { expandPipeline } from "../../lib/pipeline/load.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 const NAMES = [...Deno.readDirSync(join(ROOT, "pipelines"))]
   .flatMap(({ name }) => /^(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
 
-function load(
+async function load(
   name: string,
   values: Readonly<Record<string, unknown>> = {},
   profile?: string,
 ): Promise<Graph> {
-  return loadPipeline(join(ROOT, "pipelines", `${name}.yaml`), {
+  const file = join(ROOT, "pipelines", `${name}.yaml`);
+  return await expandPipeline(file, await readText(file), {
     tasks: join(ROOT, "tasks"),
     profile,
     settings: Object.entries(values).map(([key, value]) => ({ key, value })),

@@ -124,7 +124,7 @@ stages:
 }
 
 Deno.test(
-  'loadPipeline() merges the mapping under "<<"; the keys beside it take precedence',
+  'expandPipeline() merges the mapping under "<<"; the keys beside it take precedence',
   () =>
     withTasks(async (tasks) => {
       const { stages } = await load(
@@ -139,7 +139,7 @@ Deno.test(
 );
 
 Deno.test(
-  'loadPipeline() merges a list of mappings under "<<"; the first that has a key takes precedence',
+  'expandPipeline() merges a list of mappings under "<<"; the first that has a key takes precedence',
   () =>
     withTasks(async (tasks) => {
       const params =
@@ -176,7 +176,7 @@ Deno.test(
     }),
 );
 
-Deno.test("loadPipeline() marks the merge key for faults of merged parameters", () =>
+Deno.test("expandPipeline() marks the merge key for faults of merged parameters", () =>
   withTasks(async (tasks) => {
     const faults = (params: string, parameters: string) =>
       faultsOf(tasks, pipeline(params, parameters));
@@ -206,7 +206,7 @@ Deno.test("loadPipeline() marks the merge key for faults of merged parameters", 
     );
   }));
 
-Deno.test("loadPipeline() refuses a merge key below the parameters of a stage", () =>
+Deno.test("expandPipeline() refuses a merge key below the parameters of a stage", () =>
   withTasks(async (tasks) => {
     assertEquals(
       await faultsOf(
@@ -220,7 +220,7 @@ Deno.test("loadPipeline() refuses a merge key below the parameters of a stage", 
     );
   }));
 
-Deno.test('loadPipeline() refuses "<<" wherever nothing is merged', () =>
+Deno.test('expandPipeline() refuses "<<" wherever nothing is merged', () =>
   withTasks(async (tasks) => {
     const overridden = async (profile: string) =>
       await faultsOf(

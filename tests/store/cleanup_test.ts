@@ -10,7 +10,6 @@ import {
   listResults,
 } from "../../lib/store/cleanup.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
-import { keyOf } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
@@ -31,7 +30,7 @@ async function addResult(store: Store, n: number): Promise<Manifest> {
   const files = [{ path: "out.txt", ...content }];
   const manifest: Manifest = {
     version: 2,
-    key: keyOf(parts),
+    key: digest(canonicalJson(parts)),
     parts,
     task: "make",
     pipeline: "test",

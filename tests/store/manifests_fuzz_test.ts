@@ -2,7 +2,6 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { canonicalJson, digest } from "../../lib/store/digest.ts";
 import {
-  keyOf,
   type Manifest,
   Manifests,
   parseManifest,
@@ -24,7 +23,7 @@ const FILES = [
 ];
 const MANIFEST: Manifest = {
   version: 2,
-  key: keyOf(PARTS),
+  key: digest(canonicalJson(PARTS)),
   parts: PARTS,
   task: "train",
   pipeline: "test",

@@ -1,6 +1,6 @@
-import { canonicalJson } from "../../lib/store/digest.ts";
+import { canonicalJson, digest } from "../../lib/store/digest.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
-import { keyOf, type Manifest } from "../../lib/store/manifests.ts";
+import type { Manifest } from "../../lib/store/manifests.ts";
 import { Store } from "../../lib/store/store.ts";
 
 /** When the first result of the tests started. */
@@ -67,7 +67,7 @@ export async function addResult(
   const log = lines.map((line) => `${JSON.stringify(line)}\n`);
   const manifest: Manifest = {
     version: 2,
-    key: keyOf(parts),
+    key: digest(canonicalJson(parts)),
     parts,
     task: "train",
     pipeline,
