@@ -17,7 +17,7 @@ import { type Arguments, UsageError } from "./arguments.ts";
 import { PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
 
 /** A pipeline, opened for a command. */
-interface OpenedPipeline {
+export interface OpenedPipeline {
   readonly graph: Graph;
   /** Ids of the stages that the command line names. */
   readonly selected: readonly string[];
@@ -40,7 +40,7 @@ interface OpenedPipeline {
 export async function openPipeline(
   args: Arguments,
   out: string,
-  patterns = args.positionals.slice(1),
+  patterns: readonly string[] = args.positionals.slice(1),
 ): Promise<OpenedPipeline> {
   const since = Date.now();
   const file = findPipeline(args.positionals[0]!);

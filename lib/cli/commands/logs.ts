@@ -8,14 +8,8 @@ import {
   EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
-import {
-  HELP,
-  JSON_LINES,
-  KEY_OPTIONS,
-  settingsOf,
-} from "../arguments/options.ts";
-import { plannedEngine } from "../runtime/executor.ts";
+import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { openPlanned } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { progressText } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
@@ -47,8 +41,7 @@ export const logsCommand: Command = {
 };
 
 async function printLog(args: Arguments): Promise<number> {
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(args, settings.out);
+  const { graph, selected, store, settings } = await openPlanned(args);
   const [id, ...others] = selected;
   if (id === undefined || others.length > 0) {
     throw new UsageError(
@@ -57,13 +50,8 @@ async function printLog(args: Arguments): Promise<number> {
       }"; name one of them`,
     );
   }
-  const runtimes = { engine: plannedEngine(args, graph, store) };
   const find = () =>
-    needingResult(
-      args,
-      id,
-      () => findStageLog(graph, id, { ...settings, runtimes }, store),
-    );
+    needingResult(args, id, () => findStageLog(graph, id, settings, store));
   using interrupts = watchInterrupts(() => {});
   for await (
     const line of readLog(await find(), args.has("follow"), {

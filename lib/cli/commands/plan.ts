@@ -9,15 +9,8 @@ import {
   status,
 } from "../../scheduler/plan.ts";
 import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
-import {
-  FORCE,
-  HELP,
-  JSON_LINES,
-  KEY_OPTIONS,
-  settingsOf,
-} from "../arguments/options.ts";
-import { plannedEngine } from "../runtime/executor.ts";
+import { FORCE, HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { openPlanned } from "../runtime/executor.ts";
 import {
   clip,
   count,
@@ -80,20 +73,15 @@ export async function printPlan(
   args: Arguments,
 ): Promise<Readonly<Record<State, number>>> {
   const start = performance.now();
-  const settings = await settingsOf(args);
-  const { graph, selected, forced, store, saveGraph } = await openPipeline(
-    args,
-    settings.out,
-  );
   const json = args.has("json");
   const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);
-  const decisions = await plan(graph, selected, {
-    ...settings,
-    runtimes: {
-      engine: plannedEngine(args, graph, store, json ? print : () => {}),
-    },
-    force: forced,
-  }, store);
+  const say = json ? print : () => {};
+  const { graph, selected, store, saveGraph, settings } = await openPlanned(
+    args,
+    undefined,
+    say,
+  );
+  const decisions = await plan(graph, selected, settings, store);
   await saveGraph();
   const counts = { run: 0, restore: 0, unchanged: 0, unknown: 0, skip: 0 };
   for (const { state } of decisions.values()) counts[state]++;
@@ -170,16 +158,11 @@ export const explainCommand: Command = {
 };
 
 async function explainStages(args: Arguments): Promise<number> {
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(args, settings.out);
+  const { graph, selected, settings } = await openPlanned(args);
   const stages = selected.length > 0 ? selected : graph.stages.keys();
   const style = styleFor(Deno.stdout);
-  const engine = plannedEngine(args, graph, store);
   for (const id of stages) {
-    const explanation = await explain(graph, id, {
-      ...settings,
-      runtimes: { engine },
-    });
+    const explanation = await explain(graph, id, settings);
     writeLine(args, explanation, explanationText(explanation, style));
   }
   return EXIT.success;
@@ -263,12 +246,8 @@ export const statusCommand: Command = {
 };
 
 async function printStatus(args: Arguments): Promise<number> {
-  const settings = await settingsOf(args);
-  const { graph, store, saveGraph } = await openPipeline(args, settings.out);
-  const stages = await status(graph, {
-    ...settings,
-    runtimes: { engine: plannedEngine(args, graph, store) },
-  });
+  const { graph, saveGraph, settings } = await openPlanned(args);
+  const stages = await status(graph, settings);
   await saveGraph();
   const style = styleFor(Deno.stdout);
   const lines = stages.map((it) => ({ it, ...statusOf(it, style) }));

@@ -5,9 +5,8 @@ import { NoResultError } from "../../scheduler/failure.ts";
 import { openResults, type ResultFolders } from "../../scheduler/results.ts";
 import { join } from "../../store/paths.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
-import { settingsOf, stageCommand } from "../arguments/options.ts";
-import { plannedEngine } from "../runtime/executor.ts";
+import { stageCommand } from "../arguments/options.ts";
+import { openPlanned } from "../runtime/executor.ts";
 
 /**
  * Does work that reads the result of a stage.
@@ -59,12 +58,9 @@ export async function adapterStage(
   pattern: string,
   kinds: readonly ("adapter" | "peft")[],
 ): Promise<AdapterStage> {
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(
-    args,
-    settings.out,
-    [pattern],
-  );
+  const { graph, selected, store, settings } = await openPlanned(args, [
+    pattern,
+  ]);
   const isAdapter = ({ declaration: { output } }: GraphStage) =>
     kinds.some((kind) => kind === output.kind);
   const [stage, other] = selected.map((id) => graph.stages.get(id)!)
@@ -82,7 +78,6 @@ export async function adapterStage(
       `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
     );
   }
-  const runtimes = { engine: plannedEngine(args, graph, store) };
   return {
     graph,
     stage,
@@ -91,7 +86,7 @@ export async function adapterStage(
       needingResult(
         args,
         id,
-        () => openResults(graph, id, stages, { ...settings, runtimes }, store),
+        () => openResults(graph, id, stages, settings, store),
       ),
   };
 }

@@ -2,7 +2,7 @@ import type { Host } from "../../engine/install/host.ts";
 import type { Graph } from "../../pipeline/graph.ts";
 import type { NodeAnswer, Slurm } from "../../scheduler/executors/slurm.ts";
 import type { SlurmSettings } from "../../scheduler/executors/slurm_settings.ts";
-import type { Runtime } from "../../scheduler/settings.ts";
+import type { Runtime, Settings } from "../../scheduler/settings.ts";
 import { digest } from "../../store/digest.ts";
 import { readSealed, writeSealed } from "../../store/files.ts";
 import { fromFileUrl, join } from "../../store/paths.ts";
@@ -12,7 +12,11 @@ import {
   type Option,
   UsageError,
 } from "../arguments/arguments.ts";
-import { EXECUTOR, PROJECT } from "../arguments/options.ts";
+import {
+  type OpenedPipeline,
+  openPipeline,
+} from "../arguments/open_pipeline.ts";
+import { EXECUTOR, PROJECT, settingsOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 import { engineOption, hostFor, selectedEngine } from "./engine.ts";
 
@@ -83,13 +87,21 @@ export function engineForRun(
   return selectedEngine(args, { say, signal, forRun: true, findHost });
 }
 
-/** The engine for commands that run no stages: of the nodes or of this machine. Nothing is installed. */
-export function plannedEngine(
+/**
+ * Opens a pipeline for a command that runs no stages, with the settings of a run
+ * with these arguments. Its engine is that of the nodes or of this machine, and
+ * is not installed.
+ *
+ * @param patterns As of {@linkcode openPipeline}.
+ */
+export async function openPlanned(
   args: Arguments,
-  graph: Graph,
-  store: Store,
+  patterns?: readonly string[],
   say: (message: Message) => void = () => {},
-): () => Promise<Runtime> {
+): Promise<OpenedPipeline & { readonly settings: Settings }> {
+  const settings = await settingsOf(args);
+  const opened = await openPipeline(args, settings.out, patterns);
+  const { graph, forced: force, store } = opened;
   const findHost = async () => {
     const slurm = await slurmExecutor(
       args,
@@ -99,7 +111,8 @@ export function plannedEngine(
       ? await hostFor(args)
       : await nodeHost(args, slurm, graph, store, say);
   };
-  return selectedEngine(args, { say, findHost });
+  const runtimes = { engine: selectedEngine(args, { say, findHost }) };
+  return { ...opened, settings: { ...settings, force, runtimes } };
 }
 
 /** What a profile file may contain, besides the settings of the executor that are options. */
