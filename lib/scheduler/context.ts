@@ -32,7 +32,7 @@ export async function openContext(
   graph: Graph,
   targets: readonly string[],
   settings: Settings,
-  store = openStore(settings),
+  store: Store,
 ): Promise<Context> {
   checkNames(graph);
   const selected = selectStages(graph, targets);

@@ -1,6 +1,7 @@
 import { didYouMean, readText } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { taskCode } from "../../scheduler/code.ts";
+import { openStore } from "../../scheduler/context.ts";
 import { digest, quickChecksum } from "../../store/digest.ts";
 import {
   entriesOf,
@@ -12,7 +13,7 @@ import {
 } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import { fingerprint, settled } from "../../store/stats.ts";
-import { Store } from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
 
@@ -51,7 +52,7 @@ export async function openPipeline(
     settings: args.values("set"),
     tasks: tasksOf(args),
   };
-  const store = new Store(join(out, "cache"));
+  const store = openStore({ out });
   const saved = await readSnapshot(source, store);
   const read = saved ?? await readGraph(source);
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };

@@ -1,5 +1,5 @@
-import { join } from "node:path";
 import { didYouMean } from "../../pipeline/faults.ts";
+import { openStore } from "../../scheduler/context.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { sweepRuns } from "../../scheduler/runs.ts";
 import { defaultSettings } from "../../scheduler/settings.ts";
@@ -10,7 +10,7 @@ import {
   type Listed,
   listResults,
 } from "../../store/cleanup.ts";
-import { Store } from "../../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import {
   type Arguments,
   type Command,
@@ -82,7 +82,7 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
         `Option "--${CACHE_LIMIT.name}" is for "cache gc" only`,
       );
     }
-    return await action(new Store(join(outOf(args), "cache")), args);
+    return await action(openStore({ out: outOf(args) }), args);
   },
 };
 

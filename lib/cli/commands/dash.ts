@@ -1,6 +1,5 @@
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { join } from "../../store/paths.ts";
-import { Store } from "../../store/store.ts";
 import {
   type Arguments,
   type Command,
@@ -50,9 +49,9 @@ The page is served on this machine only (127.0.0.1), at an address with a random
 async function serveDash(args: Arguments): Promise<number> {
   const out = outOf(args);
   // Reports errors in the arguments and in the file before it serves anything.
-  await openPipeline(args, out);
+  const { store } = await openPipeline(args, out);
   const follower = new Follower({
-    store: new Store(join(out, "cache")),
+    store,
     out,
     graph: async () => (await openPipeline(args, out)).graph,
     status: () => readStatus(args),

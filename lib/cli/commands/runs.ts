@@ -6,9 +6,8 @@ import {
 } from "../../pipeline/faults.ts";
 import { matchStages } from "../../pipeline/graph.ts";
 import { readYaml } from "../../pipeline/read.ts";
+import { openStore } from "../../scheduler/context.ts";
 import { holdOff } from "../../store/cleanup.ts";
-import { join } from "../../store/paths.ts";
-import { Store } from "../../store/store.ts";
 import {
   type Arguments,
   type Command,
@@ -68,7 +67,7 @@ export const runsCommand: Command = {
 };
 
 async function printRuns(args: Arguments): Promise<number> {
-  const store = new Store(join(outOf(args), "cache"));
+  const store = openStore({ out: outOf(args) });
   let rows: Row[];
   {
     // Keeps a clean-up from removing manifests and their files meanwhile.

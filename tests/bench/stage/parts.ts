@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { PROJECT } from "../../../lib/cli/arguments/options.ts";
 import type { GraphStage } from "../../../lib/pipeline/graph.ts";
-import { openContext } from "../../../lib/scheduler/context.ts";
+import { openContext, openStore } from "../../../lib/scheduler/context.ts";
 import { local } from "../../../lib/scheduler/executors/local.ts";
 import { inNamespace } from "../../../lib/scheduler/executors/namespace.ts";
 import type {
@@ -240,8 +240,9 @@ export async function schedulerParts(): Promise<Parts> {
   const more = { project: PROJECT };
   await project.run({ ...STAGES }, more);
   const graph = await project.graph({ ...STAGES });
-  const context = await openContext(graph, [], project.settings(more));
-  const { store } = context;
+  const settings = project.settings(more);
+  const store = openStore(settings);
+  const context = await openContext(graph, [], settings, store);
   const [first, next] = [...graph.stages.values()] as [GraphStage, GraphStage];
   const results = new Map<string, Manifest>();
   const resultOf = async (stage: GraphStage) => {
