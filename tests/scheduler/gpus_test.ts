@@ -6,6 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { runtimeOf } from "../../lib/cli/runtime/engine.ts";
+import { thisHost } from "../../lib/engine/install/host.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { gpusAmong } from "../../lib/scheduler/settings.ts";
 import { lockFolder } from "../../lib/scheduler/gpus.ts";
@@ -190,7 +191,7 @@ Deno.test("runtimeOf() asks for a GPU when TensorFlow computes on one, and other
       env: {},
       prepare: () => Promise.resolve(choice),
     };
-    return (await runtimeOf(choice, {})).gpus;
+    return (await runtimeOf(choice, {}, thisHost)).gpus;
   };
   assertEquals(await gpusOf("tensorflow", "gpu"), 1);
   assertEquals(await gpusOf("tensorflow", "cpu"), 0);

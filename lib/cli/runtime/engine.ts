@@ -16,10 +16,10 @@ import type { Message } from "../terminal/messages.ts";
 const KERNELS =
   new URL("../../engine/tensorflow/kernels.ts", import.meta.url).href;
 
-/** For commands that do not run stages, all of these can be left out. */
+/** Options of {@linkcode selectedEngine}. */
 interface EngineOptions {
   /** Prints messages about the engine. */
-  readonly say?: ((message: Message) => void) | undefined;
+  readonly say: (message: Message) => void;
   /** Stops an installation. */
   readonly signal?: AbortSignal;
   /** True if stages will run on it. */
@@ -38,12 +38,8 @@ interface EngineOptions {
  */
 export function selectedEngine(
   args: Arguments,
-  {
-    say = () => {},
-    signal,
-    forRun = false,
-    findHost = () => hostFor(args),
-  }: EngineOptions = {},
+  { say, signal, forRun = false, findHost = () => hostFor(args) }:
+    EngineOptions,
 ): () => Promise<Runtime> {
   const select = async () => {
     const { selectEngine } = await import("../../engine/install/choose.ts");
@@ -84,7 +80,7 @@ export async function hostFor(args: Arguments): Promise<Host> {
 /** Options that report the progress of an installation and let `signal` stop it. */
 export function installOptions(
   say: (message: Message) => void,
-  signal?: AbortSignal,
+  signal: AbortSignal | undefined,
 ): InstallOptions {
   return {
     signal,
@@ -102,17 +98,16 @@ export function installOptions(
 export async function runtimeOf(
   choice: EngineChoice,
   options: InstallOptions,
-  host?: Host,
+  host: Host,
 ): Promise<Runtime> {
-  const { hasBfloat16, processorOf, thisHost } = await import(
+  const { hasBfloat16, processorOf } = await import(
     "../../engine/install/host.ts"
   );
   const { engine, device, identity, library, flags, read, env, files, native } =
     choice;
-  const machine = host ?? thisHost;
-  const bfloat16 = await hasBfloat16(choice, machine);
+  const bfloat16 = await hasBfloat16(choice, host);
   const processor = engine === "tensorflow" && device === "cpu"
-    ? processorOf(machine)
+    ? processorOf(host)
     : undefined;
   return {
     // The precision "auto" depends on it, and so does what a stage computes.
@@ -132,7 +127,7 @@ export async function runtimeOf(
     ...(native !== undefined && { native }),
     ...(engine === "tensorflow" && { modules: [KERNELS] }),
     ...(processor !== undefined && {
-      handsOn: await compiledFunctions(`${identity}\n${processor}`, machine),
+      handsOn: await compiledFunctions(`${identity}\n${processor}`, host),
     }),
     env,
     prepare: async () => {

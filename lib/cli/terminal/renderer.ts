@@ -20,7 +20,10 @@ import {
  */
 export async function chooseRenderer(json: boolean): Promise<Renderer> {
   const { stdout } = Deno;
-  const write = stdout.isTerminal() ? terminalWriter() : pipeWriter();
+  // SIGHUP reports that a terminal is closed; a pipe without a reader ends the run in the same way.
+  const write = stdout.isTerminal()
+    ? writerUntil((error) => osError(error) === EIO, () => {})
+    : writerUntil(isBrokenPipe, hangUp);
   if (json) return jsonLines(write);
   const style = styleFor(stdout);
   const live = stdout.isTerminal() && !Deno.env.get("CI") &&
@@ -35,7 +38,7 @@ export function writeOut(text: string): void {
   try {
     writeAll(Deno.stdout, text);
   } catch (error) {
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    if (!isBrokenPipe(error)) throw error;
     Deno.exit(EXIT.hungUp);
   }
 }
@@ -45,20 +48,11 @@ export function writeLine(args: Arguments, value: unknown, text: string): void {
   writeOut(`${args.has("json") ? JSON.stringify(value) : text}\n`);
 }
 
-/** Writes to the terminal until it is closed; SIGHUP reports that. */
-function terminalWriter(): (text: string) => void {
-  return writerUntil((error) => osError(error) === EIO, () => {});
+function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Deno.errors.BrokenPipe;
 }
 
-/** Writes to a pipe or file. If the reader closes it, the run ends as if its terminal were closed. */
-function pipeWriter(): (text: string) => void {
-  return writerUntil(
-    (error) => error instanceof Deno.errors.BrokenPipe,
-    hangUp,
-  );
-}
-
-/** Writes until an error says that the output is closed. */
+/** Writes to standard output until an error says that it is closed. */
 function writerUntil(
   isEnd: (error: unknown) => boolean,
   onEnd: () => void,

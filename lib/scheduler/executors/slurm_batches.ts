@@ -78,7 +78,8 @@ export class Batches {
     const { jobs } = this.#settings;
     let [all, own] = [jobs, kindOf(this.#settings, task).jobs ?? jobs];
     for (const [array, { size, task: other }] of this.#arrays()) {
-      const running = Math.min(this.#throttleOf(array), size);
+      // Of an array of an earlier scheduler, all may run.
+      const running = Math.min(this.#throttles.get(array) ?? size, size);
       all -= running;
       if (other === task) own -= running;
     }
@@ -94,11 +95,6 @@ export class Batches {
       arrays.set(note.array, { size: size + 1, task });
     }
     return arrays;
-  }
-
-  /** How many jobs of an array may run at a time; unlimited for arrays of an earlier scheduler. */
-  #throttleOf(array: string): number {
-    return this.#throttles.get(array) ?? Infinity;
   }
 
   /** Submits jobs as one array. Returns false if nothing more can be submitted now. */
