@@ -14,6 +14,7 @@ import {
   type Fingerprint,
   fingerprint,
   linkFingerprint,
+  type Seen,
 } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
@@ -136,12 +137,8 @@ export async function sourceDigest(
 }
 
 /** Content of a source, and whether it may change without a trace. */
-interface InspectedSource {
+interface InspectedSource extends Omit<Seen, "blob"> {
   readonly digest: string;
-  /** True if any later change will show in the fingerprints of its files. */
-  readonly settled: boolean;
-  /** True if a process has one of its files open for writing. */
-  readonly written: boolean;
 }
 
 /** Digest of a source, as {@linkcode sourceDigest} gives it, and whether the source may change without a trace. */

@@ -1,5 +1,6 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { replaceText } from "../store/files.ts";
 
 /** What a confined process may do with files and the network. */
 export interface Rules {
@@ -43,8 +44,7 @@ export function confined(
     net,
   };
   // A job of an earlier scheduler may be reading it.
-  Deno.writeTextFileSync(`${note}.new`, JSON.stringify(all));
-  Deno.renameSync(`${note}.new`, note);
+  replaceText(note, JSON.stringify(all));
   return [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
     ...["--no-remote", "--cached-only", "--no-npm", "--no-code-cache"],

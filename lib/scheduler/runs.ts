@@ -6,6 +6,7 @@ import {
   osError,
   readSealed,
   removeFolder,
+  renameIfThere,
   seal,
   temporarySuffix,
 } from "../store/files.ts";
@@ -180,13 +181,7 @@ function runFolder(
 /** Removes a run folder. It is renamed first, so that an incomplete folder never has the name of a run. */
 function removeRun(path: string): void {
   const gone = join(dirname(path), `.${temporarySuffix()}-gone`);
-  try {
-    Deno.renameSync(path, gone);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw error;
-  }
-  removeFolder(gone);
+  if (renameIfThere(path, gone)) removeFolder(gone);
 }
 
 /** Matches the names of run folders; others are not the scheduler's. */

@@ -10,6 +10,7 @@ import {
   readIfThere,
   removeFolder,
   removeIfThere,
+  renameIfThere,
   syncFolder,
   syncTree,
   TEMPORARY,
@@ -185,14 +186,6 @@ function copyFolder(from: string, to: string): void {
   }
 }
 
-function renameIfThere(from: string, to: string): void {
-  try {
-    Deno.renameSync(from, to);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
 /** Clears what dead processes left beside the visible folders of a pipeline. */
 export async function sweepVisible(
   { graph: { pipeline }, settings, store }: Context,
@@ -340,19 +333,11 @@ class Remains {
   }
 
   #keep(whole: string, path: string): void {
-    this.#aside ??= newFolder(
-      join(dirname(this.#folder), KEPT, basename(this.#folder)),
-    );
+    this.#aside ??= newAside(this.#folder);
     const kept = join(this.#aside, path);
     Deno.mkdirSync(dirname(kept), { recursive: true });
-    try {
-      Deno.renameSync(whole, kept);
-    } catch (error) {
-      // Another host has moved or removed it.
-      if (error instanceof Deno.errors.NotFound) return;
-      throw error;
-    }
-    this.#count++;
+    // Another host may have moved or removed it.
+    if (renameIfThere(whole, kept)) this.#count++;
   }
 }
 
@@ -367,7 +352,7 @@ const KEPT = "_kept";
  * @returns The folder that it is in now.
  */
 export function keepAside(path: string, folder: string): string {
-  const aside = newFolder(join(dirname(folder), KEPT, basename(folder)));
+  const aside = newAside(folder);
   Deno.renameSync(path, join(aside, basename(path)));
   return aside;
 }
@@ -391,8 +376,9 @@ function checkAside(folder: string): void {
   }
 }
 
-/** Creates the first of the folders 1, 2, ... that does not exist. */
-function newFolder(parent: string): string {
+/** Creates the first of the folders `_kept/STAGE/1`, 2, ... beside a visible folder that does not exist. */
+function newAside(folder: string): string {
+  const parent = join(dirname(folder), KEPT, basename(folder));
   Deno.mkdirSync(parent, { recursive: true });
   for (let n = 1;; n++) {
     try {

@@ -34,6 +34,12 @@ export function writeAll(
   }
 }
 
+/** Replaces a file atomically. Unlike that of {@linkcode writeDurably}, its content may be lost with the power. */
+export function replaceText(path: string, text: string): void {
+  Deno.writeTextFileSync(`${path}.new`, text);
+  Deno.renameSync(`${path}.new`, path);
+}
+
 /** Flushes a folder's entries to the disk, so that renames in it survive a power loss. */
 export function syncFolder(path: string): void {
   using folder = Deno.openSync(path);
@@ -64,6 +70,17 @@ export function readIfThere(path: string): string | undefined {
     return Deno.readTextFileSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Renames a file or folder; false if it does not exist. */
+export function renameIfThere(from: string, to: string): boolean {
+  try {
+    Deno.renameSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
 }

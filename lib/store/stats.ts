@@ -93,7 +93,7 @@ type Row = [string, number, number, number, number, string];
 type Kind = "input" | "output" | "blob";
 
 /** An input file that was read. */
-interface Seen {
+export interface Seen {
   readonly blob: string;
   /** True if any later change will show in its fingerprint. */
   readonly settled: boolean;

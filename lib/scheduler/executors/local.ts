@@ -1,4 +1,4 @@
-import { readIfThere } from "../../store/files.ts";
+import { readIfThere, replaceText } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
@@ -85,7 +85,7 @@ function startGroup(
   );
   // The script waits for a line on its standard input, so no stage runs before its group is noted.
   try {
-    noteGroup(job.folder, process.pid);
+    replaceText(groupFile(job.folder), String(process.pid));
   } catch (error) {
     // Unlike `process.kill()`, this takes a process that has just ended.
     signal(process.pid, "SIGKILL");
@@ -152,12 +152,6 @@ function execution(
 /** File with the id of the run's process group. */
 function groupFile(folder: string): string {
   return join(folder, "group");
-}
-
-function noteGroup(folder: string, group: number): void {
-  const path = groupFile(folder);
-  Deno.writeTextFileSync(`${path}.new`, String(group));
-  Deno.renameSync(`${path}.new`, path);
 }
 
 async function reap(folder: string): Promise<void> {

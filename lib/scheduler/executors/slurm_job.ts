@@ -4,7 +4,7 @@
  * pre-emption, a failure of its node); each start is a round.
  */
 import { join } from "node:path";
-import { removeIfThere } from "../../store/files.ts";
+import { removeIfThere, replaceText } from "../../store/files.ts";
 import { linkFingerprint } from "../../store/stats.ts";
 import { type Job, ROUND } from "./executor.ts";
 
@@ -217,9 +217,7 @@ function notePath(folder: string): string {
 }
 
 export function writeNote(folder: string, note: Note): void {
-  const path = notePath(folder);
-  Deno.writeTextFileSync(`${path}.new`, JSON.stringify(note));
-  Deno.renameSync(`${path}.new`, path);
+  replaceText(notePath(folder), JSON.stringify(note));
 }
 
 /** The note in a run folder, if it has one. */
