@@ -109,6 +109,7 @@ const Method = z.strictObject({
   elbow: z.int().nullable(),
   recommendation: z.strictObject({
     rank: z.int(),
+    /** Rank with the highest score; the smallest on a tie. */
     best: z.int(),
     margin: z.number(),
     confidence: z.number(),

@@ -1,3 +1,5 @@
+import type { MethodSummary } from "./report.ts";
+
 /** Arithmetic mean; NaN for no values. */
 export function mean(values: ArrayLike<number>): number {
   let sum = 0;
@@ -281,27 +283,6 @@ export function elbow({ ranks, scores }: Curve): number | undefined {
 /** Tolerance that keeps rounding errors of sums from deciding a comparison. */
 const ROUNDING = 1e-12;
 
-/** Comparison of a rank with the best one. */
-interface RankEvidence {
-  readonly rank: number;
-  /** Score of the best rank minus the score of this one. */
-  readonly loss: number;
-  /** Upper bound of the loss at the requested confidence. */
-  readonly bound: number;
-  /** Whether the bound is within the margin. */
-  readonly sufficient: boolean;
-}
-
-/** A recommended rank and the evidence for it. */
-interface Recommendation {
-  readonly rank: number;
-  /** Rank with the highest score; the smallest on a tie. */
-  readonly best: number;
-  readonly margin: number;
-  readonly confidence: number;
-  readonly evidence: readonly RankEvidence[];
-}
-
 /**
  * Recommends the smallest rank that is not inferior to the best one: a
  * one-sided non-inferiority test by percentiles of paired bootstrap differences.
@@ -324,12 +305,12 @@ export function recommend(
     readonly margin: number;
     readonly confidence: number;
   },
-): Recommendation | undefined {
+): NonNullable<MethodSummary["recommendation"]> | undefined {
   if (replicates.some((values) => Number.isNaN(mean(values)))) return undefined;
   const highest = Math.max(...scores);
   const best = scores.findIndex((score) => score >= highest - ROUNDING);
   if (best < 0) return undefined;
-  const evidence = ranks.map((rank, i): RankEvidence => {
+  const evidence = ranks.map((rank, i) => {
     const losses = replicates[i]!.map((score, r) =>
       replicates[best]![r]! - score
     );
