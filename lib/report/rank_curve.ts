@@ -10,25 +10,15 @@ import {
 } from "./chart_style.ts";
 import { bandedMethods } from "./figure_names.ts";
 import { methodTitle } from "./methods.ts";
-import type { Average, Comparison, MethodSummary } from "./report.ts";
+import type { Average, Comparison } from "./report.ts";
 
 /** Methods whose main metric a rank curve shows. */
 interface Curves {
   readonly metric: string;
   readonly confidence: number;
-  readonly methods:
-    readonly (Pick<MethodSummary, "role" | "method" | "variant"> & {
-      readonly ranks: readonly CurvePoint[];
-    })[];
+  readonly methods: Average["methods"];
   /** Rank that is picked at first; 0 for none. */
   readonly picked: number;
-}
-
-interface CurvePoint {
-  readonly rank: number;
-  /** Null if undefined. */
-  readonly mean: number | null;
-  readonly interval: readonly [number, number] | null;
 }
 
 /** The main metric of a comparison by rank. */

@@ -7,6 +7,7 @@ import type { Change, CodeHunk } from "./changes.ts";
 import { type Context, openContext, openStore, stageOf } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { keyParts, type Sources } from "./key.ts";
+import type { Measured } from "./process.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import type { Store } from "../store/store.ts";
@@ -219,12 +220,7 @@ export interface StageStatus {
   /** Set while it runs with this key, and if its job has ended and the next run takes it up. */
   readonly live?: LiveRun;
   /** Its latest result. */
-  readonly last?: {
-    /** When its run started: ISO 8601. */
-    readonly started: string;
-    readonly seconds: number;
-    readonly metrics: Readonly<Record<string, number>>;
-  };
+  readonly last?: Measured;
   /** Set if its last run had this key, and failed. */
   readonly failure?: Failure;
 }

@@ -1,3 +1,4 @@
+import type { Manifest } from "../store/manifests.ts";
 import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
@@ -29,15 +30,8 @@ interface Watch {
   readonly onEnded?: (ended: Ended) => void;
 }
 
-/** Measurements of a process that succeeded. */
-export interface Measured {
-  /** When it started: ISO 8601. */
-  readonly started: string;
-  /** Wall-clock seconds, to the millisecond. */
-  readonly seconds: number;
-  /** Last value of each metric. */
-  readonly metrics: Readonly<Record<string, number>>;
-}
+/** Measurements of a process that succeeded; its seconds are to the millisecond. */
+export type Measured = Pick<Manifest, "started" | "seconds" | "metrics">;
 
 /** Result of {@linkcode follow}. */
 interface Followed {

@@ -1,4 +1,4 @@
-import type { Event } from "../../scheduler/events.ts";
+import type { Event, ExpectedStage } from "../../scheduler/events.ts";
 
 /** What is known about the stages of a run before the first one runs. */
 type Expected = Event & { readonly type: "expected" };
@@ -167,12 +167,9 @@ function nameOf(stage: string): string {
 }
 
 /** A stage to run, in the order of the graph. */
-interface Planned {
-  readonly stage: string;
+interface Planned extends ExpectedStage {
   /** Stages that have not ended. */
   readonly needs: readonly string[];
-  readonly cpus: number;
-  readonly gpus: number;
   readonly seconds: number;
   /** True if it runs already. */
   readonly runs: boolean;
