@@ -19,7 +19,7 @@ interface OpenedContent {
   readonly bytes: ReadableStream<Uint8Array>;
 }
 
-export interface DownloadOptions {
+interface DownloadOptions {
   readonly patience: Patience;
   /** Called with the number of bytes present, including those of an earlier attempt. */
   readonly onBytes: (bytes: number) => void;

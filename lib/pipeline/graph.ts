@@ -27,7 +27,7 @@ export interface GraphStage {
   readonly timeout?: number | undefined;
 }
 
-export interface Resources {
+interface Resources {
   readonly cpus: number;
   /** Number of GPUs that the stage holds while it runs. */
   readonly gpu: number;

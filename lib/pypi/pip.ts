@@ -108,7 +108,7 @@ export interface WheelRequest {
 }
 
 /** Options of {@linkcode downloadWheel}. */
-export interface DownloadOptions {
+interface DownloadOptions {
   /** Called several times a second with the number of bytes received so far. */
   readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;

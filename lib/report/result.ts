@@ -1,5 +1,5 @@
 /** Epoch of a training whose adapter is evaluated: the last one, or the one with the best scores. */
-export type Epoch = "last" | "best";
+type Epoch = "last" | "best";
 
 /** Matrix dimensions that distinguish trainings of the same method: `{ mode: "frozen" }`. */
 export type Variant = Readonly<Record<string, string | number>>;

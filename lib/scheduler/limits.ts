@@ -164,7 +164,7 @@ export class Slots {
 }
 
 /** How a stage waits for another process. */
-export interface Waiting {
+interface Waiting {
   readonly emit: (event: Event) => void;
   /** Cancels waiting. */
   readonly waiting: AbortSignal;

@@ -324,7 +324,7 @@ class Countdown {
 }
 
 /** A line of the standard output of a stage's process. */
-export type ChildLine = ChildEvent | JobEvent | {
+type ChildLine = ChildEvent | JobEvent | {
   readonly type: "print";
   readonly line: string;
 };

@@ -38,7 +38,7 @@ export function startStageEngine(stage: ComputingStage): Promise<Precision> {
 }
 
 /** A classifier, and its values before training. */
-export interface Loaded extends Classifier {
+interface Loaded extends Classifier {
   /**
    * Initial parameters, flat.
    *

@@ -190,15 +190,11 @@ function lockPath(store: Store): string {
 }
 
 /** A result in the cache. */
-export interface Listed {
-  readonly key: string;
-  readonly pipeline: string;
-  readonly stage: string;
-  readonly task: string;
-  /** When its run started: ISO 8601. */
-  readonly started: string;
-  /** Duration of its run. */
-  readonly seconds: number;
+export interface Listed extends
+  Pick<
+    Manifest,
+    "key" | "pipeline" | "stage" | "task" | "started" | "seconds"
+  > {
   /** Bytes of its files, which other results may share. */
   readonly size: number;
   readonly files: number;

@@ -8,7 +8,7 @@
 import { dirname } from "./paths.ts";
 
 /** How far the metadata of a file can be trusted. */
-export interface Trust {
+interface Trust {
   /** True if a process has the file open for writing, or mapped. */
   readonly written: boolean;
   /** Milliseconds after the last change until a further change is sure to show. Infinity if it may never show; undefined for the tick of the clock. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { RecordedRun } from "./recorded_runs.ts";
 
 /** What {@linkcode writeEventFiles} has changed. */
-export interface WrittenRuns {
+interface WrittenRuns {
   /** Number of runs that the folder did not have. */
   readonly added: number;
   /** Number of runs that it had otherwise, such as before their stage was run again. */

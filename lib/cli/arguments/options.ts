@@ -102,7 +102,7 @@ export const ENGINE: Option = {
     "Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
 };
 
-export const GPUS: Option = {
+const GPUS: Option = {
   name: "gpus",
   value: "IDS",
   description:

@@ -60,7 +60,7 @@ interface DashState {
 }
 
 /** How the state of a pipeline is read; a test replaces it. */
-export interface Sources {
+interface Sources {
   readonly store: Store;
   /** Folder of all output. */
   readonly out: string;

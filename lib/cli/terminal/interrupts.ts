@@ -1,7 +1,7 @@
 import { EXIT } from "../arguments/arguments.ts";
 
 /** Watches for Ctrl-C, SIGTERM and the closing of the terminal. */
-export interface Interrupts extends Disposable {
+interface Interrupts extends Disposable {
   /** Aborted by the first signal. */
   readonly signal: AbortSignal;
   /** The exit code of the signal; undefined if there was none. */

@@ -9,7 +9,7 @@ import { linkFingerprint } from "../../store/stats.ts";
 import { type Job, ROUND } from "./executor.ts";
 
 /** How a round began: `began-ROUND`. */
-export interface Began {
+interface Began {
   readonly node: string;
   /** Processors and GPUs, as `machine()` of the script prints them. */
   readonly machine: string;

@@ -1,7 +1,7 @@
 import type { Job } from "./executor.ts";
 
 /** How jobs of one kind of stage are submitted. Each is the option of `sbatch` of the same name. */
-export interface SlurmKind {
+interface SlurmKind {
   readonly partition?: string | undefined;
   readonly account?: string | undefined;
   readonly qos?: string | undefined;
