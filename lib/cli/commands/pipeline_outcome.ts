@@ -6,12 +6,7 @@ import { join } from "../../store/paths.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
-import {
-  KEY_OPTIONS,
-  outOf,
-  shortPath,
-  stageCommand,
-} from "../arguments/options.ts";
+import { outOf, shortPath, stageCommand } from "../arguments/options.ts";
 import type { Answer, Finding, Message } from "../terminal/messages.ts";
 import { dataOf, isOfPairs } from "./adapter_data.ts";
 
@@ -143,17 +138,7 @@ export async function updatePages(
   }
   if (isStale && pages.size > 0) {
     const { writePages } = await import("../pages/report_page.ts");
-    const options = KEY_OPTIONS.flatMap(({ name }) =>
-      args.values(name).flatMap((value) => [`--${name}`, value])
-    );
-    await writePages(pages, upToDate, graph, {
-      store,
-      emit,
-      out,
-      source: args.positionals[0]!,
-      command: Deno.args,
-      options,
-    });
+    await writePages(args, pages, upToDate, graph, store, emit);
   }
   return pages;
 }

@@ -7,7 +7,8 @@ import { filesOfKey, type Manifest } from "../../store/manifests.ts";
 import { join } from "../../store/paths.ts";
 import { linkFingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
-import { PROJECT, quoted } from "../arguments/options.ts";
+import type { Arguments } from "../arguments/arguments.ts";
+import { KEY_OPTIONS, outOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 
 /** How a report was made, for the script of its page (`lib/report/page.js`). */
@@ -63,23 +64,15 @@ interface UpToDate {
  *
  * @param pages Paths of the pages by the id of the stage.
  * @param stages All stages of the run by id.
- * @param run.emit Called if a file of the user had the place of a page and was moved aside.
- * @param run.source How the command line names the pipeline.
- * @param run.command The arguments of the command line: `pipeline`, `smoke`.
- * @param run.options Options of the command line that determine the graph.
+ * @param emit Called if a file of the user had the place of a page and was moved aside.
  */
 export async function writePages(
+  args: Arguments,
   pages: ReadonlyMap<string, string>,
   stages: ReadonlyMap<string, UpToDate>,
   graph: Graph,
-  { store, emit, out, source, command, options }: {
-    readonly store: Store;
-    readonly emit: (event: Event) => void;
-    readonly out: string;
-    readonly source: string;
-    readonly command: readonly string[];
-    readonly options: readonly string[];
-  },
+  store: Store,
+  emit: (event: Event) => void,
 ): Promise<void> {
   const made = [...stages].flatMap(([id, { outcome, key }]) => {
     const manifest = store.manifests.find(key);
@@ -87,9 +80,11 @@ export async function writePages(
   });
   const facts: RunFacts = {
     pipeline: graph.pipeline,
-    source,
-    command: ["deno", "task", ...command].map(quoted).join(" "),
-    options,
+    source: args.positionals[0]!,
+    command: ["deno", "task", ...Deno.args].map(quoted).join(" "),
+    options: KEY_OPTIONS.flatMap(({ name }) =>
+      args.values(name).flatMap((value) => [`--${name}`, value])
+    ),
     date: new Date().toISOString(),
     commit: await commitOf(PROJECT),
     versions: versionsOf(made.map(({ manifest }) => manifest)),
@@ -107,6 +102,7 @@ export async function writePages(
     }),
   };
   const json = JSON.stringify(facts).replaceAll("<", "\\u003c");
+  const out = outOf(args);
   for (const [id, page] of pages) {
     const folder = visibleFolder(out, graph.pipeline, { id });
     const text = Deno.readTextFileSync(join(folder, "report.html"));
