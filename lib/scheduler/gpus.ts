@@ -93,7 +93,7 @@ const DRIVER = "/proc/driver/nvidia/gpus";
  */
 export function gpuUuids(driver = DRIVER, devices = "/dev"): string[] {
   const uuids: string[] = [];
-  for (const { name } of entriesOf(driver).sort(byName)) {
+  for (const name of entriesOf(driver).map(({ name }) => name).sort()) {
     const text = Deno.readTextFileSync(join(driver, name, "information"));
     const minor = /^Device Minor:\s*(\d+)/m.exec(text)?.[1];
     // A container may have the devices of some GPUs only.
@@ -104,10 +104,6 @@ export function gpuUuids(driver = DRIVER, devices = "/dev"): string[] {
     uuids.push(uuid);
   }
   return uuids;
-}
-
-function byName(a: Deno.DirEntry, b: Deno.DirEntry): number {
-  return a.name < b.name ? -1 : 1;
 }
 
 function uuidsByProgram(): string[] {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
-import { ask, type Server, TrackError } from "./server.ts";
+import { ask, chunks, type Server, TrackError } from "./server.ts";
 
 /** Tag that identifies a run of this program. */
 const KEY_TAG = "dylora.key";
@@ -181,13 +181,6 @@ async function sendRun(
     end_time: Math.round(run.ended),
   });
   return run_id;
-}
-
-function chunks<T>(items: readonly T[], size: number): T[][] {
-  return Array.from(
-    { length: Math.ceil(items.length / size) },
-    (_, i) => items.slice(i * size, (i + 1) * size),
-  );
 }
 
 /**

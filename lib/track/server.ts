@@ -82,3 +82,11 @@ export async function ask(
     );
   }
 }
+
+/** Items in groups of a size, as many as fit into one request. */
+export function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from(
+    { length: Math.ceil(items.length / size) },
+    (_, i) => items.slice(i * size, (i + 1) * size),
+  );
+}

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
-import { ask, type Server } from "./server.ts";
+import { ask, chunks, type Server } from "./server.ts";
 
 /** Maximum number of entries in a request. */
 const MAX_ENTRIES = 1000;
@@ -27,9 +27,7 @@ export async function sendToTrackio(
   const present = new Set(records.map(({ name }) => name));
   let added = 0;
   for (const run of runs) {
-    const entries = entriesOf(run, pipeline);
-    for (let i = 0; i < entries.length; i += MAX_ENTRIES) {
-      const logs = entries.slice(i, i + MAX_ENTRIES);
+    for (const logs of chunks(entriesOf(run, pipeline), MAX_ENTRIES)) {
       await call("bulk_log", { logs, hf_token: null });
     }
     if (!present.has(run.name)) added++;

@@ -342,27 +342,24 @@ export class Slurm implements Executor {
     );
     if (ask.length > 0) {
       const ids = ask.map((job) => job.id!);
-      const asked = await this.#reach(async () => {
+      await this.#reach(async () => {
         await this.#client.cancelPending(ids);
         await this.#client.terminate(ids);
-        return true;
+        for (const { stop } of ask) stop!.asked = true;
       });
-      if (asked) { for (const { stop } of ask) stop!.asked = true; }
       this.#askNow();
     }
     if (this.#discarded.length > 0) {
-      const done = await this.#reach(async () => {
+      await this.#reach(async () => {
         await this.#client.kill(this.#discarded);
-        return true;
+        this.#discarded = [];
       });
-      if (done) this.#discarded = [];
     }
     if (kill.length > 0) {
-      const killed = await this.#reach(async () => {
+      await this.#reach(async () => {
         await this.#client.kill(kill.map((job) => job.id!));
-        return true;
+        for (const { stop } of kill) stop!.killed = true;
       });
-      if (killed) { for (const { stop } of kill) stop!.killed = true; }
       this.#askNow();
     }
   }
