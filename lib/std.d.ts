@@ -104,13 +104,6 @@ declare module "@std/path/glob-to-regexp" {
 }
 
 declare module "@std/yaml" {
-  /** Syntax error with its place; line and column are 1-based. */
-  export class YamlSyntaxError extends SyntaxError {
-    readonly line: number;
-    readonly column: number;
-    readonly offset: number;
-  }
-
   /** Writes a value as one YAML document. */
   export function stringify(
     data: unknown,

@@ -9,12 +9,11 @@ import {
 import { mask, unmask } from "./references.ts";
 
 /**
- * Comments in a mapping by dot path: on the lines above a key, or after its
- * value. A key without one has the comment of the mapping around it.
- *
- * @param key Key of the document under which the mapping is.
+ * Comments on the parameters of a pipeline by dot path: on the lines above a
+ * key, or after its value. A key without one has the comment of the mapping
+ * around it.
  */
-export function commentsUnder(text: string, key: string): Map<string, string> {
+export function paramComments(text: string): Map<string, string> {
   const found = new Map<string, string>();
   const { contents } = parseDocument(mask(text), { logLevel: "silent" });
   const joined = (...comments: (string | null | undefined)[]) =>
@@ -39,7 +38,7 @@ export function commentsUnder(text: string, key: string): Map<string, string> {
       visit(value, `${name}.`, comment);
     }
   };
-  visit(isMap(contents) ? contents.get(key, true) : undefined, "", "");
+  visit(isMap(contents) ? contents.get("params", true) : undefined, "", "");
   return found;
 }
 

@@ -39,7 +39,7 @@ export async function expandPipeline(
 ): Promise<Graph> {
   const source = new SourceText(file, text);
   const { value, document } = await readYaml(text);
-  if (document && !document.isComplete) {
+  if (document && !document.tree) {
     throw new PipelineError(source, document.faults);
   }
   const faults = new FaultList();

@@ -39,13 +39,9 @@ interface Tree {
 export class YamlDocument {
   constructor(
     readonly faults: readonly Fault[],
+    /** Undefined if the text cannot be parsed. */
     readonly tree?: Tree,
   ) {}
-
-  /** False if the values are unknown, because the text cannot be parsed. */
-  get isComplete(): boolean {
-    return this.tree !== undefined;
-  }
 
   /** The value, with null for parts that have faults. */
   get value(): unknown {

@@ -1,5 +1,5 @@
 /** Lists pipelines and their parameters, as their files are written. */
-import { commentsUnder } from "../../pipeline/comments.ts";
+import { paramComments } from "../../pipeline/comments.ts";
 import {
   isMapping,
   type Mapping,
@@ -155,7 +155,7 @@ export async function outlineOf(
   const { name, description, profiles } = value;
   const stages = isMapping(value.stages) ? value.stages : {};
   const params = isMapping(value.params) ? value.params : {};
-  const comments = commentsUnder(text, "params");
+  const comments = paramComments(text);
   const descriptions = await descriptionsOf(stages, tasks);
   return {
     name: typeof name === "string" ? name : nameOrFile,

@@ -176,18 +176,13 @@ function machine(): Record<string, string> {
   const cpus = navigator.hardwareConcurrency;
   const memory = Deno.systemMemoryInfo().total / 2 ** 30;
   const gpus = gpuNames();
+  const processor = textOf("/proc/cpuinfo", /^model name\s*:\s*(.+)$/m);
   return {
     System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
-    Processor: `${processorName() ?? Deno.build.arch}, ${
-      count(cpus, "thread")
-    }`,
+    Processor: `${processor ?? Deno.build.arch}, ${count(cpus, "thread")}`,
     Memory: `${memory.toFixed(1)} GiB`,
     ...(gpus.length > 0 && { GPU: gpus.join("; ") }),
   };
-}
-
-function processorName(): string | undefined {
-  return textOf("/proc/cpuinfo", /^model name\s*:\s*(.+)$/m);
 }
 
 function gpuNames(): string[] {
