@@ -176,10 +176,8 @@ export function nearest(
   except?: string,
 ): Nearest | undefined {
   let best: Nearest | undefined;
-  for (const key of store.histories.read(pipeline, stage).keys) {
-    if (key === except) continue;
-    const manifest = store.manifests.find(key);
-    if (manifest === undefined) continue;
+  for (const manifest of store.results(pipeline, stage)) {
+    if (manifest.key === except) continue;
     const differences = changes(manifest.parts, parts, store);
     if (best === undefined || differences.length < best.changes.length) {
       best = { manifest, changes: differences };

@@ -55,16 +55,11 @@ export function expectation(context: Context): Event & { type: "expected" } {
   const { graph: { pipeline }, settings: { limits }, store } = context;
   /** Durations of results, by the name of the stage. */
   const seen = new Map<string, number[]>();
-  const secondsOf = (id: string): number | undefined => {
-    for (const key of store.histories.read(pipeline, id).keys) {
-      const found = store.manifests.find(key);
-      if (found !== undefined) return found.seconds;
-    }
-  };
   const stages = [...context.selected].map((id) => {
     const stage = stageOf(context, id);
     const { cpus, gpus } = claimOf(context, stage);
-    const seconds = secondsOf(id);
+    const [last] = store.results(pipeline, id);
+    const seconds = last?.seconds;
     if (seconds !== undefined) {
       seen.set(stage.name, [...seen.get(stage.name) ?? [], seconds]);
     }

@@ -320,14 +320,10 @@ class Remains {
 
   #filesWritten(): Map<string, Set<string>> {
     const written = new Map<string, Set<string>>();
-    const { keys } = this.#store.histories.read(this.#pipeline, this.#stage);
-    for (const key of keys) {
-      const manifest = this.#store.manifests.find(key);
-      if (manifest === undefined) continue;
-      for (const { path, blob } of filesOfKey(manifest)) {
-        const blobs = written.get(path) ?? new Set();
-        written.set(path, blobs.add(blob));
-      }
+    const results = this.#store.results(this.#pipeline, this.#stage);
+    for (const { path, blob } of results.flatMap(filesOfKey)) {
+      const blobs = written.get(path) ?? new Set();
+      written.set(path, blobs.add(blob));
     }
     return written;
   }

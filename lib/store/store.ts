@@ -1,7 +1,7 @@
 import { join } from "./paths.ts";
 import { Blobs, Listings } from "./blobs.ts";
 import { Histories, Pins, Usage } from "./histories.ts";
-import { type Lookup, Manifests } from "./manifests.ts";
+import { type Lookup, type Manifest, Manifests } from "./manifests.ts";
 import { isFull, isReadOnly } from "./files.ts";
 import { Stats } from "./stats.ts";
 
@@ -48,6 +48,14 @@ export class Store {
       });
     } catch (error) {
       if (!isFull(error)) throw error;
+    }
+  }
+
+  /** The recorded results of a stage that the cache has, latest first. */
+  *results(pipeline: string, stage: string): Generator<Manifest> {
+    for (const key of this.histories.read(pipeline, stage).keys) {
+      const manifest = this.manifests.find(key);
+      if (manifest !== undefined) yield manifest;
     }
   }
 

@@ -128,11 +128,8 @@ function isPage(
   if (linkFingerprint(path) === undefined) return true;
   const file = Deno.lstatSync(path).isFile ? Deno.readTextFileSync(path) : "";
   const blank = digest(file.replace(FACTS, () => PLACE));
-  return store.histories.read(pipeline, stage).keys.some((key) => {
-    const manifest = store.manifests.find(key);
-    return manifest !== undefined &&
-      filesOfKey(manifest).some(({ blob }) => blob === blank);
-  });
+  return store.results(pipeline, stage).flatMap(filesOfKey)
+    .some(({ blob }) => blob === blank);
 }
 
 /** Versions of Deno and of the runtimes that made results. */
