@@ -124,8 +124,9 @@ export async function inspectTable(
   const names = await recordedClasses(path, found.name);
   const label = names === undefined ? found : found.withNames(names);
   const [text, pair] = textsOf(columns, named, found, path);
+  const texts = pair ? [text, pair] : [text];
   // A repeated name is a fault only where a value is needed.
-  for (const { name } of [found, text, ...pair ? [pair] : []]) {
+  for (const { name } of [found, ...texts]) {
     columnPlace(header, name, path);
   }
   const odd = label.values.find((it) => !isEmpty(it));
@@ -172,10 +173,7 @@ export async function inspectTable(
       ...rejected(
         rows,
         "without a text",
-        (i) =>
-          [text, ...pair ? [pair] : []].some(({ values }) =>
-            typeof values[i] !== "string"
-          ),
+        (i) => texts.some(({ values }) => typeof values[i] !== "string"),
       ),
     ],
   };

@@ -105,18 +105,13 @@ async function dependencies(
 
 /** Fingerprint of each file at or below some paths; empty for one that is missing. */
 function stateOf(paths: readonly string[]): Map<string, string> {
-  const state = new Map<string, string>();
-  const add = (path: string) => {
-    const print = fingerprint(path);
-    state.set(
-      path,
-      print ? `${print.size} ${print.modified} ${print.inode}` : "",
-    );
-  };
-  for (const path of paths) {
-    for (const file of filesAt(path)) add(file);
-  }
-  return state;
+  return new Map(
+    paths.flatMap(filesAt).map((path) => {
+      const print = fingerprint(path);
+      const state = print && `${print.size} ${print.modified} ${print.inode}`;
+      return [path, state ?? ""];
+    }),
+  );
 }
 
 function filesAt(path: string): string[] {
@@ -151,7 +146,7 @@ async function nextChange(
       return changed;
     }
     last = now;
-    await pause(POLL, signal);
+    await pause(signal);
   }
   return undefined;
 }
@@ -166,13 +161,10 @@ function difference(
   return undefined;
 }
 
-/** Waits some milliseconds, or until the signal. */
-async function pause(
-  milliseconds: number,
-  signal: AbortSignal,
-): Promise<void> {
+/** Waits until the next poll, or the signal. */
+async function pause(signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, milliseconds);
+  const timer = setTimeout(resolve, POLL);
   const stop = () => resolve();
   signal.addEventListener("abort", stop);
   await promise;
