@@ -25,7 +25,7 @@ import type { Message } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { dataOf, isOfPairs } from "./adapter_data.ts";
 import { runTask } from "./predict_task.ts";
-import { adapterConfig, adapterStage } from "./stage_result.ts";
+import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
 export const predictCommand: Command = {
@@ -165,7 +165,7 @@ interface Folders extends Disposable {
 async function adapterOf(
   args: Arguments,
 ): Promise<{ folders: Folders; texts: readonly string[] }> {
-  const [adapter, model] = [args.value("adapter"), args.value("model")];
+  const [adapter, model] = [adapterFolder(args), args.value("model")];
   if (adapter !== undefined) {
     const folder = existingFolder("adapter", adapter);
     const folders = {

@@ -11,7 +11,7 @@ import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { bytes, count } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
-import { adapterConfig, adapterStage } from "./stage_result.ts";
+import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
 /** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
 export const pushCommand: Command = {
@@ -111,7 +111,7 @@ function hubName(args: Arguments, option: string): string | undefined {
 async function folderOf(
   args: Arguments,
 ): Promise<{ readonly folder: string } & Disposable> {
-  const folder = args.value("adapter");
+  const folder = adapterFolder(args);
   const [pipeline, pattern] = args.positionals;
   if (folder !== undefined) {
     if (pipeline !== undefined) {

@@ -67,6 +67,9 @@ export const runsCommand: Command = {
 };
 
 async function printRuns(args: Arguments): Promise<number> {
+  if (args.has("json") && args.has("csv")) {
+    throw new UsageError('Options "--json" and "--csv" exclude each other');
+  }
   const store = openStore({ out: outOf(args) });
   let rows: Row[];
   {

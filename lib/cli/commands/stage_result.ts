@@ -32,6 +32,20 @@ export async function needingResult<T>(
   }
 }
 
+/**
+ * The folder that `--adapter` names instead of a stage; undefined without it.
+ *
+ * @throws {UsageError} If other options select a stage.
+ */
+export function adapterFolder(args: Arguments): string | undefined {
+  const folder = args.value("adapter");
+  if (folder === undefined) return undefined;
+  const unused = ["set", "profile", "name"]
+    .find((it) => args.values(it).length > 0);
+  if (unused === undefined) return folder;
+  throw new UsageError(`Option "--${unused}" does not apply to "--adapter"`);
+}
+
 /** A stage that makes an adapter. */
 interface AdapterStage {
   readonly graph: Graph;

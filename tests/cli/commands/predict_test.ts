@@ -225,6 +225,10 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
         ["--adapter", adapter, "--model", "./none", "a"],
         /Folder ".\/none" of option "--model" does not exist/,
       ],
+      [
+        [...named, "-S", "seeds=[0]", "a"],
+        /^Option "--set" does not apply to "--adapter"$/m,
+      ],
       [[...named, "--rank", "0", "a"], /Invalid value "0" for option "--rank"/],
       [[...named, "--pair", "|", "a"], /"a" is not a pair: .* "\|"/],
       [named, /No texts: give them as arguments/],

@@ -130,6 +130,16 @@ Deno.test(
         ),
       );
     }
+    const both = await callMainWith(
+      {},
+      ...["push", "--adapter", exported, "--to", "me/x"],
+      ...["--profile", "trial"],
+    );
+    assertEquals(both.code, 2);
+    assertMatch(
+      both.stderr,
+      /^Option "--profile" does not apply to "--adapter"$/m,
+    );
     const missing = await callMainWith({}, "push", "--adapter", exported);
     assertEquals(missing.code, 2);
     assertMatch(missing.stderr, /Missing option "--to": give OWNER\/NAME/);

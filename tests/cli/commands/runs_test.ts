@@ -132,6 +132,12 @@ Deno.test("runs compares results that were replaced with those that are visible"
     wrong.stderr,
     /^No column "acuracy" .*; did you mean "accuracy"\?$/m,
   );
+  const both = await callMain("runs", "test", ...out, "--json", "--csv");
+  assertEquals(both.code, 2);
+  assertMatch(
+    both.stderr,
+    /^Options "--json" and "--csv" exclude each other$/m,
+  );
 });
 
 Deno.test("runs shows the parameters of a training that was run again after its evaluation", async () => {
