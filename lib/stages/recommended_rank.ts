@@ -38,7 +38,7 @@ interface Recommendation {
 }
 
 /** The rank to use. */
-export interface RecommendedRank {
+interface RecommendedRank {
   readonly rank: number;
   /** Sentence for the log if the report says that nothing was learnt, so that no rank is better than another. */
   readonly caution?: string | undefined;
