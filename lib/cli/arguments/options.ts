@@ -199,12 +199,29 @@ function folderFault(out: string): string | undefined {
   if (system !== undefined) {
     return `The output folder "${out}" is in ${system}, where nothing can be stored`;
   }
-  const inWay = findInWay(out);
+  return inWayOf(out, `The output folder "${out}"`);
+}
+
+/**
+ * Checks that a folder exists or can be created.
+ *
+ * @param option Option that chooses another folder
+ * @throws {UsageError} If a file or a broken link is in the way.
+ */
+export function checkFolder(folder: string, option: string): void {
+  const fault = inWayOf(absolutePath(folder), `"${shortPath(folder)}"`);
+  if (fault === undefined) return;
+  throw new UsageError(`${fault}: choose another folder with --${option}`);
+}
+
+/** Says what keeps an absolute path from being a folder; undefined if nothing does. */
+function inWayOf(folder: string, name: string): string | undefined {
+  const inWay = findInWay(folder);
   if (inWay === undefined) return undefined;
   const { path, what } = inWay;
-  return path === out
-    ? `The output folder "${out}" is ${what}`
-    : `The output folder "${out}" cannot be created because "${path}" is ${what}`;
+  return path === folder
+    ? `${name} is ${what}`
+    : `${name} cannot be created because "${path}" is ${what}`;
 }
 
 /** What keeps a path from being a folder. */

@@ -11,6 +11,7 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import {
+  checkFolder,
   HELP,
   KEY_OPTIONS,
   PROJECT,
@@ -75,6 +76,7 @@ async function exportAdapter(args: Arguments): Promise<number> {
       }" already exists: remove it, or choose another folder with --to`,
     );
   }
+  checkFolder(output, "to");
   const sources = { adapter: stage, ...(model !== undefined && { model }) };
   using results = await open(
     stage.id,

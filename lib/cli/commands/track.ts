@@ -9,6 +9,7 @@ import {
 } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
+  checkFolder,
   HELP,
   JSON_LINES,
   OUT,
@@ -77,6 +78,8 @@ async function track(args: Arguments): Promise<number> {
   if (args.has(other)) {
     throw new UsageError(`Option "--${other}" does not apply to "--to ${to}"`);
   }
+  const dir = args.value("dir");
+  if (dir !== undefined) checkFolder(dir, "dir");
   const { graph: { pipeline }, store } = await openPipeline(args, outOf(args));
   const { recordedRuns } = await import("../../track/recorded_runs.ts");
   const runs = await recordedRuns(

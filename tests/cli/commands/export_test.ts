@@ -92,6 +92,17 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   );
   assert(!project.exists("other") && !project.exists("other.incomplete"));
 
+  project.write("file", "");
+  const below = await project.call(
+    "export",
+    ...["train@rank=1", "--rank", "4", "--to", project.path("file/x")],
+  );
+  assertEquals(below.code, 2);
+  assertMatch(
+    below.stderr,
+    /file\/x" cannot be created because ".*file" is a file: choose another folder with --to/,
+  );
+
   Deno.mkdirSync(project.path("other.incomplete"));
   project.write("other.incomplete/notes.txt", "mine");
   const beside = await project.call(

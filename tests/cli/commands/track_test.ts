@@ -73,6 +73,12 @@ for (
       /^Option "--dir" does not apply to "--to mlflow"/,
     ],
     [
+      "a folder that is a file",
+      ["--to", "tensorboard", "--dir", Deno.execPath()],
+      2,
+      /^".*" is a file: choose another folder with --dir/,
+    ],
+    [
       "an address that is none",
       ["--to", "trackio", "--url", "sqlite:///x.db"],
       2,
