@@ -242,10 +242,13 @@ class EpochSelection implements Disposable {
     const main = ranks.map(({ metrics }) => metrics[metric!]!);
     const sum = main.reduce((sum, it) => sum + (Number.isNaN(it) ? 0 : it), 0);
     const score = sum / ranks.length;
+    const atRanks = ranks.length === 1
+      ? ""
+      : ` at ranks ${this.#options.ranks.join(" ")}, mean ${score.toFixed(4)}`;
     log(
       `${this.#split.name}: ${metric} ${
         main.map((it) => it.toFixed(4)).join(" ")
-      } at rank ${this.#options.ranks.join(" ")}, mean ${score.toFixed(4)}`,
+      }${atRanks}`,
     );
     return { score, ranks };
   }
@@ -306,7 +309,9 @@ function lineOf(report: TrainingReport, peak: number): string {
   return [
     `loss ${loss.toFixed(4)}`,
     `lr ${learningRate.toExponential(2)}`,
-    lowest === highest ? `rank ${highest}` : `ranks ${lowest} to ${highest}`,
+    ...(highest === 0 ? [] : [
+      lowest === highest ? `rank ${highest}` : `ranks ${lowest} to ${highest}`,
+    ]),
     `${msPerStep.toFixed(0)} ms/step`,
     `${tokensPerSecond.toFixed(0)} tokens/s`,
     `${(flopsPerSecond / peak * 100).toFixed(0)} % of peak`,

@@ -62,11 +62,13 @@ for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
   Deno.test(`${task} saves the best epoch beside the last, and evaluate-model scores both as recorded`, () =>
     withEngineStages(async ({ run, attempt, given }) => {
       const params = { epochs: 3, learningRate: 1e-3, batchSize: 8 };
-      const selected = await run(
+      const { output: selected, text } = await attempt(
         task as string,
         { ...params, selectOn: "validation" },
         given,
       );
+      assertMatch(text, /validation: accuracy \d\.\d{4}"/);
+      assertMatch(text, /lr \S+ {2}\d+ ms\/step/);
       const { selection, ...record } = await readClassifierTraining(selected);
       const { epochs, best, examples } = selection!;
       assertEquals(epochs.map(({ step }) => step), [8, 16, 24]);
