@@ -21,7 +21,7 @@ import {
 } from "./freeze.ts";
 import { StageFailure } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
-import { withAbsoluteSources } from "./key.ts";
+import { withAbsoluteSources } from "./sources.ts";
 import { compileOnce } from "./compile.ts";
 import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
 import { ROUND } from "./executors/executor.ts";

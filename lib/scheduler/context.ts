@@ -4,7 +4,7 @@ import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
 import { type TaskCode, taskCode } from "./code.ts";
 import { withCache } from "./failure.ts";
-import { SourcePaths } from "./key.ts";
+import { SourcePaths } from "./sources.ts";
 import type { Runtime, Settings } from "./settings.ts";
 
 /** Data shared by planning and running. Everything is found once, for all stages. */
@@ -64,6 +64,17 @@ export async function openContext(
     runtimes,
     prepared: new Map(),
   };
+}
+
+/**
+ * Checks that the sources of all selected stages exist, so that none of them is
+ * missed after others have run for hours.
+ *
+ * @throws {Error} Naming every source that does not.
+ */
+export async function checkSources(context: Context): Promise<void> {
+  const stages = [...context.selected].map((id) => stageOf(context, id));
+  await context.sources.check(stages, context.code);
 }
 
 /** The cache of an output folder. */

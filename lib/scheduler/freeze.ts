@@ -14,7 +14,7 @@ import {
   sourceDigest,
   sourcePrints,
   type Sources,
-} from "./key.ts";
+} from "./sources.ts";
 import type { Decided } from "./plan.ts";
 import type { RunFolder } from "./runs.ts";
 import { placeOf } from "./visible.ts";

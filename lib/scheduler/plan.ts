@@ -4,12 +4,19 @@ import { canonicalJson, digest } from "../store/digest.ts";
 import type { Failure } from "../store/histories.ts";
 import type { KeyParts, Manifest } from "../store/manifests.ts";
 import type { Change, CodeHunk } from "./changes.ts";
-import { type Context, openContext, openStore, stageOf } from "./context.ts";
+import {
+  checkSources,
+  type Context,
+  openContext,
+  openStore,
+  stageOf,
+} from "./context.ts";
 import type { Decision } from "./events.ts";
-import { keyParts, type Sources } from "./key.ts";
+import { keyParts } from "./key.ts";
 import type { Measured } from "./process.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
+import type { Sources } from "./sources.ts";
 import type { Store } from "../store/store.ts";
 import { difference, placeOf, visibleFolder } from "./visible.ts";
 
@@ -107,6 +114,7 @@ type Plan = ReadonlyMap<string, Decision>;
  *
  * @param targets Ids of stages; all stages if empty.
  * @param store The cache, if it is open already.
+ * @throws {Error} Naming the sources of the stages that do not exist.
  */
 export async function plan(
   graph: Graph,
@@ -114,19 +122,31 @@ export async function plan(
   settings: Settings,
   store = openStore(settings),
 ): Promise<Plan> {
-  const { decisions } = await planAround(graph, targets, settings, store);
+  const { decisions } = await planAround(
+    graph,
+    targets,
+    settings,
+    store,
+    checkSources,
+  );
   return decisions;
 }
 
-/** Makes a plan, and finds the runs that are live meanwhile. */
+/**
+ * Makes a plan, and finds the runs that are live meanwhile.
+ *
+ * @param check Called before the first decision
+ */
 async function planAround(
   graph: Graph,
   targets: readonly string[],
   settings: Settings,
   store: Store,
+  check?: (context: Context) => Promise<void>,
 ): Promise<{ decisions: Plan; live: readonly LiveRun[] }> {
   using _live = await holdOff(store);
   const context = await openContext(graph, targets, settings, store);
+  await check?.(context);
   const results = new Map<string, Manifest>();
   const decisions = new Map<string, Decision>();
   for (const [id, stage] of graph.stages) {

@@ -3,7 +3,13 @@ import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { taskCode } from "./code.ts";
-import { type Context, openContext, openStore, stageOf } from "./context.ts";
+import {
+  checkSources,
+  type Context,
+  openContext,
+  openStore,
+  stageOf,
+} from "./context.ts";
 import type { Event, Summary } from "./events.ts";
 import {
   BusyError,
@@ -27,6 +33,7 @@ import { makeVisible, sweepVisible } from "./visible.ts";
  * @param emit Called with each event; the last one is the summary.
  * @param signal Interrupts the run: running stages are asked to write a checkpoint and end.
  * @param store The cache, if it is open already.
+ * @throws {Error} Before anything runs, naming the sources of the stages that do not exist.
  * @throws {BusyError} After the summary, if another process holds what a stage needs and `Settings.wait` is false.
  * @throws The reason of the signal, if the run does not end in time after an interrupt.
  */
@@ -62,6 +69,7 @@ async function runAll(
     // Before anything else, since opening the context stores blobs that no result needs yet.
     using _live = await holdOff(store, signal);
     const context = await openContext(graph, targets, settings, store);
+    await checkSources(context);
     const { selected, sources } = context;
     scheduler = new Scheduler(context, emit, signal);
     emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });

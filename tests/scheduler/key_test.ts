@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { sourceDigest, sourcePrints } from "../../lib/scheduler/key.ts";
+import { sourceDigest, sourcePrints } from "../../lib/scheduler/sources.ts";
 import { Store } from "../../lib/store/store.ts";
 import { engine, type StageOptions, TestProject } from "./project.ts";
 

@@ -1,6 +1,6 @@
 import { taskCode } from "../../scheduler/code.ts";
 import { signal as sendSignal } from "../../scheduler/executors/processes.ts";
-import { SourcePaths } from "../../scheduler/key.ts";
+import { SourcePaths } from "../../scheduler/sources.ts";
 import { listFiles } from "../../store/blobs.ts";
 import { fromFileUrl, resolve } from "../../store/paths.ts";
 import { fingerprint } from "../../store/stats.ts";

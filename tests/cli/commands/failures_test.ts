@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
+import { join } from "node:path";
+import { PROGRAM, PROJECT } from "../../../lib/cli/arguments/options.ts";
 import { callMain, CliProject, errorsOf } from "../project.ts";
 import { inTerminal } from "../terminal/pseudo_terminal.ts";
 
@@ -92,25 +93,20 @@ Deno.test("pipeline prints the error that 17 stages share once, with their numbe
     `  bad:
     task: fail
     matrix: { seed: [${seeds}] }
-    with: { how: data, file: "\${params.file}" }
+    with: { how: data }
   after:
     task: make
     matrix: { seed: [${seeds}] }
     with: { text: x }
     inputs: { from: bad[seed] }
 `,
-    "{ file: ./none.tsv }",
   );
-  const path = project.path("other.tsv");
-  const { code, lines } = await project.call("pipeline", "-S", `file=${path}`);
+  const { code, lines } = await project.call("pipeline", "--keep-going");
   assertEquals(code, 1);
-  const [fault, ...others] = lines.filter((it) =>
-    it.includes("does not exist")
-  );
-  const [, first] = /^(bad@seed=\d+): failed - /.exec(fault!) ?? [];
-  assertEquals(
-    fault,
-    `${first}: failed - Parameter "file" of stage "${first}": "${path}" does not exist; set by -S file=${path}`,
+  const [fault, ...others] = lines.filter((it) => it.includes("Expected 2"));
+  assertMatch(
+    fault!,
+    /^bad@seed=\d+: failed - data\.csv:3: Expected 2 columns$/,
   );
   assertEquals(others, []);
   const same = lines.filter((it) => it.startsWith("Same error"));
@@ -120,6 +116,37 @@ Deno.test("pipeline prints the error that 17 stages share once, with their numbe
     /^Same error in 16 more stages: (bad@seed=\d+, ){4}bad@seed=\d+ and 11 more$/,
   );
   assertMatch(lines.at(-1)!, /^34 stages: 0 ran, 17 failed, 17 skipped, /);
+});
+
+Deno.test("pipeline names all files that do not exist before anything runs", async () => {
+  using project = failing(
+    `  first: { task: make, with: { text: x } }
+  bad:
+    task: fail
+    matrix: { seed: [0, 1, 2] }
+    with: { how: data, file: "\${params.file}" }
+    inputs: { from: first }
+  last:
+    task: fail
+    with: { how: data, file: ./other.tsv }
+    inputs: { from: first }
+`,
+    "{ file: ./none.tsv }",
+  );
+  const path = project.path("mine.tsv");
+  const other = join(PROJECT, "other.tsv");
+  const expected = [
+    `Parameter "file" of stage "bad@seed=0" and 2 more: "${path}" does not exist; set by -S file=${path}`,
+    `Parameter "file" of stage "last": "${other}" does not exist`,
+  ];
+  for (const how of [[], ["--dry-run"], ["--keep-going"]]) {
+    const called = await project.call("pipeline", ...how, "-S", `file=${path}`);
+    assertEquals(called.code, 1);
+    assertEquals(called.lines, []);
+    assertEquals(called.stderr.trim().split("\n").slice(-2), expected);
+  }
+  const alone = await project.call("pipeline", "first");
+  assertEquals(alone.code, 0, "what is not selected is not needed");
 });
 
 Deno.test("pipeline names inputs in messages by the folders that the user sees", async () => {
@@ -171,11 +198,11 @@ Deno.test("pipeline refuses a folder of /proc as a source, in words", async () =
   using project = failing(
     `  bad: { task: fail, with: { how: data, file: /proc/self } }\n`,
   );
-  const { code, stdout } = await project.call("pipeline");
+  const { code, stderr } = await project.call("pipeline");
   assertEquals(code, 1);
   assertMatch(
-    stdout,
-    /^bad: failed - Parameter "file" of stage "bad": "\/proc\/self" is a folder of \/proc, whose content the kernel generates; copy the files that you need to another folder$/m,
+    stderr,
+    /^Parameter "file" of stage "bad": "\/proc\/self" is a folder of \/proc, whose content the kernel generates; copy the files that you need to another folder$/m,
   );
 });
 
