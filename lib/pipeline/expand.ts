@@ -113,7 +113,7 @@ export class Expansion {
     );
   }
 
-  /** Resolves and checks the parameters and settings of a stage; undefined if they have faults. */
+  /** Resolves and checks the parameters and settings of a stage; undefined if they have faults. Of an unknown task, only the references are checked. */
   fill(
     { name, written, damaged }: Definition,
     { values }: PlacedStage,
@@ -121,9 +121,9 @@ export class Expansion {
   ): Content | undefined {
     if (this.#content > MAX_CONTENT) return undefined;
     const settings = this.#settings(name, written, values);
-    const params = damaged.has("with") || task === undefined
+    const params = damaged.has("with")
       ? undefined
-      : this.#params(name, written, values, strict(task.params));
+      : this.#params(name, written, values, task && strict(task.params));
     if (this.#content > MAX_CONTENT) {
       this.faults.addAtKey(
         ["stages", name],
@@ -145,11 +145,12 @@ export class Expansion {
     name: string,
     written: Definition["written"],
     matrix: Mapping,
-    schema: z.ZodType<Mapping>,
+    schema: z.ZodType<Mapping> | undefined,
   ): Mapping | undefined {
     const at = ["stages", name, "with"];
     const owner = `task "${written.task}"`;
     const resolved = this.#resolve(written.with, matrix, at);
+    if (schema === undefined) return undefined;
     const params = this.#check(resolved, schema, owner);
     if (params !== undefined && !isData(params)) {
       this.faults.addAtKey(

@@ -29,22 +29,23 @@ interface EdgeContext {
  * Checks the inputs of a stage: they must be those that its task declares, and
  * name stages whose artifacts have the right kind.
  *
+ * @param task Undefined if it is unknown
  * @returns The valid edges; faults of the others are reported.
  */
 export function readEdges(
   { name, written, damaged }: Definition,
-  task: Task,
+  task: Task | undefined,
   context: EdgeContext,
 ): Edge[] {
   const { faults } = context;
   const edges: Edge[] = [];
   const path = ["stages", name, "inputs"];
   for (const [input, given] of Object.entries(written.inputs)) {
-    const declaration = Object.hasOwn(task.inputs, input)
+    const declaration = task && Object.hasOwn(task.inputs, input)
       ? task.inputs[input]
       : undefined;
     const at = [...path, input];
-    if (declaration === undefined) {
+    if (task !== undefined && declaration === undefined) {
       const known = Object.keys(task.inputs);
       const hint = didYouMean(input, known) ||
         (known.length === 0
@@ -54,12 +55,11 @@ export function readEdges(
         at,
         `Task "${written.task}" has no input "${input}"${hint}`,
       );
-      continue;
     }
     const texts = Array.isArray(given) ? given : [given];
     const references = texts.map(parseInputReference);
     let sound = true;
-    if (texts.length > 1 && !declaration.many) {
+    if (texts.length > 1 && declaration && !declaration.many) {
       sound = false;
       faults.addAtKey(
         at,
@@ -73,9 +73,11 @@ export function readEdges(
       }
       sound &&= problems.length === 0;
     }
-    if (sound) edges.push({ input, declaration, references, path: at });
+    if (sound && declaration) {
+      edges.push({ input, declaration, references, path: at });
+    }
   }
-  if (!damaged.has("inputs")) {
+  if (task !== undefined && !damaged.has("inputs")) {
     const missing = Object.entries(task.inputs).filter(([input, it]) =>
       !it.optional && !Object.hasOwn(written.inputs, input)
     );
@@ -95,13 +97,15 @@ export function readEdges(
 function checkReference(
   name: string,
   reference: InputReference,
-  { kind, many = false }: InputDeclaration,
+  declaration: InputDeclaration | undefined,
   { names, tasks, dimensions }: EdgeContext,
 ): string[] {
   const { stage } = reference;
   if (!names.has(stage)) {
     return [`Unknown stage "${stage}"${didYouMean(stage, names)}`];
   }
+  if (declaration === undefined) return [];
+  const { kind, many = false } = declaration;
   const problems: string[] = [];
   const theirKind = tasks.get(stage)?.task.output.kind;
   if (theirKind !== undefined && theirKind !== kind) {

@@ -191,7 +191,6 @@ function edgesByStage(
   const edges = new Map<string, readonly Edge[]>();
   for (const definition of stages.values()) {
     const task = tasks.get(definition.name)?.task;
-    if (!task) continue;
     edges.set(definition.name, readEdges(definition, task, context));
   }
   return edges;

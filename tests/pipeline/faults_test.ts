@@ -26,7 +26,7 @@ stages:
     resources: { memory: 4XB, cpus: 0.5 }
     retries: many
   first: { task: train, inputs: { data: report } }
-  report: { task: repot, inputs: { models: train[*] } }
+  report: { task: repot, with: { n: "\${params.n}" }, inputs: { models: [train[*], dta] } }
   sum: { task: report, inputs: { models: [trian, data[*]] } }
   lonely: { task: report }
 `;
@@ -48,6 +48,8 @@ Deno.test("expandPipeline() reports every fault of a file at once", () =>
       '17:37 Invalid "resources.cpus" of stage "train": expected an integer, got "0.5"',
       '18:14 Invalid "retries" of stage "train": expected a number, got text "many"',
       '20:19 Unknown task "repot"; did you mean "report"?',
+      '20:37 "params" has no "n"',
+      '20:83 Unknown stage "dta"; did you mean "data"?',
       '21:43 Unknown stage "trian"; did you mean "train"?',
       '21:50 Stage "data" produces an artifact of kind "dataset", but this input takes kind "model"',
       '22:3 Stage "lonely" needs input "models" of task "report": artifacts of kind "model"',
@@ -289,6 +291,7 @@ stages:
       '5:55 Unknown key "rwos" of task "fetch"; did you mean "rows"?',
       '5:66 Unknown key "matrx" of stage "data"; did you mean "matrix"?',
       '6:18 Unknown task "trian"; did you mean "train"?',
+      '6:41 Unknown stage "dta"; did you mean "data"?',
       '6:57 Alias "*none" has no anchor before it',
       '7:25 Stage "other" needs input "data" of task "train": an artifact of kind "dataset"',
       '7:35 Task "train" has no input "strat"; did you mean "start"?',
