@@ -193,7 +193,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
     }
     const resize = [
       ...["pipeline", "resize", "--profile", "trial", "--out", out],
-      ...["-S", `adapter=${lora}`],
+      ...["-S", `adapter=${lora}`, "-S", "model=./fixtures/tiny-roberta"],
     ];
     // All have ended before the folder is removed, even if one fails.
     const ends = await Promise.allSettled([
