@@ -180,6 +180,11 @@ export default defineTask({
         );
       }
     }
+    if (validation.length === 0) {
+      log(
+        'No validation split, on which stages evaluate by default: set "files.validation" or "holdout" to have one',
+      );
+    }
     await writeDataset(output, {
       task: params.name,
       labels,

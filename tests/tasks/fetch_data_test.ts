@@ -275,7 +275,11 @@ Deno.test("fetch-data says in a line what it has read: classes with counts, scor
         ...params,
         files: { train: `${train}.tsv` },
       });
-      return log;
+      assertEquals(
+        log.at(-1),
+        'No validation split, on which stages evaluate by default: set "files.validation" or "holdout" to have one',
+      );
+      return log.slice(0, -1);
     };
     const rows = (labels: readonly unknown[], text = "x") =>
       `text\tlabel\n${labels.map((it) => `${text}\t${it}\n`).join("")}`;
