@@ -86,7 +86,7 @@ const PAIRS = [
  * Reads a table and detects its columns.
  *
  * @throws {SyntaxError} If the table cannot be read.
- * @throws {UsageError} If a named column does not exist, or none is detected.
+ * @throws {UsageError} If a named column does not exist, none is detected, or the first row seems to be an example.
  */
 export async function inspectTable(
   path: string,
@@ -148,6 +148,13 @@ export async function inspectTable(
       `Column "${label.name}" of "${path}" has ${
         count(label.distinct, "distinct value")
       }, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
+    );
+  }
+  const isExample = classes.some(([name]) => name === label.name) ||
+    (isNumeric && toNumber(label.name) !== undefined);
+  if (isExample && named.label === undefined) {
+    throw new UsageError(
+      `The first row of "${path}" seems to be an example, because the name of the column "${label.name}" looks like its labels: add a row with the names of the columns above it, or name the column of the labels with --label`,
     );
   }
   const doubt = regression || names !== undefined

@@ -202,6 +202,26 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
       UsageError,
       'did you mean "verdict"?',
     );
+    for (
+      const [name, separator, labels] of [
+        ["h.tsv", "\t", ["1", "0"]],
+        ["i.csv", ",", ["yes", "no"]],
+        ["j.csv", ",", ["0.5", "1.25", "2.5"]],
+      ] as const
+    ) {
+      const rows = Array.from(
+        { length: 12 },
+        (_, i) => `a text ${i}${separator}${labels[i % labels.length]}`,
+      );
+      const headless = await write(name, rows);
+      await assertRejects(
+        () => inspectTable(headless, {}),
+        UsageError,
+        "seems to be an example",
+      );
+    }
+    const one = await write("k.tsv", ["text\t1", "bad one\t0", "a third\t1"]);
+    assertEquals((await inspectTable(one, { label: "1" })).label.name, "1");
     const same = await write("e.csv", ["text,label", "a,1", "b,1"]);
     await assertRejects(
       () => inspectTable(same, { label: "label" }),
