@@ -166,7 +166,8 @@ async function answer(
     case "":
       return await asset("dash_page.html", "html");
     case "dash_page.js":
-      return await asset("dash_page.js", "js");
+    case "dash_drawings.js":
+      return await asset(path[0], "js");
     case "state":
       return json(await follower.state());
     case "series":

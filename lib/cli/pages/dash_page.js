@@ -1,4 +1,5 @@
-// The page of "deno task dash": asks for the state of the pipeline once a second, and draws it.
+// The page of "deno task dash": asks for the state of the pipeline once a second, and shows it.
+import { curve, element, graph } from "./dash_drawings.js";
 
 /** Milliseconds between two requests for the state. */
 const PAUSE = 1000;
@@ -6,29 +7,8 @@ const PAUSE = 1000;
 /** Number of curves shown until the user asks for all. */
 const FEW_CURVES = 12;
 
-const GLYPHS = { done: "✓", running: "▶", failed: "✕", waiting: "·" };
-
 /** @param {string} id */
 const byId = (id) => document.getElementById(id);
-
-/** An element with attributes and children; texts are never read as HTML. */
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    made.setAttribute(key, String(value));
-  }
-  made.append(...children);
-  return made;
-}
-
-function drawn(name, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) {
-    made.setAttribute(key, String(value));
-  }
-  made.append(...children);
-  return made;
-}
 
 async function ask(path) {
   const answer = await fetch(path);
@@ -100,136 +80,18 @@ function drawSummary() {
   byId("problem").hidden = problem === undefined;
 }
 
-/** Groups stages by name, with the depth of each name in the graph and the names that it depends on directly. */
-function layOut() {
-  const byName = Map.groupBy(state.stages, ({ name }) => name);
-  const nameOf = new Map(state.stages.map(({ id, name }) => [id, name]));
-  const depths = new Map();
-  const needs = new Map();
-  const reached = new Map();
-  // Stages come in topological order.
-  for (const [name, stages] of byName) {
-    const needed = new Set(
-      stages.flatMap((it) => it.needs).map((id) => nameOf.get(id)),
-    );
-    needed.delete(name);
-    needs.set(name, needed);
-    reached.set(
-      name,
-      new Set([...needed].flatMap((it) => [it, ...reached.get(it)])),
-    );
-    depths.set(
-      name,
-      Math.max(-1, ...[...needed].map((it) => depths.get(it) ?? -1)) + 1,
-    );
-  }
-  // Edges that other edges imply are left out.
-  for (const needed of needs.values()) {
-    const all = [...needed];
-    for (const it of all) {
-      if (all.some((other) => reached.get(other).has(it))) needed.delete(it);
-    }
-  }
-  return { byName, depths, needs };
-}
-
-/** A box of the graph: as wide as the window allows, within limits. */
-const BOX = { narrow: 120, wide: 176, gap: 32, cell: 16, head: 24 };
-
 /** State of the last drawing. The graph is drawn again only if it changes, so tooltips and focus stay. */
 let drawnGraph = "";
 
 function drawGraph() {
-  const { byName, depths, needs } = layOut();
-  const across = Math.max(0, ...depths.values()) + 1;
-  const room = byId("graph").clientWidth - 8 - (across - 1) * BOX.gap;
-  const boxWidth = Math.min(
-    BOX.wide,
-    Math.max(BOX.narrow, Math.floor(room / across)),
-  );
-  const letters = Math.floor((boxWidth - 16) / 6.6);
-  const cells = Math.floor((boxWidth - 12) / (BOX.cell + 4));
+  const parent = byId("graph");
   const now = JSON.stringify([
-    boxWidth,
+    parent.clientWidth,
     state.stages.map(({ id, state, reason }) => [id, state, reason]),
   ]);
   if (now === drawnGraph) return;
   drawnGraph = now;
-  const svg = drawn("svg", { role: "group", "aria-label": "Stages" });
-  const places = new Map();
-  const heights = [];
-  for (const [name, stages] of byName) {
-    const depth = depths.get(name);
-    const lines = Math.ceil(stages.length / cells);
-    const height = BOX.head + lines * (BOX.cell + 3) + 8;
-    const y = heights[depth] ?? 4;
-    heights[depth] = y + height + 12;
-    places.set(name, { x: 4 + depth * (boxWidth + BOX.gap), y, height });
-  }
-  for (const [name, needed] of needs) {
-    const to = places.get(name);
-    for (const need of needed) {
-      const from = places.get(need);
-      const [x1, y1] = [from.x + boxWidth, from.y + from.height / 2];
-      const [x2, y2] = [to.x, to.y + to.height / 2];
-      const bend = BOX.gap / 2;
-      svg.append(drawn("path", {
-        class: "edge",
-        d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
-      }));
-    }
-  }
-  for (const [name, stages] of byName) {
-    const { x, y, height } = places.get(name);
-    svg.append(
-      drawn("rect", { class: "box", x, y, width: boxWidth, height, rx: 5 }),
-      drawn(
-        "text",
-        { x: x + 8, y: y + 16 },
-        name.length > letters ? `${name.slice(0, letters - 1)}…` : name,
-      ),
-    );
-    stages.forEach((stage, i) => {
-      const left = x + 8 + (i % cells) * (BOX.cell + 4);
-      const top = y + BOX.head + Math.floor(i / cells) * (BOX.cell + 3);
-      const words = [stage.id, stage.state, stage.reason]
-        .filter((it) => it !== undefined).join(", ");
-      const cell = drawn(
-        "g",
-        {
-          class: `cell ${stage.state}`,
-          tabindex: 0,
-          role: "button",
-          "aria-label": words,
-          "data-stage": stage.id,
-        },
-        drawn("title", {}, words),
-        drawn("rect", {
-          x: left,
-          y: top,
-          width: BOX.cell,
-          height: BOX.cell,
-          rx: 3,
-        }),
-        drawn(
-          "text",
-          { x: left + BOX.cell / 2, y: top + 12 },
-          GLYPHS[stage.state],
-        ),
-      );
-      cell.addEventListener("click", () => choose(stage.id));
-      cell.addEventListener("keydown", ({ key }) => {
-        if (key === "Enter" || key === " ") choose(stage.id);
-      });
-      svg.append(cell);
-    });
-  }
-  const width = 8 + across * (boxWidth + BOX.gap) - BOX.gap;
-  const height = Math.max(0, ...heights.filter((it) => it !== undefined));
-  svg.setAttribute("width", width);
-  svg.setAttribute("height", height);
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  replace(byId("graph"), svg);
+  replace(parent, graph(state.stages, parent.clientWidth, choose));
 }
 
 /** Replaces the children of an element, and keeps the focus on the same stage. */
@@ -281,81 +143,10 @@ function drawRunning() {
         bar,
         element("div", { class: "quiet" }, times.join(", ")),
         element("div", { class: "quiet" }, words.join(", ")),
-        ...(curves.has(id) ? [curve(curves.get(id))] : []),
+        ...(curves.has(id) ? [curve(curves.get(id), METRIC)] : []),
       );
     },
   ));
-}
-
-/** A curve with its axes, and the value at the pointer. */
-function curve(points) {
-  const [width, height, left, bottom] = [300, 110, 40, 16];
-  const [steps, values] = [
-    points.map(([it]) => it),
-    points.map(([, it]) => it),
-  ];
-  const [first, last] = [steps[0], steps.at(-1)];
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const x = (step) =>
-    left + (width - left - 4) * (step - first) / (last - first || 1);
-  const y = (value) =>
-    height - bottom - (height - bottom - 8) * (value - low) / (high - low || 1);
-  const caption = drawn("text", {
-    class: "quiet",
-    x: width - 4,
-    y: height - 3,
-    "text-anchor": "end",
-  });
-  const dot = drawn("circle", { r: 3 });
-  const show = (i) => {
-    caption.textContent = `step ${steps[i]}: ${METRIC} ${values[i].toFixed(4)}`;
-    dot.setAttribute("cx", x(steps[i]));
-    dot.setAttribute("cy", y(values[i]));
-  };
-  show(points.length - 1);
-  const svg = drawn(
-    "svg",
-    {
-      class: "curve",
-      viewBox: `0 0 ${width} ${height}`,
-      role: "img",
-      "aria-label": `${METRIC} from ${
-        values[0].toFixed(4)
-      } at step ${first} to ${values.at(-1).toFixed(4)} at step ${last}`,
-    },
-    drawn("line", {
-      x1: left,
-      x2: width - 4,
-      y1: height - bottom,
-      y2: height - bottom,
-    }),
-    drawn("text", { class: "quiet", x: 0, y: 12 }, high.toPrecision(3)),
-    drawn(
-      "text",
-      { class: "quiet", x: 0, y: height - bottom },
-      low.toPrecision(3),
-    ),
-    drawn("path", {
-      d: points.map(([step, value], i) =>
-        `${i === 0 ? "M" : "L"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`
-      ).join(""),
-    }),
-    dot,
-    caption,
-  );
-  svg.addEventListener("pointermove", ({ clientX }) => {
-    const box = svg.getBoundingClientRect();
-    const at = (clientX - box.left) / box.width * width;
-    let nearest = 0;
-    steps.forEach((step, i) => {
-      if (Math.abs(x(step) - at) < Math.abs(x(steps[nearest]) - at)) {
-        nearest = i;
-      }
-    });
-    show(nearest);
-  });
-  svg.addEventListener("pointerleave", () => show(points.length - 1));
-  return svg;
 }
 
 /** State of the last drawing. Curves are drawn again only if it changes, so that the value at the pointer stays. */
@@ -373,7 +164,7 @@ function drawCurves(stages) {
         "div",
         { class: "card" },
         element("h3", {}, id),
-        curve(curves.get(id)),
+        curve(curves.get(id), METRIC),
       )
     ));
   }
