@@ -80,7 +80,9 @@ export function rankList(ranks: readonly number[]): string {
 
 /** A score times 100 with one decimal: `84.2`; `undefined` for null. */
 export function percent(share: number | null): string {
-  return share === null ? "undefined" : (100 * share).toFixed(1);
+  if (share === null) return "undefined";
+  const text = (100 * share).toFixed(1);
+  return text === "-0.0" ? "0.0" : text;
 }
 
 /** A parameter times 100 with all its digits: `97.5`. */
@@ -88,10 +90,10 @@ export function exactPercent(share: number): string {
   return String(Number((100 * share).toPrecision(12)));
 }
 
-/** A difference times 100 with its sign: `+1.2`. */
+/** A difference times 100 with its sign: `+1.2`, `-0.3`; `0.0` if it rounds to zero. */
 export function signed(share: number | null): string {
   const text = percent(share);
-  return share !== null && share > 0 ? `+${text}` : text;
+  return Number(text) > 0 ? `+${text}` : text;
 }
 
 /** A score and its interval, if it has one: `82.1 [79.5, 84.3]`. */

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { summarizeChoices } from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
+import { signed } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import type { ChoiceResult, Result, Variant } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
@@ -220,3 +221,8 @@ function choiceOf(
     ...others,
   };
 }
+
+Deno.test("signed() gives a difference that rounds to zero no sign", () => {
+  const shown = [0.0004, -0.0004, 0, 0.0006, -0.0006, null].map(signed);
+  assertEquals(shown, ["0.0", "0.0", "0.0", "+0.1", "-0.1", "undefined"]);
+});
