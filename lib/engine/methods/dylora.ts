@@ -40,7 +40,7 @@ export const dyloraFields = {
   /** Whether a step drew one rank for the whole model, or one for each adapted module or example. */
   scope: z.enum(["model", "module", "example"]),
   /** Share of the steps before the factors were sorted; null if they never were. */
-  sortAt: z.number().gt(0).lt(1),
+  sortAt: z.number().gt(0).max(1),
 };
 
 /** Parameters of DyLoRA beside those of LoRA. */
@@ -57,8 +57,8 @@ export const dyloraParams = {
   scope: dyloraFields.scope.default("model").describe(
     "Scope of the rank that a step draws: model = one rank for the whole model; module = one rank for each adapted module; example = one rank for each example, each as often in a batch as the sampler says",
   ),
-  sortAt: z.number().min(0).lt(1).default(0).describe(
-    "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper",
+  sortAt: z.number().min(0).max(1).default(0).describe(
+    "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper; 1 = never draw, which is a LoRA reduced by SVD",
   ),
 };
 
@@ -131,6 +131,7 @@ export const importedDylora: Method = {
 
 /** `uniformly for each example, after the rows were sorted at 60 % of the steps`. */
 function drawsInWords({ mode, sampler, scope, sortAt }: Entry): string {
+  if (sortAt === 1) return "none, the rows were sorted after the last step";
   const lowest = lowestDrawn(sampler);
   const how = sampler.kind === "list"
     ? `from ${sampler.ranks.join(" ")}`

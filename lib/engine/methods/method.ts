@@ -70,7 +70,7 @@ export type RankScope = "model" | "module" | "example";
 export interface RankObjective {
   /** Whether a step draws one rank for the whole model, or one for each adapted module or example. */
   readonly scope: RankScope;
-  /** Share of the steps before the factors are sorted, all at the maximum rank; 0, the default, if they never are. */
+  /** Share of the steps before the factors are sorted, all at the maximum rank; 0, the default, if they never are, 1 after the last step. */
   readonly sortAt?: number;
   /** Weights of a step's losses, one for each rank at which it computes its batch; they add up to 1. */
   readonly lossWeights: readonly number[];

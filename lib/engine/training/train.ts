@@ -137,9 +137,9 @@ export async function train(
 }
 
 /**
- * The step before which the factors are sorted; 0 if they never are.
+ * Number of steps after which the factors are sorted; 0 if they never are.
  *
- * @throws {RangeError} If no step before it changes the adapter, or none follows it
+ * @throws {RangeError} If none of them changes the adapter, or none follows them although some should
  */
 function sortStepOf(
   { sortAt = 0 }: RankObjective,
@@ -152,13 +152,13 @@ function sortStepOf(
     { length: sortStep },
     (_, step) => learningRateAt(step, schedule),
   ).some((rate) => rate > 0);
-  if (hasChanged && sortStep < steps) return sortStep;
+  if (hasChanged && (sortStep < steps || sortAt === 1)) return sortStep;
   throw new RangeError(
     `"sortAt: ${sortAt}" sorts the rows after ${sortStep} of ${steps} steps, ${
       hasChanged
         ? "which leaves none that draws ranks"
         : "before any of them has changed the rows"
-    }: train for more steps, or use a share further from 0 and 1 (0 = draw ranks from the start)`,
+    }: train for more steps, or use another share (0 = draw ranks from the start, 1 = sort after the last step)`,
   );
 }
 
@@ -169,7 +169,7 @@ class TrainingRun implements Disposable {
   readonly #options: TrainingOptions;
   readonly #hooks: TrainingHooks;
   readonly #stepsPerEpoch: number;
-  /** Step before which the factors are sorted; 0 if they never are. */
+  /** Number of steps after which the factors are sorted; 0 if they never are. */
   readonly #sortStep: number;
   readonly #schedule: Schedule;
   readonly #reportEvery: number;
@@ -296,7 +296,7 @@ class TrainingRun implements Disposable {
     const { step, epochs } = this.#progress;
     const unscored = step - epochs.length * this.#stepsPerEpoch;
     if (!evaluate || unscored < this.#stepsPerEpoch) return;
-    const values = await readValues(this.#state.values);
+    const values = await this.#sortedValues();
     this.#training.stop();
     this.#evaluations.start();
     try {
@@ -314,16 +314,16 @@ class TrainingRun implements Disposable {
 
   /** The result, after all steps have been taken. */
   async result(): Promise<TrainingResult> {
-    const values = await readValues(this.#state.values);
+    const values = await this.#sortedValues();
     this.#training.stop();
-    const { step, tokens, paddedTokens, flops, losses, epochs } =
-      this.#progress;
+    const { step, tokens, paddedTokens, losses, epochs } = this.#progress;
+    const ofSort = step === this.#sortStep ? await this.#sortFlops() : 0;
     return {
       values,
       steps: step,
       tokens,
       paddedTokens,
-      flops,
+      flops: this.#progress.flops + ofSort,
       losses,
       msPerStep: median(this.#stepTimes),
       seconds: this.#training.seconds,
@@ -335,13 +335,26 @@ class TrainingRun implements Disposable {
 
   /** Sorts the rows of all adapters by their singular values; the optimizer starts again. */
   async #sort(): Promise<void> {
-    const { sortAdapters, sortFlops } = await import("../adapters/factors.ts");
-    const { layout } = this.#classifier;
-    const values = await readValues(this.#state.values);
+    const values = await this.#sortedValues();
     this.#disposeState();
-    this.#state = stateTensors({ values: sortAdapters(values, layout) });
+    this.#state = stateTensors({ values });
     this.#ranks.restartRows();
-    this.#progress.flops += sortFlops(layout);
+    this.#progress.flops += await this.#sortFlops();
+  }
+
+  async #sortFlops(): Promise<number> {
+    const { sortFlops } = await import("../adapters/factors.ts");
+    return sortFlops(this.#classifier.layout);
+  }
+
+  /** The parameters, with the rows sorted by their singular values if steps before the sort made them, `[size]`. */
+  async #sortedValues(): Promise<Float32Array<ArrayBuffer>> {
+    const values = await readValues(this.#state.values);
+    const isSorted = this.#sortStep === 0 ||
+      this.#progress.step > this.#sortStep;
+    if (isSorted) return values;
+    const { sortAdapters } = await import("../adapters/factors.ts");
+    return sortAdapters(values, this.#classifier.layout);
   }
 
   /** Takes one optimizer step on these batches. */

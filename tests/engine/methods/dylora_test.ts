@@ -131,6 +131,10 @@ Deno.test("DyLoRA says in words how a training drew ranks", () => {
     }),
     "from 2 8 for each example, after the rows were sorted at 55 % of the steps",
   );
+  assertEquals(
+    inWords({ kind: "uniform" }, { sortAt: 1 }),
+    "none, the rows were sorted after the last step",
+  );
 });
 
 for (const mode of ["all", "frozen", "frozen-strict"] as const) {

@@ -7,7 +7,10 @@ import {
 } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
-import { sortAdapters } from "../../../lib/engine/adapters/factors.ts";
+import {
+  sortAdapters,
+  sortFlops,
+} from "../../../lib/engine/adapters/factors.ts";
 import {
   type RankObjective,
   rankScale,
@@ -207,7 +210,37 @@ Deno.test("DyLoRA draws every rank equally often in a batch of examples", () => 
   }
 });
 
-Deno.test("train() refuses to sort before any step has changed the rows, and after the last one", async () => {
+Deno.test("train() that sorts after the last step gives LoRA's values of the maximum rank, sorted, and scores each epoch by its values sorted", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const { layout } = classifier;
+  const trained = async (objective: RankObjective) => {
+    const scored: Float32Array[] = [];
+    const result = await train(classifier, initial, tinyExamples(16), {
+      ...tinyOptions,
+      epochs: 3,
+      objective,
+    }, {
+      report: () => {},
+      evaluate: (values) => {
+        scored.push(values);
+        return Promise.resolve({ score: -scored.length, ranks: [] });
+      },
+    });
+    return { ...result, scored };
+  };
+  const scaling = "maximum";
+  const sorted = await trained(dyloraObjective({ scaling, sortAt: 1 }));
+  const full = await trained(
+    dyloraObjective({ scaling, sampler: { kind: "list", ranks: [8] } }),
+  );
+  const inOrder = (values: Float32Array) => sortAdapters(values, layout);
+  assertSameBits(sorted.values, inOrder(full.values));
+  assertSameBits(sorted.best, inOrder(full.best!));
+  assertSameBits(sorted.scored, full.scored.map(inOrder));
+  assertEquals(sorted.flops, full.flops + sortFlops(layout));
+});
+
+Deno.test("train() refuses to sort before any step has changed the rows, and after the last one if others should follow", async () => {
   const { classifier, initial } = tinyClassifier();
   // Six steps; the first has the learning rate 0.
   const sortedAt = (sortAt: number) =>
