@@ -220,7 +220,10 @@ function sourceInfo(path: string): Deno.FileInfo {
   try {
     info = Deno.statSync(path);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const { NotADirectory, NotFound } = Deno.errors;
+    if (!(error instanceof NotFound || error instanceof NotADirectory)) {
+      throw error;
+    }
     throw new Error(`"${path}" does not exist`, { cause: error });
   }
   if (info.isFile) return info;

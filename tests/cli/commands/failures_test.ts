@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import { PROGRAM, PROJECT } from "../../../lib/cli/arguments/options.ts";
 import { callMain, CliProject, errorsOf } from "../project.ts";
@@ -145,6 +150,9 @@ Deno.test("pipeline names all files that do not exist before anything runs", asy
     assertEquals(called.lines, []);
     assertEquals(called.stderr.trim().split("\n").slice(-2), expected);
   }
+  const below = project.path("test.yaml/x.tsv");
+  const inFile = await project.call("pipeline", "-S", `file=${below}`);
+  assertStringIncludes(inFile.stderr, `"${below}" does not exist`);
   const alone = await project.call("pipeline", "first");
   assertEquals(alone.code, 0, "what is not selected is not needed");
 });
