@@ -199,6 +199,12 @@ export function printable(text: string): string {
   return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 }
 
+/** True if a path does not exist, or is below a file. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Deno.errors.NotADirectory;
+}
+
 /** Limits of a pipeline file: bytes, values with aliases expanded, and levels of nesting. */
 export const LIMITS = { bytes: 262_144, values: 100_000, depth: 100 };
 
@@ -214,7 +220,7 @@ export async function readText(file: string): Promise<string> {
   try {
     info = await Deno.stat(file);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!isMissing(error)) throw error;
     throw refuse("The file does not exist");
   }
   // A device or a pipe may never end.

@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { didYouMean } from "./faults.ts";
+import { didYouMean, isMissing } from "./faults.ts";
 import type { Task } from "./task.ts";
 
 /**
@@ -128,7 +128,7 @@ function listModules(folder: string): readonly string[] {
       .filter(({ isDirectory }) => !isDirectory)
       .flatMap(({ name }) => /^([^.].*)\.ts$/.exec(name)?.[1] ?? []).sort();
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!isMissing(error)) throw error;
     throw new Error(`The task folder "${folder}" does not exist`, {
       cause: error,
     });

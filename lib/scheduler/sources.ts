@@ -2,7 +2,13 @@
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
-import { isFull, isReadOnly, readSealed, writeSealed } from "../store/files.ts";
+import {
+  isFull,
+  isMissing,
+  isReadOnly,
+  readSealed,
+  writeSealed,
+} from "../store/files.ts";
 import {
   basename,
   dirname,
@@ -149,10 +155,7 @@ function isLink(path: string): boolean {
   try {
     return Deno.lstatSync(path).isSymlink;
   } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return false;
+    if (isMissing(error)) return false;
     throw error;
   }
 }
@@ -220,10 +223,7 @@ function sourceInfo(path: string): Deno.FileInfo {
   try {
     info = Deno.statSync(path);
   } catch (error) {
-    const { NotADirectory, NotFound } = Deno.errors;
-    if (!(error instanceof NotFound || error instanceof NotADirectory)) {
-      throw error;
-    }
+    if (!isMissing(error)) throw error;
     throw new Error(`"${path}" does not exist`, { cause: error });
   }
   if (info.isFile) return info;

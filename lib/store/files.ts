@@ -261,6 +261,12 @@ const ENOSPC = 28;
 const EROFS = 30;
 const EDQUOT = Deno.build.os === "darwin" ? 69 : 122;
 
+/** True if a path does not exist, or is below a file. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Deno.errors.NotADirectory;
+}
+
 /** True if the disk is full or the quota is used up. */
 export function isFull(error: unknown): boolean {
   const number = osError(error);

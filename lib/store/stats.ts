@@ -1,5 +1,5 @@
 import { digestFile, quickChecksum } from "./digest.ts";
-import { readSealed, writeSealed } from "./files.ts";
+import { isMissing, readSealed, writeSealed } from "./files.ts";
 import { lockFile } from "./locks.ts";
 
 /**
@@ -40,10 +40,7 @@ function printOf(stat: () => Deno.FileInfo): Fingerprint | undefined {
       inode: info.ino ?? 0,
     };
   } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory
-    ) return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }

@@ -38,6 +38,12 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     /^Unknown shell "tcsh"; expected bash, zsh or fish$/m,
   ],
   [["init", "no/such.csv"], /^File ".*no\/such\.csv" does not exist$/m],
+  [["init", "deno.json/x.csv"], /^File ".*x\.csv" does not exist$/m],
+  [["pipeline", "deno.json/x.yaml"], /x\.yaml: The file does not exist$/m],
+  [
+    ["push", "--adapter", "deno.json/x", "--to", "a/b"],
+    /^"deno\.json\/x" is not a folder: give the output of a stage/m,
+  ],
   [
     ["dash", "smoke", "--port", "70000"],
     /^Invalid value "70000" for option "--port"/,

@@ -1,4 +1,5 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
+import { isMissing } from "../../store/files.ts";
 import {
   dirname,
   join,
@@ -239,10 +240,7 @@ export function findInWay(folder: string): InWay | undefined {
         ? undefined
         : { path, what: "a file" };
     } catch (error) {
-      const { NotADirectory, NotFound } = Deno.errors;
-      if (!(error instanceof NotFound || error instanceof NotADirectory)) {
-        throw error;
-      }
+      if (!isMissing(error)) throw error;
       const target = linkTarget(path);
       if (target === undefined) continue;
       return { path, what: `a link to "${target}", which does not exist` };
@@ -255,10 +253,7 @@ function linkTarget(path: string): string | undefined {
   try {
     return Deno.lstatSync(path).isSymlink ? Deno.readLinkSync(path) : undefined;
   } catch (error) {
-    const { NotADirectory, NotFound } = Deno.errors;
-    if (error instanceof NotFound || error instanceof NotADirectory) {
-      return undefined;
-    }
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }

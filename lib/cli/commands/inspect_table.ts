@@ -15,6 +15,7 @@ import {
   type Row,
 } from "../../glue/table.ts";
 import { didYouMean } from "../../pipeline/faults.ts";
+import { isMissing } from "../../store/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
 
@@ -106,7 +107,7 @@ export async function inspectTable(
       throw new UsageError(`"${path}" is a folder: give a file`);
     }
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!isMissing(error)) throw error;
     throw new UsageError(`File "${path}" does not exist`);
   }
   const header = await columnsOf(path);

@@ -2,6 +2,7 @@ import { taskCode } from "../../scheduler/code.ts";
 import { signal as sendSignal } from "../../scheduler/executors/processes.ts";
 import { SourcePaths } from "../../scheduler/sources.ts";
 import { listFiles } from "../../store/blobs.ts";
+import { isMissing } from "../../store/files.ts";
 import { fromFileUrl, resolve } from "../../store/paths.ts";
 import { fingerprint } from "../../store/stats.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
@@ -119,9 +120,7 @@ function filesAt(path: string): string[] {
     if (!Deno.statSync(path).isDirectory) return [path];
     return listFiles(path, "follow").map((below) => `${path}/${below}`);
   } catch (error) {
-    const hasChanged = error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory;
-    if (hasChanged) return [path];
+    if (isMissing(error)) return [path];
     throw error;
   }
 }

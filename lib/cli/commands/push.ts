@@ -1,5 +1,5 @@
-import { statSync } from "node:fs";
 import { join } from "node:path";
+import { isMissing } from "../../store/files.ts";
 import {
   type Arguments,
   type Command,
@@ -201,8 +201,14 @@ function adapterFiles(
  * @throws {UsageError} If there is no such folder, or the target of a link is missing.
  */
 function fileNames(folder: string): string[] {
-  const find = (path: string) => statSync(path, { throwIfNoEntry: false });
-  if (!find(folder)?.isDirectory()) {
+  const find = (path: string) => {
+    try {
+      return Deno.statSync(path);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+  };
+  if (!find(folder)?.isDirectory) {
     throw new UsageError(
       `"${folder}" is not a folder: give the output of a stage of the task export-adapter`,
     );
@@ -210,7 +216,7 @@ function fileNames(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map(({ name }) => name).filter(
     (name) => {
       const found = find(join(folder, name));
-      if (found !== undefined) return found.isFile();
+      if (found !== undefined) return found.isFile;
       throw new UsageError(
         `"${
           join(folder, name)
