@@ -44,7 +44,7 @@ export function rankTable<T>(
   return table(
     "Rank",
     rows,
-    (row) => row === "all" ? "mean over ranks" : String(row),
+    (row) => row === "all" ? "area under the curve" : String(row),
     columns.map(({ title, ranks, whole }): Column<number | "all"> => ({
       title,
       cell: (row) => {

@@ -170,7 +170,7 @@ export function recommendationText(
   return [
     "### Recommended rank",
     ...(verdict?.kind === "nothing-learnt"
-      ? ["No rank is recommended, because nothing was learnt."]
+      ? [`No rank is recommended. ${plain(verdict.headline)}`]
       : recommended.map(({ title, rank, best, margin, confidence }) => {
         const points = exactPercent(margin);
         return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${points} ${

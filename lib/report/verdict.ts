@@ -172,7 +172,11 @@ export function verdictOf(
   const titles = single.length === deciding.length
     ? []
     : single.map((cell) => pick(cell).title);
-  return { ...verdict, ...inWords(verdict, setting, [...new Set(titles)]) };
+  const words = inWords(verdict, setting, {
+    single: [...new Set(titles)],
+    othersLearnt: all.short === undefined,
+  });
+  return { ...verdict, ...words };
 }
 
 /** The method that the verdict is about: the first candidate, or baseline, with defined scores. */
@@ -251,15 +255,19 @@ function indexOfLargest(values: readonly number[]): number {
 /** Number of seeds below which a verdict may depend on them. */
 const FEW_SEEDS = 2;
 
-/**
- * The verdict as a headline and the sentences that support it, in plain text.
- *
- * @param single Titles of the methods with one seed, if others have several
- */
+/** What the words of a verdict depend on beside it. */
+interface Circumstances {
+  /** Titles of the methods with one seed, if others have several. */
+  readonly single: readonly string[];
+  /** Whether some adapter has certainly learnt, if not the verdict's. */
+  readonly othersLearnt: boolean;
+}
+
+/** The verdict as a headline and the sentences that support it, in plain text. */
 function inWords(
   verdict: Omit<Verdict, "headline" | "reasons">,
   { examples, classes, confidence, metric }: Setting,
-  single: readonly string[],
+  { single, othersLearnt }: Circumstances,
 ): Pick<Verdict, "headline" | "reasons"> {
   const { kind, recommended, best, margin, bound, reference, other } = verdict;
   const scoreOf = ({ score, interval }: typeof best) =>
@@ -292,8 +300,10 @@ function inWords(
     bound === null
       ? "no other rank was evaluated"
       : `${
-        bound <= 0
+        bound < 0
           ? "no other rank is as good"
+          : bound === 0
+          ? "no other rank is better"
           : `no other rank is better by more than ${points(bound)}`
       } (${level} confidence), and a loss of ${acceptable} is acceptable`
   }.`;
@@ -303,20 +313,23 @@ function inWords(
       const than = reference.kind === "head"
         ? "the head on the frozen encoder"
         : `always predicting the same ${classes ? "class" : "number"}`;
+      const beyond = reference.kind === "head" ? " beyond the head" : "";
+      const [nothing, anything, score] = othersLearnt
+        ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
+        : ["Nothing was learnt", "anything was learnt", ""];
       return {
         headline: difference > 0
-          ? "No evidence that anything was learnt."
-          : reference.kind === "head"
-          ? "Nothing was learnt beyond the head."
-          : "Nothing was learnt.",
+          ? `No evidence that ${anything}${beyond}.`
+          : `${nothing}${beyond}.`,
         reasons: [
-          `The best score, ${
+          `The best score${score && ` ${score}`}, ${
             scoreOf(reference)
           } (${reference.title} at rank ${reference.rank}), is not above the ${
             percent(reference.referenceScore)
           } of ${than}: ${metric} ${signed(difference)} [${
             differenceInterval.map((end) => signed(end)).join(", ")
           }] on ${examples} examples.`,
+          ...(othersLearnt ? otherText : []),
           difference > 0
             ? "Use more validation examples to be sure; more epochs may help."
             : "Try a lower learning rate or more epochs.",

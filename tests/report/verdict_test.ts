@@ -79,6 +79,46 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
   assertEquals(verdict.headline, "Nothing was learnt beyond the head.");
   assertEquals(verdict.reference.kind, "head");
   assertEquals(verdict.reference.referenceScore, 0.8);
+  const unsure = verdictOn([
+    resultOf("rte", "dylora", { 1: 78, 2: 79 }, { labels }),
+    resultOf("rte", "head", { 0: 80 }, { labels }),
+  ]);
+  assertEquals(
+    unsure.headline,
+    "No evidence that anything was learnt beyond the head.",
+  );
+});
+
+Deno.test("compare() says that one method learnt nothing, if another did, and what that one scores", () => {
+  const labels = balanced(400);
+  const unsure = verdictOn([
+    resultOf("rte", "dylora", { 1: 190, 2: 195 }, { labels }),
+    resultOf("rte", "lora", { 1: 170, 2: 169 }, { labels }),
+  ], 0.1);
+  assertEquals(unsure.kind, "nothing-learnt");
+  assertEquals(
+    unsure.headline,
+    "No evidence that DyLoRA learnt anything.",
+  );
+  const [first, second] = unsure.reasons;
+  assert(first!.startsWith("The best score of DyLoRA, 52.5 ["), first);
+  assert(second!.startsWith("LoRA at its best rank (2) scores 57.8"), second);
+});
+
+Deno.test("compare() does not claim that no rank is as good if another one is", () => {
+  const labels = Float32Array.from({ length: 40 }, (_, i) => i / 8);
+  const predictions = labels.map((label, i) => label + (i % 3) / 4);
+  const metrics = { pearson: METRICS.pearson(predictions, labels) };
+  const verdict = verdictOn([{
+    ...resultOf("stsb", "dylora", {}, { labels }),
+    classes: false,
+    ranks: [1, 2].map((rank) => ({ rank, metrics, predictions })),
+  }]);
+  assertEquals(verdict.kind, "recommended");
+  assert(
+    verdict.reasons[0]!.includes("at rank 1; no other rank is better (95 %"),
+    verdict.reasons[0],
+  );
 });
 
 Deno.test("compare() finds what is certainly better beside a rank with a larger mean and one collapsed seed", () => {

@@ -154,6 +154,7 @@ interface Report {
       readonly headline: string;
       readonly reasons: readonly string[];
       readonly recommended: { readonly rank: number };
+      readonly reference: { readonly kind: string };
     } | null;
   }[];
 }
@@ -181,9 +182,10 @@ export function answerOf(
   const pathOf = (stage: GraphStage, ...file: string[]) =>
     join(visibleFolder(out, graph.pipeline, stage), ...file);
   const reports = ofKind("report", "report.json");
-  const findings = reports.flatMap((stage) =>
-    findingsOf(JSON.parse(Deno.readTextFileSync(pathOf(stage, "report.json"))))
-  );
+  const comparisons = reports.flatMap((stage) => {
+    const file = pathOf(stage, "report.json");
+    return (JSON.parse(Deno.readTextFileSync(file)) as Report).comparisons;
+  });
   const exported = ofKind("peft", "README.md");
   const adapters = exported.length > 0
     ? exported
@@ -191,16 +193,19 @@ export function answerOf(
   if (reports.length + adapters.length === 0) return undefined;
   const [first] = adapters;
   const data = first && dataOf(first, graph);
-  const nothingLearnt = findings.length > 0 &&
-    findings.every(({ rank }) => rank === undefined);
+  const verdicts = comparisons.flatMap(({ verdict }) => verdict ?? []);
+  const isUsable = verdicts.length === 0 ||
+    verdicts.some(({ kind, reference }) =>
+      kind !== "nothing-learnt" || reference.kind === "head"
+    );
   return {
     type: "answer",
-    findings,
+    findings: findingsOf(comparisons),
     reports: reports.map((stage) =>
       shortPath(pages.get(stage.id) ?? pathOf(stage))
     ),
     adapters: adapters.map((stage) => shortPath(pathOf(stage))),
-    ...(first !== undefined && !nothingLearnt && {
+    ...(first !== undefined && isUsable && {
       predict: predictCommand(
         first,
         graph,
@@ -210,13 +215,13 @@ export function answerOf(
           : '"your text"',
       ),
     }),
-    python: exported.length > 0 && !nothingLearnt
+    python: exported.length > 0 && isUsable
       ? pythonLines(pathOf(exported[0]!))
       : [],
   };
 }
 
-function findingsOf({ comparisons }: Report): Finding[] {
+function findingsOf(comparisons: Report["comparisons"]): Finding[] {
   return comparisons.flatMap(({ title, split, epoch, verdict }) => {
     if (verdict === null) return [];
     const others = comparisons.filter((it) => it.title === title);

@@ -2,12 +2,15 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
-params: { kind: recommended, rank: 3 }
+params: { kind: recommended, reference: constant, rank: 3 }
 show: judge/report.md
 stages:
   judge:
     task: judge
-    with: { kind: "\${params.kind}", rank: "\${params.rank}" }
+    with:
+      kind: \${params.kind}
+      reference: \${params.reference}
+      rank: \${params.rank}
   take:
     task: pack
     matrix: { seed: [0, 1] }
@@ -20,15 +23,16 @@ const JUDGE = `
 import { z } from "zod";
 export default {
   description: "Writes a report",
-  params: z.strictObject({ kind: z.string(), rank: z.number() }),
+  params: z.strictObject({ kind: z.string(), reference: z.string(), rank: z.number() }),
   inputs: {},
   output: { kind: "report", files: ["report.json", "report.html", "report.md"] },
-  async run({ params: { kind, rank }, output }) {
+  async run({ params: { kind, reference, rank }, output }) {
     const verdict = {
       kind,
       headline: "Rank " + rank + " of DyLoRA is enough.",
       reasons: ["It scores 82.9 [80.6, 85.2].", "LoRA scores more."],
       recommended: { rank },
+      reference: { kind: reference },
     };
     const comparison = { title: "SST-2", split: "validation", epoch: "last", verdict };
     Deno.writeTextFileSync(output + "/report.json", JSON.stringify({ comparisons: [comparison] }));
@@ -118,6 +122,9 @@ Deno.test("pipeline offers no prediction if nothing was learnt", async () => {
   assertEquals(code, 0);
   assert(!lines.some((line) => /^(predict|python)/.test(line)));
   assertMatch(lines.at(-1)!, /^report /);
+  const asHead = ["-S", "kind=nothing-learnt", "-S", "reference=head"];
+  const { stdout } = await test.call("pipeline", ...asHead);
+  assertMatch(stdout, /^predict /m, "the head alone has learnt as much");
 });
 
 Deno.test("pipeline ends without an answer if stages of a report and an adapter are not selected", async () => {
@@ -172,7 +179,7 @@ Deno.test("pipeline ends with a command for pairs of texts if the adapter's data
 stages:
   own: { task: data, with: { columns: ${own} } }
   other: { task: data, with: { columns: ${other} } }
-  judge: { task: judge, with: { kind: recommended, rank: 2 }, inputs: { on: other } }
+  judge: { task: judge, with: { kind: recommended, reference: constant, rank: 2 }, inputs: { on: other } }
   take: { task: pack, with: { seed: 0 }, inputs: { report: judge, data: own } }
 `);
     const on = 'inputs: { on: { kind: "dataset" } }';
