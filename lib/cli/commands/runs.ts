@@ -80,19 +80,21 @@ async function printRuns(args: Arguments): Promise<number> {
     rows = selectedRows(new Results(store), pipeline, patterns);
   }
   const [params, others] = parameterColumns(rows);
+  const isCsv = args.has("csv");
   const columns = [
     ...FIRST,
-    ...args.has("all") || args.has("csv") ? [...params, ...others] : params,
+    ...args.has("all") || isCsv ? [...params, ...others] : params,
     ...scoreColumns(rows),
     ...LAST,
-  ].filter(({ optional, value }) =>
-    !optional || new Set(rows.map(value)).size > 1
+    ...isCsv ? rankColumns(rows) : [],
+  ].filter(({ isNeeded, value }) =>
+    isCsv || isNeeded?.(rows.map(value)) !== false
   );
   const sorted = sortRows(rows, columns, args);
   if (args.has("json")) {
     for (const row of sorted) writeOut(`${JSON.stringify(row)}\n`);
-  } else if (args.has("csv")) {
-    writeOut(csv([...columns, ...rankColumns(rows)], sorted));
+  } else if (isCsv) {
+    writeOut(csv(columns, sorted));
   } else {
     writeOut(
       sorted.length === 0
@@ -159,14 +161,18 @@ interface Column {
   readonly value: (row: Row) => Cell;
   /** Formats a number for the table. */
   readonly show?: (value: number) => string;
-  /** True if the column is left out when all rows have the same value. */
-  readonly optional?: boolean;
+  /** Whether the table has the column, given its cells; by default always. CSV has all columns. */
+  readonly isNeeded?: (cells: readonly Cell[]) => boolean;
 }
 
 const FIRST: readonly Column[] = [
   { name: "started", value: ({ started }) => started },
   { name: "current", value: ({ current }) => current },
-  { name: "pipeline", value: ({ pipeline }) => pipeline, optional: true },
+  {
+    name: "pipeline",
+    value: ({ pipeline }) => pipeline,
+    isNeeded: (cells) => new Set(cells).size > 1,
+  },
   { name: "stage", value: ({ stage }) => stage },
 ];
 
@@ -175,15 +181,10 @@ const LAST: readonly Column[] = [
     name: "training",
     value: ({ seconds }) => seconds.training,
     show: duration,
-    optional: true,
+    isNeeded: (cells) => cells.some((it) => it !== undefined),
   },
   { name: "time", value: ({ seconds }) => seconds.stage, show: duration },
-  {
-    name: "total",
-    value: ({ seconds }) => seconds.total,
-    show: duration,
-    optional: true,
-  },
+  { name: "total", value: ({ seconds }) => seconds.total, show: duration },
   { name: "size", value: ({ size }) => size, show: bytes },
 ];
 

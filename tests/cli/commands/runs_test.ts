@@ -80,10 +80,9 @@ Deno.test("runs compares results that were replaced with those that are visible"
 
   const table = await callMain("runs", "test", ...out);
   const [head, ...rows] = table.lines;
-  // Without the column of the total seconds if both happen to take the same.
   assertMatch(
     head!,
-    /^ {2}started +stage +lr +accuracy +f1 +bestRank +training +time( +total)? +size$/,
+    /^ {2}started +stage +lr +accuracy +f1 +bestRank +training +time +total +size$/,
   );
   assertMatch(
     rows[0]!,
@@ -127,6 +126,13 @@ Deno.test("runs compares results that were replaced with those that are visible"
     [["other", first.key, true]],
   );
 
+  const single = await callMain("runs", other, ...out);
+  assertMatch(single.lines[0]!, / +training +time +total +size$/);
+  const byRank = ["--csv", "--sort", "accuracy@1", "--reverse"];
+  const ofRank = await callMain("runs", "test", ...out, ...byRank);
+  assertMatch(ofRank.lines[1]!, /0\.51/);
+  const ofOne = await callMain("runs", other, ...out, "--csv");
+  assertEquals(ofOne.lines[0], ofRank.lines[0]);
   const wrong = await callMain("runs", "test", ...out, "--sort", "acuracy");
   assertEquals(wrong.code, 2);
   assertMatch(
