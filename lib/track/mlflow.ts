@@ -1,6 +1,13 @@
 import { z } from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
-import { ask, chunks, type Server, TrackError } from "./server.ts";
+import {
+  ask,
+  basicHeaders,
+  chunks,
+  type Server,
+  serverAt,
+  TrackError,
+} from "./server.ts";
 
 /** Tag that identifies a run of this program. */
 const KEY_TAG = "dylora.key";
@@ -184,17 +191,20 @@ async function sendRun(
 }
 
 /**
- * Headers that authenticate at a server of MLflow, from the environment variables
- * of its own clients.
+ * Address of a server of MLflow and the headers that authenticate there: by the
+ * user and password in its URL, or else by the environment variables of MLflow's
+ * own clients.
  */
-export function mlflowHeaders(
+export function mlflowServer(
+  given: string,
   env: (name: string) => string | undefined,
-): Record<string, string> {
+): Pick<Server, "url" | "headers"> {
+  const { url, headers } = serverAt(new URL(given));
+  if (headers.authorization !== undefined) return { url, headers };
   const token = env("MLFLOW_TRACKING_TOKEN");
-  if (token) return { authorization: `Bearer ${token}` };
+  if (token) return { url, headers: { authorization: `Bearer ${token}` } };
   const user = env("MLFLOW_TRACKING_USERNAME");
-  if (!user) return {};
-  const pair = `${user}:${env("MLFLOW_TRACKING_PASSWORD") ?? ""}`;
-  const bytes = new TextEncoder().encode(pair);
-  return { authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
+  if (!user) return { url, headers };
+  const password = env("MLFLOW_TRACKING_PASSWORD") ?? "";
+  return { url, headers: basicHeaders(user, password) };
 }

@@ -25,6 +25,30 @@ export interface Server {
   readonly signal: AbortSignal;
 }
 
+/** The server at an address: the user and password in it become a header, so that no message shows them. */
+export function serverAt(address: URL): Pick<Server, "url" | "headers"> {
+  const { username, password } = address;
+  const bare = new URL(address);
+  bare.username = "";
+  bare.password = "";
+  return {
+    url: bare.href.replace(/\/+$/, ""),
+    headers: username === "" ? {} : basicHeaders(
+      decodeURIComponent(username),
+      decodeURIComponent(password),
+    ),
+  };
+}
+
+/** Basic authentication (RFC 7617), in UTF-8. */
+export function basicHeaders(
+  user: string,
+  password: string,
+): { readonly authorization: string } {
+  const bytes = new TextEncoder().encode(`${user}:${password}`);
+  return { authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
+}
+
 /** Milliseconds in which a server must answer. */
 const TIMEOUT = 60_000;
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
-import { ask, chunks, type Server } from "./server.ts";
+import { ask, chunks, type Server, serverAt } from "./server.ts";
 
 /** Maximum number of entries in a request. */
 const MAX_ENTRIES = 1000;
@@ -67,14 +67,17 @@ function entriesOf(run: RecordedRun, project: string) {
 export function trackioServer(
   url: string,
   env: (name: string) => string | undefined,
-): { url: string; headers: Record<string, string> } {
+): Pick<Server, "url" | "headers"> {
   const address = new URL(url);
   const token = address.searchParams.get("write_token") ??
     env("TRACKIO_WRITE_TOKEN");
   address.search = "";
   address.hash = "";
-  return {
-    url: address.href.replace(/\/+$/, ""),
-    headers: token ? { "x-trackio-write-token": token } : {},
-  };
+  const server = serverAt(address);
+  return token
+    ? {
+      ...server,
+      headers: { ...server.headers, "x-trackio-write-token": token },
+    }
+    : server;
 }

@@ -26,6 +26,10 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
   ],
   [["pipelin"], /^Unknown command "pipelin"; did you mean "pipeline"\?$/m],
   [
+    ["graph", "smoke", "--json", "--format", "dot"],
+    /^Options "--json" and "--format" exclude each other$/m,
+  ],
+  [
     ["plan"],
     /^Missing arguments: deno task plan PIPELINE \[STAGE\.\.\.\]$/m,
   ],

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { mlflowHeaders, sendToMlflow } from "../../lib/track/mlflow.ts";
+import { mlflowServer, sendToMlflow } from "../../lib/track/mlflow.ts";
 import { recordedRuns } from "../../lib/track/recorded_runs.ts";
 import type { RecordedRun } from "../../lib/track/recorded_runs.ts";
 import { ask, type Server, TrackError } from "../../lib/track/server.ts";
@@ -219,20 +219,28 @@ Deno.test("ask() says how to start a server that it cannot reach", async () => {
   );
 });
 
-Deno.test("mlflowHeaders() and trackioServer() take tokens as the trackers' own clients do", () => {
+Deno.test("mlflowServer() and trackioServer() take tokens as the trackers' own clients do", () => {
   const env = (variables: Record<string, string>) => (name: string) =>
     variables[name];
-  assertEquals(mlflowHeaders(env({})), {});
-  assertEquals(mlflowHeaders(env({ MLFLOW_TRACKING_TOKEN: "t" })), {
-    authorization: "Bearer t",
-  });
+  const at = "https://tracks.test/mlflow";
+  const mlflow = (variables: Record<string, string>, address = `${at}/`) => {
+    const { url, headers } = mlflowServer(address, env(variables));
+    assertEquals(url, at);
+    return headers;
+  };
+  const ann = { authorization: "Basic YW5uOnDDpHNzd29yZA==" };
+  const token = { MLFLOW_TRACKING_TOKEN: "t" };
+  assertEquals(mlflow({}), {});
+  assertEquals(mlflow(token), { authorization: "Bearer t" });
   assertEquals(
-    mlflowHeaders(env({
+    mlflow({
       MLFLOW_TRACKING_USERNAME: "ann",
       MLFLOW_TRACKING_PASSWORD: "pässword",
-    })),
-    { authorization: "Basic YW5uOnDDpHNzd29yZA==" },
+    }),
+    ann,
   );
+  const withPassword = "https://ann:pässword@tracks.test/mlflow";
+  assertEquals(mlflow(token, withPassword), ann);
   const url = "http://127.0.0.1:7860/";
   assertEquals(trackioServer(url, env({})), {
     url: "http://127.0.0.1:7860",

@@ -1,6 +1,11 @@
 import type { Graph } from "../../pipeline/graph.ts";
 import { selectStages } from "../../scheduler/context.ts";
-import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  UsageError,
+} from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   GRAPH_OPTIONS,
@@ -55,6 +60,11 @@ function drawing(
   args: Arguments,
 ): string {
   if (args.has("json")) {
+    if (args.has("format")) {
+      throw new UsageError(
+        'Options "--json" and "--format" exclude each other',
+      );
+    }
     return nodes.map((node) => `${JSON.stringify(node)}\n`).join("");
   }
   switch (args.value("format")) {

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { EditableYaml } from "../../pipeline/comments.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
@@ -105,6 +106,11 @@ function write(
   if (inWay !== undefined) {
     throw new UsageError(
       `"${shown}" cannot be written because "${inWay.path}" is ${inWay.what}: choose another file with --to`,
+    );
+  }
+  if (existsSync(file) && Deno.statSync(file).isDirectory) {
+    throw new UsageError(
+      `"${shown}" is a folder: choose another file with --to`,
     );
   }
   Deno.mkdirSync(folder, { recursive: true });

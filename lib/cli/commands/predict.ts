@@ -165,7 +165,8 @@ interface Folders extends Disposable {
 async function adapterOf(
   args: Arguments,
 ): Promise<{ folders: Folders; texts: readonly string[] }> {
-  const [adapter, model] = [adapterFolder(args), args.value("model")];
+  const adapter = adapterFolder(args, ["engine", "gpus", "tasks"]);
+  const model = args.value("model");
   if (adapter !== undefined) {
     const folder = existingFolder("adapter", adapter);
     const folders = {
@@ -193,10 +194,13 @@ async function adapterOf(
 }
 
 function existingFolder(option: string, folder: string): string {
-  if (existsSync(folder)) return resolve(folder);
-  throw new UsageError(
-    `Folder "${folder}" of option "--${option}" does not exist`,
-  );
+  const fault = !existsSync(folder)
+    ? "does not exist"
+    : Deno.statSync(folder).isDirectory
+    ? undefined
+    : "is not a folder";
+  if (fault === undefined) return resolve(folder);
+  throw new UsageError(`Folder "${folder}" of option "--${option}" ${fault}`);
 }
 
 /** The folder of the base model in the configuration of an adapter, relative to the current folder or to the project. */

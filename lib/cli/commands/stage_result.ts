@@ -5,7 +5,7 @@ import { NoResultError } from "../../scheduler/failure.ts";
 import { openResults, type ResultFolders } from "../../scheduler/results.ts";
 import { join } from "../../store/paths.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
-import { stageCommand } from "../arguments/options.ts";
+import { KEY_OPTIONS, stageCommand } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 
 /**
@@ -35,13 +35,17 @@ export async function needingResult<T>(
 /**
  * The folder that `--adapter` names instead of a stage; undefined without it.
  *
- * @throws {UsageError} If other options select a stage.
+ * @param used Options of {@linkcode KEY_OPTIONS} that have an effect all the same
+ * @throws {UsageError} If others of them are given, which select a stage's result.
  */
-export function adapterFolder(args: Arguments): string | undefined {
+export function adapterFolder(
+  args: Arguments,
+  used: readonly string[] = [],
+): string | undefined {
   const folder = args.value("adapter");
   if (folder === undefined) return undefined;
-  const unused = ["set", "profile", "name"]
-    .find((it) => args.values(it).length > 0);
+  const unused = KEY_OPTIONS.map(({ name }) => name)
+    .find((it) => !used.includes(it) && args.has(it));
   if (unused === undefined) return folder;
   throw new UsageError(`Option "--${unused}" does not apply to "--adapter"`);
 }

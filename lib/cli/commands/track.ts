@@ -147,15 +147,15 @@ async function sendToMlflow(
   signal: AbortSignal,
 ): Promise<Sent> {
   const mlflow = await import("../../track/mlflow.ts");
-  const url = addressOf(args, "MLFLOW_TRACKING_URI", "http://127.0.0.1:5000");
+  const given = addressOf(args, "MLFLOW_TRACKING_URI", "http://127.0.0.1:5000");
+  const server = mlflow.mlflowServer(given, Deno.env.get);
   const added = await mlflow.sendToMlflow(pipeline, runs, {
     title: "MLflow",
-    url: url.replace(/\/+$/, ""),
-    headers: mlflow.mlflowHeaders(Deno.env.get),
+    ...server,
     start: "mlflow server",
     signal,
   });
-  return { added, target: url };
+  return { added, target: server.url };
 }
 
 async function sendToTrackio(

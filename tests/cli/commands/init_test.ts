@@ -111,6 +111,14 @@ Deno.test("init replaces no file unless told to", () =>
       inside.stderr.split("\n")[0],
       `"${file}/p.yaml" cannot be written because "${file}" is a file: choose another file with --to`,
     );
+    const taken = join(folder, "taken.yaml");
+    await Deno.mkdir(taken);
+    const onFolder = await callMain("init", data, "--to", taken, "--force");
+    assertEquals(onFolder.code, 2);
+    assertMatch(
+      onFolder.stderr,
+      /taken\.yaml" is a folder: choose another file/,
+    );
     const smoke = join(folder, "smoke.tsv");
     await Deno.copyFile(data, smoke);
     const named = await callMain("init", smoke);

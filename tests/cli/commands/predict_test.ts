@@ -139,10 +139,6 @@ Deno.test("predict says what a folder lacks that is not a model", () =>
       [bare, /^".*\/bare" has no "tokenizer\.json"\nUse a folder with/],
       [folder, /^".*" has no "config\.json"\nUse a folder with/],
       [
-        join(bare, "config.json"),
-        /^".*\/bare\/config\.json" has no "config\.json"\nUse a folder with/,
-      ],
-      [
         adapter,
         /^".*" has no "config\.json"\nThis is an adapter, not a model; use the model that it was trained on/,
       ],
@@ -226,8 +222,16 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
         /Folder ".\/none" of option "--model" does not exist/,
       ],
       [
+        ["--adapter", join(adapter, "training.json"), "--model", model, "a"],
+        /training\.json" of option "--adapter" is not a folder/,
+      ],
+      [
         [...named, "-S", "seeds=[0]", "a"],
         /^Option "--set" does not apply to "--adapter"$/m,
+      ],
+      [
+        [...named, "--executor", "slurm", "a"],
+        /^Option "--executor" does not apply to "--adapter"$/m,
       ],
       [[...named, "--rank", "0", "a"], /Invalid value "0" for option "--rank"/],
       [[...named, "--pair", "|", "a"], /"a" is not a pair: .* "\|"/],
