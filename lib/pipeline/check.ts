@@ -91,12 +91,17 @@ function readStage(
     owner: `stage "${name}"`,
   });
   if (!isMapping(value)) return undefined;
-  const sound: Mapping = { ...value };
+  const sound: Mapping = structuredClone(value);
   const damaged = new Set<string>();
   for (const issue of result.error.issues) {
     for (const key of wrongKeys(issue)) {
-      delete sound[key];
       if (key in StageDefinition.shape) damaged.add(key);
+      // What else is in a faulty mapping may have faults of other kinds.
+      const [, inner] = issue.path;
+      const within = sound[key];
+      if (inner !== undefined && isMapping(within)) {
+        delete within[String(inner)];
+      } else delete sound[key];
     }
   }
   const rest = StageDefinition.safeParse(sound);

@@ -101,7 +101,11 @@ async function allFaults(
   const unread = new Set(places.faults.map(({ span }) => span?.offset));
   const located = new Map<string, Fault>();
   for (const { message, place, setting } of faults.all) {
-    const behind = place && settingBehind(file, place.path, settings);
+    const behind = place && settingBehind(
+      file,
+      place.of === "key" ? place.path.slice(0, -1) : place.path,
+      settings,
+    );
     const span = place && places.spanOf(place);
     if (span && unread.has(span.offset)) continue;
     if (setting !== undefined || behind !== undefined) {

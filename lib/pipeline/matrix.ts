@@ -87,15 +87,18 @@ function placeOf(
   entry: Mapping,
   names: readonly string[],
 ): Record<string, string | number> {
-  const place: Record<string, string | number> = {};
-  const keys = names.length > 0 ? names : Object.keys(entry);
-  for (const key of keys) {
-    const value = entry[key];
-    if (typeof value === "string" || typeof value === "number") {
-      place[key] = value;
-    }
-  }
-  return place;
+  return Object.fromEntries(
+    placeKeys(entry, names).map((key) => [key, entry[key] as string | number]),
+  );
+}
+
+/** Keys of an entry of `include` whose values are part of the id: its dimensions, or without any in the matrix all with text or a number. */
+function placeKeys(entry: Mapping, names: readonly string[]): string[] {
+  return names.length > 0
+    ? names.filter((name) => Object.hasOwn(entry, name))
+    : Object.keys(entry).filter((key) =>
+      typeof entry[key] === "string" || typeof entry[key] === "number"
+    );
 }
 
 /** A stage at one place of its matrix. */
@@ -138,10 +141,15 @@ export function readMatrix(
   faults: FaultList,
 ): MatrixSource | undefined {
   const before = faults.size;
-  const fail = (message: string, at: Path) =>
+  const unresolved = new Set<string>();
+  const resolved = substitute(written, { params }, (message, at) => {
+    unresolved.add(at.join("."));
     faults.addAt([...path, ...at], message);
-  const resolved = substitute(written, { params }, fail) as Mapping;
-  if (faults.size > before) return undefined;
+  }) as Mapping;
+  const fail = (message: string, at: Path) => {
+    if (unresolved.has(at.join("."))) return;
+    faults.addAt([...path, ...at], message);
+  };
   const { include, exclude, ...rest } = resolved;
   const dimensions: Record<string, (string | number)[]> = {};
   for (const [name, values] of Object.entries(rest)) {
@@ -174,8 +182,7 @@ export function readMatrix(
     }
   }
   for (const [index, entry] of matrix.include.entries()) {
-    for (const name of names) {
-      if (!Object.hasOwn(entry, name)) continue;
+    for (const name of placeKeys(entry, names)) {
       checkValue(
         entry[name],
         (message) => fail(message, ["include", index, name]),

@@ -26,11 +26,11 @@ const UNCOMMON = new RegExp(
     // Tags, anchors and aliases; "?" before a key, ":" without one
     /(?<![^\s,[\]{}:])(?:[!&*](?![\s\ue000-\ue004])|[?:](?![^\s,[\]{}]))/,
     // Lists and mappings as keys, or with text right behind them; missing items
-    /[\]}]\s*:|[\]}](?![\s,[\]}]|$)|[[,]\s*,|(?<![^\s])- *(?:#.*)?\r?$/,
+    /[\]}]\s*:|[\]}](?! *(?:[\r\n,\]}]|$| #))|[[,]\s*,|(?<![^\s])- *(?:#.*)?\r?$/,
     // Directives and document markers
     /^(?:---|\.\.\.|%)/,
     // Quotes other than on one line and with a separator behind them
-    /(?<![^\s,[\]{}:])(?!(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'(?!'))(?::?(?:\s|[,\]}]|$)|[\s,\]}]))["']/,
+    /(?<![^\s,[\]{}:])(?!(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'(?!'))(?::(?:\s|[,\]}]|$)| *(?:[\r\n,\]}]|$| #)))["']/,
     // Block scalars other than of a key, with an indented line right below
     /(?<![^\s,[\]{}:])[|>](?<!: [|>])|: [|>](?![-+]?\r?\n +\S)|^ +\r?$/,
     // Numbers with leading zeros, prefixes, underscores, or a sign before a point

@@ -56,6 +56,55 @@ Deno.test("expandPipeline() reports every fault of a file at once", () =>
     ]);
   }));
 
+Deno.test("expandPipeline() reports faults beside others in the same mapping", () =>
+  withTasks(async (tasks) => {
+    const text = `name: test
+stages:
+  data:
+    task: fetch
+    matrix: { x: ["\${params.x}", "a/b"], y: [[1]], include: [{ x: "c/d" }] }
+    with: { source: a }
+    resources: { cpus: 0 }
+  train:
+    task: train
+    inputs: { data: 3, start: dta, strat: data }
+  only:
+    task: fetch
+    with: { source: a }
+    matrix: { include: [{ text: "a/b" }, { lr: .inf }, { text: fine, more: [1] }] }
+`;
+    const starts = (await faultsOf(tasks, text)).map((it) =>
+      it.split(/: |; | of /)[0]
+    );
+    assertEquals(starts, [
+      '5:19 "params" has no "x"',
+      '5:34 Invalid matrix value "a/b"',
+      "5:46 A matrix value must be text or a finite number, got a list",
+      '5:67 Invalid matrix value "c/d"',
+      '7:24 Invalid "resources.cpus"',
+      '10:21 Invalid "inputs.data"',
+      '10:31 Unknown stage "dta"',
+      '10:36 Task "train" has no input "strat"',
+      '14:33 Invalid matrix value "a/b"',
+      '14:48 A matrix value must be text or a finite number, got "Infinity"',
+    ]);
+  }));
+
+Deno.test("expandPipeline() blames a setting for its value, and the file for the key that has the value", () =>
+  withTasks(async (tasks) => {
+    const text = `name: test
+params: { s: a, rows: 3 }
+stages:
+  data: { task: fetch, with: { source: "\${params.s}", rows: "\${params.rows}", rwos: "\${params.rows}" } }
+`;
+    const settings = [{ key: "rows", value: 0 }];
+    const faults = await faultsOf(tasks, text, { settings });
+    assertEquals(faults.map((it) => it.split(/: too|; /)[0]), [
+      '-S rows=0: Invalid "rows" of task "fetch"',
+      '4:79 Unknown key "rwos" of task "fetch"',
+    ]);
+  }));
+
 Deno.test("PipelineError shows the line and marks the place", () =>
   withTasks(async (tasks) => {
     const text = "name: test\nstages:\n\tdata: {}\n";

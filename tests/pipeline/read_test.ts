@@ -31,6 +31,24 @@ async function readersAgree(text: string): Promise<void> {
   assertEquals(value, other.value, JSON.stringify(text));
 }
 
+Deno.test("readYaml() refuses text behind a list, a mapping or quotes on the same line", async () => {
+  for (
+    const text of [
+      "a: [1] b: 2",
+      "a: { x: 1 }  b: 2",
+      'a: "x" b: 2',
+      "a: 'x'  b: 2",
+      'a: { x: "y" z: 1 }',
+    ]
+  ) {
+    const faults = await read(`${text}\n`);
+    assert(Array.isArray(faults), `${text}: ${JSON.stringify(faults)}`);
+  }
+  for (const text of ['a: "x" # c', "a: [1] # c", "a: ['x' , { b: 1 } ]"]) {
+    assert(await isReadAlone(`${text}\n`), text);
+  }
+});
+
 Deno.test("readYaml() reads scalars by the core schema of YAML 1.2", async () => {
   const forms: readonly (readonly [string, unknown])[] = [
     ["", null],
