@@ -20,7 +20,7 @@ import {
 } from "./failure.ts";
 import type { Slots } from "./limits.ts";
 import { Outcomes } from "./outcomes.ts";
-import { decide, type Reused } from "./plan.ts";
+import { decide, type Decided, type Reused } from "./plan.ts";
 import type { Store } from "../store/store.ts";
 import type { Settings } from "./settings.ts";
 import { makeVisible, sweepVisible } from "./visible.ts";
@@ -194,6 +194,8 @@ class Scheduler {
   readonly #settled = new Map<string, Promise<Settled>>();
   /** Keys of the stages that were decided on. */
   readonly #keys = new Map<string, string>();
+  /** Ends of the stages that are running or waiting to run, by key. */
+  readonly #running = new Map<string, Promise<void>>();
   #slots: Promise<Slots> | undefined;
 
   constructor(
@@ -283,9 +285,38 @@ class Scheduler {
     results: ReadonlyMap<string, Manifest>,
   ): Promise<Settled> {
     const stage = stageOf(this.#context, id);
-    const decided = await decide(this.#context, stage, results);
-    this.#keys.set(id, decided.key);
-    if ("manifest" in decided) return await this.#reuse(id, decided);
+    for (;;) {
+      const decided = await decide(this.#context, stage, results);
+      const { key } = decided;
+      this.#keys.set(id, key);
+      if ("manifest" in decided) return await this.#reuse(id, decided);
+      const twin = this.#running.get(key);
+      if (twin !== undefined) {
+        // Here it waits without a slot, which others can use.
+        await twin;
+        this.#signal.throwIfAborted();
+        this.#halt.signal.throwIfAborted();
+        continue;
+      }
+      const { promise, resolve: end } = Promise.withResolvers<void>();
+      this.#running.set(key, promise);
+      try {
+        const settled = await this.#run(id, decided, results);
+        if (settled !== undefined) return settled;
+      } finally {
+        this.#running.delete(key);
+        end();
+      }
+    }
+  }
+
+  /** Runs a stage, unless another process makes its result meanwhile; undefined if it is to be decided again. */
+  async #run(
+    id: string,
+    decided: Exclude<Decided, Reused>,
+    results: ReadonlyMap<string, Manifest>,
+  ): Promise<Settled | undefined> {
+    const stage = stageOf(this.#context, id);
     const slots = await (this.#slots ??= this.#prepare());
     const { runStage } = await import("./run_stage.ts");
     const options = {
@@ -300,7 +331,7 @@ class Scheduler {
       case "blocked": {
         const { awaitLeftHolder } = await import("./limits.ts");
         await awaitLeftHolder(this.#context, stage, this.#keys, options);
-        return await this.#once(id, results);
+        return undefined;
       }
       case "failed":
         return this.#fail(id);

@@ -11,7 +11,7 @@ import type { Manifest } from "../../lib/store/manifests.ts";
 import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type Ran, type StageOptions, TestProject } from "./project.ts";
-import { firstLine, gateOf, holdTask } from "./span_tasks.ts";
+import { firstLine, gateOf, holdTask, meet } from "./span_tasks.ts";
 
 /** A project whose two stages have run, and the manifest of the first. */
 async function ranProject(): Promise<
@@ -220,6 +220,15 @@ Deno.test("run() runs one of two stages with the same key, even when wait is fal
     project.read("out/test", id, "out.txt")
   );
   assertEquals(one, two);
+});
+
+Deno.test("run() leaves the place of a stage that waits for another with its key to others", async () => {
+  using project = new TestProject();
+  const { one, two } = meet(project);
+  const [first, second] = [{ ...one, timeout: 20 }, { ...two, timeout: 20 }];
+  const stages = { first, same: first, second };
+  const { summary } = await project.run(stages);
+  assertEquals([summary.ran, summary.restored], [2, 1]);
 });
 
 Deno.test("run() discards a result when its source changed while the stage ran", async () => {
