@@ -1,6 +1,12 @@
 import { dirname, join } from "./paths.ts";
 import { digestFile, isDigest } from "./digest.ts";
-import { entriesOf, isReadOnly, isTemporary, removeFolder } from "./files.ts";
+import {
+  entriesOf,
+  isReadOnly,
+  isTemporary,
+  removeFolder,
+  removeIfThere,
+} from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
 import type { Manifest } from "./manifests.ts";
 import { fileSize, fingerprint } from "./stats.ts";
@@ -158,8 +164,27 @@ function blobsOf({ files, log, parts }: Manifest, store: Store): Set<string> {
 /** Matches the names of what a clean-up removes from the folders of locks and entry modules. */
 const DISPOSABLE: Readonly<Record<string, RegExp>> = {
   locks: /^([0-9a-f]{64}|mutex-[0-9a-f]{16})$/,
-  entries: /-[0-9a-f]{8}\.js$/,
+  entries:
+    /(-[0-9a-f]{8}|^[0-9a-f]{64}\.\d+-[0-9a-f]{8}-\d+)\.js$|^[0-9a-f]{64}\.done$/,
 };
+
+/** Folders, with those in them, where files are written beside their place and then renamed. */
+const WRITTEN = ["entries", "graphs", "manifests", "stages", "used"];
+
+/** Milliseconds after which a temporary file has no writer any more: an hour. */
+const TEMPORARY_AGE = 60 * 60 * 1000;
+
+/** Removes files whose writer ended before it renamed them. */
+function removeHalfWritten(folder: string, deep: boolean): void {
+  for (const { name, isDirectory } of entriesOf(folder)) {
+    const path = join(folder, name);
+    if (isDirectory && deep) removeHalfWritten(path, deep);
+    const { modified } = fingerprint(path) ?? { modified: Date.now() };
+    if (isTemporary(name) && Date.now() - modified > TEMPORARY_AGE) {
+      removeIfThere(path);
+    }
+  }
+}
 
 /** Removes blobs that no result needs, locks, entry modules and half-made copies; files of other names are not the cache's. */
 function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
@@ -177,6 +202,8 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
   for (const { name } of entriesOf(store.path("incoming"))) {
     if (isDigest(name)) removeFolder(store.path("incoming", name));
   }
+  removeHalfWritten(store.folder, false);
+  for (const folder of WRITTEN) removeHalfWritten(store.path(folder), true);
   for (const [folder, names] of Object.entries(DISPOSABLE)) {
     for (const { name } of entriesOf(store.path(folder))) {
       if (names.test(name)) Deno.removeSync(store.path(folder, name));

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { canonicalJson, digest } from "../../lib/store/digest.ts";
 import {
   audit,
@@ -218,4 +219,31 @@ Deno.test("audit() finds and removes damaged files whose metadata show no change
   ]);
   assertEquals(found.incomplete, ["test s1"]);
   assertEquals((await audit(store)).damaged, []);
+});
+
+Deno.test("cleanUp() removes what killed processes left half written, and entries, but no file that may still be written", async () => {
+  using folder = new TemporaryFolder();
+  const { store } = await filled(folder, 1);
+  const suffix = "123-0123abcd-0";
+  const note = "a".repeat(64);
+  const left = [
+    `stats.json.${suffix}.tmp`,
+    `manifests/ab/x.json.${suffix}.tmp`,
+    `stages/p/s.json.${suffix}.tmp`,
+    `entries/train-0123abcd.js`,
+    `entries/${note}.${suffix}.js`,
+    `entries/${note}.done`,
+  ];
+  const kept = ["notes.tmp", `graphs/now.json.${suffix}.tmp`];
+  for (const path of [...left, ...kept]) {
+    const file = store.path(path);
+    Deno.mkdirSync(dirname(file), { recursive: true });
+    Deno.writeTextFileSync(file, "");
+    const hours = path.startsWith("graphs") ? 0 : 2;
+    const time = new Date(Date.now() - hours * 3_600_000);
+    Deno.utimeSync(file, time, time);
+  }
+  await cleanUp(store, 1e9);
+  assertEquals(left.filter((path) => existsSync(store.path(path))), []);
+  assertEquals(kept.filter((path) => !existsSync(store.path(path))), []);
 });
