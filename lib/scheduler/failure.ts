@@ -88,6 +88,11 @@ function diskMessage(error: Error, { folder }: Store): string | undefined {
     return `No space left on the disk of "${folder}"; free some space, or clean up the cache with a smaller limit`;
   }
   if (isReadOnly(error)) {
+    // Of a rename, the last path is its target.
+    const denied = message.match(/(?<=')[^']+(?=')/g)?.at(-1) ?? folder;
+    if (!`${denied}/`.startsWith(`${folder}/`)) {
+      return `"${denied}" cannot be read or written; change its permissions, or move it away: ${message}`;
+    }
     return `The cache "${folder}" is not writable, so no stage can run: ${message}`;
   }
   if (isOutOfFiles(error)) {

@@ -6,7 +6,9 @@ import {
   assertRejects,
 } from "@std/assert";
 import { openStore } from "../../lib/scheduler/context.ts";
+import { messageOf } from "../../lib/scheduler/failure.ts";
 import { openResults } from "../../lib/scheduler/results.ts";
+import type { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
 /** Only root can mount a small file system. */
@@ -204,3 +206,22 @@ Deno.test(
     }
   },
 );
+
+Deno.test("messageOf() names the path that was denied, and the cache only if it is in it", () => {
+  const store = { folder: "/o/cache" } as Store;
+  const of = (detail: string) => {
+    const text = `Permission denied (os error 13): ${detail}`;
+    return messageOf(new Deno.errors.PermissionDenied(text), store);
+  };
+  for (
+    const [detail, expected] of [
+      [
+        "open '/o/s/b/t.txt'",
+        /^"\/o\/s\/b\/t\.txt" cannot be read or written; /,
+      ],
+      ["rename '/o/cache/runs/1' -> '/o/s/.b'", /^"\/o\/s\/\.b" cannot be/],
+      ["mkdir '/o/cache'", /^The cache "\/o\/cache" is not writable/],
+      ["open '/o/cache/locks/a'", /^The cache "\/o\/cache" is not writable/],
+    ] as const
+  ) assertMatch(of(detail), expected);
+});
