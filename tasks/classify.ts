@@ -174,7 +174,7 @@ async function encode(
   const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
   const tokenizer = await ModelTokenizer.load(
     model,
-    architecture.pairType,
+    architecture,
     maxLength,
   );
   return {

@@ -42,7 +42,7 @@ export default defineTask({
     }
     const tokenizer = await ModelTokenizer.load(
       model,
-      limits.architecture.pairType,
+      limits.architecture,
       maxLength,
     );
     const info = await readDatasetInfo(data);

@@ -1,6 +1,9 @@
-import { join } from "node:path";
 import { z } from "zod";
 import { type Layout, TextTokenizer } from "./text_tokenizer.ts";
+import {
+  readTokenizerFiles,
+  type TokenizerDefaults,
+} from "./tokenizer_files.ts";
 
 /** A text, or a pair of texts, as input of a model. */
 interface Encoding {
@@ -24,7 +27,7 @@ interface PackedEncodings {
   readonly truncated: number;
 }
 
-/** Converts texts to token ids exactly as transformers does with the same `tokenizer.json`. */
+/** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
   readonly #tokenizer: TextTokenizer;
   readonly #path: string;
@@ -43,32 +46,28 @@ export class ModelTokenizer {
     this.#specials = specialTokens(tokenizer, path);
     const { between, separator } = this.#specials;
     // Tokenizers of RoBERTa's kind, with two separators, give no types.
-    const hasTypes = tokenizer.hasTypes && between[1] !== separator;
-    this.#pairType = hasTypes ? pairType : 0;
+    this.#pairType = between[1] === separator ? 0 : pairType;
     this.#maxLength = maxLength;
   }
 
   /**
-   * Loads `tokenizer.json` of a model folder, and `tokenizer_config.json` if present.
+   * Loads the tokenizer of a model folder.
    *
-   * @param pairType Token type of the second text of a pair in this model
+   * @param defaults What the model's architecture says about the tokenizer
    * @param maxLength Maximum number of tokens including special tokens; longer texts are truncated.
    * @throws {SyntaxError} If the tokenizer is invalid, or wraps texts in a way that is not supported.
    */
   static async load(
     folder: string,
-    pairType: 0 | 1,
+    defaults: TokenizerDefaults,
     maxLength: number,
   ): Promise<ModelTokenizer> {
-    const path = join(folder, "tokenizer.json");
-    const settings = await readJson(path);
-    const config = await readJson(join(folder, "tokenizer_config.json"))
-      .catch((error) => {
-        if (error instanceof Deno.errors.NotFound) return {};
-        throw error;
-      });
+    const { path, settings, changes, pairType } = await readTokenizerFiles(
+      folder,
+      defaults,
+    );
     return new ModelTokenizer(
-      attempt(path, () => new TextTokenizer(settings, config)),
+      attempt(path, () => new TextTokenizer({ ...settings, ...changes })),
       path,
       pairType,
       maxLength,
@@ -229,15 +228,4 @@ export function truncatedLengths(
     ? [shorter, longer]
     : [Math.floor(room / 2), Math.ceil(room / 2)];
   return first > second ? [many, few] : [few, many];
-}
-
-async function readJson(path: string): Promise<object> {
-  const text = await Deno.readTextFile(path);
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new SyntaxError(
-      `"${path}" is not JSON: ${(error as SyntaxError).message}`,
-    );
-  }
 }

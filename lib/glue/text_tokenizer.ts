@@ -18,16 +18,6 @@ const Settings = z.looseObject({
     .nullish(),
 });
 
-/** Settings that override those of `tokenizer.json`. */
-const Config = z.looseObject({
-  do_lower_case: z.boolean().nullish(),
-  strip_accents: z.boolean().nullish(),
-  tokenize_chinese_chars: z.boolean().nullish(),
-  add_prefix_space: z.boolean().nullish(),
-  truncation_side: z.enum(["left", "right"]).nullish(),
-  model_input_names: z.array(z.string()).nullish(),
-});
-
 /** Maximum number of cached words, and of characters in a cached word. */
 const CACHED_WORDS = 50_000;
 const CACHED_LENGTH = 64;
@@ -50,8 +40,6 @@ export class TextTokenizer {
   readonly pair: Layout;
   /** True if long texts lose their beginnings instead of their ends. */
   readonly cutsLeft: boolean;
-  /** False if its configuration says that it gives no token types. */
-  readonly hasTypes: boolean;
   readonly #normalize: Normalizer;
   readonly #split: PreTokenizer;
   readonly #encodeWord: (word: string) => readonly number[];
@@ -61,14 +49,10 @@ export class TextTokenizer {
 
   /**
    * @param settings Contents of `tokenizer.json`.
-   * @param config Contents of `tokenizer_config.json`.
    * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
    */
-  constructor(settings: unknown, config: unknown) {
-    const { "tokenizer_config.json": checked } = z.object({
-      "tokenizer_config.json": Config,
-    }).parse({ "tokenizer_config.json": config });
-    const parsed = withConfig(Settings.parse(settings), checked);
+  constructor(settings: unknown) {
+    const parsed = Settings.parse(settings);
     this.#normalize = normalizer(parsed.normalizer);
     this.#split = preTokenizer(parsed.pre_tokenizer);
     const { encode, idOf, size } = modelOf(parsed.model);
@@ -84,10 +68,7 @@ export class TextTokenizer {
       })),
     );
     [this.single, this.pair] = layouts(parsed.post_processor);
-    const side = checked.truncation_side ?? parsed.truncation?.direction;
-    this.cutsLeft = side?.toLowerCase() === "left";
-    this.hasTypes = checked.model_input_names?.includes("token_type_ids") ??
-      true;
+    this.cutsLeft = parsed.truncation?.direction === "Left";
   }
 
   /**
@@ -130,32 +111,6 @@ export class TextTokenizer {
     }
     return ids;
   }
-}
-
-/** Applies `tokenizer_config.json` as transformers does for these models. */
-function withConfig(
-  settings: z.infer<typeof Settings>,
-  config: z.infer<typeof Config>,
-): z.infer<typeof Settings> {
-  const { normalizer, pre_tokenizer } = settings;
-  const set = (value: unknown, type: string, changes: object) => {
-    const isIt = (value as { type?: unknown } | null | undefined)?.type ===
-      type;
-    if (!isIt) return value;
-    const entries = Object.entries(changes).filter(([, it]) => it != null);
-    return { ...value as object, ...Object.fromEntries(entries) };
-  };
-  return {
-    ...settings,
-    normalizer: set(normalizer, "BertNormalizer", {
-      lowercase: config.do_lower_case,
-      strip_accents: config.strip_accents,
-      handle_chinese_chars: config.tokenize_chinese_chars,
-    }),
-    pre_tokenizer: set(pre_tokenizer, "ByteLevel", {
-      add_prefix_space: config.add_prefix_space,
-    }),
-  };
 }
 
 interface WordModel {

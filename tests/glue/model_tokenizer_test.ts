@@ -22,7 +22,7 @@ for (const family of ["bert", "roberta"] as const) {
     for (const { model, text, pair, maxLength, ids, types } of cases) {
       const tokenizer = await ModelTokenizer.load(
         join(fixtures, model),
-        pairTypeOf(family),
+        architectureOf(family),
         maxLength,
       );
       const encoding = tokenizer.encode(text, pair ?? undefined);
@@ -47,7 +47,7 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
       const { examples } = await readTsv(join(glue!, file), task!, "train");
       const tokenizer = await ModelTokenizer.load(
         minilm!,
-        pairTypeOf("bert"),
+        architectureOf("bert"),
         maxLength,
       );
       const hash = createHash("sha256");
@@ -89,7 +89,7 @@ Deno.test("ModelTokenizer.encode() cuts the beginnings of texts where either fil
     }
     await change(folder, file, changes);
     const load = (length: number) =>
-      ModelTokenizer.load(folder, pairTypeOf("bert"), length);
+      ModelTokenizer.load(folder, architectureOf("bert"), length);
     const text = "great fun , a good film";
     // As transformers 5.24.0 gives them.
     const [one, two] = [await load(6), await load(9)];
@@ -110,7 +110,7 @@ Deno.test("ModelTokenizer.encode() follows the tokenizer where it is not the one
   for (const { model, text, pair, maxLength, ids } of pairs) {
     const tokenizer = await ModelTokenizer.load(
       join(fixtures, model),
-      pairTypeOf("bert"),
+      architectureOf("bert"),
       maxLength,
     );
     const encoding = tokenizer.encode(text, pair!);
@@ -119,8 +119,20 @@ Deno.test("ModelTokenizer.encode() follows the tokenizer where it is not the one
   }
 });
 
-Deno.test("ModelTokenizer.encode() gives no token types if the configuration of the tokenizer names none as input of the model", async () => {
-  for (const [names, type] of [[["input_ids"], 0], [null, 1]] as const) {
+Deno.test("ModelTokenizer.encode() gives token types if the configuration of the tokenizer names them as input of the model, otherwise by its class", async () => {
+  const named = { model_input_names: ["input_ids", "token_type_ids"] };
+  for (
+    const [config, type] of [
+      [{}, 1],
+      [{ model_input_names: null }, 1],
+      [{ model_input_names: ["input_ids"] }, 0],
+      [{ tokenizer_class: "DistilBertTokenizer" }, 0],
+      [{ tokenizer_class: "DistilBertTokenizer", ...named }, 1],
+      // As transformers 4.
+      [{ tokenizer_class: "PreTrainedTokenizerFast" }, 1],
+      [{ tokenizer_class: "TokenizersBackend" }, 1],
+    ] as const
+  ) {
     const folder = await Deno.makeTempDir();
     await Deno.copyFile(
       join(fixtures, "tiny-bert/tokenizer.json"),
@@ -128,13 +140,34 @@ Deno.test("ModelTokenizer.encode() gives no token types if the configuration of 
     );
     await Deno.writeTextFile(
       join(folder, "tokenizer_config.json"),
-      JSON.stringify({ model_input_names: names }),
+      JSON.stringify(config),
     );
-    const tokenizer = await ModelTokenizer.load(folder, pairTypeOf("bert"), 64);
+    const tokenizer = await ModelTokenizer.load(
+      folder,
+      architectureOf("bert"),
+      64,
+    );
     const { types } = tokenizer.encode("great", "bad");
-    assertEquals(types, [0, 0, 0, type, type]);
+    assertEquals(types, [0, 0, 0, type, type], JSON.stringify(config));
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("ModelTokenizer.load() names a wrong value in the configuration of the tokenizer", async () => {
+  const folder = await Deno.makeTempDir();
+  await Deno.copyFile(
+    join(fixtures, "tiny-bert/tokenizer.json"),
+    join(folder, "tokenizer.json"),
+  );
+  const path = join(folder, "tokenizer_config.json");
+  await Deno.writeTextFile(path, '{"do_lower_case": "no"}');
+  const error = await assertRejects(
+    () => ModelTokenizer.load(folder, architectureOf("bert"), 64),
+    SyntaxError,
+    path,
+  );
+  assert(error.message.includes("do_lower_case"));
+  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("ModelTokenizer.load() refuses special tokens in other places", async () => {
@@ -158,7 +191,7 @@ Deno.test("ModelTokenizer.load() refuses special tokens in other places", async 
     JSON.stringify(settings),
   );
   await assertRejects(
-    () => ModelTokenizer.load(folder, 0, 64),
+    () => ModelTokenizer.load(folder, architectureOf("bert"), 64),
     SyntaxError,
     "does not place its special tokens as the supported models expect",
   );
@@ -171,7 +204,7 @@ Deno.test("ModelTokenizer.load() names the file that is not a tokenizer", async 
   for (const text of ["{", "{}", '{"model": {"type": "BPE"}}', "[]"]) {
     await Deno.writeTextFile(path, text);
     await assertRejects(
-      () => ModelTokenizer.load(folder, pairTypeOf("bert"), 64),
+      () => ModelTokenizer.load(folder, architectureOf("bert"), 64),
       SyntaxError,
       path,
       text,
@@ -191,6 +224,6 @@ Deno.test("truncatedLengths() uses all the room and never lengthens a text", () 
   );
 });
 
-function pairTypeOf(family: string) {
-  return ARCHITECTURES.find(({ type }) => type === family)!.pairType;
+function architectureOf(family: string) {
+  return ARCHITECTURES.find(({ type }) => type === family)!;
 }

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { cpuUsage } from "node:process";
+import { electra } from "../../lib/engine/models/electra.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
 import { TextTokenizer } from "../../lib/glue/text_tokenizer.ts";
 import { Unigram } from "../../lib/glue/unigram.ts";
@@ -75,7 +76,7 @@ Deno.test("TextTokenizer.encode() merges across unknown characters where BPE has
         unk_token: null,
         ignore_merges,
       },
-    }, {});
+    });
     // As tokenizers 0.23.3 gives them.
     assertEquals(
       ["a文b", "文", "aab文", "ab"].map((text) => tokenizer.encode(text)),
@@ -94,7 +95,7 @@ Deno.test("TextTokenizer.encode() finds added tokens as whole words, with the wh
     pre_tokenizer: null,
     post_processor: null,
     model: { type: "Unigram", unk_id: 0, vocab: PIECES },
-  }, {});
+  });
   // As tokenizers 0.23.3 gives them.
   assertEquals(
     tokenizer.encode("bc abc bcd bc. _bc a \u00a0# \t b##c bc"),
@@ -127,7 +128,7 @@ Deno.test("ModelTokenizer.encode() stops a regular expression that backtracks fo
     ) {
       const settings = await settingsOf("tiny-electra", changes);
       await Deno.writeTextFile(path, JSON.stringify(settings));
-      const tokenizer = await ModelTokenizer.load(folder, 1, 64);
+      const tokenizer = await ModelTokenizer.load(folder, electra, 64);
       assertEquals(tokenizer.encode("b").ids.length, 3);
       const error = assertThrows(
         () => tokenizer.encode(`${"a".repeat(50)} !`),
@@ -173,13 +174,13 @@ Deno.test("TextTokenizer() names what it does not support", async () => {
   ];
   for (const [model, changes, message] of refusals) {
     const settings = await settingsOf(model, changes);
-    assertThrows(() => new TextTokenizer(settings, {}), RangeError, message);
+    assertThrows(() => new TextTokenizer(settings), RangeError, message);
   }
   const { model } = await settingsOf("tiny-modernbert");
   const settings = await settingsOf("tiny-modernbert", {
     model: { ...model, dropout: 0.1 },
   });
-  assertThrows(() => new TextTokenizer(settings, {}), Error, "not supported");
+  assertThrows(() => new TextTokenizer(settings), Error, "not supported");
 });
 
 Deno.test("TextTokenizer.encode() takes time linear in the length of a text", async () => {
@@ -194,7 +195,7 @@ Deno.test("TextTokenizer.encode() takes time linear in the length of a text", as
   ];
   for (const model of ["electra", "modernbert", "xlm-roberta", "deberta"]) {
     const settings = await settingsOf(`tiny-${model}`);
-    const tokenizer = new TextTokenizer(settings, {});
+    const tokenizer = new TextTokenizer(settings);
     for (const text of texts) {
       const start = cpuUsage();
       tokenizer.encode(text);

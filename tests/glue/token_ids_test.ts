@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import reference from "../../fixtures/token_ids.json" with { type: "json" };
 import { Random } from "../../fixtures/make/random.ts";
+import type { Architecture } from "../../lib/engine/models/model.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normalizer } from "../../lib/glue/normalizer.ts";
 import { preTokenizer } from "../../lib/glue/pre_tokenizer.ts";
@@ -12,10 +13,10 @@ import { withFolder } from "../tasks/run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-/** The token type of the second text of a pair, in the architecture that a folder's `config.json` names. */
-async function pairTypeOf(folder: string): Promise<0 | 1> {
+/** The architecture that a folder's `config.json` names. */
+async function architectureOf(folder: string): Promise<Architecture> {
   const text = await Deno.readTextFile(join(folder, "config.json"));
-  return parseModel(text).architecture.pairType;
+  return parseModel(text).architecture;
 }
 
 /** The text that text_of() of fixtures/token_ids.py makes. */
@@ -39,12 +40,12 @@ function inputOf(seed: number) {
 /** Compares all texts with the hashes of a folder's tokenizer, and the first ones with their ids. */
 async function compare(
   folder: string,
-  pairType: 0 | 1,
+  architecture: Architecture,
   blocks: readonly string[],
   shown: readonly string[],
 ) {
-  const whole = await ModelTokenizer.load(folder, pairType, 4096);
-  const cut = await ModelTokenizer.load(folder, pairType, reference.width);
+  const whole = await ModelTokenizer.load(folder, architecture, 4096);
+  const cut = await ModelTokenizer.load(folder, architecture, reference.width);
   const own = blocks.map((_, block) => {
     const hash = createHash("sha256");
     for (let i = 0; i < reference.block; i++) {
@@ -61,39 +62,52 @@ async function compare(
   assertEquals(own, blocks);
 }
 
+/** Changes of the files of a tiny tokenizer: fields of two, and the other two whole, null if it is absent. */
+interface Changes {
+  readonly settings?: object;
+  readonly config?: object;
+  readonly files?: {
+    readonly "tokenizer_config.json"?: object | null;
+    readonly "config.json"?: object;
+  };
+}
+
 /** Calls a function with a folder of a tiny tokenizer whose files are changed. */
 function withChanges(
   model: string,
-  settings: object,
-  config: object,
+  { settings, config, files = {} }: Changes,
   test: (folder: string) => Promise<void>,
 ) {
   return withFolder(async (folder) => {
-    for (
-      const [name, changes] of [
-        ["tokenizer.json", settings],
-        ["tokenizer_config.json", config],
-      ] as const
-    ) {
-      const sound = await Deno.readTextFile(join(fixtures, model, name));
-      const changed = { ...JSON.parse(sound), ...changes };
-      await Deno.writeTextFile(join(folder, name), JSON.stringify(changed));
+    const changes = {
+      "tokenizer.json": settings,
+      "tokenizer_config.json": config,
+      "config.json": files["config.json"],
+    };
+    for (const [name, changed] of Object.entries(changes)) {
+      const sound = JSON.parse(
+        await Deno.readTextFile(join(fixtures, model, name)),
+      );
+      await Deno.writeTextFile(
+        join(folder, name),
+        JSON.stringify({ ...sound, ...changed }),
+      );
     }
+    const whole = files["tokenizer_config.json"];
+    const path = join(folder, "tokenizer_config.json");
+    if (whole === null) await Deno.remove(path);
+    if (whole) await Deno.writeTextFile(path, JSON.stringify(whole));
     await test(folder);
   });
 }
 
-for (
-  const { model, blocks, ids = [], settings = {}, config = {} } of reference
-    .models
-) {
-  const changes = Object.keys({ ...settings, ...config }).length === 0
+for (const { model, blocks, ids = [], ...changes } of reference.models) {
+  const title = Object.keys(changes).length === 0
     ? ""
-    : ` with ${JSON.stringify({ ...settings, ...config }).slice(0, 200)}`;
-  Deno.test(`ModelTokenizer.encode() gives the ids of transformers to ${blocks.length * reference.block} texts and pairs for ${model}${changes}`, async () => {
-    await withChanges(model, settings, config, async (folder) => {
-      const pairType = await pairTypeOf(join(fixtures, model));
-      await compare(folder, pairType, blocks, ids);
+    : ` with ${JSON.stringify(changes).slice(0, 300)}`;
+  Deno.test(`ModelTokenizer.encode() gives the ids of transformers to ${blocks.length * reference.block} texts and pairs for ${model}${title}`, async () => {
+    await withChanges(model, changes as Changes, async (folder) => {
+      await compare(folder, await architectureOf(folder), blocks, ids);
     });
   });
 }
@@ -125,11 +139,11 @@ Deno.test({
   ignore: glue === undefined || mpnet === undefined,
   async fn() {
     const { random, lines, tokens, sha256 } = reference.mpnet;
-    const pairType = await pairTypeOf(mpnet!);
-    await compare(mpnet!, pairType, random, []);
+    const architecture = await architectureOf(mpnet!);
+    await compare(mpnet!, architecture, random, []);
     const tokenizer = await ModelTokenizer.load(
       mpnet!,
-      pairType,
+      architecture,
       128,
     );
     const hash = createHash("sha256");

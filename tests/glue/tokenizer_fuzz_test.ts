@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { bert } from "../../lib/engine/models/bert.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
 import { mutatedBytes, mutatedJson, survives, testProperty } from "../fuzz.ts";
 import { withFolder } from "../tasks/run_task.ts";
@@ -21,7 +22,7 @@ function tokenizerOf(name: string): Uint8Array {
 
 /** Loads a tokenizer; if that can be done, any text is encoded as numbers, or the file is blamed. */
 async function load(path: string): Promise<void> {
-  const tokenizer = await ModelTokenizer.load(join(path, ".."), 1, 20);
+  const tokenizer = await ModelTokenizer.load(join(path, ".."), bert, 20);
   for (const [text, pair] of [[TEXT], [TEXT, TEXT], ["", " "]] as const) {
     const { ids, types } = tokenizer.encode(text, pair);
     assertEquals(ids.length, types.length);

@@ -38,7 +38,7 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
       );
       const tokenizer = await ModelTokenizer.load(
         model.output,
-        roberta.pairType,
+        roberta,
         64,
       );
       for (const split of Object.keys(info.splits)) {
