@@ -12,11 +12,7 @@ import {
   outputsOf,
   writeClasses,
 } from "../lib/artifacts/classes.ts";
-import {
-  MODEL_EXTRA_FILES,
-  type ModelOrigin,
-  readModel,
-} from "../lib/artifacts/model.ts";
+import { type ModelOrigin, readModel } from "../lib/artifacts/model.ts";
 import type { ModuleRanks } from "../lib/artifacts/ranks.ts";
 import { peftTargets } from "../lib/engine/adapters/peft.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
@@ -71,7 +67,11 @@ export default defineTask({
       tensors,
     );
     await writeClasses(output, training);
-    if (model !== undefined) await copyTokenizer(model.path, output);
+    if (model !== undefined) {
+      const { copyTokenizer } = await import("../lib/artifacts/tokenizer.ts");
+      const { architecture } = await readModel(model.path);
+      await copyTokenizer(model.path, output, architecture);
+    }
     const used = [...new Set(ranks.values())].sort((a, b) => a - b);
     const { scores, figure } = report === undefined || used.length > 1
       ? { scores: [], figure: undefined }
@@ -155,35 +155,6 @@ async function hasOtherClasses(
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const [found = outputs] = file.tensors.get(name)?.shape ?? [];
   return found !== outputs;
-}
-
-/**
- * Copies the tokenizer of a model. Where its configuration names no class,
- * transformers takes that of `config.json` or of the architecture, with the
- * names of its special tokens. An adapter has no `config.json`, so the class is
- * added.
- */
-async function copyTokenizer(from: string, to: string): Promise<void> {
-  for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
-    const path = join(from, name);
-    if (existsSync(path)) await Deno.copyFile(path, join(to, name));
-  }
-  const path = join(to, "tokenizer_config.json");
-  const readJson = async (path: string) =>
-    JSON.parse(await Deno.readTextFile(path));
-  const config = existsSync(path) ? await readJson(path) : {};
-  if (config.tokenizer_class != null) return;
-  const { tokenizer_class } = await readJson(join(from, "config.json"));
-  const { architecture } = await readModel(from);
-  const text = JSON.stringify(
-    {
-      ...config,
-      tokenizer_class: tokenizer_class ?? architecture.tokenizerClass,
-    },
-    null,
-    2,
-  );
-  await Deno.writeTextFile(path, `${text}\n`);
 }
 
 /** The scores of an adapter at a rank in a report; copies the figure of scores by rank. */

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { CLASSIFIER_METHODS } from "../engine/methods/registry.ts";
@@ -8,8 +7,9 @@ import {
   writeSafetensors,
 } from "../engine/safetensors/writer.ts";
 import { TASK_FIELDS } from "./classes.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
-import { MODEL_EXTRA_FILES, MODEL_FILES } from "./model.ts";
+import { asWritten, readJsonFile, writeJsonFile } from "./json_file.ts";
+import { MODEL_FILES } from "./model.ts";
+import { copyTokenizer } from "./tokenizer.ts";
 import { type Epoch, noBestEpoch, RUN_FIELDS } from "./training.ts";
 
 /** Files of an artifact of kind `classifier`: a model folder with a classification head, as transformers writes it. */
@@ -93,20 +93,6 @@ export function modelFolderOf(
   throw noBestEpoch("model");
 }
 
-/** Reviver that keeps the spelling of numbers: transformers refuses 2 where it expects 2.0. */
-function asWritten(
-  _key: string,
-  value: unknown,
-  context?: { readonly source?: string },
-): unknown {
-  return typeof value === "number" ? rawJson(context!.source!) : value;
-}
-
-/** `JSON.rawJSON()` of ES2026, which TypeScript does not declare yet. */
-const { rawJSON: rawJson } = JSON as unknown as {
-  rawJSON(text: string): unknown;
-};
-
 /**
  * Writes a model folder that transformers loads as
  * `AutoModelForSequenceClassification`.
@@ -141,9 +127,5 @@ export async function writeClassifierModel(
     join(folder, "config.json"),
     `${JSON.stringify(config, null, 2)}\n`,
   );
-  for (const file of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
-    if (existsSync(join(model, file))) {
-      await Deno.copyFile(join(model, file), join(folder, file));
-    }
-  }
+  await copyTokenizer(model, folder, architecture);
 }

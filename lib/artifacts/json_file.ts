@@ -47,6 +47,20 @@ export async function writeJsonFile(
   await Deno.writeTextFile(path, text + "\n");
 }
 
+/** Reviver that keeps the spelling of numbers: transformers refuses 2 where it expects 2.0. */
+export function asWritten(
+  _key: string,
+  value: unknown,
+  context?: { readonly source?: string },
+): unknown {
+  return typeof value === "number" ? rawJson(context!.source!) : value;
+}
+
+/** `JSON.rawJSON()` of ES2026, which TypeScript does not declare yet. */
+const { rawJSON: rawJson } = JSON as unknown as {
+  rawJSON(text: string): unknown;
+};
+
 /** SHA-256 of a file in hexadecimal. */
 export async function digestOf(path: string): Promise<string> {
   const { createHash } = await import("node:crypto");

@@ -17,6 +17,10 @@ export interface TokenizerFiles {
   readonly settings: object;
   /** Fields of `settings` to which transformers gives other values. */
   readonly changes: object;
+  /** Transformers' class. */
+  readonly tokenizerClass: string;
+  /** Inputs of the model that `tokenizer_config.json` names, if it does. */
+  readonly inputNames: readonly string[] | undefined;
   /** Token type of the second text of a pair. */
   readonly pairType: 0 | 1;
 }
@@ -81,14 +85,34 @@ export async function readTokenizerFiles(
     : config.tokenizer_class ?? model.tokenizer_class ??
       defaults.tokenizerClass;
   const known = classOf(tokenizerClass);
+  const inputNames = config.model_input_names ?? undefined;
   // Transformers 4 gives token types by the base class, 5 does not. BERTs were trained with them.
-  const hasTypes = config.model_input_names?.includes("token_type_ids") ??
+  const hasTypes = inputNames?.includes("token_type_ids") ??
     known?.types ?? true;
   return {
     path,
     settings,
     changes: changesOf(settings, config, known?.sets),
+    tokenizerClass,
+    inputNames,
     pairType: hasTypes ? defaults.pairType : 0,
+  };
+}
+
+/**
+ * Fields of `tokenizer_config.json` by which transformers gives the same tokens
+ * and token types, with the tokenizer alone in a folder.
+ */
+export function neededConfig(
+  { tokenizerClass, inputNames, pairType }: TokenizerFiles,
+): object {
+  const needsNames = pairType === 1 && inputNames === undefined &&
+    classOf(tokenizerClass) === undefined;
+  return {
+    tokenizer_class: tokenizerClass,
+    ...(needsNames && {
+      model_input_names: ["input_ids", "token_type_ids", "attention_mask"],
+    }),
   };
 }
 

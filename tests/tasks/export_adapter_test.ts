@@ -177,9 +177,44 @@ for (
         join(model, "config.json"),
         JSON.stringify({ ...config, tokenizer_class: "OtherTokenizer" }),
       );
-      assertEquals((await exported()).tokenizer_class, "OtherTokenizer");
+      // Transformers reads the tokenizer of any ModernBERT by the base class.
+      assertEquals(
+        (await exported()).tokenizer_class,
+        name === "modernbert" ? "PreTrainedTokenizerFast" : "OtherTokenizer",
+      );
     }));
 }
+
+Deno.test("export-adapter and merge name the token types that the class of a tokenizer does not give by itself, and leave the rest as it is written", () =>
+  withFolder(async (folder) => {
+    const own = join(fixtures, "tiny-bert");
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING, "bert");
+    const length = '"model_max_length": 1000000000000000019884624838656';
+    const names = ["input_ids", "token_type_ids", "attention_mask"];
+    for (
+      const [config, expected] of [
+        ['{ "tokenizer_class": "PreTrainedTokenizerFast", ', names],
+        ['{ "tokenizer_class": "TokenizersBackend", ', names],
+        ['{ "model_input_names": ["input_ids"], ', ["input_ids"]],
+        ['{ "tokenizer_class": "BertTokenizer", ', undefined],
+      ] as const
+    ) {
+      const model = Deno.makeTempDirSync({ dir: folder });
+      for (
+        const file of ["tokenizer.json", "config.json", "model.safetensors"]
+      ) {
+        Deno.copyFileSync(join(own, file), join(model, file));
+      }
+      const file = "tokenizer_config.json";
+      Deno.writeTextFileSync(join(model, file), `${config}${length}}`);
+      for (const task of [exportAdapter, merge]) {
+        const { output } = await runTask(task, folder, {}, { adapter, model });
+        const text = Deno.readTextFileSync(join(output, file));
+        assertEquals(JSON.parse(text).model_input_names, expected);
+        assert(text.includes(length), text);
+      }
+    }
+  }));
 
 Deno.test("export-adapter takes the recommended rank by default, and writes a model card with the report's scores and figure", () =>
   withFolder(async (folder) => {

@@ -5,7 +5,8 @@ Usage: python exported_folder.py REQUEST.json
 The request lists `folders`, each with its `code` of Python and `texts`. Prints JSON: for each
 folder the `logits` of the texts, the names of its `classes`, and the largest difference of the
 logits of `AutoPeftModelForSequenceClassification.from_pretrained(FOLDER)` alone, where the
-configuration of the base model has as many classes.
+configuration of the base model has as many classes. For each folder in `tokenizers`, it prints the
+`ids` and `types` of `pairs` of texts instead, as `AutoTokenizer.from_pretrained(FOLDER)` gives them.
 """
 
 import json
@@ -13,7 +14,7 @@ import sys
 
 import torch
 from peft import AutoPeftModelForSequenceClassification
-from transformers import logging
+from transformers import AutoTokenizer, logging
 
 
 def main() -> None:
@@ -22,7 +23,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with open(sys.argv[1]) as file:
         request = json.load(file)
-    print(json.dumps([load(**folder) for folder in request["folders"]]))
+    loaded = [load(**folder) for folder in request.get("folders", [])]
+    tokens = [tokenize(folder, request["pairs"]) for folder in request.get("tokenizers", [])]
+    print(json.dumps(loaded + tokens))
 
 
 def load(folder: str, code: str, texts: list[str]) -> dict:
@@ -40,6 +43,13 @@ def load(folder: str, code: str, texts: list[str]) -> dict:
         plain = AutoPeftModelForSequenceClassification.from_pretrained(folder)
         result["difference"] = (logits(plain, batch) - found).abs().max().item()
     return result
+
+
+def tokenize(folder: str, pairs: list[list[str]]) -> dict:
+    texts, others = map(list, zip(*pairs))
+    encoded = AutoTokenizer.from_pretrained(folder)(texts, others)
+    ids = encoded["input_ids"]
+    return {"ids": ids, "types": encoded.get("token_type_ids", [[0] * len(it) for it in ids])}
 
 
 def logits(model, batch) -> torch.Tensor:

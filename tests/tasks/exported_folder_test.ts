@@ -1,11 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { readModel } from "../../lib/artifacts/model.ts";
+import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
+import merge from "../../tasks/merge.ts";
 import { callMain } from "../cli/project.ts";
 import { classifierFolder } from "./classifier_folder.ts";
 import { randomAdapter } from "./random_adapter.ts";
-import { REFERENCE_TRAINING } from "./reference_adapter.ts";
+import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
@@ -62,7 +65,9 @@ Deno.test({
           texts: TEXTS,
         });
       }
-      const theirs = await load(folder, folders);
+      const theirs = await load<
+        { logits: number[]; classes: string[]; difference?: number }
+      >(folder, { folders });
       for (const [i, [, labels]] of cases.entries()) {
         const { logits, classes, difference } = theirs[i]!;
         if (labels !== null) assertEquals(classes, labels);
@@ -96,14 +101,103 @@ Deno.test({
     }),
 });
 
-async function load(
-  folder: string,
-  folders: readonly unknown[],
-): Promise<
-  { logits: number[]; classes: string[]; difference?: number }[]
-> {
+const CASED = {
+  type: "BertNormalizer",
+  clean_text: true,
+  handle_chinese_chars: false,
+  strip_accents: true,
+  lowercase: false,
+};
+const PREFIXED = {
+  type: "ByteLevel",
+  add_prefix_space: true,
+  trim_offsets: true,
+  use_regex: true,
+};
+const PAIRS = [["The FILM, café 你好!", "is great"], ["a", "B"]] as const;
+
+/** Models, changes of their `tokenizer.json`, and their `tokenizer_config.json`, if they have one. */
+const TOKENIZERS: readonly (readonly [
+  name: string,
+  settings: object,
+  config?: object,
+])[] = [
+  ["bert", { normalizer: CASED }],
+  ["bert", { normalizer: CASED }, { tokenizer_class: "BertTokenizerFast" }],
+  [
+    "bert",
+    { normalizer: CASED },
+    {
+      tokenizer_class: "PreTrainedTokenizerFast",
+      do_lower_case: true,
+      pad_token: "[PAD]",
+    },
+  ],
+  ["bert", {}, { do_lower_case: false, model_input_names: ["input_ids"] }],
+  ["distilbert", { normalizer: CASED }],
+  ["electra", { normalizer: CASED }],
+  ["mpnet", { normalizer: CASED }],
+  ["roberta", { pre_tokenizer: PREFIXED }],
+  ["modernbert", {}, { tokenizer_class: "BertTokenizer" }],
+];
+
+Deno.test({
+  name:
+    "AutoTokenizer gives the tokens and token types of ModelTokenizer in exported and merged folders, whatever the model's files leave out",
+  ignore: PYTHON === undefined,
+  fn: () =>
+    withFolder(async (folder) => {
+      const tokenizers = [];
+      const expected = [];
+      for (const [name, settings, config] of TOKENIZERS) {
+        const own = join(fixtures, `tiny-${name}`);
+        const model = await Deno.makeTempDir({ dir: folder });
+        for (const file of ["config.json", "model.safetensors"]) {
+          await Deno.copyFile(join(own, file), join(model, file));
+        }
+        const sound = Deno.readTextFileSync(join(own, "tokenizer.json"));
+        Deno.writeTextFileSync(
+          join(model, "tokenizer.json"),
+          JSON.stringify({ ...JSON.parse(sound), ...settings }),
+        );
+        if (config) {
+          Deno.writeTextFileSync(
+            join(model, "tokenizer_config.json"),
+            JSON.stringify(config),
+          );
+        }
+        const { architecture } = await readModel(model);
+        const tokenizer = await ModelTokenizer.load(model, architecture, 64);
+        const encoded = PAIRS.map(([text, pair]) =>
+          tokenizer.encode(text, pair)
+        );
+        const adapter = await referenceAdapter(
+          folder,
+          REFERENCE_TRAINING,
+          name,
+        );
+        for (const task of [exportAdapter, merge]) {
+          const { output } = await runTask(task, folder, {}, {
+            adapter,
+            model,
+          });
+          tokenizers.push(output);
+          expected.push({
+            ids: encoded.map(({ ids }) => ids),
+            types: encoded.map(({ types }) => types),
+          });
+        }
+      }
+      assertEquals(
+        await load(folder, { tokenizers, pairs: PAIRS }),
+        expected,
+      );
+    }),
+});
+
+async function load<T>(folder: string, request: object): Promise<T[]> {
   const path = join(folder, "request.json");
-  await Deno.writeTextFile(path, JSON.stringify({ folders }));
+  await Deno.writeTextFile(path, JSON.stringify(request));
   const { code, stdout, stderr } = await new Deno.Command(PYTHON!, {
     args: [join(import.meta.dirname!, "exported_folder.py"), path],
     env: { HF_HUB_OFFLINE: "1" },

@@ -1,0 +1,36 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import {
+  neededConfig,
+  readTokenizerFiles,
+  type TokenizerDefaults,
+} from "../glue/tokenizer_files.ts";
+import { asWritten } from "./json_file.ts";
+import { MODEL_EXTRA_FILES } from "./model.ts";
+
+/**
+ * Copies the tokenizer of a model to a folder where `AutoTokenizer` of
+ * transformers, without the model's `config.json`, gives the same tokens and
+ * token types as `tokenize`.
+ */
+export async function copyTokenizer(
+  from: string,
+  to: string,
+  defaults: TokenizerDefaults,
+): Promise<void> {
+  for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
+    const path = join(from, name);
+    if (existsSync(path)) await Deno.copyFile(path, join(to, name));
+  }
+  const needed = neededConfig(await readTokenizerFiles(from, defaults));
+  const path = join(to, "tokenizer_config.json");
+  const config = existsSync(path)
+    ? JSON.parse(await Deno.readTextFile(path), asWritten)
+    : {};
+  const isThere = Object.entries(needed).every(([key, value]) =>
+    config[key] === value
+  );
+  if (isThere) return;
+  const text = JSON.stringify({ ...config, ...needed }, null, 2);
+  await Deno.writeTextFile(path, `${text}\n`);
+}
