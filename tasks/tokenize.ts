@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { z } from "zod";
 import type { Example } from "../lib/glue/example.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
@@ -28,7 +27,7 @@ export default defineTask({
     );
     const { readModel } = await import("../lib/artifacts/model.ts");
     const { writeTokens } = await import("../lib/artifacts/tokens.ts");
-    const { digestOf } = await import("../lib/artifacts/json_file.ts");
+    const { tokenizerDigest } = await import("../lib/artifacts/tokenizer.ts");
     const { quoteAll } = await import("../lib/glue/text.ts");
     const data = inputs.data![0]!.path;
     const model = inputs.model![0]!.path;
@@ -81,7 +80,7 @@ export default defineTask({
       maxLength,
       padId: limits.padId,
       vocabSize: limits.vocabSize,
-      tokenizer: await digestOf(join(model, "tokenizer.json")),
+      tokenizer: await tokenizerDigest(model, limits.architecture),
     }, splits);
   },
 });

@@ -5,8 +5,31 @@ import {
   readTokenizerFiles,
   type TokenizerDefaults,
 } from "../glue/tokenizer_files.ts";
-import { asWritten } from "./json_file.ts";
+import { asWritten, digestOf } from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
+
+/**
+ * SHA-256 of all on which the token ids and types of a model depend: that of
+ * `tokenizer.json`, unless the other files change something in it.
+ */
+export async function tokenizerDigest(
+  folder: string,
+  defaults: TokenizerDefaults,
+): Promise<string> {
+  const { path, changes, pairType } = await readTokenizerFiles(
+    folder,
+    defaults,
+  );
+  const digest = await digestOf(path);
+  const differences = {
+    ...changes,
+    ...(pairType !== defaults.pairType && { pairType }),
+  };
+  if (Object.keys(differences).length === 0) return digest;
+  const { createHash } = await import("node:crypto");
+  return createHash("sha256").update(digest)
+    .update(JSON.stringify(differences)).digest("hex");
+}
 
 /**
  * Copies the tokenizer of a model to a folder where `AutoTokenizer` of

@@ -4,8 +4,9 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { quoteAll } from "../glue/text.ts";
 import { TASK_FIELDS } from "./classes.ts";
-import { digestOf, readJsonFile, writeJsonFile } from "./json_file.ts";
+import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { readModel } from "./model.ts";
+import { tokenizerDigest } from "./tokenizer.ts";
 
 /** `tokens.json` of an artifact of kind `tokens`; each split is stored beside it as `SPLIT.safetensors`. */
 const TokensInfo = z.strictObject({
@@ -15,7 +16,7 @@ const TokensInfo = z.strictObject({
   /** Id of the padding token; stored sequences are not padded. */
   padId: z.int().nonnegative(),
   vocabSize: z.int().positive(),
-  /** SHA-256 of the `tokenizer.json` that produced them. */
+  /** The {@linkcode tokenizerDigest} of the model whose tokenizer produced them. */
   tokenizer: z.string().regex(/^[0-9a-f]{64}$/),
   splits: z.record(
     z.string().regex(/^[a-z_]+$/),
@@ -166,7 +167,8 @@ export async function readFittingTokens(
   const info = await readTokensInfo(folder);
   const limits = await readModel(model);
   const remedy = "tokenize the data with this model";
-  if (info.tokenizer !== await digestOf(join(model, "tokenizer.json"))) {
+  const tokenizer = await tokenizerDigest(model, limits.architecture);
+  if (info.tokenizer !== tokenizer) {
     throw new Error(
       `The tokens of "${info.task}" were made by a different tokenizer than the model's: ${remedy}`,
     );
