@@ -12,12 +12,7 @@ import {
   CLASSIFICATION_FILES,
   writeClassification,
 } from "../lib/artifacts/predictions.ts";
-import {
-  CLASSES_FILE,
-  numberedLabels,
-  outputsOf,
-  readClasses,
-} from "../lib/artifacts/classes.ts";
+import { numberedLabels, outputsOf } from "../lib/artifacts/classes.ts";
 import { checkServed } from "../lib/artifacts/ranks.ts";
 import type { Examples } from "../lib/engine/training/batch.ts";
 import { predictionsOf } from "../lib/glue/metrics.ts";
@@ -76,7 +71,7 @@ export default defineTask({
       inputs.report?.[0]?.path,
     );
     checkServed(rank, training);
-    const examples = await encode(params.texts, model);
+    const examples = await encode(params.texts, model, training.maxLength);
     const precision = await startStageEngine(stage);
     const outputs = outputsOf(labels);
     const classifier = loadFolder(model, outputs, training);
@@ -153,29 +148,27 @@ async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
   const { readPeft, toAdapter } = await import("../lib/artifacts/peft.ts");
   const peft = await readPeft(folder);
-  const { task, labels } = await readClasses(folder) ??
+  const { task, labels } = peft.exported ??
     { task: "imported", labels: numberedLabels(peft.outputs) };
-  if (outputsOf(labels) !== peft.outputs) {
-    throw new SyntaxError(
-      `"${folder}" has ${peft.outputs} outputs, but "${CLASSES_FILE}" names ${
-        outputsOf(labels)
-      }: correct or remove it`,
-    );
-  }
   return toAdapter(peft, model, { method: "lora", task, labels, seed: 0 });
 }
 
-/** Tokenizes texts; their labels are zeros, which prediction ignores. */
+/**
+ * Tokenizes texts; their labels are zeros, which prediction ignores.
+ *
+ * @param trained Tokens to which the texts of the training were truncated; null if unknown
+ */
 async function encode(
   texts: readonly TextInput[],
   model: string,
+  trained: number | null,
 ): Promise<Examples> {
   const { architecture, maxLength, vocabSize } = await readModel(model);
   const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
   const tokenizer = await ModelTokenizer.load(
     model,
     architecture,
-    maxLength,
+    Math.min(maxLength, trained ?? maxLength),
   );
   return {
     ...tokenizer.encodeAll(texts, vocabSize),

@@ -70,7 +70,12 @@ export default defineTask({
     if (model !== undefined) {
       const { copyTokenizer } = await import("../lib/artifacts/tokenizer.ts");
       const { architecture } = await readModel(model.path);
-      await copyTokenizer(model.path, output, architecture);
+      await copyTokenizer(
+        model.path,
+        output,
+        architecture,
+        training.maxLength,
+      );
     }
     const used = [...new Set(ranks.values())].sort((a, b) => a - b);
     const { scores, figure } = report === undefined || used.length > 1

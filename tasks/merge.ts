@@ -39,9 +39,11 @@ export default defineTask({
         `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
       );
     }
+    const { training } = cut.adapter;
     await writeClassifierModel(stage.output, folder, {
       architecture: model.architecture,
-      labels: cut.adapter.training.labels,
+      labels: training.labels,
+      maxLength: training.maxLength,
       tensors: await mergedTensors(folder, model, cut),
     });
   },

@@ -17,23 +17,32 @@ export interface TaskClasses {
   readonly labels: readonly string[] | null;
 }
 
-/** File of an exported adapter with its task and the names of its classes, which PEFT does not write. */
+/** Tokens to which the texts of a training were truncated, special tokens included; null if unknown, as in artifacts of earlier versions. */
+export const trainedLength = z.int().positive().nullable().default(null);
+
+/** File of an exported adapter with its task, the names of its classes and the length of its texts, which PEFT does not write. */
 export const CLASSES_FILE = "classes.json";
 
-const Classes = z.strictObject(TASK_FIELDS);
+const Classes = z.strictObject({ ...TASK_FIELDS, maxLength: trainedLength });
+
+export type ExportedClasses = z.output<typeof Classes>;
 
 /** Writes {@linkcode CLASSES_FILE}. */
 export async function writeClasses(
   folder: string,
-  { task, labels }: TaskClasses,
+  { task, labels, maxLength }: ExportedClasses,
 ): Promise<void> {
-  await writeJsonFile(join(folder, CLASSES_FILE), { task, labels }, Classes);
+  await writeJsonFile(
+    join(folder, CLASSES_FILE),
+    { task, labels, maxLength },
+    Classes,
+  );
 }
 
 /** Reads {@linkcode CLASSES_FILE}; undefined for an adapter that another program wrote. */
 export async function readClasses(
   folder: string,
-): Promise<z.output<typeof Classes> | undefined> {
+): Promise<ExportedClasses | undefined> {
   try {
     return await readJsonFile(join(folder, CLASSES_FILE), Classes);
   } catch (error) {

@@ -31,6 +31,8 @@ interface ClassifierModel {
   readonly architecture: Architecture;
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
+  /** Tokens to which the texts of its training were truncated; null if unknown. */
+  readonly maxLength: number | null;
   /** Tensors by their names in transformers. */
   readonly tensors: Readonly<Record<string, TensorValues>>;
 }
@@ -53,16 +55,13 @@ export async function writeClassifier(
   model: string,
   { architecture, tensors, best, training }: TrainedClassifier,
 ): Promise<void> {
-  const { labels } = training;
-  await writeClassifierModel(folder, model, { architecture, labels, tensors });
+  const { labels, maxLength } = training;
+  const known = { architecture, labels, maxLength };
+  await writeClassifierModel(folder, model, { ...known, tensors });
   if (best !== undefined) {
     const subfolder = join(folder, "best");
     await Deno.mkdir(subfolder);
-    await writeClassifierModel(subfolder, model, {
-      architecture,
-      labels,
-      tensors: best,
-    });
+    await writeClassifierModel(subfolder, model, { ...known, tensors: best });
   }
   await writeJsonFile(
     join(folder, "training.json"),
@@ -97,12 +96,12 @@ export function modelFolderOf(
  * Writes a model folder that transformers loads as
  * `AutoModelForSequenceClassification`.
  *
- * @param model Folder of the original model; its configuration and tokenizer are copied
+ * @param model Folder of the original model; its configuration and tokenizer are copied, with the length of the training
  */
 export async function writeClassifierModel(
   folder: string,
   model: string,
-  { architecture, labels, tensors }: ClassifierModel,
+  { architecture, labels, maxLength, tensors }: ClassifierModel,
 ): Promise<void> {
   writeSafetensors(join(folder, "model.safetensors"), tensors, {
     format: "pt",
@@ -127,5 +126,5 @@ export async function writeClassifierModel(
     join(folder, "config.json"),
     `${JSON.stringify(config, null, 2)}\n`,
   );
-  await copyTokenizer(model, folder, architecture);
+  await copyTokenizer(model, folder, architecture, maxLength);
 }

@@ -30,6 +30,12 @@ import {
   baseModelIn,
   shapesOf,
 } from "./adapter.ts";
+import {
+  CLASSES_FILE,
+  type ExportedClasses,
+  outputsOf,
+  readClasses,
+} from "./classes.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
 import { type PaddedModules, padModules } from "./pad_modules.ts";
@@ -42,6 +48,8 @@ interface PeftAdapter extends PaddedModules {
   readonly listedModules: readonly string[] | undefined;
   /** Outputs of the classification head. */
   readonly outputs: number;
+  /** Task, classes and length of texts, if it was exported here. */
+  readonly exported: ExportedClasses | undefined;
 }
 
 /**
@@ -50,7 +58,7 @@ interface PeftAdapter extends PaddedModules {
  * of rank-stabilized LoRA (arXiv 2312.03732, scale alpha / sqrt(rank)) is
  * converted to the alpha that gives the same scale as alpha / rank.
  *
- * @throws {SyntaxError} Naming the file and what cannot be imported.
+ * @throws {SyntaxError} Naming the file and what cannot be imported, or the classes that do not fit the head.
  */
 export async function readPeft(folder: string): Promise<PeftAdapter> {
   const configPath = join(folder, "adapter_config.json");
@@ -94,12 +102,21 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
       }`,
     );
   }
+  const exported = await readClasses(folder);
+  if (exported !== undefined && outputsOf(exported.labels) !== outputs) {
+    throw new SyntaxError(
+      `"${folder}" has ${outputs} outputs, but "${CLASSES_FILE}" names ${
+        outputsOf(exported.labels)
+      }: correct or remove it`,
+    );
+  }
   return {
     baseModel: baseModelIn(config),
     rank,
     alpha,
     listedModules: config.target_modules,
     outputs: outputs!,
+    exported,
     tensors,
     headUpdates,
   };
@@ -172,6 +189,7 @@ export function toAdapter(
       rank,
       alpha,
       targetModules: targetsOf(peft, model),
+      maxLength: peft.exported?.maxLength ?? null,
       scaling: methodNamed(`imported-${method}`).importedScaling!,
       selection: null,
     },

@@ -34,24 +34,30 @@ export async function tokenizerDigest(
 /**
  * Copies the tokenizer of a model to a folder where `AutoTokenizer` of
  * transformers, without the model's `config.json`, gives the same tokens and
- * token types as `tokenize`.
+ * token types as `tokenize`, and truncates texts as a training did.
+ *
+ * @param maxLength Tokens to which the texts of the training were truncated; null if unknown
  */
 export async function copyTokenizer(
   from: string,
   to: string,
   defaults: TokenizerDefaults,
+  maxLength: number | null,
 ): Promise<void> {
   for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
     const path = join(from, name);
     if (existsSync(path)) await Deno.copyFile(path, join(to, name));
   }
-  const needed = neededConfig(await readTokenizerFiles(from, defaults));
+  const needed = {
+    ...neededConfig(await readTokenizerFiles(from, defaults)),
+    ...(maxLength !== null && { model_max_length: maxLength }),
+  };
   const path = join(to, "tokenizer_config.json");
   const config = existsSync(path)
     ? JSON.parse(await Deno.readTextFile(path), asWritten)
     : {};
   const isThere = Object.entries(needed).every(([key, value]) =>
-    config[key] === value
+    JSON.stringify(config[key]) === JSON.stringify(value)
   );
   if (isThere) return;
   const text = JSON.stringify({ ...config, ...needed }, null, 2);

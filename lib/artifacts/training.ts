@@ -10,7 +10,7 @@ import {
   methodNamed,
 } from "../engine/methods/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
-import { TASK_FIELDS } from "./classes.ts";
+import { TASK_FIELDS, trainedLength } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 const count = z.int().positive();
@@ -50,6 +50,7 @@ export const RUN_FIELDS = {
   batchSize: count,
   /** Length to which batches were padded: their longest example, or the tokens' `maxLength`. */
   padding: z.enum(["longest", "maxLength"]),
+  maxLength: trainedLength,
   learningRate: z.number().positive(),
   weightDecay: z.number().nonnegative(),
   warmupRatio: z.number().min(0).max(1),
@@ -138,6 +139,7 @@ const Imported = z.strictObject({
   alpha: z.number().positive(),
   scaling,
   targetModules,
+  maxLength: trainedLength,
   /** Seed under which its scores are reported. */
   seed: z.int().nonnegative(),
   /** Null, since its epochs are unknown. */

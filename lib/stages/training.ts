@@ -191,6 +191,7 @@ export class StageTraining {
       steps: result.steps,
       batchSize: params.batchSize * params.accumulation,
       padding: params.padding,
+      maxLength: this.info.maxLength,
       learningRate: params.learningRate,
       weightDecay: params.weightDecay,
       warmupRatio: params.warmupRatio,

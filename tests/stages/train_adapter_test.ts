@@ -110,6 +110,7 @@ Deno.test("startFrom() takes an imported adapter whose model PEFT knew by anothe
         ...{ task, labels, rank, alpha, targetModules },
         scaling: "maximum",
         seed: 0,
+        maxLength: null,
         selection: null,
       },
       tensors: referenceTensors("roberta"),

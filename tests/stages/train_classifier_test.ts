@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readClassifierTraining } from "../../lib/artifacts/classifier.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
@@ -27,6 +28,12 @@ for (
       const record = await readClassifierTraining(model);
       assertEquals(record.method, method);
       assert(record.losses.at(-1)!.loss > 0);
+      const tokens = await readTokensInfo(given.tokens);
+      assertEquals(record.maxLength, tokens.maxLength);
+      const config = JSON.parse(
+        await Deno.readTextFile(join(model, "tokenizer_config.json")),
+      );
+      assertEquals(config.model_max_length, tokens.maxLength);
 
       using before = SafetensorsFile.open(
         join(given.model, "model.safetensors"),

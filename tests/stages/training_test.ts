@@ -7,6 +7,7 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readScores } from "../../lib/artifacts/scores.ts";
+import { readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { readTraining } from "../../lib/artifacts/training.ts";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 import { linesOf } from "../../lib/scheduler/process.ts";
@@ -27,6 +28,8 @@ Deno.test("train-dylora saves the epoch with the best mean over its ranks, and e
       selectOn: "validation",
     }, given);
     const { selection, ...training } = await readTraining(selected);
+    const tokens = await readTokensInfo(given.tokens);
+    assertEquals(training.maxLength, tokens.maxLength);
     const { epochs, best, metric, split, examples } = selection!;
     assertEquals([metric, split, examples], ["accuracy", "validation", 32]);
     assertEquals(epochs.map(({ epoch, step }) => [epoch, step]), [

@@ -140,6 +140,26 @@ Deno.test("export-adapter copies the tokenizer of its model", () =>
     }
   }));
 
+Deno.test("export-adapter and merge write the length of the training into the tokenizer's configuration", () =>
+  withFolder(async (folder) => {
+    const read = (path: string) => JSON.parse(Deno.readTextFileSync(path));
+    const name = "tokenizer_config.json";
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      maxLength: 24,
+    });
+    for (const task of [exportAdapter, merge]) {
+      const { output } = await runTask(task, folder, {}, {
+        adapter,
+        model: MODEL,
+      });
+      assertEquals(read(join(output, name)), {
+        ...read(join(MODEL, name)),
+        model_max_length: 24,
+      });
+    }
+  }));
+
 for (
   const name of [
     ...["bert", "roberta", "xlm-roberta", "camembert", "distilbert"],
@@ -285,7 +305,11 @@ Deno.test("export-adapter takes the recommended rank by default, and writes a mo
     assertMatch(card, /^\| Scale at rank b \| alpha \/ b \|$/m);
     assertEquals(
       JSON.parse(Deno.readTextFileSync(join(output, "classes.json"))),
-      { task: "mrpc", labels: ["not_equivalent", "equivalent"] },
+      {
+        task: "mrpc",
+        labels: ["not_equivalent", "equivalent"],
+        maxLength: null,
+      },
     );
   }));
 

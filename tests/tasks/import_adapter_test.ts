@@ -36,7 +36,7 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
       const labels = ["negative", "positive"];
       const adapter = await referenceAdapter(
         folder,
-        { ...REFERENCE_TRAINING, labels },
+        { ...REFERENCE_TRAINING, labels, maxLength: 64 },
         family,
       );
       for (const rank of [1, 2, 3, 4]) {
@@ -58,6 +58,7 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
           alpha: 8,
           scaling: "rank",
           targetModules: ["query", "value"],
+          maxLength: 64,
           seed: 0,
           selection: null,
         });

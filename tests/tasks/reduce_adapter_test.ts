@@ -89,6 +89,7 @@ Deno.test("reduce-adapter makes an imported LoRA serve every rank", () =>
         method: "imported-lora",
         ...{ task, labels, rank, alpha, targetModules, seed },
         scaling: "maximum",
+        maxLength: null,
         selection: null,
       },
       tensors: referenceTensors("roberta"),

@@ -27,6 +27,7 @@ export const REFERENCE_TRAINING: Training = {
   steps: 5,
   batchSize: 4,
   padding: "longest",
+  maxLength: null,
   learningRate: 0.01,
   weightDecay: 0.1,
   warmupRatio: 0.06,

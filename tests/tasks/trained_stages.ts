@@ -47,6 +47,7 @@ const TRAINED = {
   steps: 100,
   batchSize: 32,
   padding: "longest",
+  maxLength: null,
   learningRate: 1e-3,
   weightDecay: 0.1,
   warmupRatio: 0.06,

@@ -1,11 +1,17 @@
-import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import {
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+} from "@std/assert";
 import { join } from "node:path";
+import exportAdapter from "../../../tasks/export-adapter.ts";
 import { openReference } from "../../engine/reference.ts";
 import {
   REFERENCE_TRAINING,
   referenceAdapter,
 } from "../../tasks/reference_adapter.ts";
-import { withFolder } from "../../tasks/run_task.ts";
+import { runTask, withFolder } from "../../tasks/run_task.ts";
 import { callMain, callMainWith, CliProject } from "../project.ts";
 
 const model = join(import.meta.dirname!, "../../../fixtures/tiny-roberta");
@@ -74,6 +80,30 @@ Deno.test("predict computes the probabilities of PEFT at any rank, for texts and
         assertAlmostEquals(probabilities.positive, positive, 1e-4);
         assertEquals(label, positive > negative ? "positive" : "negative");
       });
+    }
+  }));
+
+Deno.test("predict truncates texts as the training of an adapter and of its export did", () =>
+  withFolder(async (folder) => {
+    const [short, long] = ["the film is very good .", "never dull , cold !"];
+    for (const maxLength of [8, null]) {
+      const adapter = await referenceAdapter(folder, {
+        ...REFERENCE_TRAINING,
+        maxLength,
+      });
+      const { output } = await runTask(exportAdapter, folder, {}, { adapter });
+      for (const given of [adapter, output]) {
+        const { code, stderr, json } = await predict([
+          ...["--adapter", given, "--model", model, "--json"],
+          ...[short, `${short} ${long}`],
+        ]);
+        assertEquals(code, 0, stderr);
+        const [first, second] = json().map(({ probabilities }) =>
+          probabilities
+        );
+        if (maxLength === null) assertNotEquals(first, second);
+        else assertEquals(first, second);
+      }
     }
   }));
 
