@@ -69,19 +69,12 @@ export function areDistinct(labels: readonly string[]): boolean {
 }
 
 /**
- * Checks that class ids mean the same in training and in use. Unnamed classes
- * (`LABEL_0`), as imported adapters have them, match any names.
+ * Checks that class ids mean the same in training and in use.
  *
- * @throws {Error} If the classes or their order differ.
+ * @throws {Error} If they do not {@linkcode areSame mean the same}.
  */
 export function checkClasses(trained: TaskClasses, used: TaskClasses): void {
-  const [ours, theirs] = [trained.labels, used.labels];
-  const same = ours === null || theirs === null
-    ? ours === theirs
-    : ours.length === theirs.length &&
-      (isNumbered(ours) || isNumbered(theirs) ||
-        ours.every((label, i) => label === theirs[i]));
-  if (same) return;
+  if (areSame(trained.labels, used.labels)) return;
   throw new Error(
     `The model was trained for ${inWords(trained)}, but the tokens are for ${
       inWords(used)
@@ -89,7 +82,19 @@ export function checkClasses(trained: TaskClasses, used: TaskClasses): void {
   );
 }
 
-function isNumbered(labels: readonly string[]): boolean {
+/** True if two lists have the same classes in the same order. Unnamed classes (`LABEL_0`), as imported adapters have them, match any names. */
+export function areSame(
+  ours: TaskClasses["labels"],
+  theirs: TaskClasses["labels"],
+): boolean {
+  if (ours === null || theirs === null) return ours === theirs;
+  return ours.length === theirs.length &&
+    (isNumbered(ours) || isNumbered(theirs) ||
+      ours.every((label, i) => label === theirs[i]));
+}
+
+/** True for the names of unnamed classes: `LABEL_0`, `LABEL_1` and so on. */
+export function isNumbered(labels: readonly string[]): boolean {
   return labels.every((label, i) => label === `LABEL_${i}`);
 }
 

@@ -344,14 +344,7 @@ Deno.test("import-adapter checks task and classes against those of the tokens", 
       params: Readonly<Record<string, unknown>>,
       labels: string[] | null = ["negative", "positive"],
     ) => {
-      const tokens = await Deno.makeTempDir({ dir: folder });
-      const sizes = { maxLength: 8, padId: 1, vocabSize: 9 };
-      const tokenizer = await digestOf(join(model, "tokenizer.json"));
-      await writeTokens(
-        tokens,
-        { task: "sst2", labels, tokenizer, ...sizes },
-        {},
-      );
+      const tokens = await tokensOf(folder, { task: "sst2", labels });
       const { output } = await runTask(
         importAdapter,
         folder,
@@ -386,6 +379,87 @@ Deno.test("import-adapter checks task and classes against those of the tokens", 
       () => take({ labels: ["a", "b"] }, null),
       Error,
       'has 2 outputs, but the tokens for "sst2" require 1',
+    );
+  }));
+
+Deno.test("import-adapter takes task and classes from an adapter exported here, and refuses others", () =>
+  withFolder(async (folder) => {
+    const model = join(fixtures, "tiny-roberta");
+    const known = { task: "mine", labels: ["negative", "positive"] };
+    const { output: source } = await runTask(exportAdapter, folder, {}, {
+      adapter: await referenceAdapter(folder, {
+        ...REFERENCE_TRAINING,
+        ...known,
+      }),
+    });
+    const take = async (
+      params: Readonly<Record<string, unknown>>,
+      tokens?: { readonly task: string; readonly labels: string[] },
+    ) => {
+      const { output } = await runTask(
+        importAdapter,
+        folder,
+        { source, ...params },
+        { model, ...(tokens && { tokens: await tokensOf(folder, tokens) }) },
+      );
+      const { training: { task, labels } } = await readAdapter(output);
+      return { task, labels };
+    };
+    const other = { ...known, task: "other" };
+    const numbered = ["LABEL_0", "LABEL_1"];
+    for (
+      const [params, tokens, expected] of [
+        [{}, undefined, known],
+        [known, known, known],
+        [{}, other, other],
+        [{ labels: numbered }, { ...other, labels: numbered }, other],
+      ] as const
+    ) {
+      assertEquals(
+        await take(params, tokens && { ...tokens, labels: [...tokens.labels] }),
+        expected,
+      );
+    }
+    const swapped = ["positive", "negative"];
+    for (
+      const [params, tokens, message] of [
+        [
+          { labels: swapped },
+          undefined,
+          `"labels" names positive, negative, but "classes.json" of "${source}" names negative, positive: remove "labels"`,
+        ],
+        [
+          { task: "other" },
+          undefined,
+          `"task" is "other", but "classes.json" of "${source}" names "mine": connect tokens for "other", or remove "task"`,
+        ],
+        [
+          {},
+          { task: "other", labels: swapped },
+          'trained for "mine" with the classes negative, positive, but the tokens are for "other" with the classes positive, negative',
+        ],
+      ] as const
+    ) {
+      await assertRejects(
+        () => take(params, tokens && { ...tokens }),
+        Error,
+        message,
+      );
+    }
+    const { output: unnamed } = await runTask(exportAdapter, folder, {}, {
+      adapter: (await runTask(importAdapter, folder, {
+        source: await peftFolder(folder, {}),
+      }, { model })).output,
+    });
+    assertEquals(await take({ source: unnamed, ...known }), known);
+    Deno.writeTextFileSync(
+      join(source, "classes.json"),
+      JSON.stringify({ task: "mine", labels: ["a", "b", "c"] }),
+    );
+    await assertRejects(
+      () => take({}),
+      SyntaxError,
+      `"${source}" has 2 outputs, but "classes.json" names 3: correct or remove it`,
     );
   }));
 
@@ -485,4 +559,17 @@ function without(
   return Object.fromEntries(
     Object.entries(tensors).filter(([other]) => !name.test(other)),
   );
+}
+
+/** Tokens of a task without splits. */
+async function tokensOf(
+  folder: string,
+  known: { readonly task: string; readonly labels: string[] | null },
+): Promise<string> {
+  const tokens = await Deno.makeTempDir({ dir: folder });
+  const model = join(fixtures, "tiny-roberta");
+  const tokenizer = await digestOf(join(model, "tokenizer.json"));
+  const sizes = { maxLength: 8, padId: 1, vocabSize: 9 };
+  await writeTokens(tokens, { ...known, tokenizer, ...sizes }, {});
+  return tokens;
 }
