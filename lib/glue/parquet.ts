@@ -1,14 +1,19 @@
+import { getHeapStatistics } from "node:v8";
 import {
   brotliDecompressSync,
   gunzipSync,
   zstdDecompressSync,
 } from "node:zlib";
 import {
+  type ColumnMetaData,
   type Compressors,
+  type FileMetaData,
   parquetMetadata,
   parquetReadObjects,
+  parquetSchema,
   snappyUncompress,
 } from "hyparquet";
+import { parquetHeader } from "hyparquet/src/column.js";
 import { z } from "zod";
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
@@ -31,11 +36,11 @@ export async function readParquet(
   const columns = [...task.columns, "label", "idx"];
   let rows: Record<string, unknown>[];
   try {
-    rows = await parquetReadObjects({
-      file: bytes.buffer,
+    rows = await readColumns(
+      bytes.buffer,
+      parquetMetadata(bytes.buffer),
       columns,
-      compressors: COMPRESSORS,
-    });
+    );
   } catch (error) {
     throw new SyntaxError(
       `Cannot read "${path}" as parquet with the columns ${
@@ -69,6 +74,123 @@ export async function readParquet(
       ...(!isTestSplit(split) && { label }),
     };
   });
+}
+
+/**
+ * Reads columns of a parquet file. The library makes as many rows as the
+ * metadata say, so these are compared first with the headers of the pages.
+ *
+ * @throws {Error} If the file is damaged, says it has more rows than its pages, or more than fit into memory.
+ */
+export async function readColumns(
+  file: ArrayBuffer,
+  metadata: FileMetaData,
+  columns: readonly string[],
+): Promise<Record<string, unknown>[]> {
+  checkRows(file, metadata, columns);
+  return await parquetReadObjects({
+    file,
+    metadata,
+    columns: [...columns],
+    compressors: COMPRESSORS,
+  });
+}
+
+/** Bytes that a row takes at least on the heap: two objects, an array, and its place as a string. */
+const ROW_BYTES = 200;
+
+/** Bytes that a value of a column takes at least, in an array. */
+const VALUE_BYTES = 8;
+
+/** Maximum values of a page: V8 makes longer arrays hash tables, which are far larger and slower. */
+const MAX_PAGE_VALUES = 2 ** 25;
+
+/**
+ * Checks that the pages of columns have all rows of a parquet file, and that
+ * these fit into memory. A few bytes can hold many equal values or nulls, so
+ * the size of a page tells nothing.
+ */
+function checkRows(
+  file: ArrayBuffer,
+  metadata: FileMetaData,
+  columns: readonly string[],
+): void {
+  const groups = metadata.row_groups.map(({ num_rows, columns }) => ({
+    rows: Math.max(0, Number(num_rows)),
+    chunks: columns.flatMap(({ meta_data }) => meta_data ?? []),
+  }));
+  const { children } = parquetSchema(metadata);
+  const read = columns.length === 0
+    ? children.slice(0, 1)
+    : children.filter(({ element }) => columns.includes(element.name));
+  for (const { element: { name, repetition_type }, children } of read) {
+    const isFlat = children.length === 0 && repetition_type !== "REPEATED";
+    const counts = groups.flatMap(({ rows, chunks }, group) => {
+      if (rows === 0) return [];
+      const found = chunks.filter((it) => it.path_in_schema[0] === name)
+        .map((chunk) => valuesIn(file, chunk, isFlat ? rows : Infinity));
+      const fewest = found.length === 0 ? 0 : Math.min(...found);
+      // A list has at least one entry, if only to say that it is empty.
+      if (fewest >= rows) return found;
+      throw new Error(
+        `row group ${
+          group + 1
+        } says it has ${rows} rows; its column "${name}" has ${fewest}`,
+      );
+    });
+    checkSize(counts, VALUE_BYTES, `values in the column "${name}"`);
+  }
+  checkSize(groups.map(({ rows }) => rows), ROW_BYTES, "rows");
+}
+
+/** Refuses numbers of things whose sum does not fit into memory. */
+function checkSize(
+  counts: readonly number[],
+  bytes: number,
+  things: string,
+): void {
+  const sum = counts.reduce((sum, count) => sum + count, 0);
+  const { heap_size_limit: limit } = getHeapStatistics();
+  if (sum * bytes <= limit) return;
+  throw new Error(
+    `it has ${sum} ${things}, which do not fit into ${
+      (limit / 1e9).toFixed(1)
+    } GB of memory: use a part of it`,
+  );
+}
+
+/**
+ * Values of a column in a row group, with nulls, by the headers of its pages.
+ *
+ * @param enough Number of values after which no page is read
+ */
+function valuesIn(
+  file: ArrayBuffer,
+  { dictionary_page_offset, data_page_offset, total_compressed_size }:
+    ColumnMetaData,
+  enough: number,
+): number {
+  const start = Number(dictionary_page_offset || data_page_offset);
+  const end = Math.min(start + Number(total_compressed_size), file.byteLength);
+  if (start < 0 || start >= end) return 0;
+  const reader = { view: new DataView(file, start, end - start), offset: 0 };
+  let values = 0;
+  while (values < enough && reader.offset < reader.view.byteLength - 1) {
+    const { type, compressed_page_size, ...header } = parquetHeader(reader);
+    if (compressed_page_size < 0) throw new Error("a page has a negative size");
+    reader.offset += compressed_page_size;
+    const { num_values = 0 } = {
+      DATA_PAGE: header.data_page_header,
+      DATA_PAGE_V2: header.data_page_header_v2,
+    }[type as string] ?? {};
+    if (num_values > MAX_PAGE_VALUES) {
+      throw new Error(
+        `a page has ${num_values} values; the maximum is ${MAX_PAGE_VALUES}`,
+      );
+    }
+    values += Math.max(0, num_values);
+  }
+  return values;
 }
 
 /** Description of a data set that the library `datasets` writes into the metadata of parquet files, under the key "huggingface". */

@@ -266,20 +266,16 @@ async function readParquetTable(
   path: string,
   columns: Columns,
 ): Promise<Row[]> {
-  const { parquetMetadata, parquetReadObjects, parquetSchema } = await import(
-    "hyparquet"
-  );
-  const { COMPRESSORS } = await import("./parquet.ts");
+  const { parquetMetadata, parquetSchema } = await import("hyparquet");
+  const { readColumns } = await import("./parquet.ts");
   const file = (await Deno.readFile(path)).buffer;
   try {
-    const { children } = parquetSchema(parquetMetadata(file));
+    const metadata = parquetMetadata(file);
+    const { children } = parquetSchema(metadata);
     const names = children.map(({ element }) => element.name);
     const places = findColumns(columns, names, path);
-    const objects = await parquetReadObjects({
-      file,
-      columns: names.filter((_, place) => places.includes(place)),
-      compressors: COMPRESSORS,
-    });
+    const requested = names.filter((_, place) => places.includes(place));
+    const objects = await readColumns(file, metadata, requested);
     return objects.map((object, i) => ({
       place: `"${path}", row ${i + 1}`,
       values: places.map((place) => object[names[place] ?? ""]),

@@ -9,8 +9,9 @@ import {
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
+import { parquetMetadata } from "hyparquet";
 import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { readTable } from "../../lib/glue/table.ts";
+import { columnsOf, readTable } from "../../lib/glue/table.ts";
 import {
   COMPRESSORS,
   parquetClasses,
@@ -18,6 +19,7 @@ import {
   unpackSnappy,
 } from "../../lib/glue/parquet.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
+import { withFolder } from "../tasks/run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 const hubFile = (task: string, split: string) =>
@@ -93,6 +95,35 @@ for (
     await Deno.remove(damaged);
   });
 }
+
+Deno.test("readTable(), columnsOf() and readParquet() make no rows that the pages of a file do not have", () =>
+  withFolder(async (folder) => {
+    const claiming = async (source: string, rows: bigint) => {
+      const path = join(folder, `${rows}.parquet`);
+      await Deno.writeFile(path, withRows(await Deno.readFile(source), rows));
+      return path;
+    };
+    const own = join(fixtures, "tiny-intents/train.parquet");
+    assertEquals((await readTable(own, ["text"])).length, 50);
+    for (const rows of [51n, 1_000_000n, 10n ** 12n]) {
+      const path = await claiming(own, rows);
+      for (
+        const read of [() => readTable(path, ["text"]), () => columnsOf(path)]
+      ) {
+        await assertRejects(
+          read,
+          SyntaxError,
+          `Cannot read "${path}" as parquet: row group 1 says it has ${rows} rows; its column "text" has 50`,
+        );
+      }
+    }
+    const glue = await claiming(hubFile("rte", "train"), 1_000_000n);
+    await assertRejects(
+      () => readParquet(glue, GLUE_TASKS.rte, "train"),
+      SyntaxError,
+      "row group 1 says it has 1000000 rows; its column",
+    );
+  }));
 
 Deno.test("COMPRESSORS unpack no more than a page says it has", () => {
   const long = new Uint8Array(100_000);
@@ -177,3 +208,28 @@ Deno.test("readParquet() refuses an unpublished label in a labelled split, and a
     /row \d+: Column "label" has the value 2/,
   );
 });
+
+/** A parquet file whose metadata say that it has another number of rows, wherever they say it. */
+function withRows(file: Uint8Array<ArrayBuffer>, rows: bigint): Uint8Array {
+  const size = parquetMetadata(file.buffer).metadata_length;
+  const start = file.length - 8 - size;
+  const found = numberField(parquetMetadata(file.buffer).num_rows);
+  const footer = Buffer.from(file.subarray(start, start + size))
+    .toString("latin1").replaceAll(found, numberField(rows));
+  const length = new Uint8Array(4);
+  new DataView(length.buffer).setUint32(0, footer.length, true);
+  return Buffer.concat([
+    file.subarray(0, start),
+    Buffer.from(footer, "latin1"),
+    length,
+    file.subarray(-4),
+  ]);
+}
+
+/** The next field of a struct in Thrift's compact protocol, a positive number of 64 bits. */
+function numberField(value: bigint): string {
+  const bytes = [0x16];
+  let rest = value * 2n;
+  for (; rest >= 128n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
+  return String.fromCharCode(...bytes, Number(rest));
+}
