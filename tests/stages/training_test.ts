@@ -139,6 +139,7 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
 
 const ROOT = fileURLToPath(import.meta.resolve("../.."));
 
+/** Trains for seconds also on a fast machine, so that a signal comes before the end. */
 const PIPELINE = `name: interrupted
 stages:
   model: { task: fetch-model, with: { source: ./fixtures/tiny-roberta } }
@@ -148,7 +149,7 @@ stages:
   tokens: { task: tokenize, inputs: { data: data, model: model } }
   train:
     task: train-dylora
-    with: { rank: 8, epochs: 8, batchSize: 32, learningRate: 5e-3 }
+    with: { rank: 8, epochs: 30, batchSize: 32, learningRate: 5e-3 }
     inputs: { model: model, tokens: tokens }
     resources: { cpus: 2 }
 `;
