@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ADAPTER_FILES, writeAdapter } from "../lib/artifacts/adapter.ts";
 import {
   areDistinct,
-  areSame,
+  areSameClasses,
   checkClasses,
   CLASSES_FILE,
   isNumbered,
@@ -106,7 +106,7 @@ async function taskOf(
 ): Promise<TaskClasses> {
   const { source, labels } = params;
   const recorded = peft.exported?.labels;
-  if (labels && recorded && !areSame(labels, recorded)) {
+  if (labels && recorded && !areSameClasses(labels, recorded)) {
     throw new RangeError(
       `"labels" names ${
         labels.join(", ")

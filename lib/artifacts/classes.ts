@@ -71,10 +71,10 @@ export function areDistinct(labels: readonly string[]): boolean {
 /**
  * Checks that class ids mean the same in training and in use.
  *
- * @throws {Error} If they do not {@linkcode areSame mean the same}.
+ * @throws {Error} If they do not {@linkcode areSameClasses mean the same}.
  */
 export function checkClasses(trained: TaskClasses, used: TaskClasses): void {
-  if (areSame(trained.labels, used.labels)) return;
+  if (areSameClasses(trained.labels, used.labels)) return;
   throw new Error(
     `The model was trained for ${inWords(trained)}, but the tokens are for ${
       inWords(used)
@@ -83,7 +83,7 @@ export function checkClasses(trained: TaskClasses, used: TaskClasses): void {
 }
 
 /** True if two lists have the same classes in the same order. Unnamed classes (`LABEL_0`), as imported adapters have them, match any names. */
-export function areSame(
+export function areSameClasses(
   ours: TaskClasses["labels"],
   theirs: TaskClasses["labels"],
 ): boolean {

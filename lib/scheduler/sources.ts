@@ -305,7 +305,7 @@ export class SourcePaths {
     stages: readonly GraphStage[],
     code: ReadonlyMap<string, TaskCode>,
   ): Promise<void> {
-    const stagesOf = new Map<string, string[]>();
+    const faults: { name: string; message: string; id: string }[] = [];
     for (const stage of stages) {
       const sources = await this.of(stage, code.get(stage.module)!);
       for (const [name, path] of sources) {
@@ -313,18 +313,20 @@ export class SourcePaths {
           sourceInfo(path);
         } catch (error) {
           if (!(error instanceof Error)) throw error;
-          const fault = canonicalJson([name, error.message]);
-          stagesOf.set(fault, [...stagesOf.get(fault) ?? [], stage.id]);
+          faults.push({ name, message: error.message, id: stage.id });
         }
       }
     }
-    if (stagesOf.size === 0) return;
-    const lines = [...stagesOf].map(([fault, [first, ...others]]) => {
-      const [name, message] = JSON.parse(fault);
+    if (faults.length === 0) return;
+    const lines = Map.groupBy(
+      faults,
+      ({ name, message }) => `${name} ${message}`,
+    ).values().map(([first, ...others]) => {
+      const { name, message, id } = first!;
       const more = others.length > 0 ? ` and ${others.length} more` : "";
-      return `Parameter "${name}" of stage "${first}"${more}: ${message}`;
+      return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
     });
-    throw new Error(lines.join("\n"));
+    throw new Error([...lines].join("\n"));
   }
 
   /** Writes the memo, if the cache is writable and the disk has space. */

@@ -267,6 +267,16 @@ export function isMissing(error: unknown): boolean {
     error instanceof Deno.errors.NotADirectory;
 }
 
+/** What a path leads to; undefined if nothing is there. */
+export function statIfThere(path: string): Deno.FileInfo | undefined {
+  try {
+    return Deno.statSync(path);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
 /** True if the disk is full or the quota is used up. */
 export function isFull(error: unknown): boolean {
   const number = osError(error);

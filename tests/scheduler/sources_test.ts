@@ -1,5 +1,7 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
+import { sourceDigest, sourcePrints } from "../../lib/scheduler/sources.ts";
+import { Store } from "../../lib/store/store.ts";
 import { MappedFile } from "../store/mapped_file.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
@@ -134,3 +136,90 @@ Deno.test("run() gives a restored output the modes of the first one", async () =
   assertEquals((await project.run(stages)).summary.restored, 1);
   assertEquals(modes(), first);
 });
+
+Deno.test({
+  name:
+    "sourceDigest() refuses pipes, devices, and names that are not UTF-8, at once",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    using project = new TestProject();
+    const store = new Store(project.path("out/cache"));
+    const { success } = new Deno.Command("bash", {
+      args: [
+        "-ec",
+        "mkdir a b c; mkfifo pipe a/pipe; ln -s /dev/zero b/zero; touch $'c/\\xff'",
+      ],
+      cwd: project.folder,
+    }).outputSync();
+    assert(success);
+    const reader = new Deno.Command("cat", { stdin: "piped" }).spawn();
+    const cases = {
+      [project.path("pipe")]: "is a pipe, not a file or a folder; write its",
+      // As the path that a shell gives for a process substitution.
+      [`/proc/${reader.pid}/fd/0`]: ", not a file or a folder",
+      "/dev/zero": "is a device",
+      [project.path("a")]: `/a/pipe" is a pipe`,
+      [project.path("b")]: `/b/zero" is a device`,
+      [project.path("c")]: "whose name is not valid UTF-8",
+    };
+    // Lets a reader of the pipe go on, so that the test fails instead of hanging.
+    using _writer = Deno.openSync(project.path("pipe"), {
+      read: true,
+      write: true,
+    });
+    for (const [path, message] of Object.entries(cases)) {
+      const tooLong = AbortSignal.timeout(5000);
+      const digest = Promise.race([
+        sourceDigest(path, store),
+        new Promise<never>((_, reject) =>
+          tooLong.onabort = () => reject(new Error("reads on and on"))
+        ),
+      ]);
+      await assertRejects(() => digest, Error, message);
+    }
+    await reader.stdin.close();
+    await reader.status;
+  },
+});
+
+/** Replaces a symbolic link. */
+function link(path: string, target: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  Deno.symlinkSync(target, path);
+}
+
+for (
+  const [what, source] of [
+    ["its own link", "file"],
+    ["a link above it", "current/a.txt"],
+    ["a link that a link in its folder leads through", "folder"],
+    ["a link with .. after it", "through/a.txt"],
+  ]
+) {
+  Deno.test(`sourcePrints() tells that ${what} led elsewhere and back`, async () => {
+    using project = new TestProject();
+    for (const name of ["one", "two"]) project.write(`${name}/a.txt`, name);
+    project.write("folder/sub/b.txt", "b");
+    link(project.path("file"), "one/a.txt");
+    link(project.path("current"), project.path("one"));
+    link(project.path("folder/sub/a"), "../../current/a.txt");
+    link(project.path("through"), "current/../one");
+    const path = project.path(source!);
+    const before = sourcePrints(path);
+    assertEquals(sourcePrints(path), before);
+    // Clocks of file systems tick every few milliseconds, and a new link may get
+    // the inode of the removed one. A stage takes longer than a tick to start.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const target of ["two", "one"]) {
+      link(project.path("current"), project.path(target));
+      link(project.path("file"), `${target}/a.txt`);
+    }
+    const after = sourcePrints(path);
+    assertEquals(after.length, before.length);
+    assert(JSON.stringify(after) !== JSON.stringify(before));
+  });
+}

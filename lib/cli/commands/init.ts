@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
 import { EditableYaml } from "../../pipeline/comments.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
+import { statIfThere } from "../../store/files.ts";
 import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
   type Arguments,
@@ -108,7 +108,7 @@ function write(
       `"${shown}" cannot be written because "${inWay.path}" is ${inWay.what}: choose another file with --to`,
     );
   }
-  if (existsSync(file) && Deno.statSync(file).isDirectory) {
+  if (statIfThere(file)?.isDirectory) {
     throw new UsageError(
       `"${shown}" is a folder: choose another file with --to`,
     );

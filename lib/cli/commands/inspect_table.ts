@@ -15,7 +15,7 @@ import {
   type Row,
 } from "../../glue/table.ts";
 import { didYouMean } from "../../pipeline/faults.ts";
-import { isMissing } from "../../store/files.ts";
+import { statIfThere } from "../../store/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
 
@@ -102,13 +102,12 @@ export async function inspectTable(
       `Column "${twice}" is named more than once: give --text, --pair and --label different columns`,
     );
   }
-  try {
-    if (Deno.statSync(path).isDirectory) {
-      throw new UsageError(`"${path}" is a folder: give a file`);
-    }
-  } catch (error) {
-    if (!isMissing(error)) throw error;
+  const info = statIfThere(path);
+  if (info === undefined) {
     throw new UsageError(`File "${path}" does not exist`);
+  }
+  if (info.isDirectory) {
+    throw new UsageError(`"${path}" is a folder: give a file`);
   }
   const header = await columnsOf(path);
   const once = header.filter((it, i) =>

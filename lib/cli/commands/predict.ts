@@ -5,6 +5,7 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
+import { statIfThere } from "../../store/files.ts";
 import {
   type Arguments,
   type Command,
@@ -194,12 +195,9 @@ async function adapterOf(
 }
 
 function existingFolder(option: string, folder: string): string {
-  const fault = !existsSync(folder)
-    ? "does not exist"
-    : Deno.statSync(folder).isDirectory
-    ? undefined
-    : "is not a folder";
-  if (fault === undefined) return resolve(folder);
+  const found = statIfThere(folder);
+  if (found?.isDirectory) return resolve(folder);
+  const fault = found === undefined ? "does not exist" : "is not a folder";
   throw new UsageError(`Folder "${folder}" of option "--${option}" ${fault}`);
 }
 

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { isMissing } from "../../store/files.ts";
+import { statIfThere } from "../../store/files.ts";
 import {
   type Arguments,
   type Command,
@@ -201,21 +201,14 @@ function adapterFiles(
  * @throws {UsageError} If there is no such folder, or the target of a link is missing.
  */
 function fileNames(folder: string): string[] {
-  const find = (path: string) => {
-    try {
-      return Deno.statSync(path);
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-    }
-  };
-  if (!find(folder)?.isDirectory) {
+  if (!statIfThere(folder)?.isDirectory) {
     throw new UsageError(
       `"${folder}" is not a folder: give the output of a stage of the task export-adapter`,
     );
   }
   return [...Deno.readDirSync(folder)].map(({ name }) => name).filter(
     (name) => {
-      const found = find(join(folder, name));
+      const found = statIfThere(join(folder, name));
       if (found !== undefined) return found.isFile;
       throw new UsageError(
         `"${
