@@ -273,7 +273,6 @@ class TrainingRun implements Disposable {
       next < batches.length;
       next += accumulation
     ) {
-      this.#hooks.signal?.throwIfAborted();
       if (this.#sortStep > 0 && this.#progress.step === this.#sortStep) {
         await this.#sort();
       }
@@ -431,10 +430,14 @@ class TrainingRun implements Disposable {
     }
   }
 
+  /** @throws The signal's reason, if it is aborted */
   async #saveIfDue(): Promise<void> {
     const { checkpointSeconds = 60, signal } = this.#hooks;
     const due = performance.now() - this.#lastSave > checkpointSeconds * 1000;
-    if (due || signal?.aborted) await this.#save();
+    if (!due && !signal?.aborted) return;
+    await this.#save();
+    // Not elsewhere: it may be aborted at every "await", and the step would be lost.
+    signal?.throwIfAborted();
   }
 
   async #save(): Promise<void> {

@@ -94,6 +94,33 @@ for (
   });
 }
 
+Deno.test("train() writes a checkpoint of the last step whenever it is aborted", async () => {
+  const { classifier, initial } = tinyClassifier();
+  for (let turns = 0; turns < 6; turns++) {
+    const interrupt = new AbortController();
+    let last = 0;
+    let saved = 0;
+    await assertRejects(
+      () =>
+        train(classifier, initial, examples, tinyOptions, {
+          ...quiet,
+          signal: interrupt.signal,
+          progress(step) {
+            last = step;
+            if (step !== 5) return;
+            let turn = Promise.resolve();
+            for (let i = 0; i < turns; i++) turn = turn.then(() => {});
+            turn.then(() => interrupt.abort(new Error("Interrupted")));
+          },
+          save: ({ progress }) => saved = progress.step,
+        }),
+      Error,
+      "Interrupted",
+    );
+    assertEquals(saved, last, `aborted after ${turns} turns`);
+  }
+});
+
 Deno.test("train() reports every step from the first, and what it compiles before it does", async () => {
   const { classifier, initial } = tinyClassifier();
   const told: (readonly [step: number, note: string | undefined])[] = [];
