@@ -1,4 +1,4 @@
-import { methodKey } from "./methods.ts";
+import { methodKey, methodOf } from "./methods.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import { areaUnderCurve, mean, recommend } from "./statistics.ts";
@@ -66,12 +66,12 @@ function compareOne(
     summary: summarize(curve, metrics, options),
   }));
   const pairs = pairsOf(sides);
-  const bySeeds =
-    pairs.some(([candidate, baseline]) =>
-        sharedRange(candidate.curve, baseline.curve) !== undefined
-      )
-      ? curvesBySeeds(methods, metrics[0]!, options)
-      : [];
+  const bySeeds = pairs.some(([candidate, baseline]) =>
+      isSweep(baseline) &&
+      sharedRange(candidate.curve, baseline.curve) !== undefined
+    )
+    ? curvesBySeeds(methods, metrics[0]!, options)
+    : [];
   return {
     sides,
     comparison: {
@@ -95,13 +95,17 @@ function compareOne(
       contrasts: pairs.map(([candidate, baseline]) => ({
         ...differenceOf(sides, candidate, baseline, confidence),
         area: areaDifference(candidate.curve, baseline.curve, confidence),
-        speedUp: speedUp(candidate.curve, baseline.curve),
-        recommendations: recommendationsOf(
-          bySeeds,
-          methods.indexOf(candidate.curve),
-          methods.indexOf(baseline.curve),
-          options,
-        ),
+        ...(isSweep(baseline)
+          ? {
+            speedUp: speedUp(candidate.curve, baseline.curve),
+            recommendations: recommendationsOf(
+              bySeeds,
+              methods.indexOf(candidate.curve),
+              methods.indexOf(baseline.curve),
+              options,
+            ),
+          }
+          : { speedUp: null, recommendations: [] }),
       })),
     },
   };
@@ -150,18 +154,40 @@ function majorityOf(
   );
 }
 
-/** Each candidate with each baseline whose variant does not contradict its own. */
+/**
+ * Each candidate with each baseline, then with each LoRA reduced by SVD, which
+ * also serves every rank after one training, unless it is reduced itself; only
+ * where the variants do not contradict each other.
+ */
 function pairsOf<T extends Side>(sides: readonly T[]): (readonly [T, T])[] {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
-  const baselines = sides.filter((it) => it.summary.role === "baseline");
+  const reduces = (it: T) => methodOf(it.summary.method).reduces;
+  return [
+    ...pairsWith(candidates, sides.filter(isSweep)),
+    ...pairsWith(
+      candidates.filter((it) => reduces(it) === undefined),
+      candidates.filter((it) => reduces(it)?.by === "svd"),
+    ),
+  ];
+}
+
+/** Whether each of its ranks is a training of its own. */
+function isSweep({ summary: { role } }: Side): boolean {
+  return role === "baseline";
+}
+
+function pairsWith<T extends Side>(
+  candidates: readonly T[],
+  references: readonly T[],
+): (readonly [T, T])[] {
   return candidates.flatMap((candidate) =>
-    baselines
+    references
       .filter(({ summary: { variant } }) =>
         Object.entries(candidate.summary.variant).every(([key, value]) =>
           !Object.hasOwn(variant, key) || variant[key] === value
         )
       )
-      .map((baseline) => [candidate, baseline] as const)
+      .map((reference) => [candidate, reference] as const)
   );
 }
 

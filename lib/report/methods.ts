@@ -9,7 +9,9 @@ interface Named {
 }
 
 /** Looks up a method; an unknown one is a candidate whose title is its name. */
-export function methodOf(name: string): Pick<Method, "title" | "role"> {
+export function methodOf(
+  name: string,
+): Pick<Method, "title" | "role" | "reduces"> {
   return METHODS.find((method) => method.name === name) ??
     { title: name, role: "candidate" };
 }

@@ -140,7 +140,7 @@ const Difference = z.strictObject({ difference: figure, interval: Interval });
 const Contrast = z.strictObject({
   /** Position in `methods`. */
   candidate: z.int(),
-  /** Position in `methods`. */
+  /** Position in `methods`: a LoRA trained at each rank, or one reduced by SVD. */
   baseline: z.int(),
   /** Candidate minus baseline in the mean of the main metric, at ranks that both have. */
   ranks: z.array(Difference.extend({ rank: z.int() })),
@@ -149,7 +149,8 @@ const Contrast = z.strictObject({
   /**
    * Cost of the baseline's sweep over its ranks within the candidate's range,
    * divided by the cost of the candidate's whole sweep; null if there are no
-   * such ranks, or if either was not trained by this pipeline.
+   * such ranks, if either was not trained by this pipeline, or if the baseline
+   * is reduced.
    */
   speedUp: z.strictObject({
     /** Ranks of the baseline that are counted. */
@@ -164,7 +165,7 @@ const Contrast = z.strictObject({
    * The rank recommended for the candidate, and the one that a sweep of the
    * baseline recommends within the candidate's range: by all seeds, then, if
    * there are several, by each alone. Empty if either has fewer than two such
-   * ranks.
+   * ranks, or if the baseline is reduced.
    */
   recommendations: z.array(z.strictObject({
     seeds: z.array(z.int()),
@@ -242,7 +243,7 @@ const Comparison = z.strictObject({
   /** Null if there is no adapter, or its score is undefined. */
   verdict: Verdict.nullable(),
   methods: z.array(Method),
-  /** Each candidate against each baseline whose variant does not contradict its own. */
+  /** Each candidate against each baseline, and unless it is reduced itself against each LoRA reduced by SVD, whose variant does not contradict its own. */
   contrasts: z.array(Contrast),
 });
 

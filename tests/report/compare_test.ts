@@ -50,6 +50,44 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
   assert(Math.abs(over - (-0.1 + around)) < 0.02, `${over}`);
 });
 
+Deno.test("compare() sets what trains every rank against a LoRA reduced by SVD too, in each task and in the mean", () => {
+  const { comparisons: [comparison], averages: [average] } = compare(
+    ["mrpc", "rte"].flatMap((task) => [
+      resultOf(task, "lora-svd", { 1: 12, 2: 4 }),
+      resultOf(task, "dylora", { 1: 8, 2: 4 }, { variant: { sortAt: 0.6 } }),
+      resultOf(task, "lora-truncated", { 1: 16, 2: 4 }),
+      resultOf(task, "lora", { 2: 2 }),
+    ]),
+    OPTIONS,
+  );
+  for (const { methods, contrasts } of [comparison!, average!]) {
+    assertEquals(
+      contrasts.map(({ candidate, baseline, ranks }) => [
+        methods[candidate]!.method,
+        methods[baseline]!.method,
+        ...ranks.map(({ rank, difference }) =>
+          `${rank}: ${difference!.toFixed(3)}`
+        ),
+      ]),
+      [
+        ["lora-svd", "lora", "2: -0.050"],
+        ["dylora", "lora", "2: -0.050"],
+        ["lora-truncated", "lora", "2: -0.050"],
+        ["dylora", "lora-svd", "1: 0.100", "2: 0.000"],
+      ],
+    );
+  }
+  const { area, speedUp, recommendations } = comparison!.contrasts[3]!;
+  assertEquals(area!.difference!.toFixed(3), "0.050");
+  // Costs and recommended ranks are compared with those of a sweep alone.
+  assertEquals([speedUp, recommendations], [null, []]);
+  // Of 40 examples, the four that differ at rank 1 make the interval.
+  const [low, high] = comparison!.contrasts[3]!.ranks[0]!.interval!;
+  const around = 1.96 * Math.sqrt(0.1 * 0.9 / EXAMPLES);
+  assert(Math.abs(low - (0.1 - around)) < 0.03, `${low}`);
+  assert(Math.abs(high - (0.1 + around)) < 0.03, `${high}`);
+});
+
 Deno.test("compare() averages nothing where no method is common to all tasks", () => {
   const { averages } = compare([
     resultOf("mrpc", "dylora", { 1: 1 }),
