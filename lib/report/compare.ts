@@ -1,18 +1,18 @@
 import { methodKey, methodOf } from "./methods.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
-import { areaUnderCurve, mean, recommend } from "./statistics.ts";
+import { areaUnderCurve, mean } from "./statistics.ts";
 import {
   areasOver,
   type CompareOptions,
-  costOf,
   definedOf,
   intervalOf,
-  type MethodResults,
   methodsOf,
+  pairedInterval,
   type ScoreCurve,
   summarize,
 } from "./summarize.ts";
+import { againstSweeps } from "./sweep.ts";
 import { verdictOf } from "./verdict.ts";
 
 /**
@@ -65,13 +65,17 @@ function compareOne(
     curve,
     summary: summarize(curve, metrics, options),
   }));
-  const pairs = pairsOf(sides);
-  const bySeeds = pairs.some(([candidate, baseline]) =>
-      isSweep(baseline) &&
-      sharedRange(candidate.curve, baseline.curve) !== undefined
-    )
-    ? curvesBySeeds(methods, metrics[0]!, options)
-    : [];
+  const { swept, reduced } = pairsOf(sides);
+  const contrastOf = ([candidate, baseline]: typeof swept[number]) => ({
+    ...differenceOf(sides, candidate, baseline, confidence),
+    area: areaDifference(candidate.curve, baseline.curve, confidence),
+  });
+  const sweeps = againstSweeps(
+    swept.map(([candidate, baseline]) => [candidate.curve, baseline.curve]),
+    methods,
+    metrics[0]!,
+    options,
+  );
   return {
     sides,
     comparison: {
@@ -92,21 +96,14 @@ function compareOne(
         margin,
       }),
       methods: sides.map(({ summary }) => summary),
-      contrasts: pairs.map(([candidate, baseline]) => ({
-        ...differenceOf(sides, candidate, baseline, confidence),
-        area: areaDifference(candidate.curve, baseline.curve, confidence),
-        ...(isSweep(baseline)
-          ? {
-            speedUp: speedUp(candidate.curve, baseline.curve),
-            recommendations: recommendationsOf(
-              bySeeds,
-              methods.indexOf(candidate.curve),
-              methods.indexOf(baseline.curve),
-              options,
-            ),
-          }
-          : { speedUp: null, recommendations: [] }),
-      })),
+      contrasts: [
+        ...swept.map((pair, i) => ({ ...contrastOf(pair), ...sweeps[i]! })),
+        ...reduced.map((pair) => ({
+          ...contrastOf(pair),
+          speedUp: null,
+          recommendations: [],
+        })),
+      ],
     },
   };
 }
@@ -154,40 +151,42 @@ function majorityOf(
   );
 }
 
+type Pair<T> = readonly [candidate: T, baseline: T];
+
 /**
- * Each candidate with each baseline, then with each LoRA reduced by SVD, which
- * also serves every rank after one training, unless it is reduced itself; only
- * where the variants do not contradict each other.
+ * Each candidate with each LoRA trained at every rank, and what trained several
+ * ranks with each LoRA reduced by SVD, which also serves them after one training.
  */
-function pairsOf<T extends Side>(sides: readonly T[]): (readonly [T, T])[] {
+function pairsOf<T extends Side>(
+  sides: readonly T[],
+): { readonly swept: Pair<T>[]; readonly reduced: Pair<T>[] } {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
-  const reduces = (it: T) => methodOf(it.summary.method).reduces;
-  return [
-    ...pairsWith(candidates, sides.filter(isSweep)),
-    ...pairsWith(
-      candidates.filter((it) => reduces(it) === undefined),
-      candidates.filter((it) => reduces(it)?.by === "svd"),
-    ),
-  ];
+  const baselines = sides.filter((it) => it.summary.role === "baseline");
+  const reductionOf = (it: T) => methodOf(it.summary.method).reduces;
+  const bySvd = candidates.filter((it) => reductionOf(it)?.by === "svd");
+  const sources = bySvd.map((it) => reductionOf(it)!.method);
+  const trained = candidates.filter((it) =>
+    reductionOf(it) === undefined && !sources.includes(it.summary.method)
+  );
+  return {
+    swept: consistentPairs(candidates, baselines),
+    reduced: consistentPairs(trained, bySvd),
+  };
 }
 
-/** Whether each of its ranks is a training of its own. */
-function isSweep({ summary: { role } }: Side): boolean {
-  return role === "baseline";
-}
-
-function pairsWith<T extends Side>(
+/** Pairs whose variants do not contradict each other. */
+function consistentPairs<T extends Side>(
   candidates: readonly T[],
-  references: readonly T[],
-): (readonly [T, T])[] {
+  baselines: readonly T[],
+): Pair<T>[] {
   return candidates.flatMap((candidate) =>
-    references
+    baselines
       .filter(({ summary: { variant } }) =>
         Object.entries(candidate.summary.variant).every(([key, value]) =>
           !Object.hasOwn(variant, key) || variant[key] === value
         )
       )
-      .map((reference) => [candidate, reference] as const)
+      .map((baseline) => [candidate, baseline] as const)
   );
 }
 
@@ -239,124 +238,6 @@ function areaDifference(
   };
 }
 
-function pairedInterval(
-  ours: Float64Array,
-  theirs: Float64Array,
-  confidence: number,
-): [number, number] | null {
-  return intervalOf(ours.map((it, r) => it - theirs[r]!), confidence);
-}
-
-/** The curves of all methods, by some seeds. */
-interface BySeeds {
-  readonly seeds: number[];
-  /** Undefined for a method without these seeds. */
-  readonly curves: readonly (ScoreCurve | undefined)[];
-}
-
-/** Curves by all seeds, then, if there are several, by each alone. */
-function curvesBySeeds(
-  methods: readonly MethodResults[],
-  main: string,
-  options: CompareOptions,
-): BySeeds[] {
-  // A method with one rank has no choice.
-  const results = methods.filter(({ ranks }) => ranks.length > 1)
-    .flatMap(({ results }) => results);
-  const seeds = [...new Set(results.map(({ seed }) => seed))]
-    .sort((a, b) => a - b);
-  const alone = seeds.length === 1 ? [] : seeds.map((seed): BySeeds => {
-    const found = methodsOf(
-      results.filter((result) => result.seed === seed),
-      main,
-      options,
-    ).methods;
-    const keyOf = ({ results: [first] }: MethodResults) => methodKey(first!);
-    return {
-      seeds: [seed],
-      curves: methods.map((method) =>
-        found.find((curve) => keyOf(curve) === keyOf(method))
-      ),
-    };
-  });
-  return [{ seeds, curves: methods }, ...alone];
-}
-
-/** The ranks of a baseline within a candidate's range; undefined if either has fewer than two. */
-function sharedRange(
-  candidate: ScoreCurve,
-  baseline: ScoreCurve,
-): ScoreCurve | undefined {
-  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
-  const places = baseline.ranks.flatMap((rank, i) =>
-    rank >= low && rank <= high ? [i] : []
-  );
-  return candidate.ranks.length < 2 || places.length < 2 ? undefined : {
-    ranks: places.map((i) => baseline.ranks[i]!),
-    scores: places.map((i) => baseline.scores[i]!),
-    means: places.map((i) => baseline.means[i]!),
-  };
-}
-
-/** What is recommended by all seeds, then by each alone; nothing if a score is undefined, so that all seeds recommend no rank. */
-function recommendationsOf(
-  bySeeds: readonly BySeeds[],
-  candidate: number,
-  baseline: number,
-  options: CompareOptions,
-): Contrast["recommendations"] {
-  const [all = [], ...alone] = bySeeds.map(({ seeds, curves }) =>
-    bothRecommended(curves[candidate], curves[baseline], options)
-      .map((both) => ({ seeds, ...both }))
-  );
-  return all.length === 0 ? [] : [...all, ...alone.flat()];
-}
-
-/** The ranks recommended for a candidate and by a baseline's sweep, and what the first loses. */
-function bothRecommended(
-  candidate: ScoreCurve | undefined,
-  baseline: ScoreCurve | undefined,
-  options: CompareOptions,
-): Omit<Contrast["recommendations"][number], "seeds">[] {
-  if (candidate === undefined || baseline === undefined) return [];
-  const sweep = sharedRange(candidate, baseline);
-  if (sweep === undefined) return [];
-  const at = ({ ranks, scores, means }: ScoreCurve) => {
-    const found = recommend(ranks, scores, means, options);
-    const i = found === undefined ? -1 : ranks.indexOf(found.rank);
-    return { rank: ranks[i], score: scores[i]!, means: means[i]! };
-  };
-  const [ours, theirs] = [at(candidate), at(sweep)];
-  return ours.rank === undefined || theirs.rank === undefined ? [] : [{
-    candidate: ours.rank,
-    baseline: theirs.rank,
-    difference: ours.score - theirs.score,
-    interval: pairedInterval(ours.means, theirs.means, options.confidence),
-  }];
-}
-
-/** Only the baseline's trainings within the candidate's range of ranks count. */
-function speedUp(
-  candidate: MethodResults,
-  baseline: MethodResults,
-): Contrast["speedUp"] {
-  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
-  const within = baseline.results.filter(({ ranks }) =>
-    ranks.every(({ rank }) => rank >= low && rank <= high)
-  );
-  const ours = costOf(candidate.results);
-  const theirs = within.length === 0 ? null : costOf(within);
-  if (ours === null || theirs === null) return null;
-  return {
-    ranks: theirs.ranks,
-    training: theirs.trainingSeconds / ours.trainingSeconds,
-    sweep: theirs.sweepSeconds / ours.sweepSeconds,
-    examples: theirs.examples / ours.examples,
-    trainingFlops: theirs.trainingFlops / ours.trainingFlops,
-    sweepFlops: theirs.sweepFlops / ours.sweepFlops,
-  };
-}
-
 /**
  * Averages the main metric over tasks, for each split and epoch that several
  * tasks have: the methods that all tasks have, at the ranks that all of them
@@ -376,6 +257,7 @@ function averagesOf(
   return [...groups].flatMap(([key, group]) => {
     const sides = group.length < 2 ? [] : averageSides(group);
     if (sides.length === 0) return [];
+    const { swept, reduced } = pairsOf(sides);
     const [split, epoch] = JSON.parse(key) as [string, Average["epoch"]];
     return [{
       split,
@@ -396,7 +278,7 @@ function averagesOf(
           interval: intervalOf(curve.means[i]!, confidence),
         })),
       })),
-      contrasts: pairsOf(sides).map(([candidate, baseline]) =>
+      contrasts: [...swept, ...reduced].map(([candidate, baseline]) =>
         differenceOf(sides, candidate, baseline, confidence)
       ),
     }];

@@ -243,7 +243,7 @@ const Comparison = z.strictObject({
   /** Null if there is no adapter, or its score is undefined. */
   verdict: Verdict.nullable(),
   methods: z.array(Method),
-  /** Each candidate against each baseline, and unless it is reduced itself against each LoRA reduced by SVD, whose variant does not contradict its own. */
+  /** Each candidate against each baseline, and what trained several ranks against each LoRA reduced by SVD, where the variants do not contradict each other. */
   contrasts: z.array(Contrast),
 });
 

@@ -227,6 +227,15 @@ export function intervalOf(
   return Number.isNaN(low) ? null : [low, high];
 }
 
+/** Interval of the difference of paired replicates. */
+export function pairedInterval(
+  ours: Float64Array,
+  theirs: Float64Array,
+  confidence: number,
+): [number, number] | null {
+  return intervalOf(ours.map((it, r) => it - theirs[r]!), confidence);
+}
+
 type Trained = Result & { readonly training: TrainingCost };
 
 function allTrained(results: readonly Result[]): results is readonly Trained[] {

@@ -88,6 +88,22 @@ Deno.test("compare() sets what trains every rank against a LoRA reduced by SVD t
   assert(Math.abs(high - (0.1 + around)) < 0.03, `${high}`);
 });
 
+Deno.test("compare() sets what was trained on from an imported LoRA against its SVD, but not the LoRA itself", () => {
+  const { comparisons: [comparison] } = compare([
+    resultOf("own", "imported-lora", { 4: 4 }),
+    resultOf("own", "imported-lora-svd", { 1: 8, 4: 4 }),
+    resultOf("own", "dylora", { 1: 6, 4: 4 }),
+  ], OPTIONS);
+  const { methods, contrasts } = comparison!;
+  assertEquals(
+    contrasts.map(({ candidate, baseline }) => [
+      methods[candidate]!.method,
+      methods[baseline]!.method,
+    ]),
+    [["dylora", "imported-lora-svd"]],
+  );
+});
+
 Deno.test("compare() averages nothing where no method is common to all tasks", () => {
   const { averages } = compare([
     resultOf("mrpc", "dylora", { 1: 1 }),
