@@ -1,4 +1,5 @@
 import { assert } from "@std/assert";
+import { until } from "../until.ts";
 
 /** Why tests in a browser are skipped here; undefined if they run. */
 export function chromiumMissing(): string | undefined {
@@ -173,12 +174,11 @@ export class Browser implements AsyncDisposable {
   }
 
   /** Waits until an expression holds in the page. */
-  async until(expression: string, seconds = 20): Promise<void> {
-    const end = Date.now() + seconds * 1000;
-    while (!await this.evaluate<boolean>(`Boolean(${expression})`)) {
-      assert(Date.now() < end, `Not after ${seconds} s: ${expression}`);
-      await new Promise((resolve) => setTimeout(resolve, 30));
-    }
+  until(expression: string): Promise<void> {
+    return until(
+      () => this.evaluate<boolean>(`Boolean(${expression})`),
+      expression,
+    );
   }
 
   /** Presses the left button of the mouse at a point of the window. */
@@ -226,7 +226,22 @@ export class Browser implements AsyncDisposable {
     this.send("Browser.close").catch(() => {});
     await closed;
     await this.#process.status;
-    await Deno.remove(this.#profile, { recursive: true });
+    // Its other processes may end, and write, a little later.
+    await until(
+      () => removed(this.#profile),
+      `nothing wrote to ${this.#profile}`,
+    );
+  }
+}
+
+/** Removes a folder; false if something was written to it meanwhile. */
+async function removed(folder: string): Promise<boolean> {
+  try {
+    await Deno.remove(folder, { recursive: true });
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code !== "ENOTEMPTY") throw error;
+    return false;
   }
 }
 

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { summarizeChoices } from "../../lib/report/choices.ts";
@@ -7,6 +8,7 @@ import { renderFigures } from "../../lib/report/figure.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
+import { until } from "../until.ts";
 import { Browser, chromiumMissing } from "./chromium.ts";
 import { OPTIONS, resultOf, trainingOf } from "./results.ts";
 
@@ -223,11 +225,10 @@ Deno.test({
               JSON.stringify(label)
             }).click()`,
           );
-          for (let tries = 0; tries < 200; tries++) {
-            const found = [...Deno.readDirSync(downloads)];
-            if (found.some((it) => it.name === name)) break;
-            await new Promise((resolve) => setTimeout(resolve, 30));
-          }
+          await until(
+            () => existsSync(join(downloads, name)),
+            `it saved ${name}`,
+          );
           return Deno.readFileSync(join(downloads, name));
         };
         const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -263,17 +264,15 @@ Deno.test({
           await browser.show({ width });
           await browser.until(
             `document.documentElement.scrollWidth <= ${width}`,
-            5,
           );
           await browser.until(
             `[...document.querySelectorAll(".chart svg")].every((it) => it.getBoundingClientRect().right <= ${width})`,
-            5,
           );
         }
         // The width of A4 without its margins, in pixels.
         await browser.show({ width: 680 });
         await browser.send("Emulation.setEmulatedMedia", { media: "print" });
-        await browser.until("document.documentElement.scrollWidth <= 680", 5);
+        await browser.until("document.documentElement.scrollWidth <= 680");
         assertEquals(
           await browser.evaluate(
             `[...document.querySelectorAll("table")].filter((it) => it.getBoundingClientRect().right > 681).length`,

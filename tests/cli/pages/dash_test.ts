@@ -358,16 +358,13 @@ Deno.test({
     await browser.until(
       `document.querySelectorAll("#running .curve").length === 2`,
     );
-    const text = (id: string) =>
-      browser.evaluate<string>(`document.getElementById("${id}").textContent`);
-    assertMatch(
-      await text("running"),
-      /train@seed=0.*40\/80 steps, loss 0\.025/,
-    );
-    assertMatch(
-      await text("summary"),
-      /0 of 5 stages done, 2 running, 3 waiting/,
-    );
+    // A curve is drawn from two points on, and the page asks again once a second.
+    const shows = (id: string, text: RegExp) =>
+      browser.until(
+        `${text}.test(document.getElementById("${id}").textContent)`,
+      );
+    await shows("running", /train@seed=0.*40\/80 steps, loss 0\.025/);
+    await shows("summary", /0 of 5 stages done, 2 running, 3 waiting/);
     await browser.evaluate(
       `document.querySelector('[data-stage="train@seed=1"]').focus()`,
     );
@@ -389,10 +386,7 @@ Deno.test({
     project.write("go", "");
     assertEquals((await run).code, 0);
     await browser.until(`document.querySelectorAll(".cell.done").length === 5`);
-    assertMatch(
-      await text("scores"),
-      /own: accuracy.*2 of 2 results.*0\.3000.*0\.5500/,
-    );
+    await shows("scores", /own: accuracy.*2 of 2 results.*0\.3000.*0\.5500/);
     assertEquals(
       await browser.evaluate(
         `document.querySelectorAll("#curves .curve").length`,
