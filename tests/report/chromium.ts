@@ -1,4 +1,5 @@
 import { assert } from "@std/assert";
+import { ENOTEMPTY, osError } from "../../lib/store/files.ts";
 import { until } from "../until.ts";
 
 /** Why tests in a browser are skipped here; undefined if they run. */
@@ -240,7 +241,7 @@ async function removed(folder: string): Promise<boolean> {
     await Deno.remove(folder, { recursive: true });
     return true;
   } catch (error) {
-    if ((error as { code?: string }).code !== "ENOTEMPTY") throw error;
+    if (osError(error) !== ENOTEMPTY) throw error;
     return false;
   }
 }
