@@ -19,7 +19,7 @@ import { fingerprint } from "../../../lib/store/stats.ts";
 import { Cluster, HAS_SLURM } from "../../scheduler/executors/cluster.ts";
 import { onSlurm } from "./on_slurm.ts";
 import { ours } from "./ours.ts";
-import { peers } from "./peers.ts";
+import { denoTask, peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";
 
 /** Milliseconds after which no tool has a reason to distrust a file's time. */
@@ -46,7 +46,7 @@ export const command: Command = {
   name: "bench pipeline",
   usage: "",
   description:
-    "Time the scheduler against ninja, Turborepo, DVC and Snakemake, as whole processes on the same pipelines of small stages. Prints median milliseconds and the number of stages that ran. Run it on an idle machine.",
+    "Time the scheduler against deno task, ninja, Turborepo, DVC and Snakemake, as whole processes on the same pipelines of small stages. Prints median milliseconds and the number of stages that ran. Run it on an idle machine.",
   options: [
     {
       name: "only",
@@ -106,9 +106,7 @@ async function bench(given: Arguments): Promise<number> {
   const cluster = isOnSlurm ? await Cluster.start(1001) : undefined;
   const all = cluster !== undefined
     ? [ours, ...onSlurm(hasTools ? installed : undefined, cluster)]
-    : hasTools
-    ? [ours, ...peers(installed)]
-    : [ours];
+    : [ours, denoTask, ...(hasTools ? peers(installed) : [])];
   if (!hasTools) {
     console.error(
       `No other tools in "${installed}": install them with "sh tests/bench/pipeline/setup.sh" to compare`,

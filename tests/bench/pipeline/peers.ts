@@ -10,7 +10,7 @@ import {
   writeScripts,
 } from "./tool.ts";
 
-/** The tools to compare with, as `setup.sh` installed them. */
+/** The other tools to compare with, as `setup.sh` installed them. */
 export function peers(tools: string): Tool[] {
   return [ninja(tools), turborepo(tools), dvc(tools), snakemake(tools)];
 }
@@ -23,6 +23,33 @@ const scripted = {
     append(folder, "s0.sh", `true ${round}\n`),
   clean: removeOutputs,
   ran: takeRan,
+};
+
+/** Deno's own tasks with `files` and `output`, cached in a folder of the project. */
+export const denoTask: Tool = {
+  name: "deno task",
+  ...scripted,
+  command: [Deno.execPath(), "task", "--quiet", "--jobs", "2", "all"],
+  env: { DENO_DIR: "deno-dir" },
+  prepare(folder, count) {
+    writeScripts(folder, count, flat);
+    Deno.mkdirSync(join(folder, "out"));
+    const tasks = stagesOf(count).map((stage) => {
+      const { script, input, output } = flat(stage);
+      const parent = parentOf(stage);
+      return [`s${stage}`, {
+        command: `sh ${script}`,
+        dependencies: parent === undefined ? [] : [`s${parent}`],
+        files: [input, script],
+        output: [output],
+      }] as const;
+    });
+    const all = { dependencies: tasks.map(([name]) => name) };
+    Deno.writeTextFileSync(
+      join(folder, "deno.json"),
+      JSON.stringify({ tasks: { ...Object.fromEntries(tasks), all } }),
+    );
+  },
 };
 
 function ninja(tools: string): Tool {
