@@ -94,7 +94,7 @@ const wrong: readonly (readonly [string, string[], RegExp])[] = [
   [
     "./main.ts",
     ["pipeline", "--tools", "no/such", "--only", "DVC"],
-    /^Unknown tool "DVC"; the tools are "ours"$/m,
+    /^Unknown tool "DVC"; the tools are "ours", "deno task"$/m,
   ],
   ["../soak/soak.ts", ["--round", "3"], /^Unknown option "--round"; did/],
   [
