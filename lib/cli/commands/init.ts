@@ -1,7 +1,7 @@
 import { EditableYaml } from "../../pipeline/comments.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
-import { statIfThere } from "../../store/files.ts";
+import { statIfThere, writeDurably } from "../../store/files.ts";
 import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
   type Arguments,
@@ -114,8 +114,9 @@ function write(
     );
   }
   Deno.mkdirSync(folder, { recursive: true });
+  if (replace) return writeDurably(file, text);
   try {
-    Deno.writeTextFileSync(file, text, { createNew: !replace });
+    Deno.writeTextFileSync(file, text, { createNew: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     throw new UsageError(

@@ -103,8 +103,12 @@ Deno.test("init replaces no file unless told to", () =>
     assertEquals(refused.code, 2);
     assertMatch(refused.stderr, /already exists.*--to.*--force/);
     assertEquals(await Deno.readTextFile(file), "the user's");
+    const beside = join(folder, "beside");
+    await Deno.link(file, beside);
     assertEquals((await callMain("init", data, "--to", file, "-f")).code, 0);
     assertMatch(await Deno.readTextFile(file), /^name: mine$/m);
+    // Written beside and renamed: a failure leaves the user's file whole.
+    assertEquals(await Deno.readTextFile(beside), "the user's");
     const inside = await callMain("init", data, "--to", join(file, "p.yaml"));
     assertEquals(inside.code, 2);
     assertEquals(
