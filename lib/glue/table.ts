@@ -79,8 +79,8 @@ export async function columnsOf(path: string): Promise<string[]> {
     required: [],
     optional: [],
     onNames: (names) => {
-      found.push(...names.filter((it) => !known.has(it)));
-      names.forEach((it) => known.add(it));
+      for (const name of names) if (!known.has(name)) found.push(name);
+      for (const name of names) known.add(name);
     },
   });
   return found;
@@ -298,7 +298,8 @@ function findColumns(
   path: string,
 ): number[] {
   onNames?.(header);
-  const lacking = required.find((column) => !header.includes(column));
+  const places = Map.groupBy(header.keys(), (place) => header[place]!);
+  const lacking = required.find((column) => !places.has(column));
   if (lacking !== undefined) {
     throw new SyntaxError(
       `"${path}" has no column "${lacking}"; it has ${
@@ -306,7 +307,10 @@ function findColumns(
       }`,
     );
   }
-  return [...required, ...optional].map((it) => columnPlace(header, it, path));
+  return [...required, ...optional].map((column) => {
+    const [place = -1, ...others] = places.get(column) ?? [];
+    return others.length === 0 ? place : columnPlace(header, column, path);
+  });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { quoteAll } from "../../glue/text.ts";
 import { EditableYaml } from "../../pipeline/comments.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
@@ -205,7 +206,7 @@ async function starter(
 ): Promise<string> {
   const pipeline = new EditableYaml(await readText(findPipeline(TEMPLATE)));
   const { rows, columns, text, pair, label } = table;
-  const names = columns.map((it) => `"${oneLine(it)}"`).join(", ");
+  const names = quoteAll(columns.map(oneLine));
   pipeline.setHeading([
     `A starter for ${path}: ${rows} rows with the columns ${names}.`,
     "Change parameters here, or for one run with an option such as -S rank=4",

@@ -14,6 +14,7 @@ import {
   recordedClasses,
   type Row,
 } from "../../glue/table.ts";
+import { quoteAll } from "../../glue/text.ts";
 import { didYouMean } from "../../pipeline/faults.ts";
 import { statIfThere } from "../../store/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
@@ -110,12 +111,12 @@ export async function inspectTable(
     throw new UsageError(`"${path}" is a folder: give a file`);
   }
   const header = await columnsOf(path);
-  const once = header.filter((it, i) =>
-    header.indexOf(it) === i && header.lastIndexOf(it) === i
-  );
+  const times = Map.groupBy(header, (name) => name);
+  const once = header.filter((name) => times.get(name)!.length === 1);
+  const places = new Map(once.map((name, place) => [name, place]));
   const rows = await readTable(path, [], once);
-  const columns = [...new Set(header)].map((name) => {
-    const place = once.indexOf(name);
+  const columns = [...times.keys()].map((name) => {
+    const place = places.get(name) ?? -1;
     return new Column(name, rows.map(({ values }) => values[place]), place < 0);
   });
   const found = named.label !== undefined
@@ -286,8 +287,7 @@ function find(
   const names = columns.map((it) => it.name);
   throw new UsageError(
     `"${path}" has no column "${name}"${
-      didYouMean(name, names) ||
-      `; it has ${names.map((it) => `"${it}"`).join(", ") || "none"}`
+      didYouMean(name, names) || `; it has ${quoteAll(names) || "none"}`
     }`,
   );
 }
@@ -324,7 +324,7 @@ function guessLabel(
   if (found !== undefined) return found;
   throw new UsageError(
     `No column of "${path}" looks like labels (${
-      columns.map(({ name }) => `"${name}"`).join(", ") || "it has none"
+      quoteAll(columns.map(({ name }) => name)) || "it has none"
     }): name it with --label`,
   );
 }

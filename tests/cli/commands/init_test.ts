@@ -130,6 +130,25 @@ Deno.test("init replaces no file unless told to", () =>
     assertMatch(named.stderr, /^"pipelines\/smoke\.yaml" already exists/);
   }));
 
+Deno.test("init reads a table with hundreds of thousands of columns, and lists ten of them", () =>
+  withFolder(async (folder) => {
+    const data = join(folder, "wide.csv");
+    const names = Array.from({ length: 200_000 }, (_, i) => `c${i}`);
+    const rows = [
+      [...names, "text", "label"],
+      ...["good", "bad"].map((label) => [...names, "a text", label]),
+    ];
+    await Deno.writeTextFile(data, rows.map((it) => it.join()).join("\n"));
+    const file = join(folder, "wide.yaml");
+    const { code, lines, stderr } = await callMain("init", data, "--to", file);
+    assertEquals(code, 0, stderr);
+    assertEquals(lines[0], `${data}: 2 rows, 200002 columns`);
+    assertMatch(
+      await Deno.readTextFile(file),
+      /^# .* "c9" and 199992 more\.$/m,
+    );
+  }));
+
 Deno.test("init refuses a column or a file whose name would be a reference in the pipeline", () =>
   withFolder(async (folder) => {
     const to = ["--to", join(folder, "mine.yaml")];
