@@ -33,7 +33,7 @@ import {
 import { openLog } from "./logs.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import { keptRunFolder, makeRunFolder, type RunFolder } from "./runs.ts";
-import { makeVisible } from "./visible.ts";
+import { makeVisible, setModes } from "./visible.ts";
 
 /** Options of {@linkcode runStage}. */
 interface StageOptions {
@@ -261,15 +261,29 @@ async function commit(
 }
 
 function artifactFiles(stage: GraphStage, folder: string): string[] {
+  const { isSymlink, isFile } = Deno.lstatSync(folder);
+  if (isSymlink || isFile) {
+    throw new StageFailure(
+      `The stage replaced its output folder by a ${
+        isFile ? "file" : "symbolic link"
+      }; the task must write its files into the folder`,
+    );
+  }
   let paths: string[];
   try {
     paths = listTree(folder, "refuse");
+    setModes(folder);
   } catch (error) {
-    if (!(error instanceof NotAFileError)) throw error;
+    const isDenied = error instanceof Deno.errors.PermissionDenied;
+    if (!isDenied && !(error instanceof NotAFileError)) throw error;
     // The folder is removed, so the message names the file within it.
-    throw new StageFailure(error.message.replaceAll(`${folder}/`, ""), {
-      cause: error,
-    });
+    const message = error.message.replaceAll(`${folder}/`, "");
+    throw new StageFailure(
+      isDenied
+        ? `A file or folder in the output cannot be read or changed, perhaps because the task made it immutable: ${message}`
+        : message,
+      { cause: error },
+    );
   }
   const empty = paths.find((path) => path.endsWith("/"));
   if (empty !== undefined) {

@@ -181,7 +181,12 @@ function runFolder(
 /** Removes a run folder. It is renamed first, so that an incomplete folder never has the name of a run. */
 function removeRun(path: string): void {
   const gone = join(dirname(path), `.${temporarySuffix()}-gone`);
-  if (renameIfThere(path, gone)) removeFolder(gone);
+  try {
+    if (renameIfThere(path, gone)) removeFolder(gone);
+  } catch (error) {
+    // The stage made a file immutable, for instance; `sweepRuns()` tries again, and reports it.
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+  }
 }
 
 /** Matches the names of run folders; others are not the scheduler's. */

@@ -6,19 +6,16 @@ import {
   entriesOf,
   exchange,
   EXDEV,
+  isMissing,
   osError,
-  readIfThere,
   removeFolder,
-  removeIfThere,
-  renameIfThere,
   syncFolder,
   syncTree,
-  TEMPORARY,
   temporarySuffix,
 } from "../store/files.ts";
 import { lockFile, tryLockFile } from "../store/locks.ts";
 import { filesOfKey, type Manifest } from "../store/manifests.ts";
-import { fingerprint } from "../store/stats.ts";
+import { linkFingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
@@ -79,14 +76,14 @@ interface Replacement {
   readonly fresh?: string;
   /** Cancels waiting for another process. */
   readonly signal: AbortSignal;
-  /** Called if files of the user were moved aside. */
+  /** Called if the former folder held files of the user and was moved aside. */
   readonly onKept: (kept: Kept) => void;
 }
 
 /**
  * Puts a result in the visible folder of its stage, in place of what is there.
- * The files are copies, so the user may edit them. Files that the cache has not
- * written are moved to `_kept/STAGE/N` beside the folder.
+ * The files are copies, so the user may edit them. A folder with files that the
+ * cache has not written is moved to `_kept/STAGE/N` beside it as a whole.
  *
  * @throws {DamagedBlobError} If the cache has lost a file of the result.
  */
@@ -99,10 +96,8 @@ export async function makeVisible(
   const { graph: { pipeline }, settings, store } = context;
   const folder = visibleFolder(settings.out, pipeline, stage);
   using _lock = await lockFile(lockPath(folder, store), { signal });
-  const remains = new Remains(folder, pipeline, stage.id, store);
-  checkAside(folder);
-  await remains.sweep();
   const copy = store.path("incoming", digest(folder));
+  const beside = replacedFolder(folder);
   try {
     if (fresh === undefined) {
       // An earlier process may have been killed while it copied.
@@ -111,13 +106,41 @@ export async function makeVisible(
       for (const { path, blob } of manifest.files) {
         await store.blobs.copyTo(blob, join(copy, path));
       }
+      setModes(copy);
     }
-    setModes(fresh ?? copy);
-    replaceFolder(folder, fresh ?? copy, (kind) => remains.beside(kind));
-    await remains.sweep();
+    await keepForeign(beside, context, stage, onKept);
+    removeFolder(beside);
+    move(fresh ?? copy, beside);
+    await keepForeign(folder, context, stage, onKept);
+    replaceFolder(folder, beside);
   } finally {
     removeFolder(copy);
-    if (remains.kept !== undefined) onKept(remains.kept);
+    removeFolder(beside);
+  }
+}
+
+/** Path beside a visible folder for the next or the former one, while it is replaced. */
+function replacedFolder(folder: string): string {
+  return join(dirname(folder), `.${basename(folder)}.replaced`);
+}
+
+/** Matches the names of such folders, and the id of the stage in them. */
+const REPLACED = /^\.(.+)\.replaced$/;
+
+/** Clears what killed processes left beside the visible folders of a pipeline. */
+export async function sweepVisible(
+  context: Context,
+  onKept: (kept: Kept) => void,
+): Promise<void> {
+  const { graph: { pipeline }, settings: { out }, store } = context;
+  for (const { name } of entriesOf(join(out, pipeline))) {
+    const [, id] = REPLACED.exec(name) ?? [];
+    if (id === undefined) continue;
+    const folder = visibleFolder(out, pipeline, { id });
+    using lock = tryLockFile(lockPath(folder, store));
+    if (lock === undefined) continue;
+    await keepForeign(replacedFolder(folder), context, { id }, onKept);
+    removeFolder(replacedFolder(folder));
   }
 }
 
@@ -126,7 +149,7 @@ export async function makeVisible(
  * output equals the first one. A hard link, through which an edit would change
  * another file, becomes a copy.
  */
-function setModes(folder: string): void {
+export function setModes(folder: string): void {
   const mask = Deno.umask();
   Deno.chmodSync(folder, 0o777 & ~mask);
   for (const { name, isDirectory } of entriesOf(folder)) {
@@ -144,37 +167,17 @@ function setModes(folder: string): void {
   }
 }
 
-/**
- * Moves a folder in place of another; atomically, where the system can. It is
- * flushed to the disk first, so that a power loss cannot leave half of it. The
- * other folder, if there was one, is then at a path that `beside` gave.
- *
- * @param beside Gives a new path in the same folder as `folder`: for a folder that was visible or will be, or for a copy.
- */
-export function replaceFolder(
-  folder: string,
-  fresh: string,
-  beside: (kind: Temporary) => string,
-): void {
-  syncTree(fresh);
-  Deno.mkdirSync(dirname(folder), { recursive: true });
-  // What was visible must never be where a clean-up deletes everything.
-  const place = beside("visible");
+/** Moves a folder, flushed to the disk; to another disk, it is copied. */
+function move(from: string, to: string): void {
+  syncTree(from);
+  Deno.mkdirSync(dirname(to), { recursive: true });
   try {
-    Deno.renameSync(fresh, place);
+    Deno.renameSync(from, to);
   } catch (error) {
     if (osError(error) !== EXDEV) throw error;
-    // The outputs, or the cache, are on another disk by a link or a mount.
-    const copy = beside("copy");
-    copyFolder(fresh, copy);
-    syncTree(copy);
-    Deno.renameSync(copy, place);
+    copyFolder(from, to);
+    syncTree(to);
   }
-  if (!exchange(place, folder)) {
-    renameIfThere(folder, beside("visible"));
-    Deno.renameSync(place, folder);
-  }
-  syncFolder(dirname(folder));
 }
 
 function copyFolder(from: string, to: string): void {
@@ -186,205 +189,78 @@ function copyFolder(from: string, to: string): void {
   }
 }
 
-/** Clears what dead processes left beside the visible folders of a pipeline. */
-export async function sweepVisible(
-  { graph: { pipeline }, settings, store }: Context,
+/** Puts a folder in place of another on the same disk, which, where the system can swap them, is then at its path. */
+export function replaceFolder(folder: string, fresh: string): void {
+  if (!exchange(fresh, folder)) {
+    removeFolder(folder);
+    Deno.renameSync(fresh, folder);
+  }
+  syncFolder(dirname(folder));
+}
+
+/** Moves what is at a path to `_kept` if it holds anything that the cache has not written for the stage. */
+async function keepForeign(
+  path: string,
+  { graph: { pipeline }, settings: { out }, store }: Context,
+  { id: stage }: Pick<GraphStage, "id">,
   onKept: (kept: Kept) => void,
 ): Promise<void> {
-  const names = entriesOf(store.path(REPLACED, pipeline));
-  for (const stage of new Set(names.flatMap(({ name }) => ownerOf(name)))) {
-    const visible = visibleFolder(settings.out, pipeline, { id: stage });
-    using lock = tryLockFile(lockPath(visible, store));
-    if (lock === undefined) continue;
-    const remains = new Remains(visible, pipeline, stage, store);
-    await remains.sweep();
-    if (remains.kept !== undefined) onKept(remains.kept);
-  }
+  if (linkFingerprint(path) === undefined) return;
+  const written = Map.groupBy(
+    store.results(pipeline, stage).flatMap(filesOfKey),
+    ({ path }) => path,
+  );
+  let files = 0;
+  const look = async (below: string) => {
+    for (const { name, isDirectory, isFile } of entriesOf(join(path, below))) {
+      const member = below === "" ? name : `${below}/${name}`;
+      if (isDirectory) {
+        await look(member);
+        continue;
+      }
+      const known = isFile && written.get(member);
+      const blob = known &&
+        await store.stats.digest(join(path, member), "output");
+      if (!known || !known.some((it) => it.blob === blob)) files++;
+    }
+  };
+  if (Deno.lstatSync(path).isDirectory) await look("");
+  else files++;
+  if (files === 0) return;
+  const folder = keepAside(path, visibleFolder(out, pipeline, { id: stage }));
+  onKept({ type: "kept", stage, files, folder });
 }
 
 /**
- * Folder of the cache that lists the temporary folders beside visible ones, by
- * pipeline: for each, a file of the same name that says what it is. A folder
- * that is not in this list is the user's, whatever its name is.
- */
-const REPLACED = "replaced";
-
-/** A temporary folder: one that was visible or will be, or a copy, in which nothing is the user's. */
-type Temporary = "visible" | "copy";
-
-/** The stage beside whose visible folder a temporary folder is; none if the name is not of a temporary folder. */
-function ownerOf(name: string): string[] {
-  const [, stage, suffix] = /^\.(.+)\.([^.]+)$/.exec(name) ?? [];
-  return suffix !== undefined && TEMPORARY.test(suffix) ? [stage!] : [];
-}
-
-/**
- * What was in a visible folder before it was replaced. Files that the cache has
- * written are removed; anything else is the user's and is moved aside. The lock
- * of the folder must be held.
- */
-class Remains {
-  readonly #folder: string;
-  readonly #pipeline: string;
-  readonly #stage: string;
-  readonly #store: Store;
-  /** Digests of the files that the cache has written, by path. */
-  #written: Map<string, Set<string>> | undefined;
-  /** Folder for what is the user's; created if needed. */
-  #aside: string | undefined;
-  #count = 0;
-
-  constructor(folder: string, pipeline: string, stage: string, store: Store) {
-    this.#folder = folder;
-    this.#pipeline = pipeline;
-    this.#stage = stage;
-    this.#store = store;
-  }
-
-  /** What was moved aside; undefined if nothing was. */
-  get kept(): Kept | undefined {
-    if (this.#aside === undefined || this.#count === 0) return undefined;
-    return {
-      type: "kept",
-      stage: this.#stage,
-      files: this.#count,
-      folder: this.#aside,
-    };
-  }
-
-  /** A new temporary path beside the visible folder, listed as the scheduler's. */
-  beside(kind: Temporary): string {
-    const name = `.${basename(this.#folder)}.${temporarySuffix()}`;
-    this.#store.makeFolder(REPLACED, this.#pipeline);
-    Deno.writeTextFileSync(this.#listed(name), kind);
-    return join(dirname(this.#folder), name);
-  }
-
-  #listed(name = ""): string {
-    return this.#store.path(REPLACED, this.#pipeline, name);
-  }
-
-  /**
-   * Removes the temporary folders beside the visible folder, after moving aside
-   * what is the user's: what was replaced, by this process or by one that died.
-   */
-  async sweep(): Promise<void> {
-    for (const { name } of entriesOf(this.#listed())) {
-      if (ownerOf(name)[0] !== basename(this.#folder)) continue;
-      const path = join(dirname(this.#folder), name);
-      const kind = readIfThere(this.#listed(name));
-      // A scheduler on another host, which may not see the lock, has swept it.
-      if (kind === undefined) continue;
-      if (kind === "copy") removeFolder(path);
-      else await this.#take(path);
-      // Out of the list, it would be the user's: a network disk may say for a moment that it is not there.
-      if (fingerprint(path) === undefined) removeIfThere(this.#listed(name));
-    }
-  }
-
-  async #take(old: string): Promise<void> {
-    let isFolder: boolean;
-    try {
-      isFolder = Deno.lstatSync(old).isDirectory;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return;
-      throw error;
-    }
-    if (isFolder) await this.#clear(old, "");
-    else this.#keep(old, basename(this.#folder));
-  }
-
-  async #clear(root: string, below: string): Promise<void> {
-    const folder = join(root, below);
-    for (const { name, isDirectory, isFile } of entriesOf(folder)) {
-      const path = below === "" ? name : `${below}/${name}`;
-      const whole = join(root, path);
-      if (isDirectory) await this.#clear(root, path);
-      else if (isFile && await this.#isWritten(whole, path)) {
-        removeIfThere(whole);
-      } else this.#keep(whole, path);
-    }
-    // A scheduler on another host, which may not see the lock, sweeps too.
-    removeIfThere(folder);
-  }
-
-  /** True if the cache has written this content at this path. */
-  async #isWritten(whole: string, path: string): Promise<boolean> {
-    this.#written ??= this.#filesWritten();
-    const blobs = this.#written.get(path);
-    if (blobs === undefined) return false;
-    const name = join(this.#folder, path);
-    const blob = await this.#store.stats.digest(whole, "output", name);
-    return blob !== undefined && blobs.has(blob);
-  }
-
-  #filesWritten(): Map<string, Set<string>> {
-    const written = new Map<string, Set<string>>();
-    const results = this.#store.results(this.#pipeline, this.#stage);
-    for (const { path, blob } of results.flatMap(filesOfKey)) {
-      const blobs = written.get(path) ?? new Set();
-      written.set(path, blobs.add(blob));
-    }
-    return written;
-  }
-
-  #keep(whole: string, path: string): void {
-    this.#aside ??= newAside(this.#folder);
-    const kept = join(this.#aside, path);
-    Deno.mkdirSync(dirname(kept), { recursive: true });
-    // Another host may have moved or removed it.
-    if (renameIfThere(whole, kept)) this.#count++;
-  }
-}
-
-/** Folder beside the visible folders of a pipeline, for files of the user. No stage can have this name. */
-const KEPT = "_kept";
-
-/**
- * Moves a file of the user aside that has the place of another one beside the
- * visible folders of a pipeline.
+ * Moves a folder, file or link of the user to the next of the folders
+ * `_kept/STAGE/1`, 2, ... beside a visible folder. No stage can be called
+ * `_kept`.
  *
- * @param folder Visible folder of the stage to which the place belongs.
- * @returns The folder that it is in now.
+ * @param folder Visible folder of the stage.
+ * @returns The folder that it is in now, or has become.
  */
 export function keepAside(path: string, folder: string): string {
-  const aside = newAside(folder);
-  Deno.renameSync(path, join(aside, basename(path)));
-  return aside;
-}
-
-/**
- * @param folder A visible folder that is about to be replaced.
- * @throws {Error} If a file has the place of the folder to which files of the user would be moved.
- */
-function checkAside(folder: string): void {
-  for (const parts of [[KEPT], [KEPT, basename(folder)]]) {
-    const path = join(dirname(folder), ...parts);
-    try {
-      if (Deno.statSync(path).isDirectory) continue;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return;
+  const parent = join(dirname(folder), "_kept", basename(folder));
+  try {
+    Deno.mkdirSync(parent, { recursive: true });
+  } catch (error) {
+    if (!isMissing(error) && !(error instanceof Deno.errors.AlreadyExists)) {
       throw error;
     }
     throw new Error(
-      `"${path}" is not a folder, so no file of yours in "${folder}" could be moved there; rename it, and run again`,
+      `"${path}" holds files of yours, but a file is in the way of "${parent}", to which they would be moved; rename it, and run again`,
+      { cause: error },
     );
   }
-}
-
-/** Creates the first of the folders `_kept/STAGE/1`, 2, ... beside a visible folder that does not exist. */
-function newAside(folder: string): string {
-  const parent = join(dirname(folder), KEPT, basename(folder));
-  Deno.mkdirSync(parent, { recursive: true });
-  for (let n = 1;; n++) {
-    try {
-      const path = join(parent, String(n));
-      Deno.mkdirSync(path);
-      return path;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    }
+  const numbers = entriesOf(parent).map(({ name }) => Number(name))
+    .filter(Number.isInteger);
+  const aside = join(parent, String(Math.max(0, ...numbers) + 1));
+  if (Deno.lstatSync(path).isDirectory) Deno.renameSync(path, aside);
+  else {
+    Deno.mkdirSync(aside);
+    Deno.renameSync(path, join(aside, basename(path)));
   }
+  return aside;
 }
 
 /** Lock of a visible folder, held while it is replaced. */

@@ -90,6 +90,23 @@ Deno.test(
 );
 
 Deno.test(
+  "run() leaves no part of an output beside it if the disk of the outputs is full",
+  { ignore },
+  async () => {
+    using project = new TestProject();
+    using disk = new SmallDisk(1_000_000);
+    project.task("big", "return 'x'.repeat(2_000_000);");
+    Deno.mkdirSync(project.path("out"));
+    Deno.symlinkSync(disk.path, project.path("out/test"));
+    for (let i = 0; i < 2; i++) {
+      const { summary } = await project.run({ big: { task: "big" } });
+      assertEquals(summary.failed, 1);
+      assertEquals([...Deno.readDirSync(disk.path)], []);
+    }
+  },
+);
+
+Deno.test(
   "run() reuses results of a read-only cache, and fails when a stage must run",
   { ignore },
   async () => {

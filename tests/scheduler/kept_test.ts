@@ -25,7 +25,7 @@ function stagesOf(text: string): Record<string, StageOptions> {
   };
 }
 
-Deno.test("run() moves files of the user out of the way of an output, and says where", async () => {
+Deno.test("run() moves a folder with files of the user out of the way of an output, and says where", async () => {
   using project = makeProject();
   const thesis = project.path("out/test/a/thesis.tex");
   Deno.mkdirSync(dirname(thesis), { recursive: true });
@@ -41,14 +41,15 @@ Deno.test("run() moves files of the user out of the way of an output, and says w
   assertEquals(project.read("out/test/a/out.txt"), "x");
 });
 
-Deno.test("run() replaces no output while a file has the place to which files of the user are moved", async () => {
+Deno.test("run() replaces no output with files of the user while a file has the place to which they are moved", async () => {
   using project = makeProject();
   project.write("out/test/a/thesis.tex", "my thesis");
   project.write("out/test/_kept", "a file of mine");
   const { summary, events } = await project.run(stagesOf("x"));
-  assertEquals([summary.ran, summary.failed], [0, 2]);
+  assertEquals([summary.ran, summary.failed], [1, 1]);
   const failure = events.find((it) => it.type === "failed");
   assertStringIncludes(failure!.message, project.path("out/test/_kept"));
+  assertStringIncludes(failure!.message, "rename it, and run again");
   assertEquals(project.read("out/test/a/thesis.tex"), "my thesis");
   Deno.renameSync(project.path("out/test/_kept"), project.path("moved"));
   assertEquals((await project.run(stagesOf("x"))).summary.failed, 0);
@@ -56,21 +57,26 @@ Deno.test("run() replaces no output while a file has the place to which files of
   assertEquals(project.read("moved"), "a file of mine");
 });
 
-Deno.test("run() keeps edited outputs and notes beside them, but not what stages wrote", async () => {
+Deno.test("run() keeps the folder of an edited output as a whole, but not what stages wrote alone", async () => {
   using project = makeProject();
   await project.run(stagesOf("x"));
   project.write("out/test/a/more/copy.txt", "edited");
   project.write("out/test/a/more/note.txt", "a note");
   Deno.symlinkSync("/etc/hostname", project.path("out/test/a/link"));
-  assertEquals((await project.run(stagesOf("x"))).summary.restored, 1);
-  assertEquals(filesBelow(project.path("out/test/_kept")), [
+  const { summary, events } = await project.run(stagesOf("x"));
+  assertEquals(summary.restored, 1);
+  const kept = filesBelow(project.path("out/test/_kept"));
+  assertEquals(kept, [
     "a/1/link",
     "a/1/more/copy.txt",
     "a/1/more/note.txt",
+    "a/1/out.txt",
   ]);
+  const counts = events.flatMap((it) => it.type === "kept" ? [it.files] : []);
+  assertEquals(counts, [3]);
   assertEquals((await project.run(stagesOf("y"))).summary.ran, 2);
   assertEquals((await project.run(stagesOf("x"))).summary.restored, 2);
-  assertEquals(filesBelow(project.path("out/test/_kept")).length, 3);
+  assertEquals(filesBelow(project.path("out/test/_kept")), kept);
 });
 
 Deno.test("run() takes no output of an earlier run with --force for the user's, whichever folder shows it", async () => {
@@ -107,27 +113,28 @@ Deno.test("run() keeps a file or link of the user that has the name of an output
   assertEquals(project.read("elsewhere/b.txt"), "far away");
 });
 
-Deno.test("run() removes the temporary folder of a killed scheduler, but no folder of the user with such a name", async () => {
+Deno.test("run() removes the temporary folder of a killed scheduler, but no file of the user in it", async () => {
   using project = makeProject();
-  const stages = () => ({ a: stagesOf("x").a! });
-  await project.run(stages());
-  // As if a scheduler had been killed after it had put the output in place.
-  project.write("out/cache/replaced/test/.a.9-0123abcd-7", "");
-  project.write("out/test/.a.9-0123abcd-7/out.txt", "x");
-  project.write("out/test/.a.9-0123abcd-7/note.txt", "a note");
-  project.write("out/test/.a.9-0123abcd-8/out.txt", "x");
-  project.write("out/test/.a.9-0123abcd-9.new/out.txt", "x");
+  await project.run(stagesOf("x"));
+  // As if a scheduler had been killed before it had removed the former outputs.
+  project.write("out/test/.a.replaced/out.txt", "x");
+  project.write("out/test/.a.replaced/note.txt", "a note");
+  project.write("out/test/.b.replaced/out.txt", "xx");
+  project.write("out/test/.mine/out.txt", "x");
   project.write("out/test/a/out.txt", "edited");
-  assertEquals((await project.run(stages())).summary.restored, 1);
+  assertEquals((await project.run(stagesOf("x"))).summary.restored, 1);
+  assertEquals((await project.run(stagesOf("y"))).summary.ran, 2);
   assertEquals(filesBelow(project.path("out/test")), [
-    ".a.9-0123abcd-8/out.txt",
-    ".a.9-0123abcd-9.new/out.txt",
+    ".mine/out.txt",
     "_kept/a/1/note.txt",
     "_kept/a/1/out.txt",
+    "_kept/a/2/more/copy.txt",
+    "_kept/a/2/out.txt",
     "a/more/copy.txt",
     "a/out.txt",
+    "b/more/copy.txt",
+    "b/out.txt",
   ]);
-  assertEquals(filesBelow(project.path("out/cache/replaced")), []);
 });
 
 /** Paths of all files and links below a folder, sorted. */
@@ -162,9 +169,9 @@ const FOLDERS = [
   "test/a",
   "test/b",
   "test/b/more",
-  "test/.a.123-01234567-0",
-  "test/.a.123-01234567-0.new",
-  "test/.b.123-01234567-1",
+  "test/.a.replaced",
+  "test/.b.replaced/more",
+  "test/.b.mine",
   "test/old-stage",
   "test/_kept/a/1",
   "other/a",
@@ -178,7 +185,6 @@ const FOLDERS = [
   "cache/checkpoints/mine",
   "cache/failures/test",
   "cache/incoming/mine",
-  "cache/replaced/test",
   "cache/manifests/ab",
 ];
 

@@ -35,15 +35,8 @@ Deno.test("run() removes temporary folders that a killed process left beside vis
     made: { task: "make", params: { text } },
   });
   await project.run(stages("a"));
-  const leave = (name: string, kind: "visible" | "copy", text: string) => {
-    project.write(`out/cache/replaced/test/${name}`, kind);
-    project.write(`out/test/${name}/out.txt`, text);
-  };
-  // The name that an output has between the two renames that replace it.
-  leave(".kept@m=1.5.12345-0a1b2c3d-7", "visible", "same");
-  leave(".made.12345-0a1b2c3d-7", "visible", "a");
-  // A copy from another disk that is not complete.
-  leave(".made.12345-0a1b2c3d-8", "copy", "hal");
+  project.write("out/test/.kept@m=1.5.replaced/out.txt", "same");
+  project.write("out/test/.made.replaced/out.txt", "a");
   await project.run(stages("b"));
   assertEquals(
     [...Deno.readDirSync(project.path("out/test"))].map(({ name }) => name)

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { replaceFolder } from "../../lib/scheduler/visible.ts";
 import { TestProject } from "./project.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
@@ -24,11 +24,7 @@ Deno.test(
     }).spawn();
     for (let i = 1; i <= 100; i++) {
       folder.write(`fresh${i}/x.txt`, String(i));
-      replaceFolder(
-        folder.join("shown"),
-        folder.join(`fresh${i}`),
-        () => folder.join(`old${i}`),
-      );
+      replaceFolder(folder.join("shown"), folder.join(`fresh${i}`));
       if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
     folder.write("stop", "");
@@ -51,7 +47,7 @@ function isElsewhere(): boolean {
 }
 
 Deno.test(
-  "run() shows and restores outputs in a folder on another disk, and removes copies that were not finished",
+  "run() shows and restores outputs in a folder on another disk",
   { ignore: !isElsewhere() },
   async () => {
     using project = new TestProject();
@@ -61,9 +57,6 @@ Deno.test(
     try {
       Deno.mkdirSync(project.path("out"));
       Deno.symlinkSync(elsewhere, project.path("out/test"));
-      // As if a scheduler had been killed while it copied.
-      project.write("out/cache/replaced/test/.a.9-0123abcd-7", "copy");
-      project.write("out/test/.a.9-0123abcd-7/out.txt", "sho");
       for (const outcome of ["ran", "restored"] as const) {
         const { summary } = await project.run(stages);
         assertEquals(summary[outcome], 1);
@@ -80,64 +73,74 @@ Deno.test(
   },
 );
 
-Deno.test("run() removes a replaced folder that the disk once said was not there", async () => {
+/** Runs a stage that calls a shell with its output folder as `$1` and its checkpoints as `$2`; returns the messages of its failures. */
+async function failuresOf(
+  project: TestProject,
+  script: string,
+): Promise<string[]> {
+  project.task(
+    "shell",
+    `const args = ["-c", params.script, "sh", stage.output, stage.checkpoint];
+     const { success } = new Deno.Command("sh", { args }).outputSync();
+     if (!success) throw new Error("The shell failed");
+     stage = { ...stage, output: Deno.env.get("TMPDIR") };
+     return "made";`,
+    { rest: 'permissions: { run: ["sh"], env: ["TMPDIR"] },' },
+  );
+  const stages = { shell: { task: "shell", params: { script } } };
+  const { events } = await project.run(stages);
+  return events.flatMap((it) => it.type === "failed" ? [it.message] : []);
+}
+
+Deno.test("run() refuses an output folder that became a link or a file, and changes nothing outside", async () => {
   using project = new TestProject();
-  project.task("shown", "return params.word;");
-  const run = (word: string) =>
-    project.run({ a: { task: "shown", params: { word } } });
-  await run("first");
-  const { lstatSync } = Deno;
-  let denied = "";
-  Deno.lstatSync = (path) => {
-    const isReplaced = /\/\.a\.[^/]+$/.test(String(path));
-    if (denied !== "" || !isReplaced) return lstatSync(path);
-    denied = String(path);
-    throw new Deno.errors.NotFound(denied);
-  };
-  try {
-    await run("second");
-  } finally {
-    Deno.lstatSync = lstatSync;
+  project.write("outside/secret.txt", "secret");
+  Deno.chmodSync(project.path("outside/secret.txt"), 0o600);
+  for (
+    const [script, what] of [
+      [`ln -s ${project.path("outside")} "$1"`, "symbolic link"],
+      ['ln -s "$2" "$1"', "symbolic link"],
+      ['echo > "$1"', "file"],
+    ] as const
+  ) {
+    assertEquals(await failuresOf(project, `rm -r "$1"; ${script}`), [
+      `The stage replaced its output folder by a ${what}; the task must write its files into the folder`,
+    ]);
   }
-  assertNotEquals(denied, "");
-  await run("third");
-  const names = [...Deno.readDirSync(project.path("out/test"))]
-    .map(({ name }) => name);
-  assertEquals(names, ["a"]);
+  const { mode } = Deno.statSync(project.path("outside/secret.txt"));
+  assertEquals(mode! & 0o777, 0o600);
 });
 
-Deno.test("run() replaces an output also while another host, which does not see the lock, sweeps what it was", async () => {
-  using project = new TestProject();
-  project.task("shown", "return params.word;");
-  const run = (word: string) =>
-    project.run({ a: { task: "shown", params: { word } } });
-  await run("first");
-  const note = project.path("out/test/a/note.txt");
-  const { readTextFileSync, renameSync } = Deno;
-  let swept = 0;
-  /** Lets the other host be first. */
-  const sweep = (path: string) => {
-    swept++;
-    Deno.removeSync(path);
-  };
+Deno.test(
+  "run() names an immutable file of an output by its path within it",
+  { ignore: !canMakeImmutable() },
+  async () => {
+    using project = new TestProject();
+    try {
+      const [message, ...more] = await failuresOf(
+        project,
+        'echo > "$1/x"; chattr +i "$1/x"',
+      );
+      assertMatch(message!, /immutable: Operation not permitted .*'x'$/);
+      assertEquals(more, []);
+    } finally {
+      chattr("-R", "-i", project.path("out"));
+    }
+  },
+);
+
+/** Changes attributes of files, as only root can, on some file systems; false if this is not possible. */
+function chattr(...args: string[]): boolean {
   try {
-    Deno.readTextFileSync = (path) => {
-      if (String(path).includes("/cache/replaced/")) sweep(String(path));
-      return readTextFileSync(path);
-    };
-    assertEquals((await run("second")).summary.failed, 0);
-    Deno.readTextFileSync = readTextFileSync;
-    Deno.writeTextFileSync(note, "a note");
-    Deno.renameSync = (from, to) => {
-      if (String(to).includes("/_kept/")) sweep(String(from));
-      return renameSync(from, to);
-    };
-    const { summary, events } = await run("third");
-    assertEquals(summary.failed, 0);
-    assertEquals(events.filter(({ type }) => type === "kept"), []);
-  } finally {
-    Object.assign(Deno, { readTextFileSync, renameSync });
+    return new Deno.Command("chattr", { args }).outputSync().success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
   }
-  assert(swept >= 2);
-  assertEquals(project.read("out/test/a/out.txt"), "third");
-});
+}
+
+function canMakeImmutable(): boolean {
+  using folder = new TemporaryFolder();
+  folder.write("x", "");
+  return chattr("+i", folder.join("x")) && chattr("-i", folder.join("x"));
+}
