@@ -103,6 +103,19 @@ declare module "@std/path/glob-to-regexp" {
   ): RegExp;
 }
 
+declare module "@std/text/closest-string" {
+  /** The word that is closest to a given one by edit distance; case does not count. */
+  export function closestString(
+    givenWord: string,
+    possibleWords: readonly string[],
+  ): string;
+}
+
+declare module "@std/text/levenshtein-distance" {
+  /** Number of insertions, deletions and replacements between two texts. */
+  export function levenshteinDistance(str1: string, str2: string): number;
+}
+
 declare module "@std/yaml" {
   /** Writes a value as one YAML document. */
   export function stringify(

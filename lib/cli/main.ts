@@ -1,5 +1,4 @@
 import type { PipelineError } from "../pipeline/faults.ts";
-import { didYouMean } from "../pipeline/faults.ts";
 import {
   type Commands,
   EXIT,
@@ -96,6 +95,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found === undefined) {
+    const { didYouMean } = await import("../pipeline/did_you_mean.ts");
     const names = Object.keys(COMMANDS);
     const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
     throw new UsageError(`Unknown command "${name}"${hint}`);

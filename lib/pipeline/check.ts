@@ -1,8 +1,8 @@
 /** Checks a pipeline file against its schema and describes its faults. */
 import { z } from "zod";
+import { didYouMean } from "./did_you_mean.ts";
 import {
   describe,
-  didYouMean,
   type FaultList,
   isMapping,
   type Mapping,

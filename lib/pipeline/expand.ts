@@ -27,9 +27,6 @@ import type { Task } from "./task.ts";
 /** Maximum number of stages of a pipeline. */
 const MAX_STAGES = 10_000;
 
-/** Maximum number of values and characters in the parameters of all stages together. */
-const MAX_CONTENT = 16_000_000;
-
 /** Maximum length of a stage id, which names a folder. */
 const LONGEST_ID = 200;
 
@@ -45,10 +42,9 @@ export interface Content {
   readonly settings: z.output<typeof StageSettings>;
 }
 
-/** Expands the stages of one file, and limits their number and size. */
+/** Expands the stages of one file, and limits their number. */
 export class Expansion {
   #stages = 0;
-  #content = 0;
 
   constructor(
     /** Value of the whole file. */
@@ -119,17 +115,10 @@ export class Expansion {
     { values }: PlacedStage,
     task: Task | undefined,
   ): Content | undefined {
-    if (this.#content > MAX_CONTENT) return undefined;
     const settings = this.#settings(name, written, values);
     const params = damaged.has("with")
       ? undefined
       : this.#params(name, written, values, task && strict(task.params));
-    if (this.#content > MAX_CONTENT) {
-      this.faults.addAtKey(
-        ["stages", name],
-        `The parameters of all stages have more than ${MAX_CONTENT} values and characters`,
-      );
-    }
     return settings && params && { params, settings };
   }
 
@@ -179,7 +168,6 @@ export class Expansion {
         unresolved.add(MERGE_KEY);
         fail(message, path);
       });
-    this.#content += contentOf(value, MAX_CONTENT - this.#content);
     const merged = substituted[MERGE_KEY];
     return { value, written, merged, at, unresolved };
   }
@@ -190,7 +178,6 @@ export class Expansion {
     schema: z.ZodType<T>,
     owner: string,
   ): T | undefined {
-    if (this.#content > MAX_CONTENT) return undefined;
     const result = schema.safeParse(value);
     if (result.success) return unresolved.size > 0 ? undefined : result.data;
     const { file, faults } = this;
@@ -232,19 +219,6 @@ function indexIn(merged: unknown, key: PropertyKey): number[] {
   if (!Array.isArray(merged)) return [];
   const index = merged.findIndex((it) => isMapping(it) && key in it);
   return index < 0 ? [] : [index];
-}
-
-/** Number of values and characters, counted up to `limit`. */
-function contentOf(value: unknown, limit: number): number {
-  if (typeof value === "string") return 1 + value.length;
-  let content = 1;
-  if (typeof value === "object" && value !== null) {
-    for (const item of Object.values(value)) {
-      content += contentOf(item, limit - content);
-      if (content > limit) break;
-    }
-  }
-  return content;
 }
 
 /** Whether JSON can represent a value. */

@@ -1,4 +1,5 @@
 /** Faults of a pipeline file, and the source text that they are shown with. */
+import { isMissing } from "../store/files.ts";
 
 /** Steps from the root of a file to a value: keys of mappings, indices of lists. */
 export type Path = readonly PropertyKey[];
@@ -43,7 +44,7 @@ export interface Place {
 }
 
 /** A fault whose line and column have not been looked up. */
-interface PlacedFault {
+export interface PlacedFault {
   readonly message: string;
   /** Absent if the fault has no place in the file. */
   readonly place?: Place;
@@ -109,34 +110,20 @@ const WIDEST = 100;
 
 /** The text of a file, with lines and columns. */
 export class SourceText {
-  readonly #lineStarts: number[] = [0];
-
-  constructor(readonly file: string, readonly text: string) {
-    for (const { index } of text.matchAll(/\n/g)) {
-      this.#lineStarts.push(index + 1);
-    }
-  }
+  constructor(readonly file: string, readonly text: string) {}
 
   position(offset: number): Position {
-    let low = 0;
-    let high = this.#lineStarts.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#lineStarts[middle]! <= offset) low = middle;
-      else high = middle - 1;
-    }
+    const before = this.text.slice(0, offset);
     return {
       file: this.file,
-      line: low + 1,
-      column: offset - this.#lineStarts[low]! + 1,
+      line: before.split("\n").length,
+      column: offset - before.lastIndexOf("\n"),
     };
   }
 
   /** The text of a 1-based line, without its line break. */
   line(number: number): string {
-    const start = this.#lineStarts[number - 1] ?? this.text.length;
-    const end = this.#lineStarts[number] ?? this.text.length;
-    return this.text.slice(start, end).replace(/\r?\n$/, "");
+    return this.text.split(/\r?\n/)[number - 1] ?? "";
   }
 }
 
@@ -199,14 +186,8 @@ export function printable(text: string): string {
   return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 }
 
-/** True if a path does not exist, or is below a file. */
-export function isMissing(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound ||
-    error instanceof Deno.errors.NotADirectory;
-}
-
-/** Limits of a pipeline file: bytes, values with aliases expanded, and levels of nesting. */
-export const LIMITS = { bytes: 262_144, values: 100_000, depth: 100 };
+/** Maximum size of a pipeline file in bytes. */
+const MAX_BYTES = 262_144;
 
 /**
  * Reads the text of a pipeline file.
@@ -225,9 +206,9 @@ export async function readText(file: string): Promise<string> {
   }
   // A device or a pipe may never end.
   if (!info.isFile) throw refuse("It is not a regular file");
-  if (info.size > LIMITS.bytes) {
+  if (info.size > MAX_BYTES) {
     throw refuse(
-      `The file has ${info.size} bytes; the maximum for a pipeline file is ${LIMITS.bytes}`,
+      `The file has ${info.size} bytes; the maximum for a pipeline file is ${MAX_BYTES}`,
     );
   }
   const bytes = await Deno.readFile(file);
@@ -237,61 +218,4 @@ export async function readText(file: string): Promise<string> {
     if (!(error instanceof TypeError)) throw error;
     throw refuse("The file is not valid UTF-8");
   }
-}
-
-/** Maximum length of a word that gets a suggestion; hostile words may have any length. */
-const LONGEST = 64;
-
-/** The end of a message about an unknown word: `; did you mean "matrix"?`, or empty if no known word is close. */
-export function didYouMean(word: string, known: Iterable<string>): string {
-  const closest = closestWord(word, known);
-  return closest === undefined ? "" : `; did you mean "${closest}"?`;
-}
-
-/**
- * The known word that `word` is most likely a misspelling of.
- *
- * A misspelling changes at most a third of the letters; swapped neighbours
- * count as one change. Case does not count.
- */
-function closestWord(
-  word: string,
-  known: Iterable<string>,
-): string | undefined {
-  if (word.length > LONGEST) return undefined;
-  let closest: string | undefined;
-  let best = Math.floor(Math.max(word.length, 3) / 3) + 1;
-  for (const candidate of known) {
-    if (Math.abs(candidate.length - word.length) >= best) continue;
-    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (distance < best) {
-      best = distance;
-      closest = candidate;
-    }
-  }
-  return closest;
-}
-
-/** Optimal string alignment distance: insertions, deletions, replacements and swaps of neighbours. */
-function editDistance(a: string, b: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1];
-      let distance = Math.min(
-        last[j]! + 1,
-        row[j - 1]! + 1,
-        last[j - 1]! + (same ? 0 : 1),
-      );
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
-        distance = Math.min(distance, beforeLast[j - 2]! + 1);
-      }
-      row.push(distance);
-    }
-    beforeLast = last;
-    last = row;
-  }
-  return last[b.length]!;
 }

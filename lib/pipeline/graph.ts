@@ -1,5 +1,4 @@
 /** A pipeline as plain data: stages with everything resolved, in the order of a run. */
-import { didYouMean } from "./faults.ts";
 import type { InputDeclaration, Task } from "./task.ts";
 
 /** A stage at one place of its matrix, with references resolved. */
@@ -83,12 +82,12 @@ interface Matched {
  * components of an id (`train@mrpc`), or by a glob in which `*` matches any text
  * and `?` one character (`train-*@mrpc*`).
  */
-export function matchStages(
+export async function matchStages(
   graph: {
     readonly stages: ReadonlyMap<string, Pick<GraphStage, "name">>;
   },
   patterns: readonly string[],
-): Matched {
+): Promise<Matched> {
   const ids = [...graph.stages.keys()];
   const selected = new Set<string>();
   const problems: string[] = [];
@@ -96,6 +95,7 @@ export function matchStages(
     const matches = matcher(pattern);
     const matching = ids.filter(matches);
     if (matching.length === 0) {
+      const { didYouMean } = await import("./did_you_mean.ts");
       const names = [...graph.stages.values()].map(({ name }) => name);
       const hint = didYouMean(pattern, new Set(ids.flatMap(prefixes))) ||
         `; the stages are ${

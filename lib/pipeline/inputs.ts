@@ -1,6 +1,7 @@
 /** Inputs of stages: the references that the file gives, and the stages that they connect. */
 import type { Definition } from "./check.ts";
-import { didYouMean, type FaultList } from "./faults.ts";
+import { didYouMean } from "./did_you_mean.ts";
+import { type FaultList } from "./faults.ts";
 import type { LoadedTask } from "./load_task.ts";
 import type { Placed } from "./matrix.ts";
 import type { InputDeclaration, Task } from "./task.ts";
@@ -213,16 +214,12 @@ function quoted(names: readonly string[]): string {
   return names.map((it) => `"${it}"`).join(", ");
 }
 
-/** Maximum number of edges of a pipeline. */
-const MAX_EDGES = 1_000_000;
-
 /** Ids of the stages connected to each input of a stage. */
 type Connections = Readonly<Record<string, readonly string[]>>;
 
-/** Connects expanded stages, and limits the number of edges. */
+/** Connects expanded stages. */
 export class Connector {
   readonly #candidates = new Map<string, Candidates<Placed>>();
-  #edges = 0;
 
   constructor(
     stages: ReadonlyMap<string, readonly Placed[]>,
@@ -275,14 +272,6 @@ export class Connector {
             first!.id
           }", "${second!.id}"${found.length > 2 ? " and more" : ""}`,
         );
-      }
-      this.#edges += found.length;
-      if (this.#edges > MAX_EDGES) {
-        this.faults.addAtKey(
-          path,
-          `The pipeline has more than ${MAX_EDGES} edges`,
-        );
-        return undefined;
       }
       for (const { id } of found) ids.push(id);
     }

@@ -1,20 +1,19 @@
 /** From the text of a pipeline file to its graph. */
 import { type Definitions, readDefinitions } from "./check.ts";
 import { type Content, Expansion, type PlacedStage } from "./expand.ts";
+import { didYouMean } from "./did_you_mean.ts";
 import {
-  didYouMean,
-  type Fault,
   FaultList,
   type Mapping,
   PipelineError,
+  type PlacedFault,
   SourceText,
 } from "./faults.ts";
 import type { Declaration, Graph, GraphStage, Shown } from "./graph.ts";
 import { Connector, type Edge, readEdges } from "./inputs.ts";
 import { type LoadedTask, TaskFolder } from "./load_task.ts";
 import { resolveParams, type Setting, settingBehind } from "./params.ts";
-import type { YamlDocument } from "./places.ts";
-import { readYaml } from "./read.ts";
+import { locate, readYaml } from "./read.ts";
 import type { Task } from "./task.ts";
 
 /** What determines the graph of a file, besides its text. */
@@ -38,15 +37,16 @@ export async function expandPipeline(
   options: LoadOptions,
 ): Promise<Graph> {
   const source = new SourceText(file, text);
-  const { value, document } = await readYaml(text);
-  if (document && !document.tree) {
-    throw new PipelineError(source, document.faults);
+  const { value, faults: unreadable } = await readYaml(text);
+  if (unreadable.length > 0) throw new PipelineError(source, unreadable);
+  if (value === null) {
+    throw new PipelineError(source, [{ message: "The file is empty" }]);
   }
   const faults = new FaultList();
   const definitions = readDefinitions(value, faults);
   const tasks = await findTasks(definitions, options.tasks, faults);
   const contents = new Map<string, Content>();
-  const placed = definitions.paramsSound && !spoilsParams(document)
+  const placed = definitions.paramsSound
     ? expand(definitions, value as Mapping, tasks, options, contents, faults)
     : new Map<string, readonly PlacedStage[]>();
   const edges = edgesByStage(definitions, tasks, placed, faults);
@@ -75,65 +75,32 @@ export async function expandPipeline(
       });
     }
   }
-  if (faults.size > 0 || document?.faults.length || !definitions.head) {
+  if (faults.size > 0 || !definitions.head) {
+    const { settings = [] } = options;
     throw new PipelineError(
       source,
-      await allFaults(text, document, faults, value, options.settings ?? []),
+      await locate(faults.all.map((it) => blamed(it, value, settings)), text),
     );
   }
   return { pipeline: definitions.head.name, stages, show };
 }
 
-/**
- * The faults of the syntax and of the checks, with places. A value that could
- * not be read has no other faults. Of a value that a setting gives, the fault is
- * the setting's.
- */
-async function allFaults(
-  text: string,
-  document: YamlDocument | undefined,
-  faults: FaultList,
+/** The fault, of the setting instead of the value that the setting gives. */
+function blamed(
+  fault: PlacedFault,
   file: unknown,
   settings: readonly Setting[],
-): Promise<Fault[]> {
-  const { readDocument } = await import("./places.ts");
-  const places = document ?? readDocument(text);
-  const unread = new Set(places.faults.map(({ span }) => span?.offset));
-  const located = new Map<string, Fault>();
-  for (const { message, place, setting } of faults.all) {
-    const behind = place && settingBehind(
-      file,
-      place.of === "key" ? place.path.slice(0, -1) : place.path,
-      settings,
-    );
-    const span = place && places.spanOf(place);
-    if (span && unread.has(span.offset)) continue;
-    if (setting !== undefined || behind !== undefined) {
-      const given = setting ?? behind!.setting;
-      located.set(`${given} ${message}`, {
-        message: message.replace(` from "${behind?.text}"`, ""),
-        setting: given,
-      });
-      continue;
-    }
-    located.set(`${span?.offset} ${message}`, {
-      message,
-      ...(span ? { span } : {}),
-    });
-  }
-  return [...places.faults, ...located.values()];
-}
-
-/** Whether a value of the parameters could not be read: references to it would seem faulty. */
-function spoilsParams(document: YamlDocument | undefined): boolean {
-  if (!document || document.faults.length === 0) return false;
-  return ["params", "profiles"].some((name) => {
-    const { offset, length } = document.rangeOf(name);
-    return document.faults.some(({ span }) =>
-      span !== undefined && span.offset >= offset &&
-      span.offset < offset + length
-    );
-  });
+): PlacedFault {
+  const { message, place } = fault;
+  const behind = place && settingBehind(
+    file,
+    place.of === "key" ? place.path.slice(0, -1) : place.path,
+    settings,
+  );
+  return behind === undefined ? fault : {
+    message: message.replace(` from "${behind.text}"`, ""),
+    setting: behind.setting,
+  };
 }
 
 async function findTasks(

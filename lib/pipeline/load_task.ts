@@ -2,7 +2,8 @@
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { didYouMean, isMissing } from "./faults.ts";
+import { isMissing } from "../store/files.ts";
+import { didYouMean } from "./did_you_mean.ts";
 import type { Task } from "./task.ts";
 
 /**

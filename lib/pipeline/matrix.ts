@@ -1,7 +1,7 @@
 /** The matrix of a stage: its values, and the combinations that they make. */
+import { didYouMean } from "./did_you_mean.ts";
 import {
   describe,
-  didYouMean,
   type FaultList,
   isMapping,
   type Mapping,

@@ -1,6 +1,6 @@
 /** Parameters of a pipeline file, and their overrides by profiles and settings. */
+import { didYouMean } from "./did_you_mean.ts";
 import {
-  didYouMean,
   type FaultList,
   isMapping,
   type Mapping,
@@ -215,12 +215,9 @@ export async function parseSetting(text: string): Promise<Setting> {
   }
   const value = text.slice(equals + 1);
   if (value.trim() === "") return { key, value };
-  const read = await readYaml(value);
-  const fault = read.document?.faults[0];
-  if (fault !== undefined) {
-    throw new Error(
-      `The value of setting "${text}" is not valid YAML: ${fault.message}; to give text, quote it: -S ${key}='"..."'`,
-    );
-  }
-  return { key, value: read.value };
+  const { value: parsed, faults: [fault] } = await readYaml(value);
+  if (fault === undefined) return { key, value: parsed };
+  throw new Error(
+    `The value of setting "${text}" is not valid YAML: ${fault.message}; to give text, quote it: -S ${key}='"..."'`,
+  );
 }

@@ -1,11 +1,6 @@
 /** References such as `${params.train.lr}`, and how they are written in YAML. */
-import {
-  describe,
-  didYouMean,
-  isMapping,
-  type Mapping,
-  type Path,
-} from "./faults.ts";
+import { didYouMean } from "./did_you_mean.ts";
+import { describe, isMapping, type Mapping, type Path } from "./faults.ts";
 
 /** The values that references can name. */
 interface Scope {
@@ -18,9 +13,6 @@ interface Scope {
 class UnresolvedReference extends Error {
   override readonly name = "UnresolvedReference";
 }
-
-/** Maximum length of a text with its references resolved. */
-const LONGEST_TEXT = 65_536;
 
 /** A parsed reference. */
 interface Reference {
@@ -87,16 +79,9 @@ function render(template: Template, scope: Scope): unknown {
   if (template.length === 1 && typeof template[0] === "object") {
     return evaluate(template[0], scope);
   }
-  let text = "";
-  for (const part of template) {
-    text += typeof part === "string" ? part : renderInText(part, scope);
-    if (text.length > LONGEST_TEXT) {
-      throw new UnresolvedReference(
-        `The text has more than ${LONGEST_TEXT} characters with its references resolved`,
-      );
-    }
-  }
-  return text;
+  return template.map((part) =>
+    typeof part === "string" ? part : renderInText(part, scope)
+  ).join("");
 }
 
 function renderInText(reference: Reference, scope: Scope): string {
@@ -206,13 +191,12 @@ class ReferenceParser {
   constructor(readonly text: string) {}
 
   parse(): Reference {
-    const reference = this.#reference(0);
+    const reference = this.#reference();
     if (this.#at < this.text.length) this.#fail();
     return reference;
   }
 
-  #reference(depth: number): Reference {
-    if (depth > 8) this.#fail();
+  #reference(): Reference {
     const root = this.#take(/\s*[a-z_][\w-]*/iy);
     const steps: Step[] = [];
     while (true) {
@@ -223,9 +207,7 @@ class ReferenceParser {
         const index = /\s*\d+/y;
         index.lastIndex = this.#at;
         steps.push(
-          index.test(this.text)
-            ? this.#take(index)
-            : this.#reference(depth + 1),
+          index.test(this.text) ? this.#take(index) : this.#reference(),
         );
         this.#take(/\s*\]/y);
       } else {
@@ -301,45 +283,38 @@ export function withoutMergeKey(values: Mapping): Mapping {
   return own;
 }
 
-/**
- * Characters of the private use area that stand for brackets of references.
- *
- * `${params.tasks}` and `tokenize[glue, seed]` are plain text in block style,
- * but in flow style (`{ glue: ${params.tasks} }`) YAML reads their brackets as
- * its own. So that references need no quotes anywhere, `mask()` replaces these
- * brackets before the file is parsed, and `unmask()` restores them in each
- * scalar. Offsets do not change, and neither does the meaning of valid YAML, in
- * which no bracket directly follows a word.
- */
-const MASKS: readonly (readonly [string, string])[] = [
-  ["{", "\ue000"],
-  ["}", "\ue001"],
-  ["[", "\ue002"],
-  ["]", "\ue003"],
-  [",", "\ue004"],
-];
+/** Brackets of references; the character of the private use area at the same place stands for each. */
+const BRACKETS = "{}[],";
 
-const MASKED = /[\ue000-\ue004]/;
+/** What a text must not contain: characters that stand for brackets, and a key that JavaScript treats differently. */
+export const RESERVED = /[\ue000-\ue004]|__proto__/;
 
 /** `${...}` on one line, or brackets directly after a word. */
 const REFERENCE = /\$\{[^{}\n#"']*\}|(?<=[\w-])\[[\w\-*, ]*\]/g;
 
-/** Offset of the first character that is reserved for masks, or -1. */
-export function findMask(text: string): number {
-  return text.search(MASKED);
-}
-
+/**
+ * Replaces the brackets of references, so that references need no quotes.
+ *
+ * `${params.tasks}` and `tokenize[glue, seed]` are plain text in block style,
+ * but in flow style (`{ glue: ${params.tasks} }`) YAML reads their brackets as
+ * its own. Offsets do not change, and neither does the meaning of valid YAML, in
+ * which no bracket directly follows a word.
+ */
 export function mask(text: string): string {
-  return text.replace(REFERENCE, (reference) => {
-    for (const [plain, masked] of MASKS) {
-      reference = reference.replaceAll(plain, masked);
-    }
-    return reference;
-  });
+  return text.replace(
+    REFERENCE,
+    (reference) =>
+      reference.replace(
+        /[{}[\],]/g,
+        (it) => String.fromCharCode(0xe000 + BRACKETS.indexOf(it)),
+      ),
+  );
 }
 
+/** Inverse of {@linkcode mask}. */
 export function unmask(text: string): string {
-  if (!MASKED.test(text)) return text;
-  for (const [plain, masked] of MASKS) text = text.replaceAll(masked, plain);
-  return text;
+  return text.replace(
+    /[\ue000-\ue004]/g,
+    (it) => BRACKETS.charAt(it.charCodeAt(0) - 0xe000),
+  );
 }

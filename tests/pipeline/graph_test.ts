@@ -16,31 +16,34 @@ stages:
   report: { task: report, inputs: { models: [train[*]] } }
 `;
 
-async function withGraph(test: (graph: Graph) => void): Promise<void> {
-  await withTasks(async (tasks) => test(await load(tasks, PIPELINE)));
+async function withGraph(test: (graph: Graph) => Promise<void>): Promise<void> {
+  await withTasks(async (tasks) => await test(await load(tasks, PIPELINE)));
 }
 
 Deno.test("matchStages() takes an id, a name, a prefix and a glob", () =>
-  withGraph((graph) => {
-    const match = (...patterns: string[]) =>
-      matchStages(graph, patterns).stages.join(" ");
-    assertEquals(match("train@mrpc,seed=0"), "train@mrpc,seed=0");
-    assertEquals(match("train@mrpc"), "train@mrpc,seed=0 train@mrpc,seed=10");
+  withGraph(async (graph) => {
+    const match = async (...patterns: string[]) =>
+      (await matchStages(graph, patterns)).stages.join(" ");
+    assertEquals(await match("train@mrpc,seed=0"), "train@mrpc,seed=0");
     assertEquals(
-      match("train"),
+      await match("train@mrpc"),
+      "train@mrpc,seed=0 train@mrpc,seed=10",
+    );
+    assertEquals(
+      await match("train"),
       "train@mrpc,seed=0 train@mrpc,seed=10 train@cola,seed=0 train@cola,seed=10",
     );
     assertEquals(
-      match("*@cola*"),
+      await match("*@cola*"),
       "data@cola train@cola,seed=0 train@cola,seed=10",
     );
-    assertEquals(match("train@*seed=?"), match("train@*seed=0"));
-    assertEquals(match("other", "data@mrpc"), "data@mrpc other");
+    assertEquals(await match("train@*seed=?"), await match("train@*seed=0"));
+    assertEquals(await match("other", "data@mrpc"), "data@mrpc other");
   }));
 
 Deno.test("matchStages() does not match a part of a component", () =>
-  withGraph((graph) => {
-    assertEquals(matchStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
+  withGraph(async (graph) => {
+    assertEquals(await matchStages(graph, ["train@mr", "train@mrpc,seed=1"]), {
       stages: [],
       problems: [
         'No stage matches "train@mr"; did you mean "train@mrpc"?',

@@ -1,5 +1,3 @@
-import { didYouMean } from "../../pipeline/faults.ts";
-
 /** Exit codes of the command line. */
 export const EXIT = {
   success: 0,
@@ -160,21 +158,24 @@ async function parseOptions(
   const { parseArgs } = await import("@std/cli/parse-args");
   const valued = command.options.filter(({ value }) => value !== undefined);
   const flags = command.options.filter(({ value }) => value === undefined);
-  const { _: positionals, ...parsed } = parseArgs(normalized(command, args), {
+  const words = await normalized(command, args);
+  let unknown: string | undefined;
+  const { _: positionals, ...parsed } = parseArgs(words, {
     boolean: flags.map(({ name }) => name),
     string: ["_", ...valued.map(({ name }) => name)],
     collect: valued.map(({ name }) => name),
     unknown(arg, key) {
-      if (key !== undefined) throw unknownOption(arg.split("=")[0]!, command);
+      if (key !== undefined) unknown ??= arg.split("=")[0]!;
     },
   });
+  if (unknown !== undefined) throw await unknownOption(unknown, command);
   const options = new Map<string, readonly string[]>();
   for (const { name } of flags) {
     if (parsed[name] === true) options.set(name, []);
   }
   for (const option of valued) {
     const values = parsed[option.name] as string[];
-    for (const value of values) checkValue(option, value);
+    for (const value of values) await checkValue(option, value);
     if (values.length > 1 && option.many !== true) {
       throw new UsageError(`Option "--${option.name}" can be given only once`);
     }
@@ -189,7 +190,10 @@ async function parseOptions(
  * "true" after a flag as the flag's value, read `-Sa=b` as `-S b`, and reject
  * "-" as a value.
  */
-function normalized(command: Usage, args: readonly string[]): string[] {
+async function normalized(
+  command: Usage,
+  args: readonly string[],
+): Promise<string[]> {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   const result: string[] = [];
   const push = ({ name, value }: Option, inline?: string) => {
@@ -210,7 +214,7 @@ function normalized(command: Usage, args: readonly string[]): string[] {
       for (let at = 1; at < arg.length; at++) {
         const short = command.options.find((it) => it.short === arg[at]);
         if (short === undefined) {
-          throw unknownOption(`-${arg[at]}`, command, `-${arg}`);
+          throw await unknownOption(`-${arg[at]}`, command, `-${arg}`);
         }
         push(short, arg.slice(at + 1));
         if (short.value !== undefined) break;
@@ -227,13 +231,17 @@ function normalized(command: Usage, args: readonly string[]): string[] {
   return [...result, ...args.slice(end)];
 }
 
-function checkValue({ name, value, choices }: Option, given: string): void {
+async function checkValue(
+  { name, value, choices }: Option,
+  given: string,
+): Promise<void> {
   if (given === "") {
     throw new UsageError(
       `Option "--${name}" requires a value: --${name} ${value}`,
     );
   }
   if (choices === undefined || choices.includes(given)) return;
+  const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
   const names = choices.map((it) => `"${it}"`).join(", ");
   throw invalidValue(
     name,
@@ -243,11 +251,12 @@ function checkValue({ name, value, choices }: Option, given: string): void {
 }
 
 /** @param long The argument as a long option, to find a similar one. */
-function unknownOption(
+async function unknownOption(
   arg: string,
   { options }: Usage,
   long = arg,
-): UsageError {
+): Promise<UsageError> {
+  const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
   const hint = didYouMean(long, options.map(({ name }) => `--${name}`));
   return new UsageError(`Unknown option "${arg}"${hint}`);
 }

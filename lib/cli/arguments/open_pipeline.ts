@@ -1,4 +1,4 @@
-import { didYouMean, readText } from "../../pipeline/faults.ts";
+import { readText } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { taskCode } from "../../scheduler/code.ts";
 import { openStore } from "../../scheduler/context.ts";
@@ -44,7 +44,7 @@ export async function openPipeline(
   patterns: readonly string[] = args.positionals.slice(1),
 ): Promise<OpenedPipeline> {
   const since = Date.now();
-  const file = findPipeline(args.positionals[0]!);
+  const file = await findPipeline(args.positionals[0]!);
   const source: Source = {
     file,
     text: await readText(file),
@@ -70,12 +70,13 @@ export async function openPipeline(
 }
 
 /** The path of a pipeline that is given as a file, or as a name in `pipelines/`. */
-export function findPipeline(nameOrFile: string): string {
+export async function findPipeline(nameOrFile: string): Promise<string> {
   if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
   const names = pipelineNames();
   if (names.includes(nameOrFile)) {
     return shortPath(join(PROJECT, "pipelines", `${nameOrFile}.yaml`));
   }
+  const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
   const hint = didYouMean(nameOrFile, names) ||
     `; available: ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
   throw new UsageError(`No pipeline "${nameOrFile}" in pipelines/${hint}`);
@@ -110,7 +111,7 @@ async function selectStages(
 ): Promise<readonly string[]> {
   if (patterns.length === 0) return [];
   const { matchStages } = await import("../../pipeline/graph.ts");
-  const { stages, problems } = matchStages(graph, patterns);
+  const { stages, problems } = await matchStages(graph, patterns);
   if (problems.length > 0) throw new UsageError(problems.join("\n"));
   return stages;
 }

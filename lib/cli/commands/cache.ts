@@ -1,4 +1,4 @@
-import { didYouMean } from "../../pipeline/faults.ts";
+import { didYouMean } from "../../pipeline/did_you_mean.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { sweepRuns } from "../../scheduler/runs.ts";

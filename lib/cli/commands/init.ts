@@ -1,5 +1,4 @@
 import { quoteAll } from "../../glue/text.ts";
-import { EditableYaml } from "../../pipeline/comments.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
 import { statIfThere, writeDurably } from "../../store/files.ts";
@@ -204,18 +203,21 @@ async function starter(
   path: string,
   table: TableSummary,
 ): Promise<string> {
-  const pipeline = new EditableYaml(await readText(findPipeline(TEMPLATE)));
+  let pipeline = await readText(await findPipeline(TEMPLATE));
   const { rows, columns, text, pair, label } = table;
   const names = quoteAll(columns.map(oneLine));
-  pipeline.setHeading([
-    `A starter for ${path}: ${rows} rows with the columns ${names}.`,
-    "Change parameters here, or for one run with an option such as -S rank=4",
-  ]);
-  pipeline.set(["name"], name);
-  pipeline.set(
-    ["description"],
-    `Find the LoRA rank for ${path} with one DyLoRA`,
-  );
+  /** Sets the value of the first such key; without a comment, the old one stays. */
+  const write = (key: string, value: unknown, comment?: string) => {
+    pipeline = pipeline.replace(
+      new RegExp(`^(${key}: ).*?( # .*)?$`, "m"),
+      (_, start, old = "") =>
+        `${start}${scalar(value)}${
+          comment === undefined ? old : ` # ${comment}`
+        }`,
+    );
+  };
+  write("name", name);
+  write("description", `Find the LoRA rank for ${path} with one DyLoRA`);
   const set = (key: string, value: unknown, comment?: string) => {
     if (typeof value === "string" && hasReference(value)) {
       throw new UsageError(
@@ -224,7 +226,7 @@ async function starter(
         }`,
       );
     }
-    pipeline.set(["params", ...key.split(".")], value, comment);
+    write(`  ${key}`, value, comment);
   };
   const { GLUE_TASKS } = await import("../../glue/benchmark.ts");
   const isTaken = Object.hasOwn(GLUE_TASKS, name);
@@ -254,9 +256,25 @@ async function starter(
     table.tokens,
     "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
-  set("training.epochs", epochsFor(rows));
-  pipeline.explain("stages", STAGES);
-  return pipeline.toString();
+  pipeline = pipeline.replace(/epochs: \d+/, `epochs: ${epochsFor(rows)}`);
+  for (const [stage, comment] of Object.entries(STAGES)) {
+    pipeline = pipeline.replace(
+      new RegExp(`^  ${stage}:$`, "m"),
+      (line) => `  # ${comment}\n${line}`,
+    );
+  }
+  return `# A starter for ${path}: ${rows} rows with the columns ${names}.
+# Change parameters here, or for one run with an option such as -S rank=4
+
+${pipeline}`;
+}
+
+/** A value as YAML: text in quotes unless all readers take it for text. */
+function scalar(value: unknown): string {
+  const isPlain = typeof value !== "string" ||
+    /^(?!(true|false|null|yes|no|on|off|[yn])$)([A-Za-z/]|\.\/)[\w ./@-]*(?<! )$/i
+      .test(value);
+  return isPlain ? String(value) : JSON.stringify(value);
 }
 
 function lengthsOf({ median, longest }: ColumnSummary): string {

@@ -15,7 +15,7 @@ import {
   type Row,
 } from "../../glue/table.ts";
 import { quoteAll } from "../../glue/text.ts";
-import { didYouMean } from "../../pipeline/faults.ts";
+import { didYouMean } from "../../pipeline/did_you_mean.ts";
 import { statIfThere } from "../../store/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";

@@ -1,5 +1,4 @@
 /** Lists pipelines and their parameters, as their files are written. */
-import { paramComments } from "../../pipeline/comments.ts";
 import {
   isMapping,
   type Mapping,
@@ -143,13 +142,13 @@ export async function outlineOf(
   nameOrFile: string,
   tasks: string,
 ): Promise<Outline> {
-  const file = findPipeline(nameOrFile);
+  const file = await findPipeline(nameOrFile);
   const text = await readText(file);
-  const { value, document } = await readYaml(text);
+  const { value, faults } = await readYaml(text);
   if (!isMapping(value)) {
     throw new PipelineError(
       new SourceText(file, text),
-      document?.faults ?? [{ message: "The file is not a mapping" }],
+      faults.length > 0 ? faults : [{ message: "The file is not a mapping" }],
     );
   }
   const { name, description, profiles } = value;
@@ -163,7 +162,8 @@ export async function outlineOf(
     parameters: [...flattened(params)].map(([name, value]) => ({
       name,
       value,
-      description: comments.get(name) ?? descriptions.get(name) ?? "",
+      description: comments.get(name) ??
+        comments.get(name.replace(/\..*/, "")) ?? descriptions.get(name) ?? "",
     })),
     profiles: isMapping(profiles) ? profiles : {},
     stages: Object.fromEntries(
@@ -173,6 +173,33 @@ export async function outlineOf(
       ]),
     ),
   };
+}
+
+/** A line with a comment, behind text in which quotes begin only at the start of a word. */
+const COMMENT =
+  /^((?:[^"'#]|(?<=[^\s[{,])["'#]|(?<![^\s[{,])(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'))*?)(?<!\S)#\s*(.*)$/;
+
+/** Comments on parameters by dot path: on the lines above a key, or after its value. */
+function paramComments(text: string): Map<string, string> {
+  const [params = ""] = /^params:.*(?:\n(?:[ #].*)?)*/m.exec(text) ?? [];
+  const found = new Map<string, string>();
+  const around: { name: string; indent: number }[] = [];
+  let comments: string[] = [];
+  for (const line of params.split("\n").slice(1)) {
+    const [, before = line, comment] = COMMENT.exec(line) ?? [];
+    if (comment !== undefined) comments.push(comment.trim());
+    if (before.trim() === "") continue;
+    const [, { length: indent } = "", name] =
+      /^( +)["']?([\w-]+)["']?:(?: |$)/.exec(before) ?? [];
+    if (name !== undefined) {
+      while (around.length > 0 && around.at(-1)!.indent >= indent) around.pop();
+      around.push({ name, indent });
+      const path = around.map(({ name }) => name).join(".");
+      if (comments.length > 0) found.set(path, comments.join(" "));
+    }
+    comments = [];
+  }
+  return found;
 }
 
 /** Parameters by dot path; mappings are flattened by one level. */

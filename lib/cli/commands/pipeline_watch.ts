@@ -76,7 +76,7 @@ async function dependencies(
   args: Arguments,
   before: readonly string[],
 ): Promise<readonly string[]> {
-  const file = resolve(Deno.cwd(), findPipeline(args.positionals[0]!));
+  const file = resolve(Deno.cwd(), await findPipeline(args.positionals[0]!));
   const paths = new Set([file]);
   try {
     const { graph, store } = await openPipeline(args, outOf(args));

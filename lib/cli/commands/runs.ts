@@ -1,9 +1,5 @@
-import {
-  didYouMean,
-  isMapping,
-  printable,
-  readText,
-} from "../../pipeline/faults.ts";
+import { didYouMean } from "../../pipeline/did_you_mean.ts";
+import { isMapping, printable, readText } from "../../pipeline/faults.ts";
 import { matchStages } from "../../pipeline/graph.ts";
 import { readYaml } from "../../pipeline/read.ts";
 import { openStore } from "../../scheduler/context.ts";
@@ -77,7 +73,7 @@ async function printRuns(args: Arguments): Promise<number> {
     using _live = await holdOff(store);
     const [given, ...patterns] = args.positionals;
     const pipeline = given === undefined ? given : await nameOf(given);
-    rows = selectedRows(new Results(store), pipeline, patterns);
+    rows = await selectedRows(new Results(store), pipeline, patterns);
   }
   const [params, others] = parameterColumns(rows);
   const isCsv = args.has("csv");
@@ -109,17 +105,17 @@ async function printRuns(args: Arguments): Promise<number> {
 async function nameOf(given: string): Promise<string> {
   const isFile = /[\\/]|\.ya?ml$/.test(given);
   if (!isFile && !pipelineNames().includes(given)) return given;
-  const { value } = await readYaml(await readText(findPipeline(given)));
+  const { value } = await readYaml(await readText(await findPipeline(given)));
   const name = isMapping(value) ? value.name : undefined;
   return typeof name === "string" ? name : given;
 }
 
 /** The rows of the results that the arguments name. */
-function selectedRows(
+async function selectedRows(
   results: Results,
   pipeline: string | undefined,
   patterns: readonly string[],
-): Row[] {
+): Promise<Row[]> {
   const ofPipeline = pipeline === undefined
     ? results.all
     // Runs with --name have results in PIPELINE@NAME.
@@ -145,7 +141,7 @@ function selectedRows(
       [stage, { name: stage.replace(/@.*/, "") }] as const
     ),
   );
-  const matched = matchStages({ stages }, patterns);
+  const matched = await matchStages({ stages }, patterns);
   if (matched.problems.length > 0) {
     throw new UsageError(matched.problems.join("\n"));
   }

@@ -7,7 +7,7 @@ import {
   readText,
   SourceText,
 } from "../../pipeline/faults.ts";
-import { readYaml } from "../../pipeline/read.ts";
+import { locate, readYaml } from "../../pipeline/read.ts";
 import { Bytes, Duration } from "../../pipeline/schema.ts";
 
 /** Settings that may differ from one task to another. */
@@ -42,10 +42,8 @@ export async function loadProfile(
 ): Promise<z.output<typeof Profile>> {
   const text = await readText(file);
   const source = new SourceText(file, text);
-  const { value: written, document } = await readYaml(text);
-  if (document && document.faults.length > 0) {
-    throw new PipelineError(source, document.faults);
-  }
+  const { value: written, faults: unreadable } = await readYaml(text);
+  if (unreadable.length > 0) throw new PipelineError(source, unreadable);
   const value = written ?? {};
   const { success, data, error } = Profile.safeParse(value);
   if (success) return data;
@@ -57,13 +55,5 @@ export async function loadProfile(
     value,
     owner: "the profile",
   });
-  const { readDocument } = await import("../../pipeline/places.ts");
-  const places = document ?? readDocument(text);
-  throw new PipelineError(
-    source,
-    faults.all.map(({ message, place }) => ({
-      message,
-      ...(place && { span: places.spanOf(place) }),
-    })),
-  );
+  throw new PipelineError(source, await locate(faults.all, text));
 }

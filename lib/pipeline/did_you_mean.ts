@@ -1,0 +1,21 @@
+import { closestString } from "@std/text/closest-string";
+import { levenshteinDistance } from "@std/text/levenshtein-distance";
+
+/**
+ * The end of a message about an unknown word: `; did you mean "matrix"?`, or
+ * empty if no known word is close. Case does not count.
+ */
+export function didYouMean(word: string, known: Iterable<string>): string {
+  const words = [...known];
+  if (words.length === 0) return "";
+  const closest = closestString(word, words);
+  const distance = levenshteinDistance(
+    word.toLowerCase(),
+    closest.toLowerCase(),
+  );
+  const { length } = word;
+  // A swap of neighbours counts as two changes.
+  return distance <= (length < 4 ? 1 : Math.max(2, Math.floor(length / 3)))
+    ? `; did you mean "${closest}"?`
+    : "";
+}
