@@ -138,19 +138,19 @@ Deno.test("yaml is read for places only, in a module that is loaded when needed"
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2200,
-  "lib/cli": 9450,
-  "lib/engine": 12_400,
-  "lib/glue": 3450,
+  "lib/artifacts": 2250,
+  "lib/cli": 9550,
+  "lib/engine": 12_500,
+  "lib/glue": 3500,
   "lib/hub": 1950,
   "lib/pipeline": 3300,
   "lib/pypi": 650,
-  "lib/report": 4850,
+  "lib/report": 4900,
   "lib/scheduler": 10_000,
-  "lib/stages": 1800,
+  "lib/stages": 1850,
   "lib/store": 2600,
   "lib/track": 900,
-  "tasks": 2450,
+  "tasks": 2500,
 };
 
 Deno.test("no room has more lines than its budget", () => {
