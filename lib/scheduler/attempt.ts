@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../store/digest.ts";
-import { readIfThere, writeDurably, writeSealed } from "../store/files.ts";
+import { readIfThere, writeDurably } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Spec } from "./child.ts";
 import { CHILD } from "./code.ts";
@@ -11,15 +11,12 @@ import type { Event } from "./events.ts";
 import {
   codeFiles,
   compare,
-  currentCode,
   type Frozen,
   inputFolder,
   layOut,
   type Prints,
-  readFreeze,
   watch,
 } from "./freeze.ts";
-import { StageFailure } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { withAbsoluteSources } from "./sources.ts";
 import { compileOnce } from "./compile.ts";
@@ -75,53 +72,33 @@ export async function attempt(
   const ready = await readyRuntimes(context, stage);
   const runtimes = [...ready.values()];
   const executor = executorOf(context, stage);
-  let spec: Spec;
-  let frozen: Frozen;
-  if (folder.left) {
-    const code = await currentCode(context, stage);
-    try {
-      spec = JSON.parse(Deno.readTextFileSync(folder.spec));
-      const freeze = readFreeze(folder);
-      frozen = watch(context, stage, decided, folder, freeze, code);
-    } catch (error) {
-      if (error instanceof StageFailure || error instanceof SyntaxError) {
-        // No run can follow the job, which must not go on beside the next one.
-        await executor.reap(folder.path);
-        folder.hasJob = false;
-      }
-      throw error;
-    }
-  } else {
-    const { inputs, links } = await layOut(
-      context,
-      stage,
-      options.results,
-      folder,
-    );
-    const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
-    const freeze = await compare(context, stage, decided, folder, {
-      links,
-      files,
-    });
-    frozen = watch(context, stage, decided, folder, freeze);
-    spec = {
-      mark: newMark(),
-      params: withAbsoluteSources(stage.params, frozen.paths),
-      inputs,
-      output: folder.output,
-      checkpoint: options.checkpoint(frozen.sources),
-      cpus: stage.resources.cpus,
-      runtimes: Object.fromEntries(
-        [...ready].map(([name, { settings, handsOn }]) => [name, {
-          ...settings,
-          ...handsOn?.settings(handedOn(folder, name)),
-        }]),
-      ),
-    };
-    Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
-    // From here on, a later scheduler can follow the job.
-    if (executor.outlives) writeSealed(folder.frozen, freeze);
-  }
+  const { inputs, links } = await layOut(
+    context,
+    stage,
+    options.results,
+    folder,
+  );
+  const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
+  const freeze = await compare(context, stage, decided, folder, {
+    links,
+    files,
+  });
+  const frozen = watch(context, stage, decided, folder, freeze);
+  const spec: Spec = {
+    mark: newMark(),
+    params: withAbsoluteSources(stage.params, frozen.paths),
+    inputs,
+    output: folder.output,
+    checkpoint: options.checkpoint(frozen.sources),
+    cpus: stage.resources.cpus,
+    runtimes: Object.fromEntries(
+      [...ready].map(([name, { settings, handsOn }]) => [name, {
+        ...settings,
+        ...handsOn?.settings(handedOn(folder, name)),
+      }]),
+    ),
+  };
+  Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
   const { mark, checkpoint } = spec;
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
@@ -169,10 +146,9 @@ export async function attempt(
       ? confined(
         args,
         rules,
-        join(folder.path, `rules${executor.outlives ? `-${ROUND}` : ""}.json`),
+        join(folder.path, `rules${executor.restarts ? `-${ROUND}` : ""}.json`),
       )
       : args,
-    code: codeFiles(context, stage),
     input: folder.spec,
     env: {
       ...stageEnvironment(permissions, runtimes, folder.temporary),
@@ -183,27 +159,19 @@ export async function attempt(
     checkpoint,
     mark,
   });
-  folder.hasJob = executor.outlives === true;
   if (execution.note !== undefined) {
     emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
   }
-  const { measured, round = 0, loaded } = await follow(execution, {
+  const { measured, round = 0 } = await follow(execution, {
     stage: stage.id,
     mark,
     emit,
     lastingPaths: lastingPaths(context, stage, folder, decided, frozen),
-    onReady() {
-      // What was loaded, perhaps days ago, is known when the job has ended.
-      if (!folder.left) frozen.checkCode();
-    },
+    onReady: frozen.checkCode,
     timeout,
     grace: settings.grace,
     signal,
-    onEnded({ followed }) {
-      folder.hasJob = followed === "left";
-    },
   });
-  if (folder.left) frozen.checkLoaded(loaded);
   await frozen.check();
   for (const [name, { handsOn }] of ready) {
     if (handsOn === undefined) continue;

@@ -38,11 +38,6 @@ export class StaleKeyError extends Error {
   override readonly name = "StaleKeyError";
 }
 
-/** Thrown when a job of a batch system goes on without this scheduler; a later run follows it. */
-export class DetachedJobError extends Error {
-  override readonly name = "DetachedJobError";
-}
-
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
 export class BusyError extends Error {
   override readonly name = "BusyError";

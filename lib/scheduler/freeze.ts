@@ -2,7 +2,6 @@ import { basename, join, relative } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { digest } from "../store/digest.ts";
-import { readSealed } from "../store/files.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { type Fingerprint, fingerprint, same } from "../store/stats.ts";
 import { isCurrent } from "./code.ts";
@@ -57,7 +56,7 @@ export async function layOut(
   return { inputs, links };
 }
 
-/** Files that must not change while a stage runs, with their fingerprints. It is saved for a scheduler that follows the stage later. */
+/** Files that must not change while a stage runs, with their fingerprints. */
 interface Freeze {
   /** The inputs, relative to the run folder. */
   readonly links: readonly string[];
@@ -145,7 +144,7 @@ export function codeFiles(
  *
  * @throws {StaleKeyError} If it has changed since.
  */
-export async function currentCode(
+async function currentCode(
   context: Context,
   stage: GraphStage,
 ): Promise<Prints> {
@@ -156,19 +155,6 @@ export async function currentCode(
   return prints;
 }
 
-/**
- * Reads the {@linkcode Freeze} that an earlier scheduler saved in a run folder.
- *
- * @throws {StageFailure} If it is damaged.
- */
-export function readFreeze(folder: RunFolder): Freeze {
-  const freeze = readSealed(folder.frozen);
-  if (freeze !== undefined) return freeze as unknown as Freeze;
-  throw new StageFailure(
-    `"${folder.frozen}" is damaged, so the job of an earlier run cannot be followed; run the stage again`,
-  );
-}
-
 /** Files that must not change while a stage runs. */
 export interface Frozen {
   /** Paths at which the stage finds its sources. */
@@ -177,29 +163,17 @@ export interface Frozen {
   readonly sources: Prints;
   /** Throws if code changed before the stage's process had read it. */
   checkCode(): void;
-  /**
-   * For a job that an earlier run has started: throws unless its process is known
-   * to have loaded code with the stage's key.
-   *
-   * @param loaded What the files of the code were while it loaded them, if that is known.
-   */
-  checkLoaded(loaded: Prints | undefined): void;
   /** Throws if an input, a source or a file of a runtime changed. */
   check(): Promise<void>;
 }
 
-/**
- * Compares the files of a stage with their fingerprints before its start.
- *
- * @param current Fingerprints of the code that the stage's key was computed from.
- */
+/** Compares the files of a stage with their fingerprints before its start. */
 export function watch(
   context: Context,
   stage: GraphStage,
   { parts, sources }: Decided,
   folder: RunFolder,
   { links, files, copied, doubtful, before }: Freeze,
-  current = before.code,
 ): Frozen {
   return {
     paths: new Map(
@@ -214,15 +188,6 @@ export function watch(
     checkCode() {
       if (!equal(codePrints(context, stage), before.code)) {
         throw new StaleKeyError("code changed");
-      }
-    },
-    checkLoaded(loaded) {
-      // Code that differs from both may have another key, and may have been changed back since.
-      const isKnown = equal(codePrints(context, stage), before.code) ||
-        loaded !== undefined &&
-          [before.code, current].some((prints) => equal(loaded, prints));
-      if (!isKnown) {
-        throw new StaleKeyError("code changed before the job had read it");
       }
     },
     async check() {
@@ -282,8 +247,7 @@ function artifact(
 
 function equal(a: Prints, b: Prints): boolean {
   return a.length === b.length && a.every((print, i) => {
-    // A missing print that was written to a file is null.
-    const other = b[i] ?? undefined;
+    const other = b[i];
     return print === undefined || other === undefined
       ? print === other
       : same(print, other);

@@ -5,9 +5,8 @@ import { isHeldHere, type Lock, lockFile } from "../store/locks.ts";
 import { type Context, stageOf } from "./context.ts";
 import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
-import { BusyError, DetachedJobError } from "./failure.ts";
+import { BusyError } from "./failure.ts";
 import { checkGpus, type HeldGpus, holdGpus } from "./gpus.ts";
-import { type LiveRun, liveRuns } from "./runs.ts";
 import type { Limits } from "./settings.ts";
 
 /** Resources of a stage's process. Its number of GPUs is the larger of what the stage requests and what its runtimes need. */
@@ -202,58 +201,6 @@ export async function lockMutex(
       `"${id}" needs the mutex "${mutex}", which ${holder} holds`,
     wait: (holder) => `Waiting for ${holder}, which holds the mutex "${mutex}"`,
   });
-}
-
-/** The job of another stage that an earlier run has left, and that holds the mutex of a stage while it goes on. */
-export async function leftHolder(
-  { settings: { executor }, store }: Context,
-  { mutex }: GraphStage,
-  key: string,
-): Promise<LiveRun | undefined> {
-  if (mutex === undefined) return undefined;
-  for (const left of liveRuns(store, mutex)) {
-    if (!left.isLeft || left.key === key) continue;
-    if (await executor.goesOn?.(left.folder) ?? true) return left;
-  }
-}
-
-/** Milliseconds between two checks of a job that holds a mutex. */
-const HOLDER_PAUSE = 500;
-
-/**
- * Waits while a job that an earlier run has left holds the mutex of a stage. The
- * stage must not hold the mutex meanwhile, since this run may take up the job.
- *
- * @param keys Keys of the stages of this run, as far as they are known.
- * @throws {DetachedJobError} If this run leaves the job, too.
- * @throws {BusyError} If this run does not take up the job, and `Settings.wait` is false.
- */
-export async function awaitLeftHolder(
-  context: Context,
-  stage: GraphStage,
-  keys: ReadonlyMap<string, string>,
-  { emit, waiting }: Waiting,
-): Promise<void> {
-  const { settings, graph: { pipeline }, selected } = context;
-  for (let isFirst = true;; isFirst = false) {
-    const left = await leftHolder(context, stage, keys.get(stage.id)!);
-    if (left === undefined) return;
-    const holds =
-      `the job of "${left.stage}" in "${left.folder}", which an earlier run has left, holds the mutex "${stage.mutex}"`;
-    if (settings.executor.leaves) {
-      throw new DetachedJobError(
-        `${holds}; run the pipeline again when it has ended`,
-      );
-    }
-    const isTaken = left.pipeline === pipeline && selected.has(left.stage) &&
-      (keys.get(left.stage) ?? left.key) === left.key;
-    if (!settings.wait && !isTaken) {
-      throw new BusyError(`"${stage.id}" cannot start: ${holds}`);
-    }
-    if (isFirst) emit(waitingFor(stage, `Waiting: ${holds}`));
-    await new Promise((resolve) => setTimeout(resolve, HOLDER_PAUSE));
-    waiting.throwIfAborted();
-  }
 }
 
 async function lock(

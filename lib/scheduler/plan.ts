@@ -122,28 +122,17 @@ export async function plan(
   settings: Settings,
   store = openStore(settings),
 ): Promise<Plan> {
-  const { decisions } = await planAround(
-    graph,
-    targets,
-    settings,
-    store,
-    checkSources,
-  );
-  return decisions;
+  return await decideAll(graph, targets, settings, store, checkSources);
 }
 
-/**
- * Makes a plan, and finds the runs that are live meanwhile.
- *
- * @param check Called before the first decision
- */
-async function planAround(
+/** @param check Called before the first decision. */
+async function decideAll(
   graph: Graph,
   targets: readonly string[],
   settings: Settings,
   store: Store,
   check?: (context: Context) => Promise<void>,
-): Promise<{ decisions: Plan; live: readonly LiveRun[] }> {
+): Promise<Plan> {
   using _live = await holdOff(store);
   const context = await openContext(graph, targets, settings, store);
   await check?.(context);
@@ -167,29 +156,7 @@ async function planAround(
   }
   context.sources.save();
   await store.saveStats();
-  const { liveRunsNow } = await import("./runs.ts");
-  const live = await liveRunsNow(store);
-  for (const { isLeft, ended, ...run } of live) {
-    const decision = decisions.get(run.stage);
-    if (
-      !isLeft || decision?.state !== "run" || !isRunOf(graph, decision, run)
-    ) {
-      continue;
-    }
-    const reason = ended ?? "an earlier run left its job, which goes on";
-    decisions.set(run.stage, { ...decision, reason });
-  }
-  return { decisions, live };
-}
-
-/** True for the run of a stage with the key of a decision. */
-function isRunOf(
-  { pipeline }: Graph,
-  decision: Decision,
-  run: Pick<LiveRun, "pipeline" | "key">,
-): boolean {
-  return run.pipeline === pipeline && "key" in decision &&
-    run.key === decision.key;
+  return decisions;
 }
 
 function missingInputs(
@@ -237,7 +204,7 @@ export async function findResult(
 export interface StageStatus {
   readonly stage: string;
   readonly decision: Decision;
-  /** Set while it runs with this key, and if its job has ended and the next run takes it up. */
+  /** Set while it runs with this key. */
   readonly live?: LiveRun;
   /** Its latest result. */
   readonly last?: Measured;
@@ -252,13 +219,14 @@ export async function status(
 ): Promise<StageStatus[]> {
   const { pipeline } = graph;
   const store = openStore(settings);
-  const { decisions, live } = await planAround(graph, [], settings, store);
+  const decisions = await decideAll(graph, [], settings, store);
+  const { liveRuns } = await import("./runs.ts");
+  const live = liveRuns(store);
   return [...decisions].map(([stage, decision]) => {
     const { keys, failure } = store.histories.read(pipeline, stage);
     const running = live.find((run) =>
-      run.stage === stage && isRunOf(graph, decision, run) &&
-      // A job that has ended is of no use beside a result.
-      (run.ended === undefined || decision.state === "run")
+      run.pipeline === pipeline && run.stage === stage &&
+      "key" in decision && run.key === decision.key
     );
     const last = keys[0] === undefined
       ? undefined

@@ -2,12 +2,7 @@ import type { Manifest } from "../store/manifests.ts";
 import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
-import {
-  DetachedJobError,
-  StageFailure,
-  StageInterrupted,
-  StaleKeyError,
-} from "./failure.ts";
+import { StageFailure, StageInterrupted } from "./failure.ts";
 
 /** Options of {@linkcode follow}. */
 interface Watch {
@@ -26,8 +21,6 @@ interface Watch {
   /** Seconds that it may take to end after its task is done; by default, {@linkcode LAST_SECONDS}. */
   readonly lastSeconds?: number;
   readonly signal: AbortSignal;
-  /** Called when the executor no longer follows the process, unless it has failed to. */
-  readonly onEnded?: (ended: Ended) => void;
 }
 
 /** Measurements of a process that succeeded; its seconds are to the millisecond. */
@@ -38,8 +31,6 @@ interface Followed {
   readonly measured: Measured;
   /** See {@linkcode Ended.round}. */
   readonly round: number | undefined;
-  /** See {@linkcode Ended.loaded}. */
-  readonly loaded: Ended["loaded"];
 }
 
 /** See {@linkcode Watch.lastSeconds}. */
@@ -50,9 +41,6 @@ const LAST_SECONDS = 10;
  *
  * @throws {StageFailure} If it fails or times out.
  * @throws {StageInterrupted} If it is interrupted.
- * @throws {DetachedJobError} If it goes on without this scheduler.
- * @throws {StaleKeyError} If another scheduler has taken its result.
- * @throws What `execution.ended` rejects with, if the executor can no longer follow it.
  */
 export async function follow(
   execution: Execution,
@@ -66,14 +54,13 @@ export async function follow(
   let done = false;
   let saved: string | undefined;
   let lastError = "";
-  let job = "";
   let started = new Date();
   let clock = performance.now();
   /** Runs from the end of its task to its own. */
   let ending: Disposable | undefined;
   const stop = (reason: unknown) => {
     failure ??= reason;
-    execution.stop(watch.grace, watch.signal.aborted)
+    execution.stop(watch.grace)
       // Thrown when the process has ended.
       .catch((error) => failure = error);
   };
@@ -148,7 +135,6 @@ export async function follow(
         lastError = "";
         break;
       case "queued":
-        job = line.job;
         if (line.state !== "RUNNING") timeout.pause();
         else if (hasStarted) timeout.start();
         break;
@@ -187,16 +173,7 @@ export async function follow(
   watch.signal.removeEventListener("abort", onAbort);
   if (end.status === "rejected") throw end.reason;
   const ended = end.value;
-  watch.onEnded?.(ended);
   for (const it of heard) if (it.status === "rejected") throw it.reason;
-  if (ended.followed === "left") {
-    throw new DetachedJobError(
-      `job ${job} goes on; run the pipeline again to follow it`,
-    );
-  }
-  if (ended.followed === "taken") {
-    throw new StaleKeyError(`another scheduler took the result of job ${job}`);
-  }
   if (failure instanceof StageInterrupted) throw new StageInterrupted(saved);
   if (failure !== undefined) throw failure;
   if (ended.reason !== undefined) throw new StageFailure(ended.reason);
@@ -216,7 +193,6 @@ export async function follow(
       metrics,
     },
     round: ended.round,
-    loaded: ended.loaded,
   };
 }
 

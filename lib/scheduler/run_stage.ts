@@ -2,18 +2,13 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, NotAFileError, treeDigest } from "../store/blobs.ts";
 import { canonicalJson } from "../store/digest.ts";
-import {
-  readSealed,
-  removeFolder,
-  removeIfThere,
-  writeSealed,
-} from "../store/files.ts";
+import { readSealed, removeFolder, writeSealed } from "../store/files.ts";
 import {
   type Manifest,
   MANIFEST_VERSION,
   replacedFiles,
 } from "../store/manifests.ts";
-import { type Fingerprint, fingerprint } from "../store/stats.ts";
+import type { Fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { attempt, type Attempted } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
@@ -24,7 +19,6 @@ import type { HeldGpus } from "./gpus.ts";
 import {
   claimOf,
   executorOf,
-  leftHolder,
   lockKey,
   lockMutex,
   type Slots,
@@ -32,7 +26,7 @@ import {
 } from "./limits.ts";
 import { openLog } from "./logs.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
-import { keptRunFolder, makeRunFolder, type RunFolder } from "./runs.ts";
+import { makeRunFolder } from "./runs.ts";
 import { makeVisible, setModes } from "./visible.ts";
 
 /** Options of {@linkcode runStage}. */
@@ -53,9 +47,7 @@ type StageOutcome =
   /** Another process has made the result in the meantime. */
   | { readonly state: "reused"; readonly decided: Reused }
   /** The failure, or the interruption, has been emitted. */
-  | { readonly state: "failed" | "interrupted" }
-  /** A job that an earlier run has left holds its mutex; see `awaitLeftHolder()`. */
-  | { readonly state: "blocked" };
+  | { readonly state: "failed" | "interrupted" };
 
 /**
  * Runs a stage whose result is not in the cache, and commits the result. The
@@ -63,7 +55,6 @@ type StageOutcome =
  * the result is committed, so only one of many processes runs it.
  *
  * @throws {StaleKeyError} If something that its key depends on has changed.
- * @throws {DetachedJobError} If its job goes on without this scheduler.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
@@ -82,9 +73,6 @@ export async function runStage(
   }
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(context, stage, options);
-  if (await leftHolder(context, stage, decided.key)) {
-    return { state: "blocked" };
-  }
   using gpus = await takeGpus(context, stage, options);
   emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
@@ -115,17 +103,13 @@ async function runOnce(
 ): Promise<Manifest | "failed" | "interrupted"> {
   const { store, graph: { pipeline } } = context;
   const { key, decision } = decided;
-  using folder = executorOf(context, stage).outlives === true
-    ? await keptRunFolder(
-      store,
-      pipeline,
-      stage.id,
-      key,
-      stage.mutex,
-      options.waiting,
-    )
-    : makeRunFolder(store, pipeline, stage.id, key);
-  removeIfThere(folder.log);
+  using folder = makeRunFolder(
+    store,
+    pipeline,
+    stage.id,
+    key,
+    executorOf(context, stage).restarts,
+  );
   using log = openLog(folder.log);
   const say = (event: Event) => {
     log.write(event);
@@ -136,15 +120,10 @@ async function runOnce(
     type: "started",
     stage: stage.id,
     attempt: number,
-    reason: folder.left
-      ? "an earlier run left its job"
-      : number > 1
-      ? "the last attempt failed"
-      : reason,
+    reason: number > 1 ? "the last attempt failed" : reason,
   });
-  let made: Attempted | undefined;
   try {
-    made = await attempt(context, stage, decided, folder, {
+    const made = await attempt(context, stage, decided, folder, {
       ...options,
       checkpoint: (sources) => takeCheckpoint(key, sources, store),
       emit: say,
@@ -155,9 +134,6 @@ async function runOnce(
       emit,
     });
   } catch (error) {
-    if (isTaken(folder, made?.output ?? folder.path, error)) {
-      throw new StaleKeyError("another scheduler took its result");
-    }
     if (!(error instanceof StageFailure)) throw error;
     const failures = store.makeFolder("failures", pipeline);
     const kept = join(failures, `${stage.id}.jsonl`);
@@ -193,19 +169,6 @@ async function runOnce(
     emit(end);
     return end.type;
   }
-}
-
-/**
- * True for an error because another scheduler, on a host that does not see the
- * locks of this one, has committed the result and taken the output.
- */
-function isTaken(
-  { isShared }: RunFolder,
-  output: string,
-  error: unknown,
-): boolean {
-  return isShared && fingerprint(output) === undefined &&
-    (error instanceof StageFailure || error instanceof Deno.errors.NotFound);
 }
 
 /**

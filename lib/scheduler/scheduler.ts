@@ -13,7 +13,6 @@ import {
 import type { Event, Summary } from "./events.ts";
 import {
   BusyError,
-  DetachedJobError,
   StageFailure,
   StaleKeyError,
   withCache,
@@ -192,8 +191,6 @@ class Scheduler {
   /** Aborts the waiting of stages that must no longer start. */
   readonly #halt = new AbortController();
   readonly #settled = new Map<string, Promise<Settled>>();
-  /** Keys of the stages that were decided on. */
-  readonly #keys = new Map<string, string>();
   /** Ends of the stages that are running or waiting to run, by key. */
   readonly #running = new Map<string, Promise<void>>();
   #slots: Promise<Slots> | undefined;
@@ -230,9 +227,7 @@ class Scheduler {
       if (this.#signal.aborted && error === this.#signal.reason) {
         return this.#skip(id, INTERRUPTED);
       }
-      if (error instanceof DetachedJobError || error instanceof Halt) {
-        return this.#skip(id, error.message);
-      }
+      if (error instanceof Halt) return this.#skip(id, error.message);
       if (error instanceof BusyError) this.busy ??= error;
       return this.#fail(id, error);
     }
@@ -288,7 +283,6 @@ class Scheduler {
     for (;;) {
       const decided = await decide(this.#context, stage, results);
       const { key } = decided;
-      this.#keys.set(id, key);
       if ("manifest" in decided) return await this.#reuse(id, decided);
       const twin = this.#running.get(key);
       if (twin !== undefined) {
@@ -301,8 +295,7 @@ class Scheduler {
       const { promise, resolve: end } = Promise.withResolvers<void>();
       this.#running.set(key, promise);
       try {
-        const settled = await this.#run(id, decided, results);
-        if (settled !== undefined) return settled;
+        return await this.#run(id, decided, results);
       } finally {
         this.#running.delete(key);
         end();
@@ -310,12 +303,12 @@ class Scheduler {
     }
   }
 
-  /** Runs a stage, unless another process makes its result meanwhile; undefined if it is to be decided again. */
+  /** Runs a stage, unless another process makes its result meanwhile. */
   async #run(
     id: string,
     decided: Exclude<Decided, Reused>,
     results: ReadonlyMap<string, Manifest>,
-  ): Promise<Settled | undefined> {
+  ): Promise<Settled> {
     const stage = stageOf(this.#context, id);
     const slots = await (this.#slots ??= this.#prepare());
     const { runStage } = await import("./run_stage.ts");
@@ -328,11 +321,6 @@ class Scheduler {
     };
     const outcome = await runStage(this.#context, stage, decided, options);
     switch (outcome.state) {
-      case "blocked": {
-        const { awaitLeftHolder } = await import("./limits.ts");
-        await awaitLeftHolder(this.#context, stage, this.#keys, options);
-        return undefined;
-      }
       case "failed":
         return this.#fail(id);
       case "interrupted":

@@ -56,7 +56,7 @@ export async function verify(
     graph.pipeline,
     id,
     reused.get(id)!.key,
-    executorOf(context, stage).outlives,
+    executorOf(context, stage).restarts,
   );
   // `logs` finds it as that of a run in progress.
   using log = openLog(folder.log);

@@ -1,5 +1,6 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
+import { join } from "../../store/paths.ts";
 import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
@@ -10,6 +11,7 @@ import {
   HELP,
   JSON_LINES,
   LIMIT_OPTIONS,
+  PROGRAM,
   settingsOf,
   withSettings,
 } from "../arguments/options.ts";
@@ -108,16 +110,23 @@ async function runPipeline(args: Arguments): Promise<number> {
   const say = (message: Message) => renderer.show(message);
   const note = (text: string) => say({ type: "note", text });
   const slurm = await slurmExecutor(args, note);
-  using interrupts = watchInterrupts(async (signal) => {
-    if (slurm !== undefined && !args.has("on-interrupt")) {
-      slurm.onInterrupt = await askForJobs(signal, note);
-    }
-    note(
-      slurm?.onInterrupt === "leave"
-        ? "Leaving the jobs running; run the same command again to follow them"
-        : "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+  if (slurm !== undefined && args.has("detach")) {
+    const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
+    const job = await slurm.submitScheduler(
+      [...PROGRAM, "pipeline", ...args.words(["detach"])],
+      log,
     );
-  });
+    note(
+      `Submitted the run as job ${job}; "deno task status" and "deno task logs" show its stages, "${log}" what it prints`,
+    );
+    renderer.end();
+    return EXIT.success;
+  }
+  using interrupts = watchInterrupts(() =>
+    note(
+      "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+    )
+  );
   const { signal } = interrupts;
   const engine = engineForRun(args, slurm, graph, store, say, signal);
   const outcome = new Outcome(graph.pipeline, store);
@@ -173,38 +182,3 @@ async function runPipeline(args: Arguments): Promise<number> {
 
 /** Maximum number of stages that run or wait in the queue of a cluster. */
 const MAX_JOBS = 10_000;
-
-/** Seconds to wait for an answer to {@linkcode askForJobs}. */
-const ANSWER_SECONDS = 30;
-
-/**
- * Asks in a terminal what to do with the jobs of an interrupted run. Without a
- * terminal they are cancelled; if the terminal was closed they are left.
- */
-async function askForJobs(
-  signal: Deno.Signal,
-  note: (text: string) => void,
-): Promise<"cancel" | "leave"> {
-  if (signal === "SIGHUP") return "leave";
-  if (signal === "SIGTERM" || !Deno.stdin.isTerminal()) return "cancel";
-  note(
-    `Cancel the jobs of this run? c: cancel, l: leave them running (default after ${ANSWER_SECONDS} s)`,
-  );
-  const { promise, resolve } = Promise.withResolvers<"leave">();
-  const timer = setTimeout(() => resolve("leave"), ANSWER_SECONDS * 1000);
-  const answer = async () => {
-    const buffer = new Uint8Array(64);
-    for (;;) {
-      const count = await Deno.stdin.read(buffer);
-      if (count === null) return "leave";
-      const [letter] = new TextDecoder().decode(buffer.subarray(0, count))
-        .trim().toLowerCase();
-      if (letter === "c") return "cancel";
-      if (letter === "l") return "leave";
-      note("Type c or l, then Enter");
-    }
-  };
-  const answered = await Promise.race([answer(), promise]);
-  clearTimeout(timer);
-  return answered;
-}

@@ -235,7 +235,7 @@ export const statusCommand: Command = {
   name: "status",
   usage: "PIPELINE",
   description:
-    "Show the state of each stage of a pipeline with these parameters: running, ended (a job that no run follows), failed, interrupted, or what a run would do, with the time and the duration of its last run.",
+    "Show the state of each stage of a pipeline with these parameters: running, failed, interrupted, or what a run would do, with the time and the duration of its last run.",
   options: [...KEY_OPTIONS, JSON_LINES, HELP],
   examples: [
     ["smoke", "Show the state of each stage"],
@@ -268,9 +268,6 @@ function statusOf(
   style: Style,
 ): { state: string; color: (text: string) => string; text: string } {
   const { cyan, green, red, yellow } = style;
-  if (live?.ended !== undefined) {
-    return { state: "ended", color: yellow, text: live.ended };
-  }
   if (live !== undefined) {
     const since = `since ${localTime(live.started)}, by ${live.holder}`;
     return { state: "running", color: cyan, text: since };

@@ -101,7 +101,6 @@ await perform(task);
       ...stageEnvironment({}, [engine], temporary),
       CUDA_VISIBLE_DEVICES: gpus.join(),
     },
-    code: [],
     startsPrograms: true,
     folder,
   });

@@ -199,20 +199,17 @@ export class Follower {
     const log = this.#log(stage.id);
     const isDone = decision.state === "unchanged" ||
       decision.state === "restore";
-    const isRunning = live !== undefined && live.ended === undefined;
-    const state = isRunning
+    const state = live !== undefined
       ? "running"
       : isDone
       ? "done"
-      : live !== undefined
-      ? "waiting"
       : failure !== undefined && !failure.interrupted
       ? "failed"
       : "waiting";
     const reason = state === "failed"
       ? failure!.message
       : state === "waiting" && "reason" in decision
-      ? live?.ended ?? decision.reason
+      ? decision.reason
       : undefined;
     return {
       id: stage.id,
@@ -220,8 +217,8 @@ export class Follower {
       needs: [...new Set(Object.values(stage.inputs).flat())],
       state,
       ...(reason !== undefined && { reason }),
-      ...(isRunning && { started: live.started }),
-      ...(isRunning && log?.progress && { progress: log.progress }),
+      ...(live && { started: live.started }),
+      ...(live && log?.progress && { progress: log.progress }),
       ...(log && { log: log.file }),
       points: Object.fromEntries(
         [...log?.series ?? []].map(([name, points]) => [name, points.length]),

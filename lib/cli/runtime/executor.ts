@@ -26,14 +26,7 @@ export const CLUSTER_OPTIONS: readonly Option[] = [
   {
     name: "detach",
     description:
-      "With slurm: submit the stages that are ready, and exit; run the command again to go on",
-  },
-  {
-    name: "on-interrupt",
-    value: "WHAT",
-    choices: ["cancel", "leave"],
-    description:
-      "With slurm: on Ctrl-C, cancel jobs or leave them running (default: ask in a terminal, else cancel)",
+      "With slurm: submit the run itself as a job, and exit; status and logs show how it goes on",
   },
 ];
 
@@ -51,10 +44,9 @@ export async function slurmExecutor(
   const profile = await readProfile();
   const name = args.value("executor") ?? profile?.executor ?? "local";
   if (name !== "slurm") {
-    const unused = ["detach", "on-interrupt"].find((it) => args.has(it));
-    if (unused === undefined) return undefined;
+    if (!args.has("detach")) return undefined;
     throw new UsageError(
-      `Option "--${unused}" requires "--executor slurm": stages of the executor "${name}" end with the run`,
+      `Option "--detach" requires "--executor slurm": the executor "${name}" submits no jobs`,
     );
   }
   const { Slurm } = await import("../../scheduler/executors/slurm.ts");
@@ -66,8 +58,6 @@ export async function slurmExecutor(
     stages: {},
     ...own,
     jobs: args.integer("jobs", 1) ?? own.jobs ?? MAX_JOBS,
-    detach: args.has("detach"),
-    onInterrupt: args.value("on-interrupt") === "leave" ? "leave" : "cancel",
     pace: { ...PACE, ...(warning !== undefined && { warning }) },
   };
   return new Slurm(settings, note);
@@ -118,7 +108,7 @@ export async function openPlanned(
 /** What a profile file may contain, besides the settings of the executor that are options. */
 type Profile =
   & { readonly executor?: "local" | "slurm"; readonly warning?: number }
-  & Partial<Omit<SlurmSettings, "detach" | "onInterrupt" | "pace">>;
+  & Partial<Omit<SlurmSettings, "pace">>;
 
 /** Path of the user's profile: `$DYLORA_PROFILE`, or `dylora/profile.yaml` in the user's configuration folder. */
 function profilePath(): string | undefined {

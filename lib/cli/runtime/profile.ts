@@ -22,10 +22,13 @@ const kind = {
   arguments: z.array(z.string().startsWith("--")).optional(),
 };
 
+const { jobs: _, ...scheduler } = kind;
+
 const Profile = z.strictObject({
   executor: z.enum(["local", "slurm"]).optional(),
   ...kind,
   warning: Duration.optional(),
+  scheduler: z.strictObject(scheduler).optional(),
   stages: z.record(
     z.string(),
     z.strictObject({ ...kind, run: z.enum(["slurm", "local"]).optional() }),

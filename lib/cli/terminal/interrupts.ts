@@ -53,11 +53,10 @@ export async function interruptible(
  * is ignored after another signal, and without a terminal, as under `nohup`: that
  * SIGHUP is to be ignored is lost on the way through `deno task`.
  *
- * @param onFirst Called at the first signal, to notify the user. If it returns a
- * promise, the stop begins when that settles.
+ * @param onFirst Called at the first signal, to notify the user.
  */
 export function watchInterrupts(
-  onFirst: (signal: Deno.Signal) => void | Promise<void>,
+  onFirst: (signal: Deno.Signal) => void,
 ): Interrupts {
   const controller = new AbortController();
   let code: number | undefined;
@@ -81,10 +80,8 @@ export function watchInterrupts(
       }
       press();
       code = exitCode;
-      const abort = () => controller.abort(new Error("Interrupted"));
-      const told = onFirst(signal);
-      if (told === undefined) abort();
-      else told.finally(abort);
+      onFirst(signal);
+      controller.abort(new Error("Interrupted"));
     };
     Deno.addSignalListener(signal, listener);
     return () => Deno.removeSignalListener(signal, listener);

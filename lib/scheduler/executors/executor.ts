@@ -1,5 +1,3 @@
-import type { Fingerprint } from "../../store/stats.ts";
-
 /**
  * Stands for the number of a start (0, 1, ...) in the arguments, environment,
  * input and names of files of a job whose executor may start it again.
@@ -15,21 +13,11 @@ export interface Executor {
    */
   readonly allots: boolean;
   /**
-   * True if jobs outlive the scheduler that started them. `start()` then follows
-   * the job that an earlier scheduler started in the same run folder. When no
-   * scheduler follows it, `left_job.ts` says what it has written and how it goes
-   * on. The process of an earlier start may still live on a node that was lost,
-   * so {@linkcode ROUND} gives each start an output folder and a temporary folder
-   * of its own, which the executor creates.
+   * True if it may start a job again. The process of an earlier start may still
+   * live on a node that was lost, so {@linkcode ROUND} gives each start an output
+   * folder and a temporary folder of its own, which the executor creates.
    */
-  readonly outlives?: boolean;
-  /** True if it leaves each job as soon as it is submitted. */
-  readonly leaves?: boolean;
-  /**
-   * Whether the job that an earlier scheduler left in a run folder goes on. An
-   * executor that cannot tell has none.
-   */
-  goesOn?(folder: string): Promise<boolean>;
+  readonly restarts?: boolean;
   /** The executor that runs the stages of a task; this one if absent. */
   of?(task: PlacedTask): Executor;
   /** Starts, or queues, a job. */
@@ -57,8 +45,6 @@ export interface Job {
   readonly resources: JobResources;
   /** Arguments of the Deno executable. */
   readonly args: readonly string[];
-  /** The files of its code, whether or not they exist. */
-  readonly code: readonly string[];
   /** File that becomes its standard input. */
   readonly input: string;
   /** Its whole environment. */
@@ -108,9 +94,7 @@ export interface Execution {
   readonly started: Promise<void>;
   /**
    * Resolves when the process has ended, and with it every process that it
-   * started. Rejects if the executor can no longer follow the process, which may
-   * go on: an executor whose jobs outlive the scheduler then follows it in a
-   * later run.
+   * started.
    */
   readonly ended: Promise<Ended>;
   /**
@@ -122,10 +106,9 @@ export interface Execution {
   readonly note?: string;
   /**
    * Asks the process to end, and kills it and all it started after `grace`
-   * seconds. If the run is `interrupted`, a job that outlives the scheduler may
-   * be left alone instead. Resolves when it has ended or is no longer followed.
+   * seconds. Resolves when it has ended.
    */
-  stop(grace: number, interrupted?: boolean): Promise<void>;
+  stop(grace: number): Promise<void>;
 }
 
 /** How a process ended. */
@@ -135,18 +118,8 @@ export interface Ended {
   readonly signal?: string;
   /** Why it ended, if the executor knows more than the exit code says. */
   readonly reason?: string;
-  /**
-   * What the files in {@linkcode Job.code} were from the start of the process
-   * until it was ready, if the executor knows that they did not change meanwhile.
-   */
-  readonly loaded?: readonly (Fingerprint | undefined)[];
   /** Number of the start whose output counts; see {@linkcode ROUND}. */
   readonly round?: number;
   /** When the process started and how long it ran, if the executor has measured it. */
   readonly measured?: { readonly started: Date; readonly seconds: number };
-  /**
-   * Set if this scheduler no longer follows the job. `left`: it goes on, and a
-   * later run follows it. `taken`: another scheduler has committed its result.
-   */
-  readonly followed?: "left" | "taken";
 }

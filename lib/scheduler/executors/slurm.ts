@@ -3,11 +3,11 @@ import { removeFolder } from "../../store/files.ts";
 import type { Execution, Executor, Job, PlacedTask } from "./executor.ts";
 import { local } from "./local.ts";
 import { Batches } from "./slurm_batches.ts";
-import { type QueuedJob, SlurmClient, SlurmError } from "./slurm_client.ts";
+import { SlurmClient, SlurmError } from "./slurm_client.ts";
 import { FollowedJob } from "./slurm_followed.ts";
 import {
   jobOf,
-  type Note,
+  quoted,
   readBegan,
   readNote,
   writeScript,
@@ -16,9 +16,9 @@ import {
   kindOf,
   nodesOf,
   sbatchOptions,
+  schedulerOptions,
   type SlurmSettings,
 } from "./slurm_settings.ts";
-import { unfollowed, verdictIn } from "./slurm_verdict.ts";
 
 /** Answer of a node to a probe. */
 export interface NodeAnswer {
@@ -41,10 +41,7 @@ const MARK = "\x1e";
  */
 export class Slurm implements Executor {
   readonly allots = true;
-  readonly outlives = true;
-  readonly leaves: boolean;
-  /** What happens to jobs when the run is interrupted. */
-  onInterrupt: SlurmSettings["onInterrupt"];
+  readonly restarts = true;
   readonly #settings: SlurmSettings;
   readonly #client: SlurmClient;
   readonly #say: (text: string) => void;
@@ -58,18 +55,12 @@ export class Slurm implements Executor {
   #pause = 0;
   /** True while the controller does not answer. */
   #unreachable = false;
-  /** The last answer about jobs of other runs, and until when it is good enough. */
-  #listed:
-    | { readonly jobs: readonly QueuedJob[]; readonly until: number }
-    | undefined;
   /** Jobs to remove from the queue, since others replace them. */
   #discarded: string[] = [];
 
   /** @param say Shows the user a message that concerns no single stage. */
   constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
     this.#settings = settings;
-    this.leaves = settings.detach;
-    this.onInterrupt = settings.onInterrupt;
     this.#say = say;
     this.#client = new SlurmClient(settings.pace.call);
     this.#batches = new Batches({
@@ -89,34 +80,19 @@ export class Slurm implements Executor {
   }
 
   start(job: Job): Execution {
-    const note = this.#noteIn(job.folder);
-    if (note === undefined) {
-      const machine = this.#machines.get(nodesOf(this.#settings, job.task));
-      writeScript(job, job.needs.length > 0 ? machine : undefined);
-    }
-    return this.#start(job, note);
+    const machine = this.#machines.get(nodesOf(this.#settings, job.task));
+    writeScript(job, job.needs.length > 0 ? machine : undefined);
+    return this.#start(job);
   }
 
-  /** The note of the job that an earlier scheduler left in a run folder, if there is one. */
-  #noteIn(folder: string): Note | undefined {
-    try {
-      const note = readNote(folder);
-      // Otherwise, a cluster whose controller is down might seem to be none.
-      if (note?.array !== undefined) this.#client.isSetUp = true;
-      return note;
-    } catch (error) {
-      throw unfollowed(error, undefined);
-    }
-  }
-
-  #start(job: Job, note: Note | undefined, mayBeLeft = true): Execution {
+  #start(job: Job): Execution {
     const { pace } = this.#settings;
     const options = sbatchOptions(this.#settings, job);
-    const followed = new FollowedJob(job, options, note, pace, {
+    const followed = new FollowedJob(job, options, pace, {
       askNow: () => this.#askNow(),
       discard: (id) => this.#discarded.push(id),
       finished: (it) => this.#jobs.delete(it),
-    }, mayBeLeft);
+    });
     this.#jobs.add(followed);
     this.#askNow();
     if (!this.#working) this.#work();
@@ -127,14 +103,29 @@ export class Slurm implements Executor {
       started: followed.started.promise,
       ended: followed.ended.promise,
       isRunning: () => followed.isRunning(),
-      stop: async (grace, interrupted = false) => {
-        if (interrupted && this.onInterrupt === "leave") followed.leaves = true;
+      stop: async (grace) => {
         const deadline = performance.now() + grace * 1000;
         followed.stop ??= { asked: false, killed: false, deadline };
         this.#wake();
         await Promise.allSettled([followed.ended.promise]);
       },
     };
+  }
+
+  /**
+   * Submits a scheduler as a job of its own.
+   *
+   * @param args Arguments of the Deno executable.
+   * @param log File for what it prints, which only its owner may read.
+   * @returns Number of the job.
+   */
+  async submitScheduler(args: readonly string[], log: string): Promise<string> {
+    Deno.openSync(log, { append: true, create: true, mode: 0o600 }).close();
+    const command = [Deno.execPath(), ...args].map(quoted).join(" ");
+    return await this.#client.submit(
+      schedulerOptions(this.#settings, log),
+      `#!/bin/bash\nexec ${command}\n`,
+    );
   }
 
   /** Calls `squeue` as soon as possible, and often after that. */
@@ -174,13 +165,12 @@ export class Slurm implements Executor {
         resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
         input,
         startsPrograms: true,
-        code: [],
         folder,
         checkpoint: join(folder, "checkpoint"),
         mark: MARK,
       };
       writeScript(job, undefined, true);
-      const execution = this.#start(job, undefined, false);
+      const execution = this.#start(job);
       const stop = () => execution.stop(0);
       signal.addEventListener("abort", stop, { once: true });
       const [stdout, stderr, ended] = await Promise.all([
@@ -190,7 +180,7 @@ export class Slurm implements Executor {
       ]);
       signal.removeEventListener("abort", stop);
       signal.throwIfAborted();
-      if (ended.code !== 0 || ended.followed !== undefined) {
+      if (ended.code !== 0) {
         throw new Error(
           `The job that probes the engine of a node (${
             this.nodesOf(task)
@@ -219,20 +209,6 @@ export class Slurm implements Executor {
     if (id !== undefined) await this.#client.kill([id]);
   }
 
-  async goesOn(folder: string): Promise<boolean> {
-    const note = this.#noteIn(folder);
-    if (note === undefined) return false;
-    const isActive = (jobs: readonly QueuedJob[]) =>
-      verdictIn(jobs, note) === "active";
-    const { jobs = [], until = 0 } = this.#listed ?? {};
-    if (performance.now() < until && isActive(jobs)) return true;
-    const fresh = await this.#reach(() => this.#client.queue());
-    if (fresh === undefined) return true;
-    const { slowest } = this.#settings.pace;
-    this.#listed = { jobs: fresh, until: performance.now() + slowest * 1000 };
-    return isActive(fresh);
-  }
-
   /** Follows all jobs until there are none left. */
   async #work(): Promise<void> {
     this.#working = true;
@@ -245,7 +221,6 @@ export class Slurm implements Executor {
           if (asked || !isPending || looks-- > 0) job.look();
         }
         await this.#stopJobs();
-        this.#leaveJobs();
         await this.#batches.submit();
         if (this.#jobs.size > 0) await this.#sleep();
       }
@@ -327,9 +302,7 @@ export class Slurm implements Executor {
   /** Ends the jobs that were asked to stop. */
   async #stopJobs(): Promise<void> {
     const now = performance.now();
-    const stopping = [...this.#jobs].filter(({ stop, leaves }) =>
-      stop !== undefined && !leaves
-    );
+    const stopping = [...this.#jobs].filter(({ stop }) => stop !== undefined);
     for (const job of stopping) {
       if (job.note === undefined) job.finish({ code: 1 });
     }
@@ -361,22 +334,6 @@ export class Slurm implements Executor {
         for (const { stop } of kill) stop!.killed = true;
       });
       this.#askNow();
-    }
-  }
-
-  /** Stops following the jobs that go on without this scheduler. */
-  #leaveJobs(): void {
-    for (const job of this.#jobs) {
-      const leaves = job.leaves ||
-        this.leaves && job.stop === undefined && job.mayBeLeft;
-      if (!leaves || job.over !== undefined || job.arriving !== undefined) {
-        continue;
-      }
-      if (job.note === undefined) {
-        if (job.leaves) job.finish({ code: 1 });
-      } else if (job.leaves || job.state !== "") {
-        job.finish({ code: 0, followed: "left" });
-      }
     }
   }
 }

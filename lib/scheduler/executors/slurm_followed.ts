@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { fingerprint } from "../../store/stats.ts";
 import type { Ended, Job, JobEvent } from "./executor.ts";
 import type { QueuedJob } from "./slurm_client.ts";
 import {
@@ -15,13 +14,7 @@ import {
 } from "./slurm_job.ts";
 import { hasArrived, hasCheckpoint, Tail } from "./slurm_output.ts";
 import type { Pace } from "./slurm_settings.ts";
-import {
-  causeOf,
-  endedBy,
-  mayStartAgain,
-  unfollowed,
-  verdict,
-} from "./slurm_verdict.ts";
+import { causeOf, endedBy, mayStartAgain, verdict } from "./slurm_verdict.ts";
 
 /** The executor, as far as a job needs it. */
 interface Follower {
@@ -54,15 +47,11 @@ export class FollowedJob {
   stop:
     | { asked: boolean; killed: boolean; readonly deadline: number }
     | undefined;
-  /** True if the run was interrupted and leaves it. */
-  leaves = false;
-  /** False if no later run can follow it. */
-  readonly mayBeLeft: boolean;
   readonly #pace: Pace;
   readonly #follower: Follower;
   #note: Note | undefined;
   /** The round whose files are read. */
-  #round: number;
+  #round = 0;
   /** Since when `squeue` has not listed it. */
   #missing: number | undefined;
   /** Number of submissions since its last start that did not start it. */
@@ -74,22 +63,16 @@ export class FollowedJob {
   /** Called with whether it runs, when Slurm has been asked. */
   #listeners: ((isRunning: boolean) => void)[] = [];
 
-  /** @param note What an earlier scheduler noted when it submitted the job. */
   constructor(
     job: Job,
     options: readonly string[],
-    note: Note | undefined,
     pace: Pace,
     follower: Follower,
-    mayBeLeft = true,
   ) {
     this.job = job;
     this.options = options;
-    this.#note = note;
-    this.#round = note?.round ?? 0;
     this.#pace = pace;
     this.#follower = follower;
-    this.mayBeLeft = mayBeLeft;
   }
 
   /** The note of its submission; undefined before that. */
@@ -222,7 +205,7 @@ export class FollowedJob {
     return true;
   }
 
-  /** Reads the files of the job, unless another scheduler has taken its result and removed them. */
+  /** Reads the files of the job. */
   look(): void {
     this.#withFiles(() => this.#lookAtRound());
   }
@@ -232,10 +215,7 @@ export class FollowedJob {
     try {
       return work();
     } catch (error) {
-      const isGone = error instanceof Deno.errors.NotFound &&
-        fingerprint(this.job.folder) === undefined;
-      if (isGone) this.finish({ code: 0, followed: "taken" });
-      else this.lose(error);
+      this.lose(error);
       return undefined;
     }
   }
@@ -244,9 +224,6 @@ export class FollowedJob {
   #lookAtRound(): void {
     const { folder } = this.job;
     if (this.#note === undefined) return;
-    if (fingerprint(folder) === undefined) {
-      return this.finish({ code: 0, followed: "taken" });
-    }
     for (;;) {
       const end = readEnd(folder, this.#round);
       if (readBegan(folder, this.#round) !== undefined) this.started.resolve();
@@ -302,7 +279,7 @@ export class FollowedJob {
     this.stdout.read(join(this.job.folder, `stdout-${this.#round}`));
     this.stderr.read(join(this.job.folder, `stderr-${this.#round}`));
     // A job that the user cancels is over when Slurm says so too.
-    if (mayStartAgain(end) || this.stop !== undefined && !this.leaves) {
+    if (mayStartAgain(end) || this.stop !== undefined) {
       this.over = { since: now, end };
       this.#follower.askNow();
       return;
@@ -360,14 +337,10 @@ export class FollowedJob {
     this.ended.resolve(ended);
   }
 
-  /** Ends following the job because of an error that does not tell how it ends. */
+  /** Ends the job, which cannot be followed because of an error. */
   lose(error: unknown): void {
-    if (this.#note === undefined || !this.mayBeLeft) {
-      this.finish({ code: 1, reason: causeOf(error) });
-      return;
-    }
-    this.#close();
-    this.ended.reject(unfollowed(error, this.id));
+    if (this.#note !== undefined) this.#discard();
+    this.finish({ code: 1, reason: causeOf(error) });
   }
 
   #close(): void {

@@ -33,8 +33,6 @@ export interface End {
   /** Number of files in the output, and their bytes. */
   readonly files: number;
   readonly bytes: number;
-  /** Size, times in seconds and inode of each file in `Job.code`, if they were the same before the start and when the process was ready. */
-  readonly loaded?: readonly (readonly number[] | null)[] | null;
 }
 
 /** The script of a batch: task I of the array runs the job in the I-th folder. Without an array, there is one. */
@@ -76,8 +74,6 @@ export function writeScript(
         "@COMMAND@",
         () => [Deno.execPath(), ...job.args].map(quoted).join(" "),
       )
-      .replace("@CODE@", () => job.code.map(quoted).join(" "))
-      .replace("@READY@", () => quoted(`${job.mark}{"type":"ready"}`))
       .replace("@INPUT@", () => quoted(job.input))
       .replace("@CHECKPOINT@", () => quoted(job.checkpoint))
       .replace("@GPUS@", () => seesGpus ? "1" : "")
@@ -122,27 +118,7 @@ for file in *@R@*; do
 done
 began=$(now) node=\${SLURMD_NODENAME:-$(uname -n)} machine=$(machine)
 put "began-$round" "{\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\"}"
-modules=(@CODE@)
-stamps() {
-  local module present=() lines i=0
-  for module in "\${modules[@]}"; do [ ! -e "$module" ] || present+=("$module"); done
-  mapfile -t lines < <(stat -L -c '[%s,%.3Y,%.3Z,%i]' -- "\${present[@]}")
-  for module in "\${modules[@]}"; do
-    [ -e "$module" ] && printf '%s,' "\${lines[i++]}" || printf 'null,'
-  done
-}
-# Once the process has loaded its code, notes what that was, if it has not changed meanwhile.
-loaded() {
-  grep -qF @READY@ "stdout-$round" || return 1
-  local noted=null
-  [ "$(stamps)" != "$before" ] || noted="[\${before%,}]"
-  put "loaded-$round" "$noted"
-}
 finish() {
-  [ -e "loaded-$round" ] || {
-    [ -z "$watcher" ] || kill -KILL -- "-$watcher"
-    loaded || put "loaded-$round" null
-  }
   local files=0 bytes=0 size fresh=false
   while read -r size; do files=$((files + 1)) bytes=$((bytes + size)); done \\
     < <(find "output-$round" -type f -printf '%s\\n')
@@ -150,10 +126,10 @@ finish() {
   put "end-$round" "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"fresh\\":$fresh,\\
 \\"began\\":$began,\\"ended\\":$(now),\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\",\\
 \\"stdout\\":$(stat -c %s "stdout-$round"),\\"stderr\\":$(stat -c %s "stderr-$round"),\\
-\\"files\\":$files,\\"bytes\\":$bytes,\\"loaded\\":$(<"loaded-$round")}"
+\\"files\\":$files,\\"bytes\\":$bytes}"
   exit "$1"
 }
-cause= watcher=
+cause=
 : >"stdout-$round"
 : >"stderr-$round"
 expected=@MACHINE@
@@ -162,7 +138,6 @@ if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
   finish 1
 fi
 set -m
-before=$(stamps)
 [ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
 variables=(@ENV@)
 command=(@COMMAND@)
@@ -170,8 +145,6 @@ env -i "\${variables[@]//@R@/$round}" \\
   \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} \\
   "\${command[@]//@R@/$round}" <"input-$round" >"stdout-$round" 2>"stderr-$round" &
 child=$!
-{ until loaded; do kill -0 "$child" && sleep 0.2 || exit; done; } &
-watcher=$!
 caught=
 trap 'caught=1 cause=limit; kill -TERM "$child"' USR1
 trap 'caught=1 cause=\${cause:-term}; kill -TERM "$child"' TERM
@@ -189,7 +162,8 @@ kill -KILL -- "-$child"
 finish "$code"
 `;
 
-function quoted(text: string): string {
+/** A text as a word of a shell. */
+export function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 

@@ -24,10 +24,8 @@ export interface SlurmSettings extends SlurmKind {
   readonly jobs: number;
   /** Differences for some tasks, by name or by a pattern with `*`. The last match counts. */
   readonly stages: Readonly<Record<string, SlurmKind>>;
-  /** True to submit the stages that are ready and then leave the jobs. */
-  readonly detach: boolean;
-  /** What happens to jobs when the run is interrupted. */
-  readonly onInterrupt: "cancel" | "leave";
+  /** How the scheduler itself is submitted. By default, its partition, account and QOS are those of jobs. */
+  readonly scheduler?: Omit<SlurmKind, "jobs" | "run"> | undefined;
   readonly pace: Pace;
 }
 
@@ -95,8 +93,6 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const memory = job.resources.memory || kind.memory;
   const time = Math.min(job.resources.time ?? kind.time ?? Infinity, timeout);
   const warning = Math.min(settings.pace.warning, time / 4);
-  const given = (name: string, value: string | number | undefined) =>
-    value === undefined ? [] : [`--${name}=${value}`];
   return [
     // Passes no environment, neither of the scheduler nor of a login shell on the node: the script sets its own.
     "--export=NIL",
@@ -109,15 +105,49 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
     "--ntasks=1",
     `--cpus-per-task=${cpus}`,
     `--signal=B:USR1@${Math.ceil(warning)}`,
+    ...given("gres", gpus > 0 ? `gpu:${gpus}` : undefined),
+    ...kindOptions({ ...kind, memory, time }),
+  ];
+}
+
+/**
+ * Options of `sbatch` for the scheduler itself, which gets this environment.
+ *
+ * @param log File for what it prints.
+ */
+export function schedulerOptions(
+  { partition, account, qos, scheduler }: SlurmSettings,
+  log: string,
+): string[] {
+  return [
+    "--export=ALL",
+    "--requeue",
+    "--input=/dev/null",
+    `--output=${log}`,
+    "--open-mode=append",
+    `--chdir=${Deno.cwd()}`,
+    "--job-name=dylora-scheduler",
+    "--nodes=1",
+    "--ntasks=1",
+    ...kindOptions({ partition, account, qos, ...scheduler }),
+  ];
+}
+
+function kindOptions(kind: SlurmKind): string[] {
+  const { memory, time = Infinity } = kind;
+  return [
     ...given("mem", memory && `${Math.ceil(memory / 2 ** 20)}M`),
     ...given("time", time < Infinity ? slurmTime(time) : undefined),
-    ...given("gres", gpus > 0 ? `gpu:${gpus}` : undefined),
     ...given("partition", kind.partition),
     ...given("account", kind.account),
     ...given("qos", kind.qos),
     ...given("constraint", kind.constraint),
     ...kind.arguments ?? [],
   ];
+}
+
+function given(name: string, value: string | number | undefined): string[] {
+  return value === undefined ? [] : [`--${name}=${value}`];
 }
 
 /** Seconds as `HOURS:MINUTES:SECONDS`. */

@@ -1,6 +1,5 @@
 import type { Ended } from "./executor.ts";
-import type { QueuedJob } from "./slurm_client.ts";
-import { type End, jobOf, type Note } from "./slurm_job.ts";
+import type { End } from "./slurm_job.ts";
 
 /** Properties of a job, for messages. */
 interface Known {
@@ -72,23 +71,6 @@ export function verdict(
   }
 }
 
-/**
- * Judges a job by all that the controller lists. Before the number of the job is
- * known, it is found by its batch.
- */
-export function verdictIn(jobs: readonly QueuedJob[], note: Note): Verdict {
-  const array = note.array ??
-    jobs.find(({ comment }) => comment === note.batch)?.id.split("_")[0];
-  const id = array && jobOf({ ...note, array });
-  const listed = jobs.find((job) => job.id === id);
-  if (listed === undefined) {
-    const job = id === undefined ? "Its job" : `Job ${id}`;
-    return { reason: `${job} is no longer in the queue` };
-  }
-  const { state, reason, node } = listed;
-  return verdict(state, reason, { job: listed.id, node });
-}
-
 /** True if only Slurm knows whether a job starts again after such an end: it may have been cancelled, pre-empted or out of memory. */
 export function mayStartAgain({ code, cause }: End): boolean {
   return cause === "term" && code !== 0 || code === 137;
@@ -116,19 +98,6 @@ export function endedBy(
       started: new Date(end.began),
       seconds: (end.ended - end.began) / 1000,
     },
-    ...(end.loaded && {
-      loaded: end.loaded.map((stamp) => {
-        if (stamp === null) return undefined;
-        const [size, modified, changed, inode] = stamp;
-        return {
-          size: size!,
-          modified: Math.round(1000 * modified!),
-          // As Deno gives it, in whole seconds.
-          changed: 1000 * Math.floor(changed!),
-          inode: inode!,
-        };
-      }),
-    }),
   };
 }
 
@@ -140,16 +109,6 @@ const SIGNALS: Readonly<Record<number, string>> = {
   11: "SIGSEGV",
   15: "SIGTERM",
 };
-
-/** The error of a stage whose job goes on, while the executor cannot follow it. */
-export function unfollowed(error: unknown, id: string | undefined): Error {
-  return new Error(
-    `${causeOf(error)}; ${
-      id === undefined ? "the stage's job" : `job ${id}`
-    } goes on, and the next run takes it up`,
-    { cause: error },
-  );
-}
 
 /** Message of an error; of a bug, with its place. */
 export function causeOf(error: unknown): string {

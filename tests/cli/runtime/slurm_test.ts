@@ -4,7 +4,7 @@ import { loadProfile } from "../../../lib/cli/runtime/profile.ts";
 import { listFiles } from "../../../lib/store/blobs.ts";
 import { readSealed, writeSealed } from "../../../lib/store/files.ts";
 import { slurm, slurmTest } from "../../scheduler/executors/cluster.ts";
-import { IS_LONG } from "../../scheduler/executors/waiting_stages.ts";
+import { IS_LONG, stateOf } from "../../scheduler/executors/waiting_stages.ts";
 import { linesOf } from "../../../lib/scheduler/process.ts";
 import { callMain, CliProject, spawnMain } from "../project.ts";
 
@@ -218,116 +218,39 @@ stages:
   },
 );
 
-/**
- * Leaves a job that waits in the queue, follows it by `logs -f`, and does
- * something with it when its state is printed.
- *
- * @returns Its number, and what is printed after its states, without the times.
- */
-async function followWaiting(
-  then: (job: string) => Promise<string>,
-): Promise<{ job: string; lines: string[] }> {
-  using project = new CliProject(`name: test
-stages:
-  first: { task: make, with: { text: a } }
-`);
-  project.write("profile.yaml", "arguments: [--hold]\n");
-  Deno.env.set("DYLORA_PROFILE", project.path("profile.yaml"));
-  try {
-    const flags = ["--executor", "slurm"];
-    const { stdout } = await project.call("pipeline", ...flags, "--detach");
-    const [, job] = /job (\d+) goes on/.exec(stdout) ?? [];
-    const following = project.spawn("logs", "first", "-f");
-    const lines: string[] = [];
-    for await (const line of linesOf(following.stdout)) {
-      lines.push(line.slice(10));
-      if (lines.length === 2) await then(job!);
-    }
-    await following.stderr.cancel();
-    assertEquals((await following.status).code, 0);
-    assertMatch(lines[1] ?? "", new RegExp(`^job ${job}: PENDING`));
-    return {
-      job: job!,
-      lines: lines.slice(1).filter((it) => !/^job /.test(it)),
-    };
-  } finally {
-    Deno.env.delete("DYLORA_PROFILE");
-  }
-}
-
 slurmTest(
-  "logs -f waits for a job that has not started and that no run follows",
-  async () => {
-    const { lines } = await followWaiting((job) =>
-      slurm("scontrol", "release", job)
-    );
-    assertEquals(lines, ["makes a", "length = 1", "1/2 steps, half of it"]);
-  },
-);
-
-slurmTest(
-  "logs -f ends, and says why, if such a job is cancelled",
-  async () => {
-    const { job, lines } = await followWaiting((job) => slurm("scancel", job));
-    assertEquals(lines, [
-      `Job ${job} was cancelled, not by this run; the stage had not started`,
-    ]);
-  },
-);
-
-slurmTest(
-  "pipeline --detach leaves its jobs, and status shows them",
+  "pipeline --detach submits the run itself as a job, whose stages status shows and logs -f follows",
   async (cluster) => {
     using project = new CliProject(`name: test
 stages:
-  long: { task: make, with: { text: a, seconds: 60 } }
+  long: { task: make, with: { text: a, seconds: 2 } }
 `);
-    const flags = ["--executor", "slurm"];
     const { code, stdout } = await project.call(
-      "pipeline",
-      ...flags,
-      "--detach",
+      ...["pipeline", "--executor", "slurm", "--detach"],
     );
     assertEquals(code, 0);
-    const [, job] = /job (\d+) goes on/.exec(stdout) ?? [];
-    const status = await project.call("status", ...flags);
-    assertMatch(status.stdout, /running +long .* by a job that no run follows/);
-    const following = project.spawn("logs", "long", "-f");
-    const followed: string[] = [];
-    for await (const line of linesOf(following.stdout)) {
-      followed.push(line);
-      if (line.endsWith("half of it")) following.kill("SIGINT");
-    }
-    await following.stderr.cancel();
-    await following.status;
-    const [started, queued, ...ownLines] = followed.map((line) =>
-      line.slice(10)
-    );
+    const [, job, log] =
+      /as job (\d+); .*, "(.*)" what it prints/.exec(stdout) ?? [];
     assertMatch(
-      `${started}, ${queued}`,
-      new RegExp(`^attempt 1: .*, job ${job}: `),
+      await slurm("scontrol", "show", "job", job!),
+      /JobName=dylora-scheduler/,
     );
-    assertEquals(ownLines.filter((it) => !it.startsWith("job")), [
+    await cluster.until(async () =>
+      /running +long .* by process \d+/
+        .test((await project.call("status", "--executor", "slurm")).stdout)
+    );
+    const { stdout: followed } = await project.call("logs", "long", "-f");
+    const lines = followed.split("\n").map((line) => line.slice(10));
+    assertMatch(lines[0]!, /^attempt 1: /);
+    assertEquals(lines.filter((it) => /^(makes|length)/.test(it)), [
       "makes a",
       "length = 1",
-      "1/2 steps, half of it",
     ]);
-    const interrupted = project.spawn(
-      ...["pipeline", ...flags, "--json", "--on-interrupt", "cancel"] as [
-        string,
-        ...string[],
-      ],
-    );
-    for await (
-      const chunk of interrupted.stdout.pipeThrough(new TextDecoderStream())
-    ) {
-      if (chunk.includes('"metric"')) interrupted.kill("SIGINT");
-    }
-    assertEquals((await interrupted.status).code, 130);
-    await interrupted.stderr.cancel();
-    await cluster.until(async () =>
-      !/RUNNING|COMPLETING/.test(await slurm("scontrol", "show", "job", job!))
-    );
+    await cluster.until(async () => await stateOf(job!) === "COMPLETED");
+    assertMatch(Deno.readTextFileSync(log!), /^long: done/m);
+    assertEquals(Deno.statSync(log!).mode! & 0o077, 0);
+    const status = await project.call("status", "--executor", "slurm");
+    assertMatch(status.stdout, /^unchanged +long/);
   },
 );
 

@@ -1,19 +1,15 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { fingerprint } from "../../../lib/store/stats.ts";
 import { TestProject } from "../project.ts";
 import { HAS_SLURM, shadow, slurmTest } from "./cluster.ts";
 import {
   equalStages,
-  go,
-  isBegun,
   jobsIn,
   LIMITS,
   messages,
   QUICK,
   runJobs,
   stateOf,
-  waiter,
 } from "./waiting_stages.ts";
 
 /** True if programs may get mount points and a host name of their own. */
@@ -112,103 +108,6 @@ slurmTest(
 );
 
 slurmTest(
-  "run() shares a job between hosts that do not see each other's locks, at two paths",
-  async (cluster) => {
-    using project = new TestProject();
-    const stages = waiter(project);
-    const before = await cluster.submitted();
-    const first = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
-    await first.event(isBegun);
-    // New files in place of the locked ones: the second host finds no lock taken.
-    const cache = project.path("out/cache");
-    const [run] = [...Deno.readDirSync(join(cache, "runs"))];
-    for (
-      const lock of [
-        join(cache, "runs", run!.name, "lock"),
-        ...[...Deno.readDirSync(join(cache, "locks"))]
-          .map(({ name }) => join(cache, "locks", name)),
-      ]
-    ) {
-      Deno.writeTextFileSync(`${lock}.new`, "");
-      Deno.renameSync(`${lock}.new`, lock);
-    }
-    const elsewhere = Deno.makeTempDirSync({ prefix: "mount-" });
-    const second = new TestProject(elsewhere).spawn(
-      stages,
-      { slurm: QUICK, limits: LIMITS },
-      [
-        ...["unshare", "--mount", "--uts", "sh", "-c"],
-        `hostname elsewhere; mount --bind ${project.folder} ${elsewhere}; exec "$@"`,
-        "sh",
-      ],
-    );
-    await second.event(isBegun);
-    go(project);
-    const ends = await Promise.all([first.end(), second.end()]);
-    Deno.removeSync(elsewhere);
-    assertEquals(
-      ends.map((it) => it?.type === "summary" ? it.failed : "no summary"),
-      [0, 0],
-      messages([...first.events, ...second.events]).join(),
-    );
-    assertEquals(project.read("out/test/wait/out.txt"), "went");
-    assertEquals((await cluster.submitted()).length, before.length + 1);
-    assertEquals(jobsIn(second.events), jobsIn(first.events));
-  },
-  MAY_UNSHARE,
-);
-
-slurmTest(
-  "run() fails only the stage whose job has a file that cannot be read, and keeps its folder",
-  async (cluster) => {
-    using project = new TestProject();
-    const { wait } = waiter(project);
-    const stages = (...numbers: number[]) =>
-      Object.fromEntries(numbers.map((n) => [
-        `wait@n=${n}`,
-        { ...wait!, params: { ...wait!.params, n } },
-      ]));
-    const before = await cluster.submitted();
-    await runJobs(project, stages(0, 1, 2), { detach: true });
-    // What cannot be read: a folder where a file is expected.
-    const files = [
-      join(runFolder(project, "wait@n=0"), "end-0"),
-      join(runFolder(project, "wait@n=1"), "slurm.json"),
-    ];
-    Deno.mkdirSync(files[0]!);
-    Deno.renameSync(files[1]!, `${files[1]}.away`);
-    Deno.mkdirSync(files[1]!);
-    go(project);
-    const { ran, events } = await runJobs(project, stages(0, 1, 2));
-    assertEquals(ran, ["wait@n=2"]);
-    const [note, end, ...others] = messages(events)
-      .toSorted((a, b) =>
-        Number(a.includes("end-0")) - Number(b.includes("end-0"))
-      );
-    assertEquals(others, []);
-    assertMatch(
-      note!,
-      /^Is a directory.*; the stage's job goes on, and the next run takes it up$/,
-    );
-    assertMatch(
-      end!,
-      /^Is a directory.*; job \d+_\d goes on, and the next run takes it up$/,
-    );
-    await cluster.until(() =>
-      fingerprint(join(files[0]!, "end-0.new")) !== undefined
-    );
-    Deno.renameSync(join(files[0]!, "end-0.new"), `${files[0]}.away`);
-    for (const file of files) {
-      Deno.removeSync(file);
-      Deno.renameSync(`${file}.away`, file);
-    }
-    const next = await runJobs(project, stages(0, 1));
-    assertEquals(next.ran.toSorted(), ["wait@n=0", "wait@n=1"]);
-    assertEquals((await cluster.submitted()).length, before.length + 1);
-  },
-);
-
-slurmTest(
   "run() submits the other jobs of a batch when one of them cannot be noted",
   async () => {
     using project = new TestProject();
@@ -224,25 +123,5 @@ slurmTest(
     });
     assertEquals(ran.toSorted(), ["make@n=1", "make@n=2"]);
     assertMatch(messages(events).join(), /^Is a directory.*slurm\.json\.new/);
-  },
-);
-
-slurmTest(
-  "run() cancels a job that no run can follow, since what was noted at its start is damaged",
-  async (cluster) => {
-    using project = new TestProject();
-    const stages = waiter(project);
-    const left = await runJobs(project, stages, { detach: true });
-    Deno.writeTextFileSync(
-      join(runFolder(project, "wait"), "frozen.json"),
-      "",
-    );
-    const { events } = await runJobs(project, stages, { detach: true });
-    assertMatch(messages(events).join(), /frozen.json" is damaged/);
-    const [job] = jobsIn(left.events);
-    await cluster.until(async () =>
-      /^(CANCELLED|FAILED)$/.test(await stateOf(job!))
-    );
-    assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
   },
 );

@@ -27,7 +27,6 @@ class RunningJob implements Disposable {
     this.followed = new FollowedJob(
       { folder, checkpoint: join(folder, "checkpoint"), mark: MARK } as Job,
       [],
-      { batch: "b", array: "7", round: 0 },
       PACE,
       {
         askNow() {},
@@ -35,6 +34,8 @@ class RunningJob implements Disposable {
         finished: () => this.isFinished = true,
       },
     );
+    this.followed.enter("b", undefined);
+    this.followed.submitted("7");
   }
 
   begin(round: number): void {

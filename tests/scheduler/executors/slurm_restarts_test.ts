@@ -1,6 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Event } from "../../../lib/scheduler/events.ts";
-import { fingerprint } from "../../../lib/store/stats.ts";
 import { type StageOptions, TestProject } from "../project.ts";
 import { hide, shadow, slurm, slurmTest } from "./cluster.ts";
 import {
@@ -8,34 +7,14 @@ import {
   IS_LONG,
   isBegun,
   jobsIn,
-  killScheduler,
   LIMITS,
   logs,
   messages,
   QUICK,
   quick,
   runJobs,
-  stateOf,
   waiter,
 } from "./waiting_stages.ts";
-
-slurmTest(
-  "run() finds the jobs of a scheduler that was killed, and submits nothing twice",
-  async (cluster) => {
-    using project = new TestProject();
-    const stages = waiter(project);
-    const before = await cluster.submitted();
-    const killed = await killScheduler(project, stages);
-    const next = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
-    await next.event(isBegun);
-    go(project);
-    await next.end();
-    assertEquals(project.read("out/test/wait/out.txt"), "went");
-    assertEquals(jobsIn(next.events), jobsIn(killed));
-    assertEquals((await cluster.submitted()).length, before.length + 1);
-    assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
-  },
-);
 
 slurmTest(
   "run() tells a job that somebody cancelled from one that failed",
@@ -214,43 +193,10 @@ slurmTest(
 );
 
 slurmTest(
-  "run() keeps the folders of jobs when the executor fails, and other stages go on",
-  async (cluster) => {
+  "run() waits for a controller from which the commands get their configuration",
+  async () => {
     using project = new TestProject();
     const stages = waiter(project);
-    project.task(
-      "near",
-      "await new Promise((r) => setTimeout(r, 500)); return 'near';",
-      { rest: "small: true," },
-    );
-    const before = await cluster.submitted();
-    const left = await runJobs(project, stages, { detach: true });
-    const [job] = jobsIn(left.events);
-    {
-      using _squeue = hide("squeue");
-      const failed = await runJobs(project, {
-        ...stages,
-        near: { task: "near" },
-      });
-      assertEquals(messages(failed.events), [
-        `"squeue" was not found: Slurm's commands must be in PATH where the scheduler runs; job ${job} goes on, and the next run takes it up`,
-      ]);
-      assertEquals(failed.ran, ["near"]);
-    }
-    go(project);
-    const { ran } = await runJobs(project, stages);
-    assertEquals(ran, ["wait"]);
-    assertEquals((await cluster.submitted()).length, before.length + 1);
-  },
-);
-
-slurmTest(
-  "run() takes up a job once the controller answers from which the commands get their configuration",
-  async (cluster) => {
-    using project = new TestProject();
-    const stages = waiter(project);
-    const before = await cluster.submitted();
-    await runJobs(project, stages, { detach: true });
     go(project);
     using _squeue = shadow(
       "squeue",
@@ -271,97 +217,22 @@ exit 1`,
     assertEquals(messages(events), []);
     assertEquals(ran, ["wait"]);
     assertMatch(said[0]!, /^Slurm's controller does not answer \(.*DNS SRV/);
-    assertEquals((await cluster.submitted()).length, before.length + 1);
-  },
-);
-
-/** Leaves a job that waits in the queue until it is released, and returns its number. */
-async function leaveHeld(
-  project: TestProject,
-  stages: Record<string, StageOptions>,
-): Promise<string> {
-  const { events } = await runJobs(project, stages, {
-    detach: true,
-    arguments: ["--hold"],
-  });
-  const [job] = jobsIn(events);
-  return job!;
-}
-
-/** Fingerprint of a file in the only run folder; undefined if it does not exist. */
-function inRun(project: TestProject, name: string) {
-  const runs = project.path("out/cache/runs");
-  const [run] = [...Deno.readDirSync(runs)];
-  return fingerprint(`${runs}/${run!.name}/${name}`);
-}
-
-/** Adds a comment to a task. */
-function comment(project: TestProject, task: string): void {
-  const path = `tasks/${task}.ts`;
-  project.write(path, `${project.read(path)}// ${crypto.randomUUID()}\n`);
-}
-
-slurmTest(
-  "run() keeps the result of a job if only comments changed before it started or after it had loaded its code",
-  async (cluster) => {
-    for (const when of ["before", "after"]) {
-      using project = new TestProject();
-      const stages = waiter(project);
-      const before = await cluster.submitted();
-      const job = await leaveHeld(project, stages);
-      if (when === "before") comment(project, "wait");
-      await slurm("scontrol", "release", job);
-      await cluster.until(() => inRun(project, "loaded-0") !== undefined);
-      if (when === "after") comment(project, "wait");
-      go(project);
-      await cluster.until(async () => await stateOf(job) === "COMPLETED");
-      const { ran, events } = await runJobs(project, stages);
-      assertEquals([messages(events), ran], [[], ["wait"]]);
-      assertEquals((await cluster.submitted()).length, before.length + 1, when);
-    }
   },
 );
 
 slurmTest(
-  "run() runs a stage again whose job may have loaded other code, though the code is the same again",
-  async (cluster) => {
+  "run() fails the stages that are jobs where a command of Slurm is missing, and others go on",
+  async () => {
     using project = new TestProject();
-    project.task("make", "return 'first';");
-    const stages = { a: { task: "make" } };
-    const before = await cluster.submitted();
-    const job = await leaveHeld(project, stages);
-    project.task("make", "return 'other';");
-    await slurm("scontrol", "release", job);
-    await cluster.until(async () => await stateOf(job) === "COMPLETED");
-    project.task("make", "return 'first';");
-    const { ran } = await runJobs(project, stages);
-    assertEquals(ran, ["a"]);
-    assertEquals(project.read("out/test/a/out.txt"), "first");
-    assertEquals((await cluster.submitted()).length, before.length + 2);
-  },
-);
-
-slurmTest(
-  "run() runs a stage again whose code changed while its job loaded it",
-  async (cluster) => {
-    using project = new TestProject();
-    // The task has read the other code when it changes back, before it is ready.
-    project.task("make", "return word;", {
-      head: `import { word } from "./text.ts";
-console.log("loading");
-for (const end = Date.now() + 500; Date.now() < end;);`,
+    project.task("near", "return 'near';", { rest: "small: true," });
+    using _squeue = hide("squeue");
+    const { ran, events } = await runJobs(project, {
+      ...waiter(project),
+      near: { task: "near" },
     });
-    project.write("tasks/text.ts", "export const word = 'first';\n");
-    const stages = { a: { task: "make" } };
-    const before = await cluster.submitted();
-    const job = await leaveHeld(project, stages);
-    project.write("tasks/text.ts", "export const word = 'other';\n");
-    await slurm("scontrol", "release", job);
-    await cluster.until(() => (inRun(project, "stdout-0")?.size ?? 0) > 0);
-    project.write("tasks/text.ts", "export const word = 'first';\n");
-    await cluster.until(async () => await stateOf(job) === "COMPLETED");
-    await runJobs(project, stages);
-    assertEquals(project.read("out/test/a/out.txt"), "first");
-    assertEquals((await cluster.submitted()).length, before.length + 2);
+    assertEquals(messages(events), [
+      `"squeue" was not found: Slurm's commands must be in PATH where the scheduler runs`,
+    ]);
+    assertEquals(ran, ["near"]);
   },
 );

@@ -1,13 +1,11 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { BusyError } from "../../../lib/scheduler/failure.ts";
-import { type StageOptions, TestProject } from "../project.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { TestProject } from "../project.ts";
 import { slurm, slurmTest } from "./cluster.ts";
 import {
   equalStages,
   go,
   isBegun,
   jobsIn,
-  killScheduler,
   LIMITS,
   messages,
   QUICK,
@@ -150,76 +148,20 @@ slurmTest(
 );
 
 slurmTest(
-  "run() takes the result of a job that ended while no scheduler lived",
-  async (cluster) => {
-    using project = new TestProject();
-    const stages = waiter(project);
-    const before = await cluster.submitted();
-    const killed = await killScheduler(project, stages);
-    go(project);
-    const [job] = jobsIn(killed);
-    await cluster.until(async () => await stateOf(job!) === "COMPLETED");
-    const { ran } = await runJobs(project, stages);
-    assertEquals(ran, ["wait"]);
-    assertEquals((await cluster.submitted()).length, before.length + 1);
-  },
-);
-
-slurmTest(
-  "run() leaves its jobs with detach, whatever their names, and the next run takes up their results",
-  async (cluster) => {
-    using project = new TestProject();
-    const { wait } = waiter(project);
-    project.task("after", "return read('a') + '!';", {
-      inputs: { a: { kind: "text" } },
-    });
-    // An id that the executor itself uses as a name.
-    const stages = {
-      probe: wait!,
-      after: { task: "after", inputs: { a: ["probe"] } },
-    };
-    const before = await cluster.submitted();
-    const detach = { detach: true };
-    const first = await runJobs(project, stages, detach, {
-      signal: AbortSignal.timeout(20_000),
-    });
-    const [job] = jobsIn(first.events);
-    assertEquals(
-      first.events.flatMap((it) => it.type === "finished" ? [it.note] : []),
-      Array(2).fill(`job ${job} goes on; run the pipeline again to follow it`),
-    );
-    const again = await runJobs(project, stages, detach);
-    assertEquals(jobsIn(again.events), jobsIn(first.events));
-    go(project);
-    const last = await runJobs(project, stages);
-    assertEquals(last.ran, ["probe", "after"]);
-    assertEquals(project.read("out/test/after/out.txt"), "went!");
-    assertEquals((await cluster.submitted()).length, before.length + 2);
-  },
-);
-
-slurmTest(
-  "run() cancels or leaves its jobs on an interrupt, as it is told",
+  "run() cancels its jobs on an interrupt",
   async () => {
     using project = new TestProject();
-    const stages = waiter(project);
-    for (const onInterrupt of ["leave", "cancel"] as const) {
-      const slurm = { ...QUICK, onInterrupt };
-      const running = project.spawn(stages, { slurm, limits: LIMITS });
-      await running.event(isBegun);
-      running.process.kill("SIGINT");
-      const summary = await running.end();
-      const [job] = jobsIn(running.events);
-      const state = await stateOf(job!);
-      if (onInterrupt === "leave") {
-        assertEquals(state, "RUNNING");
-        assertEquals(summary?.type === "summary" && summary.skipped, 1);
-      } else {
-        assertMatch(state, /^(COMPLETING|FAILED|CANCELLED)$/);
-        assert(running.events.some(({ type }) => type === "interrupted"));
-        assertEquals(messages(running.events), []);
-      }
-    }
+    const running = project.spawn(waiter(project), {
+      slurm: QUICK,
+      limits: LIMITS,
+    });
+    await running.event(isBegun);
+    running.process.kill("SIGINT");
+    await running.end();
+    const [job] = jobsIn(running.events);
+    assertMatch(await stateOf(job!), /^(COMPLETING|FAILED|CANCELLED)$/);
+    assert(running.events.some(({ type }) => type === "interrupted"));
+    assertEquals(messages(running.events), []);
   },
 );
 
@@ -247,97 +189,5 @@ slurmTest(
       jobs: 8,
     });
     assertEquals(ran.length, 200);
-  },
-);
-
-slurmTest(
-  "run() does not start a stage while a job that a run has left holds its mutex",
-  async (cluster) => {
-    using project = new TestProject();
-    const { wait } = waiter(project);
-    project.task("quick", "return 1;");
-    const stages: Record<string, StageOptions> = {
-      first: { ...wait!, mutex: "m" },
-      second: { task: "quick", mutex: "m" },
-    };
-    const before = await cluster.submitted();
-    const submitted = async () =>
-      (await cluster.submitted()).length - before.length;
-    await runJobs(project, stages, { detach: true }, { targets: ["first"] });
-    const again = await runJobs(project, stages, { detach: true });
-    assertMatch(
-      again.events.flatMap((it) =>
-        it.type === "finished" && it.stage === "second" ? [it.note] : []
-      ).join(),
-      /^the job of "first" in ".*", which an earlier run has left, holds the mutex "m"; run/,
-    );
-    assertEquals(await submitted(), 1);
-    // It waits for a job that its run does not take up, and for one that it does.
-    const second = project.spawn({ second: stages.second! }, {
-      slurm: QUICK,
-      limits: LIMITS,
-    });
-    await second.event((it) =>
-      it.type === "log" && it.line.startsWith('Waiting: the job of "first"')
-    );
-    second.process.kill("SIGINT");
-    await second.end();
-    const both = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
-    await both.event(isBegun);
-    assertEquals(await submitted(), 1);
-    go(project);
-    await both.end();
-    assertEquals(messages(both.events), []);
-    assertEquals(
-      both.events.flatMap((it) => it.type === "finished" ? [it.stage] : []),
-      ["first", "second"],
-    );
-    assertEquals(await submitted(), 2);
-  },
-);
-
-slurmTest(
-  "run() with wait: false fails a stage whose mutex a left job holds, unless the run takes up the job",
-  async (cluster) => {
-    using project = new TestProject();
-    const { wait } = waiter(project);
-    project.task("quick", "return 1;");
-    const first = { ...wait!, mutex: "m" };
-    const second = { task: "quick", mutex: "m" };
-    const before = await cluster.submitted();
-    await runJobs(project, { first }, { detach: true });
-    const holds =
-      'the job of "first" in ".*", which an earlier run has left, holds the mutex "m"';
-    const noWait = { wait: false, signal: AbortSignal.timeout(20_000) };
-    // With other parameters, a run does not take up the job of its stage.
-    const other = { ...first, params: { ...first.params, other: true } };
-    for (
-      const stages of [{ second }, { first: other }, { first: other, second }]
-    ) {
-      const refused = await assertRejects(
-        () => runJobs(project, stages, {}, noWait),
-        BusyError,
-      );
-      assertMatch(refused.message, new RegExp(`cannot start: ${holds}$`));
-    }
-    const left = await runJobs(
-      project,
-      { first, second },
-      { detach: true },
-      noWait,
-    );
-    assertEquals(messages(left.events), []);
-    const both = project.spawn({ first, second }, {
-      slurm: QUICK,
-      limits: LIMITS,
-      wait: false,
-    });
-    await both.event(isBegun);
-    assertEquals((await cluster.submitted()).length, before.length + 1);
-    go(project);
-    await both.end();
-    assertEquals(messages(both.events), []);
-    assertEquals(project.read("out/test/second/out.txt"), "1");
-    assertEquals((await cluster.submitted()).length, before.length + 2);
   },
 );

@@ -1,8 +1,5 @@
 import { assertEquals } from "@std/assert";
-import {
-  verdict,
-  verdictIn,
-} from "../../../lib/scheduler/executors/slurm_verdict.ts";
+import { verdict } from "../../../lib/scheduler/executors/slurm_verdict.ts";
 
 /** What becomes of a job in a state: `again`, `checkpoint` or `fails`, unless it is active or has ended. */
 function judge(state: string, why = ""): string {
@@ -66,27 +63,4 @@ Deno.test("verdict() submits a job again that Slurm holds since its node did not
     "again: Job 7 could not start (launch failed requeued held)",
   );
   assertEquals(judge("PENDING", "Resources"), "active");
-});
-
-Deno.test("verdictIn() finds a job by its number, and before that by its batch and index", () => {
-  const listed = (id: string, state: string, comment: string) => (
-    { id, state, reason: "", node: "", comment }
-  );
-  const jobs = [
-    listed("5", "RUNNING", "other"),
-    listed("7_0", "CANCELLED", "b"),
-    listed("7_1", "PENDING", "b"),
-  ];
-  const note = { batch: "b", round: 0 };
-  const cancelled = { reason: "Job 7_0 was cancelled, not by this run" };
-  assertEquals(verdictIn(jobs, { ...note, index: 0 }), cancelled);
-  assertEquals(verdictIn(jobs, { ...note, index: 1 }), "active");
-  assertEquals(verdictIn(jobs, { ...note, index: 0, array: "7" }), cancelled);
-  assertEquals(verdictIn(jobs, { ...note, array: "5" }), "active");
-  assertEquals(verdictIn(jobs, { ...note, index: 2, array: "7" }), {
-    reason: "Job 7_2 is no longer in the queue",
-  });
-  assertEquals(verdictIn(jobs, { ...note, batch: "c" }), {
-    reason: "Its job is no longer in the queue",
-  });
 });

@@ -13,8 +13,6 @@ export const QUICK: SlurmSettings = {
   partition: "main",
   jobs: 100,
   stages: {},
-  detach: false,
-  onInterrupt: "cancel",
   pace: {
     ...PACE,
     gather: 0.05,
@@ -44,7 +42,7 @@ export function quick(
 export const LIMITS = { jobs: 1000, cpus: 2, memory: 1e9, gpus: [] };
 
 /**
- * Runs stages as jobs; with `{ detach: true }`, leaves them.
+ * Runs stages as jobs.
  *
  * @param settings Of {@linkcode quick}.
  * @param more Of the run.
@@ -57,18 +55,6 @@ export async function runJobs(
 ): Promise<Ran> {
   const executor = quick(settings);
   return await project.run(stages, { executor, limits: LIMITS, ...more });
-}
-
-/** Runs stages as jobs until the stage "wait" has begun, and then kills the scheduler. Returns its events. */
-export async function killScheduler(
-  project: TestProject,
-  stages: Record<string, StageOptions>,
-): Promise<readonly Event[]> {
-  const killed = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
-  await killed.event(isBegun);
-  killed.process.kill("SIGKILL");
-  await killed.end();
-  return killed.events;
 }
 
 /** True if tests that take minutes run as well. */
