@@ -137,6 +137,8 @@ export async function attempt(
     ...permissionFlags(permissions, access, runtimes),
     entry,
   ];
+  const startsPrograms = runtimes.length > 0 ||
+    (permissions.run ?? []).length > 0;
   const execution = executor.start({
     name: stage.id,
     task: stage.task,
@@ -154,7 +156,9 @@ export async function attempt(
       ...stageEnvironment(permissions, runtimes, folder.temporary),
       ...(gpus !== undefined && { CUDA_VISIBLE_DEVICES: gpus.ids.join() }),
     },
-    startsPrograms: runtimes.length > 0 || (permissions.run ?? []).length > 0,
+    startsPrograms,
+    // Deno itself keeps a stage without native code and programs from the network.
+    offline: startsPrograms && permissions.net !== true,
     folder: folder.path,
     checkpoint,
     mark,

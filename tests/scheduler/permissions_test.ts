@@ -3,13 +3,17 @@ import {
   assertEquals,
   assertMatch,
   assertNotEquals,
+  assertRejects,
 } from "@std/assert";
 import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Event } from "../../lib/scheduler/events.ts";
+import { inNamespace } from "../../lib/scheduler/executors/namespace.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { digest } from "../../lib/store/digest.ts";
+import { readIfThere } from "../../lib/store/files.ts";
 import { fingerprint } from "../../lib/store/stats.ts";
+import { until } from "../until.ts";
 import { engine, TestProject } from "./project.ts";
 import { gateOf } from "./span_tasks.ts";
 
@@ -210,6 +214,72 @@ Deno.test({
     assertEquals(summary.failed, 0, JSON.stringify(events));
     assertEquals(JSON.parse(project.read("out/test/native/out.txt")), []);
     assertEquals(project.read("secret.json"), '"secret"');
+  },
+});
+
+Deno.test({
+  name:
+    "run() gives native code without net no network, whatever it asks the kernel for",
+  ignore: typeof inNamespace("/dev/null", [], true) === "string",
+  fn: async () => {
+    using project = new TestProject();
+    project.write("signs/.keep", "");
+    const signs = JSON.stringify(project.path("signs"));
+    const server = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+    let connections = 0;
+    const serving = (async () => {
+      for await (const connection of server) {
+        connections++;
+        connection.close();
+      }
+    })();
+    project.task(
+      "native",
+      `const { symbols: libc } = Deno.dlopen("libc.so.6", {
+         socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+         connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+         sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
+         listen: { parameters: ["i32", "i32"], result: "i32" },
+         getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+       });
+       const [AF_INET, SOCK_STREAM, SOCK_DGRAM, IPPROTO_MPTCP, MSG_FASTOPEN] = [2, 1, 2, 262, 0x20000000];
+       const { port } = params;
+       const server = new Uint8Array([AF_INET, 0, port >> 8, port & 255, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+       const text = new TextEncoder().encode("secret");
+       const listener = libc.socket(AF_INET, SOCK_STREAM, 0);
+       if (libc.listen(listener, 1) !== 0) throw new Error("It cannot listen");
+       const own = new Uint8Array(16);
+       libc.getsockname(listener, own, new Uint32Array([16]));
+       Deno.writeTextFileSync(${signs} + "/port", String(own[2] * 256 + own[3]));
+       while (![...Deno.readDirSync(${signs})].some(({ name }) => name === "go")) {
+         await new Promise((resolve) => setTimeout(resolve, 20));
+       }
+       return [
+         libc.connect(libc.socket(AF_INET, SOCK_STREAM, 0), server, 16),
+         libc.connect(libc.socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP), server, 16),
+         libc.sendto(libc.socket(AF_INET, SOCK_STREAM, 0), text, 6n, MSG_FASTOPEN, server, 16),
+         libc.sendto(libc.socket(AF_INET, SOCK_DGRAM, 0), text, 6n, 0, server, 16),
+       ].join();`,
+      { rest: `needs: ["engine"], permissions: { write: () => [${signs}] },` },
+    );
+    const stages = {
+      native: { task: "native", params: { port: server.addr.port } },
+    };
+    const settings = engine("engine 1", { flags: ["--allow-ffi"] });
+    const running = project.run(stages, settings);
+    const port = () => Number(readIfThere(project.path("signs/port")) ?? 0);
+    await until(() => port() > 0, "the stage listened");
+    await assertRejects(
+      () => Deno.connect({ hostname: "127.0.0.1", port: port() }),
+      Deno.errors.ConnectionRefused,
+    );
+    project.write("signs/go", "");
+    const { summary, events } = await running;
+    assertEquals(summary.failed, 0, JSON.stringify(events));
+    assertEquals(project.read("out/test/native/out.txt"), "-1,-1,-1,-1");
+    server.close();
+    await serving;
+    assertEquals(connections, 0);
   },
 });
 

@@ -51,6 +51,8 @@ export interface Job {
   readonly env: Readonly<Record<string, string>>;
   /** True if it may start programs, which must end with it. */
   readonly startsPrograms: boolean;
+  /** True if its native code and the programs that it starts must have no network, where the system can cut it off. */
+  readonly offline?: boolean;
   /** Private run folder, where the executor may store files of its own. */
   readonly folder: string;
   /** Folder of its checkpoints. */

@@ -48,7 +48,7 @@ const SIGNALS: Readonly<Record<number, string>> = {
 
 function start(job: Job): Execution {
   const program = [Deno.execPath(), ...job.args];
-  const contained = inNamespace(job.input, program);
+  const contained = inNamespace(job.input, program, job.offline);
   return typeof contained === "string"
     ? startGroup(job, program, contained)
     : startNamespace(job, contained);

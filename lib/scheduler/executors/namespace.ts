@@ -31,7 +31,7 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
 /** First release of util-linux whose `unshare` survives a SIGTERM that its process group gets. */
 const RELEASE = "2.36";
 
-let found: readonly string[] | string | undefined;
+const found = new Map<boolean, readonly string[] | string>();
 let tied: readonly string[] | undefined;
 
 /** Command prefix that makes a program end with its parent; empty if this system has none. */
@@ -47,21 +47,24 @@ export function tiedToParent(): readonly string[] {
  * with the program and with this process.
  *
  * @param input File that becomes the standard input of the program.
+ * @param offline True for an empty network namespace as well.
  * @returns The reason, as text, if this system does not allow it.
  */
 export function inNamespace(
   input: string,
   program: readonly string[],
+  offline = false,
 ): readonly string[] | string {
-  found ??= find();
-  if (typeof found === "string") return found;
+  const command = found.get(offline) ?? find(offline);
+  found.set(offline, command);
+  if (typeof command === "string") return command;
   // Its id in the namespace of `/proc`.
   const scheduler = Deno.readLinkSync("/proc/self");
   const init = ["/bin/sh", "-c", INIT, "stage", scheduler, input];
-  return [...found, ...init, ...program];
+  return [...command, ...init, ...program];
 }
 
-function find(): readonly string[] | string {
+function find(offline: boolean): readonly string[] | string {
   if (Deno.build.os !== "linux") return "only Linux has PID namespaces";
   const version = attempt(["unshare", "--version"]);
   const [, release] = /util-linux (\d+\.\d+)/.exec(version.output) ?? [];
@@ -69,7 +72,8 @@ function find(): readonly string[] | string {
     return `"unshare" of util-linux ${RELEASE} or later is not installed`;
   }
   let reason = "";
-  for (const command of COMMANDS) {
+  for (const pids of COMMANDS) {
+    const command = offline ? [...pids, "--net"] : pids;
     const { success, output } = attempt([
       ...command,
       ...["/bin/sh", "-c", "read -r self </proc/self/stat"],
