@@ -14,6 +14,8 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/store",
     "lib/engine",
     "lib/glue",
+    "lib/artifacts",
+    "lib/report",
     "lib/hub",
     "lib/track",
   ],

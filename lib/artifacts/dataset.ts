@@ -14,7 +14,7 @@ const DatasetInfo = z.strictObject({
   splits: z.record(z.string().regex(/^[a-z_]+$/), z.int().positive()),
 });
 
-type DatasetInfo = z.output<typeof DatasetInfo>;
+export type DatasetInfo = z.output<typeof DatasetInfo>;
 
 const ExampleLine = z.strictObject({
   index: z.int().nonnegative(),

@@ -47,6 +47,9 @@ const ScoresInfo = z.strictObject({
 
 export type ScoresInfo = z.output<typeof ScoresInfo>;
 
+/** Metrics at a rank as the file has them: null for an undefined one. */
+export type RankScores = z.input<typeof ScoresInfo>["ranks"][number];
+
 /** The logits and labels from which scores are computed. */
 export interface Outputs {
   /** `[ranks, examples, outputs]`; a regression has one output. */

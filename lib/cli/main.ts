@@ -8,89 +8,38 @@ import {
   UsageError,
 } from "./arguments/arguments.ts";
 
-/** The commands, each with a summary and the module that implements it. */
+/** The commands by name, and how each is loaded; deno.json has their summaries. */
 const COMMANDS: Commands = {
-  pipeline: [
-    "Run a pipeline, or some of its stages",
-    async () => (await import("./commands/pipeline.ts")).pipelineCommand,
-  ],
-  init: [
-    "Write a pipeline for your own data",
-    async () => (await import("./commands/init.ts")).initCommand,
-  ],
-  predict: [
-    "Classify texts with a trained adapter",
-    async () => (await import("./commands/predict.ts")).predictCommand,
-  ],
-  export: [
-    "Export a trained adapter for PEFT, at any of its ranks",
-    async () => (await import("./commands/export.ts")).exportCommand,
-  ],
-  push: [
-    "Upload an exported adapter to the Hugging Face hub",
-    async () => (await import("./commands/push.ts")).pushCommand,
-  ],
-  runs: [
-    "Compare runs: parameters, scores, times and sizes",
-    async () => (await import("./commands/runs.ts")).runsCommand,
-  ],
-  dash: [
-    "Follow a run in the browser",
-    async () => (await import("./commands/dash.ts")).dashCommand,
-  ],
-  track: [
-    "Send trainings and evaluations to TensorBoard, Trackio or MLflow",
-    async () => (await import("./commands/track.ts")).trackCommand,
-  ],
-  status: [
-    "Show the state and the last run of each stage",
-    async () => (await import("./commands/plan.ts")).statusCommand,
-  ],
-  logs: [
-    "Print the log of a stage",
-    async () => (await import("./commands/logs.ts")).logsCommand,
-  ],
-  plan: [
-    "Show what a run would do, and why",
-    async () => (await import("./commands/plan.ts")).planCommand,
-  ],
-  explain: [
-    "Explain why a stage runs or not, down to the changed line",
-    async () => (await import("./commands/plan.ts")).explainCommand,
-  ],
-  graph: [
-    "Draw a pipeline for the terminal, Mermaid or Graphviz",
-    async () => (await import("./commands/graph.ts")).graphCommand,
-  ],
-  verify: [
-    "Run cached stages again and compare the output",
-    async () => (await import("./commands/verify.ts")).verifyCommand,
-  ],
-  cache: [
-    "List, measure, check, clean up and pin cached results",
-    async () => (await import("./commands/cache.ts")).cacheCommand,
-  ],
-  setup: [
-    "Install the engine, or check it",
-    async () => (await import("./commands/setup.ts")).setupCommand,
-  ],
-  schema: [
-    "Print the JSON Schema of pipeline files, for editors",
-    async () => (await import("./commands/schema.ts")).schemaCommand,
-  ],
-  completion: [
-    "Print the completion script of a shell",
-    async () => (await import("./commands/completion.ts")).completionCommand,
-  ],
+  pipeline: async () =>
+    (await import("./commands/pipeline.ts")).pipelineCommand,
+  init: async () => (await import("./commands/init.ts")).initCommand,
+  predict: async () => (await import("./commands/predict.ts")).predictCommand,
+  export: async () => (await import("./commands/export.ts")).exportCommand,
+  push: async () => (await import("./commands/push.ts")).pushCommand,
+  runs: async () => (await import("./commands/runs.ts")).runsCommand,
+  dash: async () => (await import("./commands/dash.ts")).dashCommand,
+  track: async () => (await import("./commands/track.ts")).trackCommand,
+  status: async () => (await import("./commands/plan.ts")).statusCommand,
+  logs: async () => (await import("./commands/logs.ts")).logsCommand,
+  plan: async () => (await import("./commands/plan.ts")).planCommand,
+  explain: async () => (await import("./commands/plan.ts")).explainCommand,
+  graph: async () => (await import("./commands/graph.ts")).graphCommand,
+  verify: async () => (await import("./commands/verify.ts")).verifyCommand,
+  cache: async () => (await import("./commands/cache.ts")).cacheCommand,
+  setup: async () => (await import("./commands/setup.ts")).setupCommand,
+  schema: async () => (await import("./commands/completion.ts")).schemaCommand,
+  completion: async () =>
+    (await import("./commands/completion.ts")).completionCommand,
 };
 
 /** Runs a command; resolves to the exit code. */
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h") {
-    const commands = Object.entries(COMMANDS)
-      .map(([name, [summary]]) => [name, summary] as const);
-    console.log(helpOfAll(commands));
+    const { projectTasks } = await import("./arguments/options.ts");
+    console.log(
+      helpOfAll(projectTasks().filter(([task]) => task in COMMANDS)),
+    );
     return name === undefined ? EXIT.usage : EXIT.success;
   }
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
@@ -100,8 +49,7 @@ async function main(args: readonly string[]): Promise<number> {
     const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
     throw new UsageError(`Unknown command "${name}"${hint}`);
   }
-  const [, load] = found;
-  const command = await load();
+  const command = await found();
   const parsed = await readArguments(command, rest);
   if (parsed.has("help")) {
     console.log(await command.help?.(parsed) ?? helpOf(command));

@@ -2,7 +2,7 @@
 
 // From `page.ts`: figures for Vega, and panels for rank curves.
 const { figures, panels, picked, shown } = dataOf("report");
-// From the command line (`lib/cli/pages/report_page.ts`); null without it.
+// From the command line (`run_facts.ts`); null without it.
 const run = dataOf("run");
 
 function dataOf(id) {

@@ -8,6 +8,7 @@ import { methodTitle } from "./methods.ts";
 import style from "./page.css" with { type: "text" };
 import script from "./page.js" with { type: "text" };
 import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
+import { NO_RUN } from "./run_facts.ts";
 
 /** Content of a page. */
 interface PageParts {
@@ -71,12 +72,6 @@ ${script}</script>
 </html>
 `;
 }
-
-/**
- * Placeholder for the facts of the run, which the report does not know: the
- * command line replaces `null` by JSON (`lib/cli/pages/report_page.ts`).
- */
-const NO_RUN = `<script type="application/json" id="run">null</script>`;
 
 /** Allows scripts and styles of the page itself only. Vega compiles expressions. */
 const POLICY =

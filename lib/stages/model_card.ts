@@ -1,5 +1,6 @@
 import { stringify } from "@std/yaml";
 import type { ModelOrigin } from "../artifacts/model.ts";
+import { pythonCode } from "../artifacts/python_code.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { scaleInWords } from "../engine/methods/method.ts";
@@ -57,7 +58,13 @@ export function modelCard(card: CardContent): string {
         ? ""
         : ` Classes: ${training.labels.map(plain).join(", ")}.`
     }`,
-    `\`\`\`python\n${pythonCode(card)}\n\`\`\``,
+    `\`\`\`python\n${
+      pythonCode("FOLDER", {
+        ...card,
+        labels: training.labels,
+        baseModel: card.baseModel?.name,
+      })
+    }\n\`\`\``,
     "`FOLDER` is this folder, or the name of its repository on the hub.",
     ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),
     ...(figure === undefined ? [] : [`![Scores by rank](${figure})`]),
@@ -119,40 +126,6 @@ function metadata(
 
 function metricType(name: string): string {
   return METRIC_TYPES[name] ?? name;
-}
-
-/** The lines of Python that load the adapter and its tokenizer. */
-function pythonCode(
-  { training, baseModel, isLoadable, hasOtherClasses }: CardContent,
-): string {
-  const { labels } = training;
-  const classes = labels === null
-    ? 'num_labels=1, problem_type="regression"'
-    : `id2label={${
-      labels.map((label, id) => `${id}: ${JSON.stringify(label)}`).join(", ")
-    }}`;
-  const head = hasOtherClasses
-    ? `${classes}, ignore_mismatched_sizes=True`
-    : classes;
-  if (isLoadable) {
-    return [
-      "from peft import AutoPeftModelForSequenceClassification",
-      "from transformers import AutoTokenizer",
-      `model = AutoPeftModelForSequenceClassification.from_pretrained("FOLDER", ${head})`,
-      'tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
-    ].join("\n");
-  }
-  const model = baseModel === undefined
-    ? "the model on which the adapter was trained"
-    : `the folder of the model ${baseModel.name}`;
-  return [
-    "from peft import PeftModel",
-    "from transformers import AutoModelForSequenceClassification",
-    `base = AutoModelForSequenceClassification.from_pretrained(${
-      JSON.stringify(model)
-    }, ${head})`,
-    'model = PeftModel.from_pretrained(base, "FOLDER")',
-  ].join("\n");
 }
 
 /** Scores on a split with the interval and the seeds, and the report's verdict. */

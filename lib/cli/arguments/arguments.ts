@@ -62,10 +62,8 @@ export interface Command extends Usage {
   readonly help?: (args: Arguments) => Promise<string | undefined>;
 }
 
-/** The commands by name, each with a summary and how it is loaded. */
-export type Commands = Readonly<
-  Record<string, readonly [summary: string, load: () => Promise<Command>]>
->;
+/** The commands by name, and how each is loaded. */
+export type Commands = Readonly<Record<string, () => Promise<Command>>>;
 
 /** Parsed arguments of a command, checked against its options. */
 export class Arguments {

@@ -25,6 +25,16 @@ export const PROGRAM: readonly string[] = [
   join(PROJECT, "lib/cli/main.ts"),
 ];
 
+/** Tasks of the project and what each does. */
+export function projectTasks(): (readonly [name: string, summary: string])[] {
+  const { tasks } = JSON.parse(
+    Deno.readTextFileSync(join(PROJECT, "deno.json")),
+  ) as { tasks: Record<string, { readonly description?: string }> };
+  return Object.entries(tasks).map(([name, { description = "" }]) =>
+    [name, description] as const
+  );
+}
+
 export const HELP: Option = {
   name: "help",
   short: "h",

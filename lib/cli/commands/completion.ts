@@ -1,4 +1,4 @@
-import { join } from "../../store/paths.ts";
+import type { Task } from "../../pipeline/task.ts";
 import {
   Arguments,
   type Command,
@@ -13,7 +13,9 @@ import {
   outOf,
   PROGRAM,
   PROJECT,
+  projectTasks,
   quoted,
+  TASKS,
   tasksOf,
 } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
@@ -52,6 +54,38 @@ export const completionCommand: Command = {
   },
 };
 
+/** `deno task schema`: prints the JSON Schema of pipeline files. */
+export const schemaCommand: Command = {
+  name: "schema",
+  usage: "",
+  description:
+    `Print the JSON Schema of pipeline files, including the parameters of every task, for completion and validation in editors. Save it to a file, and name that file in the first line of a pipeline: # yaml-language-server: $schema=FILE`,
+  options: [TASKS, HELP],
+  examples: [["> out/pipeline.schema.json", "Write the schema to a file"]],
+  positionals: { min: 0, max: 0 },
+  run: printSchema,
+};
+
+async function printSchema(args: Arguments): Promise<number> {
+  const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
+    import("../../pipeline/json_schema.ts"),
+    import("../../pipeline/load_task.ts"),
+  ]);
+  const folder = new TaskFolder(tasksOf(args));
+  const tasks = new Map<string, Task>();
+  for (const name of folder.names()) {
+    const found = await folder.find(name);
+    if ("problem" in found) throw new Error(found.problem);
+    tasks.set(name, found.task);
+  }
+  const schema = {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    ...pipelineJsonSchema(tasks),
+  };
+  writeOut(`${JSON.stringify(schema, null, 2)}\n`);
+  return EXIT.success;
+}
+
 /** The command to which a script adds the words of a command line. */
 function wordsCommand(): string {
   return [Deno.execPath(), ...PROGRAM, "completion", "words", "--"]
@@ -77,9 +111,11 @@ export async function candidates(
   const typed = words.at(-1) ?? "";
   const matching = (found: Iterable<Candidate>) =>
     [...found].filter(({ word }) => word.startsWith(typed));
-  if (name === undefined) return matching(await taskNames());
+  if (name === undefined) {
+    return matching(projectTasks().map(([word, about]) => ({ word, about })));
+  }
   if (!Object.hasOwn(commands, name)) return [];
-  const command = await commands[name]![1]();
+  const command = await commands[name]!();
   const line = readLine(command, before);
   if (line.waiting !== undefined) {
     return matching(await valuesOf(line.waiting, line.args, typed));
@@ -99,18 +135,6 @@ export async function candidates(
     })));
   }
   return matching(await positionalsOf(command, line.args, typed));
-}
-
-/** Commands, and the other tasks of the project. */
-async function taskNames(): Promise<Candidate[]> {
-  const text = await Deno.readTextFile(join(PROJECT, "deno.json"));
-  const { tasks } = JSON.parse(text) as {
-    tasks: Record<string, { description?: string }>;
-  };
-  return Object.entries(tasks).map(([word, { description = "" }]) => ({
-    word,
-    about: description,
-  }));
 }
 
 /** Parses a line that is incomplete and may be invalid; `waiting` is the option whose value comes next. */

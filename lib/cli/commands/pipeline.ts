@@ -166,7 +166,7 @@ async function runPipeline(args: Arguments): Promise<number> {
       showFiles(graph, outcome.changed, settings.out, say);
       const replaced = await outcome.replacedText();
       if (replaced !== undefined) note(replaced);
-      answer = answerOf(graph, current, pages, settings.out, args);
+      answer = await answerOf(graph, current, pages, settings.out, args);
     }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;

@@ -1,5 +1,8 @@
 /** What a run has come to: its exit code, its pages, and its last lines. */
+import type { ExportedClasses } from "../../artifacts/classes.ts";
+import type { DatasetInfo } from "../../artifacts/dataset.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import type { Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
 import { join } from "../../store/paths.ts";
@@ -8,7 +11,6 @@ import type { Store } from "../../store/store.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { outOf, shortPath, stageCommand } from "../arguments/options.ts";
 import type { Answer, Finding, Message } from "../terminal/messages.ts";
-import { dataOf, isOfPairs } from "./adapter_data.ts";
 
 /** Collects from the events of a run what its last lines and its exit code depend on. */
 export class Outcome {
@@ -143,22 +145,6 @@ export async function updatePages(
   return pages;
 }
 
-/** The fields of `report.json` that are read here. */
-interface Report {
-  readonly comparisons: readonly {
-    readonly title: string;
-    readonly split: string;
-    readonly epoch: string;
-    readonly verdict: {
-      readonly kind: string;
-      readonly headline: string;
-      readonly reasons: readonly string[];
-      readonly recommended: { readonly rank: number };
-      readonly reference: { readonly kind: string };
-    } | null;
-  }[];
-}
-
 /**
  * Collects the last lines of a run from the results of its stages: its reports,
  * and its exported adapters or else its trained ones.
@@ -167,13 +153,13 @@ interface Report {
  * @param pages Paths of the pages of reports, by the id of the stage.
  * @returns Undefined if there is no report and no adapter.
  */
-export function answerOf(
+export async function answerOf(
   graph: Graph,
   current: ReadonlySet<string>,
   pages: ReadonlyMap<string, string>,
   out: string,
   args: Arguments,
-): Answer | undefined {
+): Promise<Answer | undefined> {
   const stages = [...graph.stages.values()].filter(({ id }) => current.has(id));
   const ofKind = (kind: string, file: string) =>
     stages.filter(({ declaration: { output } }) =>
@@ -186,7 +172,7 @@ export function answerOf(
     const file = pathOf(stage, "report.json");
     return (JSON.parse(Deno.readTextFileSync(file)) as Report).comparisons;
   });
-  const exported = ofKind("peft", "README.md");
+  const exported = ofKind("peft", "classes.json");
   const adapters = exported.length > 0
     ? exported
     : ofKind("adapter", "training.json");
@@ -216,7 +202,7 @@ export function answerOf(
       ),
     }),
     python: exported.length > 0 && isUsable
-      ? pythonLines(pathOf(exported[0]!))
+      ? await pythonLines(pathOf(exported[0]!))
       : [],
   };
 }
@@ -251,11 +237,42 @@ function predictCommand(
   return `${stageCommand("predict", args, alone ? name : id)} ${texts}`;
 }
 
-/** The lines of Python in the model card of a folder. */
-function pythonLines(folder: string): string[] {
-  const card = Deno.readTextFileSync(join(folder, "README.md"));
-  const [, code = ""] = /^```python\n([^]*?)^```/m.exec(card) ?? [];
-  return code.trimEnd().split("\n").map((line) =>
-    line.replaceAll('"FOLDER"', JSON.stringify(shortPath(folder)))
-  );
+/** The lines of Python that load an exported adapter. */
+async function pythonLines(folder: string): Promise<string[]> {
+  const { pythonCode } = await import("../../artifacts/python_code.ts");
+  const read = (file: string) =>
+    JSON.parse(Deno.readTextFileSync(join(folder, file)));
+  const { labels } = read("classes.json") as ExportedClasses;
+  const baseModel = read("adapter_config.json").base_model_name_or_path;
+  return pythonCode(shortPath(folder), {
+    labels,
+    baseModel: baseModel ?? undefined,
+    isLoadable: typeof baseModel === "string",
+    hasOtherClasses: true,
+  }).split("\n");
+}
+
+/** The stage of the data that an adapter was trained on, the nearest data set upstream; undefined if there is none. */
+export function dataOf(
+  stage: GraphStage,
+  graph: Graph,
+): GraphStage | undefined {
+  const upstream = [stage];
+  for (const { inputs } of upstream) {
+    for (const id of Object.values(inputs).flat()) {
+      const input = graph.stages.get(id)!;
+      const { kind, files } = input.declaration.output;
+      if (kind === "dataset" && files.includes("dataset.json")) return input;
+      // A report may be on other data as well.
+      if (kind !== "report") upstream.push(input);
+    }
+  }
+  return undefined;
+}
+
+/** Whether the examples of a data set, in its folder, are pairs of texts. */
+export function isOfPairs(folder: string): boolean {
+  const text = Deno.readTextFileSync(join(folder, "dataset.json"));
+  const { columns } = JSON.parse(text) as DatasetInfo;
+  return columns.length > 1;
 }

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
+import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
@@ -24,7 +25,7 @@ import { selectedEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
-import { dataOf, isOfPairs } from "./adapter_data.ts";
+import { dataOf, isOfPairs } from "./pipeline_outcome.ts";
 import { runTask } from "./predict_task.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
@@ -134,7 +135,7 @@ async function predict(args: Arguments): Promise<number> {
         { file, params, inputs, lastingPaths, ...where, signal },
       );
       const text = Deno.readTextFileSync(join(output, "classification.json"));
-      const predictions = JSON.parse(text) as Predictions;
+      const predictions = JSON.parse(text) as Classification;
       const lines = args.has("json")
         ? jsonLines(predictions)
         : textLines(predictions);
@@ -324,22 +325,7 @@ async function readLines(): Promise<string[]> {
   );
 }
 
-/** `classification.json`, the artifact of the task `classify`. */
-interface Predictions {
-  readonly task: string;
-  readonly rank: number;
-  readonly recommended: boolean;
-  readonly texts: readonly {
-    readonly text: string;
-    readonly pair?: string;
-    /** Null for a regression task, which has a score. */
-    readonly label: string | null;
-    readonly probabilities: Readonly<Record<string, number>> | null;
-    readonly score: number | null;
-  }[];
-}
-
-function jsonLines({ texts, rank }: Predictions): string[] {
+function jsonLines({ texts, rank }: Classification): string[] {
   return texts.map((text) =>
     JSON.stringify({ type: "prediction", ...text, rank })
   );
@@ -347,7 +333,7 @@ function jsonLines({ texts, rank }: Predictions): string[] {
 
 /** Each text, followed by its score or by the probability of each class, the predicted one first. */
 function textLines(
-  { task, rank, recommended, texts }: Predictions,
+  { task, rank, recommended, texts }: Classification,
 ): string[] {
   const lines = [
     `${printable(task)}, rank ${rank}${recommended ? " (recommended)" : ""}`,

@@ -1,3 +1,4 @@
+import type { RankScores } from "../../artifacts/scores.ts";
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
 import { isMapping, printable, readText } from "../../pipeline/faults.ts";
 import { matchStages } from "../../pipeline/graph.ts";
@@ -20,13 +21,7 @@ import {
   styleFor,
 } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
-import {
-  isScored,
-  type RankScores,
-  Results,
-  type Row,
-  TRAINING,
-} from "./runs_results.ts";
+import { isScored, Results, type Row, TRAINING } from "./runs_results.ts";
 
 /** `deno task runs`: compares results in the cache. */
 export const runsCommand: Command = {

@@ -1,12 +1,7 @@
 /** The results in a cache, with the parameters and costs of everything that each was made from. */
+import { type RankScores, SCORES_FILES } from "../../artifacts/scores.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import type { Store } from "../../store/store.ts";
-
-/** Metrics at a rank; null for an undefined one. */
-export interface RankScores {
-  readonly rank: number;
-  readonly metrics: Readonly<Record<string, number | null>>;
-}
 
 /** A result with the parameters and costs of all results that it was made from. */
 export interface Row {
@@ -151,8 +146,7 @@ export function isScored({ files }: Manifest): boolean {
   return files.some(({ path }) => path === SCORES);
 }
 
-/** File of the scores of an evaluation: metrics at each rank. */
-const SCORES = "scores.json";
+const [SCORES] = SCORES_FILES;
 
 /** Metric with the seconds of a training over all attempts. */
 export const TRAINING = "training_seconds";

@@ -1,5 +1,10 @@
 import type { Graph } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
+import {
+  type RunFacts,
+  withFacts,
+  withoutFacts,
+} from "../../report/run_facts.ts";
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
 import { digest } from "../../store/digest.ts";
 import { entriesOf, readIfThere, writeDurably } from "../../store/files.ts";
@@ -10,45 +15,6 @@ import type { Store } from "../../store/store.ts";
 import type { Arguments } from "../arguments/arguments.ts";
 import { KEY_OPTIONS, outOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
-
-/** How a report was made, for the script of its page (`lib/report/page.js`). */
-interface RunFacts {
-  readonly pipeline: string;
-  /** How the command line names the pipeline: its name, or a file. */
-  readonly source: string;
-  /** The command line, for a shell. */
-  readonly command: string;
-  /** Options of the command line that determine the graph. */
-  readonly options: readonly string[];
-  /** ISO 8601. */
-  readonly date: string;
-  /** Of the project; undefined outside of a repository. */
-  readonly commit: string | undefined;
-  /** By name. */
-  readonly versions: Readonly<Record<string, string>>;
-  /** Properties of the machine by name. */
-  readonly machine: Readonly<Record<string, string>>;
-  readonly stages: readonly StageFacts[];
-}
-
-interface StageFacts {
-  readonly id: string;
-  readonly name: string;
-  /** Ids of the stages that it needs. */
-  readonly needs: readonly string[];
-  /** Seconds of the run that made its result. */
-  readonly seconds: number;
-  /** When that run started, ISO 8601. */
-  readonly started: string;
-  /** What this run did: `ran`, `restored`, `unchanged`. */
-  readonly outcome: string;
-}
-
-/** Placeholder of the facts in `report.html`, as `lib/report/page.ts` writes it. */
-const PLACE = '<script type="application/json" id="run">null</script>';
-
-/** Matches {@linkcode PLACE} with the facts of a run. */
-const FACTS = /<script type="application\/json" id="run">[^<]*<\/script>/;
 
 /** A stage that a run brought up to date. */
 interface UpToDate {
@@ -101,7 +67,6 @@ export async function writePages(
       };
     }),
   };
-  const json = JSON.stringify(facts).replaceAll("<", "\\u003c");
   const out = outOf(args);
   for (const [id, page] of pages) {
     const folder = visibleFolder(out, graph.pipeline, { id });
@@ -110,11 +75,7 @@ export async function writePages(
       const aside = keepAside(page, folder);
       emit({ type: "kept", stage: id, files: 1, folder: aside });
     }
-    // A function, since "$" is special in a replacement text.
-    writeDurably(
-      page,
-      text.replace(PLACE, () => PLACE.replace("null", () => json)),
-    );
+    writeDurably(page, withFacts(text, facts));
   }
 }
 
@@ -127,7 +88,7 @@ function isPage(
 ): boolean {
   if (linkFingerprint(path) === undefined) return true;
   const file = Deno.lstatSync(path).isFile ? Deno.readTextFileSync(path) : "";
-  const blank = digest(file.replace(FACTS, () => PLACE));
+  const blank = digest(withoutFacts(file));
   return store.results(pipeline, stage).flatMap(filesOfKey)
     .some(({ blob }) => blob === blank);
 }

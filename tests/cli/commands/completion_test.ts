@@ -9,14 +9,11 @@ const CLI = "../../../lib/cli/commands";
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
 const COMMANDS: Commands = {
-  pipeline: [
-    "",
-    async () => (await import(`${CLI}/pipeline.ts`)).pipelineCommand,
-  ],
-  plan: ["", async () => (await import(`${CLI}/plan.ts`)).planCommand],
-  logs: ["", async () => (await import(`${CLI}/logs.ts`)).logsCommand],
-  cache: ["", async () => (await import(`${CLI}/cache.ts`)).cacheCommand],
-  init: ["", async () => (await import(`${CLI}/init.ts`)).initCommand],
+  pipeline: async () => (await import(`${CLI}/pipeline.ts`)).pipelineCommand,
+  plan: async () => (await import(`${CLI}/plan.ts`)).planCommand,
+  logs: async () => (await import(`${CLI}/logs.ts`)).logsCommand,
+  cache: async () => (await import(`${CLI}/cache.ts`)).cacheCommand,
+  init: async () => (await import(`${CLI}/init.ts`)).initCommand,
 };
 
 /** The words that complete a command line. */

@@ -42,20 +42,19 @@ export default {
 };
 `;
 
-/** A task that writes the model card of an adapter. */
+/** A task that writes what names the classes and the base model of an adapter. */
 const PACK = `
 import { z } from "zod";
 export default {
-  description: "Writes a model card",
+  description: "Exports an adapter",
   params: z.strictObject({ seed: z.number() }),
   inputs: { report: { kind: "report" } },
-  output: { kind: "peft", files: ["README.md"] },
+  output: { kind: "peft", files: ["classes.json", "adapter_config.json"] },
   async run({ output }) {
-    const lines = ["from peft import P", 'model = P.from_pretrained("FOLDER")'];
-    Deno.writeTextFileSync(
-      output + "/README.md",
-      ["# Card", "\`\`\`python", ...lines, "\`\`\`", "end"].join("\\n"),
-    );
+    const write = (name, value) =>
+      Deno.writeTextFileSync(output + "/" + name, JSON.stringify(value));
+    write("classes.json", { task: "own", labels: ["bad", "good"] });
+    write("adapter_config.json", { base_model_name_or_path: "me/model" });
   },
 };
 `;
@@ -84,8 +83,10 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
     } take@seed=0 -S rank=2 --tasks ${
       test.path("tasks")
     } --out ${out} "your text"`,
-    "python   from peft import P",
-    `         model = P.from_pretrained("${out}/test/take@seed=0")`,
+    "python   from peft import AutoPeftModelForSequenceClassification",
+    "         from transformers import AutoTokenizer",
+    `         model = AutoPeftModelForSequenceClassification.from_pretrained("${out}/test/take@seed=0", id2label={0: "bad", 1: "good"}, ignore_mismatched_sizes=True)`,
+    `         tokenizer = AutoTokenizer.from_pretrained("${out}/test/take@seed=0")`,
     `report   ${out}/test/judge.html`,
   ];
   assertEquals(first.lines.slice(-answer.length), answer);

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { shortIds } from "../../../lib/cli/terminal/short_ids.ts";
+import { shortIds } from "../../../lib/cli/terminal/live.ts";
 
 /** The short forms of ids, in their order, among all ids of a run. */
 function short(ids: readonly string[], width: number, all = ids): string[] {
