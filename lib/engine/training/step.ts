@@ -137,7 +137,7 @@ export function trainingStep(
   ) => {
     const { loss, gradient } = gradientOf(inputs.values, inputs);
     return { ...update(inputs, gradient, inputs), loss };
-  });
+  }, options);
   const accumulate = trace((
     inputs: Named & BatchInputs & {
       readonly values: tf.Tensor1D;
@@ -152,12 +152,12 @@ export function trainingStep(
       gradient: tf.add(inputs.gradient, tf.mul(part.gradient, inputs.weight)),
       loss: tf.add(inputs.loss, tf.mul(part.loss, inputs.weight)),
     };
-  });
+  }, options);
   const finish = trace((
     inputs: Named & AdamWState & OptimizerInputs & {
       readonly gradient: tf.Tensor1D;
     },
-  ) => ({ ...update(inputs, inputs.gradient, inputs) }));
+  ) => ({ ...update(inputs, inputs.gradient, inputs) }), options);
 
   function step(
     state: AdamWState,

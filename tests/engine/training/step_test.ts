@@ -134,6 +134,25 @@ for (
   );
 }
 
+Deno.test(
+  "trainingStep() computes each operation by itself if it is eager, and none if it is traced",
+  traced,
+  async () => {
+    for (const eager of [true, false]) {
+      for (const parts of [1, 2]) {
+        const kernels = async (ranks: number[]) =>
+          (await tf.profile(async () => {
+            await trainTiny({ eager }, ranks, { parts });
+            return [];
+          })).kernels.filter(({ name }) => name === "BatchMatMul").length;
+        // Tracing calls them too, once.
+        const [once, twice] = [await kernels([8]), await kernels([8, 8])];
+        assertEquals(twice, eager ? 2 * once : once);
+      }
+    }
+  },
+);
+
 Deno.test("trainingStep() of DyLoRA with maximum rank 1 equals LoRA of rank 1", async () => {
   const ends = (objective: RankObjective) =>
     trainTiny({ objective }, [1, 1, 1], { maxRank: 1 });
