@@ -69,7 +69,8 @@ export const OUT: Option = {
 export const TASKS: Option = {
   name: "tasks",
   value: "DIR",
-  description: "Folder of the task modules (default tasks)",
+  description:
+    "Folder of the task modules (default tasks). Only name one that you trust: planning imports its modules, with all rights of this program",
 };
 
 /** Options that determine the graph of a pipeline. */

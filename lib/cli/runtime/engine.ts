@@ -100,25 +100,24 @@ export async function runtimeOf(
   options: InstallOptions,
   host: Host,
 ): Promise<Runtime> {
-  const { hasBfloat16, processorOf } = await import(
+  const { hasBfloat16, instructionsOf, processorOf } = await import(
     "../../engine/install/host.ts"
   );
   const { engine, device, identity, library, flags, read, env, files, native } =
     choice;
-  const bfloat16 = await hasBfloat16(choice, host);
+  const instructions = await instructionsOf(choice, host);
   const processor = engine === "tensorflow" && device === "cpu"
     ? processorOf(host)
     : undefined;
   return {
-    // The precision "auto" depends on it, and so does what a stage computes.
-    identity: bfloat16 ? `${identity} bfloat16` : identity,
+    identity: `${identity} ${instructions}`.trimEnd(),
     threaded: engine === "tensorflow",
     // WebGPU selects its adapter itself and ignores the ids of held GPUs.
     gpus: engine === "tensorflow" && device === "gpu" ? 1 : 0,
     settings: {
       engine,
       device,
-      bfloat16,
+      bfloat16: hasBfloat16(instructions),
       ...(library !== undefined && { library }),
     },
     flags,

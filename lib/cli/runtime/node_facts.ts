@@ -4,7 +4,11 @@
  */
 import type { EngineName } from "../../engine/install/choice.ts";
 import { selectEngine } from "../../engine/install/choose.ts";
-import { hasBfloat16, type Host, thisHost } from "../../engine/install/host.ts";
+import {
+  type Host,
+  instructionsOf,
+  thisHost,
+} from "../../engine/install/host.ts";
 
 const facts: Record<string, unknown> = { target: thisHost.target };
 
@@ -28,5 +32,5 @@ const host: Host = {
     recorded(["webgpuAdapter"], await thisHost.webgpuAdapter()),
 };
 const choice = await selectEngine(Deno.args[0] as EngineName | "auto", host);
-await hasBfloat16(choice, host);
+await instructionsOf(choice, host);
 console.log(JSON.stringify(facts));

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import { addedLibrary, fileDigest, readMarker } from "./folder.ts";
-import { hasBfloat16, type Host, thisHost } from "./host.ts";
+import { hasBfloat16, type Host, instructionsOf, thisHost } from "./host.ts";
 
 /** What an engine can do on this machine. */
 export interface EngineReport {
@@ -30,7 +30,7 @@ export async function checkEngine(
   choice: EngineChoice,
   host: Host = thisHost,
 ): Promise<EngineReport> {
-  const bfloat16 = await hasBfloat16(choice, host);
+  const bfloat16 = hasBfloat16(await instructionsOf(choice, host));
   if (choice.library === undefined) {
     return { devices: [choice.device.toUpperCase()], bfloat16 };
   }

@@ -143,30 +143,53 @@ function no(reason: string): NvidiaFinding {
   return { usable: false, reason };
 }
 
-/** First compute capability of NVIDIA GPUs with bfloat16 products (Ampere). */
-const FIRST_CAPABILITY = 8;
+/** Instruction sets for which libtensorflow has kernels of their own, which may add numbers in another order. */
+const INSTRUCTIONS = [
+  ...["avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni"],
+  ...["avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16"],
+  ...["asimddp", "i8mm", "bf16", "sve", "sve2"],
+];
 
 /**
- * True if the engine multiplies bfloat16 faster than float32 on this machine:
- * libtensorflow on Linux CPUs with AVX512-BF16, AMX or Arm's BF16 extension,
- * and on NVIDIA GPUs since Ampere. The macOS build and the other engines have
- * no such products.
+ * What a machine's processor contributes to the last bits of results: its
+ * instruction sets as Linux names them (`avx avx2 fma`), or the compute
+ * capabilities of its GPUs (`compute 8.0`).
+ *
+ * @returns Empty for engines other than libtensorflow, and on macOS, whose processors the build treats alike.
  */
-export async function hasBfloat16(
+export async function instructionsOf(
   { engine, device }: Pick<EngineChoice, "engine" | "device">,
   host: Host,
-): Promise<boolean> {
-  if (engine !== "tensorflow") return false;
+): Promise<string> {
+  if (engine !== "tensorflow") return "";
   if (device === "gpu") {
-    const capability = await host.output(
+    const capabilities = await host.output(
       "nvidia-smi",
       "--query-gpu=compute_cap",
       "--format=csv,noheader",
     );
-    return capability !== undefined &&
-      parseFloat(capability) >= FIRST_CAPABILITY;
+    const distinct = new Set(capabilities?.trim().split(/\s+/));
+    return distinct.size === 0 ? "" : `compute ${[...distinct].join(" ")}`;
   }
-  return /\s(avx512_bf16|amx_bf16|bf16)(\s|$)/.test(processorOf(host) ?? "");
+  const [, flags = ""] =
+    /^(?:flags|Features)\s*:(.*)/m.exec(processorOf(host) ?? "") ?? [];
+  const found = new Set(flags.split(/\s+/));
+  return INSTRUCTIONS.filter((it) => found.has(it)).join(" ");
+}
+
+/** First compute capability of NVIDIA GPUs with bfloat16 products (Ampere). */
+const FIRST_CAPABILITY = 8;
+
+/**
+ * True if libtensorflow multiplies bfloat16 faster than float32 with these
+ * {@linkcode instructionsOf a machine}: on Linux CPUs with AVX512-BF16, AMX or
+ * Arm's BF16 extension, and on NVIDIA GPUs since Ampere.
+ */
+export function hasBfloat16(instructions: string): boolean {
+  const [, capability] = /^compute (\S+)/.exec(instructions) ?? [];
+  return capability === undefined
+    ? /\b(avx512_bf16|amx_bf16|bf16)\b/.test(instructions)
+    : parseFloat(capability) >= FIRST_CAPABILITY;
 }
 
 /** The kind of the machine's processor and its instruction sets, as Linux describes them; undefined on other systems. */

@@ -1,5 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { findNvidia, hasBfloat16 } from "../../../lib/engine/install/host.ts";
+import {
+  findNvidia,
+  hasBfloat16,
+  instructionsOf,
+} from "../../../lib/engine/install/host.ts";
 import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
 
 Deno.test("findNvidia() finds a kernel driver with its user-space library", () => {
@@ -77,50 +81,40 @@ function processor(line: string) {
   });
 }
 
-Deno.test("hasBfloat16() reads the processor's flags", async () => {
-  assertEquals(
-    await hasBfloat16(CPU, processor("flags\t\t: fpu avx512f avx512_bf16 sse")),
-    true,
-  );
-  assertEquals(
-    await hasBfloat16(CPU, processor("flags\t\t: fpu amx_bf16")),
-    true,
-  );
-  assertEquals(
-    await hasBfloat16(CPU, processor("Features\t: fp asimd i8mm bf16 dgh")),
-    true,
-  );
-  assertEquals(
-    await hasBfloat16(CPU, processor("flags\t\t: fpu avx2 avx512f")),
-    false,
-  );
-  assertEquals(
-    await hasBfloat16(CPU, processor("Features\t: fp asimd ebf16x")),
-    false,
-  );
-  assertEquals(await hasBfloat16(CPU, fakeHost()), false);
+Deno.test("instructionsOf() reads the instruction sets that select kernels, and hasBfloat16() those that multiply bfloat16", async () => {
+  for (
+    const [line, instructions, bfloat16] of [
+      ["flags\t\t: fpu avx512f avx512_bf16 sse", "avx512f avx512_bf16", true],
+      ["flags\t\t: fpu amx_bf16", "amx_bf16", true],
+      ["Features\t: fp asimd i8mm bf16 dgh", "i8mm bf16", true],
+      ["flags\t\t: fpu fma avx avx2 avx512f", "avx avx2 fma avx512f", false],
+      ["Features\t: fp asimd ebf16x", "", false],
+      ["vendor_id\t: bf16", "", false],
+    ] as const
+  ) {
+    const found = await instructionsOf(CPU, processor(line));
+    assertEquals([found, hasBfloat16(found)], [instructions, bfloat16], line);
+  }
+  assertEquals(await instructionsOf(CPU, fakeHost()), "");
 });
 
-Deno.test("hasBfloat16() asks nvidia-smi for the compute capability", async () => {
-  assertEquals(await hasBfloat16(GPU, fakeHost({ output: "9.0\n" })), true);
-  assertEquals(
-    await hasBfloat16(GPU, fakeHost({ output: "7.5\n8.0\n" })),
-    false,
-  );
-  assertEquals(await hasBfloat16(GPU, fakeHost()), false);
+Deno.test("instructionsOf() asks nvidia-smi for the compute capability", async () => {
+  for (
+    const [output, instructions, bfloat16] of [
+      ["9.0\n9.0\n", "compute 9.0", true],
+      ["7.5\n8.0\n", "compute 7.5 8.0", false],
+    ] as const
+  ) {
+    const found = await instructionsOf(GPU, fakeHost({ output }));
+    assertEquals([found, hasBfloat16(found)], [instructions, bfloat16]);
+  }
+  assertEquals(await instructionsOf(GPU, fakeHost()), "");
 });
 
-Deno.test("hasBfloat16() is false for the other engines", async () => {
+Deno.test("instructionsOf() gives nothing for the other engines", async () => {
   const host = processor("flags\t\t: avx512_bf16");
-  assertEquals(
-    await hasBfloat16({ engine: "wasm", device: "cpu" }, host),
-    false,
-  );
-  assertEquals(
-    await hasBfloat16(
-      { engine: "webgpu", device: "gpu" },
-      fakeHost({ output: "9.0" }),
-    ),
-    false,
-  );
+  const wasm = { engine: "wasm", device: "cpu" } as const;
+  assertEquals(await instructionsOf(wasm, host), "");
+  const webgpu = { engine: "webgpu", device: "gpu" } as const;
+  assertEquals(await instructionsOf(webgpu, fakeHost({ output: "9.0" })), "");
 });
