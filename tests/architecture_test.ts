@@ -20,7 +20,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/track",
   ],
   // Schedules of learning rates are in the engine.
-  "lib/track": ["lib/scheduler", "lib/store", "lib/engine"],
+  "lib/track": ["lib/scheduler", "lib/store", "lib/artifacts", "lib/engine"],
   "lib/scheduler": ["lib/pipeline", "lib/store"],
   "lib/store": [],
   "lib/pipeline": ["lib/store"],

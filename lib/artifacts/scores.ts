@@ -12,7 +12,7 @@ export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
 const count = z.int().positive();
 
 /** `scores.json`: the metrics of an adapter at each rank. */
-const ScoresInfo = z.strictObject({
+export const ScoresInfo = z.strictObject({
   ...TASK_FIELDS,
   /** The method that made it: `dylora`, `lora`, `lora-svd`, `head`, `full`. */
   method: z.string().regex(/^[a-z][a-z0-9-]*$/),

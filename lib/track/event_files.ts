@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RecordedRun } from "./recorded_runs.ts";
@@ -33,7 +34,8 @@ export async function writeEventFiles(
     const present = [...Deno.readDirSync(own)].map(({ name }) => name)
       .filter((name) => /^events\.out\.tfevents\.\d+\.dylora$/.test(name));
     const others = present.filter((other) => other !== name);
-    const isWritten = await hasBytes(path, bytes);
+    const isWritten = present.includes(name) &&
+      Buffer.from(bytes).equals(await Deno.readFile(path));
     if (!isWritten) {
       const partial = join(own, `.partial-${crypto.randomUUID()}`);
       await Deno.writeFile(partial, bytes);
@@ -45,17 +47,6 @@ export async function writeEventFiles(
     else if (!isWritten || others.length > 0) replaced++;
   }
   return { added, replaced };
-}
-
-async function hasBytes(path: string, bytes: Uint8Array): Promise<boolean> {
-  try {
-    const found = await Deno.readFile(path);
-    return found.length === bytes.length &&
-      found.every((byte, i) => byte === bytes[i]);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 /**
@@ -72,17 +63,17 @@ function eventFile(run: RecordedRun): Uint8Array {
       event(
         time,
         step,
-        field(5, field(1, concat([field(1, name), float(2, value)]))),
+        field(5, field(1, Buffer.concat([field(1, name), float(2, value)]))),
       )
     ),
   ];
-  return concat(events.map(record));
+  return Buffer.concat(events.map(record));
 }
 
 /** `Event`: wall time in seconds, step, and its content. */
 function event(time: number, step: number, content: Uint8Array): Uint8Array {
   const steps = step === 0 ? [] : [integer(2, step)];
-  return concat([double(1, time / 1000), ...steps, content]);
+  return Buffer.concat([double(1, time / 1000), ...steps, content]);
 }
 
 /**
@@ -98,14 +89,17 @@ function hyperparameters({ params, started }: RecordedRun): Uint8Array {
       : typeof value === "boolean"
       ? integer(4, Number(value))
       : field(3, value);
-    return field(1, concat([field(1, name), field(2, encoded)]));
+    return field(1, Buffer.concat([field(1, name), field(2, encoded)]));
   });
-  const session = concat([...values, double(5, started / 1000)]);
-  const plugin = concat([field(1, "hparams"), field(2, field(3, session))]);
+  const session = Buffer.concat([...values, double(5, started / 1000)]);
+  const plugin = Buffer.concat([
+    field(1, "hparams"),
+    field(2, field(3, session)),
+  ]);
   // The plugin expects a tensor beside its data: floats of shape [0].
   const shape = field(2, new Uint8Array());
-  const tensor = concat([integer(1, 1), field(2, shape)]);
-  return concat([
+  const tensor = Buffer.concat([integer(1, 1), field(2, shape)]);
+  return Buffer.concat([
     field(1, "_hparams_/session_start_info"),
     field(8, tensor),
     field(9, field(1, plugin)),
@@ -118,13 +112,9 @@ function hyperparameters({ params, started }: RecordedRun): Uint8Array {
  * @see https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/lib/io/record_writer.h
  */
 function record(data: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(data.length + 16);
-  const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, BigInt(data.length), true);
-  view.setUint32(8, maskedCrc(bytes.subarray(0, 8)), true);
-  bytes.set(data, 12);
-  view.setUint32(12 + data.length, maskedCrc(data), true);
-  return bytes;
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(data.length));
+  return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
 }
 
 /** CRC-32C of each byte. */
@@ -137,24 +127,15 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 });
 
 /** CRC-32C (RFC 3720, appendix B.4), rotated and shifted as TensorFlow stores it. */
-function maskedCrc(bytes: Uint8Array): number {
+function maskedCrc(bytes: Uint8Array): Uint8Array {
   let crc = 0xffffffff;
   for (const byte of bytes) {
     crc = CRC_TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
   }
   crc = ~crc >>> 0;
-  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
+  const masked = Buffer.alloc(4);
+  masked.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
+  return masked;
 }
 
 /** A field of a protocol buffer with a text, or with bytes such as another message. */
@@ -162,23 +143,23 @@ function field(number: number, content: string | Uint8Array): Uint8Array {
   const bytes = typeof content === "string"
     ? new TextEncoder().encode(content)
     : content;
-  return concat([varint(number << 3 | 2), varint(bytes.length), bytes]);
+  return Buffer.concat([varint(number << 3 | 2), varint(bytes.length), bytes]);
 }
 
 function integer(number: number, value: number): Uint8Array {
-  return concat([varint(number << 3), varint(value)]);
+  return Buffer.concat([varint(number << 3), varint(value)]);
 }
 
 function double(number: number, value: number): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setFloat64(0, value, true);
-  return concat([varint(number << 3 | 1), bytes]);
+  const bytes = Buffer.alloc(8);
+  bytes.writeDoubleLE(value);
+  return Buffer.concat([varint(number << 3 | 1), bytes]);
 }
 
 function float(number: number, value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setFloat32(0, value, true);
-  return concat([varint(number << 3 | 5), bytes]);
+  const bytes = Buffer.alloc(4);
+  bytes.writeFloatLE(value);
+  return Buffer.concat([varint(number << 3 | 5), bytes]);
 }
 
 /** A natural number in groups of seven bits, the lowest first. */

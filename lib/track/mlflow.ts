@@ -40,7 +40,9 @@ export async function sendToMlflow(
   const present = await runsOf(experiment, call);
   const ids = new Map<string, string>();
   let added = 0;
-  for (const run of trainingsFirst(runs)) {
+  // Evaluations refer to trainings.
+  const isTraining = ({ kind }: RecordedRun) => Number(kind === "training");
+  for (const run of runs.toSorted((a, b) => isTraining(b) - isTraining(a))) {
     const same = present.filter(({ key }) => key === run.key);
     const whole = same.find(({ status }) => status === "FINISHED");
     if (whole !== undefined) {
@@ -52,15 +54,6 @@ export async function sendToMlflow(
     added++;
   }
   return added;
-}
-
-/** Runs with trainings first, since evaluations refer to them. */
-function trainingsFirst(runs: readonly RecordedRun[]): RecordedRun[] {
-  const isTraining = ({ kind }: RecordedRun) => kind === "training";
-  return [
-    ...runs.filter(isTraining),
-    ...runs.filter((run) => !isTraining(run)),
-  ];
 }
 
 type Call = (method: string, body?: unknown) => Promise<unknown>;
@@ -108,15 +101,9 @@ const Found = z.looseObject({
   next_page_token: z.string().optional(),
 });
 
-/** A run of this program on the server. */
-interface PresentRun {
-  readonly id: string;
-  readonly key: string;
-  readonly status: string;
-}
-
-async function runsOf(experiment: string, call: Call): Promise<PresentRun[]> {
-  const present: PresentRun[] = [];
+/** The runs of this program on the server. */
+async function runsOf(experiment: string, call: Call) {
+  const present: { id: string; key: string; status: string }[] = [];
   let token: string | undefined;
   do {
     const { runs, next_page_token } = Found.parse(
@@ -166,21 +153,19 @@ async function sendRun(
       tags: Object.entries(tags).map(([key, value]) => ({ key, value })),
     }),
   );
-  const params = Object.entries(run.params).map(([key, value]) => ({
-    key,
-    value: String(value).slice(0, MAX_VALUE),
-  }));
-  for (const part of chunks(params, MAX_PARAMS)) {
-    await call("runs/log-batch", { run_id, params: part });
+  for (const part of chunks(Object.entries(run.params), MAX_PARAMS)) {
+    const params = part.map(([key, value]) => ({
+      key,
+      value: String(value).slice(0, MAX_VALUE),
+    }));
+    await call("runs/log-batch", { run_id, params });
   }
-  const metrics = run.points.map(({ name, step, value, time }) => ({
-    key: name,
-    value,
-    timestamp: Math.round(time),
-    step,
-  }));
-  for (const part of chunks(metrics, MAX_METRICS)) {
-    await call("runs/log-batch", { run_id, metrics: part });
+  for (const part of chunks(run.points, MAX_METRICS)) {
+    const metrics = part.map(({ name: key, step, value, time }) => ({
+      ...{ key, step, value },
+      timestamp: Math.round(time),
+    }));
+    await call("runs/log-batch", { run_id, metrics });
   }
   await call("runs/update", {
     run_id,

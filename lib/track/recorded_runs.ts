@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { RUN_FIELDS } from "../artifacts/training.ts";
+import { ScoresInfo } from "../artifacts/scores.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { learningRateAt } from "../engine/training/adamw.ts";
 import { readLog } from "../scheduler/read_log.ts";
@@ -100,12 +102,11 @@ function isEvaluation({ files }: Manifest): boolean {
   return files.some(({ path }) => path === "scores.json");
 }
 
-/** The fields of `training.json` that are read, in this version of the program and earlier ones. */
+const { steps, learningRate, warmupRatio, losses } = RUN_FIELDS;
+
+/** The fields of `training.json` that are read; those of earlier versions of the program lack others. */
 const TrainingFile = z.looseObject({
-  steps: z.number(),
-  learningRate: z.number(),
-  warmupRatio: z.number(),
-  losses: z.array(z.object({ step: z.number(), loss: z.number() })),
+  ...{ steps, learningRate, warmupRatio, losses },
   selection: z.looseObject({ epochs: z.array(EpochScores) }).nullish(),
 });
 
@@ -187,13 +188,7 @@ async function lossTimes(
   ];
 }
 
-/** The fields of `scores.json` that are read, in this version of the program and earlier ones. */
-const ScoresFile = z.looseObject({
-  ranks: z.array(z.object({
-    rank: z.number(),
-    metrics: z.record(z.string(), z.number().nullable()),
-  })),
-});
+const ScoresFile = z.looseObject({ ranks: ScoresInfo.shape.ranks });
 
 function readEvaluation(
   stage: string,
