@@ -114,7 +114,7 @@ async function readStatus(args: Arguments): Promise<StageStatus[]> {
 const HEADERS = {
   "cache-control": "no-store",
   "content-security-policy":
-    "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'",
   "cross-origin-opener-policy": "same-origin",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
@@ -129,6 +129,7 @@ const REPORT_HEADERS = {
 
 /** Content types by file extension. */
 const TYPES: Readonly<Record<string, string>> = {
+  css: "text/css; charset=utf-8",
   html: "text/html; charset=utf-8",
   js: "text/javascript; charset=utf-8",
   json: "application/json",
@@ -159,15 +160,17 @@ async function answer(
       headers: { ...headers, "content-type": TYPES[type]! },
     });
   const json = (value: unknown) => send(JSON.stringify(value), "json");
-  const asset = async (name: string, type: string) =>
-    send(await Deno.readTextFile(join(PROJECT, "lib/cli/pages", name)), type);
+  const asset = async (path: string, type: string) =>
+    send(await Deno.readTextFile(join(PROJECT, "lib", path)), type);
   const stage = searchParams.get("stage") ?? "";
   switch (path[0]) {
     case "":
-      return await asset("dash_page.html", "html");
+      return await asset("cli/pages/dash_page.html", "html");
     case "dash_page.js":
     case "dash_drawings.js":
-      return await asset(path[0], "js");
+      return await asset(`cli/pages/${path[0]}`, "js");
+    case "page.css":
+      return await asset("report/page.css", "css");
     case "state":
       return json(await follower.state());
     case "series":
