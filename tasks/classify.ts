@@ -165,9 +165,12 @@ async function encode(
 ): Promise<Examples> {
   const { architecture, maxLength, vocabSize } = await readModel(model);
   const { ModelTokenizer } = await import("../lib/glue/model_tokenizer.ts");
+  const { tokenizerDefaults } = await import(
+    "../lib/engine/models/registry.ts"
+  );
   const tokenizer = await ModelTokenizer.load(
     model,
-    architecture,
+    tokenizerDefaults(architecture),
     Math.min(maxLength, trained ?? maxLength),
   );
   return {

@@ -155,8 +155,9 @@ async function hasOtherClasses(
   const { SafetensorsFile } = await import(
     "../lib/engine/safetensors/reader.ts"
   );
+  const { headTensors } = await import("../lib/engine/models/outline.ts");
   const { architecture } = await readModel(folder);
-  const { name } = architecture.head(1, outputs).at(-1)!;
+  const { name } = headTensors(architecture).at(-1)!;
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const [found = outputs] = file.tensors.get(name)?.shape ?? [];
   return found !== outputs;

@@ -26,6 +26,9 @@ export default defineTask({
       "../lib/artifacts/dataset.ts"
     );
     const { readModel } = await import("../lib/artifacts/model.ts");
+    const { tokenizerDefaults } = await import(
+      "../lib/engine/models/registry.ts"
+    );
     const { writeTokens } = await import("../lib/artifacts/tokens.ts");
     const { tokenizerDigest } = await import("../lib/artifacts/tokenizer.ts");
     const { quoteAll } = await import("../lib/glue/text.ts");
@@ -41,7 +44,7 @@ export default defineTask({
     }
     const tokenizer = await ModelTokenizer.load(
       model,
-      limits.architecture,
+      tokenizerDefaults(limits.architecture),
       maxLength,
     );
     const info = await readDatasetInfo(data);

@@ -15,6 +15,7 @@ import {
 } from "../engine/adapters/peft.ts";
 import { methodNamed } from "../engine/methods/registry.ts";
 import type { Architecture, Model } from "../engine/models/model.ts";
+import { headTensors } from "../engine/models/outline.ts";
 import {
   factorA,
   hasTensor,
@@ -127,8 +128,8 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
  *
  * @param isPretrained False if the model's file lacks tensors of the head.
  */
-function importable({ head }: Architecture, isPretrained = true): string {
-  const needed = head(1, 1)
+function importable(architecture: Architecture, isPretrained = true): string {
+  const needed = headTensors(architecture)
     .filter(({ start }) => !isPretrained || start !== "pretrained")
     .map(({ name }) => `${PEFT_PREFIX}${name}`);
   return `train LoRA in every layer, with modules_to_save=${
@@ -239,7 +240,7 @@ function withPretrainedHead(
   folder: string,
   model: Model,
 ): AdapterTensors {
-  const missing = model.architecture.head(model.hidden, 1).filter((
+  const missing = headTensors(model.architecture, model.hidden).filter((
     { name, start },
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
   if (missing.length === 0) return tensors;
@@ -279,9 +280,10 @@ function padded(
   file: SafetensorsFile,
   config: PeftConfig,
 ): PaddedModules {
+  const architecture = architectureIn(file);
   const head = new Set(
-    architectureIn(file)?.head(1, 1)
-      .map(({ name }) => `${PEFT_PREFIX}${name}`),
+    architecture &&
+      headTensors(architecture).map(({ name }) => `${PEFT_PREFIX}${name}`),
   );
   const isOfHead = (weight: string) =>
     head.has(weight) && !file.tensors.has(weight);

@@ -1,10 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import {
-  neededConfig,
-  readTokenizerFiles,
-  type TokenizerDefaults,
-} from "../glue/tokenizer_files.ts";
+import type { Architecture } from "../engine/models/model.ts";
+import { tokenizerDefaults } from "../engine/models/registry.ts";
+import { neededConfig, readTokenizerFiles } from "../glue/tokenizer_files.ts";
 import { asWritten, digestOf } from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
 
@@ -14,8 +12,9 @@ import { MODEL_EXTRA_FILES } from "./model.ts";
  */
 export async function tokenizerDigest(
   folder: string,
-  defaults: TokenizerDefaults,
+  architecture: Architecture,
 ): Promise<string> {
+  const defaults = tokenizerDefaults(architecture);
   const { path, changes, pairType } = await readTokenizerFiles(
     folder,
     defaults,
@@ -41,15 +40,16 @@ export async function tokenizerDigest(
 export async function copyTokenizer(
   from: string,
   to: string,
-  defaults: TokenizerDefaults,
+  architecture: Architecture,
   maxLength: number | null,
 ): Promise<void> {
   for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
     const path = join(from, name);
     if (existsSync(path)) await Deno.copyFile(path, join(to, name));
   }
+  const files = await readTokenizerFiles(from, tokenizerDefaults(architecture));
   const needed = {
-    ...neededConfig(await readTokenizerFiles(from, defaults)),
+    ...neededConfig(files),
     ...(maxLength !== null && { model_max_length: maxLength }),
   };
   const path = join(to, "tokenizer_config.json");

@@ -1,13 +1,30 @@
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 
 /** What a model's architecture says about its tokenizer. */
 export interface TokenizerDefaults {
-  /** Transformers' class of the tokenizer, unless the files name another. */
-  readonly tokenizerClass: string;
+  /** Transformers' class, unless the files name another. */
+  readonly class: string;
+  /** What the classes of all architectures make of the files. Any other one takes `tokenizer.json` as it is. */
+  readonly classes: Readonly<Record<string, TokenizerClass>>;
   /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
   readonly pairType: 0 | 1;
 }
+
+/** What a class of transformers makes of the files. */
+interface TokenizerClass {
+  /** Whether it gives token types, unless `tokenizer_config.json` names the inputs of the model. */
+  readonly types: boolean;
+  /** A part of `tokenizer.json` that it makes from `tokenizer_config.json`. */
+  readonly sets?: {
+    readonly part: "normalizer" | "pre_tokenizer";
+    value(given: Part, options: Config): Part;
+  };
+}
+
+/** A normalizer or pre-tokenizer. */
+type Part = Readonly<Record<string, unknown>> | null;
 
 /** What the files of a model say about its tokenizer. */
 export interface TokenizerFiles {
@@ -21,32 +38,10 @@ export interface TokenizerFiles {
   readonly tokenizerClass: string;
   /** Inputs of the model that `tokenizer_config.json` names, if it does. */
   readonly inputNames: readonly string[] | undefined;
+  readonly classes: TokenizerDefaults["classes"];
   /** Token type of the second text of a pair. */
   readonly pairType: 0 | 1;
 }
-
-/** What a class of transformers makes of the files. */
-interface TokenizerClass {
-  /** The part of `tokenizer.json` that it sets by `tokenizer_config.json`, to its own defaults where that has no value. */
-  readonly sets?: "BertNormalizer" | "ByteLevel";
-  /** Whether it gives token types, unless `tokenizer_config.json` names the inputs of the model. */
-  readonly types: boolean;
-}
-
-/** Classes of the supported models. Any other one takes `tokenizer.json` as it is. */
-const CLASSES: Readonly<Record<string, TokenizerClass>> = {
-  BertTokenizer: { sets: "BertNormalizer", types: true },
-  ElectraTokenizer: { sets: "BertNormalizer", types: true },
-  DistilBertTokenizer: { sets: "BertNormalizer", types: false },
-  MPNetTokenizer: { sets: "BertNormalizer", types: false },
-  RobertaTokenizer: { sets: "ByteLevel", types: false },
-  BartTokenizer: { sets: "ByteLevel", types: false },
-  GPT2Tokenizer: { sets: "ByteLevel", types: false },
-  LongformerTokenizer: { sets: "ByteLevel", types: false },
-  XLMRobertaTokenizer: { types: false },
-  CamembertTokenizer: { types: false },
-  DebertaV2Tokenizer: { types: true },
-};
 
 /** The class of any `tokenizer.json`. */
 const BASE_CLASS = "PreTrainedTokenizerFast";
@@ -55,6 +50,7 @@ const Config = z.looseObject({
   tokenizer_class: z.string().nullish(),
   do_lower_case: z.boolean().nullish(),
   strip_accents: z.boolean().nullish(),
+  keep_accents: z.boolean().nullish(),
   tokenize_chinese_chars: z.boolean().nullish(),
   add_prefix_space: z.boolean().nullish(),
   truncation_side: z.enum(["left", "right"]).nullish(),
@@ -80,11 +76,11 @@ export async function readTokenizerFiles(
   const config = await readConfig(folder, "tokenizer_config.json", Config);
   const model = await readConfig(folder, "config.json", ModelConfig);
   // Transformers does not believe a ModernBERT that names another class.
-  const tokenizerClass = defaults.tokenizerClass === BASE_CLASS
+  const { classes } = defaults;
+  const tokenizerClass = defaults.class === BASE_CLASS
     ? BASE_CLASS
-    : config.tokenizer_class ?? model.tokenizer_class ??
-      defaults.tokenizerClass;
-  const known = classOf(tokenizerClass);
+    : config.tokenizer_class ?? model.tokenizer_class ?? defaults.class;
+  const known = classOf(tokenizerClass, classes);
   const inputNames = config.model_input_names ?? undefined;
   // Transformers 4 gives token types by the base class, 5 does not. BERTs were trained with them.
   const hasTypes = inputNames?.includes("token_type_ids") ??
@@ -95,6 +91,7 @@ export async function readTokenizerFiles(
     changes: changesOf(settings, config, known?.sets),
     tokenizerClass,
     inputNames,
+    classes,
     pairType: hasTypes ? defaults.pairType : 0,
   };
 }
@@ -104,10 +101,10 @@ export async function readTokenizerFiles(
  * and token types, with the tokenizer alone in a folder.
  */
 export function neededConfig(
-  { tokenizerClass, inputNames, pairType }: TokenizerFiles,
+  { tokenizerClass, inputNames, classes, pairType }: TokenizerFiles,
 ): object {
   const needsNames = pairType === 1 && inputNames === undefined &&
-    classOf(tokenizerClass) === undefined;
+    classOf(tokenizerClass, classes) === undefined;
   return {
     tokenizer_class: tokenizerClass,
     ...(needsNames && {
@@ -117,12 +114,13 @@ export function neededConfig(
 }
 
 /** What a class makes of the files; in transformers 5, `Fast` in its name means nothing. */
-function classOf(name: string): TokenizerClass | undefined {
+function classOf(
+  name: string,
+  classes: TokenizerDefaults["classes"],
+): TokenizerClass | undefined {
   const plain = name.replace(/Fast$/, "");
-  return Object.hasOwn(CLASSES, plain) ? CLASSES[plain] : undefined;
+  return Object.hasOwn(classes, plain) ? classes[plain] : undefined;
 }
-
-type Field = Readonly<Record<string, unknown>> | null | undefined;
 
 /** Fields of `tokenizer.json` to which a class gives other values. */
 function changesOf(
@@ -130,25 +128,18 @@ function changesOf(
   config: Config,
   sets: TokenizerClass["sets"],
 ): object {
-  const fields = (settings ?? {}) as Readonly<Record<string, Field>>;
-  const [name, values] = sets === "BertNormalizer"
-    ? ["normalizer", {
-      lowercase: config.do_lower_case ?? true,
-      strip_accents: config.strip_accents ?? null,
-      handle_chinese_chars: config.tokenize_chinese_chars ?? true,
-    }]
-    : ["pre_tokenizer", { add_prefix_space: config.add_prefix_space ?? false }];
-  const field = fields[name];
-  const differs = sets !== undefined && field?.type === sets &&
-    Object.entries(values).some(([key, value]) =>
-      (field[key] ?? null) !== value
-    );
+  const fields = (settings ?? {}) as Readonly<Record<string, Part | undefined>>;
+  const given = sets && fields[sets.part] || null;
+  const value = sets?.value(given, config);
+  const differs = Object.entries(value ?? {}).some(([key, it]) =>
+    !isDeepStrictEqual(it, given?.[key] ?? null)
+  );
   const { truncation } = fields;
   const direction = config.truncation_side === "left" ? "Left" : "Right";
   const cutsOther = config.truncation_side != null &&
     direction !== (truncation?.direction ?? "Right");
   return {
-    ...(differs && { [name]: { ...field, ...values } }),
+    ...(differs && { [sets!.part]: value }),
     ...(cutsOther && { truncation: { ...truncation, direction } }),
   };
 }

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import * as tf from "@tensorflow/tfjs-core";
-import type { Model } from "../../lib/engine/models/model.ts";
+import { type Model, positionsOf } from "../../lib/engine/models/model.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
 import type { BatchTensors } from "../../lib/engine/models/tensor_pass.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
@@ -60,7 +60,7 @@ export function referenceBatch(
   return {
     shape: [batch, seq] as [number, number],
     ids,
-    positions: model.positions(ids, batch, seq),
+    positions: positionsOf(model, ids, seq),
     types: figures.ints(`${name}.types`),
     mask: name === "padded"
       ? Float32Array.from(figures.ints("padded.mask"))

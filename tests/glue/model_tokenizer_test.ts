@@ -7,7 +7,10 @@ import {
   ModelTokenizer,
   truncatedLengths,
 } from "../../lib/glue/model_tokenizer.ts";
-import { ARCHITECTURES } from "../../lib/engine/models/registry.ts";
+import {
+  ARCHITECTURES,
+  tokenizerDefaults,
+} from "../../lib/engine/models/registry.ts";
 import { readTsv } from "../../lib/glue/tsv.ts";
 import reference from "../../fixtures/tokenization.json" with { type: "json" };
 
@@ -22,7 +25,7 @@ for (const family of ["bert", "roberta"] as const) {
     for (const { model, text, pair, maxLength, ids, types } of cases) {
       const tokenizer = await ModelTokenizer.load(
         join(fixtures, model),
-        architectureOf(family),
+        tokenizerDefaults(architectureOf(family)),
         maxLength,
       );
       const encoding = tokenizer.encode(text, pair ?? undefined);
@@ -47,7 +50,7 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
       const { examples } = await readTsv(join(glue!, file), task!, "train");
       const tokenizer = await ModelTokenizer.load(
         minilm!,
-        architectureOf("bert"),
+        tokenizerDefaults(architectureOf("bert")),
         maxLength,
       );
       const hash = createHash("sha256");
@@ -89,7 +92,11 @@ Deno.test("ModelTokenizer.encode() cuts the beginnings of texts where either fil
     }
     await change(folder, file, changes);
     const load = (length: number) =>
-      ModelTokenizer.load(folder, architectureOf("bert"), length);
+      ModelTokenizer.load(
+        folder,
+        tokenizerDefaults(architectureOf("bert")),
+        length,
+      );
     const text = "great fun , a good film";
     // As transformers 5.24.0 gives them.
     const [one, two] = [await load(6), await load(9)];
@@ -110,7 +117,7 @@ Deno.test("ModelTokenizer.encode() follows the tokenizer where it is not the one
   for (const { model, text, pair, maxLength, ids } of pairs) {
     const tokenizer = await ModelTokenizer.load(
       join(fixtures, model),
-      architectureOf("bert"),
+      tokenizerDefaults(architectureOf("bert")),
       maxLength,
     );
     const encoding = tokenizer.encode(text, pair!);
@@ -144,7 +151,7 @@ Deno.test("ModelTokenizer.encode() gives token types if the configuration of the
     );
     const tokenizer = await ModelTokenizer.load(
       folder,
-      architectureOf("bert"),
+      tokenizerDefaults(architectureOf("bert")),
       64,
     );
     const { types } = tokenizer.encode("great", "bad");
@@ -162,7 +169,12 @@ Deno.test("ModelTokenizer.load() names a wrong value in the configuration of the
   const path = join(folder, "tokenizer_config.json");
   await Deno.writeTextFile(path, '{"do_lower_case": "no"}');
   const error = await assertRejects(
-    () => ModelTokenizer.load(folder, architectureOf("bert"), 64),
+    () =>
+      ModelTokenizer.load(
+        folder,
+        tokenizerDefaults(architectureOf("bert")),
+        64,
+      ),
     SyntaxError,
     path,
   );
@@ -191,7 +203,12 @@ Deno.test("ModelTokenizer.load() refuses special tokens in other places", async 
     JSON.stringify(settings),
   );
   await assertRejects(
-    () => ModelTokenizer.load(folder, architectureOf("bert"), 64),
+    () =>
+      ModelTokenizer.load(
+        folder,
+        tokenizerDefaults(architectureOf("bert")),
+        64,
+      ),
     SyntaxError,
     "does not place its special tokens as the supported models expect",
   );
@@ -204,7 +221,12 @@ Deno.test("ModelTokenizer.load() names the file that is not a tokenizer", async 
   for (const text of ["{", "{}", '{"model": {"type": "BPE"}}', "[]"]) {
     await Deno.writeTextFile(path, text);
     await assertRejects(
-      () => ModelTokenizer.load(folder, architectureOf("bert"), 64),
+      () =>
+        ModelTokenizer.load(
+          folder,
+          tokenizerDefaults(architectureOf("bert")),
+          64,
+        ),
       SyntaxError,
       path,
       text,

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
 import { cpuUsage } from "node:process";
 import { electra } from "../../lib/engine/models/electra.ts";
@@ -128,7 +129,11 @@ Deno.test("ModelTokenizer.encode() stops a regular expression that backtracks fo
     ) {
       const settings = await settingsOf("tiny-electra", changes);
       await Deno.writeTextFile(path, JSON.stringify(settings));
-      const tokenizer = await ModelTokenizer.load(folder, electra, 64);
+      const tokenizer = await ModelTokenizer.load(
+        folder,
+        tokenizerDefaults(electra),
+        64,
+      );
       assertEquals(tokenizer.encode("b").ids.length, 3);
       const error = assertThrows(
         () => tokenizer.encode(`${"a".repeat(50)} !`),

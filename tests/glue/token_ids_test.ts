@@ -5,7 +5,10 @@ import { join } from "node:path";
 import reference from "../../fixtures/token_ids.json" with { type: "json" };
 import { Random } from "../../fixtures/make/random.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
-import { parseModel } from "../../lib/engine/models/registry.ts";
+import {
+  parseModel,
+  tokenizerDefaults,
+} from "../../lib/engine/models/registry.ts";
 import { normalizer } from "../../lib/glue/normalizer.ts";
 import { preTokenizer } from "../../lib/glue/pre_tokenizer.ts";
 import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
@@ -44,8 +47,16 @@ async function compare(
   blocks: readonly string[],
   shown: readonly string[],
 ) {
-  const whole = await ModelTokenizer.load(folder, architecture, 4096);
-  const cut = await ModelTokenizer.load(folder, architecture, reference.width);
+  const whole = await ModelTokenizer.load(
+    folder,
+    tokenizerDefaults(architecture),
+    4096,
+  );
+  const cut = await ModelTokenizer.load(
+    folder,
+    tokenizerDefaults(architecture),
+    reference.width,
+  );
   const own = blocks.map((_, block) => {
     const hash = createHash("sha256");
     for (let i = 0; i < reference.block; i++) {
@@ -143,7 +154,7 @@ Deno.test({
     await compare(mpnet!, architecture, random, []);
     const tokenizer = await ModelTokenizer.load(
       mpnet!,
-      architecture,
+      tokenizerDefaults(architecture),
       128,
     );
     const hash = createHash("sha256");

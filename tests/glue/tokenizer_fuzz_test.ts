@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bert } from "../../lib/engine/models/bert.ts";
@@ -22,7 +23,11 @@ function tokenizerOf(name: string): Uint8Array {
 
 /** Loads a tokenizer; if that can be done, any text is encoded as numbers, or the file is blamed. */
 async function load(path: string): Promise<void> {
-  const tokenizer = await ModelTokenizer.load(join(path, ".."), bert, 20);
+  const tokenizer = await ModelTokenizer.load(
+    join(path, ".."),
+    tokenizerDefaults(bert),
+    20,
+  );
   for (const [text, pair] of [[TEXT], [TEXT, TEXT], ["", " "]] as const) {
     const { ids, types } = tokenizer.encode(text, pair);
     assertEquals(ids.length, types.length);

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { MODEL_EXTRA_FILES } from "../../lib/artifacts/model.ts";
+import { headTensors } from "../../lib/engine/models/outline.ts";
 import { sizeOf } from "../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
@@ -29,7 +30,7 @@ export function classifierFolder(
         name,
         { shape, values: file.floats(name) },
       ]),
-      ...architecture.head(hidden, outputs).map(({ name, shape }) => [
+      ...headTensors(architecture, hidden, outputs).map(({ name, shape }) => [
         name,
         { shape, values: new Float32Array(sizeOf(shape)) },
       ]),

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
@@ -167,7 +168,11 @@ Deno.test({
           );
         }
         const { architecture } = await readModel(model);
-        const tokenizer = await ModelTokenizer.load(model, architecture, 64);
+        const tokenizer = await ModelTokenizer.load(
+          model,
+          tokenizerDefaults(architecture),
+          64,
+        );
         const encoded = PAIRS.map(([text, pair]) =>
           tokenizer.encode(text, pair)
         );

@@ -1,4 +1,5 @@
 import { roberta } from "../../lib/engine/models/roberta.ts";
+import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTaskName } from "../../lib/glue/benchmark.ts";
@@ -38,7 +39,7 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
       );
       const tokenizer = await ModelTokenizer.load(
         model.output,
-        roberta,
+        tokenizerDefaults(roberta),
         64,
       );
       for (const split of Object.keys(info.splits)) {

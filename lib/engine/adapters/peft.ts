@@ -1,4 +1,5 @@
 import type { Architecture, Model } from "../models/model.ts";
+import { headTensors } from "../models/outline.ts";
 import type { TargetModules } from "../models/parameters.ts";
 import { ARCHITECTURES } from "../models/registry.ts";
 
@@ -69,9 +70,10 @@ export function architectureOf(
  * Number of outputs of an adapter's classification head; undefined without one.
  */
 export function headOutputs(shapes: AdapterShapes): number | undefined {
-  const last = architectureOf(shapes.keys())?.head(1, 1).at(-1)?.name;
-  return last === undefined ? undefined : shapes.get(`${PEFT_PREFIX}${last}`)
-    ?.[0];
+  const architecture = architectureOf(shapes.keys());
+  if (architecture === undefined) return undefined;
+  const { name } = headTensors(architecture).at(-1)!;
+  return shapes.get(`${PEFT_PREFIX}${name}`)?.[0];
 }
 
 /**
@@ -151,12 +153,12 @@ function findHeadFault(
   architecture: Architecture,
   labels: number,
 ): string | undefined {
-  const matrices = architecture.head(1, 1).flatMap(({ name }) => {
+  const matrices = headTensors(architecture).flatMap(({ name }) => {
     const shape = shapes.get(`${PEFT_PREFIX}${name}`);
     return shape?.length === 2 ? [shape] : [];
   });
   const hidden = matrices[0]?.[1] ?? 0;
-  const head = architecture.head(hidden, labels);
+  const head = headTensors(architecture, hidden, labels);
   const isPretrained = head.some(({ name, start }) =>
     start === "pretrained" && shapes.has(`${PEFT_PREFIX}${name}`)
   );
@@ -193,13 +195,14 @@ export function findMisfit(
   if (architecture?.prefix !== model.architecture.prefix) {
     return `its architecture is ${architecture?.type}, and the model's is ${model.architecture.type}`;
   }
-  const layers = 1 + Math.max(
-    ...modulesOf(shapes.keys()).map((name) =>
-      Number(/\.(\d+)\./.exec(name)?.[1] ?? 0)
-    ),
+  const [layers, expected] = [shapes.keys(), model.tensors.keys()].map((
+    names,
+  ) =>
+    1 +
+    Math.max(...[...names].map((it) => Number(/\.(\d+)\./.exec(it)?.[1] ?? 0)))
   );
-  if (layers !== model.layers) {
-    return `it has ${layers} layers, and the model has ${model.layers}`;
+  if (layers !== expected) {
+    return `it has ${layers} layers, and the model has ${expected}`;
   }
   for (const [name, shape] of shapes) {
     const [, module, factor] = LORA.exec(name) ?? [];

@@ -1,15 +1,9 @@
 import { z } from "zod";
-import {
-  type Architecture,
-  type AttentionOptions,
-  countedPositions,
-  headDense,
-  headLinear,
-  linearShapes,
-  type Model,
-  type Norm,
-  normShapes,
-  type Pass,
+import type {
+  Architecture,
+  Description,
+  Pass,
+  TokenizerClass,
 } from "./model.ts";
 
 /**
@@ -19,30 +13,23 @@ import {
 export const bert: Architecture = {
   type: "bert",
   classifierClass: "BertForSequenceClassification",
-  tokenizerClass: "BertTokenizer",
   prefix: "bert",
-  pairType: 1,
   targetModules: ["query", "value"],
-  head: (hidden, labels) => [
-    // Models for masked words alone are saved without a pooler.
-    ...headDense("bert.pooler.dense", hidden),
-    ...headLinear("classifier", hidden, labels),
-  ],
-  configure(json): Model {
+  tokenizer: {
+    class: "BertTokenizer",
+    classes: { BertTokenizer: wordPiece(true) },
+    pairType: 1,
+  },
+  configure(json) {
     const config = BertConfig.parse(json);
-    const rows = config.max_position_embeddings;
     return {
-      ...bertEncoder(bert, config),
-      padId: config.pad_token_id ?? 0,
-      maxLength: rows,
-      positions: (_ids, batch, seq) => countedPositions(batch, seq, rows),
-      forward: (m) => {
-        const pooled = m.tanh(
-          m.linear("bert.pooler.dense", m.first(encode(m, "bert", config))),
-        );
-        return m.linear("classifier", m.dropout(pooled, headDropout(config)));
-      },
+      ...bertSizes(config),
+      encoder: (m) => bertEncoder(m, "bert", config),
     };
+  },
+  head(m, x, labels, { dropout }) {
+    const pooled = m.tanh(m.linear("bert.pooler.dense", m.first(x)));
+    return m.logits("classifier", m.dropout(pooled, dropout), labels);
   },
 };
 
@@ -65,7 +52,7 @@ export function notMultiple(
   return `Expected a multiple of ${factor} (${of}), got ${found}`;
 }
 
-/** The `config.json` of BERT, which RoBERTa shares. */
+/** The `config.json` of BERT, which many share. */
 export const BertConfig = z.looseObject({
   vocab_size: count,
   hidden_size: count,
@@ -94,180 +81,133 @@ export const BertConfig = z.looseObject({
 
 export type BertConfig = z.output<typeof BertConfig>;
 
-/** Rate of the dropouts in the head. */
-export function headDropout(config: BertConfig): number {
-  return config.classifier_dropout ?? config.hidden_dropout_prob;
-}
+/** The settings of BERT's embeddings and head, and its sizes. */
+type BertSizes = Pick<
+  BertConfig,
+  | "vocab_size"
+  | "hidden_size"
+  | "num_hidden_layers"
+  | "max_position_embeddings"
+  | "type_vocab_size"
+  | "pad_token_id"
+  | "layer_norm_eps"
+  | "hidden_dropout_prob"
+  | "classifier_dropout"
+>;
 
-/**
- * What BERT's encoder is in a model of any prefix.
- *
- * @param embedding Width of the embeddings, by default that of the layers
- */
-export function bertEncoder(
-  architecture: Architecture,
-  config: BertConfig,
-  embedding: number = config.hidden_size,
-): Pick<
-  Model,
-  "architecture" | "layers" | "hidden" | "vocabSize" | "tensors"
-> {
-  const { hidden_size: hidden, num_hidden_layers: layers } = config;
-  const { prefix } = architecture;
-  const embeddings = `${prefix}.embeddings`;
+/** What a model of BERT's sizes is, apart from its encoder. */
+export function bertSizes(
+  config: BertSizes,
+): Omit<Description, "encoder"> {
   return {
-    architecture,
-    layers,
-    hidden,
+    layers: config.num_hidden_layers,
+    hidden: config.hidden_size,
     vocabSize: config.vocab_size,
-    tensors: new Map([
-      [`${embeddings}.word_embeddings.weight`, [config.vocab_size, embedding]],
-      [
-        `${embeddings}.position_embeddings.weight`,
-        [config.max_position_embeddings, embedding],
-      ],
-      [
-        `${embeddings}.token_type_embeddings.weight`,
-        [config.type_vocab_size, embedding],
-      ],
-      ...normShapes(`${embeddings}.LayerNorm`, embedding),
-      ...(embedding === hidden ? [] : linearShapes(
-        `${prefix}.embeddings_project`,
-        embedding,
-        hidden,
-      )),
-      ...layerNames(prefix, layers).flatMap((names) =>
-        layerShapes(names, hidden, config.intermediate_size)
-      ),
-    ]),
+    padId: config.pad_token_id ?? 0,
+    maxLength: config.max_position_embeddings,
+    headSettings: {
+      dropout: config.classifier_dropout ?? config.hidden_dropout_prob,
+    },
   };
 }
 
-/** BERT's encoder. Only the part of the last layer that the head reads is computed. */
-export function encode<T>(
+/**
+ * BERT's embeddings.
+ *
+ * @param width By default that of the layers
+ */
+export function bertEmbeddings<T>(
   m: Pass<T>,
-  prefix: string,
-  config: BertConfig,
-  embedding: number = config.hidden_size,
+  name: string,
+  config: BertSizes,
+  width = config.hidden_size,
 ): T {
-  const { hidden_dropout_prob: dropout, layer_norm_eps: epsilon } = config;
-  const embeddings = `${prefix}.embeddings`;
-  let x = m.embed(
-    [
-      [`${embeddings}.word_embeddings`, "ids"],
-      [`${embeddings}.token_type_embeddings`, "types"],
-      [`${embeddings}.position_embeddings`, "positions"],
-    ],
-    { name: `${embeddings}.LayerNorm`, epsilon },
-    dropout,
+  const table = (
+    of: string,
+    index: "ids" | "positions" | "types",
+    rows: number,
+  ) => m.embed(`${name}.${of}`, index, rows, width);
+  const words = table("word_embeddings", "ids", config.vocab_size);
+  const positions = table(
+    "position_embeddings",
+    "positions",
+    config.max_position_embeddings,
   );
-  if (embedding !== config.hidden_size) {
-    x = m.linear(`${prefix}.embeddings_project`, x);
+  const types = table("token_type_embeddings", "types", config.type_vocab_size);
+  return m.norm(`${name}.LayerNorm`, [words, types, positions], {
+    epsilon: config.layer_norm_eps,
+    dropout: config.hidden_dropout_prob,
+  });
+}
+
+/** BERT's encoder under a name. */
+export function bertEncoder<T>(
+  m: Pass<T>,
+  name: string,
+  config: BertConfig,
+  embedding?: number,
+): T {
+  let x = bertEmbeddings(m, `${name}.embeddings`, config, embedding);
+  if (embedding !== undefined && embedding !== config.hidden_size) {
+    x = m.linear(`${name}.embeddings_project`, x, config.hidden_size);
   }
   m.observe(x);
-  layerNames(prefix, config.num_hidden_layers).forEach((names, i) => {
-    x = encodeLayer(m, names, x, {
-      heads: config.num_attention_heads,
-      isLast: i === config.num_hidden_layers - 1,
-      epsilon,
-      attention: () => ({ dropout: config.attention_probs_dropout_prob }),
-      attentionDropout: dropout,
-      dropout,
-    });
-  });
+  for (let i = 0; i < config.num_hidden_layers; i++) {
+    const isLast = i === config.num_hidden_layers - 1;
+    x = bertLayer(m, `${name}.encoder.layer.${i}`, x, isLast, config);
+    m.observe(x);
+  }
   return x;
 }
 
-function layerNames(prefix: string, layers: number): LayerNames[] {
-  return Array.from({ length: layers }, (_, i) => {
-    const layer = `${prefix}.encoder.layer.${i}`;
-    return {
-      query: `${layer}.attention.self.query`,
-      key: `${layer}.attention.self.key`,
-      value: `${layer}.attention.self.value`,
-      attentionOutput: `${layer}.attention.output.dense`,
-      attentionNorm: `${layer}.attention.output.LayerNorm`,
-      intermediate: `${layer}.intermediate.dense`,
-      output: `${layer}.output.dense`,
-      norm: `${layer}.output.LayerNorm`,
-    };
-  });
-}
-
-/** Names of the modules of a post-norm layer. */
-export interface LayerNames {
-  readonly query: string;
-  readonly key: string;
-  readonly value: string;
-  readonly attentionOutput: string;
-  readonly attentionNorm: string;
-  readonly intermediate: string;
-  readonly output: string;
-  readonly norm: string;
-}
-
-/** Shapes of the tensors of a post-norm layer. */
-export function layerShapes(
-  names: LayerNames,
-  hidden: number,
-  intermediate: number,
-): [string, readonly number[]][] {
-  return [
-    ...linearShapes(names.query, hidden, hidden),
-    ...linearShapes(names.key, hidden, hidden),
-    ...linearShapes(names.value, hidden, hidden),
-    ...linearShapes(names.attentionOutput, hidden, hidden),
-    ...normShapes(names.attentionNorm, hidden),
-    ...linearShapes(names.intermediate, hidden, intermediate),
-    ...linearShapes(names.output, intermediate, hidden),
-    ...normShapes(names.norm, hidden),
-  ];
-}
-
-/** How a post-norm layer is computed. */
-interface LayerOptions<T> {
-  readonly heads: number;
-  /** True to compute only what the head reads. */
-  readonly isLast: boolean;
-  /** Of both layer normalizations. */
-  readonly epsilon: number;
-  /** What attention is computed with, given queries and keys. */
-  readonly attention: (query: T, key: T) => AttentionOptions<T>;
-  /** Dropout of the attention's output. */
-  readonly attentionDropout: number;
-  /** Dropout of the layer's output. */
-  readonly dropout: number;
-}
-
-/** A post-norm layer: attention and a feed-forward network with GELU, each added to its input and normalized. */
-export function encodeLayer<T>(
+function bertLayer<T>(
   m: Pass<T>,
-  names: LayerNames,
+  name: string,
   x: T,
-  options: LayerOptions<T>,
+  isLast: boolean,
+  config: BertConfig,
 ): T {
-  const { heads, isLast, epsilon } = options;
-  const { query, key, value } = names;
-  const norm = (name: string): Norm => ({ name, epsilon });
+  const { hidden_dropout_prob: dropout, layer_norm_eps: epsilon } = config;
   const read = isLast ? m.read(x) : x;
-  const [q, k, v] = (read === x ? m.heads([query, key, value], x, heads) : [
-    ...m.heads([query], read, heads),
-    ...m.heads([key, value], x, heads),
-  ]) as [T, T, T];
-  const attended = m.addNorm(
-    names.attentionOutput,
-    m.attention(q, k, v, options.attention(q, k)),
-    read,
-    norm(names.attentionNorm),
-    options.attentionDropout,
+  const [query, key, value] = m.heads(
+    ["query", "key", "value"].map((of) => `${name}.attention.self.${of}`),
+    x,
+    config.num_attention_heads,
+    { read },
+  ) as [T, T, T];
+  const context = m.attention(query, key, value, {
+    dropout: config.attention_probs_dropout_prob,
+  });
+  const projected = m.linear(`${name}.attention.output.dense`, context);
+  const attended = m.norm(
+    `${name}.attention.output.LayerNorm`,
+    [m.dropout(projected, dropout), read],
+    { epsilon },
   );
-  const y = m.addNorm(
-    names.output,
-    m.gelu(names.intermediate, attended),
-    attended,
-    norm(names.norm),
-    options.dropout,
+  const inner = m.gelu(
+    m.linear(`${name}.intermediate.dense`, attended, config.intermediate_size),
   );
-  m.observe(y);
-  return y;
+  const outer = m.linear(`${name}.output.dense`, inner, config.hidden_size);
+  return m.norm(
+    `${name}.output.LayerNorm`,
+    [m.dropout(outer, dropout), attended],
+    { epsilon },
+  );
+}
+
+/** A class of transformers with BERT's WordPiece. */
+export function wordPiece(types: boolean): TokenizerClass {
+  return {
+    types,
+    sets: {
+      part: "normalizer",
+      value: (given, options) =>
+        given?.type !== "BertNormalizer" ? given : {
+          ...given,
+          lowercase: options.do_lower_case ?? true,
+          strip_accents: options.strip_accents ?? null,
+          handle_chinese_chars: options.tokenize_chinese_chars ?? true,
+        },
+    },
+  };
 }

@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { DropoutKeys } from "../ops/dropout.ts";
 import { seededRandom } from "../random.ts";
 import type { SafetensorsFile } from "../safetensors/reader.ts";
-import type { Model, ParameterLayout } from "./model.ts";
+import { forward, type Model, type ParameterLayout } from "./model.ts";
 import type { ClassifierShape } from "./outline.ts";
 import {
   hasTensor,
@@ -90,7 +90,7 @@ export function logitsOf(
     ranks,
     keys: keys && new DropoutKeys(keys),
   });
-  return model.forward(pass).value as tf.Tensor2D;
+  return forward(model, pass, layout.labels).value as tf.Tensor2D;
 }
 
 /** Splits a flat parameter vector into tensors by name. Inverse of {@linkcode joinParameters}. */

@@ -1,104 +1,39 @@
 import { z } from "zod";
-import {
-  count,
-  encodeLayer,
-  layerCount,
-  type LayerNames,
-  layerShapes,
-  notMultiple,
-  rate,
-} from "./bert.ts";
-import {
-  type Architecture,
-  countedPositions,
-  headDense,
-  headLinear,
-  type Model,
-  normShapes,
-} from "./model.ts";
+import { count, layerCount, notMultiple, rate, wordPiece } from "./bert.ts";
+import type { Architecture, Pass } from "./model.ts";
 
 /**
  * DistilBERT (arXiv 1910.01108), as transformers'
- * `DistilBertForSequenceClassification` computes it: BERT's layers without
- * token types, pooler, and dropout of the attention's output.
+ * `DistilBertForSequenceClassification` computes it: BERT without token types,
+ * pooler, and dropout of the attention's output.
  */
 export const distilbert: Architecture = {
   type: "distilbert",
   classifierClass: "DistilBertForSequenceClassification",
-  tokenizerClass: "DistilBertTokenizer",
   prefix: "distilbert",
-  pairType: 0,
   targetModules: ["q_lin", "v_lin"],
-  head: (hidden, labels) => [
-    ...headDense("pre_classifier", hidden),
-    ...headLinear("classifier", hidden, labels),
-  ],
-  configure(json): Model {
+  tokenizer: {
+    class: "DistilBertTokenizer",
+    classes: { DistilBertTokenizer: wordPiece(false) },
+    pairType: 0,
+  },
+  configure(json) {
     const config = DistilBertConfig.parse(json);
-    const { dim: hidden, n_layers: layers, dropout } = config;
-    const rows = config.max_position_embeddings;
-    const names = Array.from({ length: layers }, (_, i) => namesOf(i));
     return {
-      architecture: distilbert,
-      layers,
-      hidden,
+      layers: config.n_layers,
+      hidden: config.dim,
       vocabSize: config.vocab_size,
       padId: config.pad_token_id ?? 0,
-      maxLength: rows,
-      tensors: new Map([
-        [`${EMBEDDINGS}.word_embeddings.weight`, [config.vocab_size, hidden]],
-        [`${EMBEDDINGS}.position_embeddings.weight`, [rows, hidden]],
-        ...normShapes(`${EMBEDDINGS}.LayerNorm`, hidden),
-        ...names.flatMap((it) => layerShapes(it, hidden, config.hidden_dim)),
-      ]),
-      positions: (_ids, batch, seq) => countedPositions(batch, seq, rows),
-      forward: (m) => {
-        let x = m.embed(
-          [
-            [`${EMBEDDINGS}.word_embeddings`, "ids"],
-            [`${EMBEDDINGS}.position_embeddings`, "positions"],
-          ],
-          { name: `${EMBEDDINGS}.LayerNorm`, epsilon: EPSILON },
-          dropout,
-        );
-        m.observe(x);
-        names.forEach((names, i) => {
-          x = encodeLayer(m, names, x, {
-            heads: config.n_heads,
-            isLast: i === layers - 1,
-            epsilon: EPSILON,
-            attention: () => ({ dropout: config.attention_dropout }),
-            attentionDropout: 0,
-            dropout,
-          });
-        });
-        const pooled = m.relu(m.linear("pre_classifier", m.first(x)));
-        return m.linear(
-          "classifier",
-          m.dropout(pooled, config.seq_classif_dropout),
-        );
-      },
+      maxLength: config.max_position_embeddings,
+      headSettings: { dropout: config.seq_classif_dropout },
+      encoder: (m) => encode(m, config),
     };
   },
+  head(m, x, labels, { dropout }) {
+    const pooled = m.relu(m.linear("pre_classifier", m.first(x)));
+    return m.logits("classifier", m.dropout(pooled, dropout), labels);
+  },
 };
-
-const EMBEDDINGS = "distilbert.embeddings";
-/** Fixed in transformers. */
-const EPSILON = 1e-12;
-
-function namesOf(index: number): LayerNames {
-  const layer = `distilbert.transformer.layer.${index}`;
-  return {
-    query: `${layer}.attention.q_lin`,
-    key: `${layer}.attention.k_lin`,
-    value: `${layer}.attention.v_lin`,
-    attentionOutput: `${layer}.attention.out_lin`,
-    attentionNorm: `${layer}.sa_layer_norm`,
-    intermediate: `${layer}.ffn.lin1`,
-    output: `${layer}.ffn.lin2`,
-    norm: `${layer}.output_layer_norm`,
-  };
-}
 
 const DistilBertConfig = z.looseObject({
   vocab_size: count,
@@ -116,3 +51,44 @@ const DistilBertConfig = z.looseObject({
   path: ["dim"],
   error: ({ input }) => notMultiple(input, "dim", "n_heads"),
 });
+
+type DistilBertConfig = z.output<typeof DistilBertConfig>;
+
+/** Fixed in transformers. */
+const epsilon = 1e-12;
+
+function encode<T>(m: Pass<T>, config: DistilBertConfig): T {
+  const { dim, dropout, n_layers: layers } = config;
+  const embeddings = "distilbert.embeddings";
+  const rows = config.max_position_embeddings;
+  let x = m.norm(`${embeddings}.LayerNorm`, [
+    m.embed(`${embeddings}.word_embeddings`, "ids", config.vocab_size, dim),
+    m.embed(`${embeddings}.position_embeddings`, "positions", rows, dim),
+  ], { epsilon, dropout });
+  m.observe(x);
+  for (let i = 0; i < layers; i++) {
+    const name = `distilbert.transformer.layer.${i}`;
+    const read = i === layers - 1 ? m.read(x) : x;
+    const [query, key, value] = m.heads(
+      ["q_lin", "k_lin", "v_lin"].map((of) => `${name}.attention.${of}`),
+      x,
+      config.n_heads,
+      { read },
+    ) as [T, T, T];
+    const context = m.attention(query, key, value, {
+      dropout: config.attention_dropout,
+    });
+    const attended = m.norm(
+      `${name}.sa_layer_norm`,
+      [m.linear(`${name}.attention.out_lin`, context), read],
+      { epsilon },
+    );
+    const inner = m.gelu(
+      m.linear(`${name}.ffn.lin1`, attended, config.hidden_dim),
+    );
+    const outer = m.dropout(m.linear(`${name}.ffn.lin2`, inner, dim), dropout);
+    x = m.norm(`${name}.output_layer_norm`, [outer, attended], { epsilon });
+    m.observe(x);
+  }
+  return x;
+}

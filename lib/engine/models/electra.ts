@@ -1,6 +1,11 @@
-import { BertConfig, bertEncoder, count, encode, headDropout } from "./bert.ts";
-import { type Architecture, countedPositions, type Model } from "./model.ts";
-import { denseHead } from "./roberta.ts";
+import {
+  BertConfig,
+  bertEncoder,
+  bertSizes,
+  count,
+  wordPiece,
+} from "./bert.ts";
+import type { Architecture } from "./model.ts";
 
 /**
  * ELECTRA (arXiv 2003.10555), as transformers'
@@ -10,26 +15,24 @@ import { denseHead } from "./roberta.ts";
 export const electra: Architecture = {
   type: "electra",
   classifierClass: "ElectraForSequenceClassification",
-  tokenizerClass: "ElectraTokenizer",
   prefix: "electra",
-  pairType: 1,
   targetModules: ["query", "value"],
-  head: denseHead,
-  configure(json): Model {
+  tokenizer: {
+    class: "ElectraTokenizer",
+    classes: { ElectraTokenizer: wordPiece(true) },
+    pairType: 1,
+  },
+  configure(json) {
     const config = BertConfig.parse(json);
     const embedding = count.default(128).parse(config.embedding_size);
-    const rows = config.max_position_embeddings;
     return {
-      ...bertEncoder(electra, config, embedding),
-      padId: config.pad_token_id ?? 0,
-      maxLength: rows,
-      positions: (_ids, batch, seq) => countedPositions(batch, seq, rows),
-      forward: (m) => {
-        const rate = headDropout(config);
-        const first = m.first(encode(m, "electra", config, embedding));
-        const dense = m.gelu("classifier.dense", m.dropout(first, rate));
-        return m.linear("classifier.out_proj", m.dropout(dense, rate));
-      },
+      ...bertSizes(config),
+      encoder: (m) => bertEncoder(m, "electra", config, embedding),
     };
+  },
+  head(m, x, labels, { dropout }) {
+    const first = m.dropout(m.first(x), dropout);
+    const dense = m.gelu(m.linear("classifier.dense", first));
+    return m.logits("classifier.out_proj", m.dropout(dense, dropout), labels);
   },
 };

@@ -1,7 +1,6 @@
 /**
  * The description of a model by its architecture's file, and the operations
- * that its forward pass is written in. Nothing here computes: `tensor_pass.ts`
- * computes a forward pass, `outline.ts` counts it.
+ * that it is written in. Nothing here computes.
  */
 
 /** Name and shape of a tensor, both as transformers has them in a model for sequence classification. */
@@ -26,48 +25,128 @@ export interface Architecture {
   readonly type: string;
   /** Transformers' class for sequence classification. */
   readonly classifierClass: string;
-  /** Transformers' class of the tokenizer, unless the model names another. */
-  readonly tokenizerClass: string;
   /** Prefix of the encoder's tensors in that class. */
   readonly prefix: string;
-  /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
-  readonly pairType: 0 | 1;
   /** Names of modules that adapters wrap by default, as in PEFT. */
   readonly targetModules: readonly string[];
-  /** The classification head, in the order of computation. */
-  head(hidden: number, labels: number): readonly HeadTensor[];
+  readonly tokenizer: ArchitectureTokenizer;
   /**
    * Describes the model of a parsed `config.json`.
    *
    * @throws {z.ZodError} If the configuration is invalid or not supported.
    */
-  configure(config: unknown): Model;
+  configure(config: unknown): Description;
+  /**
+   * The classification head.
+   *
+   * @param x Hidden states of the encoder
+   * @returns Logits, `[sequences, labels]`
+   */
+  head<T>(m: Pass<T>, x: T, labels: number, settings: HeadSettings): T;
 }
 
-/** Everything that the engine needs to know about a model; the weights are elsewhere. */
-export interface Model {
-  readonly architecture: Architecture;
+/** What an architecture's file says about its tokenizer. */
+export interface ArchitectureTokenizer {
+  /** Transformers' class, unless the model names another. */
+  readonly class: string;
+  /** What that class, and others like it, make of the model's files; absent if they take them as they are. */
+  readonly classes?: Readonly<Record<string, TokenizerClass>>;
+  /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
+  readonly pairType: 0 | 1;
+}
+
+/** What a class of transformers makes of the files of a tokenizer. */
+export interface TokenizerClass {
+  /** Whether it gives token types, unless `tokenizer_config.json` names the inputs of the model. */
+  readonly types: boolean;
+  /** A part of `tokenizer.json` that it makes from `tokenizer_config.json`. */
+  readonly sets?: {
+    readonly part: "normalizer" | "pre_tokenizer";
+    /** @param given The part of the file */
+    value(given: TokenizerPart, options: TokenizerOptions): TokenizerPart;
+  };
+}
+
+/** A normalizer or pre-tokenizer of `tokenizer.json`. */
+export type TokenizerPart = Readonly<Record<string, unknown>> | null;
+
+/** Options of `tokenizer_config.json` by which classes of transformers change `tokenizer.json`. */
+export interface TokenizerOptions {
+  readonly do_lower_case?: boolean | null | undefined;
+  readonly strip_accents?: boolean | null | undefined;
+  readonly keep_accents?: boolean | null | undefined;
+  readonly tokenize_chinese_chars?: boolean | null | undefined;
+  readonly add_prefix_space?: boolean | null | undefined;
+}
+
+/** Settings by which a head computes; its tensors do not depend on them. */
+export interface HeadSettings {
+  /** Rate of the dropout before the last layer. */
+  readonly dropout: number;
+  /** Rate of the dropout before the pooler, where it has one of its own. */
+  readonly poolerDropout?: number;
+  /** Of its normalization. */
+  readonly epsilon?: number;
+  /** What it reads of a sequence: the first token, by default, or the mean of all. */
+  readonly pooling?: "cls" | "mean";
+}
+
+/** A model as its architecture describes it. */
+export interface Description {
   readonly layers: number;
   readonly hidden: number;
   readonly vocabSize: number;
   readonly padId: number;
   /** Longest sequence that has positions, in tokens, special tokens included. */
   readonly maxLength: number;
-  /** All tensors of the encoder: shapes by name, embeddings first. */
+  /** True if positions are counted from `padId + 1` and padding has `padId`, as in fairseq; otherwise they are counted from 0. */
+  readonly countsFromPadding?: boolean;
+  readonly headSettings: HeadSettings;
+  /** The encoder; only the part of the last layer that the head reads is computed. */
+  encoder<T>(m: Pass<T>): T;
+}
+
+/** Everything that the engine needs to know about a model; the weights are elsewhere. */
+export interface Model extends Description {
+  readonly architecture: Architecture;
+  /** All tensors of the encoder: shapes by name, in the order of their first use. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
-  /**
-   * Rows of the position table.
-   *
-   * @param ids Padded token ids, `[batch, seq]`
-   * @returns `[batch, seq]`
-   */
-  positions(
-    ids: Int32Array,
-    batch: number,
-    seq: number,
-  ): Int32Array<ArrayBuffer>;
-  /** Computes the logits: `[sequences, labels]`. */
-  forward<T>(pass: Pass<T>): T;
+}
+
+/** Computes the logits: `[sequences, labels]`. */
+export function forward<T>(
+  { architecture, headSettings, ...model }: Model,
+  m: Pass<T>,
+  labels: number,
+): T {
+  return architecture.head(m, model.encoder(m), labels, headSettings);
+}
+
+/** What positions and padding depend on. */
+export type PositionedModel = Pick<
+  Model,
+  "padId" | "maxLength" | "countsFromPadding"
+>;
+
+/**
+ * Rows of the position table. Beyond the table there is only padding, which is
+ * masked, so its last row is used.
+ *
+ * @param ids Padded token ids, `[batch, seq]`
+ * @returns `[batch, seq]`
+ */
+export function positionsOf(
+  { padId, maxLength, countsFromPadding }: PositionedModel,
+  ids: Int32Array,
+  seq: number,
+): Int32Array<ArrayBuffer> {
+  let count = 0;
+  return Int32Array.from(ids, (id, i) => {
+    if (i % seq === 0) count = 0;
+    if (!countsFromPadding) return Math.min(count++, maxLength - 1);
+    if (id === padId) return padId;
+    return Math.min(padId + 1 + count++, padId + maxLength);
+  });
 }
 
 /**
@@ -106,20 +185,33 @@ export interface Parameter extends Pick<HeadTensor, "otherwise" | "deviation"> {
   readonly factor?: { readonly of: "A" | "B"; readonly module: number };
 }
 
-/** A layer normalization: the name of its two tensors, and its epsilon. */
-export interface Norm {
-  readonly name: string;
+/** How a layer normalization is computed. */
+export interface NormOptions {
   readonly epsilon: number;
+  /** False if it has a scale alone. */
+  readonly bias?: boolean;
+  /** Rate of a dropout after it, as embeddings have. */
+  readonly dropout?: number;
 }
 
 /** Input of a batch that embeddings are looked up by. */
 export type Index = "ids" | "types" | "positions";
 
-/** How attention differs from that of BERT. */
+/** How several linear modules are split into heads. */
+export interface HeadsOptions<T> {
+  /** Input of the first module, the query, where it reads less than the others. */
+  readonly read?: T;
+  /** Parts of each module's output, each as wide as the input; 1 by default. */
+  readonly parts?: number;
+  /** False if the modules have no bias. */
+  readonly bias?: boolean;
+}
+
+/** How attention differs from `softmax(q k^T / sqrt(d)) v`. */
 export interface AttentionOptions<T> {
   /** Rate of the dropout of the probabilities. */
   readonly dropout: number;
-  /** Factor of the scores, `1 / sqrt(depth)` by default. */
+  /** Factor of the scores, `1 / sqrt(d)` by default. */
   readonly scale?: number;
   /** Added to the products of queries and keys before the scale: `[1 or sequences, heads, queries, keys]` */
   readonly bias?: T;
@@ -136,26 +228,24 @@ export interface RelativePositions<T> {
 }
 
 /**
- * The operations of a forward pass. `T` stands for activations: tensors where
- * the pass is computed, shapes where it is counted.
+ * The operations that a model is written in. `T` stands for activations:
+ * tensors where the pass is computed (`tensor_pass.ts`), shapes where its
+ * tensors, products and operations are counted (`outline.ts`).
  *
- * Linear modules are referred to by name, with a bias if the model has one. Whether a
- * module is frozen, carries adapters at one rank or several, or is trained
- * itself is up to the pass. Activations are `[sequences * tokens, width]`, and
- * those split into heads `[sequences, heads, tokens, depth]`. Dropout happens
- * in training only.
+ * A module is declared by its use: its name, and the sizes that do not follow
+ * from its input. One name used twice is one module. Whether a linear module is
+ * frozen, carries adapters at one rank or several, or is trained itself is up
+ * to the pass. Activations are `[sequences * tokens, width]`, and those split
+ * into heads `[sequences, heads, tokens, depth]`. Dropout happens in training
+ * only.
  */
 export interface Pass<T> {
   /** Tokens of each sequence, padding included. */
   readonly tokens: number;
-  /** `dropout(LayerNorm(x))`, with x the sum of the rows that are looked up in the tables. */
-  embed(
-    tables: readonly (readonly [table: string, index: Index])[],
-    norm: Norm,
-    dropout: number,
-  ): T;
-  /** The same rows of a table for all sequences, as one sequence: `[rows, width]` */
-  rows(table: string, rows: readonly number[]): T;
+  /** Rows of a table `[rows, width]`. */
+  embed(name: string, index: Index, rows: number, width: number): T;
+  /** The same rows of a table `[count, width]` for all sequences, as one sequence. */
+  rows(name: string, rows: readonly number[], count: number, width: number): T;
   /**
    * A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, tokens, tokens]`.
    *
@@ -163,33 +253,45 @@ export interface Pass<T> {
    * @param factor Multiplies all biases
    */
   positionBias(
-    table: string,
+    name: string,
+    buckets: number,
+    heads: number,
     bucket: (distance: number) => number,
     factor: number,
   ): T;
+  /** `x W^T + b`, as wide as the input by default, and with a bias. */
+  linear(name: string, x: T, width?: number, bias?: boolean): T;
   /**
-   * Several linear modules on the same input as one product, split into heads.
+   * The last layer of a head, which starts anew: its classes are those of the task.
    *
-   * @param parts Parts of the result, each of the same width; one for each module by default
+   * @param deviation Standard deviation of its initial values, 0.02 by default as in transformers
    */
-  heads(modules: readonly string[], x: T, heads: number, parts?: number): T[];
+  logits(
+    name: string,
+    x: T,
+    labels: number,
+    deviation?: (inputs: number) => number,
+  ): T;
+  /** Several linear modules on the same input as one product, split into heads. */
+  heads(
+    names: readonly string[],
+    x: T,
+    heads: number,
+    options?: HeadsOptions<T>,
+  ): T[];
   /** Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as in GPT-NeoX. */
   rotary(x: T, theta: number): T;
   /** The products of contents and relative positions in disentangled attention (arXiv 2006.03654, equation 4): a bias of attention. */
   disentangle(query: T, key: T, positions: RelativePositions<T>): T;
-  /** Scaled dot-product attention on heads, padding masked; heads joined again. */
+  /** `softmax(q k^T / sqrt(d)) v`, padding masked; heads joined again. */
   attention(query: T, key: T, value: T, options: AttentionOptions<T>): T;
-  /** `LayerNorm(dropout(module(x)) + residual)`. */
-  addNorm(module: string, x: T, residual: T, norm: Norm, dropout: number): T;
-  /** `dropout(module(x)) + residual`. */
-  add(module: string, x: T, residual: T, dropout: number): T;
-  norm(x: T, norm: Norm): T;
-  /** `GELU(module(x))`, GELU in its exact form. */
-  gelu(module: string, x: T): T;
-  /** `GELU(y1) * y2`, with `y1` and `y2` the halves of `module(x)` (arXiv 2002.05202). */
-  geglu(module: string, x: T): T;
-  /** `module(x)`. */
-  linear(module: string, x: T): T;
+  /** Layer normalization of a sum. */
+  norm(name: string, terms: readonly T[], options: NormOptions): T;
+  add(x: T, residual: T): T;
+  /** GELU in its exact form, or approximated by tanh. */
+  gelu(x: T, approximation?: "tanh"): T;
+  /** `GELU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202). */
+  geglu(x: T): T;
   tanh(x: T): T;
   relu(x: T): T;
   dropout(x: T, rate: number): T;
@@ -201,81 +303,4 @@ export interface Pass<T> {
   read(x: T): T;
   /** Called with the hidden states of the embeddings and of each layer. */
   observe(x: T): void;
-}
-
-/** The tensors of a new linear layer of the head. */
-export function headLinear(
-  name: string,
-  inputs: number,
-  outputs: number,
-): HeadTensor[] {
-  return [
-    { name: `${name}.weight`, shape: [outputs, inputs], start: "normal" },
-    { name: `${name}.bias`, shape: [outputs], start: "zeros" },
-  ];
-}
-
-/** The tensors of a dense layer of the head, `[hidden, hidden]`: those of the model's file if it was saved with a head, otherwise new ones. */
-export function headDense(name: string, hidden: number): HeadTensor[] {
-  return [
-    {
-      name: `${name}.weight`,
-      shape: [hidden, hidden],
-      start: "pretrained",
-      otherwise: "normal",
-    },
-    {
-      name: `${name}.bias`,
-      shape: [hidden],
-      start: "pretrained",
-      otherwise: "zeros",
-    },
-  ];
-}
-
-/** Shapes of a linear module with bias: weight `[out, in]`, bias `[out]`. */
-export function linearShapes(
-  name: string,
-  inputs: number,
-  outputs: number,
-): [string, readonly number[]][] {
-  return [[`${name}.weight`, [outputs, inputs]], [`${name}.bias`, [outputs]]];
-}
-
-/** Shapes of a layer normalization. */
-export function normShapes(
-  name: string,
-  width: number,
-): [string, readonly number[]][] {
-  return [[`${name}.weight`, [width]], [`${name}.bias`, [width]]];
-}
-
-/** Positions counted from 0, `[batch, seq]`. Beyond the table there is only padding, which is masked, so its last row is used. */
-export function countedPositions(
-  batch: number,
-  seq: number,
-  rows: number,
-): Int32Array<ArrayBuffer> {
-  return Int32Array.from(
-    { length: batch * seq },
-    (_, i) => Math.min(i % seq, rows - 1),
-  );
-}
-
-/** Positions counted from `padId + 1` as in fairseq, `padId` for padding: `[batch, seq]`. */
-export function positionsAfterPadding(
-  ids: Int32Array,
-  batch: number,
-  seq: number,
-  padId: number,
-  rows: number,
-): Int32Array<ArrayBuffer> {
-  const positions = new Int32Array(batch * seq).fill(padId);
-  for (let row = 0; row < batch; row++) {
-    let next = padId + 1;
-    for (let i = row * seq; i < (row + 1) * seq; i++) {
-      if (ids[i] !== padId) positions[i] = Math.min(next++, rows - 1);
-    }
-  }
-  return positions;
 }

@@ -1,13 +1,6 @@
 import { z } from "zod";
 import { count, epsilon, layerCount, rate } from "./bert.ts";
-import {
-  type Architecture,
-  countedPositions,
-  type Model,
-  type Norm,
-  type Pass,
-  type TensorShape,
-} from "./model.ts";
+import type { Architecture, Pass } from "./model.ts";
 
 /**
  * ModernBERT (arXiv 2412.13663), as transformers'
@@ -18,138 +11,37 @@ import {
 export const modernbert: Architecture = {
   type: "modernbert",
   classifierClass: "ModernBertForSequenceClassification",
-  tokenizerClass: "PreTrainedTokenizerFast",
   prefix: "model",
-  pairType: 0,
   targetModules: ["Wqkv"],
-  head: (hidden, labels) => [
-    {
-      name: "head.dense.weight",
-      shape: [hidden, hidden],
-      start: "pretrained",
-      otherwise: "normal",
-    },
-    {
-      name: "head.norm.weight",
-      shape: [hidden],
-      start: "pretrained",
-      otherwise: "ones",
-    },
-    {
-      name: "classifier.weight",
-      shape: [labels, hidden],
-      start: "normal",
-      deviation: hidden ** -0.5,
-    },
-    { name: "classifier.bias", shape: [labels], start: "zeros" },
-  ],
-  configure(json): Model {
+  tokenizer: { class: "PreTrainedTokenizerFast", pairType: 0 },
+  configure(json) {
     const config = ModernBertConfig.parse(json);
-    const { hidden_size: hidden, num_hidden_layers: layers } = config;
-    const rows = config.max_position_embeddings;
     return {
-      architecture: modernbert,
-      layers,
-      hidden,
+      layers: config.num_hidden_layers,
+      hidden: config.hidden_size,
       vocabSize: config.vocab_size,
       padId: config.pad_token_id,
-      maxLength: rows,
-      tensors: new Map([
-        weight(EMBEDDINGS, [config.vocab_size, hidden]),
-        weight("model.embeddings.norm", [hidden]),
-        ...Array.from(
-          { length: layers },
-          (_, i) => layerShapes(i, hidden, config.intermediate_size),
-        ).flat(),
-        weight("model.final_norm", [hidden]),
-      ]),
-      positions: (_ids, batch, seq) => countedPositions(batch, seq, rows),
-      forward: (m) => {
-        const x = encode(m, config);
-        const pooled = config.classifier_pooling === "cls"
-          ? m.first(x)
-          : m.mean(x);
-        const features = m.norm(
-          m.gelu("head.dense", pooled),
-          { name: "head.norm", epsilon: config.norm_eps },
-        );
-        return m.linear(
-          "classifier",
-          m.dropout(features, config.classifier_dropout),
-        );
+      maxLength: config.max_position_embeddings,
+      headSettings: {
+        dropout: config.classifier_dropout,
+        epsilon: config.norm_eps,
+        pooling: config.classifier_pooling,
       },
+      encoder: (m) => encode(m, config),
     };
   },
+  head(m, x, labels, { dropout, epsilon = 0, pooling }) {
+    const pooled = pooling === "mean" ? m.mean(x) : m.first(x);
+    const dense = m.gelu(m.linear("head.dense", pooled, undefined, false));
+    const features = m.norm("head.norm", [dense], { epsilon, bias: false });
+    return m.logits(
+      "classifier",
+      m.dropout(features, dropout),
+      labels,
+      (inputs) => inputs ** -0.5,
+    );
+  },
 };
-
-const EMBEDDINGS = "model.embeddings.tok_embeddings";
-
-/** The encoder. Only the part of the last layer that the head reads is computed. */
-function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
-  const norm = (name: string): Norm => ({ name, epsilon: config.norm_eps });
-  let x = m.embed(
-    [[EMBEDDINGS, "ids"]],
-    norm("model.embeddings.norm"),
-    config.embedding_dropout,
-  );
-  m.observe(x);
-  layerTypes(config).forEach((type, i, { length }) => {
-    const layer = `model.layers.${i}`;
-    const isLast = i === length - 1;
-    const read = (y: T) =>
-      isLast && config.classifier_pooling === "cls" ? m.read(y) : y;
-    const [query, key, value] = m.heads(
-      [`${layer}.attn.Wqkv`],
-      i === 0 ? x : m.norm(x, norm(`${layer}.attn_norm`)),
-      config.num_attention_heads,
-      3,
-    ) as [T, T, T];
-    const theta = thetaOf(config, type);
-    const attended = m.attention(
-      m.rotary(read(query), theta),
-      m.rotary(key, theta),
-      value,
-      {
-        dropout: config.attention_dropout,
-        window: type === "sliding_attention"
-          ? Math.floor(config.local_attention / 2)
-          : undefined,
-      },
-    );
-    x = m.add(`${layer}.attn.Wo`, attended, read(x), config.attention_dropout);
-    const gated = m.dropout(
-      m.geglu(`${layer}.mlp.Wi`, m.norm(x, norm(`${layer}.mlp_norm`))),
-      config.mlp_dropout,
-    );
-    x = m.add(`${layer}.mlp.Wo`, gated, x, 0);
-    if (isLast) x = m.norm(x, norm("model.final_norm"));
-    m.observe(x);
-  });
-  return x;
-}
-
-function layerShapes(
-  index: number,
-  hidden: number,
-  intermediate: number,
-): [string, readonly number[]][] {
-  const layer = `model.layers.${index}`;
-  return [
-    ...(index === 0 ? [] : [weight(`${layer}.attn_norm`, [hidden])]),
-    weight(`${layer}.attn.Wqkv`, [3 * hidden, hidden]),
-    weight(`${layer}.attn.Wo`, [hidden, hidden]),
-    weight(`${layer}.mlp_norm`, [hidden]),
-    weight(`${layer}.mlp.Wi`, [2 * intermediate, hidden]),
-    weight(`${layer}.mlp.Wo`, [hidden, intermediate]),
-  ];
-}
-
-function weight(
-  name: string,
-  shape: TensorShape["shape"],
-): [string, readonly number[]] {
-  return [`${name}.weight`, shape];
-}
 
 const LayerType = z.enum(["full_attention", "sliding_attention"]);
 type LayerType = z.output<typeof LayerType>;
@@ -232,4 +124,52 @@ function thetaOf(config: ModernBertConfig, type: LayerType): number {
   const global = config.global_rope_theta ?? 160_000;
   return rope_parameters?.[type]?.rope_theta ??
     (type === "full_attention" ? global : local ?? global);
+}
+
+function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
+  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  const bias = false;
+  const norm = { epsilon: config.norm_eps, bias };
+  const table = "model.embeddings.tok_embeddings";
+  let x = m.norm(
+    "model.embeddings.norm",
+    [m.embed(table, "ids", config.vocab_size, hidden)],
+    { ...norm, dropout: config.embedding_dropout },
+  );
+  m.observe(x);
+  layerTypes(config).forEach((type, i, { length }) => {
+    const name = `model.layers.${i}`;
+    const isLast = i === length - 1;
+    const read = (y: T) =>
+      isLast && config.classifier_pooling === "cls" ? m.read(y) : y;
+    const [query, key, value] = m.heads(
+      [`${name}.attn.Wqkv`],
+      i === 0 ? x : m.norm(`${name}.attn_norm`, [x], norm),
+      heads,
+      { parts: 3, bias },
+    ) as [T, T, T];
+    const theta = thetaOf(config, type);
+    const context = m.attention(
+      m.rotary(read(query), theta),
+      m.rotary(key, theta),
+      value,
+      {
+        dropout: config.attention_dropout,
+        window: type === "sliding_attention"
+          ? Math.floor(config.local_attention / 2)
+          : undefined,
+      },
+    );
+    const projected = m.linear(`${name}.attn.Wo`, context, hidden, bias);
+    x = m.add(m.dropout(projected, config.attention_dropout), read(x));
+    const normed = m.norm(`${name}.mlp_norm`, [x], norm);
+    const inner = m.geglu(
+      m.linear(`${name}.mlp.Wi`, normed, 2 * config.intermediate_size, bias),
+    );
+    const dropped = m.dropout(inner, config.mlp_dropout);
+    x = m.add(m.linear(`${name}.mlp.Wo`, dropped, hidden, bias), x);
+    if (isLast) x = m.norm("model.final_norm", [x], norm);
+    m.observe(x);
+  });
+  return x;
 }

@@ -1,18 +1,7 @@
 import { z } from "zod";
-import {
-  BertConfig,
-  count,
-  encodeLayer,
-  type LayerNames,
-  layerShapes,
-} from "./bert.ts";
-import {
-  type Architecture,
-  type Model,
-  normShapes,
-  positionsAfterPadding,
-} from "./model.ts";
-import { denseHead } from "./roberta.ts";
+import { BertConfig, bertSizes, count, wordPiece } from "./bert.ts";
+import type { Architecture, Pass } from "./model.ts";
+import { robertaHead } from "./roberta.ts";
 
 /**
  * MPNet (arXiv 2004.09297), as transformers' `MPNetForSequenceClassification`
@@ -22,80 +11,26 @@ import { denseHead } from "./roberta.ts";
 export const mpnet: Architecture = {
   type: "mpnet",
   classifierClass: "MPNetForSequenceClassification",
-  tokenizerClass: "MPNetTokenizer",
   prefix: "mpnet",
-  pairType: 0,
   targetModules: ["q", "v"],
-  head: denseHead,
-  configure(json): Model {
+  tokenizer: {
+    class: "MPNetTokenizer",
+    classes: { MPNetTokenizer: wordPiece(false) },
+    pairType: 0,
+  },
+  configure(json) {
     const config = MPNetConfig.parse(json);
-    const {
-      hidden_size: hidden,
-      num_hidden_layers: layers,
-      num_attention_heads: heads,
-      max_position_embeddings: rows,
-      hidden_dropout_prob: dropout,
-      layer_norm_eps: epsilon,
-    } = config;
-    const names = Array.from({ length: layers }, (_, i) => namesOf(i));
     return {
-      architecture: mpnet,
-      layers,
-      hidden,
-      vocabSize: config.vocab_size,
+      ...bertSizes({ ...config, classifier_dropout: null }),
       padId: PAD_ID,
-      maxLength: rows - PAD_ID - 1,
-      tensors: new Map([
-        [`${EMBEDDINGS}.word_embeddings.weight`, [config.vocab_size, hidden]],
-        [`${EMBEDDINGS}.position_embeddings.weight`, [rows, hidden]],
-        ...normShapes(`${EMBEDDINGS}.LayerNorm`, hidden),
-        [`${BIAS}.weight`, [config.relative_attention_num_buckets, heads]],
-        ...names.flatMap((it) =>
-          layerShapes(it, hidden, config.intermediate_size)
-        ),
-      ]),
-      positions: (ids, batch, seq) =>
-        positionsAfterPadding(ids, batch, seq, PAD_ID, rows),
-      forward: (m) => {
-        let x = m.embed(
-          [
-            [`${EMBEDDINGS}.word_embeddings`, "ids"],
-            [`${EMBEDDINGS}.position_embeddings`, "positions"],
-          ],
-          { name: `${EMBEDDINGS}.LayerNorm`, epsilon },
-          dropout,
-        );
-        m.observe(x);
-        const bias = m.positionBias(
-          BIAS,
-          bucketOf,
-          // Attention scales its bias, and MPNet does not.
-          Math.sqrt(hidden / heads),
-        );
-        names.forEach((names, i) => {
-          const isLast = i === layers - 1;
-          x = encodeLayer(m, names, x, {
-            heads,
-            isLast,
-            epsilon,
-            attention: () => ({
-              dropout: config.attention_probs_dropout_prob,
-              bias: isLast ? m.read(bias) : bias,
-            }),
-            attentionDropout: dropout,
-            dropout,
-          });
-        });
-        const first = m.dropout(m.first(x), dropout);
-        const dense = m.tanh(m.linear("classifier.dense", first));
-        return m.linear("classifier.out_proj", m.dropout(dense, dropout));
-      },
+      maxLength: config.max_position_embeddings - PAD_ID - 1,
+      countsFromPadding: true,
+      encoder: (m) => encode(m, config),
     };
   },
+  head: robertaHead,
 };
 
-const EMBEDDINGS = "mpnet.embeddings";
-const BIAS = "mpnet.encoder.relative_attention_bias";
 /** Fixed in transformers, whatever `pad_token_id` says. */
 const PAD_ID = 1;
 /** Buckets that transformers computes, whatever the table's size. */
@@ -122,21 +57,70 @@ function bucketOf(distance: number): number {
   return start + Math.min(far, half - 1);
 }
 
-function namesOf(index: number): LayerNames {
-  const layer = `mpnet.encoder.layer.${index}`;
-  return {
-    query: `${layer}.attention.attn.q`,
-    key: `${layer}.attention.attn.k`,
-    value: `${layer}.attention.attn.v`,
-    attentionOutput: `${layer}.attention.attn.o`,
-    attentionNorm: `${layer}.attention.LayerNorm`,
-    intermediate: `${layer}.intermediate.dense`,
-    output: `${layer}.output.dense`,
-    norm: `${layer}.output.LayerNorm`,
-  };
-}
-
 const MPNetConfig = BertConfig.safeExtend({
   pad_token_id: z.literal(PAD_ID).default(PAD_ID),
   relative_attention_num_buckets: count.min(BUCKETS).default(BUCKETS),
 });
+
+type MPNetConfig = z.output<typeof MPNetConfig>;
+
+function encode<T>(m: Pass<T>, config: MPNetConfig): T {
+  const {
+    hidden_size: hidden,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    hidden_dropout_prob: dropout,
+    layer_norm_eps: epsilon,
+  } = config;
+  const embeddings = "mpnet.embeddings";
+  const rows = config.max_position_embeddings;
+  let x = m.norm(`${embeddings}.LayerNorm`, [
+    m.embed(`${embeddings}.word_embeddings`, "ids", config.vocab_size, hidden),
+    m.embed(`${embeddings}.position_embeddings`, "positions", rows, hidden),
+  ], { epsilon, dropout });
+  m.observe(x);
+  const bias = m.positionBias(
+    "mpnet.encoder.relative_attention_bias",
+    config.relative_attention_num_buckets,
+    heads,
+    bucketOf,
+    // Attention scales its bias, and MPNet does not.
+    Math.sqrt(hidden / heads),
+  );
+  for (let i = 0; i < layers; i++) {
+    const name = `mpnet.encoder.layer.${i}`;
+    const isLast = i === layers - 1;
+    const read = isLast ? m.read(x) : x;
+    const [query, key, value] = m.heads(
+      ["q", "k", "v"].map((of) => `${name}.attention.attn.${of}`),
+      x,
+      heads,
+      { read },
+    ) as [T, T, T];
+    const context = m.attention(query, key, value, {
+      dropout: config.attention_probs_dropout_prob,
+      bias: isLast ? m.read(bias) : bias,
+    });
+    const projected = m.linear(`${name}.attention.attn.o`, context);
+    const attended = m.norm(
+      `${name}.attention.LayerNorm`,
+      [m.dropout(projected, dropout), read],
+      { epsilon },
+    );
+    const inner = m.gelu(
+      m.linear(
+        `${name}.intermediate.dense`,
+        attended,
+        config.intermediate_size,
+      ),
+    );
+    const outer = m.linear(`${name}.output.dense`, inner, hidden);
+    x = m.norm(
+      `${name}.output.LayerNorm`,
+      [m.dropout(outer, dropout), attended],
+      { epsilon },
+    );
+    m.observe(x);
+  }
+  return x;
+}

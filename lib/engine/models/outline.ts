@@ -1,11 +1,70 @@
 import type {
+  Architecture,
   AttentionOptions,
+  Description,
+  HeadsOptions,
+  HeadTensor,
+  Index,
   Model,
-  Norm,
+  NormOptions,
   ParameterLayout,
   Pass,
   RelativePositions,
 } from "./model.ts";
+import { forward } from "./model.ts";
+
+/** Completes the description of a model with the tensors that its encoder declares. */
+export function modelOf(
+  architecture: Architecture,
+  description: Description,
+): Model {
+  const pass = new ShapePass();
+  description.encoder(pass);
+  const tensors = new Map(
+    [...pass.tensors.values()].map(({ name, shape }) => [name, shape]),
+  );
+  return { ...description, architecture, tensors };
+}
+
+/** The tensors that an architecture's head declares, in the order of computation. */
+export function headTensors(
+  { head }: Architecture,
+  hidden = 1,
+  labels = 1,
+): HeadTensor[] {
+  const pass = new ShapePass();
+  const x = {
+    ranks: 1,
+    sequences: 1,
+    tokens: 2,
+    width: hidden,
+    hasGradient: false,
+  };
+  head(pass, x, labels, { dropout: 0 });
+  return [...pass.tensors.values()];
+}
+
+/** Outline of a forward pass. */
+interface Outline {
+  /** Linear modules of the encoder in the order of their first use; those of one product together. */
+  readonly products: readonly (readonly string[])[];
+  /** Number of places where dropout is applied. */
+  readonly dropouts: number;
+}
+
+/**
+ * Outlines a model's forward pass.
+ *
+ * @param allTokens True for a pass that computes all hidden states of the last layer
+ */
+export function outline(model: Model, allTokens = false): Outline {
+  const pass = new ShapePass({ allTokens });
+  forward(model, pass, 1);
+  const products = pass.products.filter(([name]) =>
+    model.tensors.has(`${name}.weight`)
+  );
+  return { products, dropouts: pass.dropouts };
+}
 
 /** A model and the layout of its trained parameters, which determine the cost of a pass. */
 export interface ClassifierShape {
@@ -49,49 +108,13 @@ export function trainingFlops(
 }
 
 function counted(
-  classifier: ClassifierShape,
-  shape: readonly [number, number],
+  { model, layout }: ClassifierShape,
+  [sequences, tokens]: readonly [number, number],
   ranks: number | "example",
-  allTokens = false,
 ): ShapePass {
-  const pass = new ShapePass(classifier, shape, ranks, allTokens);
-  classifier.model.forward(pass);
+  const pass = new ShapePass({ layout, sequences, tokens, ranks });
+  forward(model, pass, layout.labels);
   return pass;
-}
-
-/** Outline of a forward pass, obtained by running it on shapes. */
-interface Outline {
-  /** Linear modules of the encoder in the order of their first use; those of one product together. */
-  readonly products: readonly (readonly string[])[];
-  /** Number of places where dropout is applied. */
-  readonly dropouts: number;
-}
-
-/**
- * Outlines a model's forward pass.
- *
- * @param allTokens True for a pass that computes all hidden states of the last layer
- */
-export function outline(model: Model, allTokens = false): Outline {
-  const head = model.architecture.head(model.hidden, 1);
-  const layout: ParameterLayout = {
-    rank: 0,
-    labels: 1,
-    modules: [],
-    entries: new Map(head.map(({ name, shape }) => [
-      name,
-      { name, shape, offset: 0, start: "zeros" },
-    ])),
-    size: 0,
-  };
-  // Two tokens, so that the first token is not all of a sequence.
-  const { products, dropouts } = counted(
-    { model, layout },
-    [1, 2],
-    1,
-    allTokens,
-  );
-  return { products, dropouts };
 }
 
 /** An activation by its shape: `[ranks * sequences * tokens, width]`. */
@@ -105,7 +128,16 @@ interface Shape {
   readonly hasGradient: boolean;
 }
 
-/** Counts the products of a forward pass. */
+/** What a pass over shapes is over; nothing trained by default, and two tokens, so that the first is not all of a sequence. */
+interface ShapePassOptions {
+  readonly layout?: Pick<ParameterLayout, "rank" | "modules" | "entries">;
+  readonly sequences?: number;
+  readonly tokens?: number;
+  readonly ranks?: number | "example";
+  readonly allTokens?: boolean;
+}
+
+/** Declares the tensors of a forward pass, and counts its products. */
 class ShapePass implements Pass<Shape> {
   /** Multiply-adds of the forward pass. */
   forward = 0;
@@ -113,66 +145,84 @@ class ShapePass implements Pass<Shape> {
   backward = 0;
   dropouts = 0;
   readonly products: (readonly string[])[] = [];
-  readonly #classifier: ClassifierShape;
-  readonly #shape: readonly [number, number];
+  readonly tensors = new Map<string, HeadTensor>();
+  readonly tokens: number;
+  readonly #sequences: number;
+  readonly #trained: ReadonlyMap<string, unknown>;
+  readonly #adapted: ReadonlySet<string>;
+  readonly #rank: number;
   readonly #ranks: number | "example";
   readonly #allTokens: boolean;
 
   constructor(
-    classifier: ClassifierShape,
-    shape: readonly [number, number],
-    ranks: number | "example",
-    allTokens: boolean,
+    { layout, sequences = 1, tokens = 2, ranks = 1, allTokens = false }:
+      ShapePassOptions = {},
   ) {
-    this.#classifier = classifier;
-    this.#shape = shape;
+    this.tokens = tokens;
+    this.#sequences = sequences;
+    this.#trained = layout?.entries ?? new Map();
+    this.#adapted = new Set(layout?.modules.map(({ name }) => name));
+    this.#rank = layout?.rank ?? 0;
     this.#ranks = ranks;
     this.#allTokens = allTokens;
   }
 
-  get tokens(): number {
-    return this.#shape[1];
-  }
-
-  embed(tables: readonly (readonly [string, string])[]): Shape {
-    const { model, layout } = this.#classifier;
-    const [sequences, tokens] = this.#shape;
-    const names = tables.map(([table]) => `${table}.weight`);
-    this.dropouts++;
+  embed(name: string, _index: Index, rows: number, width: number): Shape {
+    const { tokens } = this;
     return {
-      ranks: 1,
-      sequences,
-      tokens,
-      width: model.tensors.get(names[0]!)![1]!,
-      hasGradient: names.some((name) => layout.entries.has(name)),
+      ...this.#table(name, [rows, width], tokens),
+      sequences: this.#sequences,
     };
   }
 
-  rows(table: string, rows: readonly number[]): Shape {
-    const { model, layout } = this.#classifier;
-    const name = `${table}.weight`;
-    return {
-      ranks: 1,
-      sequences: 1,
-      tokens: rows.length,
-      width: model.tensors.get(name)![1]!,
-      hasGradient: layout.entries.has(name),
-    };
+  rows(
+    name: string,
+    rows: readonly number[],
+    count: number,
+    width: number,
+  ): Shape {
+    return this.#table(name, [count, width], rows.length);
   }
 
-  positionBias(table: string): Shape {
-    return this.rows(table, Array<number>(this.tokens));
+  positionBias(name: string, buckets: number, heads: number): Shape {
+    return this.#table(name, [buckets, heads], this.tokens);
+  }
+
+  linear(name: string, x: Shape, width = x.width, bias = true): Shape {
+    return this.#product([name], x, width, bias);
+  }
+
+  logits(
+    name: string,
+    x: Shape,
+    labels: number,
+    deviation?: (inputs: number) => number,
+  ): Shape {
+    this.#declare({
+      name: `${name}.weight`,
+      shape: [labels, x.width],
+      start: "normal",
+      ...(deviation && { deviation: deviation(x.width) }),
+    });
+    this.#declare({ name: `${name}.bias`, shape: [labels], start: "zeros" });
+    return this.#product([name], x, labels);
   }
 
   heads(
-    modules: readonly string[],
+    names: readonly string[],
     x: Shape,
     _heads: number,
-    parts = modules.length,
+    { read = x, parts = 1, bias }: HeadsOptions<Shape> = {},
   ): Shape[] {
-    const projected = this.#product(modules, x);
-    const width = projected.width / parts;
-    return Array.from({ length: parts }, () => ({ ...projected, width }));
+    const products = read === x
+      ? [this.#product(names, x, parts * x.width, bias)]
+      : [
+        this.#product(names.slice(0, 1), read, parts * x.width, bias),
+        this.#product(names.slice(1), x, parts * x.width, bias),
+      ];
+    return products.flatMap((product) =>
+      Array<Shape>(product.width / x.width).fill({ ...product, width: x.width })
+    );
   }
 
   rotary(x: Shape): Shape {
@@ -230,36 +280,39 @@ class ShapePass implements Pass<Shape> {
     return { ...query, ranks, hasGradient };
   }
 
-  addNorm(module: string, x: Shape, residual: Shape): Shape {
-    return this.add(module, x, residual);
+  norm(
+    name: string,
+    terms: readonly Shape[],
+    { bias = true, dropout }: NormOptions,
+  ): Shape {
+    const [x] = terms as [Shape];
+    this.#declare({
+      name: `${name}.weight`,
+      shape: [x.width],
+      start: "pretrained",
+      otherwise: "ones",
+    });
+    if (bias) this.#declareBias(name, x.width);
+    if (dropout !== undefined) this.dropouts++;
+    const sum = terms.reduce((sum, term) => this.add(sum, term));
+    const isTrained = this.#trained.has(`${name}.weight`);
+    return { ...sum, hasGradient: sum.hasGradient || isTrained };
   }
 
-  add(module: string, x: Shape, residual: Shape): Shape {
-    const y = this.#product([module], x);
-    this.dropouts++;
+  add(x: Shape, residual: Shape): Shape {
     return {
-      ...y,
-      ranks: Math.max(y.ranks, residual.ranks),
-      hasGradient: y.hasGradient || residual.hasGradient,
+      ...x,
+      ranks: Math.max(x.ranks, residual.ranks),
+      hasGradient: x.hasGradient || residual.hasGradient,
     };
   }
 
-  norm(x: Shape, { name }: Norm): Shape {
-    const isTrained = this.#classifier.layout.entries.has(`${name}.weight`);
-    return { ...x, hasGradient: x.hasGradient || isTrained };
+  gelu(x: Shape): Shape {
+    return x;
   }
 
-  gelu(module: string, x: Shape): Shape {
-    return this.#product([module], x);
-  }
-
-  geglu(module: string, x: Shape): Shape {
-    const y = this.#product([module], x);
-    return { ...y, width: y.width / 2 };
-  }
-
-  linear(module: string, x: Shape): Shape {
-    return this.#product([module], x);
+  geglu(x: Shape): Shape {
+    return { ...x, width: x.width / 2 };
   }
 
   tanh(x: Shape): Shape {
@@ -289,51 +342,80 @@ class ShapePass implements Pass<Shape> {
 
   observe(): void {}
 
-  #product(modules: readonly string[], x: Shape): Shape {
-    const { model, layout } = this.#classifier;
-    const weights = modules.map((name) => `${name}.weight`);
-    const trained = weights.some((name) => layout.entries.has(name));
-    const [inputs] = weights.map((name) => this.#shapeOf(name)[1]!);
-    const outputs = weights.reduce(
-      (sum, name) => sum + this.#shapeOf(name)[0]!,
-      0,
-    );
-    const isKnown = this.products.some((it) => it.includes(modules[0]!));
-    if (model.tensors.has(weights[0]!) && !isKnown) this.products.push(modules);
+  #table(
+    name: string,
+    shape: readonly [number, number],
+    tokens: number,
+  ): Shape {
+    const weight = `${name}.weight`;
+    this.#declare({ name: weight, shape, start: "pretrained" });
+    const hasGradient = this.#trained.has(weight);
+    return { ranks: 1, sequences: 1, tokens, width: shape[1], hasGradient };
+  }
+
+  /** @param width Outputs of each module */
+  #product(
+    names: readonly string[],
+    x: Shape,
+    width: number,
+    bias = true,
+  ): Shape {
+    for (const name of names) {
+      this.#declare({
+        name: `${name}.weight`,
+        shape: [width, x.width],
+        start: "pretrained",
+        otherwise: "normal",
+      });
+      if (bias) this.#declareBias(name, width);
+    }
+    if (!this.products.some((it) => it.includes(names[0]!))) {
+      this.products.push(names);
+    }
+    const trained = names.some((name) => this.#trained.has(`${name}.weight`));
+    const outputs = names.length * width;
     const rows = x.sequences * x.tokens;
-    const size = x.ranks * rows * inputs! * outputs;
+    const size = x.ranks * rows * x.width * outputs;
     this.forward += size;
     if (x.hasGradient) this.backward += size;
     if (trained) this.backward += size;
-    const adapters =
-      modules.filter((name) =>
-        layout.modules.some((module) => module.name === name)
-      ).length;
+    const adapters = names.filter((name) => this.#adapted.has(name)).length;
     const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
     if (adapters === 0) return y;
     // From the first adapter on, every rank has activations of its own.
     const ranks = this.#ranksOf(x);
-    const width = adapters * layout.rank;
-    const down = x.ranks * rows * inputs! * width;
-    const up = ranks * rows * width * outputs;
+    const rank = adapters * this.#rank;
+    const down = x.ranks * rows * x.width * rank;
+    const up = ranks * rows * rank * outputs;
     this.forward += down + up;
     this.backward += down + 2 * up + (x.hasGradient ? down : 0);
     return { ...y, ranks, hasGradient: true };
   }
 
+  #declareBias(name: string, width: number): void {
+    this.#declare({
+      name: `${name}.bias`,
+      shape: [width],
+      start: "pretrained",
+      otherwise: "zeros",
+    });
+  }
+
+  /** A tensor that is used again is the same one. */
+  #declare(tensor: HeadTensor): void {
+    const known = this.tensors.get(tensor.name);
+    if (known === undefined) this.tensors.set(tensor.name, tensor);
+    else if (String(known.shape) !== String(tensor.shape)) {
+      throw new TypeError(
+        `Tensor "${tensor.name}" is used with shapes [${known.shape}] and [${tensor.shape}]`,
+      );
+    }
+  }
+
   /** Ranks at which an adapted module computes: a sequence that all examples share once for each of them. */
   #ranksOf({ sequences }: Shape): number {
     if (this.#ranks !== "example") return this.#ranks;
-    return this.#shape[0] / sequences;
-  }
-
-  #shapeOf(name: string): readonly number[] {
-    const { model, layout } = this.#classifier;
-    const shape = model.tensors.get(name) ?? layout.entries.get(name)?.shape;
-    if (shape === undefined) {
-      throw new TypeError(`No tensor is named "${name}"`);
-    }
-    return shape;
+    return this.#sequences / sequences;
   }
 }
 

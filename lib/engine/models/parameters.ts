@@ -7,7 +7,7 @@ import type {
   Parameter,
   ParameterLayout,
 } from "./model.ts";
-import { outline } from "./outline.ts";
+import { headTensors, outline } from "./outline.ts";
 
 /** What is trained besides the head. */
 export type Trained =
@@ -63,7 +63,9 @@ export function parameterLayout(
       add({ name, shape, start: "pretrained" });
     }
   }
-  for (const tensor of model.architecture.head(model.hidden, labels)) {
+  for (
+    const tensor of headTensors(model.architecture, model.hidden, labels)
+  ) {
     add(tensor);
   }
   return { rank, labels, modules, entries, size: offset };
@@ -262,7 +264,7 @@ export function hasTensor(
  */
 export function checkTensors(file: SafetensorsFile, model: Model): void {
   const stored = storedNames(file, model);
-  const head = model.architecture.head(model.hidden, 1)
+  const head = headTensors(model.architecture, model.hidden, 1)
     .filter(({ name, start, otherwise }) =>
       start === "pretrained" &&
       (otherwise === undefined || file.tensors.has(stored(name)))

@@ -7,7 +7,7 @@ import {
   type RankVectors,
   trainedLinear,
 } from "../ops/linear.ts";
-import type { Norm, ParameterLayout } from "./model.ts";
+import type { ParameterLayout } from "./model.ts";
 import { factorA, factorB } from "./parameters.ts";
 import type { FrozenProduct, FrozenWeights } from "./weights.ts";
 
@@ -75,7 +75,6 @@ export class PassWeights {
   ): {
     readonly product: tf.Tensor2D;
     readonly bias: tf.Tensor1D | undefined;
-    readonly hasGradient: boolean;
   } {
     const { parameters } = this.#tensors;
     const input = x.value as tf.Tensor2D;
@@ -89,18 +88,13 @@ export class PassWeights {
       return {
         product: outputs.length === 1 ? outputs[0]! : tf.concat(outputs, 1),
         bias: undefined,
-        hasGradient: true,
       };
     }
     const frozen = this.#frozen(modules);
     const { weight, bias } = frozen;
     const blocks = this.#adapters(frozen);
     if (blocks.length === 0) {
-      return {
-        product: frozenProduct(input, weight),
-        bias,
-        hasGradient: x.hasGradient,
-      };
+      return { product: frozenProduct(input, weight), bias };
     }
     return {
       product: adaptedLinear(
@@ -116,8 +110,14 @@ export class PassWeights {
         },
       ),
       bias: withBias ? undefined : bias,
-      hasGradient: true,
     };
+  }
+
+  /** Whether modules are trained, or carry adapters. */
+  haveGradient(modules: readonly string[]): boolean {
+    return modules.some((name) =>
+      this.#modules.has(name) || this.isTrained(`${name}.weight`)
+    );
   }
 
   /** The joined weights of several modules, which may be a part of a product that was loaded. */
@@ -184,7 +184,7 @@ export class PassWeights {
     };
   }
 
-  norm({ name, epsilon }: Norm): LayerNorm {
+  norm(name: string, epsilon: number): LayerNorm {
     const gamma = this.tensor(`${name}.weight`) as tf.Tensor1D;
     const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
     return { gamma, beta: beta as tf.Tensor1D, epsilon };

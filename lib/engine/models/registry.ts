@@ -1,14 +1,13 @@
 import { z } from "zod";
 import { bert } from "./bert.ts";
-import { camembert } from "./camembert.ts";
 import { debertaV2 } from "./deberta_v2.ts";
 import { distilbert } from "./distilbert.ts";
 import { electra } from "./electra.ts";
-import type { Architecture, Model } from "./model.ts";
+import type { Architecture, Model, TokenizerClass } from "./model.ts";
 import { modernbert } from "./modernbert.ts";
 import { mpnet } from "./mpnet.ts";
-import { roberta } from "./roberta.ts";
-import { xlmRoberta } from "./xlm_roberta.ts";
+import { modelOf } from "./outline.ts";
+import { camembert, roberta, xlmRoberta } from "./roberta.ts";
 
 /** Every architecture that the engine computes. */
 export const ARCHITECTURES: readonly Architecture[] = [
@@ -22,6 +21,15 @@ export const ARCHITECTURES: readonly Architecture[] = [
   modernbert,
   debertaV2,
 ];
+
+/** What the classes of all architectures make of the files of a tokenizer. */
+const TOKENIZER_CLASSES: Readonly<Record<string, TokenizerClass>> = Object
+  .assign({}, ...ARCHITECTURES.map(({ tokenizer }) => tokenizer.classes));
+
+/** What an architecture says about its tokenizer, with the classes that a model may name instead of its own. */
+export function tokenizerDefaults({ tokenizer }: Architecture) {
+  return { ...tokenizer, classes: TOKENIZER_CLASSES };
+}
 
 /** `config.json` of any supported architecture. */
 const KnownConfig = z.looseObject({
@@ -76,9 +84,9 @@ export function parseModel(text: string, path = "config.json"): Model {
   }
   try {
     const { model_type: type } = KnownConfig.parse(json);
-    const model = ARCHITECTURES.find((it) => it.type === type)!
-      .configure(json);
-    if (model.maxLength >= 1) return model;
+    const architecture = ARCHITECTURES.find((it) => it.type === type)!;
+    const model = architecture.configure(json);
+    if (model.maxLength >= 1) return modelOf(architecture, model);
     throw new SyntaxError(
       `"${path}": "max_position_embeddings" leaves no positions for tokens`,
     );

@@ -16,6 +16,7 @@ import { biasGeglu, biasGelu } from "../ops/gelu.ts";
 import {
   addAndNorm,
   addResidual,
+  type LayerNorm,
   layerNorm,
   normFrozen,
   trainedLayerNorm,
@@ -29,8 +30,9 @@ import {
 } from "../ops/positions.ts";
 import type {
   AttentionOptions,
+  HeadsOptions,
   Index,
-  Norm,
+  NormOptions,
   Pass,
   RelativePositions,
 } from "./model.ts";
@@ -62,6 +64,81 @@ interface Activation {
   readonly hasGradient: boolean;
 }
 
+/** The activation with another value. */
+function replaced(
+  { sequences, tokens }: Activation,
+  value: tf.Tensor,
+  hasGradient: boolean,
+): Activation {
+  return { value, sequences, tokens, hasGradient };
+}
+
+/** Output of linear modules side by side, computed when it is used: an operation that follows may add the bias, and apply the dropout, in a fused loop. */
+class LinearOutput implements Activation {
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly hasGradient: boolean;
+  readonly #weights: PassWeights;
+  readonly #names: readonly string[];
+  readonly #input: Activation;
+  readonly #source: DropoutSource | undefined;
+  #value: tf.Tensor | undefined;
+
+  constructor(
+    weights: PassWeights,
+    names: readonly string[],
+    input: Activation,
+    source?: DropoutSource,
+  ) {
+    this.#weights = weights;
+    this.#names = names;
+    this.#input = input;
+    this.#source = source;
+    ({ sequences: this.sequences, tokens: this.tokens } = input);
+    this.hasGradient = input.hasGradient || weights.haveGradient(names);
+  }
+
+  get value(): tf.Tensor {
+    return this.#value ??= this.#finished();
+  }
+
+  #finished(): tf.Tensor {
+    const { product, bias } = this.#weights.product(
+      this.#names,
+      this.#input,
+      true,
+    );
+    return dropout(
+      bias === undefined ? product : tf.add(product, bias),
+      this.#source,
+    );
+  }
+
+  dropped(source: DropoutSource | undefined): LinearOutput {
+    return new LinearOutput(this.#weights, this.#names, this.#input, source);
+  }
+
+  /** The product, and the bias and the dropout that are still to be applied to it. */
+  unfinished(): Unfinished {
+    return {
+      ...this.#weights.product(this.#names, this.#input),
+      source: this.#source,
+    };
+  }
+}
+
+interface Unfinished {
+  readonly product: tf.Tensor2D;
+  readonly bias?: tf.Tensor1D | undefined;
+  readonly source?: DropoutSource | undefined;
+}
+
+function unfinished(x: Activation): Unfinished {
+  return x instanceof LinearOutput
+    ? x.unfinished()
+    : { product: x.value as tf.Tensor2D };
+}
+
 /**
  * Computes a forward pass.
  *
@@ -85,45 +162,19 @@ export class TensorPass implements Pass<Activation> {
     return this.#seq;
   }
 
-  embed(
-    tables: readonly (readonly [string, Index])[],
-    norm: Norm,
-    rate: number,
-  ): Activation {
-    const { input } = this.#options;
-    const shape = { sequences: this.#batch, tokens: this.#seq };
-    const layerNorm = this.#weights.norm(norm);
-    const found = tables.map(([table, index]) => ({
-      ...this.#weights.table(table),
-      ids: input[index],
-    }));
-    if (!found.some(({ hasGradient }) => hasGradient)) {
-      const rows = found.map(({ value, ids }) => lookUp(value, ids));
-      return {
-        ...shape,
-        value: normFrozen(rows, layerNorm, this.#dropout(rate)),
-        hasGradient: false,
-      };
-    }
-    const rows = found.map(({ value, ids }) => lookUpTrained(value, ids));
-    const last = rows.pop()!;
-    const normed = rows.length === 0
-      ? trainedLayerNorm(last, layerNorm)
-      : trainedNorm(
-        rows.reduce((sum, part) => tf.add(sum, part)),
-        last,
-        layerNorm,
-        undefined,
-      );
+  embed(name: string, index: Index): Activation {
+    const { value, hasGradient } = this.#weights.table(name);
+    const ids = this.#options.input[index];
     return {
-      ...shape,
-      value: dropout(normed, this.#dropout(rate)),
-      hasGradient: true,
+      value: hasGradient ? lookUpTrained(value, ids) : lookUp(value, ids),
+      sequences: this.#batch,
+      tokens: this.#seq,
+      hasGradient,
     };
   }
 
-  rows(table: string, rows: readonly number[]): Activation {
-    const { value, hasGradient } = this.#weights.table(table);
+  rows(name: string, rows: readonly number[]): Activation {
+    const { value, hasGradient } = this.#weights.table(name);
     const ids = tf.tensor2d(rows as number[], [1, rows.length], "int32");
     return {
       value: lookUpTrained(value, ids),
@@ -134,11 +185,13 @@ export class TensorPass implements Pass<Activation> {
   }
 
   positionBias(
-    table: string,
+    name: string,
+    _buckets: number,
+    _heads: number,
     bucket: (distance: number) => number,
     factor: number,
   ): Activation {
-    const { value, hasGradient } = this.#weights.table(table);
+    const { value, hasGradient } = this.#weights.table(name);
     return {
       value: positionBias(value, this.#seq, bucket, factor),
       sequences: 1,
@@ -147,22 +200,42 @@ export class TensorPass implements Pass<Activation> {
     };
   }
 
+  linear(name: string, x: Activation): LinearOutput {
+    return new LinearOutput(this.#weights, [name], x);
+  }
+
+  logits(name: string, x: Activation): Activation {
+    return this.linear(name, x);
+  }
+
   heads(
-    modules: readonly string[],
+    names: readonly string[],
     x: Activation,
     heads: number,
-    parts: number = modules.length,
+    { read = x, parts = 1 }: HeadsOptions<Activation> = {},
   ): Activation[] {
-    const y = this.#linear(modules, x);
+    if (read !== x) {
+      return [
+        ...this.heads(names.slice(0, 1), read, heads, { parts }),
+        ...this.heads(names.slice(1), x, heads, { parts }),
+      ];
+    }
+    const y = new LinearOutput(this.#weights, names, x);
     const value = y.value as tf.Tensor2D;
-    return splitHeads(value, value.shape[0] / x.tokens, heads, parts)
-      .map((value) => ({ ...y, value }));
+    const { sequences, tokens, hasGradient } = y;
+    return splitHeads(
+      value,
+      value.shape[0] / tokens,
+      heads,
+      names.length * parts,
+    ).map((value) => ({ value, sequences, tokens, hasGradient }));
   }
 
   rotary(x: Activation, theta: number): Activation {
     // The first token is at position 0, where the angles are 0.
     if (x.tokens === 1) return x;
-    return { ...x, value: rotary(x.value as tf.Tensor4D, theta) };
+    const value = rotary(x.value as tf.Tensor4D, theta);
+    return replaced(x, value, x.hasGradient);
   }
 
   disentangle(
@@ -232,110 +305,106 @@ export class TensorPass implements Pass<Activation> {
     };
   }
 
-  addNorm(
-    module: string,
-    x: Activation,
-    residual: Activation,
-    norm: Norm,
-    rate: number,
+  norm(
+    name: string,
+    terms: readonly Activation[],
+    { epsilon, dropout: rate }: NormOptions,
   ): Activation {
-    const { product, bias, hasGradient } = this.#weights.product([module], x);
-    const rows = Math.max(product.shape[0], residual.value.shape[0]);
-    const y = repeated(product, rows);
-    const other = repeated(residual.value as tf.Tensor2D, rows);
-    const source = this.#dropout(rate);
-    return {
-      ...x,
-      value: bias === undefined
-        ? trainedNorm(y, other, this.#weights.norm(norm), source)
-        : addAndNorm(y, bias, other, this.#weights.norm(norm), source),
-      hasGradient: hasGradient || residual.hasGradient,
-    };
+    const [x] = terms as [Activation];
+    const norm = this.#weights.norm(name, epsilon);
+    const isTrained = this.#weights.isTrained(`${name}.weight`);
+    const hasGradient = isTrained || terms.some((it) => it.hasGradient);
+    if (rate !== undefined && !hasGradient) {
+      const values = terms.map(({ value }) => value as tf.Tensor2D);
+      return replaced(x, normFrozen(values, norm, this.#dropout(rate)), false);
+    }
+    const y = terms.length > 1
+      ? this.#normOfSum(terms, norm)
+      : isTrained
+      ? trainedLayerNorm(x.value as tf.Tensor2D, norm)
+      : layerNorm(x.value as tf.Tensor2D, norm);
+    const dropped = rate === undefined ? y : dropout(y, this.#dropout(rate));
+    return replaced(x, dropped, hasGradient);
   }
 
-  add(
-    module: string,
-    x: Activation,
-    residual: Activation,
-    rate: number,
-  ): Activation {
-    const { product, bias, hasGradient } = this.#weights.product([module], x);
-    const rows = Math.max(product.shape[0], residual.value.shape[0]);
-    return {
-      ...x,
-      value: addResidual(
+  #normOfSum(terms: readonly Activation[], norm: LayerNorm): tf.Tensor2D {
+    const [x, ...others] = terms.slice(0, -1) as [Activation];
+    const last = terms.at(-1)!.value as tf.Tensor2D;
+    const { product, bias, source } = others.reduce<Unfinished>(
+      (sum, { value }) => ({ product: tf.add(sum.product, value) }),
+      unfinished(x),
+    );
+    const rows = Math.max(product.shape[0], last.shape[0]);
+    const [y, residual] = [repeated(product, rows), repeated(last, rows)];
+    return bias === undefined
+      ? trainedNorm(y, residual, norm, source)
+      : addAndNorm(y, bias, residual, norm, source);
+  }
+
+  add(x: Activation, residual: Activation): Activation {
+    const { product, bias, source } = unfinished(x);
+    const other = residual.value as tf.Tensor2D;
+    const rows = Math.max(product.shape[0], other.shape[0]);
+    return replaced(
+      x,
+      addResidual(
         repeated(product, rows),
         bias,
-        repeated(residual.value as tf.Tensor2D, rows),
-        this.#dropout(rate),
+        repeated(other, rows),
+        source,
       ),
-      hasGradient: hasGradient || residual.hasGradient,
-    };
+      x.hasGradient || residual.hasGradient,
+    );
   }
 
-  norm(x: Activation, norm: Norm): Activation {
-    const value = x.value as tf.Tensor2D;
-    const isTrained = this.#weights.isTrained(`${norm.name}.weight`);
-    return {
-      ...x,
-      value: isTrained
-        ? trainedLayerNorm(value, this.#weights.norm(norm))
-        : layerNorm(value, this.#weights.norm(norm)),
-      hasGradient: x.hasGradient || isTrained,
-    };
-  }
-
-  gelu(module: string, x: Activation): Activation {
-    const { product, bias, hasGradient } = this.#weights.product([module], x);
+  gelu(x: Activation, approximation?: "tanh"): Activation {
+    const { product, bias } = unfinished(x);
     const added = bias ?? tf.zeros([product.shape[1]]) as tf.Tensor1D;
-    return { ...x, value: biasGelu(product, added), hasGradient };
+    return replaced(x, biasGelu(product, added, approximation), x.hasGradient);
   }
 
-  geglu(module: string, x: Activation): Activation {
-    const { product, bias, hasGradient } = this.#weights.product([module], x);
-    return { ...x, value: biasGeglu(product, bias), hasGradient };
-  }
-
-  linear(module: string, x: Activation): Activation {
-    return this.#linear([module], x);
+  geglu(x: Activation): Activation {
+    const { product, bias } = unfinished(x);
+    return replaced(x, biasGeglu(product, bias), x.hasGradient);
   }
 
   relu(x: Activation): Activation {
-    return { ...x, value: tf.relu(x.value) };
+    return replaced(x, tf.relu(x.value), x.hasGradient);
   }
 
   tanh(x: Activation): Activation {
-    return { ...x, value: tf.tanh(x.value) };
+    return replaced(x, tf.tanh(x.value), x.hasGradient);
   }
 
   dropout(x: Activation, rate: number): Activation {
-    return { ...x, value: dropout(x.value, this.#dropout(rate)) };
+    const source = this.#dropout(rate);
+    if (x instanceof LinearOutput) return x.dropped(source);
+    return replaced(x, dropout(x.value, source), x.hasGradient);
   }
 
   first(x: Activation): Activation {
     if (x.tokens === 1) return x;
     if (x.value.rank === 4) {
       const value = tf.slice(x.value, [0, 0, 0, 0], [-1, -1, 1, -1]);
-      return { ...x, value, tokens: 1 };
+      return { ...replaced(x, value, x.hasGradient), tokens: 1 };
     }
     const width = x.value.shape[1]!;
     const value = tf.reshape(
       tf.slice(this.#bySequence(x), [0, 0, 0], [-1, 1, width]),
       [-1, width],
     );
-    return { ...x, value, tokens: 1 };
+    return { ...replaced(x, value, x.hasGradient), tokens: 1 };
   }
 
   mean(x: Activation): Activation {
     const all = this.#bySequence(x);
     const { mask } = this.#options.input;
-    if (mask === undefined) return { ...x, value: tf.mean(all, 1), tokens: 1 };
-    const weights = repeated(
-      tf.div(mask, tf.sum(mask, 1, true)) as tf.Tensor2D,
-      all.shape[0],
-    );
-    const value = tf.sum(tf.mul(all, tf.expandDims(weights, 2)), 1);
-    return { ...x, value, tokens: 1 };
+    const weightsOf = (mask: tf.Tensor2D) =>
+      repeated(tf.div(mask, tf.sum(mask, 1, true)), all.shape[0]);
+    const value = mask === undefined
+      ? tf.mean(all, 1)
+      : tf.sum(tf.mul(all, tf.expandDims(weightsOf(mask), 2)), 1);
+    return { ...replaced(x, value, x.hasGradient), tokens: 1 };
   }
 
   /** `[sequences * tokens, width]` -> `[sequences, tokens, width]` */
@@ -349,16 +418,6 @@ export class TensorPass implements Pass<Activation> {
 
   observe(x: Activation): void {
     this.#options.observe?.(x.value as tf.Tensor2D);
-  }
-
-  #linear(modules: readonly string[], x: Activation): Activation {
-    const { product, bias, hasGradient } = this.#weights.product(
-      modules,
-      x,
-      true,
-    );
-    const value = bias === undefined ? product : tf.add(product, bias);
-    return { ...x, value, hasGradient };
   }
 
   #dropout(rate: number): DropoutSource | undefined {

@@ -3,14 +3,19 @@ import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
- * GELU of `x + bias` in its exact form, `z Phi(z)` with
- * `Phi(z) = (1 + erf(z / sqrt 2)) / 2` (arXiv 1606.08415), with its own
- * gradient `Phi(z) + z phi(z)`. The bias is frozen.
+ * GELU of `x + bias`, `z Phi(z)` with the cumulative normal distribution
+ * `Phi(z) = (1 + erf(z / sqrt 2)) / 2` (arXiv 1606.08415) or its approximation
+ * by tanh, with its own gradient `Phi(z) + z Phi'(z)`. The bias is frozen.
  *
  * @param x `[rows, width]`
  * @param bias `[width]`
  */
-export function biasGelu(x: tf.Tensor2D, bias: tf.Tensor1D): tf.Tensor2D {
+export function biasGelu(
+  x: tf.Tensor2D,
+  bias: tf.Tensor1D,
+  approximation?: "tanh",
+): tf.Tensor2D {
+  const { forward, backward } = approximation === "tanh" ? byTanh : exact;
   return withGradient(
     { x: x as tf.Tensor },
     ({ x }) => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
@@ -18,18 +23,42 @@ export function biasGelu(x: tf.Tensor2D, bias: tf.Tensor1D): tf.Tensor2D {
   ) as tf.Tensor2D;
 }
 
-const forward = fused(({ x, bias }: Record<"x" | "bias", tf.Tensor>) => {
-  const z = tf.add(x, bias);
-  return { value: tf.mul(z, cumulative(z)) };
-}, { products: ["value"] });
+type Curve = (x: tf.Tensor) => tf.Tensor;
 
-const backward = fused(
-  ({ dy, x, bias }: Record<"dy" | "x" | "bias", tf.Tensor>) => {
-    const z = tf.add(x, bias);
-    return { dx: tf.mul(dy, tf.add(cumulative(z), tf.mul(z, density(z)))) };
+/** Both directions, of a cumulative distribution and its density. */
+function gelu(cumulative: Curve, density: Curve) {
+  return {
+    forward: fused(({ x, bias }: Record<"x" | "bias", tf.Tensor>) => {
+      const z = tf.add(x, bias);
+      return { value: tf.mul(z, cumulative(z)) };
+    }, { products: ["value"] }),
+    backward: fused(
+      ({ dy, x, bias }: Record<"dy" | "x" | "bias", tf.Tensor>) => {
+        const z = tf.add(x, bias);
+        return { dx: tf.mul(dy, tf.add(cumulative(z), tf.mul(z, density(z)))) };
+      },
+      { products: ["dx"] },
+    ),
+  };
+}
+
+const exact = gelu(cumulative, density);
+const byTanh = gelu(
+  (z) => tf.mul(tf.add(tf.tanh(inner(z)), 1), 0.5),
+  (z) => {
+    const slope = tf.add(tf.mul(tf.square(z), 3 * CUBIC), 1);
+    const bend = tf.sub(1, tf.square(tf.tanh(inner(z))));
+    return tf.mul(tf.mul(bend, slope), SCALE / 2);
   },
-  { products: ["dx"] },
 );
+
+const SCALE = Math.sqrt(2 / Math.PI);
+const CUBIC = 0.044715;
+
+/** `sqrt(2 / pi) (z + 0.044715 z^3)` */
+function inner(z: tf.Tensor): tf.Tensor {
+  return tf.mul(tf.mul(z, tf.add(tf.mul(tf.square(z), CUBIC), 1)), SCALE);
+}
 
 /**
  * GeGLU (arXiv 2002.05202): `GELU(y1) y2` of the halves of `x + bias`, with its

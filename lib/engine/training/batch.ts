@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { engineLanes, libraryBinding } from "../backend.ts";
 import type { Classifier } from "../models/classifier.ts";
-import type { Model } from "../models/model.ts";
+import { type PositionedModel, positionsOf } from "../models/model.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
 import { type Random, shuffle } from "../random.ts";
 
@@ -93,7 +93,7 @@ function cutBatches(order: readonly number[], batchSize: number): number[][] {
 export function padBatch(
   examples: Examples,
   indices: readonly number[],
-  model: Pick<Model, "padId" | "positions">,
+  model: PositionedModel,
   seq = longestOf(examples, indices),
 ): Batch {
   const batch = indices.length;
@@ -114,7 +114,7 @@ export function padBatch(
   return {
     shape: [batch, seq],
     ids,
-    positions: model.positions(ids, batch, seq),
+    positions: positionsOf(model, ids, seq),
     types,
     mask: tokens === batch * seq ? undefined : mask,
     labels,

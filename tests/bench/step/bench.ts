@@ -17,6 +17,7 @@ import {
   PEFT_PREFIX,
 } from "../../../lib/engine/adapters/peft.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
+import { headTensors } from "../../../lib/engine/models/outline.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
@@ -126,7 +127,7 @@ async function time(
   const { architecture, hidden } = parseModel(
     JSON.stringify(shape.model.config),
   );
-  const head = architecture.head(hidden, 2).map(({ name }) => name);
+  const head = headTensors(architecture, hidden, 2).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,
     target_modules: architecture.targetModules,

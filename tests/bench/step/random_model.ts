@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { headTensors } from "../../../lib/engine/models/outline.ts";
 import { sizeOf } from "../../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
@@ -12,12 +13,14 @@ import type { Model } from "./work.ts";
 export function writeRandomModel(folder: string, { config }: Model): void {
   const text = JSON.stringify(config);
   const { architecture, tensors: encoder, hidden } = parseModel(text);
-  const { prefix, head } = architecture;
+  const { prefix } = architecture;
   const random = seededRandom(0, "weights");
   const tensors: Record<string, TensorValues> = {};
   const shapes = new Map([
     ...encoder,
-    ...head(hidden, 1).filter(({ start }) => start === "pretrained")
+    ...headTensors(architecture, hidden).filter(({ start }) =>
+      start === "pretrained"
+    )
       .map(({ name, shape }) => [name, shape] as const),
   ]);
   for (const [name, shape] of shapes) {

@@ -16,6 +16,7 @@ import {
   parameterLayout,
   sizeOf,
 } from "../../../lib/engine/models/parameters.ts";
+import { forward } from "../../../lib/engine/models/model.ts";
 import { ARCHITECTURES } from "../../../lib/engine/models/registry.ts";
 import { TensorPass } from "../../../lib/engine/models/tensor_pass.ts";
 import { loadFrozen } from "../../../lib/engine/models/weights.ts";
@@ -294,7 +295,8 @@ function forwardAllTokens(
   );
   const hidden: tf.Tensor[] = [];
   const logits = tf.tidy(() =>
-    model.forward(
+    forward(
+      model,
       new TensorPass({
         ...classifier,
         parameters,
@@ -302,6 +304,7 @@ function forwardAllTokens(
         ranks: noRanks(),
         observe: (x) => hidden.push(tf.keep(x)),
       }),
+      labels,
     ).value
   );
   return { hidden, logits };

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
+import { forward } from "../../../lib/engine/models/model.ts";
 import {
   type BatchTensors,
   TensorPass,
@@ -39,7 +40,8 @@ Deno.test("computing the last layer only at the classifier's position gives the 
     return Float32Array.of(loss, ...gradient);
   };
   const plain = await gradientOf((parameters) =>
-    model.forward(
+    forward(
+      model,
       new TensorPass({
         ...classifier,
         weights,
@@ -48,6 +50,7 @@ Deno.test("computing the last layer only at the classifier's position gives the 
         ranks,
         observe: ({ shape: [rows] }) => lastRows.push(rows),
       }),
+      classifier.layout.labels,
     ).value as tf.Tensor2D
   );
   assertEquals(lastRows.at(-1), batch.shape[0] * batch.shape[1]);
