@@ -1,13 +1,6 @@
-import { readIfThere, replaceText } from "../../store/files.ts";
-import { join } from "../../store/paths.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
-import {
-  killUntilGone,
-  namespaceOfChildren,
-  runningProcesses,
-  signal,
-} from "./processes.ts";
+import { killByVariable, signal } from "./processes.ts";
 
 /** Runs stages as processes of this machine. */
 export const local: Executor = { allots: false, start, reap };
@@ -23,7 +16,6 @@ exec 3<&0 4>&2 </dev/null 2>/dev/null
 trap : TERM INT HUP
 input=$1
 shift
-read -r go <&3 || exit 1
 "$@" <"$input" 3<&- 2>&4 4>&- &
 child=$!
 (trap '' TERM INT HUP; while read -r word <&3; do :; done; kill -KILL 0) >/dev/null 4>&- &
@@ -57,16 +49,12 @@ function start(job: Job): Execution {
 /** Starts a job in a PID namespace, which ends with the stage's process. */
 function startNamespace(job: Job, command: readonly string[]): Execution {
   const process = spawn(job, command, "null");
-  let namespace = "";
   const ended = process.status.then(async ({ code, signal }) => {
     // The namespace has ended before `unshare`, unless that was killed itself.
-    if (signal === "SIGKILL") await killJob(job.folder, namespace);
+    if (signal === "SIGKILL") await reap(job.folder);
     return describe(code, signal);
   });
-  return execution(process, ended, () => {
-    const children = namespaceOfChildren(process.pid);
-    if (children !== namespaceOfChildren(Deno.pid)) namespace = children;
-  });
+  return execution(process, ended);
 }
 
 /** Starts a job in a process group, which a program that the stage starts may leave. */
@@ -83,22 +71,11 @@ function startGroup(
     [...tied, ...script, ...tied, ...program],
     "piped",
   );
-  // The script waits for a line on its standard input, so no stage runs before its group is noted.
-  try {
-    replaceText(groupFile(job.folder), String(process.pid));
-  } catch (error) {
-    // Unlike `process.kill()`, this takes a process that has just ended.
-    signal(process.pid, "SIGKILL");
-    throw error;
-  }
-  const lifeline = process.stdin.getWriter();
-  // Fails if the script has been killed already, which `status` reports.
-  lifeline.write(new TextEncoder().encode("go\n")).catch(() => {});
-  const ended = process.status.then(async ({ code, signal }) => {
-    await killGroup(process.pid);
-    if (job.startsPrograms) await killJob(job.folder);
-    lifeline.close().catch(() => {});
-    return describe(code, signal);
+  const ended = process.status.then(async ({ code, signal: name }) => {
+    signal(-process.pid, "SIGKILL");
+    await reap(job.folder);
+    await process.stdin.close();
+    return describe(code, name);
   });
   return {
     ...execution(process, ended),
@@ -126,11 +103,9 @@ function spawn(
   }).spawn();
 }
 
-/** @param beforeKill Called before the process group is killed. */
 function execution(
   process: Deno.ChildProcess,
   ended: Promise<Ended>,
-  beforeKill: () => void = () => {},
 ): Execution {
   return {
     stdout: process.stdout,
@@ -139,65 +114,19 @@ function execution(
     ended,
     async stop(grace) {
       signal(-process.pid, "SIGTERM");
-      const timer = setTimeout(() => {
-        beforeKill();
-        signal(-process.pid, "SIGKILL");
-      }, grace * 1000);
+      const timer = setTimeout(
+        () => signal(-process.pid, "SIGKILL"),
+        grace * 1000,
+      );
       await ended;
       clearTimeout(timer);
     },
   };
 }
 
-/** File with the id of the run's process group. */
-function groupFile(folder: string): string {
-  return join(folder, "group");
-}
-
+/** Kills the remaining processes of a job, which have its run folder in their environment. */
 async function reap(folder: string): Promise<void> {
-  const group = notedGroup(folder);
-  // The id may have been reused by now: only a group whose arguments contain the folder is ours.
-  const isOurs = group !== undefined &&
-    runningProcesses()?.some((it) =>
-      it.group === group && it.text().includes(folder)
-    );
-  if (isOurs) await killGroup(group);
-  await killJob(folder);
-}
-
-function notedGroup(folder: string): number | undefined {
-  const group = Number(readIfThere(groupFile(folder)));
-  return Number.isInteger(group) && group > 1 ? group : undefined;
-}
-
-/** Milliseconds after which a group is considered gone where zombies cannot be told from other processes. */
-const PATIENCE = 1_000;
-
-async function killGroup(group: number): Promise<void> {
-  const start = performance.now();
-  for (
-    let pause = 2;
-    signal(-group, "SIGKILL");
-    pause = Math.min(2 * pause, 100)
-  ) {
-    await new Promise((resolve) => setTimeout(resolve, pause));
-    // A group of zombies only can be signalled.
-    const isGone = runningProcesses()?.every((it) => it.group !== group) ??
-      performance.now() - start > PATIENCE;
-    if (isGone) return;
-  }
-}
-
-/**
- * Kills the remaining processes of a job: those in its namespace, and those with
- * its run folder in their environment, which only Linux shows.
- */
-async function killJob(folder: string, namespace = ""): Promise<void> {
-  const variable = `STAGE_RUN=${folder}\0`;
-  await killUntilGone((process) =>
-    process.text().includes(variable) ||
-    namespace !== "" && process.namespace() === namespace
-  );
+  await killByVariable(`STAGE_RUN=${folder}`);
 }
 
 function describe(code: number, signal: Deno.Signal | null): Ended {
