@@ -3,7 +3,6 @@ import {
   entriesOf,
   readSealed,
   removeFolder,
-  renameIfThere,
   seal,
   temporarySuffix,
 } from "../store/files.ts";
@@ -30,9 +29,6 @@ export interface RunFolder extends Disposable {
   readonly log: string;
 }
 
-/** End of the name of a run folder in creation. */
-const IN_CREATION = "-new";
-
 /**
  * Creates a run folder. It is locked until it is disposed of or this process ends.
  *
@@ -49,7 +45,7 @@ export function makeRunFolder(
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
   const path = join(runs, name);
   // Renamed when it is locked and complete, so that no other process sweeps it.
-  const unready = join(runs, `.${temporarySuffix()}${IN_CREATION}`);
+  const unready = join(runs, `.${name}`);
   Deno.mkdirSync(unready);
   let lock: Lock | undefined;
   try {
@@ -64,11 +60,8 @@ export function makeRunFolder(
     );
     Deno.renameSync(unready, path);
   } catch (error) {
-    try {
-      removeFolder(unready);
-    } finally {
-      lock?.[Symbol.dispose]();
-    }
+    lock?.[Symbol.dispose]();
+    removeFolder(unready);
     throw error;
   }
   const round = restarts ? `-${ROUND}` : "";
@@ -82,7 +75,10 @@ export function makeRunFolder(
     log: join(path, "log.jsonl"),
     [Symbol.dispose]: () => {
       try {
-        removeRun(path);
+        removeFolder(path);
+      } catch (error) {
+        // The stage made a file immutable, for instance; `sweepRuns()` tries again, and reports it.
+        if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
       } finally {
         lock[Symbol.dispose]();
       }
@@ -90,19 +86,11 @@ export function makeRunFolder(
   };
 }
 
-/** Removes a run folder. It is renamed first, so that an incomplete folder never has the name of a run. */
-function removeRun(path: string): void {
-  const gone = join(dirname(path), `.${temporarySuffix()}-gone`);
-  try {
-    if (renameIfThere(path, gone)) removeFolder(gone);
-  } catch (error) {
-    // The stage made a file immutable, for instance; `sweepRuns()` tries again, and reports it.
-    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
-  }
-}
-
 /** Matches the names of run folders; others are not the scheduler's. */
 const RUN_NAME = /^\.?\d+-[0-9a-f]{8}-\d+-/;
+
+/** Milliseconds after which a folder counts as forgotten in which nothing was created, removed or logged: 14 days. */
+const FORGOTTEN = 14 * 24 * 60 * 60 * 1000;
 
 /**
  * Removes run folders whose scheduler died, and ends the remaining processes of
@@ -116,54 +104,26 @@ export async function sweepRuns(
   for (const { name } of entriesOf(runs)) {
     if (!RUN_NAME.test(name)) continue;
     const path = join(runs, name);
-    // Where locks work within one host only, its scheduler may live on another.
-    if (isOfOtherHost(path) && !isForgotten(path)) continue;
-    const lock = lockOf(path);
-    if (lock === "missing") {
-      // It is being created or removed, or a removal has failed.
-      if (!name.endsWith(IN_CREATION) || isOld(path)) removeFolder(path);
-    } else if (lock !== "held") {
+    const host = readSealed(join(path, "run.json"))?.host ?? Deno.hostname();
+    // Another process may be creating it, or its scheduler may live on another host, where its lock may not be seen.
+    const isOwn = host === Deno.hostname() && !name.startsWith(".");
+    if (!isOwn && !isForgotten(path)) continue;
+    try {
+      using lock = tryLockFile(join(path, "lock"), { create: false });
+      if (lock === undefined) continue;
       await executor.reap(path);
-      removeFolder(path);
-      lock[Symbol.dispose]();
+    } catch (error) {
+      // Without a lock file, its removal has failed before.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
+    removeFolder(path);
   }
 }
 
-/** True if another host has made a run folder, or may be making it. */
-function isOfOtherHost(path: string): boolean {
-  const run = readSealed(join(path, "run.json"));
-  return run === undefined
-    ? path.endsWith(IN_CREATION) && !isOld(path)
-    : run.host !== Deno.hostname();
-}
-
-/** The lock of a run folder, taken if it is free. */
-function lockOf(path: string): Lock | "held" | "missing" {
-  try {
-    return tryLockFile(join(path, "lock"), { create: false }) ?? "held";
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "missing";
-    throw error;
-  }
-}
-
-/** True for a folder that is too old to be in creation. */
-function isOld(path: string): boolean {
-  return isUntouched(path, 60 * 60 * 1000);
-}
-
-/** True for the folder of another host that has not used it for 14 days. */
 function isForgotten(path: string): boolean {
-  return isUntouched(path, 14 * 24 * 60 * 60 * 1000);
-}
-
-/** True for a folder in which nothing was created, removed or logged for so many milliseconds. */
-function isUntouched(path: string, age: number): boolean {
-  const modified = fingerprint(path)?.modified;
-  const logged = fingerprint(join(path, "log.jsonl"))?.modified ?? 0;
-  return modified !== undefined &&
-    Math.max(modified, logged) < Date.now() - age;
+  const times = [path, join(path, "log.jsonl")]
+    .map((it) => fingerprint(it)?.modified ?? 0);
+  return Math.max(...times) < Date.now() - FORGOTTEN;
 }
 
 /** A stage that is running now, in this process or in another one. */

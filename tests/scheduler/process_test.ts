@@ -56,8 +56,8 @@ Deno.test("run() removes a run folder whose removal has failed, even if its lock
   using project = new TestProject();
   project.task("quick", "return 'done';");
   const stages: Record<string, StageOptions> = { quick: { task: "quick" } };
-  // As removal leaves it if it fails after the lock: named for removal, without a lock.
-  project.write("out/cache/runs/.12-0123abcd-3-gone/output/out.txt", "left");
+  // As removal leaves it if it fails after the lock.
+  project.write("out/cache/runs/12-0123abcd-3-quick/output/out.txt", "left");
   const { summary } = await project.run(stages);
   assertEquals(summary.ran, 1);
   assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
