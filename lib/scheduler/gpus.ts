@@ -1,3 +1,4 @@
+import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { entriesOf } from "../store/files.ts";
 import {
@@ -34,7 +35,7 @@ const PAUSE = 100;
  * its UUID, whatever it is called here.
  *
  * @param uuids UUIDs of the machine's GPUs, in the order of their numbers.
- * @throws {StageFailure} If there are fewer to choose from, or the folder of the locks is not safe.
+ * @throws {StageFailure} If there are fewer to choose from.
  */
 export async function holdGpus(
   { count, among: names, onWait, signal }: WantedGpus,
@@ -132,81 +133,36 @@ function uuidOf(name: string, uuids: readonly string[]): string {
 const SHARED = "/var/lib/dylora/gpus";
 
 /**
- * Folder of the locks: `$DYLORA_GPU_LOCKS` or, if it exists, the machine's
- * shared folder; otherwise one of this user's.
- *
- * @throws {StageFailure} If another user could have put files or links there that this process would change.
+ * Folder of the locks, created if needed: `$DYLORA_GPU_LOCKS` or, if it exists,
+ * the machine's shared folder; otherwise one of this user's.
  */
 export function lockFolder(
   env: (name: string) => string | undefined = Deno.env.get,
 ): string {
-  const given = env("DYLORA_GPU_LOCKS");
-  const shared = given || SHARED;
-  if (given || fingerprint(shared) !== undefined) {
-    checkFolder(shared, [0, Deno.uid()], true);
-    return shared;
-  }
-  const own = ownFolder(env);
-  unlessThere(() => Deno.mkdirSync(own, { mode: 0o700 }));
-  checkFolder(own, [Deno.uid()], false);
-  return own;
+  const shared = env("DYLORA_GPU_LOCKS") ||
+    (fingerprint(SHARED) !== undefined ? SHARED : "");
+  const folder = shared || join(ownFolder(env), "dylora-gpus");
+  Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return folder;
 }
 
+/** Not in `/tmp`, where another user could have put a link to anywhere. */
 function ownFolder(env: (name: string) => string | undefined): string {
   const runtime = env("XDG_RUNTIME_DIR") || `/run/user/${Deno.uid()}`;
   return isAbsolute(runtime) && fingerprint(runtime) !== undefined
-    ? join(runtime, "dylora-gpus")
-    : `/tmp/dylora-gpus-${Deno.uid()}`;
-}
-
-const STICKY = 0o1000;
-const WRITABLE_BY_OTHERS = 0o022;
-
-function checkFolder(
-  path: string,
-  owners: readonly (number | null)[],
-  shared: boolean,
-): void {
-  const refuse = (fault: string) => {
-    throw new StageFailure(
-      `The folder of GPU locks "${path}" ${fault}; correct or remove it, or set DYLORA_GPU_LOCKS to another one`,
-    );
-  };
-  let info: Deno.FileInfo;
-  try {
-    info = Deno.lstatSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return refuse("does not exist");
-  }
-  if (!info.isDirectory) return refuse("is not a folder");
-  if (!owners.includes(info.uid)) return refuse("belongs to another user");
-  const mode = info.mode ?? 0;
-  if (
-    (mode & WRITABLE_BY_OTHERS) !== 0 && !(shared && (mode & STICKY) !== 0)
-  ) {
-    return refuse(
-      "can be written by other users and has no sticky bit (chmod 1777)",
-    );
-  }
+    ? runtime
+    : env("XDG_CACHE_HOME") || join(homedir(), ".cache");
 }
 
 /** Lock file of a GPU, which all users may open who may open the folder. */
 function lockFileOf(folder: string, id: string): string {
   const path = join(folder, `gpu-${encodeURIComponent(id)}`);
-  unlessThere(() => {
+  try {
     // Creates a file or fails: it follows no link.
     Deno.openSync(path, { write: true, createNew: true }).close();
     Deno.chmodSync(path, 0o666);
-  });
-  return path;
-}
-
-/** Creates something, unless it exists. */
-function unlessThere(create: () => void): void {
-  try {
-    create();
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
+  return path;
 }
