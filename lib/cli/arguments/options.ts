@@ -1,5 +1,5 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
-import { isMissing } from "../../store/files.ts";
+import { isMissing, statIfThere } from "../../store/files.ts";
 import {
   dirname,
   join,
@@ -197,21 +197,14 @@ export function gpusOf(args: Arguments): string[] | undefined {
  */
 export function outOf(args: Arguments): string {
   const out = absolutePath(args.value("out") ?? join(PROJECT, "out"));
-  const fault = folderFault(out);
+  const system = systemFolderOf(out);
+  const fault = out.includes(",")
+    ? `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it`
+    : system !== undefined
+    ? `The output folder "${out}" is in ${system}, where nothing can be stored`
+    : inWayOf(out, `The output folder "${out}"`);
   if (fault === undefined) return out;
   throw new UsageError(`${fault}: choose another folder with --out`);
-}
-
-/** Why a path cannot be that of the output folder. */
-function folderFault(out: string): string | undefined {
-  if (out.includes(",")) {
-    return `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it`;
-  }
-  const system = systemFolderOf(out);
-  if (system !== undefined) {
-    return `The output folder "${out}" is in ${system}, where nothing can be stored`;
-  }
-  return inWayOf(out, `The output folder "${out}"`);
 }
 
 /**
@@ -221,48 +214,40 @@ function folderFault(out: string): string | undefined {
  * @throws {UsageError} If a file or a broken link is in the way.
  */
 export function checkFolder(folder: string, option: string): void {
-  const fault = inWayOf(absolutePath(folder), `"${shortPath(folder)}"`);
+  const path = absolutePath(folder);
+  const fault = inWayOf(path, `"${shortPath(folder)}"`);
   if (fault === undefined) return;
   throw new UsageError(`${fault}: choose another folder with --${option}`);
 }
 
-/** Says what keeps an absolute path from being a folder; undefined if nothing does. */
-function inWayOf(folder: string, name: string): string | undefined {
-  const inWay = findInWay(folder);
-  if (inWay === undefined) return undefined;
-  const { path, what } = inWay;
-  return path === folder
-    ? `${name} is ${what}`
-    : `${name} cannot be created because "${path}" is ${what}`;
-}
-
-/** What keeps a path from being a folder. */
-interface InWay {
-  readonly path: string;
-  /** `a file`, or `a link to "/a", which does not exist`. */
-  readonly what: string;
-}
-
-/** What is at an absolute path or above it, and keeps it from being a folder; undefined if nothing does. */
-export function findInWay(folder: string): InWay | undefined {
+/**
+ * Says what is at an absolute path or above it, and keeps it from being a
+ * folder; undefined if nothing does.
+ *
+ * @param name Name in the sentence
+ * @param own The path of this name, if not that of the folder
+ */
+export function inWayOf(
+  folder: string,
+  name: string,
+  own = folder,
+): string | undefined {
   for (let path = folder;; path = dirname(path)) {
-    try {
-      return Deno.statSync(path).isDirectory
-        ? undefined
-        : { path, what: "a file" };
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-      const target = linkTarget(path);
-      if (target === undefined) continue;
-      return { path, what: `a link to "${target}", which does not exist` };
-    }
+    const found = statIfThere(path);
+    if (found?.isDirectory) return undefined;
+    const link = found ? undefined : linkTarget(path);
+    if (found === undefined && link === undefined) continue;
+    const what = found ? "a file" : `a link to "${link}", which does not exist`;
+    return path === own
+      ? `${name} is ${what}`
+      : `${name} cannot be created because "${path}" is ${what}`;
   }
 }
 
 /** What a link names; undefined if there is no link at the path. */
 function linkTarget(path: string): string | undefined {
   try {
-    return Deno.lstatSync(path).isSymlink ? Deno.readLinkSync(path) : undefined;
+    return Deno.readLinkSync(path);
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;

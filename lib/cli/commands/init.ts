@@ -11,7 +11,7 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
-import { findInWay, HELP, PROJECT, quoted } from "../arguments/options.ts";
+import { HELP, inWayOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
@@ -102,11 +102,9 @@ function write(
   replace: boolean,
 ): void {
   const folder = dirname(file);
-  const inWay = findInWay(folder);
+  const inWay = inWayOf(folder, `"${shown}"`, file);
   if (inWay !== undefined) {
-    throw new UsageError(
-      `"${shown}" cannot be written because "${inWay.path}" is ${inWay.what}: choose another file with --to`,
-    );
+    throw new UsageError(`${inWay}: choose another file with --to`);
   }
   if (statIfThere(file)?.isDirectory) {
     throw new UsageError(
