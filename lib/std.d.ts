@@ -129,20 +129,3 @@ declare module "@std/yaml" {
     options?: { readonly schema?: "core" | "default" | "failsafe" | "json" },
   ): unknown;
 }
-
-declare module "@std/cli/parse-args" {
-  /** Parses command-line arguments; those without a leading `-` are in `_`. */
-  export function parseArgs(
-    args: readonly string[],
-    options: {
-      /** Options without a value. */
-      boolean?: readonly string[];
-      /** Options whose values stay strings; `_` stands for the positionals. */
-      string?: readonly string[];
-      /** Options whose values are gathered in an array. */
-      collect?: readonly string[];
-      /** Called for everything that is not declared; false drops it. */
-      unknown?: (arg: string, key?: string, value?: unknown) => unknown;
-    },
-  ): { _: string[]; [name: string]: unknown };
-}

@@ -5,6 +5,7 @@ import {
   type Commands,
   EXIT,
   type Option,
+  tokensOf,
   UsageError,
 } from "../arguments/arguments.ts";
 import { openPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
@@ -116,7 +117,7 @@ export async function candidates(
   }
   if (!Object.hasOwn(commands, name)) return [];
   const command = await commands[name]!();
-  const line = readLine(command, before);
+  const line = await readLine(command, before);
   if (line.waiting !== undefined) {
     return matching(await valuesOf(line.waiting, line.args, typed));
   }
@@ -138,28 +139,19 @@ export async function candidates(
 }
 
 /** Parses a line that is incomplete and may be invalid; `waiting` is the option whose value comes next. */
-function readLine(
-  { options }: Command,
-  words: readonly string[],
-): { readonly args: Arguments; readonly waiting: Option | undefined } {
+async function readLine(command: Command, words: readonly string[]) {
   const positionals: string[] = [];
   const given = new Map<string, string[]>();
   let waiting: Option | undefined;
-  for (const word of words) {
-    if (waiting !== undefined) {
-      given.set(waiting.name, [...given.get(waiting.name) ?? [], word]);
-      waiting = undefined;
-      continue;
-    }
-    const [, long, value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    const option = options.find((it) =>
-      long === undefined ? word === `-${it.short}` : it.name === long
-    );
-    if (option === undefined) {
-      if (!word.startsWith("-")) positionals.push(word);
-    } else if (option.value === undefined) given.set(option.name, []);
-    else if (value === undefined) waiting = option;
-    else given.set(option.name, [...given.get(option.name) ?? [], value]);
+  for (const token of await tokensOf(command, words)) {
+    waiting = undefined;
+    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind !== "option") continue;
+    const { name, value } = token;
+    const option = command.options.find((it) => it.name === name);
+    if (option === undefined) continue;
+    if (option.value !== undefined && value === undefined) waiting = option;
+    else given.set(name, [...given.get(name) ?? [], ...value ? [value] : []]);
   }
   return { args: new Arguments(positionals, given), waiting };
 }
