@@ -4,13 +4,11 @@ import {
   bytes,
   clip,
   duration,
-  Endings,
-  LastLines,
   type Message,
-  messageLine,
   progressText,
   type Renderer,
   type Style,
+  Transcript,
 } from "./messages.ts";
 import { type Clock, Screen, SYSTEM_CLOCK, type Terminal } from "./screen.ts";
 
@@ -70,8 +68,7 @@ class Table {
   readonly #clock: Clock;
   readonly #running = new Map<string, RunningStage>();
   readonly #forecast = new Forecast();
-  readonly #lastLines = new LastLines();
-  readonly #endings: Endings;
+  readonly #transcript: Transcript;
   #pipeline = "";
   #stages: readonly string[] = [];
   #names:
@@ -84,7 +81,7 @@ class Table {
   constructor(style: Style, clock: Clock) {
     this.#style = style;
     this.#clock = clock;
-    this.#endings = new Endings(style);
+    this.#transcript = new Transcript(style);
     this.#start = clock.now();
   }
 
@@ -94,10 +91,7 @@ class Table {
       ? this.#running.get(message.stage)
       : undefined;
     const now = this.#clock.now();
-    const line = this.#endings.holds(message)
-      ? undefined
-      : messageLine(message, this.#style);
-    const lines = line === undefined ? [] : [line];
+    const lines = this.#transcript.take(message);
     switch (message.type) {
       case "install":
         this.#install = message;
@@ -137,21 +131,19 @@ class Table {
         }
         return [];
       case "log":
-        this.#lastLines.add(message);
+        this.#transcript.hear(message);
         if (
           message.stream === "log" && running !== undefined &&
           running.said.length <= FEW_LINES
         ) running.said.push(printable(message.line));
         return [];
-      case "summary":
-        return [...this.held(), ...lines];
       case "verified":
         this.#end(message.stage, message.seconds);
         return lines;
       case "finished": {
-        this.#lastLines.take(message);
         const ran = message.outcome === "ran";
         this.#end(message.stage, ran ? message.seconds : undefined);
+        const [line] = lines;
         if (!ran || line === undefined || running === undefined) return lines;
         const said = running.said.length > FEW_LINES ? [] : running.said;
         return [
@@ -160,15 +152,11 @@ class Table {
         ];
       }
       case "interrupted":
-      case "failed": {
-        const last = this.#lastLines.take(message);
+      case "failed":
         if (message.type === "failed" && message.retry) {
           this.#running.delete(message.stage);
         } else this.#end(message.stage);
-        return line === undefined
-          ? []
-          : [...last.map((it) => this.#style.dim(`  | ${it}`)), line];
-      }
+        return lines;
       default:
         return lines;
     }
@@ -176,7 +164,7 @@ class Table {
 
   /** The lines that were held back for the end. */
   held(): readonly string[] {
-    return this.#endings.take();
+    return this.#transcript.held();
   }
 
   #end(stage: string, seconds?: number): void {

@@ -165,24 +165,64 @@ function interruptedLine(
 /** Maximum number of names in a list. */
 const MAX_NAMES = 5;
 
+/** Number of the last lines of output that are shown with a failure. */
+const LAST_LINES = 20;
+
 /**
- * Groups the endings of stages. An error that several stages share is printed
- * for the first one, with the names of the others before the summary. Skipped
- * stages are listed there by the reason. Stages that an interrupt has kept from
- * starting are counted in the summary only.
+ * The lines that messages print. An error that several stages share is printed
+ * for the first one, with the names of the others before the summary, where
+ * skipped stages are listed by the reason. Stages that an interrupt has kept
+ * from starting are counted in the summary only. A stage that fails for a reason
+ * that its task did not report is shown with the last lines of its output.
  */
-export class Endings {
+export class Transcript {
   readonly #style: Style;
   /** For each error, the stages after the first that have it. */
   readonly #errors = new Map<string, string[]>();
   readonly #skipped = new Map<string, string[]>();
+  readonly #output = new Map<string, string[]>();
 
   constructor(style: Style) {
     this.#style = style;
   }
 
-  /** True if the line of this message is not printed, or not yet. */
-  holds(message: Message): boolean {
+  /** Keeps a line of a stage's output for its failure. */
+  hear({ stage, line, stream }: Event & { type: "log" }): void {
+    if (stream === "stack") return;
+    const lines = this.#output.get(stage) ?? [];
+    lines.push(printable(line));
+    if (lines.length > LAST_LINES) lines.shift();
+    this.#output.set(stage, lines);
+  }
+
+  /** The lines to print for a message now. */
+  take(message: Message): string[] {
+    const line = this.#holds(message)
+      ? undefined
+      : messageLine(message, this.#style);
+    const lines = line === undefined ? [] : [line];
+    switch (message.type) {
+      case "summary":
+        return [...this.held(), ...lines];
+      case "failed":
+      case "finished":
+      case "interrupted": {
+        const output = this.#output.get(message.stage) ?? [];
+        this.#output.delete(message.stage);
+        if (message.type !== "failed" || message.code === "reported") {
+          return lines;
+        }
+        const last = output.filter((it) => !it.includes(message.message))
+          .map((it) => this.#style.dim(`  | ${it}`));
+        return line === undefined ? [] : [...last, line];
+      }
+      default:
+        return lines;
+    }
+  }
+
+  /** True if the line of a message is not printed, or not yet. */
+  #holds(message: Message): boolean {
     if (message.type === "failed" && !message.retry) {
       const error = message.message.replaceAll(`"${message.stage}"`, "");
       const others = this.#errors.get(error);
@@ -190,19 +230,18 @@ export class Endings {
       else others.push(message.stage);
       return others !== undefined;
     }
-    if (message.type === "finished" && message.outcome === "skipped") {
-      const { stage, note = "" } = message;
-      const stages = this.#skipped.get(note);
-      if (note === "interrupted") return true;
-      if (stages === undefined) this.#skipped.set(note, [stage]);
-      else stages.push(stage);
-      return true;
+    if (message.type !== "finished" || message.outcome !== "skipped") {
+      return false;
     }
-    return false;
+    const { stage, note = "" } = message;
+    if (note !== "interrupted") {
+      this.#skipped.set(note, [...this.#skipped.get(note) ?? [], stage]);
+    }
+    return true;
   }
 
-  /** The lines to print before the summary. */
-  take(): string[] {
+  /** The lines that were held back. */
+  held(): string[] {
     const style = this.#style;
     const lines = [...this.#errors.values()]
       .filter((stages) => stages.length > 0)
@@ -214,10 +253,9 @@ export class Endings {
         )
       );
     for (const [note, stages] of this.#skipped) {
-      const [only] = stages;
       lines.push(
         stages.length === 1
-          ? skippedLine(only!, note, style)
+          ? skippedLine(stages[0]!, note, style)
           : `${skippedLine(count(stages.length, "stage"), note, style)} (${
             listed(stages)
           })`,
@@ -318,30 +356,6 @@ export function progressText(
 ): string {
   const text = `${done}/${total} ${unit}`;
   return printable(note === undefined ? text : `${text}, ${note}`);
-}
-
-/** Number of the last lines of output that are shown with a failure. */
-const LAST_LINES = 20;
-
-/** The last lines of output of each running stage, to show if it fails for a reason that its task did not report. */
-export class LastLines {
-  readonly #lines = new Map<string, string[]>();
-
-  add({ stage, line, stream }: Event & { type: "log" }): void {
-    if (stream === "stack") return;
-    const lines = this.#lines.get(stage) ?? [];
-    lines.push(printable(line));
-    if (lines.length > LAST_LINES) lines.shift();
-    this.#lines.set(stage, lines);
-  }
-
-  /** Forgets the lines of the stage of a message, and returns those to show with it. */
-  take(message: Event & { readonly stage: string }): readonly string[] {
-    const lines = this.#lines.get(message.stage) ?? [];
-    this.#lines.delete(message.stage);
-    if (message.type !== "failed" || message.code === "reported") return [];
-    return lines.filter((line) => !line.includes(message.message));
-  }
 }
 
 /** A duration: `0.04 s`, `12.3 s`, `3 min 20 s`, `2 h 5 min`. */

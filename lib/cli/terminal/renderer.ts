@@ -4,14 +4,12 @@ import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { hangUp } from "./interrupts.ts";
 import {
   bytes,
-  Endings,
-  LastLines,
   type Message,
-  messageLine,
   progressText,
   type Renderer,
   type Style,
   styleFor,
+  Transcript,
 } from "./messages.ts";
 
 /**
@@ -108,7 +106,7 @@ export function plainLines(
   now = () => performance.now(),
 ): Renderer {
   const shownAt = new Map<string, number>();
-  const errors = new LastLines();
+  const transcript = new Transcript(style);
   /** True if the pause since the subject was last shown is over; false the first time. */
   const isDue = (subject: string): boolean => {
     const last = shownAt.get(subject);
@@ -116,47 +114,27 @@ export function plainLines(
     shownAt.set(subject, now());
     return last !== undefined;
   };
-  const endings = new Endings(style);
   const print = (line: string) => write(`${line}\n`);
   return {
     show(message) {
-      if (message.type === "log" && message.stream !== "log") {
-        if (message.stream === "stderr") errors.add(message);
-        if (message.stream !== "stdout") return;
-      }
-      const isHeld = endings.holds(message);
-      if (
-        message.type === "failed" || message.type === "finished" ||
-        message.type === "interrupted"
-      ) {
-        const lines = errors.take(message);
-        if (!isHeld) lines.forEach((it) => print(`  | ${it}`));
-      }
-      if (message.type === "summary") endings.take().forEach(print);
-      const line = isHeld ? undefined : plainLine(message, isDue, style);
-      if (line !== undefined) print(line);
+      if (message.type === "install") {
+        const line = installLine(message, isDue);
+        if (line !== undefined) print(line);
+      } else if (message.type === "progress") {
+        const { stage } = message;
+        if (isDue(stage)) {
+          print(style.dim(`${stage}: ${progressText(message)}`));
+        }
+      } else if (message.type === "log") {
+        const { stage, line, stream } = message;
+        if (stream === "stderr") transcript.hear(message);
+        else if (stream !== "stack") {
+          print(`${style.dim(`${stage} |`)} ${printable(line)}`);
+        }
+      } else transcript.take(message).forEach(print);
     },
-    end: () => endings.take().forEach(print),
+    end: () => transcript.held().forEach(print),
   };
-}
-
-function plainLine(
-  message: Message,
-  isDue: (subject: string) => boolean,
-  style: Style,
-): string | undefined {
-  switch (message.type) {
-    case "install":
-      return installLine(message, isDue);
-    case "progress":
-      return isDue(message.stage)
-        ? style.dim(`${message.stage}: ${progressText(message)}`)
-        : undefined;
-    case "log":
-      return `${style.dim(`${message.stage} |`)} ${printable(message.line)}`;
-    default:
-      return messageLine(message, style);
-  }
 }
 
 function installLine(
