@@ -5,6 +5,7 @@ import type {
   GreedyStep,
   RankBudget,
 } from "../lib/stages/rank_search.ts";
+import { join } from "node:path";
 import { z } from "zod";
 import { readAdapter, tensorsOf } from "../lib/artifacts/adapter.ts";
 import { checkClasses } from "../lib/artifacts/classes.ts";
@@ -13,12 +14,13 @@ import {
   RANKS_FILES,
   writeRanks,
 } from "../lib/artifacts/ranks.ts";
+import { digestOf } from "../lib/artifacts/json_file.ts";
 import { readFittingTokens } from "../lib/artifacts/tokens.ts";
-import { trainedAs } from "../lib/artifacts/training.ts";
 import { readModel } from "../lib/artifacts/model.ts";
 import { factorA, parameterLayout } from "../lib/engine/models/parameters.ts";
 import { moduleOf } from "../lib/engine/adapters/peft.ts";
 import type { Examples } from "../lib/engine/training/batch.ts";
+import { methodName } from "../lib/engine/schedules/registry.ts";
 import { meanLoss } from "../lib/glue/metrics.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import {
@@ -30,11 +32,8 @@ import {
 } from "../lib/stages/settings.ts";
 
 const Params = z.strictObject({
-  averageRank: z.number().min(1).optional().describe(
-    "Budget as the mean rank of all modules; exclusive with parameters",
-  ),
-  parameters: z.int().min(1).optional().describe(
-    "Budget as the number of values in all lora_A and lora_B; exclusive with averageRank",
+  averageRank: z.number().min(1).describe(
+    "Budget as the mean rank of all modules",
   ),
   selectOn: split.default("train").describe(
     "Split whose loss decides the ranks; must differ from split",
@@ -89,7 +88,7 @@ export default defineTask({
       );
     }
     const costs = adapted.map(({ inputs, outputs }) => inputs + outputs);
-    const total = totalValues(params, costs);
+    const total = Math.floor(params.averageRank * sumOf(costs));
     const precision = await startStageEngine(stage);
     const classifier = loadFolder(folder, held.outputs, training);
     using evaluator = new ChoiceEvaluator(
@@ -124,11 +123,13 @@ export default defineTask({
     );
     await writeRanks(stage.output, {
       task: info.task,
-      method: training.method,
+      method: methodName(training),
       modules: new Map(modules.map((module, i) => [module, ranks[i]!])),
       choice: {
         seed: training.seed,
-        trained: trainedAs(training),
+        training: await digestOf(
+          join(inputs.adapter![0]!.path, "training.json"),
+        ),
         epoch: params.epoch,
         budget: total,
         selection: {
@@ -195,29 +196,6 @@ async function scoreBesideEven(
     chosen: chosen!,
     even: even.map((rank, i) => ({ rank, ...others[i]! })),
   };
-}
-
-/** The budget as a number of values in all `lora_A` and `lora_B`. */
-function totalValues(
-  { averageRank, parameters }: Pick<
-    z.output<typeof Params>,
-    "averageRank" | "parameters"
-  >,
-  costs: readonly number[],
-): number {
-  if ((averageRank === undefined) === (parameters === undefined)) {
-    throw new RangeError(
-      parameters === undefined
-        ? 'The ranks have no budget: set "averageRank" or "parameters"'
-        : '"averageRank" and "parameters" both set the budget: remove one of them',
-    );
-  }
-  const least = sumOf(costs);
-  if (averageRank !== undefined) return Math.floor(averageRank * least);
-  if (parameters! >= least) return parameters!;
-  throw new RangeError(
-    `"parameters" is ${parameters}, but rank 1 in every module takes ${least}: set at least ${least}`,
-  );
 }
 
 function sumOf(values: readonly number[]): number {

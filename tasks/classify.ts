@@ -15,6 +15,7 @@ import {
 import { numberedLabels, outputsOf } from "../lib/artifacts/classes.ts";
 import { checkServed } from "../lib/artifacts/ranks.ts";
 import type { Examples } from "../lib/engine/training/batch.ts";
+import { methodName } from "../lib/engine/schedules/registry.ts";
 import { predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
 import { epoch, precision } from "../lib/stages/settings.ts";
@@ -91,7 +92,7 @@ export default defineTask({
     const predictions = predictionsOf(logits, outputs);
     await writeClassification(stage.output, {
       task: training.task,
-      method: training.method,
+      method: methodName(training),
       rank,
       recommended,
       precision,

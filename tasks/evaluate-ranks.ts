@@ -7,6 +7,7 @@ import { checkServed } from "../lib/artifacts/ranks.ts";
 import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { readFittingTokens } from "../lib/artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../lib/artifacts/training.ts";
+import { methodName } from "../lib/engine/schedules/registry.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
@@ -67,7 +68,7 @@ export default defineTask({
         classifier,
         values: adapterValues({ tensors }, classifier.layout),
         origin: {
-          method: training.method,
+          method: methodName(training),
           seed: training.seed,
           training: await digestOf(join(folder, "training.json")),
           epoch: params.epoch,

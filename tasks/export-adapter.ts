@@ -1,4 +1,3 @@
-import { peftAlpha } from "../lib/engine/methods/method.ts";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -15,6 +14,8 @@ import {
 import { type ModelOrigin, readModel } from "../lib/artifacts/model.ts";
 import type { ModuleRanks } from "../lib/artifacts/ranks.ts";
 import { peftTargets } from "../lib/engine/adapters/peft.ts";
+import { peftAlpha } from "../lib/engine/adapters/scale.ts";
+import { methodName } from "../lib/engine/schedules/registry.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
 import { rankToTake } from "../lib/stages/settings.ts";
 
@@ -99,7 +100,7 @@ export default defineTask({
       }),
     );
     stage.log(
-      `${training.method} of rank ${training.rank} at ${
+      `${methodName(training)} of rank ${training.rank} at ${
         used.length === 1 ? `rank ${used[0]}` : `ranks ${used.join(", ")}`
       }`,
     );
@@ -113,8 +114,7 @@ export default defineTask({
  */
 function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
   const { scaling } = training;
-  const alphaAt = (rank: number) =>
-    peftAlpha(rank, training.alpha, training.rank, scaling);
+  const alphaAt = (rank: number) => peftAlpha(rank, training);
   const rank = Math.max(...ranks.values());
   const others = [...ranks].filter(([, other]) => other !== rank);
   const alpha = alphaAt(rank);

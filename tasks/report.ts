@@ -1,4 +1,3 @@
-import { scaleInWords } from "../lib/engine/methods/method.ts";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
@@ -17,23 +16,25 @@ import {
 } from "../lib/artifacts/scores.ts";
 import {
   type AdapterRecord,
+  drawsInWords,
   readRecord,
   SELECTION_SECONDS,
   servedRanks,
   STEP_SECONDS,
   TRAINING_SECONDS,
 } from "../lib/artifacts/training.ts";
-import { methodNamed } from "../lib/engine/methods/registry.ts";
+import { scaleInWords } from "../lib/engine/adapters/scale.ts";
+import { methodName } from "../lib/engine/schedules/registry.ts";
 import { taskTitle } from "../lib/glue/benchmark.ts";
 import { METRICS, predictionsOf } from "../lib/glue/metrics.ts";
 import { defineTask, type InputArtifact } from "../lib/pipeline/task.ts";
+import { distinguished } from "../lib/report/methods.ts";
 import type {
   AdapterSize,
   ChoiceResult,
   RankResult,
   Result,
   TrainingCost,
-  Variant,
 } from "../lib/report/result.ts";
 import type { Metric } from "../lib/report/statistics.ts";
 
@@ -72,10 +73,16 @@ export default defineTask({
       ...await readTrainings(adapters, readRecord),
       ...await readTrainings(classifiers, readClassifierTraining),
     ];
-    const results = await Promise.all(
-      scores!.map((artifact) => readResult(artifact, trainings)),
+    const results = distinguished(
+      await Promise.all(
+        scores!.map((artifact) => readResult(artifact, trainings)),
+      ),
+      ({ ranks }) => ranks.map(({ rank }) => rank),
     );
-    const choices = await Promise.all(ranks.map(readChoice));
+    const choices = distinguished(
+      await Promise.all(ranks.map(readChoice)),
+      ({ even }) => even.map(({ rank }) => rank),
+    );
     const { summarizeChoices } = await import("../lib/report/choices.ts");
     const { compare } = await import("../lib/report/compare.ts");
     const { renderFigures } = await import("../lib/report/figure.ts");
@@ -131,7 +138,7 @@ async function readResult(
   trainings: readonly TrainedArtifact[],
 ): Promise<Result> {
   const info = await readScores(artifact.path);
-  const adapter = artifactOf(artifact, info, trainings);
+  const adapter = trainingOf(artifact, info, trainings);
   const origin = originOf(adapter, trainings);
   const { logits, labels } = readOutputs(artifact.path, info);
   return {
@@ -140,7 +147,7 @@ async function readResult(
     split: info.split,
     epoch: info.epoch,
     method: info.method,
-    variant: variantOf(artifact.matrix),
+    variant: artifact.matrix,
     seed: info.seed,
     stage: adapter.artifact.stage,
     labels,
@@ -175,7 +182,7 @@ function rankResults(
 function costOf(
   { artifact, training }: TrainedArtifact,
 ): TrainingCost | undefined {
-  if (!("steps" in training)) return undefined;
+  if ("imported" in training && training.imported) return undefined;
   const { epochs, batchSize, learningRate, precision, engine } = training;
   const adapter = "alpha" in training ? training : undefined;
   return {
@@ -188,7 +195,7 @@ function costOf(
       scale: adapter && servedRanks(adapter).length > 1
         ? scaleInWords(adapter.scaling)
         : undefined,
-      draws: adapter && methodNamed(adapter.method).drawsInWords?.(adapter),
+      draws: adapter && drawsInWords(adapter),
       precision,
       engine,
       start: adapter?.start?.task,
@@ -229,25 +236,6 @@ async function sizeOf(
   return { perRank: ofRanks / training.rank, others };
 }
 
-/** Matrix dimensions that the files of scores record; all others distinguish variants. */
-const COMMON = [
-  "glue",
-  "task",
-  "seed",
-  "rank",
-  "split",
-  "epoch",
-  "method",
-  "by",
-];
-
-/** The variant of an artifact: its matrix dimensions that its files do not record. */
-function variantOf(matrix: InputArtifact["matrix"]): Variant {
-  return Object.fromEntries(
-    Object.entries(matrix).filter(([key]) => !COMMON.includes(key)).sort(),
-  );
-}
-
 function secondsOf({ stage, seconds }: InputArtifact): number {
   if (seconds !== undefined) return seconds;
   throw new Error(
@@ -284,76 +272,44 @@ function readTrainings(
 }
 
 /**
- * Finds the artifact to which scores belong: it has the same method, task, seed
- * and matrix values, and the training whose digest the scores record.
+ * The training whose digest the scores hold.
  *
- * @throws {Error} If there is none, or more than one.
+ * @throws {Error} If it is not connected.
  */
-function artifactOf(
-  scores: InputArtifact,
+function trainingOf(
+  { stage }: InputArtifact,
   info: ScoresInfo,
   trainings: readonly TrainedArtifact[],
 ): TrainedArtifact {
-  const found = trainings.filter(({ artifact, training }) =>
-    training.method === info.method && training.task === info.task &&
-    training.seed === info.seed &&
-    Object.entries(artifact.matrix).every(([key, value]) =>
-      scores.matrix[key] === value
-    )
-  );
-  const [only] = found;
-  if (only !== undefined && found.length === 1) {
-    if (only.digest === info.training) return only;
-    throw new Error(
-      `"${scores.stage}" does not score "${only.artifact.stage}", but another training with the same method, task, seed and matrix values: connect that training`,
-    );
-  }
-  const elsewhere = trainings.find(({ training }) =>
-    training.method === info.method && training.seed === info.seed &&
-    !("steps" in training) && training.task !== info.task
-  );
-  if (found.length === 0 && elsewhere !== undefined) {
-    throw new Error(
-      `"${elsewhere.artifact.stage}" was imported for the task "${elsewhere.training.task}", but "${scores.stage}" scores it on "${info.task}": set the parameter "task" of import-adapter, or connect its input "tokens"`,
-    );
-  }
+  const found = trainings.find(({ digest }) => digest === info.training);
+  if (found !== undefined) return found;
   throw new Error(
-    `Expected one training with the method "${info.method}", task "${info.task}", seed ${info.seed} and matrix values of "${scores.stage}", found ${
-      names(found)
-    }; connect the stages that trained the scored adapters or models, with the same matrix, to "adapters" or "classifiers"`,
+    `"${stage}" scores a training of ${info.method} on "${info.task}" with seed ${info.seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
   );
 }
 
 /**
  * The training that produced an adapter: its own, or for a reduced adapter the
- * training of the original, which differs only in method and scaling.
+ * training of the original, which differs in the reduction only.
  *
  * @throws {Error} If the original of a reduced adapter is not connected.
  */
-export function originOf(
+function originOf(
   adapter: TrainedArtifact,
   adapters: readonly TrainedArtifact[],
 ): TrainedArtifact {
-  const reduces = methodNamed(adapter.training.method).reduces?.method;
-  if (reduces === undefined) return adapter;
-  const others = ({ training }: TrainedArtifact) => ({
-    ...training,
-    method: undefined,
-    scaling: undefined,
-  });
+  const { training } = adapter;
+  if (!("reducedBy" in training) || training.reducedBy === null) return adapter;
+  const original = { ...training, reducedBy: null };
   const found = adapters.find((other) =>
-    other.training.method === reduces &&
-    isDeepStrictEqual(others(other), others(adapter))
+    isDeepStrictEqual(other.training, original)
   );
   if (found !== undefined) return found;
   throw new Error(
-    `"${adapter.artifact.stage}" was reduced from an adapter of method "${reduces}" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
+    `"${adapter.artifact.stage}" was reduced from an adapter of method "${
+      methodName(original)
+    }" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
   );
-}
-
-function names(found: readonly TrainedArtifact[]): string {
-  return found.map(({ artifact }) => `"${artifact.stage}"`).join(", ") ||
-    "none";
 }
 
 /** Reads the scores of ranks chosen per module. */
@@ -373,7 +329,7 @@ async function readChoice(
     split,
     epoch,
     method,
-    variant: variantOf(matrix),
+    variant: matrix,
     seed,
     budget,
     modules,

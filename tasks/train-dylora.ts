@@ -1,12 +1,19 @@
 import { z } from "zod";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
-import { dylora, dyloraParams } from "../lib/engine/methods/dylora.ts";
+import { RankScaling } from "../lib/engine/adapters/scale.ts";
+import { dylora } from "../lib/engine/schedules/dylora.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description: "Train DyLoRA: one adapter that serves every rank up to its own",
-  params: z.strictObject({ ...trainingSettings, ...dyloraParams }),
+  params: z.strictObject({
+    ...trainingSettings,
+    ...dylora.settings,
+    scaling: RankScaling.default(dylora.scaling).describe(
+      "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p",
+    ),
+  }),
   inputs: TRAINING_INPUTS,
   output: { kind: "adapter", files: ADAPTER_FILES },
   needs: ["engine"],

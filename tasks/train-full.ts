@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { full } from "../lib/engine/methods/full.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { CLASSIFIER_FILES } from "../lib/artifacts/classifier.ts";
 import { classifierSettings } from "../lib/stages/settings.ts";
@@ -20,6 +19,6 @@ export default defineTask({
     const { trainClassifier } = await import(
       "../lib/stages/train_classifier.ts"
     );
-    await trainClassifier(stage, full);
+    await trainClassifier(stage, "full");
   },
 });

@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { head } from "../lib/engine/methods/head.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { CLASSIFIER_FILES } from "../lib/artifacts/classifier.ts";
 import { classifierSettings } from "../lib/stages/settings.ts";
@@ -15,6 +14,6 @@ export default defineTask({
     const { trainClassifier } = await import(
       "../lib/stages/train_classifier.ts"
     );
-    await trainClassifier(stage, head);
+    await trainClassifier(stage, "head");
   },
 });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
-import { lora } from "../lib/engine/methods/lora.ts";
+import { fixed } from "../lib/engine/schedules/fixed.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
 
@@ -12,6 +12,6 @@ export default defineTask({
   needs: ["engine"],
   async run(stage) {
     const { trainAdapter } = await import("../lib/stages/train_adapter.ts");
-    await trainAdapter(stage, lora);
+    await trainAdapter(stage, fixed);
   },
 });

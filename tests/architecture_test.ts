@@ -265,8 +265,8 @@ Deno.test("an architecture is named only in its own file and the registry", () =
   assertEquals(named.map(({ path }) => path), []);
 });
 
-Deno.test("a method's name is compared only in its own file and the registry", () => {
-  const compared = codeOutside("lib/engine/methods").filter(({ text }) =>
+Deno.test("a schedule's name is compared only in its own file and the registry", () => {
+  const compared = codeOutside("lib/engine/schedules").filter(({ text }) =>
     /\bmethod\s*[!=]==?\s*["'`]|\bcase "(?:dylora|lora|matryoshka|head|full)"/
       .test(text)
   );

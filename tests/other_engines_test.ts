@@ -5,8 +5,8 @@ import { webgpuAdapter } from "../lib/engine/install/probe.ts";
 /** Tests of what every engine computes; they ignore what an engine does not have or has no time for (`engine.ts`). */
 const names = [
   ...["models/architectures", "models/classifier"],
-  ...["models/target_modules", "models/tensor_pass", "methods/dylora"],
-  ...["methods/full_and_head", "methods/matryoshka", "ops/fused"],
+  ...["models/target_modules", "models/tensor_pass", "schedules/dylora"],
+  ...["schedules/full_and_head", "schedules/matryoshka", "ops/fused"],
   ...["ops/official_layer", "training/epoch_selection"],
   ...["training/evaluation", "training/step"],
 ];

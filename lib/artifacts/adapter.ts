@@ -1,16 +1,17 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import {
-  type TensorValues,
-  writeSafetensors,
-} from "../engine/safetensors/writer.ts";
+import type { AdapterTensors } from "../engine/adapters/lora.ts";
 import {
   findAdapterFault,
   modulesToSave,
   peftTargets,
 } from "../engine/adapters/peft.ts";
 import type { TargetModules } from "../engine/models/parameters.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import {
+  type TensorValues,
+  writeSafetensors,
+} from "../engine/safetensors/writer.ts";
 import { outputsOf } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
@@ -156,9 +157,6 @@ function adapterFault(
 ): string | undefined {
   return findAdapterFault(shapes, rank, outputsOf(labels));
 }
-
-/** Tensors by PEFT's names: `lora_A` is `[rank, in]`, `lora_B` `[out, rank]`. */
-export type AdapterTensors = Readonly<Record<string, TensorValues>>;
 
 /** Shapes by the names of tensors. */
 export function shapesOf(

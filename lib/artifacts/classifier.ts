@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { CLASSIFIER_METHODS } from "../engine/methods/registry.ts";
 import type { Architecture } from "../engine/models/model.ts";
 import {
   type TensorValues,
   writeSafetensors,
 } from "../engine/safetensors/writer.ts";
+import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { asWritten, readJsonFile, writeJsonFile } from "./json_file.ts";
 import { MODEL_FILES } from "./model.ts";
@@ -18,7 +18,7 @@ export const CLASSIFIER_FILES = [...MODEL_FILES, "training.json"] as const;
 /** `training.json` of a classifier: how a model was trained without adapters. */
 export const ClassifierTraining = z.strictObject({
   /** Whether only the head was trained, or all weights. */
-  method: z.enum(CLASSIFIER_METHODS.map(({ name }) => name) as [string]),
+  method: z.enum(Object.keys(BOUNDS) as Bound[]),
   ...TASK_FIELDS,
   seed: z.int().nonnegative(),
   ...RUN_FIELDS,

@@ -61,6 +61,9 @@ const { rawJSON: rawJson } = JSON as unknown as {
   rawJSON(text: string): unknown;
 };
 
+/** A SHA-256 in hexadecimal. */
+export const digest = z.string().regex(/^[0-9a-f]{64}$/);
+
 /** SHA-256 of a file in hexadecimal. */
 export async function digestOf(path: string): Promise<string> {
   const { createHash } = await import("node:crypto");

@@ -1,6 +1,6 @@
+import type { AdapterTensors } from "../engine/adapters/lora.ts";
 import { moduleOf, PEFT_PREFIX } from "../engine/adapters/peft.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
-import type { AdapterTensors } from "./adapter.ts";
 
 /** Ranks and alphas in the configuration of PEFT. */
 interface PeftScales {

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { mergeLora } from "../engine/adapters/factors.ts";
+import { type AdapterTensors, mergeLora } from "../engine/adapters/lora.ts";
 import {
   architectureOf,
   findAdapterFault,
@@ -13,7 +13,6 @@ import {
   PEFT_PREFIX,
   peftTargets,
 } from "../engine/adapters/peft.ts";
-import { methodNamed } from "../engine/methods/registry.ts";
 import type { Architecture, Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
@@ -25,12 +24,8 @@ import {
 } from "../engine/models/parameters.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import {
-  type Adapter,
-  type AdapterTensors,
-  baseModelIn,
-  shapesOf,
-} from "./adapter.ts";
+import { scheduleNamed } from "../engine/schedules/registry.ts";
+import { type Adapter, baseModelIn, shapesOf } from "./adapter.ts";
 import {
   CLASSES_FILE,
   type ExportedClasses,
@@ -40,7 +35,7 @@ import {
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
 import { type PaddedModules, padModules } from "./pad_modules.ts";
-import type { Training } from "./training.ts";
+import type { AdapterRecord } from "./training.ts";
 
 /** A LoRA adapter that PEFT wrote. */
 interface PeftAdapter extends PaddedModules {
@@ -159,7 +154,7 @@ async function subfolders(folder: string, file: string): Promise<string[]> {
 }
 
 /** Facts about an adapter that are not in its files. */
-interface Provenance extends Pick<Training, "task" | "labels" | "seed"> {
+interface ImportFacts extends Pick<AdapterRecord, "task" | "labels" | "seed"> {
   readonly method: "lora" | "dylora";
 }
 
@@ -171,7 +166,7 @@ interface Provenance extends Pick<Training, "task" | "labels" | "seed"> {
 export function toAdapter(
   peft: PeftAdapter,
   folder: string,
-  { method, ...known }: Provenance,
+  { method: name, ...known }: ImportFacts,
 ): Adapter {
   const { baseModel, rank, alpha, tensors } = peft;
   const config = join(folder, "config.json");
@@ -186,12 +181,14 @@ export function toAdapter(
     baseModel,
     training: {
       ...known,
-      method: `imported-${method}`,
+      method: { name },
+      imported: true,
+      reducedBy: null,
       rank,
       alpha,
       targetModules: targetsOf(peft, model),
       maxLength: peft.exported?.maxLength ?? null,
-      scaling: methodNamed(`imported-${method}`).importedScaling!,
+      scaling: scheduleNamed(name).scaling,
       selection: null,
     },
     tensors: withPretrainedHead(peft, folder, model),

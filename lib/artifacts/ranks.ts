@@ -1,12 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
-import {
-  type AdapterRecord,
-  servedRanks,
-  TrainedAs,
-  UsedPrecision,
-} from "./training.ts";
+import { digest, readJsonFile, writeJsonFile } from "./json_file.ts";
+import { type AdapterRecord, servedRanks, UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
@@ -34,8 +29,8 @@ const Scores = {
 const Choice = z.strictObject({
   /** Seed of the adapter's training. */
   seed: z.int().nonnegative(),
-  /** Further settings that identify the adapter's training. */
-  trained: TrainedAs,
+  /** SHA-256 of the adapter's `training.json`. */
+  training: digest,
   /** Epoch of the adapter. */
   epoch: z.enum(["last", "best"]),
   /** Maximum number of values in all lora_A and lora_B. */

@@ -4,7 +4,7 @@ import { UsedPrecision } from "./training.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { outputsOf, TASK_FIELDS } from "./classes.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { digest, readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** Files of an artifact of kind `scores`. */
 export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
@@ -18,7 +18,7 @@ export const ScoresInfo = z.strictObject({
   method: z.string().regex(/^[a-z][a-z0-9-]*$/),
   seed: z.int().nonnegative(),
   /** SHA-256 of `training.json` of the scored artifact. */
-  training: z.string().regex(/^[0-9a-f]{64}$/),
+  training: digest,
   /** Whether the weights are those of the last epoch or of the best one. */
   epoch: z.enum(["last", "best"]),
   split: z.string().min(1),

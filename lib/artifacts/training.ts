@@ -1,14 +1,11 @@
 import { join } from "node:path";
 import { z } from "zod";
+import { RankScaling } from "../engine/adapters/scale.ts";
 import {
-  RankScaling,
-  servedRanks as ranksServed,
-} from "../engine/methods/method.ts";
-import {
-  ADAPTER_METHODS,
-  METHOD_FIELDS,
-  methodNamed,
-} from "../engine/methods/registry.ts";
+  Method,
+  Reduction,
+  scheduleNamed,
+} from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { TASK_FIELDS, trainedLength } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
@@ -17,15 +14,6 @@ const count = z.int().positive();
 
 /** Precision in which matrix products were computed, with `auto` resolved. */
 export const UsedPrecision = z.enum(["f32", "bf16"]);
-
-/** Scale at rank b: alpha / b (`rank`), or alpha / `rank` of the adapter at every b (`maximum`). */
-const scaling = RankScaling;
-
-/** Modules that carry adapters, as in PEFT: name suffixes, or `all-linear`. */
-const targetModules = z.union([
-  z.array(z.string().min(1)).min(1).readonly(),
-  z.literal("all-linear"),
-]).default(["query", "value"]);
 
 /** How the best epoch was selected. */
 const Selection = z.strictObject({
@@ -73,36 +61,31 @@ export const RUN_FIELDS = {
   selection: Selection.nullable(),
 };
 
-const [trained, imported] = [false, true].map((isImported) =>
-  ADAPTER_METHODS.filter(({ importedScaling }) =>
-    (importedScaling !== undefined) === isImported
-  )
-    .map(({ name }) => name)
-) as [[string], [string]];
-
-type Fields = typeof METHOD_FIELDS;
-
-/** Fields of a single method; null for every other method. */
-const OWN_FIELDS = Object.fromEntries(
-  Object.entries(METHOD_FIELDS).map(([name, field]) => [
-    name,
-    (field as z.ZodType).nullable().default(null),
-  ]),
-) as {
-  [Name in keyof Fields]: z.ZodDefault<z.ZodNullable<Fields[Name]>>;
-};
-
-/** `training.json`: how an adapter was trained. */
-export const Training = z.strictObject({
-  method: z.enum(trained),
+/** What an adapter is, whether it was trained here or imported. */
+const ADAPTER_FIELDS = {
+  /** Null for an adapter that was not reduced since its training. */
+  reducedBy: Reduction.nullable(),
   ...TASK_FIELDS,
   /** Rank of the adapter; the largest one for methods that train several. */
   rank: count,
   alpha: z.number().positive(),
-  scaling,
-  targetModules,
-  ...OWN_FIELDS,
+  /** Scale at the ranks below. */
+  scaling: RankScaling,
+  /** Modules that carry adapters, as in PEFT: name suffixes, or `all-linear`. */
+  targetModules: z.union([
+    z.array(z.string().min(1)).min(1).readonly(),
+    z.literal("all-linear"),
+  ]),
+  /** Of an imported adapter, the seed under which its scores are reported. */
   seed: z.int().nonnegative(),
+};
+
+/** `training.json` of an adapter that was trained here. */
+export const Training = z.strictObject({
+  /** Schedule of its ranks, with its settings. */
+  method: Method,
+  imported: z.literal(false),
+  ...ADAPTER_FIELDS,
   /** Training whose adapters this one continued from; null if it started from a fresh adapter. */
   start: z.strictObject({
     method: z.string().min(1),
@@ -110,114 +93,67 @@ export const Training = z.strictObject({
     seed: z.int().nonnegative(),
   }).nullable(),
   ...RUN_FIELDS,
-}).superRefine((training, context) => {
-  const { fields, optionalFields = [] } = methodNamed(training.method);
-  for (const field of Object.keys(OWN_FIELDS)) {
-    const expected = fields.includes(field);
-    const value = training[field as keyof typeof OWN_FIELDS];
-    if (value === null && optionalFields.includes(field)) continue;
-    if ((value !== null) !== expected) {
-      context.addIssue({
-        code: "custom",
-        path: [field],
-        message: `Expected ${
-          expected ? "a value" : "null"
-        } for method "${training.method}"`,
-      });
-    }
-  }
 });
 
 export type Training = z.output<typeof Training>;
 
 /** `training.json` of an imported adapter: the fields that its use requires. */
 const Imported = z.strictObject({
-  /** The method it was trained with. */
-  method: z.enum(imported),
-  ...TASK_FIELDS,
-  rank: count,
-  alpha: z.number().positive(),
-  scaling,
-  targetModules,
+  /** The schedule of its ranks; its settings are unknown. */
+  method: z.strictObject({ name: z.string().min(1) }),
+  imported: z.literal(true),
+  ...ADAPTER_FIELDS,
   maxLength: trainedLength,
-  /** Seed under which its scores are reported. */
-  seed: z.int().nonnegative(),
   /** Null, since its epochs are unknown. */
   selection: z.null(),
 });
 
-/** `training.json` of an artifact of kind `adapter`, trained here or imported. */
-export type AdapterRecord = Training | z.output<typeof Imported>;
+/** `training.json` of an artifact of kind `adapter`. */
+const AdapterRecord = z.discriminatedUnion("imported", [Training, Imported], {
+  error: ({ input }) =>
+    "method" in Object(input) && !("imported" in Object(input))
+      ? "Written by an earlier version of this program: run its stage again, or import the adapter with a stage of the task import-adapter"
+      : undefined,
+});
+
+export type AdapterRecord = z.output<typeof AdapterRecord>;
 
 /** Writes `training.json` of an artifact of kind `adapter`. */
 export async function writeRecord(
   folder: string,
   record: AdapterRecord,
 ): Promise<void> {
-  await writeJsonFile(
-    join(folder, "training.json"),
-    record,
-    isImported(record) ? Imported : Training,
-  );
+  await writeJsonFile(join(folder, "training.json"), record, AdapterRecord);
 }
 
 /**
- * Reads `training.json` of an artifact of kind `adapter`, trained here or imported.
+ * Reads `training.json` of an artifact of kind `adapter`.
  *
  * @throws {SyntaxError} Naming the file and the invalid field.
  */
-export async function readRecord(folder: string): Promise<AdapterRecord> {
-  const path = join(folder, "training.json");
-  const { method } = await readJsonFile(
-    path,
-    z.looseObject({ method: z.string() }),
-  );
-  return isImported({ method })
-    ? await readJsonFile(path, Imported)
-    : await readTraining(folder);
-}
-
-/** Reads `training.json` of an adapter that was trained here. */
-export function readTraining(folder: string): Promise<Training> {
-  return readJsonFile(join(folder, "training.json"), Training);
-}
-
-function isImported(
-  record: { readonly method: string },
-): boolean {
-  return imported.some((name) => name === record.method);
+export function readRecord(folder: string): Promise<AdapterRecord> {
+  return readJsonFile(join(folder, "training.json"), AdapterRecord);
 }
 
 /** Ranks that an adapter serves, ascending. */
 export function servedRanks(
-  training: {
-    readonly method: string;
-    readonly rank: number;
-    readonly [field: string]: unknown;
-  },
+  { method, imported, reducedBy, rank }: Pick<
+    AdapterRecord,
+    "method" | "imported" | "reducedBy" | "rank"
+  >,
 ): number[] {
-  return ranksServed(methodNamed(training.method), training);
+  const schedule = scheduleNamed(method.name);
+  // The settings of an imported adapter are unknown: it serves what those by default train.
+  const settings = imported ? z.object(schedule.settings).parse({}) : method;
+  const lowest = reducedBy === null ? schedule.lowestRank(settings, rank) : 1;
+  return Array.from({ length: rank - lowest + 1 }, (_, i) => lowest + i);
 }
 
-const { rank } = Training.shape;
-
-/** Settings that distinguish an adapter from others with the same method, task and seed; null if unknown or of another method. */
-export const TrainedAs = z.strictObject({
-  rank,
-  targetModules,
-  ...OWN_FIELDS,
-});
-
-/** The {@linkcode TrainedAs} of an adapter. */
-export function trainedAs(record: AdapterRecord): z.output<typeof TrainedAs> {
-  return TrainedAs.parse(
-    Object.fromEntries(
-      Object.keys(TrainedAs.shape).map((field) => [
-        field,
-        record[field as keyof AdapterRecord],
-      ]),
-    ),
-  );
+/** How the steps of a training drew ranks, in words; undefined if they drew none, or of an imported adapter. */
+export function drawsInWords(record: AdapterRecord): string | undefined {
+  return record.imported
+    ? undefined
+    : scheduleNamed(record.method.name).drawsInWords?.(record.method);
 }
 
 /** The epoch of a training to use: the last one, or the best one it selected. */

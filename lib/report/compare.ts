@@ -1,4 +1,5 @@
-import { methodKey, methodOf } from "./methods.ts";
+import { methodTraits } from "../engine/schedules/registry.ts";
+import { methodKey } from "./methods.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import { areaUnderCurve, mean } from "./statistics.ts";
@@ -162,11 +163,11 @@ function pairsOf<T extends Side>(
 ): { readonly swept: Pair<T>[]; readonly reduced: Pair<T>[] } {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
   const baselines = sides.filter((it) => it.summary.role === "baseline");
-  const reductionOf = (it: T) => methodOf(it.summary.method).reduces;
-  const bySvd = candidates.filter((it) => reductionOf(it)?.by === "svd");
-  const sources = bySvd.map((it) => reductionOf(it)!.method);
+  const traitsOf = (it: T) => methodTraits(it.summary.method);
+  const bySvd = candidates.filter((it) => traitsOf(it).reducedBy === "svd");
+  const sources = bySvd.map((it) => traitsOf(it).source);
   const trained = candidates.filter((it) =>
-    reductionOf(it) === undefined && !sources.includes(it.summary.method)
+    traitsOf(it).reducedBy === null && !sources.includes(it.summary.method)
   );
   return {
     swept: consistentPairs(candidates, baselines),

@@ -1,4 +1,5 @@
-import { methodKey, methodOf } from "./methods.ts";
+import { methodTraits } from "../engine/schedules/registry.ts";
+import { methodKey } from "./methods.ts";
 import type { CostSummary, MethodSummary } from "./report.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
@@ -161,7 +162,7 @@ export function summarize(
 ): MethodSummary {
   const { results, ranks, scores, seeds, means, medians } = method;
   const [first] = results as [Result];
-  const { role } = methodOf(first.method);
+  const { role } = methodTraits(first.method);
   return {
     role,
     method: first.method,

@@ -1,4 +1,4 @@
-import { head } from "../engine/methods/head.ts";
+import type { Bound } from "../engine/schedules/registry.ts";
 import { exactPercent, percent, signed, withInterval } from "./format.ts";
 import { methodTitle } from "./methods.ts";
 import type { MethodSummary, Verdict } from "./report.ts";
@@ -209,10 +209,12 @@ function cellsOf(
   );
 }
 
+const HEAD: Bound = "head";
+
 /** Scores that an adapter must exceed to have learnt something. */
 function referencesOf(sides: readonly Side[], { constant, metric }: Setting) {
   const heads = sides.flatMap((side, i) =>
-    side.summary.method === head.name ? cellsOf(side, i, metric) : []
+    side.summary.method === HEAD ? cellsOf(side, i, metric) : []
   );
   return [
     { kind: "constant" as const, ...constant, seeds: [], values: [] },

@@ -1,18 +1,15 @@
-import { isDeepStrictEqual } from "node:util";
-import {
-  type Adapter,
-  type AdapterTensors,
-  readAdapter,
-  tensorsOf,
-} from "../artifacts/adapter.ts";
+import { join } from "node:path";
+import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { digestOf } from "../artifacts/json_file.ts";
 import {
   checkServed,
+  type Choice,
   type ModuleRanks,
   readRanks,
 } from "../artifacts/ranks.ts";
-import { trainedAs } from "../artifacts/training.ts";
+import { type AdapterTensors, cutAdapter } from "../engine/adapters/lora.ts";
 import { moduleOf, modulesOf } from "../engine/adapters/peft.ts";
-import type { TensorValues } from "../engine/safetensors/writer.ts";
+import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {
   type RecommendationRequest,
@@ -30,7 +27,7 @@ export interface CutAdapter {
   readonly adapter: Adapter;
   readonly ranks: ModuleRanks;
   /** Tensors of the requested epoch, each module cut to its rank. */
-  readonly tensors: Readonly<Record<string, TensorValues>>;
+  readonly tensors: AdapterTensors;
 }
 
 /**
@@ -45,7 +42,11 @@ export async function readCutAdapter(
   const { epoch } = stage.params;
   const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
   const ranks = await requestedRanks(adapter, stage);
-  return { adapter, ranks, tensors: cut(tensorsOf(adapter, epoch), ranks) };
+  const tensors = cutAdapter(
+    tensorsOf(adapter, epoch),
+    (tensor) => ranks.get(moduleOf(tensor)!)!,
+  );
+  return { adapter, ranks, tensors };
 }
 
 async function requestedRanks(
@@ -79,7 +80,12 @@ async function requestedRanks(
         'The parameter "rank" and the input "ranks" exclude each other: remove one of them',
       );
     }
-    return await ranksByModule(ranks, adapter, params);
+    const trained = join(inputs.adapter![0]!.path, "training.json");
+    return await ranksByModule(ranks, adapter, {
+      seed: adapter.training.seed,
+      epoch: params.epoch,
+      training: await digestOf(trained),
+    });
   }
   const { training } = adapter;
   let one = rank ?? training.rank;
@@ -97,32 +103,24 @@ async function requestedRanks(
 async function ranksByModule(
   { path }: InputArtifact,
   { training, tensors }: Adapter,
-  { epoch }: RankSettings,
+  ours: Pick<Choice, "seed" | "epoch" | "training">,
 ): Promise<ModuleRanks> {
   const { task, method, modules: ranks, choice } = await readRanks(path);
-  if (task !== training.task || method !== training.method) {
+  const own = methodName(training);
+  if (task !== training.task || method !== own) {
     throw new Error(
-      `The ranks were chosen for ${method} on "${task}", but the adapter is ${training.method} on "${training.task}"`,
+      `The ranks were chosen for ${method} on "${task}", but the adapter is ${own} on "${training.task}"`,
     );
   }
-  if (choice !== null) {
-    const theirs = {
-      seed: choice.seed,
-      epoch: choice.epoch,
-      ...choice.trained,
-    };
-    const ours = { seed: training.seed, epoch, ...trainedAs(training) };
-    for (const [field, own] of Object.entries(ours)) {
-      const other = theirs[field as keyof typeof theirs];
-      if (isDeepStrictEqual(own, other)) continue;
-      throw new Error(
-        `The ranks were chosen for an adapter with ${field} ${
-          JSON.stringify(other)
-        }, but this adapter has ${field} ${
-          JSON.stringify(own)
-        }: connect the ranks that were chosen for it`,
-      );
-    }
+  for (const field of ["seed", "epoch", "training"] as const) {
+    if (choice === null || choice[field] === ours[field]) continue;
+    throw new Error(
+      `The ranks were chosen for an adapter with ${field} ${
+        JSON.stringify(choice[field])
+      }, but this adapter has ${field} ${
+        JSON.stringify(ours[field])
+      }: connect the ranks that were chosen for it`,
+    );
   }
   const modules = new Set(modulesOf(Object.keys(tensors)));
   const [odd] = new Set(ranks.keys()).symmetricDifference(modules);
@@ -140,45 +138,4 @@ async function ranksByModule(
     );
   }
   return ranks;
-}
-
-/** Keeps the first rows of each `lora_A` and the first columns of each `lora_B`; the head is unchanged. */
-function cut(
-  tensors: AdapterTensors,
-  ranks: ModuleRanks,
-): Record<string, TensorValues> {
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, tensor]) => {
-      const module = moduleOf(name);
-      if (module === undefined) return [name, tensor];
-      const rank = ranks.get(module)!;
-      return [
-        name,
-        name.includes(".lora_A.")
-          ? firstRows(tensor, rank)
-          : firstColumns(tensor, rank),
-      ];
-    }),
-  );
-}
-
-function firstRows(
-  { shape, values }: TensorValues,
-  count: number,
-): TensorValues {
-  const columns = shape[1]!;
-  return { shape: [count, columns], values: values.slice(0, count * columns) };
-}
-
-function firstColumns(
-  { shape, values }: TensorValues,
-  count: number,
-): TensorValues {
-  const [rows, columns] = shape as [number, number];
-  const cut = new Float32Array(rows * count);
-  for (let row = 0; row < rows; row++) {
-    const start = row * columns;
-    cut.set(values.subarray(start, start + count), row * count);
-  }
-  return { shape: [rows, count], values: cut };
 }

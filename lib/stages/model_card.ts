@@ -2,9 +2,13 @@ import { stringify } from "@std/yaml";
 import type { ModelOrigin } from "../artifacts/model.ts";
 import { pythonCode } from "../artifacts/python_code.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
-import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
-import { scaleInWords } from "../engine/methods/method.ts";
-import { methodNamed } from "../engine/methods/registry.ts";
+import {
+  type AdapterRecord,
+  drawsInWords,
+  servedRanks,
+} from "../artifacts/training.ts";
+import { scaleInWords } from "../engine/adapters/scale.ts";
+import { methodName, methodTraits } from "../engine/schedules/registry.ts";
 import { glueTask, taskTitle } from "../glue/benchmark.ts";
 import {
   exactPercent,
@@ -45,7 +49,7 @@ interface CardContent {
 export function modelCard(card: CardContent): string {
   const { training, ranks, modules, scores, figure } = card;
   const used = [...new Set(ranks.values())].sort((a, b) => a - b);
-  const { title } = methodNamed(training.method);
+  const { title } = methodTraits(methodName(training));
   return [
     `---\n${stringify(metadata(card), { lineWidth: -1 })}---`,
     `# ${title} for ${plain(taskTitle(training.task))}`,
@@ -87,14 +91,15 @@ const METRIC_TYPES: Readonly<Record<string, string>> = {
 function metadata(
   { training, baseModel, scores, datasets, language, license }: CardContent,
 ) {
-  const { task, method } = training;
+  const { task } = training;
+  const method = methodName(training);
   const glue = glueTask(task);
   const found = datasets ?? (glue && [GLUE]);
   const languages = language ?? (glue && ["en"]);
   const metrics = scores[0] === undefined
     ? []
     : Object.keys(scores[0].score.metrics).map(metricType);
-  const title = `${methodNamed(method).title} for ${taskTitle(task)}`;
+  const title = `${methodTraits(method).title} for ${taskTitle(task)}`;
   return {
     library_name: "peft",
     pipeline_tag: "text-classification",
@@ -172,11 +177,10 @@ const SETTINGS = [
 ] as const;
 
 function settingsText(training: AdapterRecord): string {
-  const { title, drawsInWords } = methodNamed(training.method);
   const values: Readonly<Record<string, unknown>> = {
     ...training,
-    method: title,
-    draws: drawsInWords?.(training),
+    method: methodTraits(methodName(training)).title,
+    draws: drawsInWords(training),
     scale: servedRanks(training).length > 1
       ? scaleInWords(training.scaling)
       : undefined,

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { AdapterRecord } from "../artifacts/training.ts";
-import { rankScale } from "../engine/methods/method.ts";
+import { rankScale } from "../engine/adapters/scale.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
 import type { Examples } from "../engine/training/batch.ts";
 import { type Evaluator, evaluator } from "../engine/training/evaluation.ts";
@@ -61,7 +61,7 @@ export class ChoiceEvaluator implements Disposable {
     const { alpha, scaling } = this.#training;
     const modules = group[0]!.map((_, module) =>
       group.flatMap((ranks) => [
-        ...rankScale(ranks[module]!, alpha, rank, scaling),
+        ...rankScale(ranks[module]!, { rank, alpha, scaling }),
       ])
     );
     const scale = tf.tensor3d(modules.flat(), [

@@ -7,8 +7,7 @@ import {
   servedRanks,
   Training,
 } from "../artifacts/training.ts";
-import { dylora } from "../engine/methods/dylora.ts";
-import { METHOD_FIELDS } from "../engine/methods/registry.ts";
+import { methodName, scheduleNamed } from "../engine/schedules/registry.ts";
 import {
   type Comparison,
   Report,
@@ -55,7 +54,7 @@ export async function recommendedRank(
   training: AdapterRecord,
   request: RecommendationRequest,
 ): Promise<RecommendedRank> {
-  const { method } = training;
+  const method = methodName(training);
   const report = await readJsonFile(join(folder, "report.json"), Report);
   const found = recommendations(report, training, request);
   const of = inWords(training, request);
@@ -147,11 +146,13 @@ function comparisonsFor(
 
 function isRequested(
   it: Comparison["methods"][number],
-  { method }: AdapterRecord,
+  training: AdapterRecord,
   { variant }: RecommendationRequest,
 ): boolean {
-  return it.method === method &&
-    (variant === undefined || variantText(it.variant) === variant);
+  const own = variantText(it.variant);
+  // A method without variants leaves nothing to select.
+  return it.method === methodName(training) &&
+    (variant === undefined || own === "" || own === variant);
 }
 
 function recommendations(
@@ -186,38 +187,15 @@ function lackingEpoch(
 
 /** `dylora (mode=all) on "mnli", split "validation_matched", at the last epoch`. */
 function inWords(
-  { task, method }: AdapterRecord,
+  training: AdapterRecord,
   { epoch, variant, split }: RecommendationRequest,
 ): string {
-  return `${method}${variant ? ` (${variant})` : ""} on "${task}"${
+  return `${methodName(training)}${
+    variant ? ` (${variant})` : ""
+  } on "${training.task}"${
     split === undefined ? "" : `, split "${split}",`
   } at the ${epoch} epoch`;
 }
-
-const { mode, scope, sampler, matryoshka } = METHOD_FIELDS;
-const { padding, precision } = Training.shape;
-const { epochs, alpha, learningRate, weightDecay, warmupRatio } =
-  Training.shape;
-
-/** Matrix dimensions that are fields of `training.json`, with the values that the field can have. */
-const DIMENSIONS = {
-  mode,
-  scope,
-  sampler: z.enum(sampler.options.map(({ shape }) => shape.kind.value)),
-  objective: matryoshka.shape.objective,
-  scaling: z.enum(["rank", "maximum"]),
-  /** Null in `training.json` where it is 0. */
-  sortAt: z.number().min(0).max(1),
-  padding,
-  precision,
-  epochs,
-  alpha,
-  learningRate,
-  weightDecay,
-  warmupRatio,
-};
-
-type Dimension = keyof typeof DIMENSIONS;
 
 /** A dimension in which a variant and a training differ. */
 interface Contradiction {
@@ -229,37 +207,36 @@ interface Contradiction {
 
 /**
  * Finds a dimension in which a variant of a report differs from the training of
- * an adapter. Dimensions that are not fields of `training.json`, and values that
- * the field cannot have, are names chosen by the user and are skipped.
+ * an adapter. Dimensions that are no settings of the training, and values that
+ * a setting cannot have, are names chosen by the user and are skipped.
  */
 function contradictionOf(
   variant: Variant,
   training: AdapterRecord,
 ): Contradiction | undefined {
-  const recorded = recordedValues(training);
+  if (training.imported) return undefined;
+  const schemas: Readonly<Record<string, z.ZodType>> = {
+    ...Training.shape,
+    ...scheduleNamed(training.method.name).settings,
+  };
+  const settings: Readonly<Record<string, unknown>> = {
+    ...training,
+    ...training.method,
+  };
   for (const [key, value] of Object.entries(variant)) {
-    if (!Object.hasOwn(DIMENSIONS, key)) continue;
-    const own = recorded[key as Dimension] ?? null;
-    if (own === null || own === value) continue;
-    if (!DIMENSIONS[key as Dimension].safeParse(value).success) continue;
-    return { variant: `${key}=${value}`, training: `${key}=${own}` };
+    const schema = schemas[key];
+    if (schema === undefined) continue;
+    const own = settings[key];
+    // A variant names a sampler by its kind.
+    const { kind } = Object(own);
+    const isPossible = kind === undefined
+      ? schema.safeParse(value).success
+      : !schema.safeParse({ kind: value }).error?.issues
+        .some(({ path }) => path[0] === "kind");
+    const recorded = kind ??
+      (typeof own === "object" ? JSON.stringify(own) : own);
+    if (!isPossible || recorded === value) continue;
+    return { variant: `${key}=${value}`, training: `${key}=${recorded}` };
   }
   return undefined;
-}
-
-/** Values of the dimensions in `training.json`; none for an imported adapter. */
-function recordedValues(
-  training: AdapterRecord,
-): Partial<Record<Dimension, string | number | null | undefined>> {
-  if (!("mode" in training)) return {};
-  const { method, sampler, matryoshka, scaling, sortAt } = training;
-  return {
-    ...training,
-    sampler: sampler?.kind,
-    objective: matryoshka?.objective,
-    scaling: typeof scaling === "string"
-      ? scaling
-      : `exponent ${scaling.exponent}`,
-    ...(method === dylora.name && { sortAt: sortAt ?? 0 }),
-  };
 }

@@ -1,8 +1,6 @@
 import { z } from "zod";
-import {
-  type RankObjective,
-  WITHOUT_ADAPTERS,
-} from "../engine/methods/method.ts";
+import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
+import type { RankObjective } from "../engine/schedules/schedule.ts";
 import type { TrainingOptions } from "../engine/training/train.ts";
 
 const count = z.int().min(1);

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import {
   type Adapter,
   readAdapter,
@@ -9,29 +10,26 @@ import {
   type TaskClasses,
 } from "../artifacts/classes.ts";
 import { type ModelOrigin, readModelOrigin } from "../artifacts/model.ts";
-import { type AdapterRecord, Training } from "../artifacts/training.ts";
+import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
-import {
-  type AdapterMethod,
-  type AdapterSize,
-  type RankScaling,
-  servedRanks,
-} from "../engine/methods/method.ts";
+import type { AdapterScale, RankScaling } from "../engine/adapters/scale.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import {
   parameterLayout,
   sizeOf,
   toTensors,
 } from "../engine/models/parameters.ts";
+import { Method, methodName } from "../engine/schedules/registry.ts";
+import type { Schedule } from "../engine/schedules/schedule.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { adapterValues, loadFolder } from "./load_classifier.ts";
 import { trainingOptions, type TrainingSettings } from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
-/** Trains an adapter by a method on the tokens of a stage and writes an artifact of kind `adapter`. */
-export async function trainAdapter<Params>(
-  stage: Stage<TrainingSettings & Params>,
-  method: AdapterMethod<Params, object>,
+/** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
+export async function trainAdapter(
+  stage: Stage<TrainingSettings & Partial<Pick<AdapterScale, "scaling">>>,
+  schedule: Schedule,
 ): Promise<void> {
   const { inputs } = stage;
   const training = await StageTraining.open(stage);
@@ -42,16 +40,18 @@ export async function trainAdapter<Params>(
     ? undefined
     : await readAdapter(startFolder);
   const params = withDefaults(stage.params, start);
-  const { rank, alpha, seed } = params;
+  const { rank, alpha, seed, scaling = schedule.scaling } = params;
   if (params.startHead === "kept") checkHead(start, training.info);
-  const objective = method.objective(params);
+  const settings = z.object(schedule.settings).parse(params);
   const own = {
-    method: method.name,
+    method: Method.parse({ name: schedule.name, ...settings }),
+    imported: false,
+    reducedBy: null,
     rank,
     alpha,
-    scaling: method.scaling(params),
-    ...method.entry(params),
-  };
+    scaling,
+  } as const;
+  const objective = schedule.objective(settings, own);
   await training.startEngine();
   const classifier = loadFolder(folder, training.outputs, params);
   const { model, layout } = classifier;
@@ -68,18 +68,22 @@ export async function trainAdapter<Params>(
     classifier,
     initial,
     trainingOptions(params, training.info.maxLength, objective),
-    { alpha, scaling: own.scaling, ranks: servedRanks(method, own) },
+    { alpha, scaling, ranks: servedRanks(own) },
   );
   const tensors = (values: Float32Array) =>
     toTensors(values, layout, PEFT_PREFIX);
   await writeAdapter(stage.output, {
     baseModel,
-    training: Training.parse({
+    training: {
       ...record,
       ...own,
       targetModules,
-      start: start === undefined ? null : originOf(start),
-    }),
+      start: start === undefined ? null : {
+        method: methodName(start.training),
+        task: start.training.task,
+        seed: start.training.seed,
+      },
+    },
     tensors: tensors(values),
     best: best && tensors(best),
   });
@@ -89,7 +93,7 @@ export async function trainAdapter<Params>(
 function withDefaults<Params extends TrainingSettings>(
   params: Params,
   start: Adapter | undefined,
-): Params & AdapterSize {
+): Params & Pick<AdapterScale, "rank" | "alpha"> {
   const { rank = 8, alpha = 16, targetModules } = start?.training ?? {};
   return {
     ...(targetModules && { targetModules }),
@@ -97,13 +101,6 @@ function withDefaults<Params extends TrainingSettings>(
     rank: params.rank ?? rank,
     alpha: params.alpha ?? alpha,
   };
-}
-
-/** The entry `start` of `training.json`. */
-function originOf(
-  { training: { method, task, seed } }: Adapter,
-): NonNullable<Training["start"]> {
-  return { method, task, seed };
 }
 
 /**
@@ -132,12 +129,18 @@ export function startFrom(
   { model, layout }: ClassifierShape,
   own:
     & Pick<Adapter, "baseModel">
-    & Pick<AdapterRecord, "method" | "alpha" | "scaling" | "targetModules">,
+    & Pick<
+      AdapterRecord,
+      | "method"
+      | "imported"
+      | "reducedBy"
+      | "alpha"
+      | "scaling"
+      | "targetModules"
+    >,
   head: TrainingSettings["startHead"] = "new",
 ): Float32Array {
-  const isSameMethod = training.method === own.method;
-  // PEFT notes whatever path or name the model was loaded by.
-  const isTrainedHere = "steps" in training;
+  const isSameMethod = methodName(training) === methodName(own);
   for (
     const [name, found, expected] of [
       ["rank", training.rank, layout.rank],
@@ -150,7 +153,8 @@ export function startFrom(
       ],
       [
         "model",
-        isTrainedHere ? nameOf(baseModel) : undefined,
+        // PEFT notes whatever path or name the model was loaded by.
+        training.imported ? undefined : nameOf(baseModel),
         nameOf(own.baseModel),
       ],
     ] as const

@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { writeClassifier } from "../artifacts/classifier.ts";
-import type { ClassifierMethod } from "../engine/methods/method.ts";
 import { encoderTensors, toTensors } from "../engine/models/parameters.ts";
 import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
+import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { loadFolder } from "./load_classifier.ts";
 import { type ClassifierSettings, trainingOptions } from "./settings.ts";
@@ -13,9 +13,10 @@ import { StageTraining } from "./training.ts";
 /** Trains a model without adapters on the tokens of a stage and writes an artifact of kind `classifier`. */
 export async function trainClassifier(
   stage: Stage<ClassifierSettings>,
-  { name: method, trains }: ClassifierMethod,
+  method: Bound,
 ): Promise<void> {
   const { params } = stage;
+  const { trains } = BOUNDS[method];
   const folder = stage.inputs.model![0]!.path;
   const training = await StageTraining.open(stage);
   await training.startEngine();

@@ -303,9 +303,8 @@ export function progressReporter(
 
 /** `loss 0.5310  lr 8.21e-4  rank 3  126 ms/step  5120 tokens/s  71 % of peak` */
 function lineOf(report: TrainingReport, peak: number): string {
-  const { loss, learningRate, rank } = report;
+  const { loss, learningRate, ranks } = report;
   const { msPerStep, tokensPerSecond, flopsPerSecond } = report;
-  const ranks = [rank].flat();
   const [lowest, highest] = [Math.min(...ranks), Math.max(...ranks)];
   return [
     `loss ${loss.toFixed(4)}`,

@@ -82,11 +82,12 @@ Deno.test("readAdapter() rejects files that contradict each other", async () => 
       Error,
       /has rank 4 .* rank 3/,
     );
-    write({ ...REFERENCE_TRAINING, method: "lora" });
+    const { method } = REFERENCE_TRAINING;
+    write({ ...REFERENCE_TRAINING, method: { ...method, name: "lora" } });
     await assertRejects(
       () => readAdapter(folder),
       Error,
-      'Expected null for method "lora"',
+      'Unrecognized keys: "mode"',
     );
     write({ ...REFERENCE_TRAINING, labels: ["a", "b", "c"] });
     await assertRejects(

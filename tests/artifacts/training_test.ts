@@ -1,34 +1,56 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { type Sampler } from "../../lib/engine/methods/dylora.ts";
-import { readRecord, servedRanks } from "../../lib/artifacts/training.ts";
 import { readClasses } from "../../lib/artifacts/classes.ts";
-import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
+import { writeJsonFile } from "../../lib/artifacts/json_file.ts";
+import {
+  type AdapterRecord,
+  readRecord,
+  servedRanks,
+} from "../../lib/artifacts/training.ts";
+import type { DyloraSettings } from "../../lib/engine/schedules/dylora.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceTraining,
+} from "../tasks/reference_adapter.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 Deno.test("servedRanks() is the own rank of a LoRA, and all from the lowest trained rank otherwise", () => {
-  const rank = 3;
-  assertEquals(servedRanks({ method: "lora", rank }), [3]);
-  assertEquals(servedRanks({ method: "lora-svd", rank }), [1, 2, 3]);
-  const ranksOf = (sampler: Sampler) =>
-    servedRanks({ method: "dylora", rank, sampler });
-  assertEquals(ranksOf({ kind: "uniform" }), [1, 2, 3]);
-  assertEquals(ranksOf({ kind: "geometric", p: 0.5, minRank: 2 }), [2, 3]);
-  assertEquals(ranksOf({ kind: "list", ranks: [3, 2] }), [2, 3]);
-  const matryoshka = { ranks: [2, 3] };
-  assertEquals(servedRanks({ method: "matryoshka", rank, matryoshka }), [2, 3]);
+  const ranksOf = (
+    method: Partial<AdapterRecord["method"]>,
+    { imported = false, reducedBy = null as "svd" | null } = {},
+  ) =>
+    servedRanks({
+      ...{ imported, reducedBy, rank: 3 },
+      method: method as AdapterRecord["method"],
+    });
+  assertEquals(ranksOf({ name: "lora" }), [3]);
+  assertEquals(ranksOf({ name: "lora" }, { imported: true }), [3]);
+  assertEquals(ranksOf({ name: "lora" }, { reducedBy: "svd" }), [1, 2, 3]);
+  assertEquals(ranksOf({ name: "dylora" }, { imported: true }), [1, 2, 3]);
+  const sampled = (sampler: DyloraSettings["sampler"]) =>
+    ranksOf(referenceTraining({ sampler }).method);
+  assertEquals(sampled({ kind: "uniform" }), [1, 2, 3]);
+  assertEquals(sampled({ kind: "list", ranks: [3, 2] }), [2, 3]);
+  const matryoshka = { name: "matryoshka", objective: "losses" } as const;
+  assertEquals(ranksOf(matryoshka), [1, 2, 3]);
+  assertEquals(ranksOf({ ...matryoshka, ranks: [2, 3] }), [2, 3]);
 });
 
-Deno.test("readRecord() and readClasses() read artifacts of earlier versions, which do not say how long texts were", () =>
+Deno.test("readRecord() refuses the training.json of an earlier version and says what to do", () =>
   withFolder(async (folder) => {
-    const { maxLength: _, ...earlier } = REFERENCE_TRAINING;
-    const { task, labels } = earlier;
-    for (
-      const [name, content] of [
-        ["training.json", earlier],
-        ["classes.json", { task, labels }],
-      ] as const
-    ) Deno.writeTextFileSync(join(folder, name), JSON.stringify(content));
-    assertEquals(await readRecord(folder), REFERENCE_TRAINING);
+    const { imported: _1, reducedBy: _2, ...rest } = REFERENCE_TRAINING;
+    const earlier = { ...rest, method: "dylora", mode: "all", scope: "model" };
+    await writeJsonFile(join(folder, "training.json"), earlier);
+    await assertRejects(
+      () => readRecord(folder),
+      SyntaxError,
+      "Written by an earlier version of this program: run its stage again, or import the adapter",
+    );
+  }));
+
+Deno.test("readClasses() reads files of earlier versions, which do not say how long texts were", () =>
+  withFolder(async (folder) => {
+    const { task, labels } = REFERENCE_TRAINING;
+    await writeJsonFile(join(folder, "classes.json"), { task, labels });
     assertEquals(await readClasses(folder), { task, labels, maxLength: null });
   }));

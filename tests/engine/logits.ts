@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import {
   rankScale,
   type RankScaling,
-} from "../../lib/engine/methods/method.ts";
+} from "../../lib/engine/adapters/scale.ts";
 import {
   type Classifier,
   joinParameters,
@@ -17,15 +17,15 @@ import { read } from "./reference.ts";
 export function ranksAt(
   ranks: readonly number[],
   alpha: number,
-  maxRank: number,
-  scaling?: RankScaling,
+  rank: number,
+  scaling: RankScaling = "rank",
 ): ModelRanks {
   return {
     scale: tf.tensor2d(
-      ranks.flatMap((b) => [...rankScale(b, alpha, maxRank, scaling)]),
-      [ranks.length, maxRank],
+      ranks.flatMap((b) => [...rankScale(b, { rank, alpha, scaling })]),
+      [ranks.length, rank],
     ),
-    gradientMask: tf.ones([maxRank]) as tf.Tensor1D,
+    gradientMask: tf.ones([rank]) as tf.Tensor1D,
   };
 }
 

@@ -88,41 +88,30 @@ export function startState(values: Float32Array): AdamWState {
   return { values: tf.tensor1d(values), moment1: zeros(), moment2: zeros() };
 }
 
-/** What a step draws, of a training in which every step trained every row. */
+/** What a step draws: one rank, or one for each example. */
 export function draw(
   step: number,
-  rank: number,
+  rank: number | readonly number[],
   learningRate: number,
-  maxRank = 8,
 ): StepDraw {
-  return {
-    step,
-    rank,
-    learningRate,
-    seed: 7,
-    rowSteps: Array<number>(maxRank).fill(step + 1),
-  };
+  return { step, ranks: [rank].flat(), learningRate, seed: 7 };
 }
 
-/**
- * What one step on the padded batch makes of some values.
- *
- * @param counts Of ranks: 1, or as many as modules if each draws its own
- */
+/** What one step on the padded batch makes of some values. */
 export async function takeStep(
   reference: Reference,
   classifier: Classifier,
   values: Float32Array,
   options: StepOptions,
   ranks: number | readonly number[],
-  counts = 1,
 ): Promise<{ loss: number; values: Float32Array; moment1: Float32Array }> {
   const step = trainingStep(classifier, options);
   const state = startState(values);
-  const result = step(state, [batchRows(reference, 0, 4)], {
-    ...draw(0, 0, 1e-2, classifier.layout.rank * counts),
-    rank: ranks,
-  });
+  const result = step(
+    state,
+    [batchRows(reference, 0, 4)],
+    draw(0, ranks, 1e-2),
+  );
   const taken = {
     loss: (await read(result.loss))[0]!,
     values: await read(result.state.values),

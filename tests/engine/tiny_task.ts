@@ -1,5 +1,11 @@
-import { dylora, type DyloraParams } from "../../lib/engine/methods/dylora.ts";
-import type { RankObjective } from "../../lib/engine/methods/method.ts";
+import type { AdapterScale } from "../../lib/engine/adapters/scale.ts";
+import {
+  dylora,
+  type DyloraSettings,
+} from "../../lib/engine/schedules/dylora.ts";
+import { fixed } from "../../lib/engine/schedules/fixed.ts";
+import { matryoshka } from "../../lib/engine/schedules/matryoshka.ts";
+import type { RankObjective } from "../../lib/engine/schedules/schedule.ts";
 import {
   type Classifier,
   loadClassifier,
@@ -15,20 +21,31 @@ export function queryAndValue(rank: number) {
   return { rank, targetModules: ["query", "value"] } as const;
 }
 
-/** DyLoRA's objective with the defaults of its parameters, up to rank 8 with alpha 16. */
+/** DyLoRA's objective with the defaults of its settings, up to rank 8 with alpha 16. */
 export function dyloraObjective(
-  params: Partial<DyloraParams> & { rank?: number; alpha?: number } = {},
+  given: Partial<DyloraSettings & AdapterScale> = {},
 ): RankObjective {
-  return dylora.objective({
-    mode: "all",
-    sampler: { kind: "uniform" },
-    scaling: "rank",
-    scope: "model",
-    sortAt: 0,
-    rank: 8,
-    alpha: 16,
-    ...params,
-  });
+  const params = {
+    ...{ mode: "all", scope: "model", sortAt: 0 } as const,
+    ...{ sampler: { kind: "uniform" }, scaling: "rank" } as const,
+    ...{ rank: 8, alpha: 16 },
+    ...given,
+  };
+  return dylora.objective(params, params);
+}
+
+export function loraObjective(rank: number, alpha: number): RankObjective {
+  return fixed.objective({}, { rank, alpha, scaling: fixed.scaling });
+}
+
+export function matryoshkaObjective(
+  objective: "losses" | "outputs",
+  rank: number,
+  alpha: number,
+  ranks?: number[],
+): RankObjective {
+  const { scaling } = matryoshka;
+  return matryoshka.objective({ objective, ranks }, { rank, alpha, scaling });
 }
 
 /** The tiny RoBERTa with adapters and a head of two labels. */

@@ -48,7 +48,7 @@ async function writePage(folder: string): Promise<string> {
     ...[1, 4].map((rank) =>
       resultOf(task, "lora", { [rank]: 6 - rank }, trained(rank))
     ),
-    ...["all", "frozen", "frozen-strict", "another"].map((mode) =>
+    ...["all", "frozen", "strict", "another"].map((mode) =>
       resultOf(task, "matryoshka", { 1: 5, 4: 6 }, {
         ...trained(4),
         variant: { mode, sampler: "geometric" },

@@ -12,21 +12,16 @@ import { NoRecommendationError } from "../../lib/stages/recommended_rank.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import {
+  REFERENCE_LORA,
   REFERENCE_TRAINING,
   referenceAdapter,
+  referenceTraining,
 } from "../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
 import { TrainedStages } from "../tasks/trained_stages.ts";
 
 const TRAINING: Training = { ...REFERENCE_TRAINING, task: "mrpc" };
-const LORA: Training = {
-  ...TRAINING,
-  method: "lora",
-  scaling: "maximum",
-  mode: null,
-  sampler: null,
-  scope: null,
-};
+const LORA: Training = { ...REFERENCE_LORA, task: "mrpc" };
 
 Deno.test("recommendedRank() gives the rank that a report recommends for the adapter", () =>
   withReport(async ({ take, write, comparison, dylora, at }) => {
@@ -74,7 +69,8 @@ Deno.test("recommendedRank() uses the recommendation for the adapter's own varia
       ...comparison,
       methods: [at(2, { mode: "all" }), at(3, { mode: "frozen" })],
     });
-    const frozen: Training = { ...TRAINING, mode: "frozen" };
+    const { method } = referenceTraining({ mode: "frozen" });
+    const frozen: Training = { ...TRAINING, method };
     assertEquals(await take({ variant: "mode=all" }), 2);
     assertEquals(await take({ variant: "mode=frozen" }, frozen), 3);
     await assertRejects(
@@ -92,6 +88,9 @@ Deno.test("recommendedRank() uses the recommendation for the adapter's own varia
       Error,
       'The report recommends no rank for dylora (mode=strict) on "mrpc" at the last epoch; give "rank" as a number',
     );
+    // Of a report with one variant, a variant that is named selects nothing.
+    write({ ...comparison, methods: [at(2)] });
+    assertEquals(await take({ variant: "mode=all" }), 2);
     write({ ...comparison, methods: [at(3, { mode: "frozen" })] });
     assertIsError(
       await assertRejects(take),
@@ -105,13 +104,13 @@ Deno.test("recommendedRank() compares only those dimensions of a variant that tr
     const variants: [Record<string, string | number>, string | undefined][] = [
       [{ sampler: "geometric", scope: "model" }, undefined],
       [{ sampler: "uniform", scope: "model" }, "sampler=uniform"],
-      [{ sampler: "geometric", scope: "module" }, "scope=module"],
+      [{ sampler: "geometric", scope: "example" }, "scope=example"],
+      [{ sampler: "list" }, "sampler=list"],
       [{ precision: "bf16" }, "precision=bf16"],
       [{ learningRate: 0.01 }, undefined],
       [{ learningRate: 0.02 }, "learningRate=0.02"],
       [{ scaling: "rank" }, undefined],
       [{ scaling: "maximum" }, "scaling=maximum"],
-      // Of an adapter whose rows were never sorted, null is recorded.
       [{ sortAt: 0 }, undefined],
       [{ sortAt: 0.6 }, "sortAt=0.6"],
       // Of one's own naming, or told by no adapter of DyLoRA.

@@ -6,7 +6,6 @@ import {
   assertThrows,
 } from "@std/assert";
 import { readAdapter } from "../../lib/artifacts/adapter.ts";
-import { readTraining } from "../../lib/artifacts/training.ts";
 import {
   fromTensors,
   parameterLayout,
@@ -20,6 +19,7 @@ import {
 } from "../engine/reference.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
 import {
+  readTraining,
   REFERENCE_TRAINING,
   referenceTensors,
 } from "../tasks/reference_adapter.ts";
@@ -106,7 +106,9 @@ Deno.test("startFrom() takes an imported adapter whose model PEFT knew by anothe
     {
       baseModel: { name: "/home/me/roberta", revision: null },
       training: {
-        method: "imported-lora",
+        method: { name: "lora" },
+        imported: true,
+        reducedBy: null,
         ...{ task, labels, rank, alpha, targetModules },
         scaling: "maximum",
         seed: 0,

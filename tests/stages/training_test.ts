@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { readTokensInfo } from "../../lib/artifacts/tokens.ts";
-import { readTraining } from "../../lib/artifacts/training.ts";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 import { linesOf } from "../../lib/scheduler/process.ts";
 import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
 import {
+  readTraining,
   REFERENCE_TRAINING,
   referenceAdapter,
 } from "../tasks/reference_adapter.ts";
@@ -22,7 +22,7 @@ import { withFolder } from "../tasks/run_task.ts";
 Deno.test("train-dylora saves the epoch with the best mean over its ranks, and evaluate-ranks scores it as recorded", () =>
   withEngineStages(async ({ run, attempt, given }) => {
     const common = { rank: 4, epochs: 3, learningRate: 1e-2, batchSize: 8 };
-    const params = { ...common, sampler: { kind: "uniform", minRank: 2 } };
+    const params = { ...common, sampler: { kind: "list", ranks: [2, 3, 4] } };
     const selected = await run("train-dylora", {
       ...params,
       selectOn: "validation",
@@ -246,13 +246,13 @@ Deno.test("progressReporter() compares with the highest speed seen, measured or 
     steps: 30,
     loss: 0.5,
     learningRate: 1e-3,
-    rank: 3,
+    ranks: [3],
     msPerStep: 100,
     tokensPerSecond: 1000,
   };
   report({ ...given, step: 10, flopsPerSecond: 50e9 });
-  report({ ...given, rank: [8, 8], step: 20, flopsPerSecond: 200e9 });
-  report({ ...given, rank: [5, 2, 8, 3], step: 30, flopsPerSecond: 50e9 });
+  report({ ...given, ranks: [8, 8], step: 20, flopsPerSecond: 200e9 });
+  report({ ...given, ranks: [5, 2, 8, 3], step: 30, flopsPerSecond: 50e9 });
   const shares = lines.slice(1).map((line) => /(\d+) % of peak/.exec(line)![1]);
   assertEquals(shares, ["50", "100", "25"]);
   const ranks = lines.slice(1).map((line) =>

@@ -8,7 +8,8 @@ import {
 import { parse } from "@std/yaml";
 import { join } from "node:path";
 import fc from "fast-check";
-import { rankScale } from "../../lib/engine/methods/method.ts";
+import { rankScale } from "../../lib/engine/adapters/scale.ts";
+import { methodName } from "../../lib/engine/schedules/registry.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { modulesOf } from "../../lib/engine/adapters/peft.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
@@ -18,9 +19,11 @@ import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import predict from "../../tasks/predict.ts";
 import {
+  REFERENCE_LORA,
   REFERENCE_TRAINING,
   referenceAdapter,
   referenceTensors,
+  referenceTraining,
 } from "./reference_adapter.ts";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
 import type { Comparison } from "../../lib/report/report.ts";
@@ -32,12 +35,8 @@ const fixtures = join(import.meta.dirname!, "../../fixtures");
 const MODEL = join(fixtures, "tiny-roberta");
 
 const TRUNCATED: Training = {
-  ...REFERENCE_TRAINING,
-  method: "lora-truncated",
-  scaling: "maximum",
-  mode: null,
-  sampler: null,
-  scope: null,
+  ...REFERENCE_LORA,
+  reducedBy: "truncation",
 };
 const MODULES = modulesOf(Object.keys(referenceTensors("roberta")));
 
@@ -326,7 +325,8 @@ Deno.test("export-adapter cuts each module to its rank and keeps the scale of th
         async (training, chosen) => {
           const modules = new Map(MODULES.map((name, i) => [name, chosen[i]!]));
           const ranks = await Deno.makeTempDir({ dir: folder });
-          const { task, method } = training;
+          const method = methodName(training);
+          const { task } = training;
           await writeRanks(ranks, { task, method, modules, choice: null });
           const adapter = await referenceAdapter(folder, training);
           const { output } = await runTask(exportAdapter, folder, {}, {
@@ -352,7 +352,7 @@ Deno.test("export-adapter cuts each module to its rank and keeps the scale of th
             }
             const scale = (config.alpha_pattern?.[module] ??
               config.lora_alpha) / (config.rank_pattern?.[module] ?? config.r);
-            const [expected] = rankScale(rank, 8, 4, training.scaling);
+            const [expected] = rankScale(rank, training);
             assertEquals(Math.fround(scale), expected);
           }
         },
@@ -418,15 +418,9 @@ Deno.test("export-adapter rejects ranks that the adapter does not have", () =>
 
 Deno.test("export-adapter, merge, predict and choose-ranks reject ranks that the adapter does not serve", () =>
   withFolder(async (folder) => {
-    const lora: Training = {
-      ...REFERENCE_TRAINING,
-      ...{ method: "lora", scaling: "maximum" },
-      ...{ mode: null, sampler: null, scope: null },
-    };
-    const high: Training = {
-      ...REFERENCE_TRAINING,
+    const high = referenceTraining({
       sampler: { kind: "list", ranks: [3, 4] },
-    };
+    });
     const inputs = { model: MODEL, tokens: folder };
     const takes = {
       exported: (adapter: string) =>
@@ -442,7 +436,7 @@ Deno.test("export-adapter, merge, predict and choose-ranks reject ranks that the
         }),
     };
     const [ofLora, ofHigh] = [
-      await referenceAdapter(folder, lora),
+      await referenceAdapter(folder, REFERENCE_LORA),
       await referenceAdapter(folder, high),
     ];
     for (const take of Object.values(takes)) {

@@ -1,13 +1,11 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
-import {
-  type AdapterTensors,
-  readAdapter,
-  writeAdapter,
-} from "../../lib/artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
+import type { AdapterTensors } from "../../lib/engine/adapters/lora.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
+import { methodName } from "../../lib/engine/schedules/registry.ts";
 import { moduleOf, modulesOf } from "../../lib/engine/adapters/peft.ts";
 import { type ModuleRanks, writeRanks } from "../../lib/artifacts/ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
@@ -119,7 +117,8 @@ async function compareExports(
   const modules = modulesOf(Object.keys(tensors));
   const byModule = new Map(modules.map((name, i) => [name, 1 + i * 3 % 8]));
   const ranks = await Deno.makeTempDir({ dir: folder });
-  const { task, method } = TRAINING;
+  const { task } = TRAINING;
+  const method = methodName(TRAINING);
   await writeRanks(ranks, { task, method, modules: byModule, choice: null });
 
   const whole = await logitsByRank(stages, { ...given, adapter });

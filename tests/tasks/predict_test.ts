@@ -4,8 +4,8 @@ import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
 import { predictionsOf } from "../../lib/glue/metrics.ts";
 import { readPredictions } from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
-import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
+import { readTraining } from "./reference_adapter.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
 Deno.test("predict gives the classes that evaluate-ranks scored, and predictions that pack-submission packs", () =>

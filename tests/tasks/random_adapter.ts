@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { AdapterTensors } from "../../lib/engine/adapters/lora.ts";
 import { PEFT_PREFIX } from "../../lib/engine/adapters/peft.ts";
 import {
   hasTensor,
@@ -11,7 +12,6 @@ import {
 import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import type { AdapterTensors } from "../../lib/artifacts/adapter.ts";
 
 /** Tensors of an adapter of random values, none of them zero, for a model folder. */
 export function randomAdapter(

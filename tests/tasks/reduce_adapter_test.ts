@@ -10,26 +10,18 @@ import {
   tensorsOf,
   writeAdapter,
 } from "../../lib/artifacts/adapter.ts";
-import { servedRanks, type Training } from "../../lib/artifacts/training.ts";
+import { servedRanks } from "../../lib/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { assertClose, assertSameBits } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
 import {
+  REFERENCE_LORA as LORA,
   REFERENCE_TRAINING,
   referenceAdapter,
   referenceTensors,
 } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
-
-const LORA: Training = {
-  ...REFERENCE_TRAINING,
-  method: "lora",
-  scaling: "maximum",
-  mode: null,
-  sampler: null,
-  scope: null,
-};
 
 Deno.test("evaluate-ranks scores a reduced adapter at every rank, at its own like the original LoRA", () =>
   withEngineStages(async (stages) => {
@@ -45,9 +37,9 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, at its own lik
     const factored = await reduce("svd");
     assertEquals((await readAdapter(truncated)).training, {
       ...LORA,
-      method: "lora-truncated",
+      reducedBy: "truncation",
     });
-    assertEquals((await readAdapter(factored)).training.method, "lora-svd");
+    assertEquals((await readAdapter(factored)).training.reducedBy, "svd");
 
     const whole = await logitsByRank(stages, { ...given, adapter: lora }, {});
     assertEquals([...whole.keys()], [LORA.rank]);
@@ -86,7 +78,9 @@ Deno.test("reduce-adapter makes an imported LoRA serve every rank", () =>
     await writeAdapter(adapter, {
       baseModel: undefined,
       training: {
-        method: "imported-lora",
+        method: { name: "lora" },
+        imported: true,
+        reducedBy: null,
         ...{ task, labels, rank, alpha, targetModules, seed },
         scaling: "maximum",
         maxLength: null,
@@ -99,7 +93,7 @@ Deno.test("reduce-adapter makes an imported LoRA serve every rank", () =>
         adapter,
       });
       const { training } = await readAdapter(output);
-      assertEquals(training.method, `imported-lora-${by.replace("ion", "ed")}`);
+      assertEquals(training.reducedBy, by);
       assertEquals(servedRanks(training), [1, 2, 3, 4]);
     }
   }));

@@ -1,14 +1,25 @@
+import { assert } from "@std/assert";
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
-import type { Training } from "../../lib/artifacts/training.ts";
+import { readRecord, type Training } from "../../lib/artifacts/training.ts";
+import type { DyloraSettings } from "../../lib/engine/schedules/dylora.ts";
 
 const REFERENCES = join(import.meta.dirname!, "../../fixtures/references");
 
+const SETTINGS: DyloraSettings = {
+  mode: "all",
+  sampler: { kind: "geometric", p: 0.15 },
+  scope: "model",
+  sortAt: 0,
+};
+
 /** That of the adapters in fixtures/references, which PEFT made, as a training of DyLoRA. */
 export const REFERENCE_TRAINING: Training = {
-  method: "dylora",
+  method: { name: "dylora", ...SETTINGS },
+  imported: false,
+  reducedBy: null,
   task: "sst2",
   // Classes without names fit the tokens of any task with two.
   labels: ["LABEL_0", "LABEL_1"],
@@ -16,11 +27,6 @@ export const REFERENCE_TRAINING: Training = {
   alpha: 8,
   scaling: "rank",
   targetModules: ["query", "value"],
-  mode: "all",
-  sampler: { kind: "geometric", p: 0.15 },
-  scope: "model",
-  sortAt: null,
-  matryoshka: null,
   seed: 0,
   start: null,
   epochs: 1,
@@ -40,6 +46,26 @@ export const REFERENCE_TRAINING: Training = {
   losses: [{ step: 5, loss: 0.5 }],
   selection: null,
 };
+
+/** The same as a LoRA. */
+export const REFERENCE_LORA: Training = {
+  ...REFERENCE_TRAINING,
+  method: { name: "lora" },
+  scaling: "maximum",
+};
+
+/** The same DyLoRA with other settings. */
+export function referenceTraining(settings: Partial<DyloraSettings>): Training {
+  const method = { name: "dylora", ...SETTINGS, ...settings } as const;
+  return { ...REFERENCE_TRAINING, method };
+}
+
+/** `training.json` of an adapter that was trained here. */
+export async function readTraining(folder: string): Promise<Training> {
+  const record = await readRecord(folder);
+  assert(!record.imported);
+  return record;
+}
 
 /** The adapter that PEFT made on the tiny model of a family, by PEFT's names. */
 export function referenceTensors(family: string): Record<string, TensorValues> {

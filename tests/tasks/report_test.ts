@@ -1,7 +1,6 @@
 import {
   assert,
   assertEquals,
-  assertIsError,
   assertMatch,
   assertNotEquals,
   assertRejects,
@@ -9,6 +8,7 @@ import {
 import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
 import type { Comparison } from "../../lib/report/report.ts";
+import { digestOf, writeJsonFile } from "../../lib/artifacts/json_file.ts";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { EXAMPLES, LOSSES, TrainedStages } from "./trained_stages.ts";
 import { withFolder } from "./run_task.ts";
@@ -430,11 +430,14 @@ Deno.test("report works without baselines, and then reports no speed-up", async 
   });
 });
 
-Deno.test("report distinguishes variants of a method by their matrix values", async () => {
+Deno.test("report distinguishes variants of a method by the matrix values in which they differ", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
-    await stages.train("dylora", [1, 2], 0, {}, { mode: "all" });
-    await stages.train("dylora", [1, 2], 0, {}, { mode: "frozen" });
+    await stages.train("dylora", [1, 2], 0, {}, { mode: "all", rate: "low" });
+    await stages.train("dylora", [1, 2], 0, {}, {
+      mode: "frozen",
+      rate: "low",
+    });
     const { json } = await stages.report();
     assertEquals(
       json.comparisons[0]!.methods.map(({ method, variant }) => [
@@ -455,7 +458,7 @@ Deno.test("report rejects scores whose training is not connected", async () => {
     await assertRejects(
       () => stages.report(),
       Error,
-      'one training with the method "dylora", task "mrpc", seed 1 and matrix values of "evaluate-dylora@mrpc,seed=1", found none',
+      '"evaluate-dylora@mrpc,seed=1" scores a training of dylora on "mrpc" with seed 1 that is not connected',
     );
   });
 });
@@ -475,7 +478,7 @@ Deno.test("report rejects scores of another training than the connected one", as
     await assertRejects(
       () => stages.report(),
       Error,
-      '"evaluate-lora@mrpc,seed=0" does not score "train-lora@mrpc,seed=0", but another training',
+      '"evaluate-lora@mrpc,seed=0" scores a training of lora on "mrpc" with seed 0 that is not connected',
     );
   });
 });
@@ -504,30 +507,32 @@ Deno.test("report counts an adapter that was evaluated rank by rank as one train
   });
 });
 
-Deno.test("report says how to give an imported adapter the task of its scores", async () => {
+Deno.test("report finds the scores of an imported adapter whose task is unknown", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0);
-    const path = stages.inputs.adapters![0]!.path;
-    Deno.writeTextFileSync(
-      join(path, "training.json"),
-      JSON.stringify({
-        method: "imported-dylora",
-        task: "imported",
-        labels: ["LABEL_0", "LABEL_1"],
-        rank: 2,
-        alpha: 16,
-        scaling: "rank",
-        seed: 0,
-        selection: null,
-      }),
-    );
+    const path = join(stages.inputs.adapters![0]!.path, "training.json");
+    await writeJsonFile(path, {
+      method: { name: "dylora" },
+      imported: true,
+      reducedBy: null,
+      task: "imported",
+      labels: ["LABEL_0", "LABEL_1"],
+      rank: 2,
+      alpha: 16,
+      scaling: "rank",
+      targetModules: ["query", "value"],
+      seed: 0,
+      selection: null,
+    });
     const scores = stages.inputs.scores![0]!.path;
-    await stages.writeScores(scores, "imported-dylora", [1, 2], 0, EXAMPLES);
-    assertIsError(
-      await assertRejects(() => stages.report()),
-      Error,
-      /was imported for the task "imported", but ".*" scores it on "mrpc": set the parameter "task" of import-adapter/,
+    await stages.writeScores(scores, "imported-dylora", [1, 2], 0, EXAMPLES, {
+      training: await digestOf(path),
+    });
+    const [comparison] = (await stages.report()).json.comparisons;
+    assertEquals(
+      comparison!.methods.map(({ method, cost }) => [method, cost]),
+      [["imported-dylora", null]],
     );
   });
 });

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { readTraining } from "../../lib/artifacts/training.ts";
 import { withEngineStages } from "./engine_stages.ts";
+import { readTraining } from "./reference_adapter.ts";
 
 Deno.test("train-dylora divides alpha by its own rank with scaling: maximum, and exports keep that scale", () =>
   withEngineStages(async ({ run, attempt, given }) => {

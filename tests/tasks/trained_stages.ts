@@ -132,7 +132,8 @@ export class TrainedStages {
     seed: number,
     { reduction = 0.5, evaluation = 2 } = {},
   ): Promise<void> {
-    const place = { glue: "mrpc", seed, by: method.replace("lora-", "") };
+    const by = method === "lora-svd" ? "svd" : "truncation";
+    const place = { glue: "mrpc", seed, by };
     const adapter = this.#addAdapter("reduce", method, rank, place, {
       seconds: reduction,
       metrics: {},
@@ -170,15 +171,7 @@ export class TrainedStages {
       modules: new Map(Object.entries(ranks)),
       choice: {
         seed,
-        trained: {
-          rank: 4,
-          targetModules: ["query", "value"],
-          mode: "all",
-          sampler: { kind: "uniform" },
-          scope: "model",
-          sortAt: null,
-          matryoshka: null,
-        },
+        training: "0".repeat(64),
         epoch: "last",
         budget,
         selection: { split: "train", examples: 8, start: 0.6, moves: [] },
@@ -224,14 +217,15 @@ export class TrainedStages {
   ): string {
     const dylora = method === "dylora";
     const path = this.#addTraining("adapters", name, matrix, measured, {
-      method,
+      method: dylora ? { name: method, mode: matrix.mode } : { name: "lora" },
+      imported: false,
+      reducedBy: matrix.by ?? null,
       ...TRAINED,
       rank,
       alpha: 16,
       scaling: dylora ? "rank" : "maximum",
-      mode: dylora ? "all" : null,
-      sampler: dylora ? { kind: "uniform" } : null,
-      scope: dylora ? "model" : null,
+      targetModules: ["query", "value"],
+      learningRate: { low: 1e-4, high: 1e-2 }[matrix.rate!] ?? 1e-3,
       seed: matrix.seed,
       start: null,
       selection: keepsBest ? SELECTION : null,

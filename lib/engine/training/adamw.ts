@@ -1,6 +1,4 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { ParameterLayout } from "../models/model.ts";
-import { sizeOf } from "../models/parameters.ts";
 import { fused } from "../trace.ts";
 
 /** Settings of AdamW (arXiv 1711.05101). */
@@ -18,84 +16,26 @@ export type AdamWState = Readonly<
   Record<"values" | "moment1" | "moment2", tf.Tensor1D>
 >;
 
-/** The values that change from step to step, as tensors, so that one traced update serves every step. */
-interface AdamWStep {
-  readonly learningRate: tf.Tensor;
-  /** `1 - beta1^t`, scalar or `[size]` */
-  readonly correction1: tf.Tensor;
-  /** `1 - beta2^t`, scalar or `[size]` */
-  readonly correction2: tf.Tensor;
-  /** 1 for the values that this step updates, `[size]`; undefined for all. */
-  readonly updated: tf.Tensor1D | undefined;
-}
-
-/** The values that change from step to step, before they are spread over the flat vector. */
-export interface OptimizerInputs {
-  /** Learning rate and the two bias corrections, `[3]` */
-  readonly rates: tf.Tensor1D;
-  /** For each row whether it is updated, and its own bias corrections: `[3, rank]`, or `[3, modules * rank]` */
-  readonly rows: tf.Tensor2D;
-}
-
-/**
- * AdamW's inputs for every value of the flat vector. With a strict objective,
- * each row counts its own steps and is not updated in steps that do not train
- * it; otherwise all values share one count.
- */
-export function adamWStep(
-  { rates, rows }: OptimizerInputs,
-  layout: ParameterLayout,
-  isStrict: boolean,
-): AdamWStep {
-  const [learningRate, correction1, correction2] = tf.unstack(
-    rates,
-  ) as [tf.Tensor, tf.Tensor, tf.Tensor];
-  if (!isStrict) {
-    return { learningRate, correction1, correction2, updated: undefined };
-  }
-  const [updated, row1, row2] = tf.unstack(rows) as [
-    tf.Tensor1D,
-    tf.Tensor1D,
-    tf.Tensor1D,
-  ];
-  const sets = rows.shape[1] / layout.rank;
-  /** The values of a module's rows for each value of its factors, and one value for all others. */
-  const spread = (row: tf.Tensor1D, others: tf.Tensor): tf.Tensor1D => {
-    const ofModules = tf.split(row, sets) as tf.Tensor1D[];
-    return tf.concat([...layout.entries.values()].map(({ shape, factor }) => {
-      if (factor === undefined) {
-        return tf.tile(tf.reshape(others, [1]), [sizeOf(shape)]) as tf.Tensor1D;
-      }
-      const own = ofModules[sets === 1 ? 0 : factor.module]!;
-      const [rank, width] = shape as [number, number];
-      return tf.reshape(
-        tf.tile(tf.reshape(own, [rank, 1]), [1, width]),
-        [rank * width],
-      ) as tf.Tensor1D;
-    }));
-  };
-  return {
-    learningRate,
-    correction1: spread(row1, correction1),
-    correction2: spread(row2, correction2),
-    updated: spread(updated, tf.scalar(1)),
-  };
-}
-
 /**
  * One AdamW update of all values, as `torch.optim.AdamW` does it after
  * `clip_grad_norm_`: decoupled decay first, then the bias-corrected step.
  *
  * @param gradient `[size]`
  * @param decayed 1 for the values that weight decay shrinks, `[size]`
+ * @param rates Learning rate and the two bias corrections `1 - beta^t`, `[3]`: a tensor, so that one traced update serves every step
  */
 export function adamW(
   { values, moment1, moment2 }: AdamWState,
   gradient: tf.Tensor1D,
   decayed: tf.Tensor1D,
-  { learningRate, correction1, correction2, updated }: AdamWStep,
+  rates: tf.Tensor1D,
   { beta1, beta2, epsilon, weightDecay, clipNorm }: AdamWOptions,
 ): AdamWState {
+  const [learningRate, correction1, correction2] = tf.unstack(rates) as [
+    tf.Tensor,
+    tf.Tensor,
+    tf.Tensor,
+  ];
   return update({
     values,
     moment1,
@@ -111,17 +51,18 @@ export function adamW(
     epsilon: tf.scalar(epsilon),
     weightDecay: tf.scalar(weightDecay),
     clipNorm: tf.scalar(clipNorm),
-    updated,
   });
 }
 
 type Inputs =
   & AdamWState
-  & AdamWStep
   & Readonly<
     Record<
       | "gradient"
       | "decayed"
+      | "learningRate"
+      | "correction1"
+      | "correction2"
       | "oneMinusBeta1"
       | "beta2"
       | "oneMinusBeta2"
@@ -134,9 +75,9 @@ type Inputs =
 
 /** Compiled, since otherwise each of its operations would read and write whole vectors. */
 const update = fused(
-  (inputs: Inputs & Record<string, tf.Tensor | undefined>) => {
+  (inputs: Inputs) => {
     const { values, moment1, moment2, gradient, decayed } = inputs;
-    const { learningRate, correction1, correction2, updated } = inputs;
+    const { learningRate, correction1, correction2 } = inputs;
     const clipped = clipByGlobalNorm(gradient, inputs.clipNorm);
     const next1 = tf.add(
       moment1,
@@ -158,13 +99,10 @@ const update = fused(
       tf.div(tf.div(next1, correction1), denominator),
       learningRate,
     );
-    const isUpdated = updated && tf.cast(updated, "bool");
-    const unless = (before: tf.Tensor1D, after: tf.Tensor): tf.Tensor1D =>
-      (isUpdated ? tf.where(isUpdated, after, before) : after) as tf.Tensor1D;
     return {
-      values: unless(values, tf.sub(shrunk, change)),
-      moment1: unless(moment1, next1),
-      moment2: unless(moment2, next2),
+      values: tf.sub(shrunk, change) as tf.Tensor1D,
+      moment1: next1 as tf.Tensor1D,
+      moment2: next2 as tf.Tensor1D,
     };
   },
 );

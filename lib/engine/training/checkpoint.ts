@@ -19,11 +19,9 @@ export interface TrainingProgress {
   losses: LossEntry[];
   /** Sum of the losses since the last entry. */
   pendingLoss: number;
-  /** Steps that have trained each row of the adapters: `[rank]`, or `[modules, rank]` flat where each module draws its rank. */
-  rowSteps: number[];
   /** State of the generator of shuffles at the start of the current epoch. */
   shuffles: readonly number[];
-  /** State of the generator of ranks. */
+  /** State of the generator of ranks after the last step. */
   ranks: readonly number[];
   /** Seconds of training, over all attempts. */
   seconds: number;
@@ -34,10 +32,7 @@ export interface TrainingProgress {
 }
 
 /** Progress before the first step. */
-export function initialProgress(
-  seed: number,
-  draws: Pick<TrainingProgress, "ranks" | "rowSteps">,
-): TrainingProgress {
+export function initialProgress(seed: number): TrainingProgress {
   return {
     step: 0,
     tokens: 0,
@@ -45,8 +40,8 @@ export function initialProgress(
     flops: 0,
     losses: [],
     pendingLoss: 0,
-    ...draws,
     shuffles: seededRandom(seed, "shuffle").state,
+    ranks: seededRandom(seed, "rank").state,
     seconds: 0,
     epochs: [],
     evaluationSeconds: 0,
@@ -109,7 +104,6 @@ const progressSchema = z.strictObject({
   flops: z.number().nonnegative(),
   losses: z.array(z.strictObject({ step: count, loss: z.number() })),
   pendingLoss: z.number(),
-  rowSteps: z.array(count),
   shuffles: generator,
   ranks: generator,
   seconds: z.number().nonnegative(),

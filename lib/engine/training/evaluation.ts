@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { rankScale, type RankScaling } from "../methods/method.ts";
+import { type AdapterScale, rankScale } from "../adapters/scale.ts";
 import {
   type Classifier,
   logitsOf,
@@ -177,9 +177,8 @@ interface EvaluatorOptions extends TraceOptions {
 }
 
 /** How an adapter is evaluated. */
-export interface RankEvaluationOptions extends EvaluatorOptions {
-  readonly alpha: number;
-  readonly scaling: RankScaling;
+export interface RankEvaluationOptions
+  extends EvaluatorOptions, Omit<AdapterScale, "rank"> {
   /** Ranks to evaluate, 1-based; 0 without adapters. */
   readonly ranks: readonly number[];
 }
@@ -207,10 +206,10 @@ export function rankEvaluator(
   options: RankEvaluationOptions,
 ): RankEvaluator {
   const { alpha, scaling, ranks } = options;
-  const { rank: maxRank } = classifier.layout;
+  const { rank } = classifier.layout;
   const scale = tf.tensor2d(
-    ranks.flatMap((rank) => [...rankScale(rank, alpha, maxRank, scaling)]),
-    [ranks.length, maxRank],
+    ranks.flatMap((b) => [...rankScale(b, { rank, alpha, scaling })]),
+    [ranks.length, rank],
   );
   const evaluate = evaluator(classifier, options);
   return Object.assign(

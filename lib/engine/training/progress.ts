@@ -12,8 +12,8 @@ export interface TrainingReport extends Rates {
   /** Mean loss of the steps since the last report. */
   readonly loss: number;
   readonly learningRate: number;
-  /** Rank of the last step, or those of each module or example. */
-  readonly rank: number | readonly number[];
+  /** Rank of the last step, or of each of its examples. */
+  readonly ranks: readonly number[];
 }
 
 /** A step just taken: its loss stays a tensor, since reading it would wait for the step. */

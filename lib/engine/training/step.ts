@@ -1,5 +1,4 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { RankObjective } from "../methods/method.ts";
 import {
   type Classifier,
   joinParameters,
@@ -12,14 +11,9 @@ import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import { type BatchTensors } from "../models/tensor_pass.ts";
 import { batchLoss } from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
+import type { RankObjective } from "../schedules/schedule.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
-import {
-  adamW,
-  type AdamWOptions,
-  type AdamWState,
-  adamWStep,
-  type OptimizerInputs,
-} from "./adamw.ts";
+import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
 import {
   type Batch,
   batchTensors,
@@ -35,19 +29,17 @@ export interface StepOptions extends TraceOptions {
   readonly dropout: boolean;
 }
 
-/** Number, rank and seed of one optimizer step. */
+/** Number, ranks and seed of one optimizer step. */
 export interface StepDraw {
   /** Number of the step, from 0. */
   readonly step: number;
   /** Steps that the optimizer has taken since it started; `step` by default. */
   readonly optimizerStep?: number;
-  /** Rank of all its batches: one for the whole model, or one for each module or example. */
-  readonly rank: number | readonly number[];
+  /** Rank of all its batches, or of each of their examples. */
+  readonly ranks: readonly number[];
   readonly learningRate: number;
   /** Seed of the run's dropout masks. */
   readonly seed: number;
-  /** Steps that have trained each row so far, this one included: `[rank]`, or `[modules, rank]` flat. Used by strict objectives. */
-  readonly rowSteps: readonly number[];
 }
 
 /** A training step as a pure function of tensors: state and batches in, state and loss out. */
@@ -75,17 +67,17 @@ export function trainingStep(
   const { layout, model } = classifier;
   const { objective, optimizer } = options;
   const { dropouts } = outline(model);
-  const perExample = objective.scope === "example";
+  const { perExample = false } = objective;
   /** The rank, or the ranks of the examples, of one of a step's batches. */
-  const rankOf = (
+  const ranksOf = (
     part: number,
     batches: readonly Batch[],
-    rank: StepDraw["rank"],
+    ranks: StepDraw["ranks"],
   ) => {
-    if (!perExample) return rank;
+    if (!perExample) return ranks;
     const sizes = batches.map(({ shape }) => shape[0]);
     const start = sizes.slice(0, part).reduce((sum, size) => sum + size, 0);
-    return (rank as readonly number[]).slice(start, start + sizes[part]!);
+    return ranks.slice(start, start + sizes[part]!);
   };
   const decayed = tf.tensor1d(decayedValues(layout));
 
@@ -119,24 +111,12 @@ export function trainingStep(
       )),
     };
   };
-  const update = (
-    state: AdamWState,
-    gradient: tf.Tensor1D,
-    optimizerInputs: OptimizerInputs,
-  ) =>
-    adamW(
-      state,
-      gradient,
-      decayed,
-      adamWStep(optimizerInputs, layout, objective.isStrict),
-      optimizer,
-    );
+  const update = (inputs: UpdateInputs, gradient: tf.Tensor1D) =>
+    adamW(inputs, gradient, decayed, inputs.rates, optimizer);
 
-  const whole = trace((
-    inputs: Named & AdamWState & OptimizerInputs & BatchInputs,
-  ) => {
+  const whole = trace((inputs: Named & UpdateInputs & BatchInputs) => {
     const { loss, gradient } = gradientOf(inputs.values, inputs);
-    return { ...update(inputs, gradient, inputs), loss };
+    return { ...update(inputs, gradient), loss };
   }, options);
   const accumulate = trace((
     inputs: Named & BatchInputs & {
@@ -154,10 +134,8 @@ export function trainingStep(
     };
   }, options);
   const finish = trace((
-    inputs: Named & AdamWState & OptimizerInputs & {
-      readonly gradient: tf.Tensor1D;
-    },
-  ) => ({ ...update(inputs, inputs.gradient, inputs) }), options);
+    inputs: Named & UpdateInputs & { readonly gradient: tf.Tensor1D },
+  ) => ({ ...update(inputs, inputs.gradient) }), options);
 
   function step(
     state: AdamWState,
@@ -174,10 +152,10 @@ export function trainingStep(
     try {
       const before = {
         ...state,
-        ...own(optimizerInputs(draw, objective, optimizer)),
+        ...own({ rates: ratesOf(draw, optimizer) }),
       };
       const inputsOf = (batch: Batch, part: number) => {
-        const ofBatch = { ...draw, rank: rankOf(part, batches, draw.rank) };
+        const ofBatch = { ...draw, ranks: ranksOf(part, batches, draw.ranks) };
         return own(
           batchInputs(batch, part, ofBatch, objective, classifier, dropouts),
         );
@@ -228,6 +206,12 @@ function sumOf<T extends tf.Tensor>(tensors: T[]): T {
   return tensors.length === 1 ? tensors[0]! : tf.addN(tensors);
 }
 
+/** What an update takes beside the gradient. */
+interface UpdateInputs extends AdamWState {
+  /** Learning rate and bias corrections, as {@linkcode adamW} takes them. */
+  readonly rates: tf.Tensor1D;
+}
+
 /** A batch's tensors, and the vectors of the step's rank. */
 interface BatchInputs
   extends BatchTensors, Pick<ModelRanks, "scale" | "gradientMask"> {
@@ -241,7 +225,7 @@ function batchInputs(
   batch: Batch,
   part: number,
   draw: StepDraw,
-  { scale, gradientMask, lossWeights, scope }: RankObjective,
+  { scale, gradientMask, lossWeights }: RankObjective,
   classifier: Classifier,
   dropouts: number,
 ): Named & BatchInputs {
@@ -251,44 +235,15 @@ function batchInputs(
   const shards = trainingShardSizes(classifier, sequences, seq * ranks).length;
   return {
     labels: tf.tensor1d(batch.labels),
-    scale: scope === "example"
-      ? tf.tensor2d(rowsOfAll(draw.rank, scale), [sequences, rank])
-      : byModule(draw.rank, scale, [ranks, rank]) as ModelRanks["scale"],
-    gradientMask: byModule(
-      trainedRank(draw.rank, scope),
-      gradientMask,
-      [rank],
-    ) as ModelRanks["gradientMask"],
+    scale: tf.tensor2d(
+      draw.ranks.flatMap((rank) => [...scale(rank)]),
+      [ranks * draw.ranks.length, rank],
+    ),
+    // Of the ranks of examples, the largest decides which rows are trained.
+    gradientMask: tf.tensor1d(gradientMask(Math.max(...draw.ranks))),
     keys: dropoutKeys(draw, part, dropouts * shards),
     ...batchTensors(batch),
   };
-}
-
-/** The rank up to which rows are trained: of the ranks of examples it is the largest. */
-function trainedRank(
-  rank: StepDraw["rank"],
-  scope: RankObjective["scope"],
-): StepDraw["rank"] {
-  return scope === "example" ? Math.max(...[rank].flat()) : rank;
-}
-
-/** A tensor for the rank of the whole model, or one for that of each module. */
-function byModule(
-  rank: StepDraw["rank"],
-  rows: (rank: number) => Float32Array,
-  shape: readonly number[],
-): tf.Tensor {
-  return typeof rank === "number"
-    ? tf.tensor(rows(rank), [...shape])
-    : tf.tensor(rowsOfAll(rank, rows), [rank.length, ...shape]);
-}
-
-/** The rows of all modules or examples, flat. */
-function rowsOfAll(
-  rank: StepDraw["rank"],
-  rows: (rank: number) => Float32Array,
-): number[] {
-  return [rank].flat().flatMap((rank) => [...rows(rank)]);
 }
 
 function dropoutKeys(
@@ -330,26 +285,10 @@ function shardBatch(
   }));
 }
 
-function optimizerInputs(
-  draw: StepDraw,
-  { gradientMask, scope }: RankObjective,
+function ratesOf(
+  { step, optimizerStep = step, learningRate }: StepDraw,
   { beta1, beta2 }: AdamWOptions,
-): Named & OptimizerInputs {
-  const steps = (draw.optimizerStep ?? draw.step) + 1;
-  const rowSteps = draw.rowSteps.map((count) => Math.max(1, count));
-  return {
-    rates: tf.tensor1d([
-      draw.learningRate,
-      1 - beta1 ** steps,
-      1 - beta2 ** steps,
-    ]),
-    rows: tf.tensor2d(
-      [
-        rowsOfAll(trainedRank(draw.rank, scope), gradientMask),
-        rowSteps.map((count) => 1 - beta1 ** count),
-        rowSteps.map((count) => 1 - beta2 ** count),
-      ],
-      [3, rowSteps.length],
-    ),
-  };
+): tf.Tensor1D {
+  const steps = optimizerStep + 1;
+  return tf.tensor1d([learningRate, 1 - beta1 ** steps, 1 - beta2 ** steps]);
 }

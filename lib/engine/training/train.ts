@@ -1,8 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { RankObjective } from "../methods/method.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
-import { restoreRandom, seededRandom } from "../random.ts";
+import { type Random, restoreRandom, seededRandom } from "../random.ts";
+import type { RankObjective } from "../schedules/schedule.ts";
 import {
   type AdamWOptions,
   type AdamWState,
@@ -36,7 +36,6 @@ import {
   type TrainingReport,
   yieldToEvents,
 } from "./progress.ts";
-import { RankDraws } from "./rank_draws.ts";
 import { trainingStep } from "./step.ts";
 
 /** How to train. */
@@ -173,7 +172,8 @@ class TrainingRun implements Disposable {
   readonly #sortStep: number;
   readonly #schedule: Schedule;
   readonly #reportEvery: number;
-  readonly #ranks: RankDraws;
+  /** Generator of ranks. */
+  readonly #ranks: Random;
   readonly #progress: TrainingProgress;
   readonly #takeStep: ReturnType<typeof trainingStep>;
   readonly #flopsOf: (shape: readonly [batch: number, seq: number]) => number;
@@ -209,13 +209,13 @@ class TrainingRun implements Disposable {
     this.#schedule = { learningRate, steps, warmupRatio };
     this.#sortStep = sortStepOf(options.objective, this.#schedule);
     this.#reportEvery = reportInterval(steps);
-    this.#ranks = new RankDraws(options, classifier.layout, resume?.progress);
     this.#progress = structuredClone(
-      resume?.progress ?? initialProgress(options.seed, this.#ranks.state),
+      resume?.progress ?? initialProgress(options.seed),
     );
+    this.#ranks = restoreRandom(this.#progress.ranks);
     this.#takeStep = trainingStep(classifier, options);
-    const { scope, lossWeights } = options.objective;
-    const ranks = scope === "example" ? scope : lossWeights.length;
+    const { perExample, lossWeights } = options.objective;
+    const ranks = perExample ? "example" : lossWeights.length;
     this.#flopsOf = (shape) => trainingFlops(classifier, shape, ranks);
     this.#lengthOf = this.#chooseLengths();
     this.#stepTimes = [...resume?.stepMilliseconds ?? []];
@@ -276,11 +276,11 @@ class TrainingRun implements Disposable {
       if (this.#sortStep > 0 && this.#progress.step === this.#sortStep) {
         await this.#sort();
       }
-      const { rank, learningRate } = this.#step(
+      const { ranks, learningRate } = this.#step(
         batches.slice(next, next + accumulation),
       );
       if (this.#progress.step % this.#reportEvery === 0 || this.done) {
-        await this.#report(rank, learningRate);
+        await this.#report(ranks, learningRate);
       }
       await yieldToEvents();
       if (!this.#betweenEpochs) await this.#saveIfDue();
@@ -337,12 +337,11 @@ class TrainingRun implements Disposable {
     const values = await this.#sortedValues();
     this.#disposeState();
     this.#state = stateTensors({ values });
-    this.#ranks.restartRows();
     this.#progress.flops += await this.#sortFlops();
   }
 
   async #sortFlops(): Promise<number> {
-    const { sortFlops } = await import("../adapters/factors.ts");
+    const { sortFlops } = await import("../adapters/lora.ts");
     return sortFlops(this.#classifier.layout);
   }
 
@@ -352,8 +351,8 @@ class TrainingRun implements Disposable {
     const isSorted = this.#sortStep === 0 ||
       this.#progress.step > this.#sortStep;
     if (isSorted) return values;
-    const { sortAdapters } = await import("../adapters/factors.ts");
-    return sortAdapters(values, this.#classifier.layout);
+    const { sortParameters } = await import("../adapters/lora.ts");
+    return sortParameters(values, this.#classifier.layout);
   }
 
   /** Takes one optimizer step on these batches. */
@@ -367,16 +366,19 @@ class TrainingRun implements Disposable {
     const note = compilingNote(padded, this.#shapes);
     if (note !== undefined) this.#tell(note);
     const isSorted = progress.step >= this.#sortStep;
-    const examples = batches.reduce((sum, { length }) => sum + length, 0);
-    const rank = this.#ranks.next(examples, isSorted);
+    const { objective, seed } = this.#options;
+    const examples = batches.flat().length;
+    const ranks = isSorted
+      ? objective.draw(this.#ranks, examples)
+      : Array<number>(objective.perExample ? examples : 1)
+        .fill(this.#classifier.layout.rank);
     const learningRate = learningRateAt(progress.step, this.#schedule);
     const { state, loss } = this.#takeStep(this.#state, padded, {
       step: progress.step,
       optimizerStep: isSorted ? progress.step - this.#sortStep : progress.step,
-      rank,
+      ranks,
       learningRate,
-      seed: this.#options.seed,
-      rowSteps: this.#ranks.rowSteps,
+      seed,
     });
     this.#disposeState();
     this.#state = state;
@@ -399,11 +401,11 @@ class TrainingRun implements Disposable {
       milliseconds,
     });
     this.#tell();
-    return { rank, learningRate };
+    return { ranks, learningRate };
   }
 
   async #report(
-    rank: number | readonly number[],
+    ranks: readonly number[],
     learningRate: number,
   ): Promise<void> {
     await this.#settleLosses();
@@ -416,7 +418,7 @@ class TrainingRun implements Disposable {
       steps: this.#schedule.steps,
       loss,
       learningRate,
-      rank,
+      ranks,
       ...this.#window.rates(),
     });
   }
@@ -442,7 +444,7 @@ class TrainingRun implements Disposable {
 
   async #save(): Promise<void> {
     await this.#settleLosses();
-    Object.assign(this.#progress, this.#ranks.state);
+    this.#progress.ranks = this.#ranks.state;
     const values = await stateValues(this.#state);
     this.#progress.seconds = this.#training.seconds;
     this.#progress.evaluationSeconds = this.#evaluations.seconds;

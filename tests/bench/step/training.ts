@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import process from "node:process";
 import * as tf from "@tensorflow/tfjs-core";
-import { dylora } from "../../../lib/engine/methods/dylora.ts";
+import { z } from "zod";
 import {
   type Classifier,
   loadClassifier,
@@ -10,6 +10,7 @@ import {
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { dylora } from "../../../lib/engine/schedules/dylora.ts";
 import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
 import {
   type Batch,
@@ -60,14 +61,10 @@ export class Work {
     const rows = Array.from({ length: work.batch }, (_, i) => i);
     this.#batch = padBatch(this.#examples, rows, model);
     this.#takeStep = trainingStep(this.#classifier, {
-      objective: dylora.objective({
-        mode: "all",
-        sampler: { kind: "uniform" },
-        scaling: "rank",
-        scope: "model",
-        sortAt: 0,
+      objective: dylora.objective(z.object(dylora.settings).parse({}), {
         rank: work.rank,
         alpha: work.alpha,
+        scaling: dylora.scaling,
       }),
       dropout: true,
       eager,
@@ -100,10 +97,9 @@ export class Work {
       const begin = performance.now();
       const result = this.#takeStep(this.#state, [this.#batch], {
         step: this.#step++,
-        rank: this.#work.rank,
+        ranks: [this.#work.rank],
         learningRate: 1e-3,
         seed: 0,
-        rowSteps: Array<number>(this.#work.rank).fill(this.#step),
       });
       loss = result.loss.dataSync()[0]!;
       seconds.push((performance.now() - begin) / 1000);

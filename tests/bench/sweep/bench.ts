@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { readScores } from "../../../lib/artifacts/scores.ts";
-import { readTraining } from "../../../lib/artifacts/training.ts";
+import { readTraining } from "../../tasks/reference_adapter.ts";
 import {
   type Arguments,
   type Command,

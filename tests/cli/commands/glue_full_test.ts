@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Report } from "../../../lib/report/report.ts";
-import { readTraining } from "../../../lib/artifacts/training.ts";
+import { readTraining } from "../../tasks/reference_adapter.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
@@ -92,7 +92,7 @@ async function checkResults(out: string, protocol: string): Promise<void> {
     const chained = protocol === "scripts" &&
       ["mrpc", "stsb", "rte"].includes(task);
     for (const [train, rank] of [["dylora", ""], ["lora", ",rank=2"]]) {
-      const { start, padding, mode } = await readTraining(
+      const { start, padding, method } = await readTraining(
         join(out, `train-${train}@${task},seed=0${rank}`),
       );
       assertEquals(
@@ -100,8 +100,8 @@ async function checkResults(out: string, protocol: string): Promise<void> {
         chained ? { method: train, task: "mnli", seed: 0 } : null,
       );
       assertEquals(padding, protocol === "paper" ? "longest" : "maxLength");
-      if (train === "dylora") {
-        assertEquals(mode, protocol === "paper" ? "all" : "frozen");
+      if (method.name === "dylora") {
+        assertEquals(method.mode, protocol === "paper" ? "all" : "frozen");
       }
     }
   }

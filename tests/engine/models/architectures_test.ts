@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { engineName, tensorflow, traced } from "../engine.ts";
-import { WITHOUT_ADAPTERS } from "../../../lib/engine/methods/method.ts";
+import { WITHOUT_ADAPTERS } from "../../../lib/engine/schedules/fixed.ts";
 import {
   type Classifier,
   loadClassifier,

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
-import { rankScale } from "../../../lib/engine/methods/method.ts";
+import { rankScale } from "../../../lib/engine/adapters/scale.ts";
 import {
   loadClassifier,
   startValues,
@@ -69,7 +69,9 @@ for (const architecture of ["roberta", "bert"] as const) {
     }
     const input = referenceInput(reference, "padded");
     const { gradientMask } = ranksAt([4], 8, 4);
-    const scale = ranks.map((rank) => [[...rankScale(rank, 8, 4)]]);
+    const scale = ranks.map((
+      rank,
+    ) => [[...rankScale(rank, { alpha: 8, rank: 4, scaling: "rank" })]]);
     const own = await logitsAt(classifier, values, input, {
       scale: tf.tensor3d(scale),
       gradientMask,

@@ -2,11 +2,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { traced } from "../engine.ts";
-import { matryoshka } from "../../../lib/engine/methods/matryoshka.ts";
-import {
-  type RankObjective,
-  rankScale,
-} from "../../../lib/engine/methods/method.ts";
+import { rankScale } from "../../../lib/engine/adapters/scale.ts";
+import type { RankObjective } from "../../../lib/engine/schedules/schedule.ts";
 import {
   type Classifier,
   loadClassifier,
@@ -32,7 +29,12 @@ import {
   referenceInput,
 } from "../reference.ts";
 import { optimizer, referenceLoss, takeStep } from "../reference_step.ts";
-import { dyloraObjective, tinyExamples, withAdapters } from "../tiny_task.ts";
+import {
+  dyloraObjective,
+  matryoshkaObjective,
+  tinyExamples,
+  withAdapters,
+} from "../tiny_task.ts";
 import { noRanks } from "../without_adapters.ts";
 
 const rank = 4;
@@ -100,7 +102,6 @@ for (const architecture of ["roberta", "bert"] as const) {
     ] as const
   ) {
     const { classifier, values } = adapted(reference, targetModules);
-    const modules = classifier.layout.modules.length;
 
     for (
       const { kind, objective, drawn, ranks } of [
@@ -112,7 +113,7 @@ for (const architecture of ["roberta", "bert"] as const) {
         },
         {
           kind: "every rank at once",
-          objective: matryoshka.objective({ objective: "losses", rank, alpha }),
+          objective: matryoshkaObjective("losses", rank, alpha),
           drawn: rank,
           ranks: everyRank,
         },
@@ -150,21 +151,12 @@ for (const architecture of ["roberta", "bert"] as const) {
       `trainingStep() traced equals eager bit for bit, with dropout, ${name}, ${architecture}`,
       traced,
       async () => {
-        const strict = dyloraObjective({
-          mode: "frozen-strict",
-          scope: "module",
-          rank,
-          alpha,
-        });
-        const all = matryoshka.objective({ objective: "losses", rank, alpha });
+        const byExample = dyloraObjective({ scope: "example", rank, alpha });
+        const all = matryoshkaObjective("losses", rank, alpha);
         for (
-          const [objective, ranks, counts] of [
-            [
-              strict,
-              classifier.layout.modules.map((_, i) => 1 + i % 4),
-              modules,
-            ],
-            [all, rank, 1],
+          const [objective, ranks] of [
+            [byExample, [1, 4, 2, 3]],
+            [all, rank],
           ] as const
         ) {
           const end = (eager: boolean) =>
@@ -172,14 +164,8 @@ for (const architecture of ["roberta", "bert"] as const) {
               reference,
               classifier,
               values,
-              {
-                objective,
-                optimizer,
-                dropout: true,
-                eager,
-              },
+              { objective, optimizer, dropout: true, eager },
               ranks,
-              counts,
             );
           assertSameBits((await end(false)).values, (await end(true)).values);
         }
@@ -261,7 +247,10 @@ async function mergedGradient(
     ) as tf.Tensor2D;
   const mean = { loss: 0, gradient: new Float32Array(layout.size) };
   for (const b of ranks) {
-    const diagonal = tf.tensor2d(rankScale(b, alpha, rank), [rank, 1]);
+    const diagonal = tf.tensor2d(
+      rankScale(b, { rank, alpha, scaling: "rank" }),
+      [rank, 1],
+    );
     const factorsOf = (module: string) => {
       const [a, b] = [factorA(module), factorB(module)].map((name) =>
         tensorOf(values, layout.entries.get(name)!)

@@ -80,12 +80,11 @@ for (const { frozen, lr, betas, eps, weight_decay, steps } of official.adamw) {
         },
         gradient,
         tf.ones([size]) as tf.Tensor1D,
-        {
-          learningRate: tf.scalar(lr),
-          correction1: tf.scalar(1 - betas[0] ** (i + 1)),
-          correction2: tf.scalar(1 - betas[1] ** (i + 1)),
-          updated: undefined,
-        },
+        tf.tensor1d([
+          lr,
+          1 - betas[0] ** (i + 1),
+          1 - betas[1] ** (i + 1),
+        ]),
         {
           beta1: betas[0],
           beta2: betas[1],

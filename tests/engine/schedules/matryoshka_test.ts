@@ -8,15 +8,7 @@ import {
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { traced, training } from "../engine.ts";
-import { lora } from "../../../lib/engine/methods/lora.ts";
-import {
-  matryoshka,
-  type MatryoshkaParams,
-} from "../../../lib/engine/methods/matryoshka.ts";
-import {
-  type RankObjective,
-  rankScale,
-} from "../../../lib/engine/methods/method.ts";
+import { rankScale } from "../../../lib/engine/adapters/scale.ts";
 import type { ModelRanks } from "../../../lib/engine/models/pass_weights.ts";
 import { trainingFlops } from "../../../lib/engine/models/outline.ts";
 import { batchLoss } from "../../../lib/engine/ops/loss.ts";
@@ -25,6 +17,7 @@ import {
   loadCheckpoint,
   saveCheckpoint,
 } from "../../../lib/engine/training/checkpoint.ts";
+import type { RankObjective } from "../../../lib/engine/schedules/schedule.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import {
   train,
@@ -48,56 +41,60 @@ import {
   settings,
   startState,
 } from "../reference_step.ts";
-import { tinyClassifier, tinyExamples, tinyOptions } from "../tiny_task.ts";
+import {
+  loraObjective,
+  matryoshkaObjective,
+  tinyClassifier,
+  tinyExamples,
+  tinyOptions,
+} from "../tiny_task.ts";
 
 const alpha: number = settings.alpha;
 const maxRank: number = settings.rank;
+const byRank = { rank: maxRank, alpha, scaling: "rank" } as const;
 
 for (const architecture of ["roberta", "bert"] as const) {
-  Deno.test(`the gradient of weighted losses is the weighted sum of the gradients at the single ranks, ${architecture}`, async () => {
+  Deno.test(`the gradient of mean losses is the mean of the gradients at the single ranks, ${architecture}`, async () => {
     const reference = openReference(architecture);
-    const weights = [3, 1, 2];
     const whole = await gradient(
       reference,
-      objectiveOf({ objective: "losses", ranks: [1, 3, 4], weights }),
+      matryoshkaObjective("losses", maxRank, alpha, [1, 3, 4]),
     );
     const sum = new Float32Array(whole.length);
-    for (const [i, rank] of [1, 3, 4].entries()) {
-      const scale = rankScale(rank, alpha, maxRank);
+    for (const rank of [1, 3, 4]) {
+      const scale = rankScale(rank, byRank);
       const single = await gradient(reference, {
-        ...lora.objective({ rank: maxRank, alpha }),
+        ...loraObjective(maxRank, alpha),
         scale: () => scale,
       });
-      single.forEach((value, at) => sum[at]! += weights[i]! / 6 * value);
+      single.forEach((value, at) => sum[at]! += value / 3);
     }
     assert(sum.some((value) => Math.abs(value) > 1e-2));
     assertClose(whole, sum, 1e-5, "gradient");
   });
 
   for (const eager of traced.ignore ? [true] : [true, false]) {
-    Deno.test(`trainingStep() of weighted losses has the weighted mean of PEFT's losses at each rank, ${architecture}, ${eager ? "eager" : "traced"}`, async () => {
+    Deno.test(`trainingStep() of mean losses has the mean of PEFT's losses at each rank, ${architecture}, ${eager ? "eager" : "traced"}`, async () => {
       const reference = openReference(architecture);
-      const weights = [1, 2, 3, 4];
       const loss = await stepLoss(
         reference,
-        objectiveOf({ objective: "losses", weights }),
+        matryoshkaObjective("losses", maxRank, alpha),
         eager,
       );
-      const expected = weights.reduce(
-        (sum, weight, i) =>
-          sum + weight / 10 * peftLoss(reference, `rank${i + 1}`),
+      const expected = [1, 2, 3, 4].reduce(
+        (sum, rank) => sum + peftLoss(reference, `rank${rank}`) / 4,
         0,
       );
       assertClose([loss], [expected], 1e-5, "loss");
     });
   }
 
-  Deno.test(`trainingStep() of weighted outputs has the loss of the adapter with P in its columns, ${architecture}`, async () => {
+  Deno.test(`trainingStep() of mean outputs has the loss of the adapter with P in its columns, ${architecture}`, async () => {
     const reference = openReference(architecture);
     const { classifier, values } = referenceAdapter(reference);
     const loss = await stepLoss(
       reference,
-      objectiveOf({ objective: "outputs", ranks: [1, 2, 4] }),
+      matryoshkaObjective("outputs", maxRank, alpha, [1, 2, 4]),
       false,
     );
     // By hand, of alpha 8 and ranks 1, 2, 4: row 1 is in all, row 2 in the last two, rows 3 and 4 in the last.
@@ -135,11 +132,11 @@ for (const objective of objectives) {
   const options: TrainingOptions = {
     ...tinyOptions,
     epochs: 2,
-    objective: matryoshka.objective({ objective, rank: 4, alpha: 16 }),
+    objective: matryoshkaObjective(objective, 4, 16),
   };
 
   Deno.test(
-    `train() of weighted ${objective} gives the same bits when it was interrupted, and counts every rank`,
+    `train() of mean ${objective} gives the same bits when it was interrupted, and counts every rank`,
     training,
     async () => {
       const examples = tinyExamples(40);
@@ -176,7 +173,7 @@ for (const objective of objectives) {
 
       const plain = await train(classifier, initial, examples, {
         ...options,
-        objective: lora.objective({ rank: 4, alpha: 16 }),
+        objective: loraObjective(4, 16),
       }, { report: () => {} });
       const ranks = objective === "losses" ? 4 : 1;
       const ratio = trainingFlops(classifier, [8, 24], ranks) /
@@ -186,52 +183,28 @@ for (const objective of objectives) {
   );
 }
 
-Deno.test("the scale of weighted outputs is no larger than the largest scale in use, and the same for weights in the same proportion", () => {
-  const scale = (weights?: number[]) => [
-    ...matryoshka.objective({
-      objective: "outputs",
-      rank: 8,
-      alpha: 16,
-      weights,
-    }).scale(8),
-  ];
-  const even = scale();
-  assert(even[0]! < rankScale(1, 16, 8)[0]!);
-  assertEquals(even[7], 16 / 8 / 8);
-  assertClose(scale(even.map(() => 8)), even, 1e-6, "scale");
+Deno.test("the scale of mean outputs is no larger than the largest scale in use", () => {
+  const scale = matryoshkaObjective("outputs", 8, 16).scale(8);
+  const largest = rankScale(1, { rank: 8, alpha: 16, scaling: "rank" })[0]!;
+  assert(scale[0]! < largest);
+  assertEquals(scale[7], 16 / 8 / 8);
 });
 
-Deno.test("Matryoshka refuses ranks that leave rows untrained, and weights that do not fit the ranks", () => {
-  const refuses = (params: MatryoshkaParams, rank: number, message = "") =>
+Deno.test("Matryoshka refuses ranks that leave rows untrained", () => {
+  const refuses = (ranks: number[], rank: number, message = "") =>
     void assertThrows(
-      () => matryoshka.objective({ ...params, rank, alpha }),
+      () => matryoshkaObjective("losses", rank, alpha, ranks),
       RangeError,
       message,
     );
   refuses(
-    { objective: "losses", ranks: [1, 2, 4] },
+    [1, 2, 4],
     8,
     "Ranks 1, 2, 4 must ascend and end with the adapter's rank 8",
   );
-  refuses({ objective: "losses", ranks: [2, 1, 4] }, 4);
-  refuses({ objective: "losses", ranks: [0, 4] }, 4);
-  refuses(
-    { objective: "outputs", ranks: [2, 4], weights: [1] },
-    4,
-    "positive weight for each of 2 ranks, got 1",
-  );
+  refuses([2, 1, 4], 4);
+  refuses([0, 4], 4);
 });
-
-Deno.test("Matryoshka trains every rank with equal weights by default, and records them", () => {
-  assertEquals(matryoshka.entry({ objective: "losses", rank: 3, alpha: 16 }), {
-    matryoshka: { objective: "losses", ranks: [1, 2, 3], weights: [1, 1, 1] },
-  });
-});
-
-/** Matryoshka's objective of the reference's adapter. */
-function objectiveOf(params: MatryoshkaParams): RankObjective {
-  return matryoshka.objective({ ...params, rank: maxRank, alpha });
-}
 
 async function gradient(
   reference: Reference,
@@ -270,7 +243,7 @@ async function stepLoss(
   const result = step(
     state,
     [batchRows(reference, 0, 4)],
-    draw(0, maxRank, 1e-3, maxRank),
+    draw(0, maxRank, 1e-3),
   );
   const [loss] = await read(result.loss);
   tf.dispose([

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { traced, training } from "../engine.ts";
-import { WITHOUT_ADAPTERS } from "../../../lib/engine/methods/method.ts";
+import { WITHOUT_ADAPTERS } from "../../../lib/engine/schedules/fixed.ts";
 import { toTensors } from "../../../lib/engine/models/parameters.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { learningRateAt } from "../../../lib/engine/training/adamw.ts";
@@ -59,7 +59,7 @@ for (const architecture of ["roberta", "bert"] as const) {
           warmupRatio: settings.warmup_steps / settings.total_steps,
         });
         farthest += learningRate;
-        const result = step(state, batches, draw(i, 0, learningRate, 0));
+        const result = step(state, batches, draw(i, 0, learningRate));
         losses.push((await read(result.loss))[0]!);
         tf.dispose([...Object.values(state), result.loss]);
         state = result.state;
@@ -154,7 +154,7 @@ Deno.test(
       });
       let state = startState(values);
       for (let i = 0; i < 3; i++) {
-        const result = step(state, [batch], draw(i, 0, 1e-3, 0));
+        const result = step(state, [batch], draw(i, 0, 1e-3));
         tf.dispose([...Object.values(state), result.loss]);
         state = result.state;
       }

@@ -1,0 +1,150 @@
+import { z } from "zod";
+import { checkRank, firstRows, rankScale } from "../adapters/scale.ts";
+import { type Random, shuffle } from "../random.ts";
+import type { Schedule } from "./schedule.ts";
+
+/** How a step draws its rank. */
+export const Sampler = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("uniform") }),
+  z.strictObject({
+    kind: z.literal("geometric"),
+    /** P(b) is proportional to p (1 - p)^(b - 1). */
+    p: z.number().gt(0).lt(1).default(0.15),
+  }),
+  /** Uniform over these ranks. */
+  z.strictObject({
+    kind: z.literal("list"),
+    ranks: z.array(z.int().min(1)).min(1),
+  }),
+]);
+
+export type Sampler = z.output<typeof Sampler>;
+
+const settings = {
+  mode: z.enum(["all", "frozen"]).default("all").describe(
+    "Rows that a step at rank b trains: all = 1 to b; frozen = b, while momentum and weight decay still move the others",
+  ),
+  sampler: Sampler.default({ kind: "uniform" }).describe(
+    "Distribution of the rank of a step: uniform or geometric from 1 to rank, or uniform over a list that includes rank",
+  ),
+  scope: z.enum(["model", "example"]).default("model").describe(
+    "Scope of the rank that a step draws: model = one rank for the whole model; example = one rank for each example, each as often in a batch as the sampler says",
+  ),
+  sortAt: z.number().min(0).max(1).default(0).describe(
+    "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper; 1 = never draw, which is a LoRA reduced by SVD",
+  ),
+};
+
+/** Settings of {@linkcode dylora}. */
+export type DyloraSettings = z.output<z.ZodObject<typeof settings>>;
+
+/**
+ * DyLoRA (arXiv 2210.07558): each step trains the rows up to a rank drawn at
+ * random, so that one adapter serves every rank.
+ */
+export const dylora: Schedule<"dylora", typeof settings> = {
+  name: "dylora",
+  title: "DyLoRA",
+  role: "candidate",
+  scaling: "rank",
+  settings,
+  lowestRank: ({ sampler }) =>
+    sampler.kind === "list" ? Math.min(...sampler.ranks) : 1,
+  drawsInWords,
+  objective({ mode, sampler, scope, sortAt }, adapter) {
+    const { rank } = adapter;
+    if (sampler.kind === "list") checkList(sampler.ranks, rank);
+    const [reason] = mode === "all" ? [] : [
+      ...scope === "example"
+        ? ['scope "example" draws several ranks per step']
+        : [],
+      ...sortAt > 0 ? ['"sortAt" first trains all rows at the full rank'] : [],
+    ];
+    if (reason !== undefined) {
+      throw new RangeError(
+        `Mode "${mode}" trains one row per step, but ${reason}; use mode "all"`,
+      );
+    }
+    return {
+      perExample: scope === "example",
+      sortAt,
+      lossWeights: [1],
+      draw: (random, examples) =>
+        scope === "example"
+          ? spreadRanks(sampler, rank, random, examples)
+          : [rankAt(sampler, rank, random.next())],
+      scale: (b) => rankScale(b, adapter),
+      gradientMask: (b) => {
+        const rows = firstRows(b, rank);
+        return mode === "all" ? rows : rows.fill(0, 0, b - 1);
+      },
+    };
+  },
+};
+
+/** `uniformly for each example, after the rows were sorted at 60 % of the steps`. */
+function drawsInWords({ mode, sampler, scope, sortAt }: DyloraSettings) {
+  if (sortAt === 1) return "none, the rows were sorted after the last step";
+  const how = sampler.kind === "list"
+    ? `from ${sampler.ranks.join(" ")}`
+    : sampler.kind === "uniform"
+    ? "uniformly"
+    : `geometrically (p = ${sampler.p})`;
+  return [
+    `${how} for each ${scope === "model" ? "step" : scope}`,
+    ...mode === "all" ? [] : [`mode ${mode}`],
+    ...sortAt === 0 ? [] : [
+      `after the rows were sorted at ${
+        Number((100 * sortAt).toPrecision(6))
+      } % of the steps`,
+    ],
+  ].join(", ");
+}
+
+function checkList(ranks: readonly number[], maxRank: number): void {
+  for (const rank of ranks) checkRank(rank, maxRank);
+  if (!ranks.includes(maxRank)) {
+    throw new RangeError(
+      `Ranks ${
+        ranks.join(", ")
+      } must include the adapter's rank ${maxRank}, since rows beyond the largest would stay untrained`,
+    );
+  }
+}
+
+/**
+ * The rank at a share of the distribution, from 0 to 1. The paper's geometric
+ * distribution has p = 0.15 and leaves its truncation open; here it is
+ * renormalized over the ranks.
+ */
+function rankAt(sampler: Sampler, maxRank: number, share: number): number {
+  switch (sampler.kind) {
+    case "uniform":
+      return 1 + Math.floor(share * maxRank);
+    case "list":
+      return sampler.ranks[Math.floor(share * sampler.ranks.length)]!;
+    case "geometric": {
+      const { p } = sampler;
+      const total = 1 - (1 - p) ** maxRank;
+      // Inverse of the truncated distribution function.
+      const drawn = 1 + Math.floor(Math.log1p(-share * total) / Math.log1p(-p));
+      return Math.min(maxRank, drawn);
+    }
+  }
+}
+
+/** Ranks at evenly spaced shares of the distribution, in random order. */
+function spreadRanks(
+  sampler: Sampler,
+  maxRank: number,
+  random: Random,
+  count: number,
+): number[] {
+  const offset = random.next();
+  const ranks = Array.from(
+    { length: count },
+    (_, i) => rankAt(sampler, maxRank, (i + offset) / count),
+  );
+  shuffle(ranks, random);
+  return ranks;
+}

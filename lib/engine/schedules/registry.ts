@@ -1,0 +1,114 @@
+import { z } from "zod";
+import { dylora } from "./dylora.ts";
+import { fixed } from "./fixed.ts";
+import { matryoshka } from "./matryoshka.ts";
+import type { Schedule } from "./schedule.ts";
+
+/** Every schedule. */
+const SCHEDULES: readonly Schedule[] = [dylora, fixed, matryoshka];
+
+/** The method of a training: the name of its schedule, with the schedule's settings. */
+export const Method = z.discriminatedUnion("name", [
+  recordOf(dylora),
+  recordOf(fixed),
+  recordOf(matryoshka),
+]);
+
+function recordOf<Name extends string, Settings extends z.ZodRawShape>(
+  { name, settings }: Pick<Schedule<Name, Settings>, "name" | "settings">,
+) {
+  return z.strictObject({ name: z.literal(name), ...settings });
+}
+
+/**
+ * The schedule of this name.
+ *
+ * @throws {TypeError} If there is none.
+ */
+export function scheduleNamed(name: string): Schedule {
+  const found = SCHEDULES.find((schedule) => schedule.name === name);
+  if (found !== undefined) return found;
+  throw new TypeError(
+    `Unknown schedule "${name}"; expected one of ${
+      SCHEDULES.map(({ name }) => `"${name}"`).join(", ")
+    }`,
+  );
+}
+
+/** Trainings without adapters: of the classification head on a frozen encoder, the lower bound, and of all weights, the upper one. */
+export const BOUNDS = {
+  head: { title: "Head only", trains: "head" },
+  full: { title: "Full fine-tuning", trains: "all" },
+} as const;
+
+export type Bound = keyof typeof BOUNDS;
+
+/** How an adapter that was trained at one rank was made to serve the ranks below. */
+export const Reduction = z.enum(["truncation", "svd"]);
+
+/** Where an adapter comes from. */
+export interface Provenance {
+  readonly method: { readonly name: string };
+  /** True if it was trained elsewhere, with unknown settings. */
+  readonly imported: boolean;
+  /** Null if it was not reduced. */
+  readonly reducedBy: z.output<typeof Reduction> | null;
+}
+
+/** Name of a provenance in scores and reports: `lora`, `imported-lora-svd`. */
+export function methodName(
+  { method, imported, reducedBy }: Provenance,
+): string {
+  return [
+    ...imported ? ["imported"] : [],
+    method.name,
+    ...reducedBy ? [{ truncation: "truncated", svd: "svd" }[reducedBy]] : [],
+  ].join("-");
+}
+
+const PROVENANCES = SCHEDULES.flatMap((method) =>
+  [false, true].flatMap((imported) =>
+    [null, ...Reduction.options].map((reducedBy) => ({
+      method,
+      imported,
+      reducedBy,
+    }))
+  )
+);
+
+/** What a report says of a method. */
+export interface MethodTraits {
+  readonly title: string;
+  /** Role in a comparison: all candidates are compared with the baseline; a bound has no rank. */
+  readonly role: "candidate" | "baseline" | "bound";
+  readonly reducedBy: Provenance["reducedBy"];
+  /** Name of the method whose adapter was reduced; its own if none was. */
+  readonly source: string;
+}
+
+/** The traits of a method by its {@linkcode methodName}, or of a bound; an unknown one is a candidate whose title is its name. */
+export function methodTraits(name: string): MethodTraits {
+  const found = PROVENANCES.find((it) => methodName(it) === name);
+  if (found === undefined) {
+    const bound = Object.entries(BOUNDS).find(([bound]) => bound === name);
+    return {
+      title: bound?.[1].title ?? name,
+      role: bound ? "bound" : "candidate",
+      reducedBy: null,
+      source: name,
+    };
+  }
+  const { method: { title, role }, imported, reducedBy } = found;
+  const own = imported ? `Imported ${title}` : title;
+  const truncated = imported ? `imported ${title}` : title;
+  return {
+    title: reducedBy === null
+      ? own
+      : { truncation: `Truncated ${truncated}`, svd: `${own} by SVD` }[
+        reducedBy
+      ],
+    role: imported || reducedBy ? "candidate" : role,
+    reducedBy,
+    source: methodName({ ...found, reducedBy: null }),
+  };
+}
