@@ -129,3 +129,11 @@ declare module "@std/yaml" {
     options?: { readonly schema?: "core" | "default" | "failsafe" | "json" },
   ): unknown;
 }
+
+declare module "@std/async/delay" {
+  /** Resolves after some milliseconds, or rejects when the signal aborts. */
+  export function delay(
+    ms: number,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<void>;
+}

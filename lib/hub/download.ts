@@ -1,5 +1,7 @@
+import { delay } from "@std/async/delay";
+import { fileFault } from "../pypi/install_error.ts";
 import { hasContent } from "./repository_cache.ts";
-import { delay, HubError, type Patience } from "./requests.ts";
+import { HubError, type Patience } from "./requests.ts";
 
 /** Content of a file to download. */
 export interface Content {
@@ -61,7 +63,7 @@ export async function download(
 
 /**
  * Appends the missing bytes to a partial file, or writes it anew if the server
- * gives all of them; reconnects as long as they arrive fast enough.
+ * gives all of them; reconnects as long as more of them arrive.
  *
  * @returns Whether the partial file has content of an earlier attempt.
  */
@@ -77,7 +79,6 @@ async function receive(
   });
   let { size } = await Deno.stat(partial);
   let resumed = size > 0;
-  let pace = new Pace(patience);
   /** Most bytes that the file has had: a server that always starts over brings no more. */
   let most = size;
   for (let failures = 0; size < content.size;) {
@@ -96,7 +97,6 @@ async function receive(
           onBytes(size += chunk.length);
           signal?.throwIfAborted();
           if (size > content.size) return resumed;
-          pace.add(chunk.length);
         }
       } finally {
         await reader.cancel().catch(() => {});
@@ -104,10 +104,9 @@ async function receive(
       if (size < content.size) throw new Error("the connection was closed");
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof HubError || isFileError(error)) throw error;
-      failures = pace.isKept && size > most ? 1 : failures + 1;
+      if (error instanceof HubError || fileFault(error)) throw error;
+      failures = size > most ? 1 : failures + 1;
       most = Math.max(most, size);
-      pace = new Pace(patience);
       if (failures > patience.retries) {
         throw new HubError(
           "unreachable",
@@ -118,47 +117,10 @@ async function receive(
           { cause: error },
         );
       }
-      await delay(patience.pause * 2 ** (failures - 1), signal);
+      await delay(patience.pause * 2 ** (failures - 1), { signal });
     }
   }
   return resumed;
-}
-
-/** Bytes per second since the last failure of a download. */
-class Pace {
-  readonly #patience: Patience;
-  readonly #start = performance.now();
-  /** Start of the current window in which the rate is checked, and the bytes received in it. */
-  #from = this.#start;
-  #bytes = 0;
-  #all = 0;
-
-  constructor(patience: Patience) {
-    this.#patience = patience;
-  }
-
-  /** @throws {Error} If too few bytes arrived in a window. */
-  add(bytes: number): void {
-    const { silence, rate } = this.#patience;
-    const now = performance.now();
-    this.#bytes += bytes;
-    this.#all += bytes;
-    if (now - this.#from < silence) return;
-    if (!this.#suffices(this.#bytes, now - this.#from)) {
-      throw new Error(`fewer than ${rate} bytes per second arrive`);
-    }
-    this.#from = now;
-    this.#bytes = 0;
-  }
-
-  /** Whether the mean rate since the start, pauses included, is high enough. */
-  get isKept(): boolean {
-    return this.#suffices(this.#all, performance.now() - this.#start);
-  }
-
-  #suffices(bytes: number, milliseconds: number): boolean {
-    return bytes > 0 && bytes * 1000 >= this.#patience.rate * milliseconds;
-  }
 }
 
 async function next(
@@ -183,11 +145,4 @@ async function writeAll(file: Deno.FsFile, chunk: Uint8Array): Promise<void> {
   for (let done = 0; done < chunk.length;) {
     done += await file.write(chunk.subarray(done));
   }
-}
-
-function isFileError(error: unknown): boolean {
-  return typeof (error as { code?: unknown }).code === "string" &&
-    /^E(NOSPC|DQUOT|ACCES|PERM|ROFS|IO)$/.test(
-      (error as { code: string }).code,
-    );
 }

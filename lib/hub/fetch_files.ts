@@ -1,4 +1,4 @@
-import { type Content, download } from "./download.ts";
+import { download } from "./download.ts";
 import { HubApi } from "./hub_api.ts";
 import {
   isCommit,
@@ -183,18 +183,25 @@ async function fetchMissing(
   const files = new Map<string, string>();
   let before = 0;
   for (const [path, content] of contents) {
-    const file = await fetchContent(
-      cache,
-      content,
-      commit,
-      path,
-      (file) =>
-        download(content, file, {
-          patience,
-          signal,
-          onBytes: (bytes) => onProgress?.(before + bytes, total),
-        }),
-    );
+    const { hash } = content;
+    using _lock = await cache.lock(hash);
+    // Another process may have fetched it meanwhile.
+    let file = await cache.take(hash, commit, path);
+    if (file === undefined) {
+      await download(content, cache.blob(hash), {
+        patience,
+        signal,
+        onBytes: (bytes) => onProgress?.(before + bytes, total),
+      });
+      file = await cache.take(hash, commit, path);
+    }
+    if (file === undefined) {
+      throw new HubError(
+        "damaged",
+        `The file ${content.title} changed in the hub's cache while it was fetched`,
+        "Try again; if it fails again, check the disk of the cache",
+      );
+    }
     files.set(path, file);
     before += content.size;
     onProgress?.(before, total);
@@ -205,27 +212,6 @@ async function fetchMissing(
   await cache.setCommit(revision, commit);
   const title = titleOf(request, commit, known ? "cache" : "hub");
   return { commit, files, title };
-}
-
-/** Fetches a content unless it is in the cache, or another process fetches it meanwhile; returns the file. */
-async function fetchContent(
-  cache: RepositoryCache,
-  { hash, title }: Content,
-  commit: string,
-  path: string,
-  fetch: (file: string) => Promise<void>,
-): Promise<string> {
-  using _lock = await cache.lock(hash);
-  const cached = await cache.take(hash, commit, path);
-  if (cached !== undefined) return cached;
-  await fetch(cache.blob(hash));
-  const file = await cache.take(hash, commit, path);
-  if (file !== undefined) return file;
-  throw new HubError(
-    "damaged",
-    `The file ${title} changed in the hub's cache while it was fetched`,
-    "Try again; if it fails again, check the disk of the cache",
-  );
 }
 
 function damaged(title: string, { cache }: HubSettings): HubError {

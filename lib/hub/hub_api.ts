@@ -94,9 +94,7 @@ export class HubApi {
         }
       }
     } catch (error) {
-      throw isNotFound(error)
-        ? this.#noCommit(commit, error)
-        : this.#explain(error);
+      throw this.#explain(error, commit);
     }
     return paths;
   }
@@ -115,9 +113,7 @@ export class HubApi {
     try {
       infos = await pathsInfo({ ...this.#access, paths, revision: commit });
     } catch (error) {
-      throw isNotFound(error)
-        ? this.#noCommit(commit, error)
-        : this.#explain(error);
+      throw this.#explain(error, commit);
     }
     const present = new Map(
       infos.filter(({ type, path }) => type === "file" && paths.includes(path))
@@ -170,8 +166,17 @@ export class HubApi {
     };
   }
 
-  /** Converts what the library throws if an answer is not one of the hub; returns other errors unchanged. */
-  #explain(error: unknown): unknown {
+  /** Converts what the library throws if there is no such commit, or an answer is not one of the hub; returns other errors unchanged. */
+  #explain(error: unknown, commit?: string): unknown {
+    if (commit !== undefined && isNotFound(error)) {
+      const { type, name } = this.#repository;
+      return new HubError(
+        "not-found",
+        `The hub at ${this.#endpoint} has no commit ${commit} of "${name}"`,
+        `Check the name and the commit; for a branch that was rewritten, delete what the cache has of it: hf cache rm ${type}/${name}`,
+        { cause: error },
+      );
+    }
     const isInvalid = error instanceof SyntaxError ||
       error instanceof TypeError ||
       error instanceof Error && error.message.startsWith("malformed response");
@@ -185,15 +190,6 @@ export class HubApi {
       "damaged",
       `The hub at ${this.#endpoint} ${what}`,
       "Check that HF_ENDPOINT is the address of a hub",
-    );
-  }
-
-  #noCommit(commit: string, cause: unknown): HubError {
-    return new HubError(
-      "not-found",
-      `The hub at ${this.#endpoint} has no commit ${commit} of "${this.#repository.name}"`,
-      `Check the name and the commit; for a branch that was rewritten, delete what the cache has of it: hf cache rm ${this.#repository.type}/${this.#repository.name}`,
-      { cause },
     );
   }
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
+import { fileFault } from "../pypi/install_error.ts";
 
 /** A repository of the hub. */
 export interface Repository {
@@ -47,25 +48,26 @@ export class RepositoryCache {
   /** Commit of a revision when it was last fetched. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
-    const commit = (await readIfThere(this.#ref(revision)))?.trim() ?? "";
+    const commit = (await readIfThere(this.#path("refs", revision)))?.trim() ??
+      "";
     return isCommit(commit) ? commit : undefined;
   }
 
   /** Records the commit of a revision. */
   async setCommit(revision: string, commit: string): Promise<void> {
     if (isCommit(revision)) return;
-    await this.#write(this.#ref(revision), commit);
+    await this.#write(this.#path("refs", revision), commit);
   }
 
   /** Paths of all files of a commit; undefined if they are unknown. */
   async listing(commit: string): Promise<readonly string[] | undefined> {
-    const text = await readIfThere(this.#listing(commit));
+    const text = await readIfThere(this.#path(".listing", commit));
     return text === undefined ? undefined : JSON.parse(text);
   }
 
   /** Records the paths of all files of a commit. */
   async setListing(commit: string, paths: readonly string[]): Promise<void> {
-    await this.#write(this.#listing(commit), JSON.stringify(paths));
+    await this.#write(this.#path(".listing", commit), JSON.stringify(paths));
   }
 
   /** Path of a commit's file; false if the commit does not have the file, undefined if that is unknown. */
@@ -73,25 +75,20 @@ export class RepositoryCache {
     commit: string,
     path: string,
   ): Promise<string | false | undefined> {
-    const file = this.#snapshot(commit, path);
+    const file = this.#path("snapshots", commit, path);
     if (await exists(file)) return file;
-    if (await exists(this.#absence(commit, path))) return false;
+    if (await exists(this.#path(".no_exist", commit, path))) return false;
     return undefined;
   }
 
   /** Records that a commit does not have a file. */
   async setAbsent(commit: string, path: string): Promise<void> {
-    await this.#write(this.#absence(commit, path), "");
-  }
-
-  /** Path of a file of a commit. */
-  #snapshot(commit: string, path: string): string {
-    return join(this.#folder, "snapshots", commit, path);
+    await this.#write(this.#path(".no_exist", commit, path), "");
   }
 
   /** Path of the content with this hash. */
   blob(etag: string): string {
-    return join(this.#folder, "blobs", etag);
+    return this.#path("blobs", etag);
   }
 
   /**
@@ -106,7 +103,7 @@ export class RepositoryCache {
   ): Promise<"right" | "wrong" | "unknown"> {
     const record = await this.#record(commit, path);
     const hash = record?.hash ??
-      await blobName(this.#snapshot(commit, path));
+      await blobName(this.#path("snapshots", commit, path));
     if (hash === undefined) return "unknown";
     return await this.#verify(commit, path, hash, record) ? "right" : "wrong";
   }
@@ -126,7 +123,7 @@ export class RepositoryCache {
     path: string,
   ): Promise<string | undefined> {
     const blob = this.blob(hash);
-    const file = this.#snapshot(commit, path);
+    const file = this.#path("snapshots", commit, path);
     await Deno.mkdir(dirname(blob), { recursive: true });
     await Deno.mkdir(dirname(file), { recursive: true });
     const record = await this.#record(commit, path);
@@ -153,7 +150,7 @@ export class RepositoryCache {
     hash: string,
     record: Verified | undefined,
   ): Promise<boolean> {
-    const file = this.#snapshot(commit, path);
+    const file = this.#path("snapshots", commit, path);
     const at = this.#now();
     const before = await Deno.stat(file);
     const same = metadata(before);
@@ -165,17 +162,17 @@ export class RepositoryCache {
     const settled = changed + TICK <= at;
     const line = settled ? `${hash} ${same}` : hash;
     try {
-      await this.#write(this.#verified(commit, path), line);
+      await this.#write(this.#path(".verified", commit, path), line);
     } catch (error) {
       // The cache may be read-only, or full: the file is read again next time.
-      if (!isUnwritable(error)) throw error;
+      if (fileFault(error) === undefined) throw error;
     }
     return true;
   }
 
   /** The hash of a file and its metadata when it was last verified. */
   async #record(commit: string, path: string): Promise<Verified | undefined> {
-    const text = await readIfThere(this.#verified(commit, path));
+    const text = await readIfThere(this.#path(".verified", commit, path));
     const [hash = "", ...rest] = text?.split(" ") ?? [];
     return isHash(hash) ? { hash, metadata: rest.join(" ") } : undefined;
   }
@@ -204,20 +201,8 @@ export class RepositoryCache {
     return file;
   }
 
-  #ref(revision: string): string {
-    return join(this.#folder, "refs", revision);
-  }
-
-  #absence(commit: string, path: string): string {
-    return join(this.#folder, ".no_exist", commit, path);
-  }
-
-  #listing(commit: string): string {
-    return join(this.#folder, ".listing", commit);
-  }
-
-  #verified(commit: string, path: string): string {
-    return join(this.#folder, ".verified", commit, path);
+  #path(...parts: string[]): string {
+    return join(this.#folder, ...parts);
   }
 }
 
@@ -270,13 +255,6 @@ async function readIfThere(path: string): Promise<string | undefined> {
     if (isAbsent(error)) return undefined;
     throw error;
   }
-}
-
-/** True if a folder cannot be written to, or its disk is full. */
-function isUnwritable(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
-  return typeof code === "string" &&
-    /^E(ACCES|PERM|ROFS|NOSPC|DQUOT)$/.test(code);
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,3 +1,5 @@
+import { delay } from "@std/async/delay";
+import { fileFault } from "../pypi/install_error.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** Cause of a {@linkcode HubError}. */
@@ -27,30 +29,20 @@ export class HubError extends Error {
 
 /** Converts file system errors (disk full, no permission) to a {@linkcode HubError}; returns other errors unchanged. */
 export function explainFileError(error: unknown, folder: string): unknown {
-  switch ((error as { code?: unknown } | null)?.code) {
-    case "ENOSPC":
-    case "EDQUOT":
-      return new HubError(
-        "disk-full",
-        `No space left on the disk of the hub's cache "${folder}"`,
-        "Free some space (`hf cache ls` lists the cache), or set HF_HUB_CACHE to a folder on another disk",
-        { cause: error },
-      );
-    case "EACCES":
-    case "EPERM":
-    case "EROFS":
-    case "ENOTDIR":
-      return new HubError(
-        "not-writable",
-        `Cannot write to the hub's cache "${folder}": ${
-          (error as Error).message
-        }`,
-        "Make the folder writable, or set HF_HUB_CACHE to another folder",
-        { cause: error },
-      );
-    default:
-      return error;
-  }
+  const fault = fileFault(error);
+  if (fault === undefined) return error;
+  const [problem, remedy] = fault === "disk-full"
+    ? [
+      `No space left on the disk of the hub's cache "${folder}"`,
+      "Free some space (`hf cache ls` lists the cache), or set HF_HUB_CACHE to a folder on another disk",
+    ]
+    : [
+      `Cannot write to the hub's cache "${folder}": ${
+        (error as Error).message
+      }`,
+      "Make the folder writable, or set HF_HUB_CACHE to another folder",
+    ];
+  return new HubError(fault, problem, remedy, { cause: error });
 }
 
 /** Retries and limits of requests to the hub. */
@@ -61,8 +53,6 @@ export interface Patience {
   readonly pause: number;
   /** Milliseconds without data after which a connection is abandoned; a whole answer of the API must arrive within them. */
   readonly silence: number;
-  /** Bytes per second that a download must reach on average, else it counts as failed. */
-  readonly rate: number;
 }
 
 /** Gives up after about one minute if the hub refuses connections, and after about four minutes if it does not respond. */
@@ -70,7 +60,6 @@ export const PATIENCE: Patience = {
   retries: 6,
   pause: 1000,
   silence: 30_000,
-  rate: 1000,
 };
 
 /** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
@@ -111,7 +100,7 @@ export function hubFetch(
         signal?.throwIfAborted();
         if (error instanceof HubError) throw error;
         if (last || isFinal(error)) throw unreachable(endpoint, error);
-        await delay(pause, signal);
+        await delay(pause, { signal });
         continue;
       }
       const { status } = response;
@@ -130,7 +119,7 @@ export function hubFetch(
         throw busy(response, attempt + 1, asked);
       }
       // The hub may ask for 0 seconds, or for a date in the past.
-      await delay(Math.max(asked ?? 0, pause), signal);
+      await delay(Math.max(asked ?? 0, pause), { signal });
     }
   };
 }
@@ -192,24 +181,6 @@ function retryAfter({ headers }: Response): number | undefined {
     ? Number(value) * 1000
     : Date.parse(value) - Date.now();
   return Number.isNaN(milliseconds) ? undefined : milliseconds;
-}
-
-/** Waits until the time has passed or the signal aborts. */
-export function delay(
-  milliseconds: number,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal!.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
 }
 
 function unreachable(endpoint: string, cause: unknown): HubError {

@@ -44,22 +44,28 @@ export function throwIfInterrupted(signal: AbortSignal | undefined): void {
   }
 }
 
+/** Whether an error says that a disk is full, or that a folder cannot be written to; undefined for other errors. */
+export function fileFault(
+  error: unknown,
+): "disk-full" | "not-writable" | undefined {
+  const code = String((error as { code?: unknown } | null)?.code);
+  return /^(ENOSPC|EDQUOT)$/.test(code)
+    ? "disk-full"
+    : /^(EACCES|EPERM|EROFS|ENOTDIR)$/.test(code)
+    ? "not-writable"
+    : undefined;
+}
+
 /** Turns a full disk or a missing permission into an {@linkcode InstallError}; returns any other error unchanged. */
 export function explainFileError(error: unknown, folder: string): unknown {
-  const code = (error as { code?: unknown } | null)?.code;
-  if (code === "ENOSPC" || code === "EDQUOT") return diskFull(folder, error);
-  if (
-    code === "EACCES" || code === "EPERM" || code === "EROFS" ||
-    code === "ENOTDIR"
-  ) {
-    return new InstallError(
-      "not-writable",
-      `Cannot write to "${folder}" (${code})`,
-      "Make the folder writable, or set DYLORA_CACHE to another folder",
-      { cause: error },
-    );
-  }
-  return error;
+  const fault = fileFault(error);
+  if (fault !== "not-writable") return fault ? diskFull(folder, error) : error;
+  return new InstallError(
+    fault,
+    `Cannot write to "${folder}" (${(error as { code: string }).code})`,
+    "Make the folder writable, or set DYLORA_CACHE to another folder",
+    { cause: error },
+  );
 }
 
 /** The error of a disk that has no space left. */

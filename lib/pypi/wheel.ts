@@ -27,12 +27,6 @@ interface UnpackOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Maximum ratio of unpacked to packed size. Libraries have about 4, weights less than 2. */
-const MAX_RATIO = 100;
-
-/** Unpacked bytes up to which the ratio of a file is not checked. */
-const UNCHECKED_SIZE = 50 << 20;
-
 /**
  * Extracts files of a wheel as streams, so that large ones need not fit into
  * memory. Verifies checksums and syncs every file to disk.
@@ -55,14 +49,6 @@ export async function unpackWheel(
       if (entry.symlink || !isInside(entry.filename)) {
         throw new TypeError(
           `"${entry.filename}" points outside of the target folder`,
-        );
-      }
-      if (
-        entry.uncompressedSize > UNCHECKED_SIZE &&
-        entry.uncompressedSize > MAX_RATIO * entry.compressedSize
-      ) {
-        throw new TypeError(
-          `"${entry.filename}" would unpack ${entry.compressedSize} bytes to ${entry.uncompressedSize}, more than ${MAX_RATIO} times as many`,
         );
       }
       const file = await unpackEntry(entry, folder, (bytes) => {
@@ -107,11 +93,6 @@ async function unpackEntry(
   const output = new WritableStream<Uint8Array>({
     async write(chunk) {
       try {
-        if (bytes + chunk.length > entry.uncompressedSize) {
-          throw new TypeError(
-            `"${entry.filename}" has more than the announced ${entry.uncompressedSize} bytes`,
-          );
-        }
         hash.update(chunk);
         for (let done = 0; done < chunk.length;) {
           done += await file.write(chunk.subarray(done));

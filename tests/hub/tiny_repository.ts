@@ -29,7 +29,6 @@ export const patience: Patience = {
   retries: 3,
   pause: 5,
   silence: 2000,
-  rate: 1000,
 };
 
 /** Calls a function with a hub and an empty cache. */

@@ -107,30 +107,24 @@ for (const path of ["/revision/", "/paths-info/"]) {
 }
 
 Deno.test(
-  "fetchFiles() gives up on a download that comes byte by byte, on one connection or on many",
+  "fetchFiles() gives up on a download that starts over with each connection",
   withHub([model], async (hub, settings) => {
-    const byte = weights.slice(0, 1);
-    for (
-      const answer of [
-        () => new Response(drip(byte, 50)),
-        () => new Response(byte),
-      ]
-    ) {
-      hub.breakWith(({ host }) => host === "cdn" ? answer() : undefined);
-      const time = await timeOf(() =>
-        assertHubError(
-          () =>
-            fetchFiles(request, {
-              settings,
-              patience: { ...hurried, pause: 20 },
-            }),
-          "unreachable",
-          /stopped after \d+ of 300000 bytes: (fewer than 1000 bytes per second arrive|the connection was closed)/,
-          /resume/,
-        )
-      );
-      assert(time < 10_000, `${time} ms`);
-    }
+    hub.breakWith(({ host }) =>
+      host === "cdn" ? new Response(weights.slice(0, 1)) : undefined
+    );
+    const time = await timeOf(() =>
+      assertHubError(
+        () =>
+          fetchFiles(request, {
+            settings,
+            patience: { ...hurried, pause: 20 },
+          }),
+        "unreachable",
+        /stopped after \d+ of 300000 bytes: the connection was closed/,
+        /resume/,
+      )
+    );
+    assert(time < 10_000, `${time} ms`);
   }),
 );
 
