@@ -35,13 +35,14 @@ export const tinyEncoders: readonly string[] = Array.from(
 /** Names of all references: of every tiny encoder, and of its variants. */
 export const referenceNames = [...tinyEncoders, ...Object.keys(variants)];
 
-export function openReference(name: string): Reference {
+/** @param changes Other values of its configuration, with which the figures do not agree */
+export function openReference(name: string, changes: object = {}): Reference {
   const { folder, config } = variants[name] ?? { folder: name, config: {} };
   const hub = JSON.parse(
     Deno.readTextFileSync(fixture(`tiny-${folder}/config.json`)),
   );
   return {
-    model: parseModel(JSON.stringify({ ...hub, ...config })),
+    model: parseModel(JSON.stringify({ ...hub, ...config, ...changes })),
     file: SafetensorsFile.open(fixture(`tiny-${folder}/model.safetensors`)),
     figures: SafetensorsFile.open(fixture(`references/${name}.safetensors`)),
   };

@@ -31,6 +31,7 @@ import {
   dyloraObjective,
   loraObjective,
   matryoshkaObjective,
+  ONE_LAYER,
   queryAndValue,
 } from "../tiny_task.ts";
 
@@ -262,7 +263,7 @@ function tinyTraining(
   maxRank: number,
   architecture: "bert" | "roberta" = "roberta",
 ) {
-  const reference = openReference(architecture);
+  const reference = openReference(architecture, ONE_LAYER);
   const { file, model } = reference;
   const classifier = loadClassifier(file, model, 2, queryAndValue(maxRank));
   return {

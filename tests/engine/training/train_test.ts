@@ -33,7 +33,8 @@ import {
 } from "../tiny_task.ts";
 
 const quiet: TrainingHooks = { report: () => {} };
-const examples = tinyExamples(84);
+/** Ten batches, and those with a smaller one at the end, whose step is traced by itself. */
+const [examples, ragged] = [tinyExamples(80), tinyExamples(84)] as const;
 
 for (
   const [name, options] of Object.entries({
@@ -50,11 +51,10 @@ for (
     },
   })
 ) {
-  Deno.test(`train() gives the same bits twice, and when it was interrupted, ${name}`, async () => {
+  Deno.test(`train() gives the same bits whole and interrupted twice, ${name}`, async () => {
     const { classifier, initial } = tinyClassifier();
-    const whole = await train(classifier, initial, examples, options, quiet);
-    const again = await train(classifier, initial, examples, options, quiet);
-    assertSameBits(again.values, whole.values);
+    const given = options.accumulation > 1 ? ragged : examples;
+    const whole = await train(classifier, initial, given, options, quiet);
 
     const folder = await Deno.makeTempDir();
     const path = join(folder, "training.safetensors");
@@ -64,7 +64,7 @@ for (
       let saves = 0;
       await assertRejects(
         () =>
-          train(classifier, initial, examples, options, {
+          train(classifier, initial, given, options, {
             ...quiet,
             resume,
             signal: interrupt.signal,
@@ -83,7 +83,7 @@ for (
       resume = loadCheckpoint(path, classifier.layout.size);
       assert(resume!.progress.step > before);
     }
-    const resumed = await train(classifier, initial, examples, options, {
+    const resumed = await train(classifier, initial, given, options, {
       ...quiet,
       resume,
     });
@@ -165,7 +165,7 @@ Deno.test("train() counts seconds and steps of all attempts", async () => {
   const steps = stepMilliseconds.reduce((sum, it) => sum + it, 0);
   assert(progress.seconds * 1000 >= steps && steps > 0);
 
-  // As if the first attempt had been slow: 20 of 33 steps took 5 s each.
+  // As if the first attempt had been slow: 20 of 30 steps took 5 s each.
   progress.seconds = 100;
   stepMilliseconds.fill(5000);
   const stopwatch = new Stopwatch();
@@ -188,12 +188,12 @@ Deno.test("train() counts tokens with and without padding, and the operations of
     classifier,
     initial,
     examples,
-    { ...tinyOptions, epochs: 2, batchSize: 84 },
+    { ...tinyOptions, epochs: 2, batchSize: 80 },
     quiet,
   );
   assertEquals(tokens, 2 * offsets.at(-1)!);
-  assertEquals(paddedTokens, 2 * 84 * seq);
-  assertEquals(flops, 2 * trainingFlops(classifier, [84, seq]));
+  assertEquals(paddedTokens, 2 * 80 * seq);
+  assertEquals(flops, 2 * trainingFlops(classifier, [80, seq]));
 });
 
 Deno.test("train() with every example padded to one length takes the same steps, but computes the padding", async () => {
@@ -201,7 +201,7 @@ Deno.test("train() with every example padded to one length takes the same steps,
   const options = {
     ...tinyOptions,
     epochs: 3,
-    batchSize: 84,
+    batchSize: 80,
     dropout: false,
     warmupRatio: 0,
   };
@@ -215,9 +215,9 @@ Deno.test("train() with every example padded to one length takes the same steps,
   );
   // The mean of three steps; sums over more positions are rounded otherwise.
   assertClose([padded.losses[0]!.loss], [plain.losses[0]!.loss], 1e-4, "loss");
-  assertEquals(padded.paddedTokens, 3 * 84 * 30);
+  assertEquals(padded.paddedTokens, 3 * 80 * 30);
   assertEquals(padded.tokens, plain.tokens);
-  assertEquals(padded.flops, 3 * trainingFlops(classifier, [84, 30]));
+  assertEquals(padded.flops, 3 * trainingFlops(classifier, [80, 30]));
 });
 
 Deno.test("train() gives different bits for different seeds", async () => {
@@ -262,7 +262,7 @@ Deno.test("train() reports loss, learning rate, rank and speed", async () => {
   const { losses, steps } = await train(
     classifier,
     initial,
-    examples,
+    ragged,
     tinyOptions,
     {
       report: (report) => {
