@@ -254,12 +254,6 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
       `The stage left the folder "${empty}" in its output empty, but only files are part of an artifact; the task must write a file in it or remove it`,
     );
   }
-  const unusual = paths.find((path) => path.includes("\\"));
-  if (unusual !== undefined) {
-    throw new StageFailure(
-      `The stage wrote "${unusual}", but names with a backslash mean folders on some systems; the task must choose another name`,
-    );
-  }
   const missing = stage.declaration.output.files
     .filter((path) => !paths.includes(path));
   if (missing.length > 0) {

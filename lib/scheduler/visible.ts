@@ -4,11 +4,11 @@ import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
 import { digest } from "../store/digest.ts";
 import {
   entriesOf,
-  exchange,
   EXDEV,
   isMissing,
   osError,
   removeFolder,
+  renameIfThere,
   syncFolder,
   syncTree,
   temporarySuffix,
@@ -97,7 +97,7 @@ export async function makeVisible(
   const folder = visibleFolder(settings.out, pipeline, stage);
   using _lock = await lockFile(lockPath(folder, store), { signal });
   const copy = store.path("incoming", digest(folder));
-  const beside = replacedFolder(folder);
+  const former = formerFolder(folder);
   try {
     if (fresh === undefined) {
       // An earlier process may have been killed while it copied.
@@ -108,24 +108,30 @@ export async function makeVisible(
       }
       setModes(copy);
     }
-    await keepForeign(beside, context, stage, onKept);
-    removeFolder(beside);
-    move(fresh ?? copy, beside);
+    await keepForeign(former, context, stage, onKept);
+    removeFolder(former);
+    syncTree(fresh ?? copy);
     await keepForeign(folder, context, stage, onKept);
-    replaceFolder(folder, beside);
+    renameIfThere(folder, former);
+    try {
+      move(fresh ?? copy, folder);
+    } catch (error) {
+      renameIfThere(former, folder);
+      throw error;
+    }
   } finally {
     removeFolder(copy);
-    removeFolder(beside);
+    removeFolder(former);
   }
 }
 
-/** Path beside a visible folder for the next or the former one, while it is replaced. */
-function replacedFolder(folder: string): string {
+/** Path beside a visible folder of what was there, while it is replaced. */
+function formerFolder(folder: string): string {
   return join(dirname(folder), `.${basename(folder)}.replaced`);
 }
 
 /** Matches the names of such folders, and the id of the stage in them. */
-const REPLACED = /^\.(.+)\.replaced$/;
+const FORMER = /^\.(.+)\.replaced$/;
 
 /** Clears what killed processes left beside the visible folders of a pipeline. */
 export async function sweepVisible(
@@ -134,13 +140,13 @@ export async function sweepVisible(
 ): Promise<void> {
   const { graph: { pipeline }, settings: { out }, store } = context;
   for (const { name } of entriesOf(join(out, pipeline))) {
-    const [, id] = REPLACED.exec(name) ?? [];
+    const [, id] = FORMER.exec(name) ?? [];
     if (id === undefined) continue;
     const folder = visibleFolder(out, pipeline, { id });
     using lock = tryLockFile(lockPath(folder, store));
     if (lock === undefined) continue;
-    await keepForeign(replacedFolder(folder), context, { id }, onKept);
-    removeFolder(replacedFolder(folder));
+    await keepForeign(formerFolder(folder), context, { id }, onKept);
+    removeFolder(formerFolder(folder));
   }
 }
 
@@ -167,17 +173,22 @@ export function setModes(folder: string): void {
   }
 }
 
-/** Moves a folder, flushed to the disk; to another disk, it is copied. */
+/** Moves a folder; to another disk, it is copied, as a whole or not at all. */
 function move(from: string, to: string): void {
-  syncTree(from);
   Deno.mkdirSync(dirname(to), { recursive: true });
   try {
     Deno.renameSync(from, to);
   } catch (error) {
     if (osError(error) !== EXDEV) throw error;
-    copyFolder(from, to);
-    syncTree(to);
+    try {
+      copyFolder(from, to);
+      syncTree(to);
+    } catch (error) {
+      removeFolder(to);
+      throw error;
+    }
   }
+  syncFolder(dirname(to));
 }
 
 function copyFolder(from: string, to: string): void {
@@ -187,15 +198,6 @@ function copyFolder(from: string, to: string): void {
     if (isDirectory) copyFolder(member, copy);
     else Deno.copyFileSync(member, copy);
   }
-}
-
-/** Puts a folder in place of another on the same disk, which, where the system can swap them, is then at its path. */
-export function replaceFolder(folder: string, fresh: string): void {
-  if (!exchange(fresh, folder)) {
-    removeFolder(folder);
-    Deno.renameSync(fresh, folder);
-  }
-  syncFolder(dirname(folder));
 }
 
 /** Moves what is at a path to `_kept` if it holds anything that the cache has not written for the stage. */

@@ -90,18 +90,21 @@ Deno.test(
 );
 
 Deno.test(
-  "run() leaves no part of an output beside it if the disk of the outputs is full",
+  "run() leaves the former output and no part of the next one if the disk of the outputs is full",
   { ignore },
   async () => {
     using project = new TestProject();
     using disk = new SmallDisk(1_000_000);
-    project.task("big", "return 'x'.repeat(2_000_000);");
+    project.task("make", "return 'x'.repeat(params.size);");
     Deno.mkdirSync(project.path("out"));
     Deno.symlinkSync(disk.path, project.path("out/test"));
-    for (let i = 0; i < 2; i++) {
-      const { summary } = await project.run({ big: { task: "big" } });
-      assertEquals(summary.failed, 1);
-      assertEquals([...Deno.readDirSync(disk.path)], []);
+    for (const size of [1000, 2_000_000, 2_000_000]) {
+      const stages = { make: { task: "make", params: { size } } };
+      const { summary } = await project.run(stages);
+      assertEquals(summary.failed, size > 1000 ? 1 : 0);
+      const names = [...Deno.readDirSync(disk.path)].map(({ name }) => name);
+      assertEquals(names, ["make"]);
+      assertEquals(project.read("out/test/make/out.txt").length, 1000);
     }
   },
 );

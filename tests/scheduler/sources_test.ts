@@ -90,21 +90,6 @@ Deno.test("run() discards a result when a file was in its source folder only whi
   );
 });
 
-Deno.test("run() refuses an output whose name has a backslash, which could not be restored everywhere", async () => {
-  using project = new TestProject();
-  project.task(
-    "writer",
-    "Deno.writeTextFileSync(stage.output + '/a\\\\b', ''); return 1;",
-  );
-  const { summary, events } = await project.run({ writer: { task: "writer" } });
-  assertEquals(summary.failed, 1);
-  const failed = events.find((event) => event.type === "failed");
-  assertMatch(
-    failed?.type === "failed" ? failed.message : "",
-    /The stage wrote "a\\b", but names with a backslash/,
-  );
-});
-
 Deno.test("run() fails a stage that leaves an empty folder in its output, which could not be restored", async () => {
   using project = new TestProject();
   project.task("empty", "Deno.mkdirSync(stage.output + '/logs'); return 1;");
