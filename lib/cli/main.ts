@@ -55,7 +55,7 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(await command.help?.(parsed) ?? helpOf(command));
     return EXIT.success;
   }
-  return await command.run(parsed, COMMANDS);
+  return await command.run(parsed, COMMANDS) ?? EXIT.success;
 }
 
 /** Prints an error; returns its exit code. */

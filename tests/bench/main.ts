@@ -46,7 +46,9 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     throw new UsageError(`Unknown benchmark "${name}"\n${usage}`);
   }
   const given = await readArguments(command, args);
-  if (!given.has("help")) return await command.run(given, {});
+  if (!given.has("help")) {
+    return await command.run(given, {}) ?? EXIT.success;
+  }
   console.log(helpOf(command));
   return EXIT.success;
 }

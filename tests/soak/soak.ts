@@ -18,7 +18,6 @@ import {
   type Usage,
   UsageError,
 } from "../../lib/cli/arguments/arguments.ts";
-import { HELP } from "../../lib/cli/arguments/options.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { impossibleFaults, possibleFaults, type Site } from "./faults.ts";
 import { fuzzParsers } from "./fuzz.ts";
@@ -55,7 +54,6 @@ const usage: Usage = {
       description:
         "Rounds alone, with those faults whose name contains the text",
     },
-    HELP,
   ],
   examples: [
     ["", "The whole soak, some hours"],

@@ -35,12 +35,6 @@ export function projectTasks(): (readonly [name: string, summary: string])[] {
   );
 }
 
-export const HELP: Option = {
-  name: "help",
-  short: "h",
-  description: "Show this help",
-};
-
 export const JSON_LINES: Option = {
   name: "json",
   description: "Print JSON, one object per line",

@@ -19,7 +19,6 @@ import {
 } from "../arguments/arguments.ts";
 import {
   CACHE_LIMIT,
-  HELP,
   JSON_LINES,
   OUT,
   outOf,
@@ -30,7 +29,10 @@ import { bytes, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
 const ACTIONS: Readonly<
-  Record<string, (store: Store, args: Arguments) => number | Promise<number>>
+  Record<
+    string,
+    (store: Store, args: Arguments) => void | Promise<number | void>
+  >
 > = {
   ls,
   du,
@@ -56,7 +58,6 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
     },
     OUT,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["ls", "List the results"],
@@ -86,11 +87,10 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
   },
 };
 
-function ls(store: Store, args: Arguments): number {
+function ls(store: Store, args: Arguments): void {
   for (const result of listResults(store)) {
     writeLine(args, result, resultLine(result));
   }
-  return EXIT.success;
 }
 
 function resultLine(result: Listed): string {
@@ -104,7 +104,7 @@ function resultLine(result: Listed): string {
   ].join("  ");
 }
 
-function du(store: Store, args: Arguments): number {
+function du(store: Store, args: Arguments): void {
   const use = diskUse(store);
   const rows: readonly (readonly [number, string])[] = [
     [use.blobs, `contents of ${count(use.results, "result")}`],
@@ -116,7 +116,6 @@ function du(store: Store, args: Arguments): number {
     `${bytes(size).padStart(8)}  ${what}`
   );
   writeLine(args, use, lines.join("\n"));
-  return EXIT.success;
 }
 
 async function verify(store: Store, args: Arguments): Promise<number> {
@@ -133,7 +132,7 @@ async function verify(store: Store, args: Arguments): Promise<number> {
   return damaged.length > 0 ? EXIT.corrupt : EXIT.success;
 }
 
-async function gc(store: Store, args: Arguments): Promise<number> {
+async function gc(store: Store, args: Arguments): Promise<void> {
   const limit = await sizeOf(args, CACHE_LIMIT.name) ??
     defaultSettings(PROJECT).cacheLimit;
   // What killed runs have left takes space as well.
@@ -145,14 +144,13 @@ async function gc(store: Store, args: Arguments): Promise<number> {
       bytes(done.freed)
     } freed, ${bytes(done.left)} left`;
   writeLine(args, done ?? null, text);
-  return EXIT.success;
 }
 
 async function setPins(
   store: Store,
   args: Arguments,
   pinned: boolean,
-): Promise<number> {
+): Promise<void> {
   const names = args.positionals.slice(1);
   if (names.length === 0) {
     throw new UsageError(
@@ -168,7 +166,6 @@ async function setPins(
     const text = `${key.slice(0, 12)}  ${pinned ? "pinned" : "unpinned"}`;
     writeLine(args, { key, pinned }, text);
   }
-  return EXIT.success;
 }
 
 /** The key of the result that `PIPELINE/STAGE` or the start of a key names. */

@@ -3,14 +3,13 @@ import {
   Arguments,
   type Command,
   type Commands,
-  EXIT,
   type Option,
+  optionsOf,
   tokensOf,
   UsageError,
 } from "../arguments/arguments.ts";
 import { openPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import {
-  HELP,
   outOf,
   PROGRAM,
   PROJECT,
@@ -28,7 +27,7 @@ export const completionCommand: Command = {
   usage: "bash|zsh|fish",
   description:
     `Print a script that makes a shell complete the arguments of "deno task" in this project: commands and their options, and the names of pipelines, stages, parameters and profiles. Completion in other folders and of other deno commands does not change.`,
-  options: [HELP],
+  options: [],
   examples: [
     ["bash >> ~/.bashrc", "Install it for bash"],
     ["zsh >> ~/.zshrc", "Install it for zsh, after compinit"],
@@ -42,7 +41,7 @@ export const completionCommand: Command = {
       for (const { word, about } of await candidates(words, commands)) {
         writeOut(`${word}\t${about.replaceAll(/\s+/g, " ")}\n`);
       }
-      return EXIT.success;
+      return;
     }
     const script = Object.hasOwn(SCRIPTS, shell!) ? SCRIPTS[shell!] : undefined;
     if (script === undefined || words.length > 0) {
@@ -51,7 +50,6 @@ export const completionCommand: Command = {
       );
     }
     writeOut(script(PROJECT, wordsCommand()));
-    return EXIT.success;
   },
 };
 
@@ -61,13 +59,13 @@ export const schemaCommand: Command = {
   usage: "",
   description:
     `Print the JSON Schema of pipeline files, including the parameters of every task, for completion and validation in editors. Save it to a file, and name that file in the first line of a pipeline: # yaml-language-server: $schema=FILE`,
-  options: [TASKS, HELP],
+  options: [TASKS],
   examples: [["> out/pipeline.schema.json", "Write the schema to a file"]],
   positionals: { min: 0, max: 0 },
   run: printSchema,
 };
 
-async function printSchema(args: Arguments): Promise<number> {
+async function printSchema(args: Arguments): Promise<void> {
   const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
     import("../../pipeline/json_schema.ts"),
     import("../../pipeline/load_task.ts"),
@@ -84,7 +82,6 @@ async function printSchema(args: Arguments): Promise<number> {
     ...pipelineJsonSchema(tasks),
   };
   writeOut(`${JSON.stringify(schema, null, 2)}\n`);
-  return EXIT.success;
 }
 
 /** The command to which a script adds the words of a command line. */
@@ -117,12 +114,12 @@ export async function candidates(
   }
   if (!Object.hasOwn(commands, name)) return [];
   const command = await commands[name]!();
-  const line = await readLine(command, before);
+  const line = readLine(command, before);
   if (line.waiting !== undefined) {
     return matching(await valuesOf(line.waiting, line.args, typed));
   }
   const [, long, value] = /^--([^=]+)=(.*)$/s.exec(typed) ?? [];
-  const option = command.options.find((it) => it.name === long);
+  const option = optionsOf(command).find((it) => it.name === long);
   if (option !== undefined) {
     const found = await valuesOf(option, line.args, value!);
     return matching(
@@ -130,28 +127,30 @@ export async function candidates(
     );
   }
   if (typed.startsWith("-")) {
-    return matching(command.options.map(({ name, description }) => ({
-      word: `--${name}`,
-      about: description,
-    })));
+    return matching(
+      optionsOf(command).map(({ name, description }) => ({
+        word: `--${name}`,
+        about: description,
+      })),
+    );
   }
   return matching(await positionalsOf(command, line.args, typed));
 }
 
 /** Parses a line that is incomplete and may be invalid; `waiting` is the option whose value comes next. */
-async function readLine(command: Command, words: readonly string[]) {
+function readLine(command: Command, words: readonly string[]) {
   const positionals: string[] = [];
   const given = new Map<string, string[]>();
   let waiting: Option | undefined;
-  for (const token of await tokensOf(command, words)) {
+  for (const { word, name, option, value } of tokensOf(command, words)) {
     waiting = undefined;
-    if (token.kind === "positional") positionals.push(token.value);
-    if (token.kind !== "option") continue;
-    const { name, value } = token;
-    const option = command.options.find((it) => it.name === name);
+    if (name === undefined) positionals.push(word);
     if (option === undefined) continue;
     if (option.value !== undefined && value === undefined) waiting = option;
-    else given.set(name, [...given.get(name) ?? [], ...value ? [value] : []]);
+    else {
+      const before = given.get(option.name) ?? [];
+      given.set(option.name, value ? [...before, value] : []);
+    }
   }
   return { args: new Arguments(positionals, given), waiting };
 }

@@ -9,7 +9,6 @@ import {
 } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
-  HELP,
   JSON_LINES,
   KEY_OPTIONS,
   outOf,
@@ -36,7 +35,6 @@ The page is served on this machine only (127.0.0.1), at an address with a random
     },
     ...KEY_OPTIONS,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["smoke", "Print the address of the page, and serve it until Ctrl-C"],

@@ -7,12 +7,10 @@ import { relativeIfBelow } from "../../store/paths.ts";
 import {
   type Arguments,
   type Command,
-  EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
 import {
   checkFolder,
-  HELP,
   KEY_OPTIONS,
   PROJECT,
   shortPath,
@@ -47,7 +45,6 @@ STAGE makes an adapter, as trainings do, and has run with the same parameters (-
         "Folder to create (default: named after the stage and the rank, in the current folder)",
     },
     ...KEY_OPTIONS,
-    HELP,
   ],
   examples: [
     ["smoke train-dylora --rank 4", "Export the adapter at rank 4"],
@@ -60,7 +57,7 @@ STAGE makes an adapter, as trainings do, and has run with the same parameters (-
   run: exportAdapter,
 };
 
-async function exportAdapter(args: Arguments): Promise<number> {
+async function exportAdapter(args: Arguments): Promise<void> {
   const rank = args.integer("rank", 1);
   const [, pattern] = args.positionals as [string, string];
   const { stage, model, open } = await adapterStage(args, pattern, ["adapter"]);
@@ -121,5 +118,4 @@ async function exportAdapter(args: Arguments): Promise<number> {
   }
   const at = rank === undefined ? "" : ` at rank ${rank}`;
   console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
-  return EXIT.success;
 }

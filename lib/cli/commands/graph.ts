@@ -3,16 +3,10 @@ import { selectStages } from "../../scheduler/context.ts";
 import {
   type Arguments,
   type Command,
-  EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
-import {
-  GRAPH_OPTIONS,
-  HELP,
-  JSON_LINES,
-  outOf,
-} from "../arguments/options.ts";
+import { GRAPH_OPTIONS, JSON_LINES, outOf } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
 /** `deno task graph`: draws a pipeline. */
@@ -35,7 +29,6 @@ export const graphCommand: Command = {
     },
     ...GRAPH_OPTIONS,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["glue-mini", "Show the stages and their dependencies"],
@@ -46,12 +39,11 @@ export const graphCommand: Command = {
   run: printGraph,
 };
 
-async function printGraph(args: Arguments): Promise<number> {
+async function printGraph(args: Arguments): Promise<void> {
   const { graph, selected } = await openPipeline(args, outOf(args));
   const stages = selectStages(graph, selected);
   const nodes = graphNodes(graph, stages, args.has("expand"));
   writeOut(drawing(graph.pipeline, nodes, args));
-  return EXIT.success;
 }
 
 function drawing(

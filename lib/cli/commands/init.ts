@@ -6,12 +6,11 @@ import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
   type Arguments,
   type Command,
-  EXIT,
   invalidValue,
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
-import { HELP, inWayOf, PROJECT, quoted } from "../arguments/options.ts";
+import { inWayOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
@@ -48,7 +47,6 @@ export const initCommand: Command = {
       short: "f",
       description: "Replace the pipeline file if it exists",
     },
-    HELP,
   ],
   examples: [
     ["reviews.csv", "Write pipelines/reviews.yaml"],
@@ -62,7 +60,7 @@ export const initCommand: Command = {
   run: init,
 };
 
-async function init(args: Arguments): Promise<number> {
+async function init(args: Arguments): Promise<void> {
   const [given] = args.positionals;
   const data = resolve(Deno.cwd(), given!);
   const name = nameFor(args.value("to") ?? given!);
@@ -91,7 +89,6 @@ async function init(args: Arguments): Promise<number> {
       `  deno task pipeline ${command}`,
     ].join("\n")
   }\n`);
-  return EXIT.success;
 }
 
 /** @throws {UsageError} If the file cannot be written, or exists and is not to be replaced. */

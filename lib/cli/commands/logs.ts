@@ -8,7 +8,7 @@ import {
   EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
-import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { progressText } from "../terminal/messages.ts";
@@ -30,7 +30,6 @@ export const logsCommand: Command = {
     },
     ...KEY_OPTIONS,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["smoke train-dylora", "Print what the stage logged"],

@@ -1,14 +1,13 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
 import { join } from "../../store/paths.ts";
-import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import type { Arguments, Command } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   CACHE_LIMIT,
   ENGINE,
   FORCE,
   GRAPH_OPTIONS,
-  HELP,
   JSON_LINES,
   LIMIT_OPTIONS,
   PROGRAM,
@@ -69,7 +68,6 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     },
     CACHE_LIMIT,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["smoke", "Run all of pipelines/smoke.yaml"],
@@ -87,7 +85,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
   },
 };
 
-async function runPipeline(args: Arguments): Promise<number> {
+async function runPipeline(args: Arguments): Promise<number | void> {
   if (args.positionals.length === 0) {
     const { printPipelines } = await import("./pipeline_help.ts");
     return await printPipelines(args);
@@ -99,7 +97,7 @@ async function runPipeline(args: Arguments): Promise<number> {
   if (args.has("dry-run")) {
     const { printPlan } = await import("./plan.ts");
     await printPlan(args);
-    return EXIT.success;
+    return;
   }
   const settings = await settingsOf(args);
   const { graph, selected, forced, store, saveGraph } = await openPipeline(
@@ -120,7 +118,7 @@ async function runPipeline(args: Arguments): Promise<number> {
       `Submitted the run as job ${job}; "deno task status" and "deno task logs" show its stages, "${log}" what it prints`,
     );
     renderer.end();
-    return EXIT.success;
+    return;
   }
   using interrupts = watchInterrupts(() =>
     note(

@@ -13,7 +13,6 @@ import { join } from "../../store/paths.ts";
 import {
   type Arguments,
   columns,
-  EXIT,
   WIDTH,
   wrap,
 } from "../arguments/arguments.ts";
@@ -42,7 +41,7 @@ export interface Outline {
 }
 
 /** Prints the pipelines in `pipelines/` with their descriptions. */
-export async function printPipelines(args: Arguments): Promise<number> {
+export async function printPipelines(args: Arguments): Promise<void> {
   const found: { name: string; description: string }[] = [];
   for (const name of pipelineNames()) {
     const { value } = await readYaml(
@@ -58,7 +57,7 @@ export async function printPipelines(args: Arguments): Promise<number> {
   }
   if (args.has("json")) {
     writeOut(found.map((it) => `${JSON.stringify(it)}\n`).join(""));
-    return EXIT.success;
+    return;
   }
   const width = Math.max(...found.map(({ name }) => name.length));
   const indent = width + 4;
@@ -81,7 +80,6 @@ export async function printPipelines(args: Arguments): Promise<number> {
       ]),
     ].join("\n")
   }\n`);
-  return EXIT.success;
 }
 
 /** The help text of a pipeline: its parameters with defaults, its profiles and stages. */

@@ -9,7 +9,7 @@ import {
   status,
 } from "../../scheduler/plan.ts";
 import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
-import { FORCE, HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import {
   clip,
@@ -52,7 +52,6 @@ ${
       description: "Exit with code 10 if there is work to do",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["smoke", "Show what a run would do"],
@@ -145,7 +144,7 @@ export const explainCommand: Command = {
   usage: "PIPELINE [STAGE...]",
   description:
     `Explain why stages run or not: show the contents of each stage's key, and how it differs from the key of the most similar earlier result, down to the parameter, input or line of code that changed. Without a STAGE, explain all.`,
-  options: [...KEY_OPTIONS, JSON_LINES, HELP],
+  options: [...KEY_OPTIONS, JSON_LINES],
   examples: [
     ["smoke train-dylora", "Explain why this stage runs"],
     [
@@ -157,7 +156,7 @@ export const explainCommand: Command = {
   run: explainStages,
 };
 
-async function explainStages(args: Arguments): Promise<number> {
+async function explainStages(args: Arguments): Promise<void> {
   const { graph, selected, settings } = await openPlanned(args);
   const stages = selected.length > 0 ? selected : graph.stages.keys();
   const style = styleFor(Deno.stdout);
@@ -165,7 +164,6 @@ async function explainStages(args: Arguments): Promise<number> {
     const explanation = await explain(graph, id, settings);
     writeLine(args, explanation, explanationText(explanation, style));
   }
-  return EXIT.success;
 }
 
 function explanationText(
@@ -236,7 +234,7 @@ export const statusCommand: Command = {
   usage: "PIPELINE",
   description:
     "Show the state of each stage of a pipeline with these parameters: running, failed, interrupted, or what a run would do, with the time and the duration of its last run.",
-  options: [...KEY_OPTIONS, JSON_LINES, HELP],
+  options: [...KEY_OPTIONS, JSON_LINES],
   examples: [
     ["smoke", "Show the state of each stage"],
     ["glue-mini --json", "Print it for a program, one stage per line"],
@@ -245,7 +243,7 @@ export const statusCommand: Command = {
   run: printStatus,
 };
 
-async function printStatus(args: Arguments): Promise<number> {
+async function printStatus(args: Arguments): Promise<void> {
   const { graph, saveGraph, settings } = await openPlanned(args);
   const stages = await status(graph, settings);
   await saveGraph();
@@ -259,7 +257,6 @@ async function printStatus(args: Arguments): Promise<number> {
     const name = it.stage.padEnd(names);
     writeLine(args, it, `${color(state.padEnd(states))}  ${name}  ${text}`);
   }
-  return EXIT.success;
 }
 
 /** What `status` says of a stage: a word, its color, and the rest of the line. */

@@ -10,12 +10,10 @@ import { statIfThere } from "../../store/files.ts";
 import {
   type Arguments,
   type Command,
-  EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
 import {
   gpusOf,
-  HELP,
   JSON_LINES,
   KEY_OPTIONS,
   PROJECT,
@@ -72,7 +70,6 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
     },
     ...KEY_OPTIONS,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     [
@@ -140,7 +137,6 @@ async function predict(args: Arguments): Promise<number> {
         ? jsonLines(predictions)
         : textLines(predictions);
       writeOut(lines.map((line) => `${line}\n`).join(""));
-      return EXIT.success;
     });
   } finally {
     Deno.removeSync(folder, { recursive: true });

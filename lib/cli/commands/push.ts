@@ -3,11 +3,10 @@ import { statIfThere } from "../../store/files.ts";
 import {
   type Arguments,
   type Command,
-  EXIT,
   invalidValue,
   UsageError,
 } from "../arguments/arguments.ts";
-import { HELP, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { bytes, count } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
@@ -47,7 +46,6 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
     },
     ...KEY_OPTIONS,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     [
@@ -94,7 +92,6 @@ async function push(args: Arguments): Promise<number> {
       signal,
     );
     writeLine(args, { type: "pushed", ...pushed }, pushed.url);
-    return EXIT.success;
   });
 }
 

@@ -8,11 +8,10 @@ import { holdOff } from "../../store/cleanup.ts";
 import {
   type Arguments,
   type Command,
-  EXIT,
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
-import { HELP, JSON_LINES, OUT, outOf } from "../arguments/options.ts";
+import { JSON_LINES, OUT, outOf } from "../arguments/options.ts";
 import {
   bytes,
   duration,
@@ -46,7 +45,6 @@ export const runsCommand: Command = {
     { name: "csv", description: "Print CSV" },
     OUT,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["glue-mini", "Compare all scored results of a pipeline"],
@@ -57,7 +55,7 @@ export const runsCommand: Command = {
   run: printRuns,
 };
 
-async function printRuns(args: Arguments): Promise<number> {
+async function printRuns(args: Arguments): Promise<void> {
   if (args.has("json") && args.has("csv")) {
     throw new UsageError('Options "--json" and "--csv" exclude each other');
   }
@@ -93,7 +91,6 @@ async function printRuns(args: Arguments): Promise<number> {
         : table(columns, sorted, styleFor(Deno.stdout)),
     );
   }
-  return EXIT.success;
 }
 
 /** The name under which results of a pipeline are stored; its file may be gone. */

@@ -1,6 +1,6 @@
 import type { EngineReport } from "../../engine/install/check.ts";
-import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
-import { ENGINE, HELP, JSON_LINES } from "../arguments/options.ts";
+import { type Arguments, type Command } from "../arguments/arguments.ts";
+import { ENGINE, JSON_LINES } from "../arguments/options.ts";
 import {
   engineMessage,
   engineOption,
@@ -25,7 +25,6 @@ Setup is optional: a run installs the engine when the first stage needs it. The 
     },
     ENGINE,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["", "Install the engine that suits this machine"],
@@ -52,7 +51,6 @@ async function setUp(args: Arguments): Promise<number> {
       }
       say(engineMessage(choice));
       reportLines(await checkEngine(choice)).forEach(note);
-      return EXIT.success;
     }, () => note("Stopping: removing the unfinished installation"));
   } finally {
     renderer.end();

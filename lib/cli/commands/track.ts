@@ -10,7 +10,6 @@ import {
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   checkFolder,
-  HELP,
   JSON_LINES,
   OUT,
   outOf,
@@ -53,7 +52,6 @@ tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow a
     TASKS,
     OUT,
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["smoke --to tensorboard", "Write event files"],

@@ -1,12 +1,7 @@
 import { verify } from "../../scheduler/verify.ts";
 import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
-import {
-  HELP,
-  JSON_LINES,
-  KEY_OPTIONS,
-  settingsOf,
-} from "../arguments/options.ts";
+import { JSON_LINES, KEY_OPTIONS, settingsOf } from "../arguments/options.ts";
 import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
@@ -19,7 +14,7 @@ export const verifyCommand: Command = {
   usage: "PIPELINE STAGE...",
   description:
     "Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
-  options: [...KEY_OPTIONS, JSON_LINES, HELP],
+  options: [...KEY_OPTIONS, JSON_LINES],
   examples: [
     ["smoke train-dylora", "Check that training is deterministic"],
     ['smoke "*"', "Check every stage"],

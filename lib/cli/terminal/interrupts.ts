@@ -34,13 +34,13 @@ export function hangUp(): void {
  * then failed; otherwise that of the work.
  */
 export async function interruptible(
-  work: (signal: AbortSignal) => Promise<number>,
+  work: (signal: AbortSignal) => Promise<number | void>,
   onFirst = () => {},
 ): Promise<number> {
   using interrupts = watchInterrupts(onFirst);
   try {
     const code = await work(interrupts.signal);
-    return interrupts.code ?? code;
+    return interrupts.code ?? code ?? EXIT.success;
   } catch (error) {
     if (interrupts.code === undefined) throw error;
     return interrupts.code;

@@ -11,7 +11,7 @@ import {
   type Command,
   EXIT,
 } from "../../../lib/cli/arguments/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
   glueFolder,
@@ -49,7 +49,6 @@ export const command: Command = {
       description: "Epochs that each side trains per row (default 3)",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["--json", "Time everything, one row per line"],

@@ -11,7 +11,7 @@ import {
   type Command,
   EXIT,
 } from "../../../lib/cli/arguments/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import { PRECISION, precisionsOf } from "../options.ts";
@@ -40,7 +40,6 @@ export const command: Command = {
       description: "Processes of each kind (default: 3)",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["", "MiniLM in both precisions"],

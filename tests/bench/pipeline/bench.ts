@@ -14,7 +14,7 @@ import {
   EXIT,
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { fingerprint } from "../../../lib/store/stats.ts";
 import { Cluster, HAS_SLURM } from "../../scheduler/executors/cluster.ts";
 import { onSlurm } from "./on_slurm.ts";
@@ -75,7 +75,6 @@ export const command: Command = {
         "Folder in which tests/bench/pipeline/setup.sh installed the other tools (default out/bench-tools)",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["--json", "Time everything, one row per line"],

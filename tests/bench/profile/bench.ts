@@ -12,7 +12,7 @@ import {
   type Command,
   EXIT,
 } from "../../../lib/cli/arguments/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
@@ -65,7 +65,6 @@ export const command: Command = {
         "Sample the step with perf instead, as one graph, and print the share of each kind of work",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["", "MiniLM in both precisions"],

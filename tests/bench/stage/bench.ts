@@ -11,7 +11,7 @@ import {
   type Command,
   EXIT,
 } from "../../../lib/cli/arguments/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import { checkout } from "../pipeline/ours.ts";
 import { type Part, processParts, schedulerParts } from "./parts.ts";
@@ -47,7 +47,6 @@ export const command: Command = {
         "Another checkout of this project, whose pipelines take turns with those of this one; the parts are left out",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["", "The parts, and whole pipelines"],

@@ -11,7 +11,7 @@ import {
   type Command,
   EXIT,
 } from "../../../lib/cli/arguments/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import {
   modulesToSave,
   PEFT_PREFIX,
@@ -74,7 +74,6 @@ export const command: Command = {
       description: "Threads of each side (default 2)",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["--json", "Time everything, one row per line"],

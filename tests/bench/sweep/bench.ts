@@ -14,7 +14,7 @@ import {
   type Command,
   EXIT,
 } from "../../../lib/cli/arguments/arguments.ts";
-import { HELP, JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
   glueFolder,
@@ -57,7 +57,6 @@ export const command: Command = {
       description: "Training examples (default 8192)",
     },
     JSON_LINES,
-    HELP,
   ],
   examples: [
     ["--json", "Time both precisions, one row per line"],

@@ -177,6 +177,7 @@ Do something
 Options:
   -S, --set KEY=VALUE  Set; may be repeated
   -j, --jobs N         Number of jobs
+  -h, --help           Show this help
 
 Examples:
   deno task test a.txt
