@@ -162,7 +162,7 @@ Deno.test("export-adapter and merge write the length of the training into the to
 for (
   const name of [
     ...["bert", "roberta", "xlm-roberta", "camembert", "distilbert"],
-    ...["electra", "mpnet", "modernbert", "deberta"],
+    ...["electra", "mpnet", "modernbert", "deberta", "albert"],
   ]
 ) {
   Deno.test(`export-adapter names the class of a tokenizer whose configuration does not, ${name}`, () =>

@@ -52,8 +52,8 @@ export function notMultiple(
   return `Expected a multiple of ${factor} (${of}), got ${found}`;
 }
 
-/** The `config.json` of BERT, which many share. */
-export const BertConfig = z.looseObject({
+/** Fields of `config.json` that BERT has and many share. */
+export const BertFields = z.looseObject({
   vocab_size: count,
   hidden_size: count,
   num_hidden_layers: layerCount,
@@ -63,7 +63,6 @@ export const BertConfig = z.looseObject({
   type_vocab_size: count.default(2),
   pad_token_id: z.int().min(0).nullish(),
   layer_norm_eps: epsilon.default(1e-12),
-  hidden_act: z.literal("gelu").default("gelu"),
   position_embedding_type: z.literal("absolute").default("absolute"),
   is_decoder: z.literal(false).default(false),
   hidden_dropout_prob: rate.default(0.1),
@@ -79,25 +78,18 @@ export const BertConfig = z.looseObject({
   },
 );
 
-export type BertConfig = z.output<typeof BertConfig>;
+type BertFields = z.output<typeof BertFields>;
 
-/** The settings of BERT's embeddings and head, and its sizes. */
-type BertSizes = Pick<
-  BertConfig,
-  | "vocab_size"
-  | "hidden_size"
-  | "num_hidden_layers"
-  | "max_position_embeddings"
-  | "type_vocab_size"
-  | "pad_token_id"
-  | "layer_norm_eps"
-  | "hidden_dropout_prob"
-  | "classifier_dropout"
->;
+/** The `config.json` of BERT. */
+export const BertConfig = BertFields.safeExtend({
+  hidden_act: z.literal("gelu").default("gelu"),
+});
+
+export type BertConfig = z.output<typeof BertConfig>;
 
 /** What a model of BERT's sizes is, apart from its encoder. */
 export function bertSizes(
-  config: BertSizes,
+  config: BertFields,
 ): Omit<Description, "encoder"> {
   return {
     layers: config.num_hidden_layers,
@@ -119,7 +111,7 @@ export function bertSizes(
 export function bertEmbeddings<T>(
   m: Pass<T>,
   name: string,
-  config: BertSizes,
+  config: BertFields,
   width = config.hidden_size,
 ): T {
   const table = (

@@ -91,15 +91,15 @@ export class PassWeights {
       };
     }
     const frozen = this.#frozen(modules);
-    const { weight, bias } = frozen;
+    const { bias } = frozen;
     const blocks = this.#adapters(frozen);
     if (blocks.length === 0) {
-      return { product: frozenProduct(input, weight), bias };
+      return { product: frozenProduct(input, frozen), bias };
     }
     return {
       product: adaptedLinear(
         input,
-        weight,
+        frozen,
         withBias ? bias : undefined,
         blocks,
         {
@@ -140,7 +140,9 @@ export class PassWeights {
     return {
       modules,
       outputs,
-      weight: tf.slice(joined.weight, [from, 0], [size, -1]),
+      get weight() {
+        return tf.slice(joined.weight, [from, 0], [size, -1]);
+      },
       bias: joined.bias && tf.slice(joined.bias, [from], [size]),
     };
   }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { albert } from "./albert.ts";
 import { bert } from "./bert.ts";
 import { debertaV2 } from "./deberta_v2.ts";
 import { distilbert } from "./distilbert.ts";
@@ -20,6 +21,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   mpnet,
   modernbert,
   debertaV2,
+  albert,
 ];
 
 /** What the classes of all architectures make of the files of a tokenizer. */

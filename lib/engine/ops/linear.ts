@@ -2,6 +2,11 @@ import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
 
+/** A frozen weight `[out, in]`. It is read again for the gradient, since a part of a larger weight does not outlive the pass. */
+export interface FrozenWeight {
+  readonly weight: tf.Tensor2D;
+}
+
 /** A linear module, as PyTorch stores it. */
 export interface Linear {
   /** `[out, in]` */
@@ -14,17 +19,16 @@ export interface Linear {
  * `x W^T` with W frozen: only `x` gets a gradient.
  *
  * @param x `[rows, in]`
- * @param weight `[out, in]`
  * @returns `[rows, out]`
  */
 export function frozenProduct(
   x: tf.Tensor2D,
-  weight: tf.Tensor2D,
+  frozen: FrozenWeight,
 ): tf.Tensor2D {
   return withGradient(
     { x: x as tf.Tensor },
-    ({ x }) => ({ value: tf.matMul(x, weight, false, true), saved: {} }),
-    (dy) => ({ x: tf.matMul(dy, weight) }),
+    ({ x }) => ({ value: tf.matMul(x, frozen.weight, false, true), saved: {} }),
+    (dy) => ({ x: tf.matMul(dy, frozen.weight) }),
   ) as tf.Tensor2D;
 }
 
@@ -84,13 +88,12 @@ interface AdaptedLinearOptions {
  */
 export function adaptedLinear(
   x: tf.Tensor2D,
-  weight: tf.Tensor2D,
+  frozen: FrozenWeight,
   bias: tf.Tensor1D | undefined,
   blocks: readonly AdapterBlock[],
   { rows, inputGradient }: AdaptedLinearOptions,
 ): tf.Tensor2D {
   const [ranks, rank] = blocks[0]!.ranks.scale.shape;
-  const outputs = weight.shape[0];
   const width = rank * blocks.length;
   const isShared = x.shape[0] === rows && ranks > 1;
   const scale = tf.reshape(
@@ -118,8 +121,11 @@ export function adaptedLinear(
     ...named("A", blocks.map(({ a }) => a)),
     ...named("B", blocks.map(({ b }) => b)),
   };
+  let outputs: number;
   return withGradient(inputs, (inputs) => {
     const source = (inputs.x ?? x) as tf.Tensor2D;
+    const { weight } = frozen;
+    [outputs] = weight.shape;
     const down = tf.concat(
       blocks.map((_, i) => inputs[`A${i}`] as tf.Tensor2D),
       0,
@@ -134,15 +140,15 @@ export function adaptedLinear(
       0,
     );
     const used = scaled(tf.matMul(source, down, false, true), scale);
-    const frozen = tf.matMul(source, weight, false, true);
+    const product = tf.matMul(source, weight, false, true);
     const adapted = tf.matMul(used, up);
     return {
       value: isShared
         ? tf.reshape(
-          add(frozen, tf.reshape(adapted, [ranks, rows, outputs])),
+          add(product, tf.reshape(adapted, [ranks, rows, outputs])),
           [ranks * rows, outputs],
         )
-        : add(frozen, adapted),
+        : add(product, adapted),
       saved: { source, down, up, used, scale, ...named("mask", masks) },
     };
   }, (dy, saved: Readonly<Record<string, tf.Tensor>>) => {
@@ -172,7 +178,7 @@ export function adaptedLinear(
     return {
       ...(inputGradient && {
         x: addTwo({
-          x: tf.matMul(grad, weight),
+          x: tf.matMul(grad, frozen.weight),
           y: tf.matMul(dUsed, saved.down!),
         }).sum,
       }),

@@ -87,6 +87,16 @@ Deno.test("parseModel() names settings that the engine does not compute, with th
       '"share_att_key" is missing; expected true',
     ],
     ["deberta", { pos_att_type: "p2p" }, '"pos_att_type.0" is "p2p"'],
+    [
+      "albert",
+      { hidden_act: "relu" },
+      '"hidden_act" is "relu", which is not supported; expected "gelu_new" or "gelu"',
+    ],
+    [
+      "albert",
+      { num_hidden_groups: 4 },
+      '"num_hidden_groups": Expected at most num_hidden_layers',
+    ],
   ];
   for (const [name, change, fault] of cases) {
     assertThrows(

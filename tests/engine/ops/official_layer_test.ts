@@ -138,7 +138,7 @@ async function computeLayer(
   const { value, grads } = tf.valueAndGrads((x, a, b) => {
     const output = adaptedLinear(
       x as tf.Tensor2D,
-      weight,
+      { weight },
       bias,
       [{ a: a as tf.Tensor2D, b: b as tf.Tensor2D, offset: 0, ranks }],
       { rows, inputGradient: true },

@@ -1,0 +1,120 @@
+import { z } from "zod";
+import { bertEmbeddings, BertFields, bertSizes, count, rate } from "./bert.ts";
+import type {
+  Architecture,
+  Pass,
+  TokenizerOptions,
+  TokenizerPart,
+} from "./model.ts";
+
+/**
+ * ALBERT (arXiv 1909.11942), as transformers' `AlbertForSequenceClassification`
+ * computes it: BERT on narrower embeddings, with layers that share their
+ * weights.
+ */
+export const albert: Architecture = {
+  type: "albert",
+  classifierClass: "AlbertForSequenceClassification",
+  prefix: "albert",
+  targetModules: ["query", "value"],
+  tokenizer: {
+    class: "AlbertTokenizer",
+    classes: {
+      AlbertTokenizer: {
+        types: false,
+        sets: { part: "normalizer", value: normalizer },
+      },
+    },
+    pairType: 1,
+  },
+  configure(json) {
+    const config = AlbertConfig.parse(json);
+    return {
+      ...bertSizes(config),
+      layers: config.num_hidden_layers * config.inner_group_num,
+      headSettings: { dropout: config.classifier_dropout_prob },
+      encoder: (m) => encode(m, config),
+    };
+  },
+  head(m, x, labels, { dropout }) {
+    const pooled = m.tanh(m.linear("albert.pooler", m.first(x)));
+    return m.logits("classifier", m.dropout(pooled, dropout), labels);
+  },
+};
+
+const AlbertConfig = BertFields.safeExtend({
+  embedding_size: count.default(128),
+  num_hidden_groups: count.default(1),
+  inner_group_num: count.default(1),
+  hidden_act: z.enum(["gelu_new", "gelu"]).default("gelu_new"),
+  hidden_dropout_prob: rate.default(0),
+  attention_probs_dropout_prob: rate.default(0),
+  classifier_dropout_prob: rate.default(0.1),
+}).refine((it) => it.num_hidden_groups <= it.num_hidden_layers, {
+  path: ["num_hidden_groups"],
+  error: "Expected at most num_hidden_layers",
+});
+
+type AlbertConfig = z.output<typeof AlbertConfig>;
+
+function encode<T>(m: Pass<T>, config: AlbertConfig): T {
+  const { num_hidden_groups: groups, inner_group_num: inner } = config;
+  const { hidden_dropout_prob: dropout, layer_norm_eps: epsilon } = config;
+  const layers = config.num_hidden_layers * inner;
+  let x = m.linear(
+    "albert.encoder.embedding_hidden_mapping_in",
+    bertEmbeddings(m, "albert.embeddings", config, config.embedding_size),
+    config.hidden_size,
+  );
+  m.observe(x);
+  for (let i = 0; i < layers; i++) {
+    const group = Math.trunc(
+      Math.trunc(i / inner) / (config.num_hidden_layers / groups),
+    );
+    const name = `albert.encoder.albert_layer_groups.${group}.albert_layers.${
+      i % inner
+    }`;
+    const read = i === layers - 1 ? m.read(x) : x;
+    const [query, key, value] = m.heads(
+      ["query", "key", "value"].map((of) => `${name}.attention.${of}`),
+      x,
+      config.num_attention_heads,
+      { read },
+    ) as [T, T, T];
+    const context = m.attention(query, key, value, {
+      dropout: config.attention_probs_dropout_prob,
+    });
+    const projected = m.linear(`${name}.attention.dense`, context);
+    const attended = m.norm(
+      `${name}.attention.LayerNorm`,
+      [m.dropout(projected, dropout), read],
+      { epsilon },
+    );
+    const wide = m.gelu(
+      m.linear(`${name}.ffn`, attended, config.intermediate_size),
+      config.hidden_act === "gelu_new" ? "tanh" : undefined,
+    );
+    const outer = m.linear(`${name}.ffn_output`, wide, config.hidden_size);
+    x = m.norm(`${name}.full_layer_layer_norm`, [outer, attended], { epsilon });
+    m.observe(x);
+  }
+  return x;
+}
+
+/** What transformers makes of the options, before the given map of characters. */
+function normalizer(
+  given: TokenizerPart,
+  { keep_accents, do_lower_case }: TokenizerOptions,
+): TokenizerPart {
+  const quotes = ["``", "''"].map((quote) => (
+    { type: "Replace", pattern: { String: quote }, content: '"' }
+  ));
+  const parts = (given?.normalizers ?? []) as readonly { type: string }[];
+  const normalizers = [
+    ...quotes,
+    ...(keep_accents ? [] : [{ type: "NFKD" }, { type: "StripAccents" }]),
+    ...(do_lower_case ?? true ? [{ type: "Lowercase" }] : []),
+    ...parts.filter(({ type }) => type === "Precompiled"),
+  ];
+  return { type: "Sequence", normalizers };
+}
