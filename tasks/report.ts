@@ -1,5 +1,4 @@
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { outputsOf } from "../lib/artifacts/classes.ts";
@@ -64,7 +63,6 @@ export default defineTask({
     files: ["report.md", "report.html", "report.json"],
   },
   // Vega's runtime, which is part of the page. Its version is part of the key.
-  permissions: { read: () => [dirname(vegaRuntime())] },
   timings: true,
   small: true,
   async run({ inputs, params, output }) {
@@ -100,7 +98,9 @@ export default defineTask({
     });
     const markdown = renderMarkdown(report);
     const figures = await renderFigures(report);
-    const runtime = await Deno.readTextFile(vegaRuntime());
+    const { default: runtime } = await import("vega/runtime", {
+      with: { type: "text" },
+    });
     await writeJsonFile(join(output, "report.json"), report);
     for (
       const [name, text] of [
@@ -113,13 +113,6 @@ export default defineTask({
     }
   },
 });
-
-/** File of Vega's runtime, a classic script. */
-function vegaRuntime(): string {
-  return fileURLToPath(
-    new URL("vega.min.js", import.meta.resolve("vega")),
-  );
-}
 
 function metricNamed(name: string): Metric {
   if (Object.hasOwn(METRICS, name)) {

@@ -8,7 +8,7 @@ export interface EngineSettings {
   readonly device: "cpu" | "gpu";
   /** True if the hardware multiplies bfloat16 faster than float32. */
   readonly bfloat16: boolean;
-  /** Folder of libtensorflow's files, for the engine `tensorflow`. */
+  /** Folder of libtensorflow's files for the engine `tensorflow`, of the WebAssembly modules for `wasm`. */
   readonly library?: string;
   /** Folder of functions that earlier processes have compiled, and one for those that this process compiles: both or none. */
   readonly compiledBefore?: string;
@@ -46,7 +46,7 @@ export async function startEngine(
     }
     if (engine === "webgpu") {
       await (await import("./backends/webgpu.ts")).startWebgpu();
-    } else await (await import("./backends/wasm.ts")).startWasm();
+    } else await (await import("./backends/wasm.ts")).startWasm(library);
     return precision;
   }
   if (library === undefined) {

@@ -1,26 +1,15 @@
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { digest } from "../store/digest.ts";
-import { readIfThere, writeDurably } from "../store/files.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
 import type { Manifest } from "../store/manifests.ts";
+import { type Fingerprint, same } from "../store/stats.ts";
 import type { Spec } from "./child.ts";
-import { CHILD } from "./code.ts";
-import { type Context, readyRuntimes, taskOf } from "./context.ts";
+import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
-import {
-  codeFiles,
-  compare,
-  type Frozen,
-  inputFolder,
-  layOut,
-  type Prints,
-  watch,
-} from "./freeze.ts";
+import { StaleKeyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
-import { withAbsoluteSources } from "./sources.ts";
-import { compileOnce } from "./compile.ts";
-import { confined, hasLandlock, packageFilesAbove } from "./landlock.ts";
+import { sourceDigest, sourcePrints, withAbsoluteSources } from "./sources.ts";
+import { confined, hasLandlock } from "./landlock.ts";
 import { ROUND } from "./executors/executor.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
 import {
@@ -31,9 +20,11 @@ import {
 } from "./permissions.ts";
 import type { Decided } from "./plan.ts";
 import { follow, type Measured, newMark } from "./process.ts";
-import { asInstalled, projectFlags } from "./project.ts";
 import type { RunFolder } from "./runs.ts";
-import { visibleFolder } from "./visible.ts";
+import { placeOf, visibleFolder } from "./visible.ts";
+
+/** Fingerprints of files; undefined for those that do not exist. */
+type Prints = readonly (Fingerprint | undefined)[];
 
 /** Options of an attempt at a stage. */
 interface AttemptOptions {
@@ -54,10 +45,11 @@ export interface Attempted {
 }
 
 /**
- * Runs a stage's process once.
+ * Runs a stage's process once: the bundle that is in its key, on its inputs and
+ * sources.
  *
  * @throws {StageFailure} If it fails.
- * @throws {StaleKeyError} If code or sources have changed since the key was computed.
+ * @throws {StaleKeyError} If a source has changed since the key was computed, or while the process ran.
  * @throws {DamagedBlobError} If the cache has lost an input.
  */
 export async function attempt(
@@ -68,28 +60,20 @@ export async function attempt(
   options: AttemptOptions,
 ): Promise<Attempted> {
   const { gpus, emit, signal } = options;
-  const { settings } = context;
+  const { settings, store } = context;
   const ready = await readyRuntimes(context, stage);
   const runtimes = [...ready.values()];
   const executor = executorOf(context, stage);
-  const { inputs, links } = await layOut(
-    context,
-    stage,
-    options.results,
-    folder,
-  );
-  const files = runtimes.flatMap((runtime) => runtime.files?.() ?? []);
-  const freeze = await compare(context, stage, decided, folder, {
-    links,
-    files,
-  });
-  const frozen = watch(context, stage, decided, folder, freeze);
+  const inputs = await layOut(context, stage, options.results, folder);
+  const code = store.blobs.path(decided.parts.code);
+  const before = printsOf(decided);
+  await checkSources(context, decided, before);
   const spec: Spec = {
     mark: newMark(),
-    params: withAbsoluteSources(stage.params, frozen.paths),
+    params: withAbsoluteSources(stage.params, decided.sources),
     inputs,
     output: folder.output,
-    checkpoint: options.checkpoint(frozen.sources),
+    checkpoint: options.checkpoint(before),
     cpus: stage.resources.cpus,
     runtimes: Object.fromEntries(
       [...ready].map(([name, { settings, handsOn }]) => [name, {
@@ -106,36 +90,22 @@ export async function attempt(
   const { time, timeout = executor.allots ? undefined : time } = resources;
   using origin = ownOrigin();
   const access = {
-    read: [folder.inputs, ...frozen.paths.values()],
+    read: [folder.inputs, ...decided.sources.values()],
     write: [folder.output, checkpoint, folder.temporary],
   };
-  const entry = entryOf(stage, context);
-  const rules = rulesFor(permissions, access, runtimes, [
-    ...codeFiles(context, stage),
-    join(settings.project, "node_modules"),
-    ...[entry, stage.module].map((url) => fileURLToPath(url))
-      .flatMap((path) => [path, ...packageFilesAbove(path)]),
-  ]);
+  const rules = rulesFor(permissions, access, runtimes, [code]);
   const isConfined = rules !== undefined && hasLandlock();
   if (rules !== undefined && !isConfined) {
     const line =
       "The native code of the stage can read every file of the user, because this system has no Landlock";
     emit({ type: "log", stage: stage.id, line, stream: "log" });
   }
-  const flags = [
-    ...["run", "--quiet", "--no-check", "--no-remote", "--cached-only"],
-    ...origin.flags,
-    ...projectFlags(settings.project),
-    // With this flag, Deno lets a process read every folder called "node_modules"; Landlock does not.
-    ...(isConfined ? asInstalled(settings.project) : []),
-  ];
-  if (isConfined) {
-    await compileOnce(context, stage, entry, runtimes, flags);
-  }
   const args = [
-    ...flags,
+    ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
+    ...["--no-npm", "--no-remote", "--cached-only", "--no-code-cache"],
+    ...origin.flags,
     ...permissionFlags(permissions, access, runtimes),
-    entry,
+    ...["--ext=js", code],
   ];
   const startsPrograms = runtimes.length > 0 ||
     (permissions.run ?? []).length > 0;
@@ -170,13 +140,12 @@ export async function attempt(
     stage: stage.id,
     mark,
     emit,
-    lastingPaths: lastingPaths(context, stage, folder, decided, frozen),
-    onReady: frozen.checkCode,
+    lastingPaths: lastingPaths(context, stage, folder),
     timeout,
     grace: settings.grace,
     signal,
   });
-  await frozen.check();
+  await checkSources(context, decided, before);
   for (const [name, { handsOn }] of ready) {
     if (handsOn === undefined) continue;
     try {
@@ -202,17 +171,84 @@ function handedOn({ temporary }: RunFolder, runtime: string): string {
   return join(temporary, `${runtime}-hands-on`);
 }
 
+/** Folder of an input in the run folder. */
+function inputFolder(folder: RunFolder, name: string, index: number): string {
+  return join(folder.inputs, name, String(index));
+}
+
+/** Lays out the inputs of a stage in its run folder, as read-only hard links to blobs. */
+async function layOut(
+  context: Context,
+  stage: GraphStage,
+  results: ReadonlyMap<string, Manifest>,
+  folder: RunFolder,
+): Promise<Record<string, InputArtifact[]>> {
+  const { timings, places, inputs: declared } = stage.declaration;
+  const inputs: Record<string, InputArtifact[]> = {};
+  for (const [name, ids] of Object.entries(stage.inputs)) {
+    const many = declared[name]?.many === true;
+    inputs[name] = [];
+    for (const [i, id] of ids.entries()) {
+      const { files, seconds, metrics } = results.get(id)!;
+      const path = inputFolder(folder, name, i);
+      Deno.mkdirSync(path, { recursive: true });
+      for (const { blob, path: file } of files) {
+        await context.store.blobs.linkTo(blob, join(path, file));
+      }
+      inputs[name].push({
+        stage: many ? id : name,
+        matrix: many ? stageOf(context, id).matrix : {},
+        path,
+        ...(timings && { seconds, metrics }),
+        ...(places && { place: placeOf(context, { id }) }),
+      });
+    }
+  }
+  return inputs;
+}
+
+function printsOf({ sources }: Decided): Prints {
+  return [...sources.values()].flatMap(sourcePrints);
+}
+
+/**
+ * Compares sources with those of the key: their fingerprints, and the content of
+ * files that were changed in the tick in which they were read.
+ *
+ * @throws {StaleKeyError} If one has changed, even if it has changed back.
+ */
+async function checkSources(
+  { store }: Context,
+  decided: Decided,
+  before: Prints,
+): Promise<void> {
+  for (const [name, path] of decided.sources) {
+    if (await sourceDigest(path, store) !== decided.parts.sources[name]) {
+      throw new StaleKeyError(`source "${path}" changed`);
+    }
+  }
+  const now = printsOf(decided);
+  const isSame = now.length === before.length && now.every((print, i) => {
+    const other = before[i];
+    return print === undefined || other === undefined
+      ? print === other
+      : same(print, other);
+  });
+  if (!isSame) {
+    const paths = [...decided.sources.values()].map((it) => `"${it}"`);
+    throw new StaleKeyError(`${paths.join(" or ")} changed`);
+  }
+}
+
 /**
  * Replaces paths in the run folder, which is removed after the run: those of
- * inputs by the visible folders of the stages that they come from, those of
- * copied sources by the sources, others by paths relative to the run folder.
+ * inputs by the visible folders of the stages that they come from, others by
+ * paths relative to the run folder.
  */
 function lastingPaths(
   { settings: { out }, graph: { pipeline } }: Context,
   stage: GraphStage,
   folder: RunFolder,
-  { sources }: Decided,
-  { paths }: Frozen,
 ): (text: string) => string {
   const places = Object.entries(stage.inputs).flatMap(([name, ids]) =>
     ids.map((id, i) => [
@@ -222,7 +258,6 @@ function lastingPaths(
   );
   // A path may also end here, with a quotation mark after it.
   const replacements = [
-    ...[...sources].map(([name, path]) => [paths.get(name)!, path]),
     ...places,
     ...places.map(([from, to]) => [from!.slice(0, -1), to!.slice(0, -1)])
       .toSorted(([a], [b]) => b!.length - a!.length),
@@ -232,34 +267,4 @@ function lastingPaths(
     text.includes(folder.path)
       ? replacements.reduce((it, [from, to]) => it.replaceAll(from!, to!), text)
       : text;
-}
-
-/** Matches the files of a task's code that are modules; the others are settings of the project. */
-const MODULE = /\.[cm]?[jt]sx?$/;
-
-/**
- * Writes the module that a stage's process starts from, and returns its URL. It
- * imports all modules of the task literally, which needs no permission to read
- * the project. Those that the task imports dynamically are deferred: they are
- * loaded before the process is ready, but not evaluated.
- */
-function entryOf(stage: GraphStage, context: Context): string {
-  const { code, store } = context;
-  const modules = code.get(stage.module)!.files
-    .map(([path]) => pathToFileURL(path).href)
-    .filter((url) => MODULE.test(url) && url !== stage.module);
-  const text = [
-    `import { perform } from ${JSON.stringify(CHILD)};`,
-    `import task from ${JSON.stringify(stage.module)};`,
-    ...modules.map((url, i) =>
-      `import defer * as module${i} from ${JSON.stringify(url)};`
-    ),
-    "await perform(task);\n",
-  ].join("\n");
-  const name = `${stage.task.replaceAll(/\W+/g, "-")}-${
-    digest(text).slice(0, 8)
-  }.js`;
-  const path = join(store.makeFolder("entries"), name);
-  if (readIfThere(path) !== text) writeDurably(path, text);
-  return pathToFileURL(path).href;
 }

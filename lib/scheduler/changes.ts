@@ -1,7 +1,7 @@
-import { canonicalJson } from "../store/digest.ts";
+import { canonicalJson, digest } from "../store/digest.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
-import { type CodeListing, modulePath } from "./code.ts";
+import { bundleTasks, isPackage, sectionsOf, sourceLines } from "./bundle.ts";
 
 /** A difference between the parts of two keys. */
 export interface Change {
@@ -52,20 +52,21 @@ function describeChange({ kind, name, before, after }: Change): string {
 
 function codeChanges(before: string, after: string, store: Store): Change[] {
   if (before === after) return [];
-  const [old, now] = [listing(before, store), listing(after, store)];
+  const [old, now] = [before, after].map((it) => store.blobs.text(it));
   if (old === undefined || now === undefined) {
     return [{ kind: "code", name: "of the task", before, after }];
   }
-  const parts = (listing: CodeListing) =>
-    new Map([
-      ["entry", listing.entry] as const,
-      ...Object.entries(listing.modules).map((
-        [name, { text, imports }],
-      ) => [name, `${text} ${canonicalJson(imports)}`] as const),
-      ...entries(listing.packages),
-      ...flat(listing.options),
-    ]);
-  return compare("code", parts(old), parts(now));
+  const parts = (bundle: string) =>
+    new Map(
+      [...Map.groupBy(sectionsOf(bundle), ({ module }) => module)]
+        .map((
+          [module, sections],
+        ) => [
+          module,
+          digest(canonicalJson(sections.map(({ lines }) => lines))),
+        ]),
+    );
+  return compare("code", parts(old), parts(now)).map(shortened);
 }
 
 /** Changed files of sources that are folders whose listings are known; else the changed sources. */
@@ -95,12 +96,6 @@ function shortened({ before, after, ...change }: Change): Change {
     ...(before !== undefined && { before: before.slice(0, 12) }),
     ...(after !== undefined && { after: after.slice(0, 12) }),
   };
-}
-
-/** The code listing of this digest; undefined if a clean-up removed it. */
-function listing(blob: string, store: Store): CodeListing | undefined {
-  const text = store.blobs.text(blob);
-  return text === undefined ? undefined : JSON.parse(text) as CodeListing;
 }
 
 function compare(
@@ -206,7 +201,7 @@ export function explainMiss(
 
 /** A place where the code of a module differs. */
 export interface CodeHunk {
-  /** Name of the module in listings: its path relative to the project. */
+  /** Path of the module relative to the project. */
   readonly module: string;
   /** First and last line in the present file, 1-based; equal if statements were only removed. */
   readonly from: number;
@@ -217,40 +212,43 @@ export interface CodeHunk {
 }
 
 /**
- * Differences between two code listings, by lines of the present files. Modules
- * that only one of them has are left out.
+ * Differences between two bundles, by lines of the present files. Packages, and
+ * modules that only one of them has, are left out.
  *
- * @param before Blob of the earlier listing.
- * @param after Blob of the listing of the present code.
- * @param entry Specifier of the task's module.
+ * @param before Blob of the earlier bundle.
+ * @param after Blob of the bundle in the key, which is made again, with a source map.
+ * @param task URL of the task's module.
  */
 export async function codeHunks(
   before: string,
   after: string,
   project: string,
-  entry: string,
+  task: string,
   store: Store,
 ): Promise<CodeHunk[]> {
-  const [old, now] = [listing(before, store), listing(after, store)];
-  if (old === undefined || now === undefined) return [];
+  const old = store.blobs.text(before);
+  if (old === undefined || before === after) return [];
+  const bundles = await bundleTasks([task], project, { maps: true });
+  const bundle = bundles.get(task)!;
+  const lineOf = await sourceLines(bundle);
+  const earlier = new Map(
+    sectionsOf(old).map(({ module, lines }) => [module, lines]),
+  );
   const hunks: CodeHunk[] = [];
-  for (const [module, { text }] of Object.entries(now.modules)) {
-    const earlier = old.modules[module];
-    if (earlier === undefined || earlier.text === text) continue;
-    const [oldText, newText] = [earlier.text, text]
-      .map((blob) => store.blobs.text(blob));
-    if (oldText === undefined || newText === undefined) continue;
-    const path = modulePath(module, project, entry);
-    const lines = await sourceLines(path, newText, project);
-    hunks.push(...await hunksOf(module, oldText, newText, lines));
+  for (const { module, start, lines } of sectionsOf(bundle.text)) {
+    const then = earlier.get(module);
+    if (then === undefined || isPackage(module)) continue;
+    hunks.push(
+      ...await hunksOf(module, then, lines, (line) => lineOf(start + line)),
+    );
   }
   return hunks;
 }
 
 async function hunksOf(
   module: string,
-  before: string,
-  after: string,
+  before: readonly string[],
+  after: readonly string[],
   sourceLine: (line: number) => number,
 ): Promise<CodeHunk[]> {
   const { diffArrays } = await import("diff");
@@ -269,9 +267,7 @@ async function hunksOf(
     });
     open = undefined;
   };
-  for (
-    const part of diffArrays(before.split("\n"), after.split("\n"))
-  ) {
+  for (const part of diffArrays([...before], [...after])) {
     if (!part.added && !part.removed) {
       close();
       line += part.value.length;
@@ -284,45 +280,3 @@ async function hunksOf(
   close();
   return hunks;
 }
-
-/**
- * Returns a function that maps a line of the reduced text (0-based) to one of
- * the source file (1-based). If the file has changed since it was reduced, it
- * returns the line of the reduced text (1-based).
- */
-async function sourceLines(
-  path: string,
-  reduced: string,
-  project: string,
-): Promise<(line: number) => number> {
-  const asIs = (line: number) => line + 1;
-  const { SourceMap } = await import("node:module");
-  const { reduceText, stopReducing } = await import("./modules.ts");
-  const { projectSettings } = await import("./project.ts");
-  const mediaType = MEDIA_TYPES[path.slice(path.lastIndexOf("."))];
-  if (mediaType === undefined) return asIs;
-  let text: Uint8Array;
-  try {
-    text = Deno.readFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return asIs;
-    throw error;
-  }
-  const { emit } = projectSettings(project);
-  const { code, map } = await reduceText({ path, text, mediaType }, emit);
-  await stopReducing();
-  if (code !== reduced) return asIs;
-  const source = new SourceMap(JSON.parse(map));
-  return (line) => {
-    const indent = /^ */.exec(code.split("\n")[line] ?? "")![0].length;
-    const entry = source.findEntry(line, indent);
-    return "originalLine" in entry ? entry.originalLine + 1 : line + 1;
-  };
-}
-
-const MEDIA_TYPES: Readonly<Record<string, string>> = {
-  ".ts": "TypeScript",
-  ".mts": "Mts",
-  ".js": "JavaScript",
-  ".mjs": "Mjs",
-};

@@ -23,8 +23,6 @@ export interface Spec {
 
 /** An event of a stage's process, which writes it as a JSON line. */
 export type ChildEvent =
-  /** All modules are loaded; `run()` is called next. */
-  | { readonly type: "ready" }
   | {
     readonly type: "progress";
     readonly done: number;
@@ -62,7 +60,6 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
   Deno.addSignalListener("SIGTERM", onTerm);
   let reported = -Infinity;
   let last = NaN;
-  send({ type: "ready" });
   try {
     await task.run({
       ...spec,

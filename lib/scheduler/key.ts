@@ -6,7 +6,7 @@ import { sourceDigest, type Sources, withoutSources } from "./sources.ts";
 
 /** The data that a stage's key is computed from, besides the stage. */
 interface KeySources {
-  /** Digest of the task's code listing. */
+  /** Digest of the task's bundle. */
   readonly code: string;
   /** Absolute paths of the sources, by the dot path of the parameter. */
   readonly sources: Sources;

@@ -1,4 +1,3 @@
-import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { replaceText } from "../store/files.ts";
 
@@ -43,7 +42,6 @@ export function confined(
     write,
     net,
   };
-  // A job of an earlier scheduler may be reading it.
   replaceText(note, JSON.stringify(all));
   return [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
@@ -53,13 +51,6 @@ export function confined(
     ...[LAUNCH, note, Deno.execPath()],
     ...args,
   ];
-}
-
-/** Files that Deno looks for beside a module and in all folders above: `package.json`. */
-export function packageFilesAbove(path: string): string[] {
-  const folder = dirname(path);
-  const own = join(folder, "package.json");
-  return folder === path ? [own] : [own, ...packageFilesAbove(folder)];
 }
 
 let known: boolean | undefined;

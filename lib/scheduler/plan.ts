@@ -53,7 +53,7 @@ export async function decide(
   const code = context.code.get(stage.module)!;
   const sources = await context.sources.of(stage, code);
   const parts = await keyParts(stage, {
-    code: code.listing,
+    code: code.bundle,
     sources,
     inputs: Object.fromEntries(
       Object.entries(stage.inputs).map(([name, ids]) => [
@@ -154,8 +154,7 @@ async function decideAll(
     decisions.set(id, decided.decision);
     if ("manifest" in decided) results.set(id, decided.manifest);
   }
-  context.sources.save();
-  await store.saveStats();
+  await store.memo.save();
   return decisions;
 }
 

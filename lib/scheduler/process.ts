@@ -12,8 +12,6 @@ interface Watch {
   readonly emit: (event: Event) => void;
   /** Replaces paths in its output by paths that exist after the run. */
   readonly lastingPaths?: (text: string) => string;
-  /** Called when all modules of the process are loaded. If it throws, the process is stopped. */
-  readonly onReady: () => void;
   /** Seconds, without those in a queue, after which the process is stopped. */
   readonly timeout: number | undefined;
   /** Seconds between asking the process to end and killing it. */
@@ -104,9 +102,6 @@ export async function follow(
   });
   const take = (line: ChildLine) => {
     switch (line.type) {
-      case "ready":
-        watch.onReady();
-        break;
       case "done":
         done = true;
         endSoon();

@@ -56,8 +56,7 @@ export async function openResults(
       }
       paths.set(stage, path);
     }
-    context.sources.save();
-    await store.saveStats();
+    await store.memo.save();
   } catch (error) {
     folder[Symbol.dispose]();
     throw error;
@@ -107,8 +106,7 @@ export async function findStageLog(
   const runs = liveRuns(store);
   const context = await openContext(graph, [id], settings, store);
   const { reused, lacking, key } = await findResult(context, id);
-  context.sources.save();
-  await store.saveStats();
+  await store.memo.save();
   const live = runs.find((run) =>
     run.pipeline === pipeline && run.stage === id && run.key === key
   );

@@ -22,8 +22,6 @@ export interface RunFolder extends Disposable {
   /** Contains {@linkcode ROUND} if the executor may start the job again, as does `temporary`. */
   readonly output: string;
   readonly inputs: string;
-  /** For copies of sources; created if needed. */
-  readonly sources: string;
   readonly temporary: string;
   readonly spec: string;
   readonly log: string;
@@ -69,7 +67,6 @@ export function makeRunFolder(
     path,
     output: join(path, `output${round}`),
     inputs: join(path, "inputs"),
-    sources: join(path, "sources"),
     temporary: join(path, `tmp${round}`),
     spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),

@@ -2,7 +2,6 @@ import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
-import { taskCode } from "./code.ts";
 import {
   checkSources,
   type Context,
@@ -69,11 +68,10 @@ async function runAll(
     using _live = await holdOff(store, signal);
     const context = await openContext(graph, targets, settings, store);
     await checkSources(context);
-    const { selected, sources } = context;
+    const { selected } = context;
     scheduler = new Scheduler(context, emit, signal);
     emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
     await scheduler.run();
-    sources.save();
     await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
   }
   const { counts, savedSeconds } = scheduler.outcomes;
@@ -162,7 +160,7 @@ type Settled =
   | { readonly lacking: string };
 
 /** Maximum number of times that a stage starts over because its key has changed. */
-const MAX_KEY_CHANGES = 20;
+const MAX_KEY_CHANGES = 5;
 
 /** Maximum number of times that a stage starts over because the cache has lost the same blob. */
 const MAX_LOSSES = 5;
@@ -261,12 +259,9 @@ class Scheduler {
         } else if (error instanceof StaleKeyError) {
           if (++keyChanges === MAX_KEY_CHANGES) {
             throw new StageFailure(
-              `Its code or sources keep changing (${error.message}); run it again when they are stable`,
+              `Its sources keep changing (${error.message}); run it again when they are stable`,
             );
           }
-          const { code, settings, store } = this.#context;
-          const fresh = await taskCode([stage.module], settings.project, store);
-          code.set(stage.module, fresh.get(stage.module)!);
         } else {
           throw error;
         }

@@ -58,12 +58,8 @@ export interface Runtime {
     readonly read: readonly string[];
     readonly write: readonly string[];
   };
-  /** URLs of modules that its stages load when they run, besides those of their tasks. */
-  readonly modules?: readonly string[];
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
-  /** Its files, once it is usable. They must not change while a stage runs. */
-  readonly files?: () => readonly string[];
   /** Files that its stages hand on to later ones, such as compiled code. They affect no result and are part of none. */
   readonly handsOn?: {
     /** What they are, as the start of a message: "Compiled code". */

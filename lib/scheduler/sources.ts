@@ -1,14 +1,8 @@
 /** The files and folders outside the cache that parameters of stages name. */
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
-import { canonicalJson, digest, quickChecksum } from "../store/digest.ts";
-import {
-  isFull,
-  isMissing,
-  isReadOnly,
-  readSealed,
-  writeSealed,
-} from "../store/files.ts";
+import { canonicalJson, digest } from "../store/digest.ts";
+import { isMissing } from "../store/files.ts";
 import {
   basename,
   dirname,
@@ -16,12 +10,7 @@ import {
   resolve,
   systemFolderOf,
 } from "../store/paths.ts";
-import {
-  type Fingerprint,
-  fingerprint,
-  linkFingerprint,
-  type Seen,
-} from "../store/stats.ts";
+import { type Fingerprint, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent, type TaskCode } from "./code.ts";
 
@@ -40,124 +29,23 @@ export async function sourceDigest(
   path: string,
   { stats, listings }: Pick<Store, "stats" | "listings">,
 ): Promise<string> {
-  return listings.note(
-    await sourceText(path, (file) => stats.digest(file)),
-  );
-}
-
-/** Content of a source, and whether it may change without a trace. */
-interface InspectedSource extends Omit<Seen, "blob"> {
-  readonly digest: string;
-}
-
-/** Digest of a source, as {@linkcode sourceDigest} gives it, and whether the source may change without a trace. */
-export async function inspectSource(
-  path: string,
-  { stats, listings }: Pick<Store, "stats" | "listings">,
-): Promise<InspectedSource> {
-  let isSettled = true;
-  let isWritten = false;
-  const text = await sourceText(path, async (file) => {
-    const seen = await stats.inspect(file);
-    isSettled &&= seen?.settled === true;
-    isWritten ||= seen?.written === true;
-    return seen?.blob;
-  });
-  const digest = listings.note(text);
-  return { digest, settled: isSettled, written: isWritten };
-}
-
-async function sourceText(
-  path: string,
-  digestOf: (file: string) => Promise<string | undefined>,
-): Promise<string> {
   const files = [];
   for (const [name, file] of filesOf(path)) {
-    const blob = name.endsWith("/") ? "" : await digestOf(file);
+    const blob = name.endsWith("/") ? "" : await stats.digest(file);
     if (blob === undefined) throw new Error(`"${file}" does not exist`);
     files.push({ path: name, size: 0, blob });
   }
-  return treeText(files);
+  return listings.note(treeText(files));
 }
 
-/**
- * Copies a source into a folder, under its own name. The file system shares the
- * blocks of the copy where it can.
- *
- * @returns Path of the copy.
- */
-export async function copySource(
-  path: string,
-  folder: string,
-): Promise<string> {
-  Deno.mkdirSync(folder, { recursive: true });
-  for (const [name, file] of filesOf(path)) {
-    const copy = join(folder, name);
-    Deno.mkdirSync(name.endsWith("/") ? copy : dirname(copy), {
-      recursive: true,
-    });
-    if (!name.endsWith("/")) await Deno.copyFile(file, copy);
-  }
-  return join(folder, basename(path));
-}
-
-/**
- * Fingerprints of all files and folders of a source, and of the symbolic links
- * that lead to them: a file that comes and goes changes its folder, and a link
- * that leads elsewhere and back is another link, unless both changes fall into
- * the tick of the file system's clock in which the link was made.
- */
+/** Fingerprints of all files and folders of a source: a file that comes and goes changes its folder. */
 export function sourcePrints(path: string): (Fingerprint | undefined)[] {
   const files = filesOf(path).map(([, file]) => file);
-  const folders = new Set([path]);
-  for (const file of files) {
-    for (
-      let folder = dirname(file);
-      folder.length >= path.length && !folders.has(folder);
-      folder = dirname(folder)
-    ) folders.add(folder);
+  const members = new Set([path, ...files]);
+  for (const file of members) {
+    if (file !== path) members.add(dirname(file));
   }
-  const members = [...files, ...folders];
-  const links = new Set(linksOn(path));
-  for (const member of members) {
-    if (isLink(member)) linksOn(member).forEach((link) => links.add(link));
-  }
-  return [
-    ...members.map(fingerprint),
-    ...[...links].map(linkFingerprint),
-  ];
-}
-
-/** Symbolic links that Linux follows to reach a file: more than these are an error. */
-const MAX_LINKS = 40;
-
-/** Symbolic links that the system follows to reach an absolute path, each by a path without links. */
-function linksOn(path: string): string[] {
-  const links: string[] = [];
-  const steps = path.split("/");
-  let at = "/";
-  for (let step; (step = steps.shift()) !== undefined;) {
-    const next = join(at, step);
-    if (!isLink(next)) {
-      at = next;
-      continue;
-    }
-    links.push(next);
-    if (links.length > MAX_LINKS) break;
-    const target = Deno.readLinkSync(next);
-    if (target.startsWith("/")) at = "/";
-    steps.unshift(...target.split("/"));
-  }
-  return links;
-}
-
-function isLink(path: string): boolean {
-  try {
-    return Deno.lstatSync(path).isSymlink;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
+  return [...members].map(fingerprint);
 }
 
 /** The parameters, with the sources as absolute paths. */
@@ -207,7 +95,8 @@ function edit(
 function filesOf(path: string): (readonly [name: string, file: string])[] {
   const own = basename(path);
   if (sourceInfo(path).isFile) return [[own, path]];
-  return listTree(path, "follow").map((name) => [
+  const members = listTree(path, "follow");
+  return (members.length === 0 ? [""] : members).map((name) => [
     `${own}/${name}`,
     join(path, name),
   ]);
@@ -240,11 +129,8 @@ function sourceInfo(path: string): Deno.FileInfo {
   return info;
 }
 
-/** Version of `sources.json`. */
-const VERSION = 1;
-
-/** Maximum number of entries in `sources.json`. */
-const MAX_ENTRIES = 1_000;
+/** Section of the store's memo. */
+const SECTION = "sources";
 
 /**
  * The sources that stages name by their parameters, as their tasks' `sources()`
@@ -254,17 +140,10 @@ const MAX_ENTRIES = 1_000;
 export class SourcePaths {
   readonly #store: Store;
   readonly #project: string;
-  readonly #known: Map<string, Record<string, string>>;
-  #changed = false;
 
   constructor(store: Store, project: string) {
     this.#store = store;
     this.#project = project;
-    const memo = readSealed(this.#path, quickChecksum);
-    const paths = memo?.version === VERSION
-      ? memo.paths as Record<string, Record<string, string>>
-      : {};
-    this.#known = new Map(Object.entries(paths));
   }
 
   /** The sources of a stage whose task has this code. */
@@ -274,12 +153,13 @@ export class SourcePaths {
   ): Promise<Sources> {
     if (!declaration.sources) return new Map();
     const question = digest(canonicalJson([
-      code.listing,
+      code.bundle,
       params,
       this.#project,
       Deno.env.get("HOME") ?? "",
     ]));
-    const known = this.#known.get(question);
+    const { memo } = this.#store;
+    const known = memo.get<Record<string, string>>(SECTION, question);
     if (known !== undefined) return new Map(Object.entries(known));
     const { loadTask } = await import("../pipeline/load_task.ts");
     const task = await loadTask(module);
@@ -289,8 +169,7 @@ export class SourcePaths {
     );
     // The imported module may be newer than the code.
     if (await isCurrent(code, this.#store)) {
-      this.#known.set(question, Object.fromEntries(sources));
-      this.#changed = true;
+      memo.set(SECTION, question, Object.fromEntries(sources));
     }
     return sources;
   }
@@ -327,23 +206,5 @@ export class SourcePaths {
       return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
     });
     throw new Error([...lines].join("\n"));
-  }
-
-  /** Writes the memo, if the cache is writable and the disk has space. */
-  save(): void {
-    if (!this.#changed) return;
-    try {
-      this.#store.makeFolder();
-      writeSealed(this.#path, {
-        version: VERSION,
-        paths: Object.fromEntries([...this.#known].slice(-MAX_ENTRIES)),
-      }, quickChecksum);
-    } catch (error) {
-      if (!isReadOnly(error) && !isFull(error)) throw error;
-    }
-  }
-
-  get #path(): string {
-    return this.#store.path("sources.json");
   }
 }

@@ -60,7 +60,7 @@ export async function difference(
   const found = new Set(present);
   for (const [path, blob] of expected) {
     if (!found.has(path)) return `output file ${path} is missing`;
-    if (await store.stats.digest(join(folder, path), "output") !== blob) {
+    if (await store.stats.digest(join(folder, path)) !== blob) {
       return `output file ${path} is changed`;
     }
   }
@@ -222,7 +222,7 @@ async function keepForeign(
       }
       const known = isFile && written.get(member);
       const blob = known &&
-        await store.stats.digest(join(path, member), "output");
+        await store.stats.digest(join(path, member));
       if (!known || !known.some((it) => it.blob === blob)) files++;
     }
   };

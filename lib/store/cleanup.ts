@@ -72,7 +72,7 @@ export async function cleanUp(
     // Without its record, what an output folder shows would count as the user's.
     ...store.histories.shown(dirname(store.folder)),
   ]);
-  const users = countUsers(manifests, store);
+  const users = countUsers(manifests);
   removeUnused(store, users);
   let size = cacheSize(store);
   const removed: string[] = [];
@@ -82,7 +82,7 @@ export async function cleanUp(
     // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
     store.manifests.remove(manifest.key);
     removed.push(manifest.key);
-    for (const blob of blobsOf(manifest, store)) {
+    for (const blob of blobsOf(manifest)) {
       const left = users.get(blob)! - 1;
       users.set(blob, left);
       if (left === 0) size -= fileSize(store.blobs.path(blob));
@@ -130,13 +130,10 @@ function hasNewer(store: Store): boolean {
 }
 
 /** Number of results that use each blob. */
-function countUsers(
-  manifests: readonly Manifest[],
-  store: Store,
-): Map<string, number> {
+function countUsers(manifests: readonly Manifest[]): Map<string, number> {
   const users = new Map<string, number>();
   for (const manifest of manifests) {
-    for (const blob of blobsOf(manifest, store)) {
+    for (const blob of blobsOf(manifest)) {
       users.set(blob, (users.get(blob) ?? 0) + 1);
     }
   }
@@ -144,32 +141,20 @@ function countUsers(
 }
 
 /** Blobs that a result needs: its files, its log and, for explanations, its code and the listings of its sources. */
-function blobsOf({ files, log, parts }: Manifest, store: Store): Set<string> {
-  const blobs = new Set([
+function blobsOf({ files, log, parts }: Manifest): Set<string> {
+  return new Set([
     ...files.map(({ blob }) => blob),
     log.blob,
     parts.code,
     ...Object.values(parts.sources),
   ]);
-  const listing = store.blobs.text(parts.code);
-  if (listing !== undefined) {
-    const { modules } = JSON.parse(listing) as {
-      modules: Record<string, { text: string }>;
-    };
-    for (const { text } of Object.values(modules)) blobs.add(text);
-  }
-  return blobs;
 }
 
-/** Matches the names of what a clean-up removes from the folders of locks and entry modules. */
-const DISPOSABLE: Readonly<Record<string, RegExp>> = {
-  locks: /^([0-9a-f]{64}|mutex-[0-9a-f]{16})$/,
-  entries:
-    /(-[0-9a-f]{8}|^[0-9a-f]{64}\.\d+-[0-9a-f]{8}-\d+)\.js$|^[0-9a-f]{64}\.done$/,
-};
+/** Matches the names of locks. */
+const LOCK = /^([0-9a-f]{64}|mutex-[0-9a-f]{16})$/;
 
 /** Folders, with those in them, where files are written beside their place and then renamed. */
-const WRITTEN = ["entries", "graphs", "manifests", "stages", "used"];
+const WRITTEN = ["graphs", "manifests", "stages", "used"];
 
 /** Milliseconds after which a temporary file has no writer any more: an hour. */
 const TEMPORARY_AGE = 60 * 60 * 1000;
@@ -186,7 +171,7 @@ function removeHalfWritten(folder: string, deep: boolean): void {
   }
 }
 
-/** Removes blobs that no result needs, locks, entry modules and half-made copies; files of other names are not the cache's. */
+/** Removes blobs that no result needs, locks and half-made copies; files of other names are not the cache's. */
 function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
   for (const { name, isDirectory } of entriesOf(store.blobs.folder)) {
     const path = join(store.blobs.folder, name);
@@ -204,10 +189,8 @@ function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
   }
   removeHalfWritten(store.folder, false);
   for (const folder of WRITTEN) removeHalfWritten(store.path(folder), true);
-  for (const [folder, names] of Object.entries(DISPOSABLE)) {
-    for (const { name } of entriesOf(store.path(folder))) {
-      if (names.test(name)) Deno.removeSync(store.path(folder, name));
-    }
+  for (const { name } of entriesOf(store.path("locks"))) {
+    if (LOCK.test(name)) Deno.removeSync(store.path("locks", name));
   }
 }
 

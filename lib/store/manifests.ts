@@ -28,7 +28,7 @@ export interface InputPart {
 
 /** Everything that a stage's result depends on. The SHA-256 of its canonical JSON is the stage's key. */
 export interface KeyParts {
-  /** Digest of the code listing of the task. */
+  /** Blob of the bundle of the task. */
   readonly code: string;
   /** Parameters, except those that name sources. */
   readonly params: Readonly<Record<string, unknown>>;

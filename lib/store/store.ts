@@ -2,11 +2,13 @@ import { join } from "./paths.ts";
 import { Blobs, Listings } from "./blobs.ts";
 import { Histories, Pins, Usage } from "./histories.ts";
 import { type Lookup, type Manifest, Manifests } from "./manifests.ts";
-import { isFull, isReadOnly } from "./files.ts";
+import { isReadOnly } from "./files.ts";
+import { Memo } from "./memo.ts";
 import { Stats } from "./stats.ts";
 
 /** The cache: everything below one folder. */
 export class Store {
+  readonly memo: Memo;
   readonly stats: Stats;
   readonly blobs: Blobs;
   readonly listings: Listings;
@@ -17,7 +19,8 @@ export class Store {
 
   /** @param folder Absolute path of the cache's folder. */
   constructor(readonly folder: string) {
-    this.stats = new Stats(this.path("stats.json"));
+    this.memo = new Memo(this.path("memo.json"));
+    this.stats = new Stats(this.memo);
     this.blobs = new Blobs(this.path("blobs"), this.stats);
     this.listings = new Listings(this.blobs);
     this.manifests = new Manifests(this.path("manifests"));
@@ -36,19 +39,6 @@ export class Store {
     const folder = this.path(...parts);
     Deno.mkdirSync(folder, { recursive: true });
     return folder;
-  }
-
-  /** Saves the stat cache, if the cache is writable and the disk has space. */
-  async saveStats(): Promise<void> {
-    // Without it, the next run reads the files again.
-    try {
-      await unlessReadOnly(async () => {
-        this.makeFolder();
-        await this.stats.save();
-      });
-    } catch (error) {
-      if (!isFull(error)) throw error;
-    }
   }
 
   /** The recorded results of a stage that the cache has, latest first. */
@@ -70,7 +60,7 @@ export class Store {
 
   /** Records the results of a run, if the cache is writable. */
   async noteRun(pipeline: string, keys: readonly string[]): Promise<void> {
-    await this.saveStats();
+    await this.memo.save();
     await unlessReadOnly(() => this.usage.record(pipeline, keys));
     await unlessReadOnly(() => this.histories.remember(pipeline));
   }

@@ -1,7 +1,8 @@
-/** Random edits of a module, and whether its reduced text changes. */
+/** Random edits of a module, and whether what is bundled of it changes. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
-import { reduceText, stopReducing } from "../../lib/scheduler/modules.ts";
+import { stop, transform } from "esbuild";
+import { withoutComments } from "../../lib/scheduler/bundle.ts";
 
 /**
  * A module with marks where types can be inserted: `§g` type parameters, `§t`
@@ -118,10 +119,11 @@ function othersOf(token: string): fc.Arbitrary<string> | undefined {
     : undefined;
 }
 
-async function reduced(source: string): Promise<string> {
+async function bare(source: string): Promise<string> {
   const text = new TextEncoder().encode(source);
-  const module = { mediaType: "TypeScript", path: "/module.ts", text };
-  return (await reduceText(module, {})).code;
+  const settings = { compilerOptions: {} };
+  const code = await withoutComments(text, "ts", "/module.ts", settings, false);
+  return (await transform(code, { charset: "utf8" })).code; // As the bundle prints it.
 }
 
 /** The module with these edits. */
@@ -135,22 +137,22 @@ function written(rewriting: readonly Piece[], edit?: Piece): string {
   return tokens.join(" ");
 }
 
-Deno.test("reduceText() ignores random comments, white space and types", async () => {
-  const plain = await reduced(written([]));
+Deno.test("withoutComments() ignores random comments, white space and types", async () => {
+  const plain = await bare(written([]));
   await fc.assert(
     fc.asyncProperty(rewriting, async (rewriting) => {
-      assertEquals(await reduced(written(rewriting)), plain);
+      assertEquals(await bare(written(rewriting)), plain);
     }),
   );
-  await stopReducing();
+  await stop();
 });
 
-Deno.test("reduceText() notices every random edit of a literal, an operator or an identifier", async () => {
-  const plain = await reduced(written([]));
+Deno.test("withoutComments() notices every random edit of a literal, an operator or an identifier", async () => {
+  const plain = await bare(written([]));
   await fc.assert(
     fc.asyncProperty(rewriting, edit, async (rewriting, edit) => {
-      assertNotEquals(await reduced(written(rewriting, edit)), plain);
+      assertNotEquals(await bare(written(rewriting, edit)), plain);
     }),
   );
-  await stopReducing();
+  await stop();
 });

@@ -61,7 +61,7 @@ Deno.test(
   { ignore },
   async () => {
     using project = new TestProject();
-    using disk = new SmallDisk(1_200_000);
+    using disk = new SmallDisk(1_450_000);
     project.task("big", "return 'x'.repeat(params.size);");
     const stages = (size: number): Record<string, StageOptions> => ({
       big: { task: "big", params: { size } },

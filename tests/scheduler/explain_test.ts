@@ -11,6 +11,7 @@ import { findStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/store/locks.ts";
+import { Memo } from "../../lib/store/memo.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 import { gateOf } from "./span_tasks.ts";
@@ -135,12 +136,15 @@ Deno.test("findStageLog() finds the log of a run that ends while it looks", asyn
   const graph = await project.graph(stages);
   const scheduler = project.spawn(stages);
   await scheduler.event((event) => event.type === "log");
-  class SlowStore extends Store {
+  class SlowMemo extends Memo {
     // Called between the look at results and the end of the search.
-    override async saveStats(): Promise<void> {
+    override async save(): Promise<void> {
       gate.open();
       await scheduler.end();
     }
+  }
+  class SlowStore extends Store {
+    override readonly memo = new SlowMemo(this.path("memo.json"));
   }
   const find = (store: Store) =>
     findStageLog(graph, "s", project.settings(), store);

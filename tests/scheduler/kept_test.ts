@@ -181,7 +181,6 @@ const FOLDERS = [
   "cache/runs",
   "cache/runs/mine",
   "cache/locks",
-  "cache/entries",
   "cache/checkpoints/mine",
   "cache/failures/test",
   "cache/incoming/mine",

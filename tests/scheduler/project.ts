@@ -97,7 +97,7 @@ export class TestProject implements Disposable {
     const { inputs = {}, params = "{}", head = "", rest = "" } = more;
     this.write(
       `tasks/${name}.ts`,
-      `import { z } from "zod";
+      `import * as z from "zod";
 ${head}
 export default {
   description: ${JSON.stringify(name)},

@@ -22,7 +22,7 @@ Deno.test(
     const failed = events.find((event) => event.type === "failed");
     assertMatch(
       failed?.type === "failed" ? failed.message : "",
-      /^Its code or sources keep changing \(source \w changed.*\); run it again when they are stable$/,
+      /^Its sources keep changing \(source \w changed.*\); run it again when they are stable$/,
     );
   },
 );

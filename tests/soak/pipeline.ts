@@ -1,6 +1,5 @@
 import { fileURLToPath } from "node:url";
 import { type StageOptions, TestProject } from "../scheduler/project.ts";
-import { MappedFile } from "../store/mapped_file.ts";
 import { SoakRun } from "./processes.ts";
 import type { Random } from "./random.ts";
 
@@ -19,8 +18,6 @@ export class SoakPipeline implements Disposable {
   /** Environment variables of the runs, besides those of this process. */
   readonly env: Record<string, string> = {};
   readonly #random: Random;
-  /** Mappings of source files through which they are written, kept open. */
-  readonly #mappings = new Map<number, MappedFile>();
   #written = "";
   /** Constant in each helper, and the text around it. */
   readonly #constants: number[] = [];
@@ -83,16 +80,9 @@ export class SoakPipeline implements Disposable {
     const { atime, mtime } = Deno.statSync(path);
     const text = `source ${this.#random.below(5)}`;
     const how = this.#random.pick(
-      ["write", "keep time", "rename", "link", "mapping"] as const,
+      ["write", "keep time", "rename", "link"] as const,
     );
-    if (how === "mapping") {
-      const mapping = this.#mappings.get(i) ?? new MappedFile(path);
-      this.#mappings.set(i, mapping);
-      mapping.write(text);
-    } else if (how === "rename" || how === "link") {
-      // The mapping is of the file that is replaced.
-      this.#mappings.get(i)?.[Symbol.dispose]();
-      this.#mappings.delete(i);
+    if (how === "rename" || how === "link") {
       const other = this.project.path("data", `${i}.other`);
       Deno.writeTextFileSync(other, text);
       if (how === "rename") Deno.renameSync(other, path);
@@ -102,7 +92,7 @@ export class SoakPipeline implements Disposable {
         Deno.removeSync(other);
       }
     } else Deno.writeTextFileSync(path, text);
-    if (how !== "write" && how !== "mapping") {
+    if (how !== "write") {
       Deno.utimeSync(path, atime!, mtime!);
     }
     return `source ${i} = ${text} (${how})`;
@@ -182,7 +172,6 @@ export class SoakPipeline implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const mapping of this.#mappings.values()) mapping[Symbol.dispose]();
     this.project[Symbol.dispose]();
   }
 

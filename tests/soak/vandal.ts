@@ -13,7 +13,6 @@ const PLACES = [
   "cache/blobs/ab",
   "cache/runs/mine",
   "cache/locks",
-  "cache/entries",
 ];
 
 /** Damages outputs and cache of a project at random, and leaves files of a user. */
@@ -118,12 +117,9 @@ export class Vandal {
   /** Damages a memo of the cache, or removes a part of it. */
   #own(): string {
     const name = this.#random.pick([
-      "stats.json",
-      "code.json",
-      "sources.json",
+      "memo.json",
       "graphs",
       "locks",
-      "entries",
       "manifests",
       "used",
     ]);

@@ -225,14 +225,10 @@ Deno.test("cleanUp() removes what killed processes left half written, and entrie
   using folder = new TemporaryFolder();
   const { store } = await filled(folder, 1);
   const suffix = "123-0123abcd-0";
-  const note = "a".repeat(64);
   const left = [
-    `stats.json.${suffix}.tmp`,
+    `memo.json.${suffix}.tmp`,
     `manifests/ab/x.json.${suffix}.tmp`,
     `stages/p/s.json.${suffix}.tmp`,
-    `entries/train-0123abcd.js`,
-    `entries/${note}.${suffix}.js`,
-    `entries/${note}.done`,
   ];
   const kept = ["notes.tmp", `graphs/now.json.${suffix}.tmp`];
   for (const path of [...left, ...kept]) {

@@ -201,7 +201,7 @@ async function writeSnapshot(
       graph: { ...rest, stages: [...stages.values()] },
     }, quickChecksum);
     removeOldest(store.path("graphs"));
-    await store.saveStats();
+    await store.memo.save();
   } catch (error) {
     // A snapshot only saves time.
     if (!isReadOnly(error) && !isFull(error)) throw error;

@@ -2,11 +2,10 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../../pipeline/load_task.ts";
 import type { Spec } from "../../scheduler/child.ts";
-import { CHILD } from "../../scheduler/code.ts";
+import { CHILD } from "../../scheduler/bundle.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { allow, stageEnvironment } from "../../scheduler/permissions.ts";
 import { follow, newMark } from "../../scheduler/process.ts";
-import { projectFlags } from "../../scheduler/project.ts";
 import type { Runtime } from "../../scheduler/settings.ts";
 import { PROJECT } from "../arguments/options.ts";
 
@@ -89,7 +88,7 @@ await perform(task);
       "--quiet",
       "--no-check",
       "--no-prompt",
-      ...projectFlags(PROJECT),
+      ...["--config", join(PROJECT, "deno.json"), "--frozen"],
       "--allow-read",
       ...allow("write", [folder]),
       "--allow-env",
@@ -109,7 +108,6 @@ await perform(task);
     mark,
     emit() {},
     lastingPaths,
-    onReady() {},
     timeout: undefined,
     grace: GRACE,
     signal,

@@ -12,10 +12,6 @@ import type { Arguments } from "../arguments/arguments.ts";
 import { gpusOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 
-/** The module that loads the packages that compute with libtensorflow. */
-const KERNELS =
-  new URL("../../engine/tensorflow/kernels.ts", import.meta.url).href;
-
 /** Options of {@linkcode selectedEngine}. */
 interface EngineOptions {
   /** Prints messages about the engine. */
@@ -103,7 +99,7 @@ export async function runtimeOf(
   const { hasBfloat16, instructionsOf, processorOf } = await import(
     "../../engine/install/host.ts"
   );
-  const { engine, device, identity, library, flags, read, env, files, native } =
+  const { engine, device, identity, library, flags, read, env, native } =
     choice;
   const instructions = await instructionsOf(choice, host);
   const processor = engine === "tensorflow" && device === "cpu"
@@ -122,9 +118,7 @@ export async function runtimeOf(
     },
     flags,
     read,
-    ...(files !== undefined && { files }),
     ...(native !== undefined && { native }),
-    ...(engine === "tensorflow" && { modules: [KERNELS] }),
     ...(processor !== undefined && {
       handsOn: await compiledFunctions(`${identity}\n${processor}`, host),
     }),

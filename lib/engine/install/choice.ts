@@ -13,7 +13,7 @@ export interface EngineChoice {
   readonly reason: string;
   /** The engine's part of a stage's key, with the digest of the library: `tensorflow 2.21.0 linux-x86_64 cpu 8e3c10b5a1b2c3d4`. */
   readonly identity: string;
-  /** Folder of libtensorflow's files; `tensorflow` only. */
+  /** Folder of libtensorflow's files, or of the WebAssembly modules. */
   readonly library?: string;
   /** Files of the library, once it is installed; `tensorflow` only. */
   readonly files?: () => readonly string[];

@@ -209,14 +209,15 @@ async function chooseWebgpu(
 
 /** WebAssembly, which runs wherever the runtime does. */
 function chooseWasm(): EngineChoice {
-  // The package reads its WebAssembly module from its folder at start.
   const entry = import.meta.resolve("@tensorflow/tfjs-backend-wasm");
+  const library = dirname(fileURLToPath(entry));
   return ready({
     engine: "wasm",
     device: "cpu",
     reason: "WebAssembly on one CPU thread",
     identity: `wasm tfjs ${TFJS_VERSION}`,
-    read: [dirname(fileURLToPath(entry))],
+    library,
+    read: [library],
   });
 }
 
@@ -224,7 +225,7 @@ function chooseWasm(): EngineChoice {
 function ready(
   facts:
     & Pick<EngineChoice, "engine" | "device" | "reason" | "identity">
-    & Partial<Pick<EngineChoice, "read" | "flags">>,
+    & Partial<Pick<EngineChoice, "library" | "read" | "flags">>,
 ): EngineChoice {
   const choice: EngineChoice = {
     flags: [],

@@ -3,7 +3,6 @@
  * its kernels. Loading them takes most of the start of an engine's stage, and
  * needs no permission.
  */
-import { createRequire } from "node:module";
 import util from "node:util";
 import "@tensorflow/tfjs-core";
 
@@ -13,11 +12,22 @@ nodeUtil.isNullOrUndefined ??= (value: unknown) =>
   value === null || value === undefined;
 nodeUtil.isArray ??= Array.isArray;
 
-// Resolves packages from the project's folder, the only one in which a stage's process may look for them.
-const require = createRequire(new URL("../../../", import.meta.url));
+/** The part of the backend of tfjs-node-gpu that is used. */
+interface Backend {
+  readonly tensorMap: { set(dataId: object, data: object): void };
+  getDTypeInteger(dtype: string): number;
+  write(values: ArrayLike<number>, shape: number[], dtype: string): object;
+}
+
+// Imported late, after the functions that they call.
+const backend = await import(
+  "@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js"
+);
+await import("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
 
 /** The backend of tfjs-node-gpu, which calls libtensorflow through a binding. */
-export const { NodeJSKernelBackend } = require(
-  "@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js",
-);
-require("@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js");
+export const NodeJSKernelBackend = backend
+  .NodeJSKernelBackend as unknown as new (
+    binding: object,
+    packageName: string,
+  ) => Backend;

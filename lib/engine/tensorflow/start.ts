@@ -1,3 +1,4 @@
+import type { KernelBackend } from "@tensorflow/tfjs-core";
 import { TensorflowBinding } from "./binding.ts";
 import { Status } from "./c_api.ts";
 import { type CompiledFolders, CompiledFunctions } from "./compiled.ts";
@@ -53,7 +54,7 @@ export async function startTensorflow(
       "@tensorflow/tfjs-node-gpu",
     );
     backend.write = writeAtOnce(backend, binding);
-    return backend;
+    return backend as unknown as KernelBackend;
   });
   if (!await tf.setBackend("tensorflow")) {
     throw new Error('tfjs rejects the backend "tensorflow"');

@@ -9,7 +9,6 @@ import type {
   Executor,
   Job,
 } from "../../../lib/scheduler/executors/executor.ts";
-import { compare, layOut } from "../../../lib/scheduler/freeze.ts";
 import { hasLandlock } from "../../../lib/scheduler/landlock.ts";
 import { decide } from "../../../lib/scheduler/plan.ts";
 import { follow } from "../../../lib/scheduler/process.ts";
@@ -111,18 +110,17 @@ export async function processParts(): Promise<Parts> {
     : undefined;
   const { job } = plain;
   const flags = job.args.slice(0, -1);
-  const entry = new URL(job.args.at(-1)!);
-  const text = Deno.readTextFileSync(entry);
+  const bundle = job.args.at(-1)!;
   const write = (name: string, text: string) => {
     const path = join(job.folder, "tmp", name);
     Deno.writeTextFileSync(path, text);
     return path;
   };
-  const imports = text.split("\n").filter((line) => line.startsWith("import "));
   const empty = write("empty.js", "export {};\n");
-  const zod = write("zod.js", 'import "zod";\n');
-  const child = write("child.js", `${imports[0]}\n`);
-  const modules = write("modules.js", `${imports.join("\n")}\n`);
+  const idle = write(
+    "idle.js",
+    Deno.readTextFileSync(bundle).replace(/\nawait perform\(.*\);\n$/, "\n"),
+  );
   const deno = Deno.execPath();
   const bare = ["run", "--quiet", "--no-check", "--no-config", "--no-lock"];
   const ladder: [string, Job, readonly string[]][] = [
@@ -130,15 +128,9 @@ export async function processParts(): Promise<Parts> {
       ...inNamespace(job.input, ["/bin/true"]),
     ]],
     ["process: deno, of an empty module", job, [deno, ...bare, empty]],
-    ["process: and settings, lock file, permissions", job, [
-      ...[deno, ...flags, empty],
-    ]],
-    ["process: and zod alone", job, [deno, ...flags, zod]],
-    ["process: and the scheduler's module alone", job, [
-      ...[deno, ...flags, child],
-    ]],
-    ["process: and the task with all modules", job, [deno, ...flags, modules]],
-    ["process: and its run", job, [deno, ...flags, entry.href]],
+    ["process: and permissions", job, [deno, ...flags, empty]],
+    ["process: and the bundle, without its run", job, [deno, ...flags, idle]],
+    ["process: and its run", job, [deno, ...flags, bundle]],
     ["process: and the namespace: all", job, [
       ...inNamespace(job.input, [deno, ...job.args]),
     ]],
@@ -163,7 +155,6 @@ export async function processParts(): Promise<Parts> {
     stage: "next",
     mark: JSON.parse(Deno.readTextFileSync(job.input)).mark,
     emit: () => {},
-    onReady: () => {},
     timeout: undefined,
     grace: 1,
     signal: new AbortController().signal,
@@ -270,15 +261,6 @@ export async function schedulerParts(): Promise<Parts> {
       part("decide", () => decide(context, next, results)),
       part("make and remove the run folder", () => {
         using _folder = makeRunFolder(store, "test", "next", "key");
-      }),
-      part("lay out the inputs", ({ folder }) => {
-        return layOut(context, next, results, folder);
-      }),
-      part("compare code and sources", ({ folder }) => {
-        return compare(context, next, decided, folder, {
-          links: [],
-          files: [],
-        });
       }),
       part("store the files and the log", async ({ folder, output }) => {
         await store.blobs.put(output);

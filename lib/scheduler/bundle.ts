@@ -1,0 +1,469 @@
+import type { Loader, OnLoadResult, Plugin } from "esbuild";
+import { digest } from "../store/digest.ts";
+import { readIfThere } from "../store/files.ts";
+import { dirname, fromFileUrl, join, relative } from "../store/paths.ts";
+import { fingerprint } from "../store/stats.ts";
+
+/** The code of a stage as one file: its task, `child.ts`, and all that they import. */
+export interface Bundle {
+  readonly text: string;
+  /** Files of the project that it was made from, with the SHA-256 of what was read; empty if there is none. Packages count by the lock file. */
+  readonly files: readonly (readonly [path: string, raw: string])[];
+  /** Source map as JSON, if requested. */
+  readonly map?: string;
+}
+
+/** The module that runs a task in its stage's process. */
+export const CHILD = new URL("./child.ts", import.meta.url).href;
+
+/** Namespaces of esbuild: generated entries, and modules as Deno resolves them. Packages have the default one. */
+const ENTRY = "entry";
+const CODE = "code";
+
+/**
+ * Bundles tasks. Deno resolves the imports (import map, npm by the lock file,
+ * JSR and https from its cache), and esbuild makes one file of what they lead
+ * to. The text does not depend on the location of the project, nor on comments,
+ * formatting, types and unused functions.
+ *
+ * @param tasks `file:` URLs of task modules in one folder.
+ * @param project Folder of `deno.json`.
+ * @param maps True if source maps are wanted.
+ * @throws {Error} If a module is missing or does not parse.
+ */
+export async function bundleTasks(
+  tasks: readonly string[],
+  project: string,
+  { maps = false } = {},
+): Promise<Map<string, Bundle>> {
+  const { tsconfig, flags, files } = projectSettings(project);
+  const graph = await moduleGraph([...tasks, CHILD], project, flags);
+  const modules = new Modules(graph, project, dirname(fromFileUrl(tasks[0]!)));
+  const esbuild = await import("esbuild");
+  const { builtinModules } = await import("node:module");
+  const built = await esbuild.build({
+    entryPoints: tasks.map((task, i) => ({
+      in: `${ENTRY}:${modules.nameOf(task)}`,
+      out: `${i}`,
+    })),
+    outdir: "/",
+    write: false,
+    metafile: true,
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    conditions: ["deno"],
+    target: "esnext",
+    charset: "utf8",
+    legalComments: "none",
+    logLevel: "silent",
+    absWorkingDir: project,
+    tsconfigRaw: tsconfig,
+    plugins: [modules.plugin(builtinModules, tsconfig, maps)],
+    ...(maps && { sourcemap: "external", sourcesContent: false }),
+  }).catch((error) => {
+    throw new Error(messageOf(error), { cause: error });
+  }).finally(() => esbuild.stop());
+  const outputs = new Map(built.outputFiles.map((it) => [it.path, it.text]));
+  return new Map(tasks.map((task, i) => {
+    const text = outputs.get(`/${i}.js`)!;
+    const map = outputs.get(`/${i}.js.map`);
+    // Packages in CommonJS require built-in modules, which a module cannot do by itself.
+    const head = REQUIRES.test(text) ? REQUIRE : "";
+    const entry = `${ENTRY}:${modules.nameOf(task)}`;
+    return [task, {
+      text: head + text,
+      files: [...files, ...modules.filesBehind(entry, built.metafile.inputs)],
+      ...(map !== undefined && {
+        map: head === "" ? map : map.replace(/"mappings": "/, "$&;"),
+      }),
+    }];
+  }));
+}
+
+/** Matches esbuild's form of `require()` of a module that is not in the bundle. */
+const REQUIRES = /\b__require\d*\("/;
+const REQUIRE =
+  'import { createRequire } from "node:module"; const require = createRequire("file:///");\n';
+
+/** The part of a bundle that comes from one module. */
+interface Section {
+  /** Path relative to the project, or the package: `zod@4.6.7`. */
+  readonly module: string;
+  /** Its first line in the bundle, from 0. */
+  readonly start: number;
+  readonly lines: readonly string[];
+}
+
+/** Matches esbuild's comment before the code of each module. */
+const HEADER =
+  /^\/\/ (?:code:(.+)|(entry:.+)|.*node_modules\/\.deno\/([^/]+)\/.*)$/;
+
+/** Name of the package a section comes from has a version, paths do not. */
+export function isPackage(module: string): boolean {
+  return /.@\d/.test(module);
+}
+
+/** Sections of a bundle, in order. A package has one for each of its modules. */
+export function sectionsOf(bundle: string): Section[] {
+  const sections: Section[] = [];
+  let lines: string[] = [];
+  bundle.split("\n").forEach((line, i) => {
+    const [, module, entry, folder] = HEADER.exec(line) ?? [];
+    const name = module ?? entry ?? folder?.replace("+", "/");
+    if (name === undefined) lines.push(line);
+    else {
+      lines = [];
+      sections.push({ module: name, start: i + 1, lines });
+    }
+  });
+  return sections;
+}
+
+/** Maps lines of a bundle, from 0, to lines of the source files, from 1. */
+export async function sourceLines(
+  { text, map }: Bundle,
+): Promise<(line: number) => number> {
+  const { SourceMap } = await import("node:module");
+  const source = new SourceMap(JSON.parse(map!));
+  const lines = text.split("\n");
+  return (line) => {
+    const indent = /^ */.exec(lines[line] ?? "")![0].length;
+    const entry = source.findEntry(line, indent);
+    return "originalLine" in entry ? entry.originalLine + 1 : line + 1;
+  };
+}
+
+/** Modules of `deno info`, as a plugin of esbuild. */
+class Modules {
+  readonly #graph: ModuleGraph;
+  readonly #project: string;
+  readonly #tasks: string;
+  /** Specifiers by {@linkcode nameOf}. */
+  readonly #specifiers = new Map<string, string>();
+  /** Path and digest of each module that was read, by name. */
+  readonly #read = new Map<string, readonly [path: string, raw: string]>();
+
+  constructor(graph: ModuleGraph, project: string, tasks: string) {
+    this.#graph = graph;
+    this.#project = project;
+    this.#tasks = tasks;
+    for (const name of graph.modules.keys()) {
+      this.#specifiers.set(this.nameOf(name), name);
+    }
+  }
+
+  /**
+   * Name of a module in a bundle, independent of the location of the project:
+   * its path relative to the project; for a file outside, relative to the folder
+   * of the task; for other modules, the specifier.
+   */
+  nameOf(specifier: string): string {
+    if (specifier === CHILD) return "child.ts";
+    if (!specifier.startsWith("file:")) return specifier;
+    const path = fromFileUrl(specifier);
+    const below = relative(this.#project, path);
+    return below.startsWith("../")
+      ? `task:${relative(this.#tasks, path)}`
+      : below;
+  }
+
+  /** Files of all modules that an entry imports, directly or not. */
+  filesBehind(
+    entry: string,
+    inputs: Readonly<
+      Record<string, { readonly imports: readonly { readonly path: string }[] }>
+    >,
+  ): (readonly [path: string, raw: string])[] {
+    const found = new Set([entry]);
+    for (const name of found) {
+      for (const { path } of inputs[name]?.imports ?? []) found.add(path);
+    }
+    return [...found].flatMap((name) => {
+      const read = this.#read.get(name.replace(`${CODE}:`, ""));
+      return read === undefined ? [] : [read];
+    });
+  }
+
+  plugin(
+    builtins: readonly string[],
+    tsconfig: Tsconfig,
+    maps: boolean,
+  ): Plugin {
+    return {
+      name: "deno",
+      setup: (build) => {
+        // Packages may name them without their prefix.
+        build.onResolve(
+          { filter: new RegExp(`^(node:.*|${builtins.join("|")})$`) },
+          ({ path }) => ({
+            path: path.startsWith("node:") ? path : `node:${path}`,
+            external: true,
+          }),
+        );
+        build.onResolve({ filter: /^entry:/ }, ({ path }) => ({
+          path: path.slice(ENTRY.length + 1),
+          namespace: ENTRY,
+        }));
+        build.onLoad({ filter: /.*/, namespace: ENTRY }, ({ path }) => ({
+          contents: `import { perform } from "child.ts";
+import task from ${JSON.stringify(path)};
+await perform(task);`,
+        }));
+        build.onResolve(
+          { filter: /.*/, namespace: ENTRY },
+          ({ path }) => ({ path, namespace: CODE }),
+        );
+        build.onResolve(
+          { filter: /.*/, namespace: CODE },
+          async ({ path, importer, kind }) => {
+            const { target, within } = this.#resolve(path, importer);
+            return within === undefined
+              ? { path: this.nameOf(target), namespace: CODE }
+              : await build.resolve(target, { kind, resolveDir: within });
+          },
+        );
+        build.onLoad(
+          { filter: /.*/, namespace: CODE },
+          ({ path, with: { type } }) => this.#load(path, type, tsconfig, maps),
+        );
+      },
+    };
+  }
+
+  /** The module that a specifier leads to; for a package, its name and the folder in which esbuild finds it. */
+  #resolve(
+    name: string,
+    importer: string,
+  ): { readonly target: string; readonly within?: string } {
+    const { modules, redirects, npmPackages } = this.#graph;
+    const from = modules.get(this.#specifiers.get(importer)!)!;
+    const found = from.dependencies?.find(({ specifier }) => specifier === name)
+      ?.code;
+    if (found?.specifier === undefined) {
+      throw new Error(
+        `Cannot resolve the import of "${name}" in "${from.local}"${
+          found?.error === undefined
+            ? "; import a literal specifier"
+            : `: ${plain(found.error)}`
+        }`,
+      );
+    }
+    const target = redirects[found.specifier] ?? found.specifier;
+    const { npmPackage } = modules.get(target) ?? {};
+    if (npmPackage === undefined) return { target };
+    return {
+      target: target.replace(/^npm:\/?((?:@[^/]+\/)?[^@/]+)@[^/]+/, "$1"),
+      within: npmPackages![npmPackage]!.localPath,
+    };
+  }
+
+  async #load(
+    name: string,
+    type: string | undefined,
+    tsconfig: Tsconfig,
+    maps: boolean,
+  ): Promise<OnLoadResult> {
+    const { local, error } = this.#graph.modules.get(
+      this.#specifiers.get(name)!,
+    )!;
+    if (local === undefined) throw new Error(plain(error ?? `No "${name}"`));
+    const contents = Deno.readFileSync(local);
+    this.#read.set(name, [local, digest(contents)]);
+    if (type === "text") return { contents, loader: "text" };
+    if (type === "bytes") return { contents, loader: "binary" };
+    const [, loader = "js"] = /\.[cm]?([jt]sx?|json)$/.exec(local) ?? [];
+    if (loader !== "ts" && loader !== "js") {
+      return { contents, loader: loader as Loader };
+    }
+    return {
+      contents: await withoutComments(contents, loader, local, tsconfig, maps),
+      loader: "js",
+    };
+  }
+}
+
+/** Imports for their effects only, which esbuild drops in TypeScript and Deno does not. */
+const EFFECTS = /\bimport\s*\{\s*\}\s*from\b/g;
+
+/** A module without comments, which esbuild otherwise keeps within expressions, and types. */
+export async function withoutComments(
+  contents: Uint8Array,
+  loader: "js" | "ts",
+  path: string,
+  tsconfig: Tsconfig,
+  maps: boolean,
+): Promise<string> {
+  const { transform } = await import("esbuild");
+  const text = new TextDecoder().decode(contents).replace(EFFECTS, "import");
+  const { code } = await transform(text, {
+    loader,
+    minifyWhitespace: true,
+    legalComments: "none",
+    target: "esnext",
+    charset: "utf8",
+    logLevel: "silent",
+    tsconfigRaw: tsconfig,
+    sourcefile: path,
+    ...(maps && { sourcemap: "inline", sourcesContent: false }),
+  });
+  return code;
+}
+
+type Tsconfig = {
+  readonly compilerOptions: Readonly<Record<string, unknown>>;
+};
+
+/** Compiler options that change what a module does. */
+const EMIT_OPTIONS =
+  /^(jsx.*|experimentalDecorators|useDefineForClassFields|verbatimModuleSyntax)$/;
+
+/** What of a project's files says how its code runs. */
+interface ProjectSettings {
+  readonly tsconfig: Tsconfig;
+  /** Flags by which Deno resolves imports as the project does, without changing its lock file. */
+  readonly flags: readonly string[];
+  readonly files: Bundle["files"];
+}
+
+function projectSettings(project: string): ProjectSettings {
+  const [path, lock] = ["deno.json", "deno.lock"].map((it) =>
+    join(project, it)
+  ) as [string, string];
+  const text = readIfThere(path);
+  if (text === undefined) throw new Error(`"${path}" does not exist`);
+  let config: Record<string, unknown>;
+  try {
+    config = JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new Error(`"${path}" is not valid JSON: ${error.message}`, {
+      cause: error,
+    });
+  }
+  const { compilerOptions = {}, importMap, nodeModulesDir } = config;
+  const others = [
+    lock,
+    join(project, "package.json"),
+    fromFileUrl(import.meta.url),
+  ];
+  if (typeof importMap === "string") others.push(join(project, importMap));
+  return {
+    tsconfig: {
+      compilerOptions: Object.fromEntries(
+        Object.entries(compilerOptions as object)
+          .filter(([name]) => EMIT_OPTIONS.test(name)),
+      ),
+    },
+    flags: [
+      ...["--config", path],
+      ...(nodeModulesDir === "manual" ? [] : ["--node-modules-dir=auto"]),
+      ...(fingerprint(lock) === undefined
+        ? ["--no-lock"]
+        : ["--lock", lock, "--frozen"]),
+    ],
+    files: [
+      [path, digest(text)],
+      ...others.map((it) => {
+        const text = readIfThere(it);
+        return [it, text === undefined ? "" : digest(text)] as const;
+      }),
+    ],
+  };
+}
+
+/** The part of the output of `deno info --json` that is used. */
+interface Info {
+  readonly modules: readonly Module[];
+  readonly redirects: Readonly<Record<string, string>>;
+  readonly npmPackages?: Readonly<
+    Record<string, { readonly localPath: string }>
+  >;
+}
+
+interface Module {
+  readonly specifier: string;
+  /** File that has its text. */
+  readonly local?: string;
+  readonly npmPackage?: string;
+  readonly error?: string;
+  readonly dependencies?: readonly {
+    readonly specifier: string;
+    readonly code?: { readonly specifier?: string; readonly error?: string };
+  }[];
+}
+
+/** {@linkcode Info} with the modules by specifier. */
+type ModuleGraph = Omit<Info, "modules"> & {
+  readonly modules: ReadonlyMap<string, Module>;
+};
+
+/** The modules that entries import, directly or not. Packages that are missing are installed. */
+async function moduleGraph(
+  entries: readonly string[],
+  project: string,
+  flags: readonly string[],
+): Promise<ModuleGraph> {
+  // One module that imports all entries: one call of Deno.
+  const text = entries.map((it) => `import ${JSON.stringify(it)};`).join("");
+  const entry = `data:application/javascript,${encodeURIComponent(text)}`;
+  const ask = async (): Promise<Info> =>
+    JSON.parse(await deno(project, "info", "--json", ...flags, entry));
+  let info = await ask();
+  const packages = Object.values(info.npmPackages ?? {});
+  if (packages.some((it) => fingerprint(it.localPath) === undefined)) {
+    await deno(
+      project,
+      "install",
+      "--quiet",
+      ...flags,
+      "--entrypoint",
+      ...entries,
+    );
+    info = await ask();
+  }
+  return {
+    ...info,
+    modules: new Map(info.modules.map((it) => [it.specifier, it])),
+  };
+}
+
+async function deno(project: string, ...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    cwd: project,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const decoder = new TextDecoder();
+  if (success) return decoder.decode(stdout);
+  throw new Error(
+    `Cannot read the project's modules: ${
+      plain(decoder.decode(stderr)).replace(/^error: /, "")
+    }`,
+  );
+}
+
+/** The first message of a failed build, with its place. */
+function messageOf(
+  error: Error & {
+    readonly errors?: readonly {
+      readonly text: string;
+      readonly location: { file: string; line: number; column: number } | null;
+    }[];
+  },
+): string {
+  const [first] = error.errors ?? [];
+  if (first === undefined) return error.message;
+  const { text, location } = first;
+  return location === null || location.file.startsWith(ENTRY)
+    ? text
+    : `${location.file.replace(`${CODE}:`, "")}:${location.line}:${
+      location.column + 1
+    }: ${text}`;
+}
+
+function plain(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/\x1b\[[0-9;]*m/g, "").trim();
+}
