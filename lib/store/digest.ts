@@ -1,9 +1,10 @@
 import type { Hash } from "node:crypto";
 
-/** Bytes read at a time. Larger files are hashed by `node:crypto`, which is faster but takes 24 ms to load. */
-const CHUNK = 1 << 20;
-
-/** SHA-256 of bytes, or of text as UTF-8: 64 hexadecimal digits. */
+/**
+ * SHA-256 of bytes, or of text as UTF-8: 64 hexadecimal digits. It is our own
+ * because `node:crypto` takes 20 ms to load, of the 50 ms of a run with nothing
+ * to do, and `crypto.subtle` is asynchronous.
+ */
 export function digest(data: string | Uint8Array): string {
   return sha256(
     typeof data === "string" ? new TextEncoder().encode(data) : data,
@@ -14,6 +15,9 @@ export function digest(data: string | Uint8Array): string {
 export function isDigest(text: string): boolean {
   return /^[0-9a-f]{64}$/.test(text);
 }
+
+/** Bytes read at a time. Larger files are hashed by `node:crypto`, which is faster. */
+const CHUNK = 1 << 20;
 
 /**
  * SHA-256 and size of a file, read in chunks so that it may be larger than
@@ -35,31 +39,21 @@ export async function digestFile(
     if (read === null) break;
     const piece = buffer.subarray(0, read);
     if (size === 0) first = piece.slice();
-    else (hash ??= (await nativeHash()).update(first)).update(piece);
-    if (copy !== undefined) await writeAll(copy, piece);
+    else {
+      const { createHash } = await import("node:crypto");
+      hash ??= createHash("sha256").update(first);
+      hash.update(piece);
+    }
+    for (let done = 0; copy !== undefined && done < read;) {
+      done += await copy.write(piece.subarray(done));
+    }
     size += read;
   }
   return { blob: hash?.digest("hex") ?? digest(first), size };
 }
 
-async function nativeHash(): Promise<Hash> {
-  const { createHash } = await import("node:crypto");
-  return createHash("sha256");
-}
-
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    done += await file.write(bytes.subarray(done));
-  }
-}
-
-/**
- * SHA-256 (FIPS 180-4) of small inputs. Loading `node:crypto` takes 24 ms, npm
- * libraries as long; a run with nothing to do takes 55 ms in all.
- *
- * @returns 64 hexadecimal digits.
- */
-export function sha256(bytes: Uint8Array): string {
+/** SHA-256 (FIPS 180-4). */
+function sha256(bytes: Uint8Array): string {
   const state = Int32Array.from(INITIAL);
   const whole = bytes.length - bytes.length % BLOCK;
   const schedule = new Int32Array(64);
