@@ -17,6 +17,11 @@ export function useTensorflow(started: Tensorflow): void {
   tensorflow = started;
 }
 
+/** The library, or undefined unless it runs in this process. */
+export function runningTensorflow(): Tensorflow | undefined {
+  return tensorflow;
+}
+
 /** The library's binding, or undefined when another engine runs. */
 export function libraryBinding(): Tensorflow["binding"] | undefined {
   return tensorflow?.binding;

@@ -1,4 +1,4 @@
-import { useTensorflow } from "./backend.ts";
+import { runningTensorflow, useTensorflow } from "./backend.ts";
 import type { Precision } from "./tensorflow/precision.ts";
 import { startTensorflow } from "./tensorflow/start.ts";
 
@@ -24,7 +24,8 @@ interface EngineUse {
 }
 
 /**
- * Starts the engine in this process and makes it the backend of tfjs.
+ * Starts the engine in this process and makes it the backend of tfjs. A library
+ * that runs already is kept as it is, but for the precision.
  *
  * @returns The precision in which products are computed
  * @throws {Error} If the engine cannot run, finds no GPU although one was chosen, or lacks the precision.
@@ -56,7 +57,7 @@ export async function startEngine(
   }
   // On a CPU, each thread computes a shard of the batch, so that threads wait
   // for each other once per step instead of in every operation.
-  const started = await startTensorflow(
+  const started = runningTensorflow() ?? await startTensorflow(
     library,
     device === "gpu"
       ? { intraOpThreads: use.cpus, interOpThreads: 1 }

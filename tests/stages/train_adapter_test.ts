@@ -126,7 +126,7 @@ Deno.test("startFrom() takes an imported adapter whose model PEFT knew by anothe
 });
 
 Deno.test("train-dylora continues from the adapters of another task", () =>
-  withEngineStages(async ({ run, attempt, given }) => {
+  withEngineStages(async ({ run, attempt, sandboxed, given }) => {
     const params = { rank: 2, epochs: 1, batchSize: 16 };
     const first = await run("train-lora", {
       ...params,
@@ -160,7 +160,7 @@ Deno.test("train-dylora continues from the adapters of another task", () =>
         (await readAdapter(third)).tensors,
       )
     ) assertClose(values, from.tensors[name]!.values, 1e-6, name);
-    const headless = await attempt(
+    const headless = await sandboxed(
       "train-dylora",
       { ...still, startHead: "kept" },
       given,

@@ -23,7 +23,7 @@ for (
   ] as const
 ) {
   Deno.test(`${task} trains only its own weights, and evaluate-model scores them at rank 0`, () =>
-    withEngineStages(async ({ run, given }) => {
+    withEngineStages(async ({ run, sandboxed, given }) => {
       const model = await run(task, training, given);
       const record = await readClassifierTraining(model);
       assertEquals(record.method, method);
@@ -46,7 +46,13 @@ for (
         assertEquals(same, !trained.test(name), name);
       }
 
-      const scored = await run("evaluate-model", {}, { ...given, model });
+      const inputs = { ...given, model };
+      const { code, text, output: scored } = await sandboxed(
+        "evaluate-model",
+        {},
+        inputs,
+      );
+      assertEquals(code, 0, text);
       const info = await readScores(scored);
       assertEquals(info.method, method);
       assertEquals(info.precision, record.precision);
@@ -67,13 +73,14 @@ for (
 
 for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
   Deno.test(`${task} saves the best epoch beside the last, and evaluate-model scores both as recorded`, () =>
-    withEngineStages(async ({ run, attempt, given }) => {
+    withEngineStages(async ({ run, attempt, sandboxed, given }) => {
       const params = { epochs: 3, learningRate: 1e-3, batchSize: 8 };
-      const { output: selected, text } = await attempt(
+      const { output: selected, code, text } = await sandboxed(
         task as string,
         { ...params, selectOn: "validation" },
         given,
       );
+      assertEquals(code, 0, text);
       assertMatch(text, /validation: accuracy \d\.\d{4}"/);
       assertMatch(text, /lr \S+ {2}\d+ ms\/step/);
       const { selection, ...record } = await readClassifierTraining(selected);

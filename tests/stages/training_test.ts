@@ -139,7 +139,7 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
 
 const ROOT = fileURLToPath(import.meta.resolve("../.."));
 
-/** Trains for seconds also on a fast machine, so that a signal comes before the end. */
+/** Trains for a second also on a fast machine, so that a signal comes before the end. */
 const PIPELINE = `name: interrupted
 stages:
   model: { task: fetch-model, with: { source: ./fixtures/tiny-roberta } }
@@ -149,7 +149,7 @@ stages:
   tokens: { task: tokenize, inputs: { data: data, model: model } }
   train:
     task: train-dylora
-    with: { rank: 8, epochs: 30, batchSize: 32, learningRate: 5e-3 }
+    with: { rank: 8, epochs: 12, batchSize: 32, learningRate: 5e-3 }
     inputs: { model: model, tokens: tokens }
     resources: { cpus: 2 }
 `;
@@ -187,15 +187,6 @@ function firstStep({ events }: Awaited<ReturnType<typeof call>>): number {
   ).done;
 }
 
-/** The file of the one checkpoint that a killed training has left. */
-function checkpointIn(folder: string): string {
-  const [key] = Deno.readDirSync(`${folder}/out/cache/checkpoints`);
-  const attempts = `${folder}/out/cache/checkpoints/${key!.name}`;
-  const [attempt] = [...Deno.readDirSync(attempts)]
-    .filter(({ isDirectory }) => isDirectory);
-  return `${attempts}/${attempt!.name}/training.safetensors`;
-}
-
 Deno.test("a training that was interrupted and killed ends with the same bytes as an uninterrupted one", async () => {
   await withFolder(async (folder) => {
     const file = `${folder}/interrupted.yaml`;
@@ -214,26 +205,33 @@ Deno.test("a training that was interrupted and killed ends with the same bytes a
   });
 });
 
-Deno.test("a training with a damaged checkpoint starts from the first step and says so", async () => {
-  await withFolder(async (folder) => {
-    const file = `${folder}/interrupted.yaml`;
-    await Deno.writeTextFile(file, PIPELINE);
-    const stopped = await call(folder, ["pipeline", file], "SIGINT");
-    assertEquals(stopped.code, 130, JSON.stringify(stopped.events));
-    const path = checkpointIn(folder);
+Deno.test("a training with a damaged checkpoint starts from the first step and says so", () =>
+  withEngineStages(async ({ folder, attempt, given }) => {
+    const checkpoint = await Deno.makeTempDir({ dir: folder });
+    const params = { rank: 2, epochs: 2, batchSize: 8 };
+    const interrupt = new AbortController();
+    const { signal } = interrupt;
+    const progress = (step: number) =>
+      step > 2 && interrupt.abort(new Error("Interrupted"));
+    const stopped = await attempt("train-lora", params, given, {
+      checkpoint,
+      signal,
+      progress,
+    });
+    assertEquals(stopped, { code: 1, text: "Interrupted" });
+    const path = join(checkpoint, "training.safetensors");
     const bytes = await Deno.readFile(path);
     bytes[bytes.length >> 1]! ^= 1;
     await Deno.writeFile(path, bytes);
-    const { code, events } = await call(folder, ["pipeline", file]);
-    assertEquals(code, 0, JSON.stringify(events));
-    assert(
-      events.some(({ type, line }) =>
-        type === "log" &&
-        /^Starting .*, since the checkpoint is damaged/.test(line)
-      ),
-    );
-  });
-});
+    const steps: number[] = [];
+    const { code, text } = await attempt("train-lora", params, given, {
+      checkpoint,
+      progress: (step) => steps.push(step),
+    });
+    assertEquals(code, 0, text);
+    assertEquals(steps[0], 0);
+    assertMatch(text, /^Starting .*, since the checkpoint is damaged/m);
+  }));
 
 Deno.test("progressReporter() compares with the highest speed seen, measured or in training, and names the ranks of a step", () => {
   const lines: string[] = [];

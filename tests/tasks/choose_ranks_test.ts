@@ -21,7 +21,7 @@ import { runTask, withFolder } from "./run_task.ts";
 const TOLERANCE = 1e-5;
 
 Deno.test("choose-ranks stays within its budget and gives the scores of the model merged at its ranks", () =>
-  withEngineStages(async ({ folder, given, run }) => {
+  withEngineStages(async ({ folder, given, run, sandboxed }) => {
     const training = { ...REFERENCE_TRAINING, task: "rte" };
     const adapter = await referenceAdapter(folder, training);
     const inputs = { ...given, adapter };
@@ -45,7 +45,9 @@ Deno.test("choose-ranks stays within its budget and gives the scores of the mode
       examples: 1000,
       precision: "f32",
     };
-    const ranks = await run("choose-ranks", params, inputs);
+    const chosen = await sandboxed("choose-ranks", params, inputs);
+    assertEquals(chosen.code, 0, chosen.text);
+    const ranks = chosen.output;
     const { modules, choice } = await readRanks(ranks);
     assertEquals(modules.size, 4);
     const sum = [...modules.values()].reduce((a, b) => a + b, 0);

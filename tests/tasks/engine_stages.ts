@@ -1,6 +1,6 @@
-import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { selectEngine } from "../../lib/engine/install/choose.ts";
+import type { Stage, Task } from "../../lib/pipeline/task.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import {
@@ -12,22 +12,28 @@ import { runTask, withFolder } from "./run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-/** Stages of a model, by default the tiny RoBERTa, on a few examples of the tiny RTE; each computes in its own process. */
+type Params = Readonly<Record<string, unknown>>;
+type Inputs = Readonly<Record<string, string | readonly string[]>>;
+
+/** Stages of a model, by default the tiny RoBERTa, on a few examples of the tiny RTE. */
 export interface EngineStages {
   /** A folder for more artifacts. */
   readonly folder: string;
   /** The artifacts that trainings and evaluations need. */
   readonly given: { readonly model: string; readonly tokens: string };
-  /** Runs a task, which must succeed; gives the folder of its artifact. */
-  run(
-    task: string,
-    params: Readonly<Record<string, unknown>>,
-    inputs?: SandboxOptions["inputs"],
-  ): Promise<string>;
-  /** Runs a task, whether it succeeds or not. */
+  /** Runs a task, which must succeed, in this process, where the engine is started once; gives the folder of its artifact. */
+  run(task: string, params: Params, inputs?: Inputs): Promise<string>;
+  /** Runs a task in this process, whether it succeeds or not: its log, or why it failed. */
   attempt(
     task: string,
-    params: Readonly<Record<string, unknown>>,
+    params: Params,
+    inputs?: Inputs,
+    given?: Partial<Stage<never>>,
+  ): Promise<{ readonly code: 0 | 1; readonly text: string }>;
+  /** Runs a task as the scheduler does, in a process with the permissions that it declares. */
+  sandboxed(
+    task: string,
+    params: Params,
     inputs?: SandboxOptions["inputs"],
   ): Promise<SandboxedResult>;
 }
@@ -46,12 +52,19 @@ export async function withEngineStages(
     engine: { ...choice, settings, prepare: () => Promise.resolve() },
   };
   await withFolder(async (folder) => {
-    const attempt: EngineStages["attempt"] = (task, params, inputs = {}) =>
-      runSandboxed(task, folder, params, { inputs, runtimes });
-    const run: EngineStages["run"] = async (...args) => {
-      const result = await attempt(...args);
-      assertEquals(result.code, 0, result.text);
-      return result.output;
+    const inThisProcess = async (
+      name: string,
+      params: Params,
+      inputs?: Inputs,
+      given: Partial<Stage<never>> = {},
+    ) => {
+      const { default: task }: { default: Task } = await import(
+        import.meta.resolve(`../../tasks/${name}.ts`)
+      );
+      return await runTask(task, folder, params, inputs, {
+        runtimes: { engine: settings },
+        ...given,
+      });
     };
     const source = join(fixtures, "tiny-glue");
     const limit = { train: 64, validation: 32 };
@@ -61,6 +74,20 @@ export async function withEngineStages(
       model,
       data,
     });
-    await body({ folder, given: { model, tokens }, run, attempt });
+    await body({
+      folder,
+      given: { model, tokens },
+      run: async (...args) => (await inThisProcess(...args)).output,
+      async attempt(...args) {
+        try {
+          const { log } = await inThisProcess(...args);
+          return { code: 0, text: log.join("\n") };
+        } catch (error) {
+          return { code: 1, text: (error as Error).message };
+        }
+      },
+      sandboxed: (task, params, inputs = {}) =>
+        runSandboxed(task, folder, params, { inputs, runtimes }),
+    });
   });
 }

@@ -9,7 +9,8 @@ import { readTraining } from "./reference_adapter.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
 Deno.test("predict gives the classes that evaluate-ranks scored, and predictions that pack-submission packs", () =>
-  withEngineStages(async ({ run, attempt, given: { model, tokens } }) => {
+  withEngineStages(async (stages) => {
+    const { run, attempt, sandboxed, given: { model, tokens } } = stages;
     const training = { rank: 2, epochs: 1, learningRate: 1e-2 };
     const adapter = await run("train-dylora", training, { model, tokens });
     const given = { model, tokens, adapter };
@@ -28,8 +29,10 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and predictions
       );
     }
 
-    const predictions = [await run("predict", {}, given)];
-    const predicted = await readPredictions(predictions[0]!);
+    const { code, text, output } = await sandboxed("predict", {}, given);
+    assertEquals(code, 0, text);
+    const predictions = [output];
+    const predicted = await readPredictions(output);
     const { split, rank, examples } = predicted;
     assertEquals([split, rank], ["test", 2]);
     // What "auto" came to is the machine's matter, and the same for all stages.

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { z } from "zod";
-import type { Task } from "../../lib/pipeline/task.ts";
+import type { Stage, Task } from "../../lib/pipeline/task.ts";
 
 /** What a task left behind. */
 export interface TaskResult {
@@ -15,12 +15,14 @@ export interface TaskResult {
  *
  * @param folder Where to make that folder.
  * @param inputs Folders of the artifacts for each input.
+ * @param given What the stage is given otherwise than by default: its engine, a checkpoint, a signal.
  */
 export async function runTask<Params extends z.ZodObject>(
   task: Task<Params>,
   folder: string,
   params: z.input<Params>,
   inputs: Readonly<Record<string, string | readonly string[]>> = {},
+  given: Partial<Stage<never>> = {},
 ): Promise<TaskResult> {
   const output = await Deno.makeTempDir({ dir: folder, prefix: "output-" });
   const checkpoint = await Deno.makeTempDir({ dir: folder, prefix: "check-" });
@@ -48,6 +50,7 @@ export async function runTask<Params extends z.ZodObject>(
     saved() {},
     log: (line) => log.push(line),
     metric: (name, value) => metrics.set(name, value),
+    ...given,
   });
   for (const file of task.output.files) await Deno.stat(join(output, file));
   return { output, log, metrics };

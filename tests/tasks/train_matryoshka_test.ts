@@ -5,13 +5,14 @@ import { logitsByRank } from "./logits_by_rank.ts";
 
 Deno.test("train-matryoshka trains an adapter that evaluate-ranks scores at every rank", () =>
   withEngineStages(async (stages) => {
-    const { run, attempt, given } = stages;
+    const { sandboxed, attempt, given } = stages;
     const settings = { rank: 4, epochs: 1, learningRate: 1e-2 };
-    const adapter = await run(
+    const { code, text, output: adapter } = await sandboxed(
       "train-matryoshka",
       { ...settings, ranks: [1, 2, 4] },
       given,
     );
+    assertEquals(code, 0, text);
     const { method, scaling } = await readTraining(adapter);
     assertEquals(scaling, "rank");
     assertEquals(method, {
