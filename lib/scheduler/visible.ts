@@ -4,11 +4,11 @@ import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
 import { digest } from "../store/digest.ts";
 import {
   entriesOf,
+  exchange,
   EXDEV,
   isMissing,
   osError,
   removeFolder,
-  renameIfThere,
   syncFolder,
   syncTree,
   temporarySuffix,
@@ -97,7 +97,7 @@ export async function makeVisible(
   const folder = visibleFolder(settings.out, pipeline, stage);
   using _lock = await lockFile(lockPath(folder, store), { signal });
   const copy = store.path("incoming", digest(folder));
-  const former = formerFolder(folder);
+  const beside = replacedFolder(folder);
   try {
     if (fresh === undefined) {
       // An earlier process may have been killed while it copied.
@@ -108,30 +108,24 @@ export async function makeVisible(
       }
       setModes(copy);
     }
-    await keepForeign(former, context, stage, onKept);
-    removeFolder(former);
-    syncTree(fresh ?? copy);
+    await keepForeign(beside, context, stage, onKept);
+    removeFolder(beside);
+    move(fresh ?? copy, beside);
     await keepForeign(folder, context, stage, onKept);
-    renameIfThere(folder, former);
-    try {
-      move(fresh ?? copy, folder);
-    } catch (error) {
-      renameIfThere(former, folder);
-      throw error;
-    }
+    replaceFolder(folder, beside);
   } finally {
     removeFolder(copy);
-    removeFolder(former);
+    removeFolder(beside);
   }
 }
 
-/** Path beside a visible folder of what was there, while it is replaced. */
-function formerFolder(folder: string): string {
+/** Path beside a visible folder for the next or the former one, while it is replaced. */
+function replacedFolder(folder: string): string {
   return join(dirname(folder), `.${basename(folder)}.replaced`);
 }
 
 /** Matches the names of such folders, and the id of the stage in them. */
-const FORMER = /^\.(.+)\.replaced$/;
+const REPLACED = /^\.(.+)\.replaced$/;
 
 /** Clears what killed processes left beside the visible folders of a pipeline. */
 export async function sweepVisible(
@@ -140,13 +134,13 @@ export async function sweepVisible(
 ): Promise<void> {
   const { graph: { pipeline }, settings: { out }, store } = context;
   for (const { name } of entriesOf(join(out, pipeline))) {
-    const [, id] = FORMER.exec(name) ?? [];
+    const [, id] = REPLACED.exec(name) ?? [];
     if (id === undefined) continue;
     const folder = visibleFolder(out, pipeline, { id });
     using lock = tryLockFile(lockPath(folder, store));
     if (lock === undefined) continue;
-    await keepForeign(formerFolder(folder), context, { id }, onKept);
-    removeFolder(formerFolder(folder));
+    await keepForeign(replacedFolder(folder), context, { id }, onKept);
+    removeFolder(replacedFolder(folder));
   }
 }
 
@@ -173,22 +167,17 @@ export function setModes(folder: string): void {
   }
 }
 
-/** Moves a folder; to another disk, it is copied, as a whole or not at all. */
+/** Moves a folder, flushed to the disk; to another disk, it is copied. */
 function move(from: string, to: string): void {
+  syncTree(from);
   Deno.mkdirSync(dirname(to), { recursive: true });
   try {
     Deno.renameSync(from, to);
   } catch (error) {
     if (osError(error) !== EXDEV) throw error;
-    try {
-      copyFolder(from, to);
-      syncTree(to);
-    } catch (error) {
-      removeFolder(to);
-      throw error;
-    }
+    copyFolder(from, to);
+    syncTree(to);
   }
-  syncFolder(dirname(to));
 }
 
 function copyFolder(from: string, to: string): void {
@@ -198,6 +187,15 @@ function copyFolder(from: string, to: string): void {
     if (isDirectory) copyFolder(member, copy);
     else Deno.copyFileSync(member, copy);
   }
+}
+
+/** Puts a folder in place of another on the same disk, which, where the system can swap them, is then at its path. */
+export function replaceFolder(folder: string, fresh: string): void {
+  if (!exchange(fresh, folder)) {
+    removeFolder(folder);
+    Deno.renameSync(fresh, folder);
+  }
+  syncFolder(dirname(folder));
 }
 
 /** Moves what is at a path to `_kept` if it holds anything that the cache has not written for the stage. */

@@ -1,7 +1,12 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { digest, quickChecksum } from "../../lib/store/digest.ts";
-import { readSealed, seal, writeSealed } from "../../lib/store/files.ts";
+import {
+  exchange,
+  readSealed,
+  seal,
+  writeSealed,
+} from "../../lib/store/files.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 Deno.test("readSealed() returns any value that writeSealed() wrote", () => {
@@ -33,3 +38,19 @@ Deno.test("readSealed() returns undefined when any character differs", () => {
     }
   }
 });
+
+/** Elsewhere, folders cannot be swapped atomically. */
+const ignore = !["linux", "darwin"].includes(Deno.build.os);
+
+Deno.test(
+  "exchange() swaps two folders, and changes nothing when one is missing",
+  { ignore },
+  () => {
+    using folder = new TemporaryFolder();
+    const [a, b] = [folder.write("a/x.txt", "a"), folder.write("b/x.txt", "b")];
+    assertEquals(exchange(folder.join("a"), folder.join("b")), true);
+    assertEquals([a, b].map((it) => Deno.readTextFileSync(it)), ["b", "a"]);
+    assertEquals(exchange(folder.join("a"), folder.join("none")), false);
+    assertEquals(Deno.readTextFileSync(a), "b");
+  },
+);
