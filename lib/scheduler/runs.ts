@@ -101,9 +101,11 @@ export async function sweepRuns(
   for (const { name } of entriesOf(runs)) {
     if (!RUN_NAME.test(name)) continue;
     const path = join(runs, name);
-    const host = readSealed(join(path, "run.json"))?.host ?? Deno.hostname();
+    const run = readSealed(join(path, "run.json"));
     // Another process may be creating it, or its scheduler may live on another host, where its lock may not be seen.
-    const isOwn = host === Deno.hostname() && !name.startsWith(".");
+    const isOwn = run === undefined
+      ? !name.startsWith(".")
+      : run.host === Deno.hostname();
     if (!isOwn && !isForgotten(path)) continue;
     try {
       using lock = tryLockFile(join(path, "lock"), { create: false });
