@@ -53,6 +53,8 @@ export async function bundleTasks(
     format: "esm",
     platform: "node",
     conditions: ["deno"],
+    // Packages in CommonJS read it, although nothing lies beside the bundle.
+    define: { __dirname: '"/"' },
     target: "esnext",
     charset: "utf8",
     legalComments: "none",

@@ -1,5 +1,4 @@
 import { join } from "./paths.ts";
-import { quickChecksum } from "./digest.ts";
 import {
   entriesOf,
   readIfThere,
@@ -8,7 +7,8 @@ import {
   writeSealed,
 } from "./files.ts";
 import { lockFile } from "./locks.ts";
-import { fingerprint, settled } from "./stats.ts";
+import type { Memo } from "./memo.ts";
+import { type Fingerprint, fingerprint, same, settled } from "./stats.ts";
 
 /** Number of results recorded per stage. */
 const LENGTH = 20;
@@ -32,16 +32,18 @@ export interface Failure {
   readonly interrupted?: true;
 }
 
+/** Section of the memo: the latest key of a stage, and the fingerprint of the file that says so. */
+const SECTION = "latest";
+type Latest = Fingerprint & { readonly key: string };
+
 /** History of each stage: `stages/PIPELINE/STAGE.json`. Failures are explained from it, and keys compared with the nearest earlier one. */
 export class Histories {
   readonly folder: string;
-  readonly #latest = new Map<string, LatestKeys>();
-  readonly #now: () => number;
+  readonly #memo: Memo;
 
-  /** @param now The clock: milliseconds since 1970. */
-  constructor(folder: string, now: () => number = Date.now) {
+  constructor(folder: string, memo: Memo) {
     this.folder = folder;
-    this.#now = now;
+    this.#memo = memo;
   }
 
   read(pipeline: string, stage: string): History {
@@ -85,10 +87,18 @@ export class Histories {
 
   /** Records that the stage's result is now the one with this key. */
   async succeeded(pipeline: string, stage: string, key: string): Promise<void> {
-    const latest = this.#latestOf(pipeline);
-    if (latest.get(stage) === key) return;
+    const path = this.#path(pipeline, stage);
+    const print = fingerprint(path);
+    const known = this.#memo.get<Latest>(SECTION, path);
+    if (print && known?.key === key && same(known, print)) return;
+    const at = Date.now();
     const { keys: [first], failure } = this.read(pipeline, stage);
-    if (first === key && failure === undefined) return latest.set(stage, key);
+    if (first === key && failure === undefined) {
+      if (print && settled(print, at)) {
+        this.#memo.set(SECTION, path, { ...print, key });
+      }
+      return;
+    }
     await this.#change(pipeline, stage, ({ keys }) => ({
       keys: [key, ...keys.filter((other) => other !== key)].slice(0, LENGTH),
     }));
@@ -101,22 +111,6 @@ export class Histories {
     failure: Failure,
   ): Promise<void> {
     await this.#change(pipeline, stage, ({ keys }) => ({ keys, failure }));
-  }
-
-  /** Saves the latest keys of a pipeline, so that the next run with nothing to do reads one file instead of one per stage. */
-  remember(pipeline: string): void {
-    this.#latest.get(pipeline)?.save();
-  }
-
-  #latestOf(pipeline: string): LatestKeys {
-    let latest = this.#latest.get(pipeline);
-    if (latest === undefined) {
-      const folder = join(this.folder, pipeline);
-      const memo = join(this.folder, `.${pipeline}.json`);
-      latest = new LatestKeys(memo, folder, this.#now);
-      this.#latest.set(pipeline, latest);
-    }
-    return latest;
   }
 
   #path(pipeline: string, stage: string): string {
@@ -133,75 +127,7 @@ export class Histories {
     Deno.mkdirSync(join(path, ".."), { recursive: true });
     using _lock = await lockFile(`${this.folder}.lock`);
     writeSealed(path, next(this.read(pipeline, stage)));
-    this.#latest.get(pipeline)?.forget(stage);
   }
-}
-
-/**
- * Memo of the latest key of each stage of a pipeline, in one file. It is valid
- * as long as the folder of histories has not changed.
- */
-class LatestKeys {
-  readonly #path: string;
-  readonly #folder: string;
-  readonly #now: () => number;
-  /** State of the folder for which the memo is valid; undefined if a later write might not change it. */
-  readonly #state: string | undefined;
-  readonly #keys: Map<string, string>;
-  #changed = false;
-
-  /**
-   * @param path The memo's file.
-   * @param folder Folder of the pipeline's histories.
-   * @param now The clock.
-   */
-  constructor(path: string, folder: string, now: () => number) {
-    this.#path = path;
-    this.#folder = folder;
-    this.#now = now;
-    this.#state = this.#stateNow();
-    this.#keys = readKeys(path, this.#state);
-  }
-
-  get(stage: string): string | undefined {
-    return this.#keys.get(stage);
-  }
-
-  /** Sets the latest key that was read from a history. */
-  set(stage: string, key: string): void {
-    this.#keys.set(stage, key);
-    this.#changed = true;
-  }
-
-  /** Forgets the latest key of a stage whose history has been written since. */
-  forget(stage: string): void {
-    this.#keys.delete(stage);
-  }
-
-  /** Writes the memo, unless a history has been written since it was read. */
-  save(): void {
-    if (!this.#changed || this.#state === undefined) return;
-    if (this.#stateNow() !== this.#state) return;
-    const keys = Object.fromEntries(this.#keys);
-    writeSealed(this.#path, { state: this.#state, keys }, quickChecksum);
-  }
-
-  #stateNow(): string | undefined {
-    const print = fingerprint(this.#folder);
-    return print !== undefined && settled(print, this.#now())
-      ? `${print.inode} ${print.changed}`
-      : undefined;
-  }
-}
-
-function readKeys(
-  path: string,
-  state: string | undefined,
-): Map<string, string> {
-  const memo = readSealed(path, quickChecksum);
-  return memo !== undefined && memo.state === state
-    ? new Map(Object.entries(memo.keys as Record<string, string>))
-    : new Map();
 }
 
 /** Number of latest runs per pipeline whose results a clean-up keeps. */

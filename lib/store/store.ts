@@ -24,7 +24,7 @@ export class Store {
     this.blobs = new Blobs(this.path("blobs"), this.stats);
     this.listings = new Listings(this.blobs);
     this.manifests = new Manifests(this.path("manifests"));
-    this.histories = new Histories(this.path("stages"));
+    this.histories = new Histories(this.path("stages"), this.memo);
     this.pins = new Pins(this.path("pins.json"));
     this.usage = new Usage(this.path("used"));
   }
@@ -62,7 +62,6 @@ export class Store {
   async noteRun(pipeline: string, keys: readonly string[]): Promise<void> {
     await this.memo.save();
     await unlessReadOnly(() => this.usage.record(pipeline, keys));
-    await unlessReadOnly(() => this.histories.remember(pipeline));
   }
 
   /**
